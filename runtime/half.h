@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* fp16 (IEEE binary16) and bf16 as bit patterns: conversions with one correct rounding. */
+#ifndef QP_HALF_H
+#define QP_HALF_H
+
+#include <stdint.h>
+#include <string.h>
+
+enum {
+  QP_HALF_NAN = 0x7fff, /* what CUDA makes of any NaN, in both formats */
+  QP_HALF_INF = 0x7c00,
+  QP_BF16_INF = 0x7f80
+};
+
+/* The value of fp16 bits; exact.  A NaN stays a NaN (its sign and payload are kept). */
+static inline float qp_half_to_float(uint16_t h) {
+  uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
+  float f;
+  if (bits >= (uint32_t)QP_HALF_INF << 13) {
+    bits |= 0x7f800000;
+  } else { /* rebias by 2^(127-15); the product is exact for subnormals too */
+    memcpy(&f, &bits, sizeof f);
+    f *= 0x1p112f;
+    memcpy(&bits, &f, sizeof bits);
+  }
+  bits |= (uint32_t)(h & 0x8000) << 16;
+  memcpy(&f, &bits, sizeof f);
+  return f;
+}
+
+/* The value of bf16 bits; exact. */
+static inline float qp_bf16_to_float(uint16_t b) {
+  const uint32_t bits = (uint32_t)b << 16;
+  float f;
+  memcpy(&f, &bits, sizeof f);
+  return f;
+}
+
+/*
+** Round to the nearest fp16, ties to even; overflow gives infinity, NaN gives QP_HALF_NAN, the sign
+** of zero is kept.  A product or sum of two fp16 values is exact in double, so that
+** qp_double_to_half(a * b) rounds once.
+*/
+uint16_t qp_float_to_half(float f);
+uint16_t qp_double_to_half(double d);
+
+/* The same for bf16. */
+uint16_t qp_float_to_bf16(float f);
+uint16_t qp_double_to_bf16(double d);
+
+#endif
