@@ -15,8 +15,8 @@ typedef struct qp_function qp_function; /* a kernel of a module; owned by the mo
 typedef uint64_t qp_devptr;             /* device address; 0 is no address */
 
 typedef struct qp_device_info {
-  char name[128];      /* "NVIDIA H100 80GB HBM3", "PTX simulator" */
-  unsigned arch;       /* 10 * major + minor of the compute capability: 80, 86, 89, 90, 100, 120 */
+  char name[128]; /* "NVIDIA H100 80GB HBM3", "PTX simulator" */
+  unsigned arch;  /* 10 * major + minor of the compute capability: 80, 86, 89, 90, 100, 120 */
   unsigned sm_count;
   unsigned smem_block_bytes; /* most dynamic shared memory a block may opt into */
   size_t memory_bytes;
@@ -25,11 +25,11 @@ typedef struct qp_device_info {
 } qp_device_info;
 
 typedef struct qp_launch {
-  unsigned grid, block;   /* blocks; threads a block (one dimension) */
-  unsigned smem_bytes;    /* dynamic shared memory a block */
-  const void *params;     /* the kernel's parameter space, laid out as in CUDA C (one struct) */
+  unsigned grid, block; /* blocks; threads a block (one dimension) */
+  unsigned smem_bytes;  /* dynamic shared memory a block */
+  const void *params;   /* the kernel's parameter space, laid out as in CUDA C (one struct) */
   size_t params_bytes;
-  bool pdl;               /* programmatic dependent launch (CUDA only; ignored before sm_90) */
+  bool pdl; /* programmatic dependent launch (CUDA only; ignored before sm_90) */
 } qp_launch;
 
 /* Each backend fills this table; 'self' is the device. */
@@ -64,7 +64,8 @@ struct qp_device {
 qp_status qp_device_open(const char *name, qp_device **out, qp_error *err);
 void qp_device_close(qp_device *dev);
 
-/* Wrappers; memory given by alloc is uninitialised (the simulator tracks that), 256-byte aligned. */
+/* Wrappers; memory given by alloc is uninitialised (the simulator tracks that), 256-byte aligned.
+ */
 static inline qp_status qp_device_alloc(qp_device *d, size_t bytes, qp_devptr *out, qp_error *err) {
   return d->ops->alloc(d, bytes, out, err);
 }
