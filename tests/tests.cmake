@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+# Tests of every module (test_*.c), benchmarks (bench_*.c), fuzz targets (fuzz_*.c), and scripts
+# that install and bundle the product and use the result.
+
+set(test_definitions
+  QP_SOURCE_DIR="${PROJECT_SOURCE_DIR}" QP_BINARY_DIR="${PROJECT_BINARY_DIR}")
+# Nothing of the user's: not their cubin cache, not their QPAL_HOME.
+set(test_environment
+  QPAL_CACHE=set:${PROJECT_BINARY_DIR}/cache QPAL_HOME=unset:
+  UBSAN_OPTIONS=set:print_stacktrace=1:halt_on_error=1)
+
+if(CRITERION_FOUND)
+  file(GLOB TEST_SRC CONFIGURE_DEPENDS tests/test_*.c)
+  foreach(source ${TEST_SRC})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} ${source})
+    target_link_libraries(${name} PRIVATE qp_core ${lua} PkgConfig::CRITERION)
+    target_compile_definitions(${name} PRIVATE ${test_definitions})
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES
+      ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600)
+    if(TARGET qpal)
+      add_dependencies(${name} qpal) # tests of the command run it
+    endif()
+  endforeach()
+else()
+  message(STATUS "Criterion was not found (Debian: libcriterion-dev): no tests will be built")
+endif()
+
+# Benchmarks print figures and judge nothing:  cmake --build build --target bench
+add_custom_target(bench COMMENT "Benchmarks are built in ${PROJECT_BINARY_DIR}")
+file(GLOB BENCH_SRC CONFIGURE_DEPENDS tests/bench_*.c)
+foreach(source ${BENCH_SRC})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} EXCLUDE_FROM_ALL ${source})
+  target_link_libraries(${name} PRIVATE qp_core ${lua})
+  target_compile_definitions(${name} PRIVATE ${test_definitions})
+  add_dependencies(bench ${name})
+endforeach()
+
+# Fuzz targets (libFuzzer, so clang): the core once more, instrumented.
+file(GLOB FUZZ_SRC CONFIGURE_DEPENDS tests/fuzz_*.c)
+if(CMAKE_C_COMPILER_ID STREQUAL Clang)
+  add_custom_target(fuzz COMMENT "Fuzz targets are built in ${PROJECT_BINARY_DIR}")
+  set(fuzz_flags -fsanitize=address,undefined -fno-sanitize-recover=all)
+  add_library(qp_core_fuzz STATIC EXCLUDE_FROM_ALL ${core_sources} ${RUNTIME_SRC})
+  target_include_directories(qp_core_fuzz SYSTEM PRIVATE ${LUA_INCLUDE_DIRS})
+  target_compile_options(qp_core_fuzz PRIVATE ${fuzz_flags} -fsanitize=fuzzer-no-link)
+  target_link_libraries(qp_core_fuzz PUBLIC ${core_libraries})
+  foreach(source ${FUZZ_SRC})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} EXCLUDE_FROM_ALL ${source})
+    target_compile_options(${name} PRIVATE ${fuzz_flags} -fsanitize=fuzzer)
+    target_link_options(${name} PRIVATE ${fuzz_flags} -fsanitize=fuzzer)
+    target_link_libraries(${name} PRIVATE qp_core_fuzz ${lua})
+    add_dependencies(fuzz ${name})
+  endforeach()
+else()
+  add_custom_target(fuzz
+    COMMAND ${CMAKE_COMMAND} -E echo "Fuzz targets need clang: cmake --preset clang"
+    COMMAND ${CMAKE_COMMAND} -E false VERBATIM)
+endif()
+
+# What is installed and what is bundled, used as a stranger would.  Not with instrumented code:
+# whoever links it would have to be instrumented too.
+if(NOT QPAL_SANITIZE AND NOT QPAL_ANALYZE)
+  add_test(NAME install
+    COMMAND ${PROJECT_SOURCE_DIR}/tests/install/run ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
+  if(TARGET bundle)
+    add_test(NAME bundle
+      COMMAND ${PROJECT_SOURCE_DIR}/tests/bundle/run
+        ${PROJECT_BINARY_DIR} ${bundle_name} ${PROJECT_VERSION})
+  endif()
+endif()
