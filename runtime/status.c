@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Error messages. */
+/* Error messages.  (Names in parentheses: analysers see macros of the same names, status.h.) */
 #include "status.h"
 
 #include <stdio.h>
 #include <string.h>
 
-qp_status qp_fail(qp_error *err, qp_status status, const char *format, ...) {
+qp_status(qp_fail)(qp_error *err, qp_status status, const char *format, ...) {
   if (!err) return status;
   va_list ap;
   va_start(ap, format);
@@ -14,7 +14,7 @@ qp_status qp_fail(qp_error *err, qp_status status, const char *format, ...) {
   return status;
 }
 
-qp_status qp_fail_prefix(qp_error *err, qp_status status, const char *format, ...) {
+qp_status(qp_fail_prefix)(qp_error *err, qp_status status, const char *format, ...) {
   if (!err) return status;
   char old[sizeof err->text], head[512];
   memcpy(old, err->text, sizeof old);

@@ -31,6 +31,11 @@ qp_status qp_fail(qp_error *err, qp_status status, const char *format, ...)
 qp_status qp_fail_prefix(qp_error *err, qp_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+#ifdef __clang_analyzer__ /* does not look into status.c; so it sees that 'status' is returned */
+#define qp_fail(err, status, ...)        (qp_fail(err, status, __VA_ARGS__), (status))
+#define qp_fail_prefix(err, status, ...) (qp_fail_prefix(err, status, __VA_ARGS__), (status))
+#endif
+
 /* Short English name of a status ("wrong argument", ...). */
 const char *qp_status_name(qp_status status);
 

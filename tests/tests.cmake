@@ -9,6 +9,8 @@ set(test_environment
   QPAL_CACHE=set:${PROJECT_BINARY_DIR}/cache QPAL_HOME=unset:
   UBSAN_OPTIONS=set:print_stacktrace=1:halt_on_error=1)
 
+unset(CMAKE_C_CPPCHECK) # it knows no Criterion
+
 if(CRITERION_FOUND)
   file(GLOB TEST_SRC CONFIGURE_DEPENDS tests/test_*.c)
   foreach(source ${TEST_SRC})
