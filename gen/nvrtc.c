@@ -144,6 +144,20 @@ static qp_status missing(const search *s, qp_error *err) {
                  s->tried, s->reason);
 }
 
+/*
+** NVRTC opens its builtins by name alone.  Where it was itself found by a path that the loader does
+** not search (a toolkit without an entry for ldconfig, a wheel), they are loaded from beside it
+** first; the loader then knows the name.  A failure is reported by the first compile.
+*/
+static void load_builtins(const nvrtc *rt) {
+  char path[PATH_MAX + 64], origin[PATH_MAX];
+  int major = 0, minor = 0;
+  if (dlinfo(rt->library, RTLD_DI_ORIGIN, origin) != 0) return;
+  if (rt->nvrtcVersion(&major, &minor) != NVRTC_SUCCESS) return;
+  snprintf(path, sizeof path, "%s/libnvrtc-builtins.so.%d.%d", origin, major, minor);
+  (void)dlopen(path, RTLD_NOW | RTLD_LOCAL); /* kept until exit, as NVRTC would */
+}
+
 static qp_status nvrtc_open(void **self, qp_error *err) {
   search s = {0};
   if (!find_library(&s)) return missing(&s, err);
@@ -169,6 +183,7 @@ static qp_status nvrtc_open(void **self, qp_error *err) {
                    "NVRTC is too old: it has no %s; install the CUDA toolkit 12.8 or newer",
                    absent);
   }
+  load_builtins(rt);
   *self = rt;
   return QP_OK;
 }

@@ -67,7 +67,8 @@ endif()
 # whoever links it would have to be instrumented too.
 if(NOT QPAL_SANITIZE AND NOT QPAL_ANALYZE)
   add_test(NAME install
-    COMMAND ${PROJECT_SOURCE_DIR}/tests/install/run ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
+    COMMAND ${PROJECT_SOURCE_DIR}/tests/install/run
+      ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER} ${CMAKE_GENERATOR})
   if(TARGET bundle)
     add_test(NAME bundle
       COMMAND ${PROJECT_SOURCE_DIR}/tests/bundle/run
