@@ -354,9 +354,8 @@ static void fail_item(qp_compiler *c, item *it, qp_status status, const char *wh
   list_push(&c->done, it);
 }
 
-/* Start a job on an idle slot, in a new process where it has none.  A process that died while it
- *was
- ** idle is found out here, and the job goes to a new one. */
+/* Start a job on an idle slot, in a new process where it has none.  A process that died while
+** it was idle is found out here, and the job goes to a new one. */
 static void slot_start(qp_compiler *c, slot *s, item *it) {
   if (!slot_request(s, it)) {
     slot_rest(s);

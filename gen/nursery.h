@@ -2,8 +2,7 @@
 /*
 ** A small process that starts and ends the compiler's workers.  It is forked early, while its
 ** parent has one thread, and stays single-threaded: workers forked from it later are sound,
-*whatever
-** threads the parent has by then, and it alone reaps them, so a pid is never another process'.
+** whatever threads the parent has by then, and it alone reaps them, so a pid is never another's.
 */
 #ifndef QP_NURSERY_H
 #define QP_NURSERY_H

@@ -6,9 +6,8 @@
 #include "gen/compile_internal.h"
 
 /*
-** A request is  head | name | source,  a reply  head | log | cubin | PTX;  both in the machine's
-*own
-** byte order, since both ends are one program.  One request at a time.
+** A request is  head | name | source,  a reply  head | log | cubin | PTX;  both in the
+** machine's own byte order, since both ends are one program.  One request at a time.
 */
 enum {
   QP_WORKER_REQUEST = 0x51505251,
