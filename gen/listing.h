@@ -45,8 +45,8 @@ void qp_listing_free(qp_listing *l);
 **   open, close  a scope of labels; the whole is one already
 */
 void qp_listing_add(qp_listing *l, qp_kind kind, bool stops);
-void qp_listing_branch(qp_listing *l, const char *name, size_t length);
-void qp_listing_label(qp_listing *l, const char *name, size_t length);
+void qp_listing_branch(qp_listing *l, const char *text, size_t length);
+void qp_listing_label(qp_listing *l, const char *text, size_t length);
 void qp_listing_open(qp_listing *l);
 void qp_listing_close(qp_listing *l);
 
