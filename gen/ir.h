@@ -21,7 +21,8 @@ typedef enum qp_ir_type { QP_WORD, QP_HALF, QP_PAIR, QP_BPAIR } qp_ir_type;
 /*
 ** X(op, text, arity, result, args, C evaluation, CUDA spelling)
 ** args: one letter an operand, w h p b.  In the evaluation a, b, c are the operands' 32-bit values,
-** imm and imm2 the node's immediates, and 'env' the evaluation environment.  In the spelling %a %b %c
+** imm and imm2 the node's immediates, and 'env' the evaluation environment.  In the spelling %a %b
+*%c
 ** stand for operands, %i and %j for the immediates; functions named there live in
 ** templates/prelude.cuh.in.  Shifts by 32 or more give 0.
 */
@@ -77,7 +78,8 @@ typedef enum qp_ir_type { QP_WORD, QP_HALF, QP_PAIR, QP_BPAIR } qp_ir_type;
   /* codebook[idx]: imm codebook, imm2 pair of the entry */                                        \
   X(LOOKUP_H, "lookup.h", 1, HALF, "w", qp_ir_lookup(env, imm, 0, a) & 0xffffu, "")                \
   X(LOOKUP_P, "lookup.p", 1, PAIR, "w", qp_ir_lookup(env, imm, imm2, a), "")                       \
-  /* made by lowering: a word of a table in shared memory at byte address a (imm table, imm2 word) */\
+  /* made by lowering: a word of a table in shared memory at byte address a (imm table, imm2 word) \
+   */                                                                                              \
   X(LOAD, "load", 1, PAIR, "w", qp_ir_load(env, imm, imm2, a), "")                                 \
   X(LOAD_B, "load.b", 1, BPAIR, "w", qp_ir_load(env, imm, imm2, a), "")                            \
   X(BPAIR_OF_PAIR, "bpair_of_pair", 1, BPAIR, "p", qp_ir_bpair_of_pair(a), "b_of_p(%a)")           \
@@ -93,17 +95,17 @@ typedef enum qp_ir_op {
 
 /* What an INPUT's immediate names. */
 enum {
-  QP_IN_STATE = 0,  /* the window or code; its bits above 'window' are not zero on the GPU */
-  QP_IN_INDEX = 1,  /* a table entry's number (in a table's own IR) */
-  QP_IN_GROUP = 2,  /* + field number: the scale, zero, ... of the weight's group, up to 4 */
-  QP_IN_LANE = 6,   /* + table number: byte offset of this lane's copy in a shared-memory table, 4 */
+  QP_IN_STATE = 0, /* the window or code; its bits above 'window' are not zero on the GPU */
+  QP_IN_INDEX = 1, /* a table entry's number (in a table's own IR) */
+  QP_IN_GROUP = 2, /* + field number: the scale, zero, ... of the weight's group, up to 4 */
+  QP_IN_LANE = 6,  /* + table number: byte offset of this lane's copy in a shared-memory table, 4 */
   QP_IN_COUNT = 10
 };
 
 enum { QP_IR_MAX_NODES = 4096, QP_IR_MAX_OUTPUTS = 32 };
 
 typedef struct qp_ir_node {
-  uint16_t op; /* qp_ir_op */
+  uint16_t op;     /* qp_ir_op */
   uint16_t arg[3]; /* node numbers, all smaller than this node's */
   uint32_t imm, imm2;
 } qp_ir_node;
@@ -136,13 +138,16 @@ void qp_ir_free(qp_ir *ir);
 int qp_ir_add(qp_ir *ir, qp_ir_op op, const int *args, uint32_t imm, uint32_t imm2);
 qp_ir_type qp_ir_type_of(const qp_ir *ir, unsigned node);
 const char *qp_ir_op_name(qp_ir_op op);
+const char *qp_ir_op_cuda(qp_ir_op op); /* the spelling, with %a %b %c %i %j */
+unsigned qp_ir_op_arity(qp_ir_op op);
 /* Is the node a constant (CONST or HALF_CONST)?  Its value goes to *value. */
 bool qp_ir_is_const(const qp_ir *ir, unsigned node, uint32_t *value);
 /* Types, arities, order, immediates, outputs; the message names the node. */
 qp_status qp_ir_verify(const qp_ir *ir, qp_error *err);
 /* Readable text, one node a line: "%7 = lookup.p codebook0[%6].0"; malloc'ed, caller frees. */
 char *qp_ir_dump(const qp_ir *ir);
-/* Evaluate all outputs; out holds ir->outputs words.  Pure: same inputs, same bits, every machine. */
+/* Evaluate all outputs; out holds ir->outputs words.  Pure: same inputs, same bits, every machine.
+ */
 void qp_ir_eval(const qp_ir *ir, const qp_ir_env *env, uint32_t *out);
 
 #endif
