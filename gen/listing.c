@@ -113,9 +113,9 @@ static int compare_names(const void *left, const void *right) {
 
 /* Bind the branches of a scope that are still free to its labels, and forget the labels. */
 static void bind(qp_listing *l, const scope *s) {
-  name *labels = l->labels.at + s->labels;
   const size_t count = l->labels.count - s->labels;
   if (count == 0) return;
+  name *labels = l->labels.at + s->labels;
   qsort(labels, count, sizeof *labels, compare_names);
   for (size_t i = s->branches; i < l->branches.count; i++) {
     name *b = &l->branches.at[i];
