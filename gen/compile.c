@@ -125,10 +125,14 @@ static item *item_new(qp_worker_task task, const qp_compile_job *job) {
   return it;
 }
 
-/* Give the item a failure instead of what it has; without memory for that it stays a NOMEM. */
+/* Give the item a failure instead of what it has; without memory even for that, a NOMEM. */
 static void item_fail(item *it, qp_status status, const char *why) {
   char *log = strdup(why);
-  if (!log) return;
+  if (!log) {
+    status = QP_E_NOMEM;
+    log = it->result.log;
+    it->result.log = NULL;
+  }
   qp_compiled_free(&it->result);
   it->result = (qp_compiled){.status = status, .log = log};
 }
@@ -255,8 +259,11 @@ static bool find_resources(item *it) {
   const bool told =
       qp_ptxas_spills(r->log, it->job.name, &res->spill_store_bytes, &res->spill_load_bytes);
   if (!told && res->stack_bytes > 0) {
-    item_fail(it, QP_E_COMPILE,
-              "ptxas gave the kernel a stack frame and its log does not say how much is spilled");
+    qp_fail(&why, s,
+            "%s: it has a stack frame of %u bytes, and ptxas' log does not say how much "
+            "of that is spilled registers",
+            it->job.name, res->stack_bytes);
+    item_fail(it, QP_E_COMPILE, why.text);
     return false;
   }
   return true;

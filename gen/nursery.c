@@ -170,6 +170,7 @@ qp_status qp_nursery_open(void (*serve)(int fd, const void *arg), const void *ar
 
 void qp_nursery_close(qp_nursery *nursery) {
   if (!nursery) return;
+  shutdown(nursery->fd, SHUT_RDWR); /* closing is not enough: a process forked since has it too */
   close(nursery->fd);
   while (waitpid(nursery->pid, NULL, 0) < 0 && errno == EINTR) {
   }

@@ -17,7 +17,7 @@ typedef struct qp_nursery qp_nursery;
 /*
 ** Fork the nursery.  Each worker runs serve(fd, arg) on its end of a stream socket and then exits;
 ** it inherits no other descriptor than standard error, ignores SIGINT (its parent decides) and is
-** killed when the nursery or, above it, the caller's process is gone.  QP_E_NOMEM, or QP_E_LIMIT
+** killed when the nursery or, above it, the calling thread is gone.  QP_E_NOMEM, or QP_E_LIMIT
 ** when the system gives no process or no descriptor.
 */
 qp_status qp_nursery_open(void (*serve)(int fd, const void *arg), const void *arg, qp_nursery **out,

@@ -226,6 +226,37 @@ Test(compile, a_second_run_is_answered_from_the_cache) {
   cr_assert_eq(system(command), 0);
 }
 
+Test(compile, two_processes_share_one_cache) {
+  char directory[] = "/tmp/qpal-compile-XXXXXX";
+  cr_assert_not_null(mkdtemp(directory));
+  const qp_compiler_options opt = {.workers = 1, .cache_dir = directory};
+  pid_t pids[2];
+  for (int p = 0; p < 2; p++) {
+    pids[p] = fork();
+    if (pids[p] != 0) continue;
+    qp_compiler *c = NULL;
+    qp_error err = {.text = ""};
+    int failures = qp_compiler_open(&opt, &c, &err) != QP_OK;
+    for (int i = 0; i < 12 && failures == 0; i++) {
+      qp_compiled out = {0};
+      const qp_compile_job job = job_of("copy", copy_source, qp_architectures[i % 6]);
+      failures += qp_compiler_run(c, &job, &out, &err) != QP_OK || !out.cubin || !out.ptx;
+      failures += i >= 6 && !out.cached;
+      qp_compiled_free(&out);
+    }
+    qp_compiler_close(c);
+    _exit(failures);
+  }
+  for (int p = 0; p < 2; p++) {
+    int status = -1;
+    cr_assert_eq(waitpid(pids[p], &status, 0), pids[p]);
+    cr_assert_eq(status, 0);
+  }
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf %s", directory);
+  cr_assert_eq(system(command), 0);
+}
+
 Test(compile, without_nvrtc_the_message_says_what_was_tried_and_what_to_do) {
   setenv("QPAL_NVRTC", "/nowhere/libnvrtc.so", 1);
   qp_error err = {.text = ""};
@@ -457,6 +488,24 @@ Test(compile, a_run_is_answered_while_many_results_wait) {
   for (; qp_compiler_next(c, &out, NULL); count++) qp_compiled_free(&out);
   cr_assert_eq(count, JOBS);
   qp_compiler_close(c);
+}
+
+Test(compile, closing_does_not_wait_for_processes_forked_meanwhile) {
+  int pipes[2];
+  cr_assert_eq(pipe(pipes), 0);
+  qp_compiler *c = open_fake(1, 0);
+  expect_alive(c);
+  const pid_t child = fork(); /* has all our descriptors, until the pipe is closed */
+  if (child == 0) {
+    char end;
+    close(pipes[1]);
+    _exit(read(pipes[0], &end, 1) == 0 ? 0 : 1);
+  }
+  qp_compiler_close(c);
+  close(pipes[1]);
+  int status = -1;
+  cr_assert_eq(waitpid(child, &status, 0), child);
+  cr_assert_eq(status, 0);
 }
 
 Test(compile, workers_end_when_their_parent_is_killed) {

@@ -262,17 +262,19 @@ Test(mix, the_inner_loop_of_disassembled_sass_has_the_source_s_operations) {
 
 /* ---- a disassembler of our own making ---- */
 
+static char fake_path[64];
+
 /* Let QPAL_NVDISASM be a script that prints 'text' and ends with 'status'. */
 static void fake_nvdisasm(const char *text, int status) {
-  static char path[] = "/tmp/qpal-nvdisasm-XXXXXX";
-  const int fd = mkstemp(path);
+  snprintf(fake_path, sizeof fake_path, "/tmp/qpal-nvdisasm-XXXXXX");
+  const int fd = mkstemp(fake_path);
   cr_assert(fd >= 0);
   FILE *f = fdopen(fd, "w");
   cr_assert_not_null(f);
   fprintf(f, "#!/bin/sh\ncat <<'END'\n%s\nEND\nexit %d\n", text, status);
   fclose(f);
-  cr_assert_eq(chmod(path, 0700), 0);
-  setenv("QPAL_NVDISASM", path, 1);
+  cr_assert_eq(chmod(fake_path, 0700), 0);
+  setenv("QPAL_NVDISASM", fake_path, 1);
 }
 
 static const char listing[] = "\t.section\t.text.kk,\"ax\",@progbits\n"
@@ -311,7 +313,7 @@ Test(mix, sass_is_read_with_predicates_modifiers_and_reconvergence) {
   cr_assert_eq(m.control, 5, "%u", m.control);
   cr_assert_eq(m.total, 8);
   cr_assert_eq(qp_mix_sass("", 0, "kkk", &m, &err), QP_E_ARG);
-  unlink(getenv("QPAL_NVDISASM"));
+  unlink(fake_path);
 }
 
 Test(mix, a_disassembler_that_fails_is_an_error_and_one_that_is_absent_is_missing) {
@@ -320,7 +322,7 @@ Test(mix, a_disassembler_that_fails_is_an_error_and_one_that_is_absent_is_missin
   qp_error err = {.text = ""};
   cr_assert_eq(qp_mix_sass("", 0, "k", &m, &err), QP_E_IO);
   cr_assert_eq(m.total, 77);
-  unlink(getenv("QPAL_NVDISASM"));
+  unlink(fake_path);
   cr_assert_eq(qp_mix_sass("", 0, "k", &m, &err), QP_E_MISSING);
   cr_assert_not_null(strstr(err.text, "QPAL_NVDISASM"));
 }
