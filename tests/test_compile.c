@@ -12,6 +12,8 @@
 
 #include "gen/compile_internal.h"
 
+TestSuite(compile, .timeout = 120); /* for what would wait for ever */
+
 static const char copy_source[] =
     "extern \"C\" __global__ void copy(float *y, const float *x, int n) {\n"
     "  int i = blockIdx.x * blockDim.x + threadIdx.x;\n"
