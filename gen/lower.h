@@ -53,11 +53,19 @@ typedef struct qp_lowered {
 qp_status qp_lower(const qp_quantizer *q, const qp_lower_options *opt, qp_lowered *out,
                    qp_error *err);
 void qp_lowered_free(qp_lowered *l);
-/* Evaluate the lowered form on the CPU for one state, with junk in the bits above the window and
-*for
-** lane 'lane': what the GPU computes; out holds 'pairs' words. */
-void qp_lowered_eval(const qp_lowered *l, uint32_t state, unsigned lane, const uint32_t *fields,
-                     const uint16_t *const *codebooks, uint32_t *out);
+
+/*
+** The lowered form on the CPU, as the GPU computes it.  'bind' fills env's codebooks and makes its
+*tables
+** (malloc'ed; qp_lowered_unbind frees them); 'codebooks' overrides data of tensor/row scoped ones,
+*or NULL.
+** 'eval' decodes one state of any bits above the window for lane 'lane'; out holds 'pairs' words.
+*/
+qp_status qp_lowered_bind(const qp_lowered *l, const uint16_t *const *codebooks, qp_ir_env *env,
+                          qp_error *err);
+void qp_lowered_unbind(qp_ir_env *env);
+void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsigned lane,
+                     const uint32_t *fields, uint32_t *out);
 
 /*
 ** CUDA text of a struct, malloc'ed, caller frees:

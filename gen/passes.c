@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+/* Passes over the decode IR; see passes.h for what each does. */
+#include "gen/passes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void qp_pass_reach(const qp_ir *ir, bool *need) {
+  memset(need, 0, ir->count * sizeof *need);
+  for (unsigned i = 0; i < ir->outputs; i++) need[ir->output[i]] = true;
+  for (unsigned i = ir->count; i-- > 0;)
+    for (unsigned k = 0; need[i] && k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++)
+      need[ir->node[i].arg[k]] = true;
+}
+
+/* ---- Demanded bits ---- */
+
+/* All bits at and below the highest of d: carries move upwards only. */
+static uint32_t below(uint32_t d) { return d ? ~0u >> __builtin_clz(d) : 0; }
+
+/* Each half of a pair whose bits are demanded is demanded whole. */
+static uint32_t by_half(uint32_t d) {
+  return (d & 0xffffu ? 0xffffu : 0) | (d >> 16 ? 0xffff0000u : 0);
+}
+
+static uint32_t whole(qp_ir_type t) { return t == QP_HALF ? 0xffffu : ~0u; }
+
+/* Bits of operand k that node i's bits d depend on. */
+static uint32_t operand_demand(const qp_ir *ir, unsigned i, unsigned k, uint32_t d) {
+  const qp_ir_node *n = &ir->node[i];
+  uint32_t c = 0;
+  bool constant = qp_ir_op_arity((qp_ir_op)n->op) > 1 && qp_ir_is_const(ir, n->arg[1], &c);
+  switch (n->op) {
+  case QP_IR_ADD:
+  case QP_IR_SUB:
+  case QP_IR_MUL:
+  case QP_IR_MAD: return below(d);
+  case QP_IR_AND: return k == 0 && constant ? d & c : d;
+  case QP_IR_OR: return k == 0 && constant ? d & ~c : d;
+  case QP_IR_XOR:
+  case QP_IR_NOT:
+  case QP_IR_LOP3:
+  case QP_IR_AS_PAIR:
+  case QP_IR_AS_BPAIR:
+  case QP_IR_WORD_OF_PAIR:
+  case QP_IR_WORD_OF_BPAIR:
+  case QP_IR_PNEG: return d;
+  case QP_IR_SELECT: return k == 0 ? ~0u : d;
+  case QP_IR_SHL: return k == 0 && constant ? (c < 32 ? d >> c : 0) : ~0u;
+  case QP_IR_SHR: return k == 0 && constant ? (c < 32 ? d << c : 0) : ~0u;
+  case QP_IR_SCALE: return d >> n->imm;
+  case QP_IR_AS_HALF:
+  case QP_IR_WORD_OF_HALF:
+  case QP_IR_LO: return d & 0xffffu;
+  case QP_IR_HI: return d << 16;
+  case QP_IR_PACK: return k == 0 ? d & 0xffffu : d >> 16;
+  case QP_IR_HNEG: return d & 0xffffu;
+  case QP_IR_HABS: return d & 0x7fffu;
+  case QP_IR_PABS: return d & 0x7fff7fffu;
+  case QP_IR_HADD:
+  case QP_IR_HSUB:
+  case QP_IR_HMUL:
+  case QP_IR_HFMA: return d & 0xffffu ? 0xffffu : 0;
+  case QP_IR_PADD:
+  case QP_IR_PSUB:
+  case QP_IR_PMUL:
+  case QP_IR_PFMA:
+  case QP_IR_BPAIR_OF_PAIR: return by_half(d);
+  default: return ~0u;
+  }
+}
+
+void qp_pass_demand(const qp_ir *ir, const uint16_t *roots, unsigned n, int stop,
+                    uint32_t *demand) {
+  memset(demand, 0, ir->count * sizeof *demand);
+  for (unsigned i = 0; i < n; i++) demand[roots[i]] = whole(qp_ir_type_of(ir, roots[i]));
+  for (unsigned i = ir->count; i-- > 0;) {
+    if (!demand[i] || (int)i == stop) continue;
+    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++)
+      demand[ir->node[i].arg[k]] |= operand_demand(ir, i, k, demand[i]);
+  }
+}
+
+/* ---- Copying ---- */
+
+bool qp_pass_copy_into(qp_ir *to, const qp_ir *from, const bool *need, qp_visit visit, void *user,
+                       int *map) {
+  qp_copy c = {.from = from, .to = to, .map = map, .user = user};
+  for (unsigned i = 0; i < from->count; i++) {
+    map[i] = -1;
+    if (!need[i]) continue;
+    const qp_ir_node *n = &from->node[i];
+    int args[3] = {0};
+    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)n->op); k++) args[k] = map[n->arg[k]];
+    int v = visit ? visit(&c, i, args) : QP_KEEP;
+    if (v == QP_KEEP) v = qp_ir_add(to, (qp_ir_op)n->op, args, n->imm, n->imm2);
+    if (v < 0) return false;
+    map[i] = v;
+  }
+  return true;
+}
+
+qp_ir *qp_pass_copy(const qp_ir *ir, qp_visit visit, void *user) {
+  qp_ir *to = qp_ir_new();
+  bool *need = malloc(ir->count * sizeof *need + 1);
+  int *map = malloc(ir->count * sizeof *map + 1);
+  bool ok = to && need && map;
+  if (ok) {
+    qp_pass_reach(ir, need);
+    ok = qp_pass_copy_into(to, ir, need, visit, user, map);
+  }
+  for (unsigned i = 0; ok && i < ir->outputs; i++)
+    to->output[to->outputs++] = (uint16_t)map[ir->output[i]];
+  free(need);
+  free(map);
+  if (!ok) qp_ir_free(to);
+  return ok ? to : NULL;
+}
+
+/* Copy once more, so that what the visit made superfluous is gone. */
+static qp_ir *copy_clean(const qp_ir *ir, qp_visit visit, void *user) {
+  qp_ir *once = qp_pass_copy(ir, visit, user);
+  qp_ir *twice = once ? qp_pass_copy(once, NULL, NULL) : NULL;
+  qp_ir_free(once);
+  return twice;
+}
+
+/* ---- Masks ---- */
+
+static int drop_mask(qp_copy *c, unsigned i, const int *args) {
+  const uint32_t *demand = c->user;
+  uint32_t mask;
+  if (c->from->node[i].op != QP_IR_AND) return QP_KEEP;
+  if (!qp_ir_is_const(c->from, c->from->node[i].arg[1], &mask)) return QP_KEEP;
+  return demand[i] & ~mask ? QP_KEEP : args[0];
+}
+
+qp_ir *qp_pass_drop_masks(const qp_ir *ir) {
+  uint32_t *demand = malloc(ir->count * sizeof *demand + 1);
+  if (!demand) return NULL;
+  qp_pass_demand(ir, ir->output, ir->outputs, -1, demand);
+  qp_ir *out = copy_clean(ir, drop_mask, demand);
+  free(demand);
+  return out;
+}
+
+static bool is_state(const qp_ir *ir, unsigned i) {
+  return ir->node[i].op == QP_IR_INPUT && ir->node[i].imm == QP_IN_STATE;
+}
+
+static int mask_state(qp_copy *c, unsigned i, const int *args) {
+  (void)args;
+  if (!is_state(c->from, i)) return QP_KEEP;
+  int both[] = {qp_ir_add(c->to, QP_IR_INPUT, NULL, QP_IN_STATE, 0),
+                qp_ir_add(c->to, QP_IR_CONST, NULL, *(const uint32_t *)c->user, 0)};
+  return qp_ir_add(c->to, QP_IR_AND, both, 0, 0);
+}
+
+qp_ir *qp_pass_mask_state(const qp_ir *ir, unsigned window) {
+  uint32_t mask = window < 32 ? (1u << window) - 1 : ~0u;
+  uint32_t *demand = malloc(ir->count * sizeof *demand + 1);
+  if (!demand) return NULL;
+  bool wanted = false;
+  qp_pass_demand(ir, ir->output, ir->outputs, -1, demand);
+  for (unsigned i = 0; i < ir->count; i++) wanted |= is_state(ir, i) && (demand[i] & ~mask) != 0;
+  free(demand);
+  return copy_clean(ir, wanted ? mask_state : NULL, &mask);
+}
+
+/* ---- Folding ---- */
+
+static int shift_state(qp_copy *c, unsigned i, const int *args) {
+  (void)args;
+  if (!is_state(c->from, i)) return QP_KEEP;
+  int both[] = {qp_ir_add(c->to, QP_IR_INPUT, NULL, QP_IN_STATE, 0),
+                qp_ir_add(c->to, QP_IR_CONST, NULL, *(const uint32_t *)c->user, 0)};
+  return qp_ir_add(c->to, QP_IR_SHR, both, 0, 0);
+}
+
+qp_ir *qp_pass_fold(const qp_ir *ir, unsigned step) {
+  qp_ir *to = qp_ir_new();
+  bool *need = malloc(ir->count * sizeof *need + 1);
+  int *map = malloc(ir->count * sizeof *map + 1);
+  int half[2 * QP_IR_MAX_OUTPUTS];
+  bool ok = to && need && map && ir->outputs <= QP_IR_MAX_OUTPUTS;
+  if (ok) qp_pass_reach(ir, need);
+  for (uint32_t code = 0; code < 2 && ok; code++) {
+    uint32_t shift = code * step;
+    ok = qp_pass_copy_into(to, ir, need, shift_state, &shift, map);
+    for (unsigned i = 0; i < ir->outputs && ok; i++)
+      half[code * ir->outputs + i] = map[ir->output[i]];
+  }
+  for (unsigned i = 0; i < ir->outputs && ok; i++) {
+    int pair = qp_ir_add(to, QP_IR_PACK, half + 2 * i, 0, 0);
+    ok = pair >= 0;
+    to->output[to->outputs++] = (uint16_t)pair;
+  }
+  qp_ir *clean = ok ? qp_pass_copy(to, NULL, NULL) : NULL;
+  free(need);
+  free(map);
+  qp_ir_free(to);
+  return clean;
+}
+
+/* ---- bf16 ---- */
+
+static int one(qp_ir *ir, qp_ir_op op, int a) { return qp_ir_add(ir, op, &a, 0, 0); }
+
+static int two(qp_ir *ir, qp_ir_op op, int a, int b) {
+  int args[] = {a, b};
+  return qp_ir_add(ir, op, args, 0, 0);
+}
+
+/* Can the word be other than zero only in the two sign bits? */
+static bool only_signs(const qp_ir *ir, unsigned i, uint32_t allowed) {
+  const qp_ir_node *n = &ir->node[i];
+  uint32_t c;
+  if (qp_ir_is_const(ir, i, &c)) return !(c & ~allowed);
+  switch (n->op) {
+  case QP_IR_AND: return only_signs(ir, n->arg[0], allowed) || only_signs(ir, n->arg[1], allowed);
+  case QP_IR_OR:
+  case QP_IR_XOR: return only_signs(ir, n->arg[0], allowed) && only_signs(ir, n->arg[1], allowed);
+  case QP_IR_SHL:
+    return qp_ir_is_const(ir, n->arg[1], &c) && c < 32 && only_signs(ir, n->arg[0], allowed >> c);
+  case QP_IR_SHR:
+    return qp_ir_is_const(ir, n->arg[1], &c) && c < 32 &&
+           only_signs(ir, n->arg[0], allowed << c | ((1u << c) - 1));
+  default: return false;
+  }
+}
+
+static int to_bf16(qp_ir *ir, int pair) {
+  const qp_ir_node n = ir->node[pair];
+  if (n.op == QP_IR_AS_PAIR && ir->node[n.arg[0]].op == QP_IR_XOR) {
+    const qp_ir_node x = ir->node[n.arg[0]];
+    for (unsigned k = 0; k < 2; k++) {
+      if (ir->node[x.arg[k]].op != QP_IR_WORD_OF_PAIR) continue;
+      if (!only_signs(ir, x.arg[1 - k], 0x80008000u)) continue;
+      int inner = to_bf16(ir, ir->node[x.arg[k]].arg[0]);
+      if (inner < 0) return -1;
+      int word = one(ir, QP_IR_WORD_OF_BPAIR, inner);
+      return one(ir, QP_IR_AS_BPAIR, two(ir, QP_IR_XOR, word, x.arg[1 - k]));
+    }
+  }
+  if (n.op == QP_IR_PNEG) {
+    int inner = to_bf16(ir, n.arg[0]);
+    if (inner < 0) return -1;
+    int signs = qp_ir_add(ir, QP_IR_CONST, NULL, 0x80008000u, 0);
+    return one(ir, QP_IR_AS_BPAIR, two(ir, QP_IR_XOR, one(ir, QP_IR_WORD_OF_BPAIR, inner), signs));
+  }
+  return one(ir, QP_IR_BPAIR_OF_PAIR, pair);
+}
+
+qp_ir *qp_pass_bf16(const qp_ir *ir) {
+  qp_ir *to = qp_pass_copy(ir, NULL, NULL);
+  bool ok = to != NULL;
+  for (unsigned i = 0; ok && i < to->outputs; i++) {
+    int v = to_bf16(to, to->output[i]);
+    ok = v >= 0;
+    to->output[i] = (uint16_t)v;
+  }
+  qp_ir *clean = ok ? qp_pass_copy(to, NULL, NULL) : NULL;
+  qp_ir_free(to);
+  return clean;
+}
+
+/* ---- Instruction choice ---- */
+
+typedef struct selection {
+  unsigned uses[QP_IR_MAX_NODES];
+} selection;
+
+static bool const_is(const qp_ir *ir, unsigned node, uint32_t value) {
+  uint32_t c;
+  return qp_ir_is_const(ir, node, &c) && c == value;
+}
+
+/* Is the node byte k of some word?  (x >> 8k) & 255, x & 255, x >> 24. */
+static bool is_byte(const qp_ir *ir, unsigned node, unsigned *of, unsigned *k) {
+  const qp_ir_node *n = &ir->node[node];
+  uint32_t c;
+  if (n->op == QP_IR_SHR && const_is(ir, n->arg[1], 24)) return *of = n->arg[0], *k = 3, true;
+  if (n->op == QP_IR_PRMT && const_is(ir, n->arg[1], 0) && qp_ir_is_const(ir, n->arg[2], &c) &&
+      (c & ~3u) == 0x4440u)
+    return *of = n->arg[0], *k = c & 3, true;
+  if (n->op != QP_IR_AND || !const_is(ir, n->arg[1], 255)) return false;
+  const qp_ir_node *s = &ir->node[n->arg[0]];
+  if (s->op == QP_IR_SHR && qp_ir_is_const(ir, s->arg[1], &c) && c < 32 && c % 8 == 0)
+    return *of = s->arg[0], *k = c / 8, true;
+  return *of = n->arg[0], *k = 0, true;
+}
+
+/* Leaves of a tree of additions; inner sums must be used once. */
+static unsigned add_leaves(const qp_ir *ir, const selection *s, unsigned node, uint16_t *leaf,
+                           unsigned n, unsigned max) {
+  for (unsigned k = 0; k < 2 && n <= max; k++) {
+    unsigned a = ir->node[node].arg[k];
+    if (ir->node[a].op == QP_IR_ADD && s->uses[a] == 1)
+      n = add_leaves(ir, s, a, leaf, n, max);
+    else if (n < max)
+      leaf[n++] = (uint16_t)a;
+    else
+      n = max + 1;
+  }
+  return n;
+}
+
+/* x.byte0 + x.byte1 + x.byte2 + x.byte3 (+ rest). */
+static int select_dp4a(qp_copy *c, const selection *s, unsigned i) {
+  uint16_t leaf[5];
+  unsigned n = add_leaves(c->from, s, i, leaf, 0, 5), seen = 0, of = 0, x = 0, k = 0;
+  int rest = -1;
+  if (n < 4 || n > 5) return QP_KEEP;
+  for (unsigned j = 0; j < n; j++) {
+    bool byte = is_byte(c->from, leaf[j], &x, &k) && (!seen || x == of) && !(seen >> k & 1);
+    if (byte)
+      seen |= 1u << k, of = x;
+    else if (rest < 0)
+      rest = c->map[leaf[j]];
+    else
+      return QP_KEEP;
+  }
+  if (seen != 15) return QP_KEEP;
+  int args[] = {c->map[of], qp_ir_add(c->to, QP_IR_CONST, NULL, 0x01010101u, 0),
+                rest >= 0 ? rest : qp_ir_add(c->to, QP_IR_CONST, NULL, 0, 0)};
+  return qp_ir_add(c->to, QP_IR_DP4A, args, 0, 0);
+}
+
+static int select_mad(qp_copy *c, const selection *s, unsigned i, const int *args) {
+  const qp_ir_node *n = &c->from->node[i];
+  for (unsigned k = 0; k < 2; k++) {
+    const qp_ir_node *m = &c->from->node[n->arg[k]];
+    if (m->op != QP_IR_MUL || s->uses[n->arg[k]] != 1) continue;
+    int three[] = {c->map[m->arg[0]], c->map[m->arg[1]], args[1 - k]};
+    return qp_ir_add(c->to, QP_IR_MAD, three, 0, 0);
+  }
+  return QP_KEEP;
+}
+
+static int select_funnel(qp_copy *c, unsigned i) {
+  const qp_ir_node *n = &c->from->node[i];
+  for (unsigned k = 0; k < 2; k++) {
+    const qp_ir_node *r = &c->from->node[n->arg[k]], *l = &c->from->node[n->arg[1 - k]];
+    uint32_t a, b;
+    if (r->op != QP_IR_SHR || l->op != QP_IR_SHL) continue;
+    if (!qp_ir_is_const(c->from, r->arg[1], &a) || !qp_ir_is_const(c->from, l->arg[1], &b))
+      continue;
+    if (a + b != 32 || a == 0 || b == 0) continue;
+    int args[] = {c->map[r->arg[0]], c->map[l->arg[0]], c->map[r->arg[1]]};
+    return qp_ir_add(c->to, QP_IR_FUNNEL, args, 0, 0);
+  }
+  return QP_KEEP;
+}
+
+static int select_byte(qp_copy *c, unsigned i) {
+  unsigned x, k;
+  if (!is_byte(c->from, i, &x, &k) || k == 0 || c->from->node[i].op != QP_IR_AND) return QP_KEEP;
+  int args[] = {c->map[x], qp_ir_add(c->to, QP_IR_CONST, NULL, 0, 0),
+                qp_ir_add(c->to, QP_IR_CONST, NULL, 0x4440u + k, 0)};
+  return qp_ir_add(c->to, QP_IR_PRMT, args, 0, 0);
+}
+
+static uint32_t logic(unsigned op, uint32_t a, uint32_t b) {
+  return (op == QP_IR_AND ? a & b : op == QP_IR_OR ? a | b : a ^ b) & 0xff;
+}
+
+static bool is_logic(unsigned op) { return op == QP_IR_AND || op == QP_IR_OR || op == QP_IR_XOR; }
+
+static int select_lop3(qp_copy *c, const selection *s, unsigned i, const int *args) {
+  const qp_ir_node *n = &c->from->node[i];
+  for (unsigned k = 0; k < 2; k++) {
+    const qp_ir_node *m = &c->from->node[n->arg[k]];
+    if (!is_logic(m->op) || s->uses[n->arg[k]] != 1) continue;
+    int three[] = {c->map[m->arg[0]], c->map[m->arg[1]], args[1 - k]};
+    return qp_ir_add(c->to, QP_IR_LOP3, three, logic(n->op, logic(m->op, 0xf0, 0xcc), 0xaa), 0);
+  }
+  return QP_KEEP;
+}
+
+/* Arithmetic first, so that a logical operation inside it is still seen as what it is. */
+static int select_arithmetic(qp_copy *c, unsigned i, const int *args) {
+  const selection *s = c->user;
+  int v = QP_KEEP;
+  switch (c->from->node[i].op) {
+  case QP_IR_ADD: v = select_dp4a(c, s, i); return v == QP_KEEP ? select_mad(c, s, i, args) : v;
+  case QP_IR_OR: return select_funnel(c, i);
+  case QP_IR_AND: return select_byte(c, i);
+  default: return QP_KEEP;
+  }
+}
+
+static int select_logic(qp_copy *c, unsigned i, const int *args) {
+  return is_logic(c->from->node[i].op) ? select_lop3(c, c->user, i, args) : QP_KEEP;
+}
+
+static void count_uses(const qp_ir *ir, selection *s) {
+  memset(s, 0, sizeof *s);
+  for (unsigned i = 0; i < ir->count; i++)
+    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++)
+      s->uses[ir->node[i].arg[k]]++;
+  for (unsigned i = 0; i < ir->outputs; i++) s->uses[ir->output[i]]++;
+}
+
+qp_ir *qp_pass_select(const qp_ir *ir) {
+  selection *s = malloc(sizeof *s);
+  qp_ir *clean = qp_pass_copy(ir, NULL, NULL), *a = NULL, *b = NULL;
+  if (s && clean) {
+    count_uses(clean, s);
+    a = copy_clean(clean, select_arithmetic, s);
+  }
+  if (a) {
+    count_uses(a, s);
+    b = copy_clean(a, select_logic, s);
+  }
+  qp_ir_free(clean);
+  qp_ir_free(a);
+  free(s);
+  return b;
+}
