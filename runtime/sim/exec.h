@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** State of a launch.  The lanes of a warp that stand at the same instruction execute it together,
+*as
+** a group; which groups form is only a matter of speed.  A collective instruction completes when
+*all
+** threads it names have arrived, whatever groups they came in.
+*/
+#ifndef QP_SIM_EXEC_H
+#define QP_SIM_EXEC_H
+
+#include "runtime/sim/code.h"
+#include "runtime/sim/memory.h"
+
+enum {
+  QP_SIM_WARPS = 32,    /* most warps in a block */
+  QP_SIM_BARRIERS = 16, /* named barriers of a block */
+  QP_SIM_NOBODY = 0xffff
+};
+
+typedef struct qp_sim_block qp_sim_block;
+typedef struct qp_sim_launch qp_sim_launch;
+
+/* Last accesses to a word of shared memory.  Clocks are those of the accessing thread's warp. */
+typedef struct qp_sim_touch {
+  uint32_t write_clock, read_clock;
+  uint16_t writer, reader;              /* thread, or QP_SIM_NOBODY */
+  uint8_t write_bytes, read_bytes;      /* which of the four bytes */
+  uint8_t write_strong, read_many;      /* an atomic or strong write; read by more than 'reader' */
+  uint32_t read_generation, read_warps; /* warps that read since that block-wide barrier */
+} qp_sim_touch;
+
+/* A copy in flight. */
+typedef struct qp_sim_copy {
+  uint64_t source;        /* global address */
+  uint32_t target, bytes; /* shared address, bytes it fills */
+  uint32_t source_bytes;  /* the rest is zero */
+  uint32_t group;         /* cp.async: commit group */
+  uint32_t barrier;       /* mbarrier that it completes on, 0: none */
+  uint32_t clock;         /* of the issuing warp */
+  uint16_t thread;
+  const qp_sim_op *op;
+} qp_sim_copy;
+
+typedef struct qp_sim_copies {
+  qp_sim_copy *list;
+  uint32_t count, room;
+} qp_sim_copies;
+
+/* An mbarrier object; 'clock' gathers what the threads that arrived have seen. */
+typedef struct qp_sim_mbarrier {
+  uint32_t address;
+  uint32_t expected, pending; /* arrivals */
+  int64_t bytes;              /* transactions outstanding in this phase */
+  uint32_t phase;
+  uint32_t clock[QP_SIM_WARPS];
+} qp_sim_mbarrier;
+
+typedef struct qp_sim_barrier {
+  uint32_t arrived;               /* threads */
+  uint32_t expected;              /* 0: nobody is here yet */
+  uint32_t waiting[QP_SIM_WARPS]; /* lanes that wait */
+  uint32_t value[QP_SIM_WARPS];   /* bar.red: predicates */
+  uint32_t came[QP_SIM_WARPS];    /* lanes that arrived, waiting or not */
+} qp_sim_barrier;
+
+typedef enum qp_sim_event {
+  QP_SIM_NONE,
+  QP_SIM_REGROUP, /* lanes went different ways; pc[] of those that left 'active' is set */
+  QP_SIM_YIELD,   /* nothing to do until others have run */
+  QP_SIM_FAULT
+} qp_sim_event;
+
+struct qp_sim_warp {
+  uint32_t *base[2]; /* registers, constants */
+  uint32_t *preds;
+  qp_sim_block *block;
+  uint32_t active;      /* lanes of the running group */
+  uint32_t next;        /* its next op */
+  uint32_t here;        /* its current op */
+  uint32_t event;       /* qp_sim_event */
+  uint32_t carry;       /* CC.CF of each lane */
+  uint32_t live, ready; /* not exited; of these, not waiting */
+  uint32_t parked;      /* lanes that wait at a warp collective */
+  uint32_t index;       /* in the block */
+  uint64_t ticks;       /* instructions executed by groups of this warp */
+  uint32_t pc[QP_SIM_LANES];
+  uint32_t members[QP_SIM_LANES];  /* parked: the lanes waited for */
+  uint64_t last_run[QP_SIM_LANES]; /* ticks */
+  uint32_t offer[3][QP_SIM_LANES]; /* what lanes bring to a collective */
+  uint64_t wide[QP_SIM_LANES];     /* scratch of an instruction */
+  uint32_t depth[QP_SIM_LANES];
+  uint32_t stack[QP_SIM_CALL_DEPTH][QP_SIM_LANES]; /* return addresses */
+  /* ordering of shared-memory accesses */
+  uint32_t clock;
+  uint32_t seen[QP_SIM_WARPS];     /* clocks of other warps that are ordered before now */
+  uint32_t synced[QP_SIM_LANES];   /* own clock at the lane's last warp-level synchronisation */
+  uint32_t acquired[QP_SIM_LANES]; /* own warp's clock that the lane learnt from an mbarrier */
+  uint32_t group[QP_SIM_LANES];    /* cp.async: current commit group */
+};
+
+struct qp_sim_block {
+  qp_sim_launch *launch;
+  uint32_t index, sm, threads, warps;
+  uint32_t live_warps;
+  uint32_t generation;                     /* block-wide barriers so far, from 1 */
+  uint32_t generation_clock[QP_SIM_WARPS]; /* each warp's clock that all have seen since then */
+  uint32_t shared_bytes;                   /* from address 0 */
+  uint8_t *shared, *shared_shadow;
+  qp_sim_touch *touch;           /* one per word of shared memory */
+  uint8_t *local, *local_shadow; /* [thread][frame] */
+  uint32_t frame_bytes;
+  qp_sim_barrier barriers[QP_SIM_BARRIERS];
+  qp_sim_mbarrier *mbarriers;
+  uint32_t mbarrier_count, mbarrier_room;
+  qp_sim_copies copies;
+  uint64_t progress; /* counts whatever may free a waiting thread */
+  qp_sim_warp warp[QP_SIM_WARPS];
+  void *registers;
+};
+
+struct qp_sim_launch {
+  const qp_sim_code *code;
+  const qp_sim_function *kernel;
+  qp_sim_arena *arena;
+  const uint8_t *params, *params_shadow;
+  uint32_t param_bytes;
+  uint32_t grid, block_threads, dynamic_bytes, dynamic_start, shared_bytes;
+  uint32_t sm_count;
+  uint64_t id;
+  qp_sim_switches switches;
+  qp_sim_counters *count;
+  qp_status status;
+  qp_error *err;
+};
+
+/* Run a launch to its end.  QP_E_DEVICE: a fault, described in launch->err; QP_E_NOMEM. */
+qp_status qp_sim_run(qp_sim_launch *launch);
+
+/*
+** Record a fault of one lane (kernel, PTX line, block and thread are put before the message) and
+** stop the launch.  Only the first one is kept.
+*/
+void qp_sim_fault(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Lanes end.  Wakes collectives that waited for nobody else. */
+void qp_sim_exit_lanes(qp_sim_warp *w, uint32_t mask);
+
+/*
+** Park lanes at a collective named by members[] (set for them by the caller).  When all lanes named
+** have arrived, calls offer(op, lanes) for each op that they stand at, then take(op, lanes, all).
+*/
+typedef struct qp_sim_collective {
+  void (*offer)(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes);
+  void (*take)(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint32_t all);
+  bool any_place; /* may complete between different instructions of its kind */
+  bool full;      /* needs all 32 lanes, exited ones too */
+} qp_sim_collective;
+void qp_sim_gather(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint32_t *members,
+                   const qp_sim_collective *how);
+/* The collective behind an op, or NULL; kept by ops_warp.c. */
+const qp_sim_collective *qp_sim_collective_of(const qp_sim_op *o);
+
+/* Order the lanes of a warp after one another's earlier accesses. */
+void qp_sim_order_lanes(qp_sim_warp *w, uint32_t lanes);
+
+/* ---- operands ---- */
+
+typedef float qp_sim_f32 __attribute__((may_alias));
+typedef double qp_sim_f64 __attribute__((may_alias));
+typedef uint64_t qp_sim_u64 __attribute__((may_alias));
+typedef int32_t qp_sim_s32 __attribute__((may_alias));
+typedef int64_t qp_sim_s64 __attribute__((may_alias));
+
+static inline uint32_t *qp_sim_reg(const qp_sim_warp *w, int32_t r) {
+  return w->base[(uint32_t)r >> 31] + (r & INT32_MAX);
+}
+static inline uint32_t qp_sim_pred(const qp_sim_warp *w, int32_t r) {
+  return r >= 0 ? w->preds[r] : ~w->preds[~r];
+}
+static inline void qp_sim_set_pred(qp_sim_warp *w, int32_t r, uint32_t mask, uint32_t value) {
+  w->preds[r] = (w->preds[r] & ~mask) | (value & mask);
+}
+static inline const int32_t *qp_sim_ext(const qp_sim_warp *w, const qp_sim_op *o) {
+  return w->block->launch->code->ext + o->ext;
+}
+static inline unsigned qp_sim_lane(uint32_t mask) { return (unsigned)__builtin_ctz(mask); }
+
+/* Run 'body' for each lane l of 'mask'; the full warp is a loop that compilers vectorise. */
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wpass-failed" /* a loop that cannot be vectorised is fine too   \
+                                                  */
+#define QP_SIM_VECTOR _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define QP_SIM_VECTOR _Pragma("GCC ivdep")
+#endif
+#define QP_SIM_EACH(mask, body)                                                                    \
+  do {                                                                                             \
+    if ((mask) == UINT32_MAX) {                                                                    \
+      QP_SIM_VECTOR for (unsigned l = 0; l < QP_SIM_LANES; l++) { body; }                          \
+    } else {                                                                                       \
+      for (uint32_t left_ = (mask); left_; left_ &= left_ - 1) {                                   \
+        const unsigned l = qp_sim_lane(left_);                                                     \
+        body;                                                                                      \
+      }                                                                                            \
+    }                                                                                              \
+  } while (0)
+#define QP_SIM_LOOP(mask, l)                                                                       \
+  for (uint32_t left_ = (mask), l = 0; left_ && (l = qp_sim_lane(left_), true); left_ &= left_ - 1)
+
+/* ---- checked memory accesses; NULL after a fault ---- */
+
+const uint8_t *qp_sim_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
+                           uint64_t address, unsigned bytes);
+uint8_t *qp_sim_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
+                      uint64_t address, unsigned bytes);
+/* Read and write at once, as one atomic access. */
+uint8_t *qp_sim_update(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
+                       uint64_t address, unsigned bytes);
+/* Shared memory by address within the window; 'pending' copies are allowed to be there or not. */
+void qp_sim_touch_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint32_t address,
+                        unsigned bytes, bool strong);
+/* Count the wavefronts of one group's shared accesses (vector of 'bytes' a lane). */
+void qp_sim_count_banks(qp_sim_warp *w, uint32_t mask, const uint32_t *addresses, unsigned bytes);
+/* Shared or local window address behind a generic one; the space that it is in. */
+qp_sim_space qp_sim_resolve(uint64_t *address);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** Devices by name:  "cuda:0", "sim", "sim:sm_80", "sim:sm_90:8".  Here and not in runtime/, so that
+** what engines link does not drag the simulator in.
+*/
+#include "runtime/device.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A decimal number at '*s', at most 'most'; '*s' moves behind it. */
+static bool number(const char **s, unsigned most, unsigned *out) {
+  if (**s < '0' || **s > '9') return false;
+  char *end;
+  const unsigned long v = strtoul(*s, &end, 10);
+  if (v > most) return false;
+  *out = (unsigned)v;
+  *s = end;
+  return true;
+}
+
+static bool sim_name(const char *s, unsigned *arch, unsigned *sms) {
+  *arch = 90;
+  *sms = 4;
+  if (!*s) return true;
+  if (*s++ != ':') return false;
+  if (!strncmp(s, "sm_", 3)) s += 3;
+  if (!number(&s, 999, arch)) return false;
+  if (!*s) return true;
+  return *s++ == ':' && number(&s, 1024, sms) && !*s;
+}
+
+qp_status qp_device_open(const char *name, qp_device **out, qp_error *err) {
+  unsigned index, arch, sms;
+  const char *s = name;
+  if (!strncmp(name, "cuda:", 5)) {
+    s += 5;
+    if (number(&s, 1023, &index) && !*s) return qp_cuda_open(index, out, err);
+  } else if (!strcmp(name, "cuda")) {
+    return qp_cuda_open(0, out, err);
+  } else if (!strncmp(name, "sim", 3) && sim_name(name + 3, &arch, &sms)) {
+    return qp_sim_open(arch, sms, out, err);
+  }
+  return qp_fail(err, QP_E_ARG,
+                 "device '%s': \"cuda:N\" or \"sim[:sm_90[:SMS]]\" (1 to 1024 SMs) is right", name);
+}
+
+#if !__has_include("runtime/cuda.c")
+qp_status qp_cuda_open(unsigned index, qp_device **out, qp_error *err) {
+  (void)out;
+  return qp_fail(err, QP_E_MISSING, "device 'cuda:%u': this build has no CUDA backend; use \"sim\"",
+                 index);
+}
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* State shared by the parts of the PTX decoder:  text -> [lex, parse, decode, allocate] -> code. */
+#ifndef QP_SIM_PARSE_H
+#define QP_SIM_PARSE_H
+
+#include "runtime/sim/rows.h"
+
+/* ---- tokens ---- */
+
+typedef enum { T_END, T_IDENT, T_INT, T_FLOAT, T_STRING, T_PUNCT } token_kind;
+
+typedef struct token {
+  token_kind kind;
+  const char *text;
+  size_t length;
+  int64_t integer; /* T_INT */
+  double real;     /* T_FLOAT */
+  uint32_t single; /* T_FLOAT written as 0f: its bits */
+  bool is_single;
+  char punct;
+  uint32_t line;
+} token;
+
+/* ---- symbols ---- */
+
+typedef enum {
+  SYM_REG,    /* index: first virtual register; count > 0: a range */
+  SYM_PRED,   /* index: predicate */
+  SYM_SHARED, /* offset: shared address */
+  SYM_SHARED_DYNAMIC,
+  SYM_LOCAL,    /* offset: in the frame */
+  SYM_PARAM,    /* offset: in the kernel's parameter space */
+  SYM_GLOBAL,   /* index: of the variable */
+  SYM_FUNCTION, /* index */
+  SYM_LABEL,    /* index: op */
+  SYM_TARGETS   /* .branchtargets; text: where the list stands */
+} symbol_kind;
+
+typedef struct symbol {
+  symbol_kind kind;
+  const char *name;
+  size_t length;
+  bool range;
+  uint32_t index, count;
+  uint32_t bits; /* of a register */
+  uint32_t offset, bytes;
+  const char *text;
+} symbol;
+
+/* ---- operands ---- */
+
+typedef enum {
+  O_NONE,
+  O_REG,
+  O_PRED,
+  O_INT,
+  O_FLOAT,
+  O_SREG,
+  O_SYMBOL,
+  O_ADDRESS,
+  O_VECTOR,
+  O_SINK,
+  O_NAME
+} operand_kind;
+
+typedef struct operand operand;
+struct operand {
+  operand_kind kind;
+  bool negated;         /* predicate */
+  uint32_t index, bits; /* register or predicate */
+  uint32_t sreg;        /* special register */
+  bool wide_sreg;
+  int64_t value;   /* O_INT; O_ADDRESS: offset */
+  token tok;       /* O_FLOAT, O_NAME */
+  symbol sym;      /* O_SYMBOL */
+  operand *base;   /* O_ADDRESS */
+  operand *items;  /* O_VECTOR */
+  uint32_t count;  /* O_VECTOR */
+  operand *second; /* p|q */
+};
+
+/* ---- growing lists ---- */
+
+typedef struct reference {
+  uint32_t op, vreg;
+  uint16_t field; /* 0..5: r[field]; REF_EXT + i: ext list of the op, element i */
+  bool def;
+} reference;
+enum { REF_EXT = 16 };
+
+typedef struct patch { /* a branch whose label is not known yet */
+  uint32_t op, ext;    /* ext: UINT32_MAX: op.target, else code.ext[ext] */
+  const char *name;
+  size_t length;
+  uint32_t line, scope;
+} patch;
+
+#define LIST(type)                                                                                 \
+  struct {                                                                                         \
+    type *at;                                                                                      \
+    uint32_t count, room;                                                                          \
+  }
+
+typedef struct parser {
+  qp_error *err;
+  qp_status status;
+  const char *begin, *cursor, *end;
+  uint32_t line;
+  token tok;
+  unsigned arch;
+  qp_sim_place place;
+  void *place_arg;
+  qp_sim_code *code;
+
+  LIST(qp_sim_op) ops;
+  LIST(int32_t) ext;
+  LIST(uint32_t) consts;
+  LIST(qp_sim_function) functions;
+  LIST(qp_sim_global) globals;
+  LIST(symbol) symbols;
+  LIST(patch) patches;
+  LIST(reference) refs;
+  uint32_t pending;          /* first reference of the op being built */
+  LIST(uint8_t) vregs;       /* words of each virtual register: 1 or 2 */
+  LIST(uint32_t) frame_ops;  /* ops whose imm is relative to the function's frame */
+  LIST(uint32_t) frame_exts; /* the same for ext elements */
+  LIST(uint32_t) callees;
+  uint32_t const_hash[4096]; /* 1 + offset in consts */
+
+  /* the function being parsed */
+  int32_t function;
+  uint32_t scope;
+  uint32_t preds, frame;
+  uint32_t op_begin, ref_begin;
+
+  /* the instruction being parsed */
+  operand pool[96];
+  uint32_t pool_used;
+  operand ops_in[16];
+  uint32_t operand_count;
+  char mnemonic[256];
+  char *part[24];
+  bool used[24];
+  uint32_t parts;
+  uint32_t line_op;
+  int32_t guard;
+} parser;
+
+/* Record an error (the first one stays) that names the current line; returns false. */
+bool p_fail(parser *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline bool p_ok(const parser *p) { return p->status == QP_OK; }
+
+/* Room for one more element; false (and an error) if there is no memory. */
+bool p_grow(parser *p, void **at, uint32_t count, uint32_t *room, size_t size);
+#define P_PUSH(p, list, value)                                                                     \
+  (p_grow((p), (void **)&(p)->list.at, (p)->list.count, &(p)->list.room, sizeof *(p)->list.at)     \
+       ? ((p)->list.at[(p)->list.count++] = (value), true)                                         \
+       : false)
+
+/* lex.c */
+void p_next(parser *p);
+bool p_is(const parser *p, const char *text); /* an identifier */
+bool p_punct(const parser *p, char c);
+bool p_accept(parser *p, const char *text);
+bool p_accept_punct(parser *p, char c);
+bool p_expect_punct(parser *p, char c);
+bool token_is(const token *t, const char *text);
+
+/* operand.c */
+bool p_type(const char *name, unsigned *type); /* "u32" */
+unsigned p_type_letter(unsigned type);         /* its letter in qp_sim_row.operands */
+unsigned p_type_bits(unsigned type);
+const symbol *p_find(const parser *p, const char *name, size_t length, uint32_t *index);
+bool p_declare(parser *p, symbol s);
+uint32_t p_new_vreg(parser *p, unsigned words);
+bool p_operands(parser *p); /* up to ';' */
+int32_t p_const(parser *p, uint64_t value, unsigned words);
+/* Bind an operand to a field of the op being built. */
+bool p_use(parser *p, qp_sim_op *o, unsigned field, const operand *x, unsigned letter);
+bool p_def(parser *p, qp_sim_op *o, unsigned field, const operand *x, unsigned letter);
+bool p_use_pred(parser *p, int32_t *out, const operand *x);
+bool p_def_pred(parser *p, int32_t *out, const operand *x);
+bool p_ext(parser *p, qp_sim_op *o, const operand *x, unsigned letter, bool def); /* append */
+bool p_address(parser *p, qp_sim_op *o, unsigned field, const operand *x, bool *wide, bool *frame);
+uint32_t p_push(parser *p, qp_sim_op *o); /* the op is complete */
+
+/* decode*.c: the instruction whose mnemonic and operands have been read */
+bool p_decode(parser *p);
+bool p_part(parser *p, const char *name);    /* is there such a modifier?  marks it used */
+bool p_part_type(parser *p, unsigned *type); /* the first unused type */
+bool p_all_used(parser *p);
+qp_sim_op p_op(const parser *p, qp_sim_fn run, qp_sim_kind kind);
+bool p_decode_row(parser *p);
+bool p_decode_memory(parser *p, bool *found);
+bool p_decode_warp(parser *p, bool *found);
+bool p_decode_async(parser *p, bool *found);
+
+/* allocate.c: registers and frames of all functions */
+bool p_allocate(parser *p); /* of the function just read */
+bool p_link(parser *p);     /* places of functions relative to their callers */
+
+#endif

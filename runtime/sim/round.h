@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* fp32, fp16 and bf16 values under PTX's modifiers: rounding modes, .ftz, .sat, .relu. */
+#ifndef QP_SIM_ROUND_H
+#define QP_SIM_ROUND_H
+
+#include <fenv.h>
+#include <math.h>
+#include <stdint.h>
+
+#include "runtime/half.h"
+#include "runtime/sim/rows.h"
+
+#define QP_SIM_NAN_BITS 0x7fffffffu /* what CUDA makes of a NaN in fp32 */
+
+static inline uint32_t qp_sim_bits_of(float f) {
+  uint32_t u;
+  memcpy(&u, &f, sizeof u);
+  return u;
+}
+static inline float qp_sim_float_of(uint32_t u) {
+  float f;
+  memcpy(&f, &u, sizeof f);
+  return f;
+}
+/* Subnormals become zeros of the same sign. */
+static inline float qp_sim_flush(float f) {
+  const uint32_t u = qp_sim_bits_of(f);
+  return u & 0x7f800000 ? f : qp_sim_float_of(u & 0x80000000);
+}
+/* To [0, 1]; NaN becomes 0. */
+static inline float qp_sim_saturate(float f) { return f > 0 ? (f < 1 ? f : 1.0f) : 0.0f; }
+
+/* The C rounding mode of a PTX one. */
+static inline int qp_sim_fenv(unsigned mode) {
+  static const int modes[] = {FE_TONEAREST, FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD};
+  return modes[mode & QP_SIM_RND];
+}
+
+/* Round a double, exact in itself, to fp16 or bf16 in any rounding mode. */
+uint16_t qp_sim_round_half(double d, unsigned mode);
+uint16_t qp_sim_round_bf16(double d, unsigned mode);
+
+#endif
