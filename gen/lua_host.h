@@ -25,10 +25,10 @@ qp_status qp_lua_open(const qp_lua_limits *limits, qp_lua **out, qp_error *err);
 void qp_lua_close(qp_lua *l);
 
 /* Run a chunk (text only, named 'file' in messages) with the globals of 'prelude' (a resource path
-*such
-** as "lua/prelude.lua", run first and once a state; NULL for none).  *result: its first return
-*value.
-** Errors carry file and line; a run over a limit says which limit and by what. */
+ *such
+ ** as "lua/prelude.lua", run first and once a state; NULL for none).  *result: its first return
+ *value.
+ ** Errors carry file and line; a run over a limit says which limit and by what. */
 qp_status qp_lua_run(qp_lua *l, const char *prelude, const char *file, const char *text,
                      size_t bytes, qp_lua_ref *result, qp_error *err);
 
@@ -69,5 +69,45 @@ typedef struct qp_lua_table {
 /* Call function v(args...); *result is the first return value, *second (if not NULL) the second. */
 qp_status qp_lua_call(qp_lua *l, qp_lua_ref v, const qp_lua_table *args, size_t n,
                       qp_lua_ref *result, qp_lua_ref *second, qp_error *err);
+
+/*
+** All items of a list, which must be numbers; '*values' is malloc'ed, caller frees.  QP_E_ARG: no
+** list, or an item that is no number (the message says which); QP_E_NOMEM.  Outputs are untouched
+** on error.
+*/
+qp_status qp_lua_get_numbers(qp_lua *l, qp_lua_ref v, const char *path, double **values,
+                             size_t *count, qp_error *err);
+
+/* First and last line of a Lua function's definition; false if the value is none. */
+bool qp_lua_get_lines(qp_lua *l, qp_lua_ref v, const char *path, int *first, int *last);
+
+enum { QP_LUA_MAX_CODEBOOKS = 4, QP_LUA_MAX_FIELDS = 4 };
+
+/* What a decode function is called with and what it must return. */
+typedef struct qp_lua_decode {
+  const char *file;      /* named in messages that have no line of their own */
+  unsigned dim;          /* weights it returns */
+  const uint32_t *state; /* a constant state or code; NULL: the input QP_IN_STATE */
+  bool named;            /* codebooks are passed as a table by name, else the only one itself */
+  unsigned codebooks;
+  struct {
+    const char *name;
+    unsigned entries, dim;
+  } codebook[QP_LUA_MAX_CODEBOOKS];
+  unsigned fields;
+  struct {
+    const char *name;
+    bool half; /* an fp16 value, else a word */
+  } field[QP_LUA_MAX_FIELDS];
+} qp_lua_decode;
+
+/*
+** Call the function at 'path' (nil: codebook[state]) with symbolic values and append what it
+** computes to 'ir', with its outputs as in qp_quantizer: PAIRs for an even dim, else HALFs.  The
+** state must have run lua/prelude.lua.  Errors (QP_E_ARG, QP_E_LIMIT) name file and line; 'ir' may
+** then hold nodes but has no outputs.
+*/
+qp_status qp_lua_trace(qp_lua *l, qp_lua_ref v, const char *path, const qp_lua_decode *decode,
+                       qp_ir *ir, qp_error *err);
 
 #endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* What a spec that runs in the Lua sandbox may use: memory, instructions, time. */
+#ifndef QP_LUA_METER_H
+#define QP_LUA_METER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum qp_meter_limit {
+  QP_METER_FINE,
+  QP_METER_INSTRUCTIONS,
+  QP_METER_SECONDS
+} qp_meter_limit;
+
+/* The last resort, for what counting instructions does not see. */
+#define QP_METER_MOST_SECONDS 60.0
+
+typedef struct qp_meter {
+  size_t used_bytes, memory_bytes; /* in use, most */
+  uint64_t instructions, budget;   /* most of a call, left of the call that runs */
+  double deadline_s;               /* of the thread's CPU clock */
+  bool running;                    /* code of a spec runs: the limits hold */
+} qp_meter;
+
+/* Begin a call with a whole budget; 'running' says whether the limits hold. */
+void qp_meter_start(qp_meter *m, bool running);
+
+/* Take instructions off the budget, down to none; which limit is then exceeded. */
+qp_meter_limit qp_meter_charge(qp_meter *m, double instructions);
+/* The same with a look at the clock. */
+qp_meter_limit qp_meter_tick(qp_meter *m, double instructions);
+
+/* An allocator as Lua wants it; 'meter' is a qp_meter.  What it hands out costs instructions too,
+** so that copying large strings in a loop comes to an end. */
+void *qp_meter_allocate(void *meter, void *ptr, size_t old_bytes, size_t bytes);
+
+/*
+** Most steps that matching a Lua pattern of 'pattern_bytes' against 'subject_bytes' can take: each
+** of + * - ? and % may try every length from every start.
+*/
+double qp_meter_pattern(const char *pattern, size_t pattern_bytes, size_t subject_bytes);
+
+#endif
