@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/* quantizer --evaluate all states--> tables, checks;  quantizer --serialise--> hash. */
+#include "gen/definition.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "gen/ir_value.h"
+#include "gen/text.h"
+
+enum { BATCH = 256 }; /* states evaluated together */
+
+unsigned qp_quantizer_state_bits(const qp_quantizer *q) {
+  return q->planes ? q->planes_read : q->window;
+}
+
+/* ---- Evaluation ---- */
+
+static void fill_env(const qp_quantizer *q, const uint32_t *fields,
+                     const uint16_t *const *codebooks, qp_ir_env *env) {
+  memset(env, 0, sizeof *env);
+  for (unsigned f = 0; f < q->fields && fields; f++) env->input[QP_IN_GROUP + f] = fields[f];
+  for (unsigned c = 0; c < q->codebooks; c++) {
+    env->codebook[c].data = codebooks && codebooks[c] ? codebooks[c] : q->codebook[c].data;
+    env->codebook[c].entries = q->codebook[c].entries;
+    env->codebook[c].dim = q->codebook[c].dim;
+  }
+}
+
+/* Weights of one evaluation's outputs: PAIRs for an even dim, HALFs for an odd one. */
+static void unpack(unsigned dim, const uint32_t *word, size_t stride, uint16_t *out) {
+  for (unsigned i = 0; i < dim; i++) {
+    out[i] =
+        dim % 2 ? (uint16_t)word[i * stride] : (uint16_t)(word[i / 2 * stride] >> (i % 2 ? 16 : 0));
+  }
+}
+
+void qp_quantizer_decode(const qp_quantizer *q, uint32_t state, const uint32_t *fields,
+                         const uint16_t *const *codebooks, uint16_t *out) {
+  assert(q->decode);
+  uint32_t word[QP_IR_MAX_OUTPUTS];
+  qp_ir_env env;
+  fill_env(q, fields, codebooks, &env);
+  env.input[QP_IN_STATE] = state;
+  qp_ir_eval(q->decode, &env, word);
+  unpack(q->dim, word, 1, out);
+}
+
+/*
+** Evaluate a whole IR for the states first .. first + BATCH - 1, node by node, so that the compiler
+** can make vectors of the loops.  v[node][i] is the value for state first + i.
+*/
+static void evaluate_batch(const qp_ir *ir, const qp_ir_env *env, uint32_t first,
+                           uint32_t (*v)[BATCH]) {
+  for (unsigned n = 0; n < ir->count; n++) {
+    const qp_ir_node *node = &ir->node[n];
+    const uint32_t imm = node->imm, imm2 = node->imm2;
+    const uint32_t *va = v[node->arg[0]], *vb = v[node->arg[1]], *vc = v[node->arg[2]];
+    uint32_t *to = v[n];
+    (void)imm2;
+    if (node->op == QP_IR_INPUT && imm == QP_IN_STATE) {
+      for (unsigned i = 0; i < BATCH; i++) to[i] = first + i;
+      continue;
+    }
+    switch ((qp_ir_op)node->op) {
+#define X(op, text, arity, result, args, eval, cuda)                                               \
+  case QP_IR_##op:                                                                                 \
+    for (unsigned i = 0; i < BATCH; i++) {                                                         \
+      const uint32_t a = va[i], b = vb[i], c = vc[i];                                              \
+      (void)a;                                                                                     \
+      (void)b;                                                                                     \
+      (void)c;                                                                                     \
+      to[i] = (uint32_t)(eval);                                                                    \
+    }                                                                                              \
+    break;
+      QP_IR_OPS(X)
+#undef X
+    case QP_IR_OP_COUNT: break;
+    }
+  }
+}
+
+typedef struct sweep {
+  const qp_quantizer *q;
+  qp_ir_env env;
+  uint32_t (*v)[BATCH];
+} sweep;
+
+static uint32_t states_of(const qp_quantizer *q) {
+  return (uint32_t)1 << qp_quantizer_state_bits(q);
+}
+
+static bool sweep_open(sweep *s, const qp_quantizer *q) {
+  *s = (sweep){.q = q, .v = calloc(q->decode->count ? q->decode->count : 1, sizeof *s->v)};
+  return s->v != NULL;
+}
+
+/* Weights of state first + i after evaluate_batch. */
+static void sweep_weights(const sweep *s, unsigned i, uint16_t *out) {
+  const qp_ir *ir = s->q->decode;
+  uint32_t word[QP_IR_MAX_OUTPUTS];
+  for (unsigned k = 0; k < ir->outputs; k++) word[k] = s->v[ir->output[k]][i];
+  unpack(s->q->dim, word, 1, out);
+}
+
+qp_status qp_quantizer_table(const qp_quantizer *q, const uint32_t *fields,
+                             const uint16_t *const *codebooks, uint16_t *out, qp_error *err) {
+  if (!q->decode) return qp_fail(err, QP_E_ARG, "%s is a split: its parts have tables", q->name);
+  if (q->window > 20) {
+    return qp_fail(err, QP_E_LIMIT, "%s: a table of 2^%u states is too large (2^20 at most)",
+                   q->name, q->window);
+  }
+  sweep s;
+  if (!sweep_open(&s, q)) return qp_fail(err, QP_E_NOMEM, "no memory for a decode table");
+  fill_env(q, fields, codebooks, &s.env);
+  const uint32_t states = states_of(q);
+  for (uint32_t first = 0; first < states; first += BATCH) {
+    evaluate_batch(q->decode, &s.env, first, s.v);
+    for (unsigned i = 0; i < BATCH && first + i < states; i++) {
+      sweep_weights(&s, i, out + (size_t)(first + i) * q->dim);
+    }
+  }
+  memset(out + (size_t)states * q->dim, 0,
+         sizeof *out * q->dim * (((size_t)1 << q->window) - states)); /* planes that are not read */
+  free(s.v);
+  return QP_OK;
+}
+
+/* ---- Checks ---- */
+
+/* What is wrong with state 'state', the i-th of the batch. */
+static qp_status check_lookups(const sweep *s, uint32_t state, unsigned i, qp_error *err) {
+  const qp_ir *ir = s->q->decode;
+  for (unsigned n = 0; n < ir->count; n++) {
+    const qp_ir_node *node = &ir->node[n];
+    if (node->op != QP_IR_LOOKUP_H && node->op != QP_IR_LOOKUP_P) continue;
+    const qp_codebook *book = &s->q->codebook[node->imm];
+    const uint32_t index = s->v[node->arg[0]][i];
+    if (index < book->entries) continue;
+    return qp_fail(err, QP_E_ARG,
+                   "decode: state 0x%x reads codebook '%s' at %u, and it has the entries 0 to %u; "
+                   "mask the index or give it more entries",
+                   state, book->name, index, book->entries - 1);
+  }
+  return QP_OK;
+}
+
+static qp_status check_weights(const sweep *s, uint32_t state, unsigned i, qp_error *err) {
+  uint16_t weight[2 * QP_IR_MAX_OUTPUTS];
+  sweep_weights(s, i, weight);
+  for (unsigned k = 0; k < s->q->dim; k++) {
+    if ((weight[k] & 0x7c00) != 0x7c00) continue;
+    return qp_fail(err, QP_E_ARG,
+                   "decode: weight %u of state 0x%x is %s; every state must give finite fp16 "
+                   "numbers",
+                   k + 1, state, weight[k] & 0x3ff ? "NaN" : "infinite");
+  }
+  return QP_OK;
+}
+
+/* Is every state of the batch right?  The usual answer, without a branch for each. */
+static bool batch_is_right(const sweep *s) {
+  const qp_ir *ir = s->q->decode;
+  uint32_t wrong = 0;
+  for (unsigned n = 0; n < ir->count; n++) {
+    const qp_ir_node *node = &ir->node[n];
+    if (node->op != QP_IR_LOOKUP_H && node->op != QP_IR_LOOKUP_P) continue;
+    const uint32_t entries = s->q->codebook[node->imm].entries, *index = s->v[node->arg[0]];
+    for (unsigned i = 0; i < BATCH; i++) wrong |= index[i] >= entries;
+  }
+  for (unsigned k = 0; k < ir->outputs; k++) {
+    const uint32_t *word = s->v[ir->output[k]];
+    for (unsigned i = 0; i < BATCH; i++) {
+      wrong |= (~word[i] & 0x7c00) == 0;
+      wrong |= (~word[i] & 0x7c000000) == 0;
+    }
+  }
+  return !wrong;
+}
+
+static qp_status check_states(sweep *s, qp_error *err) {
+  const uint32_t states = states_of(s->q);
+  for (uint32_t first = 0; first < states; first += BATCH) {
+    evaluate_batch(s->q->decode, &s->env, first, s->v);
+    if (batch_is_right(s)) continue;
+    for (unsigned i = 0; i < BATCH && first + i < states; i++) {
+      qp_status status = check_lookups(s, first + i, i, err);
+      if (status == QP_OK) status = check_weights(s, first + i, i, err);
+      if (status != QP_OK) return status;
+    }
+  }
+  return QP_OK;
+}
+
+static bool uses_state(const qp_ir *ir) {
+  for (unsigned n = 0; n < ir->count; n++) {
+    if (ir->node[n].op == QP_IR_INPUT && ir->node[n].imm == QP_IN_STATE) return true;
+  }
+  return false;
+}
+
+static uint32_t raw_field(const qp_field *f, double x) {
+  return f->type == QP_FIELD_F16 ? qp_double_to_half(x) : (uint32_t)x;
+}
+
+qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
+  qp_status status = qp_ir_verify(q->decode, err);
+  if (status != QP_OK) return qp_fail_prefix(err, status, "decode");
+  if (!uses_state(q->decode)) {
+    return qp_fail(err, QP_E_ARG,
+                   "decode: the result does not depend on the state; a value is no condition of "
+                   "'if', 'and', 'or' or '==': use eq, lt and select");
+  }
+  sweep s;
+  if (!sweep_open(&s, q)) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  for (unsigned corner = 0; corner < 1u << q->fields && status == QP_OK; corner++) {
+    uint32_t fields[QP_MAX_FIELDS] = {0};
+    for (unsigned f = 0; f < q->fields; f++) {
+      fields[f] = raw_field(&q->field[f], corner >> f & 1 ? q->field[f].hi : q->field[f].lo);
+    }
+    fill_env(q, fields, NULL, &s.env);
+    status = check_states(&s, err);
+  }
+  free(s.v);
+  return status;
+}
+
+/* ---- Hash ---- */
+
+static void add_decode(qp_text *t, const qp_ir *ir) {
+  for (unsigned i = 0; i < ir->count; i++) {
+    const qp_ir_node *n = &ir->node[i];
+    qp_text_add(t, "%s %u %u %u %u %u\n", qp_ir_op_name((qp_ir_op)n->op), n->arg[0], n->arg[1],
+                n->arg[2], n->imm, n->imm2);
+  }
+  for (unsigned i = 0; i < ir->outputs; i++) qp_text_add(t, "return %u\n", ir->output[i]);
+}
+
+static void add_codebook(qp_text *t, const qp_codebook *book) {
+  qp_text_add(t, "codebook %u %u %d\n", book->entries, book->dim, (int)book->scope);
+  if (book->scope != QP_SCOPE_SPEC) return;
+  const size_t numbers = (size_t)book->entries * book->dim;
+  for (size_t i = 0; i < numbers; i++) { /* bytes in one order on every machine */
+    const char bytes[2] = {(char)(book->data[i] & 0xff), (char)(book->data[i] >> 8)};
+    qp_text_append(t, bytes, 2);
+  }
+}
+
+static void add_definition(qp_text *t, const qp_quantizer *q) {
+  static const char *const field_type[] = {"f16", "u4", "u8"};
+  qp_text_add(t, "layout %u kind %d\n", q->layout, (int)q->kind);
+  for (unsigned i = 0; i < q->parts; i++) {
+    qp_text_add(t, "part %.17g %s\n", q->part[i].fraction, q->part[i].quantizer->hash);
+  }
+  if (q->kind == QP_SPLIT) return;
+  qp_text_add(t, "window %u dim %u step %u planes %d %u group %u\n", q->window, q->dim, q->step,
+              q->planes, q->planes_read, q->group);
+  for (unsigned i = 0; i < q->fields; i++) {
+    qp_text_add(t, "field %s %s\n", q->field[i].name, field_type[q->field[i].type]);
+  }
+  for (unsigned i = 0; i < q->codebooks; i++) add_codebook(t, &q->codebook[i]);
+  add_decode(t, q->decode);
+}
+
+bool qp_quantizer_hash(qp_quantizer *q) {
+  qp_text t = {0};
+  add_definition(&t, q);
+  if (t.failed) {
+    qp_text_free(&t);
+    return false;
+  }
+  const XXH128_hash_t h = XXH3_128bits(t.s, t.length);
+  qp_text_free(&t);
+  snprintf(q->hash, sizeof q->hash, "%016llx%016llx", (unsigned long long)h.high64,
+           (unsigned long long)h.low64);
+  return true;
+}
