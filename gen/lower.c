@@ -8,7 +8,11 @@
 
 #include "gen/passes.h"
 
-enum { MAX_ROOTS = 4, MAX_SCALE = 15 };
+enum {
+  MAX_ROOTS = 4,
+  MAX_SCALE = 15,
+  LOOKUP_COST = 4 /* operations: shift, mask with the lane, load (which takes two slots) */
+};
 
 /* Replace *ir by a pass's result. */
 static bool step_to(qp_ir **ir, qp_ir *next) {
@@ -52,13 +56,16 @@ typedef struct cut {
   unsigned roots;
   uint16_t root[MAX_ROOTS];  /* what the table's entries hold */
   unsigned node, low, width; /* indexed by bits low .. low+width of this node */
-  unsigned gain;             /* nodes that the table replaces */
+  unsigned gain;             /* cost of the nodes that the table replaces */
 } cut;
 
-/* Roots: nodes of the state alone that are outputs, or operands of what depends on more. */
-static bool find_roots(const qp_ir *ir, const dependence *d, cut *c) {
+/* Roots: nodes of the state alone that are outputs, or operands of what depends on more.  None if
+** a codebook is looked up at more than the state: a kernel has plain tables or an unfolded one. */
+static bool find_roots(const qp_ir *ir, const qp_quantizer *q, const dependence *d, cut *c) {
   bool root[QP_IR_MAX_NODES] = {0};
   uint32_t value;
+  for (unsigned i = 0; i < ir->count; i++)
+    if (is_lookup(&ir->node[i]) && d->other[i] && !row_scoped(q, ir->node[i].imm)) return false;
   for (unsigned i = 0; i < ir->outputs; i++)
     if (d->state[ir->output[i]] && !d->other[ir->output[i]]) root[ir->output[i]] = true;
   for (unsigned i = 0; i < ir->count; i++)
@@ -75,17 +82,32 @@ static bool find_roots(const qp_ir *ir, const dependence *d, cut *c) {
   return c->roots > 0;
 }
 
-/* Nodes between the roots and node n; false if the state is reached other than through n. */
+/* Nodes that cost nothing: numbers and changes of type. */
+static bool is_free(const qp_ir *ir, unsigned i) {
+  uint32_t value;
+  switch (ir->node[i].op) {
+  case QP_IR_AS_HALF:
+  case QP_IR_AS_PAIR:
+  case QP_IR_AS_BPAIR:
+  case QP_IR_WORD_OF_PAIR:
+  case QP_IR_WORD_OF_BPAIR:
+  case QP_IR_LO: return true;
+  default: return qp_ir_is_const(ir, i, &value);
+  }
+}
+
+/* What nodes between the roots and node n cost, a look-up as much as an unfolded table's; false if
+** the state is reached other than through n, or n is itself a root. */
 static bool between(const qp_ir *ir, const cut *c, unsigned n, const dependence *d,
                     unsigned *gain) {
   bool seen[QP_IR_MAX_NODES] = {0};
-  uint32_t value;
   *gain = 0;
   for (unsigned i = 0; i < c->roots; i++) seen[c->root[i]] = true;
+  if (seen[n]) return false;
   for (unsigned i = ir->count; i-- > 0;) {
     if (!seen[i] || i == n) continue;
     if (ir->node[i].op == QP_IR_INPUT && d->state[i]) return false;
-    if (!qp_ir_is_const(ir, i, &value)) ++*gain;
+    *gain += is_lookup(&ir->node[i]) ? LOOKUP_COST : !is_free(ir, i);
     for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++)
       seen[ir->node[i].arg[k]] = true;
   }
@@ -94,7 +116,8 @@ static bool between(const qp_ir *ir, const cut *c, unsigned n, const dependence 
 
 static unsigned words_of(unsigned roots) { return roots == 3 ? 4 : roots; }
 
-/* The cut that replaces most nodes; of equals, the one with the narrowest index. */
+/* The cut that replaces most; of equals, the one with the narrowest index.  It has to replace as
+** much as it costs. */
 static bool find_cut(const qp_ir *ir, const qp_quantizer *q, const qp_lower_options *opt,
                      cut *out) {
   uint32_t demand[QP_IR_MAX_NODES];
@@ -102,7 +125,7 @@ static bool find_cut(const qp_ir *ir, const qp_quantizer *q, const qp_lower_opti
   cut c = {0}, best = {0};
   if (!d) return false;
   find_dependence(ir, q, d);
-  bool any = find_roots(ir, d, &c);
+  bool any = find_roots(ir, q, d, &c);
   for (unsigned n = 0; any && n < ir->count; n++) {
     if (!d->state[n] || d->other[n] || qp_ir_type_of(ir, n) != QP_WORD) continue;
     if (!between(ir, &c, n, d, &c.gain)) continue;
@@ -117,7 +140,7 @@ static bool find_cut(const qp_ir *ir, const qp_quantizer *q, const qp_lower_opti
   }
   free(d);
   *out = best;
-  return best.gain > 0;
+  return best.gain >= LOOKUP_COST;
 }
 
 /* ---- Tables ---- */
@@ -183,16 +206,6 @@ static qp_ir *cut_entry(const qp_ir *ir, const cut *k) {
     for (unsigned a = 0; need[i] && i != k->node && a < qp_ir_op_arity((qp_ir_op)ir->node[i].op);
          a++)
       need[ir->node[i].arg[a]] = true;
-  for (unsigned i = 0; i < k->node; i++) { /* below the cut only constants stay */
-    uint32_t v;
-    need[i] = need[i] && qp_ir_is_const(ir, i, &v);
-  }
-  for (unsigned i = 0; i < ir->count;
-       i++) { /* what lies beside the cut: operands of needed nodes */
-    if (!need[i] || i == k->node) continue;
-    for (unsigned a = 0; a < qp_ir_op_arity((qp_ir_op)ir->node[i].op); a++)
-      need[ir->node[i].arg[a]] = true;
-  }
   cut copy = *k;
   bool ok = to && map && qp_pass_copy_into(to, ir, need, index_for_cut, &copy, map);
   for (unsigned i = 0; ok && i < words_of(k->roots); i++) {
@@ -267,6 +280,8 @@ static unsigned index_bits(const qp_ir *ir, unsigned idx, unsigned *low, unsigne
   uint32_t m, s;
   *low = 0;
   *width = 32;
+  if (n->op == QP_IR_SHR && qp_ir_is_const(ir, n->arg[1], &s) && s < 32)
+    return *low = s, *width = 32 - s, n->arg[0];
   if (n->op != QP_IR_AND || !qp_ir_is_const(ir, n->arg[1], &m) || (m & (m + 1))) return idx;
   *width = log2_of(m) + 1;
   const qp_ir_node *x = &ir->node[n->arg[0]];
@@ -345,9 +360,30 @@ static qp_status unfold(qp_lowered *l, const cut *k, qp_error *err) {
   return QP_OK;
 }
 
+/* Entries of each codebook's table: with room for what an index can reach beyond the codebook,
+*where
+** that is no more than the next power of two; else the index has to be clamped. */
+static void table_entries(const qp_lowered *l, uint32_t *entries) {
+  const qp_quantizer *q = l->quantizer;
+  uint32_t may[QP_IR_MAX_NODES];
+  qp_pass_known(l->main, may);
+  for (unsigned k = 0; k < q->codebooks; k++) entries[k] = q->codebook[k].entries;
+  for (unsigned i = 0; i < l->main->count; i++) {
+    const qp_ir_node *n = &l->main->node[i];
+    if (!is_lookup(n) || row_scoped(q, n->imm)) continue;
+    uint32_t reach = may[n->arg[0]], most = q->codebook[n->imm].entries - 1;
+    if (reach >= entries[n->imm] && most && reach < 2u << log2_of(most))
+      entries[n->imm] = reach + 1;
+  }
+}
+
 static qp_status tabulate(qp_lowered *l, qp_error *err) {
   const qp_quantizer *q = l->quantizer;
   plain_tables p = {.l = l, .table_of = {-1, -1, -1, -1}};
+  uint32_t entries[QP_MAX_CODEBOOKS];
+  table_entries(l, entries);
+  if (!step_to(&l->main, qp_pass_clamp_lookups(l->main, entries)))
+    return qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", q->name);
   for (unsigned i = 0; i < l->main->count; i++) {
     const qp_ir_node *n = &l->main->node[i];
     if (!is_lookup(n) || p.table_of[n->imm] >= 0 || row_scoped(q, n->imm)) continue;
@@ -356,7 +392,7 @@ static qp_status tabulate(qp_lowered *l, qp_error *err) {
     const qp_codebook *b = &q->codebook[n->imm];
     p.bf16[n->imm] = l->options.bf16 && all_converted(l->main, n->imm);
     p.table_of[n->imm] = (int)l->tables;
-    l->table[l->tables] = (qp_table){.entries = b->entries,
+    l->table[l->tables] = (qp_table){.entries = entries[n->imm],
                                      .words = b->dim == 1 ? 1 : b->dim / 2,
                                      .entry = plain_entry(b, n->imm, p.bf16[n->imm])};
     if (!l->table[l->tables++].entry)

@@ -32,9 +32,9 @@ static uint32_t operand_demand(const qp_ir *ir, unsigned i, unsigned k, uint32_t
   bool constant = qp_ir_op_arity((qp_ir_op)n->op) > 1 && qp_ir_is_const(ir, n->arg[1], &c);
   switch (n->op) {
   case QP_IR_ADD:
-  case QP_IR_SUB:
+  case QP_IR_SUB: return below(d);
   case QP_IR_MUL:
-  case QP_IR_MAD: return below(d);
+  case QP_IR_MAD: return k == 0 && constant && c ? below(d) >> __builtin_ctz(c) : below(d);
   case QP_IR_AND: return k == 0 && constant ? d & c : d;
   case QP_IR_OR: return k == 0 && constant ? d & ~c : d;
   case QP_IR_XOR:
@@ -79,6 +79,40 @@ void qp_pass_demand(const qp_ir *ir, const uint16_t *roots, unsigned n, int stop
     for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++)
       demand[ir->node[i].arg[k]] |= operand_demand(ir, i, k, demand[i]);
   }
+}
+
+/* ---- Known bits ---- */
+
+/* The bits of a number that is at most n. */
+static uint32_t up_to(uint64_t n) { return n > UINT32_MAX ? ~0u : below((uint32_t)n); }
+
+static uint32_t node_may(const qp_ir *ir, const qp_ir_node *n, const uint32_t *may) {
+  uint32_t c = 0, a = may[n->arg[0]], b = may[n->arg[1]];
+  bool constant = qp_ir_op_arity((qp_ir_op)n->op) > 1 && qp_ir_is_const(ir, n->arg[1], &c);
+  switch (n->op) {
+  case QP_IR_CONST:
+  case QP_IR_HALF_CONST: return n->imm;
+  case QP_IR_ADD: return up_to((uint64_t)a + b);
+  case QP_IR_MUL: return up_to((uint64_t)a * b);
+  case QP_IR_AND: return a & b;
+  case QP_IR_OR:
+  case QP_IR_XOR: return a | b;
+  case QP_IR_SHL: return constant ? (c < 32 ? a << c : 0) : ~0u;
+  case QP_IR_SHR: return constant ? (c < 32 ? a >> c : 0) : below(a);
+  case QP_IR_MIN: return below(a < b ? a : b);
+  case QP_IR_MAX: return below(a > b ? a : b);
+  case QP_IR_EQ:
+  case QP_IR_LT: return 1;
+  case QP_IR_SELECT: return b | may[n->arg[2]];
+  case QP_IR_POPC: return up_to(32);
+  case QP_IR_WORD_OF_HALF: return 0xffff;
+  default: return ~0u;
+  }
+}
+
+void qp_pass_known(const qp_ir *ir, uint32_t *may) {
+  may[0] = ~0u; /* what operands that an op lacks read */
+  for (unsigned i = 0; i < ir->count; i++) may[i] = node_may(ir, &ir->node[i], may);
 }
 
 /* ---- Copying ---- */
@@ -127,6 +161,14 @@ static qp_ir *copy_clean(const qp_ir *ir, qp_visit visit, void *user) {
 
 /* ---- Masks ---- */
 
+static int drop_idle_mask(qp_copy *c, unsigned i, const int *args) {
+  const uint32_t *may = c->user;
+  const qp_ir_node *n = &c->from->node[i];
+  uint32_t mask;
+  if (n->op != QP_IR_AND || !qp_ir_is_const(c->from, n->arg[1], &mask)) return QP_KEEP;
+  return may[n->arg[0]] & ~mask ? QP_KEEP : args[0];
+}
+
 static int drop_mask(qp_copy *c, unsigned i, const int *args) {
   const uint32_t *demand = c->user;
   uint32_t mask;
@@ -135,12 +177,44 @@ static int drop_mask(qp_copy *c, unsigned i, const int *args) {
   return demand[i] & ~mask ? QP_KEEP : args[0];
 }
 
+/* One after the other: a mask may be idle because of one whose bits nobody demands thanks to it. */
 qp_ir *qp_pass_drop_masks(const qp_ir *ir) {
-  uint32_t *demand = malloc(ir->count * sizeof *demand + 1);
-  if (!demand) return NULL;
-  qp_pass_demand(ir, ir->output, ir->outputs, -1, demand);
-  qp_ir *out = copy_clean(ir, drop_mask, demand);
-  free(demand);
+  uint32_t *bits = malloc(ir->count * sizeof *bits + sizeof *bits);
+  if (!bits) return NULL;
+  qp_pass_known(ir, bits);
+  qp_ir *out = NULL, *busy = copy_clean(ir, drop_idle_mask, bits);
+  if (busy) {
+    qp_pass_demand(busy, busy->output, busy->outputs, -1, bits);
+    out = copy_clean(busy, drop_mask, bits);
+  }
+  qp_ir_free(busy);
+  free(bits);
+  return out;
+}
+
+/* ---- Indices ---- */
+
+typedef struct clamp {
+  const uint32_t *may, *entries;
+} clamp;
+
+static int clamp_lookup(qp_copy *c, unsigned i, const int *args) {
+  const clamp *k = c->user;
+  const qp_ir_node *n = &c->from->node[i];
+  if (n->op != QP_IR_LOOKUP_H && n->op != QP_IR_LOOKUP_P) return QP_KEEP;
+  if (k->may[n->arg[0]] < k->entries[n->imm]) return QP_KEEP;
+  int both[] = {args[0], qp_ir_add(c->to, QP_IR_CONST, NULL, k->entries[n->imm] - 1, 0)};
+  int idx = qp_ir_add(c->to, QP_IR_MIN, both, 0, 0);
+  return qp_ir_add(c->to, (qp_ir_op)n->op, &idx, n->imm, n->imm2);
+}
+
+qp_ir *qp_pass_clamp_lookups(const qp_ir *ir, const uint32_t *entries) {
+  uint32_t *may = malloc(ir->count * sizeof *may + sizeof *may);
+  if (!may) return NULL;
+  qp_pass_known(ir, may);
+  clamp k = {may, entries};
+  qp_ir *out = copy_clean(ir, clamp_lookup, &k);
+  free(may);
   return out;
 }
 

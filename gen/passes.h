@@ -10,15 +10,17 @@ void qp_pass_reach(const qp_ir *ir, bool *need);
 
 /*
 ** Demanded bits: demand[node] has a 1 for each bit of the node's value that can change a root's.
-*'roots' are
-** demanded whole (a HALF its low 16 bits).  'stop' is a node whose operands are not followed (-1:
-*none).
+** 'roots' are demanded whole (a HALF its low 16 bits).  'stop' is a node whose operands are not
+** followed (-1: none).
 */
 void qp_pass_demand(const qp_ir *ir, const uint16_t *roots, unsigned n, int stop, uint32_t *demand);
 
+/* Known bits: may[node] has a 1 for each bit that the node's value may have set.  may holds
+** max(count, 1) words. */
+void qp_pass_known(const qp_ir *ir, uint32_t *may);
+
 /* Copying with changes: 'visit' gets each needed node in order with its operands' new numbers, and
-*returns the
-** new node's number, QP_KEEP for a plain copy, or -1 on failure. */
+** returns the new node's number, QP_KEEP for a plain copy, or -1 on failure. */
 enum { QP_KEEP = -2 };
 typedef struct qp_copy qp_copy;
 struct qp_copy {
@@ -33,11 +35,13 @@ qp_ir *qp_pass_copy(const qp_ir *ir, qp_visit visit, void *user);
 bool qp_pass_copy_into(qp_ir *to, const qp_ir *from, const bool *need, qp_visit visit, void *user,
                        int *map);
 
-/* AND masks that clear only bits nobody demands are dropped. */
+/* AND masks that clear only bits that are clear, or that nobody demands, are dropped. */
 qp_ir *qp_pass_drop_masks(const qp_ir *ir);
 /* If bits of the state at and above 'window' are demanded, the state is masked; once, where it is
  * read. */
 qp_ir *qp_pass_mask_state(const qp_ir *ir, unsigned window);
+/* An index that may lie beyond 'entries[codebook]' becomes the last entry's. */
+qp_ir *qp_pass_clamp_lookups(const qp_ir *ir, const uint32_t *entries);
 /* Two codes, 'step' bits apart in the state, decoded at once; halves become pairs. */
 qp_ir *qp_pass_fold(const qp_ir *ir, unsigned step);
 /* Outputs become bf16 pairs; the conversion moves up through changes of sign, towards the tables.

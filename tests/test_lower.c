@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/* Lowering: what a kernel decodes is what the quantizer's decode says, in every form. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+#include "gen/lower.h"
+#include "runtime/half.h"
+#include "tests/decodes.h"
+
+static const qp_lower_options usual = {.form = QP_TABLE_PLAIN,
+                                       .table_bytes_max = 180 * 1024,
+                                       .unfold_bits_max = 12,
+                                       .shift_by_multiply = true};
+
+static uint32_t random_word(uint64_t *seed) {
+  *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+  return (uint32_t)(*seed >> 32);
+}
+
+static qp_lowered lowered(const qp_quantizer *q, const qp_lower_options *opt) {
+  qp_lowered l = {0};
+  qp_error err = {0};
+  cr_assert_eq(qp_lower(q, opt, &l, &err), QP_OK, "%s", err.text);
+  return l;
+}
+
+/* ---- The same bits as the decode itself ---- */
+
+static void draw_fields(const qp_quantizer *q, uint64_t *seed, uint32_t *fields) {
+  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) {
+    uint32_t r = random_word(seed);
+    const qp_field *field = &q->field[f];
+    fields[f] = field->type == QP_FIELD_F16
+                    ? qp_double_to_half(field->lo + (field->hi - field->lo) * (r / 0x1p32))
+                    : (uint32_t)field->lo + r % (uint32_t)(field->hi - field->lo + 1);
+  }
+}
+
+/* The weights of one step by the decode itself: of two codes where dim is odd. */
+static void expect(const qp_lowered *l, const qp_ir_env *bound, uint32_t state,
+                   const uint32_t *fields, uint32_t *out) {
+  const qp_quantizer *q = l->quantizer;
+  unsigned step = q->planes ? q->planes_read : q->step;
+  unsigned window = q->planes ? q->planes_read : q->window;
+  qp_ir_env env = *bound;
+  uint32_t v[2 * QP_IR_MAX_OUTPUTS];
+  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) env.input[QP_IN_GROUP + f] = fields[f];
+  for (unsigned code = 0; code < 1 + q->dim % 2; code++) {
+    env.input[QP_IN_STATE] = state >> code * step & ((1u << window) - 1);
+    qp_ir_eval(q->decode, &env, v + code * q->decode->outputs);
+  }
+  for (unsigned p = 0; p < l->pairs; p++) {
+    out[p] = q->dim % 2 ? v[2 * p] | v[2 * p + 1] << 16 : v[p];
+    if (l->options.bf16)
+      out[p] = qp_float_to_bf16(qp_half_to_float((uint16_t)out[p])) |
+               (uint32_t)qp_float_to_bf16(qp_half_to_float((uint16_t)(out[p] >> 16))) << 16;
+  }
+}
+
+static void compare(const qp_lowered *l, qp_ir_env *env, uint32_t state, uint64_t *seed) {
+  uint32_t fields[QP_MAX_FIELDS], want[QP_IR_MAX_OUTPUTS], got[QP_IR_MAX_OUTPUTS];
+  unsigned lane = random_word(seed) & 31;
+  draw_fields(l->quantizer, seed, fields);
+  if (l->window < 32) state &= (1u << l->window) - 1;
+  expect(l, env, state, fields, want);
+  if (l->window < 32) state |= random_word(seed) << l->window; /* what comes next in the stream */
+  qp_lowered_eval(l, env, state, lane, fields, got);
+  for (unsigned p = 0; p < l->pairs; p++)
+    cr_assert_eq(got[p], want[p],
+                 "%s, form %d, bf16 %d, copies %u, state %08x, pair %u: %08x, not %08x",
+                 l->quantizer->name, (int)l->options.form, l->options.bf16, l->options.copies,
+                 state, p, got[p], want[p]);
+}
+
+/* All 65536 values of the window's low bits and of its high bits, in steps. */
+static void compare_states(const qp_quantizer *q, const qp_lower_options *opt, uint32_t by) {
+  uint64_t seed = 5;
+  qp_ir_env env;
+  qp_error err = {0};
+  qp_lowered l = lowered(q, opt);
+  cr_assert_eq(qp_lowered_bind(&l, NULL, &env, &err), QP_OK);
+  for (uint32_t s = 0; s < 0x10000; s += by) {
+    compare(&l, &env, random_word(&seed) << 16 | s, &seed);
+    if (l.window > 16) compare(&l, &env, s << (l.window - 16) | (random_word(&seed) >> 16), &seed);
+  }
+  qp_lowered_unbind(&env);
+  qp_lowered_free(&l);
+}
+
+Test(lower, decodes_every_state_as_the_spec_does) {
+  for (unsigned d = 0; d < D_COUNT; d++) {
+    qp_quantizer q = d_all[d]();
+    qp_lower_options opt = usual;
+    for (unsigned o = 0; o < 4; o++) {
+      opt.form = o & 1 ? QP_TABLE_UNFOLDED : QP_TABLE_PLAIN;
+      opt.bf16 = o & 2;
+      compare_states(&q, &opt, 1);
+    }
+    d_free(&q);
+  }
+}
+
+Test(lower, decodes_the_same_with_any_copies_and_any_shifts) {
+  for (unsigned d = 0; d < D_COUNT; d++) {
+    qp_quantizer q = d_all[d]();
+    qp_lower_options opt = usual;
+    for (unsigned o = 0; o < 24; o++) {
+      opt.form = o & 1 ? QP_TABLE_UNFOLDED : QP_TABLE_PLAIN;
+      opt.shift_by_multiply = o & 2;
+      opt.copies = 1u << o / 4;
+      opt.table_bytes_max = 1u << 20;
+      compare_states(&q, &opt, 61);
+    }
+    d_free(&q);
+  }
+}
+
+/* ---- Where tables go ---- */
+
+Test(lower, takes_as_many_copies_as_fit) {
+  qp_quantizer q = d_vq2(); /* 256 entries of one word */
+  qp_lower_options opt = usual;
+  for (unsigned copies = 1; copies <= 32; copies *= 2) {
+    opt.table_bytes_max = 1024 * copies;
+    qp_lowered l = lowered(&q, &opt);
+    cr_assert_eq(l.table[0].copies, copies);
+    cr_assert_eq(l.table[0].stride, 4 * copies);
+    cr_assert_eq(l.table_bytes, 1024 * copies);
+    qp_lowered_free(&l);
+  }
+  d_free(&q);
+}
+
+Test(lower, never_takes_more_copies_than_banks) {
+  qp_quantizer q = d_aqlm();
+  qp_lower_options opt = usual;
+  opt.table_bytes_max = 1u << 20;
+  qp_lowered l = lowered(&q, &opt);
+  cr_assert_eq(l.tables, 2);
+  for (unsigned t = 0; t < 2; t++) {
+    cr_assert_eq(l.table[t].words, 4);
+    cr_assert_eq(l.table[t].copies, 8);
+    cr_assert_eq(l.table[t].stride, 128);
+  }
+  cr_assert_eq(l.table[1].offset, 256 * 128);
+  qp_lowered_free(&l);
+  d_free(&q);
+}
+
+Test(lower, shares_room_among_tables) {
+  qp_quantizer q = d_aqlm();
+  qp_lower_options opt = usual;
+  opt.table_bytes_max = 3 * 16384;
+  qp_lowered l = lowered(&q, &opt);
+  cr_assert_leq(l.table_bytes, opt.table_bytes_max);
+  cr_assert_eq(l.table[0].copies + l.table[1].copies, 4 + 8);
+  qp_lowered_free(&l);
+  d_free(&q);
+}
+
+Test(lower, says_by_how_much_a_table_is_too_large) {
+  qp_quantizer q = d_lin(); /* 4096 bytes */
+  qp_lower_options opt = usual;
+  qp_lowered l;
+  qp_error err = {0};
+  opt.table_bytes_max = 4000;
+  cr_assert_eq(qp_lower(&q, &opt, &l, &err), QP_E_LIMIT);
+  cr_assert(strstr(err.text, "lin-3") && strstr(err.text, "96 more"), "%s", err.text);
+  opt.table_bytes_max = 100000;
+  opt.copies = 32;
+  cr_assert_eq(qp_lower(&q, &opt, &l, &err), QP_E_LIMIT);
+  cr_assert(strstr(err.text, "131072 bytes") && strstr(err.text, "fewer copies"), "%s", err.text);
+  d_free(&q);
+}
+
+Test(lower, refuses_copies_that_are_no_power_of_two) {
+  qp_quantizer q = d_lin();
+  qp_lower_options opt = usual;
+  qp_lowered l;
+  qp_error err = {0};
+  for (unsigned copies = 3; copies <= 64; copies += 61) {
+    opt.copies = copies;
+    cr_assert_eq(qp_lower(&q, &opt, &l, &err), QP_E_ARG);
+  }
+  d_free(&q);
+}
+
+Test(lower, refuses_two_codes_wider_than_a_word) {
+  qp_quantizer q = d_1mad();
+  qp_lowered l;
+  qp_error err = {0};
+  q.window = 20;
+  q.step = 13;
+  cr_assert_eq(qp_lower(&q, &usual, &l, &err), QP_E_LIMIT);
+  cr_assert(strstr(err.text, "33 bits"), "%s", err.text);
+  d_free(&q);
+}
+
+Test(lower, folds_odd_dims_into_two_codes_a_step) {
+  qp_quantizer trellis = d_1mad(), scalar = d_nuq(), five = d_ternary(), planes = d_planes2();
+  qp_lowered l = lowered(&trellis, &usual);
+  cr_assert(l.window == 18 && l.step == 4 && l.pairs == 1);
+  qp_lowered_free(&l);
+  l = lowered(&scalar, &usual);
+  cr_assert(l.window == 8 && l.step == 8 && l.pairs == 1);
+  qp_lowered_free(&l);
+  l = lowered(&five, &usual);
+  cr_assert(l.window == 16 && l.step == 16 && l.pairs == 5);
+  qp_lowered_free(&l);
+  l = lowered(&planes, &usual);
+  cr_assert(l.window == 4 && l.step == 4 && l.pairs == 1);
+  qp_lowered_free(&l);
+  d_free(&trellis);
+  d_free(&scalar);
+  d_free(&five);
+  d_free(&planes);
+}
+
+Test(lower, reads_codebooks_of_rows_through_a_pointer) {
+  qp_quantizer row = d_planes3(), tensor = d_nuq8();
+  for (unsigned form = 0; form < 2; form++) {
+    qp_lower_options opt = usual;
+    opt.form = (qp_table_form)form;
+    qp_lowered l = lowered(&row, &opt);
+    cr_assert(l.row_lookup && l.tables == 0 && l.table_bytes == 0);
+    qp_lowered_free(&l);
+    l = lowered(&tensor, &opt);
+    cr_assert(!l.row_lookup && l.tables == 1);
+    qp_lowered_free(&l);
+  }
+  d_free(&row);
+  d_free(&tensor);
+}
+
+Test(lower, takes_codebooks_of_tensors_from_the_caller) {
+  qp_quantizer q = d_nuq8();
+  uint16_t other[256];
+  const uint16_t *const books[] = {other, NULL, NULL, NULL};
+  for (unsigned i = 0; i < 256; i++) other[i] = (uint16_t)(0x3c00 + i);
+  qp_lowered l = lowered(&q, &usual);
+  qp_ir_env env;
+  uint32_t got;
+  cr_assert_eq(qp_lowered_bind(&l, books, &env, NULL), QP_OK);
+  qp_lowered_eval(&l, &env, 0x1234, 0, NULL, &got);
+  cr_assert_eq(got, 0x3c123c34, "%08x", got);
+  qp_lowered_unbind(&env);
+  qp_lowered_free(&l);
+  d_free(&q);
+}
+
+/* ---- Unfolded tables ---- */
+
+static void assert_table(d_builder build, unsigned entries, unsigned words) {
+  qp_quantizer q = build();
+  qp_lower_options opt = usual;
+  opt.form = QP_TABLE_UNFOLDED;
+  qp_lowered l = lowered(&q, &opt);
+  cr_assert_eq(l.tables, 1);
+  cr_assert_eq(l.table[0].entries, entries, "%s: %u entries", q.name, l.table[0].entries);
+  cr_assert_eq(l.table[0].words, words, "%s: %u words", q.name, l.table[0].words);
+  qp_lowered_free(&l);
+  d_free(&q);
+}
+
+Test(lower, unfolds_what_follows_the_narrowest_cut) {
+  assert_table(d_tcq, 1024, 1); /* the sign is part of it */
+  assert_table(d_lin, 1024, 1); /* as it was */
+  assert_table(d_nuq, 256, 1);  /* two codes at once */
+  assert_table(d_nf3, 64, 1);   /* the scale stays outside */
+  assert_table(d_int4, 256, 1); /* both codes as fp16 */
+  assert_table(d_mxfp4, 256, 1);
+  assert_table(d_vq2, 256, 1);
+}
+
+Test(lower, keeps_plain_tables_where_a_cut_is_too_wide) {
+  qp_quantizer q = d_quad();
+  qp_lower_options opt = usual;
+  opt.form = QP_TABLE_UNFOLDED;
+  qp_lowered l = lowered(&q, &opt);
+  cr_assert_eq(l.table[0].entries, 1024);
+  cr_assert_eq(l.table[0].words, 2);
+  qp_lowered_free(&l);
+  d_free(&q);
+}
+
+/* ---- What a step costs ---- */
+
+/* Names of the operations that become instructions, in order. */
+static const char *operations(const qp_ir *ir, char *text, size_t size) {
+  size_t at = 0;
+  text[0] = 0;
+  for (unsigned i = 0; i < ir->count; i++) {
+    switch (ir->node[i].op) {
+    case QP_IR_CONST:
+    case QP_IR_HALF_CONST:
+    case QP_IR_INPUT:
+    case QP_IR_INPUT_H:
+    case QP_IR_AS_HALF:
+    case QP_IR_AS_PAIR:
+    case QP_IR_AS_BPAIR:
+    case QP_IR_WORD_OF_PAIR:
+    case QP_IR_WORD_OF_BPAIR:
+    case QP_IR_LO: continue;
+    default:
+      at += (size_t)snprintf(text + at, size - at, "%s%s", at ? " " : "",
+                             qp_ir_op_name((qp_ir_op)ir->node[i].op));
+    }
+  }
+  return text;
+}
+
+static void assert_cost(d_builder build, qp_table_form form, bool bf16, const char *want) {
+  char text[512];
+  qp_quantizer q = build();
+  qp_lower_options opt = usual;
+  opt.form = form;
+  opt.bf16 = bf16;
+  qp_lowered l = lowered(&q, &opt);
+  operations(l.main, text, sizeof text);
+  cr_expect_str_eq(text, want, "%s, form %d, bf16 %d: %s", q.name, (int)form, bf16, text);
+  qp_lowered_free(&l);
+  d_free(&q);
+}
+
+Test(lower, costs_what_was_counted) {
+  assert_cost(d_tcq, QP_TABLE_UNFOLDED, false, "mad scale lop3 load");
+  assert_cost(d_lin, QP_TABLE_PLAIN, false, "mad lop3 load");
+  assert_cost(d_lin, QP_TABLE_UNFOLDED, false, "mad lop3 load");
+  assert_cost(d_vq2, QP_TABLE_PLAIN, false, "scale lop3 load");
+  assert_cost(d_nuq, QP_TABLE_UNFOLDED, false, "scale lop3 load");
+  assert_cost(d_tcq, QP_TABLE_UNFOLDED, true, "mad scale lop3 load.b");
+  assert_cost(d_lin, QP_TABLE_PLAIN, true, "mad lop3 load.b");
+  assert_cost(d_vq2, QP_TABLE_PLAIN, true, "scale lop3 load.b");
+  assert_cost(d_nuq, QP_TABLE_UNFOLDED, true, "scale lop3 load.b");
+}
