@@ -148,6 +148,17 @@ static bool commutative(qp_ir_op op) {
 static bool is(const qp_ir *ir, int node, qp_ir_op op) { return ir->node[node].op == op; }
 static int arg(const qp_ir *ir, int node, unsigned i) { return ir->node[node].arg[i]; }
 
+/* ((x >> b) & m) << b = x & m << b, or -1 where node a is no such field. */
+static int shifted_back(qp_ir *ir, int a, uint32_t b) {
+  uint32_t mask, shift;
+  if (!is(ir, a, QP_IR_AND) || !qp_ir_is_const(ir, ir->node[a].arg[1], &mask)) return -1;
+  int field = arg(ir, a, 0);
+  if (!is(ir, field, QP_IR_SHR) || !qp_ir_is_const(ir, ir->node[field].arg[1], &shift)) return -1;
+  if (shift != b || mask << b >> b != mask) return -1;
+  int args[] = {arg(ir, field, 0), constant(ir, QP_WORD, mask << b)};
+  return args[1] < 0 ? -1 : qp_ir_add(ir, QP_IR_AND, args, 0, 0);
+}
+
 /* x op constant (the constant is b): an equal simpler node, or -1. */
 static int with_constant(qp_ir *ir, qp_ir_op op, int a, uint32_t b) {
   uint32_t c;
@@ -169,6 +180,10 @@ static int with_constant(qp_ir *ir, qp_ir_op op, int a, uint32_t b) {
   case QP_IR_SHR:
     if (b == 0) return a;
     if (b >= 32) return constant(ir, QP_WORD, 0);
+    if (op == QP_IR_SHL) { /* a field put back where it came from */
+      int there = shifted_back(ir, a, b);
+      if (there >= 0) return there;
+    }
     if (is(ir, a, op) && qp_ir_is_const(ir, ir->node[a].arg[1], &c) && c < 32) {
       int args[] = {arg(ir, a, 0), constant(ir, QP_WORD, b + c)};
       return args[1] < 0 ? -1 : qp_ir_add(ir, op, args, 0, 0);

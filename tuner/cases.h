@@ -44,8 +44,8 @@ qp_status qp_cases_make(const qp_families *families, const qp_case_wishes *wishe
 void qp_cases_free(qp_cases *c);
 
 /* The K of the supported models' linears (Llama 2/3, Qwen 2.5/3, Mistral, Gemma 2/3, Phi-3,
-*SmolLM2),
-** ending with 0: every Hadamard order that rotations meet. */
+ *SmolLM2),
+ ** ending with 0: every Hadamard order that rotations meet. */
 extern const unsigned qp_model_columns[];
 
 #endif

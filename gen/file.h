@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Files written whole or not at all. */
+#ifndef QP_FILE_H
+#define QP_FILE_H
+
+#include <stddef.h>
+
+#include "runtime/status.h"
+
+/* Make the folders of a path, up to its last '/'; what exists stays.  'path' is changed and put
+ * back. */
+void qp_file_make_folders(char *path);
+
+/* Write under a temporary name beside 'path', then rename; folders are made.  QP_E_IO names path
+ * and reason. */
+qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err);
+
+#endif

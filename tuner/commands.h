@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* The verbs of qpal; each gets argv from its own name on and returns the exit code. */
+#ifndef QP_COMMANDS_H
+#define QP_COMMANDS_H
+
+int qp_cmd_list(int argc, char **argv);
+int qp_cmd_show(int argc, char **argv);
+int qp_cmd_gen(int argc, char **argv);
+int qp_cmd_check(int argc, char **argv);
+int qp_cmd_tour(int argc, char **argv);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* Command-line options from a table:
+**
+**   const char *device = "sim";
+**   unsigned batch = 1;
+**   const qp_option table[] = {
+**       {"device", QP_OPT_STRING, &device, "D", "cuda:N or sim[:sm_90[:SMS]]"},
+**       {"batch", QP_OPT_UNSIGNED, &batch, "N", "rows of activations", 1, 64},
+**       {0}};
+**   qp_words words = {0};
+**   int code = qp_options_parse(&verb, table, argc, argv, &words);    // code < 0: go on
+*/
+#ifndef QP_OPTIONS_H
+#define QP_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "runtime/status.h"
+
+enum { QP_MAX_WORDS = 512, QP_MAX_SHAPES = 8, QP_MAX_REPEATS = 32 };
+
+typedef enum qp_option_type {
+  QP_OPT_FLAG,     /* bool */
+  QP_OPT_STRING,   /* const char * */
+  QP_OPT_UNSIGNED, /* unsigned, within lo..hi */
+  QP_OPT_SHAPES,   /* qp_shapes: MxK[,MxK...], one K for all */
+  QP_OPT_REPEATED  /* qp_repeats: may be given again */
+} qp_option_type;
+
+typedef struct qp_shapes {
+  size_t count;
+  unsigned rows[QP_MAX_SHAPES], columns[QP_MAX_SHAPES];
+} qp_shapes;
+
+typedef struct qp_repeats {
+  size_t count;
+  const char *value[QP_MAX_REPEATS];
+} qp_repeats;
+
+typedef struct qp_option {
+  const char *name; /* without the dashes; "-o" is written "o" */
+  qp_option_type type;
+  void *value;
+  const char *argument, *help;
+  unsigned lo, hi; /* QP_OPT_UNSIGNED */
+} qp_option;
+
+/* The arguments that are no options. */
+typedef struct qp_words {
+  size_t count;
+  const char *word[QP_MAX_WORDS];
+} qp_words;
+
+typedef struct qp_verb_help {
+  const char *name, *arguments, *text;
+} qp_verb_help;
+
+/* Parse argv[1..]; "--name value", "--name=value" and flags, words anywhere, "--" ends the options.
+** Returns -1 to go on, or the exit code: 0 after --help, 2 after an error told on stderr. */
+int qp_options_parse(const qp_verb_help *verb, const qp_option *table, int argc, char **argv,
+                     qp_words *words);
+
+/* "4096x4096,1024x4096": M x K of each; QP_E_ARG names what is wrong. */
+qp_status qp_shapes_parse(const char *text, qp_shapes *out, qp_error *err);
+
+/* Exit code of a status: 0 ok, 1 asked thing is false, 2 wrong arguments or input, 3 device
+ * trouble. */
+int qp_exit_code(qp_status status);
+/* Print "qpal VERB: message" on stderr and return the status' exit code. */
+int qp_complain(const char *verb, qp_status status, const qp_error *err);
+
+#endif
