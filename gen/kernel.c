@@ -6,15 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/compile.h"
+#include "gen/rotation.h"
+
 static qp_status make(qp_families *families, qp_kernel *k, qp_error *err) {
   qp_status st = qp_problem_check(&k->problem, err);
   if (!st) st = qp_choice_check(families, &k->choice, &k->problem, err);
   if (st) return st;
-  if (k->problem.op == QP_OP_ROTATE) {
-    k->grid = k->problem.sm_count;
-  } else {
+  if (k->problem.op != QP_OP_ROTATE) {
     st = qp_kernel_partition(k, err);
     if (st) return st;
+  } else {
+    unsigned room = qp_arch_smem_bytes(k->problem.arch);
+    k->grid = k->problem.sm_count;
+    k->smem_bytes = qp_rotation_smem_bytes(k->problem.columns);
+    if (k->smem_bytes > room)
+      return qp_fail(err, QP_E_LIMIT,
+                     "a rotation of K = %u takes %u bytes of shared memory; sm_%u has %u",
+                     k->problem.columns, k->smem_bytes, k->problem.arch, room);
   }
   qp_kernel_name(k);
   return qp_kernel_source(k, err);

@@ -161,7 +161,7 @@ static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
   qp_hadamard h;
   qp_hadamard_factor(k->problem.columns, &h);
   char *constants = NULL, *text = NULL;
-  qp_status st = qp_rotation_constants(&h, k->block, &constants);
+  qp_status st = qp_rotation_constants(&h, k->block, false, &constants);
   if (st) return qp_fail(err, st, "no memory for the rotation's constants");
   qp_hole holes[] = {{"rotation_constants", constants}};
   st = qp_expand("templates/rotate_x.cuh.in", holes, 1, &text, err);
@@ -175,7 +175,7 @@ static qp_status rotate_source(qp_kernel *k, qp_error *err) {
   qp_hadamard h;
   qp_hadamard_factor(k->problem.columns, &h);
   char *rotation = NULL;
-  qp_status st = qp_rotation_constants(&h, k->block, &rotation);
+  qp_status st = qp_rotation_constants(&h, k->block, k->problem.inverse, &rotation);
   if (st) return qp_fail(err, st, "no memory for the rotation's constants");
   qp_text constants = {0}, header = {0};
   add_header(&header, k);
