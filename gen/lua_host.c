@@ -28,6 +28,7 @@ struct qp_lua {
   qp_ir *ir;            /* of the trace that runs */
   uint32_t trace;       /* its number */
   qp_ir *scratch;       /* for words that are known */
+  const char *what;     /* is traced */
   const char *fallback; /* where a message points that no line of the spec is to blame for */
 };
 
@@ -73,14 +74,11 @@ static void push_where(lua_State *L) {
 
 /* Raise the error on the top of the stack, with the spec's line before it. */
 static int raise(lua_State *L) {
-  if (host_of(L)->ir) {
-    lua_pushliteral(L, "decode: ");
-    lua_insert(L, -2);
-    lua_concat(L, 2);
-  }
+  const qp_lua *l = host_of(L);
   push_where(L);
-  lua_insert(L, -2);
-  lua_concat(L, 2);
+  lua_pushfstring(L, "%s%s", l->ir ? l->what : "", l->ir ? ": " : "");
+  lua_rotate(L, -3, 2);
+  lua_concat(L, 3);
   return lua_error(L);
 }
 
@@ -879,17 +877,11 @@ static int do_trace(lua_State *L) {
 
 qp_status qp_lua_trace(qp_lua *l, qp_lua_ref v, const char *path, const qp_lua_decode *decode,
                        qp_ir *ir, qp_error *err) {
-  char where[512];
-  int first = 0, last = 0;
-  if (qp_lua_get_lines(l, v, path, &first, &last)) {
-    snprintf(where, sizeof where, "%s:%d", decode->file, first);
-  } else {
-    snprintf(where, sizeof where, "%s", decode->file);
-  }
   trace_job job = {l, v, path, decode};
   l->ir = ir;
   l->trace++;
-  l->fallback = where;
+  l->fallback = decode->where;
+  l->what = decode->what;
   ir->outputs = 0;
   const qp_status status = protect(l, true, do_trace, &job, err);
   l->fallback = NULL;

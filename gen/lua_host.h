@@ -85,7 +85,8 @@ enum { QP_LUA_MAX_CODEBOOKS = 4, QP_LUA_MAX_FIELDS = 4 };
 
 /* What a decode function is called with and what it must return. */
 typedef struct qp_lua_decode {
-  const char *file;      /* named in messages that have no line of their own */
+  const char *where;     /* "my.lua:3", for messages that have no line of their own */
+  const char *what;      /* "tcq-3: decode": begins messages about values */
   unsigned dim;          /* weights it returns */
   const uint32_t *state; /* a constant state or code; NULL: the input QP_IN_STATE */
   bool named;            /* codebooks are passed as a table by name, else the only one itself */

@@ -42,6 +42,7 @@ static const struct {
 static bool name_is_right(const char *name) {
   static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
   const size_t length = strlen(name);
+  if (length > 4 && !strcmp(name + length - 4, ".lua")) return false; /* it would be a path */
   return length > 0 && strspn(name, letters) == length && strchr("._-", name[0]) == NULL;
 }
 
@@ -52,7 +53,8 @@ static qp_status read_name(qp_reader *r, qp_quantizer *q) {
   if (strlen(name) >= sizeof q->name || !name_is_right(name)) {
     return qp_read_fail(r,
                         "field 'name': '%.80s' should be lower-case letters, digits, '.', '_' "
-                        "and '-', should begin with a letter or digit, and be at most %zu long",
+                        "and '-', should begin with a letter or digit, not end in '.lua', and be "
+                        "at most %zu long",
                         name, sizeof q->name - 1);
   }
   memcpy(q->name, name, strlen(name) + 1);
@@ -150,8 +152,7 @@ static char *copy_lines(const char *text, size_t bytes, int first, int last) {
 }
 
 static void describe_decode(const qp_reader *r, const qp_quantizer *q, qp_lua_decode *d) {
-  *d = (qp_lua_decode){.file = r->file,
-                       .dim = q->dim,
+  *d = (qp_lua_decode){.dim = q->dim,
                        .named = qp_read_is_nil(r, "fields.codebook"),
                        .codebooks = q->codebooks,
                        .fields = q->fields};
@@ -174,7 +175,12 @@ static int keep_all(qp_copy *c, unsigned node, const int *args) {
 /* Trace the decode function into q->decode, without nodes that nothing needs. */
 static qp_status trace_decode(qp_reader *r, qp_quantizer *q) {
   qp_lua_decode d;
+  char where[sizeof q->file + 16], what[sizeof q->name + 16];
   describe_decode(r, q, &d);
+  snprintf(where, sizeof where, "%s:%d", r->file, q->line_first ? q->line_first : r->line);
+  snprintf(what, sizeof what, "%s: decode", q->name);
+  d.where = where;
+  d.what = what;
   qp_ir *ir = qp_ir_new();
   if (!ir) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
   const qp_status status = qp_lua_trace(r->lua, r->v, "fields.decode", &d, ir, r->err);

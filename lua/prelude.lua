@@ -500,7 +500,8 @@ end
 
 -- Append the numbers of a list to 'out'; a list in it is a row, a multiple of 'dim' long.
 local function flatten(out, list, dim, where)
-  for i, x in ipairs(list) do
+  for i = 1, #list do
+    local x = list[i]
     local at = format("%s[%d]", where, i)
     if type(x) == "number" then
       out[#out + 1] = x
