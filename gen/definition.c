@@ -103,7 +103,7 @@ static bool sweep_open(sweep *s, const qp_quantizer *q) {
 /* Weights of state first + i after evaluate_batch. */
 static void sweep_weights(const sweep *s, unsigned i, uint16_t *out) {
   const qp_ir *ir = s->q->decode;
-  uint32_t word[QP_IR_MAX_OUTPUTS];
+  uint32_t word[QP_IR_MAX_OUTPUTS] = {0};
   for (unsigned k = 0; k < ir->outputs; k++) word[k] = s->v[ir->output[k]][i];
   unpack(s->q->dim, word, 1, out);
 }
@@ -211,6 +211,9 @@ static uint32_t raw_field(const qp_field *f, double x) {
 qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
   qp_status status = qp_ir_verify(q->decode, err);
   if (status != QP_OK) return qp_fail_prefix(err, status, "decode");
+  if (q->decode->outputs != (q->dim % 2 ? q->dim : q->dim / 2)) {
+    return qp_fail(err, QP_E_ARG, "decode: %u outputs for %u weights", q->decode->outputs, q->dim);
+  }
   if (!uses_state(q->decode)) {
     return qp_fail(err, QP_E_ARG,
                    "decode: the result does not depend on the state; a value is no condition of "

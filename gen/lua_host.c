@@ -42,11 +42,7 @@ static const char *const type_name[] = {[QP_WORD] = "word", [QP_HALF] = "half", 
 static const char *const metatable_name[] = {
     [QP_WORD] = "qpal.word", [QP_HALF] = "qpal.half", [QP_PAIR] = "qpal.pair"};
 
-static qp_lua *host_of(lua_State *L) {
-  qp_lua *l;
-  memcpy(&l, lua_getextraspace(L), sizeof l);
-  return l;
-}
+static qp_lua *host_of(lua_State *L) { return *(qp_lua **)lua_getextraspace(L); }
 
 /* ---- Messages and limits ---- */
 
@@ -378,6 +374,12 @@ static void push_primitives(lua_State *L) {
 
 /* ---- Protected calls ---- */
 
+/* What follows 'prefix' in 'text'; NULL if it does not begin so. */
+static const char *after(const char *text, const char *prefix) {
+  while (*prefix && *text == *prefix) text++, prefix++;
+  return *prefix ? NULL : text;
+}
+
 /*
 ** Messages begin with the spec's file and line.  Lua cuts long file names, and blames the prelude
 ** for what happens inside it.
@@ -385,15 +387,15 @@ static void push_primitives(lua_State *L) {
 static int on_error(lua_State *L) {
   lua_Debug ar;
   if (lua_type(L, 1) != LUA_TSTRING) {
-    lua_pushfstring(L, "%s%s", "error without a message, but with a ", luaL_typename(L, 1));
+    lua_pushfstring(L, "error without a message, but with a %s", luaL_typename(L, 1));
     lua_replace(L, 1);
   }
   const char *text = lua_tostring(L, 1);
   if (!user_line(L, &ar)) return 1;
-  const size_t cut = strlen(ar.short_src), full = strlen(ar.source + 1);
-  if (!strncmp(text, ar.source + 1, full) && text[full] == ':') return 1;
-  if (!strncmp(text, ar.short_src, cut) && text[cut] == ':') {
-    lua_pushfstring(L, "%s%s", ar.source + 1, text + cut);
+  const char *whole = after(text, ar.source + 1), *cut = after(text, ar.short_src);
+  if (whole && *whole == ':') return 1;
+  if (cut && *cut == ':') {
+    lua_pushfstring(L, "%s%s", ar.source + 1, cut);
   } else {
     lua_pushfstring(L, "%s:%d: %s", ar.source + 1, ar.currentline, text);
   }
@@ -466,7 +468,7 @@ qp_status qp_lua_open(const qp_lua_limits *limits, qp_lua **out, qp_error *err) 
     qp_lua_close(l);
     return qp_fail(err, QP_E_NOMEM, "out of memory");
   }
-  memcpy(lua_getextraspace(l->L), &l, sizeof l);
+  *(qp_lua **)lua_getextraspace(l->L) = l;
   const qp_status status = protect(l, false, do_open, NULL, err);
   if (status != QP_OK) {
     qp_lua_close(l);
@@ -501,13 +503,12 @@ static void push_chunk(lua_State *L, const run_job *job) {
   if (rc == LUA_OK) return;
   if (rc == LUA_ERRMEM) lua_error(L);
   const char *message = lua_tostring(L, -1);
-  if (luaL_loadbufferx(L, "", 0, name, "t") != LUA_OK || !lua_getinfo(L, ">S", &ar)) lua_error(L);
-  const size_t cut = strlen(ar.short_src);
-  if (!strncmp(message, ar.short_src, cut)) {
-    lua_pushfstring(L, "%s%s", job->file, message + cut);
-  } else {
-    lua_pushfstring(L, "%s: %s", job->file, message);
+  if (luaL_loadbufferx(L, "", 0, name, "t") != LUA_OK || !lua_getinfo(L, ">S", &ar)) {
+    lua_error(L);
+    return; /* never: for readers of the code that do not know Lua */
   }
+  const char *rest = after(message, ar.short_src);
+  lua_pushfstring(L, "%s%s%s", job->file, rest ? "" : ": ", rest ? rest : message);
   lua_error(L);
 }
 

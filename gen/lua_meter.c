@@ -47,7 +47,7 @@ void *qp_meter_allocate(void *meter, void *ptr, size_t old_bytes, size_t bytes) 
   if (bytes > old_bytes && m->running) {
     const size_t more = bytes - old_bytes;
     if (m->used_bytes > m->memory_bytes || more > m->memory_bytes - m->used_bytes) return NULL;
-    qp_meter_charge(m, (double)(more / BYTES_AN_INSTRUCTION));
+    qp_meter_charge(m, (double)more / BYTES_AN_INSTRUCTION);
   }
   void *p = realloc(ptr, bytes);
   if (p) m->used_bytes += bytes - old_bytes;
@@ -57,7 +57,7 @@ void *qp_meter_allocate(void *meter, void *ptr, size_t old_bytes, size_t bytes) 
 double qp_meter_pattern(const char *pattern, size_t pattern_bytes, size_t subject_bytes) {
   double steps = (double)subject_bytes + 1;
   for (size_t i = 0; i < pattern_bytes; i++) {
-    if (memchr("+*-?%", pattern[i], 5)) steps *= (double)subject_bytes + 1;
+    if (pattern[i] && strchr("+*-?%", pattern[i])) steps *= (double)subject_bytes + 1;
   }
   return steps * ((double)pattern_bytes + 1) / 8;
 }
