@@ -13,7 +13,10 @@
 #include "gen/ir_value.h"
 #include "gen/text.h"
 
-enum { BATCH = 256 }; /* states evaluated together */
+enum {
+  BATCH = 256,                /* states evaluated together */
+  MOST_EVALUATIONS = 1 << 22, /* states times values of fields; beyond, ends of ranges do */
+};
 
 unsigned qp_quantizer_state_bits(const qp_quantizer *q) {
   return q->planes ? q->planes_read : q->window;
@@ -204,8 +207,30 @@ static bool uses_state(const qp_ir *ir) {
   return false;
 }
 
-static uint32_t raw_field(const qp_field *f, double x) {
-  return f->type == QP_FIELD_F16 ? qp_double_to_half(x) : (uint32_t)x;
+/* Values of a field that are checked: all of a small range of integers, else its two ends. */
+static unsigned field_values(const qp_field *f, bool all) {
+  if (f->lo == f->hi) return 1;
+  return all && f->type != QP_FIELD_F16 ? (unsigned)(f->hi - f->lo) + 1 : 2;
+}
+
+static uint32_t field_value(const qp_field *f, unsigned i, unsigned values) {
+  if (f->type == QP_FIELD_F16) return qp_double_to_half(i ? f->hi : f->lo);
+  return (uint32_t)f->lo + (values > 2 ? i : i * (unsigned)(f->hi - f->lo));
+}
+
+/* How many combinations of the fields' values there are. */
+static uint64_t combinations(const qp_quantizer *q, bool all) {
+  uint64_t n = 1;
+  for (unsigned f = 0; f < q->fields; f++) n *= field_values(&q->field[f], all);
+  return n;
+}
+
+static void choose_fields(const qp_quantizer *q, bool all, uint64_t number, uint32_t *fields) {
+  for (unsigned f = 0; f < q->fields; f++) {
+    const unsigned values = field_values(&q->field[f], all);
+    fields[f] = field_value(&q->field[f], (unsigned)(number % values), values);
+    number /= values;
+  }
 }
 
 qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
@@ -221,11 +246,11 @@ qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
   }
   sweep s;
   if (!sweep_open(&s, q)) return qp_fail(err, QP_E_NOMEM, "out of memory");
-  for (unsigned corner = 0; corner < 1u << q->fields && status == QP_OK; corner++) {
+  const bool all = combinations(q, true) << qp_quantizer_state_bits(q) <= MOST_EVALUATIONS;
+  const uint64_t count = combinations(q, all);
+  for (uint64_t i = 0; i < count && status == QP_OK; i++) {
     uint32_t fields[QP_MAX_FIELDS] = {0};
-    for (unsigned f = 0; f < q->fields; f++) {
-      fields[f] = raw_field(&q->field[f], corner >> f & 1 ? q->field[f].hi : q->field[f].lo);
-    }
+    choose_fields(q, all, i, fields);
     fill_env(q, fields, NULL, &s.env);
     status = check_states(&s, err);
   }

@@ -516,7 +516,14 @@ static int do_run(lua_State *L) {
   const run_job *job = lua_touserdata(L, 1);
   push_chunk(L, job);
   if (job->with_primitives) push_primitives(L);
-  lua_call(L, job->with_primitives, 1);
+  const int base = lua_gettop(L) - 1 - job->with_primitives;
+  lua_call(L, job->with_primitives, LUA_MULTRET);
+  const int results = lua_gettop(L) - base;
+  if (results > 1) {
+    return luaL_error(L, "%s: returns %d values; return one, which may be a list", job->file,
+                      results);
+  }
+  lua_settop(L, base + 1); /* nil where there is no result */
   return make_ref(L, job->result);
 }
 

@@ -29,7 +29,7 @@ const char *qp_suggest(const char *word, const char *const *names, size_t count)
   const size_t length = strlen(word);
   if (length > LONGEST) return NULL;
   const char *nearest = NULL;
-  size_t best = length / 3 > 1 ? length / 3 : 1;
+  size_t best = (length + 1) / 3 > 1 ? (length + 1) / 3 : 1;
   for (size_t i = 0; i < count; i++) {
     if (!names[i] || strlen(names[i]) > LONGEST) continue;
     const size_t d = distance(word, names[i]);

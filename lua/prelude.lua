@@ -134,6 +134,7 @@ function vec_mt.__index(v, i)
 end
 function vec_mt.__newindex() fail("a vec cannot be changed; build another with vec(...)") end
 function vec_mt.__len(v) return v[COUNT] end
+function vec_mt.__tostring() return "vec" end
 
 -- ---- Arithmetic of halves, pairs and vecs ----
 
@@ -242,6 +243,7 @@ end
 for name, mt in pairs { word = word_mt, half = half_mt, pair = pair_mt } do
   mt.__name = name
   mt.__metatable = false
+  mt.__tostring = function () return name end
   mt.__index = function (_, key)
     fail(format("a %s has no elements, got [%s]%s", name, describe(key),
       name == "pair" and "; use lo(p) and hi(p)" or ""))
