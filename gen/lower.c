@@ -361,8 +361,8 @@ static qp_status unfold(qp_lowered *l, const cut *k, qp_error *err) {
 }
 
 /* Entries of each codebook's table: with room for what an index can reach beyond the codebook,
-*where
-** that is no more than the next power of two; else the index has to be clamped. */
+ *where
+ ** that is no more than the next power of two; else the index has to be clamped. */
 static void table_entries(const qp_lowered *l, uint32_t *entries) {
   const qp_quantizer *q = l->quantizer;
   uint32_t may[QP_IR_MAX_NODES];
@@ -425,6 +425,7 @@ static qp_status prepare(qp_lowered *l, qp_error *err) {
                      l->window);
     ok = step_to(&l->main, qp_pass_fold(l->main, step));
   }
+  ok = ok && step_to(&l->main, qp_pass_join_shifts(l->main));
   if (ok && l->options.bf16) ok = step_to(&l->main, qp_pass_bf16(l->main));
   return ok ? QP_OK : qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", q->name);
 }
@@ -437,7 +438,8 @@ static qp_status lower(qp_lowered *l, qp_error *err) {
     st = unfold(l, &k, err);
   if (!st && l->tables == 0) st = tabulate(l, err);
   if (st) return st;
-  if (!step_to(&l->main, qp_pass_drop_masks(l->main)) ||
+  if (!step_to(&l->main, qp_pass_choose_halves(l->main)) ||
+      !step_to(&l->main, qp_pass_drop_masks(l->main)) ||
       !step_to(&l->main, qp_pass_select(l->main)))
     return qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", l->quantizer->name);
   for (unsigned i = 0; i < l->main->count; i++) l->row_lookup |= is_lookup(&l->main->node[i]);

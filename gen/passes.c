@@ -106,6 +106,11 @@ static uint32_t node_may(const qp_ir *ir, const qp_ir_node *n, const uint32_t *m
   case QP_IR_SELECT: return b | may[n->arg[2]];
   case QP_IR_POPC: return up_to(32);
   case QP_IR_WORD_OF_HALF: return 0xffff;
+  case QP_IR_DP4A: {
+    uint64_t sum = may[n->arg[2]];
+    for (unsigned k = 0; k < 32; k += 8) sum += (a >> k & 255) * (b >> k & 255);
+    return up_to(sum);
+  }
   default: return ~0u;
   }
 }
@@ -151,8 +156,7 @@ qp_ir *qp_pass_copy(const qp_ir *ir, qp_visit visit, void *user) {
   return ok ? to : NULL;
 }
 
-/* Copy once more, so that what the visit made superfluous is gone. */
-static qp_ir *copy_clean(const qp_ir *ir, qp_visit visit, void *user) {
+qp_ir *qp_pass_rewrite(const qp_ir *ir, qp_visit visit, void *user) {
   qp_ir *once = qp_pass_copy(ir, visit, user);
   qp_ir *twice = once ? qp_pass_copy(once, NULL, NULL) : NULL;
   qp_ir_free(once);
@@ -182,10 +186,10 @@ qp_ir *qp_pass_drop_masks(const qp_ir *ir) {
   uint32_t *bits = malloc(ir->count * sizeof *bits + sizeof *bits);
   if (!bits) return NULL;
   qp_pass_known(ir, bits);
-  qp_ir *out = NULL, *busy = copy_clean(ir, drop_idle_mask, bits);
+  qp_ir *out = NULL, *busy = qp_pass_rewrite(ir, drop_idle_mask, bits);
   if (busy) {
     qp_pass_demand(busy, busy->output, busy->outputs, -1, bits);
-    out = copy_clean(busy, drop_mask, bits);
+    out = qp_pass_rewrite(busy, drop_mask, bits);
   }
   qp_ir_free(busy);
   free(bits);
@@ -213,7 +217,7 @@ qp_ir *qp_pass_clamp_lookups(const qp_ir *ir, const uint32_t *entries) {
   if (!may) return NULL;
   qp_pass_known(ir, may);
   clamp k = {may, entries};
-  qp_ir *out = copy_clean(ir, clamp_lookup, &k);
+  qp_ir *out = qp_pass_rewrite(ir, clamp_lookup, &k);
   free(may);
   return out;
 }
@@ -238,7 +242,7 @@ qp_ir *qp_pass_mask_state(const qp_ir *ir, unsigned window) {
   qp_pass_demand(ir, ir->output, ir->outputs, -1, demand);
   for (unsigned i = 0; i < ir->count; i++) wanted |= is_state(ir, i) && (demand[i] & ~mask) != 0;
   free(demand);
-  return copy_clean(ir, wanted ? mask_state : NULL, &mask);
+  return qp_pass_rewrite(ir, wanted ? mask_state : NULL, &mask);
 }
 
 /* ---- Folding ---- */
@@ -303,18 +307,29 @@ static bool only_signs(const qp_ir *ir, unsigned i, uint32_t allowed) {
   }
 }
 
+static int to_bf16(qp_ir *ir, int pair);
+
+/* A pair's bits with signs changed, as those of a bf16 pair; QP_KEEP if that is not what they are.
+ */
+static int signs_to_bf16(qp_ir *ir, unsigned word) {
+  const qp_ir_node n = ir->node[word];
+  if (n.op == QP_IR_WORD_OF_PAIR) {
+    int inner = to_bf16(ir, n.arg[0]);
+    return inner < 0 ? -1 : one(ir, QP_IR_WORD_OF_BPAIR, inner);
+  }
+  for (unsigned k = 0; k < 2 && n.op == QP_IR_XOR; k++) {
+    if (!only_signs(ir, n.arg[1 - k], 0x80008000u)) continue;
+    int inner = signs_to_bf16(ir, n.arg[k]);
+    if (inner != QP_KEEP) return inner < 0 ? -1 : two(ir, QP_IR_XOR, inner, n.arg[1 - k]);
+  }
+  return QP_KEEP;
+}
+
 static int to_bf16(qp_ir *ir, int pair) {
   const qp_ir_node n = ir->node[pair];
-  if (n.op == QP_IR_AS_PAIR && ir->node[n.arg[0]].op == QP_IR_XOR) {
-    const qp_ir_node x = ir->node[n.arg[0]];
-    for (unsigned k = 0; k < 2; k++) {
-      if (ir->node[x.arg[k]].op != QP_IR_WORD_OF_PAIR) continue;
-      if (!only_signs(ir, x.arg[1 - k], 0x80008000u)) continue;
-      int inner = to_bf16(ir, ir->node[x.arg[k]].arg[0]);
-      if (inner < 0) return -1;
-      int word = one(ir, QP_IR_WORD_OF_BPAIR, inner);
-      return one(ir, QP_IR_AS_BPAIR, two(ir, QP_IR_XOR, word, x.arg[1 - k]));
-    }
+  if (n.op == QP_IR_AS_PAIR) {
+    int word = signs_to_bf16(ir, n.arg[0]);
+    if (word != QP_KEEP) return word < 0 ? -1 : one(ir, QP_IR_AS_BPAIR, word);
   }
   if (n.op == QP_IR_PNEG) {
     int inner = to_bf16(ir, n.arg[0]);
@@ -336,158 +351,4 @@ qp_ir *qp_pass_bf16(const qp_ir *ir) {
   qp_ir *clean = ok ? qp_pass_copy(to, NULL, NULL) : NULL;
   qp_ir_free(to);
   return clean;
-}
-
-/* ---- Instruction choice ---- */
-
-typedef struct selection {
-  unsigned uses[QP_IR_MAX_NODES];
-} selection;
-
-static bool const_is(const qp_ir *ir, unsigned node, uint32_t value) {
-  uint32_t c;
-  return qp_ir_is_const(ir, node, &c) && c == value;
-}
-
-/* Is the node byte k of some word?  (x >> 8k) & 255, x & 255, x >> 24. */
-static bool is_byte(const qp_ir *ir, unsigned node, unsigned *of, unsigned *k) {
-  const qp_ir_node *n = &ir->node[node];
-  uint32_t c;
-  if (n->op == QP_IR_SHR && const_is(ir, n->arg[1], 24)) return *of = n->arg[0], *k = 3, true;
-  if (n->op == QP_IR_PRMT && const_is(ir, n->arg[1], 0) && qp_ir_is_const(ir, n->arg[2], &c) &&
-      (c & ~3u) == 0x4440u)
-    return *of = n->arg[0], *k = c & 3, true;
-  if (n->op != QP_IR_AND || !const_is(ir, n->arg[1], 255)) return false;
-  const qp_ir_node *s = &ir->node[n->arg[0]];
-  if (s->op == QP_IR_SHR && qp_ir_is_const(ir, s->arg[1], &c) && c < 32 && c % 8 == 0)
-    return *of = s->arg[0], *k = c / 8, true;
-  return *of = n->arg[0], *k = 0, true;
-}
-
-/* Leaves of a tree of additions; inner sums must be used once. */
-static unsigned add_leaves(const qp_ir *ir, const selection *s, unsigned node, uint16_t *leaf,
-                           unsigned n, unsigned max) {
-  for (unsigned k = 0; k < 2 && n <= max; k++) {
-    unsigned a = ir->node[node].arg[k];
-    if (ir->node[a].op == QP_IR_ADD && s->uses[a] == 1)
-      n = add_leaves(ir, s, a, leaf, n, max);
-    else if (n < max)
-      leaf[n++] = (uint16_t)a;
-    else
-      n = max + 1;
-  }
-  return n;
-}
-
-/* x.byte0 + x.byte1 + x.byte2 + x.byte3 (+ rest). */
-static int select_dp4a(qp_copy *c, const selection *s, unsigned i) {
-  uint16_t leaf[5];
-  unsigned n = add_leaves(c->from, s, i, leaf, 0, 5), seen = 0, of = 0, x = 0, k = 0;
-  int rest = -1;
-  if (n < 4 || n > 5) return QP_KEEP;
-  for (unsigned j = 0; j < n; j++) {
-    bool byte = is_byte(c->from, leaf[j], &x, &k) && (!seen || x == of) && !(seen >> k & 1);
-    if (byte)
-      seen |= 1u << k, of = x;
-    else if (rest < 0)
-      rest = c->map[leaf[j]];
-    else
-      return QP_KEEP;
-  }
-  if (seen != 15) return QP_KEEP;
-  int args[] = {c->map[of], qp_ir_add(c->to, QP_IR_CONST, NULL, 0x01010101u, 0),
-                rest >= 0 ? rest : qp_ir_add(c->to, QP_IR_CONST, NULL, 0, 0)};
-  return qp_ir_add(c->to, QP_IR_DP4A, args, 0, 0);
-}
-
-static int select_mad(qp_copy *c, const selection *s, unsigned i, const int *args) {
-  const qp_ir_node *n = &c->from->node[i];
-  for (unsigned k = 0; k < 2; k++) {
-    const qp_ir_node *m = &c->from->node[n->arg[k]];
-    if (m->op != QP_IR_MUL || s->uses[n->arg[k]] != 1) continue;
-    int three[] = {c->map[m->arg[0]], c->map[m->arg[1]], args[1 - k]};
-    return qp_ir_add(c->to, QP_IR_MAD, three, 0, 0);
-  }
-  return QP_KEEP;
-}
-
-static int select_funnel(qp_copy *c, unsigned i) {
-  const qp_ir_node *n = &c->from->node[i];
-  for (unsigned k = 0; k < 2; k++) {
-    const qp_ir_node *r = &c->from->node[n->arg[k]], *l = &c->from->node[n->arg[1 - k]];
-    uint32_t a, b;
-    if (r->op != QP_IR_SHR || l->op != QP_IR_SHL) continue;
-    if (!qp_ir_is_const(c->from, r->arg[1], &a) || !qp_ir_is_const(c->from, l->arg[1], &b))
-      continue;
-    if (a + b != 32 || a == 0 || b == 0) continue;
-    int args[] = {c->map[r->arg[0]], c->map[l->arg[0]], c->map[r->arg[1]]};
-    return qp_ir_add(c->to, QP_IR_FUNNEL, args, 0, 0);
-  }
-  return QP_KEEP;
-}
-
-static int select_byte(qp_copy *c, unsigned i) {
-  unsigned x, k;
-  if (!is_byte(c->from, i, &x, &k) || k == 0 || c->from->node[i].op != QP_IR_AND) return QP_KEEP;
-  int args[] = {c->map[x], qp_ir_add(c->to, QP_IR_CONST, NULL, 0, 0),
-                qp_ir_add(c->to, QP_IR_CONST, NULL, 0x4440u + k, 0)};
-  return qp_ir_add(c->to, QP_IR_PRMT, args, 0, 0);
-}
-
-static uint32_t logic(unsigned op, uint32_t a, uint32_t b) {
-  return (op == QP_IR_AND ? a & b : op == QP_IR_OR ? a | b : a ^ b) & 0xff;
-}
-
-static bool is_logic(unsigned op) { return op == QP_IR_AND || op == QP_IR_OR || op == QP_IR_XOR; }
-
-static int select_lop3(qp_copy *c, const selection *s, unsigned i, const int *args) {
-  const qp_ir_node *n = &c->from->node[i];
-  for (unsigned k = 0; k < 2; k++) {
-    const qp_ir_node *m = &c->from->node[n->arg[k]];
-    if (!is_logic(m->op) || s->uses[n->arg[k]] != 1) continue;
-    int three[] = {c->map[m->arg[0]], c->map[m->arg[1]], args[1 - k]};
-    return qp_ir_add(c->to, QP_IR_LOP3, three, logic(n->op, logic(m->op, 0xf0, 0xcc), 0xaa), 0);
-  }
-  return QP_KEEP;
-}
-
-/* Arithmetic first, so that a logical operation inside it is still seen as what it is. */
-static int select_arithmetic(qp_copy *c, unsigned i, const int *args) {
-  const selection *s = c->user;
-  int v = QP_KEEP;
-  switch (c->from->node[i].op) {
-  case QP_IR_ADD: v = select_dp4a(c, s, i); return v == QP_KEEP ? select_mad(c, s, i, args) : v;
-  case QP_IR_OR: return select_funnel(c, i);
-  case QP_IR_AND: return select_byte(c, i);
-  default: return QP_KEEP;
-  }
-}
-
-static int select_logic(qp_copy *c, unsigned i, const int *args) {
-  return is_logic(c->from->node[i].op) ? select_lop3(c, c->user, i, args) : QP_KEEP;
-}
-
-static void count_uses(const qp_ir *ir, selection *s) {
-  memset(s, 0, sizeof *s);
-  for (unsigned i = 0; i < ir->count; i++)
-    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++)
-      s->uses[ir->node[i].arg[k]]++;
-  for (unsigned i = 0; i < ir->outputs; i++) s->uses[ir->output[i]]++;
-}
-
-qp_ir *qp_pass_select(const qp_ir *ir) {
-  selection *s = malloc(sizeof *s);
-  qp_ir *clean = qp_pass_copy(ir, NULL, NULL), *a = NULL, *b = NULL;
-  if (s && clean) {
-    count_uses(clean, s);
-    a = copy_clean(clean, select_arithmetic, s);
-  }
-  if (a) {
-    count_uses(a, s);
-    b = copy_clean(a, select_logic, s);
-  }
-  qp_ir_free(clean);
-  qp_ir_free(a);
-  free(s);
-  return b;
 }

@@ -31,6 +31,8 @@ struct qp_copy {
 };
 typedef int (*qp_visit)(qp_copy *c, unsigned node, const int *args);
 qp_ir *qp_pass_copy(const qp_ir *ir, qp_visit visit, void *user);
+/* The same, and what the visit made superfluous is gone. */
+qp_ir *qp_pass_rewrite(const qp_ir *ir, qp_visit visit, void *user);
 /* The same into an IR that exists, without outputs; map[node] gets new numbers (-1: not needed). */
 bool qp_pass_copy_into(qp_ir *to, const qp_ir *from, const bool *need, qp_visit visit, void *user,
                        int *map);
@@ -47,11 +49,20 @@ qp_ir *qp_pass_fold(const qp_ir *ir, unsigned step);
 /* Outputs become bf16 pairs; the conversion moves up through changes of sign, towards the tables.
  */
 qp_ir *qp_pass_bf16(const qp_ir *ir);
+/* Shifts by constants move inside masks and into each other:  (x & m) << a -> x << a & m << a,
+** x >> a << b -> x >> (a-b) & mask (or x << (b-a) & mask). */
+qp_ir *qp_pass_join_shifts(const qp_ir *ir);
 /*
-** Instruction choice, in this order: a*b + c -> MAD; four bytes of one word added -> DP4A; a >> n |
-*b << (32-n)
-** -> FUNNEL; (a >> 8k) & 255 -> PRMT; two nested logical operations, the inner one used once ->
-*LOP3.
+** fp16 numbers made of words.  Integers below 1024 (minus a constant) are put into an fp16 number's
+** last bits: half(x) -> as_half(x | 0x6400) - 1024; conversion has a pipe of its own, four times
+** slower.  pack(x & c, y & d) -> pack(x, y) & (c | d << 16), for | and ^ too; pack of halves of
+** words at byte boundaries -> PRMT.
+*/
+qp_ir *qp_pass_choose_halves(const qp_ir *ir);
+/*
+** Instruction choice, in this order: a*b + c -> MAD; four bytes of one word added -> DP4A;
+** a >> n | b << (32-n) -> FUNNEL; (a >> 8k) & 255 -> PRMT; two nested logical operations, the inner
+** one used once -> LOP3.
 */
 qp_ir *qp_pass_select(const qp_ir *ir);
 

@@ -322,14 +322,45 @@ static void assert_cost(d_builder build, qp_table_form form, bool bf16, const ch
   d_free(&q);
 }
 
-Test(lower, costs_what_was_counted) {
+Test(lower, trellis_steps_cost_what_was_counted) {
   assert_cost(d_tcq, QP_TABLE_UNFOLDED, false, "mad scale lop3 load");
-  assert_cost(d_lin, QP_TABLE_PLAIN, false, "mad lop3 load");
-  assert_cost(d_lin, QP_TABLE_UNFOLDED, false, "mad lop3 load");
-  assert_cost(d_vq2, QP_TABLE_PLAIN, false, "scale lop3 load");
-  assert_cost(d_nuq, QP_TABLE_UNFOLDED, false, "scale lop3 load");
   assert_cost(d_tcq, QP_TABLE_UNFOLDED, true, "mad scale lop3 load.b");
-  assert_cost(d_lin, QP_TABLE_PLAIN, true, "mad lop3 load.b");
+  assert_cost(d_tcq, QP_TABLE_PLAIN, false, "mad scale lop3 load lop3");
+  assert_cost(d_tcq, QP_TABLE_PLAIN, true, "mad scale lop3 load.b lop3");
+  assert_cost(d_lin, QP_TABLE_PLAIN, false, "mad lop3 load");
+  assert_cost(d_lin, QP_TABLE_UNFOLDED, true, "mad lop3 load.b");
+  assert_cost(d_fine, QP_TABLE_PLAIN, false,
+              "mad mul scale lop3 load lop3 shr lop3 shl lop3 sub.p fma.p");
+  assert_cost(d_high, QP_TABLE_PLAIN, false, "and mul shr lop3 load");
+  assert_cost(d_quad, QP_TABLE_PLAIN, false,
+              "mad mul lop3 load shl lop3 shl lop3 load lop3 shl lop3");
+}
+
+Test(lower, computed_codes_cost_what_was_counted) {
+  assert_cost(d_1mad, QP_TABLE_PLAIN, false, "and mad dp4a shr and mad dp4a pack sub.p mul.p");
+  assert_cost(d_mul1, QP_TABLE_PLAIN, false, "and mul dp4a shr and mul dp4a pack sub.p mul.p");
+  assert_cost(d_3inst, QP_TABLE_PLAIN, false, "and mad lop3 shr and mad lop3 prmt pack add.p");
+}
+
+Test(lower, look_ups_cost_what_was_counted) {
+  assert_cost(d_vq2, QP_TABLE_PLAIN, false, "scale lop3 load");
   assert_cost(d_vq2, QP_TABLE_PLAIN, true, "scale lop3 load.b");
+  assert_cost(d_nuq, QP_TABLE_PLAIN, false, "scale lop3 load scale lop3 load pack");
+  assert_cost(d_nuq, QP_TABLE_UNFOLDED, false, "scale lop3 load");
   assert_cost(d_nuq, QP_TABLE_UNFOLDED, true, "scale lop3 load.b");
+  assert_cost(d_sum, QP_TABLE_UNFOLDED, false, "scale lop3 load");
+  assert_cost(d_aqlm, QP_TABLE_PLAIN, false,
+              "shr lop3 load mul.p scale lop3 load add.p load mul.p load add.p load mul.p load "
+              "add.p load mul.p load add.p"); /* of each table, one load of four words */
+  assert_cost(d_planes3, QP_TABLE_PLAIN, false, "and lookup.h shr and lookup.h pack");
+}
+
+Test(lower, scaled_groups_cost_what_was_counted) {
+  /* packing scales and converting zeros is done once for all of a group's weights */
+  assert_cost(d_int4, QP_TABLE_PLAIN, false,
+              "half.of_uint shr pack pack lop3 sub.p pack sub.p mul.p");
+  assert_cost(d_int4, QP_TABLE_UNFOLDED, false,
+              "half.of_uint pack scale lop3 load pack sub.p mul.p");
+  assert_cost(d_nf3, QP_TABLE_UNFOLDED, false, "pack scale lop3 load mul.p");
+  assert_cost(d_mxfp4, QP_TABLE_UNFOLDED, false, "max min sub shl pack scale lop3 load mul.p");
 }
