@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/* The CUDA backend of the device interface, by the driver API; the only file that includes cuda.h.
+ */
+#include <cuda.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device.h"
+#include "dynlib.h"
+
+/* Driver calls in use: name of the field, symbol in libcuda, parameters. */
+#define DRIVER_CALLS(X)                                                                            \
+  X(Init, "cuInit", (unsigned))                                                                    \
+  X(GetErrorName, "cuGetErrorName", (CUresult, const char **))                                     \
+  X(GetErrorString, "cuGetErrorString", (CUresult, const char **))                                 \
+  X(DeviceGetCount, "cuDeviceGetCount", (int *))                                                   \
+  X(DeviceGet, "cuDeviceGet", (CUdevice *, int))                                                   \
+  X(DeviceGetName, "cuDeviceGetName", (char *, int, CUdevice))                                     \
+  X(DeviceGetAttribute, "cuDeviceGetAttribute", (int *, CUdevice_attribute, CUdevice))             \
+  X(DeviceTotalMem, "cuDeviceTotalMem_v2", (size_t *, CUdevice))                                   \
+  X(PrimaryCtxRetain, "cuDevicePrimaryCtxRetain", (CUcontext *, CUdevice))                         \
+  X(PrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (CUdevice))                                 \
+  X(CtxSetCurrent, "cuCtxSetCurrent", (CUcontext))                                                 \
+  X(StreamCreate, "cuStreamCreate", (CUstream *, unsigned))                                        \
+  X(StreamDestroy, "cuStreamDestroy_v2", (CUstream))                                               \
+  X(StreamSynchronize, "cuStreamSynchronize", (CUstream))                                          \
+  X(MemAlloc, "cuMemAlloc_v2", (CUdeviceptr *, size_t))                                            \
+  X(MemFree, "cuMemFree_v2", (CUdeviceptr))                                                        \
+  X(MemcpyHtoD, "cuMemcpyHtoDAsync_v2", (CUdeviceptr, const void *, size_t, CUstream))             \
+  X(MemcpyDtoH, "cuMemcpyDtoHAsync_v2", (void *, CUdeviceptr, size_t, CUstream))                   \
+  X(MemsetD8, "cuMemsetD8Async", (CUdeviceptr, unsigned char, size_t, CUstream))                   \
+  X(ModuleLoadData, "cuModuleLoadData", (CUmodule *, const void *))                                \
+  X(ModuleUnload, "cuModuleUnload", (CUmodule))                                                    \
+  X(ModuleGetFunction, "cuModuleGetFunction", (CUfunction *, CUmodule, const char *))              \
+  X(FuncSetAttribute, "cuFuncSetAttribute", (CUfunction, CUfunction_attribute, int))               \
+  X(LaunchKernelEx, "cuLaunchKernelEx", (const CUlaunchConfig *, CUfunction, void **, void **))
+
+static struct {
+#define X(name, symbol, parameters) CUresult(CUDAAPI *name) parameters;
+  DRIVER_CALLS(X)
+#undef X
+} cu;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static bool opened;
+
+typedef struct cuda_device {
+  qp_device base;
+  CUdevice device;
+  CUcontext context;
+  CUstream stream;
+} cuda_device;
+
+struct qp_function {
+  qp_function *next; /* of the module */
+  CUfunction function;
+  unsigned smem_bytes; /* that the function has been allowed */
+};
+
+struct qp_module {
+  CUmodule module;
+  qp_function *functions;
+};
+
+/* ---- Opening the driver ---- */
+
+static qp_status open_driver(qp_error *err) {
+  static const char *const names[] = {"libcuda.so.1", "libcuda.so", "/usr/lib/wsl/lib/libcuda.so.1",
+                                      "/usr/lib/x86_64-linux-gnu/libcuda.so.1", NULL};
+  void *handle;
+  qp_status st = qp_dynlib_open("the CUDA driver (libcuda)", "QPAL_LIBCUDA", names,
+                                "install the NVIDIA driver of this GPU", &handle, err);
+#define X(name, symbol, parameters)                                                                \
+  if (!st) st = qp_dynlib_symbol(handle, "the CUDA driver", symbol, &cu.name, err);
+  DRIVER_CALLS(X)
+#undef X
+  return st;
+}
+
+static qp_status open_once(qp_error *err) {
+  pthread_mutex_lock(&lock);
+  qp_status st = opened ? QP_OK : open_driver(err);
+  opened = st == QP_OK;
+  pthread_mutex_unlock(&lock);
+  return st;
+}
+
+/* A failed call as a status: the call's name, the driver's name of the error and its text. */
+static qp_status failed(CUresult r, const char *call, qp_error *err) {
+  const char *name = NULL, *text = NULL;
+  if (cu.GetErrorName(r, &name)) name = NULL;
+  if (cu.GetErrorString(r, &text)) text = NULL;
+  return qp_fail(err, r == CUDA_ERROR_OUT_OF_MEMORY ? QP_E_NOMEM : QP_E_DEVICE, "%s: %s (%s)", call,
+                 name ? name : "unknown error", text ? text : "the driver says no more");
+}
+
+static qp_status make_current(const cuda_device *d, qp_error *err) {
+  CUresult r = cu.CtxSetCurrent(d->context);
+  return r ? failed(r, "cuCtxSetCurrent", err) : QP_OK;
+}
+
+/* ---- Memory ---- */
+
+static qp_status cuda_alloc(qp_device *self, size_t bytes, qp_devptr *out, qp_error *err) {
+  CUdeviceptr p;
+  qp_status st = make_current((cuda_device *)self, err);
+  if (st) return st;
+  CUresult r = cu.MemAlloc(&p, bytes ? bytes : 1); /* the driver aligns to 256 bytes or more */
+  if (r) return failed(r, "cuMemAlloc", err);
+  *out = (qp_devptr)p;
+  return QP_OK;
+}
+
+static void cuda_free(qp_device *self, qp_devptr ptr) {
+  if (ptr && !make_current((cuda_device *)self, NULL)) cu.MemFree((CUdeviceptr)ptr);
+}
+
+static qp_status cuda_sync(qp_device *self, qp_error *err) {
+  cuda_device *d = (cuda_device *)self;
+  qp_status st = make_current(d, err);
+  if (st) return st;
+  CUresult r = cu.StreamSynchronize(d->stream);
+  return r ? failed(r, "cuStreamSynchronize", err) : QP_OK;
+}
+
+static qp_status cuda_upload(qp_device *self, qp_devptr dst, const void *src, size_t bytes,
+                             qp_error *err) {
+  cuda_device *d = (cuda_device *)self;
+  qp_status st = make_current(d, err);
+  if (st) return st;
+  CUresult r = cu.MemcpyHtoD((CUdeviceptr)dst, src, bytes, d->stream);
+  return r ? failed(r, "cuMemcpyHtoDAsync", err) : cuda_sync(self, err);
+}
+
+static qp_status cuda_download(qp_device *self, void *dst, qp_devptr src, size_t bytes,
+                               qp_error *err) {
+  cuda_device *d = (cuda_device *)self;
+  qp_status st = make_current(d, err);
+  if (st) return st;
+  CUresult r = cu.MemcpyDtoH(dst, (CUdeviceptr)src, bytes, d->stream);
+  return r ? failed(r, "cuMemcpyDtoHAsync", err) : cuda_sync(self, err);
+}
+
+static qp_status cuda_fill(qp_device *self, qp_devptr dst, uint8_t byte, size_t bytes,
+                           qp_error *err) {
+  cuda_device *d = (cuda_device *)self;
+  qp_status st = make_current(d, err);
+  if (st || !bytes) return st;
+  CUresult r = cu.MemsetD8((CUdeviceptr)dst, byte, bytes, d->stream);
+  return r ? failed(r, "cuMemsetD8Async", err) : cuda_sync(self, err);
+}
+
+/* ---- Kernels ---- */
+
+static qp_status cuda_load(qp_device *self, const void *image, size_t bytes, qp_module **out,
+                           qp_error *err) {
+  (void)bytes; /* a cubin tells its own size */
+  qp_status st = make_current((cuda_device *)self, err);
+  if (st) return st;
+  qp_module *m = calloc(1, sizeof *m);
+  if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a module");
+  CUresult r = cu.ModuleLoadData(&m->module, image);
+  if (r) return free(m), failed(r, "cuModuleLoadData", err);
+  *out = m;
+  return QP_OK;
+}
+
+static void cuda_unload(qp_device *self, qp_module *m) {
+  if (!m) return;
+  if (!make_current((cuda_device *)self, NULL)) cu.ModuleUnload(m->module);
+  for (qp_function *f = m->functions, *next; f; f = next) {
+    next = f->next;
+    free(f);
+  }
+  free(m);
+}
+
+static qp_status cuda_function(qp_device *self, qp_module *m, const char *name, qp_function **out,
+                               qp_error *err) {
+  qp_status st = make_current((cuda_device *)self, err);
+  if (st) return st;
+  qp_function *f = calloc(1, sizeof *f);
+  if (!f) return qp_fail(err, QP_E_NOMEM, "no memory for a function");
+  CUresult r = cu.ModuleGetFunction(&f->function, m->module, name);
+  if (r) {
+    free(f);
+    st = failed(r, "cuModuleGetFunction", err);
+    return qp_fail_prefix(err, st, "kernel '%.200s'", name);
+  }
+  f->next = m->functions;
+  *out = m->functions = f;
+  return QP_OK;
+}
+
+/* More than 48 KB of dynamic shared memory must be asked for; the L1 cache gives way to it. */
+static qp_status allow_smem(qp_function *f, unsigned bytes, qp_error *err) {
+  if (bytes <= f->smem_bytes) return QP_OK;
+  CUresult r =
+      cu.FuncSetAttribute(f->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)bytes);
+  if (!r)
+    r = cu.FuncSetAttribute(f->function, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT,
+                            CU_SHAREDMEM_CARVEOUT_MAX_SHARED);
+  if (r) return failed(r, "cuFuncSetAttribute", err);
+  f->smem_bytes = bytes;
+  return QP_OK;
+}
+
+static qp_status cuda_launch(qp_device *self, qp_function *f, const qp_launch *how, qp_error *err) {
+  cuda_device *d = (cuda_device *)self;
+  qp_status st = make_current(d, err);
+  if (!st) st = allow_smem(f, how->smem_bytes, err);
+  if (st) return st;
+  CUlaunchAttribute pdl;
+  memset(&pdl, 0, sizeof pdl);
+  pdl.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+  pdl.value.programmaticStreamSerializationAllowed = 1;
+  CUlaunchConfig config = {.gridDimX = how->grid,
+                           .gridDimY = 1,
+                           .gridDimZ = 1,
+                           .blockDimX = how->block,
+                           .blockDimY = 1,
+                           .blockDimZ = 1,
+                           .sharedMemBytes = how->smem_bytes,
+                           .hStream = d->stream,
+                           .attrs = &pdl,
+                           .numAttrs = how->pdl && self->info.arch >= 90};
+  size_t bytes = how->params_bytes;
+  void *params = (void *)(uintptr_t)how->params; /* the driver only reads them */
+  void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, params, CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes,
+                   CU_LAUNCH_PARAM_END};
+  CUresult r = cu.LaunchKernelEx(&config, f->function, NULL, extra);
+  return r ? failed(r, "cuLaunchKernelEx", err) : QP_OK;
+}
+
+/* ---- Opening a device ---- */
+
+static void cuda_close(qp_device *self) {
+  cuda_device *d = (cuda_device *)self;
+  if (d->context && !make_current(d, NULL) && d->stream) cu.StreamDestroy(d->stream);
+  if (d->context) cu.PrimaryCtxRelease(d->device);
+  free(d);
+}
+
+static const qp_device_ops ops = {.close = cuda_close,
+                                  .alloc = cuda_alloc,
+                                  .free = cuda_free,
+                                  .upload = cuda_upload,
+                                  .download = cuda_download,
+                                  .fill = cuda_fill,
+                                  .load = cuda_load,
+                                  .unload = cuda_unload,
+                                  .function = cuda_function,
+                                  .launch = cuda_launch,
+                                  .sync = cuda_sync};
+
+static qp_status read_info(cuda_device *d, qp_error *err) {
+  int major, minor, sms, smem, l2;
+  const struct {
+    int *to;
+    CUdevice_attribute which;
+  } wanted[] = {{&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR},
+                {&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR},
+                {&sms, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT},
+                {&smem, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN},
+                {&l2, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE}};
+  qp_device_info *info = &d->base.info;
+  for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+    CUresult r = cu.DeviceGetAttribute(wanted[i].to, wanted[i].which, d->device);
+    if (r) return failed(r, "cuDeviceGetAttribute", err);
+  }
+  CUresult r = cu.DeviceGetName(info->name, sizeof info->name, d->device);
+  if (!r) r = cu.DeviceTotalMem(&info->memory_bytes, d->device);
+  if (r) return failed(r, "cuDeviceGetName", err);
+  info->arch = (unsigned)(10 * major + minor);
+  info->sm_count = (unsigned)sms;
+  info->smem_block_bytes = (unsigned)smem;
+  info->l2_bytes = (size_t)l2;
+  info->simulated = false;
+  return QP_OK;
+}
+
+static qp_status find_device(unsigned index, CUdevice *out, qp_error *err) {
+  int count = 0;
+  CUresult r = cu.Init(0);
+  if (r == CUDA_ERROR_NO_DEVICE)
+    return qp_fail(err, QP_E_MISSING, "cuda:%u: the driver finds no GPU", index);
+  if (r) return failed(r, "cuInit", err);
+  r = cu.DeviceGetCount(&count);
+  if (r) return failed(r, "cuDeviceGetCount", err);
+  if (index >= (unsigned)count)
+    return qp_fail(err, QP_E_MISSING, "cuda:%u: there are %d GPUs, the first is cuda:0", index,
+                   count);
+  r = cu.DeviceGet(out, (int)index);
+  return r ? failed(r, "cuDeviceGet", err) : QP_OK;
+}
+
+qp_status qp_cuda_open(unsigned index, qp_device **out, qp_error *err) {
+  CUdevice device;
+  qp_status st = open_once(err);
+  if (!st) st = find_device(index, &device, err);
+  if (st) return st;
+  cuda_device *d = calloc(1, sizeof *d);
+  if (!d) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
+  d->base.ops = &ops;
+  d->device = device;
+  st = read_info(d, err);
+  CUresult r = st ? CUDA_SUCCESS : cu.PrimaryCtxRetain(&d->context, device);
+  if (r) {
+    d->context = NULL;
+    st = failed(r, "cuDevicePrimaryCtxRetain", err);
+  }
+  if (!st) st = make_current(d, err);
+  if (!st && (r = cu.StreamCreate(&d->stream, CU_STREAM_NON_BLOCKING)))
+    st = failed(r, "cuStreamCreate", err);
+  if (st) return cuda_close(&d->base), st;
+  *out = &d->base;
+  return QP_OK;
+}
