@@ -36,10 +36,10 @@ static void fill_env(const qp_quantizer *q, const uint32_t *fields,
 }
 
 /* Weights of one evaluation's outputs: PAIRs for an even dim, HALFs for an odd one. */
-static void unpack(unsigned dim, const uint32_t *word, size_t stride, uint16_t *out) {
+static void unpack(unsigned dim, const uint32_t *word, uint16_t *out) {
   for (unsigned i = 0; i < dim; i++) {
-    out[i] =
-        dim % 2 ? (uint16_t)word[i * stride] : (uint16_t)(word[i / 2 * stride] >> (i % 2 ? 16 : 0));
+    const uint32_t w = dim % 2 ? word[i] : word[i / 2] >> (i % 2 ? 16 : 0);
+    out[i] = (uint16_t)(w & 0xffff);
   }
 }
 
@@ -51,7 +51,7 @@ void qp_quantizer_decode(const qp_quantizer *q, uint32_t state, const uint32_t *
   fill_env(q, fields, codebooks, &env);
   env.input[QP_IN_STATE] = state;
   qp_ir_eval(q->decode, &env, word);
-  unpack(q->dim, word, 1, out);
+  unpack(q->dim, word, out);
 }
 
 /*
@@ -108,7 +108,7 @@ static void sweep_weights(const sweep *s, unsigned i, uint16_t *out) {
   const qp_ir *ir = s->q->decode;
   uint32_t word[QP_IR_MAX_OUTPUTS] = {0};
   for (unsigned k = 0; k < ir->outputs; k++) word[k] = s->v[ir->output[k]][i];
-  unpack(s->q->dim, word, 1, out);
+  unpack(s->q->dim, word, out);
 }
 
 qp_status qp_quantizer_table(const qp_quantizer *q, const uint32_t *fields,

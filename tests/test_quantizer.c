@@ -7,31 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
-#include "gen/definition.h"
 #include "gen/lua_host.h"
+#include "gen/resource.h"
 #include "runtime/half.h"
 
 static qp_palette *palette;
 static qp_error error;
 static char folder[64], path[128];
-
-static void set_up(void) {
-  memcpy(folder, "/tmp/qpal-test-XXXXXX", 22);
-  cr_assert_not_null(mkdtemp(folder));
-  snprintf(path, sizeof path, "%s/my.lua", folder);
-  error.text[0] = 0;
-  cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
-}
-
-static void tear_down(void) {
-  qp_palette_close(palette);
-  unlink(path);
-  rmdir(folder);
-}
-
-TestSuite(quantizer, .init = set_up, .fini = tear_down, .timeout = 60);
 
 static void write_spec(const char *text) {
   FILE *f = fopen(path, "w");
@@ -39,6 +23,32 @@ static void write_spec(const char *text) {
   cr_assert_eq(fwrite(text, 1, strlen(text), f), strlen(text));
   fclose(f);
 }
+
+/* A QPAL_HOME with the prelude and an empty palette. */
+static void set_up(void) {
+  const char *prelude;
+  size_t bytes;
+  cr_assert_eq(qp_resource_read("lua/prelude.lua", &prelude, &bytes, &error), QP_OK);
+  memcpy(folder, "/tmp/qpal-test-XXXXXX", 22);
+  cr_assert_not_null(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/lua", folder);
+  cr_assert_eq(mkdir(path, 0700), 0);
+  snprintf(path, sizeof path, "%s/lua/prelude.lua", folder);
+  write_spec(prelude);
+  snprintf(path, sizeof path, "%s/my.lua", folder);
+  setenv("QPAL_HOME", folder, 1);
+  error.text[0] = 0;
+  cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
+}
+
+static void tear_down(void) {
+  char command[128];
+  qp_palette_close(palette);
+  snprintf(command, sizeof command, "rm -r %s", folder);
+  cr_expect_eq(system(command), 0);
+}
+
+TestSuite(quantizer, .init = set_up, .fini = tear_down, .timeout = 60);
 
 /* The only quantizer of a file with this text. */
 static const qp_quantizer *load(const char *text) {
