@@ -3,7 +3,10 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
+#include "gen/compile.h"
 #include "gen/lower.h"
+#include "gen/resource.h"
+#include "gen/text.h"
 #include "runtime/half.h"
 #include "tests/decodes.h"
 
@@ -113,6 +116,22 @@ Test(lower, decodes_the_same_with_any_copies_and_any_shifts) {
     }
     d_free(&q);
   }
+}
+
+Test(lower, decodes_the_whole_palette_as_its_specs_do) {
+  qp_palette *palette;
+  qp_error err = {0};
+  cr_assert_eq(qp_palette_open(&palette, &err), QP_OK, "%s", err.text);
+  for (size_t i = 0; i < qp_palette_count(palette); i++) {
+    const qp_quantizer *q = qp_palette_get(palette, i);
+    qp_lower_options opt = usual;
+    for (unsigned o = 0; o < 4 && q->kind != QP_SPLIT; o++) {
+      opt.form = o & 1 ? QP_TABLE_UNFOLDED : QP_TABLE_PLAIN;
+      opt.bf16 = o & 2;
+      compare_states(q, &opt, 31);
+    }
+  }
+  qp_palette_close(palette);
 }
 
 /* ---- Where tables go ---- */
@@ -363,4 +382,121 @@ Test(lower, scaled_groups_cost_what_was_counted) {
               "half.of_uint pack scale lop3 load pack sub.p mul.p");
   assert_cost(d_nf3, QP_TABLE_UNFOLDED, false, "pack scale lop3 load mul.p");
   assert_cost(d_mxfp4, QP_TABLE_UNFOLDED, false, "max min sub shl pack scale lop3 load mul.p");
+}
+
+/* ---- CUDA text ---- */
+
+static void add_struct(qp_text *t, d_builder build, const qp_lower_options *opt, const char *name) {
+  qp_quantizer q = build();
+  qp_lowered l = lowered(&q, opt);
+  char *text = qp_lowered_cuda(&l, name);
+  cr_assert_not_null(text);
+  qp_text_add(t, "%s", text);
+  free(text);
+  qp_lowered_free(&l);
+  d_free(&q);
+}
+
+static void add_prelude(qp_text *t) {
+  const char *prelude;
+  size_t bytes;
+  qp_error err = {0};
+  cr_assert_eq(qp_resource_read("templates/prelude.cuh.in", &prelude, &bytes, &err), QP_OK, "%s",
+               err.text);
+  qp_text_append(t, prelude, bytes);
+}
+
+static qp_compiler *open_compiler(void) {
+  qp_compiler *c = NULL;
+  qp_error err = {0};
+  cr_assert_eq(qp_compiler_open(NULL, &c, &err), QP_OK, "%s", err.text);
+  return c;
+}
+
+static qp_compiled compile(const char *source, bool cubin) {
+  qp_compiler *c = open_compiler();
+  qp_compiled out = {0};
+  qp_error err = {0};
+  const qp_compile_job job = {
+      .name = "k", .source = source, .arch = 90, .want_ptx = true, .want_cubin = cubin};
+  cr_assert_eq(qp_compiler_run(c, &job, &out, &err), QP_OK, "%s", err.text);
+  qp_compiler_close(c);
+  return out;
+}
+
+/* A kernel that fills each struct's tables' words and decodes a step of each. */
+Test(lower, writes_cuda_that_compiles, .timeout = 120) {
+  qp_text t = {0};
+  add_prelude(&t);
+  for (unsigned d = 0; d < D_COUNT; d++)
+    for (unsigned o = 0; o < 8; o++) {
+      char name[32];
+      qp_lower_options opt = usual;
+      opt.form = o & 1 ? QP_TABLE_UNFOLDED : QP_TABLE_PLAIN;
+      opt.bf16 = o & 2;
+      opt.shift_by_multiply = o & 4;
+      snprintf(name, sizeof name, "L%u_%u", d, o);
+      add_struct(&t, d_all[d], &opt, name);
+    }
+  qp_text_add(&t, "template <class L> __device__ void use(unsigned *p, const unsigned short *row,\n"
+                  "    const unsigned short *const *cb, const unsigned *pow2) {\n"
+                  "  unsigned out[L::PAIRS + 4], lane[4] = {p[0], p[1], p[2], p[3]};\n"
+                  "  L::decode(p[4], p + 5, row, lane, p[9], pow2, out);\n"
+                  "  for (unsigned i = 0; i < L::PAIRS; i++) p[i] += out[i];\n"
+                  "  if constexpr (L::TABLES > 0) {\n"
+                  "    L::template entry<0>(p[10], cb, out);\n"
+                  "    for (unsigned i = 0; i < L::template words<0>(); i++) p[i] ^= out[i];\n"
+                  "  }\n"
+                  "}\n"
+                  "extern \"C\" __global__ void k(unsigned *p, const unsigned short *row,\n"
+                  "    const unsigned short *const *cb, const unsigned *pow2) {\n");
+  for (unsigned d = 0; d < D_COUNT; d++)
+    for (unsigned o = 0; o < 8; o++) qp_text_add(&t, "  use<L%u_%u>(p, row, cb, pow2);\n", d, o);
+  qp_text_add(&t, "}\n");
+  char *source = qp_text_take(&t);
+  qp_compiled out = compile(source, false);
+  qp_compiled_free(&out);
+  free(source);
+}
+
+/* 32 steps of tcq-3 in a loop: per step SHF, IMAD, IMAD, LOP3, LDS, and the sum that uses it. */
+Test(lower, a_step_of_tcq_is_five_instructions, .timeout = 120) {
+  qp_text t = {0};
+  qp_lower_options opt = usual;
+  qp_mix mix;
+  qp_error err = {0};
+  opt.form = QP_TABLE_UNFOLDED;
+  add_prelude(&t);
+  add_struct(&t, d_tcq, &opt, "L");
+  qp_text_add(&t, "struct Args { const unsigned *codes; unsigned *sum; unsigned pow2[16]; };\n"
+                  "extern \"C\" __global__ void k(const __grid_constant__ Args a) {\n"
+                  "  extern __shared__ unsigned char smem[];\n"
+                  "  unsigned lane, sum = 0, w[7], pair, lanes[4];\n"
+                  "  asm volatile(\"mov.u32 %%0, %%%%laneid;\" : \"=r\"(lane));\n"
+                  "  lanes[0] = lanes[1] = lanes[2] = lanes[3] = lane * 4;\n"
+                  "  unsigned tables = (unsigned)__cvta_generic_to_shared(smem);\n"
+                  "#pragma unroll 1\n"
+                  "  for (int i = 0; i < 1000; i++) {\n"
+                  "    for (int j = 0; j < 7; j++) w[j] = a.codes[i * 1024 + j * 32 + lane];\n"
+                  "#pragma unroll\n"
+                  "    for (int j = 0; j < 32; j++) {\n"
+                  "      const int bit = 6 * j, c = bit %% 32, at = bit / 32;\n"
+                  "      L::decode(c ? __funnelshift_r(w[at], w[at + 1], c) : w[at], 0, 0, lanes,\n"
+                  "                tables, a.pow2, &pair);\n"
+                  "      sum = p_add(sum, pair);\n"
+                  "    }\n"
+                  "  }\n"
+                  "  a.sum[lane] = sum;\n"
+                  "}\n");
+  char *source = qp_text_take(&t);
+  qp_compiled out = compile(source, true);
+  qp_status st = qp_mix_sass(out.cubin, out.cubin_bytes, "k", &mix, &err);
+  qp_compiled_free(&out);
+  free(source);
+  if (st == QP_E_MISSING) cr_skip_test("no nvdisasm on this machine");
+  cr_assert_eq(st, QP_OK, "%s", err.text);
+  cr_assert_eq(mix.shared_load, 32);
+  cr_assert(mix.integer_mul >= 64 && mix.integer_mul <= 64 + 8, "%u", mix.integer_mul);
+  cr_assert(mix.integer_alu >= 60 && mix.integer_alu <= 64 + 8, "%u", mix.integer_alu);
+  cr_assert_eq(mix.half_math, 32);
 }
