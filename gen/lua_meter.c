@@ -54,10 +54,28 @@ void *qp_meter_allocate(void *meter, void *ptr, size_t old_bytes, size_t bytes) 
   return p;
 }
 
-double qp_meter_pattern(const char *pattern, size_t pattern_bytes, size_t subject_bytes) {
-  double steps = (double)subject_bytes + 1;
-  for (size_t i = 0; i < pattern_bytes; i++) {
-    if (pattern[i] && strchr("+*-?%", pattern[i])) steps *= (double)subject_bytes + 1;
+/* Items of a Lua pattern that may match several lengths: x* x+ x- x? and %b. */
+static unsigned count_choices(const char *pattern, size_t bytes) {
+  unsigned choices = 0;
+  bool in_set = false;
+  for (size_t i = 0; i < bytes; i++) {
+    if (pattern[i] == '%') {
+      const bool balance = !in_set && i + 1 < bytes && pattern[i + 1] == 'b';
+      choices += balance;
+      i += balance ? 3 : 1; /* %bxy, else %x */
+    } else if (pattern[i] == '[' || pattern[i] == ']') {
+      in_set = pattern[i] == '[';
+    } else if (!in_set && pattern[i] && strchr("*+-?", pattern[i])) {
+      choices++;
+    }
   }
+  return choices;
+}
+
+double qp_meter_pattern(const char *pattern, size_t pattern_bytes, size_t subject_bytes) {
+  const bool anchored = pattern_bytes > 0 && pattern[0] == '^';
+  const double lengths = (double)subject_bytes + 1;
+  double steps = anchored ? 1 : lengths;
+  for (unsigned n = count_choices(pattern, pattern_bytes); n > 0; n--) steps *= lengths;
   return steps * ((double)pattern_bytes + 1) / 8;
 }

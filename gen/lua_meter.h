@@ -37,7 +37,7 @@ void *qp_meter_allocate(void *meter, void *ptr, size_t old_bytes, size_t bytes);
 
 /*
 ** Most steps that matching a Lua pattern of 'pattern_bytes' against 'subject_bytes' can take: each
-** of + * - ? and % may try every length from every start.
+** repeated item may try every length, from every start unless the pattern is anchored.
 */
 double qp_meter_pattern(const char *pattern, size_t pattern_bytes, size_t subject_bytes);
 

@@ -11,6 +11,7 @@
 #include "gen/layout.h"
 #include "gen/lua_host.h"
 #include "gen/passes.h"
+#include "gen/spec_lint.h"
 #include "gen/spec_read.h"
 #include "gen/text.h"
 
@@ -190,6 +191,17 @@ static qp_status trace_decode(qp_reader *r, qp_quantizer *q) {
   return status;
 }
 
+static qp_status check_conditions(qp_reader *r, const qp_quantizer *q) {
+  char found[80];
+  int line = 0;
+  if (!qp_spec_find_condition(q->decode_text, &line, found, sizeof found)) return QP_OK;
+  r->line = q->line_first + line;
+  return qp_read_fail(r,
+                      "decode: '%s' decides when the file is loaded, not for each state; use "
+                      "eq(a, b), lt(a, b) and select(c, a, b)",
+                      found);
+}
+
 static qp_status read_decode(qp_reader *r, qp_quantizer *q, const char *text, size_t bytes) {
   const qp_lua_type type = qp_lua_type_of(r->lua, r->v, "fields.decode");
   if (type == QP_LUA_NIL) {
@@ -207,7 +219,8 @@ static qp_status read_decode(qp_reader *r, qp_quantizer *q, const char *text, si
     q->decode_text = copy_lines(text, bytes, q->line_first, q->line_last);
   }
   if (!q->decode_text) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
-  return trace_decode(r, q);
+  const qp_status status = check_conditions(r, q);
+  return status == QP_OK ? trace_decode(r, q) : status;
 }
 
 /* ---- Split ---- */

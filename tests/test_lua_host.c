@@ -68,7 +68,10 @@ Test(lua_host, keeps_the_useful_libraries) {
                         "assert(table.concat({1, 2}, ',') == '1,2' and math.floor(2.5) == 2)\n"
                         "assert(utf8.char(228) == 'ä' and select('#', 1, 2) == 2)\n"
                         "local t = {3, 1, 2} table.sort(t) assert(t[1] == 1)\n"
-                        "assert(('a-b'):match('(%a)-') == 'a' and next({}) == nil)"),
+                        "assert(('a-b'):match('(%a)-') == 'a' and next({}) == nil)\n"
+                        "local f, r = ('tcq-3.5'):match('^([%w_-]+)%-(%d+%.?%d*)$')\n"
+                        "assert(f == 'tcq' and r == '3.5')\n"
+                        "assert(('a text of some length, to look into'):find('%s+into%s*$'))"),
                QP_OK, "%s", error.text);
 }
 
@@ -89,6 +92,10 @@ Test(lua_host, ends_what_runs_without_an_end) {
   expect_error("table.move({}, 1, 1 << 50, 2)", QP_E_LIMIT, "instructions");
   expect_error("local s = ('a'):rep(3000)\nreturn s:find(('a*'):rep(20) .. 'b')", QP_E_LIMIT,
                "my.lua:2: ran");
+  expect_error("local s = ('a'):rep(3000)\nreturn s:gsub('%b][' .. ('a-'):rep(9) .. 'b', '')",
+               QP_E_LIMIT, "my.lua:2: ran");
+  expect_error("local s = ('a'):rep(3000)\nreturn s:gsub('%b()' .. ('[%]*+]-'):rep(9), '')",
+               QP_E_LIMIT, "my.lua:2: ran");
   expect_error("local t = {} for i = 1, 10000 do t[i] = i end\n"
                "while true do table.unpack(t) end",
                QP_E_LIMIT, "instructions");

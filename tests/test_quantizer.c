@@ -248,6 +248,13 @@ Test(quantizer, words_wrap_and_have_the_operators_of_lua) {
   cr_expect_eq(body("return half(c - c + (c << 40) + (c >> 8)), 0", 255), 0);
 }
 
+Test(quantizer, conditions_on_plain_numbers_are_free) {
+  cr_expect_eq(body("-- if lt(c, 3) then\n local n, t = 0, { c = 1 }\n for i = 1, 4 do\n"
+                    " if i ~= 2 and t.c == 1 then n = n + i end end return half(c + n), 0",
+                    1),
+               9);
+}
+
 Test(quantizer, words_have_functions) {
   cr_expect_eq(body("return half(eq(c, 3) * 2 + lt(c, 4)), 0", 3), 3);
   cr_expect_eq(body("return half(select(c & 1, c, 100)), 0", 4), 100);
@@ -337,7 +344,7 @@ Test(quantizer, type_errors_name_the_line_and_what_would_be_right) {
                "my.lua:5: x: decode: '&' needs two words, got half");
   expect_error(DECODE("if c < 3 then return 1 end"), "'<' is not for values of a decode function; "
                                                      "use lt(a, b)");
-  expect_error(DECODE("if c == c + 1 then return 1 end"), "use eq(a, b)");
+  expect_error(DECODE("local x = c if c + 1 == x then return 1 end"), "'==' is not for values");
   expect_error(DECODE("return half(c / 2)"), "multiply by the reciprocal");
   expect_error(DECODE("return half(c // 2)"), "shift with >>");
   expect_error(DECODE("return half(c % 2)"), "mask with &");
@@ -370,12 +377,19 @@ Test(quantizer, decodes_that_make_no_sense_are_refused) {
   expect_error(DECODE("return half(c) * 60000"), "weight 1 of state 0x2 is infinite");
   expect_error(DECODE("return as_half(0x7c00 + c)"), "weight 1 of state 0x0 is infinite");
   expect_error(DECODE("return as_half(0x7c01 + c)"), "weight 1 of state 0x0 is NaN");
-  expect_error(DECODE("if c then return 1 end return half(c)"), "does not depend on the state");
+  expect_error(DECODE("if c then return 1 end return half(c)"), "'if c' decides");
+  expect_error(DECODE("if c + 1 then return 1 end return half(c)"), "does not depend on the state");
   expect_error("return scalar { name = 'x', bits = 1, codebook = values { 1, 2, 3 },\n"
                "  group = { size = 16, at = { 'u4', 0, 6 }, s = { 'f16', -1, 1 } },\n"
                "  decode = function (c, b, g) return b[min(g.at, 6 - g.at) + c] * g.s end }",
                "state 0x1 reads codebook 'codebook' at 3, and it has the entries 0 to 2");
   expect_error(DECODE("while true do c = c + 1 end"), "it needs more than 4096 operations");
+  expect_error(DECODE("if lt(c, 3) then c = c + 1 end return half(c)"),
+               "my.lua:4: x: decode: 'if lt(c, 3)' decides when the file is loaded, not for each "
+               "state; use eq(a, b)");
+  expect_error(DECODE("local x = eq(c, 3) == 1 return half(c)"), "'eq(c, 3) == 1' decides");
+  expect_error(DECODE("if c == 3 then return 1 end return half(c)"), "'c == 3' decides");
+  expect_error(DECODE("if 3 ~= c then return 1 end return half(c)"), "'~= c' decides");
   expect_error(DECODE("while true do end"), "ran more than");
   expect_error(DECODE("error('mine')"), "my.lua:4: mine");
 }
