@@ -13,6 +13,8 @@
 #include "gen/ir_value.h"
 #include "gen/text.h"
 
+#define MOST_OPERATIONS ((uint64_t)1 << 32) /* of a check: seconds */
+
 enum {
   BATCH = 256,                /* states evaluated together */
   MOST_EVALUATIONS = 1 << 22, /* states times values of fields; beyond, ends of ranges do */
@@ -238,6 +240,12 @@ qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
   if (status != QP_OK) return qp_fail_prefix(err, status, "decode");
   if (q->decode->outputs != (q->dim % 2 ? q->dim : q->dim / 2)) {
     return qp_fail(err, QP_E_ARG, "decode: %u outputs for %u weights", q->decode->outputs, q->dim);
+  }
+  if ((uint64_t)q->decode->count << qp_quantizer_state_bits(q) > MOST_OPERATIONS) {
+    return qp_fail(err, QP_E_ARG,
+                   "decode: %u operations for each of 2^%u states are too many to check; make the "
+                   "window smaller or the function simpler",
+                   q->decode->count, qp_quantizer_state_bits(q));
   }
   if (!uses_state(q->decode)) {
     return qp_fail(err, QP_E_ARG,

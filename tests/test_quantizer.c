@@ -390,6 +390,10 @@ Test(quantizer, decodes_that_make_no_sense_are_refused) {
   expect_error(DECODE("local x = eq(c, 3) == 1 return half(c)"), "'eq(c, 3) == 1' decides");
   expect_error(DECODE("if c == 3 then return 1 end return half(c)"), "'c == 3' decides");
   expect_error(DECODE("if 3 ~= c then return 1 end return half(c)"), "'~= c' decides");
+  expect_error(
+      "return trellis { name = 'x', window = 24, dim = 1, step = 1, decode = function (s)\n"
+      "  for i = 1, 500 do s = s * s + i end return half(s & 1) end }",
+      "operations for each of 2^24 states are too many to check");
   expect_error(DECODE("while true do end"), "ran more than");
   expect_error(DECODE("error('mine')"), "my.lua:4: mine");
 }
