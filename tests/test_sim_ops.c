@@ -323,9 +323,9 @@ Test(sim_ops, half_arithmetic_rounds_once) {
       ROW("add.bf16 D, A, B;", "hhh", 0x3f80, 0x3f80, 0x3b80), /* 1 + 2^-8 */
       ROW("add.bf16 D, A, B;", "hhh", 0x3f81, 0x3f80, 0x3b81),
       ROW("fma.rn.bf16 D, A, B, C;", "hhhh", 0x3d42, 0x3f83, 0x3f83, 0xbf80),
-      /* 2^-60 * 2^-40 - 1: fp64 would round to -1 and lose it; so does bf16, but not towards zero
-       */
-      ROW("fma.rn.bf16 D, A, B, C;", "hhhh", 0xbf80, 0x2180, 0x2b80, 0xbf80),
+      /* 7 * 37/256 = 1 + 3/256 is a tie, and -2^-100, lost in fp64, breaks it downwards */
+      ROW("fma.rn.bf16 D, A, B, C;", "hhhh", 0x3f81, 0x40e0, 0x3e14, 0x8d80),
+      ROW("fma.rn.bf16 D, A, B, C;", "hhhh", 0x3f82, 0x40e0, 0x3e14, 0x0000),
       ROW("mul.bf16x2 D, A, B;", "www", 0x40c0bf80, 0x40003f80, 0x4040bf80),
       ROW("fma.rn.bf16x2 D, A, B, C;", "wwww", 0x40e03d42, 0x40003f83, 0x40403f83, 0x3f80bf80),
       ROW("sub.bf16x2 D, A, B;", "www", 0x3f800000, 0x40003f80, 0x3f803f80),
