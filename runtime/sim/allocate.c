@@ -262,7 +262,8 @@ static bool push_down(parser *p, bool *changed) {
         return p_fail(p, "'%s' calls '%s', which has no body", f->name, g->name);
       }
       const uint32_t regs = f->reg_base + f->reg_words, frame = f->frame_base + f->frame_bytes;
-      if (g->reg_base < regs || g->frame_base < frame) *changed = true;
+      if (g->level <= f->level || g->reg_base < regs || g->frame_base < frame) *changed = true;
+      if (g->level <= f->level) g->level = f->level + 1;
       if (g->reg_base < regs) g->reg_base = regs;
       if (g->frame_base < frame) g->frame_base = frame;
     }
@@ -270,12 +271,27 @@ static bool push_down(parser *p, bool *changed) {
   return true;
 }
 
-/* Largest ends of a function and what it calls. */
-static void total(const parser *p, uint32_t index, uint32_t *regs, uint32_t *frame) {
+/* Largest ends of a function and all that it may reach; 'seen' has a mark for each function. */
+static void total(const parser *p, uint32_t index, uint8_t *seen, qp_sim_function *entry) {
   const qp_sim_function *f = p->functions.at + index;
-  if (*regs < f->reg_base + f->reg_words) *regs = f->reg_base + f->reg_words;
-  if (*frame < f->frame_base + f->frame_bytes) *frame = f->frame_base + f->frame_bytes;
-  for (uint32_t k = 0; k < f->callee_count; k++) total(p, f->callees[k], regs, frame);
+  if (seen[index]) return;
+  seen[index] = 1;
+  const uint32_t regs = f->reg_base + f->reg_words, frame = f->frame_base + f->frame_bytes;
+  if (entry->total_reg_words < regs) entry->total_reg_words = regs;
+  if (entry->total_frame_bytes < frame) entry->total_frame_bytes = frame;
+  for (uint32_t k = 0; k < f->callee_count; k++) total(p, f->callees[k], seen, entry);
+}
+
+static bool totals(parser *p) {
+  for (uint32_t i = 0; i < p->functions.count; i++) {
+    qp_sim_function *f = p->functions.at + i;
+    if (!f->entry) continue;
+    uint8_t *seen = calloc(p->functions.count, 1);
+    if (!seen) return p_fail(p, "host memory exhausted");
+    total(p, i, seen, f);
+    free(seen);
+  }
+  return true;
 }
 
 static const qp_sim_function *owner(const parser *p, uint32_t op) {
@@ -303,10 +319,7 @@ bool p_link(parser *p) {
     }
     if (!push_down(p, &changed)) return false;
   }
-  for (uint32_t i = 0; i < p->functions.count; i++) {
-    qp_sim_function *f = p->functions.at + i;
-    if (f->entry) total(p, i, &f->total_reg_words, &f->total_frame_bytes);
-  }
+  if (!totals(p)) return false;
   for (uint32_t i = 0; i < p->refs.count; i++) {
     const qp_sim_function *f = owner(p, p->refs.at[i].op);
     if (f && f->reg_base) move_registers(p, p->refs.at + i, f->reg_base);

@@ -121,6 +121,7 @@ typedef struct qp_sim_function {
   uint32_t required_threads; /* .reqntid; 0: not given */
   uint32_t *callees;         /* function indices */
   uint32_t callee_count;
+  uint32_t level;                              /* longest chain of calls above it */
   uint32_t reg_words, frame_bytes;             /* own need */
   uint32_t reg_base, frame_base;               /* behind those of its callers; 0 for an entry */
   uint32_t total_reg_words, total_frame_bytes; /* entry: with what it calls */

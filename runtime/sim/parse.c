@@ -305,7 +305,7 @@ static bool parse_scope(parser *p) {
 
 /* name: .branchtargets a, b, c; */
 static bool parse_targets(parser *p, const token *name) {
-  symbol s = {.kind = SYM_TARGETS, .name = name->text, .length = name->length, .text = p->cursor};
+  symbol s = {.kind = SYM_TARGETS, .name = name->text, .length = name->length, .text = p->tok.text};
   skip_statement(p);
   return p_declare(p, s);
 }
@@ -595,6 +595,8 @@ qp_status qp_sim_decode(const char *ptx, size_t bytes, unsigned arch, qp_sim_pla
   const qp_status status = p->status;
   free(p);
   if (status != QP_OK) {
+    for (uint32_t i = 0; i < code->global_count; i++)
+      if (code->globals[i].address) place(arg, code->globals + i, NULL);
     qp_sim_code_free(code);
     return status;
   }

@@ -81,8 +81,14 @@ static qp_status sim_fill(qp_device *d, qp_devptr dst, uint8_t byte, size_t byte
 
 /* ---- modules ---- */
 
+/* 'arg' is the device.  A module that fails to load gives its memory back in qp_sim_decode. */
 static qp_status place_global(void *arg, qp_sim_global *g, qp_error *err) {
   sim *s = arg;
+  if (g->address) { /* asked a second time: the variable goes */
+    qp_sim_arena_free(&s->arena, g->address);
+    g->address = 0;
+    return QP_OK;
+  }
   const qp_status status = qp_sim_arena_alloc(&s->arena, g->bytes ? g->bytes : 1, &g->address, err);
   if (status != QP_OK) return status;
   const uint64_t at = g->address - QP_SIM_ARENA_BASE;
