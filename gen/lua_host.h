@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The Lua sandbox; the only module that includes lua.h.  Everything else sees values through this.
- */
+/* The Lua sandbox, the only module that includes lua.h; all others see values through this. */
 #ifndef QP_LUA_HOST_H
 #define QP_LUA_HOST_H
 
@@ -24,11 +23,12 @@ typedef struct qp_lua_limits {
 qp_status qp_lua_open(const qp_lua_limits *limits, qp_lua **out, qp_error *err);
 void qp_lua_close(qp_lua *l);
 
-/* Run a chunk (text only, named 'file' in messages) with the globals of 'prelude' (a resource path
- *such
- ** as "lua/prelude.lua", run first and once a state; NULL for none).  *result: its first return
- *value.
- ** Errors carry file and line; a run over a limit says which limit and by what. */
+/*
+** Run a chunk (text only, named 'file' in messages) with the globals of 'prelude' (a resource path
+** such as "lua/prelude.lua", run first and once a state; NULL for none).  *result: what it returns,
+** one value at most (nil for none).  Errors carry file and line; a run over a limit (QP_E_LIMIT)
+** says which limit and by what.  What a state's globals hold stays for the next chunk.
+*/
 qp_status qp_lua_run(qp_lua *l, const char *prelude, const char *file, const char *text,
                      size_t bytes, qp_lua_ref *result, qp_error *err);
 
@@ -55,8 +55,8 @@ size_t qp_lua_keys(qp_lua *l, qp_lua_ref v, const char *path, const char ***keys
 qp_status qp_lua_get(qp_lua *l, qp_lua_ref v, const char *path, qp_lua_ref *out, qp_error *err);
 void qp_lua_release(qp_lua *l, qp_lua_ref v);
 
-/* Calling functions, e.g. a family's constraint.  Arguments are flat tables of numbers and strings.
- */
+/* Calling functions, such as a family's constraint.  Arguments are flat tables of numbers and
+** strings. */
 typedef struct qp_lua_field {
   const char *name;
   const char *string; /* used if not NULL, else 'number' (passed as an integer when it is one) */

@@ -70,20 +70,23 @@ typedef struct qp_palette qp_palette;
 /* Load every file of lua/quantizers (resources).  Errors name file, line, field, value. */
 qp_status qp_palette_open(qp_palette **out, qp_error *err);
 void qp_palette_close(qp_palette *p);
-/* By palette name, or by path of a user's .lua file (contains '/' or ends in ".lua"; "path:name"
-*picks
-** one of several that a file returns; a file with exactly one needs no name).  Owned by the
-*palette. */
+/*
+** By palette name, or by path of a user's .lua file (contains '/' or ends in ".lua"; "path:name"
+** picks one of several that a file returns; a file with exactly one needs no name).  A file is read
+** once.  Owned by the palette.
+** QP_E_ARG: no such quantizer (with the nearest name), or the file is wrong; QP_E_IO: it cannot be
+** read; QP_E_LIMIT: it runs too long, or needs too much memory; QP_E_NOMEM.
+*/
 qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **out, qp_error *err);
 size_t qp_palette_count(const qp_palette *p);
 const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i); /* in load order: family, rate */
 
 /*
 ** The table that encoders search and the reference reads: out[state * dim + i], fp16 bits, for all
-** 2^window states (window <= 20).  'fields' are the group's raw values (fp16 bits or integers; may
-*be
-** NULL where the quantizer has none); 'codebooks' overrides data of tensor/row scoped ones, or
-*NULL.
+** 2^window states (window <= 20).  Of bit planes only the first 2^planes_read states are codes, the
+** rest is 0.  'fields' are the group's raw values (fp16 bits or integers; NULL: all 0);
+** 'codebooks' (or one of them) overrides data of tensor/row scoped ones, or is NULL.
+** QP_E_ARG: a split; QP_E_LIMIT: the window is too large; QP_E_NOMEM.
 */
 qp_status qp_quantizer_table(const qp_quantizer *q, const uint32_t *fields,
                              const uint16_t *const *codebooks, uint16_t *out, qp_error *err);
