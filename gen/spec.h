@@ -15,10 +15,9 @@ typedef struct qp_spec {
 /*
 ** Run 'text' (named 'file' in messages) and check every quantizer that it returns, in order.
 ** '*out' is an array of '*count' (>= 1) pointers; each and the array are malloc'ed: the caller
-** hands each to qp_spec_free and frees the array.  Hashes are set except for splits.  QP_E_ARG:
-*anything
-** wrong in the file, with file, line, field and value; QP_E_LIMIT: the file runs too long or needs
-** too much memory; QP_E_NOMEM.  Outputs are untouched on error.
+** hands each to qp_spec_free and frees the array.  Hashes are set except for splits.
+** QP_E_ARG: anything wrong in the file, with file, line, field and value; QP_E_LIMIT: the file
+** runs too long or needs too much memory; QP_E_NOMEM.  Outputs are untouched on error.
 */
 qp_status qp_spec_load(const char *file, const char *text, size_t bytes, qp_spec ***out,
                        size_t *count, qp_error *err);
