@@ -106,6 +106,25 @@ static int pack(qp_ir *ir, int lo, int hi) {
   return one(ir, QP_IR_AS_PAIR, qp_ir_add(ir, QP_IR_PRMT, args, 0, 0));
 }
 
+/* Two fp16 numbers 1024 + x, x an integer below 1024? */
+static bool is_kilo(const qp_ir *ir, const uint32_t *may, unsigned pair) {
+  uint32_t c;
+  const qp_ir_node *n = &ir->node[pair];
+  return n->op == QP_IR_AS_PAIR && with_constant(ir, n->arg[0], QP_IR_OR, &c) && c == 0x64006400 &&
+         !(may[ir->node[n->arg[0]].arg[0]] & ~0x03ff03ffu);
+}
+
+/* (1024 + x - c) - (1024 + y - c):  x - y has no rounding either way. */
+static int subtract_small(qp_copy *c, unsigned i, const uint32_t *may) {
+  const qp_ir *ir = c->from;
+  const qp_ir_node *a = &ir->node[ir->node[i].arg[0]], *b = &ir->node[ir->node[i].arg[1]];
+  uint32_t kilo;
+  if (a->op != QP_IR_PSUB || b->op != QP_IR_PSUB || a->arg[1] != b->arg[1]) return QP_KEEP;
+  if (!qp_ir_is_const(ir, a->arg[1], &kilo) || kilo != 0x64006400) return QP_KEEP;
+  if (!is_kilo(ir, may, a->arg[0]) || !is_kilo(ir, may, b->arg[0])) return QP_KEEP;
+  return two(c->to, QP_IR_PSUB, c->map[a->arg[0]], c->map[b->arg[0]]);
+}
+
 static int choose_half(qp_copy *c, unsigned i, const int *args) {
   const uint32_t *may = c->user;
   const qp_ir_node *n = &c->from->node[i];
@@ -118,25 +137,23 @@ static int choose_half(qp_copy *c, unsigned i, const int *args) {
     return may[n->arg[0]] < 1024 ? small_half(c->to, args[0], 0) : QP_KEEP;
   case QP_IR_HALF_OF_UINT: return may[n->arg[0]] < 1024 ? small_half(c->to, args[0], 0) : QP_KEEP;
   case QP_IR_PACK: return pack(c->to, args[0], args[1]);
+  case QP_IR_PSUB: return subtract_small(c, i, may);
   default: return QP_KEEP;
   }
 }
 
-/* Twice: where halves of two numbers are subtracted, their packing shows after the first time. */
+/* Three times: packing shows once halves are subtracted, differences once halves are packed. */
 qp_ir *qp_pass_choose_halves(const qp_ir *ir) {
-  qp_ir *once = NULL, *twice = NULL;
   uint32_t *may = malloc((QP_IR_MAX_NODES + 1) * sizeof *may);
-  if (may) {
-    qp_pass_known(ir, may);
-    once = qp_pass_rewrite(ir, choose_half, may);
+  qp_ir *now = may ? qp_pass_copy(ir, NULL, NULL) : NULL;
+  for (unsigned round = 0; now && round < 3; round++) {
+    qp_pass_known(now, may);
+    qp_ir *next = qp_pass_rewrite(now, choose_half, may);
+    qp_ir_free(now);
+    now = next;
   }
-  if (once) {
-    qp_pass_known(once, may);
-    twice = qp_pass_rewrite(once, choose_half, may);
-  }
-  qp_ir_free(once);
   free(may);
-  return twice;
+  return now;
 }
 
 /* ---- Multiply-add, bytes, three-input logic ---- */

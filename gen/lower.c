@@ -406,12 +406,23 @@ static qp_status tabulate(qp_lowered *l, qp_error *err) {
   return QP_OK;
 }
 
+/* The bits that each group field may have. */
+static void field_masks(const qp_quantizer *q, uint32_t *mask) {
+  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) {
+    qp_field_type type = q->field[f].type;
+    mask[f] = type == QP_FIELD_U4 ? 15 : type == QP_FIELD_U8 ? 255 : 0xffff;
+  }
+}
+
 static qp_status prepare(qp_lowered *l, qp_error *err) {
   const qp_quantizer *q = l->quantizer;
   /* Of bit planes the kernel reads 'planes_read' bits a code and puts them side by side. */
   unsigned step = q->planes ? q->planes_read : q->step;
   unsigned window = q->planes ? q->planes_read : q->window;
-  bool ok = step_to(&l->main, qp_pass_mask_state(q->decode, window));
+  uint32_t fields[QP_MAX_FIELDS];
+  field_masks(q, fields);
+  bool ok = step_to(&l->main, qp_pass_mask_state(q->decode, window)) &&
+            step_to(&l->main, qp_pass_mask_fields(l->main, fields));
   l->window = window;
   l->step = step;
   l->pairs = q->dim / 2;

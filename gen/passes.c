@@ -173,9 +173,19 @@ static int drop_idle_mask(qp_copy *c, unsigned i, const int *args) {
   return may[n->arg[0]] & ~mask ? QP_KEEP : args[0];
 }
 
+static int zero_of(qp_ir *ir, qp_ir_type type) {
+  if (type == QP_HALF) return qp_ir_add(ir, QP_IR_HALF_CONST, NULL, 0, 0);
+  int zero = qp_ir_add(ir, QP_IR_CONST, NULL, 0, 0);
+  if (type == QP_WORD || zero < 0) return zero;
+  return qp_ir_add(ir, type == QP_PAIR ? QP_IR_AS_PAIR : QP_IR_AS_BPAIR, &zero, 0, 0);
+}
+
+/* A node of which nothing is demanded goes too: if it is a load, its address may have lost a mask.
+ */
 static int drop_mask(qp_copy *c, unsigned i, const int *args) {
   const uint32_t *demand = c->user;
   uint32_t mask;
+  if (!demand[i]) return zero_of(c->to, qp_ir_type_of(c->from, i));
   if (c->from->node[i].op != QP_IR_AND) return QP_KEEP;
   if (!qp_ir_is_const(c->from, c->from->node[i].arg[1], &mask)) return QP_KEEP;
   return demand[i] & ~mask ? QP_KEEP : args[0];
@@ -194,6 +204,23 @@ qp_ir *qp_pass_drop_masks(const qp_ir *ir) {
   qp_ir_free(busy);
   free(bits);
   return out;
+}
+
+static int mask_field(qp_copy *c, unsigned i, const int *args) {
+  const qp_ir_node *n = &c->from->node[i];
+  (void)args;
+  if (n->op != QP_IR_INPUT || n->imm < QP_IN_GROUP || n->imm >= QP_IN_LANE) return QP_KEEP;
+  int field = qp_ir_add(c->to, QP_IR_INPUT, NULL, n->imm, 0);
+  int mask =
+      qp_ir_add(c->to, QP_IR_CONST, NULL, ((const uint32_t *)c->user)[n->imm - QP_IN_GROUP], 0);
+  int both[] = {field, mask};
+  return qp_ir_add(c->to, QP_IR_AND, both, 0, 0);
+}
+
+qp_ir *qp_pass_mask_fields(const qp_ir *ir, const uint32_t *masks) {
+  uint32_t copy[QP_IN_LANE - QP_IN_GROUP];
+  memcpy(copy, masks, sizeof copy);
+  return qp_pass_rewrite(ir, mask_field, copy);
 }
 
 /* ---- Indices ---- */

@@ -37,11 +37,14 @@ qp_ir *qp_pass_rewrite(const qp_ir *ir, qp_visit visit, void *user);
 bool qp_pass_copy_into(qp_ir *to, const qp_ir *from, const bool *need, qp_visit visit, void *user,
                        int *map);
 
-/* AND masks that clear only bits that are clear, or that nobody demands, are dropped. */
+/* AND masks that clear only bits that are clear, or that nobody demands, are dropped; and all of
+** which nothing is demanded. */
 qp_ir *qp_pass_drop_masks(const qp_ir *ir);
 /* If bits of the state at and above 'window' are demanded, the state is masked; once, where it is
  * read. */
 qp_ir *qp_pass_mask_state(const qp_ir *ir, unsigned window);
+/* Small integers among the group fields say so:  input -> input & masks[field], of words. */
+qp_ir *qp_pass_mask_fields(const qp_ir *ir, const uint32_t *masks);
 /* An index that may lie beyond 'entries[codebook]' becomes the last entry's. */
 qp_ir *qp_pass_clamp_lookups(const qp_ir *ir, const uint32_t *entries);
 /* Two codes, 'step' bits apart in the state, decoded at once; halves become pairs. */
@@ -55,7 +58,8 @@ qp_ir *qp_pass_join_shifts(const qp_ir *ir);
 /*
 ** fp16 numbers made of words.  Integers below 1024 (minus a constant) are put into an fp16 number's
 ** last bits: half(x) -> as_half(x | 0x6400) - 1024; conversion has a pipe of its own, four times
-** slower.  pack(x & c, y & d) -> pack(x, y) & (c | d << 16), for | and ^ too; pack of halves of
+** slower; differences of two such leave 1024 out.  pack(x & c, y & d) -> pack(x, y) & (c | d <<
+*16), for | and ^ too; pack of halves of
 ** words at byte boundaries -> PRMT.
 */
 qp_ir *qp_pass_choose_halves(const qp_ir *ir);

@@ -25,6 +25,7 @@ static inline int n_three(qp_ir *ir, qp_ir_op op, int a, int b, int c) {
   const int args[] = {a, b, c};
   return qp_ir_add(ir, op, args, 0, 0);
 }
+static inline int n_pair(qp_ir *ir, int word) { return n_one(ir, QP_IR_AS_PAIR, word); }
 /* a op constant */
 static inline int n_with(qp_ir *ir, qp_ir_op op, int a, uint32_t b) {
   return n_two(ir, op, a, n_word(ir, b));

@@ -40,8 +40,6 @@ static void assert_equal_values(const qp_ir *a, const qp_ir *b, unsigned window)
   }
 }
 
-static int n_pair(qp_ir *ir, int word) { return n_one(ir, QP_IR_AS_PAIR, word); }
-
 /* ---- Reach, demand, known bits ---- */
 
 Test(passes, reach_what_outputs_need) {
@@ -174,6 +172,17 @@ Test(passes, never_drops_both_of_two_masks_that_need_each_other) {
   assert_equal_values(ir, out, 32);
 }
 
+Test(passes, drops_loads_of_which_nothing_is_demanded) {
+  NEW(ir);
+  int lo = n_one(ir, QP_IR_AS_HALF, n_state(ir));
+  int hi = n_lookup_h(ir, 1, n_with(ir, QP_IR_AND, n_state(ir), 7));
+  int sum = n_two(ir, QP_IR_PADD, n_two(ir, QP_IR_PACK, lo, hi), n_pair(ir, n_state(ir)));
+  n_output(ir, n_one(ir, QP_IR_LO, sum));
+  OWNED qp_ir *out = qp_pass_drop_masks(ir);
+  for (unsigned i = 0; i < out->count; i++) cr_assert_neq(out->node[i].op, QP_IR_LOOKUP_H);
+  assert_equal_values(ir, out, 32);
+}
+
 Test(passes, masks_the_state_where_bits_above_the_window_count) {
   NEW(ir);
   int s = n_state(ir);
@@ -195,6 +204,22 @@ Test(passes, leaves_the_state_alone_where_they_do_not) {
   OWNED qp_ir *out = qp_pass_mask_state(ir, 16);
   cr_assert_eq(out->count, ir->count);
   assert_equal_values(ir, out, 16);
+}
+
+Test(passes, masks_small_fields) {
+  const uint32_t masks[] = {0xffff, 15, 255, ~0u};
+  NEW(ir);
+  int half = qp_ir_add(ir, QP_IR_INPUT_H, NULL, QP_IN_GROUP, 0);
+  int zero = n_one(ir, QP_IR_HALF_OF_UINT, n_input(ir, QP_IN_GROUP + 1));
+  n_output(ir, n_two(ir, QP_IR_HMUL, half, zero));
+  OWNED qp_ir *out = qp_pass_mask_fields(ir, masks);
+  assert_prints(out, "%0 = input.h group0\n"
+                     "%1 = input group1\n"
+                     "%2 = const 0xf\n"
+                     "%3 = and %1, %2\n"
+                     "%4 = half.of_uint %3\n"
+                     "%5 = mul.h %0, %4\n"
+                     "return %5\n");
 }
 
 /* ---- Indices ---- */
@@ -359,6 +384,22 @@ Test(passes, converts_small_signed_integers_by_their_bits) {
   n_output(ir, n_one(ir, QP_IR_HALF_OF_INT, x));
   OWNED qp_ir *out = qp_pass_choose_halves(ir);
   for (unsigned i = 0; i < out->count; i++) cr_assert_neq(out->node[i].op, QP_IR_HALF_OF_INT);
+  assert_equal_values(ir, out, 32);
+}
+
+Test(passes, subtracts_small_integers_without_their_1024) {
+  int node[2];
+  NEW(ir);
+  for (unsigned i = 0; i < 2; i++) {
+    int x = n_input(ir, QP_IN_GROUP + i);
+    int lo = n_one(ir, QP_IR_HALF_OF_UINT, n_bits(ir, x, 0, 10));
+    node[i] = n_two(ir, QP_IR_PACK, lo, n_one(ir, QP_IR_HALF_OF_UINT, n_bits(ir, x, 16, 10)));
+  }
+  n_output(ir, n_two(ir, QP_IR_PSUB, node[0], node[1]));
+  OWNED qp_ir *out = qp_pass_choose_halves(ir);
+  unsigned subtractions = 0;
+  for (unsigned i = 0; i < out->count; i++) subtractions += out->node[i].op == QP_IR_PSUB;
+  cr_assert_eq(subtractions, 1);
   assert_equal_values(ir, out, 32);
 }
 
