@@ -44,11 +44,3 @@ qp_status qp_device_open(const char *name, qp_device **out, qp_error *err) {
   return qp_fail(err, QP_E_ARG,
                  "device '%s': \"cuda:N\" or \"sim[:sm_90[:SMS]]\" (1 to 1024 SMs) is right", name);
 }
-
-#if !__has_include("runtime/cuda.c")
-qp_status qp_cuda_open(unsigned index, qp_device **out, qp_error *err) {
-  (void)out;
-  return qp_fail(err, QP_E_MISSING, "device 'cuda:%u': this build has no CUDA backend; use \"sim\"",
-                 index);
-}
-#endif
