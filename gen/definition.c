@@ -12,6 +12,7 @@
 
 #include "gen/ir_value.h"
 #include "gen/text.h"
+#include "runtime/half.h"
 
 #define MOST_OPERATIONS ((uint64_t)1 << 32) /* of a check: seconds */
 
@@ -268,13 +269,66 @@ qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
 
 /* ---- Hash ---- */
 
-static void add_decode(qp_text *t, const qp_ir *ir) {
-  for (unsigned i = 0; i < ir->count; i++) {
-    const qp_ir_node *n = &ir->node[i];
-    qp_text_add(t, "%s %u %u %u %u %u\n", qp_ir_op_name((qp_ir_op)n->op), n->arg[0], n->arg[1],
-                n->arg[2], n->imm, n->imm2);
+/* Numbers in place of a codebook that is stored with the weights: what decode does with them
+ * counts. */
+static uint16_t *stand_in(const qp_codebook *book) {
+  const size_t numbers = (size_t)book->entries * book->dim;
+  uint16_t *data = malloc(numbers * sizeof *data);
+  for (size_t i = 0; i < numbers && data; i++)
+    data[i] = qp_double_to_half((double)(i % 1021) / 64 - 8);
+  return data;
+}
+
+/* Weights of all states into the hash, as bytes in one order on every machine. */
+static void hash_states(sweep *s, XXH3_state_t *hash) {
+  const uint32_t states = states_of(s->q);
+  uint16_t w[QP_IR_MAX_OUTPUTS * 2];
+  unsigned char bytes[BATCH * QP_IR_MAX_OUTPUTS * 4];
+  for (uint32_t first = 0; first < states; first += BATCH) {
+    size_t n = 0;
+    evaluate_batch(s->q->decode, &s->env, first, s->v);
+    for (unsigned i = 0; i < BATCH && first + i < states; i++) {
+      sweep_weights(s, i, w);
+      for (unsigned k = 0; k < s->q->dim; k++) {
+        bytes[n++] = (unsigned char)(w[k] & 0xff);
+        bytes[n++] = (unsigned char)(w[k] >> 8);
+      }
+    }
+    XXH3_128bits_update(hash, bytes, n);
   }
-  for (unsigned i = 0; i < ir->outputs; i++) qp_text_add(t, "return %u\n", ir->output[i]);
+}
+
+/*
+** What decode gives, not how it is written: every state with the fields at the ends of their
+*ranges.  So a
+** definition keeps its hash when the IR or its passes change.
+*/
+static bool add_weights(qp_text *t, const qp_quantizer *q) {
+  const uint16_t *codebooks[QP_MAX_CODEBOOKS] = {0};
+  uint16_t *made[QP_MAX_CODEBOOKS] = {0};
+  XXH3_state_t *hash = XXH3_createState();
+  sweep s;
+  bool ok = sweep_open(&s, q) && hash != NULL;
+  for (unsigned c = 0; c < q->codebooks && ok; c++) {
+    if (q->codebook[c].scope != QP_SCOPE_SPEC) codebooks[c] = made[c] = stand_in(&q->codebook[c]);
+    ok = q->codebook[c].scope == QP_SCOPE_SPEC || made[c] != NULL;
+  }
+  if (ok) XXH3_128bits_reset(hash);
+  for (uint64_t i = 0; ok && i < combinations(q, false); i++) {
+    uint32_t fields[QP_MAX_FIELDS] = {0};
+    choose_fields(q, false, i, fields);
+    fill_env(q, fields, codebooks, &s.env);
+    hash_states(&s, hash);
+  }
+  if (ok) {
+    const XXH128_hash_t h = XXH3_128bits_digest(hash);
+    qp_text_add(t, "weights %016llx%016llx\n", (unsigned long long)h.high64,
+                (unsigned long long)h.low64);
+  }
+  for (unsigned c = 0; c < QP_MAX_CODEBOOKS; c++) free(made[c]);
+  XXH3_freeState(hash);
+  free(s.v);
+  return ok;
 }
 
 static void add_codebook(qp_text *t, const qp_codebook *book) {
@@ -287,26 +341,25 @@ static void add_codebook(qp_text *t, const qp_codebook *book) {
   }
 }
 
-static void add_definition(qp_text *t, const qp_quantizer *q) {
+static bool add_definition(qp_text *t, const qp_quantizer *q) {
   static const char *const field_type[] = {"f16", "u4", "u8"};
   qp_text_add(t, "layout %u kind %d\n", q->layout, (int)q->kind);
   for (unsigned i = 0; i < q->parts; i++) {
     qp_text_add(t, "part %.17g %s\n", q->part[i].fraction, q->part[i].quantizer->hash);
   }
-  if (q->kind == QP_SPLIT) return;
+  if (q->kind == QP_SPLIT) return true;
   qp_text_add(t, "window %u dim %u step %u planes %d %u group %u\n", q->window, q->dim, q->step,
               q->planes, q->planes_read, q->group);
   for (unsigned i = 0; i < q->fields; i++) {
     qp_text_add(t, "field %s %s\n", q->field[i].name, field_type[q->field[i].type]);
   }
   for (unsigned i = 0; i < q->codebooks; i++) add_codebook(t, &q->codebook[i]);
-  add_decode(t, q->decode);
+  return add_weights(t, q);
 }
 
 bool qp_quantizer_hash(qp_quantizer *q) {
   qp_text t = {0};
-  add_definition(&t, q);
-  if (t.failed) {
+  if (!add_definition(&t, q) || t.failed) {
     qp_text_free(&t);
     return false;
   }

@@ -8,6 +8,7 @@
 #include "tuner/commands.h"
 #include "tuner/options.h"
 #include "tuner/output.h"
+#include "tuner/pins.h"
 #include "tuner/runner.h"
 #include "tuner/session.h"
 
@@ -18,7 +19,8 @@ static const qp_verb_help help = {
     "Without options each quantizer is checked once on each path, with a few launches that mix\n"
     "quantizers, rotations and tunables; --all covers every batch from 1 to 8 and 16, fp16 and "
     "bf16,\n"
-    "every Hadamard order. One row a kernel; the exit code is 1 if one of them fails."};
+    "every Hadamard order. The palette's definitions must be those that are pinned in\n"
+    "lua/quantizers/definitions.txt. One row a kernel; the exit code is 1 if something fails."};
 
 typedef struct check_options {
   bool all, json, quiet;
@@ -77,13 +79,32 @@ static void print_row(qp_table_out *t, const qp_case *c, const qp_result *r) {
   qp_table_text(t, r->outcome == QP_OUTCOME_PASS ? "" : r->why);
 }
 
-static int report(const qp_cases *cases, const qp_result *result, const check_options *o,
-                  const char *device, double seconds) {
+/* One row for each quantizer that is not what packed weights rely on; returns their number. */
+static size_t report_pins(qp_table_out *t, const qp_case_wishes *w) {
+  size_t wrong = 0;
+  for (size_t i = 0; i < w->quantizers; i++) {
+    qp_error err = {0};
+    if (!qp_pins_check(w->quantizer[i], &err)) continue;
+    wrong++;
+    qp_table_row(t);
+    qp_table_text(t, w->quantizer[i]->name);
+    qp_table_text(t, "definition");
+    for (unsigned blank = 0; blank < 4; blank++) qp_table_text(t, "");
+    qp_table_text(t, "");
+    qp_table_text(t, "FAIL");
+    qp_table_text(t, err.text);
+  }
+  return wrong;
+}
+
+static int report(const qp_case_wishes *w, const qp_cases *cases, const qp_result *result,
+                  const check_options *o, const char *device, double seconds) {
   static const qp_column columns[] = {
       {"quantizer", false}, {"family", false}, {"shape", false},  {"batch", true}, {"type", false},
       {"tunables", false},  {"error", true},   {"result", false}, {"why", false},  {NULL, false}};
   size_t count[5] = {0};
   qp_table_out *t = qp_table_new(columns, o->json);
+  size_t changed = report_pins(t, w);
   for (size_t i = 0; i < cases->count; i++) {
     count[result[i].outcome]++;
     bool bad = result[i].outcome == QP_OUTCOME_FAIL || result[i].outcome == QP_OUTCOME_LOST;
@@ -93,7 +114,8 @@ static int report(const qp_cases *cases, const qp_result *result, const check_op
   size_t failed = count[QP_OUTCOME_FAIL] + count[QP_OUTCOME_LOST];
   fprintf(o->json ? stderr : stdout, "%zu kernels on %s in %.0f s: %zu PASS, %zu FAIL, %zu SKIP\n",
           cases->count, device, seconds, count[QP_OUTCOME_PASS], failed, count[QP_OUTCOME_SKIP]);
-  return failed || !count[QP_OUTCOME_PASS] ? 1 : 0;
+  if (changed) fprintf(o->json ? stderr : stdout, "%zu definitions changed: FAIL\n", changed);
+  return changed || failed || !count[QP_OUTCOME_PASS] ? 1 : 0;
 }
 
 static qp_status read_filters(const check_options *o, qp_case_wishes *w, qp_error *err) {
@@ -138,7 +160,7 @@ static qp_status run(const check_options *o, const qp_words *words, int *code, q
                        .what = "check"};
   double started = qp_seconds();
   if (!st) st = qp_run_cases(s.families, &ro, &cases, NULL, result, err);
-  if (!st) *code = report(&cases, result, o, device, qp_seconds() - started);
+  if (!st) *code = report(&w, &cases, result, o, device, qp_seconds() - started);
   free(result);
   free(q);
   qp_cases_free(&cases);

@@ -42,6 +42,14 @@ static void list_quantizers(qp_session *s, bool json) {
   qp_table_print(t);
 }
 
+/* The text of lua/quantizers/definitions.txt. */
+static void list_pins(qp_session *s) {
+  for (size_t i = 0; i < qp_palette_count(s->palette); i++) {
+    const qp_quantizer *q = qp_palette_get(s->palette, i);
+    printf("%s %s\n", q->name, q->hash);
+  }
+}
+
 static void list_families(qp_session *s, bool json) {
   static const qp_column columns[] = {
       {"family", false}, {"tunable", false}, {"values", false}, {"help", false}, {NULL, false}};
@@ -106,8 +114,11 @@ static void list_gpus(bool json) {
 }
 
 int qp_cmd_list(int argc, char **argv) {
-  bool json = false;
-  const qp_option table[] = {{"json", QP_OPT_FLAG, &json, NULL, "as JSON", 0, 0}, {0}};
+  bool json = false, pins = false;
+  const qp_option table[] = {{"json", QP_OPT_FLAG, &json, NULL, "as JSON", 0, 0},
+                             {"pins", QP_OPT_FLAG, &pins, NULL,
+                              "names and hashes, as lua/quantizers/definitions.txt", 0, 0},
+                             {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);
   if (code >= 0) return code;
@@ -124,7 +135,9 @@ int qp_cmd_list(int argc, char **argv) {
   qp_session s;
   qp_status st = qp_session_open(&s, &err);
   if (st) return qp_complain("list", st, &err);
-  if (quantizers)
+  if (pins)
+    list_pins(&s);
+  else if (quantizers)
     list_quantizers(&s, json);
   else
     list_families(&s, json);
