@@ -109,8 +109,8 @@ typedef struct qp_mix {
 } qp_mix;
 
 /*
-** Instruction mix of a kernel's inner loop: of the loops that hold no other loop, the one with the
-** most instructions; of the whole kernel where it has no loop.  'ptx' is NUL-ended text as NVRTC
+** Instruction mix of a kernel's main loop: of all loops, each without the loops inside it, the one with
+** the most instructions; of the whole kernel where it has no loop.  'ptx' is NUL-ended text as NVRTC
 ** writes it.  QP_E_ARG: the text has no such kernel.  Thread-safe.
 */
 qp_status qp_mix_ptx(const char *ptx, const char *kernel, qp_mix *out, qp_error *err);

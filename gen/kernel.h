@@ -65,6 +65,7 @@ typedef struct qp_kernel {
   unsigned parts;
   qp_part part[QP_MAX_KERNEL_PARTS];
   unsigned x_rows, x_stride_bytes, scratch_offset; /* gemm: X in shared memory */
+  unsigned runs; /* gemm: superblocks a unit of work */
 } qp_kernel;
 
 /*

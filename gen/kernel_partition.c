@@ -89,7 +89,7 @@ static qp_status lower_all(qp_kernel *k, unsigned room, qp_error *err) {
 static qp_status add_slabs(qp_kernel *k, const qp_cluster *c, unsigned stream, unsigned room,
                            unsigned row_groups, qp_error *err) {
   const qp_kernel_stream *s = &k->stream[stream];
-  unsigned runs = qp_choice_get(&k->choice, "runs"), slabs = qp_choice_get(&k->choice, "slabs");
+  unsigned runs = k->runs, slabs = qp_choice_get(&k->choice, "slabs");
   unsigned width = s->stream.period.blocks * QP_BLOCK_COLUMNS, offset = k->x_offset[s->lowered];
   unsigned pad = k->x_rows > 1 ? 64 : 0, all = s->stream.superblocks;
   unsigned units = (all + runs - 1) / runs;
@@ -188,10 +188,20 @@ static qp_status form_clusters(qp_kernel *k, qp_error *err) {
   return QP_OK;
 }
 
+/* Two superblocks a unit where all are one block long (best on an H100), else one. */
+static unsigned choose_runs(const qp_kernel *k) {
+  unsigned runs = qp_choice_get(&k->choice, "runs");
+  if (runs) return runs;
+  for (unsigned i = 0; i < k->streams; i++)
+    if (k->stream[i].stream.period.blocks > 1) return 1;
+  return 2;
+}
+
 static qp_status partition_gemm(qp_kernel *k, qp_error *err) {
   const qp_problem *p = &k->problem;
   bool tensor = !strcmp(k->choice.family->path, "tensor");
   k->x_rows = p->batch < 8 || !tensor ? p->batch : align_up(p->batch, 8);
+  k->runs = choose_runs(k);
   unsigned resident = qp_choice_get(&k->choice, "blocks");
   unsigned room = qp_arch_smem_bytes(p->arch) / resident - (resident > 1 ? 1024 : 0);
   unsigned scratch = p->rotate_fused ? qp_rotation_smem_bytes(p->columns) : 0;

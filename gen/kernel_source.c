@@ -42,7 +42,7 @@ static void add_constants(qp_text *t, const qp_kernel *k) {
                  {"STREAMS", k->streams},
                  {"SEGMENTS", p->segments},
                  {"PART_COUNT", k->parts},
-                 {"RUNS", qp_choice_get(c, "runs")},
+                 {"RUNS", k->runs},
                  {"STAGES", qp_choice_get(c, "stages")},
                  {"BLOCKS_A_SM", qp_choice_get(c, "blocks")},
                  {"X_ROWS", k->x_rows},
@@ -53,13 +53,12 @@ static void add_constants(qp_text *t, const qp_kernel *k) {
     qp_text_add(t, "constexpr unsigned %s = %u;\n", numbers[i].name, numbers[i].value);
   qp_text_add(t, "constexpr bool BF16 = %s;\n", yes(p->type == QP_BF16));
   if (p->op != QP_OP_GEMM) return;
-  unsigned runs = qp_choice_get(c, "runs");
   qp_text_add(t, "constexpr bool OUT_F32 = %s;\n", yes(p->out_type == QP_F32));
   qp_text_add(t, "constexpr bool ATOMIC = %s;\n", yes(k->adds_to_zero));
   qp_text_add(t, "constexpr bool STAGED = %s;\n", yes(qp_choice_get(c, "staged")));
   qp_text_add(t, "constexpr bool PDL = %s;\n", yes(k->pdl));
   qp_text_add(t, "constexpr bool ROTATE = %s;\n", yes(p->rotate_fused));
-  qp_text_add(t, "constexpr bool RAGGED = %s;\n", yes(ragged(k, runs)));
+  qp_text_add(t, "constexpr bool RAGGED = %s;\n", yes(ragged(k, k->runs)));
   qp_text_add(t, "constexpr bool X_BY_WARP = %s;\n", yes(k->x_rows >= 4));
 }
 

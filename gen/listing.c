@@ -357,11 +357,21 @@ static bool is_wait(const qp_mix *m) {
   return m->barrier > 0 && m->total == polling && m->total < WAIT_INSTRUCTIONS;
 }
 
-static bool holds_header(const graph *g, uint32_t own) {
-  for (uint32_t b = 0; b < g->count; b++) {
-    if (g->header[b] && g->member[b] && b != own) return true;
+/* The loop of a header less the loops inside it, in member[]. */
+static bool find_own(graph *g, uint32_t header) {
+  find_body(g, header);
+  uint8_t *own = malloc(g->count);
+  if (!own) return false;
+  memcpy(own, g->member, g->count);
+  for (uint32_t h = 0; h < g->count; h++) {
+    if (!g->header[h] || h == header || !own[h]) continue;
+    find_body(g, h);
+    if (g->member[header]) continue; /* a loop around this one */
+    for (uint32_t b = 0; b < g->count; b++) own[b] = own[b] && !g->member[b];
   }
-  return false;
+  memcpy(g->member, own, g->count);
+  free(own);
+  return true;
 }
 
 static qp_mix inner_loop(graph *g) {
@@ -375,8 +385,7 @@ static qp_mix inner_loop(graph *g) {
   qp_mix best = {0};
   for (uint32_t b = 0; b < g->count; b++) {
     if (!g->header[b]) continue;
-    find_body(g, b);
-    if (holds_header(g, b)) continue;
+    if (!find_own(g, b)) continue;
     const qp_mix m = count_members(g);
     if (m.total > best.total) best = m;
   }

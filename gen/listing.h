@@ -51,8 +51,8 @@ void qp_listing_open(qp_listing *l);
 void qp_listing_close(qp_listing *l);
 
 /*
-** Count the kinds in the inner loop: among the natural loops (a header that dominates a jump back
-** to it, and all that reaches that jump) without another one inside, the one with the most
+** Count the kinds in the main loop: among the natural loops (a header that dominates a jump back
+** to it, and all that reaches that jump), each without the loops inside it, the one with the most
 ** instructions.  A few instructions that poll a barrier are a wait, not a loop.  Without a loop all
 ** that can be reached is counted.  QP_E_NOMEM.  May be called once, after the last instruction.
 */

@@ -76,3 +76,12 @@ if(NOT QPAL_SANITIZE AND NOT QPAL_ANALYZE)
         ${PROJECT_BINARY_DIR} ${bundle_name} ${PROJECT_VERSION})
   endif()
 endif()
+
+# The command's own proofs: every quantizer on every path in the simulator; broken templates are seen.
+if(TARGET qpal AND NOT QPAL_ANALYZE)
+  add_test(NAME check_sim COMMAND qpal check --device sim --quiet)
+  add_test(NAME breaks COMMAND ${PROJECT_SOURCE_DIR}/tests/breaks.sh
+    $<TARGET_FILE:qpal> ${PROJECT_SOURCE_DIR})
+  set_tests_properties(check_sim breaks PROPERTIES
+    ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 1800 COST 1000)
+endif()

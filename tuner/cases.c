@@ -132,6 +132,7 @@ static void rotations(maker *m) {
   for (unsigned i = 0; qp_model_columns[i]; i++) {
     unsigned k = qp_model_columns[i];
     if (!all && k > 3072 && k != 11008) continue;
+    if (m->w->coverage == QP_COVER_FEW && k != 576 && k != 1024) continue;
     if (m->w->columns && k != m->w->columns) continue;
     for (qp_dtype type = QP_F16; type <= QP_BF16; type++) {
       qp_problem p = problem(m, QP_OP_ROTATE, type, all ? 2 : 1);
@@ -203,12 +204,14 @@ qp_status qp_cases_make(const qp_families *families, const qp_case_wishes *wishe
                         qp_error *err) {
   maker m = {.families = families, .w = wishes, .out = out};
   each_quantizer(&m);
-  mixtures(&m);
-  fused(&m);
-  large_batches(&m);
   if (!wishes->rows && !wishes->batch) rotations(&m);
-  fused_rotations(&m);
-  all_tunables(&m);
+  if (wishes->coverage != QP_COVER_FEW) {
+    mixtures(&m);
+    fused(&m);
+    large_batches(&m);
+    fused_rotations(&m);
+    all_tunables(&m);
+  }
   return m.failed ? qp_fail(err, QP_E_NOMEM, "no memory for the list of checks") : QP_OK;
 }
 

@@ -21,6 +21,7 @@ typedef struct qp_cases {
 } qp_cases;
 
 typedef enum qp_coverage {
+  QP_COVER_FEW,  /* each quantizer on each path once, two rotations */
   QP_COVER_SOME, /* each quantizer on each path once, mixtures, some rotations and tunables */
   QP_COVER_ALL /* each quantizer x path x batch 1..8 and 16 x fp16 and bf16, every rotation, ... */
 } qp_coverage;

@@ -23,7 +23,7 @@ static const qp_verb_help help = {
     "lua/quantizers/definitions.txt. One row a kernel; the exit code is 1 if something fails."};
 
 typedef struct check_options {
-  bool all, json, quiet;
+  bool all, few, json, quiet;
   const char *device, *op, *type, *path;
   unsigned batch, jobs, seed;
   qp_shapes shape;
@@ -122,7 +122,7 @@ static qp_status read_filters(const check_options *o, qp_case_wishes *w, qp_erro
   qp_op op;
   qp_dtype type;
   qp_status st = QP_OK;
-  w->coverage = o->all ? QP_COVER_ALL : QP_COVER_SOME;
+  w->coverage = o->all ? QP_COVER_ALL : o->few ? QP_COVER_FEW : QP_COVER_SOME;
   w->op = w->type = -1;
   w->path = o->path;
   w->batch = o->batch;
@@ -172,6 +172,7 @@ int qp_cmd_check(int argc, char **argv) {
   check_options o = {.seed = 1};
   const qp_option table[] = {
       {"all", QP_OPT_FLAG, &o.all, NULL, "the whole coverage", 0, 0},
+      {"few", QP_OPT_FLAG, &o.few, NULL, "only each quantizer once on each path", 0, 0},
       {"op", QP_OPT_STRING, &o.op, "OP", "only gemm, dequant or rotate", 0, 0},
       {"path", QP_OPT_STRING, &o.path, "PATH", "only tensor or cuda", 0, 0},
       {"type", QP_OPT_STRING, &o.type, "TYPE", "only f16 or bf16", 0, 0},

@@ -9,7 +9,7 @@ return {
   help = "Y = r (X~ W^T) + bias + residual on tensor cores, batch 1 to 64",
   tunables = {
     { name = "warps", tag = "w", values = { 16, 8, 24, 32 }, help = "warps a block" },
-    { name = "runs", tag = "r", values = { 1, 2, 4 }, help = "superblocks a unit of work" },
+    { name = "runs", tag = "r", values = { 0, 1, 2, 4 }, help = "superblocks a unit of work; 0: two where they are one block long" },
     { name = "stages", tag = "s", values = { 2, 3, 4 }, help = "units in flight a warp" },
     { name = "unfold", tag = "f", values = { 1, 0 }, help = "1: tables hold what follows the narrowest cut; 0: plain codebooks" },
     { name = "copies", tag = "c", values = { 0, 1, 2, 4, 8, 16, 32 }, help = "copies of each table entry; 0: as many as fit" },

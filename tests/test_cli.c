@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/* The command as a user calls it. */
+#include <cjson/cJSON.h>
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct answer {
+  int code;
+  char text[1 << 20]; /* stdout and stderr */
+} answer;
+
+static answer *ask(const char *arguments) {
+  static answer a;
+  char command[4096];
+  snprintf(command, sizeof command, "'%s/qpal' %s 2>&1", QP_BINARY_DIR, arguments);
+  FILE *f = popen(command, "r");
+  cr_assert(f);
+  size_t n = fread(a.text, 1, sizeof a.text - 1, f);
+  a.text[n] = 0;
+  a.code = WEXITSTATUS(pclose(f));
+  return &a;
+}
+
+static void expect(const char *arguments, int code, const char *part) {
+  answer *a = ask(arguments);
+  cr_assert_eq(a->code, code, "qpal %s: exit code %d, not %d: %s", arguments, a->code, code,
+               a->text);
+  cr_assert(strstr(a->text, part), "qpal %s: '%s' is missing in: %.2000s", arguments, part,
+            a->text);
+}
+
+Test(cli, help_and_version_end_well) {
+  expect("--help", 0, "check");
+  expect("--version", 0, "qpal ");
+  expect("list --help", 0, "usage: qpal list");
+  expect("show --help", 0, "usage: qpal show");
+  expect("gen --help", 0, "--shape");
+  expect("check --help", 0, "--device");
+  expect("tour --help", 0, "Llama-3.1-8B");
+}
+
+Test(cli, wrong_words_name_what_would_be_right) {
+  expect("", 2, "usage");
+  expect("chekc", 2, "did you mean 'check'");
+  expect("list cows", 2, "quantizers, families, models or gpus");
+  expect("show", 2, "one quantizer is needed");
+  expect("show tcq-99", 2, "tcq-99");
+  expect("check --batch 0", 2, "from 1 to 64");
+  expect("check --batch x", 2, "from 1 to 64");
+  expect("check --nonsense", 2, "--nonsense");
+  expect("check --path sideways tcq-3", 2, "tensor or cuda");
+  expect("check --device toaster tcq-3", 2, "toaster");
+  expect("gen tcq-3 --shape 64x -o /tmp/none", 2, "MxK");
+  expect("gen tcq-3 --shape 64x64,64x128 -o /tmp/none", 2, "K must be equal");
+  expect("gen tcq-3 --shape 63x64 -o /tmp/none", 2, "multiple of 16");
+  expect("gen tcq-3 --shape 64x63 -o /tmp/none", 2, "multiple of 32");
+  expect("gen tcq-3 --shape 64x64 --arch sm_42 -o /tmp/none", 2, "sm_42");
+  expect("gen tcq-3 --shape 64x64 --set warps=7 -o /tmp/none", 2, "16, 8, 24, 32");
+  expect("gen tcq-3 --shape 64x64 --set wraps=8 -o /tmp/none", 2, "no tunable 'wrap");
+  expect("gen tcq-3,vq2-4 --shape 64x64 -o /tmp/none", 2, "2 quantizers for 1 shapes");
+}
+
+Test(cli, a_missing_gpu_is_device_trouble) { expect("check tcq-3 --device cuda:63", 3, ""); }
+
+Test(cli, json_is_json) {
+  static const char *const questions[] = {"list --json", "list families --json", "list gpus --json",
+                                          "list models --json", "show tcq-3 --json"};
+  for (size_t i = 0; i < sizeof questions / sizeof *questions; i++) {
+    answer *a = ask(questions[i]);
+    cJSON *json = cJSON_Parse(a->text);
+    cr_assert_eq(a->code, 0);
+    cr_assert(json, "qpal %s", questions[i]);
+    cJSON_Delete(json);
+  }
+}
+
+Test(cli, show_prints_the_decode_as_lua_and_as_cuda) {
+  expect("show tcq-3", 0, "local h = s * s + s");
+  expect("show tcq-3", 0, "static __device__ __forceinline__ void decode(unsigned s");
+  expect("show tcq-3.25", 0, "tcq-3.5");
+  expect("show nf4-g64 --ir", 0, "lookup");
+}
+
+Test(cli, show_of_a_state_is_what_the_definition_says) {
+  expect("show nuq-2 --state 0", 0, "-1.51"); /* Lloyd-Max of 4 levels: -1.510, -0.4528, ... */
+  expect("show nuq-2 --state 4", 2, "below 2^2");
+}
+
+Test(cli, a_users_file_is_a_quantizer) {
+  char folder[] = "/tmp/qpal-cli-XXXXXX", path[64], question[128];
+  cr_assert(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/mine.lua", folder);
+  FILE *f = fopen(path, "w");
+  fputs("return scalar { name = 'mine', bits = 2, codebook = values { dim = 1, -2, -1, 1, 2 } }\n",
+        f);
+  fclose(f);
+  snprintf(question, sizeof question, "check %s --few --device sim:sm_80:2", path);
+  expect(question, 0, "PASS");
+  unlink(path);
+  rmdir(folder);
+}
+
+Test(cli, gen_writes_source_ptx_cubin_and_a_report) {
+  char folder[] = "/tmp/qpal-cli-XXXXXX", question[512], path[2048];
+  cr_assert(mkdtemp(folder));
+  snprintf(question, sizeof question,
+           "gen tcq-3,vq2-4,nuq-6 --op gemm --shape 4096x4096,1024x4096,1024x4096 --batch 1 --arch "
+           "sm_90 -o %s/out",
+           folder);
+  answer *a = ask(question);
+  cr_assert_eq(a->code, 0, "%s", a->text);
+  unsigned files = 0;
+  char report[2048] = "";
+  for (char *line = strtok(a->text, "\n"); line; line = strtok(NULL, "\n")) {
+    struct stat st;
+    if (line[0] != '/') continue;
+    snprintf(path, sizeof path, "%s", line);
+    cr_assert(stat(path, &st) == 0 && st.st_size > 100, "%s", path);
+    if (strstr(path, ".json")) snprintf(report, sizeof report, "%s", path);
+    files++;
+  }
+  cr_assert_eq(files, 4);
+  FILE *f = fopen(report, "r");
+  static char text[1 << 16];
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  fclose(f);
+  cJSON *json = cJSON_Parse(text);
+  cr_assert(json);
+  cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(json, "segments")), 3);
+  cr_assert_eq(cJSON_GetNumberValue(cJSON_GetObjectItem(json, "spill_store_bytes")), 0);
+  cr_assert_gt(cJSON_GetNumberValue(cJSON_GetObjectItem(json, "registers")), 16);
+  cJSON *mix = cJSON_GetObjectItem(json, "inner_loop_ptx");
+  cr_assert_gt(cJSON_GetNumberValue(cJSON_GetObjectItem(mix, "mma")), 0);
+  cJSON_Delete(json);
+  snprintf(question, sizeof question, "rm -r %s", folder);
+  cr_assert_eq(system(question), 0);
+}
