@@ -18,8 +18,7 @@ qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err);
 
 /*
 ** Write the definition's hash to q->hash: XXH3-128 of kind, numbers, fields, codebook data (shape
-** alone of those that are stored with the weights), the weights of all states, and the layout
-*version;
+** alone of those that are stored with the weights), the weights of all states and the layout;
 ** of a split: of its parts.  It does not depend on how decode is written.
 ** Names of quantizers, codebooks and files do not count.  False: out of memory.
 */
