@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The GPU tier: every kernel checked on a real GPU, then a sample of each family under compute-sanitizer.
+#   gpu.sh [QPAL] [DEVICE]          qpal: a build's or a bundle's; device: cuda:0
+set -u
+qpal=${1:-build/qpal} device=${2:-cuda:0}
+failures=0
+
+step() {
+  echo "== $*"
+  "$@" || failures=$((failures + 1))
+}
+
+step "$qpal" check --all --device "$device" --quiet
+
+if command -v compute-sanitizer >/dev/null; then
+  for tool in memcheck racecheck; do
+    sanitize="compute-sanitizer --tool $tool --target-processes all --error-exitcode 9"
+    for quantizer in tcq-3 tcq-2.25 vq2-4 nuq-6 int4-g128 quad-2 anyprec-3; do
+      step $sanitize "$qpal" check "$quantizer" --few --device "$device" --quiet
+    done
+    step $sanitize "$qpal" check tcq-3 --few --op rotate --device "$device" --quiet
+  done
+else
+  echo "compute-sanitizer is not on PATH (CUDA Toolkit): not run"
+  failures=$((failures + 1))
+fi
+
+[ $failures -eq 0 ] && echo "GPU tier: PASS" || echo "GPU tier: $failures steps FAIL"
+exit $((failures > 0))
