@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda_time.h"
 #include "device.h"
 #include "dynlib.h"
 
@@ -35,6 +36,17 @@
   X(ModuleUnload, "cuModuleUnload", (CUmodule))                                                    \
   X(ModuleGetFunction, "cuModuleGetFunction", (CUfunction *, CUmodule, const char *))              \
   X(FuncSetAttribute, "cuFuncSetAttribute", (CUfunction, CUfunction_attribute, int))               \
+  X(StreamBeginCapture, "cuStreamBeginCapture_v2", (CUstream, CUstreamCaptureMode))                \
+  X(StreamEndCapture, "cuStreamEndCapture", (CUstream, CUgraph *))                                 \
+  X(GraphInstantiate, "cuGraphInstantiateWithFlags", (CUgraphExec *, CUgraph, unsigned long long)) \
+  X(GraphLaunch, "cuGraphLaunch", (CUgraphExec, CUstream))                                         \
+  X(GraphExecDestroy, "cuGraphExecDestroy", (CUgraphExec))                                         \
+  X(GraphDestroy, "cuGraphDestroy", (CUgraph))                                                     \
+  X(EventCreate, "cuEventCreate", (CUevent *, unsigned))                                           \
+  X(EventRecord, "cuEventRecord", (CUevent, CUstream))                                             \
+  X(EventSynchronize, "cuEventSynchronize", (CUevent))                                             \
+  X(EventElapsedTime, "cuEventElapsedTime", (float *, CUevent, CUevent))                           \
+  X(EventDestroy, "cuEventDestroy_v2", (CUevent))                                                  \
   X(LaunchKernelEx, "cuLaunchKernelEx", (const CUlaunchConfig *, CUfunction, void **, void **))
 
 static struct {
@@ -45,6 +57,8 @@ static struct {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool opened;
+
+static const qp_device_ops ops;
 
 typedef struct cuda_device {
   qp_device base;
@@ -232,6 +246,71 @@ static qp_status cuda_launch(qp_device *self, qp_function *f, const qp_launch *h
                    CU_LAUNCH_PARAM_END};
   CUresult r = cu.LaunchKernelEx(&config, f->function, NULL, extra);
   return r ? failed(r, "cuLaunchKernelEx", err) : QP_OK;
+}
+
+/* ---- Timing a chain ---- */
+
+enum { WARM_UP = 3, MOST_REPLAYS = 64 };
+
+static qp_status capture(cuda_device *d, const qp_chain_link *links, size_t count, CUgraphExec *out,
+                         qp_error *err) {
+  CUgraph graph = NULL;
+  CUresult r = cu.StreamBeginCapture(d->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+  if (r) return failed(r, "cuStreamBeginCapture", err);
+  qp_status st = QP_OK;
+  for (size_t i = 0; i < count && !st; i++)
+    st = cuda_launch(&d->base, links[i].function, &links[i].launch, err);
+  r = cu.StreamEndCapture(d->stream, &graph);
+  if (!st && r) st = failed(r, "cuStreamEndCapture", err);
+  if (!st && (r = cu.GraphInstantiate(out, graph, 0))) st = failed(r, "cuGraphInstantiate", err);
+  if (graph) cu.GraphDestroy(graph);
+  return st;
+}
+
+static qp_status replay(cuda_device *d, CUgraphExec graph, CUevent from, CUevent to, float *ms,
+                        qp_error *err) {
+  CUresult r = cu.EventRecord(from, d->stream);
+  if (!r) r = cu.GraphLaunch(graph, d->stream);
+  if (!r) r = cu.EventRecord(to, d->stream);
+  if (!r) r = cu.EventSynchronize(to);
+  if (!r) r = cu.EventElapsedTime(ms, from, to);
+  return r ? failed(r, "cuGraphLaunch", err) : QP_OK;
+}
+
+static int by_value(const void *a, const void *b) {
+  const float x = *(const float *)a, y = *(const float *)b;
+  return x < y ? -1 : x > y;
+}
+
+qp_status qp_cuda_time_chain(qp_device *dev, const qp_chain_link *links, size_t count,
+                             unsigned replays, double *seconds, qp_error *err) {
+  cuda_device *d = (cuda_device *)dev;
+  CUgraphExec graph = NULL;
+  CUevent event[2] = {NULL, NULL};
+  float ms[MOST_REPLAYS], warm;
+  if (dev->ops != &ops) return qp_fail(err, QP_E_ARG, "only a CUDA device has a clock");
+  if (replays < 1 || replays > MOST_REPLAYS)
+    return qp_fail(err, QP_E_ARG, "%u replays; 1 to %d are possible", replays, MOST_REPLAYS);
+  qp_status st = make_current(d, err);
+  for (size_t i = 0; i < count && !st; i++) /* attributes are no part of a capture */
+    st = allow_smem(links[i].function, links[i].launch.smem_bytes, err);
+  for (unsigned i = 0; i < 2 && !st; i++) {
+    CUresult r = cu.EventCreate(&event[i], CU_EVENT_DEFAULT);
+    if (r) st = failed(r, "cuEventCreate", err);
+  }
+  if (!st) st = capture(d, links, count, &graph, err);
+  for (unsigned i = 0; i < WARM_UP && !st; i++)
+    st = replay(d, graph, event[0], event[1], &warm, err);
+  for (unsigned i = 0; i < replays && !st; i++)
+    st = replay(d, graph, event[0], event[1], &ms[i], err);
+  if (!st) {
+    qsort(ms, replays, sizeof *ms, by_value);
+    *seconds = (double)ms[replays / 2] * 1e-3;
+  }
+  if (graph) cu.GraphExecDestroy(graph);
+  for (unsigned i = 0; i < 2; i++)
+    if (event[i]) cu.EventDestroy(event[i]);
+  return st;
 }
 
 /* ---- Opening a device ---- */

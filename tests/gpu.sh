@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # The GPU tier: every kernel checked on a real GPU, then a sample of each family under compute-sanitizer.
+# Last, where it was built (cmake --build build --target bench), the tensor-core gemm's times.
 #   gpu.sh [QPAL] [DEVICE]          qpal: a build's or a bundle's; device: cuda:0
 set -u
 qpal=${1:-build/qpal} device=${2:-cuda:0}
@@ -25,6 +26,9 @@ else
   echo "compute-sanitizer is not on PATH (CUDA Toolkit): not run"
   failures=$((failures + 1))
 fi
+
+bench=$(dirname "$qpal")/bench_gpu
+[ ! -x "$bench" ] || step "$bench" "$device"
 
 [ $failures -eq 0 ] && echo "GPU tier: PASS" || echo "GPU tier: $failures steps FAIL"
 exit $((failures > 0))
