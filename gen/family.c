@@ -162,6 +162,11 @@ unsigned qp_choice_get(const qp_choice *c, const char *tunable) {
   return i < 0 ? 0 : c->value[i];
 }
 
+void qp_choice_put(qp_choice *c, const char *tunable, unsigned value) {
+  int i = tunable_index(c->family, tunable, strlen(tunable));
+  if (i >= 0) c->value[i] = value;
+}
+
 static qp_status unknown_tunable(const qp_family *f, const char *name, qp_error *err) {
   char list[512] = "";
   size_t n = 0;

@@ -53,6 +53,8 @@ void qp_choice_default(const qp_family *family, qp_choice *out);
 /* "warps=24": QP_E_ARG names the tunable's values. */
 qp_status qp_choice_set(qp_choice *c, const char *assignment, qp_error *err);
 unsigned qp_choice_get(const qp_choice *c, const char *tunable);
+/* What the generator chose for a tunable that was left to it. */
+void qp_choice_put(qp_choice *c, const char *tunable, unsigned value);
 /* The family's own constraint on this problem: QP_E_LIMIT with the reason where it says no. */
 qp_status qp_choice_check(qp_families *f, const qp_choice *c, const qp_problem *p, qp_error *err);
 

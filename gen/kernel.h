@@ -65,7 +65,7 @@ typedef struct qp_kernel {
   unsigned parts;
   qp_part part[QP_MAX_KERNEL_PARTS];
   unsigned x_rows, x_stride_bytes, scratch_offset; /* gemm: X in shared memory */
-  unsigned runs; /* gemm: superblocks a unit of work */
+  unsigned runs;                                   /* gemm: superblocks a unit of work */
 } qp_kernel;
 
 /*
@@ -79,7 +79,7 @@ typedef struct qp_kernel {
 **                                 first 8 digits of its definition hash
 **   TUNABLES  { TAG VALUE } in the order of the family's file, values that the generator chose
 *included
-** Example:  gemm_tensor__m4096tcq_3h1f00ba44_k4096_n1_f16_yf16_sm90_c132__w16r2s2f1c32a0g1p0l1b1
+** Example:  gemm_tensor__m4096tcq_3h1f00ba44_k4096_n1_f16_yf16_sm90_c132__w16r2s2f1c0a0g1p0m1l0b1
 */
 
 /*

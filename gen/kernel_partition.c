@@ -51,10 +51,13 @@ static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
   return QP_OK;
 }
 
-/* The room that X wants in shared memory: all its columns, but no more than a third. */
+/* The room that X wants in shared memory: all its columns, but no more than a third; two thirds of
+*it where
+** batches are large and tables matter less. */
 static unsigned x_wish(const qp_kernel *k, unsigned room) {
   unsigned want = k->x_rows * (align_up(k->problem.columns, 320) * 2 + 64);
-  return want < room / 3 ? want : room / 3;
+  unsigned most = k->x_rows > 8 ? room / 3 * 2 : room / 3;
+  return want < most ? want : most;
 }
 
 static qp_status lower_all(qp_kernel *k, unsigned room, qp_error *err) {
@@ -202,6 +205,7 @@ static qp_status partition_gemm(qp_kernel *k, qp_error *err) {
   bool tensor = !strcmp(k->choice.family->path, "tensor");
   k->x_rows = p->batch < 8 || !tensor ? p->batch : align_up(p->batch, 8);
   k->runs = choose_runs(k);
+  qp_choice_put(&k->choice, "runs", k->runs);
   unsigned resident = qp_choice_get(&k->choice, "blocks");
   unsigned room = qp_arch_smem_bytes(p->arch) / resident - (resident > 1 ? 1024 : 0);
   unsigned scratch = p->rotate_fused ? qp_rotation_smem_bytes(p->columns) : 0;
