@@ -15,7 +15,7 @@
 #include "gen/gaussian.h"
 #include "runtime/half.h"
 
-enum { ALGORITHM = 1, MAX_DIM = 8, MAX_STRIPS = 256 }; /* ALGORITHM: bump when results change */
+enum { ALGORITHM = 2, MAX_DIM = 8, MAX_STRIPS = 256 }; /* ALGORITHM: bump when results change */
 
 typedef enum method { KMEANS, LLOYD_MAX, RANDOM } method;
 static const char *const method_names[] = {"kmeans", "lloyd-max", "random"};
@@ -139,6 +139,11 @@ static double quasi(const uint64_t *step, uint64_t i, unsigned k, uint64_t seed)
   return unit(step[k] * (i + 1) + mix(seed * 8 + k));
 }
 
+typedef struct ranked {
+  double key;
+  unsigned center;
+} ranked;
+
 typedef struct cloud {
   unsigned n, dim, entries;
   double *point, *weight; /* [n][dim], [n] */
@@ -146,6 +151,7 @@ typedef struct cloud {
   unsigned *nearest;      /* [n]: numbers of centers */
   unsigned *order;        /* centers in strips by their first coordinate, in each by the second */
   unsigned *place;        /* where each stands in that order */
+  ranked *rank;           /* [entries]: for sorting */
   double *sorted;         /* [entries][dim]: the centers in that order */
   unsigned strips, strip[MAX_STRIPS + 1]; /* strip s is strip[s] .. strip[s + 1] of the order */
   double edge[MAX_STRIPS];                /* least first coordinate of each strip */
@@ -157,14 +163,18 @@ static double distance(const double *a, const double *b, unsigned dim) {
   return s;
 }
 
-static _Thread_local const cloud *sorting; /* what by_axis compares, qsort passes nothing on */
-static _Thread_local unsigned sort_axis;
+static int by_key(const void *a, const void *b) {
+  const ranked *x = a, *y = b;
+  if (x->key != y->key) return x->key < y->key ? -1 : 1;
+  return x->center < y->center ? -1 : x->center > y->center;
+}
 
-static int by_axis(const void *a, const void *b) {
-  unsigned i = *(const unsigned *)a, j = *(const unsigned *)b;
-  double x = sorting->center[(size_t)i * sorting->dim + sort_axis];
-  double y = sorting->center[(size_t)j * sorting->dim + sort_axis];
-  return x < y ? -1 : x > y ? 1 : i < j ? -1 : i > j;
+/* Order the centers order[from .. end) by one coordinate. */
+static void sort_by(cloud *c, unsigned axis, unsigned from, unsigned end) {
+  for (unsigned i = from; i < end; i++)
+    c->rank[i] = (ranked){c->center[(size_t)c->order[i] * c->dim + axis], c->order[i]};
+  qsort(c->rank + from, end - from, sizeof *c->rank, by_key);
+  for (unsigned i = from; i < end; i++) c->order[i] = c->rank[i].center;
 }
 
 /* Squared distance from p to center number 'at' of those in order of their first coordinate. */
@@ -221,14 +231,11 @@ static unsigned nearest(const cloud *c, const double *p, unsigned guess) {
 
 /* Centers into strips of equal number by their first coordinate, each strip by the second. */
 static void sort_centers(cloud *c) {
-  sorting = c;
   for (unsigned i = 0; i < c->entries; i++) c->order[i] = i;
-  sort_axis = 0;
-  qsort(c->order, c->entries, sizeof *c->order, by_axis);
-  sort_axis = 1;
+  sort_by(c, 0, 0, c->entries);
   for (unsigned s = 0; s < c->strips; s++) {
     c->edge[s] = c->center[(size_t)c->order[c->strip[s]] * c->dim];
-    qsort(c->order + c->strip[s], c->strip[s + 1] - c->strip[s], sizeof *c->order, by_axis);
+    sort_by(c, 1, c->strip[s], c->strip[s + 1]);
   }
   for (unsigned i = 0; i < c->entries; i++) {
     memcpy(c->sorted + (size_t)i * c->dim, c->center + (size_t)c->order[i] * c->dim,
@@ -256,6 +263,35 @@ static bool lloyd_round(cloud *c, double *sum, double *mass) {
   return moved;
 }
 
+/*
+** First centers in the plane: a sunflower, radii at equal steps of N(0, variance I)'s measure,
+** angles the golden
+** angle apart (turned by the seed): closer to the hexagons of the best quantizer than a lattice
+** would start.
+*/
+static void sunflower(cloud *c, double variance, uint64_t seed) {
+  const double turn_x = -0.73736887807831985, turn_y = 0.67549029426152364; /* pi (3 - sqrt 5) */
+  double x = 1, y = 0;
+  for (uint64_t i = 0; i < seed % 64; i++) {
+    double t = x * turn_x - y * turn_y;
+    y = x * turn_y + y * turn_x;
+    x = t;
+  }
+  for (unsigned e = 0; e < c->entries; e++) {
+    /* the radius with measure u inside: 1 - exp(-r^2 / 2) = u, by Newton's method on r^2 / 2 */
+    double rest = 1 - (e + 0.5) / c->entries, h = 0;
+    for (unsigned round = 0; round < 60; round++) h += 1 - rest / qp_gaussian_exp(-h);
+    double r = sqrt(2 * variance * h);
+    c->center[2 * (size_t)e] = r * x;
+    c->center[2 * (size_t)e + 1] = r * y;
+    double t = x * turn_x - y * turn_y, norm;
+    y = x * turn_y + y * turn_x;
+    norm = sqrt(t * t + y * y); /* rounding must not add up */
+    x = t / norm;
+    y /= norm;
+  }
+}
+
 /* Points and first centers with density pdf^(dim/(dim+2)): N(0, (dim+2)/dim I); weights give pdf
  * back. */
 static void scatter(cloud *c, uint64_t seed) {
@@ -271,6 +307,10 @@ static void scatter(cloud *c, uint64_t seed) {
     }
     c->weight[i] = qp_gaussian_exp(-square / 2 * (1 - 1 / variance));
   }
+  if (c->dim == 2) {
+    sunflower(c, variance, seed);
+    return;
+  }
   for (unsigned e = 0; e < c->entries; e++)
     for (unsigned k = 0; k < c->dim; k++)
       c->center[(size_t)e * c->dim + k] =
@@ -279,10 +319,11 @@ static void scatter(cloud *c, uint64_t seed) {
 
 static qp_status kmeans(unsigned entries, unsigned dim, uint64_t seed, double *center,
                         qp_error *err) {
-  unsigned a_cell = dim > 2 ? 32 : entries <= 256 ? 256 : 64;
-  unsigned rounds = entries <= 256 ? 200 : entries <= 1024 ? 60 : 40;
+  unsigned a_cell = dim > 2 ? 32 : entries <= 256 ? 256 : entries <= 1024 ? 96 : 64;
+  unsigned rounds = entries <= 256 ? 200 : entries <= 1024 ? 120 : 40;
   cloud c = {.n = entries * a_cell, .dim = dim, .entries = entries, .center = center};
   if (c.n < 16384) c.n = 16384;
+  c.strips = 1;
   while (c.strips < MAX_STRIPS && (c.strips + 1) * (c.strips + 1) <= entries) c.strips++;
   for (unsigned s = 0; s <= c.strips; s++)
     c.strip[s] = (unsigned)((uint64_t)entries * s / c.strips);
@@ -291,9 +332,11 @@ static qp_status kmeans(unsigned entries, unsigned dim, uint64_t seed, double *c
   c.nearest = calloc(c.n, sizeof *c.nearest);
   c.order = malloc(sizeof *c.order * entries);
   c.place = malloc(sizeof *c.place * entries);
+  c.rank = malloc(sizeof *c.rank * entries);
   c.sorted = malloc(sizeof *c.sorted * entries * dim);
   double *sum = malloc(sizeof *sum * entries * dim), *mass = malloc(sizeof *mass * entries);
-  bool ok = c.point && c.weight && c.nearest && c.order && c.place && c.sorted && sum && mass;
+  bool ok =
+      c.point && c.weight && c.nearest && c.order && c.place && c.rank && c.sorted && sum && mass;
   if (ok) scatter(&c, seed);
   for (unsigned round = 0; ok && round < rounds && lloyd_round(&c, sum, mass); round++) {
   }
@@ -302,6 +345,7 @@ static qp_status kmeans(unsigned entries, unsigned dim, uint64_t seed, double *c
   free(c.nearest);
   free(c.order);
   free(c.place);
+  free(c.rank);
   free(c.sorted);
   free(sum);
   free(mass);
@@ -327,6 +371,12 @@ static qp_status make(method m, unsigned entries, unsigned dim, uint64_t seed, u
   if (entries < 1 || entries > QP_CODEBOOK_MAX_ENTRIES)
     return qp_fail(err, QP_E_ARG, "field 'entries': %u; 1 to %d are possible", entries,
                    QP_CODEBOOK_MAX_ENTRIES);
+  unsigned most = m == RANDOM ? QP_CODEBOOK_MAX_ENTRIES
+                  : dim > 2   ? 1024
+                              : 8192; /* seconds, not hours */
+  if (entries > most)
+    return qp_fail(err, QP_E_ARG, "field 'entries': %u; %s in %u dimensions takes at most %u",
+                   entries, method_names[m], dim, most);
   if (dim != 1 && dim != 2 && dim != 4 && dim != 8)
     return qp_fail(err, QP_E_ARG, "field 'dim': %u; 1, 2, 4 or 8 are possible", dim);
   file_head head = {.method = m, .entries = entries, .dim = dim, .seed = seed};

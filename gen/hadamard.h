@@ -11,7 +11,7 @@ enum { QP_HADAMARD_FACTORS = 6 };
 
 /*
 ** H of order K as a Kronecker product:  H_K = H_blocks(identity) (x) B_0 (x) B_1 ... (x)
-*Sylvester_2^a.
+** Sylvester_2^a.
 ** Index k = ((block * b_0 + i_0) * b_1 + i_1) ... * 2^a + j.  'blocks' > 1 only where K has no such
 ** factorisation: the transform is then block-diagonal with 'blocks' equal blocks.
 */

@@ -38,7 +38,7 @@ static inline uint32_t qp_ir_dp4a(uint32_t a, uint32_t b, uint32_t c) {
 static inline double qp_ir_h(uint32_t h) { return (double)qp_half_to_float((uint16_t)h); }
 
 /* Sums and products of fp16 values are exact in double; a fused multiply-add's sum is too, or
-*differs from an
+** differs from an
 ** fp16 value by less than double keeps: one rounding in every case. */
 static inline uint32_t qp_ir_hadd(uint32_t a, uint32_t b) {
   return qp_double_to_half(qp_ir_h(a) + qp_ir_h(b));

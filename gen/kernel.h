@@ -71,14 +71,14 @@ typedef struct qp_kernel {
 /*
 ** Names:   FAMILY "__" PROBLEM "__" TUNABLES
 **   gemm     SEGMENT { "_" SEGMENT } "_k" K "_n" N "_" TYPE "_y" TYPE [ "_rot" ] "_sm" ARCH "_c"
-*SMS
+** SMS
 **   dequant  SEGMENT { "_" SEGMENT } "_k" K "_" TYPE "_sm" ARCH "_c" SMS
 **   rotate   "k" K "_" TYPE [ "_inv" ] "_sm" ARCH "_c" SMS
 **   SEGMENT   "m" M QUANTIZER     the quantizer's name with '-' as '_' and '.' as 'o', then "h" and
-*the
+** the
 **                                 first 8 digits of its definition hash
 **   TUNABLES  { TAG VALUE } in the order of the family's file, values that the generator chose
-*included
+** included
 ** Example:  gemm_tensor__m4096tcq_3h1f00ba44_k4096_n1_f16_yf16_sm90_c132__w16r2s2f1c0a0g1p0m1l0b1
 */
 

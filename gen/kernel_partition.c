@@ -52,7 +52,7 @@ static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
 }
 
 /* The room that X wants in shared memory: all its columns, but no more than a third; two thirds of
-*it where
+** it where
 ** batches are large and tables matter less. */
 static unsigned x_wish(const qp_kernel *k, unsigned room) {
   unsigned want = k->x_rows * (align_up(k->problem.columns, 320) * 2 + 64);
@@ -135,9 +135,9 @@ static qp_status add_slabs(qp_kernel *k, const qp_cluster *c, unsigned stream, u
 
 /*
 ** Give each part one block, then every further block to the part with most work a block: that makes
-*the
+** the
 ** longest part as short as can be.  Work of a superblock: its words and 8 more a block of 64
-*columns for
+** columns for
 ** decoding (fitted to measured times of 2, 3 and 4 bits on an H100).
 */
 static void assign_blocks(qp_kernel *k, unsigned blocks) {

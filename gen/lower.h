@@ -34,7 +34,7 @@ typedef struct qp_table {
 
 /*
 ** What a kernel decodes.  One step reads a window of 'window' bits, 'step' bits after the last
-*one's,
+** one's,
 ** and gives 'pairs' PAIRs (or BPAIRs).  Odd quantizer dims are folded: two codes are read as one
 ** (a V=1 trellis of window L and step b becomes V=2 with window L+b and step 2b).
 */
@@ -56,9 +56,9 @@ void qp_lowered_free(qp_lowered *l);
 
 /*
 ** The lowered form on the CPU, as the GPU computes it.  'bind' fills env's codebooks and makes its
-*tables
+** tables
 ** (malloc'ed; qp_lowered_unbind frees them); 'codebooks' overrides data of tensor/row scoped ones,
-*or NULL.
+** or NULL.
 ** 'eval' decodes one state of any bits above the window for lane 'lane'; out holds 'pairs' words.
 */
 qp_status qp_lowered_bind(const qp_lowered *l, const uint16_t *const *codebooks, qp_ir_env *env,
@@ -83,9 +83,9 @@ void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsign
 **                                                  unsigned *out);
 **     // One step.  s: window, unmasked; g: group fields (fp16 bits or integers); row: the row's
 **     // codebook (ROW_LOOKUP only, two rows never share a step); lane[t]: (laneid % copies) *
-*words
+** words
 **     // * 4; tables: shared-memory address of the table area; pow2[i] == 1 << i, a kernel
-*argument.
+** argument.
 **     static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,
 **         const unsigned short *row, const unsigned *lane, unsigned tables, const unsigned *pow2,
 **         unsigned *out);

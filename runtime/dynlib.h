@@ -7,9 +7,9 @@
 
 /*
 ** Open the first of 'names' (ends with NULL) that can be; if the environment variable 'override' is
-*set, its
+** set, its
 ** value alone is tried.  '*handle' is dlopen's, kept until exit.  QP_E_MISSING: the message says
-*what was tried,
+** what was tried,
 ** the loader's reasons, and 'advice', how to get the library.
 */
 qp_status qp_dynlib_open(const char *what, const char *override, const char *const *names,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** How fast the simulator runs:  bench_sim [FACTOR].  Three kinds of work, in PTX instructions a
-*second
+** second
 ** on one core: integer arithmetic, table look-ups in shared memory, and a decode loop that feeds
-*mma.
+** mma.
 */
 #include <stdio.h>
 #include <stdlib.h>

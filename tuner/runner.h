@@ -40,7 +40,7 @@ typedef struct qp_run_options {
 
 /*
 ** Run the cases; result[i] belongs to case i.  verify[i] says whether case i is verified (NULL:
-*all).
+** all).
 ** Must be called before the process starts threads.  A process that dies loses its cases
 ** (QP_OUTCOME_LOST), no others.  Returns an error where no case could be run (device, NVRTC).
 */

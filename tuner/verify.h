@@ -23,18 +23,18 @@ typedef struct qp_verdict {
 
 /*
 ** Random codes, group fields, codebooks (tensor and row scope), row scales, bias, residual and
-*activations
+** activations
 ** from 'seed'; outputs are poisoned with NaNs (or zeroed where the kernel adds), guarded behind
-*their end, and
+** their end, and
 ** compared with  Y = r (X~ W^^T) + bias + residual  in double precision.  Of large linears,
-*'row_groups_max'
+** 'row_groups_max'
 ** groups of 32 rows of each segment are compared (0: all), first and last among them; every output
-*is searched
+** is searched
 ** for NaNs.  The counters must be zero after the launch; on a GPU a kernel that sums in order is
-*launched twice
+** launched twice
 ** and must give the same bits.
 ** A wrong result, and a fault of the kernel, is a verdict; an error is returned where the check
-*itself could
+** itself could
 ** not be done.
 */
 qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,

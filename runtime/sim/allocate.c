@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Register and frame allocation.  PTX is close to single assignment; kernels name thousands of
-*virtual
+** virtual
 ** registers of which few live at a time.  Each function's registers get places by linear scan over
 ** live intervals, so that a warp's file stays small enough for the host's caches.
 **

@@ -3,15 +3,15 @@
 ** Decoded PTX:  PTX text -> [code] -> execution.
 **
 ** A warp's registers are arrays over its 32 lanes.  A register of 32 bits or less is 32 words, one
-*a
+** a
 ** lane (narrower values are kept zero-extended); one of 64 bits is 32 double words.  Predicates are
 ** lane masks.  A register operand is a word offset from the warp's register file or, with the top
 ** bit set, from the module's pool of constants, which holds every immediate 32 times over, so that
-*an
+** an
 ** instruction is one loop over lanes whatever its operands are.  A predicate operand is an index
-*into
+** into
 ** the warp's predicates; its complement (negative) means the negated predicate.  Predicate 0 is
-*false
+** false
 ** always, so that ~0 is true.
 */
 #ifndef QP_SIM_CODE_H
@@ -157,7 +157,7 @@ typedef struct qp_sim_code {
 /*
 ** Decode PTX text for an architecture.  Addresses of module-scope variables are asked of 'place'
 ** (called once for each, in order, before any op refers to it).  QP_E_COMPILE: the message names
-*the
+** the
 ** PTX line and what is wrong with it.  QP_E_NOMEM.
 */
 typedef qp_status (*qp_sim_place)(void *arg, qp_sim_global *g, qp_error *err);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** State of a launch.  The lanes of a warp that stand at the same instruction execute it together,
-*as
+** as
 ** a group; which groups form is only a matter of speed.  A collective instruction completes when
-*all
+** all
 ** threads it names have arrived, whatever groups they came in.
 */
 #ifndef QP_SIM_EXEC_H
