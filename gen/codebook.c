@@ -321,7 +321,8 @@ static qp_status kmeans(unsigned entries, unsigned dim, uint64_t seed, double *c
                         qp_error *err) {
   unsigned a_cell = dim > 2 ? 32 : entries <= 256 ? 256 : entries <= 1024 ? 96 : 64;
   unsigned rounds = entries <= 256 ? 200 : entries <= 1024 ? 120 : 40;
-  cloud c = {.n = entries * a_cell, .dim = dim, .entries = entries, .center = center};
+  cloud c = {.n = entries * a_cell, .dim = dim, .entries = entries};
+  c.center = center;
   if (c.n < 16384) c.n = 16384;
   c.strips = 1;
   while (c.strips < MAX_STRIPS && (c.strips + 1) * (c.strips + 1) <= entries) c.strips++;

@@ -28,7 +28,7 @@ static qp_status copy_string(qp_families *f, qp_lua_ref v, const char *file, con
   if (strlen(s) >= size)
     return qp_fail(err, QP_E_ARG, "%s: field '%s': '%s' is longer than %zu characters", file, field,
                    s, size - 1);
-  strcpy(out, s);
+  memcpy(out, s, strlen(s) + 1);
   return QP_OK;
 }
 
@@ -98,7 +98,7 @@ static void load_file(const char *path, void *arg) {
   qp_families *f = arg;
   const char *text;
   size_t bytes, n = strlen(path);
-  if (f->status || n < 4 || strcmp(path + n - 4, ".lua")) return;
+  if (f->status || n < 4 || strcmp(path + n - 4, ".lua") != 0) return;
   if (f->count == MAX_FAMILIES) {
     f->status = qp_fail(f->err, QP_E_ARG, "%s: more than %d kernel families", path, MAX_FAMILIES);
     return;

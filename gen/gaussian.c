@@ -33,11 +33,11 @@ double qp_gaussian_cumulative(double x) {
 }
 
 /* Phi and the density at nodes 1/64 apart, from -8.5 to 8.5. */
-enum { NODES = 1089 };
+enum { MIDDLE = 544, NODES = 2 * MIDDLE + 1 };
 static double node_phi[NODES], node_pdf[NODES];
 static pthread_once_t nodes_once = PTHREAD_ONCE_INIT;
 
-static double node(int i) { return (i - NODES / 2) / 64.0; }
+static double node(int i) { return (i - MIDDLE) / 64.0; }
 
 static void make_nodes(void) {
   for (int i = 0; i < NODES; i++) {

@@ -105,7 +105,7 @@ const int8_t *qp_hadamard_base(unsigned n) {
   if (how == NONE) return NULL;
   pthread_mutex_lock(&lock);
   int8_t *h = made[n / 4];
-  if (!h && (h = malloc((size_t)n * n))) {
+  if (!h && (h = calloc(n, n))) {
     if (how == PALEY1)
       paley1(n - 1, h);
     else if (how == PALEY2)
@@ -164,7 +164,7 @@ void qp_hadamard_factor(unsigned order, qp_hadamard *out) {
 /* y[i] = sum_j B[i][j] x[j] over elements 'stride' apart, for all places of one factor. */
 static void apply_base(double *y, unsigned count, unsigned n, unsigned stride, bool transposed) {
   const int8_t *b = qp_hadamard_base(n);
-  double in[MAX_ORDER];
+  double in[MAX_ORDER] = {0};
   for (unsigned start = 0; start < count; start++) {
     if (start / stride % n) continue; /* not the first of its n elements */
     for (unsigned j = 0; j < n; j++) in[j] = y[start + j * stride];

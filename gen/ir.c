@@ -100,7 +100,7 @@ static int plain(qp_ir *ir, qp_ir_op op, const int *args, uint32_t imm, uint32_t
   n.op = (uint16_t)op;
   n.imm = imm;
   n.imm2 = imm2;
-  for (unsigned i = 0; i < ops[op].arity; i++) n.arg[i] = (uint16_t)args[i];
+  for (unsigned i = 0; args && i < ops[op].arity; i++) n.arg[i] = (uint16_t)args[i];
   return append(ir, &n);
 }
 
@@ -235,7 +235,9 @@ int qp_ir_add(qp_ir *ir, qp_ir_op op, const int *args, uint32_t imm, uint32_t im
   int a[3] = {0};
   uint32_t v[3] = {0};
   bool all = arity > 0;
+  if (arity > 0 && !args) return -1;
   for (unsigned i = 0; i < arity; i++) {
+    /* NOLINTNEXTLINE(clang-analyzer-core.*): callers give as many operands as the op takes */
     if (args[i] < 0 || (unsigned)args[i] >= ir->count) return -1;
     a[i] = args[i];
     all &= qp_ir_is_const(ir, (unsigned)a[i], &v[i]);

@@ -82,7 +82,8 @@ static void put_streams(writer *w, const qp_kernel *k, const qp_arguments *a) {
 }
 
 size_t qp_kernel_params(const qp_kernel *k, const qp_arguments *a, unsigned char *params) {
-  writer w = {params, 0};
+  writer w = {.n = 0};
+  w.to = params;
   if (k->problem.op == QP_OP_ROTATE) {
     put(&w, a->x);
     put(&w, a->y);

@@ -137,7 +137,7 @@ qp_status qp_reference_decode(qp_reference *r, const qp_packed *p, unsigned row_
   const uint16_t *values;
   qp_status st = find_table(r, p, &values, err);
   if (st) return st;
-  uint32_t *words = malloc(sizeof *words * s->superblocks * s->period.words);
+  uint32_t *words = calloc((size_t)s->superblocks * s->period.words, sizeof *words);
   if (!words) return qp_fail(err, QP_E_NOMEM, "no memory for a lane's codes");
   for (unsigned lane = 0; lane < 32; lane++) {
     gather_lane(p, row_group, lane, words);

@@ -117,7 +117,7 @@ static qp_status run(const char *list, const char *device, bool json, int *code,
   bool gpu = !st && strncmp(chosen, "sim", 3) != 0;
   if (!st && !gpu) sms = qp_arch_sm_count(arch); /* the kernels are those of the real chip */
   if (!st) st = make_cases(s.families, q, n, arch, sms, gpu, &cases, &verify, err);
-  if (!st && !(result = calloc(cases.count, sizeof *result)))
+  if (!st && !(result = calloc(cases.count + 1, sizeof *result)))
     st = qp_fail(err, QP_E_NOMEM, "no memory for results");
   qp_run_options ro = {
       .device = chosen, .seed = 1, .row_groups_max = 8, .cubins = true, .what = "tour"};

@@ -33,7 +33,7 @@ typedef struct picks {
 static qp_status pick(picks *p, const qp_quantizer *q, qp_error *err) {
   if (p->count == p->capacity) {
     size_t capacity = p->capacity ? 2 * p->capacity : 64;
-    const qp_quantizer **list = realloc(p->list, capacity * sizeof *list);
+    const qp_quantizer **list = realloc(p->list, capacity * sizeof(const qp_quantizer *));
     if (!list) return qp_fail(err, QP_E_NOMEM, "no memory for a list of quantizers");
     p->list = list;
     p->capacity = capacity;

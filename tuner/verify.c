@@ -403,7 +403,7 @@ static qp_status check_repeat(check *c, unsigned i, const unsigned char *y, qp_v
   qp_status st = qp_device_fill(c->dev, c->args.segment[i].y, POISON_BYTE, bytes, c->err);
   if (!st) st = run(c);
   if (!st) st = qp_device_download(c->dev, again, c->args.segment[i].y, bytes, c->err);
-  if (!st && memcmp(y, again, bytes)) {
+  if (!st && memcmp(y, again, bytes) != 0) {
     snprintf(v->why, sizeof v->why, "a second launch gave other bits in segment %u", i + 1);
     st = QP_E_WRONG;
   }
