@@ -29,6 +29,14 @@ else()
   message(STATUS "Criterion was not found (Debian: libcriterion-dev): no tests will be built")
 endif()
 
+# A driver for the CUDA backend's tests, which need no GPU.
+if(TARGET test_cuda)
+  add_library(fake_cuda MODULE tests/fake_cuda.c)
+  target_include_directories(fake_cuda SYSTEM PRIVATE ${CUDA_INCLUDE_DIR})
+  set_target_properties(fake_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  add_dependencies(test_cuda fake_cuda)
+endif()
+
 # Benchmarks print figures and judge nothing:  cmake --build build --target bench
 add_custom_target(bench COMMENT "Benchmarks are built in ${PROJECT_BINARY_DIR}")
 file(GLOB BENCH_SRC CONFIGURE_DEPENDS tests/bench_*.c)
