@@ -5,15 +5,15 @@
 #include <math.h>
 #include <pthread.h>
 
-/* e^x = (e^(x / 1024))^1024, the small power by its series. */
+/* e^x = 1 / (e^(-x / 1024))^1024, the small power by its series; of positive numbers, so nothing cancels. */
 double qp_gaussian_exp(double x) {
-  double y = x / 1024, term = 1, sum = 0; /* e^y - 1, to keep the bits of a small y */
+  double y = -x / 1024, term = 1, sum = 0; /* e^y - 1, to keep the bits of a small y */
   for (int k = 1; k < 18; k++) {
     term = term * y / k;
     sum += term;
   }
   for (int k = 0; k < 10; k++) sum = sum * (2 + sum); /* (1 + s)^2 - 1 */
-  return 1 + sum;
+  return 1 / (1 + sum);
 }
 
 double qp_gaussian_density(double x) {
