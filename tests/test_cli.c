@@ -91,6 +91,11 @@ Test(cli, show_of_a_state_is_what_the_definition_says) {
   expect("show nuq-2 --state 4", 2, "below 2^2");
 }
 
+Test(cli, models_are_listed_with_their_sizes) {
+  expect("list models", 0, "llama-3.1-8b");
+  expect("list models", 0, "smollm2-135m");
+}
+
 Test(cli, a_users_file_is_a_quantizer) {
   char folder[] = "/tmp/qpal-cli-XXXXXX", path[64], question[128];
   cr_assert(mkdtemp(folder));

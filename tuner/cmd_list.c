@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gen/model.h"
 #include "gen/resource.h"
 #include "runtime/device.h"
 #include "tuner/commands.h"
@@ -88,11 +89,26 @@ static void add_file(const char *path, void *arg) {
   qp_table_text(arg, path);
 }
 
-static void list_files(const char *prefix, bool json) {
-  static const qp_column columns[] = {{"name", false}, {"file", false}, {NULL, false}};
+static qp_status list_models(bool json, qp_error *err) {
+  static const qp_column columns[] = {{"name", false},        {"layers", true}, {"hidden", true},
+                                      {"intermediate", true}, {"heads", true},  {"kv_heads", true},
+                                      {"head_dim", true},     {"vocab", true},  {NULL, false}};
+  qp_models *models;
+  qp_status st = qp_models_open(&models, err);
+  if (st) return st;
   qp_table_out *t = qp_table_new(columns, json);
-  qp_resource_each(prefix, add_file, t);
+  for (size_t i = 0; i < qp_models_count(models); i++) {
+    const qp_model *m = qp_models_get(models, i);
+    const unsigned numbers[] = {m->layers,   m->hidden,   m->intermediate, m->heads,
+                                m->kv_heads, m->head_dim, m->vocab};
+    qp_table_row(t);
+    qp_table_text(t, m->name);
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
+      qp_table_number(t, numbers[k], "%.0f");
+  }
   qp_table_print(t);
+  qp_models_close(models);
+  return QP_OK;
 }
 
 /* GPUs that a driver shows, then those with records in tuned/. */
@@ -125,7 +141,10 @@ int qp_cmd_list(int argc, char **argv) {
   const char *what = words.count ? words.word[0] : "quantizers";
   qp_error err = {0};
   if (!strcmp(what, "gpus")) return list_gpus(json), 0;
-  if (!strcmp(what, "models")) return list_files("lua/models/", json), 0;
+  if (!strcmp(what, "models")) {
+    qp_status models = list_models(json, &err);
+    return models ? qp_complain("list", models, &err) : 0;
+  }
   bool quantizers = !strcmp(what, "quantizers");
   if (!quantizers && strcmp(what, "families") != 0) {
     qp_fail(&err, QP_E_ARG, "'%s' cannot be listed; quantizers, families, models or gpus can",

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/model.h"
 #include "tuner/cases.h"
 #include "tuner/commands.h"
 #include "tuner/options.h"
@@ -19,17 +20,22 @@ static const qp_verb_help help = {
     "PTX\n"
     "simulator, and prints registers, shared memory, spills and error of each."};
 
-/* Fused groups of Llama-3.1-8B (hidden 4096, 8 of 32 heads for keys and values, intermediate
- * 14336). */
-static const struct {
-  const char *name;
-  unsigned segments, rows[3], columns;
-} groups[] = {{"qkv", 3, {4096, 1024, 1024}, 4096},
-              {"o", 1, {4096}, 4096},
-              {"up-gate", 2, {14336, 14336}, 4096},
-              {"down", 1, {4096}, 14336},
-              {"k", 1, {1024}, 4096}};
-enum { GROUPS = sizeof groups / sizeof *groups, CHECKED = GROUPS - 1, SAMPLE_EVERY = 6 };
+/* The model's fused groups, and its k linear alone, small enough for the simulator. */
+enum { GROUPS = QP_MODEL_GROUPS + 1, CHECKED = GROUPS - 1, SAMPLE_EVERY = 6 };
+
+static qp_status model_groups(qp_model_group *group, qp_error *err) {
+  qp_models *models;
+  const qp_model *m;
+  qp_status st = qp_models_open(&models, err);
+  if (st) return st;
+  st = qp_models_find(models, "llama-3.1-8b", &m, err);
+  if (!st) {
+    qp_model_groups(m, group);
+    group[CHECKED] = (qp_model_group){"k", 1, {m->kv_heads * m->head_dim}, m->hidden};
+  }
+  qp_models_close(models);
+  return st;
+}
 
 /* The last group is small enough for the simulator; a GPU checks any. */
 static bool in_sample(size_t quantizer, unsigned group, bool gpu) {
@@ -37,9 +43,9 @@ static bool in_sample(size_t quantizer, unsigned group, bool gpu) {
   return group == CHECKED && quantizer % SAMPLE_EVERY == 0;
 }
 
-static qp_status make_cases(const qp_families *f, const qp_quantizer *const *q, size_t n,
-                            unsigned arch, unsigned sms, bool gpu, qp_cases *cases, bool **verify,
-                            qp_error *err) {
+static qp_status make_cases(const qp_families *f, const qp_model_group *groups,
+                            const qp_quantizer *const *q, size_t n, unsigned arch, unsigned sms,
+                            bool gpu, qp_cases *cases, bool **verify, qp_error *err) {
   const qp_family *family = qp_families_for(f, QP_OP_GEMM, "tensor");
   cases->list = calloc(n * GROUPS + 1, sizeof *cases->list);
   *verify = calloc(n * GROUPS + 1, sizeof **verify);
@@ -49,12 +55,12 @@ static qp_status make_cases(const qp_families *f, const qp_quantizer *const *q, 
     for (unsigned g = 0; g < GROUPS; g++) {
       qp_case *c = &cases->list[cases->count];
       c->problem = (qp_problem){.op = QP_OP_GEMM,
-                                .segments = groups[g].segments,
+                                .segments = groups[g].linears,
                                 .columns = groups[g].columns,
                                 .batch = 1,
                                 .arch = arch,
                                 .sm_count = sms};
-      for (unsigned s = 0; s < groups[g].segments; s++) {
+      for (unsigned s = 0; s < groups[g].linears; s++) {
         c->problem.segment[s].quantizer = q[i];
         c->problem.segment[s].rows = groups[g].rows[s];
       }
@@ -64,7 +70,8 @@ static qp_status make_cases(const qp_families *f, const qp_quantizer *const *q, 
   return QP_OK;
 }
 
-static int report(const qp_cases *cases, const qp_result *result, bool json, const char *device) {
+static int report(const qp_model_group *groups, const qp_cases *cases, const qp_result *result,
+                  bool json, const char *device) {
   static const qp_column columns[] = {
       {"quantizer", false}, {"linears", false},    {"shape", false},  {"registers", true},
       {"smem_bytes", true}, {"spill_bytes", true}, {"seconds", true}, {"error", true},
@@ -112,17 +119,19 @@ static qp_status run(const char *list, const char *device, bool json, int *code,
   bool *verify = NULL;
   qp_cases cases = {0};
   qp_result *result = NULL;
-  st = qp_session_quantizers(&s, list ? list : "tcq,vq2,nuq", &q, &n, err);
+  qp_model_group groups[GROUPS];
+  st = model_groups(groups, err);
+  if (!st) st = qp_session_quantizers(&s, list ? list : "tcq,vq2,nuq", &q, &n, err);
   if (!st) st = qp_session_device(device, chosen, sizeof chosen, &arch, &sms, err);
   bool gpu = !st && strncmp(chosen, "sim", 3) != 0;
   if (!st && !gpu) sms = qp_arch_sm_count(arch); /* the kernels are those of the real chip */
-  if (!st) st = make_cases(s.families, q, n, arch, sms, gpu, &cases, &verify, err);
+  if (!st) st = make_cases(s.families, groups, q, n, arch, sms, gpu, &cases, &verify, err);
   if (!st && !(result = calloc(cases.count + 1, sizeof *result)))
     st = qp_fail(err, QP_E_NOMEM, "no memory for results");
   qp_run_options ro = {
       .device = chosen, .seed = 1, .row_groups_max = 8, .cubins = true, .what = "tour"};
   if (!st) st = qp_run_cases(s.families, &ro, &cases, verify, result, err);
-  if (!st) *code = report(&cases, result, json, chosen);
+  if (!st) *code = report(groups, &cases, result, json, chosen);
   free(result);
   free(verify);
   free(q);
