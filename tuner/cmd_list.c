@@ -90,9 +90,10 @@ static void add_file(const char *path, void *arg) {
 }
 
 static qp_status list_models(bool json, qp_error *err) {
-  static const qp_column columns[] = {{"name", false},        {"layers", true}, {"hidden", true},
-                                      {"intermediate", true}, {"heads", true},  {"kv_heads", true},
-                                      {"head_dim", true},     {"vocab", true},  {NULL, false}};
+  static const qp_column columns[] = {{"name", false},    {"type", false},        {"layers", true},
+                                      {"hidden", true},   {"intermediate", true}, {"heads", true},
+                                      {"kv_heads", true}, {"head_dim", true},     {"vocab", true},
+                                      {"weights", true},  {NULL, false}};
   qp_models *models;
   qp_status st = qp_models_open(&models, err);
   if (st) return st;
@@ -103,8 +104,10 @@ static qp_status list_models(bool json, qp_error *err) {
                                 m->kv_heads, m->head_dim, m->vocab};
     qp_table_row(t);
     qp_table_text(t, m->name);
+    qp_table_text(t, m->type);
     for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
       qp_table_number(t, numbers[k], "%.0f");
+    qp_table_number(t, (double)(m->layers * m->block_weights + m->head_weights), "%.0f");
   }
   qp_table_print(t);
   qp_models_close(models);

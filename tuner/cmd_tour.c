@@ -20,8 +20,8 @@ static const qp_verb_help help = {
     "PTX\n"
     "simulator, and prints registers, shared memory, spills and error of each."};
 
-/* The model's fused groups, and its k linear alone, small enough for the simulator. */
-enum { GROUPS = QP_MODEL_GROUPS + 1, CHECKED = GROUPS - 1, SAMPLE_EVERY = 6 };
+/* The model's four fused groups, and its k linear alone, small enough for the simulator. */
+enum { GROUPS = 5, CHECKED = GROUPS - 1, SAMPLE_EVERY = 6 };
 
 static qp_status model_groups(qp_model_group *group, qp_error *err) {
   qp_models *models;
@@ -30,8 +30,9 @@ static qp_status model_groups(qp_model_group *group, qp_error *err) {
   if (st) return st;
   st = qp_models_find(models, "llama-3.1-8b", &m, err);
   if (!st) {
-    qp_model_groups(m, group);
-    group[CHECKED] = (qp_model_group){"k", 1, {m->kv_heads * m->head_dim}, m->hidden};
+    for (unsigned g = 0; g < CHECKED; g++) group[g] = m->group[g];
+    group[CHECKED] = (qp_model_group){
+        .name = "k", .linears = 1, .rows = {m->kv_heads * m->head_dim}, .columns = m->hidden};
   }
   qp_models_close(models);
   return st;

@@ -1,0 +1,107 @@
+-- How the blocks of a decoder look, by the model_type of its config.json.
+--
+--   types         the model_types
+--   defaults      sizes that a config.json may leave out (heads, kv_heads, head_dim, vocab, tied, ...)
+--   prefix        what the names of tensors begin with: prefix .. "layers.7." .. tensor .. ".weight"
+--   head          tensor of the lm_head where it is not tied to the embedding
+--   block(m)      linears of one block, in the order in which they are fused: role, tensor, rows
+--                 (out_features), columns (in_features), bias; linears of one 'group' read the same
+--                 input
+--   extra(m)      weights of one block that are in no linear: norms
+--
+-- m holds hidden, intermediate, heads, kv_heads, head_dim, layers, vocab, and 0 or 1: tied,
+-- attention_bias, mlp_bias.
+
+local function attention(m, bias, out_bias)
+  local q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
+  return {
+    { role = "q", group = "qkv", tensor = "self_attn.q_proj", rows = q, columns = m.hidden, bias = bias },
+    { role = "k", group = "qkv", tensor = "self_attn.k_proj", rows = kv, columns = m.hidden, bias = bias },
+    { role = "v", group = "qkv", tensor = "self_attn.v_proj", rows = kv, columns = m.hidden, bias = bias },
+    { role = "o", group = "o", tensor = "self_attn.o_proj", rows = m.hidden, columns = q, bias = out_bias },
+  }
+end
+
+local function with_mlp(m, linears, bias)
+  local f, h = m.intermediate, m.hidden
+  table.insert(linears, { role = "up", group = "up-gate", tensor = "mlp.up_proj", rows = f, columns = h, bias = bias })
+  table.insert(linears, { role = "gate", group = "up-gate", tensor = "mlp.gate_proj", rows = f, columns = h, bias = bias })
+  table.insert(linears, { role = "down", group = "down", tensor = "mlp.down_proj", rows = h, columns = f, bias = bias })
+  return linears
+end
+
+local function gemma(m)
+  local bias = m.attention_bias == 1
+  return with_mlp(m, attention(m, bias, bias), false)
+end
+
+local function two_norms(m) return 2 * m.hidden end
+local function two_norms_and_qk(m) return 2 * m.hidden + 2 * m.head_dim end
+local function four_norms(m) return 4 * m.hidden end
+local function four_norms_and_qk(m) return 4 * m.hidden + 2 * m.head_dim end
+
+local gemma3 = { heads = 8, kv_heads = 4, head_dim = 256, vocab = 262208, tied = 1 }
+
+return {
+  {
+    types = { "llama", "mistral" },
+    prefix = "model.", head = "lm_head",
+    block = function(m)
+      local bias = m.attention_bias == 1
+      return with_mlp(m, attention(m, bias, bias), m.mlp_bias == 1)
+    end,
+    extra = two_norms,
+  },
+  {
+    types = { "qwen2" },
+    prefix = "model.", head = "lm_head",
+    block = function(m) return with_mlp(m, attention(m, true, false), false) end,
+    extra = two_norms,
+  },
+  {
+    types = { "qwen3" },
+    defaults = { head_dim = 128 },
+    prefix = "model.", head = "lm_head",
+    block = function(m)
+      local bias = m.attention_bias == 1
+      return with_mlp(m, attention(m, bias, bias), false)
+    end,
+    extra = two_norms_and_qk,
+  },
+  {
+    types = { "gemma2" },
+    defaults = { head_dim = 256, tied = 1 },
+    prefix = "model.", head = "lm_head",
+    block = gemma,
+    extra = four_norms,
+  },
+  {
+    types = { "gemma3_text" },
+    defaults = gemma3,
+    prefix = "model.", head = "lm_head",
+    block = gemma,
+    extra = four_norms_and_qk,
+  },
+  { -- with a vision tower, which is left alone
+    types = { "gemma3" },
+    defaults = gemma3,
+    prefix = "language_model.model.", head = "language_model.lm_head",
+    block = gemma,
+    extra = four_norms_and_qk,
+  },
+  { -- q|k|v and gate|up are one matrix each in the checkpoint
+    types = { "phi3" },
+    prefix = "model.", head = "lm_head",
+    block = function(m)
+      local q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
+      local f, h = m.intermediate, m.hidden
+      return {
+        { role = "qkv", group = "qkv", tensor = "self_attn.qkv_proj", rows = q + 2 * kv, columns = h },
+        { role = "o", group = "o", tensor = "self_attn.o_proj", rows = h, columns = q },
+        { role = "gate_up", group = "up-gate", tensor = "mlp.gate_up_proj", rows = 2 * f, columns = h },
+        { role = "down", group = "down", tensor = "mlp.down_proj", rows = h, columns = f },
+      }
+    end,
+    extra = two_norms,
+  },
+}
