@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/* Codes of a bitshift trellis:  targets + table of states --Viterbi--> codes. */
+#include "gen/encode/trellis.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/encode/trellis_step.h"
+
+enum {
+  LANES = QP_TRELLIS_LANES,
+  SEQUENCES = QP_TRELLIS_SEQUENCES,
+  RING = 1024,    /* steps whose choices are kept */
+  RING_ASK = 256, /* steps after which it is asked whether all survivors share their past */
+  FLIGHT_BYTES = 64 << 20, /* of choices, for one thread */
+  SEAM_STEPS = 96,         /* around the seam of a circular run: many times window / step */
+};
+
+/* ---- Table ---- */
+
+static unsigned max_of(unsigned a, unsigned b) { return a > b ? a : b; }
+
+qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
+                          const float *values, qp_error *err) {
+  if (window > QP_TRELLIS_WINDOW || step > 16 || step > window || !step || !dim ||
+      dim > QP_TRELLIS_DIM) {
+    return qp_fail(err, QP_E_LIMIT,
+                   "window %u, step %u, dim %u: windows of up to %d bits, steps of up to 16 and up "
+                   "to %d weights a step can be encoded",
+                   window, step, dim, QP_TRELLIS_WINDOW, QP_TRELLIS_DIM);
+  }
+  const unsigned groups = 1u << (window - step), fan = 1u << step;
+  const unsigned tiles = (groups + LANES - 1) / LANES, width = (1 + dim) * LANES;
+  float *table = aligned_alloc(64, sizeof *table * tiles * fan * width);
+  if (!table) return qp_fail(err, QP_E_NOMEM, "no memory for a trellis of %u states", groups * fan);
+  for (unsigned tile = 0; tile < tiles; tile++) {
+    for (unsigned j = 0; j < fan; j++) {
+      float *row = table + ((size_t)tile * fan + j) * width;
+      for (unsigned l = 0; l < LANES; l++) {
+        const float *v = values + ((size_t)((tile * LANES + l) % groups) << step | j) * dim;
+        float square = 0;
+        for (unsigned i = 0; i < dim; i++) square = fmaf(v[i], v[i], square);
+        row[l] = square;
+        for (unsigned i = 0; i < dim; i++) row[(1 + i) * LANES + l] = -2 * v[i];
+      }
+    }
+  }
+  *t = (qp_trellis){.window = window,
+                    .step = step,
+                    .dim = dim,
+                    .groups = groups,
+                    .fan = fan,
+                    .tiles = tiles,
+                    .rows = groups < fan ? groups : fan,
+                    .spread = max_of(LANES, groups / fan),
+                    .stride = max_of(LANES, groups / fan) + LANES,
+                    .table = table};
+  return QP_OK;
+}
+
+void qp_trellis_free(qp_trellis *t) {
+  free(t->table);
+  *t = (qp_trellis){0};
+}
+
+/* ---- Search ---- */
+
+/* One sequence in flight: the sums, and the choices of the last RING steps that are not yet told. */
+typedef struct flight {
+  float *sum;     /* [rows][spread] */
+  float *least;   /* [tiles * 16] */
+  uint16_t *from; /* [RING][tiles * 16] */
+  unsigned told;  /* steps whose codes are written */
+  uint32_t start; /* the group before step 0, once a step is told */
+} flight;
+
+struct qp_search {
+  flight flight[SEQUENCES];
+  uint32_t *alive, *seen; /* [groups]: the groups that survivors go through; when each was met */
+  uint32_t stamp;
+  qp_step_run *run;
+  float *memory;
+};
+
+unsigned qp_trellis_sequences(const qp_trellis *t) {
+  const size_t one = (size_t)t->tiles * LANES * RING * sizeof(uint16_t);
+  unsigned n = SEQUENCES;
+  while (n > 2 && n * one > FLIGHT_BYTES) n /= 2;
+  return n;
+}
+
+const char *qp_trellis_isa(void) {
+  const char *name;
+  qp_step_choose(&name);
+  return name;
+}
+
+qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err) {
+  const size_t width = (size_t)t->tiles * LANES, sums = (size_t)t->rows * t->stride;
+  qp_search *s = calloc(1, sizeof *s);
+  bool ok = s != NULL;
+  for (unsigned k = 0; ok && k < qp_trellis_sequences(t); k++) {
+    flight *f = &s->flight[k];
+    f->sum = malloc(sizeof *f->sum * sums);
+    f->least = malloc(sizeof *f->least * width);
+    f->from = malloc(sizeof *f->from * width * RING);
+    ok = f->sum && f->least && f->from;
+  }
+  if (ok) {
+    s->alive = malloc(sizeof *s->alive * width);
+    s->seen = calloc(width, sizeof *s->seen);
+    ok = s->alive && s->seen;
+  }
+  if (!ok) {
+    qp_search_free(s);
+    return qp_fail(err, QP_E_NOMEM, "no memory to search a trellis of %u groups", t->groups);
+  }
+  const char *name;
+  s->run = qp_step_choose(&name);
+  *out = s;
+  return QP_OK;
+}
+
+void qp_search_free(qp_search *s) {
+  if (!s) return;
+  for (unsigned k = 0; k < SEQUENCES; k++) {
+    free(s->flight[k].sum);
+    free(s->flight[k].least);
+    free(s->flight[k].from);
+  }
+  free(s->alive);
+  free(s->seen);
+  free(s);
+}
+
+/* The new sums, less their least so that floats stay exact enough however long the run is, to where
+** the next step reads them: group g = column * fan + row (modulo groups) at [row][column]. */
+static void transpose(const qp_trellis *t, flight *f) {
+  float least = INFINITY;
+  for (unsigned g = 0; g < t->groups; g++) least = f->least[g] < least ? f->least[g] : least;
+  const unsigned columns = max_of(t->groups / t->fan, 1);
+  for (unsigned column = 0; column < columns; column++) {
+    const float *from = f->least + (size_t)column * t->fan;
+    for (unsigned row = 0; row < t->rows; row++)
+      f->sum[(size_t)row * t->stride + column] = from[row] - least;
+  }
+  for (unsigned row = 0; columns < LANES && row < t->rows; row++) {
+    float *to = f->sum + (size_t)row * t->stride;
+    for (unsigned l = columns; l < LANES; l++) to[l] = to[l % columns];
+  }
+}
+
+/* Every path may begin in any group, or (g < groups) in one alone. */
+static void begin(const qp_trellis *t, flight *f, uint32_t g) {
+  for (unsigned i = 0; i < t->groups; i++) f->least[i] = g < t->groups && i != g ? INFINITY : 0;
+  transpose(t, f);
+  f->told = 0;
+}
+
+static uint32_t best_group(const qp_trellis *t, const flight *f) {
+  uint32_t best = 0;
+  for (uint32_t g = 1; g < t->groups; g++)
+    if (f->least[g] < f->least[best]) best = g;
+  return best;
+}
+
+/* Walk from the group behind step 'end' back to the one before step 'begin'; 'codes' (or NULL) gets
+** those of the steps below 'stop'. */
+static uint32_t walk(const qp_trellis *t, const flight *f, uint32_t g, unsigned begin, unsigned end,
+                     unsigned stop, uint16_t *codes) {
+  const size_t width = (size_t)t->tiles * LANES;
+  for (unsigned i = end; i-- > begin;) {
+    uint32_t s = g << t->step | f->from[(i % RING) * width + g];
+    if (codes && i < stop) codes[i] = (uint16_t)(s >> (t->window - t->step));
+    g = s & (t->groups - 1);
+  }
+  return g;
+}
+
+/* Where the ring is full and survivors still differ: keep those that go through the same group before
+** step 'at' as the best one does.  Returns that group. */
+static uint32_t keep_best(const qp_trellis *t, flight *f, unsigned at, unsigned end) {
+  const uint32_t kept = walk(t, f, best_group(t, f), at, end, 0, NULL);
+  for (uint32_t g = 0; g < t->groups; g++)
+    if (f->least[g] < INFINITY && walk(t, f, g, at, end, 0, NULL) != kept) f->least[g] = INFINITY;
+  transpose(t, f);
+  return kept;
+}
+
+/* Tell the codes that all survivors behind step 'end' have in common. */
+static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned end,
+                        uint16_t *codes) {
+  const size_t width = (size_t)t->tiles * LANES;
+  unsigned alive = 0, i = end;
+  for (uint32_t g = 0; g < t->groups; g++)
+    if (f->least[g] < INFINITY) s->alive[alive++] = g;
+  while (i > f->told && alive > 1) {
+    const uint16_t *from = f->from + (--i % RING) * width;
+    unsigned kept = 0;
+    s->stamp++;
+    for (unsigned a = 0; a < alive; a++) {
+      uint32_t g = (s->alive[a] << t->step | from[s->alive[a]]) & (t->groups - 1);
+      if (s->seen[g] == s->stamp) continue;
+      s->seen[g] = s->stamp;
+      s->alive[kept++] = g;
+    }
+    alive = kept;
+  }
+  if (end - f->told == RING && i - f->told < RING / 4) {
+    i = end - RING / 2;
+    s->alive[0] = keep_best(t, f, i, end);
+  } else if (alive > 1) {
+    return;
+  }
+  uint32_t g = walk(t, f, s->alive[0], f->told, i, i, codes);
+  if (!f->told) f->start = g;
+  f->told = i;
+}
+
+/* Steps [0, steps) of the targets for all sequences, from sums that are in place.  codes NULL:
+** nothing is told (steps <= RING then). */
+static void advance(const qp_trellis *t, qp_search *s, unsigned count, unsigned done,
+                    unsigned steps, const float *const *targets, uint16_t *const *codes) {
+  const size_t width = (size_t)t->tiles * LANES;
+  for (unsigned i = 0; i < steps; i++) {
+    qp_step_pair pair[SEQUENCES / 2];
+    for (unsigned k = 0; k < count + (count & 1); k++) { /* an odd one is done twice */
+      const unsigned at = k < count ? k : k - 1;
+      flight *f = &s->flight[at];
+      pair[k / 2].x[k & 1] = targets[at] + (size_t)i * t->dim;
+      pair[k / 2].sum[k & 1] = f->sum;
+      pair[k / 2].least[k & 1] = f->least;
+      pair[k / 2].from[k & 1] = f->from + ((done + i) % RING) * width;
+    }
+    for (unsigned tile = 0; tile < t->tiles; tile++)
+      for (unsigned p = 0; p < (count + 1) / 2; p++) s->run(t, tile, &pair[p]);
+    for (unsigned k = 0; k < count; k++) {
+      transpose(t, &s->flight[k]);
+      unsigned waiting = done + i + 1 - s->flight[k].told;
+      if (codes && waiting >= RING_ASK && waiting % (RING_ASK / 2) == 0)
+        tell_common(t, s, &s->flight[k], done + i + 1, codes[k]);
+    }
+  }
+}
+
+/* The group between the last and the first step of each circular run. */
+static void find_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
+                       const float *const *targets, uint32_t *start) {
+  const unsigned around = steps < SEAM_STEPS ? steps : SEAM_STEPS;
+  const float *last[SEQUENCES];
+  for (unsigned k = 0; k < count; k++) {
+    begin(t, &s->flight[k], t->groups);
+    last[k] = targets[k] + (size_t)(steps - around) * t->dim;
+  }
+  advance(t, s, count, 0, around, last, NULL);
+  advance(t, s, count, around, around, targets, NULL);
+  for (unsigned k = 0; k < count; k++) {
+    const flight *f = &s->flight[k];
+    start[k] = walk(t, f, best_group(t, f), around, 2 * around, 0, NULL);
+  }
+}
+
+void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned count,
+                       unsigned steps, const float *const *targets, uint32_t *start,
+                       uint16_t *const *codes) {
+  assert(count >= 1 && count <= qp_trellis_sequences(t) && steps > 0);
+  assert(ends != QP_ENDS_TIED || (uint64_t)steps * t->step >= t->window);
+  if (ends == QP_ENDS_TIED) find_seams(t, s, count, steps, targets, start);
+  for (unsigned k = 0; k < count; k++)
+    begin(t, &s->flight[k], ends == QP_ENDS_FREE ? t->groups : start[k]);
+  advance(t, s, count, 0, steps, targets, codes);
+  for (unsigned k = 0; k < count; k++) {
+    flight *f = &s->flight[k];
+    uint32_t g = ends == QP_ENDS_TIED ? start[k] : best_group(t, f);
+    g = walk(t, f, g, f->told, steps, steps, codes[k]);
+    if (ends == QP_ENDS_FREE) start[k] = f->told ? f->start : g;
+  }
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* Codes of a bitshift trellis:  targets + table of states --Viterbi--> codes. */
+#ifndef QP_TRELLIS_H
+#define QP_TRELLIS_H
+
+#include <stdint.h>
+
+#include "runtime/status.h"
+
+enum {
+  QP_TRELLIS_LANES = 16,   /* groups that are searched together */
+  QP_TRELLIS_DIM = 8,      /* most weights a step */
+  QP_TRELLIS_WINDOW = 20,  /* most bits a state */
+  QP_TRELLIS_SEQUENCES = 8 /* sequences in flight */
+};
+
+/*
+** The state of step i is the last 'window' bits of the stream, newest highest:
+**   s[i] = code[i] << (window - step) | s[i-1] >> step
+** States that differ in their 'step' oldest bits only have the same successors: they form a group,
+** g = s >> step, and what lies behind a group's best state needs no more than one number.  With
+** m[g] = least sum of squares of all paths that end in group g, one step is
+**   m'[g'] = min over j of  m[s mod groups] + |x - table[s]|^2      s = g' << step | j
+** The squares are taken as |t|^2 - 2 x.t: |x|^2 is the same for all states.
+*/
+typedef struct qp_trellis {
+  unsigned window, step, dim;
+  unsigned groups, fan;  /* 2^(window - step), 2^step */
+  unsigned tiles;        /* of 16 groups */
+  unsigned rows, spread; /* sums are kept transposed, [rows][spread]: a tile's lie together */
+  unsigned stride;       /* from row to row: a little more, or rows would share cache sets */
+  float *table;          /* [tiles][fan][1 + dim][16]: |t|^2, -2 t for s = g' << step | j */
+} qp_trellis;
+
+/*
+** 'values' is [2^window][dim].  Free with qp_trellis_free.
+** QP_E_LIMIT: window, step or dim are beyond what can be searched; QP_E_NOMEM.
+*/
+qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
+                          const float *values, qp_error *err);
+void qp_trellis_free(qp_trellis *t);
+
+/* Sequences that are searched together: 8, or fewer where that would take too much memory (2 at least). */
+unsigned qp_trellis_sequences(const qp_trellis *t);
+
+/* Memory of one thread that searches; any trellis no larger than the one it was made for. */
+typedef struct qp_search qp_search;
+qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err);
+void qp_search_free(qp_search *s);
+
+/* What is known about the ends of a run. */
+typedef enum qp_ends {
+  QP_ENDS_TIED, /* circular: the bits before the first are the last ones (tail-biting) */
+  QP_ENDS_FREE, /* any bits before the first */
+  QP_ENDS_FROM  /* begins behind group start[k], ends anywhere */
+} qp_ends;
+
+/*
+** The codes of 'count' sequences (1 to qp_trellis_sequences) of 'steps' steps each:
+**   targets[k]  [steps][dim]: what is to be approached
+**   codes[k]    [steps]: 'step' bits each, newest bits of the states
+**   start[k]    QP_ENDS_FROM: the group before step 0;  FREE, TIED: written, the group found there
+** Of all paths with these ends the codes are those with the least sum of squares, up to the rounding
+** of floats; for TIED the group where the ends meet is that of the best path through the seam and
+** 'seam_steps' steps around it, and the path is the best one for that group.  TIED needs
+** steps * step >= window.
+** Results do not depend on the instruction set, nor on how many sequences are in flight.
+** QP_E_NOMEM cannot happen: memory is in 'search'.
+*/
+void qp_trellis_search(const qp_trellis *t, qp_search *search, qp_ends ends, unsigned count,
+                       unsigned steps, const float *const *targets, uint32_t *start,
+                       uint16_t *const *codes);
+
+/* Name of the instruction set in use: "avx512", "avx2", "plain".  $QPAL_ISA asks for a lesser one. */
+const char *qp_trellis_isa(void);
+
+#endif
