@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* The encoder:  a linear's weights --[codes of its quantizer]--> packed weights. */
+#ifndef QP_ENCODE_H
+#define QP_ENCODE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/layout.h"
+#include "gen/quantizer.h"
+#include "gen/reference.h"
+#include "runtime/status.h"
+
+typedef struct qp_encode_options {
+  unsigned threads; /* 0: as many as CPUs */
+  /*
+  ** Weights are brought to 'input_scale' times the variance 1 of the codes' own N(0,1) before codes
+  ** are chosen; 0: the best one for N(0,1), as qp_encode_input_scale finds it.
+  */
+  double input_scale;
+  /*
+  ** E[x~ x~^T] of the rotated activations, [columns][columns], symmetric, or NULL.  With it
+  ** the error of the outputs, tr(E H E^T), is made small instead of that of the weights: errors of
+  ** 64 columns are fed forward into the targets of those that follow (block-LDLQ: QuIP#,
+  ** arXiv 2402.04396; GPTQ, arXiv 2210.17323).
+  */
+  const float *hessian;
+  double hessian_damping;     /* added to the diagonal, as a share of its mean; 0: 0.01 */
+  _Atomic size_t *done;       /* weights done so far, counted up while it runs, or NULL */
+  const _Atomic bool *cancel; /* made true by another thread or a signal: stop, or NULL */
+} qp_encode_options;
+
+/* A linear encoded: what qp_packed needs, one part for each stream (more than one for a split). */
+typedef struct qp_encoded {
+  const qp_quantizer *quantizer;
+  unsigned rows, columns, parts;
+  struct {
+    qp_stream stream;
+    unsigned column;                      /* where the part begins */
+    uint32_t *codes;                      /* [stream.code_words] */
+    uint8_t *field[QP_MAX_FIELDS];        /* [stream.field_bytes[f]] */
+    uint16_t *codebook[QP_MAX_CODEBOOKS]; /* scope tensor or row; NULL for scope spec.
+                                             tensor: [entries][dim]; row: [32 row_groups][entries] */
+  } part[QP_MAX_PARTS];
+  float *row_scale;  /* [rows]: W ~ row_scale W^ */
+  double distortion; /* sum (w - r w^)^2 / sum w^2 over the linear; 0 where all weights are 0 */
+  double proxy;      /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */
+} qp_encoded;
+
+/*
+** Encode W, [rows][columns] row-major (already rotated where the linear is rotated).
+** '*out' is filled (free with qp_encoded_free) or untouched.  The same input gives the same bits with
+** any number of threads and any instruction set.
+** QP_E_ARG: a weight is NaN or infinite (row and column are named), or the Hessian is not positive
+** definite even when damped; QP_E_LIMIT: the quantizer cannot be encoded (window over 20 bits) or 'cancel' was set;
+** QP_E_MISSING: a Hessian is given and no BLAS/LAPACK is there; QP_E_NOMEM.
+*/
+qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned rows,
+                           unsigned columns, const qp_encode_options *options, qp_encoded *out,
+                           qp_error *err);
+void qp_encoded_free(qp_encoded *e);
+
+/* The packed form of part i, for qp_reference_decode; valid as long as 'e'. */
+qp_packed qp_encoded_packed(const qp_encoded *e, unsigned part);
+
+/*
+** The input scale with the least distortion on N(0,1): found by encoding a fixed sample, kept in the
+** cache directory under the quantizer's hash.  1 for quantizers with group fields (their scales take
+** it up) and for splits (their parts have their own).
+*/
+qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *err);
+
+/* The threads that 'threads' (0: as many as CPUs) stands for. */
+unsigned qp_encode_threads(unsigned threads);
+
+#endif
