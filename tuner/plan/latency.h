@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* Latencies of launches in one neutral form:  records, foreign tables -> [rows] -> planner. */
+#ifndef QP_LATENCY_H
+#define QP_LATENCY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/status.h"
+
+enum { QP_LATENCY_MEMBERS = 8 };
+
+/* How a row came to be there, best first.  The planner takes the best row of a launch. */
+typedef enum qp_latency_match {
+  QP_MATCH_EXACT,         /* measured on this GPU with this driver, these shapes */
+  QP_MATCH_OTHER_DRIVER,  /* the same GPU, another driver: used, and marked */
+  QP_MATCH_NEAREST_SHAPE, /* scaled from other shapes: refused unless asked for */
+  QP_MATCH_OTHER_GPU,     /* another GPU: refused unless asked for */
+  QP_MATCH_KINDS
+} qp_latency_match;
+const char *qp_latency_match_name(qp_latency_match m); /* "exact", "other driver", ... */
+
+/*
+** One launch at one batch.  Either by shapes: 'members' linears in fused order, each with its own
+** quantizer.  Or by 'key', for tables that know no shapes: the role of one linear ("lm_head"), or
+** the first letters of the roles of several ("qkv", "ug"); then all have member[0].quantizer.
+*/
+typedef struct qp_latency_row {
+  char key[32];
+  unsigned members; /* 1 with a key */
+  struct {
+    unsigned rows, columns; /* M and K; 0 with a key */
+    char quantizer[64];     /* its name, or "fp16" */
+    char hash[33];          /* definition hash; "": not known, as in foreign tables */
+  } member[QP_LATENCY_MEMBERS];
+  char path[16]; /* "tensor", "cuda" */
+  unsigned batch;
+  int64_t ps;        /* median picoseconds of one launch, > 0 */
+  int64_t spread_ps; /* standard error of that median; 0: not known */
+  unsigned samples;  /* behind the median; 0: not known */
+  qp_latency_match match;
+} qp_latency_row;
+
+typedef struct qp_latency_table {
+  char source[256]; /* file, for messages */
+  char gpu[128];
+  char model[64];      /* rows by key are of this model only; "" if rows have shapes */
+  int64_t constant_ps; /* of everything that is in no row, one pass; 0 where not known */
+  int64_t overhead_ps; /* fixed cost of a launch, for modelled launches; -1: not known */
+  size_t rows, capacity;
+  qp_latency_row *row;
+} qp_latency_table;
+
+/* Append a row.  QP_E_ARG: not positive, no member, ... (names 'source' and the row); QP_E_NOMEM. */
+qp_status qp_latency_add(qp_latency_table *t, const qp_latency_row *row, qp_error *err);
+void qp_latency_free(qp_latency_table *t);
+
+/*
+** Read a foreign table: JSON with  gpu, model, batch, constant_s  and
+** groups.KEY.QUANTIZER.PATH = seconds a launch, where KEY names the linears of the launch by the
+** first letters of their roles ("qkv", "ug").  Optional: launch_overhead_s, spread (the same tree as
+** groups, standard errors).  Seconds become whole picoseconds, rounded to nearest.
+** QP_E_ARG: a field is missing, a latency is no number above 0, a row stands twice; QP_E_IO;
+** QP_E_LIMIT; QP_E_NOMEM.  '*out' is untouched on error; free it with qp_latency_free.
+*/
+qp_status qp_latency_read_foreign(const char *file, qp_latency_table *out, qp_error *err);
+qp_status qp_latency_parse_foreign(const char *file, const char *text, size_t bytes,
+                                   qp_latency_table *out, qp_error *err);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* plan.json, what `qpal plan` writes and quantize, export and diff read; schema in PLAN.md. */
+#ifndef QP_PLAN_FILE_H
+#define QP_PLAN_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/model.h"
+#include "gen/quantizer.h"
+#include "runtime/status.h"
+
+enum {
+  QP_PLAN_VERSION = 1,
+  QP_PLAN_MEMBERS = 8, /* linears of one launch */
+  QP_PLAN_BATCHES = 8,
+  QP_PLAN_NO_BLOCK = -1 /* block of the lm_head */
+};
+/* The quantizer of linears that stay as they are, in 16 bits: it has no definition and no hash. */
+#define QP_PLAN_FP16 "fp16"
+
+/* A quantizer that linears of the plan use. */
+typedef struct qp_plan_quantizer {
+  char name[64];
+  char hash[33];           /* of the definition; "" for fp16 */
+  char spec[320];          /* what qp_palette_find takes: a palette name, or "path.lua:name" */
+  double rate_bits;        /* stored bits per weight, without padding and row scales */
+  uint64_t codebook_bytes; /* stored once a model, however many linears use it */
+} qp_plan_quantizer;
+
+typedef struct qp_plan_linear {
+  char tensor[QP_MODEL_NAME]; /* as qp_model_tensor: name in the checkpoint without ".weight" */
+  char role[16];
+  int block;              /* 0 .. blocks-1, or QP_PLAN_NO_BLOCK */
+  unsigned rows, columns; /* out_features M, in_features K */
+  unsigned quantizer;     /* index into qp_plan.quantizer */
+  double sensitivity;     /* alpha */
+  double distortion;      /* D, relative to the weights' variance; loss is alpha D */
+  uint64_t bytes;         /* stored: codes after padding, fields, row scales, own codebooks */
+} qp_plan_linear;
+
+/* One gemm launch: the linears fused into it, in order; all read the same input. */
+typedef struct qp_plan_launch {
+  int block;
+  char group[32]; /* "qkv", "o", ...; "lm_head" */
+  char path[16];  /* "tensor" or "cuda"; "any" where nothing was known about latencies */
+  unsigned members, linear[QP_PLAN_MEMBERS]; /* indices into qp_plan.linear */
+  int64_t latency_ps;                        /* of one launch; -1: not known */
+  char how[32]; /* where the latency comes from: "exact", "other driver", "nearest shape",
+                   "other gpu", "modelled", or "none" */
+} qp_plan_launch;
+
+/* Where bytes go; all of the stored model. */
+typedef struct qp_plan_memory {
+  uint64_t linears;          /* of the blocks: codes, fields, row scales, codebooks of their own */
+  uint64_t lm_head;          /* 0 where a tied lm_head is the embedding itself */
+  uint64_t signs;            /* of the rotations, a bit a column and group */
+  uint64_t codebooks;        /* of quantizers, once a model */
+  uint64_t embedding, other; /* other: norms and biases */
+} qp_plan_memory;
+
+typedef struct qp_plan {
+  char model[64], model_type[32];
+  unsigned blocks;
+  char gpu[128]; /* "" where no latency table was used */
+  unsigned batches;
+  struct {
+    unsigned batch;
+    double weight; /* they add up to 1: latency is the weighted mean over batches */
+  } batch[QP_PLAN_BATCHES];
+  double loss, bound, gap; /* gap = (loss - bound) / loss; 0 where proven */
+  bool proven;
+  int64_t latency_ps, constant_ps; /* of one pass, with the constant part; -1: not known */
+  double confidence;               /* 0.5: medians; else the quantile that latencies stand for */
+  qp_plan_memory memory;
+  uint64_t memory_bytes;      /* sum of 'memory' */
+  double bits_per_weight;     /* 8 * planned bytes / planned weights, see PLAN.md */
+  int64_t latency_limit_ps;   /* -1: none; likewise below */
+  int64_t memory_limit_bytes; /* on memory_bytes */
+  double bits_limit;          /* on bits_per_weight */
+  unsigned quantizers, linears, launches, notes;
+  qp_plan_quantizer *quantizer;
+  qp_plan_linear *linear;
+  qp_plan_launch *launch;
+  char (*note)[256]; /* what a reader should know: assumptions, rows that are modelled */
+} qp_plan;
+
+/* Bytes, loss and other derived totals are not recomputed: qp_plan_check does that. */
+void qp_plan_free(qp_plan *p); /* what it points to; a zeroed plan is fine */
+
+/*
+** Read and check a plan: every field of the schema with its type and range, indices, names that are
+** used once, each linear in at most one launch, members of a launch with one input size.  '*out' is
+** to be freed with qp_plan_free.
+** QP_E_ARG: the text is no such plan, or of another version (the message names file, field, value);
+** QP_E_IO, QP_E_LIMIT, QP_E_NOMEM.  '*out' is untouched on error.
+*/
+qp_status qp_plan_read(const char *file, qp_plan *out, qp_error *err);
+/* The same from a text in memory, which 'file' names in messages. */
+qp_status qp_plan_parse(const char *file, const char *text, size_t bytes, qp_plan *out,
+                        qp_error *err);
+
+/* The plan as JSON text, malloc'ed: a line for each linear and launch. */
+qp_status qp_plan_print(const qp_plan *p, char **out, size_t *bytes, qp_error *err);
+/* Write it to 'file', whole or not at all. */
+qp_status qp_plan_write(const qp_plan *p, const char *file, qp_error *err);
+
+/*
+** The palette's quantizer of each of the plan's (out[quantizers]; NULL for fp16; owned by the
+** palette).  QP_E_ARG: one is not known, or its definition hash differs from the plan's: weights
+** packed by the plan would decode to something else.
+*/
+qp_status qp_plan_resolve(const qp_plan *p, qp_palette *palette, const qp_quantizer **out,
+                          qp_error *err);
+
+/*
+** Add up again what the plan says of itself: loss, latency, memory and limits.  QP_E_ARG: a total
+** differs from its parts, or a limit is exceeded by a picosecond or a byte.
+*/
+qp_status qp_plan_check(const qp_plan *p, qp_error *err);
+
+#endif
