@@ -15,7 +15,7 @@
 #include "gen/kernel.h"
 #include "gen/quantizer.h"
 #include "runtime/cuda_time.h"
-#include "tuner/random.h"
+#include "gen/random.h"
 #include "tuner/verify.h"
 
 enum { SHAPES = 6, COPIES_MAX = 512, LAUNCHES = 48 };

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "runtime/half.h"
-#include "tuner/random.h"
+#include "gen/random.h"
 
 static qp_palette *palette;
 static qp_reference *reference;

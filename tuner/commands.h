@@ -7,6 +7,7 @@ int qp_cmd_list(int argc, char **argv);
 int qp_cmd_show(int argc, char **argv);
 int qp_cmd_gen(int argc, char **argv);
 int qp_cmd_check(int argc, char **argv);
+int qp_cmd_distortion(int argc, char **argv);
 int qp_cmd_tour(int argc, char **argv);
 
 #endif

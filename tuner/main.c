@@ -14,6 +14,7 @@ static const struct {
     {"show", "one quantizer: rate, layout, decode as Lua and as CUDA", qp_cmd_show},
     {"gen", "write a kernel: .cu, .ptx, .cubin and a report", qp_cmd_gen},
     {"check", "prove kernels right on a GPU or in the PTX simulator", qp_cmd_check},
+    {"distortion", "measure what the encoder loses on N(0,1)", qp_cmd_distortion},
     {"tour", "generate, compile and check the palette's kernels for Llama-3.1-8B", qp_cmd_tour},
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };
@@ -23,7 +24,7 @@ static void print_usage(FILE *to) {
           "qpal %s: weight quantizers in Lua become CUDA kernels that are proven right\n\n"
           "usage: qpal VERB [arguments]      qpal VERB --help tells more\n\n",
           qpal_version());
-  for (size_t i = 0; i < VERBS; i++) fprintf(to, "  %-8s %s\n", verbs[i].name, verbs[i].summary);
+  for (size_t i = 0; i < VERBS; i++) fprintf(to, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
 }
 
 /* Letters that two words have in common at their ends: enough to guess a mistyped verb. */

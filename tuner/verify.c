@@ -11,7 +11,7 @@
 
 #include "gen/hadamard.h"
 #include "runtime/half.h"
-#include "tuner/random.h"
+#include "gen/random.h"
 
 enum { GUARD_BYTES = 256, GUARD_BYTE = 0xa5, POISON_BYTE = 0xff, MAX_BUFFERS = 256 };
 

@@ -45,6 +45,7 @@ typedef struct qp_encoded {
                                              tensor: [entries][dim]; row: [32 row_groups][entries] */
   } part[QP_MAX_PARTS];
   float *row_scale;  /* [rows]: W ~ row_scale W^ */
+  float *row_distortion; /* [rows]: sum (w - r w^)^2 / sum w^2 of each row */
   double distortion; /* sum (w - r w^)^2 / sum w^2 over the linear; 0 where all weights are 0 */
   double proxy;      /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */
 } qp_encoded;

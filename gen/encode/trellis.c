@@ -92,12 +92,6 @@ unsigned qp_trellis_sequences(const qp_trellis *t) {
   return n;
 }
 
-const char *qp_trellis_isa(void) {
-  const char *name;
-  qp_step_choose(&name);
-  return name;
-}
-
 qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err) {
   const size_t width = (size_t)t->tiles * LANES, sums = (size_t)t->rows * t->stride;
   qp_search *s = calloc(1, sizeof *s);
@@ -118,8 +112,7 @@ qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err) {
     qp_search_free(s);
     return qp_fail(err, QP_E_NOMEM, "no memory to search a trellis of %u groups", t->groups);
   }
-  const char *name;
-  s->run = qp_step_choose(&name);
+  s->run = qp_step_choose();
   *out = s;
   return QP_OK;
 }
@@ -170,11 +163,11 @@ static uint32_t best_group(const qp_trellis *t, const flight *f) {
 /* Walk from the group behind step 'end' back to the one before step 'begin'; 'codes' (or NULL) gets
 ** those of the steps below 'stop'. */
 static uint32_t walk(const qp_trellis *t, const flight *f, uint32_t g, unsigned begin, unsigned end,
-                     unsigned stop, uint16_t *codes) {
+                     unsigned stop, uint32_t *codes) {
   const size_t width = (size_t)t->tiles * LANES;
   for (unsigned i = end; i-- > begin;) {
     uint32_t s = g << t->step | f->from[(i % RING) * width + g];
-    if (codes && i < stop) codes[i] = (uint16_t)(s >> (t->window - t->step));
+    if (codes && i < stop) codes[i] = (s >> (t->window - t->step));
     g = s & (t->groups - 1);
   }
   return g;
@@ -192,7 +185,7 @@ static uint32_t keep_best(const qp_trellis *t, flight *f, unsigned at, unsigned 
 
 /* Tell the codes that all survivors behind step 'end' have in common. */
 static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned end,
-                        uint16_t *codes) {
+                        uint32_t *codes) {
   const size_t width = (size_t)t->tiles * LANES;
   unsigned alive = 0, i = end;
   for (uint32_t g = 0; g < t->groups; g++)
@@ -223,7 +216,7 @@ static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned e
 /* Steps [0, steps) of the targets for all sequences, from sums that are in place.  codes NULL:
 ** nothing is told (steps <= RING then). */
 static void advance(const qp_trellis *t, qp_search *s, unsigned count, unsigned done,
-                    unsigned steps, const float *const *targets, uint16_t *const *codes) {
+                    unsigned steps, const float *const *targets, uint32_t *const *codes) {
   const size_t width = (size_t)t->tiles * LANES;
   for (unsigned i = 0; i < steps; i++) {
     qp_step_pair pair[SEQUENCES / 2];
@@ -265,7 +258,7 @@ static void find_seams(const qp_trellis *t, qp_search *s, unsigned count, unsign
 
 void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned count,
                        unsigned steps, const float *const *targets, uint32_t *start,
-                       uint16_t *const *codes) {
+                       uint32_t *const *codes) {
   assert(count >= 1 && count <= qp_trellis_sequences(t) && steps > 0);
   assert(ends != QP_ENDS_TIED || (uint64_t)steps * t->step >= t->window);
   if (ends == QP_ENDS_TIED) find_seams(t, s, count, steps, targets, start);

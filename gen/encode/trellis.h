@@ -69,9 +69,6 @@ typedef enum qp_ends {
 */
 void qp_trellis_search(const qp_trellis *t, qp_search *search, qp_ends ends, unsigned count,
                        unsigned steps, const float *const *targets, uint32_t *start,
-                       uint16_t *const *codes);
-
-/* Name of the instruction set in use: "avx512", "avx2", "plain".  $QPAL_ISA asks for a lesser one. */
-const char *qp_trellis_isa(void);
+                       uint32_t *const *codes);
 
 #endif

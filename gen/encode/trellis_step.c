@@ -4,18 +4,11 @@
 #include "gen/encode/trellis_step.h"
 
 #include <math.h>
-#include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { LANES = QP_TRELLIS_LANES };
+#include "gen/encode/simd.h"
 
-/* gcc -O2 leaves short loops of constant length as they are; clang does not. */
-#ifdef __clang__
-#define UNROLL
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
+enum { LANES = QP_TRELLIS_LANES };
 
 /* Where the sums of row j begin for a tile. */
 static inline size_t sums_at(const qp_trellis *t, unsigned tile, unsigned j) {
@@ -43,27 +36,27 @@ static void step_plain(const qp_trellis *t, unsigned tile, const qp_step_pair *p
   }
 }
 
-#if defined __x86_64__ && defined __GNUC__
+#ifdef QP_X86
 #include <immintrin.h>
 
 /* Eight groups at a time; 'dim' is a constant where this is inlined. */
-__attribute__((target("avx2,fma"), always_inline)) static inline void
-half_avx2(const qp_trellis *t, unsigned tile, unsigned half, unsigned dim, const qp_step_pair *p) {
+QP_AVX2_INLINE void half_avx2(const qp_trellis *t, unsigned tile, unsigned half, unsigned dim,
+                              const qp_step_pair *p) {
   const float *row = t->table + (size_t)tile * t->fan * (1 + dim) * LANES + half;
   const size_t column = tile * LANES % t->spread + half;
   __m256 x[2][QP_TRELLIS_DIM] = {{{0}}}, least[2];
   __m256i from[2], number = _mm256_setzero_si256();
   const __m256i one = _mm256_set1_epi32(1);
-  UNROLL for (unsigned k = 0; k < 2; k++) {
-    UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = _mm256_set1_ps(p->x[k][i]);
+  QP_UNROLL for (unsigned k = 0; k < 2; k++) {
+    QP_UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = _mm256_set1_ps(p->x[k][i]);
     least[k] = _mm256_set1_ps(INFINITY);
     from[k] = number;
   }
   for (unsigned j = 0; j < t->fan; j++, row += (1 + dim) * LANES) {
     size_t at = (size_t)(j & (t->rows - 1)) * t->stride + column;
-    UNROLL for (unsigned k = 0; k < 2; k++) {
+    QP_UNROLL for (unsigned k = 0; k < 2; k++) {
       __m256 d = _mm256_loadu_ps(row);
-      UNROLL for (unsigned i = 0; i < dim; i++) d =
+      QP_UNROLL for (unsigned i = 0; i < dim; i++) d =
           _mm256_fmadd_ps(x[k][i], _mm256_loadu_ps(row + (1 + i) * LANES), d);
       d = _mm256_add_ps(d, _mm256_loadu_ps(p->sum[k] + at));
       __m256 less = _mm256_cmp_ps(d, least[k], _CMP_LT_OQ);
@@ -72,7 +65,7 @@ half_avx2(const qp_trellis *t, unsigned tile, unsigned half, unsigned dim, const
     }
     number = _mm256_add_epi32(number, one);
   }
-  UNROLL for (unsigned k = 0; k < 2; k++) {
+  QP_UNROLL for (unsigned k = 0; k < 2; k++) {
     _mm256_storeu_ps(p->least[k] + tile * LANES + half, least[k]);
     __m256i words = _mm256_packus_epi32(from[k], from[k]);
     _mm_storel_epi64((__m128i *)(void *)(p->from[k] + tile * LANES + half),
@@ -82,8 +75,7 @@ half_avx2(const qp_trellis *t, unsigned tile, unsigned half, unsigned dim, const
   }
 }
 
-__attribute__((target("avx2,fma"))) static void step_avx2(const qp_trellis *t, unsigned tile,
-                                                          const qp_step_pair *p) {
+QP_AVX2 static void step_avx2(const qp_trellis *t, unsigned tile, const qp_step_pair *p) {
   for (unsigned half = 0; half < LANES; half += 8) {
     switch (t->dim) {
     case 1: half_avx2(t, tile, half, 1, p); break;
@@ -95,23 +87,23 @@ __attribute__((target("avx2,fma"))) static void step_avx2(const qp_trellis *t, u
 }
 
 /* Sixteen groups at a time. */
-__attribute__((target("avx512f,avx512bw"), always_inline)) static inline void
-all_avx512(const qp_trellis *t, unsigned tile, unsigned dim, const qp_step_pair *p) {
+QP_AVX512_INLINE void all_avx512(const qp_trellis *t, unsigned tile, unsigned dim,
+                                 const qp_step_pair *p) {
   const float *row = t->table + (size_t)tile * t->fan * (1 + dim) * LANES;
   const size_t column = tile * LANES % t->spread;
   __m512 x[2][QP_TRELLIS_DIM] = {{{0}}}, least[2];
   __m512i from[2], number = _mm512_setzero_si512();
   const __m512i one = _mm512_set1_epi32(1);
-  UNROLL for (unsigned k = 0; k < 2; k++) {
-    UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = _mm512_set1_ps(p->x[k][i]);
+  QP_UNROLL for (unsigned k = 0; k < 2; k++) {
+    QP_UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = _mm512_set1_ps(p->x[k][i]);
     least[k] = _mm512_set1_ps(INFINITY);
     from[k] = number;
   }
   for (unsigned j = 0; j < t->fan; j++, row += (1 + dim) * LANES) {
     size_t at = (size_t)(j & (t->rows - 1)) * t->stride + column;
-    UNROLL for (unsigned k = 0; k < 2; k++) {
+    QP_UNROLL for (unsigned k = 0; k < 2; k++) {
       __m512 d = _mm512_loadu_ps(row);
-      UNROLL for (unsigned i = 0; i < dim; i++) d =
+      QP_UNROLL for (unsigned i = 0; i < dim; i++) d =
           _mm512_fmadd_ps(x[k][i], _mm512_loadu_ps(row + (1 + i) * LANES), d);
       d = _mm512_add_ps(d, _mm512_loadu_ps(p->sum[k] + at));
       __mmask16 less = _mm512_cmp_ps_mask(d, least[k], _CMP_LT_OQ);
@@ -120,15 +112,14 @@ all_avx512(const qp_trellis *t, unsigned tile, unsigned dim, const qp_step_pair 
     }
     number = _mm512_add_epi32(number, one);
   }
-  UNROLL for (unsigned k = 0; k < 2; k++) {
+  QP_UNROLL for (unsigned k = 0; k < 2; k++) {
     _mm512_storeu_ps(p->least[k] + tile * LANES, least[k]);
     _mm256_storeu_si256((__m256i *)(void *)(p->from[k] + tile * LANES),
                         _mm512_cvtepi32_epi16(from[k]));
   }
 }
 
-__attribute__((target("avx512f,avx512bw"))) static void
-step_avx512(const qp_trellis *t, unsigned tile, const qp_step_pair *p) {
+QP_AVX512 static void step_avx512(const qp_trellis *t, unsigned tile, const qp_step_pair *p) {
   switch (t->dim) {
   case 1: all_avx512(t, tile, 1, p); break;
   case 2: all_avx512(t, tile, 2, p); break;
@@ -138,14 +129,13 @@ step_avx512(const qp_trellis *t, unsigned tile, const qp_step_pair *p) {
 }
 #endif
 
-qp_step_run *qp_step_choose(const char **name) {
-  const char *asked = getenv("QPAL_ISA");
-  if (!asked) asked = "avx512";
-#if defined __x86_64__ && defined __GNUC__
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
-  if (avx512 && !strcmp(asked, "avx512")) return *name = "avx512", step_avx512;
-  if (avx2 && strcmp(asked, "plain") != 0) return *name = "avx2", step_avx2;
+qp_step_run *qp_step_choose(void) {
+#ifdef QP_X86
+  switch (qp_simd()) {
+  case QP_SIMD_AVX512: return step_avx512;
+  case QP_SIMD_AVX2: return step_avx2;
+  default: break;
+  }
 #endif
-  return *name = "plain", step_plain;
+  return step_plain;
 }

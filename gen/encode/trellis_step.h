@@ -19,6 +19,6 @@ typedef struct qp_step_pair {
 typedef void qp_step_run(const qp_trellis *t, unsigned tile, const qp_step_pair *pair);
 
 /* The best that this CPU has. */
-qp_step_run *qp_step_choose(const char **name);
+qp_step_run *qp_step_choose(void);
 
 #endif

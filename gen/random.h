@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* splitmix64: test data that is the same on every machine (Steele, Lea, Flood 2014). */
+/* splitmix64: data that is the same on every machine (Steele, Lea, Flood 2014). */
 #ifndef QP_RANDOM_H
 #define QP_RANDOM_H
 

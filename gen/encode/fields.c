@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/* Group fields (scales, zeros, exponents) together with the codes of their group. */
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/encode/coder.h"
+#include "runtime/half.h"
+
+/*
+** A quantizer's decode says what fields do; nothing else is known of them.  So the fields are searched:
+** each has a list of values, ascending, and a point is a place in each list.  First a coarse grid of
+** points, then steps along one field at a time, halved until none helps.  fp16 fields are
+** looked for among numbers with 6 bits of fraction (64 an octave: within 0.8% of any scale); the
+** tables of codes are kept, so that each point costs its decode once.
+*/
+enum {
+  FRACTION_DROPPED = 4, /* of fp16's 10 bits */
+  COARSE_POINTS = 1024, /* at most, over all fields */
+  MAX_CODES = 4096,
+  KEPT_SLOTS = 1 << 12 /* tables kept; a newer one takes the slot of an older */
+};
+
+typedef struct axis {
+  unsigned count, coarse; /* values; distance of the coarse grid's points */
+  uint32_t *value;
+} axis;
+
+typedef struct kept {
+  uint32_t at[QP_MAX_FIELDS];
+  float *value; /* [states][dim]; NULL: empty */
+  qp_codewords words;
+} kept;
+
+struct qp_field_search {
+  const qp_quantizer *quantizer;
+  unsigned states;
+  axis axis[QP_MAX_FIELDS];
+  kept *slot;
+  uint16_t *halves; /* [2^window][dim] */
+  uint32_t *code;   /* of the point in hand, [groups' columns] */
+};
+
+/* ---- Values of a field ---- */
+
+/* fp16 bits as integers in the order of the numbers. */
+static int32_t order_of(uint16_t h) { return h & 0x8000 ? -(int32_t)(h & 0x7fff) : h; }
+static uint16_t half_of_order(int32_t o) { return o < 0 ? (uint16_t)(0x8000 | -o) : (uint16_t)o; }
+
+static qp_status list_values(const qp_field *f, axis *a, qp_error *err) {
+  const bool half = f->type == QP_FIELD_F16;
+  const int32_t grain = half ? 1 << FRACTION_DROPPED : 1;
+  int32_t lo = half ? order_of(qp_double_to_half(f->lo)) : (int32_t)ceil(f->lo);
+  int32_t hi = half ? order_of(qp_double_to_half(f->hi)) : (int32_t)floor(f->hi);
+  /* whole grains between the ends, and the ends themselves where there is no grain */
+  int32_t first = lo >= 0 ? (lo + grain - 1) / grain * grain : -(-lo / grain) * grain;
+  a->value = malloc(sizeof *a->value * (size_t)((hi - lo) / grain + 2));
+  if (!a->value) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  for (int32_t v = first; v <= hi; v += grain)
+    a->value[a->count++] = half ? half_of_order(v) : (uint32_t)v;
+  if (!a->count) a->value[a->count++] = half ? half_of_order(lo) : (uint32_t)lo;
+  return QP_OK;
+}
+
+/* Spread the coarse grid over the fields: the finest that has no more than COARSE_POINTS. */
+static void choose_coarse(qp_field_search *s) {
+  const unsigned n = s->quantizer->fields;
+  for (unsigned f = 0; f < n; f++) s->axis[f].coarse = 1;
+  for (;;) {
+    double points = 1;
+    unsigned most = 0;
+    for (unsigned f = 0; f < n; f++) {
+      points *= ceil(s->axis[f].count / (double)s->axis[f].coarse);
+      if (s->axis[f].count / s->axis[f].coarse > s->axis[most].count / s->axis[most].coarse)
+        most = f;
+    }
+    if (points <= COARSE_POINTS) return;
+    s->axis[most].coarse *= 2;
+  }
+}
+
+qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_error *err) {
+  qp_field_search *s = calloc(1, sizeof *s);
+  if (!s) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  s->quantizer = q;
+  s->states = 1u << (q->planes ? q->planes_read : q->window);
+  qp_status st = QP_OK;
+  if (s->states > MAX_CODES) {
+    st = qp_fail(err, QP_E_LIMIT, "%s: group fields with codes of %u bits; up to 12 can be encoded",
+                 q->name, q->window);
+  }
+  for (unsigned f = 0; !st && f < q->fields; f++) st = list_values(&q->field[f], &s->axis[f], err);
+  if (!st) choose_coarse(s);
+  s->slot = calloc(KEPT_SLOTS, sizeof *s->slot);
+  s->halves = malloc(sizeof *s->halves * q->dim << q->window);
+  s->code = malloc(sizeof *s->code * (q->group / q->dim + 1));
+  if (!st && (!s->slot || !s->halves || !s->code)) st = qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (st) {
+    qp_field_search_free(s);
+    return st;
+  }
+  *out = s;
+  return QP_OK;
+}
+
+void qp_field_search_free(qp_field_search *s) {
+  if (!s) return;
+  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free(s->axis[f].value);
+  for (unsigned i = 0; s->slot && i < KEPT_SLOTS; i++) {
+    free(s->slot[i].value);
+    qp_codewords_free(&s->slot[i].words);
+  }
+  free(s->slot);
+  free(s->halves);
+  free(s->code);
+  free(s);
+}
+
+/* ---- One point ---- */
+
+/* The codes' table at a point. */
+static qp_status table_at(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], const kept **out,
+                          qp_error *err) {
+  const qp_quantizer *q = s->quantizer;
+  uint32_t hash = 0, fields[QP_MAX_FIELDS] = {0};
+  for (unsigned f = 0; f < q->fields; f++) hash = (hash ^ at[f]) * 0x9e3779b1u;
+  kept *k = &s->slot[hash >> 20 & (KEPT_SLOTS - 1)];
+  *out = k;
+  if (k->value && !memcmp(k->at, at, sizeof k->at)) return QP_OK;
+  for (unsigned f = 0; f < q->fields; f++) fields[f] = s->axis[f].value[at[f]];
+  qp_status st = qp_quantizer_table(q, fields, NULL, s->halves, err);
+  if (!st && !k->value && !(k->value = malloc(sizeof *k->value * s->states * q->dim)))
+    st = qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (st) return st;
+  for (size_t i = 0; i < (size_t)s->states * q->dim; i++)
+    k->value[i] = qp_half_to_float(s->halves[i]);
+  qp_codewords_free(&k->words);
+  st = qp_codewords_make(&k->words, s->states, q->dim, k->value, err);
+  if (st) {
+    free(k->value);
+    k->value = NULL;
+    return st;
+  }
+  memcpy(k->at, at, sizeof k->at);
+  return QP_OK;
+}
+
+/* Sum of squares at a point; s->code gets its codes. */
+static qp_status measure(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], unsigned n,
+                         const float *target, double *sum, qp_error *err) {
+  const kept *k;
+  qp_status st = table_at(s, at, &k, err);
+  if (st) return st;
+  const unsigned dim = s->quantizer->dim;
+  qp_codewords_nearest(&k->words, n / dim, target, s->code);
+  double total = 0;
+  for (unsigned i = 0; i < n; i++) {
+    double d = (double)(target[i] - k->value[(size_t)s->code[i / dim] * dim + i % dim]);
+    total += d * d;
+  }
+  *sum = isnan(total) ? INFINITY : total;
+  return QP_OK;
+}
+
+/* ---- Search ---- */
+
+typedef struct best_point {
+  uint32_t at[QP_MAX_FIELDS];
+  double sum;
+} best_point;
+
+static qp_status try_point(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], unsigned n,
+                           const float *target, best_point *best, bool *better, qp_error *err) {
+  double sum;
+  qp_status st = measure(s, at, n, target, &sum, err);
+  if (st || !(sum < best->sum)) return st;
+  memcpy(best->at, at, sizeof best->at);
+  best->sum = sum;
+  *better = true;
+  return QP_OK;
+}
+
+static qp_status search_coarse(qp_field_search *s, unsigned n, const float *target,
+                               best_point *best, qp_error *err) {
+  const unsigned fields = s->quantizer->fields;
+  uint32_t at[QP_MAX_FIELDS] = {0};
+  bool better;
+  for (;;) {
+    qp_status st = try_point(s, at, n, target, best, &better, err);
+    if (st) return st;
+    unsigned f = 0;
+    for (; f < fields; f++) {
+      at[f] += s->axis[f].coarse;
+      if (at[f] < s->axis[f].count) break;
+      at[f] = 0;
+    }
+    if (f == fields) return QP_OK;
+  }
+}
+
+static qp_status refine(qp_field_search *s, unsigned n, const float *target, best_point *best,
+                        qp_error *err) {
+  unsigned step[QP_MAX_FIELDS], largest = 1;
+  for (unsigned f = 0; f < s->quantizer->fields; f++)
+    largest = s->axis[f].coarse > largest ? s->axis[f].coarse : largest;
+  for (unsigned shrink = 1; shrink <= largest; shrink *= 2) {
+    bool better = true;
+    for (unsigned f = 0; f < s->quantizer->fields; f++)
+      step[f] = s->axis[f].coarse / 2 / shrink ? s->axis[f].coarse / 2 / shrink : 1;
+    while (better) {
+      better = false;
+      for (unsigned f = 0; f < s->quantizer->fields; f++) {
+        for (unsigned up = 0; up < 2; up++) {
+          best_point now = *best;
+          if (up ? now.at[f] + step[f] >= s->axis[f].count : now.at[f] < step[f]) continue;
+          now.at[f] = up ? now.at[f] + step[f] : now.at[f] - step[f];
+          qp_status st = try_point(s, now.at, n, target, best, &better, err);
+          if (st) return st;
+        }
+      }
+    }
+  }
+  return QP_OK;
+}
+
+qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targets,
+                              uint32_t fields[QP_MAX_FIELDS], uint32_t *codes, float *values,
+                              qp_error *err) {
+  const unsigned dim = s->quantizer->dim;
+  best_point best = {.sum = INFINITY};
+  const kept *k;
+  double sum;
+  qp_status st = search_coarse(s, n, targets, &best, err);
+  if (!st) st = refine(s, n, targets, &best, err);
+  if (!st) st = measure(s, best.at, n, targets, &sum, err);
+  if (!st) st = table_at(s, best.at, &k, err);
+  if (st) return st;
+  for (unsigned f = 0; f < s->quantizer->fields; f++) fields[f] = s->axis[f].value[best.at[f]];
+  for (unsigned i = 0; i < n / dim; i++) {
+    codes[i] = s->code[i];
+    for (unsigned e = 0; e < dim; e++) values[i * dim + e] = k->value[(size_t)codes[i] * dim + e];
+  }
+  return QP_OK;
+}

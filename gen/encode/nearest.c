@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* Nearest codewords, by looking at all of them. */
+#include "gen/encode/nearest.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "gen/encode/simd.h"
+
+enum { LANES = 16 };
+
+qp_status qp_codewords_make(qp_codewords *c, unsigned count, unsigned dim, const float *values,
+                            qp_error *err) {
+  const unsigned tiles = (count + LANES - 1) / LANES;
+  float *table = aligned_alloc(64, sizeof *table * tiles * (1 + dim) * LANES);
+  if (!table) return qp_fail(err, QP_E_NOMEM, "no memory for a table of %u codes", count);
+  for (unsigned code = 0; code < tiles * LANES; code++) {
+    float *at = table + (size_t)(code / LANES) * (1 + dim) * LANES + code % LANES;
+    float square = code < count ? 0 : INFINITY;
+    for (unsigned i = 0; i < dim; i++) {
+      float v = code < count ? values[(size_t)code * dim + i] : 0;
+      square = fmaf(v, v, square);
+      at[(1 + i) * LANES] = -2 * v;
+    }
+    at[0] = square;
+  }
+  *c = (qp_codewords){.count = count, .dim = dim, .tiles = tiles, .table = table};
+  return QP_OK;
+}
+
+void qp_codewords_free(qp_codewords *c) {
+  free(c->table);
+  *c = (qp_codewords){0};
+}
+
+/* The least of 16 sums, and of equals the lowest code. */
+static uint32_t least_of(const float *least, const uint32_t *tile) {
+  unsigned best = 0;
+  for (unsigned l = 1; l < LANES; l++) {
+    if (least[l] < least[best] || (!(least[best] < least[l]) && tile[l] < tile[best])) best = l;
+  }
+  return tile[best] * LANES + best;
+}
+
+static uint32_t nearest_plain(const qp_codewords *c, const float *x) {
+  float least[LANES];
+  uint32_t tile_of[LANES] = {0};
+  for (unsigned l = 0; l < LANES; l++) least[l] = INFINITY;
+  for (unsigned tile = 0; tile < c->tiles; tile++) {
+    const float *row = c->table + (size_t)tile * (1 + c->dim) * LANES;
+    for (unsigned l = 0; l < LANES; l++) {
+      float d = row[l];
+      for (unsigned i = 0; i < c->dim; i++) d = fmaf(x[i], row[(1 + i) * LANES + l], d);
+      if (d < least[l]) least[l] = d, tile_of[l] = tile;
+    }
+  }
+  return least_of(least, tile_of);
+}
+
+#ifdef QP_X86
+#include <immintrin.h>
+
+/* Two targets at a time: they share the table's loads. */
+QP_AVX2_INLINE void pair_avx2(const qp_codewords *c, unsigned dim, const float *const *target,
+                              uint32_t *code) {
+  __m256 x[2][QP_NEAREST_DIM] = {{{0}}}, least[2][2];
+  __m256i from[2][2], number = _mm256_setzero_si256();
+  const __m256i one = _mm256_set1_epi32(1);
+  const float *row = c->table;
+  QP_UNROLL for (unsigned k = 0; k < 2; k++) {
+    QP_UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = _mm256_set1_ps(target[k][i]);
+    least[k][0] = least[k][1] = _mm256_set1_ps(INFINITY);
+    from[k][0] = from[k][1] = number;
+  }
+  for (unsigned tile = 0; tile < c->tiles; tile++, row += (1 + dim) * LANES) {
+    QP_UNROLL for (unsigned k = 0; k < 2; k++) {
+      QP_UNROLL for (unsigned half = 0; half < 2; half++) {
+        __m256 d = _mm256_loadu_ps(row + 8 * half);
+        QP_UNROLL for (unsigned i = 0; i < dim; i++) d =
+            _mm256_fmadd_ps(x[k][i], _mm256_loadu_ps(row + (1 + i) * LANES + 8 * half), d);
+        __m256 less = _mm256_cmp_ps(d, least[k][half], _CMP_LT_OQ);
+        least[k][half] = _mm256_min_ps(d, least[k][half]);
+        from[k][half] = _mm256_blendv_epi8(from[k][half], number, _mm256_castps_si256(less));
+      }
+    }
+    number = _mm256_add_epi32(number, one);
+  }
+  for (unsigned k = 0; k < 2; k++) {
+    float sums[LANES];
+    uint32_t tiles[LANES];
+    for (unsigned half = 0; half < 2; half++) {
+      _mm256_storeu_ps(sums + 8 * half, least[k][half]);
+      _mm256_storeu_si256((__m256i *)(void *)(tiles + 8 * half), from[k][half]);
+    }
+    code[k] = least_of(sums, tiles);
+  }
+}
+
+QP_AVX2 static void nearest_avx2(const qp_codewords *c, const float *const *target,
+                                 uint32_t *code) {
+  switch (c->dim) {
+  case 1: pair_avx2(c, 1, target, code); break;
+  case 2: pair_avx2(c, 2, target, code); break;
+  case 4: pair_avx2(c, 4, target, code); break;
+  case 8: pair_avx2(c, 8, target, code); break;
+  default: pair_avx2(c, c->dim, target, code);
+  }
+}
+#endif
+
+void qp_codewords_nearest(const qp_codewords *c, size_t n, const float *targets, uint32_t *codes) {
+  size_t i = 0;
+#ifdef QP_X86
+  if (qp_simd() >= QP_SIMD_AVX2) {
+    for (; i < n; i += 2) {
+      const size_t second = i + 1 < n ? i + 1 : i;
+      const float *target[2] = {targets + i * c->dim, targets + second * c->dim};
+      uint32_t code[2];
+      nearest_avx2(c, target, code);
+      codes[i] = code[0];
+      codes[second] = code[second - i];
+    }
+    return;
+  }
+#endif
+  for (; i < n; i++) codes[i] = nearest_plain(c, targets + i * c->dim);
+}

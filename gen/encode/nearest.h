@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* Nearest codewords:  targets + table of codes --> codes (vector and scalar quantizers). */
+#ifndef QP_NEAREST_H
+#define QP_NEAREST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/status.h"
+
+enum { QP_NEAREST_DIM = 16 };
+
+typedef struct qp_codewords {
+  unsigned count, dim, tiles;
+  float *table; /* [tiles][1 + dim][16]: |t|^2, -2 t; codes beyond the last: infinite */
+} qp_codewords;
+
+/* 'values' is [count][dim], dim 1 to 16.  Free with qp_codewords_free.  QP_E_NOMEM only. */
+qp_status qp_codewords_make(qp_codewords *c, unsigned count, unsigned dim, const float *values,
+                            qp_error *err);
+void qp_codewords_free(qp_codewords *c);
+
+/*
+** codes[i] = the code t with the least |x_i - t|^2, the lowest of equals, for 'targets' [n][dim].
+** Squares are taken as |t|^2 - 2 x.t in fused multiply-adds, the same on every machine.
+*/
+void qp_codewords_nearest(const qp_codewords *c, size_t n, const float *targets, uint32_t *codes);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* N(0,1) weights coded by a quantizer. */
+#include "gen/encode/sample.h"
+
+#include <stdlib.h>
+
+#include "gen/gaussian.h"
+#include "gen/random.h"
+
+void qp_sample_gaussian(uint64_t seed, size_t n, float *out) {
+  qp_random r = {.state = seed * 0x9e3779b97f4a7c15u};
+  for (size_t i = 0; i < n; i++)
+    out[i] = (float)qp_gaussian_quantile(qp_random_uniform(&r, 0x1p-60, 1));
+}
+
+/* The trellis searches several runs at a time: the targets are cut into as many. */
+static qp_status search_runs(const qp_coder *c, size_t steps, const float *scaled, uint32_t *code,
+                             uint32_t *states, qp_error *err) {
+  const qp_trellis *t = &c->trellis;
+  const unsigned at_once = qp_trellis_sequences(t);
+  const unsigned runs = steps / at_once >= 64 ? at_once : 1;
+  const size_t each = steps / runs;
+  qp_search *search;
+  qp_status st = qp_search_new(t, &search, err);
+  if (st) return st;
+  const float *target[QP_TRELLIS_SEQUENCES];
+  uint32_t *to[QP_TRELLIS_SEQUENCES], start[QP_TRELLIS_SEQUENCES];
+  for (unsigned k = 0; k < runs; k++) {
+    target[k] = scaled + k * each * t->dim;
+    to[k] = code + k * each;
+  }
+  qp_trellis_search(t, search, QP_ENDS_FREE, runs, (unsigned)each, target, start, to);
+  for (unsigned k = 0; k < runs; k++) {
+    uint32_t group = start[k];
+    for (size_t i = 0; i < each; i++) {
+      const uint32_t s = to[k][i] << (t->window - t->step) | group;
+      states[k * each + i] = s;
+      group = s >> t->step;
+    }
+  }
+  if (steps > runs * each) { /* what is left over: one short run, behind the last */
+    const size_t at = runs * each;
+    const float *rest = scaled + at * t->dim;
+    uint32_t *rest_code = code + at, group = states[at - 1] >> t->step;
+    qp_trellis_search(t, search, QP_ENDS_FROM, 1, (unsigned)(steps - at), &rest, &group,
+                      &rest_code);
+    for (size_t i = at; i < steps; i++) {
+      states[i] = code[i] << (t->window - t->step) | group;
+      group = states[i] >> t->step;
+    }
+  }
+  qp_search_free(search);
+  return QP_OK;
+}
+
+qp_status qp_sample_code(const qp_coder *c, size_t n, const float *targets, double scale,
+                         double *cross, double *square, uint32_t *states, qp_error *err) {
+  const unsigned dim = c->quantizer->dim;
+  const size_t steps = n / dim;
+  float *scaled = malloc(sizeof *scaled * n);
+  uint32_t *code = malloc(sizeof *code * steps);
+  uint32_t *state = states ? states : malloc(sizeof *state * steps);
+  qp_status st =
+      scaled && code && state ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for %zu weights", n);
+  for (size_t i = 0; !st && i < n; i++) scaled[i] = targets[i] * (float)scale;
+  if (!st && c->kind == QP_CODER_TRELLIS)
+    st = search_runs(c, steps, scaled, code, state, err);
+  else if (!st)
+    qp_codewords_nearest(&c->words, steps, scaled, state);
+  *cross = *square = 0;
+  for (size_t i = 0; !st && i < n; i++) {
+    const double v = (double)c->values[(size_t)state[i / dim] * dim + i % dim];
+    *cross += (double)targets[i] * v;
+    *square += v * v;
+  }
+  free(scaled);
+  free(code);
+  if (!states) free(state);
+  return st;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* N(0,1) weights coded by a quantizer: what distortion, input scales and training are measured on. */
+#ifndef QP_SAMPLE_H
+#define QP_SAMPLE_H
+
+#include <stdint.h>
+
+#include "gen/encode/coder.h"
+
+/* n values of N(0,1) by 'seed', the same on every machine. */
+void qp_sample_gaussian(uint64_t seed, size_t n, float *out);
+
+/*
+** Code n targets (a multiple of dim; for a trellis one run, free at both ends) times 'scale' and
+** sum up:  cross = sum x v, square = sum v^2  over x = targets (unscaled) and v, the codes' values.
+** 'states' [n / dim] gets each step's state, or is NULL.  Not for quantizers with group fields.
+*/
+qp_status qp_sample_code(const qp_coder *c, size_t n, const float *targets, double scale,
+                         double *cross, double *square, uint32_t *states, qp_error *err);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* Which vector instructions this CPU has. */
+#include "gen/encode/simd.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[] = {"plain", "avx2", "avx512"};
+
+const char *qp_simd_name(qp_simd_level level) { return names[level]; }
+
+static qp_simd_level of_cpu(void) {
+#ifdef QP_X86
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return QP_SIMD_PLAIN;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
+    return QP_SIMD_AVX512;
+  return QP_SIMD_AVX2;
+#else
+  return QP_SIMD_PLAIN;
+#endif
+}
+
+qp_simd_level qp_simd(void) {
+  const char *asked = getenv("QPAL_ISA");
+  qp_simd_level has = of_cpu();
+  for (unsigned i = QP_SIMD_PLAIN; asked && i < has; i++)
+    if (!strcmp(asked, names[i])) return (qp_simd_level)i;
+  return has;
+}
