@@ -134,15 +134,15 @@ static void print_row(qp_table_out *t, const qp_quantizer *q, const figures *f,
 }
 
 static qp_table_out *new_table(const distortion_options *o) {
-  static const qp_column plain[] = {{"quantizer", false},     {"bits", true},
-                                    {"distortion", true},     {"standard_error", true},
-                                    {"bound", true},          {"db_above_bound", true},
-                                    {"weights_per_s", true},  {NULL, false}};
-  static const qp_column both[] = {{"quantizer", false},      {"bits", true},
-                                   {"distortion", true},      {"standard_error", true},
-                                   {"bound", true},           {"db_above_bound", true},
-                                   {"published", true},       {"ratio", true},
-                                   {"weights_per_s", true},   {NULL, false}};
+  static const qp_column plain[] = {{"quantizer", false},    {"bits", true},
+                                    {"distortion", true},    {"standard_error", true},
+                                    {"bound", true},         {"db_above_bound", true},
+                                    {"weights_per_s", true}, {NULL, false}};
+  static const qp_column both[] = {{"quantizer", false},    {"bits", true},
+                                   {"distortion", true},    {"standard_error", true},
+                                   {"bound", true},         {"db_above_bound", true},
+                                   {"published", true},     {"ratio", true},
+                                   {"weights_per_s", true}, {NULL, false}};
   return qp_table_new(o->against ? both : plain, o->json);
 }
 
@@ -158,7 +158,7 @@ static qp_status run(const distortion_options *o, const char *list, qp_error *er
   if (file) st = qp_json_object(file, o->against, "quantizers", &against, err);
   qp_table_out *table = st ? NULL : new_table(o);
   for (size_t i = 0; !st && i < count; i++) {
-    figures f;
+    figures f = {0};
     st = measure(quantizer[i], o, &f, err);
     if (!st) print_row(table, quantizer[i], &f, against);
   }
@@ -178,7 +178,7 @@ int qp_cmd_distortion(int argc, char **argv) {
        "in_features of the linear they fill (4096): a trellis is circular over them", 64, 65536},
       {"threads", QP_OPT_UNSIGNED, &o.threads, "N", "threads (0: as many as CPUs)", 0, 256},
       {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the weights (1)", 0, 1u << 30},
-      {"against", QP_OPT_STRING, &o.against, "FILE", 
+      {"against", QP_OPT_STRING, &o.against, "FILE",
        "published figures: {\"quantizers\": {NAME: {\"distortion\": D}}}", 0, 0},
       {"json", QP_OPT_FLAG, &o.json, NULL, "print JSON", 0, 0},
       {0}};

@@ -186,7 +186,7 @@ static void gather(const qp_coder_work *w, const qp_stream *s, const float *targ
 static void search_lanes(const qp_coder *c, qp_coder_work *w) {
   const unsigned at_once = qp_trellis_sequences(&c->trellis);
   for (unsigned lane = 0; lane < LANES; lane += at_once) {
-    const float *target[QP_TRELLIS_SEQUENCES];
+    const float *target[QP_TRELLIS_SEQUENCES] = {0};
     uint32_t *code[QP_TRELLIS_SEQUENCES], start[QP_TRELLIS_SEQUENCES];
     for (unsigned k = 0; k < at_once; k++) {
       target[k] = w->target + (lane + k) * w->weights;

@@ -23,7 +23,7 @@ static qp_status search_runs(const qp_coder *c, size_t steps, const float *scale
   qp_search *search;
   qp_status st = qp_search_new(t, &search, err);
   if (st) return st;
-  const float *target[QP_TRELLIS_SEQUENCES];
+  const float *target[QP_TRELLIS_SEQUENCES] = {0};
   uint32_t *to[QP_TRELLIS_SEQUENCES], start[QP_TRELLIS_SEQUENCES];
   for (unsigned k = 0; k < runs; k++) {
     target[k] = scaled + k * each * t->dim;

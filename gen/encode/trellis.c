@@ -243,7 +243,7 @@ static void advance(const qp_trellis *t, qp_search *s, unsigned count, unsigned 
 static void find_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
                        const float *const *targets, uint32_t *start) {
   const unsigned around = steps < SEAM_STEPS ? steps : SEAM_STEPS;
-  const float *last[SEQUENCES];
+  const float *last[SEQUENCES] = {0};
   for (unsigned k = 0; k < count; k++) {
     begin(t, &s->flight[k], t->groups);
     last[k] = targets[k] + (size_t)(steps - around) * t->dim;
