@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "gen/codebook.h"
+#include "gen/codebook_file.h"
 #include "gen/suggest.h"
 #include "runtime/half.h"
 
@@ -149,10 +150,11 @@ static bool is_identifier(const char *name, size_t size) {
 
 /* ---- Codebooks ---- */
 
-typedef enum source { KMEANS, LLOYD_MAX, RANDOM, VALUES } source;
+typedef enum source { KMEANS, LLOYD_MAX, RANDOM, STORED, VALUES } source;
 
 static const char *const dim_fields[] = {"entries", "dim", "seed", "scope", NULL};
 static const char *const lloyd_fields[] = {"entries", "scope", NULL};
+static const char *const stored_fields[] = {"file", "entries", "dim", "scope", NULL};
 static const char *const values_fields[] = {"dim", "scope", NULL};
 
 static const struct {
@@ -161,6 +163,7 @@ static const struct {
 } sources[] = {[KMEANS] = {"gaussian_kmeans", dim_fields},
                [LLOYD_MAX] = {"lloyd_max", lloyd_fields},
                [RANDOM] = {"random_gaussian", dim_fields},
+               [STORED] = {"stored", stored_fields},
                [VALUES] = {"values", values_fields}};
 
 /* A codebook's place in the quantizer's table, and paths of its fields. */
@@ -186,8 +189,8 @@ static qp_status read_source(place *p, source *out) {
   }
   return qp_read_fail(p->r,
                       "field '%s' should be a codebook: gaussian_kmeans { entries, dim, seed }, "
-                      "lloyd_max { entries }, random_gaussian { entries, dim, seed } or "
-                      "values { ... }, got %s",
+                      "lloyd_max { entries }, random_gaussian { entries, dim, seed }, "
+                      "stored { file, entries, dim } or values { ... }, got %s",
                       field_name(p->table, name, sizeof name),
                       kind ? kind : qp_read_describe(p->r, p->table));
 }
@@ -237,6 +240,19 @@ static qp_status compute(place *p, source from, qp_codebook *book) {
   if (status == QP_OK) return QP_OK;
   return qp_fail_prefix(p->r->err, status, "%s: %s: codebook '%s'", p->r->file, p->r->name,
                         book->name);
+}
+
+static qp_status read_stored(place *p, qp_codebook *book) {
+  const char *name;
+  qp_error why = {.text = ""};
+  qp_status status = qp_read_string(p->r, at(p, "file"), &name);
+  if (status == QP_OK) {
+    status = qp_read_unsigned(p->r, at(p, "entries"), 1, MAX_ENTRIES, &book->entries);
+  }
+  if (status != QP_OK) return status;
+  status = qp_codebook_read(p->r->file, name, book->entries, book->dim, &book->data, &why);
+  if (status == QP_OK || status == QP_E_NOMEM) return status;
+  return qp_read_fail(p->r, "codebook '%s': %s", book->name, why.text);
 }
 
 static qp_status round_values(place *p, const double *x, size_t count, qp_codebook *book) {
@@ -293,6 +309,7 @@ static qp_status read_codebook(place *p, qp_codebook *book) {
     return qp_read_fail(p->r, "codebook '%s': dim %u should be 1 where scope is \"row\"",
                         book->name, book->dim);
   }
+  if (from == STORED) return read_stored(p, book);
   return from == VALUES ? read_values(p, book) : compute(p, from, book);
 }
 

@@ -496,7 +496,7 @@ local function constructor(name)
 end
 
 for _, name in ipairs { "trellis", "vector", "scalar", "split", "gaussian_kmeans", "lloyd_max",
-    "random_gaussian" } do
+    "random_gaussian", "stored" } do
   language[name] = constructor(name)
 end
 

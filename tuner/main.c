@@ -15,6 +15,7 @@ static const struct {
     {"gen", "write a kernel: .cu, .ptx, .cubin and a report", qp_cmd_gen},
     {"check", "prove kernels right on a GPU or in the PTX simulator", qp_cmd_check},
     {"distortion", "measure what the encoder loses on N(0,1)", qp_cmd_distortion},
+    {"train", "fit a quantizer's codebook to its trellis", qp_cmd_train},
     {"tour", "generate, compile and check the palette's kernels for Llama-3.1-8B", qp_cmd_tour},
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };

@@ -8,7 +8,8 @@
 #include "gen/random.h"
 
 void qp_sample_gaussian(uint64_t seed, size_t n, float *out) {
-  qp_random r = {.state = seed * 0x9e3779b97f4a7c15u};
+  qp_random r = {.state = seed};
+  r.state = qp_random_next(&r) ^ seed << 32; /* neighbouring seeds would walk the same values */
   for (size_t i = 0; i < n; i++)
     out[i] = (float)qp_gaussian_quantile(qp_random_uniform(&r, 0x1p-60, 1));
 }
