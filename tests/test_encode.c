@@ -128,7 +128,7 @@ Test(encode, a_trellis_run_is_the_best_of_all_for_its_ends) {
   uint32_t code[STEPS], start = 5, end;
   const float *targets[] = {target};
   uint32_t *codes[] = {code};
-  qp_trellis_search(&t, search, QP_ENDS_FROM, 1, STEPS, targets, &start, codes);
+  qp_trellis_search(&t, search, QP_ENDS_FROM, 1, STEPS, targets, &start, NULL, codes);
   double sum[STATES], next[STATES], best = INFINITY;
   for (unsigned i = 0; i < STEPS; i++) {
     for (unsigned s = 0; s < STATES; s++) {
@@ -162,7 +162,7 @@ Test(encode, circular_runs_close_and_are_seldom_worse_than_the_best_circle) {
     uint32_t code[STEPS], start, end;
     const float *targets[] = {target};
     uint32_t *codes[] = {code};
-    qp_trellis_search(&t, search, QP_ENDS_TIED, 1, STEPS, targets, &start, codes);
+    qp_trellis_search(&t, search, QP_ENDS_TIED, 1, STEPS, targets, &start, NULL, codes);
     const double cost = cost_of(&t, values, STEPS, target, start, code, &end);
     const double least = best_circular(&t, values, STEPS, target);
     cr_expect_eq(end, start);
@@ -188,7 +188,7 @@ Test(encode, long_runs_agree_with_the_same_run_searched_with_all_steps_kept) {
   uint32_t *code = malloc(sizeof *code * STEPS), start = 0, end;
   const float *targets[] = {target};
   uint32_t *codes[] = {code};
-  qp_trellis_search(&t, search, QP_ENDS_FROM, 1, STEPS, targets, &start, codes);
+  qp_trellis_search(&t, search, QP_ENDS_FROM, 1, STEPS, targets, &start, NULL, codes);
   double *sum = malloc(sizeof *sum * STATES / 2), *next = malloc(sizeof *next * STATES / 2);
   for (unsigned g = 0; g < STATES / 2; g++) sum[g] = g ? INFINITY : 0;
   for (unsigned i = 0; i < STEPS; i++) {
@@ -297,4 +297,109 @@ Test(encode, the_input_scale_of_a_lloyd_max_codebook_is_one) {
   double scale;
   cr_assert_eq(qp_encode_input_scale(find("nuq-3"), &scale, &err), QP_OK, "%s", err.text);
   cr_expect_float_eq(scale, 1, 0.02, "%g", scale);
+}
+
+/* ---- Hessians ---- */
+
+enum { H_ROWS = 32, H_COLUMNS = 256 };
+
+/* H of activations that are mostly combinations of a few directions, as real ones are: I + 2 sum u u^T
+** over 24 directions u spread over all columns. */
+static void make_hessian(float *h) {
+  enum { DIRECTIONS = 24 };
+  float u[DIRECTIONS * H_COLUMNS];
+  qp_sample_gaussian(77, DIRECTIONS * H_COLUMNS, u);
+  for (unsigned i = 0; i < H_COLUMNS; i++) {
+    for (unsigned j = 0; j < H_COLUMNS; j++) {
+      float sum = i == j ? 1 : 0;
+      for (unsigned m = 0; m < DIRECTIONS; m++)
+        sum += 2 * u[m * H_COLUMNS + i] * u[m * H_COLUMNS + j];
+      h[i * H_COLUMNS + j] = sum;
+    }
+  }
+}
+
+/* tr(E H E^T) / tr(W H W^T) from the reference decoder's weights. */
+static double output_error(const qp_encoded *e, const float *weights, const float *h) {
+  const qp_packed packed = qp_encoded_packed(e, 0);
+  qp_reference *reference = qp_reference_new();
+  uint16_t *out = malloc(sizeof *out * 32 * H_COLUMNS);
+  cr_assert_eq(qp_reference_decode(reference, &packed, 0, out, &err), QP_OK, "%s", err.text);
+  double lost = 0, power = 0;
+  for (unsigned r = 0; r < H_ROWS; r++) {
+    double d[H_COLUMNS], w[H_COLUMNS];
+    for (unsigned k = 0; k < H_COLUMNS; k++) {
+      w[k] = (double)weights[r * H_COLUMNS + k];
+      d[k] = w[k] - (double)e->row_scale[r] * (double)qp_half_to_float(out[r * H_COLUMNS + k]);
+    }
+    for (unsigned i = 0; i < H_COLUMNS; i++) {
+      for (unsigned j = 0; j < H_COLUMNS; j++) {
+        lost += d[i] * (double)h[i * H_COLUMNS + j] * d[j];
+        power += w[i] * (double)h[i * H_COLUMNS + j] * w[j];
+      }
+    }
+  }
+  free(out);
+  qp_reference_free(reference);
+  return lost / power;
+}
+
+Test(encode, a_hessian_makes_the_error_of_the_outputs_smaller) {
+  static const char *const names[] = {"tcq-3", "nuq-3", "vq2-3", "nf4-g64", "anyprec-3"};
+  float *h = malloc(sizeof *h * H_COLUMNS * H_COLUMNS);
+  float *weights = malloc(sizeof *weights * H_ROWS * H_COLUMNS);
+  make_hessian(h);
+  qp_sample_gaussian(12, H_ROWS * H_COLUMNS, weights);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    qp_encoded plain, fed;
+    qp_encode_options options = {.input_scale = 0.95};
+    cr_assert_eq(
+        qp_encode_linear(find(names[i]), weights, H_ROWS, H_COLUMNS, &options, &plain, &err), QP_OK,
+        "%s", err.text);
+    options.hessian = h;
+    qp_status st =
+        qp_encode_linear(find(names[i]), weights, H_ROWS, H_COLUMNS, &options, &fed, &err);
+    if (st == QP_E_MISSING) { /* no BLAS here: the message says how to get one */
+      cr_expect(strstr(err.text, "libopenblas0") != NULL, "%s", err.text);
+      qp_encoded_free(&plain);
+      break;
+    }
+    cr_assert_eq(st, QP_OK, "%s: %s", names[i], err.text);
+    const double without = output_error(&plain, weights, h), with = output_error(&fed, weights, h);
+    cr_expect(with < 0.6 * without, "%s: %g with, %g without", names[i], with, without);
+    cr_expect(fabs(with - fed.proxy) < 1e-3 * with, "%s: %g decoded, %g reported", names[i], with,
+              fed.proxy);
+    qp_encoded_free(&plain);
+    qp_encoded_free(&fed);
+  }
+  free(h);
+  free(weights);
+}
+
+Test(encode, a_hessian_that_is_none_is_refused) {
+  float *h = malloc(sizeof *h * H_COLUMNS * H_COLUMNS);
+  float *weights = malloc(sizeof *weights * H_ROWS * H_COLUMNS);
+  make_hessian(h);
+  qp_sample_gaussian(12, H_ROWS * H_COLUMNS, weights);
+  h[3 * H_COLUMNS + 5] = 7;
+  qp_encode_options options = {.input_scale = 1, .hessian = h};
+  qp_encoded e;
+  cr_expect_eq(qp_encode_linear(find("nuq-3"), weights, H_ROWS, H_COLUMNS, &options, &e, &err),
+               QP_E_ARG);
+  cr_expect(strstr(err.text, "symmetric") != NULL, "%s", err.text);
+  free(h);
+  free(weights);
+}
+
+Test(encode, the_parts_of_a_split_share_one_scale) {
+  enum { ROWS = 32, COLUMNS = 512 };
+  float weights[ROWS * COLUMNS];
+  qp_sample_gaussian(31, ROWS * COLUMNS, weights);
+  qp_encoded e;
+  qp_encode_options options = {.input_scale = 0.9};
+  cr_assert_eq(qp_encode_linear(find("tcq-4.75"), weights, ROWS, COLUMNS, &options, &e, &err),
+               QP_OK);
+  cr_expect(e.distortion < 0.0025, "%g", e.distortion); /* published: 0.00219 */
+  cr_expect_float_eq(decoded_distortion(&e, weights), e.distortion, 1e-7);
+  qp_encoded_free(&e);
 }

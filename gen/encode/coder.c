@@ -9,7 +9,7 @@
 
 #include "runtime/half.h"
 
-enum { LANES = 32, BLOCK_WEIGHTS = 64, LLOYD_ROUNDS = 32 };
+enum { LANES = 32, BLOCK_WEIGHTS = 64, LLOYD_ROUNDS = 32, MAX_ROW_ENTRIES = 256 };
 
 /* ---- What all threads read ---- */
 
@@ -76,12 +76,14 @@ void qp_coder_free(qp_coder *c) {
 /* ---- One thread ---- */
 
 struct qp_coder_work {
-  qp_search *search;       /* TRELLIS */
-  qp_field_search *fields; /* FIELDS */
-  size_t weights, steps;   /* of a lane */
-  float *target;           /* [32][weights], in the order of the lanes' streams */
-  uint32_t *code;          /* [32][steps] */
-  uint32_t *row_code;      /* [32][weights of a row], FIELDS and ROWS */
+  qp_search *search;                  /* TRELLIS */
+  qp_field_search *fields;            /* FIELDS */
+  size_t weights, steps;              /* of a lane */
+  float *target;                      /* [32][weights], in the order of the lanes' streams */
+  uint32_t *code;                     /* [32][steps] */
+  uint32_t *row_code;                 /* [32][weights of a row], FIELDS and ROWS */
+  float *row_value;                   /* [32][states], ROWS: codebooks of the rows */
+  uint32_t seam[LANES], group[LANES]; /* TRELLIS: where circles close, where each run stands */
 };
 
 qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work **out,
@@ -93,7 +95,9 @@ qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work
   w->target = malloc(sizeof *w->target * LANES * w->weights);
   w->code = malloc(sizeof *w->code * LANES * w->steps);
   w->row_code = malloc(sizeof *w->row_code * LANES * w->weights);
-  qp_status st = w->target && w->code && w->row_code
+  const size_t own = c->kind == QP_CODER_ROWS ? (size_t)c->states * c->quantizer->dim : 1;
+  w->row_value = malloc(sizeof *w->row_value * LANES * own);
+  qp_status st = w->target && w->code && w->row_code && w->row_value
                      ? QP_OK
                      : qp_fail(err, QP_E_NOMEM, "no memory for the codes of 32 rows");
   if (!st && c->kind == QP_CODER_TRELLIS) st = qp_search_new(&c->trellis, &w->search, err);
@@ -113,6 +117,7 @@ void qp_coder_work_free(qp_coder_work *w) {
   free(w->target);
   free(w->code);
   free(w->row_code);
+  free(w->row_value);
   free(w);
 }
 
@@ -125,32 +130,54 @@ static void place(unsigned lane, size_t i, unsigned *row, size_t *column) {
 
 /* ---- Bits ---- */
 
-/* One lane's codes to its words of all superblocks. */
-static void pack_lane(const qp_stream *s, unsigned row_group, unsigned lane, const uint32_t *code,
-                      uint32_t *codes) {
+/* One lane's codes of superblock b to its words. */
+static void pack_superblock(const qp_stream *s, unsigned row_group, unsigned lane, unsigned b,
+                            const uint32_t *code, uint32_t *codes) {
   const qp_quantizer *q = s->quantizer;
   const unsigned words = s->period.words, steps = s->period.steps;
-  for (unsigned b = 0; b < s->superblocks; b++, code += steps) {
-    uint32_t *to = codes + ((size_t)row_group * s->superblocks + b) * LANES * words;
-    uint64_t bits = 0;
-    unsigned held = 0, word = 0;
-    if (q->planes) {
-      for (unsigned i = 0; i < words; i++) to[qp_layout_word(words, lane, i)] = 0;
-      for (unsigned i = 0; i < steps; i++) {
-        for (unsigned p = 0; p < q->planes_read; p++) {
-          const unsigned at = i / BLOCK_WEIGHTS * 2 * q->step + 2 * p + i % BLOCK_WEIGHTS / 32;
-          const uint32_t bit = code[i] >> (q->planes_read - 1 - p) & 1;
-          to[qp_layout_word(words, lane, at)] |= bit << (i % 32);
-        }
-      }
-      continue;
-    }
-    for (unsigned i = 0; i < steps; i++) {
-      bits |= (uint64_t)code[i] << held;
-      for (held += q->step; held >= 32; held -= 32, bits >>= 32)
-        to[qp_layout_word(words, lane, word++)] = (uint32_t)bits;
+  uint32_t *to = codes + ((size_t)row_group * s->superblocks + b) * LANES * words;
+  uint64_t bits = 0;
+  unsigned held = 0, word = 0;
+  for (unsigned i = 0; i < steps && !q->planes; i++) {
+    bits |= (uint64_t)code[i] << held;
+    for (held += q->step; held >= 32; held -= 32, bits >>= 32)
+      to[qp_layout_word(words, lane, word++)] = (uint32_t)bits;
+  }
+  if (!q->planes) return;
+  for (unsigned i = 0; i < words; i++) to[qp_layout_word(words, lane, i)] = 0;
+  for (unsigned i = 0; i < steps; i++) {
+    for (unsigned p = 0; p < q->planes_read; p++) {
+      const unsigned at = i / BLOCK_WEIGHTS * 2 * q->step + 2 * p + i % BLOCK_WEIGHTS / 32;
+      const uint32_t bit = code[i] >> (q->planes_read - 1 - p) & 1;
+      to[qp_layout_word(words, lane, at)] |= bit << (i % 32);
     }
   }
+}
+
+/* Superblocks, and the steps and columns that they hold. */
+typedef struct span {
+  unsigned first, count;     /* superblocks */
+  size_t step, steps;        /* of a lane */
+  size_t column, column_end; /* within the stream's columns */
+} span;
+
+static span make_span(const qp_stream *s, unsigned first, unsigned count) {
+  const size_t width = (size_t)s->period.blocks * QP_BLOCK_COLUMNS;
+  span p = {.first = first, .count = count};
+  p.step = (size_t)first * s->period.steps;
+  p.steps = (size_t)count * s->period.steps;
+  p.column = first * width;
+  p.column_end = (first + count) * width;
+  if (p.column > s->columns) p.column = s->columns;
+  if (p.column_end > s->columns) p.column_end = s->columns;
+  return p;
+}
+
+static void pack_lane(const qp_coder_work *w, const qp_stream *s, unsigned row_group, unsigned lane,
+                      const span *p, uint32_t *codes) {
+  const uint32_t *code = w->code + lane * w->steps;
+  for (unsigned b = p->first; b < p->first + p->count; b++)
+    pack_superblock(s, row_group, lane, b, code + (size_t)b * s->period.steps, codes);
 }
 
 static void set_field(const qp_stream *s, const qp_coder_out *out, unsigned f, unsigned row,
@@ -171,10 +198,12 @@ static void set_field(const qp_stream *s, const qp_coder_out *out, unsigned f, u
 
 /* ---- Lanes: trellises and vectors ---- */
 
-static void gather(const qp_coder_work *w, const qp_stream *s, const float *targets) {
+static void gather(const qp_coder_work *w, const qp_stream *s, const span *p,
+                   const float *targets) {
+  const unsigned dim = s->quantizer->dim;
   for (unsigned lane = 0; lane < LANES; lane++) {
     float *to = w->target + lane * w->weights;
-    for (size_t i = 0; i < w->weights; i++) {
+    for (size_t i = p->step * dim; i < (p->step + p->steps) * dim; i++) {
       unsigned row;
       size_t column;
       place(lane, i, &row, &column);
@@ -183,43 +212,60 @@ static void gather(const qp_coder_work *w, const qp_stream *s, const float *targ
   }
 }
 
-static void search_lanes(const qp_coder *c, qp_coder_work *w) {
-  const unsigned at_once = qp_trellis_sequences(&c->trellis);
-  for (unsigned lane = 0; lane < LANES; lane += at_once) {
-    const float *target[QP_TRELLIS_SEQUENCES] = {0};
-    uint32_t *code[QP_TRELLIS_SEQUENCES], start[QP_TRELLIS_SEQUENCES];
-    for (unsigned k = 0; k < at_once; k++) {
-      target[k] = w->target + (lane + k) * w->weights;
-      code[k] = w->code + (lane + k) * w->steps;
-    }
-    qp_trellis_search(&c->trellis, w->search, QP_ENDS_TIED, at_once, (unsigned)w->steps, target,
-                      start, code);
+/* Lanes that are searched together: where their targets and codes of a span begin. */
+typedef struct crew {
+  unsigned first, count;
+  const float *target[QP_TRELLIS_SEQUENCES];
+  uint32_t *code[QP_TRELLIS_SEQUENCES];
+} crew;
+
+static crew make_crew(const qp_coder *c, const qp_coder_work *w, unsigned lane, size_t step) {
+  crew k = {.first = lane, .count = qp_trellis_sequences(&c->trellis)};
+  for (unsigned i = 0; i < k.count; i++) {
+    k.target[i] = w->target + (lane + i) * w->weights + step * c->quantizer->dim;
+    k.code[i] = w->code + (lane + i) * w->steps + step;
   }
+  return k;
 }
 
-/* The group before a circular run's first step: what its last codes lead to, from anywhere. */
-static uint32_t group_before(const qp_trellis *t, const uint32_t *code, size_t steps) {
-  uint32_t group = 0;
-  for (size_t k = (t->window + t->step - 1) / t->step; k > 0; k--) {
-    const size_t back = k % steps, i = back ? steps - back : 0;
-    group = (code[i] << (t->window - t->step) | group) >> t->step;
-  }
+/* The group that a lane's codes lead to, from the one that it stood at. */
+static uint32_t follow(const qp_trellis *t, const uint32_t *code, size_t steps, uint32_t group) {
+  for (size_t i = 0; i < steps; i++) group = (code[i] << (t->window - t->step) | group) >> t->step;
   return group;
 }
 
-/* What a lane's codes decode to, back to rows. */
-static void scatter(const qp_coder *c, const qp_coder_work *w, const qp_stream *s, unsigned lane,
-                    float *values) {
+/* All of each lane's circle at once. */
+static void search_circles(const qp_coder *c, qp_coder_work *w) {
+  for (unsigned lane = 0; lane < LANES;) {
+    const crew k = make_crew(c, w, lane, 0);
+    qp_trellis_search(&c->trellis, w->search, QP_ENDS_TIED, k.count, (unsigned)w->steps, k.target,
+                      w->group + lane, NULL, k.code);
+    lane += k.count;
+  }
+}
+
+/* A part of each lane's circle; 'ahead' steps behind it are looked at and left open. */
+static void search_part(const qp_coder *c, qp_coder_work *w, const span *p, size_t ahead) {
+  const bool last = p->step + p->steps + ahead == w->steps;
+  for (unsigned lane = 0; lane < LANES;) {
+    const crew k = make_crew(c, w, lane, p->step);
+    qp_trellis_search(&c->trellis, w->search, last ? QP_ENDS_BETWEEN : QP_ENDS_FROM, k.count,
+                      (unsigned)(p->steps + ahead), k.target, w->group + lane,
+                      last ? w->seam + lane : NULL, k.code);
+    lane += k.count;
+  }
+}
+
+/* What a lane's codes of a span decode to, back to rows; the lane's group moves on. */
+static void scatter(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned lane,
+                    const span *p, float *values) {
   const unsigned dim = c->quantizer->dim;
   const uint32_t *code = w->code + lane * w->steps;
-  const bool trellis = c->kind == QP_CODER_TRELLIS;
-  uint32_t group = trellis ? group_before(&c->trellis, code, w->steps) : 0;
-  for (size_t i = 0; i < w->steps; i++) {
-    uint32_t state = code[i];
-    if (trellis) {
-      state = state << (c->trellis.window - c->trellis.step) | group;
-      group = state >> c->trellis.step;
-    }
+  const qp_trellis *t = c->kind == QP_CODER_TRELLIS ? &c->trellis : NULL;
+  uint32_t group = w->group[lane];
+  for (size_t i = p->step; i < p->step + p->steps; i++) {
+    const uint32_t state = t ? code[i] << (t->window - t->step) | group : code[i];
+    if (t) group = state >> t->step;
     for (unsigned e = 0; e < dim; e++) {
       unsigned row;
       size_t column;
@@ -231,15 +277,28 @@ static void scatter(const qp_coder *c, const qp_coder_work *w, const qp_stream *
 }
 
 static void code_lanes(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
-                       const float *targets, const qp_coder_out *out, float *values) {
-  gather(w, s, targets);
-  if (c->kind == QP_CODER_TRELLIS)
-    search_lanes(c, w);
-  else
-    qp_codewords_nearest(&c->words, LANES * w->steps, w->target, w->code);
+                       const span *p, const float *targets, const qp_coder_out *out,
+                       float *values) {
+  const unsigned left = s->superblocks - p->first - p->count;
+  const span seen = make_span(s, p->first, p->count + (left ? 1 : 0));
+  gather(w, s, &seen, targets);
+  if (c->kind == QP_CODER_CODES) {
+    for (unsigned lane = 0; lane < LANES; lane++)
+      qp_codewords_nearest(&c->words, p->steps,
+                           w->target + lane * w->weights + p->step * c->quantizer->dim,
+                           w->code + lane * w->steps + p->step);
+  } else if (p->steps == w->steps) {
+    search_circles(c, w);
+  } else {
+    search_part(c, w, p, seen.steps - p->steps);
+  }
   for (unsigned lane = 0; lane < LANES; lane++) {
-    scatter(c, w, s, lane, values);
-    pack_lane(s, row_group, lane, w->code + lane * w->steps, out->codes);
+    scatter(c, w, s, lane, p, values);
+    pack_lane(w, s, row_group, lane, p, out->codes);
+    if (c->kind == QP_CODER_TRELLIS) {
+      const uint32_t *code = w->code + lane * w->steps + p->step;
+      w->group[lane] = follow(&c->trellis, code, p->steps, w->group[lane]);
+    }
   }
 }
 
@@ -247,29 +306,31 @@ static void code_lanes(const qp_coder *c, qp_coder_work *w, const qp_stream *s, 
 
 /* Codes by row to lanes and words; 'per_row' codes a row. */
 static void pack_rows(const qp_coder *c, const qp_coder_work *w, const qp_stream *s,
-                      unsigned row_group, size_t per_row, const qp_coder_out *out) {
+                      unsigned row_group, size_t per_row, const span *p, const qp_coder_out *out) {
   const unsigned dim = c->quantizer->dim;
   for (unsigned lane = 0; lane < LANES; lane++) {
     uint32_t *code = w->code + lane * w->steps;
-    for (size_t i = 0; i < w->steps; i++) {
+    for (size_t i = p->step; i < p->step + p->steps; i++) {
       unsigned row;
       size_t column;
       place(lane, i * dim, &row, &column);
       code[i] = column < s->columns ? w->row_code[row * per_row + column / dim] : 0;
     }
-    pack_lane(s, row_group, lane, code, out->codes);
+    pack_lane(w, s, row_group, lane, p, out->codes);
   }
 }
 
 static qp_status code_fields(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
-                             unsigned row_group, const float *targets, const qp_coder_out *out,
-                             float *values, qp_error *err) {
+                             unsigned row_group, const span *p, const float *targets,
+                             const qp_coder_out *out, float *values, qp_error *err) {
   const qp_quantizer *q = c->quantizer;
   const size_t per_row = (s->columns + q->dim - 1) / q->dim;
+  const bool last = p->first + p->count == s->superblocks;
   uint32_t fields[QP_MAX_FIELDS] = {0};
   for (unsigned row = 0; row < LANES; row++) {
-    for (unsigned g = 0; g < s->groups; g++) {
+    for (unsigned g = (unsigned)p->column / q->group; g < s->groups; g++) {
       const unsigned from = g * q->group;
+      if (from >= p->column_end && !last) break;
       unsigned n = from >= s->columns ? 0 : s->columns - from;
       if (n > q->group) n = q->group;
       const size_t at = (size_t)row * s->columns + from;
@@ -282,80 +343,113 @@ static qp_status code_fields(const qp_coder *c, qp_coder_work *w, const qp_strea
         set_field(s, out, f, row_group * QP_GROUP_ROWS + row, from, fields[f]);
     }
   }
-  pack_rows(c, w, s, row_group, per_row, out);
+  pack_rows(c, w, s, row_group, per_row, p, out);
   return QP_OK;
 }
 
 /* Lloyd's rounds on one row from the codebook's defaults; ascending order is kept. */
-static void fit_codebook(unsigned n, const float *target, unsigned entries, float *value,
-                         uint32_t *code) {
-  double sum[256], count[256];
-  for (unsigned round = 0; round <= LLOYD_ROUNDS; round++) {
-    bool moved = false;
+static void fit_codebook(unsigned n, const float *target, unsigned entries, float *value) {
+  double sum[MAX_ROW_ENTRIES], count[MAX_ROW_ENTRIES], before = INFINITY;
+  for (unsigned round = 0; round < LLOYD_ROUNDS; round++) {
+    double lost = 0;
     memset(sum, 0, sizeof *sum * entries);
     memset(count, 0, sizeof *count * entries);
     for (unsigned i = 0; i < n; i++) {
       unsigned e = 0; /* few entries: the edges are looked at in order */
       while (e + 1 < entries && target[i] > (value[e] + value[e + 1]) / 2) e++;
-      moved |= code[i] != e || !round;
-      code[i] = e;
+      const double d = (double)(target[i] - value[e]);
+      lost += d * d;
       sum[e] += (double)target[i];
       count[e]++;
     }
-    if (!moved || round == LLOYD_ROUNDS) return;
+    if (!(lost < before)) return;
+    before = lost;
     for (unsigned e = 0; e < entries; e++)
       if (count[e] > 0) value[e] = qp_half_to_float(qp_double_to_half(sum[e] / count[e]));
   }
 }
 
-static bool rows_are_plain(const qp_quantizer *q) {
-  if (q->dim != 1 || q->codebooks != 1 || q->codebook[0].entries > 256) return false;
-  for (unsigned e = 1; e < q->codebook[0].entries; e++) {
-    if (qp_half_to_float(q->codebook[0].data[e]) < qp_half_to_float(q->codebook[0].data[e - 1]))
-      return false;
+/* May each row have a codebook of its own fit?  Where the code is the index of an ascending one. */
+static bool rows_can_be_fitted(const qp_coder *c) {
+  const qp_quantizer *q = c->quantizer;
+  const unsigned entries = q->codebook[0].entries;
+  if (q->dim != 1 || q->codebooks != 1 || entries != c->states || entries > MAX_ROW_ENTRIES)
+    return false;
+  for (unsigned e = 0; e < entries; e++) {
+    if (c->values[e] != qp_half_to_float(q->codebook[0].data[e])) return false;
+    if (e && c->values[e] < c->values[e - 1]) return false;
   }
   return true;
 }
 
-/* Where the code is the index of an ascending codebook the row's own is fitted; else the default
-** serves. */
-static void code_by_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
-                        const float *targets, const qp_coder_out *out, float *values) {
+static void fit_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
+                     const float *targets, const qp_coder_out *out) {
   const qp_quantizer *q = c->quantizer;
-  const unsigned entries = q->codebook[0].entries;
-  const size_t per_row = s->columns / q->dim;
-  bool plain = rows_are_plain(q) && entries == c->states;
-  for (unsigned e = 0; plain && e < entries; e++)
-    plain = c->values[e] == qp_half_to_float(q->codebook[0].data[e]);
+  const bool fit = rows_can_be_fitted(c);
   for (unsigned row = 0; row < LANES; row++) {
-    const float *target = targets + (size_t)row * s->columns;
-    uint32_t *code = w->row_code + row * per_row;
-    float *own = w->target; /* free here: [entries] */
+    float *own = w->row_value + (size_t)row * c->states * q->dim;
     memcpy(own, c->values, sizeof *own * c->states * q->dim);
-    if (plain)
-      fit_codebook(s->columns, target, entries, own, code);
-    else
-      qp_codewords_nearest(&c->words, per_row, target, code);
-    for (size_t i = 0; i < per_row * q->dim; i++)
-      values[(size_t)row * s->columns + i] = own[code[i / q->dim] * q->dim + i % q->dim];
+    if (fit) fit_codebook(s->columns, targets + (size_t)row * s->columns, c->states, own);
     for (unsigned b = 0; b < q->codebooks; b++) {
       const qp_codebook *book = &q->codebook[b];
       if (book->scope != QP_SCOPE_ROW) continue;
       uint16_t *to = out->codebook[b] + ((size_t)row_group * QP_GROUP_ROWS + row) * book->entries;
       for (unsigned e = 0; e < book->entries; e++)
-        to[e] = plain ? qp_float_to_half(own[e]) : book->data[e];
+        to[e] = fit ? qp_float_to_half(own[e]) : book->data[e];
     }
   }
-  pack_rows(c, w, s, row_group, per_row, out);
+}
+
+static qp_status code_by_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
+                             unsigned row_group, const span *p, const float *targets,
+                             const qp_coder_out *out, float *values, qp_error *err) {
+  const unsigned dim = c->quantizer->dim;
+  const size_t per_row = s->columns / dim, n = (p->column_end - p->column) / dim;
+  for (unsigned row = 0; row < LANES; row++) {
+    const size_t at = (size_t)row * s->columns + p->column;
+    const float *own = w->row_value + (size_t)row * c->states * dim;
+    uint32_t *code = w->row_code + row * per_row + p->column / dim;
+    qp_codewords words;
+    qp_status st = qp_codewords_make(&words, c->states, dim, own, err);
+    if (st) return st;
+    qp_codewords_nearest(&words, n, targets + at, code);
+    qp_codewords_free(&words);
+    for (size_t i = 0; i < n * dim; i++) values[at + i] = own[code[i / dim] * dim + i % dim];
+  }
+  pack_rows(c, w, s, row_group, per_row, p, out);
+  return QP_OK;
+}
+
+/* ---- Both ---- */
+
+void qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
+                    const float *targets, const qp_coder_out *out) {
+  if (c->kind == QP_CODER_ROWS) fit_rows(c, w, s, row_group, targets, out);
+  if (c->kind != QP_CODER_TRELLIS) return;
+  const span all = make_span(s, 0, s->superblocks);
+  gather(w, s, &all, targets);
+  for (unsigned lane = 0; lane < LANES;) {
+    const crew k = make_crew(c, w, lane, 0);
+    qp_trellis_seams(&c->trellis, w->search, k.count, (unsigned)w->steps, k.target, w->seam + lane);
+    lane += k.count;
+  }
+  memcpy(w->group, w->seam, sizeof w->group);
+}
+
+qp_status qp_coder_blocks(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
+                          unsigned row_group, unsigned first, unsigned count, const float *targets,
+                          const qp_coder_out *out, float *values, qp_error *err) {
+  const span p = make_span(s, first, count);
+  switch (c->kind) {
+  case QP_CODER_FIELDS: return code_fields(c, w, s, row_group, &p, targets, out, values, err);
+  case QP_CODER_ROWS: return code_by_row(c, w, s, row_group, &p, targets, out, values, err);
+  default: code_lanes(c, w, s, row_group, &p, targets, out, values); return QP_OK;
+  }
 }
 
 qp_status qp_coder_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
                         const float *targets, const qp_coder_out *out, float *values,
                         qp_error *err) {
-  switch (c->kind) {
-  case QP_CODER_FIELDS: return code_fields(c, w, s, row_group, targets, out, values, err);
-  case QP_CODER_ROWS: code_by_row(c, w, s, row_group, targets, out, values); break;
-  default: code_lanes(c, w, s, row_group, targets, out, values);
-  }
-  return QP_OK;
+  if (c->kind == QP_CODER_ROWS) fit_rows(c, w, s, row_group, targets, out);
+  return qp_coder_blocks(c, w, s, row_group, 0, s->superblocks, targets, out, values, err);
 }

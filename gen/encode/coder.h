@@ -51,6 +51,19 @@ qp_status qp_coder_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
                         const float *targets, const qp_coder_out *out, float *values,
                         qp_error *err);
 
+/*
+** The same for some superblocks only, in order from the first: what block-LDLQ does, whose targets
+** of later columns depend on the values of earlier ones.  'targets' are those of the whole rows as they
+** stand; a trellis looks one superblock ahead of 'count' and closes its circle at the last one.
+** qp_coder_begin is told all targets first (where the circle will close, codebooks by row); 'count' covers
+** whole groups of fields, or goes to the end.
+*/
+void qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
+                    const float *targets, const qp_coder_out *out);
+qp_status qp_coder_blocks(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
+                          unsigned row_group, unsigned first, unsigned count, const float *targets,
+                          const qp_coder_out *out, float *values, qp_error *err);
+
 /* Group fields and codes of one row's group of columns (gen/encode/fields.c). */
 typedef struct qp_field_search qp_field_search;
 qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_error *err);

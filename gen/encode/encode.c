@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "gen/encode/coder.h"
+#include "gen/encode/feedback.h"
 
 enum { MAX_THREADS = 256 };
 
@@ -44,8 +45,11 @@ typedef struct job {
   const qp_encode_options *options;
   qp_encoded *out;
   qp_coder coder[QP_MAX_PARTS];
-  double input_scale[QP_MAX_PARTS];
-  double *lost, *power; /* [rows]: sum (w - r w^)^2, sum w^2 */
+  double input_scale;
+  bool feeds;
+  qp_feedback feedback;
+  double *lost, *power;         /* [rows]: sum (w - r w^)^2, sum w^2 */
+  double *out_lost, *out_power; /* [rows]: the same through the Hessian */
   unsigned row_groups;
   _Atomic unsigned next;
   _Atomic bool stopped;
@@ -54,10 +58,13 @@ typedef struct job {
   qp_error error;
 } job;
 
-/* What one thread owns. */
+/* What one thread owns; arrays are [32][columns], rows brought to the input scale. */
 typedef struct desk {
   qp_coder_work *work[QP_MAX_PARTS];
-  float *target, *value; /* [32][columns of a part] */
+  float *x, *value;     /* the rows, and what their codes decode to */
+  float *target, *part; /* with feedback; one part's columns, contiguous */
+  float *error, *part_value;
+  double rms[QP_GROUP_ROWS];
 } desk;
 
 static qp_status check_weights(const float *w, unsigned rows, unsigned columns, qp_error *err) {
@@ -71,70 +78,156 @@ static qp_status check_weights(const float *w, unsigned rows, unsigned columns, 
 
 static void free_desk(desk *d) {
   for (unsigned p = 0; p < QP_MAX_PARTS; p++) qp_coder_work_free(d->work[p]);
-  free(d->target);
+  free(d->x);
   free(d->value);
+  free(d->target);
+  free(d->part);
+  free(d->error);
+  free(d->part_value);
 }
 
 static qp_status make_desk(const job *j, desk *d, qp_error *err) {
-  const size_t cells = (size_t)QP_GROUP_ROWS * j->out->columns;
-  *d = (desk){.target = malloc(sizeof *d->target * cells),
-              .value = malloc(sizeof *d->value * cells)};
-  qp_status st = d->target && d->value ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
+  const size_t cells = (size_t)QP_GROUP_ROWS * j->out->columns, fed = j->feeds ? cells : 1;
+  *d = (desk){.x = malloc(sizeof(float) * cells),
+              .value = malloc(sizeof(float) * cells),
+              .part = malloc(sizeof(float) * cells),
+              .part_value = malloc(sizeof(float) * cells),
+              .target = malloc(sizeof(float) * fed),
+              .error = malloc(sizeof(float) * fed)};
+  const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->error;
+  qp_status st = ok ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
   for (unsigned p = 0; !st && p < j->out->parts; p++)
     st = qp_coder_work_new(&j->coder[p], &j->out->part[p].stream, &d->work[p], err);
   return st;
 }
 
-/* Root mean square of a row; 0 for a row of zeros. */
-static double row_rms(const float *w, unsigned n) {
-  double sum = 0;
-  for (unsigned i = 0; i < n; i++) sum += (double)w[i] * (double)w[i];
-  return sqrt(sum / n);
+/* Rows of a group that the linear has; the others are padding. */
+static unsigned rows_of(const qp_encoded *e, unsigned row_group) {
+  const unsigned left = e->rows - row_group * QP_GROUP_ROWS;
+  return left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS;
 }
 
-/* Code 32 rows of each part, fit each row's scale to what came out: r = w.w^ / w^.w^. */
-static qp_status code_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
+/* Rows, each brought to the input scale by its root mean square. */
+static void load_rows(const job *j, desk *d, unsigned row_group) {
+  const unsigned columns = j->out->columns, rows = rows_of(j->out, row_group);
+  memset(d->x, 0, sizeof *d->x * QP_GROUP_ROWS * columns);
+  for (unsigned r = 0; r < QP_GROUP_ROWS; r++) {
+    const float *w = j->weights + ((size_t)row_group * QP_GROUP_ROWS + r) * columns;
+    double sum = 0;
+    for (unsigned k = 0; r < rows && k < columns; k++) sum += (double)w[k] * (double)w[k];
+    d->rms[r] = sqrt(sum / columns);
+    if (!(d->rms[r] > 0)) continue;
+    for (unsigned k = 0; k < columns; k++)
+      d->x[(size_t)r * columns + k] = (float)((double)w[k] * (j->input_scale / d->rms[r]));
+  }
+}
+
+static void copy_columns(float *to, unsigned to_stride, const float *from, unsigned from_stride,
+                         unsigned columns) {
+  for (size_t r = 0; r < QP_GROUP_ROWS; r++)
+    memcpy(to + r * to_stride, from + r * from_stride, sizeof *to * columns);
+}
+
+static qp_coder_out out_of(const qp_encoded *e, unsigned p) {
+  qp_coder_out out = {.codes = e->part[p].codes};
+  memcpy(out.field, e->part[p].field, sizeof out.field);
+  memcpy(out.codebook, e->part[p].codebook, sizeof out.codebook);
+  return out;
+}
+
+static qp_status code_plainly(const job *j, desk *d, unsigned row_group, qp_error *err) {
   const qp_encoded *e = j->out;
-  const unsigned first = row_group * QP_GROUP_ROWS;
-  const unsigned rows = e->rows - first < QP_GROUP_ROWS ? e->rows - first : QP_GROUP_ROWS;
-  double rms[QP_GROUP_ROWS] = {0}, cross[QP_GROUP_ROWS] = {0}, square[QP_GROUP_ROWS] = {0};
-  for (unsigned r = 0; r < rows; r++)
-    rms[r] = row_rms(j->weights + (size_t)(first + r) * e->columns, e->columns);
   for (unsigned p = 0; p < e->parts; p++) {
     const qp_stream *s = &e->part[p].stream;
     if (!s->columns) continue; /* a split of few columns */
-    memset(d->target, 0, sizeof *d->target * QP_GROUP_ROWS * s->columns);
-    for (unsigned r = 0; r < rows; r++) {
-      const float *w = j->weights + (size_t)(first + r) * e->columns + e->part[p].column;
-      const float scale = rms[r] > 0 ? (float)(j->input_scale[p] / rms[r]) : 0;
-      for (unsigned k = 0; k < s->columns; k++)
-        d->target[(size_t)r * s->columns + k] = w[k] * scale;
-    }
-    qp_coder_out out = {.codes = e->part[p].codes};
-    memcpy(out.field, e->part[p].field, sizeof out.field);
-    memcpy(out.codebook, e->part[p].codebook, sizeof out.codebook);
+    const qp_coder_out out = out_of(e, p);
+    copy_columns(d->part, s->columns, d->x + e->part[p].column, e->columns, s->columns);
     qp_status st =
-        qp_coder_rows(&j->coder[p], d->work[p], s, row_group, d->target, &out, d->value, err);
+        qp_coder_rows(&j->coder[p], d->work[p], s, row_group, d->part, &out, d->part_value, err);
     if (st) return st;
-    for (unsigned r = 0; r < rows; r++) {
-      const float *w = j->weights + (size_t)(first + r) * e->columns + e->part[p].column;
-      for (unsigned k = 0; k < s->columns; k++) {
-        const double v = (double)d->value[(size_t)r * s->columns + k];
-        cross[r] += (double)w[k] * v;
-        square[r] += v * v;
-      }
-    }
-  }
-  for (unsigned r = 0; r < rows; r++) {
-    const double power = rms[r] * rms[r] * e->columns;
-    const float scale = square[r] > 0 ? (float)(cross[r] / square[r]) : 0;
-    e->row_scale[first + r] = scale;
-    j->power[first + r] = power;
-    j->lost[first + r] =
-        power - 2 * (double)scale * cross[r] + (double)scale * (double)scale * square[r];
-    e->row_distortion[first + r] = power > 0 ? (float)(j->lost[first + r] / power) : 0;
+    copy_columns(d->value + e->part[p].column, e->columns, d->part_value, s->columns, s->columns);
   }
   return QP_OK;
+}
+
+/* One block of columns: targets with the errors before it, codes, its own errors. */
+static qp_status code_block(const job *j, desk *d, unsigned row_group, const qp_feed_block *b,
+                            unsigned seen, qp_error *err) {
+  const qp_encoded *e = j->out;
+  const qp_stream *s = &e->part[b->part].stream;
+  const unsigned offset = e->part[b->part].column, columns = e->columns;
+  const qp_coder_out out = out_of(e, b->part);
+  qp_feedback_targets(&j->feedback, b->column, seen, d->x, d->error, d->target);
+  copy_columns(d->part + (b->column - offset), s->columns, d->target + b->column, columns,
+               seen - b->column);
+  qp_status st = qp_coder_blocks(&j->coder[b->part], d->work[b->part], s, row_group, b->first,
+                                 b->count, d->part, &out, d->part_value, err);
+  if (st) return st;
+  copy_columns(d->value + b->column, columns, d->part_value + (b->column - offset), s->columns,
+               b->end - b->column);
+  for (size_t r = 0; r < QP_GROUP_ROWS; r++)
+    for (size_t i = r * columns + b->column; i < r * columns + b->end; i++)
+      d->error[i] = d->value[i] - d->x[i];
+  return QP_OK;
+}
+
+static qp_status code_fed(const job *j, desk *d, unsigned row_group, qp_error *err) {
+  const qp_encoded *e = j->out;
+  unsigned part = QP_MAX_PARTS;
+  for (unsigned k = 0; k < j->feedback.blocks; k++) {
+    const qp_feed_block *b = &j->feedback.block[k], *next = b + 1;
+    const bool more = k + 1 < j->feedback.blocks && next->part == b->part;
+    if (b->part != part) { /* a stream begins */
+      part = b->part;
+      const qp_stream *s = &e->part[part].stream;
+      const qp_coder_out out = out_of(e, part);
+      copy_columns(d->part, s->columns, d->x + e->part[part].column, e->columns, s->columns);
+      qp_coder_begin(&j->coder[part], d->work[part], s, row_group, d->part, &out);
+    }
+    qp_status st = code_block(j, d, row_group, b, more ? next->end : b->end, err);
+    if (st) return st;
+  }
+  return QP_OK;
+}
+
+/* Each row's scale, fitted to what came out: r = x.v / v.v, through the Hessian where there is one. */
+static void fit_scales(const job *j, desk *d, unsigned row_group) {
+  const qp_encoded *e = j->out;
+  const size_t columns = e->columns;
+  double xv[QP_GROUP_ROWS], vv[QP_GROUP_ROWS], xx[QP_GROUP_ROWS];
+  if (j->feeds) {
+    qp_feedback_product(&j->feedback, d->x, d->value, d->target, xv);
+    qp_feedback_product(&j->feedback, d->value, d->value, d->target, vv);
+    qp_feedback_product(&j->feedback, d->x, d->x, d->target, xx);
+  }
+  for (unsigned r = 0; r < rows_of(e, row_group); r++) {
+    const size_t row = (size_t)row_group * QP_GROUP_ROWS + r;
+    double cross = 0, square = 0, power = 0;
+    for (size_t i = r * columns; i < (r + 1) * columns; i++) {
+      const double x = (double)d->x[i], v = (double)d->value[i];
+      cross += x * v;
+      square += v * v;
+      power += x * x;
+    }
+    const double unit = d->rms[r] / j->input_scale; /* w = unit x */
+    double fit = square > 0 ? cross / square : 0;
+    if (j->feeds && vv[r] > 0) fit = xv[r] / vv[r];
+    e->row_scale[row] = (float)(fit * unit);
+    fit = unit > 0 ? (double)e->row_scale[row] / unit : 0;
+    j->power[row] = unit * unit * power;
+    j->lost[row] = unit * unit * (power - 2 * fit * cross + fit * fit * square);
+    e->row_distortion[row] = power > 0 ? (float)(j->lost[row] / j->power[row]) : 0;
+    if (!j->feeds) continue;
+    j->out_power[row] = unit * unit * xx[r];
+    j->out_lost[row] = unit * unit * (xx[r] - 2 * fit * xv[r] + fit * fit * vv[r]);
+  }
+}
+
+static qp_status code_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
+  load_rows(j, d, row_group);
+  qp_status st = j->feeds ? code_fed(j, d, row_group, err) : code_plainly(j, d, row_group, err);
+  if (!st) fit_scales(j, d, row_group);
+  return st;
 }
 
 static void fail_job(job *j, qp_status status, const qp_error *err) {
@@ -157,9 +250,8 @@ static void *run_thread(void *argument) {
       break;
     }
     st = code_row_group(j, &d, row_group, &err);
-    unsigned rows = j->out->rows - row_group * QP_GROUP_ROWS;
-    if (rows > QP_GROUP_ROWS) rows = QP_GROUP_ROWS;
-    if (j->options->done) atomic_fetch_add(j->options->done, (size_t)rows * j->out->columns);
+    if (j->options->done)
+      atomic_fetch_add(j->options->done, (size_t)rows_of(j->out, row_group) * j->out->columns);
   }
   free_desk(&d);
   if (st) fail_job(j, st, &err);
@@ -204,9 +296,50 @@ static qp_status make_part(job *j, unsigned p, unsigned columns, qp_error *err) 
     for (size_t i = 0; ok && i < copies; i++) memcpy(to + i * one, b->data, sizeof *to * one);
   }
   if (!ok) return qp_fail(err, QP_E_NOMEM, "no memory for %u x %u codes", e->rows, width);
-  j->input_scale[p] = j->options->input_scale;
-  if (!(j->input_scale[p] > 0)) st = qp_encode_input_scale(q, &j->input_scale[p], err);
-  return st ? st : qp_coder_make(&j->coder[p], q, err);
+  return qp_coder_make(&j->coder[p], q, err);
+}
+
+/* Superblocks that are coded together: as few as hold whole groups of fields. */
+static unsigned superblocks_at_once(const qp_stream *s) {
+  const unsigned width = s->period.blocks * QP_BLOCK_COLUMNS, group = s->quantizer->group;
+  return group > width ? group / width : 1;
+}
+
+static qp_status make_feedback(job *j, qp_error *err) {
+  const qp_encoded *e = j->out;
+  unsigned n = 0;
+  for (unsigned p = 0; p < e->parts; p++) n += e->part[p].stream.superblocks;
+  qp_feed_block *block = calloc(n + 1, sizeof *block);
+  if (!block) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  n = 0;
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    const unsigned width = s->period.blocks * QP_BLOCK_COLUMNS, count = superblocks_at_once(s);
+    for (unsigned b = 0; b < s->superblocks; b += count, n++) {
+      const unsigned end = (b + count) * width < s->columns ? (b + count) * width : s->columns;
+      block[n] = (qp_feed_block){.part = p, .first = b, .column = e->part[p].column + b * width};
+      block[n].count = b + count < s->superblocks ? count : s->superblocks - b;
+      block[n].end = e->part[p].column + end;
+    }
+  }
+  const double damping = j->options->hessian_damping > 0 ? j->options->hessian_damping : 0.01;
+  qp_status st =
+      qp_feedback_make(&j->feedback, e->columns, j->options->hessian, damping, block, n, err);
+  j->feeds = !st;
+  return st;
+}
+
+/* In the order of the rows, so that the sums do not depend on the threads. */
+static void sum_up(const job *j) {
+  double lost = 0, power = 0, out_lost = 0, out_power = 0;
+  for (unsigned r = 0; r < j->out->rows; r++) {
+    lost += j->lost[r];
+    power += j->power[r];
+    out_lost += j->out_lost[r];
+    out_power += j->out_power[r];
+  }
+  j->out->distortion = power > 0 ? lost / power : 0;
+  j->out->proxy = out_power > 0 ? out_lost / out_power : j->out->distortion;
 }
 
 qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned rows,
@@ -224,20 +357,26 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
            .out = &e,
            .lost = malloc(sizeof *j.lost * rows),
            .power = malloc(sizeof *j.power * rows),
+           .out_lost = calloc(rows, sizeof *j.out_lost),
+           .out_power = calloc(rows, sizeof *j.out_power),
+           .input_scale = options ? options->input_scale : 0,
            .row_groups = (rows + QP_GROUP_ROWS - 1) / QP_GROUP_ROWS,
            .lock = PTHREAD_MUTEX_INITIALIZER};
   e.row_scale = malloc(sizeof *e.row_scale * rows);
   e.row_distortion = malloc(sizeof *e.row_distortion * rows);
-  if (!j.lost || !j.power || !e.row_scale || !e.row_distortion) st = qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (!j.lost || !j.power || !j.out_lost || !j.out_power || !e.row_scale || !e.row_distortion)
+    st = qp_fail(err, QP_E_NOMEM, "out of memory");
   for (unsigned p = 0; !st && p < e.parts; p++) st = make_part(&j, p, columns, err);
+  if (!st && !(j.input_scale > 0)) st = qp_encode_input_scale(q, &j.input_scale, err);
+  if (!st && j.options->hessian) st = make_feedback(&j, err);
   if (!st && (st = run_threads(&j))) qp_fail(err, st, "%s", j.error.text);
-  double lost = 0, power = 0;
-  for (unsigned r = 0; !st && r < rows; r++) lost += j.lost[r], power += j.power[r];
-  e.distortion = power > 0 ? lost / power : 0;
-  e.proxy = e.distortion;
+  if (!st) sum_up(&j);
   for (unsigned p = 0; p < e.parts; p++) qp_coder_free(&j.coder[p]);
+  qp_feedback_free(&j.feedback);
   free(j.lost);
   free(j.power);
+  free(j.out_lost);
+  free(j.out_power);
   if (st)
     qp_encoded_free(&e);
   else

@@ -44,10 +44,10 @@ typedef struct qp_encoded {
     uint16_t *codebook[QP_MAX_CODEBOOKS]; /* scope tensor or row; NULL for scope spec.
                                              tensor: [entries][dim]; row: [32 row_groups][entries] */
   } part[QP_MAX_PARTS];
-  float *row_scale;  /* [rows]: W ~ row_scale W^ */
+  float *row_scale;      /* [rows]: W ~ row_scale W^ */
   float *row_distortion; /* [rows]: sum (w - r w^)^2 / sum w^2 of each row */
-  double distortion; /* sum (w - r w^)^2 / sum w^2 over the linear; 0 where all weights are 0 */
-  double proxy;      /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */
+  double distortion;     /* sum (w - r w^)^2 / sum w^2 over the linear; 0 where all weights are 0 */
+  double proxy; /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */
 } qp_encoded;
 
 /*
@@ -68,8 +68,8 @@ qp_packed qp_encoded_packed(const qp_encoded *e, unsigned part);
 
 /*
 ** The input scale with the least distortion on N(0,1): found by encoding a fixed sample, kept in the
-** cache directory under the quantizer's hash.  1 for quantizers with group fields (their scales take
-** it up) and for splits (their parts have their own).
+** cache directory under the quantizer's hash.  1 for quantizers with group fields or codebooks by row, which take
+** it up; one for all parts of a split.
 */
 qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *err);
 

@@ -17,7 +17,7 @@
 ** sample, so that its noise cancels.
 */
 enum {
-  METHOD = 1, /* of what is kept: changed with the method */
+  METHOD = 2, /* of what is kept: changed with the method */
   SCAN_POINTS = 10,
   SCAN_WEIGHTS = 4096,
   FINE_WEIGHTS = 32768,
@@ -25,21 +25,30 @@ enum {
 };
 
 typedef struct valley {
-  const qp_coder *coder;
+  const qp_coder *coder;  /* [parts]: a split has one scale for all of its parts */
+  const double *fraction; /* [parts] */
+  unsigned parts;
   const float *sample;
   size_t n;
   double power;
 } valley;
 
 static qp_status depth(const valley *v, double scale, double *out, qp_error *err) {
-  double cross, square;
-  qp_status st = qp_sample_code(v->coder, v->n, v->sample, scale, &cross, &square, NULL, err);
-  if (!st) *out = square > 0 ? 1 - cross * cross / (v->power * square) : 1;
-  return st;
+  double cross = 0, square = 0;
+  for (unsigned p = 0; p < v->parts; p++) {
+    double c, s;
+    qp_status st = qp_sample_code(&v->coder[p], v->n, v->sample, scale, &c, &s, NULL, err);
+    if (st) return st;
+    cross += v->fraction[p] * c;
+    square += v->fraction[p] * s;
+  }
+  *out = square > 0 ? 1 - cross * cross / (v->power * square) : 1;
+  return QP_OK;
 }
 
 static void set_sample(valley *v, size_t n) {
-  v->n = n - n % v->coder->quantizer->dim;
+  v->n = n;
+  for (unsigned p = 0; p < v->parts; p++) v->n -= v->n % v->coder[p].quantizer->dim;
   v->power = 0;
   for (size_t i = 0; i < v->n; i++) v->power += (double)v->sample[i] * (double)v->sample[i];
 }
@@ -59,12 +68,13 @@ static double parabola(const double x[3], const double y[3]) {
   return at > x[0] && at < x[2] ? at : x[1];
 }
 
-static qp_status find_valley(const qp_coder *c, double *out, qp_error *err) {
+static qp_status find_valley(const qp_coder *coder, const double *fraction, unsigned parts,
+                             double *out, qp_error *err) {
   float *sample = malloc(sizeof *sample * FINE_WEIGHTS);
   if (!sample) return qp_fail(err, QP_E_NOMEM, "out of memory");
   qp_sample_gaussian(SEED, FINE_WEIGHTS, sample);
-  valley v = {.coder = c, .sample = sample};
-  const double rms = table_rms(c);
+  valley v = {.coder = coder, .fraction = fraction, .parts = parts, .sample = sample};
+  const double rms = table_rms(coder);
   double best = 0, least = INFINITY;
   qp_status st = QP_OK;
   set_sample(&v, SCAN_WEIGHTS);
@@ -110,20 +120,29 @@ static bool read_kept(const char *path, double *out) {
 }
 
 qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *err) {
-  if (q->kind == QP_SPLIT || q->fields) return *out = 1, QP_OK;
   char path[4096], line[64];
   const bool keep = path_of(q, path, sizeof path);
   if (keep && read_kept(path, out)) return QP_OK;
-  qp_coder c;
-  qp_status st = qp_coder_make(&c, q, err);
-  if (st) return st;
-  if (c.kind == QP_CODER_ROWS)
-    *out = 1; /* codebooks are fitted to the rows */
-  else
-    st = find_valley(&c, out, err);
-  qp_coder_free(&c);
+  qp_coder coder[QP_MAX_PARTS];
+  double fraction[QP_MAX_PARTS] = {1};
+  unsigned parts = 0;
+  bool fitted = false; /* scales or codebooks of a part take it up */
+  qp_status st = QP_OK;
+  for (unsigned p = 0; !st && p < (q->kind == QP_SPLIT ? q->parts : 1); p++) {
+    if (q->kind == QP_SPLIT) fraction[p] = q->part[p].fraction;
+    st = qp_coder_make(&coder[p], q->kind == QP_SPLIT ? q->part[p].quantizer : q, err);
+    if (st) break;
+    parts++;
+    fitted |= coder[p].kind == QP_CODER_FIELDS || coder[p].kind == QP_CODER_ROWS;
+  }
+  if (!st && fitted)
+    *out = 1;
+  else if (!st)
+    st = find_valley(coder, fraction, parts, out, err);
+  for (unsigned p = 0; p < parts; p++) qp_coder_free(&coder[p]);
   if (st || !keep) return st;
   int n = snprintf(line, sizeof line, "%a\n", *out);
-  (void)qp_file_write(path, line, n > 0 ? (size_t)n : 0, NULL); /* what cannot be kept is measured again */
+  (void)qp_file_write(path, line, n > 0 ? (size_t)n : 0,
+                      NULL); /* what cannot be kept is measured again */
   return QP_OK;
 }

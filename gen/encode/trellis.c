@@ -239,9 +239,8 @@ static void advance(const qp_trellis *t, qp_search *s, unsigned count, unsigned 
   }
 }
 
-/* The group between the last and the first step of each circular run. */
-static void find_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
-                       const float *const *targets, uint32_t *start) {
+void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
+                      const float *const *targets, uint32_t *start) {
   const unsigned around = steps < SEAM_STEPS ? steps : SEAM_STEPS;
   const float *last[SEQUENCES] = {0};
   for (unsigned k = 0; k < count; k++) {
@@ -258,16 +257,19 @@ static void find_seams(const qp_trellis *t, qp_search *s, unsigned count, unsign
 
 void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned count,
                        unsigned steps, const float *const *targets, uint32_t *start,
-                       uint32_t *const *codes) {
+                       const uint32_t *end, uint32_t *const *codes) {
   assert(count >= 1 && count <= qp_trellis_sequences(t) && steps > 0);
   assert(ends != QP_ENDS_TIED || (uint64_t)steps * t->step >= t->window);
-  if (ends == QP_ENDS_TIED) find_seams(t, s, count, steps, targets, start);
+  assert((ends == QP_ENDS_BETWEEN) == (end != NULL));
+  if (ends == QP_ENDS_TIED) qp_trellis_seams(t, s, count, steps, targets, start);
   for (unsigned k = 0; k < count; k++)
     begin(t, &s->flight[k], ends == QP_ENDS_FREE ? t->groups : start[k]);
   advance(t, s, count, 0, steps, targets, codes);
   for (unsigned k = 0; k < count; k++) {
     flight *f = &s->flight[k];
-    uint32_t g = ends == QP_ENDS_TIED ? start[k] : best_group(t, f);
+    uint32_t g = best_group(t, f);
+    if (ends == QP_ENDS_TIED) g = start[k];
+    if (ends == QP_ENDS_BETWEEN) g = end[k];
     g = walk(t, f, g, f->told, steps, steps, codes[k]);
     if (ends == QP_ENDS_FREE) start[k] = f->told ? f->start : g;
   }

@@ -50,16 +50,18 @@ void qp_search_free(qp_search *s);
 
 /* What is known about the ends of a run. */
 typedef enum qp_ends {
-  QP_ENDS_TIED, /* circular: the bits before the first are the last ones (tail-biting) */
-  QP_ENDS_FREE, /* any bits before the first */
-  QP_ENDS_FROM  /* begins behind group start[k], ends anywhere */
+  QP_ENDS_TIED,   /* circular: the bits before the first are the last ones (tail-biting) */
+  QP_ENDS_FREE,   /* any bits before the first */
+  QP_ENDS_FROM,   /* begins behind group start[k], ends anywhere */
+  QP_ENDS_BETWEEN /* begins behind group start[k], ends in group end[k] */
 } qp_ends;
 
 /*
 ** The codes of 'count' sequences (1 to qp_trellis_sequences) of 'steps' steps each:
 **   targets[k]  [steps][dim]: what is to be approached
 **   codes[k]    [steps]: 'step' bits each, newest bits of the states
-**   start[k]    QP_ENDS_FROM: the group before step 0;  FREE, TIED: written, the group found there
+**   start[k]    FROM, BETWEEN: the group before step 0;  FREE, TIED: written, the group found there
+**   end[k]      BETWEEN: the group behind the last step; else NULL
 ** Of all paths with these ends the codes are those with the least sum of squares, up to the rounding
 ** of floats; for TIED the group where the ends meet is that of the best path through the seam and
 ** 'seam_steps' steps around it, and the path is the best one for that group.  TIED needs
@@ -69,6 +71,10 @@ typedef enum qp_ends {
 */
 void qp_trellis_search(const qp_trellis *t, qp_search *search, qp_ends ends, unsigned count,
                        unsigned steps, const float *const *targets, uint32_t *start,
-                       uint32_t *const *codes);
+                       const uint32_t *end, uint32_t *const *codes);
+
+/* The groups where circular runs meet, as QP_ENDS_TIED finds them. */
+void qp_trellis_seams(const qp_trellis *t, qp_search *search, unsigned count, unsigned steps,
+                      const float *const *targets, uint32_t *start);
 
 #endif

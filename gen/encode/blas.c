@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* BLAS and LAPACK, opened at run time. */
+#include "gen/encode/blas.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "runtime/dynlib.h"
+
+static const char *const names[] = {"libopenblas.so.0", "libopenblas.so", "libmkl_rt.so.2",
+                                    "libmkl_rt.so",     "liblapack.so.3", NULL};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static qp_blas blas;
+static bool opened;
+
+static qp_status open_once(qp_error *err) {
+  void *handle;
+  void (*set_threads)(int) = NULL;
+  qp_blas b;
+  qp_status st = qp_dynlib_open(
+      "BLAS and LAPACK", "QPAL_BLAS", names,
+      "Hessians need them: Debian and Ubuntu: sudo apt-get install libopenblas0", &handle, err);
+  if (!st) st = qp_dynlib_symbol(handle, "LAPACK", "dpotrf_", &b.dpotrf, err);
+  if (!st) st = qp_dynlib_symbol(handle, "BLAS", "dtrsm_", &b.dtrsm, err);
+  if (!st) st = qp_dynlib_symbol(handle, "BLAS", "sgemm_", &b.sgemm, err);
+  if (st) return st;
+  /* our own threads divide the work; an OpenBLAS that starts more would only be in their way */
+  if (!qp_dynlib_symbol(handle, "OpenBLAS", "openblas_set_num_threads", &set_threads, NULL))
+    set_threads(1);
+  blas = b;
+  opened = true;
+  return QP_OK;
+}
+
+qp_status qp_blas_open(const qp_blas **out, qp_error *err) {
+  pthread_mutex_lock(&lock);
+  qp_status st = opened ? QP_OK : open_once(err);
+  pthread_mutex_unlock(&lock);
+  if (!st) *out = &blas;
+  return st;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* The few BLAS and LAPACK functions that Hessians need, opened at run time (OpenBLAS, or any other). */
+#ifndef QP_BLAS_H
+#define QP_BLAS_H
+
+#include "runtime/status.h"
+
+/* The Fortran interface: column-major, sizes of 32 bits, all by reference; single-threaded. */
+typedef struct qp_blas {
+  void (*dpotrf)(const char *uplo, const int *n, double *a, const int *lda, int *info);
+  void (*dtrsm)(const char *side, const char *uplo, const char *trans, const char *diag,
+                const int *m, const int *n, const double *alpha, const double *a, const int *lda,
+                double *b, const int *ldb);
+  void (*sgemm)(const char *trans_a, const char *trans_b, const int *m, const int *n, const int *k,
+                const float *alpha, const float *a, const int *lda, const float *b, const int *ldb,
+                const float *beta, float *c, const int *ldc);
+} qp_blas;
+
+/* Opened once, kept until exit; $QPAL_BLAS names a library to use instead.  Any thread may call it.
+** QP_E_MISSING: there is none, with what was tried and how to get it. */
+qp_status qp_blas_open(const qp_blas **out, qp_error *err);
+
+#endif
