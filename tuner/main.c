@@ -16,6 +16,7 @@ static const struct {
     {"check", "prove kernels right on a GPU or in the PTX simulator", qp_cmd_check},
     {"distortion", "measure what the encoder loses on N(0,1)", qp_cmd_distortion},
     {"train", "fit a quantizer's codebook to its trellis", qp_cmd_train},
+    {"plan", "the best mix of quantizers and fusions within limits, proven", qp_cmd_plan},
     {"tour", "generate, compile and check the palette's kernels for Llama-3.1-8B", qp_cmd_tour},
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MIT */
+/* Input -> [knapsack]; see build.h. */
+#include "tuner/plan/build.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Memory that lives as long as the problem ---- */
+
+static void *keep(qp_plan_problem *p, void *memory) {
+  if (!memory) return NULL;
+  void **more = realloc(p->memory, (p->memories + 1) * sizeof *more);
+  if (!more) {
+    free(memory);
+    return NULL;
+  }
+  p->memory = more;
+  return p->memory[p->memories++] = memory;
+}
+
+void qp_plan_problem_free(qp_plan_problem *p) {
+  for (size_t i = 0; i < p->memories; i++) free(p->memory[i]);
+  free(p->memory);
+  free(p->class_of);
+  qp_costs_free(&p->costs);
+  *p = (qp_plan_problem){0};
+}
+
+/* ---- One item ---- */
+
+enum { MAX_LISTS = 256, MAX_MODES = 4096 };
+
+typedef struct builder {
+  qp_plan_problem *p;
+  const qp_plan_input *in;
+  qp_error *err;
+  unsigned class, group, linears, blocks;
+  bool head, by_ps, by_bytes;
+  const qp_group_costs *costs;
+  double *loss; /* [linears][menu]: sum over the blocks of the class; NAN: not for this linear */
+  qp_knap_list list[MAX_LISTS];
+  qp_knap_mode mode[MAX_MODES];
+  qp_mode_info info[MAX_MODES];
+  unsigned lists, modes;
+  qp_knap_option *option; /* being made */
+  unsigned options;
+} builder;
+
+static unsigned model_linear(const builder *b, unsigned l) {
+  const qp_model *m = b->in->model;
+  return b->head ? m->linears : m->group[b->group].linear[l];
+}
+
+static uint64_t bytes_of(const builder *b, unsigned l, unsigned q) {
+  return b->in->bytes[(size_t)model_linear(b, l) * b->in->menu->count + q];
+}
+
+static double loss_of(const builder *b, unsigned l, unsigned q) {
+  return b->loss[(size_t)l * b->in->menu->count + q];
+}
+
+static bool fits(const builder *b, unsigned l, unsigned q) {
+  return !isnan(loss_of(b, l, q)) && bytes_of(b, l, q) != UINT64_MAX;
+}
+
+static void sum_losses(builder *b) {
+  const qp_plan_input *in = b->in;
+  unsigned n = in->menu->count, all = qp_plan_linears(in->model);
+  memset(b->loss, 0, (size_t)b->linears * n * sizeof *b->loss);
+  for (unsigned block = 0; block < (b->head ? 1 : in->model->layers); block++) {
+    if (!b->head && b->p->class_of[block] != b->class) continue;
+    for (unsigned l = 0; l < b->linears; l++) {
+      size_t i = b->head ? all - 1 : (size_t)block * in->model->linears + model_linear(b, l);
+      for (unsigned q = 0; q < n; q++)
+        b->loss[(size_t)l * n + q] += in->alpha[i] * in->distortion[i * n + q];
+    }
+  }
+}
+
+static int compare_options(const void *a, const void *b) {
+  const qp_knap_option *x = a, *y = b;
+  if (x->loss != y->loss) return x->loss < y->loss ? -1 : 1;
+  if (x->ps != y->ps) return x->ps < y->ps ? -1 : 1;
+  if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
+  return x->tag < y->tag ? -1 : x->tag > y->tag;
+}
+
+/* Drop options that another one dominates, which no exclusion can bring back into play. */
+static void prune(builder *b) {
+  unsigned kept = 0;
+  qsort(b->option, b->options, sizeof *b->option, compare_options);
+  for (unsigned i = 0; i < b->options; i++) {
+    unsigned k = kept;
+    while (k && (b->option[k - 1].ps > b->option[i].ps ||
+                 (b->by_bytes && b->option[k - 1].bytes > b->option[i].bytes)))
+      k--;
+    if (!k) b->option[kept++] = b->option[i];
+  }
+  b->options = kept;
+}
+
+/* The options made since become a list; its index, or -1: none, or no memory (*st). */
+static int end_list(builder *b, bool may_prune, qp_status *st) {
+  if (!b->options) return -1;
+  if (may_prune && b->by_ps) prune(b);
+  qp_knap_option *copy = keep(b->p, malloc(b->options * sizeof *copy));
+  if (!copy || b->lists == MAX_LISTS) {
+    *st = qp_fail(b->err, copy ? QP_E_LIMIT : QP_E_NOMEM, "no room for the plan's choices");
+    return -1;
+  }
+  memcpy(copy, b->option, b->options * sizeof *copy);
+  b->list[b->lists] = (qp_knap_list){b->options, copy};
+  b->options = 0;
+  return (int)b->lists++;
+}
+
+static qp_knap_mode *add_mode(builder *b, unsigned mask, qp_mode_info info, qp_status *st) {
+  if (b->modes == MAX_MODES) {
+    *st = qp_fail(b->err, QP_E_LIMIT, "no room for the plan's launches");
+    return NULL;
+  }
+  b->mode[b->modes] = (qp_knap_mode){.mask = mask};
+  b->info[b->modes] = info;
+  return &b->mode[b->modes++];
+}
+
+/* Options of all of a mask with one quantizer: alone, or fused where that was measured. */
+static qp_status add_same(builder *b, unsigned mask) {
+  const qp_plan_input *in = b->in;
+  unsigned linears = (unsigned)__builtin_popcount(mask);
+  for (unsigned i = 0; i < in->menu->count * (in->table ? QP_PATHS : 1); i++) {
+    unsigned q = in->table ? i / QP_PATHS : i, path = in->table ? i % QP_PATHS : QP_PATH_ANY;
+    int64_t ps = 0;
+    if (in->table) ps = qp_costs_same(&b->p->costs, in, b->group, mask, q, path)->ps;
+    qp_knap_option o = {.ps = ps * b->blocks, .tag = q * QP_KNAP_TAGS + path};
+    bool ok = ps >= 0;
+    for (unsigned l = 0; l < b->linears && ok; l++) {
+      if (!(mask >> l & 1)) continue;
+      ok = fits(b, l, q);
+      if (!ok) break;
+      o.loss += loss_of(b, l, q);
+      o.bytes += (int64_t)(bytes_of(b, l, q) * b->blocks);
+    }
+    if (ok) b->option[b->options++] = o;
+  }
+  qp_status st = QP_OK;
+  int list = end_list(b, true, &st);
+  if (list < 0) return st;
+  qp_mode_info info = {linears == 1 ? QP_MODE_ALONE : QP_MODE_SAME, 0};
+  qp_knap_mode *m = add_mode(b, mask, info, &st);
+  if (m) m->parts = 1, m->list[0] = (unsigned)list;
+  return st;
+}
+
+/* Launches of several quantizers that were measured: a mode for each, with one option a linear. */
+static qp_status add_measured(builder *b, const qp_mixed_cost *mixed) {
+  qp_status st = QP_OK;
+  unsigned list[QP_GROUP_LINEARS_MAX], parts = 0;
+  for (unsigned l = 0; l < b->linears; l++) {
+    if (!(mixed->mask >> l & 1)) continue;
+    unsigned q = mixed->tag[parts] / QP_KNAP_TAGS;
+    if (!fits(b, l, q)) return QP_OK;
+    b->option[b->options++] = (qp_knap_option){.loss = loss_of(b, l, q),
+                                               .ps = parts ? 0 : mixed->cost.ps * b->blocks,
+                                               .bytes = (int64_t)(bytes_of(b, l, q) * b->blocks),
+                                               .tag = mixed->tag[parts]};
+    int made = end_list(b, false, &st);
+    if (made < 0) return st;
+    list[parts++] = (unsigned)made;
+  }
+  qp_knap_mode *m = add_mode(b, mixed->mask, (qp_mode_info){QP_MODE_MIXED, 0}, &st);
+  if (!m) return st;
+  m->parts = parts;
+  memcpy(m->list, list, parts * sizeof *list);
+  return QP_OK;
+}
+
+/* The parts of modelled launches: linear l with each quantizer on a path; list[l], -1: none. */
+static qp_status part_lists(builder *b, unsigned path, int *list) {
+  const qp_plan_input *in = b->in;
+  for (unsigned l = 0; l < b->linears; l++) {
+    for (unsigned q = 0; q < in->menu->count; q++) {
+      int64_t ps = qp_costs_same(&b->p->costs, in, b->group, 1u << l, q, path)->ps;
+      if (ps < 0 || !in->menu->entry[q].quantizer || !fits(b, l, q)) continue;
+      b->option[b->options++] = (qp_knap_option){.loss = loss_of(b, l, q),
+                                                 .ps = ps * b->blocks,
+                                                 .bytes = (int64_t)(bytes_of(b, l, q) * b->blocks),
+                                                 .tag = q * QP_KNAP_TAGS + path};
+    }
+    qp_status st = QP_OK;
+    list[l] = end_list(b, false, &st);
+    if (st) return st;
+  }
+  return QP_OK;
+}
+
+/* What is measured of a mask on a path may not be modelled. */
+static qp_status exclude_measured(builder *b, unsigned mask, unsigned path, qp_knap_mode *m) {
+  unsigned menu = b->in->menu->count, n = 0;
+  unsigned *tags =
+      keep(b->p, calloc((size_t)(menu + b->costs->mixeds) * m->parts + 1, sizeof *tags));
+  if (!tags) return qp_fail(b->err, QP_E_NOMEM, "no memory for the plan's choices");
+  for (unsigned q = 0; q < menu; q++) {
+    if (qp_costs_same(&b->p->costs, b->in, b->group, mask, q, path)->ps < 0) continue;
+    for (unsigned k = 0; k < m->parts; k++) tags[n * m->parts + k] = q * QP_KNAP_TAGS + path;
+    n++;
+  }
+  for (unsigned i = 0; i < b->costs->mixeds; i++) {
+    const qp_mixed_cost *mixed = &b->costs->mixed[i];
+    if (mixed->mask != mask || mixed->tag[0] % QP_KNAP_TAGS != path) continue;
+    memcpy(tags + n++ * m->parts, mixed->tag, m->parts * sizeof *tags);
+  }
+  m->excluded = tags;
+  m->exclusions = n;
+  return QP_OK;
+}
+
+static qp_status add_modelled(builder *b, unsigned path) {
+  int list[QP_GROUP_LINEARS_MAX] = {0};
+  qp_status st = part_lists(b, path, list);
+  for (unsigned mask = 3; mask < 1u << b->linears && !st; mask++) {
+    unsigned parts = 0;
+    if (!(mask & (mask - 1))) continue;
+    qp_knap_mode *m = add_mode(b, mask, (qp_mode_info){QP_MODE_MODELLED, path}, &st);
+    if (!m) break;
+    for (unsigned l = 0; l < b->linears; l++) {
+      if (!(mask >> l & 1)) continue;
+      if (list[l] < 0) break;
+      m->list[parts++] = (unsigned)list[l];
+    }
+    if (parts < (unsigned)__builtin_popcount(mask)) {
+      b->modes--;
+      continue;
+    }
+    m->parts = parts;
+    m->offset_ps = -(int64_t)(parts - 1) * b->p->costs.overhead_ps * b->blocks;
+    st = exclude_measured(b, mask, path, m);
+  }
+  return st;
+}
+
+/* The first linear that no mode serves. */
+static qp_status check_covered(const builder *b) {
+  for (unsigned l = 0; l < b->linears; l++) {
+    const qp_model_linear *linear = &b->in->model->linear[model_linear(b, l)];
+    unsigned i = 0;
+    while (i < b->modes && !(b->mode[i].mask == 1u << l)) i++;
+    if (i < b->modes) continue;
+    /* It may still be served in a fused launch; qp_knap_check sees whether all are. */
+    for (i = 0; i < b->modes && !(b->mode[i].mask >> l & 1);) i++;
+    if (i < b->modes) continue;
+    return qp_fail(b->err, QP_E_ARG,
+                   "%s: no latency of %s (%u x %u) of %s for any quantizer and path asked for%s",
+                   b->in->table ? b->in->table->source : "the menu", linear->role, linear->rows,
+                   linear->columns, b->in->model->name,
+                   b->in->table ? "" : " that can hold this shape");
+  }
+  return QP_OK;
+}
+
+static qp_status make_item(builder *b, qp_knap_item *item, qp_item_info *info) {
+  qp_status st = QP_OK;
+  const qp_plan_input *in = b->in;
+  b->lists = b->modes = b->options = 0;
+  b->costs = &b->p->costs.group[b->group];
+  sum_losses(b);
+  for (unsigned mask = 1; mask < 1u << b->linears && !st; mask++)
+    if (!(mask & (mask - 1)) || (in->fusion && in->table)) st = add_same(b, mask);
+  bool mixed = in->fusion && in->mixed_fusion && in->table && b->linears > 1;
+  for (unsigned i = 0; i < b->costs->mixeds && mixed && !st; i++)
+    st = add_measured(b, &b->costs->mixed[i]);
+  for (unsigned path = 0; path < QP_PATHS && mixed && b->p->costs.overhead_ps > 0 && !st; path++)
+    st = add_modelled(b, path);
+  if (!st) st = check_covered(b);
+  if (st) return st;
+  qp_knap_list *list = keep(b->p, calloc(b->lists + 1, sizeof *list));
+  qp_knap_mode *mode = keep(b->p, calloc(b->modes + 1, sizeof *mode));
+  qp_mode_info *mode_info = keep(b->p, calloc(b->modes + 1, sizeof *mode_info));
+  if (!list || !mode || !mode_info)
+    return qp_fail(b->err, QP_E_NOMEM, "no memory for the plan's choices");
+  memcpy(list, b->list, b->lists * sizeof *list);
+  memcpy(mode, b->mode, b->modes * sizeof *mode);
+  memcpy(mode_info, b->info, b->modes * sizeof *mode_info);
+  *item = (qp_knap_item){b->linears, b->lists, b->modes, list, mode};
+  *info = (qp_item_info){b->class, b->group, b->blocks, mode_info};
+  return QP_OK;
+}
+
+/* ---- The whole ---- */
+
+static qp_status set_limits(qp_plan_problem *p, qp_error *err) {
+  const qp_plan_input *in = p->in;
+  const qp_model *m = in->model;
+  p->planned_weights = m->layers * m->block_weights + (in->head ? m->head_weights : 0);
+  p->fixed_ps = in->table ? in->table->constant_ps : 0;
+  p->fixed_bytes = (int64_t)(m->embedding_bytes + m->other_bytes + qp_plan_sign_bytes(m, in->head) +
+                             qp_plan_codebook_bytes(in->menu, NULL));
+  if (!in->head && !m->tied) p->fixed_bytes += 2 * (int64_t)m->head_weights;
+  p->knap.ps_limit = p->knap.bytes_limit = QP_KNAP_NO_LIMIT;
+  if (in->latency_limit_ps >= 0) {
+    if (!in->table)
+      return qp_fail(err, QP_E_ARG,
+                     "a limit on latency needs measured latencies: tune this GPU, or name a table");
+    if (in->latency_limit_ps < p->fixed_ps)
+      return qp_fail(err, QP_E_WRONG,
+                     "infeasible: the limit of %.3f us is below the constant part, %.3f us",
+                     (double)in->latency_limit_ps * 1e-6, (double)p->fixed_ps * 1e-6);
+    p->knap.ps_limit = in->latency_limit_ps - p->fixed_ps;
+  }
+  if (in->memory_limit_bytes >= 0) {
+    if (in->memory_limit_bytes < p->fixed_bytes)
+      return qp_fail(err, QP_E_WRONG,
+                     "infeasible: the limit of %lld bytes is below what is not quantized, %lld",
+                     (long long)in->memory_limit_bytes, (long long)p->fixed_bytes);
+    p->knap.bytes_limit = in->memory_limit_bytes - p->fixed_bytes;
+  }
+  if (in->bits_limit >= 0) {
+    int64_t bytes = (int64_t)floor(in->bits_limit * (double)p->planned_weights / 8);
+    if (bytes < p->knap.bytes_limit) p->knap.bytes_limit = bytes;
+  }
+  return QP_OK;
+}
+
+static qp_status make_items(builder *b, unsigned classes) {
+  const qp_plan_input *in = b->in;
+  const qp_model *m = in->model;
+  unsigned items = classes * m->groups + (in->head ? 1 : 0);
+  qp_knap_item *item = keep(b->p, calloc((size_t)items + 1, sizeof *item));
+  b->p->item = keep(b->p, calloc((size_t)items + 1, sizeof *b->p->item));
+  if (!item || !b->p->item) return qp_fail(b->err, QP_E_NOMEM, "no memory for the plan");
+  qp_status st = QP_OK;
+  for (unsigned i = 0; i < items && !st; i++) {
+    b->head = i == classes * m->groups;
+    b->class = b->head ? 0 : i / m->groups;
+    b->group = b->head ? m->groups : i % m->groups;
+    b->linears = b->head ? 1 : m->group[b->group].linears;
+    b->blocks = b->head ? 1 : 0;
+    for (unsigned k = 0; k < m->layers && !b->head; k++) b->blocks += b->p->class_of[k] == b->class;
+    st = make_item(b, &item[i], &b->p->item[i]);
+  }
+  b->p->knap.items = items;
+  b->p->knap.item = item;
+  return st;
+}
+
+static qp_status make_builder(qp_plan_problem *p, builder **out, qp_error *err) {
+  const qp_plan_input *in = p->in;
+  builder *b = calloc(1, sizeof *b);
+  if (b) {
+    *b = (builder){.p = p, .in = in, .err = err};
+    b->by_ps = p->knap.ps_limit != QP_KNAP_NO_LIMIT;
+    b->by_bytes = p->knap.bytes_limit != QP_KNAP_NO_LIMIT;
+    b->loss = calloc((size_t)QP_GROUP_LINEARS_MAX * in->menu->count + 1, sizeof *b->loss);
+    b->option = calloc((size_t)in->menu->count * QP_PATHS + 1, sizeof *b->option);
+    if (b->loss && b->option) return *out = b, QP_OK;
+    free(b->loss);
+    free(b->option);
+  }
+  free(b);
+  return qp_fail(err, QP_E_NOMEM, "no memory for the plan");
+}
+
+qp_status qp_plan_build(const qp_plan_input *in, const unsigned *class_of, unsigned classes,
+                        qp_plan_problem *out, qp_error *err) {
+  qp_plan_problem p = {.in = in};
+  builder *b = NULL;
+  qp_status st = qp_costs_make(in, &p.costs, err);
+  if (st) return st;
+  p.class_of = calloc(in->model->layers, sizeof *p.class_of);
+  if (!p.class_of) st = qp_fail(err, QP_E_NOMEM, "no memory for the plan");
+  for (unsigned i = 0; i < in->model->layers && !st; i++)
+    p.class_of[i] = class_of ? class_of[i] : i;
+  if (!st) st = set_limits(&p, err);
+  if (!st) st = make_builder(&p, &b, err);
+  if (!st) st = make_items(b, class_of ? classes : in->model->layers);
+  if (b) {
+    free(b->loss);
+    free(b->option);
+    free(b);
+  }
+  if (st) return qp_plan_problem_free(&p), st;
+  *out = p;
+  return QP_OK;
+}

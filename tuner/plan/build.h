@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* Input -> [knapsack], and its solution -> [plan]. */
+#ifndef QP_BUILD_H
+#define QP_BUILD_H
+
+#include "tuner/plan/costs.h"
+#include "tuner/plan/knapsack.h"
+#include "tuner/plan/plan_file.h"
+#include "tuner/plan/solve.h"
+
+typedef enum qp_mode_kind {
+  QP_MODE_ALONE,   /* one linear */
+  QP_MODE_SAME,    /* several with one quantizer, measured */
+  QP_MODE_MIXED,   /* several with their own quantizers, measured */
+  QP_MODE_MODELLED /* several with their own quantizers: parts with one launch overhead */
+} qp_mode_kind;
+
+typedef struct qp_mode_info {
+  qp_mode_kind kind;
+  unsigned path; /* of QP_MODE_MODELLED */
+} qp_mode_info;
+
+/* One item: a group of linears in all blocks of one class. */
+typedef struct qp_item_info {
+  unsigned class, group; /* group == model->groups: the lm_head */
+  unsigned blocks;       /* in the class; ps, bytes and losses are of all of them together */
+  const qp_mode_info *mode;
+} qp_item_info;
+
+typedef struct qp_plan_problem {
+  const qp_plan_input *in;
+  qp_costs costs;
+  qp_knap knap;
+  qp_item_info *item; /* [knap.items] */
+  unsigned *class_of; /* [blocks] */
+  int64_t fixed_ps;   /* constant: not in the knapsack */
+  int64_t fixed_bytes;
+  uint64_t planned_weights;
+  void **memory; /* blocks to free */
+  size_t memories;
+} qp_plan_problem;
+
+/*
+** The knapsack of an input.  Blocks of one class (class_of[block] < classes; NULL: each its own)
+** get the same choice.  'in' must outlive the problem.
+** QP_E_ARG: a linear has no quantizer with a latency (named), a limit that the fixed part alone
+** exceeds, bad limits; qp_costs_make's errors; QP_E_NOMEM.
+*/
+qp_status qp_plan_build(const qp_plan_input *in, const unsigned *class_of, unsigned classes,
+                        qp_plan_problem *out, qp_error *err);
+void qp_plan_problem_free(qp_plan_problem *p);
+
+/*
+** The plan of a choice for each item: totals, linears, launches, notes.  Where latency was not limited
+** each item's launches are first made the fastest for their quantizers.
+*/
+qp_status qp_plan_decode(const qp_plan_problem *p, const qp_knap_choice *choice,
+                         const qp_solution *solution, qp_plan *out, qp_error *err);
+
+#endif

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** Dominance DP; see dominance.h.  A state is an undominated partial plan over the first items:  no
+** other one has at most its ps, its bytes and its loss.  States are sorted by ps, then bytes, so each
+** choice of the next item gives a sorted run; runs are merged and swept once.
+*/
+#include "tuner/plan/dominance.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tuner/output.h"
+
+typedef struct state {
+  int64_t ps, bytes;
+  double loss, reduced;
+  uint32_t parent, choice;
+} state;
+
+/* How a kept state came about. */
+typedef struct step {
+  uint32_t parent, choice;
+} step;
+
+typedef struct work {
+  qp_dominance *d;
+  unsigned items;
+  unsigned *order;               /* items with several choices, the fewest first */
+  unsigned layers;               /* how many of them */
+  int64_t *rest_ps, *rest_bytes; /* [layers + 1]: the least that layers i.. add */
+  step **history;                /* [layers] */
+  state *now, *next, *spare;
+  size_t count, capacity, next_capacity, spare_capacity;
+  /* The sweep's staircase: bytes rising, loss falling. */
+  struct {
+    int64_t bytes;
+    double loss;
+  } * stair;
+  size_t stairs, stair_capacity;
+} work;
+
+static bool reserve(state **array, size_t *capacity, size_t count) {
+  if (count <= *capacity) return true;
+  size_t n = *capacity ? *capacity : 1024;
+  while (n < count) n *= 2;
+  state *more = realloc(*array, n * sizeof *more);
+  if (!more) return false;
+  *array = more;
+  *capacity = n;
+  return true;
+}
+
+static int compare_states(const state *a, const state *b) {
+  if (a->ps != b->ps) return a->ps < b->ps ? -1 : 1;
+  if (a->bytes != b->bytes) return a->bytes < b->bytes ? -1 : 1;
+  if (a->loss != b->loss) return a->loss < b->loss ? -1 : 1;
+  return 0;
+}
+
+static void merge(const state *a, size_t n, const state *b, size_t m, state *to) {
+  while (n && m) {
+    if (compare_states(b, a) < 0)
+      *to++ = *b++, m--;
+    else
+      *to++ = *a++, n--;
+  }
+  memcpy(to, n ? a : b, (n + m) * sizeof *to);
+}
+
+/* Sort 'runs' sorted pieces of w->next, which begin at start[0..runs]. */
+static bool merge_runs(work *w, size_t *start, size_t runs) {
+  if (!reserve(&w->spare, &w->spare_capacity, start[runs])) return false;
+  while (runs > 1) {
+    size_t made = 0;
+    for (size_t i = 0; i < runs; i += 2) {
+      size_t a = start[i], b = start[i + 1], c = i + 2 <= runs ? start[i + 2] : b;
+      merge(w->next + a, b - a, w->next + b, c - b, w->spare + a);
+      start[made++] = a;
+    }
+    start[made] = start[runs];
+    runs = made;
+    state *swap = w->next;
+    w->next = w->spare, w->spare = swap;
+    size_t capacity = w->next_capacity;
+    w->next_capacity = w->spare_capacity, w->spare_capacity = capacity;
+  }
+  return true;
+}
+
+/* Does a state that came before (so with no more ps) dominate this one?  If not it becomes a stair. */
+static bool dominated(work *w, const state *s, bool *failed) {
+  size_t lo = 0, hi = w->stairs;
+  while (lo < hi) {
+    size_t mid = (lo + hi) / 2;
+    if (w->stair[mid].bytes <= s->bytes)
+      lo = mid + 1;
+    else
+      hi = mid;
+  }
+  if (lo && w->stair[lo - 1].loss <= s->loss) return true;
+  if (lo && w->stair[lo - 1].bytes == s->bytes) lo--;
+  size_t end = lo;
+  while (end < w->stairs && w->stair[end].loss >= s->loss) end++;
+  if (end == lo) {
+    if (w->stairs == w->stair_capacity) {
+      size_t capacity = w->stair_capacity ? 2 * w->stair_capacity : 256;
+      void *more = realloc(w->stair, capacity * sizeof *w->stair);
+      if (!more) return *failed = true, true;
+      w->stair = more;
+      w->stair_capacity = capacity;
+    }
+    memmove(w->stair + lo + 1, w->stair + lo, (w->stairs - lo) * sizeof *w->stair);
+    w->stairs++;
+  } else if (end > lo + 1) {
+    memmove(w->stair + lo + 1, w->stair + end, (w->stairs - end) * sizeof *w->stair);
+    w->stairs -= end - lo - 1;
+  }
+  w->stair[lo].bytes = s->bytes;
+  w->stair[lo].loss = s->loss;
+  return false;
+}
+
+/* Keep what nothing dominates of w->next, as w->now, and how it came about. */
+static qp_status sweep(work *w, unsigned layer, size_t count) {
+  size_t kept = 0;
+  bool failed = false;
+  w->stairs = 0;
+  for (size_t i = 0; i < count && !failed; i++)
+    if (!dominated(w, &w->next[i], &failed)) w->next[kept++] = w->next[i];
+  step *history = failed ? NULL : malloc((kept + 1) * sizeof *history);
+  if (!history) return QP_E_NOMEM;
+  for (size_t i = 0; i < kept; i++) history[i] = (step){w->next[i].parent, w->next[i].choice};
+  w->history[layer] = history;
+  state *swap = w->now;
+  w->now = w->next, w->next = swap;
+  size_t capacity = w->capacity;
+  w->capacity = w->next_capacity, w->next_capacity = capacity;
+  w->count = kept;
+  if (kept > w->d->states) w->d->states = kept;
+  return QP_OK;
+}
+
+/* The states that a choice leads to, within limits and delta, in order. */
+static size_t extend(work *w, unsigned layer, const qp_knap_near *c, uint32_t choice, state *to) {
+  const qp_dominance *d = w->d;
+  int64_t most_ps = d->k->ps_limit, most_bytes = d->k->bytes_limit;
+  if (most_ps != QP_KNAP_NO_LIMIT) most_ps -= w->rest_ps[layer + 1] + c->ps;
+  if (most_bytes != QP_KNAP_NO_LIMIT) most_bytes -= w->rest_bytes[layer + 1] + c->bytes;
+  double most_reduced = d->delta - c->reduced;
+  size_t n = 0;
+  for (size_t i = 0; i < w->count; i++) {
+    const state *s = &w->now[i];
+    if (s->ps > most_ps) break;
+    if (s->bytes > most_bytes || s->reduced > most_reduced) continue;
+    to[n++] = (state){s->ps + c->ps,           s->bytes + c->bytes, s->loss + c->loss,
+                      s->reduced + c->reduced, (uint32_t)i,         choice};
+  }
+  return n;
+}
+
+static qp_status advance(work *w, unsigned layer) {
+  const qp_near_list *list = &w->d->list[w->order[layer]];
+  if (w->d->deadline_s > 0 && qp_seconds() > w->d->deadline_s) return QP_E_LIMIT;
+  size_t *start = malloc((list->count + 2) * sizeof *start), n = 0, runs = 0;
+  if (!start) return QP_E_NOMEM;
+  qp_status st = QP_OK;
+  for (size_t c = 0; c < list->count && !st; c++) {
+    if (!reserve(&w->next, &w->next_capacity, n + w->count)) {
+      st = QP_E_NOMEM;
+      break;
+    }
+    start[runs] = n;
+    size_t made = extend(w, layer, &list->near[c], (uint32_t)c, w->next + n);
+    if (made) runs++;
+    n += made;
+    if (n > w->d->most_states) st = QP_E_LIMIT;
+  }
+  start[runs] = n;
+  if (!st && runs && !merge_runs(w, start, runs)) st = QP_E_NOMEM;
+  free(start);
+  return st ? st : sweep(w, layer, n);
+}
+
+static qp_status prepare(work *w) {
+  const qp_dominance *d = w->d;
+  w->items = d->k->items;
+  w->order = calloc((size_t)w->items + 1, sizeof *w->order);
+  w->rest_ps = calloc((size_t)w->items + 2, sizeof *w->rest_ps);
+  w->rest_bytes = calloc((size_t)w->items + 2, sizeof *w->rest_bytes);
+  w->history = calloc((size_t)w->items + 1, sizeof(step *));
+  if (!w->order || !w->rest_ps || !w->rest_bytes || !w->history ||
+      !reserve(&w->now, &w->capacity, 1))
+    return QP_E_NOMEM;
+  w->now[0] = (state){0};
+  w->count = 1;
+  for (unsigned i = 0; i < w->items; i++) {
+    if (d->list[i].count == 1) { /* nothing to choose: part of the start */
+      const qp_knap_near *c = &d->list[i].near[0];
+      w->now[0].ps += c->ps, w->now[0].bytes += c->bytes;
+      w->now[0].loss += c->loss, w->now[0].reduced += c->reduced;
+      continue;
+    }
+    unsigned at = w->layers++;
+    for (; at && d->list[w->order[at - 1]].count > d->list[i].count; at--)
+      w->order[at] = w->order[at - 1];
+    w->order[at] = i;
+  }
+  for (unsigned l = w->layers; l-- > 0;) {
+    const qp_near_list *list = &d->list[w->order[l]];
+    int64_t ps = INT64_MAX, bytes = INT64_MAX;
+    for (size_t c = 0; c < list->count; c++) {
+      if (list->near[c].ps < ps) ps = list->near[c].ps;
+      if (list->near[c].bytes < bytes) bytes = list->near[c].bytes;
+    }
+    w->rest_ps[l] = w->rest_ps[l + 1] + ps;
+    w->rest_bytes[l] = w->rest_bytes[l + 1] + bytes;
+  }
+  return QP_OK;
+}
+
+static void finish(work *w, qp_knap_choice *plan) {
+  qp_dominance *d = w->d;
+  size_t best = w->count;
+  for (size_t i = 0; i < w->count; i++) {
+    const state *s = &w->now[i];
+    if (s->ps > d->k->ps_limit || s->bytes > d->k->bytes_limit) continue;
+    if (best == w->count || s->loss < w->now[best].loss) best = i;
+  }
+  if (best == w->count) return;
+  d->found = true;
+  d->loss = w->now[best].loss;
+  for (unsigned i = 0; i < w->items; i++) plan[i] = d->list[i].near[0].choice;
+  for (unsigned l = w->layers; l-- > 0;) {
+    step s = w->history[l][best];
+    plan[w->order[l]] = d->list[w->order[l]].near[s.choice].choice;
+    best = s.parent;
+  }
+}
+
+qp_status qp_dominance_run(qp_dominance *d, qp_knap_choice *plan) {
+  work w = {.d = d};
+  d->found = false;
+  d->states = 0;
+  qp_status st = prepare(&w);
+  for (unsigned l = 0; l < w.layers && !st; l++) st = advance(&w, l);
+  if (!st) finish(&w, plan);
+  for (unsigned l = 0; w.history && l < w.layers; l++) free(w.history[l]);
+  free(w.history);
+  free(w.order);
+  free(w.rest_ps);
+  free(w.rest_bytes);
+  free(w.now);
+  free(w.next);
+  free(w.spare);
+  free(w.stair);
+  return st;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* Dominance DP over the choices of each item within the gap; a part of solve. */
+#ifndef QP_DOMINANCE_H
+#define QP_DOMINANCE_H
+
+#include "tuner/plan/knapsack.h"
+
+/* What is left of an item at some multipliers and delta. */
+typedef struct qp_near_list {
+  qp_knap_near *near;
+  size_t count;
+} qp_near_list;
+
+typedef struct qp_dominance {
+  const qp_knap *k;
+  const qp_near_list *list; /* [k->items] */
+  double lambda, mu;        /* where 'reduced' was taken */
+  double delta;             /* partial plans of more reduced cost are dropped */
+  double deadline_s;        /* of qp_seconds(); 0: none */
+  size_t most_states;
+  /* out: */
+  bool found;
+  double loss;
+  size_t states; /* the most at once */
+} qp_dominance;
+
+/*
+** The plan of least loss within the limits among the lists, if it has reduced cost (with the slack
+** of the limits at their multipliers) of at most delta.  plan: [k->items], written if d->found.
+** QP_E_LIMIT: time or states ran out; QP_E_NOMEM.
+*/
+qp_status qp_dominance_run(qp_dominance *d, qp_knap_choice *plan);
+
+#endif

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/* Sensitivities, distortions and sizes from files; see figures.h. */
+#include "tuner/plan/figures.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/json.h"
+
+static const double most_alpha = 1e15, most_distortion = 10;
+
+/* ---- Names of linears ---- */
+
+/* Does 'key' say 'name', with or without ".weight"? */
+static bool says(const char *key, const char *name) {
+  size_t n = strlen(name);
+  return !strncmp(key, name, n) && (!key[n] || !strcmp(key + n, ".weight"));
+}
+
+/* Index in qp_model.linear of a name within a block, or -1. */
+static int block_linear(const qp_model *m, const char *key) {
+  for (unsigned i = 0; i < m->linears; i++)
+    if (says(key, m->linear[i].tensor)) return (int)i;
+  return -1;
+}
+
+static bool is_head(const qp_model *m, const char *key) {
+  return says(key, "lm_head") || says(key, m->linear[m->linears].tensor);
+}
+
+/* Index of a linear by the name of its tensor, the lm_head's the last, or -1. */
+static int64_t tensor_linear(const qp_model *m, const char *key) {
+  size_t n = strlen(m->prefix);
+  unsigned long block;
+  char *end;
+  if (is_head(m, key)) return (int64_t)qp_plan_linears(m) - 1;
+  if (strncmp(key, m->prefix, n) != 0 || strncmp(key + n, "layers.", 7) != 0) return -1;
+  if (key[n + 7] < '0' || key[n + 7] > '9') return -1;
+  block = strtoul(key + n + 7, &end, 10);
+  int l = *end == '.' && block < m->layers ? block_linear(m, end + 1) : -1;
+  return l < 0 ? -1 : (int64_t)block * m->linears + l;
+}
+
+/* ---- Sensitivities ---- */
+
+static qp_status take_alpha(const char *where, const cJSON *v, double *to, qp_error *err) {
+  if (!cJSON_IsNumber(v) || !(v->valuedouble >= 0 && v->valuedouble <= most_alpha))
+    return qp_fail(err, QP_E_ARG, "%s: '%.100s': a sensitivity from 0 to %g is needed", where,
+                   v->string, most_alpha);
+  if (!isnan(*to)) return qp_fail(err, QP_E_ARG, "%s: '%.100s' is given twice", where, v->string);
+  *to = v->valuedouble;
+  return QP_OK;
+}
+
+static qp_status unknown_linear(const char *where, const char *key, const qp_model *m,
+                                qp_error *err) {
+  char first[QP_MODEL_NAME];
+  qp_model_tensor(m, 0, 0, first);
+  return qp_fail(err, QP_E_ARG, "%s: '%.100s' is no linear of %s, whose first is %s", where, key,
+                 m->name, first);
+}
+
+static qp_status read_blocks(const char *file, const cJSON *blocks, const qp_model *m,
+                             double *alpha, qp_error *err) {
+  const cJSON *block, *v;
+  unsigned b = 0;
+  if (cJSON_GetArraySize(blocks) != (int)m->layers)
+    return qp_fail(err, QP_E_ARG, "%s: field 'alpha' has %d blocks, %s has %u", file,
+                   cJSON_GetArraySize(blocks), m->name, m->layers);
+  cJSON_ArrayForEach(block, blocks) {
+    char where[512];
+    snprintf(where, sizeof where, "%s: alpha[%u]", file, b);
+    if (!cJSON_IsObject(block)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
+    cJSON_ArrayForEach(v, block) {
+      int l = block_linear(m, v->string);
+      if (l < 0) return unknown_linear(where, v->string, m, err);
+      qp_status st = take_alpha(where, v, &alpha[b * m->linears + (unsigned)l], err);
+      if (st) return st;
+    }
+    b++;
+  }
+  return QP_OK;
+}
+
+static qp_status list_missing(const char *file, const qp_model *m, const double *alpha,
+                              qp_error *err) {
+  char list[2048] = "";
+  size_t n = 0, missing = 0;
+  for (unsigned i = 0; i + 1 < qp_plan_linears(m); i++) {
+    char name[QP_MODEL_NAME];
+    if (!isnan(alpha[i])) continue;
+    missing++;
+    qp_model_tensor(m, i % m->linears, i / m->linears, name);
+    if (n < sizeof list)
+      n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", name);
+  }
+  if (!missing) return QP_OK;
+  return qp_fail(err, QP_E_ARG, "%s: %zu of %u linears of %s have no sensitivity: %s%s", file,
+                 missing, qp_plan_linears(m) - 1, m->name, list, n >= sizeof list ? " ..." : "");
+}
+
+static qp_status read_sensitivity(const char *file, const cJSON *tree, const qp_model *m,
+                                  double *alpha, qp_error *err) {
+  const cJSON *v, *blocks = cJSON_GetObjectItemCaseSensitive(tree, "alpha");
+  qp_status st = QP_OK;
+  if (!cJSON_IsObject(tree)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", file);
+  if (cJSON_IsArray(blocks)) st = read_blocks(file, blocks, m, alpha, err);
+  cJSON_ArrayForEach(v, tree) {
+    if (st) return st;
+    if (!strcmp(v->string, "model")) {
+      if (!cJSON_IsString(v) || strcmp(v->valuestring, m->name) != 0)
+        st = qp_fail(err, QP_E_ARG, "%s: field 'model' is '%.60s', the plan is for %s", file,
+                     cJSON_IsString(v) ? v->valuestring : "no name", m->name);
+      continue;
+    }
+    if (!strcmp(v->string, "source") || !strcmp(v->string, "note") || v == blocks) continue;
+    int64_t i = tensor_linear(m, v->string);
+    st = i < 0 ? unknown_linear(file, v->string, m, err) : take_alpha(file, v, &alpha[i], err);
+  }
+  return st ? st : list_missing(file, m, alpha, err);
+}
+
+qp_status qp_figures_sensitivity(const char *file, const cJSON *tree, qp_plan_input *in, bool *head,
+                                 qp_error *err) {
+  unsigned n = qp_plan_linears(in->model);
+  double *alpha = calloc(n, sizeof *alpha);
+  if (!alpha) return qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
+  for (unsigned i = 0; i < n; i++) alpha[i] = NAN;
+  qp_status st = read_sensitivity(file, tree, in->model, alpha, err);
+  if (!st) {
+    *head = !isnan(alpha[n - 1]);
+    if (!*head) alpha[n - 1] = 0;
+    memcpy(in->alpha, alpha, n * sizeof *alpha);
+  }
+  free(alpha);
+  return st;
+}
+
+/* ---- Distortions ---- */
+
+static qp_status take_distortion(const char *file, const char *name, const cJSON *v, double *to,
+                                 qp_error *err) {
+  if (cJSON_IsObject(v)) v = cJSON_GetObjectItemCaseSensitive(v, "distortion");
+  if (!cJSON_IsNumber(v) || !(v->valuedouble >= 0 && v->valuedouble <= most_distortion))
+    return qp_fail(err, QP_E_ARG, "%s: '%.100s': a distortion from 0 to %g is needed", file, name,
+                   most_distortion);
+  *to = v->valuedouble;
+  return QP_OK;
+}
+
+static bool is_remark(const char *name) {
+  return !strcmp(name, "source") || !strcmp(name, "note") || !strcmp(name, "linears") ||
+         !strcmp(name, "model");
+}
+
+static qp_status take_entry(const char *file, const char *name, const cJSON *v, qp_menu *menu,
+                            qp_error *err) {
+  int q = qp_menu_find(menu, name);
+  double d = 0;
+  qp_status st = take_distortion(file, name, v, &d, err);
+  if (!st && q >= 0) menu->entry[q].distortion = d;
+  return st;
+}
+
+qp_status qp_figures_distortion(const char *file, const cJSON *tree, qp_menu *menu, qp_error *err) {
+  const cJSON *v, *from = tree;
+  qp_status st = QP_OK;
+  if (cJSON_IsArray(tree)) {
+    cJSON_ArrayForEach(v, tree) {
+      const char *name = NULL;
+      if (!st) st = qp_json_text(v, file, "quantizer", &name, err);
+      if (!st) st = take_entry(file, name, v, menu, err);
+    }
+    return st;
+  }
+  if (!cJSON_IsObject(tree)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", file);
+  const cJSON *quantizers = cJSON_GetObjectItemCaseSensitive(tree, "quantizers");
+  if (quantizers) from = quantizers;
+  if (!cJSON_IsObject(from))
+    return qp_fail(err, QP_E_ARG, "%s: field 'quantizers': an object is needed", file);
+  cJSON_ArrayForEach(v, from) {
+    if (from == tree && is_remark(v->string)) continue;
+    if (!st) st = take_entry(file, v->string, v, menu, err);
+  }
+  return st;
+}
+
+qp_status qp_figures_linear_distortion(const char *file, const cJSON *tree, qp_plan_input *in,
+                                       qp_error *err) {
+  const cJSON *linears = cJSON_GetObjectItemCaseSensitive(tree, "linears"), *linear, *v;
+  qp_status st = QP_OK;
+  if (!linears) return QP_OK;
+  cJSON_ArrayForEach(linear, linears) {
+    int64_t i = linear->string ? tensor_linear(in->model, linear->string) : -1;
+    if (i < 0)
+      return unknown_linear(file, linear->string ? linear->string : "an item", in->model, err);
+    cJSON_ArrayForEach(v, linear) {
+      int q = v->string ? qp_menu_find(in->menu, v->string) : -1;
+      double d = 0;
+      st = take_distortion(file, linear->string, v, &d, err);
+      if (st) return st;
+      if (q >= 0) in->distortion[(size_t)i * in->menu->count + (unsigned)q] = d;
+    }
+  }
+  return QP_OK;
+}
+
+/* ---- Sizes ---- */
+
+static qp_status read_sizes(const char *file, const cJSON *linears, const qp_plan_input *in,
+                            uint64_t *bytes, qp_error *err) {
+  const cJSON *linear, *list, *v;
+  const qp_model *m = in->model;
+  cJSON_ArrayForEach(linear, linears) {
+    char where[512];
+    snprintf(where, sizeof where, "%s: linears.%.100s", file, linear->string);
+    int l = is_head(m, linear->string) ? (int)m->linears : block_linear(m, linear->string);
+    if (l < 0) return unknown_linear(where, linear->string, m, err);
+    qp_status st = qp_json_object(linear, where, "bytes", &list, err);
+    if (st) return st;
+    cJSON_ArrayForEach(v, list) {
+      int64_t n = 0;
+      int q = qp_menu_find(in->menu, v->string);
+      st = qp_json_integer(list, where, v->string, 1, (int64_t)1 << 50, &n, err);
+      if (st) return st;
+      if (q >= 0) bytes[(size_t)l * in->menu->count + (size_t)q] = (uint64_t)n;
+    }
+  }
+  return QP_OK;
+}
+
+qp_status qp_figures_sizes(const char *file, const cJSON *tree, qp_plan_input *in, qp_error *err) {
+  const cJSON *linears = NULL;
+  size_t n = (size_t)(in->model->linears + 1) * in->menu->count;
+  uint64_t *bytes = malloc((n + 1) * sizeof *bytes);
+  if (!bytes) return qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
+  for (size_t i = 0; i < n; i++) bytes[i] = UINT64_MAX;
+  qp_status st = qp_json_object(tree, file, "linears", &linears, err);
+  if (!st) st = read_sizes(file, linears, in, bytes, err);
+  if (!st) memcpy(in->bytes, bytes, n * sizeof *bytes);
+  free(bytes);
+  return st;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* Pareto fronts of an input:  loss against latency, and loss against bits. */
+#ifndef QP_FRONT_H
+#define QP_FRONT_H
+
+#include "gen/text.h"
+#include "tuner/plan/build.h"
+
+typedef struct qp_front_point {
+  double loss, bits_per_weight;
+  int64_t latency_ps; /* with the constant; -1: not known */
+  uint64_t memory_bytes;
+} qp_front_point;
+
+typedef struct qp_front_line {
+  size_t points, capacity;
+  qp_front_point *point; /* loss falling */
+} qp_front_line;
+
+typedef struct qp_front {
+  char model[64], gpu[128];
+  qp_front_line latency; /* no point where latencies are not known */
+  qp_front_line bits;
+} qp_front;
+
+/*
+** All plans on the lower convex hull of (latency, loss) and of (bits, loss), without limits: found by
+** halving segments (for two neighbours, the plan that is best in the direction of their segment; none
+** below it proves that no plan lies below the segment).  Plans between two neighbours on the hull are
+** at most the segment's height better: with some hundred points a model that is a fraction of a
+** percent; a plan with limits is exact.
+** Errors: those of qp_plan_build.  Free with qp_front_free.
+*/
+qp_status qp_front_trace(const qp_plan_input *in, qp_front *out, qp_error *err);
+void qp_front_free(qp_front *f);
+
+/* JSON {"schema": "qpal-front", "version": 1, "latency": [...], "bits": [...], "chosen": ...}; 'chosen'
+ * may be NULL. */
+void qp_front_print(const qp_front *f, const qp_plan *chosen, qp_text *to);
+/* Both fronts, loss on a logarithmic axis, the chosen plan marked. */
+void qp_front_svg(const qp_front *f, const qp_plan *chosen, qp_text *to);
+/* About 20 points of each front, on stdout. */
+void qp_front_table(const qp_front *f);
+
+#endif

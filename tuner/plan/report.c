@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* Plans for the eye: totals, and the heat map in the terminal; see report.h. */
+#include "tuner/plan/report.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <string.h>
+
+/* Stops of the viridis colour map, from dark blue to yellow. */
+static const unsigned char stops[][3] = {{68, 1, 84},    {70, 50, 127},  {54, 92, 141},
+                                         {39, 127, 142}, {31, 161, 135}, {74, 194, 109},
+                                         {160, 218, 57}, {253, 231, 37}};
+enum { STOPS = sizeof stops / sizeof *stops };
+static const double least_bits = 1.5, most_bits = 6;
+
+unsigned qp_report_colour(double bits) {
+  double at = (bits - least_bits) / (most_bits - least_bits) * (STOPS - 1);
+  at = fmin(fmax(at, 0), STOPS - 1);
+  int i = at >= STOPS - 1 ? STOPS - 2 : (int)at;
+  unsigned rgb = 0;
+  for (int c = 0; c < 3; c++) {
+    double v = stops[i][c] + (at - i) * (stops[i + 1][c] - stops[i][c]);
+    rgb = rgb << 8 | (unsigned)lround(v);
+  }
+  return rgb;
+}
+
+void qp_report_xml(qp_text *to, const char *text) {
+  for (; *text; text++) {
+    const char *name = *text == '<'   ? "&lt;"
+                       : *text == '>' ? "&gt;"
+                       : *text == '&' ? "&amp;"
+                       : *text == '"' ? "&quot;"
+                                      : NULL;
+    if (name)
+      qp_text_add(to, "%s", name);
+    else if ((unsigned char)*text >= 0x20)
+      qp_text_append(to, text, 1);
+  }
+}
+
+/* ---- Totals ---- */
+
+static void print_limits(const qp_plan *p, FILE *to) {
+  if (p->latency_limit_ps >= 0)
+    fprintf(to, "  latency limit    %.3f us\n", (double)p->latency_limit_ps * 1e-6);
+  if (p->memory_limit_bytes >= 0)
+    fprintf(to, "  memory limit     %lld bytes\n", (long long)p->memory_limit_bytes);
+  if (p->bits_limit >= 0) fprintf(to, "  bits limit       %.6g a weight\n", p->bits_limit);
+}
+
+void qp_report_totals(const qp_plan *p, FILE *to) {
+  const qp_plan_memory *m = &p->memory;
+  fprintf(to, "%s%s%s: %u linears in %u launches\n", p->model, p->gpu[0] ? " on " : "", p->gpu,
+          p->linears, p->launches);
+  fprintf(to, "  loss             %.9g, %s\n", p->loss,
+          p->proven ? "proven best" : "not proven best");
+  if (!p->proven)
+    fprintf(to, "  bound            %.9g, so the gap is at most %.3g %%\n", p->bound, p->gap * 100);
+  if (p->latency_ps > 0)
+    fprintf(to, "  latency          %.3f us, of it constant %.3f us: %.2f tokens/s\n",
+            (double)p->latency_ps * 1e-6, (double)p->constant_ps * 1e-6,
+            1e12 / (double)p->latency_ps);
+  fprintf(to, "  bits per weight  %.5f\n", p->bits_per_weight);
+  fprintf(to,
+          "  memory           %llu bytes: linears %llu, lm_head %llu, embedding %llu, norms and "
+          "biases %llu, signs %llu, codebooks %llu\n",
+          (unsigned long long)p->memory_bytes, (unsigned long long)m->linears,
+          (unsigned long long)m->lm_head, (unsigned long long)m->embedding,
+          (unsigned long long)m->other, (unsigned long long)m->signs,
+          (unsigned long long)m->codebooks);
+  print_limits(p, to);
+  for (unsigned i = 0; i < p->notes; i++) fprintf(to, "  note: %s\n", p->note[i]);
+}
+
+/* ---- Heat map ---- */
+
+/* Is linear 'a' in one launch with linear 'b'? */
+static bool joined(const qp_plan *p, unsigned a, unsigned b) {
+  for (unsigned i = 0; i < p->launches; i++) {
+    bool has_a = false, has_b = false;
+    for (unsigned k = 0; k < p->launch[i].members; k++) {
+      has_a = has_a || p->launch[i].linear[k] == a;
+      has_b = has_b || p->launch[i].linear[k] == b;
+    }
+    if (has_a || has_b) return has_a && has_b;
+  }
+  return false;
+}
+
+static void print_cell(const qp_plan *p, unsigned i, bool join, bool colour, FILE *to) {
+  const qp_plan_quantizer *q = &p->quantizer[p->linear[i].quantizer];
+  char letter = (char)toupper((unsigned char)q->name[0]);
+  if (!colour) {
+    fprintf(to, " %c%-4.4g%c", letter, q->rate_bits, join ? '+' : ' ');
+    return;
+  }
+  unsigned rgb = qp_report_colour(q->rate_bits);
+  fprintf(to, "\033[48;2;%u;%u;%um\033[38;5;%dm%c%c\033[0m", rgb >> 16, rgb >> 8 & 255, rgb & 255,
+          q->rate_bits > 3.5 ? 16 : 231, letter, join ? '+' : ' ');
+}
+
+static void print_band(const qp_plan *p, unsigned first, unsigned last, bool colour, FILE *to) {
+  unsigned n = (p->linears - 1) / p->blocks;
+  fprintf(to, "\n%-8s", "block");
+  for (unsigned b = first; b < last; b++)
+    fprintf(to, colour ? "%-2u" : " %-6u", b % (colour ? 100 : 100000));
+  fprintf(to, "\n");
+  for (unsigned l = 0; l < n; l++) {
+    fprintf(to, "%-8.8s", p->linear[l].role);
+    for (unsigned b = first; b < last; b++) {
+      unsigned i = b * n + l;
+      print_cell(p, i, l + 1 < n && joined(p, i, i + 1), colour, to);
+    }
+    fprintf(to, "\n");
+  }
+}
+
+static void print_legend(const qp_plan *p, bool colour, FILE *to) {
+  const qp_plan_linear *head = &p->linear[p->linears - 1];
+  fprintf(to, "\nlm_head  %s\n", p->quantizer[head->quantizer].name);
+  fprintf(to, "letter: family;%s '+': fused with the next linear below\n",
+          colour ? " colour: bits a weight;" : "");
+  for (unsigned i = 0; i < p->quantizers; i++) {
+    unsigned linears = 0;
+    for (unsigned k = 0; k < p->linears; k++) linears += p->linear[k].quantizer == i;
+    unsigned rgb = qp_report_colour(p->quantizer[i].rate_bits);
+    if (colour) fprintf(to, "\033[48;2;%u;%u;%um  \033[0m", rgb >> 16, rgb >> 8 & 255, rgb & 255);
+    fprintf(to, "  %-14s %7.4g bits  %4u linears\n", p->quantizer[i].name,
+            p->quantizer[i].rate_bits, linears);
+  }
+}
+
+void qp_report_map(const qp_plan *p, bool colour, FILE *to) {
+  unsigned band = colour ? 44 : 12;
+  if (!p->blocks || p->linears < 2 || (p->linears - 1) % p->blocks) return;
+  for (unsigned b = 0; b < p->blocks; b += band)
+    print_band(p, b, b + band < p->blocks ? b + band : p->blocks, colour, to);
+  print_legend(p, colour, to);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* Plans for the eye:  plan -> [totals, heat map in the terminal, SVG, differences]. */
+#ifndef QP_REPORT_H
+#define QP_REPORT_H
+
+#include <stdio.h>
+
+#include "gen/text.h"
+#include "tuner/plan/plan_file.h"
+
+/* Totals, limits, memory by part, notes: a line each. */
+void qp_report_totals(const qp_plan *p, FILE *to);
+
+/*
+** Blocks across, linears down.  A cell is a letter for the quantizer's family (the first of its name)
+** and its stored bits; '+' joins it to the next linear of its launch.  With 'colour' the cell is
+** narrower and its background says the bits (256-colour terminal).
+*/
+void qp_report_map(const qp_plan *p, bool colour, FILE *to);
+
+/* The same as an SVG drawing: colour = bits, shape = family, fused cells joined by a line. */
+void qp_report_svg(const qp_plan *p, qp_text *to);
+
+/* Every linear and launch in which two plans differ, and what it costs; as JSON rows if asked for.
+** QP_E_ARG: the plans are of different models. */
+qp_status qp_report_diff(const qp_plan *a, const qp_plan *b, bool json, qp_error *err);
+
+/* A colour for stored bits per weight, 0xRRGGBB: blue at 1.5 and less, yellow at 6 and more. */
+unsigned qp_report_colour(double bits);
+
+/* Text with the characters that XML keeps for itself replaced. */
+void qp_report_xml(qp_text *to, const char *text);
+
+#endif
