@@ -3,10 +3,12 @@
 #include "gen/codebook.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -15,7 +17,15 @@
 #include "gen/gaussian.h"
 #include "runtime/half.h"
 
-enum { ALGORITHM = 3, MAX_DIM = 8, MAX_STRIPS = 256 }; /* ALGORITHM: bump when results change */
+enum {
+  ALGORITHM = 4, /* bumped when results change */
+  MAX_DIM = 8,
+  MAX_STRIPS = 256,
+  NEIGHBOURS = 16,      /* of a center that are kept */
+  NEIGHBOUR_ROUNDS = 4, /* for so many rounds */
+  THREADS = 4,          /* at most */
+  THREAD_POINTS = 8192  /* at least */
+};
 
 typedef enum method { KMEANS, LLOYD_MAX, RANDOM } method;
 static const char *const method_names[] = {"kmeans", "lloyd-max", "random"};
@@ -155,6 +165,7 @@ typedef struct cloud {
   double *sorted;         /* [entries][dim]: the centers in that order */
   unsigned strips, strip[MAX_STRIPS + 1]; /* strip s is strip[s] .. strip[s + 1] of the order */
   double edge[MAX_STRIPS];                /* least first coordinate of each strip */
+  unsigned *neighbour;                    /* [entries][NEIGHBOURS]: the nearest other centers */
 } cloud;
 
 static double distance(const double *a, const double *b, unsigned dim) {
@@ -244,22 +255,103 @@ static void sort_centers(cloud *c) {
   }
 }
 
-static bool lloyd_round(cloud *c, double *sum, double *mass) {
-  sort_centers(c);
+/* The nearest other centers of each, by looking at all. */
+static void find_neighbours(cloud *c) {
+  for (unsigned e = 0; e < c->entries; e++) {
+    unsigned *list = c->neighbour + (size_t)e * NEIGHBOURS, n = 0;
+    double at[NEIGHBOURS];
+    for (unsigned o = 0; o < c->entries; o++) {
+      const double d =
+          distance(c->center + (size_t)e * c->dim, c->center + (size_t)o * c->dim, c->dim);
+      if (o == e || (n == NEIGHBOURS && d >= at[n - 1])) continue;
+      unsigned i = n < NEIGHBOURS ? n++ : n - 1;
+      for (; i > 0 && at[i - 1] > d; i--) at[i] = at[i - 1], list[i] = list[i - 1];
+      at[i] = d;
+      list[i] = o;
+    }
+    while (n < NEIGHBOURS) list[n++] = e; /* few centers */
+  }
+}
+
+/* From center to nearer neighbour until none is nearer: the nearest one, but for rare corners. */
+static unsigned descend(const cloud *c, const double *p, unsigned guess) {
+  unsigned best = guess, from;
+  double least = distance(p, c->center + (size_t)best * c->dim, c->dim);
+  do {
+    from = best;
+    const unsigned *list = c->neighbour + (size_t)from * NEIGHBOURS;
+    for (unsigned i = 0; i < NEIGHBOURS; i++) {
+      const double d = distance(p, c->center + (size_t)list[i] * c->dim, c->dim);
+      if (d < least) least = d, best = list[i];
+    }
+  } while (best != from);
+  return best;
+}
+
+/* Points first .. end, one thread's. */
+typedef struct slice {
+  cloud *c;
+  unsigned first, end;
+  bool exact, moved;
+} slice;
+
+static void *find_nearest(void *argument) {
+  slice *s = argument;
+  cloud *c = s->c;
+  for (unsigned i = s->first; i < s->end; i++) {
+    const double *p = c->point + (size_t)i * c->dim;
+    const unsigned was = c->nearest[i];
+    unsigned e = c->dim == 2 ? descend(c, p, was) : was;
+    if (s->exact) e = c->order[nearest(c, p, c->place[e])];
+    s->moved |= e != was;
+    c->nearest[i] = e;
+  }
+  return NULL;
+}
+
+/* The nearest center of each point, by several threads; did any change? */
+static bool assign(cloud *c, bool exact) {
+  pthread_t thread[THREADS];
+  slice s[THREADS];
+  bool started[THREADS] = {false}, moved = false;
+  const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+  unsigned n = cpus < 1 ? 1 : cpus > THREADS ? THREADS : (unsigned)cpus;
+  while (n > 1 && c->n / n < THREAD_POINTS) n--;
+  for (unsigned i = 0; i < n; i++) {
+    s[i] = (slice){.c = c,
+                   .first = (unsigned)((uint64_t)c->n * i / n),
+                   .end = (unsigned)((uint64_t)c->n * (i + 1) / n),
+                   .exact = exact};
+    started[i] = i > 0 && !pthread_create(&thread[i], NULL, find_nearest, &s[i]);
+    if (i > 0 && !started[i]) find_nearest(&s[i]);
+  }
+  find_nearest(&s[0]);
+  for (unsigned i = 0; i < n; i++) {
+    if (started[i]) pthread_join(thread[i], NULL);
+    moved |= s[i].moved;
+  }
+  return moved;
+}
+
+/* Each center goes 'stride' times the way to the mean of its points; false: no point changed sides.
+** Exact searches go through the strips, others through the neighbours. */
+static bool lloyd_round(cloud *c, double stride, bool exact, double *sum, double *mass) {
+  if (exact) sort_centers(c);
+  const bool moved = assign(c, exact);
   memset(sum, 0, sizeof *sum * c->entries * c->dim);
   memset(mass, 0, sizeof *mass * c->entries);
-  bool moved = false;
   for (unsigned i = 0; i < c->n; i++) {
     const double *p = c->point + (size_t)i * c->dim;
-    unsigned was = c->nearest[i], e = c->order[nearest(c, p, c->place[was])];
-    moved |= e != was;
-    c->nearest[i] = e;
+    const unsigned e = c->nearest[i];
     mass[e] += c->weight[i];
     for (unsigned k = 0; k < c->dim; k++) sum[(size_t)e * c->dim + k] += c->weight[i] * p[k];
   }
-  for (unsigned e = 0; e < c->entries; e++)
-    for (unsigned k = 0; k < c->dim && mass[e] > 0; k++)
-      c->center[(size_t)e * c->dim + k] = sum[(size_t)e * c->dim + k] / mass[e];
+  for (unsigned e = 0; e < c->entries; e++) {
+    for (unsigned k = 0; k < c->dim && mass[e] > 0; k++) {
+      double *at = &c->center[(size_t)e * c->dim + k];
+      *at += stride * (sum[(size_t)e * c->dim + k] / mass[e] - *at);
+    }
+  }
   return moved;
 }
 
@@ -317,11 +409,38 @@ static void scatter(cloud *c, uint64_t seed) {
           spread * qp_gaussian_quantile(quasi(step, e, k, seed + 1));
 }
 
+/*
+** Three phases: few points for each center find the shape, in many rounds; more of them the edges;
+** many the means (those of n points cost 1/n of the distortion).  Means lag behind where cells slide along each
+** other, so that strides longer than Lloyd's get there sooner.
+*/
+enum { PHASES = 3 };
+static const struct {
+  unsigned points, rounds;
+  double stride;
+} phases[PHASES] = {{16, 400, 1.9}, {64, 60, 1.9}, {384, 5, 1}};
+
+/* In more than two dimensions neighbours are too many: fewer points, exact searches. */
+static unsigned points_of(unsigned dim, unsigned phase) {
+  return dim == 2 ? phases[phase].points : 32;
+}
+
+static void run_phase(cloud *c, unsigned phase, double *sum, double *mass) {
+  const bool flat = c->dim == 2;
+  unsigned rounds = flat ? phases[phase].rounds : phase ? 0 : 40;
+  if (c->entries > 2048 && rounds > 40) rounds /= 3; /* they start nearer to the best */
+  c->n = c->entries * points_of(c->dim, phase);
+  if (c->n < 16384) c->n = 16384;
+  for (unsigned round = 0; round < rounds; round++) {
+    const bool exact = !flat || !round;
+    if (flat && round % NEIGHBOUR_ROUNDS == 0) find_neighbours(c);
+    if (!lloyd_round(c, flat ? phases[phase].stride : 1, exact, sum, mass)) return;
+  }
+}
+
 static qp_status kmeans(unsigned entries, unsigned dim, uint64_t seed, double *center,
                         qp_error *err) {
-  unsigned a_cell = dim > 2 ? 32 : entries <= 256 ? 256 : entries <= 1024 ? 96 : 64;
-  unsigned rounds = entries <= 256 ? 200 : entries <= 1024 ? 120 : 40;
-  cloud c = {.n = entries * a_cell, .dim = dim, .entries = entries};
+  cloud c = {.n = entries * points_of(dim, PHASES - 1), .dim = dim, .entries = entries};
   c.center = center;
   if (c.n < 16384) c.n = 16384;
   c.strips = 1;
@@ -335,12 +454,12 @@ static qp_status kmeans(unsigned entries, unsigned dim, uint64_t seed, double *c
   c.place = malloc(sizeof *c.place * entries);
   c.rank = malloc(sizeof *c.rank * entries);
   c.sorted = malloc(sizeof *c.sorted * entries * dim);
+  c.neighbour = malloc(sizeof *c.neighbour * entries * NEIGHBOURS);
   double *sum = malloc(sizeof *sum * entries * dim), *mass = malloc(sizeof *mass * entries);
-  bool ok =
-      c.point && c.weight && c.nearest && c.order && c.place && c.rank && c.sorted && sum && mass;
+  bool ok = c.point && c.weight && c.nearest && c.order && c.place && c.rank && c.sorted &&
+            c.neighbour && sum && mass;
   if (ok) scatter(&c, seed);
-  for (unsigned round = 0; ok && round < rounds && lloyd_round(&c, sum, mass); round++) {
-  }
+  for (unsigned phase = 0; ok && phase < PHASES; phase++) run_phase(&c, phase, sum, mass);
   free(c.point);
   free(c.weight);
   free(c.nearest);
@@ -348,6 +467,7 @@ static qp_status kmeans(unsigned entries, unsigned dim, uint64_t seed, double *c
   free(c.place);
   free(c.rank);
   free(c.sorted);
+  free(c.neighbour);
   free(sum);
   free(mass);
   return ok ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for k-means of %u entries", entries);

@@ -17,10 +17,11 @@
 ** sample, so that its noise cancels.
 */
 enum {
-  METHOD = 2, /* of what is kept: changed with the method */
+  METHOD = 3, /* of what is kept: changed with the method */
   SCAN_POINTS = 10,
   SCAN_WEIGHTS = 4096,
-  FINE_WEIGHTS = 32768,
+  FINE_WEIGHTS = 32768,        /* of trellises */
+  FINE_CODE_WEIGHTS = 1 << 20, /* of codes by themselves: quick, and high rates feel the tail */
   SEED = 20
 };
 
@@ -70,9 +71,11 @@ static double parabola(const double x[3], const double y[3]) {
 
 static qp_status find_valley(const qp_coder *coder, const double *fraction, unsigned parts,
                              double *out, qp_error *err) {
-  float *sample = malloc(sizeof *sample * FINE_WEIGHTS);
+  const size_t fine =
+      coder->kind == QP_CODER_CODES ? (size_t)FINE_CODE_WEIGHTS : (size_t)FINE_WEIGHTS;
+  float *sample = malloc(sizeof *sample * fine);
   if (!sample) return qp_fail(err, QP_E_NOMEM, "out of memory");
-  qp_sample_gaussian(SEED, FINE_WEIGHTS, sample);
+  qp_sample_gaussian(SEED, fine, sample);
   valley v = {.coder = coder, .fraction = fraction, .parts = parts, .sample = sample};
   const double rms = table_rms(coder);
   double best = 0, least = INFINITY;
@@ -84,7 +87,7 @@ static qp_status find_valley(const qp_coder *coder, const double *fraction, unsi
     st = depth(&v, scale, &d, err);
     if (!st && d < least) least = d, best = scale;
   }
-  set_sample(&v, FINE_WEIGHTS);
+  set_sample(&v, fine);
   for (double width = 0.12; !st && width > 0.02; width /= 3) {
     double x[3] = {best * (1 - width), best, best * (1 + width)}, y[3] = {0};
     for (unsigned i = 0; !st && i < 3; i++) st = depth(&v, x[i], &y[i], err);
