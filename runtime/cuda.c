@@ -14,6 +14,7 @@
 /* Driver calls in use: name of the field, symbol in libcuda, parameters. */
 #define DRIVER_CALLS(X)                                                                            \
   X(Init, "cuInit", (unsigned))                                                                    \
+  X(DriverGetVersion, "cuDriverGetVersion", (int *))                                               \
   X(GetErrorName, "cuGetErrorName", (CUresult, const char **))                                     \
   X(GetErrorString, "cuGetErrorString", (CUresult, const char **))                                 \
   X(DeviceGetCount, "cuDeviceGetCount", (int *))                                                   \
@@ -24,6 +25,8 @@
   X(PrimaryCtxRetain, "cuDevicePrimaryCtxRetain", (CUcontext *, CUdevice))                         \
   X(PrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (CUdevice))                                 \
   X(CtxSetCurrent, "cuCtxSetCurrent", (CUcontext))                                                 \
+  X(CtxGetCurrent, "cuCtxGetCurrent", (CUcontext *))                                               \
+  X(CtxGetDevice, "cuCtxGetDevice", (CUdevice *))                                                  \
   X(StreamCreate, "cuStreamCreate", (CUstream *, unsigned))                                        \
   X(StreamDestroy, "cuStreamDestroy_v2", (CUstream))                                               \
   X(StreamSynchronize, "cuStreamSynchronize", (CUstream))                                          \
@@ -64,6 +67,7 @@ typedef struct cuda_device {
   qp_device base;
   CUdevice device;
   CUcontext context;
+  bool adopted; /* the context is the caller's */
   CUstream stream;
 } cuda_device;
 
@@ -237,7 +241,7 @@ static qp_status cuda_launch(qp_device *self, qp_function *f, const qp_launch *h
                            .blockDimY = 1,
                            .blockDimZ = 1,
                            .sharedMemBytes = how->smem_bytes,
-                           .hStream = d->stream,
+                           .hStream = how->on_stream ? (CUstream)how->stream : d->stream,
                            .attrs = &pdl,
                            .numAttrs = how->pdl && self->info.arch >= 90};
   size_t bytes = how->params_bytes;
@@ -246,6 +250,49 @@ static qp_status cuda_launch(qp_device *self, qp_function *f, const qp_launch *h
                    CU_LAUNCH_PARAM_END};
   CUresult r = cu.LaunchKernelEx(&config, f->function, NULL, extra);
   return r ? failed(r, "cuLaunchKernelEx", err) : QP_OK;
+}
+
+static qp_status cuda_prepare(qp_device *self, qp_function *f, unsigned smem_bytes, qp_error *err) {
+  qp_status st = make_current((cuda_device *)self, err);
+  return st ? st : allow_smem(f, smem_bytes, err);
+}
+
+/* ---- The caller's streams and contexts ---- */
+
+static qp_status cuda_clear(qp_device *self, qp_devptr dst, size_t bytes, void *stream,
+                            qp_error *err) {
+  qp_status st = make_current((cuda_device *)self, err);
+  if (st || !bytes) return st;
+  CUresult r = cu.MemsetD8((CUdeviceptr)dst, 0, bytes, (CUstream)stream);
+  return r ? failed(r, "cuMemsetD8Async", err) : QP_OK;
+}
+
+static qp_status cuda_wait(qp_device *self, void *stream, qp_error *err) {
+  qp_status st = make_current((cuda_device *)self, err);
+  if (st) return st;
+  CUresult r = cu.StreamSynchronize((CUstream)stream);
+  return r ? failed(r, "cuStreamSynchronize", err) : QP_OK;
+}
+
+static void *cuda_enter(qp_device *self) {
+  CUcontext before = NULL, wanted = ((cuda_device *)self)->context;
+  if (cu.CtxGetCurrent(&before)) before = NULL;
+  if (before != wanted) cu.CtxSetCurrent(wanted);
+  return before;
+}
+
+static void cuda_leave(qp_device *self, void *before) {
+  if (before != (void *)((cuda_device *)self)->context) cu.CtxSetCurrent((CUcontext)before);
+}
+
+void *qp_cuda_context(void) {
+  CUcontext current =
+      NULL; /* opens the driver: the context may be one of the caller's own making */
+  return !open_once(NULL) && !cu.CtxGetCurrent(&current) ? current : NULL;
+}
+
+void qp_cuda_set_context(void *context) {
+  if (!open_once(NULL)) cu.CtxSetCurrent((CUcontext)context);
 }
 
 /* ---- Timing a chain ---- */
@@ -318,7 +365,7 @@ qp_status qp_cuda_time_chain(qp_device *dev, const qp_chain_link *links, size_t 
 static void cuda_close(qp_device *self) {
   cuda_device *d = (cuda_device *)self;
   if (d->context && !make_current(d, NULL) && d->stream) cu.StreamDestroy(d->stream);
-  if (d->context) cu.PrimaryCtxRelease(d->device);
+  if (d->context && !d->adopted) cu.PrimaryCtxRelease(d->device);
   free(d);
 }
 
@@ -332,10 +379,15 @@ static const qp_device_ops ops = {.close = cuda_close,
                                   .unload = cuda_unload,
                                   .function = cuda_function,
                                   .launch = cuda_launch,
-                                  .sync = cuda_sync};
+                                  .sync = cuda_sync,
+                                  .prepare = cuda_prepare,
+                                  .clear = cuda_clear,
+                                  .wait = cuda_wait,
+                                  .enter = cuda_enter,
+                                  .leave = cuda_leave};
 
 static qp_status read_info(cuda_device *d, qp_error *err) {
-  int major, minor, sms, smem, l2;
+  int major, minor, sms, smem, l2, driver;
   const struct {
     int *to;
     CUdevice_attribute which;
@@ -351,7 +403,9 @@ static qp_status read_info(cuda_device *d, qp_error *err) {
   }
   CUresult r = cu.DeviceGetName(info->name, sizeof info->name, d->device);
   if (!r) r = cu.DeviceTotalMem(&info->memory_bytes, d->device);
+  if (!r) r = cu.DriverGetVersion(&driver);
   if (r) return failed(r, "cuDeviceGetName", err);
+  info->driver = (unsigned)driver;
   info->arch = (unsigned)(10 * major + minor);
   info->sm_count = (unsigned)sms;
   info->smem_block_bytes = (unsigned)smem;
@@ -375,25 +429,42 @@ static qp_status find_device(unsigned index, CUdevice *out, qp_error *err) {
   return r ? failed(r, "cuDeviceGet", err) : QP_OK;
 }
 
-qp_status qp_cuda_open(unsigned index, qp_device **out, qp_error *err) {
-  CUdevice device;
-  qp_status st = open_once(err);
-  if (!st) st = find_device(index, &device, err);
-  if (st) return st;
-  cuda_device *d = calloc(1, sizeof *d);
-  if (!d) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
-  d->base.ops = &ops;
-  d->device = device;
-  st = read_info(d, err);
-  CUresult r = st ? CUDA_SUCCESS : cu.PrimaryCtxRetain(&d->context, device);
+/* What both ways to open have in common: 'd' has a device, and a context unless 'retain' is wanted. */
+static qp_status open_device(cuda_device d, bool retain, qp_device **out, qp_error *err) {
+  cuda_device *own = calloc(1, sizeof *own);
+  if (!own) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
+  *own = d;
+  own->base.ops = &ops;
+  qp_status st = read_info(own, err);
+  CUresult r = st || !retain ? CUDA_SUCCESS : cu.PrimaryCtxRetain(&own->context, d.device);
   if (r) {
-    d->context = NULL;
+    own->context = NULL;
     st = failed(r, "cuDevicePrimaryCtxRetain", err);
   }
-  if (!st) st = make_current(d, err);
-  if (!st && (r = cu.StreamCreate(&d->stream, CU_STREAM_NON_BLOCKING)))
+  if (!st) st = make_current(own, err);
+  if (!st && (r = cu.StreamCreate(&own->stream, CU_STREAM_NON_BLOCKING)))
     st = failed(r, "cuStreamCreate", err);
-  if (st) return cuda_close(&d->base), st;
-  *out = &d->base;
+  if (st) return cuda_close(&own->base), st;
+  *out = &own->base;
   return QP_OK;
+}
+
+qp_status qp_cuda_open(unsigned index, qp_device **out, qp_error *err) {
+  cuda_device d = {.adopted = false};
+  qp_status st = open_once(err);
+  if (!st) st = find_device(index, &d.device, err);
+  return st ? st : open_device(d, true, out, err);
+}
+
+qp_status qp_cuda_open_current(qp_device **out, qp_error *err) {
+  cuda_device d = {.adopted = true};
+  qp_status st = open_once(err);
+  if (st) return st;
+  CUresult r = cu.CtxGetCurrent(&d.context);
+  if (r == CUDA_ERROR_NOT_INITIALIZED || (!r && !d.context))
+    return qp_fail(err, QP_E_MISSING,
+                   "no CUDA context is current on this thread; make one current, or open a GPU by "
+                   "its ordinal");
+  if (!r) r = cu.CtxGetDevice(&d.device);
+  return r ? failed(r, "cuCtxGetDevice", err) : open_device(d, false, out, err);
 }

@@ -21,7 +21,8 @@ typedef struct qp_device_info {
   unsigned smem_block_bytes; /* most dynamic shared memory a block may opt into */
   size_t memory_bytes;
   size_t l2_bytes;
-  bool simulated; /* true: wants PTX, never gives a latency */
+  bool simulated;  /* true: wants PTX, never gives a latency */
+  unsigned driver; /* newest CUDA version of the driver, 1000 major + 10 minor; 0: no driver */
 } qp_device_info;
 
 typedef struct qp_launch {
@@ -30,6 +31,9 @@ typedef struct qp_launch {
   const void *params;   /* the kernel's parameter space, laid out as in CUDA C (one struct) */
   size_t params_bytes;
   bool pdl; /* programmatic dependent launch (CUDA only; ignored before sm_90) */
+  bool
+      on_stream; /* launch on 'stream' (a CUstream of the device's context), not the device's own */
+  void *stream;
 } qp_launch;
 
 /* Each backend fills this table; 'self' is the device. */
@@ -47,6 +51,17 @@ typedef struct qp_device_ops {
                         qp_error *err);
   qp_status (*launch)(qp_device *self, qp_function *f, const qp_launch *how, qp_error *err);
   qp_status (*sync)(qp_device *self, qp_error *err);
+  /*
+  ** For engines with streams and contexts of their own; NULL where a backend has no such thing.
+  ** 'prepare' does what a first launch with this much shared memory would, so that launches may be
+  ** captured.  'clear' sets bytes to 0 and 'wait' waits, on a stream.  'enter' makes the device's
+  ** context current and returns what was; 'leave' makes that current again.
+  */
+  qp_status (*prepare)(qp_device *self, qp_function *f, unsigned smem_bytes, qp_error *err);
+  qp_status (*clear)(qp_device *self, qp_devptr dst, size_t bytes, void *stream, qp_error *err);
+  qp_status (*wait)(qp_device *self, void *stream, qp_error *err);
+  void *(*enter)(qp_device *self);
+  void (*leave)(qp_device *self, void *before);
 } qp_device_ops;
 
 /* The head of every backend's device. */
@@ -99,6 +114,11 @@ static inline qp_status qp_device_sync(qp_device *d, qp_error *err) { return d->
 
 /* Backends, called by qp_device_open. */
 qp_status qp_cuda_open(unsigned index, qp_device **out, qp_error *err);
+/* The context that is current on this thread; it stays the caller's.  QP_E_MISSING: there is none. */
+qp_status qp_cuda_open_current(qp_device **out, qp_error *err);
+/* The context that is current on this thread (NULL: none, or no driver), and back. */
+void *qp_cuda_context(void);
+void qp_cuda_set_context(void *context);
 qp_status qp_sim_open(unsigned arch, unsigned sm_count, qp_device **out, qp_error *err);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** A libcuda for tests: the driver calls that runtime/cuda.c uses, on host memory.  A "kernel" named "store" writes its
-** launch down for the test, which reads it through fake_cuda_last().  FAKE_CUDA_FAIL names a call that fails.
+** launch down for the test, which reads it through fake_cuda_last(); so do kernels of kernel libraries, whose names
+** hold "__".  FAKE_CUDA_FAIL names a call that fails, FAKE_CUDA_DRIVER is the driver's version.
 */
 #include <cuda.h>
 #include <stdlib.h>
@@ -10,7 +11,8 @@
 #include "fake_cuda.h"
 
 static fake_cuda_launch last;
-static int live;
+static int live, other;
+static _Thread_local CUcontext current;
 
 __attribute__((visibility("default"))) const fake_cuda_launch *fake_cuda_last(void) {
   return &last;
@@ -56,7 +58,15 @@ CUresult CUDAAPI cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice d) {
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuDevicePrimaryCtxRelease_v2(CUdevice d) { return (void)d, live--, CUDA_SUCCESS; }
-CUresult CUDAAPI cuCtxSetCurrent(CUcontext c) { return (void)c, CUDA_SUCCESS; }
+CUresult CUDAAPI cuCtxSetCurrent(CUcontext c) { return current = c, CUDA_SUCCESS; }
+CUresult CUDAAPI cuCtxGetCurrent(CUcontext *c) { return *c = current, CUDA_SUCCESS; }
+CUresult CUDAAPI cuCtxGetDevice(CUdevice *d) { return *d = 0, CUDA_SUCCESS; }
+CUresult CUDAAPI cuDriverGetVersion(int *v) {
+  const char *version = getenv("FAKE_CUDA_DRIVER");
+  return *v = version ? atoi(version) : 13000, CUDA_SUCCESS;
+}
+__attribute__((visibility("default"))) void *fake_cuda_current(void) { return current; }
+__attribute__((visibility("default"))) void *fake_cuda_other(void) { return &other; }
 CUresult CUDAAPI cuStreamCreate(CUstream *s, unsigned flags) {
   (void)flags;
   live++;
@@ -64,7 +74,9 @@ CUresult CUDAAPI cuStreamCreate(CUstream *s, unsigned flags) {
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuStreamDestroy_v2(CUstream s) { return (void)s, live--, CUDA_SUCCESS; }
-CUresult CUDAAPI cuStreamSynchronize(CUstream s) { return (void)s, outcome("cuStreamSynchronize"); }
+CUresult CUDAAPI cuStreamSynchronize(CUstream s) {
+  return (void)s, last.waits++, outcome("cuStreamSynchronize");
+}
 CUresult CUDAAPI cuMemAlloc_v2(CUdeviceptr *p, size_t n) {
   if (n > (size_t)1 << 40) return CUDA_ERROR_OUT_OF_MEMORY;
   live++;
@@ -88,6 +100,7 @@ CUresult CUDAAPI cuMemcpyDtoHAsync_v2(void *d, CUdeviceptr s, size_t n, CUstream
 }
 CUresult CUDAAPI cuMemsetD8Async(CUdeviceptr d, unsigned char v, size_t n, CUstream st) {
   (void)st;
+  last.fills++;
   memset((void *)(uintptr_t)d, v, n);
   return CUDA_SUCCESS;
 }
@@ -101,7 +114,7 @@ CUresult CUDAAPI cuModuleUnload(CUmodule m) { return (void)m, live--, CUDA_SUCCE
 CUresult CUDAAPI cuModuleGetFunction(CUfunction *f, CUmodule m, const char *name) {
   (void)m;
   *f = (CUfunction)&last;
-  return strcmp(name, "store") ? CUDA_ERROR_NOT_FOUND : CUDA_SUCCESS;
+  return strcmp(name, "store") && !strstr(name, "__") ? CUDA_ERROR_NOT_FOUND : CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v) {
   (void)f;
@@ -117,6 +130,7 @@ CUresult CUDAAPI cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **
   if (args || extra[0] != CU_LAUNCH_PARAM_BUFFER_POINTER || extra[2] != CU_LAUNCH_PARAM_BUFFER_SIZE)
     return CUDA_ERROR_INVALID_VALUE;
   last.launches++;
+  last.stream = c->hStream;
   last.grid = c->gridDimX;
   last.block = c->blockDimX;
   last.smem_bytes = c->sharedMemBytes;

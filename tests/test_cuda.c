@@ -96,7 +96,12 @@ Test(cuda, a_launch_hands_over_geometry_parameters_and_attributes) {
   qp_function *f = load(dev, &m), *none;
   unsigned char params[40];
   for (unsigned i = 0; i < sizeof params; i++) params[i] = (unsigned char)(3 * i);
-  qp_launch how = {132, 512, 139264, params, sizeof params, true};
+  qp_launch how = {.grid = 132,
+                   .block = 512,
+                   .smem_bytes = 139264,
+                   .params = params,
+                   .params_bytes = sizeof params,
+                   .pdl = true};
   cr_assert_eq(qp_device_launch(dev, f, &how, &err), QP_OK, "%s", err.text);
   cr_assert_eq(last()->grid, 132);
   cr_assert_eq(last()->block, 512);
@@ -120,7 +125,7 @@ Test(cuda, a_failed_call_is_told_by_name) {
   qp_device *dev = open_fake();
   qp_module *m;
   qp_function *f = load(dev, &m);
-  qp_launch how = {1, 32, 0, "", 0, false};
+  qp_launch how = {.grid = 1, .block = 32, .params = ""};
   setenv("FAKE_CUDA_FAIL", "cuLaunchKernelEx", 1);
   cr_assert_eq(qp_device_launch(dev, f, &how, &err), QP_E_DEVICE);
   cr_assert(strstr(err.text, "cuLaunchKernelEx: CUDA_ERROR_ILLEGAL_ADDRESS (an illegal"), "%s",
@@ -136,7 +141,10 @@ Test(cuda, a_chain_is_captured_once_and_replayed) {
   qp_chain_link link[3];
   double seconds = 0;
   for (unsigned i = 0; i < 3; i++)
-    link[i] = (qp_chain_link){f, {4, 64, 1000, "abcdefgh", 8, false}};
+    link[i] = (qp_chain_link){
+        .function = f,
+        .launch = {
+            .grid = 4, .block = 64, .smem_bytes = 1000, .params = "abcdefgh", .params_bytes = 8}};
   cr_assert_eq(qp_cuda_time_chain(dev, link, 3, 15, &seconds, &err), QP_OK, "%s", err.text);
   cr_assert_eq(last()->launches, 3);
   cr_assert_eq(last()->replays, 3 + 15);

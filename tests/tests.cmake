@@ -35,6 +35,7 @@ if(TARGET test_cuda)
   target_include_directories(fake_cuda SYSTEM PRIVATE ${CUDA_INCLUDE_DIR})
   set_target_properties(fake_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   add_dependencies(test_cuda fake_cuda)
+  add_dependencies(test_library_cuda fake_cuda)
 endif()
 
 # Benchmarks print figures and judge nothing:  cmake --build build --target bench

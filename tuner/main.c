@@ -17,6 +17,7 @@ static const struct {
     {"distortion", "measure what the encoder loses on N(0,1)", qp_cmd_distortion},
     {"train", "fit a quantizer's codebook to its trellis", qp_cmd_train},
     {"plan", "the best mix of quantizers and fusions within limits, proven", qp_cmd_plan},
+    {"export", "write the kernels of a plan as a library that engines link", qp_cmd_export},
     {"tour", "generate, compile and check the palette's kernels for Llama-3.1-8B", qp_cmd_tour},
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };

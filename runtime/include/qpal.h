@@ -1,7 +1,42 @@
 /* SPDX-License-Identifier: MIT */
-/* Public interface of libqpal, the library that engines link. */
+/*
+** Public interface of libqpal, the library that engines link: tuned kernels for quantized linears.
+**
+**   qpal_library   what `qpal export` wrote: which linears, which kernels, how weights lie in memory
+**   qpal_device    a CUDA context
+**   qpal_kernels   a library's kernels loaded on a device, ready to launch
+**
+** One linear is  y = r * (W^ (H (s * x))) + bias:  W^ [M,K] is what the packed codes decode to, r [M]
+** row scales, s [K] signs, H the orthonormal Hadamard rotation of order K.  qpal_rotate computes
+** X~ = H (s * X); qpal_gemm computes Y = r * (X~ W^^T) (+ bias) (+ residual) for all linears of a
+** group at once; linears that read the same x share s and one rotation.
+**
+** The process needs no Python, Lua or NVRTC.  The driver is opened by dlopen when a device is
+** opened; everything but devices, kernels and launches works without it.
+**
+** ERRORS.  Functions return a qpal_status; where it is not QPAL_OK, outputs are untouched and
+** qpal_message() says what was wrong, with file, field, value and what would be right.  Nothing
+** aborts, exits or prints.
+**
+** THREADS.  A qpal_library, a qpal_packed and a qpal_kernels are not changed after they were made: any
+** number of threads may use them at the same time.  Opening and closing is for one thread, when no
+** other uses the object.  Two launches that may run at the same time (other streams) need
+** workspaces and counters of their own.
+**
+** ABI.  This header is version QPAL_ABI.  Within one QPAL_ABI: no function or enumerator goes or
+** changes its meaning; structs that begin with 'size' grow only at their end; those without never
+** change.  Set 'size' to sizeof the struct you were compiled with (info = {sizeof info}) and zero the
+** rest: the library reads and writes no more than that, and takes what is beyond as 0.  QPAL_E_ARG
+** where 'size' is smaller than the struct of QPAL_ABI 1 or larger than 4096.
+**
+** UNITS.  Sizes in bytes (_bytes), times in picoseconds (_ps).  Device addresses are those of the
+** driver API (CUdeviceptr) or of the runtime API (any device pointer).  Matrices are row-major.
+*/
 #ifndef QPAL_H
 #define QPAL_H
+
+#include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -12,12 +47,373 @@ extern "C" {
 #define QPAL_VERSION_MINOR 1
 #define QPAL_VERSION_PATCH 0
 
+/* Version of the binary interface, see above. */
+#define QPAL_ABI 1
+
+#if defined __GNUC__
+#define QPAL_API __attribute__((visibility("default")))
+#else
+#define QPAL_API
+#endif
+
 /*
 ** Version of the library that is linked, "MAJOR.MINOR.PATCH"; static storage, never NULL.
 ** Compare with the macros above to see that header and library belong together.
 ** Any thread may call this.
 */
-const char *qpal_version(void);
+QPAL_API const char *qpal_version(void);
+
+/* QPAL_ABI of the library that is linked: refuse another one than the header's. */
+QPAL_API unsigned qpal_abi(void);
+
+typedef enum qpal_status {
+  QPAL_OK = 0,
+  QPAL_E_ARG,      /* an argument is not as documented */
+  QPAL_E_IO,       /* a file cannot be read */
+  QPAL_E_NOMEM,    /* host or device memory is exhausted */
+  QPAL_E_MISSING,  /* there is no driver, or no such GPU */
+  QPAL_E_DEVICE,   /* a driver call failed */
+  QPAL_E_FORMAT,   /* not a kernel library or packed weights; damaged, truncated, or too new */
+  QPAL_E_MISMATCH, /* things that do not belong together: GPU, driver, quantizer hash, shape */
+  QPAL_E_NO_KERNEL /* the library has no kernel for this */
+} qpal_status;
+
+/* "wrong argument", "damaged file", ...; static storage, never NULL. */
+QPAL_API const char *qpal_status_name(qpal_status status);
+
+/* The message of this thread's last failed call; "" before any.  Valid until this thread's next
+** failing call. */
+QPAL_API const char *qpal_message(void);
+
+typedef uint64_t qpal_ptr; /* device address; 0 is none */
+
+enum {
+  QPAL_MAX_MEMBERS = 8, /* linears of one group */
+  QPAL_MAX_PARTS = 4,   /* column ranges of one linear, each with a quantizer of its own */
+  QPAL_MAX_FIELDS = 4,  /* group scales, zero points, ... */
+  QPAL_MAX_CODEBOOKS = 4,
+  QPAL_NONE = 0x7fffffff /* an index that is none */
+};
+
+typedef enum qpal_type { QPAL_F16 = 0, QPAL_BF16 = 1, QPAL_F32 = 2 } qpal_type;
+typedef enum qpal_op { QPAL_GEMM = 0, QPAL_ROTATE = 1, QPAL_DEQUANT = 2 } qpal_op;
+
+/* ---- Kernel libraries ---- */
+
+typedef struct qpal_library qpal_library;
+
+/*
+** Open a kernel library: the file that `qpal export` wrote, or the directory that holds it.  It is
+** mapped read-only; its tables are checked whole (checksum, every index and offset), its kernels'
+** checksums when they are loaded.  The file must not be changed while it is open.
+** QPAL_E_IO: it cannot be read; QPAL_E_FORMAT: it is no library, damaged, truncated, or made by a
+** later version; QPAL_E_NOMEM.  Close with qpal_library_close.
+*/
+QPAL_API qpal_status qpal_library_open(const char *path, qpal_library **out);
+
+/* The same from memory, which must begin at a multiple of 8 and stay as it is until the library is
+** closed: nothing is copied.  QPAL_E_ARG: NULL or not aligned; QPAL_E_FORMAT; QPAL_E_NOMEM. */
+QPAL_API qpal_status qpal_library_from_memory(const void *data, size_t bytes, qpal_library **out);
+
+/* After all qpal_kernels that were loaded from it.  NULL is allowed. */
+QPAL_API void qpal_library_close(qpal_library *library);
+
+/* Strings of all infos belong to the library and live as long as it does; never NULL. */
+typedef struct qpal_library_info {
+  size_t size;
+  const char *model;     /* "smollm2-135m"; "" where it was exported for no model */
+  const char *generator; /* what made it: "qpal 0.1.0, NVRTC 13.0 (...)" */
+  uint64_t file_bytes;
+  uint64_t checksum; /* XXH3-64 of the tables: which hold the kernels' own, so of everything */
+  unsigned toolkit;  /* CUDA version of the kernels, 1000 major + 10 minor */
+  unsigned targets;  /* GPUs that it has kernels for */
+  unsigned quantizers, groups, kernels;
+} qpal_library_info;
+QPAL_API qpal_status qpal_library_describe(const qpal_library *library, qpal_library_info *info);
+
+/* A GPU that kernels were made for. */
+typedef struct qpal_target_info {
+  size_t size;
+  const char *name;   /* "NVIDIA H100 80GB HBM3", or "sm_90" where none in particular was meant */
+  const char *chosen; /* how: "records of tuned/h100.jsonl", "the families' defaults" */
+  unsigned arch;      /* 10 major + minor of the compute capability */
+  unsigned sm_count;  /* multiprocessors that work is divided over */
+  unsigned kernels;
+} qpal_target_info;
+/* Index 0 .. targets-1; QPAL_E_ARG beyond. */
+QPAL_API qpal_status qpal_library_target(const qpal_library *library, unsigned index,
+                                         qpal_target_info *info);
+
+typedef struct qpal_quantizer_info {
+  size_t size;
+  const char *name;   /* "tcq-3" */
+  const char *hash;   /* 32 hex digits of the definition: packed weights carry the same */
+  double rate_bits;   /* of the codes, a weight */
+  double stored_bits; /* with group fields */
+  unsigned layout;    /* version of the layout of packed weights, runtime/LAYOUT.md */
+  unsigned parts;     /* a split's column ranges; 1 where it is none */
+} qpal_quantizer_info;
+QPAL_API qpal_status qpal_library_quantizer(const qpal_library *library, unsigned index,
+                                            qpal_quantizer_info *info);
+
+/*
+** A group: linears (members) that read the same x and are computed by one launch.  'segment' i of a
+** launch is member i.
+*/
+typedef struct qpal_group_info {
+  size_t size;
+  const char *name; /* "layers.3.qkv"; unique */
+  const char *path; /* "tensor" or "cuda": the cores that its kernels use; "engine": none, its
+                        linears stay in 16 bits and are the engine's */
+  int block;        /* decoder block; -1: the lm_head, or no model */
+  unsigned columns; /* K, in_features of all members */
+  unsigned members;
+  unsigned rows; /* of all members together */
+} qpal_group_info;
+QPAL_API qpal_status qpal_library_group(const qpal_library *library, unsigned index,
+                                        qpal_group_info *info);
+
+/* Index of the group of this name.  QPAL_E_ARG: there is none (the nearest names are not guessed). */
+QPAL_API qpal_status qpal_library_find_group(const qpal_library *library, const char *name,
+                                             unsigned *group);
+
+/* Group and member that compute the linear with this name in the checkpoint (with or without
+** ".weight").  QPAL_E_ARG: there is none. */
+QPAL_API qpal_status qpal_library_find_linear(const qpal_library *library, const char *tensor,
+                                              unsigned *group, unsigned *member);
+
+/* One column range of a linear: buffers of its own (runtime/LAYOUT.md). */
+typedef struct qpal_part_info {
+  unsigned quantizer;       /* index; never a split */
+  unsigned column, columns; /* of W: first, and how many */
+  unsigned fields, codebooks;
+  uint64_t code_bytes;
+  uint64_t field_bytes[QPAL_MAX_FIELDS];
+  uint64_t codebook_bytes[QPAL_MAX_CODEBOOKS]; /* of those stored with the weights; 0: the
+                                                  library has it */
+} qpal_part_info;
+
+/* A linear and how its packed weights lie in memory.  Row scales are fp32 [rows] beside the parts. */
+typedef struct qpal_linear_info {
+  size_t size;
+  const char *tensor;     /* name in the checkpoint, without ".weight" */
+  unsigned quantizer;     /* index; QPAL_NONE: 16 bits, the engine's own */
+  unsigned rows, columns; /* M (out_features), K (in_features) */
+  unsigned parts;
+  uint64_t bytes; /* of all parts together, and the row scales */
+  qpal_part_info part[QPAL_MAX_PARTS];
+} qpal_linear_info;
+QPAL_API qpal_status qpal_library_linear(const qpal_library *library, unsigned group,
+                                         unsigned member, qpal_linear_info *info);
+
+typedef struct qpal_kernel_info {
+  size_t size;
+  const char *name;   /* its configuration, and its symbol */
+  const char *source; /* what it was chosen by: "default", or a record */
+  unsigned target, op, type, out_type;
+  unsigned columns;
+  unsigned batch; /* gemm: rows of X that it takes */
+  unsigned grid, block, smem_bytes, registers;
+  unsigned counters; /* 32-bit words */
+  int pdl;           /* contains the instructions of programmatic dependent launch */
+  int adds;          /* sums into Y by atomics: not the same bits every time */
+  int rotates;       /* gemm: rotates X itself */
+  uint64_t workspace_bytes;
+  uint64_t cubin_bytes, ptx_bytes;
+  int64_t latency_ps; /* measured; -1: not known */
+} qpal_kernel_info;
+QPAL_API qpal_status qpal_library_kernel(const qpal_library *library, unsigned index,
+                                         qpal_kernel_info *info);
+
+/* ---- Devices ---- */
+
+typedef struct qpal_device qpal_device;
+
+enum { QPAL_CURRENT = -1 };
+
+/*
+** Open a GPU: by ordinal (its primary context, which is kept until the device is closed), or
+** QPAL_CURRENT: the context that is current on the calling thread, which stays the caller's and must
+** outlive the device.  Calls leave the caller's current context as they found it.  Any number of
+** devices and contexts may be open.
+** QPAL_E_MISSING: no driver, no such GPU, or no current context; QPAL_E_DEVICE; QPAL_E_NOMEM.
+*/
+QPAL_API qpal_status qpal_device_open(int ordinal, qpal_device **out);
+/* After the kernels loaded on it.  NULL is allowed. */
+QPAL_API void qpal_device_close(qpal_device *device);
+
+typedef struct qpal_device_info {
+  size_t size;
+  char name[128];
+  unsigned arch, sm_count;
+  unsigned
+      driver; /* newest CUDA version that the driver knows, 1000 major + 10 minor; 0: no driver */
+  int simulated;
+} qpal_device_info;
+QPAL_API qpal_status qpal_device_describe(const qpal_device *device, qpal_device_info *info);
+
+/*
+** Memory, for programs that have no allocator of their own; an engine uses its own buffers.  These
+** wait until the copy is done.  Addresses are aligned to 256 bytes.  QPAL_E_NOMEM, QPAL_E_DEVICE.
+*/
+QPAL_API qpal_status qpal_alloc(qpal_device *device, uint64_t bytes, qpal_ptr *out);
+QPAL_API void qpal_free(qpal_device *device, qpal_ptr address);
+QPAL_API qpal_status qpal_upload(qpal_device *device, qpal_ptr to, const void *from,
+                                 uint64_t bytes);
+QPAL_API qpal_status qpal_download(qpal_device *device, void *to, qpal_ptr from, uint64_t bytes);
+QPAL_API qpal_status qpal_zero(qpal_device *device, qpal_ptr to, uint64_t bytes);
+/* Wait for 'stream' (a CUstream; NULL: the default stream); an error of a kernel shows here at the latest. */
+QPAL_API qpal_status qpal_wait(qpal_device *device, void *stream);
+
+/* ---- Kernels on a device ---- */
+
+typedef struct qpal_kernels qpal_kernels;
+
+typedef struct qpal_load_options {
+  size_t size;
+  int exact;          /* refuse kernels made for another GPU than this architecture and number of
+                        multiprocessors; 0: take the nearest that runs */
+  qpal_ptr constants; /* qpal_constants_bytes of device memory, aligned to 256 bytes, kept until the
+                        kernels are closed; 0: allocated here */
+} qpal_load_options;
+
+/* Device memory that a library's codebooks take. */
+QPAL_API uint64_t qpal_constants_bytes(const qpal_library *library);
+
+/*
+** Load the kernels of the target that fits the device best, and its codebooks.  In this order: the
+** same architecture (nearest number of multiprocessors); an older one of the same major version; PTX
+** of an older architecture, compiled by the driver.  This allocates, copies and waits; launches do
+** not.  'options' may be NULL.
+** QPAL_E_MISMATCH: no target runs on this GPU, or its driver is older than the kernels need (both
+** are named); QPAL_E_FORMAT: a kernel's checksum is wrong; QPAL_E_DEVICE, QPAL_E_NOMEM.
+*/
+QPAL_API qpal_status qpal_kernels_load(const qpal_library *library, qpal_device *device,
+                                       const qpal_load_options *options, qpal_kernels **out);
+/* When no launch of them is running.  NULL is allowed. */
+QPAL_API void qpal_kernels_close(qpal_kernels *kernels);
+
+typedef enum qpal_match {
+  QPAL_MATCH_EXACT = 0,      /* made for this architecture and number of multiprocessors */
+  QPAL_MATCH_SM_COUNT = 1,   /* another number of multiprocessors: right, divided less evenly */
+  QPAL_MATCH_COMPATIBLE = 2, /* an older architecture's of the same major version */
+  QPAL_MATCH_PTX = 3         /* compiled by the driver from an older architecture's PTX */
+} qpal_match;
+
+typedef struct qpal_kernels_info {
+  size_t size;
+  unsigned target, match;   /* qpal_match */
+  unsigned kernels;         /* loaded */
+  uint64_t workspace_bytes; /* enough for every gemm of every group */
+  uint64_t counter_bytes;
+} qpal_kernels_info;
+QPAL_API qpal_status qpal_kernels_describe(const qpal_kernels *kernels, qpal_kernels_info *info);
+
+/* Packed weights of one linear on the device.  Fixed: it does not grow. */
+typedef struct qpal_weights {
+  qpal_ptr scale; /* r, fp32 [M]; 0: all 1 */
+  struct {
+    qpal_ptr codes;                        /* aligned to 16 bytes, as all below */
+    qpal_ptr field[QPAL_MAX_FIELDS];       /* all that the part has */
+    qpal_ptr codebook[QPAL_MAX_CODEBOOKS]; /* those stored with the weights; others: 0 */
+  } part[QPAL_MAX_PARTS];
+  uint64_t reserved[4]; /* 0 */
+} qpal_weights;
+
+/* One member of a gemm.  Fixed: it does not grow. */
+typedef struct qpal_segment {
+  const qpal_weights *weights; /* host memory; only read during the call */
+  qpal_ptr bias;               /* [M], type of X; 0: none */
+  qpal_ptr residual;           /* [rows][M], type of Y, added; may be y itself unless the kernel
+                                  'adds'; 0: none */
+  qpal_ptr y;                  /* [rows][M] */
+  uint64_t reserved[2];        /* 0 */
+} qpal_segment;
+
+enum {
+  QPAL_PDL = 1, /* launch by programmatic dependent launch, where the kernel has its instructions:
+                        it may begin while the launch before it in the stream ends */
+  QPAL_Y_IS_ZERO = 2 /* kernels that 'add': Y is zero already, do not clear it */
+};
+
+/*
+** Y_i = r_i * (X~ W^_i^T) (+ bias_i) (+ residual_i)  for each member i of 'group'.
+**   x [rows][K] of 'type': rotated already (qpal_rotate), or with 'signs' not yet, where the library
+**   has kernels that rotate       y_i [rows][M_i] of 'out_type'
+** fp16 or bf16 in, fp32 sums.  Kernels are made for some numbers of rows: the nearest one that is
+** large enough is taken if X, Y and residuals have 'capacity' for its rows (what lies beyond 'rows' is
+** read and written, and means nothing); else several launches add up to 'rows'.  Above the largest
+** kernel qpal_dequant and a GEMM of the engine's own are faster: 'prefer_dequant' says so.
+*/
+typedef struct qpal_gemm_args {
+  size_t size;
+  unsigned group;
+  unsigned rows;      /* N, 1 .. 65536 */
+  unsigned capacity;  /* rows that X, Y and residuals have room for; 0: 'rows' */
+  unsigned type;      /* qpal_type of X and biases: QPAL_F16 or QPAL_BF16 */
+  unsigned out_type;  /* of Y and residuals: the same, or QPAL_F32 */
+  unsigned flags;     /* QPAL_PDL, QPAL_Y_IS_ZERO */
+  qpal_ptr x;         /* aligned to 16 bytes */
+  qpal_ptr signs;     /* bit k % 32 of word k / 32: s[k] is -1; 0: X is rotated already */
+  qpal_ptr workspace; /* workspace_bytes, aligned to 16; contents do not matter */
+  qpal_ptr counters; /* counter_bytes; zero before the first launch, each launch leaves them zero */
+  const qpal_segment *segment; /* [members of the group], host memory; only read during the call */
+} qpal_gemm_args;
+
+typedef struct qpal_gemm_info {
+  size_t size;
+  unsigned kernel;   /* index in the library of the first launch's */
+  unsigned batch;    /* rows that it takes */
+  unsigned launches; /* that add up to 'rows' */
+  int adds, pdl;
+  int prefer_dequant;       /* 'rows' is above the largest kernel's */
+  uint64_t workspace_bytes; /* of the largest launch */
+  uint64_t counter_bytes;
+  int64_t latency_ps; /* of all launches, as measured when they were tuned; -1: not known */
+} qpal_gemm_info;
+
+/* What qpal_gemm would do; only group, rows, capacity, types and whether signs are given count.
+** Needs no device work.  QPAL_E_ARG; QPAL_E_NO_KERNEL: the group is the engine's, or has no kernel
+** of these types (what there is, is named). */
+QPAL_API qpal_status qpal_gemm_query(const qpal_kernels *kernels, const qpal_gemm_args *args,
+                                     qpal_gemm_info *info);
+
+/*
+** Launch it on 'stream' (a CUstream of the device's context; NULL: the default stream).  It allocates
+** nothing, waits for nothing and may be captured in a CUDA graph: addresses are then part of the
+** graph.  QPAL_E_ARG: an address is missing or not aligned (it is named); QPAL_E_NO_KERNEL;
+** QPAL_E_DEVICE: the driver refused a launch.  An error of the kernel itself shows at a later call,
+** as always with CUDA.
+*/
+QPAL_API qpal_status qpal_gemm(const qpal_kernels *kernels, const qpal_gemm_args *args,
+                               void *stream);
+
+/* X~ [rows][K] = H (s * X), or with 'inverse' s * (H^T X).  y may be x. */
+typedef struct qpal_rotate_args {
+  size_t size;
+  unsigned columns; /* K */
+  unsigned rows;    /* any number; 0 does nothing */
+  unsigned type;    /* QPAL_F16 or QPAL_BF16 */
+  unsigned flags;   /* QPAL_PDL */
+  int inverse;
+  qpal_ptr x, y, signs; /* aligned to 16 bytes */
+} qpal_rotate_args;
+/* Like qpal_gemm.  QPAL_E_NO_KERNEL: no rotation of this K, type and direction. */
+QPAL_API qpal_status qpal_rotate(const qpal_kernels *kernels, const qpal_rotate_args *args,
+                                 void *stream);
+
+/* W [M][K] of 'type' = r * W^ of one member, for a GEMM of the engine's own on rotated x. */
+typedef struct qpal_dequant_args {
+  size_t size;
+  unsigned group, member;
+  unsigned type;  /* QPAL_F16 or QPAL_BF16 */
+  unsigned flags; /* 0 */
+  const qpal_weights *weights;
+  qpal_ptr w; /* aligned to 16 bytes */
+} qpal_dequant_args;
+/* Like qpal_gemm. */
+QPAL_API qpal_status qpal_dequant(const qpal_kernels *kernels, const qpal_dequant_args *args,
+                                  void *stream);
 
 #ifdef __cplusplus
 }

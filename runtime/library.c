@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/* A kernel library in memory:  file -> [checked tables]. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "library_state.h"
+
+enum { STREAMS_MAX = 16, GRID_MAX = 1 << 20, BATCH_MAX = 64 };
+
+uint32_t qp_lib_count(const qpal_library *l, unsigned section) {
+  return l->header->section[section].count;
+}
+
+const void *qp_lib_record(const qpal_library *l, unsigned section, uint32_t index) {
+  const qp_lib_section *s = &l->header->section[section];
+  return l->data + s->offset + (uint64_t)index * s->record_bytes;
+}
+
+const char *qp_lib_string(const qpal_library *l, uint32_t offset) {
+  return (const char *)l->data + l->header->section[QP_LIB_STRINGS].offset + offset;
+}
+
+unsigned qp_lib_streams(const qpal_library *l, uint32_t problem) {
+  const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, problem);
+  unsigned n = 0;
+  for (unsigned s = 0; s < p->segments; s++)
+    n += QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->parts;
+  return n;
+}
+
+unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t problem) {
+  if (op == QPAL_ROTATE) return 4 * 8;
+  const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, problem);
+  const unsigned pow2 = 64, streams = qp_lib_streams(l, problem) * 9 * 8;
+  return op == QPAL_GEMM ? 6 * 8 + pow2 + streams + p->segments * 4 * 8
+                         : pow2 + streams + p->segments * 2 * 8;
+}
+
+/* ---- Checks: after them no index or offset of the file can lead outside ---- */
+
+static qpal_status damaged(const char *what) {
+  return qp_refuse(QPAL_E_FORMAT, "kernel library: %s", what);
+}
+
+/* A field of record 'index' that is out of range. */
+static qpal_status wrong(const char *record, uint32_t index, const char *field, uint64_t value) {
+  return qp_refuse(QPAL_E_FORMAT, "kernel library: %s %u: field '%s': %llu is not possible", record,
+                   index, field, (unsigned long long)value);
+}
+
+static qpal_status check_header(const void *data, uint64_t bytes) {
+  const qp_lib_header *h = data;
+  if (bytes < sizeof *h)
+    return qp_refuse(QPAL_E_FORMAT, "kernel library: %llu bytes; even its header has %zu",
+                     (unsigned long long)bytes, sizeof *h);
+  if (memcmp(h->magic, QP_LIB_MAGIC, sizeof h->magic) != 0)
+    return damaged("it does not begin as one (bytes 0-7 should be 'QPALLIB' and a NUL)");
+  if (h->version != QP_LIB_VERSION)
+    return qp_refuse(QPAL_E_FORMAT,
+                     "kernel library: its format is version %u; libqpal %s reads version %d",
+                     h->version, qpal_version(), QP_LIB_VERSION);
+  if (h->file_bytes != bytes)
+    return qp_refuse(QPAL_E_FORMAT,
+                     "kernel library: %llu bytes are there; it was written with %llu%s",
+                     (unsigned long long)bytes, (unsigned long long)h->file_bytes,
+                     bytes < h->file_bytes ? ": it is truncated" : "");
+  if (h->header_bytes < sizeof *h || h->manifest_bytes < h->header_bytes ||
+      h->manifest_bytes > bytes)
+    return damaged("sizes in its header contradict each other");
+  return QPAL_OK;
+}
+
+static qpal_status check_checksum(const qp_lib_header *h) {
+  XXH3_state_t state;
+  const uint64_t none = 0;
+  const size_t at = offsetof(qp_lib_header, checksum);
+  XXH3_64bits_reset(&state);
+  XXH3_64bits_update(&state, h, at);
+  XXH3_64bits_update(&state, &none, sizeof none);
+  XXH3_64bits_update(&state, (const char *)h + at + 8, (size_t)h->manifest_bytes - at - 8);
+  if (XXH3_64bits_digest(&state) != h->checksum)
+    return damaged("the checksum of its tables is wrong: it is damaged");
+  return QPAL_OK;
+}
+
+static qpal_status check_sections(const qp_lib_header *h) {
+  static const struct {
+    const char *name;
+    uint32_t bytes;
+  } known[] = {
+#define X(name, record) {#name, sizeof(record)},
+      QP_LIB_SECTIONS(X)
+#undef X
+  };
+  for (unsigned i = 0; i < QP_LIB_SECTION_COUNT; i++) {
+    const qp_lib_section *s = &h->section[i];
+    const bool bytes = known[i].bytes == 1;
+    if (bytes ? s->record_bytes != 1 : s->record_bytes < known[i].bytes || s->record_bytes % 8)
+      return wrong(known[i].name, i, "record_bytes", s->record_bytes);
+    if (s->offset % 8 || s->offset < h->header_bytes || s->offset > h->manifest_bytes ||
+        (h->manifest_bytes - s->offset) / s->record_bytes < s->count)
+      return wrong(known[i].name, i, "offset", s->offset);
+  }
+  return QPAL_OK;
+}
+
+static bool is_string(const qpal_library *l, uint32_t offset) {
+  return offset < qp_lib_count(l, QP_LIB_STRINGS);
+}
+
+static qpal_status check_strings(const qpal_library *l) {
+  const uint32_t n = qp_lib_count(l, QP_LIB_STRINGS);
+  if (!n || *qp_lib_string(l, n - 1)) return damaged("its strings do not end");
+  if (!is_string(l, l->header->model)) return wrong("header", 0, "model", l->header->model);
+  if (!is_string(l, l->header->generator))
+    return wrong("header", 0, "generator", l->header->generator);
+  return QPAL_OK;
+}
+
+static qpal_status check_targets(const qpal_library *l) {
+  uint32_t kernels = 0;
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_TARGETS); i++) {
+    const qp_lib_target *t = QP_LIB_GET(l, TARGETS, qp_lib_target, i);
+    if (!is_string(l, t->name)) return wrong("target", i, "name", t->name);
+    if (!is_string(l, t->chosen)) return wrong("target", i, "chosen", t->chosen);
+    if (t->arch < 50 || t->arch > 999) return wrong("target", i, "arch", t->arch);
+    if (!t->sm_count || t->sm_count > 4096) return wrong("target", i, "sm_count", t->sm_count);
+    if (t->first_kernel != kernels) return wrong("target", i, "first_kernel", t->first_kernel);
+    if (t->kernels > qp_lib_count(l, QP_LIB_KERNELS) - kernels)
+      return wrong("target", i, "kernels", t->kernels);
+    kernels += t->kernels;
+  }
+  return kernels == qp_lib_count(l, QP_LIB_KERNELS) ? QPAL_OK
+                                                    : damaged("kernels that belong to no target");
+}
+
+static qpal_status check_codebooks(const qpal_library *l) {
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_CODEBOOKS); i++) {
+    const qp_lib_codebook *c = QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, i);
+    const uint32_t data = qp_lib_count(l, QP_LIB_DATA), room = l->header->constants_bytes;
+    if (!is_string(l, c->name)) return wrong("codebook", i, "name", c->name);
+    if (c->scope > 2) return wrong("codebook", i, "scope", c->scope);
+    if (!c->entries || c->entries > 1u << 20) return wrong("codebook", i, "entries", c->entries);
+    if (!c->dim || c->dim > 64) return wrong("codebook", i, "dim", c->dim);
+    if (c->scope) continue;
+    if (c->bytes != c->entries * c->dim * 2) return wrong("codebook", i, "bytes", c->bytes);
+    if (c->data > data || data - c->data < c->bytes) return wrong("codebook", i, "data", c->data);
+    if (c->constant % 256 || c->constant > room || room - c->constant < c->bytes)
+      return wrong("codebook", i, "constant", c->constant);
+  }
+  return QPAL_OK;
+}
+
+static qpal_status check_quantizers(const qpal_library *l) {
+  const uint32_t n = qp_lib_count(l, QP_LIB_QUANTIZERS);
+  for (uint32_t i = 0; i < n; i++) {
+    const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, i);
+    if (!is_string(l, q->name)) return wrong("quantizer", i, "name", q->name);
+    if (!is_string(l, q->hash)) return wrong("quantizer", i, "hash", q->hash);
+    if (q->kind > 3) return wrong("quantizer", i, "kind", q->kind);
+    if (q->fields > QPAL_MAX_FIELDS) return wrong("quantizer", i, "fields", q->fields);
+    if (q->codebooks > QPAL_MAX_CODEBOOKS) return wrong("quantizer", i, "codebooks", q->codebooks);
+    if (q->parts > QPAL_MAX_PARTS) return wrong("quantizer", i, "parts", q->parts);
+    for (unsigned c = 0; c < q->codebooks; c++)
+      if (q->codebook[c] >= qp_lib_count(l, QP_LIB_CODEBOOKS))
+        return wrong("quantizer", i, "codebook", q->codebook[c]);
+    for (unsigned p = 0; p < q->parts; p++)
+      if (q->part[p] >= n || QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, q->part[p])->parts)
+        return wrong("quantizer", i, "part", q->part[p]);
+  }
+  return QPAL_OK;
+}
+
+static qpal_status check_parts(const qpal_library *l, uint32_t i, const qp_lib_linear *e) {
+  uint32_t column = 0;
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_lib_part *part = &e->part[p];
+    if (part->quantizer >= qp_lib_count(l, QP_LIB_QUANTIZERS) ||
+        QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, part->quantizer)->parts)
+      return wrong("linear", i, "part.quantizer", part->quantizer);
+    if (part->column != column) return wrong("linear", i, "part.column", part->column);
+    if (!part->columns || part->columns > e->columns - column)
+      return wrong("linear", i, "part.columns", part->columns);
+    if (!part->code_bytes || part->code_bytes >> 48)
+      return wrong("linear", i, "part.code_bytes", part->code_bytes);
+    for (unsigned f = 0; f < 4; f++) {
+      if (part->field_bytes[f] >> 48)
+        return wrong("linear", i, "part.field_bytes", part->field_bytes[f]);
+      if (part->codebook_bytes[f] >> 48)
+        return wrong("linear", i, "part.codebook_bytes", part->codebook_bytes[f]);
+    }
+    column += part->columns;
+  }
+  return column == e->columns || !e->parts ? QPAL_OK : wrong("linear", i, "columns", e->columns);
+}
+
+static qpal_status check_linears(const qpal_library *l) {
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_LINEARS); i++) {
+    const qp_lib_linear *e = QP_LIB_GET(l, LINEARS, qp_lib_linear, i);
+    if (e->parts > QP_LIB_PARTS) return wrong("linear", i, "parts", e->parts);
+    if (e->parts ? e->quantizer >= qp_lib_count(l, QP_LIB_QUANTIZERS) : e->quantizer != QP_LIB_NONE)
+      return wrong("linear", i, "quantizer", e->quantizer);
+    if (!e->rows || e->rows > 1u << 24) return wrong("linear", i, "rows", e->rows);
+    if (!e->columns || e->columns > 1u << 24) return wrong("linear", i, "columns", e->columns);
+    const qpal_status st = check_parts(l, i, e);
+    if (st) return st;
+  }
+  return QPAL_OK;
+}
+
+static qpal_status check_problems(const qpal_library *l) {
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_PROBLEMS); i++) {
+    const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, i);
+    if (!p->segments || p->segments > QP_LIB_MEMBERS)
+      return wrong("problem", i, "segments", p->segments);
+    for (unsigned s = 0; s < p->segments; s++)
+      if (p->linear[s] >= qp_lib_count(l, QP_LIB_LINEARS) ||
+          QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->columns != p->columns)
+        return wrong("problem", i, "linear", p->linear[s]);
+    if (qp_lib_streams(l, i) > STREAMS_MAX) return wrong("problem", i, "segments", p->segments);
+  }
+  return QPAL_OK;
+}
+
+static qpal_status check_groups(const qpal_library *l) {
+  const uint32_t problems = qp_lib_count(l, QP_LIB_PROBLEMS);
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_GROUPS); i++) {
+    const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, i);
+    if (!is_string(l, g->name)) return wrong("group", i, "name", g->name);
+    if (!is_string(l, g->path)) return wrong("group", i, "path", g->path);
+    if (g->problem >= problems) return wrong("group", i, "problem", g->problem);
+    const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+    for (unsigned m = 0; m < p->segments; m++) {
+      if (!is_string(l, g->tensor[m])) return wrong("group", i, "tensor", g->tensor[m]);
+      if (g->single[m] >= problems) return wrong("group", i, "single", g->single[m]);
+      const qp_lib_problem *one = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->single[m]);
+      if (one->segments != 1 || one->linear[0] != p->linear[m])
+        return wrong("group", i, "single", g->single[m]);
+    }
+  }
+  return QPAL_OK;
+}
+
+static qpal_status check_image(const qpal_library *l, uint32_t kernel, uint32_t image,
+                               uint32_t kind) {
+  const char *field = kind ? "ptx" : "cubin";
+  if (image == QP_LIB_NONE) return QPAL_OK;
+  if (image >= qp_lib_count(l, QP_LIB_IMAGES) ||
+      QP_LIB_GET(l, IMAGES, qp_lib_image, image)->kind != kind)
+    return wrong("kernel", kernel, field, image);
+  return QPAL_OK;
+}
+
+static int compare_numbers(uint32_t a, uint32_t b) { return a < b ? -1 : a > b; }
+
+int qp_lib_kernel_order(const qp_lib_kernel *a, const qp_lib_kernel *b) {
+  const uint32_t turn = QP_LIB_ROTATES | QP_LIB_INVERSE;
+  int c = compare_numbers(a->target, b->target);
+  if (!c) c = compare_numbers(a->op, b->op);
+  if (!c) c = compare_numbers(a->problem, b->problem);
+  if (!c) c = compare_numbers(a->columns, b->columns);
+  if (!c) c = compare_numbers(a->type, b->type);
+  if (!c) c = compare_numbers(a->out_type, b->out_type);
+  if (!c) c = compare_numbers(a->flags & turn, b->flags & turn);
+  return c ? c : compare_numbers(a->batch, b->batch);
+}
+
+static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
+  const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, i);
+  if (!is_string(l, k->name)) return wrong("kernel", i, "name", k->name);
+  if (!is_string(l, k->source)) return wrong("kernel", i, "source", k->source);
+  if (k->target >= qp_lib_count(l, QP_LIB_TARGETS)) return wrong("kernel", i, "target", k->target);
+  const qp_lib_target *t = QP_LIB_GET(l, TARGETS, qp_lib_target, k->target);
+  if (i < t->first_kernel || i - t->first_kernel >= t->kernels)
+    return wrong("kernel", i, "target", k->target);
+  if (k->op > QPAL_DEQUANT) return wrong("kernel", i, "op", k->op);
+  if (k->op == QPAL_ROTATE ? k->problem != QP_LIB_NONE
+                           : k->problem >= qp_lib_count(l, QP_LIB_PROBLEMS))
+    return wrong("kernel", i, "problem", k->problem);
+  if (k->op != QPAL_ROTATE) {
+    const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, k->problem);
+    if (k->columns != p->columns) return wrong("kernel", i, "columns", k->columns);
+    for (unsigned s = 0; s < p->segments; s++) /* a kernel reads packed weights, not 16-bit ones */
+      if (!QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->parts)
+        return wrong("kernel", i, "problem", k->problem);
+    if (k->op == QPAL_DEQUANT && p->segments != 1) return wrong("kernel", i, "problem", k->problem);
+  }
+  if (k->type > QPAL_BF16) return wrong("kernel", i, "type", k->type);
+  if (k->out_type > QPAL_F32) return wrong("kernel", i, "out_type", k->out_type);
+  if (k->op == QPAL_GEMM && (!k->batch || k->batch > BATCH_MAX))
+    return wrong("kernel", i, "batch", k->batch);
+  if (!k->grid || k->grid > GRID_MAX) return wrong("kernel", i, "grid", k->grid);
+  if (!k->block || k->block > 1024 || k->block % 32) return wrong("kernel", i, "block", k->block);
+  if (k->smem_bytes > 1u << 20) return wrong("kernel", i, "smem_bytes", k->smem_bytes);
+  if (k->counters > 1u << 20) return wrong("kernel", i, "counters", k->counters);
+  if (k->workspace_bytes >> 40) return wrong("kernel", i, "workspace_bytes", k->workspace_bytes);
+  if (k->params_bytes != qp_lib_params_bytes(l, k->op, k->problem))
+    return wrong("kernel", i, "params_bytes", k->params_bytes);
+  if (i && qp_lib_kernel_order(QP_LIB_GET(l, KERNELS, qp_lib_kernel, i - 1), k) >= 0)
+    return damaged("its kernels are not in order");
+  if (k->cubin == QP_LIB_NONE && k->ptx == QP_LIB_NONE)
+    return wrong("kernel", i, "cubin", k->cubin);
+  const qpal_status st = check_image(l, i, k->cubin, 0);
+  return st ? st : check_image(l, i, k->ptx, 1);
+}
+
+static qpal_status check_kernels(const qpal_library *l) {
+  qpal_status st = QPAL_OK;
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_KERNELS) && !st; i++) st = check_kernel(l, i);
+  return st;
+}
+
+static qpal_status check_images(const qpal_library *l) {
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_IMAGES); i++) {
+    const qp_lib_image *m = QP_LIB_GET(l, IMAGES, qp_lib_image, i);
+    if (m->kind > 1) return wrong("image", i, "kind", m->kind);
+    if (m->offset < l->header->manifest_bytes || m->offset > l->bytes)
+      return wrong("image", i, "offset", m->offset);
+    if (m->bytes < 64 || l->bytes - m->offset < m->bytes)
+      return wrong("image", i, "bytes", m->bytes);
+  }
+  return QPAL_OK;
+}
+
+/* ---- Opening ---- */
+
+static qpal_status check(qpal_library *l) {
+  qpal_status st = check_header(l->data, l->bytes);
+  if (st) return st;
+  l->header = (const qp_lib_header *)(const void *)l->data;
+  st = check_checksum(l->header);
+  if (!st) st = check_sections(l->header);
+  if (!st) st = check_strings(l);
+  if (!st) st = check_targets(l);
+  if (!st) st = check_codebooks(l);
+  if (!st) st = check_quantizers(l);
+  if (!st) st = check_linears(l);
+  if (!st) st = check_problems(l);
+  if (!st) st = check_groups(l);
+  if (!st) st = check_images(l);
+  return st ? st : check_kernels(l);
+}
+
+qpal_status qpal_library_from_memory(const void *data, size_t bytes, qpal_library **out) {
+  if (!data || !out) return qp_refuse(QPAL_E_ARG, "%s is NULL", data ? "out" : "data");
+  if ((uintptr_t)data % 8)
+    return qp_refuse(QPAL_E_ARG, "data is at %p; a kernel library begins at a multiple of 8", data);
+  qpal_library *l = calloc(1, sizeof *l);
+  if (!l) return qp_refuse(QPAL_E_NOMEM, "no memory for a kernel library");
+  l->data = data;
+  l->bytes = bytes;
+  const qpal_status st = check(l);
+  if (st) return free(l), st;
+  *out = l;
+  return QPAL_OK;
+}
+
+/* "path/library.qpal" where path is a directory, else path; malloc'ed. */
+static char *file_of(const char *path) {
+  static const char name[] = "/library.qpal";
+  struct stat info;
+  const size_t n = strlen(path);
+  char *file = malloc(n + sizeof name);
+  if (!file) return NULL;
+  memcpy(file, path, n + 1);
+  if (!stat(path, &info) && S_ISDIR(info.st_mode)) memcpy(file + n, name, sizeof name);
+  return file;
+}
+
+static qpal_status map_file(const char *file, void **data, size_t *bytes) {
+  struct stat info;
+  const int fd = open(file, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return qp_refuse(QPAL_E_IO, "%s: %s", file, strerror(errno));
+  qpal_status st = QPAL_OK;
+  if (fstat(fd, &info))
+    st = qp_refuse(QPAL_E_IO, "%s: %s", file, strerror(errno));
+  else if (!S_ISREG(info.st_mode))
+    st = qp_refuse(QPAL_E_IO, "%s: it is no regular file", file);
+  else if (!info.st_size)
+    st = qp_refuse(QPAL_E_FORMAT, "%s: the file is empty", file);
+  if (!st) {
+    *bytes = (size_t)info.st_size;
+    *data = mmap(NULL, *bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (*data == MAP_FAILED) st = qp_refuse(QPAL_E_IO, "%s: %s", file, strerror(errno));
+  }
+  close(fd);
+  return st;
+}
+
+qpal_status qpal_library_open(const char *path, qpal_library **out) {
+  if (!path || !out) return qp_refuse(QPAL_E_ARG, "%s is NULL", path ? "out" : "path");
+  char *file = file_of(path);
+  void *data = NULL;
+  size_t bytes = 0;
+  if (!file) return qp_refuse(QPAL_E_NOMEM, "no memory for a path");
+  qpal_status st = map_file(file, &data, &bytes);
+  if (!st) {
+    qpal_library *l = NULL;
+    st = qpal_library_from_memory(data, bytes, &l);
+    if (st) {
+      char why[1024];
+      snprintf(why, sizeof why, "%s", qpal_message());
+      munmap(data, bytes);
+      st = qp_refuse(st, "%s: %s", file, why);
+    } else {
+      l->mapping = data;
+      *out = l;
+    }
+  }
+  free(file);
+  return st;
+}
+
+void qpal_library_close(qpal_library *l) {
+  if (!l) return;
+  if (l->mapping) munmap(l->mapping, (size_t)l->bytes);
+  free(l);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* The bytes of a kernel library, version 1 (LIBRARY.md says the same in words). */
+#ifndef QP_LIBRARY_FORMAT_H
+#define QP_LIBRARY_FORMAT_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#define QP_LIB_MAGIC "QPALLIB" /* and a NUL: 8 bytes */
+
+enum { QP_LIB_VERSION = 1, QP_LIB_ALIGN = 64, QP_LIB_MEMBERS = 8, QP_LIB_PARTS = 4 };
+#define QP_LIB_NONE UINT32_MAX /* an index that is none */
+
+/* Sections in the order of their places in the header: name, record. */
+#define QP_LIB_SECTIONS(X)                                                                         \
+  X(STRINGS, char)                                                                                 \
+  X(TARGETS, qp_lib_target)                                                                        \
+  X(QUANTIZERS, qp_lib_quantizer)                                                                  \
+  X(CODEBOOKS, qp_lib_codebook)                                                                    \
+  X(LINEARS, qp_lib_linear)                                                                        \
+  X(PROBLEMS, qp_lib_problem)                                                                      \
+  X(GROUPS, qp_lib_group)                                                                          \
+  X(KERNELS, qp_lib_kernel)                                                                        \
+  X(IMAGES, qp_lib_image)                                                                          \
+  X(DATA, char)
+
+enum {
+#define X(name, record) QP_LIB_##name,
+  QP_LIB_SECTIONS(X)
+#undef X
+      QP_LIB_SECTION_COUNT
+};
+
+/* Records lie 'record_bytes' apart: a later version of this format may append fields to them. */
+typedef struct qp_lib_section {
+  uint64_t offset; /* from the start of the file, a multiple of QP_LIB_ALIGN */
+  uint32_t count, record_bytes;
+} qp_lib_section;
+
+typedef struct qp_lib_header {
+  char magic[8];
+  uint32_t version, header_bytes;
+  uint64_t file_bytes;
+  uint64_t manifest_bytes;   /* header and sections; images lie behind */
+  uint64_t checksum;         /* XXH3-64 of [0, manifest_bytes) with this field zero */
+  uint32_t toolkit;          /* NVRTC's CUDA version, 1000 major + 10 minor */
+  uint32_t model, generator; /* strings */
+  uint32_t constants_bytes;  /* device memory of all codebooks that the library holds */
+  qp_lib_section section[QP_LIB_SECTION_COUNT];
+} qp_lib_header;
+
+/* Strings are offsets into STRINGS, where each ends with a NUL. */
+typedef struct qp_lib_target {
+  uint32_t name, chosen;
+  uint32_t arch, sm_count;
+  uint32_t first_kernel, kernels; /* its range of KERNELS */
+} qp_lib_target;
+
+typedef struct qp_lib_quantizer {
+  uint32_t name, hash;
+  uint32_t layout;            /* version */
+  uint32_t kind;              /* 0 trellis, 1 vector, 2 scalar, 3 split */
+  uint32_t window, dim, step; /* 0 of a split */
+  uint32_t fields;
+  uint32_t codebooks, codebook[4]; /* of CODEBOOKS */
+  uint32_t parts, part[4];         /* split: its quantizers, which are no splits; else 0 */
+  double rate_bits, stored_bits;
+} qp_lib_quantizer;
+
+typedef struct qp_lib_codebook {
+  uint32_t name;
+  uint32_t scope; /* 0: the quantizer's, in DATA; 1: one a linear; 2: one a row */
+  uint32_t entries, dim;
+  uint32_t data, bytes; /* scope 0: fp16 [entries][dim] at 'data' of DATA */
+  uint32_t constant;    /* scope 0: where it lies in the device's constants, a multiple of 256 */
+  uint32_t reserved;
+} qp_lib_codebook;
+
+typedef struct qp_lib_part {
+  uint32_t quantizer, column, columns, reserved;
+  uint64_t code_bytes, field_bytes[4], codebook_bytes[4];
+} qp_lib_part;
+
+/* A shape and a quantizer; many linears of a model share one.  parts 0: 16 bits, the engine's. */
+typedef struct qp_lib_linear {
+  uint32_t quantizer, rows, columns, parts;
+  qp_lib_part part[QP_LIB_PARTS];
+} qp_lib_linear;
+
+/* What a gemm launch takes: linears with one K; of one linear, also what a dequant takes. */
+typedef struct qp_lib_problem {
+  uint32_t columns, segments, linear[QP_LIB_MEMBERS];
+} qp_lib_problem;
+
+typedef struct qp_lib_group {
+  uint32_t name, path;
+  int32_t block;    /* -1: none */
+  uint32_t problem; /* of all members */
+  uint32_t tensor[QP_LIB_MEMBERS];
+  uint32_t single[QP_LIB_MEMBERS]; /* problem of each member alone */
+} qp_lib_group;
+
+enum { QP_LIB_PDL = 1, QP_LIB_ADDS = 2, QP_LIB_ROTATES = 4, QP_LIB_INVERSE = 8 };
+
+/* Sorted by target, op, problem, columns, type, out_type, ROTATES, INVERSE, batch: all different. */
+typedef struct qp_lib_kernel {
+  uint32_t name, source; /* strings */
+  uint32_t target, op;   /* 0 gemm, 1 rotate, 2 dequant */
+  uint32_t problem;      /* QP_LIB_NONE for rotate */
+  uint32_t columns, type, out_type, batch;
+  uint32_t flags, grid, block, smem_bytes;
+  uint32_t counters, registers, params_bytes;
+  uint32_t cubin, ptx; /* IMAGES; QP_LIB_NONE: there is none */
+  uint64_t workspace_bytes;
+  int64_t latency_ps; /* -1: not known */
+} qp_lib_kernel;
+
+typedef struct qp_lib_image {
+  uint32_t kind, arch; /* 0 cubin, 1 PTX text with a NUL at its end, which 'bytes' counts */
+  uint64_t offset, bytes, checksum; /* of the file; XXH3-64 */
+} qp_lib_image;
+
+/* < 0, 0 or > 0 as 'a' stands before, at the place of or behind 'b' in KERNELS. */
+int qp_lib_kernel_order(const qp_lib_kernel *a, const qp_lib_kernel *b);
+
+static_assert(sizeof(qp_lib_header) == 56 + 16 * QP_LIB_SECTION_COUNT, "header");
+static_assert(sizeof(qp_lib_target) == 24, "target");
+static_assert(sizeof(qp_lib_quantizer) == 88, "quantizer");
+static_assert(sizeof(qp_lib_codebook) == 32, "codebook");
+static_assert(sizeof(qp_lib_linear) == 368, "linear");
+static_assert(sizeof(qp_lib_problem) == 40, "problem");
+static_assert(sizeof(qp_lib_group) == 80, "group");
+static_assert(sizeof(qp_lib_kernel) == 88, "kernel");
+static_assert(sizeof(qp_lib_image) == 32, "image");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file is read in place");
+
+#endif

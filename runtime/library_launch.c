@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/* Launches:  arguments of the public interface --> which kernels, their parameters, the stream. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "library_state.h"
+
+enum { PARAMS_MAX = 4096, POW2 = 16, ROWS_MAX = 65536, MEMBERS_MAX = QPAL_MAX_MEMBERS };
+
+static const char *const type_names[] = {"f16", "bf16", "f32"};
+
+/* ---- Parameters: 64-bit words in the order of the templates' struct Args ---- */
+
+typedef struct params {
+  unsigned char bytes[PARAMS_MAX];
+  size_t n;
+} params;
+
+static void put(params *p, uint64_t v) {
+  assert(p->n + 8 <= PARAMS_MAX);
+  memcpy(p->bytes + p->n, &v, 8);
+  p->n += 8;
+}
+
+static void put_pow2(params *p) {
+  for (unsigned i = 0; i < POW2; i += 2) put(p, (uint64_t)1 << i | (uint64_t)1 << (i + 33));
+}
+
+/* The streams of one linear: codes, fields, codebooks (the library's own come from its constants). */
+static void put_streams(params *p, const qpal_kernels *ks, const qp_lib_linear *e,
+                        const qpal_weights *w) {
+  const qpal_library *l = ks->library;
+  for (unsigned i = 0; i < e->parts; i++) {
+    const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, e->part[i].quantizer);
+    put(p, w->part[i].codes);
+    for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++) put(p, f < q->fields ? w->part[i].field[f] : 0);
+    for (unsigned c = 0; c < QPAL_MAX_CODEBOOKS; c++) {
+      if (c >= q->codebooks) {
+        put(p, 0);
+        continue;
+      }
+      const qp_lib_codebook *book = QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, q->codebook[c]);
+      put(p, book->scope ? w->part[i].codebook[c] : ks->constants + book->constant);
+    }
+  }
+}
+
+static qpal_status launch(const qpal_kernels *ks, uint32_t kernel, const params *p, bool pdl,
+                          void *stream) {
+  const qp_lib_kernel *k = QP_LIB_GET(ks->library, KERNELS, qp_lib_kernel, kernel);
+  qp_error err = {.text = ""};
+  const qp_launch how = {.grid = k->grid,
+                         .block = k->block,
+                         .smem_bytes = k->smem_bytes,
+                         .params = p->bytes,
+                         .params_bytes = p->n,
+                         .pdl = pdl && k->flags & QP_LIB_PDL,
+                         .on_stream = true,
+                         .stream = stream};
+  assert(p->n == k->params_bytes);
+  const qp_status st =
+      qp_device_launch(ks->device->dev, ks->function[kernel - ks->first], &how, &err);
+  if (st) qp_fail_prefix(&err, st, "kernel '%.200s'", qp_lib_string(ks->library, k->name));
+  return qp_refuse_status(st, &err);
+}
+
+/* ---- Checks of addresses ---- */
+
+static qpal_status check_address(const char *name, unsigned index, qpal_ptr p, unsigned align,
+                                 bool needed) {
+  if (!p && needed) return qp_refuse(QPAL_E_ARG, "%s (member %u) is 0", name, index);
+  if (p % align)
+    return qp_refuse(QPAL_E_ARG, "%s (member %u) is 0x%llx; it must be a multiple of %u", name,
+                     index, (unsigned long long)p, align);
+  return QPAL_OK;
+}
+
+static qpal_status check_weights(const qpal_library *l, const qp_lib_linear *e, unsigned member,
+                                 const qpal_weights *w) {
+  if (!w) return qp_refuse(QPAL_E_ARG, "weights (member %u) is NULL", member);
+  qpal_status st = check_address("weights.scale", member, w->scale, 4, false);
+  for (unsigned i = 0; i < e->parts && !st; i++) {
+    const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, e->part[i].quantizer);
+    st = check_address("weights.part.codes", member, w->part[i].codes, 16, true);
+    for (unsigned f = 0; f < q->fields && !st; f++)
+      st = check_address("weights.part.field", member, w->part[i].field[f], 16, true);
+    for (unsigned c = 0; c < q->codebooks && !st; c++)
+      if (QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, q->codebook[c])->scope)
+        st = check_address("weights.part.codebook", member, w->part[i].codebook[c], 16, true);
+  }
+  return st;
+}
+
+static qpal_status check_type(unsigned type, bool f32) {
+  if (type <= (f32 ? QPAL_F32 : QPAL_BF16)) return QPAL_OK;
+  return qp_refuse(QPAL_E_ARG, "type %u; QPAL_F16, QPAL_BF16%s", type, f32 ? " or QPAL_F32" : "");
+}
+
+/* ---- gemm ---- */
+
+/* Kernels of one group, in and out type, with or without a rotation of their own; by batch. */
+typedef struct choice {
+  uint32_t first, count;
+} choice;
+
+static const qp_lib_kernel *kernel_of(const qpal_kernels *ks, uint32_t i) {
+  return QP_LIB_GET(ks->library, KERNELS, qp_lib_kernel, i);
+}
+
+static qpal_status no_kernel(const qpal_kernels *ks, const qp_lib_group *g,
+                             const qpal_gemm_args *a) {
+  const qpal_library *l = ks->library;
+  char there[512] = "";
+  size_t n = 0;
+  const uint32_t first = ks->gemm_first[g->problem], count = ks->gemm_count[g->problem];
+  if (!count)
+    return qp_refuse(QPAL_E_NO_KERNEL,
+                     "group '%s' has no kernels: its linears stay in 16 bits and are the engine's",
+                     qp_lib_string(l, g->name));
+  for (uint32_t i = first; i < first + count; i++) {
+    const qp_lib_kernel *k = kernel_of(ks, i);
+    const int more = snprintf(there + n, sizeof there - n, "%s%s to %s, batch %u%s", n ? "; " : "",
+                              type_names[k->type], type_names[k->out_type], k->batch,
+                              k->flags & QP_LIB_ROTATES ? ", rotating" : "");
+    if (more > 0 && n + (size_t)more < sizeof there) n += (size_t)more;
+  }
+  return qp_refuse(QPAL_E_NO_KERNEL, "group '%s' has no kernel from %s to %s%s; there are: %s",
+                   qp_lib_string(l, g->name), type_names[a->type], type_names[a->out_type],
+                   a->signs ? " that rotates X ('signs' is given)" : "", there);
+}
+
+static qpal_status find_gemms(const qpal_kernels *ks, const qpal_gemm_args *a, choice *out) {
+  const qpal_library *l = ks->library;
+  if (a->group >= qp_lib_count(l, QP_LIB_GROUPS))
+    return qp_refuse(QPAL_E_ARG, "group %u: the library has %u", a->group,
+                     qp_lib_count(l, QP_LIB_GROUPS));
+  if (!a->rows || a->rows > ROWS_MAX)
+    return qp_refuse(QPAL_E_ARG, "rows is %u; 1 to %d are possible", a->rows, ROWS_MAX);
+  if (a->capacity && a->capacity < a->rows)
+    return qp_refuse(QPAL_E_ARG, "capacity is %u, fewer than the %u rows", a->capacity, a->rows);
+  qpal_status st = check_type(a->type, false);
+  if (!st) st = check_type(a->out_type, true);
+  if (st) return st;
+  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
+  const uint32_t first = ks->gemm_first[g->problem], count = ks->gemm_count[g->problem];
+  *out = (choice){.count = 0};
+  for (uint32_t i = first; i < first + count; i++) {
+    const qp_lib_kernel *k = kernel_of(ks, i);
+    if (k->type != a->type || k->out_type != a->out_type ||
+        (k->flags & QP_LIB_ROTATES) != (a->signs ? QP_LIB_ROTATES : 0u))
+      continue;
+    if (!out->count++) out->first = i;
+  }
+  return out->count ? QPAL_OK : no_kernel(ks, g, a);
+}
+
+/*
+** The kernel for the next rows: of those that there is room for, the smallest that takes all that are
+** left, or the largest; NULL where there is room for none.
+*/
+static const qp_lib_kernel *next_kernel(const qpal_kernels *ks, const choice *c, unsigned left,
+                                        unsigned room, uint32_t *index) {
+  const qp_lib_kernel *chosen = NULL;
+  for (uint32_t i = c->first; i < c->first + c->count; i++) {
+    const qp_lib_kernel *k = kernel_of(ks, i);
+    if (k->batch > room) break;
+    chosen = k;
+    *index = i;
+    if (k->batch >= left) break;
+  }
+  return chosen;
+}
+
+static qpal_status no_room(const qpal_kernels *ks, const choice *c, unsigned room) {
+  return qp_refuse(
+      QPAL_E_NO_KERNEL,
+      "the smallest kernel of this group takes %u rows, there is room for %u: give X, Y "
+      "and residuals more room and say so in 'capacity'",
+      kernel_of(ks, c->first)->batch, room);
+}
+
+qpal_status qpal_gemm_query(const qpal_kernels *ks, const qpal_gemm_args *given,
+                            qpal_gemm_info *info) {
+  qpal_gemm_args a;
+  choice c;
+  if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
+  qpal_status st = qp_take(&a, given, sizeof a, sizeof a, "qpal_gemm_args");
+  if (!st) st = find_gemms(ks, &a, &c);
+  if (st) return st;
+  qpal_gemm_info own = {.launches = 0};
+  own.prefer_dequant = a.rows > kernel_of(ks, c.first + c.count - 1)->batch;
+  unsigned left = a.rows, room = a.capacity ? a.capacity : a.rows;
+  while (left) {
+    uint32_t index = 0;
+    const qp_lib_kernel *k = next_kernel(ks, &c, left, room, &index);
+    if (!k) return no_room(ks, &c, room);
+    if (!own.launches++) own.kernel = index, own.batch = k->batch;
+    own.adds |= (k->flags & QP_LIB_ADDS) != 0;
+    own.pdl |= (k->flags & QP_LIB_PDL) != 0;
+    if (k->workspace_bytes > own.workspace_bytes) own.workspace_bytes = k->workspace_bytes;
+    if (4ull * k->counters > own.counter_bytes) own.counter_bytes = 4ull * k->counters;
+    own.latency_ps = own.latency_ps < 0 || k->latency_ps < 0 ? -1 : own.latency_ps + k->latency_ps;
+    const unsigned done = k->batch < left ? k->batch : left;
+    left -= done;
+    room -= done;
+  }
+  return qp_give(info, &own, sizeof own, sizeof own, "qpal_gemm_info");
+}
+
+static qpal_status check_gemm(const qpal_kernels *ks, const qpal_gemm_args *a, const choice *c) {
+  const qpal_library *l = ks->library;
+  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
+  const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+  const unsigned bytes = a->out_type == QPAL_F32 ? 4 : 2;
+  bool workspace = false, counters = false;
+  for (uint32_t i = c->first; i < c->first + c->count; i++) {
+    workspace |= kernel_of(ks, i)->workspace_bytes > 0;
+    counters |= kernel_of(ks, i)->counters > 0;
+  }
+  if (a->flags & ~(unsigned)(QPAL_PDL | QPAL_Y_IS_ZERO))
+    return qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL and QPAL_Y_IS_ZERO are known", a->flags);
+  if (!a->segment) return qp_refuse(QPAL_E_ARG, "segment is NULL");
+  qpal_status st = check_address("x", 0, a->x, 16, true);
+  if (!st) st = check_address("signs", 0, a->signs, 4, false);
+  if (!st) st = check_address("workspace", 0, a->workspace, 16, workspace);
+  if (!st) st = check_address("counters", 0, a->counters, 4, counters);
+  for (unsigned s = 0; s < p->segments && !st; s++) {
+    const qpal_segment *e = &a->segment[s];
+    st = check_weights(l, QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]), s, e->weights);
+    if (!st) st = check_address("bias", s, e->bias, 2, false);
+    if (!st) st = check_address("residual", s, e->residual, bytes, false);
+    if (!st) st = check_address("y", s, e->y, bytes, true);
+  }
+  return st;
+}
+
+/* Where row 'row' of a matrix begins; 0 stays 0. */
+static qpal_ptr at_row(qpal_ptr p, unsigned row, unsigned width, unsigned bytes) {
+  return p ? p + (uint64_t)row * width * bytes : 0;
+}
+
+static void gemm_params(params *to, const qpal_kernels *ks, const qpal_gemm_args *a, unsigned row) {
+  const qpal_library *l = ks->library;
+  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
+  const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+  const unsigned bytes = a->out_type == QPAL_F32 ? 4 : 2;
+  to->n = 0;
+  put(to, at_row(a->x, row, p->columns, 2));
+  put(to, a->signs);
+  put(to, a->workspace);
+  put(to, a->counters);
+  put(to, 0); /* nothing to clear for a later launch */
+  put(to, 0);
+  put_pow2(to);
+  for (unsigned s = 0; s < p->segments; s++)
+    put_streams(to, ks, QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]), a->segment[s].weights);
+  for (unsigned s = 0; s < p->segments; s++) {
+    const unsigned rows = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->rows;
+    put(to, a->segment[s].weights->scale);
+    put(to, a->segment[s].bias);
+    put(to, at_row(a->segment[s].residual, row, rows, bytes));
+    put(to, at_row(a->segment[s].y, row, rows, bytes));
+  }
+}
+
+/* A kernel that adds wants its rows of Y zero. */
+static qpal_status clear_y(const qpal_kernels *ks, const qpal_gemm_args *a, unsigned row,
+                           unsigned rows, void *stream) {
+  const qpal_library *l = ks->library;
+  qp_device *dev = ks->device->dev;
+  qp_error err = {.text = ""};
+  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
+  const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+  qp_status st = QP_OK;
+  for (unsigned s = 0; s < p->segments && !st; s++) {
+    const unsigned m = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->rows;
+    const qpal_ptr y = at_row(a->segment[s].y, row, m, 4); /* these kernels write fp32 */
+    const size_t bytes = (size_t)rows * m * 4;
+    st = dev->ops->clear ? dev->ops->clear(dev, y, bytes, stream, &err)
+                         : qp_device_fill(dev, y, 0, bytes, &err);
+  }
+  return qp_refuse_status(st, &err);
+}
+
+qpal_status qpal_gemm(const qpal_kernels *ks, const qpal_gemm_args *given, void *stream) {
+  qpal_gemm_args a;
+  choice c;
+  params p;
+  if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
+  qpal_status st = qp_take(&a, given, sizeof a, sizeof a, "qpal_gemm_args");
+  if (!st) st = find_gemms(ks, &a, &c);
+  if (!st) st = check_gemm(ks, &a, &c);
+  if (st) return st;
+  unsigned row = 0, room = a.capacity ? a.capacity : a.rows;
+  if (kernel_of(ks, c.first)->batch > room) return no_room(ks, &c, room);
+  void *before = qp_device_enter(ks->device);
+  while (row < a.rows && !st) {
+    uint32_t index = 0;
+    const qp_lib_kernel *k = next_kernel(ks, &c, a.rows - row, room - row, &index);
+    if (!k) {
+      st = no_room(ks, &c, room - row);
+      break;
+    }
+    if (k->flags & QP_LIB_ADDS && !(a.flags & QPAL_Y_IS_ZERO))
+      st = clear_y(ks, &a, row, k->batch, stream);
+    gemm_params(&p, ks, &a, row);
+    if (!st) st = launch(ks, index, &p, (a.flags & QPAL_PDL) != 0, stream);
+    row += k->batch;
+  }
+  qp_device_leave(ks->device, before);
+  return st;
+}
+
+/* ---- rotate, dequant ---- */
+
+/* The kernel of this op and these properties; QP_LIB_NONE: there is none. */
+static uint32_t find_kernel(const qpal_kernels *ks, unsigned op, uint32_t problem, unsigned columns,
+                            unsigned type, bool inverse) {
+  uint32_t low = ks->first, high = ks->first + ks->count;
+  while (low < high) { /* sorted: op, problem, columns, type, INVERSE */
+    const uint32_t middle = low + (high - low) / 2;
+    const qp_lib_kernel *k = kernel_of(ks, middle);
+    const uint64_t have[] = {k->op, k->problem, k->columns, k->type,
+                             (k->flags & QP_LIB_INVERSE) != 0};
+    const uint64_t want[] = {op, problem, columns, type, inverse};
+    unsigned i = 0;
+    while (i < 4 && have[i] == want[i]) i++;
+    if (have[i] == want[i]) return middle;
+    if (have[i] < want[i])
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return QP_LIB_NONE;
+}
+
+qpal_status qpal_rotate(const qpal_kernels *ks, const qpal_rotate_args *given, void *stream) {
+  qpal_rotate_args a;
+  if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
+  qpal_status st = qp_take(&a, given, sizeof a, sizeof a, "qpal_rotate_args");
+  if (!st) st = check_type(a.type, false);
+  if (!st && a.flags & ~(unsigned)QPAL_PDL)
+    st = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a.flags);
+  if (!st) st = check_address("x", 0, a.x, 16, true);
+  if (!st) st = check_address("y", 0, a.y, 16, true);
+  if (!st) st = check_address("signs", 0, a.signs, 4, true);
+  if (st) return st;
+  const uint32_t kernel =
+      find_kernel(ks, QPAL_ROTATE, QP_LIB_NONE, a.columns, a.type, a.inverse != 0);
+  if (kernel == QP_LIB_NONE)
+    return qp_refuse(QPAL_E_NO_KERNEL, "the library has no %s of K = %u in %s",
+                     a.inverse ? "inverse rotation" : "rotation", a.columns, type_names[a.type]);
+  if (!a.rows) return QPAL_OK;
+  params p = {.n = 0};
+  put(&p, a.x);
+  put(&p, a.y);
+  put(&p, a.signs);
+  put(&p, a.rows);
+  void *before = qp_device_enter(ks->device);
+  st = launch(ks, kernel, &p, (a.flags & QPAL_PDL) != 0, stream);
+  qp_device_leave(ks->device, before);
+  return st;
+}
+
+qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given, void *stream) {
+  qpal_dequant_args a;
+  if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
+  qpal_status st = qp_take(&a, given, sizeof a, sizeof a, "qpal_dequant_args");
+  if (st) return st;
+  const qpal_library *l = ks->library;
+  if (a.group >= qp_lib_count(l, QP_LIB_GROUPS))
+    return qp_refuse(QPAL_E_ARG, "group %u: the library has %u", a.group,
+                     qp_lib_count(l, QP_LIB_GROUPS));
+  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a.group);
+  const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+  if (a.member >= p->segments)
+    return qp_refuse(QPAL_E_ARG, "member %u: group '%s' has %u", a.member,
+                     qp_lib_string(l, g->name), p->segments);
+  if (a.flags) return qp_refuse(QPAL_E_ARG, "flags is 0x%x; it must be 0", a.flags);
+  const qp_lib_linear *e = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[a.member]);
+  st = check_type(a.type, false);
+  if (!st) st = check_weights(l, e, a.member, a.weights);
+  if (!st) st = check_address("w", a.member, a.w, 16, true);
+  if (st) return st;
+  const uint32_t kernel =
+      find_kernel(ks, QPAL_DEQUANT, g->single[a.member], p->columns, a.type, false);
+  if (kernel == QP_LIB_NONE)
+    return qp_refuse(QPAL_E_NO_KERNEL, "the library has no dequant of '%s' to %s",
+                     qp_lib_string(l, g->tensor[a.member]), type_names[a.type]);
+  params to = {.n = 0};
+  put_pow2(&to);
+  put_streams(&to, ks, e, a.weights);
+  put(&to, a.weights->scale);
+  put(&to, a.w);
+  void *before = qp_device_enter(ks->device);
+  st = launch(ks, kernel, &to, false, stream);
+  qp_device_leave(ks->device, before);
+  return st;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files behind the public interface share: messages, struct sizes, an opened library. */
+#ifndef QP_LIBRARY_STATE_H
+#define QP_LIBRARY_STATE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "device.h"
+#include "include/qpal.h"
+#include "library_format.h"
+
+/* Write this thread's message (printf form) and return 'status'. */
+qpal_status qp_refuse(qpal_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The same for what the device interface says. */
+qpal_status qp_refuse_status(qp_status status, const qp_error *err);
+
+/*
+** Structs that begin with 'size'.  qp_give copies 'own' (its first 'bytes') to the caller's, as much as
+** fits, and sets what is beyond to 0; qp_take copies the caller's to 'own'.  'least' is the size in ABI
+** 1.  QPAL_E_ARG: NULL, a size out of range, or (take) something set that this library does not know.
+*/
+qpal_status qp_give(void *to, const void *own, size_t bytes, size_t least, const char *name);
+qpal_status qp_take(void *own, const void *from, size_t bytes, size_t least, const char *name);
+
+struct qpal_library {
+  const unsigned char *data; /* the file */
+  uint64_t bytes;
+  void *mapping; /* to unmap; NULL where the memory is the caller's */
+  const qp_lib_header *header;
+};
+
+/* A record; 'index' must be in range (files are checked when they are opened). */
+const void *qp_lib_record(const qpal_library *l, unsigned section, uint32_t index);
+#define QP_LIB_GET(l, section, type, index)                                                        \
+  ((const type *)qp_lib_record(l, QP_LIB_##section, index))
+const char *qp_lib_string(const qpal_library *l, uint32_t offset);
+uint32_t qp_lib_count(const qpal_library *l, unsigned section);
+
+/* Bytes of the parameter block of a kernel with this op and problem. */
+unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t problem);
+/* Streams of a problem: the parts of all its linears. */
+unsigned qp_lib_streams(const qpal_library *l, uint32_t problem);
+
+struct qpal_device {
+  qp_device *dev;
+  pthread_mutex_t turn; /* of a simulator, which one thread uses at a time */
+};
+
+/* Wrap a device that is open; closes it on error. */
+qpal_status qp_device_wrap(qp_device *dev, qpal_device **out);
+/* Before and after every use of d->dev: its context, its turn. */
+void *qp_device_enter(qpal_device *d);
+void qp_device_leave(qpal_device *d, void *before);
+
+struct qpal_kernels {
+  const qpal_library *library;
+  qpal_device *device;
+  unsigned target, match;
+  uint32_t first, count;  /* of KERNELS */
+  qp_module **module;     /* [count] */
+  qp_function **function; /* [count] */
+  qpal_ptr constants;
+  bool own_constants;
+  uint32_t *gemm_first, *gemm_count; /* [problems]: range of KERNELS */
+  uint64_t workspace_bytes, counter_bytes;
+};
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* The simulator as a device of the public interface. */
+#include "runtime/include/qpal_sim.h"
+
+#include "runtime/library_state.h"
+
+qpal_status qpal_sim_open(unsigned arch, unsigned sm_count, qpal_device **out) {
+  enum { SMS = 4 };
+  qp_error err = {.text = ""};
+  qp_device *dev = NULL;
+  if (!out) return qp_refuse(QPAL_E_ARG, "out is NULL");
+  const qp_status st = qp_sim_open(arch, sm_count ? sm_count : SMS, &dev, &err);
+  return st ? qp_refuse_status(st, &err) : qp_device_wrap(dev, out);
+}

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/* From groups to a kernel library: the problems they pose, a kernel for each, compiled. */
+#include "tuner/export/export.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/kernel.h"
+#include "runtime/include/qpal.h"
+#include "tuner/export/library_writer.h"
+#include "tuner/output.h"
+
+/* A kernel that the library will hold. */
+typedef struct job {
+  qp_lib_kernel record; /* images are filled when it is compiled */
+  char *name;
+  bool ptx;
+  qp_compiled compiled;
+} job;
+
+/* A problem of the library, which several groups may pose. */
+typedef struct posed {
+  uint32_t index;               /* of PROBLEMS */
+  const qp_export_group *group; /* the first that poses it */
+  int member;                   /* alone, for dequant; -1: all members, for gemm */
+} posed;
+
+typedef struct export {
+  const qp_export_request *r;
+  qp_families *families;
+  qp_library_writer *writer;
+  qp_compiler *compiler;
+  qp_text *notes;
+  qp_error *err;
+  size_t jobs, capacity;
+  job **job; /* each malloc'ed, as compile jobs point to it */
+  size_t problems;
+  posed *problem;
+}
+export;
+
+static qp_status no_memory(export *e) {
+  return qp_fail(e->err, QP_E_NOMEM, "no memory for the export");
+}
+
+/* ---- Groups to problems ---- */
+
+static qp_status check_group(export *e, const qp_export_group *g) {
+  unsigned quantized = 0;
+  for (unsigned m = 0; m < g->members; m++) quantized += g->member[m].quantizer != NULL;
+  if (!g->members || g->members > QP_MAX_SEGMENTS)
+    return qp_fail(e->err, QP_E_ARG, "group %s has %u members; 1 to %d are possible", g->name,
+                   g->members, QP_MAX_SEGMENTS);
+  if (quantized && quantized != g->members)
+    return qp_fail(e->err, QP_E_ARG,
+                   "group %s mixes linears in 16 bits with quantized ones; they need launches of "
+                   "their own",
+                   g->name);
+  return QP_OK;
+}
+
+static bool pose(export *e, uint32_t index, const qp_export_group *g, int member) {
+  for (size_t i = 0; i < e->problems; i++)
+    if (e->problem[i].index == index) return true;
+  posed *more = realloc(e->problem, (e->problems + 1) * sizeof *more);
+  if (!more) return false;
+  e->problem = more;
+  e->problem[e->problems++] = (posed){index, g, member};
+  return true;
+}
+
+static const char *path_of(const qp_export_group *g) {
+  if (!g->member[0].quantizer) return "engine";
+  return !strcmp(g->path, "cuda") ? "cuda" : "tensor";
+}
+
+static qp_status add_group(export *e, const qp_export_group *g) {
+  uint32_t linear[QP_MAX_SEGMENTS];
+  qp_lib_group record = {.name = qp_library_writer_string(e->writer, g->name),
+                         .path = qp_library_writer_string(e->writer, path_of(g)),
+                         .block = g->block};
+  qp_status st = check_group(e, g);
+  for (unsigned m = 0; m < g->members && !st; m++) {
+    record.tensor[m] = qp_library_writer_string(e->writer, g->member[m].tensor);
+    st = qp_library_writer_linear(e->writer, g->member[m].quantizer, g->member[m].rows, g->columns,
+                                  &linear[m], e->err);
+    if (!st)
+      st = qp_library_writer_problem(e->writer, &linear[m], 1, g->columns, "", &record.single[m],
+                                     e->err);
+    if (!st && g->member[m].quantizer && e->r->dequant && !pose(e, record.single[m], g, (int)m))
+      return no_memory(e);
+  }
+  if (!st)
+    st = qp_library_writer_problem(e->writer, linear, g->members, g->columns, path_of(g),
+                                   &record.problem, e->err);
+  if (!st && g->member[0].quantizer && !pose(e, record.problem, g, -1)) return no_memory(e);
+  return st ? st : qp_library_writer_group(e->writer, &record, e->err);
+}
+
+/* ---- Problems to kernels ---- */
+
+static qp_status add_job(export *e, uint32_t target, uint32_t problem, const qp_kernel *k,
+                         const char *source, int64_t latency_ps, size_t params_bytes, bool ptx) {
+  if (e->jobs == e->capacity) {
+    const size_t capacity = e->capacity ? 2 * e->capacity : 64;
+    job **more = realloc(e->job, capacity * sizeof *more);
+    if (!more) return no_memory(e);
+    e->job = more;
+    e->capacity = capacity;
+  }
+  job *j = calloc(1, sizeof *j);
+  if (!j || !(j->name = strdup(k->name))) return free(j), no_memory(e);
+  const qp_problem *p = &k->problem;
+  const bool gemm = p->op == QP_OP_GEMM;
+  j->record = (qp_lib_kernel){
+      .name = qp_library_writer_string(e->writer, k->name),
+      .source = qp_library_writer_string(e->writer, source),
+      .target = target,
+      .op = (uint32_t)p->op,
+      .problem = problem,
+      .columns = p->columns,
+      .type = (uint32_t)p->type,
+      .out_type = (uint32_t)(gemm ? p->out_type : p->type),
+      .batch = gemm ? p->batch : 0,
+      .flags = (k->pdl ? QP_LIB_PDL : 0u) | (k->adds_to_zero ? QP_LIB_ADDS : 0u) |
+               (p->rotate_fused ? QP_LIB_ROTATES : 0u) | (p->inverse ? QP_LIB_INVERSE : 0u),
+      .grid = k->grid,
+      .block = k->block,
+      .smem_bytes = k->smem_bytes,
+      .counters = k->counters,
+      .params_bytes = (uint32_t)params_bytes,
+      .workspace_bytes = k->workspace_bytes,
+      .latency_ps = latency_ps};
+  j->ptx = ptx;
+  e->job[e->jobs++] = j;
+  const qp_compile_job compile = {.name = k->name,
+                                  .source = k->source,
+                                  .arch = p->arch,
+                                  .want_cubin = true,
+                                  .want_ptx = ptx,
+                                  .user = j};
+  return qp_compiler_submit(e->compiler, &compile, e->err);
+}
+
+/* PTX goes with the targets of the newest architecture, or with all. */
+static bool wants_ptx(const qp_export_request *r, unsigned arch) {
+  if (r->ptx != QP_PTX_NEWEST) return r->ptx == QP_PTX_ALL;
+  for (unsigned i = 0; i < r->gpus; i++)
+    if (r->gpu[i].arch > arch) return false;
+  return true;
+}
+
+/* Make the kernel of one problem on one GPU.  QP_E_LIMIT: it cannot be. */
+static qp_status make_kernel(export *e, uint32_t target, uint32_t problem, const char *path,
+                             const qp_problem *p) {
+  const qp_export_gpu *gpu = &e->r->gpu[target];
+  const qp_family *family = qp_families_for(e->families, p->op, path);
+  char source[QP_EXPORT_SOURCE] = "the family's defaults";
+  int64_t latency_ps = -1;
+  qp_choice choice;
+  if (!family)
+    return qp_fail(e->err, QP_E_ARG, "no kernel family does %s on path '%s'", qp_op_name(p->op),
+                   path);
+  qp_choice_default(family, &choice);
+  if (e->r->pdl && p->arch >= 90) qp_choice_put(&choice, "pdl", 1);
+  qp_status st = QP_OK;
+  if (e->r->choose) st = e->r->choose(e->r->chooser, gpu, p, &choice, source, &latency_ps, e->err);
+  if (st) return st;
+  qp_kernel *k = calloc(1, sizeof *k);
+  if (!k) return no_memory(e);
+  st = qp_kernel_make(e->families, p, &choice, k, e->err);
+  if (!st) {
+    unsigned char params[QP_PARAMS_MAX];
+    const qp_arguments none = {.x = 0};
+    st = add_job(e, target, problem, k, source, latency_ps, qp_kernel_params(k, &none, params),
+                 wants_ptx(e->r, p->arch));
+    qp_kernel_free(k);
+  }
+  free(k);
+  return st;
+}
+
+static qp_problem base_problem(const export *e, uint32_t target, qp_dtype type, unsigned columns) {
+  const qp_export_gpu *gpu = &e->r->gpu[target];
+  return (qp_problem){.columns = columns,
+                      .type = type,
+                      .out_type = e->r->out_f32 ? QP_F32 : type,
+                      .arch = gpu->arch,
+                      .sm_count = gpu->sm_count};
+}
+
+/* The gemms of one problem: each batch; a batch that cannot be is noted, unless none can. */
+static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dtype type,
+                           bool rotate) {
+  const qp_export_group *g = what->group;
+  qp_problem p = base_problem(e, target, type, g->columns);
+  p.op = QP_OP_GEMM;
+  p.rotate_fused = rotate;
+  p.segments = g->members;
+  for (unsigned m = 0; m < g->members; m++) {
+    p.segment[m].quantizer = g->member[m].quantizer;
+    p.segment[m].rows = g->member[m].rows;
+  }
+  unsigned made = 0;
+  for (unsigned b = 0; b < e->r->batches; b++) {
+    p.batch = e->r->batch[b];
+    const qp_status st = make_kernel(e, target, what->index, path_of(g), &p);
+    if (st == QP_E_LIMIT) {
+      qp_text_add(e->notes, "%s on %s: no kernel for batch %u%s: %.300s\n", g->name,
+                  e->r->gpu[target].name, p.batch, rotate ? " that rotates" : "", e->err->text);
+      continue;
+    }
+    if (st) return st;
+    made++;
+  }
+  return made || rotate ? QP_OK : QP_E_LIMIT; /* the reason of the last is in err */
+}
+
+static qp_status add_dequant(export *e, uint32_t target, const posed *what, qp_dtype type) {
+  const qp_export_group *g = what->group;
+  qp_problem p = base_problem(e, target, type, g->columns);
+  p.op = QP_OP_DEQUANT;
+  p.segments = 1;
+  p.segment[0].quantizer = g->member[what->member].quantizer;
+  p.segment[0].rows = g->member[what->member].rows;
+  return make_kernel(e, target, what->index, "", &p);
+}
+
+/* Rotations of every K that quantized linears have. */
+static qp_status add_rotations(export *e, uint32_t target, qp_dtype type) {
+  qp_status st = QP_OK;
+  for (size_t i = 0; i < e->problems && !st; i++) {
+    bool known = false;
+    for (size_t j = 0; j < i; j++)
+      known |= e->problem[j].group->columns == e->problem[i].group->columns;
+    if (known) continue;
+    qp_problem p = base_problem(e, target, type, e->problem[i].group->columns);
+    p.op = QP_OP_ROTATE;
+    st = make_kernel(e, target, QP_LIB_NONE, "", &p);
+    p.inverse = true;
+    if (!st && e->r->inverse) st = make_kernel(e, target, QP_LIB_NONE, "", &p);
+  }
+  return st;
+}
+
+static qp_status add_target(export *e, unsigned i) {
+  const qp_export_gpu *gpu = &e->r->gpu[i];
+  uint32_t target = 0;
+  qp_status st = qp_library_writer_target(e->writer, gpu->name, e->r->chosen, gpu->arch,
+                                          gpu->sm_count, &target, e->err);
+  for (unsigned t = 0; t < e->r->types && !st; t++) {
+    for (size_t q = 0; q < e->problems && !st; q++) {
+      const posed *what = &e->problem[q];
+      if (what->member >= 0) {
+        st = add_dequant(e, target, what, e->r->type[t]);
+        continue;
+      }
+      st = add_gemms(e, target, what, e->r->type[t], false);
+      if (!st && e->r->rotate_fused) st = add_gemms(e, target, what, e->r->type[t], true);
+    }
+    if (!st && e->r->rotate) st = add_rotations(e, target, e->r->type[t]);
+  }
+  return st;
+}
+
+/* ---- Compiling and writing ---- */
+
+static qp_status compile_all(export *e) {
+  qp_progress bar;
+  qp_compiled c;
+  void *user;
+  size_t done = 0;
+  qp_status st = QP_OK;
+  qp_progress_begin(&bar, "compiling", e->jobs);
+  while (qp_compiler_next(e->compiler, &c, &user)) {
+    job *j = user;
+    j->compiled = c;
+    if (c.status && !st) st = qp_fail(e->err, c.status, "kernel %.300s: %s", j->name, c.log);
+    qp_progress_show(&bar, ++done, "");
+  }
+  qp_progress_end(&bar);
+  return st;
+}
+
+static qp_status write_kernels(export *e) {
+  qp_status st = QP_OK;
+  for (size_t i = 0; i < e->jobs && !st; i++) {
+    job *j = e->job[i];
+    const unsigned arch = e->r->gpu[j->record.target].arch;
+    j->record.registers = j->compiled.res.registers;
+    st = qp_library_writer_image(e->writer, 0, arch, j->compiled.cubin, j->compiled.cubin_bytes,
+                                 &j->record.cubin, e->err);
+    if (!st)
+      st = qp_library_writer_image(e->writer, 1, arch, j->ptx ? j->compiled.ptx : NULL,
+                                   j->compiled.ptx_bytes, &j->record.ptx, e->err);
+    if (!st) st = qp_library_writer_kernel(e->writer, &j->record, e->err);
+  }
+  return st;
+}
+
+/* "NVRTC 13.0 (...)" -> 13000. */
+static uint32_t toolkit_of(const char *version) {
+  unsigned major = 0, minor = 0;
+  return sscanf(version, "NVRTC %u.%u", &major, &minor) == 2 ? major * 1000 + minor * 10 : 0;
+}
+
+static qp_status check_request(const qp_export_request *r, qp_error *err) {
+  if (!r->groups) return qp_fail(err, QP_E_ARG, "nothing to export: no group of linears");
+  if (!r->gpus) return qp_fail(err, QP_E_ARG, "nothing to export for: no GPU");
+  if (!r->batches || !r->types) return qp_fail(err, QP_E_ARG, "no batch or no data type");
+  for (unsigned i = 0; i < r->gpus; i++)
+    for (unsigned j = 0; j < i; j++)
+      if (r->gpu[i].arch == r->gpu[j].arch && r->gpu[i].sm_count == r->gpu[j].sm_count)
+        return qp_fail(err, QP_E_ARG, "GPU %s is given twice (as %s, too)", r->gpu[i].name,
+                       r->gpu[j].name);
+  return QP_OK;
+}
+
+static qp_status make(export *e, void **data, size_t *bytes) {
+  const qp_export_request *r = e->r;
+  char generator[320];
+  const qp_compiler_options co = {.workers = r->workers};
+  qp_status st = qp_compiler_open(&co, &e->compiler, e->err);
+  if (st) return st;
+  snprintf(generator, sizeof generator, "qpal %s, %s", qpal_version(),
+           qp_compiler_version(e->compiler));
+  e->writer =
+      qp_library_writer_new(toolkit_of(qp_compiler_version(e->compiler)), r->model, generator);
+  if (!e->writer) return no_memory(e);
+  for (size_t g = 0; g < r->groups && !st; g++) st = add_group(e, &r->group[g]);
+  for (unsigned i = 0; i < r->gpus && !st; i++) st = add_target(e, i);
+  if (!st) st = compile_all(e);
+  if (!st) st = write_kernels(e);
+  return st ? st : qp_library_writer_finish(e->writer, data, bytes, e->err);
+}
+
+qp_status qp_export_make(qp_families *families, const qp_export_request *r, void **data,
+                         size_t *bytes, qp_text *notes, qp_error *err) {
+  qp_error own = {.text = ""};
+  export e = {.r = r, .families = families, .notes = notes, .err = err ? err : &own};
+  qp_status st = check_request(r, e.err);
+  if (!st) st = make(&e, data, bytes);
+  if (e.compiler) qp_compiler_close(e.compiler);
+  for (size_t i = 0; i < e.jobs; i++) {
+    qp_compiled_free(&e.job[i]->compiled);
+    free(e.job[i]->name);
+    free(e.job[i]);
+  }
+  free(e.job);
+  free(e.problem);
+  qp_library_writer_free(e.writer);
+  return st;
+}

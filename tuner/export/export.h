@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* What goes into a kernel library:  groups + GPUs -> chosen candidates -> cubins, PTX -> [file]. */
+#ifndef QP_EXPORT_H
+#define QP_EXPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/compile.h"
+#include "gen/family.h"
+#include "gen/model.h"
+#include "gen/problem.h"
+#include "gen/text.h"
+#include "runtime/status.h"
+
+enum { QP_EXPORT_GPUS = 16, QP_EXPORT_BATCHES = 16, QP_EXPORT_SOURCE = 160 };
+
+typedef struct qp_export_gpu {
+  char name[128];
+  unsigned arch, sm_count;
+} qp_export_gpu;
+
+typedef struct qp_export_group {
+  char name[96];    /* "layers.3.q+k+v"; unique */
+  char path[16];    /* "tensor", "cuda", "any", or "engine": left in 16 bits */
+  int block;        /* -1: none */
+  unsigned columns; /* K */
+  unsigned members;
+  struct {
+    char tensor[QP_MODEL_NAME];    /* without ".weight" */
+    const qp_quantizer *quantizer; /* NULL: 16 bits (then of all members) */
+    unsigned rows;
+  } member[QP_MAX_SEGMENTS];
+} qp_export_group;
+
+/*
+** Which candidate a problem gets on a GPU.  'choice' comes filled with the family's defaults for the
+** problem's path; change it where something better is known, and say by what in 'source'.
+** 'latency_ps' is -1 unless it is set.
+*/
+typedef qp_status (*qp_export_chooser)(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
+                                       qp_choice *choice, char source[QP_EXPORT_SOURCE],
+                                       int64_t *latency_ps, qp_error *err);
+
+typedef enum qp_export_ptx { QP_PTX_NEWEST, QP_PTX_ALL, QP_PTX_NONE } qp_export_ptx;
+
+typedef struct qp_export_request {
+  const char *model; /* "" where there is none */
+  size_t groups;
+  const qp_export_group *group; /* the caller's */
+  unsigned gpus;
+  qp_export_gpu gpu[QP_EXPORT_GPUS]; /* all different */
+  unsigned batches, batch[QP_EXPORT_BATCHES];
+  unsigned types;
+  qp_dtype type[2];         /* of X: F16, BF16 */
+  bool out_f32;             /* Y is F32, not as X */
+  bool dequant;             /* with kernels that decode each linear */
+  bool rotate;              /* with rotations of each K */
+  bool inverse;             /* and their inverses */
+  bool rotate_fused;        /* and gemms that rotate X themselves */
+  bool pdl;                 /* programmatic dependent launch, from sm_90 on */
+  qp_export_ptx ptx;        /* of which GPUs: those of the newest architecture, all, none */
+  unsigned workers;         /* compilers; 0: as many as CPUs */
+  qp_export_chooser choose; /* NULL: the families' defaults */
+  void *chooser;
+  const char *chosen; /* said of every target: "the families' defaults" */
+} qp_export_request;
+
+/*
+** Make, compile and write the library; '*data' is malloc'ed and the caller's.  A batch for which a
+** group's kernel cannot be (shared memory) is left out with a line in 'notes' (added to).
+** The same request gives the same bytes.  Must be called before the process starts threads.
+** QP_E_ARG: the request is wrong, or mixes 16-bit and quantized members in a group; QP_E_LIMIT: a
+** group has no kernel at all, with the reason; QP_E_COMPILE, QP_E_MISSING (NVRTC), QP_E_NOMEM.
+*/
+qp_status qp_export_make(qp_families *families, const qp_export_request *r, void **data,
+                         size_t *bytes, qp_text *notes, qp_error *err);
+
+#endif

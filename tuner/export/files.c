@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* Writes a kernel library as a directory, as C source, as a shared library. */
+#include "tuner/export/files.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gen/file.h"
+#include "gen/text.h"
+#include "runtime/include/qpal.h"
+#include "runtime/library_state.h"
+#include "tuner/export/manifest.h"
+
+enum { PATH_BYTES = 4096, NAME_SHOWN = 200 };
+
+static qp_status write_in(const char *folder, const char *name, const char *ending,
+                          const void *data, size_t bytes, qp_error *err) {
+  char path[PATH_BYTES];
+  const int n = snprintf(path, sizeof path, "%s/%.*s%s", folder, NAME_SHOWN, name, ending);
+  if (n < 0 || (size_t)n >= sizeof path)
+    return qp_fail(err, QP_E_ARG, "'%.100s...' is too long", folder);
+  return qp_file_write(path, data, bytes, err);
+}
+
+/* A kernel's image as a file of its own; PTX without the NUL at its end. */
+static qp_status write_image(const char *folder, const qpal_library *l, const qp_lib_kernel *k,
+                             uint32_t image, qp_error *err) {
+  if (image == QP_LIB_NONE) return QP_OK;
+  const qp_lib_image *m = QP_LIB_GET(l, IMAGES, qp_lib_image, image);
+  return write_in(folder, qp_lib_string(l, k->name), m->kind ? ".ptx" : ".cubin",
+                  l->data + m->offset, (size_t)m->bytes - m->kind, err);
+}
+
+static qp_status write_kernels(const char *folder, const qpal_library *l, qp_error *err) {
+  char kernels[PATH_BYTES];
+  const int n = snprintf(kernels, sizeof kernels, "%s/kernels", folder);
+  if (n < 0 || (size_t)n >= sizeof kernels)
+    return qp_fail(err, QP_E_ARG, "'%.100s...' is too long", folder);
+  qp_status st = QP_OK;
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_KERNELS) && !st; i++) {
+    const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, i);
+    st = write_image(kernels, l, k, k->cubin, err);
+    if (!st) st = write_image(kernels, l, k, k->ptx, err);
+  }
+  return st;
+}
+
+qp_status qp_export_write_folder(const char *folder, const void *data, size_t bytes,
+                                 qp_error *err) {
+  qpal_library *l = NULL;
+  if (qpal_library_from_memory(data, bytes, &l))
+    return qp_fail(err, QP_E_ARG, "%s", qpal_message());
+  char *manifest = qp_export_manifest(l);
+  qp_status st = manifest ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for manifest.json");
+  if (!st) st = write_in(folder, "manifest", ".json", manifest, strlen(manifest), err);
+  if (!st) st = write_kernels(folder, l, err);
+  if (!st) st = write_in(folder, "library", ".qpal", data, bytes, err);
+  free(manifest);
+  qpal_library_close(l);
+  return st;
+}
+
+qp_status qp_export_write_source(const char *file, const void *data, size_t bytes, qp_error *err) {
+  enum { A_LINE = 5 };
+  qp_text t = {0};
+  qp_text_add(&t,
+              "/* A qpal kernel library, made by qpal %s.  Open it by\n"
+              "**   qpal_library_from_memory(qpal_library_data, qpal_library_bytes, &library);\n"
+              "*/\n#include <stddef.h>\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n"
+              "extern const unsigned long long qpal_library_data[];\n"
+              "extern const size_t qpal_library_bytes;\n#ifdef __cplusplus\n}\n#endif\n"
+              "const size_t qpal_library_bytes = %zu;\n"
+              "const unsigned long long qpal_library_data[] = {\n",
+              qpal_version(), bytes);
+  for (size_t i = 0; i < bytes; i += 8) {
+    uint64_t v = 0;
+    memcpy(&v, (const char *)data + i, bytes - i < 8 ? bytes - i : 8);
+    qp_text_add(&t, "0x%llx,%s", (unsigned long long)v, i / 8 % A_LINE == A_LINE - 1 ? "\n" : "");
+  }
+  qp_text_add(&t, "};\n");
+  const qp_status st = t.failed ? qp_fail(err, QP_E_NOMEM, "no memory for the C source")
+                                : qp_file_write(file, t.s, t.length, err);
+  qp_text_free(&t);
+  return st;
+}
+
+/* $CC -shared; 'source' and 'to' are paths. */
+static qp_status run_compiler(const char *source, const char *to, qp_error *err) {
+  enum { NOT_THERE = 127 };
+  const char *cc = getenv("CC");
+  if (!cc || !*cc) cc = "cc";
+  const pid_t pid = fork();
+  if (pid < 0) return qp_fail(err, QP_E_IO, "fork: %s", strerror(errno));
+  if (pid == 0) {
+    execlp(cc, cc, "-shared", "-fPIC", "-O0", "-s", "-nostdlib", "-Wl,--build-id=none", "-o", to,
+           source, (char *)NULL);
+    _exit(NOT_THERE);
+  }
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_THERE)
+    return qp_fail(err, QP_E_MISSING,
+                   "no C compiler '%s' for --shared; set CC, or use --c-source and compile that",
+                   cc);
+  if (!WIFEXITED(status) || WEXITSTATUS(status))
+    return qp_fail(err, QP_E_COMPILE, "%s could not make %s", cc, to);
+  return QP_OK;
+}
+
+qp_status qp_export_write_shared(const char *file, const void *data, size_t bytes, qp_error *err) {
+  char source[PATH_BYTES], made[PATH_BYTES];
+  const int n = snprintf(source, sizeof source, "%s.%ld.c", file, (long)getpid());
+  const int m = snprintf(made, sizeof made, "%s.%ld.so", file, (long)getpid());
+  if (n < 0 || (size_t)n >= sizeof source || m < 0 || (size_t)m >= sizeof made)
+    return qp_fail(err, QP_E_ARG, "'%.100s...' is too long", file);
+  qp_status st = qp_export_write_source(source, data, bytes, err);
+  if (!st) st = run_compiler(source, made, err);
+  if (!st && rename(made, file)) st = qp_fail(err, QP_E_IO, "%s: %s", file, strerror(errno));
+  unlink(source);
+  unlink(made);
+  return st;
+}

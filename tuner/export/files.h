@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* A kernel library on disk:  its bytes -> [directory, C source, shared library]. */
+#ifndef QP_EXPORT_FILES_H
+#define QP_EXPORT_FILES_H
+
+#include <stddef.h>
+
+#include "runtime/status.h"
+
+/*
+** 'data' is a kernel library, aligned to 8 bytes; files are written whole or not at all, folders are
+** made.  QP_E_IO names the file; QP_E_ARG: a path is too long, or the bytes are no library.
+**
+** DIR/library.qpal, the library; for people DIR/manifest.json, which tells all that it holds, and
+** DIR/kernels/NAME.cubin and .ptx, its images (NAME: the kernel's, cut at 200 characters).
+*/
+qp_status qp_export_write_folder(const char *folder, const void *data, size_t bytes, qp_error *err);
+
+/*
+** A C source with the library inside, for C and C++:
+**   extern const unsigned long long qpal_library_data[];   extern const size_t qpal_library_bytes;
+*/
+qp_status qp_export_write_source(const char *file, const void *data, size_t bytes, qp_error *err);
+
+/* The same as a shared library with these two symbols, made by $CC (or cc).  QP_E_MISSING: there is no
+** compiler; QP_E_COMPILE: it failed. */
+qp_status qp_export_write_shared(const char *file, const void *data, size_t bytes, qp_error *err);
+
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/* Plans, models and shapes as groups of linears; GPUs by name. */
+#include "tuner/export/groups.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/compile.h"
+#include "runtime/device.h"
+
+static qp_status make_groups(size_t n, qp_export_group **out, qp_error *err) {
+  *out = calloc(n + 1, sizeof **out);
+  return *out ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for %zu groups", n);
+}
+
+/* "layers.3.q+k+v" from the roles of members; the lm_head is just that. */
+static void name_group(qp_export_group *g, const char *const *role) {
+  size_t n = 0;
+  if (g->block >= 0) n = (size_t)snprintf(g->name, sizeof g->name, "layers.%d.", g->block);
+  for (unsigned m = 0; m < g->members && n < sizeof g->name; m++)
+    n += (size_t)snprintf(g->name + n, sizeof g->name - n, "%s%s", m ? "+" : "", role[m]);
+}
+
+/* ---- Plans ---- */
+
+static qp_status plan_group(const qp_plan *plan, const qp_plan_launch *l,
+                            const qp_quantizer *const *q, qp_export_group *g, qp_error *err) {
+  const char *role[QP_PLAN_MEMBERS];
+  unsigned quantized = 0;
+  g->block = l->block;
+  g->members = l->members;
+  snprintf(g->path, sizeof g->path, "%s", l->path);
+  for (unsigned m = 0; m < l->members; m++) {
+    const qp_plan_linear *e = &plan->linear[l->linear[m]];
+    role[m] = e->role;
+    g->columns = e->columns;
+    g->member[m].rows = e->rows;
+    g->member[m].quantizer = q[e->quantizer];
+    quantized += q[e->quantizer] != NULL;
+    snprintf(g->member[m].tensor, sizeof g->member[m].tensor, "%s", e->tensor);
+  }
+  name_group(g, role);
+  if (quantized && quantized != l->members)
+    return qp_fail(err, QP_E_ARG, "launch %s: it fuses fp16 linears with quantized ones", g->name);
+  return QP_OK;
+}
+
+qp_status qp_export_plan_groups(const qp_plan *plan, qp_palette *palette, qp_export_group **out,
+                                size_t *count, qp_error *err) {
+  qp_export_group *g = NULL;
+  const qp_quantizer **q = calloc(plan->quantizers + 1, sizeof *q);
+  if (!q) return qp_fail(err, QP_E_NOMEM, "no memory for quantizers");
+  qp_status st = qp_plan_resolve(plan, palette, q, err);
+  if (!st) st = make_groups(plan->launches, &g, err);
+  for (unsigned i = 0; i < plan->launches && !st; i++)
+    st = plan_group(plan, &plan->launch[i], q, &g[i], err);
+  free(q);
+  if (st) return free(g), st;
+  *out = g;
+  *count = plan->launches;
+  return QP_OK;
+}
+
+/* ---- Models and shapes ---- */
+
+static void model_group(const qp_model *m, unsigned block, unsigned group, const qp_quantizer *q,
+                        const char *path, qp_export_group *g) {
+  const qp_model_group *from = &m->group[group];
+  const char *role[QP_MAX_SEGMENTS];
+  g->block = (int)block;
+  g->columns = from->columns;
+  g->members = from->linears;
+  snprintf(g->path, sizeof g->path, "%s", path);
+  for (unsigned i = 0; i < from->linears; i++) {
+    role[i] = m->linear[from->linear[i]].role;
+    g->member[i].rows = from->rows[i];
+    g->member[i].quantizer = q;
+    qp_model_tensor(m, from->linear[i], block, g->member[i].tensor);
+  }
+  name_group(g, role);
+}
+
+qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q, const char *path,
+                                 bool head, qp_export_group **out, size_t *count, qp_error *err) {
+  qp_export_group *g = NULL;
+  const size_t n = (size_t)m->layers * m->groups + head;
+  const qp_status st = make_groups(n, &g, err);
+  if (st) return st;
+  for (unsigned b = 0; b < m->layers; b++)
+    for (unsigned i = 0; i < m->groups; i++)
+      model_group(m, b, i, q, path, &g[(size_t)b * m->groups + i]);
+  if (head) {
+    qp_export_group *last = &g[n - 1];
+    const qp_model_linear *e = &m->linear[m->linears];
+    const char *role = e->role;
+    *last = (qp_export_group){.block = -1, .columns = e->columns, .members = 1};
+    snprintf(last->path, sizeof last->path, "%s", path);
+    last->member[0].rows = e->rows;
+    last->member[0].quantizer = q;
+    qp_model_tensor(m, m->linears, 0, last->member[0].tensor);
+    name_group(last, &role);
+  }
+  *out = g;
+  *count = n;
+  return QP_OK;
+}
+
+qp_status qp_export_shape_groups(const qp_shapes *shapes, const qp_quantizer *const *q, size_t n,
+                                 const char *path, qp_export_group **out, size_t *count,
+                                 qp_error *err) {
+  qp_export_group *g = NULL;
+  if (n != 1 && n != shapes->count)
+    return qp_fail(err, QP_E_ARG,
+                   "%zu quantizers for %zu shapes; one each is needed, or one for all", n,
+                   shapes->count);
+  const qp_status st = make_groups(1, &g, err);
+  if (st) return st;
+  g->block = -1;
+  g->columns = shapes->columns[0];
+  g->members = (unsigned)shapes->count;
+  snprintf(g->name, sizeof g->name, "shapes");
+  snprintf(g->path, sizeof g->path, "%s", path);
+  for (unsigned i = 0; i < g->members; i++) {
+    g->member[i].rows = shapes->rows[i];
+    g->member[i].quantizer = q[n == 1 ? 0 : i];
+    snprintf(g->member[i].tensor, sizeof g->member[i].tensor, "linear.%u", i);
+  }
+  *out = g;
+  *count = 1;
+  return QP_OK;
+}
+
+/* ---- GPUs ---- */
+
+/* Data centre and desktop GPUs: compute capability and multiprocessors as NVIDIA states them. */
+static const struct {
+  const char *name, *full;
+  unsigned arch, sm_count;
+} gpus[] = {
+    {"a100", "NVIDIA A100", 80, 108},           {"rtx3090", "NVIDIA GeForce RTX 3090", 86, 82},
+    {"a6000", "NVIDIA RTX A6000", 86, 84},      {"rtx4090", "NVIDIA GeForce RTX 4090", 89, 128},
+    {"l40s", "NVIDIA L40S", 89, 142},           {"h100", "NVIDIA H100 SXM", 90, 132},
+    {"h100-pcie", "NVIDIA H100 PCIe", 90, 114}, {"h200", "NVIDIA H200", 90, 132},
+    {"b200", "NVIDIA B200", 100, 148},          {"rtx5090", "NVIDIA GeForce RTX 5090", 120, 170}};
+
+static qp_status gpu_by_arch(const char *text, qp_export_gpu *out, qp_error *err) {
+  char arch[16];
+  unsigned sms = 0;
+  const char *colon = strchr(text, ':');
+  const size_t n = colon ? (size_t)(colon - text) : strlen(text);
+  if (n >= sizeof arch) return qp_fail(err, QP_E_ARG, "GPU '%.60s' is not known", text);
+  memcpy(arch, text, n);
+  arch[n] = 0;
+  const qp_status st = qp_arch_parse(arch, &out->arch, err);
+  if (st) return st;
+  out->sm_count = qp_arch_sm_count(out->arch);
+  if (colon) {
+    char *end;
+    const unsigned long v = strtoul(colon + 1, &end, 10);
+    if (colon[1] < '0' || colon[1] > '9' || *end || v < 1 || v > 1024)
+      return qp_fail(err, QP_E_ARG, "GPU '%.60s': '%.20s' multiprocessors; 1 to 1024 are possible",
+                     text, colon + 1);
+    sms = (unsigned)v;
+  }
+  if (sms) out->sm_count = sms;
+  snprintf(out->name, sizeof out->name, "%s", arch);
+  return QP_OK;
+}
+
+static qp_status gpu_at_hand(const char *text, qp_export_gpu *out, qp_error *err) {
+  qp_device *dev;
+  const qp_status st = qp_device_open(text, &dev, err);
+  if (st) return st;
+  out->arch = dev->info.arch;
+  out->sm_count = dev->info.sm_count;
+  snprintf(out->name, sizeof out->name, "%s", dev->info.name);
+  qp_device_close(dev);
+  return QP_OK;
+}
+
+qp_status qp_export_gpu_parse(const char *text, qp_export_gpu *out, qp_error *err) {
+  qp_export_gpu gpu = {.arch = 0};
+  qp_status st = QP_OK;
+  const size_t n = sizeof gpus / sizeof *gpus;
+  if (!strncmp(text, "sm_", 3)) {
+    st = gpu_by_arch(text, &gpu, err);
+  } else if (!strncmp(text, "cuda:", 5)) {
+    st = gpu_at_hand(text, &gpu, err);
+  } else {
+    size_t i = 0;
+    while (i < n && strcmp(gpus[i].name, text) != 0) i++;
+    if (i == n) {
+      char names[256] = "";
+      for (size_t k = 0, at = 0; k < n; k++)
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", k ? ", " : "", gpus[k].name);
+      return qp_fail(err, QP_E_ARG,
+                     "GPU '%.60s' is not known; say sm_90, sm_90:132 (architecture and "
+                     "multiprocessors), cuda:0 for the one here, or one of %s",
+                     text, names);
+    }
+    gpu.arch = gpus[i].arch;
+    gpu.sm_count = gpus[i].sm_count;
+    snprintf(gpu.name, sizeof gpu.name, "%s", gpus[i].full);
+  }
+  if (!st) *out = gpu;
+  return st;
+}

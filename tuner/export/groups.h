@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* What to export:  plan, model or shapes -> [groups];  names of GPUs -> architectures. */
+#ifndef QP_EXPORT_GROUPS_H
+#define QP_EXPORT_GROUPS_H
+
+#include "gen/model.h"
+#include "gen/quantizer.h"
+#include "runtime/status.h"
+#include "tuner/export/export.h"
+#include "tuner/options.h"
+#include "tuner/plan/plan_file.h"
+
+/*
+** All of these give a malloc'ed array, which the caller frees.
+**
+** A plan's launches become groups, in its order; each member with its own quantizer.
+** QP_E_ARG: a quantizer is not known, or its hash differs from the plan's; a launch mixes fp16 with
+** quantized linears.
+*/
+qp_status qp_export_plan_groups(const qp_plan *plan, qp_palette *palette, qp_export_group **out,
+                                size_t *count, qp_error *err);
+
+/* A model's groups of linears that read one input, all with one quantizer, on 'path'; the lm_head
+** only with 'head'. */
+qp_status qp_export_model_groups(const qp_model *model, const qp_quantizer *q, const char *path,
+                                 bool head, qp_export_group **out, size_t *count, qp_error *err);
+
+/* One group "shapes" of linears "linear.0", ...; one quantizer each, or one for all. */
+qp_status qp_export_shape_groups(const qp_shapes *shapes, const qp_quantizer *const *q, size_t n,
+                                 const char *path, qp_export_group **out, size_t *count,
+                                 qp_error *err);
+
+/*
+** "sm_90" (with the usual number of multiprocessors of that architecture), "sm_90:114", "h100" and
+** other names (QP_E_ARG lists them), or "cuda:0", the GPU that is here.
+*/
+qp_status qp_export_gpu_parse(const char *text, qp_export_gpu *out, qp_error *err);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* The bytes of a kernel library:  quantizers, linears, groups, kernels --> [file]. */
+#ifndef QP_LIBRARY_WRITER_H
+#define QP_LIBRARY_WRITER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/quantizer.h"
+#include "runtime/library_format.h"
+#include "runtime/status.h"
+
+/*
+** Things are added in any order, each once: what is there already is found again.  Indices are those
+** of runtime/library_format.h.  All functions fail with QP_E_NOMEM only where nothing else is said.
+** The same calls in the same order give the same bytes.
+*/
+typedef struct qp_library_writer qp_library_writer;
+
+/* 'toolkit': NVRTC's CUDA version, 1000 major + 10 minor.  NULL: no memory. */
+qp_library_writer *qp_library_writer_new(uint32_t toolkit, const char *model,
+                                         const char *generator);
+void qp_library_writer_free(qp_library_writer *w);
+
+/* Offset of a string; it is 0 and wrong where memory ran out, which finish tells. */
+uint32_t qp_library_writer_string(qp_library_writer *w, const char *text);
+
+/* A linear of a shape; 'q' NULL: 16 bits.  QP_E_LIMIT: the quantizer cannot be laid out. */
+qp_status qp_library_writer_linear(qp_library_writer *w, const qp_quantizer *q, unsigned rows,
+                                   unsigned columns, uint32_t *out, qp_error *err);
+
+/* A problem; those with different 'key' (a path, "" for dequant) are different. */
+qp_status qp_library_writer_problem(qp_library_writer *w, const uint32_t *linear, unsigned segments,
+                                    unsigned columns, const char *key, uint32_t *out,
+                                    qp_error *err);
+
+qp_status qp_library_writer_group(qp_library_writer *w, const qp_lib_group *group, qp_error *err);
+qp_status qp_library_writer_target(qp_library_writer *w, const char *name, const char *chosen,
+                                   unsigned arch, unsigned sm_count, uint32_t *out, qp_error *err);
+
+/* A cubin or PTX text (its NUL is added); the bytes are copied.  'out' is QP_LIB_NONE for NULL. */
+qp_status qp_library_writer_image(qp_library_writer *w, uint32_t kind, unsigned arch,
+                                  const void *data, size_t bytes, uint32_t *out, qp_error *err);
+
+/* QP_E_ARG: the same kernel twice (told by finish). */
+qp_status qp_library_writer_kernel(qp_library_writer *w, const qp_lib_kernel *kernel,
+                                   qp_error *err);
+
+/* The file; '*data' is malloc'ed and the caller's. */
+qp_status qp_library_writer_finish(qp_library_writer *w, void **data, size_t *bytes, qp_error *err);
+
+#endif
