@@ -238,7 +238,13 @@ static qp_status add_head(qp_models *m, size_t architecture, qp_model *out, qp_e
   snprintf(path, sizeof path, "%zu.prefix", architecture);
   if (!get_text(m->lua, m->architectures, path, out->prefix, sizeof out->prefix))
     return architecture_wrong(out->type, "a prefix is needed", err);
+  snprintf(path, sizeof path, "%zu.blocks", architecture);
+  if (!get_text(m->lua, m->architectures, path, out->blocks, sizeof out->blocks))
+    memcpy(out->blocks, "layers", sizeof "layers");
+  snprintf(path, sizeof path, "%zu.embedding", architecture);
+  bool named = get_text(m->lua, m->architectures, path, head->tensor, sizeof head->tensor);
   snprintf(path, sizeof path, "%zu.head", architecture);
+  if (out->tied && named) return QP_OK;
   if (out->tied)
     snprintf(head->tensor, sizeof head->tensor, "%sembed_tokens", out->prefix);
   else if (!get_text(m->lua, m->architectures, path, head->tensor, sizeof head->tensor))
@@ -446,5 +452,6 @@ void qp_model_tensor(const qp_model *m, unsigned linear, unsigned block, char ou
   if (linear >= m->linears)
     snprintf(out, QP_MODEL_NAME, "%s", m->linear[m->linears].tensor);
   else
-    snprintf(out, QP_MODEL_NAME, "%slayers.%u.%s", m->prefix, block, m->linear[linear].tensor);
+    snprintf(out, QP_MODEL_NAME, "%s%s.%u.%s", m->prefix, m->blocks, block,
+             m->linear[linear].tensor);
 }

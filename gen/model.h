@@ -30,7 +30,8 @@ typedef struct qp_model_group {
 } qp_model_group;
 
 /*
-** A decoder: 'layers' equal blocks of linears between an embedding and the lm_head.  Sizes that a
+** A decoder (or an encoder such as BERT): 'layers' equal blocks of linears between an embedding and
+** the lm_head.  Sizes that a
 ** config.json names are kept as they are there.
 */
 typedef struct qp_model {
@@ -41,7 +42,8 @@ typedef struct qp_model {
   unsigned linears, groups;
   qp_model_linear linear[QP_MODEL_LINEARS + 1]; /* of one block; linear[linears] is the lm_head */
   qp_model_group group[QP_MODEL_GROUPS];        /* of one block; the lm_head is in none */
-  char prefix[64];          /* "model.": before "layers.N." in names of tensors */
+  char prefix[64];          /* "model.": begins the names of tensors of blocks ... */
+  char blocks[32];          /* "layers": ... before ".N." */
   uint64_t block_weights;   /* weights of one block's linears */
   uint64_t head_weights;    /* weights of the lm_head */
   uint64_t embedding_bytes; /* of the embedding in 16 bits */

@@ -3,6 +3,8 @@
 --   types         the model_types
 --   defaults      sizes that a config.json may leave out (heads, kv_heads, head_dim, vocab, tied, ...)
 --   prefix        what the names of tensors begin with: prefix .. "layers.7." .. tensor .. ".weight"
+--   blocks        what stands there for "layers"
+--   embedding     tensor of the embedding where it is not prefix .. "embed_tokens"
 --   head          tensor of the lm_head where it is not tied to the embedding
 --   block(m)      linears of one block, in the order in which they are fused: role, tensor, rows
 --                 (out_features), columns (in_features), bias; linears of one 'group' read the same
@@ -103,5 +105,22 @@ return {
       }
     end,
     extra = two_norms,
+  },
+  { -- an encoder; its matrices have biases, its norms too
+    types = { "bert" },
+    defaults = { heads = 12, vocab = 30522, tied = 1 },
+    prefix = "encoder.", blocks = "layer", embedding = "embeddings.word_embeddings", head = "cls.predictions.decoder",
+    block = function(m)
+      local h, f = m.hidden, m.intermediate
+      return {
+        { role = "q", group = "qkv", tensor = "attention.self.query", rows = h, columns = h, bias = true },
+        { role = "k", group = "qkv", tensor = "attention.self.key", rows = h, columns = h, bias = true },
+        { role = "v", group = "qkv", tensor = "attention.self.value", rows = h, columns = h, bias = true },
+        { role = "o", group = "o", tensor = "attention.output.dense", rows = h, columns = h, bias = true },
+        { role = "up", group = "up", tensor = "intermediate.dense", rows = f, columns = h, bias = true },
+        { role = "down", group = "down", tensor = "output.dense", rows = h, columns = f, bias = true },
+      }
+    end,
+    extra = function(m) return 4 * m.hidden end,
   },
 }

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* A file's bytes in memory, read as they are touched. */
+#ifndef QP_MAP_H
+#define QP_MAP_H
+
+#include <stddef.h>
+
+#include "runtime/status.h"
+
+typedef struct qp_map {
+  const unsigned char *data; /* page-aligned; NULL for an empty file */
+  size_t bytes;
+} qp_map;
+
+/*
+** Map a regular file for reading.  The caller closes it with qp_map_close.  A file that another
+** process cuts short while it is mapped faults when its lost pages are touched: replace files by
+** renaming, never in place.
+** QP_E_IO: it cannot be opened, mapped, or is no regular file.  '*out' is untouched on error.
+*/
+qp_status qp_map_open(const char *path, qp_map *out, qp_error *err);
+void qp_map_close(qp_map *m);
+
+/* The pages inside [offset, offset + bytes) are not needed for now: they leave memory, and are read
+** again if touched.  So that a pass over a large file needs little memory. */
+void qp_map_release(const qp_map *m, size_t offset, size_t bytes);
+
+#endif
