@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* Hessians of linears. */
+#include "tuner/quantize/hessian.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tuner/quantize/rotate.h"
+
+void qp_hessian_close(qp_hessian *h) {
+  qp_safetensors_close(h->file);
+  *h = (qp_hessian){0};
+}
+
+static qp_status check(const qp_tensor *t, const char *path, unsigned rows, unsigned columns,
+                       unsigned *groups, qp_error *err) {
+  const bool several = t->dims == 3;
+  const unsigned d = several ? 1 : 0;
+  const uint64_t n = several ? t->shape[0] : 1;
+  if (t->type != QP_TENSOR_F32 || t->dims != 2 + d || t->shape[d] != columns ||
+      t->shape[d + 1] != columns)
+    return qp_fail(err, QP_E_ARG,
+                   "%s: tensor '%s': %s of %u dimensions: F32, [%u][%u] or [groups][%u][%u], is "
+                   "needed",
+                   path, t->name, qp_tensor_type_name(t->type), t->dims, columns, columns, columns,
+                   columns);
+  if (n < 1 || n > QP_HESSIAN_GROUPS || (n > 1 && rows % (32 * n)))
+    return qp_fail(err, QP_E_ARG,
+                   "%s: tensor '%s' has %llu groups: 1 to %d that divide %u rows into multiples of "
+                   "32 are needed",
+                   path, t->name, (unsigned long long)n, QP_HESSIAN_GROUPS, rows);
+  *groups = (unsigned)n;
+  return QP_OK;
+}
+
+qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, unsigned columns,
+                          qp_hessian *out, qp_error *err) {
+  char file[4096], tensor[512];
+  struct stat info;
+  const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+  const int n = folder ? snprintf(file, sizeof file, "%s/%s.safetensors", path, name)
+                       : snprintf(file, sizeof file, "%s", path);
+  if (n < 0 || n >= (int)sizeof file) return qp_fail(err, QP_E_LIMIT, "%s: too long a path", path);
+  qp_hessian h = {.columns = columns};
+  if (folder && stat(file, &info) != 0) return *out = h, QP_OK;
+  qp_status st = qp_safetensors_open(file, &h.file, err);
+  if (st) return st;
+  snprintf(tensor, sizeof tensor, "%s.hessian", name);
+  h.tensor = qp_safetensors_find(h.file, tensor);
+  if (!h.tensor) h.tensor = qp_safetensors_find(h.file, name);
+  if (!h.tensor && folder && qp_safetensors_count(h.file) == 1)
+    h.tensor = qp_safetensors_get(h.file, 0);
+  if (h.tensor) st = check(h.tensor, file, rows, columns, &h.groups, err);
+  if (st) return qp_hessian_close(&h), st;
+  *out = h;
+  return QP_OK;
+}
+
+qp_status qp_hessian_read(const qp_hessian *h, unsigned i, const uint32_t *signs, unsigned threads,
+                          float **out, qp_error *err) {
+  const size_t bytes = (size_t)h->columns * h->columns * sizeof(float);
+  float *m = malloc(bytes);
+  if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a Hessian of %u columns", h->columns);
+  memcpy(m, h->tensor->data + i * bytes, bytes);
+  qp_safetensors_release(h->file, h->tensor);
+  qp_status st = signs ? qp_rotate_moments(m, h->columns, signs, threads, err) : QP_OK;
+  if (st) return free(m), st;
+  *out = m;
+  return QP_OK;
+}

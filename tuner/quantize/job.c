@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/* Which linears of a checkpoint are quantized how, and which file they go to. */
+#include "tuner/quantize/job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "tuner/plan/plan_file.h"
+
+/* What is being made, with what was asked for. */
+typedef struct making {
+  const qp_job_wishes *w;
+  const qp_model *model;
+  qp_palette *palette;
+  qp_plan plan;
+  const qp_quantizer **planned; /* [plan.quantizers]; NULL: fp16 */
+  bool *used;                   /* [plan.linears] */
+  qp_job *j;
+  qp_error *err;
+} making;
+
+void qp_job_free(qp_job *j) {
+  free(j->linear);
+  free(j->kept);
+  free(j->quantizer);
+  free(j->shard);
+  *j = (qp_job){0};
+}
+
+bool qp_job_path(const qp_job *j, const char *file, char out[4096]) {
+  return snprintf(out, 4096, "%s/%s", j->folder, file) < 4096;
+}
+
+uint64_t qp_job_weights(const qp_job *j) {
+  uint64_t n = 0;
+  for (size_t i = 0; i < j->linears; i++) n += (uint64_t)j->linear[i].rows * j->linear[i].columns;
+  return n;
+}
+
+/* ---- Linears ---- */
+
+static bool kept_by_wish(const qp_job_wishes *w, const char *name) {
+  for (size_t i = 0; i < w->keeps; i++)
+    if (strstr(name, w->keep[i])) return true;
+  return false;
+}
+
+/* The quantizer of a tensor by plan or wish; NULL: it stays. */
+static qp_status choose(making *m, const char *tensor, bool head, unsigned block, unsigned rows,
+                        unsigned columns, const qp_quantizer **out) {
+  *out = NULL;
+  const bool wanted =
+      !kept_by_wish(m->w, tensor) && (!m->w->blocks || head || block < m->w->blocks);
+  if (!m->w->plan) {
+    if (wanted && (!head || m->w->head)) *out = m->w->quantizer;
+    return QP_OK;
+  }
+  for (unsigned i = 0; i < m->plan.linears; i++) {
+    const qp_plan_linear *l = &m->plan.linear[i];
+    if (strcmp(l->tensor, tensor) != 0) continue;
+    if (l->rows != rows || l->columns != columns)
+      return qp_fail(m->err, QP_E_ARG, "%s: linear '%s' is %u x %u there and %u x %u in %s",
+                     m->w->plan, tensor, l->rows, l->columns, rows, columns,
+                     qp_checkpoint_path(m->j->checkpoint));
+    m->used[i] = true;
+    if (wanted) *out = m->planned[l->quantizer];
+    return QP_OK;
+  }
+  return QP_OK;
+}
+
+static qp_status check_shape(const making *m, const char *name, const qp_source_tensor *t,
+                             const qp_model_linear *l) {
+  if (t->dims != 2 || t->rows != l->rows || t->columns != l->columns)
+    return qp_fail(m->err, QP_E_ARG,
+                   "%s: tensor '%s' is %llu x %llu (%u dimensions), its config "
+                   "says %u x %u",
+                   qp_checkpoint_path(m->j->checkpoint), name, (unsigned long long)t->rows,
+                   (unsigned long long)t->columns, t->dims, l->rows, l->columns);
+  return QP_OK;
+}
+
+static qp_status check_kernels(const making *m, const char *name, const qp_model_linear *l) {
+  if (l->rows % 16 == 0 && l->columns % 32 == 0) return QP_OK;
+  return qp_fail(m->err, QP_E_ARG,
+                 "%s: linear '%s' is %u x %u: kernels need rows in multiples of 16 and columns in "
+                 "multiples of 32; --keep %s leaves it as it is",
+                 qp_checkpoint_path(m->j->checkpoint), name, l->rows, l->columns, name);
+}
+
+static qp_status add_linear(making *m, unsigned index, unsigned block) {
+  const qp_model_linear *l = &m->model->linear[index];
+  const bool head = index == m->model->linears;
+  char tensor[QP_MODEL_NAME], weight[QP_JOB_NAME];
+  const qp_quantizer *q;
+  qp_model_tensor(m->model, index, block, tensor);
+  qp_status st = choose(m, tensor, head, block, l->rows, l->columns, &q);
+  if (st || !q) return st;
+  snprintf(weight, sizeof weight, "%s.weight", tensor);
+  const qp_source_tensor *t = qp_checkpoint_find(m->j->checkpoint, weight);
+  if (!t)
+    return qp_fail(m->err, QP_E_ARG, "%s: tensor '%s' is missing: a %s has it",
+                   qp_checkpoint_path(m->j->checkpoint), weight, m->model->type);
+  st = check_shape(m, weight, t, l);
+  if (!st) st = check_kernels(m, tensor, l);
+  if (st) return st;
+  qp_job_linear *to = &m->j->linear[m->j->linears++];
+  *to = (qp_job_linear){.weight = t, .quantizer = q, .rows = l->rows, .columns = l->columns};
+  memcpy(to->name, head ? "lm_head" : tensor, head ? sizeof "lm_head" : sizeof tensor);
+  if (head && !m->model->tied) memcpy(to->name, tensor, sizeof tensor);
+  snprintf(to->group, sizeof to->group, "%s", head ? "lm_head" : m->model->group[l->group].name);
+  if (m->w->rotate && head)
+    snprintf(to->signs, sizeof to->signs, "%s.signs", to->name);
+  else if (m->w->rotate)
+    snprintf(to->signs, sizeof to->signs, "%s%s.%u.%s.signs", m->model->prefix, m->model->blocks,
+             block, to->group);
+  return QP_OK;
+}
+
+static qp_status read_plan(making *m) {
+  if (!m->w->plan) return QP_OK;
+  qp_status st = qp_plan_read(m->w->plan, &m->plan, m->err);
+  if (st) return st;
+  m->planned = calloc(m->plan.quantizers + 1, sizeof *m->planned);
+  m->used = calloc(m->plan.linears + 1, sizeof *m->used);
+  if (!m->planned || !m->used) return qp_fail(m->err, QP_E_NOMEM, "%s: no memory", m->w->plan);
+  return qp_plan_resolve(&m->plan, m->palette, m->planned, m->err);
+}
+
+static qp_status list_linears(making *m) {
+  const qp_model *model = m->model;
+  m->j->linear = calloc((size_t)model->layers * model->linears + 1, sizeof *m->j->linear);
+  if (!m->j->linear) return qp_fail(m->err, QP_E_NOMEM, "no memory for the linears' list");
+  qp_status st = QP_OK;
+  for (unsigned b = 0; b < model->layers; b++)
+    for (unsigned l = 0; l < model->linears && !st; l++) st = add_linear(m, l, b);
+  if (!st) st = add_linear(m, model->linears, 0);
+  for (unsigned i = 0; i < m->plan.linears && !st; i++)
+    if (!m->used[i])
+      st = qp_fail(m->err, QP_E_ARG, "%s: linear '%s' is not in %s, a %s of %u blocks", m->w->plan,
+                   m->plan.linear[i].tensor, qp_checkpoint_path(m->j->checkpoint), model->type,
+                   model->layers);
+  if (!st && !m->j->linears)
+    st = qp_fail(m->err, QP_E_ARG, "%s: no linear is left to be quantized",
+                 qp_checkpoint_path(m->j->checkpoint));
+  return st;
+}
+
+/* ---- Quantizers ---- */
+
+static bool is_listed(const qp_job *j, const qp_quantizer *q) {
+  for (size_t i = 0; i < j->quantizers; i++)
+    if (j->quantizer[i] == q) return true;
+  return false;
+}
+
+static int compare_quantizers(const void *a, const void *b) {
+  const qp_quantizer *x = *(const qp_quantizer *const *)a, *y = *(const qp_quantizer *const *)b;
+  return strcmp(x->name, y->name);
+}
+
+/* Those of the linears and the parts of splits, each once. */
+static qp_status list_quantizers(making *m) {
+  qp_job *j = m->j;
+  j->quantizer = calloc(j->linears * (1 + QP_MAX_PARTS), sizeof *j->quantizer);
+  if (!j->quantizer) return qp_fail(m->err, QP_E_NOMEM, "no memory for the quantizers' list");
+  for (size_t i = 0; i < j->linears; i++) {
+    const qp_quantizer *q = j->linear[i].quantizer;
+    if (!is_listed(j, q)) j->quantizer[j->quantizers++] = q;
+    for (unsigned p = 0; p < q->parts; p++)
+      if (!is_listed(j, q->part[p].quantizer)) j->quantizer[j->quantizers++] = q->part[p].quantizer;
+  }
+  qsort(j->quantizer, j->quantizers, sizeof *j->quantizer, compare_quantizers);
+  for (size_t i = 1; i < j->quantizers; i++)
+    if (!compare_quantizers(&j->quantizer[i - 1], &j->quantizer[i]))
+      return qp_fail(m->err, QP_E_ARG, "two quantizers are called '%s' (%s, %s)",
+                     j->quantizer[i]->name, j->quantizer[i - 1]->file, j->quantizer[i]->file);
+  return QP_OK;
+}
+
+/* ---- Kept tensors and shards ---- */
+
+/* Where a tensor stands: -1 before the blocks, a block's number, or the number of blocks. */
+static long place_of(const qp_model *model, const char *name) {
+  char start[128];
+  snprintf(start, sizeof start, "%s%s.", model->prefix, model->blocks);
+  const size_t n = strlen(start);
+  if (!strncmp(name, start, n)) {
+    char *end;
+    const unsigned long block = strtoul(name + n, &end, 10);
+    if (end != name + n && *end == '.' && block < model->layers) return (long)block;
+  }
+  return strstr(name, "embed") ? -1 : (long)model->layers;
+}
+
+typedef struct placed {
+  long place;
+  const qp_source_tensor *tensor;
+} placed;
+
+static int compare_placed(const void *a, const void *b) {
+  const placed *x = a, *y = b;
+  if (x->place != y->place) return x->place < y->place ? -1 : 1;
+  return strcmp(x->tensor->name, y->tensor->name);
+}
+
+static bool is_replaced(const making *m, const qp_source_tensor *t) {
+  for (size_t i = 0; i < m->j->linears; i++) {
+    const qp_job_linear *l = &m->j->linear[i];
+    const bool tied = m->model->tied && !strcmp(l->group, "lm_head");
+    if (l->weight == t && !tied) return true;
+  }
+  return false;
+}
+
+static uint64_t bytes_of_linear(const qp_job_linear *l) {
+  return (uint64_t)((double)l->rows * l->columns * l->quantizer->stored_rate / 8) + 4 * l->rows;
+}
+
+/* Blocks are put together up to the wished size of a file; a block is never divided. */
+static qp_status make_shards(making *m, const placed *kept) {
+  qp_job *j = m->j;
+  const uint64_t limit = (uint64_t)m->w->shard_bytes_mib << 20;
+  const long last = (long)m->model->layers;
+  uint64_t bytes = 0;
+  size_t k = 0, l = 0;
+  j->shard = calloc((size_t)last + 2, sizeof *j->shard);
+  if (!j->shard) return qp_fail(m->err, QP_E_NOMEM, "no memory for the shards' list");
+  for (long place = -1; place <= last; place++) {
+    uint64_t more = 0;
+    size_t k0 = k, l0 = l;
+    for (; k < j->kepts && kept[k].place == place; k++)
+      more += kept[k].tensor->rows * kept[k].tensor->columns *
+              qp_tensor_type_bytes(kept[k].tensor->kept_type);
+    for (; l < j->linears; l++) {
+      const bool head = !strcmp(j->linear[l].group, "lm_head");
+      if ((head ? last : place_of(m->model, j->linear[l].name)) != place) break;
+      more += bytes_of_linear(&j->linear[l]);
+    }
+    if (!j->shards || (bytes && bytes + more > limit)) {
+      j->shard[j->shards++] = (qp_job_shard){.linear = l0, .kept = k0};
+      bytes = 0;
+    }
+    qp_job_shard *s = &j->shard[j->shards - 1];
+    s->linears += l - l0;
+    s->kepts += k - k0;
+    bytes += more;
+  }
+  for (size_t i = 0; i < j->shards; i++)
+    snprintf(j->shard[i].file, sizeof j->shard[i].file, "model-%05zu-of-%05zu.safetensors", i + 1,
+             j->shards);
+  return QP_OK;
+}
+
+static qp_status list_kept(making *m) {
+  qp_job *j = m->j;
+  const size_t count = qp_checkpoint_count(j->checkpoint);
+  placed *list = calloc(count + 1, sizeof *list);
+  j->kept = calloc(count + 1, sizeof *j->kept);
+  qp_status st = list && j->kept ? QP_OK : qp_fail(m->err, QP_E_NOMEM, "no memory for a list");
+  for (size_t i = 0; i < count && !st; i++) {
+    const qp_source_tensor *t = qp_checkpoint_get(j->checkpoint, i);
+    if (!is_replaced(m, t)) list[j->kepts++] = (placed){place_of(m->model, t->name), t};
+  }
+  if (!st) {
+    qsort(list, j->kepts, sizeof *list, compare_placed);
+    for (size_t i = 0; i < j->kepts; i++) j->kept[i] = list[i].tensor;
+    st = make_shards(m, list);
+  }
+  free(list);
+  return st;
+}
+
+/* ---- Key ---- */
+
+static void make_key(qp_job *j) {
+  XXH3_state_t s;
+  XXH3_128bits_reset(&s);
+  const uint64_t facts[] = {qp_checkpoint_stamp(j->checkpoint), QP_PACKED_VERSION, j->rotate,
+                            j->seed, j->shards};
+  XXH3_128bits_update(&s, facts, sizeof facts);
+  XXH3_128bits_update(&s, &j->input_scale, sizeof j->input_scale);
+  if (j->hessian) XXH3_128bits_update(&s, j->hessian, strlen(j->hessian) + 1);
+  for (size_t i = 0; i < j->linears; i++) {
+    XXH3_128bits_update(&s, j->linear[i].name, strlen(j->linear[i].name) + 1);
+    XXH3_128bits_update(&s, j->linear[i].quantizer->hash, sizeof j->linear[i].quantizer->hash);
+    XXH3_128bits_update(&s, j->linear[i].quantizer->name, strlen(j->linear[i].quantizer->name) + 1);
+  }
+  const XXH128_hash_t h = XXH3_128bits_digest(&s);
+  snprintf(j->key, sizeof j->key, "%016llx%016llx", (unsigned long long)h.high64,
+           (unsigned long long)h.low64);
+}
+
+qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette *palette,
+                      qp_job *out, qp_error *err) {
+  qp_job j = {.checkpoint = c,
+              .folder = w->folder,
+              .rotate = w->rotate,
+              .seed = w->seed,
+              .input_scale = w->input_scale,
+              .hessian = w->hessian,
+              .threads = w->threads};
+  making m = {.w = w, .model = qp_checkpoint_model(c), .palette = palette, .j = &j, .err = err};
+  qp_status st = read_plan(&m);
+  if (!st) st = list_linears(&m);
+  if (!st) st = list_quantizers(&m);
+  if (!st) st = list_kept(&m);
+  if (!st) make_key(&j);
+  qp_plan_free(&m.plan);
+  free(m.planned);
+  free(m.used);
+  if (st) return qp_job_free(&j), st;
+  *out = j;
+  return QP_OK;
+}

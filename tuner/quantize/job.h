@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* What a run of qpal quantize does:  checkpoint + plan or quantizer -> [linears, shards]. */
+#ifndef QP_JOB_H
+#define QP_JOB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/quantizer.h"
+#include "gen/weights/checkpoint.h"
+#include "runtime/status.h"
+
+enum { QP_PACKED_VERSION = 1, QP_JOB_NAME = QP_MODEL_NAME + 64 };
+
+/* A linear to be quantized. */
+typedef struct qp_job_linear {
+  char name[QP_MODEL_NAME]; /* of its packed tensors; see runtime/PACKED.md */
+  char signs[QP_JOB_NAME];  /* tensor of its input's signs; "" without rotation */
+  char group[32];           /* "qkv"; "lm_head" */
+  const qp_source_tensor *weight;
+  const qp_quantizer *quantizer; /* owned by the palette */
+  unsigned rows, columns;
+} qp_job_linear;
+
+/* One file of the output: linears and kept tensors [first, first + count) of the job's. */
+typedef struct qp_job_shard {
+  char file[64]; /* "model-00001-of-00004.safetensors" */
+  size_t linear, linears, kept, kepts;
+} qp_job_shard;
+
+typedef struct qp_job {
+  const qp_checkpoint *checkpoint;
+  const char *folder; /* of the output */
+  bool rotate;
+  unsigned seed;
+  double input_scale;  /* as in qp_encode_options */
+  const char *hessian; /* file or folder, or NULL */
+  unsigned threads;
+  size_t linears, kepts, quantizers, shards;
+  qp_job_linear *linear;
+  const qp_source_tensor **kept;  /* tensors that stay as they are */
+  const qp_quantizer **quantizer; /* those in use, splits before their parts, sorted by name */
+  qp_job_shard *shard;
+  char key[33]; /* hash of all that decides about the output */
+} qp_job;
+
+/* What the caller wants. */
+typedef struct qp_job_wishes {
+  const char *folder, *plan, *hessian; /* plan: file of a plan.json, or NULL */
+  const qp_quantizer *quantizer;       /* of all linears, where there is no plan */
+  bool head;                           /* the lm_head too (a plan says so itself) */
+  bool rotate;
+  unsigned seed, threads;
+  unsigned blocks; /* only the first so many; 0: all */
+  unsigned shard_bytes_mib;
+  double input_scale;
+  const char *const *keep; /* linears whose name contains one of these stay as they are */
+  size_t keeps;
+} qp_job_wishes;
+
+/*
+** QP_E_ARG: a linear of the model is not in the checkpoint or has another shape, its shape is not one
+** that kernels take (rows a multiple of 16, columns of 32), the plan is of another model or names
+** quantizers that are not those of the palette; QP_E_IO, QP_E_NOMEM.  '*out' is untouched on error;
+** free it with qp_job_free.  The checkpoint and the strings in 'w' must outlive it.
+*/
+qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette *palette,
+                      qp_job *out, qp_error *err);
+void qp_job_free(qp_job *j);
+
+/* Weights of the linears that are quantized. */
+uint64_t qp_job_weights(const qp_job *j);
+
+/* Path of a file in the output folder; false: too long. */
+bool qp_job_path(const qp_job *j, const char *file, char out[4096]);
+
+#endif

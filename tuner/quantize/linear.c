@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/* One linear: weights --[rotate, encode, measure]--> a file with its packed tensors. */
+#include "tuner/quantize/linear.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/encode/encode.h"
+#include "gen/weights/tensor_writer.h"
+#include "tuner/quantize/hessian.h"
+#include "tuner/quantize/measure.h"
+#include "tuner/quantize/rotate.h"
+#include "tuner/quantize/section.h"
+
+/* A linear in work.  Where a Hessian stands for each of several groups of rows, each group is a
+** piece that is encoded by itself; codes of row groups follow each other, so pieces are too. */
+typedef struct bench {
+  const qp_job *j;
+  const qp_job_linear *l;
+  uint32_t *signs; /* NULL without rotation */
+  unsigned pieces;
+  qp_encoded *piece;
+  qp_error *err;
+} bench;
+
+static unsigned piece_rows(const bench *b) { return b->l->rows / b->pieces; }
+
+/* ---- Encoding ---- */
+
+static qp_status encode_piece(bench *b, const qp_hessian *hessian, unsigned i,
+                              qp_encode_options *options) {
+  const qp_job_linear *l = b->l;
+  const unsigned rows = piece_rows(b);
+  float *weights = malloc((size_t)rows * l->columns * sizeof *weights), *moments = NULL;
+  if (!weights)
+    return qp_fail(b->err, QP_E_NOMEM, "no memory for %u x %u weights", rows, l->columns);
+  const unsigned threads = qp_encode_threads(b->j->threads);
+  qp_status st =
+      qp_checkpoint_read(b->j->checkpoint, l->weight, (uint64_t)i * rows, rows, weights, b->err);
+  if (!st && b->signs) st = qp_rotate_rows(weights, rows, l->columns, b->signs, threads, b->err);
+  if (!st && hessian->groups) st = qp_hessian_read(hessian, i, b->signs, threads, &moments, b->err);
+  options->hessian = moments;
+  if (!st)
+    st = qp_encode_linear(l->quantizer, weights, rows, l->columns, options, &b->piece[i], b->err);
+  free(weights);
+  free(moments);
+  return st;
+}
+
+static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *cancel) {
+  qp_hessian hessian = {0};
+  qp_status st = QP_OK;
+  if (b->j->hessian)
+    st = qp_hessian_open(b->j->hessian, b->l->name, b->l->rows, b->l->columns, &hessian, b->err);
+  b->pieces = hessian.groups ? hessian.groups : 1;
+  if (!st && !(b->piece = calloc(b->pieces, sizeof *b->piece)))
+    st = qp_fail(b->err, QP_E_NOMEM, "no memory");
+  qp_encode_options options = {
+      .threads = b->j->threads, .input_scale = b->j->input_scale, .done = done, .cancel = cancel};
+  for (unsigned i = 0; i < b->pieces && !st; i++) st = encode_piece(b, &hessian, i, &options);
+  qp_hessian_close(&hessian);
+  qp_checkpoint_release(b->j->checkpoint, b->l->weight);
+  return st;
+}
+
+/* ---- Measuring ---- */
+
+static qp_status measure(bench *b, qp_linear_figures *out) {
+  qp_measure sums = {0};
+  qp_status st = QP_OK;
+  double proxy = 0;
+  for (unsigned i = 0; i < b->pieces && !st; i++) {
+    const qp_encoded *e = &b->piece[i];
+    qp_linear_part part[QP_MAX_PARTS];
+    for (unsigned p = 0; p < e->parts; p++) {
+      part[p] = (qp_linear_part){.stream = e->part[p].stream, .column = e->part[p].column};
+      part[p].packed = qp_encoded_packed(e, p);
+    }
+    st = qp_measure_rows(b->j, b->l, i * piece_rows(b), e->rows, part, e->parts, e->row_scale,
+                         &sums, b->err);
+    proxy += e->proxy / b->pieces;
+  }
+  if (!st)
+    *out = (qp_linear_figures){.distortion = qp_measure_ratio(sums.lost, sums.power),
+                               .original = qp_measure_ratio(sums.lost_back, sums.power_back),
+                               .proxy = proxy};
+  return st;
+}
+
+/* ---- Writing ---- */
+
+/* One packed tensor, put together from the pieces. */
+typedef struct output {
+  char name[QP_JOB_NAME];
+  qp_tensor_type type;
+  unsigned dims;
+  uint64_t shape[2];
+  size_t bytes; /* of one piece */
+  const void *data[QP_HESSIAN_GROUPS];
+} output;
+
+enum { MAX_OUTPUTS = QP_MAX_PARTS * (1 + QP_MAX_FIELDS + QP_MAX_CODEBOOKS) + 1 };
+
+static void add_output(output *list, unsigned *count, const output *o) {
+  if (o->bytes) list[(*count)++] = *o;
+}
+
+static void list_codebooks(const bench *b, unsigned p, output *list, unsigned *count) {
+  const qp_quantizer *q = b->piece[0].part[p].stream.quantizer;
+  for (unsigned c = 0; c < q->codebooks; c++) {
+    const qp_codebook *book = &q->codebook[c];
+    if (book->scope == QP_SCOPE_SPEC) continue;
+    const bool by_row = book->scope == QP_SCOPE_ROW;
+    const unsigned row_count = b->piece[0].part[p].stream.row_groups * QP_GROUP_ROWS;
+    output o = {.type = QP_TENSOR_F16,
+                .dims = 2,
+                .shape = {by_row ? row_count * b->pieces : book->entries,
+                          by_row ? book->entries : book->dim},
+                .bytes = (size_t)2 * book->entries * (by_row ? row_count : book->dim)};
+    snprintf(o.name, sizeof o.name, "%s.codebook.%u.%u", b->l->name, p, c);
+    for (unsigned i = 0; i < b->pieces; i++) o.data[i] = b->piece[i].part[p].codebook[c];
+    add_output(list, count, &o);
+  }
+}
+
+static void list_part(const bench *b, unsigned p, output *list, unsigned *count) {
+  const qp_stream *s = &b->piece[0].part[p].stream;
+  output codes = {.type = QP_TENSOR_U32,
+                  .dims = 1,
+                  .shape = {s->code_words * b->pieces},
+                  .bytes = s->code_words * 4};
+  snprintf(codes.name, sizeof codes.name, "%s.codes.%u", b->l->name, p);
+  for (unsigned i = 0; i < b->pieces; i++) codes.data[i] = b->piece[i].part[p].codes;
+  add_output(list, count, &codes);
+  for (unsigned f = 0; f < s->quantizer->fields; f++) {
+    const bool half = s->quantizer->field[f].type == QP_FIELD_F16;
+    output o = {.type = half ? QP_TENSOR_F16 : QP_TENSOR_U8,
+                .dims = 1,
+                .shape = {s->field_bytes[f] * b->pieces / (half ? 2 : 1)},
+                .bytes = s->field_bytes[f]};
+    snprintf(o.name, sizeof o.name, "%s.field.%u.%u", b->l->name, p, f);
+    for (unsigned i = 0; i < b->pieces; i++) o.data[i] = b->piece[i].part[p].field[f];
+    add_output(list, count, &o);
+  }
+  list_codebooks(b, p, list, count);
+}
+
+static unsigned list_outputs(const bench *b, output *list) {
+  unsigned count = 0;
+  for (unsigned p = 0; p < b->piece[0].parts; p++) list_part(b, p, list, &count);
+  output scales = {
+      .type = QP_TENSOR_F32, .dims = 1, .shape = {b->l->rows}, .bytes = (size_t)piece_rows(b) * 4};
+  snprintf(scales.name, sizeof scales.name, "%s.row_scales", b->l->name);
+  for (unsigned i = 0; i < b->pieces; i++) scales.data[i] = b->piece[i].row_scale;
+  add_output(list, &count, &scales);
+  return count;
+}
+
+/* Codebooks of scope tensor are one for all rows, so pieces cannot each have theirs. */
+static qp_status check_pieces(const bench *b) {
+  if (b->pieces == 1) return QP_OK;
+  for (unsigned p = 0; p < b->piece[0].parts; p++) {
+    const qp_quantizer *q = b->piece[0].part[p].stream.quantizer;
+    for (unsigned c = 0; c < q->codebooks; c++)
+      if (q->codebook[c].scope == QP_SCOPE_TENSOR)
+        return qp_fail(b->err, QP_E_ARG,
+                       "quantizer %s has one codebook a linear: it takes one Hessian, not %u",
+                       q->name, b->pieces);
+  }
+  return QP_OK;
+}
+
+static qp_status write_file(const bench *b, const output *list, unsigned count,
+                            const qp_linear_figures *f, const char *path) {
+  qp_tensor_writer *w = NULL;
+  char *entry = NULL;
+  qp_status st = qp_tensor_writer_new(path, &w, b->err);
+  for (unsigned i = 0; i < count && !st; i++)
+    st = qp_tensor_writer_declare(w, list[i].name, list[i].type, list[i].dims, list[i].shape, NULL,
+                                  b->err);
+  if (!st) st = qp_section_linear(b->l, f, &entry, b->err);
+  if (!st) st = qp_tensor_writer_metadata(w, "job", b->j->key, b->err);
+  if (!st) st = qp_tensor_writer_metadata(w, "linear", entry, b->err);
+  if (!st) st = qp_tensor_writer_start(w, b->err);
+  for (unsigned i = 0; i < count; i++)
+    for (unsigned p = 0; p < b->pieces && !st && list[i].data[p]; p++)
+      st = qp_tensor_writer_write(w, i, (uint64_t)p * list[i].bytes, list[i].data[p], list[i].bytes,
+                                  b->err);
+  if (!st) st = qp_tensor_writer_finish(w, b->err);
+  qp_tensor_writer_free(w);
+  free(entry);
+  return st;
+}
+
+static qp_status write_packed(bench *b, const char *path) {
+  qp_linear_figures f = {0};
+  output *list = calloc(MAX_OUTPUTS, sizeof *list);
+  qp_status st = list ? check_pieces(b) : qp_fail(b->err, QP_E_NOMEM, "no memory");
+  if (!st) st = measure(b, &f);
+  if (!st) {
+    const unsigned count = list_outputs(b, list);
+    for (unsigned i = 0; i < count; i++) {
+      uint64_t elements = list[i].shape[0] * (list[i].dims == 2 ? list[i].shape[1] : 1);
+      f.bytes += elements * qp_tensor_type_bytes(list[i].type);
+    }
+    st = write_file(b, list, count, &f, path);
+  }
+  free(list);
+  return st;
+}
+
+qp_status qp_linear_write(const qp_job *j, const qp_job_linear *l, const char *path,
+                          _Atomic size_t *done, const _Atomic bool *cancel, qp_error *err) {
+  bench b = {.j = j, .l = l, .err = err};
+  qp_status st = QP_OK;
+  if (j->rotate) {
+    b.signs = malloc((l->columns + 31) / 32 * sizeof *b.signs);
+    if (!b.signs) st = qp_fail(err, QP_E_NOMEM, "no memory for signs");
+    if (!st) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
+  }
+  if (!st) st = encode(&b, done, cancel);
+  if (!st) st = write_packed(&b, path);
+  for (unsigned i = 0; b.piece && i < b.pieces; i++) qp_encoded_free(&b.piece[i]);
+  free(b.piece);
+  free(b.signs);
+  return st ? qp_fail_prefix(err, st, "%s: linear '%s' (%s at %s)",
+                             qp_checkpoint_path(j->checkpoint), l->name, l->weight->type,
+                             l->quantizer->name)
+            : QP_OK;
+}
+
+/* ---- Reading back ---- */
+
+static qp_status find_tensor(const qp_safetensors *file, qp_tensor_type type, size_t bytes,
+                             const void **out, qp_error *err, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+
+static qp_status find_tensor(const qp_safetensors *file, qp_tensor_type type, size_t bytes,
+                             const void **out, qp_error *err, const char *format, ...) {
+  char name[QP_JOB_NAME];
+  va_list list;
+  va_start(list, format);
+  vsnprintf(name, sizeof name, format, list);
+  va_end(list);
+  if (!bytes) return QP_OK; /* a part of a split that has no columns */
+  const qp_tensor *t = qp_safetensors_find(file, name);
+  if (!t)
+    return qp_fail(err, QP_E_ARG, "%s: tensor '%s' is missing", qp_safetensors_shard_path(file, 0),
+                   name);
+  if (t->type != type || t->bytes != bytes || (uintptr_t)t->data % qp_tensor_type_bytes(type))
+    return qp_fail(err, QP_E_ARG,
+                   "%s: tensor '%s' at offset %zu: %zu bytes of %s; %zu of %s, aligned, are needed",
+                   qp_safetensors_shard_path(file, t->shard), name, t->offset, t->bytes,
+                   qp_tensor_type_name(t->type), bytes, qp_tensor_type_name(type));
+  *out = t->data;
+  return QP_OK;
+}
+
+static qp_status find_part(const qp_job_linear *l, const qp_safetensors *file, unsigned p,
+                           qp_linear_part *out, qp_error *err) {
+  const qp_quantizer *q = out->stream.quantizer;
+  qp_packed *k = &out->packed;
+  const void *at = NULL;
+  qp_status st = find_tensor(file, QP_TENSOR_U32, out->stream.code_words * 4, &at, err,
+                             "%s.codes.%u", l->name, p);
+  k->codes = at;
+  for (unsigned f = 0; f < q->fields && !st; f++) {
+    const bool half = q->field[f].type == QP_FIELD_F16;
+    st = find_tensor(file, half ? QP_TENSOR_F16 : QP_TENSOR_U8, out->stream.field_bytes[f], &at,
+                     err, "%s.field.%u.%u", l->name, p, f);
+    k->field[f] = at;
+  }
+  for (unsigned c = 0; c < q->codebooks && !st; c++) {
+    const qp_codebook *book = &q->codebook[c];
+    if (book->scope == QP_SCOPE_SPEC) continue;
+    const size_t rows =
+        book->scope == QP_SCOPE_ROW ? (size_t)out->stream.row_groups * QP_GROUP_ROWS : book->dim;
+    st = find_tensor(file, QP_TENSOR_F16, 2 * rows * book->entries, &at, err, "%s.codebook.%u.%u",
+                     l->name, p, c);
+    k->codebook[c] = at;
+  }
+  return st;
+}
+
+qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
+                         qp_linear_part part[QP_MAX_PARTS], const float **scales, qp_error *err) {
+  const unsigned parts = qp_linear_parts(l->quantizer);
+  const void *at = NULL;
+  qp_status st = QP_OK;
+  for (unsigned p = 0; p < parts && !st; p++) {
+    const bool split = l->quantizer->kind == QP_SPLIT;
+    const qp_quantizer *q = split ? l->quantizer->part[p].quantizer : l->quantizer;
+    const unsigned begin = split ? qp_layout_part_column(l->quantizer, l->columns, p) : 0;
+    const unsigned end =
+        split ? qp_layout_part_column(l->quantizer, l->columns, p + 1) : l->columns;
+    part[p] = (qp_linear_part){.column = begin};
+    st = qp_layout_stream(q, l->rows, end - begin, &part[p].stream, err);
+    if (!st) st = find_part(l, file, p, &part[p], err);
+    part[p].packed.stream = &part[p].stream;
+  }
+  if (!st)
+    st = find_tensor(file, QP_TENSOR_F32, (size_t)l->rows * 4, &at, err, "%s.row_scales", l->name);
+  if (!st) *scales = at;
+  return st;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* What packed weights lost. */
+#include "tuner/quantize/measure.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/encode/encode.h"
+#include "runtime/half.h"
+#include "tuner/quantize/rotate.h"
+
+double qp_measure_ratio(double lost, double power) { return power > 0 ? lost / power : 0; }
+
+qp_status qp_measure_decode(qp_reference *r, const qp_linear_part *part, unsigned parts,
+                            unsigned row_group, unsigned columns, uint16_t *out, uint16_t *piece,
+                            qp_error *err) {
+  for (unsigned p = 0; p < parts; p++) {
+    const unsigned n = part[p].stream.columns;
+    qp_packed packed = part[p].packed;
+    packed.stream = &part[p].stream;
+    if (!n) continue;
+    qp_status st = qp_reference_decode(r, &packed, row_group, piece, err);
+    if (st) return st;
+    for (unsigned i = 0; i < QP_GROUP_ROWS; i++)
+      memcpy(out + (size_t)i * columns + part[p].column, piece + (size_t)i * n, n * sizeof *out);
+  }
+  return QP_OK;
+}
+
+static void add_difference(const float *want, const float *got, size_t n, double *lost,
+                           double *power) {
+  for (size_t i = 0; i < n; i++) {
+    const double w = (double)want[i], d = w - (double)got[i];
+    *lost += d * d;
+    *power += w * w;
+  }
+}
+
+/* Buffers for 32 rows. */
+typedef struct rows32 {
+  float *want, *got;
+  uint16_t *half, *piece;
+  uint32_t *signs; /* NULL without rotation */
+  qp_reference *reference;
+  unsigned threads;
+} rows32;
+
+static qp_status compare_group(const qp_job *j, const qp_job_linear *l, rows32 *b, unsigned first,
+                               unsigned rows, const float *scales, qp_measure *sums,
+                               qp_error *err) {
+  const unsigned k = l->columns;
+  const size_t n = (size_t)rows * k;
+  qp_status st = qp_checkpoint_read(j->checkpoint, l->weight, first, rows, b->want, err);
+  if (st) return st;
+  for (unsigned r = 0; r < rows; r++)
+    for (size_t i = (size_t)r * k; i < (size_t)(r + 1) * k; i++)
+      b->got[i] = scales[r] * qp_half_to_float(b->half[i]);
+  if (b->signs) {
+    st = qp_rotate_rows_back(b->got, rows, k, b->signs, b->threads, err);
+    if (!st) add_difference(b->want, b->got, n, &sums->lost_back, &sums->power_back);
+    if (!st) st = qp_rotate_rows(b->want, rows, k, b->signs, b->threads, err);
+    for (unsigned r = 0; r < rows; r++)
+      for (size_t i = (size_t)r * k; i < (size_t)(r + 1) * k; i++)
+        b->got[i] = scales[r] * qp_half_to_float(b->half[i]);
+  } else {
+    add_difference(b->want, b->got, n, &sums->lost_back, &sums->power_back);
+  }
+  if (!st) add_difference(b->want, b->got, n, &sums->lost, &sums->power);
+  return st;
+}
+
+qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned first, unsigned rows,
+                          const qp_linear_part *part, unsigned parts, const float *scales,
+                          qp_measure *sums, qp_error *err) {
+  const size_t cells = (size_t)QP_GROUP_ROWS * l->columns;
+  rows32 b = {.want = malloc(cells * sizeof *b.want),
+              .got = malloc(cells * sizeof *b.got),
+              .half = malloc(cells * sizeof *b.half),
+              .piece = malloc(cells * sizeof *b.piece),
+              .signs = j->rotate ? malloc((l->columns + 31) / 32 * sizeof *b.signs) : NULL,
+              .reference = qp_reference_new(),
+              .threads = qp_encode_threads(j->threads)};
+  qp_status st = QP_OK;
+  if (!b.want || !b.got || !b.half || !b.piece || !b.reference || (j->rotate && !b.signs))
+    st = qp_fail(err, QP_E_NOMEM, "no memory to decode 32 rows");
+  if (!st && j->rotate) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
+  for (unsigned r = 0; r < rows && !st; r += QP_GROUP_ROWS) {
+    const unsigned n = rows - r < QP_GROUP_ROWS ? rows - r : QP_GROUP_ROWS;
+    st = qp_measure_decode(b.reference, part, parts, r / QP_GROUP_ROWS, l->columns, b.half, b.piece,
+                           err);
+    if (!st) st = compare_group(j, l, &b, first + r, n, scales + r, sums, err);
+  }
+  free(b.want);
+  free(b.got);
+  free(b.half);
+  free(b.piece);
+  free(b.signs);
+  qp_reference_free(b.reference);
+  return st;
+}

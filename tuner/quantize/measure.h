@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* What packed weights lost:  packed rows + checkpoint -> sums of squares, in both bases. */
+#ifndef QP_MEASURE_H
+#define QP_MEASURE_H
+
+#include "tuner/quantize/linear.h"
+
+typedef struct qp_measure {
+  double lost, power;           /* sum (w~ - r w^)^2, sum w~^2 over rotated weights w~ */
+  double lost_back, power_back; /* the same in the basis of the checkpoint */
+} qp_measure;
+
+/*
+** Decode rows by the reference (gen/reference.h), times 'scales' [rows], and add up what they differ
+** from rows 'first' .. first + rows - 1 of the linear's weights in the checkpoint ('first' and all
+** but a last count of rows are multiples of 32).  'part' [parts] holds these rows alone.
+** Memory: a few times 32 rows.
+*/
+qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned first, unsigned rows,
+                          const qp_linear_part *part, unsigned parts, const float *scales,
+                          qp_measure *sums, qp_error *err);
+
+/* lost / power; 0 where there is no power. */
+double qp_measure_ratio(double lost, double power);
+
+/* W^ of 32 rows over all parts as fp16 bits: out[32][columns]; 'piece' [32][columns] is scratch. */
+qp_status qp_measure_decode(qp_reference *r, const qp_linear_part *part, unsigned parts,
+                            unsigned row_group, unsigned columns, uint16_t *out, uint16_t *piece,
+                            qp_error *err);
+
+#endif

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+/* Is a packed model what it says? */
+#include "tuner/quantize/proof.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/compile.h"
+#include "gen/json.h"
+#include "gen/kernel.h"
+#include "runtime/half.h"
+#include "tuner/quantize/measure.h"
+#include "tuner/quantize/rotate.h"
+
+enum { MAX_BUFFERS = 64, POISON_BYTE = 0xff };
+static const double kernel_tolerance = 2e-3, figure_tolerance = 1e-6;
+
+/* A dequant kernel for one row group, kept for all linears of its quantizer and columns. */
+typedef struct decoder {
+  struct decoder *next;
+  const qp_quantizer *quantizer;
+  unsigned columns;
+  qp_kernel kernel;
+  qp_module *module;
+  qp_function *function;
+} decoder;
+
+typedef struct proof {
+  const qp_job *j;
+  const qp_proof_options *o;
+  qp_families *families;
+  qp_device *dev;
+  qp_compiler *compiler;
+  qp_reference *reference;
+  qp_safetensors *file;
+  cJSON *config;
+  const cJSON *entries; /* quantization.linears */
+  decoder *decoders;
+  qp_proof *out;
+  qp_error *err;
+} proof;
+
+/* ---- Kernels ---- */
+
+static qp_status load_kernel(proof *p, decoder *d) {
+  const bool sim = p->dev->info.simulated;
+  const qp_compile_job job = {.name = d->kernel.name,
+                              .source = d->kernel.source,
+                              .arch = p->o->arch,
+                              .want_cubin = !sim,
+                              .want_ptx = sim};
+  qp_compiled c;
+  qp_status st = qp_compiler_run(p->compiler, &job, &c, p->err);
+  if (st) return st;
+  st = qp_device_load(p->dev, sim ? (const void *)c.ptx : c.cubin,
+                      sim ? c.ptx_bytes : c.cubin_bytes, &d->module, p->err);
+  if (!st) st = qp_device_function(p->dev, d->module, d->kernel.name, &d->function, p->err);
+  qp_compiled_free(&c);
+  return st;
+}
+
+static qp_status find_decoder(proof *p, const qp_job_linear *l, decoder **out) {
+  for (decoder *d = p->decoders; d; d = d->next)
+    if (d->quantizer == l->quantizer && d->columns == l->columns) return *out = d, QP_OK;
+  decoder *d = calloc(1, sizeof *d);
+  if (!d) return qp_fail(p->err, QP_E_NOMEM, "no memory for a kernel");
+  d->quantizer = l->quantizer;
+  d->columns = l->columns;
+  qp_problem problem = {.op = QP_OP_DEQUANT,
+                        .segments = 1,
+                        .columns = l->columns,
+                        .batch = 1,
+                        .arch = p->o->arch,
+                        .sm_count = p->o->sm_count};
+  problem.segment[0].quantizer = l->quantizer;
+  problem.segment[0].rows = QP_GROUP_ROWS;
+  qp_choice choice;
+  const qp_family *family = qp_families_for(p->families, QP_OP_DEQUANT, NULL);
+  qp_choice_default(family, &choice);
+  qp_status st = qp_kernel_make(p->families, &problem, &choice, &d->kernel, p->err);
+  if (st) return free(d), st;
+  d->next = p->decoders;
+  p->decoders = d;
+  st = load_kernel(p, d);
+  if (!st) *out = d;
+  return st;
+}
+
+static void free_decoders(proof *p) {
+  for (decoder *d = p->decoders, *next; d; d = next) {
+    next = d->next;
+    if (d->module) qp_device_unload(p->dev, d->module);
+    qp_kernel_free(&d->kernel);
+    free(d);
+  }
+}
+
+/* ---- One row group on the device ---- */
+
+typedef struct buffers {
+  unsigned count;
+  qp_devptr at[MAX_BUFFERS];
+} buffers;
+
+/* A copy of 'data' on the device, or poisoned memory. */
+static qp_status put(proof *p, buffers *b, const void *data, size_t bytes, qp_devptr *out) {
+  if (b->count == MAX_BUFFERS) return qp_fail(p->err, QP_E_LIMIT, "too many buffers");
+  qp_status st = qp_device_alloc(p->dev, bytes, out, p->err);
+  if (st) return st;
+  b->at[b->count++] = *out;
+  return data ? qp_device_upload(p->dev, *out, data, bytes, p->err)
+              : qp_device_fill(p->dev, *out, POISON_BYTE, bytes, p->err);
+}
+
+/* A definition's codebook as the model stores it. */
+static qp_status stored_codebook(const proof *p, const qp_quantizer *q, unsigned c,
+                                 const void **out) {
+  char name[128];
+  const qp_codebook *b = &q->codebook[c];
+  const size_t bytes = (size_t)2 * b->entries * b->dim;
+  snprintf(name, sizeof name, "%s.codebook.%u", q->name, c);
+  const qp_tensor *t = qp_safetensors_find(p->file, name);
+  if (!t || t->type != QP_TENSOR_F16 || t->bytes != bytes || memcmp(t->data, b->data, bytes) != 0)
+    return qp_fail(p->err, QP_E_WRONG, "%s: tensor '%s' is missing, or not the codebook of %s",
+                   p->j->folder, name, q->name);
+  *out = t->data;
+  return QP_OK;
+}
+
+/* Stream i of the kernel: the row group's piece of each array. */
+static qp_status put_stream(proof *p, buffers *b, qp_arguments *args, unsigned i,
+                            const qp_linear_part *part, unsigned row_group) {
+  const qp_stream *s = &part->stream;
+  const qp_quantizer *q = s->quantizer;
+  const size_t words = s->code_words / s->row_groups;
+  qp_status st =
+      put(p, b, part->packed.codes + row_group * words, words * 4, &args->stream[i].codes);
+  for (unsigned f = 0; f < q->fields && !st; f++) {
+    const size_t bytes = s->field_bytes[f] / s->row_groups;
+    st = put(p, b, part->packed.field[f] + row_group * bytes, bytes, &args->stream[i].field[f]);
+  }
+  for (unsigned c = 0; c < q->codebooks && !st; c++) {
+    const qp_codebook *book = &q->codebook[c];
+    const void *data = part->packed.codebook[c];
+    size_t bytes = (size_t)2 * book->entries * book->dim;
+    if (book->scope == QP_SCOPE_SPEC) st = stored_codebook(p, q, c, &data);
+    if (book->scope == QP_SCOPE_ROW) {
+      bytes = (size_t)2 * book->entries * QP_GROUP_ROWS;
+      data = part->packed.codebook[c] + (size_t)row_group * book->entries * QP_GROUP_ROWS;
+    }
+    if (!st) st = put(p, b, data, bytes, &args->stream[i].codebook[c]);
+  }
+  return st;
+}
+
+static qp_status launch(proof *p, const decoder *d, const qp_arguments *args) {
+  unsigned char params[QP_PARAMS_MAX];
+  const qp_launch how = {.grid = d->kernel.grid,
+                         .block = d->kernel.block,
+                         .smem_bytes = d->kernel.smem_bytes,
+                         .params = params,
+                         .params_bytes = qp_kernel_params(&d->kernel, args, params)};
+  qp_status st = qp_device_launch(p->dev, d->function, &how, p->err);
+  return st ? st : qp_device_sync(p->dev, p->err);
+}
+
+/* y = r W^ of one row group by the kernel: out[32][columns]. */
+static qp_status decode_on_device(proof *p, const qp_job_linear *l, const qp_linear_part *part,
+                                  const float *scales, unsigned row_group, uint16_t *out) {
+  const unsigned first = row_group * QP_GROUP_ROWS, left = l->rows - first;
+  const size_t bytes = (size_t)QP_GROUP_ROWS * l->columns * sizeof *out;
+  float scale[QP_GROUP_ROWS] = {0};
+  buffers b = {0};
+  qp_arguments args = {0};
+  decoder *d = NULL;
+  memcpy(scale, scales + first, (left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS) * sizeof *scale);
+  qp_status st = find_decoder(p, l, &d);
+  for (unsigned i = 0, stream = 0; i < qp_linear_parts(l->quantizer) && !st; i++)
+    if (part[i].stream.columns) st = put_stream(p, &b, &args, stream++, &part[i], row_group);
+  if (!st) st = put(p, &b, scale, sizeof scale, &args.segment[0].scale);
+  if (!st) st = put(p, &b, NULL, bytes, &args.segment[0].y);
+  if (!st) st = launch(p, d, &args);
+  if (!st) st = qp_device_download(p->dev, out, args.segment[0].y, bytes, p->err);
+  for (unsigned i = 0; i < b.count; i++) qp_device_free(p->dev, b.at[i]);
+  return st;
+}
+
+static double relative_error(const uint16_t *got, const uint16_t *want, const float *scales,
+                             unsigned rows, unsigned columns) {
+  double lost = 0, power = 0;
+  for (unsigned r = 0; r < rows; r++)
+    for (size_t i = (size_t)r * columns; i < (size_t)(r + 1) * columns; i++) {
+      const double w = (double)scales[r] * (double)qp_half_to_float(want[i]);
+      const double d = (double)qp_half_to_float(got[i]) - w;
+      lost += d * d; /* NaN where the kernel wrote none, or left the poison */
+      power += w * w;
+    }
+  return power > 0 ? sqrt(lost / power) : lost > 0 || isnan(lost) ? INFINITY : 0;
+}
+
+static qp_status compare_kernel(proof *p, const qp_job_linear *l, const qp_linear_part *part,
+                                const float *scales) {
+  const unsigned all = (l->rows + QP_GROUP_ROWS - 1) / QP_GROUP_ROWS;
+  const unsigned n = p->o->row_groups && p->o->row_groups < all ? p->o->row_groups : all;
+  const size_t cells = (size_t)QP_GROUP_ROWS * l->columns;
+  uint16_t *got = malloc(3 * cells * sizeof *got);
+  if (!got) return qp_fail(p->err, QP_E_NOMEM, "no memory for 32 rows");
+  qp_status st = QP_OK;
+  for (unsigned i = 0; i < n && !st; i++) {
+    const unsigned g = n > 1 ? (unsigned)((uint64_t)i * (all - 1) / (n - 1)) : i;
+    const unsigned left = l->rows - g * QP_GROUP_ROWS;
+    const unsigned rows = left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS;
+    st = qp_measure_decode(p->reference, part, qp_linear_parts(l->quantizer), g, l->columns,
+                           got + cells, got + 2 * cells, p->err);
+    if (!st) st = decode_on_device(p, l, part, scales, g, got);
+    if (st) break;
+    const double error =
+        relative_error(got, got + cells, scales + (size_t)g * QP_GROUP_ROWS, rows, l->columns);
+    p->out->kernel_weights += (size_t)rows * l->columns;
+    if (!(error <= p->out->worst)) p->out->worst = error;
+    if (!(error <= kernel_tolerance))
+      st =
+          qp_fail(p->err, QP_E_WRONG,
+                  "the dequant kernel and the reference differ by %.3g (relative L2) in rows %u to "
+                  "%u; at most %.0e is right",
+                  error, g * QP_GROUP_ROWS, g * QP_GROUP_ROWS + rows - 1, kernel_tolerance);
+  }
+  free(got);
+  return st;
+}
+
+/* ---- Reference and figures ---- */
+
+static qp_status check_signs(const proof *p, const qp_job_linear *l) {
+  if (!*l->signs) return QP_OK;
+  const size_t bytes = (size_t)(l->columns + 31) / 32 * 4;
+  uint32_t *want = malloc(bytes);
+  if (!want) return qp_fail(p->err, QP_E_NOMEM, "no memory for signs");
+  qp_rotate_signs(l->signs, p->j->seed, l->columns, want);
+  const qp_tensor *t = qp_safetensors_find(p->file, l->signs);
+  const bool right =
+      t && t->type == QP_TENSOR_U32 && t->bytes == bytes && !memcmp(t->data, want, bytes);
+  free(want);
+  if (right) return QP_OK;
+  return qp_fail(p->err, QP_E_WRONG, "tensor '%s' is missing, or not made from seed %u", l->signs,
+                 p->j->seed);
+}
+
+static qp_status check_figures(const proof *p, const qp_job_linear *l, const qp_measure *m) {
+  const cJSON *entry;
+  double stored[2] = {-1, -1};
+  cJSON_ArrayForEach(entry, p->entries) {
+    const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(entry, "name"));
+    if (!name || strcmp(name, l->name) != 0) continue;
+    qp_status st = qp_json_number(entry, l->name, "distortion", 0, 1e30, &stored[0], p->err);
+    if (!st)
+      st = qp_json_number(entry, l->name, "distortion_original", 0, 1e30, &stored[1], p->err);
+    if (st) return QP_E_WRONG;
+    break;
+  }
+  const double found[] = {qp_measure_ratio(m->lost, m->power),
+                          qp_measure_ratio(m->lost_back, m->power_back)};
+  for (unsigned i = 0; i < 2; i++)
+    if (!(fabs(found[i] - stored[i]) <= figure_tolerance * stored[i]))
+      return qp_fail(p->err, QP_E_WRONG,
+                     "%s distortion is %.9g by the reference; config.json says %.9g",
+                     i ? "original" : "rotated", found[i], stored[i]);
+  return QP_OK;
+}
+
+static qp_status prove_linear(proof *p, const qp_job_linear *l) {
+  qp_linear_part part[QP_MAX_PARTS];
+  const float *scales = NULL;
+  qp_measure sums = {0};
+  qp_status st = qp_linear_find(l, p->file, part, &scales, p->err);
+  if (st) return st == QP_E_ARG ? QP_E_WRONG : st;
+  st = check_signs(p, l);
+  if (!st)
+    st = qp_measure_rows(p->j, l, 0, l->rows, part, qp_linear_parts(l->quantizer), scales, &sums,
+                         p->err);
+  qp_checkpoint_release(p->j->checkpoint, l->weight);
+  if (!st) st = check_figures(p, l, &sums);
+  if (st) return st;
+  p->out->linears++;
+  p->out->reference_weights += (size_t)l->rows * l->columns;
+  return compare_kernel(p, l, part, scales);
+}
+
+/* ---- All ---- */
+
+static qp_status open_all(proof *p) {
+  char path[4096];
+  if (!qp_job_path(p->j, "model.safetensors.index.json", path))
+    return qp_fail(p->err, QP_E_LIMIT, "%s: the path is too long", p->j->folder);
+  qp_status st = qp_safetensors_open(path, &p->file, p->err);
+  qp_job_path(p->j, "config.json", path);
+  if (!st) st = qp_json_read(path, &p->config, p->err);
+  const cJSON *section = NULL;
+  if (!st) st = qp_json_object(p->config, path, "quantization", &section, p->err);
+  if (!st) st = qp_json_array(section, path, "linears", &p->entries, p->err);
+  const qp_compiler_options compile = {.workers = 1};
+  if (!st) st = qp_compiler_open(&compile, &p->compiler, p->err);
+  if (!st) st = qp_device_open(p->o->device, &p->dev, p->err);
+  if (!st && !(p->reference = qp_reference_new())) st = qp_fail(p->err, QP_E_NOMEM, "no memory");
+  return st;
+}
+
+qp_status qp_proof_run(const qp_job *j, qp_families *families, const qp_proof_options *o,
+                       qp_proof *out, qp_error *err) {
+  qp_error own = {{0}};
+  *out = (qp_proof){0};
+  proof p = {.j = j, .o = o, .families = families, .out = out, .err = err ? err : &own};
+  qp_status st = open_all(&p);
+  for (size_t i = 0; i < j->linears && !st; i++) {
+    const qp_job_linear *l = &j->linear[i];
+    if (o->cancel && atomic_load(o->cancel)) st = qp_fail(p.err, QP_E_LIMIT, "stopped");
+    if (!st) st = prove_linear(&p, l);
+    if (o->done) atomic_fetch_add(o->done, (size_t)l->rows * l->columns);
+    if (st == QP_E_WRONG)
+      snprintf(out->why, sizeof out->why, "linear '%s': %.900s", l->name, p.err->text);
+  }
+  if (p.dev) free_decoders(&p);
+  qp_compiler_close(p.compiler);
+  if (p.dev) qp_device_close(p.dev);
+  qp_reference_free(p.reference);
+  qp_safetensors_close(p.file);
+  cJSON_Delete(p.config);
+  return st == QP_E_WRONG ? QP_OK : st;
+}

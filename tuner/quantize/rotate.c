@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* The rotation of a linear's input side. */
+#include "tuner/quantize/rotate.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/hadamard.h"
+#include "gen/random.h"
+
+enum { MAX_THREADS = 256, ROWS_A_TURN = 16 };
+
+void qp_rotate_signs(const char *name, uint64_t seed, unsigned columns, uint32_t *out) {
+  uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a, 64 bits */
+  for (const char *c = name; *c; c++) hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
+  qp_random random = {hash ^ seed};
+  const unsigned words = (columns + 31) / 32;
+  for (unsigned i = 0; i < words; i++) out[i] = (uint32_t)qp_random_next(&random);
+  if (columns % 32) out[words - 1] &= (1u << columns % 32) - 1;
+}
+
+/* ---- Rows, by threads that take a few at a time ---- */
+
+typedef struct work {
+  float *values;
+  unsigned rows, columns;
+  const uint32_t *signs;
+  bool back;
+  qp_hadamard h;
+  _Atomic unsigned next;
+  _Atomic bool failed;
+} work;
+
+static void rotate_row(const work *w, float *row, double *y) {
+  const unsigned n = w->columns;
+  for (unsigned k = 0; k < n; k++) {
+    const bool minus = !w->back && w->signs[k / 32] >> (k % 32) & 1;
+    y[k] = minus ? -(double)row[k] : (double)row[k];
+  }
+  if (w->back)
+    qp_hadamard_apply_transposed(&w->h, y, y);
+  else
+    qp_hadamard_apply(&w->h, y, y);
+  for (unsigned k = 0; k < n; k++) {
+    const bool minus = w->back && w->signs[k / 32] >> (k % 32) & 1;
+    row[k] = (float)(minus ? -y[k] : y[k]);
+  }
+}
+
+static void *rotate_some(void *argument) {
+  work *w = argument;
+  double *y = malloc(w->columns * sizeof *y);
+  if (!y) return atomic_store(&w->failed, true), NULL;
+  for (;;) {
+    const unsigned first = atomic_fetch_add(&w->next, ROWS_A_TURN);
+    if (first >= w->rows) break;
+    const unsigned end = w->rows - first < ROWS_A_TURN ? w->rows : first + ROWS_A_TURN;
+    for (unsigned r = first; r < end; r++) rotate_row(w, w->values + (size_t)r * w->columns, y);
+  }
+  free(y);
+  return NULL;
+}
+
+/* A thread that cannot be started leaves its work to the others. */
+static qp_status rotate_all(work *w, unsigned threads, qp_error *err) {
+  pthread_t thread[MAX_THREADS];
+  unsigned started = 0, wanted = threads < MAX_THREADS ? threads : MAX_THREADS;
+  qp_hadamard_factor(w->columns, &w->h);
+  while (started + 1 < wanted && (started + 1) * ROWS_A_TURN < w->rows &&
+         !pthread_create(&thread[started], NULL, rotate_some, w))
+    started++;
+  rotate_some(w);
+  for (unsigned i = 0; i < started; i++) pthread_join(thread[i], NULL);
+  return atomic_load(&w->failed) ? qp_fail(err, QP_E_NOMEM, "no memory to rotate a row") : QP_OK;
+}
+
+qp_status qp_rotate_rows(float *values, unsigned rows, unsigned columns, const uint32_t *signs,
+                         unsigned threads, qp_error *err) {
+  work w = {.values = values, .rows = rows, .columns = columns, .signs = signs};
+  return rotate_all(&w, threads, err);
+}
+
+qp_status qp_rotate_rows_back(float *values, unsigned rows, unsigned columns, const uint32_t *signs,
+                              unsigned threads, qp_error *err) {
+  work w = {.values = values, .rows = rows, .columns = columns, .signs = signs, .back = true};
+  return rotate_all(&w, threads, err);
+}
+
+static void transpose(float *values, unsigned n) {
+  for (unsigned i = 0; i < n; i++)
+    for (unsigned j = i + 1; j < n; j++) {
+      const float v = values[(size_t)i * n + j];
+      values[(size_t)i * n + j] = values[(size_t)j * n + i];
+      values[(size_t)j * n + i] = v;
+    }
+}
+
+/* Rows, then columns. */
+qp_status qp_rotate_moments(float *values, unsigned columns, const uint32_t *signs,
+                            unsigned threads, qp_error *err) {
+  qp_status st = qp_rotate_rows(values, columns, columns, signs, threads, err);
+  if (st) return st;
+  transpose(values, columns);
+  return qp_rotate_rows(values, columns, columns, signs, threads, err);
+}

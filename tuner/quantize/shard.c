@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: MIT */
+/* The files of a packed model. */
+#include "tuner/quantize/shard.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gen/file.h"
+#include "gen/json.h"
+#include "gen/weights/tensor_writer.h"
+#include "tuner/quantize/linear.h"
+#include "tuner/quantize/rotate.h"
+#include "tuner/quantize/section.h"
+
+enum { COPY_BYTES = 8 << 20 };
+
+static qp_status path_in(const qp_job *j, char out[4096], qp_error *err, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static qp_status path_in(const qp_job *j, char out[4096], qp_error *err, const char *format, ...) {
+  char name[1024];
+  va_list list;
+  va_start(list, format);
+  const int n = vsnprintf(name, sizeof name, format, list);
+  va_end(list);
+  if (n < 0 || n >= (int)sizeof name || !qp_job_path(j, name, out))
+    return qp_fail(err, QP_E_LIMIT, "%s: the path is too long", j->folder);
+  return QP_OK;
+}
+
+static qp_status path_of_linear(const qp_job *j, size_t i, char out[4096], qp_error *err) {
+  return path_in(j, out, err, ".qpal/%s.safetensors", j->linear[i].name);
+}
+
+/* ---- What is there ---- */
+
+/* Is there a whole file of this job? */
+static bool is_ours(const qp_job *j, const char *path) {
+  qp_safetensors *file = NULL;
+  qp_error why = {{0}};
+  if (access(path, F_OK) != 0 || qp_safetensors_open(path, &file, &why)) return false;
+  const char *key = qp_safetensors_metadata(file, 0, "job");
+  const bool ours = key && !strcmp(key, j->key);
+  qp_safetensors_close(file);
+  return ours;
+}
+
+static qp_status take_lock(qp_shards *s, qp_error *err) {
+  char path[4096];
+  qp_status st = path_in(s->j, path, err, ".qpal/lock");
+  if (st) return st;
+  qp_file_make_folders(path);
+  s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (s->lock < 0) return qp_fail(err, QP_E_IO, "%s: cannot be written: %s", path, strerror(errno));
+  if (flock(s->lock, LOCK_EX | LOCK_NB) != 0)
+    return qp_fail(err, QP_E_ARG, "%s: another process writes to this folder", s->j->folder);
+  return QP_OK;
+}
+
+static qp_status other_run(const qp_job *j, qp_error *err) {
+  return qp_fail(err, QP_E_ARG,
+                 "%s: holds a model of another run (other weights, quantizers, seed or options); "
+                 "remove it or choose another -o",
+                 j->folder);
+}
+
+/* A run that is not complete left its key; a complete one its shards. */
+static qp_status check_key(qp_shards *s, bool index, qp_error *err) {
+  char path[4096], found[64] = "";
+  qp_status st = path_in(s->j, path, err, ".qpal/job");
+  if (st) return st;
+  FILE *f = fopen(path, "r");
+  if (f) {
+    if (!fgets(found, sizeof found, f)) found[0] = 0;
+    fclose(f);
+    found[strcspn(found, "\n")] = 0;
+    return strcmp(found, s->j->key) != 0 ? other_run(s->j, err) : QP_OK;
+  }
+  char shard[4096];
+  st = path_in(s->j, shard, err, "%s", s->j->shard[0].file);
+  if (!st && index && !is_ours(s->j, shard)) return other_run(s->j, err);
+  if (st || index) return st;
+  char config[4096];
+  st = path_in(s->j, config, err, "config.json");
+  if (!st && access(config, F_OK) == 0)
+    return qp_fail(
+        err, QP_E_ARG,
+        "%s: holds a config.json that is not of a run of qpal quantize; choose another -o",
+        s->j->folder);
+  char text[64];
+  snprintf(text, sizeof text, "%s\n", s->j->key);
+  return st ? st : qp_file_write(path, text, strlen(text), err);
+}
+
+static qp_status look(qp_shards *s, bool index, qp_error *err) {
+  const qp_job *j = s->j;
+  char path[4096];
+  qp_status st = QP_OK;
+  s->complete = index;
+  for (size_t i = 0; i < j->shards && !st; i++) {
+    st = path_in(j, path, err, "%s", j->shard[i].file);
+    if (!st) s->written[i] = is_ours(j, path);
+    s->complete = s->complete && s->written[i];
+    for (size_t k = 0; k < j->shard[i].linears && !st; k++) {
+      const size_t l = j->shard[i].linear + k;
+      st = path_of_linear(j, l, path, err);
+      s->encoded[l] = s->written[i] || (!st && is_ours(j, path));
+      if (s->encoded[l]) s->found += (size_t)j->linear[l].rows * j->linear[l].columns;
+    }
+  }
+  return st;
+}
+
+qp_status qp_shards_open(const qp_job *j, qp_shards *out, qp_error *err) {
+  char path[4096];
+  qp_shards s = {.j = j,
+                 .lock = -1,
+                 .written = calloc(j->shards, sizeof *s.written),
+                 .encoded = calloc(j->linears, sizeof *s.encoded)};
+  qp_status st = s.written && s.encoded ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory");
+  if (!st) st = path_in(j, path, err, "model.safetensors.index.json");
+  const bool index = !st && access(path, F_OK) == 0;
+  if (!st) st = take_lock(&s, err);
+  if (!st) st = check_key(&s, index, err);
+  if (!st) st = look(&s, index, err);
+  if (st) return qp_shards_close(&s), st;
+  *out = s;
+  return QP_OK;
+}
+
+void qp_shards_close(qp_shards *s) {
+  if (s->lock >= 0) close(s->lock);
+  free(s->written);
+  free(s->encoded);
+  *s = (qp_shards){.lock = -1};
+}
+
+qp_status qp_shards_encode(qp_shards *s, size_t i, _Atomic size_t *done, const _Atomic bool *cancel,
+                           qp_error *err) {
+  char path[4096];
+  if (s->encoded[i]) return QP_OK;
+  qp_status st = path_of_linear(s->j, i, path, err);
+  if (!st) st = qp_linear_write(s->j, &s->j->linear[i], path, done, cancel, err);
+  if (!st) s->encoded[i] = true;
+  return st;
+}
+
+/* ---- Putting a shard together ---- */
+
+/* One tensor of a shard and where its bytes come from. */
+typedef struct source {
+  const qp_source_tensor *kept; /* or */
+  const void *data;             /* in memory, or mapped */
+  size_t bytes;
+  void *owned;
+} source;
+
+typedef struct assembly {
+  const qp_job *j;
+  const qp_job_shard *shard;
+  qp_tensor_writer *w;
+  size_t count, capacity;
+  source *source;        /* [count]: as declared to 'w' */
+  qp_safetensors **file; /* [shard->linears] */
+  qp_error *err;
+} assembly;
+
+static qp_status add(assembly *a, const char *name, qp_tensor_type type, unsigned dims,
+                     const uint64_t *shape, source from) {
+  if (a->count == a->capacity) {
+    const size_t more = a->capacity ? 2 * a->capacity : 256;
+    source *larger = realloc(a->source, more * sizeof *larger);
+    if (!larger) return free(from.owned), qp_fail(a->err, QP_E_NOMEM, "no memory for a shard");
+    a->source = larger;
+    a->capacity = more;
+  }
+  a->source[a->count++] = from;
+  return qp_tensor_writer_declare(a->w, name, type, dims, shape, NULL, a->err);
+}
+
+static bool is_codes(const qp_tensor *t) { return strstr(t->name, ".codes.") != NULL; }
+
+static qp_status add_linears(assembly *a, cJSON *entries) {
+  char path[4096];
+  qp_status st = QP_OK;
+  for (size_t i = 0; i < a->shard->linears && !st; i++) {
+    st = path_of_linear(a->j, a->shard->linear + i, path, a->err);
+    if (!st) st = qp_safetensors_open(path, &a->file[i], a->err);
+    const char *entry = st ? NULL : qp_safetensors_metadata(a->file[i], 0, "linear");
+    cJSON *tree = NULL;
+    if (!st && !entry) st = qp_fail(a->err, QP_E_ARG, "%s: metadata 'linear' is missing", path);
+    if (!st) st = qp_json_parse(path, entry, strlen(entry), &tree, a->err);
+    if (!st) cJSON_AddItemToArray(entries, tree);
+  }
+  for (unsigned codes = 1; codes < 2; codes--) /* codes first, for their alignment */
+    for (size_t i = 0; i < a->shard->linears && !st; i++)
+      for (size_t k = 0; k < qp_safetensors_count(a->file[i]) && !st; k++) {
+        const qp_tensor *t = qp_safetensors_get(a->file[i], k);
+        if (is_codes(t) == (codes == 1))
+          st = add(a, t->name, t->type, t->dims, t->shape,
+                   (source){.data = t->data, .bytes = t->bytes});
+      }
+  return st;
+}
+
+/* Signs of each input, once. */
+static qp_status add_signs(assembly *a) {
+  qp_status st = QP_OK;
+  const char *last = "";
+  for (size_t i = 0; i < a->shard->linears && !st; i++) {
+    const qp_job_linear *l = &a->j->linear[a->shard->linear + i];
+    const uint64_t words = (l->columns + 31) / 32;
+    if (!*l->signs || !strcmp(l->signs, last)) continue;
+    last = l->signs;
+    uint32_t *signs = malloc(words * sizeof *signs);
+    if (!signs) return qp_fail(a->err, QP_E_NOMEM, "no memory for signs");
+    qp_rotate_signs(l->signs, a->j->seed, l->columns, signs);
+    st = add(a, l->signs, QP_TENSOR_U32, 1, &words,
+             (source){.data = signs, .bytes = words * sizeof *signs, .owned = signs});
+  }
+  return st;
+}
+
+/* Codebooks of definitions, in the first shard. */
+static qp_status add_codebooks(assembly *a) {
+  qp_status st = QP_OK;
+  for (size_t i = 0; i < a->j->quantizers && !st && a->shard == a->j->shard; i++) {
+    const qp_quantizer *q = a->j->quantizer[i];
+    for (unsigned c = 0; c < q->codebooks && q->kind != QP_SPLIT && !st; c++) {
+      const qp_codebook *b = &q->codebook[c];
+      const uint64_t shape[] = {b->entries, b->dim};
+      char name[128];
+      if (b->scope != QP_SCOPE_SPEC) continue;
+      snprintf(name, sizeof name, "%s.codebook.%u", q->name, c);
+      st = add(a, name, QP_TENSOR_F16, 2, shape,
+               (source){.data = b->data, .bytes = (size_t)2 * b->entries * b->dim});
+    }
+  }
+  return st;
+}
+
+static qp_status add_kept(assembly *a) {
+  qp_status st = QP_OK;
+  for (size_t i = 0; i < a->shard->kepts && !st; i++) {
+    const qp_source_tensor *t = a->j->kept[a->shard->kept + i];
+    st = add(a, t->name, t->kept_type, t->dims, t->shape, (source){.kept = t});
+  }
+  return st;
+}
+
+/* A kept tensor goes through a buffer of some rows. */
+static qp_status copy_kept(assembly *a, size_t id, const qp_source_tensor *t) {
+  const uint64_t row = t->columns * qp_tensor_type_bytes(t->kept_type);
+  if (!row || !t->rows) return QP_OK;
+  const uint64_t rows = row < COPY_BYTES ? COPY_BYTES / row : 1;
+  unsigned char *buffer = malloc((size_t)((rows < t->rows ? rows : t->rows) * row));
+  if (!buffer) return qp_fail(a->err, QP_E_NOMEM, "no memory to copy '%s'", t->name);
+  qp_status st = QP_OK;
+  for (uint64_t r = 0; r < t->rows && !st; r += rows) {
+    const uint64_t n = t->rows - r < rows ? t->rows - r : rows;
+    st = qp_checkpoint_keep(a->j->checkpoint, t, r, n, buffer, a->err);
+    if (!st) st = qp_tensor_writer_write(a->w, id, r * row, buffer, (size_t)(n * row), a->err);
+  }
+  free(buffer);
+  qp_checkpoint_release(a->j->checkpoint, t);
+  return st;
+}
+
+static qp_status copy_all(assembly *a) {
+  qp_status st = QP_OK;
+  for (size_t i = 0; i < a->count && !st; i++)
+    st = a->source[i].kept
+             ? copy_kept(a, i, a->source[i].kept)
+             : qp_tensor_writer_write(a->w, i, 0, a->source[i].data, a->source[i].bytes, a->err);
+  return st;
+}
+
+static qp_status describe(assembly *a, cJSON *entries) {
+  cJSON *section = NULL;
+  qp_status st = qp_section_make(a->j, entries, &section, a->err);
+  if (st) return st;
+  char *text = cJSON_PrintUnformatted(section), version[16];
+  snprintf(version, sizeof version, "%d", QP_PACKED_VERSION);
+  cJSON_Delete(section);
+  if (!text) return qp_fail(a->err, QP_E_NOMEM, "no memory for a shard");
+  st = qp_tensor_writer_metadata(a->w, "format", "qpal-packed", a->err);
+  if (!st) st = qp_tensor_writer_metadata(a->w, "version", version, a->err);
+  if (!st) st = qp_tensor_writer_metadata(a->w, "job", a->j->key, a->err);
+  if (!st) st = qp_tensor_writer_metadata(a->w, "quantization", text, a->err);
+  cJSON_free(text);
+  return st;
+}
+
+static void remove_parts(const qp_job *j, const qp_job_shard *shard) {
+  char path[4096];
+  for (size_t i = 0; i < shard->linears; i++)
+    if (!path_of_linear(j, shard->linear + i, path, NULL)) unlink(path);
+}
+
+qp_status qp_shards_write(qp_shards *s, size_t i, qp_error *err) {
+  const qp_job_shard *shard = &s->j->shard[i];
+  if (s->written[i]) return remove_parts(s->j, shard), QP_OK;
+  char path[4096];
+  assembly a = {
+      .j = s->j, .shard = shard, .file = calloc(shard->linears + 1, sizeof *a.file), .err = err};
+  cJSON *entries = cJSON_CreateArray();
+  qp_status st = a.file && entries ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for a shard");
+  if (!st) st = path_in(s->j, path, err, "%s", shard->file);
+  if (!st) st = qp_tensor_writer_new(path, &a.w, err);
+  if (!st) st = add_linears(&a, entries);
+  if (!st) st = add_signs(&a);
+  if (!st) st = add_codebooks(&a);
+  if (!st) st = add_kept(&a);
+  if (!st)
+    st = describe(&a, entries);
+  else
+    cJSON_Delete(entries);
+  if (!st) st = qp_tensor_writer_start(a.w, err);
+  if (!st) st = copy_all(&a);
+  if (!st) st = qp_tensor_writer_finish(a.w, err);
+  qp_tensor_writer_free(a.w);
+  for (size_t k = 0; k < a.count; k++) free(a.source[k].owned);
+  for (size_t k = 0; a.file && k < shard->linears; k++) qp_safetensors_close(a.file[k]);
+  free(a.source);
+  free(a.file);
+  if (st) return st;
+  s->written[i] = true;
+  remove_parts(s->j, shard);
+  return QP_OK;
+}
+
+void qp_shards_finish(qp_shards *s) {
+  static const char *const names[] = {".qpal/job", ".qpal/lock", ".qpal"};
+  char path[4096];
+  for (size_t i = 0; i < s->j->shards; i++) remove_parts(s->j, &s->j->shard[i]);
+  for (unsigned i = 0; i < 3; i++)
+    if (!path_in(s->j, path, NULL, "%s", names[i]) && remove(path) != 0) return;
+}
