@@ -127,7 +127,7 @@ static qp_status encode_all(const qp_job *j, qp_shards *s, double *seconds, size
 
 typedef struct row {
   const qp_quantizer *quantizer;
-  char role[96];
+  char role[QP_MODEL_NAME];
   size_t linears;
   double weights, distortion, original, worst; /* means over linears, by weights */
 } row;

@@ -319,7 +319,7 @@ qp_status qp_proof_run(const qp_job *j, qp_families *families, const qp_proof_op
     if (!st) st = prove_linear(&p, l);
     if (o->done) atomic_fetch_add(o->done, (size_t)l->rows * l->columns);
     if (st == QP_E_WRONG)
-      snprintf(out->why, sizeof out->why, "linear '%s': %.900s", l->name, p.err->text);
+      snprintf(out->why, sizeof out->why, "linear '%s': %.700s", l->name, p.err->text);
   }
   if (p.dev) free_decoders(&p);
   qp_compiler_close(p.compiler);
