@@ -11,7 +11,10 @@ if(TARGET qpal)
   install(TARGETS qpal)
 endif()
 install(TARGETS libqpal EXPORT qpalTargets)
+install(TARGETS libqpal_shared libqpal_sim)
 install(FILES ${PUBLIC_HEADERS} TYPE INCLUDE)
+install(FILES runtime/LAYOUT.md runtime/PACKED.md runtime/LIBRARY.md TYPE DOC)
+install(DIRECTORY runtime/examples TYPE DOC)
 install(FILES LICENSE README.md TYPE DOC)
 
 # The package files name no absolute path: an installed tree can be moved.

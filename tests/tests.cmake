@@ -38,6 +38,16 @@ if(TARGET test_cuda)
   add_dependencies(test_library_cuda fake_cuda)
 endif()
 
+# The example of the public interface, built as an engine would be but with the simulator, and the
+# program that judges what it computed.
+add_executable(example_block runtime/examples/block.c)
+target_compile_definitions(example_block PRIVATE EXAMPLE_SIMULATOR)
+target_include_directories(example_block PRIVATE runtime/include)
+target_compile_options(example_block PRIVATE -Wall -Wextra -Wconversion -Wshadow)
+target_link_libraries(example_block PRIVATE libqpal_sim)
+add_executable(compare_block tests/compare_block.c)
+target_link_libraries(compare_block PRIVATE qp_tuner ${lua})
+
 # Benchmarks print figures and judge nothing:  cmake --build build --target bench
 add_custom_target(bench COMMENT "Benchmarks are built in ${PROJECT_BINARY_DIR}")
 file(GLOB BENCH_SRC CONFIGURE_DEPENDS tests/bench_*.c)

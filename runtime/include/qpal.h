@@ -3,6 +3,7 @@
 ** Public interface of libqpal, the library that engines link: tuned kernels for quantized linears.
 **
 **   qpal_library   what `qpal export` wrote: which linears, which kernels, how weights lie in memory
+**   qpal_packed    what `qpal quantize` wrote: the packed weights, mapped from safetensors
 **   qpal_device    a CUDA context
 **   qpal_kernels   a library's kernels loaded on a device, ready to launch
 **
@@ -224,6 +225,56 @@ typedef struct qpal_kernel_info {
 } qpal_kernel_info;
 QPAL_API qpal_status qpal_library_kernel(const qpal_library *library, unsigned index,
                                          qpal_kernel_info *info);
+
+/* ---- Packed weights ---- */
+
+typedef struct qpal_packed qpal_packed;
+
+/*
+** Map the packed weights that `qpal quantize` wrote: a directory (runtime/PACKED.md), or one of its
+** safetensors files.  Nothing is loaded.  The files must not be changed while they are open.
+** QPAL_E_IO, QPAL_E_FORMAT (names file, tensor and reason), QPAL_E_NOMEM.
+*/
+QPAL_API qpal_status qpal_packed_open(const char *path, qpal_packed **out);
+/* After the last use of host addresses that it gave.  NULL is allowed. */
+QPAL_API void qpal_packed_close(qpal_packed *packed);
+
+/* Bytes in host memory, mapped from a file. */
+typedef struct qpal_bytes {
+  const void *data; /* NULL: there are none */
+  uint64_t bytes;
+} qpal_bytes;
+
+/* A linear's packed weights in host memory; upload each as it is, aligned to 16 bytes. */
+typedef struct qpal_packed_linear {
+  size_t size;
+  unsigned parts;
+  qpal_bytes scale; /* fp32 [rows] */
+  qpal_bytes signs; /* of its input, a bit a column in 32-bit words; none: x is not rotated */
+  struct {
+    qpal_bytes codes, field[QPAL_MAX_FIELDS], codebook[QPAL_MAX_CODEBOOKS];
+  } part[QPAL_MAX_PARTS];
+} qpal_packed_linear;
+
+/*
+** Packed weights of a linear of the library, found by the name of its tensor and compared with what
+** the library's kernels read.  QPAL_E_MISMATCH: quantizer, definition hash, layout version, shape or
+** a size differs (all named); QPAL_E_ARG: the weights have no such tensor; QPAL_E_FORMAT.
+*/
+QPAL_API qpal_status qpal_packed_find(const qpal_packed *packed, const qpal_library *library,
+                                      unsigned group, unsigned member, qpal_packed_linear *out);
+
+/* A tensor of the packed files that is no quantized linear (embedding, norm, bias): its bytes, its
+** type ("F16", "BF16", "F32") and its shape.  QPAL_E_ARG: there is none of this name. */
+typedef struct qpal_tensor {
+  size_t size;
+  qpal_bytes bytes;
+  const char *type;
+  unsigned dims;
+  uint64_t dim[8];
+} qpal_tensor;
+QPAL_API qpal_status qpal_packed_tensor(const qpal_packed *packed, const char *name,
+                                        qpal_tensor *out);
 
 /* ---- Devices ---- */
 

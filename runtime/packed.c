@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+/* Packed weights:  safetensors of `qpal quantize` (PACKED.md) + library -> [pointers for upload]. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json_scan.h"
+#include "library_state.h"
+#include "safetensors.h"
+
+enum { NAME_BYTES = 256, HASH_BYTES = 40 };
+
+typedef struct quantizer {
+  char name[64], hash[HASH_BYTES];
+  uint64_t layout;
+} quantizer;
+
+typedef struct linear {
+  char name[NAME_BYTES], signs[NAME_BYTES], quantizer[64]; /* signs "": x is not rotated */
+  uint64_t rows, columns;
+  unsigned parts;
+  struct {
+    uint64_t column, columns;
+  } part[QPAL_MAX_PARTS];
+} linear;
+
+struct qpal_packed {
+  qp_safetensors *tensors;
+  size_t quantizers, linears;
+  quantizer *quantizer;
+  linear *linear;
+};
+
+/* ---- The section 'quantization' of a shard's metadata ---- */
+
+/* A further element of a growing array; zeroed.  NULL: no memory. */
+static void *grow(void **array, size_t *count, size_t bytes) {
+  if (!(*count & (*count + 1)) || !*array) { /* full at 0, 1, 3, 7, ... */
+    char *more = realloc(*array, (2 * *count + 1) * bytes);
+    if (!more) return NULL;
+    *array = more;
+  }
+  void *last = (char *)*array + (*count)++ * bytes;
+  memset(last, 0, bytes);
+  return last;
+}
+
+static qp_status no_memory(qp_error *err) {
+  return qp_fail(err, QP_E_NOMEM, "no memory for the table of packed weights");
+}
+
+static quantizer *find_quantizer(const qpal_packed *p, const char *name) {
+  for (size_t i = 0; i < p->quantizers; i++)
+    if (!strcmp(p->quantizer[i].name, name)) return &p->quantizer[i];
+  return NULL;
+}
+
+/* {"hash": ..., "layout": 1, ...}; every shard must say the same of a quantizer. */
+static qp_status read_quantizer(qpal_packed *p, qp_json_scan *s, const char *name) {
+  quantizer q = {.layout = 0};
+  char key[QP_JSON_SCAN_KEY];
+  bool more = false;
+  if ((size_t)snprintf(q.name, sizeof q.name, "%s", name) >= sizeof q.name)
+    return qp_json_scan_fail(s, QP_E_ARG, "the quantizer's name is too long");
+  qp_status st = qp_json_scan_open(s, '{');
+  while (!st && !(st = qp_json_scan_key(s, key, &more)) && more) {
+    if (!strcmp(key, "hash"))
+      st = qp_json_scan_text(s, q.hash, sizeof q.hash);
+    else if (!strcmp(key, "layout"))
+      st = qp_json_scan_unsigned(s, &q.layout);
+    else
+      st = qp_json_scan_skip(s, NULL, NULL);
+  }
+  if (st) return st;
+  const quantizer *known = find_quantizer(p, name);
+  if (known && (strcmp(known->hash, q.hash) != 0 || known->layout != q.layout))
+    return qp_json_scan_fail(s, QP_E_ARG, "another shard says otherwise of this quantizer");
+  if (known) return QP_OK;
+  void *array = p->quantizer;
+  quantizer *to = grow(&array, &p->quantizers, sizeof *to);
+  p->quantizer = array;
+  if (!to) return no_memory(s->err);
+  *to = q;
+  return QP_OK;
+}
+
+static qp_status read_quantizers(qpal_packed *p, qp_json_scan *s) {
+  char key[QP_JSON_SCAN_KEY];
+  bool more = false;
+  qp_status st = qp_json_scan_open(s, '{');
+  while (!st && !(st = qp_json_scan_key(s, key, &more)) && more) st = read_quantizer(p, s, key);
+  return st;
+}
+
+static qp_status read_part(qp_json_scan *s, linear *l) {
+  char key[QP_JSON_SCAN_KEY];
+  bool more = false;
+  if (l->parts == QPAL_MAX_PARTS) return qp_json_scan_fail(s, QP_E_ARG, "more than 4 parts");
+  const unsigned i = l->parts++;
+  qp_status st = qp_json_scan_open(s, '{');
+  while (!st && !(st = qp_json_scan_key(s, key, &more)) && more) {
+    if (!strcmp(key, "column"))
+      st = qp_json_scan_unsigned(s, &l->part[i].column);
+    else if (!strcmp(key, "columns"))
+      st = qp_json_scan_unsigned(s, &l->part[i].columns);
+    else
+      st = qp_json_scan_skip(s, NULL, NULL);
+  }
+  return st;
+}
+
+static qp_status read_parts(qp_json_scan *s, linear *l) {
+  bool more = false;
+  qp_status st = qp_json_scan_open(s, '[');
+  while (!st && !(st = qp_json_scan_item(s, &more)) && more) st = read_part(s, l);
+  return st;
+}
+
+static qp_status read_linear(qpal_packed *p, qp_json_scan *s) {
+  char key[QP_JSON_SCAN_KEY];
+  bool more = false;
+  void *array = p->linear;
+  linear *l = grow(&array, &p->linears, sizeof *l);
+  p->linear = array;
+  if (!l) return no_memory(s->err);
+  qp_status st = qp_json_scan_open(s, '{');
+  while (!st && !(st = qp_json_scan_key(s, key, &more)) && more) {
+    if (!strcmp(key, "name"))
+      st = qp_json_scan_text(s, l->name, sizeof l->name);
+    else if (!strcmp(key, "quantizer"))
+      st = qp_json_scan_text(s, l->quantizer, sizeof l->quantizer);
+    else if (!strcmp(key, "rows"))
+      st = qp_json_scan_unsigned(s, &l->rows);
+    else if (!strcmp(key, "columns"))
+      st = qp_json_scan_unsigned(s, &l->columns);
+    else if (!strcmp(key, "signs") && qp_json_scan_peek(s) != QP_JSON_NULL)
+      st = qp_json_scan_text(s, l->signs, sizeof l->signs);
+    else if (!strcmp(key, "parts"))
+      st = read_parts(s, l);
+    else
+      st = qp_json_scan_skip(s, NULL, NULL);
+  }
+  return st;
+}
+
+static qp_status read_linears(qpal_packed *p, qp_json_scan *s) {
+  bool more = false;
+  qp_status st = qp_json_scan_open(s, '[');
+  while (!st && !(st = qp_json_scan_item(s, &more)) && more) st = read_linear(p, s);
+  return st;
+}
+
+static qp_status read_section(qpal_packed *p, const char *file, const char *text, qp_error *err) {
+  qp_json_scan s;
+  char key[QP_JSON_SCAN_KEY];
+  bool more = false;
+  uint64_t version = 1;
+  qp_json_scan_begin(&s, file, text, strlen(text), err);
+  qp_status st = qp_json_scan_open(&s, '{');
+  while (!st && !(st = qp_json_scan_key(&s, key, &more)) && more) {
+    if (!strcmp(key, "quantizers"))
+      st = read_quantizers(p, &s);
+    else if (!strcmp(key, "linears"))
+      st = read_linears(p, &s);
+    else if (!strcmp(key, "version"))
+      st = qp_json_scan_unsigned(&s, &version);
+    else
+      st = qp_json_scan_skip(&s, NULL, NULL);
+  }
+  if (!st) st = qp_json_scan_end(&s);
+  if (!st && version != 1)
+    st = qp_fail(err, QP_E_ARG, "%s: packed weights of version %llu; this libqpal reads version 1",
+                 file, (unsigned long long)version);
+  return st;
+}
+
+static qp_status read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
+  const char *file = qp_safetensors_shard_path(p->tensors, shard);
+  const char *format = qp_safetensors_metadata(p->tensors, shard, "format");
+  const char *version = qp_safetensors_metadata(p->tensors, shard, "version");
+  const char *text = qp_safetensors_metadata(p->tensors, shard, "quantization");
+  char where[600];
+  if (!format || strcmp(format, "qpal-packed") != 0)
+    return qp_fail(err, QP_E_ARG,
+                   "%s: metadata 'format' is '%.40s'; packed weights of qpal quantize say "
+                   "'qpal-packed'",
+                   file, format ? format : "");
+  if (!version || strcmp(version, "1") != 0)
+    return qp_fail(err, QP_E_ARG,
+                   "%s: packed weights of version '%.40s'; this libqpal reads version 1", file,
+                   version ? version : "");
+  snprintf(where, sizeof where, "%.500s: metadata 'quantization'", file);
+  return text ? read_section(p, where, text, err) : QP_OK; /* a shard may hold no linear */
+}
+
+/* ---- Opening ---- */
+
+/* Wrong bytes are QP_E_ARG or QP_E_LIMIT inside. */
+static qpal_status refuse(qp_status st, const qp_error *err) {
+  return st == QP_E_ARG || st == QP_E_LIMIT ? qp_refuse(QPAL_E_FORMAT, "%s", err->text)
+                                            : qp_refuse_status(st, err);
+}
+
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const linear *)a)->name, ((const linear *)b)->name);
+}
+
+qpal_status qpal_packed_open(const char *path, qpal_packed **out) {
+  qp_error err = {.text = ""};
+  if (!path || !out) return qp_refuse(QPAL_E_ARG, "%s is NULL", path ? "out" : "path");
+  qpal_packed *p = calloc(1, sizeof *p);
+  if (!p) return qp_refuse(QPAL_E_NOMEM, "no memory for packed weights");
+  qp_status st = qp_safetensors_open(path, &p->tensors, &err);
+  for (unsigned i = 0; !st && i < qp_safetensors_shards(p->tensors); i++)
+    st = read_shard(p, i, &err);
+  if (!st && p->linears) qsort(p->linear, p->linears, sizeof *p->linear, by_name);
+  for (size_t i = 1; !st && i < p->linears; i++)
+    if (!strcmp(p->linear[i - 1].name, p->linear[i].name))
+      st = qp_fail(&err, QP_E_ARG, "%s: linear '%s' is there twice", path, p->linear[i].name);
+  if (st) return qpal_packed_close(p), refuse(st, &err);
+  *out = p;
+  return QPAL_OK;
+}
+
+void qpal_packed_close(qpal_packed *p) {
+  if (!p) return;
+  if (p->tensors) qp_safetensors_close(p->tensors);
+  free(p->quantizer);
+  free(p->linear);
+  free(p);
+}
+
+/* ---- Finding ---- */
+
+/* The bytes of "NAME.what", which must be there with the size that is expected. */
+static qpal_status find_bytes(const qpal_packed *p, const char *name, uint64_t bytes,
+                              qpal_bytes *out) {
+  const qp_tensor *t = qp_safetensors_find(p->tensors, name);
+  if (!t) return qp_refuse(QPAL_E_FORMAT, "packed weights: tensor '%s' is missing", name);
+  if (t->bytes != bytes)
+    return qp_refuse(QPAL_E_MISMATCH,
+                     "packed weights: tensor '%s' has %llu bytes; the library's kernels read %llu",
+                     name, (unsigned long long)t->bytes, (unsigned long long)bytes);
+  *out = (qpal_bytes){t->data, bytes};
+  return QPAL_OK;
+}
+
+static qpal_status find_part(const qpal_packed *p, const linear *l, unsigned i,
+                             const qpal_part_info *part, qpal_packed_linear *own) {
+  char name[NAME_BYTES + 64];
+  if (l->part[i].column != part->column || l->part[i].columns != part->columns)
+    return qp_refuse(QPAL_E_MISMATCH,
+                     "linear '%s', part %u: columns %llu to %llu in the weights, %u to %u in the "
+                     "library",
+                     l->name, i, (unsigned long long)l->part[i].column,
+                     (unsigned long long)(l->part[i].column + l->part[i].columns), part->column,
+                     part->column + part->columns);
+  snprintf(name, sizeof name, "%s.codes.%u", l->name, i);
+  qpal_status st = find_bytes(p, name, part->code_bytes, &own->part[i].codes);
+  for (unsigned f = 0; f < part->fields && !st; f++) {
+    snprintf(name, sizeof name, "%s.field.%u.%u", l->name, i, f);
+    st = find_bytes(p, name, part->field_bytes[f], &own->part[i].field[f]);
+  }
+  for (unsigned c = 0; c < part->codebooks && !st; c++) {
+    if (!part->codebook_bytes[c]) continue;
+    snprintf(name, sizeof name, "%s.codebook.%u.%u", l->name, i, c);
+    st = find_bytes(p, name, part->codebook_bytes[c], &own->part[i].codebook[c]);
+  }
+  return st;
+}
+
+static qpal_status compare(const qpal_packed *p, const linear *l, const qpal_linear_info *info,
+                           const qpal_quantizer_info *q) {
+  const quantizer *own = find_quantizer(p, l->quantizer);
+  if (!own)
+    return qp_refuse(QPAL_E_FORMAT,
+                     "packed weights: linear '%s' has quantizer '%s', which is not "
+                     "described",
+                     l->name, l->quantizer);
+  if (strcmp(own->hash, q->hash) != 0)
+    return qp_refuse(QPAL_E_MISMATCH,
+                     "linear '%s': the weights were packed by quantizer %s with definition hash "
+                     "%s; the library's kernels decode %s with %s",
+                     l->name, own->name, own->hash, q->name, q->hash);
+  if (own->layout != q->layout)
+    return qp_refuse(QPAL_E_MISMATCH,
+                     "linear '%s': layout version %llu in the weights, %u in the "
+                     "library",
+                     l->name, (unsigned long long)own->layout, q->layout);
+  if (l->rows != info->rows || l->columns != info->columns || l->parts != info->parts)
+    return qp_refuse(QPAL_E_MISMATCH,
+                     "linear '%s': %llu x %llu in %u parts in the weights, %u x %u in %u in the "
+                     "library",
+                     l->name, (unsigned long long)l->rows, (unsigned long long)l->columns, l->parts,
+                     info->rows, info->columns, info->parts);
+  return QPAL_OK;
+}
+
+static const linear *find_linear(const qpal_packed *p, const char *name) {
+  linear key;
+  if ((size_t)snprintf(key.name, sizeof key.name, "%s", name) >= sizeof key.name || !p->linears)
+    return NULL;
+  return bsearch(&key, p->linear, p->linears, sizeof *p->linear, by_name);
+}
+
+qpal_status qpal_packed_find(const qpal_packed *p, const qpal_library *library, unsigned group,
+                             unsigned member, qpal_packed_linear *out) {
+  qpal_linear_info info = {.size = sizeof info};
+  qpal_group_info g = {.size = sizeof g};
+  qpal_quantizer_info q = {.size = sizeof q};
+  qpal_packed_linear own = {.size = sizeof own};
+  char name[NAME_BYTES + 64];
+  if (!p) return qp_refuse(QPAL_E_ARG, "packed is NULL");
+  qpal_status st = qpal_library_linear(library, group, member, &info);
+  if (!st) st = qpal_library_group(library, group, &g);
+  if (!st && info.quantizer == QPAL_NONE)
+    return qp_refuse(QPAL_E_ARG, "linear '%s' stays in 16 bits: see qpal_packed_tensor",
+                     info.tensor);
+  if (!st) st = qpal_library_quantizer(library, info.quantizer, &q);
+  if (st) return st;
+  const linear *l = find_linear(p, info.tensor);
+  if (!l && g.block < 0) l = find_linear(p, "lm_head"); /* tied: named after the embedding else */
+  if (!l) return qp_refuse(QPAL_E_ARG, "the packed weights have no linear '%s'", info.tensor);
+  st = compare(p, l, &info, &q);
+  own.parts = info.parts;
+  for (unsigned i = 0; i < info.parts && !st; i++) st = find_part(p, l, i, &info.part[i], &own);
+  snprintf(name, sizeof name, "%s.row_scales", l->name);
+  if (!st) st = find_bytes(p, name, 4ull * info.rows, &own.scale);
+  if (!st && *l->signs) st = find_bytes(p, l->signs, (info.columns + 31ull) / 32 * 4, &own.signs);
+  return st ? st : qp_give(out, &own, sizeof own, sizeof own, "qpal_packed_linear");
+}
+
+qpal_status qpal_packed_tensor(const qpal_packed *p, const char *name, qpal_tensor *out) {
+  if (!p || !name) return qp_refuse(QPAL_E_ARG, "%s is NULL", p ? "name" : "packed");
+  const qp_tensor *t = qp_safetensors_find(p->tensors, name);
+  if (!t) return qp_refuse(QPAL_E_ARG, "the packed weights have no tensor '%s'", name);
+  qpal_tensor own = {
+      .bytes = {t->data, t->bytes}, .type = qp_tensor_type_name(t->type), .dims = t->dims};
+  for (unsigned i = 0; i < t->dims && i < 8; i++) own.dim[i] = t->shape[i];
+  return qp_give(out, &own, sizeof own, sizeof own, "qpal_tensor");
+}
