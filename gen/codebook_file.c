@@ -2,6 +2,7 @@
 /* Codebooks as text. */
 #include "gen/codebook_file.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +59,7 @@ qp_status qp_codebook_parse(const char *file, const char *text, size_t bytes, un
   if (bytes < n || memcmp(text, head, n) != 0) {
     return qp_fail(err, QP_E_ARG, "%s:1: should be '%.*s'", file, (int)n - 1, head);
   }
+  assert(entries && dim);
   uint16_t *data = malloc(sizeof *data * entries * dim);
   if (!data) return qp_fail(err, QP_E_NOMEM, "out of memory");
   qp_status st = read_entries(file, text + n, text + bytes, entries, dim, data, err);
@@ -69,6 +71,7 @@ qp_status qp_codebook_parse(const char *file, const char *text, size_t bytes, un
 }
 
 char *qp_codebook_print(unsigned entries, unsigned dim, const uint16_t *data) {
+  assert(entries && dim);
   char *text = malloc(64 + (size_t)entries * dim * 5 + 1);
   if (!text) return NULL;
   int at = sprintf(text, "qpal codebook %u x %u fp16\n", entries, dim);

@@ -13,6 +13,7 @@ static qp_status make(qp_families *families, qp_kernel *k, qp_error *err) {
   qp_status st = qp_problem_check(&k->problem, err);
   if (!st) st = qp_choice_check(families, &k->choice, &k->problem, err);
   if (st) return st;
+  if (k->problem.op == QP_OP_ENCODE) return qp_kernel_encode(k, err);
   if (k->problem.op != QP_OP_ROTATE) {
     st = qp_kernel_partition(k, err);
     if (st) return st;
@@ -88,6 +89,15 @@ size_t qp_kernel_params(const qp_kernel *k, const qp_arguments *a, unsigned char
     put(&w, a->x);
     put(&w, a->y);
     put(&w, a->signs);
+    put(&w, a->rows);
+    return w.n;
+  }
+  if (k->problem.op == QP_OP_ENCODE) {
+    put(&w, a->x);
+    put(&w, a->table);
+    put(&w, a->y);
+    put(&w, a->start);
+    put(&w, a->workspace);
     put(&w, a->rows);
     return w.n;
   }

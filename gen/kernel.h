@@ -11,6 +11,7 @@
 #include "gen/layout.h"
 #include "gen/lower.h"
 #include "gen/problem.h"
+#include "gen/text.h"
 #include "runtime/device.h"
 #include "runtime/status.h"
 
@@ -73,6 +74,7 @@ typedef struct qp_kernel {
 **   gemm     SEGMENT { "_" SEGMENT } "_k" K "_n" N "_" TYPE "_y" TYPE [ "_rot" ] "_sm" ARCH "_c"
 ** SMS
 **   dequant  SEGMENT { "_" SEGMENT } "_k" K "_" TYPE "_sm" ARCH "_c" SMS
+**   encode   SEGMENT "_k" K "_" TYPE "_sm" ARCH "_c" SMS
 **   rotate   "k" K "_" TYPE [ "_inv" ] "_sm" ARCH "_c" SMS
 **   SEGMENT   "m" M QUANTIZER     the quantizer's name with '-' as '_' and '.' as 'o', then "h" and
 ** the
@@ -95,8 +97,9 @@ void qp_kernel_free(qp_kernel *k);
 typedef struct qp_arguments {
   qp_devptr x, y; /* rotate: input and output; gemm: x only */
   qp_devptr signs, workspace, counters, zero;
+  qp_devptr table, start; /* encode: see the templates' Args; x: targets, y: codes */
   uint64_t zero_words;
-  unsigned rows; /* rotate: rows of X */
+  unsigned rows; /* rotate: rows of X; encode: sequences (codes: targets) */
   struct {
     qp_devptr codes, field[QP_MAX_FIELDS], codebook[QP_MAX_CODEBOOKS];
   } stream[QP_MAX_STREAMS];
@@ -115,5 +118,7 @@ size_t qp_kernel_params(const qp_kernel *k, const qp_arguments *args, unsigned c
 qp_status qp_kernel_partition(qp_kernel *k, qp_error *err);
 void qp_kernel_name(qp_kernel *k);
 qp_status qp_kernel_source(qp_kernel *k, qp_error *err);
+qp_status qp_kernel_encode(qp_kernel *k, qp_error *err);
+void qp_kernel_header(qp_text *t, const qp_kernel *k);
 
 #endif

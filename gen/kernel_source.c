@@ -10,7 +10,7 @@
 
 static const char *yes(bool b) { return b ? "true" : "false"; }
 
-static void add_header(qp_text *t, const qp_kernel *k) {
+void qp_kernel_header(qp_text *t, const qp_kernel *k) {
   const qp_problem *p = &k->problem;
   qp_text_add(t, "// %s\n// made from %s (%s)\n", k->name, k->choice.family->template_file,
               k->choice.family->file);
@@ -177,7 +177,7 @@ static qp_status rotate_source(qp_kernel *k, qp_error *err) {
   qp_status st = qp_rotation_constants(&h, k->block, k->problem.inverse, &rotation);
   if (st) return qp_fail(err, st, "no memory for the rotation's constants");
   qp_text constants = {0}, header = {0};
-  add_header(&header, k);
+  qp_kernel_header(&header, k);
   qp_text_add(&constants,
               "constexpr unsigned K = %u;\nconstexpr bool BF16 = %s;\nconstexpr bool PDL = %s;\n"
               "constexpr bool INVERSE = %s;\n%s",
@@ -202,7 +202,7 @@ qp_status qp_kernel_source(qp_kernel *k, qp_error *err) {
   qp_text t[N] = {0};
   qp_hole holes[N + 1] = {{"name", k->name}};
   qp_status st = QP_OK;
-  add_header(&t[HEADER], k);
+  qp_kernel_header(&t[HEADER], k);
   add_constants(&t[CONSTANTS], k);
   for (unsigned i = 0; i < k->lowereds && !st; i++) st = add_quantizer(&t[QUANTIZERS], k, i, err);
   if (k->problem.op == QP_OP_GEMM)

@@ -6,8 +6,10 @@
 
 #include "gen/compile.h"
 
-static const char *const op_names[] = {
-    [QP_OP_GEMM] = "gemm", [QP_OP_ROTATE] = "rotate", [QP_OP_DEQUANT] = "dequant"};
+static const char *const op_names[] = {[QP_OP_GEMM] = "gemm",
+                                       [QP_OP_ROTATE] = "rotate",
+                                       [QP_OP_DEQUANT] = "dequant",
+                                       [QP_OP_ENCODE] = "encode"};
 static const char *const dtype_names[] = {[QP_F16] = "f16", [QP_BF16] = "bf16", [QP_F32] = "f32"};
 
 const char *qp_op_name(qp_op op) { return op_names[op]; }
@@ -17,8 +19,8 @@ unsigned qp_dtype_bytes(qp_dtype t) { return t == QP_F32 ? 4 : 2; }
 qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err) {
   for (unsigned i = 0; i < sizeof op_names / sizeof *op_names; i++)
     if (!strcmp(text, op_names[i])) return *out = (qp_op)i, QP_OK;
-  return qp_fail(err, QP_E_ARG, "operation '%s' is not known; choose gemm, rotate or dequant",
-                 text);
+  return qp_fail(err, QP_E_ARG,
+                 "operation '%s' is not known; choose gemm, rotate, dequant or encode", text);
 }
 
 qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err) {
@@ -66,7 +68,7 @@ qp_status qp_problem_check(const qp_problem *p, qp_error *err) {
   if (p->type == QP_F32) return qp_fail(err, QP_E_ARG, "activations are f16 or bf16, not f32");
   if (p->op == QP_OP_ROTATE) return QP_OK;
   qp_status st = check_segments(p, err);
-  if (st || p->op == QP_OP_DEQUANT) return st;
+  if (st || p->op == QP_OP_DEQUANT || p->op == QP_OP_ENCODE) return st;
   if (p->batch < 1 || p->batch > QP_MAX_BATCH)
     return qp_fail(err, QP_E_ARG, "batch is %u; 1 to %d are possible (beyond, use dequant)",
                    p->batch, QP_MAX_BATCH);

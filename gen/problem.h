@@ -10,13 +10,14 @@
 
 enum { QP_MAX_SEGMENTS = 8, QP_MAX_BATCH = 64 };
 
-typedef enum qp_op { QP_OP_GEMM, QP_OP_ROTATE, QP_OP_DEQUANT } qp_op;
+typedef enum qp_op { QP_OP_GEMM, QP_OP_ROTATE, QP_OP_DEQUANT, QP_OP_ENCODE } qp_op;
 typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 
 /*
 ** gemm     Y_s[N,M_s] = r_s * (X~ [N,K] W^_s^T) (+ bias_s) (+ residual_s)     for each segment s
 ** dequant  W^_s[M_s,K], times r_s where it is given                           for each segment s
 ** rotate   Y[N,K] = H (s * X)   or, inverse,   Y[N,K] = s * (H^T X)
+** encode   codes of W~[M,K], given as the lanes' sequences (gen/layout.h); one segment, no split
 ** X~ is X, or with 'rotate_fused' H (s * X).
 */
 typedef struct qp_problem {

@@ -79,7 +79,7 @@ static const qp_problem problem = {
 #define WARPS "{ name = 'warps', tag = 'w', values = { 16, 8, 32 }, help = 'warps' }"
 
 Test(family, every_operation_has_one) {
-  static const qp_op ops[] = {QP_OP_GEMM, QP_OP_ROTATE, QP_OP_DEQUANT};
+  static const qp_op ops[] = {QP_OP_GEMM, QP_OP_ROTATE, QP_OP_DEQUANT, QP_OP_ENCODE};
   open_families();
   for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
     const qp_family *f = qp_families_for(families, ops[i], NULL);
@@ -94,7 +94,7 @@ Test(family, every_operation_has_one) {
 
 Test(family, names_tags_and_templates_are_unique_and_there) {
   open_families();
-  cr_expect_eq(qp_families_count(families), 4);
+  cr_expect_eq(qp_families_count(families), 6);
   for (size_t i = 0; i < qp_families_count(families); i++) {
     const qp_family *f = qp_families_get(families, i);
     const char *text;

@@ -127,6 +127,27 @@ static void fused(maker *m) {
   }
 }
 
+/* Encoders: codes of every quantizer that has no fields, and trellises of each kind. */
+static void encoders(maker *m) {
+  const bool all = m->w->coverage == QP_COVER_ALL;
+  unsigned kinds = 0; /* of trellises met: window, dim, step */
+  for (size_t i = 0; i < m->w->quantizers; i++) {
+    const qp_quantizer *q = m->w->quantizer[i];
+    bool rows = false;
+    for (unsigned c = 0; c < q->codebooks; c++) rows |= q->codebook[c].scope == QP_SCOPE_ROW;
+    if (q->kind == QP_SPLIT || q->fields || rows || q->dim > 8) continue;
+    const bool trellis = q->kind == QP_TRELLIS;
+    if (trellis && (q->window > 16 || kinds++ % (all ? 3 : 13))) continue;
+    if (!trellis && !all && i % 4) continue;
+    qp_problem p = problem(m, QP_OP_ENCODE, QP_F16, 1);
+    p.segments = 1;
+    p.segment[0].quantizer = q;
+    p.segment[0].rows = m->w->rows ? m->w->rows : 48;
+    p.columns = m->w->columns ? m->w->columns : 64;
+    push_default(m, &p, trellis ? "trellis" : "codes");
+  }
+}
+
 static void rotations(maker *m) {
   bool all = m->w->coverage == QP_COVER_ALL;
   for (unsigned i = 0; qp_model_columns[i]; i++) {
@@ -205,6 +226,7 @@ qp_status qp_cases_make(const qp_families *families, const qp_case_wishes *wishe
   maker m = {.families = families, .w = wishes, .out = out};
   each_quantizer(&m);
   if (!wishes->rows && !wishes->batch) rotations(&m);
+  if (!wishes->batch) encoders(&m);
   if (wishes->coverage != QP_COVER_FEW) {
     mixtures(&m);
     fused(&m);

@@ -173,7 +173,7 @@ int qp_cmd_check(int argc, char **argv) {
   const qp_option table[] = {
       {"all", QP_OPT_FLAG, &o.all, NULL, "the whole coverage", 0, 0},
       {"few", QP_OPT_FLAG, &o.few, NULL, "only each quantizer once on each path", 0, 0},
-      {"op", QP_OPT_STRING, &o.op, "OP", "only gemm, dequant or rotate", 0, 0},
+      {"op", QP_OPT_STRING, &o.op, "OP", "only gemm, dequant, rotate or encode", 0, 0},
       {"path", QP_OPT_STRING, &o.path, "PATH", "only tensor or cuda", 0, 0},
       {"type", QP_OPT_STRING, &o.type, "TYPE", "only f16 or bf16", 0, 0},
       {"shape", QP_OPT_SHAPES, &o.shape, "MxK", "this shape instead of the small odd ones", 0, 0},

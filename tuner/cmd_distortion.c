@@ -186,11 +186,9 @@ int qp_cmd_distortion(int argc, char **argv) {
   int code = qp_options_parse(&help, table, argc, argv, &words);
   if (code >= 0) return code;
   char list[16384] = "";
-  for (size_t i = 0; i < words.count; i++) {
-    if (strlen(list) + strlen(words.word[i]) + 2 > sizeof list) break;
-    if (i) strcat(list, ",");
-    strcat(list, words.word[i]);
-  }
+  size_t used = 0;
+  for (size_t i = 0; i < words.count && used < sizeof list; i++)
+    used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? "," : "", words.word[i]);
   qp_error err = {{0}};
   qp_status st = run(&o, words.count ? list : NULL, &err);
   return st ? qp_complain("distortion", st, &err) : 0;

@@ -52,7 +52,10 @@ static qp_status read_problem(const gen_options *o, const qp_quantizer *const *q
 
 static qp_status choose(qp_session *s, const gen_options *o, const qp_problem *p, qp_choice *c,
                         qp_error *err) {
-  const qp_family *f = qp_families_for(s->families, p->op, p->op == QP_OP_GEMM ? o->path : "");
+  const char *path = p->op == QP_OP_GEMM ? o->path : "";
+  if (p->op == QP_OP_ENCODE)
+    path = p->segment[0].quantizer->kind == QP_TRELLIS ? "trellis" : "codes";
+  const qp_family *f = qp_families_for(s->families, p->op, path);
   if (!f)
     return qp_fail(err, QP_E_ARG,
                    "no kernel family does %s on path '%s'; paths are tensor and cuda", o->op,
@@ -187,7 +190,7 @@ static qp_status run(qp_session *s, const gen_options *o, const char *list, qp_e
 int qp_cmd_gen(int argc, char **argv) {
   gen_options o = {.op = "gemm", .arch = "sm_90", .type = "f16", .path = "tensor", .batch = 1};
   const qp_option table[] = {
-      {"op", QP_OPT_STRING, &o.op, "OP", "gemm (default), dequant or rotate", 0, 0},
+      {"op", QP_OPT_STRING, &o.op, "OP", "gemm (default), dequant, rotate or encode", 0, 0},
       {"shape", QP_OPT_SHAPES, &o.shape, "MxK,...", "out_features x in_features of each linear", 0,
        0},
       {"batch", QP_OPT_UNSIGNED, &o.batch, "N", "rows of activations (1)", 1, 64},

@@ -3,6 +3,8 @@
  */
 #include "tuner/verify.h"
 
+#include "tuner/verify_internal.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
@@ -447,6 +449,17 @@ static void release(check *c) {
   free(c);
 }
 
+/* What became of a check: a verdict, or the error that kept it from being done. */
+static qp_status settle(qp_status st, qp_verdict *v, qp_verdict *out, const qp_error *err) {
+  if (st == QP_E_DEVICE || st == QP_E_COMPILE) /* the kernel's fault, as the device tells it */
+    snprintf(v->why, sizeof v->why, "%.500s", err ? err->text : "the device refused it");
+  else if (st && st != QP_E_WRONG)
+    return st;
+  v->pass = st == QP_OK;
+  *out = *v;
+  return QP_OK;
+}
+
 qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
                     qp_reference *reference, uint64_t seed, unsigned row_groups_max,
                     qp_verdict *out, qp_error *err) {
@@ -456,6 +469,10 @@ qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *
   if (!image)
     return qp_fail(err, QP_E_ARG, "%s was not compiled to %s", kernel->name,
                    dev->info.simulated ? "PTX" : "a cubin");
+  if (kernel->problem.op == QP_OP_ENCODE) {
+    v.tolerance = 0;
+    return settle(qp_verify_encode(dev, kernel, compiled, seed, &v, err), &v, out, err);
+  }
   check *c = calloc(1, sizeof *c);
   if (!c) return qp_fail(err, QP_E_NOMEM, "no memory for a check");
   *c = (check){.dev = dev,
@@ -478,11 +495,5 @@ qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *
   if (!st) st = check_outputs(c, &v);
   if (module) qp_device_unload(dev, module);
   release(c);
-  if (st == QP_E_DEVICE || st == QP_E_COMPILE) /* the kernel's fault, as the device tells it */
-    snprintf(v.why, sizeof v.why, "%.500s", err ? err->text : "the device refused it");
-  else if (st && st != QP_E_WRONG)
-    return st;
-  v.pass = st == QP_OK;
-  *out = v;
-  return QP_OK;
+  return settle(st, &v, out, err);
 }

@@ -22,6 +22,8 @@ typedef struct qp_verdict {
 } qp_verdict;
 
 /*
+** Encode kernels: codes of N(0,1) targets, equal to the CPU's bit for bit (in the simulator of a few
+** sequences).  Others:
 ** Random codes, group fields, codebooks (tensor and row scope), row scales, bias, residual and
 ** activations
 ** from 'seed'; outputs are poisoned with NaNs (or zeroed where the kernel adds), guarded behind

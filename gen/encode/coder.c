@@ -18,9 +18,11 @@ static qp_status make_values(qp_coder *c, qp_error *err) {
   const size_t all = (size_t)q->dim << q->window, used = (size_t)c->states * q->dim;
   uint16_t *halves = malloc(sizeof *halves * all);
   c->values = malloc(sizeof *c->values * used);
-  qp_status st = halves && c->values
-                     ? qp_quantizer_table(q, NULL, NULL, halves, err)
-                     : qp_fail(err, QP_E_NOMEM, "no memory for the decode table of %s", q->name);
+  qp_status st = QP_E_NOMEM;
+  if (halves && c->values)
+    st = qp_quantizer_table(q, NULL, NULL, halves, err);
+  else
+    qp_fail(err, st, "no memory for the decode table of %s", q->name);
   for (size_t i = 0; !st && i < used; i++) c->values[i] = qp_half_to_float(halves[i]);
   free(halves);
   return st;
@@ -349,7 +351,7 @@ static qp_status code_fields(const qp_coder *c, qp_coder_work *w, const qp_strea
 
 /* Lloyd's rounds on one row from the codebook's defaults; ascending order is kept. */
 static void fit_codebook(unsigned n, const float *target, unsigned entries, float *value) {
-  double sum[MAX_ROW_ENTRIES], count[MAX_ROW_ENTRIES], before = INFINITY;
+  double sum[MAX_ROW_ENTRIES] = {0}, count[MAX_ROW_ENTRIES] = {0}, before = INFINITY;
   for (unsigned round = 0; round < LLOYD_ROUNDS; round++) {
     double lost = 0;
     memset(sum, 0, sizeof *sum * entries);

@@ -27,7 +27,7 @@ typedef struct qp_coder {
 } qp_coder;
 
 /* QP_E_LIMIT: the quantizer cannot be encoded; QP_E_NOMEM. */
-qp_status qp_coder_make(qp_coder *c, const qp_quantizer *q, qp_error *err);
+qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err);
 void qp_coder_free(qp_coder *c);
 
 /* Where the results of one stream go, as in qp_packed. */

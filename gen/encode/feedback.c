@@ -2,6 +2,7 @@
 /* Block-LDLQ. */
 #include "gen/encode/feedback.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ static qp_status check_hessian(unsigned n, const float *h, qp_error *err) {
 
 /* H, damped, in double precision and in reverse order of rows and columns. */
 static double *reversed_copy(unsigned n, const float *h, double damping) {
+  assert(n);
   const size_t all = (size_t)n * n;
   double *a = malloc(sizeof *a * all), mean = 0;
   if (!a) return NULL;
@@ -76,6 +78,7 @@ qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hess
   qp_feedback f = {.columns = columns, .hessian = hessian, .block = block, .blocks = blocks};
   qp_status st = check_hessian(columns, hessian, err);
   if (!st) st = qp_blas_open(&f.blas, err);
+  assert(columns);
   double *a = st ? NULL : reversed_copy(columns, hessian, damping);
   f.unit = st ? NULL : malloc(sizeof *f.unit * columns * columns);
   if (!st && (!a || !f.unit))

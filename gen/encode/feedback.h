@@ -33,7 +33,7 @@ typedef struct qp_feedback {
 ** mean of the diagonal is added to it.
 ** QP_E_ARG: H holds what is no number, is not symmetric, or not positive definite; QP_E_MISSING, QP_E_NOMEM.
 */
-qp_status qp_feedback_make(qp_feedback *f, unsigned columns, const float *hessian, double damping,
+qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hessian, double damping,
                            qp_feed_block *block, unsigned blocks, qp_error *err);
 void qp_feedback_free(qp_feedback *f);
 

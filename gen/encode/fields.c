@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Group fields (scales, zeros, exponents) together with the codes of their group. */
+#include <assert.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -172,7 +173,7 @@ typedef struct best_point {
 
 static qp_status try_point(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], unsigned n,
                            const float *target, best_point *best, bool *better, qp_error *err) {
-  double sum;
+  double sum = INFINITY;
   qp_status st = measure(s, at, n, target, &sum, err);
   if (st || !(sum < best->sum)) return st;
   memcpy(best->at, at, sizeof best->at);
@@ -228,6 +229,7 @@ qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targe
                               uint32_t fields[QP_MAX_FIELDS], uint32_t *codes, float *values,
                               qp_error *err) {
   const unsigned dim = s->quantizer->dim;
+  assert(dim);
   best_point best = {.sum = INFINITY};
   const kept *k;
   double sum;

@@ -82,16 +82,18 @@ static qp_status find_valley(const qp_coder *coder, const double *fraction, unsi
   qp_status st = QP_OK;
   set_sample(&v, SCAN_WEIGHTS);
   double scale = rms * 0.45;
-  for (unsigned i = 0; !st && i < SCAN_POINTS; i++, scale *= 1.125) {
-    double d;
+  for (unsigned i = 0; !st && i < SCAN_POINTS; i++) {
+    double d = INFINITY;
     st = depth(&v, scale, &d, err);
-    if (!st && d < least) least = d, best = scale;
+    if (d < least) least = d, best = scale;
+    scale *= 1.125;
   }
   set_sample(&v, fine);
-  for (double width = 0.12; !st && width > 0.02; width /= 3) {
-    double x[3] = {best * (1 - width), best, best * (1 + width)}, y[3] = {0};
+  const double width[] = {0.12, 0.04};
+  for (unsigned k = 0; !st && k < 2; k++) {
+    double x[3] = {best * (1 - width[k]), best, best * (1 + width[k])}, y[3] = {0};
     for (unsigned i = 0; !st && i < 3; i++) st = depth(&v, x[i], &y[i], err);
-    best = parabola(x, y);
+    if (!st) best = parabola(x, y);
   }
   free(sample);
   if (!st) *out = best;

@@ -16,7 +16,6 @@ enum {
   RING = 1024,    /* steps whose choices are kept */
   RING_ASK = 256, /* steps after which it is asked whether all survivors share their past */
   FLIGHT_BYTES = 64 << 20, /* of choices, for one thread */
-  SEAM_STEPS = 96,         /* around the seam of a circular run: many times window / step */
 };
 
 /* ---- Table ---- */
@@ -33,6 +32,7 @@ qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigne
                    window, step, dim, QP_TRELLIS_WINDOW, QP_TRELLIS_DIM);
   }
   const unsigned groups = 1u << (window - step), fan = 1u << step;
+  const unsigned columns = groups >> step ? groups >> step : 1;
   const unsigned tiles = (groups + LANES - 1) / LANES, width = (1 + dim) * LANES;
   float *table = aligned_alloc(64, sizeof *table * tiles * fan * width);
   if (!table) return qp_fail(err, QP_E_NOMEM, "no memory for a trellis of %u states", groups * fan);
@@ -55,8 +55,8 @@ qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigne
                     .fan = fan,
                     .tiles = tiles,
                     .rows = groups < fan ? groups : fan,
-                    .spread = max_of(LANES, groups / fan),
-                    .stride = max_of(LANES, groups / fan) + LANES,
+                    .spread = max_of(LANES, columns),
+                    .stride = max_of(LANES, columns) + LANES,
                     .table = table};
   return QP_OK;
 }
@@ -241,7 +241,7 @@ static void advance(const qp_trellis *t, qp_search *s, unsigned count, unsigned 
 
 void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
                       const float *const *targets, uint32_t *start) {
-  const unsigned around = steps < SEAM_STEPS ? steps : SEAM_STEPS;
+  const unsigned around = steps < QP_TRELLIS_SEAM ? steps : QP_TRELLIS_SEAM;
   const float *last[SEQUENCES] = {0};
   for (unsigned k = 0; k < count; k++) {
     begin(t, &s->flight[k], t->groups);

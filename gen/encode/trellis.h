@@ -8,7 +8,9 @@
 #include "runtime/status.h"
 
 enum {
-  QP_TRELLIS_LANES = 16,   /* groups that are searched together */
+  QP_TRELLIS_LANES = 16, /* groups that are searched together */
+  QP_TRELLIS_SEAM =
+      96, /* steps looked at on each side of a circle's seam: many times window / step */
   QP_TRELLIS_DIM = 8,      /* most weights a step */
   QP_TRELLIS_WINDOW = 20,  /* most bits a state */
   QP_TRELLIS_SEQUENCES = 8 /* sequences in flight */
@@ -64,7 +66,7 @@ typedef enum qp_ends {
 **   end[k]      BETWEEN: the group behind the last step; else NULL
 ** Of all paths with these ends the codes are those with the least sum of squares, up to the rounding
 ** of floats; for TIED the group where the ends meet is that of the best path through the seam and
-** 'seam_steps' steps around it, and the path is the best one for that group.  TIED needs
+** QP_TRELLIS_SEAM steps on each side of it, and the path is the best one for that group.  TIED needs
 ** steps * step >= window.
 ** Results do not depend on the instruction set, nor on how many sequences are in flight.
 ** QP_E_NOMEM cannot happen: memory is in 'search'.

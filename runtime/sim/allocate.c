@@ -7,7 +7,9 @@
 **
 ** Rules: liveness is computed per basic block; an instruction whose guard may fail does not end the
 ** life of the value it overwrites; a destination never shares words with a source of the same
-** instruction (a loop over lanes writes one while reading the other).
+** instruction (a loop over lanes writes one while reading the other); registers of 64 bits and of 32
+** never share a place: a lane's 64 bits lie where the words of two other lanes would, which may stand
+** elsewhere in the program.
 */
 #include "parse.h"
 
@@ -159,9 +161,11 @@ static bool scan(flow *f, uint32_t *place, uint32_t *units) {
   const uint32_t n = f->p->vregs.count;
   interval *list = malloc((n + 1) * sizeof *list);
   uint32_t *busy = malloc((2 * n + 4) * sizeof *busy); /* unit -> last op of its holder, + 1 */
-  if (!list || !busy) {
+  uint8_t *width = calloc(2 * n + 4, 1); /* unit -> 1, 2: begins one of so many; 0: within one */
+  if (!list || !busy || !width) {
     free(list);
     free(busy);
+    free(width);
     return false;
   }
   uint32_t count = 0, used = 0;
@@ -171,11 +175,9 @@ static bool scan(flow *f, uint32_t *place, uint32_t *units) {
   for (uint32_t i = 0; i < count; i++) {
     const uint32_t size = f->p->vregs.at[list[i].vreg];
     uint32_t at = 0;
-    while (at + size <= used &&
-           (busy[at] > list[i].from || (size == 2 && busy[at + 1] > list[i].from)))
-      at++;
-    if (at + size > used) { /* at the end, perhaps with a last free unit */
-      at = used;
+    while (at < used && (width[at] != size || busy[at] > list[i].from)) at++;
+    if (at == used) {
+      width[at] = (uint8_t)size;
       used += size;
     }
     for (uint32_t k = 0; k < size; k++) busy[at + k] = list[i].to + 1;
@@ -184,6 +186,7 @@ static bool scan(flow *f, uint32_t *place, uint32_t *units) {
   *units = used;
   free(list);
   free(busy);
+  free(width);
   return true;
 }
 

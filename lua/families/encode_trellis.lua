@@ -1,0 +1,15 @@
+-- encode_trellis: codes of a trellis by Viterbi's algorithm: templates/encode_trellis.cu.in.
+-- The first value of a tunable is its default.
+
+return {
+  name = "encode_trellis",
+  op = "encode",
+  path = "trellis",
+  template = "templates/encode_trellis.cu.in",
+  help = "the codes of weights by a trellis quantizer, circular sequences, as the CPU finds them",
+  tunables = {
+    { name = "warps", tag = "w", values = { 16, 32, 8, 4 }, help = "warps a block" },
+    { name = "sequences", tag = "q", values = { 0, 1, 2, 4, 8 }, help = "sequences a block has in flight; 0: as many as fit" },
+  },
+  constraint = function(problem, t) return true end,
+}
