@@ -27,6 +27,4 @@ Test(encode_kernel, small_trellises_get_the_codes_of_the_cpu) {
   }
 }
 
-Test(encode_kernel, vectors_get_the_codes_of_the_cpu) {
-  check("vq2-2.5", "");
-}
+Test(encode_kernel, vectors_get_the_codes_of_the_cpu) { check("vq2-2.5", ""); }

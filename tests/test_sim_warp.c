@@ -378,15 +378,14 @@ Test(sim_warp, atomics_return_what_was_there) {
 
 /* One side keeps 64 bits over a shuffle that the other side comes to later, by way of other words. */
 #define TWO_SIDES(compare)                                                                         \
-  LOAD compare                                                                                     \
-      " %p1, %r0, 16; @%p1 bra WORDS;\n"                                                           \
-      "mul.wide.u32 %d10, %r0, 3; mul.wide.u32 %d11, %r0, 5;\n"                                    \
-      "shfl.sync.bfly.b32 %r3, %r1, 16, 31, -1;\n"                                                 \
-      "add.s64 %d10, %d10, %d11; cvt.u32.u64 %r2, %d10; bra END;\n"                                \
-      "WORDS: mov.u32 %r10, -1; add.u32 %r11, %r10, %r0; add.u32 %r12, %r11, %r10;\n"              \
-      "xor.b32 %r13, %r10, %r11; xor.b32 %r13, %r13, %r12; add.u32 %r13, %r13, %r10;\n"            \
-      "shfl.sync.bfly.b32 %r3, %r13, 16, 31, -1; mov.u32 %r2, 0;\n"                                \
-      "END:" STORE("%r2")
+  LOAD compare " %p1, %r0, 16; @%p1 bra WORDS;\n"                                                  \
+               "mul.wide.u32 %d10, %r0, 3; mul.wide.u32 %d11, %r0, 5;\n"                           \
+               "shfl.sync.bfly.b32 %r3, %r1, 16, 31, -1;\n"                                        \
+               "add.s64 %d10, %d10, %d11; cvt.u32.u64 %r2, %d10; bra END;\n"                       \
+               "WORDS: mov.u32 %r10, -1; add.u32 %r11, %r10, %r0; add.u32 %r12, %r11, %r10;\n"     \
+               "xor.b32 %r13, %r10, %r11; xor.b32 %r13, %r13, %r12; add.u32 %r13, %r13, %r10;\n"   \
+               "shfl.sync.bfly.b32 %r3, %r13, 16, 31, -1; mov.u32 %r2, 0;\n"                       \
+               "END:" STORE("%r2")
 
 Test(sim_warp, values_of_64_bits_live_on_while_other_lanes_write_words) {
   uint32_t out[32]; /* whichever side runs first */
