@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* JSON read from front to back without building a tree:  text -> [values, as they are asked for]. */
+/* JSON read from front to back without building a tree:  text -> [values, as asked for]. */
 #ifndef QP_JSON_SCAN_H
 #define QP_JSON_SCAN_H
 

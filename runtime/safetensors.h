@@ -44,8 +44,8 @@ typedef struct qp_safetensors qp_safetensors;
 ** before they are used, products against overflow, offsets against type and shape, against gaps
 ** and overlaps; names are unique over all shards and, of an index, just those that it lists.
 ** QP_E_ARG: wrong or truncated (the message names file, tensor, offset and reason); QP_E_IO: it
-** cannot be read; QP_E_LIMIT: a header over 100 MB, more than 8 dimensions, 4096 shards; QP_E_NOMEM.
-** '*out' is untouched on error.  After opening it may be read by any number of threads.
+** cannot be read; QP_E_LIMIT: a header over 100 MB, more than 8 dimensions, 4096 shards;
+** QP_E_NOMEM. '*out' is untouched on error.  After opening it may be read by any number of threads.
 */
 qp_status qp_safetensors_open(const char *path, qp_safetensors **out, qp_error *err);
 

@@ -22,7 +22,7 @@ static void decode_BF16(const unsigned char *from, size_t count, float *to) {
   for (size_t i = 0; i < count; i++) to[i] = qp_bf16_to_float(word16(from + 2 * i));
 }
 
-/* ---- 32 elements: scale (and minimum) | fifth bits | 16 bytes, elements j and j + 16 in byte j ---- */
+/* ---- 32 elements: scale, minimum, fifth bits, 16 bytes; j and j + 16 in byte j ---- */
 
 /* half d | 16 x 4 bits:  d (q - 8) */
 static void decode_Q4_0(const unsigned char *from, size_t count, float *to) {

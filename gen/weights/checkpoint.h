@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A model's weights, whatever file they come in:  safetensors or GGUF -> [checkpoint] -> quantize. */
+/* A model's weights, whatever file they come in:  safetensors or GGUF -> [checkpoint]. */
 #ifndef QP_CHECKPOINT_H
 #define QP_CHECKPOINT_H
 
@@ -29,10 +29,10 @@ typedef struct qp_source_tensor {
 typedef struct qp_checkpoint qp_checkpoint;
 
 /*
-** Open a .gguf file; or a .safetensors file, an index.json or a folder of either, with a config.json
-** beside it.  The model is described by 'models' (lua/architectures.lua), from config.json or from
-** the GGUF's metadata.  Of a GGUF, rows of q and k that llama.cpp reorders for its RoPE and norms
-** to which it adds 1 are put back when they are read.
+** Open a .gguf file; or a .safetensors file, an index.json or a folder of either, with a
+** config.json beside it.  The model is described by 'models' (lua/architectures.lua), from
+** config.json or from the GGUF's metadata.  Of a GGUF, rows of q and k that llama.cpp reorders for
+** its RoPE and norms to which it adds 1 are put back when they are read.
 ** Errors as of qp_safetensors_open, qp_gguf_open, qp_models_parse; QP_E_ARG: no config.json, or a
 ** GGUF of an architecture that is not known.
 */

@@ -17,10 +17,10 @@ typedef struct qp_hessian {
 } qp_hessian;
 
 /*
-** Of the linear NAME: in a folder the file NAME.safetensors, in which the only tensor, or the one of
-** these names, counts; in a file the tensor NAME.hessian or NAME.  F32, symmetric, [columns][columns],
-** or [groups][columns][columns] with one for each of 'groups' equal groups of rows (as GuidedQuant
-** makes them, arXiv 2505.07004), each a multiple of 32.
+** Of the linear NAME: in a folder the file NAME.safetensors, in which the only tensor, or the one
+** of these names, counts; in a file the tensor NAME.hessian or NAME.  F32, symmetric,
+** [columns][columns], or [groups][columns][columns] with one for each of 'groups' equal groups of
+** rows (as GuidedQuant makes them, arXiv 2505.07004), each a multiple of 32.
 ** A linear without one is not an error: then out->groups is 0.
 ** QP_E_ARG: another type or shape; errors of qp_safetensors_open.
 */
@@ -28,7 +28,7 @@ qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, uns
                           qp_hessian *out, qp_error *err);
 void qp_hessian_close(qp_hessian *h);
 
-/* Group i as it acts on rotated weights ('signs' NULL: not rotated); malloc'ed [columns][columns]. */
+/* Group i for rotated weights ('signs' NULL: not rotated); malloc'ed [columns][columns]. */
 qp_status qp_hessian_read(const qp_hessian *h, unsigned i, const uint32_t *signs, unsigned threads,
                           float **out, qp_error *err);
 

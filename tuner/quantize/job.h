@@ -60,10 +60,10 @@ typedef struct qp_job_wishes {
 } qp_job_wishes;
 
 /*
-** QP_E_ARG: a linear of the model is not in the checkpoint or has another shape, its shape is not one
-** that kernels take (rows a multiple of 16, columns of 32), the plan is of another model or names
-** quantizers that are not those of the palette; QP_E_IO, QP_E_NOMEM.  '*out' is untouched on error;
-** free it with qp_job_free.  The checkpoint and the strings in 'w' must outlive it.
+** QP_E_ARG: a linear of the model is not in the checkpoint or has another shape, its shape is not
+** one that kernels take (rows a multiple of 16, columns of 32), the plan is of another model or
+** names quantizers that are not those of the palette; QP_E_IO, QP_E_NOMEM.  '*out' is untouched on
+** error; free it with qp_job_free.  The checkpoint and the strings in 'w' must outlive it.
 */
 qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette *palette,
                       qp_job *out, qp_error *err);

@@ -18,9 +18,9 @@ typedef struct qp_linear_figures {
 } qp_linear_figures;
 
 /*
-** Encode the linear and write its packed tensors (runtime/PACKED.md) to 'path', whole or not at all;
-** metadata "job" is the job's key, "linear" its entry of the section `quantization`, with figures.
-** Memory: its weights in fp32, the codes, and with a Hessian that.
+** Encode the linear and write its packed tensors (runtime/PACKED.md) to 'path', whole or not at
+** all; metadata "job" is the job's key, "linear" its entry of the section `quantization`, with
+** figures. Memory: its weights in fp32, the codes, and with a Hessian that.
 ** 'done' is counted up by weights; 'cancel' ends it early with QP_E_LIMIT.  Otherwise errors of
 ** qp_encode_linear, of the checkpoint and of files, with the linear's name before them.
 */

@@ -11,9 +11,9 @@ typedef struct qp_measure {
 } qp_measure;
 
 /*
-** Decode rows by the reference (gen/reference.h), times 'scales' [rows], and add up what they differ
-** from rows 'first' .. first + rows - 1 of the linear's weights in the checkpoint ('first' and all
-** but a last count of rows are multiples of 32).  'part' [parts] holds these rows alone.
+** Decode rows by the reference (gen/reference.h), times 'scales' [rows], and add up what they
+** differ from rows 'first' .. first + rows - 1 of the linear's weights in the checkpoint ('first'
+** and all but a last count of rows are multiples of 32).  'part' [parts] holds these rows alone.
 ** Memory: a few times 32 rows.
 */
 qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned first, unsigned rows,

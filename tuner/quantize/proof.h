@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Is a packed model what it says?  files -> [reference, dequant kernel] -> compared with the checkpoint. */
+/* Is a packed model what it says?  files -> [reference, dequant kernel] <-> checkpoint. */
 #ifndef QP_PROOF_H
 #define QP_PROOF_H
 
@@ -29,8 +29,8 @@ typedef struct qp_proof {
 **  - decode every linear by the CPU reference: its distortion against the checkpoint must be what
 **    config.json says (relative difference at most 1e-6), its signs those of the seed, codebooks
 **    those of the definition;
-**  - decode row groups by the `dequant` kernel on a device from the file's own arrays, times the row
-**    scales: relative L2 error against the reference at most 2e-3 (fp16).
+**  - decode row groups by the `dequant` kernel on a device from the file's own arrays, times the
+**    row scales: relative L2 error against the reference at most 2e-3 (fp16).
 ** What is wrong is told in out->why, and is no error; errors are those of files and devices.
 */
 qp_status qp_proof_run(const qp_job *j, qp_families *families, const qp_proof_options *o,

@@ -8,9 +8,9 @@
 #include "runtime/status.h"
 
 /*
-** Signs of the input of 'columns' values that the tensor 'name' holds: word i is the low half of the
-** i-th splitmix64 number, its state begun as FNV-1a(name) ^ seed; bits at and beyond 'columns' are 0.
-** out[(columns + 31) / 32].
+** Signs of the input of 'columns' values that the tensor 'name' holds: word i is the low half of
+** the i-th splitmix64 number, its state begun as FNV-1a(name) ^ seed; bits at and beyond 'columns'
+** are 0. out[(columns + 31) / 32].
 */
 void qp_rotate_signs(const char *name, uint64_t seed, unsigned columns, uint32_t *out);
 

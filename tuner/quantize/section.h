@@ -20,9 +20,10 @@ uint64_t qp_section_sign_bytes(const qp_job *j);
 uint64_t qp_section_codebook_bytes(const qp_job *j);
 
 /*
-** What all shards together say, after every one is there:  model.safetensors.index.json, config.json
-** and quantize-report.json, each whole or not at all.  The report is the JSON that `qpal plan
-** --distortion` reads ("linears"), with figures; '*report' (to be freed) is the same tree.
+** What all shards together say, after every one is there:  model.safetensors.index.json,
+** config.json and quantize-report.json, each whole or not at all.  The report is the JSON that
+** `qpal plan --distortion` reads ("linears"), with figures; '*report' (to be freed) is the same
+** tree.
 ** QP_E_ARG: a shard is not of this job or lacks a linear; QP_E_IO; QP_E_NOMEM.
 */
 qp_status qp_section_finish(const qp_job *j, cJSON **report, qp_error *err);

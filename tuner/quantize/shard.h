@@ -9,8 +9,9 @@
 #include "tuner/quantize/job.h"
 
 /*
-** FOLDER/.qpal/ is there while a run is not complete: the job's key, a lock, and a file for each linear
-** that is encoded and whose shard is not written yet.  Every file gets its name when it is whole.
+** FOLDER/.qpal/ is there while a run is not complete: the job's key, a lock, and a file for each
+** linear that is encoded and whose shard is not written yet.  Every file gets its name when it is
+** whole.
 */
 typedef struct qp_shards {
   const qp_job *j;
