@@ -32,6 +32,11 @@ local function with_mlp(m, linears, bias)
   return linears
 end
 
+local function llama(m)
+  local bias = m.attention_bias == 1
+  return with_mlp(m, attention(m, bias, bias), m.mlp_bias == 1)
+end
+
 local function gemma(m)
   local bias = m.attention_bias == 1
   return with_mlp(m, attention(m, bias, bias), false)
@@ -48,10 +53,14 @@ return {
   {
     types = { "llama", "mistral" },
     prefix = "model.", head = "lm_head",
-    block = function(m)
-      local bias = m.attention_bias == 1
-      return with_mlp(m, attention(m, bias, bias), m.mlp_bias == 1)
-    end,
+    block = llama,
+    extra = two_norms,
+  },
+  {
+    types = { "smollm3" },
+    defaults = { tied = 1 },
+    prefix = "model.", head = "lm_head",
+    block = llama,
     extra = two_norms,
   },
   {
@@ -69,6 +78,13 @@ return {
       return with_mlp(m, attention(m, bias, bias), false)
     end,
     extra = two_norms_and_qk,
+  },
+  {
+    types = { "gemma" },
+    defaults = { head_dim = 256, tied = 1 },
+    prefix = "model.", head = "lm_head",
+    block = gemma,
+    extra = two_norms,
   },
   {
     types = { "gemma2" },

@@ -13,6 +13,8 @@ static const qp_gguf_architecture architectures[] = {
     {"llama", "llama", COMMON | TWO_NORMS, true, false}, /* Mistral and SmolLM too */
     {"qwen2", "qwen2", COMMON | TWO_NORMS, false, false},
     {"qwen3", "qwen3", COMMON | TWO_NORMS, false, false},
+    {"smollm3", "smollm3", COMMON | TWO_NORMS, true, false},
+    {"gemma", "gemma", COMMON | TWO_NORMS, false, true},
     {"gemma2", "gemma2", COMMON | GEMMA, false, true},
     {"gemma3", "gemma3_text", COMMON | GEMMA, false, true},
     {"phi3", "phi3", COMMON | TWO_NORMS | PHI3, false, false},
