@@ -90,20 +90,11 @@ static void watch_end(watcher *w) {
 
 /* ---- Work ---- */
 
-/* Input scales are found before the clock starts, and by one thread: they are kept in the cache. */
-static qp_status warm_up(const qp_job *j, qp_error *err) {
-  qp_status st = QP_OK;
-  double scale;
-  for (size_t i = 0; i < j->quantizers && !st && !(j->input_scale > 0); i++)
-    if (j->quantizer[i]->kind != QP_SPLIT) st = qp_encode_input_scale(j->quantizer[i], &scale, err);
-  return st;
-}
-
-static qp_status encode_all(const qp_job *j, qp_shards *s, double *seconds, size_t *encoded,
+static qp_status encode_all(qp_job *j, qp_shards *s, double *seconds, size_t *encoded,
                             qp_error *err) {
   watcher w;
   *encoded = (size_t)qp_job_weights(j) - s->found;
-  qp_status st = *encoded ? warm_up(j, err) : QP_OK;
+  qp_status st = *encoded ? qp_job_scale(j, err) : QP_OK; /* before the clock starts */
   const double started = qp_seconds();
   watch_begin(&w, "quantize", *encoded);
   for (size_t i = 0; i < j->shards && !st; i++) {
@@ -148,14 +139,13 @@ static double figure(const cJSON *entry, const char *name) {
   return cJSON_IsNumber(v) ? v->valuedouble : 0;
 }
 
-static void add_to_row(row *r, unsigned *rows, const qp_job *j, const qp_job_linear *l,
-                       const cJSON *entry) {
-  const char *role = role_of(qp_checkpoint_model(j->checkpoint), l->name);
+static void add_to_row(row *r, unsigned *rows, const char *role, const qp_quantizer *q,
+                       const qp_job_linear *l, const cJSON *entry) {
   unsigned i = 0;
-  while (i < *rows && (r[i].quantizer != l->quantizer || strcmp(r[i].role, role) != 0)) i++;
+  while (i < *rows && (r[i].quantizer != q || strcmp(r[i].role, role) != 0)) i++;
   if (i == MAX_ROWS) return;
   if (i == *rows) {
-    r[(*rows)++] = (row){.quantizer = l->quantizer};
+    r[(*rows)++] = (row){.quantizer = q};
     snprintf(r[i].role, sizeof r[i].role, "%s", role);
   }
   const double n = (double)l->rows * l->columns, d = figure(entry, "distortion");
@@ -173,16 +163,19 @@ static void print_rows(const qp_job *j, const cJSON *report) {
   const cJSON *linears = cJSON_GetObjectItemCaseSensitive(report, "linears");
   static row r[MAX_ROWS];
   unsigned rows = 0;
-  for (size_t i = 0; i < j->linears; i++) {
-    const cJSON *entry = cJSON_GetObjectItemCaseSensitive(linears, j->linear[i].name);
-    add_to_row(r, &rows, j, &j->linear[i],
-               cJSON_GetObjectItemCaseSensitive(entry, j->linear[i].quantizer->name));
-  }
+  for (unsigned all = 0; all < 2; all++) /* a last row for all of them */
+    for (size_t i = 0; i < j->linears; i++) {
+      const qp_job_linear *l = &j->linear[i];
+      const cJSON *entry = cJSON_GetObjectItemCaseSensitive(linears, l->name);
+      const char *role = role_of(qp_checkpoint_model(j->checkpoint), l->name);
+      add_to_row(r, &rows, all ? "all" : role, all ? NULL : l->quantizer, l,
+                 cJSON_GetObjectItemCaseSensitive(entry, l->quantizer->name));
+    }
   qp_table_out *t = qp_table_new(columns, false);
   for (unsigned i = 0; i < rows; i++) {
     qp_table_row(t);
     qp_table_text(t, r[i].role);
-    qp_table_text(t, r[i].quantizer->name);
+    qp_table_text(t, r[i].quantizer ? r[i].quantizer->name : "");
     qp_table_number(t, (double)r[i].linears, "%.0f");
     qp_table_number(t, r[i].weights, "%.0f");
     qp_table_number(t, r[i].distortion / r[i].weights, "%.6f");
@@ -267,7 +260,7 @@ static qp_status read_wishes(const quantize_options *o, qp_session *s, qp_job_wi
   return o->quantizer ? qp_palette_find(s->palette, o->quantizer, &w->quantizer, err) : QP_OK;
 }
 
-static qp_status work(const qp_job *j, qp_session *session, const quantize_options *o, int *code,
+static qp_status work(qp_job *j, qp_session *session, const quantize_options *o, int *code,
                       qp_error *err) {
   qp_shards shards;
   cJSON *report = NULL;

@@ -36,14 +36,35 @@ static qp_status check(const qp_tensor *t, const char *path, unsigned rows, unsi
   return QP_OK;
 }
 
+/* The file of a linear; false: its path is too long. */
+static bool file_of(const char *path, const char *name, char file[4096], bool *folder) {
+  struct stat info;
+  *folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+  const int n = *folder ? snprintf(file, 4096, "%s/%s.safetensors", path, name)
+                        : snprintf(file, 4096, "%s", path);
+  return n >= 0 && n < 4096;
+}
+
+uint64_t qp_hessian_stamp(const char *path, const char *name) {
+  char file[4096];
+  struct stat info;
+  bool folder;
+  if (!file_of(path, name, file, &folder) || stat(file, &info) != 0) return 0;
+  const uint64_t facts[] = {(uint64_t)info.st_size, (uint64_t)info.st_mtim.tv_sec,
+                            (uint64_t)info.st_mtim.tv_nsec};
+  uint64_t hash = 1;
+  for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+    hash = (hash ^ facts[i]) * 0x9e3779b97f4a7c15u;
+  return hash ? hash : 1;
+}
+
 qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, unsigned columns,
                           qp_hessian *out, qp_error *err) {
   char file[4096], tensor[512];
   struct stat info;
-  const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-  const int n = folder ? snprintf(file, sizeof file, "%s/%s.safetensors", path, name)
-                       : snprintf(file, sizeof file, "%s", path);
-  if (n < 0 || n >= (int)sizeof file) return qp_fail(err, QP_E_LIMIT, "%s: too long a path", path);
+  bool folder;
+  if (!file_of(path, name, file, &folder))
+    return qp_fail(err, QP_E_LIMIT, "%s: too long a path", path);
   qp_hessian h = {.columns = columns};
   if (folder && stat(file, &info) != 0) return *out = h, QP_OK;
   qp_status st = qp_safetensors_open(file, &h.file, err);

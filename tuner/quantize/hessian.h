@@ -26,6 +26,9 @@ typedef struct qp_hessian {
 */
 qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, unsigned columns,
                           qp_hessian *out, qp_error *err);
+/* Changes when the file that would be opened for a linear does (size, time); 0: there is none. */
+uint64_t qp_hessian_stamp(const char *path, const char *name);
+
 void qp_hessian_close(qp_hessian *h);
 
 /* Group i for rotated weights ('signs' NULL: not rotated); malloc'ed [columns][columns]. */

@@ -9,7 +9,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "gen/encode/encode.h"
 #include "tuner/plan/plan_file.h"
+#include "tuner/quantize/hessian.h"
 
 /* What is being made, with what was asked for. */
 typedef struct making {
@@ -28,6 +30,7 @@ void qp_job_free(qp_job *j) {
   free(j->kept);
   free(j->quantizer);
   free(j->shard);
+  free(j->scale);
   *j = (qp_job){0};
 }
 
@@ -39,6 +42,32 @@ uint64_t qp_job_weights(const qp_job *j) {
   uint64_t n = 0;
   for (size_t i = 0; i < j->linears; i++) n += (uint64_t)j->linear[i].rows * j->linear[i].columns;
   return n;
+}
+
+/* ---- Input scales ---- */
+
+static size_t place_of_quantizer(const qp_job *j, const qp_quantizer *q) {
+  size_t i = 0;
+  while (j->quantizer[i] != q) i++;
+  return i;
+}
+
+qp_status qp_job_scale(qp_job *j, qp_error *err) {
+  if (!(j->scale = calloc(j->quantizers, sizeof *j->scale)))
+    return qp_fail(err, QP_E_NOMEM, "no memory for the quantizers' scales");
+  qp_status st = QP_OK;
+  for (size_t i = 0; i < j->linears && !st; i++) {
+    const qp_quantizer *q = j->linear[i].quantizer;
+    double *scale = &j->scale[place_of_quantizer(j, q)];
+    if (*scale > 0) continue;
+    *scale = j->input_scale;
+    if (!(*scale > 0)) st = qp_encode_input_scale(q, scale, err);
+  }
+  return st;
+}
+
+double qp_job_scale_of(const qp_job *j, const qp_job_linear *l) {
+  return j->scale[place_of_quantizer(j, l->quantizer)];
 }
 
 /* ---- Linears ---- */
@@ -148,6 +177,24 @@ static qp_status list_linears(making *m) {
     st = qp_fail(m->err, QP_E_ARG, "%s: no linear is left to be quantized",
                  qp_checkpoint_path(m->j->checkpoint));
   return st;
+}
+
+/* Before hours of work: are the Hessians there, and of the right shapes? */
+static qp_status check_hessians(const qp_job *j, qp_error *err) {
+  size_t found = 0;
+  for (size_t i = 0; i < j->linears && j->hessian; i++) {
+    const qp_job_linear *l = &j->linear[i];
+    qp_hessian h;
+    qp_status st = qp_hessian_open(j->hessian, l->name, l->rows, l->columns, &h, err);
+    if (st) return qp_fail_prefix(err, st, "Hessian of linear '%s'", l->name);
+    found += h.groups > 0;
+    qp_hessian_close(&h);
+  }
+  if (!j->hessian || found) return QP_OK;
+  return qp_fail(err, QP_E_ARG,
+                 "%s: no linear of the model has a Hessian there: a tensor such as '%s.hessian' in "
+                 "a file, or '%s.safetensors' in a folder, is needed",
+                 j->hessian, j->linear[0].name, j->linear[0].name);
 }
 
 /* ---- Quantizers ---- */
@@ -284,11 +331,12 @@ static void make_key(qp_job *j) {
                             j->seed, j->shards};
   XXH3_128bits_update(&s, facts, sizeof facts);
   XXH3_128bits_update(&s, &j->input_scale, sizeof j->input_scale);
-  if (j->hessian) XXH3_128bits_update(&s, j->hessian, strlen(j->hessian) + 1);
   for (size_t i = 0; i < j->linears; i++) {
     XXH3_128bits_update(&s, j->linear[i].name, strlen(j->linear[i].name) + 1);
     XXH3_128bits_update(&s, j->linear[i].quantizer->hash, sizeof j->linear[i].quantizer->hash);
     XXH3_128bits_update(&s, j->linear[i].quantizer->name, strlen(j->linear[i].quantizer->name) + 1);
+    const uint64_t hessian = j->hessian ? qp_hessian_stamp(j->hessian, j->linear[i].name) : 0;
+    XXH3_128bits_update(&s, &hessian, sizeof hessian);
   }
   const XXH128_hash_t h = XXH3_128bits_digest(&s);
   snprintf(j->key, sizeof j->key, "%016llx%016llx", (unsigned long long)h.high64,
@@ -307,6 +355,7 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
   making m = {.w = w, .model = qp_checkpoint_model(c), .palette = palette, .j = &j, .err = err};
   qp_status st = read_plan(&m);
   if (!st) st = list_linears(&m);
+  if (!st) st = check_hessians(&j, err);
   if (!st) st = list_quantizers(&m);
   if (!st) st = list_kept(&m);
   if (!st) make_key(&j);

@@ -34,13 +34,14 @@ typedef struct qp_job {
   const char *folder; /* of the output */
   bool rotate;
   unsigned seed;
-  double input_scale;  /* as in qp_encode_options */
+  double input_scale;  /* of all quantizers, or 0: the best of each */
   const char *hessian; /* file or folder, or NULL */
   unsigned threads;
   size_t linears, kepts, quantizers, shards;
   qp_job_linear *linear;
   const qp_source_tensor **kept;  /* tensors that stay as they are */
   const qp_quantizer **quantizer; /* those in use, splits before their parts, sorted by name */
+  double *scale;                  /* [quantizers], or NULL before qp_job_scale */
   qp_job_shard *shard;
   char key[33]; /* hash of all that decides about the output */
 } qp_job;
@@ -68,6 +69,15 @@ typedef struct qp_job_wishes {
 qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette *palette,
                       qp_job *out, qp_error *err);
 void qp_job_free(qp_job *j);
+
+/*
+** Find the input scale of each quantizer that a linear has (qp_encode_input_scale), once for all of
+** them.  Errors of that.
+*/
+qp_status qp_job_scale(qp_job *j, qp_error *err);
+
+/* The input scale of a linear, after qp_job_scale. */
+double qp_job_scale_of(const qp_job *j, const qp_job_linear *l);
 
 /* Weights of the linears that are quantized. */
 uint64_t qp_job_weights(const qp_job *j);

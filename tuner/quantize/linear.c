@@ -56,8 +56,10 @@ static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *canc
   b->pieces = hessian.groups ? hessian.groups : 1;
   if (!st && !(b->piece = calloc(b->pieces, sizeof *b->piece)))
     st = qp_fail(b->err, QP_E_NOMEM, "no memory");
-  qp_encode_options options = {
-      .threads = b->j->threads, .input_scale = b->j->input_scale, .done = done, .cancel = cancel};
+  qp_encode_options options = {.threads = b->j->threads,
+                               .input_scale = qp_job_scale_of(b->j, b->l),
+                               .done = done,
+                               .cancel = cancel};
   for (unsigned i = 0; i < b->pieces && !st; i++) st = encode_piece(b, &hessian, i, &options);
   qp_hessian_close(&hessian);
   qp_checkpoint_release(b->j->checkpoint, b->l->weight);

@@ -225,6 +225,20 @@ static qp_status write_config(const gathering *g) {
   return st;
 }
 
+static double number_of(const cJSON *item, const char *name) {
+  const cJSON *v = cJSON_GetObjectItemCaseSensitive(item, name);
+  return cJSON_IsNumber(v) ? v->valuedouble : 0;
+}
+
+/* A figure's mean over linears, by their weights. */
+static double mean_of(const gathering *g, const char *figure) {
+  double sum = 0;
+  const cJSON *item;
+  cJSON_ArrayForEach(item, g->linears) sum +=
+      number_of(item, "rows") * number_of(item, "columns") * number_of(item, figure);
+  return g->weights > 0 ? sum / g->weights : 0;
+}
+
 /* {"linears": {NAME: {QUANTIZER: {"distortion": D, ...}}}, ...} */
 static cJSON *make_report(const gathering *g) {
   static const char *const figures[] = {
@@ -238,6 +252,8 @@ static cJSON *make_report(const gathering *g) {
                           g->linear_bytes + (double)qp_section_sign_bytes(g->j) +
                               (double)qp_section_codebook_bytes(g->j));
   cJSON_AddNumberToObject(o, "stored_bytes", g->total_bytes);
+  cJSON_AddNumberToObject(o, "distortion", mean_of(g, "distortion"));
+  cJSON_AddNumberToObject(o, "distortion_original", mean_of(g, "distortion_original"));
   cJSON *linears = cJSON_AddObjectToObject(o, "linears");
   const cJSON *item;
   cJSON_ArrayForEach(item, g->linears) {

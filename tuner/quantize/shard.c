@@ -157,8 +157,10 @@ qp_status qp_shards_encode(qp_shards *s, size_t i, _Atomic size_t *done, const _
 /* One tensor of a shard and where its bytes come from. */
 typedef struct source {
   const qp_source_tensor *kept; /* or */
-  const void *data;             /* in memory, or mapped */
+  const void *data;             /* in memory, or mapped from 'file' */
   size_t bytes;
+  const qp_safetensors *file;
+  const qp_tensor *tensor;
   void *owned;
 } source;
 
@@ -205,7 +207,7 @@ static qp_status add_linears(assembly *a, cJSON *entries) {
         const qp_tensor *t = qp_safetensors_get(a->file[i], k);
         if (is_codes(t) == (codes == 1))
           st = add(a, t->name, t->type, t->dims, t->shape,
-                   (source){.data = t->data, .bytes = t->bytes});
+                   (source){.data = t->data, .bytes = t->bytes, .file = a->file[i], .tensor = t});
       }
   return st;
 }
@@ -275,10 +277,12 @@ static qp_status copy_kept(assembly *a, size_t id, const qp_source_tensor *t) {
 
 static qp_status copy_all(assembly *a) {
   qp_status st = QP_OK;
-  for (size_t i = 0; i < a->count && !st; i++)
-    st = a->source[i].kept
-             ? copy_kept(a, i, a->source[i].kept)
-             : qp_tensor_writer_write(a->w, i, 0, a->source[i].data, a->source[i].bytes, a->err);
+  for (size_t i = 0; i < a->count && !st; i++) {
+    const source *s = &a->source[i];
+    st = s->kept ? copy_kept(a, i, s->kept)
+                 : qp_tensor_writer_write(a->w, i, 0, s->data, s->bytes, a->err);
+    if (s->file) qp_safetensors_release(s->file, s->tensor);
+  }
   return st;
 }
 
