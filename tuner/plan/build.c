@@ -93,7 +93,7 @@ static void prune(builder *b) {
   qsort(b->option, b->options, sizeof *b->option, compare_options);
   for (unsigned i = 0; i < b->options; i++) {
     unsigned k = kept;
-    while (k && (b->option[k - 1].ps > b->option[i].ps ||
+    while (k && ((b->by_ps && b->option[k - 1].ps > b->option[i].ps) ||
                  (b->by_bytes && b->option[k - 1].bytes > b->option[i].bytes)))
       k--;
     if (!k) b->option[kept++] = b->option[i];
@@ -102,9 +102,8 @@ static void prune(builder *b) {
 }
 
 /* The options made since become a list; its index, or -1: none, or no memory (*st). */
-static int end_list(builder *b, bool may_prune, qp_status *st) {
+static int end_list(builder *b, qp_status *st) {
   if (!b->options) return -1;
-  if (may_prune && b->by_ps) prune(b);
   qp_knap_option *copy = keep(b->p, malloc(b->options * sizeof *copy));
   if (!copy || b->lists == MAX_LISTS) {
     *st = qp_fail(b->err, copy ? QP_E_LIMIT : QP_E_NOMEM, "no room for the plan's choices");
@@ -146,7 +145,8 @@ static qp_status add_same(builder *b, unsigned mask) {
     if (ok) b->option[b->options++] = o;
   }
   qp_status st = QP_OK;
-  int list = end_list(b, true, &st);
+  if (b->by_ps) prune(b);
+  int list = end_list(b, &st);
   if (list < 0) return st;
   qp_mode_info info = {linears == 1 ? QP_MODE_ALONE : QP_MODE_SAME, 0};
   qp_knap_mode *m = add_mode(b, mask, info, &st);
@@ -166,7 +166,7 @@ static qp_status add_measured(builder *b, const qp_mixed_cost *mixed) {
                                                .ps = parts ? 0 : mixed->cost.ps * b->blocks,
                                                .bytes = (int64_t)(bytes_of(b, l, q) * b->blocks),
                                                .tag = mixed->tag[parts]};
-    int made = end_list(b, false, &st);
+    int made = end_list(b, &st);
     if (made < 0) return st;
     list[parts++] = (unsigned)made;
   }
@@ -190,7 +190,7 @@ static qp_status part_lists(builder *b, unsigned path, int *list) {
                                                  .tag = q * QP_KNAP_TAGS + path};
     }
     qp_status st = QP_OK;
-    list[l] = end_list(b, false, &st);
+    list[l] = end_list(b, &st);
     if (st) return st;
   }
   return QP_OK;
@@ -260,7 +260,56 @@ static qp_status check_covered(const builder *b) {
   return QP_OK;
 }
 
-static qp_status make_item(builder *b, qp_knap_item *item, qp_item_info *info) {
+/* Can every quantizer that a launch may give a linear also be had for it alone? */
+static bool is_free_alone(const builder *b) {
+  const qp_plan_input *in = b->in;
+  unsigned alone[QP_GROUP_LINEARS_MAX][QP_MENU_MAX / 32] = {{0}};
+  if (!in->table) return true;
+  for (unsigned l = 0; l < b->linears; l++)
+    for (unsigned i = 0; i < in->menu->count * QP_PATHS; i++) {
+      unsigned q = i / QP_PATHS;
+      if (qp_costs_same(&b->p->costs, in, b->group, 1u << l, q, i % QP_PATHS)->ps >= 0)
+        alone[l][q / 32] |= 1u << q % 32;
+    }
+  for (unsigned m = 0; m < b->modes; m++) {
+    const qp_knap_mode *mode = &b->mode[m];
+    for (unsigned l = 0, part = 0; l < b->linears; l++) {
+      if (!(mode->mask >> l & 1)) continue;
+      const qp_knap_list *list = &b->list[mode->list[part]];
+      for (unsigned o = 0; o < list->count; o++) {
+        unsigned q = list->option[o].tag / QP_KNAP_TAGS;
+        if (!(alone[l][q / 32] >> q % 32 & 1)) return false;
+      }
+      if (mode->parts > 1) part++;
+    }
+  }
+  return true;
+}
+
+/* Without a limit on latency: each linear by itself, options that bytes and loss leave. */
+static qp_status make_thin(builder *b, qp_knap_item *item) {
+  unsigned first = b->lists;
+  qp_status st = QP_OK;
+  qp_knap_mode *mode = keep(b->p, calloc(b->linears, sizeof *mode));
+  qp_knap_list *list = keep(b->p, calloc(b->linears, sizeof *list));
+  if (!mode || !list) return qp_fail(b->err, QP_E_NOMEM, "no memory for the plan's choices");
+  for (unsigned l = 0; l < b->linears; l++) {
+    unsigned m = 0;
+    while (m < b->modes && b->mode[m].mask != 1u << l) m++;
+    if (m == b->modes) return QP_OK; /* the whole item stays */
+    const qp_knap_list *from = &b->list[b->mode[m].list[0]];
+    memcpy(b->option, from->option, from->count * sizeof *b->option);
+    b->options = from->count;
+    prune(b);
+    if (end_list(b, &st) < 0) return st;
+    list[l] = b->list[first + l];
+    mode[l] = (qp_knap_mode){.mask = 1u << l, .parts = 1, .list = {l}};
+  }
+  *item = (qp_knap_item){b->linears, b->linears, b->linears, list, mode};
+  return QP_OK;
+}
+
+static qp_status make_item(builder *b, qp_knap_item *item, qp_knap_item *full, qp_item_info *info) {
   qp_status st = QP_OK;
   const qp_plan_input *in = b->in;
   b->lists = b->modes = b->options = 0;
@@ -283,9 +332,9 @@ static qp_status make_item(builder *b, qp_knap_item *item, qp_item_info *info) {
   memcpy(list, b->list, b->lists * sizeof *list);
   memcpy(mode, b->mode, b->modes * sizeof *mode);
   memcpy(mode_info, b->info, b->modes * sizeof *mode_info);
-  *item = (qp_knap_item){b->linears, b->lists, b->modes, list, mode};
+  *full = *item = (qp_knap_item){b->linears, b->lists, b->modes, list, mode};
   *info = (qp_item_info){b->class, b->group, b->blocks, mode_info};
-  return QP_OK;
+  return !b->by_ps && is_free_alone(b) ? make_thin(b, item) : QP_OK;
 }
 
 /* ---- The whole ---- */
@@ -328,8 +377,9 @@ static qp_status make_items(builder *b, unsigned classes) {
   const qp_model *m = in->model;
   unsigned items = classes * m->groups + (in->head ? 1 : 0);
   qp_knap_item *item = keep(b->p, calloc((size_t)items + 1, sizeof *item));
+  qp_knap_item *full = keep(b->p, calloc((size_t)items + 1, sizeof *full));
   b->p->item = keep(b->p, calloc((size_t)items + 1, sizeof *b->p->item));
-  if (!item || !b->p->item) return qp_fail(b->err, QP_E_NOMEM, "no memory for the plan");
+  if (!item || !full || !b->p->item) return qp_fail(b->err, QP_E_NOMEM, "no memory for the plan");
   qp_status st = QP_OK;
   for (unsigned i = 0; i < items && !st; i++) {
     b->head = i == classes * m->groups;
@@ -338,10 +388,12 @@ static qp_status make_items(builder *b, unsigned classes) {
     b->linears = b->head ? 1 : m->group[b->group].linears;
     b->blocks = b->head ? 1 : 0;
     for (unsigned k = 0; k < m->layers && !b->head; k++) b->blocks += b->p->class_of[k] == b->class;
-    st = make_item(b, &item[i], &b->p->item[i]);
+    st = make_item(b, &item[i], &full[i], &b->p->item[i]);
   }
   b->p->knap.items = items;
   b->p->knap.item = item;
+  b->p->full = b->p->knap;
+  b->p->full.item = full;
   return st;
 }
 

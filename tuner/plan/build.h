@@ -30,7 +30,10 @@ typedef struct qp_item_info {
 typedef struct qp_plan_problem {
   const qp_plan_input *in;
   qp_costs costs;
-  qp_knap knap;
+  qp_knap knap; /* to be solved */
+  /* With every launch of every item: the same items, except without a limit on latency, where the
+  ** knapsack chooses quantizers only and the fastest launches for them are looked up here. */
+  qp_knap full;
   qp_item_info *item; /* [knap.items] */
   unsigned *class_of; /* [blocks] */
   int64_t fixed_ps;   /* constant: not in the knapsack */
@@ -52,7 +55,7 @@ void qp_plan_problem_free(qp_plan_problem *p);
 
 /*
 ** The plan of a choice for each item: totals, linears, launches, notes.  Where latency was not limited
-** each item's launches are first made the fastest for their quantizers.
+** each item's launches are the fastest for its quantizers.
 */
 qp_status qp_plan_decode(const qp_plan_problem *p, const qp_knap_choice *choice,
                          const qp_solution *solution, qp_plan *out, qp_error *err);

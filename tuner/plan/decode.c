@@ -127,8 +127,8 @@ static void fuse_untimed(decoder *d, const qp_knap_item *item, const qp_item_inf
   }
 }
 
-static void decode_block(decoder *d, unsigned i, const qp_knap_choice *c, unsigned block) {
-  const qp_knap_item *item = &d->p->knap.item[i];
+static void decode_block(decoder *d, unsigned i, const qp_knap_item *item, const qp_knap_choice *c,
+                         unsigned block) {
   const qp_item_info *info = &d->p->item[i];
   unsigned q[QP_KNAP_LINEARS] = {0}, tag[QP_KNAP_LINEARS] = {0}, at = 0;
   quantizers_of(item, c, q, tag);
@@ -155,16 +155,14 @@ static void decode_item(decoder *d, unsigned i, const qp_knap_choice *choice) {
   if (p->in->table && p->knap.ps_limit == QP_KNAP_NO_LIMIT) {
     unsigned q[QP_KNAP_LINEARS] = {0}, tag[QP_KNAP_LINEARS];
     quantizers_of(item, &c, q, tag);
-    if (qp_knap_fastest(item, q, &faster) &&
-        qp_knap_sum(item, &faster).ps <= qp_knap_sum(item, &c).ps)
-      c = faster;
+    if (qp_knap_fastest(&p->full.item[i], q, &faster)) item = &p->full.item[i], c = faster;
   }
   if (p->item[i].group == p->in->model->groups) {
-    decode_block(d, i, &c, 0);
+    decode_block(d, i, item, &c, 0);
     return;
   }
   for (unsigned b = 0; b < p->in->model->layers; b++)
-    if (p->class_of[b] == p->item[i].class) decode_block(d, i, &c, b);
+    if (p->class_of[b] == p->item[i].class) decode_block(d, i, item, &c, b);
 }
 
 /* The lm_head that is not planned stays in 16 bits; menu indices become the plan's. */

@@ -23,13 +23,29 @@ typedef struct step {
   uint32_t parent, choice;
 } step;
 
+/* Multipliers, and what the layers from one on take at them. */
+enum { PRICES = 13 };
+typedef struct rest {
+  double bound; /* sum of min (loss + lambda ps + mu bytes) */
+  qp_knap_total total;
+} rest;
+
 typedef struct work {
   qp_dominance *d;
   unsigned items;
   unsigned *order;               /* items with several choices, the fewest first */
   unsigned layers;               /* how many of them */
   int64_t *rest_ps, *rest_bytes; /* [layers + 1]: the least that layers i.. add */
-  step **history;                /* [layers] */
+  struct {
+    double lambda, mu;
+    rest *rest;     /* [layers + 1] */
+    uint32_t *take; /* [layers]: the choice */
+  } price[PRICES];
+  double cutoff;  /* loss of the best plan so far */
+  bool completed; /* that plan: state 'at' after 'layer', and the rest at 'by' */
+  unsigned layer, by;
+  size_t at;
+  step **history; /* [layers] */
   state *now, *next, *spare;
   size_t count, capacity, next_capacity, spare_capacity;
   /* The sweep's staircase: bytes rising, loss falling. */
@@ -121,13 +137,42 @@ static bool dominated(work *w, const state *s, bool *failed) {
   return false;
 }
 
+/* Can a state after 'layer' not lead to a plan below the cutoff? */
+static bool is_hopeless(const work *w, unsigned layer, const state *s) {
+  const qp_knap *k = w->d->k;
+  for (unsigned j = 0; j < PRICES; j++) {
+    double bound = s->loss + w->price[j].rest[layer + 1].bound;
+    if (w->price[j].lambda > 0) bound -= w->price[j].lambda * (double)(k->ps_limit - s->ps);
+    if (w->price[j].mu > 0) bound -= w->price[j].mu * (double)(k->bytes_limit - s->bytes);
+    if (bound >= w->cutoff + w->d->margin) return true;
+  }
+  return false;
+}
+
+/* Complete a state with what is left at each of the multipliers. */
+static void complete(work *w, unsigned layer, const state *s, size_t at) {
+  const qp_knap *k = w->d->k;
+  for (unsigned j = 0; j < PRICES; j++) {
+    const qp_knap_total *t = &w->price[j].rest[layer + 1].total;
+    if (s->loss + t->loss >= w->cutoff) continue;
+    if (k->ps_limit != QP_KNAP_NO_LIMIT && s->ps + t->ps > k->ps_limit) continue;
+    if (k->bytes_limit != QP_KNAP_NO_LIMIT && s->bytes + t->bytes > k->bytes_limit) continue;
+    w->cutoff = s->loss + t->loss;
+    w->completed = true;
+    w->layer = layer, w->by = j, w->at = at;
+  }
+}
+
 /* Keep what nothing dominates of w->next, as w->now, and how it came about. */
 static qp_status sweep(work *w, unsigned layer, size_t count) {
   size_t kept = 0;
   bool failed = false;
   w->stairs = 0;
   for (size_t i = 0; i < count && !failed; i++)
-    if (!dominated(w, &w->next[i], &failed)) w->next[kept++] = w->next[i];
+    if (!dominated(w, &w->next[i], &failed) && !is_hopeless(w, layer, &w->next[i])) {
+      complete(w, layer, &w->next[i], kept);
+      w->next[kept++] = w->next[i];
+    }
   step *history = failed ? NULL : malloc((kept + 1) * sizeof *history);
   if (!history) return QP_E_NOMEM;
   for (size_t i = 0; i < kept; i++) history[i] = (step){w->next[i].parent, w->next[i].choice};
@@ -147,7 +192,7 @@ static size_t extend(work *w, unsigned layer, const qp_knap_near *c, uint32_t ch
   int64_t most_ps = d->k->ps_limit, most_bytes = d->k->bytes_limit;
   if (most_ps != QP_KNAP_NO_LIMIT) most_ps -= w->rest_ps[layer + 1] + c->ps;
   if (most_bytes != QP_KNAP_NO_LIMIT) most_bytes -= w->rest_bytes[layer + 1] + c->bytes;
-  double most_reduced = d->delta - c->reduced;
+  double most_reduced = fmin(d->delta, w->cutoff - d->bound + d->margin) - c->reduced;
   size_t n = 0;
   for (size_t i = 0; i < w->count; i++) {
     const state *s = &w->now[i];
@@ -180,6 +225,40 @@ static qp_status advance(work *w, unsigned layer) {
   if (!st && runs && !merge_runs(w, start, runs)) st = QP_E_NOMEM;
   free(start);
   return st ? st : sweep(w, layer, n);
+}
+
+/* Multipliers around those of the dual: along each of them, and along both. */
+static void set_multipliers(work *w) {
+  static const double around[PRICES][2] = {
+      {1, 1},     {0.97, 0.97}, {1.03, 1.03}, {0.9, 0.9}, {1.1, 1.1}, {0.75, 0.75}, {1.35, 1.35},
+      {0.9, 1.1}, {1.1, 0.9},   {0.5, 1.2},   {1.2, 0.5}, {0, 0},     {2.5, 2.5}};
+  for (unsigned j = 0; j < PRICES; j++) {
+    w->price[j].lambda = w->d->lambda * around[j][0];
+    w->price[j].mu = w->d->mu * around[j][1];
+  }
+}
+
+static qp_status prepare_rests(work *w) {
+  set_multipliers(w);
+  for (unsigned j = 0; j < PRICES; j++) {
+    rest *to = w->price[j].rest = calloc((size_t)w->layers + 1, sizeof *to);
+    uint32_t *take = w->price[j].take = calloc((size_t)w->layers + 1, sizeof *take);
+    if (!to || !take) return QP_E_NOMEM;
+    for (unsigned l = w->layers; l-- > 0;) {
+      const qp_near_list *list = &w->d->list[w->order[l]];
+      double least = INFINITY;
+      for (size_t c = 0; c < list->count; c++) {
+        const qp_knap_near *n = &list->near[c];
+        double v = n->loss + w->price[j].lambda * (double)n->ps + w->price[j].mu * (double)n->bytes;
+        if (v < least) least = v, take[l] = (uint32_t)c;
+      }
+      const qp_knap_near *n = &list->near[take[l]];
+      to[l].bound = to[l + 1].bound + least;
+      to[l].total = (qp_knap_total){to[l + 1].total.loss + n->loss, to[l + 1].total.ps + n->ps,
+                                    to[l + 1].total.bytes + n->bytes};
+    }
+  }
+  return QP_OK;
 }
 
 static qp_status prepare(work *w) {
@@ -216,36 +295,47 @@ static qp_status prepare(work *w) {
     w->rest_ps[l] = w->rest_ps[l + 1] + ps;
     w->rest_bytes[l] = w->rest_bytes[l + 1] + bytes;
   }
-  return QP_OK;
+  return prepare_rests(w);
 }
 
+/* Nothing to choose at all. */
+static void complete_start(work *w, qp_knap_choice *plan) {
+  const state *s = &w->now[0];
+  if (s->loss >= w->cutoff || s->ps > w->d->k->ps_limit || s->bytes > w->d->k->bytes_limit) return;
+  w->d->found = true;
+  w->d->loss = s->loss;
+  for (unsigned i = 0; i < w->items; i++) plan[i] = w->d->list[i].near[0].choice;
+}
+
+/* The plan of w->completed. */
 static void finish(work *w, qp_knap_choice *plan) {
   qp_dominance *d = w->d;
-  size_t best = w->count;
-  for (size_t i = 0; i < w->count; i++) {
-    const state *s = &w->now[i];
-    if (s->ps > d->k->ps_limit || s->bytes > d->k->bytes_limit) continue;
-    if (best == w->count || s->loss < w->now[best].loss) best = i;
-  }
-  if (best == w->count) return;
+  size_t at = w->at;
   d->found = true;
-  d->loss = w->now[best].loss;
+  d->loss = w->cutoff;
   for (unsigned i = 0; i < w->items; i++) plan[i] = d->list[i].near[0].choice;
-  for (unsigned l = w->layers; l-- > 0;) {
-    step s = w->history[l][best];
+  for (unsigned l = w->layer + 1; l < w->layers; l++)
+    plan[w->order[l]] = d->list[w->order[l]].near[w->price[w->by].take[l]].choice;
+  for (unsigned l = w->layer + 1; l-- > 0;) {
+    step s = w->history[l][at];
     plan[w->order[l]] = d->list[w->order[l]].near[s.choice].choice;
-    best = s.parent;
+    at = s.parent;
   }
 }
 
 qp_status qp_dominance_run(qp_dominance *d, qp_knap_choice *plan) {
-  work w = {.d = d};
+  work w = {.d = d, .cutoff = d->most_loss};
   d->found = false;
   d->states = 0;
   qp_status st = prepare(&w);
   for (unsigned l = 0; l < w.layers && !st; l++) st = advance(&w, l);
-  if (!st) finish(&w, plan);
+  if (!st && !w.layers) complete_start(&w, plan);
+  if (w.completed && st != QP_E_NOMEM) finish(&w, plan);
   for (unsigned l = 0; w.history && l < w.layers; l++) free(w.history[l]);
+  for (unsigned j = 0; j < PRICES; j++) {
+    free(w.price[j].rest);
+    free(w.price[j].take);
+  }
   free(w.history);
   free(w.order);
   free(w.rest_ps);

@@ -16,6 +16,8 @@ typedef struct qp_dominance {
   const qp_near_list *list; /* [k->items] */
   double lambda, mu;        /* where 'reduced' was taken */
   double delta;             /* partial plans of more reduced cost are dropped */
+  double most_loss;         /* plans of so much loss and more are not looked for */
+  double bound, margin;     /* of the dual, and what rounding may do to it */
   double deadline_s;        /* of qp_seconds(); 0: none */
   size_t most_states;
   /* out: */
@@ -25,8 +27,11 @@ typedef struct qp_dominance {
 } qp_dominance;
 
 /*
-** The plan of least loss within the limits among the lists, if it has reduced cost (with the slack
-** of the limits at their multipliers) of at most delta.  plan: [k->items], written if d->found.
+** The plan of least loss below most_loss within the limits among the lists, if it has reduced cost
+** (with the slack of the limits at their multipliers) of at most delta.  Partial plans are also dropped
+** by the bounds of what is left at multipliers around (lambda, mu), and completed with the choices that
+** those take: a complete plan within the limits lowers most_loss at once.
+** plan: [k->items], written if d->found.
 ** QP_E_LIMIT: time or states ran out; QP_E_NOMEM.
 */
 qp_status qp_dominance_run(qp_dominance *d, qp_knap_choice *plan);

@@ -19,7 +19,8 @@ typedef struct vertex {
 
 typedef struct tracer {
   const qp_plan_problem *p;
-  bool by_bytes; /* else by ps */
+  const qp_knap *knap; /* of p: the full one by ps */
+  bool by_bytes;       /* else by ps */
   qp_knap_choice *choice;
   qp_front_line *line;
   uint64_t fixed_bytes;
@@ -33,8 +34,8 @@ static double cost(const tracer *t, const vertex *v) {
 /* ps of the fastest launches with the quantizers of the choice. */
 static int64_t fastest(const tracer *t) {
   int64_t ps = 0;
-  for (unsigned i = 0; i < t->p->knap.items; i++) {
-    const qp_knap_item *item = &t->p->knap.item[i];
+  for (unsigned i = 0; i < t->knap->items; i++) {
+    const qp_knap_item *item = &t->knap->item[i];
     const qp_knap_choice *c = &t->choice[i];
     unsigned tag[QP_KNAP_LINEARS] = {0}, at = 0;
     for (unsigned k = 0; k < c->launches; k++) {
@@ -47,12 +48,9 @@ static int64_t fastest(const tracer *t) {
       at += m->parts;
     }
     qp_knap_choice best;
-    int64_t own = qp_knap_sum(item, c).ps;
-    if (qp_knap_fastest(item, tag, &best)) {
-      int64_t other = qp_knap_sum(item, &best).ps;
-      if (other < own) own = other;
-    }
-    ps += own;
+    const qp_knap_item *full = &t->p->full.item[i];
+    bool found = qp_knap_fastest(full, tag, &best);
+    ps += found ? qp_knap_sum(full, &best).ps : qp_knap_sum(item, c).ps;
   }
   return ps;
 }
@@ -61,7 +59,7 @@ static vertex visit(const tracer *t, double weight, double price) {
   vertex v;
   const qp_plan_problem *p = t->p;
   double lambda = t->by_bytes ? 0 : price, mu = t->by_bytes ? price : 0;
-  qp_dual_plan(&p->knap, weight, lambda, mu, t->choice, &v.total);
+  qp_dual_plan(t->knap, weight, lambda, mu, t->choice, &v.total);
   int64_t ps = t->by_bytes ? fastest(t) : v.total.ps;
   v.point =
       (qp_front_point){.loss = v.total.loss,
@@ -133,6 +131,7 @@ qp_status qp_front_trace(const qp_plan_input *in, qp_front *out, qp_error *err) 
   if (in->table) memcpy(front.gpu, in->table->gpu, sizeof front.gpu);
   for (int by_bytes = in->table ? 0 : 1; by_bytes < 2 && !t.status; by_bytes++) {
     t.by_bytes = by_bytes;
+    t.knap = by_bytes ? &p.knap : &p.full;
     t.line = by_bytes ? &front.bits : &front.latency;
     trace_line(&t);
   }

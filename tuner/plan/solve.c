@@ -60,20 +60,23 @@ static qp_status one_round(solver *s, const qp_dual *dual, double delta) {
                     .lambda = dual->lambda,
                     .mu = dual->mu,
                     .delta = reach,
+                    .bound = dual->bound,
+                    .margin = dual->margin,
+                    .most_loss = s->found ? s->out.total.loss : INFINITY,
                     .deadline_s = deadline(s),
                     .most_states = s->options.most_states};
   st = qp_dominance_run(&d, s->trial);
   free_lists(list, s->k->items);
   s->out.rounds++;
   if (d.states > s->out.states) s->out.states = d.states;
-  if (st || !d.found) return st;
+  if (st == QP_E_NOMEM || !d.found) return st;
   qp_knap_total total = qp_knap_plan_sum(s->k, s->trial);
   if (within(s->k, &total) && (!s->found || total.loss < s->out.total.loss)) {
     s->found = true;
     s->out.total = total;
     memcpy(s->plan, s->trial, s->k->items * sizeof *s->plan);
   }
-  return QP_OK;
+  return st;
 }
 
 /* Widen delta until the best plan lies within it.  The plan that the dual met bounds how far. */
