@@ -87,6 +87,7 @@ static qp_status close_gap(solver *s, const qp_dual *dual) {
   while (!proven) {
     double gap = s->found ? s->out.total.loss - dual->bound : INFINITY;
     if (gap <= 2 * dual->margin) break;
+    if (gap <= 3 * delta) delta = gap; /* one round to the end costs less than two on the way */
     qp_status st = one_round(s, dual, fmin(delta, gap));
     if (st == QP_E_LIMIT) {
       s->out.outcome = s->found ? QP_SOLVE_STOPPED : QP_SOLVE_UNKNOWN;
