@@ -434,7 +434,7 @@ static qp_status load_config(qp_models *m, const char *path, const qp_model **ou
 
 qp_status qp_models_find(qp_models *m, const char *name, const qp_model **out, qp_error *err) {
   size_t n = strlen(name);
-  if (strchr(name, '/') || (n > 5 && !strcmp(name + n - 5, ".json")))
+  if (name[0] == '.' || strchr(name, '/') || (n > 5 && !strcmp(name + n - 5, ".json")))
     return load_config(m, name, out, err);
   const char *names[MAX_MODELS];
   for (size_t i = 0; i < m->count; i++) {

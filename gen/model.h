@@ -67,9 +67,9 @@ size_t qp_models_count(const qp_models *m);
 const qp_model *qp_models_get(const qp_models *m, size_t i);
 
 /*
-** By name, or by path of a Hugging Face config.json (contains '/' or ends in ".json"; a folder's
-** path means the config.json in it); the model is then named after the folder.  '*out' belongs to
-** 'm'.
+** By name, or by path of a Hugging Face config.json (contains '/', begins with '.' or ends in
+** ".json"; a folder's path means the config.json in it); the model is then named after the folder.
+** '*out' belongs to 'm'.
 ** QP_E_ARG: there is none of this name (with the nearest), or the config.json is wrong or of a
 ** model_type that lua/architectures.lua does not describe; QP_E_IO: it cannot be read; QP_E_LIMIT.
 */
