@@ -121,7 +121,7 @@ qp_status qp_front_trace(const qp_plan_input *in, qp_front *out, qp_error *err) 
   qp_plan_problem p;
   qp_front front = {0};
   free_input.latency_limit_ps = free_input.memory_limit_bytes = -1;
-  free_input.bits_limit = -1;
+  free_input.bits_limit = 64; /* no limit, but bytes count: options are pruned by them too */
   qp_status st = qp_plan_build(&free_input, NULL, 0, &p, err);
   if (st) return st;
   tracer t = {.p = &p, .fixed_bytes = (uint64_t)p.fixed_bytes};
