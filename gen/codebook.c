@@ -357,9 +357,8 @@ static bool lloyd_round(cloud *c, double stride, bool exact, double *sum, double
 
 /*
 ** First centers in the plane: a sunflower, radii at equal steps of N(0, variance I)'s measure,
-** angles the golden
-** angle apart (turned by the seed): closer to the hexagons of the best quantizer than a lattice
-** would start.
+** angles the golden angle apart (turned by the seed): closer to the hexagons of the best quantizer
+** than a lattice would start.
 */
 static void sunflower(cloud *c, double variance, uint64_t seed) {
   const double turn_x = -0.73736887807831985, turn_y = 0.67549029426152364; /* pi (3 - sqrt 5) */

@@ -300,8 +300,7 @@ static void hash_states(sweep *s, XXH3_state_t *hash) {
 
 /*
 ** What decode gives, not how it is written: every state with the fields at the ends of their
-** ranges.  So a
-** definition keeps its hash when the IR or its passes change.
+** ranges.  So a definition keeps its hash when the IR or its passes change.
 */
 static bool add_weights(qp_text *t, const qp_quantizer *q) {
   const uint16_t *codebooks[QP_MAX_CODEBOOKS] = {0};

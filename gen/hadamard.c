@@ -55,8 +55,7 @@ static void paley2(unsigned q, int8_t *h) {
 /*
 ** Williamson's construction (1944), order 4 n: four symmetric circulants A, B, C, D of order n with
 ** A^2 + B^2 + C^2 + D^2 = 4 n I.  First rows, entries 0 .. n/2 (the rest by symmetry); found by
-** search over
-** sequences that a subgroup of the units of Z_n leaves as they are.
+** search over sequences that a subgroup of the units of Z_n leaves as they are.
 */
 static const struct {
   unsigned n;

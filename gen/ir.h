@@ -22,8 +22,7 @@ typedef enum qp_ir_type { QP_WORD, QP_HALF, QP_PAIR, QP_BPAIR } qp_ir_type;
 ** X(op, text, arity, result, args, C evaluation, CUDA spelling)
 ** args: one letter an operand, w h p b.  In the evaluation a, b, c are the operands' 32-bit values,
 ** imm and imm2 the node's immediates, and 'env' the evaluation environment.  In the spelling %a %b
-** %c
-** stand for operands, %i and %j for the immediates; functions named there live in
+** %c stand for operands, %i and %j for the immediates; functions named there live in
 ** templates/prelude.cuh.in.  Shifts by 32 or more give 0.
 */
 #define QP_IR_OPS(X)                                                                               \

@@ -135,10 +135,8 @@ static qp_status add_slabs(qp_kernel *k, const qp_cluster *c, unsigned stream, u
 
 /*
 ** Give each part one block, then every further block to the part with most work a block: that makes
-** the
-** longest part as short as can be.  Work of a superblock: its words and 8 more a block of 64
-** columns for
-** decoding (fitted to measured times of 2, 3 and 4 bits on an H100).
+** the longest part as short as can be.  Work of a superblock: its words and 8 more a block of 64
+** columns for decoding (fitted to measured times of 2, 3 and 4 bits on an H100).
 */
 static void assign_blocks(qp_kernel *k, unsigned blocks) {
   double work[QP_MAX_KERNEL_PARTS];

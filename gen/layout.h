@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Where the bits of packed weights lie (layout version 1).  One layout serves every kernel and
-** every
-** tunable; segments that are fused into one launch keep their own buffers.
+** every tunable; segments that are fused into one launch keep their own buffers.
 **
 ** STREAM.  The codes of one linear (or of one column range of a split quantizer): M rows x K
-** columns,
-** padded to row groups of 32 rows and to superblocks.  A row group's weights belong to 32 lanes;
-** each
-** lane owns a private bit stream that runs along K, one code of 'step' bits after the other, the
-** first
-** code in the lowest bits of the first word.
+** columns, padded to row groups of 32 rows and to superblocks.  A row group's weights belong to 32
+** lanes; each lane owns a private bit stream that runs along K, one code of 'step' bits after the
+** other, the first code in the lowest bits of the first word.
 **
 ** BLOCK.  32 rows x 64 columns: 32 pairs of weights for each lane.  Pair j = 4 t + r of lane l,
-** where
-** t = m + 2 k is one of eight 16 x 16 tiles of the tensor cores (m: tile row, k: tile column, r:
-** fragment
-** register), holds the weights at
+** where t = m + 2 k is one of eight 16 x 16 tiles of the tensor cores (m: tile row, k: tile column,
+** r: fragment register), holds the weights at
 **
 **   row    = 16 m + l / 4 + 8 (r & 1)
 **   column = 32 (k / 2) + 8 (l & 3) + 4 (k & 1) + 2 (r / 2)        and the column after it
@@ -24,28 +18,22 @@
 ** so that a lane's pairs in 32 columns are 8 neighbouring columns in each of 4 rows.
 **
 ** SUPERBLOCK.  The smallest number of blocks after which codes and words end together: 1 for 2, 4
-** or 8
-** weights a code and whole half-bits of rate, 5 for five weights in 8 bits.  It holds 'words'
-** 32-bit words
-** for each lane, stored in planes so that a warp's loads are coalesced: words / 4 planes of
-** [32 lanes][4 words], then [32][2] if words & 2, then [32][1] if words & 1.
+** or 8 weights a code and whole half-bits of rate, 5 for five weights in 8 bits.  It holds 'words'
+** 32-bit words for each lane, stored in planes so that a warp's loads are coalesced: words / 4
+** planes of [32 lanes][4 words], then [32][2] if words & 2, then [32][1] if words & 1.
 ** Superblocks of a row group are contiguous, row groups follow each other.
 **
 ** TRELLIS.  The state of step i is the window of bits  [step (i+1) - window, step (i+1))  of the
-** lane's
-** stream, newest bits highest.  A lane's stream is circular over its row group: bits before bit 0
-** are the
-** last bits of its last superblock (tail-biting over all of K).
+** lane's stream, newest bits highest.  A lane's stream is circular over its row group: bits before
+** bit 0 are the last bits of its last superblock (tail-biting over all of K).
 **
 ** BIT PLANES (scalar quantizers with 'planes').  A lane's 64 weights of a block take 2 words a
-** plane, most
-** significant plane first; bit 2 (j & 15) + i of word j / 16 of a plane belongs to weight i of pair
-** j.
+** plane, most significant plane first; bit 2 (j & 15) + i of word j / 16 of a plane belongs to
+** weight i of pair j.
 **
 ** GROUP FIELDS.  Field f of the weights at row (m, l / 4, r & 1) and column group g is element
 ** ((row_group * groups + g) * 8 + l / 4) * 4 + 2 m + (r & 1) of the field's own array; fp16 and u8
-** are
-** stored as such, u4 two an element byte, low nibble first.  groups = padded columns / group,
+** are stored as such, u4 two an element byte, low nibble first.  groups = padded columns / group,
 ** rounded up.
 */
 #ifndef QP_LAYOUT_H

@@ -34,9 +34,8 @@ typedef struct qp_table {
 
 /*
 ** What a kernel decodes.  One step reads a window of 'window' bits, 'step' bits after the last
-** one's,
-** and gives 'pairs' PAIRs (or BPAIRs).  Odd quantizer dims are folded: two codes are read as one
-** (a V=1 trellis of window L and step b becomes V=2 with window L+b and step 2b).
+** one's, and gives 'pairs' PAIRs (or BPAIRs).  Odd quantizer dims are folded: two codes are read as
+** one (a V=1 trellis of window L and step b becomes V=2 with window L+b and step 2b).
 */
 typedef struct qp_lowered {
   const qp_quantizer *quantizer; /* not a split */
@@ -56,9 +55,8 @@ void qp_lowered_free(qp_lowered *l);
 
 /*
 ** The lowered form on the CPU, as the GPU computes it.  'bind' fills env's codebooks and makes its
-** tables
-** (malloc'ed; qp_lowered_unbind frees them); 'codebooks' overrides data of tensor/row scoped ones,
-** or NULL.
+** tables (malloc'ed; qp_lowered_unbind frees them); 'codebooks' overrides data of tensor/row scoped
+** ones, or NULL.
 ** 'eval' decodes one state of any bits above the window for lane 'lane'; out holds 'pairs' words.
 */
 qp_status qp_lowered_bind(const qp_lowered *l, const uint16_t *const *codebooks, qp_ir_env *env,

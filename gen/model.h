@@ -31,8 +31,7 @@ typedef struct qp_model_group {
 
 /*
 ** A decoder (or an encoder such as BERT): 'layers' equal blocks of linears between an embedding and
-** the lm_head.  Sizes that a
-** config.json names are kept as they are there.
+** the lm_head.  Sizes that a config.json names are kept as they are there.
 */
 typedef struct qp_model {
   char name[64];

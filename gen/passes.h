@@ -59,8 +59,7 @@ qp_ir *qp_pass_join_shifts(const qp_ir *ir);
 ** fp16 numbers made of words.  Integers below 1024 (minus a constant) are put into an fp16 number's
 ** last bits: half(x) -> as_half(x | 0x6400) - 1024; conversion has a pipe of its own, four times
 ** slower; differences of two such leave 1024 out.  pack(x & c, y & d) -> pack(x, y) & (c | d <<
-** 16), for | and ^ too; pack of halves of
-** words at byte boundaries -> PRMT.
+** 16), for | and ^ too; pack of halves of words at byte boundaries -> PRMT.
 */
 qp_ir *qp_pass_choose_halves(const qp_ir *ir);
 /*

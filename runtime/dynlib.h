@@ -7,10 +7,8 @@
 
 /*
 ** Open the first of 'names' (ends with NULL) that can be; if the environment variable 'override' is
-** set, its
-** value alone is tried.  '*handle' is dlopen's, kept until exit.  QP_E_MISSING: the message says
-** what was tried,
-** the loader's reasons, and 'advice', how to get the library.
+** set, its value alone is tried.  '*handle' is dlopen's, kept until exit.  QP_E_MISSING: the
+** message says what was tried, the loader's reasons, and 'advice', how to get the library.
 */
 qp_status qp_dynlib_open(const char *what, const char *override, const char *const *names,
                          const char *advice, void **handle, qp_error *err);

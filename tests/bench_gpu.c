@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** The tensor-core gemm on a GPU:  us a launch in a CUDA graph, plain and with programmatic
-** dependent launch, over
-** weights that are rotated through more than 600 MB, each kernel verified first.  Beside it what
-** the prototype
-** kernel reached on an H100 80GB HBM3 (132 multiprocessors, CUDA 13.0) by the same method.
+** dependent launch, over weights that are rotated through more than 600 MB, each kernel verified
+** first.  Beside it what the prototype kernel reached on an H100 80GB HBM3 (132 multiprocessors,
+** CUDA 13.0) by the same method.
 **   bench_gpu [cuda:N]
 */
 #include <stdio.h>

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** How fast the simulator runs:  bench_sim [FACTOR].  Three kinds of work, in PTX instructions a
-** second
-** on one core: integer arithmetic, table look-ups in shared memory, and a decode loop that feeds
-** mma.
+** second on one core: integer arithmetic, table look-ups in shared memory, and a decode loop that
+** feeds mma.
 */
 #include <stdio.h>
 #include <stdlib.h>

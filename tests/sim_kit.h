@@ -131,10 +131,9 @@ static inline void kit_fault(const char *top, const char *body, unsigned block, 
 
 /*
 ** Rows of instructions: 'text' names its destination D and its sources A, B, C, E; 'types' gives
-** their
-** registers in that order (h 16 bits, w 32, d 64, f fp32, g fp64, p predicate).  All rows run in
-** one
-** kernel, by a full warp and by a lone lane, which take different ways through the simulator.
+** their registers in that order (h 16 bits, w 32, d 64, f fp32, g fp64, p predicate).  All rows run
+** in one kernel, by a full warp and by a lone lane, which take different ways through the
+** simulator.
 */
 typedef struct kit_row {
   const char *text, *types;

@@ -202,9 +202,8 @@ Test(sim, instructions_bytes_and_bank_conflicts_are_counted) {
 
 /* ---- a kernel as the compiler wrote it ----
 ** tests/data/sim_golden.ptx is what nvcc 13.0 made for sm_80 of a kernel with a function that is
-** not
-** inlined, a struct argument, constant and local arrays, a switch, shuffles, both kinds of shared
-** memory and half2 arithmetic; here the same in C. */
+** not inlined, a struct argument, constant and local arrays, a switch, shuffles, both kinds of
+** shared memory and half2 arithmetic; here the same in C. */
 
 static char *read_file(const char *path) {
   FILE *f = fopen(path, "rb");

@@ -12,22 +12,26 @@
 #include "gen/encode/sample.h"
 #include "gen/json.h"
 #include "tuner/commands.h"
+#include "tuner/cost.h"
 #include "tuner/options.h"
 #include "tuner/output.h"
 #include "tuner/session.h"
 
-enum { DEFAULT_COLUMNS = 4096, DEFAULT_SAMPLES = 524288, CHUNK_GROUPS = 64 };
+enum { DEFAULT_COLUMNS = 4096, DEFAULT_SAMPLES = 524288, CHUNK_GROUPS = 64, COST_ARCH = 90 };
 
 static const qp_verb_help help = {
     "distortion", "QUANTIZER... [options]",
     "Encodes weights drawn from N(0,1) as linears are encoded (rotation off) and prints the mean\n"
     "squared error relative to their variance with its standard error, the rate-distortion bound\n"
-    "2^-2R at the stored rate and, with --against, published figures. Without QUANTIZER: all."};
+    "2^-2R at the stored rate and, with --against, published figures; with --cost, what a weight\n"
+    "costs the tensor-core kernel in the simulator: instructions, wavefronts of shared memory, "
+    "and\n"
+    "issue slots, the larger of instructions and four times wavefronts. Without QUANTIZER: all."};
 
 typedef struct distortion_options {
   const char *against;
   unsigned samples, columns, threads, seed;
-  bool json;
+  bool json, cost;
 } distortion_options;
 
 /* One quantizer's figures. */
@@ -109,7 +113,7 @@ static qp_status measure(const qp_quantizer *q, const distortion_options *o, fig
   return QP_OK;
 }
 
-static void print_row(qp_table_out *t, const qp_quantizer *q, const figures *f,
+static void print_row(qp_table_out *t, const qp_quantizer *q, const figures *f, const qp_cost *cost,
                       const cJSON *against) {
   const double bound = exp2(-2 * q->stored_rate);
   double published;
@@ -130,40 +134,73 @@ static void print_row(qp_table_out *t, const qp_quantizer *q, const figures *f,
       qp_table_text(t, "-");
     }
   }
+  if (cost) {
+    qp_table_number(t, cost->instructions, "%.3f");
+    qp_table_number(t, cost->wavefronts, "%.3f");
+    qp_table_number(t, cost->slots, "%.3f");
+  }
   qp_table_number(t, (double)f->weights / f->seconds, "%.0f");
 }
 
-static qp_table_out *new_table(const distortion_options *o) {
-  static const qp_column plain[] = {{"quantizer", false},    {"bits", true},
-                                    {"distortion", true},    {"standard_error", true},
-                                    {"bound", true},         {"db_above_bound", true},
-                                    {"weights_per_s", true}, {NULL, false}};
-  static const qp_column both[] = {{"quantizer", false},    {"bits", true},
-                                   {"distortion", true},    {"standard_error", true},
-                                   {"bound", true},         {"db_above_bound", true},
-                                   {"published", true},     {"ratio", true},
-                                   {"weights_per_s", true}, {NULL, false}};
-  return qp_table_new(o->against ? both : plain, o->json);
+/* all: room for the columns, which the table keeps using */
+static qp_table_out *new_table(const distortion_options *o, qp_column all[static 13]) {
+  static const qp_column begin[] = {{"quantizer", false}, {"bits", true},
+                                    {"distortion", true}, {"standard_error", true},
+                                    {"bound", true},      {"db_above_bound", true}};
+  static const qp_column against[] = {{"published", true}, {"ratio", true}};
+  static const qp_column cost[] = {{"instructions", true}, {"wavefronts", true}, {"slots", true}};
+  static const qp_column end[] = {{"weights_per_s", true}, {NULL, false}};
+  size_t n = 0;
+  for (size_t i = 0; i < sizeof begin / sizeof *begin; i++) all[n++] = begin[i];
+  for (size_t i = 0; o->against && i < sizeof against / sizeof *against; i++) all[n++] = against[i];
+  for (size_t i = 0; o->cost && i < sizeof cost / sizeof *cost; i++) all[n++] = cost[i];
+  for (size_t i = 0; i < sizeof end / sizeof *end; i++) all[n++] = end[i];
+  return qp_table_new(all, o->json);
+}
+
+/* Kernels compile in a process of their own, which begins before there are threads. */
+static qp_status count_costs(const qp_session *s, const qp_quantizer *const *q, size_t count,
+                             qp_cost **out, qp_error *err) {
+  const qp_compiler_options options = {.workers = 1};
+  qp_compiler *compiler = NULL;
+  qp_progress bar;
+  *out = calloc(count, sizeof **out);
+  if (!*out) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  qp_status st = qp_compiler_open(&options, &compiler, err);
+  if (st) return st;
+  qp_progress_begin(&bar, "cost", count);
+  for (size_t i = 0; !st && i < count; i++) {
+    qp_progress_show(&bar, i, q[i]->name);
+    st = qp_cost_count(s->families, compiler, q[i], COST_ARCH, &(*out)[i], err);
+    if (st) qp_fail_prefix(err, st, "%s", q[i]->name);
+  }
+  qp_progress_end(&bar);
+  qp_compiler_close(compiler);
+  return st;
 }
 
 static qp_status run(const distortion_options *o, const char *list, qp_error *err) {
   qp_session session = {0};
   const qp_quantizer **quantizer = NULL;
   size_t count = 0;
+  qp_cost *cost = NULL;
+  qp_column columns[13];
   cJSON *file = NULL;
   const cJSON *against = NULL;
   qp_status st = qp_session_open(&session, err);
   if (!st) st = qp_session_quantizers(&session, list, &quantizer, &count, err);
   if (!st && o->against) st = qp_json_read(o->against, &file, err);
   if (file) st = qp_json_object(file, o->against, "quantizers", &against, err);
-  qp_table_out *table = st ? NULL : new_table(o);
+  if (!st && o->cost) st = count_costs(&session, quantizer, count, &cost, err);
+  qp_table_out *table = st ? NULL : new_table(o, columns);
   for (size_t i = 0; !st && i < count; i++) {
     figures f = {0};
     st = measure(quantizer[i], o, &f, err);
-    if (!st) print_row(table, quantizer[i], &f, against);
+    if (!st) print_row(table, quantizer[i], &f, cost ? &cost[i] : NULL, against);
   }
   if (table) qp_table_print(table);
   cJSON_Delete(file);
+  free(cost);
   free(quantizer);
   qp_session_close(&session);
   return st;
@@ -180,6 +217,8 @@ int qp_cmd_distortion(int argc, char **argv) {
       {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the weights (1)", 0, 1u << 30},
       {"against", QP_OPT_STRING, &o.against, "FILE",
        "published figures: {\"quantizers\": {NAME: {\"distortion\": D}}}", 0, 0},
+      {"cost", QP_OPT_FLAG, &o.cost, NULL, "count the decode's cost in the simulator (sm_90)", 0,
+       0},
       {"json", QP_OPT_FLAG, &o.json, NULL, "print JSON", 0, 0},
       {0}};
   qp_words words = {0};

@@ -9,9 +9,8 @@
 
 /*
 ** Compare a quantizer of lua/quantizers with its pinned hash.  QP_E_WRONG: it differs, or has none;
-** the message
-** says how to pin a change that is meant.  QP_OK for a user's own file, which nothing is pinned
-** for.
+** the message says how to pin a change that is meant.  QP_OK for a user's own file, which nothing
+** is pinned for.
 */
 qp_status qp_pins_check(const qp_quantizer *q, qp_error *err);
 

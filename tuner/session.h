@@ -19,10 +19,8 @@ void qp_session_close(qp_session *s);
 
 /*
 ** Quantizers of a LIST: names, paths of .lua files, and family prefixes such as "tcq" (all names
-** that begin
-** with it and '-'), separated by commas; NULL: the whole palette.  '*out' is malloc'ed, the caller
-** frees it;
-** the quantizers belong to the palette.
+** that begin with it and '-'), separated by commas; NULL: the whole palette.  '*out' is malloc'ed,
+** the caller frees it; the quantizers belong to the palette.
 */
 qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quantizer ***out,
                                 size_t *count, qp_error *err);

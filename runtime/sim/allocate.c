@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Register and frame allocation.  PTX is close to single assignment; kernels name thousands of
-** virtual
-** registers of which few live at a time.  Each function's registers get places by linear scan over
-** live intervals, so that a warp's file stays small enough for the host's caches.
+** virtual registers of which few live at a time.  Each function's registers get places by linear
+** scan over live intervals, so that a warp's file stays small enough for the host's caches.
 **
 ** Rules: liveness is computed per basic block; an instruction whose guard may fail does not end the
 ** life of the value it overwrites; a destination never shares words with a source of the same

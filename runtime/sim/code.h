@@ -3,16 +3,12 @@
 ** Decoded PTX:  PTX text -> [code] -> execution.
 **
 ** A warp's registers are arrays over its 32 lanes.  A register of 32 bits or less is 32 words, one
-** a
-** lane (narrower values are kept zero-extended); one of 64 bits is 32 double words.  Predicates are
-** lane masks.  A register operand is a word offset from the warp's register file or, with the top
-** bit set, from the module's pool of constants, which holds every immediate 32 times over, so that
-** an
-** instruction is one loop over lanes whatever its operands are.  A predicate operand is an index
-** into
-** the warp's predicates; its complement (negative) means the negated predicate.  Predicate 0 is
-** false
-** always, so that ~0 is true.
+** a lane (narrower values are kept zero-extended); one of 64 bits is 32 double words.  Predicates
+** are lane masks.  A register operand is a word offset from the warp's register file or, with the
+** top bit set, from the module's pool of constants, which holds every immediate 32 times over, so
+** that an instruction is one loop over lanes whatever its operands are.  A predicate operand is an
+** index into the warp's predicates; its complement (negative) means the negated predicate.
+** Predicate 0 is false always, so that ~0 is true.
 */
 #ifndef QP_SIM_CODE_H
 #define QP_SIM_CODE_H

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** State of a launch.  The lanes of a warp that stand at the same instruction execute it together,
-** as
-** a group; which groups form is only a matter of speed.  A collective instruction completes when
-** all
-** threads it names have arrived, whatever groups they came in.
+** as a group; which groups form is only a matter of speed.  A collective instruction completes when
+** all threads it names have arrived, whatever groups they came in.
 */
 #ifndef QP_SIM_EXEC_H
 #define QP_SIM_EXEC_H

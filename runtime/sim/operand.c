@@ -428,8 +428,7 @@ bool p_ext(parser *p, qp_sim_op *o, const operand *x, unsigned letter, bool def)
 
 /*
 ** An address [base + offset]: r[field] and imm.  '*wide': the base has 64 bits; '*frame': the
-** offset
-** is relative to the function's frame.
+** offset is relative to the function's frame.
 */
 bool p_address(parser *p, qp_sim_op *o, unsigned field, const operand *x, bool *wide, bool *frame) {
   if (x->kind != O_ADDRESS) return p_fail(p, "an address in brackets is wanted");

@@ -2,8 +2,7 @@
 /*
 ** Asynchronous copies to shared memory and mbarriers.  A copy's target is marked pending when it is
 ** issued; the data lands when a thread waits for it (cp.async.wait_*, or a test of the mbarrier
-** that
-** it completes on).  Reading or writing the target before is a fault.
+** that it completes on).  Reading or writing the target before is a fault.
 */
 #include "rows.h"
 

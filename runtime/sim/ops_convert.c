@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** cvt.  A source is first read as an exact double, or as an integer of 64 bits with its sign; then
-** it
-** is rounded once to the destination's type.  The commonest pairs have loops of their own.
+** it is rounded once to the destination's type.  The commonest pairs have loops of their own.
 */
 #include "round.h"
 

@@ -164,8 +164,7 @@ WIDE(mad_wide_s32, (uint64_t)((int64_t)S32(a[l]) * S32(b[l])) + c[l], WIDE_C)
 
 /*
 ** Carry chains: 'in' uses CC.CF, 'out' sets it.  For sub, CC.CF holds the borrow.  'wide' is the
-** sum
-** or difference in more bits than the type has.
+** sum or difference in more bits than the type has.
 */
 #define CARRY(name, STORE, WIDER, bits, wide, in, out, SRC)                                        \
   static void name(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {                            \

@@ -202,8 +202,7 @@ static uint64_t atomic_result(const qp_sim_op *o, uint64_t old, uint64_t v, uint
 
 /*
 ** ext: destinations (atom) then sources, n each, then for cas the compared value.  mode bit 0:
-** there
-** are destinations.  A vector is one access but each element its own atomic.
+** there are destinations.  A vector is one access but each element its own atomic.
 */
 void qp_sim_do_atom(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
   const unsigned size = qp_sim_type_bytes(o->type), n = o->n;
