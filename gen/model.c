@@ -196,7 +196,8 @@ static qp_status add_to_group(qp_model *m, const char *name, qp_model_linear *l,
   return QP_OK;
 }
 
-static qp_status read_linear(qp_models *m, qp_lua_ref v, size_t i, qp_model *out, qp_error *err) {
+static qp_status read_linear(qp_models *m, const char *where, qp_lua_ref v, size_t i, qp_model *out,
+                             qp_error *err) {
   qp_model_linear l = {0};
   char path[64], group[sizeof out->group[0].name];
   int64_t rows = 0, columns = 0;
@@ -219,9 +220,8 @@ static qp_status read_linear(qp_models *m, qp_lua_ref v, size_t i, qp_model *out
   snprintf(path, sizeof path, "%zu.columns", i);
   ok = ok && qp_lua_get_integer(m->lua, v, path, &columns);
   if (!ok || rows < 1 || rows > MAX_SIZE || columns < 1 || columns > MAX_SIZE)
-    return qp_fail(err, QP_E_ARG,
-                   "model %s: linear %s is %lld x %lld: sizes from 1 to %d are needed", out->name,
-                   l.role, (long long)rows, (long long)columns, MAX_SIZE);
+    return qp_fail(err, QP_E_ARG, "%s: linear %s is %lld x %lld: sizes from 1 to %d are needed",
+                   where, l.role, (long long)rows, (long long)columns, MAX_SIZE);
   l.rows = (unsigned)rows;
   l.columns = (unsigned)columns;
   snprintf(path, sizeof path, "%zu.bias", i);
@@ -284,7 +284,7 @@ static qp_status describe(qp_models *m, const char *where, const char *field, si
   int64_t extra = 0;
   st = call(m, architecture, "block", s, &list, err);
   size_t linears = st ? 0 : qp_lua_length(m->lua, list, "");
-  for (size_t i = 1; i <= linears && !st; i++) st = read_linear(m, list, i, out, err);
+  for (size_t i = 1; i <= linears && !st; i++) st = read_linear(m, where, list, i, out, err);
   if (!st && !linears) st = architecture_wrong(out->type, "block gives no linears", err);
   qp_lua_release(m->lua, list);
   if (!st) st = call(m, architecture, "extra", s, &number, err);

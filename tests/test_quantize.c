@@ -1,28 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal quantize, as a user calls it, on a small llama: what it writes is what the weights were. */
 #include <cjson/cJSON.h>
-#include <criterion/criterion.h>
 #include <math.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "gen/file.h"
-#include "gen/hadamard.h"
 #include "gen/json.h"
-#include "gen/random.h"
-#include "gen/reference.h"
-#include "gen/weights/tensor_writer.h"
-#include "runtime/half.h"
-#include "runtime/safetensors.h"
+#include "tests/quantize_kit.h"
 
 enum { HIDDEN = 96, MIDDLE = 192, VOCAB = 48, KV = 48, BLOCKS = 2 };
-
-static qp_error err;
-static char folder[] = "/tmp/qpal-quantize-XXXXXX";
 
 /* ---- A checkpoint ---- */
 
@@ -36,46 +22,8 @@ static const struct linear {
     {"mlp.down_proj", "down", HIDDEN, MIDDLE}};
 enum { LINEARS = sizeof linears / sizeof *linears };
 
-static const char *path(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static const char *path(const char *format, ...) {
-  static char text[8][512];
-  static unsigned next;
-  char name[256], *p = text[next++ % 8];
-  va_list list;
-  va_start(list, format);
-  vsnprintf(name, sizeof name, format, list);
-  va_end(list);
-  snprintf(p, 512, "%s/%s", folder, name);
-  return p;
-}
-
-/* Weights with a few large ones, as models have them: a sum of two uniforms, some times 8. */
-static float *weights_of(unsigned seed, size_t n) {
-  float *w = malloc(n * sizeof *w);
-  qp_random r = {seed};
-  for (size_t i = 0; i < n; i++) {
-    double v = qp_random_uniform(&r, -1, 1) + qp_random_uniform(&r, -1, 1);
-    w[i] = (float)(0.05 * v * (qp_random_next(&r) % 64 ? 1 : 8));
-  }
-  return w;
-}
-
 static float *linear_weights(unsigned block, unsigned l) {
   return weights_of(100 * block + l + 1, (size_t)linears[l].rows * linears[l].columns);
-}
-
-typedef struct pending {
-  qp_tensor_writer *w;
-  size_t count;
-  float *data[64];
-  size_t bytes[64];
-} pending;
-
-static void declare(pending *p, const char *name, unsigned rows, unsigned columns, float *data) {
-  const uint64_t shape[] = {rows, columns};
-  cr_assert_eq(qp_tensor_writer_declare(p->w, name, QP_TENSOR_F32, 2, shape, NULL, &err), QP_OK);
-  p->data[p->count] = data;
-  p->bytes[p->count++] = (size_t)rows * columns * sizeof *data;
 }
 
 /* A palette of the user's own whose trellises are encoded in no time. */
@@ -96,53 +44,25 @@ static void make_checkpoint(void) {
       "{\"model_type\": \"llama\", \"hidden_size\": 96, \"intermediate_size\": 192,"
       " \"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"head_dim\": 48,"
       " \"num_hidden_layers\": 2, \"vocab_size\": 48, \"tie_word_embeddings\": true, \"own\": [1]}";
-  pending p = {0};
-  cr_assert(mkdtemp(folder));
-  cr_assert_eq(qp_tensor_writer_new(path("in/model.safetensors"), &p.w, &err), QP_OK);
+  pending p;
+  make_folder();
+  pending_begin(&p, path("in/model.safetensors"));
   for (unsigned b = 0; b < BLOCKS; b++)
     for (unsigned l = 0; l < LINEARS; l++) {
       char name[128];
       snprintf(name, sizeof name, "model.layers.%u.%s.weight", b, linears[l].name);
-      declare(&p, name, linears[l].rows, linears[l].columns, linear_weights(b, l));
+      pending_add(&p, name, QP_TENSOR_F32, linears[l].rows, linears[l].columns,
+                  linear_weights(b, l));
     }
-  declare(&p, "model.embed_tokens.weight", VOCAB, HIDDEN, weights_of(9, (size_t)VOCAB * HIDDEN));
-  declare(&p, "model.norm.weight", 1, HIDDEN, weights_of(10, HIDDEN));
-  cr_assert_eq(qp_tensor_writer_start(p.w, &err), QP_OK, "%s", err.text);
-  for (size_t i = 0; i < p.count; i++)
-    cr_assert_eq(qp_tensor_writer_write(p.w, i, 0, p.data[i], p.bytes[i], &err), QP_OK);
-  cr_assert_eq(qp_tensor_writer_finish(p.w, &err), QP_OK, "%s", err.text);
-  qp_tensor_writer_free(p.w);
-  for (size_t i = 0; i < p.count; i++) free(p.data[i]);
-  cr_assert_eq(qp_file_write(path("in/config.json"), config, strlen(config), &err), QP_OK);
-  cr_assert_eq(qp_file_write(path("own.lua"), spec, strlen(spec), &err), QP_OK);
+  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F32, VOCAB, HIDDEN,
+              weights_of(9, (size_t)VOCAB * HIDDEN));
+  pending_add(&p, "model.norm.weight", QP_TENSOR_F32, 0, HIDDEN, weights_of(10, HIDDEN));
+  pending_write(&p);
+  write_text(path("in/config.json"), config);
+  write_text(path("own.lua"), spec);
 }
 
-static void remove_checkpoint(void) {
-  char command[128];
-  snprintf(command, sizeof command, "rm -rf '%s'", folder);
-  cr_assert_eq(system(command), 0);
-}
-
-TestSuite(quantize, .init = make_checkpoint, .fini = remove_checkpoint);
-
-/* ---- The command ---- */
-
-static char answer[1 << 16];
-
-static int ask(const char *arguments) {
-  char command[2048];
-  snprintf(command, sizeof command, "'%s/qpal' quantize %s 2>&1", QP_BINARY_DIR, arguments);
-  FILE *f = popen(command, "r");
-  cr_assert(f);
-  answer[fread(answer, 1, sizeof answer - 1, f)] = 0;
-  return WEXITSTATUS(pclose(f));
-}
-
-static int quantize(const char *options, const char *out) {
-  char arguments[1024];
-  snprintf(arguments, sizeof arguments, "'%s' %s -o '%s'", path("in"), options, path("%s", out));
-  return ask(arguments);
-}
+TestSuite(quantize, .init = make_checkpoint, .fini = remove_folder);
 
 /* The same with one of the user's own quantizers. */
 static int quantize_own(const char *name, const char *options, const char *out) {
@@ -151,91 +71,11 @@ static int quantize_own(const char *name, const char *options, const char *out) 
   return quantize(all, out);
 }
 
-/* ---- y by the stored form, with nothing of the encoder: y = r (W^ (H (s x))) ---- */
-
-static qp_palette *palette;
-
-static const void *tensor(const qp_safetensors *s, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static const void *tensor(const qp_safetensors *s, const char *format, ...) {
-  char name[256];
-  va_list list;
-  va_start(list, format);
-  vsnprintf(name, sizeof name, format, list);
-  va_end(list);
-  const qp_tensor *t = qp_safetensors_find(s, name);
-  cr_assert(t, "%s is missing", name);
-  return t->data;
-}
-
-/* W^ [rows padded to 32][columns] of one linear whose quantizer has its codebook in its definition. */
-static double *decode(const qp_safetensors *s, const char *name, const qp_quantizer *q,
-                      unsigned rows, unsigned columns) {
-  const unsigned groups = (rows + 31) / 32, parts = q->kind == QP_SPLIT ? q->parts : 1;
-  double *w = calloc((size_t)groups * 32 * columns, sizeof *w);
-  uint16_t *half = malloc((size_t)32 * columns * sizeof *half);
-  qp_reference *reference = qp_reference_new();
-  for (unsigned p = 0; p < parts; p++) {
-    const unsigned from = qp_layout_part_column(q, columns, p);
-    const unsigned to = qp_layout_part_column(q, columns, p + 1);
-    qp_stream stream;
-    cr_assert_eq(
-        qp_layout_stream(parts > 1 ? q->part[p].quantizer : q, rows, to - from, &stream, &err),
-        QP_OK);
-    qp_packed packed = {.stream = &stream, .codes = tensor(s, "%s.codes.%u", name, p)};
-    for (unsigned f = 0; f < stream.quantizer->fields; f++)
-      packed.field[f] = tensor(s, "%s.field.%u.%u", name, p, f);
-    for (unsigned g = 0; g < groups; g++) {
-      cr_assert_eq(qp_reference_decode(reference, &packed, g, half, &err), QP_OK);
-      for (unsigned r = 0; r < 32; r++)
-        for (unsigned c = 0; c < to - from; c++)
-          w[((size_t)g * 32 + r) * columns + from + c] =
-              (double)qp_half_to_float(half[(size_t)r * (to - from) + c]);
-    }
-  }
-  qp_reference_free(reference);
-  free(half);
-  return w;
-}
-
-/* |y - W x|^2 / |W x|^2 over a few random x. */
-static double output_error(const qp_safetensors *s, const char *name, const char *signs,
-                           const qp_quantizer *q, const float *w, unsigned rows, unsigned columns) {
-  double *packed = decode(s, name, q, rows, columns), lost = 0, power = 0;
-  const float *scale = tensor(s, "%s.row_scales", name);
-  const uint32_t *sign = signs ? tensor(s, "%s", signs) : NULL;
-  qp_hadamard h;
-  qp_hadamard_factor(columns, &h);
-  double x[MIDDLE], y[MIDDLE];
-  qp_random random = {4};
-  for (unsigned n = 0; n < 16; n++) {
-    for (unsigned k = 0; k < columns; k++) {
-      x[k] = y[k] = qp_random_uniform(&random, -1, 1);
-      if (sign && sign[k / 32] >> (k % 32) & 1) y[k] = -y[k];
-    }
-    if (sign) qp_hadamard_apply(&h, y, y);
-    for (unsigned r = 0; r < rows; r++) {
-      double want = 0, got = 0;
-      for (unsigned k = 0; k < columns; k++) {
-        want += (double)w[(size_t)r * columns + k] * x[k];
-        got += packed[(size_t)r * columns + k] * y[k];
-      }
-      got *= (double)scale[r];
-      lost += (got - want) * (got - want);
-      power += want * want;
-    }
-  }
-  free(packed);
-  return lost / power;
-}
-
 /* Every linear of an output is the checkpoint's up to an error that the rate allows. */
 static void expect_weights(const char *out, const char *quantizer, bool rotated, double most) {
   qp_safetensors *s;
-  const qp_quantizer *q;
+  const qp_quantizer *q = quantizer_of(quantizer);
   cr_assert_eq(qp_safetensors_open(path("%s", out), &s, &err), QP_OK, "%s", err.text);
-  if (!palette) cr_assert_eq(qp_palette_open(&palette, &err), QP_OK, "%s", err.text);
-  cr_assert_eq(qp_palette_find(palette, quantizer, &q, &err), QP_OK);
   for (unsigned b = 0; b < BLOCKS; b++)
     for (unsigned l = 0; l < LINEARS; l++) {
       char name[128], signs[128];
@@ -299,13 +139,11 @@ Test(quantize, what_is_not_quantized_stays_bit_for_bit) {
 Test(quantize, a_tied_head_is_packed_beside_the_embedding) {
   qp_safetensors *s;
   float *embedding = weights_of(9, (size_t)VOCAB * HIDDEN);
-  const qp_quantizer *q;
   cr_assert_eq(quantize("--quantizer nuq-4 --lm-head", "out"), 0, "%s", answer);
   cr_assert_eq(qp_safetensors_open(path("out"), &s, &err), QP_OK, "%s", err.text);
   cr_assert(qp_safetensors_find(s, "model.embed_tokens.weight"));
-  cr_assert_eq(qp_palette_open(&palette, &err), QP_OK);
-  cr_assert_eq(qp_palette_find(palette, "nuq-4", &q, &err), QP_OK);
-  cr_assert(output_error(s, "lm_head", "lm_head.signs", q, embedding, VOCAB, HIDDEN) < 0.015);
+  cr_assert(output_error(s, "lm_head", "lm_head.signs", quantizer_of("nuq-4"), embedding, VOCAB,
+                         HIDDEN) < 0.015);
   qp_safetensors_close(s);
   free(embedding);
 }
@@ -455,15 +293,15 @@ Test(quantize, wrong_wishes_are_refused) {
   cr_assert_eq(quantize("--quantizer nuq-4 --keep proj", "out"), 2);
   cr_assert(strstr(answer, "no linear"), "%s", answer);
   cr_assert_eq(quantize("--plan /nowhere/plan.json", "out"), 2);
-  cr_assert_eq(ask("/nowhere.safetensors --quantizer nuq-4 -o /tmp/none"), 2);
-  cr_assert_eq(ask("a b --quantizer nuq-4 -o /tmp/none"), 2);
+  cr_assert_eq(ask("quantize /nowhere.safetensors --quantizer nuq-4 -o /tmp/none"), 2);
+  cr_assert_eq(ask("quantize a b --quantizer nuq-4 -o /tmp/none"), 2);
 }
 
 Test(quantize, weights_that_are_not_the_models_are_named) {
   static const char config[] =
       "{\"model_type\": \"llama\", \"hidden_size\": 128, \"intermediate_size\": 192,"
       " \"num_attention_heads\": 2, \"num_hidden_layers\": 2, \"vocab_size\": 48}";
-  cr_assert_eq(qp_file_write(path("in/config.json"), config, strlen(config), &err), QP_OK);
+  write_text(path("in/config.json"), config);
   cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);
   cr_assert(strstr(answer, "model.layers.0.self_attn.q_proj.weight"), "%s", answer);
   cr_assert(strstr(answer, "128 x 128"), "%s", answer);
