@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Dominance DP; see dominance.h.  A state is an undominated partial plan over the first items:  no
-** other one has at most its ps, its bytes and its loss.  States are sorted by ps, then bytes, so each
-** choice of the next item gives a sorted run; runs are merged and swept once.
+** other one has at most its ps, its bytes and its loss.  States are sorted by ps, then bytes, so
+** each choice of the next item gives a sorted run; runs are merged and swept once.
 */
 #include "tuner/plan/dominance.h"
 
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "tuner/output.h"
+#include "tuner/plan/hull.h"
 
 typedef struct state {
   int64_t ps, bytes;
@@ -23,7 +24,7 @@ typedef struct step {
   uint32_t parent, choice;
 } step;
 
-/* Multipliers, and what the layers from one on take at them. */
+/* Two limits: multipliers, and what the layers from one on take at them. */
 enum { PRICES = 13 };
 typedef struct rest {
   double bound; /* sum of min (loss + lambda ps + mu bytes) */
@@ -33,7 +34,8 @@ typedef struct rest {
 typedef struct work {
   qp_dominance *d;
   unsigned items;
-  unsigned *order;               /* items with several choices, the fewest first */
+  unsigned *order;               /* items with several choices, coarse ones first: bounds of the
+                                    rest are the tighter the finer it is */
   unsigned layers;               /* how many of them */
   int64_t *rest_ps, *rest_bytes; /* [layers + 1]: the least that layers i.. add */
   struct {
@@ -41,9 +43,12 @@ typedef struct work {
     rest *rest;     /* [layers + 1] */
     uint32_t *take; /* [layers]: the choice */
   } price[PRICES];
-  double cutoff;  /* loss of the best plan so far */
-  bool completed; /* that plan: state 'at' after 'layer', and the rest at 'by' */
-  unsigned layer, by;
+  bool one_limit, by_bytes;
+  qp_hull hull;       /* one limit */
+  uint32_t *take;     /* [layers] */
+  double cutoff;      /* loss of the best plan so far */
+  bool completed;     /* that plan: state 'at' after 'layer', and the rest at 'by' */
+  unsigned layer, by; /* by: index of a price, or steps on the hull */
   size_t at;
   step **history; /* [layers] */
   state *now, *next, *spare;
@@ -104,7 +109,7 @@ static bool merge_runs(work *w, size_t *start, size_t runs) {
   return true;
 }
 
-/* Does a state that came before (so with no more ps) dominate this one?  If not it becomes a stair. */
+/* Does a state that came before, so with no more ps, dominate this one?  Else it becomes a stair. */
 static bool dominated(work *w, const state *s, bool *failed) {
   size_t lo = 0, hi = w->stairs;
   while (lo < hi) {
@@ -137,8 +142,25 @@ static bool dominated(work *w, const state *s, bool *failed) {
   return false;
 }
 
-/* Can a state after 'layer' not lead to a plan below the cutoff? */
-static bool is_hopeless(const work *w, unsigned layer, const state *s) {
+/* A complete plan of this loss: state 'at' after 'layer', and the rest by the hull or a price. */
+static void lower_cutoff(work *w, double loss, unsigned layer, size_t at, unsigned by) {
+  if (loss >= w->cutoff) return;
+  w->cutoff = loss;
+  w->completed = true;
+  w->layer = layer, w->by = by, w->at = at;
+}
+
+/* Can a state after 'layer' not lead to a plan below the cutoff?  If it can, it is completed. */
+static bool weigh_by_hull(work *w, unsigned layer, const state *s, size_t at) {
+  const qp_knap *k = w->d->k;
+  int64_t left = w->by_bytes ? k->bytes_limit - s->bytes : k->ps_limit - s->ps;
+  qp_hull_rest r = qp_hull_left(&w->hull, layer + 1, left);
+  if (s->loss + r.bound >= w->cutoff + w->d->margin) return true;
+  lower_cutoff(w, s->loss + r.loss, layer, at, r.steps);
+  return false;
+}
+
+static bool weigh_by_prices(work *w, unsigned layer, const state *s, size_t at) {
   const qp_knap *k = w->d->k;
   for (unsigned j = 0; j < PRICES; j++) {
     double bound = s->loss + w->price[j].rest[layer + 1].bound;
@@ -146,21 +168,16 @@ static bool is_hopeless(const work *w, unsigned layer, const state *s) {
     if (w->price[j].mu > 0) bound -= w->price[j].mu * (double)(k->bytes_limit - s->bytes);
     if (bound >= w->cutoff + w->d->margin) return true;
   }
+  for (unsigned j = 0; j < PRICES; j++) {
+    const qp_knap_total *t = &w->price[j].rest[layer + 1].total;
+    if (s->ps + t->ps > k->ps_limit || s->bytes + t->bytes > k->bytes_limit) continue;
+    lower_cutoff(w, s->loss + t->loss, layer, at, j);
+  }
   return false;
 }
 
-/* Complete a state with what is left at each of the multipliers. */
-static void complete(work *w, unsigned layer, const state *s, size_t at) {
-  const qp_knap *k = w->d->k;
-  for (unsigned j = 0; j < PRICES; j++) {
-    const qp_knap_total *t = &w->price[j].rest[layer + 1].total;
-    if (s->loss + t->loss >= w->cutoff) continue;
-    if (k->ps_limit != QP_KNAP_NO_LIMIT && s->ps + t->ps > k->ps_limit) continue;
-    if (k->bytes_limit != QP_KNAP_NO_LIMIT && s->bytes + t->bytes > k->bytes_limit) continue;
-    w->cutoff = s->loss + t->loss;
-    w->completed = true;
-    w->layer = layer, w->by = j, w->at = at;
-  }
+static bool is_hopeless(work *w, unsigned layer, const state *s, size_t at) {
+  return w->one_limit ? weigh_by_hull(w, layer, s, at) : weigh_by_prices(w, layer, s, at);
 }
 
 /* Keep what nothing dominates of w->next, as w->now, and how it came about. */
@@ -169,10 +186,8 @@ static qp_status sweep(work *w, unsigned layer, size_t count) {
   bool failed = false;
   w->stairs = 0;
   for (size_t i = 0; i < count && !failed; i++)
-    if (!dominated(w, &w->next[i], &failed) && !is_hopeless(w, layer, &w->next[i])) {
-      complete(w, layer, &w->next[i], kept);
+    if (!dominated(w, &w->next[i], &failed) && !is_hopeless(w, layer, &w->next[i], kept))
       w->next[kept++] = w->next[i];
-    }
   step *history = failed ? NULL : malloc((kept + 1) * sizeof *history);
   if (!history) return QP_E_NOMEM;
   for (size_t i = 0; i < kept; i++) history[i] = (step){w->next[i].parent, w->next[i].choice};
@@ -261,6 +276,11 @@ static qp_status prepare_rests(work *w) {
   return QP_OK;
 }
 
+/* Mean step between an item's choices in loss, which at the dual's prices is as good as in cost. */
+static double mean_step(const qp_near_list *list) {
+  return (list->near[list->count - 1].loss - list->near[0].loss) / (double)list->count;
+}
+
 static qp_status prepare(work *w) {
   const qp_dominance *d = w->d;
   w->items = d->k->items;
@@ -268,7 +288,8 @@ static qp_status prepare(work *w) {
   w->rest_ps = calloc((size_t)w->items + 2, sizeof *w->rest_ps);
   w->rest_bytes = calloc((size_t)w->items + 2, sizeof *w->rest_bytes);
   w->history = calloc((size_t)w->items + 1, sizeof(step *));
-  if (!w->order || !w->rest_ps || !w->rest_bytes || !w->history ||
+  w->take = calloc((size_t)w->items + 1, sizeof *w->take);
+  if (!w->order || !w->take || !w->rest_ps || !w->rest_bytes || !w->history ||
       !reserve(&w->now, &w->capacity, 1))
     return QP_E_NOMEM;
   w->now[0] = (state){0};
@@ -281,7 +302,7 @@ static qp_status prepare(work *w) {
       continue;
     }
     unsigned at = w->layers++;
-    for (; at && d->list[w->order[at - 1]].count > d->list[i].count; at--)
+    for (; at && mean_step(&d->list[w->order[at - 1]]) < mean_step(&d->list[i]); at--)
       w->order[at] = w->order[at - 1];
     w->order[at] = i;
   }
@@ -295,7 +316,10 @@ static qp_status prepare(work *w) {
     w->rest_ps[l] = w->rest_ps[l + 1] + ps;
     w->rest_bytes[l] = w->rest_bytes[l + 1] + bytes;
   }
-  return prepare_rests(w);
+  w->by_bytes = d->k->bytes_limit != QP_KNAP_NO_LIMIT;
+  w->one_limit = w->by_bytes != (d->k->ps_limit != QP_KNAP_NO_LIMIT);
+  return w->one_limit ? qp_hull_make(d->list, w->order, w->layers, w->by_bytes, &w->hull)
+                      : prepare_rests(w);
 }
 
 /* Nothing to choose at all. */
@@ -314,8 +338,10 @@ static void finish(work *w, qp_knap_choice *plan) {
   d->found = true;
   d->loss = w->cutoff;
   for (unsigned i = 0; i < w->items; i++) plan[i] = d->list[i].near[0].choice;
+  if (w->one_limit) qp_hull_take(&w->hull, w->layer + 1, w->by, w->take);
+  const uint32_t *take = w->one_limit ? w->take : w->price[w->by].take;
   for (unsigned l = w->layer + 1; l < w->layers; l++)
-    plan[w->order[l]] = d->list[w->order[l]].near[w->price[w->by].take[l]].choice;
+    plan[w->order[l]] = d->list[w->order[l]].near[take[l]].choice;
   for (unsigned l = w->layer + 1; l-- > 0;) {
     step s = w->history[l][at];
     plan[w->order[l]] = d->list[w->order[l]].near[s.choice].choice;
@@ -336,8 +362,10 @@ qp_status qp_dominance_run(qp_dominance *d, qp_knap_choice *plan) {
     free(w.price[j].rest);
     free(w.price[j].take);
   }
+  qp_hull_free(&w.hull);
   free(w.history);
   free(w.order);
+  free(w.take);
   free(w.rest_ps);
   free(w.rest_bytes);
   free(w.now);

@@ -28,10 +28,11 @@ typedef struct qp_dominance {
 
 /*
 ** The plan of least loss below most_loss within the limits among the lists, if it has reduced cost
-** (with the slack of the limits at their multipliers) of at most delta.  Partial plans are also dropped
-** by the bounds of what is left at multipliers around (lambda, mu), and completed with the choices that
-** those take: a complete plan within the limits lowers most_loss at once.
-** plan: [k->items], written if d->found.
+** (with the slack of the limits at their multipliers) of at most delta.  Partial plans are also
+** dropped by bounds of what is left (one limit: the linear relaxation, hull.h; two: at multipliers
+** around (lambda, mu)), and completed with the choices behind those bounds: a complete plan within
+** the limits lowers most_loss at once.
+**   plan: [k->items], written if d->found.
 ** QP_E_LIMIT: time or states ran out; QP_E_NOMEM.
 */
 qp_status qp_dominance_run(qp_dominance *d, qp_knap_choice *plan);

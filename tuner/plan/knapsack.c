@@ -51,7 +51,9 @@ static bool is_excluded(const qp_knap_item *item, const qp_knap_mode *m, const u
   return false;
 }
 
-/* ---- The best combination of a mode, with exclusions: depth first, cut by the lists' least ---- */
+/*
+** ---- The best combination of a mode, with exclusions: depth first, cut by the lists' least ----
+*/
 
 typedef struct mode_search {
   const prices *p;
@@ -344,6 +346,10 @@ qp_status qp_knap_within(const qp_knap_item *item, double lambda, double mu, dou
   near_search s = {.p = &p, .t = &t, .most_price = t.least[full] + delta, .most = most};
   search_launch(&s, full, 0);
   if (s.status) return free(s.near), s.status;
+  for (size_t i = 0; i < s.count; i++) { /* what has no limit must not keep anything alive */
+    if (!by_ps) s.near[i].ps = 0;
+    if (!by_bytes) s.near[i].bytes = 0;
+  }
   *count = drop_dominated(s.near, s.count, by_ps, by_bytes);
   *out = s.near;
   return QP_OK;

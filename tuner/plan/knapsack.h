@@ -4,8 +4,9 @@
 **
 ** An item is a group of up to eight linears that read one input.  It is partitioned into launches.
 ** A mode says how the linears of a mask can be launched together: one option is taken from each of
-** its lists, and an offset is added (a mode with one list: a measured launch; a mode with a list for
-** each linear: a launch whose latency is the sum of its parts less the overheads that are saved).
+** its lists, and an offset is added (a mode with one list: a measured launch; a mode with a list
+** for each linear: a launch whose latency is the sum of its parts less the overheads that are
+** saved).
 **
 **   minimise   sum of loss      subject to   sum of ps <= ps_limit,   sum of bytes <= bytes_limit
 **
@@ -72,9 +73,9 @@ qp_knap_total qp_knap_sum(const qp_knap_item *item, const qp_knap_choice *choice
 qp_knap_total qp_knap_plan_sum(const qp_knap *k, const qp_knap_choice *plan);
 
 /*
-** min over all choices of  weight loss + lambda ps + mu bytes,  by the best option of each list, the
-** best modes of each mask, and a recursion over masks.  Writes the choice (the first of equals) and
-** its totals unless NULL.  Exact up to rounding.
+** min over all choices of  weight loss + lambda ps + mu bytes,  by the best option of each list,
+** the best modes of each mask, and a recursion over masks.  Writes the choice (the first of equals)
+** and its totals unless NULL.  Exact up to rounding.
 */
 double qp_knap_cheapest(const qp_knap_item *item, double weight, double lambda, double mu,
                         qp_knap_choice *choice, qp_knap_total *total);
@@ -95,13 +96,16 @@ typedef struct qp_knap_near {
 
 /*
 ** All choices with reduced <= delta at multipliers (lambda, mu), less those that another one
-** dominates (no more loss; no more ps where 'by_ps'; no more bytes where 'by_bytes').  '*out' is
-** malloc'ed.  QP_E_LIMIT: more than 'most' before pruning; QP_E_NOMEM.
+** dominates (no more loss; no more ps where 'by_ps'; no more bytes where 'by_bytes').  ps (bytes)
+** are 0 in '*out' unless 'by_ps' ('by_bytes').  '*out' is malloc'ed.  QP_E_LIMIT: more than 'most'
+** before pruning; QP_E_NOMEM.
 */
 qp_status qp_knap_within(const qp_knap_item *item, double lambda, double mu, double delta,
                          bool by_ps, bool by_bytes, size_t most, qp_knap_near **out, size_t *count);
 
-/* Check that counts, indices, masks and numbers are as said above; QP_E_ARG names item and field. */
+/*
+** Check that counts, indices, masks and numbers are as said above; QP_E_ARG names item and field.
+*/
 qp_status qp_knap_check(const qp_knap *k, qp_error *err);
 
 #endif
