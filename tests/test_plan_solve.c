@@ -143,6 +143,8 @@ static void make_table(const instance *n, const char (*names)[8], qp_latency_tab
       }
 }
 
+static size_t most_states; /* that the solver may keep; 0: its own limit */
+
 static answer ask(const instance *n) {
   static const char names[MAX_Q][8] = {"w-2", "x-3", "y-4", "z-5"};
   char shown[MAX_Q][8];
@@ -184,9 +186,10 @@ static answer ask(const instance *n) {
     for (unsigned q = 0; q < n->quantizers; q++)
       in.bytes[l * menu.count + q] = (uint64_t)n->bytes[l][q];
   qp_plan_problem p;
+  const qp_solve_options options = {.most_states = most_states};
   cr_assert_eq(qp_plan_build(&in, NULL, 0, &p, &err), QP_OK, "%s", err.text);
   qp_knap_choice *choice = calloc(p.knap.items + 1, sizeof *choice);
-  cr_assert_eq(qp_solve(&p.knap, NULL, choice, &a.solution, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_solve(&p.knap, &options, choice, &a.solution, &err), QP_OK, "%s", err.text);
   if (a.solution.outcome == QP_SOLVE_PROVEN) {
     qp_knap_total again = qp_knap_plan_sum(&p.knap, choice);
     cr_assert_eq(again.ps, a.solution.total.ps);
@@ -264,6 +267,26 @@ Test(plan_solve, plans_are_those_of_plain_enumeration) {
     cr_expect_eq(a.solution.bound, a.solution.total.loss);
   }
   cr_assert(feasible > INSTANCES / 3 && feasible < INSTANCES, "%u feasible", feasible);
+}
+
+/* ---- Stopped early ---- */
+
+Test(plan_solve, a_stopped_search_certifies_its_gap) {
+  unsigned stopped = 0;
+  for (unsigned i = 0; i < 120; i++) {
+    instance n = draw(9000 + i, 3, 4);
+    answer exact = ask(&n);
+    most_states = 1 + i % 12;
+    answer part = ask(&n);
+    most_states = 0;
+    if (part.solution.outcome == QP_SOLVE_PROVEN)
+      cr_expect_eq(part.solution.total.loss, exact.solution.total.loss, "instance %u", i);
+    if (part.solution.outcome != QP_SOLVE_STOPPED) continue;
+    stopped++;
+    cr_expect_leq(part.solution.bound, exact.solution.total.loss + 1e-9, "instance %u", i);
+    cr_expect_geq(part.solution.total.loss, exact.solution.total.loss - 1e-9, "instance %u", i);
+  }
+  cr_expect_gt(stopped, 10);
 }
 
 /* ---- CBC ---- */
