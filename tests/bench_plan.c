@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** CPU time of the planner on Llama-3.1-8B with the published RTX 4090 table: from the input (latencies,
-** sensitivities and sizes in memory) to the proven plan.  Every row is so many limits, drawn between
-** what is cheapest and what is best; blocks beyond 32 repeat the 32 with other sensitivities.
+** CPU time of the planner on Llama-3.1-8B with the published RTX 4090 table: from the input
+** (latencies, sensitivities and sizes in memory) to the proven plan.  Every row is so many limits,
+** drawn between what is cheapest and what is best; blocks beyond 32 repeat the 32 with other
+** sensitivities.
 */
 #include <math.h>
 #include <time.h>

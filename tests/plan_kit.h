@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The published figures of Llama-3.1-8B on an RTX 4090 as a plan's input, for tests and benchmarks. */
+/*
+** The published figures of Llama-3.1-8B on an RTX 4090 as a plan's input, for tests and benchmarks.
+*/
 #ifndef QP_TESTS_PLAN_KIT_H
 #define QP_TESTS_PLAN_KIT_H
 

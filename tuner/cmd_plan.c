@@ -35,6 +35,8 @@ typedef struct options {
   unsigned block_types;
 } options;
 
+enum { DISTORTION_FILES = 16 };
+
 /* What a plan is made with; closed as one. */
 typedef struct context {
   const options *o;
@@ -45,7 +47,9 @@ typedef struct context {
   qp_latency_table table;
   bool has_table;
   qp_plan_input in;
-  cJSON *distortion;
+  cJSON *distortion[DISTORTION_FILES];
+  char *distortion_name[DISTORTION_FILES];
+  unsigned distortions;
   qp_error *err;
 } context;
 
@@ -196,6 +200,21 @@ static qp_status fill_menu(context *c) {
   return st;
 }
 
+/* The files of --distortion, in order. */
+static qp_status read_distortions(context *c) {
+  char *words = strdup(c->o->distortion ? c->o->distortion : ""), *rest = words;
+  qp_status st = words ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "no memory for names of files");
+  for (char *w; !st && c->o->distortion && (w = strsep(&rest, ","));) {
+    if (c->distortions == DISTORTION_FILES)
+      st = qp_fail(c->err, QP_E_ARG, "--distortion: at most %d files", DISTORTION_FILES);
+    if (!st) st = qp_json_read(w, &c->distortion[c->distortions], c->err);
+    if (!st && !(c->distortion_name[c->distortions++] = strdup(w)))
+      st = qp_fail(c->err, QP_E_NOMEM, "no memory for names of files");
+  }
+  free(words);
+  return st;
+}
+
 /* Figures that come with qpal, then the user's over them. */
 static qp_status fill_distortions(context *c) {
   static const char *const own = "lua/distortions.json";
@@ -206,9 +225,9 @@ static qp_status fill_distortions(context *c) {
   if (!st) st = qp_json_parse(own, text, bytes, &tree, c->err);
   if (!st) st = qp_figures_distortion(own, tree, c->menu, c->err);
   cJSON_Delete(tree);
-  if (!st && c->o->distortion) st = qp_json_read(c->o->distortion, &c->distortion, c->err);
-  if (!st && c->distortion)
-    st = qp_figures_distortion(c->o->distortion, c->distortion, c->menu, c->err);
+  if (!st) st = read_distortions(c);
+  for (unsigned i = 0; i < c->distortions && !st; i++)
+    st = qp_figures_distortion(c->distortion_name[i], c->distortion[i], c->menu, c->err);
   return st;
 }
 
@@ -216,7 +235,9 @@ static qp_status fill_distortions(context *c) {
 static qp_status drop_unknown(context *c) {
   qp_menu *m = c->menu;
   unsigned kept = 0;
-  bool per_linear = c->distortion && cJSON_GetObjectItemCaseSensitive(c->distortion, "linears");
+  bool per_linear = false;
+  for (unsigned i = 0; i < c->distortions; i++)
+    per_linear = per_linear || cJSON_GetObjectItemCaseSensitive(c->distortion[i], "linears");
   for (unsigned i = 0; i < m->count; i++) {
     if (!isnan(m->entry[i].distortion) || (per_linear && c->o->quantizers)) {
       m->entry[kept++] = m->entry[i];
@@ -314,8 +335,8 @@ static qp_status read_figures(context *c) {
     cJSON_Delete(tree);
     tree = NULL;
   }
-  if (!st && c->distortion)
-    st = qp_figures_linear_distortion(c->o->distortion, c->distortion, &c->in, c->err);
+  for (unsigned i = 0; i < c->distortions && !st; i++)
+    st = qp_figures_linear_distortion(c->distortion_name[i], c->distortion[i], &c->in, c->err);
   if (!st && c->o->sizes) {
     st = qp_json_read(c->o->sizes, &tree, c->err);
     if (!st) st = qp_figures_sizes(c->o->sizes, tree, &c->in, c->err);
@@ -354,7 +375,10 @@ static qp_status context_open(context *c) {
 static void context_close(context *c) {
   qp_plan_input_free(&c->in);
   qp_latency_free(&c->table);
-  cJSON_Delete(c->distortion);
+  for (unsigned i = 0; i < c->distortions; i++) {
+    cJSON_Delete(c->distortion[i]);
+    free(c->distortion_name[i]);
+  }
   qp_models_close(c->models);
   qp_session_close(&c->session);
   free(c->menu);
@@ -479,8 +503,8 @@ int qp_cmd_plan(int argc, char **argv) {
        0},
       {"sensitivity", QP_OPT_STRING, &o.sensitivity, "FILE",
        "alpha of each linear; else all weights alike", 0, 0},
-      {"distortion", QP_OPT_STRING, &o.distortion, "FILE",
-       "figures that replace those of qpal, also by linear", 0, 0},
+      {"distortion", QP_OPT_STRING, &o.distortion, "FILE,...",
+       "what qpal distortion --json or qpal quantize reported, for qpal's own figures", 0, 0},
       {"sizes", QP_OPT_STRING, &o.sizes, "FILE", "stored bytes of another system's packing", 0, 0},
       {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "the menu; fp16 is a name too (all)", 0,
        0},

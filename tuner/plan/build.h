@@ -54,8 +54,8 @@ qp_status qp_plan_build(const qp_plan_input *in, const unsigned *class_of, unsig
 void qp_plan_problem_free(qp_plan_problem *p);
 
 /*
-** The plan of a choice for each item: totals, linears, launches, notes.  Where latency was not limited
-** each item's launches are the fastest for its quantizers.
+** The plan of a choice for each item: totals, linears, launches, notes.  Where latency was not
+** limited each item's launches are the fastest for its quantizers.
 */
 qp_status qp_plan_decode(const qp_plan_problem *p, const qp_knap_choice *choice,
                          const qp_solution *solution, qp_plan *out, qp_error *err);

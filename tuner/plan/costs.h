@@ -38,14 +38,15 @@ const qp_launch_cost *qp_costs_same(const qp_costs *c, const qp_plan_input *in, 
                                     unsigned mask, unsigned quantizer, unsigned path);
 
 /*
-** Costs of every launch that the table has.  A row serves each set of linears of a group that has its
-** shapes (or roles).  Over several batches a launch costs the weighted mean, and is known where all
-** batches have it.  With a confidence p above 0.5 it costs  median + z(p) * spread,  z the normal
-** quantile, where launches of equal shapes have shared their medians and spreads.
-** Without an overhead in the table, it is the median of what fusing saved:
-** (sum of parts - fused) / (members - 1)  over the launches where both are measured.
-** QP_E_ARG: two rows for one launch; a key that fits no role of the model; a table by keys of another
-** model; no spread in the table where a confidence is asked for.  QP_E_NOMEM.  No table: all unknown.
+** Costs of every launch that the table has.  A row serves each set of linears of a group that has
+** its shapes (or roles).  Over several batches a launch costs the weighted mean, and is known where
+** all batches have it.  With a confidence p above 0.5 it costs  median + z(p) * spread,  z the
+** normal quantile, where launches of equal shapes have shared their medians and spreads.
+** Without an overhead in the table, it is the median of what fusing saved,
+** (sum of parts - fused) / (members - 1), over the launches where both are measured.
+** QP_E_ARG: two rows for one launch; a key that fits no role of the model; a table by keys of
+** another model; no spread in the table where a confidence is asked for.  QP_E_NOMEM.  No table:
+** all unknown.
 */
 qp_status qp_costs_make(const qp_plan_input *in, qp_costs *out, qp_error *err);
 void qp_costs_free(qp_costs *c);

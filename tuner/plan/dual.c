@@ -159,7 +159,9 @@ static void climb(dual *d) {
   }
 }
 
-/* Plans within the limits lie further along the ray from the origin through the best multipliers. */
+/*
+** Plans within the limits lie further along the ray from the origin through the best multipliers.
+*/
 static void walk_ray(dual *d) {
   double lambda = d->out.lambda, mu = d->out.mu, step = 1e-4;
   for (int i = 0; i < RAY_STEPS && !d->out.found; i++) {

@@ -22,9 +22,9 @@ typedef struct qp_dual {
 } qp_dual;
 
 /*
-** Maximise g by cutting planes (Kelley 1960): each evaluation gives a plan and so a plane that bounds
-** g from above; the next multipliers are where the lowest planes meet highest.  'plan' has room for
-** k->items choices; it holds the best plan within the limits if out->found.  QP_E_NOMEM.
+** Maximise g by cutting planes (Kelley 1960): each evaluation gives a plan and so a plane that
+** bounds g from above; the next multipliers are where the lowest planes meet highest.  'plan' has
+** room for k->items choices; it holds the best plan within the limits if out->found.  QP_E_NOMEM.
 */
 qp_status qp_dual_solve(const qp_knap *k, qp_knap_choice *plan, qp_dual *out, qp_error *err);
 

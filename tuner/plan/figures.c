@@ -32,13 +32,13 @@ static bool is_head(const qp_model *m, const char *key) {
 
 /* Index of a linear by the name of its tensor, the lm_head's the last, or -1. */
 static int64_t tensor_linear(const qp_model *m, const char *key) {
-  size_t n = strlen(m->prefix);
+  char before[sizeof m->prefix + sizeof m->blocks];
   unsigned long block;
   char *end;
   if (is_head(m, key)) return (int64_t)qp_plan_linears(m) - 1;
-  if (strncmp(key, m->prefix, n) != 0 || strncmp(key + n, "layers.", 7) != 0) return -1;
-  if (key[n + 7] < '0' || key[n + 7] > '9') return -1;
-  block = strtoul(key + n + 7, &end, 10);
+  size_t n = (size_t)snprintf(before, sizeof before, "%s%s.", m->prefix, m->blocks);
+  if (strncmp(key, before, n) != 0 || key[n] < '0' || key[n] > '9') return -1;
+  block = strtoul(key + n, &end, 10);
   int l = *end == '.' && block < m->layers ? block_linear(m, end + 1) : -1;
   return l < 0 ? -1 : (int64_t)block * m->linears + l;
 }
@@ -151,8 +151,7 @@ static qp_status take_distortion(const char *file, const char *name, const cJSON
 }
 
 static bool is_remark(const char *name) {
-  return !strcmp(name, "source") || !strcmp(name, "note") || !strcmp(name, "linears") ||
-         !strcmp(name, "model");
+  return !strcmp(name, "source") || !strcmp(name, "note") || !strcmp(name, "model");
 }
 
 static qp_status take_entry(const char *file, const char *name, const cJSON *v, qp_menu *menu,
@@ -177,6 +176,7 @@ qp_status qp_figures_distortion(const char *file, const cJSON *tree, qp_menu *me
   }
   if (!cJSON_IsObject(tree)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", file);
   const cJSON *quantizers = cJSON_GetObjectItemCaseSensitive(tree, "quantizers");
+  if (!quantizers && cJSON_GetObjectItemCaseSensitive(tree, "linears")) return QP_OK;
   if (quantizers) from = quantizers;
   if (!cJSON_IsObject(from))
     return qp_fail(err, QP_E_ARG, "%s: field 'quantizers': an object is needed", file);

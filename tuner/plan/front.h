@@ -24,18 +24,20 @@ typedef struct qp_front {
 } qp_front;
 
 /*
-** All plans on the lower convex hull of (latency, loss) and of (bits, loss), without limits: found by
-** halving segments (for two neighbours, the plan that is best in the direction of their segment; none
-** below it proves that no plan lies below the segment).  Plans between two neighbours on the hull are
-** at most the segment's height better: with some hundred points a model that is a fraction of a
-** percent; a plan with limits is exact.
+** All plans on the lower convex hull of (latency, loss) and of (bits, loss), without limits: found
+** by halving segments (for two neighbours, the plan that is best in the direction of their segment;
+** none below it proves that no plan lies below the segment).  Plans between two neighbours on the
+** hull are at most the segment's height better: with some hundred points a model that is a fraction
+** of a percent; a plan with limits is exact.
 ** Errors: those of qp_plan_build.  Free with qp_front_free.
 */
 qp_status qp_front_trace(const qp_plan_input *in, qp_front *out, qp_error *err);
 void qp_front_free(qp_front *f);
 
-/* JSON {"schema": "qpal-front", "version": 1, "latency": [...], "bits": [...], "chosen": ...}; 'chosen'
- * may be NULL. */
+/*
+** JSON {"schema": "qpal-front", "version": 1, "latency": [...], "bits": [...], "chosen": ...};
+** 'chosen' may be NULL.
+*/
 void qp_front_print(const qp_front *f, const qp_plan *chosen, qp_text *to);
 /* Both fronts, loss on a logarithmic axis, the chosen plan marked. */
 void qp_front_svg(const qp_front *f, const qp_plan *chosen, qp_text *to);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What a plan is made from:  model, menu, sensitivities, distortions, latencies, limits -> problem. */
+/*
+** What a plan is made from:  model, menu, sensitivities, distortions, latencies, limits -> problem.
+*/
 #ifndef QP_PLAN_INPUT_H
 #define QP_PLAN_INPUT_H
 
@@ -77,7 +79,9 @@ uint64_t qp_plan_bytes(const qp_quantizer *q, unsigned rows, unsigned columns);
 ** distinct quantizer or part of a split once. */
 uint64_t qp_plan_codebook_bytes(const qp_menu *m, const bool *used);
 
-/* Bytes of signs: a bit a column in 32-bit words, for each group of each block (and the lm_head). */
+/*
+** Bytes of signs: a bit a column in 32-bit words, for each group of each block (and the lm_head).
+*/
 uint64_t qp_plan_sign_bytes(const qp_model *m, bool head);
 
 #endif

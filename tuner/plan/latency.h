@@ -52,15 +52,17 @@ typedef struct qp_latency_table {
   qp_latency_row *row;
 } qp_latency_table;
 
-/* Append a row.  QP_E_ARG: not positive, no member, ... (names 'source' and the row); QP_E_NOMEM. */
+/*
+** Append a row.  QP_E_ARG: not positive, no member, ... (names 'source' and the row); QP_E_NOMEM.
+*/
 qp_status qp_latency_add(qp_latency_table *t, const qp_latency_row *row, qp_error *err);
 void qp_latency_free(qp_latency_table *t);
 
 /*
-** Read a foreign table: JSON with  gpu, model, batch, constant_s  and
-** groups.KEY.QUANTIZER.PATH = seconds a launch, where KEY names the linears of the launch by the
-** first letters of their roles ("qkv", "ug").  Optional: launch_overhead_s, spread (the same tree as
-** groups, standard errors).  Seconds become whole picoseconds, rounded to nearest.
+** Read a foreign table: JSON with  gpu, model, batch, constant_s  and groups.KEY.QUANTIZER.PATH =
+** seconds a launch, where KEY names the linears of the launch by the first letters of their roles
+** ("qkv", "ug").  Optional: launch_overhead_s, spread (the same tree as groups, standard errors). 
+** Seconds become whole picoseconds, rounded to nearest.
 ** QP_E_ARG: a field is missing, a latency is no number above 0, a row stands twice; QP_E_IO;
 ** QP_E_LIMIT; QP_E_NOMEM.  '*out' is untouched on error; free it with qp_latency_free.
 */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A plan -> [plan.json]: a line for each linear and launch, so that a diff of two plans reads well. */
+/*
+** A plan -> [plan.json]: a line for each linear and launch, so that a diff of two plans reads well.
+*/
 #include <math.h>
 #include <stdlib.h>
 

@@ -11,14 +11,15 @@ typedef struct qp_planner_options {
 } qp_planner_options;
 
 /*
-** The best plan, checked again (qp_plan_check).  '*solution' is filled where one was sought, also when
-** the limits are infeasible.
+** The best plan, checked again (qp_plan_check).  '*solution' is filled where one was sought, also
+** when the limits are infeasible.
 ** QP_E_WRONG: no plan is within the limits; the message says by how much and what the cheapest plan
-** is.  QP_E_LIMIT: the time ran out before any plan was found.  QP_E_ARG, QP_E_NOMEM: qp_plan_build.
+** is.  QP_E_LIMIT: the time ran out before any plan was found.  QP_E_ARG, QP_E_NOMEM:
+** qp_plan_build.
 **
-** With block_types K the plan is of the best of several partitions of the blocks into K classes, each
-** planned exactly; its bound is that of plans without this restriction, so the gap is proven but not
-** 0 (for K = 1, and where the best plan needs no more than K types, it is 0).
+** With block_types K the plan is of the best of several partitions of the blocks into K classes,
+** each planned exactly; its bound is that of plans without this restriction, so the gap is proven
+** but not 0 (for K = 1, and where the best plan needs no more than K types, it is 0).
 */
 qp_status qp_planner_run(const qp_plan_input *in, const qp_planner_options *options, qp_plan *out,
                          qp_solution *solution, qp_error *err);

@@ -12,9 +12,9 @@
 void qp_report_totals(const qp_plan *p, FILE *to);
 
 /*
-** Blocks across, linears down.  A cell is a letter for the quantizer's family (the first of its name)
-** and its stored bits; '+' joins it to the next linear of its launch.  With 'colour' the cell is
-** narrower and its background says the bits (256-colour terminal).
+** Blocks across, linears down.  A cell is a letter for the quantizer's family (the first of its
+** name) and its stored bits; '+' joins it to the next linear of its launch.  With 'colour' the cell
+** is narrower and its background says the bits (256-colour terminal).
 */
 void qp_report_map(const qp_plan *p, bool colour, FILE *to);
 

@@ -32,9 +32,9 @@ typedef struct qp_solution {
 /*
 ** The best plan, with a proof.  With r = loss + lambda ps + mu bytes - min the reduced cost of a
 ** choice at the dual's multipliers, a plan of loss z within the limits has  sum of r <= z - bound.
-** So a DP over the items that keeps every undominated partial plan of reduced cost up to delta either
-** finds the best plan, if its loss is at most bound + delta, or proves that there is none so good;
-** then delta grows.  ps and bytes are whole numbers, and limits are checked again at the end.
+** So a DP over the items that keeps every undominated partial plan of reduced cost up to delta
+** either finds the best plan, if its loss is at most bound + delta, or proves that there is none so
+** good; then delta grows.  ps and bytes are whole numbers, and limits are checked again at the end.
 **   plan: k->items choices, written unless the outcome is QP_SOLVE_UNKNOWN.
 ** QP_E_ARG: qp_knap_check; QP_E_NOMEM.  Infeasible and stopped are outcomes, not errors.
 */
