@@ -288,7 +288,8 @@ static qp_status describe(qp_models *m, const char *where, const char *field, si
   if (!st && !linears) st = architecture_wrong(out->type, "block gives no linears", err);
   qp_lua_release(m->lua, list);
   if (!st) st = call(m, architecture, "extra", s, &number, err);
-  if (!st && (!qp_lua_get_integer(m->lua, number, "", &extra) || extra < 0 || extra > MAX_SIZE))
+  if (!st && (!qp_lua_get_integer(m->lua, number, "", &extra) || extra < 0 ||
+              extra > 16 * (int64_t)MAX_SIZE))
     st = architecture_wrong(out->type, "extra gives no number of weights", err);
   qp_lua_release(m->lua, number);
   if (!st) st = add_head(m, architecture, out, err);
