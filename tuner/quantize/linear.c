@@ -38,6 +38,7 @@ static qp_status encode_piece(bench *b, const qp_hessian *hessian, unsigned i,
   const unsigned threads = qp_encode_threads(b->j->threads);
   qp_status st =
       qp_checkpoint_read(b->j->checkpoint, l->weight, (uint64_t)i * rows, rows, weights, b->err);
+  qp_checkpoint_release(b->j->checkpoint, l->weight);
   if (!st && b->signs) st = qp_rotate_rows(weights, rows, l->columns, b->signs, threads, b->err);
   if (!st && hessian->groups) st = qp_hessian_read(hessian, i, b->signs, threads, &moments, b->err);
   options->hessian = moments;
@@ -62,7 +63,6 @@ static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *canc
                                .cancel = cancel};
   for (unsigned i = 0; i < b->pieces && !st; i++) st = encode_piece(b, &hessian, i, &options);
   qp_hessian_close(&hessian);
-  qp_checkpoint_release(b->j->checkpoint, b->l->weight);
   return st;
 }
 

@@ -90,6 +90,7 @@ qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned firs
                            err);
     if (!st) st = compare_group(j, l, &b, first + r, n, scales + r, sums, err);
   }
+  qp_checkpoint_release(j->checkpoint, l->weight);
   free(b.want);
   free(b.got);
   free(b.half);

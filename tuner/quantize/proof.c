@@ -280,7 +280,6 @@ static qp_status prove_linear(proof *p, const qp_job_linear *l) {
   if (!st)
     st = qp_measure_rows(p->j, l, 0, l->rows, part, qp_linear_parts(l->quantizer), scales, &sums,
                          p->err);
-  qp_checkpoint_release(p->j->checkpoint, l->weight);
   if (!st) st = check_figures(p, l, &sums);
   if (st) return st;
   p->out->linears++;

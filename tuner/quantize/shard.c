@@ -269,9 +269,9 @@ static qp_status copy_kept(assembly *a, size_t id, const qp_source_tensor *t) {
     const uint64_t n = t->rows - r < rows ? t->rows - r : rows;
     st = qp_checkpoint_keep(a->j->checkpoint, t, r, n, buffer, a->err);
     if (!st) st = qp_tensor_writer_write(a->w, id, r * row, buffer, (size_t)(n * row), a->err);
+    qp_checkpoint_release(a->j->checkpoint, t);
   }
   free(buffer);
-  qp_checkpoint_release(a->j->checkpoint, t);
   return st;
 }
 
