@@ -2,6 +2,7 @@
 /* What qpal quantize takes: families of models, kinds of files, plans, Hessians. */
 #include <cjson/cJSON.h>
 #include <math.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "gen/json.h"
@@ -165,6 +166,72 @@ Test(quantize_inputs, a_linear_of_another_type_is_named_with_its_offset) {
   cr_assert_eq(
       quantize("--quantizer nuq-8 --blocks 1 --keep k_ --keep v_ --keep o_ --keep mlp", "out"), 2);
   cr_assert(strstr(answer, "q_proj.weight' at offset 128: I8 is not read"), "%s", answer);
+}
+
+/* ---- Memory ---- */
+
+/* A llama whose embedding of 'vocab' rows is a hole in the file. */
+static void make_long_file(const char *in, unsigned vocab) {
+  char header[4096] = "{", text[1024];
+  size_t at = 0;
+  for (unsigned l = 0; l < 7; l++) {
+    const linear *n = &families[0].linear[l];
+    const size_t bytes = 4ul * n->rows * n->columns;
+    snprintf(text, sizeof text,
+             "\"model.layers.0.%s.weight\": {\"dtype\": \"F32\", \"shape\": [%u, %u], "
+             "\"data_offsets\": [%zu, %zu]}, ",
+             n->name, n->rows, n->columns, at, at + bytes);
+    strcat(header, text);
+    at += bytes;
+  }
+  const size_t end = at + 4ul * vocab * HIDDEN;
+  snprintf(text, sizeof text,
+           "\"model.embed_tokens.weight\": {\"dtype\": \"F32\", \"shape\": [%u, %d], "
+           "\"data_offsets\": [%zu, %zu]}}",
+           vocab, HIDDEN, at, end);
+  strcat(header, text);
+  const uint64_t length = strlen(header);
+  char config[512];
+  snprintf(config, sizeof config,
+           "{\"model_type\": \"llama\", \"hidden_size\": %d, \"intermediate_size\": %d,"
+           " \"num_attention_heads\": %d, \"num_key_value_heads\": %d, \"head_dim\": %d,"
+           " \"num_hidden_layers\": 1, \"vocab_size\": %u, \"tie_word_embeddings\": true}",
+           HIDDEN, MIDDLE, HEADS, KV_HEADS, HEAD, vocab);
+  write_text(path("%s/config.json", in), config);
+  FILE *f = fopen(path("%s/model.safetensors", in), "wb");
+  cr_assert(f);
+  fwrite(&length, 1, 8, f);
+  fwrite(header, 1, length, f);
+  fflush(f);
+  cr_assert_eq(ftruncate(fileno(f), (off_t)(8 + length + end)), 0);
+  fclose(f);
+}
+
+/* Most memory in KiB, mapped pages of files too. */
+static long memory_of(const char *in, const char *out) {
+  struct rusage use;
+  char from[512], to[512];
+  int status;
+  snprintf(from, sizeof from, "%s", path("%s", in));
+  snprintf(to, sizeof to, "%s", path("%s", out));
+  const pid_t child = fork();
+  if (!child) {
+    if (freopen("/dev/null", "w", stdout))
+      execl(QP_BINARY_DIR "/qpal", "qpal", "quantize", from, "--quantizer", "nuq-4", "-o", to,
+            NULL);
+    _exit(99);
+  }
+  cr_assert_eq(wait4(child, &status, 0, &use), child);
+  cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  return use.ru_maxrss;
+}
+
+Test(quantize_inputs, memory_does_not_grow_with_the_model) {
+  make_long_file("short", 1000);
+  make_long_file("long", 500000);
+  const long less = memory_of("short", "out-short"), more = memory_of("long", "out-long");
+  cr_assert_lt(more - less, 32 << 10, "%ld KiB; %ld KiB where the file has 122 MiB more", less,
+               more);
 }
 
 /* ---- GGUF ---- */
