@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* Where records are found: files, and tuned/ inside the binary. */
+#ifndef QP_TUNE_LIBRARY_H
+#define QP_TUNE_LIBRARY_H
+
+#include "tuner/tune/records.h"
+
+/*
+** Records of GPU: a path (contains '/' or ends in ".jsonl"), or a part of the name of a file in
+** tuned/ ("h100"; letters as in qp_records_file_name), then also the GPU's own name.  'source' (256
+** bytes) becomes the file's.
+** QP_E_ARG: there is none, or several fit (they are named); QP_E_IO.  'policy': qp_records_policy.
+*/
+qp_status qp_library_read(const char *gpu, unsigned policy, qp_records *out, char source[256],
+                          qp_error *err);
+
+/* Every file in tuned/ in order, malloc'ed; free each with qp_records_free. */
+qp_status qp_library_all(qp_records **out, size_t *count, qp_error *err);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* The best record of a problem, and how it matched:  records -> [look-up] -> table, planner. */
+#ifndef QP_LOOKUP_H
+#define QP_LOOKUP_H
+
+#include "gen/family.h"
+#include "gen/quantizer.h"
+#include "tuner/plan/latency.h"
+#include "tuner/tune/records.h"
+
+/* Times of different kinds are never ranked together. */
+typedef enum qp_time_kind {
+  QP_TIME_CHAIN,  /* a launch in a CUDA graph chain, with PDL where that is faster */
+  QP_TIME_KERNEL, /* the kernel's own duration, by CUPTI (or as the replay device tells it) */
+  QP_TIME_EVENTS, /* a launch between two events */
+  QP_TIME_KINDS
+} qp_time_kind;
+const char *qp_time_kind_name(qp_time_kind k); /* "chain", "kernel", "events" */
+qp_status qp_time_kind_parse(const char *text, qp_time_kind *out, qp_error *err);
+/* Picoseconds of a launch by this kind; 0: the record has none. */
+int64_t qp_record_time(const qp_record *r, qp_time_kind kind);
+
+typedef struct qp_lookup qp_lookup;
+
+typedef struct qp_lookup_options {
+  qp_time_kind kind;
+  const char *driver;      /* of the GPU at hand; NULL: of the newest record */
+  qp_latency_match worst;  /* the worst match to return */
+  const qp_records *other; /* records of other GPUs, 'others' files of them */
+  size_t others;
+  qp_families *families; /* with 'palette': records whose generator or quantizer has changed */
+  qp_palette *palette;   /* since are stale and never found; NULL: not looked for */
+} qp_lookup_options;
+
+typedef struct qp_pick {
+  const qp_record *record; /* owned by the records */
+  int64_t ps, spread_ps;   /* of what was asked for; scaled by weights for a nearest shape */
+  qp_latency_match match;
+} qp_pick;
+
+/* Index the records, which must outlive the look-up and not change.  QP_E_NOMEM. */
+qp_status qp_lookup_open(const qp_records *records, const qp_lookup_options *opt, qp_lookup **out,
+                         qp_error *err);
+void qp_lookup_close(qp_lookup *l);
+
+/*
+** The fastest record of a gemm problem on a path; of several within each other's spread the one
+** whose name is first.  Best match first: exact, other driver, nearest shape (the same quantizers
+** at the shape whose weights are nearest in ratio, its time scaled by weights), other GPU.
+*/
+bool qp_lookup_find(qp_lookup *l, const qp_problem *p, const char *path, qp_pick *out);
+
+/* Records that were passed over so far because they are stale. */
+size_t qp_lookup_stale(const qp_lookup *l);
+
+/*
+** Every gemm problem of this batch as rows of a latency table (exact and other driver), appended to
+** '*out', whose gpu and source are set.  QP_E_ARG: a record cannot be a row; QP_E_NOMEM.
+*/
+qp_status qp_lookup_latency(qp_lookup *l, unsigned batch, const char *source, qp_latency_table *out,
+                            qp_error *err);
+
+/*
+** A record's candidate as problem and choice again.  QP_E_ARG: its quantizer, family or a tunable
+** is not known, or the quantizer has another definition now.
+*/
+qp_status qp_record_restore(const qp_record *r, qp_families *families, qp_palette *palette,
+                            qp_problem *problem, qp_choice *choice, qp_error *err);
+/* Does today's generator write another kernel for this record's candidate, or none? */
+bool qp_record_is_stale(const qp_record *r, qp_families *families, qp_palette *palette,
+                        qp_error *why);
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* Which problems a model's tuning consists of; see problems.h. */
+#include "tuner/tune/problems.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool same_launch(const qp_model_launch *a, const qp_model_launch *b) {
+  return a->linears == b->linears && a->columns == b->columns &&
+         !memcmp(a->rows, b->rows, a->linears * sizeof *a->rows);
+}
+
+static unsigned push(qp_model_launch *list, unsigned n, const qp_model_launch *l) {
+  for (unsigned i = 0; i < n; i++)
+    if (same_launch(&list[i], l)) return n;
+  if (n < QP_MODEL_LAUNCHES) list[n++] = *l;
+  return n;
+}
+
+/* The linears of 'mask' of a group, named by their roles. */
+static qp_model_launch subset(const qp_model *m, const qp_model_group *g, unsigned mask) {
+  qp_model_launch l = {.columns = g->columns};
+  size_t n = 0;
+  for (unsigned i = 0; i < g->linears; i++) {
+    if (!(mask >> i & 1)) continue;
+    const char *role = m->linear[g->linear[i]].role;
+    n += (size_t)snprintf(l.label + n, sizeof l.label - n, "%s%s", n && strlen(role) > 1 ? "-" : "",
+                          role);
+    l.rows[l.linears++] = g->rows[i];
+    if (n >= sizeof l.label) n = sizeof l.label - 1;
+  }
+  l.fused = l.linears > 1;
+  return l;
+}
+
+unsigned qp_model_launches(const qp_model *m, qp_model_launch out[QP_MODEL_LAUNCHES]) {
+  unsigned n = 0;
+  for (unsigned g = 0; g < m->groups; g++)
+    for (unsigned mask = 1; mask < 1u << m->group[g].linears; mask++) {
+      qp_model_launch l = subset(m, &m->group[g], mask);
+      n = push(out, n, &l);
+    }
+  const qp_model_linear *head = &m->linear[m->linears];
+  qp_model_launch l = {.linears = 1, .rows = {head->rows}, .columns = head->columns};
+  snprintf(l.label, sizeof l.label, "%s", head->role);
+  return push(out, n, &l);
+}
+
+static bool same_problem(const qp_problem *a, const qp_problem *b) {
+  bool same = a->segments == b->segments && a->columns == b->columns && a->batch == b->batch &&
+              a->type == b->type && a->out_type == b->out_type;
+  for (unsigned i = 0; i < a->segments && same; i++)
+    same = a->segment[i].quantizer == b->segment[i].quantizer &&
+           a->segment[i].rows == b->segment[i].rows;
+  return same;
+}
+
+static qp_status add(qp_tune_problems *list, const qp_tune_problem *p, qp_error *err) {
+  for (size_t i = 0; i < list->count; i++)
+    if (!strcmp(list->list[i].path, p->path) && same_problem(&list->list[i].problem, &p->problem))
+      return QP_OK;
+  if (list->count == list->capacity) {
+    size_t capacity = list->capacity ? 2 * list->capacity : 64;
+    qp_tune_problem *more = realloc(list->list, capacity * sizeof *more);
+    if (!more) return qp_fail(err, QP_E_NOMEM, "no memory for problems");
+    list->list = more;
+    list->capacity = capacity;
+  }
+  list->list[list->count++] = *p;
+  return QP_OK;
+}
+
+static qp_tune_problem problem_of(const qp_model_launch *l, const qp_problems_wishes *w,
+                                  const qp_quantizer *q, unsigned batch, const char *path) {
+  qp_tune_problem t = {.problem = {.op = QP_OP_GEMM,
+                                   .segments = l->linears,
+                                   .columns = l->columns,
+                                   .batch = batch,
+                                   .type = w->type,
+                                   .out_type = w->type,
+                                   .arch = w->arch,
+                                   .sm_count = w->sm_count}};
+  unsigned rows = 0;
+  for (unsigned i = 0; i < l->linears; i++) {
+    t.problem.segment[i].quantizer = q;
+    t.problem.segment[i].rows = l->rows[i];
+    rows += l->rows[i];
+  }
+  snprintf(t.path, sizeof t.path, "%s", path);
+  snprintf(t.label, sizeof t.label, "%.32s %ux%u", l->label, rows, l->columns);
+  return t;
+}
+
+qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch, size_t launches,
+                          const qp_problems_wishes *w, size_t *skipped, qp_error *err) {
+  qp_status st = QP_OK;
+  for (size_t b = 0; b < w->batches; b++)
+    for (size_t l = 0; l < launches; l++) {
+      qp_error why = {0};
+      qp_tune_problem probe = problem_of(&launch[l], w, w->quantizer[0], w->batch[b], "");
+      if (qp_problem_check(&probe.problem, &why)) {
+        ++*skipped;
+        continue;
+      }
+      for (size_t q = 0; q < w->quantizers; q++)
+        for (size_t p = 0; p < w->paths && !st; p++) {
+          qp_tune_problem t = problem_of(&launch[l], w, w->quantizer[q], w->batch[b], w->path[p]);
+          st = add(list, &t, err);
+        }
+      if (st) return st;
+    }
+  return st;
+}
+
+void qp_problems_free(qp_tune_problems *list) {
+  free(list->list);
+  *list = (qp_tune_problems){0};
+}
+
+qp_status qp_batches_parse(const char *text, unsigned out[QP_MAX_BATCHES], size_t *count,
+                           qp_error *err) {
+  size_t n = 0;
+  for (const char *at = text;; at++) {
+    char *end;
+    unsigned long v = strtoul(at, &end, 10);
+    if (end == at || (*end && *end != ',') || *at == '-' || v < 1 || v > QP_MAX_BATCH)
+      return qp_fail(err, QP_E_ARG, "--batch '%s': numbers from 1 to %d are needed, such as 1,8",
+                     text, QP_MAX_BATCH);
+    if (n == QP_MAX_BATCHES)
+      return qp_fail(err, QP_E_ARG, "--batch '%s': more than %d", text, QP_MAX_BATCHES);
+    out[n++] = (unsigned)v;
+    at = end;
+    if (!*end) break;
+  }
+  *count = n;
+  return QP_OK;
+}
+
+qp_status qp_problems_shard(qp_tune_problems *list, const char *shard, qp_error *err) {
+  char *end;
+  unsigned long i = strtoul(shard, &end, 10), n = 0;
+  if (*end == '/') n = strtoul(end + 1, &end, 10);
+  if (*end || i < 1 || n < 1 || i > n || n > 100000)
+    return qp_fail(err, QP_E_ARG, "--shard '%s': i/n with 1 <= i <= n is needed, such as 2/4",
+                   shard);
+  size_t kept = 0;
+  for (size_t k = i - 1; k < list->count; k += n) list->list[kept++] = list->list[k];
+  list->count = kept;
+  return QP_OK;
+}

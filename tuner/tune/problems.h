@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* Which problems a model's (or a shape's) tuning consists of. */
+#ifndef QP_PROBLEMS_H
+#define QP_PROBLEMS_H
+
+#include "gen/model.h"
+#include "gen/problem.h"
+#include "tuner/options.h"
+
+/* A gemm on one path; 'label' names its linears: "qkv 6144x4096". */
+typedef struct qp_tune_problem {
+  qp_problem problem;
+  char path[16];
+  char label[64];
+} qp_tune_problem;
+
+typedef struct qp_tune_problems {
+  qp_tune_problem *list; /* malloc'ed */
+  size_t count, capacity;
+} qp_tune_problems;
+
+/* One launch of a model: linears of one group, or the lm_head. */
+typedef struct qp_model_launch {
+  char label[64];
+  unsigned linears, rows[QP_MODEL_GROUP_LINEARS], columns;
+  bool fused; /* more than one linear */
+} qp_model_launch;
+
+enum { QP_MODEL_LAUNCHES = 256 };
+
+/*
+** Launches that a plan may use: each linear, each subset of linears that read the same input, and
+** the lm_head; equal shapes in equal order once.  At most QP_MODEL_LAUNCHES; returns their number.
+*/
+unsigned qp_model_launches(const qp_model *m, qp_model_launch out[QP_MODEL_LAUNCHES]);
+
+typedef struct qp_problems_wishes {
+  const qp_quantizer *const *quantizer;
+  size_t quantizers;
+  const unsigned *batch;
+  size_t batches;
+  const char *const *path; /* "tensor", "cuda" */
+  size_t paths;
+  qp_dtype type;
+  unsigned arch, sm_count;
+} qp_problems_wishes;
+
+/*
+** Every launch x quantizer (one for all segments) x batch x path, in that order from the outside:
+** batch, launch, quantizer, path.  Launches whose shapes kernels cannot have (rows no multiple of
+** 16) are left out and counted in '*skipped'.  A problem that is there already is not added again.
+** QP_E_NOMEM.
+*/
+qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch, size_t launches,
+                          const qp_problems_wishes *w, size_t *skipped, qp_error *err);
+void qp_problems_free(qp_tune_problems *list);
+
+/* "1,8" -> numbers from 1 to 64; QP_E_ARG. */
+enum { QP_MAX_BATCHES = 16 };
+qp_status qp_batches_parse(const char *text, unsigned out[QP_MAX_BATCHES], size_t *count,
+                           qp_error *err);
+
+/*
+** Shard i of n ("2/4", from 1): keep the problems whose number leaves the rest i - 1 when divided by
+** n; the n shards are disjoint and together everything.  QP_E_ARG.
+*/
+qp_status qp_problems_shard(qp_tune_problems *list, const char *shard, qp_error *err);
+
+#endif

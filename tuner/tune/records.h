@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* Measured candidates and their files:  measurement -> [tuned/GPU.jsonl] -> look-up. */
+#ifndef QP_RECORDS_H
+#define QP_RECORDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/kernel.h"
+#include "gen/problem.h"
+#include "runtime/status.h"
+
+/* What became of a candidate: enumerator, name in files, meaning. */
+#define QP_RECORD_OUTCOMES(X)                                                                      \
+  X(QP_RECORD_OK, "ok", "verified and timed")                                                      \
+  X(QP_RECORD_COMPILE, "compile", "NVRTC refused the source")                                      \
+  X(QP_RECORD_RESOURCES, "resources", "its compile report says that it cannot launch or spills")   \
+  X(QP_RECORD_DUPLICATE, "duplicate", "the same code and launch as another candidate")             \
+  X(QP_RECORD_WRONG, "wrong", "its result differs from the reference")                             \
+  X(QP_RECORD_DEVICE, "device", "a driver call failed while it ran")                               \
+  X(QP_RECORD_HANG, "hang", "it did not end within the time limit")                                \
+  X(QP_RECORD_CRASH, "crash", "the process that measured it ended")                                \
+  X(QP_RECORD_TIMER, "timer", "no timestamps that can be trusted")                                 \
+  X(QP_RECORD_LOST, "lost", "the run was killed while it was in flight")
+
+typedef enum qp_record_outcome {
+#define X(id, name, help) id,
+  QP_RECORD_OUTCOMES(X)
+#undef X
+      QP_RECORD_OUTCOME_COUNT
+} qp_record_outcome;
+
+const char *qp_record_outcome_name(qp_record_outcome o);
+
+/* One measured candidate.  Times are whole picoseconds of one launch; 0: not measured. */
+typedef struct qp_record {
+  char kernel[QP_KERNEL_NAME]; /* the candidate by its name, see gen/kernel.h */
+  char op[16], family[32], path[16];
+  unsigned segments;
+  struct {
+    unsigned rows;
+    char quantizer[64], hash[33];
+  } segment[QP_MAX_SEGMENTS];
+  unsigned columns, batch;
+  char type[8], out_type[8];
+  bool rotate_fused;
+  unsigned arch, sm_count;
+  char tunables[256]; /* "warps=16,runs=0,..." as they were asked for */
+  char generator[33]; /* hash of the CUDA source that was generated: what makes a record stale */
+  char gpu[128], driver[32], nvrtc[96];
+  char timer[32]; /* "CUPTI 13.0", "events" or "replay" */
+  char date[24];  /* "2026-01-31T12:00:00Z" */
+  qp_record_outcome outcome;
+  char why[240];         /* of any outcome but ok */
+  double error;          /* relative L2 error against the reference; 0 where it was not verified */
+  int64_t ps, spread_ps; /* kernel duration: median, and median distance from it */
+  unsigned samples;
+  int64_t chain_ps, chain_pdl_ps; /* a launch in a CUDA graph chain, without and with PDL */
+  unsigned clock_mhz;             /* of the multiprocessors while it was timed; 0: not known */
+  char throttle[64];              /* reasons that NVML gave; "" for none */
+  unsigned registers, smem_bytes, spill_bytes;
+} qp_record;
+
+typedef struct qp_records {
+  char gpu[128]; /* of the schema line; "" before one was read */
+  size_t count, capacity;
+  qp_record *list; /* malloc'ed */
+} qp_records;
+
+void qp_records_free(qp_records *r);
+/* Append a copy; QP_E_NOMEM. */
+qp_status qp_records_add(qp_records *r, const qp_record *record, qp_error *err);
+
+/*
+** Problem, candidate and generator hash of a kernel as a record; the rest is zero.  'asked' is the
+** choice before the generator filled in what was left to it.
+*/
+void qp_record_begin(const qp_kernel *kernel, const qp_choice *asked, qp_record *out);
+
+/* Was this record made by the replay device?  Such records never enter tuned/ or a plan. */
+bool qp_record_is_replay(const qp_record *r);
+
+/* 32 hex digits of XXH3-128 over a kernel's source. */
+void qp_record_generator(const char *source, char out[33]);
+
+/* One line of JSON without the line feed, fields in a fixed order; malloc'ed, NULL: no memory. */
+char *qp_record_print(const qp_record *r);
+/* 'where' ("tuned/h100.jsonl:12") begins messages.  QP_E_ARG names field, value and what is right. */
+qp_status qp_record_parse(const char *where, const char *line, size_t bytes, qp_record *out,
+                          qp_error *err);
+
+typedef enum qp_records_policy {
+  QP_RECORDS_MEASURED = 0, /* refuses records of the replay device */
+  QP_RECORDS_REPLAY = 1,   /* takes them too */
+  QP_RECORDS_TORN = 2      /* a last line without a line feed is ignored (journals) */
+} qp_records_policy;
+
+/*
+** Read a file of records, appending to '*out' (which stays as it was on error).  The first line is
+**   {"schema":"qpal-records","version":1,"gpu":"NVIDIA H100 80GB HBM3"}
+** and every other line a record of that GPU.  'policy' is a sum of qp_records_policy.
+** QP_E_ARG: names file, line, field and what is right; QP_E_IO; QP_E_LIMIT: more than 256 MiB.
+*/
+qp_status qp_records_read(const char *file, unsigned policy, qp_records *out, qp_error *err);
+qp_status qp_records_parse(const char *file, const char *text, size_t bytes, unsigned policy,
+                           qp_records *out, qp_error *err);
+
+/*
+** The file's whole text: schema line, then the records sorted by their lines, equal ones once, so
+** that a union of two files is the same whichever comes first.  malloc'ed; QP_E_NOMEM.
+*/
+qp_status qp_records_print(const qp_records *r, char **text, size_t *bytes, qp_error *err);
+/* Write it whole or not at all.  QP_E_ARG: records of the replay device into a folder 'tuned'. */
+qp_status qp_records_write(const char *file, const qp_records *r, qp_error *err);
+
+/* Add all of 'from' to 'to'; QP_E_ARG: they are of two GPUs; QP_E_NOMEM. */
+qp_status qp_records_merge(qp_records *to, const qp_records *from, qp_error *err);
+
+/* "NVIDIA H100 80GB HBM3" -> "nvidia-h100-80gb-hbm3": the name of the GPU's file in tuned/. */
+void qp_records_file_name(const char *gpu, char *out, size_t size);
+
+#endif
