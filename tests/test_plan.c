@@ -267,35 +267,70 @@ Test(plan, confidence_costs_what_the_spreads_say) {
   expect(PLAN "--gpu table.json --latency 80us --confidence 1.5", 2, "from 0.5 to below 1");
 }
 
-Test(plan, fronts_fall_and_are_convex) {
+/* Least loss among the points of a front within a limit on 'axis'. */
+static double best_within(const cJSON *line, const char *axis, double limit) {
+  const cJSON *p;
+  double least = INFINITY;
+  cJSON_ArrayForEach(p, line) if (cJSON_GetNumberValue(cJSON_GetObjectItem(p, axis)) <= limit)
+      least = fmin(least, cJSON_GetNumberValue(cJSON_GetObjectItem(p, "loss")));
+  return least;
+}
+
+/* A plan within a limit against the best point of the front within it. */
+static void compare_with_front(const cJSON *line, const char *axis, double limit, double step,
+                               const char *arguments) {
+  expect(arguments, 0, "proven");
+  qp_plan p = read_plan("one.json");
+  double least = best_within(line, axis, limit);
+  cr_expect_geq(least, p.loss * (1 - 1e-9), "%s: %g is better than the best", arguments, least);
+  cr_expect_leq(least, p.loss * (1 + step + 1e-9), "%s: %g, best %g", arguments, least, p.loss);
+  qp_plan_free(&p);
+}
+
+Test(plan, fronts_fall_and_hold_a_plan_near_the_best_for_any_limit) {
+  static const char *const lines[][2] = {{"latency", "latency_s"}, {"bits", "bits_per_weight"}};
   expect(TIMED "--latency 60us --front --json", 0, "qpal-front");
   cJSON *tree = cJSON_Parse(text);
   cr_assert(tree);
-  static const char *const lines[][2] = {{"latency", "latency_s"}, {"bits", "bits_per_weight"}};
+  double step = cJSON_GetNumberValue(cJSON_GetObjectItem(tree, "step"));
+  cr_expect(step > 0 && step <= 0.01, "%g", step);
   for (int i = 0; i < 2; i++) {
-    const cJSON *p;
-    double x = -1, y = -1, slope = -INFINITY;
-    cr_expect_gt(cJSON_GetArraySize(cJSON_GetObjectItem(tree, lines[i][0])), 2);
-    cJSON_ArrayForEach(p, cJSON_GetObjectItem(tree, lines[i][0])) {
+    const cJSON *p, *line = cJSON_GetObjectItem(tree, lines[i][0]);
+    double x = -1, y = INFINITY;
+    cr_expect_gt(cJSON_GetArraySize(line), 20, "%s", lines[i][0]);
+    cJSON_ArrayForEach(p, line) {
       double cost = cJSON_GetNumberValue(cJSON_GetObjectItem(p, lines[i][1]));
       double loss = cJSON_GetNumberValue(cJSON_GetObjectItem(p, "loss"));
-      if (x >= 0) {
-        cr_expect(cost > x && loss < y);
-        cr_expect_geq((loss - y) / (cost - x), slope * (1 + 1e-6));
-        slope = (loss - y) / (cost - x);
-      }
+      cr_expect(cost > x && loss < y, "%s: %g %g after %g %g", lines[i][0], cost, loss, x, y);
       x = cost, y = loss;
     }
   }
   cr_expect(cJSON_IsObject(cJSON_GetObjectItem(tree, "chosen")));
+  for (int k = 0; k < 6; k++) {
+    char arguments[256];
+    snprintf(arguments, sizeof arguments, TIMED "--latency %dus -o one.json", 43 + 7 * k);
+    compare_with_front(cJSON_GetObjectItem(tree, "latency"), "latency_s", (43 + 7 * k) * 1e-6, step,
+                       arguments);
+    snprintf(arguments, sizeof arguments, TIMED "--bits %g -o one.json", 2.9 + 0.37 * k);
+    compare_with_front(cJSON_GetObjectItem(tree, "bits"), "bits_per_weight", 2.9 + 0.37 * k, step,
+                       arguments);
+  }
   cJSON_Delete(tree);
+}
+
+Test(plan, fronts_are_written_beside_the_plan) {
+  char path[128];
   expect(TIMED "--latency 60us --front -o p.json --svg p.svg", 0, "latency_us");
   expect("plan --diff p.json p.json", 0, "0 of");
-  char path[128];
-  snprintf(path, sizeof path, "%s/p.front.svg", folder);
-  cr_expect_eq(access(path, R_OK), 0);
   snprintf(path, sizeof path, "%s/p.front.json", folder);
   cr_expect_eq(access(path, R_OK), 0);
+  snprintf(path, sizeof path, "cat '%s/p.front.svg'", folder);
+  FILE *f = popen(path, "r");
+  cr_assert(f);
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  pclose(f);
+  cr_expect(strstr(text, "<title>chosen: loss"), "the chosen plan is marked");
+  cr_expect(strstr(text, "</svg>"));
 }
 
 Test(plan, wrong_words_and_files_are_named) {

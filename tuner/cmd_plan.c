@@ -50,6 +50,7 @@ typedef struct context {
   cJSON *distortion[DISTORTION_FILES];
   char *distortion_name[DISTORTION_FILES];
   unsigned distortions;
+  double time_limit_s;
   qp_error *err;
 } context;
 
@@ -434,7 +435,7 @@ static void front_name(const char *file, char *to, size_t size) {
 static qp_status put_front(const context *c, const qp_plan *chosen) {
   char file[4096];
   qp_front front = {0};
-  qp_status st = qp_front_trace(&c->in, &front, c->err);
+  qp_status st = qp_front_trace(&c->in, c->time_limit_s, &front, c->err);
   qp_text t = {0};
   if (!st && (c->o->out || c->o->json)) qp_front_print(&front, chosen, &t);
   if (!st && c->o->json && t.s) fputs(t.s, stdout);
@@ -466,6 +467,7 @@ static qp_status make_plan(const options *o, qp_error *err) {
   if (!st && o->time_limit)
     st = parse_quantity("time-limit", o->time_limit, (const unit[]){{"s", 1}, {NULL, 0}},
                         &how.time_limit_s, err);
+  c.time_limit_s = how.time_limit_s;
   bool limited = o->tps || o->latency || o->bits || o->memory;
   if (!st && (limited || !o->front)) {
     st = qp_planner_run(&c.in, &how, &plan, &solution, err);

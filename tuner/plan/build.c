@@ -196,6 +196,17 @@ static qp_status part_lists(builder *b, unsigned path, int *list) {
   return QP_OK;
 }
 
+/* Insert a combination of tags in order; one that is there already is not added again. */
+static unsigned insert_tags(unsigned *list, unsigned count, const unsigned *tags, unsigned parts) {
+  unsigned at = count;
+  while (at && qp_knap_compare_tags(list + (size_t)(at - 1) * parts, tags, parts) > 0) at--;
+  if (at && !qp_knap_compare_tags(list + (size_t)(at - 1) * parts, tags, parts)) return count;
+  unsigned *to = list + (size_t)at * parts;
+  memmove(to + parts, to, (size_t)(count - at) * parts * sizeof *to);
+  memcpy(to, tags, parts * sizeof *to);
+  return count + 1;
+}
+
 /* What is measured of a mask on a path may not be modelled. */
 static qp_status exclude_measured(builder *b, unsigned mask, unsigned path, qp_knap_mode *m) {
   unsigned menu = b->in->menu->count, n = 0;
@@ -203,14 +214,15 @@ static qp_status exclude_measured(builder *b, unsigned mask, unsigned path, qp_k
       keep(b->p, calloc((size_t)(menu + b->costs->mixeds) * m->parts + 1, sizeof *tags));
   if (!tags) return qp_fail(b->err, QP_E_NOMEM, "no memory for the plan's choices");
   for (unsigned q = 0; q < menu; q++) {
+    unsigned same[QP_KNAP_LINEARS];
     if (qp_costs_same(&b->p->costs, b->in, b->group, mask, q, path)->ps < 0) continue;
-    for (unsigned k = 0; k < m->parts; k++) tags[n * m->parts + k] = q * QP_KNAP_TAGS + path;
-    n++;
+    for (unsigned k = 0; k < m->parts; k++) same[k] = q * QP_KNAP_TAGS + path;
+    n = insert_tags(tags, n, same, m->parts);
   }
   for (unsigned i = 0; i < b->costs->mixeds; i++) {
     const qp_mixed_cost *mixed = &b->costs->mixed[i];
-    if (mixed->mask != mask || mixed->tag[0] % QP_KNAP_TAGS != path) continue;
-    memcpy(tags + n++ * m->parts, mixed->tag, m->parts * sizeof *tags);
+    if (mixed->mask == mask && mixed->tag[0] % QP_KNAP_TAGS == path)
+      n = insert_tags(tags, n, mixed->tag, m->parts);
   }
   m->excluded = tags;
   m->exclusions = n;

@@ -17,22 +17,6 @@ typedef struct decoder {
 
 static const char *const path_names[] = {"tensor", "cuda", "any"};
 
-/* Menu index of each linear of an item's choice, by position in its group. */
-static void quantizers_of(const qp_knap_item *item, const qp_knap_choice *c, unsigned *q,
-                          unsigned *tag) {
-  unsigned at = 0;
-  for (unsigned i = 0; i < c->launches; i++) {
-    const qp_knap_mode *m = &item->mode[c->mode[i]];
-    for (unsigned l = 0, k = 0; l < item->linears; l++) {
-      if (!(m->mask >> l & 1)) continue;
-      tag[l] = item->list[m->list[k]].option[c->option[at + k]].tag;
-      q[l] = tag[l] / QP_KNAP_TAGS;
-      if (m->parts > 1) k++;
-    }
-    at += m->parts;
-  }
-}
-
 static unsigned linear_index(const qp_plan_problem *p, const qp_item_info *info, unsigned block,
                              unsigned l) {
   const qp_model *m = p->in->model;
@@ -130,8 +114,8 @@ static void fuse_untimed(decoder *d, const qp_knap_item *item, const qp_item_inf
 static void decode_block(decoder *d, unsigned i, const qp_knap_item *item, const qp_knap_choice *c,
                          unsigned block) {
   const qp_item_info *info = &d->p->item[i];
-  unsigned q[QP_KNAP_LINEARS] = {0}, tag[QP_KNAP_LINEARS] = {0}, at = 0;
-  quantizers_of(item, c, q, tag);
+  unsigned q[QP_KNAP_LINEARS] = {0}, at = 0;
+  qp_knap_quantizers(item, c, q);
   for (unsigned l = 0; l < item->linears; l++)
     set_quantizer(d, linear_index(d->p, info, block, l), q[l]);
   if (!d->p->in->table) {
@@ -153,8 +137,8 @@ static void decode_item(decoder *d, unsigned i, const qp_knap_choice *choice) {
   const qp_knap_item *item = &p->knap.item[i];
   qp_knap_choice c = *choice, faster;
   if (p->in->table && p->knap.ps_limit == QP_KNAP_NO_LIMIT) {
-    unsigned q[QP_KNAP_LINEARS] = {0}, tag[QP_KNAP_LINEARS];
-    quantizers_of(item, &c, q, tag);
+    unsigned q[QP_KNAP_LINEARS] = {0};
+    qp_knap_quantizers(item, &c, q);
     if (qp_knap_fastest(&p->full.item[i], q, &faster)) item = &p->full.item[i], c = faster;
   }
   if (p->item[i].group == p->in->model->groups) {

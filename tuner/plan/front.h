@@ -14,7 +14,8 @@ typedef struct qp_front_point {
 
 typedef struct qp_front_line {
   size_t points, capacity;
-  qp_front_point *point; /* loss falling */
+  qp_front_point *point; /* loss falling, cost rising */
+  double step;           /* see qp_front_trace */
 } qp_front_line;
 
 typedef struct qp_front {
@@ -23,15 +24,21 @@ typedef struct qp_front {
   qp_front_line bits;
 } qp_front;
 
+/* Neighbours further apart, as part of the loss, get points between them where there are any. */
+#define QP_FRONT_STEP 0.01
+
 /*
-** All plans on the lower convex hull of (latency, loss) and of (bits, loss), without limits: found
-** by halving segments (for two neighbours, the plan that is best in the direction of their segment;
-** none below it proves that no plan lies below the segment).  Plans between two neighbours on the
-** hull are at most the segment's height better: with some hundred points a model that is a fraction
-** of a percent; a plan with limits is exact.
+** Both fronts without limits.  First all plans on the lower convex hulls of (latency, loss) and
+** of (bits, loss), found by halving segments (for two neighbours, the plan that is best in the
+** direction of their segment; none below it proves that no plan lies below the segment).  Then
+** exact plans with limits in between, until neighbours' losses are within QP_FRONT_STEP or it is
+** proven that no plan lies between them.  So under any limit the best point of a front has a loss
+** of at most 1 + 'step' times the best plan's; 'step' is larger than QP_FRONT_STEP only if the
+** time ran out (0: no limit).
 ** Errors: those of qp_plan_build.  Free with qp_front_free.
 */
-qp_status qp_front_trace(const qp_plan_input *in, qp_front *out, qp_error *err);
+qp_status qp_front_trace(const qp_plan_input *in, double time_limit_s, qp_front *out,
+                         qp_error *err);
 void qp_front_free(qp_front *f);
 
 /*

@@ -41,12 +41,23 @@ static void set_prices(prices *p, const qp_knap_item *item, double weight, doubl
   }
 }
 
+int qp_knap_compare_tags(const unsigned *a, const unsigned *b, unsigned parts) {
+  for (unsigned k = 0; k < parts; k++)
+    if (a[k] != b[k]) return a[k] < b[k] ? -1 : 1;
+  return 0;
+}
+
 static bool is_excluded(const qp_knap_item *item, const qp_knap_mode *m, const uint16_t *option) {
-  for (unsigned e = 0; e < m->exclusions; e++) {
-    const unsigned *tags = m->excluded + (size_t)e * m->parts;
-    unsigned k = 0;
-    while (k < m->parts && item->list[m->list[k]].option[option[k]].tag == tags[k]) k++;
-    if (k == m->parts) return true;
+  unsigned tags[QP_KNAP_LINEARS], lo = 0, hi = m->exclusions;
+  for (unsigned k = 0; k < m->parts; k++) tags[k] = item->list[m->list[k]].option[option[k]].tag;
+  while (lo < hi) {
+    unsigned mid = (lo + hi) / 2;
+    int order = qp_knap_compare_tags(m->excluded + (size_t)mid * m->parts, tags, m->parts);
+    if (order == 0) return true;
+    if (order < 0)
+      lo = mid + 1;
+    else
+      hi = mid;
   }
   return false;
 }
@@ -73,7 +84,9 @@ static void search_part(mode_search *s, unsigned k, double sum) {
     return;
   }
   const qp_knap_list *list = &item->list[s->mode->list[k]];
-  for (unsigned i = 0; i < list->count; i++) {
+  const unsigned best = s->p->best[s->mode->list[k]];
+  for (unsigned n = 0; n < list->count; n++) { /* the best first: the rest is then cut early */
+    unsigned i = n == 0 ? best : n <= best ? n - 1 : n;
     double v = sum + price(s->p, &list->option[i]);
     if (!(v + s->rest[k + 1] < s->least)) continue;
     s->at[k] = (uint16_t)i;
@@ -188,7 +201,20 @@ double qp_knap_cheapest(const qp_knap_item *item, double weight, double lambda, 
   return t.least[(1u << item->linears) - 1];
 }
 
-/* ---- The fastest launches of given quantizers ---- */
+/* ---- Quantizers of a choice, and the fastest launches for them ---- */
+
+void qp_knap_quantizers(const qp_knap_item *item, const qp_knap_choice *choice, unsigned *tag) {
+  unsigned at = 0;
+  for (unsigned i = 0; i < choice->launches; i++) {
+    const qp_knap_mode *m = &item->mode[choice->mode[i]];
+    for (unsigned l = 0, part = 0; l < item->linears; l++) {
+      if (!(m->mask >> l & 1)) continue;
+      tag[l] = item->list[m->list[part]].option[choice->option[at + part]].tag / QP_KNAP_TAGS;
+      if (m->parts > 1) part++;
+    }
+    at += m->parts;
+  }
+}
 
 /* The fastest allowed combination of a mode with the tags of its linears; -1: none. */
 static int64_t fastest_of_mode(const qp_knap_item *item, const qp_knap_mode *m, const unsigned *tag,
@@ -378,6 +404,10 @@ static const char *item_fault(const qp_knap_item *item) {
       return "offset of a mode";
     for (unsigned k = 0; k < m->parts; k++)
       if (m->list[k] >= item->lists) return "list of a mode";
+    for (unsigned e = 1; e < m->exclusions; e++)
+      if (qp_knap_compare_tags(m->excluded + (size_t)(e - 1) * m->parts,
+                               m->excluded + (size_t)e * m->parts, m->parts) >= 0)
+        return "exclusions of a mode: they are not in order";
   }
   if (!isfinite(qp_knap_cheapest(item, 1, 0, 0, NULL, NULL)))
     return "modes: none covers all linears";

@@ -40,7 +40,8 @@ typedef struct qp_knap_mode {
   unsigned parts, list[QP_KNAP_LINEARS]; /* indices of the item's lists */
   int64_t offset_ps;
   double offset_loss;
-  unsigned exclusions; /* combinations of tags that may not be taken: they are known otherwise */
+  /* Combinations of tags that may not be taken, being known otherwise: in order, none twice */
+  unsigned exclusions;
   const unsigned *excluded; /* [exclusions][parts] */
 } qp_knap_mode;
 
@@ -55,6 +56,9 @@ typedef struct qp_knap {
   const qp_knap_item *item;
   int64_t ps_limit, bytes_limit; /* >= 0, or QP_KNAP_NO_LIMIT */
 } qp_knap;
+
+/* Order of two combinations of tags: by the first that differs; -1, 0 or 1. */
+int qp_knap_compare_tags(const unsigned *a, const unsigned *b, unsigned parts);
 
 /* What is taken for one item: modes in order of their lowest linear, options in order of parts. */
 typedef struct qp_knap_choice {
@@ -80,11 +84,14 @@ qp_knap_total qp_knap_plan_sum(const qp_knap *k, const qp_knap_choice *plan);
 double qp_knap_cheapest(const qp_knap_item *item, double weight, double lambda, double mu,
                         qp_knap_choice *choice, qp_knap_total *total);
 
+/* tag[l] = option tag / QP_KNAP_TAGS of each linear of a choice: in the planner, its quantizer. */
+enum { QP_KNAP_TAGS = 4 };
+void qp_knap_quantizers(const qp_knap_item *item, const qp_knap_choice *choice, unsigned *tag);
+
 /*
 ** Of the choices in which linear l has an option whose tag / QP_KNAP_TAGS is tag[l] (of a mode with
 ** one list for several linears: all of them), the one with the least ps.  False: there is none.
 */
-enum { QP_KNAP_TAGS = 4 };
 bool qp_knap_fastest(const qp_knap_item *item, const unsigned *tag, qp_knap_choice *choice);
 
 /* A choice within 'delta' of the item's least reduced cost. */
