@@ -125,6 +125,29 @@ static inline int quantize(const char *options, const char *out) {
   return quantize_from("in", options, out);
 }
 
+static inline char *read_file(const char *name, size_t *bytes) {
+  FILE *f = fopen(name, "rb");
+  cr_assert(f, "%s", name);
+  char *data = malloc(1 << 20);
+  *bytes = fread(data, 1, 1 << 20, f);
+  fclose(f);
+  return data;
+}
+
+/* Two outputs are the same, byte for byte. */
+static inline void expect_same_files(const char *one, const char *other) {
+  static const char *const names[] = {"model-00001-of-00001.safetensors", "config.json",
+                                      "quantize-report.json", "model.safetensors.index.json"};
+  for (size_t i = 0; i < 4; i++) {
+    size_t n, m;
+    char *a = read_file(path("%s/%s", one, names[i]), &n);
+    char *b = read_file(path("%s/%s", other, names[i]), &m);
+    cr_assert(n == m && !memcmp(a, b, n), "%s of %s differs from that of %s", names[i], other, one);
+    free(a);
+    free(b);
+  }
+}
+
 /* ---- y by the stored form, with nothing of the encoder: y = r (W^ (H (s x))) ---- */
 
 static qp_palette *palette;

@@ -384,7 +384,7 @@ Test(quantize_inputs, a_plan_mixes_quantizers) {
            "plan --model '%s' --bits 4 --quantizers nuq --lm-head keep --sensitivity '%s' -o '%s'",
            path("in/config.json"), path("alpha.json"), path("plan.json"));
   cr_assert_eq(ask(arguments), 0, "%s", answer);
-  snprintf(arguments, sizeof arguments, "--plan '%s' --verify --device sim", path("plan.json"));
+  snprintf(arguments, sizeof arguments, "--plan '%s' --verify", path("plan.json"));
   cr_assert_eq(quantize(arguments, "out"), 0, "%s", answer);
   cr_assert_eq(qp_json_read(path("plan.json"), &plan, &err), QP_OK, "%s", err.text);
   cr_assert_eq(qp_json_read(path("out/config.json"), &config, &err), QP_OK, "%s", err.text);

@@ -13,6 +13,7 @@
 #include "tuner/commands.h"
 #include "tuner/options.h"
 #include "tuner/output.h"
+#include "tuner/quantize/device_search.h"
 #include "tuner/quantize/proof.h"
 #include "tuner/quantize/section.h"
 #include "tuner/quantize/shard.h"
@@ -89,6 +90,18 @@ static void watch_end(watcher *w) {
 }
 
 /* ---- Work ---- */
+
+/* A device that encodes, where the user names one; then that one verifies too. */
+static qp_status open_searcher(const quantize_options *o, qp_session *s, qp_job *j,
+                               qp_device_search **out, qp_error *err) {
+  char device[64];
+  unsigned arch, sm_count;
+  if (!o->device) return QP_OK;
+  qp_status st = qp_session_device(o->device, device, sizeof device, &arch, &sm_count, err);
+  if (!st) st = qp_device_search_open(device, arch, sm_count, s->families, out, err);
+  if (!st) j->searcher = qp_device_search_hook(*out);
+  return st;
+}
 
 static qp_status encode_all(qp_job *j, qp_shards *s, double *seconds, size_t *encoded,
                             qp_error *err) {
@@ -268,10 +281,16 @@ static qp_status work(qp_job *j, qp_session *session, const quantize_options *o,
   size_t encoded = 0;
   qp_status st = qp_shards_open(j, &shards, err);
   if (st) return st;
-  st = encode_all(j, &shards, &seconds, &encoded, err);
+  qp_device_search *search = NULL;
+  if (shards.found < qp_job_weights(j)) st = open_searcher(o, session, j, &search, err);
+  if (!st) st = encode_all(j, &shards, &seconds, &encoded, err);
+  const size_t codes = search ? qp_device_search_codes(search) : 0;
+  qp_device_search_close(search); /* before --verify forks compilers */
   if (!st) st = qp_section_finish(j, &report, err);
   if (!st) qp_shards_finish(&shards);
   if (!st) print_report(j, report, o->json, encoded, seconds);
+  if (!st && o->device && encoded)
+    fprintf(o->json ? stderr : stdout, "%zu codes by kernels on %s\n", codes, o->device);
   cJSON_Delete(report);
   qp_shards_close(&shards);
   if (!st && o->verify) st = verify(j, session, o, code, err);
@@ -318,7 +337,7 @@ int qp_cmd_quantize(int argc, char **argv) {
       {"verify", QP_OPT_FLAG, &o.verify, NULL,
        "then decode by the reference and by the dequant kernel, and compare", 0, 0},
       {"device", QP_OPT_STRING, &o.device, "D",
-       "for --verify: cuda:N or sim; a GPU if there is one", 0, 0},
+       "encode there, cuda:N or sim (CPU), and verify there (a GPU if there is one, or sim)", 0, 0},
       {"row-groups", QP_OPT_UNSIGNED, &o.groups, "N",
        "of each linear that the kernel decodes (all; 2 in the simulator)", 1, 1 << 20},
       {"json", QP_OPT_FLAG, &o.json, NULL, "print the report as JSON", 0, 0},

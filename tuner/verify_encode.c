@@ -6,7 +6,7 @@
 
 #include "gen/encode/coder.h"
 #include "gen/encode/sample.h"
-#include "runtime/half.h"
+#include "tuner/quantize/device_search.h"
 #include "tuner/verify_internal.h"
 
 enum { BUFFERS = 5, GUARD = 256, SEQUENCES_SIMULATED = 5, TARGETS_SIMULATED = 700 };
@@ -34,22 +34,6 @@ static qp_status add(encode_check *c, const void *data, size_t bytes, qp_devptr 
   if (st || !bytes) return st;
   return data ? qp_device_upload(c->dev, *out, data, bytes, c->err)
               : qp_device_fill(c->dev, *out, 0xff, bytes, c->err);
-}
-
-/* The kernel's table: fp16 values of the states, those of equal oldest bits together. */
-static uint16_t *make_table(const encode_check *c) {
-  const qp_quantizer *q = c->k->problem.segment[0].quantizer;
-  const size_t n = (size_t)c->coder.states * q->dim;
-  uint16_t *table = malloc(sizeof *table * n);
-  if (!table) return NULL;
-  const unsigned step = q->kind == QP_TRELLIS ? q->step : 0;
-  const unsigned groups = c->coder.states >> step;
-  for (size_t s = 0; s < c->coder.states; s++) {
-    const size_t j = s & ((1u << step) - 1), g = s >> step;
-    for (unsigned e = 0; e < q->dim; e++)
-      table[(j * groups + g) * q->dim + e] = qp_float_to_half(c->coder.values[s * q->dim + e]);
-  }
-  return table;
 }
 
 static qp_status encode_on_cpu(encode_check *c) {
@@ -154,7 +138,7 @@ qp_status qp_verify_encode(qp_device *dev, const qp_kernel *kernel, const qp_com
   encode_check c = {.dev = dev, .k = kernel, .err = err};
   qp_arguments a = {0};
   qp_status st = make_data(&c, seed);
-  uint16_t *table = st ? NULL : make_table(&c);
+  uint16_t *table = st ? NULL : qp_device_search_table(&c.coder);
   if (!st && !table) st = qp_fail(err, QP_E_NOMEM, "out of memory");
   const size_t dim = kernel->problem.segment[0].quantizer->dim;
   if (!st) st = add(&c, c.target, 4 * c.sequences * c.steps * dim, &a.x);

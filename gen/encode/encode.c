@@ -10,8 +10,12 @@
 
 #include "gen/encode/coder.h"
 #include "gen/encode/feedback.h"
+#include "gen/encode/lanes.h"
+#include "runtime/half.h"
 
-enum { MAX_THREADS = 256 };
+enum { MAX_THREADS = 256, SEARCHED_WEIGHTS = 1 << 24 /* at once, by a searcher */ };
+
+struct desk;
 
 unsigned qp_encode_threads(unsigned threads) {
   long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -52,6 +56,14 @@ typedef struct job {
   double *out_lost, *out_power; /* [rows]: the same through the Hessian */
   unsigned row_groups;
   _Atomic unsigned next;
+  unsigned end; /* of the row groups in hand */
+  qp_status (*work)(struct job *j, struct desk *d, unsigned row_group, qp_error *err);
+  bool counts; /* in options->done */
+  struct {     /* with a searcher: the lanes of the row groups in hand, from 'first' */
+    float *target;
+    uint32_t *code;
+  } lanes[QP_MAX_PARTS];
+  unsigned first;
   _Atomic bool stopped;
   pthread_mutex_t lock; /* of status and error */
   qp_status status;
@@ -64,6 +76,8 @@ typedef struct desk {
   float *x, *value;     /* the rows, and what their codes decode to */
   float *target, *part; /* with feedback; one part's columns, contiguous */
   float *error, *part_value;
+  qp_reference *reference; /* with a searcher, in place of 'work' */
+  uint16_t *half;
   double rms[QP_GROUP_ROWS];
 } desk;
 
@@ -84,6 +98,8 @@ static void free_desk(desk *d) {
   free(d->part);
   free(d->error);
   free(d->part_value);
+  free(d->half);
+  qp_reference_free(d->reference);
 }
 
 static qp_status make_desk(const job *j, desk *d, qp_error *err) {
@@ -93,10 +109,13 @@ static qp_status make_desk(const job *j, desk *d, qp_error *err) {
               .part = malloc(sizeof(float) * cells),
               .part_value = malloc(sizeof(float) * cells),
               .target = malloc(sizeof(float) * fed),
-              .error = malloc(sizeof(float) * fed)};
-  const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->error;
+              .error = malloc(sizeof(float) * fed),
+              .half = malloc(sizeof(uint16_t) * cells),
+              .reference = qp_reference_new()};
+  const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->error &&
+                  d->half && d->reference;
   qp_status st = ok ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
-  for (unsigned p = 0; !st && p < j->out->parts; p++)
+  for (unsigned p = 0; !st && p < j->out->parts && !j->lanes[0].target; p++)
     st = qp_coder_work_new(&j->coder[p], &j->out->part[p].stream, &d->work[p], err);
   return st;
 }
@@ -230,6 +249,42 @@ static qp_status code_row_group(job *j, desk *d, unsigned row_group, qp_error *e
   return st;
 }
 
+/* ---- Codes found by a searcher: gather lanes, have them searched, pack ---- */
+
+static size_t lane_steps(const qp_stream *s) { return (size_t)s->superblocks * s->period.steps; }
+
+static qp_status gather_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
+  (void)err;
+  load_rows(j, d, row_group);
+  for (unsigned p = 0; p < j->out->parts; p++) {
+    const qp_stream *s = &j->out->part[p].stream;
+    const size_t at = (size_t)(row_group - j->first) * QP_GROUP_ROWS * lane_steps(s);
+    if (!s->columns) continue;
+    copy_columns(d->part, s->columns, d->x + j->out->part[p].column, j->out->columns, s->columns);
+    qp_lanes_gather(s, d->part, j->lanes[p].target + at * s->quantizer->dim);
+  }
+  return QP_OK;
+}
+
+static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
+  const qp_encoded *e = j->out;
+  load_rows(j, d, row_group);
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    const size_t at = (size_t)(row_group - j->first) * QP_GROUP_ROWS * lane_steps(s);
+    if (!s->columns) continue;
+    qp_lanes_pack(s, row_group, j->lanes[p].code + at, e->part[p].codes);
+    const qp_packed packed = qp_encoded_packed(e, p);
+    qp_status st = qp_reference_decode(d->reference, &packed, row_group, d->half, err);
+    if (st) return st;
+    for (size_t i = 0; i < (size_t)QP_GROUP_ROWS * s->columns; i++)
+      d->part_value[i] = qp_half_to_float(d->half[i]);
+    copy_columns(d->value + e->part[p].column, e->columns, d->part_value, s->columns, s->columns);
+  }
+  fit_scales(j, d, row_group);
+  return QP_OK;
+}
+
 static void fail_job(job *j, qp_status status, const qp_error *err) {
   pthread_mutex_lock(&j->lock);
   if (!j->status) j->status = status, j->error = *err;
@@ -244,13 +299,13 @@ static void *run_thread(void *argument) {
   qp_status st = make_desk(j, &d, &err);
   while (!st && !atomic_load(&j->stopped)) {
     unsigned row_group = atomic_fetch_add(&j->next, 1);
-    if (row_group >= j->row_groups) break;
+    if (row_group >= j->end) break;
     if (j->options->cancel && atomic_load(j->options->cancel)) {
       st = qp_fail(&err, QP_E_LIMIT, "stopped when asked to");
       break;
     }
-    st = code_row_group(j, &d, row_group, &err);
-    if (j->options->done)
+    st = j->work(j, &d, row_group, &err);
+    if (j->options->done && j->counts)
       atomic_fetch_add(j->options->done, (size_t)rows_of(j->out, row_group) * j->out->columns);
   }
   free_desk(&d);
@@ -258,15 +313,85 @@ static void *run_thread(void *argument) {
   return NULL;
 }
 
-static qp_status run_threads(job *j) {
+/* 'work' on the row groups [first, end), by all threads. */
+static qp_status run_threads(job *j, unsigned first, unsigned end,
+                             qp_status (*work)(job *j, desk *d, unsigned row_group,
+                                               qp_error *err)) {
   pthread_t thread[MAX_THREADS];
   unsigned started = 0, wanted = qp_encode_threads(j->options->threads);
-  if (wanted > j->row_groups) wanted = j->row_groups;
+  if (wanted > end - first) wanted = end - first;
+  atomic_store(&j->next, first);
+  j->end = end;
+  j->work = work;
+  j->counts = work != gather_row_group;
   for (; started + 1 < wanted; started++)
     if (pthread_create(&thread[started], NULL, run_thread, j)) break; /* fewer will do */
   run_thread(j);
   for (unsigned i = 0; i < started; i++) pthread_join(thread[i], NULL);
   return j->status;
+}
+
+static qp_status run_searched(job *j, unsigned at_once, qp_error *err) {
+  const qp_encode_searcher *by = j->options->searcher;
+  qp_status st = QP_OK;
+  for (j->first = 0; j->first < j->row_groups && !st; j->first += at_once) {
+    const unsigned left = j->row_groups - j->first, n = left < at_once ? left : at_once;
+    st = run_threads(j, j->first, j->first + n, gather_row_group);
+    for (unsigned p = 0; p < j->out->parts && !st; p++)
+      if (j->out->part[p].stream.columns)
+        st = by->search(by->context, &j->coder[p], &j->out->part[p].stream,
+                        (size_t)n * QP_GROUP_ROWS, j->lanes[p].target, j->lanes[p].code, &j->error);
+    if (!st) st = run_threads(j, j->first, j->first + n, pack_row_group);
+  }
+  return st ? qp_fail(err, st, "%s", j->error.text) : QP_OK;
+}
+
+/* Is every part's code the outcome of a search alone? */
+static bool can_be_searched(const job *j) {
+  if (!j->options->searcher || j->feeds) return false;
+  for (unsigned p = 0; p < j->out->parts; p++) {
+    const qp_coder *c = &j->coder[p];
+    if (c->kind != QP_CODER_TRELLIS && c->kind != QP_CODER_CODES) return false;
+    if (c->quantizer->planes) return false;
+  }
+  return true;
+}
+
+static void free_lanes(job *j) {
+  for (unsigned p = 0; p < j->out->parts; p++) {
+    free(j->lanes[p].target);
+    free(j->lanes[p].code);
+    j->lanes[p].target = NULL;
+    j->lanes[p].code = NULL;
+  }
+}
+
+static qp_status make_lanes(job *j, unsigned at_once, qp_error *err) {
+  for (unsigned p = 0; p < j->out->parts; p++) {
+    const qp_stream *s = &j->out->part[p].stream;
+    const size_t codes = at_once * QP_GROUP_ROWS * lane_steps(s) + 1;
+    j->lanes[p].target = malloc(sizeof(float) * codes * s->quantizer->dim);
+    j->lanes[p].code = malloc(sizeof(uint32_t) * codes);
+    if (!j->lanes[p].target || !j->lanes[p].code)
+      return qp_fail(err, QP_E_NOMEM, "no memory for %zu codes", codes);
+  }
+  return QP_OK;
+}
+
+/* By the searcher where it can, else by the threads. */
+static qp_status run(job *j, qp_error *err) {
+  qp_status st = QP_E_MISSING;
+  if (can_be_searched(j)) {
+    const size_t group = (size_t)QP_GROUP_ROWS * j->out->columns;
+    unsigned at_once = group < SEARCHED_WEIGHTS ? (unsigned)(SEARCHED_WEIGHTS / group) : 1;
+    if (at_once > j->row_groups) at_once = j->row_groups;
+    st = make_lanes(j, at_once, err);
+    if (!st) st = run_searched(j, at_once, err);
+    free_lanes(j);
+  }
+  if (st != QP_E_MISSING) return st;
+  st = run_threads(j, 0, j->row_groups, code_row_group);
+  return st ? qp_fail(err, st, "%s", j->error.text) : QP_OK;
 }
 
 /* ---- One linear ---- */
@@ -369,7 +494,7 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
   for (unsigned p = 0; !st && p < e.parts; p++) st = make_part(&j, p, columns, err);
   if (!st && !(j.input_scale > 0)) st = qp_encode_input_scale(q, &j.input_scale, err);
   if (!st && j.options->hessian) st = make_feedback(&j, err);
-  if (!st && (st = run_threads(&j))) qp_fail(err, st, "%s", j.error.text);
+  if (!st) st = run(&j, err);
   if (!st) sum_up(&j);
   for (unsigned p = 0; p < e.parts; p++) qp_coder_free(&j.coder[p]);
   qp_feedback_free(&j.feedback);

@@ -13,6 +13,22 @@
 #include "gen/reference.h"
 #include "runtime/status.h"
 
+struct qp_coder; /* gen/encode/coder.h */
+
+/*
+** Finds codes in place of this machine's threads, such as encode kernels on a GPU.  'search' gets
+** the targets of 'sequences' sequences (32 lanes for each group of rows) of one stream,
+** [sequences][steps][dim] with  steps = superblocks period.steps,  and gives codes
+** [sequences][steps]: for a trellis those of each whole circle, else the nearest.  They are to be
+** those of gen/encode bit for bit.  It is called by one thread at a time.
+** QP_E_MISSING: it has nothing for this quantizer, so the threads do it; other errors end the run.
+*/
+typedef struct qp_encode_searcher {
+  void *context;
+  qp_status (*search)(void *context, const struct qp_coder *coder, const qp_stream *stream,
+                      size_t sequences, const float *targets, uint32_t *codes, qp_error *err);
+} qp_encode_searcher;
+
 typedef struct qp_encode_options {
   unsigned threads; /* 0: as many as CPUs */
   /*
@@ -28,6 +44,11 @@ typedef struct qp_encode_options {
   */
   const float *hessian;
   double hessian_damping;     /* added to the diagonal, as a share of its mean; 0: 0.01 */
+  /*
+  ** Used where a quantizer has no group fields, codebooks by row or bit planes and there is no
+  ** Hessian; NULL: threads alone.
+  */
+  const qp_encode_searcher *searcher;
   _Atomic size_t *done;       /* weights done so far, counted up while it runs, or NULL */
   const _Atomic bool *cancel; /* made true by another thread or a signal: stop, or NULL */
 } qp_encode_options;

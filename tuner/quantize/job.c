@@ -9,7 +9,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "gen/encode/encode.h"
 #include "tuner/plan/plan_file.h"
 #include "tuner/quantize/hessian.h"
 

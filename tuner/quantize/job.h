@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gen/encode/encode.h"
 #include "gen/quantizer.h"
 #include "gen/weights/checkpoint.h"
 #include "runtime/status.h"
@@ -37,6 +38,7 @@ typedef struct qp_job {
   double input_scale;  /* of all quantizers, or 0: the best of each */
   const char *hessian; /* file or folder, or NULL */
   unsigned threads;
+  const qp_encode_searcher *searcher; /* set by the caller: a device, or NULL */
   size_t linears, kepts, quantizers, shards;
   qp_job_linear *linear;
   const qp_source_tensor **kept;  /* tensors that stay as they are */

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* Codes by the `encode` kernels. */
+#include "tuner/quantize/device_search.h"
+
+#include <stdlib.h>
+
+#include "gen/compile.h"
+#include "gen/kernel.h"
+#include "runtime/half.h"
+
+enum { BUFFERS = 5 };
+
+/* A kernel of one quantizer and number of columns. */
+typedef struct searcher {
+  struct searcher *next;
+  const qp_quantizer *quantizer;
+  unsigned columns;
+  qp_status none; /* why there is no kernel */
+  qp_kernel kernel;
+  qp_module *module;
+  qp_function *function;
+} searcher;
+
+struct qp_device_search {
+  qp_encode_searcher hook;
+  qp_families *families;
+  unsigned arch, sm_count;
+  qp_device *dev;
+  qp_compiler *compiler;
+  searcher *searchers;
+  size_t codes; /* found so far */
+};
+
+uint16_t *qp_device_search_table(const qp_coder *c) {
+  const qp_quantizer *q = c->quantizer;
+  uint16_t *table = malloc(sizeof *table * c->states * q->dim);
+  if (!table) return NULL;
+  const unsigned step = q->kind == QP_TRELLIS ? q->step : 0;
+  const unsigned groups = c->states >> step;
+  for (size_t s = 0; s < c->states; s++) {
+    const size_t j = s & ((1u << step) - 1), g = s >> step;
+    for (unsigned e = 0; e < q->dim; e++)
+      table[(j * groups + g) * q->dim + e] = qp_float_to_half(c->values[s * q->dim + e]);
+  }
+  return table;
+}
+
+/* ---- Kernels ---- */
+
+static qp_status load_kernel(qp_device_search *s, searcher *k, qp_error *err) {
+  const bool sim = s->dev->info.simulated;
+  const qp_compile_job job = {.name = k->kernel.name,
+                              .source = k->kernel.source,
+                              .arch = s->arch,
+                              .want_cubin = !sim,
+                              .want_ptx = sim};
+  qp_compiled c;
+  qp_status st = qp_compiler_run(s->compiler, &job, &c, err);
+  if (st) return st;
+  st = qp_device_load(s->dev, sim ? (const void *)c.ptx : c.cubin,
+                      sim ? c.ptx_bytes : c.cubin_bytes, &k->module, err);
+  if (!st) st = qp_device_function(s->dev, k->module, k->kernel.name, &k->function, err);
+  qp_compiled_free(&c);
+  return st;
+}
+
+static qp_status make_kernel(qp_device_search *s, const qp_stream *stream, searcher *k,
+                             qp_error *err) {
+  qp_problem problem = {.op = QP_OP_ENCODE,
+                        .segments = 1,
+                        .columns = stream->columns,
+                        .batch = 1,
+                        .arch = s->arch,
+                        .sm_count = s->sm_count};
+  problem.segment[0].quantizer = k->quantizer;
+  problem.segment[0].rows = stream->rows;
+  const char *path = k->quantizer->kind == QP_TRELLIS ? "trellis" : "codes";
+  const qp_family *family = qp_families_for(s->families, QP_OP_ENCODE, path);
+  if (!family) return qp_fail(err, QP_E_MISSING, "no family of encode kernels for %s", path);
+  qp_choice choice;
+  qp_choice_default(family, &choice);
+  qp_status st = qp_kernel_make(s->families, &problem, &choice, &k->kernel, err);
+  if (st == QP_E_LIMIT || st == QP_E_ARG) k->none = QP_E_MISSING;
+  return st ? st : load_kernel(s, k, err);
+}
+
+static qp_status find_searcher(qp_device_search *s, const qp_stream *stream, searcher **out,
+                               qp_error *err) {
+  const qp_quantizer *q = stream->quantizer;
+  for (searcher *k = s->searchers; k; k = k->next)
+    if (k->quantizer == q && k->columns == stream->columns) return *out = k, k->none;
+  searcher *k = calloc(1, sizeof *k);
+  if (!k) return qp_fail(err, QP_E_NOMEM, "no memory for a kernel");
+  k->quantizer = q;
+  k->columns = stream->columns;
+  qp_status st = make_kernel(s, stream, k, err);
+  if (st && !k->none) {
+    if (k->module) qp_device_unload(s->dev, k->module);
+    qp_kernel_free(&k->kernel);
+    return free(k), st;
+  }
+  k->next = s->searchers;
+  s->searchers = k;
+  *out = k;
+  return k->none;
+}
+
+/* ---- One search ---- */
+
+typedef struct buffers {
+  qp_device *dev;
+  unsigned count;
+  qp_devptr at[BUFFERS];
+  qp_error *err;
+} buffers;
+
+static qp_status add(buffers *b, const void *data, size_t bytes, qp_devptr *out) {
+  *out = 0;
+  if (!bytes) return QP_OK;
+  qp_status st = qp_device_alloc(b->dev, bytes, out, b->err);
+  if (st) return st;
+  b->at[b->count++] = *out;
+  return data ? qp_device_upload(b->dev, *out, data, bytes, b->err) : QP_OK;
+}
+
+static qp_status launch(qp_device_search *s, const searcher *k, const qp_arguments *a,
+                        qp_error *err) {
+  unsigned char params[QP_PARAMS_MAX];
+  const qp_launch how = {.grid = k->kernel.grid,
+                         .block = k->kernel.block,
+                         .smem_bytes = k->kernel.smem_bytes,
+                         .params = params,
+                         .params_bytes = qp_kernel_params(&k->kernel, a, params)};
+  qp_status st = qp_device_launch(s->dev, k->function, &how, err);
+  return st ? st : qp_device_sync(s->dev, err);
+}
+
+static qp_status search(void *context, const qp_coder *coder, const qp_stream *stream,
+                        size_t sequences, const float *targets, uint32_t *codes, qp_error *err) {
+  qp_device_search *s = context;
+  const bool trellis = coder->kind == QP_CODER_TRELLIS;
+  const size_t dim = stream->quantizer->dim;
+  const size_t all = sequences * stream->superblocks * stream->period.steps;
+  searcher *k = NULL;
+  qp_status st = find_searcher(s, stream, &k, err);
+  if (st) return st;
+  uint16_t *table = qp_device_search_table(coder);
+  if (!table) return qp_fail(err, QP_E_NOMEM, "no memory for a table of %u states", coder->states);
+  buffers b = {.dev = s->dev, .err = err};
+  /* vectors are sequences of one step */
+  qp_arguments a = {.rows = (unsigned)(trellis ? sequences : all)};
+  st = add(&b, targets, sizeof *targets * all * dim, &a.x);
+  if (!st) st = add(&b, table, sizeof *table * coder->states * dim, &a.table);
+  if (!st) st = add(&b, NULL, sizeof *codes * all, &a.y);
+  if (!st) st = add(&b, NULL, sizeof(uint32_t) * a.rows, &a.start);
+  if (!st) st = add(&b, NULL, k->kernel.workspace_bytes, &a.workspace);
+  if (!st) st = launch(s, k, &a, err);
+  if (!st) st = qp_device_download(s->dev, codes, a.y, sizeof *codes * all, err);
+  for (unsigned i = 0; i < b.count; i++) qp_device_free(s->dev, b.at[i]);
+  free(table);
+  if (!st) s->codes += all;
+  return st ? qp_fail_prefix(err, st, "encoding %s on the device", stream->quantizer->name) : QP_OK;
+}
+
+/* ---- Opening ---- */
+
+qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_count,
+                                qp_families *families, qp_device_search **out, qp_error *err) {
+  const qp_compiler_options compile = {.workers = 1};
+  qp_device_search *s = calloc(1, sizeof *s);
+  if (!s) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
+  *s = (qp_device_search){.families = families, .arch = arch, .sm_count = sm_count};
+  s->hook = (qp_encode_searcher){.context = s, .search = search};
+  qp_status st = qp_compiler_open(&compile, &s->compiler, err); /* forks: before a driver is open */
+  if (!st) st = qp_device_open(device, &s->dev, err);
+  if (st) return qp_device_search_close(s), st;
+  *out = s;
+  return QP_OK;
+}
+
+void qp_device_search_close(qp_device_search *s) {
+  if (!s) return;
+  for (searcher *k = s->searchers, *next; k; k = next) {
+    next = k->next;
+    if (k->module) qp_device_unload(s->dev, k->module);
+    qp_kernel_free(&k->kernel);
+    free(k);
+  }
+  qp_compiler_close(s->compiler);
+  if (s->dev) qp_device_close(s->dev);
+  free(s);
+}
+
+const qp_encode_searcher *qp_device_search_hook(const qp_device_search *s) { return &s->hook; }
+
+size_t qp_device_search_codes(const qp_device_search *s) { return s->codes; }

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* Codes by the `encode` kernels:  lanes' targets --[kernel on a device]--> codes. */
+#ifndef QP_DEVICE_SEARCH_H
+#define QP_DEVICE_SEARCH_H
+
+#include "gen/encode/coder.h"
+#include "gen/encode/encode.h"
+#include "gen/family.h"
+#include "runtime/status.h"
+
+typedef struct qp_device_search qp_device_search;
+
+/*
+** Open a device ("cuda:0", "sim"; 'arch' and 'sm_count' as qp_session_device gives them).  Kernels
+** are made when a quantizer and a number of columns are first met, and kept.  'families' must
+** outlive it.
+** QP_E_DEVICE, QP_E_MISSING: no such device, or no NVRTC; QP_E_NOMEM.  '*out' is untouched on
+** error.  Used by one thread at a time.
+*/
+qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_count,
+                                qp_families *families, qp_device_search **out, qp_error *err);
+void qp_device_search_close(qp_device_search *s);
+
+/*
+** To be put into qp_encode_options; valid as long as 's'.  Its search fails with QP_E_MISSING where
+** no encode kernel takes the quantizer (gen/kernel_encode.c), with QP_E_DEVICE where a launch fails,
+** and with errors of the compiler.
+*/
+const qp_encode_searcher *qp_device_search_hook(const qp_device_search *s);
+
+/* Codes found so far. */
+size_t qp_device_search_codes(const qp_device_search *s);
+
+/*
+** The table that the kernels read: what state s decodes to as fp16, [coder->states][dim]; of a
+** trellis, states of equal youngest bits lie together: state  g << step | j  at [j][g].
+** malloc'ed; NULL: no memory.
+*/
+uint16_t *qp_device_search_table(const qp_coder *coder);
+
+#endif
