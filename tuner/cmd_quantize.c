@@ -337,7 +337,7 @@ int qp_cmd_quantize(int argc, char **argv) {
       {"verify", QP_OPT_FLAG, &o.verify, NULL,
        "then decode by the reference and by the dequant kernel, and compare", 0, 0},
       {"device", QP_OPT_STRING, &o.device, "D",
-       "encode there, cuda:N or sim (CPU), and verify there (a GPU if there is one, or sim)", 0, 0},
+       "cuda:N or sim: encode there (on the CPU) and verify there (on a GPU if there is one)", 0, 0},
       {"row-groups", QP_OPT_UNSIGNED, &o.groups, "N",
        "of each linear that the kernel decodes (all; 2 in the simulator)", 1, 1 << 20},
       {"json", QP_OPT_FLAG, &o.json, NULL, "print the report as JSON", 0, 0},
