@@ -421,7 +421,7 @@ Test(quantize_inputs, a_plan_of_another_model_is_refused) {
 
 /* ---- Hessians ---- */
 
-/* E[x x^T] of x = (a, 0.05 b): a are the first eight inputs' own, b all others'; with a correlation. */
+/* E[x x^T] of x = (a, 0.05 b): a are the first eight inputs' own, b all others'; correlated. */
 static float *hessian_of(unsigned columns, unsigned groups) {
   float *h = calloc((size_t)groups * columns * columns, sizeof *h);
   for (unsigned g = 0; g < groups; g++)

@@ -209,7 +209,7 @@ static qp_status code_fed(const job *j, desk *d, unsigned row_group, qp_error *e
   return QP_OK;
 }
 
-/* Each row's scale, fitted to what came out: r = x.v / v.v, through the Hessian where there is one. */
+/* Each row's scale, fitted to what came out:  r = x.v / v.v,  through the Hessian if there is one. */
 static void fit_scales(const job *j, desk *d, unsigned row_group) {
   const qp_encoded *e = j->out;
   const size_t columns = e->columns;

@@ -43,7 +43,7 @@ typedef struct qp_encode_options {
   ** arXiv 2402.04396; GPTQ, arXiv 2210.17323).
   */
   const float *hessian;
-  double hessian_damping;     /* added to the diagonal, as a share of its mean; 0: 0.01 */
+  double hessian_damping; /* added to the diagonal, as a share of its mean; 0: 0.01 */
   /*
   ** Used where a quantizer has no group fields, codebooks by row or bit planes and there is no
   ** Hessian; NULL: threads alone.
@@ -63,7 +63,7 @@ typedef struct qp_encoded {
     uint32_t *codes;                      /* [stream.code_words] */
     uint8_t *field[QP_MAX_FIELDS];        /* [stream.field_bytes[f]] */
     uint16_t *codebook[QP_MAX_CODEBOOKS]; /* scope tensor or row; NULL for scope spec.
-                                             tensor: [entries][dim]; row: [32 row_groups][entries] */
+                                             tensor: [entries][dim]; row: [32 groups][entries] */
   } part[QP_MAX_PARTS];
   float *row_scale;      /* [rows]: W ~ row_scale W^ */
   float *row_distortion; /* [rows]: sum (w - r w^)^2 / sum w^2 of each row */
@@ -73,11 +73,11 @@ typedef struct qp_encoded {
 
 /*
 ** Encode W, [rows][columns] row-major (already rotated where the linear is rotated).
-** '*out' is filled (free with qp_encoded_free) or untouched.  The same input gives the same bits with
-** any number of threads and any instruction set.
+** '*out' is filled (free with qp_encoded_free) or untouched.  The same input gives the same bits
+** with any number of threads and any instruction set.
 ** QP_E_ARG: a weight is NaN or infinite (row and column are named), or the Hessian is not positive
-** definite even when damped; QP_E_LIMIT: the quantizer cannot be encoded (window over 20 bits) or 'cancel' was set;
-** QP_E_MISSING: a Hessian is given and no BLAS/LAPACK is there; QP_E_NOMEM.
+** definite even when damped; QP_E_LIMIT: the quantizer cannot be encoded (window over 20 bits) or
+** 'cancel' was set; QP_E_MISSING: a Hessian is given and no BLAS/LAPACK is there; QP_E_NOMEM.
 */
 qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned rows,
                            unsigned columns, const qp_encode_options *options, qp_encoded *out,
@@ -88,9 +88,9 @@ void qp_encoded_free(qp_encoded *e);
 qp_packed qp_encoded_packed(const qp_encoded *e, unsigned part);
 
 /*
-** The input scale with the least distortion on N(0,1): found by encoding a fixed sample, kept in the
-** cache directory under the quantizer's hash.  1 for quantizers with group fields or codebooks by row, which take
-** it up; one for all parts of a split.
+** The input scale with the least distortion on N(0,1): found by encoding a fixed sample, kept in
+** the cache directory under the quantizer's hash.  1 for quantizers with group fields or codebooks
+** by row, which take it up; one for all parts of a split.
 */
 qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *err);
 
