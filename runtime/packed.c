@@ -18,9 +18,10 @@ typedef struct quantizer {
 typedef struct linear {
   char name[NAME_BYTES], signs[NAME_BYTES], quantizer[64]; /* signs "": x is not rotated */
   uint64_t rows, columns;
-  unsigned parts;
+  unsigned listed, parts; /* a split of a narrow linear lists parts of no columns: none is kept */
   struct {
     uint64_t column, columns;
+    unsigned number; /* among those listed, as its tensors are named */
   } part[QPAL_MAX_PARTS];
 } linear;
 
@@ -95,8 +96,10 @@ static qp_status read_quantizers(qpal_packed *p, qp_json_scan *s) {
 static qp_status read_part(qp_json_scan *s, linear *l) {
   char key[QP_JSON_SCAN_KEY];
   bool more = false;
-  if (l->parts == QPAL_MAX_PARTS) return qp_json_scan_fail(s, QP_E_ARG, "more than 4 parts");
-  const unsigned i = l->parts++;
+  if (l->listed == QPAL_MAX_PARTS) return qp_json_scan_fail(s, QP_E_ARG, "more than 4 parts");
+  const unsigned i = l->parts;
+  l->part[i].columns = 0;
+  l->part[i].number = l->listed++;
   qp_status st = qp_json_scan_open(s, '{');
   while (!st && !(st = qp_json_scan_key(s, key, &more)) && more) {
     if (!strcmp(key, "column"))
@@ -106,6 +109,7 @@ static qp_status read_part(qp_json_scan *s, linear *l) {
     else
       st = qp_json_scan_skip(s, NULL, NULL);
   }
+  if (!st && l->part[i].columns) l->parts++;
   return st;
 }
 
@@ -248,6 +252,7 @@ static qpal_status find_bytes(const qpal_packed *p, const char *name, uint64_t b
 static qpal_status find_part(const qpal_packed *p, const linear *l, unsigned i,
                              const qpal_part_info *part, qpal_packed_linear *own) {
   char name[NAME_BYTES + 64];
+  const unsigned number = l->part[i].number;
   if (l->part[i].column != part->column || l->part[i].columns != part->columns)
     return qp_refuse(QPAL_E_MISMATCH,
                      "linear '%s', part %u: columns %llu to %llu in the weights, %u to %u in the "
@@ -255,15 +260,15 @@ static qpal_status find_part(const qpal_packed *p, const linear *l, unsigned i,
                      l->name, i, (unsigned long long)l->part[i].column,
                      (unsigned long long)(l->part[i].column + l->part[i].columns), part->column,
                      part->column + part->columns);
-  snprintf(name, sizeof name, "%s.codes.%u", l->name, i);
+  snprintf(name, sizeof name, "%s.codes.%u", l->name, number);
   qpal_status st = find_bytes(p, name, part->code_bytes, &own->part[i].codes);
   for (unsigned f = 0; f < part->fields && !st; f++) {
-    snprintf(name, sizeof name, "%s.field.%u.%u", l->name, i, f);
+    snprintf(name, sizeof name, "%s.field.%u.%u", l->name, number, f);
     st = find_bytes(p, name, part->field_bytes[f], &own->part[i].field[f]);
   }
   for (unsigned c = 0; c < part->codebooks && !st; c++) {
     if (!part->codebook_bytes[c]) continue;
-    snprintf(name, sizeof name, "%s.codebook.%u.%u", l->name, i, c);
+    snprintf(name, sizeof name, "%s.codebook.%u.%u", l->name, number, c);
     st = find_bytes(p, name, part->codebook_bytes[c], &own->part[i].codebook[c]);
   }
   return st;

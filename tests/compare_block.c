@@ -47,7 +47,7 @@ static double *decode(const char *name, const qp_quantizer *q, unsigned rows, un
   float *scale = bytes_of(tensor(packed, name, "row_scales"));
   qp_reference *reference = qp_reference_new();
   const unsigned ranges = q->kind == QP_SPLIT ? q->parts : 1;
-  for (unsigned i = 0, part = 0; i < ranges; i++) {
+  for (unsigned i = 0; i < ranges; i++) {
     const unsigned from = qp_layout_part_column(q, columns, i);
     const unsigned width = qp_layout_part_column(q, columns, i + 1) - from;
     const qp_quantizer *leaf = q->kind == QP_SPLIT ? q->part[i].quantizer : q;
@@ -55,15 +55,15 @@ static double *decode(const char *name, const qp_quantizer *q, unsigned rows, un
     char what[40];
     if (!width) continue;
     need(qp_layout_stream(leaf, rows, width, &stream, &err));
-    snprintf(what, sizeof what, "codes.%u", part);
+    snprintf(what, sizeof what, "codes.%u", i);
     qp_packed p = {.stream = &stream, .codes = bytes_of(tensor(packed, name, what))};
     for (unsigned f = 0; f < leaf->fields; f++) {
-      snprintf(what, sizeof what, "field.%u.%u", part, f);
+      snprintf(what, sizeof what, "field.%u.%u", i, f);
       p.field[f] = bytes_of(tensor(packed, name, what));
     }
     for (unsigned c = 0; c < leaf->codebooks; c++) {
       if (leaf->codebook[c].scope == QP_SCOPE_SPEC) continue;
-      snprintf(what, sizeof what, "codebook.%u.%u", part, c);
+      snprintf(what, sizeof what, "codebook.%u.%u", i, c);
       p.codebook[c] = bytes_of(tensor(packed, name, what));
     }
     uint16_t *group = malloc(2ul * 32 * width);
@@ -78,7 +78,6 @@ static double *decode(const char *name, const qp_quantizer *q, unsigned rows, un
     free((void *)(uintptr_t)p.codes);
     for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free((void *)(uintptr_t)p.field[f]);
     for (unsigned c = 0; c < QP_MAX_CODEBOOKS; c++) free((void *)(uintptr_t)p.codebook[c]);
-    part++;
   }
   qp_reference_free(reference);
   free(scale);

@@ -1,0 +1,749 @@
+# SPDX-License-Identifier: MIT
+"""Kernel libraries and packed weights of qpal from Python: one file over libqpal's C interface (qpal.h).
+
+    model = qpal.Model("lib/library.qpal", "packed", device="cuda:0")
+    qkv = model.group("layers.0.q+k+v")
+    q, k, v = qkv(x)                      # x: numpy, torch, or anything with DLPack; [rows][K] or [K], f16 or bf16
+    layer = qpal.torch_linear(model, "model.layers.0.self_attn.o_proj")      # a torch.nn.Module
+
+Arrays in the memory of the device are used where they are, on a stream of the caller's and without waiting.  Arrays in
+host memory are copied there and back.  Needs only the standard library; numpy and torch where their arrays are given.
+
+libqpal.so is taken from $QPAL_LIBRARY, from beside this file, or as the system finds it.  Devices: "cuda:N"; "current",
+the calling thread's current context (what torch uses); "sim:90:4", the PTX simulator as sm_90 with 4 multiprocessors,
+where the library is libqpal_sim.so.
+
+A Model is for one thread at a time; several threads take a Model each, or a lock.
+"""
+
+import ctypes as C
+import ctypes.util
+import os
+import sys
+import weakref
+
+__all__ = ["Error", "Library", "Packed", "Device", "Model", "Group", "torch_group", "torch_linear", "use", "version"]
+
+ABI = 1
+MAX_MEMBERS, MAX_PARTS, MAX_FIELDS, MAX_CODEBOOKS = 8, 4, 4, 4
+NONE = 0x7FFFFFFF
+F16, BF16, F32 = 0, 1, 2
+GEMM, ROTATE, DEQUANT = 0, 1, 2
+PDL, Y_IS_ZERO = 1, 2
+_CURRENT = -1
+
+# ---- What qpal.h declares ----
+
+
+class _Sized(C.Structure):
+    """A struct that begins with its size."""
+
+    def __init__(self, *args, **kw):
+        super().__init__(*args, **kw)
+        self.size = C.sizeof(self)
+
+
+def _struct(name, fields, base=_Sized):
+    head = [("size", C.c_size_t)] if base is _Sized else []
+    return type(name, (base,), {"_fields_": head + fields})
+
+
+_u, _i, _u64, _i64, _s, _d, _size = C.c_uint, C.c_int, C.c_uint64, C.c_int64, C.c_char_p, C.c_double, C.c_size_t
+
+LibraryInfo = _struct("qpal_library_info", [
+    ("model", _s), ("generator", _s), ("file_bytes", _u64), ("checksum", _u64), ("toolkit", _u), ("targets", _u),
+    ("quantizers", _u), ("groups", _u), ("kernels", _u)])
+TargetInfo = _struct("qpal_target_info", [
+    ("name", _s), ("chosen", _s), ("arch", _u), ("sm_count", _u), ("kernels", _u)])
+QuantizerInfo = _struct("qpal_quantizer_info", [
+    ("name", _s), ("hash", _s), ("rate_bits", _d), ("stored_bits", _d), ("layout", _u), ("parts", _u)])
+GroupInfo = _struct("qpal_group_info", [
+    ("name", _s), ("path", _s), ("block", _i), ("columns", _u), ("members", _u), ("rows", _u)])
+PartInfo = _struct("qpal_part_info", [
+    ("quantizer", _u), ("column", _u), ("columns", _u), ("fields", _u), ("codebooks", _u), ("code_bytes", _u64),
+    ("field_bytes", _u64 * MAX_FIELDS), ("codebook_bytes", _u64 * MAX_CODEBOOKS)], C.Structure)
+LinearInfo = _struct("qpal_linear_info", [
+    ("tensor", _s), ("quantizer", _u), ("rows", _u), ("columns", _u), ("parts", _u), ("bytes", _u64),
+    ("part", PartInfo * MAX_PARTS)])
+KernelInfo = _struct("qpal_kernel_info", [
+    ("name", _s), ("source", _s), ("target", _u), ("op", _u), ("type", _u), ("out_type", _u), ("columns", _u),
+    ("batch", _u), ("grid", _u), ("block", _u), ("smem_bytes", _u), ("registers", _u), ("counters", _u), ("pdl", _i),
+    ("adds", _i), ("rotates", _i), ("workspace_bytes", _u64), ("cubin_bytes", _u64), ("ptx_bytes", _u64),
+    ("latency_ps", _i64)])
+Bytes = _struct("qpal_bytes", [("data", C.c_void_p), ("bytes", _u64)], C.Structure)
+PackedPart = _struct("qpal_packed_part", [
+    ("codes", Bytes), ("field", Bytes * MAX_FIELDS), ("codebook", Bytes * MAX_CODEBOOKS)], C.Structure)
+PackedLinear = _struct("qpal_packed_linear", [
+    ("parts", _u), ("scale", Bytes), ("signs", Bytes), ("part", PackedPart * MAX_PARTS)])
+Tensor = _struct("qpal_tensor", [("bytes", Bytes), ("type", _s), ("dims", _u), ("dim", _u64 * 8)])
+DeviceInfo = _struct("qpal_device_info", [
+    ("name", C.c_char * 128), ("arch", _u), ("sm_count", _u), ("driver", _u), ("simulated", _i)])
+LoadOptions = _struct("qpal_load_options", [("exact", _i), ("constants", _u64)])
+KernelsInfo = _struct("qpal_kernels_info", [
+    ("target", _u), ("match", _u), ("kernels", _u), ("workspace_bytes", _u64), ("counter_bytes", _u64)])
+WeightsPart = _struct("qpal_weights_part", [
+    ("codes", _u64), ("field", _u64 * MAX_FIELDS), ("codebook", _u64 * MAX_CODEBOOKS)], C.Structure)
+Weights = _struct("qpal_weights", [
+    ("scale", _u64), ("part", WeightsPart * MAX_PARTS), ("reserved", _u64 * 4)], C.Structure)
+Segment = _struct("qpal_segment", [
+    ("weights", C.POINTER(Weights)), ("bias", _u64), ("residual", _u64), ("y", _u64), ("reserved", _u64 * 2)],
+    C.Structure)
+GemmArgs = _struct("qpal_gemm_args", [
+    ("group", _u), ("rows", _u), ("capacity", _u), ("type", _u), ("out_type", _u), ("flags", _u), ("x", _u64),
+    ("signs", _u64), ("workspace", _u64), ("counters", _u64), ("segment", C.POINTER(Segment))])
+GemmInfo = _struct("qpal_gemm_info", [
+    ("kernel", _u), ("batch", _u), ("launches", _u), ("adds", _i), ("pdl", _i), ("prefer_dequant", _i),
+    ("workspace_bytes", _u64), ("counter_bytes", _u64), ("latency_ps", _i64)])
+RotateArgs = _struct("qpal_rotate_args", [
+    ("columns", _u), ("rows", _u), ("type", _u), ("flags", _u), ("inverse", _i), ("x", _u64), ("y", _u64),
+    ("signs", _u64)])
+DequantArgs = _struct("qpal_dequant_args", [
+    ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("weights", C.POINTER(Weights)), ("w", _u64)])
+
+_P, _PP = C.c_void_p, C.POINTER(C.c_void_p)
+_UP = C.POINTER(_u)
+
+# name: (result, arguments); a result None is nothing, 'status' is checked.
+_FUNCTIONS = {
+    "version": (_s, []), "abi": (_u, []), "status_name": (_s, [_i]), "message": (_s, []),
+    "library_open": ("status", [_s, _PP]), "library_from_memory": ("status", [_P, _size, _PP]),
+    "library_close": (None, [_P]), "library_describe": ("status", [_P, C.POINTER(LibraryInfo)]),
+    "library_target": ("status", [_P, _u, C.POINTER(TargetInfo)]),
+    "library_quantizer": ("status", [_P, _u, C.POINTER(QuantizerInfo)]),
+    "library_group": ("status", [_P, _u, C.POINTER(GroupInfo)]),
+    "library_find_group": ("status", [_P, _s, _UP]), "library_find_linear": ("status", [_P, _s, _UP, _UP]),
+    "library_linear": ("status", [_P, _u, _u, C.POINTER(LinearInfo)]),
+    "library_kernel": ("status", [_P, _u, C.POINTER(KernelInfo)]),
+    "packed_open": ("status", [_s, _PP]), "packed_close": (None, [_P]),
+    "packed_find": ("status", [_P, _P, _u, _u, C.POINTER(PackedLinear)]),
+    "packed_tensor": ("status", [_P, _s, C.POINTER(Tensor)]),
+    "device_open": ("status", [_i, _PP]), "device_close": (None, [_P]),
+    "device_describe": ("status", [_P, C.POINTER(DeviceInfo)]),
+    "alloc": ("status", [_P, _u64, C.POINTER(_u64)]), "free": (None, [_P, _u64]),
+    "upload": ("status", [_P, _u64, _P, _u64]), "download": ("status", [_P, _P, _u64, _u64]),
+    "zero": ("status", [_P, _u64, _u64]), "wait": ("status", [_P, _P]),
+    "constants_bytes": (_u64, [_P]),
+    "kernels_load": ("status", [_P, _P, C.POINTER(LoadOptions), _PP]), "kernels_close": (None, [_P]),
+    "kernels_describe": ("status", [_P, C.POINTER(KernelsInfo)]),
+    "gemm_query": ("status", [_P, C.POINTER(GemmArgs), C.POINTER(GemmInfo)]),
+    "gemm": ("status", [_P, C.POINTER(GemmArgs), _P]), "rotate": ("status", [_P, C.POINTER(RotateArgs), _P]),
+    "dequant": ("status", [_P, C.POINTER(DequantArgs), _P]),
+    "sim_open": ("status", [_u, _u, _PP]),  # libqpal_sim alone
+}
+
+
+class Error(Exception):
+    """A call that libqpal refused; 'status' is its qpal_status."""
+
+    def __init__(self, status, text):
+        super().__init__(text)
+        self.status = status
+
+
+def _find():
+    here = os.path.dirname(os.path.abspath(__file__))
+    for path in (os.environ.get("QPAL_LIBRARY"), os.path.join(here, "libqpal.so")):
+        if path and os.path.exists(path):
+            return path
+    found = ctypes.util.find_library("qpal")
+    if not found:
+        raise ImportError("libqpal.so was not found; set QPAL_LIBRARY to its path")
+    return found
+
+
+class _Api:
+    """libqpal, loaded."""
+
+    def __init__(self, path):
+        self.path = path
+        library = C.CDLL(path)
+        for name, (result, arguments) in _FUNCTIONS.items():
+            f = getattr(library, "qpal_" + name, None)
+            if f is None and name == "sim_open":
+                continue
+            if f is None:
+                raise ImportError(f"{path}: has no qpal_{name}; a libqpal of ABI {ABI} is needed")
+            f.argtypes = arguments
+            f.restype = _i if result == "status" else result
+            setattr(self, name, self._checked(f) if result == "status" else f)
+        if self.abi() != ABI:
+            raise ImportError(f"{path}: ABI {self.abi()}; this module is for ABI {ABI}")
+
+    def _checked(self, f):
+        def call(*arguments):
+            status = f(*arguments)
+            if status:
+                raise Error(status, f"{self.status_name(status).decode()}: {self.message().decode()}")
+        return call
+
+
+_loaded = None
+
+
+def use(path):
+    """Take this libqpal.so (or libqpal_sim.so); before anything else."""
+    global _loaded
+    _loaded = _Api(path)
+
+
+def _api():
+    if _loaded is None:
+        use(_find())
+    return _loaded
+
+
+def version():
+    """Version of the libqpal that is loaded."""
+    return _api().version().decode()
+
+
+def _table(info):
+    """The fields of an info as a dict."""
+    out = {}
+    for name, _ in info._fields_:
+        value = getattr(info, name)
+        if name == "size":
+            continue
+        out[name] = value.decode() if isinstance(value, bytes) else value
+    return out
+
+
+# ---- Arrays of others ----
+
+_DL_CPU, _DL_CUDA, _DL_HOST, _DL_MANAGED = 1, 2, 3, 13
+
+
+class _DLTensor(C.Structure):
+    _fields_ = [("data", C.c_void_p), ("device_type", C.c_int32), ("device_id", C.c_int32), ("ndim", C.c_int32),
+                ("code", C.c_uint8), ("bits", C.c_uint8), ("lanes", C.c_uint16), ("shape", C.POINTER(C.c_int64)),
+                ("strides", C.POINTER(C.c_int64)), ("byte_offset", C.c_uint64)]
+
+
+_capsule_pointer = C.pythonapi.PyCapsule_GetPointer
+_capsule_pointer.restype, _capsule_pointer.argtypes = C.c_void_p, [C.py_object, C.c_char_p]
+_TYPES = {(2, 16): F16, (4, 16): BF16, (2, 32): F32}
+
+
+class _Array:
+    """Where an array lies: pointer, shape, type, device.  Keeps the array alive."""
+
+    def __init__(self, array, what):
+        self.keep = array
+        interface = getattr(array, "__array_interface__", None)
+        if interface is not None:  # numpy; also its read-only arrays
+            self.pointer, self.device = interface["data"][0], _DL_CPU
+            self.shape = tuple(interface["shape"])
+            self.type = {"<f2": F16, "<f4": F32}.get(interface["typestr"])
+            contiguous = interface.get("strides") is None
+        elif hasattr(array, "__dlpack__"):
+            self.device = array.__dlpack_device__()[0]
+            on_device = self.device in (_DL_CUDA, _DL_MANAGED)
+            capsule = array.__dlpack__(stream=-1) if on_device else array.__dlpack__()
+            t = C.cast(_capsule_pointer(capsule, b"dltensor"), C.POINTER(_DLTensor)).contents
+            self.keep = (array, capsule)
+            self.pointer = (t.data or 0) + t.byte_offset
+            self.shape = tuple(t.shape[i] for i in range(t.ndim))
+            self.type = _TYPES.get((t.code, t.bits))
+            contiguous, step = True, 1
+            for i in reversed(range(t.ndim)):
+                contiguous &= not t.strides or self.shape[i] == 1 or t.strides[i] == step
+                step *= self.shape[i]
+        else:
+            raise TypeError(f"{what}: {type(array).__name__} is neither a numpy array nor has it __dlpack__")
+        if self.type is None:
+            raise TypeError(f"{what}: elements are {getattr(array, 'dtype', 'of another type')}; float16, bfloat16 "
+                            "or float32 are possible")
+        if not contiguous:
+            raise ValueError(f"{what}: is not contiguous")
+        self.bytes = (4 if self.type == F32 else 2)
+        for n in self.shape:
+            self.bytes *= n
+
+    @property
+    def on_device(self):
+        return self.device in (_DL_CUDA, _DL_MANAGED)
+
+
+def _is_torch(array):
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
+def _like(array, shape):
+    """A new array of this shape beside 'array', of its kind and type."""
+    if _is_torch(array):
+        return array.new_empty(shape)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(array, numpy.ndarray):
+        return numpy.empty(shape, array.dtype)
+    raise TypeError(f"{type(array).__name__}: give 'out', arrays for the result")
+
+
+# ---- Objects ----
+
+
+def _give_back(close, pointer, _keep):
+    close(pointer)
+
+
+def _free_all(device, addresses):
+    while addresses:
+        device.free(addresses.pop())
+
+
+class _Handle:
+    """Owns a pointer of libqpal's."""
+
+    def __init__(self, close):
+        self.pointer = C.c_void_p()
+        self._close = close
+
+    def _made(self, *keep):
+        """From now on it must be closed, and before what it was made from: 'keep'."""
+        self._finalizer = weakref.finalize(self, _give_back, self._close, self.pointer.value, keep)
+
+    def close(self):
+        """Give back what it holds.  Happens by itself when nothing refers to it any more."""
+        self._finalizer()
+        self.pointer = C.c_void_p()
+
+
+class Library(_Handle):
+    """A kernel library: a path, or its bytes."""
+
+    def __init__(self, source):
+        api = _api()
+        super().__init__(api.library_close)
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            self._memory = (C.c_uint64 * ((len(source) + 7) // 8))()
+            C.memmove(self._memory, bytes(source), len(source))
+            api.library_from_memory(self._memory, len(source), C.byref(self.pointer))
+        else:
+            api.library_open(os.fsencode(source), C.byref(self.pointer))
+        self._made()
+        info = LibraryInfo()
+        api.library_describe(self.pointer, C.byref(info))
+        self.info = _table(info)
+
+    def _all(self, f, kind, count):
+        out = []
+        for i in range(self.info[count]):
+            info = kind()
+            f(self.pointer, i, C.byref(info))
+            out.append(_table(info))
+        return out
+
+    @property
+    def targets(self):
+        return self._all(_api().library_target, TargetInfo, "targets")
+
+    @property
+    def quantizers(self):
+        return self._all(_api().library_quantizer, QuantizerInfo, "quantizers")
+
+    @property
+    def groups(self):
+        return self._all(_api().library_group, GroupInfo, "groups")
+
+    @property
+    def kernels(self):
+        return self._all(_api().library_kernel, KernelInfo, "kernels")
+
+    def linear(self, group, member):
+        info = LinearInfo()
+        _api().library_linear(self.pointer, group, member, C.byref(info))
+        return info
+
+    def find_group(self, name):
+        group = _u()
+        _api().library_find_group(self.pointer, name.encode(), C.byref(group))
+        return group.value
+
+    def find_linear(self, tensor):
+        """Group and member that compute the linear with this name in the checkpoint."""
+        group, member = _u(), _u()
+        _api().library_find_linear(self.pointer, tensor.encode(), C.byref(group), C.byref(member))
+        return group.value, member.value
+
+
+class Packed(_Handle):
+    """Packed weights, mapped from the folder or file that `qpal quantize` wrote."""
+
+    def __init__(self, path):
+        super().__init__(_api().packed_close)
+        _api().packed_open(os.fsencode(path), C.byref(self.pointer))
+        self._made()
+
+    def find(self, library, group, member):
+        out = PackedLinear()
+        _api().packed_find(self.pointer, library.pointer, group, member, C.byref(out))
+        return out
+
+    def tensor(self, name):
+        """(bytes, type, shape) of a tensor that is no quantized linear; the bytes are a view of the file."""
+        t = Tensor()
+        _api().packed_tensor(self.pointer, name.encode(), C.byref(t))
+        view = (C.c_char * t.bytes.bytes).from_address(t.bytes.data) if t.bytes.bytes else b""
+        return memoryview(view), t.type.decode(), tuple(t.dim[:t.dims])
+
+
+class Device(_Handle):
+    """A GPU ("cuda:0"), the current context ("current"), or the simulator ("sim:90:4")."""
+
+    def __init__(self, name):
+        api = _api()
+        super().__init__(api.device_close)
+        kind, _, rest = name.partition(":")
+        if kind == "sim":
+            if not hasattr(api, "sim_open"):
+                raise Error(4, f"{api.path} has no simulator; use libqpal_sim.so")
+            arch, _, count = (rest or "90").partition(":")
+            api.sim_open(int(arch), int(count or 4), C.byref(self.pointer))
+        elif name == "current":
+            api.device_open(_CURRENT, C.byref(self.pointer))
+        elif kind == "cuda" and (rest or "0").isdigit():
+            api.device_open(int(rest or 0), C.byref(self.pointer))
+        else:
+            raise ValueError(f"device '{name}': should be cuda:N, current or sim:ARCH:MULTIPROCESSORS")
+        self._made()
+        info = DeviceInfo()
+        api.device_describe(self.pointer, C.byref(info))
+        self.info = _table(info)
+
+    def alloc(self, count):
+        address = _u64()
+        if count:
+            _api().alloc(self.pointer, count, C.byref(address))
+        return address.value
+
+    def free(self, address):
+        if address:
+            _api().free(self.pointer, address)
+
+    def upload(self, source, count):
+        """New device memory that holds 'count' bytes from a host address."""
+        address = self.alloc(count)
+        if count:
+            _api().upload(self.pointer, address, source, count)
+        return address
+
+    def wait(self, stream=None):
+        _api().wait(self.pointer, stream)
+
+
+class _Kernels(_Handle):
+    def __init__(self, library, device, exact):
+        super().__init__(_api().kernels_close)
+        _api().kernels_load(library.pointer, device.pointer, C.byref(LoadOptions(exact=int(exact))),
+                            C.byref(self.pointer))
+        self._made(library, device)
+        info = KernelsInfo()
+        _api().kernels_describe(self.pointer, C.byref(info))
+        self.info = _table(info)
+
+
+class Model:
+    """A library, packed weights and a device: what runs groups of linears.
+
+    'exact': refuse kernels made for another GPU.  'pdl': programmatic dependent launch, where kernels have it."""
+
+    def __init__(self, library, packed, device="cuda:0", exact=False, pdl=True):
+        self.library = library if isinstance(library, Library) else Library(library)
+        self.packed = packed if isinstance(packed, Packed) else Packed(packed)
+        self.device = device if isinstance(device, Device) else Device(device)
+        self.kernels = _Kernels(self.library, self.device, exact)
+        self.flags = PDL if pdl else 0
+        self._room, self._own, self._group = {}, [], {}
+        weakref.finalize(self, _free_all, self.device, self._own)
+
+    def _scratch(self, stream):
+        """Workspace and counters: launches of different streams may run at the same time."""
+        if stream not in self._room:
+            info = self.kernels.info
+            counters = self.device.alloc(info["counter_bytes"])
+            if counters:
+                _api().zero(self.device.pointer, counters, info["counter_bytes"])
+            self._room[stream] = self.device.alloc(info["workspace_bytes"]), counters
+            self._own.extend(self._room[stream])
+        return self._room[stream]
+
+    def group(self, name):
+        """The linears that one launch computes, with their weights on the device; made once."""
+        index = name if isinstance(name, int) else self.library.find_group(name)
+        if index not in self._group:
+            self._group[index] = Group(self, index)
+        return self._group[index]
+
+    def find(self, tensor):
+        """(group, member) of a linear by its name in the checkpoint."""
+        index, member = self.library.find_linear(tensor)
+        return self.group(index), member
+
+
+def _bits(value, to):
+    """A float as the bits of an f16 or bf16 (to nearest, ties to even)."""
+    import struct
+    if to == F16:
+        return struct.unpack("<H", struct.pack("<e", value))[0]
+    word = struct.unpack("<I", struct.pack("<f", value))[0]
+    return (word + 0x7FFF + (word >> 16 & 1)) >> 16
+
+
+def _floats(data, kind):
+    import struct
+    n = len(data) // (4 if kind == "F32" else 2)
+    if kind == "BF16":
+        return [struct.unpack("<f", b"\0\0" + bytes(data[2 * i:2 * i + 2]))[0] for i in range(n)]
+    return struct.unpack(f"<{n}{'f' if kind == 'F32' else 'e'}", data)
+
+
+class Group:
+    """The linears that read one x.  Call it: y of each, a tuple."""
+
+    def __init__(self, model, index):
+        self.model, self.index = model, index
+        info = GroupInfo()
+        _api().library_group(model.library.pointer, index, C.byref(info))
+        self.info = _table(info)
+        self.linears, self.signs, self._own = [], 0, []
+        self._bias = {}
+        self._finalizer = weakref.finalize(self, _free_all, model.device, self._own)
+        self._weights = (Weights * self.info["members"])()
+        for m in range(self.info["members"]):
+            self.linears.append(model.library.linear(index, m))
+            self._upload(m)
+
+    def _take(self, source):
+        address = self.model.device.upload(source.data, source.bytes)
+        if address:
+            self._own.append(address)
+        return address
+
+    def _upload(self, m):
+        packed = self.model.packed.find(self.model.library, self.index, m)
+        to = self._weights[m]
+        to.scale = self._take(packed.scale)
+        for p in range(packed.parts):
+            to.part[p].codes = self._take(packed.part[p].codes)
+            for f in range(MAX_FIELDS):
+                to.part[p].field[f] = self._take(packed.part[p].field[f])
+            for c in range(MAX_CODEBOOKS):
+                to.part[p].codebook[c] = self._take(packed.part[p].codebook[c])
+        if not self.signs:
+            self.signs = self._take(packed.signs)
+
+    def _biases(self, kind):
+        """Device addresses of the members' biases as 'kind'; 0 where the checkpoint has none."""
+        if kind not in self._bias:
+            out = []
+            for linear in self.linears:
+                try:
+                    data, stored, _ = self.model.packed.tensor(linear.tensor.decode() + ".bias")
+                except Error:
+                    out.append(0)
+                    continue
+                words = [_bits(v, kind) for v in _floats(data, stored)]
+                host = (C.c_uint16 * len(words))(*words)
+                out.append(self._take(Bytes(C.addressof(host), 2 * len(words))))
+            self._bias[kind] = out
+        return self._bias[kind]
+
+    def close(self):
+        """Free the weights on the device; no launch may be running."""
+        self._finalizer()
+        self.model._group.pop(self.index, None)
+
+    def query(self, rows, kind=F16):
+        """What a call with this many rows would do, as a dict (qpal_gemm_info)."""
+        args, info = GemmArgs(group=self.index, rows=rows, type=kind, out_type=kind), GemmInfo()
+        _api().gemm_query(self.model.kernels.pointer, C.byref(args), C.byref(info))
+        return _table(info)
+
+    def launch(self, rows, kind, x, x_rotated, y, stream=None, residual=None):
+        """Without arrays: device addresses.  x [rows][K] is rotated into 'x_rotated' (may be x); y: one a member."""
+        api, model = _api(), self.model
+        if self.signs:
+            rotate = RotateArgs(columns=self.info["columns"], rows=rows, type=kind, flags=model.flags, x=x, y=x_rotated,
+                                signs=self.signs)
+            api.rotate(model.kernels.pointer, C.byref(rotate), stream)
+            x = x_rotated
+        workspace, counters = model._scratch(stream)
+        segment = (Segment * len(y))()
+        for m, bias in enumerate(self._biases(kind)):
+            segment[m] = Segment(weights=C.pointer(self._weights[m]), bias=bias,
+                                 residual=residual[m] if residual else 0, y=y[m])
+        args = GemmArgs(group=self.index, rows=rows, type=kind, out_type=kind, flags=model.flags, x=x,
+                        workspace=workspace, counters=counters, segment=segment)
+        api.gemm(model.kernels.pointer, C.byref(args), stream)
+
+    def dequant(self, member, out, stream=None):
+        """W [M][K] of one member, r included, into 'out' (device array, or host array: copied).  y = W (H (s x))."""
+        to = _Array(out, "out")
+        linear = self.linears[member]
+        if to.shape != (linear.rows, linear.columns):
+            raise ValueError(f"out: shape {to.shape}; {linear.tensor.decode()} is {linear.rows} x {linear.columns}")
+        device = self.model.device
+        address = to.pointer if to.on_device else device.alloc(to.bytes)
+        try:
+            args = DequantArgs(group=self.index, member=member, type=to.type, weights=C.pointer(self._weights[member]),
+                               w=address)
+            _api().dequant(self.model.kernels.pointer, C.byref(args), stream)
+            if not to.on_device:
+                device.wait(stream)
+                _api().download(device.pointer, to.pointer, address, to.bytes)
+        finally:
+            if not to.on_device:
+                device.free(address)
+        return out
+
+    def __call__(self, x, out=None, stream=None):
+        """y of each member for x [..., K]; 'out': arrays to write to.  On the device without waiting, on 'stream' (a
+        CUstream; torch's current one where x is torch's)."""
+        source = _Array(x.detach() if _is_torch(x) else x, "x")
+        columns = self.info["columns"]
+        if not source.shape or source.shape[-1] != columns:
+            raise ValueError(f"x: shape {source.shape}; the last is {columns} for {self.info['name']}")
+        if source.type == F32:
+            raise TypeError("x: float32; kernels take float16 or bfloat16")
+        rows = source.bytes // 2 // columns
+        y = out or [_like(x, source.shape[:-1] + (linear.rows,)) for linear in self.linears]
+        to = [_Array(a, "out") for a in y]
+        for a, linear in zip(to, self.linears):
+            if a.bytes != 2 * rows * linear.rows or a.type != source.type or a.device != source.device:
+                raise ValueError(f"out: {a.shape}; should be {source.shape[:-1] + (linear.rows,)} beside x, of its type")
+        if len(to) != len(self.linears):
+            raise ValueError(f"out: {len(to)} arrays; {self.info['name']} has {len(self.linears)} linears")
+        if not rows:
+            return tuple(y)
+        if source.on_device:
+            if self.model.device.info["simulated"]:
+                raise ValueError("x: is in a GPU's memory; the simulator takes arrays in host memory")
+            if stream is None and _is_torch(x):
+                stream = sys.modules["torch"].cuda.current_stream(x.device).cuda_stream or None
+            turned = _like(x, source.shape) if self.signs else x
+            self.launch(rows, source.type, source.pointer, _Array(turned, "x").pointer, [a.pointer for a in to], stream)
+        else:
+            self._staged(rows, source, to, stream)
+        return tuple(y)
+
+    def _staged(self, rows, source, to, stream):
+        """From host memory and back."""
+        device, own = self.model.device, []
+        try:
+            own.append(device.upload(source.pointer, source.bytes))
+            for a in to:
+                own.append(device.alloc(a.bytes))
+            self.launch(rows, source.type, own[0], own[0], own[1:], stream)
+            device.wait(stream)
+            for a, address in zip(to, own[1:]):
+                _api().download(device.pointer, a.pointer, address, a.bytes)
+        finally:
+            for address in own:
+                device.free(address)
+
+
+# ---- torch ----
+
+
+def torch_group(model, name):
+    """A torch.nn.Module for a group: forward(x) gives y of each member, a tuple.
+
+    Above the largest kernel the weights are decoded to 16 bits and torch multiplies, if the library has the kernels."""
+    import torch
+
+    class QpalGroup(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.group = model.group(name)
+
+        def extra_repr(self):
+            g = self.group.info
+            return f"{g['name']}, in_features={g['columns']}, out_features={[e.rows for e in self.group.linears]}"
+
+        def _large(self, x):
+            g, out = self.group, []
+            turned = x
+            if g.signs:
+                turned = _rotate(g, x)
+            for m, linear in enumerate(g.linears):
+                w = x.new_empty((linear.rows, linear.columns))
+                g.dequant(m, w, _stream(x))
+                y = torch.matmul(turned.float(), w.float().t()).to(x.dtype) if not x.is_cuda else turned @ w.t()
+                bias = _bias(g, linear, y)
+                out.append(y if bias is None else y + bias)
+            return tuple(out)
+
+        def forward(self, x):
+            g = self.group
+            x = x.contiguous()
+            rows = x.numel() // g.info["columns"] if x.numel() else 0
+            kind = BF16 if x.dtype == torch.bfloat16 else F16
+            if rows and g.query(rows, kind)["prefer_dequant"] and _decodes(g, kind):
+                return self._large(x)
+            return g(x)
+
+    def _stream(x):
+        return torch.cuda.current_stream(x.device).cuda_stream or None if x.is_cuda else None
+
+    def _decodes(g, kind):
+        return any(k["op"] == DEQUANT and k["type"] == kind for k in g.model.library.kernels)
+
+    def _bias(g, linear, y):
+        try:
+            data, stored, _ = g.model.packed.tensor(linear.tensor.decode() + ".bias")
+        except Error:
+            return None
+        return torch.tensor(list(_floats(data, stored)), device=y.device).to(y.dtype)
+
+    def _rotate(g, x):
+        y, api, device = torch.empty_like(x), _api(), g.model.device
+        a, b = _Array(x.detach(), "x"), _Array(y, "x")
+        inside = a.on_device
+        address = a.pointer if inside else device.upload(a.pointer, a.bytes)
+        args = RotateArgs(columns=g.info["columns"], rows=a.bytes // 2 // g.info["columns"], type=a.type, x=address,
+                          y=b.pointer if inside else address, signs=g.signs)
+        try:
+            api.rotate(g.model.kernels.pointer, C.byref(args), _stream(x))
+            if not inside:
+                device.wait()
+                api.download(device.pointer, b.pointer, address, b.bytes)
+        finally:
+            if not inside:
+                device.free(address)
+        return y
+
+    return QpalGroup()
+
+
+def torch_linear(model, tensor, shared=None):
+    """A torch.nn.Module for one linear, named as in the checkpoint: forward(x) = x W^T + bias.
+
+    A linear of a fused group computes the whole group; modules made with the same 'shared' dict share a launch: the
+    first that is called with an x computes all, the others with the same x take theirs."""
+    import torch
+
+    index, member = model.library.find_linear(tensor)
+    cache = {} if shared is None else shared
+
+    class QpalLinear(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.all = torch_group(model, index)
+            self.in_features = self.all.group.info["columns"]
+            self.out_features = self.all.group.linears[member].rows
+
+        def extra_repr(self):
+            return f"{tensor}, in_features={self.in_features}, out_features={self.out_features}"
+
+        def forward(self, x):
+            if self.all.group.info["members"] == 1:
+                return self.all(x)[0]
+            known = cache.get(index)  # (x, its version, y of those not taken yet)
+            if known is None or known[0] is not x or known[1] != x._version or member not in known[2]:
+                known = cache[index] = (x, x._version, dict(enumerate(self.all(x))))
+            y = known[2].pop(member)
+            if not known[2]:
+                del cache[index]
+            return y
+
+    return QpalLinear()

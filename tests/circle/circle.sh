@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# circle.sh BUILD WEIGHTS MODEL OUT: everything that qpal is for, once around.
+#   weights -> plan -> packed weights -> kernel library -> an engine's block, compared with the reference
+# WEIGHTS: a checkpoint or .gguf; MODEL: a name or config.json; OUT: folder, made anew.  Settings come as variables:
+#   BITS=3.25         a weight, stored, at most
+#   QUANTIZERS=tcq    the plan's menu
+#   BLOCKS=1          blocks that are quantized and run; all: every block
+#   BATCHES=1,8       rows of activations that get kernels
+#   ROWS="1"          rows that the block is run with
+#   DEVICE=           cuda:N; without one the PTX simulator as sm_90
+set -euo pipefail
+
+build=$1 weights=$2 model=$3 out=$4
+bits=${BITS:-3.25} quantizers=${QUANTIZERS:-tcq} blocks=${BLOCKS:-1} batches=${BATCHES:-1,8}
+read -ra rows <<<"${ROWS:-1}"
+device=${DEVICE:-sim:90:4} gpu=${DEVICE:-sm_90}
+qpal=$build/qpal
+rm -rf "$out"
+mkdir -p "$out"
+
+started=$SECONDS step_began=$SECONDS step=''
+declare -a took=()
+end_step() {
+  [ -z "$step" ] || took+=("$(printf '  %-9s %3d s' "$step" $((SECONDS - step_began)))")
+}
+# begin NAME WHAT
+begin() {
+  end_step
+  step=$1 step_began=$SECONDS
+  printf '\n==> %s: %s\n' "$1" "$2"
+}
+
+# The planner knows this GPU's latencies where records were measured on it; else it plans by bits alone.
+begin plan "a quantizer for every linear of $model, $bits bits a weight at most"
+limits=(--bits "$bits" --quantizers "$quantizers")
+if [ -n "${DEVICE:-}" ] && "$qpal" plan --model "$model" --gpu "$DEVICE" --quantizers "$quantizers" --bits "$bits" \
+  -o "$out/by-bits.json" --json >"$out/by-bits.log" 2>&1; then
+  latency=$(sed -n 's/.*"latency_s":[[:space:]]*\([0-9.e+-]*\).*/\1/p' "$out/by-bits.json" | head -n 1)
+  latency=$(awk -v s="$latency" 'BEGIN { printf "%.3f", s * 1e6 }')
+  echo "records of $DEVICE: the best plan that is as fast as the one of $bits bits, $latency us"
+  limits=(--latency "${latency}us" --gpu "$DEVICE" --quantizers "$quantizers")
+else
+  echo "no records of a GPU: planned by bits, without latencies"
+fi
+"$qpal" plan --model "$model" "${limits[@]}" -o "$out/plan.json" --svg "$out/plan.svg"
+
+some=()
+[ "$blocks" = all ] || some=(--blocks "$blocks" --keep lm_head)
+begin quantize "weights of $([ "$blocks" = all ] && echo "all blocks" || echo "the first $blocks; the rest of the model stays as it is")"
+"$qpal" quantize "$weights" --plan "$out/plan.json" "${some[@]}" -o "$out/packed"
+
+begin export "the plan's kernels, compiled, as a library"
+"$qpal" export --plan "$out/plan.json" --gpu "$gpu" --batch "$batches" -o "$out/library"
+
+begin run "block 0 by the public API (runtime/examples/block.c) on $device, compared with the CPU reference"
+for n in "${rows[@]}"; do
+  "$build/example_block" "$out/library" "$out/packed" "$device" 0 "$n" "$out/block.safetensors"
+  "$build/compare_block" "$out/packed" "$out/block.safetensors"
+done
+end_step
+
+printf '\n==> done in %d s\n' $((SECONDS - started))
+printf '%s\n' "${took[@]}"
+printf '  %s\n' "heat map: $out/plan.svg" "packed weights: $out/packed" "kernel library: $out/library/library.qpal"

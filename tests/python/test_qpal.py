@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: MIT
+"""Tests of runtime/python/qpal.py on what the test 'circle' made:  test_qpal.py numpy|torch LIBQPAL_SIM CIRCLE CC INCLUDE
+
+Exit code 77: numpy or torch is not installed, or CUDA is asked for (cuda) and there is none."""
+import importlib
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+WORD, LIBRARY, CIRCLE, CC, INCLUDE = sys.argv[1:6]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "runtime", "python"))
+
+
+def need(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        print(f"skipped: {sys.executable} has no module {name}")
+        sys.exit(77)
+
+
+np = need("numpy")
+torch = need("torch") if WORD != "numpy" else None
+if WORD == "cuda" and not torch.cuda.is_available():
+    print("skipped: torch sees no GPU")
+    sys.exit(77)
+import qpal  # noqa: E402
+
+qpal.use(LIBRARY)
+DEVICE = "cuda:0" if WORD == "cuda" else "sim:90:4"
+PATHS = os.path.join(CIRCLE, "library"), os.path.join(CIRCLE, "packed")
+
+
+def original(name):
+    """A tensor of the checkpoint before it was quantized, by this file's own reader."""
+    import json
+    with open(os.path.join(CIRCLE, "checkpoint", "model.safetensors"), "rb") as f:
+        length = struct.unpack("<Q", f.read(8))[0]
+        entry = json.loads(f.read(length))[name]
+        f.seek(8 + length + entry["data_offsets"][0])
+        n = entry["data_offsets"][1] - entry["data_offsets"][0]
+        return np.frombuffer(f.read(n), "<f4").reshape(entry["shape"]).astype(np.float64)
+
+
+def distance(a, b):
+    return float(np.linalg.norm(np.asarray(a, np.float64) - b) / np.linalg.norm(b))
+
+
+def inputs(rows, columns, seed=1):
+    return np.random.default_rng(seed).standard_normal((rows, columns)).astype(np.float16)
+
+
+def hadamard(x, signs):
+    """H (s x) for a power of two, in double precision."""
+    y = x.astype(np.float64) * np.where(signs, -1.0, 1.0)
+    h = 1
+    while h < x.shape[-1]:
+        y = y.reshape(-1, x.shape[-1] // (2 * h), 2, h)
+        y = np.stack([y[:, :, 0] + y[:, :, 1], y[:, :, 0] - y[:, :, 1]], axis=2)
+        h *= 2
+    return y.reshape(x.shape) / np.sqrt(x.shape[-1])
+
+
+ATTENTION = [f"model.layers.0.self_attn.{n}_proj" for n in "qkv"]
+
+
+class Structs(unittest.TestCase):
+    def test_have_the_size_and_offsets_that_the_c_compiler_gives_them(self):
+        structs = [v for v in vars(qpal).values() if isinstance(v, type) and v.__name__.startswith("qpal_")
+                   and v.__name__ not in ("qpal_packed_part", "qpal_weights_part")]
+        self.assertGreater(len(structs), 15)
+        lines, expected = [], []
+        for s in structs:
+            lines.append(f'printf("%zu ", sizeof({s.__name__}));')
+            expected.append(qpal.C.sizeof(s))
+            for name, _ in s._fields_:
+                lines.append(f'printf("%zu ", offsetof({s.__name__}, {name}));')
+                expected.append(getattr(s, name).offset)
+        with tempfile.TemporaryDirectory() as folder:
+            source, program = os.path.join(folder, "a.c"), os.path.join(folder, "a")
+            with open(source, "w") as f:
+                f.write("#include <stddef.h>\n#include <stdio.h>\n#include <qpal.h>\nint main(void) {"
+                        + "\n".join(lines) + "}\n")
+            subprocess.run([CC, "-I", INCLUDE, source, "-o", program], check=True)
+            said = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+        self.assertEqual([int(n) for n in said.split()], expected)
+
+
+class Questions(unittest.TestCase):
+    def test_a_library_tells_what_it_holds(self):
+        library = qpal.Library(PATHS[0])
+        self.assertEqual(library.info["groups"], len(library.groups))
+        names = [g["name"] for g in library.groups]
+        self.assertIn("layers.1.down", names)
+        group, member = library.find_linear("model.layers.1.mlp.down_proj.weight")
+        linear = library.linear(group, member)
+        self.assertEqual((linear.rows, linear.columns), (64, 128))
+        self.assertTrue(all(len(q["hash"]) == 32 for q in library.quantizers))
+
+    def test_a_library_in_memory_is_the_same(self):
+        with open(os.path.join(PATHS[0], "library.qpal"), "rb") as f:
+            data = f.read()
+        self.assertEqual(qpal.Library(data).info, qpal.Library(PATHS[0]).info)
+        for n in (0, 7, 100, len(data) // 2, len(data) - 1):
+            with self.assertRaises(qpal.Error):
+                qpal.Library(data[:n])
+
+    def test_errors_carry_the_library_s_words(self):
+        with self.assertRaisesRegex(qpal.Error, "/nowhere"):
+            qpal.Library("/nowhere")
+        with self.assertRaisesRegex(qpal.Error, "layers.9.down"):
+            qpal.Library(PATHS[0]).find_group("layers.9.down")
+        with self.assertRaisesRegex(ValueError, "toaster"):
+            qpal.Device("toaster")
+
+
+class Numpy(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model = qpal.Model(*PATHS, device=DEVICE)
+
+    def test_a_group_is_near_the_original_weights(self):
+        group, _ = self.model.find(ATTENTION[0])
+        for rows in (1, 2, 3):
+            x = inputs(rows, 64, rows)
+            y = group(x)
+            self.assertEqual(len(y), 3)
+            for name, part in zip(ATTENTION, y):
+                w = original(name + ".weight")
+                self.assertEqual(part.shape, (rows, w.shape[0]))
+                self.assertLess(distance(part, x.astype(np.float64) @ w.T), 0.25)  # 3.5 bits: 0.1 to 0.2
+
+    def test_a_group_is_its_decoded_weights_times_the_rotated_x(self):
+        group, member = self.model.find("model.layers.1.mlp.down_proj")
+        x, w = inputs(2, 128), np.empty((64, 128), np.float16)
+        group.dequant(member, w)
+        packed = self.model.packed.find(self.model.library, group.index, member)
+        words = np.ctypeslib.as_array((qpal.C.c_uint32 * 4).from_address(packed.signs.data))
+        signs = (words[np.arange(128) // 32] >> (np.arange(128) % 32).astype(np.uint32)) & 1
+        y = hadamard(x, signs) @ w.astype(np.float64).T
+        self.assertLess(distance(group(x)[0], y), 4e-3)
+
+    def test_results_go_where_they_are_asked_for(self):
+        group, _ = self.model.find(ATTENTION[0])
+        x = inputs(1, 64)[0]
+        out = [np.full(n, np.nan, np.float16) for n in (64, 32, 32)]
+        given = group(x, out=out)
+        for a, b, c in zip(given, out, group(x)):
+            self.assertIs(a, b)
+            np.testing.assert_array_equal(a, c)
+
+    def test_wrong_arrays_are_refused_with_what_is_right(self):
+        group, _ = self.model.find(ATTENTION[0])
+        with self.assertRaisesRegex(ValueError, "64"):
+            group(inputs(1, 65))
+        with self.assertRaisesRegex(TypeError, "float16 or bfloat16"):
+            group(np.zeros((1, 64), np.float32))
+        with self.assertRaisesRegex(TypeError, "float64"):
+            group(np.zeros((1, 64)))
+        with self.assertRaisesRegex(ValueError, "contiguous"):
+            group(inputs(64, 64).T)
+        with self.assertRaisesRegex(TypeError, "list"):
+            group([0.0] * 64)
+        with self.assertRaisesRegex(ValueError, "out"):
+            group(inputs(1, 64), out=[np.zeros(64, np.float16)] * 3)
+
+    def test_no_rows_give_no_rows(self):
+        group, _ = self.model.find(ATTENTION[0])
+        self.assertEqual([y.shape for y in group(inputs(0, 64))], [(0, 64), (0, 32), (0, 32)])
+
+    def test_more_rows_than_the_largest_kernel_say_that_dequant_is_better(self):
+        group, _ = self.model.find(ATTENTION[0])
+        self.assertFalse(group.query(2)["prefer_dequant"])
+        self.assertTrue(group.query(100)["prefer_dequant"])
+        self.assertLess(distance(group(inputs(5, 64))[0], np.vstack([group(r)[0] for r in inputs(5, 64)])), 1e-2)
+
+    def test_closed_groups_come_back(self):
+        group, _ = self.model.find("model.layers.0.self_attn.o_proj")
+        x = inputs(1, 64)
+        before = group(x)[0]
+        group.close()
+        again, _ = self.model.find("model.layers.0.self_attn.o_proj")
+        np.testing.assert_array_equal(again(x)[0], before)
+
+
+class Torch(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.place = "cuda" if WORD == "cuda" else "cpu"
+        cls.model = qpal.Model(*PATHS, device="current" if WORD == "cuda" and torch.zeros(1).cuda() is not None
+                               else DEVICE)
+
+    def x(self, rows, columns, seed=1):
+        return torch.from_numpy(inputs(rows, columns, seed)).to(self.place)
+
+    def test_a_linear_is_near_the_original(self):
+        for name, columns in (("model.layers.0.self_attn.o_proj", 64), ("model.layers.1.mlp.down_proj", 128)):
+            layer = qpal.torch_linear(self.model, name)
+            self.assertIsInstance(layer, torch.nn.Module)
+            self.assertIn(name, repr(layer))
+            x = self.x(2, columns)
+            y = layer(x)
+            self.assertEqual((y.dtype, y.device.type), (torch.float16, self.place))
+            w = original(name + ".weight")
+            self.assertLess(distance(y.cpu().numpy(), x.cpu().numpy().astype(np.float64) @ w.T), 0.25)
+
+    def test_batches_of_sequences_keep_their_shape(self):
+        layer = qpal.torch_linear(self.model, "model.layers.0.self_attn.o_proj")
+        x = self.x(6, 64)
+        y = layer(x.reshape(2, 3, 64))
+        self.assertEqual(tuple(y.shape), (2, 3, 64))
+        self.assertTrue(torch.allclose(y.reshape(6, 64).float(), layer(x).float(), rtol=0, atol=1e-2))
+
+    def test_many_rows_go_through_decoded_weights(self):
+        layer = qpal.torch_linear(self.model, "model.layers.0.self_attn.o_proj")
+        x = self.x(40, 64)
+        self.assertTrue(layer.all.group.query(40)["prefer_dequant"])
+        few = torch.cat([layer(x[i:i + 2]) for i in range(0, 40, 2)])
+        self.assertLess(distance(layer(x).cpu().numpy(), few.cpu().numpy().astype(np.float64)), 4e-3)
+
+    def test_linears_of_a_fused_group_share_a_launch(self):
+        shared, calls = {}, []
+        layers = [qpal.torch_linear(self.model, n, shared) for n in ATTENTION]
+        group = layers[0].all.group
+        launch = group.launch
+        group.launch = lambda *a, **k: (calls.append(1), launch(*a, **k))[1]
+        try:
+            x = self.x(1, 64)
+            y = [layer(x) for layer in layers]
+            self.assertEqual(len(calls), 1)
+            x.add_(1)  # another x in the same place
+            layers[1](x)
+            self.assertEqual(len(calls), 2)
+        finally:
+            group.launch = launch
+        for name, part in zip(ATTENTION, y):
+            w = original(name + ".weight")
+            self.assertLess(distance(part.cpu().numpy(), inputs(1, 64).astype(np.float64) @ w.T), 0.25)
+
+    def test_bfloat16_without_kernels_says_what_there_is(self):
+        layer = qpal.torch_linear(self.model, "model.layers.0.self_attn.o_proj")
+        with self.assertRaisesRegex(qpal.Error, "f16"):
+            layer(self.x(1, 64).to(torch.bfloat16))
+
+    def test_the_module_can_be_moved_into_a_model(self):
+        layer = qpal.torch_linear(self.model, "model.layers.0.self_attn.o_proj")
+        net = torch.nn.Sequential(torch.nn.Identity(), layer, torch.nn.Flatten(0)).eval()
+        with torch.no_grad():
+            self.assertTrue(torch.equal(net(self.x(1, 64)), layer(self.x(1, 64))[0]))
+
+
+if WORD == "numpy":
+    del Torch
+else:
+    del Structs, Questions, Numpy
+unittest.main(argv=sys.argv[:1], verbosity=2)
