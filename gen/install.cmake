@@ -14,7 +14,9 @@ install(TARGETS libqpal EXPORT qpalTargets)
 install(TARGETS libqpal_shared libqpal_sim)
 install(FILES ${PUBLIC_HEADERS} TYPE INCLUDE)
 install(FILES runtime/LAYOUT.md runtime/PACKED.md runtime/LIBRARY.md TYPE DOC)
+install(FILES ${PROJECT_BINARY_DIR}/API.md TYPE DOC)
 install(DIRECTORY runtime/examples TYPE DOC)
+install(FILES runtime/python/qpal.py DESTINATION ${CMAKE_INSTALL_DATADIR}/qpal/python)
 install(FILES LICENSE README.md TYPE DOC)
 
 # The package files name no absolute path: an installed tree can be moved.

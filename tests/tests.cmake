@@ -104,3 +104,21 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   set_tests_properties(check_sim breaks PROPERTIES
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 1800 COST 1000)
 endif()
+
+# The whole circle on a tiny checkpoint; the Python module on what it made; the promises of the header.
+if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
+  add_test(NAME circle COMMAND ${PROJECT_SOURCE_DIR}/tests/circle/run ${PROJECT_BINARY_DIR})
+  set_tests_properties(circle PROPERTIES FIXTURES_SETUP circle)
+  foreach(word numpy torch cuda)
+    add_test(NAME python_${word} COMMAND ${PROJECT_SOURCE_DIR}/tests/python/run
+      ${word} ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
+    set_tests_properties(python_${word} PROPERTIES FIXTURES_REQUIRED circle SKIP_RETURN_CODE 77)
+  endforeach()
+  add_test(NAME abi COMMAND ${PROJECT_SOURCE_DIR}/tests/abi/run
+    ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
+  add_test(NAME readme COMMAND ${PROJECT_SOURCE_DIR}/tests/readme/run
+    ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
+  set_tests_properties(readme PROPERTIES FIXTURES_REQUIRED circle)
+  set_tests_properties(circle python_numpy python_torch python_cuda abi readme PROPERTIES
+    ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600)
+endif()

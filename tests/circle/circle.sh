@@ -47,7 +47,9 @@ fi
 
 some=()
 [ "$blocks" = all ] || some=(--blocks "$blocks" --keep lm_head)
-begin quantize "weights of $([ "$blocks" = all ] && echo "all blocks" || echo "the first $blocks; the rest of the model stays as it is")"
+what="every block and the lm_head"
+[ "$blocks" = all ] || what="of $blocks block(s); other blocks and the lm_head stay as they are"
+begin quantize "the weights, as planned: $what"
 "$qpal" quantize "$weights" --plan "$out/plan.json" "${some[@]}" -o "$out/packed"
 
 begin export "the plan's kernels, compiled, as a library"

@@ -71,9 +71,10 @@ double qp_job_scale_of(const qp_job *j, const qp_job_linear *l) {
 
 /* ---- Linears ---- */
 
-static bool kept_by_wish(const qp_job_wishes *w, const char *name) {
+/* A tied head is the embedding's tensor, and goes by both names. */
+static bool kept_by_wish(const qp_job_wishes *w, const char *name, bool head) {
   for (size_t i = 0; i < w->keeps; i++)
-    if (strstr(name, w->keep[i])) return true;
+    if (strstr(name, w->keep[i]) || (head && strstr("lm_head", w->keep[i]))) return true;
   return false;
 }
 
@@ -82,7 +83,7 @@ static qp_status choose(making *m, const char *tensor, bool head, unsigned block
                         unsigned columns, const qp_quantizer **out) {
   *out = NULL;
   const bool wanted =
-      !kept_by_wish(m->w, tensor) && (!m->w->blocks || head || block < m->w->blocks);
+      !kept_by_wish(m->w, tensor, head) && (!m->w->blocks || head || block < m->w->blocks);
   if (!m->w->plan) {
     if (wanted && (!head || m->w->head)) *out = m->w->quantizer;
     return QP_OK;
