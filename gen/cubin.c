@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 /*
 ** Attribute records of .nv.info sections, each 4 bytes and, in the sized format, a payload:
 **   byte 0 format   byte 1 attribute   bytes 2..3 value, or the payload's length (format SIZED)
@@ -198,6 +201,28 @@ qp_status qp_cubin_resources(const void *cubin, size_t bytes, const char *kernel
   }
   *out = res;
   return QP_OK;
+}
+
+uint64_t qp_cubin_code(const void *cubin, size_t bytes, const char *kernel) {
+  static const char *const kinds[] = {".nv.constant", ".nv.global.init", ".rodata"};
+  image im;
+  Elf64_Shdr text;
+  if (!image_open(cubin, bytes, &im) || !find_section(&im, ".text.", kernel, &text) ||
+      !inside(&im, text.sh_offset, text.sh_size))
+    return 0;
+  uint64_t hash = XXH3_64bits(im.data + text.sh_offset, (size_t)text.sh_size);
+  for (unsigned i = 0; i < im.head.e_shnum; i++) {
+    Elf64_Shdr section;
+    if (!read_section(&im, i, &section)) return 0;
+    const char *name = string_at(&im, &im.names, section.sh_name);
+    bool data = false;
+    for (unsigned k = 0; name && k < sizeof kinds / sizeof *kinds; k++)
+      data |= !strncmp(name, kinds[k], strlen(kinds[k]));
+    if (!data || section.sh_type == SHT_NOBITS) continue;
+    if (!inside(&im, section.sh_offset, section.sh_size)) return 0;
+    hash = XXH3_64bits_withSeed(im.data + section.sh_offset, (size_t)section.sh_size, hash);
+  }
+  return hash ? hash : 1;
 }
 
 /* The number that stands before 'label' on the line [line, end). */

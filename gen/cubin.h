@@ -3,6 +3,8 @@
 #ifndef QP_CUBIN_H
 #define QP_CUBIN_H
 
+#include <stdint.h>
+
 #include "gen/compile.h"
 
 /*
@@ -13,6 +15,13 @@
 */
 qp_status qp_cubin_resources(const void *cubin, size_t bytes, const char *kernel, qp_resources *out,
                              qp_error *err);
+
+/*
+** Hash of what 'kernel' executes and reads: its machine code, the constants and the initialised data
+** of the cubin, not their names.  Kernels that differ in name alone have one hash.  0: not a cubin, a
+** damaged one, or no such kernel.  Thread-safe.
+*/
+uint64_t qp_cubin_code(const void *cubin, size_t bytes, const char *kernel);
 
 /*
 ** Bytes per thread that 'kernel' spills, from the lines that ptxas -v left in NVRTC's log; false

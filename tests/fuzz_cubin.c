@@ -12,6 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   qp_error err = {.text = ""};
   qp_resources res = {0};
   qp_cubin_resources(data, size, "k", &res, &err);
+  qp_cubin_code(data, size, "k");
   char *log = malloc(size + 1);
   if (!log) return 0;
   if (size) memcpy(log, data, size);
