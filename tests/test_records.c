@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tuner/session.h"
+#include "tuner/tune/library.h"
 #include "tuner/tune/lookup.h"
 #include "tuner/tune/problems.h"
 #include "tuner/tune/records.h"
@@ -323,4 +325,97 @@ Test(problems, batches_are_numbers_within_what_kernels_take) {
   cr_assert_eq(qp_batches_parse("0", batch, &n, &err), QP_E_ARG);
   cr_assert_eq(qp_batches_parse("1,,2", batch, &n, &err), QP_E_ARG);
   cr_assert_eq(qp_batches_parse("65", batch, &n, &err), QP_E_ARG);
+}
+
+/* ---- tuned/ ---- */
+
+static char before[512];
+
+/* A folder of its own, with tuned/ in it. */
+static void enter_folder(void) {
+  static char folder[64];
+  snprintf(folder, sizeof folder, "/tmp/qpal_records_%d", (int)getpid());
+  cr_assert(getcwd(before, sizeof before));
+  cr_assert_eq(mkdir(folder, 0777), 0);
+  cr_assert_eq(chdir(folder), 0);
+  cr_assert_eq(mkdir("tuned", 0777), 0);
+}
+
+static void leave_folder(void) {
+  char command[600], folder[512];
+  cr_assert(getcwd(folder, sizeof folder));
+  cr_assert_eq(chdir(before), 0);
+  snprintf(command, sizeof command, "rm -rf '%s'", folder);
+  cr_assert_eq(system(command), 0);
+}
+
+static void put_file(const char *name, const char *text) {
+  FILE *f = fopen(name, "w");
+  cr_assert(f, "%s", name);
+  fputs(text, f);
+  fclose(f);
+}
+
+Test(records, the_current_folder_s_tuned_is_found_by_a_part_of_the_gpu_s_name) {
+  qp_records r = {0};
+  char source[256];
+  enter_folder();
+  put_file("tuned/some-gpu-80gb.jsonl", join(HEAD, line("a", 32, 1, 4000, 0, "1", "x"), ""));
+  put_file("tuned/some-gpu-40gb.jsonl", join(HEAD, line("b", 32, 1, 4000, 0, "1", "x"), ""));
+  cr_assert_eq(qp_library_read("80GB", QP_RECORDS_MEASURED, &r, source, &err), QP_OK, "%s",
+               err.text);
+  cr_assert_eq(r.count, 1);
+  cr_assert_str_eq(r.list[0].kernel, "a");
+  cr_assert_str_eq(source, "tuned/some-gpu-80gb.jsonl");
+  qp_records_free(&r);
+  cr_assert_eq(qp_library_read("some gpu", QP_RECORDS_MEASURED, &r, source, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "tuned/some-gpu-40gb.jsonl, tuned/some-gpu-80gb.jsonl"), "%s",
+            err.text);
+  cr_assert_eq(qp_library_read("toaster", QP_RECORDS_MEASURED, &r, source, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "qpal tune"), "%s", err.text);
+  leave_folder();
+}
+
+Test(records, a_whole_name_beats_names_that_contain_it) {
+  qp_records r = {0};
+  char source[256];
+  enter_folder();
+  put_file("tuned/some-gpu.jsonl", join(HEAD, line("a", 32, 1, 4000, 0, "1", "x"), ""));
+  put_file("tuned/some-gpu-2.jsonl", join(HEAD, line("b", 32, 1, 4000, 0, "1", "x"), ""));
+  cr_assert_eq(qp_library_read("Some GPU", QP_RECORDS_MEASURED, &r, source, &err), QP_OK, "%s",
+               err.text);
+  cr_assert_str_eq(r.list[0].kernel, "a");
+  qp_records_free(&r);
+  leave_folder();
+}
+
+Test(records, replay_records_are_refused_in_tuned_whatever_the_reader_allows) {
+  qp_records r = {0}, *all = NULL;
+  size_t count = 0;
+  char source[256];
+  enter_folder();
+  put_file("tuned/some-gpu.jsonl", join(HEAD, line("a", 32, 1, 4000, 0, "1", "replay"), ""));
+  cr_assert_eq(qp_library_read("some-gpu", QP_RECORDS_REPLAY, &r, source, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "tuned/some-gpu.jsonl:2"), "%s", err.text);
+  cr_assert_eq(qp_library_all(&all, &count, &err), QP_E_ARG);
+  cr_assert_eq(r.count + count, 0);
+  leave_folder();
+}
+
+Test(records, tuned_is_known_by_any_path_that_leads_there) {
+  qp_records r = {0};
+  enter_folder();
+  cr_assert_eq(
+      parse(join(HEAD, line("a", 32, 1, 4000, 0, "1", "replay"), ""), QP_RECORDS_REPLAY, &r),
+      QP_OK);
+  cr_assert_eq(symlink("tuned", "link"), 0);
+  cr_assert_eq(qp_records_write("tuned/x.jsonl", &r, &err), QP_E_ARG);
+  cr_assert_eq(qp_records_write("./tuned/../tuned//x.jsonl", &r, &err), QP_E_ARG);
+  cr_assert_eq(qp_records_write("link/x.jsonl", &r, &err), QP_E_ARG);
+  cr_assert_eq(chdir("tuned"), 0);
+  cr_assert_eq(qp_records_write("x.jsonl", &r, &err), QP_E_ARG);
+  cr_assert_eq(chdir(".."), 0);
+  cr_assert_eq(qp_records_write("x.jsonl", &r, &err), QP_OK, "%s", err.text);
+  qp_records_free(&r);
+  leave_folder();
 }

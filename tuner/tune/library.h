@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where records are found: files, and tuned/ inside the binary. */
+/* Where records are found: files, tuned/ of the current folder, and tuned/ inside the binary. */
 #ifndef QP_TUNE_LIBRARY_H
 #define QP_TUNE_LIBRARY_H
 
@@ -7,9 +7,11 @@
 
 /*
 ** Records of GPU: a path (contains '/' or ends in ".jsonl"), or a part of the name of a file in
-** tuned/ ("h100"; letters as in qp_records_file_name), then also the GPU's own name.  'source' (256
+** tuned/ ("h100"; letters as in qp_records_file_name), then also the GPU's own name.  Files of one
+** name in the current folder's tuned/ and among the resources are read as one set.  'source' (256
 ** bytes) becomes the file's.
-** QP_E_ARG: there is none, or several fit (they are named); QP_E_IO.  'policy': qp_records_policy.
+** QP_E_ARG: there is none, or several fit (they are named); QP_E_IO.  'policy' (qp_records_policy)
+** is of a file that is named by its path; tuned/ holds measurements only, whatever it says.
 */
 qp_status qp_library_read(const char *gpu, unsigned policy, qp_records *out, char source[256],
                           qp_error *err);

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,23 +85,27 @@ bool qp_record_is_replay(const qp_record *r) { return !strcmp(r->timer, "replay"
 
 /* ---- Fields, named once for reading and writing ---- */
 
-/* Strings: member, most needed to be there. */
+/* A string is not empty, or may be empty, or may be missing. */
+typedef enum presence { FULL, EMPTY, MISSING } presence;
+
+/* Strings: member, what it may be. */
 #define TEXTS(X)                                                                                   \
-  X(kernel, true)                                                                                  \
-  X(op, true)                                                                                      \
-  X(family, true)                                                                                  \
-  X(path, false)                                                                                   \
-  X(type, true)                                                                                    \
-  X(out_type, true)                                                                                \
-  X(tunables, false)                                                                               \
-  X(generator, true)                                                                               \
-  X(gpu, true)                                                                                     \
-  X(driver, true)                                                                                  \
-  X(nvrtc, true)                                                                                   \
-  X(timer, true)                                                                                   \
-  X(date, true)                                                                                    \
-  X(why, false)                                                                                    \
-  X(throttle, false)
+  X(kernel, FULL)                                                                                  \
+  X(op, FULL)                                                                                      \
+  X(family, FULL)                                                                                  \
+  X(path, EMPTY)                                                                                   \
+  X(type, FULL)                                                                                    \
+  X(out_type, FULL)                                                                                \
+  X(tunables, EMPTY)                                                                               \
+  X(generator, FULL)                                                                               \
+  X(code, MISSING)                                                                                 \
+  X(gpu, FULL)                                                                                     \
+  X(driver, FULL)                                                                                  \
+  X(nvrtc, FULL)                                                                                   \
+  X(timer, FULL)                                                                                   \
+  X(date, FULL)                                                                                    \
+  X(why, EMPTY)                                                                                    \
+  X(throttle, EMPTY)
 
 #define NUMBERS(X)                                                                                 \
   X(columns, unsigned, 1, 1 << 22)                                                                 \
@@ -141,7 +146,7 @@ char *qp_record_print(const qp_record *r) {
   if (ok) ok = cJSON_AddNumberToObject(o, #name, (double)r->name) != NULL;
   NUMBERS(X)
 #undef X
-#define X(name, needed)                                                                            \
+#define X(name, may)                                                                               \
   if (ok && strcmp(#name, "kernel") != 0) ok = cJSON_AddStringToObject(o, #name, r->name) != NULL;
   TEXTS(X)
 #undef X
@@ -150,12 +155,13 @@ char *qp_record_print(const qp_record *r) {
   return text;
 }
 
-static qp_status read_text(const cJSON *o, const char *where, const char *name, bool needed,
+static qp_status read_text(const cJSON *o, const char *where, const char *name, presence may,
                            char *out, size_t size, qp_error *err) {
   const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, name);
-  if (!cJSON_IsString(v) || (needed && !*v->valuestring))
+  if (!v && may == MISSING) return *out = 0, QP_OK;
+  if (!v || !cJSON_IsString(v) || (may == FULL && !*v->valuestring))
     return qp_fail(err, QP_E_ARG, "%s: field '%s': a string%s is needed", where, name,
-                   needed ? " that is not empty" : "");
+                   may == FULL ? " that is not empty" : "");
   if (strlen(v->valuestring) >= size)
     return qp_fail(err, QP_E_ARG, "%s: field '%s': more than %zu characters", where, name,
                    size - 1);
@@ -176,10 +182,10 @@ static qp_status read_segments(const cJSON *o, const char *where, qp_record *r, 
     st = qp_json_integer(s, where, "rows", 1, 1 << 22, &rows, err);
     if (st) return st;
     r->segment[r->segments].rows = (unsigned)rows;
-    st = read_text(s, where, "quantizer", true, r->segment[r->segments].quantizer,
+    st = read_text(s, where, "quantizer", FULL, r->segment[r->segments].quantizer,
                    sizeof r->segment->quantizer, err);
     if (!st)
-      st = read_text(s, where, "hash", true, r->segment[r->segments].hash, sizeof r->segment->hash,
+      st = read_text(s, where, "hash", FULL, r->segment[r->segments].hash, sizeof r->segment->hash,
                      err);
     if (st) return st;
     r->segments++;
@@ -211,8 +217,8 @@ static qp_status take_record(const char *where, const cJSON *o, qp_record *out, 
   if (!st) r.name = (type)n;
   NUMBERS(X)
 #undef X
-#define X(name, needed)                                                                            \
-  if (!st) st = read_text(o, where, #name, needed, r.name, sizeof r.name, err);
+#define X(name, may)                                                                               \
+  if (!st) st = read_text(o, where, #name, may, r.name, sizeof r.name, err);
   TEXTS(X)
 #undef X
   if (st) return st;
@@ -249,7 +255,7 @@ static qp_status read_schema(const char *where, const char *line, size_t n, char
   if (!st && strcmp(name, schema) != 0)
     st = qp_fail(err, QP_E_ARG, "%s: field 'schema': '%.60s' should be '%s'", where, name, schema);
   if (!st) st = qp_json_integer(o, where, "version", VERSION, VERSION, &version, err);
-  if (!st) st = read_text(o, where, "gpu", true, gpu, 128, err);
+  if (!st) st = read_text(o, where, "gpu", FULL, gpu, 128, err);
   cJSON_Delete(o);
   return st;
 }
@@ -348,12 +354,18 @@ qp_status qp_records_print(const qp_records *r, char **out, size_t *bytes, qp_er
   return QP_OK;
 }
 
-/* Is the file's folder called tuned? */
+static bool is_tuned(const char *folder) {
+  const char *slash = strrchr(folder, '/');
+  return !strcmp(slash ? slash + 1 : folder, "tuned");
+}
+
+/* Is the file's folder called tuned, as it is written or with links followed? */
 static bool in_tuned(const char *file) {
   const char *slash = strrchr(file, '/');
-  if (!slash) return false;
-  size_t n = (size_t)(slash - file);
-  return n >= 5 && !memcmp(slash - 5, "tuned", 5) && (n == 5 || slash[-6] == '/');
+  char folder[PATH_MAX] = ".", real[PATH_MAX];
+  if (slash && slash > file && (size_t)(slash - file) < sizeof folder)
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - file), file);
+  return is_tuned(folder) || (realpath(folder, real) && is_tuned(real));
 }
 
 qp_status qp_records_write(const char *file, const qp_records *r, qp_error *err) {

@@ -48,6 +48,7 @@ typedef struct qp_record {
   unsigned arch, sm_count;
   char tunables[256]; /* "warps=16,runs=0,..." as they were asked for */
   char generator[33]; /* hash of the CUDA source that was generated: what makes a record stale */
+  char code[17];      /* hash of machine code and launch: equal for duplicates; "": not known */
   char gpu[128], driver[32], nvrtc[96];
   char timer[32]; /* "CUPTI 13.0", "events" or "replay" */
   char date[24];  /* "2026-01-31T12:00:00Z" */
@@ -86,7 +87,7 @@ void qp_record_generator(const char *source, char out[33]);
 
 /* One line of JSON without the line feed, fields in a fixed order; malloc'ed, NULL: no memory. */
 char *qp_record_print(const qp_record *r);
-/* 'where' ("tuned/h100.jsonl:12") begins messages.  QP_E_ARG names field, value and what is right. */
+/* 'where' ("tuned/h100.jsonl:12") begins messages.  QP_E_ARG names field, value, what is right. */
 qp_status qp_record_parse(const char *where, const char *line, size_t bytes, qp_record *out,
                           qp_error *err);
 
@@ -111,7 +112,8 @@ qp_status qp_records_parse(const char *file, const char *text, size_t bytes, uns
 ** that a union of two files is the same whichever comes first.  malloc'ed; QP_E_NOMEM.
 */
 qp_status qp_records_print(const qp_records *r, char **text, size_t *bytes, qp_error *err);
-/* Write it whole or not at all.  QP_E_ARG: records of the replay device into a folder 'tuned'. */
+/* Write it whole or not at all.  QP_E_ARG: records of the replay device into a folder 'tuned', by
+** whatever path or link it is reached. */
 qp_status qp_records_write(const char *file, const qp_records *r, qp_error *err);
 
 /* Add all of 'from' to 'to'; QP_E_ARG: they are of two GPUs; QP_E_NOMEM. */
