@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* One candidate on its way:  choice -> kernel -> cubin -> record. */
+#ifndef QP_CANDIDATE_H
+#define QP_CANDIDATE_H
+
+#include "gen/compile.h"
+#include "gen/kernel.h"
+#include "tuner/tune/records.h"
+
+typedef struct qp_candidate {
+  qp_choice choice; /* as it was asked for */
+  qp_kernel kernel;
+  qp_compiled compiled;
+  qp_record record;
+  int64_t estimate_ps; /* qp_search_roofline */
+  bool compiling, settled;
+} qp_candidate;
+
+/* The kernel and the head of its record; fails as qp_kernel_make.  Free with qp_candidate_free. */
+qp_status qp_candidate_make(qp_families *families, const qp_problem *p, const qp_choice *choice,
+                            qp_candidate *out, qp_error *err);
+void qp_candidate_free(qp_candidate *c);
+
+/* Take over what the compiler gave: resources and the code's hash into the record, estimate. */
+void qp_candidate_compiled(qp_candidate *c, qp_compiled *compiled, double read_gbs);
+
+/* By its compile report: can a block be launched, and does it spill at most 'spill_limit' bytes a
+** thread?  QP_E_LIMIT with the reason. */
+qp_status qp_candidate_launches(const qp_candidate *c, unsigned spill_limit, qp_error *err);
+
+#endif
