@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* The measuring process:  cubin -> [verified, timed], whatever the kernel does to the process. */
+#ifndef QP_MEASURER_H
+#define QP_MEASURER_H
+
+#include "gen/family.h"
+#include "gen/problem.h"
+#include "tuner/tune/meter.h"
+#include "tuner/tune/records.h"
+
+typedef struct qp_measurer_options {
+  const char *device; /* as qp_meter_open takes it */
+  bool events;
+  qp_families *families; /* opened before, with every quantizer that jobs will name */
+  double timeout_s;      /* a candidate that takes longer hangs; 0: 30 */
+  unsigned samples;      /* launches a screening takes; 0: 20 */
+  unsigned rounds;       /* of interleaved finalists; 0: 5 */
+  unsigned row_groups;   /* compared with the reference of each segment; 0: 8 */
+} qp_measurer_options;
+
+typedef struct qp_measurer qp_measurer;
+
+typedef struct qp_measure_job {
+  qp_problem problem;
+  qp_choice choice;
+  uint64_t seed;     /* of the random data */
+  const void *cubin; /* of qp_kernel_make(problem, choice) */
+  size_t cubin_bytes;
+} qp_measure_job;
+
+typedef struct qp_measured {
+  qp_record_outcome outcome; /* ok, wrong, device, hang, crash or timer */
+  char why[240];
+  double error;
+  qp_timing timing;
+  int64_t chain_ps, chain_pdl_ps; /* 0: not measured */
+  qp_meter_state state;
+} qp_measured;
+
+/*
+** Forks a small process from which the measuring worker is forked, and forked again when it is
+** lost; call it before the process starts threads and after everything that jobs point at was
+** loaded.  The options are copied; families and the device's name must outlive the measurer.
+*/
+qp_status qp_measurer_open(const qp_measurer_options *opt, qp_measurer **out, qp_error *err);
+void qp_measurer_close(qp_measurer *m);
+
+/* Start the worker and ask what it measures on.  Fails as qp_meter_open does. */
+qp_status qp_measurer_info(qp_measurer *m, qp_meter_info *out, qp_error *err);
+
+/*
+** Verify a candidate, then time it.  What the candidate does is in '*out'; an error is returned
+** where no worker could be had (QP_E_DEVICE, QP_E_MISSING, QP_E_LIMIT).
+*/
+qp_status qp_measurer_screen(qp_measurer *m, const qp_measure_job *job, qp_measured *out,
+                             qp_error *err);
+
+/*
+** Time verified finalists against each other, interleaved, and their chains.  out[i] belongs to
+** job[i]; 'error' stays what it was.  A finalist that fails is left out and the others are timed
+** again.
+*/
+enum { QP_MAX_FINALISTS = 16 };
+qp_status qp_measurer_final(qp_measurer *m, const qp_measure_job *job, unsigned count,
+                            qp_measured *out, qp_error *err);
+
+/* Workers that were lost so far. */
+unsigned qp_measurer_lost(const qp_measurer *m);
+
+#endif

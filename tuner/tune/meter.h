@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/* What measures: a GPU with CUPTI or events, or the replay device, behind one table of calls. */
+#ifndef QP_METER_H
+#define QP_METER_H
+
+#include "gen/compile.h"
+#include "gen/kernel.h"
+#include "gen/reference.h"
+#include "runtime/device.h"
+#include "tuner/verify.h"
+
+/* The device and its software, as records name them. */
+typedef struct qp_meter_info {
+  qp_device_info device;
+  char driver[32]; /* "580.159" */
+  char timer[32];  /* "CUPTI 13.0", "events", "replay" */
+  bool chains;     /* can time chains in a CUDA graph */
+  double read_gbs; /* measured read bandwidth, 1e9 bytes a second; 0: not measured */
+} qp_meter_info;
+
+/* The multiprocessors' clock and why they may be held back, while something was timed. */
+typedef struct qp_meter_state {
+  unsigned clock_mhz; /* 0: not known */
+  char throttle[64];  /* "" for none */
+} qp_meter_state;
+
+typedef struct qp_meter qp_meter;
+typedef struct qp_metered qp_metered; /* a candidate that is loaded, with cold weights */
+
+typedef struct qp_meter_ops {
+  void (*close)(qp_meter *m);
+  /* Compare with the reference on fresh random data; never on the buffers that timing uses. */
+  qp_status (*verify)(qp_meter *m, const qp_kernel *k, const qp_compiled *c, uint64_t seed,
+                      qp_verdict *out, qp_error *err);
+  qp_status (*load)(qp_meter *m, const qp_kernel *k, const qp_compiled *c, qp_metered **out,
+                    qp_error *err);
+  void (*unload)(qp_meter *m, qp_metered *c);
+  /* Durations of 'n' launches in picoseconds; each reads weights that are in no cache.
+  ** QP_E_WRONG: the timestamps cannot be trusted (zero, backwards, dropped). */
+  qp_status (*sample)(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps, qp_error *err);
+  /* Picoseconds a launch in a CUDA graph chain, with or without programmatic dependent launch. */
+  qp_status (*chain)(qp_meter *m, qp_metered *c, bool pdl, int64_t *ps, qp_error *err);
+  void (*state)(qp_meter *m, qp_meter_state *out);
+} qp_meter_ops;
+
+/* The head of every meter. */
+struct qp_meter {
+  const qp_meter_ops *ops;
+  qp_meter_info info;
+};
+
+/*
+** Open what measures on 'device':  "cuda:N", or "replay:FILE" (meter_replay.h).  'events': time by
+** events where it is a GPU.  QP_E_MISSING: no GPU, or no CUPTI and events were not asked for (says
+** how to get it); QP_E_ARG; QP_E_IO.  Close with ops->close.  Used by one thread at a time.
+*/
+qp_status qp_meter_open(const char *device, bool events, qp_meter **out, qp_error *err);
+qp_status qp_meter_open_cuda(unsigned index, bool events, qp_meter **out, qp_error *err);
+qp_status qp_meter_open_replay(const char *file, qp_meter **out, qp_error *err);
+
+/* ---- Statistics, the same for every meter ---- */
+
+typedef struct qp_timing {
+  int64_t ps, spread_ps; /* median, and median distance from it */
+  unsigned samples;
+} qp_timing;
+
+/* Median (the lower of two) and median absolute deviation; 'ps' is sorted.  n >= 1. */
+qp_timing qp_timing_of(int64_t *ps, unsigned n);
+
+enum { QP_TIMING_MOST = 1024 };
+
+/* Warm up, then one timing of 'n' launches (1 .. QP_TIMING_MOST). */
+qp_status qp_timing_take(qp_meter *m, qp_metered *c, unsigned n, qp_timing *out, qp_error *err);
+
+/*
+** Finalists, interleaved: 'rounds' rounds, in each 'n' launches of every candidate in turn, so that
+** what drifts (clock, heat) meets all alike.  out[i] is over all launches of candidate i.
+** 'now' is told the candidate before its launches.
+*/
+qp_status qp_timing_interleaved(qp_meter *m, qp_metered *const *c, unsigned count, unsigned rounds,
+                                unsigned n, qp_timing *out,
+                                void (*now)(unsigned candidate, void *arg), void *arg,
+                                qp_error *err);
+
+#endif
