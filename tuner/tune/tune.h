@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* A tuning run:  problems + budget --compile, verify, time--> records. */
+#ifndef QP_TUNE_H
+#define QP_TUNE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "tuner/session.h"
+#include "tuner/tune/meter.h"
+#include "tuner/tune/problems.h"
+#include "tuner/tune/records.h"
+#include "tuner/tune/search.h"
+
+/* Where a run is, for who draws it.  Strings are valid during the call. */
+typedef struct qp_tune_state {
+  const qp_tune_problem *problem; /* the one that is tuned */
+  size_t number, problems;        /* it is number .. of problems, from 1 */
+  unsigned candidates;            /* of this problem that are done */
+  int64_t best_ps;                /* of this problem; 0: none yet */
+  int64_t floor_ps;               /* its weights at the read bandwidth; 0: not known */
+  size_t done, failed, resumed;   /* candidates of the run; resumed: told by the journal */
+  double left_s;                  /* of the budget; negative: there is none */
+  const char *now;                /* kernel that is measured; "" while compiling */
+} qp_tune_state;
+
+typedef struct qp_tune_options {
+  const char *device; /* as qp_meter_open takes it */
+  const char *journal;
+  bool events;
+  double budget_s;      /* 0: none */
+  unsigned most;        /* candidates a problem at most; 0: no limit */
+  unsigned finalists;   /* of a problem, timed again interleaved; 0: 4 */
+  unsigned workers;     /* NVRTC processes; 0: as many as CPUs */
+  unsigned spill_limit; /* bytes a thread, stores and loads together */
+  qp_strategy strategy;
+  uint64_t seed;
+  double timeout_s;         /* of a candidate; 0: 30 */
+  const qp_records *known;  /* where searches of like problems begin; NULL: nowhere */
+  const _Atomic bool *stop; /* set from outside: end after the candidate in flight; may be NULL */
+  void (*show)(void *arg, const qp_tune_state *state); /* may be NULL */
+  void *arg;
+} qp_tune_options;
+
+typedef struct qp_tuner qp_tuner;
+
+/*
+** Start the compiling and the measuring processes, which have every quantizer of the session; call
+** before the process starts threads.  Session and options must outlive it.
+** Fails as qp_compiler_open and qp_meter_open.
+*/
+qp_status qp_tuner_open(qp_session *s, const qp_tune_options *opt, qp_tuner **out, qp_error *err);
+/* What it measures on. */
+const qp_meter_info *qp_tuner_info(const qp_tuner *t);
+
+/*
+** Tune the problems, which are of the device's architecture and multiprocessors, in order.  Each
+** gets an equal share of what is left of the budget and at least one candidate.  What an earlier run
+** wrote to the journal is not measured again.  Every candidate's record is appended to '*out', also
+** when the run ends early ('*complete' false: stopped, or the budget ended before every problem was
+** begun).  With equal seed, problems and timings, and no budget in time, equal candidates come in
+** equal order.
+** QP_E_ARG, QP_E_IO: the journal; QP_E_DEVICE, QP_E_MISSING: no worker can be had any more; QP_E_NOMEM.
+*/
+qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, qp_records *out,
+                       bool *complete, qp_error *err);
+
+/* Forget the journal: its records were written elsewhere. */
+void qp_tuner_done(qp_tuner *t);
+void qp_tuner_close(qp_tuner *t);
+
+#endif
