@@ -21,6 +21,7 @@
   X(DeviceGet, "cuDeviceGet", (CUdevice *, int))                                                   \
   X(DeviceGetName, "cuDeviceGetName", (char *, int, CUdevice))                                     \
   X(DeviceGetAttribute, "cuDeviceGetAttribute", (int *, CUdevice_attribute, CUdevice))             \
+  X(DeviceGetPCIBusId, "cuDeviceGetPCIBusId", (char *, int, CUdevice))                             \
   X(DeviceTotalMem, "cuDeviceTotalMem_v2", (size_t *, CUdevice))                                   \
   X(PrimaryCtxRetain, "cuDevicePrimaryCtxRetain", (CUcontext *, CUdevice))                         \
   X(PrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (CUdevice))                                 \
@@ -402,6 +403,7 @@ static qp_status read_info(cuda_device *d, qp_error *err) {
     if (r) return failed(r, "cuDeviceGetAttribute", err);
   }
   CUresult r = cu.DeviceGetName(info->name, sizeof info->name, d->device);
+  if (!r) r = cu.DeviceGetPCIBusId(info->bus, sizeof info->bus, d->device);
   if (!r) r = cu.DeviceTotalMem(&info->memory_bytes, d->device);
   if (!r) r = cu.DriverGetVersion(&driver);
   if (r) return failed(r, "cuDeviceGetName", err);

@@ -16,6 +16,7 @@ typedef uint64_t qp_devptr;             /* device address; 0 is no address */
 
 typedef struct qp_device_info {
   char name[128]; /* "NVIDIA H100 80GB HBM3", "PTX simulator" */
+  char bus[32];   /* PCI address "0000:3b:00.0"; "" for the simulator */
   unsigned arch;  /* 10 * major + minor of the compute capability: 80, 86, 89, 90, 100, 120 */
   unsigned sm_count;
   unsigned smem_block_bytes; /* most dynamic shared memory a block may opt into */

@@ -5,6 +5,7 @@
 ** hold "__".  FAKE_CUDA_FAIL names a call that fails, FAKE_CUDA_DRIVER is the driver's version.
 */
 #include <cuda.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,9 +45,12 @@ CUresult CUDAAPI cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice d) 
   *v = a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR   ? 9
        : a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? 0
        : a == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT     ? 132
-       : a == CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE            ? 52428800
+       : a == CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE            ? 8 << 20
                                                            : 232448;
   return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuDeviceGetPCIBusId(char *s, int n, CUdevice d) {
+  return (void)d, snprintf(s, (size_t)n, "0000:3b:00.0"), CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuDeviceTotalMem_v2(size_t *n, CUdevice d) {
   return (void)d, *n = (size_t)80 << 30, CUDA_SUCCESS;

@@ -19,6 +19,7 @@
 #include "tuner/plan/planner.h"
 #include "tuner/plan/report.h"
 #include "tuner/session.h"
+#include "tuner/tune/rows.h"
 
 static const qp_verb_help help = {
     "plan", "--model MODEL [--gpu GPU|TABLE.json] [limits] [options]   |   --diff A.json B.json",
@@ -56,32 +57,10 @@ typedef struct context {
 
 /* ---- Numbers with units ---- */
 
-typedef struct unit {
-  const char *name;
-  double factor;
-} unit;
-
-/* A number above 0 and one of the units; the first unit is meant where none is written. */
-static qp_status parse_quantity(const char *option, const char *text, const unit *units,
-                                double *out, qp_error *err) {
-  char *end, known[128] = "";
-  double v = strtod(text, &end);
-  size_t n = 0;
-  if (end != text && isfinite(v) && v > 0) {
-    if (!*end) return *out = v * units[0].factor, QP_OK;
-    for (const unit *u = units; u->name; u++)
-      if (!strcmp(end, u->name)) return *out = v * u->factor, QP_OK;
-  }
-  for (const unit *u = units; u->name && n < sizeof known; u++)
-    n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", u->name);
-  return qp_fail(err, QP_E_ARG, "--%s '%s': a number above 0 is needed%s%s%s", option, text,
-                 n ? ", with " : "", known, n ? " or nothing after it" : "");
-}
-
-static const unit time_units[] = {{"us", 1e6}, {"ms", 1e9}, {"s", 1e12}, {NULL, 0}};
-static const unit byte_units[] = {{"B", 1},        {"KB", 1e3},     {"MB", 1e6},     {"GB", 1e9},
-                                  {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {NULL, 0}};
-static const unit no_units[] = {{"", 1}, {NULL, 0}};
+static const qp_unit time_units[] = {{"us", 1e6}, {"ms", 1e9}, {"s", 1e12}, {NULL, 0}};
+static const qp_unit byte_units[] = {{"B", 1},        {"KB", 1e3},     {"MB", 1e6},     {"GB", 1e9},
+                                     {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {NULL, 0}};
+static const qp_unit no_units[] = {{"", 1}, {NULL, 0}};
 
 static qp_status parse_limits(context *c) {
   const options *o = c->o;
@@ -90,27 +69,27 @@ static qp_status parse_limits(context *c) {
   if (o->tps && o->latency)
     return qp_fail(c->err, QP_E_ARG, "--tps and --latency are the same limit: give one");
   if (o->tps) {
-    st = parse_quantity("tps", o->tps, no_units, &v, c->err);
+    st = qp_quantity_parse("tps", o->tps, no_units, &v, c->err);
     if (!st && v < 1e-3) st = qp_fail(c->err, QP_E_ARG, "--tps %s: at least 0.001", o->tps);
     if (!st) c->in.latency_limit_ps = (int64_t)floor(1e12 / v);
   }
   if (!st && o->latency) {
-    st = parse_quantity("latency", o->latency, time_units, &v, c->err);
+    st = qp_quantity_parse("latency", o->latency, time_units, &v, c->err);
     if (!st && v > 1e15) st = qp_fail(c->err, QP_E_ARG, "--latency %s: at most 1000s", o->latency);
     if (!st) c->in.latency_limit_ps = (int64_t)floor(v);
   }
   if (!st && o->memory) {
-    st = parse_quantity("memory", o->memory, byte_units, &v, c->err);
+    st = qp_quantity_parse("memory", o->memory, byte_units, &v, c->err);
     if (!st && v > 1e15) st = qp_fail(c->err, QP_E_ARG, "--memory %s: at most 1e15", o->memory);
     if (!st) c->in.memory_limit_bytes = (int64_t)floor(v);
   }
   if (!st && o->bits) {
-    st = parse_quantity("bits", o->bits, no_units, &v, c->err);
+    st = qp_quantity_parse("bits", o->bits, no_units, &v, c->err);
     if (!st && v > 64) st = qp_fail(c->err, QP_E_ARG, "--bits %s: at most 64", o->bits);
     if (!st) c->in.bits_limit = v;
   }
   if (!st && o->confidence) {
-    st = parse_quantity("confidence", o->confidence, no_units, &v, c->err);
+    st = qp_quantity_parse("confidence", o->confidence, no_units, &v, c->err);
     if (!st && !(v >= 0.5 && v < 1))
       st = qp_fail(c->err, QP_E_ARG, "--confidence %s: from 0.5 to below 1", o->confidence);
     if (!st) c->in.confidence = v;
@@ -284,18 +263,32 @@ static qp_status check_names(context *c) {
   return st;
 }
 
+/* Rows of a GPU that was tuned. */
+static qp_status read_records(context *c) {
+  const qp_quantizer *menu[QP_MENU_MAX];
+  unsigned batch[QP_PLAN_BATCHES];
+  const qp_rows_wishes w = {.gpu = c->o->gpu,
+                            .model = c->model,
+                            .quantizer = menu,
+                            .quantizers = c->menu->count,
+                            .batch = batch,
+                            .batches = c->in.batches,
+                            .worst = c->in.accept};
+  for (unsigned i = 0; i < c->menu->count; i++) menu[i] = c->menu->entry[i].quantizer;
+  for (unsigned i = 0; i < c->in.batches; i++) batch[i] = c->in.batch[i].batch;
+  qp_status st = qp_rows_read(&c->session, &w, &c->table, c->err);
+  return st ? qp_fail_prefix(c->err, st, "--gpu") : QP_OK;
+}
+
 static qp_status read_table(context *c) {
   const char *gpu = c->o->gpu;
   if (!gpu) return QP_OK;
-  if (!ends_with(gpu, ".json"))
-    return qp_fail(c->err, QP_E_ARG,
-                   "--gpu '%s': no records of this GPU; name a table in JSON, or plan by --bits or "
-                   "--memory without --gpu",
-                   gpu);
-  qp_status st = qp_latency_read_foreign(gpu, &c->table, c->err);
+  const bool foreign = ends_with(gpu, ".json");
+  qp_status st = foreign ? qp_latency_read_foreign(gpu, &c->table, c->err) : read_records(c);
   if (st) return st;
   c->has_table = true;
-  return check_names(c);
+  c->in.table = &c->table;
+  return foreign ? check_names(c) : QP_OK;
 }
 
 /* Where rows of the lm_head are known, or no latencies matter, it can be planned. */
@@ -359,17 +352,16 @@ static qp_status context_open(context *c) {
   if (!st) st = fill_menu(c);
   if (!st) st = fill_distortions(c);
   if (!st) st = drop_unknown(c);
-  if (!st) st = read_table(c);
   if (!st) st = qp_plan_input_init(&c->in, c->model, c->menu, c->err);
+  if (!st) st = parse_batches(c);
+  if (!st) st = parse_accept(c);
+  if (!st) st = read_table(c);
   if (!st) st = read_figures(c);
   if (!st) st = parse_limits(c);
-  if (!st) st = parse_batches(c);
   if (!st) st = parse_paths(c);
-  if (!st) st = parse_accept(c);
   if (st) return st;
   c->in.fusion = !o->no_fusion;
   c->in.mixed_fusion = !o->no_mixed_fusion;
-  c->in.table = c->has_table ? &c->table : NULL;
   return QP_OK;
 }
 
@@ -465,8 +457,8 @@ static qp_status make_plan(const options *o, qp_error *err) {
   qp_planner_options how = {.block_types = o->block_types, .time_limit_s = 60};
   qp_status st = context_open(&c);
   if (!st && o->time_limit)
-    st = parse_quantity("time-limit", o->time_limit, (const unit[]){{"s", 1}, {NULL, 0}},
-                        &how.time_limit_s, err);
+    st = qp_quantity_parse("time-limit", o->time_limit, (const qp_unit[]){{"s", 1}, {NULL, 0}},
+                           &how.time_limit_s, err);
   c.time_limit_s = how.time_limit_s;
   bool limited = o->tps || o->latency || o->bits || o->memory;
   if (!st && (limited || !o->front)) {
@@ -497,7 +489,8 @@ int qp_cmd_plan(int argc, char **argv) {
   const qp_option table[] = {
       {"model", QP_OPT_STRING, &o.model, "MODEL", "a name of qpal list models, or a config.json", 0,
        0},
-      {"gpu", QP_OPT_STRING, &o.gpu, "GPU", "whose records to use, or a table: FILE.json", 0, 0},
+      {"gpu", QP_OPT_STRING, &o.gpu, "GPU",
+       "whose records to use (tuned/, or a .jsonl), or a table: FILE.json", 0, 0},
       {"tps", QP_OPT_STRING, &o.tps, "T", "tokens a second at least", 0, 0},
       {"latency", QP_OPT_STRING, &o.latency, "T", "of one pass at most: 5000us, 5ms", 0, 0},
       {"bits", QP_OPT_STRING, &o.bits, "B", "stored bits per planned weight at most", 0, 0},

@@ -2,6 +2,7 @@
 /* Command-line options from a table. */
 #include "tuner/options.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,4 +124,20 @@ int qp_exit_code(qp_status status) {
 int qp_complain(const char *verb, qp_status status, const qp_error *err) {
   fprintf(stderr, "qpal %s: %s\n", verb, err->text[0] ? err->text : qp_status_name(status));
   return qp_exit_code(status);
+}
+
+qp_status qp_quantity_parse(const char *option, const char *text, const qp_unit *units, double *out,
+                            qp_error *err) {
+  char *end, known[128] = "";
+  double v = strtod(text, &end);
+  size_t n = 0;
+  if (end != text && isfinite(v) && v > 0) {
+    if (!*end) return *out = v * units[0].factor, QP_OK;
+    for (const qp_unit *u = units; u->name; u++)
+      if (!strcmp(end, u->name)) return *out = v * u->factor, QP_OK;
+  }
+  for (const qp_unit *u = units; u->name && n < sizeof known; u++)
+    n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", u->name);
+  return qp_fail(err, QP_E_ARG, "--%s '%s': a number above 0 is needed%s%s%s", option, text,
+                 n ? ", with " : "", known, n ? " or nothing after it" : "");
 }

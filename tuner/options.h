@@ -64,6 +64,17 @@ int qp_options_parse(const qp_verb_help *verb, const qp_option *table, int argc,
 /* "4096x4096,1024x4096": M x K of each; QP_E_ARG names what is wrong. */
 qp_status qp_shapes_parse(const char *text, qp_shapes *out, qp_error *err);
 
+/* A unit and what it counts: {"ms", 1e9}.  A list ends with a NULL name. */
+typedef struct qp_unit {
+  const char *name;
+  double factor;
+} qp_unit;
+
+/* A number above 0 and one of the units; the first is meant where none is written.  QP_E_ARG names
+** the option ("latency"), the text and the units. */
+qp_status qp_quantity_parse(const char *option, const char *text, const qp_unit *units, double *out,
+                            qp_error *err);
+
 /* Exit code of a status: 0 ok, 1 asked thing is false, 2 wrong arguments or input, 3 device
  * trouble. */
 int qp_exit_code(qp_status status);

@@ -1,17 +1,341 @@
 /* SPDX-License-Identifier: MIT */
-/* A GPU as a meter; see meter.h. */
+/*
+** A GPU as a meter.  Weights are random bits in one pool that is much larger than the L2 cache;
+** launches walk through copies of a candidate's weights in it, so that each reads what no cache
+** holds.  Activations, codebooks and outputs are the same in every launch and stay warm.
+*/
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "gen/nvrtc.h"
+#include "gen/random.h"
+#include "gen/resource.h"
+#include "runtime/cuda_time.h"
+#include "tuner/tune/cupti.h"
+#include "tuner/tune/nvml.h"
 #include "tuner/tune/meter.h"
 
-qp_status qp_meter_open_cuda(unsigned index, bool events, qp_meter **out, qp_error *err) {
-  char name[32];
-  qp_device *dev = NULL;
-  (void)events, (void)out;
-  snprintf(name, sizeof name, "cuda:%u", index);
-  const qp_status st = qp_device_open(name, &dev, err);
+enum {
+  POOL_IN_L2 = 8,        /* the pool in sizes of the L2 cache */
+  CHUNK = 1 << 20,       /* uploaded at once */
+  LEAST_POOL = 64 << 20, /* bytes */
+  ALIGN = 256,           /* of everything in the pool */
+  LINKS = 512,           /* launches of a chain at most */
+  LEAST_LINKS = 48,      /* fewer hide what a chain's ends cost */
+  REPLAYS = 15,          /* of a chain; the median counts */
+  READS = 8,             /* of the pool, to measure the bandwidth */
+  ROW_GROUPS = 8,        /* compared by the verification, of each segment */
+  HOT = 8                /* codebooks and such of a candidate */
+};
+
+typedef struct gpu {
+  qp_meter base;
+  qp_device *dev;
+  qp_nvml *nvml;
+  qp_reference *reference;
+  bool events;
+  qp_devptr pool;
+  size_t pool_bytes;
+} gpu;
+
+struct qp_metered {
+  const qp_kernel *kernel;
+  qp_module *module;
+  qp_function *function;
+  qp_arguments args; /* but what rotates */
+  qp_devptr own[QP_MAX_STREAMS * QP_MAX_CODEBOOKS + 3 * QP_MAX_SEGMENTS + 4];
+  unsigned owns;
+  qp_devptr y[2][QP_MAX_SEGMENTS];
+  size_t copy_bytes; /* of one copy of the weights */
+  unsigned copies, next;
+  qp_chain_link link[LINKS];
+  unsigned char params[LINKS][QP_PARAMS_MAX];
+};
+
+/* ---- The pool ---- */
+
+static qp_status fill_pool(gpu *g, qp_error *err) {
+  uint32_t *chunk = malloc(CHUNK);
+  if (!chunk) return qp_fail(err, QP_E_NOMEM, "no memory for random weights");
+  qp_random random = {1};
+  for (size_t i = 0; i < CHUNK / sizeof *chunk; i++) chunk[i] = (uint32_t)qp_random_next(&random);
+  qp_status st = QP_OK;
+  for (size_t at = 0; at < g->pool_bytes && !st; at += CHUNK)
+    st = qp_device_upload(g->dev, g->pool + at, chunk, CHUNK, err);
+  free(chunk);
+  return st;
+}
+
+/* Make the pool at least this large; what lay in it moves. */
+static qp_status need_pool(gpu *g, size_t bytes, qp_error *err) {
+  bytes = (bytes + CHUNK - 1) / CHUNK * CHUNK;
+  if (bytes <= g->pool_bytes) return QP_OK;
+  qp_device_free(g->dev, g->pool);
+  g->pool = 0;
+  g->pool_bytes = 0;
+  qp_status st = qp_device_alloc(g->dev, bytes, &g->pool, err);
+  if (st) return qp_fail_prefix(err, st, "%zu bytes of weights", bytes);
+  g->pool_bytes = bytes;
+  return fill_pool(g, err);
+}
+
+/* ---- A candidate's buffers ---- */
+
+static size_t aligned(size_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
+
+/* Memory of the candidate's own, set to zero. */
+static qp_status add(gpu *g, qp_metered *c, size_t bytes, qp_devptr *out, qp_error *err) {
+  *out = 0;
+  if (!bytes) return QP_OK;
+  if (c->owns == sizeof c->own / sizeof *c->own)
+    return qp_fail(err, QP_E_LIMIT, "%s needs too many buffers", c->kernel->name);
+  qp_status st = qp_device_alloc(g->dev, bytes, out, err);
   if (st) return st;
-  qp_fail(err, QP_E_MISSING, "%s (%s): this build has no timer for GPUs", name, dev->info.name);
-  qp_device_close(dev);
-  return QP_E_MISSING;
+  c->own[c->owns++] = *out;
+  return qp_device_fill(g->dev, *out, 0, bytes, err);
+}
+
+static size_t codebook_bytes(const qp_stream *s, unsigned b) {
+  const qp_codebook *book = &s->quantizer->codebook[b];
+  const size_t rows = book->scope == QP_SCOPE_ROW ? (size_t)32 * s->row_groups : 1;
+  return rows * book->entries * book->dim * 2;
+}
+
+/* The addresses of one copy of the weights; returns its bytes.  With 'base' 0 only counts. */
+static size_t place_weights(const qp_kernel *k, qp_devptr base, qp_arguments *a) {
+  size_t at = 0;
+  for (unsigned i = 0; i < k->streams; i++) {
+    const qp_stream *s = &k->stream[i].stream;
+    a->stream[i].codes = base + at;
+    at += aligned(s->code_words * 4);
+    for (unsigned f = 0; f < s->quantizer->fields; f++) {
+      a->stream[i].field[f] = base + at;
+      at += aligned(s->field_bytes[f]);
+    }
+    for (unsigned b = 0; b < s->quantizer->codebooks; b++) {
+      if (s->quantizer->codebook[b].scope != QP_SCOPE_ROW) continue;
+      a->stream[i].codebook[b] = base + at;
+      at += aligned(codebook_bytes(s, b));
+    }
+  }
+  return at;
+}
+
+static qp_status add_segments(gpu *g, qp_metered *c, qp_error *err) {
+  const qp_problem *p = &c->kernel->problem;
+  qp_status st = QP_OK;
+  for (unsigned i = 0; i < p->segments && !st; i++) {
+    const size_t rows = (p->segment[i].rows + 31) / 32 * 32;
+    st = add(g, c, 4 * rows, &c->args.segment[i].scale, err);
+    for (unsigned k = 0; k < 2 && !st; k++) st = add(g, c, 4 * rows * p->batch, &c->y[k][i], err);
+  }
+  return st;
+}
+
+static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
+  const qp_kernel *k = c->kernel;
+  const size_t x = (size_t)2 * k->problem.columns * k->problem.batch;
+  qp_status st = add(g, c, x + 65536, &c->args.x, err); /* padding is read, too */
+  if (!st) st = add(g, c, k->workspace_bytes, &c->args.workspace, err);
+  if (!st) st = add(g, c, (size_t)4 * k->counters, &c->args.counters, err);
+  if (!st && k->problem.rotate_fused)
+    st = add(g, c, (size_t)k->problem.columns / 8 + 16, &c->args.signs, err);
+  if (!st) st = add_segments(g, c, err);
+  for (unsigned i = 0; i < k->streams && !st; i++)
+    for (unsigned b = 0; b < k->stream[i].stream.quantizer->codebooks && !st; b++)
+      if (k->stream[i].stream.quantizer->codebook[b].scope != QP_SCOPE_ROW)
+        st =
+            add(g, c, codebook_bytes(&k->stream[i].stream, b), &c->args.stream[i].codebook[b], err);
+  return st;
+}
+
+static void release(gpu *g, qp_metered *c) {
+  if (c->module) qp_device_unload(g->dev, c->module);
+  for (unsigned i = 0; i < c->owns; i++) qp_device_free(g->dev, c->own[i]);
+  free(c);
+}
+
+/* Launch number n of the candidate: weights from the next copy, outputs in turn. */
+static void make_launch(const gpu *g, qp_metered *c, unsigned n, bool pdl, qp_chain_link *out,
+                        unsigned char *params) {
+  const qp_kernel *k = c->kernel;
+  qp_arguments a = c->args;
+  place_weights(k, g->pool + (size_t)(n % c->copies) * c->copy_bytes, &a);
+  for (unsigned i = 0; i < k->problem.segments; i++) a.segment[i].y = c->y[n % 2][i];
+  if (k->adds_to_zero) {
+    a.zero = c->y[(n + 1) % 2][0];
+    a.zero_words = (uint64_t)k->problem.segment[0].rows * k->problem.batch;
+  }
+  out->function = c->function;
+  out->launch = (qp_launch){.grid = k->grid,
+                            .block = k->block,
+                            .smem_bytes = k->smem_bytes,
+                            .params = params,
+                            .params_bytes = qp_kernel_params(k, &a, params),
+                            .pdl = pdl && k->pdl};
+}
+
+/* ---- What a meter does ---- */
+
+static qp_status gpu_verify(qp_meter *m, const qp_kernel *k, const qp_compiled *c, uint64_t seed,
+                            qp_verdict *out, qp_error *err) {
+  gpu *g = (gpu *)m;
+  return qp_verify(g->dev, k, c, g->reference, seed, ROW_GROUPS, out, err);
+}
+
+static qp_status gpu_load(qp_meter *m, const qp_kernel *k, const qp_compiled *image,
+                          qp_metered **out, qp_error *err) {
+  gpu *g = (gpu *)m;
+  qp_metered *c = calloc(1, sizeof *c);
+  if (!c) return qp_fail(err, QP_E_NOMEM, "no memory for a candidate");
+  c->kernel = k;
+  qp_arguments counted = {0};
+  c->copy_bytes = place_weights(k, 0, &counted);
+  qp_status st = need_pool(g, c->copy_bytes, err);
+  if (!st) st = qp_device_load(g->dev, image->cubin, image->cubin_bytes, &c->module, err);
+  if (!st) st = qp_device_function(g->dev, c->module, k->name, &c->function, err);
+  if (!st) st = add_buffers(g, c, err);
+  if (st) return release(g, c), st;
+  const size_t copies = c->copy_bytes ? g->pool_bytes / c->copy_bytes : 1;
+  c->copies = copies > LINKS ? LINKS : (unsigned)copies;
+  *out = c;
+  return QP_OK;
+}
+
+static void gpu_unload(qp_meter *m, qp_metered *c) { release((gpu *)m, c); }
+
+/* Launches that a chain needs so that every one of them finds its weights cold. */
+static unsigned links_of(const qp_metered *c) {
+  return c->copies < LEAST_LINKS ? LEAST_LINKS : c->copies;
+}
+
+static qp_status time_chain(gpu *g, qp_metered *c, bool pdl, unsigned replays, int64_t *ps,
+                            qp_error *err) {
+  double seconds = 0;
+  const unsigned n = links_of(c);
+  for (unsigned i = 0; i < n; i++) make_launch(g, c, i, pdl, &c->link[i], c->params[i]);
+  qp_status st = qp_cuda_time_chain(g->dev, c->link, n, replays, &seconds, err);
+  *ps = llround(seconds * 1e12 / n);
+  return st;
+}
+
+static qp_status gpu_chain(qp_meter *m, qp_metered *c, bool pdl, int64_t *ps, qp_error *err) {
+  return time_chain((gpu *)m, c, pdl, REPLAYS, ps, err);
+}
+
+/* Between two events there is always more than one launch: a sample is the mean of a chain. */
+static qp_status sample_by_events(gpu *g, qp_metered *c, unsigned n, int64_t *ps, qp_error *err) {
+  qp_status st = QP_OK;
+  for (unsigned i = 0; i < n && !st; i++) st = time_chain(g, c, false, 1, &ps[i], err);
+  return st;
+}
+
+static qp_status gpu_sample(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps, qp_error *err) {
+  gpu *g = (gpu *)m;
+  if (g->events) return sample_by_events(g, c, n, ps, err);
+  qp_status st = qp_device_sync(g->dev, err);
+  if (!st) st = qp_cupti_begin(err);
+  for (unsigned i = 0; i < n && !st; i++) {
+    make_launch(g, c, c->next++, false, &c->link[0], c->params[0]);
+    st = qp_device_launch(g->dev, c->function, &c->link[0].launch, err);
+  }
+  if (!st) st = qp_device_sync(g->dev, err);
+  return st ? st : qp_cupti_end(c->kernel->name, n, ps, err);
+}
+
+static void gpu_state(qp_meter *m, qp_meter_state *out) { qp_nvml_state(((gpu *)m)->nvml, out); }
+
+static void gpu_close(qp_meter *m) {
+  gpu *g = (gpu *)m;
+  if (g->dev) qp_device_free(g->dev, g->pool);
+  if (g->dev) qp_device_close(g->dev);
+  qp_nvml_close(g->nvml);
+  qp_reference_free(g->reference);
+  free(g);
+}
+
+static const qp_meter_ops ops = {.close = gpu_close,
+                                 .verify = gpu_verify,
+                                 .load = gpu_load,
+                                 .unload = gpu_unload,
+                                 .sample = gpu_sample,
+                                 .chain = gpu_chain,
+                                 .state = gpu_state};
+
+/* ---- Read bandwidth ---- */
+
+static qp_status compile_reader(unsigned arch, qp_compiled *out, qp_error *err) {
+  void *self = NULL;
+  const char *source;
+  size_t bytes;
+  qp_status st = qp_resource_read("templates/read.cu", &source, &bytes, err);
+  if (!st) st = qp_nvrtc_backend.open(&self, err);
+  if (st) return st;
+  const qp_compile_job job = {
+      .name = "qpal__read", .source = source, .arch = arch, .want_cubin = true};
+  qp_nvrtc_backend.compile(self, &job, out);
+  return out->status ? qp_fail(err, out->status, "templates/read.cu: %s", out->log) : QP_OK;
+}
+
+/* The pool read from end to end, several times in a chain. */
+static qp_status measure_bandwidth(gpu *g, qp_error *err) {
+  const struct {
+    qp_devptr data, out;
+    unsigned long long n;
+  } args = {g->pool, g->pool, g->pool_bytes / 16};
+  qp_chain_link link[READS];
+  qp_compiled c = {0};
+  qp_module *module = NULL;
+  qp_function *f = NULL;
+  double seconds = 0;
+  qp_status st = compile_reader(g->dev->info.arch, &c, err);
+  if (!st) st = qp_device_load(g->dev, c.cubin, c.cubin_bytes, &module, err);
+  if (!st) st = qp_device_function(g->dev, module, "qpal__read", &f, err);
+  for (unsigned i = 0; i < READS; i++)
+    link[i] = (qp_chain_link){f,
+                              {.grid = 2 * g->dev->info.sm_count,
+                               .block = 1024,
+                               .params = &args,
+                               .params_bytes = sizeof args}};
+  if (!st) st = qp_cuda_time_chain(g->dev, link, READS, REPLAYS, &seconds, err);
+  if (!st && seconds > 0) g->base.info.read_gbs = READS * (double)g->pool_bytes / seconds * 1e-9;
+  if (module) qp_device_unload(g->dev, module);
+  qp_compiled_free(&c);
+  return st;
+}
+
+/* ---- Opening ---- */
+
+static qp_status open_gpu(gpu *g, unsigned index, qp_error *err) {
+  qp_meter_info *info = &g->base.info;
+  qp_status st = qp_cuda_open(index, &g->dev, err);
+  if (st) return st;
+  info->device = g->dev->info;
+  info->chains = true;
+  g->nvml = qp_nvml_open(info->device.bus);
+  qp_nvml_driver(g->nvml, info->driver, sizeof info->driver);
+  if (!info->driver[0])
+    snprintf(info->driver, sizeof info->driver, "CUDA %u.%u", info->device.driver / 1000,
+             info->device.driver / 10 % 100);
+  if (g->events)
+    snprintf(info->timer, sizeof info->timer, "events");
+  else
+    st = qp_cupti_open(info->timer, sizeof info->timer, err);
+  const size_t pool = POOL_IN_L2 * info->device.l2_bytes;
+  if (!st) st = need_pool(g, pool > LEAST_POOL ? pool : LEAST_POOL, err);
+  return st ? st : measure_bandwidth(g, err);
+}
+
+qp_status qp_meter_open_cuda(unsigned index, bool events, qp_meter **out, qp_error *err) {
+  gpu *g = calloc(1, sizeof *g);
+  if (g) g->reference = qp_reference_new();
+  if (!g || !g->reference) return free(g), qp_fail(err, QP_E_NOMEM, "no memory for a device");
+  g->base.ops = &ops;
+  g->events = events;
+  qp_status st = open_gpu(g, index, err);
+  if (st) return gpu_close(&g->base), st;
+  *out = &g->base;
+  return QP_OK;
 }

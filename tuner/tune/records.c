@@ -368,13 +368,18 @@ static bool in_tuned(const char *file) {
   return is_tuned(folder) || (realpath(folder, real) && is_tuned(real));
 }
 
+qp_status qp_records_check_place(const char *file, bool replay, qp_error *err) {
+  if (!replay || !in_tuned(file)) return QP_OK;
+  return qp_fail(err, QP_E_ARG, "%s: records of the replay device never enter tuned/", file);
+}
+
 qp_status qp_records_write(const char *file, const qp_records *r, qp_error *err) {
   char *text = NULL;
   size_t bytes = 0;
-  for (size_t i = 0; i < r->count && in_tuned(file); i++)
-    if (qp_record_is_replay(&r->list[i]))
-      return qp_fail(err, QP_E_ARG, "%s: records of the replay device never enter tuned/", file);
-  qp_status st = qp_records_print(r, &text, &bytes, err);
+  bool replay = false;
+  for (size_t i = 0; i < r->count; i++) replay |= qp_record_is_replay(&r->list[i]);
+  qp_status st = qp_records_check_place(file, replay, err);
+  if (!st) st = qp_records_print(r, &text, &bytes, err);
   if (!st) st = qp_file_write(file, text, bytes, err);
   free(text);
   return st;

@@ -3,6 +3,7 @@
 #include "tuner/tune/tune.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,8 @@ enum { BATCH = 8, FINALISTS = 4, SAMPLES = 20, ROUNDS = 5 };
 
 /* What one compile takes, about; how large batches are under a budget is guessed by it. */
 static const double compile_s = 1.5;
+/* How long beyond its share of the budget a problem may look for a first result. */
+static const double patience_s = 10;
 /* Finalists are those within this much of the best. */
 static const double final_band = 0.10;
 
@@ -50,6 +53,8 @@ typedef struct course {
   size_t first; /* its records begin here in 'out' */
   double deadline;
   unsigned batch_size;
+  unsigned made; /* candidates so far */
+  double latest; /* when even a problem without a result is left */
   qp_tune_state state;
   batch batch[2];
 } course;
@@ -64,7 +69,8 @@ static double left_s(const qp_tuner *t) {
 
 static bool is_over(const course *c) {
   if (stopped(c->t)) return true;
-  return c->t->opt.budget_s > 0 && c->state.best_ps && qp_seconds() >= c->deadline;
+  if (c->t->opt.budget_s <= 0) return false;
+  return qp_seconds() >= (c->state.best_ps ? c->deadline : c->latest);
 }
 
 static void show(course *c, const char *now) {
@@ -144,12 +150,24 @@ static qp_status submit(course *c, qp_candidate *x, qp_error *err) {
   return st;
 }
 
+/* Other choices may leave the generator no other kernel than one of this problem's. */
+static bool is_known(const course *c, const char *kernel) {
+  for (size_t i = c->first; i < c->out->count; i++)
+    if (!strcmp(c->out->list[i].kernel, kernel)) return true;
+  for (unsigned k = 0; k < 2; k++)
+    for (unsigned i = 0; i < c->batch[k].count; i++)
+      if (!strcmp(c->batch[k].list[i].kernel.name, kernel)) return true;
+  return false;
+}
+
 static qp_status prepare(course *c, batch *b, qp_error *err) {
   qp_choice choice[BATCH];
   qp_status st = QP_OK;
   b->count = 0;
   while (!st && !b->count) {
-    const unsigned n = qp_search_propose(c->search, choice, c->batch_size);
+    const unsigned most = c->t->opt.most ? c->t->opt.most - c->made : UINT_MAX;
+    const unsigned n =
+        qp_search_propose(c->search, choice, most < c->batch_size ? most : c->batch_size);
     if (!n) break;
     for (unsigned i = 0; !st && i < n; i++) {
       qp_candidate *x = &b->list[b->count];
@@ -157,7 +175,13 @@ static qp_status prepare(course *c, batch *b, qp_error *err) {
         qp_search_tell(c->search, &choice[i], 0); /* cannot be: not a candidate */
         continue;
       }
+      if (is_known(c, x->kernel.name)) {
+        qp_search_tell(c->search, &choice[i], 0);
+        qp_candidate_free(x);
+        continue;
+      }
       b->count++;
+      c->made++;
       st = submit(c, x, err);
     }
   }
@@ -188,23 +212,22 @@ static void release(batch *b) {
 /* ---- A batch: measure ---- */
 
 /* The measured candidate of this problem that is the same code, or NULL. */
-static const qp_record *find_same(const course *c, const qp_candidate *x, const batch *b) {
-  for (unsigned i = 0; i < b->count; i++)
-    if (&b->list[i] != x && b->list[i].settled && !strcmp(b->list[i].record.code, x->record.code) &&
-        *x->record.code && b->list[i].record.outcome != QP_RECORD_DUPLICATE)
-      return &b->list[i].record;
-  (void)c;
+static const qp_record *find_same(const course *c, const qp_candidate *x) {
+  for (size_t i = c->first; *x->record.code && i < c->out->count; i++) {
+    const qp_record *r = &c->out->list[i];
+    if (!strcmp(r->code, x->record.code) && r->outcome != QP_RECORD_DUPLICATE) return r;
+  }
   return NULL;
 }
 
-static qp_status measure(course *c, qp_candidate *x, const batch *b, qp_error *err) {
+static qp_status measure(course *c, qp_candidate *x, qp_error *err) {
   qp_error why = {0};
   if (x->compiled.status)
     return fail(c, x, x->compiled.status == QP_E_LIMIT ? QP_RECORD_HANG : QP_RECORD_COMPILE,
                 x->compiled.log ? x->compiled.log : "", err);
   if (qp_candidate_launches(x, c->t->opt.spill_limit, &why))
     return fail(c, x, QP_RECORD_RESOURCES, why.text, err);
-  const qp_record *same = find_same(c, x, b);
+  const qp_record *same = find_same(c, x);
   if (same) {
     snprintf(why.text, sizeof why.text, "as %.200s", same->kernel);
     return fail(c, x, QP_RECORD_DUPLICATE, why.text, err);
@@ -224,6 +247,12 @@ static qp_status measure(course *c, qp_candidate *x, const batch *b, qp_error *e
   return keep(c, x, true, err);
 }
 
+/* What the search is told: a duplicate takes as long as the candidate that was measured. */
+static int64_t result_ps(const course *c, const qp_candidate *x) {
+  const qp_record *r = x->record.outcome == QP_RECORD_DUPLICATE ? find_same(c, x) : &x->record;
+  return r && r->outcome == QP_RECORD_OK ? r->ps : 0;
+}
+
 /* Lowest estimate first, so that a budget that ends early has seen what looks best. */
 static qp_candidate *next_candidate(batch *b) {
   qp_candidate *best = NULL;
@@ -237,13 +266,13 @@ static qp_candidate *next_candidate(batch *b) {
 static qp_status measure_batch(course *c, batch *b, qp_error *err) {
   qp_candidate *x;
   while (!is_over(c) && (x = next_candidate(b))) {
-    const qp_status st = measure(c, x, b, err);
+    const qp_status st = measure(c, x, err);
     if (st) return st;
     show(c, "");
   }
   for (unsigned i = 0; i < b->count; i++)
-    qp_search_tell(c->search, &b->list[i].choice,
-                   b->list[i].record.outcome == QP_RECORD_OK ? b->list[i].record.ps : 0);
+    if (b->list[i].settled)
+      qp_search_tell(c->search, &b->list[i].choice, result_ps(c, &b->list[i]));
   return QP_OK;
 }
 
@@ -342,7 +371,6 @@ static qp_status open_search(course *c, qp_error *err) {
     n += qp_nearest_choices(t->opt.known, c->problem, t->session, from + n, 2 - n);
   const qp_search_options so = {.strategy = t->opt.strategy,
                                 .seed = t->opt.seed + c->state.number,
-                                .most = t->opt.most,
                                 .from = from,
                                 .froms = n,
                                 .fixed = t->info.chains ? NULL : "pdl"};
@@ -355,6 +383,7 @@ static void set_limits(course *c) {
   const double left = left_s(t), share = left / (double)(c->state.problems - c->state.number + 1);
   const double fit = share * t->workers / compile_s;
   c->deadline = qp_seconds() + share;
+  c->latest = c->deadline + share + patience_s;
   c->batch_size = t->opt.budget_s <= 0 || fit > BATCH ? BATCH : fit < 1 ? 1 : (unsigned)fit;
   for (unsigned i = 0; i < c->problem->problem.segments; i++)
     bytes += (double)c->problem->problem.segment[i].rows * c->problem->problem.columns *
@@ -385,14 +414,17 @@ static qp_status tune_problem(course *c, qp_error *err) {
     release(&c->batch[i]);
   }
   qp_search_close(c->search);
-  return st ? st : finish(c, err);
+  if (!st) st = finish(c, err);
+  c->state.over = true;
+  show(c, "");
+  return st;
 }
 
-qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, qp_records *out,
-                       bool *complete, qp_error *err) {
+qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, const char *journal_file,
+                       qp_records *out, bool *complete, qp_error *err) {
   const qp_journal_stamp journal = {
       .gpu = t->info.device.name, .driver = t->info.driver, .timer = t->info.timer};
-  qp_status st = qp_journal_open(t->opt.journal, &journal, &t->journal, err);
+  qp_status st = qp_journal_open(journal_file, &journal, &t->journal, err);
   course *c = st ? NULL : calloc(1, sizeof *c);
   *complete = false;
   if (st) return st;
@@ -418,7 +450,7 @@ qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, qp_records
 /* ---- Opening ---- */
 
 qp_status qp_tuner_open(qp_session *s, const qp_tune_options *opt, qp_tuner **out, qp_error *err) {
-  assert(opt->device && opt->journal);
+  assert(opt->device);
   qp_tuner *t = calloc(1, sizeof *t);
   if (!t) return qp_fail(err, QP_E_NOMEM, "no memory for a tuner");
   t->session = s;

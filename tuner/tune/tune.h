@@ -22,11 +22,11 @@ typedef struct qp_tune_state {
   size_t done, failed, resumed;   /* candidates of the run; resumed: told by the journal */
   double left_s;                  /* of the budget; negative: there is none */
   const char *now;                /* kernel that is measured; "" while compiling */
+  bool over;                      /* the problem's last call */
 } qp_tune_state;
 
 typedef struct qp_tune_options {
   const char *device; /* as qp_meter_open takes it */
-  const char *journal;
   bool events;
   double budget_s;      /* 0: none */
   unsigned most;        /* candidates a problem at most; 0: no limit */
@@ -55,15 +55,15 @@ const qp_meter_info *qp_tuner_info(const qp_tuner *t);
 
 /*
 ** Tune the problems, which are of the device's architecture and multiprocessors, in order.  Each
-** gets an equal share of what is left of the budget and at least one candidate.  What an earlier run
-** wrote to the journal is not measured again.  Every candidate's record is appended to '*out', also
+** gets an equal share of what is left of the budget and at least one candidate.  'journal' is a file
+** of this run's own; what an earlier run wrote to it is not measured again.  Every candidate's record is appended to '*out', also
 ** when the run ends early ('*complete' false: stopped, or the budget ended before every problem was
 ** begun).  With equal seed, problems and timings, and no budget in time, equal candidates come in
 ** equal order.
 ** QP_E_ARG, QP_E_IO: the journal; QP_E_DEVICE, QP_E_MISSING: no worker can be had any more; QP_E_NOMEM.
 */
-qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, qp_records *out,
-                       bool *complete, qp_error *err);
+qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, const char *journal,
+                       qp_records *out, bool *complete, qp_error *err);
 
 /* Forget the journal: its records were written elsewhere. */
 void qp_tuner_done(qp_tuner *t);

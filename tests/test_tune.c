@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal tune as a user calls it, on the replay device: everything but the clock. */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tuner/tune/records.h"
+
+static char folder[64];
+static char text[1 << 18]; /* stdout and stderr of the last command */
+static qp_error err;
+
+#define SHAPE "tune --shape 64x64 --batch 1 --paths tensor --quantizers nuq-2 "
+
+static const char *path(const char *name) {
+  static char made[4][160];
+  static unsigned turn;
+  char *to = made[turn++ % 4];
+  snprintf(to, sizeof made[0], "%s/%s", folder, name);
+  return to;
+}
+
+/* A replay device; 'more' goes into its object. */
+static void write_device(const char *name, const char *more) {
+  FILE *f = fopen(path(name), "w");
+  cr_assert(f);
+  fprintf(f, "{\"gpu\": \"Replayed GPU\", \"arch\": 90, \"sm_count\": 4, \"driver\": \"1\"%s}",
+          more);
+  fclose(f);
+}
+
+static void set_up(void) {
+  strcpy(folder, "/tmp/qpal-tune-XXXXXX");
+  cr_assert(mkdtemp(folder));
+  write_device("plain.json", "");
+}
+
+static void tear_down(void) {
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf '%s'", folder);
+  cr_assert_eq(system(command), 0);
+}
+
+TestSuite(tune, .init = set_up, .fini = tear_down, .timeout = 300);
+
+/* Run qpal in the folder; its exit code. */
+static int run(const char *arguments) {
+  char command[1024];
+  snprintf(command, sizeof command, "cd '%s' && '%s/qpal' %s 2>&1", folder, QP_BINARY_DIR,
+           arguments);
+  FILE *f = popen(command, "r");
+  cr_assert(f);
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  const int status = pclose(f);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static qp_records read_results(const char *name) {
+  qp_records r = {0};
+  cr_assert_eq(qp_records_read(path(name), QP_RECORDS_REPLAY, &r, &err), QP_OK, "%s", err.text);
+  return r;
+}
+
+static size_t count_outcome(const qp_records *r, qp_record_outcome o) {
+  size_t n = 0;
+  for (size_t i = 0; i < r->count; i++) n += r->list[i].outcome == o;
+  return n;
+}
+
+static const qp_record *find_kernel(const qp_records *r, const char *kernel) {
+  for (size_t i = 0; i < r->count; i++)
+    if (!strcmp(r->list[i].kernel, kernel)) return &r->list[i];
+  return NULL;
+}
+
+/* The same candidates with the same outcomes and times, whenever they were measured. */
+static void expect_same(const qp_records *a, const qp_records *b) {
+  cr_expect_eq(a->count, b->count, "%zu and %zu records", a->count, b->count);
+  for (size_t i = 0; i < a->count; i++) {
+    const qp_record *x = &a->list[i], *y = find_kernel(b, x->kernel);
+    cr_assert(y, "%s is missing", x->kernel);
+    cr_expect_eq(x->outcome, y->outcome, "%s", x->kernel);
+    cr_expect_eq(x->ps, y->ps, "%s: %ld and %ld", x->kernel, (long)x->ps, (long)y->ps);
+  }
+}
+
+Test(tune, every_candidate_becomes_a_record_and_equal_code_is_measured_once) {
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 30 -o a.jsonl"), 0, "%s",
+               text);
+  qp_records r = read_results("a.jsonl");
+  cr_expect_eq(r.count, 30);
+  cr_expect_gt(count_outcome(&r, QP_RECORD_OK), 5);
+  cr_expect_gt(count_outcome(&r, QP_RECORD_DUPLICATE), 0);
+  for (size_t i = 0; i < r.count; i++) {
+    const qp_record *x = &r.list[i];
+    if (x->outcome == QP_RECORD_OK) cr_expect(x->ps > 0 && x->samples >= 20 && x->error > 0);
+    if (x->outcome != QP_RECORD_DUPLICATE) continue;
+    cr_assert(!strncmp(x->why, "as ", 3), "%s", x->why);
+    const qp_record *same = find_kernel(&r, x->why + 3);
+    cr_assert(same && same->outcome == QP_RECORD_OK, "%s", x->why);
+    cr_expect(same->registers == x->registers && same->smem_bytes == x->smem_bytes);
+  }
+  size_t finalists = 0;
+  for (size_t i = 0; i < r.count; i++)
+    finalists += r.list[i].samples >= 100 && r.list[i].chain_ps && r.list[i].clock_mhz;
+  cr_expect(finalists >= 1 && finalists <= 4, "%zu", finalists);
+  cr_expect_neq(access(path("a.jsonl.journal"), F_OK), 0, "the journal has done its work");
+  qp_records_free(&r);
+}
+
+Test(tune, faults_are_recorded_against_their_candidate_and_tuning_goes_on) {
+  write_device("bad.json", ", \"rules\": [{\"match\": \"\", \"fault\": \"wrong\", \"every\": 9},"
+                           "{\"match\": \"\", \"fault\": \"crash\", \"every\": 8},"
+                           "{\"match\": \"\", \"fault\": \"device\", \"every\": 7},"
+                           "{\"match\": \"\", \"fault\": \"timer\", \"every\": 6},"
+                           "{\"match\": \"\", \"fault\": \"hang\", \"every\": 15}]");
+  cr_assert_eq(run(SHAPE "--device replay:bad.json --max-candidates 60 --timeout 1s -o a.jsonl"), 0,
+               "%s", text);
+  qp_records r = read_results("a.jsonl");
+  static const struct {
+    qp_record_outcome outcome;
+    const char *why;
+  } faults[] = {{QP_RECORD_WRONG, "0.7"},
+                {QP_RECORD_CRASH, "signal 9"},
+                {QP_RECORD_DEVICE, "CUDA_ERROR_ILLEGAL_ADDRESS"},
+                {QP_RECORD_TIMER, "no duration"},
+                {QP_RECORD_HANG, "1 s"}};
+  for (size_t f = 0; f < sizeof faults / sizeof *faults; f++) {
+    size_t n = 0;
+    for (size_t i = 0; i < r.count; i++) {
+      if (r.list[i].outcome != faults[f].outcome) continue;
+      n++;
+      cr_expect(strstr(r.list[i].why, faults[f].why), "%s", r.list[i].why);
+      cr_expect_eq(r.list[i].ps, 0);
+    }
+    cr_expect_gt(n, 0, "%s", qp_record_outcome_name(faults[f].outcome));
+  }
+  cr_expect_eq(r.count, 60);
+  cr_expect_gt(count_outcome(&r, QP_RECORD_OK), 5, "tuning goes on");
+  qp_records_free(&r);
+}
+
+Test(tune, throttling_is_written_into_the_record) {
+  write_device("hot.json", ", \"rules\": [{\"match\": \"\", \"fault\": \"throttle\"}]");
+  cr_assert_eq(run(SHAPE "--device replay:hot.json --max-candidates 2 -o a.jsonl"), 0, "%s", text);
+  qp_records r = read_results("a.jsonl");
+  for (size_t i = 0; i < r.count; i++)
+    if (r.list[i].outcome == QP_RECORD_OK) {
+      cr_expect_str_eq(r.list[i].throttle, "sw_power_cap");
+      cr_expect_eq(r.list[i].clock_mhz, 1200);
+    }
+  qp_records_free(&r);
+}
+
+Test(tune, the_seed_decides_which_candidates_are_tried) {
+  write_device("noisy.json", ", \"noise\": 0.05");
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 14 -o a.jsonl"), 0, "%s",
+               text);
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 14 -o b.jsonl"), 0, "%s",
+               text);
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 14 --seed 2 -o c.jsonl"), 0,
+               "%s", text);
+  cr_assert_eq(run(SHAPE "--device replay:noisy.json --max-candidates 14 -o d.jsonl"), 0, "%s",
+               text);
+  qp_records a = read_results("a.jsonl"), b = read_results("b.jsonl"), c = read_results("c.jsonl");
+  qp_records d = read_results("d.jsonl");
+  expect_same(&a, &b);
+  size_t other = 0, spread = 0;
+  for (size_t i = 0; i < c.count; i++) other += find_kernel(&a, c.list[i].kernel) == NULL;
+  cr_expect_gt(other, 0, "another seed goes another way");
+  for (size_t i = 0; i < d.count; i++) spread += d.list[i].spread_ps > 0;
+  cr_expect_gt(spread, 0, "noise shows as spread");
+  qp_records_free(&a);
+  qp_records_free(&b);
+  qp_records_free(&c);
+  qp_records_free(&d);
+}
+
+/* Lines of the journal that are records. */
+static size_t journal_records(const char *name) {
+  char line[8192];
+  size_t n = 0;
+  FILE *f = fopen(path(name), "r");
+  if (!f) return 0;
+  while (fgets(line, sizeof line, f)) n += strstr(line, "\"outcome\"") != NULL;
+  fclose(f);
+  return n;
+}
+
+/* Start a run, send it a signal when 'after' records are in its journal; its wait status. */
+static int interrupt_run(const char *out, int number, size_t after) {
+  char journal[64], device[200];
+  snprintf(journal, sizeof journal, "%s.journal", out);
+  snprintf(device, sizeof device, "replay:%s", path("slow.json"));
+  const pid_t pid = fork();
+  if (!pid) {
+    cr_assert_not_null(freopen(path("log"), "w", stderr));
+    execl(QP_BINARY_DIR "/qpal", "qpal", "tune", "--shape", "64x64", "--batch", "1", "--paths",
+          "tensor", "--quantizers", "nuq-2", "--device", device, "--max-candidates", "16", "-o",
+          path(out), NULL);
+    _exit(127);
+  }
+  for (int i = 0; i < 6000 && journal_records(journal) < after; i++) usleep(10000);
+  int status;
+  kill(pid, number);
+  cr_assert_eq(waitpid(pid, &status, 0), pid);
+  return status;
+}
+
+Test(tune, a_killed_run_goes_on_and_loses_at_most_the_candidate_in_flight) {
+  write_device("slow.json", ", \"delay_ms\": 60");
+  const char *again = SHAPE "--device replay:slow.json --max-candidates 16 -o k.jsonl";
+  const int status = interrupt_run("k.jsonl", SIGKILL, 4);
+  cr_assert(WIFSIGNALED(status), "it ended before it was killed");
+  const size_t kept = journal_records("k.jsonl.journal");
+  cr_assert_geq(kept, 4);
+  FILE *f = fopen(path("k.jsonl.journal"), "a"); /* and the last line is torn */
+  fputs("{\"begin\":\"gemm_ten", f);
+  fclose(f);
+  cr_assert_eq(run(again), 0, "%s", text);
+  cr_assert_eq(run(SHAPE "--device replay:slow.json --max-candidates 16 -o whole.jsonl"), 0);
+  qp_records a = read_results("k.jsonl"), b = read_results("whole.jsonl");
+  expect_same(&a, &b);
+  qp_records_free(&a);
+  qp_records_free(&b);
+}
+
+Test(tune, ctrl_c_ends_after_the_candidate_in_flight_and_says_how_to_go_on) {
+  write_device("slow.json", ", \"delay_ms\": 60");
+  const int status = interrupt_run("c.jsonl", SIGINT, 3);
+  cr_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+  cr_expect_neq(access(path("c.jsonl"), F_OK), 0, "nothing half-done is written");
+  FILE *f = fopen(path("log"), "r");
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  fclose(f);
+  cr_expect(strstr(text, "same command again"), "%s", text);
+  cr_assert_eq(run(SHAPE "--device replay:slow.json --max-candidates 16 -o c.jsonl"), 0, "%s",
+               text);
+}
+
+Test(tune, a_candidate_that_two_runs_were_killed_at_is_not_tried_again) {
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 1 -o a.jsonl"), 0, "%s",
+               text);
+  qp_records a = read_results("a.jsonl");
+  cr_assert_eq(a.count, 1);
+  FILE *f = fopen(path("b.jsonl.journal"), "w");
+  fprintf(f,
+          "{\"journal\":\"qpal-tune\",\"version\":1,\"gpu\":\"Replayed GPU\",\"driver\":\"1\","
+          "\"timer\":\"replay\"}\n{\"begin\":\"%s\"}\n{\"begin\":\"%s\"}\n",
+          a.list[0].kernel, a.list[0].kernel);
+  fclose(f);
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 2 -o b.jsonl"), 0, "%s",
+               text);
+  qp_records b = read_results("b.jsonl");
+  const qp_record *lost = find_kernel(&b, a.list[0].kernel);
+  cr_assert(lost);
+  cr_expect_eq(lost->outcome, QP_RECORD_LOST);
+  qp_records_free(&a);
+  qp_records_free(&b);
+}
+
+Test(tune, a_journal_of_another_gpu_or_of_a_run_that_still_runs_is_refused) {
+  write_device("other.json", "");
+  FILE *f = fopen(path("a.jsonl.journal"), "w");
+  fputs("{\"journal\":\"qpal-tune\",\"version\":1,\"gpu\":\"Another GPU\",\"driver\":\"1\","
+        "\"timer\":\"replay\"}\n",
+        f);
+  fclose(f);
+  cr_expect_eq(run(SHAPE "--device replay:plain.json --max-candidates 1 -o a.jsonl"), 2, "%s",
+               text);
+  cr_expect(strstr(text, "'Another GPU' is not this run's 'Replayed GPU'"), "%s", text);
+}
+
+Test(tune, results_are_added_to_what_was_there) {
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 3 -o a.jsonl"), 0, "%s",
+               text);
+  cr_assert_eq(run("tune --shape 64x64,32x64 --batch 1 --paths tensor --quantizers nuq-2 "
+                   "--device replay:plain.json --max-candidates 3 -o a.jsonl --svg a.svg"),
+               0, "%s", text);
+  qp_records r = read_results("a.jsonl");
+  cr_expect_eq(r.count, 6);
+  qp_records_free(&r);
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 3 -o a.jsonl --missing"), 0);
+  cr_expect(strstr(text, "nothing to tune"), "%s", text);
+  snprintf(text, sizeof text, "cat '%s'", path("a.svg"));
+  FILE *f = popen(text, "r");
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  pclose(f);
+  cr_expect(strstr(text, "class=\"floor\"") && strstr(text, "nuq-2: 2 bits") &&
+            strstr(text, "64+32 x 64, batch 1"));
+}
+
+Test(tune, replayed_records_never_enter_tuned_or_a_plan) {
+  cr_expect_eq(run(SHAPE "--device replay:plain.json -o tuned/a.jsonl"), 2, "%s", text);
+  cr_expect(strstr(text, "never enter tuned/"), "%s", text);
+  cr_expect_eq(run(SHAPE "--device replay:plain.json"), 2);
+  cr_expect(strstr(text, "-o FILE.jsonl is needed"), "%s", text);
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 1 -o a.jsonl"), 0, "%s",
+               text);
+  cr_expect_eq(run("plan --model llama-3.1-8b --gpu a.jsonl --bits 3"), 2, "%s", text);
+  cr_expect(strstr(text, "replay device"), "%s", text);
+  cr_expect_eq(run("table a.jsonl --model llama-3.1-8b"), 2, "%s", text);
+}
+
+Test(tune, a_budget_in_time_ends_the_run) {
+  write_device("slow.json", ", \"delay_ms\": 300");
+  cr_assert_eq(run("tune --shape 64x64 --batch 1,2,3,4 --paths tensor --quantizers nuq-2 "
+                   "--strategy exhaustive --device replay:slow.json --budget 4s -o a.jsonl"),
+               0, "%s", text);
+  qp_records r = read_results("a.jsonl");
+  cr_expect_gt(r.count, 0);
+  cr_expect_lt(r.count, 60, "each takes 0.3 s at least");
+  qp_records_free(&r);
+}
+
+Test(tune, wrong_words_are_named) {
+  cr_expect_eq(run("tune --device replay:plain.json -o a.jsonl"), 2);
+  cr_expect(strstr(text, "--model or --shape"), "%s", text);
+  cr_expect_eq(run(SHAPE "--device sim -o a.jsonl"), 2);
+  cr_expect(strstr(text, "a simulator has no clock"), "%s", text);
+  cr_expect_eq(run(SHAPE "--device replay:plain.json --budget soon -o a.jsonl"), 2);
+  cr_expect(strstr(text, "--budget 'soon'") && strstr(text, "s, m, h"), "%s", text);
+  cr_expect_eq(run(SHAPE "--device replay:plain.json --strategy best -o a.jsonl"), 2);
+  cr_expect(strstr(text, "auto, exhaustive or local"), "%s", text);
+  cr_expect_eq(run(SHAPE "--device replay:plain.json --shard 3/2 -o a.jsonl"), 2);
+  cr_expect(strstr(text, "--shard '3/2'"), "%s", text);
+  cr_expect_eq(run(SHAPE "--device replay:nowhere.json -o a.jsonl"), 2);
+  cr_expect(strstr(text, "nowhere.json"), "%s", text);
+  write_device("odd.json", ", \"rules\": [{\"match\": \"\", \"fault\": \"sleep\"}]");
+  cr_expect_eq(run(SHAPE "--device replay:odd.json -o a.jsonl"), 2);
+  cr_expect(strstr(text, "'sleep' is none of hang"), "%s", text);
+}

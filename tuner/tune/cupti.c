@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** Activity records of CUPTI; see cupti.h.  Its header is not needed: the calls have kept their types
+** from CUPTI 11 to 13, and of a kernel's record only the prefix is read that all versions share.
+*/
+#include "tuner/tune/cupti.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/dynlib.h"
+
+enum { KIND_CONCURRENT_KERNEL = 10, OK = 0, MAX_LIMIT_REACHED = 12, FLUSH_FORCED = 1 };
+/* Of CUpti_ActivityKernelN: bytes from its start. */
+enum { AT_KIND = 0, AT_START = 16, AT_END = 24, AT_NAME = 104 };
+enum { BUFFER_BYTES = 1 << 20, BUFFER_ALIGN = 8, MOST_LAUNCHES = 1 << 14 };
+
+typedef void (*on_request)(uint8_t **buffer, size_t *size, size_t *most);
+typedef void (*on_complete)(void *context, uint32_t stream, uint8_t *buffer, size_t size,
+                            size_t valid);
+
+#define CUPTI_CALLS(X)                                                                             \
+  X(GetVersion, "cuptiGetVersion", (uint32_t *))                                                   \
+  X(GetResultString, "cuptiGetResultString", (int, const char **))                                 \
+  X(RegisterCallbacks, "cuptiActivityRegisterCallbacks", (on_request, on_complete))                \
+  X(Enable, "cuptiActivityEnable", (int))                                                          \
+  X(FlushAll, "cuptiActivityFlushAll", (uint32_t))                                                 \
+  X(GetNextRecord, "cuptiActivityGetNextRecord", (uint8_t *, size_t, void **))                     \
+  X(GetDropped, "cuptiActivityGetNumDroppedRecords", (void *, uint32_t, size_t *))
+
+static struct {
+#define X(name, symbol, parameters) int(*name) parameters;
+  CUPTI_CALLS(X)
+#undef X
+} cupti;
+
+typedef struct launch {
+  uint64_t start, end; /* ns */
+  char name[320];
+} launch;
+
+/* What the callbacks have gathered; they run on threads of CUPTI's. */
+static struct {
+  pthread_mutex_t lock;
+  bool opened;
+  uint32_t version;
+  launch *list; /* [MOST_LAUNCHES] */
+  size_t count, dropped, overflow;
+} seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ---- Callbacks ---- */
+
+static void give_buffer(uint8_t **buffer, size_t *size, size_t *most) {
+  *buffer = aligned_alloc(BUFFER_ALIGN, BUFFER_BYTES);
+  *size = *buffer ? BUFFER_BYTES : 0;
+  *most = 0; /* as many records as fit */
+}
+
+static void take_record(const uint8_t *record) {
+  uint32_t kind;
+  const char *name;
+  memcpy(&kind, record + AT_KIND, sizeof kind);
+  if (kind != KIND_CONCURRENT_KERNEL) return;
+  if (seen.count == MOST_LAUNCHES) {
+    seen.overflow++;
+    return;
+  }
+  launch *l = &seen.list[seen.count++];
+  memcpy(&l->start, record + AT_START, sizeof l->start);
+  memcpy(&l->end, record + AT_END, sizeof l->end);
+  memcpy(&name, record + AT_NAME, sizeof name);
+  snprintf(l->name, sizeof l->name, "%s", name ? name : "");
+}
+
+static void take_buffer(void *context, uint32_t stream, uint8_t *buffer, size_t size,
+                        size_t valid) {
+  void *record = NULL;
+  size_t dropped = 0;
+  (void)size;
+  pthread_mutex_lock(&seen.lock);
+  while (valid && cupti.GetNextRecord(buffer, valid, &record) == OK) take_record(record);
+  if (cupti.GetDropped(context, stream, &dropped) == OK) seen.dropped += dropped;
+  pthread_mutex_unlock(&seen.lock);
+  free(buffer);
+}
+
+/* ---- Opening ---- */
+
+static qp_status failed(int result, const char *call, qp_error *err) {
+  const char *text = NULL;
+  if (cupti.GetResultString(result, &text) != OK) text = NULL;
+  return qp_fail(
+      err, QP_E_DEVICE,
+      "%s: %s (%d); one tool at a time can use CUPTI: is a profiler or sanitizer running?", call,
+      text ? text : "no reason given", result);
+}
+
+static qp_status load(qp_error *err) {
+  static const char *const names[] = {"libcupti.so.13",
+                                      "/usr/local/cuda/lib64/libcupti.so.13",
+                                      "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so.13",
+                                      "libcupti.so.12",
+                                      "/usr/local/cuda/lib64/libcupti.so.12",
+                                      "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so.12",
+                                      "/usr/lib/x86_64-linux-gnu/libcupti.so.12",
+                                      NULL};
+  void *handle;
+  qp_status st =
+      qp_dynlib_open("CUPTI (libcupti)", "QPAL_CUPTI", names,
+                     "it is part of the CUDA Toolkit (package cuda-cupti); without it, times by "
+                     "events: --timer events",
+                     &handle, err);
+#define X(name, symbol, parameters)                                                                \
+  if (!st) st = qp_dynlib_symbol(handle, "CUPTI", symbol, &cupti.name, err);
+  CUPTI_CALLS(X)
+#undef X
+  return st;
+}
+
+static qp_status enable(qp_error *err) {
+  seen.list = calloc(MOST_LAUNCHES, sizeof *seen.list);
+  if (!seen.list) return qp_fail(err, QP_E_NOMEM, "no memory for records of launches");
+  int r = cupti.GetVersion(&seen.version);
+  if (r != OK) return failed(r, "cuptiGetVersion", err);
+  if ((r = cupti.RegisterCallbacks(give_buffer, take_buffer)) != OK)
+    return failed(r, "cuptiActivityRegisterCallbacks", err);
+  if ((r = cupti.Enable(KIND_CONCURRENT_KERNEL)) != OK)
+    return failed(r, "cuptiActivityEnable", err);
+  return QP_OK;
+}
+
+/* 10000 major + 100 minor + patch since CUDA 12.4; before that a number of its own. */
+static void version_text(uint32_t v, char *out, size_t size) {
+  if (v >= 100000)
+    snprintf(out, size, "CUPTI %u.%u", v / 10000, v / 100 % 100);
+  else
+    snprintf(out, size, "CUPTI API %u", v);
+}
+
+qp_status qp_cupti_open(char *version, size_t size, qp_error *err) {
+  qp_status st = QP_OK;
+  if (!seen.opened) st = load(err);
+  if (!st && !seen.opened) st = enable(err);
+  if (st) return st;
+  seen.opened = true;
+  version_text(seen.version, version, size);
+  return QP_OK;
+}
+
+/* ---- Records ---- */
+
+static qp_status flush(qp_error *err) {
+  const int r = cupti.FlushAll(FLUSH_FORCED);
+  return r == OK ? QP_OK : failed(r, "cuptiActivityFlushAll", err);
+}
+
+qp_status qp_cupti_begin(qp_error *err) {
+  qp_status st = flush(err);
+  pthread_mutex_lock(&seen.lock);
+  seen.count = seen.dropped = seen.overflow = 0;
+  pthread_mutex_unlock(&seen.lock);
+  return st;
+}
+
+static int by_start(const void *a, const void *b) {
+  const launch *x = a, *y = b;
+  return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* Keep the kernel's launches. */
+static size_t choose(const char *kernel) {
+  size_t kept = 0;
+  for (size_t i = 0; i < seen.count; i++)
+    if (!strncmp(seen.list[i].name, kernel, sizeof seen.list[i].name - 1))
+      seen.list[kept++] = seen.list[i];
+  return seen.count = kept;
+}
+
+static qp_status take_times(const char *kernel, unsigned n, int64_t *ps, qp_error *err) {
+  if (seen.dropped || seen.overflow)
+    return qp_fail(err, QP_E_WRONG, "CUPTI dropped %zu records", seen.dropped + seen.overflow);
+  const size_t got = choose(kernel);
+  if (got != n) return qp_fail(err, QP_E_WRONG, "CUPTI has %zu records of %u launches", got, n);
+  qsort(seen.list, got, sizeof *seen.list, by_start);
+  for (unsigned i = 0; i < n; i++) {
+    const launch *l = &seen.list[i];
+    if (!l->start || l->end <= l->start)
+      return qp_fail(err, QP_E_WRONG, "launch %u: timestamps %llu to %llu are no duration", i + 1,
+                     (unsigned long long)l->start, (unsigned long long)l->end);
+    ps[i] = (int64_t)(l->end - l->start) * 1000;
+  }
+  return QP_OK;
+}
+
+qp_status qp_cupti_end(const char *kernel, unsigned n, int64_t *ps, qp_error *err) {
+  qp_status st = flush(err);
+  if (st) return st;
+  pthread_mutex_lock(&seen.lock);
+  st = take_times(kernel, n, ps, err);
+  pthread_mutex_unlock(&seen.lock);
+  return st;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/* Records as rows of a latency table; see rows.h. */
+#include "tuner/tune/rows.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tuner/tune/library.h"
+#include "tuner/tune/lookup.h"
+#include "tuner/tune/problems.h"
+
+static const char *const paths[] = {"tensor", "cuda"};
+enum { PATHS = 2 };
+
+typedef struct reading {
+  const qp_session *session;
+  const qp_rows_wishes *w;
+  qp_records records, *other;
+  size_t others;
+  char source[256];
+  qp_lookup *lookup;
+  qp_latency_table table;
+  qp_error *err;
+} reading;
+
+/* A launch that no record answers exactly, from the nearest that may be used. */
+static qp_status add_near(reading *r, const qp_problem *p, const char *path) {
+  qp_pick pick;
+  if (!qp_lookup_find(r->lookup, p, path, &pick) || pick.match <= QP_MATCH_OTHER_DRIVER)
+    return QP_OK;
+  qp_latency_row row = {.members = p->segments,
+                        .batch = p->batch,
+                        .ps = pick.ps,
+                        .spread_ps = pick.spread_ps,
+                        .samples = pick.record->samples,
+                        .match = pick.match};
+  for (unsigned i = 0; i < p->segments; i++) {
+    const qp_quantizer *q = p->segment[i].quantizer;
+    row.member[i].rows = p->segment[i].rows;
+    row.member[i].columns = p->columns;
+    snprintf(row.member[i].quantizer, sizeof row.member[i].quantizer, "%s", q->name);
+    snprintf(row.member[i].hash, sizeof row.member[i].hash, "%s", q->hash);
+  }
+  snprintf(row.path, sizeof row.path, "%s", path);
+  return qp_latency_add(&r->table, &row, r->err);
+}
+
+static qp_status add_launch(reading *r, const qp_model_launch *launch, const qp_quantizer *q,
+                            unsigned batch) {
+  qp_problem p = {.op = QP_OP_GEMM,
+                  .segments = launch->linears,
+                  .columns = launch->columns,
+                  .batch = batch,
+                  .type = QP_F16,
+                  .out_type = QP_F16,
+                  .arch = r->records.list[0].arch,
+                  .sm_count = r->records.list[0].sm_count};
+  for (unsigned i = 0; i < launch->linears; i++) {
+    p.segment[i].quantizer = q;
+    p.segment[i].rows = launch->rows[i];
+  }
+  qp_status st = QP_OK;
+  for (unsigned path = 0; path < PATHS && !st; path++) st = add_near(r, &p, paths[path]);
+  return st;
+}
+
+static qp_status add_model(reading *r, unsigned batch) {
+  qp_model_launch launch[QP_MODEL_LAUNCHES];
+  const unsigned launches = qp_model_launches(r->w->model, launch);
+  qp_status st = QP_OK;
+  for (size_t q = 0; q < r->w->quantizers && !st; q++)
+    for (unsigned i = 0; i < launches && r->w->quantizer[q] && !st; i++)
+      st = add_launch(r, &launch[i], r->w->quantizer[q], batch);
+  return st;
+}
+
+static qp_status add_rows(reading *r, qp_time_kind kind) {
+  const qp_lookup_options lo = {.kind = kind,
+                                .worst = r->w->worst,
+                                .other = r->other,
+                                .others = r->others,
+                                .families = r->session->families,
+                                .palette = r->session->palette};
+  char source[256];
+  snprintf(source, sizeof source, "%.200s (%s times)", r->source, qp_time_kind_name(kind));
+  qp_status st = qp_lookup_open(&r->records, &lo, &r->lookup, r->err);
+  for (size_t i = 0; i < r->w->batches && !st; i++) {
+    st = qp_lookup_latency(r->lookup, r->w->batch[i], source, &r->table, r->err);
+    if (!st && r->w->worst > QP_MATCH_OTHER_DRIVER) st = add_model(r, r->w->batch[i]);
+  }
+  qp_lookup_close(r->lookup);
+  r->lookup = NULL;
+  return st;
+}
+
+/* Which batch sizes the records are of: "1, 8". */
+static void batches_text(const qp_records *records, char *out, size_t size) {
+  size_t n = 0;
+  out[0] = 0;
+  for (unsigned b = 1; b <= QP_MAX_BATCH && n < size; b++) {
+    bool any = false;
+    for (size_t i = 0; i < records->count && !any; i++)
+      any = records->list[i].batch == b && records->list[i].outcome == QP_RECORD_OK;
+    if (any) n += (size_t)snprintf(out + n, size - n, "%s%u", n ? ", " : "", b);
+  }
+}
+
+static qp_status no_rows(const reading *r) {
+  char batches[128];
+  batches_text(&r->records, batches, sizeof batches);
+  if (!*batches)
+    return qp_fail(r->err, QP_E_ARG, "%s has no measured kernel; make some with qpal tune",
+                   r->source);
+  return qp_fail(r->err, QP_E_ARG,
+                 "%s has no record that fits; it has batch sizes %s (--batch); records of other "
+                 "generators or definitions are stale and not used",
+                 r->source, batches);
+}
+
+qp_status qp_rows_read(const qp_session *s, const qp_rows_wishes *w, qp_latency_table *out,
+                       qp_error *err) {
+  reading r = {.session = s, .w = w, .table = {.overhead_ps = -1}, .err = err};
+  qp_status st = qp_library_read(w->gpu, QP_RECORDS_MEASURED, &r.records, r.source, err);
+  if (!st && w->worst == QP_MATCH_OTHER_GPU) st = qp_library_all(&r.other, &r.others, err);
+  for (int kind = 0; kind < QP_TIME_KINDS && !st && !r.table.rows && r.records.count; kind++)
+    st = add_rows(&r, (qp_time_kind)kind);
+  if (!st && !r.table.rows) st = no_rows(&r);
+  for (size_t i = 0; i < r.others; i++) qp_records_free(&r.other[i]);
+  free(r.other);
+  qp_records_free(&r.records);
+  if (st) return qp_latency_free(&r.table), st;
+  *out = r.table;
+  return QP_OK;
+}
