@@ -10,6 +10,7 @@
 #include "tuner/export/export.h"
 #include "tuner/export/files.h"
 #include "tuner/export/groups.h"
+#include "tuner/export/tuned.h"
 #include "tuner/options.h"
 #include "tuner/session.h"
 
@@ -21,13 +22,14 @@ static const qp_verb_help help = {
     "Instead of a plan:  --model MODEL --quantizer Q   all linears of a model with one quantizer\n"
     "                    --shape MxK[,MxK...] --quantizer Q[,Q...]   one group of linears\n"
     "A GPU is sm_90 or sm_90:132 (architecture, multiprocessors), a name such as h100 or rtx4090,\n"
-    "or cuda:0, the one that is here."};
+    "cuda:0 (the one that is here), a part of the name of a file in tuned/, or a file of records\n"
+    "(.jsonl). Where tuned/ has records of it, each launch gets the fastest candidate measured."};
 
 typedef struct export_options {
   const char *plan, *model, *quantizer, *gpu, *batch, *type, *path, *ptx;
   const char *folder, *file, *c_source, *shared;
   qp_shapes shape;
-  bool head, out_f32, no_dequant, no_rotation, inverse, rotate, no_pdl;
+  bool head, out_f32, no_dequant, no_rotation, inverse, rotate, no_pdl, untuned;
   unsigned workers;
 } export_options;
 
@@ -39,17 +41,6 @@ static bool next_item(const char **list, char *item, size_t size) {
   snprintf(item, size, "%.*s", (int)(n < size ? n : size - 1), *list);
   *list = comma ? comma + 1 : NULL;
   return true;
-}
-
-static qp_status read_gpus(const char *list, qp_export_request *r, qp_error *err) {
-  char item[80];
-  qp_status st = QP_OK;
-  while (!st && next_item(&list, item, sizeof item)) {
-    if (r->gpus == QP_EXPORT_GPUS)
-      return qp_fail(err, QP_E_ARG, "--gpu: more than %d GPUs", QP_EXPORT_GPUS);
-    st = qp_export_gpu_parse(item, &r->gpu[r->gpus++], err);
-  }
-  return st;
 }
 
 /* "1,2,4,8": ascending, so that a kernel's place does not depend on how the list was written. */
@@ -102,8 +93,7 @@ static qp_status read_request(const export_options *o, qp_export_request *r, qp_
                            .pdl = !o->no_pdl,
                            .workers = o->workers,
                            .chosen = "the families' defaults"};
-  qp_status st = read_gpus(o->gpu, r, err);
-  if (!st) st = read_batches(o->batch, r, err);
+  qp_status st = read_batches(o->batch, r, err);
   if (!st) st = read_types(o->type, r, err);
   if (!st && strcmp(o->path, "tensor") != 0 && strcmp(o->path, "cuda") != 0)
     st = qp_fail(err, QP_E_ARG, "--path: '%.40s'; it is tensor or cuda", o->path);
@@ -209,7 +199,9 @@ static qp_status run(qp_session *s, const export_options *o, qp_error *err) {
   char model[64] = "";
   void *data = NULL;
   size_t bytes = 0;
+  qp_export_tuned *tuned = NULL;
   qp_status st = read_request(o, &r, err);
+  if (!st) st = qp_export_tuned_open(s, o->gpu, !o->untuned, &r, &tuned, err);
   if (!st)
     st = o->plan ? groups_of_plan(s, o, model, sizeof model, &g, &r.groups, err)
                  : groups_of_quantizers(s, o, model, sizeof model, &g, &r.groups, err);
@@ -219,6 +211,7 @@ static qp_status run(qp_session *s, const export_options *o, qp_error *err) {
   if (notes.s) fputs(notes.s, stderr);
   if (!st) st = write_all(o, data, bytes, err);
   if (!st) st = report(o, data, bytes, err);
+  qp_export_tuned_close(tuned);
   qp_text_free(&notes);
   free(data);
   free(g);
@@ -245,6 +238,8 @@ int qp_cmd_export(int argc, char **argv) {
       {"inverse", QP_OPT_FLAG, &o.inverse, NULL, "inverse rotations, too", 0, 0},
       {"rotate", QP_OPT_FLAG, &o.rotate, NULL, "gemms that rotate x themselves, too", 0, 0},
       {"no-pdl", QP_OPT_FLAG, &o.no_pdl, NULL, "without programmatic dependent launch", 0, 0},
+      {"untuned", QP_OPT_FLAG, &o.untuned, NULL, "the families' defaults, whatever was measured", 0,
+       0},
       {"ptx", QP_OPT_STRING, &o.ptx, "WHICH",
        "PTX for later GPUs: newest (default: of the newest GPU), all or none", 0, 0},
       {"workers", QP_OPT_UNSIGNED, &o.workers, "N", "compilers; as many as CPUs", 1, 256},

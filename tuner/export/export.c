@@ -246,9 +246,10 @@ static qp_status add_rotations(export *e, uint32_t target, qp_dtype type) {
 
 static qp_status add_target(export *e, unsigned i) {
   const qp_export_gpu *gpu = &e->r->gpu[i];
+  const char *chosen = gpu->chosen ? gpu->chosen : e->r->chosen;
   uint32_t target = 0;
-  qp_status st = qp_library_writer_target(e->writer, gpu->name, e->r->chosen, gpu->arch,
-                                          gpu->sm_count, &target, e->err);
+  qp_status st = qp_library_writer_target(e->writer, gpu->name, chosen, gpu->arch, gpu->sm_count,
+                                          &target, e->err);
   for (unsigned t = 0; t < e->r->types && !st; t++) {
     for (size_t q = 0; q < e->problems && !st; q++) {
       const posed *what = &e->problem[q];

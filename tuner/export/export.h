@@ -19,6 +19,7 @@ enum { QP_EXPORT_GPUS = 16, QP_EXPORT_BATCHES = 16, QP_EXPORT_SOURCE = 160 };
 typedef struct qp_export_gpu {
   char name[128];
   unsigned arch, sm_count;
+  const char *chosen; /* by what its candidates are; NULL: what the request says */
 } qp_export_gpu;
 
 typedef struct qp_export_group {
