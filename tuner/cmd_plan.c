@@ -32,6 +32,7 @@ static const qp_verb_help help = {
 typedef struct options {
   const char *model, *gpu, *tps, *latency, *bits, *memory, *sensitivity, *distortion, *sizes;
   const char *quantizers, *paths, *out, *svg, *confidence, *batch, *time_limit, *lm_head, *accept;
+  const char *constant;
   bool no_fusion, no_mixed_fusion, front, diff, json;
   unsigned block_types;
 } options;
@@ -291,6 +292,17 @@ static qp_status read_table(context *c) {
   return foreign ? check_names(c) : QP_OK;
 }
 
+/* Records leave out attention, norms and the like; a foreign table may know them. */
+static qp_status read_constant(context *c) {
+  double ps = 0;
+  if (!c->o->constant) return QP_OK;
+  if (!c->has_table) return qp_fail(c->err, QP_E_ARG, "--constant: only with --gpu");
+  const qp_status st = qp_quantity_parse("constant", c->o->constant, time_units, &ps, c->err);
+  if (!st && ps > 1e15) return qp_fail(c->err, QP_E_ARG, "--constant: at most 1000s");
+  if (!st) c->table.constant_ps = (int64_t)floor(ps);
+  return st;
+}
+
 /* Where rows of the lm_head are known, or no latencies matter, it can be planned. */
 static bool head_has_rows(const context *c) {
   if (!c->has_table) return true;
@@ -356,6 +368,7 @@ static qp_status context_open(context *c) {
   if (!st) st = parse_batches(c);
   if (!st) st = parse_accept(c);
   if (!st) st = read_table(c);
+  if (!st) st = read_constant(c);
   if (!st) st = read_figures(c);
   if (!st) st = parse_limits(c);
   if (!st) st = parse_paths(c);
@@ -514,6 +527,8 @@ int qp_cmd_plan(int argc, char **argv) {
        "plan with latencies that hold with probability P each", 0, 0},
       {"accept", QP_OPT_STRING, &o.accept, "MATCH",
        "worst records to use: exact, 'other driver' (default), 'nearest shape', 'other gpu'", 0, 0},
+      {"constant", QP_OPT_STRING, &o.constant, "T",
+       "of a pass, all that no launch stands for: attention, norms; 900us (the table's)", 0, 0},
       {"time-limit", QP_OPT_STRING, &o.time_limit, "S",
        "seconds, then the best plan so far with its gap (60)", 0, 0},
       {"o", QP_OPT_STRING, &o.out, "FILE", "write the plan: tuner/plan/PLAN.md", 0, 0},

@@ -31,6 +31,11 @@ int64_t qp_record_time(const qp_record *r, qp_time_kind kind) {
   return r->chain_ps ? r->chain_ps : r->chain_pdl_ps;
 }
 
+int64_t qp_record_standard_error(const qp_record *r) {
+  if (!r->samples) return 0;
+  return llround(1.2533 * 1.4826 * (double)r->spread_ps / sqrt(r->samples));
+}
+
 /* ---- Staleness ---- */
 
 static qp_status restore_choice(const qp_record *r, qp_choice *choice, qp_error *err) {
@@ -327,7 +332,7 @@ static qp_status add_row(qp_lookup *l, size_t at, unsigned batch, qp_latency_tab
   }
   snprintf(row.path, sizeof row.path, "%s", r->path);
   row.ps = e->ps;
-  row.spread_ps = r->spread_ps;
+  row.spread_ps = qp_record_standard_error(r);
   row.samples = r->samples;
   return qp_latency_add(out, &row, err);
 }

@@ -20,6 +20,12 @@ qp_status qp_time_kind_parse(const char *text, qp_time_kind *out, qp_error *err)
 /* Picoseconds of a launch by this kind; 0: the record has none. */
 int64_t qp_record_time(const qp_record *r, qp_time_kind kind);
 
+/*
+** Standard error of a record's median, in picoseconds:  1.2533 sigma / sqrt(samples)  where sigma
+** is 1.4826 times the median distance from the median, both as for normally distributed samples.
+*/
+int64_t qp_record_standard_error(const qp_record *r);
+
 typedef struct qp_lookup qp_lookup;
 
 typedef struct qp_lookup_options {

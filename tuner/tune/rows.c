@@ -32,7 +32,7 @@ static qp_status add_near(reading *r, const qp_problem *p, const char *path) {
   qp_latency_row row = {.members = p->segments,
                         .batch = p->batch,
                         .ps = pick.ps,
-                        .spread_ps = pick.spread_ps,
+                        .spread_ps = qp_record_standard_error(pick.record),
                         .samples = pick.record->samples,
                         .match = pick.match};
   for (unsigned i = 0; i < p->segments; i++) {
