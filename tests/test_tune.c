@@ -334,3 +334,47 @@ Test(tune, wrong_words_are_named) {
   cr_expect_eq(run(SHAPE "--device replay:odd.json -o a.jsonl"), 2);
   cr_expect(strstr(text, "'sleep' is none of hang"), "%s", text);
 }
+
+Test(tune, shards_are_disjoint_and_together_the_whole) {
+  static const char *const all = "tune --shape 64x64 --shape 32x64 --shape 64x64,32x64 --batch 1,2 "
+                                 "--paths tensor --quantizers nuq-2 --device replay:plain.json "
+                                 "--max-candidates 2 ";
+  char command[512];
+  size_t sum = 0;
+  snprintf(command, sizeof command, "%s -o whole.jsonl", all);
+  cr_assert_eq(run(command), 0, "%s", text);
+  qp_records whole = read_results("whole.jsonl");
+  cr_assert_eq(whole.count, 12, "six problems");
+  for (unsigned i = 1; i <= 4; i++) {
+    snprintf(command, sizeof command, "%s --shard %u/4 -o part%u.jsonl", all, i, i);
+    cr_assert_eq(run(command), 0, "%s", text);
+    char name[32];
+    snprintf(name, sizeof name, "part%u.jsonl", i);
+    qp_records part = read_results(name);
+    sum += part.count;
+    qp_records_free(&part);
+  }
+  cr_expect_eq(sum, whole.count, "%zu records in the parts", sum);
+  cr_assert_eq(run("table --merge part1.jsonl part2.jsonl part3.jsonl part4.jsonl --replay "
+                   "-o all.jsonl"),
+               0, "%s", text);
+  qp_records merged = read_results("all.jsonl");
+  cr_expect_eq(merged.count, whole.count);
+  /* Shards begin where no like problem was tuned, so their candidates may differ, not their
+   * problems. */
+  for (size_t i = 0; i < whole.count; i++) {
+    const qp_record *x = &whole.list[i];
+    size_t n = 0;
+    for (size_t k = 0; k < merged.count; k++) {
+      const qp_record *y = &merged.list[k];
+      n += x->segments == y->segments && x->batch == y->batch && x->columns == y->columns &&
+           x->segment[0].rows == y->segment[0].rows;
+    }
+    cr_expect_eq(n, 2, "%s", x->kernel);
+  }
+  snprintf(command, sizeof command, "%s --shard 1/2", all);
+  cr_expect_eq(run(command), 2, "a file for all shards could be written by two at a time");
+  cr_expect(strstr(text, "own -o"), "%s", text);
+  qp_records_free(&whole);
+  qp_records_free(&merged);
+}

@@ -21,7 +21,7 @@
 #include "tuner/tune/view.h"
 
 static const qp_verb_help help = {
-    "tune", "--model MODEL | --shape MxK[,MxK...] [options]",
+    "tune", "--model MODEL | --shape MxK[,MxK...]... [options]",
     "Finds the fastest kernel of every launch that a plan may use (each linear, each fusion of "
     "linears\n"
     "with one input, the lm_head) for each quantizer, batch size and path. Candidates are "
@@ -33,7 +33,7 @@ static const qp_verb_help help = {
     "again: what it measured is kept in a journal beside the output."};
 
 typedef struct tune_options {
-  qp_shapes shapes;
+  qp_repeats shapes;
   const char *model, *quantizers, *batch, *paths, *budget, *device, *strategy, *shard, *timer, *out,
       *svg, *timeout;
   unsigned most, finalists, seed, workers, spills;
@@ -120,6 +120,11 @@ static qp_status choose_file(run *r, qp_error *err) {
   r->replay = !strcmp(r->info->timer, "replay");
   if (r->o->out) {
     snprintf(r->file, sizeof r->file, "%s", r->o->out);
+  } else if (r->o->shard) {
+    return qp_fail(
+        err, QP_E_ARG,
+        "--shard: each shard needs its own -o FILE.jsonl; qpal table --merge makes one of "
+        "them");
   } else if (r->replay) {
     return qp_fail(err, QP_E_ARG,
                    "-o FILE.jsonl is needed: records of the replay device do not go to tuned/");
@@ -165,11 +170,17 @@ static qp_status split_paths(char *text, const char *path[2], size_t *count, qp_
   return *count ? QP_OK : qp_fail(err, QP_E_ARG, "--paths: tensor, cuda or both are needed");
 }
 
-static void launch_of_shapes(const qp_shapes *s, qp_model_launch *out) {
+_Static_assert((int)QP_MAX_SHAPES <= (int)QP_MODEL_GROUP_LINEARS,
+               "shapes of an option are a launch");
+static qp_status launch_of_shapes(const char *text, qp_model_launch *out, qp_error *err) {
+  qp_shapes s;
+  const qp_status st = qp_shapes_parse(text, &s, err);
+  if (st) return qp_fail_prefix(err, st, "--shape");
   *out = (qp_model_launch){
-      .linears = (unsigned)s->count, .columns = s->columns[0], .fused = s->count > 1};
-  snprintf(out->label, sizeof out->label, "%s", s->count > 1 ? "fused" : "linear");
-  for (unsigned i = 0; i < s->count; i++) out->rows[i] = s->rows[i];
+      .linears = (unsigned)s.count, .columns = s.columns[0], .fused = s.count > 1};
+  snprintf(out->label, sizeof out->label, "%s", s.count > 1 ? "fused" : "linear");
+  for (unsigned i = 0; i < s.count; i++) out->rows[i] = s.rows[i];
+  return QP_OK;
 }
 
 /* Keep the problems that no record of the output answers. */
@@ -198,7 +209,7 @@ static qp_status make_problems(run *r, qp_error *err) {
   qp_model_launch launch[QP_MODEL_LAUNCHES];
   const qp_model *model = NULL;
   const qp_quantizer **q = NULL;
-  size_t launches = 1;
+  size_t launches = 0;
   unsigned batch[QP_MAX_BATCHES];
   const char *path[2];
   char paths[64];
@@ -213,12 +224,11 @@ static qp_status make_problems(run *r, qp_error *err) {
   if (!st) st = qp_session_quantizers(&r->session, o->quantizers, &q, &w.quantizers, err);
   if (!st && o->model) st = qp_models_open(&r->models, err);
   if (!st && o->model) st = qp_models_find(r->models, o->model, &model, err);
+  for (size_t i = 0; i < o->shapes.count && !st; i++)
+    st = launch_of_shapes(o->shapes.value[i], &launch[launches++], err);
   if (st) return free(q), st;
   w.quantizer = q;
-  if (model)
-    launches = qp_model_launches(model, launch);
-  else
-    launch_of_shapes(&o->shapes, launch);
+  if (model) launches = qp_model_launches(model, launch);
   st = qp_problems_add(&r->problems, launch, launches, &w, &r->skipped, err);
   free(q);
   if (!st && o->shard) st = qp_problems_shard(&r->problems, o->shard, err);
@@ -322,7 +332,8 @@ int qp_cmd_tune(int argc, char **argv) {
   const qp_option table[] = {
       {"model", QP_OPT_STRING, &o.model, "MODEL", "a name of qpal list models, or a config.json", 0,
        0},
-      {"shape", QP_OPT_SHAPES, &o.shapes, "MxK,...", "instead: linears of one launch", 0, 0},
+      {"shape", QP_OPT_REPEATED, &o.shapes, "MxK,...",
+       "instead: linears of one launch; may be given again", 0, 0},
       {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes (the palette)", 0,
        0},
       {"batch", QP_OPT_STRING, &o.batch, "LIST", "rows of activations (1,8)", 0, 0},
