@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal distortion: what the real encoder loses on N(0,1), beside the bound and a published figure. */
 #include <math.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
@@ -16,6 +14,7 @@
 #include "tuner/options.h"
 #include "tuner/output.h"
 #include "tuner/session.h"
+#include "tuner/watch.h"
 
 enum { DEFAULT_COLUMNS = 4096, DEFAULT_SAMPLES = 524288, CHUNK_GROUPS = 64, COST_ARCH = 90 };
 
@@ -40,40 +39,6 @@ typedef struct figures {
   size_t weights;
 } figures;
 
-/* ---- Progress, drawn by a thread of its own while the encoder works ---- */
-
-typedef struct watcher {
-  _Atomic size_t done;
-  _Atomic bool over;
-  size_t total;
-  const char *what;
-  pthread_t thread;
-  bool runs;
-} watcher;
-
-static void *watch(void *argument) {
-  watcher *w = argument;
-  const struct timespec pause = {.tv_nsec = 100000000};
-  qp_progress progress;
-  qp_progress_begin(&progress, w->what, w->total);
-  while (!atomic_load(&w->over)) {
-    qp_progress_show(&progress, atomic_load(&w->done), "");
-    nanosleep(&pause, NULL);
-  }
-  qp_progress_end(&progress);
-  return NULL;
-}
-
-static void watch_begin(watcher *w, const char *what, size_t total) {
-  *w = (watcher){.total = total, .what = what};
-  w->runs = !pthread_create(&w->thread, NULL, watch, w);
-}
-
-static void watch_end(watcher *w) {
-  atomic_store(&w->over, true);
-  if (w->runs) pthread_join(w->thread, NULL);
-}
-
 /* ---- Measuring ---- */
 
 /* Rows are coded in chunks of 64 groups of 32, so that memory does not grow with the sample. */
@@ -84,12 +49,12 @@ static qp_status measure(const qp_quantizer *q, const distortion_options *o, fig
   float *weights = malloc(sizeof *weights * 32 * CHUNK_GROUPS * o->columns);
   if (!weights) return qp_fail(err, QP_E_NOMEM, "no memory for %u columns", o->columns);
   double sum = 0, square = 0, rows = 0;
-  watcher w;
+  qp_watch w;
   qp_status st = QP_OK;
   qp_encode_options options = {.threads = o->threads, .done = &w.done};
   st = qp_encode_input_scale(q, &options.input_scale, err); /* once, not timed */
   const double started = qp_seconds();
-  watch_begin(&w, q->name, (size_t)groups * 32 * o->columns);
+  qp_watch_begin(&w, q->name, "weights", (size_t)groups * 32 * o->columns);
   for (unsigned g = 0; !st && g < groups; g += CHUNK_GROUPS) {
     const unsigned n = 32 * (groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS);
     qp_encoded e;
@@ -102,7 +67,7 @@ static qp_status measure(const qp_quantizer *q, const distortion_options *o, fig
     if (!st) qp_encoded_free(&e);
     rows += n;
   }
-  watch_end(&w);
+  qp_watch_end(&w);
   free(weights);
   if (st) return qp_fail_prefix(err, st, "%s", q->name);
   const double mean = sum / rows;

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal quantize: a checkpoint becomes packed weights. */
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "gen/encode/encode.h"
 #include "gen/weights/checkpoint.h"
@@ -18,6 +16,7 @@
 #include "tuner/quantize/section.h"
 #include "tuner/quantize/shard.h"
 #include "tuner/session.h"
+#include "tuner/watch.h"
 
 static const qp_verb_help help = {
     "quantize", "WEIGHTS --plan plan.json | --quantizer Q  -o DIR [options]",
@@ -51,44 +50,6 @@ static void catch_signals(void) {
   sigaction(SIGTERM, &action, NULL);
 }
 
-/* ---- Progress, drawn by a thread of its own ---- */
-
-typedef struct watcher {
-  _Atomic size_t done;
-  _Atomic bool over;
-  size_t total;
-  const char *what;
-  pthread_t thread;
-  bool runs;
-} watcher;
-
-static void *watch(void *argument) {
-  watcher *w = argument;
-  const struct timespec pause = {.tv_nsec = 100000000};
-  qp_progress progress;
-  char rate[64];
-  qp_progress_begin(&progress, w->what, w->total);
-  while (!atomic_load(&w->over)) {
-    const size_t done = atomic_load(&w->done);
-    const double seconds = qp_seconds() - progress.started;
-    snprintf(rate, sizeof rate, "%.0f weights/s", seconds > 0 ? (double)done / seconds : 0);
-    qp_progress_show(&progress, done < w->total ? done : w->total, rate);
-    nanosleep(&pause, NULL);
-  }
-  qp_progress_end(&progress);
-  return NULL;
-}
-
-static void watch_begin(watcher *w, const char *what, size_t total) {
-  *w = (watcher){.total = total, .what = what};
-  w->runs = !pthread_create(&w->thread, NULL, watch, w);
-}
-
-static void watch_end(watcher *w) {
-  atomic_store(&w->over, true);
-  if (w->runs) pthread_join(w->thread, NULL);
-}
-
 /* ---- Work ---- */
 
 /* A device that encodes, where the user names one; then that one verifies too. */
@@ -105,11 +66,11 @@ static qp_status open_searcher(const quantize_options *o, qp_session *s, qp_job 
 
 static qp_status encode_all(qp_job *j, qp_shards *s, double *seconds, size_t *encoded,
                             qp_error *err) {
-  watcher w;
+  qp_watch w;
   *encoded = (size_t)qp_job_weights(j) - s->found;
   qp_status st = *encoded ? qp_job_scale(j, err) : QP_OK; /* before the clock starts */
   const double started = qp_seconds();
-  watch_begin(&w, "quantize", *encoded);
+  qp_watch_begin(&w, "quantize", "weights", *encoded);
   for (size_t i = 0; i < j->shards && !st; i++) {
     const qp_job_shard *shard = &j->shard[i];
     for (size_t k = 0; k < shard->linears && !st; k++)
@@ -117,7 +78,7 @@ static qp_status encode_all(qp_job *j, qp_shards *s, double *seconds, size_t *en
     if (!st && atomic_load(&stopped)) st = qp_fail(err, QP_E_LIMIT, "stopped");
     if (!st) st = qp_shards_write(s, i, err);
   }
-  watch_end(&w);
+  qp_watch_end(&w);
   *seconds = qp_seconds() - started;
   if (st && atomic_load(&stopped))
     return qp_fail(err, QP_E_LIMIT,
@@ -228,11 +189,11 @@ static qp_status verify(const qp_job *j, qp_session *session, const quantize_opt
   p.device = device;
   if (!p.row_groups && !strncmp(device, "sim", 3)) p.row_groups = 2;
   qp_proof proof;
-  watcher w;
-  watch_begin(&w, "verify", (size_t)qp_job_weights(j));
+  qp_watch w;
+  qp_watch_begin(&w, "verify", "weights", (size_t)qp_job_weights(j));
   p.done = &w.done;
   st = qp_proof_run(j, session->families, &p, &proof, err);
-  watch_end(&w);
+  qp_watch_end(&w);
   if (st) return st;
   FILE *to = o->json ? stderr : stdout;
   fprintf(
