@@ -9,8 +9,8 @@
 #include "runtime/status.h"
 
 /*
-** Per weight and lane: PTX instructions, and wavefronts of shared memory (passes of a warp's access
-** through the 32 banks).  A multiprocessor issues instructions of four warps in a cycle but serves
+** Per weight and lane: PTX instructions but moves, and wavefronts of shared memory (passes of a
+** warp's access through the 32 banks).  A multiprocessor issues instructions of four warps in a cycle but serves
 ** one wavefront, so a kernel that waits for nothing else is bound by
 **     slots = max(instructions, 4 wavefronts)        issue slots a weight.
 ** All that the kernel does with a weight is in them, its share of loads and products included.

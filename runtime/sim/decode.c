@@ -147,7 +147,7 @@ static bool decode_mov(parser *p) {
                      : p_type_bits(type) == 32 ? "mov.b32"
                                                : "mov.b16";
   const qp_sim_row *row = find_row(name);
-  qp_sim_op o = p_op(p, row->run, row->kind);
+  qp_sim_op o = p_op(p, row->run, QP_SIM_MOVE);
   if (!bind_row(p, &o, row->operands)) return false;
   p_push(p, &o);
   return p_ok(p);

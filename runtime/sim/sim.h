@@ -14,7 +14,7 @@
 
 /* Kinds of instructions; each executed PTX instruction counts in one of them. */
 #define QP_SIM_KINDS(X)                                                                            \
-  X(INT_ALU, "integer ALU")      /* add, logic, shift, compare, select, move */                    \
+  X(INT_ALU, "integer ALU")      /* add, logic, shift, compare, select, pack */                    \
   X(INT_MUL, "integer multiply") /* mul, mad, dp4a, div, rem */                                    \
   X(HALF, "half math")           /* fp16 and bf16, also packed in pairs */                         \
   X(FLOAT, "float math")         /* fp32 and fp64 */                                               \
@@ -33,6 +33,7 @@
   X(SHUFFLE, "shuffle and vote") /* shfl, vote, match, redux, elect, activemask */                 \
   X(BARRIER, "barrier")          /* bar, barrier, mbarrier, fences */                              \
   X(CONTROL, "control")          /* bra, call, ret, exit */                                        \
+  X(MOVE, "move")                /* mov; ptxas gives both ends one register where it can */        \
   X(OTHER, "other")              /* prefetch, createpolicy, ... */
 
 typedef enum qp_sim_kind {
