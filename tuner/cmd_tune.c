@@ -186,7 +186,7 @@ static qp_status launch_of_shapes(const char *text, qp_model_launch *out, qp_err
 /* Keep the problems that no record of the output answers. */
 static qp_status keep_missing(run *r, qp_error *err) {
   qp_lookup *l = NULL;
-  const qp_lookup_options lo = {.kind = QP_TIME_KERNEL,
+  const qp_lookup_options lo = {.kind = r->o->timer ? QP_TIME_EVENTS : QP_TIME_KERNEL,
                                 .driver = r->info->driver,
                                 .worst = QP_MATCH_EXACT,
                                 .families = r->session.families,
@@ -320,6 +320,9 @@ static qp_status tune(run *r, qp_error *err) {
   catch_signals();
   st = qp_tuner_run(r->tuner, &r->problems, r->journal, &r->found, &r->complete, err);
   qp_tune_view_end(&view);
+  if (st && r->found.count)
+    fprintf(stderr, "qpal tune: %zu candidates are kept in %s; the same command goes on\n",
+            r->found.count, r->journal);
   if (!st && atomic_load(&stopped))
     return qp_fail(err, QP_E_LIMIT,
                    "stopped after %zu candidates, kept in %s: give the same command again to go on",

@@ -13,6 +13,7 @@ typedef struct qp_candidate {
   qp_compiled compiled;
   qp_record record;
   int64_t estimate_ps; /* qp_search_roofline */
+  bool seeded;         /* the best of a problem near by */
   bool compiling, settled;
 } qp_candidate;
 

@@ -18,7 +18,7 @@
 #include "tuner/tune/measurer.h"
 #include "tuner/tune/nearest.h"
 
-enum { BATCH = 8, FINALISTS = 4, SAMPLES = 20, ROUNDS = 5 };
+enum { BATCH = 8, FINALISTS = 4, SAMPLES = 20, ROUNDS = 5, SEEDS = 2, AHEAD = 8 };
 
 /* What one compile takes, about; how large batches are under a budget is guessed by it. */
 static const double compile_s = 1.5;
@@ -36,6 +36,7 @@ struct qp_tuner {
   qp_journal *journal;
   unsigned workers;
   double started;
+  size_t done, failed, resumed; /* candidates */
 };
 
 /* Candidates that are compiled together and measured in the order of their estimates. */
@@ -44,13 +45,14 @@ typedef struct batch {
   unsigned count;
 } batch;
 
-/* One problem's tuning. */
+/* One problem's tuning.  It begins, with its first batch, while an earlier one is measured. */
 typedef struct course {
   qp_tuner *t;
   const qp_tune_problem *problem;
   qp_search *search;
-  qp_records *out;
-  size_t first; /* its records begin here in 'out' */
+  qp_choice seed[SEEDS]; /* best of the nearest problems */
+  unsigned seeds;
+  qp_records own;
   double deadline;
   unsigned batch_size;
   unsigned made; /* candidates so far */
@@ -76,6 +78,9 @@ static bool is_over(const course *c) {
 static void show(course *c, const char *now) {
   c->state.now = now;
   c->state.left_s = left_s(c->t);
+  c->state.done = c->t->done;
+  c->state.failed = c->t->failed;
+  c->state.resumed = c->t->resumed;
   if (c->t->opt.show) c->t->opt.show(c->t->opt.arg, &c->state);
 }
 
@@ -108,14 +113,14 @@ static void put_measured(qp_record *r, const qp_measured *m) {
 /* A record is final: to the journal, to the results. */
 static qp_status keep(course *c, qp_candidate *x, bool fresh, qp_error *err) {
   qp_status st = fresh ? qp_journal_end(c->t->journal, &x->record, err) : QP_OK;
-  if (!st) st = qp_records_add(c->out, &x->record, err);
+  if (!st) st = qp_records_add(&c->own, &x->record, err);
   x->settled = true;
   c->state.candidates++;
-  c->state.done++;
-  c->state.resumed += !fresh;
+  c->t->done++;
+  c->t->resumed += !fresh;
   const bool slow_or_same =
       x->record.outcome == QP_RECORD_OK || x->record.outcome == QP_RECORD_DUPLICATE;
-  c->state.failed += !slow_or_same;
+  c->t->failed += !slow_or_same;
   if (x->record.outcome == QP_RECORD_OK && (!c->state.best_ps || x->record.ps < c->state.best_ps))
     c->state.best_ps = x->record.ps;
   return st;
@@ -152,11 +157,18 @@ static qp_status submit(course *c, qp_candidate *x, qp_error *err) {
 
 /* Other choices may leave the generator no other kernel than one of this problem's. */
 static bool is_known(const course *c, const char *kernel) {
-  for (size_t i = c->first; i < c->out->count; i++)
-    if (!strcmp(c->out->list[i].kernel, kernel)) return true;
+  for (size_t i = 0; i < c->own.count; i++)
+    if (!strcmp(c->own.list[i].kernel, kernel)) return true;
   for (unsigned k = 0; k < 2; k++)
     for (unsigned i = 0; i < c->batch[k].count; i++)
       if (!strcmp(c->batch[k].list[i].kernel.name, kernel)) return true;
+  return false;
+}
+
+static bool is_seed(const course *c, const qp_choice *choice) {
+  for (unsigned i = 0; i < c->seeds; i++)
+    if (!memcmp(c->seed[i].value, choice->value, choice->family->tunables * sizeof *choice->value))
+      return true;
   return false;
 }
 
@@ -180,6 +192,7 @@ static qp_status prepare(course *c, batch *b, qp_error *err) {
         qp_candidate_free(x);
         continue;
       }
+      x->seeded = is_seed(c, &choice[i]);
       b->count++;
       c->made++;
       st = submit(c, x, err);
@@ -189,7 +202,6 @@ static qp_status prepare(course *c, batch *b, qp_error *err) {
 }
 
 static qp_status collect(course *c, batch *b, qp_error *err) {
-  show(c, "");
   for (unsigned i = 0; i < b->count; i++) {
     while (b->list[i].compiling) {
       qp_compiled compiled;
@@ -213,8 +225,8 @@ static void release(batch *b) {
 
 /* The measured candidate of this problem that is the same code, or NULL. */
 static const qp_record *find_same(const course *c, const qp_candidate *x) {
-  for (size_t i = c->first; *x->record.code && i < c->out->count; i++) {
-    const qp_record *r = &c->out->list[i];
+  for (size_t i = 0; *x->record.code && i < c->own.count; i++) {
+    const qp_record *r = &c->own.list[i];
     if (!strcmp(r->code, x->record.code) && r->outcome != QP_RECORD_DUPLICATE) return r;
   }
   return NULL;
@@ -236,7 +248,7 @@ static qp_status measure(course *c, qp_candidate *x, qp_error *err) {
   qp_measured m;
   const qp_measure_job job = {.problem = c->problem->problem,
                               .choice = x->choice,
-                              .seed = c->t->opt.seed + c->state.done,
+                              .seed = c->t->opt.seed + c->t->done,
                               .cubin = x->compiled.cubin,
                               .cubin_bytes = x->compiled.cubin_bytes};
   qp_status st = qp_journal_begin(c->t->journal, x->kernel.name, err);
@@ -253,12 +265,17 @@ static int64_t result_ps(const course *c, const qp_candidate *x) {
   return r && r->outcome == QP_RECORD_OK ? r->ps : 0;
 }
 
-/* Lowest estimate first, so that a budget that ends early has seen what looks best. */
+static bool is_sooner(const qp_candidate *a, const qp_candidate *b) {
+  return a->seeded != b->seeded ? a->seeded : a->estimate_ps < b->estimate_ps;
+}
+
+/* What was best for the nearest problems first, then the lowest estimate: a budget that ends early
+ * has seen what looks best. */
 static qp_candidate *next_candidate(batch *b) {
   qp_candidate *best = NULL;
   for (unsigned i = 0; i < b->count; i++) {
     qp_candidate *x = &b->list[i];
-    if (!x->settled && (!best || x->estimate_ps < best->estimate_ps)) best = x;
+    if (!x->settled && (!best || is_sooner(x, best))) best = x;
   }
   return best;
 }
@@ -278,23 +295,20 @@ static qp_status measure_batch(course *c, batch *b, qp_error *err) {
 
 /* ---- Finalists ---- */
 
-static qp_record *record_at(course *c, size_t i) { return &c->out->list[c->first + i]; }
-
 /* Numbers of the fastest records of the problem within the band, best first. */
 static unsigned choose_finalists(course *c, size_t pick[QP_MAX_FINALISTS]) {
   const unsigned most = c->t->opt.finalists ? c->t->opt.finalists : FINALISTS;
-  const size_t n = c->out->count - c->first;
+  const size_t n = c->own.count;
   unsigned count = 0;
   while (count < most && count < QP_MAX_FINALISTS) {
     size_t best = n;
     for (size_t i = 0; i < n; i++) {
-      bool taken = record_at(c, i)->outcome != QP_RECORD_OK;
+      bool taken = c->own.list[i].outcome != QP_RECORD_OK;
       for (unsigned k = 0; k < count; k++) taken |= pick[k] == i;
-      if (!taken && (best == n || record_at(c, i)->ps < record_at(c, best)->ps)) best = i;
+      if (!taken && (best == n || c->own.list[i].ps < c->own.list[best].ps)) best = i;
     }
     if (best == n) break;
-    if (count &&
-        (double)record_at(c, best)->ps > (1 + final_band) * (double)record_at(c, pick[0])->ps)
+    if (count && (double)c->own.list[best].ps > (1 + final_band) * (double)c->own.list[pick[0]].ps)
       break;
     pick[count++] = best;
   }
@@ -326,21 +340,21 @@ static qp_status time_finalists(course *c, const size_t *pick, unsigned count, q
   unsigned made = 0;
   qp_status st = QP_OK;
   for (; !st && made < count; made += !st) {
-    st = remake(c, record_at(c, pick[made]), &x[made], err);
+    st = remake(c, &c->own.list[pick[made]], &x[made], err);
     if (st) break;
     job[made] = (qp_measure_job){.problem = c->problem->problem,
                                  .choice = x[made].choice,
                                  .seed = c->t->opt.seed,
                                  .cubin = x[made].compiled.cubin,
                                  .cubin_bytes = x[made].compiled.cubin_bytes};
-    m[made].error = record_at(c, pick[made])->error;
+    m[made].error = c->own.list[pick[made]].error;
   }
   if (!st) show(c, x[0].kernel.name);
   for (unsigned i = 0; !st && i < count; i++)
     st = qp_journal_begin(c->t->journal, x[i].kernel.name, err);
   if (!st) st = qp_measurer_final(c->t->measurer, job, count, m, err);
   for (unsigned i = 0; !st && i < count; i++) {
-    qp_record *r = record_at(c, pick[i]);
+    qp_record *r = &c->own.list[pick[i]];
     put_measured(r, &m[i]);
     stamp(c->t, r);
     st = qp_journal_end(c->t->journal, r, err);
@@ -353,54 +367,77 @@ static qp_status finish(course *c, qp_error *err) {
   size_t pick[QP_MAX_FINALISTS];
   const unsigned count = choose_finalists(c, pick);
   bool timed = count > 0;
-  for (unsigned i = 0; i < count; i++) timed &= record_at(c, pick[i])->samples >= ROUNDS * SAMPLES;
+  for (unsigned i = 0; i < count; i++) timed &= c->own.list[pick[i]].samples >= ROUNDS * SAMPLES;
   if (!count || timed || stopped(c->t)) return QP_OK;
   return time_finalists(c, pick, count, err);
 }
 
 /* ---- A problem ---- */
 
-static qp_status open_search(course *c, qp_error *err) {
-  qp_choice from[2];
+static qp_status open_search(course *c, const qp_records *out, qp_error *err) {
   const qp_tuner *t = c->t;
   const qp_family *family = qp_families_for(t->session->families, QP_OP_GEMM, c->problem->path);
   if (!family)
     return qp_fail(err, QP_E_ARG, "no kernel family does gemm on path '%s'", c->problem->path);
-  unsigned n = qp_nearest_choices(c->out, c->problem, t->session, from, 2);
-  if (t->opt.known && n < 2)
-    n += qp_nearest_choices(t->opt.known, c->problem, t->session, from + n, 2 - n);
+  c->seeds = qp_nearest_choices(out, c->problem, t->session, c->seed, SEEDS);
+  if (t->opt.known)
+    c->seeds += qp_nearest_choices(t->opt.known, c->problem, t->session, c->seed + c->seeds,
+                                   SEEDS - c->seeds);
   const qp_search_options so = {.strategy = t->opt.strategy,
                                 .seed = t->opt.seed + c->state.number,
-                                .from = from,
-                                .froms = n,
+                                .from = c->seed,
+                                .froms = c->seeds,
                                 .fixed = t->info.chains ? NULL : "pdl"};
   return qp_search_open(t->session->families, family, &c->problem->problem, &so, &c->search, err);
 }
 
-static void set_limits(course *c) {
-  const qp_tuner *t = c->t;
+/* Seconds of the budget for each problem that is left, this one included. */
+static double share_s(const course *c) {
+  return left_s(c->t) / (double)(c->state.problems - c->state.number + 1);
+}
+
+static int64_t floor_ps(const course *c) {
+  const qp_problem *p = &c->problem->problem;
   double bytes = 0;
-  const double left = left_s(t), share = left / (double)(c->state.problems - c->state.number + 1);
-  const double fit = share * t->workers / compile_s;
-  c->deadline = qp_seconds() + share;
-  c->latest = c->deadline + share + patience_s;
+  for (unsigned i = 0; i < p->segments; i++)
+    bytes += (double)p->segment[i].rows * p->columns * p->segment[i].quantizer->stored_rate / 8;
+  return c->t->info.read_gbs > 0 ? llround(bytes / c->t->info.read_gbs * 1e3) : 0;
+}
+
+/* Propose its first candidates and let them compile. */
+static qp_status begin_course(course *c, const qp_records *out, qp_error *err) {
+  const qp_tuner *t = c->t;
+  const double fit = share_s(c) * t->workers / compile_s;
   c->batch_size = t->opt.budget_s <= 0 || fit > BATCH ? BATCH : fit < 1 ? 1 : (unsigned)fit;
-  for (unsigned i = 0; i < c->problem->problem.segments; i++)
-    bytes += (double)c->problem->problem.segment[i].rows * c->problem->problem.columns *
-             c->problem->problem.segment[i].quantizer->stored_rate / 8;
-  if (t->info.read_gbs > 0) c->state.floor_ps = llround(bytes / t->info.read_gbs * 1e3);
+  c->state.floor_ps = floor_ps(c);
+  const qp_status st = open_search(c, out, err);
+  return st ? st : prepare(c, &c->batch[0], err);
+}
+
+/* Free it; what still compiles points into its batches, so that is waited for. */
+static qp_status end_course(course *c, qp_error *err) {
+  qp_status st = QP_OK;
+  for (unsigned i = 0; i < 2; i++) {
+    const qp_status collected = collect(c, &c->batch[i], err);
+    if (collected) st = collected;
+  }
+  for (unsigned i = 0; i < 2; i++) release(&c->batch[i]);
+  qp_search_close(c->search);
+  qp_records_free(&c->own);
+  free(c);
+  return st;
 }
 
 /* Two batches in turn: one compiles while the other is measured. */
 static qp_status tune_problem(course *c, qp_error *err) {
-  c->first = c->out->count;
-  set_limits(c);
   unsigned turn = 0;
-  qp_status st = open_search(c, err);
-  if (!st) st = prepare(c, &c->batch[0], err);
+  qp_status st = QP_OK;
+  c->deadline = qp_seconds() + share_s(c);
+  c->latest = c->deadline + share_s(c) + patience_s;
   while (!st && c->batch[turn].count) {
     batch *now = &c->batch[turn], *next = &c->batch[!turn];
     if (!is_over(c)) st = prepare(c, next, err);
+    show(c, "");
     if (!st) st = collect(c, now, err);
     if (!st) st = measure_batch(c, now, err);
     release(now);
@@ -408,42 +445,77 @@ static qp_status tune_problem(course *c, qp_error *err) {
     turn = !turn;
     if (is_over(c)) break;
   }
-  qp_error ignored = {0};
-  for (unsigned i = 0; i < 2; i++) { /* what still compiles points into the batches */
-    (void)collect(c, &c->batch[i], st ? &ignored : err);
-    release(&c->batch[i]);
-  }
-  qp_search_close(c->search);
   if (!st) st = finish(c, err);
   c->state.over = true;
   show(c, "");
   return st;
 }
 
+/* ---- A run ---- */
+
+typedef struct line {
+  qp_tuner *t;
+  const qp_tune_problems *problems;
+  qp_records *out;
+  course *ring[AHEAD + 1]; /* problems 'at' to 'begun', each at its number modulo the ring */
+  size_t at, begun;
+} line;
+
+/* Problems that should be compiling while one is measured: as many as pass while a compile lasts. */
+static size_t ahead(const line *l) {
+  if (l->t->opt.budget_s <= 0) return 1;
+  const double share = left_s(l->t) / (double)(l->problems->count - l->at);
+  const double wanted = share > 0 ? ceil(compile_s / share) : AHEAD;
+  return wanted < 1 ? 1 : wanted > AHEAD ? AHEAD : (size_t)wanted;
+}
+
+static qp_status begin_more(line *l, qp_error *err) {
+  const size_t wanted = l->at + 1 + ahead(l);
+  qp_status st = QP_OK;
+  while (!st && l->begun < l->problems->count && l->begun < wanted && !stopped(l->t)) {
+    course *c = calloc(1, sizeof *c);
+    if (!c) return qp_fail(err, QP_E_NOMEM, "no memory for a problem");
+    *c = (course){.t = l->t, .problem = &l->problems->list[l->begun]};
+    c->state = (qp_tune_state){
+        .problem = c->problem, .number = l->begun + 1, .problems = l->problems->count};
+    l->ring[l->begun++ % (AHEAD + 1)] = c;
+    st = begin_course(c, l->out, err);
+  }
+  return st;
+}
+
+static qp_status run_next(line *l, qp_error *err) {
+  qp_status st = begin_more(l, err);
+  if (st || l->at == l->begun) return st;
+  course *c = l->ring[l->at % (AHEAD + 1)];
+  st = tune_problem(c, err);
+  qp_error kept = {.text = ""};
+  for (size_t i = 0; i < c->own.count; i++) {
+    const qp_status added = qp_records_add(l->out, &c->own.list[i], &kept);
+    if (added && !st) st = qp_fail(err, added, "%s", kept.text);
+  }
+  const qp_status ended = end_course(c, st ? &kept : err);
+  l->at++;
+  return st ? st : ended;
+}
+
 qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, const char *journal_file,
                        qp_records *out, bool *complete, qp_error *err) {
   const qp_journal_stamp journal = {
       .gpu = t->info.device.name, .driver = t->info.driver, .timer = t->info.timer};
-  qp_status st = qp_journal_open(journal_file, &journal, &t->journal, err);
-  course *c = st ? NULL : calloc(1, sizeof *c);
+  line l = {.t = t, .problems = problems, .out = out};
   *complete = false;
+  qp_status st = qp_journal_open(journal_file, &journal, &t->journal, err);
   if (st) return st;
-  if (!c) return qp_fail(err, QP_E_NOMEM, "no memory for a tuning run");
   snprintf(out->gpu, sizeof out->gpu, "%s", t->info.device.name);
   t->started = qp_seconds();
-  qp_tune_state totals = {.problems = problems->count};
-  for (size_t i = 0; !st && i < problems->count && !stopped(t); i++) {
-    *c = (course){.t = t, .problem = &problems->list[i], .out = out, .state = totals};
-    c->state.problem = &problems->list[i];
-    c->state.number = i + 1;
+  while (!st && l.at < problems->count && !stopped(t)) {
     if (t->opt.budget_s > 0 && left_s(t) <= 0) break;
-    st = tune_problem(c, err);
-    totals.done = c->state.done;
-    totals.failed = c->state.failed;
-    totals.resumed = c->state.resumed;
-    *complete = !st && i + 1 == problems->count && !stopped(t);
+    st = run_next(&l, err);
   }
-  free(c);
+  *complete = !st && l.at == problems->count && !stopped(t);
+  qp_error ignored = {.text = ""};
+  for (; l.at < l.begun; l.at++) (void)end_course(l.ring[l.at % (AHEAD + 1)], &ignored);
   return st;
 }
 

@@ -3,6 +3,7 @@
 #include "tuner/tune/view.h"
 
 #include <math.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "gen/quantizer.h"
@@ -43,9 +44,15 @@ static void time_text(double seconds, char *out, size_t size) {
     snprintf(out, size, ", %.0f:%02.0f left", floor(seconds / 60), fmod(floor(seconds), 60));
 }
 
+/* A line that is longer than the terminal is wide would wrap, and could not be redrawn. */
+static int columns(FILE *to) {
+  struct winsize w = {.ws_col = 0};
+  return ioctl(fileno(to), TIOCGWINSZ, &w) || !w.ws_col ? 79 : w.ws_col - 1;
+}
+
 void qp_tune_view_show(void *view, const qp_tune_state *s) {
   qp_tune_view *v = view;
-  char problem[256], best[96], left[48];
+  char problem[256], best[96], left[48], line[512];
   const double now = qp_seconds();
   if (!s->over && (!v->live || now < v->drawn + redraw_s)) return;
   v->drawn = now;
@@ -57,8 +64,9 @@ void qp_tune_view_show(void *view, const qp_tune_state *s) {
             s->candidates, s->best_ps ? best : "none that works");
     return;
   }
-  fprintf(v->to, "\r\033[K[%zu/%zu] %s: %u candidates, %s | %zu done, %zu failed%s", s->number,
-          s->problems, problem, s->candidates, best, s->done, s->failed, left);
+  snprintf(line, sizeof line, "[%zu/%zu] %zu done, %zu failed%s | %s | %u of %s", s->number,
+           s->problems, s->done, s->failed, left, best, s->candidates, problem);
+  fprintf(v->to, "\r\033[K%.*s", columns(v->to), line);
   fflush(v->to);
 }
 
