@@ -44,6 +44,25 @@ Test(cli, help_and_version_end_well) {
   expect("tour --help", 0, "Llama-3.1-8B");
 }
 
+/* What 'qpal --help' lists is what there is: a verb of every line that begins with two spaces. */
+Test(cli, every_verb_that_help_lists_explains_itself) {
+  char *verbs = strdup(ask("--help")->text), *rest = verbs, *line = NULL;
+  unsigned count = 0;
+  while ((line = strsep(&rest, "\n"))) {
+    char verb[32], arguments[64], usage[64];
+    if (strncmp(line, "  ", 2) != 0 || sscanf(line, "%31s", verb) != 1) continue;
+    snprintf(arguments, sizeof arguments, "%s --help", verb);
+    snprintf(usage, sizeof usage, "usage: qpal %s", verb);
+    expect(arguments, 0, usage);
+    expect(arguments, 0, "--help");
+    snprintf(arguments, sizeof arguments, "%s --no-such-option", verb);
+    expect(arguments, 2, "--no-such-option");
+    count++;
+  }
+  free(verbs);
+  cr_expect_geq(count, 11, "only %u verbs", count);
+}
+
 Test(cli, wrong_words_name_what_would_be_right) {
   expect("", 2, "usage");
   expect("chekc", 2, "did you mean 'check'");

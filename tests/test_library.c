@@ -307,6 +307,28 @@ Test(library, refuses_launches_without_what_they_need_and_names_it) {
   free_bench(&b);
 }
 
+Test(library, two_devices_may_be_open_at_once_each_with_its_kernels_and_memory) {
+  bench here, there;
+  load();
+  make_bench(&here, "layers.0.test", 1, 1);
+  qpal_device *first = device;
+  qpal_kernels *its = kernels;
+  device = NULL, kernels = NULL;
+  cr_assert_eq(qpal_sim_open(100, 3, &device), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_kernels_load(library, device, NULL, &kernels), QPAL_OK, "%s", qpal_message());
+  make_bench(&there, "layers.0.test", 1, 1);
+  cr_assert_eq(qpal_gemm(its, &here.args, NULL), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_gemm(kernels, &there.args, NULL), QPAL_OK, "%s", qpal_message());
+  compare_bench(&there);
+  qpal_kernels_close(kernels);
+  qpal_device_close(device);
+  device = first, kernels = its; /* the other's end is nothing to this one */
+  cr_assert_eq(qpal_gemm(kernels, &here.args, NULL), QPAL_OK, "%s", qpal_message());
+  compare_bench(&here);
+  free_bench(&here);
+  free_bench(&there);
+}
+
 /* ---- Wrong GPUs ---- */
 
 Test(library, takes_the_nearest_kernels_and_says_how_near_they_are) {
@@ -410,4 +432,38 @@ Test(library, every_thread_has_its_own_message) {
   pthread_join(thread, &its);
   cr_expect_null(mine);
   cr_expect_null(its);
+}
+
+enum { LAUNCHES = 4 };
+
+static void *launch_often(void *arg) {
+  bench *b = arg;
+  for (unsigned i = 0; i < LAUNCHES; i++) {
+    unsigned group = QPAL_NONE;
+    qpal_gemm_info info = {.size = sizeof info};
+    if (qpal_library_find_group(library, "layers.0.test", &group)) return "find_group failed";
+    if (qpal_gemm_query(kernels, &b->args, &info)) return "gemm_query failed";
+    if (qpal_gemm(kernels, &b->args, NULL)) return "gemm failed";
+    if (qpal_wait(device, NULL)) return "wait failed";
+  }
+  return NULL;
+}
+
+Test(library, threads_share_kernels_and_launch_with_workspaces_of_their_own) {
+  enum { THREADS = 3 };
+  bench b[THREADS];
+  pthread_t thread[THREADS];
+  load();
+  for (unsigned i = 0; i < THREADS; i++) make_bench(&b[i], "layers.0.test", i + 1, i + 1);
+  for (unsigned i = 0; i < THREADS; i++)
+    cr_assert_eq(pthread_create(&thread[i], NULL, launch_often, &b[i]), 0);
+  for (unsigned i = 0; i < THREADS; i++) {
+    void *trouble = NULL;
+    pthread_join(thread[i], &trouble);
+    cr_expect_null(trouble, "thread %u: %s", i, (const char *)trouble);
+  }
+  for (unsigned i = 0; i < THREADS; i++) {
+    compare_bench(&b[i]);
+    free_bench(&b[i]);
+  }
 }
