@@ -31,7 +31,7 @@ static void tear_down(void) {
 }
 TestSuite(library_cuda, .fini = tear_down, .timeout = 120);
 
-static const qp_export_gpu h100 = {"Fake H100", 90, 132};
+static const qp_export_gpu h100 = {.name = "Fake H100", .arch = 90, .sm_count = 132};
 
 /* A function of the fake driver itself. */
 static void *ask(const char *name) {
@@ -214,7 +214,7 @@ Test(library_cuda, an_older_driver_is_refused_with_what_it_knows_and_what_is_nee
 Test(library_cuda, a_newer_gpu_gets_ptx_and_without_ptx_is_refused) {
   qpal_device *device = NULL;
   qpal_kernels *kernels = NULL;
-  const qp_export_gpu a100 = {"A100", 80, 108};
+  const qp_export_gpu a100 = {.name = "A100", .arch = 80, .sm_count = 108};
   make_library(a100, QP_PTX_NEWEST);
   cr_assert_eq(qpal_device_open(0, &device), QPAL_OK, "%s", qpal_message());
   cr_assert_eq(qpal_kernels_load(library, device, NULL, &kernels), QPAL_OK, "%s", qpal_message());
