@@ -300,14 +300,21 @@ void qp_cuda_set_context(void *context) {
 
 enum { WARM_UP = 3, MOST_REPLAYS = 64 };
 
-static qp_status capture(cuda_device *d, const qp_chain_link *links, size_t count, CUgraphExec *out,
+/* What one timing holds while it runs. */
+typedef struct timing {
+  cuda_device *d;
+  CUgraphExec graph;
+  CUevent from, to;
+  CUdeviceptr flush;
+  size_t flush_bytes;
+} timing;
+
+static qp_status capture(cuda_device *d, const qp_graph_work *work, CUgraphExec *out,
                          qp_error *err) {
   CUgraph graph = NULL;
   CUresult r = cu.StreamBeginCapture(d->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
   if (r) return failed(r, "cuStreamBeginCapture", err);
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < count && !st; i++)
-    st = cuda_launch(&d->base, links[i].function, &links[i].launch, err);
+  qp_status st = work->enqueue(d->stream, work->arg, err);
   r = cu.StreamEndCapture(d->stream, &graph);
   if (!st && r) st = failed(r, "cuStreamEndCapture", err);
   if (!st && (r = cu.GraphInstantiate(out, graph, 0))) st = failed(r, "cuGraphInstantiate", err);
@@ -315,13 +322,33 @@ static qp_status capture(cuda_device *d, const qp_chain_link *links, size_t coun
   return st;
 }
 
-static qp_status replay(cuda_device *d, CUgraphExec graph, CUevent from, CUevent to, float *ms,
-                        qp_error *err) {
-  CUresult r = cu.EventRecord(from, d->stream);
-  if (!r) r = cu.GraphLaunch(graph, d->stream);
-  if (!r) r = cu.EventRecord(to, d->stream);
-  if (!r) r = cu.EventSynchronize(to);
-  if (!r) r = cu.EventElapsedTime(ms, from, to);
+static qp_status prepare_timing(timing *t, const qp_graph_work *work, qp_error *err) {
+  CUresult r = cu.EventCreate(&t->from, CU_EVENT_DEFAULT);
+  if (!r) r = cu.EventCreate(&t->to, CU_EVENT_DEFAULT);
+  if (r) return failed(r, "cuEventCreate", err);
+  if (work->flush_bytes && (r = cu.MemAlloc(&t->flush, work->flush_bytes)))
+    return failed(r, "cuMemAlloc", err);
+  t->flush_bytes = work->flush_bytes;
+  qp_status st = work->warm ? work->enqueue(t->d->stream, work->arg, err) : QP_OK;
+  if (!st && work->warm) st = cuda_sync(&t->d->base, err);
+  return st ? st : capture(t->d, work, &t->graph, err);
+}
+
+static void end_timing(timing *t) {
+  if (t->graph) cu.GraphExecDestroy(t->graph);
+  if (t->from) cu.EventDestroy(t->from);
+  if (t->to) cu.EventDestroy(t->to);
+  if (t->flush) cu.MemFree(t->flush);
+}
+
+static qp_status replay(const timing *t, float *ms, qp_error *err) {
+  CUstream stream = t->d->stream;
+  CUresult r = t->flush ? cu.MemsetD8(t->flush, 0, t->flush_bytes, stream) : CUDA_SUCCESS;
+  if (!r) r = cu.EventRecord(t->from, stream);
+  if (!r) r = cu.GraphLaunch(t->graph, stream);
+  if (!r) r = cu.EventRecord(t->to, stream);
+  if (!r) r = cu.EventSynchronize(t->to);
+  if (!r) r = cu.EventElapsedTime(ms, t->from, t->to);
   return r ? failed(r, "cuGraphLaunch", err) : QP_OK;
 }
 
@@ -330,35 +357,49 @@ static int by_value(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-qp_status qp_cuda_time_chain(qp_device *dev, const qp_chain_link *links, size_t count,
-                             unsigned replays, double *seconds, qp_error *err) {
-  cuda_device *d = (cuda_device *)dev;
-  CUgraphExec graph = NULL;
-  CUevent event[2] = {NULL, NULL};
+qp_status qp_cuda_time_work(qp_device *dev, const qp_graph_work *work, unsigned replays,
+                            double *seconds, qp_error *err) {
+  timing t = {.d = (cuda_device *)dev};
   float ms[MOST_REPLAYS], warm;
   if (dev->ops != &ops) return qp_fail(err, QP_E_ARG, "only a CUDA device has a clock");
   if (replays < 1 || replays > MOST_REPLAYS)
     return qp_fail(err, QP_E_ARG, "%u replays; 1 to %d are possible", replays, MOST_REPLAYS);
-  qp_status st = make_current(d, err);
-  for (size_t i = 0; i < count && !st; i++) /* attributes are no part of a capture */
-    st = allow_smem(links[i].function, links[i].launch.smem_bytes, err);
-  for (unsigned i = 0; i < 2 && !st; i++) {
-    CUresult r = cu.EventCreate(&event[i], CU_EVENT_DEFAULT);
-    if (r) st = failed(r, "cuEventCreate", err);
-  }
-  if (!st) st = capture(d, links, count, &graph, err);
-  for (unsigned i = 0; i < WARM_UP && !st; i++)
-    st = replay(d, graph, event[0], event[1], &warm, err);
-  for (unsigned i = 0; i < replays && !st; i++)
-    st = replay(d, graph, event[0], event[1], &ms[i], err);
+  qp_status st = make_current(t.d, err);
+  if (!st) st = prepare_timing(&t, work, err);
+  for (unsigned i = 0; i < WARM_UP && !st; i++) st = replay(&t, &warm, err);
+  for (unsigned i = 0; i < replays && !st; i++) st = replay(&t, &ms[i], err);
   if (!st) {
     qsort(ms, replays, sizeof *ms, by_value);
     *seconds = (double)ms[replays / 2] * 1e-3;
   }
-  if (graph) cu.GraphExecDestroy(graph);
-  for (unsigned i = 0; i < 2; i++)
-    if (event[i]) cu.EventDestroy(event[i]);
+  end_timing(&t);
   return st;
+}
+
+typedef struct chain {
+  cuda_device *d;
+  const qp_chain_link *links;
+  size_t count;
+} chain;
+
+static qp_status enqueue_chain(void *stream, void *arg, qp_error *err) {
+  const chain *c = arg;
+  qp_status st = QP_OK;
+  (void)stream; /* the device's own, where launches go */
+  for (size_t i = 0; i < c->count && !st; i++)
+    st = cuda_launch(&c->d->base, c->links[i].function, &c->links[i].launch, err);
+  return st;
+}
+
+qp_status qp_cuda_time_chain(qp_device *dev, const qp_chain_link *links, size_t count,
+                             size_t flush_bytes, unsigned replays, double *seconds, qp_error *err) {
+  chain c = {.d = (cuda_device *)dev, .links = links, .count = count};
+  const qp_graph_work work = {.enqueue = enqueue_chain, .arg = &c, .flush_bytes = flush_bytes};
+  if (dev->ops != &ops) return qp_fail(err, QP_E_ARG, "only a CUDA device has a clock");
+  qp_status st = make_current(c.d, err);
+  for (size_t i = 0; i < count && !st; i++) /* attributes are no part of a capture */
+    st = allow_smem(links[i].function, links[i].launch.smem_bytes, err);
+  return st ? st : qp_cuda_time_work(dev, &work, replays, seconds, err);
 }
 
 /* ---- Opening a device ---- */

@@ -10,12 +10,26 @@ typedef struct qp_chain_link {
   qp_launch launch; /* its params stay valid until the call returns */
 } qp_chain_link;
 
+/* What is timed as one CUDA graph. */
+typedef struct qp_graph_work {
+  /* Puts the work on 'stream' (a CUstream); it is being captured, so it must not wait. */
+  qp_status (*enqueue)(void *stream, void *arg, qp_error *err);
+  void *arg;
+  bool warm;          /* enqueue it once outside the graph: libraries load their kernels then */
+  size_t flush_bytes; /* written before each replay and not timed: more than the L2 cache, and the
+                         work finds nothing in it; 0: none */
+} qp_graph_work;
+
 /*
-** Capture the launches into a graph, replay it 3 times to warm up and then 'replays' times (1 to
-** 64); '*seconds' is the median of one replay, by events: all launches with the gaps between them.
-** 'dev' must be a CUDA device.  QP_E_DEVICE: a driver call failed.
+** Capture the work into a graph, replay it 3 times to warm up and then 'replays' times (1 to 64);
+** '*seconds' is the median of one replay, by events: all launches with the gaps between them.
+** 'dev' must be a CUDA device.  QP_E_DEVICE: a driver call failed; QP_E_NOMEM; as 'enqueue' fails.
 */
+qp_status qp_cuda_time_work(qp_device *dev, const qp_graph_work *work, unsigned replays,
+                            double *seconds, qp_error *err);
+
+/* The same of a chain of launches. */
 qp_status qp_cuda_time_chain(qp_device *dev, const qp_chain_link *links, size_t count,
-                             unsigned replays, double *seconds, qp_error *err);
+                             size_t flush_bytes, unsigned replays, double *seconds, qp_error *err);
 
 #endif

@@ -73,7 +73,7 @@ static qp_status time_kernel(bench *b, const qp_kernel *k, const qp_compiled *c,
                                  .pdl = k->pdl};
   }
   double seconds = 0;
-  if (!st) st = qp_cuda_time_chain(b->dev, link, n, 15, &seconds, err);
+  if (!st) st = qp_cuda_time_chain(b->dev, link, n, 0, 15, &seconds, err);
   *us = seconds * 1e6 / (double)n;
   if (module) qp_device_unload(b->dev, module);
   return st;

@@ -2,7 +2,7 @@
 /*
 ** A libcuda for tests: the driver calls that runtime/cuda.c uses, on host memory.  A "kernel" named "store" writes its
 ** launch down for the test, which reads it through fake_cuda_last(); so do kernels of kernel libraries, whose names
-** hold "__".  FAKE_CUDA_FAIL names a call that fails, FAKE_CUDA_DRIVER is the driver's version.
+** hold "__".  Launches are told to the fake CUPTI in the same library (fake_cupti.c).  FAKE_CUDA_FAIL names a call that fails, FAKE_CUDA_DRIVER is the driver's version.
 */
 #include <cuda.h>
 #include <stdio.h>
@@ -10,9 +10,13 @@
 #include <string.h>
 
 #include "fake_cuda.h"
+#include "fake_cupti.h"
 
 static fake_cuda_launch last;
 static int live, other;
+static char kernel[512];  /* the function that was asked for last */
+static unsigned captured; /* launches of the last graph */
+static int capturing;
 static _Thread_local CUcontext current;
 
 __attribute__((visibility("default"))) const fake_cuda_launch *fake_cuda_last(void) {
@@ -118,6 +122,7 @@ CUresult CUDAAPI cuModuleUnload(CUmodule m) { return (void)m, live--, CUDA_SUCCE
 CUresult CUDAAPI cuModuleGetFunction(CUfunction *f, CUmodule m, const char *name) {
   (void)m;
   *f = (CUfunction)&last;
+  strncpy(kernel, name, sizeof kernel - 1);
   return strcmp(name, "store") && !strstr(name, "__") ? CUDA_ERROR_NOT_FOUND : CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v) {
@@ -143,13 +148,16 @@ CUresult CUDAAPI cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **
              c->attrs[0].value.programmaticStreamSerializationAllowed;
   last.params_bytes = *(size_t *)extra[3];
   memcpy(last.params, extra[1], last.params_bytes);
+  captured += capturing != 0;
+  if (!capturing) fake_cupti_ran(kernel, 1);
   return outcome("cuLaunchKernelEx");
 }
 CUresult CUDAAPI cuStreamBeginCapture_v2(CUstream s, CUstreamCaptureMode m) {
-  return (void)s, (void)m, CUDA_SUCCESS;
+  return (void)s, (void)m, captured = 0, capturing = 1, CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuStreamEndCapture(CUstream s, CUgraph *g) {
   (void)s;
+  capturing = 0;
   live++;
   *g = (CUgraph)&live;
   return CUDA_SUCCESS;
@@ -161,6 +169,7 @@ CUresult CUDAAPI cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuGraphLaunch(CUgraphExec e, CUstream s) {
+  fake_cupti_ran(kernel, captured);
   return (void)e, (void)s, last.replays++, CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuGraphExecDestroy(CUgraphExec e) { return (void)e, live--, CUDA_SUCCESS; }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # The GPU tier: every kernel checked on a real GPU, then a sample of each family under compute-sanitizer.
-# Last, where it was built (cmake --build build --target bench), the tensor-core gemm's times.
+# Last the palette's speed beside the read bandwidth and cuBLAS, and, where it was built (cmake --build
+# build --target bench), the tensor-core gemm beside the prototype it came from.
 #   gpu.sh [QPAL] [DEVICE]          qpal: a build's or a bundle's; device: cuda:0
 set -u
 qpal=${1:-build/qpal} device=${2:-cuda:0}
@@ -26,6 +27,8 @@ else
   echo "compute-sanitizer is not on PATH (CUDA Toolkit): not run"
   failures=$((failures + 1))
 fi
+
+step "$qpal" bench --device "$device"
 
 bench=$(dirname "$qpal")/bench_gpu
 [ ! -x "$bench" ] || step "$bench" "$device"

@@ -145,11 +145,11 @@ Test(cuda, a_chain_is_captured_once_and_replayed) {
         .function = f,
         .launch = {
             .grid = 4, .block = 64, .smem_bytes = 1000, .params = "abcdefgh", .params_bytes = 8}};
-  cr_assert_eq(qp_cuda_time_chain(dev, link, 3, 15, &seconds, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_cuda_time_chain(dev, link, 3, 0, 15, &seconds, &err), QP_OK, "%s", err.text);
   cr_assert_eq(last()->launches, 3);
   cr_assert_eq(last()->replays, 3 + 15);
   cr_assert_float_eq(seconds, 2e-3, 1e-9);
-  cr_assert_eq(qp_cuda_time_chain(dev, link, 3, 0, &seconds, &err), QP_E_ARG);
+  cr_assert_eq(qp_cuda_time_chain(dev, link, 3, 0, 0, &seconds, &err), QP_E_ARG);
   qp_device_unload(dev, m);
   qp_device_close(dev);
   cr_assert_eq(live(), 0);

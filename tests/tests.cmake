@@ -29,13 +29,15 @@ else()
   message(STATUS "Criterion was not found (Debian: libcriterion-dev): no tests will be built")
 endif()
 
-# A driver for the CUDA backend's tests, which need no GPU.
-if(TARGET test_cuda)
-  add_library(fake_cuda MODULE tests/fake_cuda.c)
+# A driver with CUPTI, NVML and cuBLAS for tests of what runs on a GPU; they need none.
+if(CRITERION_FOUND)
+  add_library(fake_cuda MODULE
+    tests/fake_cuda.c tests/fake_cupti.c tests/fake_nvml.c tests/fake_cublas.c)
   target_include_directories(fake_cuda SYSTEM PRIVATE ${CUDA_INCLUDE_DIR})
   set_target_properties(fake_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
-  add_dependencies(test_cuda fake_cuda)
-  add_dependencies(test_library_cuda fake_cuda)
+  foreach(name test_cuda test_library_cuda test_meter_cuda test_cublas test_bench)
+    add_dependencies(${name} fake_cuda)
+  endforeach()
 endif()
 
 # The example of the public interface, built as an engine would be but with the simulator, and the

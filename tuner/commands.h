@@ -14,6 +14,7 @@ int qp_cmd_export(int argc, char **argv);
 int qp_cmd_quantize(int argc, char **argv);
 int qp_cmd_tune(int argc, char **argv);
 int qp_cmd_table(int argc, char **argv);
+int qp_cmd_bench(int argc, char **argv);
 int qp_cmd_tour(int argc, char **argv);
 
 #endif

@@ -21,6 +21,8 @@ static const struct {
     {"export", "write the kernels of a plan as a library that engines link", qp_cmd_export},
     {"tune", "find and measure the fastest kernels on the GPU at hand", qp_cmd_tune},
     {"table", "what was measured for a model on a GPU; unions of record files", qp_cmd_table},
+    {"bench", "verify and time kernels on a GPU, beside its read bandwidth and cuBLAS",
+     qp_cmd_bench},
     {"tour", "generate, compile and check the palette's kernels for Llama-3.1-8B", qp_cmd_tour},
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };

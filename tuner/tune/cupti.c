@@ -13,7 +13,7 @@
 
 #include "runtime/dynlib.h"
 
-enum { KIND_CONCURRENT_KERNEL = 10, OK = 0, MAX_LIMIT_REACHED = 12, FLUSH_FORCED = 1 };
+enum { KIND_CONCURRENT_KERNEL = 10, OK = 0, FLUSH_FORCED = 1 };
 /* Of CUpti_ActivityKernelN: bytes from its start. */
 enum { AT_KIND = 0, AT_START = 16, AT_END = 24, AT_NAME = 104 };
 enum { BUFFER_BYTES = 1 << 20, BUFFER_ALIGN = 8, MOST_LAUNCHES = 1 << 14 };
@@ -27,6 +27,7 @@ typedef void (*on_complete)(void *context, uint32_t stream, uint8_t *buffer, siz
   X(GetResultString, "cuptiGetResultString", (int, const char **))                                 \
   X(RegisterCallbacks, "cuptiActivityRegisterCallbacks", (on_request, on_complete))                \
   X(Enable, "cuptiActivityEnable", (int))                                                          \
+  X(Disable, "cuptiActivityDisable", (int))                                                        \
   X(FlushAll, "cuptiActivityFlushAll", (uint32_t))                                                 \
   X(GetNextRecord, "cuptiActivityGetNextRecord", (uint8_t *, size_t, void **))                     \
   X(GetDropped, "cuptiActivityGetNumDroppedRecords", (void *, uint32_t, size_t *))
@@ -45,7 +46,7 @@ typedef struct launch {
 /* What the callbacks have gathered; they run on threads of CUPTI's. */
 static struct {
   pthread_mutex_t lock;
-  bool opened;
+  bool opened, paused;
   uint32_t version;
   launch *list; /* [MOST_LAUNCHES] */
   size_t count, dropped, overflow;
@@ -147,6 +148,22 @@ qp_status qp_cupti_open(char *version, size_t size, qp_error *err) {
   if (st) return st;
   seen.opened = true;
   version_text(seen.version, version, size);
+  return QP_OK;
+}
+
+qp_status qp_cupti_pause(qp_error *err) {
+  if (!seen.opened || seen.paused) return QP_OK;
+  const int r = cupti.Disable(KIND_CONCURRENT_KERNEL);
+  if (r != OK) return failed(r, "cuptiActivityDisable", err);
+  seen.paused = true;
+  return QP_OK;
+}
+
+qp_status qp_cupti_resume(qp_error *err) {
+  if (!seen.opened || !seen.paused) return QP_OK;
+  const int r = cupti.Enable(KIND_CONCURRENT_KERNEL);
+  if (r != OK) return failed(r, "cuptiActivityEnable", err);
+  seen.paused = false;
   return QP_OK;
 }
 

@@ -16,6 +16,13 @@
 */
 qp_status qp_cupti_open(char *version, size_t size, qp_error *err);
 
+/*
+** No records until qp_cupti_resume: what is timed as a whole (graphs, launches that overlap) must not
+** pay for them.  Both do nothing where CUPTI was not opened, or twice in a row.  QP_E_DEVICE.
+*/
+qp_status qp_cupti_pause(qp_error *err);
+qp_status qp_cupti_resume(qp_error *err);
+
 /* Forget the records so far; launches after this are counted. */
 qp_status qp_cupti_begin(qp_error *err);
 

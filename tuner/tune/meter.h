@@ -41,12 +41,19 @@ typedef struct qp_meter_ops {
   /* Picoseconds a launch in a CUDA graph chain, with or without programmatic dependent launch. */
   qp_status (*chain)(qp_meter *m, qp_metered *c, bool pdl, int64_t *ps, qp_error *err);
   void (*state)(qp_meter *m, qp_meter_state *out);
+  /* Picoseconds of one pass over 'count' candidates (at most QP_PASS_MOST), in order, in a CUDA graph
+  ** of several passes; pdl[i]: candidate i by programmatic dependent launch. */
+  qp_status (*pass)(qp_meter *m, qp_metered *const *c, const bool *pdl, unsigned count, int64_t *ps,
+                    qp_error *err);
 } qp_meter_ops;
+
+enum { QP_PASS_MOST = 64 };
 
 /* The head of every meter. */
 struct qp_meter {
   const qp_meter_ops *ops;
   qp_meter_info info;
+  qp_device *gpu; /* where there is one, for what else is timed on it; NULL: the replay device */
 };
 
 /*

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** A GPU as a meter.  Weights are random bits in one pool that is much larger than the L2 cache;
-** launches walk through copies of a candidate's weights in it, so that each reads what no cache
-** holds.  Activations, codebooks and outputs are the same in every launch and stay warm.
+** launches walk through it, each reads its weights where the one before ended, so that they are in
+** no cache; the cache is cleared before a chain's replays, which read the same once more.
+** Activations, codebooks and outputs are the same in every launch and stay warm.
 */
 #include <math.h>
 #include <stdio.h>
@@ -26,8 +27,8 @@ enum {
   LEAST_LINKS = 48,      /* fewer hide what a chain's ends cost */
   REPLAYS = 15,          /* of a chain; the median counts */
   READS = 8,             /* of the pool, to measure the bandwidth */
-  ROW_GROUPS = 8,        /* compared by the verification, of each segment */
-  HOT = 8                /* codebooks and such of a candidate */
+  FLUSH_IN_L2 = 2,       /* written before a replay, in sizes of the L2 cache */
+  ROW_GROUPS = 8         /* compared by the verification, of each segment */
 };
 
 typedef struct gpu {
@@ -37,7 +38,9 @@ typedef struct gpu {
   qp_reference *reference;
   bool events;
   qp_devptr pool;
-  size_t pool_bytes;
+  size_t pool_bytes, cursor; /* where the next launch finds its weights */
+  qp_chain_link link[LINKS];
+  unsigned char params[LINKS][QP_PARAMS_MAX];
 } gpu;
 
 struct qp_metered {
@@ -49,9 +52,7 @@ struct qp_metered {
   unsigned owns;
   qp_devptr y[2][QP_MAX_SEGMENTS];
   size_t copy_bytes; /* of one copy of the weights */
-  unsigned copies, next;
-  qp_chain_link link[LINKS];
-  unsigned char params[LINKS][QP_PARAMS_MAX];
+  unsigned next;     /* launches so far */
 };
 
 /* ---- The pool ---- */
@@ -74,7 +75,7 @@ static qp_status need_pool(gpu *g, size_t bytes, qp_error *err) {
   if (bytes <= g->pool_bytes) return QP_OK;
   qp_device_free(g->dev, g->pool);
   g->pool = 0;
-  g->pool_bytes = 0;
+  g->pool_bytes = g->cursor = 0;
   qp_status st = qp_device_alloc(g->dev, bytes, &g->pool, err);
   if (st) return qp_fail_prefix(err, st, "%zu bytes of weights", bytes);
   g->pool_bytes = bytes;
@@ -85,8 +86,9 @@ static qp_status need_pool(gpu *g, size_t bytes, qp_error *err) {
 
 static size_t aligned(size_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
 
-/* Memory of the candidate's own, set to zero. */
-static qp_status add(gpu *g, qp_metered *c, size_t bytes, qp_devptr *out, qp_error *err) {
+/* Memory of the candidate's own: a copy of 'data', or zeros. */
+static qp_status add(gpu *g, qp_metered *c, const void *data, size_t bytes, qp_devptr *out,
+                     qp_error *err) {
   *out = 0;
   if (!bytes) return QP_OK;
   if (c->owns == sizeof c->own / sizeof *c->own)
@@ -94,7 +96,21 @@ static qp_status add(gpu *g, qp_metered *c, size_t bytes, qp_devptr *out, qp_err
   qp_status st = qp_device_alloc(g->dev, bytes, out, err);
   if (st) return st;
   c->own[c->owns++] = *out;
-  return qp_device_fill(g->dev, *out, 0, bytes, err);
+  return data ? qp_device_upload(g->dev, *out, data, bytes, err)
+              : qp_device_fill(g->dev, *out, 0, bytes, err);
+}
+
+/* Random numbers below 2 in size, as fp16 and as bf16: zeros would draw less power than a model. */
+static qp_status add_activations(gpu *g, qp_metered *c, qp_error *err) {
+  const qp_problem *p = &c->kernel->problem;
+  const size_t words = (size_t)p->columns * p->batch / 2 + 16384; /* padding is read, too */
+  uint32_t *x = malloc(4 * words);
+  if (!x) return qp_fail(err, QP_E_NOMEM, "no memory for activations");
+  qp_random random = {2};
+  for (size_t i = 0; i < words; i++) x[i] = (uint32_t)qp_random_next(&random) & 0xbfffbfffu;
+  qp_status st = add(g, c, x, 4 * words, &c->args.x, err);
+  free(x);
+  return st;
 }
 
 static size_t codebook_bytes(const qp_stream *s, unsigned b) {
@@ -128,26 +144,36 @@ static qp_status add_segments(gpu *g, qp_metered *c, qp_error *err) {
   qp_status st = QP_OK;
   for (unsigned i = 0; i < p->segments && !st; i++) {
     const size_t rows = (p->segment[i].rows + 31) / 32 * 32;
-    st = add(g, c, 4 * rows, &c->args.segment[i].scale, err);
-    for (unsigned k = 0; k < 2 && !st; k++) st = add(g, c, 4 * rows * p->batch, &c->y[k][i], err);
+    float *scale = malloc(rows * sizeof *scale);
+    if (!scale) return qp_fail(err, QP_E_NOMEM, "no memory for scales");
+    for (size_t r = 0; r < rows; r++) scale[r] = 0.03125f;
+    st = add(g, c, scale, rows * sizeof *scale, &c->args.segment[i].scale, err);
+    free(scale);
+    for (unsigned k = 0; k < 2 && !st; k++)
+      st = add(g, c, NULL, 4 * rows * p->batch, &c->y[k][i], err);
   }
+  return st;
+}
+
+static qp_status add_codebooks(gpu *g, qp_metered *c, unsigned stream, qp_error *err) {
+  const qp_stream *s = &c->kernel->stream[stream].stream;
+  qp_status st = QP_OK;
+  for (unsigned b = 0; b < s->quantizer->codebooks && !st; b++)
+    if (s->quantizer->codebook[b].scope != QP_SCOPE_ROW) /* else it lies in the pool */
+      st = add(g, c, s->quantizer->codebook[b].data, codebook_bytes(s, b),
+               &c->args.stream[stream].codebook[b], err);
   return st;
 }
 
 static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
   const qp_kernel *k = c->kernel;
-  const size_t x = (size_t)2 * k->problem.columns * k->problem.batch;
-  qp_status st = add(g, c, x + 65536, &c->args.x, err); /* padding is read, too */
-  if (!st) st = add(g, c, k->workspace_bytes, &c->args.workspace, err);
-  if (!st) st = add(g, c, (size_t)4 * k->counters, &c->args.counters, err);
+  qp_status st = add_activations(g, c, err);
+  if (!st) st = add(g, c, NULL, k->workspace_bytes, &c->args.workspace, err);
+  if (!st) st = add(g, c, NULL, (size_t)4 * k->counters, &c->args.counters, err);
   if (!st && k->problem.rotate_fused)
-    st = add(g, c, (size_t)k->problem.columns / 8 + 16, &c->args.signs, err);
+    st = add(g, c, NULL, (size_t)k->problem.columns / 8 + 16, &c->args.signs, err);
   if (!st) st = add_segments(g, c, err);
-  for (unsigned i = 0; i < k->streams && !st; i++)
-    for (unsigned b = 0; b < k->stream[i].stream.quantizer->codebooks && !st; b++)
-      if (k->stream[i].stream.quantizer->codebook[b].scope != QP_SCOPE_ROW)
-        st =
-            add(g, c, codebook_bytes(&k->stream[i].stream, b), &c->args.stream[i].codebook[b], err);
+  for (unsigned i = 0; i < k->streams && !st; i++) st = add_codebooks(g, c, i, err);
   return st;
 }
 
@@ -157,24 +183,26 @@ static void release(gpu *g, qp_metered *c) {
   free(c);
 }
 
-/* Launch number n of the candidate: weights from the next copy, outputs in turn. */
-static void make_launch(const gpu *g, qp_metered *c, unsigned n, bool pdl, qp_chain_link *out,
-                        unsigned char *params) {
+/* The candidate's next launch as link 'at': weights where the last launch ended, outputs in turn. */
+static void make_launch(gpu *g, qp_metered *c, bool pdl, unsigned at) {
   const qp_kernel *k = c->kernel;
   qp_arguments a = c->args;
-  place_weights(k, g->pool + (size_t)(n % c->copies) * c->copy_bytes, &a);
+  const unsigned n = c->next++;
+  if (g->cursor + c->copy_bytes > g->pool_bytes) g->cursor = 0;
+  place_weights(k, g->pool + g->cursor, &a);
+  g->cursor += c->copy_bytes;
   for (unsigned i = 0; i < k->problem.segments; i++) a.segment[i].y = c->y[n % 2][i];
   if (k->adds_to_zero) {
     a.zero = c->y[(n + 1) % 2][0];
     a.zero_words = (uint64_t)k->problem.segment[0].rows * k->problem.batch;
   }
-  out->function = c->function;
-  out->launch = (qp_launch){.grid = k->grid,
-                            .block = k->block,
-                            .smem_bytes = k->smem_bytes,
-                            .params = params,
-                            .params_bytes = qp_kernel_params(k, &a, params),
-                            .pdl = pdl && k->pdl};
+  g->link[at].function = c->function;
+  g->link[at].launch = (qp_launch){.grid = k->grid,
+                                   .block = k->block,
+                                   .smem_bytes = k->smem_bytes,
+                                   .params = g->params[at],
+                                   .params_bytes = qp_kernel_params(k, &a, g->params[at]),
+                                   .pdl = pdl && k->pdl};
 }
 
 /* ---- What a meter does ---- */
@@ -198,37 +226,49 @@ static qp_status gpu_load(qp_meter *m, const qp_kernel *k, const qp_compiled *im
   if (!st) st = qp_device_function(g->dev, c->module, k->name, &c->function, err);
   if (!st) st = add_buffers(g, c, err);
   if (st) return release(g, c), st;
-  const size_t copies = c->copy_bytes ? g->pool_bytes / c->copy_bytes : 1;
-  c->copies = copies > LINKS ? LINKS : (unsigned)copies;
   *out = c;
   return QP_OK;
 }
 
 static void gpu_unload(qp_meter *m, qp_metered *c) { release((gpu *)m, c); }
 
-/* Launches that a chain needs so that every one of them finds its weights cold. */
-static unsigned links_of(const qp_metered *c) {
-  return c->copies < LEAST_LINKS ? LEAST_LINKS : c->copies;
+/* Passes over all candidates in a graph: enough launches that its ends do not count. */
+static qp_status time_passes(gpu *g, qp_metered *const *c, const bool *pdl, unsigned count,
+                             unsigned replays, int64_t *ps, qp_error *err) {
+  double seconds = 0;
+  size_t bytes = 0;
+  for (unsigned i = 0; i < count; i++) bytes += c[i]->copy_bytes;
+  size_t passes = bytes ? g->pool_bytes / bytes : 1;
+  if (passes * count < LEAST_LINKS) passes = (LEAST_LINKS + count - 1) / count;
+  if (passes > LINKS / count) passes = LINKS / count;
+  for (unsigned p = 0; p < passes; p++)
+    for (unsigned i = 0; i < count; i++) make_launch(g, c[i], pdl[i], p * count + i);
+  qp_status st = qp_cupti_pause(err);
+  if (!st)
+    st = qp_cuda_time_chain(g->dev, g->link, passes * count, FLUSH_IN_L2 * g->dev->info.l2_bytes,
+                            replays, &seconds, err);
+  if (st) return st;
+  *ps = llround(seconds * 1e12 / (double)passes);
+  return QP_OK;
 }
 
-static qp_status time_chain(gpu *g, qp_metered *c, bool pdl, unsigned replays, int64_t *ps,
-                            qp_error *err) {
-  double seconds = 0;
-  const unsigned n = links_of(c);
-  for (unsigned i = 0; i < n; i++) make_launch(g, c, i, pdl, &c->link[i], c->params[i]);
-  qp_status st = qp_cuda_time_chain(g->dev, c->link, n, replays, &seconds, err);
-  *ps = llround(seconds * 1e12 / n);
-  return st;
+static qp_status gpu_pass(qp_meter *m, qp_metered *const *c, const bool *pdl, unsigned count,
+                          int64_t *ps, qp_error *err) {
+  if (count < 1 || count > QP_PASS_MOST)
+    return qp_fail(err, QP_E_ARG, "a pass over %u candidates; 1 to %d are possible", count,
+                   QP_PASS_MOST);
+  return time_passes((gpu *)m, c, pdl, count, REPLAYS, ps, err);
 }
 
 static qp_status gpu_chain(qp_meter *m, qp_metered *c, bool pdl, int64_t *ps, qp_error *err) {
-  return time_chain((gpu *)m, c, pdl, REPLAYS, ps, err);
+  return time_passes((gpu *)m, &c, &pdl, 1, REPLAYS, ps, err);
 }
 
 /* Between two events there is always more than one launch: a sample is the mean of a chain. */
 static qp_status sample_by_events(gpu *g, qp_metered *c, unsigned n, int64_t *ps, qp_error *err) {
+  const bool pdl = false;
   qp_status st = QP_OK;
-  for (unsigned i = 0; i < n && !st; i++) st = time_chain(g, c, false, 1, &ps[i], err);
+  for (unsigned i = 0; i < n && !st; i++) st = time_passes(g, &c, &pdl, 1, 1, &ps[i], err);
   return st;
 }
 
@@ -236,10 +276,11 @@ static qp_status gpu_sample(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps,
   gpu *g = (gpu *)m;
   if (g->events) return sample_by_events(g, c, n, ps, err);
   qp_status st = qp_device_sync(g->dev, err);
+  if (!st) st = qp_cupti_resume(err);
   if (!st) st = qp_cupti_begin(err);
   for (unsigned i = 0; i < n && !st; i++) {
-    make_launch(g, c, c->next++, false, &c->link[0], c->params[0]);
-    st = qp_device_launch(g->dev, c->function, &c->link[0].launch, err);
+    make_launch(g, c, false, 0);
+    st = qp_device_launch(g->dev, c->function, &g->link[0].launch, err);
   }
   if (!st) st = qp_device_sync(g->dev, err);
   return st ? st : qp_cupti_end(c->kernel->name, n, ps, err);
@@ -262,6 +303,7 @@ static const qp_meter_ops ops = {.close = gpu_close,
                                  .unload = gpu_unload,
                                  .sample = gpu_sample,
                                  .chain = gpu_chain,
+                                 .pass = gpu_pass,
                                  .state = gpu_state};
 
 /* ---- Read bandwidth ---- */
@@ -299,7 +341,9 @@ static qp_status measure_bandwidth(gpu *g, qp_error *err) {
                                .block = 1024,
                                .params = &args,
                                .params_bytes = sizeof args}};
-  if (!st) st = qp_cuda_time_chain(g->dev, link, READS, REPLAYS, &seconds, err);
+  if (!st)
+    st = qp_cuda_time_chain(g->dev, link, READS, FLUSH_IN_L2 * g->dev->info.l2_bytes, REPLAYS,
+                            &seconds, err);
   if (!st && seconds > 0) g->base.info.read_gbs = READS * (double)g->pool_bytes / seconds * 1e-9;
   if (module) qp_device_unload(g->dev, module);
   qp_compiled_free(&c);
@@ -312,6 +356,7 @@ static qp_status open_gpu(gpu *g, unsigned index, qp_error *err) {
   qp_meter_info *info = &g->base.info;
   qp_status st = qp_cuda_open(index, &g->dev, err);
   if (st) return st;
+  g->base.gpu = g->dev;
   info->device = g->dev->info;
   info->chains = true;
   g->nvml = qp_nvml_open(info->device.bus);
@@ -325,6 +370,7 @@ static qp_status open_gpu(gpu *g, unsigned index, qp_error *err) {
     st = qp_cupti_open(info->timer, sizeof info->timer, err);
   const size_t pool = POOL_IN_L2 * info->device.l2_bytes;
   if (!st) st = need_pool(g, pool > LEAST_POOL ? pool : LEAST_POOL, err);
+  if (!st) st = qp_cupti_pause(err); /* until samples are taken */
   return st ? st : measure_bandwidth(g, err);
 }
 

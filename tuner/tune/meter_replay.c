@@ -147,6 +147,19 @@ static qp_status replay_chain(qp_meter *m, qp_metered *c, bool pdl, int64_t *ps,
   return QP_OK;
 }
 
+/* The sum of the chains. */
+static qp_status replay_pass(qp_meter *m, qp_metered *const *c, const bool *pdl, unsigned count,
+                             int64_t *ps, qp_error *err) {
+  int64_t sum = 0, one;
+  for (unsigned i = 0; i < count; i++) {
+    const qp_status st = replay_chain(m, c[i], pdl[i], &one, err);
+    if (st) return st;
+    sum += one;
+  }
+  *ps = sum;
+  return QP_OK;
+}
+
 static void replay_state(qp_meter *m, qp_meter_state *out) {
   replay *r = (replay *)m;
   *out = (qp_meter_state){.clock_mhz = r->throttled ? 1200 : 1980};
@@ -165,6 +178,7 @@ static const qp_meter_ops ops = {.close = replay_close,
                                  .unload = replay_unload,
                                  .sample = replay_sample,
                                  .chain = replay_chain,
+                                 .pass = replay_pass,
                                  .state = replay_state};
 
 /* ---- The file ---- */

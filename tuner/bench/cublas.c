@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** cuBLAS; see cublas.h.  Its header is not needed: these calls and enumerators are those of cuBLAS 11
+** to 13.
+*/
+#include "tuner/bench/cublas.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gen/random.h"
+#include "runtime/cuda_time.h"
+#include "runtime/dynlib.h"
+
+enum { OP_N = 0, OP_T = 1, R_16F = 2, COMPUTE_32F = 68, GEMM_DEFAULT = -1 };
+enum {
+  CHUNK = 1 << 20,
+  LEAST_LINKS = 12,          /* of a chain */
+  REPLAYS = 15,              /* the median counts */
+  WORKSPACE_BYTES = 32 << 20 /* what cuBLAS takes by itself on Hopper */
+};
+
+#define CUBLAS_CALLS(X)                                                                            \
+  X(Create, "cublasCreate_v2", (void **))                                                          \
+  X(Destroy, "cublasDestroy_v2", (void *))                                                         \
+  X(GetVersion, "cublasGetVersion_v2", (void *, int *))                                            \
+  X(SetStream, "cublasSetStream_v2", (void *, void *))                                             \
+  X(SetWorkspace, "cublasSetWorkspace_v2", (void *, void *, size_t))                               \
+  X(GemmEx, "cublasGemmEx",                                                                        \
+    (void *, int, int, int, int, int, const void *, const void *, int, int, const void *, int,     \
+     int, const void *, void *, int, int, int, int))
+
+struct qp_cublas {
+#define X(name, symbol, parameters) int(*name) parameters;
+  CUBLAS_CALLS(X)
+#undef X
+  qp_device *dev;
+  void *handle;
+  qp_devptr weights, x, y, workspace;
+  size_t weights_bytes, x_bytes, y_bytes;
+};
+
+static qp_status failed(int result, const char *call, qp_error *err) {
+  return qp_fail(err, QP_E_DEVICE, "%s: cuBLAS status %d", call, result);
+}
+
+static qp_status load(qp_cublas *c, qp_error *err) {
+  static const char *const names[] = {"libcublas.so.13", "/usr/local/cuda/lib64/libcublas.so.13",
+                                      "libcublas.so.12", "/usr/local/cuda/lib64/libcublas.so.12",
+                                      NULL};
+  void *library;
+  qp_status st =
+      qp_dynlib_open("cuBLAS (libcublas)", "QPAL_CUBLAS", names,
+                     "it is part of the CUDA Toolkit (package libcublas)", &library, err);
+#define X(name, symbol, parameters)                                                                \
+  if (!st) st = qp_dynlib_symbol(library, "cuBLAS", symbol, &c->name, err);
+  CUBLAS_CALLS(X)
+#undef X
+  return st;
+}
+
+qp_status qp_cublas_open(qp_device *dev, qp_cublas **out, char *version, size_t size,
+                         qp_error *err) {
+  int number = 0, r;
+  qp_cublas *c = calloc(1, sizeof *c);
+  if (!c) return qp_fail(err, QP_E_NOMEM, "no memory for cuBLAS");
+  c->dev = dev;
+  qp_status st = load(c, err);
+  if (!st) st = qp_device_sync(dev, err); /* its context is current now */
+  if (!st && (r = c->Create(&c->handle))) st = failed(r, "cublasCreate", err);
+  if (!st && (r = c->GetVersion(c->handle, &number))) st = failed(r, "cublasGetVersion", err);
+  if (!st) st = qp_device_alloc(dev, WORKSPACE_BYTES, &c->workspace, err);
+  if (st) return qp_cublas_close(c), st;
+  snprintf(version, size, "cuBLAS %d.%d.%d", number / 10000, number / 100 % 100, number % 100);
+  *out = c;
+  return QP_OK;
+}
+
+void qp_cublas_close(qp_cublas *c) {
+  if (!c) return;
+  if (c->handle) c->Destroy(c->handle);
+  const qp_devptr buffer[] = {c->weights, c->x, c->y, c->workspace};
+  for (size_t i = 0; i < sizeof buffer / sizeof *buffer; i++) qp_device_free(c->dev, buffer[i]);
+  free(c);
+}
+
+/* Finite halves of both signs below 2: what they are does not change the time, NaNs may. */
+static qp_status fill(qp_device *dev, qp_devptr to, size_t bytes, qp_error *err) {
+  uint32_t *chunk = malloc(CHUNK);
+  if (!chunk) return qp_fail(err, QP_E_NOMEM, "no memory for random weights");
+  qp_random random = {1};
+  for (size_t i = 0; i < CHUNK / sizeof *chunk; i++)
+    chunk[i] = (uint32_t)qp_random_next(&random) & 0xbfffbfffu;
+  qp_status st = QP_OK;
+  for (size_t at = 0; at < bytes && !st; at += CHUNK)
+    st = qp_device_upload(dev, to + at, chunk, bytes - at < CHUNK ? bytes - at : CHUNK, err);
+  free(chunk);
+  return st;
+}
+
+/* A buffer of at least this size, filled; what was in it is gone where it had to grow. */
+static qp_status need(qp_cublas *c, qp_devptr *buffer, size_t *have, size_t bytes, qp_error *err) {
+  if (bytes <= *have) return QP_OK;
+  qp_device_free(c->dev, *buffer);
+  *buffer = 0;
+  *have = 0;
+  qp_status st = qp_device_alloc(c->dev, bytes, buffer, err);
+  if (!st) st = fill(c->dev, *buffer, bytes, err);
+  if (!st) *have = bytes;
+  return st;
+}
+
+typedef struct gemms {
+  qp_cublas *c;
+  unsigned rows, columns, batch, copies, launches;
+} gemms;
+
+/*
+** cuBLAS counts columns first: with W as K x M and X as K x N, leading dimension K, it computes
+** Y (M x N, leading dimension M) = W^T X, which row by row is Y[N,M].
+*/
+static qp_status enqueue(void *stream, void *arg, qp_error *err) {
+  const gemms *g = arg;
+  qp_cublas *c = g->c;
+  const float one = 1, zero = 0;
+  const int m = (int)g->rows, n = (int)g->batch, k = (int)g->columns;
+  int r = c->SetStream(c->handle, stream); /* takes cuBLAS' own workspace back */
+  if (!r) r = c->SetWorkspace(c->handle, (void *)(uintptr_t)c->workspace, WORKSPACE_BYTES);
+  if (r) return failed(r, "cublasSetStream", err);
+  for (unsigned i = 0; i < g->launches; i++) {
+    const qp_devptr w = c->weights + (size_t)(i % g->copies) * g->rows * g->columns * 2;
+    r = c->GemmEx(c->handle, OP_T, OP_N, m, n, k, &one, (const void *)(uintptr_t)w, R_16F, k,
+                  (const void *)(uintptr_t)c->x, R_16F, k, &zero, (void *)(uintptr_t)c->y, R_16F, m,
+                  COMPUTE_32F, GEMM_DEFAULT);
+    if (r) return failed(r, "cublasGemmEx", err);
+  }
+  return QP_OK;
+}
+
+qp_status qp_cublas_time(qp_cublas *c, unsigned rows, unsigned columns, unsigned batch, int64_t *ps,
+                         qp_error *err) {
+  const size_t one = (size_t)rows * columns * 2, l2 = c->dev->info.l2_bytes;
+  const size_t cold = 4 * l2 > one ? 4 * l2 : one;
+  gemms g = {.c = c,
+             .rows = rows,
+             .columns = columns,
+             .batch = batch,
+             .copies = (unsigned)((cold + one - 1) / one)};
+  if (g.copies > 256) g.copies = 256;
+  g.launches = (LEAST_LINKS + g.copies - 1) / g.copies * g.copies;
+  double seconds = 0;
+  qp_status st = need(c, &c->weights, &c->weights_bytes, g.copies * one, err);
+  if (!st) st = need(c, &c->x, &c->x_bytes, (size_t)batch * columns * 2, err);
+  if (!st) st = need(c, &c->y, &c->y_bytes, (size_t)batch * rows * 2, err);
+  if (st) return st;
+  const qp_graph_work work = {.enqueue = enqueue, .arg = &g, .warm = true, .flush_bytes = 2 * l2};
+  st = qp_cuda_time_work(c->dev, &work, REPLAYS, &seconds, err);
+  if (!st) *ps = llround(seconds * 1e12 / g.launches);
+  return st;
+}

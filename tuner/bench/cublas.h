@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* cuBLAS by dlopen: what a user would run instead, Y = X W^T with fp16 weights. */
+#ifndef QP_CUBLAS_H
+#define QP_CUBLAS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/device.h"
+
+typedef struct qp_cublas qp_cublas;
+
+/*
+** Open libcublas (13, else 12; $QPAL_CUBLAS names another) on a CUDA device, which must outlive it.
+** 'version' gets "cuBLAS 13.1.0".  QP_E_MISSING: not found, with how to get it; QP_E_DEVICE.
+*/
+qp_status qp_cublas_open(qp_device *dev, qp_cublas **out, char *version, size_t size,
+                         qp_error *err);
+void qp_cublas_close(qp_cublas *c);
+
+/*
+** Picoseconds a launch of  Y[N,M] = X[N,K] W[M,K]^T,  all fp16, sums in fp32, in a CUDA graph chain.
+** The chain walks through copies of W, and the L2 cache is cleared before each replay, so that
+** weights come from DRAM.  X and Y are warm.  QP_E_NOMEM, QP_E_DEVICE.
+*/
+qp_status qp_cublas_time(qp_cublas *c, unsigned rows, unsigned columns, unsigned batch, int64_t *ps,
+                         qp_error *err);
+
+#endif
