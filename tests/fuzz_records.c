@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* Any bytes as a file of records: what is read is printed, and reads back the same. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tuner/tune/lookup.h"
+#include "tuner/tune/records.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void use(const qp_records *r) {
+  const qp_lookup_options o = {.worst = QP_MATCH_OTHER_DRIVER};
+  qp_latency_table table = {.overhead_ps = -1};
+  qp_lookup *l = NULL;
+  char name[32];
+  qp_records_file_name(r->gpu, name, sizeof name);
+  if (qp_lookup_open(r, &o, &l, NULL)) return;
+  qp_lookup_latency(l, 1, "fuzz", &table, NULL);
+  qp_latency_free(&table);
+  qp_lookup_close(l);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  qp_records r = {0}, again = {0};
+  char *text = NULL, *text2 = NULL;
+  size_t bytes = 0, bytes2 = 0;
+  if (size < 1) return 0;
+  const unsigned policy = data[0] & (QP_RECORDS_REPLAY | QP_RECORDS_TORN);
+  if (qp_records_parse("fuzz", (const char *)data + 1, size - 1, policy, &r, NULL)) return 0;
+  use(&r);
+  if (r.gpu[0] && !qp_records_print(&r, &text, &bytes, NULL)) {
+    if (qp_records_parse("again", text, bytes, policy, &again, NULL)) abort();
+    if (qp_records_print(&again, &text2, &bytes2, NULL)) abort();
+    if (bytes != bytes2 || memcmp(text, text2, bytes) != 0) abort();
+  }
+  free(text);
+  free(text2);
+  qp_records_free(&r);
+  qp_records_free(&again);
+  return 0;
+}
