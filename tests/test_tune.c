@@ -319,7 +319,7 @@ Test(tune, a_budget_in_time_ends_the_run) {
 
 Test(tune, wrong_words_are_named) {
   cr_expect_eq(run("tune --device replay:plain.json -o a.jsonl"), 2);
-  cr_expect(strstr(text, "--model or --shape"), "%s", text);
+  cr_expect(strstr(text, "one of --model, --shape and --plan"), "%s", text);
   cr_expect_eq(run(SHAPE "--device sim -o a.jsonl"), 2);
   cr_expect(strstr(text, "a simulator has no clock"), "%s", text);
   cr_expect_eq(run(SHAPE "--device replay:plain.json --budget soon -o a.jsonl"), 2);
@@ -377,4 +377,35 @@ Test(tune, shards_are_disjoint_and_together_the_whole) {
   cr_expect(strstr(text, "own -o"), "%s", text);
   qp_records_free(&whole);
   qp_records_free(&merged);
+}
+
+Test(tune, a_plan_s_launches_are_tuned_with_their_quantizers) {
+  FILE *f = fopen(path("config.json"), "w");
+  cr_assert(f);
+  fputs("{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 96,"
+        "\"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"num_hidden_layers\": 2,"
+        "\"vocab_size\": 128}",
+        f);
+  fclose(f);
+  cr_assert_eq(run("plan --model config.json --quantizers nuq-2,nuq-4 --bits 3 --no-fusion "
+                   "-o plan.json"),
+               0, "%s", text);
+  cr_assert_eq(run("tune --plan plan.json --batch 1 --device replay:plain.json "
+                   "--max-candidates 1 -o a.jsonl"),
+               0, "%s", text);
+  qp_records r = read_results("a.jsonl");
+  cr_expect_gt(r.count, 3);
+  cr_expect_leq(r.count, 10, "equal launches of both blocks once");
+  f = fopen(path("plan.json"), "r");
+  const size_t n = fread(text, 1, sizeof text - 1, f);
+  text[n] = 0;
+  fclose(f);
+  for (size_t i = 0; i < r.count; i++) {
+    cr_expect(strstr(text, r.list[i].segment[0].hash), "%s", r.list[i].kernel);
+    cr_expect_str_eq(r.list[i].path, "tensor");
+    for (size_t k = 0; k < i; k++) cr_expect_str_neq(r.list[i].kernel, r.list[k].kernel);
+  }
+  qp_records_free(&r);
+  cr_expect_eq(run("tune --plan plan.json --model llama-3.1-8b -o a.jsonl"), 2);
+  cr_expect(strstr(text, "one of --model, --shape and --plan"), "%s", text);
 }

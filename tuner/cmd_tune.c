@@ -12,6 +12,7 @@
 #include "tuner/commands.h"
 #include "tuner/options.h"
 #include "tuner/output.h"
+#include "tuner/plan/plan_file.h"
 #include "tuner/session.h"
 #include "tuner/tune/drawing.h"
 #include "tuner/tune/library.h"
@@ -21,7 +22,7 @@
 #include "tuner/tune/view.h"
 
 static const qp_verb_help help = {
-    "tune", "--model MODEL | --shape MxK[,MxK...]... [options]",
+    "tune", "--model MODEL | --shape MxK[,MxK...]... | --plan PLAN.json [options]",
     "Finds the fastest kernel of every launch that a plan may use (each linear, each fusion of "
     "linears\n"
     "with one input, the lm_head) for each quantizer, batch size and path. Candidates are "
@@ -34,8 +35,8 @@ static const qp_verb_help help = {
 
 typedef struct tune_options {
   qp_repeats shapes;
-  const char *model, *quantizers, *batch, *paths, *budget, *device, *strategy, *shard, *timer, *out,
-      *svg, *timeout;
+  const char *model, *plan, *quantizers, *batch, *paths, *budget, *device, *strategy, *shard,
+      *timer, *out, *svg, *timeout;
   unsigned most, finalists, seed, workers, spills;
   bool missing, json;
 } tune_options;
@@ -69,6 +70,7 @@ typedef struct run {
   bool replay;
   char file[1024], journal[1040];
   qp_tune_problems problems;
+  qp_plan plan;   /* of --plan */
   size_t skipped; /* launches whose shapes no kernel has */
   bool complete;
 } run;
@@ -76,12 +78,16 @@ typedef struct run {
 static void free_run(run *r) {
   qp_tuner_close(r->tuner);
   qp_problems_free(&r->problems);
+  qp_plan_free(&r->plan);
   qp_records_free(&r->known);
   qp_records_free(&r->before);
   qp_records_free(&r->found);
   qp_models_close(r->models);
   qp_session_close(&r->session);
 }
+
+/* A space of tunables is far larger than any patience: without any limit there is this one. */
+static const double default_budget_s = 20 * 60;
 
 static const qp_unit seconds[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {NULL, 0}};
 
@@ -108,6 +114,7 @@ static qp_status open_tuner(run *r, qp_tune_view *view, qp_error *err) {
     st = qp_fail(err, QP_E_ARG, "--timer '%s': events, or nothing for CUPTI, is needed", o->timer);
   if (!st && o->strategy) st = qp_strategy_parse(o->strategy, &t.strategy, err);
   if (!st) st = optional_seconds("budget", o->budget, &t.budget_s, err);
+  if (!o->budget && !o->most) t.budget_s = default_budget_s;
   if (!st) st = optional_seconds("timeout", o->timeout, &t.timeout_s, err);
   if (!st) st = qp_tuner_open(&r->session, &t, &r->tuner, err);
   if (!st) r->info = qp_tuner_info(r->tuner);
@@ -204,6 +211,25 @@ static qp_status keep_missing(run *r, qp_error *err) {
   return QP_OK;
 }
 
+/* The plan's quantizers, malloc'ed. */
+static qp_status resolve_plan(run *r, const qp_quantizer ***out, qp_error *err) {
+  const qp_quantizer **q = calloc(r->plan.quantizers + 1, sizeof *q);
+  if (!q) return qp_fail(err, QP_E_NOMEM, "no memory for quantizers");
+  const qp_status st = qp_plan_resolve(&r->plan, r->session.palette, q, err);
+  if (st) return free(q), qp_fail_prefix(err, st, "%s", r->o->plan);
+  *out = q;
+  return QP_OK;
+}
+
+static qp_status problems_of_plan(run *r, const qp_problems_wishes *w, qp_error *err) {
+  const qp_quantizer **q;
+  qp_status st = resolve_plan(r, &q, err);
+  if (st) return st;
+  st = qp_problems_add_plan(&r->problems, &r->plan, q, w, err);
+  free(q);
+  return st ? qp_fail_prefix(err, st, "%s", r->o->plan) : QP_OK;
+}
+
 static qp_status make_problems(run *r, qp_error *err) {
   const tune_options *o = r->o;
   qp_model_launch launch[QP_MODEL_LAUNCHES];
@@ -229,7 +255,8 @@ static qp_status make_problems(run *r, qp_error *err) {
   if (st) return free(q), st;
   w.quantizer = q;
   if (model) launches = qp_model_launches(model, launch);
-  st = qp_problems_add(&r->problems, launch, launches, &w, &r->skipped, err);
+  st = o->plan ? problems_of_plan(r, &w, err)
+               : qp_problems_add(&r->problems, launch, launches, &w, &r->skipped, err);
   free(q);
   if (!st && o->shard) st = qp_problems_shard(&r->problems, o->shard, err);
   if (!st && o->missing) st = keep_missing(r, err);
@@ -299,15 +326,26 @@ static qp_status write_results(run *r, qp_error *err) {
   return QP_OK;
 }
 
+/* All that problems will name, before the processes are forked that measure them. */
+static qp_status load_quantizers(run *r, qp_error *err) {
+  const qp_quantizer **q = NULL;
+  size_t n;
+  qp_status st;
+  if (r->o->plan) {
+    st = qp_plan_read(r->o->plan, &r->plan, err);
+    if (!st) st = resolve_plan(r, &q, err);
+  } else {
+    st = qp_session_quantizers(&r->session, r->o->quantizers, &q, &n, err);
+  }
+  free(q);
+  return st;
+}
+
 static qp_status tune(run *r, qp_error *err) {
   qp_tune_view view;
   qp_tune_view_begin(&view, stderr);
   qp_status st = qp_session_open(&r->session, err);
-  const qp_quantizer **q = NULL;
-  size_t n;
-  if (!st)
-    st = qp_session_quantizers(&r->session, r->o->quantizers, &q, &n, err); /* before forks */
-  free(q);
+  if (!st) st = load_quantizers(r, err);
   if (!st) st = open_tuner(r, &view, err);
   if (!st) st = choose_file(r, err);
   if (!st) st = read_known(r, err);
@@ -331,17 +369,24 @@ static qp_status tune(run *r, qp_error *err) {
 }
 
 int qp_cmd_tune(int argc, char **argv) {
-  tune_options o = {.batch = "1,8", .device = "cuda:0", .paths = "tensor,cuda", .seed = 1};
+  tune_options o = {.quantizers = "tcq,vq2,nuq",
+                    .batch = "1,8",
+                    .device = "cuda:0",
+                    .paths = "tensor,cuda",
+                    .seed = 1};
   const qp_option table[] = {
       {"model", QP_OPT_STRING, &o.model, "MODEL", "a name of qpal list models, or a config.json", 0,
        0},
       {"shape", QP_OPT_REPEATED, &o.shapes, "MxK,...",
        "instead: linears of one launch; may be given again", 0, 0},
-      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes (the palette)", 0,
+      {"plan", QP_OPT_STRING, &o.plan, "FILE",
+       "instead: the launches of a plan.json, with its quantizers and paths", 0, 0},
+      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes (tcq,vq2,nuq)", 0,
        0},
       {"batch", QP_OPT_STRING, &o.batch, "LIST", "rows of activations (1,8)", 0, 0},
       {"paths", QP_OPT_STRING, &o.paths, "LIST", "tensor,cuda", 0, 0},
-      {"budget", QP_OPT_STRING, &o.budget, "TIME", "of the run: 90s, 25m, 2h (no limit)", 0, 0},
+      {"budget", QP_OPT_STRING, &o.budget, "TIME",
+       "of the run: 90s, 25m, 2h (20m, or no limit with --max-candidates)", 0, 0},
       {"max-candidates", QP_OPT_UNSIGNED, &o.most, "N", "of a problem at most (no limit)", 1,
        1 << 20},
       {"strategy", QP_OPT_STRING, &o.strategy, "WORD",
@@ -371,8 +416,8 @@ int qp_cmd_tune(int argc, char **argv) {
   run r = {.o = &o};
   if (words.count)
     st = qp_fail(&err, QP_E_ARG, "'%s' is no option", words.word[0]);
-  else if ((o.model != NULL) == (o.shapes.count > 0))
-    st = qp_fail(&err, QP_E_ARG, "--model or --shape is needed, and not both");
+  else if ((o.model != NULL) + (o.shapes.count > 0) + (o.plan != NULL) != 1)
+    st = qp_fail(&err, QP_E_ARG, "one of --model, --shape and --plan is needed");
   else
     st = tune(&r, &err);
   free_run(&r);

@@ -92,23 +92,68 @@ static qp_tune_problem problem_of(const qp_model_launch *l, const qp_problems_wi
   return t;
 }
 
+/* Shapes that no kernel can have are no problems; '*fits': this is one. */
+static qp_status add_launch(qp_tune_problems *list, const qp_model_launch *launch,
+                            const qp_problems_wishes *w, const qp_quantizer *q, unsigned batch,
+                            bool *fits, qp_error *err) {
+  qp_error why = {0};
+  qp_status st = QP_OK;
+  for (size_t p = 0; p < w->paths && !st; p++) {
+    const qp_tune_problem t = problem_of(launch, w, q, batch, w->path[p]);
+    *fits = !qp_problem_check(&t.problem, &why);
+    if (*fits) st = add(list, &t, err);
+  }
+  return st;
+}
+
 qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch, size_t launches,
                           const qp_problems_wishes *w, size_t *skipped, qp_error *err) {
   qp_status st = QP_OK;
   for (size_t b = 0; b < w->batches; b++)
-    for (size_t l = 0; l < launches; l++) {
-      qp_error why = {0};
-      qp_tune_problem probe = problem_of(&launch[l], w, w->quantizer[0], w->batch[b], "");
-      if (qp_problem_check(&probe.problem, &why)) {
-        ++*skipped;
-        continue;
+    for (size_t q = 0; q < w->quantizers; q++)
+      for (size_t l = 0; l < launches && !st; l++) {
+        bool fits = true;
+        st = add_launch(list, &launch[l], w, w->quantizer[q], w->batch[b], &fits, err);
+        *skipped += !fits && !q; /* counted once a batch */
       }
-      for (size_t q = 0; q < w->quantizers; q++)
-        for (size_t p = 0; p < w->paths && !st; p++) {
-          qp_tune_problem t = problem_of(&launch[l], w, w->quantizer[q], w->batch[b], w->path[p]);
-          st = add(list, &t, err);
-        }
-      if (st) return st;
+  return st;
+}
+
+/* false: a launch in 16 bits, which is no problem of ours. */
+static bool problem_of_plan(const qp_plan *plan, const qp_plan_launch *l,
+                            const qp_quantizer *const *quantizer, const qp_problems_wishes *w,
+                            unsigned batch, qp_tune_problem *out) {
+  unsigned rows = 0;
+  *out = (qp_tune_problem){.problem = {.op = QP_OP_GEMM,
+                                       .segments = l->members,
+                                       .columns = plan->linear[l->linear[0]].columns,
+                                       .batch = batch,
+                                       .type = w->type,
+                                       .out_type = w->type,
+                                       .arch = w->arch,
+                                       .sm_count = w->sm_count}};
+  for (unsigned i = 0; i < l->members; i++) {
+    const qp_plan_linear *at = &plan->linear[l->linear[i]];
+    if (!quantizer[at->quantizer]) return false;
+    out->problem.segment[i].quantizer = quantizer[at->quantizer];
+    out->problem.segment[i].rows = at->rows;
+    rows += at->rows;
+  }
+  snprintf(out->path, sizeof out->path, "%s", strcmp(l->path, "cuda") ? "tensor" : "cuda");
+  snprintf(out->label, sizeof out->label, "%.31s %ux%u", l->group, rows, out->problem.columns);
+  return true;
+}
+
+qp_status qp_problems_add_plan(qp_tune_problems *list, const qp_plan *plan,
+                               const qp_quantizer *const *quantizer, const qp_problems_wishes *w,
+                               qp_error *err) {
+  qp_status st = QP_OK;
+  for (size_t b = 0; b < w->batches; b++)
+    for (unsigned l = 0; l < plan->launches && !st; l++) {
+      qp_tune_problem t;
+      if (!problem_of_plan(plan, &plan->launch[l], quantizer, w, w->batch[b], &t)) continue;
+      st = qp_problem_check(&t.problem, err);
+      if (!st) st = add(list, &t, err);
     }
   return st;
 }

@@ -6,6 +6,7 @@
 #include "gen/model.h"
 #include "gen/problem.h"
 #include "tuner/options.h"
+#include "tuner/plan/plan_file.h"
 
 /* A gemm on one path; 'label' names its linears: "qkv 6144x4096". */
 typedef struct qp_tune_problem {
@@ -46,13 +47,22 @@ typedef struct qp_problems_wishes {
 } qp_problems_wishes;
 
 /*
-** Every launch x quantizer (one for all segments) x batch x path, in that order from the outside:
-** batch, launch, quantizer, path.  Launches whose shapes kernels cannot have (rows no multiple of
+** Every launch x quantizer (one for all segments) x batch x path, in this order from the outside:
+** batch, quantizer, launch, path; so that where time ends, whole quantizers are known.  Launches whose shapes kernels cannot have (rows no multiple of
 ** 16) are left out and counted in '*skipped'.  A problem that is there already is not added again.
 ** QP_E_NOMEM.
 */
 qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch, size_t launches,
                           const qp_problems_wishes *w, size_t *skipped, qp_error *err);
+/*
+** The launches of a plan as they are, mixed quantizers included, each at every batch of 'w' (whose
+** quantizers and paths do not count) on the plan's own path, "tensor" where it has none.  Launches in
+** 16 bits are left out.  'quantizer' are those of the plan, by qp_plan_resolve.  QP_E_NOMEM; QP_E_ARG:
+** a launch cannot be (names the field).
+*/
+qp_status qp_problems_add_plan(qp_tune_problems *list, const qp_plan *plan,
+                               const qp_quantizer *const *quantizer, const qp_problems_wishes *w,
+                               qp_error *err);
 void qp_problems_free(qp_tune_problems *list);
 
 /* "1,8" -> numbers from 1 to 64; QP_E_ARG. */

@@ -37,6 +37,7 @@ struct qp_tuner {
   unsigned workers;
   double started;
   size_t done, failed, resumed; /* candidates */
+  double after_s;               /* a problem's time beyond its deadline, on the average */
 };
 
 /* Candidates that are compiled together and measured in the order of their estimates. */
@@ -391,9 +392,16 @@ static qp_status open_search(course *c, const qp_records *out, qp_error *err) {
   return qp_search_open(t->session->families, family, &c->problem->problem, &so, &c->search, err);
 }
 
-/* Seconds of the budget for each problem that is left, this one included. */
+/* Seconds of the budget for each problem that is left, this one included, to search in. */
 static double share_s(const course *c) {
-  return left_s(c->t) / (double)(c->state.problems - c->state.number + 1);
+  const double share = left_s(c->t) / (double)(c->state.problems - c->state.number + 1);
+  return fmax(0, share - c->t->after_s);
+}
+
+/* What the last candidate and the finalists took beyond the deadline is spared from the next. */
+static void note_overrun(course *c) {
+  const double over = fmax(0, qp_seconds() - c->deadline);
+  if (c->t->opt.budget_s > 0) c->t->after_s += (over - c->t->after_s) / 8;
 }
 
 static int64_t floor_ps(const course *c) {
@@ -446,6 +454,7 @@ static qp_status tune_problem(course *c, qp_error *err) {
     if (is_over(c)) break;
   }
   if (!st) st = finish(c, err);
+  note_overrun(c);
   c->state.over = true;
   show(c, "");
   return st;
