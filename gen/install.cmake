@@ -9,6 +9,7 @@ endif()
 
 if(TARGET qpal)
   install(TARGETS qpal)
+  install(PROGRAMS tuner/slurm/qpal-tune-array TYPE BIN)
 endif()
 install(TARGETS libqpal EXPORT qpalTargets)
 install(TARGETS libqpal_shared libqpal_sim)

@@ -98,6 +98,13 @@ if(NOT QPAL_SANITIZE AND NOT QPAL_ANALYZE)
   endif()
 endif()
 
+# Tuning in shards, also on a cluster where Slurm is installed.
+if(TARGET qpal AND NOT QPAL_ANALYZE)
+  add_test(NAME slurm COMMAND ${PROJECT_SOURCE_DIR}/tests/slurm/run ${PROJECT_BINARY_DIR})
+  set_tests_properties(slurm PROPERTIES
+    ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600)
+endif()
+
 # The command's own proofs: every quantizer on every path in the simulator; broken templates are seen.
 if(TARGET qpal AND NOT QPAL_ANALYZE)
   add_test(NAME check_sim COMMAND qpal check --device sim --quiet)
