@@ -16,12 +16,12 @@
 #include "runtime/library_state.h"
 #include "tuner/export/manifest.h"
 
-enum { PATH_BYTES = 4096, NAME_SHOWN = 200 };
+enum { PATH_BYTES = 4096 };
 
 static qp_status write_in(const char *folder, const char *name, const char *ending,
                           const void *data, size_t bytes, qp_error *err) {
   char path[PATH_BYTES];
-  const int n = snprintf(path, sizeof path, "%s/%.*s%s", folder, NAME_SHOWN, name, ending);
+  const int n = snprintf(path, sizeof path, "%s/%s%s", folder, name, ending);
   if (n < 0 || (size_t)n >= sizeof path)
     return qp_fail(err, QP_E_ARG, "'%.100s...' is too long", folder);
   return qp_file_write(path, data, bytes, err);
@@ -32,8 +32,10 @@ static qp_status write_image(const char *folder, const qpal_library *l, const qp
                              uint32_t image, qp_error *err) {
   if (image == QP_LIB_NONE) return QP_OK;
   const qp_lib_image *m = QP_LIB_GET(l, IMAGES, qp_lib_image, image);
-  return write_in(folder, qp_lib_string(l, k->name), m->kind ? ".ptx" : ".cubin",
-                  l->data + m->offset, (size_t)m->bytes - m->kind, err);
+  char name[QP_EXPORT_FILE_NAME];
+  qp_export_file_name(qp_lib_string(l, k->name), name);
+  return write_in(folder, name, m->kind ? ".ptx" : ".cubin", l->data + m->offset,
+                  (size_t)m->bytes - m->kind, err);
 }
 
 static qp_status write_kernels(const char *folder, const qpal_library *l, qp_error *err) {

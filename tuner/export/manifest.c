@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* manifest.json, read through the public interface: it shows what an engine sees. */
+/* manifest.json, read through the public interface as an engine does; images and constants from the file. */
 #include "tuner/export/manifest.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "runtime/library_state.h"
 
 static const char *const types[] = {"f16", "bf16", "f32"};
 static const char *const ops[] = {"gemm", "rotate", "dequant"};
@@ -12,6 +18,22 @@ static void add_arch(cJSON *to, unsigned arch) {
   char text[16];
   snprintf(text, sizeof text, "sm_%u", arch);
   cJSON_AddStringToObject(to, "arch", text);
+}
+
+void qp_export_file_name(const char *kernel, char name[QP_EXPORT_FILE_NAME]) {
+  enum { KEPT = 200, CODE = 16 };
+  const size_t length = strlen(kernel);
+  if (length <= KEPT + CODE)
+    snprintf(name, QP_EXPORT_FILE_NAME, "%s", kernel);
+  else
+    snprintf(name, QP_EXPORT_FILE_NAME, "%.*s%016llx", KEPT, kernel,
+             (unsigned long long)XXH3_64bits(kernel, length));
+}
+
+static void add_checksum(cJSON *to, const char *name, uint64_t sum) {
+  char text[24];
+  snprintf(text, sizeof text, "%016llx", (unsigned long long)sum);
+  cJSON_AddStringToObject(to, name, text);
 }
 
 static cJSON *append(cJSON *list) {
@@ -48,6 +70,27 @@ static void add_quantizers(cJSON *root, const qpal_library *l, unsigned n) {
   }
 }
 
+/* Sizes of the arrays that the kernels read (LAYOUT.md); a codebook of 0 bytes is the library's own. */
+static void add_parts(cJSON *o, const qpal_library *l, const qpal_linear_info *e) {
+  cJSON *list = cJSON_AddArrayToObject(o, "parts");
+  for (unsigned i = 0; i < e->parts; i++) {
+    const qpal_part_info *p = &e->part[i];
+    qpal_quantizer_info q = {.size = sizeof q, .name = ""};
+    qpal_library_quantizer(l, p->quantizer, &q);
+    cJSON *part = append(list);
+    cJSON_AddStringToObject(part, "quantizer", q.name);
+    cJSON_AddNumberToObject(part, "column", p->column);
+    cJSON_AddNumberToObject(part, "columns", p->columns);
+    cJSON_AddNumberToObject(part, "code_bytes", (double)p->code_bytes);
+    cJSON *fields = cJSON_AddArrayToObject(part, "field_bytes");
+    for (unsigned f = 0; f < p->fields; f++)
+      cJSON_AddItemToArray(fields, cJSON_CreateNumber((double)p->field_bytes[f]));
+    cJSON *books = cJSON_AddArrayToObject(part, "codebook_bytes");
+    for (unsigned b = 0; b < p->codebooks; b++)
+      cJSON_AddItemToArray(books, cJSON_CreateNumber((double)p->codebook_bytes[b]));
+  }
+}
+
 static void add_linear(cJSON *list, const qpal_library *l, unsigned group, unsigned member) {
   qpal_linear_info e = {.size = sizeof e};
   qpal_quantizer_info q = {.size = sizeof q, .name = "fp16"};
@@ -59,6 +102,7 @@ static void add_linear(cJSON *list, const qpal_library *l, unsigned group, unsig
   cJSON_AddNumberToObject(o, "rows", e.rows);
   cJSON_AddNumberToObject(o, "columns", e.columns);
   cJSON_AddNumberToObject(o, "bytes", (double)e.bytes);
+  add_parts(o, l, &e);
 }
 
 static void add_groups(cJSON *root, const qpal_library *l, unsigned n) {
@@ -74,20 +118,46 @@ static void add_groups(cJSON *root, const qpal_library *l, unsigned n) {
   }
 }
 
+/* An image's place in library.qpal, its size and XXH3-64. */
+static void add_image(cJSON *o, const char *name, const qpal_library *l, uint32_t image) {
+  if (image == QP_LIB_NONE) return;
+  const qp_lib_image *m = QP_LIB_GET(l, IMAGES, qp_lib_image, image);
+  cJSON *to = cJSON_AddObjectToObject(o, name);
+  cJSON_AddNumberToObject(to, "offset", (double)m->offset);
+  cJSON_AddNumberToObject(to, "bytes", (double)m->bytes);
+  add_checksum(to, "checksum", m->checksum);
+}
+
+/* Groups that have the kernel's problem: those whose launch it is. */
+static void add_groups_of(cJSON *o, const qpal_library *l, uint32_t problem) {
+  cJSON *list = cJSON_AddArrayToObject(o, "groups");
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_GROUPS); i++) {
+    const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, i);
+    if (g->problem == problem)
+      cJSON_AddItemToArray(list, cJSON_CreateString(qp_lib_string(l, g->name)));
+  }
+}
+
 static void add_kernels(cJSON *root, const qpal_library *l, unsigned n) {
   cJSON *list = cJSON_AddArrayToObject(root, "kernels");
   for (unsigned i = 0; i < n; i++) {
     qpal_kernel_info k = {.size = sizeof k};
     if (qpal_library_kernel(l, i, &k)) continue;
     cJSON *o = append(list);
+    const qp_lib_kernel *own = QP_LIB_GET(l, KERNELS, qp_lib_kernel, i);
+    char file[QP_EXPORT_FILE_NAME];
+    qp_export_file_name(k.name, file);
     cJSON_AddStringToObject(o, "name", k.name);
+    cJSON_AddStringToObject(o, "file", file);
     cJSON_AddNumberToObject(o, "target", k.target);
     cJSON_AddStringToObject(o, "op", ops[k.op]);
     cJSON_AddStringToObject(o, "type", types[k.type]);
     if (k.op == QPAL_GEMM) {
       cJSON_AddStringToObject(o, "out_type", types[k.out_type]);
       cJSON_AddNumberToObject(o, "batch", k.batch);
+      add_groups_of(o, l, own->problem);
     }
+    cJSON_AddNumberToObject(o, "columns", k.columns);
     cJSON_AddNumberToObject(o, "grid_blocks", k.grid);
     cJSON_AddNumberToObject(o, "block_threads", k.block);
     cJSON_AddNumberToObject(o, "smem_bytes", k.smem_bytes);
@@ -95,8 +165,8 @@ static void add_kernels(cJSON *root, const qpal_library *l, unsigned n) {
     cJSON_AddNumberToObject(o, "workspace_bytes", (double)k.workspace_bytes);
     cJSON_AddNumberToObject(o, "counters", k.counters);
     cJSON_AddBoolToObject(o, "programmatic_dependent_launch", k.pdl);
-    cJSON_AddNumberToObject(o, "cubin_bytes", (double)k.cubin_bytes);
-    cJSON_AddNumberToObject(o, "ptx_bytes", (double)k.ptx_bytes);
+    add_image(o, "cubin", l, own->cubin);
+    add_image(o, "ptx", l, own->ptx);
     cJSON_AddStringToObject(o, "chosen_by", k.source);
     if (k.latency_ps >= 0)
       cJSON_AddNumberToObject(o, "latency_s", (double)k.latency_ps * 1e-12);
@@ -110,15 +180,14 @@ char *qp_export_manifest(const qpal_library *l) {
   cJSON *root = cJSON_CreateObject();
   char *text = NULL;
   if (root && !qpal_library_describe(l, &info)) {
-    char sum[24], toolkit[32];
-    snprintf(sum, sizeof sum, "%016llx", (unsigned long long)info.checksum);
+    char toolkit[32];
     snprintf(toolkit, sizeof toolkit, "%u.%u", info.toolkit / 1000, info.toolkit % 1000 / 10);
     cJSON_AddStringToObject(root, "schema", "qpal-library");
     cJSON_AddStringToObject(root, "model", info.model);
     cJSON_AddStringToObject(root, "generator", info.generator);
     cJSON_AddStringToObject(root, "cuda", toolkit);
     cJSON_AddNumberToObject(root, "bytes", (double)info.file_bytes);
-    cJSON_AddStringToObject(root, "checksum", sum);
+    add_checksum(root, "checksum", info.checksum);
     add_targets(root, l, info.targets);
     add_quantizers(root, l, info.quantizers);
     add_groups(root, l, info.groups);
