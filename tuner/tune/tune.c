@@ -20,8 +20,8 @@
 
 enum { BATCH = 8, FINALISTS = 4, SAMPLES = 20, ROUNDS = 5, SEEDS = 2, AHEAD = 8 };
 
-/* What one compile takes, about; how large batches are under a budget is guessed by it. */
-static const double compile_s = 1.5;
+/* What one compile takes, about, before any was seen. */
+static const double first_compile_s = 1.5;
 /* How long beyond its share of the budget a problem may look for a first result. */
 static const double patience_s = 10;
 /* Finalists are those within this much of the best. */
@@ -38,6 +38,7 @@ struct qp_tuner {
   double started;
   size_t done, failed, resumed; /* candidates */
   double after_s;               /* a problem's time beyond its deadline, on the average */
+  double compile_s;             /* a compile, on the average; what is in the cache takes nothing */
 };
 
 /* Candidates that are compiled together and measured in the order of their estimates. */
@@ -48,6 +49,7 @@ typedef struct batch {
 
 /* One problem's tuning.  It begins, with its first batch, while an earlier one is measured. */
 typedef struct course {
+  struct course *next; /* of those that are over */
   qp_tuner *t;
   const qp_tune_problem *problem;
   qp_search *search;
@@ -211,6 +213,7 @@ static qp_status collect(course *c, batch *b, qp_error *err) {
         return qp_fail(err, QP_E_DEVICE, "the compiler lost %s", b->list[i].kernel.name);
       qp_candidate *done = user;
       done->compiling = false;
+      c->t->compile_s += (compiled.seconds - c->t->compile_s) / 8;
       qp_candidate_compiled(done, &compiled, c->t->info.read_gbs);
     }
   }
@@ -415,25 +418,33 @@ static int64_t floor_ps(const course *c) {
 /* Propose its first candidates and let them compile. */
 static qp_status begin_course(course *c, const qp_records *out, qp_error *err) {
   const qp_tuner *t = c->t;
-  const double fit = share_s(c) * t->workers / compile_s;
+  const double fit = share_s(c) * t->workers / fmax(t->compile_s, 1e-3);
   c->batch_size = t->opt.budget_s <= 0 || fit > BATCH ? BATCH : fit < 1 ? 1 : (unsigned)fit;
   c->state.floor_ps = floor_ps(c);
   const qp_status st = open_search(c, out, err);
   return st ? st : prepare(c, &c->batch[0], err);
 }
 
-/* Free it; what still compiles points into its batches, so that is waited for. */
-static qp_status end_course(course *c, qp_error *err) {
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < 2; i++) {
-    const qp_status collected = collect(c, &c->batch[i], err);
-    if (collected) st = collected;
-  }
+/* Does the compiler still point into its batches? */
+static bool is_compiling(const course *c) {
+  for (unsigned i = 0; i < 2; i++)
+    for (unsigned k = 0; k < c->batch[i].count; k++)
+      if (c->batch[i].list[k].compiling) return true;
+  return false;
+}
+
+static void free_course(course *c) {
   for (unsigned i = 0; i < 2; i++) release(&c->batch[i]);
   qp_search_close(c->search);
   qp_records_free(&c->own);
   free(c);
-  return st;
+}
+
+/* Would another batch be compiled before the problem's time is over? */
+static bool has_time(const course *c) {
+  if (is_over(c)) return false;
+  if (c->t->opt.budget_s <= 0 || !c->state.best_ps) return true;
+  return qp_seconds() + c->t->compile_s < c->deadline;
 }
 
 /* Two batches in turn: one compiles while the other is measured. */
@@ -444,12 +455,12 @@ static qp_status tune_problem(course *c, qp_error *err) {
   c->latest = c->deadline + share_s(c) + patience_s;
   while (!st && c->batch[turn].count) {
     batch *now = &c->batch[turn], *next = &c->batch[!turn];
-    if (!is_over(c)) st = prepare(c, next, err);
+    if (has_time(c)) st = prepare(c, next, err);
     show(c, "");
     if (!st) st = collect(c, now, err);
     if (!st) st = measure_batch(c, now, err);
     release(now);
-    if (!st && !next->count && !is_over(c)) st = prepare(c, next, err);
+    if (!st && !next->count && has_time(c)) st = prepare(c, next, err);
     turn = !turn;
     if (is_over(c)) break;
   }
@@ -468,13 +479,14 @@ typedef struct line {
   qp_records *out;
   course *ring[AHEAD + 1]; /* problems 'at' to 'begun', each at its number modulo the ring */
   size_t at, begun;
+  course *old; /* are over, but what they wanted still compiles */
 } line;
 
 /* Problems that should be compiling while one is measured: as many as pass while a compile lasts. */
 static size_t ahead(const line *l) {
   if (l->t->opt.budget_s <= 0) return 1;
   const double share = left_s(l->t) / (double)(l->problems->count - l->at);
-  const double wanted = share > 0 ? ceil(compile_s / share) : AHEAD;
+  const double wanted = share > 0 ? ceil(l->t->compile_s / share) : AHEAD;
   return wanted < 1 ? 1 : wanted > AHEAD ? AHEAD : (size_t)wanted;
 }
 
@@ -493,6 +505,17 @@ static qp_status begin_more(line *l, qp_error *err) {
   return st;
 }
 
+static void sweep(line *l) {
+  for (course **at = &l->old, *c; (c = *at);) {
+    if (is_compiling(c)) {
+      at = &c->next;
+      continue;
+    }
+    *at = c->next;
+    free_course(c);
+  }
+}
+
 static qp_status run_next(line *l, qp_error *err) {
   qp_status st = begin_more(l, err);
   if (st || l->at == l->begun) return st;
@@ -503,9 +526,22 @@ static qp_status run_next(line *l, qp_error *err) {
     const qp_status added = qp_records_add(l->out, &c->own.list[i], &kept);
     if (added && !st) st = qp_fail(err, added, "%s", kept.text);
   }
-  const qp_status ended = end_course(c, st ? &kept : err);
   l->at++;
-  return st ? st : ended;
+  c->next = l->old;
+  l->old = c;
+  sweep(l);
+  return st;
+}
+
+/* What nobody waits for any more ends with the compiler. */
+static void abandon(line *l) {
+  qp_compiler_close(l->t->compiler);
+  l->t->compiler = NULL;
+  for (; l->at < l->begun; l->at++) free_course(l->ring[l->at % (AHEAD + 1)]);
+  for (course *c; (c = l->old);) {
+    l->old = c->next;
+    free_course(c);
+  }
 }
 
 qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, const char *journal_file,
@@ -523,8 +559,7 @@ qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, const char
     st = run_next(&l, err);
   }
   *complete = !st && l.at == problems->count && !stopped(t);
-  qp_error ignored = {.text = ""};
-  for (; l.at < l.begun; l.at++) (void)end_course(l.ring[l.at % (AHEAD + 1)], &ignored);
+  abandon(&l);
   return st;
 }
 
@@ -537,6 +572,7 @@ qp_status qp_tuner_open(qp_session *s, const qp_tune_options *opt, qp_tuner **ou
   t->session = s;
   t->opt = *opt;
   const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+  t->compile_s = first_compile_s;
   t->workers = opt->workers ? opt->workers : cpus > 0 ? (unsigned)cpus : 1;
   const qp_compiler_options co = {.workers = t->workers};
   const qp_measurer_options mo = {.device = opt->device,

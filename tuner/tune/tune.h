@@ -54,18 +54,19 @@ qp_status qp_tuner_open(qp_session *s, const qp_tune_options *opt, qp_tuner **ou
 const qp_meter_info *qp_tuner_info(const qp_tuner *t);
 
 /*
-** Tune the problems, which are of the device's architecture and multiprocessors, in order.  Each
-** gets an equal share of what is left of the budget and at least one candidate.  'journal' is a file
-** of this run's own; what an earlier run wrote to it is not measured again.  Every candidate's record is appended to '*out', also
-** when the run ends early ('*complete' false: stopped, or the budget ended before every problem was
-** begun).  With equal seed, problems and timings, and no budget in time, equal candidates come in
-** equal order.
-** QP_E_ARG, QP_E_IO: the journal; QP_E_DEVICE, QP_E_MISSING: no worker can be had any more; QP_E_NOMEM.
+** Tune the problems, which are of the device's architecture and multiprocessors, in order; once.
+** Under a budget each gets an equal share of what is left, and one candidate at least if it begins.
+** 'journal' is a file of this run's own; what an earlier run wrote to it is not measured again.
+** Every candidate's record is appended to '*out', also when the run ends early ('*complete' false:
+** stopped, or the budget ended before every problem was begun).  With equal seed, problems and
+** timings, and no budget in time, equal candidates come in equal order.
+** QP_E_ARG, QP_E_IO: the journal; QP_E_DEVICE, QP_E_MISSING: no worker can be had any more;
+** QP_E_NOMEM.
 */
 qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, const char *journal,
                        qp_records *out, bool *complete, qp_error *err);
 
-/* Forget the journal: its records were written elsewhere. */
+/* After the run: forget the journal, its records were written elsewhere. */
 void qp_tuner_done(qp_tuner *t);
 void qp_tuner_close(qp_tuner *t);
 
