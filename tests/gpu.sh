@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # The GPU tier: every kernel checked on a real GPU, then a sample of each family under compute-sanitizer.
+# In a build folder, once around: weights to an engine's block, and the Python module on the GPU (with torch: in a CUDA graph).
 # Last the palette's speed beside the read bandwidth and cuBLAS, and, where it was built (cmake --build
 # build --target bench), the tensor-core gemm beside the prototype it came from.
 #   gpu.sh [QPAL] [DEVICE]          qpal: a build's or a bundle's; device: cuda:0
@@ -29,6 +30,20 @@ else
 fi
 
 step "$qpal" bench --device "$device"
+
+# circle BUILD: a tiny made-up checkpoint goes once around on the device; Python, where it has torch, runs what came out.
+circle() {
+  local build tests out
+  build=$(cd "$1" && pwd) tests=$(cd "$(dirname "$0")" && pwd) out=$1/circle-gpu
+  rm -rf "$out.checkpoint" && mkdir -p "$out.checkpoint" || return
+  perl "$tests/circle/checkpoint.pl" "$out.checkpoint" || return
+  QUANTIZERS=tcq,vq2 BITS=3.5 BLOCKS=all BATCHES=1,2 ROWS="1 2 3" DEVICE=$device \
+    "$tests/circle/circle.sh" "$build" "$out.checkpoint" "$out.checkpoint/config.json" "$out" || return
+  rm -rf "$build/circle" && mv "$out" "$build/circle" && mv "$out.checkpoint" "$build/circle/checkpoint" || return
+  "$tests/python/run" cuda "$build" "${CC:-cc}" && return
+  [ $? = 77 ] # skipped
+}
+if [ -x "$(dirname "$qpal")/example_block" ]; then step circle "$(dirname "$qpal")"; fi
 
 bench=$(dirname "$qpal")/bench_gpu
 [ ! -x "$bench" ] || step "$bench" "$device"

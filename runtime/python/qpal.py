@@ -9,15 +9,16 @@
 Arrays in the memory of the device are used where they are, on a stream of the caller's and without waiting.  Arrays in
 host memory are copied there and back.  Needs only the standard library; numpy and torch where their arrays are given.
 
-libqpal.so is taken from $QPAL_LIBRARY, from beside this file, or as the system finds it.  Devices: "cuda:N"; "current",
-the calling thread's current context (what torch uses); "sim:90:4", the PTX simulator as sm_90 with 4 multiprocessors,
-where the library is libqpal_sim.so.
+libqpal.so is taken from $QPAL_LIBRARY, from beside this file, from where it was installed with it, or as the system
+finds it.  Devices: "cuda:N"; "current", the calling thread's current context (what torch uses); "sim:90:4", the PTX
+simulator as sm_90 with 4 multiprocessors, where the library is libqpal_sim.so.
 
 A Model is for one thread at a time; several threads take a Model each, or a lock.
 """
 
 import ctypes as C
 import ctypes.util
+import glob
 import os
 import sys
 import weakref
@@ -142,7 +143,9 @@ class Error(Exception):
 
 def _find():
     here = os.path.dirname(os.path.abspath(__file__))
-    for path in (os.environ.get("QPAL_LIBRARY"), os.path.join(here, "libqpal.so")):
+    prefix = os.path.join(here, "..", "..", "..")  # installed: PREFIX/share/qpal/python
+    installed = [p for lib in ("lib", "lib64", "lib/*-linux-gnu") for p in sorted(glob.glob(f"{prefix}/{lib}/libqpal.so"))]
+    for path in [os.environ.get("QPAL_LIBRARY"), os.path.join(here, "libqpal.so")] + installed:
         if path and os.path.exists(path):
             return path
     found = ctypes.util.find_library("qpal")

@@ -245,6 +245,23 @@ class Torch(unittest.TestCase):
         with self.assertRaisesRegex(qpal.Error, "f16"):
             layer(self.x(1, 64).to(torch.bfloat16))
 
+    @unittest.skipUnless(WORD == "cuda", "a CUDA graph needs a GPU")
+    def test_a_cuda_graph_replays_what_it_captured(self):
+        layer = qpal.torch_linear(self.model, "model.layers.0.self_attn.o_proj")
+        x = self.x(1, 64)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # allocates the stream's workspace
+            layer(x)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=side):
+                y = layer(x)
+        for seed in (2, 3):
+            x.copy_(self.x(1, 64, seed))
+            graph.replay()
+            torch.cuda.synchronize()
+            self.assertTrue(torch.allclose(y.float(), layer(x).float(), rtol=0, atol=1e-2))
+
     def test_the_module_can_be_moved_into_a_model(self):
         layer = qpal.torch_linear(self.model, "model.layers.0.self_attn.o_proj")
         net = torch.nn.Sequential(torch.nn.Identity(), layer, torch.nn.Flatten(0)).eval()
