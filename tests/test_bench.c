@@ -138,7 +138,7 @@ Test(bench, tuned_kernels_are_taken_where_there_are_records) {
 Test(bench, a_wrong_kernel_is_a_row_that_fails_and_makes_the_answer_false) {
   replay(",\"rules\":[{\"match\":\"k14336\",\"fault\":\"wrong\"}]");
   cr_assert_eq(ask("bench", "--quantizers nuq-4 --batch 1"), 1, "%s", text);
-  cr_assert(strstr(text, "FAIL") && strstr(text, "1 kernels failed"), "%s", text);
+  cr_assert(strstr(text, "FAIL") && strstr(text, "1 rows failed"), "%s", text);
   cr_assert(strstr(text, "nuq-4 down at batch 1: relative L2 error"), "%s", text);
 }
 
@@ -148,10 +148,34 @@ Test(bench, a_row_without_trusted_timestamps_fails) {
   cr_assert(strstr(text, "is no duration"), "%s", text);
 }
 
-Test(bench, a_device_that_breaks_ends_the_run_after_showing_what_it_has) {
-  replay(",\"rules\":[{\"match\":\"k14336\",\"fault\":\"device\"}]");
-  cr_assert_eq(ask("bench", "--quantizers nuq-4 --batch 1"), 3, "%s", text);
-  cr_assert(strstr(text, "PASS") && strstr(text, "CUDA_ERROR_ILLEGAL_ADDRESS"), "%s", text);
+/* Exit code 1, 'why' beside the one row that failed, and the rows behind it were measured. */
+static void expect_one_lost_row(const char *fault, const char *why) {
+  char rule[128], line[160];
+  snprintf(rule, sizeof rule, ",\"rules\":[{\"match\":\"k14336_n1\",\"fault\":\"%s\"}]", fault);
+  replay(rule);
+  cr_assert_eq(ask("bench", "--quantizers nuq-4 --batch 1,8 --timeout 3s"), 1, "%s", text);
+  snprintf(line, sizeof line, "nuq-4 down at batch 1: %s", why);
+  cr_assert(strstr(text, line), "%s", text);
+  cr_assert(strstr(text, "1 rows failed"), "%s", text);
+  const char *after = strstr(text, "block of");
+  cr_assert(after && strstr(after, "nuq-4     8"), "batch 8 has its block: %s", text);
+  cr_assert_not(strstr(after, "nuq-4     1"), "batch 1 has none");
+}
+
+Test(bench, a_kernel_that_breaks_the_device_costs_its_own_row) {
+  expect_one_lost_row("device", "cuLaunchKernelEx: CUDA_ERROR_ILLEGAL_ADDRESS");
+}
+Test(bench, a_kernel_that_crashes_costs_its_own_row) {
+  expect_one_lost_row("crash", "its process was killed by signal 9");
+}
+Test(bench, a_kernel_that_hangs_costs_its_own_row) {
+  expect_one_lost_row("hang", "did not end within 3 s");
+}
+
+Test(bench, a_device_that_every_kernel_breaks_is_given_up) {
+  replay(",\"rules\":[{\"match\":\"\",\"fault\":\"crash\"}]");
+  cr_assert_eq(ask("bench", "--quantizers nuq --batch 1,8"), 3, "%.2000s", text);
+  cr_assert(strstr(text, "broke the device"), "%s", text);
 }
 
 Test(bench, throttling_is_told) {

@@ -19,7 +19,7 @@ static const qp_verb_help help = {
     "The exit code is 1 if a kernel fails."};
 
 typedef struct bench_options {
-  const char *model, *quantizers, *batch, *device, *path, *records, *timer, *against;
+  const char *model, *quantizers, *batch, *device, *path, *records, *timer, *timeout, *against;
   unsigned samples, seed;
   bool all, json;
 } bench_options;
@@ -40,7 +40,8 @@ static qp_status check(const bench_options *o, const qp_words *words, qp_error *
 static qp_status judge(const qp_bench *b, qp_error *err) {
   size_t failed = 0;
   for (size_t i = 0; i < b->rows; i++) failed += b->row[i].outcome == QP_BENCH_FAIL;
-  return failed ? qp_fail(err, QP_E_WRONG, "%zu kernels failed", failed) : QP_OK;
+  for (size_t i = 0; i < b->blocks; i++) failed += b->block[i].why[0] != 0;
+  return failed ? qp_fail(err, QP_E_WRONG, "%zu rows failed", failed) : QP_OK;
 }
 
 static qp_status show(const bench_options *o, const qp_bench *b, qp_error *err) {
@@ -48,6 +49,8 @@ static qp_status show(const bench_options *o, const qp_bench *b, qp_error *err) 
   qp_bench_print(b);
   return o->against ? qp_bench_against(b, o->against, err) : QP_OK;
 }
+
+static const qp_unit seconds[] = {{"s", 1}, {"m", 60}, {NULL, 0}};
 
 static qp_status run(const bench_options *o, qp_error *err) {
   qp_session s;
@@ -65,7 +68,8 @@ static qp_status run(const bench_options *o, qp_error *err) {
                          .seed = o->seed};
   qp_status st = qp_session_open(&s, err);
   if (st) return st;
-  st = qp_batches_parse(o->batch, batch, &bo.batches, err);
+  if (o->timeout) st = qp_quantity_parse("timeout", o->timeout, seconds, &bo.timeout_s, err);
+  if (!st) st = qp_batches_parse(o->batch, batch, &bo.batches, err);
   if (!st) st = qp_models_open(&models, err);
   if (!st) st = qp_models_find(models, o->model, &bo.model, err);
   if (!st) st = qp_session_quantizers(&s, o->quantizers, &quantizer, &bo.quantizers, err);
@@ -103,6 +107,7 @@ int qp_cmd_bench(int argc, char **argv) {
       {"samples", QP_OPT_UNSIGNED, &o.samples, "N", "launches a row; 20", 1, QP_TIMING_MOST},
       {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the data that kernels are verified with; 1", 0,
        1u << 30},
+      {"timeout", QP_OPT_STRING, &o.timeout, "TIME", "of a row: 60s", 0, 0},
       {"against", QP_OPT_STRING, &o.against, "FILE",
        "compare with what an earlier run printed with --json", 0, 0},
       {"json", QP_OPT_FLAG, &o.json, NULL, "one JSON object", 0, 0},

@@ -1,37 +1,31 @@
 /* SPDX-License-Identifier: MIT */
-/* The GPU tier; see bench.h. */
+/* The GPU tier; see bench.h.  A kernel that crashes, hangs or breaks the device costs its own row:
+** measuring is done by a child process, which is replaced when it is lost. */
 #include "tuner/bench/bench.h"
 
-#include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
-#include "gen/compile.h"
-#include "tuner/bench/choose.h"
-#include "tuner/bench/cublas.h"
+#include "tuner/bench/measure.h"
 #include "tuner/output.h"
 
-/* What stands behind a row while it is measured. */
-typedef struct job {
-  qp_kernel kernel;
-  qp_compiled compiled;
-  qp_metered *metered;
-  bool made;
-} job;
+enum { MOST_LOST = 16 };
+static const double default_timeout_s = 60;
 
-typedef struct run {
-  const qp_bench_options *o;
-  qp_bench *b;
-  qp_session *session;
-  qp_compiler *compiler;
-  qp_meter *meter;
-  qp_bench_chooser chooser;
-  job *job; /* [quantized rows]: batch, quantizer, launch from the outside */
-  size_t jobs;
-  qp_progress progress;
-  size_t done;
-} run;
+/* What parent and child share; rows and blocks lie behind it. */
+typedef struct shared {
+  qp_bench bench;
+  qp_bench_place place;
+  qp_status status;
+  qp_error err;
+} shared;
 
 int64_t qp_bench_row_ps(const qp_bench_row *row) {
   const int64_t a = row->chain_ps, b = row->chain_pdl_ps;
@@ -45,7 +39,7 @@ void qp_bench_free(qp_bench *b) {
   *b = (qp_bench){0};
 }
 
-/* ---- What is measured ---- */
+/* ---- What is to be measured ---- */
 
 /* One launch for each group of a block, then the lm_head, then with 'all' what else a plan may use. */
 static void choose_launches(qp_bench *b, const qp_model *m, bool all) {
@@ -68,262 +62,148 @@ static void choose_launches(qp_bench *b, const qp_model *m, bool all) {
       b->launch[b->launches++] = list[i];
 }
 
-static qp_problem problem_of(const run *r, const qp_bench_row *row) {
-  const qp_model_launch *l = &r->b->launch[row->launch];
-  qp_problem p = {.op = QP_OP_GEMM,
-                  .segments = l->linears,
-                  .columns = l->columns,
-                  .batch = row->batch,
-                  .type = QP_F16,
-                  .out_type = QP_F16,
-                  .arch = r->meter->info.device.arch,
-                  .sm_count = r->meter->info.device.sm_count};
-  for (unsigned i = 0; i < l->linears; i++) {
-    p.segment[i].quantizer = row->quantizer;
-    p.segment[i].rows = l->rows[i];
-  }
-  return p;
-}
-
-static void give_up(qp_bench_row *row, qp_bench_outcome outcome, const char *why) {
-  row->outcome = outcome;
-  snprintf(row->why, sizeof row->why, "%.230s", why);
-}
-
-static int64_t floor_of(const run *r, uint64_t bytes) {
-  const double gbs = r->meter->info.read_gbs;
-  return gbs > 0 ? llround((double)bytes / gbs * 1000) : 0;
-}
-
 /* Rows in order: for each batch cuBLAS' launches, then quantizer by quantizer theirs. */
-static qp_status make_rows(run *r, qp_error *err) {
-  const qp_bench_options *o = r->o;
-  qp_bench *b = r->b;
-  const size_t launches = b->launches;
-  r->jobs = o->batches * o->quantizers * launches;
-  b->row = calloc(o->batches * (o->quantizers + 1) * launches, sizeof *b->row);
-  b->block = calloc(o->batches * (o->quantizers + 1), sizeof *b->block);
-  r->job = calloc(r->jobs, sizeof *r->job);
-  if (!b->row || !b->block || !r->job) return qp_fail(err, QP_E_NOMEM, "no memory for rows");
+static void make_rows(qp_bench *b, const qp_bench_options *o) {
   for (size_t n = 0; n < o->batches; n++)
     for (size_t q = 0; q <= o->quantizers; q++) {
       const qp_quantizer *quantizer = q ? o->quantizer[q - 1] : NULL;
       b->block[b->blocks++] = (qp_bench_block){.quantizer = quantizer, .batch = o->batch[n]};
-      for (unsigned l = 0; l < launches; l++)
+      for (unsigned l = 0; l < b->launches; l++)
         b->row[b->rows++] =
             (qp_bench_row){.quantizer = quantizer, .launch = l, .batch = o->batch[n]};
     }
-  return QP_OK;
 }
 
-/* The job of a row that has a quantizer. */
-static job *job_of(const run *r, const qp_bench_row *row) {
-  const size_t per_batch = (r->o->quantizers + 1) * r->b->launches, at = (size_t)(row - r->b->row);
-  const size_t batch = per_batch ? at / per_batch : 0; /* there is a launch at least */
-  return &r->job[at - (batch + 1) * r->b->launches];
+static shared *make_shared(const qp_bench_options *o, size_t *bytes) {
+  qp_bench b = {0};
+  snprintf(b.model, sizeof b.model, "%s", o->model->name);
+  choose_launches(&b, o->model, o->all);
+  const size_t blocks = o->batches * (o->quantizers + 1), rows = blocks * b.launches;
+  const size_t at = (sizeof(shared) + 63) / 64 * 64;
+  *bytes = at + rows * sizeof *b.row + blocks * sizeof *b.block;
+  shared *s = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (s == MAP_FAILED) return NULL;
+  b.row = (qp_bench_row *)(void *)((char *)s + at);
+  b.block = (qp_bench_block *)(void *)(b.row + rows);
+  make_rows(&b, o);
+  s->bench = b;
+  return s;
 }
 
-/* ---- Compiling ---- */
+/* ---- The child and its watch ---- */
 
-static qp_status submit(run *r, qp_bench_row *row, qp_error *err) {
-  job *j = job_of(r, row);
-  const qp_problem p = problem_of(r, row);
-  qp_error why = {0};
-  qp_status st = qp_problem_check(&p, &why);
-  if (!st) st = qp_bench_choose(&r->chooser, &p, r->o->path, row, &j->kernel, &why);
-  if (st == QP_E_LIMIT || st == QP_E_ARG) return give_up(row, QP_BENCH_NONE, why.text), QP_OK;
-  if (st) return qp_fail(err, st, "%s", why.text);
-  j->made = true;
-  row->floor_ps = floor_of(r, row->bytes);
-  const qp_compile_job c = {.name = j->kernel.name,
-                            .source = j->kernel.source,
-                            .arch = p.arch,
-                            .want_cubin = true,
-                            .user = j};
-  return qp_compiler_submit(r->compiler, &c, err);
+static void wait_ms(long ms) {
+  const struct timespec t = {.tv_nsec = ms * 1000000};
+  nanosleep(&t, NULL);
 }
 
-static qp_status compile_all(run *r, qp_error *err) {
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < r->b->rows && !st; i++)
-    if (r->b->row[i].quantizer) st = submit(r, &r->b->row[i], err);
-  qp_compiled done;
-  void *user;
-  qp_progress_begin(&r->progress, "compiling", r->jobs);
-  for (size_t n = 0; !st && qp_compiler_next(r->compiler, &done, &user);) {
-    ((job *)user)->compiled = done;
-    qp_progress_show(&r->progress, ++n, ((job *)user)->kernel.name);
-  }
-  qp_progress_end(&r->progress);
-  return st;
-}
-
-/* ---- Measuring ---- */
-
-/* A row without a time.  A device that failed is not to be used again: then the run ends. */
-static qp_status ended(qp_bench_row *row, qp_status st, qp_error *err) {
-  give_up(row, QP_BENCH_FAIL, err->text);
-  return st == QP_E_WRONG ? QP_OK : qp_fail_prefix(err, st, "%s", row->kernel);
-}
-
-static qp_status time_row(run *r, qp_bench_row *row, job *j, qp_error *err) {
-  qp_meter *m = r->meter;
-  qp_status st = m->ops->load(m, &j->kernel, &j->compiled, &j->metered, err);
-  if (!st)
-    st = qp_timing_take(m, j->metered, r->o->samples ? r->o->samples : 20, &row->timing, err);
-  if (!st && m->info.chains) st = m->ops->chain(m, j->metered, false, &row->chain_ps, err);
-  if (!st && m->info.chains && j->kernel.pdl)
-    st = m->ops->chain(m, j->metered, true, &row->chain_pdl_ps, err);
-  m->ops->state(m, &row->state);
-  if (st) return ended(row, st, err);
-  row->outcome = QP_BENCH_PASS;
-  return QP_OK;
-}
-
-static qp_status measure_row(run *r, qp_bench_row *row, qp_error *err) {
-  job *j = job_of(r, row);
-  qp_verdict v = {0};
-  qp_progress_show(&r->progress, r->done++, row->kernel);
-  if (!j->made) return QP_OK;
-  if (j->compiled.status) return give_up(row, QP_BENCH_FAIL, j->compiled.log), QP_OK;
-  qp_status st =
-      r->meter->ops->verify(r->meter, &j->kernel, &j->compiled, r->o->seed + r->done, &v, err);
-  if (st) return ended(row, st, err);
-  row->error = v.error;
-  if (v.pass) return time_row(r, row, j, err);
-  give_up(row, QP_BENCH_FAIL, v.why);
-  return strstr(v.why, "CUDA_ERROR") ? qp_fail(err, QP_E_DEVICE, "%s: %s", row->kernel, v.why)
-                                     : QP_OK;
-}
-
-/* Add up the launches of a block; false: one of them failed. */
-static bool sum_block(const run *r, const qp_bench_row *row, qp_bench_block *out) {
-  int64_t table = 0, rows = 0;
-  bool whole = true, every = true;
-  out->floor_ps = 0;
-  for (unsigned i = 0; i < r->b->block_launches; i++) {
-    whole &= row[i].outcome == QP_BENCH_PASS;
-    every &= row[i].table_ps > 0;
-    table += row[i].table_ps;
-    rows += qp_bench_row_ps(&row[i]);
-    out->floor_ps += row[i].floor_ps;
-  }
-  out->whole = whole;
-  out->from_table = every;
-  out->predicted_ps = every ? table : rows;
-  return whole;
-}
-
-static qp_status measure_block(run *r, const qp_bench_row *row, qp_bench_block *out,
-                               qp_error *err) {
-  qp_metered *list[QP_MODEL_GROUPS];
-  bool pdl[QP_MODEL_GROUPS];
-  qp_meter *m = r->meter;
-  if (!sum_block(r, row, out) || !m->info.chains || !m->ops->pass) return QP_OK;
-  for (unsigned i = 0; i < r->b->block_launches; i++) {
-    list[i] = job_of(r, &row[i])->metered;
-    pdl[i] = row[i].chain_pdl_ps && row[i].chain_pdl_ps < row[i].chain_ps;
-  }
-  const qp_status st = m->ops->pass(m, list, pdl, r->b->block_launches, &out->measured_ps, err);
-  return st ? qp_fail_prefix(err, st, "a block of %s at batch %u", out->quantizer->name, out->batch)
-            : QP_OK;
-}
-
-static void drop(run *r, const qp_bench_row *row) {
-  for (unsigned i = 0; i < r->b->launches; i++) {
-    job *j = job_of(r, &row[i]);
-    if (j->metered) r->meter->ops->unload(r->meter, j->metered);
-    qp_compiled_free(&j->compiled);
-    if (j->made) qp_kernel_free(&j->kernel);
-    j->metered = NULL;
-    j->made = false;
-  }
-}
-
-/* One quantizer at one batch: its rows, then its block. */
-static qp_status measure_quantizer(run *r, size_t block, qp_error *err) {
-  qp_bench_row *row = &r->b->row[block * r->b->launches];
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < r->b->launches && !st; i++) st = measure_row(r, &row[i], err);
-  if (!st) st = measure_block(r, row, &r->b->block[block], err);
-  drop(r, row);
-  return st;
-}
-
-static qp_status measure_cublas(run *r, qp_cublas *c, size_t block, qp_error *err) {
-  qp_bench_row *row = &r->b->row[block * r->b->launches];
-  qp_bench_block *total = &r->b->block[block];
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < r->b->launches && !st; i++) {
-    const qp_model_launch *l = &r->b->launch[i];
-    unsigned rows = 0;
-    for (unsigned k = 0; k < l->linears; k++) rows += l->rows[k];
-    row[i].source = "cuBLAS";
-    row[i].bytes = (uint64_t)rows * l->columns * 2;
-    row[i].floor_ps = floor_of(r, row[i].bytes);
-    if (!c) {
-      give_up(&row[i], QP_BENCH_NONE, r->b->cublas);
-      continue;
+/* Its wait status; '*hung': it was killed because its beat stood still. */
+static int watch(pid_t pid, const shared *s, double timeout_s, bool *hung) {
+  unsigned beat = 0;
+  double since = qp_seconds();
+  int status = 0;
+  *hung = false;
+  while (waitpid(pid, &status, WNOHANG) == 0) {
+    const unsigned now = atomic_load(&s->place.beat);
+    if (now != beat) since = qp_seconds();
+    beat = now;
+    if (beat && qp_seconds() - since > timeout_s) { /* before the first one it compiles */
+      *hung = true;
+      kill(pid, SIGKILL);
+      waitpid(pid, &status, 0);
+      break;
     }
-    st = qp_cublas_time(c, rows, l->columns, row[i].batch, &row[i].chain_ps, err);
-    if (!st) row[i].outcome = QP_BENCH_PASS;
-    if (st == QP_E_NOMEM) st = (give_up(&row[i], QP_BENCH_NONE, err->text), QP_OK);
+    wait_ms(20);
   }
-  if (!st) sum_block(r, row, total);
-  return st;
+  return status;
 }
 
-static void open_cublas(run *r, qp_cublas **out) {
-  qp_error err = {0};
-  if (!r->meter->gpu) {
-    snprintf(r->b->cublas, sizeof r->b->cublas, "the replay device has no cuBLAS");
-    return;
-  }
-  if (qp_cublas_open(r->meter->gpu, out, r->b->cublas, sizeof r->b->cublas, &err))
-    snprintf(r->b->cublas, sizeof r->b->cublas, "%.500s", err.text);
+/* What the process that measured died of, in the row or the block that it was at. */
+static void blame(shared *s, int status, bool hung, double timeout_s) {
+  const qp_bench_place *p = &s->place;
+  qp_bench_row *row = &s->bench.row[p->row];
+  qp_bench_block *block = &s->bench.block[p->row / s->bench.launches];
+  char *why = p->block ? block->why : row->why;
+  enum { WHY = sizeof row->why };
+  _Static_assert(sizeof row->why == sizeof block->why, "one size for reasons");
+  if (hung)
+    snprintf(why, WHY, "did not end within %.0f s", timeout_s);
+  else if (WIFSIGNALED(status))
+    snprintf(why, WHY, "its process was killed by signal %d (%s)", WTERMSIG(status),
+             strsignal(WTERMSIG(status)));
+  else if (!why[0])
+    snprintf(why, WHY, "%.230s", s->err.text[0] ? s->err.text : "its process ended");
+  if (p->block)
+    block->whole = false;
   else
-    r->b->cublas_there = true;
+    row->outcome = QP_BENCH_FAIL;
 }
 
-static qp_status measure_all(run *r, qp_error *err) {
-  qp_cublas *cublas = NULL;
-  qp_status st = QP_OK;
-  open_cublas(r, &cublas);
-  qp_progress_begin(&r->progress, "measuring", r->jobs);
-  for (size_t i = 0; i < r->b->blocks && !st; i++)
-    st =
-        r->b->block[i].quantizer ? measure_quantizer(r, i, err) : measure_cublas(r, cublas, i, err);
-  qp_progress_end(&r->progress);
-  qp_cublas_close(cublas);
-  return st;
-}
-
-static void close_run(run *r) {
-  for (size_t i = 0; i < r->jobs && r->job; i++) {
-    if (r->job[i].made) qp_kernel_free(&r->job[i].kernel);
-    qp_compiled_free(&r->job[i].compiled);
+/* Measure from row 'from' on in a child; '*next' is where to go on, the number of rows at the end. */
+static qp_status run_child(qp_session *session, const qp_bench_options *o, shared *s, size_t from,
+                           size_t *next, qp_error *err) {
+  const double timeout_s = o->timeout_s > 0 ? o->timeout_s : default_timeout_s;
+  bool hung;
+  atomic_store(&s->place.beat, 0);
+  s->status = QP_E_DEVICE;
+  s->err.text[0] = 0;
+  fflush(NULL);
+  const pid_t pid = fork();
+  if (pid < 0) return qp_fail(err, QP_E_LIMIT, "no process to be had");
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    s->status = qp_bench_measure(session, o, from, &s->bench, &s->place, &s->err);
+    _exit(0);
   }
-  free(r->job);
-  qp_bench_chooser_close(&r->chooser);
-  if (r->meter) r->meter->ops->close(r->meter);
-  qp_compiler_close(r->compiler);
+  const int status = watch(pid, s, timeout_s, &hung);
+  const bool ended = WIFEXITED(status) && !hung;
+  *next = s->bench.rows;
+  if (ended && !s->status) return QP_OK;
+  if (!atomic_load(&s->place.beat)) /* nothing ran: it is not a kernel's doing */
+    return qp_fail(err, s->status, "%s",
+                   s->err.text[0] ? s->err.text : "the process that opens the device ended");
+  if (ended && s->status != QP_E_DEVICE) return qp_fail(err, s->status, "%s", s->err.text);
+  blame(s, status, hung, timeout_s);
+  *next = s->place.block ? (s->place.row / s->bench.launches + 1) * s->bench.launches
+                         : s->place.row + 1;
+  return QP_OK;
 }
 
-qp_status qp_bench_run(qp_session *s, const qp_bench_options *opt, qp_bench *out, qp_error *err) {
-  run r = {.o = opt, .b = out, .session = s};
+/* Rows and blocks into memory of the caller's. */
+static qp_status take_over(const shared *s, qp_bench *out, qp_error *err) {
+  qp_bench b = s->bench;
+  b.row = calloc(b.rows ? b.rows : 1, sizeof *b.row);
+  b.block = calloc(b.blocks ? b.blocks : 1, sizeof *b.block);
+  if (!b.row || !b.block) {
+    qp_bench_free(&b);
+    return qp_fail(err, QP_E_NOMEM, "no memory for rows");
+  }
+  memcpy(b.row, s->bench.row, b.rows * sizeof *b.row);
+  memcpy(b.block, s->bench.block, b.blocks * sizeof *b.block);
+  *out = b;
+  return QP_OK;
+}
+
+qp_status qp_bench_run(qp_session *session, const qp_bench_options *opt, qp_bench *out,
+                       qp_error *err) {
+  size_t bytes = 0, from = 0;
+  unsigned lost = 0;
   *out = (qp_bench){0};
-  snprintf(out->model, sizeof out->model, "%s", opt->model->name);
-  qp_status st = qp_compiler_open(NULL, &r.compiler, err); /* forks: before the driver is opened */
-  if (!st) st = qp_meter_open(opt->device, opt->events, &r.meter, err);
-  if (!st) {
-    out->info = r.meter->info;
-    st = qp_bench_chooser_open(s, &out->info, opt->records, &r.chooser, out->records, err);
+  shared *s = make_shared(opt, &bytes);
+  if (!s) return qp_fail(err, QP_E_NOMEM, "no memory for rows");
+  qp_status st = QP_OK;
+  while (!st && from < s->bench.rows) {
+    if (lost++ > MOST_LOST) {
+      st = qp_fail(err, QP_E_DEVICE, "%d kernels broke the device: the rest is not measured",
+                   MOST_LOST);
+      break;
+    }
+    st = run_child(session, opt, s, from, &from, err);
   }
-  choose_launches(out, opt->model, opt->all);
-  if (!st) st = make_rows(&r, err);
-  if (!st) st = compile_all(&r, err);
-  if (!st) st = measure_all(&r, err);
-  if (r.chooser.lookup) out->stale = qp_lookup_stale(r.chooser.lookup);
-  close_run(&r);
+  if (!st || lost > 1) {
+    const qp_status taken = take_over(s, out, st ? NULL : err);
+    if (!st) st = taken;
+  }
+  munmap(s, bytes);
   return st;
 }

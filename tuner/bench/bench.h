@@ -26,6 +26,7 @@ typedef struct qp_bench_options {
   bool all;         /* every launch that a plan may use, not only a block's and the lm_head */
   unsigned samples; /* launches of a row; 0: 20 */
   uint64_t seed;    /* of the data that kernels are verified with */
+  double timeout_s; /* a row that takes longer hangs; 0: 60 */
 } qp_bench_options;
 
 typedef enum qp_bench_outcome {
@@ -63,6 +64,7 @@ typedef struct qp_bench_block {
   int64_t measured_ps;  /* one pass in a CUDA graph; 0: not measured */
   int64_t predicted_ps; /* sum over the launches */
   int64_t floor_ps;
+  char why[240]; /* it could not be measured */
 } qp_bench_block;
 
 typedef struct qp_bench {
@@ -81,10 +83,11 @@ typedef struct qp_bench {
 /*
 ** Compile, verify and time one kernel for each batch x quantizer x launch: the tuned one where the
 ** records hold one for this GPU, else the family's default.  Then each block in a CUDA graph, and
-** cuBLAS with fp16 weights on the same shapes.  A wrong kernel is a row that failed.
+** cuBLAS with fp16 weights on the same shapes.  A kernel that is wrong, hangs, crashes or breaks the
+** device is a row that failed; the process that measures is replaced.
 ** Must be called before the process starts threads.
-** Fails as qp_meter_open, qp_compiler_open and qp_records_read; QP_E_DEVICE: a kernel broke the
-** device (named; rows so far are in '*out').  Free '*out' with qp_bench_free in any case.
+** Fails as qp_meter_open, qp_compiler_open and qp_records_read; QP_E_DEVICE: too many kernels broke
+** the device (rows so far are in '*out').  Free '*out' with qp_bench_free in any case.
 */
 qp_status qp_bench_run(qp_session *s, const qp_bench_options *opt, qp_bench *out, qp_error *err);
 void qp_bench_free(qp_bench *b);

@@ -76,13 +76,20 @@ static void print_rows(const qp_bench *b) {
 static void print_reasons(const qp_bench *b) {
   for (size_t i = 0; i < b->rows; i++) {
     const qp_bench_row *r = &b->row[i];
-    if (r->quantizer && r->outcome != QP_BENCH_PASS)
+    if (r->outcome != QP_BENCH_PASS && (r->quantizer || b->cublas_there))
       printf("%s %s at batch %u: %s\n", name_of(r->quantizer), b->launch[r->launch].label, r->batch,
              r->why[0] ? r->why : "not measured");
     else if (r->state.throttle[0])
       printf("%s %s at batch %u: clocks were held back (%s, %u MHz)\n", name_of(r->quantizer),
              b->launch[r->launch].label, r->batch, r->state.throttle, r->state.clock_mhz);
   }
+}
+
+static void print_broken_blocks(const qp_bench *b) {
+  for (size_t i = 0; i < b->blocks; i++)
+    if (b->block[i].why[0])
+      printf("block of %s at batch %u: %s\n", name_of(b->block[i].quantizer), b->block[i].batch,
+             b->block[i].why);
 }
 
 static void print_blocks(const qp_bench *b) {
@@ -117,6 +124,7 @@ void qp_bench_print(const qp_bench *b) {
   print_head(b);
   print_rows(b);
   print_reasons(b);
+  print_broken_blocks(b);
   print_blocks(b);
 }
 
