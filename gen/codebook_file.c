@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,15 +94,27 @@ static qp_status read_file(const char *path, char **text, size_t *bytes, qp_erro
              : qp_fail(err, QP_E_NOMEM, "out of memory");
 }
 
+/* Names between slashes, none of them hidden, "." or "..". */
+static bool lies_below(const char *name) {
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  for (;;) {
+    const size_t n = strspn(name, letters);
+    if (!n || *name == '.') return false;
+    if (!name[n]) return true;
+    if (name[n] != '/') return false;
+    name += n + 1;
+  }
+}
+
 qp_status qp_codebook_read(const char *spec_file, const char *name, unsigned entries, unsigned dim,
                            uint16_t **out, qp_error *err) {
-  static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
   char path[1024];
-  if (!*name || *name == '.' || strspn(name, letters) != strlen(name)) {
-    return qp_fail(err, QP_E_ARG,
-                   "field 'file': '%.80s' should be a file's name (letters, digits, '.', '_', '-') "
-                   "in the folder of %s",
-                   name, spec_file);
+  if (!lies_below(name)) {
+    return qp_fail(
+        err, QP_E_ARG,
+        "field 'file': '%.80s' should be a file (letters, digits, '.', '_', '-', '/') in "
+        "or below the folder of %s",
+        name, spec_file);
   }
   const char *slash = strrchr(spec_file, '/');
   const int folder = slash ? (int)(slash - spec_file + 1) : 0;

@@ -27,7 +27,7 @@ qp_status qp_codebook_parse(const char *file, const char *text, size_t bytes, un
 char *qp_codebook_print(unsigned entries, unsigned dim, const uint16_t *data);
 
 /*
-** Read the codebook 'name' (letters, digits, '.', '_', '-') that the spec 'spec_file' names: from the
+** Read the codebook 'name' (letters, digits, '.', '_', '-', and '/' for folders below) that the spec 'spec_file' names: from the
 ** spec's own folder, or from the resources where the spec is one.
 ** QP_E_ARG: the name or the content is wrong; QP_E_IO: there is no such file.
 */

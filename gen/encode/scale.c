@@ -17,10 +17,12 @@
 ** sample, so that its noise cancels.
 */
 enum {
-  METHOD = 3, /* of what is kept: changed with the method */
+  METHOD = 4, /* of what is kept: changed with the method */
   SCAN_POINTS = 10,
   SCAN_WEIGHTS = 4096,
   FINE_WEIGHTS = 32768,        /* of trellises */
+  USUAL_WINDOW = 16,           /* each bit more doubles the time: half the sample, */
+  MOST_HALVINGS = 3,           /* at most so often */
   FINE_CODE_WEIGHTS = 1 << 20, /* of codes by themselves: quick, and high rates feel the tail */
   SEED = 20
 };
@@ -69,10 +71,20 @@ static double parabola(const double x[3], const double y[3]) {
   return at > x[0] && at < x[2] ? at : x[1];
 }
 
+static unsigned halvings(const qp_coder *coder, unsigned parts) {
+  unsigned most = 0;
+  for (unsigned p = 0; p < parts; p++) {
+    const unsigned window = coder[p].kind == QP_CODER_TRELLIS ? coder[p].quantizer->window : 0;
+    if (window > USUAL_WINDOW + most) most = window - USUAL_WINDOW;
+  }
+  return most < MOST_HALVINGS ? most : MOST_HALVINGS;
+}
+
 static qp_status find_valley(const qp_coder *coder, const double *fraction, unsigned parts,
                              double *out, qp_error *err) {
+  const unsigned fewer = halvings(coder, parts);
   const size_t fine =
-      coder->kind == QP_CODER_CODES ? (size_t)FINE_CODE_WEIGHTS : (size_t)FINE_WEIGHTS;
+      coder->kind == QP_CODER_CODES ? (size_t)FINE_CODE_WEIGHTS : (size_t)FINE_WEIGHTS >> fewer;
   float *sample = malloc(sizeof *sample * fine);
   if (!sample) return qp_fail(err, QP_E_NOMEM, "out of memory");
   qp_sample_gaussian(SEED, fine, sample);
@@ -80,7 +92,7 @@ static qp_status find_valley(const qp_coder *coder, const double *fraction, unsi
   const double rms = table_rms(coder);
   double best = 0, least = INFINITY;
   qp_status st = QP_OK;
-  set_sample(&v, SCAN_WEIGHTS);
+  set_sample(&v, (size_t)SCAN_WEIGHTS >> fewer);
   double scale = rms * 0.45;
   for (unsigned i = 0; !st && i < SCAN_POINTS; i++) {
     double d = INFINITY;

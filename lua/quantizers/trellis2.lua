@@ -1,32 +1,32 @@
--- Trellis codes for pairs, better than the published one at no or lower decode cost.
--- lin: a linear hash into 1024 free pairs, one multiplication less. fine: the published code with a computed
--- fine part of 16 x 16 points inside each codebook cell.
-
+-- Trellis codes for pairs whose codebooks were trained on the trellis (qpal train), at decode costs not above the
+-- published code's.  lin: a linear hash into 1024 pairs, an instruction less.  wide: a window of 20 bits, which only
+-- the encoder feels.  mix: bits of the state move each pair's sign and fraction, so that many more points than the
+-- table holds are there; for rates that need them.
 local palette = {}
-for half_bits = 3, 10 do
-  local rate = half_bits / 2
-  palette[#palette + 1] = trellis {
-    name = ("lin-%g"):format(rate),
-    window = 16,
-    dim = 2,
-    step = half_bits,
-    codebook = random_gaussian { entries = 1024, dim = 2, seed = 7 },
-    decode = function (s, codebook)
-      return codebook[s * 0x9e36 + 0x3a5c7 >> 7 & 1023]
-    end,
-  }
-  palette[#palette + 1] = trellis {
-    name = ("fine-%g"):format(rate),
-    window = 16,
-    dim = 2,
-    step = half_bits,
-    codebook = gaussian_kmeans { entries = 512, dim = 2, seed = 1 },
-    decode = function (s, codebook)
-      local h, g = s * s + s, s * 0x16b52
-      local pair = flip_sign(codebook[h >> 6 & 511], 1, h >> 15 & 1)
-      local point = as_pair(0x64006400 | g >> 9 & 15 | (g >> 13 & 15) << 16)   -- 1024 + 0..15, twice
-      return fma(point - 1031, 1 / 128, pair)
-    end,
-  }
+local function code(family, half_bits, window, entries, decode)
+  local name = ("%s-%g"):format(family, half_bits / 2)
+  palette[#palette + 1] = trellis { name = name, window = window, dim = 2, step = half_bits, decode = decode,
+    codebook = stored { file = ("trained/%s.txt"):format(name), entries = entries, dim = 2 } }
+end
+local function mixed(pair, bits) return as_pair(word_of(pair) ~ bits) end
+
+for half_bits = 3, 8 do
+  code("lin", half_bits, 17, 1024, function (s, c) return c[s * 0x9e37 + 0x3a5c7 >> 7 & 1023] end)
+end
+for half_bits = 4, 7 do
+  code("wide", half_bits, 20, 1024, function (s, c) return c[s * 0x9e37 >> 10 & 1023] end)
+end
+code("mix", 7, 17, 1024, function (s, c) return mixed(c[s * 0x9e37 >> 7 & 1023], s & 0x8180) end)
+code("mix", 8, 16, 1024, function (s, c) return mixed(c[s * 0x9e36 + 0x3a5c7 >> 7 & 1023], s & 0x8180) end)
+code("mix", 9, 18, 2048, function (s, c) return mixed(c[s * s + s >> 7 & 2047], s & 0x81c0) end)
+code("mix", 10, 18, 2048, function (s, c)
+  return mixed(c[s * s + s >> 7 & 2047], s * 0x83dcd12d & 0x81c081c0)
+end)
+for _, part in ipairs { { "lin", 3, 7 }, { "wide", 4, 6 }, { "mix", 7, 9 } } do
+  for half_bits = part[2], part[3] do
+    local name = part[1] .. "-%g"
+    palette[#palette + 1] = split { name = name:format(half_bits / 2 + 0.25),
+      parts = { { name:format(half_bits / 2), 1 / 2 }, { name:format((half_bits + 1) / 2), 1 / 2 } } }
+  end
 end
 return palette
