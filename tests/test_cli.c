@@ -129,6 +129,10 @@ Test(cli, a_users_file_is_a_quantizer) {
   rmdir(folder);
 }
 
+Test(cli, a_whole_name_is_that_quantizer_and_no_family) {
+  expect("distortion anyprec-3 --samples 64 --json", 0, "\"anyprec-3\"");
+}
+
 Test(cli, gen_writes_source_ptx_cubin_and_a_report) {
   char folder[] = "/tmp/qpal-cli-XXXXXX", question[512], path[2048];
   cr_assert(mkdtemp(folder));

@@ -45,6 +45,9 @@ static qp_status pick(picks *p, const qp_quantizer *q, qp_error *err) {
 static qp_status pick_word(qp_session *s, picks *p, const char *word, qp_error *err) {
   size_t n = strlen(word), before = p->count;
   qp_status st = QP_OK;
+  for (size_t i = 0; i < qp_palette_count(s->palette); i++) /* a whole name beats a family */
+    if (!strcmp(qp_palette_get(s->palette, i)->name, word))
+      return pick(p, qp_palette_get(s->palette, i), err);
   for (size_t i = 0; i < qp_palette_count(s->palette) && !st; i++) {
     const qp_quantizer *q = qp_palette_get(s->palette, i);
     if (!strncmp(q->name, word, n) && q->name[n] == '-') st = pick(p, q, err);
