@@ -14,6 +14,10 @@ static char folder[64];
 static char text[1 << 18]; /* stdout and stderr of the last command */
 static qp_error err;
 
+/* What interrupt_run runs. */
+#define TWO                                                                                        \
+  "tune --shape 64x64 --shape 32x64 --batch 1 --paths tensor --quantizers nuq-2 "                  \
+  "--max-candidates 8 --device replay:slow.json "
 #define SHAPE "tune --shape 64x64 --batch 1 --paths tensor --quantizers nuq-2 "
 
 static const char *path(const char *name) {
@@ -199,9 +203,9 @@ static int interrupt_run(const char *out, int number, size_t after) {
   const pid_t pid = fork();
   if (!pid) {
     cr_assert_not_null(freopen(path("log"), "w", stderr));
-    execl(QP_BINARY_DIR "/qpal", "qpal", "tune", "--shape", "64x64", "--batch", "1", "--paths",
-          "tensor", "--quantizers", "nuq-2", "--device", device, "--max-candidates", "16", "-o",
-          path(out), NULL);
+    execl(QP_BINARY_DIR "/qpal", "qpal", "tune", "--shape", "64x64", "--shape", "32x64", "--batch",
+          "1", "--paths", "tensor", "--quantizers", "nuq-2", "--device", device, "--max-candidates",
+          "8", "-o", path(out), NULL);
     _exit(127);
   }
   for (int i = 0; i < 6000 && journal_records(journal) < after; i++) usleep(10000);
@@ -213,16 +217,16 @@ static int interrupt_run(const char *out, int number, size_t after) {
 
 Test(tune, a_killed_run_goes_on_and_loses_at_most_the_candidate_in_flight) {
   write_device("slow.json", ", \"delay_ms\": 60");
-  const char *again = SHAPE "--device replay:slow.json --max-candidates 16 -o k.jsonl";
-  const int status = interrupt_run("k.jsonl", SIGKILL, 4);
+  const char *again = TWO "-o k.jsonl";
+  const int status = interrupt_run("k.jsonl", SIGKILL, 13); /* in the second problem */
   cr_assert(WIFSIGNALED(status), "it ended before it was killed");
   const size_t kept = journal_records("k.jsonl.journal");
-  cr_assert_geq(kept, 4);
+  cr_assert_geq(kept, 13);
   FILE *f = fopen(path("k.jsonl.journal"), "a"); /* and the last line is torn */
   fputs("{\"begin\":\"gemm_ten", f);
   fclose(f);
   cr_assert_eq(run(again), 0, "%s", text);
-  cr_assert_eq(run(SHAPE "--device replay:slow.json --max-candidates 16 -o whole.jsonl"), 0);
+  cr_assert_eq(run(TWO "-o whole.jsonl"), 0);
   qp_records a = read_results("k.jsonl"), b = read_results("whole.jsonl");
   expect_same(&a, &b);
   qp_records_free(&a);
@@ -238,8 +242,7 @@ Test(tune, ctrl_c_ends_after_the_candidate_in_flight_and_says_how_to_go_on) {
   text[fread(text, 1, sizeof text - 1, f)] = 0;
   fclose(f);
   cr_expect(strstr(text, "same command again"), "%s", text);
-  cr_assert_eq(run(SHAPE "--device replay:slow.json --max-candidates 16 -o c.jsonl"), 0, "%s",
-               text);
+  cr_assert_eq(run(TWO "-o c.jsonl"), 0, "%s", text);
 }
 
 Test(tune, a_candidate_that_two_runs_were_killed_at_is_not_tried_again) {
