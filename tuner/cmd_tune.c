@@ -213,7 +213,7 @@ static qp_status keep_missing(run *r, qp_error *err) {
 
 /* The plan's quantizers, malloc'ed. */
 static qp_status resolve_plan(run *r, const qp_quantizer ***out, qp_error *err) {
-  const qp_quantizer **q = calloc(r->plan.quantizers + 1, sizeof *q);
+  const qp_quantizer **q = calloc(r->plan.quantizers + 1, sizeof(const qp_quantizer *));
   if (!q) return qp_fail(err, QP_E_NOMEM, "no memory for quantizers");
   const qp_status st = qp_plan_resolve(&r->plan, r->session.palette, q, err);
   if (st) return free(q), qp_fail_prefix(err, st, "%s", r->o->plan);

@@ -68,7 +68,8 @@ static void widen(drawing *d, const qp_record *r, double bits) {
   if (i == PLOTS) return;
   plot *p = &d->plot[i];
   if (i == d->plots) {
-    *p = (plot){.first = r, .x = WIDTH * (i % ACROSS), .y = HEIGHT * (double)(i / ACROSS)};
+    const unsigned above = i / ACROSS * HEIGHT, before = i % ACROSS * WIDTH;
+    *p = (plot){.first = r, .x = before, .y = above};
     for (unsigned k = 0; k < r->segments; k++)
       p->weights += (double)r->segment[k].rows * r->columns;
     d->plots++;
@@ -140,14 +141,14 @@ static void draw_legend(const drawing *d, double y) {
 
 void qp_tune_svg(const qp_records *records, qp_palette *palette, double read_gbs, qp_text *out) {
   drawing d = {.records = records, .palette = palette, .read_gbs = read_gbs, .out = out};
-  const qp_record **best = calloc(records->count + 1, sizeof *best);
+  const qp_record **best = calloc(records->count + 1, sizeof(const qp_record *));
   const size_t n = best ? find_fastest(&d, best) : 0;
   if (!best) out->failed = true;
   for (size_t i = 0; i < n; i++) widen(&d, best[i], bits_of(&d, best[i]));
-  const double height = HEIGHT * (double)((d.plots + ACROSS - 1) / ACROSS) + 30;
+  const unsigned height = HEIGHT * ((d.plots + ACROSS - 1) / ACROSS) + 30;
   qp_text_add(
       out,
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%.0f\" "
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%u\" "
       "font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"100%%\" height=\"100%%\" "
       "fill=\"white\"/>\n",
       WIDTH * ACROSS, height);
