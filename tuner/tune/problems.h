@@ -48,17 +48,17 @@ typedef struct qp_problems_wishes {
 
 /*
 ** Every launch x quantizer (one for all segments) x batch x path, in this order from the outside:
-** batch, quantizer, launch, path; so that where time ends, whole quantizers are known.  Launches whose shapes kernels cannot have (rows no multiple of
-** 16) are left out and counted in '*skipped'.  A problem that is there already is not added again.
-** QP_E_NOMEM.
+** batch, quantizer, launch, path; so that where time ends, whole quantizers are known.  Launches
+** whose shapes kernels cannot have (rows no multiple of 16) are left out and counted in '*skipped',
+** once a batch.  A problem that is there already is not added again.  QP_E_NOMEM.
 */
 qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch, size_t launches,
                           const qp_problems_wishes *w, size_t *skipped, qp_error *err);
 /*
 ** The launches of a plan as they are, mixed quantizers included, each at every batch of 'w' (whose
-** quantizers and paths do not count) on the plan's own path, "tensor" where it has none.  Launches in
-** 16 bits are left out.  'quantizer' are those of the plan, by qp_plan_resolve.  QP_E_NOMEM; QP_E_ARG:
-** a launch cannot be (names the field).
+** quantizers and paths do not count) on the plan's own path, "tensor" where it has none.  Launches
+** in 16 bits are left out.  'quantizer' are those of the plan, by qp_plan_resolve.  QP_E_NOMEM;
+** QP_E_ARG: a launch cannot be (names the field).
 */
 qp_status qp_problems_add_plan(qp_tune_problems *list, const qp_plan *plan,
                                const qp_quantizer *const *quantizer, const qp_problems_wishes *w,
@@ -71,8 +71,8 @@ qp_status qp_batches_parse(const char *text, unsigned out[QP_MAX_BATCHES], size_
                            qp_error *err);
 
 /*
-** Shard i of n ("2/4", from 1): keep the problems whose number leaves the rest i - 1 when divided by
-** n; the n shards are disjoint and together everything.  QP_E_ARG.
+** Shard i of n ("2/4", from 1): keep the problems whose number leaves the rest i - 1 when divided
+** by n; the n shards are disjoint and together everything.  QP_E_ARG.
 */
 qp_status qp_problems_shard(qp_tune_problems *list, const char *shard, qp_error *err);
 

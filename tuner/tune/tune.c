@@ -482,7 +482,7 @@ typedef struct line {
   course *old; /* are over, but what they wanted still compiles */
 } line;
 
-/* Problems that should be compiling while one is measured: as many as pass while a compile lasts. */
+/* Problems that should compile while one is measured: as many as pass while a compile lasts. */
 static size_t ahead(const line *l) {
   if (l->t->opt.budget_s <= 0) return 1;
   const double share = left_s(l->t) / (double)(l->problems->count - l->at);
