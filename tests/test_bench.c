@@ -151,15 +151,22 @@ Test(bench, a_row_without_trusted_timestamps_fails) {
 /* Exit code 1, 'why' beside the one row that failed, and the rows behind it were measured. */
 static void expect_one_lost_row(const char *fault, const char *why) {
   char rule[128], line[160];
-  snprintf(rule, sizeof rule, ",\"rules\":[{\"match\":\"k14336_n1\",\"fault\":\"%s\"}]", fault);
+  replay("");
+  cr_assert_eq(ask("bench", "--quantizers nuq-3,nuq-2 --batch 1 --json"), 0, "%s", text);
+  parse();
+  const char *kernel =
+      get(row("down", 1), "kernel")->valuestring; /* of the last quantizer, nuq-2 */
+  snprintf(rule, sizeof rule, ",\"rules\":[{\"match\":\"%.60s\",\"fault\":\"%s\"}]", kernel, fault);
   replay(rule);
-  cr_assert_eq(ask("bench", "--quantizers nuq-4 --batch 1,8 --timeout 3s"), 1, "%s", text);
-  snprintf(line, sizeof line, "nuq-4 down at batch 1: %s", why);
+  cr_assert_eq(ask("bench", "--quantizers nuq-3,nuq-2,nuq-4 --batch 1 --timeout 3s"), 1, "%s",
+               text);
+  snprintf(line, sizeof line, "nuq-2 down at batch 1: %s", why);
   cr_assert(strstr(text, line), "%s", text);
   cr_assert(strstr(text, "1 rows failed"), "%s", text);
-  const char *after = strstr(text, "block of");
-  cr_assert(after && strstr(after, "nuq-4     8"), "batch 8 has its block: %s", text);
-  cr_assert_not(strstr(after, "nuq-4     1"), "batch 1 has none");
+  const char *blocks = strstr(text, "block of ");
+  cr_assert(blocks && strstr(blocks, "nuq-3") && strstr(blocks, "nuq-4"), "before and behind: %s",
+            text);
+  cr_assert_not(strstr(blocks, "nuq-2"), "not whole: %s", text);
 }
 
 Test(bench, a_kernel_that_breaks_the_device_costs_its_own_row) {
@@ -176,6 +183,13 @@ Test(bench, a_device_that_every_kernel_breaks_is_given_up) {
   replay(",\"rules\":[{\"match\":\"\",\"fault\":\"crash\"}]");
   cr_assert_eq(ask("bench", "--quantizers nuq --batch 1,8"), 3, "%.2000s", text);
   cr_assert(strstr(text, "broke the device"), "%s", text);
+}
+
+Test(bench, a_budget_leaves_out_quantizers_and_says_so) {
+  replay(",\"delay_ms\":300");
+  cr_assert_eq(ask("bench", "--quantizers nuq-4,nuq-3,nuq-2 --batch 1 --budget 1s"), 0, "%s", text);
+  cr_assert(strstr(text, "left no time for "), "%s", text);
+  cr_assert_not(strstr(text, "nuq-2"), "the last one: %s", text);
 }
 
 Test(bench, throttling_is_told) {

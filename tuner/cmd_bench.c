@@ -16,10 +16,13 @@ static const qp_verb_help help = {
     "sum\n"
     "of their records (what qpal plan adds up) or rows, the floor, and cuBLAS with fp16 weights.\n"
     "Kernels are the best that qpal tune recorded for this GPU, else the families' defaults.\n"
-    "The exit code is 1 if a kernel fails."};
+    "The exit code is 1 if a kernel fails. With the default budgets  qpal tune --model M  and "
+    "then\n"
+    "qpal bench --model M  take 25 minutes."};
 
 typedef struct bench_options {
-  const char *model, *quantizers, *batch, *device, *path, *records, *timer, *timeout, *against;
+  const char *model, *quantizers, *batch, *device, *path, *records, *timer, *timeout, *budget,
+      *against;
   unsigned samples, seed;
   bool all, json;
 } bench_options;
@@ -50,7 +53,7 @@ static qp_status show(const bench_options *o, const qp_bench *b, qp_error *err) 
   return o->against ? qp_bench_against(b, o->against, err) : QP_OK;
 }
 
-static const qp_unit seconds[] = {{"s", 1}, {"m", 60}, {NULL, 0}};
+static const qp_unit seconds[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {NULL, 0}};
 
 static qp_status run(const bench_options *o, qp_error *err) {
   qp_session s;
@@ -69,6 +72,7 @@ static qp_status run(const bench_options *o, qp_error *err) {
   qp_status st = qp_session_open(&s, err);
   if (st) return st;
   if (o->timeout) st = qp_quantity_parse("timeout", o->timeout, seconds, &bo.timeout_s, err);
+  if (!st) st = qp_quantity_parse("budget", o->budget, seconds, &bo.budget_s, err);
   if (!st) st = qp_batches_parse(o->batch, batch, &bo.batches, err);
   if (!st) st = qp_models_open(&models, err);
   if (!st) st = qp_models_find(models, o->model, &bo.model, err);
@@ -88,8 +92,12 @@ static qp_status run(const bench_options *o, qp_error *err) {
 }
 
 int qp_cmd_bench(int argc, char **argv) {
-  bench_options o = {
-      .model = "llama-3.1-8b", .batch = "1,8", .device = "cuda:0", .samples = 20, .seed = 1};
+  bench_options o = {.model = "llama-3.1-8b",
+                     .batch = "1,8",
+                     .device = "cuda:0",
+                     .budget = "5m",
+                     .samples = 20,
+                     .seed = 1};
   const qp_option table[] = {
       {"model", QP_OPT_STRING, &o.model, "MODEL",
        "a name in lua/models or a config.json; llama-3.1-8b", 0, 0},
@@ -107,6 +115,8 @@ int qp_cmd_bench(int argc, char **argv) {
       {"samples", QP_OPT_UNSIGNED, &o.samples, "N", "launches a row; 20", 1, QP_TIMING_MOST},
       {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the data that kernels are verified with; 1", 0,
        1u << 30},
+      {"budget", QP_OPT_STRING, &o.budget, "TIME",
+       "no quantizer is begun after it, compiling included: 90s, 1h; 5m", 0, 0},
       {"timeout", QP_OPT_STRING, &o.timeout, "TIME", "of a row: 60s", 0, 0},
       {"against", QP_OPT_STRING, &o.against, "FILE",
        "compare with what an earlier run printed with --json", 0, 0},

@@ -105,9 +105,9 @@ static int watch(pid_t pid, const shared *s, double timeout_s, bool *hung) {
   *hung = false;
   while (waitpid(pid, &status, WNOHANG) == 0) {
     const unsigned now = atomic_load(&s->place.beat);
-    if (now != beat) since = qp_seconds();
+    if (now != beat || !atomic_load(&s->place.running)) since = qp_seconds();
     beat = now;
-    if (beat && qp_seconds() - since > timeout_s) { /* before the first one it compiles */
+    if (qp_seconds() - since > timeout_s) {
       *hung = true;
       kill(pid, SIGKILL);
       waitpid(pid, &status, 0);
@@ -145,6 +145,7 @@ static qp_status run_child(qp_session *session, const qp_bench_options *o, share
   const double timeout_s = o->timeout_s > 0 ? o->timeout_s : default_timeout_s;
   bool hung;
   atomic_store(&s->place.beat, 0);
+  atomic_store(&s->place.running, false);
   s->status = QP_E_DEVICE;
   s->err.text[0] = 0;
   fflush(NULL);
@@ -191,6 +192,7 @@ qp_status qp_bench_run(qp_session *session, const qp_bench_options *opt, qp_benc
   *out = (qp_bench){0};
   shared *s = make_shared(opt, &bytes);
   if (!s) return qp_fail(err, QP_E_NOMEM, "no memory for rows");
+  if (opt->budget_s > 0) s->place.deadline = qp_seconds() + opt->budget_s;
   qp_status st = QP_OK;
   while (!st && from < s->bench.rows) {
     if (lost++ > MOST_LOST) {

@@ -27,6 +27,7 @@ typedef struct qp_bench_options {
   unsigned samples; /* launches of a row; 0: 20 */
   uint64_t seed;    /* of the data that kernels are verified with */
   double timeout_s; /* a row that takes longer hangs; 0: 60 */
+  double budget_s;  /* no quantizer is begun after it; 0: none */
 } qp_bench_options;
 
 typedef enum qp_bench_outcome {
@@ -34,6 +35,9 @@ typedef enum qp_bench_outcome {
   QP_BENCH_PASS,
   QP_BENCH_FAIL /* does not compile, its result differs from the reference, or it gives no time */
 } qp_bench_outcome;
+
+/* 'why' of a row that was not measured for want of time. */
+#define QP_BENCH_LATE "the budget ended before"
 
 /* One kernel at one launch of the model. */
 typedef struct qp_bench_row {
@@ -76,6 +80,7 @@ typedef struct qp_bench {
   unsigned launches, block_launches; /* the first 'block_launches' make up a block */
   qp_model_launch launch[QP_MODEL_LAUNCHES];
   size_t rows, blocks, stale;
+  size_t late;           /* rows that the budget left no time for */
   qp_bench_row *row;     /* malloc'ed */
   qp_bench_block *block; /* malloc'ed */
 } qp_bench;

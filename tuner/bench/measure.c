@@ -17,7 +17,7 @@ typedef struct job {
   qp_kernel kernel;
   qp_compiled compiled;
   qp_metered *metered;
-  bool made;
+  bool made, settled; /* 'kernel' is there; 'compiled' is */
 } job;
 
 typedef struct run {
@@ -29,7 +29,8 @@ typedef struct run {
   qp_bench_chooser chooser;
   job *job; /* [quantized rows]: batch, quantizer, launch from the outside */
   size_t jobs;
-  size_t from; /* rows before this one are done */
+  size_t from;      /* rows before this one are done */
+  size_t submitted; /* rows before this one were given to the compilers */
   qp_bench_place *place;
   qp_progress progress;
   size_t done;
@@ -77,8 +78,12 @@ static job *job_of(const run *r, const qp_bench_row *row) {
 static void enter(run *r, size_t row, bool block) {
   r->place->row = row;
   r->place->block = block;
+  r->place->running = true;
   atomic_fetch_add(&r->place->beat, 1);
 }
+
+/* The device is idle: waiting for compilers is nobody's fault. */
+static void leave(run *r) { r->place->running = false; }
 
 static qp_status submit(run *r, qp_bench_row *row, qp_error *err) {
   job *j = job_of(r, row);
@@ -98,19 +103,35 @@ static qp_status submit(run *r, qp_bench_row *row, qp_error *err) {
   return qp_compiler_submit(r->compiler, &c, err);
 }
 
-static qp_status compile_all(run *r, qp_error *err) {
+static bool is_time_over(const run *r) {
+  return r->place->deadline > 0 && qp_seconds() >= r->place->deadline;
+}
+
+/* Keep the compilers busy with what comes next, but not with what the budget may leave out. */
+static qp_status submit_ahead(run *r, size_t block, qp_error *err) {
+  enum { AHEAD = 8 };
+  const size_t end = (block + 1 + AHEAD) * r->b->launches;
   qp_status st = QP_OK;
-  for (size_t i = r->from; i < r->b->rows && !st; i++)
-    if (r->b->row[i].quantizer) st = submit(r, &r->b->row[i], err);
+  for (; r->submitted < r->b->rows && r->submitted < end && !st && !is_time_over(r); r->submitted++)
+    if (r->b->row[r->submitted].quantizer) st = submit(r, &r->b->row[r->submitted], err);
+  return st;
+}
+
+/* Wait until the kernels of a quantizer are compiled; false: there is no time left for that. */
+static bool wait_for_kernels(run *r, size_t block) {
+  const size_t begin = block * r->b->launches;
   qp_compiled done;
   void *user;
-  qp_progress_begin(&r->progress, "compiling", r->jobs);
-  for (size_t n = 0; !st && qp_compiler_next(r->compiler, &done, &user);) {
-    ((job *)user)->compiled = done;
-    qp_progress_show(&r->progress, ++n, ((job *)user)->kernel.name);
+  for (unsigned i = 0; i < r->b->launches; i++) {
+    const qp_bench_row *row = &r->b->row[begin + i];
+    const job *j = row->quantizer ? job_of(r, row) : NULL;
+    while (j && j->made && !j->settled) {
+      if (is_time_over(r) || !qp_compiler_next(r->compiler, &done, &user)) return false;
+      ((job *)user)->compiled = done;
+      ((job *)user)->settled = true;
+    }
   }
-  qp_progress_end(&r->progress);
-  return st;
+  return begin + r->b->launches <= r->submitted;
 }
 
 /* ---- Measuring ---- */
@@ -247,14 +268,32 @@ static void open_cublas(run *r, qp_cublas **out) {
     r->b->cublas_there = true;
 }
 
+/* The rows of a quantizer that there is no time for say so. */
+static void leave_out(run *r, size_t block) {
+  for (unsigned i = 0; i < r->b->launches; i++) {
+    qp_bench_row *row = &r->b->row[block * r->b->launches + i];
+    if (row->outcome != QP_BENCH_NONE || (row->why[0] && row->quantizer)) continue;
+    give_up(row, QP_BENCH_NONE, QP_BENCH_LATE);
+    r->b->late += row->quantizer != NULL;
+  }
+}
+
+static qp_status measure_next(run *r, qp_cublas *cublas, size_t block, qp_error *err) {
+  leave(r);
+  qp_status st = submit_ahead(r, block, err);
+  if (st) return st;
+  if (is_time_over(r) || !wait_for_kernels(r, block)) return leave_out(r, block), QP_OK;
+  return r->b->block[block].quantizer ? measure_quantizer(r, block, err)
+                                      : measure_cublas(r, cublas, block, err);
+}
+
 static qp_status measure_all(run *r, qp_error *err) {
   qp_cublas *cublas = NULL;
   qp_status st = QP_OK;
   open_cublas(r, &cublas);
   qp_progress_begin(&r->progress, "measuring", r->jobs);
-  for (size_t i = 0; i < r->b->blocks && !st; i++)
-    st =
-        r->b->block[i].quantizer ? measure_quantizer(r, i, err) : measure_cublas(r, cublas, i, err);
+  for (size_t i = r->from / r->b->launches; i < r->b->blocks && !st; i++)
+    st = measure_next(r, cublas, i, err);
   qp_progress_end(&r->progress);
   qp_cublas_close(cublas);
   return st;
@@ -273,7 +312,7 @@ static void close_run(run *r) {
 
 qp_status qp_bench_measure(qp_session *s, const qp_bench_options *opt, size_t from, qp_bench *b,
                            qp_bench_place *place, qp_error *err) {
-  run r = {.o = opt, .b = b, .session = s, .from = from, .place = place};
+  run r = {.o = opt, .b = b, .session = s, .from = from, .submitted = from, .place = place};
   r.jobs = opt->batches * opt->quantizers * b->launches;
   r.job = calloc(r.jobs ? r.jobs : 1, sizeof *r.job);
   if (!r.job) return qp_fail(err, QP_E_NOMEM, "no memory for kernels");
@@ -283,7 +322,6 @@ qp_status qp_bench_measure(qp_session *s, const qp_bench_options *opt, size_t fr
     b->info = r.meter->info;
     st = qp_bench_chooser_open(s, &b->info, opt->records, &r.chooser, b->records, err);
   }
-  if (!st) st = compile_all(&r, err);
   if (!st) st = measure_all(&r, err);
   if (r.chooser.lookup) b->stale = qp_lookup_stale(r.chooser.lookup);
   close_run(&r);

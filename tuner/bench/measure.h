@@ -10,8 +10,10 @@
 /* Where a measuring process is; in memory that it shares with the one that watches it. */
 typedef struct qp_bench_place {
   _Atomic unsigned beat; /* steps so far; 0: nothing was run on the device yet */
+  _Atomic bool running;  /* something runs on the device: it may hang */
   size_t row;            /* that is run, or the first of the block */
   bool block;
+  double deadline; /* by qp_seconds: no quantizer is begun after it; 0: none */
 } qp_bench_place;
 
 /*

@@ -44,6 +44,10 @@ static void print_head(const qp_bench *b) {
   printf("\ncuBLAS: %s\n\n", b->cublas);
 }
 
+static bool is_late(const qp_bench_row *r) {
+  return r->outcome == QP_BENCH_NONE && !strcmp(r->why, QP_BENCH_LATE);
+}
+
 static void print_rows(const qp_bench *b) {
   static const qp_column column[] = {{"quantizer", false}, {"launch", false}, {"N", true},
                                      {"path", false},      {"us", true},      {"+-", true},
@@ -53,7 +57,7 @@ static void print_rows(const qp_bench *b) {
   qp_table_out *t = qp_table_new(column, false);
   for (size_t i = 0; i < b->rows; i++) {
     const qp_bench_row *r = &b->row[i];
-    if (!r->quantizer && !b->cublas_there) continue;
+    if ((!r->quantizer && !b->cublas_there) || is_late(r)) continue;
     qp_table_row(t);
     qp_table_text(t, name_of(r->quantizer));
     qp_table_text(t, b->launch[r->launch].label);
@@ -74,8 +78,10 @@ static void print_rows(const qp_bench *b) {
 }
 
 static void print_reasons(const qp_bench *b) {
+  if (b->late) printf("the budget (--budget) left no time for %zu rows\n", b->late);
   for (size_t i = 0; i < b->rows; i++) {
     const qp_bench_row *r = &b->row[i];
+    if (is_late(r)) continue;
     if (r->outcome != QP_BENCH_PASS && (r->quantizer || b->cublas_there))
       printf("%s %s at batch %u: %s\n", name_of(r->quantizer), b->launch[r->launch].label, r->batch,
              r->why[0] ? r->why : "not measured");
