@@ -41,6 +41,7 @@ Test(cli, help_and_version_end_well) {
   expect("show --help", 0, "usage: qpal show");
   expect("gen --help", 0, "--shape");
   expect("check --help", 0, "--device");
+  expect("bench --help", 0, "--records");
   expect("tour --help", 0, "Llama-3.1-8B");
 }
 
