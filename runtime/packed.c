@@ -258,7 +258,7 @@ static qpal_status find_part(const qpal_packed *p, const linear *l, unsigned i,
                      "linear '%s', part %u: columns %llu to %llu in the weights, %u to %u in the "
                      "library",
                      l->name, i, (unsigned long long)l->part[i].column,
-                     (unsigned long long)(l->part[i].column + l->part[i].columns), part->column,
+                     (unsigned long long)l->part[i].column + l->part[i].columns, part->column,
                      part->column + part->columns);
   snprintf(name, sizeof name, "%s.codes.%u", l->name, number);
   qpal_status st = find_bytes(p, name, part->code_bytes, &own->part[i].codes);

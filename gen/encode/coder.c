@@ -37,6 +37,7 @@ static bool has_row_codebook(const qp_quantizer *q) {
 static qp_status make_search(qp_coder *c, qp_error *err) {
   const qp_quantizer *q = c->quantizer;
   if (c->kind == QP_CODER_TRELLIS)
+    /* It is kept in the coder. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
     return qp_trellis_make(&c->trellis, q->window, q->step, q->dim, c->values, err);
   return qp_codewords_make(&c->words, c->states, q->dim, c->values, err);
 }

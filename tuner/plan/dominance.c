@@ -187,6 +187,7 @@ static qp_status sweep(work *w, unsigned layer, size_t count) {
   w->stairs = 0;
   for (size_t i = 0; i < count && !failed; i++)
     if (!dominated(w, &w->next[i], &failed) && !is_hopeless(w, layer, &w->next[i], kept))
+      /* It is kept in the work. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
       w->next[kept++] = w->next[i];
   step *history = failed ? NULL : malloc((kept + 1) * sizeof *history);
   if (!history) return QP_E_NOMEM;
@@ -318,6 +319,7 @@ static qp_status prepare(work *w) {
   }
   w->by_bytes = d->k->bytes_limit != QP_KNAP_NO_LIMIT;
   w->one_limit = w->by_bytes != (d->k->ps_limit != QP_KNAP_NO_LIMIT);
+  /* It is kept in the work. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
   return w->one_limit ? qp_hull_make(d->list, w->order, w->layers, w->by_bytes, &w->hull)
                       : prepare_rests(w);
 }

