@@ -93,6 +93,7 @@ static qp_status run(const bench_options *o, qp_error *err) {
 
 int qp_cmd_bench(int argc, char **argv) {
   bench_options o = {.model = "llama-3.1-8b",
+                     .quantizers = "tcq,vq2,nuq",
                      .batch = "1,8",
                      .device = "cuda:0",
                      .budget = "5m",
@@ -101,7 +102,8 @@ int qp_cmd_bench(int argc, char **argv) {
   const qp_option table[] = {
       {"model", QP_OPT_STRING, &o.model, "MODEL",
        "a name in lua/models or a config.json; llama-3.1-8b", 0, 0},
-      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes; the palette", 0, 0},
+      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes (tcq,vq2,nuq)", 0,
+       0},
       {"batch", QP_OPT_STRING, &o.batch, "LIST", "rows of activations; 1,8", 0, 0},
       {"path", QP_OPT_STRING, &o.path, "PATH",
        "only tensor or cuda; default: what was tuned best, else tensor", 0, 0},
