@@ -73,7 +73,7 @@ static qp_export_request kit_request(const qp_export_group *g) {
                              .groups = 3,
                              .group = g,
                              .gpus = 1,
-                             .gpu = {{"sm_90", 90, 2}},
+                             .gpu = {{.name = "sm_90", .arch = 90, .sm_count = 2}},
                              .batches = 2,
                              .batch = {1, 4},
                              .types = 1,
