@@ -175,6 +175,62 @@ Test(encode, circular_runs_close_and_are_seldom_worse_than_the_best_circle) {
   cr_expect(found <= 1.1 * best, "%g found, %g possible", found, best);
 }
 
+/* Least cost from a group to a group, all sums of all steps in doubles. */
+static double best_between(const qp_trellis *t, const float *values, unsigned steps,
+                           const float *target, uint32_t from, uint32_t to) {
+  double sum[64], next[64];
+  cr_assert(t->groups <= 64 && t->dim == 1);
+  for (uint32_t g = 0; g < t->groups; g++) sum[g] = g == from ? 0 : INFINITY;
+  for (unsigned i = 0; i < steps; i++) {
+    for (uint32_t g = 0; g < t->groups; g++) {
+      next[g] = INFINITY;
+      for (unsigned j = 0; j < t->fan; j++) {
+        const uint32_t s = g << t->step | j;
+        const double d = (double)(target[i] - values[s]), c = sum[s & (t->groups - 1)] + d * d;
+        if (c < next[g]) next[g] = c;
+      }
+    }
+    memcpy(sum, next, sizeof *sum * t->groups);
+  }
+  return sum[to];
+}
+
+Test(encode, runs_whose_two_best_paths_never_meet_are_the_best_for_their_ends) {
+  /* States s and ~s decode to the same: two paths of equal sums, and only the end tells which. */
+  enum { WINDOW = 9, STEP = 4, STATES = 1 << WINDOW, MOST = 40000, RUNS = 3 };
+  static const unsigned length[] = {2048, 2049, 4096, 7168, MOST};
+  static float values[STATES], target[RUNS][MOST];
+  static uint32_t code[RUNS][MOST];
+  qp_sample_gaussian(5, STATES / 2, values);
+  for (unsigned s = 0; s < STATES / 2; s++) values[STATES - 1 - s] = values[s];
+  for (unsigned run = 0; run < RUNS; run++) qp_sample_gaussian(6 + run, MOST, target[run]);
+  qp_trellis t;
+  cr_assert_eq(qp_trellis_make(&t, WINDOW, STEP, 1, values, &err), QP_OK);
+  qp_search *search;
+  cr_assert_eq(qp_search_new(&t, &search, &err), QP_OK);
+  const float *targets[] = {target[0], target[1], target[2]};
+  uint32_t *codes[] = {code[0], code[1], code[2]};
+  for (unsigned l = 0; l < sizeof length / sizeof *length; l++) {
+    uint32_t start[RUNS] = {0}, end[RUNS], at;
+    qp_trellis_search(&t, search, QP_ENDS_TIED, RUNS, length[l], targets, start, NULL, codes);
+    for (unsigned pass = 0; pass < 2; pass++) { /* circles, then to another end */
+      for (unsigned run = 0; run < RUNS; run++) {
+        const uint32_t to = pass ? end[run] : start[run];
+        const double best = best_between(&t, values, length[l], target[run], start[run], to);
+        const double cost = cost_of(&t, values, length[l], target[run], start[run], code[run], &at);
+        cr_expect_eq(at, to, "%u steps, run %u: ends in %u, not %u", length[l], run, at, to);
+        cr_expect_float_eq(cost, best, 1e-5 * best, "%u steps, run %u: %.9g instead of %.9g",
+                           length[l], run, cost, best);
+        end[run] = t.groups - 1 - start[run];
+      }
+      if (!pass)
+        qp_trellis_search(&t, search, QP_ENDS_BETWEEN, RUNS, length[l], targets, start, end, codes);
+    }
+  }
+  qp_search_free(search);
+  qp_trellis_free(&t);
+}
+
 Test(encode, long_runs_agree_with_the_same_run_searched_with_all_steps_kept) {
   /* A window whose survivors merge late: choices are told while the search goes on. */
   enum { WINDOW = 12, STEP = 1, STEPS = 3000, STATES = 1 << WINDOW };

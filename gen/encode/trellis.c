@@ -13,9 +13,10 @@
 enum {
   LANES = QP_TRELLIS_LANES,
   SEQUENCES = QP_TRELLIS_SEQUENCES,
-  RING = 1024,    /* steps whose choices are kept */
+  RING = 2048,    /* steps whose choices are kept */
   RING_ASK = 256, /* steps after which it is asked whether all survivors share their past */
-  FLIGHT_BYTES = 64 << 20, /* of choices, for one thread */
+  MARKS = 32,     /* most steps whose sums are kept, to search again from there */
+  FLIGHT_BYTES = 128 << 20, /* of choices, for one thread */
 };
 
 /* ---- Table ---- */
@@ -73,6 +74,7 @@ typedef struct flight {
   float *sum;     /* [rows][spread] */
   float *least;   /* [tiles * 16] */
   uint16_t *from; /* [RING][tiles * 16] */
+  float *mark;    /* [MARKS][groups]: sums before every mark_steps-th step */
   unsigned told;  /* steps whose codes are written */
   uint32_t start; /* the group before step 0, once a step is told */
 } flight;
@@ -82,8 +84,14 @@ struct qp_search {
   uint32_t *alive, *seen; /* [groups]: the groups that survivors go through; when each was met */
   uint32_t stamp;
   qp_step_run *run;
-  float *memory;
 };
+
+/* What advance() does with the choices besides keeping those of the last RING steps. */
+typedef enum telling {
+  TELL_NOTHING,
+  TELL_COMMON, /* tell what all survivors have in common, exactly */
+  TELL_SOON    /* and where that falls behind by RING steps, what the best one has */
+} telling;
 
 unsigned qp_trellis_sequences(const qp_trellis *t) {
   const size_t one = (size_t)t->tiles * LANES * RING * sizeof(uint16_t);
@@ -101,7 +109,8 @@ qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err) {
     f->sum = malloc(sizeof *f->sum * sums);
     f->least = malloc(sizeof *f->least * width);
     f->from = malloc(sizeof *f->from * width * RING);
-    ok = f->sum && f->least && f->from;
+    f->mark = malloc(sizeof *f->mark * t->groups * MARKS);
+    ok = f->sum && f->least && f->from && f->mark;
   }
   if (ok) {
     s->alive = malloc(sizeof *s->alive * width);
@@ -123,6 +132,7 @@ void qp_search_free(qp_search *s) {
     free(s->flight[k].sum);
     free(s->flight[k].least);
     free(s->flight[k].from);
+    free(s->flight[k].mark);
   }
   free(s->alive);
   free(s->seen);
@@ -184,7 +194,7 @@ static uint32_t keep_best(const qp_trellis *t, flight *f, unsigned at, unsigned 
 }
 
 /* Tell the codes that all survivors behind step 'end' have in common. */
-static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned end,
+static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned end, telling tell,
                         uint32_t *codes) {
   const size_t width = (size_t)t->tiles * LANES;
   unsigned alive = 0, i = end;
@@ -202,7 +212,7 @@ static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned e
     }
     alive = kept;
   }
-  if (end - f->told == RING && i - f->told < RING / 4) {
+  if (tell == TELL_SOON && end - f->told == RING && i - f->told < RING / 4) {
     i = end - RING / 2;
     s->alive[0] = keep_best(t, f, i, end);
   } else if (alive > 1) {
@@ -213,42 +223,98 @@ static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned e
   f->told = i;
 }
 
-/* Steps [0, steps) of the targets for all sequences, from sums that are in place.  codes NULL:
-** nothing is told (steps <= RING then). */
-static void advance(const qp_trellis *t, qp_search *s, unsigned count, unsigned done,
-                    unsigned steps, const float *const *targets, uint32_t *const *codes) {
+/* From step to step: far enough apart that MARKS reach to the end. */
+static unsigned mark_steps(unsigned steps) {
+  const unsigned every = (steps + MARKS - 1) / MARKS;
+  return max_of(every, RING / 2);
+}
+
+static void set_mark(const qp_trellis *t, flight *f, unsigned mark) {
+  memcpy(f->mark + (size_t)mark * t->groups, f->least, sizeof *f->mark * t->groups);
+}
+
+static void go_back(const qp_trellis *t, flight *f, unsigned mark) {
+  memcpy(f->least, f->mark + (size_t)mark * t->groups, sizeof *f->mark * t->groups);
+  transpose(t, f);
+}
+
+/* Sequences that are searched side by side. */
+typedef struct fleet {
+  unsigned count, who[SEQUENCES];
+  const float *const *targets; /* by number of sequence, as is codes */
+  uint32_t *const *codes;
+} fleet;
+
+/* Steps [from, to) of the targets, from sums that are in place; with 'every' sums are marked. */
+static void advance(const qp_trellis *t, qp_search *s, const fleet *all, unsigned from, unsigned to,
+                    unsigned ahead, telling tell, unsigned every) {
   const size_t width = (size_t)t->tiles * LANES;
-  for (unsigned i = 0; i < steps; i++) {
+  for (unsigned i = from; i < to; i++) {
     qp_step_pair pair[SEQUENCES / 2];
-    for (unsigned k = 0; k < count + (count & 1); k++) { /* an odd one is done twice */
-      const unsigned at = k < count ? k : k - 1;
-      flight *f = &s->flight[at];
-      pair[k / 2].x[k & 1] = targets[at] + (size_t)i * t->dim;
+    for (unsigned k = 0; k < all->count + (all->count & 1); k++) { /* an odd one is done twice */
+      const unsigned who = all->who[k < all->count ? k : k - 1];
+      flight *f = &s->flight[who];
+      if (every && i % every == 0) set_mark(t, f, i / every);
+      pair[k / 2].x[k & 1] = all->targets[who] + (size_t)i * t->dim;
       pair[k / 2].sum[k & 1] = f->sum;
       pair[k / 2].least[k & 1] = f->least;
-      pair[k / 2].from[k & 1] = f->from + ((done + i) % RING) * width;
+      pair[k / 2].from[k & 1] = f->from + ((i + ahead) % RING) * width;
     }
     for (unsigned tile = 0; tile < t->tiles; tile++)
-      for (unsigned p = 0; p < (count + 1) / 2; p++) s->run(t, tile, &pair[p]);
-    for (unsigned k = 0; k < count; k++) {
-      transpose(t, &s->flight[k]);
-      unsigned waiting = done + i + 1 - s->flight[k].told;
-      if (codes && waiting >= RING_ASK && waiting % (RING_ASK / 2) == 0)
-        tell_common(t, s, &s->flight[k], done + i + 1, codes[k]);
+      for (unsigned p = 0; p < (all->count + 1) / 2; p++) s->run(t, tile, &pair[p]);
+    for (unsigned k = 0; k < all->count; k++) {
+      flight *f = &s->flight[all->who[k]];
+      transpose(t, f);
+      const unsigned waiting = i + 1 - f->told;
+      if (tell && waiting >= RING_ASK && waiting <= RING && waiting % (RING_ASK / 2) == 0)
+        tell_common(t, s, f, i + 1, tell, all->codes[all->who[k]]);
     }
+  }
+}
+
+static fleet fleet_of(unsigned count, const float *const *targets, uint32_t *const *codes) {
+  fleet all = {.count = count, .targets = targets, .codes = codes};
+  for (unsigned k = 0; k < count; k++) all.who[k] = k;
+  return all;
+}
+
+/*
+** The codes up to the end, in group end[k].  Where survivors differed for more than RING steps, choices
+** are lost; they are made again from the last mark that shows something new, as often as needed.  (A
+** table whose states s and ~s decode to the same has two paths of equal sums everywhere; which of
+** them closes the circle is known at the end alone.)
+*/
+static void tell_rest(const qp_trellis *t, qp_search *s, fleet all, unsigned steps, uint32_t *end) {
+  const unsigned every = mark_steps(steps);
+  unsigned from = 0, to = steps;
+  for (;;) {
+    const unsigned reach = max_of(from, to > RING ? to - RING : 0);
+    unsigned open = 0;
+    for (unsigned k = 0; k < all.count; k++) {
+      const unsigned who = all.who[k];
+      flight *f = &s->flight[who];
+      const unsigned down = max_of(reach, f->told);
+      end[who] = walk(t, f, end[who], down, to, to, all.codes[who]);
+      if (down > f->told) all.who[open++] = who;
+    }
+    if (!open) return;
+    all.count = open;
+    to = reach;
+    unsigned mark = to > RING ? (to - RING + every - 1) / every : 0;
+    if (mark * every >= to) mark = (to - 1) / every;
+    from = mark * every;
+    for (unsigned k = 0; k < open; k++) go_back(t, &s->flight[all.who[k]], mark);
+    advance(t, s, &all, from, to, 0, TELL_NOTHING, 0);
   }
 }
 
 void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
                       const float *const *targets, uint32_t *start) {
   const unsigned around = steps < QP_TRELLIS_SEAM ? steps : QP_TRELLIS_SEAM;
-  const float *last[SEQUENCES] = {0};
-  for (unsigned k = 0; k < count; k++) {
-    begin(t, &s->flight[k], t->groups);
-    last[k] = targets[k] + (size_t)(steps - around) * t->dim;
-  }
-  advance(t, s, count, 0, around, last, NULL);
-  advance(t, s, count, around, around, targets, NULL);
+  const fleet all = fleet_of(count, targets, NULL);
+  for (unsigned k = 0; k < count; k++) begin(t, &s->flight[k], t->groups);
+  advance(t, s, &all, steps - around, steps, around - steps, TELL_NOTHING, 0);
+  advance(t, s, &all, 0, around, around, TELL_NOTHING, 0);
   for (unsigned k = 0; k < count; k++) {
     const flight *f = &s->flight[k];
     start[k] = walk(t, f, best_group(t, f), around, 2 * around, 0, NULL);
@@ -261,16 +327,16 @@ void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned
   assert(count >= 1 && count <= qp_trellis_sequences(t) && steps > 0);
   assert(ends != QP_ENDS_TIED || (uint64_t)steps * t->step >= t->window);
   assert((ends == QP_ENDS_BETWEEN) == (end != NULL));
+  const bool open = ends == QP_ENDS_FREE || ends == QP_ENDS_FROM;
+  const fleet all = fleet_of(count, targets, codes);
+  uint32_t last[SEQUENCES];
   if (ends == QP_ENDS_TIED) qp_trellis_seams(t, s, count, steps, targets, start);
   for (unsigned k = 0; k < count; k++)
     begin(t, &s->flight[k], ends == QP_ENDS_FREE ? t->groups : start[k]);
-  advance(t, s, count, 0, steps, targets, codes);
-  for (unsigned k = 0; k < count; k++) {
-    flight *f = &s->flight[k];
-    uint32_t g = best_group(t, f);
-    if (ends == QP_ENDS_TIED) g = start[k];
-    if (ends == QP_ENDS_BETWEEN) g = end[k];
-    g = walk(t, f, g, f->told, steps, steps, codes[k]);
-    if (ends == QP_ENDS_FREE) start[k] = f->told ? f->start : g;
-  }
+  advance(t, s, &all, 0, steps, 0, open ? TELL_SOON : TELL_COMMON, open ? 0 : mark_steps(steps));
+  for (unsigned k = 0; k < count; k++)
+    last[k] = open ? best_group(t, &s->flight[k]) : end ? end[k] : start[k];
+  tell_rest(t, s, all, steps, last);
+  for (unsigned k = 0; ends == QP_ENDS_FREE && k < count; k++)
+    start[k] = s->flight[k].told ? s->flight[k].start : last[k];
 }
