@@ -216,6 +216,22 @@ Test(search, a_seed_that_the_problem_does_not_allow_is_left_out) {
   qp_search_close(s);
 }
 
+Test(search, seeds_that_come_later_are_tried_next_unless_they_were) {
+  qp_choice plain, later[2], got[8];
+  qp_choice_default(&family, &plain);
+  later[0] = later[1] = plain; /* the defaults were proposed */
+  later[1].value[at("warps")] = 8;
+  later[1].value[at("stages")] = 4;
+  qp_search *s = start((qp_search_options){.strategy = QP_SEARCH_LOCAL, .seed = 1});
+  cr_assert_eq(qp_search_propose(s, got, 1), 1);
+  qp_search_tell(s, &got[0], 5000);
+  qp_search_seed(s, later, 2);
+  cr_assert_eq(qp_search_propose(s, got, 8), 8);
+  cr_assert(same(&got[0], &later[1]), "before the neighbours");
+  for (unsigned i = 1; i < 8; i++) cr_assert(!same(&got[i], &plain) && !same(&got[i], &later[1]));
+  qp_search_close(s);
+}
+
 Test(search, local_waits_for_results_before_it_moves) {
   qp_choice first, more[8], plain;
   qp_choice_default(&family, &plain);

@@ -320,6 +320,44 @@ Test(tune, a_budget_in_time_ends_the_run) {
   qp_records_free(&r);
 }
 
+/* Problems, told by their batch, that have an outcome of 'ok'. */
+static unsigned batches_with_result(const qp_records *r, unsigned most) {
+  unsigned n = 0;
+  for (unsigned b = 1; b <= most; b++) {
+    bool there = false;
+    for (size_t i = 0; i < r->count; i++)
+      there |= r->list[i].batch == b && r->list[i].outcome == QP_RECORD_OK && r->list[i].chain_ps;
+    n += there;
+  }
+  return n;
+}
+
+Test(tune, a_budget_gives_every_problem_a_record_before_it_is_spent_on_any) {
+  write_device("slow.json", ", \"delay_ms\": 20");
+  cr_assert_eq(run("tune --shape 64x64 --batch 1,2,3,4,5,6,7,8 --paths tensor --quantizers nuq-2 "
+                   "--device replay:slow.json --budget 20s -o a.jsonl"),
+               0, "%s", text);
+  qp_records r = read_results("a.jsonl");
+  cr_expect_eq(batches_with_result(&r, 8), 8, "%s", text);
+  cr_expect_gt(r.count, 8, "and then goes on");
+  cr_expect_neq(access(path("a.jsonl.journal"), F_OK), 0);
+  qp_records_free(&r);
+}
+
+Test(tune, the_same_command_again_searches_on_from_what_the_output_holds) {
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 6 -o a.jsonl"), 0, "%s",
+               text);
+  qp_records before = read_results("a.jsonl");
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 12 -o a.jsonl"), 0, "%s",
+               text);
+  cr_expect(strstr(text, " from earlier runs)"), "%s", text);
+  qp_records after = read_results("a.jsonl");
+  cr_expect_gt(after.count, before.count);
+  for (size_t i = 0; i < before.count; i++) cr_expect(find_kernel(&after, before.list[i].kernel));
+  qp_records_free(&before);
+  qp_records_free(&after);
+}
+
 Test(tune, wrong_words_are_named) {
   cr_expect_eq(run("tune --device replay:plain.json -o a.jsonl"), 2);
   cr_expect(strstr(text, "one of --model, --shape and --plan"), "%s", text);

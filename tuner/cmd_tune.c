@@ -31,7 +31,8 @@ static const qp_verb_help help = {
     "which\n"
     "they are added. A run that was stopped (Ctrl-C) or killed goes on when the same command is "
     "given\n"
-    "again: what it measured is kept in a journal beside the output."};
+    "again: what it measured is kept in a journal beside the output. Given again after its end it\n"
+    "searches on: what the output holds of this GPU, driver and compiler is not measured again."};
 
 typedef struct tune_options {
   qp_repeats shapes;
@@ -72,7 +73,7 @@ typedef struct run {
   qp_tune_problems problems;
   qp_plan plan;   /* of --plan */
   size_t skipped; /* launches whose shapes no kernel has */
-  bool complete;
+  qp_tune_end end;
 } run;
 
 static void free_run(run *r) {
@@ -106,6 +107,7 @@ static qp_status open_tuner(run *r, qp_tune_view *view, qp_error *err) {
                        .spill_limit = o->spills,
                        .seed = o->seed,
                        .known = &r->known,
+                       .earlier = &r->before,
                        .stop = &stopped,
                        .show = qp_tune_view_show,
                        .arg = view};
@@ -287,7 +289,10 @@ static void print_json(const qp_records *found) {
 static void print_totals(const run *r) {
   size_t count[QP_RECORD_OUTCOME_COUNT] = {0};
   for (size_t i = 0; i < r->found.count; i++) count[r->found.list[i].outcome]++;
-  printf("%zu problems, %zu candidates:", r->problems.count, r->found.count);
+  printf("%zu problems, %zu with a kernel that works; %zu candidates", r->problems.count,
+         r->end.working, r->found.count);
+  if (r->end.resumed) printf(" (%zu from earlier runs)", r->end.resumed);
+  printf(":");
   const char *comma = "";
   for (unsigned i = 0; i < QP_RECORD_OUTCOME_COUNT; i++) {
     if (!count[i]) continue;
@@ -311,18 +316,18 @@ static qp_status write_svg(const run *r, qp_error *err) {
 static qp_status write_results(run *r, qp_error *err) {
   qp_status st = qp_records_merge(&r->before, &r->found, err);
   if (!st) st = qp_records_write(r->file, &r->before, err);
-  if (!st && r->complete) qp_tuner_done(r->tuner);
+  if (!st && r->end.complete) qp_tuner_done(r->tuner);
   if (!st && r->o->svg) st = write_svg(r, err);
   if (st) return st;
   if (r->o->json)
     print_json(&r->found);
   else
     print_totals(r);
-  if (!r->complete)
+  if (!r->end.complete)
     fprintf(stderr,
-            "qpal tune: the budget ended before every problem was begun; the same command goes on "
-            "(%s)\n",
-            r->journal);
+            "qpal tune: the budget ended when %zu of %zu problems had been tried; the same command "
+            "goes on\n",
+            r->end.begun, r->problems.count);
   return QP_OK;
 }
 
@@ -356,7 +361,7 @@ static qp_status tune(run *r, qp_error *err) {
     return QP_OK;
   }
   catch_signals();
-  st = qp_tuner_run(r->tuner, &r->problems, r->journal, &r->found, &r->complete, err);
+  st = qp_tuner_run(r->tuner, &r->problems, r->journal, &r->found, &r->end, err);
   qp_tune_view_end(&view);
   if (st && r->found.count)
     fprintf(stderr, "qpal tune: %zu candidates are kept in %s; the same command goes on\n",

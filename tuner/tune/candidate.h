@@ -14,6 +14,7 @@ typedef struct qp_candidate {
   qp_record record;
   int64_t estimate_ps; /* qp_search_roofline */
   bool seeded;         /* the best of a problem near by */
+  bool told;           /* 'record' is what an earlier run left */
   bool compiling, settled;
 } qp_candidate;
 

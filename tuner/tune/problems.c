@@ -13,14 +13,14 @@ static bool same_launch(const qp_model_launch *a, const qp_model_launch *b) {
 
 static unsigned push(qp_model_launch *list, unsigned n, const qp_model_launch *l) {
   for (unsigned i = 0; i < n; i++)
-    if (same_launch(&list[i], l)) return n;
+    if (same_launch(&list[i], l)) return list[i].copies += l->copies, n;
   if (n < QP_MODEL_LAUNCHES) list[n++] = *l;
   return n;
 }
 
 /* The linears of 'mask' of a group, named by their roles. */
 static qp_model_launch subset(const qp_model *m, const qp_model_group *g, unsigned mask) {
-  qp_model_launch l = {.columns = g->columns};
+  qp_model_launch l = {.columns = g->columns, .copies = m->layers};
   size_t n = 0;
   for (unsigned i = 0; i < g->linears; i++) {
     if (!(mask >> i & 1)) continue;
@@ -42,7 +42,7 @@ unsigned qp_model_launches(const qp_model *m, qp_model_launch out[QP_MODEL_LAUNC
       n = push(out, n, &l);
     }
   const qp_model_linear *head = &m->linear[m->linears];
-  qp_model_launch l = {.linears = 1, .rows = {head->rows}, .columns = head->columns};
+  qp_model_launch l = {.linears = 1, .rows = {head->rows}, .columns = head->columns, .copies = 1};
   snprintf(l.label, sizeof l.label, "%s", head->role);
   return push(out, n, &l);
 }
@@ -56,10 +56,14 @@ static bool same_problem(const qp_problem *a, const qp_problem *b) {
   return same;
 }
 
+bool qp_problems_alike(const qp_tune_problem *a, const qp_tune_problem *b) {
+  return same_problem(&a->problem, &b->problem);
+}
+
 static qp_status add(qp_tune_problems *list, const qp_tune_problem *p, qp_error *err) {
   for (size_t i = 0; i < list->count; i++)
-    if (!strcmp(list->list[i].path, p->path) && same_problem(&list->list[i].problem, &p->problem))
-      return QP_OK;
+    if (!strcmp(list->list[i].path, p->path) && qp_problems_alike(&list->list[i], p))
+      return list->list[i].launches += p->launches, QP_OK;
   if (list->count == list->capacity) {
     size_t capacity = list->capacity ? 2 * list->capacity : 64;
     qp_tune_problem *more = realloc(list->list, capacity * sizeof *more);
@@ -80,7 +84,8 @@ static qp_tune_problem problem_of(const qp_model_launch *l, const qp_problems_wi
                                    .type = w->type,
                                    .out_type = w->type,
                                    .arch = w->arch,
-                                   .sm_count = w->sm_count}};
+                                   .sm_count = w->sm_count},
+                       .launches = l->copies ? l->copies : 1};
   unsigned rows = 0;
   for (unsigned i = 0; i < l->linears; i++) {
     t.problem.segment[i].quantizer = q;
@@ -131,7 +136,8 @@ static bool problem_of_plan(const qp_plan *plan, const qp_plan_launch *l,
                                        .type = w->type,
                                        .out_type = w->type,
                                        .arch = w->arch,
-                                       .sm_count = w->sm_count}};
+                                       .sm_count = w->sm_count},
+                           .launches = 1};
   for (unsigned i = 0; i < l->members; i++) {
     const qp_plan_linear *at = &plan->linear[l->linear[i]];
     if (!quantizer[at->quantizer]) return false;

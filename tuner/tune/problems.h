@@ -13,6 +13,7 @@ typedef struct qp_tune_problem {
   qp_problem problem;
   char path[16];
   char label[64];
+  unsigned launches; /* of it for one token of the model or plan; 1 for a shape of its own */
 } qp_tune_problem;
 
 typedef struct qp_tune_problems {
@@ -24,7 +25,8 @@ typedef struct qp_tune_problems {
 typedef struct qp_model_launch {
   char label[64];
   unsigned linears, rows[QP_MODEL_GROUP_LINEARS], columns;
-  bool fused; /* more than one linear */
+  bool fused;      /* more than one linear */
+  unsigned copies; /* in the whole model: linears of all blocks that it may stand for */
 } qp_model_launch;
 
 enum { QP_MODEL_LAUNCHES = 256 };
@@ -50,7 +52,8 @@ typedef struct qp_problems_wishes {
 ** Every launch x quantizer (one for all segments) x batch x path, in this order from the outside:
 ** batch, quantizer, launch, path; so that where time ends, whole quantizers are known.  Launches
 ** whose shapes kernels cannot have (rows no multiple of 16) are left out and counted in '*skipped',
-** once a batch.  A problem that is there already is not added again.  QP_E_NOMEM.
+** once a batch.  A problem that is there already is counted ('launches'), not added again.
+** QP_E_NOMEM.
 */
 qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch, size_t launches,
                           const qp_problems_wishes *w, size_t *skipped, qp_error *err);
@@ -64,6 +67,9 @@ qp_status qp_problems_add_plan(qp_tune_problems *list, const qp_plan *plan,
                                const qp_quantizer *const *quantizer, const qp_problems_wishes *w,
                                qp_error *err);
 void qp_problems_free(qp_tune_problems *list);
+
+/* Do two problems compute the same, if on different paths? */
+bool qp_problems_alike(const qp_tune_problem *a, const qp_tune_problem *b);
 
 /* "1,8" -> numbers from 1 to 64; QP_E_ARG. */
 enum { QP_MAX_BATCHES = 16 };

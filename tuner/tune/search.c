@@ -21,7 +21,7 @@ struct qp_search {
   qp_choice *seen; /* everything proposed */
   unsigned seens, capacity;
   qp_choice *queue; /* to propose next, in order */
-  unsigned queued, at;
+  unsigned queued, at, room;
   uint64_t next; /* exhaustive: number of the next point */
   qp_choice center;
   int64_t center_ps; /* 0: the center has no time yet */
@@ -155,6 +155,25 @@ unsigned qp_search_propose(qp_search *s, qp_choice *out, unsigned most) {
   return n;
 }
 
+static bool is_queued(const qp_search *s, const qp_choice *c) {
+  for (unsigned i = s->at; i < s->queued; i++)
+    if (same(&s->queue[i], c)) return true;
+  return false;
+}
+
+void qp_search_seed(qp_search *s, const qp_choice *choices, unsigned count) {
+  if (s->moved) surround(s);
+  for (unsigned i = count < QP_SEARCH_SEEDS ? count : QP_SEARCH_SEEDS; i-- > 0;) {
+    qp_choice c = choices[i];
+    if (c.family != s->family) continue;
+    if (s->fixed >= 0) c.value[s->fixed] = s->family->tunable[s->fixed].value[0];
+    if (was_seen(s, &c) || is_queued(s, &c)) continue;
+    if (s->at == 0 && s->queued == s->room) return;
+    if (s->at == 0) memmove(s->queue + 1, s->queue, s->queued++ * sizeof *s->queue);
+    s->queue[s->at ? --s->at : 0] = c;
+  }
+}
+
 void qp_search_tell(qp_search *s, const qp_choice *choice, int64_t ps) {
   if (s->open) s->open--;
   if (ps <= 0 || (s->center_ps && ps >= s->center_ps)) {
@@ -178,9 +197,10 @@ void qp_search_close(qp_search *s) {
 qp_status qp_search_open(qp_families *families, const qp_family *family, const qp_problem *problem,
                          const qp_search_options *opt, qp_search **out, qp_error *err) {
   qp_search *s = calloc(1, sizeof *s);
-  size_t room = opt->froms + 1 + (size_t)QP_MAX_TUNABLES * QP_MAX_TUNABLE_VALUES;
+  const unsigned room = opt->froms + 1 + QP_SEARCH_SEEDS + QP_MAX_TUNABLES * QP_MAX_TUNABLE_VALUES;
   if (s) s->queue = calloc(room, sizeof *s->queue);
   if (!s || !s->queue) return free(s), qp_fail(err, QP_E_NOMEM, "no memory for a search");
+  s->room = room;
   s->families = families;
   s->family = family;
   s->problem = problem;

@@ -39,6 +39,11 @@ void qp_search_close(qp_search *s);
 */
 unsigned qp_search_propose(qp_search *s, qp_choice *out, unsigned most);
 
+/* Choices to try before all else, as far as they are new: what has become the best of like problems
+** since the search began.  At most QP_SEARCH_SEEDS. */
+enum { QP_SEARCH_SEEDS = 8 };
+void qp_search_seed(qp_search *s, const qp_choice *choices, unsigned count);
+
 /* A result: picoseconds, or 0 for a candidate that failed. */
 void qp_search_tell(qp_search *s, const qp_choice *choice, int64_t ps);
 

@@ -16,13 +16,14 @@
 typedef struct qp_tune_state {
   const qp_tune_problem *problem; /* the one that is tuned */
   size_t number, problems;        /* it is number .. of problems, from 1 */
+  size_t begun;                   /* problems that have been tried */
   unsigned candidates;            /* of this problem that are done */
   int64_t best_ps;                /* of this problem; 0: none yet */
   int64_t floor_ps;               /* its weights at the read bandwidth; 0: not known */
   size_t done, failed, resumed;   /* candidates of the run; resumed: told by the journal */
   double left_s;                  /* of the budget; negative: there is none */
   const char *now;                /* kernel that is measured; "" while compiling */
-  bool over;                      /* the problem's last call */
+  bool news;                      /* the problem was tried first, or has a better result */
 } qp_tune_state;
 
 typedef struct qp_tune_options {
@@ -35,8 +36,11 @@ typedef struct qp_tune_options {
   unsigned spill_limit; /* bytes a thread, stores and loads together */
   qp_strategy strategy;
   uint64_t seed;
-  double timeout_s;         /* of a candidate; 0: 30 */
-  const qp_records *known;  /* where searches of like problems begin; NULL: nowhere */
+  double timeout_s;        /* of a candidate; 0: 30 */
+  const qp_records *known; /* where searches of like problems begin; NULL: nowhere */
+  const qp_records
+      *earlier;             /* candidates of this GPU, driver, timer and compiler that are in it are
+                                not measured again; NULL: none */
   const _Atomic bool *stop; /* set from outside: end after the candidate in flight; may be NULL */
   void (*show)(void *arg, const qp_tune_state *state); /* may be NULL */
   void *arg;
@@ -53,18 +57,27 @@ qp_status qp_tuner_open(qp_session *s, const qp_tune_options *opt, qp_tuner **ou
 /* What it measures on. */
 const qp_meter_info *qp_tuner_info(const qp_tuner *t);
 
+/* How a run ended. */
+typedef struct qp_tune_end {
+  bool complete;  /* not stopped, and every problem was tried */
+  size_t begun;   /* problems that were tried */
+  size_t working; /* problems that have a kernel which works */
+  size_t resumed; /* candidates that were told by the journal or by 'earlier' */
+} qp_tune_end;
+
 /*
-** Tune the problems, which are of the device's architecture and multiprocessors, in order; once.
-** Under a budget each gets an equal share of what is left, and one candidate at least if it begins.
+** Tune the problems, which are of the device's architecture and multiprocessors; once.  Without a
+** budget in time one after the other, each until its search or 'most' ends.  Under a budget first
+** each one's best known or default candidate, in order; what time is left goes to the problems that
+** can win most (qp_schedule_next), and at last to their finalists.
 ** 'journal' is a file of this run's own; what an earlier run wrote to it is not measured again.
-** Every candidate's record is appended to '*out', also when the run ends early ('*complete' false:
-** stopped, or the budget ended before every problem was begun).  With equal seed, problems and
-** timings, and no budget in time, equal candidates come in equal order.
+** Every candidate's record is appended to '*out', also when the run ends early.  With equal seed,
+** problems and timings, and no budget in time, equal candidates come in equal order.
 ** QP_E_ARG, QP_E_IO: the journal; QP_E_DEVICE, QP_E_MISSING: no worker can be had any more;
 ** QP_E_NOMEM.
 */
 qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, const char *journal,
-                       qp_records *out, bool *complete, qp_error *err);
+                       qp_records *out, qp_tune_end *end, qp_error *err);
 
 /* After the run: forget the journal, its records were written elsewhere. */
 void qp_tuner_done(qp_tuner *t);

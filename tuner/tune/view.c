@@ -54,7 +54,7 @@ void qp_tune_view_show(void *view, const qp_tune_state *s) {
   qp_tune_view *v = view;
   char problem[256], best[96], left[48], line[512];
   const double now = qp_seconds();
-  if (!s->over && (!v->live || now < v->drawn + redraw_s)) return;
+  if (v->live ? now < v->drawn + redraw_s : !s->news) return;
   v->drawn = now;
   qp_tune_problem_text(s->problem, problem, sizeof problem);
   best_text(s, best, sizeof best);
@@ -64,7 +64,7 @@ void qp_tune_view_show(void *view, const qp_tune_state *s) {
             s->candidates, s->best_ps ? best : "none that works");
     return;
   }
-  snprintf(line, sizeof line, "[%zu/%zu] %zu done, %zu failed%s | %s | %u of %s", s->number,
+  snprintf(line, sizeof line, "[%zu/%zu] %zu done, %zu failed%s | %s | %u of %s", s->begun,
            s->problems, s->done, s->failed, left, best, s->candidates, problem);
   fprintf(v->to, "\r\033[K%.*s", columns(v->to), line);
   fflush(v->to);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside of a tuning run:  tune.c chooses problems, course.c takes each through its candidates. */
+#ifndef QP_TUNE_INTERNAL_H
+#define QP_TUNE_INTERNAL_H
+
+#include "tuner/tune/candidate.h"
+#include "tuner/tune/journal.h"
+#include "tuner/tune/measurer.h"
+#include "tuner/tune/tune.h"
+
+enum { QP_VISIT_MOST = 8, QP_COURSE_VISITS = 2 };
+enum { QP_TUNE_SAMPLES = 20, QP_TUNE_ROUNDS = 5 };
+
+struct qp_tuner {
+  qp_session *session;
+  qp_tune_options opt;
+  qp_compiler *compiler;
+  qp_measurer *measurer;
+  qp_meter_info info;
+  qp_journal *journal;
+  unsigned workers;
+  double started;
+  size_t done, failed, resumed; /* candidates */
+  size_t begun, problems;       /* problems that had a visit, and all */
+  double finalist_s;            /* what a finalist takes, on the average */
+  qp_records leaders;           /* the best record of each problem, by its number; else not ok */
+};
+
+typedef struct qp_visit qp_visit;
+
+/* One problem: what was tried and what became of it. */
+typedef struct qp_course {
+  qp_tuner *t;
+  const qp_tune_problem *problem;
+  size_t number, rival; /* the same on another path; its own number: there is none */
+  qp_search *search;    /* NULL before the first visit */
+  qp_records own;
+  qp_visit *flying[QP_COURSE_VISITS]; /* begun and not over */
+  unsigned made;                      /* candidates so far */
+  unsigned due;                       /* finalists that are to be timed, 0: they were */
+  int64_t best_ps, floor_ps;          /* 0: none; not known */
+  bool visited;                       /* a visit is over */
+  bool timed;                         /* finalists were timed before */
+  bool waits;                         /* the search waits for results of what flies */
+  bool closed;                        /* nothing more is to be tried */
+} qp_course;
+
+/* Candidates of a course that are compiled together and measured in the order of their estimates. */
+struct qp_visit {
+  qp_visit *next; /* that is over after this one */
+  qp_course *course;
+  unsigned count;
+  qp_candidate list[QP_VISIT_MOST];
+};
+
+/* ---- Limits of the run ---- */
+
+bool qp_tuner_stopped(const qp_tuner *t);
+/* Seconds of the budget; negative: there is none. */
+double qp_tuner_left_s(const qp_tuner *t);
+/* Stopped, or the budget is over; without any result yet it lasts a little longer. */
+bool qp_tuner_is_over(const qp_tuner *t);
+
+/* ---- A course (course.c) ---- */
+
+/*
+** Propose up to 'most' candidates and let them compile; '*out' becomes NULL where there are none:
+** then the course is closed, or waits.  Fails as qp_compiler_submit and the journal.
+*/
+qp_status qp_course_begin(qp_course *c, unsigned most, qp_visit **out, qp_error *err);
+/* Wait for the compilers, measure, tell the search.  Frees the visit unless it fails. */
+qp_status qp_course_visit(qp_course *c, qp_visit *v, qp_error *err);
+/* Time the finalists, interleaved, if that is due. */
+qp_status qp_course_finish(qp_course *c, qp_error *err);
+void qp_visit_free(qp_visit *v);
+void qp_course_close(qp_course *c);
+
+#endif
