@@ -7,6 +7,8 @@
 **   drop       the third record is dropped, and counted as dropped
 **   lose       the third record never comes           busy       another tool has CUPTI
 **   other      a kernel of someone else runs between ours
+**   deaf       after it was disabled, it has to be enabled twice to give records
+**   stone      after it was disabled, it never gives records again
 */
 #include "fake_cupti.h"
 
@@ -23,7 +25,7 @@ typedef struct ran {
 } ran;
 
 static ran *list;
-static unsigned count, since, dropped, enabled;
+static unsigned count, since, dropped, enabled, disabled;
 static uint64_t now = 1000000;
 static void (*request)(uint8_t **, size_t *, size_t *);
 static void (*complete)(void *, uint32_t, uint8_t *, size_t, size_t);
@@ -73,9 +75,15 @@ int cuptiActivityRegisterCallbacks(void (*r)(uint8_t **, size_t *, size_t *),
 int cuptiActivityEnable(int kind) {
   if (kind != KIND || fault("busy")) return BUSY;
   if (!list) list = calloc(MOST, sizeof *list);
-  return enabled = 1, list ? OK : MAX_LIMIT;
+  enabled = !(disabled && fault("stone")) && !(disabled == 1 && fault("deaf"));
+  disabled += disabled != 0;
+  return list ? OK : MAX_LIMIT;
 }
-int cuptiActivityDisable(int kind) { return enabled = 0, kind == KIND ? OK : MAX_LIMIT; }
+int cuptiActivityDisable(int kind) {
+  enabled = 0;
+  disabled = 1;
+  return kind == KIND ? OK : MAX_LIMIT;
+}
 
 /* A buffer full after the other; records come latest first, as nothing promises their order. */
 int cuptiActivityFlushAll(uint32_t flag) {

@@ -2,6 +2,7 @@
 /* A GPU as a meter, against a driver, CUPTI and NVML that keep books (fake_cuda.c, fake_cupti.c, ...). */
 #include <criterion/criterion.h>
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -268,6 +269,54 @@ Test(meter_cuda, records_of_a_chain_are_not_taken_and_samples_still_are) {
   cr_assert_eq(meter->ops->chain(meter, metered, false, ps, &err), QP_OK, "%s", err.text);
   cr_assert_eq(sample(3, ps), QP_OK, "%s", err.text);
   cr_assert_eq(ps[2], 7002000);
+}
+
+Test(meter_cuda, where_a_pause_ends_the_records_there_are_no_more_pauses_and_records_say_so) {
+  int64_t ps[3];
+  setenv("FAKE_CUPTI_FAULT", "deaf", 1);
+  open_meter(false);
+  cr_assert_str_eq(meter->info.timer, "CUPTI 13.0, not paused");
+  load(4096, 4096, NULL);
+  for (unsigned i = 0; i < 2; i++) { /* a pause between the two would make the second one deaf */
+    cr_assert_eq(meter->ops->chain(meter, metered, false, ps, &err), QP_OK, "%s", err.text);
+    cr_assert_eq(sample(3, ps), QP_OK, "%s", err.text);
+    cr_assert_eq(ps[2], 7002000);
+  }
+}
+
+Test(meter_cuda, a_pause_that_nothing_heals_is_an_error_that_tells_how_to_go_without) {
+  setenv("FAKE_CUPTI_FAULT", "stone", 1);
+  cr_assert_eq(qp_meter_open("cuda:0", false, &meter, &err), QP_E_DEVICE);
+  cr_assert(strstr(err.text, "QPAL_CUPTI_PAUSE=never"), "%s", err.text);
+}
+
+Test(meter_cuda, without_pauses_a_cupti_that_they_break_works) {
+  int64_t ps[2];
+  setenv("FAKE_CUPTI_FAULT", "stone", 1);
+  setenv("QPAL_CUPTI_PAUSE", "never", 1);
+  open_meter(false);
+  cr_assert_str_eq(meter->info.timer, "CUPTI 13.0, not paused");
+  load(4096, 4096, NULL);
+  cr_assert_eq(meter->ops->chain(meter, metered, false, ps, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(sample(2, ps), QP_OK, "%s", err.text);
+}
+
+/* The loader reads LD_LIBRARY_PATH when a process starts: qpal itself is asked.  What hides a
+** libcupti.so.13 of this machine's is no library. */
+Test(meter_cuda, where_libcupti_13_cannot_be_loaded_its_predecessor_is_taken) {
+  char folder[] = "/tmp/qpal-cupti-XXXXXX", command[1024], text[8192];
+  cr_assert(mkdtemp(folder));
+  snprintf(command, sizeof command,
+           "cd %s && echo none >libcupti.so.13 && ln -s '%s' libcupti.so.12 && env -u QPAL_CUPTI "
+           "FAKE_CUPTI_VERSION=120600 "
+           "LD_LIBRARY_PATH=%s '%s/qpal' bench --model smollm2-135m --quantizers nuq-2 --batch 1 "
+           "--json 2>&1; rm -r %s",
+           folder, fake, folder, QP_BINARY_DIR, folder);
+  FILE *f = popen(command, "r");
+  cr_assert(f);
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  pclose(f);
+  cr_assert(strstr(text, "\"CUPTI 12.6\""), "%s", text);
 }
 
 Test(meter_cuda, a_pass_walks_over_all_candidates_in_turn) {

@@ -272,9 +272,7 @@ static qp_status sample_by_events(gpu *g, qp_metered *c, unsigned n, int64_t *ps
   return st;
 }
 
-static qp_status gpu_sample(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps, qp_error *err) {
-  gpu *g = (gpu *)m;
-  if (g->events) return sample_by_events(g, c, n, ps, err);
+static qp_status sample_by_cupti(gpu *g, qp_metered *c, unsigned n, int64_t *ps, qp_error *err) {
   qp_status st = qp_device_sync(g->dev, err);
   if (!st) st = qp_cupti_resume(err);
   if (!st) st = qp_cupti_begin(err);
@@ -284,6 +282,17 @@ static qp_status gpu_sample(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps,
   }
   if (!st) st = qp_device_sync(g->dev, err);
   return st ? st : qp_cupti_end(c->kernel->name, n, ps, err);
+}
+
+/* What a pause may have cost is asked for once more; then it is an error of the timer's. */
+static qp_status after_pause(qp_status st) { return st == QP_E_LIMIT ? QP_E_WRONG : st; }
+
+static qp_status gpu_sample(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps, qp_error *err) {
+  gpu *g = (gpu *)m;
+  if (g->events) return sample_by_events(g, c, n, ps, err);
+  qp_status st = sample_by_cupti(g, c, n, ps, err);
+  if (st == QP_E_LIMIT) st = sample_by_cupti(g, c, n, ps, err);
+  return after_pause(st);
 }
 
 static void gpu_state(qp_meter *m, qp_meter_state *out) { qp_nvml_state(((gpu *)m)->nvml, out); }
@@ -321,6 +330,27 @@ static qp_status compile_reader(unsigned arch, qp_compiled *out, qp_error *err) 
   return out->status ? qp_fail(err, out->status, "templates/read.cu: %s", out->log) : QP_OK;
 }
 
+/* Do records come after a pause?  If they do not, the timer's name tells that there are none. */
+static qp_status prove_pause(gpu *g, const qp_chain_link *link, qp_error *err) {
+  enum { PROOFS = 2 };
+  int64_t ps[PROOFS];
+  qp_status st = QP_E_LIMIT;
+  for (unsigned tries = 0; tries < 2 && st == QP_E_LIMIT; tries++) {
+    st = qp_device_sync(g->dev, err);
+    if (!st) st = qp_cupti_resume(err);
+    if (!st) st = qp_cupti_begin(err);
+    for (unsigned i = 0; i < PROOFS && !st; i++)
+      st = qp_device_launch(g->dev, link->function, &link->launch, err);
+    if (!st) st = qp_device_sync(g->dev, err);
+    if (!st) st = qp_cupti_end("qpal__read", PROOFS, ps, err);
+  }
+  if (st) return qp_fail(err, QP_E_DEVICE, "%s; set QPAL_CUPTI_PAUSE=never", err ? err->text : "");
+  char *timer = g->base.info.timer;
+  const size_t n = strlen(timer);
+  if (!qp_cupti_pauses()) snprintf(timer + n, sizeof g->base.info.timer - n, ", not paused");
+  return QP_OK;
+}
+
 /* The pool read from end to end, several times in a chain. */
 static qp_status measure_bandwidth(gpu *g, qp_error *err) {
   const struct {
@@ -345,6 +375,7 @@ static qp_status measure_bandwidth(gpu *g, qp_error *err) {
     st = qp_cuda_time_chain(g->dev, link, READS, FLUSH_IN_L2 * g->dev->info.l2_bytes, REPLAYS,
                             &seconds, err);
   if (!st && seconds > 0) g->base.info.read_gbs = READS * (double)g->pool_bytes / seconds * 1e-9;
+  if (!st && !g->events) st = prove_pause(g, link, err);
   if (module) qp_device_unload(g->dev, module);
   qp_compiled_free(&c);
   return st;
