@@ -58,8 +58,9 @@ Test(cublas, a_missing_library_is_named_with_how_to_get_it) {
 
 Test(cublas, a_product_is_w_transposed_times_x_in_fp16_with_fp32_sums) {
   int64_t ps = 0;
+  double error = -1;
   cr_assert_eq(open_it(), QP_OK, "%s", err.text);
-  cr_assert_eq(qp_cublas_time(cublas, 1024, 4096, 8, &ps, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_cublas_time(cublas, 1024, 4096, 8, &ps, &error, &err), QP_OK, "%s", err.text);
   /* column-major: op(A) is m x k with A k x m, B is k x n, C is m x n */
   const int shape[] = {1, 0, 1024, 8, 4096, 4096, 4096, 1024};
   const int types[] = {2, 2, 2, 68, -1}; /* CUDA_R_16F thrice, CUBLAS_COMPUTE_32F, default */
@@ -70,17 +71,39 @@ Test(cublas, a_product_is_w_transposed_times_x_in_fp16_with_fp32_sums) {
 
 Test(cublas, a_chain_walks_over_four_times_the_cache) {
   int64_t ps = 0;
+  double error = -1;
   cr_assert_eq(open_it(), QP_OK, "%s", err.text);
-  cr_assert_eq(qp_cublas_time(cublas, 1024, 4096, 1, &ps, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_cublas_time(cublas, 1024, 4096, 1, &ps, &error, &err), QP_OK, "%s", err.text);
   /* 8 MiB a copy, an L2 cache of 8 MiB: 4 copies, 12 launches; once to load kernels, once captured */
   cr_assert_eq(gemm()->launches, 24);
   cr_assert_eq(ps, 166666667, "the fake's events are 2 ms apart");
 }
 
+Test(cublas, what_it_computed_is_compared_with_sums_in_double_precision) {
+  int64_t ps = 0;
+  double error = -1;
+  cr_assert_eq(open_it(), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_cublas_time(cublas, 96, 512, 3, &ps, &error, &err), QP_OK, "%s", err.text);
+  cr_assert(error > 0 && error < 1e-3, "%g: halves are rounded", error);
+}
+
+static void expect_wrong(const char *how) {
+  int64_t ps = 0;
+  double error = -1;
+  cr_assert_eq(open_it(), QP_OK, "%s", err.text);
+  setenv("FAKE_CUBLAS_WRONG", how, 1);
+  cr_assert_eq(qp_cublas_time(cublas, 96, 512, 3, &ps, &error, &err), QP_E_WRONG);
+  cr_assert(strstr(err.text, "relative L2 error") && strstr(err.text, "2e-03"), "%s", err.text);
+  cr_assert_eq(ps, 0, "a wrong product has no time");
+}
+Test(cublas, a_wrong_product_is_refused) { expect_wrong("sum"); }
+Test(cublas, a_product_that_was_never_written_is_refused) { expect_wrong("idle"); }
+
 Test(cublas, a_failed_call_is_a_device_error) {
   int64_t ps = 0;
+  double error = -1;
   cr_assert_eq(open_it(), QP_OK, "%s", err.text);
   setenv("FAKE_CUBLAS_FAIL", "cublasGemmEx", 1);
-  cr_assert_eq(qp_cublas_time(cublas, 1024, 4096, 1, &ps, &err), QP_E_DEVICE);
+  cr_assert_eq(qp_cublas_time(cublas, 1024, 4096, 1, &ps, &error, &err), QP_E_DEVICE);
   cr_assert(strstr(err.text, "cublasGemmEx"), "%s", err.text);
 }

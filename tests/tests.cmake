@@ -32,7 +32,9 @@ endif()
 # A driver with CUPTI, NVML and cuBLAS for tests of what runs on a GPU; they need none.
 if(CRITERION_FOUND)
   add_library(fake_cuda MODULE
-    tests/fake_cuda.c tests/fake_cupti.c tests/fake_nvml.c tests/fake_cublas.c)
+    tests/fake_cuda.c tests/fake_cupti.c tests/fake_nvml.c tests/fake_cublas.c
+    runtime/half.c)
+  target_include_directories(fake_cuda PRIVATE ${PROJECT_SOURCE_DIR})
   target_include_directories(fake_cuda SYSTEM PRIVATE ${CUDA_INCLUDE_DIR})
   set_target_properties(fake_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   foreach(name test_cuda test_library_cuda test_meter_cuda test_cublas test_bench)

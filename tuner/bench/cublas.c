@@ -8,18 +8,24 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "gen/random.h"
 #include "runtime/cuda_time.h"
 #include "runtime/dynlib.h"
+#include "runtime/half.h"
 
 enum { OP_N = 0, OP_T = 1, R_16F = 2, COMPUTE_32F = 68, GEMM_DEFAULT = -1 };
 enum {
   CHUNK = 1 << 20,
   LEAST_LINKS = 12,          /* of a chain */
+  CHECKED = 64,              /* rows compared with the reference */
   REPLAYS = 15,              /* the median counts */
   WORKSPACE_BYTES = 32 << 20 /* what cuBLAS takes by itself on Hopper */
 };
+
+/* As of our own kernels in fp16 (qp_verify). */
+static const double tolerance = 2e-3;
 
 #define CUBLAS_CALLS(X)                                                                            \
   X(Create, "cublasCreate_v2", (void **))                                                          \
@@ -85,13 +91,20 @@ void qp_cublas_close(qp_cublas *c) {
   free(c);
 }
 
-/* Finite halves of both signs below 2: what they are does not change the time, NaNs may. */
-static qp_status fill(qp_device *dev, qp_devptr to, size_t bytes, qp_error *err) {
+/* Finite halves of both signs below 2: what they are does not change the time, NaNs may.  A buffer
+ * holds this chunk again and again.  malloc'ed. */
+static uint32_t *make_chunk(qp_error *err) {
   uint32_t *chunk = malloc(CHUNK);
-  if (!chunk) return qp_fail(err, QP_E_NOMEM, "no memory for random weights");
+  if (!chunk) return qp_fail(err, QP_E_NOMEM, "no memory for random weights"), NULL;
   qp_random random = {1};
   for (size_t i = 0; i < CHUNK / sizeof *chunk; i++)
     chunk[i] = (uint32_t)qp_random_next(&random) & 0xbfffbfffu;
+  return chunk;
+}
+
+static qp_status fill(qp_device *dev, qp_devptr to, size_t bytes, qp_error *err) {
+  uint32_t *chunk = make_chunk(err);
+  if (!chunk) return QP_E_NOMEM;
   qp_status st = QP_OK;
   for (size_t at = 0; at < bytes && !st; at += CHUNK)
     st = qp_device_upload(dev, to + at, chunk, bytes - at < CHUNK ? bytes - at : CHUNK, err);
@@ -138,8 +151,49 @@ static qp_status enqueue(void *stream, void *arg, qp_error *err) {
   return QP_OK;
 }
 
+static double half_at(const uint32_t *chunk, size_t i) {
+  uint16_t v;
+  memcpy(&v, (const char *)chunk + i * 2 % CHUNK, sizeof v);
+  return (double)qp_half_to_float(v);
+}
+
+/* Relative L2 error of CHECKED rows, first and last among them, against sums in double precision. */
+static double error_of(const gemms *g, const uint32_t *chunk, const uint16_t *y) {
+  const size_t copy = (size_t)((g->launches - 1) % g->copies) * g->rows; /* of the last launch */
+  const unsigned rows = g->rows < CHECKED ? g->rows : CHECKED;
+  double difference = 0, reference = 0;
+  for (unsigned i = 0; i < rows; i++) {
+    const size_t row = rows < 2 ? 0 : (size_t)i * (g->rows - 1) / (rows - 1);
+    for (unsigned n = 0; n < g->batch; n++) {
+      double want = 0;
+      for (unsigned k = 0; k < g->columns; k++)
+        want += half_at(chunk, (copy + row) * g->columns + k) *
+                half_at(chunk, (size_t)n * g->columns + k);
+      const double d = (double)qp_half_to_float(y[(size_t)n * g->rows + row]) - want;
+      difference += d * d;
+      reference += want * want;
+    }
+  }
+  return sqrt(difference / reference);
+}
+
+/* What the last launch left in Y. */
+static qp_status check(const gemms *g, double *error, qp_error *err) {
+  const size_t bytes = (size_t)g->batch * g->rows * 2;
+  uint16_t *y = malloc(bytes);
+  uint32_t *chunk = make_chunk(err);
+  qp_status st = y && chunk ? qp_device_download(g->c->dev, y, g->c->y, bytes, err)
+                            : qp_fail(err, QP_E_NOMEM, "no memory for a check");
+  if (!st) *error = error_of(g, chunk, y);
+  free(y);
+  free(chunk);
+  if (!st && !(*error <= tolerance)) /* also of a NaN */
+    st = qp_fail(err, QP_E_WRONG, "relative L2 error %.3g is above %.0e", *error, tolerance);
+  return st;
+}
+
 qp_status qp_cublas_time(qp_cublas *c, unsigned rows, unsigned columns, unsigned batch, int64_t *ps,
-                         qp_error *err) {
+                         double *error, qp_error *err) {
   const size_t one = (size_t)rows * columns * 2, l2 = c->dev->info.l2_bytes;
   const size_t cold = 4 * l2 > one ? 4 * l2 : one;
   gemms g = {.c = c,
@@ -153,9 +207,11 @@ qp_status qp_cublas_time(qp_cublas *c, unsigned rows, unsigned columns, unsigned
   qp_status st = need(c, &c->weights, &c->weights_bytes, g.copies * one, err);
   if (!st) st = need(c, &c->x, &c->x_bytes, (size_t)batch * columns * 2, err);
   if (!st) st = need(c, &c->y, &c->y_bytes, (size_t)batch * rows * 2, err);
+  if (!st) st = qp_device_fill(c->dev, c->y, 0xff, (size_t)batch * rows * 2, err); /* NaNs */
   if (st) return st;
   const qp_graph_work work = {.enqueue = enqueue, .arg = &g, .warm = true, .flush_bytes = 2 * l2};
   st = qp_cuda_time_work(c->dev, &work, REPLAYS, &seconds, err);
+  if (!st) st = check(&g, error, err);
   if (!st) *ps = llround(seconds * 1e12 / g.launches);
   return st;
 }

@@ -247,9 +247,10 @@ static qp_status measure_cublas(run *r, qp_cublas *c, size_t block, qp_error *er
       continue;
     }
     enter(r, at, false);
-    st = qp_cublas_time(c, rows, l->columns, row[i].batch, &row[i].chain_ps, err);
+    st = qp_cublas_time(c, rows, l->columns, row[i].batch, &row[i].chain_ps, &row[i].error, err);
     if (!st) row[i].outcome = QP_BENCH_PASS;
     if (st) give_up(&row[i], QP_BENCH_FAIL, err->text);
+    if (st == QP_E_WRONG) st = QP_OK; /* a row that failed; the device is fine */
     if (st == QP_E_NOMEM) st = (give_up(&row[i], QP_BENCH_NONE, err->text), QP_OK);
   }
   if (!st) sum_block(r, row, total);

@@ -70,7 +70,7 @@ static void print_rows(const qp_bench *b) {
     qp_table_number(t, us(r->floor_ps), "%.2f");
     qp_table_number(t, rate(r), "%.0f");
     qp_table_number(t, b->info.read_gbs > 0 ? 100 * rate(r) / b->info.read_gbs : NAN, "%.1f");
-    qp_table_number(t, r->quantizer && r->outcome == QP_BENCH_PASS ? r->error : NAN, "%.1e");
+    qp_table_number(t, r->outcome == QP_BENCH_PASS ? r->error : NAN, "%.1e");
     qp_table_text(t, r->source ? r->source : "");
     qp_table_text(t, outcome_name(r->outcome));
   }
