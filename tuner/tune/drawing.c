@@ -137,6 +137,12 @@ static void draw_legend(const drawing *d, double y) {
                 "<circle cx=\"%u\" cy=\"%.0f\" r=\"4\" fill=\"%s\"/><text x=\"%u\" y=\"%.0f\">%s"
                 "</text>\n",
                 LEFT + 90 * i, y - 4, colours[i], LEFT + 90 * i + 8, y, d->family[i]);
+  const unsigned x = LEFT + 90 * d->families;
+  if (d->read_gbs > 0)
+    qp_text_add(d->out,
+                "<path stroke=\"#333\" stroke-dasharray=\"4 3\" d=\"M%u %.0fh24\"/><text x=\"%u\" "
+                "y=\"%.0f\">the weights' bytes at the read bandwidth, %.0f GB/s</text>\n",
+                x, y - 4, x + 30, y, d->read_gbs);
 }
 
 void qp_tune_svg(const qp_records *records, qp_palette *palette, double read_gbs, qp_text *out) {
