@@ -18,6 +18,7 @@ configure_file(${QPAL} ${dir}/qpal COPYONLY)
 execute_process(COMMAND ${STRIP} ${dir}/qpal COMMAND_ERROR_IS_FATAL ANY)
 configure_file(${SOURCE}/LICENSE ${dir}/licenses/qpal COPYONLY)
 configure_file(${SOURCE}/tuner/slurm/qpal-tune-array ${dir}/qpal-tune-array COPYONLY)
+configure_file(${SOURCE}/tests/gpu.sh ${dir}/gpu.sh COPYONLY)
 
 # Notices of what is linked in (Lua) and of what lies beside, where the distribution keeps them.
 function(add_notice package)
