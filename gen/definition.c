@@ -18,6 +18,7 @@
 
 enum {
   BATCH = 256,                /* states evaluated together */
+  MOST_TABLE_BITS = 24,       /* of a state */
   MOST_EVALUATIONS = 1 << 22, /* states times values of fields; beyond, ends of ranges do */
 };
 
@@ -117,9 +118,9 @@ static void sweep_weights(const sweep *s, unsigned i, uint16_t *out) {
 qp_status qp_quantizer_table(const qp_quantizer *q, const uint32_t *fields,
                              const uint16_t *const *codebooks, uint16_t *out, qp_error *err) {
   if (!q->decode) return qp_fail(err, QP_E_ARG, "%s is a split: its parts have tables", q->name);
-  if (q->window > 20) {
-    return qp_fail(err, QP_E_LIMIT, "%s: a table of 2^%u states is too large (2^20 at most)",
-                   q->name, q->window);
+  if (q->window > MOST_TABLE_BITS) {
+    return qp_fail(err, QP_E_LIMIT, "%s: a table of 2^%u states is too large (2^%d at most)",
+                   q->name, q->window, MOST_TABLE_BITS);
   }
   sweep s;
   if (!sweep_open(&s, q)) return qp_fail(err, QP_E_NOMEM, "no memory for a decode table");
@@ -288,6 +289,11 @@ static void hash_states(sweep *s, XXH3_state_t *hash) {
     size_t n = 0;
     evaluate_batch(s->q->decode, &s->env, first, s->v);
     for (unsigned i = 0; i < BATCH && first + i < states; i++) {
+      if (s->q->dim == 2) { /* the usual case, of which there are many */
+        const uint32_t pair = s->v[s->q->decode->output[0]][i];
+        for (unsigned k = 0; k < 4; k++) bytes[n++] = (unsigned char)(pair >> 8 * k);
+        continue;
+      }
       sweep_weights(s, i, w);
       for (unsigned k = 0; k < s->q->dim; k++) {
         bytes[n++] = (unsigned char)(w[k] & 0xff);

@@ -25,6 +25,13 @@ static uint32_t by_half(uint32_t d) {
 
 static uint32_t whole(qp_ir_type t) { return t == QP_HALF ? 0xffffu : ~0u; }
 
+/* The bytes that a dot product with the constant c reads. */
+static uint32_t used_bytes(uint32_t c) {
+  uint32_t bytes = 0;
+  for (unsigned k = 0; k < 32; k += 8) bytes |= c >> k & 255 ? 255u << k : 0;
+  return bytes;
+}
+
 /* Bits of operand k that node i's bits d depend on. */
 static uint32_t operand_demand(const qp_ir *ir, unsigned i, unsigned k, uint32_t d) {
   const qp_ir_node *n = &ir->node[i];
@@ -35,6 +42,7 @@ static uint32_t operand_demand(const qp_ir *ir, unsigned i, unsigned k, uint32_t
   case QP_IR_SUB: return below(d);
   case QP_IR_MUL:
   case QP_IR_MAD: return k == 0 && constant && c ? below(d) >> __builtin_ctz(c) : below(d);
+  case QP_IR_DP4A: return k == 0 && constant ? used_bytes(c) : ~0u;
   case QP_IR_AND: return k == 0 && constant ? d & c : d;
   case QP_IR_OR: return k == 0 && constant ? d & ~c : d;
   case QP_IR_XOR:

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "gen/definition.h"
+#include "gen/definition_kept.h"
 #include "gen/layout.h"
 #include "gen/lua_host.h"
 #include "gen/passes.h"
@@ -297,6 +298,8 @@ static qp_status read_coded(qp_reader *r, qp_quantizer *q, const char *text, siz
   if (status == QP_OK) status = check_form(r, q);
   if (status == QP_OK) status = read_decode(r, q, text, bytes);
   if (status != QP_OK) return status;
+  set_rates(q);
+  if (qp_definition_is_kept(q)) return QP_OK;
   qp_error why = {.text = ""};
   status = qp_quantizer_check(q, &why);
   if (status != QP_OK) {
@@ -304,8 +307,9 @@ static qp_status read_coded(qp_reader *r, qp_quantizer *q, const char *text, siz
     return status == QP_E_ARG ? qp_read_fail(r, "%s", why.text)
                               : qp_fail(r->err, status, "%s", why.text);
   }
-  set_rates(q);
-  return qp_quantizer_hash(q) ? QP_OK : qp_fail(r->err, QP_E_NOMEM, "out of memory");
+  if (!qp_quantizer_hash(q)) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
+  qp_definition_keep(q);
+  return QP_OK;
 }
 
 static qp_status read_kind(qp_reader *r, qp_quantizer_kind *out) {

@@ -177,6 +177,19 @@ static inline qp_quantizer d_high(void) {
   return q;
 }
 
+/* A window of whole bytes, hashed by a dot product that reads no others; bits of it mixed in. */
+static inline qp_quantizer d_dots(void) {
+  qp_quantizer q = d_new("dots-3.5", QP_TRELLIS, 16, 2, 7);
+  qp_ir *ir = q.decode;
+  d_codebook(&q, 1024, 2, QP_SCOPE_SPEC);
+  int h = n_three(ir, QP_IR_DP4A, n_state(ir), n_word(ir, 0xe5c7), n_word(ir, 0));
+  int pair = n_lookup_p(ir, 0, n_bits(ir, h, 7, 10), 0);
+  int bits = n_with(ir, QP_IR_AND, n_state(ir), 0x8180);
+  pair = n_two(ir, QP_IR_XOR, n_one(ir, QP_IR_WORD_OF_PAIR, pair), bits);
+  n_output(ir, n_one(ir, QP_IR_AS_PAIR, pair));
+  return q;
+}
+
 static inline qp_quantizer d_quad(void) {
   qp_quantizer q = d_new("quad-2", QP_TRELLIS, 16, 4, 8);
   qp_ir *ir = q.decode;
@@ -353,9 +366,9 @@ static inline qp_quantizer d_offset(void) {
 
 typedef qp_quantizer (*d_builder)(void);
 static const d_builder d_all[] = {
-    d_tcq,  d_lin,     d_fine,    d_1mad,    d_mul1,      d_bytes,   d_3inst, d_high,  d_quad,
-    d_vq2,  d_short,   d_sum,     d_nuq,     d_nuq8,      d_nf3,     d_int4,  d_mxfp4, d_e8p,
-    d_aqlm, d_ternary, d_planes3, d_planes2, d_short_row, d_shifted, d_offset};
+    d_tcq,  d_lin,  d_fine,    d_1mad,    d_mul1,    d_bytes,     d_3inst,   d_high,  d_quad,
+    d_dots, d_vq2,  d_short,   d_sum,     d_nuq,     d_nuq8,      d_nf3,     d_int4,  d_mxfp4,
+    d_e8p,  d_aqlm, d_ternary, d_planes3, d_planes2, d_short_row, d_shifted, d_offset};
 enum { D_COUNT = sizeof d_all / sizeof *d_all };
 
 #endif

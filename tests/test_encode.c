@@ -64,7 +64,7 @@ Test(encode, every_quantizer_decodes_to_the_distortion_that_the_encoder_reports)
     const qp_quantizer *q = qp_palette_get(palette, i);
     if (q->window > 12 && (i % 5 || q->step * 2 < q->window / 2))
       continue; /* seconds, not minutes */
-    qp_encode_options options = {.input_scale = 1, .threads = 2};
+    qp_encode_options options = {.input_scale = 1, .threads = 2, .beam = 256};
     qp_encoded e;
     cr_assert_eq(qp_encode_linear(q, weights, ROWS, COLUMNS, &options, &e, &err), QP_OK, "%s",
                  err.text);

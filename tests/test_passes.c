@@ -73,6 +73,15 @@ Test(passes, demand_of_a_product_knows_the_factors_zeros) {
   cr_assert_eq(demanded(ir, s), 0x1f);
 }
 
+Test(passes, demand_of_a_dot_product_is_the_bytes_that_count) {
+  NEW(ir);
+  int s = n_state(ir), t = n_input(ir, QP_IN_GROUP);
+  int h = n_three(ir, QP_IR_DP4A, s, n_word(ir, 0x00ff0001), t);
+  n_output(ir, n_pair(ir, n_bits(ir, h, 7, 10)));
+  cr_assert_eq(demanded(ir, s), 0x00ff00ff);
+  cr_assert_eq(demanded(ir, t), ~0u);
+}
+
 Test(passes, demand_of_a_comparison_is_all) {
   NEW(ir);
   int s = n_state(ir), t = n_input(ir, QP_IN_GROUP);

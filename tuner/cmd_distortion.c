@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/encode/beam.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
 #include "gen/json.h"
@@ -29,7 +30,7 @@ static const qp_verb_help help = {
 
 typedef struct distortion_options {
   const char *against;
-  unsigned samples, columns, threads, seed;
+  unsigned samples, columns, threads, seed, beam;
   bool json, cost;
 } distortion_options;
 
@@ -51,7 +52,7 @@ static qp_status measure(const qp_quantizer *q, const distortion_options *o, fig
   double sum = 0, square = 0, rows = 0;
   qp_watch w;
   qp_status st = QP_OK;
-  qp_encode_options options = {.threads = o->threads, .done = &w.done};
+  qp_encode_options options = {.threads = o->threads, .beam = o->beam, .done = &w.done};
   st = qp_encode_input_scale(q, &options.input_scale, err); /* once, not timed */
   const double started = qp_seconds();
   qp_watch_begin(&w, q->name, "weights", (size_t)groups * 32 * o->columns);
@@ -178,6 +179,9 @@ int qp_cmd_distortion(int argc, char **argv) {
       {"samples", QP_OPT_UNSIGNED, &o.samples, "N", "weights to encode (524288)", 1, 1u << 31},
       {"columns", QP_OPT_UNSIGNED, &o.columns, "K",
        "in_features of the linear they fill (4096): a trellis is circular over them", 64, 65536},
+      {"beam", QP_OPT_UNSIGNED, &o.beam, "N",
+       "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
+       QP_BEAM_LEAST, QP_BEAM_MOST},
       {"threads", QP_OPT_UNSIGNED, &o.threads, "N", "threads (0: as many as CPUs)", 0, 256},
       {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the weights (1)", 0, 1u << 30},
       {"against", QP_OPT_STRING, &o.against, "FILE",

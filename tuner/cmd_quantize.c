@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/encode/beam.h"
 #include "gen/encode/encode.h"
 #include "gen/weights/checkpoint.h"
 #include "tuner/commands.h"
@@ -31,7 +32,7 @@ static const qp_verb_help help = {
 typedef struct quantize_options {
   const char *plan, *quantizer, *folder, *hessian, *device, *input_scale;
   bool head, plain, verify, json;
-  unsigned seed, threads, blocks, shard_mib, groups;
+  unsigned seed, threads, blocks, shard_mib, groups, beam;
   qp_repeats keep;
 } quantize_options;
 
@@ -217,6 +218,7 @@ static qp_status read_wishes(const quantize_options *o, qp_session *s, qp_job_wi
                        .rotate = !o->plain,
                        .seed = o->seed,
                        .threads = o->threads,
+                       .beam = o->beam,
                        .blocks = o->blocks,
                        .shard_bytes_mib = o->shard_mib,
                        .keep = o->keep.value,
@@ -293,6 +295,9 @@ int qp_cmd_quantize(int argc, char **argv) {
       {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the rotation's signs (1)", 0, 4294967295u},
       {"input-scale", QP_OPT_STRING, &o.input_scale, "S",
        "weights' deviation before codes are chosen (the best for N(0,1))", 0, 0},
+      {"beam", QP_OPT_UNSIGNED, &o.beam, "N",
+       "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
+       QP_BEAM_LEAST, QP_BEAM_MOST},
       {"threads", QP_OPT_UNSIGNED, &o.threads, "N", "threads (as many as CPUs)", 1, 256},
       {"shard-mib", QP_OPT_UNSIGNED, &o.shard_mib, "N", "size of a file (1024)", 1, 1 << 20},
       {"verify", QP_OPT_FLAG, &o.verify, NULL,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/encode/beam.h"
 #include "gen/codebook_file.h"
 #include "gen/encode/train.h"
 #include "gen/file.h"
@@ -52,13 +53,16 @@ static qp_status train(const qp_quantizer *q, qp_train_options *options, const c
 }
 
 int qp_cmd_train(int argc, char **argv) {
-  unsigned rounds = 14, weights = 1u << 20, threads = 0, seed = 1;
+  unsigned rounds = 14, weights = 1u << 20, threads = 0, beam = 0, seed = 1;
   const char *path = NULL;
   const qp_option table[] = {
       {"o", QP_OPT_STRING, &path, "FILE", "where the codebook goes", 0, 0},
       {"rounds", QP_OPT_UNSIGNED, &rounds, "N", "rounds (14)", 1, 1000},
       {"weights", QP_OPT_UNSIGNED, &weights, "N",
        "weights of a later round (1048576); the first half take a quarter", 1, 1u << 31},
+      {"beam", QP_OPT_UNSIGNED, &beam, "N",
+       "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
+       QP_BEAM_LEAST, QP_BEAM_MOST},
       {"threads", QP_OPT_UNSIGNED, &threads, "N", "threads (0: as many as CPUs)", 0, 256},
       {"seed", QP_OPT_UNSIGNED, &seed, "N", "of the weights (1)", 0, 1u << 30},
       {0}};
@@ -73,7 +77,7 @@ int qp_cmd_train(int argc, char **argv) {
   qp_session session = {0};
   const qp_quantizer *q = NULL;
   qp_train_options options = {
-      .rounds = rounds, .weights = weights, .threads = threads, .seed = seed};
+      .rounds = rounds, .weights = weights, .threads = threads, .beam = beam, .seed = seed};
   qp_status st = qp_session_open(&session, &err);
   if (!st) st = qp_palette_find(session.palette, words.word[0], &q, &err);
   if (!st) st = train(q, &options, path, &err);

@@ -45,9 +45,9 @@ static qp_status make_search(qp_coder *c, qp_error *err) {
 qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err) {
   qp_coder c = {.quantizer = q};
   c.states = 1u << (q->planes ? q->planes_read : q->window);
-  if (q->window > QP_TRELLIS_WINDOW) {
+  if (q->window > QP_BEAM_WINDOW) {
     return qp_fail(err, QP_E_LIMIT, "%s: a window of %u bits; up to %d can be encoded", q->name,
-                   q->window, QP_TRELLIS_WINDOW);
+                   q->window, QP_BEAM_WINDOW);
   }
   c.kind = q->kind == QP_TRELLIS ? QP_CODER_TRELLIS
            : q->fields           ? QP_CODER_FIELDS

@@ -421,7 +421,9 @@ static qp_status make_part(job *j, unsigned p, unsigned columns, qp_error *err) 
     for (size_t i = 0; ok && i < copies; i++) memcpy(to + i * one, b->data, sizeof *to * one);
   }
   if (!ok) return qp_fail(err, QP_E_NOMEM, "no memory for %u x %u codes", e->rows, width);
-  return qp_coder_make(&j->coder[p], q, err);
+  st = qp_coder_make(&j->coder[p], q, err);
+  if (!st && j->options->beam) qp_beam_set_width(&j->coder[p].trellis.beam, j->options->beam);
+  return st;
 }
 
 /* Superblocks that are coded together: as few as hold whole groups of fields. */

@@ -37,6 +37,11 @@ typedef struct qp_encode_options {
   */
   double input_scale;
   /*
+  ** Paths that survive a step of a trellis whose window is beyond QP_TRELLIS_WINDOW (gen/encode/beam.h); 0: the
+  ** usual number.  Other quantizers have no use for it.
+  */
+  unsigned beam;
+  /*
   ** E[x~ x~^T] of the rotated activations, [columns][columns], symmetric, or NULL.  With it
   ** the error of the outputs, tr(E H E^T), is made small instead of that of the weights: errors of
   ** 64 columns are fed forward into the targets of those that follow (block-LDLQ: QuIP#,
@@ -76,7 +81,7 @@ typedef struct qp_encoded {
 ** '*out' is filled (free with qp_encoded_free) or untouched.  The same input gives the same bits
 ** with any number of threads and any instruction set.
 ** QP_E_ARG: a weight is NaN or infinite (row and column are named), or the Hessian is not positive
-** definite even when damped; QP_E_LIMIT: the quantizer cannot be encoded (window over 20 bits) or
+** definite even when damped; QP_E_LIMIT: the quantizer cannot be encoded (window over 24 bits) or
 ** 'cancel' was set; QP_E_MISSING: a Hessian is given and no BLAS/LAPACK is there; QP_E_NOMEM.
 */
 qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned rows,

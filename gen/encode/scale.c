@@ -20,9 +20,11 @@ enum {
   METHOD = 4, /* of what is kept: changed with the method */
   SCAN_POINTS = 10,
   SCAN_WEIGHTS = 4096,
-  FINE_WEIGHTS = 32768,        /* of trellises */
-  USUAL_WINDOW = 16,           /* each bit more doubles the time: half the sample, */
-  MOST_HALVINGS = 3,           /* at most so often */
+  FINE_WEIGHTS = 32768, /* of trellises */
+  USUAL_WINDOW = 16,    /* each bit more doubles the time: half the sample, */
+  MOST_HALVINGS = 3,    /* at most so often */
+  BEAM_AS_WINDOW = 18,  /* a narrow beam takes as long */
+  NARROWER = 16,
   FINE_CODE_WEIGHTS = 1 << 20, /* of codes by themselves: quick, and high rates feel the tail */
   SEED = 20
 };
@@ -74,7 +76,9 @@ static double parabola(const double x[3], const double y[3]) {
 static unsigned halvings(const qp_coder *coder, unsigned parts) {
   unsigned most = 0;
   for (unsigned p = 0; p < parts; p++) {
-    const unsigned window = coder[p].kind == QP_CODER_TRELLIS ? coder[p].quantizer->window : 0;
+    const unsigned window = coder[p].kind != QP_CODER_TRELLIS ? 0
+                            : coder[p].trellis.long_window    ? BEAM_AS_WINDOW
+                                                              : coder[p].quantizer->window;
     if (window > USUAL_WINDOW + most) most = window - USUAL_WINDOW;
   }
   return most < MOST_HALVINGS ? most : MOST_HALVINGS;
@@ -151,6 +155,9 @@ qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *er
     st = qp_coder_make(&coder[p], q->kind == QP_SPLIT ? q->part[p].quantizer : q, err);
     if (st) break;
     parts++;
+    qp_beam *beam =
+        &coder[p].trellis.beam; /* the valley lies where it lies with a narrower beam too */
+    if (coder[p].trellis.long_window) qp_beam_set_width(beam, beam->width / NARROWER);
     fitted |= coder[p].kind == QP_CODER_FIELDS || coder[p].kind == QP_CODER_ROWS;
   }
   if (!st && fitted)

@@ -11,7 +11,9 @@ const char *qp_simd_name(qp_simd_level level) { return names[level]; }
 
 static qp_simd_level of_cpu(void) {
 #ifdef QP_X86
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return QP_SIMD_PLAIN;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+      !__builtin_cpu_supports("f16c") || !__builtin_cpu_supports("bmi2"))
+    return QP_SIMD_PLAIN;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
     return QP_SIMD_AVX512;
   return QP_SIMD_AVX2;

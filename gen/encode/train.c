@@ -161,6 +161,7 @@ static qp_status make_coder(trainer *t, qp_error *err) {
   q.codebook[0].data = t->codebook; /* a view: the quantizer itself keeps its own */
   qp_status st = qp_coder_make(&t->coder, &q, err);
   t->coder.quantizer = t->quantizer;
+  if (!st && t->options->beam) qp_beam_set_width(&t->coder.trellis.beam, t->options->beam);
   return st;
 }
 

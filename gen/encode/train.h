@@ -12,6 +12,7 @@ typedef struct qp_train_options {
   unsigned rounds;  /* 0: 14 */
   size_t weights;   /* a round of the last ones; the first take a quarter. 0: 2^20 */
   unsigned threads; /* 0: as many as CPUs */
+  unsigned beam; /* survivors of a step for windows beyond QP_TRELLIS_WINDOW; 0: the usual number */
   uint64_t seed;
   /* Told after each round: distortion of the round's weights before its update. May be NULL. */
   void (*progress)(void *arg, unsigned round, unsigned rounds, double distortion);

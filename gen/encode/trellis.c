@@ -23,10 +23,16 @@ enum {
 
 static unsigned max_of(unsigned a, unsigned b) { return a > b ? a : b; }
 
+static qp_status make_long(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
+                           const float *values, qp_error *err) {
+  *t = (qp_trellis){.window = window, .step = step, .dim = dim, .long_window = true};
+  return qp_beam_make(&t->beam, window, step, dim, qp_beam_usual_width(step), values, err);
+}
+
 qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
                           const float *values, qp_error *err) {
-  if (window > QP_TRELLIS_WINDOW || step > 16 || step > window || !step || !dim ||
-      dim > QP_TRELLIS_DIM) {
+  if (window > QP_TRELLIS_WINDOW) return make_long(t, window, step, dim, values, err);
+  if (step > 16 || step > window || !step || !dim || dim > QP_TRELLIS_DIM) {
     return qp_fail(err, QP_E_LIMIT,
                    "window %u, step %u, dim %u: windows of up to %d bits, steps of up to 16 and up "
                    "to %d weights a step can be encoded",
@@ -64,6 +70,7 @@ qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigne
 
 void qp_trellis_free(qp_trellis *t) {
   free(t->table);
+  qp_beam_free(&t->beam);
   *t = (qp_trellis){0};
 }
 
@@ -84,6 +91,7 @@ struct qp_search {
   uint32_t *alive, *seen; /* [groups]: the groups that survivors go through; when each was met */
   uint32_t stamp;
   qp_step_run *run;
+  qp_beam_search *beam; /* of a long window, alone */
 };
 
 /* What advance() does with the choices besides keeping those of the last RING steps. */
@@ -94,6 +102,7 @@ typedef enum telling {
 } telling;
 
 unsigned qp_trellis_sequences(const qp_trellis *t) {
+  if (t->long_window) return 1;
   const size_t one = (size_t)t->tiles * LANES * RING * sizeof(uint16_t);
   unsigned n = SEQUENCES;
   while (n > 2 && n * one > FLIGHT_BYTES) n /= 2;
@@ -104,6 +113,12 @@ qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err) {
   const size_t width = (size_t)t->tiles * LANES, sums = (size_t)t->rows * t->stride;
   qp_search *s = calloc(1, sizeof *s);
   bool ok = s != NULL;
+  if (ok && t->long_window) {
+    const qp_status st = qp_beam_search_new(&t->beam, &s->beam, err);
+    if (st) free(s);
+    *out = s;
+    return st;
+  }
   for (unsigned k = 0; ok && k < qp_trellis_sequences(t); k++) {
     flight *f = &s->flight[k];
     f->sum = malloc(sizeof *f->sum * sums);
@@ -136,6 +151,7 @@ void qp_search_free(qp_search *s) {
   }
   free(s->alive);
   free(s->seen);
+  qp_beam_search_free(s->beam);
   free(s);
 }
 
@@ -311,6 +327,11 @@ static void tell_rest(const qp_trellis *t, qp_search *s, fleet all, unsigned ste
 void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
                       const float *const *targets, uint32_t *start) {
   const unsigned around = steps < QP_TRELLIS_SEAM ? steps : QP_TRELLIS_SEAM;
+  if (t->long_window) {
+    for (unsigned k = 0; k < count; k++)
+      start[k] = qp_beam_seam(&t->beam, s->beam, steps, around, targets[k]);
+    return;
+  }
   const fleet all = fleet_of(count, targets, NULL);
   for (unsigned k = 0; k < count; k++) begin(t, &s->flight[k], t->groups);
   advance(t, s, &all, steps - around, steps, around - steps, TELL_NOTHING, 0);
@@ -331,6 +352,13 @@ void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned
   const fleet all = fleet_of(count, targets, codes);
   uint32_t last[SEQUENCES];
   if (ends == QP_ENDS_TIED) qp_trellis_seams(t, s, count, steps, targets, start);
+  if (t->long_window) {
+    if (ends == QP_ENDS_TIED) end = start;
+    for (unsigned k = 0; k < count; k++)
+      qp_beam_run(&t->beam, s->beam, steps, targets[k], ends == QP_ENDS_FREE, start + k,
+                  end ? end + k : NULL, codes[k]);
+    return;
+  }
   for (unsigned k = 0; k < count; k++)
     begin(t, &s->flight[k], ends == QP_ENDS_FREE ? t->groups : start[k]);
   advance(t, s, &all, 0, steps, 0, open ? TELL_SOON : TELL_COMMON, open ? 0 : mark_steps(steps));

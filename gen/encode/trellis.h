@@ -5,14 +5,15 @@
 
 #include <stdint.h>
 
+#include "gen/encode/beam.h"
 #include "runtime/status.h"
 
 enum {
-  QP_TRELLIS_LANES = 16, /* groups that are searched together */
-  QP_TRELLIS_SEAM =
-      96, /* steps looked at on each side of a circle's seam: many times window / step */
-  QP_TRELLIS_DIM = 8,      /* most weights a step */
-  QP_TRELLIS_WINDOW = 20,  /* most bits a state */
+  QP_TRELLIS_LANES = 16,            /* groups that are searched together */
+  QP_TRELLIS_SEAM = QP_BEAM_AROUND, /* steps looked at on each side of a circle's seam: many times
+                                       window / step */
+  QP_TRELLIS_DIM = 8,               /* most weights a step */
+  QP_TRELLIS_WINDOW = 20,  /* most bits a state of which all paths are looked at; a beam, beyond */
   QP_TRELLIS_SEQUENCES = 8 /* sequences in flight */
 };
 
@@ -32,17 +33,19 @@ typedef struct qp_trellis {
   unsigned rows, spread; /* sums are kept transposed, [rows][spread]: a tile's lie together */
   unsigned stride;       /* from row to row: a little more, or rows would share cache sets */
   float *table;          /* [tiles][fan][1 + dim][16]: |t|^2, -2 t for s = g' << step | j */
+  bool long_window;      /* beyond QP_TRELLIS_WINDOW: 'beam' in place of 'table' */
+  qp_beam beam;
 } qp_trellis;
 
 /*
-** 'values' is [2^window][dim].  Free with qp_trellis_free.
+** 'values' is [2^window][dim], fp16 numbers.  Free with qp_trellis_free.
 ** QP_E_LIMIT: window, step or dim are beyond what can be searched; QP_E_NOMEM.
 */
 qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
                           const float *values, qp_error *err);
 void qp_trellis_free(qp_trellis *t);
 
-/* Sequences that are searched together: 8, or fewer where that would take too much memory (2 at least). */
+/* Sequences that are searched together: 8, or fewer where that would take too much memory; 1 of a long window. */
 unsigned qp_trellis_sequences(const qp_trellis *t);
 
 /* Memory of one thread that searches; any trellis no larger than the one it was made for. */
@@ -65,7 +68,7 @@ typedef enum qp_ends {
 **   start[k]    FROM, BETWEEN: the group before step 0;  FREE, TIED: written, the group found there
 **   end[k]      BETWEEN: the group behind the last step; else NULL
 ** Of all paths with these ends the codes are those with the least sum of squares, up to the rounding
-** of floats; for TIED the group where the ends meet is that of the best path through the seam and
+** of floats (of a long window, of the paths that a beam keeps); for TIED the group where the ends meet is that of the best path through the seam and
 ** QP_TRELLIS_SEAM steps on each side of it, and the path is the best one for that group.  TIED needs
 ** steps * step >= window.
 ** Results do not depend on the instruction set, nor on how many sequences are in flight.

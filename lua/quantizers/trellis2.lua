@@ -1,12 +1,12 @@
 -- Trellis codes for pairs whose codebooks were trained on the trellis (qpal train), at decode costs not above the
 -- published code's.  lin: a linear hash into 1024 pairs, an instruction less.  wide: a window of 20 bits, which only
--- the encoder feels.  mix: bits of the state move each pair's sign and fraction, so that many more points than the
--- table holds are there; for rates that need them.
+-- the encoder feels.  long: one of 24 bits, of whose paths the encoder keeps a part.  mix: bits of the state move
+-- each pair's sign and fraction, so that many more points than the table holds are there; for rates that need them.
 local palette = {}
-local function code(family, half_bits, window, entries, decode)
+local function code(family, half_bits, window, entries, decode, trained_as)
   local name = ("%s-%g"):format(family, half_bits / 2)
   palette[#palette + 1] = trellis { name = name, window = window, dim = 2, step = half_bits, decode = decode,
-    codebook = stored { file = ("trained/%s.txt"):format(name), entries = entries, dim = 2 } }
+    codebook = stored { file = ("trained/%s.txt"):format(trained_as or name), entries = entries, dim = 2 } }
 end
 local function mixed(pair, bits) return as_pair(word_of(pair) ~ bits) end
 
@@ -22,7 +22,20 @@ code("mix", 9, 18, 2048, function (s, c) return mixed(c[s * s + s >> 7 & 2047], 
 code("mix", 10, 18, 2048, function (s, c)
   return mixed(c[s * s + s >> 7 & 2047], s * 0x83dcd12d & 0x81c081c0)
 end)
-for _, part in ipairs { { "lin", 3, 7 }, { "wide", 4, 6 }, { "mix", 7, 9 } } do
+
+-- Codebooks serve any window: the codes that they were trained with differ from these by their windows alone.
+for i, trained_as in ipairs { "long-2", "wide-2.5", "wide-3", "wide-3.5", "lin-4" } do
+  code("long", i + 3, 24, 1024, function (s, c) return c[s * 0x9e3779b1 >> 14 & 1023] end, trained_as)
+end
+local function long(half_bits, trained_as, bits)
+  code("long", half_bits, 24, 2048, function (s, c)
+    return mixed(c[s * 0x9e3779b1 >> 13 & 2047], s & bits)
+  end, trained_as)
+end
+long(9, "mix-4.5", 0x81c0)
+long(10, "mix-5", 0xc081c0)
+
+for _, part in ipairs { { "lin", 3, 7 }, { "wide", 4, 6 }, { "mix", 7, 9 }, { "long", 4, 9 } } do
   for half_bits = part[2], part[3] do
     local name = part[1] .. "-%g"
     palette[#palette + 1] = split { name = name:format(half_bits / 2 + 0.25),

@@ -332,6 +332,7 @@ static void make_key(qp_job *j) {
                             j->seed, j->shards};
   XXH3_128bits_update(&s, facts, sizeof facts);
   XXH3_128bits_update(&s, &j->input_scale, sizeof j->input_scale);
+  XXH3_128bits_update(&s, &j->beam, sizeof j->beam);
   for (size_t i = 0; i < j->linears; i++) {
     XXH3_128bits_update(&s, j->linear[i].name, strlen(j->linear[i].name) + 1);
     XXH3_128bits_update(&s, j->linear[i].quantizer->hash, sizeof j->linear[i].quantizer->hash);
@@ -352,6 +353,7 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
               .rotate = w->rotate,
               .seed = w->seed,
               .input_scale = w->input_scale,
+              .beam = w->beam,
               .hessian = w->hessian,
               .threads = w->threads};
   making m = {.w = w, .model = qp_checkpoint_model(c), .palette = palette, .j = &j, .err = err};

@@ -36,6 +36,7 @@ typedef struct qp_job {
   bool rotate;
   unsigned seed;
   double input_scale;  /* of all quantizers, or 0: the best of each */
+  unsigned beam;       /* as in qp_encode_options */
   const char *hessian; /* file or folder, or NULL */
   unsigned threads;
   const qp_encode_searcher *searcher; /* set by the caller: a device, or NULL */
@@ -58,6 +59,7 @@ typedef struct qp_job_wishes {
   unsigned blocks; /* only the first so many; 0: all */
   unsigned shard_bytes_mib;
   double input_scale;
+  unsigned beam;
   const char *const *keep; /* linears whose name contains one of these stay as they are */
   size_t keeps;
 } qp_job_wishes;

@@ -59,6 +59,7 @@ static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *canc
     st = qp_fail(b->err, QP_E_NOMEM, "no memory");
   qp_encode_options options = {.threads = b->j->threads,
                                .input_scale = qp_job_scale_of(b->j, b->l),
+                               .beam = b->j->beam,
                                .searcher = b->j->searcher,
                                .done = done,
                                .cancel = cancel};

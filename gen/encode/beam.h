@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* Codes of a bitshift trellis of too many states to keep all of them:  targets + table --> codes. */
+#ifndef QP_BEAM_H
+#define QP_BEAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/status.h"
+
+enum {
+  QP_BEAM_WINDOW = 24, /* most bits a state */
+  QP_BEAM_DIM = 8,     /* most weights a step */
+  QP_BEAM_AROUND = 96, /* most steps on each side of a seam */
+  QP_BEAM_LEAST = 64,  /* survivors, at least */
+  QP_BEAM_MOST = 1 << 20
+};
+
+/*
+** The trellis is that of gen/encode/trellis.h; of each step's groups the 'width' with the least sums survive (the
+** M-algorithm, Anderson and Mohan 1984).  Of a window of 24 bits with 2^20 groups a sixteenth finds paths within
+** 0.02 dB of the best ones; a longer window gains more than the groups that are given up lose.
+*/
+typedef struct qp_beam {
+  unsigned window, step, dim;
+  unsigned fan, padded; /* 2^step; at least 8 */
+  uint32_t groups;      /* 2^(window - step) */
+  unsigned width;
+  uint16_t
+      *table; /* fp16 [groups][dim][padded]: weights of the state code << (window - step) | group */
+} qp_beam;
+
+/* Survivors that are usually kept with codes of 'step' bits: 2^(21 - step), twice that for up to 4 bits, at least
+** 1024. */
+unsigned qp_beam_usual_width(unsigned step);
+
+/*
+** 'values' is [2^window][dim], fp16 numbers.  Free with qp_beam_free.
+** QP_E_LIMIT: window, step or dim are beyond what can be searched (2 step <= window); QP_E_NOMEM.
+*/
+qp_status qp_beam_make(qp_beam *b, unsigned window, unsigned step, unsigned dim, unsigned width,
+                       const float *values, qp_error *err);
+void qp_beam_free(qp_beam *b);
+
+/* Another number of survivors, brought between QP_BEAM_LEAST and QP_BEAM_MOST or the number of groups; before
+** qp_beam_search_new. */
+void qp_beam_set_width(qp_beam *b, unsigned width);
+
+/* Memory of one thread that searches. */
+typedef struct qp_beam_search qp_beam_search;
+qp_status qp_beam_search_new(const qp_beam *b, qp_beam_search **out, qp_error *err);
+void qp_beam_search_free(qp_beam_search *s);
+
+/*
+** The codes of a run of 'steps' steps, 'targets' [steps][dim].
+**   *start  the group before step 0; with 'free_start' any group, and the one found is written there
+**   end     the group behind the last step, or NULL for any; needs steps * step >= window
+** Results do not depend on the instruction set.
+*/
+void qp_beam_run(const qp_beam *b, qp_beam_search *s, unsigned steps, const float *targets,
+                 bool free_start, uint32_t *start, const uint32_t *end, uint32_t *codes);
+
+/* The group where a circular run meets itself: that of the best path found through the last and the first
+** 'around' steps (at most QP_BEAM_AROUND). */
+
+uint32_t qp_beam_seam(const qp_beam *b, qp_beam_search *s, unsigned steps, unsigned around,
+                      const float *targets);
+
+#endif
