@@ -30,6 +30,13 @@ static qp_status make(qp_families *families, qp_kernel *k, qp_error *err) {
   return qp_kernel_source(k, err);
 }
 
+/* Sums of more than 4 rows of x and what decode holds need more than the 128 registers that 16 warps leave to
+** each thread. */
+static unsigned choose_warps(const qp_kernel *k) {
+  const unsigned warps = qp_choice_get(&k->choice, "warps");
+  return warps ? warps : k->problem.batch > 4 ? 8 : 16;
+}
+
 qp_status qp_kernel_make(qp_families *families, const qp_problem *problem, const qp_choice *choice,
                          qp_kernel *out, qp_error *err) {
   if (choice->family->op != problem->op)
@@ -39,7 +46,8 @@ qp_status qp_kernel_make(qp_families *families, const qp_problem *problem, const
   if (!k) return qp_fail(err, QP_E_NOMEM, "no memory for a kernel");
   k->problem = *problem;
   k->choice = *choice;
-  k->block = 32 * qp_choice_get(choice, "warps");
+  qp_choice_put(&k->choice, "warps", choose_warps(k));
+  k->block = 32 * qp_choice_get(&k->choice, "warps");
   k->pdl = qp_choice_get(choice, "pdl") && problem->arch >= 90;
   k->adds_to_zero = qp_choice_get(choice, "atomic") != 0;
   qp_status st = make(families, k, err);

@@ -4,32 +4,42 @@
 # In a build folder, once around: weights to an engine's block, and the Python module on the GPU (with torch: in a CUDA graph).
 # Last the palette's speed beside the read bandwidth and cuBLAS, and, where it was built (cmake --build
 # build --target bench), the tensor-core gemm beside the prototype it came from.
-#   gpu.sh [QPAL] [DEVICE]          qpal: a build's or a bundle's; device: cuda:0
+#   gpu.sh [QPAL] [DEVICE] [STEP...]   qpal: a build's or a bundle's; device: cuda:0
+# Steps, where a machine allows only so long at once: check memcheck racecheck bench circle prototype; none: all of them.
+# $QUANTIZERS, names and prefixes, cuts 'check' and 'bench' into parts:  QUANTIZERS="tcq lin" gpu.sh build/qpal cuda:0 check
 set -u
-qpal=${1:-build/qpal} device=${2:-cuda:0}
-failures=0
+qpal=${1:-build/qpal} device=${2:-cuda:0} failures=0 known=" check memcheck racecheck bench circle prototype "
+shift $(($# < 2 ? $# : 2))
+wanted=" ${*:-$known} "
+for word in $wanted; do
+  [[ $known == *" $word "* ]] || { echo "gpu.sh: step '$word' is not one of:$known" >&2; exit 2; }
+done
+quantizers=${QUANTIZERS:-}
+
+wants() { [[ $wanted == *" $1 "* ]]; }
 
 step() {
   echo "== $*"
   "$@" || failures=$((failures + 1))
 }
 
-step "$qpal" check --all --device "$device" --quiet
+if wants check; then step "$qpal" check ${quantizers//,/ } --all --device "$device" --quiet; fi
 
-if command -v compute-sanitizer >/dev/null; then
-  for tool in memcheck racecheck; do
+for tool in memcheck racecheck; do
+  wants $tool || continue
+  if command -v compute-sanitizer >/dev/null; then
     sanitize="compute-sanitizer --tool $tool --target-processes all --error-exitcode 9"
     for quantizer in tcq-3 tcq-2.25 vq2-4 nuq-6 int4-g128 quad-2 anyprec-3; do
       step $sanitize "$qpal" check "$quantizer" --few --device "$device" --quiet
     done
     step $sanitize "$qpal" check tcq-3 --few --op rotate --device "$device" --quiet
-  done
-else
-  echo "compute-sanitizer is not on PATH (CUDA Toolkit): not run"
-  failures=$((failures + 1))
-fi
+  else
+    echo "compute-sanitizer is not on PATH (CUDA Toolkit): $tool not run"
+    failures=$((failures + 1))
+  fi
+done
 
-step "$qpal" bench --device "$device"
+if wants bench; then step "$qpal" bench --device "$device" ${quantizers:+--quantizers "${quantizers// /,}"}; fi
 
 # circle BUILD: a tiny made-up checkpoint goes once around on the device; Python, where it has torch, runs what came out.
 circle() {
@@ -43,10 +53,10 @@ circle() {
   "$tests/python/run" cuda "$build" "${CC:-cc}" && return
   [ $? = 77 ] # skipped
 }
-if [ -x "$(dirname "$qpal")/example_block" ]; then step circle "$(dirname "$qpal")"; fi
+if wants circle && [ -x "$(dirname "$qpal")/example_block" ]; then step circle "$(dirname "$qpal")"; fi
 
 bench=$(dirname "$qpal")/bench_gpu
-[ ! -x "$bench" ] || step "$bench" "$device"
+if wants prototype && [ -x "$bench" ]; then step "$bench" "$device"; fi
 
 [ $failures -eq 0 ] && echo "GPU tier: PASS" || echo "GPU tier: $failures steps FAIL"
 exit $((failures > 0))

@@ -8,7 +8,7 @@ return {
   template = "templates/gemm_cuda.cu.in",
   help = "Y = r (X~ W^T) + bias + residual on CUDA cores, batch 1 to 16",
   tunables = {
-    { name = "warps", tag = "w", values = { 16, 8, 24, 32 }, help = "warps a block" },
+    { name = "warps", tag = "w", values = { 0, 8, 16, 24, 32 }, help = "warps a block; 0: 16, or 8 where more than 4 rows of x need the registers" },
     { name = "runs", tag = "r", values = { 0, 1, 2 }, help = "superblocks a unit of work; 0: two where they are one block long" },
     { name = "stages", tag = "s", values = { 2, 3, 4 }, help = "units in flight a warp" },
     { name = "unfold", tag = "f", values = { 1, 0 }, help = "1: tables hold what follows the narrowest cut; 0: plain codebooks" },
