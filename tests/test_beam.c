@@ -69,7 +69,7 @@ static double cost_of(const bench *b, unsigned steps, uint32_t group, uint32_t *
 /* Least sums of squares of all paths from a group (or any: >= groups) to each group. */
 static void best_to_all(const bench *b, unsigned steps, uint32_t from, double *sum) {
   const qp_beam *t = &b->beam;
-  double *next = malloc(sizeof *next * t->groups);
+  double *next = calloc(t->groups, sizeof *next);
   for (uint32_t g = 0; g < t->groups; g++) sum[g] = from >= t->groups || g == from ? 0 : INFINITY;
   for (unsigned i = 0; i < steps; i++) {
     for (uint32_t g = 0; g < t->groups; g++) next[g] = INFINITY;

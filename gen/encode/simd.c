@@ -2,6 +2,7 @@
 /* Which vector instructions this CPU has. */
 #include "gen/encode/simd.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,10 +10,20 @@ static const char *const names[] = {"plain", "avx2", "avx512"};
 
 const char *qp_simd_name(qp_simd_level level) { return names[level]; }
 
+#ifdef QP_X86
+#include <cpuid.h>
+
+/* clang 14 does not know this one's name. */
+static bool has_f16c(void) {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 static qp_simd_level of_cpu(void) {
 #ifdef QP_X86
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
-      !__builtin_cpu_supports("f16c") || !__builtin_cpu_supports("bmi2"))
+      !__builtin_cpu_supports("bmi2") || !has_f16c())
     return QP_SIMD_PLAIN;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
     return QP_SIMD_AVX512;
