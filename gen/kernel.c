@@ -30,8 +30,8 @@ static qp_status make(qp_families *families, qp_kernel *k, qp_error *err) {
   return qp_kernel_source(k, err);
 }
 
-/* Sums of more than 4 rows of x and what decode holds need more than the 128 registers that 16 warps leave to
-** each thread. */
+/* Sums of more than 4 rows of x and what decode holds need more than the 128 registers that 16
+** warps leave to each thread. */
 static unsigned choose_warps(const qp_kernel *k) {
   const unsigned warps = qp_choice_get(&k->choice, "warps");
   return warps ? warps : k->problem.batch > 4 ? 8 : 16;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The beam search: exact where it keeps every group, close to it where it does not, always on its ends. */
+/* The beam search: exact where it keeps every group, close to it where it does not, always on its
+** ends. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>

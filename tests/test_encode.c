@@ -56,6 +56,14 @@ static double decoded_distortion(const qp_encoded *e, const float *weights) {
   return lost / power;
 }
 
+/* Has it, or has a part of it, a window that a beam searches?  A second each to make. */
+static bool is_long(const qp_quantizer *q) {
+  bool yes = q->window > QP_TRELLIS_WINDOW;
+  for (unsigned p = 0; q->kind == QP_SPLIT && p < q->parts; p++)
+    yes |= is_long(q->part[p].quantizer);
+  return yes;
+}
+
 Test(encode, every_quantizer_decodes_to_the_distortion_that_the_encoder_reports) {
   enum { ROWS = 48, COLUMNS = 192 };
   float weights[ROWS * COLUMNS];
@@ -64,6 +72,7 @@ Test(encode, every_quantizer_decodes_to_the_distortion_that_the_encoder_reports)
     const qp_quantizer *q = qp_palette_get(palette, i);
     if (q->window > 12 && (i % 5 || q->step * 2 < q->window / 2))
       continue; /* seconds, not minutes */
+    if (is_long(q) && strcmp(q->name, "long-4.75") != 0) continue;
     qp_encode_options options = {.input_scale = 1, .threads = 2, .beam = 256};
     qp_encoded e;
     cr_assert_eq(qp_encode_linear(q, weights, ROWS, COLUMNS, &options, &e, &err), QP_OK, "%s",

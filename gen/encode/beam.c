@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Codes of a bitshift trellis of too many states to keep all of them:  targets + table --> codes. */
+/* Codes of a bitshift trellis with too many states to follow all:  targets + table --> codes. */
 #include "gen/encode/beam.h"
 
 #include <assert.h>
@@ -173,7 +173,8 @@ static unsigned count_found(const qp_beam *b, const qp_candidates *found) {
   return n;
 }
 
-/* Drop the worst of more than 'width' candidates: whole bins of equal worth, which leaves a little fewer. */
+/* Drop the worst of more than 'width' candidates: whole bins of equal worth, which leaves a little
+** fewer. */
 static void drop_worst(const qp_beam *b, qp_beam_search *s) {
   memset(s->bin, 0, sizeof *s->bin * BINS);
   for (unsigned code = 0; code < b->fan; code++) {
@@ -215,8 +216,8 @@ static void find(const qp_beam *b, qp_beam_search *s, const float *x) {
   if (n > b->width) drop_worst(b, s);
 }
 
-/* Those that were found become the survivors; their sums are taken less the least, so that floats stay
-** exact enough however long the run is. */
+/* Those that were found become the survivors; their sums are taken less the least, so that floats
+** stay exact enough however long the run is. */
 static unsigned settle(const qp_beam *b, qp_beam_search *s, uint32_t *record) {
   const qp_survivors was = s->now, to = s->next;
   unsigned n = 0, best = 0;
@@ -274,7 +275,8 @@ static void begin(const qp_beam *b, qp_beam_search *s, const uint32_t *start, ui
   qp_past_begin(s->past, codes);
 }
 
-/* The end of a run whose last group is given: what is left to choose is little, and all of it is tried. */
+/* The end of a run whose last group is given: what is left to choose is little, and all of it is
+** tried. */
 typedef struct finish {
   const qp_beam *b;
   const float *targets; /* of its steps */

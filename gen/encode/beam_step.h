@@ -15,8 +15,9 @@ typedef struct qp_candidate {
 } qp_candidate;
 
 /*
-** The candidates of a code, in the order of their parents.  As these are in the order of their groups, so are
-** their successors, and paths that meet in a group are neighbours in the list: the better one stays.
+** The candidates of a code, in the order of their parents.  As these are in the order of their
+** groups, so are their successors, and paths that meet in a group are neighbours in the list: the
+** better one stays.
 */
 typedef struct qp_candidates {
   qp_candidate *list; /* [fan][room] */

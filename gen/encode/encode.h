@@ -37,8 +37,8 @@ typedef struct qp_encode_options {
   */
   double input_scale;
   /*
-  ** Paths that survive a step of a trellis whose window is beyond QP_TRELLIS_WINDOW (gen/encode/beam.h); 0: the
-  ** usual number.  Other quantizers have no use for it.
+  ** Paths that survive a step of a trellis whose window is beyond QP_TRELLIS_WINDOW
+  ** (gen/encode/beam.h); 0: the usual number.  Other quantizers have no use for it.
   */
   unsigned beam;
   /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How the survivors of a beam search came to be:  survivors + their parents --> codes from the first step on. */
+/* How survivors of a beam search came to be:  survivors + parents --> codes from step 0 on. */
 #include "gen/encode/past.h"
 
 #include <stdbool.h>
@@ -109,7 +109,8 @@ static void sweep(qp_past *p) {
   }
 }
 
-/* The oldest step at which survivors may still differ, if what follows it is to take half of the room. */
+/* The oldest step at which survivors may still differ, if what follows it is to take half of the
+** room. */
 static unsigned middle_of(const qp_past *p) {
   const size_t most = (size_t)p->width * (ROOM_STEPS / 2);
   size_t after = 0;

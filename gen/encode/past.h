@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How the survivors of a beam search came to be:  survivors + their parents --> codes from the first step on. */
+/* How survivors of a beam search came to be:  survivors + parents --> codes from step 0 on. */
 #ifndef QP_PAST_H
 #define QP_PAST_H
 
@@ -8,10 +8,10 @@
 #include "runtime/status.h"
 
 /*
-** A record for each survivor of each step: its parent's number among the survivors of the step before, and its
-** code.  Survivors soon share their ancestors, so that records nobody descends from are swept away where room is
-** short; steps with a single record left, and all before them, are told: their codes are written and
-** forgotten.
+** A record for each survivor of each step: its parent's number among the survivors of the step
+** before, and its code.  Survivors soon share their ancestors, so that records nobody descends
+** from are swept away where room is short; steps with a single record left, and all before them,
+** are told: their codes are written and forgotten.
 */
 typedef struct qp_past qp_past;
 
@@ -22,13 +22,15 @@ typedef struct qp_past qp_past;
 qp_status qp_past_new(unsigned width, unsigned bits, qp_past **out, qp_error *err);
 void qp_past_free(qp_past *p);
 
-/* Forget everything.  'codes' gets the codes of the steps that are told, and those of qp_past_walk. */
+/* Forget everything.  'codes' gets the codes of the steps that are told, and those of
+** qp_past_walk. */
 void qp_past_begin(qp_past *p, uint32_t *codes);
 
 /*
-** Room for the records of one more step: parent << bits | code.  Where the 'count' survivors of the last step (whose
-** least sum is that of survivor 'best') have too much past to be kept, those that do not share the best one's
-** distant ancestors are given up: their number is less then, and keep[] lists those that stay, ascending.
+** Room for the records of one more step: parent << bits | code.  Where the 'count' survivors of
+** the last step (whose least sum is that of survivor 'best') have too much past to be kept, those
+** that do not share the best one's distant ancestors are given up: their number is less then, and
+** keep[] lists those that stay, ascending.
 ** Returns how many stay; *record is where the next step's records belong.
 */
 unsigned qp_past_reserve(qp_past *p, unsigned count, unsigned best, uint32_t *keep,
@@ -38,8 +40,8 @@ unsigned qp_past_reserve(qp_past *p, unsigned count, unsigned best, uint32_t *ke
 void qp_past_add(qp_past *p, unsigned count);
 
 /*
-** The codes of all steps up to survivor 'last' of the newest one.  Returns which of the survivors that there were
-** before the first step it descends from.
+** The codes of all steps up to survivor 'last' of the newest one.  Returns which of the survivors
+** that there were before the first step it descends from.
 */
 uint32_t qp_past_walk(qp_past *p, uint32_t last);
 

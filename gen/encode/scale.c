@@ -11,10 +11,10 @@
 #include "gen/file.h"
 
 /*
-** With x scaled by f before it is coded and the result scaled back by the best factor, the distortion
-** on a sample is  1 - (sum x v)^2 / (sum x^2 sum v^2).  It is smooth in f with one valley: a coarse scan
-** brackets it, a parabola through three points, twice, ends it.  All points use the same
-** sample, so that its noise cancels.
+** With x scaled by f before it is coded and the result scaled back by the best factor, the
+** distortion on a sample is  1 - (sum x v)^2 / (sum x^2 sum v^2).  It is smooth in f with one
+** valley: a coarse scan brackets it, a parabola through three points, twice, ends it.  All points
+** use the same sample, so that its noise cancels.
 */
 enum {
   METHOD = 4, /* of what is kept: changed with the method */
