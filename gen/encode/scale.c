@@ -17,7 +17,7 @@
 ** use the same sample, so that its noise cancels.
 */
 enum {
-  METHOD = 4, /* of what is kept: changed with the method */
+  METHOD = 5, /* of what is kept: changed with the method */
   SCAN_POINTS = 10,
   SCAN_WEIGHTS = 4096,
   FINE_WEIGHTS = 32768, /* of trellises */
@@ -66,11 +66,14 @@ static double table_rms(const qp_coder *c) {
   return sqrt(sum / (double)n);
 }
 
-/* The lowest point of the parabola through three, kept between the outer two. */
+/* The lowest point of the parabola through three; where that is not between the outer two, the
+** lowest of the three. */
 static double parabola(const double x[3], const double y[3]) {
   double a = (x[1] - x[0]) * (y[1] - y[2]), b = (x[1] - x[2]) * (y[1] - y[0]);
   double at = a - b != 0 ? x[1] - 0.5 * ((x[1] - x[0]) * a - (x[1] - x[2]) * b) / (a - b) : x[1];
-  return at > x[0] && at < x[2] ? at : x[1];
+  if (at > x[0] && at < x[2]) return at;
+  const unsigned lowest = y[0] < y[1] ? 0 : y[2] < y[1] ? 2 : 1;
+  return x[lowest];
 }
 
 static unsigned halvings(const qp_coder *coder, unsigned parts) {
