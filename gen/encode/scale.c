@@ -17,7 +17,7 @@
 ** use the same sample, so that its noise cancels.
 */
 enum {
-  METHOD = 5, /* of what is kept: changed with the method */
+  METHOD = 6, /* of what is kept: changed with the method */
   SCAN_POINTS = 10,
   SCAN_WEIGHTS = 4096,
   FINE_WEIGHTS = 32768, /* of trellises */
@@ -56,6 +56,14 @@ static void set_sample(valley *v, size_t n) {
   for (unsigned p = 0; p < v->parts; p++) v->n -= v->n % v->coder[p].quantizer->dim;
   v->power = 0;
   for (size_t i = 0; i < v->n; i++) v->power += (double)v->sample[i] * (double)v->sample[i];
+}
+
+/* The valley lies nearly where it lies with a narrower beam, if that is not too narrow: so much that
+** paths are found only at smaller scales. */
+static void narrow(qp_beam *b) {
+  const unsigned least = 1u << 20 >> b->step < 4096 ? 1u << 20 >> b->step : 4096;
+  const unsigned width = b->width / NARROWER;
+  qp_beam_set_width(b, width > least ? width : least < b->width ? least : b->width);
 }
 
 /* Root mean square of the states' values. */
@@ -158,9 +166,7 @@ qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *er
     st = qp_coder_make(&coder[p], q->kind == QP_SPLIT ? q->part[p].quantizer : q, err);
     if (st) break;
     parts++;
-    qp_beam *beam =
-        &coder[p].trellis.beam; /* the valley lies where it lies with a narrower beam too */
-    if (coder[p].trellis.long_window) qp_beam_set_width(beam, beam->width / NARROWER);
+    if (coder[p].trellis.long_window) narrow(&coder[p].trellis.beam);
     fitted |= coder[p].kind == QP_CODER_FIELDS || coder[p].kind == QP_CODER_ROWS;
   }
   if (!st && fitted)
