@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Files of lua/, templates/ and tuned/ -> one C file that carries them (see gen/resource_data.h).
+# Files of lua/, templates/ and tuned/ -> one C file that carries them (see gen/base/resource_data.h).
 #
 #   include(gen/embed.cmake)              defines qp_embed(<out.c> <folder>...)
 #   cmake -DROOT= -DLIST= -DOUT= -P ...   what the build runs: writes OUT from the paths in LIST
@@ -46,7 +46,7 @@ foreach(path ${paths})
   math(EXPR count "${count} + 1")
 endforeach()
 file(WRITE ${OUT} "/* Written by gen/embed.cmake. */
-#include \"gen/resource_data.h\"
+#include \"gen/base/resource_data.h\"
 
 const size_t qp_resource_count = ${count};
 const qp_resource_entry qp_resource_table[] = {

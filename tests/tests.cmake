@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Tests of every module (test_*.c), benchmarks (bench_*.c), fuzz targets (fuzz_*.c), and scripts
+# Tests of every module (ROOM/test_*.c), benchmarks (bench/bench_*.c), fuzz targets (fuzz/fuzz_*.c), and scripts
 # that install and bundle the product and use the result.
 
 set(test_definitions
@@ -12,7 +12,7 @@ set(test_environment
 unset(CMAKE_C_CPPCHECK) # it knows no Criterion
 
 if(CRITERION_FOUND)
-  file(GLOB TEST_SRC CONFIGURE_DEPENDS tests/test_*.c)
+  file(GLOB TEST_SRC CONFIGURE_DEPENDS tests/*/test_*.c)
   foreach(source ${TEST_SRC})
     get_filename_component(name ${source} NAME_WE)
     add_executable(${name} ${source})
@@ -32,7 +32,7 @@ endif()
 # A driver with CUPTI, NVML and cuBLAS for tests of what runs on a GPU; they need none.
 if(CRITERION_FOUND)
   add_library(fake_cuda MODULE
-    tests/fake_cuda.c tests/fake_cupti.c tests/fake_nvml.c tests/fake_cublas.c
+    tests/fake/fake_cuda.c tests/fake/fake_cupti.c tests/fake/fake_nvml.c tests/fake/fake_cublas.c
     runtime/half.c)
   target_include_directories(fake_cuda PRIVATE ${PROJECT_SOURCE_DIR})
   target_include_directories(fake_cuda SYSTEM PRIVATE ${CUDA_INCLUDE_DIR})
@@ -49,12 +49,12 @@ target_compile_definitions(example_block PRIVATE EXAMPLE_SIMULATOR)
 target_include_directories(example_block PRIVATE runtime/include)
 target_compile_options(example_block PRIVATE -Wall -Wextra -Wconversion -Wshadow)
 target_link_libraries(example_block PRIVATE libqpal_sim)
-add_executable(compare_block tests/compare_block.c)
+add_executable(compare_block tests/circle/compare_block.c)
 target_link_libraries(compare_block PRIVATE qp_tuner ${lua})
 
 # Benchmarks print figures and judge nothing:  cmake --build build --target bench
 add_custom_target(bench COMMENT "Benchmarks are built in ${PROJECT_BINARY_DIR}")
-file(GLOB BENCH_SRC CONFIGURE_DEPENDS tests/bench_*.c)
+file(GLOB BENCH_SRC CONFIGURE_DEPENDS tests/bench/bench_*.c)
 foreach(source ${BENCH_SRC})
   get_filename_component(name ${source} NAME_WE)
   add_executable(${name} EXCLUDE_FROM_ALL ${source})
@@ -64,7 +64,7 @@ foreach(source ${BENCH_SRC})
 endforeach()
 
 # Fuzz targets (libFuzzer, so clang): the core and the tuner once more, instrumented.
-file(GLOB FUZZ_SRC CONFIGURE_DEPENDS tests/fuzz_*.c)
+file(GLOB FUZZ_SRC CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
 if(CMAKE_C_COMPILER_ID STREQUAL Clang)
   add_custom_target(fuzz COMMENT "Fuzz targets are built in ${PROJECT_BINARY_DIR}")
   set(fuzz_flags -fsanitize=address,undefined -fno-sanitize-recover=all)
@@ -99,6 +99,9 @@ if(NOT QPAL_SANITIZE AND NOT QPAL_ANALYZE)
         ${PROJECT_BINARY_DIR} ${bundle_name} ${PROJECT_VERSION})
   endif()
 endif()
+
+# The rooms of the house: who may include whom.
+add_test(NAME includes COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/run)
 
 # Tuning in shards, also on a cluster where Slurm is installed.
 if(TARGET qpal AND NOT QPAL_ANALYZE)

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #include "gen/encode/beam_step.h"
-#include "gen/encode/past.h"
+#include "gen/encode/traceback.h"
 #include "runtime/half.h"
 
 enum {
@@ -80,7 +80,7 @@ struct qp_beam_search {
   qp_survivors now, next;
   unsigned best; /* of 'now' */
   qp_candidates found;
-  qp_past *past;
+  qp_traceback *traceback;
   uint32_t *stay; /* [width] */
   float *sample;  /* [SAMPLE + fan] */
   unsigned *bin;  /* [BINS] */
@@ -107,7 +107,7 @@ qp_status qp_beam_search_new(const qp_beam *b, qp_beam_search **out, qp_error *e
   s->bin = malloc(sizeof *s->bin * BINS);
   bool ok = new_survivors(&s->now, b->width) && new_survivors(&s->next, b->width) &&
             s->found.list && s->found.count && s->found.last && s->stay && s->sample && s->bin;
-  qp_status st = ok ? qp_past_new(b->width, b->step, &s->past, err)
+  qp_status st = ok ? qp_traceback_new(b->width, b->step, &s->traceback, err)
                     : qp_fail(err, QP_E_NOMEM, "no memory for %u survivors", b->width);
   if (st) {
     qp_beam_search_free(s);
@@ -129,7 +129,7 @@ void qp_beam_search_free(qp_beam_search *s) {
   free(s->stay);
   free(s->sample);
   free(s->bin);
-  qp_past_free(s->past);
+  qp_traceback_free(s->traceback);
   free(s);
 }
 
@@ -241,7 +241,7 @@ static unsigned settle(const qp_beam *b, qp_beam_search *s, uint32_t *record) {
 
 static void advance(const qp_beam *b, qp_beam_search *s, const float *x) {
   uint32_t *record;
-  const unsigned stay = qp_past_reserve(s->past, s->now.count, s->best, s->stay, &record);
+  const unsigned stay = qp_traceback_reserve(s->traceback, s->now.count, s->best, s->stay, &record);
   if (stay < s->now.count) {
     for (unsigned i = 0; i < stay; i++) {
       s->now.group[i] = s->now.group[s->stay[i]];
@@ -251,7 +251,7 @@ static void advance(const qp_beam *b, qp_beam_search *s, const float *x) {
   }
   find(b, s, x);
   s->best = settle(b, s, record);
-  qp_past_add(s->past, s->now.count);
+  qp_traceback_add(s->traceback, s->now.count);
 }
 
 /* ---- Runs ---- */
@@ -272,7 +272,7 @@ static void begin(const qp_beam *b, qp_beam_search *s, const uint32_t *start, ui
   s->now.count = count;
   s->best = 0;
   s->wanted = 1.25F;
-  qp_past_begin(s->past, codes);
+  qp_traceback_begin(s->traceback, codes);
 }
 
 /* The end of a run whose last group is given: what is left to choose is little, and all of it is
@@ -337,7 +337,7 @@ void qp_beam_run(const qp_beam *b, qp_beam_search *s, unsigned steps, const floa
     memcpy(codes + body, f.chosen, sizeof *codes * last);
     survivor = f.parent;
   }
-  const uint32_t from = body ? qp_past_walk(s->past, survivor) : survivor;
+  const uint32_t from = body ? qp_traceback_walk(s->traceback, survivor) : survivor;
   if (free_start) *start = spread(b, from, b->width);
 }
 
@@ -348,7 +348,7 @@ uint32_t qp_beam_seam(const qp_beam *b, qp_beam_search *s, unsigned steps, unsig
   for (unsigned i = 0; i < around; i++)
     advance(b, s, targets + (size_t)(steps - around + i) * b->dim);
   for (unsigned i = 0; i < around; i++) advance(b, s, targets + (size_t)i * b->dim);
-  uint32_t group = spread(b, qp_past_walk(s->past, s->best), b->width);
+  uint32_t group = spread(b, qp_traceback_walk(s->traceback, s->best), b->width);
   for (unsigned i = 0; i < around; i++)
     group = (s->seam[i] << (b->window - b->step) | group) >> b->step;
   return group;

@@ -7,8 +7,8 @@
 
 #include "gen/encode/nearest.h"
 #include "gen/encode/trellis.h"
-#include "gen/layout.h"
-#include "gen/quantizer.h"
+#include "gen/spec/layout.h"
+#include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
 /* What a quantizer (not a split) needs for encoding, made once, read by all threads. */

@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gen/layout.h"
-#include "gen/quantizer.h"
-#include "gen/reference.h"
+#include "gen/spec/layout.h"
+#include "gen/spec/quantizer.h"
+#include "gen/spec/reference.h"
 #include "runtime/status.h"
 
 struct qp_coder; /* gen/encode/coder.h */

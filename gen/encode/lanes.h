@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "gen/layout.h"
+#include "gen/spec/layout.h"
 
 /*
 ** The 32 lanes' targets of 32 rows, in the order of their streams (runtime/LAYOUT.md):

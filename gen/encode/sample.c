@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-#include "gen/gaussian.h"
-#include "gen/random.h"
+#include "gen/base/gaussian.h"
+#include "gen/base/random.h"
 
 void qp_sample_gaussian(uint64_t seed, size_t n, float *out) {
   qp_random r = {.state = seed};

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* The best input scale of a quantizer on N(0,1), measured once and kept. */
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/cache.h"
+#include "gen/base/cache_dir.h"
+#include "gen/base/file.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
-#include "gen/file.h"
 
 /*
 ** With x scaled by f before it is coded and the result scaled back by the best factor, the
@@ -131,11 +132,9 @@ static qp_status find_valley(const qp_coder *coder, const double *fraction, unsi
 /* ---- Kept in the cache directory, one small file a quantizer ---- */
 
 static bool path_of(const qp_quantizer *q, char *path, size_t size) {
-  qp_cache *cache;
-  if (qp_cache_open(NULL, &cache, NULL)) return false;
-  const char *dir = qp_cache_directory(cache);
-  int n = *dir ? snprintf(path, size, "%s/scale/%s-%d", dir, q->hash, METHOD) : -1;
-  qp_cache_close(cache);
+  char dir[PATH_MAX];
+  if (!qp_cache_dir(dir, sizeof dir)) return false;
+  const int n = snprintf(path, size, "%s/scale/%s-%d", dir, q->hash, METHOD);
   return n > 0 && (size_t)n < size;
 }
 

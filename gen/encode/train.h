@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "gen/quantizer.h"
+#include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
 typedef struct qp_train_options {

@@ -187,7 +187,8 @@ static inline unsigned qp_sim_lane(uint32_t mask) { return (unsigned)__builtin_c
 
 /* Run 'body' for each lane l of 'mask'; the full warp is a loop that compilers vectorise. */
 #ifdef __clang__
-#pragma clang diagnostic ignored "-Wpass-failed" /* a loop that cannot be vectorised is fine too   \
+#pragma clang diagnostic ignored                                                                   \
+    "-Wpass-failed" /* a loop that cannot be vectorised is fine too   \
                                                   */
 #define QP_SIM_VECTOR _Pragma("clang loop vectorize(assume_safety)")
 #else

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/json.h"
+#include "gen/base/json.h"
 #include "tuner/bench/bench.h"
-#include "tuner/output.h"
+#include "tuner/base/output.h"
 
 typedef struct change {
   const qp_bench_row *row;

@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tuner/bench/measure.h"
-#include "tuner/output.h"
+#include "tuner/bench/measuring_process.h"
+#include "tuner/base/output.h"
 
 enum { MOST_LOST = 16 };
 static const double default_timeout_s = 60;

@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gen/model.h"
-#include "tuner/session.h"
+#include "gen/model/model.h"
+#include "tuner/base/session.h"
 #include "tuner/tune/meter.h"
 #include "tuner/tune/problems.h"
 #include "tuner/tune/records.h"

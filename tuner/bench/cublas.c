@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/random.h"
+#include "gen/base/random.h"
 #include "runtime/cuda_time.h"
 #include "runtime/dynlib.h"
 #include "runtime/half.h"

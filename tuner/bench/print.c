@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "tuner/bench/bench.h"
-#include "tuner/output.h"
+#include "tuner/base/output.h"
 
 static const char *name_of(const qp_quantizer *q) { return q ? q->name : "fp16 cuBLAS"; }
 

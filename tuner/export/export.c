@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/kernel.h"
+#include "gen/kernel/kernel.h"
 #include "runtime/include/qpal.h"
 #include "tuner/export/library_writer.h"
-#include "tuner/output.h"
+#include "tuner/base/output.h"
 
 /* A kernel that the library will hold. */
 typedef struct job {

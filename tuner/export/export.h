@@ -7,11 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gen/compile.h"
-#include "gen/family.h"
-#include "gen/model.h"
-#include "gen/problem.h"
-#include "gen/text.h"
+#include "gen/base/text.h"
+#include "gen/compile/compile.h"
+#include "gen/kernel/family.h"
+#include "gen/kernel/problem.h"
+#include "gen/model/model.h"
 #include "runtime/status.h"
 
 enum { QP_EXPORT_GPUS = 16, QP_EXPORT_BATCHES = 16, QP_EXPORT_SOURCE = 160 };

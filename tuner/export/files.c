@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "gen/file.h"
-#include "gen/text.h"
+#include "gen/base/file.h"
+#include "gen/base/text.h"
 #include "runtime/include/qpal.h"
 #include "runtime/library_state.h"
 #include "tuner/export/manifest.h"

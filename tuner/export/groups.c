@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/compile.h"
+#include "gen/compile/compile.h"
 #include "runtime/device.h"
 
 static qp_status make_groups(size_t n, qp_export_group **out, qp_error *err) {

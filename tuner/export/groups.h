@@ -3,11 +3,11 @@
 #ifndef QP_EXPORT_GROUPS_H
 #define QP_EXPORT_GROUPS_H
 
-#include "gen/model.h"
-#include "gen/quantizer.h"
+#include "gen/model/model.h"
+#include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 #include "tuner/export/export.h"
-#include "tuner/options.h"
+#include "tuner/base/options.h"
 #include "tuner/plan/plan_file.h"
 
 /*

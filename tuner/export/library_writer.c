@@ -9,7 +9,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "gen/layout.h"
+#include "gen/spec/layout.h"
 
 /* One section while it grows. */
 typedef struct table {

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gen/quantizer.h"
+#include "gen/spec/quantizer.h"
 #include "runtime/library_format.h"
 #include "runtime/status.h"
 

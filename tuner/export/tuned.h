@@ -4,7 +4,7 @@
 #define QP_EXPORT_TUNED_H
 
 #include "tuner/export/export.h"
-#include "tuner/session.h"
+#include "tuner/base/session.h"
 
 typedef struct qp_export_tuned qp_export_tuned;
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tuner/output.h"
+#include "tuner/base/output.h"
 #include "tuner/plan/report.h"
 
 /* The launch of a linear as words: "tensor q|k", "none" where it is in none. */

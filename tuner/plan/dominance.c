@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tuner/output.h"
+#include "tuner/base/output.h"
 #include "tuner/plan/hull.h"
 
 typedef struct state {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/json.h"
+#include "gen/base/json.h"
 
 static const double most_alpha = 1e15, most_distortion = 10;
 

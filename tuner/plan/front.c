@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tuner/output.h"
+#include "tuner/base/output.h"
 #include "tuner/plan/dual.h"
 #include "tuner/plan/solve.h"
 

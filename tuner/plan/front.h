@@ -3,7 +3,7 @@
 #ifndef QP_FRONT_H
 #define QP_FRONT_H
 
-#include "gen/text.h"
+#include "gen/base/text.h"
 #include "tuner/plan/build.h"
 
 typedef struct qp_front_point {

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "tuner/output.h"
+#include "tuner/base/output.h"
 #include "tuner/plan/front.h"
 
 /* ---- JSON ---- */

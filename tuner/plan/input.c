@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/layout.h"
+#include "gen/spec/layout.h"
 
 int qp_menu_find(const qp_menu *m, const char *name) {
   for (unsigned i = 0; i < m->count; i++)

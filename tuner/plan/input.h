@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gen/model.h"
-#include "gen/quantizer.h"
+#include "gen/model/model.h"
+#include "gen/spec/quantizer.h"
 #include "tuner/plan/latency.h"
 #include "tuner/plan/plan_file.h"
 
@@ -57,7 +57,7 @@ typedef struct qp_plan_input {
 } qp_plan_input;
 
 /*
-** Arrays for a model and a menu: distortions of the menu, bytes by gen/layout.h, sensitivities all
+** Arrays for a model and a menu: distortions of the menu, bytes by gen/spec/layout.h, sensitivities all
 ** equal per weight (alpha_l = weights_l / all weights of linears), no limits, batch 1, fusion on.
 ** QP_E_ARG: a shape that kernels cannot do; QP_E_NOMEM.  Free with qp_plan_input_free.
 */
@@ -69,7 +69,7 @@ void qp_plan_input_free(qp_plan_input *in);
 unsigned qp_plan_linears(const qp_model *m);
 
 /*
-** Stored bytes of one linear: codes with padding and group fields (gen/layout.h), fp32 row scales,
+** Stored bytes of one linear: codes with padding and group fields (gen/spec/layout.h), fp32 row scales,
 ** codebooks of its own (scope tensor or row); without the rotation's signs and the definition's
 ** codebooks.  NULL: 16 bits a weight.  UINT64_MAX: the quantizer cannot hold this shape.
 */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/json.h"
+#include "gen/base/json.h"
 
 /* A launch longer than this is no launch: a day. */
 static const double max_seconds = 86400;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/json.h"
+#include "gen/base/json.h"
 
 enum { MAX_LINEARS = 1 << 16, MAX_SIZE = 1 << 24 };
 static const int64_t max_integer = (int64_t)1 << 53;

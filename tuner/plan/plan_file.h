@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gen/model.h"
-#include "gen/quantizer.h"
+#include "gen/model/model.h"
+#include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
 enum {

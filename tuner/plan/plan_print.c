@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "gen/file.h"
-#include "gen/text.h"
+#include "gen/base/file.h"
+#include "gen/base/text.h"
 #include "tuner/plan/plan_file.h"
 
 static void quoted(qp_text *t, const char *s) {

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "gen/text.h"
+#include "gen/base/text.h"
 #include "tuner/plan/plan_file.h"
 
 /* Totals, limits, memory by part, notes: a line each. */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tuner/output.h"
+#include "tuner/base/output.h"
 #include "tuner/plan/dominance.h"
 #include "tuner/plan/dual.h"
 

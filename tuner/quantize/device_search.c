@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-#include "gen/compile.h"
-#include "gen/kernel.h"
+#include "gen/compile/compile.h"
+#include "gen/kernel/kernel.h"
 #include "runtime/half.h"
 
 enum { BUFFERS = 5 };

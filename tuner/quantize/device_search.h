@@ -5,7 +5,7 @@
 
 #include "gen/encode/coder.h"
 #include "gen/encode/encode.h"
-#include "gen/family.h"
+#include "gen/kernel/family.h"
 #include "runtime/status.h"
 
 typedef struct qp_device_search qp_device_search;
@@ -23,7 +23,7 @@ void qp_device_search_close(qp_device_search *s);
 
 /*
 ** To be put into qp_encode_options; valid as long as 's'.  Its search fails with QP_E_MISSING where
-** no encode kernel takes the quantizer (gen/kernel_encode.c), with QP_E_DEVICE where a launch
+** no encode kernel takes the quantizer (gen/kernel/kernel_encode.c), with QP_E_DEVICE where a launch
 ** fails, and with errors of the compiler.
 */
 const qp_encode_searcher *qp_device_search_hook(const qp_device_search *s);

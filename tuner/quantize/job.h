@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 #include "gen/encode/encode.h"
-#include "gen/quantizer.h"
-#include "gen/weights/checkpoint.h"
+#include "gen/model/checkpoint.h"
+#include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
 enum { QP_PACKED_VERSION = 1, QP_JOB_NAME = QP_MODEL_NAME + 64 };

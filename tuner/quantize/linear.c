@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "gen/encode/encode.h"
-#include "gen/weights/tensor_writer.h"
+#include "gen/model/tensor_writer.h"
 #include "tuner/quantize/hessian.h"
 #include "tuner/quantize/measure.h"
 #include "tuner/quantize/rotate.h"

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "gen/reference.h"
+#include "gen/spec/reference.h"
 #include "runtime/safetensors.h"
 #include "tuner/quantize/job.h"
 

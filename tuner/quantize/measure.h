@@ -11,7 +11,7 @@ typedef struct qp_measure {
 } qp_measure;
 
 /*
-** Decode rows by the reference (gen/reference.h), times 'scales' [rows], and add up what they
+** Decode rows by the reference (gen/spec/reference.h), times 'scales' [rows], and add up what they
 ** differ from rows 'first' .. first + rows - 1 of the linear's weights in the checkpoint ('first'
 ** and all but a last count of rows are multiples of 32).  'part' [parts] holds these rows alone.
 ** Memory: a few times 32 rows.

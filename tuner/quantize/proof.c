@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/compile.h"
-#include "gen/json.h"
-#include "gen/kernel.h"
+#include "gen/base/json.h"
+#include "gen/compile/compile.h"
+#include "gen/kernel/kernel.h"
 #include "runtime/half.h"
 #include "tuner/quantize/measure.h"
 #include "tuner/quantize/rotate.h"

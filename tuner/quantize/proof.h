@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "gen/family.h"
+#include "gen/kernel/family.h"
 #include "tuner/quantize/job.h"
 
 typedef struct qp_proof_options {

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/hadamard.h"
-#include "gen/random.h"
+#include "gen/base/random.h"
+#include "gen/kernel/hadamard.h"
 
 enum { MAX_THREADS = 256, ROWS_A_TURN = 16 };
 

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/file.h"
-#include "gen/json.h"
+#include "gen/base/file.h"
+#include "gen/base/json.h"
 #include "runtime/safetensors.h"
 
 static qp_status no_memory(qp_error *err) {

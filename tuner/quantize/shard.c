@@ -12,9 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "gen/file.h"
-#include "gen/json.h"
-#include "gen/weights/tensor_writer.h"
+#include "gen/base/file.h"
+#include "gen/base/json.h"
+#include "gen/model/tensor_writer.h"
 #include "tuner/quantize/linear.h"
 #include "tuner/quantize/rotate.h"
 #include "tuner/quantize/section.h"

@@ -6,7 +6,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "gen/cubin.h"
+#include "gen/compile/cubin.h"
+#include "gen/inspect/instruction_mix.h"
 #include "tuner/tune/search.h"
 
 enum { REGISTERS = 65536, REGISTERS_UNIT = 256, WARP = 32 };
@@ -33,14 +34,14 @@ static uint64_t hash_code(const qp_candidate *c) {
 }
 
 void qp_candidate_compiled(qp_candidate *c, qp_compiled *compiled, double read_gbs) {
-  qp_mix mix;
+  qp_instruction_mix mix;
   c->compiled = *compiled;
   c->record.registers = compiled->res.registers;
   c->record.smem_bytes = compiled->res.smem_static_bytes + c->kernel.smem_bytes;
   c->record.spill_bytes = compiled->res.spill_store_bytes + compiled->res.spill_load_bytes;
   const uint64_t code = hash_code(c);
   if (code) snprintf(c->record.code, sizeof c->record.code, "%016" PRIx64, code);
-  if (compiled->ptx && !qp_mix_ptx(compiled->ptx, c->kernel.name, &mix, NULL))
+  if (compiled->ptx && !qp_instruction_mix_ptx(compiled->ptx, c->kernel.name, &mix, NULL))
     c->estimate_ps = qp_search_roofline(&c->kernel, &mix, read_gbs);
 }
 

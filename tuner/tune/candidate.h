@@ -3,8 +3,8 @@
 #ifndef QP_CANDIDATE_H
 #define QP_CANDIDATE_H
 
-#include "gen/compile.h"
-#include "gen/kernel.h"
+#include "gen/compile/compile.h"
+#include "gen/kernel/kernel.h"
 #include "tuner/tune/records.h"
 
 typedef struct qp_candidate {

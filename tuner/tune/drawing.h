@@ -3,8 +3,8 @@
 #ifndef QP_TUNE_DRAWING_H
 #define QP_TUNE_DRAWING_H
 
-#include "gen/quantizer.h"
-#include "gen/text.h"
+#include "gen/base/text.h"
+#include "gen/spec/quantizer.h"
 #include "tuner/tune/records.h"
 
 /*

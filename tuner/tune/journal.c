@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "gen/file.h"
-#include "gen/json.h"
-#include "gen/text.h"
+#include "gen/base/file.h"
+#include "gen/base/json.h"
+#include "gen/base/text.h"
 
 typedef struct begun {
   char kernel[QP_KERNEL_NAME];

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/resource.h"
+#include "gen/base/resource.h"
 
 #define FOLDER "tuned/"
 enum { PATH = 256 };

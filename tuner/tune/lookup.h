@@ -3,8 +3,8 @@
 #ifndef QP_LOOKUP_H
 #define QP_LOOKUP_H
 
-#include "gen/family.h"
-#include "gen/quantizer.h"
+#include "gen/kernel/family.h"
+#include "gen/spec/quantizer.h"
 #include "tuner/plan/latency.h"
 #include "tuner/tune/records.h"
 

@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "gen/nursery.h"
-#include "tuner/output.h"
+#include "gen/compile/fork_server.h"
+#include "tuner/base/output.h"
 
 /*
 ** A request is  head | { job | cubin } x count;  the worker answers with messages of one size, the
@@ -45,7 +45,7 @@ typedef struct message {
 
 struct qp_measurer {
   qp_measurer_options opt;
-  qp_nursery *nursery;
+  qp_fork_server *nursery;
   int fd; /* -1: no worker */
   pid_t pid;
   unsigned lost;
@@ -226,7 +226,7 @@ qp_status qp_measurer_open(const qp_measurer_options *opt, qp_measurer **out, qp
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a measurer");
   m->opt = *opt;
   m->fd = -1;
-  qp_status st = qp_nursery_open(serve, &m->opt, &m->nursery, err);
+  qp_status st = qp_fork_server_open(serve, &m->opt, &m->nursery, err);
   if (st) return free(m), st;
   *out = m;
   return QP_OK;
@@ -234,7 +234,7 @@ qp_status qp_measurer_open(const qp_measurer_options *opt, qp_measurer **out, qp
 
 /* End the worker; its wait status where that is known. */
 static bool end_worker(qp_measurer *m, int *status) {
-  bool known = m->fd >= 0 && qp_nursery_end(m->nursery, m->pid, status);
+  bool known = m->fd >= 0 && qp_fork_server_end(m->nursery, m->pid, status);
   if (m->fd >= 0) close(m->fd);
   m->fd = -1;
   return known;
@@ -244,7 +244,7 @@ void qp_measurer_close(qp_measurer *m) {
   int status;
   if (!m) return;
   end_worker(m, &status);
-  qp_nursery_close(m->nursery);
+  qp_fork_server_close(m->nursery);
   free(m);
 }
 
@@ -296,7 +296,7 @@ static qp_status begin_worker(qp_measurer *m, qp_meter_info *info, qp_error *err
   message reply = {0};
   qp_status st = QP_OK;
   int status;
-  if (m->fd < 0) st = qp_nursery_spawn(m->nursery, &m->fd, &m->pid, err);
+  if (m->fd < 0) st = qp_fork_server_spawn(m->nursery, &m->fd, &m->pid, err);
   if (st) return m->fd = -1, st;
   double deadline = qp_seconds() + OPEN_TIMEOUT_S;
   channel c = send_request(m, TASK_INFO, NULL, 0, deadline);

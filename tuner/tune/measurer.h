@@ -3,8 +3,8 @@
 #ifndef QP_MEASURER_H
 #define QP_MEASURER_H
 
-#include "gen/family.h"
-#include "gen/problem.h"
+#include "gen/kernel/family.h"
+#include "gen/kernel/problem.h"
 #include "tuner/tune/meter.h"
 #include "tuner/tune/records.h"
 

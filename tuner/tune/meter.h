@@ -3,11 +3,11 @@
 #ifndef QP_METER_H
 #define QP_METER_H
 
-#include "gen/compile.h"
-#include "gen/kernel.h"
-#include "gen/reference.h"
+#include "gen/compile/compile.h"
+#include "gen/kernel/kernel.h"
+#include "gen/spec/reference.h"
 #include "runtime/device.h"
-#include "tuner/verify.h"
+#include "tuner/check/verify.h"
 
 /* The device and its software, as records name them. */
 typedef struct qp_meter_info {

@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/nvrtc.h"
-#include "gen/random.h"
-#include "gen/resource.h"
+#include "gen/base/random.h"
+#include "gen/base/resource.h"
+#include "gen/compile/nvrtc.h"
 #include "runtime/cuda_time.h"
 #include "tuner/tune/cupti.h"
-#include "tuner/tune/nvml.h"
 #include "tuner/tune/meter.h"
+#include "tuner/tune/nvml.h"
 
 enum {
   POOL_IN_L2 = 8,        /* the pool in sizes of the L2 cache */

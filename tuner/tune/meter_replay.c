@@ -12,8 +12,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "gen/json.h"
-#include "gen/random.h"
+#include "gen/base/json.h"
+#include "gen/base/random.h"
 #include "tuner/tune/records.h"
 
 enum { MAX_RULES = 16 };

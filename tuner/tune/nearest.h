@@ -3,7 +3,7 @@
 #ifndef QP_NEAREST_H
 #define QP_NEAREST_H
 
-#include "tuner/session.h"
+#include "tuner/base/session.h"
 #include "tuner/tune/problems.h"
 #include "tuner/tune/records.h"
 

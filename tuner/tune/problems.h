@@ -3,9 +3,9 @@
 #ifndef QP_PROBLEMS_H
 #define QP_PROBLEMS_H
 
-#include "gen/model.h"
-#include "gen/problem.h"
-#include "tuner/options.h"
+#include "gen/kernel/problem.h"
+#include "gen/model/model.h"
+#include "tuner/base/options.h"
 #include "tuner/plan/plan_file.h"
 
 /* A gemm on one path; 'label' names its linears: "qkv 6144x4096". */

@@ -12,9 +12,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "gen/file.h"
-#include "gen/json.h"
-#include "gen/text.h"
+#include "gen/base/file.h"
+#include "gen/base/json.h"
+#include "gen/base/text.h"
 
 enum { VERSION = 1, MOST_BYTES = 256 << 20 };
 static const char schema[] = "qpal-records";

@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gen/kernel.h"
-#include "gen/problem.h"
+#include "gen/kernel/kernel.h"
+#include "gen/kernel/problem.h"
 #include "runtime/status.h"
 
 /* What became of a candidate: enumerator, name in files, meaning. */
@@ -35,7 +35,7 @@ const char *qp_record_outcome_name(qp_record_outcome o);
 
 /* One measured candidate.  Times are whole picoseconds of one launch; 0: not measured. */
 typedef struct qp_record {
-  char kernel[QP_KERNEL_NAME]; /* the candidate by its name, see gen/kernel.h */
+  char kernel[QP_KERNEL_NAME]; /* the candidate by its name, see gen/kernel/kernel.h */
   char op[16], family[32], path[16];
   unsigned segments;
   struct {

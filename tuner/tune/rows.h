@@ -3,9 +3,9 @@
 #ifndef QP_TUNE_ROWS_H
 #define QP_TUNE_ROWS_H
 
-#include "gen/model.h"
+#include "gen/model/model.h"
 #include "tuner/plan/latency.h"
-#include "tuner/session.h"
+#include "tuner/base/session.h"
 
 typedef struct qp_rows_wishes {
   const char *gpu; /* as qp_library_read takes it */

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/random.h"
+#include "gen/base/random.h"
+#include "gen/inspect/instruction_mix.h"
 
 enum { MOST_RESTART_TRIES = 200 };
 
@@ -234,7 +235,7 @@ double qp_kernel_weight_bytes(const qp_kernel *k) {
   return bytes;
 }
 
-int64_t qp_search_roofline(const qp_kernel *k, const qp_mix *mix, double read_gbs) {
+int64_t qp_search_roofline(const qp_kernel *k, const qp_instruction_mix *mix, double read_gbs) {
   static const double issue_per_second = 4 * 1.7e9;
   double bytes = qp_kernel_weight_bytes(k), weights = 0;
   for (unsigned s = 0; s < k->problem.segments; s++)

@@ -3,9 +3,10 @@
 #ifndef QP_SEARCH_H
 #define QP_SEARCH_H
 
-#include "gen/compile.h"
-#include "gen/family.h"
-#include "gen/kernel.h"
+#include "gen/compile/compile.h"
+#include "gen/inspect/instruction_mix.h"
+#include "gen/kernel/family.h"
+#include "gen/kernel/kernel.h"
 
 typedef enum qp_strategy {
   QP_SEARCH_AUTO,       /* exhaustive where the space has at most QP_SEARCH_SMALL points */
@@ -56,7 +57,7 @@ unsigned qp_search_count(const qp_search *s);
 ** issue rate (4 warp instructions a cycle at 1.7 GHz), from the main loop's mix: a loop that loads
 ** n words of 16 bytes a lane decodes n * 128 / rate weights a lane.  Picoseconds.
 */
-int64_t qp_search_roofline(const qp_kernel *k, const qp_mix *mix, double read_gbs);
+int64_t qp_search_roofline(const qp_kernel *k, const qp_instruction_mix *mix, double read_gbs);
 
 /* Bytes of packed weights (and group fields) that one launch reads. */
 double qp_kernel_weight_bytes(const qp_kernel *k);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "tuner/output.h"
+#include "tuner/base/output.h"
 #include "tuner/tune/schedule.h"
 #include "tuner/tune/tune_internal.h"
 
@@ -44,25 +44,25 @@ bool qp_tuner_is_over(const qp_tuner *t) {
 typedef struct line {
   qp_tuner *t;
   size_t count;
-  qp_course *course; /* [count] */
-  qp_stake *stake;   /* [count] */
+  qp_problem_run *run; /* [count] */
+  qp_stake *stake;     /* [count] */
   qp_visit *first, **last;
   unsigned flying; /* candidates of the visits in the line */
 } line;
 
-static unsigned visits_of(const qp_course *c) {
+static unsigned visits_of(const qp_problem_run *c) {
   unsigned n = 0;
   for (unsigned k = 0; k < QP_COURSE_VISITS; k++) n += c->flying[k] != NULL;
   return n;
 }
 
-static bool can_begin(const qp_course *c) {
+static bool can_begin(const qp_problem_run *c) {
   return !c->closed && !c->waits && visits_of(c) < QP_COURSE_VISITS;
 }
 
-static qp_stake stake_of(const line *l, const qp_course *c) {
+static qp_stake stake_of(const line *l, const qp_problem_run *c) {
   return (qp_stake){.best_ps = c->best_ps,
-                    .rival_ps = c->rival == c->number ? 0 : l->course[c->rival].best_ps,
+                    .rival_ps = c->rival == c->number ? 0 : l->run[c->rival].best_ps,
                     .floor_ps = c->floor_ps,
                     .launches = c->problem->launches,
                     .tried = c->made,
@@ -70,19 +70,19 @@ static qp_stake stake_of(const line *l, const qp_course *c) {
 }
 
 /* The next problem; NULL: there is none, or what is under way decides. */
-static qp_course *choose(line *l) {
+static qp_problem_run *choose(line *l) {
   size_t i = 0;
   if (l->t->opt.budget_s <= 0) {
-    while (i < l->count && !can_begin(&l->course[i])) i++;
+    while (i < l->count && !can_begin(&l->run[i])) i++;
   } else {
-    for (size_t k = 0; k < l->count; k++) l->stake[k] = stake_of(l, &l->course[k]);
+    for (size_t k = 0; k < l->count; k++) l->stake[k] = stake_of(l, &l->run[k]);
     i = qp_schedule_next(l->stake, l->count);
   }
-  return i < l->count ? &l->course[i] : NULL;
+  return i < l->count ? &l->run[i] : NULL;
 }
 
-/* Candidates of the course's next visit: under a budget the first has one alone. */
-static unsigned visit_size(const line *l, const qp_course *c) {
+/* Candidates of the run's next visit: under a budget the first has one alone. */
+static unsigned visit_size(const line *l, const qp_problem_run *c) {
   if (l->t->opt.budget_s <= 0) return BATCH;
   if (!c->made) return 1;
   return l->count <= FEW_PROBLEMS ? BATCH : SHORT_BATCH;
@@ -101,10 +101,10 @@ static bool is_full(const line *l) {
 static qp_status begin_more(line *l, qp_error *err) {
   qp_status st = QP_OK;
   while (!st && !is_full(l) && !qp_tuner_is_over(l->t)) {
-    qp_course *c = choose(l);
+    qp_problem_run *c = choose(l);
     qp_visit *v = NULL;
     if (!c) break;
-    st = qp_course_begin(c, visit_size(l, c), &v, err);
+    st = qp_problem_run_begin(c, visit_size(l, c), &v, err);
     if (!v) continue;
     l->flying += v->count;
     *l->last = v;
@@ -124,13 +124,13 @@ static qp_visit *take_first(line *l) {
 /* Seconds that the finalists which are due will take. */
 static double due_s(const line *l) {
   double finalists = 0;
-  for (size_t i = 0; i < l->count; i++) finalists += l->course[i].due;
+  for (size_t i = 0; i < l->count; i++) finalists += l->run[i].due;
   return finalists * l->t->finalist_s;
 }
 
 /* The first result is timed as it would be in a model at once, so that a table has it; later ones when
 ** there is nothing better to do. */
-static bool is_to_finish(const line *l, const qp_course *c) {
+static bool is_to_finish(const line *l, const qp_problem_run *c) {
   if (c->closed && !visits_of(c)) return true;
   return l->t->opt.budget_s > 0 && c->due && !c->timed;
 }
@@ -141,10 +141,10 @@ static qp_status try_problems(line *l, qp_error *err) {
   while (!st && l->first && !qp_tuner_is_over(t)) {
     if (t->opt.budget_s > 0 && t->begun == l->count && qp_tuner_left_s(t) <= due_s(l)) break;
     qp_visit *v = take_first(l);
-    qp_course *c = v->course;
-    st = qp_course_visit(c, v, err);
+    qp_problem_run *c = v->run;
+    st = qp_problem_run_visit(c, v, err);
     if (!st) st = begin_more(l, err); /* compilers work while finalists are timed */
-    if (!st && is_to_finish(l, c)) st = qp_course_finish(c, err);
+    if (!st && is_to_finish(l, c)) st = qp_problem_run_finish(c, err);
   }
   return st;
 }
@@ -153,35 +153,35 @@ static qp_status try_problems(line *l, qp_error *err) {
 static qp_status time_finalists(line *l, qp_error *err) {
   qp_status st = QP_OK;
   while (!st && !qp_tuner_is_over(l->t)) {
-    qp_course *best = NULL;
+    qp_problem_run *best = NULL;
     double most = -1;
     for (size_t i = 0; i < l->count; i++) {
-      const qp_stake s = stake_of(l, &l->course[i]);
-      if (!l->course[i].due || qp_stake_worth(&s) <= most) continue;
+      const qp_stake s = stake_of(l, &l->run[i]);
+      if (!l->run[i].due || qp_stake_worth(&s) <= most) continue;
       most = qp_stake_worth(&s);
-      best = &l->course[i];
+      best = &l->run[i];
     }
     if (!best) break;
-    st = qp_course_finish(best, err);
+    st = qp_problem_run_finish(best, err);
   }
   return st;
 }
 
 static qp_status open_line(line *l, qp_tuner *t, const qp_tune_problems *problems, qp_error *err) {
   *l = (line){.t = t, .count = problems->count, .last = &l->first};
-  l->course = calloc(l->count + 1, sizeof *l->course);
+  l->run = calloc(l->count + 1, sizeof *l->run);
   l->stake = calloc(l->count + 1, sizeof *l->stake);
   t->leaders.list = calloc(l->count + 1, sizeof *t->leaders.list);
-  if (!l->course || !l->stake || !t->leaders.list)
+  if (!l->run || !l->stake || !t->leaders.list)
     return qp_fail(err, QP_E_NOMEM, "no memory for %zu problems", l->count);
   t->problems = t->leaders.count = l->count;
   for (size_t i = 0; i < l->count; i++) {
-    qp_course *c = &l->course[i];
-    *c = (qp_course){.t = t, .problem = &problems->list[i], .number = i, .rival = i};
+    qp_problem_run *c = &l->run[i];
+    *c = (qp_problem_run){.t = t, .problem = &problems->list[i], .number = i, .rival = i};
     t->leaders.list[i].outcome = QP_RECORD_LOST;
     for (size_t k = 0; k < i && c->rival == i; k++)
       if (qp_problems_alike(&problems->list[k], &problems->list[i])) c->rival = k;
-    if (c->rival != i) l->course[c->rival].rival = i;
+    if (c->rival != i) l->run[c->rival].rival = i;
   }
   return QP_OK;
 }
@@ -191,14 +191,14 @@ static qp_status close_line(line *l, qp_records *out, qp_tune_end *end, qp_error
   qp_status st = QP_OK;
   qp_compiler_close(l->t->compiler);
   l->t->compiler = NULL;
-  for (size_t i = 0; l->course && i < l->count; i++) {
-    qp_course *c = &l->course[i];
+  for (size_t i = 0; l->run && i < l->count; i++) {
+    qp_problem_run *c = &l->run[i];
     end->begun += c->visited;
     end->working += c->best_ps > 0;
     for (size_t k = 0; k < c->own.count && !st; k++) st = qp_records_add(out, &c->own.list[k], err);
-    qp_course_close(c);
+    qp_problem_run_close(c);
   }
-  free(l->course);
+  free(l->run);
   free(l->stake);
   return st;
 }

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "tuner/session.h"
+#include "tuner/base/session.h"
 #include "tuner/tune/meter.h"
 #include "tuner/tune/problems.h"
 #include "tuner/tune/records.h"

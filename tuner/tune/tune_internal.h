@@ -29,7 +29,7 @@ struct qp_tuner {
 typedef struct qp_visit qp_visit;
 
 /* One problem: what was tried and what became of it. */
-typedef struct qp_course {
+typedef struct qp_problem_run {
   qp_tuner *t;
   const qp_tune_problem *problem;
   size_t number, rival; /* the same on another path; its own number: there is none */
@@ -43,12 +43,12 @@ typedef struct qp_course {
   bool timed;                         /* finalists were timed before */
   bool waits;                         /* the search waits for results of what flies */
   bool closed;                        /* nothing more is to be tried */
-} qp_course;
+} qp_problem_run;
 
 /* Candidates of a course that are compiled together and measured in the order of their estimates. */
 struct qp_visit {
   qp_visit *next; /* that is over after this one */
-  qp_course *course;
+  qp_problem_run *run;
   unsigned count;
   qp_candidate list[QP_VISIT_MOST];
 };
@@ -67,12 +67,12 @@ bool qp_tuner_is_over(const qp_tuner *t);
 ** Propose up to 'most' candidates and let them compile; '*out' becomes NULL where there are none:
 ** then the course is closed, or waits.  Fails as qp_compiler_submit and the journal.
 */
-qp_status qp_course_begin(qp_course *c, unsigned most, qp_visit **out, qp_error *err);
+qp_status qp_problem_run_begin(qp_problem_run *c, unsigned most, qp_visit **out, qp_error *err);
 /* Wait for the compilers, measure, tell the search.  Frees the visit unless it fails. */
-qp_status qp_course_visit(qp_course *c, qp_visit *v, qp_error *err);
+qp_status qp_problem_run_visit(qp_problem_run *c, qp_visit *v, qp_error *err);
 /* Time the finalists, interleaved, if that is due. */
-qp_status qp_course_finish(qp_course *c, qp_error *err);
+qp_status qp_problem_run_finish(qp_problem_run *c, qp_error *err);
 void qp_visit_free(qp_visit *v);
-void qp_course_close(qp_course *c);
+void qp_problem_run_close(qp_problem_run *c);
 
 #endif

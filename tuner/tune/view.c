@@ -6,8 +6,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "gen/quantizer.h"
-#include "tuner/output.h"
+#include "gen/spec/quantizer.h"
+#include "tuner/base/output.h"
 
 static const double redraw_s = 0.1;
 

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* What passes between the compiler and a worker process, and the worker's own loop. */
+#ifndef QP_WORKER_H
+#define QP_WORKER_H
+
+#include "gen/compile/backend.h"
+
+/*
+** A request is  head | name | source,  a reply  head | log | cubin | PTX;  both in the
+** machine's own byte order, since both ends are one program.  One request at a time.
+*/
+enum {
+  QP_WORKER_REQUEST = 0x51505251,
+  QP_WORKER_REPLY = 0x51505250,
+};
+
+typedef enum qp_worker_task {
+  QP_WORKER_DESCRIBE, /* the reply's log is the description, or why there is none */
+  QP_WORKER_COMPILE,
+} qp_worker_task;
+
+typedef struct qp_request_head {
+  uint32_t magic, task;
+  uint32_t arch, want_cubin;
+  uint64_t name_bytes, source_bytes;
+} qp_request_head;
+
+typedef struct qp_reply_head {
+  uint32_t magic, status;
+  uint64_t log_bytes, cubin_bytes, ptx_bytes;
+  double seconds;
+} qp_reply_head;
+
+/* Most bytes of a request or a reply behind its head. */
+#define QP_WORKER_MOST_BYTES ((uint64_t)1 << 30)
+
+/* Bytes behind a reply's head; false if the head is not one. */
+bool qp_reply_payload(const qp_reply_head *head, size_t *bytes);
+
+/* The worker: answer requests on 'fd' with 'backend' (a qp_compile_backend) until the other end is
+** closed. */
+void qp_worker_serve(int fd, const void *backend);
+
+/* Seconds of the monotonic clock. */
+double qp_worker_clock(void);
+
+#endif

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/* Cubin -> nvdisasm -> SASS text -> listing:  names each instruction's pipe. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gen/inspect/listing.h"
+
+enum { NVDISASM_LIMIT_S = 60 };
+
+/* ---- the disassembler ---- */
+
+static bool usable(char *path, size_t size, const char *directory, size_t length) {
+  const int n = snprintf(path, size, "%.*s/nvdisasm", (int)length, directory);
+  return n > 0 && (size_t)n < size && access(path, X_OK) == 0;
+}
+
+static bool find_on_path(char *path, size_t size) {
+  const char *at = getenv("PATH");
+  while (at && *at) {
+    const size_t n = strcspn(at, ":");
+    if (n > 0 && n < size && usable(path, size, at, n)) return true;
+    at += n + (at[n] == ':');
+  }
+  return false;
+}
+
+static bool find_nvdisasm(char *path, size_t size) {
+  const char *given = getenv("QPAL_NVDISASM");
+  if (given && *given) {
+    return (size_t)snprintf(path, size, "%s", given) < size && access(path, X_OK) == 0;
+  }
+  if (find_on_path(path, size)) return true;
+  const char *home = getenv("CUDA_HOME");
+  char bin[PATH_MAX];
+  if (home && (size_t)snprintf(bin, sizeof bin, "%s/bin", home) < sizeof bin &&
+      usable(path, size, bin, strlen(bin))) {
+    return true;
+  }
+  static const char usual[] = "/usr/local/cuda/bin";
+  return usable(path, size, usual, sizeof usual - 1);
+}
+
+static bool write_all(int fd, const char *data, size_t bytes) {
+  while (bytes > 0) {
+    const ssize_t n = write(fd, data, bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    data += n;
+    bytes -= (size_t)n;
+  }
+  return true;
+}
+
+/* A file in memory: the child sees it as its descriptor 3, nothing is left on disk. */
+static int file_of(const void *data, size_t bytes) {
+  const int fd = memfd_create("qpal-cubin", MFD_CLOEXEC);
+  if (fd >= 0 && !write_all(fd, data, bytes)) {
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+static int start(const char *program, int input, int output, pid_t *pid) {
+  posix_spawn_file_actions_t actions;
+  int error = posix_spawn_file_actions_init(&actions);
+  if (error != 0) return error;
+  char *const argv[] = {(char[]){"nvdisasm"}, (char[]){"-c"}, (char[]){"/proc/self/fd/3"}, NULL};
+  error = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+  if (error == 0) {
+    error = posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  }
+  if (error == 0) error = posix_spawn_file_actions_adddup2(&actions, input, 3);
+  if (error == 0) error = posix_spawn(pid, program, &actions, NULL, argv, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  return error;
+}
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* All that comes through a pipe until it closes, NUL-ended; NULL after the time limit or for
+** want of memory. */
+static char *drain(int fd) {
+  const double limit = now() + NVDISASM_LIMIT_S;
+  size_t room = 1 << 16, used = 0;
+  char *text = malloc(room);
+  while (text) {
+    const double left = limit - now();
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    const int ready = left > 0 ? poll(&p, 1, (int)(1e3 * left) + 1) : 0;
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) break;
+    const ssize_t n = read(fd, text + used, room - used - 1);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) break;
+    used += (size_t)n;
+    text[used] = 0;
+    if (n == 0) return text;
+    if (used + 1 < room) continue;
+    char *more = realloc(text, room *= 2);
+    if (!more) break;
+    text = more;
+  }
+  free(text);
+  return NULL;
+}
+
+static qp_status disassemble(const void *cubin, size_t bytes, char **text, qp_error *err) {
+  char program[PATH_MAX];
+  if (!find_nvdisasm(program, sizeof program)) {
+    return qp_fail(err, QP_E_MISSING,
+                   "nvdisasm not found: tried $QPAL_NVDISASM, PATH, $CUDA_HOME/bin and "
+                   "/usr/local/cuda/bin.  It comes with the CUDA toolkit (cuda-nvdisasm-13-0); "
+                   "set QPAL_NVDISASM to it");
+  }
+  int output[2];
+  const int input = file_of(cubin, bytes);
+  if (input < 0) return qp_fail(err, QP_E_IO, "no file for the cubin: %s", strerror(errno));
+  if (pipe2(output, O_CLOEXEC) != 0) {
+    close(input);
+    return qp_fail(err, QP_E_IO, "no pipe for nvdisasm: %s", strerror(errno));
+  }
+  pid_t pid = 0;
+  const int error = start(program, input, output[1], &pid);
+  close(input);
+  close(output[1]);
+  if (error != 0) {
+    close(output[0]);
+    return qp_fail(err, QP_E_IO, "%s: cannot be started: %s", program, strerror(error));
+  }
+  char *got = drain(output[0]);
+  close(output[0]);
+  if (!got) kill(pid, SIGKILL);
+  int status = -1;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!got || status != 0) {
+    free(got);
+    return qp_fail(err, QP_E_IO, "%s: cannot read this cubin (wait status %d)", program, status);
+  }
+  *text = got;
+  return QP_OK;
+}
+
+/* ---- the pipe of an instruction ---- */
+
+/* Operations by what stands before their first dot. */
+static const struct {
+  const char *operation;
+  qp_kind kind;
+} kinds[] = {
+    {"IADD3", QP_KIND_integer_alu},
+    {"IADD", QP_KIND_integer_alu},
+    {"VIADD", QP_KIND_integer_alu},
+    {"VIADDMNMX", QP_KIND_integer_alu},
+    {"VIMNMX", QP_KIND_integer_alu},
+    {"VIMNMX3", QP_KIND_integer_alu},
+    {"IMNMX", QP_KIND_integer_alu},
+    {"IABS", QP_KIND_integer_alu},
+    {"LEA", QP_KIND_integer_alu},
+    {"LOP3", QP_KIND_integer_alu},
+    {"LOP32I", QP_KIND_integer_alu},
+    {"PLOP3", QP_KIND_integer_alu},
+    {"SHF", QP_KIND_integer_alu},
+    {"SHL", QP_KIND_integer_alu},
+    {"SHR", QP_KIND_integer_alu},
+    {"PRMT", QP_KIND_integer_alu},
+    {"SEL", QP_KIND_integer_alu},
+    {"ISETP", QP_KIND_integer_alu},
+    {"BMSK", QP_KIND_integer_alu},
+    {"SGXT", QP_KIND_integer_alu},
+    {"FLO", QP_KIND_integer_alu},
+    {"POPC", QP_KIND_integer_alu},
+    {"BREV", QP_KIND_integer_alu},
+    {"P2R", QP_KIND_integer_alu},
+    {"R2P", QP_KIND_integer_alu},
+    {"MOV", QP_KIND_integer_alu},
+    {"VABSDIFF", QP_KIND_integer_alu},
+    {"VABSDIFF4", QP_KIND_integer_alu},
+    {"IMAD", QP_KIND_integer_mul},
+    {"IMUL", QP_KIND_integer_mul},
+    {"IDP", QP_KIND_integer_mul},
+    {"IDP4A", QP_KIND_integer_mul},
+    {"IMAD32I", QP_KIND_integer_mul},
+    {"HADD2", QP_KIND_half_math},
+    {"HFMA2", QP_KIND_half_math},
+    {"HMUL2", QP_KIND_half_math},
+    {"HSETP2", QP_KIND_half_math},
+    {"HSET2", QP_KIND_half_math},
+    {"HMNMX2", QP_KIND_half_math},
+    {"HADD2_32I", QP_KIND_half_math},
+    {"HFMA2_32I", QP_KIND_half_math},
+    {"HMUL2_32I", QP_KIND_half_math},
+    {"FADD", QP_KIND_float_math},
+    {"FADD2", QP_KIND_float_math},
+    {"FFMA", QP_KIND_float_math},
+    {"FFMA2", QP_KIND_float_math},
+    {"FMUL", QP_KIND_float_math},
+    {"FMUL2", QP_KIND_float_math},
+    {"FSETP", QP_KIND_float_math},
+    {"FSET", QP_KIND_float_math},
+    {"FMNMX", QP_KIND_float_math},
+    {"FSEL", QP_KIND_float_math},
+    {"FCHK", QP_KIND_float_math},
+    {"FRND", QP_KIND_float_math},
+    {"MUFU", QP_KIND_float_math},
+    {"FSWZADD", QP_KIND_float_math},
+    {"DADD", QP_KIND_float_math},
+    {"DFMA", QP_KIND_float_math},
+    {"DMUL", QP_KIND_float_math},
+    {"DSETP", QP_KIND_float_math},
+    {"HMMA", QP_KIND_mma},
+    {"IMMA", QP_KIND_mma},
+    {"BMMA", QP_KIND_mma},
+    {"DMMA", QP_KIND_mma},
+    {"QMMA", QP_KIND_mma},
+    {"OMMA", QP_KIND_mma},
+    {"HGMMA", QP_KIND_mma},
+    {"IGMMA", QP_KIND_mma},
+    {"QGMMA", QP_KIND_mma},
+    {"LDS", QP_KIND_shared_load},
+    {"LDSM", QP_KIND_shared_load},
+    {"STS", QP_KIND_shared_store},
+    {"STSM", QP_KIND_shared_store},
+    {"LDG", QP_KIND_global_load},
+    {"LD", QP_KIND_global_load},
+    {"LDGSTS", QP_KIND_global_load},
+    {"UBLKCP", QP_KIND_global_load},
+    {"UTMALDG", QP_KIND_global_load},
+    {"STG", QP_KIND_global_store},
+    {"ST", QP_KIND_global_store},
+    {"UTMASTG", QP_KIND_global_store},
+    {"ATOM", QP_KIND_atomic},
+    {"ATOMG", QP_KIND_atomic},
+    {"ATOMS", QP_KIND_atomic},
+    {"RED", QP_KIND_atomic},
+    {"REDG", QP_KIND_atomic},
+    {"REDS", QP_KIND_atomic},
+    {"SHFL", QP_KIND_shuffle},
+    {"VOTE", QP_KIND_shuffle},
+    {"VOTEU", QP_KIND_shuffle},
+    {"MATCH", QP_KIND_shuffle},
+    {"REDUX", QP_KIND_shuffle},
+    {"CREDUX", QP_KIND_shuffle},
+    {"BAR", QP_KIND_barrier},
+    {"DEPBAR", QP_KIND_barrier},
+    {"LDGDEPBAR", QP_KIND_barrier},
+    {"MEMBAR", QP_KIND_barrier},
+    {"ERRBAR", QP_KIND_barrier},
+    {"FENCE", QP_KIND_barrier},
+    {"SYNCS", QP_KIND_barrier},
+    {"ACQBULK", QP_KIND_barrier},
+    {"ARRIVES", QP_KIND_barrier},
+    {"UCGABAR_ARV", QP_KIND_barrier},
+    {"UCGABAR_WAIT", QP_KIND_barrier},
+    {"F2F", QP_KIND_convert},
+    {"F2FP", QP_KIND_convert},
+    {"F2I", QP_KIND_convert},
+    {"F2IP", QP_KIND_convert},
+    {"I2F", QP_KIND_convert},
+    {"I2FP", QP_KIND_convert},
+    {"I2I", QP_KIND_convert},
+    {"I2IP", QP_KIND_convert},
+    {"BRA", QP_KIND_control},
+    {"BRX", QP_KIND_control},
+    {"BRXU", QP_KIND_control},
+    {"JMP", QP_KIND_control},
+    {"JMX", QP_KIND_control},
+    {"CALL", QP_KIND_control},
+    {"RET", QP_KIND_control},
+    {"EXIT", QP_KIND_control},
+    {"BSSY", QP_KIND_control},
+    {"BSYNC", QP_KIND_control},
+    {"BREAK", QP_KIND_control},
+    {"BMOV", QP_KIND_control},
+    {"WARPSYNC", QP_KIND_control},
+    {"YIELD", QP_KIND_control},
+    {"NANOSLEEP", QP_KIND_control},
+    {"BPT", QP_KIND_control},
+    {"KILL", QP_KIND_control},
+    {"NOP", QP_KIND_none},
+};
+
+/* What is not in the table (uniform datapath, constants, local memory, special registers): other.
+ */
+static qp_kind kind_of(const char *operation, size_t length) {
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    if (strlen(kinds[i].operation) == length &&
+        memcmp(kinds[i].operation, operation, length) == 0) {
+      return kinds[i].kind;
+    }
+  }
+  return QP_KIND_other;
+}
+
+/* ---- lines ---- */
+
+static bool is_one_of(const char *operation, size_t length, const char *const *list) {
+  for (; *list; list++) {
+    if (strlen(*list) == length && memcmp(*list, operation, length) == 0) return true;
+  }
+  return false;
+}
+
+/* Labels that the operands of a jump name, as in  BRA `(.L_x_3). */
+static void read_targets(qp_listing *l, const char *at, const char *end) {
+  while (at < end) {
+    if (*at != '.' || end - at < 3 || at[1] != 'L' || at[2] != '_') {
+      at++;
+      continue;
+    }
+    const char *name = at++;
+    while (at < end && (isalnum((unsigned char)*at) || *at == '_')) at++;
+    qp_listing_branch(l, name, (size_t)(at - name));
+  }
+}
+
+/*
+** One instruction:  [@predicate] OPERATION[.modifier]... operands.  BSSY names where the threads of
+** a branch meet again, which is where the BSYNC that belongs to it goes on.
+*/
+static void read_instruction(qp_listing *l, const char *at, const char *end) {
+  static const char *const jumps[] = {"BRA", "BRX", "BRXU", "JMP", "JMX", "BSSY", NULL};
+  static const char *const ends[] = {"BRX", "BRXU", "JMX", "EXIT", "RET", "KILL", NULL};
+  static const char *const direct[] = {"BRA", "JMP", NULL};
+  bool always = true;
+  if (at < end && *at == '@') {
+    always = false;
+    while (at < end && !isspace((unsigned char)*at)) at++;
+  }
+  while (at < end && isspace((unsigned char)*at)) at++;
+  const char *word = at;
+  while (at < end && !isspace((unsigned char)*at)) at++;
+  const size_t whole = (size_t)(at - word);
+  const char *dot = memchr(word, '.', whole);
+  const size_t length = dot ? (size_t)(dot - word) : whole;
+  if (length == 0) return;
+  bool stops = is_one_of(word, length, ends);
+  if (is_one_of(word, length, direct)) {
+    /* with a condition among its operands ("BRA.U UP0, `(.L_x_1)") or modifiers it may go on */
+    const bool split = dot && memmem(dot, (size_t)(at - dot), ".DIV", 4) != NULL;
+    stops = !split && memchr(at, ',', (size_t)(end - at)) == NULL;
+  }
+  qp_listing_add(l, kind_of(word, length), stops && always);
+  if (is_one_of(word, length, jumps)) read_targets(l, at, end);
+}
+
+/* A line of the kernel's section: a label, an instruction behind its address, or neither. */
+static void read_line(qp_listing *l, const char *at, const char *end) {
+  while (at < end && isspace((unsigned char)*at)) at++;
+  if (at < end && *at == '.') {
+    const char *colon = memchr(at, ':', (size_t)(end - at));
+    if (colon) qp_listing_label(l, at, (size_t)(colon - at));
+    return;
+  }
+  const char *address = memmem(at, (size_t)(end - at), "*/", 2);
+  if (!address) return;
+  at = address + 2;
+  while (at < end && (isspace((unsigned char)*at) || *at == '{')) at++;
+  const char *semicolon = memchr(at, ';', (size_t)(end - at));
+  if (semicolon) read_instruction(l, at, semicolon);
+}
+
+/* Read the section of one kernel; false if the text has none. */
+static bool read_kernel(qp_listing *l, const char *text, const char *kernel) {
+  static const char prefix[] = ".text.";
+  const size_t n = strlen(kernel);
+  bool inside = false, found = false;
+  while (*text) {
+    const char *end = text + strcspn(text, "\n");
+    const size_t length = (size_t)(end - text);
+    if (length == sizeof prefix - 1 + n + 1 && memcmp(text, prefix, sizeof prefix - 1) == 0 &&
+        memcmp(text + sizeof prefix - 1, kernel, n) == 0 && end[-1] == ':') {
+      inside = found = true;
+    } else if (inside && memmem(text, length, ".section", 8)) {
+      inside = false;
+    } else if (inside) {
+      read_line(l, text, end);
+    }
+    text = *end ? end + 1 : end;
+  }
+  return found;
+}
+
+qp_status qp_instruction_mix_sass(const void *cubin, size_t bytes, const char *kernel,
+                                  qp_instruction_mix *out, qp_error *err) {
+  char *text;
+  qp_status s = disassemble(cubin, bytes, &text, err);
+  if (s != QP_OK) return s;
+  qp_listing *l = qp_listing_new();
+  if (!l) {
+    s = qp_fail(err, QP_E_NOMEM, "out of memory counting instructions");
+  } else if (!read_kernel(l, text, kernel)) {
+    s = qp_fail(err, QP_E_ARG, "cubin has no kernel '%s'", kernel);
+  } else {
+    s = qp_listing_instruction_mix(l, out, err);
+    if (s == QP_OK) out->sass = true;
+  }
+  qp_listing_free(l);
+  free(text);
+  return s;
+}

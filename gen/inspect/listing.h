@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* A kernel's instructions by kind, with its jumps: what PTX and SASS are read into to be counted.
+ */
+#ifndef QP_LISTING_H
+#define QP_LISTING_H
+
+#include <stdint.h>
+
+#include "gen/inspect/instruction_mix.h"
+
+/* The kinds, named as the fields of qp_instruction_mix that count them. */
+#define QP_KINDS(X)                                                                                \
+  X(integer_alu)                                                                                   \
+  X(integer_mul)                                                                                   \
+  X(half_math)                                                                                     \
+  X(float_math)                                                                                    \
+  X(mma)                                                                                           \
+  X(shared_load)                                                                                   \
+  X(shared_store)                                                                                  \
+  X(global_load)                                                                                   \
+  X(global_store)                                                                                  \
+  X(atomic)                                                                                        \
+  X(shuffle)                                                                                       \
+  X(barrier)                                                                                       \
+  X(convert)                                                                                       \
+  X(control)                                                                                       \
+  X(other)
+
+typedef enum qp_kind {
+#define X(name) QP_KIND_##name,
+  QP_KINDS(X)
+#undef X
+      QP_KIND_none, /* holds a place in the flow, is no instruction */
+} qp_kind;
+
+typedef struct qp_listing qp_listing;
+
+qp_listing *qp_listing_new(void);
+void qp_listing_free(qp_listing *l);
+
+/*
+** Build a listing in the order of the text.  Names are not copied.  Want of memory is kept until
+** qp_listing_instruction_mix.
+**   add     the next instruction; 'stops': the one behind it is not reached from it
+**   branch  the last instruction may go to this label of an open scope
+**   label   the next instruction has this label
+**   open, close  a scope of labels; the whole is one already
+*/
+void qp_listing_add(qp_listing *l, qp_kind kind, bool stops);
+void qp_listing_branch(qp_listing *l, const char *text, size_t length);
+void qp_listing_label(qp_listing *l, const char *text, size_t length);
+void qp_listing_open(qp_listing *l);
+void qp_listing_close(qp_listing *l);
+
+/*
+** Count the kinds in the main loop: among the natural loops (a header that dominates a jump back
+** to it, and all that reaches that jump), each without the loops inside it, the one with the most
+** instructions.  A few instructions that poll a barrier are a wait, not a loop.  Without a loop all
+** that can be reached is counted.  QP_E_NOMEM.  May be called once, after the last instruction.
+*/
+qp_status qp_listing_instruction_mix(qp_listing *l, qp_instruction_mix *out, qp_error *err);
+
+#endif

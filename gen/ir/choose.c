@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/* Passes that choose instructions; the rules stand above each in passes.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/ir/passes.h"
+
+static int constant(qp_ir *ir, uint32_t v) { return qp_ir_add(ir, QP_IR_CONST, NULL, v, 0); }
+
+static int one(qp_ir *ir, qp_ir_op op, int a) { return qp_ir_add(ir, op, &a, 0, 0); }
+
+static int two(qp_ir *ir, qp_ir_op op, int a, int b) {
+  const int args[] = {a, b};
+  return qp_ir_add(ir, op, args, 0, 0);
+}
+
+/* Is node n 'op' of something and a constant? */
+static bool with_constant(const qp_ir *ir, int n, qp_ir_op op, uint32_t *value) {
+  return ir->node[n].op == op && qp_ir_is_const(ir, ir->node[n].arg[1], value);
+}
+
+/* ---- Shifts ---- */
+
+static uint32_t moved(uint32_t x, qp_ir_op op, uint32_t by) {
+  return op == QP_IR_SHL ? x << by : x >> by;
+}
+
+static int shift(qp_ir *ir, qp_ir_op op, int x, uint32_t by) {
+  uint32_t c;
+  const qp_ir_op back = op == QP_IR_SHL ? QP_IR_SHR : QP_IR_SHL;
+  if (with_constant(ir, x, QP_IR_AND, &c)) {
+    int inner = shift(ir, op, ir->node[x].arg[0], by);
+    return inner < 0 ? -1 : two(ir, QP_IR_AND, inner, constant(ir, moved(c, op, by)));
+  }
+  if (with_constant(ir, x, back, &c) && c < 32) {
+    int inner = ir->node[x].arg[0];
+    if (c != by) inner = shift(ir, c > by ? back : op, inner, c > by ? c - by : by - c);
+    uint32_t kept = moved(moved(~0u, back, c), op, by);
+    return inner < 0 ? -1 : two(ir, QP_IR_AND, inner, constant(ir, kept));
+  }
+  return two(ir, op, x, constant(ir, by));
+}
+
+static int join_shift(qp_copy *c, unsigned i, const int *args) {
+  const qp_ir_op op = (qp_ir_op)c->from->node[i].op;
+  uint32_t by;
+  if (op != QP_IR_SHL && op != QP_IR_SHR) return QP_KEEP;
+  if (!qp_ir_is_const(c->from, c->from->node[i].arg[1], &by) || by >= 32) return QP_KEEP;
+  return shift(c->to, op, args[0], by);
+}
+
+qp_ir *qp_pass_join_shifts(const qp_ir *ir) { return qp_pass_rewrite(ir, join_shift, NULL); }
+
+/* ---- Small integers and halves ---- */
+
+/* 0x6400 + x is the fp16 number 1024 + x; an addition where it can become part of x. */
+static int small_half(qp_ir *ir, int x, uint32_t minus) {
+  const unsigned op = ir->node[x].op;
+  const bool sum = op == QP_IR_ADD || op == QP_IR_MUL;
+  int bits = two(ir, sum ? QP_IR_ADD : QP_IR_OR, x, constant(ir, 0x6400));
+  if (bits < 0) return -1;
+  int one_k = qp_ir_add(ir, QP_IR_HALF_CONST, NULL, 0x6400 + minus, 0);
+  return two(ir, QP_IR_HSUB, one(ir, QP_IR_AS_HALF, bits), one_k);
+}
+
+/* A half as 16 bits of a word, from byte *at on. */
+static bool half_in_word(qp_ir *ir, int half, int *word, uint32_t *at) {
+  const qp_ir_node n = ir->node[half];
+  *at = n.op == QP_IR_HI ? 2 : 0;
+  if (n.op == QP_IR_LO || n.op == QP_IR_HI) {
+    *word = one(ir, QP_IR_WORD_OF_PAIR, n.arg[0]);
+    return *word >= 0;
+  }
+  if (n.op != QP_IR_AS_HALF) return false;
+  uint32_t by;
+  *word = n.arg[0];
+  if (with_constant(ir, *word, QP_IR_SHR, &by) && by % 8 == 0 && by <= 16) {
+    *word = ir->node[*word].arg[0];
+    *at = by / 8;
+  }
+  return true;
+}
+
+static int pack(qp_ir *ir, int lo, int hi) {
+  const qp_ir_node l = ir->node[lo], h = ir->node[hi];
+  if (l.op == QP_IR_AS_HALF && h.op == QP_IR_AS_HALF) {
+    const qp_ir_node a = ir->node[l.arg[0]], b = ir->node[h.arg[0]];
+    uint32_t c, d;
+    const bool logical = a.op == QP_IR_AND || a.op == QP_IR_OR || a.op == QP_IR_XOR;
+    if (logical && a.op == b.op && qp_ir_is_const(ir, a.arg[1], &c) &&
+        qp_ir_is_const(ir, b.arg[1], &d)) {
+      int la = one(ir, QP_IR_AS_HALF, a.arg[0]), ha = one(ir, QP_IR_AS_HALF, b.arg[0]);
+      int both = la < 0 || ha < 0 ? -1 : pack(ir, la, ha);
+      int bits = both < 0 ? -1 : one(ir, QP_IR_WORD_OF_PAIR, both);
+      if (bits < 0) return -1;
+      bits = two(ir, (qp_ir_op)a.op, bits, constant(ir, (c & 0xffff) | d << 16));
+      return one(ir, QP_IR_AS_PAIR, bits);
+    }
+  }
+  int x, y;
+  uint32_t i, j;
+  if (!half_in_word(ir, lo, &x, &i) || !half_in_word(ir, hi, &y, &j) || i + j == 0)
+    return two(ir, QP_IR_PACK, lo, hi);
+  const uint32_t bytes = i | (i + 1) << 4 | (4 + j) << 8 | (5 + j) << 12;
+  const int args[] = {x, y, constant(ir, bytes)};
+  return one(ir, QP_IR_AS_PAIR, qp_ir_add(ir, QP_IR_PRMT, args, 0, 0));
+}
+
+/* Two fp16 numbers 1024 + x, x an integer below 1024? */
+static bool is_kilo(const qp_ir *ir, const uint32_t *may, unsigned pair) {
+  uint32_t c;
+  const qp_ir_node *n = &ir->node[pair];
+  return n->op == QP_IR_AS_PAIR && with_constant(ir, n->arg[0], QP_IR_OR, &c) && c == 0x64006400 &&
+         !(may[ir->node[n->arg[0]].arg[0]] & ~0x03ff03ffu);
+}
+
+/* (1024 + x - c) - (1024 + y - c):  x - y has no rounding either way. */
+static int subtract_small(qp_copy *c, unsigned i, const uint32_t *may) {
+  const qp_ir *ir = c->from;
+  const qp_ir_node *a = &ir->node[ir->node[i].arg[0]], *b = &ir->node[ir->node[i].arg[1]];
+  uint32_t kilo;
+  if (a->op != QP_IR_PSUB || b->op != QP_IR_PSUB || a->arg[1] != b->arg[1]) return QP_KEEP;
+  if (!qp_ir_is_const(ir, a->arg[1], &kilo) || kilo != 0x64006400) return QP_KEEP;
+  if (!is_kilo(ir, may, a->arg[0]) || !is_kilo(ir, may, b->arg[0])) return QP_KEEP;
+  return two(c->to, QP_IR_PSUB, c->map[a->arg[0]], c->map[b->arg[0]]);
+}
+
+static int choose_half(qp_copy *c, unsigned i, const int *args) {
+  const uint32_t *may = c->user;
+  const qp_ir_node *n = &c->from->node[i];
+  uint32_t minus = 0;
+  switch (n->op) {
+  case QP_IR_HALF_OF_INT:
+    if (with_constant(c->from, n->arg[0], QP_IR_SUB, &minus) && minus < 1024 &&
+        may[c->from->node[n->arg[0]].arg[0]] < 1024)
+      return small_half(c->to, c->map[c->from->node[n->arg[0]].arg[0]], minus);
+    return may[n->arg[0]] < 1024 ? small_half(c->to, args[0], 0) : QP_KEEP;
+  case QP_IR_HALF_OF_UINT: return may[n->arg[0]] < 1024 ? small_half(c->to, args[0], 0) : QP_KEEP;
+  case QP_IR_PACK: return pack(c->to, args[0], args[1]);
+  case QP_IR_PSUB: return subtract_small(c, i, may);
+  default: return QP_KEEP;
+  }
+}
+
+/* Three times: packing shows once halves are subtracted, differences once halves are packed. */
+qp_ir *qp_pass_choose_halves(const qp_ir *ir) {
+  uint32_t *may = malloc((QP_IR_MAX_NODES + 1) * sizeof *may);
+  qp_ir *now = may ? qp_pass_copy(ir, NULL, NULL) : NULL;
+  for (unsigned round = 0; now && round < 3; round++) {
+    qp_pass_known(now, may);
+    qp_ir *next = qp_pass_rewrite(now, choose_half, may);
+    qp_ir_free(now);
+    now = next;
+  }
+  free(may);
+  return now;
+}
+
+/* ---- Multiply-add, bytes, three-input logic ---- */
+
+typedef struct selection {
+  unsigned uses[QP_IR_MAX_NODES];
+} selection;
+
+static bool const_is(const qp_ir *ir, unsigned node, uint32_t value) {
+  uint32_t c;
+  return qp_ir_is_const(ir, node, &c) && c == value;
+}
+
+/* Is the node byte k of some word?  (x >> 8k) & 255, x & 255, x >> 24. */
+static bool is_byte(const qp_ir *ir, unsigned node, unsigned *of, unsigned *k) {
+  const qp_ir_node *n = &ir->node[node];
+  uint32_t c;
+  if (n->op == QP_IR_SHR && const_is(ir, n->arg[1], 24)) return *of = n->arg[0], *k = 3, true;
+  if (n->op == QP_IR_PRMT && const_is(ir, n->arg[1], 0) && qp_ir_is_const(ir, n->arg[2], &c) &&
+      (c & ~3u) == 0x4440u)
+    return *of = n->arg[0], *k = c & 3, true;
+  if (n->op != QP_IR_AND || !const_is(ir, n->arg[1], 255)) return false;
+  const qp_ir_node *s = &ir->node[n->arg[0]];
+  if (s->op == QP_IR_SHR && qp_ir_is_const(ir, s->arg[1], &c) && c < 32 && c % 8 == 0)
+    return *of = s->arg[0], *k = c / 8, true;
+  return *of = n->arg[0], *k = 0, true;
+}
+
+/* Leaves of a tree of additions; inner sums must be used once. */
+static unsigned add_leaves(const qp_ir *ir, const selection *s, unsigned node, uint16_t *leaf,
+                           unsigned n, unsigned max) {
+  for (unsigned k = 0; k < 2 && n <= max; k++) {
+    unsigned a = ir->node[node].arg[k];
+    if (ir->node[a].op == QP_IR_ADD && s->uses[a] == 1)
+      n = add_leaves(ir, s, a, leaf, n, max);
+    else if (n < max)
+      leaf[n++] = (uint16_t)a;
+    else
+      n = max + 1;
+  }
+  return n;
+}
+
+/* x.byte0 + x.byte1 + x.byte2 + x.byte3 (+ rest). */
+static int select_dp4a(qp_copy *c, const selection *s, unsigned i) {
+  uint16_t leaf[5];
+  unsigned n = add_leaves(c->from, s, i, leaf, 0, 5), seen = 0, of = 0, x = 0, k = 0;
+  int rest = -1;
+  if (n < 4 || n > 5) return QP_KEEP;
+  for (unsigned j = 0; j < n; j++) {
+    bool byte = is_byte(c->from, leaf[j], &x, &k) && (!seen || x == of) && !(seen >> k & 1);
+    if (byte)
+      seen |= 1u << k, of = x;
+    else if (rest < 0)
+      rest = c->map[leaf[j]];
+    else
+      return QP_KEEP;
+  }
+  if (seen != 15) return QP_KEEP;
+  int args[] = {c->map[of], qp_ir_add(c->to, QP_IR_CONST, NULL, 0x01010101u, 0),
+                rest >= 0 ? rest : qp_ir_add(c->to, QP_IR_CONST, NULL, 0, 0)};
+  return qp_ir_add(c->to, QP_IR_DP4A, args, 0, 0);
+}
+
+static int select_mad(qp_copy *c, const selection *s, unsigned i, const int *args) {
+  const qp_ir_node *n = &c->from->node[i];
+  for (unsigned k = 0; k < 2; k++) {
+    const qp_ir_node *m = &c->from->node[n->arg[k]];
+    if (m->op != QP_IR_MUL || s->uses[n->arg[k]] != 1) continue;
+    int three[] = {c->map[m->arg[0]], c->map[m->arg[1]], args[1 - k]};
+    return qp_ir_add(c->to, QP_IR_MAD, three, 0, 0);
+  }
+  return QP_KEEP;
+}
+
+static int select_funnel(qp_copy *c, unsigned i) {
+  const qp_ir_node *n = &c->from->node[i];
+  for (unsigned k = 0; k < 2; k++) {
+    const qp_ir_node *r = &c->from->node[n->arg[k]], *l = &c->from->node[n->arg[1 - k]];
+    uint32_t a, b;
+    if (r->op != QP_IR_SHR || l->op != QP_IR_SHL) continue;
+    if (!qp_ir_is_const(c->from, r->arg[1], &a) || !qp_ir_is_const(c->from, l->arg[1], &b))
+      continue;
+    if (a + b != 32 || a == 0 || b == 0) continue;
+    int args[] = {c->map[r->arg[0]], c->map[l->arg[0]], c->map[r->arg[1]]};
+    return qp_ir_add(c->to, QP_IR_FUNNEL, args, 0, 0);
+  }
+  return QP_KEEP;
+}
+
+static int select_byte(qp_copy *c, unsigned i) {
+  unsigned x, k;
+  if (!is_byte(c->from, i, &x, &k) || k == 0 || c->from->node[i].op != QP_IR_AND) return QP_KEEP;
+  int args[] = {c->map[x], qp_ir_add(c->to, QP_IR_CONST, NULL, 0, 0),
+                qp_ir_add(c->to, QP_IR_CONST, NULL, 0x4440u + k, 0)};
+  return qp_ir_add(c->to, QP_IR_PRMT, args, 0, 0);
+}
+
+static uint32_t logic(unsigned op, uint32_t a, uint32_t b) {
+  return (op == QP_IR_AND ? a & b : op == QP_IR_OR ? a | b : a ^ b) & 0xff;
+}
+
+static bool is_logic(unsigned op) { return op == QP_IR_AND || op == QP_IR_OR || op == QP_IR_XOR; }
+
+/* A logical operation that is used once, of something and a constant: best part of a LOP3. */
+static bool is_mask(const qp_ir *ir, const selection *s, unsigned node) {
+  uint32_t c;
+  return is_logic(ir->node[node].op) && s->uses[node] == 1 &&
+         qp_ir_is_const(ir, ir->node[node].arg[1], &c);
+}
+
+static bool takes_mask(const qp_ir *ir, const selection *s, unsigned node) {
+  const qp_ir_node *n = &ir->node[node];
+  return is_mask(ir, s, n->arg[0]) || is_mask(ir, s, n->arg[1]);
+}
+
+/* Which operand of a logical operation goes into its LOP3: a mask; but rather one that is no LOP3
+** with a mask of its own, which two levels would undo.  2: none. */
+static unsigned inner_logic(const qp_ir *ir, const selection *s, unsigned i) {
+  const uint16_t *arg = ir->node[i].arg;
+  for (unsigned k = 0; k < 2; k++)
+    if (is_mask(ir, s, arg[k]) && !takes_mask(ir, s, arg[k])) return k;
+  for (unsigned k = 0; k < 2; k++)
+    if (is_logic(ir->node[arg[k]].op) && s->uses[arg[k]] == 1 && !takes_mask(ir, s, arg[k]))
+      return k;
+  return 2;
+}
+
+static int select_lop3(qp_copy *c, const selection *s, unsigned i, const int *args) {
+  const unsigned k = inner_logic(c->from, s, i);
+  if (k == 2) return QP_KEEP;
+  const qp_ir_node *n = &c->from->node[i], *m = &c->from->node[n->arg[k]];
+  const int three[] = {c->map[m->arg[0]], c->map[m->arg[1]], args[1 - k]};
+  return qp_ir_add(c->to, QP_IR_LOP3, three, logic(n->op, logic(m->op, 0xf0, 0xcc), 0xaa), 0);
+}
+
+/* Arithmetic first, so that a logical operation inside it is still seen as what it is. */
+static int select_arithmetic(qp_copy *c, unsigned i, const int *args) {
+  const selection *s = c->user;
+  int v = QP_KEEP;
+  switch (c->from->node[i].op) {
+  case QP_IR_ADD: v = select_dp4a(c, s, i); return v == QP_KEEP ? select_mad(c, s, i, args) : v;
+  case QP_IR_OR: return select_funnel(c, i);
+  case QP_IR_AND: return select_byte(c, i);
+  default: return QP_KEEP;
+  }
+}
+
+static int select_logic(qp_copy *c, unsigned i, const int *args) {
+  return is_logic(c->from->node[i].op) ? select_lop3(c, c->user, i, args) : QP_KEEP;
+}
+
+static void count_uses(const qp_ir *ir, selection *s) {
+  memset(s, 0, sizeof *s);
+  for (unsigned i = 0; i < ir->count; i++)
+    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++)
+      s->uses[ir->node[i].arg[k]]++;
+  for (unsigned i = 0; i < ir->outputs; i++) s->uses[ir->output[i]]++;
+}
+
+qp_ir *qp_pass_select(const qp_ir *ir) {
+  selection *s = malloc(sizeof *s);
+  qp_ir *clean = qp_pass_copy(ir, NULL, NULL), *a = NULL, *b = NULL;
+  if (s && clean) {
+    count_uses(clean, s);
+    a = qp_pass_rewrite(clean, select_arithmetic, s);
+  }
+  if (a) {
+    count_uses(a, s);
+    b = qp_pass_rewrite(a, select_logic, s);
+  }
+  qp_ir_free(clean);
+  qp_ir_free(a);
+  free(s);
+  return b;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* What the IR's evaluation expressions call: bit tricks and fp16 arithmetic, bit-exact with the
+ * GPU. */
+#ifndef QP_IR_VALUE_H
+#define QP_IR_VALUE_H
+
+#include <stdint.h>
+
+#include "gen/ir/ir.h"
+#include "runtime/half.h"
+
+static inline uint32_t qp_ir_funnel(uint32_t low, uint32_t high, uint32_t n) {
+  n &= 31;
+  return n ? low >> n | high << (32 - n) : low;
+}
+
+static inline uint32_t qp_ir_lop3(uint32_t a, uint32_t b, uint32_t c, uint32_t lut) {
+  uint32_t v = 0;
+  for (unsigned i = 0; i < 8; i++)
+    if (lut >> i & 1) v |= (i & 4 ? a : ~a) & (i & 2 ? b : ~b) & (i & 1 ? c : ~c);
+  return v;
+}
+
+/* __byte_perm: selectors of 3 bits (bit 3 of a selector is not used). */
+static inline uint32_t qp_ir_prmt(uint32_t a, uint32_t b, uint32_t sel) {
+  uint64_t both = (uint64_t)b << 32 | a;
+  uint32_t v = 0;
+  for (unsigned i = 0; i < 4; i++)
+    v |= (uint32_t)(both >> (8 * (sel >> (4 * i) & 7)) & 0xff) << (8 * i);
+  return v;
+}
+
+static inline uint32_t qp_ir_dp4a(uint32_t a, uint32_t b, uint32_t c) {
+  for (unsigned i = 0; i < 32; i += 8) c += (a >> i & 0xff) * (b >> i & 0xff);
+  return c;
+}
+
+static inline double qp_ir_h(uint32_t h) { return (double)qp_half_to_float((uint16_t)h); }
+
+/* Sums and products of fp16 values are exact in double; a fused multiply-add's sum is too, or
+** differs from an
+** fp16 value by less than double keeps: one rounding in every case. */
+static inline uint32_t qp_ir_hadd(uint32_t a, uint32_t b) {
+  return qp_double_to_half(qp_ir_h(a) + qp_ir_h(b));
+}
+static inline uint32_t qp_ir_hsub(uint32_t a, uint32_t b) {
+  return qp_double_to_half(qp_ir_h(a) - qp_ir_h(b));
+}
+static inline uint32_t qp_ir_hmul(uint32_t a, uint32_t b) {
+  return qp_double_to_half(qp_ir_h(a) * qp_ir_h(b));
+}
+static inline uint32_t qp_ir_hfma(uint32_t a, uint32_t b, uint32_t c) {
+  double product = qp_ir_h(a) * qp_ir_h(b); /* a statement of its own: exact, contracted or not */
+  return qp_double_to_half(product + qp_ir_h(c));
+}
+static inline uint32_t qp_ir_padd(uint32_t a, uint32_t b) {
+  return qp_ir_hadd(a, b) | qp_ir_hadd(a >> 16, b >> 16) << 16;
+}
+static inline uint32_t qp_ir_psub(uint32_t a, uint32_t b) {
+  return qp_ir_hsub(a, b) | qp_ir_hsub(a >> 16, b >> 16) << 16;
+}
+static inline uint32_t qp_ir_pmul(uint32_t a, uint32_t b) {
+  return qp_ir_hmul(a, b) | qp_ir_hmul(a >> 16, b >> 16) << 16;
+}
+static inline uint32_t qp_ir_pfma(uint32_t a, uint32_t b, uint32_t c) {
+  return qp_ir_hfma(a, b, c) | qp_ir_hfma(a >> 16, b >> 16, c >> 16) << 16;
+}
+static inline uint32_t qp_ir_half_of_uint(uint32_t a) { return qp_double_to_half((double)a); }
+static inline uint32_t qp_ir_half_of_int(uint32_t a) {
+  return qp_double_to_half((double)(int32_t)a);
+}
+static inline uint32_t qp_ir_bpair_of_pair(uint32_t a) {
+  return qp_float_to_bf16(qp_half_to_float((uint16_t)a)) |
+         (uint32_t)qp_float_to_bf16(qp_half_to_float((uint16_t)(a >> 16))) << 16;
+}
+
+/* Pair 'pair' of a codebook entry (a lone fp16 for dim 1); an index beyond the end reads the last
+ * entry. */
+static inline uint32_t qp_ir_lookup(const qp_ir_env *env, uint32_t book, uint32_t pair,
+                                    uint32_t idx) {
+  unsigned dim = env->codebook[book].dim, entries = env->codebook[book].entries;
+  const uint16_t *e = env->codebook[book].data + (size_t)(idx < entries ? idx : entries - 1) * dim;
+  return dim == 1 ? e[0] : e[2 * pair] | (uint32_t)e[2 * pair + 1] << 16;
+}
+
+static inline uint32_t qp_ir_load(const qp_ir_env *env, uint32_t table, uint32_t word,
+                                  uint32_t address) {
+  unsigned entry = address / env->table[table].stride;
+  return env->table[table].data[(size_t)entry * env->table[table].words + word];
+}
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* Passes over the decode IR; each makes a new IR (caller frees) of the nodes that outputs need. */
+#ifndef QP_PASSES_H
+#define QP_PASSES_H
+
+#include "gen/ir/ir.h"
+
+/* Which nodes the outputs need: need[node]. */
+void qp_pass_reach(const qp_ir *ir, bool *need);
+
+/*
+** Demanded bits: demand[node] has a 1 for each bit of the node's value that can change a root's.
+** 'roots' are demanded whole (a HALF its low 16 bits).  'stop' is a node whose operands are not
+** followed (-1: none).
+*/
+void qp_pass_demand(const qp_ir *ir, const uint16_t *roots, unsigned n, int stop, uint32_t *demand);
+
+/* Known bits: may[node] has a 1 for each bit that the node's value may have set.  may holds
+** max(count, 1) words. */
+void qp_pass_known(const qp_ir *ir, uint32_t *may);
+
+/* Copying with changes: 'visit' gets each needed node in order with its operands' new numbers, and
+** returns the new node's number, QP_KEEP for a plain copy, or -1 on failure. */
+enum { QP_KEEP = -2 };
+typedef struct qp_copy qp_copy;
+struct qp_copy {
+  const qp_ir *from;
+  qp_ir *to;
+  const int *map; /* new numbers of nodes copied so far */
+  void *user;
+};
+typedef int (*qp_visit)(qp_copy *c, unsigned node, const int *args);
+qp_ir *qp_pass_copy(const qp_ir *ir, qp_visit visit, void *user);
+/* The same, and what the visit made superfluous is gone. */
+qp_ir *qp_pass_rewrite(const qp_ir *ir, qp_visit visit, void *user);
+/* The same into an IR that exists, without outputs; map[node] gets new numbers (-1: not needed). */
+bool qp_pass_copy_into(qp_ir *to, const qp_ir *from, const bool *need, qp_visit visit, void *user,
+                       int *map);
+
+/* AND masks that clear only bits that are clear, or that nobody demands, are dropped; and all of
+** which nothing is demanded. */
+qp_ir *qp_pass_drop_masks(const qp_ir *ir);
+/* If bits of the state at and above 'window' are demanded, the state is masked; once, where it is
+ * read. */
+qp_ir *qp_pass_mask_state(const qp_ir *ir, unsigned window);
+/* Small integers among the group fields say so:  input -> input & masks[field], of words. */
+qp_ir *qp_pass_mask_fields(const qp_ir *ir, const uint32_t *masks);
+/* An index that may lie beyond 'entries[codebook]' becomes the last entry's. */
+qp_ir *qp_pass_clamp_lookups(const qp_ir *ir, const uint32_t *entries);
+/* Two codes, 'step' bits apart in the state, decoded at once; halves become pairs. */
+qp_ir *qp_pass_fold(const qp_ir *ir, unsigned step);
+/* Outputs become bf16 pairs; the conversion moves up through changes of sign, towards the tables.
+ */
+qp_ir *qp_pass_bf16(const qp_ir *ir);
+/* Shifts by constants move inside masks and into each other:  (x & m) << a -> x << a & m << a,
+** x >> a << b -> x >> (a-b) & mask (or x << (b-a) & mask). */
+qp_ir *qp_pass_join_shifts(const qp_ir *ir);
+/*
+** fp16 numbers made of words.  Integers below 1024 (minus a constant) are put into an fp16 number's
+** last bits: half(x) -> as_half(x | 0x6400) - 1024; conversion has a pipe of its own, four times
+** slower; differences of two such leave 1024 out.  pack(x & c, y & d) -> pack(x, y) & (c | d <<
+** 16), for | and ^ too; pack of halves of words at byte boundaries -> PRMT.
+*/
+qp_ir *qp_pass_choose_halves(const qp_ir *ir);
+/*
+** Instruction choice, in this order: a*b + c -> MAD; four bytes of one word added -> DP4A;
+** a >> n | b << (32-n) -> FUNNEL; (a >> 8k) & 255 -> PRMT; two nested logical operations, the inner
+** one used once -> LOP3.
+*/
+qp_ir *qp_pass_select(const qp_ir *ir);
+
+#endif

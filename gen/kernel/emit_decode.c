@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/* Lowered decode -> CUDA text; the struct's contract stands in lower.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/text.h"
+#include "gen/ir/passes.h"
+#include "gen/kernel/lower.h"
+
+typedef struct emitter {
+  qp_text *t;
+  const qp_ir *ir;
+  const qp_lowered *l;
+  bool entry;       /* an entry function: codebooks are read from global memory */
+  char (*name)[80]; /* how each node is written */
+  unsigned loads;
+} emitter;
+
+/* Nodes that are written where they are used: constants, inputs, changes of type. */
+static bool written_in_place(qp_ir_op op) {
+  switch (op) {
+  case QP_IR_CONST:
+  case QP_IR_HALF_CONST:
+  case QP_IR_INPUT:
+  case QP_IR_INPUT_H:
+  case QP_IR_AS_HALF:
+  case QP_IR_AS_PAIR:
+  case QP_IR_AS_BPAIR:
+  case QP_IR_WORD_OF_PAIR:
+  case QP_IR_WORD_OF_BPAIR:
+  case QP_IR_LO: return true;
+  default: return false;
+  }
+}
+
+static void spell_input(char *to, size_t size, unsigned which) {
+  if (which == QP_IN_STATE)
+    snprintf(to, size, "s");
+  else if (which == QP_IN_INDEX)
+    snprintf(to, size, "id");
+  else if (which < QP_IN_LANE)
+    snprintf(to, size, "g[%u]", which - QP_IN_GROUP);
+  else
+    snprintf(to, size, "lane[%u]", which - QP_IN_LANE);
+}
+
+/* Put operands and immediates into an op's spelling. */
+static void spell(const emitter *e, const qp_ir_node *n, char *to, size_t size) {
+  const char *form = qp_ir_op_cuda((qp_ir_op)n->op);
+  uint32_t shift;
+  if ((n->op == QP_IR_SHL || n->op == QP_IR_SHR) && qp_ir_is_const(e->ir, n->arg[1], &shift) &&
+      shift < 32)
+    form = n->op == QP_IR_SHL ? "%a << %b" : "%a >> %b";
+  size_t at = 0;
+  for (const char *f = form; *f && at + 1 < size; f++) {
+    if (*f != '%') {
+      to[at++] = *f;
+      continue;
+    }
+    char number[16];
+    const char *with = number;
+    f++;
+    if (*f >= 'a' && *f <= 'c')
+      with = e->name[n->arg[*f - 'a']];
+    else
+      snprintf(number, sizeof number, "%u", *f == 'i' ? n->imm : n->imm2);
+    at += (size_t)snprintf(to + at, size - at, "%s", with);
+    if (at >= size) at = size - 1;
+  }
+  to[at] = 0;
+}
+
+/* One vector load for all words of an entry that are wanted at one address. */
+static void emit_load(emitter *e, unsigned i) {
+  const qp_ir_node *n = &e->ir->node[i];
+  const qp_table *table = &e->l->table[n->imm];
+  unsigned number = e->loads++;
+  qp_text_add(e->t, "    unsigned w%u[%u];\n    lds%u(w%u, %s + (tables + %uu));\n", number,
+              table->words, table->words, number, e->name[n->arg[0]], table->offset);
+  for (unsigned j = i; j < e->ir->count; j++) {
+    const qp_ir_node *m = &e->ir->node[j];
+    if ((m->op == QP_IR_LOAD || m->op == QP_IR_LOAD_B) && m->imm == n->imm &&
+        m->arg[0] == n->arg[0])
+      snprintf(e->name[j], sizeof e->name[j], "w%u[%u]", number, m->imm2);
+  }
+}
+
+static void emit_lookup(emitter *e, unsigned i) {
+  const qp_ir_node *n = &e->ir->node[i];
+  const qp_codebook *b = &e->l->quantizer->codebook[n->imm];
+  const char *idx = e->name[n->arg[0]];
+  if (!e->entry)
+    qp_text_add(e->t, "    const unsigned v%u = __ldg(row + %s);\n", i, idx);
+  else if (b->dim == 1)
+    qp_text_add(e->t, "    const unsigned v%u = __ldg(cb[%u] + min(%s, %uu));\n", i, n->imm, idx,
+                b->entries - 1);
+  else
+    qp_text_add(
+        e->t,
+        "    const unsigned v%u = __ldg((const unsigned *)cb[%u] + min(%s, %uu) * %u + %u);\n", i,
+        n->imm, idx, b->entries - 1, b->dim / 2, n->imm2);
+  snprintf(e->name[i], sizeof e->name[i], "v%u", i);
+}
+
+static void emit_node(emitter *e, unsigned i) {
+  const qp_ir_node *n = &e->ir->node[i];
+  char text[256];
+  if (n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H) {
+    spell_input(e->name[i], sizeof e->name[i], n->imm);
+  } else if (n->op == QP_IR_LOAD || n->op == QP_IR_LOAD_B) {
+    if (!e->name[i][0]) emit_load(e, i);
+  } else if (n->op == QP_IR_LOOKUP_H || n->op == QP_IR_LOOKUP_P) {
+    emit_lookup(e, i);
+  } else if (written_in_place((qp_ir_op)n->op)) {
+    spell(e, n, e->name[i], sizeof e->name[i]);
+  } else {
+    spell(e, n, text, sizeof text);
+    qp_text_add(e->t, "    const unsigned v%u = %s;\n", i, text);
+    snprintf(e->name[i], sizeof e->name[i], "v%u", i);
+  }
+}
+
+static void emit_body(qp_text *t, const qp_lowered *l, const qp_ir *ir, bool entry) {
+  emitter e = {.t = t, .ir = ir, .l = l, .entry = entry};
+  e.name = calloc(ir->count + 1, sizeof *e.name);
+  if (!e.name) {
+    t->failed = true;
+    return;
+  }
+  for (unsigned i = 0; i < ir->count; i++) emit_node(&e, i);
+  for (unsigned i = 0; i < ir->outputs; i++)
+    qp_text_add(t, "    out[%u] = %s;\n", i, e.name[ir->output[i]]);
+  free(e.name);
+}
+
+static void emit_table_facts(qp_text *t, const qp_lowered *l) {
+  static const char *const facts[] = {"entries", "words", "copies", "offset"};
+  for (unsigned f = 0; f < 4; f++) {
+    qp_text_add(t, "  template <unsigned T> static __device__ constexpr unsigned %s() { return ",
+                facts[f]);
+    for (unsigned i = 0; i < l->tables; i++) {
+      const qp_table *table = &l->table[i];
+      unsigned value[] = {table->entries, table->words, table->copies, table->offset};
+      qp_text_add(t, "T == %u ? %u : ", i, value[f]);
+    }
+    qp_text_add(t, "0; }\n");
+  }
+}
+
+static void emit_entries(qp_text *t, const qp_lowered *l) {
+  if (!l->tables) return;
+  qp_text_add(
+      t, "  template <unsigned T>\n  static __device__ __forceinline__ void entry(unsigned id, "
+         "const unsigned short *const *cb, unsigned *out) {\n");
+  for (unsigned i = 0; i < l->tables; i++) {
+    qp_text_add(t, "   if constexpr (T == %u) {\n", i);
+    emit_body(t, l, l->table[i].entry, true);
+    qp_text_add(t, "   }\n");
+  }
+  qp_text_add(t, "  }\n");
+}
+
+char *qp_lowered_cuda(const qp_lowered *l, const char *name) {
+  const qp_quantizer *q = l->quantizer;
+  qp_text t = {0};
+  qp_text_add(&t, "// %s: %s:%d\nstruct %s {\n", q->name, q->file, q->line_first, name);
+  qp_text_add(&t,
+              "  static constexpr unsigned WINDOW = %u, STEP = %u, PAIRS = %u, FIELDS = %u;\n"
+              "  static constexpr unsigned TABLES = %u, CODEBOOKS = %u, TABLE_BYTES = %u;\n"
+              "  static constexpr bool ROW_LOOKUP = %s;\n",
+              l->window, l->step, l->pairs, q->fields, l->tables, q->codebooks, l->table_bytes,
+              l->row_lookup ? "true" : "false");
+  emit_table_facts(&t, l);
+  emit_entries(&t, l);
+  qp_text_add(&t, "  static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,\n"
+                  "      const unsigned short *row, const unsigned *lane, unsigned tables,\n"
+                  "      const unsigned *pow2, unsigned *out) {\n");
+  emit_body(&t, l, l->main, false);
+  qp_text_add(&t, "  }\n};\n");
+  return qp_text_take(&t);
+}

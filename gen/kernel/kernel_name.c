@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* A kernel's name is its configuration; the grammar stands in kernel.h. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "gen/kernel/kernel.h"
+
+static void add(qp_kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(qp_kernel *k, const char *format, ...) {
+  size_t n = strlen(k->name);
+  va_list ap;
+  va_start(ap, format);
+  vsnprintf(k->name + n, sizeof k->name - n, format, ap);
+  va_end(ap);
+}
+
+static void add_segment(qp_kernel *k, unsigned s) {
+  const qp_quantizer *q = k->problem.segment[s].quantizer;
+  add(k, "%sm%u", s ? "_" : "", k->problem.segment[s].rows);
+  for (const char *c = q->name; *c; c++) add(k, "%c", *c == '-' ? '_' : *c == '.' ? 'o' : *c);
+  add(k, "h%.8s", q->hash);
+}
+
+void qp_kernel_name(qp_kernel *k) {
+  const qp_problem *p = &k->problem;
+  k->name[0] = 0;
+  add(k, "%s__", k->choice.family->name);
+  for (unsigned s = 0; s < p->segments; s++) add_segment(k, s);
+  add(k, "%sk%u", p->segments ? "_" : "", p->columns);
+  if (p->op == QP_OP_GEMM) add(k, "_n%u", p->batch);
+  add(k, "_%s", qp_dtype_name(p->type));
+  if (p->op == QP_OP_GEMM) add(k, "_y%s", qp_dtype_name(p->out_type));
+  if (p->rotate_fused) add(k, "_rot");
+  if (p->op == QP_OP_ROTATE && p->inverse) add(k, "_inv");
+  add(k, "_sm%u_c%u__", p->arch, p->sm_count);
+  const qp_family *f = k->choice.family;
+  for (unsigned i = 0; i < f->tunables; i++) add(k, "%s%u", f->tunable[i].tag, k->choice.value[i]);
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/* How a launch's work is divided:  segments -> clusters -> parts -> blocks and warps. */
+#include <assert.h>
+#include <string.h>
+
+#include "gen/compile/arch.h"
+#include "gen/kernel/kernel.h"
+#include "gen/kernel/rotation.h"
+
+static unsigned align_up(unsigned n, unsigned to) { return (n + to - 1) / to * to; }
+
+/* Segments can share tables and warps when one quantizer with one codebook decodes them all. */
+static bool mergeable(const qp_quantizer *q) {
+  if (q->kind == QP_SPLIT) {
+    for (unsigned i = 0; i < q->parts; i++)
+      if (!mergeable(q->part[i].quantizer)) return false;
+    return true;
+  }
+  for (unsigned i = 0; i < q->codebooks; i++)
+    if (q->codebook[i].scope == QP_SCOPE_TENSOR) return false;
+  return true;
+}
+
+static unsigned find_lowered(qp_kernel *k, const qp_quantizer *q) {
+  unsigned i = 0;
+  while (i < k->lowereds && k->lowered[i].quantizer != q) i++;
+  if (i == k->lowereds) k->lowered[k->lowereds++].quantizer = q; /* lowered later */
+  return i;
+}
+
+static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
+  const qp_problem *p = &k->problem;
+  const qp_quantizer *q = p->segment[segment].quantizer;
+  unsigned parts = q->kind == QP_SPLIT ? q->parts : 1;
+  for (unsigned i = 0; i < parts; i++) {
+    unsigned from = qp_layout_part_column(q, p->columns, i);
+    unsigned to = qp_layout_part_column(q, p->columns, i + 1);
+    if (from == to) continue;
+    if (k->streams == QP_MAX_STREAMS)
+      return qp_fail(err, QP_E_LIMIT, "more than %d streams of weights in one launch",
+                     QP_MAX_STREAMS);
+    const qp_quantizer *leaf = q->kind == QP_SPLIT ? q->part[i].quantizer : q;
+    qp_kernel_stream *s = &k->stream[k->streams];
+    qp_status st = qp_layout_stream(leaf, p->segment[segment].rows, to - from, &s->stream, err);
+    if (st) return st;
+    s->segment = segment;
+    s->column = from;
+    s->lowered = find_lowered(k, leaf);
+    k->streams++;
+  }
+  return QP_OK;
+}
+
+/* The room that X wants in shared memory: all its columns, but no more than a third; two thirds of
+** it where
+** batches are large and tables matter less. */
+static unsigned x_wish(const qp_kernel *k, unsigned room) {
+  unsigned want = k->x_rows * (align_up(k->problem.columns, 320) * 2 + 64);
+  unsigned most = k->x_rows > 8 ? room / 3 * 2 : room / 3;
+  return want < most ? want : most;
+}
+
+static qp_status lower_all(qp_kernel *k, unsigned room, qp_error *err) {
+  const qp_choice *c = &k->choice;
+  unsigned copies = qp_choice_get(c, "copies"), spare = x_wish(k, room);
+  qp_lower_options opt = {
+      .bf16 = k->problem.type == QP_BF16,
+      .form = qp_choice_get(c, "unfold") ? QP_TABLE_UNFOLDED : QP_TABLE_PLAIN,
+      .copies = copies,
+      .table_bytes_max = room > spare + 128 ? room - spare - 128 : 0,
+      .unfold_bits_max = 12,
+      .shift_by_multiply = qp_choice_get(c, "mulshift") != 0,
+  };
+  unsigned n = k->lowereds;
+  k->lowereds = 0; /* what is complete, for qp_kernel_free */
+  for (unsigned i = 0; i < n; i++) {
+    const qp_quantizer *q = k->lowered[i].quantizer;
+    qp_status st = qp_lower(q, &opt, &k->lowered[i], err);
+    if (st == QP_E_LIMIT && opt.form == QP_TABLE_UNFOLDED) {
+      opt.form = QP_TABLE_PLAIN; /* an unfolded table that has no room: the codebook itself */
+      st = qp_lower(q, &opt, &k->lowered[i], err);
+      opt.form = QP_TABLE_UNFOLDED;
+    }
+    if (st) return st;
+    k->lowereds = i + 1;
+    k->x_offset[i] = align_up(k->lowered[i].table_bytes, 128);
+  }
+  return QP_OK;
+}
+
+/* Divide one stream's superblocks into slabs whose X fits, and add a part for each. */
+static qp_status add_slabs(qp_kernel *k, const qp_cluster *c, unsigned stream, unsigned room,
+                           unsigned row_groups, qp_error *err) {
+  const qp_kernel_stream *s = &k->stream[stream];
+  unsigned runs = k->runs, slabs = qp_choice_get(&k->choice, "slabs");
+  unsigned width = s->stream.period.blocks * QP_BLOCK_COLUMNS, offset = k->x_offset[s->lowered];
+  unsigned pad = k->x_rows > 1 ? 64 : 0, all = s->stream.superblocks;
+  unsigned units = (all + runs - 1) / runs;
+  unsigned row_bytes = room > offset ? (room - offset) / k->x_rows : 0;
+  unsigned fits = row_bytes > pad ? (row_bytes - pad) / (2 * width * runs) : 0;
+  if (fits == 0)
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: tables of %u bytes leave no room for %u rows of X in %u bytes of shared "
+                   "memory; try fewer copies",
+                   s->stream.quantizer->name, offset, k->x_rows, room);
+  unsigned least = (units + fits - 1) / fits;
+  if (slabs < least) slabs = least;
+  if (slabs > units) slabs = units;
+  for (unsigned i = 0; i < slabs; i++) {
+    if (k->parts == QP_MAX_KERNEL_PARTS)
+      return qp_fail(err, QP_E_LIMIT, "more than %d parts in one launch", QP_MAX_KERNEL_PARTS);
+    unsigned from = units * i / slabs, to = units * (i + 1) / slabs;
+    unsigned end = to * runs < all ? to * runs : all;
+    unsigned column = s->column + from * runs * width;
+    unsigned columns = s->column + s->stream.columns - column;
+    if (columns > (end - from * runs) * width) columns = (end - from * runs) * width;
+    k->part[k->parts++] = (qp_part){
+        .lowered = s->lowered,
+        .cluster = (unsigned)(c - k->cluster),
+        .stream = stream,
+        .column = column,
+        .columns = columns,
+        .first = from * runs,
+        .count = end - from * runs,
+        .total = all,
+        .units = to - from,
+        .row_groups = row_groups,
+        .groups = s->stream.groups,
+    };
+    unsigned stride = (end - from * runs) * width * 2 + pad;
+    if (stride > k->x_stride_bytes) k->x_stride_bytes = stride;
+  }
+  return QP_OK;
+}
+
+/*
+** Give each part one block, then every further block to the part with most work a block: that makes
+** the longest part as short as can be.  Work of a superblock: its words and 8 more a block of 64
+** columns for decoding (fitted to measured times of 2, 3 and 4 bits on an H100).
+*/
+static void assign_blocks(qp_kernel *k, unsigned blocks) {
+  double work[QP_MAX_KERNEL_PARTS];
+  for (unsigned i = 0; i < k->parts; i++) {
+    const qp_part *p = &k->part[i];
+    const qp_period *period = &k->stream[p->stream].stream.period;
+    work[i] = (double)p->count * p->row_groups * (period->words_read + 8 * period->blocks);
+    k->part[i].blocks = 1;
+  }
+  for (unsigned left = blocks > k->parts ? blocks - k->parts : 0; left; left--) {
+    unsigned most = 0;
+    for (unsigned i = 1; i < k->parts; i++)
+      if (work[i] * k->part[most].blocks > work[most] * k->part[i].blocks) most = i;
+    k->part[most].blocks++;
+  }
+  unsigned at = 0;
+  for (unsigned i = 0; i < k->parts; i++) {
+    k->part[i].block = at;
+    at += k->part[i].blocks;
+  }
+  k->grid = at;
+}
+
+static void assign_warps(qp_kernel *k) {
+  unsigned warps = k->block / 32, slot = 0;
+  for (unsigned i = 0; i < k->parts; i++) {
+    qp_part *p = &k->part[i];
+    unsigned all = p->blocks * warps, units = p->units * p->row_groups;
+    p->share = units / all;
+    p->extra = units % all;
+    p->slot = slot;
+    slot += all + p->row_groups;
+  }
+  k->workspace_bytes = (size_t)slot * 32 * k->problem.batch * sizeof(float);
+}
+
+static qp_status form_clusters(qp_kernel *k, qp_error *err) {
+  const qp_problem *p = &k->problem;
+  for (unsigned s = 0; s < p->segments; s++) {
+    const qp_quantizer *q = p->segment[s].quantizer;
+    qp_cluster *last = k->clusters ? &k->cluster[k->clusters - 1] : NULL;
+    if (last && p->segment[s - 1].quantizer == q && mergeable(q))
+      last->segments++;
+    else
+      k->cluster[k->clusters++] = (qp_cluster){.segment = s, .segments = 1};
+    k->cluster[k->clusters - 1].row_groups += (p->segment[s].rows + 31) / 32;
+    qp_status st = add_streams(k, s, err);
+    if (st) return st;
+  }
+  return QP_OK;
+}
+
+/* Two superblocks a unit where all are one block long (best on an H100), else one. */
+static unsigned choose_runs(const qp_kernel *k) {
+  unsigned runs = qp_choice_get(&k->choice, "runs");
+  if (runs) return runs;
+  for (unsigned i = 0; i < k->streams; i++)
+    if (k->stream[i].stream.period.blocks > 1) return 1;
+  return 2;
+}
+
+static qp_status partition_gemm(qp_kernel *k, qp_error *err) {
+  const qp_problem *p = &k->problem;
+  bool tensor = !strcmp(k->choice.family->path, "tensor");
+  k->x_rows = p->batch < 8 || !tensor ? p->batch : align_up(p->batch, 8);
+  k->runs = choose_runs(k);
+  qp_choice_put(&k->choice, "runs", k->runs);
+  unsigned resident = qp_choice_get(&k->choice, "blocks");
+  unsigned room = qp_arch_smem_bytes(p->arch) / resident - (resident > 1 ? 1024 : 0);
+  unsigned scratch = p->rotate_fused ? qp_rotation_smem_bytes(p->columns) : 0;
+  if (scratch >= room)
+    return qp_fail(err, QP_E_LIMIT,
+                   "a fused rotation of K = %u needs %u bytes of shared memory, "
+                   "there are %u",
+                   p->columns, scratch, room);
+  room -= align_up(scratch, 128);
+  qp_status st = lower_all(k, room, err);
+  for (unsigned i = 0, stream = 0; i < k->clusters && !st; i++) {
+    qp_cluster *c = &k->cluster[i];
+    c->part = k->parts;
+    c->counter = k->counters;
+    k->counters += c->row_groups;
+    unsigned ranges = 0;
+    while (stream + ranges < k->streams && k->stream[stream + ranges].segment == c->segment)
+      ranges++;
+    for (unsigned h = 0; h < ranges && !st; h++)
+      st = add_slabs(k, c, stream + h, room, c->row_groups, err);
+    c->parts = k->parts - c->part;
+    for (unsigned q = c->part; q < k->parts; q++) k->part[q].stream_step = ranges;
+    stream += ranges * c->segments;
+  }
+  if (st) return st;
+  unsigned top = 0;
+  for (unsigned i = 0; i < k->lowereds; i++)
+    if (k->x_offset[i] > top) top = k->x_offset[i];
+  k->scratch_offset = align_up(top + k->x_rows * k->x_stride_bytes, 128);
+  k->smem_bytes = k->scratch_offset + scratch;
+  if (k->smem_bytes > room + align_up(scratch, 128))
+    return qp_fail(err, QP_E_LIMIT, "%u bytes of shared memory are needed, there are %u",
+                   k->smem_bytes, room + scratch);
+  assign_blocks(k, p->sm_count * resident);
+  assign_warps(k);
+  if (k->adds_to_zero) k->workspace_bytes = 0, k->counters = 0;
+  return QP_OK;
+}
+
+static qp_status partition_dequant(qp_kernel *k, qp_error *err) {
+  qp_status st = lower_all(k, qp_arch_smem_bytes(k->problem.arch), err);
+  if (st) return st;
+  for (unsigned i = 0; i < k->streams; i++) {
+    const qp_stream *s = &k->stream[i].stream;
+    k->part[k->parts++] = (qp_part){
+        .lowered = k->stream[i].lowered,
+        .stream = i,
+        .column = k->stream[i].column,
+        .columns = s->columns,
+        .count = s->superblocks,
+        .total = s->superblocks,
+        .row_groups = s->row_groups,
+        .groups = s->groups,
+    };
+    unsigned tables = k->lowered[k->stream[i].lowered].table_bytes;
+    if (tables > k->smem_bytes) k->smem_bytes = tables;
+  }
+  assign_blocks(k, k->problem.sm_count * qp_choice_get(&k->choice, "blocks"));
+  return QP_OK;
+}
+
+qp_status qp_kernel_partition(qp_kernel *k, qp_error *err) {
+  qp_status st = form_clusters(k, err);
+  if (st) return st;
+  return k->problem.op == QP_OP_GEMM ? partition_gemm(k, err) : partition_dequant(k, err);
+}

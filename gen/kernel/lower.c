@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: MIT */
+/* Spec IR -> GPU form.  Masks, folding, bf16, tables, instruction choice, in this order. */
+#include "gen/kernel/lower.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/ir/passes.h"
+
+enum {
+  MAX_ROOTS = 4,
+  MAX_SCALE = 15,
+  LOOKUP_COST = 4 /* operations: shift, mask with the lane, load (which takes two slots) */
+};
+
+/* Replace *ir by a pass's result. */
+static bool step_to(qp_ir **ir, qp_ir *next) {
+  qp_ir_free(*ir);
+  *ir = next;
+  return next != NULL;
+}
+
+static unsigned log2_of(unsigned n) { return 31u - (unsigned)__builtin_clz(n); }
+
+static bool row_scoped(const qp_quantizer *q, unsigned codebook) {
+  return q->codebook[codebook].scope == QP_SCOPE_ROW;
+}
+
+static bool is_lookup(const qp_ir_node *n) {
+  return n->op == QP_IR_LOOKUP_H || n->op == QP_IR_LOOKUP_P;
+}
+
+/* ---- The cut of an unfolded table ---- */
+
+/* What each node depends on: the state, and anything else that is not the same for every weight. */
+typedef struct dependence {
+  bool state[QP_IR_MAX_NODES], other[QP_IR_MAX_NODES];
+} dependence;
+
+static void find_dependence(const qp_ir *ir, const qp_quantizer *q, dependence *d) {
+  memset(d, 0, sizeof *d);
+  for (unsigned i = 0; i < ir->count; i++) {
+    const qp_ir_node *n = &ir->node[i];
+    bool input = n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H;
+    d->state[i] = input && n->imm == QP_IN_STATE;
+    d->other[i] = (input && n->imm != QP_IN_STATE) || (is_lookup(n) && row_scoped(q, n->imm));
+    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)n->op); k++) {
+      d->state[i] |= d->state[n->arg[k]];
+      d->other[i] |= d->other[n->arg[k]];
+    }
+  }
+}
+
+typedef struct cut {
+  unsigned roots;
+  uint16_t root[MAX_ROOTS];  /* what the table's entries hold */
+  unsigned node, low, width; /* indexed by bits low .. low+width of this node */
+  unsigned gain;             /* cost of the nodes that the table replaces */
+} cut;
+
+/* Roots: nodes of the state alone that are outputs, or operands of what depends on more.  None if
+** a codebook is looked up at more than the state: a kernel has plain tables or an unfolded one. */
+static bool find_roots(const qp_ir *ir, const qp_quantizer *q, const dependence *d, cut *c) {
+  bool root[QP_IR_MAX_NODES] = {0};
+  uint32_t value;
+  for (unsigned i = 0; i < ir->count; i++)
+    if (is_lookup(&ir->node[i]) && d->other[i] && !row_scoped(q, ir->node[i].imm)) return false;
+  for (unsigned i = 0; i < ir->outputs; i++)
+    if (d->state[ir->output[i]] && !d->other[ir->output[i]]) root[ir->output[i]] = true;
+  for (unsigned i = 0; i < ir->count; i++)
+    for (unsigned k = 0; d->other[i] && k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++) {
+      unsigned a = ir->node[i].arg[k];
+      if (d->state[a] && !d->other[a] && !qp_ir_is_const(ir, a, &value)) root[a] = true;
+    }
+  c->roots = 0;
+  for (unsigned i = 0; i < ir->count; i++) {
+    if (!root[i]) continue;
+    if (c->roots == MAX_ROOTS) return false;
+    c->root[c->roots++] = (uint16_t)i;
+  }
+  return c->roots > 0;
+}
+
+/* Nodes that cost nothing: numbers and changes of type. */
+static bool is_free(const qp_ir *ir, unsigned i) {
+  uint32_t value;
+  switch (ir->node[i].op) {
+  case QP_IR_AS_HALF:
+  case QP_IR_AS_PAIR:
+  case QP_IR_AS_BPAIR:
+  case QP_IR_WORD_OF_PAIR:
+  case QP_IR_WORD_OF_BPAIR:
+  case QP_IR_LO: return true;
+  default: return qp_ir_is_const(ir, i, &value);
+  }
+}
+
+/* What nodes between the roots and node n cost, a look-up as much as an unfolded table's; false if
+** the state is reached other than through n, or n is itself a root. */
+static bool between(const qp_ir *ir, const cut *c, unsigned n, const dependence *d,
+                    unsigned *gain) {
+  bool seen[QP_IR_MAX_NODES] = {0};
+  *gain = 0;
+  for (unsigned i = 0; i < c->roots; i++) seen[c->root[i]] = true;
+  if (seen[n]) return false;
+  for (unsigned i = ir->count; i-- > 0;) {
+    if (!seen[i] || i == n) continue;
+    if (ir->node[i].op == QP_IR_INPUT && d->state[i]) return false;
+    *gain += is_lookup(&ir->node[i]) ? LOOKUP_COST : !is_free(ir, i);
+    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++)
+      seen[ir->node[i].arg[k]] = true;
+  }
+  return seen[n];
+}
+
+static unsigned words_of(unsigned roots) { return roots == 3 ? 4 : roots; }
+
+/* The cut that replaces most; of equals, the one with the narrowest index.  It has to replace as
+** much as it costs. */
+static bool find_cut(const qp_ir *ir, const qp_quantizer *q, const qp_lower_options *opt,
+                     cut *out) {
+  uint32_t demand[QP_IR_MAX_NODES];
+  dependence *d = malloc(sizeof *d);
+  cut c = {0}, best = {0};
+  if (!d) return false;
+  find_dependence(ir, q, d);
+  bool any = find_roots(ir, q, d, &c);
+  for (unsigned n = 0; any && n < ir->count; n++) {
+    if (!d->state[n] || d->other[n] || qp_ir_type_of(ir, n) != QP_WORD) continue;
+    if (!between(ir, &c, n, d, &c.gain)) continue;
+    qp_pass_demand(ir, c.root, c.roots, (int)n, demand);
+    if (!demand[n]) continue;
+    c.node = n;
+    c.low = (unsigned)__builtin_ctz(demand[n]);
+    c.width = log2_of(demand[n]) - c.low + 1;
+    if (c.width > opt->unfold_bits_max) continue;
+    if ((4u * words_of(c.roots)) << c.width > opt->table_bytes_max) continue;
+    if (c.gain > best.gain || (c.gain == best.gain && c.width < best.width)) best = c;
+  }
+  free(d);
+  *out = best;
+  return best.gain >= LOOKUP_COST;
+}
+
+/* ---- Tables ---- */
+
+static int constant(qp_ir *ir, uint32_t v) { return qp_ir_add(ir, QP_IR_CONST, NULL, v, 0); }
+
+static int two(qp_ir *ir, qp_ir_op op, int a, int b) {
+  int args[] = {a, b};
+  return a < 0 || b < 0 ? -1 : qp_ir_add(ir, op, args, 0, 0);
+}
+
+static int shifted(qp_ir *ir, int x, int left, bool multiply) {
+  if (left < 0) return two(ir, QP_IR_SHR, x, constant(ir, (uint32_t)-left));
+  if (left == 0) return x;
+  if (multiply && left <= MAX_SCALE) return qp_ir_add(ir, QP_IR_SCALE, &x, (uint32_t)left, 0);
+  return two(ir, QP_IR_SHL, x, constant(ir, (uint32_t)left));
+}
+
+/*
+** Byte address of an entry:  bits low .. low+width of x, times the stride, with this lane's copy:
+** one shift, and one AND/OR that ptxas makes a single LOP3.  width 32: x has no bits to clear.
+*/
+static int address(qp_ir *ir, const qp_table *t, unsigned number, int x, unsigned low,
+                   unsigned width, bool multiply) {
+  unsigned stride = log2_of(t->stride);
+  int a = shifted(ir, x, (int)stride - (int)low, multiply);
+  if (a < 0) return -1;
+  if (width < 32) a = two(ir, QP_IR_AND, a, constant(ir, ((1u << width) - 1) << stride));
+  if (t->copies == 1) return a;
+  return two(ir, QP_IR_OR, a, qp_ir_add(ir, QP_IR_INPUT, NULL, QP_IN_LANE + number, 0));
+}
+
+/* A word of a table as the type that it stands for. */
+static int loaded(qp_ir *ir, unsigned table, unsigned word, int addr, qp_ir_type type) {
+  if (addr < 0) return -1;
+  int v = qp_ir_add(ir, type == QP_BPAIR ? QP_IR_LOAD_B : QP_IR_LOAD, &addr, table, word);
+  if (v < 0 || type == QP_PAIR || type == QP_BPAIR) return v;
+  return qp_ir_add(ir, type == QP_HALF ? QP_IR_LO : QP_IR_WORD_OF_PAIR, &v, 0, 0);
+}
+
+/* A root as an entry's word. */
+static int as_entry(qp_ir *ir, int v, qp_ir_type type) {
+  if (type == QP_HALF) return two(ir, QP_IR_PACK, v, v);
+  if (type == QP_WORD) return qp_ir_add(ir, QP_IR_AS_PAIR, &v, 0, 0);
+  return v;
+}
+
+static int index_for_cut(qp_copy *c, unsigned i, const int *args) {
+  const cut *k = c->user;
+  (void)args;
+  if (i != k->node) return QP_KEEP;
+  return two(c->to, QP_IR_SHL, qp_ir_add(c->to, QP_IR_INPUT, NULL, QP_IN_INDEX, 0),
+             constant(c->to, k->low));
+}
+
+/* The IR of the unfolded table's entries. */
+static qp_ir *cut_entry(const qp_ir *ir, const cut *k) {
+  bool need[QP_IR_MAX_NODES] = {0};
+  qp_ir *to = qp_ir_new();
+  int *map = malloc(ir->count * sizeof *map);
+  for (unsigned i = 0; i < k->roots; i++) need[k->root[i]] = true;
+  for (unsigned i = ir->count; i-- > 0;)
+    for (unsigned a = 0; need[i] && i != k->node && a < qp_ir_op_arity((qp_ir_op)ir->node[i].op);
+         a++)
+      need[ir->node[i].arg[a]] = true;
+  cut copy = *k;
+  bool ok = to && map && qp_pass_copy_into(to, ir, need, index_for_cut, &copy, map);
+  for (unsigned i = 0; ok && i < words_of(k->roots); i++) {
+    unsigned r = i < k->roots ? i : k->roots - 1; /* three roots: the fourth word repeats */
+    int v = as_entry(to, map[k->root[r]], qp_ir_type_of(ir, k->root[r]));
+    ok = v >= 0;
+    to->output[to->outputs++] = (uint16_t)v;
+  }
+  free(map);
+  if (!ok) return qp_ir_free(to), NULL;
+  return to;
+}
+
+typedef struct with_table {
+  qp_lowered *l;
+  const cut *cut;
+} with_table;
+
+static int load_for_root(qp_copy *c, unsigned i, const int *args) {
+  const with_table *w = c->user;
+  (void)args;
+  for (unsigned r = 0; r < w->cut->roots; r++) {
+    if (w->cut->root[r] != i) continue;
+    int addr = address(c->to, &w->l->table[0], 0, c->map[w->cut->node], w->cut->low, w->cut->width,
+                       w->l->options.shift_by_multiply);
+    return loaded(c->to, 0, r, addr, qp_ir_type_of(c->from, i));
+  }
+  return QP_KEEP;
+}
+
+/* ---- Plain tables: one for each codebook that is looked up ---- */
+
+/* Are all look-ups of this codebook converted to bf16 at once? */
+static bool all_converted(const qp_ir *ir, unsigned codebook) {
+  for (unsigned i = 0; i < ir->count; i++)
+    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++) {
+      const qp_ir_node *a = &ir->node[ir->node[i].arg[k]];
+      if (is_lookup(a) && a->imm == codebook &&
+          (a->op != QP_IR_LOOKUP_P || ir->node[i].op != QP_IR_BPAIR_OF_PAIR))
+        return false;
+    }
+  for (unsigned i = 0; i < ir->outputs; i++)
+    if (is_lookup(&ir->node[ir->output[i]]) && ir->node[ir->output[i]].imm == codebook)
+      return false;
+  return true;
+}
+
+static qp_ir *plain_entry(const qp_codebook *b, unsigned codebook, bool bf16) {
+  qp_ir *to = qp_ir_new();
+  if (!to) return NULL;
+  int idx = qp_ir_add(to, QP_IR_INPUT, NULL, QP_IN_INDEX, 0);
+  for (unsigned i = 0; i < (b->dim + 1) / 2; i++) {
+    qp_ir_op op = b->dim == 1 ? QP_IR_LOOKUP_H : QP_IR_LOOKUP_P;
+    int v = idx < 0 ? -1 : qp_ir_add(to, op, &idx, codebook, i);
+    if (v >= 0 && b->dim == 1) v = two(to, QP_IR_PACK, v, v);
+    if (v >= 0 && bf16) v = qp_ir_add(to, QP_IR_BPAIR_OF_PAIR, &v, 0, 0);
+    if (v < 0) return qp_ir_free(to), NULL;
+    to->output[to->outputs++] = (uint16_t)v;
+  }
+  return to;
+}
+
+typedef struct plain_tables {
+  qp_lowered *l;
+  int table_of[QP_MAX_CODEBOOKS]; /* -1: none */
+  bool bf16[QP_MAX_CODEBOOKS];
+} plain_tables;
+
+/* x and the bits of it that an index takes: idx = (x >> low) & (2^width - 1), or all of idx. */
+static unsigned index_bits(const qp_ir *ir, unsigned idx, unsigned *low, unsigned *width) {
+  const qp_ir_node *n = &ir->node[idx];
+  uint32_t m, s;
+  *low = 0;
+  *width = 32;
+  if (n->op == QP_IR_SHR && qp_ir_is_const(ir, n->arg[1], &s) && s < 32)
+    return *low = s, *width = 32 - s, n->arg[0];
+  if (n->op != QP_IR_AND || !qp_ir_is_const(ir, n->arg[1], &m) || (m & (m + 1))) return idx;
+  *width = log2_of(m) + 1;
+  const qp_ir_node *x = &ir->node[n->arg[0]];
+  if (x->op != QP_IR_SHR || !qp_ir_is_const(ir, x->arg[1], &s) || s + *width > 32) return n->arg[0];
+  *low = s;
+  return x->arg[0];
+}
+
+static int load_for_lookup(qp_copy *c, unsigned i, const int *args) {
+  const plain_tables *p = c->user;
+  const qp_ir_node *n = &c->from->node[i];
+  (void)args;
+  bool converts = n->op == QP_IR_BPAIR_OF_PAIR && is_lookup(&c->from->node[n->arg[0]]);
+  const qp_ir_node *look = converts ? &c->from->node[n->arg[0]] : n;
+  if (!is_lookup(look) || p->table_of[look->imm] < 0) return QP_KEEP;
+  if (p->bf16[look->imm] && !converts)
+    return constant(c->to, 0); /* its conversion takes its place */
+  if (converts && !p->bf16[look->imm]) return QP_KEEP;
+  unsigned t = (unsigned)p->table_of[look->imm], low, width;
+  unsigned x = index_bits(c->from, look->arg[0], &low, &width);
+  int addr =
+      address(c->to, &p->l->table[t], t, c->map[x], low, width, p->l->options.shift_by_multiply);
+  qp_ir_type type = converts ? QP_BPAIR : look->op == QP_IR_LOOKUP_H ? QP_HALF : QP_PAIR;
+  return loaded(c->to, t, look->imm2, addr, type);
+}
+
+/* ---- Choosing copies and places ---- */
+
+static unsigned bytes_of(const qp_table *t) { return (t->entries * t->stride + 127) / 128 * 128; }
+
+static void set_copies(qp_table *t, unsigned copies) {
+  t->copies = copies;
+  t->stride = 4 * t->words * copies;
+}
+
+static qp_status place_tables(qp_lowered *l, qp_error *err) {
+  const qp_lower_options *o = &l->options;
+  for (unsigned i = 0; i < l->tables; i++) {
+    unsigned most = 32 / l->table[i].words;
+    set_copies(&l->table[i], o->copies && o->copies < most ? o->copies : most);
+  }
+  for (;;) {
+    unsigned sum = 0, largest = 0;
+    for (unsigned i = 0; i < l->tables; i++) {
+      l->table[i].offset = sum;
+      sum += bytes_of(&l->table[i]);
+      if (bytes_of(&l->table[i]) > bytes_of(&l->table[largest])) largest = i;
+    }
+    l->table_bytes = sum;
+    if (sum <= o->table_bytes_max) return QP_OK;
+    if (o->copies || l->table[largest].copies == 1)
+      return qp_fail(
+          err, QP_E_LIMIT,
+          "%s: its tables take %u bytes of shared memory, %u more than the %u there are; "
+          "%s",
+          l->quantizer->name, sum, sum - o->table_bytes_max, o->table_bytes_max,
+          o->copies > 1 ? "choose fewer copies" : "the codebook is too large");
+    set_copies(&l->table[largest], l->table[largest].copies / 2);
+  }
+}
+
+/* ---- The stages ---- */
+
+static qp_status unfold(qp_lowered *l, const cut *k, qp_error *err) {
+  qp_table *t = &l->table[0];
+  *t = (qp_table){.entries = 1u << k->width, .words = words_of(k->roots)};
+  t->entry = cut_entry(l->main, k);
+  if (!t->entry) return qp_fail(err, QP_E_NOMEM, "no memory to lower %s", l->quantizer->name);
+  l->tables = 1;
+  qp_status st = place_tables(l, err);
+  if (st) return st;
+  with_table w = {l, k};
+  if (!step_to(&l->main, qp_pass_copy(l->main, load_for_root, &w)) ||
+      !step_to(&l->main, qp_pass_copy(l->main, NULL, NULL)))
+    return qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", l->quantizer->name);
+  return QP_OK;
+}
+
+/* Entries of each codebook's table: with room for what an index can reach beyond the codebook,
+ *where
+ ** that is no more than the next power of two; else the index has to be clamped. */
+static void table_entries(const qp_lowered *l, uint32_t *entries) {
+  const qp_quantizer *q = l->quantizer;
+  uint32_t may[QP_IR_MAX_NODES];
+  qp_pass_known(l->main, may);
+  for (unsigned k = 0; k < q->codebooks; k++) entries[k] = q->codebook[k].entries;
+  for (unsigned i = 0; i < l->main->count; i++) {
+    const qp_ir_node *n = &l->main->node[i];
+    if (!is_lookup(n) || row_scoped(q, n->imm)) continue;
+    uint32_t reach = may[n->arg[0]], most = q->codebook[n->imm].entries - 1;
+    if (reach >= entries[n->imm] && most && reach < 2u << log2_of(most))
+      entries[n->imm] = reach + 1;
+  }
+}
+
+static qp_status tabulate(qp_lowered *l, qp_error *err) {
+  const qp_quantizer *q = l->quantizer;
+  plain_tables p = {.l = l, .table_of = {-1, -1, -1, -1}};
+  uint32_t entries[QP_MAX_CODEBOOKS];
+  table_entries(l, entries);
+  if (!step_to(&l->main, qp_pass_clamp_lookups(l->main, entries)))
+    return qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", q->name);
+  for (unsigned i = 0; i < l->main->count; i++) {
+    const qp_ir_node *n = &l->main->node[i];
+    if (!is_lookup(n) || p.table_of[n->imm] >= 0 || row_scoped(q, n->imm)) continue;
+    if (l->tables == QP_MAX_CODEBOOKS)
+      return qp_fail(err, QP_E_LIMIT, "%s: more than %d tables", q->name, QP_MAX_CODEBOOKS);
+    const qp_codebook *b = &q->codebook[n->imm];
+    p.bf16[n->imm] = l->options.bf16 && all_converted(l->main, n->imm);
+    p.table_of[n->imm] = (int)l->tables;
+    l->table[l->tables] = (qp_table){.entries = entries[n->imm],
+                                     .words = b->dim == 1 ? 1 : b->dim / 2,
+                                     .entry = plain_entry(b, n->imm, p.bf16[n->imm])};
+    if (!l->table[l->tables++].entry)
+      return qp_fail(err, QP_E_NOMEM, "no memory to lower %s", q->name);
+  }
+  qp_status st = place_tables(l, err);
+  if (st) return st;
+  if (!step_to(&l->main, qp_pass_copy(l->main, load_for_lookup, &p)) ||
+      !step_to(&l->main, qp_pass_copy(l->main, NULL, NULL)))
+    return qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", q->name);
+  return QP_OK;
+}
+
+/* The bits that each group field may have. */
+static void field_masks(const qp_quantizer *q, uint32_t *mask) {
+  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) {
+    qp_field_type type = q->field[f].type;
+    mask[f] = type == QP_FIELD_U4 ? 15 : type == QP_FIELD_U8 ? 255 : 0xffff;
+  }
+}
+
+static qp_status prepare(qp_lowered *l, qp_error *err) {
+  const qp_quantizer *q = l->quantizer;
+  /* Of bit planes the kernel reads 'planes_read' bits a code and puts them side by side. */
+  unsigned step = q->planes ? q->planes_read : q->step;
+  unsigned window = q->planes ? q->planes_read : q->window;
+  uint32_t fields[QP_MAX_FIELDS];
+  field_masks(q, fields);
+  bool ok = step_to(&l->main, qp_pass_mask_state(q->decode, window)) &&
+            step_to(&l->main, qp_pass_mask_fields(l->main, fields));
+  l->window = window;
+  l->step = step;
+  l->pairs = q->dim / 2;
+  if (ok && q->dim % 2) {
+    l->window = window + step;
+    l->step = 2 * step;
+    l->pairs = q->dim;
+    if (l->window > 32)
+      return qp_fail(err, QP_E_LIMIT,
+                     "%s: two codes at once take a window of %u bits; 32 are possible", q->name,
+                     l->window);
+    ok = step_to(&l->main, qp_pass_fold(l->main, step));
+  }
+  ok = ok && step_to(&l->main, qp_pass_join_shifts(l->main));
+  if (ok && l->options.bf16) ok = step_to(&l->main, qp_pass_bf16(l->main));
+  return ok ? QP_OK : qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", q->name);
+}
+
+static qp_status lower(qp_lowered *l, qp_error *err) {
+  cut k;
+  qp_status st = prepare(l, err);
+  if (!st && l->options.form == QP_TABLE_UNFOLDED &&
+      find_cut(l->main, l->quantizer, &l->options, &k))
+    st = unfold(l, &k, err);
+  if (!st && l->tables == 0) st = tabulate(l, err);
+  if (st) return st;
+  if (!step_to(&l->main, qp_pass_choose_halves(l->main)) ||
+      !step_to(&l->main, qp_pass_drop_masks(l->main)) ||
+      !step_to(&l->main, qp_pass_select(l->main)))
+    return qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", l->quantizer->name);
+  for (unsigned i = 0; i < l->main->count; i++) l->row_lookup |= is_lookup(&l->main->node[i]);
+  st = qp_ir_verify(l->main, err);
+  for (unsigned t = 0; t < l->tables && !st; t++) st = qp_ir_verify(l->table[t].entry, err);
+  return st;
+}
+
+qp_status qp_lower(const qp_quantizer *q, const qp_lower_options *opt, qp_lowered *out,
+                   qp_error *err) {
+  if (opt->copies > 32 || (opt->copies & (opt->copies - 1)))
+    return qp_fail(err, QP_E_ARG, "%u copies of a table; 1, 2, 4, 8, 16 or 32 are possible",
+                   opt->copies);
+  qp_lowered l = {.quantizer = q, .options = *opt};
+  qp_status st = lower(&l, err);
+  if (st)
+    qp_lowered_free(&l);
+  else
+    *out = l;
+  return st;
+}
+
+void qp_lowered_free(qp_lowered *l) {
+  qp_ir_free(l->main);
+  for (unsigned t = 0; t < l->tables; t++) qp_ir_free(l->table[t].entry);
+  *l = (qp_lowered){0};
+}
+
+/* ---- Evaluation ---- */
+
+static void bind_codebooks(const qp_quantizer *q, const uint16_t *const *codebooks,
+                           qp_ir_env *env) {
+  for (unsigned i = 0; i < q->codebooks; i++) {
+    const qp_codebook *b = &q->codebook[i];
+    env->codebook[i].data = codebooks && codebooks[i] ? codebooks[i] : b->data;
+    env->codebook[i].entries = b->entries;
+    env->codebook[i].dim = b->dim;
+  }
+}
+
+qp_status qp_lowered_bind(const qp_lowered *l, const uint16_t *const *codebooks, qp_ir_env *env,
+                          qp_error *err) {
+  memset(env, 0, sizeof *env);
+  bind_codebooks(l->quantizer, codebooks, env);
+  for (unsigned t = 0; t < l->tables; t++) {
+    const qp_table *table = &l->table[t];
+    uint32_t *data = malloc((size_t)table->entries * table->words * sizeof *data);
+    env->table[t].data = data;
+    if (!data) return qp_lowered_unbind(env), qp_fail(err, QP_E_NOMEM, "no memory for tables");
+    env->table[t].entries = table->entries;
+    env->table[t].words = table->words;
+    env->table[t].stride = table->stride;
+    for (unsigned id = 0; id < table->entries; id++) {
+      env->input[QP_IN_INDEX] = id;
+      qp_ir_eval(table->entry, env, data + (size_t)id * table->words);
+    }
+  }
+  return QP_OK;
+}
+
+void qp_lowered_unbind(qp_ir_env *env) {
+  for (unsigned t = 0; t < 4; t++) {
+    free((void *)(uintptr_t)env->table[t].data);
+    env->table[t].data = NULL;
+  }
+}
+
+void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsigned lane,
+                     const uint32_t *fields, uint32_t *out) {
+  env->input[QP_IN_STATE] = state;
+  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) env->input[QP_IN_GROUP + f] = fields ? fields[f] : 0;
+  for (unsigned t = 0; t < l->tables; t++)
+    env->input[QP_IN_LANE + t] = lane % l->table[t].copies * l->table[t].words * 4;
+  qp_ir_eval(l->main, env, out);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* Problem: what one kernel launch computes. */
+#include "gen/kernel/problem.h"
+
+#include <string.h>
+
+#include "gen/compile/arch.h"
+
+static const char *const op_names[] = {[QP_OP_GEMM] = "gemm",
+                                       [QP_OP_ROTATE] = "rotate",
+                                       [QP_OP_DEQUANT] = "dequant",
+                                       [QP_OP_ENCODE] = "encode"};
+static const char *const dtype_names[] = {[QP_F16] = "f16", [QP_BF16] = "bf16", [QP_F32] = "f32"};
+
+const char *qp_op_name(qp_op op) { return op_names[op]; }
+const char *qp_dtype_name(qp_dtype t) { return dtype_names[t]; }
+unsigned qp_dtype_bytes(qp_dtype t) { return t == QP_F32 ? 4 : 2; }
+
+qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err) {
+  for (unsigned i = 0; i < sizeof op_names / sizeof *op_names; i++)
+    if (!strcmp(text, op_names[i])) return *out = (qp_op)i, QP_OK;
+  return qp_fail(err, QP_E_ARG,
+                 "operation '%s' is not known; choose gemm, rotate, dequant or encode", text);
+}
+
+qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err) {
+  for (unsigned i = 0; i < sizeof dtype_names / sizeof *dtype_names; i++)
+    if (!strcmp(text, dtype_names[i])) return *out = (qp_dtype)i, QP_OK;
+  return qp_fail(err, QP_E_ARG, "data type '%s' is not known; choose f16, bf16 or f32", text);
+}
+
+unsigned qp_arch_sm_count(unsigned arch) {
+  switch (arch) {
+  case 80: return 108;  /* A100 */
+  case 86: return 82;   /* RTX 3090 */
+  case 89: return 128;  /* RTX 4090 */
+  case 90: return 132;  /* H100 SXM, H200 */
+  case 100: return 148; /* B200 */
+  default: return 170;  /* RTX 5090 */
+  }
+}
+
+static qp_status check_segments(const qp_problem *p, qp_error *err) {
+  if (p->segments < 1 || p->segments > QP_MAX_SEGMENTS)
+    return qp_fail(err, QP_E_ARG, "a launch has 1 to %d segments, not %u", QP_MAX_SEGMENTS,
+                   p->segments);
+  for (unsigned s = 0; s < p->segments; s++) {
+    unsigned rows = p->segment[s].rows;
+    if (rows == 0 || rows % 16 || rows > 1u << 20)
+      return qp_fail(err, QP_E_ARG,
+                     "segment %u (%s): %u rows; M must be a multiple of 16, at most 1048576", s + 1,
+                     p->segment[s].quantizer->name, rows);
+  }
+  return QP_OK;
+}
+
+qp_status qp_problem_check(const qp_problem *p, qp_error *err) {
+  bool known = false;
+  for (const unsigned *a = qp_architectures; *a; a++) known |= *a == p->arch;
+  if (!known)
+    return qp_fail(err, QP_E_ARG, "architecture sm_%u is not one of sm_80, 86, 89, 90, 100, 120",
+                   p->arch);
+  if (p->sm_count < 1 || p->sm_count > 1024)
+    return qp_fail(err, QP_E_ARG, "%u multiprocessors; 1 to 1024 are possible", p->sm_count);
+  if (p->columns == 0 || p->columns % 32 || p->columns > 1u << 18)
+    return qp_fail(err, QP_E_ARG, "K is %u; it must be a multiple of 32, at most 262144",
+                   p->columns);
+  if (p->type == QP_F32) return qp_fail(err, QP_E_ARG, "activations are f16 or bf16, not f32");
+  if (p->op == QP_OP_ROTATE) return QP_OK;
+  qp_status st = check_segments(p, err);
+  if (st || p->op == QP_OP_DEQUANT || p->op == QP_OP_ENCODE) return st;
+  if (p->batch < 1 || p->batch > QP_MAX_BATCH)
+    return qp_fail(err, QP_E_ARG, "batch is %u; 1 to %d are possible (beyond, use dequant)",
+                   p->batch, QP_MAX_BATCH);
+  if (p->out_type != QP_F32 && p->out_type != p->type)
+    return qp_fail(err, QP_E_ARG, "output type %s; it must be f32 or the activations' %s",
+                   qp_dtype_name(p->out_type), qp_dtype_name(p->type));
+  return QP_OK;
+}

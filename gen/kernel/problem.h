@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* Problem: what one kernel launch computes, and on what architecture. */
+#ifndef QP_PROBLEM_H
+#define QP_PROBLEM_H
+
+#include <stdbool.h>
+
+#include "gen/spec/quantizer.h"
+#include "runtime/status.h"
+
+enum { QP_MAX_SEGMENTS = 8, QP_MAX_BATCH = 64 };
+
+typedef enum qp_op { QP_OP_GEMM, QP_OP_ROTATE, QP_OP_DEQUANT, QP_OP_ENCODE } qp_op;
+typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
+
+/*
+** gemm     Y_s[N,M_s] = r_s * (X~ [N,K] W^_s^T) (+ bias_s) (+ residual_s)     for each segment s
+** dequant  W^_s[M_s,K], times r_s where it is given                           for each segment s
+** rotate   Y[N,K] = H (s * X)   or, inverse,   Y[N,K] = s * (H^T X)
+** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, no split
+** X~ is X, or with 'rotate_fused' H (s * X).
+*/
+typedef struct qp_problem {
+  qp_op op;
+  unsigned segments; /* 0 for rotate */
+  struct {
+    const qp_quantizer *quantizer;
+    unsigned rows; /* M, a multiple of 16 */
+  } segment[QP_MAX_SEGMENTS];
+  unsigned columns;  /* K, a multiple of 32 */
+  unsigned batch;    /* N, 1..64 (rows of X for gemm; unused otherwise) */
+  qp_dtype type;     /* of X, bias and W^: F16 or BF16 */
+  qp_dtype out_type; /* of Y and the residual (gemm): F32, or the same as 'type' */
+  bool rotate_fused; /* gemm rotates X itself */
+  bool inverse;      /* rotate */
+  unsigned arch;     /* 80, 86, 89, 90, 100, 120 */
+  unsigned sm_count; /* multiprocessors the work is divided over */
+} qp_problem;
+
+/* Shapes, types and architecture within what kernels can do; the message names the field. */
+qp_status qp_problem_check(const qp_problem *p, qp_error *err);
+
+const char *qp_op_name(qp_op op);
+qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err);
+const char *qp_dtype_name(qp_dtype t); /* "f16", "bf16", "f32" */
+qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err);
+unsigned qp_dtype_bytes(qp_dtype t);
+
+/* Typical multiprocessor count of an architecture, for kernels generated without the GPU at hand.
+ */
+unsigned qp_arch_sm_count(unsigned arch);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* The Hadamard rotation's constants as CUDA text, for templates/rotation.cuh.in. */
+#ifndef QP_ROTATION_H
+#define QP_ROTATION_H
+
+#include <stdbool.h>
+
+#include "gen/kernel/hadamard.h"
+#include "runtime/status.h"
+
+/*
+** Constants of the transform H (or H^T) for blocks of 'threads' threads, as CUDA text; '*text' is
+** malloc'ed, the caller frees it.  A base order n is done in tiles of at most 44 outputs, one tile
+** a thread; its signs are
+** ROT_SIGNS<f>[tile][input][2]: bit r of the 64 is set where output tile * ROWS + r takes the input
+** negative.
+** QP_E_NOMEM only.
+*/
+qp_status qp_rotation_constants(const qp_hadamard *h, unsigned threads, bool transposed,
+                                char **text);
+
+/* Shared memory that the transform of one row of 'columns' values needs: fp32, a word more
+ * every 32. */
+unsigned qp_rotation_smem_bytes(unsigned columns);
+
+#endif

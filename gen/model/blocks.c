@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* Blocks of GGUF files --> fp32; the layouts are ggml's (ggml/src/ggml-common.h). */
+#include "gen/model/blocks.h"
+
+#include <string.h>
+
+#include "runtime/half.h"
+
+static uint16_t word16(const unsigned char *p) { return (uint16_t)(p[0] | p[1] << 8); }
+
+static float half_at(const unsigned char *p) { return qp_half_to_float(word16(p)); }
+
+static void decode_F32(const unsigned char *from, size_t count, float *to) {
+  memcpy(to, from, count * sizeof *to);
+}
+
+static void decode_F16(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i++) to[i] = half_at(from + 2 * i);
+}
+
+static void decode_BF16(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i++) to[i] = qp_bf16_to_float(word16(from + 2 * i));
+}
+
+/* ---- 32 elements: scale, minimum, fifth bits, 16 bytes; j and j + 16 in byte j ---- */
+
+/* half d | 16 x 4 bits:  d (q - 8) */
+static void decode_Q4_0(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 32, from += 18) {
+    const float d = half_at(from);
+    for (unsigned j = 0; j < 16; j++) {
+      to[i + j] = (float)((from[2 + j] & 15) - 8) * d;
+      to[i + j + 16] = (float)((from[2 + j] >> 4) - 8) * d;
+    }
+  }
+}
+
+/* half d | half m | 16 x 4 bits:  d q + m */
+static void decode_Q4_1(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 32, from += 20) {
+    const float d = half_at(from), m = half_at(from + 2);
+    for (unsigned j = 0; j < 16; j++) {
+      to[i + j] = (float)(from[4 + j] & 15) * d + m;
+      to[i + j + 16] = (float)(from[4 + j] >> 4) * d + m;
+    }
+  }
+}
+
+static unsigned fifth_bit(const unsigned char *bits, unsigned j) {
+  return (bits[j / 8] >> (j % 8) & 1u) << 4;
+}
+
+/* half d | 32 bits | 16 x 4 bits:  d (q - 16) */
+static void decode_Q5_0(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 32, from += 22) {
+    const float d = half_at(from);
+    for (unsigned j = 0; j < 16; j++) {
+      const unsigned low = (from[6 + j] & 15u) | fifth_bit(from + 2, j);
+      const unsigned high = (unsigned)from[6 + j] >> 4 | fifth_bit(from + 2, j + 16);
+      to[i + j] = (float)((int)low - 16) * d;
+      to[i + j + 16] = (float)((int)high - 16) * d;
+    }
+  }
+}
+
+/* half d | half m | 32 bits | 16 x 4 bits:  d q + m */
+static void decode_Q5_1(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 32, from += 24) {
+    const float d = half_at(from), m = half_at(from + 2);
+    for (unsigned j = 0; j < 16; j++) {
+      const unsigned low = (from[8 + j] & 15u) | fifth_bit(from + 4, j);
+      const unsigned high = (unsigned)from[8 + j] >> 4 | fifth_bit(from + 4, j + 16);
+      to[i + j] = (float)low * d + m;
+      to[i + j + 16] = (float)high * d + m;
+    }
+  }
+}
+
+/* half d | 32 x int8:  d q */
+static void decode_Q8_0(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 32, from += 34) {
+    const float d = half_at(from);
+    for (unsigned j = 0; j < 32; j++) to[i + j] = (float)(int8_t)from[2 + j] * d;
+  }
+}
+
+/* ---- 256 elements ---- */
+
+/* Scale and minimum of group j (of 8) from 12 bytes: six bits each; the last four groups keep their
+** upper two bits above those of the first four. */
+static void scale_and_minimum(const unsigned char *s, unsigned j, unsigned *scale,
+                              unsigned *minimum) {
+  if (j < 4) {
+    *scale = s[j] & 63u;
+    *minimum = s[j + 4] & 63u;
+  } else {
+    *scale = (s[j + 4] & 15u) | (unsigned)s[j - 4] >> 6 << 4;
+    *minimum = (unsigned)s[j + 4] >> 4 | (unsigned)s[j] >> 6 << 4;
+  }
+}
+
+/* half d | half dmin | 12 bytes of scales | 128 x 2 x 4 bits:  d scale q - dmin minimum,
+** groups 2 i and 2 i + 1 in the lower and upper halves of bytes 32 i .. 32 i + 31 */
+static void decode_Q4_K(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 256, from += 144) {
+    const float d = half_at(from), dmin = half_at(from + 2);
+    for (unsigned g = 0; g < 8; g++) {
+      unsigned scale, minimum;
+      scale_and_minimum(from + 4, g, &scale, &minimum);
+      const float a = d * (float)scale, b = dmin * (float)minimum;
+      const unsigned char *q = from + 16 + (size_t)(g / 2) * 32;
+      for (unsigned j = 0; j < 32; j++)
+        to[i + g * 32 + j] = a * (float)(q[j] >> (4 * (g & 1)) & 15) - b;
+    }
+  }
+}
+
+/* 128 bytes of lower four bits | 64 of upper two | 16 x int8 scale | half d:  d scale (q - 32).
+** Element 128 n + 32 k + j: lower bits in byte 64 n + 32 (k & 1) + j, upper half for k >= 2;
+** upper bits 2 k of byte 32 n + j. */
+static void decode_Q6_K(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 256, from += 210) {
+    const float d = half_at(from + 208);
+    for (unsigned e = 0; e < 256; e++) {
+      const unsigned n = e / 128, k = e / 32 % 4, j = e % 32;
+      const unsigned low = from[64 * n + 32 * (k & 1) + j] >> (k >= 2 ? 4 : 0) & 15u;
+      const unsigned high = from[128 + 32 * n + j] >> (2 * k) & 3u;
+      const float scale = (float)(int8_t)from[192 + e / 16];
+      to[i + e] = d * scale * (float)((int)(low | high << 4) - 32);
+    }
+  }
+}
+
+#define ROW(name, number, elements, bytes) {#name, number, elements, bytes, decode_##name},
+static const qp_block_type types[] = {QP_BLOCK_TYPES(ROW)};
+#undef ROW
+
+const qp_block_type *qp_block_type_find(uint32_t number) {
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+    if (types[i].number == number) return &types[i];
+  return NULL;
+}
+
+const char *qp_block_type_name(uint32_t number) {
+  static const char *const names[] = {
+      "F32",     "F16",    "Q4_0",    "Q4_1",  NULL,     NULL,    "Q5_0",  "Q5_1",
+      "Q8_0",    "Q8_1",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "Q8_K",
+      "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
+      "I8",      "I16",    "I32",     "I64",   "F64",    "IQ1_M", "BF16"};
+  return number < sizeof names / sizeof *names ? names[number] : NULL;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* The element types of GGUF files that are sources of weights, and what their blocks decode to. */
+#ifndef QP_BLOCKS_H
+#define QP_BLOCKS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+** Type number in GGUF files, elements a block, bytes a block.  Decoded as ggml's
+** dequantize_row_* does (llama.cpp, ggml/src/ggml-quants.c), in fp32.
+*/
+#define QP_BLOCK_TYPES(X)                                                                          \
+  X(F32, 0, 1, 4)                                                                                  \
+  X(F16, 1, 1, 2)                                                                                  \
+  X(Q4_0, 2, 32, 18)                                                                               \
+  X(Q4_1, 3, 32, 20)                                                                               \
+  X(Q5_0, 6, 32, 22) X(Q5_1, 7, 32, 24) X(Q8_0, 8, 32, 34) X(Q4_K, 12, 256, 144)                   \
+      X(Q6_K, 14, 256, 210) X(BF16, 30, 1, 2)
+
+typedef struct qp_block_type {
+  const char *name; /* "Q4_K" */
+  uint32_t number;  /* in a GGUF file */
+  unsigned elements, bytes;
+  /* 'count' elements, a multiple of 'elements', from 'from' (not aligned) to 'to' */
+  void (*decode)(const unsigned char *from, size_t count, float *to);
+} qp_block_type;
+
+/* NULL: not a type that weights can be read from. */
+const qp_block_type *qp_block_type_find(uint32_t number);
+
+/* ggml's name of any type number ("Q2_K"), or NULL; for messages. */
+const char *qp_block_type_name(uint32_t number);
+
+#endif

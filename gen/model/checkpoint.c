@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/* A model's weights from safetensors or GGUF, under one set of names. */
+#include "gen/model/checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "gen/base/json.h"
+#include "gen/model/gguf_names.h"
+#include "runtime/half.h"
+
+struct qp_checkpoint {
+  char *path, *config;
+  qp_safetensors *plain; /* one of the two */
+  qp_gguf *packed;
+  qp_model model;
+  uint64_t stamp;
+  size_t count;
+  qp_source_tensor *tensor;
+};
+
+static qp_status no_memory(const char *path, qp_error *err) {
+  return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
+}
+
+void qp_checkpoint_close(qp_checkpoint *c) {
+  if (!c) return;
+  for (size_t i = 0; i < c->count; i++) free(c->tensor[i].name);
+  free(c->tensor);
+  qp_safetensors_close(c->plain);
+  qp_gguf_close(c->packed);
+  free(c->path);
+  free(c->config);
+  free(c);
+}
+
+/* ---- Stamp: FNV-1a ---- */
+
+static uint64_t stir(uint64_t hash, const void *data, size_t bytes) {
+  const unsigned char *p = data;
+  for (size_t i = 0; i < bytes; i++) hash = (hash ^ p[i]) * 0x100000001b3u;
+  return hash;
+}
+
+static void stir_file(qp_checkpoint *c, const char *path) {
+  struct stat info;
+  if (stat(path, &info) != 0) return;
+  const int64_t facts[] = {(int64_t)info.st_size, (int64_t)info.st_mtim.tv_sec,
+                           (int64_t)info.st_mtim.tv_nsec};
+  const char *slash = strrchr(path, '/');
+  c->stamp = stir(c->stamp, slash ? slash + 1 : path, strlen(slash ? slash + 1 : path));
+  c->stamp = stir(c->stamp, facts, sizeof facts);
+}
+
+/* ---- Tensors ---- */
+
+static int compare_names(const void *a, const void *b) {
+  return strcmp(((const qp_source_tensor *)a)->name, ((const qp_source_tensor *)b)->name);
+}
+
+static void set_rows(qp_source_tensor *t) {
+  t->columns = t->dims ? t->shape[t->dims - 1] : 1;
+  t->rows = 1;
+  for (unsigned i = 0; i + 1 < t->dims; i++) t->rows *= t->shape[i]; /* the reader checked it */
+}
+
+static qp_status sort_tensors(qp_checkpoint *c, qp_error *err) {
+  if (c->count) qsort(c->tensor, c->count, sizeof *c->tensor, compare_names);
+  for (size_t i = 1; i < c->count; i++)
+    if (!compare_names(&c->tensor[i - 1], &c->tensor[i]))
+      return qp_fail(err, QP_E_ARG, "%s: two tensors are '%s'", c->path, c->tensor[i].name);
+  return QP_OK;
+}
+
+static qp_status list_plain(qp_checkpoint *c, qp_error *err) {
+  const size_t count = qp_safetensors_count(c->plain);
+  if (!(c->tensor = calloc(count + 1, sizeof *c->tensor))) return no_memory(c->path, err);
+  for (; c->count < count; c->count++) {
+    const qp_tensor *from = qp_safetensors_get(c->plain, c->count);
+    qp_source_tensor t = {.name = strdup(from->name),
+                          .dims = from->dims,
+                          .type = qp_tensor_type_name(from->type),
+                          .kept_type = from->type,
+                          .plain = from};
+    if (!t.name) return no_memory(c->path, err);
+    memcpy(t.shape, from->shape, sizeof t.shape);
+    if (from->elements) set_rows(&t); /* of an empty tensor a product could overflow */
+    c->tensor[c->count] = t;
+  }
+  return sort_tensors(c, err);
+}
+
+static bool ends_with(const char *s, const char *end) {
+  const size_t n = strlen(s), m = strlen(end);
+  return n >= m && !strcmp(s + n - m, end);
+}
+
+/* What the converter did to a tensor, to be undone. */
+static qp_status undo(const qp_checkpoint *c, const qp_gguf_architecture *a, qp_source_tensor *t,
+                      qp_error *err) {
+  const bool q = strstr(t->name, ".self_attn.q_proj.") != NULL;
+  const bool k = strstr(t->name, ".self_attn.k_proj.") != NULL;
+  if (a->adds_one && ends_with(t->name, "norm.weight")) t->minus = 1;
+  if (!a->reorders || !(q || k)) return QP_OK;
+  if (t->dims == 1) t->rows = t->columns, t->columns = 1; /* a bias: an element a row */
+  t->heads = q ? c->model.heads : c->model.kv_heads;
+  if (t->rows % (2 * (uint64_t)t->heads) || (t->columns == 1 && t->packed->type->elements != 1))
+    return qp_fail(err, QP_E_ARG, "%s: tensor '%s': %llu rows are not %u heads of an even size",
+                   c->path, t->packed->name, (unsigned long long)t->rows, t->heads);
+  return QP_OK;
+}
+
+static qp_status list_packed(qp_checkpoint *c, const qp_gguf_architecture *a, qp_error *err) {
+  const size_t count = qp_gguf_count(c->packed);
+  if (!(c->tensor = calloc(count + 1, sizeof *c->tensor))) return no_memory(c->path, err);
+  for (size_t i = 0; i < count; i++) {
+    const qp_gguf_tensor *from = qp_gguf_get(c->packed, i);
+    const char *type = qp_block_type_name(from->number);
+    char name[256];
+    if (!from->type)
+      return qp_fail(
+          err, QP_E_ARG,
+          "%s: tensor '%s' at offset %zu: type %s (%u) is not read; F32, F16, BF16, Q8_0, "
+          "Q4_0, Q4_1, Q5_0, Q5_1, Q4_K and Q6_K are",
+          c->path, from->name, from->offset, type ? type : "unknown", from->number);
+    if (!qp_gguf_rename(a, from->name, name, sizeof name))
+      return qp_fail(err, QP_E_LIMIT, "%s: tensor '%s': its name is too long", c->path, from->name);
+    qp_source_tensor t = {.name = strdup(name),
+                          .dims = from->dims,
+                          .type = type,
+                          .packed = from,
+                          .kept_type = from->type->number == 0    ? QP_TENSOR_F32
+                                       : from->type->number == 30 ? QP_TENSOR_BF16
+                                                                  : QP_TENSOR_F16};
+    if (!t.name) return no_memory(c->path, err);
+    for (unsigned d = 0; d < t.dims; d++) t.shape[d] = from->shape[t.dims - 1 - d];
+    set_rows(&t);
+    c->tensor[c->count++] = t;
+    qp_status st = undo(c, a, &c->tensor[c->count - 1], err);
+    if (st) return st;
+  }
+  return sort_tensors(c, err);
+}
+
+/* ---- Opening ---- */
+
+static qp_status open_packed(qp_checkpoint *c, qp_models *models, qp_error *err) {
+  const qp_gguf_architecture *a = NULL;
+  qp_status st = qp_gguf_open(c->path, &c->packed, err);
+  if (!st) st = qp_gguf_architecture_of(c->packed, c->path, &a, err);
+  if (!st) st = qp_gguf_config(a, c->packed, c->path, &c->config, err);
+  if (!st) st = qp_models_parse(models, c->path, c->config, strlen(c->config), &c->model, err);
+  if (!st) st = list_packed(c, a, err);
+  stir_file(c, c->path);
+  return st;
+}
+
+static qp_status read_config(qp_checkpoint *c, const char *path, qp_error *err) {
+  qp_map map;
+  qp_status st = qp_map_open(path, &map, err);
+  if (st)
+    return qp_fail_prefix(err, QP_E_ARG,
+                          "%s: a config.json is needed beside the weights, to say what model it is",
+                          c->path);
+  c->config = malloc(map.bytes + 1);
+  if (c->config) {
+    if (map.bytes) memcpy(c->config, map.data, map.bytes);
+    c->config[map.bytes] = 0;
+  }
+  qp_map_close(&map);
+  return c->config ? QP_OK : no_memory(path, err);
+}
+
+static qp_status open_plain(qp_checkpoint *c, qp_models *models, qp_error *err) {
+  struct stat info;
+  const bool folder = stat(c->path, &info) == 0 && S_ISDIR(info.st_mode);
+  const char *slash = strrchr(c->path, '/');
+  const int length = folder ? (int)strlen(c->path) : slash ? (int)(slash - c->path) : 1;
+  char path[4096];
+  if ((size_t)length + 16 > sizeof path)
+    return qp_fail(err, QP_E_LIMIT, "%s: the path is too long", c->path);
+  snprintf(path, sizeof path, "%.*s/config.json", length, folder || slash ? c->path : ".");
+  qp_status st = qp_safetensors_open(c->path, &c->plain, err);
+  if (!st) st = read_config(c, path, err);
+  if (!st) st = qp_models_parse(models, path, c->config, strlen(c->config), &c->model, err);
+  if (!st) st = list_plain(c, err);
+  for (unsigned i = 0; !st && i < qp_safetensors_shards(c->plain); i++)
+    stir_file(c, qp_safetensors_shard_path(c->plain, i));
+  return st;
+}
+
+qp_status qp_checkpoint_open(const char *path, qp_models *models, qp_checkpoint **out,
+                             qp_error *err) {
+  qp_checkpoint *c = calloc(1, sizeof *c);
+  if (c) *c = (qp_checkpoint){.path = strdup(path), .stamp = 0xcbf29ce484222325u};
+  if (!c || !c->path) return free(c), no_memory(path, err);
+  qp_status st =
+      ends_with(path, ".gguf") ? open_packed(c, models, err) : open_plain(c, models, err);
+  if (st) return qp_checkpoint_close(c), st;
+  *out = c;
+  return QP_OK;
+}
+
+/* ---- Looking ---- */
+
+const qp_model *qp_checkpoint_model(const qp_checkpoint *c) { return &c->model; }
+const char *qp_checkpoint_path(const qp_checkpoint *c) { return c->path; }
+const char *qp_checkpoint_config(const qp_checkpoint *c) { return c->config; }
+uint64_t qp_checkpoint_stamp(const qp_checkpoint *c) { return c->stamp; }
+size_t qp_checkpoint_count(const qp_checkpoint *c) { return c->count; }
+
+const qp_source_tensor *qp_checkpoint_get(const qp_checkpoint *c, size_t i) {
+  return &c->tensor[i];
+}
+
+const qp_source_tensor *qp_checkpoint_find(const qp_checkpoint *c, const char *name) {
+  size_t low = 0, high = c->count;
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+    const int order = strcmp(name, c->tensor[middle].name);
+    if (!order) return &c->tensor[middle];
+    if (order < 0)
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  return NULL;
+}
+
+/* ---- Reading ---- */
+
+/* The file's row that holds row 'row' of the checkpoint. */
+static uint64_t row_in_file(const qp_source_tensor *t, uint64_t row) {
+  if (!t->heads) return row;
+  const uint64_t d = t->rows / t->heads, in_head = row % d;
+  return row - in_head + 2 * (in_head % (d / 2)) + in_head / (d / 2);
+}
+
+static qp_status read_plain(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
+                            uint64_t count, float *out, qp_error *err) {
+  const unsigned bytes = qp_tensor_type_bytes(t->plain->type);
+  const unsigned char *p = t->plain->data + (size_t)(first * t->columns) * bytes;
+  uint32_t number = 0;
+  switch (t->plain->type) {
+  case QP_TENSOR_F32: break;
+  case QP_TENSOR_F16: number = 1; break;
+  case QP_TENSOR_BF16: number = 30; break;
+  default:
+    return qp_fail(
+        err, QP_E_ARG,
+        "%s: tensor '%s' at offset %zu: %s is not read as weights; F32, F16 and BF16 are",
+        qp_safetensors_shard_path(c->plain, t->plain->shard), t->name, t->plain->offset, t->type);
+  }
+  qp_block_type_find(number)->decode(p, (size_t)(count * t->columns), out);
+  return QP_OK;
+}
+
+qp_status qp_checkpoint_read(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
+                             uint64_t count, float *out, qp_error *err) {
+  if (first > t->rows || count > t->rows - first)
+    return qp_fail(err, QP_E_ARG, "%s: tensor '%s' has %llu rows", c->path, t->name,
+                   (unsigned long long)t->rows);
+  if (!count || !t->columns) return QP_OK;
+  if (t->plain) return read_plain(c, t, first, count, out, err);
+  const qp_block_type *type = t->packed->type;
+  const size_t row_bytes = (size_t)(t->columns / type->elements) * type->bytes;
+  for (uint64_t r = 0; r < count; r++) {
+    float *to = out + (size_t)(r * t->columns);
+    type->decode(t->packed->data + (size_t)row_in_file(t, first + r) * row_bytes,
+                 (size_t)t->columns, to);
+    for (uint64_t i = 0; t->minus != 0 && i < t->columns; i++) to[i] -= t->minus;
+  }
+  return QP_OK;
+}
+
+/* fp32 in place of 'out' as F16 or BF16. */
+static void narrow(const float *from, size_t count, qp_tensor_type type, unsigned char *out) {
+  for (size_t i = 0; i < count; i++) {
+    const uint16_t h =
+        type == QP_TENSOR_BF16 ? qp_float_to_bf16(from[i]) : qp_float_to_half(from[i]);
+    memcpy(out + 2 * i, &h, sizeof h);
+  }
+}
+
+qp_status qp_checkpoint_keep(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
+                             uint64_t count, unsigned char *out, qp_error *err) {
+  const size_t n = (size_t)(count * t->columns);
+  if (t->plain) {
+    const unsigned bytes = qp_tensor_type_bytes(t->plain->type);
+    if (n) memcpy(out, t->plain->data + (size_t)(first * t->columns) * bytes, n * bytes);
+    return QP_OK;
+  }
+  float *values = malloc(n * sizeof *values + 1);
+  if (!values) return no_memory(c->path, err);
+  qp_status st = qp_checkpoint_read(c, t, first, count, values, err);
+  if (!st && t->kept_type == QP_TENSOR_F32)
+    memcpy(out, values, n * sizeof *values);
+  else if (!st)
+    narrow(values, n, t->kept_type, out);
+  free(values);
+  return st;
+}
+
+void qp_checkpoint_release(const qp_checkpoint *c, const qp_source_tensor *t) {
+  if (t->plain)
+    qp_safetensors_release(c->plain, t->plain);
+  else
+    qp_gguf_release(c->packed, t->packed->offset, t->packed->bytes);
+}

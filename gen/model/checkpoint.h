@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* A model's weights, whatever file they come in:  safetensors or GGUF -> [checkpoint]. */
+#ifndef QP_CHECKPOINT_H
+#define QP_CHECKPOINT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/model/gguf.h"
+#include "gen/model/model.h"
+#include "runtime/safetensors.h"
+#include "runtime/status.h"
+
+/* A tensor under its Hugging Face name, in Hugging Face order, whatever the file has. */
+typedef struct qp_source_tensor {
+  char *name; /* "model.layers.0.self_attn.q_proj.weight" */
+  unsigned dims;
+  uint64_t shape[QP_TENSOR_DIMS]; /* row-major */
+  uint64_t rows, columns;         /* columns: the last dimension (1: a scalar); rows: the others */
+  const char *type;               /* in the file: "BF16", "Q4_K" */
+  qp_tensor_type kept_type;       /* as qp_checkpoint_keep gives it */
+  /* private: */
+  const qp_tensor *plain;
+  const qp_gguf_tensor *packed;
+  unsigned heads; /* > 0: rows are reordered within each of so many heads, see gguf_names.h */
+  float minus;    /* subtracted from every element */
+} qp_source_tensor;
+
+typedef struct qp_checkpoint qp_checkpoint;
+
+/*
+** Open a .gguf file; or a .safetensors file, an index.json or a folder of either, with a
+** config.json beside it.  The model is described by 'models' (lua/architectures.lua), from
+** config.json or from the GGUF's metadata.  Of a GGUF, rows of q and k that llama.cpp reorders for
+** its RoPE and norms to which it adds 1 are put back when they are read.
+** Errors as of qp_safetensors_open, qp_gguf_open, qp_models_parse; QP_E_ARG: no config.json, or a
+** GGUF of an architecture that is not known.
+*/
+qp_status qp_checkpoint_open(const char *path, qp_models *models, qp_checkpoint **out,
+                             qp_error *err);
+void qp_checkpoint_close(qp_checkpoint *c);
+
+const qp_model *qp_checkpoint_model(const qp_checkpoint *c);
+const char *qp_checkpoint_path(const qp_checkpoint *c);
+/* The text of config.json; of a GGUF one with what its metadata says. */
+const char *qp_checkpoint_config(const qp_checkpoint *c);
+/* A hash of names, sizes and times of the files: another checkpoint has another. */
+uint64_t qp_checkpoint_stamp(const qp_checkpoint *c);
+
+/* Tensors sorted by name. */
+size_t qp_checkpoint_count(const qp_checkpoint *c);
+const qp_source_tensor *qp_checkpoint_get(const qp_checkpoint *c, size_t i);
+const qp_source_tensor *qp_checkpoint_find(const qp_checkpoint *c, const char *name); /* or NULL */
+
+/*
+** Rows first .. first + count - 1 as fp32, out[count][columns].  Any number of threads.
+** QP_E_ARG: a type that is no real number (the message names tensor, type and file).
+*/
+qp_status qp_checkpoint_read(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
+                             uint64_t count, float *out, qp_error *err);
+
+/*
+** The same in the type in which a tensor that is not quantized is kept ('kept_type': that of a
+** safetensors file; of GGUF blocks F16): out[count][columns] elements.
+*/
+qp_status qp_checkpoint_keep(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
+                             uint64_t count, unsigned char *out, qp_error *err);
+
+/* The tensor's pages are not needed for now. */
+void qp_checkpoint_release(const qp_checkpoint *c, const qp_source_tensor *t);
+
+#endif

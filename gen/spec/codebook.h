@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* Codebooks for N(0,1) weights, the same bits on every machine, kept on disk. */
+#ifndef QP_CODEBOOK_H
+#define QP_CODEBOOK_H
+
+#include <stdint.h>
+
+#include "runtime/status.h"
+
+enum { QP_CODEBOOK_MAX_ENTRIES = 65536 };
+
+/*
+** 'out' is [entries][dim] fp16 bits, owned by the caller; entries 1 to 65536 (k-means and Lloyd-Max: 8192,
+** k-means beyond 2 dimensions: 1024), dim 1, 2, 4 or 8.
+** Only +, -, *, / and sqrt of doubles are used, in a fixed order and without contraction, so that
+** results do not depend on the machine or its libm.  Results are kept in the cache directory
+** ($QPAL_CACHE,
+** ...; see gen/compile/cubin_cache.h); a torn or foreign file is computed anew.
+** QP_E_ARG: entries or dim out of range; QP_E_NOMEM.
+*/
+
+/*
+** k-means (Lloyd's algorithm) on N(0, I), from a quasi-random start with the density of the best
+** quantizer, pdf^(dim / (dim + 2)) (Zador 1982).  'seed' shifts the start.
+*/
+qp_status qp_codebook_gaussian_kmeans(unsigned entries, unsigned dim, uint64_t seed, uint16_t *out,
+                                      qp_error *err);
+
+/* The Lloyd-Max quantizer of N(0,1) (Lloyd 1957, Max 1960), ascending: each value the mean of its
+ * cell. */
+qp_status qp_codebook_lloyd_max(unsigned entries, uint16_t *out, qp_error *err);
+
+/* Independent N(0,1) values: where entries are free, and trained later. */
+qp_status qp_codebook_random_gaussian(unsigned entries, unsigned dim, uint64_t seed, uint16_t *out,
+                                      qp_error *err);
+
+#endif

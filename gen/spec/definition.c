@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/* quantizer --evaluate all states--> tables, checks;  quantizer --serialise--> hash. */
+#include "gen/spec/definition.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "gen/base/text.h"
+#include "gen/ir/ir_value.h"
+#include "runtime/half.h"
+
+#define MOST_OPERATIONS ((uint64_t)1 << 32) /* of a check: seconds */
+
+enum {
+  BATCH = 256,                /* states evaluated together */
+  MOST_TABLE_BITS = 24,       /* of a state */
+  MOST_EVALUATIONS = 1 << 22, /* states times values of fields; beyond, ends of ranges do */
+};
+
+unsigned qp_quantizer_state_bits(const qp_quantizer *q) {
+  return q->planes ? q->planes_read : q->window;
+}
+
+/* ---- Evaluation ---- */
+
+static void fill_env(const qp_quantizer *q, const uint32_t *fields,
+                     const uint16_t *const *codebooks, qp_ir_env *env) {
+  memset(env, 0, sizeof *env);
+  for (unsigned f = 0; f < q->fields && fields; f++) env->input[QP_IN_GROUP + f] = fields[f];
+  for (unsigned c = 0; c < q->codebooks; c++) {
+    env->codebook[c].data = codebooks && codebooks[c] ? codebooks[c] : q->codebook[c].data;
+    env->codebook[c].entries = q->codebook[c].entries;
+    env->codebook[c].dim = q->codebook[c].dim;
+  }
+}
+
+/* Weights of one evaluation's outputs: PAIRs for an even dim, HALFs for an odd one. */
+static void unpack(unsigned dim, const uint32_t *word, uint16_t *out) {
+  for (unsigned i = 0; i < dim; i++) {
+    const uint32_t w = dim % 2 ? word[i] : word[i / 2] >> (i % 2 ? 16 : 0);
+    out[i] = (uint16_t)(w & 0xffff);
+  }
+}
+
+void qp_quantizer_decode(const qp_quantizer *q, uint32_t state, const uint32_t *fields,
+                         const uint16_t *const *codebooks, uint16_t *out) {
+  assert(q->decode);
+  uint32_t word[QP_IR_MAX_OUTPUTS];
+  qp_ir_env env;
+  fill_env(q, fields, codebooks, &env);
+  env.input[QP_IN_STATE] = state;
+  qp_ir_eval(q->decode, &env, word);
+  unpack(q->dim, word, out);
+}
+
+/*
+** Evaluate a whole IR for the states first .. first + BATCH - 1, node by node, so that the compiler
+** can make vectors of the loops.  v[node][i] is the value for state first + i.
+*/
+static void evaluate_batch(const qp_ir *ir, const qp_ir_env *env, uint32_t first,
+                           uint32_t (*v)[BATCH]) {
+  for (unsigned n = 0; n < ir->count; n++) {
+    const qp_ir_node *node = &ir->node[n];
+    const uint32_t imm = node->imm, imm2 = node->imm2;
+    const uint32_t *va = v[node->arg[0]], *vb = v[node->arg[1]], *vc = v[node->arg[2]];
+    uint32_t *to = v[n];
+    (void)imm2;
+    if (node->op == QP_IR_INPUT && imm == QP_IN_STATE) {
+      for (unsigned i = 0; i < BATCH; i++) to[i] = first + i;
+      continue;
+    }
+    switch ((qp_ir_op)node->op) {
+#define X(op, text, arity, result, args, eval, cuda)                                               \
+  case QP_IR_##op:                                                                                 \
+    for (unsigned i = 0; i < BATCH; i++) {                                                         \
+      const uint32_t a = va[i], b = vb[i], c = vc[i];                                              \
+      (void)a;                                                                                     \
+      (void)b;                                                                                     \
+      (void)c;                                                                                     \
+      to[i] = (uint32_t)(eval);                                                                    \
+    }                                                                                              \
+    break;
+      QP_IR_OPS(X)
+#undef X
+    case QP_IR_OP_COUNT: break;
+    }
+  }
+}
+
+typedef struct sweep {
+  const qp_quantizer *q;
+  qp_ir_env env;
+  uint32_t (*v)[BATCH];
+} sweep;
+
+static uint32_t states_of(const qp_quantizer *q) {
+  return (uint32_t)1 << qp_quantizer_state_bits(q);
+}
+
+static bool sweep_open(sweep *s, const qp_quantizer *q) {
+  *s = (sweep){.q = q, .v = calloc(q->decode->count ? q->decode->count : 1, sizeof *s->v)};
+  return s->v != NULL;
+}
+
+/* Weights of state first + i after evaluate_batch. */
+static void sweep_weights(const sweep *s, unsigned i, uint16_t *out) {
+  const qp_ir *ir = s->q->decode;
+  uint32_t word[QP_IR_MAX_OUTPUTS] = {0};
+  for (unsigned k = 0; k < ir->outputs; k++) word[k] = s->v[ir->output[k]][i];
+  unpack(s->q->dim, word, out);
+}
+
+qp_status qp_quantizer_table(const qp_quantizer *q, const uint32_t *fields,
+                             const uint16_t *const *codebooks, uint16_t *out, qp_error *err) {
+  if (!q->decode) return qp_fail(err, QP_E_ARG, "%s is a split: its parts have tables", q->name);
+  if (q->window > MOST_TABLE_BITS) {
+    return qp_fail(err, QP_E_LIMIT, "%s: a table of 2^%u states is too large (2^%d at most)",
+                   q->name, q->window, MOST_TABLE_BITS);
+  }
+  sweep s;
+  if (!sweep_open(&s, q)) return qp_fail(err, QP_E_NOMEM, "no memory for a decode table");
+  fill_env(q, fields, codebooks, &s.env);
+  const uint32_t states = states_of(q);
+  for (uint32_t first = 0; first < states; first += BATCH) {
+    evaluate_batch(q->decode, &s.env, first, s.v);
+    for (unsigned i = 0; i < BATCH && first + i < states; i++) {
+      sweep_weights(&s, i, out + (size_t)(first + i) * q->dim);
+    }
+  }
+  memset(out + (size_t)states * q->dim, 0,
+         sizeof *out * q->dim * (((size_t)1 << q->window) - states)); /* planes that are not read */
+  free(s.v);
+  return QP_OK;
+}
+
+/* ---- Checks ---- */
+
+/* What is wrong with state 'state', the i-th of the batch. */
+static qp_status check_lookups(const sweep *s, uint32_t state, unsigned i, qp_error *err) {
+  const qp_ir *ir = s->q->decode;
+  for (unsigned n = 0; n < ir->count; n++) {
+    const qp_ir_node *node = &ir->node[n];
+    if (node->op != QP_IR_LOOKUP_H && node->op != QP_IR_LOOKUP_P) continue;
+    const qp_codebook *book = &s->q->codebook[node->imm];
+    const uint32_t index = s->v[node->arg[0]][i];
+    if (index < book->entries) continue;
+    return qp_fail(err, QP_E_ARG,
+                   "decode: state 0x%x reads codebook '%s' at %u, and it has the entries 0 to %u; "
+                   "mask the index or give it more entries",
+                   state, book->name, index, book->entries - 1);
+  }
+  return QP_OK;
+}
+
+static qp_status check_weights(const sweep *s, uint32_t state, unsigned i, qp_error *err) {
+  uint16_t weight[2 * QP_IR_MAX_OUTPUTS];
+  sweep_weights(s, i, weight);
+  for (unsigned k = 0; k < s->q->dim; k++) {
+    if ((weight[k] & 0x7c00) != 0x7c00) continue;
+    return qp_fail(err, QP_E_ARG,
+                   "decode: weight %u of state 0x%x is %s; every state must give finite fp16 "
+                   "numbers",
+                   k + 1, state, weight[k] & 0x3ff ? "NaN" : "infinite");
+  }
+  return QP_OK;
+}
+
+/* Is every state of the batch right?  The usual answer, without a branch for each. */
+static bool batch_is_right(const sweep *s) {
+  const qp_ir *ir = s->q->decode;
+  uint32_t wrong = 0;
+  for (unsigned n = 0; n < ir->count; n++) {
+    const qp_ir_node *node = &ir->node[n];
+    if (node->op != QP_IR_LOOKUP_H && node->op != QP_IR_LOOKUP_P) continue;
+    const uint32_t entries = s->q->codebook[node->imm].entries, *index = s->v[node->arg[0]];
+    for (unsigned i = 0; i < BATCH; i++) wrong |= index[i] >= entries;
+  }
+  for (unsigned k = 0; k < ir->outputs; k++) {
+    const uint32_t *word = s->v[ir->output[k]];
+    for (unsigned i = 0; i < BATCH; i++) {
+      wrong |= (~word[i] & 0x7c00) == 0;
+      wrong |= (~word[i] & 0x7c000000) == 0;
+    }
+  }
+  return !wrong;
+}
+
+static qp_status check_states(sweep *s, qp_error *err) {
+  const uint32_t states = states_of(s->q);
+  for (uint32_t first = 0; first < states; first += BATCH) {
+    evaluate_batch(s->q->decode, &s->env, first, s->v);
+    if (batch_is_right(s)) continue;
+    for (unsigned i = 0; i < BATCH && first + i < states; i++) {
+      qp_status status = check_lookups(s, first + i, i, err);
+      if (status == QP_OK) status = check_weights(s, first + i, i, err);
+      if (status != QP_OK) return status;
+    }
+  }
+  return QP_OK;
+}
+
+static bool uses_state(const qp_ir *ir) {
+  for (unsigned n = 0; n < ir->count; n++) {
+    if (ir->node[n].op == QP_IR_INPUT && ir->node[n].imm == QP_IN_STATE) return true;
+  }
+  return false;
+}
+
+/* Values of a field that are checked: all of a small range of integers, else its two ends. */
+static unsigned field_values(const qp_field *f, bool all) {
+  if (f->lo == f->hi) return 1;
+  return all && f->type != QP_FIELD_F16 ? (unsigned)(f->hi - f->lo) + 1 : 2;
+}
+
+static uint32_t field_value(const qp_field *f, unsigned i, unsigned values) {
+  if (f->type == QP_FIELD_F16) return qp_double_to_half(i ? f->hi : f->lo);
+  return (uint32_t)f->lo + (values > 2 ? i : i * (unsigned)(f->hi - f->lo));
+}
+
+/* How many combinations of the fields' values there are. */
+static uint64_t combinations(const qp_quantizer *q, bool all) {
+  uint64_t n = 1;
+  for (unsigned f = 0; f < q->fields; f++) n *= field_values(&q->field[f], all);
+  return n;
+}
+
+static void choose_fields(const qp_quantizer *q, bool all, uint64_t number, uint32_t *fields) {
+  for (unsigned f = 0; f < q->fields; f++) {
+    const unsigned values = field_values(&q->field[f], all);
+    fields[f] = field_value(&q->field[f], (unsigned)(number % values), values);
+    number /= values;
+  }
+}
+
+qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
+  qp_status status = qp_ir_verify(q->decode, err);
+  if (status != QP_OK) return qp_fail_prefix(err, status, "decode");
+  if (q->decode->outputs != (q->dim % 2 ? q->dim : q->dim / 2)) {
+    return qp_fail(err, QP_E_ARG, "decode: %u outputs for %u weights", q->decode->outputs, q->dim);
+  }
+  if ((uint64_t)q->decode->count << qp_quantizer_state_bits(q) > MOST_OPERATIONS) {
+    return qp_fail(err, QP_E_ARG,
+                   "decode: %u operations for each of 2^%u states are too many to check; make the "
+                   "window smaller or the function simpler",
+                   q->decode->count, qp_quantizer_state_bits(q));
+  }
+  if (!uses_state(q->decode)) {
+    return qp_fail(err, QP_E_ARG,
+                   "decode: the result does not depend on the state; a value is no condition of "
+                   "'if', 'and', 'or' or '==': use eq, lt and select");
+  }
+  sweep s;
+  if (!sweep_open(&s, q)) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  const bool all = combinations(q, true) << qp_quantizer_state_bits(q) <= MOST_EVALUATIONS;
+  const uint64_t count = combinations(q, all);
+  for (uint64_t i = 0; i < count && status == QP_OK; i++) {
+    uint32_t fields[QP_MAX_FIELDS] = {0};
+    choose_fields(q, all, i, fields);
+    fill_env(q, fields, NULL, &s.env);
+    status = check_states(&s, err);
+  }
+  free(s.v);
+  return status;
+}
+
+/* ---- Hash ---- */
+
+/* Numbers in place of a codebook that is stored with the weights: what decode does with them
+ * counts. */
+static uint16_t *stand_in(const qp_codebook *book) {
+  const size_t numbers = (size_t)book->entries * book->dim;
+  uint16_t *data = malloc(numbers * sizeof *data);
+  for (size_t i = 0; i < numbers && data; i++)
+    data[i] = qp_double_to_half((double)(i % 1021) / 64 - 8);
+  return data;
+}
+
+/* Weights of all states into the hash, as bytes in one order on every machine. */
+static void hash_states(sweep *s, XXH3_state_t *hash) {
+  const uint32_t states = states_of(s->q);
+  uint16_t w[QP_IR_MAX_OUTPUTS * 2];
+  unsigned char bytes[BATCH * QP_IR_MAX_OUTPUTS * 4];
+  for (uint32_t first = 0; first < states; first += BATCH) {
+    size_t n = 0;
+    evaluate_batch(s->q->decode, &s->env, first, s->v);
+    for (unsigned i = 0; i < BATCH && first + i < states; i++) {
+      if (s->q->dim == 2) { /* the usual case, of which there are many */
+        const uint32_t pair = s->v[s->q->decode->output[0]][i];
+        for (unsigned k = 0; k < 4; k++) bytes[n++] = (unsigned char)(pair >> 8 * k);
+        continue;
+      }
+      sweep_weights(s, i, w);
+      for (unsigned k = 0; k < s->q->dim; k++) {
+        bytes[n++] = (unsigned char)(w[k] & 0xff);
+        bytes[n++] = (unsigned char)(w[k] >> 8);
+      }
+    }
+    XXH3_128bits_update(hash, bytes, n);
+  }
+}
+
+/*
+** What decode gives, not how it is written: every state with the fields at the ends of their
+** ranges.  So a definition keeps its hash when the IR or its passes change.
+*/
+static bool add_weights(qp_text *t, const qp_quantizer *q) {
+  const uint16_t *codebooks[QP_MAX_CODEBOOKS] = {0};
+  uint16_t *made[QP_MAX_CODEBOOKS] = {0};
+  XXH3_state_t *hash = XXH3_createState();
+  sweep s;
+  bool ok = sweep_open(&s, q) && hash != NULL;
+  for (unsigned c = 0; c < q->codebooks && ok; c++) {
+    if (q->codebook[c].scope != QP_SCOPE_SPEC) codebooks[c] = made[c] = stand_in(&q->codebook[c]);
+    ok = q->codebook[c].scope == QP_SCOPE_SPEC || made[c] != NULL;
+  }
+  if (ok) XXH3_128bits_reset(hash);
+  for (uint64_t i = 0; ok && i < combinations(q, false); i++) {
+    uint32_t fields[QP_MAX_FIELDS] = {0};
+    choose_fields(q, false, i, fields);
+    fill_env(q, fields, codebooks, &s.env);
+    hash_states(&s, hash);
+  }
+  if (ok) {
+    const XXH128_hash_t h = XXH3_128bits_digest(hash);
+    qp_text_add(t, "weights %016llx%016llx\n", (unsigned long long)h.high64,
+                (unsigned long long)h.low64);
+  }
+  for (unsigned c = 0; c < QP_MAX_CODEBOOKS; c++) free(made[c]);
+  XXH3_freeState(hash);
+  free(s.v);
+  return ok;
+}
+
+static void add_codebook(qp_text *t, const qp_codebook *book) {
+  qp_text_add(t, "codebook %u %u %d\n", book->entries, book->dim, (int)book->scope);
+  if (book->scope != QP_SCOPE_SPEC) return;
+  const size_t numbers = (size_t)book->entries * book->dim;
+  for (size_t i = 0; i < numbers; i++) { /* bytes in one order on every machine */
+    const char bytes[2] = {(char)(book->data[i] & 0xff), (char)(book->data[i] >> 8)};
+    qp_text_append(t, bytes, 2);
+  }
+}
+
+static bool add_definition(qp_text *t, const qp_quantizer *q) {
+  static const char *const field_type[] = {"f16", "u4", "u8"};
+  qp_text_add(t, "layout %u kind %d\n", q->layout, (int)q->kind);
+  for (unsigned i = 0; i < q->parts; i++) {
+    qp_text_add(t, "part %.17g %s\n", q->part[i].fraction, q->part[i].quantizer->hash);
+  }
+  if (q->kind == QP_SPLIT) return true;
+  qp_text_add(t, "window %u dim %u step %u planes %d %u group %u\n", q->window, q->dim, q->step,
+              q->planes, q->planes_read, q->group);
+  for (unsigned i = 0; i < q->fields; i++) {
+    qp_text_add(t, "field %s %s\n", q->field[i].name, field_type[q->field[i].type]);
+  }
+  for (unsigned i = 0; i < q->codebooks; i++) add_codebook(t, &q->codebook[i]);
+  return add_weights(t, q);
+}
+
+bool qp_quantizer_hash(qp_quantizer *q) {
+  qp_text t = {0};
+  if (!add_definition(&t, q) || t.failed) {
+    qp_text_free(&t);
+    return false;
+  }
+  const XXH128_hash_t h = XXH3_128bits(t.s, t.length);
+  qp_text_free(&t);
+  snprintf(q->hash, sizeof q->hash, "%016llx%016llx", (unsigned long long)h.high64,
+           (unsigned long long)h.low64);
+  return true;
+}

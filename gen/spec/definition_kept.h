@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Hashes of definitions that were checked before, in the cache directory. */
+#ifndef QP_DEFINITION_KEPT_H
+#define QP_DEFINITION_KEPT_H
+
+#include "gen/spec/quantizer.h"
+
+/*
+** A check and a hash look at every state, which for long windows takes as long as many a command. 
+** What they found is kept in DIR/definition/<XXH3-128 of all that they depend on>, one line: the
+** definition's hash.  A definition that failed its check is never kept.
+*/
+
+/* Is the quantizer known to be right?  Then its hash is in q->hash. */
+bool qp_definition_is_kept(qp_quantizer *q);
+
+/* Keep q->hash of a quantizer that passed qp_quantizer_check; what cannot be written is found
+** again. */
+void qp_definition_keep(const qp_quantizer *q);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** Where the bits of packed weights lie (layout version 1).  One layout serves every kernel and
+** every tunable; segments that are fused into one launch keep their own buffers.
+**
+** STREAM.  The codes of one linear (or of one column range of a split quantizer): M rows x K
+** columns, padded to row groups of 32 rows and to superblocks.  A row group's weights belong to 32
+** lanes; each lane owns a private bit stream that runs along K, one code of 'step' bits after the
+** other, the first code in the lowest bits of the first word.
+**
+** BLOCK.  32 rows x 64 columns: 32 pairs of weights for each lane.  Pair j = 4 t + r of lane l,
+** where t = m + 2 k is one of eight 16 x 16 tiles of the tensor cores (m: tile row, k: tile column,
+** r: fragment register), holds the weights at
+**
+**   row    = 16 m + l / 4 + 8 (r & 1)
+**   column = 32 (k / 2) + 8 (l & 3) + 4 (k & 1) + 2 (r / 2)        and the column after it
+**
+** so that a lane's pairs in 32 columns are 8 neighbouring columns in each of 4 rows.
+**
+** SUPERBLOCK.  The smallest number of blocks after which codes and words end together: 1 for 2, 4
+** or 8 weights a code and whole half-bits of rate, 5 for five weights in 8 bits.  It holds 'words'
+** 32-bit words for each lane, stored in planes so that a warp's loads are coalesced: words / 4
+** planes of [32 lanes][4 words], then [32][2] if words & 2, then [32][1] if words & 1.
+** Superblocks of a row group are contiguous, row groups follow each other.
+**
+** TRELLIS.  The state of step i is the window of bits  [step (i+1) - window, step (i+1))  of the
+** lane's stream, newest bits highest.  A lane's stream is circular over its row group: bits before
+** bit 0 are the last bits of its last superblock (tail-biting over all of K).
+**
+** BIT PLANES (scalar quantizers with 'planes').  A lane's 64 weights of a block take 2 words a
+** plane, most significant plane first; bit 2 (j & 15) + i of word j / 16 of a plane belongs to
+** weight i of pair j.
+**
+** GROUP FIELDS.  Field f of the weights at row (m, l / 4, r & 1) and column group g is element
+** ((row_group * groups + g) * 8 + l / 4) * 4 + 2 m + (r & 1) of the field's own array; fp16 and u8
+** are stored as such, u4 two an element byte, low nibble first.  groups = padded columns / group,
+** rounded up.
+*/
+#ifndef QP_LAYOUT_H
+#define QP_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/spec/quantizer.h"
+#include "runtime/status.h"
+
+enum { QP_GROUP_ROWS = 32, QP_BLOCK_COLUMNS = 64, QP_BLOCK_PAIRS = 32 };
+
+/* The period of a quantizer's codes (not of a split). */
+typedef struct qp_period {
+  unsigned blocks;     /* blocks a superblock */
+  unsigned steps;      /* codes of one lane in it */
+  unsigned words;      /* 32-bit words of one lane in it */
+  unsigned words_read; /* the same, less than 'words' where only the first bit planes are read */
+} qp_period;
+
+/* QP_E_LIMIT: the code does not fill whole words within 8 blocks. */
+qp_status qp_layout_period(const qp_quantizer *q, qp_period *out, qp_error *err);
+
+/* Sizes of one stream. */
+typedef struct qp_stream {
+  const qp_quantizer *quantizer; /* not a split */
+  qp_period period;
+  unsigned rows, columns;           /* as the user has them */
+  unsigned row_groups, superblocks; /* after padding; superblocks of one row group */
+  unsigned groups;                  /* column groups of the fields; 0: none */
+  size_t code_words;                /* 32-bit words of all codes */
+  size_t field_bytes[QP_MAX_FIELDS];
+} qp_stream;
+
+qp_status qp_layout_stream(const qp_quantizer *q, unsigned rows, unsigned columns, qp_stream *out,
+                           qp_error *err);
+
+/* Index of word i of 'lane' in its superblock. */
+unsigned qp_layout_word(unsigned words, unsigned lane, unsigned i);
+
+/* Row in the row group and column in the block of pair j of 'lane'. */
+void qp_layout_pair(unsigned lane, unsigned j, unsigned *row, unsigned *column);
+
+/* Element of a field's array for a row of the stream and a column. */
+size_t qp_layout_field(const qp_stream *s, unsigned row, unsigned column);
+
+/* The column where part i of a quantizer begins (split: rounded to 64 columns; parts: K). */
+unsigned qp_layout_part_column(const qp_quantizer *q, unsigned columns, unsigned part);
+
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/* The files of lua/quantizers and those of users --spec--> [palette of quantizers]. */
+#include "gen/spec/quantizer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/resource.h"
+#include "gen/base/suggest.h"
+#include "gen/spec/definition.h"
+#include "gen/spec/spec.h"
+
+enum { MAX_FILE_BYTES = 4 << 20 };
+
+#define PALETTE_FOLDER "lua/quantizers/"
+
+/* Quantizers of one file, or of all files of the palette. */
+typedef struct spec_list {
+  qp_spec **spec;
+  size_t count;
+} spec_list;
+
+typedef struct user_file {
+  struct user_file *next;
+  spec_list specs;
+  char path[]; /* as it was asked for */
+} user_file;
+
+struct qp_palette {
+  spec_list specs;
+  user_file *files;
+};
+
+/* ---- Lists ---- */
+
+static void free_list(spec_list *list) {
+  for (size_t i = 0; i < list->count; i++) qp_spec_free(list->spec[i]);
+  free(list->spec);
+  *list = (spec_list){0};
+}
+
+static qp_spec *find_in(const spec_list *list, const char *name) {
+  for (size_t i = 0; i < list->count; i++) {
+    if (!strcmp(list->spec[i]->quantizer.name, name)) return list->spec[i];
+  }
+  return NULL;
+}
+
+static qp_status check_unique(const spec_list *list, qp_error *err) {
+  for (size_t i = 0; i < list->count; i++) {
+    const qp_spec *first = find_in(list, list->spec[i]->quantizer.name);
+    if (first == list->spec[i]) continue;
+    const qp_spec *s = list->spec[i];
+    return qp_fail(err, QP_E_ARG, "%s:%d: field 'name': '%s' is taken by %s:%d; choose another",
+                   s->quantizer.file, s->line, s->quantizer.name, first->quantizer.file,
+                   first->line);
+  }
+  return QP_OK;
+}
+
+/* ---- Splits ---- */
+
+static const char *nearest_name(const char *name, const spec_list *own, const spec_list *palette) {
+  const char *names[1024];
+  size_t n = 0;
+  for (size_t i = 0; i < own->count && n < 1024; i++) names[n++] = own->spec[i]->quantizer.name;
+  for (size_t i = 0; palette && i < palette->count && n < 1024; i++) {
+    names[n++] = palette->spec[i]->quantizer.name;
+  }
+  return qp_suggest(name, names, n);
+}
+
+static qp_status fail_unknown(const qp_spec *s, const char *name, const char *near, qp_error *err) {
+  return qp_fail(err, QP_E_ARG,
+                 "%s:%d: %s: field 'parts': there is no quantizer '%s'%s%s%s; parts are "
+                 "quantizers of the same file or of the palette",
+                 s->quantizer.file, s->line, s->quantizer.name, name,
+                 near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+/* Find the parts of a split in its own file's list, then in the palette. */
+static qp_status resolve(qp_spec *s, const spec_list *own, const spec_list *palette,
+                         qp_error *err) {
+  qp_quantizer *q = &s->quantizer;
+  for (unsigned i = 0; i < q->parts; i++) {
+    const char *name = s->part_name[i];
+    const qp_spec *part = find_in(own, name);
+    if (!part && palette) part = find_in(palette, name);
+    if (!part) return fail_unknown(s, name, nearest_name(name, own, palette), err);
+    if (part->quantizer.kind == QP_SPLIT) {
+      return qp_fail(err, QP_E_ARG,
+                     "%s:%d: %s: field 'parts': '%s' is a split itself; name its parts instead",
+                     q->file, s->line, q->name, name);
+    }
+    q->part[i].quantizer = &part->quantizer;
+  }
+  qp_spec_finish_split(q);
+  return qp_quantizer_hash(q) ? QP_OK : qp_fail(err, QP_E_NOMEM, "out of memory");
+}
+
+static qp_status resolve_all(const spec_list *list, const spec_list *palette, qp_error *err) {
+  qp_status status = check_unique(list, err);
+  for (size_t i = 0; i < list->count && status == QP_OK; i++) {
+    if (list->spec[i]->quantizer.kind == QP_SPLIT) {
+      status = resolve(list->spec[i], list, palette, err);
+    }
+  }
+  return status;
+}
+
+/* ---- The palette ---- */
+
+typedef struct loading {
+  spec_list *list;
+  qp_status status;
+  qp_error *err;
+} loading;
+
+static void load_resource(const char *path, void *arg) {
+  loading *job = arg;
+  const size_t length = strlen(path);
+  if (job->status != QP_OK || length < 4 || strcmp(path + length - 4, ".lua") != 0) return;
+  const char *text;
+  size_t bytes, count = 0;
+  qp_spec **specs = NULL;
+  job->status = qp_resource_read(path, &text, &bytes, job->err);
+  if (job->status == QP_OK) job->status = qp_spec_load(path, text, bytes, &specs, &count, job->err);
+  if (job->status != QP_OK) return;
+  qp_spec **all = realloc(job->list->spec, (job->list->count + count) * sizeof(qp_spec *));
+  if (!all) {
+    job->status = qp_fail(job->err, QP_E_NOMEM, "out of memory");
+    for (size_t i = 0; i < count; i++) qp_spec_free(specs[i]);
+  } else {
+    memcpy(all + job->list->count, specs, count * sizeof(qp_spec *));
+    job->list->spec = all;
+    job->list->count += count;
+  }
+  free(specs);
+}
+
+/* Bytes of a name before its rate: "half-tcq" of "half-tcq-1.75". */
+static size_t family_length(const char *name) {
+  const char *dash = strrchr(name, '-');
+  return dash && dash[1] >= '0' && dash[1] <= '9' ? (size_t)(dash - name) : strlen(name);
+}
+
+static bool same_family(const qp_quantizer *a, const qp_quantizer *b) {
+  const size_t n = family_length(a->name);
+  return n == family_length(b->name) && !strncmp(a->name, b->name, n) && !strcmp(a->file, b->file);
+}
+
+/* Keep files in order; in each, families in the order of their first members, rates rising. */
+static void sort_list(spec_list *list) {
+  for (size_t i = 1; i < list->count; i++) {
+    qp_spec *s = list->spec[i];
+    size_t to = i;
+    for (size_t k = i; k-- > 0;) {
+      if (!same_family(&list->spec[k]->quantizer, &s->quantizer)) continue;
+      to = k + 1;
+      break;
+    }
+    while (to > 0 && to <= i && same_family(&list->spec[to - 1]->quantizer, &s->quantizer) &&
+           list->spec[to - 1]->quantizer.rate > s->quantizer.rate) {
+      to--;
+    }
+    memmove(list->spec + to + 1, list->spec + to, (i - to) * sizeof(qp_spec *));
+    list->spec[to] = s;
+  }
+}
+
+qp_status qp_palette_open(qp_palette **out, qp_error *err) {
+  qp_palette *p = calloc(1, sizeof *p);
+  if (!p) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  loading job = {.list = &p->specs, .err = err};
+  qp_resource_each(PALETTE_FOLDER, load_resource, &job);
+  if (job.status == QP_OK) job.status = resolve_all(&p->specs, NULL, err);
+  if (job.status != QP_OK) {
+    qp_palette_close(p);
+    return job.status;
+  }
+  sort_list(&p->specs);
+  *out = p;
+  return QP_OK;
+}
+
+void qp_palette_close(qp_palette *p) {
+  if (!p) return;
+  while (p->files) {
+    user_file *f = p->files;
+    p->files = f->next;
+    free_list(&f->specs);
+    free(f);
+  }
+  free_list(&p->specs);
+  free(p);
+}
+
+size_t qp_palette_count(const qp_palette *p) { return p->specs.count; }
+
+const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i) {
+  return i < p->specs.count ? &p->specs.spec[i]->quantizer : NULL;
+}
+
+/* ---- Users' files ---- */
+
+static qp_status read_file(const char *path, char **text, size_t *bytes, qp_error *err) {
+  FILE *f = fopen(path, "rb");
+  if (!f) return qp_fail(err, QP_E_IO, "%s: %s", path, strerror(errno));
+  char *buffer = malloc(MAX_FILE_BYTES + 1);
+  const size_t n = buffer ? fread(buffer, 1, MAX_FILE_BYTES + 1, f) : 0;
+  const int broken = ferror(f) ? errno : 0;
+  fclose(f);
+  qp_status status = QP_OK;
+  if (!buffer) {
+    status = qp_fail(err, QP_E_NOMEM, "out of memory");
+  } else if (broken) {
+    status = qp_fail(err, QP_E_IO, "%s: %s", path, strerror(broken));
+  } else if (n > MAX_FILE_BYTES) {
+    status = qp_fail(err, QP_E_LIMIT, "%s: larger than %d MiB", path, MAX_FILE_BYTES >> 20);
+  }
+  if (status != QP_OK) {
+    free(buffer);
+    return status;
+  }
+  *text = buffer;
+  *bytes = n;
+  return QP_OK;
+}
+
+static qp_status load_specs(const char *path, spec_list *out, qp_error *err) {
+  char *text = NULL;
+  size_t bytes = 0;
+  qp_status status = read_file(path, &text, &bytes, err);
+  if (status == QP_OK) status = qp_spec_load(path, text, bytes, &out->spec, &out->count, err);
+  free(text);
+  return status;
+}
+
+static qp_status open_file(qp_palette *p, const char *path, const user_file **out, qp_error *err) {
+  for (const user_file *f = p->files; f; f = f->next) {
+    if (!strcmp(f->path, path)) return *out = f, QP_OK;
+  }
+  user_file *f = calloc(1, sizeof *f + strlen(path) + 1);
+  if (!f) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  memcpy(f->path, path, strlen(path) + 1);
+  qp_status status = load_specs(path, &f->specs, err);
+  if (status == QP_OK) status = resolve_all(&f->specs, &p->specs, err);
+  if (status != QP_OK) {
+    free_list(&f->specs);
+    free(f);
+    return status;
+  }
+  sort_list(&f->specs);
+  f->next = p->files;
+  p->files = f;
+  *out = f;
+  return QP_OK;
+}
+
+/* "a, b, c" of a list, cut where it gets long. */
+static void list_names(const spec_list *list, char *out, size_t size) {
+  size_t used = 0;
+  out[0] = 0;
+  for (size_t i = 0; i < list->count; i++) {
+    const int n =
+        snprintf(out + used, size - used, "%s%s", i ? ", " : "", list->spec[i]->quantizer.name);
+    if (n < 0 || (size_t)n >= size - used) {
+      memcpy(out + size - 4, "...", 4);
+      return;
+    }
+    used += (size_t)n;
+  }
+}
+
+static qp_status find_in_file(qp_palette *p, const char *path, const char *name,
+                              const qp_quantizer **out, qp_error *err) {
+  const user_file *f = NULL;
+  const qp_status status = open_file(p, path, &f, err);
+  if (status != QP_OK) return status;
+  const qp_spec *s = name                  ? find_in(&f->specs, name)
+                     : f->specs.count == 1 ? f->specs.spec[0]
+                                           : NULL;
+  if (s) return *out = &s->quantizer, QP_OK;
+  char names[512];
+  list_names(&f->specs, names, sizeof names);
+  if (name)
+    return qp_fail(err, QP_E_ARG, "%s: has no quantizer '%s'; it has %s", path, name, names);
+  return qp_fail(err, QP_E_ARG, "%s: returns %zu quantizers; say which as %s:NAME; it has %s", path,
+                 f->specs.count, path, names);
+}
+
+/* Where the path in "path" or "path:name" ends; 0 if the text is a palette name. */
+static size_t path_length(const char *text) {
+  const size_t length = strlen(text);
+  if (length >= 4 && !strcmp(text + length - 4, ".lua")) return length;
+  const char *end = NULL;
+  for (const char *at = text; (at = strstr(at, ".lua:")) != NULL; at++) end = at;
+  if (end) return (size_t)(end - text) + 4;
+  return strchr(text, '/') ? length : 0;
+}
+
+qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **out,
+                          qp_error *err) {
+  const size_t path_bytes = path_length(name);
+  if (path_bytes) {
+    char *path = strndup(name, path_bytes);
+    if (!path) return qp_fail(err, QP_E_NOMEM, "out of memory");
+    const char *inner = name[path_bytes] ? name + path_bytes + 1 : NULL;
+    const qp_status status = find_in_file(p, path, inner, out, err);
+    free(path);
+    return status;
+  }
+  const qp_spec *s = find_in(&p->specs, name);
+  if (s) return *out = &s->quantizer, QP_OK;
+  const char *near = nearest_name(name, &p->specs, NULL);
+  return qp_fail(err, QP_E_ARG,
+                 "there is no quantizer '%s'%s%s%s; 'qpal list quantizers' lists them, and a "
+                 "file's is named by its path (./my.lua)",
+                 name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+}

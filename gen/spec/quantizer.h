@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* A quantizer as loaded from its Lua file:  lua/quantizers/x.lua -> [quantizer + IR]. */
+#ifndef QP_QUANTIZER_H
+#define QP_QUANTIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/ir/ir.h"
+#include "runtime/status.h"
+
+enum { QP_MAX_CODEBOOKS = 4, QP_MAX_FIELDS = 4, QP_MAX_PARTS = 4, QP_LAYOUT_VERSION = 1 };
+
+typedef enum qp_quantizer_kind { QP_TRELLIS, QP_VECTOR, QP_SCALAR, QP_SPLIT } qp_quantizer_kind;
+
+typedef enum qp_scope {
+  QP_SCOPE_SPEC,   /* one codebook for all, part of the definition */
+  QP_SCOPE_TENSOR, /* one a linear, stored with the weights; 'data' is the default */
+  QP_SCOPE_ROW     /* one a row (dim 1 only), stored with the weights; 'data' is the default */
+} qp_scope;
+
+typedef struct qp_codebook {
+  char name[32];
+  unsigned entries, dim; /* entries: any; dim: 1, 2, 4 or 8 */
+  qp_scope scope;
+  uint16_t *data; /* [entries][dim] fp16 bits */
+} qp_codebook;
+
+typedef enum qp_field_type { QP_FIELD_F16, QP_FIELD_U4, QP_FIELD_U8 } qp_field_type;
+
+/* A number stored for each row and each group of columns. */
+typedef struct qp_field {
+  char name[32];
+  qp_field_type type;
+  double lo, hi; /* range of sensible values: what checks draw from and encoders clamp to */
+} qp_field;
+
+typedef struct qp_quantizer qp_quantizer;
+struct qp_quantizer {
+  char name[64];
+  char file[256];            /* where it was defined */
+  int line_first, line_last; /* of the decode function in that file; 0 for a default decode */
+  char *decode_text;         /* those lines */
+  qp_quantizer_kind kind;
+  unsigned window, dim,
+      step;             /* bits, weights, bits; for vector and scalar window == step == bits */
+  bool planes;          /* scalar only: codes stored as bit planes, most significant plane first */
+  unsigned planes_read; /* planes used by decode: step where all are (any-precision reads fewer) */
+  double rate;          /* code bits per weight: step / dim (planes_read / dim for bit planes) */
+  double stored_rate;   /* with the group fields */
+  unsigned codebooks;
+  qp_codebook codebook[QP_MAX_CODEBOOKS];
+  unsigned group; /* columns a group, 0: none */
+  unsigned fields;
+  qp_field field[QP_MAX_FIELDS];
+  qp_ir *decode;   /* state (+ group fields) -> dim weights: ceil(dim/2) outputs, PAIRs;
+                      for odd dim all outputs are HALFs, dim of them */
+  unsigned layout; /* QP_LAYOUT_VERSION */
+  char hash[33];   /* hex of the definition: canonical IR, codebooks, numbers, layout version */
+  unsigned parts;  /* split only */
+  struct {
+    const qp_quantizer *quantizer; /* owned by the palette */
+    double fraction;               /* of the columns, in order; they add up to 1 */
+  } part[QP_MAX_PARTS];
+};
+
+typedef struct qp_palette qp_palette;
+
+/* Load every file of lua/quantizers (resources).  Errors name file, line, field, value. */
+qp_status qp_palette_open(qp_palette **out, qp_error *err);
+void qp_palette_close(qp_palette *p);
+/*
+** By palette name, or by path of a user's .lua file (contains '/' or ends in ".lua"; "path:name"
+** picks one of several that a file returns; a file with exactly one needs no name).  A file is read
+** once.  Owned by the palette.
+** QP_E_ARG: no such quantizer (with the nearest name), or the file is wrong; QP_E_IO: it cannot be
+** read; QP_E_LIMIT: it runs too long, or needs too much memory; QP_E_NOMEM.
+*/
+qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **out, qp_error *err);
+size_t qp_palette_count(const qp_palette *p);
+const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i); /* in load order: family, rate */
+
+/*
+** The table that encoders search and the reference reads: out[state * dim + i], fp16 bits, for all
+** 2^window states (window <= 20).  Of bit planes only the first 2^planes_read states are codes, the
+** rest is 0.  'fields' are the group's raw values (fp16 bits or integers; NULL: all 0);
+** 'codebooks' (or one of them) overrides data of tensor/row scoped ones, or is NULL.
+** QP_E_ARG: a split; QP_E_LIMIT: the window is too large; QP_E_NOMEM.
+*/
+qp_status qp_quantizer_table(const qp_quantizer *q, const uint32_t *fields,
+                             const uint16_t *const *codebooks, uint16_t *out, qp_error *err);
+/* One state, same meaning; out holds dim fp16 bits. */
+void qp_quantizer_decode(const qp_quantizer *q, uint32_t state, const uint32_t *fields,
+                         const uint16_t *const *codebooks, uint16_t *out);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* CPU reference:  packed weights -> W^, by the layout's definition and the quantizer's own decode.
+ */
+#ifndef QP_REFERENCE_H
+#define QP_REFERENCE_H
+
+#include <stdint.h>
+
+#include "gen/spec/layout.h"
+#include "runtime/status.h"
+
+/* Packed weights of one stream in host memory; arrays are owned by the caller. */
+typedef struct qp_packed {
+  const qp_stream *stream;
+  const uint32_t *codes;                      /* [stream->code_words] */
+  const uint8_t *field[QP_MAX_FIELDS];        /* [stream->field_bytes[f]] */
+  const uint16_t *codebook[QP_MAX_CODEBOOKS]; /* tensor scope: [entries][dim]; row scope:
+                                                 [32 row_groups][entries]; NULL: the default */
+} qp_packed;
+
+/* Keeps decode tables of the quantizers met; used by one thread. */
+typedef struct qp_reference qp_reference;
+qp_reference *qp_reference_new(void);
+void qp_reference_free(qp_reference *r);
+
+/*
+** Decode row group 'row_group': out[i * columns + c] is the fp16 bits of row 32 row_group + i,
+** column c, for
+** 32 rows (those at and beyond stream->rows are padding) and stream->columns columns.
+*/
+qp_status qp_reference_decode(qp_reference *r, const qp_packed *packed, unsigned row_group,
+                              uint16_t *out, qp_error *err);
+
+/* Raw value of a group field (fp16 bits or an integer) at a row and column of the stream. */
+uint32_t qp_reference_field(const qp_packed *packed, unsigned field, unsigned row, unsigned column);
+
+#endif

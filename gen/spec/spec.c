@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+/* One Lua file of quantizers:  text --lua_host--> tables --check, trace--> [quantizers]. */
+#include "gen/spec/spec.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/text.h"
+#include "gen/ir/passes.h"
+#include "gen/spec/definition.h"
+#include "gen/spec/definition_kept.h"
+#include "gen/spec/layout.h"
+#include "gen/spec/lua_host.h"
+#include "gen/spec/spec_lint.h"
+#include "gen/spec/spec_read.h"
+
+_Static_assert((int)QP_MAX_CODEBOOKS == (int)QP_LUA_MAX_CODEBOOKS, "codebooks of a decode");
+_Static_assert((int)QP_MAX_FIELDS == (int)QP_LUA_MAX_FIELDS, "fields of a decode");
+
+enum { MAX_QUANTIZERS = 256, MAX_DIM = 16, MAX_TRELLIS_BITS = 24, MAX_CODE_BITS = 20 };
+
+/* ---- Kinds and the fields that each may have ---- */
+
+static const char *const trellis_fields[] = {"name",      "window", "dim",    "step", "codebook",
+                                             "codebooks", "group",  "decode", NULL};
+static const char *const vector_fields[] = {"name",      "dim",   "bits",   "codebook",
+                                            "codebooks", "group", "decode", NULL};
+static const char *const scalar_fields[] = {
+    "name", "bits", "planes", "planes_read", "codebook", "codebooks", "group", "decode", NULL};
+static const char *const split_fields[] = {"name", "parts", NULL};
+
+static const struct {
+  const char *name;
+  const char *const *fields;
+} kinds[] = {[QP_TRELLIS] = {"trellis", trellis_fields},
+             [QP_VECTOR] = {"vector", vector_fields},
+             [QP_SCALAR] = {"scalar", scalar_fields},
+             [QP_SPLIT] = {"split", split_fields}};
+
+/* ---- Names ---- */
+
+static bool name_is_right(const char *name) {
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
+  const size_t length = strlen(name);
+  if (length > 4 && !strcmp(name + length - 4, ".lua")) return false; /* it would be a path */
+  return length > 0 && strspn(name, letters) == length && strchr("._-", name[0]) == NULL;
+}
+
+static qp_status read_name(qp_reader *r, qp_quantizer *q) {
+  const char *name;
+  const qp_status status = qp_read_string(r, "fields.name", &name);
+  if (status != QP_OK) return status;
+  if (strlen(name) >= sizeof q->name || !name_is_right(name)) {
+    return qp_read_fail(r,
+                        "field 'name': '%.80s' should be lower-case letters, digits, '.', '_' "
+                        "and '-', should begin with a letter or digit, not end in '.lua', and be "
+                        "at most %zu long",
+                        name, sizeof q->name - 1);
+  }
+  memcpy(q->name, name, strlen(name) + 1);
+  r->name = q->name;
+  return QP_OK;
+}
+
+/* ---- Numbers ---- */
+
+static qp_status read_trellis(qp_reader *r, qp_quantizer *q) {
+  qp_status status = qp_read_unsigned(r, "fields.window", 1, MAX_TRELLIS_BITS, &q->window);
+  if (status == QP_OK) status = qp_read_unsigned(r, "fields.dim", 1, 8, &q->dim);
+  if (status == QP_OK) status = qp_read_unsigned(r, "fields.step", 1, MAX_TRELLIS_BITS, &q->step);
+  if (status != QP_OK) return status;
+  if (q->dim & (q->dim - 1)) {
+    return qp_read_fail(r, "field 'dim': %u should be 1, 2, 4 or 8", q->dim);
+  }
+  if (q->step > q->window) {
+    return qp_read_fail(r, "field 'step': %u is larger than the window (%u)", q->step, q->window);
+  }
+  return QP_OK;
+}
+
+static qp_status read_code(qp_reader *r, qp_quantizer *q) {
+  qp_status status = qp_read_unsigned(r, "fields.bits", 1, MAX_CODE_BITS, &q->step);
+  q->dim = 1;
+  if (status == QP_OK && q->kind == QP_VECTOR) {
+    status = qp_read_unsigned(r, "fields.dim", 1, MAX_DIM, &q->dim);
+  }
+  q->window = q->step;
+  return status;
+}
+
+static qp_status read_planes(qp_reader *r, qp_quantizer *q) {
+  q->planes_read = q->step;
+  if (q->kind != QP_SCALAR) return QP_OK;
+  qp_status status = qp_read_boolean(r, "fields.planes", &q->planes);
+  if (status != QP_OK || qp_read_is_nil(r, "fields.planes_read")) return status;
+  if (!q->planes) {
+    return qp_read_fail(r, "field 'planes_read' goes with 'planes = true', which says that codes "
+                           "are stored as bit planes");
+  }
+  return qp_read_unsigned(r, "fields.planes_read", 1, q->step, &q->planes_read);
+}
+
+static qp_status read_numbers(qp_reader *r, qp_quantizer *q) {
+  qp_status status = q->kind == QP_TRELLIS ? read_trellis(r, q) : read_code(r, q);
+  if (status == QP_OK) status = read_planes(r, q);
+  if (status != QP_OK) return status;
+  if (q->step > 16 * q->dim) {
+    return qp_read_fail(r, "field '%s': %u bits for %u weight%s, more than fp16 itself takes",
+                        q->kind == QP_TRELLIS ? "step" : "bits", q->step, q->dim,
+                        q->dim == 1 ? "" : "s");
+  }
+  return QP_OK;
+}
+
+static bool has_rows(const qp_quantizer *q) {
+  for (unsigned i = 0; i < q->codebooks; i++) {
+    if (q->codebook[i].scope == QP_SCOPE_ROW) return true;
+  }
+  return false;
+}
+
+/* What a kernel cannot do, and the layout of the codes. */
+static qp_status check_form(qp_reader *r, const qp_quantizer *q) {
+  if (q->dim > 2 && (q->group || has_rows(q))) {
+    return qp_read_fail(r,
+                        "field 'dim': %u should be 1 or 2 where there are %s, since a code's "
+                        "weights must lie in one row and group",
+                        q->dim, q->group ? "group fields" : "codebooks with scope = \"row\"");
+  }
+  qp_period period;
+  qp_error why = {.text = ""};
+  const qp_status status = qp_layout_period(q, &period, &why);
+  return status == QP_OK ? QP_OK : qp_read_fail(r, "%s", why.text);
+}
+
+/* ---- Decode ---- */
+
+/* Lines first..last of the file's text; NULL: out of memory. */
+static char *copy_lines(const char *text, size_t bytes, int first, int last) {
+  const char *at = text, *end = text + bytes;
+  for (int line = 1; line < first && at < end; line++) {
+    const char *next = memchr(at, '\n', (size_t)(end - at));
+    at = next ? next + 1 : end;
+  }
+  const char *stop = at;
+  for (int line = first; line <= last && stop < end; line++) {
+    const char *next = memchr(stop, '\n', (size_t)(end - stop));
+    stop = next ? next + 1 : end;
+  }
+  if (stop > at && stop[-1] == '\n') stop--;
+  return strndup(at, (size_t)(stop - at));
+}
+
+static void describe_decode(const qp_reader *r, const qp_quantizer *q, qp_lua_decode *d) {
+  *d = (qp_lua_decode){.dim = q->dim,
+                       .named = qp_read_is_nil(r, "fields.codebook"),
+                       .codebooks = q->codebooks,
+                       .fields = q->fields};
+  for (unsigned i = 0; i < q->codebooks; i++) {
+    d->codebook[i].name = q->codebook[i].name;
+    d->codebook[i].entries = q->codebook[i].entries;
+    d->codebook[i].dim = q->codebook[i].dim;
+  }
+  for (unsigned i = 0; i < q->fields; i++) {
+    d->field[i].name = q->field[i].name;
+    d->field[i].half = q->field[i].type == QP_FIELD_F16;
+  }
+}
+
+static int keep_all(qp_copy *c, unsigned node, const int *args) {
+  (void)c, (void)node, (void)args;
+  return QP_KEEP;
+}
+
+/* Trace the decode function into q->decode, without nodes that nothing needs. */
+static qp_status trace_decode(qp_reader *r, qp_quantizer *q) {
+  qp_lua_decode d;
+  char where[sizeof q->file + 16], what[sizeof q->name + 16];
+  describe_decode(r, q, &d);
+  snprintf(where, sizeof where, "%s:%d", r->file, q->line_first ? q->line_first : r->line);
+  snprintf(what, sizeof what, "%s: decode", q->name);
+  d.where = where;
+  d.what = what;
+  qp_ir *ir = qp_ir_new();
+  if (!ir) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
+  const qp_status status = qp_lua_trace(r->lua, r->v, "fields.decode", &d, ir, r->err);
+  if (status == QP_OK) q->decode = qp_pass_copy(ir, keep_all, NULL);
+  qp_ir_free(ir);
+  if (status == QP_OK && !q->decode) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
+  return status;
+}
+
+static qp_status check_conditions(qp_reader *r, const qp_quantizer *q) {
+  char found[80];
+  int line = 0;
+  if (!qp_spec_find_condition(q->decode_text, &line, found, sizeof found)) return QP_OK;
+  r->line = q->line_first + line;
+  return qp_read_fail(r,
+                      "decode: '%s' decides when the file is loaded, not for each state; use "
+                      "eq(a, b), lt(a, b) and select(c, a, b)",
+                      found);
+}
+
+static qp_status read_decode(qp_reader *r, qp_quantizer *q, const char *text, size_t bytes) {
+  const qp_lua_type type = qp_lua_type_of(r->lua, r->v, "fields.decode");
+  if (type == QP_LUA_NIL) {
+    if (q->codebooks != 1 || qp_read_is_nil(r, "fields.codebook")) {
+      return qp_read_fail(r, "field 'decode' is missing; only with one 'codebook' does it have a "
+                             "default, codebook[code]");
+    }
+    q->decode_text = strdup("decode = function (code, codebook) return codebook[code] end");
+  } else if (type != QP_LUA_FUNCTION) {
+    return qp_read_fail(r, "field 'decode' should be a function, got %s",
+                        qp_read_describe(r, "fields.decode"));
+  } else if (!qp_lua_get_lines(r->lua, r->v, "fields.decode", &q->line_first, &q->line_last)) {
+    return qp_read_fail(r, "field 'decode' should be a function written in Lua, not a library's");
+  } else {
+    q->decode_text = copy_lines(text, bytes, q->line_first, q->line_last);
+  }
+  if (!q->decode_text) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
+  const qp_status status = check_conditions(r, q);
+  return status == QP_OK ? trace_decode(r, q) : status;
+}
+
+/* ---- Split ---- */
+
+static qp_status read_part(qp_reader *r, unsigned i, qp_spec *s) {
+  char path[64];
+  snprintf(path, sizeof path, "fields.parts.%u", i + 1);
+  if (qp_lua_length(r->lua, r->v, path) != 2) {
+    return qp_read_fail(r, "field 'parts': item %u should be { \"name\", fraction }", i + 1);
+  }
+  snprintf(path, sizeof path, "fields.parts.%u.1", i + 1);
+  const char *name = qp_lua_get_string(r->lua, r->v, path);
+  if (!name || strlen(name) >= sizeof s->part_name[i] || !name_is_right(name)) {
+    return qp_read_fail(r, "field 'parts': item %u should begin with a quantizer's name, got %s",
+                        i + 1, qp_read_describe(r, path));
+  }
+  memcpy(s->part_name[i], name, strlen(name) + 1);
+  snprintf(path, sizeof path, "fields.parts.%u.2", i + 1);
+  double fraction = 0;
+  if (!qp_lua_get_number(r->lua, r->v, path, &fraction) || !(fraction > 0 && fraction < 1)) {
+    return qp_read_fail(r,
+                        "field 'parts': the fraction of '%s' should be a number between 0 and "
+                        "1, got %s",
+                        name, qp_read_describe(r, path));
+  }
+  s->quantizer.part[i].fraction = fraction;
+  return QP_OK;
+}
+
+static qp_status read_parts(qp_reader *r, qp_spec *s) {
+  const size_t parts = qp_lua_length(r->lua, r->v, "fields.parts");
+  if (parts < 2 || parts > QP_MAX_PARTS) {
+    return qp_read_fail(r,
+                        "field 'parts' should be a list of 2 to %d items { \"name\", fraction }, "
+                        "got %s of %zu",
+                        QP_MAX_PARTS, qp_read_describe(r, "fields.parts"), parts);
+  }
+  double sum = 0;
+  for (unsigned i = 0; i < parts; i++) {
+    const qp_status status = read_part(r, i, s);
+    if (status != QP_OK) return status;
+    sum += s->quantizer.part[i].fraction;
+  }
+  if (fabs(sum - 1) > 1e-9) {
+    return qp_read_fail(r, "field 'parts': the fractions add up to %.9g, should be 1", sum);
+  }
+  s->quantizer.parts = (unsigned)parts;
+  return QP_OK;
+}
+
+void qp_spec_finish_split(qp_quantizer *q) {
+  q->rate = q->stored_rate = 0;
+  for (unsigned i = 0; i < q->parts; i++) {
+    q->rate += q->part[i].fraction * q->part[i].quantizer->rate;
+    q->stored_rate += q->part[i].fraction * q->part[i].quantizer->stored_rate;
+  }
+}
+
+/* ---- One quantizer ---- */
+
+static void set_rates(qp_quantizer *q) {
+  static const unsigned bits[] = {[QP_FIELD_F16] = 16, [QP_FIELD_U4] = 4, [QP_FIELD_U8] = 8};
+  q->rate = (double)q->planes_read / q->dim;
+  q->stored_rate = (double)q->step / q->dim;
+  for (unsigned i = 0; i < q->fields; i++) {
+    q->stored_rate += (double)bits[q->field[i].type] / q->group;
+  }
+}
+
+static qp_status read_coded(qp_reader *r, qp_quantizer *q, const char *text, size_t bytes) {
+  qp_status status = read_numbers(r, q);
+  if (status == QP_OK) status = qp_read_codebooks(r, q);
+  if (status == QP_OK) status = qp_read_group(r, q);
+  if (status == QP_OK) status = check_form(r, q);
+  if (status == QP_OK) status = read_decode(r, q, text, bytes);
+  if (status != QP_OK) return status;
+  set_rates(q);
+  if (qp_definition_is_kept(q)) return QP_OK;
+  qp_error why = {.text = ""};
+  status = qp_quantizer_check(q, &why);
+  if (status != QP_OK) {
+    if (q->line_first) r->line = q->line_first;
+    return status == QP_E_ARG ? qp_read_fail(r, "%s", why.text)
+                              : qp_fail(r->err, status, "%s", why.text);
+  }
+  if (!qp_quantizer_hash(q)) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
+  qp_definition_keep(q);
+  return QP_OK;
+}
+
+static qp_status read_kind(qp_reader *r, qp_quantizer_kind *out) {
+  const char *kind = qp_lua_get_string(r->lua, r->v, "kind");
+  for (unsigned i = 0; kind && i < sizeof kinds / sizeof *kinds; i++) {
+    if (strcmp(kind, kinds[i].name) != 0) continue;
+    *out = (qp_quantizer_kind)i;
+    return QP_OK;
+  }
+  return qp_read_fail(r,
+                      "it should return trellis { ... }, vector { ... }, scalar { ... }, "
+                      "split { ... } or a list of these, got %s%s",
+                      kind ? kind : qp_read_describe(r, ""), kind ? " { ... }" : "");
+}
+
+static qp_status read_spec(qp_reader *r, qp_spec *s, const char *text, size_t bytes) {
+  qp_quantizer *q = &s->quantizer;
+  qp_status status = read_kind(r, &q->kind);
+  if (status != QP_OK) return status;
+  int64_t line = 0;
+  if (qp_lua_get_integer(r->lua, r->v, "line", &line) && line > 0 && line < 1 << 24) {
+    r->line = s->line = (int)line;
+  }
+  q->layout = QP_LAYOUT_VERSION;
+  snprintf(q->file, sizeof q->file, "%s", r->file);
+  status = read_name(r, q);
+  if (status == QP_OK) {
+    status = qp_read_known(r, "fields", kinds[q->kind].name, kinds[q->kind].fields, false);
+  }
+  if (status != QP_OK) return status;
+  return q->kind == QP_SPLIT ? read_parts(r, s) : read_coded(r, q, text, bytes);
+}
+
+void qp_spec_free(qp_spec *s) {
+  if (!s) return;
+  for (unsigned i = 0; i < s->quantizer.codebooks; i++) free(s->quantizer.codebook[i].data);
+  qp_ir_free(s->quantizer.decode);
+  free(s->quantizer.decode_text);
+  free(s);
+}
+
+/* ---- The file ---- */
+
+typedef struct file_job {
+  const char *file, *text;
+  size_t bytes;
+  qp_lua *lua;
+  qp_error *err;
+  qp_spec **specs;
+  size_t count;
+} file_job;
+
+static qp_status load_one(file_job *job, qp_lua_ref v) {
+  qp_spec *s = calloc(1, sizeof *s);
+  if (!s) return qp_fail(job->err, QP_E_NOMEM, "out of memory");
+  qp_reader r = {.lua = job->lua, .file = job->file, .v = v, .err = job->err};
+  const qp_status status = read_spec(&r, s, job->text, job->bytes);
+  if (status != QP_OK) {
+    qp_spec_free(s);
+    return status;
+  }
+  job->specs[job->count++] = s;
+  return QP_OK;
+}
+
+static qp_status load_all(file_job *job) {
+  qp_lua_ref result = 0;
+  qp_status status =
+      qp_lua_run(job->lua, "lua/prelude.lua", job->file, job->text, job->bytes, &result, job->err);
+  if (status != QP_OK) return status;
+  const bool list = qp_lua_type_of(job->lua, result, "kind") == QP_LUA_NIL;
+  const size_t n = list ? qp_lua_length(job->lua, result, "") : 1;
+  if (n > MAX_QUANTIZERS || (list && !n)) {
+    const qp_reader r = {.lua = job->lua, .file = job->file, .v = result, .err = job->err};
+    return qp_read_fail(&r, "it should return a quantizer or a list of 1 to %d, got %s of %zu",
+                        MAX_QUANTIZERS, qp_read_describe(&r, ""), n);
+  }
+  job->specs = calloc(n, sizeof(qp_spec *));
+  if (!job->specs) return qp_fail(job->err, QP_E_NOMEM, "out of memory");
+  for (size_t i = 0; i < n && status == QP_OK; i++) {
+    qp_lua_ref item = 0;
+    char path[32] = "";
+    if (list) snprintf(path, sizeof path, "%zu", i + 1);
+    status = qp_lua_get(job->lua, result, path, &item, job->err);
+    if (status == QP_OK) status = load_one(job, item);
+    qp_lua_release(job->lua, item);
+  }
+  return status;
+}
+
+qp_status qp_spec_load(const char *file, const char *text, size_t bytes, qp_spec ***out,
+                       size_t *count, qp_error *err) {
+  file_job job = {.file = file, .text = text, .bytes = bytes, .err = err};
+  if (strlen(file) >= sizeof((qp_quantizer *)0)->file) {
+    return qp_fail(err, QP_E_ARG, "%s: the path is longer than %zu bytes", file,
+                   sizeof((qp_quantizer *)0)->file - 1);
+  }
+  qp_status status = qp_lua_open(NULL, &job.lua, err);
+  if (status == QP_OK) status = load_all(&job);
+  qp_lua_close(job.lua);
+  if (status != QP_OK) {
+    for (size_t i = 0; i < job.count; i++) qp_spec_free(job.specs[i]);
+    free(job.specs);
+    return status;
+  }
+  *out = job.specs;
+  *count = job.count;
+  return QP_OK;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* One Lua file of quantizers:  text --lua_host--> [checked quantizers]. */
+#ifndef QP_SPEC_H
+#define QP_SPEC_H
+
+#include "gen/spec/quantizer.h"
+
+/* A quantizer of a file; a split's parts are names until the palette knows all. */
+typedef struct qp_spec {
+  qp_quantizer quantizer;
+  int line; /* of its constructor, 0 if not known */
+  char part_name[QP_MAX_PARTS][sizeof((qp_quantizer *)0)->name]; /* split only */
+} qp_spec;
+
+/*
+** Run 'text' (named 'file' in messages) and check every quantizer that it returns, in order.
+** '*out' is an array of '*count' (>= 1) pointers; each and the array are malloc'ed: the caller
+** hands each to qp_spec_free and frees the array.  Hashes are set except for splits.
+** QP_E_ARG: anything wrong in the file, with file, line, field and value; QP_E_LIMIT: the file
+** runs too long or needs too much memory; QP_E_NOMEM.  Outputs are untouched on error.
+*/
+qp_status qp_spec_load(const char *file, const char *text, size_t bytes, qp_spec ***out,
+                       size_t *count, qp_error *err);
+void qp_spec_free(qp_spec *s);
+
+/* Set rate and stored rate of a split whose parts are resolved. */
+void qp_spec_finish_split(qp_quantizer *q);
+
+#endif

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT */
+/* Reading one quantizer's Lua table: typed fields, codebooks, group fields. */
+#include "gen/spec/spec_read.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/suggest.h"
+#include "gen/spec/codebook.h"
+#include "gen/spec/codebook_file.h"
+#include "runtime/half.h"
+
+enum { MAX_ENTRIES = 65536, MIN_GROUP = 16, MAX_GROUP = 65536 };
+
+qp_status qp_read_fail(const qp_reader *r, const char *format, ...) {
+  char text[2048];
+  va_list ap;
+  va_start(ap, format);
+  vsnprintf(text, sizeof text, format, ap);
+  va_end(ap);
+  char line[16] = "";
+  if (r->line) snprintf(line, sizeof line, ":%d", r->line);
+  return qp_fail(r->err, QP_E_ARG, "%s%s: %s%s%s", r->file, line, r->name ? r->name : "",
+                 r->name ? ": " : "", text);
+}
+
+const char *qp_read_describe(const qp_reader *r, const char *path) {
+  static _Thread_local char text[128];
+  double x;
+  int64_t n;
+  switch (qp_lua_type_of(r->lua, r->v, path)) {
+  case QP_LUA_NIL: return "nothing";
+  case QP_LUA_BOOLEAN: return "a boolean";
+  case QP_LUA_TABLE: return "a table";
+  case QP_LUA_FUNCTION: return "a function";
+  case QP_LUA_STRING:
+    snprintf(text, sizeof text, "the string '%.80s'", qp_lua_get_string(r->lua, r->v, path));
+    return text;
+  case QP_LUA_INTEGER:
+    if (!qp_lua_get_integer(r->lua, r->v, path, &n)) break;
+    snprintf(text, sizeof text, "%lld", (long long)n);
+    return text;
+  case QP_LUA_NUMBER:
+    if (!qp_lua_get_number(r->lua, r->v, path, &x)) break;
+    snprintf(text, sizeof text, "%.9g", x);
+    return text;
+  case QP_LUA_OTHER: break;
+  }
+  return "a value of another type";
+}
+
+/* "fields.codebook.fields.dim" is called "codebook.dim" in messages. */
+static const char *field_name(const char *path, char *out, size_t size) {
+  size_t n = 0;
+  while (*path && n + 1 < size) {
+    if (!strncmp(path, "fields.", 7)) {
+      path += 7;
+      continue;
+    }
+    const size_t part = strcspn(path, ".") + (path[strcspn(path, ".")] == '.');
+    for (size_t i = 0; i < part && n + 1 < size; i++) out[n++] = *path++;
+  }
+  out[n] = 0;
+  return out;
+}
+
+static qp_status wrong_type(const qp_reader *r, const char *path, const char *wanted) {
+  char name[128];
+  field_name(path, name, sizeof name);
+  if (qp_read_is_nil(r, path)) {
+    return qp_read_fail(r, "field '%s' is missing; it should be %s", name, wanted);
+  }
+  return qp_read_fail(r, "field '%s' should be %s, got %s", name, wanted,
+                      qp_read_describe(r, path));
+}
+
+bool qp_read_is_nil(const qp_reader *r, const char *path) {
+  return qp_lua_type_of(r->lua, r->v, path) == QP_LUA_NIL;
+}
+
+qp_status qp_read_string(const qp_reader *r, const char *path, const char **out) {
+  const char *s = qp_lua_get_string(r->lua, r->v, path);
+  if (!s) return wrong_type(r, path, "a string");
+  *out = s;
+  return QP_OK;
+}
+
+qp_status qp_read_boolean(const qp_reader *r, const char *path, bool *out) {
+  bool value = false;
+  if (!qp_lua_get_boolean(r->lua, r->v, path, &value) && !qp_read_is_nil(r, path)) {
+    return wrong_type(r, path, "true or false");
+  }
+  *out = value;
+  return QP_OK;
+}
+
+qp_status qp_read_unsigned(const qp_reader *r, const char *path, unsigned lo, unsigned hi,
+                           unsigned *out) {
+  int64_t n = 0;
+  char wanted[64];
+  snprintf(wanted, sizeof wanted, "an integer from %u to %u", lo, hi);
+  if (!qp_lua_get_integer(r->lua, r->v, path, &n) || n < (int64_t)lo || n > (int64_t)hi) {
+    return wrong_type(r, path, wanted);
+  }
+  *out = (unsigned)n;
+  return QP_OK;
+}
+
+static size_t count_names(const char *const *names) {
+  size_t n = 0;
+  while (names[n]) n++;
+  return n;
+}
+
+qp_status qp_read_known(const qp_reader *r, const char *path, const char *what,
+                        const char *const *known, bool items) {
+  const char **keys = NULL;
+  const size_t count = qp_lua_keys(r->lua, r->v, path, &keys), names = count_names(known);
+  qp_status status = QP_OK;
+  if (!items && qp_lua_length(r->lua, r->v, path)) {
+    status = qp_read_fail(r, "%s has an item without a name; every field is 'name = value'", what);
+  }
+  for (size_t i = 0; i < count && status == QP_OK; i++) {
+    size_t k = 0;
+    while (k < names && strcmp(keys[i], known[k]) != 0) k++;
+    if (k < names) continue;
+    const char *near = qp_suggest(keys[i], known, names);
+    char fields[256] = "";
+    size_t used = 0;
+    for (k = 0; k < names && used + 40 < sizeof fields; k++) {
+      used +=
+          (size_t)snprintf(fields + used, sizeof fields - used, "%s%s", k ? ", " : "", known[k]);
+    }
+    status =
+        qp_read_fail(r, "%s has no field '%.80s'%s%s%s; its fields are %s", what, keys[i],
+                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", fields);
+  }
+  free(keys);
+  return status;
+}
+
+static bool is_identifier(const char *name, size_t size) {
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+  const size_t length = strlen(name);
+  return length > 0 && length < size && strspn(name, letters) == length &&
+         !(name[0] >= '0' && name[0] <= '9');
+}
+
+/* ---- Codebooks ---- */
+
+typedef enum source { KMEANS, LLOYD_MAX, RANDOM, STORED, VALUES } source;
+
+static const char *const dim_fields[] = {"entries", "dim", "seed", "scope", NULL};
+static const char *const lloyd_fields[] = {"entries", "scope", NULL};
+static const char *const stored_fields[] = {"file", "entries", "dim", "scope", NULL};
+static const char *const values_fields[] = {"dim", "scope", NULL};
+
+static const struct {
+  const char *name;
+  const char *const *fields;
+} sources[] = {[KMEANS] = {"gaussian_kmeans", dim_fields},
+               [LLOYD_MAX] = {"lloyd_max", lloyd_fields},
+               [RANDOM] = {"random_gaussian", dim_fields},
+               [STORED] = {"stored", stored_fields},
+               [VALUES] = {"values", values_fields}};
+
+/* A codebook's place in the quantizer's table, and paths of its fields. */
+typedef struct place {
+  const qp_reader *r;
+  char table[64]; /* "fields.codebook" or "fields.codebooks.NAME" */
+  char path[128];
+} place;
+
+static const char *at(place *p, const char *field) {
+  snprintf(p->path, sizeof p->path, "%s.fields.%s", p->table, field);
+  return p->path;
+}
+
+static qp_status read_source(place *p, source *out) {
+  char path[128], name[128];
+  snprintf(path, sizeof path, "%s.kind", p->table);
+  const char *kind = qp_lua_get_string(p->r->lua, p->r->v, path);
+  for (unsigned i = 0; kind && i < sizeof sources / sizeof *sources; i++) {
+    if (strcmp(kind, sources[i].name) != 0) continue;
+    *out = (source)i;
+    return QP_OK;
+  }
+  return qp_read_fail(p->r,
+                      "field '%s' should be a codebook: gaussian_kmeans { entries, dim, seed }, "
+                      "lloyd_max { entries }, random_gaussian { entries, dim, seed }, "
+                      "stored { file, entries, dim } or values { ... }, got %s",
+                      field_name(p->table, name, sizeof name),
+                      kind ? kind : qp_read_describe(p->r, p->table));
+}
+
+static qp_status read_scope(place *p, qp_scope *out) {
+  static const char *const names[] = {"spec", "tensor", "row"};
+  *out = QP_SCOPE_SPEC;
+  if (qp_read_is_nil(p->r, at(p, "scope"))) return QP_OK;
+  const char *scope = qp_lua_get_string(p->r->lua, p->r->v, at(p, "scope"));
+  for (unsigned i = 0; scope && i < 3; i++) {
+    if (strcmp(scope, names[i]) != 0) continue;
+    *out = (qp_scope)i;
+    return QP_OK;
+  }
+  return wrong_type(p->r, at(p, "scope"), "\"spec\", \"tensor\" or \"row\"");
+}
+
+static qp_status read_dim(place *p, unsigned *out) {
+  *out = 1;
+  if (qp_read_is_nil(p->r, at(p, "dim"))) return QP_OK;
+  const qp_status status = qp_read_unsigned(p->r, at(p, "dim"), 1, 8, out);
+  if (status == QP_OK && (*out & (*out - 1))) {
+    return wrong_type(p->r, at(p, "dim"), "1, 2, 4 or 8");
+  }
+  return status;
+}
+
+static qp_status compute(place *p, source from, qp_codebook *book) {
+  unsigned seed = 1;
+  qp_status status = QP_OK;
+  if (from != LLOYD_MAX && !qp_read_is_nil(p->r, at(p, "seed"))) {
+    status = qp_read_unsigned(p->r, at(p, "seed"), 0, ~0u, &seed);
+  }
+  if (status == QP_OK) {
+    status = qp_read_unsigned(p->r, at(p, "entries"), 1, MAX_ENTRIES, &book->entries);
+  }
+  if (status != QP_OK) return status;
+  book->data = calloc((size_t)book->entries * book->dim, sizeof *book->data);
+  if (!book->data) return qp_fail(p->r->err, QP_E_NOMEM, "out of memory");
+  if (from == LLOYD_MAX) {
+    status = qp_codebook_lloyd_max(book->entries, book->data, p->r->err);
+  } else if (from == KMEANS) {
+    status = qp_codebook_gaussian_kmeans(book->entries, book->dim, seed, book->data, p->r->err);
+  } else {
+    status = qp_codebook_random_gaussian(book->entries, book->dim, seed, book->data, p->r->err);
+  }
+  if (status == QP_OK) return QP_OK;
+  return qp_fail_prefix(p->r->err, status, "%s: %s: codebook '%s'", p->r->file, p->r->name,
+                        book->name);
+}
+
+static qp_status read_stored(place *p, qp_codebook *book) {
+  const char *name;
+  qp_error why = {.text = ""};
+  qp_status status = qp_read_string(p->r, at(p, "file"), &name);
+  if (status == QP_OK) {
+    status = qp_read_unsigned(p->r, at(p, "entries"), 1, MAX_ENTRIES, &book->entries);
+  }
+  if (status != QP_OK) return status;
+  status = qp_codebook_read(p->r->file, name, book->entries, book->dim, &book->data, &why);
+  if (status == QP_OK || status == QP_E_NOMEM) return status;
+  return qp_read_fail(p->r, "codebook '%s': %s", book->name, why.text);
+}
+
+static qp_status round_values(place *p, const double *x, size_t count, qp_codebook *book) {
+  book->entries = (unsigned)(count / book->dim);
+  book->data = calloc(count, sizeof *book->data);
+  if (!book->data) return qp_fail(p->r->err, QP_E_NOMEM, "out of memory");
+  for (size_t i = 0; i < count; i++) {
+    book->data[i] = qp_double_to_half(x[i]);
+    if ((book->data[i] & 0x7c00) == 0x7c00) {
+      return qp_read_fail(p->r,
+                          "codebook '%s': number %zu of its values is %.9g; fp16 reaches from "
+                          "-65504 to 65504",
+                          book->name, i + 1, x[i]);
+    }
+  }
+  return QP_OK;
+}
+
+static qp_status read_values(place *p, qp_codebook *book) {
+  char path[128];
+  snprintf(path, sizeof path, "%s.fields", p->table);
+  double *x = NULL;
+  size_t count = 0;
+  qp_error why = {.text = ""};
+  qp_status status = qp_lua_get_numbers(p->r->lua, p->r->v, path, &x, &count, &why);
+  if (status != QP_OK) {
+    return qp_read_fail(p->r, "codebook '%s': values: %s", book->name, why.text);
+  }
+  if (!count || count % book->dim || count / book->dim > MAX_ENTRIES) {
+    status = qp_read_fail(p->r,
+                          "codebook '%s': %zu values should be a multiple of its dim (%u), and "
+                          "make 1 to %d entries",
+                          book->name, count, book->dim, MAX_ENTRIES);
+  } else {
+    status = round_values(p, x, count, book);
+  }
+  free(x);
+  return status;
+}
+
+static qp_status read_codebook(place *p, qp_codebook *book) {
+  source from = KMEANS;
+  qp_status status = read_source(p, &from);
+  char path[128];
+  snprintf(path, sizeof path, "%s.fields", p->table);
+  if (status == QP_OK) {
+    status = qp_read_known(p->r, path, sources[from].name, sources[from].fields, from == VALUES);
+  }
+  if (status == QP_OK) status = read_scope(p, &book->scope);
+  book->dim = 1;
+  if (status == QP_OK && from != LLOYD_MAX) status = read_dim(p, &book->dim);
+  if (status != QP_OK) return status;
+  if (book->scope == QP_SCOPE_ROW && book->dim != 1) {
+    return qp_read_fail(p->r, "codebook '%s': dim %u should be 1 where scope is \"row\"",
+                        book->name, book->dim);
+  }
+  if (from == STORED) return read_stored(p, book);
+  return from == VALUES ? read_values(p, book) : compute(p, from, book);
+}
+
+static qp_status read_named(const qp_reader *r, const char *name, qp_quantizer *q) {
+  if (q->codebooks == QP_MAX_CODEBOOKS) {
+    return qp_read_fail(r, "field 'codebooks' has more than %d codebooks", QP_MAX_CODEBOOKS);
+  }
+  qp_codebook *book = &q->codebook[q->codebooks++];
+  if (!is_identifier(name, sizeof book->name)) {
+    return qp_read_fail(r,
+                        "field 'codebooks': '%.80s' should be a name of letters, digits and '_' "
+                        "of at most %zu bytes",
+                        name, sizeof book->name - 1);
+  }
+  memcpy(book->name, name, strlen(name) + 1);
+  place p = {.r = r};
+  snprintf(p.table, sizeof p.table, "fields.codebooks.%s", name);
+  return read_codebook(&p, book);
+}
+
+static qp_status read_all_named(const qp_reader *r, qp_quantizer *q) {
+  const char **names = NULL;
+  const size_t count = qp_lua_keys(r->lua, r->v, "fields.codebooks", &names);
+  qp_status status = QP_OK;
+  if (!count || qp_lua_length(r->lua, r->v, "fields.codebooks")) {
+    status = qp_read_fail(r, "field 'codebooks' should be a table { name = codebook, ... }, got %s",
+                          count ? "a list" : qp_read_describe(r, "fields.codebooks"));
+  }
+  for (size_t i = 0; i < count && status == QP_OK; i++) status = read_named(r, names[i], q);
+  free(names);
+  return status;
+}
+
+qp_status qp_read_codebooks(const qp_reader *r, qp_quantizer *q) {
+  const bool one = !qp_read_is_nil(r, "fields.codebook");
+  const bool many = !qp_read_is_nil(r, "fields.codebooks");
+  if (one && many) {
+    return qp_read_fail(r, "there are both 'codebook' and 'codebooks'; choose 'codebooks' and name "
+                           "each");
+  }
+  if (many) return read_all_named(r, q);
+  if (!one) return QP_OK;
+  q->codebooks = 1;
+  memcpy(q->codebook[0].name, "codebook", sizeof "codebook");
+  place p = {.r = r, .table = "fields.codebook"};
+  return read_codebook(&p, &q->codebook[0]);
+}
+
+/* ---- Group fields ---- */
+
+static qp_status read_field(const qp_reader *r, const char *name, qp_field *f) {
+  static const struct {
+    const char *name;
+    double lo, hi;
+  } types[] = {[QP_FIELD_F16] = {"f16", -65504, 65504},
+               [QP_FIELD_U4] = {"u4", 0, 15},
+               [QP_FIELD_U8] = {"u8", 0, 255}};
+  char path[128];
+  snprintf(path, sizeof path, "fields.group.%s.1", name);
+  const char *type = qp_lua_get_string(r->lua, r->v, path);
+  unsigned t = 0;
+  while (t < 3 && (!type || strcmp(type, types[t].name) != 0)) t++;
+  if (t == 3) {
+    return qp_read_fail(r,
+                        "field 'group.%s' should be { type, lowest, highest } with the type "
+                        "\"f16\", \"u4\" or \"u8\", got %s",
+                        name, qp_read_describe(r, path));
+  }
+  double lo = 0, hi = 0;
+  snprintf(path, sizeof path, "fields.group.%s.2", name);
+  bool right = qp_lua_get_number(r->lua, r->v, path, &lo);
+  snprintf(path, sizeof path, "fields.group.%s.3", name);
+  right = right && qp_lua_get_number(r->lua, r->v, path, &hi);
+  right = right && lo >= types[t].lo && lo <= hi && hi <= types[t].hi;
+  if (t != QP_FIELD_F16) right = right && lo == floor(lo) && hi == floor(hi);
+  if (!right) {
+    return qp_read_fail(r,
+                        "field 'group.%s' should be { \"%s\", lowest, highest } with %g <= "
+                        "lowest <= highest <= %g%s",
+                        name, type, types[t].lo, types[t].hi,
+                        t == QP_FIELD_F16 ? "" : ", both integers");
+  }
+  *f = (qp_field){.type = (qp_field_type)t, .lo = lo, .hi = hi};
+  memcpy(f->name, name, strlen(name) + 1);
+  return QP_OK;
+}
+
+static qp_status read_fields(const qp_reader *r, const char **names, size_t count,
+                             qp_quantizer *q) {
+  for (size_t i = 0; i < count; i++) {
+    if (!strcmp(names[i], "size")) continue;
+    if (q->fields == QP_MAX_FIELDS) {
+      return qp_read_fail(r, "field 'group' has more than %d fields", QP_MAX_FIELDS);
+    }
+    if (!is_identifier(names[i], sizeof q->field[0].name)) {
+      return qp_read_fail(r, "field 'group': '%.80s' should be a name of letters, digits and '_'",
+                          names[i]);
+    }
+    const qp_status status = read_field(r, names[i], &q->field[q->fields]);
+    if (status != QP_OK) return status;
+    q->fields++;
+  }
+  if (q->fields) return QP_OK;
+  return qp_read_fail(r, "field 'group' has no fields; for example scale = { \"f16\", 0.001, 4 }");
+}
+
+qp_status qp_read_group(const qp_reader *r, qp_quantizer *q) {
+  if (qp_read_is_nil(r, "fields.group")) return QP_OK;
+  if (qp_lua_type_of(r->lua, r->v, "fields.group") != QP_LUA_TABLE) {
+    return wrong_type(r, "fields.group", "a table { size = 128, scale = { \"f16\", 0.001, 4 } }");
+  }
+  qp_status status = qp_read_unsigned(r, "fields.group.size", MIN_GROUP, MAX_GROUP, &q->group);
+  if (status == QP_OK && (q->group & (q->group - 1))) {
+    status = qp_read_fail(r, "field 'group.size': %u should be a power of two", q->group);
+  }
+  if (status != QP_OK) return status;
+  const char **names = NULL;
+  const size_t count = qp_lua_keys(r->lua, r->v, "fields.group", &names);
+  status = read_fields(r, names, count, q);
+  free(names);
+  return status;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* Reading one quantizer's Lua table: typed fields, codebooks, group fields. */
+#ifndef QP_SPEC_READ_H
+#define QP_SPEC_READ_H
+
+#include "gen/spec/lua_host.h"
+#include "gen/spec/quantizer.h"
+
+/* The table being read, { kind, line, fields }, and where its messages point. */
+typedef struct qp_reader {
+  qp_lua *lua;
+  const char *file;
+  int line;         /* 0: not known */
+  const char *name; /* of the quantizer, NULL before it is known */
+  qp_lua_ref v;
+  qp_error *err;
+} qp_reader;
+
+/* "file:line: name: message"; QP_E_ARG. */
+qp_status qp_read_fail(const qp_reader *r, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* A value in words, for "got ...": "17", "the string 'x'", "a table", "nothing"; valid until the
+** next call by the same thread. */
+const char *qp_read_describe(const qp_reader *r, const char *path);
+
+/*
+** Fields by path ("fields.window"); a message names the field as the user wrote it.  QP_E_ARG where
+** it is missing (a boolean: false then), of another type or out of lo..hi; outputs are then
+** untouched.  A string is owned by the Lua state.
+*/
+bool qp_read_is_nil(const qp_reader *r, const char *path);
+qp_status qp_read_string(const qp_reader *r, const char *path, const char **out);
+qp_status qp_read_boolean(const qp_reader *r, const char *path, bool *out);
+qp_status qp_read_unsigned(const qp_reader *r, const char *path, unsigned lo, unsigned hi,
+                           unsigned *out);
+
+/* Refuse keys of the table at 'path' that are not in 'known' (NULL-ended), and list items unless
+** 'items'; 'what' is how the message calls the table. */
+qp_status qp_read_known(const qp_reader *r, const char *path, const char *what,
+                        const char *const *known, bool items);
+
+/* fields.codebook or fields.codebooks; data is computed.  q->codebooks counts those that the caller
+** frees, also after an error. */
+qp_status qp_read_codebooks(const qp_reader *r, qp_quantizer *q);
+
+/* fields.group; sets group 0 where there is none. */
+qp_status qp_read_group(const qp_reader *r, qp_quantizer *q);
+
+#endif

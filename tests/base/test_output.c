@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Tables and JSON as the verbs print them. */
+#include <criterion/criterion.h>
+#include <criterion/redirect.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tuner/base/output.h"
+
+static const qp_column column[] = {{"name", false}, {"us", true}, {"note", false}, {NULL, false}};
+
+TestSuite(output, .timeout = 20);
+
+/* Two rows printed, as they arrive on stdout. */
+static const char *print(bool json) {
+  static char text[2048];
+  cr_redirect_stdout();
+  qp_table_out *t = qp_table_new(column, json);
+  qp_table_row(t);
+  qp_table_text(t, "\xc2\xb5");
+  qp_table_number(t, 12.345, "%.2f");
+  qp_table_text(t, "quote \" it");
+  qp_table_row(t);
+  qp_table_text(t, "longer");
+  qp_table_number(t, NAN, "%.2f");
+  qp_table_text(t, "");
+  qp_table_text(t, "one too many");
+  qp_table_print(t);
+  fflush(stdout);
+  FILE *f = cr_get_redirected_stdout();
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  return text;
+}
+
+Test(output, columns_are_aligned_by_characters_and_what_is_no_number_is_a_dash) {
+  cr_assert_str_eq(print(false), "name       us  note\n"
+                                 "\xc2\xb5       12.35  quote \" it\n"
+                                 "longer      -  \n");
+}
+
+Test(output, json_has_an_object_a_row_and_null_for_what_is_no_number) {
+  const char *text = print(true);
+  cr_assert(text[0] == '[' && strstr(text, "\"us\":\t12.345") && strstr(text, "\"us\":\tnull") &&
+                strstr(text, "quote \\\" it"),
+            "%s", text);
+  cr_assert_not(strstr(text, "too many"));
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** Any text as JSON, for the tree and for the scanner, and as the config.json of a model.  What the strict
+** scanner takes, the tree takes too, but for what only it refuses: keys that appear twice, and depth.
+*/
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/json.h"
+#include "gen/model/model.h"
+#include "runtime/json_scan.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Walk everything, value by value; what is no object or array is taken as what it is. */
+static qp_status walk(qp_json_scan *s, unsigned depth, bool *deep) {
+  char key[QP_JSON_SCAN_KEY], text[4096];
+  bool more = false, flag;
+  double number;
+  qp_status st;
+  if (depth > QP_JSON_MAX_DEPTH - 2) *deep = true;
+  switch (qp_json_scan_peek(s)) {
+  case QP_JSON_OBJECT:
+    st = qp_json_scan_open(s, '{');
+    while (!st && !(st = qp_json_scan_key(s, key, &more)) && more) st = walk(s, depth + 1, deep);
+    return st;
+  case QP_JSON_LIST:
+    st = qp_json_scan_open(s, '[');
+    while (!st && !(st = qp_json_scan_item(s, &more)) && more) st = walk(s, depth + 1, deep);
+    return st;
+  case QP_JSON_STRING: return qp_json_scan_text(s, text, sizeof text);
+  case QP_JSON_NUMBER: return qp_json_scan_number(s, &number);
+  case QP_JSON_BOOLEAN: return qp_json_scan_boolean(s, &flag);
+  default: return qp_json_scan_skip(s, NULL, NULL);
+  }
+}
+
+static void check_model(const char *text, size_t size) {
+  static qp_models *models;
+  qp_error err = {.text = ""};
+  qp_model model;
+  if (!models && qp_models_open(&models, &err) != QP_OK) abort();
+  if (qp_models_parse(models, "f/config.json", text, size, &model, &err) != QP_OK) {
+    if (!strstr(err.text, "f/config.json")) abort();
+    return;
+  }
+  if (!model.layers || !model.linears || !model.hidden) abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  const char *text = (const char *)data;
+  qp_error err = {.text = ""}, scan_err = {.text = ""};
+  cJSON *tree = NULL;
+  qp_json_scan s;
+  bool deep = false;
+  const qp_status parsed = qp_json_parse("f.json", text, size, &tree, &err);
+  if (parsed != QP_OK && !strstr(err.text, "f.json")) abort();
+  qp_json_scan_begin(&s, "f.json", text, size, &scan_err);
+  qp_status scanned = walk(&s, 0, &deep);
+  if (!scanned) scanned = qp_json_scan_end(&s);
+  if (scanned != QP_OK && !strstr(scan_err.text, "f.json")) abort();
+  if (!scanned && parsed && !deep && !strstr(err.text, "twice")) abort();
+  cJSON_Delete(tree);
+  if (!parsed) check_model(text, size);
+  return 0;
+}

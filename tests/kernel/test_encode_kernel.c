@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* The encode kernels in the simulator: the CPU's codes, bit for bit, by the command a user has. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void check(const char *quantizer, const char *more) {
+  char command[1024], line[512], all[8192] = "";
+  snprintf(command, sizeof command, "%s/qpal check %s --op encode --device sim:sm_90:2 %s 2>&1",
+           QP_BINARY_DIR, quantizer, more);
+  FILE *f = popen(command, "r");
+  cr_assert_not_null(f);
+  while (fgets(line, sizeof line, f))
+    if (strlen(all) + strlen(line) < sizeof all) strcat(all, line);
+  cr_expect_eq(pclose(f), 0, "%s: %s", quantizer, all);
+  cr_expect(strstr(all, "PASS") != NULL, "%s: %s", quantizer, all);
+}
+
+/* More groups than threads, fewer, one; one, two and four weights a step; steps beyond a byte. */
+Test(encode_kernel, small_trellises_get_the_codes_of_the_cpu) {
+  static const char *const names[] = {"small10-8-4", "small12-3-1", "small11-10-2"};
+  char path[512];
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    snprintf(path, sizeof path, "%s/tests/kernel/encode_small.lua:%s", QP_SOURCE_DIR, names[i]);
+    check(path, "");
+  }
+}
+
+Test(encode_kernel, vectors_get_the_codes_of_the_cpu) { check("vq2-2.5", ""); }

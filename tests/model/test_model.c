@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gen/model/model.h"
+
+static qp_models *models;
+static qp_error err;
+static void open_models(void) {
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK, "%s", err.text);
+}
+static void close_models(void) { qp_models_close(models); }
+TestSuite(model, .init = open_models, .fini = close_models);
+
+static const qp_model *find(const char *name) {
+  const qp_model *m = NULL;
+  cr_assert_eq(qp_models_find(models, name, &m, &err), QP_OK, "%s: %s", name, err.text);
+  return m;
+}
+
+static qp_status parse(const char *file, const char *text, qp_model *out) {
+  return qp_models_parse(models, file, text, strlen(text), out, &err);
+}
+
+Test(model, groups_are_the_linears_that_share_an_input) {
+  const qp_model *m = find("llama-3.1-8b");
+  static const qp_model_group want[] = {{"qkv", 3, {4096, 1024, 1024}, 4096, {0, 1, 2}},
+                                        {"o", 1, {4096}, 4096, {3}},
+                                        {"up-gate", 2, {14336, 14336}, 4096, {4, 5}},
+                                        {"down", 1, {4096}, 14336, {6}}};
+  cr_assert_eq(m->groups, 4);
+  for (unsigned i = 0; i < m->groups; i++) {
+    const qp_model_group *g = &m->group[i];
+    cr_assert_str_eq(g->name, want[i].name);
+    cr_assert_eq(g->linears, want[i].linears);
+    cr_assert_arr_eq(g->rows, want[i].rows, g->linears * sizeof *g->rows);
+    cr_assert_arr_eq(g->linear, want[i].linear, g->linears * sizeof *g->linear);
+    cr_assert_eq(g->columns, want[i].columns);
+  }
+}
+
+/* Numbers of parameters as the model cards' safetensors metadata give them. */
+Test(model, parameters_are_as_many_as_published) {
+  static const struct {
+    const char *name;
+    uint64_t parameters;
+  } published[] = {
+      {"llama-2-7b", 6738415616},   {"llama-3.1-8b", 8030261248},    {"llama-3.1-70b", 70553706496},
+      {"llama-3.2-1b", 1235814400}, {"llama-3.2-3b", 3212749824},    {"qwen2.5-0.5b", 494032768},
+      {"qwen2.5-7b", 7615616512},   {"qwen2.5-72b", 72706203648},    {"qwen3-0.6b", 596049920},
+      {"qwen3-8b", 8190735360},     {"mistral-7b-v0.1", 7241732096}, {"gemma-2-2b", 2614341888},
+      {"gemma-2-9b", 9241705984},   {"gemma-3-1b", 999885952},       {"phi-3-mini", 3821079552},
+      {"phi-4", 14659507200},       {"smollm2-135m", 134515008},     {"smollm2-1.7b", 1711376384},
+  };
+  for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
+    const qp_model *m = find(published[i].name);
+    uint64_t n = m->layers * m->block_weights + m->embedding_bytes / 2 + m->other_bytes / 2 +
+                 (m->tied ? 0 : m->head_weights);
+    cr_expect_eq(n, published[i].parameters, "%s: %llu, published %llu", m->name,
+                 (unsigned long long)n, (unsigned long long)published[i].parameters);
+  }
+}
+
+Test(model, linears_have_the_names_of_the_checkpoint) {
+  static const struct {
+    const char *model;
+    unsigned linear, block;
+    const char *tensor;
+  } want[] = {{"llama-3.1-8b", 0, 3, "model.layers.3.self_attn.q_proj"},
+              {"llama-3.1-8b", 6, 31, "model.layers.31.mlp.down_proj"},
+              {"llama-3.1-8b", 7, 0, "lm_head"},
+              {"llama-3.2-1b", 7, 0, "model.embed_tokens"},
+              {"phi-3-mini", 0, 1, "model.layers.1.self_attn.qkv_proj"},
+              {"phi-3-mini", 2, 1, "model.layers.1.mlp.gate_up_proj"},
+              {"gemma-3-4b", 3, 9, "language_model.model.layers.9.self_attn.o_proj"}};
+  for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+    char name[QP_MODEL_NAME];
+    qp_model_tensor(find(want[i].model), want[i].linear, want[i].block, name);
+    cr_expect_str_eq(name, want[i].tensor);
+  }
+}
+
+Test(model, sizes_are_what_kernels_can_do) {
+  cr_assert_gt(qp_models_count(models), 30);
+  for (size_t i = 0; i < qp_models_count(models); i++) {
+    const qp_model *m = qp_models_get(models, i);
+    cr_assert_eq(m->heads % m->kv_heads, 0, "%s", m->name);
+    for (unsigned k = 0; k <= m->linears; k++) {
+      cr_expect_eq(m->linear[k].rows % 16, 0, "%s %s", m->name, m->linear[k].role);
+      cr_expect_eq(m->linear[k].columns % 32, 0, "%s %s", m->name, m->linear[k].role);
+    }
+  }
+}
+
+Test(model, a_config_says_what_the_model_file_says) {
+  qp_model m;
+  const qp_model *want = find("qwen2.5-7b");
+  cr_assert_eq(parse("zoo/Qwen2.5-7B/config.json",
+                     "{\"architectures\": [\"Qwen2ForCausalLM\"], \"model_type\": \"qwen2\","
+                     "\"hidden_size\": 3584, \"intermediate_size\": 18944,"
+                     "\"num_attention_heads\": 28, \"num_key_value_heads\": 4,"
+                     "\"num_hidden_layers\": 28, \"vocab_size\": 152064,"
+                     "\"tie_word_embeddings\": false, \"rope_theta\": 1000000.0}",
+                     &m),
+               QP_OK, "%s", err.text);
+  cr_assert_str_eq(m.name, "Qwen2.5-7B");
+  cr_assert_eq(m.head_dim, 128);
+  cr_assert_eq(m.linears, want->linears);
+  for (unsigned i = 0; i <= m.linears; i++) {
+    cr_expect_eq(m.linear[i].rows, want->linear[i].rows);
+    cr_expect_eq(m.linear[i].bias, want->linear[i].bias);
+  }
+  cr_assert_eq(m.other_bytes, want->other_bytes);
+}
+
+Test(model, a_decoder_beside_a_vision_tower_is_found) {
+  qp_model m;
+  cr_assert_eq(parse("config.json",
+                     "{\"model_type\": \"gemma3\", \"text_config\": {\"hidden_size\": 2560,"
+                     "\"intermediate_size\": 10240, \"model_type\": \"gemma3_text\","
+                     "\"num_hidden_layers\": 34}, \"vision_config\": {\"hidden_size\": 1152}}",
+                     &m),
+               QP_OK, "%s", err.text);
+  const qp_model *want = find("gemma-3-4b");
+  cr_assert_str_eq(m.name, "config");
+  cr_assert_eq(m.hidden, 2560);
+  cr_assert(m.tied);
+  cr_assert_eq(m.block_weights, want->block_weights);
+  cr_assert_eq(m.embedding_bytes, want->embedding_bytes);
+}
+
+Test(model, a_path_of_a_folder_means_its_config) {
+  char folder[] = "/tmp/qpal_model_XXXXXX", file[64];
+  cr_assert(mkdtemp(folder));
+  snprintf(file, sizeof file, "%s/config.json", folder);
+  FILE *f = fopen(file, "w");
+  fputs("{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 96,"
+        "\"num_attention_heads\": 2, \"num_hidden_layers\": 3, \"vocab_size\": 32}",
+        f);
+  fclose(f);
+  const qp_model *m = find(folder);
+  cr_assert_str_eq(m->name, strrchr(folder, '/') + 1);
+  cr_assert_eq(m->kv_heads, 2);
+  cr_assert_eq(m->layers, 3);
+  cr_assert_eq(find(file)->hidden, 64);
+  unlink(file);
+  rmdir(folder);
+}
+
+Test(model, wrong_configs_name_file_field_and_what_is_right) {
+  static const struct {
+    const char *text, *part;
+  } wrong[] = {
+      {"", "no JSON"},
+      {"[1]", "an object is needed"},
+      {"{}", "model_type"},
+      {"{\"model_type\": \"mixtral\"}", "mixtral"},
+      {"{\"model_type\": \"llama\"}", "hidden_size"},
+      {"{\"model_type\": \"llama\", \"hidden_size\": 1, \"hidden_size\": 2}", "twice"},
+      {"{\"model_type\": \"llama\", \"hidden_size\": -4096}", "from 1 to"},
+      {"{\"model_type\": \"llama\", \"hidden_size\": 1e99}", "from 1 to"},
+      {"{\"model_type\": \"llama\", \"hidden_size\": 1e999}", "range of double"},
+      {"{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 96,"
+       "\"num_attention_heads\": 128, \"num_hidden_layers\": 3, \"vocab_size\": 32}",
+       "head_dim"},
+      {"{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 96,"
+       "\"num_attention_heads\": 16777216, \"head_dim\": 16777216, \"num_hidden_layers\": 3,"
+       "\"vocab_size\": 32}",
+       "sizes from 1 to"},
+      {"{\"model_type\": \"llama\", \"tie_word_embeddings\": \"no\"}", "true or false"},
+      {"{\"a\": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}", "nesting"},
+      {"{\"model_type\": \"llama\"} x", "no JSON"},
+  };
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    qp_model m;
+    cr_expect_eq(parse("there/config.json", wrong[i].text, &m), QP_E_ARG, "%s", wrong[i].text);
+    cr_expect(strstr(err.text, "there/config.json"), "%s", err.text);
+    cr_expect(strstr(err.text, wrong[i].part), "%s: %s", wrong[i].text, err.text);
+  }
+}
+
+Test(model, an_unknown_model_is_named_with_the_nearest) {
+  const qp_model *m;
+  cr_assert_eq(qp_models_find(models, "llama-3.1-8", &m, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "'llama-3.1-8'"));
+  cr_assert(strstr(err.text, "llama-3.1-8b"));
+  cr_assert_eq(qp_models_find(models, "/nowhere/config.json", &m, &err), QP_E_IO);
+  cr_assert(strstr(err.text, "/nowhere/config.json"));
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal quantize, as a user calls it, on a small llama: what it writes is what the weights were. */
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "gen/base/json.h"
+#include "tests/quantize/quantize_kit.h"
+
+enum { HIDDEN = 96, MIDDLE = 192, VOCAB = 48, KV = 48, BLOCKS = 2 };
+
+/* ---- A checkpoint ---- */
+
+static const struct linear {
+  const char *name, *group;
+  unsigned rows, columns;
+} linears[] = {
+    {"self_attn.q_proj", "qkv", HIDDEN, HIDDEN}, {"self_attn.k_proj", "qkv", KV, HIDDEN},
+    {"self_attn.v_proj", "qkv", KV, HIDDEN},     {"self_attn.o_proj", "o", HIDDEN, HIDDEN},
+    {"mlp.up_proj", "up-gate", MIDDLE, HIDDEN},  {"mlp.gate_proj", "up-gate", MIDDLE, HIDDEN},
+    {"mlp.down_proj", "down", HIDDEN, MIDDLE}};
+enum { LINEARS = sizeof linears / sizeof *linears };
+
+static float *linear_weights(unsigned block, unsigned l) {
+  return weights_of(100 * block + l + 1, (size_t)linears[l].rows * linears[l].columns);
+}
+
+/* A palette of the user's own whose trellises are encoded in no time. */
+static const char spec[] =
+    "local function small(name, step)\n"
+    "  return trellis { name = name, window = 10, dim = 2, step = step,\n"
+    "    codebook = gaussian_kmeans { entries = 64, dim = 2, seed = 1 },\n"
+    "    decode = function (s, c)\n"
+    "      local h = s * 0x9e3779b1\n"
+    "      return flip_sign(c[h >> 20 & 63], 1, h >> 31 & 1)\n"
+    "    end }\n"
+    "end\n"
+    "return { small('two', 4), small('three', 6),\n"
+    "  split { name = 'half', parts = { { 'two', 1/2 }, { 'three', 1/2 } } } }\n";
+
+static void make_checkpoint(void) {
+  static const char config[] =
+      "{\"model_type\": \"llama\", \"hidden_size\": 96, \"intermediate_size\": 192,"
+      " \"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"head_dim\": 48,"
+      " \"num_hidden_layers\": 2, \"vocab_size\": 48, \"tie_word_embeddings\": true, \"own\": [1]}";
+  pending p;
+  make_folder();
+  pending_begin(&p, path("in/model.safetensors"));
+  for (unsigned b = 0; b < BLOCKS; b++)
+    for (unsigned l = 0; l < LINEARS; l++) {
+      char name[128];
+      snprintf(name, sizeof name, "model.layers.%u.%s.weight", b, linears[l].name);
+      pending_add(&p, name, QP_TENSOR_F32, linears[l].rows, linears[l].columns,
+                  linear_weights(b, l));
+    }
+  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F32, VOCAB, HIDDEN,
+              weights_of(9, (size_t)VOCAB * HIDDEN));
+  pending_add(&p, "model.norm.weight", QP_TENSOR_F32, 0, HIDDEN, weights_of(10, HIDDEN));
+  pending_write(&p);
+  write_text(path("in/config.json"), config);
+  write_text(path("own.lua"), spec);
+}
+
+TestSuite(quantize, .init = make_checkpoint, .fini = remove_folder);
+
+/* The same with one of the user's own quantizers. */
+static int quantize_own(const char *name, const char *options, const char *out) {
+  char all[1024];
+  snprintf(all, sizeof all, "--quantizer '%s:%s' %s", path("own.lua"), name, options);
+  return quantize(all, out);
+}
+
+/* Every linear of an output is the checkpoint's up to an error that the rate allows. */
+static void expect_weights(const char *out, const char *quantizer, bool rotated, double most) {
+  qp_safetensors *s;
+  const qp_quantizer *q = quantizer_of(quantizer);
+  cr_assert_eq(qp_safetensors_open(path("%s", out), &s, &err), QP_OK, "%s", err.text);
+  for (unsigned b = 0; b < BLOCKS; b++)
+    for (unsigned l = 0; l < LINEARS; l++) {
+      char name[128], signs[128];
+      snprintf(name, sizeof name, "model.layers.%u.%s", b, linears[l].name);
+      snprintf(signs, sizeof signs, "model.layers.%u.%s.signs", b, linears[l].group);
+      float *w = linear_weights(b, l);
+      const double error =
+          output_error(s, name, rotated ? signs : NULL, q, w, linears[l].rows, linears[l].columns);
+      cr_assert(error < most, "%s: relative error of y is %g", name, error);
+      cr_assert(error > most / 30, "%s: %g is less than the rate allows", name, error);
+      free(w);
+    }
+  qp_safetensors_close(s);
+}
+
+/* ---- Tests ---- */
+
+Test(quantize, outputs_are_those_of_the_weights) {
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  cr_assert(strstr(answer, "14 linears"), "%s", answer);
+  expect_weights("out", "nuq-4", true, 0.015);
+}
+
+Test(quantize, a_split_quantizer_stores_its_parts) {
+  char name[512];
+  cr_assert_eq(quantize_own("half", "", "out"), 0, "%s", answer);
+  snprintf(name, sizeof name, "%s:half", path("own.lua"));
+  expect_weights("out", name, true, 0.15);
+}
+
+Test(quantize, group_fields_are_stored) {
+  cr_assert_eq(quantize("--quantizer mxfp4", "out"), 0, "%s", answer);
+  expect_weights("out", "mxfp4", true, 0.03);
+}
+
+Test(quantize, without_rotation_there_are_no_signs) {
+  qp_safetensors *s;
+  cr_assert_eq(quantize("--quantizer nuq-6 --no-rotation", "out"), 0, "%s", answer);
+  expect_weights("out", "nuq-6", false, 0.2);
+  cr_assert_eq(qp_safetensors_open(path("out"), &s, &err), QP_OK);
+  for (size_t i = 0; i < qp_safetensors_count(s); i++)
+    cr_assert_null(strstr(qp_safetensors_get(s, i)->name, ".signs"));
+  qp_safetensors_close(s);
+}
+
+Test(quantize, what_is_not_quantized_stays_bit_for_bit) {
+  qp_safetensors *s;
+  float *embedding = weights_of(9, (size_t)VOCAB * HIDDEN), *q = linear_weights(1, 0);
+  cr_assert_eq(quantize("--quantizer nuq-4 --keep layers.1.self_attn.q", "out"), 0, "%s", answer);
+  cr_assert_eq(qp_safetensors_open(path("out"), &s, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(memcmp(tensor(s, "model.embed_tokens.weight"), embedding, 4 * VOCAB * HIDDEN), 0);
+  cr_assert_eq(memcmp(tensor(s, "model.layers.1.self_attn.q_proj.weight"), q, 4 * HIDDEN * HIDDEN),
+               0);
+  cr_assert_null(qp_safetensors_find(s, "model.layers.1.self_attn.q_proj.codes.0"));
+  cr_assert_null(qp_safetensors_find(s, "model.layers.0.self_attn.q_proj.weight"));
+  qp_safetensors_close(s);
+  free(embedding);
+  free(q);
+}
+
+Test(quantize, a_tied_head_is_packed_beside_the_embedding) {
+  qp_safetensors *s;
+  float *embedding = weights_of(9, (size_t)VOCAB * HIDDEN);
+  cr_assert_eq(quantize("--quantizer nuq-4 --lm-head", "out"), 0, "%s", answer);
+  cr_assert_eq(qp_safetensors_open(path("out"), &s, &err), QP_OK, "%s", err.text);
+  cr_assert(qp_safetensors_find(s, "model.embed_tokens.weight"));
+  cr_assert(output_error(s, "lm_head", "lm_head.signs", quantizer_of("nuq-4"), embedding, VOCAB,
+                         HIDDEN) < 0.015);
+  qp_safetensors_close(s);
+  free(embedding);
+}
+
+Test(quantize, the_bits_that_it_tells_are_the_bytes_that_it_stores) {
+  qp_safetensors *s;
+  cJSON *config, *report;
+  cr_assert_eq(quantize_own("two", "", "out"), 0, "%s", answer);
+  cr_assert_eq(qp_safetensors_open(path("out"), &s, &err), QP_OK);
+  cr_assert_eq(qp_json_read(path("out/config.json"), &config, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_json_read(path("out/quantize-report.json"), &report, &err), QP_OK);
+  double bytes = 0, weights = 0;
+  for (size_t i = 0; i < qp_safetensors_count(s); i++) {
+    const qp_tensor *t = qp_safetensors_get(s, i);
+    const char *end = strrchr(t->name, '.');
+    if (strcmp(end, ".weight") != 0) bytes += (double)t->bytes;
+  }
+  for (unsigned l = 0; l < LINEARS; l++) weights += BLOCKS * linears[l].rows * linears[l].columns;
+  const cJSON *section = cJSON_GetObjectItem(config, "quantization");
+  const double bits = cJSON_GetObjectItem(section, "bits_per_weight")->valuedouble;
+  cr_assert_float_eq(bits, 8 * bytes / weights, 1e-9, "%g and %g", bits, 8 * bytes / weights);
+  cr_assert_eq(cJSON_GetObjectItem(report, "weights")->valuedouble, weights);
+  cr_assert(cJSON_GetObjectItem(config, "own"), "the checkpoint's own fields stay");
+  cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(section, "linears")), BLOCKS * LINEARS);
+  cJSON_Delete(config);
+  cJSON_Delete(report);
+  qp_safetensors_close(s);
+}
+
+Test(quantize, verify_decodes_by_reference_and_kernel) {
+  cr_assert_eq(quantize_own("half", "--verify", "out"), 0, "%s", answer);
+  cr_assert(strstr(answer, "PASS"), "%s", answer);
+}
+
+/* Change one byte in the middle of a tensor's data: of a float, the one of its exponent. */
+static void damage(const char *out, const char *name) {
+  qp_safetensors *s;
+  cr_assert_eq(qp_safetensors_open(path("%s", out), &s, &err), QP_OK);
+  const qp_tensor *t = qp_safetensors_find(s, name);
+  cr_assert(t);
+  const size_t at = t->offset + t->bytes / 8 * 4 + 3;
+  FILE *f = fopen(qp_safetensors_shard_path(s, t->shard), "r+b");
+  cr_assert(f);
+  fseek(f, (long)at, SEEK_SET);
+  int c = fgetc(f);
+  fseek(f, (long)at, SEEK_SET);
+  fputc(c ^ 0x55, f);
+  fclose(f);
+  qp_safetensors_close(s);
+}
+
+Test(quantize, verify_sees_a_changed_byte) {
+  static const char *const names[] = {"model.layers.1.mlp.up_proj.codes.0",
+                                      "model.layers.0.self_attn.k_proj.row_scales",
+                                      "model.layers.1.down.signs", "nuq-4.codebook.0"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    char out[16];
+    snprintf(out, sizeof out, "out%zu", i);
+    cr_assert_eq(quantize("--quantizer nuq-4", out), 0, "%s", answer);
+    damage(out, names[i]);
+    cr_assert_eq(quantize("--quantizer nuq-4 --verify --row-groups 1", out), 1, "%s: %s", names[i],
+                 answer);
+    cr_assert(strstr(answer, "FAIL"), "%s: %s", names[i], answer);
+  }
+}
+
+/* Files of encoded linears that a run has left so far. */
+static unsigned encoded_so_far(const char *out) {
+  unsigned n = 0;
+  for (unsigned b = 0; b < BLOCKS; b++)
+    for (unsigned l = 0; l < LINEARS; l++)
+      n += !access(path("%s/.qpal/model.layers.%u.%s.safetensors", out, b, linears[l].name), F_OK);
+  return n;
+}
+
+/* Start a run and kill it when 'linears' are done; false: it ended before. */
+static bool kill_after(unsigned count, const char *quantizer) {
+  char in[512], out[512];
+  snprintf(in, sizeof in, "%s", path("in"));
+  snprintf(out, sizeof out, "%s", path("killed"));
+  pid_t child = fork();
+  if (!child) {
+    if (freopen("/dev/null", "w", stdout))
+      execl(QP_BINARY_DIR "/qpal", "qpal", "quantize", in, "--quantizer", quantizer, "--threads",
+            "1", "-o", out, NULL);
+    _exit(99);
+  }
+  int status = 0;
+  pid_t ended = 0;
+  while (encoded_so_far("killed") < count && !(ended = waitpid(child, &status, WNOHANG)))
+    usleep(200);
+  if (!ended) {
+    kill(child, SIGKILL);
+    waitpid(child, &status, 0);
+  }
+  cr_assert(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+  return WIFSIGNALED(status);
+}
+
+/* Kill a run at several moments; the one that ends writes what an undisturbed one writes. */
+Test(quantize, a_killed_run_goes_on_and_gives_the_same_files) {
+  char quantizer[512];
+  snprintf(quantizer, sizeof quantizer, "%s:half", path("own.lua"));
+  cr_assert_eq(quantize_own("half", "", "whole"), 0, "%s", answer);
+  unsigned kills = 0;
+  for (unsigned count = 1; count < BLOCKS * LINEARS; count += 4)
+    kills += kill_after(count, quantizer);
+  cr_assert_gt(kills, 1, "runs end before they can be killed");
+  cr_assert_gt(encoded_so_far("killed"), 1);
+  cr_assert_eq(quantize_own("half", "", "killed"), 0, "%s", answer);
+  cr_assert(strstr(answer, "were there already"), "%s", answer);
+  cr_assert_neq(access(path("killed/.qpal"), F_OK), 0, "nothing is left behind");
+  expect_same_files("whole", "killed");
+}
+
+Test(quantize, finished_linears_are_not_encoded_again) {
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  cr_assert(strstr(answer, "were there already"), "%s", answer);
+  cr_assert_eq(quantize("--quantizer nuq-5", "out"), 2);
+  cr_assert(strstr(answer, "another run"), "%s", answer);
+}
+
+Test(quantize, wrong_wishes_are_refused) {
+  cr_assert_eq(quantize("", "out"), 2);
+  cr_assert(strstr(answer, "--quantizer"), "%s", answer);
+  cr_assert_eq(quantize("--quantizer nuq-99", "out"), 2);
+  cr_assert_eq(quantize("--quantizer nuq-4 --input-scale x", "out"), 2);
+  cr_assert_eq(quantize("--quantizer nuq-4 --keep proj", "out"), 2);
+  cr_assert(strstr(answer, "no linear"), "%s", answer);
+  cr_assert_eq(quantize("--plan /nowhere/plan.json", "out"), 2);
+  cr_assert_eq(ask("quantize /nowhere.safetensors --quantizer nuq-4 -o /tmp/none"), 2);
+  cr_assert_eq(ask("quantize a b --quantizer nuq-4 -o /tmp/none"), 2);
+}
+
+Test(quantize, weights_that_are_not_the_models_are_named) {
+  static const char config[] =
+      "{\"model_type\": \"llama\", \"hidden_size\": 128, \"intermediate_size\": 192,"
+      " \"num_attention_heads\": 2, \"num_hidden_layers\": 2, \"vocab_size\": 48}";
+  write_text(path("in/config.json"), config);
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);
+  cr_assert(strstr(answer, "model.layers.0.self_attn.q_proj.weight"), "%s", answer);
+  cr_assert(strstr(answer, "128 x 128"), "%s", answer);
+}
+
+Test(quantize, a_weight_that_is_no_number_is_named) {
+  FILE *f = fopen(path("in/model.safetensors"), "r+b");
+  qp_safetensors *s;
+  cr_assert_eq(qp_safetensors_open(path("in"), &s, &err), QP_OK);
+  const qp_tensor *t = qp_safetensors_find(s, "model.layers.1.mlp.down_proj.weight");
+  fseek(f, (long)t->offset + 4, SEEK_SET);
+  fwrite("\0\0\xc0\x7f", 1, 4, f);
+  fclose(f);
+  qp_safetensors_close(s);
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);
+  cr_assert(strstr(answer, "model.layers.1.mlp.down_proj"), "%s", answer);
+}

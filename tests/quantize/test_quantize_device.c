@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal quantize --device: what encode kernels write is what the threads write, byte for byte. */
+#include "tests/quantize/quantize_kit.h"
+
+/* Trellises small enough for the simulator. */
+static const char spec[] =
+    "local function tiny(name, step)\n"
+    "  return trellis { name = name, window = 8, dim = 2, step = step,\n"
+    "    codebook = gaussian_kmeans { entries = 256, dim = 2, seed = 1 },\n"
+    "    decode = function (s, c) return c[s & 255] end }\n"
+    "end\n"
+    "return { tiny('tiny-2', 4), tiny('tiny-3', 6),\n"
+    "  split { name = 'tiny', parts = { { 'tiny-2', 1/2 }, { 'tiny-3', 1/2 } } } }\n";
+
+/* One block whose k_proj has 16 rows (half a group) of 64 columns. */
+static void make_checkpoint(void) {
+  static const struct {
+    const char *name;
+    unsigned rows, columns;
+  } linears[] = {{"self_attn.q_proj", 64, 64}, {"self_attn.k_proj", 16, 64},
+                 {"self_attn.v_proj", 16, 64}, {"self_attn.o_proj", 64, 64},
+                 {"mlp.up_proj", 96, 64},      {"mlp.gate_proj", 96, 64},
+                 {"mlp.down_proj", 64, 96}};
+  pending p;
+  make_folder();
+  pending_begin(&p, path("in/model.safetensors"));
+  for (unsigned l = 0; l < sizeof linears / sizeof *linears; l++) {
+    char name[128];
+    snprintf(name, sizeof name, "model.layers.0.%s.weight", linears[l].name);
+    pending_add(&p, name, QP_TENSOR_F32, linears[l].rows, linears[l].columns,
+                weights_of(l + 1, (size_t)linears[l].rows * linears[l].columns));
+  }
+  pending_write(&p);
+  write_text(path("in/config.json"),
+             "{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 96,"
+             " \"num_attention_heads\": 4, \"num_key_value_heads\": 1, \"head_dim\": 16,"
+             " \"num_hidden_layers\": 1, \"vocab_size\": 48, \"tie_word_embeddings\": true}");
+  write_text(path("own.lua"), spec);
+}
+
+TestSuite(quantize_device, .init = make_checkpoint, .fini = remove_folder);
+
+/* 'codes': how many the kernels found. */
+static void expect_same(const char *options, const char *codes) {
+  char on_device[1024];
+  snprintf(on_device, sizeof on_device, "%s --device sim", options);
+  cr_assert_eq(quantize(options, "cpu"), 0, "%s", answer);
+  cr_assert_eq(quantize(on_device, "sim"), 0, "%s", answer);
+  cr_assert(strstr(answer, codes), "%s", answer);
+  expect_same_files("cpu", "sim");
+}
+
+Test(quantize_device, trellises_and_splits) {
+  char options[512];
+  snprintf(options, sizeof options,
+           "--quantizer '%s:tiny' --keep q_proj --keep v_proj --keep o_proj --keep mlp",
+           path("own.lua"));
+  expect_same(options, "\n1024 codes by kernels on sim"); /* 32 lanes, 64 columns, pairs */
+}
+
+Test(quantize_device, vectors) {
+  expect_same("--quantizer vq2-2 --keep mlp", "\n6144 codes by kernels on sim");
+}
+
+Test(quantize_device, scalars) {
+  expect_same("--quantizer nuq-4 --keep mlp", "\n12288 codes by kernels on sim");
+}
+
+/* Group fields have no encode kernel: threads do them. */
+Test(quantize_device, what_has_no_kernel_is_encoded_by_threads) {
+  expect_same("--quantizer mxfp4", "\n0 codes by kernels on sim");
+}
+
+Test(quantize_device, a_device_that_is_not_there_is_told) {
+  cr_assert_eq(quantize("--quantizer nuq-4 --device cuda:99", "out"), 3, "%s", answer);
+  cr_assert(strstr(answer, "cuda:99") || strstr(answer, "libcuda"), "%s", answer);
+}

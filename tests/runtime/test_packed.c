@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/* Packed weights through the public interface: found, compared with the library, refused. */
+#include "tests/runtime/library_kit.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "gen/base/text.h"
+
+static void *file;
+static size_t file_bytes;
+static qpal_library *library;
+static char path[64];
+
+static void set_up(void) {
+  qp_export_group g[3];
+  cr_assert_eq(qp_session_open(&kit_session, &kit_err), QP_OK, "%s", kit_err.text);
+  kit_groups(g);
+  qp_export_request r = kit_request(g);
+  r.batches = 1;
+  file = kit_export(&r, &file_bytes);
+  cr_assert_eq(qpal_library_from_memory(file, file_bytes, &library), QPAL_OK, "%s", qpal_message());
+  snprintf(path, sizeof path, "/tmp/qpal-packed-%ld.safetensors", (long)getpid());
+}
+
+static void tear_down(void) {
+  unlink(path);
+  qpal_library_close(library);
+  free(file);
+  qp_session_close(&kit_session);
+}
+
+TestSuite(packed, .init = set_up, .fini = tear_down, .timeout = 120);
+
+/* ---- A file as PACKED.md says, written by hand ---- */
+
+typedef struct writer {
+  qp_text tensors, data, linears, quantizers;
+} writer;
+
+/* Tensors of 4-byte elements must be added before those of 2, these before bytes. */
+static void add_tensor(writer *w, const char *name, const char *type, const char *shape,
+                       const void *data, size_t bytes) {
+  qp_text_add(&w->tensors, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
+              name, type, shape, w->data.length, w->data.length + bytes);
+  qp_text_append(&w->data, data, bytes);
+}
+
+static const char *kind_of(const qp_quantizer *q) {
+  static const char *const kinds[] = {"trellis", "vector", "scalar", "split"};
+  return kinds[q->kind];
+}
+
+/* One linear's tensors with elements of 'element' bytes. */
+static void add_tensors(writer *w, const char *name, const kit_linear *l, unsigned element) {
+  char tensor[128], shape[64];
+  for (unsigned i = 0; i < l->parts; i++) {
+    const qp_stream *s = &l->part[i].stream;
+    if (element == 4) {
+      snprintf(tensor, sizeof tensor, "%s.codes.%u", name, i);
+      snprintf(shape, sizeof shape, "%zu", s->code_words);
+      add_tensor(w, tensor, "U32", shape, l->part[i].codes, 4 * s->code_words);
+    }
+    for (unsigned f = 0; f < s->quantizer->fields; f++) {
+      const bool halves = s->quantizer->field[f].type == QP_FIELD_F16;
+      if (element != (halves ? 2 : 1)) continue;
+      snprintf(tensor, sizeof tensor, "%s.field.%u.%u", name, i, f);
+      snprintf(shape, sizeof shape, "%zu", s->field_bytes[f] / element);
+      add_tensor(w, tensor, halves ? "F16" : "U8", shape, l->part[i].field[f], s->field_bytes[f]);
+    }
+    for (unsigned c = 0; c < s->quantizer->codebooks && element == 2; c++) {
+      const qp_codebook *b = &s->quantizer->codebook[c];
+      if (b->scope == QP_SCOPE_SPEC) continue;
+      const unsigned rows = b->scope == QP_SCOPE_ROW ? 32 * s->row_groups : b->dim;
+      snprintf(tensor, sizeof tensor, "%s.codebook.%u.%u", name, i, c);
+      snprintf(shape, sizeof shape, "%u,%u", rows, b->entries);
+      add_tensor(w, tensor, "F16", shape, l->part[i].codebook[c], 2ul * rows * b->entries);
+    }
+  }
+  if (element == 4) {
+    snprintf(tensor, sizeof tensor, "%s.row_scales", name);
+    snprintf(shape, sizeof shape, "%u", l->rows);
+    add_tensor(w, tensor, "F32", shape, l->scale, 4ul * l->rows);
+  }
+}
+
+/* Describe it; 'q' is the quantizer that the file names (another one's hash is a lie to be seen). */
+static void describe(writer *w, const char *name, const kit_linear *l, const qp_quantizer *q,
+                     unsigned rows) {
+  qp_text_add(&w->quantizers,
+              "%s\\\"%s\\\":{\\\"hash\\\":\\\"%s\\\",\\\"layout\\\":1,\\\"kind\\\":\\\"%s\\\"}",
+              w->quantizers.length ? "," : "", q->name, q->hash, kind_of(q));
+  qp_text_add(&w->linears,
+              "%s{\\\"name\\\":\\\"%s\\\",\\\"rows\\\":%u,\\\"columns\\\":%d,\\\"quantizer\\\":"
+              "\\\"%s\\\",\\\"signs\\\":\\\"in.signs\\\",\\\"parts\\\":[",
+              w->linears.length ? "," : "", name, rows, KIT_K, q->name);
+  for (unsigned i = 0; i < l->parts; i++)
+    qp_text_add(&w->linears, "%s{\\\"quantizer\\\":\\\"x\\\",\\\"column\\\":%u,\\\"columns\\\":%u}",
+                i ? "," : "", l->part[i].column, l->part[i].stream.columns);
+  qp_text_add(&w->linears, "]}");
+}
+
+static void write_file(writer *w, const char *format) {
+  qp_text t = {0};
+  qp_text_add(&t,
+              "{\"__metadata__\":{\"format\":\"%s\",\"version\":\"1\",\"quantization\":\"{"
+              "\\\"quantizers\\\":{%s},\\\"linears\\\":[%s]}\"}%s}",
+              format, w->quantizers.s, w->linears.s, w->tensors.s);
+  while (t.length % 8) qp_text_add(&t, " ");
+  const uint64_t length = t.length;
+  FILE *f = fopen(path, "wb");
+  cr_assert_not_null(f);
+  cr_assert(fwrite(&length, 8, 1, f) && fwrite(t.s, t.length, 1, f) &&
+            fwrite(w->data.s, w->data.length, 1, f));
+  fclose(f);
+  qp_text_free(&t);
+  qp_text_free(&w->tensors);
+  qp_text_free(&w->data);
+  qp_text_free(&w->linears);
+  qp_text_free(&w->quantizers);
+}
+
+typedef struct lies {
+  const char *hash_of; /* quantizer whose hash the second linear claims */
+  unsigned rows;       /* of the first */
+  bool no_scales;
+  const char *format;
+} lies;
+
+static void write_packed(kit_linear linear[KIT_MEMBERS], lies lie) {
+  static const uint32_t signs[KIT_K / 32] = {1, 2, 3, 4, 5, 6};
+  static const unsigned elements[] = {4, 2, 1};
+  char name[64];
+  writer w = {0};
+  for (unsigned m = 0; m < KIT_MEMBERS; m++)
+    kit_linear_make(&linear[m], kit_quantizers[m], kit_rows[m]);
+  add_tensor(&w, "in.signs", "U32", "6", signs, sizeof signs);
+  for (unsigned e = 0; e < 3; e++)
+    for (unsigned m = 0; m < KIT_MEMBERS; m++) {
+      snprintf(name, sizeof name, "model.layers.0.w%u", m);
+      add_tensors(&w, name, &linear[m], elements[e]);
+    }
+  if (lie.no_scales) { /* under another name */
+    char *at = strstr(w.tensors.s, "w0.row_scales");
+    cr_assert_not_null(at);
+    at[1] = '9';
+  }
+  for (unsigned m = 0; m < KIT_MEMBERS; m++) {
+    qp_quantizer q = *linear[m].quantizer;
+    if (m == 1 && lie.hash_of) memcpy(q.hash, kit_find(lie.hash_of)->hash, sizeof q.hash);
+    snprintf(name, sizeof name, "model.layers.0.w%u", m);
+    describe(&w, name, &linear[m], &q, !m && lie.rows ? lie.rows : kit_rows[m]);
+  }
+  write_file(&w, lie.format ? lie.format : "qpal-packed");
+}
+
+static void free_linears(kit_linear linear[KIT_MEMBERS]) {
+  for (unsigned m = 0; m < KIT_MEMBERS; m++) kit_linear_free(&linear[m]);
+}
+
+Test(packed, hands_out_each_linears_bytes_as_they_lie_in_the_file) {
+  kit_linear linear[KIT_MEMBERS];
+  qpal_packed *p = NULL;
+  write_packed(linear, (lies){0});
+  cr_assert_eq(qpal_packed_open(path, &p), QPAL_OK, "%s", qpal_message());
+  for (unsigned m = 0; m < KIT_MEMBERS; m++) {
+    qpal_packed_linear got = {.size = sizeof got};
+    cr_assert_eq(qpal_packed_find(p, library, 0, m, &got), QPAL_OK, "%s", qpal_message());
+    cr_assert_eq(got.parts, linear[m].parts);
+    cr_expect_eq(got.signs.bytes, 24);
+    cr_expect_eq(((const uint32_t *)got.signs.data)[5], 6);
+    cr_expect_arr_eq(got.scale.data, linear[m].scale, 4 * kit_rows[m]);
+    for (unsigned i = 0; i < got.parts; i++) {
+      const qp_stream *s = &linear[m].part[i].stream;
+      cr_assert_eq(got.part[i].codes.bytes, 4 * s->code_words);
+      cr_expect_arr_eq(got.part[i].codes.data, linear[m].part[i].codes, 4 * s->code_words);
+      for (unsigned f = 0; f < s->quantizer->fields; f++)
+        cr_expect_arr_eq(got.part[i].field[f].data, linear[m].part[i].field[f], s->field_bytes[f]);
+      for (unsigned c = 0; c < s->quantizer->codebooks; c++)
+        if (s->quantizer->codebook[c].scope == QP_SCOPE_ROW)
+          cr_expect_arr_eq(got.part[i].codebook[c].data, linear[m].part[i].codebook[c],
+                           got.part[i].codebook[c].bytes);
+    }
+  }
+  qpal_tensor t = {.size = sizeof t};
+  cr_assert_eq(qpal_packed_tensor(p, "in.signs", &t), QPAL_OK);
+  cr_expect_str_eq(t.type, "U32");
+  cr_expect_eq(t.dim[0], 6);
+  cr_expect_eq(qpal_packed_tensor(p, "out.signs", &t), QPAL_E_ARG);
+  qpal_packed_linear none = {.size = sizeof none};
+  cr_expect_eq(qpal_packed_find(p, library, 2, 0, &none), QPAL_E_ARG, "it has no such linear");
+  cr_expect_eq(qpal_packed_find(p, library, 1, 0, &none), QPAL_E_ARG, "16 bits");
+  qpal_packed_close(p);
+  free_linears(linear);
+}
+
+/* Open what 'lie' makes of the file, ask for member 'm': the message must hold both words. */
+static void expect_refusal(lies lie, unsigned m, qpal_status status, const char *first,
+                           const char *second) {
+  kit_linear linear[KIT_MEMBERS];
+  qpal_packed *p = NULL;
+  qpal_packed_linear got = {.size = sizeof got};
+  write_packed(linear, lie);
+  qpal_status st = qpal_packed_open(path, &p);
+  if (!st) st = qpal_packed_find(p, library, 0, m, &got);
+  cr_expect_eq(st, status, "%d: %s", (int)st, qpal_message());
+  cr_expect(strstr(qpal_message(), first) && strstr(qpal_message(), second), "%s", qpal_message());
+  qpal_packed_close(p);
+  free_linears(linear);
+}
+
+Test(packed, refuses_weights_of_another_definition_with_both_hashes) {
+  expect_refusal((lies){.hash_of = "nuq-4"}, 1, QPAL_E_MISMATCH, kit_find("nuq-4")->hash,
+                 kit_find("int4-g128")->hash);
+}
+
+Test(packed, refuses_weights_of_another_shape_with_both_shapes) {
+  expect_refusal((lies){.rows = 64}, 0, QPAL_E_MISMATCH, "64 x 192", "48 x 192");
+}
+
+Test(packed, refuses_weights_that_lack_a_tensor_and_names_it) {
+  expect_refusal((lies){.no_scales = true}, 0, QPAL_E_FORMAT, "model.layers.0.w0.row_scales",
+                 "missing");
+}
+
+Test(packed, refuses_a_checkpoint_that_is_not_packed) {
+  expect_refusal((lies){.format = "pt"}, 0, QPAL_E_FORMAT, "'pt'", path);
+}
+
+Test(packed, refuses_files_cut_off_anywhere) {
+  kit_linear linear[KIT_MEMBERS];
+  write_packed(linear, (lies){0});
+  FILE *f = fopen(path, "rb");
+  fseek(f, 0, SEEK_END);
+  const long all = ftell(f);
+  fclose(f);
+  for (long n = all - 1; n > 0; n -= all / 40) {
+    qpal_packed *p = NULL;
+    cr_assert_eq(truncate(path, n), 0);
+    cr_expect_eq(qpal_packed_open(path, &p), QPAL_E_FORMAT, "%ld bytes: %s", n, qpal_message());
+  }
+  qpal_packed *p = NULL;
+  unlink(path);
+  cr_expect_eq(qpal_packed_open(path, &p), QPAL_E_IO);
+  free_linears(linear);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* The palette: files of lua/quantizers in a QPAL_HOME of the test's own. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "gen/base/resource.h"
+#include "gen/spec/quantizer.h"
+
+static char home[64];
+static qp_error error;
+static qp_palette *palette;
+
+static void write_file(const char *name, const char *text) {
+  char path[160];
+  snprintf(path, sizeof path, "%s/%s", home, name);
+  FILE *f = fopen(path, "w");
+  cr_assert_not_null(f, "%s", path);
+  cr_assert_eq(fwrite(text, 1, strlen(text), f), strlen(text));
+  fclose(f);
+}
+
+static void make_folder(const char *name) {
+  char path[160];
+  snprintf(path, sizeof path, "%s/%s", home, name);
+  cr_assert_eq(mkdir(path, 0700), 0);
+}
+
+static void set_up(void) {
+  const char *prelude;
+  size_t bytes;
+  cr_assert_eq(qp_resource_read("lua/prelude.lua", &prelude, &bytes, &error), QP_OK);
+  memcpy(home, "/tmp/qpal-test-XXXXXX", 22);
+  cr_assert_not_null(mkdtemp(home));
+  make_folder("lua");
+  make_folder("lua/quantizers");
+  write_file("lua/prelude.lua", prelude);
+  setenv("QPAL_HOME", home, 1);
+  error.text[0] = 0;
+}
+
+static void tear_down(void) {
+  char command[128];
+  qp_palette_close(palette);
+  snprintf(command, sizeof command, "rm -r %s", home);
+  cr_expect_eq(system(command), 0);
+}
+
+TestSuite(palette, .init = set_up, .fini = tear_down, .timeout = 60);
+
+#define FAMILY(name)                                                                               \
+  "local list = {}\nfor _, bits in ipairs { 3, 1, 2 } do\n"                                        \
+  "  list[#list + 1] = scalar { name = '" name "-' .. bits, bits = bits,\n"                        \
+  "    decode = function (c) return half(c) end }\nend\n"
+
+static void expect_failure(const char *message) {
+  cr_expect_eq(qp_palette_open(&palette, &error), QP_E_ARG);
+  cr_expect(strstr(error.text, message), "says '%s', not '%s'", error.text, message);
+}
+
+Test(palette, an_empty_folder_is_an_empty_palette) {
+  cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
+  cr_expect_eq(qp_palette_count(palette), 0);
+  cr_expect_null(qp_palette_get(palette, 0));
+}
+
+Test(palette, orders_by_file_family_and_rate) {
+  static const char *const expected[] = {"u-1", "u-1.5", "u-2", "u-3", "odd", "w-1", "w-2", "w-3"};
+  write_file("lua/quantizers/a.lua", FAMILY("u") "list[4] = scalar { name = 'odd', bits = 1,\n"
+                                                 "  decode = function (c) return half(c) end }\n"
+                                                 "list[5] = split { name = 'u-1.5',\n"
+                                                 "  parts = { { 'u-1', 3/4 }, { 'w-3', 1/4 } } }\n"
+                                                 "return list\n");
+  write_file("lua/quantizers/b.lua", FAMILY("w") "return list\n");
+  write_file("lua/quantizers/notes.txt", "not Lua");
+  cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
+  cr_assert_eq(qp_palette_count(palette), 8);
+  for (size_t i = 0; i < 8; i++) {
+    cr_expect_str_eq(qp_palette_get(palette, i)->name, expected[i]);
+  }
+  const qp_quantizer *q = NULL;
+  cr_assert_eq(qp_palette_find(palette, "u-1.5", &q, &error), QP_OK);
+  cr_expect(q == qp_palette_get(palette, 1) && q->rate == 1.5);
+  cr_expect_str_eq(q->part[1].quantizer->file, "lua/quantizers/b.lua");
+}
+
+Test(palette, suggests_names) {
+  const qp_quantizer *q = NULL;
+  write_file("lua/quantizers/a.lua", FAMILY("tcq") "return list\n");
+  cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
+  cr_expect_eq(qp_palette_find(palette, "tqc-2", &q, &error), QP_E_ARG);
+  cr_expect(strstr(error.text, "there is no quantizer 'tqc-2'; did you mean 'tcq-"), "%s",
+            error.text);
+  cr_expect_null(q);
+}
+
+Test(palette, a_users_split_may_name_the_palettes_quantizers) {
+  const qp_quantizer *q = NULL;
+  char path[128];
+  write_file("lua/quantizers/a.lua", FAMILY("tcq") "return list\n");
+  write_file("my.lua",
+             "return split { name = 'mine', parts = { { 'tcq-1', 1/2 }, { 'tcq-2', 1/2 } } }");
+  cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
+  snprintf(path, sizeof path, "%s/my.lua", home);
+  cr_assert_eq(qp_palette_find(palette, path, &q, &error), QP_OK, "%s", error.text);
+  cr_expect_eq(q->rate, 1.5);
+  const qp_quantizer *again = NULL;
+  cr_assert_eq(qp_palette_find(palette, path, &again, &error), QP_OK);
+  cr_expect_eq(q, again);
+  cr_expect_eq(qp_palette_count(palette), 3);
+}
+
+Test(palette, refuses_a_name_that_two_files_define) {
+  write_file("lua/quantizers/a.lua", FAMILY("x") "return list\n");
+  write_file("lua/quantizers/b.lua", FAMILY("x") "return list\n");
+  expect_failure("lua/quantizers/b.lua:3: field 'name': 'x-3' is taken by lua/quantizers/a.lua:3");
+}
+
+Test(palette, refuses_parts_that_are_not_there_or_splits) {
+  write_file(
+      "lua/quantizers/a.lua",
+      FAMILY("x") "list[4] = split { name = 's', parts = { { 'x-1', 1/2 }, { 'x-9', 1/2 } } }\n"
+                  "return list\n");
+  expect_failure("s: field 'parts': there is no quantizer 'x-9'; did you mean 'x-3'?");
+}
+
+Test(palette, refuses_splits_of_splits) {
+  write_file(
+      "lua/quantizers/a.lua",
+      FAMILY("x") "list[4] = split { name = 's', parts = { { 'x-1', 1/2 }, { 'x-2', 1/2 } } }\n"
+                  "list[5] = split { name = 't', parts = { { 'x-1', 1/2 }, { 's', 1/2 } } }\n"
+                  "return list\n");
+  expect_failure("t: field 'parts': 's' is a split itself");
+}
+
+Test(palette, an_error_in_a_file_names_it) {
+  write_file("lua/quantizers/a.lua", "return scalar { name = 'x', bits = 99 }");
+  expect_failure("lua/quantizers/a.lua:1: x: field 'bits' should be an integer from 1 to 20");
+}

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: MIT */
+/* Quantizers from users' Lua files: the language, its checks, tables, hashes. */
+#include "gen/spec/quantizer.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "gen/base/resource.h"
+#include "gen/spec/lua_host.h"
+#include "runtime/half.h"
+
+static qp_palette *palette;
+static qp_error error;
+static char folder[64], path[128];
+
+static void write_spec(const char *text) {
+  FILE *f = fopen(path, "w");
+  cr_assert_not_null(f);
+  cr_assert_eq(fwrite(text, 1, strlen(text), f), strlen(text));
+  fclose(f);
+}
+
+/* A QPAL_HOME with the prelude and an empty palette. */
+static void set_up(void) {
+  const char *prelude;
+  size_t bytes;
+  cr_assert_eq(qp_resource_read("lua/prelude.lua", &prelude, &bytes, &error), QP_OK);
+  memcpy(folder, "/tmp/qpal-test-XXXXXX", 22);
+  cr_assert_not_null(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/lua", folder);
+  cr_assert_eq(mkdir(path, 0700), 0);
+  snprintf(path, sizeof path, "%s/lua/prelude.lua", folder);
+  write_spec(prelude);
+  snprintf(path, sizeof path, "%s/my.lua", folder);
+  setenv("QPAL_HOME", folder, 1);
+  error.text[0] = 0;
+  cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
+}
+
+static void tear_down(void) {
+  char command[128];
+  qp_palette_close(palette);
+  snprintf(command, sizeof command, "rm -r %s", folder);
+  cr_expect_eq(system(command), 0);
+}
+
+TestSuite(quantizer, .init = set_up, .fini = tear_down, .timeout = 60);
+
+/* The only quantizer of a file with this text. */
+static const qp_quantizer *load(const char *text) {
+  const qp_quantizer *q = NULL;
+  write_spec(text);
+  cr_assert_eq(qp_palette_find(palette, path, &q, &error), QP_OK, "%s", error.text);
+  return q;
+}
+
+/* Load a file in a palette of its own, since a palette reads a file once. */
+static qp_status try_load(const char *text) {
+  const qp_quantizer *q = NULL;
+  qp_palette *fresh = NULL;
+  write_spec(text);
+  cr_assert_eq(qp_palette_open(&fresh, &error), QP_OK);
+  error.text[0] = 0;
+  const qp_status status = qp_palette_find(fresh, path, &q, &error);
+  qp_palette_close(fresh);
+  return status;
+}
+
+static void expect_error(const char *text, const char *message) {
+  const qp_status status = try_load(text);
+  cr_expect(status == QP_E_ARG || status == QP_E_LIMIT, "\n%s\ngives status %d", text, (int)status);
+  cr_expect_not_null(strstr(error.text, message), "\n%s\nsays %s\nnot  %s", text, error.text,
+                     message);
+  cr_expect_eq(strncmp(error.text, path, strlen(path)), 0, "names no file: %s", error.text);
+}
+
+static float weight(const qp_quantizer *q, uint32_t state, unsigned i) {
+  uint16_t w[16];
+  qp_quantizer_decode(q, state, NULL, NULL, w);
+  return qp_half_to_float(w[i]);
+}
+
+#define PUBLISHED                                                                                  \
+  "return trellis {\n"                                                                             \
+  "  name = 'mine', window = 16, dim = 2, step = 6,\n"                                             \
+  "  codebook = values { dim = 2, (function ()\n"                                                  \
+  "    local t = {}\n    for i = 1, 1024 do t[i] = i / 1024 end\n    return t\n  end)() },\n"      \
+  "  decode = function (s, codebook)\n"                                                            \
+  "    local h = s * s + s\n"                                                                      \
+  "    local pair = codebook[h >> 6 & 511]\n"                                                      \
+  "    return flip_sign(pair, 1, h >> 15 & 1)\n"                                                   \
+  "  end,\n}\n"
+
+Test(quantizer, reads_a_trellis_as_the_design_writes_it) {
+  const qp_quantizer *q = load(PUBLISHED);
+  cr_expect_str_eq(q->name, "mine");
+  cr_expect_str_eq(q->file, path);
+  cr_expect(q->kind == QP_TRELLIS && q->window == 16 && q->dim == 2 && q->step == 6);
+  cr_expect(q->rate == 3 && q->stored_rate == 3);
+  cr_expect(q->codebooks == 1 && q->codebook[0].entries == 512 && q->codebook[0].dim == 2);
+  cr_expect(q->line_first == 8 && q->line_last == 12);
+  cr_expect_eq(strncmp(q->decode_text, "  decode = function (s, codebook)\n", 34), 0);
+  cr_expect_eq(q->decode->outputs, 1);
+  cr_expect_eq(qp_ir_type_of(q->decode, q->decode->output[0]), QP_PAIR);
+  cr_expect_eq(strlen(q->hash), 32);
+  for (uint32_t s = 0; s < 65536; s += 257) {
+    const uint32_t h = s * s + s, entry = h >> 6 & 511;
+    const float sign = h >> 15 & 1 ? -1.0f : 1.0f;
+    const float first = qp_half_to_float(qp_double_to_half((2 * entry + 1) / 1024.0));
+    cr_expect_eq(weight(q, s, 0), sign * first);
+    cr_expect_eq(weight(q, s, 1), qp_half_to_float(qp_double_to_half((2 * entry + 2) / 1024.0)));
+  }
+}
+
+Test(quantizer, table_and_single_decode_agree) {
+  const qp_quantizer *q = load(PUBLISHED);
+  uint16_t *table = malloc(sizeof *table * 2 * 65536), one[2];
+  cr_assert_not_null(table);
+  cr_assert_eq(qp_quantizer_table(q, NULL, NULL, table, &error), QP_OK);
+  for (uint32_t s = 0; s < 65536; s++) {
+    qp_quantizer_decode(q, s, NULL, NULL, one);
+    cr_assert(table[2 * s] == one[0] && table[2 * s + 1] == one[1], "state %u", s);
+  }
+  free(table);
+}
+
+Test(quantizer, a_default_decode_is_the_codebook_itself) {
+  const qp_quantizer *q =
+      load("return vector { name = 'v', dim = 4, bits = 2,\n"
+           "  codebook = values { dim = 4, {1, 2, 3, 4}, {5, 6, 7, 8, 9, 10, 11, 12},\n"
+           "    {-1, -2, -3, -4} } }");
+  cr_expect(q->window == 2 && q->step == 2 && q->rate == 0.5);
+  cr_expect(q->line_first == 0 && strstr(q->decode_text, "codebook[code]"));
+  cr_expect_eq(weight(q, 0, 3), 4);
+  cr_expect_eq(weight(q, 2, 0), 9);
+  cr_expect_eq(weight(q, 3, 2), -3);
+}
+
+Test(quantizer, odd_dims_give_halves) {
+  const qp_quantizer *q = load("return vector { name = 'ternary', dim = 5, bits = 8,\n"
+                               "  decode = function (code)\n"
+                               "    local w, x = {}, code\n"
+                               "    for i = 1, 5 do\n"
+                               "      x = (x & 255) * 3\n"
+                               "      w[i] = half_signed((x >> 8) - 1)\n"
+                               "    end\n    return w\n  end }");
+  cr_expect_eq(q->decode->outputs, 5);
+  cr_expect_float_eq(q->rate, 1.6, 1e-12);
+  cr_expect_eq(weight(q, 0, 0), -1);
+  cr_expect_eq(weight(q, 255, 4), 1);
+  for (unsigned i = 0; i < 5; i++) cr_expect(fabsf(weight(q, 77, i)) <= 1);
+}
+
+Test(quantizer, group_fields_come_sorted_by_name) {
+  const qp_quantizer *q =
+      load("return scalar { name = 'int4', bits = 4,\n"
+           "  group = { size = 128, zero = { 'u4', 0, 15 }, scale = { 'f16', 0.001, 4 } },\n"
+           "  decode = function (code, _, group)\n"
+           "    return (half(code) - half(group.zero)) * group.scale\n  end }");
+  cr_assert_eq(q->fields, 2);
+  cr_expect_str_eq(q->field[0].name, "scale");
+  cr_expect(q->field[0].type == QP_FIELD_F16 && q->field[0].lo == 0.001 && q->field[0].hi == 4);
+  cr_expect_str_eq(q->field[1].name, "zero");
+  cr_expect(q->group == 128 && q->rate == 4 && q->stored_rate == 4 + 20 / 128.0);
+  const uint32_t fields[] = {qp_double_to_half(0.5), 7};
+  uint16_t w[16];
+  qp_quantizer_decode(q, 9, fields, NULL, w);
+  cr_expect_eq(qp_half_to_float(w[0]), 1);
+  cr_assert_eq(qp_quantizer_table(q, fields, NULL, w, &error), QP_OK);
+  cr_expect_eq(qp_half_to_float(w[3]), -2);
+}
+
+Test(quantizer, stored_codebooks_are_replaced_by_the_caller) {
+  const qp_quantizer *q = load("return scalar { name = 'rows', bits = 2,\n"
+                               "  codebook = values { 1, 2, 3, 4, scope = 'row' } }");
+  cr_expect_eq(q->codebook[0].scope, QP_SCOPE_ROW);
+  const uint16_t own[] = {0x3c00, 0x4000, 0xbc00, 0xc000};
+  const uint16_t *books[] = {own};
+  uint16_t w;
+  qp_quantizer_decode(q, 2, NULL, books, &w);
+  cr_expect_eq(w, 0xbc00);
+  qp_quantizer_decode(q, 2, NULL, NULL, &w);
+  cr_expect_eq(qp_half_to_float(w), 3);
+}
+
+Test(quantizer, bit_planes_that_are_not_read_are_no_part_of_the_code) {
+  const qp_quantizer *q = load("return scalar { name = 'any', bits = 4, planes = true,\n"
+                               "  planes_read = 2, codebook = values { 1, 2, 3, 4 } }");
+  cr_expect(q->planes && q->planes_read == 2 && q->step == 4 && q->rate == 2);
+  cr_expect_eq(q->stored_rate, 4);
+  uint16_t table[16];
+  cr_assert_eq(qp_quantizer_table(q, NULL, NULL, table, &error), QP_OK);
+  cr_expect_eq(qp_half_to_float(table[3]), 4);
+  cr_expect_eq(table[4], 0);
+}
+
+Test(quantizer, splits_find_parts_in_their_file) {
+  const qp_quantizer *q = NULL;
+  write_spec("local list = {}\n"
+             "for bits = 1, 2 do list[bits] = scalar { name = 'u-' .. bits, bits = bits,\n"
+             "  decode = function (c) return half(c) end } end\n"
+             "list[3] = split { name = 's-1.25', parts = { { 'u-1', 3/4 }, { 'u-2', 1/4 } } }\n"
+             "return list");
+  char name[160];
+  snprintf(name, sizeof name, "%s:s-1.25", path);
+  cr_assert_eq(qp_palette_find(palette, name, &q, &error), QP_OK, "%s", error.text);
+  cr_expect(q->kind == QP_SPLIT && q->parts == 2 && q->rate == 1.25);
+  cr_expect_str_eq(q->part[1].quantizer->name, "u-2");
+  cr_expect_eq(strlen(q->hash), 32);
+  cr_expect_null(q->decode);
+  cr_expect_eq(qp_palette_find(palette, path, &q, &error), QP_E_ARG);
+  cr_expect(strstr(error.text, "it has u-1, u-2, s-1.25"), "%s", error.text);
+}
+
+/* ---- The language ---- */
+
+/* Weight 0 of one code of a scalar with this decode body, for code 'code' of 8 bits. */
+static float body(const char *text, uint32_t code) {
+  char spec[1024];
+  qp_palette *fresh = NULL;
+  const qp_quantizer *q = NULL;
+  snprintf(spec, sizeof spec,
+           "return vector { name = 'b', dim = 2, bits = 8,\n"
+           "  codebooks = { a = values { 1, 2, 4, 8 }, p = values { dim = 2, 1, 2, 3, 4 },\n"
+           "                v = values { dim = 4, 1, 2, 3, 4 } },\n"
+           "  decode = function (c, books) %s end }",
+           text);
+  write_spec(spec);
+  cr_assert_eq(qp_palette_open(&fresh, &error), QP_OK);
+  cr_assert_eq(qp_palette_find(fresh, path, &q, &error), QP_OK, "%s: %s", text, error.text);
+  const float w = weight(q, code, 0);
+  qp_palette_close(fresh);
+  return w;
+}
+
+Test(quantizer, words_wrap_and_have_the_operators_of_lua) {
+  cr_expect_eq(body("return half((c - 256) >> 24 & 255), 0", 5), 255);
+  cr_expect_eq(body("return half((c * 0x83DCD12D ~ c) & 1023), 0", 3),
+               (float)((3 * 0x83DCD12Du ^ 3) & 1023));
+  cr_expect_eq(body("return half(-c & 15), 0", 1), 15);
+  cr_expect_eq(body("return half(~c & 15), 0", 1), 14);
+  cr_expect_eq(body("return half(1 << (c & 7) | 16), 0", 3), 24);
+  cr_expect_eq(body("return half(c & 2^3 - 1), 0", 255), 7);
+  cr_expect_eq(body("return half(c - c + (c << 40) + (c >> 8)), 0", 255), 0);
+}
+
+Test(quantizer, conditions_on_plain_numbers_are_free) {
+  cr_expect_eq(body("-- if lt(c, 3) then\n local n, t = 0, { c = 1 }\n for i = 1, 4 do\n"
+                    " if i ~= 2 and t.c == 1 then n = n + i end end return half(c + n), 0",
+                    1),
+               9);
+}
+
+Test(quantizer, words_have_functions) {
+  cr_expect_eq(body("return half(eq(c, 3) * 2 + lt(c, 4)), 0", 3), 3);
+  cr_expect_eq(body("return half(select(c & 1, c, 100)), 0", 4), 100);
+  cr_expect_eq(body("return half(min(c, 9) + max(c, 9)), 0", 4), 13);
+  cr_expect_eq(body("return half(popcount(c) * 10 + parity(c)), 0", 7), 31);
+  cr_expect_eq(body("return half(bits(c, 2, 3)), 0", 0xff), 7);
+  cr_expect_eq(body("return half(byte(c << 8, 1) + byte(c, 3)), 0", 0x45), 0x45);
+  cr_expect_eq(body("return half(bytesum(c * 0x01010101, 7)), 0", 2), 15);
+  cr_expect_eq(body("return half(dp4a(c, 3, 1) + mad(c, c, c) & 255), 0", 2), 13);
+  cr_expect_eq(body("return half(prmt(c, 0, 0x4404) >> 8), 0", 9), 9);
+  cr_expect_eq(body("return half(lop3(c, 6, 3, 0x96)), 0", 5), 5 ^ 6 ^ 3);
+  cr_expect_eq(body("return half(funnel(c, 0, 4)), 0", 0xf3), 15);
+  cr_expect_eq(body("return half(c + popcount(0xff) + bits(0xab, 4, 4)), 0", 1), 19);
+}
+
+Test(quantizer, halves_and_pairs_have_arithmetic) {
+  cr_expect_eq(body("return half(c) * 0.5 + 1, 0", 4), 3);
+  cr_expect_eq(body("return 2 - half(c), 0", 4), -2);
+  cr_expect_eq(body("return -half_signed(c - 8), 0", 3), 5);
+  cr_expect_eq(body("return as_half(0x3c00 + c), 0", 0), 1);
+  cr_expect_eq(body("return as_pair(0x40003c00 ~ c)", 0), 1);
+  cr_expect_eq(body("return fma(half(c), 2, 1), 0", 4), 9);
+  cr_expect_eq(body("return fma(pack(half(c), 1), half(c), 1)", 4), 17);
+  cr_expect_eq(body("return abs(half(c) - 9), 0", 4), 5);
+  cr_expect_eq(body("local p = pack(half(c), 7) * 2 return hi(p) - lo(p), 0", 4), 6);
+  cr_expect_eq(body("return as_pair(word_of(pack(half(c), 1)))", 4), 4);
+  cr_expect_eq(body("return half(word_of(half(c)) >> 8), 0", 1), 0x3c);
+  cr_expect_eq(body("return flip_sign(half(c), 1, c & 1), 0", 5), -5);
+  cr_expect_eq(body("return select(c & 1, half(c), 3), 0", 4), 3);
+}
+
+Test(quantizer, codebooks_and_vecs_have_elements) {
+  cr_expect_eq(body("return books.a[c & 3], 0", 3), 8);
+  cr_expect_eq(body("return books.p[c & 1]", 1), 3);
+  cr_expect_eq(body("local v = books.v[c >> 8] return v[3] + half(c), v[4]", 2), 5);
+  cr_expect_eq(body("local v = books.v[0] * 2 + books.v[c >> 8] return v[2], v[1]", 0), 6);
+  cr_expect_eq(body("local v = vec(half(c), books.p[0], 5) return v[#v] + v[2], v[3] + v[1]", 0),
+               6);
+  cr_expect_eq(body("local v = concat(half(c), books.v[0]) return v[3] + v[1], 0", 1), 3);
+  cr_expect_eq(body("local v = flip_sign(books.v[0], 3, c & 1) return v[3], v[4]", 1), -3);
+  cr_expect_eq(body("local v = -abs(books.v[0] - 3) return v[1] + half(c), 0", 0), -2);
+}
+
+Test(quantizer, a_constant_state_traces_to_what_evaluation_gives) {
+  const char *text = "return { decode = function (s)\n"
+                     "  local x = bytesum(s * 0x83DCD12D) - 510\n"
+                     "  local y = as_pair((s * 89226354 + 64248484) & 0x8fff8fff ~ 0x3b603b60)\n"
+                     "  return fma(half_signed(x), 0.0068, 0.01), lo(y) + hi(y), abs(y)\nend }";
+  qp_lua *l = NULL;
+  qp_lua_ref v = 0;
+  cr_assert_eq(qp_lua_open(NULL, &l, &error), QP_OK);
+  cr_assert_eq(qp_lua_run(l, "lua/prelude.lua", "my.lua", text, strlen(text), &v, &error), QP_OK,
+               "%s", error.text);
+  qp_lua_decode d = {.where = "my.lua:1", .what = "decode", .dim = 4};
+  qp_ir *symbolic = qp_ir_new();
+  cr_assert_eq(qp_lua_trace(l, v, "decode", &d, symbolic, &error), QP_OK, "%s", error.text);
+  for (uint32_t state = 0; state < 65536; state += 1111) {
+    qp_ir *folded = qp_ir_new();
+    qp_ir_env env = {.input = {state}};
+    uint32_t out[QP_IR_MAX_OUTPUTS], known = 0;
+    qp_ir_eval(symbolic, &env, out);
+    d.state = &state;
+    cr_assert_eq(qp_lua_trace(l, v, "decode", &d, folded, &error), QP_OK, "%s", error.text);
+    cr_assert_eq(folded->outputs, 2);
+    for (unsigned i = 0; i < 2; i++) {
+      cr_expect(qp_ir_is_const(folded, folded->output[i], &known), "state %u", state);
+      cr_expect_eq(known, out[i], "state %u", state);
+    }
+    qp_ir_free(folded);
+  }
+  qp_ir_free(symbolic);
+  qp_lua_close(l);
+}
+
+/* ---- Messages ---- */
+
+#define DECODE(body)                                                                               \
+  "return scalar { name = 'x', bits = 4,\n codebook = values { 1, 2 },\n"                          \
+  " decode = function (c, book)\n" body "\n end }"
+
+Test(quantizer, type_errors_name_the_line_and_what_would_be_right) {
+  expect_error(
+      DECODE("return c + half(c)"),
+      "my.lua:4: x: decode: '+' needs two words, two halves or two pairs, got word and half; "
+      "use as_pair(...) or half(...)");
+  expect_error(DECODE("local x\n x = half(c) & 3"),
+               "my.lua:5: x: decode: '&' needs two words, got half");
+  expect_error(DECODE("if c < 3 then return 1 end"), "'<' is not for values of a decode function; "
+                                                     "use lt(a, b)");
+  expect_error(DECODE("local x = c if c + 1 == x then return 1 end"), "'==' is not for values");
+  expect_error(DECODE("return half(c / 2)"), "multiply by the reciprocal");
+  expect_error(DECODE("return half(c // 2)"), "shift with >>");
+  expect_error(DECODE("return half(c % 2)"), "mask with &");
+  expect_error(DECODE("return half(c & 0.5)"), "'&': 0.5 is not an integer");
+  expect_error(DECODE("return half(c & (1 << 40))"), "does not fit 32 bits");
+  expect_error(DECODE("local x = half(c) * 1e6 return x"),
+               "my.lua:4: x: decode: '*': 1000000.0 is no "
+               "fp16 number");
+  expect_error(DECODE("return book[half(c)]"), "index should be a word, got half");
+  expect_error(DECODE("return book[2]"),
+               "index should be an integer from 0 to 1, got the number 2");
+  expect_error(DECODE("local x = flip_sign(half(c), 2, c) return x"),
+               "flip_sign(x, i, bit): i should be an integer from 1 to 1, got the number 2");
+  expect_error(DECODE("return c.x"), "a word has no elements");
+  expect_error(DECODE("return c"),
+               "result 1 should be a half, a pair or a vec, got word; use half");
+  expect_error(DECODE("return half(c), half(c)"), "it returns 2 weights, and dim is 1");
+  expect_error(DECODE("return nil"), "result 1 should be a half, a pair or a vec, got nil");
+  expect_error(DECODE("return"), "it returns 0 weights");
+  expect_error(DECODE("return book.x.y"), "index should be a word, got the string 'x'");
+  expect_error(DECODE("return undefined(c)"), "my.lua:4: attempt to call a nil value (global "
+                                              "'undefined')");
+  expect_error(DECODE("local x = fma(half(c), vec(1, 2), pack(1, 2)) return x"),
+               "a vec with a pair");
+}
+
+Test(quantizer, decodes_that_make_no_sense_are_refused) {
+  expect_error(DECODE("return book[c]"), "state 0x2 reads codebook 'codebook' at 2, and it has the "
+                                         "entries 0 to 1");
+  expect_error(DECODE("return half(c) * 60000"), "weight 1 of state 0x2 is infinite");
+  expect_error(DECODE("return as_half(0x7c00 + c)"), "weight 1 of state 0x0 is infinite");
+  expect_error(DECODE("return as_half(0x7c01 + c)"), "weight 1 of state 0x0 is NaN");
+  expect_error(DECODE("if c then return 1 end return half(c)"), "'if c' decides");
+  expect_error(DECODE("if c + 1 then return 1 end return half(c)"), "does not depend on the state");
+  expect_error("return scalar { name = 'x', bits = 1, codebook = values { 1, 2, 3 },\n"
+               "  group = { size = 16, at = { 'u4', 0, 6 }, s = { 'f16', -1, 1 } },\n"
+               "  decode = function (c, b, g) return b[min(g.at, 6 - g.at) + c] * g.s end }",
+               "state 0x1 reads codebook 'codebook' at 3, and it has the entries 0 to 2");
+  expect_error(DECODE("while true do c = c + 1 end"), "it needs more than 4096 operations");
+  expect_error(DECODE("if lt(c, 3) then c = c + 1 end return half(c)"),
+               "my.lua:4: x: decode: 'if lt(c, 3)' decides when the file is loaded, not for each "
+               "state; use eq(a, b)");
+  expect_error(DECODE("local x = eq(c, 3) == 1 return half(c)"), "'eq(c, 3) == 1' decides");
+  expect_error(DECODE("if c == 3 then return 1 end return half(c)"), "'c == 3' decides");
+  expect_error(DECODE("if 3 ~= c then return 1 end return half(c)"), "'~= c' decides");
+  expect_error(
+      "return trellis { name = 'x', window = 24, dim = 1, step = 1, decode = function (s)\n"
+      "  for i = 1, 500 do s = s * s + i end return half(s & 1) end }",
+      "operations for each of 2^24 states are too many to check");
+  expect_error(DECODE("while true do end"), "ran more than");
+  expect_error(DECODE("error('mine')"), "my.lua:4: mine");
+}
+
+Test(quantizer, field_errors_name_field_value_and_what_would_be_right) {
+  expect_error("return trellis { name = 'x', window = 16, dim = 2, step = 17 }",
+               "my.lua:1: x: field 'step': 17 is larger than the window (16)");
+  expect_error("return trellis { name = 'x', window = 99, dim = 2, step = 4 }",
+               "field 'window' should be an integer from 1 to 24, got 99");
+  expect_error("return trellis { name = 'x', window = '8', dim = 2, step = 4 }",
+               "got the string '8'");
+  expect_error("return trellis { name = 'x', window = 8, dim = 3, step = 4 }",
+               "field 'dim': 3 should be 1, 2, 4 or 8");
+  expect_error("return trellis { name = 'x', dim = 2, step = 4 }", "field 'window' is missing; it "
+                                                                   "should be an integer");
+  expect_error("\nreturn trellis { name = 'x', windw = 16 }",
+               "my.lua:2: x: trellis has no field 'windw'; did you mean 'window'?");
+  expect_error("return scalar { name = 'X!', bits = 2 }",
+               "field 'name': 'X!' should be lower-case");
+  expect_error("return scalar { name = 'a.lua', bits = 2 }", "not end in '.lua'");
+  expect_error("return scalar { bits = 2 }", "field 'name' is missing");
+  expect_error("return scalar { 'x', name = 'x', bits = 2 }", "an item without a name");
+  expect_error("return scalar { name = 'x', bits = 2 }", "field 'decode' is missing");
+  expect_error("return scalar { name = 'x', bits = 2, decode = 3 }",
+               "field 'decode' should be a function, got 3");
+  expect_error("return scalar { name = 'x', bits = 2, planes_read = 1 }",
+               "goes with 'planes = true'");
+  expect_error("return scalar { name = 'x', bits = 2, codebook = { 1 } }",
+               "field 'codebook' should be a codebook: gaussian_kmeans");
+  expect_error("return scalar { name = 'x', bits = 2, codebook = values { 1e9 } }",
+               "number 1 of its values is 1e+09");
+  expect_error("return scalar { name = 'x', bits = 2, codebook = values { dim = 2, 1 } }",
+               "should be a multiple of its dim (2)");
+  expect_error("return scalar { name = 'x', bits = 2, codebook = values { dim = 2, { 1 } } }",
+               "values[1]: a row of 1 numbers");
+  expect_error("return scalar { name = 'x', bits = 2, codebook = values { 1, nil, 3 } }",
+               "my.lua:1: values[2] should be a number or a list of numbers, got nil");
+  expect_error("return vector { name = 'x', dim = 2, bits = 1, codebook = values { 1, 2 } }",
+               "my.lua:1: x: decode: it returns 1 weights, and dim is 2");
+  expect_error("return scalar { name = 'x', bits = 2, codebook = values { 1, scope = 'all' } }",
+               "field 'codebook.scope' should be \"spec\", \"tensor\" or \"row\"");
+  expect_error("return scalar { name = 'x', bits = 2, codebook = lloyd_max { entries = 0 } }",
+               "field 'codebook.entries' should be an integer from 1 to 65536, got 0");
+  expect_error("return scalar { name = 'x', bits = 2, codebook = lloyd_max { entris = 4 } }",
+               "lloyd_max has no field 'entris'; did you mean 'entries'?");
+  expect_error("return scalar { name = 'x', bits = 2, group = { size = 100 } }",
+               "field 'group.size': 100 should be a power of two");
+  expect_error("return scalar { name = 'x', bits = 2, group = { size = 64 } }",
+               "field 'group' has no fields");
+  expect_error("return scalar { name = 'x', bits = 2, group = { size = 64, a = { 'f32', 0, 1 } } }",
+               "with the type \"f16\", \"u4\" or \"u8\", got the string 'f32'");
+  expect_error("return scalar { name = 'x', bits = 2, group = { size = 64, a = { 'u4', 0, 16 } } }",
+               "lowest <= highest <= 15, both integers");
+  expect_error("return vector { name = 'x', dim = 4, bits = 4,\n"
+               "  group = { size = 64, a = { 'u4', 0, 15 } }, decode = function () end }",
+               "field 'dim': 4 should be 1 or 2 where there are group fields");
+}
+
+Test(quantizer, what_a_file_returns_is_checked) {
+  expect_error("return 3", "it should return a quantizer or a list");
+  expect_error("", "it should return a quantizer or a list");
+  expect_error("return trellis {}, trellis {}",
+               "returns 2 values; return one, which may be a list");
+  expect_error("return {}", "it should return a quantizer or a list");
+  expect_error("return { 3 }", "it should return trellis { ... }");
+  expect_error("return { values { 1 } }", "got values { ... }");
+  expect_error("return trellis 'x'", "my.lua:1: trellis should be called with one table");
+  expect_error("return trellis { name = 'x'", "my.lua:1: '}' expected");
+  expect_error(
+      "local s = scalar { name = 'x', bits = 1, decode = function (c) return half(c) end }\n"
+      "return { s, s }",
+      "field 'name': 'x' is taken by");
+  expect_error("return split { name = 'x', parts = { { 'a', 0.5 }, { 'b', 0.4 } } }",
+               "the fractions add up to 0.9, should be 1");
+  expect_error("return split { name = 'x', parts = { { 'a', 0.5 }, { 'b', 0.5 } } }",
+               "there is no quantizer 'a'");
+  expect_error("return split { name = 'x', parts = { { 'a', 1 } } }", "a list of 2 to 4 items");
+}
+
+Test(quantizer, unknown_names_get_a_suggestion) {
+  const qp_quantizer *q = NULL;
+  cr_expect_eq(qp_palette_find(palette, "no-such-thing", &q, &error), QP_E_ARG);
+  cr_expect(strstr(error.text, "there is no quantizer 'no-such-thing'"), "%s", error.text);
+  cr_expect_eq(qp_palette_find(palette, "/no/such/file.lua", &q, &error), QP_E_IO);
+  cr_expect_null(q);
+}
+
+/* ---- Hashes ---- */
+
+static void hash_of(const char *text, char *out) {
+  qp_palette *fresh = NULL;
+  const qp_quantizer *q = NULL;
+  write_spec(text);
+  cr_assert_eq(qp_palette_open(&fresh, &error), QP_OK);
+  cr_assert_eq(qp_palette_find(fresh, path, &q, &error), QP_OK, "%s", error.text);
+  memcpy(out, q->hash, sizeof q->hash);
+  qp_palette_close(fresh);
+}
+
+Test(quantizer, the_hash_is_of_the_definition_and_nothing_else) {
+  char first[33], second[33];
+  hash_of("return scalar { name = 'x', bits = 1, codebook = values { 1, 2 } }", first);
+  hash_of("-- other text\nreturn scalar { bits = 1, name = 'y',\n"
+          "  codebooks = { b = values { 1, 1 + 1 } },\n"
+          "  decode = function (c, cb) local unused = cb.b[0] return cb.b[c] end }",
+          second);
+  cr_expect_str_eq(first, second);
+  hash_of("return scalar { name = 'x', bits = 1, codebook = values { 1, 2.001 } }", second);
+  cr_expect_str_neq(first, second);
+  hash_of("return scalar { name = 'x', bits = 1, codebook = values { 1, 2 },\n"
+          "  decode = function (c, b) return -b[c] end }",
+          second);
+  cr_expect_str_neq(first, second);
+  hash_of("return scalar { name = 'x', bits = 1, codebook = values { 1, 2, scope = 'tensor' } }",
+          first);
+  hash_of("return scalar { name = 'x', bits = 1, codebook = values { 1, 9, scope = 'tensor' } }",
+          second);
+  cr_expect_str_eq(first, second);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* Rows of results as an aligned table or as JSON; progress on a terminal. */
+#include "tuner/base/output.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_COLUMNS = 24 };
+
+struct qp_table_out {
+  const qp_column *column;
+  size_t columns, rows, at, capacity;
+  char **cell;   /* [rows][columns] as shown */
+  cJSON *array;  /* NULL: a table */
+  cJSON *object; /* of the row */
+};
+
+qp_table_out *qp_table_new(const qp_column *columns, bool json) {
+  qp_table_out *t = calloc(1, sizeof *t);
+  if (!t) return NULL;
+  t->column = columns;
+  while (columns[t->columns].name && t->columns < MAX_COLUMNS) t->columns++;
+  if (json) t->array = cJSON_CreateArray();
+  return t;
+}
+
+void qp_table_row(qp_table_out *t) {
+  if (!t) return;
+  if (t->array) cJSON_AddItemToArray(t->array, t->object = cJSON_CreateObject());
+  if (t->rows == t->capacity) {
+    size_t capacity = t->capacity ? 2 * t->capacity : 64;
+    char **cell = realloc(t->cell, capacity * t->columns * sizeof *cell);
+    if (!cell) return;
+    t->cell = cell;
+    t->capacity = capacity;
+  }
+  memset(t->cell + t->rows * t->columns, 0, t->columns * sizeof *t->cell);
+  t->rows++;
+  t->at = 0;
+}
+
+static void put_cell(qp_table_out *t, const char *text) {
+  if (t->rows && t->at < t->columns) t->cell[(t->rows - 1) * t->columns + t->at++] = strdup(text);
+}
+
+void qp_table_text(qp_table_out *t, const char *text) {
+  if (!t || t->at >= t->columns) return;
+  if (t->object) cJSON_AddStringToObject(t->object, t->column[t->at].name, text);
+  put_cell(t, text);
+}
+
+void qp_table_number(qp_table_out *t, double v, const char *format) {
+  char text[64];
+  if (!t || t->at >= t->columns) return;
+  if (t->object && isfinite(v))
+    cJSON_AddNumberToObject(t->object, t->column[t->at].name, v);
+  else if (t->object)
+    cJSON_AddNullToObject(t->object, t->column[t->at].name);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+  snprintf(text, sizeof text, format, v);
+#pragma GCC diagnostic pop
+  put_cell(t, isfinite(v) ? text : "-");
+}
+
+/* Characters of UTF-8 text. */
+static size_t width(const char *s) {
+  size_t n = 0;
+  for (; *s; s++) n += ((unsigned char)*s & 0xc0) != 0x80;
+  return n;
+}
+
+static void print_cell(const char *s, size_t room, bool right, bool last) {
+  size_t pad = room > width(s) ? room - width(s) : 0;
+  if (right)
+    printf("%*s%s", (int)pad, "", s);
+  else
+    printf("%s%*s", s, last ? 0 : (int)pad, "");
+  fputs(last ? "\n" : "  ", stdout);
+}
+
+void qp_table_print(qp_table_out *t) {
+  size_t room[MAX_COLUMNS];
+  if (!t) return;
+  if (t->array) {
+    char *text = cJSON_Print(t->array);
+    if (text) puts(text);
+    cJSON_free(text);
+    cJSON_Delete(t->array);
+  } else {
+    for (size_t c = 0; c < t->columns; c++) {
+      room[c] = width(t->column[c].name);
+      for (size_t r = 0; r < t->rows; r++) {
+        const char *s = t->cell[r * t->columns + c];
+        if (s && width(s) > room[c]) room[c] = width(s);
+      }
+    }
+    for (size_t c = 0; c < t->columns; c++)
+      print_cell(t->column[c].name, room[c], t->column[c].right, c + 1 == t->columns);
+    for (size_t i = 0; i < t->rows * t->columns; i++) {
+      size_t c = i % t->columns;
+      print_cell(t->cell[i] ? t->cell[i] : "", room[c], t->column[c].right, c + 1 == t->columns);
+    }
+  }
+  for (size_t i = 0; i < t->rows * t->columns; i++) free(t->cell[i]);
+  free(t->cell);
+  free(t);
+}
+
+double qp_seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+void qp_progress_begin(qp_progress *p, const char *what, size_t total) {
+  *p = (qp_progress){.what = what, .total = total, .started = qp_seconds()};
+}
+
+void qp_progress_show(qp_progress *p, size_t done, const char *now) {
+  double t = qp_seconds();
+  if (!isatty(STDERR_FILENO) || t - p->started < 1 || t - p->drawn < 0.1) return;
+  p->drawn = t;
+  int bar = p->total ? (int)(24 * done / p->total) : 0;
+  double left = done ? (t - p->started) / (double)done * (double)(p->total - done) : 0;
+  fprintf(stderr, "\r\033[K%s [%.*s%*s] %zu/%zu, %.0f s left  %.60s", p->what, bar,
+          "########################", 24 - bar, "", done, p->total, left, now);
+  fflush(stderr);
+}
+
+void qp_progress_end(qp_progress *p) {
+  if (p->drawn > 0) fprintf(stderr, "\r\033[K");
+  p->drawn = 0;
+}

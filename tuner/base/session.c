@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/* What most verbs begin with. */
+#include "tuner/base/session.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/device.h"
+
+qp_status qp_session_open(qp_session *s, qp_error *err) {
+  *s = (qp_session){0};
+  qp_status st = qp_families_open(&s->families, err);
+  if (!st) st = qp_palette_open(&s->palette, err);
+  if (st) qp_session_close(s);
+  return st;
+}
+
+void qp_session_close(qp_session *s) {
+  if (s->palette) qp_palette_close(s->palette);
+  qp_families_close(s->families);
+  *s = (qp_session){0};
+}
+
+typedef struct picks {
+  const qp_quantizer **list;
+  size_t count, capacity;
+} picks;
+
+static qp_status pick(picks *p, const qp_quantizer *q, qp_error *err) {
+  if (p->count == p->capacity) {
+    size_t capacity = p->capacity ? 2 * p->capacity : 64;
+    const qp_quantizer **list = realloc(p->list, capacity * sizeof(const qp_quantizer *));
+    if (!list) return qp_fail(err, QP_E_NOMEM, "no memory for a list of quantizers");
+    p->list = list;
+    p->capacity = capacity;
+  }
+  p->list[p->count++] = q;
+  return QP_OK;
+}
+
+static qp_status pick_word(qp_session *s, picks *p, const char *word, qp_error *err) {
+  size_t n = strlen(word), before = p->count;
+  qp_status st = QP_OK;
+  for (size_t i = 0; i < qp_palette_count(s->palette); i++) /* a whole name beats a family */
+    if (!strcmp(qp_palette_get(s->palette, i)->name, word))
+      return pick(p, qp_palette_get(s->palette, i), err);
+  for (size_t i = 0; i < qp_palette_count(s->palette) && !st; i++) {
+    const qp_quantizer *q = qp_palette_get(s->palette, i);
+    if (!strncmp(q->name, word, n) && q->name[n] == '-') st = pick(p, q, err);
+  }
+  if (st || p->count > before) return st;
+  const qp_quantizer *q;
+  st = qp_palette_find(s->palette, word, &q, err);
+  return st ? st : pick(p, q, err);
+}
+
+qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quantizer ***out,
+                                size_t *count, qp_error *err) {
+  picks p = {0};
+  qp_status st = QP_OK;
+  if (!list)
+    for (size_t i = 0; i < qp_palette_count(s->palette) && !st; i++)
+      st = pick(&p, qp_palette_get(s->palette, i), err);
+  char *words = list ? strdup(list) : NULL, *rest = words;
+  for (char *w; !st && rest && (w = strsep(&rest, ","));) st = pick_word(s, &p, w, err);
+  free(words);
+  if (!st && p.count == 0) st = qp_fail(err, QP_E_ARG, "no quantizer is named");
+  if (st) return free(p.list), st;
+  *out = p.list;
+  *count = p.count;
+  return QP_OK;
+}
+
+/* In a process of its own, so that no driver is open where workers are forked later. */
+static qp_status probe(const char *name, qp_device_info *info, qp_error *err) {
+  struct {
+    qp_status status;
+    qp_device_info info;
+    qp_error err;
+  } answer = {.status = QP_E_DEVICE};
+  int fd[2];
+  if (pipe(fd)) return qp_fail(err, QP_E_IO, "no pipe");
+  fflush(NULL);
+  pid_t pid = fork();
+  if (pid == 0) {
+    qp_device *dev = NULL;
+    answer.err.text[0] = 0;
+    answer.status = qp_device_open(name, &dev, &answer.err);
+    if (!answer.status) answer.info = dev->info;
+    for (size_t at = 0; at < sizeof answer;) {
+      ssize_t n = write(fd[1], (char *)&answer + at, sizeof answer - at);
+      if (n <= 0) break;
+      at += (size_t)n;
+    }
+    _exit(0);
+  }
+  close(fd[1]);
+  size_t got = 0;
+  for (ssize_t n;
+       got < sizeof answer && (n = read(fd[0], (char *)&answer + got, sizeof answer - got)) > 0;)
+    got += (size_t)n;
+  close(fd[0]);
+  if (pid > 0) waitpid(pid, NULL, 0);
+  if (got != sizeof answer)
+    return qp_fail(err, QP_E_DEVICE, "%s: the process that opened it ended", name);
+  if (answer.status && err) *err = answer.err;
+  *info = answer.info;
+  return answer.status;
+}
+
+qp_status qp_session_device(const char *name, char *chosen, size_t size, unsigned *arch,
+                            unsigned *sm_count, qp_error *err) {
+  qp_device_info info;
+  qp_status st = QP_E_MISSING;
+  if (!name) {
+    st = probe("cuda:0", &info, NULL);
+    name = st ? "sim" : "cuda:0";
+  }
+  if (st) st = probe(name, &info, err);
+  if (st) return st;
+  snprintf(chosen, size, "%s", name);
+  *arch = info.arch;
+  *sm_count = info.sm_count;
+  return QP_OK;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* What most verbs begin with: the palette, the families, the quantizers that were asked for. */
+#ifndef QP_SESSION_H
+#define QP_SESSION_H
+
+#include <stddef.h>
+
+#include "gen/kernel/family.h"
+#include "gen/spec/quantizer.h"
+#include "runtime/status.h"
+
+typedef struct qp_session {
+  qp_palette *palette;
+  qp_families *families;
+} qp_session;
+
+qp_status qp_session_open(qp_session *s, qp_error *err);
+void qp_session_close(qp_session *s);
+
+/*
+** Quantizers of a LIST: names, paths of .lua files, and family prefixes such as "tcq" (all names
+** that begin with it and '-'), separated by commas; NULL: the whole palette.  '*out' is malloc'ed,
+** the caller frees it; the quantizers belong to the palette.
+*/
+qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quantizer ***out,
+                                size_t *count, qp_error *err);
+
+/* "sim", "sim:sm_90:4", "cuda:0", or NULL: the first GPU if there is a driver, else the simulator.
+** Gives the device's name, architecture and multiprocessors without keeping it open. */
+qp_status qp_session_device(const char *name, char *chosen, size_t size, unsigned *arch,
+                            unsigned *sm_count, qp_error *err);
+
+#endif

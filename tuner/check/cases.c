@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/* What `qpal check` covers. */
+#include "tuner/check/cases.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const unsigned qp_model_columns[] = {576,   640,   896,   960,   1024,  1152,  1536,  2048,  2304,
+                                     2560,  3072,  3584,  3840,  4096,  4608,  4864,  5120,  5376,
+                                     6144,  6912,  8192,  8960,  9216,  9728,  10240, 11008, 12288,
+                                     13824, 14336, 15360, 17408, 17920, 18944, 21504, 25600, 27648,
+                                     28672, 29568, 32768, 36864, 0};
+
+/* Small shapes with odd edges: less than a row group, than a block, ragged units, several of each.
+ */
+static const unsigned shapes[][2] = {{48, 96},   {16, 32},  {80, 352}, {32, 1056},
+                                     {112, 256}, {64, 640}, {176, 160}};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+static const unsigned batches[] = {1, 2, 3, 4, 5, 6, 7, 8, 16};
+enum { BATCHES = sizeof batches / sizeof *batches };
+
+typedef struct maker {
+  const qp_families *families;
+  const qp_case_wishes *w;
+  qp_cases *out;
+  bool failed;
+  unsigned turn; /* rotates shapes and batches through the cases */
+} maker;
+
+static void push(maker *m, const qp_problem *p, const qp_choice *choice) {
+  const qp_case_wishes *w = m->w;
+  if ((w->op >= 0 && (qp_op)w->op != p->op) || (w->type >= 0 && (qp_dtype)w->type != p->type))
+    return;
+  if (w->path && *choice->family->path && strcmp(w->path, choice->family->path) != 0) return;
+  qp_cases *c = m->out;
+  if (c->count == c->capacity) {
+    size_t capacity = c->capacity ? 2 * c->capacity : 256;
+    qp_case *list = realloc(c->list, capacity * sizeof *list);
+    if (!list) {
+      m->failed = true;
+      return;
+    }
+    c->list = list;
+    c->capacity = capacity;
+  }
+  c->list[c->count++] = (qp_case){*p, *choice};
+}
+
+static void push_default(maker *m, const qp_problem *p, const char *path) {
+  const qp_family *f = qp_families_for(m->families, p->op, path);
+  qp_choice choice;
+  if (!f) return;
+  qp_choice_default(f, &choice);
+  push(m, p, &choice);
+}
+
+static qp_problem problem(const maker *m, qp_op op, qp_dtype type, unsigned batch) {
+  return (qp_problem){.op = op,
+                      .batch = m->w->batch && op == QP_OP_GEMM ? m->w->batch : batch,
+                      .type = type,
+                      .out_type = type,
+                      .arch = m->w->arch,
+                      .sm_count = m->w->sm_count};
+}
+
+/* One segment; the shape is the next in turn, or the one that was wished for. */
+static void single(maker *m, qp_problem p, const qp_quantizer *q, const char *path) {
+  const unsigned *shape = shapes[m->turn++ % SHAPES];
+  p.segments = 1;
+  p.segment[0].quantizer = q;
+  p.segment[0].rows = m->w->rows ? m->w->rows : shape[0];
+  p.columns = m->w->columns ? m->w->columns : shape[1];
+  push_default(m, &p, path);
+}
+
+static void each_quantizer(maker *m) {
+  bool all = m->w->coverage == QP_COVER_ALL;
+  for (size_t i = 0; i < m->w->quantizers; i++) {
+    const qp_quantizer *q = m->w->quantizer[i];
+    for (qp_dtype type = QP_F16; type <= QP_BF16; type++) {
+      for (unsigned b = 0; b < (all && !m->w->batch ? BATCHES : 1); b++) {
+        unsigned batch = all ? batches[b] : batches[(i + type) % BATCHES];
+        single(m, problem(m, QP_OP_GEMM, type, batch), q, "tensor");
+        if (!all && !m->w->batch) batch = batches[(i + type + 4) % BATCHES];
+        single(m, problem(m, QP_OP_GEMM, type, batch), q, "cuda");
+      }
+      single(m, problem(m, QP_OP_DEQUANT, type, 1), q, "");
+      if (!all) break;
+    }
+  }
+}
+
+/* Three different quantizers in one launch; outputs in fp32 for every second of them. */
+static void mixtures(maker *m) {
+  size_t n = m->w->quantizers, step = m->w->coverage == QP_COVER_ALL ? 3 : 11;
+  if (n < 3) return;
+  for (size_t i = 0; i < n; i += step, m->turn++) {
+    unsigned batch = batches[m->turn % BATCHES];
+    qp_problem p = problem(m, QP_OP_GEMM, i / step % 2 ? QP_BF16 : QP_F16, batch);
+    static const unsigned rows[] = {96, 16, 48};
+    p.segments = 3;
+    for (unsigned s = 0; s < 3; s++) {
+      p.segment[s].quantizer = m->w->quantizer[(i + s * (n / 3)) % n];
+      p.segment[s].rows = m->w->rows ? m->w->rows : rows[s];
+    }
+    p.columns = m->w->columns ? m->w->columns : shapes[m->turn % SHAPES][1];
+    if (i / step % 2) p.out_type = QP_F32;
+    push_default(m, &p, i % 2 ? "cuda" : "tensor");
+    p.batch = 1;
+    p.op = QP_OP_DEQUANT;
+    push_default(m, &p, "");
+  }
+}
+
+/* Equal quantizers fused: their row groups are one range of work. */
+static void fused(maker *m) {
+  for (size_t i = 0; i < m->w->quantizers; i += m->w->coverage == QP_COVER_ALL ? 5 : 17) {
+    qp_problem p = problem(m, QP_OP_GEMM, QP_F16, 1 + (unsigned)(i % 3));
+    p.segments = 3;
+    for (unsigned s = 0; s < 3; s++) {
+      p.segment[s].quantizer = m->w->quantizer[i];
+      p.segment[s].rows = m->w->rows ? m->w->rows : 48 + 64 * (s == 0);
+    }
+    p.columns = m->w->columns ? m->w->columns : 576;
+    push_default(m, &p, "tensor");
+    push_default(m, &p, "cuda");
+  }
+}
+
+/* Encoders: codes of every quantizer that has no fields, and trellises of each kind. */
+static void encoders(maker *m) {
+  const bool all = m->w->coverage == QP_COVER_ALL;
+  unsigned kinds = 0; /* of trellises met: window, dim, step */
+  for (size_t i = 0; i < m->w->quantizers; i++) {
+    const qp_quantizer *q = m->w->quantizer[i];
+    bool rows = false;
+    for (unsigned c = 0; c < q->codebooks; c++) rows |= q->codebook[c].scope == QP_SCOPE_ROW;
+    if (q->kind == QP_SPLIT || q->fields || rows || q->dim > 8) continue;
+    const bool trellis = q->kind == QP_TRELLIS;
+    if (trellis && (q->window > 16 || kinds++ % (all ? 3 : 13))) continue;
+    if (!trellis && !all && i % 4) continue;
+    qp_problem p = problem(m, QP_OP_ENCODE, QP_F16, 1);
+    p.segments = 1;
+    p.segment[0].quantizer = q;
+    p.segment[0].rows = m->w->rows ? m->w->rows : 48;
+    p.columns = m->w->columns ? m->w->columns : 64;
+    push_default(m, &p, trellis ? "trellis" : "codes");
+  }
+}
+
+static void rotations(maker *m) {
+  bool all = m->w->coverage == QP_COVER_ALL;
+  for (unsigned i = 0; qp_model_columns[i]; i++) {
+    unsigned k = qp_model_columns[i];
+    if (!all && k > 3072 && k != 11008) continue;
+    if (m->w->coverage == QP_COVER_FEW && k != 576 && k != 1024) continue;
+    if (m->w->columns && k != m->w->columns) continue;
+    for (qp_dtype type = QP_F16; type <= QP_BF16; type++) {
+      qp_problem p = problem(m, QP_OP_ROTATE, type, all ? 2 : 1);
+      p.columns = k;
+      push_default(m, &p, "");
+      p.inverse = true;
+      if (all || i % 3 == 0) push_default(m, &p, "");
+      if (!all) break;
+    }
+  }
+}
+
+/* The rotation inside the gemm. */
+static void fused_rotations(maker *m) {
+  static const unsigned columns[] = {64, 576, 1152, 96, 1536, 4864, 4096};
+  unsigned n = m->w->coverage == QP_COVER_ALL ? 7 : 3;
+  for (unsigned i = 0; i < n && m->w->quantizers; i++) {
+    qp_problem p = problem(m, QP_OP_GEMM, i % 2 ? QP_BF16 : QP_F16, 1 + i % 3);
+    p.segments = 1;
+    p.segment[0].quantizer = m->w->quantizer[i * 5 % m->w->quantizers];
+    p.segment[0].rows = m->w->rows ? m->w->rows : 48;
+    p.columns = m->w->columns ? m->w->columns : columns[i];
+    p.rotate_fused = true;
+    push_default(m, &p, i % 2 ? "cuda" : "tensor");
+  }
+}
+
+/* Each value of each tunable, the others at their defaults. */
+static void tunables(maker *m, const char *path, qp_op op, const qp_quantizer *q) {
+  const qp_family *f = qp_families_for(m->families, op, path);
+  for (unsigned t = 0; f && t < f->tunables; t++)
+    for (unsigned v = 1; v < f->tunable[t].values; v++) {
+      qp_problem p = problem(m, op, QP_F16, 1 + (t + v) % 2);
+      qp_choice choice;
+      qp_choice_default(f, &choice);
+      choice.value[t] = f->tunable[t].value[v];
+      if (!strcmp(f->tunable[t].name, "atomic")) p.out_type = QP_F32;
+      p.segments = 1;
+      p.segment[0].quantizer = q;
+      p.segment[0].rows = m->w->rows ? m->w->rows : 112;
+      p.columns = m->w->columns ? m->w->columns : 1056;
+      push(m, &p, &choice);
+    }
+}
+
+static void all_tunables(maker *m) {
+  size_t n = m->w->quantizers;
+  unsigned take = m->w->coverage == QP_COVER_ALL ? 4 : 1;
+  for (unsigned i = 0; i < take && i < n; i++) {
+    const qp_quantizer *q = m->w->quantizer[(3 + i * n / take) % n];
+    tunables(m, "tensor", QP_OP_GEMM, q);
+    if (m->w->coverage == QP_COVER_ALL) {
+      tunables(m, "cuda", QP_OP_GEMM, q);
+      tunables(m, "", QP_OP_DEQUANT, q);
+    }
+  }
+}
+
+/* More batch rows than one tile of the tensor cores has. */
+static void large_batches(maker *m) {
+  static const unsigned large[] = {12, 24, 32, 64};
+  if (m->w->batch) return;
+  for (unsigned i = 0; i < 4 && m->w->quantizers; i++)
+    single(m, problem(m, QP_OP_GEMM, i % 2 ? QP_BF16 : QP_F16, large[i]),
+           m->w->quantizer[i * 7 % m->w->quantizers], "tensor");
+}
+
+qp_status qp_cases_make(const qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
+                        qp_error *err) {
+  maker m = {.families = families, .w = wishes, .out = out};
+  each_quantizer(&m);
+  if (!wishes->rows && !wishes->batch) rotations(&m);
+  if (!wishes->batch) encoders(&m);
+  if (wishes->coverage != QP_COVER_FEW) {
+    mixtures(&m);
+    fused(&m);
+    large_batches(&m);
+    fused_rotations(&m);
+    all_tunables(&m);
+  }
+  return m.failed ? qp_fail(err, QP_E_NOMEM, "no memory for the list of checks") : QP_OK;
+}
+
+void qp_cases_free(qp_cases *c) {
+  free(c->list);
+  *c = (qp_cases){0};
+}

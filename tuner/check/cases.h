@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* What `qpal check` covers: a list of candidates, from quantizers and a few wishes. */
+#ifndef QP_CASES_H
+#define QP_CASES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "gen/kernel/family.h"
+#include "gen/kernel/problem.h"
+#include "gen/spec/quantizer.h"
+
+typedef struct qp_case {
+  qp_problem problem;
+  qp_choice choice;
+} qp_case;
+
+typedef struct qp_cases {
+  qp_case *list; /* malloc'ed */
+  size_t count, capacity;
+} qp_cases;
+
+typedef enum qp_coverage {
+  QP_COVER_FEW,  /* each quantizer on each path once, two rotations */
+  QP_COVER_SOME, /* each quantizer on each path once, mixtures, some rotations and tunables */
+  QP_COVER_ALL /* each quantizer x path x batch 1..8 and 16 x fp16 and bf16, every rotation, ... */
+} qp_coverage;
+
+typedef struct qp_case_wishes {
+  qp_coverage coverage;
+  const qp_quantizer *const *quantizer; /* the ones to cover */
+  size_t quantizers;
+  unsigned arch, sm_count;
+  /* Filters; negative, 0 or NULL: everything that the coverage holds. */
+  int op;                 /* qp_op */
+  int type;               /* qp_dtype of the activations */
+  const char *path;       /* "tensor", "cuda" */
+  unsigned batch;         /* only this one */
+  unsigned rows, columns; /* only this shape */
+} qp_case_wishes;
+
+/* Append the cases; QP_E_NOMEM only.  Free the list with qp_cases_free. */
+qp_status qp_cases_make(const qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
+                        qp_error *err);
+void qp_cases_free(qp_cases *c);
+
+/* The K of the supported models' linears (Llama 2/3, Qwen 2.5/3, Mistral, Gemma 2/3, Phi-3,
+ *SmolLM2),
+ ** ending with 0: every Hadamard order that rotations meet. */
+extern const unsigned qp_model_columns[];
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* The definitions that packed weights rely on. */
+#include "tuner/check/pins.h"
+
+#include <string.h>
+
+#include "gen/base/resource.h"
+
+static const char pins_file[] = "lua/quantizers/definitions.txt";
+
+/* The hash behind "\nNAME " in the text, or NULL. */
+static const char *find(const char *text, const char *name) {
+  size_t n = strlen(name);
+  for (const char *line = text; line; line = strchr(line, '\n')) {
+    if (*line == '\n') line++;
+    if (!strncmp(line, name, n) && line[n] == ' ') return line + n + 1;
+    if (!*line) break;
+  }
+  return NULL;
+}
+
+qp_status qp_pins_check(const qp_quantizer *q, qp_error *err) {
+  const char *text;
+  size_t bytes;
+  if (strncmp(q->file, "lua/quantizers/", 15) != 0) return QP_OK;
+  qp_status st = qp_resource_read(pins_file, &text, &bytes, err);
+  if (st) return st;
+  const char *pin = find(text, q->name);
+  if (pin && !strncmp(pin, q->hash, strlen(q->hash))) return QP_OK;
+  return qp_fail(
+      err, QP_E_WRONG,
+      "%s: %s has the definition %s, and %s says %.32s; weights packed before would decode "
+      "to other values. If that is meant: qpal list --pins > %s",
+      q->file, q->name, q->hash, pins_file, pin ? pin : "nothing", pins_file);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* Run a kernel on a device with fresh random data and compare it with a double-precision reference.
+ */
+#ifndef QP_VERIFY_H
+#define QP_VERIFY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/compile/compile.h"
+#include "gen/kernel/kernel.h"
+#include "gen/spec/reference.h"
+#include "runtime/device.h"
+
+typedef struct qp_verdict {
+  bool pass;
+  double error;     /* relative L2 error over what was compared; NaN where the result has one */
+  double tolerance; /* 2e-3 with fp16, 8e-3 with bf16 */
+  size_t compared;  /* outputs compared */
+  char why[512];    /* of a failure */
+} qp_verdict;
+
+/*
+** Encode kernels: codes of N(0,1) targets, equal to the CPU's bit for bit (in the simulator of a few
+** sequences).  Others:
+** Random codes, group fields, codebooks (tensor and row scope), row scales, bias, residual and
+** activations from 'seed'; outputs are poisoned with NaNs (or zeroed where the kernel adds),
+** guarded behind their end, and compared with  Y = r (X~ W^^T) + bias + residual  in double
+** precision.  Of large linears, 'row_groups_max' groups of 32 rows of each segment are compared (0:
+** all), first and last among them; every output is searched
+** for NaNs.  The counters must be zero after the launch; on a GPU a kernel that sums in order is
+** launched twice and must give the same bits.
+** A wrong result, and a fault of the kernel, is a verdict; an error is returned where the check
+** itself could not be done.
+*/
+qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
+                    qp_reference *reference, uint64_t seed, unsigned row_groups_max,
+                    qp_verdict *out, qp_error *err);
+
+#endif

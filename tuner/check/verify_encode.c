@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* An encode kernel against the CPU's encoder: the same codes, bit for bit. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/encode/coder.h"
+#include "gen/encode/sample.h"
+#include "tuner/quantize/device_search.h"
+#include "tuner/check/verify_internal.h"
+
+enum { BUFFERS = 5, GUARD = 256, SEQUENCES_SIMULATED = 5, TARGETS_SIMULATED = 700 };
+
+/* One check: what the kernel gets, what the CPU makes of the same. */
+typedef struct encode_check {
+  qp_device *dev;
+  const qp_kernel *k;
+  qp_coder coder;
+  size_t sequences, steps; /* codes: each target is a sequence of one step */
+  float *target;           /* [sequences][steps][dim] */
+  uint32_t *code, *start;  /* of the CPU: [sequences][steps], [sequences] */
+  qp_devptr buffer[BUFFERS];
+  unsigned buffers;
+  qp_error *err;
+} encode_check;
+
+static qp_status add(encode_check *c, const void *data, size_t bytes, qp_devptr *out) {
+  unsigned char guard[GUARD];
+  memset(guard, 0xa5, sizeof guard);
+  qp_status st = qp_device_alloc(c->dev, bytes + GUARD, out, c->err);
+  if (st) return st;
+  c->buffer[c->buffers++] = *out;
+  st = qp_device_upload(c->dev, *out + bytes, guard, GUARD, c->err);
+  if (st || !bytes) return st;
+  return data ? qp_device_upload(c->dev, *out, data, bytes, c->err)
+              : qp_device_fill(c->dev, *out, 0xff, bytes, c->err);
+}
+
+static qp_status encode_on_cpu(encode_check *c) {
+  if (c->coder.kind != QP_CODER_TRELLIS) {
+    qp_codewords_nearest(&c->coder.words, c->sequences, c->target, c->code);
+    return QP_OK;
+  }
+  qp_search *search;
+  qp_status st = qp_search_new(&c->coder.trellis, &search, c->err);
+  if (st) return st;
+  const unsigned most = qp_trellis_sequences(&c->coder.trellis), dim = c->coder.quantizer->dim;
+  for (size_t n = 0; n < c->sequences; n += most) {
+    const unsigned count = c->sequences - n < most ? (unsigned)(c->sequences - n) : most;
+    const float *target[QP_TRELLIS_SEQUENCES] = {0};
+    uint32_t *code[QP_TRELLIS_SEQUENCES];
+    for (unsigned k = 0; k < count; k++) {
+      target[k] = c->target + (n + k) * c->steps * dim;
+      code[k] = c->code + (n + k) * c->steps;
+    }
+    qp_trellis_search(&c->coder.trellis, search, QP_ENDS_TIED, count, (unsigned)c->steps, target,
+                      c->start + n, NULL, code);
+  }
+  qp_search_free(search);
+  return QP_OK;
+}
+
+static qp_status make_data(encode_check *c, uint64_t seed) {
+  const qp_problem *p = &c->k->problem;
+  const qp_quantizer *q = p->segment[0].quantizer;
+  qp_stream s;
+  qp_status st = qp_layout_stream(q, p->segment[0].rows, p->columns, &s, c->err);
+  if (!st) st = qp_coder_make(&c->coder, q, c->err);
+  if (st) return st;
+  const bool trellis = c->coder.kind == QP_CODER_TRELLIS, few = c->dev->info.simulated;
+  const size_t steps = (size_t)s.superblocks * s.period.steps, lanes = (size_t)s.row_groups * 32;
+  c->steps = trellis ? steps : 1;
+  c->sequences = trellis ? lanes : lanes * steps;
+  const size_t most = trellis ? SEQUENCES_SIMULATED : TARGETS_SIMULATED;
+  if (few && c->sequences > most) c->sequences = most;
+  const size_t codes = c->sequences * c->steps;
+  c->target = malloc(sizeof *c->target * codes * q->dim);
+  c->code = malloc(sizeof *c->code * codes);
+  c->start = calloc(c->sequences, sizeof *c->start);
+  if (!c->target || !c->code || !c->start)
+    return qp_fail(c->err, QP_E_NOMEM, "no memory for %zu codes", codes);
+  qp_sample_gaussian(seed, codes * q->dim, c->target);
+  return encode_on_cpu(c);
+}
+
+static qp_status launch(encode_check *c, const qp_compiled *compiled, qp_arguments *a) {
+  const bool sim = c->dev->info.simulated;
+  unsigned char params[QP_PARAMS_MAX];
+  qp_module *module = NULL;
+  qp_function *function = NULL;
+  qp_status st = qp_device_load(c->dev, sim ? (const void *)compiled->ptx : compiled->cubin,
+                                sim ? compiled->ptx_bytes : compiled->cubin_bytes, &module, c->err);
+  if (!st) st = qp_device_function(c->dev, module, c->k->name, &function, c->err);
+  const qp_launch how = {.grid = c->k->grid,
+                         .block = c->k->block,
+                         .smem_bytes = c->k->smem_bytes,
+                         .params = params,
+                         .params_bytes = qp_kernel_params(c->k, a, params)};
+  if (!st) st = qp_device_launch(c->dev, function, &how, c->err);
+  if (!st) st = qp_device_sync(c->dev, c->err);
+  if (module) qp_device_unload(c->dev, module);
+  return st;
+}
+
+static qp_status compare(encode_check *c, const qp_arguments *a, qp_verdict *v) {
+  const size_t codes = c->sequences * c->steps, bytes = 4 * codes;
+  unsigned char *got = malloc(bytes + GUARD);
+  if (!got) return qp_fail(c->err, QP_E_NOMEM, "out of memory");
+  qp_status st = qp_device_download(c->dev, got, a->y, bytes + GUARD, c->err);
+  for (size_t i = 0; i < GUARD && !st; i++) {
+    if (got[bytes + i] == 0xa5) continue;
+    snprintf(v->why, sizeof v->why, "codes: byte %zu behind their end was overwritten", i);
+    st = QP_E_WRONG;
+  }
+  for (size_t i = 0; i < codes && !st; i++) {
+    uint32_t code;
+    memcpy(&code, got + 4 * i, 4);
+    if (code == c->code[i]) continue;
+    snprintf(v->why, sizeof v->why, "sequence %zu, step %zu: code %u, the CPU's is %u",
+             i / c->steps, i % c->steps, code, c->code[i]);
+    st = QP_E_WRONG;
+  }
+  free(got);
+  v->compared = codes;
+  return st;
+}
+
+static void release(encode_check *c) {
+  for (unsigned i = 0; i < c->buffers; i++) qp_device_free(c->dev, c->buffer[i]);
+  qp_coder_free(&c->coder);
+  free(c->target);
+  free(c->code);
+  free(c->start);
+}
+
+qp_status qp_verify_encode(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
+                           uint64_t seed, qp_verdict *v, qp_error *err) {
+  encode_check c = {.dev = dev, .k = kernel, .err = err};
+  qp_arguments a = {0};
+  qp_status st = make_data(&c, seed);
+  uint16_t *table = st ? NULL : qp_device_search_table(&c.coder);
+  if (!st && !table) st = qp_fail(err, QP_E_NOMEM, "out of memory");
+  const size_t dim = kernel->problem.segment[0].quantizer->dim;
+  if (!st) st = add(&c, c.target, 4 * c.sequences * c.steps * dim, &a.x);
+  if (!st) st = add(&c, table, 2 * (size_t)c.coder.states * dim, &a.table);
+  if (!st) st = add(&c, NULL, 4 * c.sequences * c.steps, &a.y);
+  if (!st) st = add(&c, NULL, 4 * c.sequences, &a.start);
+  if (!st) st = add(&c, NULL, kernel->workspace_bytes, &a.workspace);
+  free(table);
+  a.rows = (unsigned)c.sequences;
+  if (!st) st = launch(&c, compiled, &a);
+  if (!st) st = compare(&c, &a, v);
+  release(&c);
+  return st;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal bench: the GPU tier's rows, and a transformer block against its floor. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tuner/bench/bench.h"
+#include "tuner/command/commands.h"
+#include "tuner/base/options.h"
+
+static const qp_verb_help help = {
+    "bench", "[options]",
+    "One row for each quantizer and launch of a model: verified against the reference, timed with\n"
+    "cold weights, beside the time that the weights' bytes take at the read bandwidth measured in\n"
+    "the same run. Then the linears of a whole transformer block in one CUDA graph, beside the "
+    "sum\n"
+    "of their records (what qpal plan adds up) or rows, the floor, and cuBLAS with fp16 weights.\n"
+    "Kernels are the best that qpal tune recorded for this GPU, else the families' defaults.\n"
+    "The exit code is 1 if a kernel fails. With the default budgets  qpal tune --model M  and "
+    "then\n"
+    "qpal bench --model M  take 25 minutes."};
+
+typedef struct bench_options {
+  const char *model, *quantizers, *batch, *device, *path, *records, *timer, *timeout, *budget,
+      *against;
+  unsigned samples, seed;
+  bool all, json;
+} bench_options;
+
+static qp_status check(const bench_options *o, const qp_words *words, qp_error *err) {
+  if (words->count) return qp_fail(err, QP_E_ARG, "'%s' is no option", words->word[0]);
+  if (o->path && strcmp(o->path, "tensor") != 0 && strcmp(o->path, "cuda") != 0)
+    return qp_fail(err, QP_E_ARG, "--path '%s': tensor or cuda is needed", o->path);
+  if (o->timer && strcmp(o->timer, "events") != 0)
+    return qp_fail(err, QP_E_ARG, "--timer '%s': events, or nothing for CUPTI, is needed",
+                   o->timer);
+  if (o->against && o->json)
+    return qp_fail(err, QP_E_ARG, "--against prints a table: not with --json");
+  return QP_OK;
+}
+
+/* A failed kernel makes the answer false. */
+static qp_status judge(const qp_bench *b, qp_error *err) {
+  size_t failed = 0;
+  for (size_t i = 0; i < b->rows; i++) failed += b->row[i].outcome == QP_BENCH_FAIL;
+  for (size_t i = 0; i < b->blocks; i++) failed += b->block[i].why[0] != 0;
+  return failed ? qp_fail(err, QP_E_WRONG, "%zu rows failed", failed) : QP_OK;
+}
+
+static qp_status show(const bench_options *o, const qp_bench *b, qp_error *err) {
+  if (o->json) return qp_bench_print_json(b, err);
+  qp_bench_print(b);
+  return o->against ? qp_bench_against(b, o->against, err) : QP_OK;
+}
+
+static const qp_unit seconds[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {NULL, 0}};
+
+static qp_status run(const bench_options *o, qp_error *err) {
+  qp_session s;
+  qp_models *models = NULL;
+  const qp_quantizer **quantizer = NULL;
+  unsigned batch[QP_MAX_BATCHES];
+  qp_bench b = {0};
+  qp_bench_options bo = {.device = o->device,
+                         .events = o->timer != NULL,
+                         .records = o->records,
+                         .batch = batch,
+                         .path = o->path,
+                         .all = o->all,
+                         .samples = o->samples,
+                         .seed = o->seed};
+  qp_status st = qp_session_open(&s, err);
+  if (st) return st;
+  if (o->timeout) st = qp_quantity_parse("timeout", o->timeout, seconds, &bo.timeout_s, err);
+  if (!st) st = qp_quantity_parse("budget", o->budget, seconds, &bo.budget_s, err);
+  if (!st) st = qp_batches_parse(o->batch, batch, &bo.batches, err);
+  if (!st) st = qp_models_open(&models, err);
+  if (!st) st = qp_models_find(models, o->model, &bo.model, err);
+  if (!st) st = qp_session_quantizers(&s, o->quantizers, &quantizer, &bo.quantizers, err);
+  bo.quantizer = quantizer;
+  if (!st) {
+    st = qp_bench_run(&s, &bo, &b, err);
+    if (st && b.row && !o->json) qp_bench_print(&b); /* what was measured before it broke */
+    if (!st) st = show(o, &b, err);
+    if (!st) st = judge(&b, err);
+  }
+  qp_bench_free(&b);
+  free(quantizer);
+  qp_models_close(models);
+  qp_session_close(&s);
+  return st;
+}
+
+int qp_cmd_bench(int argc, char **argv) {
+  bench_options o = {.model = "llama-3.1-8b",
+                     .quantizers = "tcq,vq2,nuq",
+                     .batch = "1,8",
+                     .device = "cuda:0",
+                     .budget = "5m",
+                     .samples = 20,
+                     .seed = 1};
+  const qp_option table[] = {
+      {"model", QP_OPT_STRING, &o.model, "MODEL",
+       "a name in lua/models or a config.json; llama-3.1-8b", 0, 0},
+      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes (tcq,vq2,nuq)", 0,
+       0},
+      {"batch", QP_OPT_STRING, &o.batch, "LIST", "rows of activations; 1,8", 0, 0},
+      {"path", QP_OPT_STRING, &o.path, "PATH",
+       "only tensor or cuda; default: what was tuned best, else tensor", 0, 0},
+      {"all", QP_OPT_FLAG, &o.all, NULL,
+       "every launch that a plan may use, not only a block's groups and the lm_head", 0, 0},
+      {"device", QP_OPT_STRING, &o.device, "D", "cuda:N or replay:FILE; cuda:0", 0, 0},
+      {"records", QP_OPT_STRING, &o.records, "FILE",
+       "the kernels' records; default: this GPU's in tuned/", 0, 0},
+      {"timer", QP_OPT_STRING, &o.timer, "events",
+       "time by events where there is no CUPTI; a sample is then the mean of a chain", 0, 0},
+      {"samples", QP_OPT_UNSIGNED, &o.samples, "N", "launches a row; 20", 1, QP_TIMING_MOST},
+      {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the data that kernels are verified with; 1", 0,
+       1u << 30},
+      {"budget", QP_OPT_STRING, &o.budget, "TIME",
+       "no quantizer is begun after it, compiling included: 90s, 1h; 5m", 0, 0},
+      {"timeout", QP_OPT_STRING, &o.timeout, "TIME", "of a row: 60s", 0, 0},
+      {"against", QP_OPT_STRING, &o.against, "FILE",
+       "compare with what an earlier run printed with --json", 0, 0},
+      {"json", QP_OPT_FLAG, &o.json, NULL, "one JSON object", 0, 0},
+      {0}};
+  qp_words words = {0};
+  const int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {0};
+  qp_status st = check(&o, &words, &err);
+  if (!st) st = run(&o, &err);
+  return st ? qp_complain("bench", st, &err) : 0;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal check: prove kernels right on a GPU or in the PTX simulator. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tuner/check/cases.h"
+#include "tuner/command/commands.h"
+#include "tuner/base/options.h"
+#include "tuner/base/output.h"
+#include "tuner/check/pins.h"
+#include "tuner/check/runner.h"
+#include "tuner/base/session.h"
+
+static const qp_verb_help help = {
+    "check", "[QUANTIZER...] [options]",
+    "Makes kernels, runs them on random data and compares with a reference in double precision:\n"
+    "relative L2 error at most 2e-3 in fp16, 8e-3 in bf16; NaNs and unwritten outputs fail.\n"
+    "Without options each quantizer is checked once on each path, with a few launches that mix\n"
+    "quantizers, rotations and tunables; --all covers every batch from 1 to 8 and 16, fp16 and "
+    "bf16,\n"
+    "every Hadamard order. The palette's definitions must be those that are pinned in\n"
+    "lua/quantizers/definitions.txt. One row a kernel; the exit code is 1 if something fails."};
+
+typedef struct check_options {
+  bool all, few, json, quiet;
+  const char *device, *op, *type, *path;
+  unsigned batch, jobs, seed;
+  qp_shapes shape;
+} check_options;
+
+static void name_of(const qp_problem *p, char *to, size_t size) {
+  size_t n = 0;
+  to[0] = 0;
+  for (unsigned s = 0; s < p->segments && n < size; s++)
+    n += (size_t)snprintf(to + n, size - n, "%s%s", s ? "," : "", p->segment[s].quantizer->name);
+  if (!p->segments) snprintf(to, size, "%s", p->inverse ? "inverse" : "forward");
+}
+
+static void shape_of(const qp_problem *p, char *to, size_t size) {
+  size_t n = 0;
+  for (unsigned s = 0; s < p->segments && n < size; s++)
+    n += (size_t)snprintf(to + n, size - n, "%s%u", s ? "+" : "", p->segment[s].rows);
+  if (n < size) snprintf(to + n, size - n, "x%u", p->columns);
+}
+
+/* Tunables that are not at their defaults. */
+static void tunables_of(const qp_choice *c, char *to, size_t size) {
+  size_t n = 0;
+  to[0] = 0;
+  for (unsigned i = 0; i < c->family->tunables && n < size; i++)
+    if (c->value[i] != c->family->tunable[i].value[0])
+      n += (size_t)snprintf(to + n, size - n, "%s%s=%u", n ? "," : "", c->family->tunable[i].name,
+                            c->value[i]);
+}
+
+static const char *outcome_name(qp_outcome o) {
+  return o == QP_OUTCOME_PASS ? "PASS" : o == QP_OUTCOME_SKIP ? "SKIP" : "FAIL";
+}
+
+static void print_row(qp_table_out *t, const qp_case *c, const qp_result *r) {
+  const qp_problem *p = &c->problem;
+  char text[600];
+  qp_table_row(t);
+  name_of(p, text, sizeof text);
+  qp_table_text(t, text);
+  qp_table_text(t, c->choice.family->name);
+  shape_of(p, text, sizeof text);
+  qp_table_text(t, text);
+  qp_table_number(t, p->batch, "%.0f");
+  snprintf(text, sizeof text, "%s%s%s%s", qp_dtype_name(p->type),
+           p->op == QP_OP_GEMM && p->out_type == QP_F32 ? "->f32" : "",
+           p->rotate_fused ? " rotated" : "", p->inverse ? " inverse" : "");
+  qp_table_text(t, text);
+  tunables_of(&c->choice, text, sizeof text);
+  qp_table_text(t, text);
+  qp_table_number(t, r->error, "%.2e");
+  qp_table_text(t, outcome_name(r->outcome));
+  qp_table_text(t, r->outcome == QP_OUTCOME_PASS ? "" : r->why);
+}
+
+/* One row for each quantizer that is not what packed weights rely on; returns their number. */
+static size_t report_pins(qp_table_out *t, const qp_case_wishes *w) {
+  size_t wrong = 0;
+  for (size_t i = 0; i < w->quantizers; i++) {
+    qp_error err = {0};
+    if (!qp_pins_check(w->quantizer[i], &err)) continue;
+    wrong++;
+    qp_table_row(t);
+    qp_table_text(t, w->quantizer[i]->name);
+    qp_table_text(t, "definition");
+    for (unsigned blank = 0; blank < 4; blank++) qp_table_text(t, "");
+    qp_table_text(t, "");
+    qp_table_text(t, "FAIL");
+    qp_table_text(t, err.text);
+  }
+  return wrong;
+}
+
+static int report(const qp_case_wishes *w, const qp_cases *cases, const qp_result *result,
+                  const check_options *o, const char *device, double seconds) {
+  static const qp_column columns[] = {
+      {"quantizer", false}, {"family", false}, {"shape", false},  {"batch", true}, {"type", false},
+      {"tunables", false},  {"error", true},   {"result", false}, {"why", false},  {NULL, false}};
+  size_t count[5] = {0};
+  qp_table_out *t = qp_table_new(columns, o->json);
+  size_t changed = report_pins(t, w);
+  for (size_t i = 0; i < cases->count; i++) {
+    count[result[i].outcome]++;
+    bool bad = result[i].outcome == QP_OUTCOME_FAIL || result[i].outcome == QP_OUTCOME_LOST;
+    if (bad || !o->quiet) print_row(t, &cases->list[i], &result[i]);
+  }
+  qp_table_print(t);
+  size_t failed = count[QP_OUTCOME_FAIL] + count[QP_OUTCOME_LOST];
+  fprintf(o->json ? stderr : stdout, "%zu kernels on %s in %.0f s: %zu PASS, %zu FAIL, %zu SKIP\n",
+          cases->count, device, seconds, count[QP_OUTCOME_PASS], failed, count[QP_OUTCOME_SKIP]);
+  if (changed) fprintf(o->json ? stderr : stdout, "%zu definitions changed: FAIL\n", changed);
+  return changed || failed || !count[QP_OUTCOME_PASS] ? 1 : 0;
+}
+
+static qp_status read_filters(const check_options *o, qp_case_wishes *w, qp_error *err) {
+  qp_op op;
+  qp_dtype type;
+  qp_status st = QP_OK;
+  w->coverage = o->all ? QP_COVER_ALL : o->few ? QP_COVER_FEW : QP_COVER_SOME;
+  w->op = w->type = -1;
+  w->path = o->path;
+  w->batch = o->batch;
+  if (o->shape.count) w->rows = o->shape.rows[0], w->columns = o->shape.columns[0];
+  if (o->op && !(st = qp_op_parse(o->op, &op, err))) w->op = (int)op;
+  if (!st && o->type && !(st = qp_dtype_parse(o->type, &type, err))) w->type = (int)type;
+  if (!st && o->path && strcmp(o->path, "tensor") != 0 && strcmp(o->path, "cuda") != 0)
+    st = qp_fail(err, QP_E_ARG, "--path '%s': tensor or cuda is needed", o->path);
+  return st;
+}
+
+static qp_status run(const check_options *o, const qp_words *words, int *code, qp_error *err) {
+  qp_session s;
+  qp_status st = qp_session_open(&s, err);
+  if (st) return st;
+  char list[8192] = "", device[64];
+  for (size_t i = 0, n = 0; i < words->count && n < sizeof list; i++)
+    n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? "," : "", words->word[i]);
+  qp_case_wishes w = {0};
+  qp_cases cases = {0};
+  const qp_quantizer **q = NULL;
+  qp_result *result = NULL;
+  st = read_filters(o, &w, err);
+  if (!st) st = qp_session_quantizers(&s, words->count ? list : NULL, &q, &w.quantizers, err);
+  if (!st) st = qp_session_device(o->device, device, sizeof device, &w.arch, &w.sm_count, err);
+  w.quantizer = q;
+  if (!st) st = qp_cases_make(s.families, &w, &cases, err);
+  if (!st && !cases.count) st = qp_fail(err, QP_E_ARG, "no kernel fits these options");
+  if (!st && !(result = calloc(cases.count, sizeof *result)))
+    st = qp_fail(err, QP_E_NOMEM, "no memory for results");
+  qp_run_options ro = {.device = device,
+                       .processes = o->jobs,
+                       .seed = o->seed,
+                       .row_groups_max = 64,
+                       .what = "check"};
+  double started = qp_seconds();
+  if (!st) st = qp_run_cases(s.families, &ro, &cases, NULL, result, err);
+  if (!st) *code = report(&w, &cases, result, o, device, qp_seconds() - started);
+  free(result);
+  free(q);
+  qp_cases_free(&cases);
+  qp_session_close(&s);
+  return st;
+}
+
+int qp_cmd_check(int argc, char **argv) {
+  check_options o = {.seed = 1};
+  const qp_option table[] = {
+      {"all", QP_OPT_FLAG, &o.all, NULL, "the whole coverage", 0, 0},
+      {"few", QP_OPT_FLAG, &o.few, NULL, "only each quantizer once on each path", 0, 0},
+      {"op", QP_OPT_STRING, &o.op, "OP", "only gemm, dequant, rotate or encode", 0, 0},
+      {"path", QP_OPT_STRING, &o.path, "PATH", "only tensor or cuda", 0, 0},
+      {"type", QP_OPT_STRING, &o.type, "TYPE", "only f16 or bf16", 0, 0},
+      {"shape", QP_OPT_SHAPES, &o.shape, "MxK", "this shape instead of the small odd ones", 0, 0},
+      {"batch", QP_OPT_UNSIGNED, &o.batch, "N", "this batch only", 1, 64},
+      {"device", QP_OPT_STRING, &o.device, "D",
+       "cuda:N or sim[:sm_90[:SMS]]; a GPU if there is one", 0, 0},
+      {"jobs", QP_OPT_UNSIGNED, &o.jobs, "N", "processes that verify", 1, 64},
+      {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the random data", 0, 4294967295u},
+      {"quiet", QP_OPT_FLAG, &o.quiet, NULL, "rows of failures only", 0, 0},
+      {"json", QP_OPT_FLAG, &o.json, NULL, "rows as JSON", 0, 0},
+      {0}};
+  qp_words words = {0};
+  int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {0};
+  code = 0;
+  qp_status st = run(&o, &words, &code, &err);
+  return st ? qp_complain("check", st, &err) : code;
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal export: the kernels of a plan as a library that engines link. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/file.h"
+#include "qpal.h"
+#include "tuner/command/commands.h"
+#include "tuner/export/export.h"
+#include "tuner/export/files.h"
+#include "tuner/export/groups.h"
+#include "tuner/export/tuned.h"
+#include "tuner/base/options.h"
+#include "tuner/base/session.h"
+
+static const qp_verb_help help = {
+    "export", "--plan plan.json --gpu GPU[,GPU...] -o DIR [options]",
+    "Compiles the kernels that a plan needs, for each GPU, and writes them as a kernel library:\n"
+    "DIR/library.qpal is what engines open (runtime/include/qpal.h), DIR/manifest.json and\n"
+    "DIR/kernels/ show what is in it. The same plan gives the same bytes.\n"
+    "Instead of a plan:  --model MODEL --quantizer Q   all linears of a model with one quantizer\n"
+    "                    --shape MxK[,MxK...] --quantizer Q[,Q...]   one group of linears\n"
+    "A GPU is sm_90 or sm_90:132 (architecture, multiprocessors), a name such as h100 or rtx4090,\n"
+    "cuda:0 (the one that is here), a part of the name of a file in tuned/, or a file of records\n"
+    "(.jsonl). Where tuned/ has records of it, each launch gets the fastest candidate measured."};
+
+typedef struct export_options {
+  const char *plan, *model, *quantizer, *gpu, *batch, *type, *path, *ptx;
+  const char *folder, *file, *c_source, *shared;
+  qp_shapes shape;
+  bool head, out_f32, no_dequant, no_rotation, inverse, rotate, no_pdl, untuned;
+  unsigned workers;
+} export_options;
+
+/* Take the next item of a list separated by commas; false at its end.  QP_E_ARG by 'item' "" . */
+static bool next_item(const char **list, char *item, size_t size) {
+  if (!*list) return false;
+  const char *comma = strchr(*list, ',');
+  const size_t n = comma ? (size_t)(comma - *list) : strlen(*list);
+  snprintf(item, size, "%.*s", (int)(n < size ? n : size - 1), *list);
+  *list = comma ? comma + 1 : NULL;
+  return true;
+}
+
+/* "1,2,4,8": ascending, so that a kernel's place does not depend on how the list was written. */
+static qp_status read_batches(const char *list, qp_export_request *r, qp_error *err) {
+  char item[16];
+  bool wanted[QP_MAX_BATCH + 1] = {false};
+  while (next_item(&list, item, sizeof item)) {
+    char *end;
+    const unsigned long n = strtoul(item, &end, 10);
+    if (*item < '0' || *item > '9' || *end || n < 1 || n > QP_MAX_BATCH)
+      return qp_fail(err, QP_E_ARG, "--batch: '%s'; 1 to %d are possible", item, QP_MAX_BATCH);
+    wanted[n] = true;
+  }
+  for (unsigned n = 1; n <= QP_MAX_BATCH; n++) {
+    if (!wanted[n]) continue;
+    if (r->batches == QP_EXPORT_BATCHES)
+      return qp_fail(err, QP_E_ARG, "--batch: more than %d numbers", QP_EXPORT_BATCHES);
+    r->batch[r->batches++] = n;
+  }
+  return QP_OK;
+}
+
+static qp_status read_types(const char *list, qp_export_request *r, qp_error *err) {
+  char item[16];
+  while (next_item(&list, item, sizeof item)) {
+    qp_dtype t;
+    const qp_status st = qp_dtype_parse(item, &t, err);
+    if (st) return st;
+    if (t == QP_F32 || r->types == 2 || (r->types && r->type[0] == t))
+      return qp_fail(err, QP_E_ARG, "--type: f16, bf16 or f16,bf16; not '%s' here", item);
+    r->type[r->types++] = t;
+  }
+  return QP_OK;
+}
+
+static qp_status read_ptx(const char *text, qp_export_ptx *out, qp_error *err) {
+  static const char *const names[] = {"newest", "all", "none"};
+  for (unsigned i = 0; i < 3; i++)
+    if (!strcmp(text, names[i])) return *out = (qp_export_ptx)i, QP_OK;
+  return qp_fail(err, QP_E_ARG, "--ptx: '%.40s'; it is newest, all or none", text);
+}
+
+static qp_status read_request(const export_options *o, qp_export_request *r, qp_error *err) {
+  *r = (qp_export_request){.model = "",
+                           .out_f32 = o->out_f32,
+                           .dequant = !o->no_dequant,
+                           .rotate = !o->no_rotation,
+                           .inverse = o->inverse,
+                           .rotate_fused = o->rotate,
+                           .pdl = !o->no_pdl,
+                           .workers = o->workers,
+                           .chosen = "the families' defaults"};
+  qp_status st = read_batches(o->batch, r, err);
+  if (!st) st = read_types(o->type, r, err);
+  if (!st && strcmp(o->path, "tensor") != 0 && strcmp(o->path, "cuda") != 0)
+    st = qp_fail(err, QP_E_ARG, "--path: '%.40s'; it is tensor or cuda", o->path);
+  return st ? st : read_ptx(o->ptx, &r->ptx, err);
+}
+
+/* ---- What to export ---- */
+
+static qp_status groups_of_plan(qp_session *s, const export_options *o, char *model, size_t size,
+                                qp_export_group **g, size_t *n, qp_error *err) {
+  qp_plan plan;
+  qp_status st = qp_plan_read(o->plan, &plan, err);
+  if (st) return st;
+  st = qp_export_plan_groups(&plan, s->palette, g, n, err);
+  if (st) qp_fail_prefix(err, st, "%s", o->plan);
+  snprintf(model, size, "%s", plan.model);
+  qp_plan_free(&plan);
+  return st;
+}
+
+static qp_status groups_of_quantizers(qp_session *s, const export_options *o, char *model,
+                                      size_t size, qp_export_group **g, size_t *n, qp_error *err) {
+  const qp_quantizer **q = NULL;
+  size_t quantizers = 0;
+  qp_models *models = NULL;
+  const qp_model *m = NULL;
+  qp_status st = qp_session_quantizers(s, o->quantizer, &q, &quantizers, err);
+  if (!st && o->shape.count)
+    st = qp_export_shape_groups(&o->shape, q, quantizers, o->path, g, n, err);
+  if (!st && o->model) {
+    if (quantizers != 1)
+      st = qp_fail(err, QP_E_ARG, "--model takes one quantizer, not %zu; mix them by a plan",
+                   quantizers);
+    if (!st) st = qp_models_open(&models, err);
+    if (!st) st = qp_models_find(models, o->model, &m, err);
+    if (!st) st = qp_export_model_groups(m, q[0], o->path, o->head, g, n, err);
+    if (!st) snprintf(model, size, "%s", m->name);
+    if (models) qp_models_close(models);
+  }
+  free(q);
+  return st;
+}
+
+static qp_status check_options(const export_options *o, size_t words, qp_error *err) {
+  const int forms = (o->plan != NULL) + (o->model != NULL) + (o->shape.count > 0);
+  if (words) return qp_fail(err, QP_E_ARG, "there are only options; see qpal export --help");
+  if (forms != 1)
+    return qp_fail(err, QP_E_ARG, "one of --plan FILE, --model MODEL or --shape MxK is needed");
+  if (!o->gpu) return qp_fail(err, QP_E_ARG, "--gpu is needed: h100, sm_90:132, cuda:0, ...");
+  if (!o->folder && !o->file && !o->c_source && !o->shared)
+    return qp_fail(err, QP_E_ARG, "-o DIR is needed (or --file, --c-source, --shared)");
+  if (!o->plan && !o->quantizer) return qp_fail(err, QP_E_ARG, "--quantizer is needed");
+  if (o->plan && o->quantizer)
+    return qp_fail(err, QP_E_ARG, "--quantizer: a plan has its own quantizers");
+  return QP_OK;
+}
+
+/* ---- Writing ---- */
+
+static qp_status write_all(const export_options *o, const void *data, size_t bytes, qp_error *err) {
+  qp_status st = QP_OK;
+  if (o->folder) st = qp_export_write_folder(o->folder, data, bytes, err);
+  if (!st && o->file) {
+    char *file = strdup(o->file);
+    st = file ? qp_file_write(file, data, bytes, err)
+              : qp_fail(err, QP_E_NOMEM, "no memory for a path");
+    free(file);
+  }
+  if (!st && o->c_source) st = qp_export_write_source(o->c_source, data, bytes, err);
+  if (!st && o->shared) st = qp_export_write_shared(o->shared, data, bytes, err);
+  return st;
+}
+
+static qp_status report(const export_options *o, const void *data, size_t bytes, qp_error *err) {
+  qpal_library *l = NULL;
+  qpal_library_info info = {.size = sizeof info};
+  if (qpal_library_from_memory(data, bytes, &l) || qpal_library_describe(l, &info)) {
+    qpal_library_close(l);
+    return qp_fail(err, QP_E_WRONG, "%s", qpal_message());
+  }
+  printf(
+      "%u groups of linears, %u quantizers, %u kernels for %u GPUs, %zu bytes, checksum %016llx\n",
+      info.groups, info.quantizers, info.kernels, info.targets, bytes,
+      (unsigned long long)info.checksum);
+  for (unsigned i = 0; i < info.targets; i++) {
+    qpal_target_info t = {.size = sizeof t};
+    if (!qpal_library_target(l, i, &t))
+      printf("  %s: sm_%u, %u multiprocessors: %u kernels, chosen by %s\n", t.name, t.arch,
+             t.sm_count, t.kernels, t.chosen);
+  }
+  if (o->folder) printf("%s/library.qpal\n%s/manifest.json\n", o->folder, o->folder);
+  const char *const files[] = {o->file, o->c_source, o->shared};
+  for (unsigned i = 0; i < sizeof files / sizeof *files; i++)
+    if (files[i]) printf("%s\n", files[i]);
+  qpal_library_close(l);
+  return QP_OK;
+}
+
+static qp_status run(qp_session *s, const export_options *o, qp_error *err) {
+  qp_export_request r;
+  qp_export_group *g = NULL;
+  qp_text notes = {0};
+  char model[64] = "";
+  void *data = NULL;
+  size_t bytes = 0;
+  qp_export_tuned *tuned = NULL;
+  qp_status st = read_request(o, &r, err);
+  if (!st) st = qp_export_tuned_open(s, o->gpu, !o->untuned, &r, &tuned, err);
+  if (!st)
+    st = o->plan ? groups_of_plan(s, o, model, sizeof model, &g, &r.groups, err)
+                 : groups_of_quantizers(s, o, model, sizeof model, &g, &r.groups, err);
+  r.group = g;
+  r.model = model;
+  if (!st) st = qp_export_make(s->families, &r, &data, &bytes, &notes, err);
+  if (notes.s) fputs(notes.s, stderr);
+  if (!st) st = write_all(o, data, bytes, err);
+  if (!st) st = report(o, data, bytes, err);
+  qp_export_tuned_close(tuned);
+  qp_text_free(&notes);
+  free(data);
+  free(g);
+  return st;
+}
+
+int qp_cmd_export(int argc, char **argv) {
+  export_options o = {.batch = "1,2,4,8", .type = "f16", .path = "tensor", .ptx = "newest"};
+  const qp_option table[] = {
+      {"plan", QP_OPT_STRING, &o.plan, "FILE", "plan.json: linears, quantizers, launches", 0, 0},
+      {"model", QP_OPT_STRING, &o.model, "MODEL", "instead: a model's linears", 0, 0},
+      {"shape", QP_OPT_SHAPES, &o.shape, "MxK,...", "instead: linears that read one input", 0, 0},
+      {"quantizer", QP_OPT_STRING, &o.quantizer, "Q,...", "of --model or --shape", 0, 0},
+      {"head", QP_OPT_FLAG, &o.head, NULL, "--model: the lm_head, too", 0, 0},
+      {"path", QP_OPT_STRING, &o.path, "PATH", "of --model or --shape: tensor (default) or cuda", 0,
+       0},
+      {"gpu", QP_OPT_STRING, &o.gpu, "GPU,...", "what to compile for", 0, 0},
+      {"batch", QP_OPT_STRING, &o.batch, "N,...", "rows of activations; 1,2,4,8", 0, 0},
+      {"type", QP_OPT_STRING, &o.type, "TYPE,...", "activations: f16 (default), bf16 or both", 0,
+       0},
+      {"out-f32", QP_OPT_FLAG, &o.out_f32, NULL, "Y in f32, not as the activations", 0, 0},
+      {"no-dequant", QP_OPT_FLAG, &o.no_dequant, NULL, "without dequant kernels", 0, 0},
+      {"no-rotation", QP_OPT_FLAG, &o.no_rotation, NULL, "without rotations", 0, 0},
+      {"inverse", QP_OPT_FLAG, &o.inverse, NULL, "inverse rotations, too", 0, 0},
+      {"rotate", QP_OPT_FLAG, &o.rotate, NULL, "gemms that rotate x themselves, too", 0, 0},
+      {"no-pdl", QP_OPT_FLAG, &o.no_pdl, NULL, "without programmatic dependent launch", 0, 0},
+      {"untuned", QP_OPT_FLAG, &o.untuned, NULL, "the families' defaults, whatever was measured", 0,
+       0},
+      {"ptx", QP_OPT_STRING, &o.ptx, "WHICH",
+       "PTX for later GPUs: newest (default: of the newest GPU), all or none", 0, 0},
+      {"workers", QP_OPT_UNSIGNED, &o.workers, "N", "compilers; as many as CPUs", 1, 256},
+      {"o", QP_OPT_STRING, &o.folder, "DIR", "folder to write to", 0, 0},
+      {"file", QP_OPT_STRING, &o.file, "FILE", "the library as a file of this name", 0, 0},
+      {"c-source", QP_OPT_STRING, &o.c_source, "FILE", "the library inside a C source", 0, 0},
+      {"shared", QP_OPT_STRING, &o.shared, "FILE", "the library inside a shared library", 0, 0},
+      {0}};
+  qp_words words = {0};
+  const int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {0};
+  qp_session s;
+  qp_status st = check_options(&o, words.count, &err);
+  if (st) return qp_complain("export", st, &err);
+  st = qp_session_open(&s, &err);
+  if (st) return qp_complain("export", st, &err);
+  st = run(&s, &o, &err);
+  qp_session_close(&s);
+  return st ? qp_complain("export", st, &err) : 0;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal gen: write a kernel as .cu, .ptx, .cubin and a report. */
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/file.h"
+#include "gen/compile/compile.h"
+#include "gen/inspect/instruction_mix.h"
+#include "gen/kernel/kernel.h"
+#include "tuner/command/commands.h"
+#include "tuner/base/options.h"
+#include "tuner/base/session.h"
+
+static const qp_verb_help help = {
+    "gen", "QUANTIZER[,QUANTIZER...] --shape MxK[,MxK...] [options] -o DIR",
+    "Generates one kernel and compiles it. Several shapes are linears that read the same x, fused "
+    "into\n"
+    "one launch, each with its own quantizer (or all with the one that is given). Writes NAME.cu,\n"
+    "NAME.ptx, NAME.cubin and NAME.json, the report; NAME is the kernel's configuration."};
+
+typedef struct gen_options {
+  const char *op, *arch, *type, *out_type, *path, *folder;
+  unsigned batch, sms;
+  bool rotate, inverse;
+  qp_shapes shape;
+  qp_repeats set;
+} gen_options;
+
+static qp_status read_problem(const gen_options *o, const qp_quantizer *const *q, size_t n,
+                              qp_problem *p, qp_error *err) {
+  *p = (qp_problem){.batch = o->batch, .rotate_fused = o->rotate, .inverse = o->inverse};
+  qp_status st = qp_op_parse(o->op, &p->op, err);
+  if (!st) st = qp_arch_parse(o->arch, &p->arch, err);
+  if (!st) st = qp_dtype_parse(o->type, &p->type, err);
+  if (!st) st = qp_dtype_parse(o->out_type ? o->out_type : o->type, &p->out_type, err);
+  if (st) return st;
+  if (!o->shape.count) return qp_fail(err, QP_E_ARG, "--shape MxK is needed");
+  if (p->op != QP_OP_ROTATE && n != 1 && n != o->shape.count)
+    return qp_fail(err, QP_E_ARG,
+                   "%zu quantizers for %zu shapes; one each is needed, or one for all", n,
+                   o->shape.count);
+  p->sm_count = o->sms ? o->sms : qp_arch_sm_count(p->arch);
+  p->columns = o->shape.columns[0];
+  p->segments = p->op == QP_OP_ROTATE ? 0 : (unsigned)o->shape.count;
+  for (unsigned s = 0; s < p->segments; s++) {
+    p->segment[s].quantizer = q[n == 1 ? 0 : s];
+    p->segment[s].rows = o->shape.rows[s];
+  }
+  return QP_OK;
+}
+
+static qp_status choose(qp_session *s, const gen_options *o, const qp_problem *p, qp_choice *c,
+                        qp_error *err) {
+  const char *path = p->op == QP_OP_GEMM ? o->path : "";
+  if (p->op == QP_OP_ENCODE)
+    path = p->segment[0].quantizer->kind == QP_TRELLIS ? "trellis" : "codes";
+  const qp_family *f = qp_families_for(s->families, p->op, path);
+  if (!f)
+    return qp_fail(err, QP_E_ARG,
+                   "no kernel family does %s on path '%s'; paths are tensor and cuda", o->op,
+                   o->path);
+  qp_choice_default(f, c);
+  qp_status st = QP_OK;
+  for (size_t i = 0; i < o->set.count && !st; i++) st = qp_choice_set(c, o->set.value[i], err);
+  return st;
+}
+
+static void add_mix(cJSON *to, const char *name, const qp_instruction_mix *m) {
+  cJSON *o = cJSON_AddObjectToObject(to, name);
+  const struct {
+    const char *name;
+    unsigned n;
+  } kinds[] = {{"total", m->total},
+               {"integer_alu", m->integer_alu},
+               {"integer_mul", m->integer_mul},
+               {"half_math", m->half_math},
+               {"float_math", m->float_math},
+               {"mma", m->mma},
+               {"shared_load", m->shared_load},
+               {"shared_store", m->shared_store},
+               {"global_load", m->global_load},
+               {"global_store", m->global_store},
+               {"atomic", m->atomic},
+               {"shuffle", m->shuffle},
+               {"barrier", m->barrier},
+               {"convert", m->convert},
+               {"control", m->control},
+               {"other", m->other}};
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    cJSON_AddNumberToObject(o, kinds[i].name, kinds[i].n);
+}
+
+static char *report_text(const qp_kernel *k, const qp_compiled *c, const char *nvrtc) {
+  cJSON *o = cJSON_CreateObject();
+  char arch[16];
+  qp_instruction_mix mix;
+  snprintf(arch, sizeof arch, "sm_%u", k->problem.arch);
+  cJSON_AddStringToObject(o, "name", k->name);
+  cJSON_AddStringToObject(o, "family", k->choice.family->name);
+  cJSON_AddStringToObject(o, "arch", arch);
+  cJSON_AddStringToObject(o, "nvrtc", nvrtc);
+  cJSON *q = cJSON_AddArrayToObject(o, "segments");
+  for (unsigned s = 0; s < k->problem.segments; s++) {
+    cJSON *e = cJSON_CreateObject();
+    cJSON_AddStringToObject(e, "quantizer", k->problem.segment[s].quantizer->name);
+    cJSON_AddStringToObject(e, "hash", k->problem.segment[s].quantizer->hash);
+    cJSON_AddNumberToObject(e, "rows", k->problem.segment[s].rows);
+    cJSON_AddNumberToObject(e, "columns", k->problem.columns);
+    cJSON_AddItemToArray(q, e);
+  }
+  cJSON *t = cJSON_AddObjectToObject(o, "tunables");
+  for (unsigned i = 0; i < k->choice.family->tunables; i++)
+    cJSON_AddNumberToObject(t, k->choice.family->tunable[i].name, k->choice.value[i]);
+  cJSON_AddNumberToObject(o, "grid_blocks", k->grid);
+  cJSON_AddNumberToObject(o, "block_threads", k->block);
+  cJSON_AddNumberToObject(o, "registers", c->res.registers);
+  cJSON_AddNumberToObject(o, "smem_static_bytes", c->res.smem_static_bytes);
+  cJSON_AddNumberToObject(o, "smem_dynamic_bytes", k->smem_bytes);
+  cJSON_AddNumberToObject(o, "stack_bytes", c->res.stack_bytes);
+  cJSON_AddNumberToObject(o, "spill_store_bytes", c->res.spill_store_bytes);
+  cJSON_AddNumberToObject(o, "spill_load_bytes", c->res.spill_load_bytes);
+  cJSON_AddNumberToObject(o, "workspace_bytes", (double)k->workspace_bytes);
+  cJSON_AddNumberToObject(o, "counters", k->counters);
+  if (!qp_instruction_mix_ptx(c->ptx, k->name, &mix, NULL)) add_mix(o, "inner_loop_ptx", &mix);
+  if (!qp_instruction_mix_sass(c->cubin, c->cubin_bytes, k->name, &mix, NULL))
+    add_mix(o, "inner_loop_sass", &mix);
+  char *text = cJSON_Print(o);
+  cJSON_Delete(o);
+  return text;
+}
+
+static qp_status write_one(const gen_options *o, const qp_kernel *k, const char *ending,
+                           const void *data, size_t bytes, qp_error *err) {
+  char path[4096];
+  /* A file's name holds 255 characters; a longer configuration keeps its head, the rest is in the
+   * files. */
+  int n = snprintf(path, sizeof path, "%s/%.230s%s", o->folder, k->name, ending);
+  if (n < 0 || (size_t)n >= sizeof path)
+    return qp_fail(err, QP_E_ARG, "-o '%.100s...' is too long", o->folder);
+  qp_status st = qp_file_write(path, data, bytes, err);
+  if (!st) printf("%s\n", path);
+  return st;
+}
+
+static qp_status write_all(const gen_options *o, const qp_kernel *k, const qp_compiled *c,
+                           const char *nvrtc, qp_error *err) {
+  char *report = report_text(k, c, nvrtc);
+  if (!report) return qp_fail(err, QP_E_NOMEM, "no memory for the report");
+  qp_status st = write_one(o, k, ".cu", k->source, strlen(k->source), err);
+  if (!st) st = write_one(o, k, ".ptx", c->ptx, c->ptx_bytes, err);
+  if (!st) st = write_one(o, k, ".cubin", c->cubin, c->cubin_bytes, err);
+  if (!st) st = write_one(o, k, ".json", report, strlen(report), err);
+  if (!st)
+    printf("%u registers, %u bytes of spills, %u + %u bytes of shared memory, %u blocks of %u "
+           "threads\n",
+           c->res.registers, c->res.spill_store_bytes + c->res.spill_load_bytes,
+           c->res.smem_static_bytes, k->smem_bytes, k->grid, k->block);
+  free(report);
+  return st;
+}
+
+static qp_status run(qp_session *s, const gen_options *o, const char *list, qp_error *err) {
+  const qp_quantizer **q = NULL;
+  size_t n = 0;
+  qp_problem p;
+  qp_choice choice;
+  qp_kernel k = {0};
+  qp_compiled c = {0};
+  qp_compiler *compiler = NULL;
+  qp_compiler_options co = {.workers = 1};
+  qp_status st = list ? qp_session_quantizers(s, list, &q, &n, err) : QP_OK;
+  if (!st) st = read_problem(o, q, n, &p, err);
+  if (!st) st = choose(s, o, &p, &choice, err);
+  if (!st) st = qp_kernel_make(s->families, &p, &choice, &k, err);
+  if (!st) st = qp_compiler_open(&co, &compiler, err);
+  if (!st) {
+    qp_compile_job job = {
+        .name = k.name, .source = k.source, .arch = p.arch, .want_cubin = true, .want_ptx = true};
+    st = qp_compiler_run(compiler, &job, &c, err);
+    if (!st) st = write_all(o, &k, &c, qp_compiler_version(compiler), err);
+    qp_compiled_free(&c);
+  }
+  if (compiler) qp_compiler_close(compiler);
+  qp_kernel_free(&k);
+  free(q);
+  return st;
+}
+
+int qp_cmd_gen(int argc, char **argv) {
+  gen_options o = {.op = "gemm", .arch = "sm_90", .type = "f16", .path = "tensor", .batch = 1};
+  const qp_option table[] = {
+      {"op", QP_OPT_STRING, &o.op, "OP", "gemm (default), dequant, rotate or encode", 0, 0},
+      {"shape", QP_OPT_SHAPES, &o.shape, "MxK,...", "out_features x in_features of each linear", 0,
+       0},
+      {"batch", QP_OPT_UNSIGNED, &o.batch, "N", "rows of activations (1)", 1, 64},
+      {"arch", QP_OPT_STRING, &o.arch, "ARCH", "sm_80, 86, 89, 90 (default), 100 or 120", 0, 0},
+      {"sms", QP_OPT_UNSIGNED, &o.sms, "N", "multiprocessors; the architecture's usual number", 1,
+       1024},
+      {"type", QP_OPT_STRING, &o.type, "TYPE", "activations: f16 (default) or bf16", 0, 0},
+      {"out-type", QP_OPT_STRING, &o.out_type, "TYPE", "Y: as the activations (default) or f32", 0,
+       0},
+      {"path", QP_OPT_STRING, &o.path, "PATH", "gemm: tensor (default) or cuda", 0, 0},
+      {"rotate", QP_OPT_FLAG, &o.rotate, NULL, "gemm: rotate x inside the kernel", 0, 0},
+      {"inverse", QP_OPT_FLAG, &o.inverse, NULL, "rotate: the inverse", 0, 0},
+      {"set", QP_OPT_REPEATED, &o.set, "TUNABLE=V", "a tunable (qpal list families)", 0, 0},
+      {"o", QP_OPT_STRING, &o.folder, "DIR", "folder to write to", 0, 0},
+      {0}};
+  qp_words words = {0};
+  int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {0};
+  if (words.count > 1 || (!words.count && strcmp(o.op, "rotate") != 0) || !o.folder) {
+    qp_fail(&err, QP_E_ARG, "one list of quantizers and -o DIR are needed; see qpal gen --help");
+    return qp_complain("gen", QP_E_ARG, &err);
+  }
+  qp_session s;
+  qp_status st = qp_session_open(&s, &err);
+  if (st) return qp_complain("gen", st, &err);
+  st = run(&s, &o, words.count ? words.word[0] : NULL, &err);
+  qp_session_close(&s);
+  return st ? qp_complain("gen", st, &err) : 0;
+}

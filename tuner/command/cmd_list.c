@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal list: quantizers, kernel families, GPUs. */
+#include <stdio.h>
+#include <string.h>
+
+#include "gen/base/resource.h"
+#include "gen/model/model.h"
+#include "runtime/device.h"
+#include "tuner/command/commands.h"
+#include "tuner/base/options.h"
+#include "tuner/base/output.h"
+#include "tuner/base/session.h"
+
+static const qp_verb_help help = {"list", "[quantizers|families|models|gpus] [--json]",
+                                  "Lists the palette (default), the kernel families with their "
+                                  "tunables, the models, or the GPUs\n"
+                                  "that are here or have measured records."};
+
+static const char *kind_name(qp_quantizer_kind k) {
+  static const char *const names[] = {"trellis", "vector", "scalar", "split"};
+  return names[k];
+}
+
+static void list_quantizers(qp_session *s, bool json) {
+  static const qp_column columns[] = {
+      {"name", false}, {"kind", false},  {"rate_bits", true}, {"stored_rate_bits", true},
+      {"dim", true},   {"window", true}, {"step", true},      {"hash", false},
+      {"file", false}, {NULL, false}};
+  qp_table_out *t = qp_table_new(columns, json);
+  for (size_t i = 0; i < qp_palette_count(s->palette); i++) {
+    const qp_quantizer *q = qp_palette_get(s->palette, i);
+    qp_table_row(t);
+    qp_table_text(t, q->name);
+    qp_table_text(t, kind_name(q->kind));
+    qp_table_number(t, q->rate, "%g");
+    qp_table_number(t, q->stored_rate, "%g");
+    qp_table_number(t, q->dim, "%.0f");
+    qp_table_number(t, q->window, "%.0f");
+    qp_table_number(t, q->step, "%.0f");
+    qp_table_text(t, q->hash);
+    qp_table_text(t, q->file);
+  }
+  qp_table_print(t);
+}
+
+/* The text of lua/quantizers/definitions.txt. */
+static void list_pins(qp_session *s) {
+  for (size_t i = 0; i < qp_palette_count(s->palette); i++) {
+    const qp_quantizer *q = qp_palette_get(s->palette, i);
+    printf("%s %s\n", q->name, q->hash);
+  }
+}
+
+static void list_families(qp_session *s, bool json) {
+  static const qp_column columns[] = {
+      {"family", false}, {"tunable", false}, {"values", false}, {"help", false}, {NULL, false}};
+  qp_table_out *t = qp_table_new(columns, json);
+  for (size_t i = 0; i < qp_families_count(s->families); i++) {
+    const qp_family *f = qp_families_get(s->families, i);
+    qp_table_row(t);
+    qp_table_text(t, f->name);
+    qp_table_text(t, "");
+    qp_table_text(t, "");
+    qp_table_text(t, f->help);
+    for (unsigned k = 0; k < f->tunables; k++) {
+      char values[256] = "";
+      size_t n = 0;
+      for (unsigned v = 0; v < f->tunable[k].values && n < sizeof values; v++)
+        n += (size_t)snprintf(values + n, sizeof values - n, "%s%u", v ? " " : "",
+                              f->tunable[k].value[v]);
+      qp_table_row(t);
+      qp_table_text(t, f->name);
+      qp_table_text(t, f->tunable[k].name);
+      qp_table_text(t, values);
+      qp_table_text(t, f->tunable[k].help);
+    }
+  }
+  qp_table_print(t);
+}
+
+static void add_file(const char *path, void *arg) {
+  const char *base = strrchr(path, '/') + 1;
+  const char *dot = strrchr(base, '.');
+  char name[128];
+  if (!dot) return;
+  snprintf(name, sizeof name, "%.*s", (int)(dot - base), base);
+  qp_table_row(arg);
+  qp_table_text(arg, name);
+  qp_table_text(arg, path);
+}
+
+static qp_status list_models(bool json, qp_error *err) {
+  static const qp_column columns[] = {{"name", false},    {"type", false},        {"layers", true},
+                                      {"hidden", true},   {"intermediate", true}, {"heads", true},
+                                      {"kv_heads", true}, {"head_dim", true},     {"vocab", true},
+                                      {"weights", true},  {NULL, false}};
+  qp_models *models;
+  qp_status st = qp_models_open(&models, err);
+  if (st) return st;
+  qp_table_out *t = qp_table_new(columns, json);
+  for (size_t i = 0; i < qp_models_count(models); i++) {
+    const qp_model *m = qp_models_get(models, i);
+    const unsigned numbers[] = {m->layers,   m->hidden,   m->intermediate, m->heads,
+                                m->kv_heads, m->head_dim, m->vocab};
+    qp_table_row(t);
+    qp_table_text(t, m->name);
+    qp_table_text(t, m->type);
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
+      qp_table_number(t, numbers[k], "%.0f");
+    qp_table_number(t, (double)(m->layers * m->block_weights + m->head_weights), "%.0f");
+  }
+  qp_table_print(t);
+  qp_models_close(models);
+  return QP_OK;
+}
+
+/* GPUs that a driver shows, then those with records in tuned/. */
+static void list_gpus(bool json) {
+  static const qp_column columns[] = {{"name", false}, {"file", false}, {NULL, false}};
+  qp_table_out *t = qp_table_new(columns, json);
+  for (unsigned i = 0; i < 64; i++) {
+    char name[32];
+    qp_device *dev;
+    snprintf(name, sizeof name, "cuda:%u", i);
+    if (qp_device_open(name, &dev, NULL)) break;
+    qp_table_row(t);
+    qp_table_text(t, dev->info.name);
+    qp_table_text(t, name);
+    qp_device_close(dev);
+  }
+  qp_resource_each("tuned/", add_file, t);
+  qp_table_print(t);
+}
+
+int qp_cmd_list(int argc, char **argv) {
+  bool json = false, pins = false;
+  const qp_option table[] = {{"json", QP_OPT_FLAG, &json, NULL, "as JSON", 0, 0},
+                             {"pins", QP_OPT_FLAG, &pins, NULL,
+                              "names and hashes, as lua/quantizers/definitions.txt", 0, 0},
+                             {0}};
+  qp_words words = {0};
+  int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  const char *what = words.count ? words.word[0] : "quantizers";
+  qp_error err = {0};
+  if (!strcmp(what, "gpus")) return list_gpus(json), 0;
+  if (!strcmp(what, "models")) {
+    qp_status models = list_models(json, &err);
+    return models ? qp_complain("list", models, &err) : 0;
+  }
+  bool quantizers = !strcmp(what, "quantizers");
+  if (!quantizers && strcmp(what, "families") != 0) {
+    qp_fail(&err, QP_E_ARG, "'%s' cannot be listed; quantizers, families, models or gpus can",
+            what);
+    return qp_complain("list", QP_E_ARG, &err);
+  }
+  qp_session s;
+  qp_status st = qp_session_open(&s, &err);
+  if (st) return qp_complain("list", st, &err);
+  if (pins)
+    list_pins(&s);
+  else if (quantizers)
+    list_quantizers(&s, json);
+  else
+    list_families(&s, json);
+  qp_session_close(&s);
+  return 0;
+}

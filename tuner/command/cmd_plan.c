@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal plan: the proven best mix of quantizers and fusions under limits. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gen/base/file.h"
+#include "gen/base/json.h"
+#include "gen/base/resource.h"
+#include "gen/base/suggest.h"
+#include "gen/model/model.h"
+#include "tuner/command/commands.h"
+#include "tuner/base/options.h"
+#include "tuner/base/output.h"
+#include "tuner/plan/figures.h"
+#include "tuner/plan/front.h"
+#include "tuner/plan/planner.h"
+#include "tuner/plan/report.h"
+#include "tuner/base/session.h"
+#include "tuner/tune/rows.h"
+
+static const qp_verb_help help = {
+    "plan", "--model MODEL [--gpu GPU|TABLE.json] [limits] [options]   |   --diff A.json B.json",
+    "Chooses a quantizer for each linear and the linears that share a launch: the least loss "
+    "within\n"
+    "limits on latency and memory, proven.  Loss is the sum of sensitivity * distortion.\n"
+    "Without --sensitivity all weights count alike; without limits nothing keeps bits from "
+    "growing."};
+
+typedef struct options {
+  const char *model, *gpu, *tps, *latency, *bits, *memory, *sensitivity, *distortion, *sizes;
+  const char *quantizers, *paths, *out, *svg, *confidence, *batch, *time_limit, *lm_head, *accept;
+  const char *constant;
+  bool no_fusion, no_mixed_fusion, front, diff, json;
+  unsigned block_types;
+} options;
+
+enum { DISTORTION_FILES = 16 };
+
+/* What a plan is made with; closed as one. */
+typedef struct context {
+  const options *o;
+  qp_session session;
+  qp_models *models;
+  const qp_model *model;
+  qp_menu *menu;
+  qp_latency_table table;
+  bool has_table;
+  qp_plan_input in;
+  cJSON *distortion[DISTORTION_FILES];
+  char *distortion_name[DISTORTION_FILES];
+  unsigned distortions;
+  double time_limit_s;
+  qp_error *err;
+} context;
+
+/* ---- Numbers with units ---- */
+
+static const qp_unit time_units[] = {{"us", 1e6}, {"ms", 1e9}, {"s", 1e12}, {NULL, 0}};
+static const qp_unit byte_units[] = {{"B", 1},        {"KB", 1e3},     {"MB", 1e6},     {"GB", 1e9},
+                                     {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {NULL, 0}};
+static const qp_unit no_units[] = {{"", 1}, {NULL, 0}};
+
+static qp_status parse_limits(context *c) {
+  const options *o = c->o;
+  double v = 0;
+  qp_status st = QP_OK;
+  if (o->tps && o->latency)
+    return qp_fail(c->err, QP_E_ARG, "--tps and --latency are the same limit: give one");
+  if (o->tps) {
+    st = qp_quantity_parse("tps", o->tps, no_units, &v, c->err);
+    if (!st && v < 1e-3) st = qp_fail(c->err, QP_E_ARG, "--tps %s: at least 0.001", o->tps);
+    if (!st) c->in.latency_limit_ps = (int64_t)floor(1e12 / v);
+  }
+  if (!st && o->latency) {
+    st = qp_quantity_parse("latency", o->latency, time_units, &v, c->err);
+    if (!st && v > 1e15) st = qp_fail(c->err, QP_E_ARG, "--latency %s: at most 1000s", o->latency);
+    if (!st) c->in.latency_limit_ps = (int64_t)floor(v);
+  }
+  if (!st && o->memory) {
+    st = qp_quantity_parse("memory", o->memory, byte_units, &v, c->err);
+    if (!st && v > 1e15) st = qp_fail(c->err, QP_E_ARG, "--memory %s: at most 1e15", o->memory);
+    if (!st) c->in.memory_limit_bytes = (int64_t)floor(v);
+  }
+  if (!st && o->bits) {
+    st = qp_quantity_parse("bits", o->bits, no_units, &v, c->err);
+    if (!st && v > 64) st = qp_fail(c->err, QP_E_ARG, "--bits %s: at most 64", o->bits);
+    if (!st) c->in.bits_limit = v;
+  }
+  if (!st && o->confidence) {
+    st = qp_quantity_parse("confidence", o->confidence, no_units, &v, c->err);
+    if (!st && !(v >= 0.5 && v < 1))
+      st = qp_fail(c->err, QP_E_ARG, "--confidence %s: from 0.5 to below 1", o->confidence);
+    if (!st) c->in.confidence = v;
+  }
+  return st;
+}
+
+/* "1,8" or "1:0.7,8:0.3": batches and their weights, which are scaled to add up to 1. */
+static qp_status parse_batches(context *c) {
+  const char *at = c->o->batch;
+  double sum = 0;
+  qp_plan_input *in = &c->in;
+  if (!at) return QP_OK;
+  in->batches = 0;
+  for (;; at++) {
+    char *end;
+    unsigned long batch = strtoul(at, &end, 10);
+    double weight = 1;
+    if (end == at || *at == '-' || batch < 1 || batch > 1 << 16) break;
+    if (*end == ':') {
+      at = end + 1;
+      weight = strtod(at, &end);
+      if (end == at || !(weight > 0) || !(weight < 1e9)) break;
+    }
+    if ((*end && *end != ',') || in->batches == QP_PLAN_BATCHES) break;
+    in->batch[in->batches].batch = (unsigned)batch;
+    in->batch[in->batches++].weight = weight;
+    sum += weight;
+    at = end;
+    if (*end) continue;
+    for (unsigned i = 0; i < in->batches; i++) in->batch[i].weight /= sum;
+    return QP_OK;
+  }
+  return qp_fail(c->err, QP_E_ARG,
+                 "--batch '%s': up to %d batches are needed, as in 1,8 or 1:0.7,8:0.3", c->o->batch,
+                 QP_PLAN_BATCHES);
+}
+
+static qp_status parse_paths(context *c) {
+  const char *p = c->o->paths;
+  if (!p) return QP_OK;
+  c->in.path[QP_PATH_TENSOR] =
+      !strcmp(p, "tensor") || !strcmp(p, "tensor,cuda") || !strcmp(p, "cuda,tensor");
+  c->in.path[QP_PATH_CUDA] =
+      !strcmp(p, "cuda") || !strcmp(p, "tensor,cuda") || !strcmp(p, "cuda,tensor");
+  if (c->in.path[QP_PATH_TENSOR] || c->in.path[QP_PATH_CUDA]) return QP_OK;
+  return qp_fail(c->err, QP_E_ARG, "--paths '%s': tensor, cuda or tensor,cuda is needed", p);
+}
+
+static qp_status parse_accept(context *c) {
+  const char *names[QP_MATCH_KINDS];
+  const char *text = c->o->accept;
+  if (!text) return QP_OK;
+  for (unsigned i = 0; i < QP_MATCH_KINDS; i++) {
+    names[i] = qp_latency_match_name((qp_latency_match)i);
+    if (!strcmp(text, names[i])) return c->in.accept = (qp_latency_match)i, QP_OK;
+  }
+  return qp_fail(c->err, QP_E_ARG, "--accept '%s': '%s', '%s', '%s' or '%s' is needed", text,
+                 names[0], names[1], names[2], names[3]);
+}
+
+/* ---- Menu ---- */
+
+static qp_status add_word(context *c, const char *word) {
+  const qp_quantizer **q = NULL;
+  size_t count = 0;
+  bool path = strchr(word, '/') || strstr(word, ".lua");
+  if (!strcmp(word, QP_PLAN_FP16)) return qp_menu_add(c->menu, NULL, NULL, c->err);
+  qp_status st = qp_session_quantizers(&c->session, word, &q, &count, c->err);
+  for (size_t i = 0; i < count && !st; i++)
+    st = qp_menu_add(c->menu, q[i], path ? word : NULL, c->err);
+  free(q);
+  return st;
+}
+
+static qp_status fill_menu(context *c) {
+  const char *list = c->o->quantizers;
+  qp_status st = QP_OK;
+  if (!list) {
+    for (size_t i = 0; i < qp_palette_count(c->session.palette) && !st; i++)
+      st = qp_menu_add(c->menu, qp_palette_get(c->session.palette, i), NULL, c->err);
+    return st ? st : qp_menu_add(c->menu, NULL, NULL, c->err);
+  }
+  char *words = strdup(list), *rest = words;
+  if (!words) return qp_fail(c->err, QP_E_NOMEM, "no memory for a list of quantizers");
+  for (char *w; !st && (w = strsep(&rest, ","));) st = add_word(c, w);
+  free(words);
+  return st;
+}
+
+/* The files of --distortion, in order. */
+static qp_status read_distortions(context *c) {
+  char *words = strdup(c->o->distortion ? c->o->distortion : ""), *rest = words;
+  qp_status st = words ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "no memory for names of files");
+  for (char *w; !st && c->o->distortion && (w = strsep(&rest, ","));) {
+    if (c->distortions == DISTORTION_FILES)
+      st = qp_fail(c->err, QP_E_ARG, "--distortion: at most %d files", DISTORTION_FILES);
+    if (!st) st = qp_json_read(w, &c->distortion[c->distortions], c->err);
+    if (!st && !(c->distortion_name[c->distortions++] = strdup(w)))
+      st = qp_fail(c->err, QP_E_NOMEM, "no memory for names of files");
+  }
+  free(words);
+  return st;
+}
+
+/* Figures that come with qpal, then the user's over them. */
+static qp_status fill_distortions(context *c) {
+  static const char *const own = "lua/distortions.json";
+  const char *text = NULL;
+  size_t bytes = 0;
+  cJSON *tree = NULL;
+  qp_status st = qp_resource_read(own, &text, &bytes, c->err);
+  if (!st) st = qp_json_parse(own, text, bytes, &tree, c->err);
+  if (!st) st = qp_figures_distortion(own, tree, c->menu, c->err);
+  cJSON_Delete(tree);
+  if (!st) st = read_distortions(c);
+  for (unsigned i = 0; i < c->distortions && !st; i++)
+    st = qp_figures_distortion(c->distortion_name[i], c->distortion[i], c->menu, c->err);
+  return st;
+}
+
+/* Quantizers without a figure: asked for by name they are an error, else they are left out. */
+static qp_status drop_unknown(context *c) {
+  qp_menu *m = c->menu;
+  unsigned kept = 0;
+  bool per_linear = false;
+  for (unsigned i = 0; i < c->distortions; i++)
+    per_linear = per_linear || cJSON_GetObjectItemCaseSensitive(c->distortion[i], "linears");
+  for (unsigned i = 0; i < m->count; i++) {
+    if (!isnan(m->entry[i].distortion) || (per_linear && c->o->quantizers)) {
+      m->entry[kept++] = m->entry[i];
+      continue;
+    }
+    if (c->o->quantizers)
+      return qp_fail(c->err, QP_E_ARG,
+                     "quantizer %s: no distortion is known: measure it with  qpal distortion %s "
+                     "--json > FILE  and give --distortion FILE",
+                     m->entry[i].name, m->entry[i].spec);
+  }
+  m->count = kept;
+  if (!kept) return qp_fail(c->err, QP_E_ARG, "no quantizer with a known distortion is left");
+  return QP_OK;
+}
+
+/* ---- Latencies ---- */
+
+static bool ends_with(const char *s, const char *end) {
+  size_t n = strlen(s), m = strlen(end);
+  return n >= m && !strcmp(s + n - m, end);
+}
+
+/* A foreign table may name only quantizers that the palette knows. */
+static qp_status check_names(context *c) {
+  const qp_palette *palette = c->session.palette;
+  size_t count = qp_palette_count(palette);
+  const char **names = malloc((count + 1) * sizeof *names);
+  if (!names) return qp_fail(c->err, QP_E_NOMEM, "no memory for names");
+  for (size_t i = 0; i < count; i++) names[i] = qp_palette_get(palette, i)->name;
+  qp_status st = QP_OK;
+  for (size_t r = 0; r < c->table.rows && !st; r++) {
+    const char *name = c->table.row[r].member[0].quantizer;
+    size_t i = 0;
+    while (i < count && strcmp(names[i], name) != 0) i++;
+    if (i < count || !strcmp(name, QP_PLAN_FP16) || qp_menu_find(c->menu, name) >= 0) continue;
+    const char *near = qp_suggest(name, names, count);
+    st = qp_fail(c->err, QP_E_ARG, "%s: groups.%s: quantizer '%s' is not known%s%s%s",
+                 c->table.source, c->table.row[r].key, name, near ? "; did you mean '" : "",
+                 near ? near : "", near ? "'?" : "");
+  }
+  free(names);
+  return st;
+}
+
+/* Rows of a GPU that was tuned. */
+static qp_status read_records(context *c) {
+  const qp_quantizer *menu[QP_MENU_MAX];
+  unsigned batch[QP_PLAN_BATCHES];
+  const qp_rows_wishes w = {.gpu = c->o->gpu,
+                            .model = c->model,
+                            .quantizer = menu,
+                            .quantizers = c->menu->count,
+                            .batch = batch,
+                            .batches = c->in.batches,
+                            .worst = c->in.accept};
+  for (unsigned i = 0; i < c->menu->count; i++) menu[i] = c->menu->entry[i].quantizer;
+  for (unsigned i = 0; i < c->in.batches; i++) batch[i] = c->in.batch[i].batch;
+  qp_status st = qp_rows_read(&c->session, &w, &c->table, c->err);
+  return st ? qp_fail_prefix(c->err, st, "--gpu") : QP_OK;
+}
+
+static qp_status read_table(context *c) {
+  const char *gpu = c->o->gpu;
+  if (!gpu) return QP_OK;
+  const bool foreign = ends_with(gpu, ".json");
+  qp_status st = foreign ? qp_latency_read_foreign(gpu, &c->table, c->err) : read_records(c);
+  if (st) return st;
+  c->has_table = true;
+  c->in.table = &c->table;
+  return foreign ? check_names(c) : QP_OK;
+}
+
+/* Records leave out attention, norms and the like; a foreign table may know them. */
+static qp_status read_constant(context *c) {
+  double ps = 0;
+  if (!c->o->constant) return QP_OK;
+  if (!c->has_table) return qp_fail(c->err, QP_E_ARG, "--constant: only with --gpu");
+  const qp_status st = qp_quantity_parse("constant", c->o->constant, time_units, &ps, c->err);
+  if (!st && ps > 1e15) return qp_fail(c->err, QP_E_ARG, "--constant: at most 1000s");
+  if (!st) c->table.constant_ps = (int64_t)floor(ps);
+  return st;
+}
+
+/* Where rows of the lm_head are known, or no latencies matter, it can be planned. */
+static bool head_has_rows(const context *c) {
+  if (!c->has_table) return true;
+  const qp_model_linear *head = &c->model->linear[c->model->linears];
+  for (size_t i = 0; i < c->table.rows; i++) {
+    const qp_latency_row *r = &c->table.row[i];
+    if (!strcmp(r->key, head->role) || (r->members == 1 && r->member[0].rows == head->rows &&
+                                        r->member[0].columns == head->columns))
+      return true;
+  }
+  return false;
+}
+
+static qp_status choose_head(context *c, bool has_alpha) {
+  const char *word = c->o->lm_head ? c->o->lm_head : "auto";
+  if (!strcmp(word, "keep")) return c->in.head = false, QP_OK;
+  if (!strcmp(word, "auto")) return c->in.head = has_alpha && head_has_rows(c), QP_OK;
+  if (strcmp(word, "plan") != 0)
+    return qp_fail(c->err, QP_E_ARG, "--lm-head '%s': plan, keep or auto is needed", word);
+  if (!has_alpha)
+    return qp_fail(c->err, QP_E_ARG,
+                   "%s: the lm_head has no sensitivity, which --lm-head plan needs",
+                   c->o->sensitivity);
+  return c->in.head = true, QP_OK;
+}
+
+/* ---- The whole input ---- */
+
+static qp_status read_figures(context *c) {
+  bool head = true;
+  cJSON *tree = NULL;
+  qp_status st = QP_OK;
+  if (c->o->sensitivity) {
+    st = qp_json_read(c->o->sensitivity, &tree, c->err);
+    if (!st) st = qp_figures_sensitivity(c->o->sensitivity, tree, &c->in, &head, c->err);
+    cJSON_Delete(tree);
+    tree = NULL;
+  }
+  for (unsigned i = 0; i < c->distortions && !st; i++)
+    st = qp_figures_linear_distortion(c->distortion_name[i], c->distortion[i], &c->in, c->err);
+  if (!st && c->o->sizes) {
+    st = qp_json_read(c->o->sizes, &tree, c->err);
+    if (!st) st = qp_figures_sizes(c->o->sizes, tree, &c->in, c->err);
+    cJSON_Delete(tree);
+  }
+  return st ? st : choose_head(c, head);
+}
+
+static qp_status context_open(context *c) {
+  const options *o = c->o;
+  if (!o->model)
+    return qp_fail(c->err, QP_E_ARG,
+                   "--model is needed: a name of qpal list models, or a config.json");
+  c->menu = calloc(1, sizeof *c->menu);
+  if (!c->menu) return qp_fail(c->err, QP_E_NOMEM, "no memory for the menu");
+  qp_status st = qp_session_open(&c->session, c->err);
+  if (!st) st = qp_models_open(&c->models, c->err);
+  if (!st) st = qp_models_find(c->models, o->model, &c->model, c->err);
+  if (!st) st = fill_menu(c);
+  if (!st) st = fill_distortions(c);
+  if (!st) st = drop_unknown(c);
+  if (!st) st = qp_plan_input_init(&c->in, c->model, c->menu, c->err);
+  if (!st) st = parse_batches(c);
+  if (!st) st = parse_accept(c);
+  if (!st) st = read_table(c);
+  if (!st) st = read_constant(c);
+  if (!st) st = read_figures(c);
+  if (!st) st = parse_limits(c);
+  if (!st) st = parse_paths(c);
+  if (st) return st;
+  c->in.fusion = !o->no_fusion;
+  c->in.mixed_fusion = !o->no_mixed_fusion;
+  return QP_OK;
+}
+
+static void context_close(context *c) {
+  qp_plan_input_free(&c->in);
+  qp_latency_free(&c->table);
+  for (unsigned i = 0; i < c->distortions; i++) {
+    cJSON_Delete(c->distortion[i]);
+    free(c->distortion_name[i]);
+  }
+  qp_models_close(c->models);
+  qp_session_close(&c->session);
+  free(c->menu);
+}
+
+/* ---- Results ---- */
+
+static qp_status write_text(const char *file, qp_text *t, qp_error *err) {
+  size_t bytes = t->length;
+  char *text = qp_text_take(t);
+  if (!text) return qp_fail(err, QP_E_NOMEM, "%s: no memory to write it", file);
+  qp_status st = qp_file_write(file, text, bytes, err);
+  free(text);
+  return st;
+}
+
+static void note_default(const context *c, qp_plan *p) {
+  if (c->o->sensitivity) return;
+  snprintf(p->note[p->notes++], sizeof *p->note,
+           "no --sensitivity: all weights count alike (alpha is a linear's share of the weights)");
+}
+
+static qp_status put_plan(const context *c, const qp_plan *p) {
+  const options *o = c->o;
+  qp_status st = QP_OK;
+  if (o->out) st = qp_plan_write(p, o->out, c->err);
+  if (!st && o->svg) {
+    qp_text t = {0};
+    qp_report_svg(p, &t);
+    st = write_text(o->svg, &t, c->err);
+  }
+  if (st || o->front) return st;
+  if (o->json) {
+    char *text = NULL;
+    size_t bytes = 0;
+    st = qp_plan_print(p, &text, &bytes, c->err);
+    if (!st) fputs(text, stdout);
+    free(text);
+    return st;
+  }
+  qp_report_totals(p, stdout);
+  qp_report_map(p, isatty(STDOUT_FILENO) && !getenv("NO_COLOR"), stdout);
+  return QP_OK;
+}
+
+/* "plan.json" -> "plan.front.json". */
+static void front_name(const char *file, char *to, size_t size) {
+  const char *dot = strrchr(file, '.'), *slash = strrchr(file, '/');
+  if (!dot || (slash && dot < slash)) dot = file + strlen(file);
+  snprintf(to, size, "%.*s.front%s", (int)(dot - file), file, dot);
+}
+
+static qp_status put_front(const context *c, const qp_plan *chosen) {
+  char file[4096];
+  qp_front front = {0};
+  qp_status st = qp_front_trace(&c->in, c->time_limit_s, &front, c->err);
+  qp_text t = {0};
+  if (!st && (c->o->out || c->o->json)) qp_front_print(&front, chosen, &t);
+  if (!st && c->o->json && t.s) fputs(t.s, stdout);
+  if (!st && c->o->out) {
+    front_name(c->o->out, file, sizeof file);
+    st = write_text(file, &t, c->err);
+  }
+  qp_text_free(&t);
+  if (!st && c->o->svg) {
+    qp_text drawing = {0};
+    front_name(c->o->svg, file, sizeof file);
+    qp_front_svg(&front, chosen, &drawing);
+    st = write_text(file, &drawing, c->err);
+  }
+  if (!st && !c->o->json) {
+    if (chosen) qp_report_totals(chosen, stdout);
+    qp_front_table(&front);
+  }
+  qp_front_free(&front);
+  return st;
+}
+
+static qp_status make_plan(const options *o, qp_error *err) {
+  context c = {.o = o, .err = err};
+  qp_plan plan = {0};
+  qp_solution solution;
+  qp_planner_options how = {.block_types = o->block_types, .time_limit_s = 60};
+  qp_status st = context_open(&c);
+  if (!st && o->time_limit)
+    st = qp_quantity_parse("time-limit", o->time_limit, (const qp_unit[]){{"s", 1}, {NULL, 0}},
+                           &how.time_limit_s, err);
+  c.time_limit_s = how.time_limit_s;
+  bool limited = o->tps || o->latency || o->bits || o->memory;
+  if (!st && (limited || !o->front)) {
+    st = qp_planner_run(&c.in, &how, &plan, &solution, err);
+    if (!st) note_default(&c, &plan);
+    if (!st) st = put_plan(&c, &plan);
+  }
+  if (!st && o->front) st = put_front(&c, plan.linears ? &plan : NULL);
+  qp_plan_free(&plan);
+  context_close(&c);
+  return st;
+}
+
+static qp_status diff(const qp_words *words, bool json, qp_error *err) {
+  qp_plan a = {0}, b = {0};
+  if (words->count != 2)
+    return qp_fail(err, QP_E_ARG, "--diff: two plans are needed, as in --diff A.json B.json");
+  qp_status st = qp_plan_read(words->word[0], &a, err);
+  if (!st) st = qp_plan_read(words->word[1], &b, err);
+  if (!st) st = qp_report_diff(&a, &b, json, err);
+  qp_plan_free(&a);
+  qp_plan_free(&b);
+  return st;
+}
+
+int qp_cmd_plan(int argc, char **argv) {
+  options o = {0};
+  const qp_option table[] = {
+      {"model", QP_OPT_STRING, &o.model, "MODEL", "a name of qpal list models, or a config.json", 0,
+       0},
+      {"gpu", QP_OPT_STRING, &o.gpu, "GPU",
+       "whose records to use (tuned/, or a .jsonl), or a table: FILE.json", 0, 0},
+      {"tps", QP_OPT_STRING, &o.tps, "T", "tokens a second at least", 0, 0},
+      {"latency", QP_OPT_STRING, &o.latency, "T", "of one pass at most: 5000us, 5ms", 0, 0},
+      {"bits", QP_OPT_STRING, &o.bits, "B", "stored bits per planned weight at most", 0, 0},
+      {"memory", QP_OPT_STRING, &o.memory, "BYTES", "of the whole model at most: 4GB, 3.5GiB", 0,
+       0},
+      {"sensitivity", QP_OPT_STRING, &o.sensitivity, "FILE",
+       "alpha of each linear; else all weights alike", 0, 0},
+      {"distortion", QP_OPT_STRING, &o.distortion, "FILE,...",
+       "what qpal distortion --json or qpal quantize reported, for qpal's own figures", 0, 0},
+      {"sizes", QP_OPT_STRING, &o.sizes, "FILE", "stored bytes of another system's packing", 0, 0},
+      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "the menu; fp16 is a name too (all)", 0,
+       0},
+      {"paths", QP_OPT_STRING, &o.paths, "LIST", "tensor,cuda", 0, 0},
+      {"lm-head", QP_OPT_STRING, &o.lm_head, "WORD",
+       "plan, keep (16 bits) or auto: plan if sensitivity and latencies are known", 0, 0},
+      {"no-fusion", QP_OPT_FLAG, &o.no_fusion, NULL, "a launch for each linear", 0, 0},
+      {"no-mixed-fusion", QP_OPT_FLAG, &o.no_mixed_fusion, NULL, "one quantizer a launch", 0, 0},
+      {"block-types", QP_OPT_UNSIGNED, &o.block_types, "K", "at most K different blocks", 1, 1024},
+      {"batch", QP_OPT_STRING, &o.batch, "LIST", "batch sizes with weights: 1:0.7,8:0.3 (1)", 0, 0},
+      {"confidence", QP_OPT_STRING, &o.confidence, "P",
+       "plan with latencies that hold with probability P each", 0, 0},
+      {"accept", QP_OPT_STRING, &o.accept, "MATCH",
+       "worst records to use: exact, 'other driver' (default), 'nearest shape', 'other gpu'", 0, 0},
+      {"constant", QP_OPT_STRING, &o.constant, "T",
+       "of a pass, all that no launch stands for: attention, norms; 900us (the table's)", 0, 0},
+      {"time-limit", QP_OPT_STRING, &o.time_limit, "S",
+       "seconds, then the best plan so far with its gap (60)", 0, 0},
+      {"o", QP_OPT_STRING, &o.out, "FILE", "write the plan: tuner/plan/PLAN.md", 0, 0},
+      {"svg", QP_OPT_STRING, &o.svg, "FILE", "draw the heat map", 0, 0},
+      {"front", QP_OPT_FLAG, &o.front, NULL,
+       "also the Pareto fronts: FILE.front.json beside -o, FILE.front.svg beside --svg", 0, 0},
+      {"diff", QP_OPT_FLAG, &o.diff, NULL, "what changes from plan A to plan B, and what it costs",
+       0, 0},
+      {"json", QP_OPT_FLAG, &o.json, NULL, "print JSON", 0, 0},
+      {0}};
+  qp_words words = {0};
+  int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {0};
+  qp_status st = QP_OK;
+  if (!o.diff && words.count)
+    st = qp_fail(&err, QP_E_ARG, "'%s': no words are taken; qpal plan --help", words.word[0]);
+  if (!st) st = o.diff ? diff(&words, o.json, &err) : make_plan(&o, &err);
+  return st ? qp_complain("plan", st, &err) : 0;
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal quantize: a checkpoint becomes packed weights. */
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/encode/beam.h"
+#include "gen/encode/encode.h"
+#include "gen/model/checkpoint.h"
+#include "tuner/command/commands.h"
+#include "tuner/base/options.h"
+#include "tuner/base/output.h"
+#include "tuner/quantize/device_search.h"
+#include "tuner/quantize/proof.h"
+#include "tuner/quantize/section.h"
+#include "tuner/quantize/shard.h"
+#include "tuner/base/session.h"
+#include "tuner/base/watch.h"
+
+static const qp_verb_help help = {
+    "quantize", "WEIGHTS --plan plan.json | --quantizer Q  -o DIR [options]",
+    "Quantizes the linears of a checkpoint and writes safetensors shards that engines map\n"
+    "(runtime/PACKED.md), with config.json, index and a report of distortions.\n"
+    "WEIGHTS: a .safetensors file, its index.json or folder, with a config.json beside it; or a "
+    ".gguf\n"
+    "(F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q6_K). Embedding and norms pass "
+    "through.\n"
+    "A run that was stopped goes on where it was when the same command is given again."};
+
+typedef struct quantize_options {
+  const char *plan, *quantizer, *folder, *hessian, *device, *input_scale;
+  bool head, plain, verify, json;
+  unsigned seed, threads, blocks, shard_mib, groups, beam;
+  qp_repeats keep;
+} quantize_options;
+
+static _Atomic bool stopped; /* by a signal */
+
+static void stop(int number) {
+  (void)number;
+  atomic_store(&stopped, true);
+}
+
+/* SIGINT and SIGTERM end the run between two row groups; a second one ends it at once. */
+static void catch_signals(void) {
+  struct sigaction action = {.sa_handler = stop, .sa_flags = (int)SA_RESETHAND};
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- Work ---- */
+
+/* A device that encodes, where the user names one; then that one verifies too. */
+static qp_status open_searcher(const quantize_options *o, qp_session *s, qp_job *j,
+                               qp_device_search **out, qp_error *err) {
+  char device[64];
+  unsigned arch, sm_count;
+  if (!o->device) return QP_OK;
+  qp_status st = qp_session_device(o->device, device, sizeof device, &arch, &sm_count, err);
+  if (!st) st = qp_device_search_open(device, arch, sm_count, s->families, out, err);
+  if (!st) j->searcher = qp_device_search_hook(*out);
+  return st;
+}
+
+static qp_status encode_all(qp_job *j, qp_shards *s, double *seconds, size_t *encoded,
+                            qp_error *err) {
+  qp_watch w;
+  *encoded = (size_t)qp_job_weights(j) - s->found;
+  qp_status st = *encoded ? qp_job_scale(j, err) : QP_OK; /* before the clock starts */
+  const double started = qp_seconds();
+  qp_watch_begin(&w, "quantize", "weights", *encoded);
+  for (size_t i = 0; i < j->shards && !st; i++) {
+    const qp_job_shard *shard = &j->shard[i];
+    for (size_t k = 0; k < shard->linears && !st; k++)
+      st = qp_shards_encode(s, shard->linear + k, &w.done, &stopped, err);
+    if (!st && atomic_load(&stopped)) st = qp_fail(err, QP_E_LIMIT, "stopped");
+    if (!st) st = qp_shards_write(s, i, err);
+  }
+  qp_watch_end(&w);
+  *seconds = qp_seconds() - started;
+  if (st && atomic_load(&stopped))
+    return qp_fail(err, QP_E_LIMIT,
+                   "stopped; what is done is kept in %s: give the same command again "
+                   "to go on",
+                   j->folder);
+  return st;
+}
+
+/* ---- What came out ---- */
+
+typedef struct row {
+  const qp_quantizer *quantizer;
+  char role[QP_MODEL_NAME];
+  size_t linears;
+  double weights, distortion, original, worst; /* means over linears, by weights */
+} row;
+
+enum { MAX_ROWS = 128 };
+
+/* "self_attn.q_proj" of "model.layers.3.self_attn.q_proj". */
+static const char *role_of(const qp_model *m, const char *name) {
+  char start[128];
+  const int n = snprintf(start, sizeof start, "%s%s.", m->prefix, m->blocks);
+  if (strncmp(name, start, (size_t)n) != 0) return name;
+  const char *dot = strchr(name + n, '.');
+  return dot ? dot + 1 : name;
+}
+
+static double figure(const cJSON *entry, const char *name) {
+  const cJSON *v = cJSON_GetObjectItemCaseSensitive(entry, name);
+  return cJSON_IsNumber(v) ? v->valuedouble : 0;
+}
+
+static void add_to_row(row *r, unsigned *rows, const char *role, const qp_quantizer *q,
+                       const qp_job_linear *l, const cJSON *entry) {
+  unsigned i = 0;
+  while (i < *rows && (r[i].quantizer != q || strcmp(r[i].role, role) != 0)) i++;
+  if (i == MAX_ROWS) return;
+  if (i == *rows) {
+    r[(*rows)++] = (row){.quantizer = q};
+    snprintf(r[i].role, sizeof r[i].role, "%s", role);
+  }
+  const double n = (double)l->rows * l->columns, d = figure(entry, "distortion");
+  r[i].linears++;
+  r[i].weights += n;
+  r[i].distortion += n * d;
+  r[i].original += n * figure(entry, "distortion_original");
+  if (d > r[i].worst) r[i].worst = d;
+}
+
+static void print_rows(const qp_job *j, const cJSON *report) {
+  static const qp_column columns[] = {
+      {"linear", false},    {"quantizer", false},  {"linears", true},      {"weights", true},
+      {"distortion", true}, {"on_original", true}, {"worst_linear", true}, {NULL, false}};
+  const cJSON *linears = cJSON_GetObjectItemCaseSensitive(report, "linears");
+  static row r[MAX_ROWS];
+  unsigned rows = 0;
+  for (unsigned all = 0; all < 2; all++) /* a last row for all of them */
+    for (size_t i = 0; i < j->linears; i++) {
+      const qp_job_linear *l = &j->linear[i];
+      const cJSON *entry = cJSON_GetObjectItemCaseSensitive(linears, l->name);
+      const char *role = role_of(qp_checkpoint_model(j->checkpoint), l->name);
+      add_to_row(r, &rows, all ? "all" : role, all ? NULL : l->quantizer, l,
+                 cJSON_GetObjectItemCaseSensitive(entry, l->quantizer->name));
+    }
+  qp_table_out *t = qp_table_new(columns, false);
+  for (unsigned i = 0; i < rows; i++) {
+    qp_table_row(t);
+    qp_table_text(t, r[i].role);
+    qp_table_text(t, r[i].quantizer ? r[i].quantizer->name : "");
+    qp_table_number(t, (double)r[i].linears, "%.0f");
+    qp_table_number(t, r[i].weights, "%.0f");
+    qp_table_number(t, r[i].distortion / r[i].weights, "%.6f");
+    qp_table_number(t, r[i].original / r[i].weights, "%.6f");
+    qp_table_number(t, r[i].worst, "%.6f");
+  }
+  qp_table_print(t);
+}
+
+static void print_report(const qp_job *j, const cJSON *report, bool json, size_t encoded,
+                         double seconds) {
+  if (json) {
+    char *text = cJSON_Print(report);
+    if (text) puts(text);
+    cJSON_free(text);
+    return;
+  }
+  print_rows(j, report);
+  printf("%zu linears, %.0f weights at %.4f bits a weight, everything stored; model %.1f MB in %zu "
+         "file%s of %s\n",
+         j->linears, figure(report, "weights"), figure(report, "bits_per_weight"),
+         figure(report, "stored_bytes") / 1e6, j->shards, j->shards == 1 ? "" : "s", j->folder);
+  const size_t all = (size_t)qp_job_weights(j);
+  if (encoded < all) printf("%zu weights were there already\n", all - encoded);
+  if (encoded && seconds > 0)
+    printf("%zu weights in %.1f s: %.0f a second\n", encoded, seconds, (double)encoded / seconds);
+}
+
+/* ---- Verification ---- */
+
+static qp_status verify(const qp_job *j, qp_session *session, const quantize_options *o, int *code,
+                        qp_error *err) {
+  char device[64];
+  qp_proof_options p = {.row_groups = o->groups, .cancel = &stopped};
+  qp_status st = qp_session_device(o->device, device, sizeof device, &p.arch, &p.sm_count, err);
+  if (st) return st;
+  p.device = device;
+  if (!p.row_groups && !strncmp(device, "sim", 3)) p.row_groups = 2;
+  qp_proof proof;
+  qp_watch w;
+  qp_watch_begin(&w, "verify", "weights", (size_t)qp_job_weights(j));
+  p.done = &w.done;
+  st = qp_proof_run(j, session->families, &p, &proof, err);
+  qp_watch_end(&w);
+  if (st) return st;
+  FILE *to = o->json ? stderr : stdout;
+  fprintf(
+      to,
+      "verify: %zu linears, %zu weights by the reference, %zu by the dequant kernel on %s, error "
+      "%.2e: %s%s%s\n",
+      proof.linears, proof.reference_weights, proof.kernel_weights, device, proof.worst,
+      *proof.why ? "FAIL" : "PASS", *proof.why ? ": " : "", proof.why);
+  if (*proof.why) *code = 1;
+  return QP_OK;
+}
+
+/* ---- The verb ---- */
+
+static qp_status read_wishes(const quantize_options *o, qp_session *s, qp_job_wishes *w,
+                             qp_error *err) {
+  *w = (qp_job_wishes){.folder = o->folder,
+                       .plan = o->plan,
+                       .hessian = o->hessian,
+                       .head = o->head,
+                       .rotate = !o->plain,
+                       .seed = o->seed,
+                       .threads = o->threads,
+                       .beam = o->beam,
+                       .blocks = o->blocks,
+                       .shard_bytes_mib = o->shard_mib,
+                       .keep = o->keep.value,
+                       .keeps = o->keep.count};
+  if (!o->folder || !*o->folder) return qp_fail(err, QP_E_ARG, "-o DIR is needed: where to write");
+  if (!o->plan == !o->quantizer)
+    return qp_fail(err, QP_E_ARG, "either --plan or --quantizer is needed");
+  if (o->input_scale) {
+    char *end;
+    w->input_scale = strtod(o->input_scale, &end);
+    if (*end || !(w->input_scale > 0 && w->input_scale < 100))
+      return qp_fail(err, QP_E_ARG, "--input-scale '%s': a number above 0 is needed, such as 0.9",
+                     o->input_scale);
+  }
+  return o->quantizer ? qp_palette_find(s->palette, o->quantizer, &w->quantizer, err) : QP_OK;
+}
+
+static qp_status work(qp_job *j, qp_session *session, const quantize_options *o, int *code,
+                      qp_error *err) {
+  qp_shards shards;
+  cJSON *report = NULL;
+  double seconds = 0;
+  size_t encoded = 0;
+  qp_status st = qp_shards_open(j, &shards, err);
+  if (st) return st;
+  qp_device_search *search = NULL;
+  if (shards.found < qp_job_weights(j)) st = open_searcher(o, session, j, &search, err);
+  if (!st) st = encode_all(j, &shards, &seconds, &encoded, err);
+  const size_t codes = search ? qp_device_search_codes(search) : 0;
+  qp_device_search_close(search); /* before --verify forks compilers */
+  if (!st) st = qp_section_finish(j, &report, err);
+  if (!st) qp_shards_finish(&shards);
+  if (!st) print_report(j, report, o->json, encoded, seconds);
+  if (!st && o->device && encoded)
+    fprintf(o->json ? stderr : stdout, "%zu codes by kernels on %s\n", codes, o->device);
+  cJSON_Delete(report);
+  qp_shards_close(&shards);
+  if (!st && o->verify) st = verify(j, session, o, code, err);
+  return st;
+}
+
+static qp_status run(const char *weights, const quantize_options *o, int *code, qp_error *err) {
+  qp_session session = {0};
+  qp_models *models = NULL;
+  qp_checkpoint *checkpoint = NULL;
+  qp_job_wishes wishes;
+  qp_job job = {0};
+  qp_status st = qp_session_open(&session, err);
+  if (!st) st = read_wishes(o, &session, &wishes, err);
+  if (!st) st = qp_models_open(&models, err);
+  if (!st) st = qp_checkpoint_open(weights, models, &checkpoint, err);
+  if (!st) st = qp_job_make(checkpoint, &wishes, session.palette, &job, err);
+  if (!st) st = work(&job, &session, o, code, err);
+  qp_job_free(&job);
+  qp_checkpoint_close(checkpoint);
+  qp_models_close(models);
+  qp_session_close(&session);
+  return st;
+}
+
+int qp_cmd_quantize(int argc, char **argv) {
+  quantize_options o = {.seed = 1, .shard_mib = 1024};
+  const qp_option table[] = {
+      {"plan", QP_OPT_STRING, &o.plan, "FILE", "quantizers by a plan.json of qpal plan", 0, 0},
+      {"quantizer", QP_OPT_STRING, &o.quantizer, "Q", "one quantizer for all linears", 0, 0},
+      {"o", QP_OPT_STRING, &o.folder, "DIR", "where to write", 0, 0},
+      {"lm-head", QP_OPT_FLAG, &o.head, NULL, "quantize the lm_head too (a plan says so itself)", 0,
+       0},
+      {"keep", QP_OPT_REPEATED, &o.keep, "TEXT", "leave linears whose name contains TEXT", 0, 0},
+      {"blocks", QP_OPT_UNSIGNED, &o.blocks, "N", "only the first N blocks, to try", 1, 1 << 16},
+      {"hessian", QP_OPT_STRING, &o.hessian, "PATH",
+       "E[x x^T] of linears: a safetensors file, or a folder with one each", 0, 0},
+      {"no-rotation", QP_OPT_FLAG, &o.plain, NULL, "quantize weights as they are", 0, 0},
+      {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the rotation's signs (1)", 0, 4294967295u},
+      {"input-scale", QP_OPT_STRING, &o.input_scale, "S",
+       "weights' deviation before codes are chosen (the best for N(0,1))", 0, 0},
+      {"beam", QP_OPT_UNSIGNED, &o.beam, "N",
+       "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
+       QP_BEAM_LEAST, QP_BEAM_MOST},
+      {"threads", QP_OPT_UNSIGNED, &o.threads, "N", "threads (as many as CPUs)", 1, 256},
+      {"shard-mib", QP_OPT_UNSIGNED, &o.shard_mib, "N", "size of a file (1024)", 1, 1 << 20},
+      {"verify", QP_OPT_FLAG, &o.verify, NULL,
+       "then decode by the reference and by the dequant kernel, and compare", 0, 0},
+      {"device", QP_OPT_STRING, &o.device, "D",
+       "cuda:N or sim: encode there (on the CPU) and verify there (on a GPU if there is one)", 0,
+       0},
+      {"row-groups", QP_OPT_UNSIGNED, &o.groups, "N",
+       "of each linear that the kernel decodes (all; 2 in the simulator)", 1, 1 << 20},
+      {"json", QP_OPT_FLAG, &o.json, NULL, "print the report as JSON", 0, 0},
+      {0}};
+  qp_words words = {0};
+  int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {{0}};
+  if (words.count != 1) {
+    qp_fail(&err, QP_E_ARG, "one file or folder of weights is needed; qpal quantize --help");
+    return qp_complain("quantize", QP_E_ARG, &err);
+  }
+  catch_signals();
+  code = 0;
+  qp_status st = run(words.word[0], &o, &code, &err);
+  return st ? qp_complain("quantize", st, &err) : code;
+}

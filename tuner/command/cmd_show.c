@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal show: one quantizer. */
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/kernel/lower.h"
+#include "gen/spec/layout.h"
+#include "runtime/half.h"
+#include "tuner/command/commands.h"
+#include "tuner/base/options.h"
+#include "tuner/base/session.h"
+
+static const qp_verb_help help = {"show", "QUANTIZER [options]",
+                                  "Shows a quantizer's rate, layout and hash, its decode as Lua "
+                                  "and as CUDA. QUANTIZER is a name of\n"
+                                  "the palette or a path of a .lua file."};
+
+typedef struct show_options {
+  bool ir, plain, bf16, json;
+  const char *state;
+} show_options;
+
+static void print_facts(const qp_quantizer *q) {
+  static const char *const kinds[] = {"trellis", "vector", "scalar", "split"};
+  static const char *const scopes[] = {"all linears", "each linear", "each row"};
+  static const char *const types[] = {"f16", "u4", "u8"};
+  printf("%s: %s, %g bits a weight", q->name, kinds[q->kind], q->rate);
+  if (q->stored_rate > q->rate) printf(" (%g with group fields)", q->stored_rate);
+  printf("\n  defined in  %s:%d\n  hash        %s, layout %u\n", q->file, q->line_first, q->hash,
+         q->layout);
+  for (unsigned i = 0; i < q->parts; i++)
+    printf("  part %u      %g of the columns: %s\n", i + 1, q->part[i].fraction,
+           q->part[i].quantizer->name);
+  if (q->kind == QP_SPLIT) return;
+  if (q->kind == QP_TRELLIS)
+    printf("  trellis     window %u bits, %u weights a state, %u new bits a step\n", q->window,
+           q->dim, q->step);
+  else
+    printf("  code        %u bits for %u weights%s\n", q->step, q->dim,
+           q->planes ? ", stored as bit planes" : "");
+  for (unsigned i = 0; i < q->codebooks; i++)
+    printf("  codebook    %s: %u x %u fp16, one for %s\n", q->codebook[i].name,
+           q->codebook[i].entries, q->codebook[i].dim, scopes[q->codebook[i].scope]);
+  if (q->group) printf("  group       %u columns\n", q->group);
+  for (unsigned i = 0; i < q->fields; i++)
+    printf("    %-10s%s, %g to %g\n", q->field[i].name, types[q->field[i].type], q->field[i].lo,
+           q->field[i].hi);
+  qp_period p;
+  if (!qp_layout_period(q, &p, NULL))
+    printf("  layout      superblock of %u x 32 x 64 weights: %u words a lane, %u codes\n",
+           p.blocks, p.words, p.steps);
+}
+
+static qp_status print_state(const qp_quantizer *q, const char *text, qp_error *err) {
+  char *end;
+  unsigned long state = strtoul(text, &end, 0);
+  uint16_t out[16];
+  if (end == text || *end || (q->window < 32 && state >> q->window))
+    return qp_fail(err, QP_E_ARG, "--state '%s': a number below 2^%u is needed", text, q->window);
+  if (q->fields)
+    return qp_fail(err, QP_E_ARG, "%s: its weights depend on group fields too", q->name);
+  qp_quantizer_decode(q, (uint32_t)state, NULL, NULL, out);
+  printf("state 0x%lx:", state);
+  for (unsigned i = 0; i < q->dim; i++) printf(" %.6g", (double)qp_half_to_float(out[i]));
+  printf("\n");
+  return QP_OK;
+}
+
+static qp_status print_decode(const qp_quantizer *q, const show_options *o, qp_error *err) {
+  qp_lower_options opt = {.bf16 = o->bf16,
+                          .form = o->plain ? QP_TABLE_PLAIN : QP_TABLE_UNFOLDED,
+                          .table_bytes_max = 196608,
+                          .unfold_bits_max = 12,
+                          .shift_by_multiply = true};
+  qp_lowered l;
+  printf("\nLua:\n%s\n", q->decode_text ? q->decode_text : "(the default: codebook[code])");
+  if (o->ir) {
+    char *dump = qp_ir_dump(q->decode);
+    printf("\nIR:\n%s", dump ? dump : "");
+    free(dump);
+  }
+  qp_status st = qp_lower(q, &opt, &l, err);
+  if (st) return st;
+  if (o->ir) {
+    char *dump = qp_ir_dump(l.main);
+    printf("\nIR, lowered:\n%s", dump ? dump : "");
+    free(dump);
+  }
+  char *cuda = qp_lowered_cuda(&l, "Decode");
+  printf("\nCUDA:\n%s", cuda ? cuda : "");
+  free(cuda);
+  qp_lowered_free(&l);
+  return QP_OK;
+}
+
+static void print_json(const qp_quantizer *q) {
+  cJSON *o = cJSON_CreateObject();
+  cJSON_AddStringToObject(o, "name", q->name);
+  cJSON_AddStringToObject(o, "file", q->file);
+  cJSON_AddStringToObject(o, "hash", q->hash);
+  cJSON_AddNumberToObject(o, "layout", q->layout);
+  cJSON_AddNumberToObject(o, "rate_bits", q->rate);
+  cJSON_AddNumberToObject(o, "stored_rate_bits", q->stored_rate);
+  cJSON_AddNumberToObject(o, "window_bits", q->window);
+  cJSON_AddNumberToObject(o, "dim", q->dim);
+  cJSON_AddNumberToObject(o, "step_bits", q->step);
+  if (q->decode_text) cJSON_AddStringToObject(o, "decode", q->decode_text);
+  char *text = cJSON_Print(o);
+  if (text) puts(text);
+  cJSON_free(text);
+  cJSON_Delete(o);
+}
+
+static qp_status show(const qp_quantizer *q, const show_options *o, qp_error *err) {
+  if (o->json) return print_json(q), QP_OK;
+  if (o->state && q->kind != QP_SPLIT) return print_state(q, o->state, err);
+  print_facts(q);
+  if (q->kind != QP_SPLIT) return print_decode(q, o, err);
+  for (unsigned i = 0; i < q->parts; i++) {
+    printf("\n");
+    print_facts(q->part[i].quantizer);
+    qp_status st = print_decode(q->part[i].quantizer, o, err);
+    if (st) return st;
+  }
+  return QP_OK;
+}
+
+int qp_cmd_show(int argc, char **argv) {
+  show_options o = {0};
+  const qp_option table[] = {
+      {"ir", QP_OPT_FLAG, &o.ir, NULL, "the IR too, as traced and as lowered", 0, 0},
+      {"plain", QP_OPT_FLAG, &o.plain, NULL, "CUDA with plain tables instead of unfolded ones", 0,
+       0},
+      {"bf16", QP_OPT_FLAG, &o.bf16, NULL, "CUDA for bf16 activations", 0, 0},
+      {"state", QP_OPT_STRING, &o.state, "N", "what one state or code decodes to", 0, 0},
+      {"json", QP_OPT_FLAG, &o.json, NULL, "the facts as JSON", 0, 0},
+      {0}};
+  qp_words words = {0};
+  int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {0};
+  qp_session s;
+  const qp_quantizer *q;
+  if (words.count != 1) {
+    qp_fail(&err, QP_E_ARG, "one quantizer is needed; qpal list names them");
+    return qp_complain("show", QP_E_ARG, &err);
+  }
+  qp_status st = qp_session_open(&s, &err);
+  if (st) return qp_complain("show", st, &err);
+  st = qp_palette_find(s.palette, words.word[0], &q, &err);
+  if (!st) st = show(q, &o, &err);
+  qp_session_close(&s);
+  return st ? qp_complain("show", st, &err) : 0;
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal table: the best measured latencies of a model's launches; unions of record files. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/file.h"
+#include "gen/base/text.h"
+#include "tuner/command/commands.h"
+#include "tuner/base/options.h"
+#include "tuner/base/output.h"
+#include "tuner/base/session.h"
+#include "tuner/tune/library.h"
+#include "tuner/tune/lookup.h"
+#include "tuner/tune/problems.h"
+
+static const qp_verb_help help = {
+    "table", "GPU --model MODEL [options]   |   --merge A.jsonl B.jsonl... -o OUT.jsonl",
+    "Prints what was measured for a model's launches on a GPU: microseconds a launch, quantizers "
+    "down,\n"
+    "linears and fusion groups across, of each the better path unless one is named.  GPU is a file "
+    "of\n"
+    "records (.jsonl), or a part of the name of one in tuned/ (h100).  Behind a number stands how "
+    "its\n"
+    "row was found: nothing for this GPU and driver, ' for another driver, ~ for scaled from the "
+    "nearest\n"
+    "shape, * for another GPU.  Records of another generator or definition are stale and left "
+    "out.\n"
+    "--merge writes the union of files of one GPU, sorted, each record once."};
+
+typedef struct table_options {
+  const char *model, *quantizers, *path, *time, *worst, *out, *csv;
+  unsigned batch;
+  bool json, merge, replay, stale;
+} table_options;
+
+static qp_status merge(const table_options *o, const qp_words *words, qp_error *err) {
+  qp_records all = {0};
+  unsigned policy = o->replay ? QP_RECORDS_REPLAY : QP_RECORDS_MEASURED;
+  qp_status st = QP_OK;
+  if (words->count < 2 || !o->out)
+    return qp_fail(err, QP_E_ARG, "--merge needs two files at least, and -o OUT.jsonl");
+  for (size_t i = 0; i < words->count && !st; i++) {
+    st = qp_records_read(words->word[i], policy, &all, err);
+    if (st) qp_fail_prefix(err, st, "--merge");
+  }
+  if (!st) st = qp_records_write(o->out, &all, err);
+  if (!st)
+    printf("%s: %zu records of %s read from %zu files\n", o->out, all.count, all.gpu, words->count);
+  qp_records_free(&all);
+  return st;
+}
+
+/* ---- The matrix ---- */
+
+static const char *const paths[] = {"tensor", "cuda"};
+enum { PATHS = 2 };
+
+typedef struct cell {
+  qp_pick pick;
+  unsigned path;
+  bool there;
+} cell;
+
+typedef struct matrix {
+  const table_options *o;
+  const qp_model *model;
+  qp_model_launch launch[QP_MODEL_LAUNCHES];
+  unsigned launches;
+  const qp_quantizer **quantizer;
+  size_t quantizers;
+  unsigned arch, sm_count;
+  cell *cell; /* [quantizers][launches] */
+  size_t found;
+} matrix;
+
+static void fill_cell(matrix *m, qp_lookup *l, size_t q, unsigned launch) {
+  cell *c = &m->cell[q * m->launches + launch];
+  const qp_model_launch *at = &m->launch[launch];
+  qp_problem p = {.op = QP_OP_GEMM,
+                  .segments = at->linears,
+                  .columns = at->columns,
+                  .batch = m->o->batch,
+                  .type = QP_F16,
+                  .out_type = QP_F16,
+                  .arch = m->arch,
+                  .sm_count = m->sm_count};
+  for (unsigned i = 0; i < at->linears; i++) {
+    p.segment[i].quantizer = m->quantizer[q];
+    p.segment[i].rows = at->rows[i];
+  }
+  for (unsigned path = 0; path < PATHS; path++) {
+    qp_pick pick;
+    if (m->o->path && strcmp(m->o->path, paths[path]) != 0) continue;
+    if (!qp_lookup_find(l, &p, paths[path], &pick)) continue;
+    bool better = !c->there || pick.match < c->pick.match ||
+                  (pick.match == c->pick.match && pick.ps < c->pick.ps);
+    if (better) *c = (cell){.pick = pick, .path = path, .there = true};
+  }
+  m->found += c->there;
+}
+
+static const char *mark(qp_latency_match match) {
+  static const char *const marks[] = {"", "'", "~", "*"};
+  _Static_assert(sizeof marks / sizeof *marks == QP_MATCH_KINDS, "a mark for every match");
+  return marks[match];
+}
+
+static void print_matrix(const matrix *m) {
+  enum { MOST_SHOWN = 20 };
+  qp_column column[MOST_SHOWN + 3] = {{"quantizer", false}};
+  unsigned shown = m->launches < MOST_SHOWN ? m->launches : MOST_SHOWN;
+  for (unsigned i = 0; i < shown; i++) column[i + 1] = (qp_column){m->launch[i].label, true};
+  qp_table_out *t = qp_table_new(column, false);
+  for (size_t q = 0; q < m->quantizers; q++) {
+    bool any = false;
+    for (unsigned i = 0; i < m->launches; i++) any |= m->cell[q * m->launches + i].there;
+    if (!any) continue;
+    qp_table_row(t);
+    qp_table_text(t, m->quantizer[q]->name);
+    for (unsigned i = 0; i < shown; i++) {
+      const cell *c = &m->cell[q * m->launches + i];
+      char text[48] = "-";
+      if (c->there)
+        snprintf(text, sizeof text, "%.2f%s%s", (double)c->pick.ps * 1e-6,
+                 c->path && !m->o->path ? "c" : "", mark(c->pick.match));
+      qp_table_text(t, text);
+    }
+  }
+  qp_table_print(t);
+  if (m->launches > shown) printf("(%u more launches: --json or --csv)\n", m->launches - shown);
+}
+
+static void print_json(const matrix *m) {
+  static const qp_column column[] = {
+      {"quantizer", false}, {"launch", false},      {"columns", true},   {"batch", true},
+      {"path", false},      {"us", true},           {"spread_us", true}, {"kernel_us", true},
+      {"chain_us", true},   {"chain_pdl_us", true}, {"how", false},      {"kernel", false},
+      {"driver", false},    {"date", false},        {NULL, false}};
+  qp_table_out *t = qp_table_new(column, true);
+  for (size_t i = 0; i < m->quantizers * m->launches; i++) {
+    const cell *c = &m->cell[i];
+    if (!c->there) continue;
+    const qp_record *r = c->pick.record;
+    const qp_model_launch *l = &m->launch[i % m->launches];
+    qp_table_row(t);
+    qp_table_text(t, m->quantizer[i / m->launches]->name);
+    qp_table_text(t, l->label);
+    qp_table_number(t, l->columns, "%.0f");
+    qp_table_number(t, m->o->batch, "%.0f");
+    qp_table_text(t, paths[c->path]);
+    const int64_t ps[] = {c->pick.ps, c->pick.spread_ps, r->ps, r->chain_ps, r->chain_pdl_ps};
+    for (size_t k = 0; k < sizeof ps / sizeof *ps; k++)
+      qp_table_number(t, (double)ps[k] * 1e-6, "%.3f");
+    qp_table_text(t, qp_latency_match_name(c->pick.match));
+    qp_table_text(t, r->kernel);
+    qp_table_text(t, r->driver);
+    qp_table_text(t, r->date);
+  }
+  qp_table_print(t);
+}
+
+static qp_status write_csv(const matrix *m, qp_error *err) {
+  qp_text t = {0};
+  qp_text_add(&t, "quantizer,launch,columns,batch,path,us,spread_us,how,kernel\n");
+  for (size_t i = 0; i < m->quantizers * m->launches; i++) {
+    const cell *c = &m->cell[i];
+    const qp_model_launch *l = &m->launch[i % m->launches];
+    if (c->there)
+      qp_text_add(&t, "%s,%s,%u,%u,%s,%.6f,%.6f,%s,%s\n", m->quantizer[i / m->launches]->name,
+                  l->label, l->columns, m->o->batch, paths[c->path], (double)c->pick.ps * 1e-6,
+                  (double)c->pick.spread_ps * 1e-6, qp_latency_match_name(c->pick.match),
+                  c->pick.record->kernel);
+  }
+  qp_status st = t.failed ? qp_fail(err, QP_E_NOMEM, "%s: no memory", m->o->csv)
+                          : qp_file_write(m->o->csv, t.s, t.length, err);
+  qp_text_free(&t);
+  return st;
+}
+
+static qp_status parse_match(const char *text, qp_latency_match *out, qp_error *err) {
+  for (unsigned i = 0; i < QP_MATCH_KINDS; i++)
+    if (!strcmp(text, qp_latency_match_name((qp_latency_match)i)))
+      return *out = (qp_latency_match)i, QP_OK;
+  return qp_fail(err, QP_E_ARG,
+                 "--worst '%s': exact, 'other driver', 'nearest shape' or 'other gpu' is needed",
+                 text);
+}
+
+static qp_status show(matrix *m, qp_lookup *l, const qp_records *records, const char *source,
+                      qp_error *err) {
+  m->cell = calloc(m->quantizers * m->launches, sizeof *m->cell);
+  if (!m->cell) return qp_fail(err, QP_E_NOMEM, "no memory for a table");
+  for (size_t q = 0; q < m->quantizers; q++)
+    for (unsigned i = 0; i < m->launches; i++) fill_cell(m, l, q, i);
+  if (!m->found)
+    return qp_fail(err, QP_E_WRONG, "%s: no record fits %s at batch %u (%zu records, %zu stale)",
+                   source, m->model->name, m->o->batch, records->count, qp_lookup_stale(l));
+  if (m->o->csv) return write_csv(m, err);
+  if (m->o->json) return print_json(m), QP_OK;
+  print_matrix(m);
+  printf("us a launch (%s time) on %s, batch %u, from %s; c: CUDA cores%s%s\n", m->o->time,
+         records->gpu, m->o->batch, source, m->o->path ? "; path " : "",
+         m->o->path ? m->o->path : "");
+  if (qp_lookup_stale(l)) printf("%zu stale records were passed over\n", qp_lookup_stale(l));
+  return QP_OK;
+}
+
+static qp_status run(const table_options *o, const char *gpu, qp_error *err) {
+  qp_session s;
+  matrix *m = calloc(1, sizeof *m);
+  qp_models *models = NULL;
+  qp_records records = {0}, *other = NULL;
+  qp_lookup *l = NULL;
+  qp_lookup_options lo = {.worst = QP_MATCH_OTHER_DRIVER};
+  char source[256];
+  if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a table");
+  qp_status st = qp_session_open(&s, err);
+  if (st) return free(m), st;
+  m->o = o;
+  st = qp_time_kind_parse(o->time, &lo.kind, err);
+  if (st) qp_fail_prefix(err, st, "--time");
+  if (!st && o->worst) st = parse_match(o->worst, &lo.worst, err);
+  if (!st) st = qp_models_open(&models, err);
+  if (!st) st = qp_models_find(models, o->model, &m->model, err);
+  if (!st) st = qp_session_quantizers(&s, o->quantizers, &m->quantizer, &m->quantizers, err);
+  unsigned policy = o->replay ? QP_RECORDS_REPLAY : QP_RECORDS_MEASURED;
+  if (!st) st = qp_library_read(gpu, policy, &records, source, err);
+  if (!st && lo.worst == QP_MATCH_OTHER_GPU) st = qp_library_all(&other, &lo.others, err);
+  lo.other = other;
+  lo.families = o->stale ? NULL : s.families;
+  lo.palette = s.palette;
+  if (!st) st = qp_lookup_open(&records, &lo, &l, err);
+  if (!st) {
+    m->launches = qp_model_launches(m->model, m->launch);
+    m->arch = records.count ? records.list[0].arch : 0;
+    m->sm_count = records.count ? records.list[0].sm_count : 0;
+    st = show(m, l, &records, source, err);
+  }
+  qp_lookup_close(l);
+  for (size_t i = 0; i < lo.others; i++) qp_records_free(&other[i]);
+  free(other);
+  qp_records_free(&records);
+  free(m->cell);
+  free(m->quantizer);
+  free(m);
+  qp_models_close(models);
+  qp_session_close(&s);
+  return st;
+}
+
+int qp_cmd_table(int argc, char **argv) {
+  table_options o = {.batch = 1, .time = "chain"};
+  const qp_option table[] = {
+      {"model", QP_OPT_STRING, &o.model, "MODEL", "a name in lua/models or a config.json", 0, 0},
+      {"batch", QP_OPT_UNSIGNED, &o.batch, "N", "rows of activations; 1", 1, QP_MAX_BATCH},
+      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes; the palette", 0, 0},
+      {"path", QP_OPT_STRING, &o.path, "PATH", "only tensor or cuda", 0, 0},
+      {"time", QP_OPT_STRING, &o.time, "KIND", "chain (default), kernel or events", 0, 0},
+      {"worst", QP_OPT_STRING, &o.worst, "HOW",
+       "worst match to show: exact, 'other driver' (default), 'nearest shape', 'other gpu'", 0, 0},
+      {"stale", QP_OPT_FLAG, &o.stale, NULL, "show records of older generators too", 0, 0},
+      {"csv", QP_OPT_STRING, &o.csv, "FILE", "write rows as CSV instead", 0, 0},
+      {"json", QP_OPT_FLAG, &o.json, NULL, "rows as JSON", 0, 0},
+      {"merge", QP_OPT_FLAG, &o.merge, NULL, "write the union of the files to -o", 0, 0},
+      {"o", QP_OPT_STRING, &o.out, "FILE", "of --merge", 0, 0},
+      {"replay", QP_OPT_FLAG, &o.replay, NULL, "take records of the replay device too", 0, 0},
+      {0}};
+  qp_words words = {0};
+  int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {0};
+  qp_status st = QP_OK;
+  if (o.path && strcmp(o.path, "tensor") != 0 && strcmp(o.path, "cuda") != 0)
+    st = qp_fail(&err, QP_E_ARG, "--path '%s': tensor or cuda is needed", o.path);
+  else if (o.merge)
+    st = merge(&o, &words, &err);
+  else if (words.count != 1 || !o.model)
+    st = qp_fail(&err, QP_E_ARG, "one GPU and --model are needed");
+  else
+    st = run(&o, words.word[0], &err);
+  return st ? qp_complain("table", st, &err) : 0;
+}

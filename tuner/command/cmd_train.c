@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal train: the codebook of a quantizer, fitted to the trellis that uses it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/file.h"
+#include "gen/encode/beam.h"
+#include "gen/encode/train.h"
+#include "gen/spec/codebook_file.h"
+#include "tuner/command/commands.h"
+#include "tuner/base/options.h"
+#include "tuner/base/session.h"
+
+static const qp_verb_help help = {
+    "train", "QUANTIZER -o FILE [options]",
+    "Trains the codebook of a quantizer on N(0,1): codes are searched as the encoder does, each\n"
+    "entry becomes the best for what chose it, again and again. FILE is a text that a spec reads\n"
+    "with  stored { file = \"FILE\", entries = ..., dim = ... }  from its own folder."};
+
+static void tell(void *arg, unsigned round, unsigned rounds, double distortion) {
+  fprintf(stderr, "%s: round %u of %u: distortion %.6f\n", (const char *)arg, round + 1, rounds,
+          distortion);
+}
+
+static qp_status write_codebook(const qp_codebook *book, const uint16_t *data, const char *path,
+                                qp_error *err) {
+  char *text = qp_codebook_print(book->entries, book->dim, data);
+  if (!text) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  qp_status st = qp_file_write(path, text, strlen(text), err);
+  free(text);
+  return st;
+}
+
+static qp_status train(const qp_quantizer *q, qp_train_options *options, const char *path,
+                       qp_error *err) {
+  if (q->codebooks != 1) {
+    return qp_fail(err, QP_E_ARG, "%s has %u codebooks; one can be trained", q->name, q->codebooks);
+  }
+  const qp_codebook *book = &q->codebook[0];
+  const size_t bytes = sizeof *book->data * book->entries * book->dim;
+  uint16_t *data = malloc(bytes);
+  if (!data) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  memcpy(data, book->data, bytes);
+  char name[sizeof q->name];
+  memcpy(name, q->name, sizeof name);
+  options->progress = tell;
+  options->arg = name;
+  qp_status st = qp_train_codebook(q, options, data, err);
+  if (!st) st = write_codebook(book, data, path, err);
+  free(data);
+  return st;
+}
+
+int qp_cmd_train(int argc, char **argv) {
+  unsigned rounds = 14, weights = 1u << 20, threads = 0, beam = 0, seed = 1;
+  const char *path = NULL;
+  const qp_option table[] = {
+      {"o", QP_OPT_STRING, &path, "FILE", "where the codebook goes", 0, 0},
+      {"rounds", QP_OPT_UNSIGNED, &rounds, "N", "rounds (14)", 1, 1000},
+      {"weights", QP_OPT_UNSIGNED, &weights, "N",
+       "weights of a later round (1048576); the first half take a quarter", 1, 1u << 31},
+      {"beam", QP_OPT_UNSIGNED, &beam, "N",
+       "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
+       QP_BEAM_LEAST, QP_BEAM_MOST},
+      {"threads", QP_OPT_UNSIGNED, &threads, "N", "threads (0: as many as CPUs)", 0, 256},
+      {"seed", QP_OPT_UNSIGNED, &seed, "N", "of the weights (1)", 0, 1u << 30},
+      {0}};
+  qp_words words = {0};
+  int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {{0}};
+  if (words.count != 1 || !path) {
+    qp_fail(&err, QP_E_ARG, "one QUANTIZER and -o FILE should be given");
+    return qp_complain("train", QP_E_ARG, &err);
+  }
+  qp_session session = {0};
+  const qp_quantizer *q = NULL;
+  qp_train_options options = {
+      .rounds = rounds, .weights = weights, .threads = threads, .beam = beam, .seed = seed};
+  qp_status st = qp_session_open(&session, &err);
+  if (!st) st = qp_palette_find(session.palette, words.word[0], &q, &err);
+  if (!st) st = train(q, &options, path, &err);
+  qp_session_close(&session);
+  return st ? qp_complain("train", st, &err) : 0;
+}

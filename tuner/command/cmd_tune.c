@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal tune: the best kernels of a model's launches on the GPU at hand, measured. */
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gen/base/file.h"
+#include "gen/base/text.h"
+#include "tuner/command/commands.h"
+#include "tuner/base/options.h"
+#include "tuner/base/output.h"
+#include "tuner/plan/plan_file.h"
+#include "tuner/base/session.h"
+#include "tuner/tune/drawing.h"
+#include "tuner/tune/library.h"
+#include "tuner/tune/lookup.h"
+#include "tuner/tune/measurer.h"
+#include "tuner/tune/tune.h"
+#include "tuner/tune/view.h"
+
+static const qp_verb_help help = {
+    "tune", "--model MODEL | --shape MxK[,MxK...]... | --plan PLAN.json [options]",
+    "Finds the fastest kernel of every launch that a plan may use (each linear, each fusion of "
+    "linears\n"
+    "with one input, the lm_head) for each quantizer, batch size and path. Candidates are "
+    "compiled,\n"
+    "verified on the device and timed with cold weights; the records go to tuned/GPU.jsonl, to "
+    "which\n"
+    "they are added. A run that was stopped (Ctrl-C) or killed goes on when the same command is "
+    "given\n"
+    "again: what it measured is kept in a journal beside the output. Given again after its end it\n"
+    "searches on: what the output holds of this GPU, driver and compiler is not measured again."};
+
+typedef struct tune_options {
+  qp_repeats shapes;
+  const char *model, *plan, *quantizers, *batch, *paths, *budget, *device, *strategy, *shard,
+      *timer, *out, *svg, *timeout;
+  unsigned most, finalists, seed, workers, spills;
+  bool missing, json;
+} tune_options;
+
+static _Atomic bool stopped; /* by a signal */
+
+static void stop(int number) {
+  (void)number;
+  atomic_store(&stopped, true);
+}
+
+/* SIGINT and SIGTERM end the run after the candidate in flight; a second one ends it at once. */
+static void catch_signals(void) {
+  struct sigaction action = {.sa_handler = stop, .sa_flags = (int)SA_RESETHAND};
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- One run ---- */
+
+typedef struct run {
+  const tune_options *o;
+  qp_session session;
+  qp_models *models;
+  qp_records known;  /* of tuned/ and of the output */
+  qp_records before; /* of the output */
+  qp_records found;
+  qp_tuner *tuner;
+  const qp_meter_info *info;
+  bool replay;
+  char file[1024], journal[1040];
+  qp_tune_problems problems;
+  qp_plan plan;   /* of --plan */
+  size_t skipped; /* launches whose shapes no kernel has */
+  qp_tune_end end;
+} run;
+
+static void free_run(run *r) {
+  qp_tuner_close(r->tuner);
+  qp_problems_free(&r->problems);
+  qp_plan_free(&r->plan);
+  qp_records_free(&r->known);
+  qp_records_free(&r->before);
+  qp_records_free(&r->found);
+  qp_models_close(r->models);
+  qp_session_close(&r->session);
+}
+
+/* A space of tunables is far larger than any patience: without any limit there is this one. */
+static const double default_budget_s = 20 * 60;
+
+static const qp_unit seconds[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {NULL, 0}};
+
+static qp_status optional_seconds(const char *option, const char *text, double *out,
+                                  qp_error *err) {
+  return text ? qp_quantity_parse(option, text, seconds, out, err) : QP_OK;
+}
+
+static qp_status open_tuner(run *r, qp_tune_view *view, qp_error *err) {
+  const tune_options *o = r->o;
+  qp_tune_options t = {.device = o->device,
+                       .events = o->timer != NULL,
+                       .most = o->most,
+                       .finalists = o->finalists,
+                       .workers = o->workers,
+                       .spill_limit = o->spills,
+                       .seed = o->seed,
+                       .known = &r->known,
+                       .earlier = &r->before,
+                       .stop = &stopped,
+                       .show = qp_tune_view_show,
+                       .arg = view};
+  qp_status st = QP_OK;
+  if (o->timer && strcmp(o->timer, "events") != 0)
+    st = qp_fail(err, QP_E_ARG, "--timer '%s': events, or nothing for CUPTI, is needed", o->timer);
+  if (!st && o->strategy) st = qp_strategy_parse(o->strategy, &t.strategy, err);
+  if (!st) st = optional_seconds("budget", o->budget, &t.budget_s, err);
+  if (!o->budget && !o->most) t.budget_s = default_budget_s;
+  if (!st) st = optional_seconds("timeout", o->timeout, &t.timeout_s, err);
+  if (!st) st = qp_tuner_open(&r->session, &t, &r->tuner, err);
+  if (!st) r->info = qp_tuner_info(r->tuner);
+  return st;
+}
+
+/* tuned/GPU.jsonl under the current folder, unless -o names a file. */
+static qp_status choose_file(run *r, qp_error *err) {
+  char gpu[128];
+  r->replay = !strcmp(r->info->timer, "replay");
+  if (r->o->out) {
+    snprintf(r->file, sizeof r->file, "%s", r->o->out);
+  } else if (r->o->shard) {
+    return qp_fail(
+        err, QP_E_ARG,
+        "--shard: each shard needs its own -o FILE.jsonl; qpal table --merge makes one of "
+        "them");
+  } else if (r->replay) {
+    return qp_fail(err, QP_E_ARG,
+                   "-o FILE.jsonl is needed: records of the replay device do not go to tuned/");
+  } else {
+    qp_records_file_name(r->info->device.name, gpu, sizeof gpu);
+    snprintf(r->file, sizeof r->file, "tuned/%s.jsonl", gpu);
+  }
+  snprintf(r->journal, sizeof r->journal, "%s.journal", r->file);
+  return qp_records_check_place(r->file, r->replay, err); /* before anything is measured */
+}
+
+/* Records to start from: those of every GPU that are in tuned/, and the output's own. */
+static qp_status read_known(run *r, qp_error *err) {
+  qp_records *all = NULL;
+  size_t files = 0;
+  qp_status st = qp_library_all(&all, &files, err);
+  for (size_t f = 0; f < files; f++) {
+    for (size_t i = 0; i < all[f].count && !st; i++)
+      st = qp_records_add(&r->known, &all[f].list[i], err);
+    qp_records_free(&all[f]);
+  }
+  free(all);
+  if (st || access(r->file, F_OK)) return st;
+  st = qp_records_read(r->file, r->replay ? QP_RECORDS_REPLAY : QP_RECORDS_MEASURED, &r->before,
+                       err);
+  if (!st && strcmp(r->before.gpu, r->info->device.name) != 0)
+    st = qp_fail(err, QP_E_ARG, "%s: field 'gpu': '%s' is not this GPU, '%s'; give another -o",
+                 r->file, r->before.gpu, r->info->device.name);
+  for (size_t i = 0; i < r->before.count && !st; i++)
+    st = qp_records_add(&r->known, &r->before.list[i], err);
+  return st;
+}
+
+/* ---- Problems ---- */
+
+static qp_status split_paths(char *text, const char *path[2], size_t *count, qp_error *err) {
+  *count = 0;
+  for (char *p = strtok(text, ","); p; p = strtok(NULL, ",")) {
+    if ((strcmp(p, "tensor") != 0 && strcmp(p, "cuda") != 0) || *count == 2)
+      return qp_fail(err, QP_E_ARG, "--paths '%s': tensor, cuda or both are needed", p);
+    path[(*count)++] = p;
+  }
+  return *count ? QP_OK : qp_fail(err, QP_E_ARG, "--paths: tensor, cuda or both are needed");
+}
+
+_Static_assert((int)QP_MAX_SHAPES <= (int)QP_MODEL_GROUP_LINEARS,
+               "shapes of an option are a launch");
+static qp_status launch_of_shapes(const char *text, qp_model_launch *out, qp_error *err) {
+  qp_shapes s;
+  const qp_status st = qp_shapes_parse(text, &s, err);
+  if (st) return qp_fail_prefix(err, st, "--shape");
+  *out = (qp_model_launch){
+      .linears = (unsigned)s.count, .columns = s.columns[0], .fused = s.count > 1};
+  snprintf(out->label, sizeof out->label, "%s", s.count > 1 ? "fused" : "linear");
+  for (unsigned i = 0; i < s.count; i++) out->rows[i] = s.rows[i];
+  return QP_OK;
+}
+
+/* Keep the problems that no record of the output answers. */
+static qp_status keep_missing(run *r, qp_error *err) {
+  qp_lookup *l = NULL;
+  const qp_lookup_options lo = {.kind = r->o->timer ? QP_TIME_EVENTS : QP_TIME_KERNEL,
+                                .driver = r->info->driver,
+                                .worst = QP_MATCH_EXACT,
+                                .families = r->session.families,
+                                .palette = r->session.palette};
+  qp_status st = qp_lookup_open(&r->before, &lo, &l, err);
+  if (st) return st;
+  size_t kept = 0;
+  for (size_t i = 0; i < r->problems.count; i++) {
+    qp_pick pick;
+    const qp_tune_problem *p = &r->problems.list[i];
+    if (!qp_lookup_find(l, &p->problem, p->path, &pick)) r->problems.list[kept++] = *p;
+  }
+  r->problems.count = kept;
+  qp_lookup_close(l);
+  return QP_OK;
+}
+
+/* The plan's quantizers, malloc'ed. */
+static qp_status resolve_plan(run *r, const qp_quantizer ***out, qp_error *err) {
+  const qp_quantizer **q = calloc(r->plan.quantizers + 1, sizeof(const qp_quantizer *));
+  if (!q) return qp_fail(err, QP_E_NOMEM, "no memory for quantizers");
+  const qp_status st = qp_plan_resolve(&r->plan, r->session.palette, q, err);
+  if (st) return free(q), qp_fail_prefix(err, st, "%s", r->o->plan);
+  *out = q;
+  return QP_OK;
+}
+
+static qp_status problems_of_plan(run *r, const qp_problems_wishes *w, qp_error *err) {
+  const qp_quantizer **q;
+  qp_status st = resolve_plan(r, &q, err);
+  if (st) return st;
+  st = qp_problems_add_plan(&r->problems, &r->plan, q, w, err);
+  free(q);
+  return st ? qp_fail_prefix(err, st, "%s", r->o->plan) : QP_OK;
+}
+
+static qp_status make_problems(run *r, qp_error *err) {
+  const tune_options *o = r->o;
+  qp_model_launch launch[QP_MODEL_LAUNCHES];
+  const qp_model *model = NULL;
+  const qp_quantizer **q = NULL;
+  size_t launches = 0;
+  unsigned batch[QP_MAX_BATCHES];
+  const char *path[2];
+  char paths[64];
+  snprintf(paths, sizeof paths, "%s", o->paths);
+  qp_problems_wishes w = {.batch = batch,
+                          .path = path,
+                          .arch = r->info->device.arch,
+                          .sm_count = r->info->device.sm_count,
+                          .type = QP_F16};
+  qp_status st = qp_batches_parse(o->batch, batch, &w.batches, err);
+  if (!st) st = split_paths(paths, path, &w.paths, err);
+  if (!st) st = qp_session_quantizers(&r->session, o->quantizers, &q, &w.quantizers, err);
+  if (!st && o->model) st = qp_models_open(&r->models, err);
+  if (!st && o->model) st = qp_models_find(r->models, o->model, &model, err);
+  for (size_t i = 0; i < o->shapes.count && !st; i++)
+    st = launch_of_shapes(o->shapes.value[i], &launch[launches++], err);
+  if (st) return free(q), st;
+  w.quantizer = q;
+  if (model) launches = qp_model_launches(model, launch);
+  st = o->plan ? problems_of_plan(r, &w, err)
+               : qp_problems_add(&r->problems, launch, launches, &w, &r->skipped, err);
+  free(q);
+  if (!st && o->shard) st = qp_problems_shard(&r->problems, o->shard, err);
+  if (!st && o->missing) st = keep_missing(r, err);
+  return st;
+}
+
+/* ---- Results ---- */
+
+static void print_json(const qp_records *found) {
+  static const qp_column column[] = {
+      {"kernel", false},  {"outcome", false},     {"us", true},   {"spread_us", true},
+      {"chain_us", true}, {"chain_pdl_us", true}, {"why", false}, {NULL, false}};
+  qp_table_out *t = qp_table_new(column, true);
+  for (size_t i = 0; i < found->count; i++) {
+    const qp_record *r = &found->list[i];
+    const int64_t ps[] = {r->ps, r->spread_ps, r->chain_ps, r->chain_pdl_ps};
+    qp_table_row(t);
+    qp_table_text(t, r->kernel);
+    qp_table_text(t, qp_record_outcome_name(r->outcome));
+    for (size_t k = 0; k < sizeof ps / sizeof *ps; k++)
+      qp_table_number(t, (double)ps[k] * 1e-6, "%.3f");
+    qp_table_text(t, r->why);
+  }
+  qp_table_print(t);
+}
+
+/* "412 candidates: 380 ok, 20 duplicate, 12 resources" */
+static void print_totals(const run *r) {
+  size_t count[QP_RECORD_OUTCOME_COUNT] = {0};
+  for (size_t i = 0; i < r->found.count; i++) count[r->found.list[i].outcome]++;
+  printf("%zu problems, %zu with a kernel that works; %zu candidates", r->problems.count,
+         r->end.working, r->found.count);
+  if (r->end.resumed) printf(" (%zu from earlier runs)", r->end.resumed);
+  printf(":");
+  const char *comma = "";
+  for (unsigned i = 0; i < QP_RECORD_OUTCOME_COUNT; i++) {
+    if (!count[i]) continue;
+    printf("%s %zu %s", comma, count[i], qp_record_outcome_name((qp_record_outcome)i));
+    comma = ",";
+  }
+  printf("; %s\n", r->file);
+  if (r->skipped) printf("%zu launches have shapes that no kernel takes\n", r->skipped);
+}
+
+static qp_status write_svg(const run *r, qp_error *err) {
+  qp_text t = {0};
+  qp_tune_svg(&r->found, r->session.palette, r->info->read_gbs, &t);
+  qp_status st = t.failed ? qp_fail(err, QP_E_NOMEM, "%s: no memory", r->o->svg)
+                          : qp_file_write(r->o->svg, t.s, t.length, err);
+  qp_text_free(&t);
+  return st;
+}
+
+/* The union with what the output had; then the journal has done its work. */
+static qp_status write_results(run *r, qp_error *err) {
+  qp_status st = qp_records_merge(&r->before, &r->found, err);
+  if (!st) st = qp_records_write(r->file, &r->before, err);
+  if (!st && r->end.complete) qp_tuner_done(r->tuner);
+  if (!st && r->o->svg) st = write_svg(r, err);
+  if (st) return st;
+  if (r->o->json)
+    print_json(&r->found);
+  else
+    print_totals(r);
+  if (!r->end.complete)
+    fprintf(stderr,
+            "qpal tune: the budget ended when %zu of %zu problems had been tried; the same command "
+            "goes on\n",
+            r->end.begun, r->problems.count);
+  return QP_OK;
+}
+
+/* All that problems will name, before the processes are forked that measure them. */
+static qp_status load_quantizers(run *r, qp_error *err) {
+  const qp_quantizer **q = NULL;
+  size_t n;
+  qp_status st;
+  if (r->o->plan) {
+    st = qp_plan_read(r->o->plan, &r->plan, err);
+    if (!st) st = resolve_plan(r, &q, err);
+  } else {
+    st = qp_session_quantizers(&r->session, r->o->quantizers, &q, &n, err);
+  }
+  free(q);
+  return st;
+}
+
+static qp_status tune(run *r, qp_error *err) {
+  qp_tune_view view;
+  qp_tune_view_begin(&view, stderr);
+  qp_status st = qp_session_open(&r->session, err);
+  if (!st) st = load_quantizers(r, err);
+  if (!st) st = open_tuner(r, &view, err);
+  if (!st) st = choose_file(r, err);
+  if (!st) st = read_known(r, err);
+  if (!st) st = make_problems(r, err);
+  if (st) return st;
+  if (!r->problems.count) {
+    printf("nothing to tune%s\n", r->o->missing ? ": every problem has a record" : "");
+    return QP_OK;
+  }
+  catch_signals();
+  st = qp_tuner_run(r->tuner, &r->problems, r->journal, &r->found, &r->end, err);
+  qp_tune_view_end(&view);
+  if (st && r->found.count)
+    fprintf(stderr, "qpal tune: %zu candidates are kept in %s; the same command goes on\n",
+            r->found.count, r->journal);
+  if (!st && atomic_load(&stopped))
+    return qp_fail(err, QP_E_LIMIT,
+                   "stopped after %zu candidates, kept in %s: give the same command again to go on",
+                   r->found.count, r->journal);
+  return st ? st : write_results(r, err);
+}
+
+int qp_cmd_tune(int argc, char **argv) {
+  tune_options o = {.quantizers = "tcq,vq2,nuq",
+                    .batch = "1,8",
+                    .device = "cuda:0",
+                    .paths = "tensor,cuda",
+                    .seed = 1};
+  const qp_option table[] = {
+      {"model", QP_OPT_STRING, &o.model, "MODEL", "a name of qpal list models, or a config.json", 0,
+       0},
+      {"shape", QP_OPT_REPEATED, &o.shapes, "MxK,...",
+       "instead: linears of one launch; may be given again", 0, 0},
+      {"plan", QP_OPT_STRING, &o.plan, "FILE",
+       "instead: the launches of a plan.json, with its quantizers and paths", 0, 0},
+      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes (tcq,vq2,nuq)", 0,
+       0},
+      {"batch", QP_OPT_STRING, &o.batch, "LIST", "rows of activations (1,8)", 0, 0},
+      {"paths", QP_OPT_STRING, &o.paths, "LIST", "tensor,cuda", 0, 0},
+      {"budget", QP_OPT_STRING, &o.budget, "TIME",
+       "of the run: 90s, 25m, 2h (20m, or no limit with --max-candidates)", 0, 0},
+      {"max-candidates", QP_OPT_UNSIGNED, &o.most, "N", "of a problem at most (no limit)", 1,
+       1 << 20},
+      {"strategy", QP_OPT_STRING, &o.strategy, "WORD",
+       "exhaustive, local, or auto: exhaustive where the space is small", 0, 0},
+      {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the search and the random data (1)", 0, 1u << 31},
+      {"shard", QP_OPT_STRING, &o.shard, "I/N", "only the I-th of N parts of the problems", 0, 0},
+      {"missing", QP_OPT_FLAG, &o.missing, NULL, "only problems that the output has no record of",
+       0, 0},
+      {"device", QP_OPT_STRING, &o.device, "D",
+       "cuda:N (cuda:0), or replay:FILE: recorded timings (tuner/tune/meter_replay.h)", 0, 0},
+      {"timer", QP_OPT_STRING, &o.timer, "WORD",
+       "events: where CUPTI cannot be had; their records are not ranked with others", 0, 0},
+      {"finalists", QP_OPT_UNSIGNED, &o.finalists, "N", "timed again, interleaved (4)", 1,
+       QP_MAX_FINALISTS},
+      {"timeout", QP_OPT_STRING, &o.timeout, "TIME", "of a candidate (30s)", 0, 0},
+      {"spills", QP_OPT_UNSIGNED, &o.spills, "BYTES", "that a thread may spill (0)", 0, 1 << 16},
+      {"workers", QP_OPT_UNSIGNED, &o.workers, "N", "compilers (as many as CPUs)", 1, 1024},
+      {"o", QP_OPT_STRING, &o.out, "FILE", "records (tuned/GPU.jsonl); they are added to", 0, 0},
+      {"svg", QP_OPT_STRING, &o.svg, "FILE", "draw latency against rate, with the floor", 0, 0},
+      {"json", QP_OPT_FLAG, &o.json, NULL, "print the candidates as JSON", 0, 0},
+      {0}};
+  qp_words words = {0};
+  int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {0};
+  qp_status st = QP_OK;
+  run r = {.o = &o};
+  if (words.count)
+    st = qp_fail(&err, QP_E_ARG, "'%s' is no option", words.word[0]);
+  else if ((o.model != NULL) + (o.shapes.count > 0) + (o.plan != NULL) != 1)
+    st = qp_fail(&err, QP_E_ARG, "one of --model, --shape and --plan is needed");
+  else
+    st = tune(&r, &err);
+  free_run(&r);
+  return st ? qp_complain("tune", st, &err) : 0;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* The command `qpal`: finds the verb. */
+#include <stdio.h>
+#include <string.h>
+
+#include "qpal.h"
+#include "tuner/command/commands.h"
+
+static const struct {
+  const char *name, *summary;
+  int (*run)(int argc, char **argv);
+} verbs[] = {
+    {"list", "quantizers, kernel families or GPUs that there are", qp_cmd_list},
+    {"show", "one quantizer: rate, layout, decode as Lua and as CUDA", qp_cmd_show},
+    {"gen", "write a kernel: .cu, .ptx, .cubin and a report", qp_cmd_gen},
+    {"check", "prove kernels right on a GPU or in the PTX simulator", qp_cmd_check},
+    {"distortion", "measure what the encoder loses on N(0,1)", qp_cmd_distortion},
+    {"quantize", "pack the weights of a checkpoint", qp_cmd_quantize},
+    {"train", "fit a quantizer's codebook to its trellis", qp_cmd_train},
+    {"plan", "the best mix of quantizers and fusions within limits, proven", qp_cmd_plan},
+    {"export", "write the kernels of a plan as a library that engines link", qp_cmd_export},
+    {"tune", "find and measure the fastest kernels on the GPU at hand", qp_cmd_tune},
+    {"table", "what was measured for a model on a GPU; unions of record files", qp_cmd_table},
+    {"bench", "verify and time kernels on a GPU, beside its read bandwidth and cuBLAS",
+     qp_cmd_bench},
+    {"tour", "generate, compile and check the palette's kernels for Llama-3.1-8B", qp_cmd_tour},
+};
+enum { VERBS = sizeof verbs / sizeof *verbs };
+
+static void print_usage(FILE *to) {
+  fprintf(to,
+          "qpal %s: weight quantizers in Lua become CUDA kernels that are proven right\n\n"
+          "usage: qpal VERB [arguments]      qpal VERB --help tells more\n\n",
+          qpal_version());
+  for (size_t i = 0; i < VERBS; i++) fprintf(to, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
+}
+
+/* Letters that two words have in common at their ends: enough to guess a mistyped verb. */
+static size_t likeness(const char *a, const char *b) {
+  size_t head = 0, tail = 0, n = strlen(a), m = strlen(b);
+  while (a[head] && a[head] == b[head]) head++;
+  while (tail < n && tail < m && a[n - 1 - tail] == b[m - 1 - tail]) tail++;
+  return head + tail;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) return print_usage(stderr), 2;
+  if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) return print_usage(stdout), 0;
+  if (!strcmp(argv[1], "--version")) return printf("qpal %s\n", qpal_version()), 0;
+  size_t best = 0;
+  for (size_t i = 0; i < VERBS; i++) {
+    if (!strcmp(argv[1], verbs[i].name)) return verbs[i].run(argc - 1, argv + 1);
+    if (likeness(argv[1], verbs[i].name) > likeness(argv[1], verbs[best].name)) best = i;
+  }
+  fprintf(stderr, "qpal: there is no verb '%s'; did you mean '%s'? qpal --help lists them\n",
+          argv[1], verbs[best].name);
+  return 2;
+}
