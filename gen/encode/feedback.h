@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "gen/encode/blas.h"
+#include "gen/base/blas.h"
 #include "runtime/status.h"
 
 /* Superblocks that are coded together, and their columns of the linear. */

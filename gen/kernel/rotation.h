@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "gen/kernel/hadamard.h"
+#include "gen/base/hadamard.h"
 #include "runtime/status.h"
 
 /*

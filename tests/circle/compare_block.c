@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/kernel/hadamard.h"
+#include "gen/base/hadamard.h"
 #include "gen/spec/reference.h"
 #include "runtime/half.h"
 #include "runtime/safetensors.h"

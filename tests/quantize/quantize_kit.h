@@ -12,7 +12,7 @@
 
 #include "gen/base/file.h"
 #include "gen/base/random.h"
-#include "gen/kernel/hadamard.h"
+#include "gen/base/hadamard.h"
 #include "gen/model/tensor_writer.h"
 #include "gen/spec/reference.h"
 #include "runtime/half.h"

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "gen/base/random.h"
-#include "gen/kernel/hadamard.h"
+#include "gen/base/hadamard.h"
 #include "gen/spec/reference.h"
 #include "runtime/half.h"
 #include "runtime/include/qpal.h"

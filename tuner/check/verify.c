@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "gen/base/random.h"
-#include "gen/kernel/hadamard.h"
+#include "gen/base/hadamard.h"
 #include "runtime/half.h"
 
 enum { GUARD_BYTES = 256, GUARD_BYTE = 0xa5, POISON_BYTE = 0xff, MAX_BUFFERS = 256 };

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "tuner/quantize/rotate.h"
+#include "gen/base/rotate.h"
 
 void qp_hessian_close(qp_hessian *h) {
   qp_safetensors_close(h->file);

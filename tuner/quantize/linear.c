@@ -10,7 +10,7 @@
 #include "gen/model/tensor_writer.h"
 #include "tuner/quantize/hessian.h"
 #include "tuner/quantize/measure.h"
-#include "tuner/quantize/rotate.h"
+#include "gen/base/rotate.h"
 #include "tuner/quantize/section.h"
 
 /* A linear in work.  Where a Hessian stands for each of several groups of rows, each group is a

@@ -7,7 +7,7 @@
 
 #include "gen/encode/encode.h"
 #include "runtime/half.h"
-#include "tuner/quantize/rotate.h"
+#include "gen/base/rotate.h"
 
 double qp_measure_ratio(double lost, double power) { return power > 0 ? lost / power : 0; }
 

@@ -12,7 +12,7 @@
 #include "gen/kernel/kernel.h"
 #include "runtime/half.h"
 #include "tuner/quantize/measure.h"
-#include "tuner/quantize/rotate.h"
+#include "gen/base/rotate.h"
 
 enum { MAX_BUFFERS = 64, POISON_BYTE = 0xff };
 static const double kernel_tolerance = 2e-3, figure_tolerance = 1e-6;

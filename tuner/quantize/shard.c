@@ -16,7 +16,7 @@
 #include "gen/base/json.h"
 #include "gen/model/tensor_writer.h"
 #include "tuner/quantize/linear.h"
-#include "tuner/quantize/rotate.h"
+#include "gen/base/rotate.h"
 #include "tuner/quantize/section.h"
 
 enum { COPY_BYTES = 8 << 20 };

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "gen/kernel/hadamard.h"
+#include "gen/base/hadamard.h"
 
 /* Each base order's matrix: entries +-1 and H H^T = n I. */
 Test(hadamard, every_base_order_is_orthogonal) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The few BLAS and LAPACK functions that Hessians need, opened at run time (OpenBLAS, or any other). */
+/* The few BLAS and LAPACK functions that Hessians and forward passes need, opened at run time. */
 #ifndef QP_BLAS_H
 #define QP_BLAS_H
 

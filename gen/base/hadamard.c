@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Hadamard matrices: constructions, factoring of K, the transform in double precision. */
-#include "gen/kernel/hadamard.h"
+#include "gen/base/hadamard.h"
 
 #include <math.h>
 #include <pthread.h>

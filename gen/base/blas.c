@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* BLAS and LAPACK, opened at run time. */
-#include "gen/encode/blas.h"
+#include "gen/base/blas.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -21,7 +21,8 @@ static qp_status open_once(qp_error *err) {
   qp_blas b;
   qp_status st = qp_dynlib_open(
       "BLAS and LAPACK", "QPAL_BLAS", names,
-      "Hessians need them: Debian and Ubuntu: sudo apt-get install libopenblas0", &handle, err);
+      "Hessians and forward passes need them: Debian and Ubuntu: sudo apt-get install libopenblas0",
+      &handle, err);
   if (!st) st = qp_dynlib_symbol(handle, "LAPACK", "dpotrf_", &b.dpotrf, err);
   if (!st) st = qp_dynlib_symbol(handle, "BLAS", "dtrsm_", &b.dtrsm, err);
   if (!st) st = qp_dynlib_symbol(handle, "BLAS", "sgemm_", &b.sgemm, err);

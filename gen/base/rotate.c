@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The rotation of a linear's input side. */
-#include "tuner/quantize/rotate.h"
+#include "gen/base/rotate.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "gen/base/random.h"
-#include "gen/kernel/hadamard.h"
+#include "gen/base/hadamard.h"
 
 enum { MAX_THREADS = 256, ROWS_A_TURN = 16 };
 
