@@ -6,29 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gen/encode/beam_table.h"
 #include "runtime/status.h"
-
-enum {
-  QP_BEAM_WINDOW = 24, /* most bits a state */
-  QP_BEAM_DIM = 8,     /* most weights a step */
-  QP_BEAM_AROUND = 96, /* most steps on each side of a seam */
-  QP_BEAM_LEAST = 64,  /* survivors, at least */
-  QP_BEAM_MOST = 1 << 20
-};
-
-/*
-** The trellis is that of gen/encode/trellis.h; of each step's groups the 'width' with the least
-** sums survive (the M-algorithm, Anderson and Mohan 1984).  At 2 bits a weight, of 2^20 groups,
-** keeping a quarter loses 0.004 dB against keeping half, a sixteenth 0.03 dB; the window of 20 bits
-** with all of its 2^16 groups loses 0.07 dB.
-*/
-typedef struct qp_beam {
-  unsigned window, step, dim;
-  unsigned fan, padded; /* 2^step; at least 8 */
-  uint32_t groups;      /* 2^(window - step) */
-  unsigned width;
-  uint16_t *table; /* fp16 [groups][dim][padded]: state = code << (window - step) | group */
-} qp_beam;
 
 /* Survivors that are usually kept with codes of 'step' bits: 2^(21 - step), twice that for up to 4
 ** bits, at least 1024. */
@@ -62,7 +41,6 @@ void qp_beam_run(const qp_beam *b, qp_beam_search *s, unsigned steps, const floa
 
 /* The group where a circular run meets itself: that of the best path found through the last and
 ** the first 'around' steps (at most QP_BEAM_AROUND). */
-
 uint32_t qp_beam_seam(const qp_beam *b, qp_beam_search *s, unsigned steps, unsigned around,
                       const float *targets);
 

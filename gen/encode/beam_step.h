@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gen/encode/beam.h"
+#include "gen/encode/beam_table.h"
 
 /* A path that may survive: its sum, and the survivor that it continues. */
 typedef struct qp_candidate {

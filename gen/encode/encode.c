@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gen/encode/beam.h"
 #include "gen/encode/coder.h"
 #include "gen/encode/feedback.h"
 #include "gen/encode/lanes.h"

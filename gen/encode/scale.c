@@ -8,6 +8,7 @@
 
 #include "gen/base/cache_dir.h"
 #include "gen/base/file.h"
+#include "gen/encode/beam.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
 

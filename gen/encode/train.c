@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/encode/beam.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
 #include "runtime/half.h"

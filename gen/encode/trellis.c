@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/encode/beam.h"
 #include "gen/encode/trellis_step.h"
 
 enum {

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "gen/encode/trellis.h"
+#include "gen/encode/trellis_table.h"
 
 /* Sums of two sequences before a step, and what the step makes of them. */
 typedef struct qp_step_pair {

@@ -4,9 +4,7 @@
 #ifndef QP_IR_VALUE_H
 #define QP_IR_VALUE_H
 
-#include <stdint.h>
-
-#include "gen/ir/ir.h"
+#include "gen/ir/ir_op.h"
 #include "runtime/half.h"
 
 static inline uint32_t qp_ir_funnel(uint32_t low, uint32_t high, uint32_t n) {

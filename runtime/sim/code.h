@@ -17,7 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "runtime/sim/sim.h"
+#include "runtime/sim/counters.h"
+#include "runtime/status.h"
 
 enum {
   QP_SIM_LANES = 32,

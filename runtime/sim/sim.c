@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "exec.h"
+#include "runtime/sim/exec.h"
+#include "runtime/sim/sim.h"
 
 typedef struct sim {
   qp_device base; /* first: a qp_device is a sim */

@@ -6,53 +6,8 @@
 #ifndef QP_SIM_H
 #define QP_SIM_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "runtime/device.h"
-
-/* Kinds of instructions; each executed PTX instruction counts in one of them. */
-#define QP_SIM_KINDS(X)                                                                            \
-  X(INT_ALU, "integer ALU")      /* add, logic, shift, compare, select, pack */                    \
-  X(INT_MUL, "integer multiply") /* mul, mad, dp4a, div, rem */                                    \
-  X(HALF, "half math")           /* fp16 and bf16, also packed in pairs */                         \
-  X(FLOAT, "float math")         /* fp32 and fp64 */                                               \
-  X(SPECIAL, "special function") /* rcp, sqrt, ex2, lg2, sin, cos, tanh, float division */         \
-  X(CONVERT, "convert")          /* cvt */                                                         \
-  X(MMA, "mma")                  /* mma.sync */                                                    \
-  X(LD_GLOBAL, "global load")    /* also loads by generic address */                               \
-  X(ST_GLOBAL, "global store")   /* also stores by generic address */                              \
-  X(LD_SHARED, "shared load")    /* ld.shared, ldmatrix */                                         \
-  X(ST_SHARED, "shared store")   /* st.shared, stmatrix */                                         \
-  X(LD_LOCAL, "local load")      /* also parameters of device functions */                         \
-  X(ST_LOCAL, "local store")     /* also parameters of device functions */                         \
-  X(LD_CONST, "constant load")   /* ld.const and kernel parameters */                              \
-  X(ATOMIC, "atomic")            /* atom, red */                                                   \
-  X(ASYNC, "asynchronous copy")  /* cp.async, cp.async.bulk and what waits for them */             \
-  X(SHUFFLE, "shuffle and vote") /* shfl, vote, match, redux, elect, activemask */                 \
-  X(BARRIER, "barrier")          /* bar, barrier, mbarrier, fences */                              \
-  X(CONTROL, "control")          /* bra, call, ret, exit */                                        \
-  X(MOVE, "move")                /* mov; ptxas gives both ends one register where it can */        \
-  X(OTHER, "other")              /* prefetch, createpolicy, ... */
-
-typedef enum qp_sim_kind {
-#define X(name, text) QP_SIM_##name,
-  QP_SIM_KINDS(X)
-#undef X
-      QP_SIM_KIND_COUNT
-} qp_sim_kind;
-
-/* Sums over all launches since the device was opened or the counters were reset. */
-typedef struct qp_sim_counters {
-  uint64_t launches, blocks;
-  uint64_t thread_instructions[QP_SIM_KIND_COUNT]; /* once for each thread whose guard holds */
-  uint64_t warp_instructions[QP_SIM_KIND_COUNT];   /* once for each group of lanes in step */
-  uint64_t global_read_bytes, global_write_bytes;  /* atomics count in both; copies too */
-  uint64_t shared_read_bytes, shared_write_bytes;
-  uint64_t shared_wavefronts; /* passes that the shared accesses need, at 32 banks of 4 bytes */
-  uint64_t bank_conflicts;    /* wavefronts beyond the fewest possible for each access's bytes */
-} qp_sim_counters;
+#include "runtime/sim/counters.h"
 
 /* Name of a kind ("integer ALU"). */
 const char *qp_sim_kind_name(qp_sim_kind kind);
@@ -61,14 +16,6 @@ const char *qp_sim_kind_name(qp_sim_kind kind);
 qp_status qp_sim_counters_get(qp_device *dev, qp_sim_counters *out, qp_error *err);
 /* Set all sums to zero.  QP_E_ARG: not a simulator. */
 qp_status qp_sim_counters_reset(qp_device *dev, qp_error *err);
-
-typedef struct qp_sim_switches {
-  bool bank_conflicts;   /* count wavefronts and conflicts of shared memory; off at first */
-  bool races;            /* report shared-memory races; on at first */
-  bool uninitialised;    /* report reads of bytes that nothing has written; on at first */
-  uint64_t thread_limit; /* instructions one thread may execute in a launch before it counts as
-                            hung; 2^25 at first */
-} qp_sim_switches;
 
 /* Read or set the switches; they hold from the next launch on.  QP_E_ARG: not a simulator, or a
 ** thread_limit of 0. */

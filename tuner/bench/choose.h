@@ -3,7 +3,7 @@
 #ifndef QP_BENCH_CHOOSE_H
 #define QP_BENCH_CHOOSE_H
 
-#include "tuner/bench/bench.h"
+#include "tuner/bench/bench_row.h"
 #include "tuner/tune/lookup.h"
 
 typedef struct qp_bench_chooser {

@@ -5,7 +5,7 @@
 
 #include <stdatomic.h>
 
-#include "tuner/bench/bench.h"
+#include "tuner/bench/bench_row.h"
 
 /* Where a measuring process is; in memory that it shares with the one that watches it. */
 typedef struct qp_bench_place {

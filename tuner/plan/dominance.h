@@ -5,12 +5,6 @@
 
 #include "tuner/plan/knapsack.h"
 
-/* What is left of an item at some multipliers and delta. */
-typedef struct qp_near_list {
-  qp_knap_near *near;
-  size_t count;
-} qp_near_list;
-
 typedef struct qp_dominance {
   const qp_knap *k;
   const qp_near_list *list; /* [k->items] */

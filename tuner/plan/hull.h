@@ -3,7 +3,7 @@
 #ifndef QP_HULL_H
 #define QP_HULL_H
 
-#include "tuner/plan/dominance.h"
+#include "tuner/plan/knapsack.h"
 
 /* A step along an item's convex hull: to 'choice', which costs more and loses less. */
 typedef struct qp_hull_step {

@@ -101,6 +101,12 @@ typedef struct qp_knap_near {
   qp_knap_choice choice;
 } qp_knap_near;
 
+/* What is left of an item at some multipliers and delta. */
+typedef struct qp_near_list {
+  qp_knap_near *near;
+  size_t count;
+} qp_near_list;
+
 /*
 ** All choices with reduced <= delta at multipliers (lambda, mu), less those that another one
 ** dominates (no more loss; no more ps where 'by_ps'; no more bytes where 'by_bytes').  ps (bytes)

@@ -6,16 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "gen/spec/reference.h"
-#include "runtime/safetensors.h"
 #include "tuner/quantize/job.h"
-
-typedef struct qp_linear_figures {
-  double distortion; /* of the rotated weights: sum (w~ - r w^)^2 / sum w~^2 */
-  double original;   /* of the weights as they are in the checkpoint, rotated back */
-  double proxy;      /* of the outputs where a Hessian was given, else = distortion */
-  uint64_t bytes;    /* of all tensors stored for it, but for the signs that its group shares */
-} qp_linear_figures;
 
 /*
 ** Encode the linear and write its packed tensors (runtime/PACKED.md) to 'path', whole or not at
@@ -26,24 +17,5 @@ typedef struct qp_linear_figures {
 */
 qp_status qp_linear_write(const qp_job *j, const qp_job_linear *l, const char *path,
                           _Atomic size_t *done, const _Atomic bool *cancel, qp_error *err);
-
-/* One part of a linear as it lies in memory or in a file; data belongs to that. */
-typedef struct qp_linear_part {
-  qp_stream stream;
-  unsigned column;
-  qp_packed packed; /* packed.stream points to the stream of the original of this struct */
-} qp_linear_part;
-
-/* 1, or the parts of a split. */
-static inline unsigned qp_linear_parts(const qp_quantizer *q) {
-  return q->kind == QP_SPLIT ? q->parts : 1;
-}
-
-/*
-** The linear's packed tensors in an open file: part[qp_linear_parts()], *scales [rows].
-** QP_E_ARG: a tensor is missing, of another type or size, or not aligned to its elements.
-*/
-qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
-                         qp_linear_part part[QP_MAX_PARTS], const float **scales, qp_error *err);
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef QP_MEASURE_H
 #define QP_MEASURE_H
 
-#include "tuner/quantize/linear.h"
+#include "tuner/quantize/packed_linear.h"
 
 typedef struct qp_measure {
   double lost, power;           /* sum (w~ - r w^)^2, sum w~^2 over rotated weights w~ */

@@ -6,7 +6,7 @@
 #include <cjson/cJSON.h>
 
 #include "tuner/quantize/job.h"
-#include "tuner/quantize/linear.h"
+#include "tuner/quantize/packed_linear.h"
 
 /* A linear's entry with its figures as JSON text, malloc'ed.  QP_E_NOMEM. */
 qp_status qp_section_linear(const qp_job_linear *l, const qp_linear_figures *f, char **out,

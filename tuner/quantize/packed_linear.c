@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* A packed linear: a file with its tensors -> its parts. */
+#include "tuner/quantize/packed_linear.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static qp_status find_tensor(const qp_safetensors *file, qp_tensor_type type, size_t bytes,
+                             const void **out, qp_error *err, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+
+static qp_status find_tensor(const qp_safetensors *file, qp_tensor_type type, size_t bytes,
+                             const void **out, qp_error *err, const char *format, ...) {
+  char name[QP_JOB_NAME];
+  va_list list;
+  va_start(list, format);
+  vsnprintf(name, sizeof name, format, list);
+  va_end(list);
+  if (!bytes) return QP_OK; /* a part of a split that has no columns */
+  const qp_tensor *t = qp_safetensors_find(file, name);
+  if (!t)
+    return qp_fail(err, QP_E_ARG, "%s: tensor '%s' is missing", qp_safetensors_shard_path(file, 0),
+                   name);
+  if (t->type != type || t->bytes != bytes || (uintptr_t)t->data % qp_tensor_type_bytes(type))
+    return qp_fail(err, QP_E_ARG,
+                   "%s: tensor '%s' at offset %zu: %zu bytes of %s; %zu of %s, aligned, are needed",
+                   qp_safetensors_shard_path(file, t->shard), name, t->offset, t->bytes,
+                   qp_tensor_type_name(t->type), bytes, qp_tensor_type_name(type));
+  *out = t->data;
+  return QP_OK;
+}
+
+static qp_status find_part(const qp_job_linear *l, const qp_safetensors *file, unsigned p,
+                           qp_linear_part *out, qp_error *err) {
+  const qp_quantizer *q = out->stream.quantizer;
+  qp_packed *k = &out->packed;
+  const void *at = NULL;
+  qp_status st = find_tensor(file, QP_TENSOR_U32, out->stream.code_words * 4, &at, err,
+                             "%s.codes.%u", l->name, p);
+  k->codes = at;
+  for (unsigned f = 0; f < q->fields && !st; f++) {
+    const bool half = q->field[f].type == QP_FIELD_F16;
+    st = find_tensor(file, half ? QP_TENSOR_F16 : QP_TENSOR_U8, out->stream.field_bytes[f], &at,
+                     err, "%s.field.%u.%u", l->name, p, f);
+    k->field[f] = at;
+  }
+  for (unsigned c = 0; c < q->codebooks && !st; c++) {
+    const qp_codebook *book = &q->codebook[c];
+    if (book->scope == QP_SCOPE_SPEC) continue;
+    const size_t rows =
+        book->scope == QP_SCOPE_ROW ? (size_t)out->stream.row_groups * QP_GROUP_ROWS : book->dim;
+    st = find_tensor(file, QP_TENSOR_F16, 2 * rows * book->entries, &at, err, "%s.codebook.%u.%u",
+                     l->name, p, c);
+    k->codebook[c] = at;
+  }
+  return st;
+}
+
+qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
+                         qp_linear_part part[QP_MAX_PARTS], const float **scales, qp_error *err) {
+  const unsigned parts = qp_linear_parts(l->quantizer);
+  const void *at = NULL;
+  qp_status st = QP_OK;
+  for (unsigned p = 0; p < parts && !st; p++) {
+    const bool split = l->quantizer->kind == QP_SPLIT;
+    const qp_quantizer *q = split ? l->quantizer->part[p].quantizer : l->quantizer;
+    const unsigned begin = split ? qp_layout_part_column(l->quantizer, l->columns, p) : 0;
+    const unsigned end =
+        split ? qp_layout_part_column(l->quantizer, l->columns, p + 1) : l->columns;
+    part[p] = (qp_linear_part){.column = begin};
+    st = qp_layout_stream(q, l->rows, end - begin, &part[p].stream, err);
+    if (!st) st = find_part(l, file, p, &part[p], err);
+    part[p].packed.stream = &part[p].stream;
+  }
+  if (!st)
+    st = find_tensor(file, QP_TENSOR_F32, (size_t)l->rows * 4, &at, err, "%s.row_scales", l->name);
+  if (!st) *scales = at;
+  return st;
+}
