@@ -12,6 +12,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "arguments.h"
 #include "library_state.h"
 
 enum { STREAMS_MAX = 16, GRID_MAX = 1 << 20, BATCH_MAX = 64 };
@@ -38,11 +39,9 @@ unsigned qp_lib_streams(const qpal_library *l, uint32_t problem) {
 }
 
 unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t problem) {
-  if (op == QPAL_ROTATE) return 4 * 8;
+  if (op == QPAL_ROTATE) return (unsigned)qp_arguments_bytes(op, 0, 0);
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, problem);
-  const unsigned pow2 = 64, streams = qp_lib_streams(l, problem) * 9 * 8;
-  return op == QPAL_GEMM ? 6 * 8 + pow2 + streams + p->segments * 4 * 8
-                         : pow2 + streams + p->segments * 2 * 8;
+  return (unsigned)qp_arguments_bytes(op, qp_lib_streams(l, problem), p->segments);
 }
 
 /* ---- Checks: after them no index or offset of the file can lead outside ---- */

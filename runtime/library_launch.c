@@ -4,61 +4,61 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "arguments.h"
 #include "library_state.h"
 
-enum { PARAMS_MAX = 4096, POW2 = 16, ROWS_MAX = 65536, MEMBERS_MAX = QPAL_MAX_MEMBERS };
+enum { ROWS_MAX = 65536 };
+
+static_assert((int)QP_LAUNCH_GEMM == (int)QPAL_GEMM && (int)QP_LAUNCH_ROTATE == (int)QPAL_ROTATE &&
+                  (int)QP_LAUNCH_DEQUANT == (int)QPAL_DEQUANT,
+              "kernels of the library are launched by their op");
+static_assert((int)QPAL_MAX_FIELDS <= (int)QP_ARGUMENT_FIELDS &&
+                  (int)QPAL_MAX_CODEBOOKS <= (int)QP_ARGUMENT_CODEBOOKS &&
+                  (int)QP_LIB_MEMBERS <= (int)QP_ARGUMENT_SEGMENTS &&
+                  (int)QP_LIB_MEMBERS * (int)QP_LIB_PARTS <= (int)QP_ARGUMENT_STREAMS,
+              "the arguments hold every linear of a launch");
 
 static const char *const type_names[] = {"f16", "bf16", "f32"};
 
-/* ---- Parameters: 64-bit words in the order of the templates' struct Args ---- */
+/* ---- Arguments ---- */
 
-typedef struct params {
-  unsigned char bytes[PARAMS_MAX];
-  size_t n;
-} params;
-
-static void put(params *p, uint64_t v) {
-  assert(p->n + 8 <= PARAMS_MAX);
-  memcpy(p->bytes + p->n, &v, 8);
-  p->n += 8;
-}
-
-static void put_pow2(params *p) {
-  for (unsigned i = 0; i < POW2; i += 2) put(p, (uint64_t)1 << i | (uint64_t)1 << (i + 33));
-}
+/* The launch of one kernel: its arguments, and how many streams and segments of them it has. */
+typedef struct arguments {
+  qp_arguments words;
+  unsigned streams, segments;
+} arguments;
 
 /* The streams of one linear: codes, fields, codebooks (the library's own come from its constants). */
-static void put_streams(params *p, const qpal_kernels *ks, const qp_lib_linear *e,
+static void add_streams(arguments *a, const qpal_kernels *ks, const qp_lib_linear *e,
                         const qpal_weights *w) {
   const qpal_library *l = ks->library;
   for (unsigned i = 0; i < e->parts; i++) {
     const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, e->part[i].quantizer);
-    put(p, w->part[i].codes);
-    for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++) put(p, f < q->fields ? w->part[i].field[f] : 0);
-    for (unsigned c = 0; c < QPAL_MAX_CODEBOOKS; c++) {
-      if (c >= q->codebooks) {
-        put(p, 0);
-        continue;
-      }
+    qp_stream_arguments *to = &a->words.stream[a->streams++];
+    to->codes = w->part[i].codes;
+    for (unsigned f = 0; f < q->fields; f++) to->field[f] = w->part[i].field[f];
+    for (unsigned c = 0; c < q->codebooks; c++) {
       const qp_lib_codebook *book = QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, q->codebook[c]);
-      put(p, book->scope ? w->part[i].codebook[c] : ks->constants + book->constant);
+      to->codebook[c] = book->scope ? w->part[i].codebook[c] : ks->constants + book->constant;
     }
   }
 }
 
-static qpal_status launch(const qpal_kernels *ks, uint32_t kernel, const params *p, bool pdl,
+static qpal_status launch(const qpal_kernels *ks, uint32_t kernel, const arguments *a, bool pdl,
                           void *stream) {
   const qp_lib_kernel *k = QP_LIB_GET(ks->library, KERNELS, qp_lib_kernel, kernel);
+  unsigned char params[QP_PARAMS_MAX];
   qp_error err = {.text = ""};
   const qp_launch how = {.grid = k->grid,
                          .block = k->block,
                          .smem_bytes = k->smem_bytes,
-                         .params = p->bytes,
-                         .params_bytes = p->n,
+                         .params = params,
+                         .params_bytes =
+                             qp_arguments_pack(k->op, &a->words, a->streams, a->segments, params),
                          .pdl = pdl && k->flags & QP_LIB_PDL,
                          .on_stream = true,
                          .stream = stream};
-  assert(p->n == k->params_bytes);
+  assert(how.params_bytes == k->params_bytes);
   const qp_status st =
       qp_device_launch(ks->device->dev, ks->function[kernel - ks->first], &how, &err);
   if (st) qp_fail_prefix(&err, st, "kernel '%.200s'", qp_lib_string(ks->library, k->name));
@@ -208,11 +208,22 @@ qpal_status qpal_gemm_query(const qpal_kernels *ks, const qpal_gemm_args *given,
   return qp_give(info, &own, sizeof own, sizeof own, "qpal_gemm_info");
 }
 
-static qpal_status check_gemm(const qpal_kernels *ks, const qpal_gemm_args *a, const choice *c) {
-  const qpal_library *l = ks->library;
+static qpal_status check_segments(const qpal_library *l, const qpal_gemm_args *a) {
   const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
   const unsigned bytes = a->out_type == QPAL_F32 ? 4 : 2;
+  qpal_status st = QPAL_OK;
+  for (unsigned s = 0; s < p->segments && !st; s++) {
+    const qpal_segment *e = &a->segment[s];
+    st = check_weights(l, QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]), s, e->weights);
+    if (!st) st = check_address("bias", s, e->bias, 2, false);
+    if (!st) st = check_address("residual", s, e->residual, bytes, false);
+    if (!st) st = check_address("y", s, e->y, bytes, true);
+  }
+  return st;
+}
+
+static qpal_status check_gemm(const qpal_kernels *ks, const qpal_gemm_args *a, const choice *c) {
   bool workspace = false, counters = false;
   for (uint32_t i = c->first; i < c->first + c->count; i++) {
     workspace |= kernel_of(ks, i)->workspace_bytes > 0;
@@ -225,14 +236,7 @@ static qpal_status check_gemm(const qpal_kernels *ks, const qpal_gemm_args *a, c
   if (!st) st = check_address("signs", 0, a->signs, 4, false);
   if (!st) st = check_address("workspace", 0, a->workspace, 16, workspace);
   if (!st) st = check_address("counters", 0, a->counters, 4, counters);
-  for (unsigned s = 0; s < p->segments && !st; s++) {
-    const qpal_segment *e = &a->segment[s];
-    st = check_weights(l, QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]), s, e->weights);
-    if (!st) st = check_address("bias", s, e->bias, 2, false);
-    if (!st) st = check_address("residual", s, e->residual, bytes, false);
-    if (!st) st = check_address("y", s, e->y, bytes, true);
-  }
-  return st;
+  return st ? st : check_segments(ks->library, a);
 }
 
 /* Where row 'row' of a matrix begins; 0 stays 0. */
@@ -240,28 +244,27 @@ static qpal_ptr at_row(qpal_ptr p, unsigned row, unsigned width, unsigned bytes)
   return p ? p + (uint64_t)row * width * bytes : 0;
 }
 
-static void gemm_params(params *to, const qpal_kernels *ks, const qpal_gemm_args *a, unsigned row) {
+/* The arguments of rows 'row' and on; 'words.zero' stays 0: nothing to clear for a later launch. */
+static arguments gemm_arguments(const qpal_kernels *ks, const qpal_gemm_args *a, unsigned row) {
   const qpal_library *l = ks->library;
   const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
   const unsigned bytes = a->out_type == QPAL_F32 ? 4 : 2;
-  to->n = 0;
-  put(to, at_row(a->x, row, p->columns, 2));
-  put(to, a->signs);
-  put(to, a->workspace);
-  put(to, a->counters);
-  put(to, 0); /* nothing to clear for a later launch */
-  put(to, 0);
-  put_pow2(to);
-  for (unsigned s = 0; s < p->segments; s++)
-    put_streams(to, ks, QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]), a->segment[s].weights);
+  arguments to = {.words = {.x = at_row(a->x, row, p->columns, 2),
+                            .signs = a->signs,
+                            .workspace = a->workspace,
+                            .counters = a->counters},
+                  .segments = p->segments};
   for (unsigned s = 0; s < p->segments; s++) {
-    const unsigned rows = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->rows;
-    put(to, a->segment[s].weights->scale);
-    put(to, a->segment[s].bias);
-    put(to, at_row(a->segment[s].residual, row, rows, bytes));
-    put(to, at_row(a->segment[s].y, row, rows, bytes));
+    const qp_lib_linear *e = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]);
+    add_streams(&to, ks, e, a->segment[s].weights);
+    to.words.segment[s] =
+        (qp_segment_arguments){.scale = a->segment[s].weights->scale,
+                               .bias = a->segment[s].bias,
+                               .residual = at_row(a->segment[s].residual, row, e->rows, bytes),
+                               .y = at_row(a->segment[s].y, row, e->rows, bytes)};
   }
+  return to;
 }
 
 /* A kernel that adds wants its rows of Y zero. */
@@ -286,7 +289,6 @@ static qpal_status clear_y(const qpal_kernels *ks, const qpal_gemm_args *a, unsi
 qpal_status qpal_gemm(const qpal_kernels *ks, const qpal_gemm_args *given, void *stream) {
   qpal_gemm_args a;
   choice c;
-  params p;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
   qpal_status st = qp_take(&a, given, sizeof a, sizeof a, "qpal_gemm_args");
   if (!st) st = find_gemms(ks, &a, &c);
@@ -304,8 +306,8 @@ qpal_status qpal_gemm(const qpal_kernels *ks, const qpal_gemm_args *given, void 
     }
     if (k->flags & QP_LIB_ADDS && !(a.flags & QPAL_Y_IS_ZERO))
       st = clear_y(ks, &a, row, k->batch, stream);
-    gemm_params(&p, ks, &a, row);
-    if (!st) st = launch(ks, index, &p, (a.flags & QPAL_PDL) != 0, stream);
+    const arguments to = gemm_arguments(ks, &a, row);
+    if (!st) st = launch(ks, index, &to, (a.flags & QPAL_PDL) != 0, stream);
     row += k->batch;
   }
   qp_device_leave(ks->device, before);
@@ -352,13 +354,9 @@ qpal_status qpal_rotate(const qpal_kernels *ks, const qpal_rotate_args *given, v
     return qp_refuse(QPAL_E_NO_KERNEL, "the library has no %s of K = %u in %s",
                      a.inverse ? "inverse rotation" : "rotation", a.columns, type_names[a.type]);
   if (!a.rows) return QPAL_OK;
-  params p = {.n = 0};
-  put(&p, a.x);
-  put(&p, a.y);
-  put(&p, a.signs);
-  put(&p, a.rows);
+  const arguments to = {.words = {.x = a.x, .y = a.y, .signs = a.signs, .rows = a.rows}};
   void *before = qp_device_enter(ks->device);
-  st = launch(ks, kernel, &p, (a.flags & QPAL_PDL) != 0, stream);
+  st = launch(ks, kernel, &to, (a.flags & QPAL_PDL) != 0, stream);
   qp_device_leave(ks->device, before);
   return st;
 }
@@ -388,11 +386,8 @@ qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given,
   if (kernel == QP_LIB_NONE)
     return qp_refuse(QPAL_E_NO_KERNEL, "the library has no dequant of '%s' to %s",
                      qp_lib_string(l, g->tensor[a.member]), type_names[a.type]);
-  params to = {.n = 0};
-  put_pow2(&to);
-  put_streams(&to, ks, e, a.weights);
-  put(&to, a.weights->scale);
-  put(&to, a.w);
+  arguments to = {.words.segment = {{.scale = a.weights->scale, .y = a.w}}, .segments = 1};
+  add_streams(&to, ks, e, a.weights);
   void *before = qp_device_enter(ks->device);
   st = launch(ks, kernel, &to, false, stream);
   qp_device_leave(ks->device, before);

@@ -33,10 +33,10 @@ static qp_status expand_block(expansion *e, const char *file, unsigned line, con
   if (n > 8 && !memcmp(name, "include:", 8)) {
     char *path = strndup(name + 8, n - 8);
     if (!path) return qp_fail(e->err, QP_E_NOMEM, "%s:%u: no memory", file, line);
-    qp_status st = expand_file(e, path, depth + 1);
-    if (st) qp_fail_prefix(e->err, st, "%s:%u", file, line);
+    qp_status status = expand_file(e, path, depth + 1);
+    if (status) qp_fail_prefix(e->err, status, "%s:%u", file, line);
     free(path);
-    if (st) return st;
+    if (status) return status;
   } else {
     const char *value = hole_value(e, name, n);
     if (!value)
@@ -80,27 +80,28 @@ static qp_status expand_file(expansion *e, const char *file, unsigned depth) {
   size_t n;
   if (depth > MAX_DEPTH)
     return qp_fail(e->err, QP_E_ARG, "%s: included more than %d deep", file, MAX_DEPTH);
-  qp_status st = qp_resource_read(file, &s, &n, e->err);
-  if (st) return st;
+  qp_status status = qp_resource_read(file, &s, &n, e->err);
+  if (status) return status;
   qp_text_add(&e->out, "#line 1 \"%s\"\n", file);
-  for (unsigned line = 1; n && !st; line++) {
+  for (unsigned line = 1; n && !status; line++) {
     const char *end = memchr(s, '\n', n);
     size_t length = end ? (size_t)(end - s) : n;
-    st = expand_line(e, file, line, s, length, depth);
+    status = expand_line(e, file, line, s, length, depth);
     size_t taken = length + (end ? 1 : 0);
     s += taken;
     n -= taken;
   }
-  return st;
+  return status;
 }
 
 qp_status qp_expand(const char *template_file, const qp_hole *holes, size_t n, char **text,
                     qp_error *err) {
   expansion e = {.holes = holes, .n = n, .err = err};
-  qp_status st = expand_file(&e, template_file, 0);
+  qp_status status = expand_file(&e, template_file, 0);
   char *s = qp_text_take(&e.out);
-  if (!st && !s) st = qp_fail(err, QP_E_NOMEM, "%s: no memory for the source", template_file);
-  if (st) return free(s), st;
+  if (!status && !s)
+    status = qp_fail(err, QP_E_NOMEM, "%s: no memory for the source", template_file);
+  if (status) return free(s), status;
   *text = s;
   return QP_OK;
 }

@@ -6,119 +6,219 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/base/resource.h"
 #include "gen/compile/arch.h"
-#include "gen/spec/lua_host.h"
+#include "gen/spec/lua_files.h"
+#include "gen/spec/spec_read.h"
 
-enum { MAX_FAMILIES = 16 };
+enum { RANKS = 1000 };
 
 struct qp_families {
   qp_lua *lua;
   size_t count;
-  qp_family family[MAX_FAMILIES];
-  qp_error *err; /* during loading */
-  qp_status status;
+  qp_family family[QP_MAX_FAMILIES];
+  const qp_family *ranked[QP_MAX_FAMILIES]; /* by reference, rank, name */
 };
 
-static qp_status copy_string(qp_families *f, qp_lua_ref v, const char *file, const char *field,
-                             char *out, size_t size, bool needed, qp_error *err) {
-  const char *s = qp_lua_get_string(f->lua, v, field);
-  if (!s && !needed) return out[0] = 0, QP_OK;
-  if (!s) return qp_fail(err, QP_E_ARG, "%s: field '%s': a string is needed", file, field);
-  if (strlen(s) >= size)
-    return qp_fail(err, QP_E_ARG, "%s: field '%s': '%s' is longer than %zu characters", file, field,
-                   s, size - 1);
+/* ---- Reading a file ---- */
+
+static qp_status copy_string(const qp_reader *r, const char *field, bool needed, char *out,
+                             size_t size) {
+  const char *s = "";
+  if (!needed && qp_read_is_nil(r, field)) return out[0] = 0, QP_OK;
+  const qp_status status = qp_read_string(r, field, &s);
+  if (status) return status;
+  if (strlen(s) >= size || (needed && !*s))
+    return qp_read_fail(r, "field '%s': '%.60s' should have 1 to %zu characters", field, s,
+                        size - 1);
   memcpy(out, s, strlen(s) + 1);
   return QP_OK;
 }
 
-static qp_status read_tunable(qp_families *f, qp_lua_ref v, const char *file, size_t i,
-                              qp_tunable *out, qp_error *err) {
+/* A tunable that C reads, or NULL. */
+static const qp_tunable_use *find_use(const qp_kernel_op *op, const char *name, size_t n) {
+  for (unsigned i = 0; i < op->tunables; i++)
+    if (strlen(op->tunable[i].name) == n && !memcmp(op->tunable[i].name, name, n))
+      return &op->tunable[i];
+  return NULL;
+}
+
+static qp_status check_value(const qp_reader *r, const qp_family *f, const qp_tunable *t,
+                             unsigned v) {
+  const qp_tunable_use *use = find_use(f->kernel, t->name, strlen(t->name));
+  if (!use || (v >= use->low && v <= use->high && (!use->power || !(v & (v - 1))))) return QP_OK;
+  return qp_read_fail(r, "tunable '%s': value %u; %s takes %s%u to %u (%s)", t->name, v,
+                      qp_op_name(f->op), use->power ? "0 or a power of two from " : "",
+                      use->power && !use->low ? 1 : use->low, use->high, use->help);
+}
+
+static qp_status read_values(const qp_reader *r, size_t i, const qp_family *f, qp_tunable *out) {
   char path[64];
-  struct {
+  snprintf(path, sizeof path, "tunables.%zu.values", i);
+  const size_t n = qp_lua_length(r->lua, r->v, path);
+  if (n < 1 || n > QP_MAX_TUNABLE_VALUES)
+    return qp_read_fail(r, "tunable '%s': %zu values; 1 to %d are possible", out->name, n,
+                        QP_MAX_TUNABLE_VALUES);
+  out->values = (unsigned)n;
+  for (size_t k = 0; k < n; k++) {
+    int64_t x;
+    snprintf(path, sizeof path, "tunables.%zu.values.%zu", i, k + 1);
+    if (!qp_lua_get_integer(r->lua, r->v, path, &x) || x < 0 || x > 65535)
+      return qp_read_fail(r, "tunable '%s': value %zu must be an integer 0..65535", out->name,
+                          k + 1);
+    out->value[k] = (unsigned)x;
+    const qp_status status = check_value(r, f, out, out->value[k]);
+    if (status) return status;
+  }
+  return QP_OK;
+}
+
+static qp_status read_tunable(const qp_reader *r, size_t i, qp_family *f) {
+  static const char *const known[] = {"name", "tag", "values", "help", NULL};
+  qp_tunable *out = &f->tunable[i - 1];
+  char path[64];
+  const struct {
     const char *field;
     char *to;
     size_t size;
   } strings[] = {{"name", out->name, sizeof out->name},
                  {"tag", out->tag, sizeof out->tag},
                  {"help", out->help, sizeof out->help}};
-  for (size_t k = 0; k < 3; k++) {
+  snprintf(path, sizeof path, "tunables.%zu", i);
+  qp_status status = qp_read_known(r, path, path, known, false);
+  for (size_t k = 0; k < 3 && !status; k++) {
     snprintf(path, sizeof path, "tunables.%zu.%s", i, strings[k].field);
-    qp_status st = copy_string(f, v, file, path, strings[k].to, strings[k].size, true, err);
-    if (st) return st;
+    status = copy_string(r, path, true, strings[k].to, strings[k].size);
   }
-  snprintf(path, sizeof path, "tunables.%zu.values", i);
-  size_t n = qp_lua_length(f->lua, v, path);
-  if (n < 1 || n > QP_MAX_TUNABLE_VALUES)
-    return qp_fail(err, QP_E_ARG, "%s: tunable '%s': %zu values; 1 to %d are possible", file,
-                   out->name, n, QP_MAX_TUNABLE_VALUES);
-  out->values = (unsigned)n;
-  for (size_t k = 0; k < n; k++) {
-    int64_t x;
-    snprintf(path, sizeof path, "tunables.%zu.values.%zu", i, k + 1);
-    if (!qp_lua_get_integer(f->lua, v, path, &x) || x < 0 || x > 65535)
-      return qp_fail(err, QP_E_ARG, "%s: tunable '%s': value %zu must be an integer 0..65535", file,
-                     out->name, k + 1);
-    out->value[k] = (unsigned)x;
+  for (size_t k = 0; k + 1 < i && !status; k++)
+    if (!strcmp(f->tunable[k].name, out->name) || !strcmp(f->tunable[k].tag, out->tag))
+      status = qp_read_fail(r, "tunable '%s' has the name or the tag ('%s') of tunable '%s'",
+                            out->name, out->tag, f->tunable[k].name);
+  return status ? status : read_values(r, i, f, out);
+}
+
+static qp_status read_tunables(const qp_reader *r, qp_family *f) {
+  const size_t n = qp_lua_length(r->lua, r->v, "tunables");
+  if (n > QP_MAX_TUNABLES)
+    return qp_read_fail(r, "%zu tunables; at most %d are possible", n, QP_MAX_TUNABLES);
+  f->tunables = (unsigned)n;
+  qp_status status = QP_OK;
+  for (size_t i = 1; i <= n && !status; i++) status = read_tunable(r, i, f);
+  for (unsigned u = 0; u < f->kernel->tunables && !status; u++) {
+    const qp_tunable_use *use = &f->kernel->tunable[u];
+    unsigned i = 0;
+    while (i < f->tunables && strcmp(f->tunable[i].name, use->name) != 0) i++;
+    if (i == f->tunables && use->absent == QP_NEEDED)
+      status = qp_read_fail(r, "field 'tunables': '%s' is missing: %s needs it (%s, %u to %u)",
+                            use->name, qp_op_name(f->op), use->help, use->low, use->high);
   }
+  return status;
+}
+
+/* Operation and form decide which of C's rows serves the template. */
+static qp_status read_kernel(const qp_reader *r, qp_family *f) {
+  char op[16], form[16];
+  qp_error why = {0};
+  qp_status status = copy_string(r, "op", true, op, sizeof op);
+  if (!status) status = copy_string(r, "form", false, form, sizeof form);
+  if (status) return status;
+  if (qp_op_parse(op, &f->op, &why)) return qp_read_fail(r, "field 'op': %s", why.text);
+  if (qp_kernel_op_find(f->op, form, &f->kernel, &why))
+    return qp_read_fail(r, "field 'form': %s", why.text);
   return QP_OK;
 }
 
-static qp_status read_family(qp_families *f, const char *file, qp_lua_ref v, qp_family *out,
-                             qp_error *err) {
-  qp_family fam = {0};
-  char op[16];
-  snprintf(fam.file, sizeof fam.file, "%s", file);
-  qp_status st = copy_string(f, v, file, "name", fam.name, sizeof fam.name, true, err);
-  if (!st) st = copy_string(f, v, file, "op", op, sizeof op, true, err);
-  if (!st) st = copy_string(f, v, file, "path", fam.path, sizeof fam.path, false, err);
-  if (!st) st = copy_string(f, v, file, "help", fam.help, sizeof fam.help, true, err);
-  if (!st)
-    st =
-        copy_string(f, v, file, "template", fam.template_file, sizeof fam.template_file, true, err);
-  if (st) return st;
-  if (qp_op_parse(op, &fam.op, err)) return qp_fail_prefix(err, QP_E_ARG, "%s: field 'op'", file);
-  size_t n = qp_lua_length(f->lua, v, "tunables");
-  if (n > QP_MAX_TUNABLES)
-    return qp_fail(err, QP_E_ARG, "%s: %zu tunables; at most %d are possible", file, n,
-                   QP_MAX_TUNABLES);
-  fam.tunables = (unsigned)n;
-  for (size_t i = 0; i < n && !st; i++) st = read_tunable(f, v, file, i + 1, &fam.tunable[i], err);
-  if (st) return st;
-  if (qp_lua_type_of(f->lua, v, "constraint") == QP_LUA_FUNCTION)
-    st = qp_lua_get(f->lua, v, "constraint", &fam.constraint, err);
-  else if (qp_lua_type_of(f->lua, v, "constraint") != QP_LUA_NIL)
-    st = qp_fail(err, QP_E_ARG, "%s: field 'constraint' must be a function(problem, tunables)",
-                 file);
-  if (!st) *out = fam;
-  return st;
+static qp_status read_family(const qp_reader *r, qp_family *out) {
+  static const char *const known[] = {
+#define X(field, help) #field,
+      QP_FAMILY_FIELDS(X)
+#undef X
+          NULL};
+  qp_family f = {.rank = RANKS, .x_tile = 1};
+  snprintf(f.file, sizeof f.file, "%s", r->file);
+  qp_status status = qp_read_known(r, "", "a family", known, false);
+  if (!status) status = copy_string(r, "name", true, f.name, sizeof f.name);
+  if (!status) status = read_kernel(r, &f);
+  if (!status) status = copy_string(r, "path", false, f.path, sizeof f.path);
+  if (!status) status = copy_string(r, "help", true, f.help, sizeof f.help);
+  if (!status) status = copy_string(r, "template", true, f.template_file, sizeof f.template_file);
+  if (!status && !qp_read_is_nil(r, "rank"))
+    status = qp_read_unsigned(r, "rank", 1, RANKS, &f.rank);
+  if (!status && !qp_read_is_nil(r, "x_tile"))
+    status = qp_read_unsigned(r, "x_tile", 1, QP_MAX_BATCH, &f.x_tile);
+  if (!status) status = qp_read_boolean(r, "reference", &f.reference);
+  if (!status) status = read_tunables(r, &f);
+  if (status) return status;
+  if (qp_lua_type_of(r->lua, r->v, "constraint") == QP_LUA_FUNCTION)
+    status = qp_lua_get(r->lua, r->v, "constraint", &f.constraint, r->err);
+  else if (!qp_read_is_nil(r, "constraint"))
+    status = qp_read_fail(r, "field 'constraint' must be a function(problem, tunables)");
+  if (!status) *out = f;
+  return status;
 }
 
-static void load_file(const char *path, void *arg) {
+static qp_status load_file(const char *file, qp_lua_ref value, void *arg, qp_error *err) {
   qp_families *f = arg;
-  const char *text;
-  size_t bytes, n = strlen(path);
-  if (f->status || n < 4 || strcmp(path + n - 4, ".lua") != 0) return;
-  if (f->count == MAX_FAMILIES) {
-    f->status = qp_fail(f->err, QP_E_ARG, "%s: more than %d kernel families", path, MAX_FAMILIES);
-    return;
+  const qp_reader r = {.lua = f->lua, .file = file, .v = value, .err = err};
+  if (f->count == QP_MAX_FAMILIES)
+    return qp_fail(err, QP_E_ARG, "%s: more than %d kernel families", file, QP_MAX_FAMILIES);
+  qp_family *own = &f->family[f->count];
+  const qp_status status = read_family(&r, own);
+  if (status) return status;
+  const qp_family *other = qp_families_find(f, own->name);
+  if (other)
+    return qp_read_fail(&r, "field 'name': '%s' is taken by %s; choose another", own->name,
+                        other->file);
+  f->count++;
+  return QP_OK;
+}
+
+/* ---- All files ---- */
+
+static int by_rank(const void *a, const void *b) {
+  const qp_family *x = *(const qp_family *const *)a, *y = *(const qp_family *const *)b;
+  if (x->reference != y->reference) return x->reference - y->reference;
+  if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
+  return strcmp(x->name, y->name);
+}
+
+/* Paths of an operation in the order of its ranked families; too many are found when loading. */
+static size_t collect_paths(const qp_families *f, qp_op op, const char *out[QP_MAX_FAMILIES],
+                            size_t *usual) {
+  size_t n = 0;
+  *usual = 0;
+  for (size_t i = 0; i < f->count; i++) {
+    const qp_family *family = f->ranked[i];
+    size_t k = 0;
+    if (family->op != op || !*family->path) continue;
+    while (k < n && strcmp(out[k], family->path) != 0) k++;
+    if (k == n) out[n++] = family->path;
+    if (!family->reference) *usual = n;
   }
-  qp_lua_ref v = 0;
-  f->status = qp_resource_read(path, &text, &bytes, f->err);
-  if (!f->status) f->status = qp_lua_run(f->lua, NULL, path, text, bytes, &v, f->err);
-  if (!f->status) f->status = read_family(f, path, v, &f->family[f->count], f->err);
-  if (!f->status) f->count++;
+  return n;
+}
+
+static qp_status rank_families(qp_families *f, qp_error *err) {
+  const char *path[QP_MAX_FAMILIES];
+  size_t usual;
+  for (size_t i = 0; i < f->count; i++) f->ranked[i] = &f->family[i];
+  qsort(f->ranked, f->count, sizeof *f->ranked, by_rank);
+  for (size_t i = 0; i < f->count; i++) {
+    const size_t n = collect_paths(f, f->family[i].op, path, &usual);
+    if (n > QP_MAX_PATHS)
+      return qp_fail(err, QP_E_LIMIT, "lua/families: %s has %zu paths; at most %d are possible",
+                     qp_op_name(f->family[i].op), n, QP_MAX_PATHS);
+  }
+  return QP_OK;
 }
 
 qp_status qp_families_open(qp_families **out, qp_error *err) {
   qp_families *f = calloc(1, sizeof *f);
   if (!f) return qp_fail(err, QP_E_NOMEM, "no memory for the kernel families");
-  f->err = err;
-  f->status = qp_lua_open(NULL, &f->lua, err);
-  if (!f->status) qp_resource_each("lua/families/", load_file, f);
-  qp_status st = f->status;
-  if (st) return qp_families_close(f), st;
-  f->err = NULL;
+  qp_status status = qp_lua_open(NULL, &f->lua, err);
+  if (!status)
+    status = qp_lua_each_file(f->lua, "lua/families/", "lua/tunables.lua", load_file, f, err);
+  if (!status) status = rank_families(f, err);
+  if (status) return qp_families_close(f), status;
   *out = f;
   return QP_OK;
 }
@@ -138,13 +238,64 @@ const qp_family *qp_families_find(const qp_families *f, const char *name) {
   return NULL;
 }
 
-const qp_family *qp_families_for(const qp_families *f, qp_op op, const char *path) {
-  for (size_t i = f->count; i-- > 0;) { /* "tensor" stands before "cuda" */
-    const qp_family *fam = &f->family[i];
-    if (fam->op == op && (!path || !*path || !strcmp(fam->path, path))) return fam;
+/* ---- Which families serve what ---- */
+
+size_t qp_families_of(const qp_families *f, qp_op op, const char *path, bool references,
+                      const qp_family *out[QP_MAX_FAMILIES]) {
+  const bool named = path && *path;
+  size_t n = 0;
+  for (size_t i = 0; i < f->count; i++) {
+    const qp_family *family = f->ranked[i];
+    if (family->op != op || (named && strcmp(family->path, path) != 0)) continue;
+    if (!family->reference || named || references) out[n++] = family;
   }
-  return NULL;
+  return n;
 }
+
+const qp_family *qp_families_for(const qp_families *f, qp_op op, const char *path) {
+  const qp_family *list[QP_MAX_FAMILIES];
+  return qp_families_of(f, op, path, false, list) ? list[0] : NULL;
+}
+
+bool qp_family_serves(const qp_family *family, const qp_problem *p) {
+  qp_error why;
+  return family->op == p->op && !family->kernel->check(p, family->name, &why);
+}
+
+const qp_family *qp_families_serving(const qp_families *f, const qp_problem *p, const char *path) {
+  const qp_family *list[QP_MAX_FAMILIES];
+  const size_t n = qp_families_of(f, p->op, path, false, list);
+  for (size_t i = 0; i < n; i++)
+    if (qp_family_serves(list[i], p)) return list[i];
+  return n ? list[0] : NULL;
+}
+
+size_t qp_families_paths(const qp_families *f, qp_op op, const char *out[QP_MAX_PATHS],
+                         size_t *usual) {
+  const char *path[QP_MAX_FAMILIES];
+  size_t first;
+  const size_t n = collect_paths(f, op, path, usual ? usual : &first);
+  memcpy(out, path, n * sizeof *path);
+  return n;
+}
+
+qp_status qp_families_check_path(const qp_families *f, qp_op op, const char *path, qp_error *err) {
+  const char *known[QP_MAX_PATHS];
+  char list[QP_MAX_PATHS * 24] = "";
+  size_t usual, used = 0;
+  const size_t n = qp_families_paths(f, op, known, &usual);
+  for (size_t i = 0; i < n; i++)
+    if (!strcmp(known[i], path)) return QP_OK;
+  for (size_t i = 0; i < n && used < sizeof list; i++)
+    used += (size_t)snprintf(list + used, sizeof list - used, "%s%s",
+                             !i           ? ""
+                             : i + 1 == n ? " or "
+                                          : ", ",
+                             known[i]);
+  return qp_fail(err, QP_E_ARG, "'%.40s': %s is needed", path, list);
+}
+
+/* ---- Choices ---- */
 
 void qp_choice_default(const qp_family *family, qp_choice *out) {
   *out = (qp_choice){.family = family};
@@ -158,8 +309,10 @@ static int tunable_index(const qp_family *f, const char *name, size_t n) {
 }
 
 unsigned qp_choice_get(const qp_choice *c, const char *tunable) {
-  int i = tunable_index(c->family, tunable, strlen(tunable));
-  return i < 0 ? 0 : c->value[i];
+  const int i = tunable_index(c->family, tunable, strlen(tunable));
+  if (i >= 0) return c->value[i];
+  const qp_tunable_use *use = find_use(c->family->kernel, tunable, strlen(tunable));
+  return use && use->absent != QP_NEEDED ? use->absent : 0;
 }
 
 void qp_choice_put(qp_choice *c, const char *tunable, unsigned value) {
@@ -198,34 +351,27 @@ qp_status qp_choice_set(qp_choice *c, const char *assignment, qp_error *err) {
 
 qp_status qp_choice_check(qp_families *f, const qp_choice *c, const qp_problem *p, qp_error *err) {
   if (!c->family->constraint) return QP_OK;
-  qp_lua_field tun[QP_MAX_TUNABLES],
-      prob[] = {
-          {.name = "segments", .number = p->segments},
-          {.name = "k", .number = p->columns},
-          {.name = "batch", .number = p->batch},
-          {.name = "arch", .number = p->arch},
-          {.name = "sm_count", .number = p->sm_count},
-          {.name = "smem_bytes", .number = qp_arch_smem_bytes(p->arch)},
-          {.name = "type", .string = qp_dtype_name(p->type)},
-          {.name = "out_type", .string = qp_dtype_name(p->out_type)},
-          {.name = "rotate_fused", .number = p->rotate_fused},
-      };
+  qp_lua_field tun[QP_MAX_TUNABLES], prob[] = {
+#define X(field, kind, value, help) {.name = #field, .kind = value},
+                                         QP_CONSTRAINT_FIELDS(X)
+#undef X
+                                     };
   for (unsigned i = 0; i < c->family->tunables; i++)
     tun[i] = (qp_lua_field){.name = c->family->tunable[i].name, .number = c->value[i]};
   qp_lua_table args[] = {{prob, sizeof prob / sizeof *prob}, {tun, c->family->tunables}};
   qp_lua_ref yes = 0, why = 0;
-  qp_status st = qp_lua_call(f->lua, c->family->constraint, args, 2, &yes, &why, err);
-  if (st) return st;
+  qp_status status = qp_lua_call(f->lua, c->family->constraint, args, 2, &yes, &why, err);
+  if (status) return status;
   bool ok = false;
   if (!qp_lua_get_boolean(f->lua, yes, "", &ok))
-    st = qp_fail(err, QP_E_ARG, "%s: constraint must return true, or false and a reason",
-                 c->family->file);
+    status = qp_fail(err, QP_E_ARG, "%s: constraint must return true, or false and a reason",
+                     c->family->file);
   else if (!ok) {
     const char *reason = qp_lua_get_string(f->lua, why, "");
-    st = qp_fail(err, QP_E_LIMIT, "%s: %s", c->family->name,
-                 reason ? reason : "the constraint refuses these tunables");
+    status = qp_fail(err, QP_E_LIMIT, "%s: %s", c->family->name,
+                     reason ? reason : "the constraint refuses these tunables");
   }
   qp_lua_release(f->lua, yes);
   qp_lua_release(f->lua, why);
-  return st;
+  return status;
 }

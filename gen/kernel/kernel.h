@@ -7,11 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gen/base/text.h"
 #include "gen/kernel/family.h"
 #include "gen/kernel/lower.h"
 #include "gen/kernel/problem.h"
 #include "gen/spec/layout.h"
+#include "runtime/arguments.h"
 #include "runtime/device.h"
 #include "runtime/status.h"
 
@@ -19,8 +19,7 @@ enum {
   QP_MAX_STREAMS = QP_MAX_SEGMENTS * 2,
   QP_MAX_KERNEL_PARTS = 64,
   QP_MAX_CLUSTERS = QP_MAX_SEGMENTS,
-  QP_KERNEL_NAME = 512,
-  QP_POW2 = 16
+  QP_KERNEL_NAME = 512
 };
 
 /* One stream of packed weights that a kernel reads: a segment, or a column range of its split. */
@@ -31,7 +30,7 @@ typedef struct qp_kernel_stream {
   unsigned lowered; /* which of the kernel's lowered quantizers decodes it */
 } qp_kernel_stream;
 
-/* See templates/gemm.cuh.in for what the fields of parts and clusters mean. */
+/* What the fields of parts and clusters mean stands in the lists of op_gemm.c. */
 typedef struct qp_part {
   unsigned lowered, cluster, stream, stream_step;
   unsigned block, blocks;
@@ -71,16 +70,16 @@ typedef struct qp_kernel {
 
 /*
 ** Names:   FAMILY "__" PROBLEM "__" TUNABLES
-**   gemm     SEGMENT { "_" SEGMENT } "_k" K "_n" N "_" TYPE "_y" TYPE [ "_rot" ] "_sm" ARCH "_c"
-** SMS
-**   dequant  SEGMENT { "_" SEGMENT } "_k" K "_" TYPE "_sm" ARCH "_c" SMS
-**   encode   SEGMENT "_k" K "_" TYPE "_sm" ARCH "_c" SMS
-**   rotate   "k" K "_" TYPE [ "_inv" ] "_sm" ARCH "_c" SMS
-**   SEGMENT   "m" M QUANTIZER     the quantizer's name with '-' as '_' and '.' as 'o', then "h" and
-** the
-**                                 first 8 digits of its definition hash
-**   TUNABLES  { TAG VALUE } in the order of the family's file, values that the generator chose
-** included
+**   gemm      SEGMENTS "_k" K "_n" N "_" TYPE "_y" TYPE [ "_rot" ] DEVICE
+**   dequant   SEGMENTS "_k" K "_" TYPE DEVICE
+**   encode    SEGMENTS "_k" K "_" TYPE DEVICE
+**   rotate    "k" K "_" TYPE [ "_inv" ] DEVICE
+**   SEGMENTS  SEGMENT { "_" SEGMENT }
+**   SEGMENT   "m" M QUANTIZER    the quantizer's name with '-' as '_' and '.' as 'o', then "h" and
+**                                the first 8 digits of its definition hash
+**   DEVICE    "_sm" ARCH "_c" SMS
+**   TUNABLES  { TAG VALUE } in the order of the family's file, with the values that the generator
+**             chose
 ** Example:  gemm_tensor__m4096tcq_3h1f00ba44_k4096_n1_f16_yf16_sm90_c132__w16r2s2f1c0a0g1p0m1l0b1
 */
 
@@ -93,32 +92,16 @@ qp_status qp_kernel_make(qp_families *families, const qp_problem *problem, const
                          qp_kernel *out, qp_error *err);
 void qp_kernel_free(qp_kernel *k);
 
-/* Device addresses for one launch; 0 where there is none. */
-typedef struct qp_arguments {
-  qp_devptr x, y; /* rotate: input and output; gemm: x only */
-  qp_devptr signs, workspace, counters, zero;
-  qp_devptr table, start; /* encode: see the templates' Args; x: targets, y: codes */
-  uint64_t zero_words;
-  unsigned rows; /* rotate: rows of X; encode: sequences (codes: targets) */
-  struct {
-    qp_devptr codes, field[QP_MAX_FIELDS], codebook[QP_MAX_CODEBOOKS];
-  } stream[QP_MAX_STREAMS];
-  struct {
-    qp_devptr scale, bias, residual, y; /* dequant: scale, and W^ as y */
-  } segment[QP_MAX_SEGMENTS];
-} qp_arguments;
-
-enum { QP_PARAMS_MAX = 4096 };
-
-/* Lay the arguments out as the kernel's parameter; returns the bytes used (at most QP_PARAMS_MAX).
- */
+/* Lay the arguments (runtime/arguments.h) out as the kernel's parameter; returns the bytes used, at
+** most QP_PARAMS_MAX. */
 size_t qp_kernel_params(const qp_kernel *k, const qp_arguments *args, unsigned char *params);
 
-/* Private to gen/kernel*.c. */
-qp_status qp_kernel_partition(qp_kernel *k, qp_error *err);
+/* Private to gen/kernel. */
 void qp_kernel_name(qp_kernel *k);
 qp_status qp_kernel_source(qp_kernel *k, qp_error *err);
-qp_status qp_kernel_encode(qp_kernel *k, qp_error *err);
-void qp_kernel_header(qp_text *t, const qp_kernel *k);
+qp_status qp_partition_gemm(qp_kernel *k, qp_error *err);
+qp_status qp_partition_dequant(qp_kernel *k, qp_error *err);
+/* The streams of all segments, and the clusters of segments that can share tables and warps. */
+qp_status qp_partition_streams(qp_kernel *k, qp_error *err);
 
 #endif

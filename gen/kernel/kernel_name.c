@@ -28,11 +28,11 @@ void qp_kernel_name(qp_kernel *k) {
   add(k, "%s__", k->choice.family->name);
   for (unsigned s = 0; s < p->segments; s++) add_segment(k, s);
   add(k, "%sk%u", p->segments ? "_" : "", p->columns);
-  if (p->op == QP_OP_GEMM) add(k, "_n%u", p->batch);
+  if (qp_op_has_batch(p->op)) add(k, "_n%u", p->batch);
   add(k, "_%s", qp_dtype_name(p->type));
-  if (p->op == QP_OP_GEMM) add(k, "_y%s", qp_dtype_name(p->out_type));
+  if (qp_op_has_batch(p->op)) add(k, "_y%s", qp_dtype_name(p->out_type));
   if (p->rotate_fused) add(k, "_rot");
-  if (p->op == QP_OP_ROTATE && p->inverse) add(k, "_inv");
+  if (qp_op_has_inverse(p->op) && p->inverse) add(k, "_inv");
   add(k, "_sm%u_c%u__", p->arch, p->sm_count);
   const qp_family *f = k->choice.family;
   for (unsigned i = 0; i < f->tunables; i++) add(k, "%s%u", f->tunable[i].tag, k->choice.value[i]);

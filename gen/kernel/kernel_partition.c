@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* How a launch's work is divided:  segments -> clusters -> parts -> blocks and warps. */
-#include <assert.h>
-#include <string.h>
-
 #include "gen/compile/arch.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/rotation.h"
@@ -41,8 +38,8 @@ static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
                      QP_MAX_STREAMS);
     const qp_quantizer *leaf = q->kind == QP_SPLIT ? q->part[i].quantizer : q;
     qp_kernel_stream *s = &k->stream[k->streams];
-    qp_status st = qp_layout_stream(leaf, p->segment[segment].rows, to - from, &s->stream, err);
-    if (st) return st;
+    qp_status status = qp_layout_stream(leaf, p->segment[segment].rows, to - from, &s->stream, err);
+    if (status) return status;
     s->segment = segment;
     s->column = from;
     s->lowered = find_lowered(k, leaf);
@@ -51,9 +48,8 @@ static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
   return QP_OK;
 }
 
-/* The room that X wants in shared memory: all its columns, but no more than a third; two thirds of
-** it where
-** batches are large and tables matter less. */
+/* The room that X wants in shared memory: all its columns, but no more than a third; two thirds of it
+** where batches are large and tables matter less. */
 static unsigned x_wish(const qp_kernel *k, unsigned room) {
   unsigned want = k->x_rows * (align_up(k->problem.columns, 320) * 2 + 64);
   unsigned most = k->x_rows > 8 ? room / 3 * 2 : room / 3;
@@ -75,13 +71,13 @@ static qp_status lower_all(qp_kernel *k, unsigned room, qp_error *err) {
   k->lowereds = 0; /* what is complete, for qp_kernel_free */
   for (unsigned i = 0; i < n; i++) {
     const qp_quantizer *q = k->lowered[i].quantizer;
-    qp_status st = qp_lower(q, &opt, &k->lowered[i], err);
-    if (st == QP_E_LIMIT && opt.form == QP_TABLE_UNFOLDED) {
+    qp_status status = qp_lower(q, &opt, &k->lowered[i], err);
+    if (status == QP_E_LIMIT && opt.form == QP_TABLE_UNFOLDED) {
       opt.form = QP_TABLE_PLAIN; /* an unfolded table that has no room: the codebook itself */
-      st = qp_lower(q, &opt, &k->lowered[i], err);
+      status = qp_lower(q, &opt, &k->lowered[i], err);
       opt.form = QP_TABLE_UNFOLDED;
     }
-    if (st) return st;
+    if (status) return status;
     k->lowereds = i + 1;
     k->x_offset[i] = align_up(k->lowered[i].table_bytes, 128);
   }
@@ -173,7 +169,7 @@ static void assign_warps(qp_kernel *k) {
   k->workspace_bytes = (size_t)slot * 32 * k->problem.batch * sizeof(float);
 }
 
-static qp_status form_clusters(qp_kernel *k, qp_error *err) {
+qp_status qp_partition_streams(qp_kernel *k, qp_error *err) {
   const qp_problem *p = &k->problem;
   for (unsigned s = 0; s < p->segments; s++) {
     const qp_quantizer *q = p->segment[s].quantizer;
@@ -183,8 +179,8 @@ static qp_status form_clusters(qp_kernel *k, qp_error *err) {
     else
       k->cluster[k->clusters++] = (qp_cluster){.segment = s, .segments = 1};
     k->cluster[k->clusters - 1].row_groups += (p->segment[s].rows + 31) / 32;
-    qp_status st = add_streams(k, s, err);
-    if (st) return st;
+    qp_status status = add_streams(k, s, err);
+    if (status) return status;
   }
   return QP_OK;
 }
@@ -198,54 +194,75 @@ static unsigned choose_runs(const qp_kernel *k) {
   return 2;
 }
 
-static qp_status partition_gemm(qp_kernel *k, qp_error *err) {
+/* Rows of X in shared memory: a family that reads tiles of them gets whole tiles from one tile on; below
+** it a lane whose row is not there reads another. */
+static unsigned choose_x_rows(const qp_kernel *k) {
+  const unsigned batch = k->problem.batch, tile = k->choice.family->x_tile;
+  return batch < tile ? batch : align_up(batch, tile);
+}
+
+/* The parts of each cluster: its column ranges, each in slabs. */
+static qp_status add_parts(qp_kernel *k, unsigned room, qp_error *err) {
+  qp_status status = QP_OK;
+  for (unsigned i = 0, stream = 0; i < k->clusters && !status; i++) {
+    qp_cluster *c = &k->cluster[i];
+    unsigned ranges = 0;
+    c->part = k->parts;
+    c->counter = k->counters;
+    k->counters += c->row_groups;
+    while (stream + ranges < k->streams && k->stream[stream + ranges].segment == c->segment)
+      ranges++;
+    for (unsigned h = 0; h < ranges && !status; h++)
+      status = add_slabs(k, c, stream + h, room, c->row_groups, err);
+    c->parts = k->parts - c->part;
+    for (unsigned q = c->part; q < k->parts; q++) k->part[q].stream_step = ranges;
+    stream += ranges * c->segments;
+  }
+  return status;
+}
+
+/* Tables, then X, then the scratch of a fused rotation. */
+static qp_status place_shared(qp_kernel *k, unsigned room, unsigned scratch, qp_error *err) {
+  unsigned top = 0;
+  for (unsigned i = 0; i < k->lowereds; i++)
+    if (k->x_offset[i] > top) top = k->x_offset[i];
+  k->scratch_offset = align_up(top + k->x_rows * k->x_stride_bytes, 128);
+  k->smem_bytes = k->scratch_offset + scratch;
+  if (k->smem_bytes <= room + align_up(scratch, 128)) return QP_OK;
+  return qp_fail(err, QP_E_LIMIT, "%u bytes of shared memory are needed, there are %u",
+                 k->smem_bytes, room + scratch);
+}
+
+qp_status qp_partition_gemm(qp_kernel *k, qp_error *err) {
   const qp_problem *p = &k->problem;
-  bool tensor = !strcmp(k->choice.family->path, "tensor");
-  k->x_rows = p->batch < 8 || !tensor ? p->batch : align_up(p->batch, 8);
+  qp_status status = qp_partition_streams(k, err);
+  if (status) return status;
+  k->x_rows = choose_x_rows(k);
   k->runs = choose_runs(k);
   qp_choice_put(&k->choice, "runs", k->runs);
-  unsigned resident = qp_choice_get(&k->choice, "blocks");
+  const unsigned resident = qp_choice_get(&k->choice, "blocks");
   unsigned room = qp_arch_smem_bytes(p->arch) / resident - (resident > 1 ? 1024 : 0);
-  unsigned scratch = p->rotate_fused ? qp_rotation_smem_bytes(p->columns) : 0;
+  const unsigned scratch = p->rotate_fused ? qp_rotation_smem_bytes(p->columns) : 0;
   if (scratch >= room)
     return qp_fail(err, QP_E_LIMIT,
                    "a fused rotation of K = %u needs %u bytes of shared memory, "
                    "there are %u",
                    p->columns, scratch, room);
   room -= align_up(scratch, 128);
-  qp_status st = lower_all(k, room, err);
-  for (unsigned i = 0, stream = 0; i < k->clusters && !st; i++) {
-    qp_cluster *c = &k->cluster[i];
-    c->part = k->parts;
-    c->counter = k->counters;
-    k->counters += c->row_groups;
-    unsigned ranges = 0;
-    while (stream + ranges < k->streams && k->stream[stream + ranges].segment == c->segment)
-      ranges++;
-    for (unsigned h = 0; h < ranges && !st; h++)
-      st = add_slabs(k, c, stream + h, room, c->row_groups, err);
-    c->parts = k->parts - c->part;
-    for (unsigned q = c->part; q < k->parts; q++) k->part[q].stream_step = ranges;
-    stream += ranges * c->segments;
-  }
-  if (st) return st;
-  unsigned top = 0;
-  for (unsigned i = 0; i < k->lowereds; i++)
-    if (k->x_offset[i] > top) top = k->x_offset[i];
-  k->scratch_offset = align_up(top + k->x_rows * k->x_stride_bytes, 128);
-  k->smem_bytes = k->scratch_offset + scratch;
-  if (k->smem_bytes > room + align_up(scratch, 128))
-    return qp_fail(err, QP_E_LIMIT, "%u bytes of shared memory are needed, there are %u",
-                   k->smem_bytes, room + scratch);
+  status = lower_all(k, room, err);
+  if (!status) status = add_parts(k, room, err);
+  if (!status) status = place_shared(k, room, scratch, err);
+  if (status) return status;
   assign_blocks(k, p->sm_count * resident);
   assign_warps(k);
   if (k->adds_to_zero) k->workspace_bytes = 0, k->counters = 0;
   return QP_OK;
 }
 
-static qp_status partition_dequant(qp_kernel *k, qp_error *err) {
-  qp_status st = lower_all(k, qp_arch_smem_bytes(k->problem.arch), err);
-  if (st) return st;
+qp_status qp_partition_dequant(qp_kernel *k, qp_error *err) {
+  qp_status status = qp_partition_streams(k, err);
+  if (!status) status = lower_all(k, qp_arch_smem_bytes(k->problem.arch), err);
+  if (status) return status;
   for (unsigned i = 0; i < k->streams; i++) {
     const qp_stream *s = &k->stream[i].stream;
     k->part[k->parts++] = (qp_part){
@@ -263,10 +280,4 @@ static qp_status partition_dequant(qp_kernel *k, qp_error *err) {
   }
   assign_blocks(k, k->problem.sm_count * qp_choice_get(&k->choice, "blocks"));
   return QP_OK;
-}
-
-qp_status qp_kernel_partition(qp_kernel *k, qp_error *err) {
-  qp_status st = form_clusters(k, err);
-  if (st) return st;
-  return k->problem.op == QP_OP_GEMM ? partition_gemm(k, err) : partition_dequant(k, err);
 }

@@ -351,8 +351,8 @@ static qp_status unfold(qp_lowered *l, const cut *k, qp_error *err) {
   t->entry = cut_entry(l->main, k);
   if (!t->entry) return qp_fail(err, QP_E_NOMEM, "no memory to lower %s", l->quantizer->name);
   l->tables = 1;
-  qp_status st = place_tables(l, err);
-  if (st) return st;
+  qp_status status = place_tables(l, err);
+  if (status) return status;
   with_table w = {l, k};
   if (!step_to(&l->main, qp_pass_copy(l->main, load_for_root, &w)) ||
       !step_to(&l->main, qp_pass_copy(l->main, NULL, NULL)))
@@ -398,8 +398,8 @@ static qp_status tabulate(qp_lowered *l, qp_error *err) {
     if (!l->table[l->tables++].entry)
       return qp_fail(err, QP_E_NOMEM, "no memory to lower %s", q->name);
   }
-  qp_status st = place_tables(l, err);
-  if (st) return st;
+  qp_status status = place_tables(l, err);
+  if (status) return status;
   if (!step_to(&l->main, qp_pass_copy(l->main, load_for_lookup, &p)) ||
       !step_to(&l->main, qp_pass_copy(l->main, NULL, NULL)))
     return qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", q->name);
@@ -443,20 +443,20 @@ static qp_status prepare(qp_lowered *l, qp_error *err) {
 
 static qp_status lower(qp_lowered *l, qp_error *err) {
   cut k;
-  qp_status st = prepare(l, err);
-  if (!st && l->options.form == QP_TABLE_UNFOLDED &&
+  qp_status status = prepare(l, err);
+  if (!status && l->options.form == QP_TABLE_UNFOLDED &&
       find_cut(l->main, l->quantizer, &l->options, &k))
-    st = unfold(l, &k, err);
-  if (!st && l->tables == 0) st = tabulate(l, err);
-  if (st) return st;
+    status = unfold(l, &k, err);
+  if (!status && l->tables == 0) status = tabulate(l, err);
+  if (status) return status;
   if (!step_to(&l->main, qp_pass_choose_halves(l->main)) ||
       !step_to(&l->main, qp_pass_drop_masks(l->main)) ||
       !step_to(&l->main, qp_pass_select(l->main)))
     return qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", l->quantizer->name);
   for (unsigned i = 0; i < l->main->count; i++) l->row_lookup |= is_lookup(&l->main->node[i]);
-  st = qp_ir_verify(l->main, err);
-  for (unsigned t = 0; t < l->tables && !st; t++) st = qp_ir_verify(l->table[t].entry, err);
-  return st;
+  status = qp_ir_verify(l->main, err);
+  for (unsigned t = 0; t < l->tables && !status; t++) status = qp_ir_verify(l->table[t].entry, err);
+  return status;
 }
 
 qp_status qp_lower(const qp_quantizer *q, const qp_lower_options *opt, qp_lowered *out,
@@ -465,12 +465,12 @@ qp_status qp_lower(const qp_quantizer *q, const qp_lower_options *opt, qp_lowere
     return qp_fail(err, QP_E_ARG, "%u copies of a table; 1, 2, 4, 8, 16 or 32 are possible",
                    opt->copies);
   qp_lowered l = {.quantizer = q, .options = *opt};
-  qp_status st = lower(&l, err);
-  if (st)
+  qp_status status = lower(&l, err);
+  if (status)
     qp_lowered_free(&l);
   else
     *out = l;
-  return st;
+  return status;
 }
 
 void qp_lowered_free(qp_lowered *l) {

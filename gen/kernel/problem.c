@@ -2,25 +2,40 @@
 /* Problem: what one kernel launch computes. */
 #include "gen/kernel/problem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "gen/compile/arch.h"
 
-static const char *const op_names[] = {[QP_OP_GEMM] = "gemm",
-                                       [QP_OP_ROTATE] = "rotate",
-                                       [QP_OP_DEQUANT] = "dequant",
-                                       [QP_OP_ENCODE] = "encode"};
+static const struct {
+  const char *name;
+  bool segments, batch, inverse;
+} ops[] = {
+#define X(id, name, segments, batch, inverse) [QP_OP_##id] = {name, segments, batch, inverse},
+    QP_OPS(X)
+#undef X
+};
 static const char *const dtype_names[] = {[QP_F16] = "f16", [QP_BF16] = "bf16", [QP_F32] = "f32"};
 
-const char *qp_op_name(qp_op op) { return op_names[op]; }
+const char *qp_op_name(qp_op op) { return ops[op].name; }
+bool qp_op_has_segments(qp_op op) { return ops[op].segments; }
+bool qp_op_has_batch(qp_op op) { return ops[op].batch; }
+bool qp_op_has_inverse(qp_op op) { return ops[op].inverse; }
 const char *qp_dtype_name(qp_dtype t) { return dtype_names[t]; }
 unsigned qp_dtype_bytes(qp_dtype t) { return t == QP_F32 ? 4 : 2; }
 
 qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err) {
-  for (unsigned i = 0; i < sizeof op_names / sizeof *op_names; i++)
-    if (!strcmp(text, op_names[i])) return *out = (qp_op)i, QP_OK;
-  return qp_fail(err, QP_E_ARG,
-                 "operation '%s' is not known; choose gemm, rotate, dequant or encode", text);
+  char known[128] = "";
+  size_t n = 0;
+  for (unsigned i = 0; i < QP_OP_COUNT; i++) {
+    if (!strcmp(text, ops[i].name)) return *out = (qp_op)i, QP_OK;
+    n += (size_t)snprintf(known + n, sizeof known - n, "%s%s",
+                          !i                    ? ""
+                          : i + 1 < QP_OP_COUNT ? ", "
+                                                : " or ",
+                          ops[i].name);
+  }
+  return qp_fail(err, QP_E_ARG, "operation '%.40s' is not known; choose %s", text, known);
 }
 
 qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err) {
@@ -66,9 +81,8 @@ qp_status qp_problem_check(const qp_problem *p, qp_error *err) {
     return qp_fail(err, QP_E_ARG, "K is %u; it must be a multiple of 32, at most 262144",
                    p->columns);
   if (p->type == QP_F32) return qp_fail(err, QP_E_ARG, "activations are f16 or bf16, not f32");
-  if (p->op == QP_OP_ROTATE) return QP_OK;
-  qp_status st = check_segments(p, err);
-  if (st || p->op == QP_OP_DEQUANT || p->op == QP_OP_ENCODE) return st;
+  const qp_status status = qp_op_has_segments(p->op) ? check_segments(p, err) : QP_OK;
+  if (status || !qp_op_has_batch(p->op)) return status;
   if (p->batch < 1 || p->batch > QP_MAX_BATCH)
     return qp_fail(err, QP_E_ARG, "batch is %u; 1 to %d are possible (beyond, use dequant)",
                    p->batch, QP_MAX_BATCH);

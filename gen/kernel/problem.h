@@ -10,7 +10,22 @@
 
 enum { QP_MAX_SEGMENTS = 8, QP_MAX_BATCH = 64 };
 
-typedef enum qp_op { QP_OP_GEMM, QP_OP_ROTATE, QP_OP_DEQUANT, QP_OP_ENCODE } qp_op;
+/*
+** X(identifier, name, segments, batch, inverse):  does a problem of it have linears; rows of X and a type
+** of Y; an inverse?  The order is that of qpal.h and of runtime/arguments.h.
+*/
+#define QP_OPS(X)                                                                                  \
+  X(GEMM, "gemm", true, true, false)                                                               \
+  X(ROTATE, "rotate", false, false, true)                                                          \
+  X(DEQUANT, "dequant", true, false, false)                                                        \
+  X(ENCODE, "encode", true, false, false)
+
+typedef enum qp_op {
+#define X(id, ...) QP_OP_##id,
+  QP_OPS(X)
+#undef X
+      QP_OP_COUNT
+} qp_op;
 typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 
 /*
@@ -41,13 +56,15 @@ typedef struct qp_problem {
 qp_status qp_problem_check(const qp_problem *p, qp_error *err);
 
 const char *qp_op_name(qp_op op);
+bool qp_op_has_segments(qp_op op);
+bool qp_op_has_batch(qp_op op);
+bool qp_op_has_inverse(qp_op op);
 qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err);
 const char *qp_dtype_name(qp_dtype t); /* "f16", "bf16", "f32" */
 qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err);
 unsigned qp_dtype_bytes(qp_dtype t);
 
-/* Typical multiprocessor count of an architecture, for kernels generated without the GPU at hand.
- */
+/* Typical multiprocessor count of an architecture, for kernels generated without the GPU at hand. */
 unsigned qp_arch_sm_count(unsigned arch);
 
 #endif

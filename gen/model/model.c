@@ -10,6 +10,7 @@
 #include "gen/base/json.h"
 #include "gen/base/resource.h"
 #include "gen/base/suggest.h"
+#include "gen/spec/lua_files.h"
 #include "gen/spec/lua_host.h"
 
 enum { MAX_MODELS = 256, MAX_SIZE = 1 << 24, MAX_LAYERS = 1024 };
@@ -20,8 +21,6 @@ struct qp_models {
   qp_model model[MAX_MODELS];
   qp_lua *lua;
   qp_lua_ref architectures;
-  qp_error *err; /* during loading */
-  qp_status status;
 };
 
 /* ---- Sizes: what they are called in lua/models and in a config.json ---- */
@@ -299,42 +298,38 @@ static qp_status describe(qp_models *m, const char *where, const char *field, si
 
 /* ---- Files of lua/models ---- */
 
-static qp_status read_model(qp_models *m, qp_lua_ref v, const char *file, size_t i, qp_model *out) {
+static qp_status read_model(qp_models *m, qp_lua_ref v, const char *file, size_t i, qp_model *out,
+                            qp_error *err) {
   char path[32], where[QP_MODEL_NAME];
   qp_model model = {0};
   sizes s = {0};
   snprintf(where, sizeof where, "%s: model %zu", file, i);
   snprintf(path, sizeof path, "%zu.name", i);
   if (!get_text(m->lua, v, path, model.name, sizeof model.name))
-    return qp_fail(m->err, QP_E_ARG, "%s: field 'name': 1 to %zu characters are needed", where,
+    return qp_fail(err, QP_E_ARG, "%s: field 'name': 1 to %zu characters are needed", where,
                    sizeof model.name - 1);
   snprintf(path, sizeof path, "%zu.type", i);
   if (!get_text(m->lua, v, path, model.type, sizeof model.type))
-    return qp_fail(m->err, QP_E_ARG, "%s: field 'type': 1 to %zu characters are needed", where,
+    return qp_fail(err, QP_E_ARG, "%s: field 'type': 1 to %zu characters are needed", where,
                    sizeof model.type - 1);
   snprintf(path, sizeof path, "%zu", i);
-  qp_status st = lua_sizes(m->lua, v, path, where, &s, m->err);
-  if (!st) st = describe(m, where, "type", &s, false, &model, m->err);
+  qp_status st = lua_sizes(m->lua, v, path, where, &s, err);
+  if (!st) st = describe(m, where, "type", &s, false, &model, err);
   if (!st) *out = model;
   return st;
 }
 
-static void load_file(const char *path, void *arg) {
+static qp_status load_file(const char *file, qp_lua_ref v, void *arg, qp_error *err) {
   qp_models *m = arg;
-  const char *text;
-  size_t bytes, n = strlen(path);
-  qp_lua_ref v = 0;
-  if (m->status || n < 4 || strcmp(path + n - 4, ".lua") != 0) return;
-  m->status = qp_resource_read(path, &text, &bytes, m->err);
-  if (!m->status) m->status = qp_lua_run(m->lua, NULL, path, text, bytes, &v, m->err);
-  size_t models = m->status ? 0 : qp_lua_length(m->lua, v, "");
-  for (size_t i = 1; i <= models && !m->status; i++) {
+  const size_t models = qp_lua_length(m->lua, v, "");
+  for (size_t i = 1; i <= models; i++) {
     if (m->count == MAX_MODELS)
-      m->status = qp_fail(m->err, QP_E_LIMIT, "%s: more than %d models", path, MAX_MODELS);
-    else if (!(m->status = read_model(m, v, path, i, &m->model[m->count])))
-      m->count++;
+      return qp_fail(err, QP_E_LIMIT, "%s: more than %d models", file, MAX_MODELS);
+    const qp_status st = read_model(m, v, file, i, &m->model[m->count], err);
+    if (st) return st;
+    m->count++;
   }
-  qp_lua_release(m->lua, v);
+  return QP_OK;
 }
 
 static qp_status load_architectures(qp_models *m, qp_error *err) {
@@ -348,13 +343,9 @@ static qp_status load_architectures(qp_models *m, qp_error *err) {
 qp_status qp_models_open(qp_models **out, qp_error *err) {
   qp_models *m = calloc(1, sizeof *m);
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for the models");
-  qp_error own = {0};
-  m->err = err ? err : &own;
-  m->status = qp_lua_open(NULL, &m->lua, err);
-  if (!m->status) m->status = load_architectures(m, err);
-  if (!m->status) qp_resource_each("lua/models/", load_file, m);
-  m->err = NULL;
-  qp_status st = m->status;
+  qp_status st = qp_lua_open(NULL, &m->lua, err);
+  if (!st) st = load_architectures(m, err);
+  if (!st) st = qp_lua_each_file(m->lua, "lua/models/", NULL, load_file, m, err);
   if (st) return qp_models_close(m), st;
   *out = m;
   return QP_OK;

@@ -4,12 +4,12 @@
 return {
   name = "encode_codes",
   op = "encode",
+  form = "codes",
   path = "codes",
   template = "templates/encode_codes.cu.in",
   help = "the codes of weights by a vector or scalar quantizer, each the nearest, as the CPU finds them",
   tunables = {
-    { name = "warps", tag = "w", values = { 8, 16, 4 }, help = "warps a block" },
+    tunable("warps", { 8, 16, 4 }),
     { name = "each", tag = "e", values = { 4, 1, 2, 8 }, help = "targets a thread" },
   },
-  constraint = function(problem, t) return true end,
 }

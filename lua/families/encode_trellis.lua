@@ -4,12 +4,12 @@
 return {
   name = "encode_trellis",
   op = "encode",
+  form = "trellis",
   path = "trellis",
   template = "templates/encode_trellis.cu.in",
   help = "the codes of weights by a trellis quantizer, circular sequences, as the CPU finds them",
   tunables = {
-    { name = "warps", tag = "w", values = { 16, 32, 8, 4 }, help = "warps a block" },
+    tunable("warps", { 16, 32, 8, 4 }),
     { name = "sequences", tag = "q", values = { 0, 1, 2, 4, 8 }, help = "sequences a block has in flight; 0: as many as fit" },
   },
-  constraint = function(problem, t) return true end,
 }

@@ -5,34 +5,15 @@ return {
   name = "gemm_tensor",
   op = "gemm",
   path = "tensor",
+  rank = 1,
+  x_tile = 8,
   template = "templates/gemm_tensor.cu.in",
   help = "Y = r (X~ W^T) + bias + residual on tensor cores, batch 1 to 64",
-  tunables = {
-    { name = "warps", tag = "w", values = { 16, 8, 24, 32 }, help = "warps a block" },
-    { name = "runs", tag = "r", values = { 0, 1, 2, 4 }, help = "superblocks a unit of work; 0: two where they are one block long" },
-    { name = "stages", tag = "s", values = { 2, 3, 4 }, help = "units in flight a warp" },
-    { name = "unfold", tag = "f", values = { 1, 0 }, help = "1: tables hold what follows the narrowest cut; 0: plain codebooks" },
-    { name = "copies", tag = "c", values = { 0, 1, 2, 4, 8, 16, 32 }, help = "copies of each table entry; 0: as many as fit" },
-    { name = "atomic", tag = "a", values = { 0, 1 }, help = "1: red.add to a zeroed fp32 Y; 0: in order, the same bits every run" },
-    { name = "staged", tag = "g", values = { 1, 0 }, help = "1: further units are fetched after the tables are stored" },
-    { name = "pdl", tag = "p", values = { 0, 1 }, help = "1: programmatic dependent launch (sm_90 and later)" },
-    { name = "mulshift", tag = "m", values = { 1, 0 }, help = "1: left shifts by multiplication" },
-    { name = "slabs", tag = "l", values = { 0, 1, 2, 4, 8, 16 }, help = "slabs of K; 0: as few as X's room in shared memory asks" },
-    { name = "blocks", tag = "b", values = { 1, 2 }, help = "blocks a multiprocessor" },
-  },
+  tunables = gemm_tunables(tunable("warps", { 16, 8, 24, 32 }), tunable("runs", { 0, 1, 2, 4 })),
   constraint = function(problem, t)
-    if t.atomic == 1 and problem.out_type ~= "f32" then
-      return false, "atomic sums need an f32 output, not " .. problem.out_type
-    end
-    if t.pdl == 1 and problem.arch < 90 then
-      return false, "programmatic dependent launch needs sm_90 or later"
-    end
     if t.warps * t.blocks > 32 and problem.batch > 8 then
       return false, "more than 8 batch rows need more registers than 32 warps have"
     end
-    if t.warps * t.blocks > 48 then
-      return false, "more than 48 warps a multiprocessor leave too few registers"
-    end
-    return true
+    return gemm_allows(problem, t)
   end,
 }

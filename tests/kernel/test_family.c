@@ -32,12 +32,12 @@ static void make_folder(const char *name) {
 static void use_home(void) {
   const char *prelude;
   size_t bytes;
-  cr_assert_eq(qp_resource_read("lua/prelude.lua", &prelude, &bytes, &error), QP_OK);
+  cr_assert_eq(qp_resource_read("lua/tunables.lua", &prelude, &bytes, &error), QP_OK);
   memcpy(home, "/tmp/qpal-test-XXXXXX", 22);
   cr_assert_not_null(mkdtemp(home));
   make_folder("lua");
   make_folder("lua/families");
-  write_file("lua/prelude.lua", prelude);
+  write_file("lua/tunables.lua", prelude);
   setenv("QPAL_HOME", home, 1);
 }
 
@@ -79,12 +79,11 @@ static const qp_problem problem = {
 #define WARPS "{ name = 'warps', tag = 'w', values = { 16, 8, 32 }, help = 'warps' }"
 
 Test(family, every_operation_has_one) {
-  static const qp_op ops[] = {QP_OP_GEMM, QP_OP_ROTATE, QP_OP_DEQUANT, QP_OP_ENCODE};
   open_families();
-  for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
-    const qp_family *f = qp_families_for(families, ops[i], NULL);
+  for (unsigned op = 0; op < QP_OP_COUNT; op++) {
+    const qp_family *f = qp_families_for(families, (qp_op)op, NULL);
     cr_assert_not_null(f);
-    cr_expect_eq(f->op, ops[i]);
+    cr_expect_eq(f->op, (qp_op)op);
   }
   cr_expect_str_eq(qp_families_for(families, QP_OP_GEMM, "cuda")->name, "gemm_cuda");
   cr_expect_str_eq(qp_families_for(families, QP_OP_GEMM, "tensor")->name, "gemm_tensor");
@@ -185,7 +184,7 @@ Test(family, a_constraint_refuses_with_its_reason) {
 }
 
 Test(family, a_constraint_sees_the_problem) {
-  open_only("return { " HEAD "tunables = {}, constraint = function (p)\n"
+  open_only("return { " HEAD "tunables = { " WARPS " }, constraint = function (p)\n"
             "  return p.k == 4096 and p.arch == 80 and p.sm_count == 108 and p.segments == 0\n"
             "    and p.smem_bytes == 166912 and p.type == 'f16' end }");
   qp_choice c;
@@ -227,7 +226,8 @@ Test(family, the_product_s_constraints_know_their_limits) {
 }
 
 Test(family, a_field_that_is_missing_is_named) {
-  expect_refused("return { op = 'rotate' }", "lua/families/f.lua: field 'name': a string");
+  expect_refused("return { op = 'rotate' }",
+                 "lua/families/f.lua: field 'name' is missing; it should be a string");
 }
 
 Test(family, a_field_that_is_too_long_is_named) {
@@ -246,6 +246,94 @@ Test(family, a_tunable_without_values_is_named) {
                  "tunable 'warps': 0 values; 1 to 16");
 }
 
+Test(family, a_tunable_that_its_kernels_need_may_not_be_missing) {
+  expect_refused("return { " HEAD "tunables = {} }",
+                 "lua/families/f.lua: field 'tunables': 'warps' is missing: rotate needs it");
+}
+
+Test(family, a_gemm_needs_blocks_too) {
+  expect_refused("return { name = 'f', op = 'gemm', template = 't', help = 'h',\n"
+                 "tunables = { " WARPS " } }",
+                 "'blocks' is missing: gemm needs it (blocks a multiprocessor, 1 to 32)");
+}
+
+Test(family, a_value_that_no_kernel_can_have_is_refused) {
+  expect_refused("return { " HEAD "tunables = { { name = 'warps', tag = 'w', help = 'h',\n"
+                 "values = { 16, 64 } } } }",
+                 "lua/families/f.lua: tunable 'warps': value 64; rotate takes 1 to 32");
+}
+
+Test(family, a_value_that_is_no_power_of_two_is_refused_where_it_must_be_one) {
+  expect_refused(
+      "return { name = 'f', op = 'dequant', template = 't', help = 'h', tunables = { " WARPS
+      ",\n tunable('blocks', { 1 }), tunable('copies', { 3 }) } }",
+      "tunable 'copies': value 3; dequant takes 0 or a power of two from 1 to 32");
+}
+
+Test(family, a_field_that_is_not_known_is_named_with_the_nearest) {
+  expect_refused("return { " HEAD "tunables = { " WARPS " }, constrain = function () end }",
+                 "has no field 'constrain'; did you mean 'constraint'?");
+}
+
+Test(family, a_form_that_is_not_known_is_named_with_those_there_are) {
+  expect_refused("return { name = 'f', op = 'encode', template = 't', help = 'h' }",
+                 "field 'form': encode needs one of trellis, codes");
+}
+
+Test(family, a_name_is_given_once) {
+  use_home();
+  write_file("lua/families/a.lua", "return { " HEAD "tunables = { " WARPS " } }");
+  write_file("lua/families/b.lua", "return { " HEAD "tunables = { " WARPS " } }");
+  cr_expect_eq(qp_families_open(&families, &error), QP_E_ARG);
+  cr_expect_str_eq(error.text, "lua/families/b.lua: field 'name': 'f' is taken by "
+                               "lua/families/a.lua; choose another");
+}
+
+Test(family, two_tunables_have_two_names_and_tags) {
+  expect_refused("return { " HEAD "tunables = { " WARPS ",\n"
+                 "{ name = 'wide', tag = 'w', values = { 1 }, help = 'h' } } }",
+                 "tunable 'wide' has the name or the tag ('w') of tunable 'warps'");
+}
+
+#define GEMM(name, more)                                                                           \
+  "return { name = '" name "', op = 'gemm', template = 't', help = 'h', " more                     \
+  " tunables = { " WARPS ", tunable('blocks', { 1 }) } }"
+
+Test(family, families_of_an_operation_stand_in_the_order_of_their_ranks) {
+  const qp_family *list[QP_MAX_FAMILIES];
+  const char *path[QP_MAX_PATHS];
+  size_t usual;
+  use_home();
+  write_file("lua/families/1.lua", GEMM("late", "path = 'slow',"));
+  write_file("lua/families/2.lua", GEMM("plain", "path = 'plain', reference = true, rank = 1,"));
+  write_file("lua/families/3.lua", GEMM("second", "path = 'fast', rank = 3,"));
+  write_file("lua/families/4.lua", GEMM("first", "path = 'fast', rank = 2,"));
+  open_families();
+  cr_expect_str_eq(qp_families_for(families, QP_OP_GEMM, "")->name, "first");
+  cr_expect_eq(qp_families_of(families, QP_OP_GEMM, "fast", false, list), 2, "both compete");
+  cr_expect_eq(qp_families_of(families, QP_OP_GEMM, NULL, false, list), 3);
+  cr_expect_eq(qp_families_of(families, QP_OP_GEMM, NULL, true, list), 4);
+  cr_expect_str_eq(list[3]->name, "plain", "a reference stands last");
+  cr_expect_str_eq(qp_families_for(families, QP_OP_GEMM, "plain")->name, "plain");
+  cr_assert_eq(qp_families_paths(families, QP_OP_GEMM, path, &usual), 3);
+  cr_expect(!strcmp(path[0], "fast") && !strcmp(path[1], "slow") && !strcmp(path[2], "plain"));
+  cr_expect_eq(usual, 2);
+  cr_expect_eq(qp_families_check_path(families, QP_OP_GEMM, "plain", &error), QP_OK);
+  cr_expect_eq(qp_families_check_path(families, QP_OP_GEMM, "best", &error), QP_E_ARG);
+  cr_expect_str_eq(error.text, "'best': fast, slow or plain is needed");
+}
+
+Test(family, a_tunable_that_a_family_leaves_out_is_what_its_kernels_make_of_it) {
+  qp_choice c;
+  use_home();
+  write_file("lua/families/1.lua", GEMM("f", ""));
+  open_families();
+  qp_choice_default(qp_families_get(families, 0), &c);
+  cr_expect_eq(qp_choice_get(&c, "stages"), 1);
+  cr_expect_eq(qp_choice_get(&c, "copies"), 1);
+  cr_expect_eq(qp_choice_get(&c, "atomic"), 0);
+}
+
 Test(family, a_tunable_s_values_are_small_integers) {
   expect_refused("return { " HEAD "tunables = { { name = 'warps', tag = 'w', help = 'h',\n"
                  "values = { 1, 70000 } } } }",
@@ -253,7 +341,7 @@ Test(family, a_tunable_s_values_are_small_integers) {
 }
 
 Test(family, a_constraint_is_a_function) {
-  expect_refused("return { " HEAD "tunables = {}, constraint = 5 }",
+  expect_refused("return { " HEAD "tunables = { " WARPS " }, constraint = 5 }",
                  "field 'constraint' must be a function(problem, tunables)");
 }
 

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** What C makes for a family's template:  one row for each operation of a kernel, with its functions.
+** A family's file names its row by 'op' and 'form'; adding a row is adding one file op_*.c and its line
+** in QP_KERNEL_OPS.  lua/families/FAMILIES.md describes the rows for people, and a test compares the two.
+*/
+#ifndef QP_KERNEL_OP_H
+#define QP_KERNEL_OP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "gen/base/text.h"
+#include "gen/kernel/problem.h"
+#include "runtime/arguments.h"
+#include "runtime/status.h"
+
+struct qp_kernel;
+
+/* X(hole, what C puts there): what a template may ask for as @{hole}. */
+#define QP_HOLES(X)                                                                                \
+  X(name, "the kernel's symbol, which is its configuration")                                       \
+  X(header, "comments: name, origin, segments, launch")                                            \
+  X(constants, "the operation's constants, then the family's own tunables in capitals")            \
+  X(stream, "struct Stream: what a kernel gets of packed weights")                                 \
+  X(arguments, "struct Args and what it holds")                                                    \
+  X(quantizers, "a struct L0, L1, ... for each quantizer: its decode function and layout")         \
+  X(parts, "how the work is divided: structs and tables")                                          \
+  X(rotation, "the Hadamard transform's constants (rotate), or the fused rotation (gemm)")         \
+  X(dispatch, "the statement that calls the part's function with its quantizer's struct")
+
+typedef enum qp_hole_id {
+#define X(name, help) QP_HOLE_##name,
+  QP_HOLES(X)
+#undef X
+      QP_HOLE_COUNT
+} qp_hole_id;
+
+/* A constant of a template, or a member of one of its structs. */
+typedef struct qp_named {
+  const char *name, *help;
+  bool flag; /* true or false, else an unsigned number */
+} qp_named;
+
+/*
+** Lists of named values are written once, as  #define LIST(X) X(UNSIGNED, name, value, help) ...;
+** QP_NAMED makes the table of names, QP_VALUE stores the values at *v++.
+*/
+enum { QP_UNSIGNED = 0, QP_FLAG = 1 };
+#define QP_NAMED(type, name, value, help) {#name, help, QP_##type},
+#define QP_VALUE(type, name, value, help) *v++ = (unsigned)(value);
+enum { QP_NAMED_MAX = 32 }; /* most values of one list */
+
+/* A tunable that C reads.  A family may have others: they become constants of its template. */
+enum { QP_NEEDED = 1 << 30 };
+typedef struct qp_tunable_use {
+  const char *name;
+  unsigned low, high; /* possible values */
+  unsigned absent;    /* what a family without it has; QP_NEEDED: none can be without */
+  bool power;         /* only 0 and powers of two */
+  const char *help;
+} qp_tunable_use;
+
+typedef struct qp_kernel_op {
+  qp_op op;
+  const char *form; /* "": what a family's file has that names no form */
+  const char *help;
+  const qp_tunable_use *tunable;
+  unsigned tunables;
+  const qp_named *constant;
+  unsigned constants;
+  void (*values)(const struct qp_kernel *k, unsigned *v); /* of the constants, in order */
+  /* Can a kernel of this row do the problem?  QP_E_LIMIT with the reason; 'family' is named in it. */
+  qp_status (*check)(const qp_problem *p, const char *family, qp_error *err);
+  /* Fill in what the launch needs: grid, shared memory, workspace, parts, tunables left to C. */
+  qp_status (*size)(struct qp_kernel *k, qp_error *err);
+  /* The text of each hole that a template may have; NULL: a template of this row has no such hole. */
+  qp_status (*hole[QP_HOLE_COUNT])(qp_text *t, const struct qp_kernel *k, qp_error *err);
+} qp_kernel_op;
+
+/* ROW(identifier): each is defined in a file of its own, as qp_op_IDENTIFIER. */
+#define QP_KERNEL_OPS(ROW)                                                                         \
+  ROW(gemm)                                                                                        \
+  ROW(rotate)                                                                                      \
+  ROW(dequant)                                                                                     \
+  ROW(encode_trellis)                                                                              \
+  ROW(encode_codes)
+
+#define X(name) extern const qp_kernel_op qp_op_##name;
+QP_KERNEL_OPS(X)
+#undef X
+
+/* All rows, ending with NULL. */
+extern const qp_kernel_op *const qp_kernel_ops[];
+
+/* The row of an operation and form.  QP_E_ARG: there is none; the message names the forms there are. */
+qp_status qp_kernel_op_find(qp_op op, const char *form, const qp_kernel_op **out, qp_error *err);
+const char *qp_hole_name(qp_hole_id hole);
+
+/* ---- Texts that rows share (kernel_source.c) ---- */
+
+qp_status qp_hole_text_name(qp_text *t, const struct qp_kernel *k, qp_error *err);
+qp_status qp_hole_text_header(qp_text *t, const struct qp_kernel *k, qp_error *err);
+qp_status qp_hole_text_constants(qp_text *t, const struct qp_kernel *k, qp_error *err);
+qp_status qp_hole_text_stream(qp_text *t, const struct qp_kernel *k, qp_error *err);
+qp_status qp_hole_text_arguments(qp_text *t, const struct qp_kernel *k, qp_error *err);
+qp_status qp_hole_text_quantizers(qp_text *t, const struct qp_kernel *k, qp_error *err);
+#define QP_HOLES_OF_ALL                                                                            \
+  [QP_HOLE_name] = qp_hole_text_name, [QP_HOLE_header] = qp_hole_text_header,                      \
+  [QP_HOLE_constants] = qp_hole_text_constants, [QP_HOLE_arguments] = qp_hole_text_arguments
+
+/* "struct NAME { unsigned member;  // help ... };" and one row "  {1, 2}," of a table of it. */
+void qp_text_struct(qp_text *t, const char *name, const qp_named *member, unsigned members);
+void qp_text_row(qp_text *t, const unsigned *value, unsigned members);
+
+#endif

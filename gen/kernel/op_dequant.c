@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* The row of dequant:  packed weights -> W^, a part of the grid for each stream. */
+#include "gen/kernel/kernel.h"
+#include "gen/kernel/kernel_op.h"
+
+#define CONSTANTS(X)                                                                               \
+  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
+  X(UNSIGNED, WARPS, k->block / 32, "warps a block")                                               \
+  X(UNSIGNED, K, k->problem.columns, "columns of W")                                               \
+  X(UNSIGNED, BATCH, k->problem.batch, "not used")                                                 \
+  X(UNSIGNED, STREAMS, k->streams, "streams of weights")                                           \
+  X(UNSIGNED, SEGMENTS, k->problem.segments, "linears")                                            \
+  X(UNSIGNED, PART_COUNT, k->parts, "rows of PARTS")                                               \
+  X(FLAG, BF16, k->problem.type == QP_BF16, "W^ is bf16, else fp16")
+
+/* Of part p, which decodes stream s. */
+#define PART(X)                                                                                    \
+  X(UNSIGNED, quantizer, p->lowered, "which of L0, L1, ... decodes it")                            \
+  X(UNSIGNED, segment, s->segment, "of args.segment")                                              \
+  X(UNSIGNED, stream, p->stream, "of args.stream")                                                 \
+  X(UNSIGNED, block, p->block, "first of the grid")                                                \
+  X(UNSIGNED, blocks, p->blocks, "how many")                                                       \
+  X(UNSIGNED, rows, s->stream.rows, "M")                                                           \
+  X(UNSIGNED, column, p->column, "first of W")                                                     \
+  X(UNSIGNED, columns, p->columns, "count without padding")                                        \
+  X(UNSIGNED, superblocks, p->total, "of a row group")                                             \
+  X(UNSIGNED, groups, p->groups, "column groups of the fields")                                    \
+  X(UNSIGNED, units, p->total * p->row_groups, "superblocks of all row groups")
+
+static const qp_named constant[] = {CONSTANTS(QP_NAMED)};
+static const qp_named member[] = {PART(QP_NAMED)};
+enum { MEMBERS = sizeof member / sizeof *member };
+
+static void values(const qp_kernel *k, unsigned *v) { CONSTANTS(QP_VALUE) }
+static void part_values(const qp_part *p, const qp_kernel_stream *s, unsigned *v) { PART(QP_VALUE) }
+
+static const qp_tunable_use tunable[] = {
+    {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
+    {"blocks", 1, 32, QP_NEEDED, false, "blocks a multiprocessor"},
+    {"unfold", 0, 1, 0, false, "1: tables hold what follows the narrowest cut"},
+    {"copies", 0, 32, 1, true, "copies of each table entry; 0: as many as fit"},
+    {"mulshift", 0, 1, 0, false, "1: left shifts by multiplication"},
+};
+
+static qp_status check(const qp_problem *p, const char *family, qp_error *err) {
+  (void)p, (void)family, (void)err;
+  return QP_OK;
+}
+
+static qp_status add_parts(qp_text *t, const qp_kernel *k, qp_error *err) {
+  (void)err;
+  qp_text_struct(t, "Part", member, MEMBERS);
+  qp_text_add(t, "static __constant__ constexpr Part PARTS[] = {\n");
+  for (unsigned i = 0; i < k->parts; i++) {
+    unsigned v[MEMBERS];
+    part_values(&k->part[i], &k->stream[k->part[i].stream], v);
+    qp_text_row(t, v, MEMBERS);
+  }
+  qp_text_add(t, "};\n");
+  return QP_OK;
+}
+
+static qp_status add_dispatch(qp_text *t, const qp_kernel *k, qp_error *err) {
+  (void)err;
+  for (unsigned i = 0; i < k->lowereds; i++) {
+    qp_text_add(t, "  %s", i ? "else " : "");
+    if (i + 1 < k->lowereds) qp_text_add(t, "if (PARTS[i].quantizer == %u) ", i);
+    qp_text_add(t, "dequant_part<L%u>(args, PARTS[i], smem);\n", i);
+  }
+  return QP_OK;
+}
+
+const qp_kernel_op qp_op_dequant = {
+    .op = QP_OP_DEQUANT,
+    .form = "",
+    .help = "parts of the grid decode streams with tables in shared memory",
+    .tunable = tunable,
+    .tunables = sizeof tunable / sizeof *tunable,
+    .constant = constant,
+    .constants = sizeof constant / sizeof *constant,
+    .values = values,
+    .check = check,
+    .size = qp_partition_dequant,
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,
+             [QP_HOLE_quantizers] = qp_hole_text_quantizers, [QP_HOLE_parts] = add_parts,
+             [QP_HOLE_dispatch] = add_dispatch},
+};

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/* The rows of encode:  trellises by Viterbi's algorithm, codes by the nearest codeword. */
+#include "gen/compile/arch.h"
+#include "gen/encode/trellis.h"
+#include "gen/kernel/kernel.h"
+#include "gen/kernel/kernel_op.h"
+
+enum { REGISTER_SUMS = 8 /* least sums and choices that a thread holds */, DIM_MAX = 8 };
+
+static const qp_quantizer *quantizer_of(const qp_kernel *k) {
+  return k->problem.segment[0].quantizer;
+}
+
+/* ---- Which quantizers ---- */
+
+static qp_status check_quantizer(const qp_problem *p, const char *family, bool trellis,
+                                 qp_error *err) {
+  const qp_quantizer *q = p->segment[0].quantizer;
+  if (p->segments != 1)
+    return qp_fail(err, QP_E_LIMIT, "encode takes one linear, not %u", p->segments);
+  if (q->kind == QP_SPLIT)
+    return qp_fail(err, QP_E_LIMIT, "%s is a split; its parts are encoded one by one", q->name);
+  bool rows = false;
+  for (unsigned c = 0; c < q->codebooks; c++) rows |= q->codebook[c].scope == QP_SCOPE_ROW;
+  if (q->fields || rows)
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s has group fields or codebooks by row, which are fitted on the CPU", q->name);
+  if (trellis != (q->kind == QP_TRELLIS))
+    return qp_fail(err, QP_E_LIMIT, "family %s is for %s; %s is none", family,
+                   trellis ? "trellises" : "vector and scalar quantizers", q->name);
+  if (q->window > QP_TRELLIS_WINDOW || q->dim > DIM_MAX)
+    return qp_fail(err, QP_E_LIMIT, "%s: window %u, dim %u; up to %d and %d can be encoded",
+                   q->name, q->window, q->dim, QP_TRELLIS_WINDOW, DIM_MAX);
+  return QP_OK;
+}
+
+static qp_status check_trellis(const qp_problem *p, const char *family, qp_error *err) {
+  return check_quantizer(p, family, true, err);
+}
+
+static qp_status check_codes(const qp_problem *p, const char *family, qp_error *err) {
+  return check_quantizer(p, family, false, err);
+}
+
+/* ---- Trellises ---- */
+
+/* Steps of a sequence; of the seam's search; whose choices are kept. */
+typedef struct steps {
+  unsigned all, around, kept;
+} steps;
+
+static qp_status steps_of(const qp_kernel *k, steps *out, qp_stream *stream, qp_error *err) {
+  const qp_status status = qp_layout_stream(quantizer_of(k), k->problem.segment[0].rows,
+                                            k->problem.columns, stream, err);
+  if (status) return status;
+  out->all = stream->superblocks * stream->period.steps;
+  out->around = out->all < QP_TRELLIS_SEAM ? out->all : QP_TRELLIS_SEAM;
+  out->kept = out->all > 2 * out->around ? out->all : 2 * out->around;
+  return QP_OK;
+}
+
+static steps steps_known(const qp_kernel *k) { /* after the kernel was sized nothing can fail */
+  qp_stream stream;
+  steps s = {0};
+  steps_of(k, &s, &stream, NULL);
+  return s;
+}
+
+#define TRELLIS_CONSTANTS(X)                                                                       \
+  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
+  X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
+  X(UNSIGNED, WINDOW, q->window, "bits of a state")                                                \
+  X(UNSIGNED, STEP, q->step, "bits of a code")                                                     \
+  X(UNSIGNED, SEQUENCES, qp_choice_get(&k->choice, "sequences"), "in flight a block")              \
+  X(UNSIGNED, STEPS, s.all, "of a sequence")                                                       \
+  X(UNSIGNED, AROUND, s.around, "on each side of the seam, to find where the circle closes")       \
+  X(UNSIGNED, KEPT_STEPS, s.kept, "whose choices the workspace holds")
+
+static const qp_named trellis_constant[] = {TRELLIS_CONSTANTS(QP_NAMED)};
+
+static void trellis_values(const qp_kernel *k, unsigned *v) {
+  const qp_quantizer *q = quantizer_of(k);
+  const steps s = steps_known(k);
+  TRELLIS_CONSTANTS(QP_VALUE)
+}
+
+static const qp_tunable_use trellis_tunable[] = {
+    {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
+    {"sequences", 0, 8, 0, true, "sequences a block has in flight; 0: as many as fit"},
+};
+
+static unsigned shared_bytes(const qp_kernel *k, unsigned groups, unsigned sequences) {
+  const unsigned parts = groups < k->block ? k->block : 1;
+  return 4 * sequences * (groups + quantizer_of(k)->dim + 2 * (k->block / 32) + 1 + 2 * parts);
+}
+
+/* As many sequences as shared memory and registers hold. */
+static unsigned choose_sequences(const qp_kernel *k, unsigned groups, unsigned room) {
+  const unsigned each = groups > k->block ? groups / k->block : 1;
+  const unsigned asked = qp_choice_get(&k->choice, "sequences");
+  for (unsigned n = 8; !asked && n; n /= 2)
+    if ((n == 1 || each * n <= REGISTER_SUMS) && shared_bytes(k, groups, n) <= room) return n;
+  return asked;
+}
+
+static qp_status size_trellis(qp_kernel *k, qp_error *err) {
+  const qp_quantizer *q = quantizer_of(k);
+  const unsigned groups = 1u << (q->window - q->step), room = qp_arch_smem_bytes(k->problem.arch);
+  const unsigned sequences = choose_sequences(k, groups, room);
+  k->smem_bytes = shared_bytes(k, groups, sequences ? sequences : 1);
+  if (k->smem_bytes > room || !sequences)
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: the sums of %u groups take %u bytes of shared memory; sm_%u has %u",
+                   q->name, groups, k->smem_bytes, k->problem.arch, room);
+  qp_choice_put(&k->choice, "sequences", sequences);
+  qp_stream stream;
+  steps s;
+  const qp_status status = steps_of(k, &s, &stream, err);
+  if (status) return status;
+  const unsigned blocks = (stream.row_groups * 32 + sequences - 1) / sequences;
+  k->grid = blocks < k->problem.sm_count ? blocks : k->problem.sm_count;
+  k->workspace_bytes = (size_t)k->grid * sequences * s.kept * groups * 2;
+  return QP_OK;
+}
+
+const qp_kernel_op qp_op_encode_trellis = {
+    .op = QP_OP_ENCODE,
+    .form = "trellis",
+    .help = "Viterbi's algorithm, sequences circular, least sums in shared memory",
+    .tunable = trellis_tunable,
+    .tunables = sizeof trellis_tunable / sizeof *trellis_tunable,
+    .constant = trellis_constant,
+    .constants = sizeof trellis_constant / sizeof *trellis_constant,
+    .values = trellis_values,
+    .check = check_trellis,
+    .size = size_trellis,
+    .hole = {QP_HOLES_OF_ALL},
+};
+
+/* ---- Codes of vector and scalar quantizers ---- */
+
+#define CODES_CONSTANTS(X)                                                                         \
+  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
+  X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
+  X(UNSIGNED, CODES, 1u << (q->planes ? q->planes_read : q->window), "codewords")                  \
+  X(UNSIGNED, EACH, qp_choice_get(&k->choice, "each"), "targets a thread")
+
+static const qp_named codes_constant[] = {CODES_CONSTANTS(QP_NAMED)};
+
+static void codes_values(const qp_kernel *k, unsigned *v) {
+  const qp_quantizer *q = quantizer_of(k);
+  CODES_CONSTANTS(QP_VALUE)
+}
+
+static const qp_tunable_use codes_tunable[] = {
+    {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
+    {"each", 1, 64, QP_NEEDED, false, "targets a thread"},
+};
+
+static qp_status size_codes(qp_kernel *k, qp_error *err) {
+  (void)err;
+  k->grid = 2 * k->problem.sm_count;
+  return QP_OK;
+}
+
+const qp_kernel_op qp_op_encode_codes = {
+    .op = QP_OP_ENCODE,
+    .form = "codes",
+    .help = "the nearest codeword of each target, codewords through shared memory in pieces",
+    .tunable = codes_tunable,
+    .tunables = sizeof codes_tunable / sizeof *codes_tunable,
+    .constant = codes_constant,
+    .constants = sizeof codes_constant / sizeof *codes_constant,
+    .values = codes_values,
+    .check = check_codes,
+    .size = size_codes,
+    .hole = {QP_HOLES_OF_ALL},
+};

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/* The row of gemm:  parts of the grid, each a cluster of equal linears times a range of columns. */
+#include <stdlib.h>
+
+#include "gen/kernel/expand.h"
+#include "gen/kernel/kernel.h"
+#include "gen/kernel/kernel_op.h"
+#include "gen/kernel/rotation.h"
+
+static bool ragged(const qp_kernel *k) {
+  for (unsigned i = 0; i < k->parts; i++)
+    if (k->part[i].count % k->runs) return true;
+  return false;
+}
+
+#define CONSTANTS(X)                                                                               \
+  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
+  X(UNSIGNED, WARPS, k->block / 32, "warps a block")                                               \
+  X(UNSIGNED, K, p->columns, "columns of W and X")                                                 \
+  X(UNSIGNED, BATCH, p->batch, "rows of X and Y")                                                  \
+  X(UNSIGNED, STREAMS, k->streams, "streams of weights")                                           \
+  X(UNSIGNED, SEGMENTS, p->segments, "linears")                                                    \
+  X(UNSIGNED, PART_COUNT, k->parts, "rows of PARTS")                                               \
+  X(UNSIGNED, RUNS, k->runs, "superblocks a unit of work")                                         \
+  X(UNSIGNED, STAGES, qp_choice_get(c, "stages"), "units in flight a warp")                        \
+  X(UNSIGNED, BLOCKS_A_SM, qp_choice_get(c, "blocks"), "blocks a multiprocessor")                  \
+  X(UNSIGNED, X_ROWS, k->x_rows, "rows of X in shared memory, padding included")                   \
+  X(UNSIGNED, X_STRIDE, k->x_stride_bytes, "bytes from row to row of it")                          \
+  X(UNSIGNED, SCRATCH_OFFSET, k->scratch_offset, "bytes to the fused rotation's scratch")          \
+  X(FLAG, BF16, p->type == QP_BF16, "X and biases are bf16, else fp16")                            \
+  X(FLAG, OUT_F32, p->out_type == QP_F32, "Y and residuals are fp32, else X's type")               \
+  X(FLAG, ATOMIC, k->adds_to_zero, "sums are added to Y, which is zero")                           \
+  X(FLAG, STAGED, qp_choice_get(c, "staged"), "further units are fetched behind the tables")       \
+  X(FLAG, PDL, k->pdl, "programmatic dependent launch")                                            \
+  X(FLAG, ROTATE, p->rotate_fused, "the kernel rotates X")                                         \
+  X(FLAG, RAGGED, ragged(k), "some last unit has fewer superblocks")                               \
+  X(FLAG, X_BY_WARP, k->x_rows >= 4, "a warp stages a row of X, else the block does")
+
+#define PART(X)                                                                                    \
+  X(UNSIGNED, quantizer, p->lowered, "which of L0, L1, ... decodes it")                            \
+  X(UNSIGNED, cluster, p->cluster, "of CLUSTERS")                                                  \
+  X(UNSIGNED, block, p->block, "first of the grid")                                                \
+  X(UNSIGNED, blocks, p->blocks, "how many")                                                       \
+  X(UNSIGNED, column, p->column, "first of X")                                                     \
+  X(UNSIGNED, columns, p->columns, "count without padding")                                        \
+  X(UNSIGNED, first, p->first, "superblock of a row group that is this part's first")              \
+  X(UNSIGNED, count, p->count, "superblocks of a row group that are this part's")                  \
+  X(UNSIGNED, total, p->total, "superblocks of a row group")                                       \
+  X(UNSIGNED, units, p->units, "units of a row group")                                             \
+  X(UNSIGNED, row_groups, p->row_groups, "of the cluster")                                         \
+  X(UNSIGNED, share, p->share, "units a warp")                                                     \
+  X(UNSIGNED, extra, p->extra, "first warps that have one more")                                   \
+  X(UNSIGNED, slot, p->slot, "of the workspace: slot + warp + row group")                          \
+  X(UNSIGNED, stream, p->stream, "of the cluster's first segment")                                 \
+  X(UNSIGNED, stream_step, p->stream_step, "from segment to segment")                              \
+  X(UNSIGNED, groups, p->groups, "column groups of the fields")
+
+#define CLUSTER(X)                                                                                 \
+  X(UNSIGNED, segment, c->segment, "first of args.segment")                                        \
+  X(UNSIGNED, segments, c->segments, "how many")                                                   \
+  X(UNSIGNED, part, c->part, "first of PARTS")                                                     \
+  X(UNSIGNED, parts, c->parts, "how many")                                                         \
+  X(UNSIGNED, counter, c->counter, "of its first row group")
+
+#define ROWS(X)                                                                                    \
+  X(UNSIGNED, rows, rows, "M of a segment")                                                        \
+  X(UNSIGNED, row_group, row_group, "its first row group in the cluster")
+
+static const qp_named constant[] = {CONSTANTS(QP_NAMED)};
+static const qp_named part_member[] = {PART(QP_NAMED)};
+static const qp_named cluster_member[] = {CLUSTER(QP_NAMED)};
+static const qp_named rows_member[] = {ROWS(QP_NAMED)};
+#define COUNT(list) (sizeof(list) / sizeof *(list))
+
+static void values(const qp_kernel *k, unsigned *v) {
+  const qp_problem *p = &k->problem;
+  const qp_choice *c = &k->choice;
+  CONSTANTS(QP_VALUE)
+}
+static void part_values(const qp_part *p, unsigned *v) { PART(QP_VALUE) }
+static void cluster_values(const qp_cluster *c, unsigned *v) { CLUSTER(QP_VALUE) }
+static void rows_values(unsigned rows, unsigned row_group, unsigned *v) { ROWS(QP_VALUE) }
+
+static const qp_tunable_use tunable[] = {
+    {"warps", 0, 32, QP_NEEDED, false, "warps a block; 0: C chooses 8 or 16"},
+    {"blocks", 1, 32, QP_NEEDED, false, "blocks a multiprocessor"},
+    {"runs", 0, 16, 0, false, "superblocks a unit of work; 0: C chooses 1 or 2"},
+    {"stages", 1, 16, 1, false, "units in flight a warp"},
+    {"unfold", 0, 1, 0, false, "1: tables hold what follows the narrowest cut"},
+    {"copies", 0, 32, 1, true, "copies of each table entry; 0: as many as fit"},
+    {"atomic", 0, 1, 0, false, "1: sums are added to Y, which is zero before the launch"},
+    {"staged", 0, 1, 0, false, "1: further units are fetched behind the tables"},
+    {"pdl", 0, 1, 0, false, "1: programmatic dependent launch"},
+    {"mulshift", 0, 1, 0, false, "1: left shifts by multiplication"},
+    {"slabs", 0, 64, 0, false, "slabs of K; 0: as few as X's room asks"},
+};
+
+static qp_status check(const qp_problem *p, const char *family, qp_error *err) {
+  (void)p, (void)family, (void)err;
+  return QP_OK;
+}
+
+/* Sums of more than 4 rows of x and what decode holds need more than the 128 registers that 16
+** warps leave to each thread. */
+static qp_status size(qp_kernel *k, qp_error *err) {
+  if (!k->block) {
+    qp_choice_put(&k->choice, "warps", k->problem.batch > 4 ? 8 : 16);
+    k->block = 32 * qp_choice_get(&k->choice, "warps");
+  }
+  return qp_partition_gemm(k, err);
+}
+
+/* ---- Holes ---- */
+
+static qp_status add_parts(qp_text *t, const qp_kernel *k, qp_error *err) {
+  unsigned v[QP_NAMED_MAX];
+  (void)err;
+  qp_text_struct(t, "Part", part_member, COUNT(part_member));
+  qp_text_struct(t, "Cluster", cluster_member, COUNT(cluster_member));
+  qp_text_struct(t, "Rows", rows_member, COUNT(rows_member));
+  qp_text_add(t, "static __constant__ constexpr Part PARTS[] = {\n");
+  for (unsigned i = 0; i < k->parts; i++) {
+    part_values(&k->part[i], v);
+    qp_text_row(t, v, COUNT(part_member));
+  }
+  qp_text_add(t, "};\nstatic __constant__ constexpr Cluster CLUSTERS[] = {\n");
+  for (unsigned i = 0; i < k->clusters; i++) {
+    cluster_values(&k->cluster[i], v);
+    qp_text_row(t, v, COUNT(cluster_member));
+  }
+  qp_text_add(t, "};\nstatic __constant__ constexpr Rows SEGMENT_ROWS[] = {\n");
+  for (unsigned i = 0, s = 0; i < k->clusters; i++)
+    for (unsigned j = 0, at = 0; j < k->cluster[i].segments; j++, s++) {
+      rows_values(k->problem.segment[s].rows, at, v);
+      qp_text_row(t, v, COUNT(rows_member));
+      at += (k->problem.segment[s].rows + 31) / 32;
+    }
+  qp_text_add(t, "};\n");
+  return QP_OK;
+}
+
+static qp_status add_dispatch(qp_text *t, const qp_kernel *k, qp_error *err) {
+  (void)err;
+  for (unsigned i = 0; i < k->lowereds; i++) {
+    qp_text_add(t, "  %s", i ? "else " : "");
+    if (i + 1 < k->lowereds) qp_text_add(t, "if (PARTS[i].quantizer == %u) ", i);
+    qp_text_add(t, "gemm_part<L%u>(args, PARTS[i], CLUSTERS[PARTS[i].cluster], smem);\n", i);
+  }
+  return QP_OK;
+}
+
+/* The fused rotation's text: its template with its own constants, or a function that does nothing. */
+static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
+  if (!k->problem.rotate_fused) {
+    qp_text_add(t, "__device__ __forceinline__ void rotate_x(const Args &, const Part &, unsigned, "
+                   "void *, unsigned char *) {}\n");
+    return QP_OK;
+  }
+  qp_hadamard h;
+  qp_hadamard_factor(k->problem.columns, &h);
+  char *constants = NULL, *text = NULL;
+  qp_status status = qp_rotation_constants(&h, k->block, false, &constants);
+  if (status) return qp_fail(err, status, "no memory for the rotation's constants");
+  qp_hole holes[] = {{"rotation_constants", constants}};
+  status = qp_expand("templates/rotate_x.cuh.in", holes, 1, &text, err);
+  if (!status) qp_text_add(t, "%s", text);
+  free(text);
+  free(constants);
+  return status;
+}
+
+const qp_kernel_op qp_op_gemm = {
+    .op = QP_OP_GEMM,
+    .form = "",
+    .help = "parts of the grid share X in shared memory and decode with tables there",
+    .tunable = tunable,
+    .tunables = COUNT(tunable),
+    .constant = constant,
+    .constants = COUNT(constant),
+    .values = values,
+    .check = check,
+    .size = size,
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,
+             [QP_HOLE_quantizers] = qp_hole_text_quantizers, [QP_HOLE_parts] = add_parts,
+             [QP_HOLE_rotation] = add_rotation, [QP_HOLE_dispatch] = add_dispatch},
+};

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* The row of rotate:  Y = H (s * X) or its inverse, blocks take rows in turn. */
+#include <stdlib.h>
+
+#include "gen/compile/arch.h"
+#include "gen/kernel/kernel.h"
+#include "gen/kernel/kernel_op.h"
+#include "gen/kernel/rotation.h"
+
+#define CONSTANTS(X)                                                                               \
+  X(UNSIGNED, K, k->problem.columns, "values of a row")                                            \
+  X(FLAG, BF16, k->problem.type == QP_BF16, "values are bf16, else fp16")                          \
+  X(FLAG, PDL, k->pdl, "programmatic dependent launch")                                            \
+  X(FLAG, INVERSE, k->problem.inverse, "Y = s * (H^T X)")
+
+static const qp_named constant[] = {CONSTANTS(QP_NAMED)};
+static void values(const qp_kernel *k, unsigned *v) { CONSTANTS(QP_VALUE) }
+
+static const qp_tunable_use tunable[] = {
+    {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
+    {"pdl", 0, 1, 0, false, "1: programmatic dependent launch"},
+};
+
+static qp_status check(const qp_problem *p, const char *family, qp_error *err) {
+  const unsigned bytes = qp_rotation_smem_bytes(p->columns), room = qp_arch_smem_bytes(p->arch);
+  (void)family;
+  if (bytes <= room) return QP_OK;
+  return qp_fail(err, QP_E_LIMIT,
+                 "a rotation of K = %u takes %u bytes of shared memory; sm_%u has %u", p->columns,
+                 bytes, p->arch, room);
+}
+
+static qp_status size(qp_kernel *k, qp_error *err) {
+  (void)err;
+  k->grid = k->problem.sm_count;
+  k->smem_bytes = qp_rotation_smem_bytes(k->problem.columns);
+  return QP_OK;
+}
+
+static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
+  qp_hadamard h;
+  char *text = NULL;
+  qp_hadamard_factor(k->problem.columns, &h);
+  if (qp_rotation_constants(&h, k->block, k->problem.inverse, &text))
+    return qp_fail(err, QP_E_NOMEM, "no memory for the rotation's constants");
+  qp_text_add(t, "%s", text);
+  free(text);
+  return QP_OK;
+}
+
+const qp_kernel_op qp_op_rotate = {
+    .op = QP_OP_ROTATE,
+    .form = "",
+    .help = "the Hadamard rotation of rows, one row in shared memory at a time",
+    .tunable = tunable,
+    .tunables = sizeof tunable / sizeof *tunable,
+    .constant = constant,
+    .constants = sizeof constant / sizeof *constant,
+    .values = values,
+    .check = check,
+    .size = size,
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_rotation] = add_rotation},
+};

@@ -1,0 +1,57 @@
+-- Tunables and limits that families share; the files of lua/families are run with these globals.
+
+-- A tunable of one name, short form and help; the family gives its values, the first is the default.
+local shared = {
+  warps = { "w", "warps a block" },
+  runs = { "r", "superblocks a unit of work; 0: two where they are one block long" },
+  stages = { "s", "units in flight a warp" },
+  unfold = { "f", "1: tables hold what follows the narrowest cut; 0: plain codebooks" },
+  copies = { "c", "copies of each table entry; 0: as many as fit" },
+  atomic = { "a", "1: red.add to a zeroed fp32 Y; 0: in order, the same bits every run" },
+  staged = { "g", "1: further units are fetched after the tables are stored" },
+  pdl = { "p", "1: programmatic dependent launch (sm_90 and later)" },
+  mulshift = { "m", "1: left shifts by multiplication" },
+  slabs = { "l", "slabs of K; 0: as few as X's room in shared memory asks" },
+  blocks = { "b", "blocks a multiprocessor" },
+}
+
+-- tunable("warps", { 16, 8 }) or, with a help of the family's own, tunable("warps", { 0, 8 }, "...")
+function tunable(name, values, help)
+  local t = shared[name]
+  if not t then error("'" .. name .. "' is no shared tunable: give it as { name = , tag = , values = , help = }", 2) end
+  return { name = name, tag = t[1], values = values, help = help or t[2] }
+end
+
+-- The tunables of kernels made of templates/gemm.cuh.in, but for warps and runs, which differ.
+function gemm_tunables(warps, runs)
+  return {
+    warps, runs,
+    tunable("stages", { 2, 3, 4 }),
+    tunable("unfold", { 1, 0 }),
+    tunable("copies", { 0, 1, 2, 4, 8, 16, 32 }),
+    tunable("atomic", { 0, 1 }),
+    tunable("staged", { 1, 0 }),
+    tunable("pdl", { 0, 1 }),
+    tunable("mulshift", { 1, 0 }),
+    tunable("slabs", { 0, 1, 2, 4, 8, 16 }),
+    tunable("blocks", { 1, 2 }),
+  }
+end
+
+-- What every kernel of templates/gemm.cuh.in refuses: true, or false and the reason.
+function gemm_allows(problem, t)
+  if t.atomic == 1 and problem.out_type ~= "f32" then
+    return false, "atomic sums need an f32 output, not " .. problem.out_type
+  end
+  if t.warps * t.blocks > 48 then
+    return false, "more than 48 warps a multiprocessor leave too few registers"
+  end
+  return pdl_allows(problem, t)
+end
+
+function pdl_allows(problem, t)
+  if t.pdl == 1 and problem.arch < 90 then
+    return false, "programmatic dependent launch needs sm_90 or later"
+  end
+  return true
+end

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** Arguments of kernel launches:  addresses --> [one parameter, 64-bit words in order].
+** Each list below is one kernel operation's struct Args.  From it come the text of the struct in
+** the generated source (gen/kernel), the bytes that a launch passes (qp_arguments_pack, which the
+** generator and the kernel library share) and the tables of lua/families/FAMILIES.md.
+*/
+#ifndef QP_ARGUMENTS_H
+#define QP_ARGUMENTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+  QP_ARGUMENT_FIELDS = 4,    /* group fields of a stream */
+  QP_ARGUMENT_CODEBOOKS = 4, /* codebooks of a stream */
+  QP_ARGUMENT_STREAMS = 32,  /* most streams of a launch */
+  QP_ARGUMENT_SEGMENTS = 8,  /* most segments of a launch */
+  QP_ARGUMENT_POW2 = 16,
+  QP_PARAMS_MAX = 4096 /* bytes of a kernel's parameters */
+};
+
+/* One stream of packed weights: a linear, or one column range of a split quantizer. */
+typedef struct qp_stream_arguments {
+  uint64_t codes, field[QP_ARGUMENT_FIELDS], codebook[QP_ARGUMENT_CODEBOOKS];
+} qp_stream_arguments;
+
+/* One linear of a launch; dequant: scale, and W^ as y. */
+typedef struct qp_segment_arguments {
+  uint64_t scale, bias, residual, y;
+} qp_segment_arguments;
+
+/* What a launch may be given: device addresses and counts; 0 where there is none. */
+typedef struct qp_arguments {
+  uint64_t x, y; /* rotate: input and output; gemm: x only; encode: targets and codes */
+  uint64_t signs, workspace, counters, zero, zero_words;
+  uint64_t table, start; /* encode */
+  uint64_t rows;         /* rotate: rows of X; encode: sequences (codes: targets) */
+  qp_stream_arguments stream[QP_ARGUMENT_STREAMS];
+  qp_segment_arguments segment[QP_ARGUMENT_SEGMENTS];
+} qp_arguments;
+
+/*
+** WORD(slot, declaration, comment): a 64-bit word, 'slot' of qp_arguments (or of a stream or segment).
+** LIST(kind, declaration, comment): POW2, STREAMS or SEGMENTS, each as often as the launch has it.
+** The declaration is the template's; its order is that of the words.
+*/
+#define QP_STREAM_WORDS(WORD)                                                                      \
+  WORD(codes, "const unsigned *codes", "superblocks, [row groups][superblocks]")                   \
+  WORD(field, "const void *field[4]", "group fields, [row groups][groups][8][4]")                  \
+  WORD(codebook, "const unsigned short *codebook[4]",                                              \
+       "fp16 [entries][dim]; a row-scoped one is [rows][entries]")
+
+#define QP_GEMM_SEGMENT_WORDS(WORD)                                                                \
+  WORD(scale, "const float *scale", "[M] row scales r, or null: 1")                                \
+  WORD(bias, "const void *bias", "[M], type of X, or null")                                        \
+  WORD(residual, "const void *residual", "[N][M], type of Y, or null")                             \
+  WORD(y, "void *y", "[N][M]")
+
+#define QP_GEMM_ARGUMENTS(WORD, LIST)                                                              \
+  WORD(x, "const void *x", "[N][K]")                                                               \
+  WORD(signs, "const unsigned *signs", "bit k % 32 of word k / 32: s[k] is -1 (fused rotation)")   \
+  WORD(workspace, "float *workspace", "slots of [N][32] partial sums")                             \
+  WORD(counters, "unsigned *counters", "one a row group, zero between launches")                   \
+  WORD(zero, "float *zero", "cleared by this launch for a later one's atomic sums, or null")       \
+  WORD(zero_words, "unsigned long long zero_words", "of 'zero'")                                   \
+  LIST(POW2, "unsigned pow2[16]",                                                                  \
+       "1 << i; an argument, so that ptxas leaves the multiplications alone")                      \
+  LIST(STREAMS, "Stream stream[STREAMS]", "packed weights")                                        \
+  LIST(SEGMENTS, "Segment segment[SEGMENTS]", "linears that read x")
+
+#define QP_ROTATE_ARGUMENTS(WORD, LIST)                                                            \
+  WORD(x, "const void *x", "[rows][K]")                                                            \
+  WORD(y, "void *y", "[rows][K]; may be x")                                                        \
+  WORD(signs, "const unsigned *signs", "bit k % 32 of word k / 32: s[k] is -1")                    \
+  WORD(rows, "unsigned long long rows", "of X")
+
+#define QP_DEQUANT_SEGMENT_WORDS(WORD)                                                             \
+  WORD(scale, "const float *scale", "[M] row scales r, or null: 1")                                \
+  WORD(y, "void *w", "[M][K]")
+
+#define QP_DEQUANT_ARGUMENTS(WORD, LIST)                                                           \
+  LIST(POW2, "unsigned pow2[16]", "1 << i")                                                        \
+  LIST(STREAMS, "Stream stream[STREAMS]", "packed weights")                                        \
+  LIST(SEGMENTS, "Segment segment[SEGMENTS]", "linears")
+
+#define QP_ENCODE_ARGUMENTS(WORD, LIST)                                                            \
+  WORD(x, "const float *targets", "[sequences][STEPS][DIM]; of codes [sequences][DIM]")            \
+  WORD(table, "const unsigned short *table",                                                       \
+       "fp16: trellis [FAN][GROUPS][DIM], state g << STEP | j at [j][g]; codes [CODES][DIM]")      \
+  WORD(y, "unsigned *codes", "[sequences][STEPS]; of codes [sequences]")                           \
+  WORD(start, "unsigned *start", "trellis: [sequences], the group before the first step")          \
+  WORD(workspace, "unsigned short *from",                                                          \
+       "trellis: [blocks][SEQUENCES][KEPT_STEPS][GROUPS], choices by step")                        \
+  WORD(rows, "unsigned long long sequences", "codes: targets")
+
+#define QP_NO_WORDS(WORD)
+
+/* LAUNCH(identifier, arguments, words of a segment), in the order of qpal.h's and the problems' ops. */
+#define QP_LAUNCHES(LAUNCH)                                                                        \
+  LAUNCH(GEMM, QP_GEMM_ARGUMENTS, QP_GEMM_SEGMENT_WORDS)                                           \
+  LAUNCH(ROTATE, QP_ROTATE_ARGUMENTS, QP_NO_WORDS)                                                 \
+  LAUNCH(DEQUANT, QP_DEQUANT_ARGUMENTS, QP_DEQUANT_SEGMENT_WORDS)                                  \
+  LAUNCH(ENCODE, QP_ENCODE_ARGUMENTS, QP_NO_WORDS)
+
+enum {
+#define X(name, arguments, segment) QP_LAUNCH_##name,
+  QP_LAUNCHES(X)
+#undef X
+      QP_LAUNCH_COUNT
+};
+
+typedef enum qp_argument_kind {
+  QP_ARGUMENT_WORD,
+  QP_ARGUMENT_LIST_POW2,
+  QP_ARGUMENT_LIST_STREAMS,
+  QP_ARGUMENT_LIST_SEGMENTS
+} qp_argument_kind;
+
+typedef struct qp_argument {
+  qp_argument_kind kind;
+  size_t offset, words; /* of a word: where it lies in its struct above, how many follow it */
+  const char *declaration, *comment;
+} qp_argument;
+
+/* An operation's struct Args; a list ends with a declaration that is NULL. */
+typedef struct qp_launch_arguments {
+  const qp_argument *args, *segment;
+} qp_launch_arguments;
+
+extern const qp_launch_arguments qp_launch_arguments_of[QP_LAUNCH_COUNT];
+extern const qp_argument qp_stream_words[];
+
+/*
+** Lay the arguments out as the kernel's parameter.  'launch' is one of QP_LAUNCH_*; streams and segments
+** are the launch's, within the limits above.  Returns the bytes used, at most QP_PARAMS_MAX.
+*/
+size_t qp_arguments_pack(unsigned launch, const qp_arguments *a, unsigned streams,
+                         unsigned segments, unsigned char *params);
+
+/* The bytes that such a launch uses. */
+size_t qp_arguments_bytes(unsigned launch, unsigned streams, unsigned segments);
+
+#endif
