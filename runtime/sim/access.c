@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Checked accesses to global, shared and local memory; shared-memory races; bank conflicts. */
-#include "exec.h"
+#include "runtime/sim/overlap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -242,6 +242,9 @@ const uint8_t *qp_sim_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, un
   qp_sim_counters *count = w->block->launch->count;
   if (space == QP_SIM_GLOBAL) {
     count->global_read_bytes += bytes;
+    if (w->block->launch->chain &&
+        !qp_sim_chain_read(w, o, lane, address - QP_SIM_ARENA_BASE, bytes))
+      return NULL;
   } else if (space == QP_SIM_SHARED) {
     count->shared_read_bytes += bytes;
     if (w->block->launch->switches.races) {
@@ -268,6 +271,9 @@ static uint8_t *write_common(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, 
   if (space == QP_SIM_GLOBAL) {
     count->global_write_bytes += bytes;
     if (also_read) count->global_read_bytes += bytes;
+    if (w->block->launch->chain &&
+        !qp_sim_chain_write(w, o, lane, address - QP_SIM_ARENA_BASE, bytes))
+      return NULL;
   } else if (space == QP_SIM_SHARED) {
     count->shared_write_bytes += bytes;
     if (also_read) count->shared_read_bytes += bytes;

@@ -52,6 +52,10 @@ typedef struct qp_sim_switches {
   bool bank_conflicts;   /* count wavefronts and conflicts of shared memory; off at first */
   bool races;            /* report shared-memory races; on at first */
   bool uninitialised;    /* report reads of bytes that nothing has written; on at first */
+  bool overlap;          /* report what a launch with 'pdl' touches of those before it, which may
+                            still run, without having waited for them (overlap.h); off at first */
+  uint64_t schedule;     /* 0: blocks and warps run in order; else the seed of a shuffled order and
+                            of slices of random length; 0 at first */
   uint64_t thread_limit; /* instructions one thread may execute in a launch before it counts as
                             hung; 2^25 at first */
 } qp_sim_switches;

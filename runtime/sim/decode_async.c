@@ -156,19 +156,29 @@ static bool decode_createpolicy(parser *p) {
   return p_def(p, &o, 0, p->ops_in, 'd') && finish(p, &o);
 }
 
+/* griddepcontrol.{launch_dependents,wait} */
+static bool decode_griddepcontrol(parser *p) {
+  const bool wait = p_part(p, "wait");
+  if (!wait && !p_part(p, "launch_dependents"))
+    return p_fail(p, "griddepcontrol.launch_dependents or griddepcontrol.wait is expected");
+  qp_sim_op o = p_op(p, wait ? qp_sim_do_grid_wait : qp_sim_do_grid_go, QP_SIM_OTHER);
+  return finish(p, &o);
+}
+
 bool p_decode_async(parser *p, bool *found) {
   /* Instructions without effect here: their order is kept anyway, caches are not modelled. */
   static const struct {
     const char *name;
     uint8_t kind;
-  } idle[] = {
-      {"fence", QP_SIM_BARRIER},   {"membar", QP_SIM_BARRIER},   {"griddepcontrol", QP_SIM_OTHER},
-      {"prefetch", QP_SIM_OTHER},  {"prefetchu", QP_SIM_OTHER},  {"applypriority", QP_SIM_OTHER},
-      {"nanosleep", QP_SIM_OTHER}, {"setmaxnreg", QP_SIM_OTHER}, {"pmevent", QP_SIM_OTHER}};
+  } idle[] = {{"fence", QP_SIM_BARRIER},       {"membar", QP_SIM_BARRIER},
+              {"prefetch", QP_SIM_OTHER},      {"prefetchu", QP_SIM_OTHER},
+              {"applypriority", QP_SIM_OTHER}, {"nanosleep", QP_SIM_OTHER},
+              {"setmaxnreg", QP_SIM_OTHER},    {"pmevent", QP_SIM_OTHER}};
   const char *name = p->part[0];
   *found = true;
   if (!strcmp(name, "cp")) return decode_cp(p);
   if (!strcmp(name, "mbarrier")) return decode_mbarrier(p);
+  if (!strcmp(name, "griddepcontrol")) return decode_griddepcontrol(p);
   if (!strcmp(name, "createpolicy")) return decode_createpolicy(p);
   for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
     if (strcmp(name, idle[i].name)) continue;

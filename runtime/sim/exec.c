@@ -95,11 +95,37 @@ static uint64_t run_group(qp_sim_warp *w, uint64_t budget) {
   return budget - left;
 }
 
+/* ---- the order of blocks and warps ---- */
+
+/* A number below n; the same launch with the same seed runs in the same order (splitmix64). */
+static uint64_t draw(qp_sim_launch *launch, uint64_t n) {
+  uint64_t z = launch->random += 0x9e3779b97f4a7c15u;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+  return (z ^ z >> 31) % n;
+}
+
+/* How long something runs before its neighbour does: shuffled, mostly short slices. */
+static uint64_t slice(qp_sim_launch *launch, uint64_t most) {
+  if (!launch->switches.schedule) return most;
+  return 1 + draw(launch, (uint64_t)1 << draw(launch, 1 + (unsigned)(63 - __builtin_clzll(most))));
+}
+
+/* 0 .. n - 1 in the order in which they run. */
+static void order(qp_sim_launch *launch, uint32_t *list, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) {
+    const uint32_t k = launch->switches.schedule ? (uint32_t)draw(launch, i + 1) : i;
+    list[i] = list[k];
+    list[k] = i;
+  }
+}
+
 /* Run a warp until all of it waits, it yields, or a slice is used; instructions done. */
 static uint64_t run_warp(qp_sim_warp *w) {
   uint64_t done = 0;
-  while (w->ready && done < WARP_SLICE) {
-    done += run_group(w, WARP_SLICE - done);
+  const uint64_t most = slice(w->block->launch, WARP_SLICE);
+  while (w->ready && done < most) {
+    done += run_group(w, most - done);
     if (w->event == QP_SIM_FAULT) return done;
     if (w->event == QP_SIM_YIELD) break;
   }
@@ -262,12 +288,16 @@ typedef enum { BLOCK_DONE, BLOCK_SLICED, BLOCK_FAULT } block_end;
 
 static block_end run_block(qp_sim_block *b) {
   uint64_t used = 0;
+  const uint64_t most = slice(b->launch, BLOCK_SLICE);
   while (b->live_warps) {
     const uint64_t before = b->progress;
     uint64_t done = 0;
+    uint32_t turn[QP_SIM_WARPS];
+    order(b->launch, turn, b->warps);
     for (uint32_t i = 0; i < b->warps; i++) {
-      if (!b->warp[i].ready) continue;
-      done += run_warp(b->warp + i);
+      qp_sim_warp *w = b->warp + turn[i];
+      if (!w->ready) continue;
+      done += run_warp(w);
       if (b->launch->status != QP_OK) return BLOCK_FAULT;
     }
     if (!done && before == b->progress) {
@@ -275,7 +305,7 @@ static block_end run_block(qp_sim_block *b) {
       return BLOCK_FAULT;
     }
     used += done;
-    if (used >= BLOCK_SLICE && b->live_warps) return BLOCK_SLICED;
+    if (used >= most && b->live_warps) return BLOCK_SLICED;
   }
   return BLOCK_DONE;
 }
@@ -287,37 +317,55 @@ static uint32_t blocks_per_sm(const qp_sim_launch *launch) {
   return n ? n : 1;
 }
 
-qp_status qp_sim_run(qp_sim_launch *launch) {
-  const uint32_t most = blocks_per_sm(launch) * launch->sm_count;
-  qp_sim_block **resident = calloc(most, sizeof *resident);
-  if (!resident) return qp_fail(launch->err, QP_E_NOMEM, "simulator: host memory exhausted");
-  qp_sim_block *spare = NULL;
-  uint32_t count = 0, next = 0;
-  while (launch->status == QP_OK && (count || next < launch->grid)) {
-    if (next < launch->grid && count < most) {
-      qp_sim_block *b = spare ? spare : block_new(launch);
-      spare = NULL;
-      if (!b) {
-        launch->status = qp_fail(launch->err, QP_E_NOMEM, "simulator: host memory exhausted");
-        break;
-      }
-      block_start(b, next, next % launch->sm_count);
-      resident[count++] = b;
-      next++;
-    }
-    for (uint32_t i = 0; i < count && launch->status == QP_OK;) {
-      if (run_block(resident[i]) != BLOCK_DONE) {
-        i++;
-        continue;
-      }
-      block_free(spare);
-      spare = resident[i];
-      resident[i] = resident[--count];
-      launch->count->blocks++;
-    }
+typedef struct grid {
+  qp_sim_block **resident, *spare;
+  uint32_t *number; /* [grid]: blocks in the order in which they start */
+  uint32_t most, count, next;
+} grid;
+
+static void grid_free(grid *g) {
+  for (uint32_t i = 0; i < g->count; i++) block_free(g->resident[i]);
+  block_free(g->spare);
+  free(g->resident);
+  free(g->number);
+}
+
+static bool start_next(grid *g, qp_sim_launch *launch) {
+  qp_sim_block *b = g->spare ? g->spare : block_new(launch);
+  g->spare = NULL;
+  if (!b) return false;
+  block_start(b, g->number[g->next], g->next % launch->sm_count);
+  g->resident[g->count++] = b;
+  g->next++;
+  return true;
+}
+
+/* Give each resident block a slice; those that end make room. */
+static void run_residents(grid *g, qp_sim_launch *launch) {
+  const uint32_t offset =
+      launch->switches.schedule && g->count ? (uint32_t)draw(launch, g->count) : 0;
+  for (uint32_t k = g->count; k-- > 0 && launch->status == QP_OK;) {
+    const uint32_t i = (launch->switches.schedule ? k + offset : g->count - 1 - k) % g->count;
+    if (run_block(g->resident[i]) != BLOCK_DONE) continue;
+    block_free(g->spare);
+    g->spare = g->resident[i];
+    g->resident[i] = g->resident[--g->count];
+    launch->count->blocks++;
+    if (!g->count) return;
   }
-  for (uint32_t i = 0; i < count; i++) block_free(resident[i]);
-  block_free(spare);
-  free(resident);
-  return launch->status;
+}
+
+qp_status qp_sim_run(qp_sim_launch *launch) {
+  grid g = {.most = blocks_per_sm(launch) * launch->sm_count};
+  g.resident = calloc(g.most, sizeof *g.resident);
+  g.number = calloc(launch->grid, sizeof *g.number);
+  bool room = g.resident && g.number;
+  if (room) order(launch, g.number, launch->grid);
+  while (room && launch->status == QP_OK && (g.count || g.next < launch->grid)) {
+    if (g.next < launch->grid && g.count < g.most) room = start_next(&g, launch);
+    if (room) run_residents(&g, launch);
+  }
+  grid_free(&g);
+  return room ? launch->status
+              : qp_fail(launch->err, QP_E_NOMEM, "simulator: host memory exhausted");
 }

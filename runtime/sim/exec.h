@@ -79,6 +79,7 @@ struct qp_sim_warp {
   uint32_t event;       /* qp_sim_event */
   uint32_t carry;       /* CC.CF of each lane */
   uint32_t live, ready; /* not exited; of these, not waiting */
+  uint32_t waited;      /* lanes that executed griddepcontrol.wait */
   uint32_t parked;      /* lanes that wait at a warp collective */
   uint32_t index;       /* in the block */
   uint64_t ticks;       /* instructions executed by groups of this warp */
@@ -126,6 +127,11 @@ struct qp_sim_launch {
   uint32_t grid, block_threads, dynamic_bytes, dynamic_start, shared_bytes;
   uint32_t sm_count;
   uint64_t id;
+  struct qp_sim_chain *chain; /* NULL: launches are not tracked */
+  unsigned slot;              /* of this launch in the chain; overlap.h */
+  unsigned open, open_after;  /* first slot that may still run: before, and after a thread waited */
+  bool waited, let_go_early;  /* a thread has waited; one let dependents go before it had */
+  uint64_t random;            /* of the schedule */
   qp_sim_switches switches;
   qp_sim_counters *count;
   qp_status status;

@@ -52,6 +52,8 @@ void qp_sim_do_unpack(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask); /* one
 void qp_sim_do_cvta(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);   /* sub 1: to the space */
 void qp_sim_do_isspacep(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_nop(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
+void qp_sim_do_grid_wait(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
+void qp_sim_do_grid_go(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_createpolicy(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_bra(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_brx(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "runtime/sim/exec.h"
+#include "runtime/sim/overlap.h"
 #include "runtime/sim/sim.h"
 
 typedef struct sim {
@@ -11,6 +11,7 @@ typedef struct sim {
   qp_sim_arena arena;
   qp_sim_counters count;
   qp_sim_switches switches;
+  qp_sim_chain chain;
   uint64_t launches;
 } sim;
 
@@ -34,6 +35,7 @@ static qp_status sim_alloc(qp_device *d, size_t bytes, qp_devptr *out, qp_error 
 }
 
 static void sim_free(qp_device *d, qp_devptr ptr) {
+  qp_sim_chain_drain(&self_of(d)->chain);
   if (ptr) qp_sim_arena_free(&self_of(d)->arena, ptr);
 }
 
@@ -44,6 +46,7 @@ static qp_status range(sim *s, qp_devptr ptr, size_t bytes, const char *what, ui
     return qp_fail(err, QP_E_ARG,
                    "simulator: %s of %zu bytes at 0x%llx does not lie in one allocation", what,
                    bytes, (unsigned long long)ptr);
+  qp_sim_chain_drain(&s->chain); /* copies and fills wait for the launches before them */
   *data = s->arena.data + (ptr - QP_SIM_ARENA_BASE);
   *shadow = s->arena.shadow + (ptr - QP_SIM_ARENA_BASE);
   return QP_OK;
@@ -207,25 +210,29 @@ static qp_status sim_launch(qp_device *d, qp_function *f, const qp_launch *how, 
       .shared_bytes = used,
       .sm_count = d->info.sm_count,
       .id = ++s->launches,
+      .random = s->switches.schedule + 0x9e3779b97f4a7c15u * s->launches,
       .switches = s->switches,
       .count = &s->count,
       .err = err,
   };
   s->count.launches++;
-  status = qp_sim_run(&launch);
+  if (s->switches.overlap) status = qp_sim_chain_begin(&s->chain, &launch, how->pdl, err);
+  if (status == QP_OK) status = qp_sim_run(&launch);
+  if (launch.chain) qp_sim_chain_end(&s->chain, &launch);
   free(params);
   return status;
 }
 
 static qp_status sim_sync(qp_device *d, qp_error *err) {
-  (void)d;
   (void)err;
+  qp_sim_chain_drain(&self_of(d)->chain);
   return QP_OK; /* a launch runs to its end */
 }
 
 static void sim_close(qp_device *d) {
   sim *s = self_of(d);
   qp_sim_arena_close(&s->arena);
+  qp_sim_chain_close(&s->chain);
   free(s);
 }
 
