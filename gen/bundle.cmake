@@ -37,6 +37,9 @@ foreach(library ${libraries})
   file(REAL_PATH ${library} real)
   configure_file(${real} ${dir}/lib/${name} COPYONLY)
   string(REGEX REPLACE "\\.so\\.([0-9]+)$" "\\1" package ${name})
+  if(name MATCHES "[0-9]\\.so\\.") # Debian's rule: libpcre2-8.so.0 is in libpcre2-8-0
+    string(REGEX REPLACE "\\.so\\.([0-9]+)$" "-\\1" package ${name})
+  endif()
   add_notice(${package})
 endforeach()
 

@@ -35,9 +35,9 @@ static const unsigned char value_bytes[VALUE_TYPES] = {
 typedef struct pair {
   const unsigned char *key; /* in the file, not NUL-ended */
   size_t key_bytes;
-  uint32_t type;
+  uint32_t type, item;        /* item: type of an array's items */
   uint64_t length;            /* of a string in bytes, of an array in items */
-  const unsigned char *value; /* the scalar, or the string's first byte */
+  const unsigned char *value; /* the scalar, the string's first byte, or the array's first item */
 } pair;
 
 struct qp_gguf {
@@ -109,6 +109,8 @@ static qp_status skip_array(cursor *c, unsigned nesting, pair *out) {
     return qp_fail(c->err, QP_E_LIMIT, "%s: offset %zu: more than %d levels of arrays", c->g->file,
                    c->at, MAX_NESTING);
   out->length = count;
+  out->item = (uint32_t)type;
+  out->value = c->g->data + c->at;
   if (value_bytes[type]) {
     if (__builtin_mul_overflow(count, (uint64_t)value_bytes[type], &bytes)) bytes = UINT64_MAX;
     return take(c, "an array", bytes, &out->value);
@@ -400,4 +402,43 @@ bool qp_gguf_length(const qp_gguf *g, const char *key, uint64_t *out) {
 
 void qp_gguf_release(const qp_gguf *g, size_t offset, size_t bytes) {
   qp_map_release(&g->map, offset, bytes);
+}
+
+/* ---- Items of arrays ---- */
+
+static double item_value(const unsigned char *p, uint32_t type) {
+  const uint64_t bits = number_at(p, value_bytes[type]);
+  float f;
+  double d;
+  switch (type) {
+  case I8: return (int8_t)bits;
+  case I16: return (int16_t)bits;
+  case I32: return (int32_t)bits;
+  case I64: return (double)(int64_t)bits;
+  case F32: return memcpy(&f, p, sizeof f), (double)f;
+  case F64: return memcpy(&d, p, sizeof d), d;
+  default: return (double)bits;
+  }
+}
+
+bool qp_gguf_each_number(const qp_gguf *g, const char *key, qp_gguf_number_visit *visit,
+                         void *arg) {
+  const pair *p = find_pair(g, key);
+  if (!p || p->type != ARRAY || !value_bytes[p->item]) return false;
+  for (uint64_t i = 0; i < p->length; i++)
+    visit(arg, i, item_value(p->value + i * value_bytes[p->item], p->item));
+  return true;
+}
+
+bool qp_gguf_each_string(const qp_gguf *g, const char *key, qp_gguf_string_visit *visit,
+                         void *arg) {
+  const pair *p = find_pair(g, key);
+  if (!p || p->type != ARRAY || p->item != STRING) return false;
+  const unsigned char *at = p->value;
+  for (uint64_t i = 0; i < p->length; i++) { /* lengths were checked when the file was read */
+    const uint64_t bytes = number_at(at, 8);
+    visit(arg, i, (const char *)at + 8, (size_t)bytes);
+    at += 8 + bytes;
+  }
+  return true;
 }

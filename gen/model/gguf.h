@@ -50,6 +50,13 @@ bool qp_gguf_number(const qp_gguf *g, const char *key, double *out);
 bool qp_gguf_text(const qp_gguf *g, const char *key, char *out, size_t size);
 bool qp_gguf_length(const qp_gguf *g, const char *key, uint64_t *out);
 
+/* The items of an array, in order: numbers of any type, strings (in the file, not NUL-ended).  False
+** (and no call) where there is no such key, or its items are of another kind. */
+typedef void qp_gguf_number_visit(void *arg, uint64_t i, double value);
+typedef void qp_gguf_string_visit(void *arg, uint64_t i, const char *s, size_t bytes);
+bool qp_gguf_each_number(const qp_gguf *g, const char *key, qp_gguf_number_visit *visit, void *arg);
+bool qp_gguf_each_string(const qp_gguf *g, const char *key, qp_gguf_string_visit *visit, void *arg);
+
 /* Pages are not needed for now; see qp_map_release. */
 void qp_gguf_release(const qp_gguf *g, size_t offset, size_t bytes);
 
