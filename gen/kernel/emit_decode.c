@@ -86,12 +86,20 @@ static void emit_load(emitter *e, unsigned i) {
   }
 }
 
+/* The place of a row-scoped codebook among those. */
+static unsigned row_book(const qp_quantizer *q, unsigned codebook) {
+  unsigned place = 0;
+  for (unsigned b = 0; b < codebook; b++) place += q->codebook[b].scope == QP_SCOPE_ROW;
+  return place;
+}
+
 static void emit_lookup(emitter *e, unsigned i) {
   const qp_ir_node *n = &e->ir->node[i];
   const qp_codebook *b = &e->l->quantizer->codebook[n->imm];
   const char *idx = e->name[n->arg[0]];
   if (!e->entry)
-    qp_text_add(e->t, "    const unsigned v%u = __ldg(row + %s);\n", i, idx);
+    qp_text_add(e->t, "    const unsigned v%u = __ldg(row[%u] + %s);\n", i,
+                row_book(e->l->quantizer, n->imm), idx);
   else if (b->dim == 1)
     qp_text_add(e->t, "    const unsigned v%u = __ldg(cb[%u] + min(%s, %uu));\n", i, n->imm, idx,
                 b->entries - 1);
@@ -174,7 +182,7 @@ char *qp_lowered_cuda(const qp_lowered *l, const char *name) {
   emit_table_facts(&t, l);
   emit_entries(&t, l);
   qp_text_add(&t, "  static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,\n"
-                  "      const unsigned short *row, const unsigned *lane, unsigned tables,\n"
+                  "      const unsigned short *const *row, const unsigned *lane, unsigned tables,\n"
                   "      const unsigned *pow2, unsigned *out) {\n");
   emit_body(&t, l, l->main, false);
   qp_text_add(&t, "  }\n};\n");

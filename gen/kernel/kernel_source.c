@@ -103,6 +103,25 @@ static unsigned field_bits(qp_field_type type) {
   return type == QP_FIELD_F16 ? 16 : type == QP_FIELD_U8 ? 8 : 4;
 }
 
+/* The codebooks of rows among a quantizer's: how many, their numbers, their entries. */
+static void add_row_books(qp_text *t, const qp_quantizer *q) {
+  unsigned books = 0;
+  qp_text number = {0}, entries = {0};
+  for (unsigned b = 0; b < q->codebooks; b++) {
+    if (q->codebook[b].scope != QP_SCOPE_ROW) continue;
+    qp_text_add(&number, "b == %u ? %u : ", books, b);
+    qp_text_add(&entries, "b == %u ? %u : ", books++, q->codebook[b].entries);
+  }
+  qp_text_add(t,
+              "  static constexpr unsigned ROW_BOOKS = %u;\n"
+              "  static __device__ constexpr unsigned row_codebook(unsigned b) { return %s0; }\n"
+              "  static __device__ constexpr unsigned row_entries(unsigned b) { return %s0; }\n",
+              books, books ? number.s : "", books ? entries.s : "");
+  t->failed |= number.failed | entries.failed;
+  qp_text_free(&number);
+  qp_text_free(&entries);
+}
+
 /* A quantizer's decode function, then the struct that adds its layout. */
 static qp_status add_quantizer(qp_text *t, const qp_kernel *k, unsigned i, qp_error *err) {
   const qp_lowered *l = &k->lowered[i];
@@ -115,23 +134,20 @@ static qp_status add_quantizer(qp_text *t, const qp_kernel *k, unsigned i, qp_er
   qp_period period;
   const qp_status status = qp_layout_period(q, &period, err);
   if (status) return status;
-  unsigned row_codebook = 0, row_entries = 0;
-  for (unsigned b = 0; b < q->codebooks; b++)
-    if (q->codebook[b].scope == QP_SCOPE_ROW)
-      row_codebook = b, row_entries = q->codebook[b].entries;
   qp_text_add(t,
               "struct L%u : %s {\n"
               "  static constexpr unsigned BLOCKS = %u, WORDS = %u, WORDS_READ = %u, PLANES = %u;\n"
-              "  static constexpr unsigned GROUP = %u, ROW_CODEBOOK = %u, ROW_ENTRIES = %u;\n"
+              "  static constexpr unsigned GROUP = %u;\n"
               "  static constexpr unsigned X_OFFSET = %u;\n"
               "  static __device__ constexpr unsigned field_bits(unsigned f) {\n"
               "    return ",
               i, name, period.blocks, period.words, period.words_read,
-              q->planes ? q->planes_read : 0, q->group ? q->group : 64, row_codebook, row_entries,
-              k->x_offset[i]);
+              q->planes ? q->planes_read : 0, q->group ? q->group : 64, k->x_offset[i]);
   for (unsigned f = 0; f < q->fields; f++)
     qp_text_add(t, "f == %u ? %u : ", f, field_bits(q->field[f].type));
-  qp_text_add(t, "0;\n  }\n};\n");
+  qp_text_add(t, "0;\n  }\n");
+  add_row_books(t, q);
+  qp_text_add(t, "};\n");
   return QP_OK;
 }
 

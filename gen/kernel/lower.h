@@ -80,12 +80,12 @@ void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsign
 **     static __device__ __forceinline__ void entry(unsigned id, const unsigned short *const *cb,
 **                                                  unsigned *out);
 **     // One step.  s: window, unmasked; g: group fields (fp16 bits or integers); row: the row's
-**     // codebook (ROW_LOOKUP only, two rows never share a step); lane[t]: (laneid % copies) *
+**     // codebooks, those of scope "row" in order (ROW_LOOKUP only, two rows never share a step); lane[t]: (laneid % copies) *
 ** words
 **     // * 4; tables: shared-memory address of the table area; pow2[i] == 1 << i, a kernel
 ** argument.
 **     static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,
-**         const unsigned short *row, const unsigned *lane, unsigned tables, const unsigned *pow2,
+**         const unsigned short *const *row, const unsigned *lane, unsigned tables, const unsigned *pow2,
 **         unsigned *out);
 **   };
 **

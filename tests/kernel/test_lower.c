@@ -550,18 +550,19 @@ Test(lower, writes_cuda_that_compiles, .timeout = 120) {
       snprintf(name, sizeof name, "L%u_%u", d, o);
       add_struct(&t, d_all[d], &opt, name);
     }
-  qp_text_add(&t, "template <class L> __device__ void use(unsigned *p, const unsigned short *row,\n"
-                  "    const unsigned short *const *cb, const unsigned *pow2) {\n"
-                  "  unsigned out[L::PAIRS + 4], lane[4] = {p[0], p[1], p[2], p[3]};\n"
-                  "  L::decode(p[4], p + 5, row, lane, p[9], pow2, out);\n"
-                  "  for (unsigned i = 0; i < L::PAIRS; i++) p[i] += out[i];\n"
-                  "  if constexpr (L::TABLES > 0) {\n"
-                  "    L::template entry<0>(p[10], cb, out);\n"
-                  "    for (unsigned i = 0; i < L::template words<0>(); i++) p[i] ^= out[i];\n"
-                  "  }\n"
-                  "}\n"
-                  "extern \"C\" __global__ void k(unsigned *p, const unsigned short *row,\n"
-                  "    const unsigned short *const *cb, const unsigned *pow2) {\n");
+  qp_text_add(
+      &t, "template <class L> __device__ void use(unsigned *p, const unsigned short *const *row,\n"
+          "    const unsigned short *const *cb, const unsigned *pow2) {\n"
+          "  unsigned out[L::PAIRS + 4], lane[4] = {p[0], p[1], p[2], p[3]};\n"
+          "  L::decode(p[4], p + 5, row, lane, p[9], pow2, out);\n"
+          "  for (unsigned i = 0; i < L::PAIRS; i++) p[i] += out[i];\n"
+          "  if constexpr (L::TABLES > 0) {\n"
+          "    L::template entry<0>(p[10], cb, out);\n"
+          "    for (unsigned i = 0; i < L::template words<0>(); i++) p[i] ^= out[i];\n"
+          "  }\n"
+          "}\n"
+          "extern \"C\" __global__ void k(unsigned *p, const unsigned short *const *row,\n"
+          "    const unsigned short *const *cb, const unsigned *pow2) {\n");
   for (unsigned d = 0; d < D_COUNT; d++)
     for (unsigned o = 0; o < 8; o++) qp_text_add(&t, "  use<L%u_%u>(p, row, cb, pow2);\n", d, o);
   qp_text_add(&t, "}\n");

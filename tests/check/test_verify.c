@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* Verdicts on kernels that `qpal check` does not meet in the palette. */
+#include "tests/check/check_kit.h"
+
+#include <stdio.h>
+
+TestSuite(verify, .init = kit_open, .fini = kit_close, .timeout = 120);
+
+/* Both forms of tables, since each reaches the codebooks of rows in its own way. */
+static void expect_right(const char *name, const char *family, unsigned unfold) {
+  char path[512];
+  snprintf(path, sizeof path, "%s/tests/check/row_codebooks.lua:%s", QP_SOURCE_DIR, name);
+  const qp_family *f = qp_families_find(session.families, family);
+  qp_problem p = {.op = f->op, .segments = 1, .columns = 96, .batch = 2, .arch = 90, .sm_count = 2};
+  p.segment[0].quantizer = kit_quantizer(path);
+  p.segment[0].rows = 80;
+  qp_choice c;
+  qp_kernel k;
+  qp_choice_default(f, &c);
+  qp_choice_put(&c, "unfold", unfold);
+  cr_assert_eq(qp_kernel_make(session.families, &p, &c, &k, &err), QP_OK, "%s", err.text);
+  const qp_verdict v = kit_verdict(&k, 7);
+  cr_expect(v.pass, "%s, %s, unfold=%u: %s", name, family, unfold, v.why);
+  qp_kernel_free(&k);
+}
+
+Test(verify, decodes_that_look_up_codebooks_of_rows_are_right) {
+  static const char *const names[] = {"two-rows",    "three-of-three", "row-and-all",
+                                      "all-and-row", "row-and-sign",   "row-and-unfolded"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    expect_right(names[i], i % 2 ? "gemm_cuda" : "gemm_tensor", 1);
+  expect_right("two-rows", "dequant", 0);
+  expect_right("row-and-unfolded", "gemm_tensor", 0);
+}
