@@ -50,7 +50,7 @@ function gemm_allows(problem, t)
 end
 
 function pdl_allows(problem, t)
-  if t.pdl == 1 and problem.arch < 90 then
+  if t.pdl == 1 and problem.pdl == 0 then
     return false, "programmatic dependent launch needs sm_90 or later"
   end
   return true

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch.h"
 #include "cuda_time.h"
 #include "device.h"
 #include "dynlib.h"
@@ -244,7 +245,7 @@ static qp_status cuda_launch(qp_device *self, qp_function *f, const qp_launch *h
                            .sharedMemBytes = how->smem_bytes,
                            .hStream = how->on_stream ? (CUstream)how->stream : d->stream,
                            .attrs = &pdl,
-                           .numAttrs = how->pdl && self->info.arch >= 90};
+                           .numAttrs = how->pdl && qp_arch_has(self->info.arch, QP_ARCH_PDL)};
   size_t bytes = how->params_bytes;
   void *params = (void *)(uintptr_t)how->params; /* the driver only reads them */
   void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, params, CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes,
@@ -428,6 +429,19 @@ static const qp_device_ops ops = {.close = cuda_close,
                                   .enter = cuda_enter,
                                   .leave = cuda_leave};
 
+/* The architecture that code is made for. */
+static qp_status choose_arch(qp_device_info *info, qp_error *err) {
+  const qp_arch *a = qp_arch_nearest(info->capability);
+  if (!a)
+    return qp_fail(err, QP_E_MISSING,
+                   "%s: compute capability %u.%u; %u.%u is the oldest that kernels are made for",
+                   info->name, info->capability / 10, info->capability % 10,
+                   qp_arch_table->number / 10, qp_arch_table->number % 10);
+  info->arch = a->number;
+  info->wants_ptx = a->number != info->capability;
+  return QP_OK;
+}
+
 static qp_status read_info(cuda_device *d, qp_error *err) {
   int major, minor, sms, smem, l2, driver;
   const struct {
@@ -449,12 +463,12 @@ static qp_status read_info(cuda_device *d, qp_error *err) {
   if (!r) r = cu.DriverGetVersion(&driver);
   if (r) return failed(r, "cuDeviceGetName", err);
   info->driver = (unsigned)driver;
-  info->arch = (unsigned)(10 * major + minor);
+  info->capability = (unsigned)(10 * major + minor);
   info->sm_count = (unsigned)sms;
   info->smem_block_bytes = (unsigned)smem;
   info->l2_bytes = (size_t)l2;
   info->simulated = false;
-  return QP_OK;
+  return choose_arch(info, err);
 }
 
 static qp_status find_device(unsigned index, CUdevice *out, qp_error *err) {

@@ -17,12 +17,16 @@ typedef uint64_t qp_devptr;             /* device address; 0 is no address */
 typedef struct qp_device_info {
   char name[128]; /* "NVIDIA H100 80GB HBM3", "PTX simulator" */
   char bus[32];   /* PCI address "0000:3b:00.0"; "" for the simulator */
-  unsigned arch;  /* 10 * major + minor of the compute capability: 80, 86, 89, 90, 100, 120 */
+  unsigned
+      arch; /* what code is made for, one of qp_arch_table: that of the GPU, or the nearest lower one */
+  unsigned
+      capability; /* 10 * major + minor of the compute capability; 'arch' where that has a row */
   unsigned sm_count;
   unsigned smem_block_bytes; /* most dynamic shared memory a block may opt into */
   size_t memory_bytes;
   size_t l2_bytes;
-  bool simulated;  /* true: wants PTX, never gives a latency */
+  bool simulated;  /* true: never gives a latency */
+  bool wants_ptx;  /* images to load are PTX: a simulator, or a GPU whose capability has no row */
   unsigned driver; /* newest CUDA version of the driver, 1000 major + 10 minor; 0: no driver */
 } qp_device_info;
 
@@ -113,9 +117,14 @@ static inline qp_status qp_device_launch(qp_device *d, qp_function *f, const qp_
 }
 static inline qp_status qp_device_sync(qp_device *d, qp_error *err) { return d->ops->sync(d, err); }
 
+/* "GPU: compute capability 13.0 is not ... " where code is made for another architecture than
+** the device's own; "" where all is well.  Returns 'to'. */
+const char *qp_device_remark(const qp_device_info *info, char *to, size_t size);
+
 /* Backends, called by qp_device_open. */
 qp_status qp_cuda_open(unsigned index, qp_device **out, qp_error *err);
-/* The context that is current on this thread; it stays the caller's.  QP_E_MISSING: there is none. */
+/* The context that is current on this thread; it stays the caller's.  QP_E_MISSING: there is
+** none. */
 qp_status qp_cuda_open_current(qp_device **out, qp_error *err);
 /* The context that is current on this thread (NULL: none, or no driver), and back. */
 void *qp_cuda_context(void);

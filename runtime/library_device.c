@@ -53,8 +53,10 @@ void qpal_device_close(qpal_device *d) {
 qpal_status qpal_device_describe(const qpal_device *d, qpal_device_info *info) {
   if (!d) return qp_refuse(QPAL_E_ARG, "device is NULL");
   const qp_device_info *i = &d->dev->info;
-  qpal_device_info own = {
-      .arch = i->arch, .sm_count = i->sm_count, .driver = i->driver, .simulated = i->simulated};
+  qpal_device_info own = {.arch = i->capability,
+                          .sm_count = i->sm_count,
+                          .driver = i->driver,
+                          .simulated = i->simulated};
   snprintf(own.name, sizeof own.name, "%s", i->name);
   return qp_give(info, &own, sizeof own, sizeof own, "qpal_device_info");
 }

@@ -7,6 +7,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "arch.h"
 #include "library_state.h"
 
 /* ---- Which target ---- */
@@ -21,14 +22,14 @@ static bool has_images(const qpal_library *l, const qp_lib_target *t, bool ptx) 
 }
 
 /*
-** How a target's kernels would run on a device; -1: not.  A cubin runs on its own architecture and on
-** later ones of its major version, PTX on its own and all later ones; the simulator takes PTX alone.
+** How a target's kernels would run on a device; -1: not.  Cubins run as qp_arch_runs_cubin says,
+** PTX on its own architecture and all later ones; the simulator takes PTX alone.
 */
 static int match_of(const qpal_library *l, const qp_lib_target *t, const qp_device_info *d) {
-  if (t->arch == d->arch && has_images(l, t, d->simulated))
+  if (t->arch == d->capability && has_images(l, t, d->simulated))
     return t->sm_count == d->sm_count ? QPAL_MATCH_EXACT : QPAL_MATCH_SM_COUNT;
-  if (t->arch > d->arch) return -1;
-  if (!d->simulated && t->arch / 10 == d->arch / 10 && has_images(l, t, false))
+  if (t->arch > d->capability) return -1;
+  if (!d->simulated && qp_arch_runs_cubin(t->arch, d->capability) && has_images(l, t, false))
     return QPAL_MATCH_COMPATIBLE;
   return has_images(l, t, true) ? QPAL_MATCH_PTX : -1;
 }
@@ -77,7 +78,7 @@ static qpal_status choose_target(const qpal_library *l, const qp_device_info *d,
       QPAL_E_MISMATCH,
       "no kernel of the library %s %s (sm_%u, %u multiprocessors); it was exported for "
       "%s%s",
-      exact ? "was made for" : "runs on", d->name, d->arch, d->sm_count, targets,
+      exact ? "was made for" : "runs on", d->name, d->capability, d->sm_count, targets,
       d->simulated ? "; the simulator runs PTX (qpal export --ptx all)" : "");
 }
 

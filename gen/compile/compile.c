@@ -576,7 +576,7 @@ static qp_status check_job(const qp_compile_job *job, qp_error *err) {
   if (strlen(job->name) + strlen(job->source) > QP_WORKER_MOST_BYTES) {
     return qp_fail(err, QP_E_ARG, "compile job '%s': the source is larger than 1 GiB", job->name);
   }
-  if (qp_arch_smem_bytes(job->arch) == 0) {
+  if (!qp_arch_find(job->arch)) {
     char text[16];
     unsigned ignored;
     snprintf(text, sizeof text, "sm_%u", job->arch);

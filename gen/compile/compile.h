@@ -3,7 +3,7 @@
 #ifndef QP_COMPILE_H
 #define QP_COMPILE_H
 
-#include "gen/compile/arch.h"
+#include "runtime/arch.h"
 #include "gen/compile/job.h"
 
 typedef struct qp_compiler qp_compiler;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What goes into a compile and what comes out of it: the types that compiler, workers and cache share. */
+/* What goes into a compile and what comes out of it: the types that compiler, workers and cache
+** share. */
 #ifndef QP_COMPILE_JOB_H
 #define QP_COMPILE_JOB_H
 
@@ -22,7 +23,7 @@ typedef struct qp_resources {
 typedef struct qp_compile_job {
   const char *name;          /* the kernel's (extern "C"); also the source's name in messages */
   const char *source;        /* freestanding CUDA C++ (C++20); unmarked functions are __device__ */
-  unsigned arch;             /* one of qp_architectures */
+  unsigned arch;             /* one of qp_arch_table (runtime/arch.h) */
   bool want_cubin, want_ptx; /* one at least; PTX alone spares the time of ptxas */
   void *user;                /* handed back */
 } qp_compile_job;
@@ -39,6 +40,13 @@ typedef struct qp_compiled {
   bool cached;      /* came from the cache */
   double seconds;   /* spent compiling (0 from the cache) */
 } qp_compiled;
+
+/* What a device loads: the PTX where it wants that (qp_device_info), else the cubin; NULL where
+** it was not asked for. */
+static inline const void *qp_compiled_image(const qp_compiled *c, bool wants_ptx, size_t *bytes) {
+  *bytes = wants_ptx ? c->ptx_bytes : c->cubin_bytes;
+  return wants_ptx ? (const void *)c->ptx : c->cubin;
+}
 
 /* Free what a result owns and zero it; 'c' may be NULL or zeroed. */
 void qp_compiled_free(qp_compiled *c);

@@ -13,10 +13,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "runtime/arch.h"
+
 /* Every function of NVRTC that is used: the table's fields and what dlsym looks for. */
 #define FUNCTIONS(X)                                                                               \
   X(nvrtcVersion)                                                                                  \
   X(nvrtcGetErrorString)                                                                           \
+  X(nvrtcGetNumSupportedArchs)                                                                     \
+  X(nvrtcGetSupportedArchs)                                                                        \
   X(nvrtcCreateProgram)                                                                            \
   X(nvrtcDestroyProgram)                                                                           \
   X(nvrtcCompileProgram)                                                                           \
@@ -240,8 +244,39 @@ static nvrtcResult compile_program(const nvrtc *rt, nvrtcProgram p, const qp_com
   return r;
 }
 
+/* Whether this NVRTC compiles for an architecture; where it does not say so, it is asked to try. */
+static bool knows_arch(const nvrtc *rt, unsigned arch) {
+  enum { MOST = 256 };
+  int count = 0, known[MOST];
+  if (rt->nvrtcGetNumSupportedArchs(&count) != NVRTC_SUCCESS || count < 1 || count > MOST ||
+      rt->nvrtcGetSupportedArchs(known) != NVRTC_SUCCESS)
+    return true;
+  for (int i = 0; i < count; i++)
+    if ((unsigned)known[i] == arch) return true;
+  return false;
+}
+
+/* That it does not, and which NVRTC does. */
+static void refuse_arch(const nvrtc *rt, const qp_compile_job *job, qp_compiled *out) {
+  int major = 0, minor = 0;
+  qp_error why = {.text = ""};
+  const qp_arch *a = qp_arch_find(job->arch);
+  const unsigned first = a ? a->nvrtc : 0;
+  rt->nvrtcVersion(&major, &minor);
+  out->status = qp_fail(&why, QP_E_COMPILE,
+                        "%s: NVRTC %d.%d does not compile for sm_%u, NVRTC %u.%u is the first that "
+                        "does; `qpal doctor` "
+                        "says which are here",
+                        job->name, major, minor, job->arch, first / 100, first % 100);
+  out->log = strdup(why.text);
+}
+
 static void nvrtc_compile(void *self, const qp_compile_job *job, qp_compiled *out) {
   const nvrtc *rt = self;
+  if (!knows_arch(rt, job->arch)) {
+    refuse_arch(rt, job, out);
+    return;
+  }
   nvrtcProgram p = NULL;
   nvrtcResult r = rt->nvrtcCreateProgram(&p, job->source, job->name, 0, NULL, NULL);
   if (r == NVRTC_SUCCESS) r = compile_program(rt, p, job, out);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/compile/arch.h"
+#include "runtime/arch.h"
 #include "gen/spec/lua_files.h"
 #include "gen/spec/spec_read.h"
 
@@ -114,6 +114,23 @@ static qp_status read_tunables(const qp_reader *r, qp_family *f) {
   return status;
 }
 
+static qp_status read_needs(const qp_reader *r, qp_family *f) {
+  const size_t n = qp_read_is_nil(r, "needs") ? 0 : qp_lua_length(r->lua, r->v, "needs");
+  for (size_t i = 1; i <= n; i++) {
+    char path[32], names[128];
+    const char *name = "";
+    snprintf(path, sizeof path, "needs.%zu", i);
+    const qp_status status = qp_read_string(r, path, &name);
+    if (status) return status;
+    const unsigned bit = qp_arch_ability_parse(name);
+    if (!bit)
+      return qp_read_fail(r, "field 'needs': '%.40s' is no ability; there are %s", name,
+                          qp_arch_ability_names(~0u, names, sizeof names));
+    f->needs |= bit;
+  }
+  return QP_OK;
+}
+
 /* Operation and form decide which of C's rows serves the template. */
 static qp_status read_kernel(const qp_reader *r, qp_family *f) {
   char op[16], form[16];
@@ -146,6 +163,7 @@ static qp_status read_family(const qp_reader *r, qp_family *out) {
   if (!status && !qp_read_is_nil(r, "x_tile"))
     status = qp_read_unsigned(r, "x_tile", 1, QP_MAX_BATCH, &f.x_tile);
   if (!status) status = qp_read_boolean(r, "reference", &f.reference);
+  if (!status) status = read_needs(r, &f);
   if (!status) status = read_tunables(r, &f);
   if (status) return status;
   if (qp_lua_type_of(r->lua, r->v, "constraint") == QP_LUA_FUNCTION)
@@ -259,7 +277,17 @@ const qp_family *qp_families_for(const qp_families *f, qp_op op, const char *pat
 
 bool qp_family_serves(const qp_family *family, const qp_problem *p) {
   qp_error why;
-  return family->op == p->op && !family->kernel->check(p, family->name, &why);
+  return family->op == p->op && !qp_family_check_arch(family, p->arch, &why) &&
+         !family->kernel->check(p, family->name, &why);
+}
+
+qp_status qp_family_check_arch(const qp_family *family, unsigned arch, qp_error *err) {
+  const qp_arch *row = qp_arch_find(arch);
+  const unsigned lacks = family->needs & ~(row ? row->abilities : 0);
+  char names[128];
+  return !lacks ? QP_OK
+                : qp_fail(err, QP_E_LIMIT, "%s: sm_%u has no %s; choose another path", family->name,
+                          arch, qp_arch_ability_names(lacks, names, sizeof names));
 }
 
 const qp_family *qp_families_serving(const qp_families *f, const qp_problem *p, const char *path) {

@@ -39,6 +39,7 @@ typedef struct qp_family {
   const qp_kernel_op *kernel; /* what C makes for its template: by op and form */
   unsigned rank;              /* of several families of an operation the lowest is the default */
   unsigned x_tile;            /* gemm: rows of X that the kernel reads at once */
+  unsigned needs;             /* qp_arch_ability bits that its kernels use */
   bool reference; /* for checks and readers: not tuned or exported unless its path is named */
   unsigned tunables;
   qp_tunable tunable[QP_MAX_TUNABLES];
@@ -54,6 +55,7 @@ typedef struct qp_family {
   X(rank, "1 to 1000: the lowest is the operation's default; 1000")                                \
   X(reference, "true: for checks and readers, tuned and exported only where its path is named")    \
   X(x_tile, "gemm: rows of X that the kernel reads at once, 1 to 64; 1")                           \
+  X(needs, "abilities an architecture must have, as runtime/arch.h names them: 'mma_k16'; none")   \
   X(template, "the CUDA template")                                                                 \
   X(help, "one line for qpal list families")                                                       \
   X(tunables, "list of { name, tag, values, help }; the first value is the default")               \
@@ -67,6 +69,7 @@ typedef struct qp_family {
   X(arch, number, p->arch, "80, 86, ...")                                                          \
   X(sm_count, number, p->sm_count, "multiprocessors")                                              \
   X(smem_bytes, number, qp_arch_smem_bytes(p->arch), "shared memory that a block may have")        \
+  X(pdl, number, qp_arch_has(p->arch, QP_ARCH_PDL), "1: launches can be programmatic dependents")  \
   X(type, string, qp_dtype_name(p->type), "of x: 'f16' or 'bf16'")                                 \
   X(out_type, string, qp_dtype_name(p->out_type), "of y: the same or 'f32'")                       \
   X(rotate_fused, number, p->rotate_fused, "1: the kernel rotates x")
@@ -80,9 +83,9 @@ typedef struct qp_choice {
 typedef struct qp_families qp_families;
 
 /*
-** Load every file of lua/families.  QP_E_ARG names file, field and value, and says what would be right:
-** an unknown field, a tunable that the operation's kernels need and is not there, a value that no
-** kernel can have, a name that is taken.
+** Load every file of lua/families.  QP_E_ARG names file, field and value, and says what would be
+** right: an unknown field, a tunable that the operation's kernels need and is not there, a value
+** that no kernel can have, a name that is taken.
 */
 qp_status qp_families_open(qp_families **out, qp_error *err);
 void qp_families_close(qp_families *f);
@@ -92,15 +95,19 @@ const qp_family *qp_families_find(const qp_families *f, const char *name);
 
 /*
 ** The families of an operation with this path ("" or NULL: any), by rank, then by name, references
-** last.  References are left out where no path is named, unless 'references'.  Returns their number.
+** last.  References are left out where no path is named, unless 'references'.  Returns their
+** number.
 */
 size_t qp_families_of(const qp_families *f, qp_op op, const char *path, bool references,
                       const qp_family *out[QP_MAX_FAMILIES]);
 /* The first of these, NULL if there is none. */
 const qp_family *qp_families_for(const qp_families *f, qp_op op, const char *path);
-/* The first of them whose kernels can do the problem: encode has one for trellises, one for codes. */
+/* The first of them whose kernels can do the problem: encode has one for trellises, one for
+** codes. */
 const qp_family *qp_families_serving(const qp_families *f, const qp_problem *p, const char *path);
 bool qp_family_serves(const qp_family *family, const qp_problem *p);
+/* QP_E_LIMIT, with the ability that the architecture lacks. */
+qp_status qp_family_check_arch(const qp_family *family, unsigned arch, qp_error *err);
 
 /*
 ** The paths of an operation, by the rank of their best family; the first '*usual' (NULL: not asked)
@@ -115,7 +122,8 @@ qp_status qp_families_check_path(const qp_families *f, qp_op op, const char *pat
 void qp_choice_default(const qp_family *family, qp_choice *out);
 /* "warps=24": QP_E_ARG names the tunable's values. */
 qp_status qp_choice_set(qp_choice *c, const char *assignment, qp_error *err);
-/* A tunable that the family does not have is what FAMILIES.md says of one that is absent, else 0. */
+/* A tunable that the family does not have is what FAMILIES.md says of one that is absent, else
+** 0. */
 unsigned qp_choice_get(const qp_choice *c, const char *tunable);
 /* What the generator chose for a tunable that was left to it; nothing where the family has none. */
 void qp_choice_put(qp_choice *c, const char *tunable, unsigned value);

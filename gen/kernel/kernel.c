@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#include "runtime/arch.h"
+
 #define X(id, ...) _Static_assert((int)QP_OP_##id == (int)QP_LAUNCH_##id, "an op's arguments");
 QP_OPS(X)
 #undef X
@@ -21,6 +23,7 @@ static qp_status make(qp_families *families, qp_kernel *k, qp_error *err) {
   const qp_family *family = k->choice.family;
   qp_status status = qp_problem_check(&k->problem, err);
   if (!status) status = qp_choice_check(families, &k->choice, &k->problem, err);
+  if (!status) status = qp_family_check_arch(family, k->problem.arch, err);
   if (!status) status = family->kernel->check(&k->problem, family->name, err);
   if (!status) status = family->kernel->size(k, err);
   if (status) return status;
@@ -38,7 +41,7 @@ qp_status qp_kernel_make(qp_families *families, const qp_problem *problem, const
   k->problem = *problem;
   k->choice = *choice;
   k->block = 32 * qp_choice_get(choice, "warps");
-  k->pdl = qp_choice_get(choice, "pdl") && problem->arch >= 90;
+  k->pdl = qp_choice_get(choice, "pdl") && qp_arch_has(problem->arch, QP_ARCH_PDL);
   k->adds_to_zero = qp_choice_get(choice, "atomic") != 0;
   const qp_status status = make(families, k, err);
   if (status)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* How a launch's work is divided:  segments -> clusters -> parts -> blocks and warps. */
-#include "gen/compile/arch.h"
+#include "runtime/arch.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/rotation.h"
 

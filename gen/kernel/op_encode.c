@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The rows of encode:  trellises by Viterbi's algorithm, codes by the nearest codeword. */
-#include "gen/compile/arch.h"
+#include "runtime/arch.h"
 #include "gen/encode/trellis.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"

@@ -2,7 +2,7 @@
 /* The row of rotate:  Y = H (s * X) or its inverse, blocks take rows in turn. */
 #include <stdlib.h>
 
-#include "gen/compile/arch.h"
+#include "runtime/arch.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
 #include "gen/kernel/rotation.h"

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "gen/compile/arch.h"
+#include "runtime/arch.h"
 
 static const struct {
   const char *name;
@@ -44,17 +44,6 @@ qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err) {
   return qp_fail(err, QP_E_ARG, "data type '%s' is not known; choose f16, bf16 or f32", text);
 }
 
-unsigned qp_arch_sm_count(unsigned arch) {
-  switch (arch) {
-  case 80: return 108;  /* A100 */
-  case 86: return 82;   /* RTX 3090 */
-  case 89: return 128;  /* RTX 4090 */
-  case 90: return 132;  /* H100 SXM, H200 */
-  case 100: return 148; /* B200 */
-  default: return 170;  /* RTX 5090 */
-  }
-}
-
 static qp_status check_segments(const qp_problem *p, qp_error *err) {
   if (p->segments < 1 || p->segments > QP_MAX_SEGMENTS)
     return qp_fail(err, QP_E_ARG, "a launch has 1 to %d segments, not %u", QP_MAX_SEGMENTS,
@@ -70,11 +59,10 @@ static qp_status check_segments(const qp_problem *p, qp_error *err) {
 }
 
 qp_status qp_problem_check(const qp_problem *p, qp_error *err) {
-  bool known = false;
-  for (const unsigned *a = qp_architectures; *a; a++) known |= *a == p->arch;
-  if (!known)
-    return qp_fail(err, QP_E_ARG, "architecture sm_%u is not one of sm_80, 86, 89, 90, 100, 120",
-                   p->arch);
+  char names[160];
+  if (!qp_arch_find(p->arch))
+    return qp_fail(err, QP_E_ARG, "architecture sm_%u is not one of %s", p->arch,
+                   qp_arch_names(names, sizeof names));
   if (p->sm_count < 1 || p->sm_count > 1024)
     return qp_fail(err, QP_E_ARG, "%u multiprocessors; 1 to 1024 are possible", p->sm_count);
   if (p->columns == 0 || p->columns % 32 || p->columns > 1u << 18)

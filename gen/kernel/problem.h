@@ -48,7 +48,7 @@ typedef struct qp_problem {
   qp_dtype out_type; /* of Y and the residual (gemm): F32, or the same as 'type' */
   bool rotate_fused; /* gemm rotates X itself */
   bool inverse;      /* rotate */
-  unsigned arch;     /* 80, 86, 89, 90, 100, 120 */
+  unsigned arch;     /* one of qp_arch_table */
   unsigned sm_count; /* multiprocessors the work is divided over */
 } qp_problem;
 
@@ -63,8 +63,5 @@ qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err);
 const char *qp_dtype_name(qp_dtype t); /* "f16", "bf16", "f32" */
 qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err);
 unsigned qp_dtype_bytes(qp_dtype t);
-
-/* Typical multiprocessor count of an architecture, for kernels generated without the GPU at hand. */
-unsigned qp_arch_sm_count(unsigned arch);
 
 #endif

@@ -7,6 +7,7 @@ return {
   path = "tensor",
   rank = 1,
   x_tile = 8,
+  needs = { "mma_k16" },
   template = "templates/gemm_tensor.cu.in",
   help = "Y = r (X~ W^T) + bias + residual on tensor cores, batch 1 to 64",
   tunables = gemm_tunables(tunable("warps", { 16, 8, 24, 32 }), tunable("runs", { 0, 1, 2, 4 })),

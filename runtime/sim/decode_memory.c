@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Loads, stores, atomics. */
 #include "parse.h"
+#include "runtime/arch.h"
 
 /* Modifiers that advise caches, or order accesses in ways that running in turn already does. */
 static void drop_hints(parser *p, bool *strong, bool *hint_operand) {
@@ -126,7 +127,7 @@ static bool decode_access(parser *p, bool load) {
   o.type = (uint8_t)type;
   o.kind = (uint8_t)kind_of(o.space, load);
   if (strong) o.mode |= QP_SIM_STRONG;
-  if (p_type_bits(type) / 8 * o.n > 16 && p->arch < 100)
+  if (p_type_bits(type) / 8 * o.n > 16 && !qp_arch_has(p->arch, QP_ARCH_WIDE_LOAD))
     return p_fail(p, "an access of more than 16 bytes");
   const operand *data = p->ops_in + (load ? 0 : 1), *address = p->ops_in + (load ? 1 : 0);
   if (!data_letter(p, data, type, &letter)) return false;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "runtime/arch.h"
 #include "runtime/sim/overlap.h"
 #include "runtime/sim/sim.h"
 
@@ -250,22 +251,12 @@ static const qp_device_ops sim_ops = {
     .sync = sim_sync,
 };
 
-static unsigned shared_limit(unsigned arch) {
-  switch (arch) {
-  case 80: return 166912;
-  case 90:
-  case 100: return 232448;
-  default: return 101376; /* 86, 89, 120 */
-  }
-}
-
 qp_status qp_sim_open(unsigned arch, unsigned sm_count, qp_device **out, qp_error *err) {
-  static const unsigned known[] = {80, 86, 89, 90, 100, 120};
-  bool found = false;
-  for (size_t i = 0; i < sizeof known / sizeof *known; i++) found |= known[i] == arch;
-  if (!found)
-    return qp_fail(err, QP_E_ARG,
-                   "simulator: architecture sm_%u; sm_80, 86, 89, 90, 100 and 120 are known", arch);
+  const qp_arch *row = qp_arch_find(arch);
+  char names[160];
+  if (!row)
+    return qp_fail(err, QP_E_ARG, "simulator: architecture sm_%u; %s can be simulated", arch,
+                   qp_arch_names(names, sizeof names));
   if (!sm_count || sm_count > 1024)
     return qp_fail(err, QP_E_ARG, "simulator: %u multiprocessors; 1 to 1024 are possible",
                    sm_count);
@@ -279,11 +270,13 @@ qp_status qp_sim_open(unsigned arch, unsigned sm_count, qp_device **out, qp_erro
   s->base.ops = &sim_ops;
   s->base.info = (qp_device_info){
       .arch = arch,
+      .capability = arch,
       .sm_count = sm_count,
-      .smem_block_bytes = shared_limit(arch),
+      .smem_block_bytes = row->smem_bytes,
       .memory_bytes = QP_SIM_ARENA_BYTES,
       .l2_bytes = (size_t)50 << 20,
       .simulated = true,
+      .wants_ptx = true,
   };
   snprintf(s->base.info.name, sizeof s->base.info.name, "PTX simulator");
   s->switches =

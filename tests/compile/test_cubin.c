@@ -72,8 +72,9 @@ static unsigned said(const char *log, const char *kernel, const char *before, co
 
 Test(cubin, resources_agree_with_what_ptxas_says_for_every_architecture) {
   static const char *const kernels[] = {"tight", "plain", "groups"};
-  for (size_t i = 0; qp_architectures[i]; i++) {
-    qp_compiled c = compile(qp_architectures[i]);
+  static const unsigned archs[] = {75, 80, 86, 89, 90, 100, 120}; /* each line of ptxas once */
+  for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
+    qp_compiled c = compile(archs[i]);
     for (size_t k = 0; k < 3; k++) {
       const qp_resources r = resources(&c, kernels[k]);
       cr_assert_eq(r.registers, said(c.log, kernels[k], "Used ", " registers"));

@@ -10,7 +10,8 @@ Test(sim, devices_are_opened_by_name) {
     unsigned arch, sms, smem;
   } good[] = {{"sim", 90, 4, 232448},         {"sim:sm_80", 80, 4, 166912},
               {"sim:sm_86:2", 86, 2, 101376}, {"sim:sm_89", 89, 4, 101376},
-              {"sim:sm_100", 100, 4, 232448}, {"sim:120:1", 120, 1, 101376}};
+              {"sim:sm_100", 100, 4, 232448}, {"sim:120:1", 120, 1, 101376},
+              {"sim:75", 75, 4, 65536},       {"sim:121", 121, 4, 101376}};
   qp_error err = {0};
   for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
     qp_device *d;

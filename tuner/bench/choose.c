@@ -102,8 +102,7 @@ qp_status qp_bench_choose(qp_bench_chooser *c, const qp_problem *p, const char *
     row->source = pick.match == QP_MATCH_EXACT ? "tuned" : "tuned, other driver";
     row->table_ps = pick.ps;
   } else {
-    const qp_family *family =
-        qp_families_for(c->session->families, QP_OP_GEMM, path ? path : "tensor");
+    const qp_family *family = qp_families_serving(c->session->families, p, path);
     if (!family) return qp_fail(err, QP_E_ARG, "there is no gemm on the path '%s'", path);
     qp_choice_default(family, &choice);
     row->source = "default";

@@ -99,6 +99,7 @@ static qp_status submit(run *r, qp_bench_row *row, qp_error *err) {
                             .source = j->kernel.source,
                             .arch = p.arch,
                             .want_cubin = true,
+                            .want_ptx = r->meter->info.device.wants_ptx,
                             .user = j};
   return qp_compiler_submit(r->compiler, &c, err);
 }

@@ -31,6 +31,7 @@ static void push(maker *m, const qp_problem *p, const qp_choice *choice) {
   const qp_case_wishes *w = m->w;
   if ((w->op >= 0 && (qp_op)w->op != p->op) || (w->type >= 0 && (qp_dtype)w->type != p->type))
     return;
+  if (!qp_family_serves(choice->family, p)) return; /* an architecture without its instructions */
   if (w->path && *choice->family->path && strcmp(w->path, choice->family->path) != 0) return;
   qp_cases *c = m->out;
   if (c->count == c->capacity) {

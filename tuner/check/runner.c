@@ -83,13 +83,13 @@ static void submit(worker *w, size_t index) {
   p->started = qp_seconds();
   qp_status st = qp_kernel_make(w->families, &q->problem, &q->choice, &p->kernel, &err);
   bool refused = st == QP_E_LIMIT && !is_default(&q->choice);
-  bool sim = w->dev->info.simulated;
+  bool ptx = w->dev->info.wants_ptx;
   if (!st) {
     qp_compile_job job = {.name = p->kernel.name,
                           .source = p->kernel.source,
                           .arch = q->problem.arch,
-                          .want_cubin = !sim || w->opt->cubins,
-                          .want_ptx = sim,
+                          .want_cubin = !ptx || w->opt->cubins,
+                          .want_ptx = ptx,
                           .user = p};
     st = qp_compiler_submit(w->compiler, &job, &err);
     if (!st) w->waiting++;

@@ -464,11 +464,11 @@ qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *
                     qp_reference *reference, uint64_t seed, unsigned row_groups_max,
                     qp_verdict *out, qp_error *err) {
   qp_verdict v = {.tolerance = kernel->problem.type == QP_BF16 ? 8e-3 : 2e-3};
-  const void *image = dev->info.simulated ? (const void *)compiled->ptx : compiled->cubin;
-  size_t bytes = dev->info.simulated ? compiled->ptx_bytes : compiled->cubin_bytes;
+  size_t bytes;
+  const void *image = qp_compiled_image(compiled, dev->info.wants_ptx, &bytes);
   if (!image)
     return qp_fail(err, QP_E_ARG, "%s was not compiled to %s", kernel->name,
-                   dev->info.simulated ? "PTX" : "a cubin");
+                   dev->info.wants_ptx ? "PTX" : "a cubin");
   if (kernel->problem.op == QP_OP_ENCODE) {
     v.tolerance = 0;
     return settle(qp_verify_encode(dev, kernel, compiled, seed, &v, err), &v, out, err);

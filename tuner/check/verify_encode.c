@@ -84,12 +84,12 @@ static qp_status make_data(encode_check *c, uint64_t seed) {
 }
 
 static qp_status launch(encode_check *c, const qp_compiled *compiled, qp_arguments *a) {
-  const bool sim = c->dev->info.simulated;
+  size_t bytes;
+  const void *image = qp_compiled_image(compiled, c->dev->info.wants_ptx, &bytes);
   unsigned char params[QP_PARAMS_MAX];
   qp_module *module = NULL;
   qp_function *function = NULL;
-  qp_status st = qp_device_load(c->dev, sim ? (const void *)compiled->ptx : compiled->cubin,
-                                sim ? compiled->ptx_bytes : compiled->cubin_bytes, &module, c->err);
+  qp_status st = qp_device_load(c->dev, image, bytes, &module, c->err);
   if (!st) st = qp_device_function(c->dev, module, c->k->name, &function, c->err);
   const qp_launch how = {.grid = c->k->grid,
                          .block = c->k->block,

@@ -9,6 +9,7 @@
 #include "gen/compile/compile.h"
 #include "gen/inspect/instruction_mix.h"
 #include "gen/kernel/kernel.h"
+#include "runtime/arch.h"
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"
 #include "tuner/base/session.h"
@@ -53,14 +54,11 @@ static qp_status read_problem(const gen_options *o, const qp_quantizer *const *q
 
 static qp_status choose(qp_session *s, const gen_options *o, const qp_problem *p, qp_choice *c,
                         qp_error *err) {
-  const char *path = p->op == QP_OP_GEMM ? o->path : "";
-  if (p->op == QP_OP_ENCODE)
-    path = p->segment[0].quantizer->kind == QP_TRELLIS ? "trellis" : "codes";
-  const qp_family *f = qp_families_for(s->families, p->op, path);
+  const char *path = p->op == QP_OP_GEMM && o->path ? o->path : "";
+  const qp_family *f = qp_families_serving(s->families, p, path);
   if (!f)
     return qp_fail(err, QP_E_ARG,
-                   "no kernel family does %s on path '%s'; paths are tensor and cuda", o->op,
-                   o->path);
+                   "no kernel family does %s on path '%s'; paths are tensor and cuda", o->op, path);
   qp_choice_default(f, c);
   qp_status st = QP_OK;
   for (size_t i = 0; i < o->set.count && !st; i++) st = qp_choice_set(c, o->set.value[i], err);
@@ -189,19 +187,20 @@ static qp_status run(qp_session *s, const gen_options *o, const char *list, qp_e
 }
 
 int qp_cmd_gen(int argc, char **argv) {
-  gen_options o = {.op = "gemm", .arch = "sm_90", .type = "f16", .path = "tensor", .batch = 1};
+  gen_options o = {.op = "gemm", .arch = "sm_90", .type = "f16", .batch = 1};
   const qp_option table[] = {
       {"op", QP_OPT_STRING, &o.op, "OP", "gemm (default), dequant, rotate or encode", 0, 0},
       {"shape", QP_OPT_SHAPES, &o.shape, "MxK,...", "out_features x in_features of each linear", 0,
        0},
       {"batch", QP_OPT_UNSIGNED, &o.batch, "N", "rows of activations (1)", 1, 64},
-      {"arch", QP_OPT_STRING, &o.arch, "ARCH", "sm_80, 86, 89, 90 (default), 100 or 120", 0, 0},
+      {"arch", QP_OPT_STRING, &o.arch, "ARCH", "sm_75 to sm_121; sm_90 if not given", 0, 0},
       {"sms", QP_OPT_UNSIGNED, &o.sms, "N", "multiprocessors; the architecture's usual number", 1,
        1024},
       {"type", QP_OPT_STRING, &o.type, "TYPE", "activations: f16 (default) or bf16", 0, 0},
       {"out-type", QP_OPT_STRING, &o.out_type, "TYPE", "Y: as the activations (default) or f32", 0,
        0},
-      {"path", QP_OPT_STRING, &o.path, "PATH", "gemm: tensor (default) or cuda", 0, 0},
+      {"path", QP_OPT_STRING, &o.path, "PATH",
+       "gemm: tensor or cuda; tensor where the architecture has it", 0, 0},
       {"rotate", QP_OPT_FLAG, &o.rotate, NULL, "gemm: rotate x inside the kernel", 0, 0},
       {"inverse", QP_OPT_FLAG, &o.inverse, NULL, "rotate: the inverse", 0, 0},
       {"set", QP_OPT_REPEATED, &o.set, "TUNABLE=V", "a tunable (qpal list families)", 0, 0},

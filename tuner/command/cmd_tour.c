@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gen/model/model.h"
+#include "runtime/arch.h"
 #include "tuner/check/cases.h"
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gen/kernel/kernel.h"
+#include "runtime/arch.h"
 #include "runtime/include/qpal.h"
 #include "tuner/export/library_writer.h"
 #include "tuner/base/output.h"
@@ -163,7 +164,7 @@ static qp_status make_kernel(export *e, uint32_t target, uint32_t problem, const
     return qp_fail(e->err, QP_E_ARG, "no kernel family does %s on path '%s'", qp_op_name(p->op),
                    path);
   qp_choice_default(family, &choice);
-  if (e->r->pdl && p->arch >= 90) qp_choice_put(&choice, "pdl", 1);
+  if (e->r->pdl && qp_arch_has(p->arch, QP_ARCH_PDL)) qp_choice_put(&choice, "pdl", 1);
   qp_status st = QP_OK;
   if (e->r->choose) st = e->r->choose(e->r->chooser, gpu, p, &choice, source, &latency_ps, e->err);
   if (st) return st;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gen/compile/compile.h"
+#include "runtime/arch.h"
 #include "runtime/device.h"
 
 static qp_status make_groups(size_t n, qp_export_group **out, qp_error *err) {

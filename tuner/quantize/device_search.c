@@ -48,17 +48,18 @@ uint16_t *qp_device_search_table(const qp_coder *c) {
 /* ---- Kernels ---- */
 
 static qp_status load_kernel(qp_device_search *s, searcher *k, qp_error *err) {
-  const bool sim = s->dev->info.simulated;
+  const bool ptx = s->dev->info.wants_ptx;
   const qp_compile_job job = {.name = k->kernel.name,
                               .source = k->kernel.source,
                               .arch = s->arch,
-                              .want_cubin = !sim,
-                              .want_ptx = sim};
+                              .want_cubin = !ptx,
+                              .want_ptx = ptx};
   qp_compiled c;
   qp_status st = qp_compiler_run(s->compiler, &job, &c, err);
   if (st) return st;
-  st = qp_device_load(s->dev, sim ? (const void *)c.ptx : c.cubin,
-                      sim ? c.ptx_bytes : c.cubin_bytes, &k->module, err);
+  size_t bytes;
+  const void *image = qp_compiled_image(&c, ptx, &bytes);
+  st = qp_device_load(s->dev, image, bytes, &k->module, err);
   if (!st) st = qp_device_function(s->dev, k->module, k->kernel.name, &k->function, err);
   qp_compiled_free(&c);
   return st;

@@ -45,17 +45,18 @@ typedef struct proof {
 /* ---- Kernels ---- */
 
 static qp_status load_kernel(proof *p, decoder *d) {
-  const bool sim = p->dev->info.simulated;
+  const bool ptx = p->dev->info.wants_ptx;
   const qp_compile_job job = {.name = d->kernel.name,
                               .source = d->kernel.source,
                               .arch = p->o->arch,
-                              .want_cubin = !sim,
-                              .want_ptx = sim};
+                              .want_cubin = !ptx,
+                              .want_ptx = ptx};
   qp_compiled c;
   qp_status st = qp_compiler_run(p->compiler, &job, &c, p->err);
   if (st) return st;
-  st = qp_device_load(p->dev, sim ? (const void *)c.ptx : c.cubin,
-                      sim ? c.ptx_bytes : c.cubin_bytes, &d->module, p->err);
+  size_t bytes;
+  const void *image = qp_compiled_image(&c, ptx, &bytes);
+  st = qp_device_load(p->dev, image, bytes, &d->module, p->err);
   if (!st) st = qp_device_function(p->dev, d->module, d->kernel.name, &d->function, p->err);
   qp_compiled_free(&c);
   return st;

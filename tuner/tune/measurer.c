@@ -169,7 +169,9 @@ static bool receive_candidate(server *s, candidate *c) {
   if (!read_all(s->fd, &job, sizeof job) || job.cubin_bytes > MOST_CUBIN) return false;
   void *cubin = malloc(job.cubin_bytes + 1);
   if (!cubin || !read_all(s->fd, cubin, job.cubin_bytes)) return free(cubin), false;
-  c->compiled = (qp_compiled){.cubin = cubin, .cubin_bytes = job.cubin_bytes};
+  ((char *)cubin)[job.cubin_bytes] = 0; /* an image of either kind: what the device wants */
+  c->compiled = (qp_compiled){
+      .cubin = cubin, .cubin_bytes = job.cubin_bytes, .ptx = cubin, .ptx_bytes = job.cubin_bytes};
   c->seed = job.seed;
   return !qp_kernel_make(s->opt->families, &job.problem, &job.choice, &c->kernel, &err);
 }

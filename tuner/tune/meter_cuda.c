@@ -222,7 +222,9 @@ static qp_status gpu_load(qp_meter *m, const qp_kernel *k, const qp_compiled *im
   qp_arguments counted = {0};
   c->copy_bytes = place_weights(k, 0, &counted);
   qp_status st = need_pool(g, c->copy_bytes, err);
-  if (!st) st = qp_device_load(g->dev, image->cubin, image->cubin_bytes, &c->module, err);
+  size_t bytes;
+  const void *code = qp_compiled_image(image, g->dev->info.wants_ptx, &bytes);
+  if (!st) st = qp_device_load(g->dev, code, bytes, &c->module, err);
   if (!st) st = qp_device_function(g->dev, c->module, k->name, &c->function, err);
   if (!st) st = add_buffers(g, c, err);
   if (st) return release(g, c), st;
@@ -325,7 +327,7 @@ static qp_status compile_reader(unsigned arch, qp_compiled *out, qp_error *err) 
   if (!st) st = qp_nvrtc_backend.open(&self, err);
   if (st) return st;
   const qp_compile_job job = {
-      .name = "qpal__read", .source = source, .arch = arch, .want_cubin = true};
+      .name = "qpal__read", .source = source, .arch = arch, .want_cubin = true, .want_ptx = true};
   qp_nvrtc_backend.compile(self, &job, out);
   return out->status ? qp_fail(err, out->status, "templates/read.cu: %s", out->log) : QP_OK;
 }
@@ -363,7 +365,9 @@ static qp_status measure_bandwidth(gpu *g, qp_error *err) {
   qp_function *f = NULL;
   double seconds = 0;
   qp_status st = compile_reader(g->dev->info.arch, &c, err);
-  if (!st) st = qp_device_load(g->dev, c.cubin, c.cubin_bytes, &module, err);
+  size_t bytes = 0;
+  const void *image = qp_compiled_image(&c, g->dev->info.wants_ptx, &bytes);
+  if (!st) st = qp_device_load(g->dev, image, bytes, &module, err);
   if (!st) st = qp_device_function(g->dev, module, "qpal__read", &f, err);
   for (unsigned i = 0; i < READS; i++)
     link[i] = (qp_chain_link){f,

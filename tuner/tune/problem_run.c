@@ -263,11 +263,9 @@ static qp_status measure(qp_problem_run *c, qp_candidate *x, qp_error *err) {
   }
   show(c, x->kernel.name, false);
   qp_measured m;
-  const qp_measure_job job = {.problem = c->problem->problem,
-                              .choice = x->choice,
-                              .seed = c->t->opt.seed + c->t->done,
-                              .cubin = x->compiled.cubin,
-                              .cubin_bytes = x->compiled.cubin_bytes};
+  qp_measure_job job = {
+      .problem = c->problem->problem, .choice = x->choice, .seed = c->t->opt.seed + c->t->done};
+  job.cubin = qp_compiled_image(&x->compiled, c->t->info.device.wants_ptx, &job.cubin_bytes);
   qp_status st = qp_journal_begin(c->t->journal, x->kernel.name, err);
   if (!st) st = qp_measurer_screen(c->t->measurer, &job, &m, err);
   if (st) return st;
@@ -367,11 +365,10 @@ static qp_status time_finalists(qp_problem_run *c, const size_t *pick, unsigned 
   for (; !st && made < count; made += !st) {
     st = remake(c, &c->own.list[pick[made]], &x[made], err);
     if (st) break;
-    job[made] = (qp_measure_job){.problem = c->problem->problem,
-                                 .choice = x[made].choice,
-                                 .seed = c->t->opt.seed,
-                                 .cubin = x[made].compiled.cubin,
-                                 .cubin_bytes = x[made].compiled.cubin_bytes};
+    job[made] = (qp_measure_job){
+        .problem = c->problem->problem, .choice = x[made].choice, .seed = c->t->opt.seed};
+    job[made].cubin =
+        qp_compiled_image(&x[made].compiled, c->t->info.device.wants_ptx, &job[made].cubin_bytes);
     m[made].error = c->own.list[pick[made]].error;
   }
   if (!st) show(c, x[0].kernel.name, false);
