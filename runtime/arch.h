@@ -34,17 +34,15 @@ typedef enum qp_arch_ability {
 #undef X
 } qp_arch_ability;
 
-/* Cubins cross between minor versions in the desktop line only; each chip of the other is its
-** own. */
+/* Cubins cross minor versions in the desktop line; each chip of Tegra's is its own. */
 typedef enum qp_arch_line { QP_ARCH_DESKTOP, QP_ARCH_TEGRA } qp_arch_line;
 
 typedef struct qp_arch {
   unsigned number;     /* 90; 0 ends the table */
   unsigned smem_bytes; /* most dynamic shared memory that a block can opt into */
-  unsigned
-      sm_count; /* multiprocessors of the usual part, for kernels made without the GPU at hand */
-  const char *part;   /* that part: "H100 SXM" */
-  unsigned abilities; /* qp_arch_ability bits */
+  unsigned sm_count;   /* multiprocessors of the usual part: what grids are made for by default */
+  const char *part;    /* that part: "H100 SXM" */
+  unsigned abilities;  /* qp_arch_ability bits */
   qp_arch_line line;
   unsigned nvrtc; /* the first NVRTC that compiles for it, 100 major + minor: 1208 */
 } qp_arch;

@@ -15,12 +15,10 @@ typedef struct qp_function qp_function; /* a kernel of a module; owned by the mo
 typedef uint64_t qp_devptr;             /* device address; 0 is no address */
 
 typedef struct qp_device_info {
-  char name[128]; /* "NVIDIA H100 80GB HBM3", "PTX simulator" */
-  char bus[32];   /* PCI address "0000:3b:00.0"; "" for the simulator */
-  unsigned
-      arch; /* what code is made for, one of qp_arch_table: that of the GPU, or the nearest lower one */
-  unsigned
-      capability; /* 10 * major + minor of the compute capability; 'arch' where that has a row */
+  char name[128];      /* "NVIDIA H100 80GB HBM3", "PTX simulator" */
+  char bus[32];        /* PCI address "0000:3b:00.0"; "" for the simulator */
+  unsigned arch;       /* of qp_arch_table, what code is made for: its own or the nearest lower */
+  unsigned capability; /* 10 * major + minor of the compute capability */
   unsigned sm_count;
   unsigned smem_block_bytes; /* most dynamic shared memory a block may opt into */
   size_t memory_bytes;
@@ -117,14 +115,13 @@ static inline qp_status qp_device_launch(qp_device *d, qp_function *f, const qp_
 }
 static inline qp_status qp_device_sync(qp_device *d, qp_error *err) { return d->ops->sync(d, err); }
 
-/* "GPU: compute capability 13.0 is not ... " where code is made for another architecture than
-** the device's own; "" where all is well.  Returns 'to'. */
+/* A sentence where code is made for another architecture than the device's own, else "".  Returns
+** 'to'. */
 const char *qp_device_remark(const qp_device_info *info, char *to, size_t size);
 
 /* Backends, called by qp_device_open. */
 qp_status qp_cuda_open(unsigned index, qp_device **out, qp_error *err);
-/* The context that is current on this thread; it stays the caller's.  QP_E_MISSING: there is
-** none. */
+/* The context that is current on this thread; it stays the caller's.  QP_E_MISSING: none is. */
 qp_status qp_cuda_open_current(qp_device **out, qp_error *err);
 /* The context that is current on this thread (NULL: none, or no driver), and back. */
 void *qp_cuda_context(void);

@@ -2,7 +2,8 @@
 /*
 ** A libcuda for tests: the driver calls that runtime/cuda.c uses, on host memory.  A "kernel" named "store" writes its
 ** launch down for the test, which reads it through fake_cuda_last(); so do kernels of kernel libraries, whose names
-** hold "__".  Launches are told to the fake CUPTI in the same library (fake_cupti.c).  FAKE_CUDA_FAIL names a call that fails, FAKE_CUDA_DRIVER is the driver's version.
+** hold "__".  Launches are told to the fake CUPTI in the same library (fake_cupti.c).  FAKE_CUDA_FAIL names a call that fails, FAKE_CUDA_DRIVER is the driver's version,
+** FAKE_CUDA_CAPABILITY the compute capability (90).
 */
 #include <cuda.h>
 #include <stdio.h>
@@ -45,9 +46,11 @@ CUresult CUDAAPI cuDeviceGetName(char *s, int n, CUdevice d) {
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice d) {
+  const char *given = getenv("FAKE_CUDA_CAPABILITY");
+  const int capability = given ? atoi(given) : 90;
   (void)d;
-  *v = a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR   ? 9
-       : a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? 0
+  *v = a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR   ? capability / 10
+       : a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? capability % 10
        : a == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT     ? 132
        : a == CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE            ? 8 << 20
                                                            : 232448;

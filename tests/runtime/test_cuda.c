@@ -65,6 +65,29 @@ Test(cuda, a_gpu_that_is_not_there_is_missing) {
   cr_assert(strstr(err.text, "1 GPU"), "%s", err.text);
 }
 
+Test(cuda, a_gpu_without_a_row_is_given_ptx_of_the_nearest_lower_architecture) {
+  setenv("FAKE_CUDA_CAPABILITY", "132", 1);
+  qp_device *dev = open_fake();
+  cr_expect_eq(dev->info.capability, 132);
+  cr_expect_eq(dev->info.arch, 121);
+  cr_expect(dev->info.wants_ptx);
+  qp_device_close(dev);
+  setenv("FAKE_CUDA_CAPABILITY", "87", 1);
+  dev = open_fake();
+  cr_expect_eq(dev->info.arch, 87);
+  cr_expect_not(dev->info.wants_ptx);
+  qp_device_close(dev);
+}
+
+Test(cuda, a_gpu_older_than_every_architecture_is_refused_with_the_oldest) {
+  qp_device *dev = NULL;
+  setenv("QPAL_LIBCUDA", fake, 1);
+  setenv("FAKE_CUDA_CAPABILITY", "61", 1);
+  cr_assert_eq(qp_device_open("cuda:0", &dev, &err), QP_E_MISSING);
+  cr_expect(strstr(err.text, "6.1") && strstr(err.text, "7.5 is the oldest"), "%s", err.text);
+  cr_expect_eq(live(), 0);
+}
+
 Test(cuda, memory_comes_back_as_it_went) {
   qp_device *dev = open_fake();
   qp_devptr p;

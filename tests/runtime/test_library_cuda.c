@@ -232,6 +232,27 @@ Test(library_cuda, a_newer_gpu_gets_ptx_and_without_ptx_is_refused) {
   qpal_device_close(device);
 }
 
+Test(library_cuda, a_desktop_cubin_is_not_taken_for_a_tegra_of_the_same_major_version) {
+  qpal_device *device = NULL;
+  qpal_kernels *kernels = NULL;
+  const qp_export_gpu a6000 = {.name = "RTX A6000", .arch = 86, .sm_count = 84};
+  static const struct {
+    const char *capability;
+    unsigned match;
+  } cases[] = {{"87", QPAL_MATCH_PTX}, {"89", QPAL_MATCH_COMPATIBLE}, {"132", QPAL_MATCH_PTX}};
+  make_library(a6000, QP_PTX_NEWEST);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    qpal_kernels_info info = {.size = sizeof info};
+    setenv("FAKE_CUDA_CAPABILITY", cases[i].capability, 1);
+    cr_assert_eq(qpal_device_open(0, &device), QPAL_OK, "%s", qpal_message());
+    cr_assert_eq(qpal_kernels_load(library, device, NULL, &kernels), QPAL_OK, "%s", qpal_message());
+    cr_assert_eq(qpal_kernels_describe(kernels, &info), QPAL_OK);
+    cr_expect_eq(info.match, cases[i].match, "capability %s", cases[i].capability);
+    qpal_kernels_close(kernels), kernels = NULL;
+    qpal_device_close(device);
+  }
+}
+
 Test(library_cuda, a_call_that_the_driver_refuses_is_told_with_the_kernels_name) {
   qpal_device *device = NULL;
   qpal_kernels *kernels = NULL;

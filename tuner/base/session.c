@@ -112,6 +112,11 @@ static qp_status probe(const char *name, qp_device_info *info, qp_error *err) {
   return answer.status;
 }
 
+void qp_session_remark(const qp_device_info *info) {
+  char text[512];
+  if (*qp_device_remark(info, text, sizeof text)) fprintf(stderr, "qpal: %s\n", text);
+}
+
 qp_status qp_session_device(const char *name, char *chosen, size_t size, unsigned *arch,
                             unsigned *sm_count, qp_error *err) {
   qp_device_info info;
@@ -122,6 +127,7 @@ qp_status qp_session_device(const char *name, char *chosen, size_t size, unsigne
   }
   if (st) st = probe(name, &info, err);
   if (st) return st;
+  qp_session_remark(&info);
   snprintf(chosen, size, "%s", name);
   *arch = info.arch;
   *sm_count = info.sm_count;

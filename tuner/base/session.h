@@ -7,6 +7,7 @@
 
 #include "gen/kernel/family.h"
 #include "gen/spec/quantizer.h"
+#include "runtime/device.h"
 #include "runtime/status.h"
 
 typedef struct qp_session {
@@ -29,5 +30,8 @@ qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quanti
 ** Gives the device's name, architecture and multiprocessors without keeping it open. */
 qp_status qp_session_device(const char *name, char *chosen, size_t size, unsigned *arch,
                             unsigned *sm_count, qp_error *err);
+
+/* Say on stderr that kernels are made for another architecture than the device's own, if so. */
+void qp_session_remark(const qp_device_info *info);
 
 #endif

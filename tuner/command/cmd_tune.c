@@ -352,6 +352,7 @@ static qp_status tune(run *r, qp_error *err) {
   qp_status st = qp_session_open(&r->session, err);
   if (!st) st = load_quantizers(r, err);
   if (!st) st = open_tuner(r, &view, err);
+  if (!st) qp_session_remark(&r->info->device);
   if (!st) st = choose_file(r, err);
   if (!st) st = read_known(r, err);
   if (!st) st = make_problems(r, err);
