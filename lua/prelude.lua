@@ -258,16 +258,15 @@ local language = {}
 
 -- ---- Functions of words ----
 
-function language.eq(a, b) return op("eq", 0, 0, words("eq(a, b)", a, b)) end
-function language.lt(a, b) return op("lt", 0, 0, words("lt(a, b)", a, b)) end
-function language.popcount(x) return op("popc", 0, 0, (words("popcount(x)", x))) end
-function language.parity(x) return op("and", 0, 0, op("popc", 0, 0, (words("parity(x)", x))), 1) end
-function language.mad(a, b, c) return op("mad", 0, 0, words("mad(a, b, c)", a, b, c)) end
-function language.prmt(a, b, c) return op("prmt", 0, 0, words("prmt(a, b, selector)", a, b, c)) end
-function language.funnel(a, b, c)
-  return op("funnel", 0, 0, words("funnel(low, high, shift)", a, b, c))
+-- Ops that are functions of words by their own row: eq, lt, popcount, mad, prmt, ...
+for _, f in ipairs(host.functions) do
+  language[f.form:match("^[%w_]+")] = function (...)
+    local args = { ... }
+    return op(f.op, 0, 0, words(f.form, unpack(args, 1, f.arity)))
+  end
 end
-function language.dp4a(a, b, c) return op("dp4a", 0, 0, words("dp4a(a, b, c)", a, b, c)) end
+
+function language.parity(x) return op("and", 0, 0, op("popc", 0, 0, (words("parity(x)", x))), 1) end
 
 function language.lop3(a, b, c, truth)
   truth = integer("lop3(a, b, c, truth): truth", truth, 0, 255)

@@ -49,7 +49,7 @@ static qp_status find_lookup(const qp_quantizer *q, unsigned *node, qp_error *er
   unsigned index = 0, found = 0;
   for (unsigned n = 0; q->kind != QP_SPLIT && n < q->decode->count; n++) {
     const qp_ir_node *at = &q->decode->node[n];
-    if (at->op != QP_IR_LOOKUP_H && at->op != QP_IR_LOOKUP_P) continue;
+    if (!qp_ir_has(q->decode, n, QP_IR_LOOKS_UP)) continue;
     if (found && at->arg[0] != index) found = 2;
     if (!found) found = 1, index = at->arg[0], *node = n;
   }

@@ -5,15 +5,6 @@
 
 #include "gen/ir/passes.h"
 
-static int constant(qp_ir *ir, uint32_t v) { return qp_ir_add(ir, QP_IR_CONST, NULL, v, 0); }
-
-static int one(qp_ir *ir, qp_ir_op op, int a) { return qp_ir_add(ir, op, &a, 0, 0); }
-
-static int two(qp_ir *ir, qp_ir_op op, int a, int b) {
-  const int args[] = {a, b};
-  return qp_ir_add(ir, op, args, 0, 0);
-}
-
 /* Is node n 'op' of something and a constant? */
 static bool with_constant(const qp_ir *ir, int n, qp_ir_op op, uint32_t *value) {
   return ir->node[n].op == op && qp_ir_is_const(ir, ir->node[n].arg[1], value);
@@ -30,15 +21,16 @@ static int shift(qp_ir *ir, qp_ir_op op, int x, uint32_t by) {
   const qp_ir_op back = op == QP_IR_SHL ? QP_IR_SHR : QP_IR_SHL;
   if (with_constant(ir, x, QP_IR_AND, &c)) {
     int inner = shift(ir, op, ir->node[x].arg[0], by);
-    return inner < 0 ? -1 : two(ir, QP_IR_AND, inner, constant(ir, moved(c, op, by)));
+    return inner < 0 ? -1
+                     : qp_ir_add_two(ir, QP_IR_AND, inner, qp_ir_add_word(ir, moved(c, op, by)));
   }
   if (with_constant(ir, x, back, &c) && c < 32) {
     int inner = ir->node[x].arg[0];
     if (c != by) inner = shift(ir, c > by ? back : op, inner, c > by ? c - by : by - c);
     uint32_t kept = moved(moved(~0u, back, c), op, by);
-    return inner < 0 ? -1 : two(ir, QP_IR_AND, inner, constant(ir, kept));
+    return inner < 0 ? -1 : qp_ir_add_two(ir, QP_IR_AND, inner, qp_ir_add_word(ir, kept));
   }
-  return two(ir, op, x, constant(ir, by));
+  return qp_ir_add_two(ir, op, x, qp_ir_add_word(ir, by));
 }
 
 static int join_shift(qp_copy *c, unsigned i, const int *args) {
@@ -57,10 +49,10 @@ qp_ir *qp_pass_join_shifts(const qp_ir *ir) { return qp_pass_rewrite(ir, join_sh
 static int small_half(qp_ir *ir, int x, uint32_t minus) {
   const unsigned op = ir->node[x].op;
   const bool sum = op == QP_IR_ADD || op == QP_IR_MUL;
-  int bits = two(ir, sum ? QP_IR_ADD : QP_IR_OR, x, constant(ir, 0x6400));
+  int bits = qp_ir_add_two(ir, sum ? QP_IR_ADD : QP_IR_OR, x, qp_ir_add_word(ir, 0x6400));
   if (bits < 0) return -1;
   int one_k = qp_ir_add(ir, QP_IR_HALF_CONST, NULL, 0x6400 + minus, 0);
-  return two(ir, QP_IR_HSUB, one(ir, QP_IR_AS_HALF, bits), one_k);
+  return qp_ir_add_two(ir, QP_IR_HSUB, qp_ir_add_one(ir, QP_IR_AS_HALF, bits), one_k);
 }
 
 /* A half as 16 bits of a word, from byte *at on. */
@@ -68,7 +60,7 @@ static bool half_in_word(qp_ir *ir, int half, int *word, uint32_t *at) {
   const qp_ir_node n = ir->node[half];
   *at = n.op == QP_IR_HI ? 2 : 0;
   if (n.op == QP_IR_LO || n.op == QP_IR_HI) {
-    *word = one(ir, QP_IR_WORD_OF_PAIR, n.arg[0]);
+    *word = qp_ir_add_one(ir, QP_IR_WORD_OF_PAIR, n.arg[0]);
     return *word >= 0;
   }
   if (n.op != QP_IR_AS_HALF) return false;
@@ -89,21 +81,22 @@ static int pack(qp_ir *ir, int lo, int hi) {
     const bool logical = a.op == QP_IR_AND || a.op == QP_IR_OR || a.op == QP_IR_XOR;
     if (logical && a.op == b.op && qp_ir_is_const(ir, a.arg[1], &c) &&
         qp_ir_is_const(ir, b.arg[1], &d)) {
-      int la = one(ir, QP_IR_AS_HALF, a.arg[0]), ha = one(ir, QP_IR_AS_HALF, b.arg[0]);
+      int la = qp_ir_add_one(ir, QP_IR_AS_HALF, a.arg[0]),
+          ha = qp_ir_add_one(ir, QP_IR_AS_HALF, b.arg[0]);
       int both = la < 0 || ha < 0 ? -1 : pack(ir, la, ha);
-      int bits = both < 0 ? -1 : one(ir, QP_IR_WORD_OF_PAIR, both);
+      int bits = both < 0 ? -1 : qp_ir_add_one(ir, QP_IR_WORD_OF_PAIR, both);
       if (bits < 0) return -1;
-      bits = two(ir, (qp_ir_op)a.op, bits, constant(ir, (c & 0xffff) | d << 16));
-      return one(ir, QP_IR_AS_PAIR, bits);
+      bits = qp_ir_add_two(ir, (qp_ir_op)a.op, bits, qp_ir_add_word(ir, (c & 0xffff) | d << 16));
+      return qp_ir_add_one(ir, QP_IR_AS_PAIR, bits);
     }
   }
   int x, y;
   uint32_t i, j;
   if (!half_in_word(ir, lo, &x, &i) || !half_in_word(ir, hi, &y, &j) || i + j == 0)
-    return two(ir, QP_IR_PACK, lo, hi);
+    return qp_ir_add_two(ir, QP_IR_PACK, lo, hi);
   const uint32_t bytes = i | (i + 1) << 4 | (4 + j) << 8 | (5 + j) << 12;
-  const int args[] = {x, y, constant(ir, bytes)};
-  return one(ir, QP_IR_AS_PAIR, qp_ir_add(ir, QP_IR_PRMT, args, 0, 0));
+  const int args[] = {x, y, qp_ir_add_word(ir, bytes)};
+  return qp_ir_add_one(ir, QP_IR_AS_PAIR, qp_ir_add(ir, QP_IR_PRMT, args, 0, 0));
 }
 
 /* Two fp16 numbers 1024 + x, x an integer below 1024? */
@@ -122,7 +115,7 @@ static int subtract_small(qp_copy *c, unsigned i, const uint32_t *may) {
   if (a->op != QP_IR_PSUB || b->op != QP_IR_PSUB || a->arg[1] != b->arg[1]) return QP_KEEP;
   if (!qp_ir_is_const(ir, a->arg[1], &kilo) || kilo != 0x64006400) return QP_KEEP;
   if (!is_kilo(ir, may, a->arg[0]) || !is_kilo(ir, may, b->arg[0])) return QP_KEEP;
-  return two(c->to, QP_IR_PSUB, c->map[a->arg[0]], c->map[b->arg[0]]);
+  return qp_ir_add_two(c->to, QP_IR_PSUB, c->map[a->arg[0]], c->map[b->arg[0]]);
 }
 
 static int choose_half(qp_copy *c, unsigned i, const int *args) {
@@ -213,8 +206,8 @@ static int select_dp4a(qp_copy *c, const selection *s, unsigned i) {
       return QP_KEEP;
   }
   if (seen != 15) return QP_KEEP;
-  int args[] = {c->map[of], qp_ir_add(c->to, QP_IR_CONST, NULL, 0x01010101u, 0),
-                rest >= 0 ? rest : qp_ir_add(c->to, QP_IR_CONST, NULL, 0, 0)};
+  int args[] = {c->map[of], qp_ir_add_word(c->to, 0x01010101u),
+                rest >= 0 ? rest : qp_ir_add_word(c->to, 0)};
   return qp_ir_add(c->to, QP_IR_DP4A, args, 0, 0);
 }
 
@@ -247,8 +240,7 @@ static int select_funnel(qp_copy *c, unsigned i) {
 static int select_byte(qp_copy *c, unsigned i) {
   unsigned x, k;
   if (!is_byte(c->from, i, &x, &k) || k == 0 || c->from->node[i].op != QP_IR_AND) return QP_KEEP;
-  int args[] = {c->map[x], qp_ir_add(c->to, QP_IR_CONST, NULL, 0, 0),
-                qp_ir_add(c->to, QP_IR_CONST, NULL, 0x4440u + k, 0)};
+  int args[] = {c->map[x], qp_ir_add_word(c->to, 0), qp_ir_add_word(c->to, 0x4440u + k)};
   return qp_ir_add(c->to, QP_IR_PRMT, args, 0, 0);
 }
 
@@ -309,8 +301,7 @@ static int select_logic(qp_copy *c, unsigned i, const int *args) {
 static void count_uses(const qp_ir *ir, selection *s) {
   memset(s, 0, sizeof *s);
   for (unsigned i = 0; i < ir->count; i++)
-    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++)
-      s->uses[ir->node[i].arg[k]]++;
+    for (unsigned k = 0; k < qp_ir_arity(ir, i); k++) s->uses[ir->node[i].arg[k]]++;
   for (unsigned i = 0; i < ir->outputs; i++) s->uses[ir->output[i]]++;
 }
 

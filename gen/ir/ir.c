@@ -8,32 +8,7 @@
 #include <string.h>
 
 #include "gen/base/text.h"
-#include "gen/ir/ir_value.h"
-
-typedef struct op_info {
-  const char *name, *args, *cuda;
-  unsigned arity;
-  qp_ir_type result;
-} op_info;
-
-#define WORD  QP_WORD
-#define HALF  QP_HALF
-#define PAIR  QP_PAIR
-#define BPAIR QP_BPAIR
-static const op_info ops[] = {
-#define X(op, text, arity, result, args, eval, cuda) {text, args, cuda, arity, result},
-    QP_IR_OPS(X)
-#undef X
-};
-#undef WORD
-#undef HALF
-#undef PAIR
-#undef BPAIR
-_Static_assert(sizeof ops / sizeof *ops == QP_IR_OP_COUNT, "an entry for every op");
-
-const char *qp_ir_op_name(qp_ir_op op) { return ops[op].name; }
-const char *qp_ir_op_cuda(qp_ir_op op) { return ops[op].cuda; }
-unsigned qp_ir_op_arity(qp_ir_op op) { return ops[op].arity; }
+#include "runtime/half.h"
 
 qp_ir *qp_ir_new(void) { return calloc(1, sizeof(qp_ir)); }
 
@@ -54,7 +29,9 @@ void qp_ir_free(qp_ir *ir) {
   free(ir);
 }
 
-qp_ir_type qp_ir_type_of(const qp_ir *ir, unsigned node) { return ops[ir->node[node].op].result; }
+qp_ir_type qp_ir_type_of(const qp_ir *ir, unsigned node) {
+  return qp_ir_op_row(ir->node[node].op)->result;
+}
 
 bool qp_ir_is_const(const qp_ir *ir, unsigned node, uint32_t *value) {
   const qp_ir_node *n = &ir->node[node];
@@ -62,19 +39,6 @@ bool qp_ir_is_const(const qp_ir *ir, unsigned node, uint32_t *value) {
   if (n->op != QP_IR_CONST && n->op != QP_IR_HALF_CONST) return false;
   *value = n->imm;
   return true;
-}
-
-/* The value of one node from its operands' values. */
-static uint32_t evaluate(qp_ir_op op, uint32_t a, uint32_t b, uint32_t c, uint32_t imm,
-                         uint32_t imm2, const qp_ir_env *env) {
-  (void)imm2;
-  switch (op) {
-#define X(name, text, arity, result, args, eval, cuda)                                             \
-  case QP_IR_##name: return (uint32_t)(eval);
-    QP_IR_OPS(X)
-#undef X
-  default: return 0;
-  }
 }
 
 /* ---- Building ---- */
@@ -100,49 +64,22 @@ static int plain(qp_ir *ir, qp_ir_op op, const int *args, uint32_t imm, uint32_t
   n.op = (uint16_t)op;
   n.imm = imm;
   n.imm2 = imm2;
-  for (unsigned i = 0; args && i < ops[op].arity; i++) n.arg[i] = (uint16_t)args[i];
+  for (unsigned i = 0; args && i < qp_ir_op_row(op)->arity; i++) n.arg[i] = (uint16_t)args[i];
   return append(ir, &n);
 }
 
-static int constant(qp_ir *ir, qp_ir_type type, uint32_t value) {
+int qp_ir_add_constant(qp_ir *ir, qp_ir_type type, uint32_t value) {
   if (type == QP_HALF) return plain(ir, QP_IR_HALF_CONST, NULL, value & 0xffff, 0);
   int c = plain(ir, QP_IR_CONST, NULL, value, 0);
   if (type == QP_WORD || c < 0) return c;
   return plain(ir, type == QP_PAIR ? QP_IR_AS_PAIR : QP_IR_AS_BPAIR, &c, 0, 0);
 }
 
-static bool foldable(qp_ir_op op) {
-  switch (op) {
-  case QP_IR_CONST:
-  case QP_IR_HALF_CONST:
-  case QP_IR_INPUT:
-  case QP_IR_INPUT_H:
-  case QP_IR_LOOKUP_H:
-  case QP_IR_LOOKUP_P:
-  case QP_IR_LOAD:
-  case QP_IR_LOAD_B:
-  case QP_IR_AS_PAIR: /* of a CONST it is itself a constant */
-  case QP_IR_AS_BPAIR: return false;
-  default: return true;
-  }
-}
+int qp_ir_add_one(qp_ir *ir, qp_ir_op op, int a) { return qp_ir_add(ir, op, &a, 0, 0); }
 
-static bool commutative(qp_ir_op op) {
-  switch (op) {
-  case QP_IR_ADD:
-  case QP_IR_MUL:
-  case QP_IR_AND:
-  case QP_IR_OR:
-  case QP_IR_XOR:
-  case QP_IR_MIN:
-  case QP_IR_MAX:
-  case QP_IR_EQ:
-  case QP_IR_HADD:
-  case QP_IR_HMUL:
-  case QP_IR_PADD:
-  case QP_IR_PMUL: return true;
-  default: return false;
-  }
+int qp_ir_add_two(qp_ir *ir, qp_ir_op op, int a, int b) {
+  const int args[] = {a, b};
+  return qp_ir_add(ir, op, args, 0, 0);
 }
 
 static bool is(const qp_ir *ir, int node, qp_ir_op op) { return ir->node[node].op == op; }
@@ -155,8 +92,7 @@ static int shifted_back(qp_ir *ir, int a, uint32_t b) {
   int field = arg(ir, a, 0);
   if (!is(ir, field, QP_IR_SHR) || !qp_ir_is_const(ir, ir->node[field].arg[1], &shift)) return -1;
   if (shift != b || mask << b >> b != mask) return -1;
-  int args[] = {arg(ir, field, 0), constant(ir, QP_WORD, mask << b)};
-  return args[1] < 0 ? -1 : qp_ir_add(ir, QP_IR_AND, args, 0, 0);
+  return qp_ir_add_two(ir, QP_IR_AND, arg(ir, field, 0), qp_ir_add_word(ir, mask << b));
 }
 
 /* x op constant (the constant is b): an equal simpler node, or -1. */
@@ -166,28 +102,24 @@ static int with_constant(qp_ir *ir, qp_ir_op op, int a, uint32_t b) {
   case QP_IR_ADD:
   case QP_IR_SUB:
   case QP_IR_XOR: return b == 0 ? a : -1;
-  case QP_IR_MUL: return b == 1 ? a : b == 0 ? constant(ir, QP_WORD, 0) : -1;
-  case QP_IR_OR: return b == 0 ? a : b == ~0u ? constant(ir, QP_WORD, b) : -1;
+  case QP_IR_MUL: return b == 1 ? a : b == 0 ? qp_ir_add_word(ir, 0) : -1;
+  case QP_IR_OR: return b == 0 ? a : b == ~0u ? qp_ir_add_word(ir, b) : -1;
   case QP_IR_AND:
     if (b == ~0u) return a;
-    if (b == 0) return constant(ir, QP_WORD, 0);
-    if (is(ir, a, QP_IR_AND) && qp_ir_is_const(ir, ir->node[a].arg[1], &c)) {
-      int args[] = {arg(ir, a, 0), constant(ir, QP_WORD, b & c)};
-      return args[1] < 0 ? -1 : qp_ir_add(ir, QP_IR_AND, args, 0, 0);
-    }
+    if (b == 0) return qp_ir_add_word(ir, 0);
+    if (is(ir, a, QP_IR_AND) && qp_ir_is_const(ir, ir->node[a].arg[1], &c))
+      return qp_ir_add_two(ir, QP_IR_AND, arg(ir, a, 0), qp_ir_add_word(ir, b & c));
     return -1;
   case QP_IR_SHL:
   case QP_IR_SHR:
     if (b == 0) return a;
-    if (b >= 32) return constant(ir, QP_WORD, 0);
+    if (b >= 32) return qp_ir_add_word(ir, 0);
     if (op == QP_IR_SHL) { /* a field put back where it came from */
       int there = shifted_back(ir, a, b);
       if (there >= 0) return there;
     }
-    if (is(ir, a, op) && qp_ir_is_const(ir, ir->node[a].arg[1], &c) && c < 32) {
-      int args[] = {arg(ir, a, 0), constant(ir, QP_WORD, b + c)};
-      return args[1] < 0 ? -1 : qp_ir_add(ir, op, args, 0, 0);
-    }
+    if (is(ir, a, op) && qp_ir_is_const(ir, ir->node[a].arg[1], &c) && c < 32)
+      return qp_ir_add_two(ir, op, arg(ir, a, 0), qp_ir_add_word(ir, b + c));
     return -1;
   default: return -1;
   }
@@ -202,9 +134,8 @@ static int pack_operations(qp_ir *ir, int lo, int hi) {
   for (unsigned f = 0; f < sizeof forms / sizeof *forms; f++) {
     if (!is(ir, lo, forms[f].half) || !is(ir, hi, forms[f].half)) continue;
     int packed[3] = {0};
-    for (unsigned i = 0; i < ops[forms[f].half].arity; i++) {
-      int both[] = {arg(ir, lo, i), arg(ir, hi, i)};
-      packed[i] = qp_ir_add(ir, QP_IR_PACK, both, 0, 0);
+    for (unsigned i = 0; i < qp_ir_op_row(forms[f].half)->arity; i++) {
+      packed[i] = qp_ir_add_two(ir, QP_IR_PACK, arg(ir, lo, i), arg(ir, hi, i));
       if (packed[i] < 0) return -1;
     }
     return qp_ir_add(ir, forms[f].pair, packed, 0, 0);
@@ -230,30 +161,32 @@ static int without_round_trip(qp_ir *ir, qp_ir_op op, const int *a) {
   }
 }
 
+/* Operands of an op that commutes: a constant last, else in the order of their nodes. */
+static void put_in_order(const qp_ir *ir, int a[3]) {
+  uint32_t value;
+  const bool first = qp_ir_is_const(ir, (unsigned)a[0], &value);
+  const bool second = qp_ir_is_const(ir, (unsigned)a[1], &value);
+  if (first < second || (first == second && a[0] <= a[1])) return;
+  const int t = a[0];
+  a[0] = a[1];
+  a[1] = t;
+}
+
 int qp_ir_add(qp_ir *ir, qp_ir_op op, const int *args, uint32_t imm, uint32_t imm2) {
-  unsigned arity = ops[op].arity;
+  const qp_ir_op_info *row = qp_ir_op_row(op);
   int a[3] = {0};
   uint32_t v[3] = {0};
-  bool all = arity > 0;
-  if (arity > 0 && !args) return -1;
-  for (unsigned i = 0; i < arity; i++) {
+  bool all = row->arity > 0 && !(row->trait & (QP_IR_LOOKS_UP | QP_IR_LOADS));
+  if (row->arity > 0 && !args) return -1;
+  for (unsigned i = 0; i < row->arity; i++) {
     /* NOLINTNEXTLINE(clang-analyzer-core.*): callers give as many operands as the op takes */
     if (args[i] < 0 || (unsigned)args[i] >= ir->count) return -1;
     a[i] = args[i];
     all &= qp_ir_is_const(ir, (unsigned)a[i], &v[i]);
   }
-  if (all && foldable(op))
-    return constant(ir, ops[op].result, evaluate(op, v[0], v[1], v[2], imm, imm2, NULL));
-  if (commutative(op)) { /* constants last, else in order */
-    bool c0 = qp_ir_is_const(ir, (unsigned)a[0], &v[0]),
-         c1 = qp_ir_is_const(ir, (unsigned)a[1], &v[1]);
-    if (c0 > c1 || (c0 == c1 && a[0] > a[1])) {
-      int t = a[0];
-      a[0] = a[1];
-      a[1] = t;
-    }
-  }
-  if (arity == 2 && qp_ir_is_const(ir, (unsigned)a[1], &v[1])) {
+  if (all) return qp_ir_add_constant(ir, row->result, qp_ir_op_evaluate(op, v, imm, imm2, NULL));
+  if (row->trait & QP_IR_COMMUTES) put_in_order(ir, a);
+  if (row->arity == 2 && qp_ir_is_const(ir, (unsigned)a[1], &v[1])) {
     int simple = with_constant(ir, op, a[0], v[1]);
     if (simple >= 0) return simple;
   }
@@ -273,7 +206,7 @@ static qp_status verify_node(const qp_ir *ir, unsigned i, qp_error *err) {
   const qp_ir_node *n = &ir->node[i];
   if (n->op >= QP_IR_OP_COUNT)
     return qp_fail(err, QP_E_ARG, "IR node %%%u: op %u does not exist", i, n->op);
-  const op_info *op = &ops[n->op];
+  const qp_ir_op_info *op = qp_ir_op_row(n->op);
   for (unsigned k = 0; k < op->arity; k++) {
     if (n->arg[k] >= i)
       return qp_fail(err, QP_E_ARG, "IR node %%%u (%s): operand %%%u is not before it", i, op->name,
@@ -283,10 +216,9 @@ static qp_status verify_node(const qp_ir *ir, unsigned i, qp_error *err) {
       return qp_fail(err, QP_E_ARG, "IR node %%%u (%s): operand %u is a %s, needs '%c'", i,
                      op->name, k + 1, types[t], op->args[k]);
   }
-  bool input = n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H;
-  bool lookup = n->op == QP_IR_LOOKUP_H || n->op == QP_IR_LOOKUP_P || n->op == QP_IR_LOAD ||
-                n->op == QP_IR_LOAD_B;
-  if ((input && n->imm >= QP_IN_COUNT) || (lookup && (n->imm >= 4 || n->imm2 >= 4)))
+  const bool input = n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H;
+  const bool reads = op->trait & (QP_IR_LOOKS_UP | QP_IR_LOADS);
+  if ((input && n->imm >= QP_IN_COUNT) || (reads && (n->imm >= 4 || n->imm2 >= 4)))
     return qp_fail(err, QP_E_ARG, "IR node %%%u (%s): number %u.%u is out of range", i, op->name,
                    n->imm, n->imm2);
   return QP_OK;
@@ -310,26 +242,28 @@ qp_status qp_ir_verify(const qp_ir *ir, qp_error *err) {
 
 /* ---- Printing ---- */
 
-static void dump_node(qp_text *t, const qp_ir *ir, unsigned i) {
+static void dump_leaf(qp_text *t, const qp_ir_node *n) {
   static const char *const inputs[] = {"state",  "index", "group0", "group1", "group2",
                                        "group3", "lane0", "lane1",  "lane2",  "lane3"};
+  if (n->op == QP_IR_CONST)
+    qp_text_add(t, " 0x%x", n->imm);
+  else if (n->op == QP_IR_HALF_CONST)
+    qp_text_add(t, " %.9g", (double)qp_half_to_float((uint16_t)n->imm));
+  else
+    qp_text_add(t, " %s", inputs[n->imm]);
+}
+
+static void dump_node(qp_text *t, const qp_ir *ir, unsigned i) {
   const qp_ir_node *n = &ir->node[i];
-  qp_text_add(t, "%%%u = %s", i, ops[n->op].name);
-  switch (n->op) {
-  case QP_IR_CONST: qp_text_add(t, " 0x%x", n->imm); break;
-  case QP_IR_HALF_CONST: qp_text_add(t, " %.9g", (double)qp_half_to_float((uint16_t)n->imm)); break;
-  case QP_IR_INPUT:
-  case QP_IR_INPUT_H: qp_text_add(t, " %s", inputs[n->imm]); break;
-  case QP_IR_LOOKUP_H:
-  case QP_IR_LOOKUP_P: qp_text_add(t, " codebook%u[%%%u].%u", n->imm, n->arg[0], n->imm2); break;
-  case QP_IR_LOAD:
-  case QP_IR_LOAD_B: qp_text_add(t, " table%u[%%%u].%u", n->imm, n->arg[0], n->imm2); break;
-  default:
-    for (unsigned k = 0; k < ops[n->op].arity; k++)
-      qp_text_add(t, "%s %%%u", k ? "," : "", n->arg[k]);
-    if (n->op == QP_IR_LOP3) qp_text_add(t, ", 0x%02x", n->imm);
-    if (n->op == QP_IR_SCALE) qp_text_add(t, ", %u", n->imm);
-  }
+  const qp_ir_op_info *op = qp_ir_op_row(n->op);
+  qp_text_add(t, "%%%u = %s", i, op->name);
+  if (op->trait & QP_IR_LEAF) dump_leaf(t, n);
+  const char *const memory = op->trait & QP_IR_LOOKS_UP ? "codebook" : "table";
+  if (op->trait & (QP_IR_LOOKS_UP | QP_IR_LOADS))
+    qp_text_add(t, " %s%u[%%%u].%u", memory, n->imm, n->arg[0], n->imm2);
+  else
+    for (unsigned k = 0; k < op->arity; k++) qp_text_add(t, "%s %%%u", k ? "," : "", n->arg[k]);
+  if (op->trait & QP_IR_NUMBER) qp_text_add(t, n->op == QP_IR_LOP3 ? ", 0x%02x" : ", %u", n->imm);
   qp_text_append(t, "\n", 1);
 }
 
@@ -350,8 +284,8 @@ void qp_ir_eval(const qp_ir *ir, const qp_ir_env *env, uint32_t *out) {
   v[0] = 0; /* what operands that an op lacks read */
   for (unsigned i = 0; i < ir->count; i++) {
     const qp_ir_node *n = &ir->node[i];
-    v[i] =
-        evaluate((qp_ir_op)n->op, v[n->arg[0]], v[n->arg[1]], v[n->arg[2]], n->imm, n->imm2, env);
+    const uint32_t operand[] = {v[n->arg[0]], v[n->arg[1]], v[n->arg[2]]};
+    v[i] = qp_ir_op_evaluate(n->op, operand, n->imm, n->imm2, env);
   }
   for (unsigned i = 0; i < ir->outputs; i++) out[i] = v[ir->output[i]];
 }

@@ -30,18 +30,29 @@ void qp_ir_free(qp_ir *ir);
 /* Append a node and return its number, or the number of an equal earlier one (CSE); folds constants
 ** and applies identities (x+0, x*1, x&~0, shifts of constants, ...).  -1 when the IR is full. */
 int qp_ir_add(qp_ir *ir, qp_ir_op op, const int *args, uint32_t imm, uint32_t imm2);
+/* The same for one or two operands without immediates. */
+int qp_ir_add_one(qp_ir *ir, qp_ir_op op, int a);
+int qp_ir_add_two(qp_ir *ir, qp_ir_op op, int a, int b);
+/* The constant of a type that has this value: one node, or a CONST under another type. */
+int qp_ir_add_constant(qp_ir *ir, qp_ir_type type, uint32_t value);
+static inline int qp_ir_add_word(qp_ir *ir, uint32_t value) {
+  return qp_ir_add_constant(ir, QP_WORD, value);
+}
+/* Operands of a node, its trait, its result. */
+static inline unsigned qp_ir_arity(const qp_ir *ir, unsigned node) {
+  return qp_ir_op_row(ir->node[node].op)->arity;
+}
+static inline bool qp_ir_has(const qp_ir *ir, unsigned node, unsigned traits) {
+  return (qp_ir_op_row(ir->node[node].op)->trait & traits) != 0;
+}
 qp_ir_type qp_ir_type_of(const qp_ir *ir, unsigned node);
-const char *qp_ir_op_name(qp_ir_op op);
-const char *qp_ir_op_cuda(qp_ir_op op); /* the spelling, with %a %b %c %i %j */
-unsigned qp_ir_op_arity(qp_ir_op op);
 /* Is the node a constant (CONST or HALF_CONST)?  Its value goes to *value. */
 bool qp_ir_is_const(const qp_ir *ir, unsigned node, uint32_t *value);
 /* Types, arities, order, immediates, outputs; the message names the node. */
 qp_status qp_ir_verify(const qp_ir *ir, qp_error *err);
 /* Readable text, one node a line: "%7 = lookup.p codebook0[%6].0"; malloc'ed, caller frees. */
 char *qp_ir_dump(const qp_ir *ir);
-/* Evaluate all outputs; out holds ir->outputs words.  Pure: same inputs, same bits, every machine.
- */
+/* Evaluate all outputs; out holds ir->outputs words.  Pure: same inputs, same bits, every machine. */
 void qp_ir_eval(const qp_ir *ir, const qp_ir_env *env, uint32_t *out);
 
 #endif

@@ -3,8 +3,9 @@
 #ifndef QP_IR_OP_H
 #define QP_IR_OP_H
 
-#include <stddef.h>
 #include <stdint.h>
+
+#include "gen/ir/ir_env.h"
 
 /*
 ** Every value is 32 bits.
@@ -15,72 +16,150 @@
 */
 typedef enum qp_ir_type { QP_WORD, QP_HALF, QP_PAIR, QP_BPAIR } qp_ir_type;
 
+/* What is true of an op; passes and printers ask for these in place of the ops' names. */
+typedef enum qp_ir_trait {
+  QP_IR_PLAIN = 0,
+  QP_IR_LEAF = 1,      /* a constant or an input: no operands, and written where it is used */
+  QP_IR_COMMUTES = 2,  /* its two operands may change places */
+  QP_IR_RENAMES = 4,   /* the operand's bits under another type: no instruction */
+  QP_IR_NUMBER = 8,    /* imm is one more operand of the instruction */
+  QP_IR_LOOKS_UP = 16, /* reads codebook imm */
+  QP_IR_LOADS = 32     /* reads table imm in shared memory */
+} qp_ir_trait;
+
 /*
-** X(op, text, arity, result, args, C evaluation, CUDA spelling)
-** args: one letter an operand, w h p b.  In the evaluation a, b, c are the operands' 32-bit values,
-** imm and imm2 the node's immediates, and 'env' the evaluation environment.  In the spelling %a %b
-** %c stand for operands, %i and %j for the immediates; functions named there live in
-** templates/prelude.cuh.in.  Shifts by 32 or more give 0.
+** X(op, text, args, result, trait, spec,
+**   evaluation, CUDA, demand, may)
+** A row is all that there is to an op; rules that rewrite it are added where its pass is.
+**   args        one letter an operand: w h p b, for the types above
+**   spec        how a spec calls it as a function of words, or "" for an op that has an operator or
+**               a constructor in lua/prelude.lua, or that specs do not name
+**   evaluation  a, b, c are the operands' 32-bit values, imm and imm2 the node's immediates, 'env'
+**               the evaluation environment; functions are those of ir_value.h
+**   CUDA        %a %b %c stand for operands, %i and %j for the immediates; functions named there
+**               live in templates/prelude.cuh.in
+**   demand      the bits of operand k that the bits d of the result depend on
+**   may         the bits that the result may have set, of operands that may have a, b, c
+** In the last two v points to the second operand's value where that is a constant (else NULL), and
+** ALL stands for all bits; functions are those of ir_op.c.
 */
-#define QP_IR_OPS(X)                                                                                 \
-  X(CONST, "const", 0, WORD, "", imm, "%iu")                                                         \
-  X(INPUT, "input", 0, WORD, "", env->input[imm], "")                                                \
-  X(INPUT_H, "input.h", 0, HALF, "", env->input[imm] & 0xffffu, "")                                  \
-  X(ADD, "add", 2, WORD, "ww", a + b, "%a + %b")                                                     \
-  X(SUB, "sub", 2, WORD, "ww", a - b, "%a - %b")                                                     \
-  X(MUL, "mul", 2, WORD, "ww", a *b, "%a * %b")                                                      \
-  X(AND, "and", 2, WORD, "ww", a &b, "%a & %b")                                                      \
-  X(OR, "or", 2, WORD, "ww", a | b, "%a | %b")                                                       \
-  X(XOR, "xor", 2, WORD, "ww", a ^ b, "%a ^ %b")                                                     \
-  X(NOT, "not", 1, WORD, "w", ~a, "~%a")                                                             \
-  X(SHL, "shl", 2, WORD, "ww", b < 32 ? a << b : 0, "w_shl(%a, %b)")                                 \
-  X(SHR, "shr", 2, WORD, "ww", b < 32 ? a >> b : 0, "w_shr(%a, %b)")                                 \
-  X(MIN, "min", 2, WORD, "ww", a < b ? a : b, "min(%a, %b)")                                         \
-  X(MAX, "max", 2, WORD, "ww", a > b ? a : b, "max(%a, %b)")                                         \
-  X(EQ, "eq", 2, WORD, "ww", a == b, "(unsigned)(%a == %b)")                                         \
-  X(LT, "lt", 2, WORD, "ww", a < b, "(unsigned)(%a < %b)")                                           \
-  X(SELECT, "select", 3, WORD, "www", a ? b : c, "(%a ? %b : %c)")                                   \
-  X(POPC, "popc", 1, WORD, "w", (uint32_t)__builtin_popcount(a), "(unsigned)__popc(%a)")             \
-  /* chosen by passes (a spec may also ask for them) */                                              \
-  X(MAD, "mad", 3, WORD, "www", a *b + c, "%a * %b + %c")                                            \
-  X(FUNNEL, "funnel", 3, WORD, "www", qp_ir_funnel(a, b, c), "__funnelshift_r(%a, %b, %c)")          \
-  X(LOP3, "lop3", 3, WORD, "www", qp_ir_lop3(a, b, c, imm), "w_lop3<%i>(%a, %b, %c)")                \
-  X(PRMT, "prmt", 3, WORD, "www", qp_ir_prmt(a, b, c), "__byte_perm(%a, %b, %c)")                    \
-  X(DP4A, "dp4a", 3, WORD, "www", qp_ir_dp4a(a, b, c), "__dp4a(%a, %b, %c)")                         \
-  X(SCALE, "scale", 1, WORD, "w", a << imm, "%a * pow2[%i]") /* shl on the multiply pipe */          \
-  /* fp16 */                                                                                         \
-  X(HALF_CONST, "half.const", 0, HALF, "", imm & 0xffffu, "%iu")                                     \
-  X(HALF_OF_UINT, "half.of_uint", 1, HALF, "w", qp_ir_half_of_uint(a), "h_of_uint(%a)")              \
-  X(HALF_OF_INT, "half.of_int", 1, HALF, "w", qp_ir_half_of_int(a), "h_of_int(%a)")                  \
-  X(AS_HALF, "as_half", 1, HALF, "w", a & 0xffffu, "%a")                                             \
-  X(AS_PAIR, "as_pair", 1, PAIR, "w", a, "%a")                                                       \
-  X(WORD_OF_HALF, "word_of_half", 1, WORD, "h", a & 0xffffu, "(%a & 0xffffu)")                       \
-  X(WORD_OF_PAIR, "word_of_pair", 1, WORD, "p", a, "%a")                                             \
-  X(PACK, "pack", 2, PAIR, "hh", (a & 0xffffu) | b << 16, "__byte_perm(%a, %b, 0x5410u)")            \
-  X(LO, "lo", 1, HALF, "p", a & 0xffffu, "%a")                                                       \
-  X(HI, "hi", 1, HALF, "p", a >> 16, "(%a >> 16)")                                                   \
-  X(HADD, "add.h", 2, HALF, "hh", qp_ir_hadd(a, b), "p_add(%a, %b)")                                 \
-  X(HSUB, "sub.h", 2, HALF, "hh", qp_ir_hsub(a, b), "p_sub(%a, %b)")                                 \
-  X(HMUL, "mul.h", 2, HALF, "hh", qp_ir_hmul(a, b), "p_mul(%a, %b)")                                 \
-  X(HFMA, "fma.h", 3, HALF, "hhh", qp_ir_hfma(a, b, c), "p_fma(%a, %b, %c)")                         \
-  X(HNEG, "neg.h", 1, HALF, "h", (a ^ 0x8000u) & 0xffffu, "(%a ^ 0x8000u)")                          \
-  X(HABS, "abs.h", 1, HALF, "h", a & 0x7fffu, "(%a & 0x7fffu)")                                      \
-  X(PADD, "add.p", 2, PAIR, "pp", qp_ir_padd(a, b), "p_add(%a, %b)")                                 \
-  X(PSUB, "sub.p", 2, PAIR, "pp", qp_ir_psub(a, b), "p_sub(%a, %b)")                                 \
-  X(PMUL, "mul.p", 2, PAIR, "pp", qp_ir_pmul(a, b), "p_mul(%a, %b)")                                 \
-  X(PFMA, "fma.p", 3, PAIR, "ppp", qp_ir_pfma(a, b, c), "p_fma(%a, %b, %c)")                         \
-  X(PNEG, "neg.p", 1, PAIR, "p", a ^ 0x80008000u, "(%a ^ 0x80008000u)")                              \
-  X(PABS, "abs.p", 1, PAIR, "p", a & 0x7fff7fffu, "(%a & 0x7fff7fffu)")                              \
-  /* codebook[idx]: imm codebook, imm2 pair of the entry */                                          \
-  X(LOOKUP_H, "lookup.h", 1, HALF, "w", qp_ir_lookup(env, imm, 0, a) & 0xffffu, "")                  \
-  X(LOOKUP_P, "lookup.p", 1, PAIR, "w", qp_ir_lookup(env, imm, imm2, a), "")                         \
-  /* made by lowering: a word of a table in shared memory at byte address a (imm table, imm2 word) \
-   */ \
-  X(LOAD, "load", 1, PAIR, "w", qp_ir_load(env, imm, imm2, a), "")                                   \
-  X(LOAD_B, "load.b", 1, BPAIR, "w", qp_ir_load(env, imm, imm2, a), "")                              \
-  X(BPAIR_OF_PAIR, "bpair_of_pair", 1, BPAIR, "p", qp_ir_bpair_of_pair(a), "b_of_p(%a)")             \
-  X(AS_BPAIR, "as_bpair", 1, BPAIR, "w", a, "%a")                                                    \
-  X(WORD_OF_BPAIR, "word_of_bpair", 1, WORD, "b", a, "%a")
+/* clang-format off */
+#define QP_IR_OPS(X)                                                                              \
+  X(CONST, "const", "", WORD, LEAF, "",                                                           \
+    imm, "%iu", ALL, imm)                                                                         \
+  X(INPUT, "input", "", WORD, LEAF, "",                                                           \
+    env->input[imm], "", ALL, ALL)                                                                \
+  X(INPUT_H, "input.h", "", HALF, LEAF, "",                                                       \
+    env->input[imm] & 0xffffu, "", ALL, ALL)                                                      \
+  X(ADD, "add", "ww", WORD, COMMUTES, "",                                                         \
+    a + b, "%a + %b", below(d), up_to((uint64_t)a + b))                                           \
+  X(SUB, "sub", "ww", WORD, PLAIN, "",                                                            \
+    a - b, "%a - %b", below(d), ALL)                                                              \
+  X(MUL, "mul", "ww", WORD, COMMUTES, "",                                                         \
+    a * b, "%a * %b", factor(k, v, d), up_to((uint64_t)a * b))                                    \
+  X(AND, "and", "ww", WORD, COMMUTES, "",                                                         \
+    a & b, "%a & %b", k == 0 && v ? d & *v : d, a & b)                                            \
+  X(OR, "or", "ww", WORD, COMMUTES, "",                                                           \
+    a | b, "%a | %b", k == 0 && v ? d & ~*v : d, a | b)                                           \
+  X(XOR, "xor", "ww", WORD, COMMUTES, "",                                                         \
+    a ^ b, "%a ^ %b", d, a | b)                                                                   \
+  X(NOT, "not", "w", WORD, PLAIN, "",                                                             \
+    ~a, "~%a", d, ALL)                                                                            \
+  X(SHL, "shl", "ww", WORD, PLAIN, "",                                                            \
+    qp_ir_shl(a, b), "w_shl(%a, %b)", k == 0 && v ? qp_ir_shr(d, *v) : ALL,                       \
+      v ? qp_ir_shl(a, *v) : ALL)                                                                 \
+  X(SHR, "shr", "ww", WORD, PLAIN, "",                                                            \
+    qp_ir_shr(a, b), "w_shr(%a, %b)", k == 0 && v ? qp_ir_shl(d, *v) : ALL,                       \
+      v ? qp_ir_shr(a, *v) : below(a))                                                            \
+  X(MIN, "min", "ww", WORD, COMMUTES, "",                                                         \
+    a < b ? a : b, "min(%a, %b)", ALL, below(a < b ? a : b))                                      \
+  X(MAX, "max", "ww", WORD, COMMUTES, "",                                                         \
+    a > b ? a : b, "max(%a, %b)", ALL, below(a > b ? a : b))                                      \
+  X(EQ, "eq", "ww", WORD, COMMUTES, "eq(a, b)",                                                   \
+    a == b, "(unsigned)(%a == %b)", ALL, 1)                                                       \
+  X(LT, "lt", "ww", WORD, PLAIN, "lt(a, b)",                                                      \
+    a < b, "(unsigned)(%a < %b)", ALL, 1)                                                         \
+  X(SELECT, "select", "www", WORD, PLAIN, "",                                                     \
+    a ? b : c, "(%a ? %b : %c)", k == 0 ? ALL : d, b | c)                                         \
+  X(POPC, "popc", "w", WORD, PLAIN, "popcount(x)",                                                \
+    (uint32_t)__builtin_popcount(a), "(unsigned)__popc(%a)", ALL, up_to(32))                      \
+  /* Instructions that passes choose; a spec may also ask for them. */                            \
+  X(MAD, "mad", "www", WORD, PLAIN, "mad(a, b, c)",                                               \
+    a * b + c, "%a * %b + %c", factor(k, v, d), ALL)                                              \
+  X(FUNNEL, "funnel", "www", WORD, PLAIN, "funnel(low, high, shift)",                             \
+    qp_ir_funnel(a, b, c), "__funnelshift_r(%a, %b, %c)", ALL, ALL)                               \
+  X(LOP3, "lop3", "www", WORD, NUMBER, "",                                                        \
+    qp_ir_lop3(a, b, c, imm), "w_lop3<%i>(%a, %b, %c)", d, ALL)                                   \
+  X(PRMT, "prmt", "www", WORD, PLAIN, "prmt(a, b, selector)",                                     \
+    qp_ir_prmt(a, b, c), "__byte_perm(%a, %b, %c)", ALL, ALL)                                     \
+  X(DP4A, "dp4a", "www", WORD, PLAIN, "dp4a(a, b, c)",                                            \
+    qp_ir_dp4a(a, b, c), "__dp4a(%a, %b, %c)", k == 0 && v ? used_bytes(*v) : ALL,                \
+      byte_products(a, b, c))                                                                     \
+  /* SCALE is a shift to the left on the multiply pipe. */                                        \
+  X(SCALE, "scale", "w", WORD, NUMBER, "",                                                        \
+    a << imm, "%a * pow2[%i]", d >> imm, ALL)                                                     \
+  /* fp16 numbers, alone and in pairs. */                                                         \
+  X(HALF_CONST, "half.const", "", HALF, LEAF, "",                                                 \
+    imm & 0xffffu, "%iu", ALL, imm)                                                               \
+  X(HALF_OF_UINT, "half.of_uint", "w", HALF, PLAIN, "",                                           \
+    qp_ir_half_of_uint(a), "h_of_uint(%a)", ALL, ALL)                                             \
+  X(HALF_OF_INT, "half.of_int", "w", HALF, PLAIN, "",                                             \
+    qp_ir_half_of_int(a), "h_of_int(%a)", ALL, ALL)                                               \
+  X(AS_HALF, "as_half", "w", HALF, RENAMES, "",                                                   \
+    a & 0xffffu, "%a", d & 0xffffu, ALL)                                                          \
+  X(AS_PAIR, "as_pair", "w", PAIR, RENAMES, "",                                                   \
+    a, "%a", d, ALL)                                                                              \
+  X(WORD_OF_HALF, "word_of_half", "h", WORD, PLAIN, "",                                           \
+    a & 0xffffu, "(%a & 0xffffu)", d & 0xffffu, 0xffff)                                           \
+  X(WORD_OF_PAIR, "word_of_pair", "p", WORD, RENAMES, "",                                         \
+    a, "%a", d, ALL)                                                                              \
+  X(PACK, "pack", "hh", PAIR, PLAIN, "",                                                          \
+    (a & 0xffffu) | b << 16, "__byte_perm(%a, %b, 0x5410u)", k == 0 ? d & 0xffffu : d >> 16, ALL) \
+  X(LO, "lo", "p", HALF, RENAMES, "",                                                             \
+    a & 0xffffu, "%a", d & 0xffffu, ALL)                                                          \
+  X(HI, "hi", "p", HALF, PLAIN, "",                                                               \
+    a >> 16, "(%a >> 16)", d << 16, ALL)                                                          \
+  X(HADD, "add.h", "hh", HALF, COMMUTES, "",                                                      \
+    qp_ir_hadd(a, b), "p_add(%a, %b)", a_half(d), ALL)                                            \
+  X(HSUB, "sub.h", "hh", HALF, PLAIN, "",                                                         \
+    qp_ir_hsub(a, b), "p_sub(%a, %b)", a_half(d), ALL)                                            \
+  X(HMUL, "mul.h", "hh", HALF, COMMUTES, "",                                                      \
+    qp_ir_hmul(a, b), "p_mul(%a, %b)", a_half(d), ALL)                                            \
+  X(HFMA, "fma.h", "hhh", HALF, PLAIN, "",                                                        \
+    qp_ir_hfma(a, b, c), "p_fma(%a, %b, %c)", a_half(d), ALL)                                     \
+  X(HNEG, "neg.h", "h", HALF, PLAIN, "",                                                          \
+    (a ^ 0x8000u) & 0xffffu, "(%a ^ 0x8000u)", d & 0xffffu, ALL)                                  \
+  X(HABS, "abs.h", "h", HALF, PLAIN, "",                                                          \
+    a & 0x7fffu, "(%a & 0x7fffu)", d & 0x7fffu, ALL)                                              \
+  X(PADD, "add.p", "pp", PAIR, COMMUTES, "",                                                      \
+    qp_ir_padd(a, b), "p_add(%a, %b)", halves(d), ALL)                                            \
+  X(PSUB, "sub.p", "pp", PAIR, PLAIN, "",                                                         \
+    qp_ir_psub(a, b), "p_sub(%a, %b)", halves(d), ALL)                                            \
+  X(PMUL, "mul.p", "pp", PAIR, COMMUTES, "",                                                      \
+    qp_ir_pmul(a, b), "p_mul(%a, %b)", halves(d), ALL)                                            \
+  X(PFMA, "fma.p", "ppp", PAIR, PLAIN, "",                                                        \
+    qp_ir_pfma(a, b, c), "p_fma(%a, %b, %c)", halves(d), ALL)                                     \
+  X(PNEG, "neg.p", "p", PAIR, PLAIN, "",                                                          \
+    a ^ 0x80008000u, "(%a ^ 0x80008000u)", d, ALL)                                                \
+  X(PABS, "abs.p", "p", PAIR, PLAIN, "",                                                          \
+    a & 0x7fff7fffu, "(%a & 0x7fff7fffu)", d & 0x7fff7fffu, ALL)                                  \
+  /* codebook[a]: imm is the codebook, imm2 the pair of the entry. */                             \
+  X(LOOKUP_H, "lookup.h", "w", HALF, LOOKS_UP, "",                                                \
+    qp_ir_lookup(env, imm, 0, a) & 0xffffu, "", ALL, ALL)                                         \
+  X(LOOKUP_P, "lookup.p", "w", PAIR, LOOKS_UP, "",                                                \
+    qp_ir_lookup(env, imm, imm2, a), "", ALL, ALL)                                                \
+  /* Made by lowering: the word imm2 of table imm in shared memory, at byte address a. */         \
+  X(LOAD, "load", "w", PAIR, LOADS, "",                                                           \
+    qp_ir_load(env, imm, imm2, a), "", ALL, ALL)                                                  \
+  X(LOAD_B, "load.b", "w", BPAIR, LOADS, "",                                                      \
+    qp_ir_load(env, imm, imm2, a), "", ALL, ALL)                                                  \
+  X(BPAIR_OF_PAIR, "bpair_of_pair", "p", BPAIR, PLAIN, "",                                        \
+    qp_ir_bpair_of_pair(a), "b_of_p(%a)", halves(d), ALL)                                         \
+  X(AS_BPAIR, "as_bpair", "w", BPAIR, RENAMES, "",                                                \
+    a, "%a", d, ALL)                                                                              \
+  X(WORD_OF_BPAIR, "word_of_bpair", "b", WORD, RENAMES, "",                                       \
+    a, "%a", d, ALL)
+/* clang-format on */
 
 typedef enum qp_ir_op {
 #define X(op, ...) QP_IR_##op,
@@ -89,26 +168,26 @@ typedef enum qp_ir_op {
       QP_IR_OP_COUNT
 } qp_ir_op;
 
-/* What an INPUT's immediate names. */
-enum {
-  QP_IN_STATE = 0, /* the window or code; its bits above 'window' are not zero on the GPU */
-  QP_IN_INDEX = 1, /* a table entry's number (in a table's own IR) */
-  QP_IN_GROUP = 2, /* + field number: the scale, zero, ... of the weight's group, up to 4 */
-  QP_IN_LANE = 6,  /* + table number: byte offset of this lane's copy in a shared-memory table, 4 */
-  QP_IN_COUNT = 10
-};
+/* An op's row without its expressions. */
+typedef struct qp_ir_op_info {
+  const char *name, *args, *spec, *cuda;
+  unsigned arity;
+  qp_ir_type result;
+  qp_ir_trait trait;
+} qp_ir_op_info;
 
-/* Codebooks for LOOKUP and tables for LOAD, during an evaluation on the CPU. */
-typedef struct qp_ir_env {
-  uint32_t input[QP_IN_COUNT];
-  struct {
-    const uint16_t *data; /* [entries][dim] fp16 bits */
-    unsigned entries, dim;
-  } codebook[4];
-  struct {
-    const uint32_t *data; /* [entries][words]; address a is entry * stride + lane offset */
-    unsigned entries, words, stride;
-  } table[4];
-} qp_ir_env;
+/* The row of an op below QP_IR_OP_COUNT. */
+const qp_ir_op_info *qp_ir_op_row(unsigned op);
+/* QP_IR_OP_COUNT where no op has this name. */
+qp_ir_op qp_ir_op_find(const char *name);
+/* The value of an op from its operands' values; those that it lacks are not read. */
+uint32_t qp_ir_op_evaluate(unsigned op, const uint32_t operand[3], uint32_t imm, uint32_t imm2,
+                           const qp_ir_env *env);
+/* Bits of operand k that the bits 'demanded' of the result depend on; 'second' is NULL unless the
+** second operand is a constant. */
+uint32_t qp_ir_op_demand(unsigned op, unsigned k, uint32_t demanded, const uint32_t *second,
+                         uint32_t imm);
+/* Bits that the result may have set, from those that its operands may have; 'second' as above. */
+uint32_t qp_ir_op_may(unsigned op, const uint32_t may[3], const uint32_t *second, uint32_t imm);
 
 #endif

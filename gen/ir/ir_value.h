@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* What the IR's evaluation expressions call: bit tricks and fp16 arithmetic, bit-exact with the
- * GPU. */
+/* What evaluations of QP_IR_OPS call: bit tricks and fp16 arithmetic, bit-exact with the GPU. */
 #ifndef QP_IR_VALUE_H
 #define QP_IR_VALUE_H
 
-#include "gen/ir/ir_op.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/ir/ir_env.h"
 #include "runtime/half.h"
+
+/* Shifts by 32 or more give 0. */
+static inline uint32_t qp_ir_shl(uint32_t a, uint32_t n) { return n < 32 ? a << n : 0; }
+static inline uint32_t qp_ir_shr(uint32_t a, uint32_t n) { return n < 32 ? a >> n : 0; }
 
 static inline uint32_t qp_ir_funnel(uint32_t low, uint32_t high, uint32_t n) {
   n &= 31;
@@ -36,8 +42,7 @@ static inline uint32_t qp_ir_dp4a(uint32_t a, uint32_t b, uint32_t c) {
 static inline double qp_ir_h(uint32_t h) { return (double)qp_half_to_float((uint16_t)h); }
 
 /* Sums and products of fp16 values are exact in double; a fused multiply-add's sum is too, or
-** differs from an
-** fp16 value by less than double keeps: one rounding in every case. */
+** differs from an fp16 value by less than double keeps: one rounding in every case. */
 static inline uint32_t qp_ir_hadd(uint32_t a, uint32_t b) {
   return qp_double_to_half(qp_ir_h(a) + qp_ir_h(b));
 }
@@ -73,7 +78,7 @@ static inline uint32_t qp_ir_bpair_of_pair(uint32_t a) {
 }
 
 /* Pair 'pair' of a codebook entry (a lone fp16 for dim 1); an index beyond the end reads the last
- * entry. */
+** entry. */
 static inline uint32_t qp_ir_lookup(const qp_ir_env *env, uint32_t book, uint32_t pair,
                                     uint32_t idx) {
   unsigned dim = env->codebook[book].dim, entries = env->codebook[book].entries;

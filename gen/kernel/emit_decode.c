@@ -17,23 +17,6 @@ typedef struct emitter {
   unsigned loads;
 } emitter;
 
-/* Nodes that are written where they are used: constants, inputs, changes of type. */
-static bool written_in_place(qp_ir_op op) {
-  switch (op) {
-  case QP_IR_CONST:
-  case QP_IR_HALF_CONST:
-  case QP_IR_INPUT:
-  case QP_IR_INPUT_H:
-  case QP_IR_AS_HALF:
-  case QP_IR_AS_PAIR:
-  case QP_IR_AS_BPAIR:
-  case QP_IR_WORD_OF_PAIR:
-  case QP_IR_WORD_OF_BPAIR:
-  case QP_IR_LO: return true;
-  default: return false;
-  }
-}
-
 static void spell_input(char *to, size_t size, unsigned which) {
   if (which == QP_IN_STATE)
     snprintf(to, size, "s");
@@ -47,7 +30,7 @@ static void spell_input(char *to, size_t size, unsigned which) {
 
 /* Put operands and immediates into an op's spelling. */
 static void spell(const emitter *e, const qp_ir_node *n, char *to, size_t size) {
-  const char *form = qp_ir_op_cuda((qp_ir_op)n->op);
+  const char *form = qp_ir_op_row(n->op)->cuda;
   uint32_t shift;
   if ((n->op == QP_IR_SHL || n->op == QP_IR_SHR) && qp_ir_is_const(e->ir, n->arg[1], &shift) &&
       shift < 32)
@@ -80,8 +63,7 @@ static void emit_load(emitter *e, unsigned i) {
               table->words, table->words, number, e->name[n->arg[0]], table->offset);
   for (unsigned j = i; j < e->ir->count; j++) {
     const qp_ir_node *m = &e->ir->node[j];
-    if ((m->op == QP_IR_LOAD || m->op == QP_IR_LOAD_B) && m->imm == n->imm &&
-        m->arg[0] == n->arg[0])
+    if (qp_ir_has(e->ir, j, QP_IR_LOADS) && m->imm == n->imm && m->arg[0] == n->arg[0])
       snprintf(e->name[j], sizeof e->name[j], "w%u[%u]", number, m->imm2);
   }
 }
@@ -116,11 +98,11 @@ static void emit_node(emitter *e, unsigned i) {
   char text[256];
   if (n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H) {
     spell_input(e->name[i], sizeof e->name[i], n->imm);
-  } else if (n->op == QP_IR_LOAD || n->op == QP_IR_LOAD_B) {
+  } else if (qp_ir_has(e->ir, i, QP_IR_LOADS)) {
     if (!e->name[i][0]) emit_load(e, i);
-  } else if (n->op == QP_IR_LOOKUP_H || n->op == QP_IR_LOOKUP_P) {
+  } else if (qp_ir_has(e->ir, i, QP_IR_LOOKS_UP)) {
     emit_lookup(e, i);
-  } else if (written_in_place((qp_ir_op)n->op)) {
+  } else if (qp_ir_has(e->ir, i, QP_IR_LEAF | QP_IR_RENAMES)) {
     spell(e, n, e->name[i], sizeof e->name[i]);
   } else {
     spell(e, n, text, sizeof text);

@@ -28,7 +28,7 @@ static bool row_scoped(const qp_quantizer *q, unsigned codebook) {
 }
 
 static bool is_lookup(const qp_ir_node *n) {
-  return n->op == QP_IR_LOOKUP_H || n->op == QP_IR_LOOKUP_P;
+  return (qp_ir_op_row(n->op)->trait & QP_IR_LOOKS_UP) != 0;
 }
 
 /* ---- The cut of an unfolded table ---- */
@@ -45,7 +45,7 @@ static void find_dependence(const qp_ir *ir, const qp_quantizer *q, dependence *
     bool input = n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H;
     d->state[i] = input && n->imm == QP_IN_STATE;
     d->other[i] = (input && n->imm != QP_IN_STATE) || (is_lookup(n) && row_scoped(q, n->imm));
-    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)n->op); k++) {
+    for (unsigned k = 0; k < qp_ir_arity(ir, i); k++) {
       d->state[i] |= d->state[n->arg[k]];
       d->other[i] |= d->other[n->arg[k]];
     }
@@ -69,7 +69,7 @@ static bool find_roots(const qp_ir *ir, const qp_quantizer *q, const dependence 
   for (unsigned i = 0; i < ir->outputs; i++)
     if (d->state[ir->output[i]] && !d->other[ir->output[i]]) root[ir->output[i]] = true;
   for (unsigned i = 0; i < ir->count; i++)
-    for (unsigned k = 0; d->other[i] && k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++) {
+    for (unsigned k = 0; d->other[i] && k < qp_ir_arity(ir, i); k++) {
       unsigned a = ir->node[i].arg[k];
       if (d->state[a] && !d->other[a] && !qp_ir_is_const(ir, a, &value)) root[a] = true;
     }
@@ -85,15 +85,7 @@ static bool find_roots(const qp_ir *ir, const qp_quantizer *q, const dependence 
 /* Nodes that cost nothing: numbers and changes of type. */
 static bool is_free(const qp_ir *ir, unsigned i) {
   uint32_t value;
-  switch (ir->node[i].op) {
-  case QP_IR_AS_HALF:
-  case QP_IR_AS_PAIR:
-  case QP_IR_AS_BPAIR:
-  case QP_IR_WORD_OF_PAIR:
-  case QP_IR_WORD_OF_BPAIR:
-  case QP_IR_LO: return true;
-  default: return qp_ir_is_const(ir, i, &value);
-  }
+  return qp_ir_has(ir, i, QP_IR_RENAMES) || qp_ir_is_const(ir, i, &value);
 }
 
 /* What nodes between the roots and node n cost, a look-up as much as an unfolded table's; false if
@@ -108,8 +100,7 @@ static bool between(const qp_ir *ir, const cut *c, unsigned n, const dependence 
     if (!seen[i] || i == n) continue;
     if (ir->node[i].op == QP_IR_INPUT && d->state[i]) return false;
     *gain += is_lookup(&ir->node[i]) ? LOOKUP_COST : !is_free(ir, i);
-    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++)
-      seen[ir->node[i].arg[k]] = true;
+    for (unsigned k = 0; k < qp_ir_arity(ir, i); k++) seen[ir->node[i].arg[k]] = true;
   }
   return seen[n];
 }
@@ -145,18 +136,11 @@ static bool find_cut(const qp_ir *ir, const qp_quantizer *q, const qp_lower_opti
 
 /* ---- Tables ---- */
 
-static int constant(qp_ir *ir, uint32_t v) { return qp_ir_add(ir, QP_IR_CONST, NULL, v, 0); }
-
-static int two(qp_ir *ir, qp_ir_op op, int a, int b) {
-  int args[] = {a, b};
-  return a < 0 || b < 0 ? -1 : qp_ir_add(ir, op, args, 0, 0);
-}
-
 static int shifted(qp_ir *ir, int x, int left, bool multiply) {
-  if (left < 0) return two(ir, QP_IR_SHR, x, constant(ir, (uint32_t)-left));
+  if (left < 0) return qp_ir_add_two(ir, QP_IR_SHR, x, qp_ir_add_word(ir, (uint32_t)-left));
   if (left == 0) return x;
   if (multiply && left <= MAX_SCALE) return qp_ir_add(ir, QP_IR_SCALE, &x, (uint32_t)left, 0);
-  return two(ir, QP_IR_SHL, x, constant(ir, (uint32_t)left));
+  return qp_ir_add_two(ir, QP_IR_SHL, x, qp_ir_add_word(ir, (uint32_t)left));
 }
 
 /*
@@ -168,9 +152,10 @@ static int address(qp_ir *ir, const qp_table *t, unsigned number, int x, unsigne
   unsigned stride = log2_of(t->stride);
   int a = shifted(ir, x, (int)stride - (int)low, multiply);
   if (a < 0) return -1;
-  if (width < 32) a = two(ir, QP_IR_AND, a, constant(ir, ((1u << width) - 1) << stride));
+  if (width < 32)
+    a = qp_ir_add_two(ir, QP_IR_AND, a, qp_ir_add_word(ir, ((1u << width) - 1) << stride));
   if (t->copies == 1) return a;
-  return two(ir, QP_IR_OR, a, qp_ir_add(ir, QP_IR_INPUT, NULL, QP_IN_LANE + number, 0));
+  return qp_ir_add_two(ir, QP_IR_OR, a, qp_ir_add(ir, QP_IR_INPUT, NULL, QP_IN_LANE + number, 0));
 }
 
 /* A word of a table as the type that it stands for. */
@@ -183,7 +168,7 @@ static int loaded(qp_ir *ir, unsigned table, unsigned word, int addr, qp_ir_type
 
 /* A root as an entry's word. */
 static int as_entry(qp_ir *ir, int v, qp_ir_type type) {
-  if (type == QP_HALF) return two(ir, QP_IR_PACK, v, v);
+  if (type == QP_HALF) return qp_ir_add_two(ir, QP_IR_PACK, v, v);
   if (type == QP_WORD) return qp_ir_add(ir, QP_IR_AS_PAIR, &v, 0, 0);
   return v;
 }
@@ -192,8 +177,8 @@ static int index_for_cut(qp_copy *c, unsigned i, const int *args) {
   const cut *k = c->user;
   (void)args;
   if (i != k->node) return QP_KEEP;
-  return two(c->to, QP_IR_SHL, qp_ir_add(c->to, QP_IR_INPUT, NULL, QP_IN_INDEX, 0),
-             constant(c->to, k->low));
+  return qp_ir_add_two(c->to, QP_IR_SHL, qp_ir_add(c->to, QP_IR_INPUT, NULL, QP_IN_INDEX, 0),
+                       qp_ir_add_word(c->to, k->low));
 }
 
 /* The IR of the unfolded table's entries. */
@@ -203,8 +188,7 @@ static qp_ir *cut_entry(const qp_ir *ir, const cut *k) {
   int *map = malloc(ir->count * sizeof *map);
   for (unsigned i = 0; i < k->roots; i++) need[k->root[i]] = true;
   for (unsigned i = ir->count; i-- > 0;)
-    for (unsigned a = 0; need[i] && i != k->node && a < qp_ir_op_arity((qp_ir_op)ir->node[i].op);
-         a++)
+    for (unsigned a = 0; need[i] && i != k->node && a < qp_ir_arity(ir, i); a++)
       need[ir->node[i].arg[a]] = true;
   cut copy = *k;
   bool ok = to && map && qp_pass_copy_into(to, ir, need, index_for_cut, &copy, map);
@@ -241,7 +225,7 @@ static int load_for_root(qp_copy *c, unsigned i, const int *args) {
 /* Are all look-ups of this codebook converted to bf16 at once? */
 static bool all_converted(const qp_ir *ir, unsigned codebook) {
   for (unsigned i = 0; i < ir->count; i++)
-    for (unsigned k = 0; k < qp_ir_op_arity((qp_ir_op)ir->node[i].op); k++) {
+    for (unsigned k = 0; k < qp_ir_arity(ir, i); k++) {
       const qp_ir_node *a = &ir->node[ir->node[i].arg[k]];
       if (is_lookup(a) && a->imm == codebook &&
           (a->op != QP_IR_LOOKUP_P || ir->node[i].op != QP_IR_BPAIR_OF_PAIR))
@@ -260,7 +244,7 @@ static qp_ir *plain_entry(const qp_codebook *b, unsigned codebook, bool bf16) {
   for (unsigned i = 0; i < (b->dim + 1) / 2; i++) {
     qp_ir_op op = b->dim == 1 ? QP_IR_LOOKUP_H : QP_IR_LOOKUP_P;
     int v = idx < 0 ? -1 : qp_ir_add(to, op, &idx, codebook, i);
-    if (v >= 0 && b->dim == 1) v = two(to, QP_IR_PACK, v, v);
+    if (v >= 0 && b->dim == 1) v = qp_ir_add_two(to, QP_IR_PACK, v, v);
     if (v >= 0 && bf16) v = qp_ir_add(to, QP_IR_BPAIR_OF_PAIR, &v, 0, 0);
     if (v < 0) return qp_ir_free(to), NULL;
     to->output[to->outputs++] = (uint16_t)v;
@@ -298,7 +282,7 @@ static int load_for_lookup(qp_copy *c, unsigned i, const int *args) {
   const qp_ir_node *look = converts ? &c->from->node[n->arg[0]] : n;
   if (!is_lookup(look) || p->table_of[look->imm] < 0) return QP_KEEP;
   if (p->bf16[look->imm] && !converts)
-    return constant(c->to, 0); /* its conversion takes its place */
+    return qp_ir_add_word(c->to, 0); /* its conversion takes its place */
   if (converts && !p->bf16[look->imm]) return QP_KEEP;
   unsigned t = (unsigned)p->table_of[look->imm], low, width;
   unsigned x = index_bits(c->from, look->arg[0], &low, &width);

@@ -75,14 +75,14 @@ static void evaluate_batch(const qp_ir *ir, const qp_ir_env *env, uint32_t first
       continue;
     }
     switch ((qp_ir_op)node->op) {
-#define X(op, text, arity, result, args, eval, cuda)                                               \
+#define X(op, text, args, result, trait, spec, evaluation, ...)                                    \
   case QP_IR_##op:                                                                                 \
     for (unsigned i = 0; i < BATCH; i++) {                                                         \
       const uint32_t a = va[i], b = vb[i], c = vc[i];                                              \
       (void)a;                                                                                     \
       (void)b;                                                                                     \
       (void)c;                                                                                     \
-      to[i] = (uint32_t)(eval);                                                                    \
+      to[i] = (uint32_t)(evaluation);                                                              \
     }                                                                                              \
     break;
       QP_IR_OPS(X)
@@ -145,7 +145,7 @@ static qp_status check_lookups(const sweep *s, uint32_t state, unsigned i, qp_er
   const qp_ir *ir = s->q->decode;
   for (unsigned n = 0; n < ir->count; n++) {
     const qp_ir_node *node = &ir->node[n];
-    if (node->op != QP_IR_LOOKUP_H && node->op != QP_IR_LOOKUP_P) continue;
+    if (!qp_ir_has(ir, n, QP_IR_LOOKS_UP)) continue;
     const qp_codebook *book = &s->q->codebook[node->imm];
     const uint32_t index = s->v[node->arg[0]][i];
     if (index < book->entries) continue;
@@ -176,7 +176,7 @@ static bool batch_is_right(const sweep *s) {
   uint32_t wrong = 0;
   for (unsigned n = 0; n < ir->count; n++) {
     const qp_ir_node *node = &ir->node[n];
-    if (node->op != QP_IR_LOOKUP_H && node->op != QP_IR_LOOKUP_P) continue;
+    if (!qp_ir_has(ir, n, QP_IR_LOOKS_UP)) continue;
     const uint32_t entries = s->q->codebook[node->imm].entries, *index = s->v[node->arg[0]];
     for (unsigned i = 0; i < BATCH; i++) wrong |= index[i] >= entries;
   }

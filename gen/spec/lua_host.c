@@ -13,7 +13,6 @@
 
 #include "gen/base/resource.h"
 #include "gen/spec/lua_meter.h"
-#include "gen/spec/spec_ops.h"
 #include "runtime/half.h"
 
 enum { HOOK_EVERY = 1000 }; /* instructions between two looks at the limits */
@@ -27,7 +26,6 @@ struct qp_lua {
   int prelude_ref;      /* what the prelude returned */
   qp_ir *ir;            /* of the trace that runs */
   uint32_t trace;       /* its number */
-  qp_ir *scratch;       /* for words that are known */
   const char *what;     /* is traced */
   const char *fallback; /* where a message points that no line of the spec is to blame for */
 };
@@ -255,25 +253,26 @@ static int operand(lua_State *L, int index, char letter, const char *what) {
 
 /* op(name, imm, imm2, operands...): a value, or of integers alone an integer. */
 static int prim_op(lua_State *L) {
-  const qp_ir_op op = qp_spec_op_find(luaL_checkstring(L, 1));
+  const qp_ir_op op = qp_ir_op_find(luaL_checkstring(L, 1));
   const uint32_t imm = (uint32_t)luaL_checkinteger(L, 2);
   const uint32_t imm2 = (uint32_t)luaL_checkinteger(L, 3);
   if (op == QP_IR_OP_COUNT) return luaL_error(L, "no operation '%s'", lua_tostring(L, 1));
-  const qp_spec_op *form = &qp_spec_ops[op];
-  lua_settop(L, 3 + form->arity);
-  bool known = form->result == QP_WORD;
+  const qp_ir_op_info *row = qp_ir_op_row(op);
+  lua_settop(L, 3 + (int)row->arity);
+  bool known = row->result == QP_WORD;
   uint32_t words[3] = {0};
-  for (int i = 0; i < form->arity; i++) {
-    known = known && form->args[i] == 'w' && lua_isinteger(L, 4 + i);
-    if (known) words[i] = (uint32_t)lua_tointeger(L, 4 + i);
+  for (unsigned i = 0; i < row->arity; i++) {
+    known = known && row->args[i] == 'w' && lua_isinteger(L, 4 + (int)i);
+    if (known) words[i] = (uint32_t)lua_tointeger(L, 4 + (int)i);
   }
   if (known) {
-    lua_pushinteger(L, qp_spec_op_fold(host_of(L)->scratch, op, words, imm, imm2));
+    lua_pushinteger(L, qp_ir_op_evaluate(op, words, imm, imm2, &(qp_ir_env){.input = {0}}));
     return 1;
   }
   int args[3] = {0};
-  for (int i = 0; i < form->arity; i++) args[i] = operand(L, 4 + i, form->args[i], form->name);
-  return push_value(L, qp_ir_add(tracing(L, form->name), op, args, imm, imm2));
+  for (unsigned i = 0; i < row->arity; i++)
+    args[i] = operand(L, 4 + (int)i, row->args[i], row->name);
+  return push_value(L, qp_ir_add(tracing(L, row->name), op, args, imm, imm2));
 }
 
 static int prim_type(lua_State *L) {
@@ -346,6 +345,23 @@ static int prim_wrap(lua_State *L) {
   return 1;
 }
 
+/* { { op =, form = "eq(a, b)", arity = 2 }, ... } of all ops that are functions of words. */
+static void push_functions(lua_State *L) {
+  lua_newtable(L);
+  for (unsigned op = 0; op < QP_IR_OP_COUNT; op++) {
+    const qp_ir_op_info *row = qp_ir_op_row(op);
+    if (!*row->spec) continue;
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, row->name);
+    lua_setfield(L, -2, "op");
+    lua_pushstring(L, row->spec);
+    lua_setfield(L, -2, "form");
+    lua_pushinteger(L, (lua_Integer)row->arity);
+    lua_setfield(L, -2, "arity");
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+  }
+}
+
 static void push_primitives(lua_State *L) {
   static const luaL_Reg functions[] = {{"op", prim_op},
                                        {"type", prim_type},
@@ -370,6 +386,8 @@ static void push_primitives(lua_State *L) {
     lua_setfield(L, -2, type_name[t]);
   }
   lua_setfield(L, -2, "metatable");
+  push_functions(L);
+  lua_setfield(L, -2, "functions");
 }
 
 /* ---- Protected calls ---- */
@@ -462,9 +480,8 @@ qp_status qp_lua_open(const qp_lua_limits *limits, qp_lua **out, qp_error *err) 
   if (!l) return qp_fail(err, QP_E_NOMEM, "out of memory");
   l->meter.memory_bytes = limits && limits->memory_bytes ? limits->memory_bytes : (size_t)64 << 20;
   l->meter.instructions = limits && limits->instructions ? limits->instructions : 200000000;
-  l->scratch = qp_ir_new();
   l->L = lua_newstate(qp_meter_allocate, &l->meter);
-  if (!l->L || !l->scratch) {
+  if (!l->L) {
     qp_lua_close(l);
     return qp_fail(err, QP_E_NOMEM, "out of memory");
   }
@@ -482,7 +499,6 @@ qp_status qp_lua_open(const qp_lua_limits *limits, qp_lua **out, qp_error *err) 
 void qp_lua_close(qp_lua *l) {
   if (!l) return;
   if (l->L) lua_close(l->L);
-  qp_ir_free(l->scratch);
   free(l);
 }
 

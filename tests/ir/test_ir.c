@@ -44,12 +44,6 @@ static int as_word(qp_ir *ir, int v) {
   }
 }
 
-static const char *const operand_types[] = {
-#define X(op, text, arity, result, args, eval, cuda) args,
-    QP_IR_OPS(X)
-#undef X
-};
-
 typedef struct value_case {
   qp_ir_op op;
   uint32_t imm, a, b, c, want;
@@ -147,9 +141,9 @@ static const value_case values[] = {
 static int value_node(qp_ir *ir, const value_case *v, bool constant) {
   const uint32_t operand[] = {v->a, v->b, v->c};
   int args[3] = {0};
-  for (unsigned k = 0; k < qp_ir_op_arity(v->op); k++) {
+  for (unsigned k = 0; k < qp_ir_op_row(v->op)->arity; k++) {
     int w = constant ? word(ir, operand[k]) : input(ir, QP_IN_GROUP + k);
-    args[k] = as_type(ir, w, operand_types[v->op][k]);
+    args[k] = as_type(ir, w, qp_ir_op_row(v->op)->args[k]);
   }
   return as_word(ir, qp_ir_add(ir, v->op, args, v->imm, 0));
 }
@@ -163,14 +157,14 @@ Test(ir, evaluates_every_op_as_worked_out_by_hand) {
     NEW(ir);
     output(ir, value_node(ir, v, false));
     qp_ir_eval(ir, &env, &got);
-    cr_assert_eq(got, v->want, "case %zu, %s: %08x, not %08x", i, qp_ir_op_name(v->op), got,
+    cr_assert_eq(got, v->want, "case %zu, %s: %08x, not %08x", i, qp_ir_op_row(v->op)->name, got,
                  v->want);
     covered[v->op] = true;
   }
   for (unsigned op = 0; op < QP_IR_OP_COUNT; op++)
-    cr_assert(covered[op] || qp_ir_op_arity((qp_ir_op)op) == 0 || op == QP_IR_LOOKUP_H ||
+    cr_assert(covered[op] || qp_ir_op_row(op)->arity == 0 || op == QP_IR_LOOKUP_H ||
                   op == QP_IR_LOOKUP_P || op == QP_IR_LOAD || op == QP_IR_LOAD_B,
-              "%s is not tested", qp_ir_op_name((qp_ir_op)op));
+              "%s is not tested", qp_ir_op_row(op)->name);
 }
 
 Test(ir, folds_constants_to_what_it_evaluates) {

@@ -133,7 +133,7 @@ Test(passes, known_bits_hold_on_random_inputs) {
       env.input[QP_IN_STATE] = random_word(&seed);
       qp_ir_eval(ir, &env, &value);
       cr_assert_eq(value & ~may[node[i]], 0, "%s: %08x has more than %08x",
-                   qp_ir_op_name((qp_ir_op)ir->node[node[i]].op), value, may[node[i]]);
+                   qp_ir_op_row(ir->node[node[i]].op)->name, value, may[node[i]]);
     }
   }
 }
@@ -449,7 +449,7 @@ static void assert_chosen(const qp_ir *ir, qp_ir_op op, unsigned nodes) {
   unsigned n = 0;
   for (unsigned i = 0; i < out->count; i++) n += out->node[i].op == op;
   char *text = qp_ir_dump(out);
-  cr_assert_eq(n, 1, "one %s expected\n%s", qp_ir_op_name(op), text);
+  cr_assert_eq(n, 1, "one %s expected\n%s", qp_ir_op_row(op)->name, text);
   cr_assert_eq(out->count, nodes, "%u nodes expected\n%s", nodes, text);
   free(text);
   assert_equal_values(ir, out, 32);

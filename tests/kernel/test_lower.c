@@ -434,7 +434,7 @@ static const char *operations(const qp_ir *ir, char *text, size_t size) {
     case QP_IR_LO: continue;
     default:
       at += (size_t)snprintf(text + at, size - at, "%s%s", at ? " " : "",
-                             qp_ir_op_name((qp_ir_op)ir->node[i].op));
+                             qp_ir_op_row(ir->node[i].op)->name);
     }
   }
   return text;

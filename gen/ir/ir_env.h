@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* What an evaluation of the decode IR reads beside its operands: inputs, codebooks, tables. */
+#ifndef QP_IR_ENV_H
+#define QP_IR_ENV_H
+
+#include <stdint.h>
+
+/* What an INPUT's immediate names. */
+enum {
+  QP_IN_STATE = 0, /* the window or code; its bits above 'window' are not zero on the GPU */
+  QP_IN_INDEX = 1, /* a table entry's number (in a table's own IR) */
+  QP_IN_GROUP = 2, /* + field number: the scale, zero, ... of the weight's group, up to 4 */
+  QP_IN_LANE = 6,  /* + table number: byte offset of this lane's copy in a shared-memory table, 4 */
+  QP_IN_COUNT = 10
+};
+
+/* Codebooks for LOOKUP and tables for LOAD, during an evaluation on the CPU. */
+typedef struct qp_ir_env {
+  uint32_t input[QP_IN_COUNT];
+  struct {
+    const uint16_t *data; /* [entries][dim] fp16 bits */
+    unsigned entries, dim;
+  } codebook[4];
+  struct {
+    const uint32_t *data; /* [entries][words]; address a is entry * stride + lane offset */
+    unsigned entries, words, stride;
+  } table[4];
+} qp_ir_env;
+
+#endif
