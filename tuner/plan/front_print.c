@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Pareto fronts as JSON, as a drawing and as a table; see front.h. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "tuner/base/chart.h"
 #include "tuner/base/output.h"
 #include "tuner/plan/front.h"
 
@@ -60,75 +62,64 @@ void qp_front_print(const qp_front *f, const qp_plan *chosen, qp_text *to) {
 
 /* ---- Drawing ---- */
 
-enum { WIDTH = 520, HEIGHT = 360, MARGIN = 60 };
+enum { WIDTH = 520, HEIGHT = 360, MARGIN = 70, TOP = 16, BELOW = 56, ROOM = 24 };
 
-typedef struct axes {
-  double x0, lo, hi, low, high; /* x0: left end of the plot; cost and log10 of loss */
-  bool latency;
-} axes;
-
-static double cost_of(const axes *a, const qp_front_point *p) {
-  return a->latency ? (double)p->latency_ps * 1e-6 : p->bits_per_weight;
+static double cost_of(bool latency, const qp_front_point *p) {
+  return latency ? (double)p->latency_ps * 1e-6 : p->bits_per_weight;
 }
 
-static double at_x(const axes *a, double v) {
-  return a->x0 + (a->hi > a->lo ? (v - a->lo) / (a->hi - a->lo) : 0.5) * (WIDTH - MARGIN - 20);
-}
-
-static double at_y(const axes *a, double loss) {
-  double v = log10(fmax(loss, 1e-300));
-  return 30 + (a->high > a->low ? (a->high - v) / (a->high - a->low) : 0.5) * (HEIGHT - 80);
-}
-
-static void draw_ticks(const axes *a, qp_text *t) {
-  for (int i = 0; i <= 4; i++) {
-    double v = a->lo + (a->hi - a->lo) * i / 4;
-    double loss = pow(10, a->low + (a->high - a->low) * i / 4);
-    qp_text_add(t, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.4g</text>\n", at_x(a, v),
-                HEIGHT - 32, v);
-    qp_text_add(t, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.2g</text>\n", a->x0 - 6,
-                at_y(a, loss) + 4, loss);
-  }
+/* The chosen plan, named with what it costs. */
+static void draw_chosen(const qp_chart_plot *plot, const qp_front_point *p, bool latency,
+                        qp_text *t) {
+  char text[96];
+  const double x = qp_chart_x(plot, cost_of(latency, p)), y = qp_chart_y(plot, p->loss);
+  snprintf(text, sizeof text, "chosen: loss %.4g at %.5g %s", p->loss, cost_of(latency, p),
+           latency ? "us" : "bits");
+  qp_chart_mark(t, "chosen", QP_CHART_CIRCLE, 0, x, y, 5, text);
+  qp_chart_label(t, plot, x, y, text);
 }
 
 static void draw_line(const qp_front_line *line, const qp_plan *chosen, bool latency, double x0,
-                      qp_text *t) {
-  axes a = {.x0 = x0, .latency = latency};
+                      double y0, qp_text *t) {
   double least = INFINITY;
   for (size_t i = 0; i < line->points; i++)
     if (line->point[i].loss > 0) least = fmin(least, line->point[i].loss);
+  least = fmin(least, 1e300);
   const qp_front_point *first = &line->point[0], *last = &line->point[line->points - 1];
-  a.lo = cost_of(&a, first), a.hi = cost_of(&a, last);
-  a.low = log10(fmin(least, 1e300)), a.high = log10(fmax(first->loss, 1e-300));
-  qp_text_add(t, "<path fill=\"none\" stroke=\"#36c\" stroke-width=\"1.5\" d=\"");
+  const qp_front_point p = chosen ? point_of(chosen) : (qp_front_point){0};
+  const bool mark = chosen && !(latency && p.latency_ps < 0);
+  const double cost = mark ? cost_of(latency, &p) : cost_of(latency, first);
+  const qp_chart_plot plot = {
+      .x = x0 + MARGIN,
+      .y = y0 + TOP,
+      .width = WIDTH - MARGIN - ROOM,
+      .height = HEIGHT - TOP - BELOW,
+      .across = {.lo = fmin(cost_of(latency, first), cost),
+                 .hi = fmax(cost_of(latency, last), cost),
+                 .title = latency ? "latency (us a token)" : "bits per weight"},
+      .up = {.lo = mark && p.loss > 0 ? fmin(least, p.loss) : least,
+             .hi = fmax(fmax(first->loss, mark ? p.loss : 0), least),
+             .logarithmic = true,
+             .title = "loss (sum of sensitivity x distortion)"}};
+  qp_chart_axes(t, &plot);
+  qp_text_add(t, "<path class=\"line\" d=\"");
   for (size_t i = 0; i < line->points; i++)
-    qp_text_add(t, "%c%.2f %.2f", i ? 'L' : 'M', at_x(&a, cost_of(&a, &line->point[i])),
-                at_y(&a, fmax(line->point[i].loss, least)));
+    qp_text_add(t, "%c%.2f %.2f", i ? 'L' : 'M',
+                qp_chart_x(&plot, cost_of(latency, &line->point[i])),
+                qp_chart_y(&plot, fmax(line->point[i].loss, least)));
   qp_text_add(t, "\"/>\n");
-  draw_ticks(&a, t);
-  qp_text_add(t, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
-              x0 + (WIDTH - MARGIN - 20) / 2.0, HEIGHT - 12,
-              latency ? "latency, us" : "bits per weight");
-  qp_text_add(t, "<text x=\"%.1f\" y=\"16\">loss</text>\n", x0 - 40);
-  qp_front_point p = chosen ? point_of(chosen) : (qp_front_point){0};
-  if (!chosen || (latency && p.latency_ps < 0)) return;
-  qp_text_add(t,
-              "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"5\" fill=\"#d33\"><title>chosen: loss %.6g"
-              "</title></circle>\n",
-              at_x(&a, cost_of(&a, &p)), at_y(&a, p.loss), p.loss);
+  if (mark) draw_chosen(&plot, &p, latency, t);
 }
 
 void qp_front_svg(const qp_front *f, const qp_plan *chosen, qp_text *to) {
-  int plots = (f->latency.points > 0) + (f->bits.points > 0);
-  double x = MARGIN;
-  qp_text_add(to,
-              "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
-              "font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"100%%\" "
-              "height=\"100%%\" fill=\"white\"/>\n",
-              WIDTH * (plots ? plots : 1), HEIGHT);
-  if (f->latency.points) draw_line(&f->latency, chosen, true, x, to), x += WIDTH;
-  if (f->bits.points) draw_line(&f->bits, chosen, false, x, to);
-  qp_text_add(to, "</svg>\n");
+  const int plots = (f->latency.points > 0) + (f->bits.points > 0);
+  char title[256];
+  snprintf(title, sizeof title, "%s%s%s: best plans", f->model, *f->gpu ? " on " : "", f->gpu);
+  const double y = qp_chart_open(to, WIDTH * (plots ? plots : 1), HEIGHT, title);
+  double x = 0;
+  if (f->latency.points) draw_line(&f->latency, chosen, true, x, y, to), x += WIDTH;
+  if (f->bits.points) draw_line(&f->bits, chosen, false, x, y, to);
+  qp_chart_close(to);
 }
 
 /* ---- Table ---- */

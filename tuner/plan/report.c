@@ -25,20 +25,6 @@ unsigned qp_report_colour(double bits) {
   return rgb;
 }
 
-void qp_report_xml(qp_text *to, const char *text) {
-  for (; *text; text++) {
-    const char *name = *text == '<'   ? "&lt;"
-                       : *text == '>' ? "&gt;"
-                       : *text == '&' ? "&amp;"
-                       : *text == '"' ? "&quot;"
-                                      : NULL;
-    if (name)
-      qp_text_add(to, "%s", name);
-    else if ((unsigned char)*text >= 0x20)
-      qp_text_append(to, text, 1);
-  }
-}
-
 /* ---- Totals ---- */
 
 static void print_limits(const qp_plan *p, FILE *to) {

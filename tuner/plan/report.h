@@ -28,7 +28,4 @@ qp_status qp_report_diff(const qp_plan *a, const qp_plan *b, bool json, qp_error
 /* A colour for stored bits per weight, 0xRRGGBB: blue at 1.5 and less, yellow at 6 and more. */
 unsigned qp_report_colour(double bits);
 
-/* Text with the characters that XML keeps for itself replaced. */
-void qp_report_xml(qp_text *to, const char *text);
-
 #endif

@@ -1,37 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* A plan's heat map as SVG; see report.h. */
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "tuner/base/chart.h"
 #include "tuner/plan/report.h"
 
-enum { CELL = 18, LEFT = 70, TOP = 46, MARK = 6 };
-
-/* Shapes by family, in order of appearance: square, circle, diamond, triangle, cross. */
-static void draw_mark(qp_text *t, unsigned shape, double x, double y, unsigned rgb) {
-  const double r = MARK;
-  switch (shape % 5) {
-  case 0:
-    qp_text_add(t, "<rect x=\"%g\" y=\"%g\" width=\"%g\" height=\"%g\" fill=\"#%06x\"", x - r,
-                y - r, 2 * r, 2 * r, rgb);
-    break;
-  case 1:
-    qp_text_add(t, "<circle cx=\"%g\" cy=\"%g\" r=\"%g\" fill=\"#%06x\"", x, y, r, rgb);
-    break;
-  case 2:
-    qp_text_add(t, "<path d=\"M%g %gL%g %gL%g %gL%g %gZ\" fill=\"#%06x\"", x, y - r - 1, x + r + 1,
-                y, x, y + r + 1, x - r - 1, y, rgb);
-    break;
-  case 3:
-    qp_text_add(t, "<path d=\"M%g %gL%g %gL%g %gZ\" fill=\"#%06x\"", x, y - r, x + r, y + r, x - r,
-                y + r, rgb);
-    break;
-  default:
-    qp_text_add(t, "<path d=\"M%g %gh%gv%gh%gv%gh%gv%gh%gv%gh%gv%gh%gz\" fill=\"#%06x\"", x - r / 2,
-                y - r, r, r / 2, r / 2, r, -r / 2, r / 2, -r, -r / 2, -r / 2, -r, r / 2, rgb);
-    break;
-  }
-}
+enum { CELL = 18, AXIS = 40, EDGE = 12, MARK = 6, LEAST_WIDTH = 560 };
 
 /* "tcq" of "tcq-3.25": what a family is called. */
 static size_t family_length(const char *name) { return strcspn(name, "-"); }
@@ -52,84 +29,93 @@ static unsigned family_of(const qp_plan *p, unsigned q) {
   return families;
 }
 
-static double column_x(int block) { return LEFT + CELL * (block + 0.5); }
-static double row_y(unsigned linear) { return TOP + CELL * (linear + 0.5); }
+/* Where cells lie on the page. */
+typedef struct map {
+  const qp_plan *plan;
+  unsigned rows;
+  double left, top, width;
+} map;
 
-static void title_of(qp_text *t, const qp_plan *p, const qp_plan_linear *l) {
-  qp_text_add(t, "><title>");
-  qp_report_xml(t, l->tensor);
-  qp_text_add(t, ": ");
-  qp_report_xml(t, p->quantizer[l->quantizer].name);
-  qp_text_add(t, "</title></%s>\n", "g");
-}
+static double column_x(const map *m, int block) { return m->left + CELL * (block + 0.5); }
+static double row_y(const map *m, unsigned linear) { return m->top + CELL * (linear + 0.5); }
 
-static void draw_cells(const qp_plan *p, unsigned rows, qp_text *t) {
-  if (!rows) return;
+static void draw_joins(const map *m, qp_text *t) {
+  const qp_plan *p = m->plan;
   for (unsigned i = 0; i < p->launches; i++) {
     const qp_plan_launch *l = &p->launch[i];
     if (l->block == QP_PLAN_NO_BLOCK) continue;
     for (unsigned k = 1; k < l->members; k++)
-      qp_text_add(t,
-                  "<line x1=\"%g\" y1=\"%g\" x2=\"%g\" y2=\"%g\" stroke=\"#222\" "
-                  "stroke-width=\"4\"/>\n",
-                  column_x(l->block), row_y(l->linear[k - 1] % rows), column_x(l->block),
-                  row_y(l->linear[k] % rows));
+      qp_text_add(t, "<path class=\"join\" d=\"M%.1f %.1fV%.1f\"/>\n", column_x(m, l->block),
+                  row_y(m, l->linear[k - 1] % m->rows), row_y(m, l->linear[k] % m->rows));
   }
+}
+
+static void draw_cells(const map *m, qp_text *t) {
+  const qp_plan *p = m->plan;
+  if (!m->rows) return;
+  draw_joins(m, t);
   for (unsigned i = 0; i + 1 < p->linears; i++) {
     const qp_plan_linear *l = &p->linear[i];
-    unsigned rgb = qp_report_colour(p->quantizer[l->quantizer].rate_bits);
-    qp_text_add(t, "<g stroke=\"#222\" stroke-width=\"0.6\">");
-    draw_mark(t, family_of(p, l->quantizer), column_x(l->block), row_y(i % rows), rgb);
-    qp_text_add(t, "/");
-    title_of(t, p, l);
+    char tip[512];
+    snprintf(tip, sizeof tip, "%s: %s, %.4g bits a weight", l->tensor,
+             p->quantizer[l->quantizer].name, p->quantizer[l->quantizer].rate_bits);
+    qp_chart_mark(t, NULL, family_of(p, l->quantizer) % QP_CHART_SHAPES,
+                  qp_report_colour(p->quantizer[l->quantizer].rate_bits), column_x(m, l->block),
+                  row_y(m, i % m->rows), MARK, tip);
   }
 }
 
-static void draw_axes(const qp_plan *p, unsigned rows, qp_text *t) {
-  for (unsigned l = 0; l < rows; l++) {
-    qp_text_add(t, "<text x=\"%d\" y=\"%g\" text-anchor=\"end\">", LEFT - 6, row_y(l) + 4);
-    qp_report_xml(t, p->linear[l].role);
-    qp_text_add(t, "</text>\n");
+static void draw_axes(const map *m, qp_text *t) {
+  const qp_plan *p = m->plan;
+  char text[32];
+  for (unsigned l = 0; l < m->rows; l++)
+    qp_chart_text(t, m->left - 8, row_y(m, l) + 4, "end", p->linear[l].role);
+  for (unsigned b = 0; b < p->blocks; b += 4) {
+    snprintf(text, sizeof text, "%u", b);
+    qp_chart_text(t, column_x(m, (int)b), m->top - 5, "middle", text);
   }
-  for (unsigned b = 0; b < p->blocks; b += 4)
-    qp_text_add(t, "<text x=\"%g\" y=\"%d\" text-anchor=\"middle\">%u</text>\n", column_x((int)b),
-                TOP - 4, b);
+  qp_chart_text(t, m->left + CELL * p->blocks / 2.0, m->top - 22, "middle", "block");
 }
 
-static void draw_legend(const qp_plan *p, double y, qp_text *t) {
-  for (unsigned i = 0; i < p->quantizers; i++) {
-    unsigned row = i / 5;
-    double x = LEFT + 120.0 * (i % 5), at = y + CELL * row;
-    qp_text_add(t, "<g stroke=\"#222\" stroke-width=\"0.6\">");
-    draw_mark(t, family_of(p, i), x, at, qp_report_colour(p->quantizer[i].rate_bits));
-    qp_text_add(t, "/></g><text x=\"%g\" y=\"%g\">", x + 12, at + 4);
-    qp_report_xml(t, p->quantizer[i].name);
-    qp_text_add(t, "</text>\n");
-  }
+static double draw_legend(const map *m, double y, qp_text *t) {
+  const qp_plan *p = m->plan;
+  qp_chart_entry *entry = calloc(p->quantizers + 1, sizeof *entry);
+  if (!entry) return t->failed = true, y;
+  for (unsigned n = 0; n < p->quantizers; n++)
+    entry[n] = (qp_chart_entry){.text = p->quantizer[n].name,
+                                .shape = family_of(p, n) % QP_CHART_SHAPES,
+                                .rgb = qp_report_colour(p->quantizer[n].rate_bits)};
+  y = qp_chart_legend(t, EDGE, y, m->width - 2 * EDGE, entry, p->quantizers);
+  free(entry);
+  return y;
+}
+
+static void title_of(const qp_plan *p, char *out, size_t size) {
+  size_t n = (size_t)snprintf(out, size, "%s%s%s: loss %.6g", p->model, p->gpu[0] ? " on " : "",
+                              p->gpu, p->loss);
+  if (p->latency_ps > 0 && n < size)
+    n += (size_t)snprintf(out + n, size - n, ", %.1f us (%.1f tokens/s)",
+                          (double)p->latency_ps * 1e-6, 1e12 / (double)p->latency_ps);
+  if (n < size)
+    snprintf(out + n, size - n, ", %.3f bits a weight; lm_head %s", p->bits_per_weight,
+             p->quantizer[p->linear[p->linears - 1].quantizer].name);
 }
 
 void qp_report_svg(const qp_plan *p, qp_text *to) {
-  unsigned rows = p->blocks ? (p->linears - 1) / p->blocks : 0;
-  double legend = TOP + CELL * (rows + 1.5);
-  double width = fmax(LEFT + CELL * (p->blocks + 1.0), LEFT + 620);
-  unsigned legend_rows = p->quantizers / 5 + 2;
-  double height = legend + CELL * legend_rows;
-  qp_text_add(to,
-              "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%g\" height=\"%g\" "
-              "font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"100%%\" "
-              "height=\"100%%\" fill=\"white\"/>\n<text x=\"%d\" y=\"18\" font-size=\"13\">",
-              width, height, LEFT - 60);
-  qp_report_xml(to, p->model);
-  if (p->gpu[0]) qp_text_add(to, " on "), qp_report_xml(to, p->gpu);
-  qp_text_add(to, ": loss %.6g", p->loss);
-  if (p->latency_ps > 0)
-    qp_text_add(to, ", %.1f us (%.1f tokens/s)", (double)p->latency_ps * 1e-6,
-                1e12 / (double)p->latency_ps);
-  qp_text_add(to, ", %.3f bits a weight; lm_head ", p->bits_per_weight);
-  qp_report_xml(to, p->quantizer[p->linear[p->linears - 1].quantizer].name);
-  qp_text_add(to, "</text>\n");
-  draw_axes(p, rows, to);
-  draw_cells(p, rows, to);
-  draw_legend(p, legend, to);
-  qp_text_add(to, "</svg>\n");
+  map m = {.plan = p, .rows = p->blocks ? (p->linears - 1) / p->blocks : 0};
+  for (unsigned l = 0; l < m.rows; l++)
+    m.left = fmax(m.left, qp_chart_text_width(p->linear[l].role));
+  m.left += EDGE + 8;
+  m.width = fmax(m.left + CELL * p->blocks + EDGE, LEAST_WIDTH);
+  const double map_height = AXIS + CELL * (double)m.rows + 30;
+  qp_text legend = {0};
+  const double legend_height = draw_legend(&m, 0, &legend);
+  qp_text_free(&legend);
+  char title[512];
+  title_of(p, title, sizeof title);
+  m.top = AXIS + qp_chart_open(to, m.width, map_height + legend_height, title);
+  draw_axes(&m, to);
+  draw_cells(&m, to);
+  draw_legend(&m, m.top - AXIS + map_height, to);
+  qp_chart_close(to);
 }

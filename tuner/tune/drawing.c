@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PLOTS = 24, ACROSS = 3, WIDTH = 380, HEIGHT = 280, LEFT = 52, TOP = 30, ROOM = 54 };
+#include "tuner/base/chart.h"
 
-static const char *const colours[] = {"#3366cc", "#dc3912", "#ff9900", "#109618", "#990099",
-                                      "#0099c6", "#dd4477", "#66aa00", "#b82e2e", "#316395"};
-enum { COLOURS = sizeof colours / sizeof *colours };
+enum { PLOTS = 24, ACROSS = 3, WIDTH = 380, HEIGHT = 280, LEFT = 64, TOP = 34, BELOW = 50 };
+
+/* A colour a family. */
+static const char *const classes[QP_CHART_SERIES] = {"s0", "s1", "s2", "s3", "s4",
+                                                     "s5", "s6", "s7", "s8", "s9"};
+enum { FAMILIES = QP_CHART_SERIES - 1 }; /* the last colour is for those that come later */
 
 /* One shape and batch size, and the ranges of its axes. */
 typedef struct plot {
@@ -26,7 +29,7 @@ typedef struct drawing {
   double read_gbs;
   plot plot[PLOTS];
   unsigned plots, families;
-  char family[COLOURS][32];
+  char family[FAMILIES][32];
   qp_text *out;
 } drawing;
 
@@ -81,68 +84,66 @@ static void widen(drawing *d, const qp_record *r, double bits) {
 static const char *colour_of(drawing *d, const char *quantizer) {
   const size_t n = strcspn(quantizer, "-");
   for (unsigned i = 0; i < d->families; i++)
-    if (strlen(d->family[i]) == n && !memcmp(d->family[i], quantizer, n)) return colours[i];
-  if (d->families == COLOURS || n >= sizeof d->family[0]) return "#888888";
+    if (strlen(d->family[i]) == n && !memcmp(d->family[i], quantizer, n)) return classes[i];
+  if (d->families == FAMILIES || n >= sizeof d->family[0]) return classes[FAMILIES];
   snprintf(d->family[d->families], sizeof d->family[0], "%.*s", (int)n, quantizer);
-  return colours[d->families++];
+  return classes[d->families++];
 }
 
-static double at_x(const plot *p, double bits) {
-  return p->x + LEFT + bits / p->bits * (WIDTH - LEFT - 24);
-}
-static double at_y(const plot *p, double us) {
-  return p->y + TOP + (1 - us / p->us) * (HEIGHT - TOP - ROOM);
-}
-
-static void draw_axes(const drawing *d, const plot *p) {
+static qp_chart_plot plot_of(const plot *p, char *title, size_t size) {
   const qp_record *r = p->first;
-  qp_text_add(d->out, "<text x=\"%.0f\" y=\"%.0f\" font-weight=\"bold\">", p->x + LEFT, p->y + 18);
-  for (unsigned i = 0; i < r->segments; i++)
-    qp_text_add(d->out, "%s%u", i ? "+" : "", r->segment[i].rows);
-  qp_text_add(d->out, " x %u, batch %u</text>\n", r->columns, r->batch);
-  qp_text_add(d->out, "<path stroke=\"#999\" fill=\"none\" d=\"M%.1f %.1fV%.1fH%.1f\"/>\n",
-              at_x(p, 0), at_y(p, p->us), at_y(p, 0), at_x(p, p->bits));
-  for (int i = 0; i <= 4; i++) {
-    const double bits = p->bits * i / 4, us = p->us * i / 4;
-    qp_text_add(d->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%.3g</text>\n",
-                at_x(p, bits), at_y(p, 0) + 14, bits);
-    qp_text_add(d->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>\n",
-                at_x(p, 0) - 5, at_y(p, us) + 4, us);
-  }
-  qp_text_add(d->out,
-              "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">bits a weight; us</text>\n",
-              at_x(p, p->bits / 2), at_y(p, 0) + 28);
-  if (d->read_gbs <= 0) return;
-  const double floor_us = p->weights * p->bits / 8 / d->read_gbs * 1e-3;
-  const double to = fmin(1, p->us / floor_us); /* the line ends at the plot's edge */
-  qp_text_add(d->out,
-              "<path class=\"floor\" stroke=\"#333\" stroke-dasharray=\"4 3\" fill=\"none\" "
-              "d=\"M%.1f %.1fL%.1f %.1f\"/>\n",
-              at_x(p, 0), at_y(p, 0), at_x(p, p->bits * to), at_y(p, floor_us * to));
+  size_t n = 0;
+  for (unsigned i = 0; i < r->segments && n < size; i++)
+    n += (size_t)snprintf(title + n, size - n, "%s%u", i ? "+" : "", r->segment[i].rows);
+  if (n < size) snprintf(title + n, size - n, " x %u, batch %u", r->columns, r->batch);
+  return (qp_chart_plot){.x = p->x + LEFT,
+                         .y = p->y + TOP,
+                         .width = WIDTH - LEFT - 24,
+                         .height = HEIGHT - TOP - BELOW,
+                         .title = title,
+                         .across = {.hi = p->bits * 1.04, .title = "stored bits a weight"},
+                         .up = {.hi = p->us * 1.08, .title = "latency (us)"}};
 }
 
-static void draw_point(drawing *d, const plot *p, const qp_record *r, double bits) {
+static void draw_floor(const drawing *d, const plot *p, const qp_chart_plot *c) {
+  if (d->read_gbs <= 0) return;
+  const double floor_us = p->weights * c->across.hi / 8 / d->read_gbs * 1e-3;
+  const double to = fmin(1, c->up.hi / floor_us); /* the line ends at the plot's edge */
+  qp_text_add(d->out, "<path class=\"floor\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", qp_chart_x(c, 0),
+              qp_chart_y(c, 0), qp_chart_x(c, c->across.hi * to), qp_chart_y(c, floor_us * to));
+}
+
+static void draw_point(drawing *d, const qp_chart_plot *c, const qp_record *r, double bits) {
   const double us = (double)r->ps * 1e-6;
-  qp_text_add(
-      d->out,
-      "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\" fill=\"%s\"><title>%s: %.4g bits, %.2f us, "
-      "%s</title></circle>\n",
-      at_x(p, bits), at_y(p, us), colour_of(d, r->segment[0].quantizer), r->segment[0].quantizer,
-      bits, us, r->path);
+  char tip[192];
+  snprintf(tip, sizeof tip, "%s: %.4g bits, %.2f us, %s", r->segment[0].quantizer, bits, us,
+           r->path);
+  qp_chart_mark(d->out, colour_of(d, r->segment[0].quantizer), QP_CHART_CIRCLE, 0,
+                qp_chart_x(c, bits), qp_chart_y(c, us), 3.5, tip);
 }
 
 static void draw_legend(const drawing *d, double y) {
-  for (unsigned i = 0; i < d->families; i++)
-    qp_text_add(d->out,
-                "<circle cx=\"%u\" cy=\"%.0f\" r=\"4\" fill=\"%s\"/><text x=\"%u\" y=\"%.0f\">%s"
-                "</text>\n",
-                LEFT + 90 * i, y - 4, colours[i], LEFT + 90 * i + 8, y, d->family[i]);
-  const unsigned x = LEFT + 90 * d->families;
-  if (d->read_gbs > 0)
-    qp_text_add(d->out,
-                "<path stroke=\"#333\" stroke-dasharray=\"4 3\" d=\"M%u %.0fh24\"/><text x=\"%u\" "
-                "y=\"%.0f\">the weights' bytes at the read bandwidth, %.0f GB/s</text>\n",
-                x, y - 4, x + 30, y, d->read_gbs);
+  qp_chart_entry entry[QP_CHART_SERIES + 1];
+  char floor[96];
+  unsigned n = 0;
+  for (; n < d->families; n++)
+    entry[n] = (qp_chart_entry){.text = d->family[n], .kind = classes[n], .shape = QP_CHART_CIRCLE};
+  snprintf(floor, sizeof floor, "the weights' bytes at the read bandwidth, %.0f GB/s", d->read_gbs);
+  if (d->read_gbs > 0) entry[n++] = (qp_chart_entry){.text = floor, .kind = "line"};
+  qp_chart_legend(d->out, LEFT, y, WIDTH * ACROSS - 2 * LEFT, entry, n);
+}
+
+static void draw_plots(drawing *d, const qp_record *const *best, size_t n, double top) {
+  for (unsigned k = 0; k < d->plots; k++) {
+    plot *p = &d->plot[k];
+    char title[160];
+    p->y += top;
+    const qp_chart_plot c = plot_of(p, title, sizeof title);
+    qp_chart_axes(d->out, &c);
+    draw_floor(d, p, &c);
+    for (size_t i = 0; i < n; i++)
+      if (same_shape(p->first, best[i])) draw_point(d, &c, best[i], bits_of(d, best[i]));
+  }
 }
 
 void qp_tune_svg(const qp_records *records, qp_palette *palette, double read_gbs, qp_text *out) {
@@ -151,20 +152,11 @@ void qp_tune_svg(const qp_records *records, qp_palette *palette, double read_gbs
   const size_t n = best ? find_fastest(&d, best) : 0;
   if (!best) out->failed = true;
   for (size_t i = 0; i < n; i++) widen(&d, best[i], bits_of(&d, best[i]));
-  const unsigned height = HEIGHT * ((d.plots + ACROSS - 1) / ACROSS) + 30;
-  qp_text_add(
-      out,
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%u\" "
-      "font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"100%%\" height=\"100%%\" "
-      "fill=\"white\"/>\n",
-      WIDTH * ACROSS, height);
-  for (unsigned k = 0; k < d.plots; k++) {
-    const plot *p = &d.plot[k];
-    draw_axes(&d, p);
-    for (size_t i = 0; i < n; i++)
-      if (same_shape(p->first, best[i])) draw_point(&d, p, best[i], bits_of(&d, best[i]));
-  }
-  draw_legend(&d, height - 8);
-  qp_text_add(out, "</svg>\n");
+  const unsigned height = HEIGHT * ((d.plots + ACROSS - 1) / ACROSS);
+  const double top = qp_chart_open(out, WIDTH * ACROSS, height + 3 * QP_CHART_LINE,
+                                   "Fastest kernel of each quantizer, one plot a launch");
+  draw_plots(&d, best, n, top);
+  draw_legend(&d, top + height + QP_CHART_LINE);
+  qp_chart_close(out);
   free(best);
 }
