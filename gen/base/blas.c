@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "runtime/dynlib.h"
 
@@ -15,10 +16,28 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static qp_blas blas;
 static bool opened;
 
+/*
+** An OpenBLAS that is older than the CPU takes it for one of 2004 (0.3.21 on a Xeon of family 6, model
+** 207: Prescott kernels, a fifth of the speed).  So it is told what the CPU can do, before it is
+** opened, unless the user has said something himself.
+*/
+static void name_kernels(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const char *name = __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                             __builtin_cpu_supports("avx512bw")
+                         ? "SKYLAKEX"
+                     : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? "HASWELL"
+                                                                                       : NULL;
+  if (name) setenv("OPENBLAS_CORETYPE", name, 0);
+#endif
+}
+
 static qp_status open_once(qp_error *err) {
   void *handle;
   void (*set_threads)(int) = NULL;
   qp_blas b;
+  name_kernels();
   qp_status st = qp_dynlib_open(
       "BLAS and LAPACK", "QPAL_BLAS", names,
       "Hessians and forward passes need them: Debian and Ubuntu: sudo apt-get install libopenblas0",
