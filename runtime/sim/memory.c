@@ -13,8 +13,8 @@ static uint8_t *reserve(void) {
   return p == MAP_FAILED ? NULL : p;
 }
 
-qp_status qp_sim_arena_open(qp_sim_arena *a, qp_error *err) {
-  *a = (qp_sim_arena){.data = reserve(), .shadow = reserve(), .next = GUARD};
+qp_status qp_sim_arena_open(qp_sim_arena *a, uint64_t bytes, qp_error *err) {
+  *a = (qp_sim_arena){.data = reserve(), .shadow = reserve(), .bytes = bytes, .next = GUARD};
   if (a->data && a->shadow) return QP_OK;
   qp_sim_arena_close(a);
   return qp_fail(err, QP_E_NOMEM,
@@ -55,7 +55,7 @@ static bool find_gap(const qp_sim_arena *a, uint64_t from, uint64_t bytes, uint6
   }
   for (;; i++) {
     at = align_up(at);
-    const uint64_t limit = i < a->count ? a->allocs[i].offset : QP_SIM_ARENA_BYTES;
+    const uint64_t limit = i < a->count ? a->allocs[i].offset : a->bytes;
     if (at <= limit && limit - at >= bytes + GUARD) {
       *offset = at;
       *slot = i;
@@ -76,7 +76,7 @@ qp_status qp_sim_arena_alloc(qp_sim_arena *a, uint64_t bytes, uint64_t *address,
   }
   uint64_t offset;
   size_t slot;
-  if (bytes > QP_SIM_ARENA_BYTES / 2 ||
+  if (bytes > a->bytes / 2 ||
       (!find_gap(a, a->next, bytes, &offset, &slot) && !find_gap(a, GUARD, bytes, &offset, &slot)))
     return qp_fail(err, QP_E_NOMEM, "simulator: no room for %llu bytes of device memory",
                    (unsigned long long)bytes);

@@ -41,13 +41,14 @@ typedef struct qp_sim_alloc {
 /* Global memory: one reservation of address space, whose pages appear as they are written. */
 typedef struct qp_sim_arena {
   uint8_t *data, *shadow;
+  uint64_t bytes;       /* how much may be allocated: QP_SIM_ARENA_BYTES or less */
   qp_sim_alloc *allocs; /* sorted by offset */
   size_t count, room;
   uint64_t next; /* where to look for free space first */
 } qp_sim_arena;
 
 /* QP_E_NOMEM: the address space cannot be reserved. */
-qp_status qp_sim_arena_open(qp_sim_arena *a, qp_error *err);
+qp_status qp_sim_arena_open(qp_sim_arena *a, uint64_t bytes, qp_error *err);
 void qp_sim_arena_close(qp_sim_arena *a);
 /* 256-byte aligned, uninitialised, with a guard of at least 256 bytes to its neighbours. */
 qp_status qp_sim_arena_alloc(qp_sim_arena *a, uint64_t bytes, uint64_t *address, qp_error *err);

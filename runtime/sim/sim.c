@@ -262,7 +262,7 @@ qp_status qp_sim_open(unsigned arch, unsigned sm_count, qp_device **out, qp_erro
                    sm_count);
   sim *s = calloc(1, sizeof *s);
   if (!s) return qp_fail(err, QP_E_NOMEM, "simulator: host memory exhausted");
-  const qp_status status = qp_sim_arena_open(&s->arena, err);
+  const qp_status status = qp_sim_arena_open(&s->arena, QP_SIM_ARENA_BYTES, err);
   if (status != QP_OK) {
     free(s);
     return status;

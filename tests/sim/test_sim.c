@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The simulator as a device: names, memory, modules, functions, launches, counters. */
+#include "runtime/sim/memory.h"
 #include "tests/sim/sim_kit.h"
 
 #include <math.h>
@@ -52,12 +53,25 @@ Test(sim, memory_is_aligned_checked_and_reused) {
   cr_assert_eq(qp_device_download(k.dev, back, p[1], 1, &k.err), QP_E_ARG);
   qp_device_free(k.dev, 0);
   cr_assert_eq(qp_device_alloc(k.dev, (size_t)1 << 40, &p[1], &k.err), QP_E_NOMEM);
-  /* more in turn (20 GiB) than fits at once (16) */
-  for (int i = 0; i < 5; i++) {
-    cr_assert_eq(qp_device_alloc(k.dev, (size_t)4 << 30, &p[1], &k.err), QP_OK, "%s", k.err.text);
-    qp_device_free(k.dev, p[1]);
-  }
   kit_close(&k);
+}
+
+Test(sim, more_memory_may_be_given_in_turn_than_there_is_at_once) {
+  qp_sim_arena arena;
+  qp_error err;
+  uint64_t at = 0, last = 0;
+  cr_assert_eq(qp_sim_arena_open(&arena, (uint64_t)1 << 20, &err), QP_OK, "%s", err.text);
+  cr_expect_eq(qp_sim_arena_alloc(&arena, (uint64_t)1 << 20, &at, &err), QP_E_NOMEM);
+  for (int i = 0; i < 5; i++) {
+    cr_assert_eq(qp_sim_arena_alloc(&arena, 400000, &at, &err), QP_OK, "%s", err.text);
+    cr_assert_neq(at, last, "addresses move on, so that one used too late is seen");
+    cr_assert(qp_sim_arena_free(&arena, at));
+    last = at;
+  }
+  cr_assert_eq(qp_sim_arena_alloc(&arena, 400000, &at, &err), QP_OK);
+  cr_assert_eq(qp_sim_arena_alloc(&arena, 400000, &last, &err), QP_OK);
+  cr_expect_eq(qp_sim_arena_alloc(&arena, 400000, &last, &err), QP_E_NOMEM);
+  qp_sim_arena_close(&arena);
 }
 
 Test(sim, variables_of_a_module_are_initialised) {
