@@ -16,6 +16,7 @@
 #include "gen/base/cache_dir.h"
 #include "gen/base/file.h"
 #include "gen/base/gaussian.h"
+#include "gen/base/resource.h"
 #include "runtime/half.h"
 
 enum {
@@ -50,31 +51,51 @@ static file_head head_of(method m, unsigned entries, unsigned dim, uint64_t seed
                      .checksum = XXH3_64bits(data, (size_t)entries * dim * sizeof *data)};
 }
 
+static void name_of(const file_head *h, char *name, size_t size) {
+  snprintf(name, size, "%s-%ux%u-%llx-%d", method_names[h->method], h->entries, h->dim,
+           (unsigned long long)h->seed, ALGORITHM);
+}
+
 /* The file's path; false where there is no cache. */
-static bool path_of(char *path, size_t size, method m, unsigned entries, unsigned dim,
-                    uint64_t seed) {
+static bool path_of(const char *name, char *path, size_t size) {
   char dir[PATH_MAX];
   if (!qp_cache_dir(dir, sizeof dir)) return false;
-  const int n = snprintf(path, size, "%s/codebook/%s-%ux%u-%llx-%d", dir, method_names[m], entries,
-                         dim, (unsigned long long)seed, ALGORITHM);
+  const int n = snprintf(path, size, "%s/codebook/%s", dir, name);
   return n > 0 && (size_t)n < size;
 }
 
-static bool read_file(const char *path, const file_head *want, uint16_t *out) {
-  size_t n = (size_t)want->entries * want->dim;
-  FILE *f = fopen(path, "rb");
-  if (!f) return false;
-  file_head got;
-  uint16_t *data = malloc(n * sizeof *data);
-  bool ok = data && fread(&got, sizeof got, 1, f) == 1 && fread(data, sizeof *data, n, f) == n;
-  fclose(f);
-  if (ok) {
-    file_head head = head_of((method)want->method, want->entries, want->dim, want->seed, data);
-    ok = !memcmp(&got, &head, sizeof head);
-  }
-  if (ok) memcpy(out, data, n * sizeof *data);
+/* Take a codebook out of a file's bytes; false where they are not whole, or of another one. */
+static bool take_file(const void *bytes, size_t size, const file_head *want, uint16_t *out) {
+  const size_t n = (size_t)want->entries * want->dim * sizeof *out;
+  if (size != sizeof *want + n) return false;
+  uint16_t *data = malloc(n);
+  if (!data) return false;
+  memcpy(data, (const char *)bytes + sizeof *want, n);
+  const file_head head = head_of((method)want->method, want->entries, want->dim, want->seed, data);
+  const bool ok = !memcmp(bytes, &head, sizeof head);
+  if (ok) memcpy(out, data, n);
   free(data);
   return ok;
+}
+
+static bool read_file(const char *path, const file_head *want, uint16_t *out) {
+  const size_t size = sizeof *want + (size_t)want->entries * want->dim * sizeof *out;
+  FILE *f = fopen(path, "rb");
+  if (!f) return false;
+  void *bytes = malloc(size);
+  const bool ok = bytes && fread(bytes, 1, size, f) == size && take_file(bytes, size, want, out);
+  fclose(f);
+  free(bytes);
+  return ok;
+}
+
+/* Those of the palette come with it: the file of the same name in lua/shipped/codebook. */
+static bool read_shipped(const char *name, const file_head *want, uint16_t *out) {
+  const char *text;
+  size_t bytes;
+  char path[128];
+  snprintf(path, sizeof path, "lua/shipped/codebook/%s", name);
+  return !qp_resource_read(path, &text, &bytes, NULL) && take_file(text, bytes, want, out);
 }
 
 /* A codebook that cannot be kept is computed again. */
@@ -485,7 +506,7 @@ static qp_status compute(method m, unsigned entries, unsigned dim, uint64_t seed
 
 static qp_status make(method m, unsigned entries, unsigned dim, uint64_t seed, uint16_t *out,
                       qp_error *err) {
-  char path[4096];
+  char name[64], path[PATH_MAX];
   if (entries < 1 || entries > QP_CODEBOOK_MAX_ENTRIES)
     return qp_fail(err, QP_E_ARG, "field 'entries': %u; 1 to %d are possible", entries,
                    QP_CODEBOOK_MAX_ENTRIES);
@@ -498,7 +519,9 @@ static qp_status make(method m, unsigned entries, unsigned dim, uint64_t seed, u
   if (dim != 1 && dim != 2 && dim != 4 && dim != 8)
     return qp_fail(err, QP_E_ARG, "field 'dim': %u; 1, 2, 4 or 8 are possible", dim);
   file_head head = {.method = m, .entries = entries, .dim = dim, .seed = seed};
-  bool kept = path_of(path, sizeof path, m, entries, dim, seed);
+  name_of(&head, name, sizeof name);
+  if (read_shipped(name, &head, out)) return QP_OK;
+  bool kept = path_of(name, path, sizeof path);
   if (kept && read_file(path, &head, out)) return QP_OK;
   double *v = malloc(sizeof *v * entries * dim);
   if (!v) return qp_fail(err, QP_E_NOMEM, "no memory for a codebook of %u entries", entries);

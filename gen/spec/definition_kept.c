@@ -11,12 +11,14 @@
 
 #include "gen/base/cache_dir.h"
 #include "gen/base/file.h"
+#include "gen/base/resource.h"
 #include "gen/base/text.h"
 #include "gen/spec/definition.h"
 
 enum {
-  METHOD = 1,      /* of checks, hashes and the meaning of the IR: changed with any of them */
-  QUICK_BITS = 16, /* states up to 2^this are looked at sooner than a file is found */
+  METHOD = 1,     /* of checks, hashes and the meaning of the IR: changed with any of them */
+  QUICK_BITS = 8, /* states up to 2^this are looked at sooner than a file is found */
+  KEY_DIGITS = 32,
   HASH_DIGITS = 32
 };
 
@@ -44,36 +46,77 @@ static void add_key(qp_text *t, const qp_quantizer *q) {
 }
 
 /* False where nothing is kept of this quantizer. */
-static bool path_of(const qp_quantizer *q, char *path, size_t size) {
-  char dir[PATH_MAX];
+static bool key_of(const qp_quantizer *q, char key[KEY_DIGITS + 1]) {
   qp_text t = {0};
-  if (qp_quantizer_state_bits(q) <= QUICK_BITS || !qp_cache_dir(dir, sizeof dir)) return false;
+  if (qp_quantizer_state_bits(q) <= QUICK_BITS) return false;
   add_key(&t, q);
-  const XXH128_hash_t h = t.failed ? (XXH128_hash_t){0} : XXH3_128bits(t.s, t.length);
-  const int n = snprintf(path, size, "%s/definition/%016llx%016llx", dir,
-                         (unsigned long long)h.high64, (unsigned long long)h.low64);
-  const bool ok = n > 0 && (size_t)n < size && !t.failed;
+  const bool ok = !t.failed;
+  const XXH128_hash_t h = ok ? XXH3_128bits(t.s, t.length) : (XXH128_hash_t){0};
+  snprintf(key, KEY_DIGITS + 1, "%016llx%016llx", (unsigned long long)h.high64,
+           (unsigned long long)h.low64);
   qp_text_free(&t);
   return ok;
 }
 
-bool qp_definition_is_kept(qp_quantizer *q) {
-  char path[4096], line[HASH_DIGITS + 3] = "";
-  if (!path_of(q, path, sizeof path)) return false;
-  FILE *f = fopen(path, "r");
-  if (!f) return false;
-  const size_t n = fread(line, 1, HASH_DIGITS + 2, f);
-  fclose(f);
-  if (n != HASH_DIGITS + 1 || line[HASH_DIGITS] != '\n') return false;
-  line[HASH_DIGITS] = 0;
-  if (strspn(line, "0123456789abcdef") != HASH_DIGITS) return false;
-  memcpy(q->hash, line, HASH_DIGITS + 1);
+static bool path_of(const char *key, char *path, size_t size) {
+  char dir[PATH_MAX];
+  if (!qp_cache_dir(dir, sizeof dir)) return false;
+  const int n = snprintf(path, size, "%s/definition/%s", dir, key);
+  return n > 0 && (size_t)n < size;
+}
+
+/*
+** What a line says that is kept: the definition's hash, a blank, and XXH3-64 of key and hash, so that a
+** digit that was changed on a disk is no other definition.
+*/
+static void print_line(const char *key, const char *hash, char *line, size_t size) {
+  char both[KEY_DIGITS + HASH_DIGITS + 1];
+  snprintf(both, sizeof both, "%s%s", key, hash);
+  snprintf(line, size, "%s %016llx\n", hash,
+           (unsigned long long)XXH3_64bits(both, KEY_DIGITS + HASH_DIGITS));
+}
+
+enum { LINE_BYTES = HASH_DIGITS + 1 + 16 + 1 };
+
+/* Take the hash out of a kept line; false where it is not whole. */
+static bool take_line(const char *key, const char *line, qp_quantizer *q) {
+  char hash[HASH_DIGITS + 1], want[LINE_BYTES + 1];
+  memcpy(hash, line, HASH_DIGITS);
+  hash[HASH_DIGITS] = 0;
+  print_line(key, hash, want, sizeof want);
+  if (strspn(hash, "0123456789abcdef") != HASH_DIGITS || memcmp(want, line, LINE_BYTES) != 0)
+    return false;
+  memcpy(q->hash, hash, sizeof hash);
   return true;
 }
 
+/* Among those that come with the palette: lines of a key, a blank, and what a file would hold. */
+static bool is_shipped(const char *key, qp_quantizer *q) {
+  const char *text, *at;
+  size_t bytes;
+  if (qp_resource_read(QP_SHIPPED_DEFINITIONS, &text, &bytes, NULL)) return false;
+  const char *const end = text + bytes;
+  const size_t line = KEY_DIGITS + 1 + LINE_BYTES;
+  for (at = text; (size_t)(end - at) >= line; at += line)
+    if (!memcmp(at, key, KEY_DIGITS)) return take_line(key, at + KEY_DIGITS + 1, q);
+  return false;
+}
+
+bool qp_definition_is_kept(qp_quantizer *q) {
+  char key[KEY_DIGITS + 1], path[PATH_MAX], line[LINE_BYTES + 1];
+  if (!key_of(q, key)) return false;
+  if (is_shipped(key, q)) return true;
+  if (!path_of(key, path, sizeof path)) return false;
+  FILE *f = fopen(path, "r");
+  if (!f) return false;
+  const size_t n = fread(line, 1, sizeof line, f);
+  fclose(f);
+  return n == LINE_BYTES && take_line(key, line, q);
+}
+
 void qp_definition_keep(const qp_quantizer *q) {
-  char path[4096], line[HASH_DIGITS + 2];
-  if (!path_of(q, path, sizeof path)) return;
-  const int n = snprintf(line, sizeof line, "%s\n", q->hash);
-  (void)qp_file_write(path, line, n > 0 ? (size_t)n : 0, NULL);
+  char key[KEY_DIGITS + 1], path[PATH_MAX], line[LINE_BYTES + 1];
+  if (!key_of(q, key) || !path_of(key, path, sizeof path)) return;
+  print_line(key, q->hash, line, sizeof line);
+  (void)qp_file_write(path, line, LINE_BYTES, NULL);
 }

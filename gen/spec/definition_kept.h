@@ -8,8 +8,14 @@
 /*
 ** A check and a hash look at every state, which for long windows takes as long as many a command. 
 ** What they found is kept in DIR/definition/<XXH3-128 of all that they depend on>, one line: the
-** definition's hash.  A definition that failed its check is never kept.
+** definition's hash and a checksum.  A definition that failed its check is never kept.
 */
+
+/*
+** Those of the palette come with it, in this resource: lines of key and content of such a file, sorted.
+** tests/spec/ship writes it.
+*/
+#define QP_SHIPPED_DEFINITIONS "lua/shipped/definitions.txt"
 
 /* Is the quantizer known to be right?  Then its hash is in q->hash. */
 bool qp_definition_is_kept(qp_quantizer *q);

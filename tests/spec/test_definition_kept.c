@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include "gen/spec/quantizer.h"
 
@@ -69,9 +71,21 @@ static unsigned each_kept(void (*see)(const char *path)) {
 
 static void tear(const char *path) { cr_assert_eq(truncate(path, 20), 0); }
 
+/* A hash of zeros with the checksum that belongs to it. */
 static void put_zeros(const char *path) {
+  char both[65];
+  snprintf(both, sizeof both, "%s%032d", strrchr(path, '/') + 1, 0);
   FILE *f = fopen(path, "w");
-  fprintf(f, "%032d\n", 0);
+  fprintf(f, "%032d %016llx\n", 0, (unsigned long long)XXH3_64bits(both, 64));
+  fclose(f);
+}
+
+/* Another digit, and the old checksum. */
+static void change_digit(const char *path) {
+  FILE *f = fopen(path, "r+");
+  const int digit = fgetc(f);
+  rewind(f);
+  fputc(digit == '0' ? '1' : '0', f);
   fclose(f);
 }
 
@@ -86,6 +100,14 @@ Test(definition_kept, the_second_load_reads_what_the_first_one_found) {
   cr_expect_eq(each_kept(NULL), kept);
   each_kept(put_zeros); /* that it is read at all */
   cr_expect_str_eq(load(), "00000000000000000000000000000000");
+}
+
+Test(definition_kept, a_file_with_a_changed_digit_is_made_again) {
+  char first[33];
+  write_spec(18, "return half(s & 255)");
+  snprintf(first, sizeof first, "%s", load());
+  each_kept(change_digit);
+  cr_expect_str_eq(load(), first);
 }
 
 Test(definition_kept, a_torn_file_is_made_again) {

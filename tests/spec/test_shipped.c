@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* What comes with the palette, so that no command has to find it first: whole, and what would be found. */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gen/base/resource.h"
+#include "gen/spec/codebook.h"
+#include "gen/spec/quantizer.h"
+
+static char folder[256];
+static qp_error err;
+
+/* A home like the source tree's, in a folder of its own with a cache that is empty. */
+static void make_home(void) {
+  char command[1024];
+  snprintf(folder, sizeof folder, "%s/shipped-%d", QP_BINARY_DIR, (int)getpid());
+  snprintf(command, sizeof command,
+           "mkdir -p '%s/home/tuned' && cp -r '%s/lua' '%s/templates' '%s/home/'", folder,
+           QP_SOURCE_DIR, QP_SOURCE_DIR, folder);
+  cr_assert_eq(system(command), 0);
+  snprintf(command, sizeof command, "%s/home", folder);
+  setenv("QPAL_HOME", command, 1);
+  snprintf(command, sizeof command, "%s/cache", folder);
+  setenv("QPAL_CACHE", command, 1);
+}
+
+static void drop_home(void) {
+  char command[512];
+  snprintf(command, sizeof command, "rm -r '%s'", folder);
+  cr_assert_eq(system(command), 0);
+}
+
+static bool exists(const char *name) {
+  char path[512];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  return access(path, F_OK) == 0;
+}
+
+static void edit(const char *sed) {
+  char command[2048];
+  snprintf(command, sizeof command, "sed -i '%s' '%s/home/lua/shipped/definitions.txt'", sed,
+           folder);
+  cr_assert_eq(system(command), 0);
+}
+
+static void hash_of(const char *name, char hash[33]) {
+  qp_palette *palette;
+  const qp_quantizer *q;
+  cr_assert_eq(qp_palette_open(&palette, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_palette_find(palette, name, &q, &err), QP_OK, "%s", err.text);
+  memcpy(hash, q->hash, sizeof q->hash);
+  qp_palette_close(palette);
+}
+
+Test(shipped, the_palette_opens_without_searching_for_anything) {
+  char hash[33];
+  make_home();
+  hash_of("tcq-3", hash);
+  cr_expect_not(exists("cache"), "tests/spec/ship was not run after the palette changed");
+  drop_home();
+}
+
+/* Has every quantizer the hash that lua/quantizers/definitions.txt pins? */
+static void compare_with_pins(void) {
+  qp_palette *palette;
+  const char *text;
+  size_t bytes;
+  cr_assert_eq(qp_palette_open(&palette, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_resource_read("lua/quantizers/definitions.txt", &text, &bytes, &err), QP_OK);
+  for (size_t i = 0; i < qp_palette_count(palette); i++) {
+    const qp_quantizer *q = qp_palette_get(palette, i);
+    cr_expect_not_null(strstr(text, q->hash), "%s: %s", q->name, q->hash);
+  }
+  qp_palette_close(palette);
+}
+
+Test(shipped, a_definition_with_a_changed_digit_is_found_again) {
+  make_home();
+  edit("1,2s/ [0-9a-f]\\{4\\}/ 0000/");
+  compare_with_pins();
+  cr_expect(exists("cache/definition"), "it was found anew, and kept");
+  drop_home();
+}
+
+/* 'found' is what the function gives where nothing is shipped. */
+static void compare(const char *name, const uint16_t *found, size_t n) {
+  char path[512];
+  unsigned char bytes[8192];
+  snprintf(path, sizeof path, "%s/lua/shipped/codebook/%s", QP_SOURCE_DIR, name);
+  FILE *f = fopen(path, "rb");
+  cr_assert_not_null(f, "%s", path);
+  const size_t got = fread(bytes, 1, sizeof bytes, f);
+  fclose(f);
+  cr_assert_gt(got, n * sizeof *found);
+  cr_expect_eq(memcmp(bytes + got - n * sizeof *found, found, n * sizeof *found), 0, "%s", name);
+}
+
+Test(shipped, codebooks_are_those_that_would_be_found) {
+  uint16_t found[512];
+  char name[64], command[512];
+  make_home();
+  snprintf(command, sizeof command, "rm -r '%s/home/lua/shipped'", folder);
+  cr_assert_eq(system(command), 0);
+  for (unsigned entries = 4; entries <= 256; entries *= 2) {
+    cr_assert_eq(qp_codebook_lloyd_max(entries, found, &err), QP_OK, "%s", err.text);
+    snprintf(name, sizeof name, "lloyd-max-%ux1-0-4", entries);
+    compare(name, found, entries);
+  }
+  for (unsigned entries = 8; entries <= 128; entries *= 2) {
+    cr_assert_eq(qp_codebook_gaussian_kmeans(entries, 2, 1, found, &err), QP_OK, "%s", err.text);
+    snprintf(name, sizeof name, "kmeans-%ux2-1-4", entries);
+    compare(name, found, (size_t)2 * entries);
+  }
+  cr_expect(exists("cache/codebook"));
+  drop_home();
+}
+
+/* In a home whose file of Lloyd-Max's four values has another value. */
+Test(shipped, a_codebook_that_is_not_whole_is_found_again) {
+  uint16_t want[4], found[4];
+  char command[1024];
+  cr_assert_eq(qp_codebook_lloyd_max(4, want, &err), QP_OK);
+  make_home();
+  snprintf(command, sizeof command,
+           "printf 'x' | dd of='%s/home/lua/shipped/codebook/lloyd-max-4x1-0-4' bs=1 seek=41 "
+           "conv=notrunc status=none",
+           folder);
+  cr_assert_eq(system(command), 0);
+  cr_assert_eq(qp_codebook_lloyd_max(4, found, &err), QP_OK, "%s", err.text);
+  cr_expect_arr_eq(want, found, sizeof want);
+  cr_expect(exists("cache/codebook"));
+  drop_home();
+}
