@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Codes of a bitshift trellis:  targets + table of states --Viterbi--> codes. */
+/* Codes of a bitshift trellis:  table of states, sequences in flight, choices told. */
 #include "gen/encode/trellis.h"
 
 #include <assert.h>
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,11 +13,69 @@
 enum {
   LANES = QP_TRELLIS_LANES,
   SEQUENCES = QP_TRELLIS_SEQUENCES,
-  RING = 2048,    /* steps whose choices are kept */
-  RING_ASK = 256, /* steps after which it is asked whether all survivors share their past */
-  MARKS = 32,     /* most steps whose sums are kept, to search again from there */
-  FLIGHT_BYTES = 128 << 20, /* of choices, for one thread */
+  LEAST_SPREAD = 16,             /* sums of a row, at least: they are repeated */
+  KEPT = 8192,                   /* steps whose sums are kept; fewer where they take much memory, */
+  LEAST_KEPT = 512,              /* but so many */
+  FLIGHT_BYTES = 128 << 20,      /* of sums kept, for one thread; */
+  MOST_BYTES = 2 * FLIGHT_BYTES, /* with the least number of steps */
+  MARKS = 32,         /* most steps whose sums are kept longer, to search again from there */
+  SEAM_MEMORIES = 16, /* steps on each side of a seam, in those that a state remembers */
+  MOST_SEAM = 96,
 };
+
+/* ---- Scale ---- */
+
+/* Largest magnitude and mean square of a table's values. */
+static void measure_values(const float *values, size_t n, double *peak, double *power) {
+  double most = 0, sum = 0;
+  for (size_t i = 0; i < n; i++) {
+    const double v = fabs((double)values[i]);
+    most = v > most ? v : most;
+    sum += v * v;
+  }
+  *peak = most;
+  *power = sum / (double)n;
+}
+
+/*
+** With e = 1 / scale, a sum's unit is  2^15 e^2 / 4^doublings  and its rounding has a variance of
+** dim / 12 units^2, against a distortion of a step of  about 1.2 dim power 2^(-2 step / dim):
+** rounding adds the ratio of the two squares to the distortion, relatively.  'coarse' is the unit
+** at which that is 0.1 %. Differences that cannot be beyond 16 bits are best, as nothing has to be
+** clipped: x^ may then be as far out as t^'s peak leaves room. */
+static void choose_scale(qp_trellis *t, const float *values) {
+  enum { FINER = 4, FARTHEST = 8 };
+  const double most = 32767, margin = 0.75;
+  double peak, power;
+  measure_values(values, (size_t)t->groups * t->fan * t->dim, &peak, &power);
+  const double rms = sqrt(power), rate = (double)t->step / t->dim;
+  const double coarse = 0.13 * power * exp2(-2 * rate) * sqrt(t->dim);
+  if (!(power > 0)) peak = 1;
+  if (power > 0 && peak > FARTHEST * rms) peak = FARTHEST * rms;
+  const double reach = peak + margin * rms;
+  double e = (peak + reach) / most;
+  t->clips = power > 0 && 0x1p15 * e * e > coarse;
+  if (t->clips) {
+    e = reach / most;
+    while (t->doublings < 2 && 0x1p15 * e * e / exp2(2 * t->doublings) > coarse) t->doublings++;
+  } else if (0x1p15 * e * e < coarse / FINER) {
+    e = sqrt(coarse / FINER / 0x1p15);
+  }
+  t->scale = (float)(1 / e);
+  t->edge = t->peak = (int)most;
+  if (t->clips) return;
+  t->peak = (int)rint(peak / e);
+  t->edge = (int)most - t->peak;
+}
+
+static int whole(float x, float scale, int limit) {
+  const float v = x * scale;
+  if (!(v > (float)-limit)) return -limit;
+  return v < (float)limit ? (int)rintf(v) : limit;
+}
+
+int qp_trellis_target(const qp_trellis *t, float x) { return whole(x, t->scale, t->edge); }
+int qp_trellis_value(const qp_trellis *t, float v) { return whole(v, t->scale, t->peak); }
 
 /* ---- Table ---- */
 
@@ -28,6 +85,33 @@ static qp_status make_long(qp_trellis *t, unsigned window, unsigned step, unsign
                            const float *values, qp_error *err) {
   *t = (qp_trellis){.window = window, .step = step, .dim = dim, .long_window = true};
   return qp_beam_make(&t->beam, window, step, dim, qp_beam_usual_width(step), values, err);
+}
+
+static qp_status fill_tables(qp_trellis *t, const float *values, qp_error *err) {
+  const size_t one = sizeof *t->table * t->fan * t->dim;
+  t->table = aligned_alloc(64, one * t->tiles * LANES);
+  t->by_group = malloc(one * t->groups + 64);
+  if (!t->table || !t->by_group) {
+    qp_trellis_free(t);
+    return qp_fail(err, QP_E_NOMEM, "no memory for a trellis of %u states", t->groups * t->fan);
+  }
+  for (unsigned g = 0; g < t->tiles * LANES; g++)
+    for (unsigned j = 0; j < t->fan; j++)
+      for (unsigned i = 0; i < t->dim; i++) {
+        const uint32_t s = g % t->groups * t->fan + j;
+        const int16_t v = (int16_t)qp_trellis_value(t, values[(size_t)s * t->dim + i]);
+        t->table[(((size_t)(g / LANES) * t->fan + j) * t->dim + i) * LANES + g % LANES] = v;
+        t->by_group[((size_t)(g % t->groups) * t->dim + i) * t->fan + j] = v;
+      }
+  return QP_OK;
+}
+
+/* Steps whose sums are kept, so that those of all sequences take no more than FLIGHT_BYTES. */
+static unsigned kept_steps(const qp_trellis *t) {
+  const size_t one = sizeof(uint16_t) * t->tiles * LANES * SEQUENCES;
+  unsigned n = KEPT;
+  while (n > LEAST_KEPT && n * one > FLIGHT_BYTES) n /= 2;
+  return n;
 }
 
 qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
@@ -40,105 +124,104 @@ qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigne
                    window, step, dim, QP_TRELLIS_WINDOW, QP_TRELLIS_DIM);
   }
   const unsigned groups = 1u << (window - step), fan = 1u << step;
-  const unsigned columns = groups >> step ? groups >> step : 1;
-  const unsigned tiles = (groups + LANES - 1) / LANES, width = (1 + dim) * LANES;
-  float *table = aligned_alloc(64, sizeof *table * tiles * fan * width);
-  if (!table) return qp_fail(err, QP_E_NOMEM, "no memory for a trellis of %u states", groups * fan);
-  for (unsigned tile = 0; tile < tiles; tile++) {
-    for (unsigned j = 0; j < fan; j++) {
-      float *row = table + ((size_t)tile * fan + j) * width;
-      for (unsigned l = 0; l < LANES; l++) {
-        const float *v = values + ((size_t)((tile * LANES + l) % groups) << step | j) * dim;
-        float square = 0;
-        for (unsigned i = 0; i < dim; i++) square = fmaf(v[i], v[i], square);
-        row[l] = square;
-        for (unsigned i = 0; i < dim; i++) row[(1 + i) * LANES + l] = -2 * v[i];
-      }
-    }
-  }
+  const unsigned columns = groups > fan ? groups / fan : 1;
   *t = (qp_trellis){.window = window,
                     .step = step,
                     .dim = dim,
                     .groups = groups,
                     .fan = fan,
-                    .tiles = tiles,
+                    .tiles = (groups + LANES - 1) / LANES,
                     .rows = groups < fan ? groups : fan,
-                    .spread = max_of(LANES, columns),
-                    .stride = max_of(LANES, columns) + LANES,
-                    .table = table};
-  return QP_OK;
+                    .spread = max_of(LEAST_SPREAD, columns),
+                    .stride = columns < LANES ? LEAST_SPREAD : columns + LANES};
+  t->kept = kept_steps(t);
+  choose_scale(t, values);
+  return fill_tables(t, values, err);
 }
 
 void qp_trellis_free(qp_trellis *t) {
   free(t->table);
+  free(t->by_group);
   qp_beam_free(&t->beam);
   *t = (qp_trellis){0};
 }
 
-/* ---- Search ---- */
+/* ---- Memory of a thread ---- */
 
-/* One sequence in flight: the sums, and the choices of the last RING steps that are not yet told. */
+/* One sequence in flight: its run, the sums, and what is not yet told. */
 typedef struct flight {
-  float *sum;     /* [rows][spread] */
-  float *least;   /* [tiles * 16] */
-  uint16_t *from; /* [RING][tiles * 16] */
-  float *mark;    /* [MARKS][groups]: sums before every mark_steps-th step */
-  unsigned told;  /* steps whose codes are written */
-  uint32_t start; /* the group before step 0, once a step is told */
+  const float
+      *target; /* [steps][dim], circular: position p of the run is step (first + p) % steps */
+  unsigned first, steps;
+  uint32_t start;   /* the group before position 0, or >= groups: any */
+  uint32_t *codes;  /* or NULL */
+  uint16_t *sum;    /* [rows][stride], of the position that comes next */
+  uint16_t *before; /* [kept + 1][tiles * 32]: sums before each position, by group */
+  uint16_t *mark;   /* [MARKS][tiles * 32]: sums before every mark_steps-th position */
+  unsigned told;    /* positions whose codes are written */
+  uint32_t origin;  /* the group before position 0, once a position is told */
 } flight;
 
 struct qp_search {
   flight flight[SEQUENCES];
-  uint32_t *alive, *seen; /* [groups]: the groups that survivors go through; when each was met */
+  /* survivors on the way back, [tiles * 32]: the groups they go through, each once; of each group
+  ** at the end the number of that which it comes from; when each was met, and as which number */
+  uint32_t *alive, *kin, *seen, *number, *renumber;
   uint32_t stamp;
-  qp_step_run *run;
+  qp_trellis_step step;
   qp_beam_search *beam; /* of a long window, alone */
 };
 
-/* What advance() does with the choices besides keeping those of the last RING steps. */
-typedef enum telling {
-  TELL_NOTHING,
-  TELL_COMMON, /* tell what all survivors have in common, exactly */
-  TELL_SOON    /* and where that falls behind by RING steps, what the best one has */
-} telling;
+static size_t width_of(const qp_trellis *t) { return (size_t)t->tiles * LANES; }
 
 unsigned qp_trellis_sequences(const qp_trellis *t) {
   if (t->long_window) return 1;
-  const size_t one = (size_t)t->tiles * LANES * RING * sizeof(uint16_t);
+  const size_t one = sizeof(uint16_t) * width_of(t) * t->kept;
   unsigned n = SEQUENCES;
-  while (n > 2 && n * one > FLIGHT_BYTES) n /= 2;
+  while (n > 2 && n * one > MOST_BYTES) n /= 2;
   return n;
 }
 
+unsigned qp_trellis_seam(unsigned window, unsigned step, unsigned steps) {
+  const unsigned wanted = SEAM_MEMORIES * ((window + step - 1) / step);
+  const unsigned around = wanted < MOST_SEAM ? wanted : MOST_SEAM;
+  return around < steps ? around : steps;
+}
+
+static uint16_t *new_sums(size_t n) {
+  return aligned_alloc(64, (sizeof(uint16_t) * n + 63) & ~63u);
+}
+
+static bool new_flight(const qp_trellis *t, flight *f) {
+  const size_t width = width_of(t);
+  f->sum = new_sums((size_t)t->rows * t->stride);
+  f->before = new_sums(width * (t->kept + 1));
+  f->mark = new_sums(width * MARKS);
+  return f->sum && f->before && f->mark;
+}
+
 qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err) {
-  const size_t width = (size_t)t->tiles * LANES, sums = (size_t)t->rows * t->stride;
+  const size_t width = width_of(t);
   qp_search *s = calloc(1, sizeof *s);
-  bool ok = s != NULL;
-  if (ok && t->long_window) {
+  if (!s) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  *out = s;
+  if (t->long_window) {
     const qp_status st = qp_beam_search_new(&t->beam, &s->beam, err);
     if (st) free(s);
-    *out = s;
     return st;
   }
-  for (unsigned k = 0; ok && k < qp_trellis_sequences(t); k++) {
-    flight *f = &s->flight[k];
-    f->sum = malloc(sizeof *f->sum * sums);
-    f->least = malloc(sizeof *f->least * width);
-    f->from = malloc(sizeof *f->from * width * RING);
-    f->mark = malloc(sizeof *f->mark * t->groups * MARKS);
-    ok = f->sum && f->least && f->from && f->mark;
-  }
-  if (ok) {
-    s->alive = malloc(sizeof *s->alive * width);
-    s->seen = calloc(width, sizeof *s->seen);
-    ok = s->alive && s->seen;
-  }
-  if (!ok) {
+  bool ok = true;
+  for (unsigned k = 0; ok && k < qp_trellis_sequences(t); k++) ok = new_flight(t, &s->flight[k]);
+  s->alive = malloc(sizeof *s->alive * width);
+  s->kin = malloc(sizeof *s->kin * width);
+  s->seen = calloc(width, sizeof *s->seen);
+  s->number = malloc(sizeof *s->number * width);
+  s->renumber = malloc(sizeof *s->renumber * width);
+  if (!ok || !s->alive || !s->kin || !s->seen || !s->number || !s->renumber) {
     qp_search_free(s);
     return qp_fail(err, QP_E_NOMEM, "no memory to search a trellis of %u groups", t->groups);
   }
-  s->run = qp_step_choose();
-  *out = s;
+  s->step = qp_trellis_step_choose();
   return QP_OK;
 }
 
@@ -146,200 +229,300 @@ void qp_search_free(qp_search *s) {
   if (!s) return;
   for (unsigned k = 0; k < SEQUENCES; k++) {
     free(s->flight[k].sum);
-    free(s->flight[k].least);
-    free(s->flight[k].from);
+    free(s->flight[k].before);
     free(s->flight[k].mark);
   }
   free(s->alive);
+  free(s->kin);
   free(s->seen);
+  free(s->number);
+  free(s->renumber);
   qp_beam_search_free(s->beam);
   free(s);
 }
 
-/* The new sums, less their least so that floats stay exact enough however long the run is, to where
-** the next step reads them: group g = column * fan + row (modulo groups) at [row][column]. */
-static void transpose(const qp_trellis *t, flight *f) {
-  float least = INFINITY;
-  for (unsigned g = 0; g < t->groups; g++) least = f->least[g] < least ? f->least[g] : least;
-  const unsigned columns = max_of(t->groups / t->fan, 1);
-  for (unsigned column = 0; column < columns; column++) {
-    const float *from = f->least + (size_t)column * t->fan;
-    for (unsigned row = 0; row < t->rows; row++)
-      f->sum[(size_t)row * t->stride + column] = from[row] - least;
-  }
-  for (unsigned row = 0; columns < LANES && row < t->rows; row++) {
-    float *to = f->sum + (size_t)row * t->stride;
-    for (unsigned l = columns; l < LANES; l++) to[l] = to[l % columns];
-  }
+/* ---- One sequence ---- */
+
+static uint16_t *before(const qp_trellis *t, const flight *f, unsigned at) {
+  return f->before + at % (t->kept + 1) * width_of(t);
 }
 
-/* Every path may begin in any group, or (g < groups) in one alone. */
-static void begin(const qp_trellis *t, flight *f, uint32_t g) {
-  for (unsigned i = 0; i < t->groups; i++) f->least[i] = g < t->groups && i != g ? INFINITY : 0;
-  transpose(t, f);
+/* Every path begins in the start group, or in any. */
+static void begin(const qp_trellis *t, const qp_search *s, flight *f) {
+  uint16_t *sums = before(t, f, 0);
+  for (unsigned g = 0; g < width_of(t); g++)
+    sums[g] = f->start < t->groups && g % t->groups != f->start ? QP_NO_PATH : 0;
+  s->step.turn(t, sums, f->sum);
   f->told = 0;
 }
 
-static uint32_t best_group(const qp_trellis *t, const flight *f) {
+static void set_x(const qp_trellis *t, const flight *f, unsigned at, int16_t x[QP_TRELLIS_DIM]) {
+  unsigned step = f->first + at;
+  if (step >= f->steps) step -= f->steps;
+  const float *target = f->target + (size_t)step * t->dim;
+  for (unsigned i = 0; i < t->dim; i++) x[i] = (int16_t)qp_trellis_target(t, target[i]);
+}
+
+static uint32_t best_group(const qp_trellis *t, const flight *f, unsigned at) {
+  const uint16_t *sums = before(t, f, at);
   uint32_t best = 0;
   for (uint32_t g = 1; g < t->groups; g++)
-    if (f->least[g] < f->least[best]) best = g;
+    if (sums[g] < sums[best]) best = g;
   return best;
 }
 
-/* Walk from the group behind step 'end' back to the one before step 'begin'; 'codes' (or NULL) gets
-** those of the steps below 'stop'. */
-static uint32_t walk(const qp_trellis *t, const flight *f, uint32_t g, unsigned begin, unsigned end,
-                     unsigned stop, uint32_t *codes) {
-  const size_t width = (size_t)t->tiles * LANES;
-  for (unsigned i = end; i-- > begin;) {
-    uint32_t s = g << t->step | f->from[(i % RING) * width + g];
-    if (codes && i < stop) codes[i] = (s >> (t->window - t->step));
-    g = s & (t->groups - 1);
+/* The choice of group g at a position that is so near to the run's begin that not all groups can
+** come before it: those that do have the start group's newest bits as their oldest. */
+static unsigned choice_near_start(const qp_trellis *t, const flight *f, unsigned at, uint32_t g,
+                                  const int16_t *x) {
+  const uint16_t *sums = before(t, f, at);
+  const int16_t *table = t->by_group + (size_t)g * t->dim * t->fan;
+  const uint32_t old = f->start >> at * t->step, mask = (t->groups >> at * t->step) - 1;
+  unsigned best = 0, least = QP_NO_PATH + 1;
+  for (unsigned j = 0; j < t->fan; j++) {
+    const uint32_t from = (g << t->step | j) & (t->groups - 1);
+    unsigned v = sums[from];
+    if ((from ^ old) & mask) continue;
+    for (unsigned i = 0; i < t->dim; i++) v += qp_trellis_square(t, x[i], table[i * t->fan + j]);
+    v = v < QP_NO_PATH ? v : QP_NO_PATH;
+    if (v < least) least = v, best = j;
+  }
+  return best;
+}
+
+/* The state at a position, from the group behind it. */
+static uint32_t state_at(const qp_trellis *t, const qp_search *s, const flight *f, unsigned at,
+                         uint32_t g, const int16_t *x) {
+  const bool near = f->start < t->groups && at * t->step < t->window - t->step;
+  return g << t->step |
+         (near ? choice_near_start(t, f, at, g, x) : s->step.choice(t, g, x, before(t, f, at)));
+}
+
+/* Walk from the group behind position 'end' - 1 back to the one before position 'begin'; with
+** 'tell' the codes are written on the way. */
+static uint32_t walk(const qp_trellis *t, const qp_search *s, const flight *f, uint32_t g,
+                     unsigned begin, unsigned end, bool tell) {
+  for (unsigned at = end; at-- > begin;) {
+    int16_t x[QP_TRELLIS_DIM];
+    set_x(t, f, at, x);
+    const uint32_t state = state_at(t, s, f, at, g, x);
+    if (tell) f->codes[at] = state >> (t->window - t->step);
+    g = state & (t->groups - 1);
   }
   return g;
 }
 
-/* Where the ring is full and survivors still differ: keep those that go through the same group before
-** step 'at' as the best one does.  Returns that group. */
-static uint32_t keep_best(const qp_trellis *t, flight *f, unsigned at, unsigned end) {
-  const uint32_t kept = walk(t, f, best_group(t, f), at, end, 0, NULL);
-  for (uint32_t g = 0; g < t->groups; g++)
-    if (f->least[g] < INFINITY && walk(t, f, g, at, end, 0, NULL) != kept) f->least[g] = INFINITY;
-  transpose(t, f);
+/* ---- Survivors ---- */
+
+/* One position back: 'alive' groups become those that they come from, each once.  Returns how
+** many. */
+static unsigned step_back(const qp_trellis *t, qp_search *s, const flight *f, unsigned at,
+                          unsigned alive) {
+  int16_t x[QP_TRELLIS_DIM];
+  unsigned kept = 0;
+  set_x(t, f, at, x);
+  s->stamp++;
+  for (unsigned a = 0; a < alive; a++) {
+    const uint32_t g = state_at(t, s, f, at, s->alive[a], x) & (t->groups - 1);
+    if (s->seen[g] != s->stamp) {
+      s->seen[g] = s->stamp;
+      s->number[g] = kept;
+      s->alive[kept++] = g;
+    }
+    s->renumber[a] = s->number[g];
+  }
   return kept;
 }
 
-/* Tell the codes that all survivors behind step 'end' have in common. */
-static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned end, telling tell,
-                        uint32_t *codes) {
-  const size_t width = (size_t)t->tiles * LANES;
-  unsigned alive = 0, i = end;
+/* The groups of all survivors before position 'end', to s->alive, and s->kin: which of them each
+** is. */
+static unsigned list_survivors(const qp_trellis *t, qp_search *s, const flight *f, unsigned end) {
+  const uint16_t *sums = before(t, f, end);
+  unsigned count = 0;
+  for (uint32_t g = 0; g < t->groups; g++) {
+    s->kin[g] = count;
+    if (sums[g] < QP_NO_PATH) s->alive[count++] = g;
+  }
+  return count;
+}
+
+/* All survivors before position *at back to where one is left, or to 'stop'.  Returns how many
+** are. */
+static unsigned trace(const qp_trellis *t, qp_search *s, const flight *f, unsigned stop,
+                      unsigned *at) {
+  unsigned count = list_survivors(t, s, f, *at);
+  while (*at > stop && count > 1) count = step_back(t, s, f, --*at, count);
+  return count;
+}
+
+/* The same, to 'stop' in any case; s->kin[g] becomes which of s->alive group g before 'end' comes
+** from. */
+static void trace_kin(const qp_trellis *t, qp_search *s, const flight *f, unsigned stop,
+                      unsigned end) {
+  unsigned count = list_survivors(t, s, f, end);
+  for (unsigned at = end; at > stop;) {
+    count = step_back(t, s, f, --at, count);
+    for (uint32_t g = 0; g < t->groups; g++)
+      if (before(t, f, end)[g] < QP_NO_PATH) s->kin[g] = s->renumber[s->kin[g]];
+  }
+}
+
+/* Give up the survivors that do not go through the same group as the best one, where trace_kin()
+** ended.  Returns that group. */
+static uint32_t keep_best(const qp_trellis *t, const qp_search *s, flight *f, unsigned end) {
+  uint16_t *sums = before(t, f, end);
+  const uint32_t best = s->kin[best_group(t, f, end)];
   for (uint32_t g = 0; g < t->groups; g++)
-    if (f->least[g] < INFINITY) s->alive[alive++] = g;
-  while (i > f->told && alive > 1) {
-    const uint16_t *from = f->from + (--i % RING) * width;
-    unsigned kept = 0;
-    s->stamp++;
-    for (unsigned a = 0; a < alive; a++) {
-      uint32_t g = (s->alive[a] << t->step | from[s->alive[a]]) & (t->groups - 1);
-      if (s->seen[g] == s->stamp) continue;
-      s->seen[g] = s->stamp;
-      s->alive[kept++] = g;
-    }
-    alive = kept;
+    if (s->kin[g] != best) sums[g] = QP_NO_PATH;
+  for (uint32_t g = t->groups; g < width_of(t); g++) sums[g] = sums[g % t->groups];
+  s->step.turn(t, sums, f->sum);
+  return s->alive[best];
+}
+
+/* What advance() does besides keeping the sums of the last positions. */
+typedef enum telling {
+  TELL_NOTHING,
+  TELL_COMMON, /* tell what all survivors have in common, exactly */
+  TELL_SOON    /* and where that falls behind by all that is kept, what the best one has */
+} telling;
+
+static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned end, telling tell) {
+  const unsigned half = end - t->kept / 2;
+  unsigned at = end;
+  const bool one = trace(t, s, f, f->told, &at) == 1;
+  if (!one && (tell != TELL_SOON || end - f->told < t->kept)) return;
+  uint32_t g = s->alive[0];
+  if (!one) {
+    at = half;
+    trace_kin(t, s, f, half, end);
+    g = keep_best(t, s, f, end);
   }
-  if (tell == TELL_SOON && end - f->told == RING && i - f->told < RING / 4) {
-    i = end - RING / 2;
-    s->alive[0] = keep_best(t, f, i, end);
-  } else if (alive > 1) {
-    return;
-  }
-  uint32_t g = walk(t, f, s->alive[0], f->told, i, i, codes);
-  if (!f->told) f->start = g;
-  f->told = i;
+  g = walk(t, s, f, g, f->told, at, true);
+  if (!f->told) f->origin = g;
+  f->told = at;
 }
 
-/* From step to step: far enough apart that MARKS reach to the end. */
-static unsigned mark_steps(unsigned steps) {
-  const unsigned every = (steps + MARKS - 1) / MARKS;
-  return max_of(every, RING / 2);
-}
+/* ---- Sequences side by side ---- */
 
-static void set_mark(const qp_trellis *t, flight *f, unsigned mark) {
-  memcpy(f->mark + (size_t)mark * t->groups, f->least, sizeof *f->mark * t->groups);
-}
-
-static void go_back(const qp_trellis *t, flight *f, unsigned mark) {
-  memcpy(f->least, f->mark + (size_t)mark * t->groups, sizeof *f->mark * t->groups);
-  transpose(t, f);
-}
-
-/* Sequences that are searched side by side. */
 typedef struct fleet {
-  unsigned count, who[SEQUENCES];
-  const float *const *targets; /* by number of sequence, as is codes */
-  uint32_t *const *codes;
+  unsigned count;
+  flight *flight[SEQUENCES];
 } fleet;
 
-/* Steps [from, to) of the targets, from sums that are in place; with 'every' sums are marked. */
+/* From mark to mark: far enough apart that MARKS reach to the end. */
+static unsigned mark_steps(const qp_trellis *t, unsigned steps) {
+  return max_of((steps + MARKS - 1) / MARKS, t->kept / 2);
+}
+
+static void advance_one(const qp_trellis *t, qp_search *s, const fleet *all, unsigned at) {
+  qp_step_batch batch = {.count = all->count};
+  for (unsigned k = 0; k < all->count; k++) {
+    const flight *f = all->flight[k];
+    set_x(t, f, at, batch.x[k]);
+    batch.sum[k] = f->sum;
+    batch.least[k] = before(t, f, at + 1);
+  }
+  for (unsigned tile = 0; tile < t->tiles; tile++) s->step.run(t, tile, &batch);
+  for (unsigned k = 0; k < all->count; k++) s->step.turn(t, batch.least[k], all->flight[k]->sum);
+}
+
+/* Is it time to tell, before position 'at' of a run that ends at 'end'?  Where all that is not told
+** is kept until then, never. */
+static bool should_tell(const qp_trellis *t, const flight *f, unsigned at, unsigned end) {
+  const unsigned waiting = at - f->told;
+  return end - f->told > t->kept && waiting >= t->kept / 4 * 3 && waiting <= t->kept &&
+         waiting % (t->kept / 8) == 0;
+}
+
+/* Positions [from, to), from sums that are in place; with 'every' sums are marked. */
 static void advance(const qp_trellis *t, qp_search *s, const fleet *all, unsigned from, unsigned to,
-                    unsigned ahead, telling tell, unsigned every) {
-  const size_t width = (size_t)t->tiles * LANES;
-  for (unsigned i = from; i < to; i++) {
-    qp_step_pair pair[SEQUENCES / 2];
-    for (unsigned k = 0; k < all->count + (all->count & 1); k++) { /* an odd one is done twice */
-      const unsigned who = all->who[k < all->count ? k : k - 1];
-      flight *f = &s->flight[who];
-      if (every && i % every == 0) set_mark(t, f, i / every);
-      pair[k / 2].x[k & 1] = all->targets[who] + (size_t)i * t->dim;
-      pair[k / 2].sum[k & 1] = f->sum;
-      pair[k / 2].least[k & 1] = f->least;
-      pair[k / 2].from[k & 1] = f->from + ((i + ahead) % RING) * width;
-    }
-    for (unsigned tile = 0; tile < t->tiles; tile++)
-      for (unsigned p = 0; p < (all->count + 1) / 2; p++) s->run(t, tile, &pair[p]);
-    for (unsigned k = 0; k < all->count; k++) {
-      flight *f = &s->flight[all->who[k]];
-      transpose(t, f);
-      const unsigned waiting = i + 1 - f->told;
-      if (tell && waiting >= RING_ASK && waiting <= RING && waiting % (RING_ASK / 2) == 0)
-        tell_common(t, s, f, i + 1, tell, all->codes[all->who[k]]);
-    }
+                    telling tell, unsigned every) {
+  const size_t width = width_of(t);
+  for (unsigned at = from; at < to; at++) {
+    for (unsigned k = 0; every && at % every == 0 && k < all->count; k++)
+      memcpy(all->flight[k]->mark + at / every * width, before(t, all->flight[k], at),
+             sizeof(uint16_t) * width);
+    advance_one(t, s, all, at);
+    for (unsigned k = 0; tell && k < all->count; k++)
+      if (should_tell(t, all->flight[k], at + 1, to))
+        tell_common(t, s, all->flight[k], at + 1, tell);
   }
 }
 
-static fleet fleet_of(unsigned count, const float *const *targets, uint32_t *const *codes) {
-  fleet all = {.count = count, .targets = targets, .codes = codes};
-  for (unsigned k = 0; k < count; k++) all.who[k] = k;
-  return all;
+static void go_back(const qp_trellis *t, const qp_search *s, flight *f, unsigned mark,
+                    unsigned at) {
+  uint16_t *sums = before(t, f, at);
+  memcpy(sums, f->mark + mark * width_of(t), sizeof *sums * width_of(t));
+  s->step.turn(t, sums, f->sum);
 }
 
 /*
-** The codes up to the end, in group end[k].  Where survivors differed for more than RING steps, choices
-** are lost; they are made again from the last mark that shows something new, as often as needed.  (A
-** table whose states s and ~s decode to the same has two paths of equal sums everywhere; which of
-** them closes the circle is known at the end alone.)
-*/
-static void tell_rest(const qp_trellis *t, qp_search *s, fleet all, unsigned steps, uint32_t *end) {
-  const unsigned every = mark_steps(steps);
+** The codes up to the end, from group g[k] behind it; g[k] becomes the one before position 0.
+** Where survivors differed for longer than sums are kept, these are made again from the last mark
+** that shows something new, as often as needed. (A table whose states s and ~s decode to the same
+** has two paths of equal sums everywhere; which of them closes the circle is known at the end
+** alone.) */
+static void tell_rest(const qp_trellis *t, qp_search *s, fleet all, unsigned steps, uint32_t *g) {
+  const unsigned every = mark_steps(t, steps);
   unsigned from = 0, to = steps;
+  uint32_t *end[SEQUENCES];
+  for (unsigned k = 0; k < all.count; k++) end[k] = &g[k];
   for (;;) {
-    const unsigned reach = max_of(from, to > RING ? to - RING : 0);
+    const unsigned reach = max_of(from, to > t->kept ? to - t->kept : 0);
     unsigned open = 0;
     for (unsigned k = 0; k < all.count; k++) {
-      const unsigned who = all.who[k];
-      flight *f = &s->flight[who];
+      flight *f = all.flight[k];
       const unsigned down = max_of(reach, f->told);
-      end[who] = walk(t, f, end[who], down, to, to, all.codes[who]);
-      if (down > f->told) all.who[open++] = who;
+      *end[k] = walk(t, s, f, *end[k], down, to, true);
+      if (down == f->told) {
+        *end[k] = f->told ? f->origin : *end[k];
+        continue;
+      }
+      end[open] = end[k];
+      all.flight[open++] = f;
     }
     if (!open) return;
     all.count = open;
     to = reach;
-    unsigned mark = to > RING ? (to - RING + every - 1) / every : 0;
+    unsigned mark = to > t->kept ? (to - t->kept + every - 1) / every : 0;
     if (mark * every >= to) mark = (to - 1) / every;
     from = mark * every;
-    for (unsigned k = 0; k < open; k++) go_back(t, &s->flight[all.who[k]], mark);
-    advance(t, s, &all, from, to, 0, TELL_NOTHING, 0);
+    for (unsigned k = 0; k < open; k++) go_back(t, s, all.flight[k], mark, from);
+    advance(t, s, &all, from, to, TELL_NOTHING, 0);
   }
+}
+
+/* ---- Searches ---- */
+
+static fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
+                      unsigned first, const float *const *targets, const uint32_t *start,
+                      uint32_t *const *codes) {
+  fleet all = {.count = count};
+  for (unsigned k = 0; k < count; k++) {
+    flight *f = all.flight[k] = &s->flight[k];
+    f->target = targets[k];
+    f->first = first;
+    f->steps = steps;
+    f->start = start ? start[k] : t->groups;
+    f->codes = codes ? codes[k] : NULL;
+    begin(t, s, f);
+  }
+  return all;
 }
 
 void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
                       const float *const *targets, uint32_t *start) {
-  const unsigned around = steps < QP_TRELLIS_SEAM ? steps : QP_TRELLIS_SEAM;
+  const unsigned around = qp_trellis_seam(t->window, t->step, steps);
   if (t->long_window) {
     for (unsigned k = 0; k < count; k++)
       start[k] = qp_beam_seam(&t->beam, s->beam, steps, around, targets[k]);
     return;
   }
-  const fleet all = fleet_of(count, targets, NULL);
-  for (unsigned k = 0; k < count; k++) begin(t, &s->flight[k], t->groups);
-  advance(t, s, &all, steps - around, steps, around - steps, TELL_NOTHING, 0);
-  advance(t, s, &all, 0, around, around, TELL_NOTHING, 0);
+  const fleet all = fleet_of(t, s, count, steps, steps - around, targets, NULL, NULL);
+  advance(t, s, &all, 0, 2 * around, TELL_NOTHING, 0);
   for (unsigned k = 0; k < count; k++) {
-    const flight *f = &s->flight[k];
-    start[k] = walk(t, f, best_group(t, f), around, 2 * around, 0, NULL);
+    const uint32_t best = best_group(t, all.flight[k], 2 * around);
+    start[k] = walk(t, s, all.flight[k], best, around, 2 * around, false);
   }
 }
 
@@ -350,7 +533,6 @@ void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned
   assert(ends != QP_ENDS_TIED || (uint64_t)steps * t->step >= t->window);
   assert((ends == QP_ENDS_BETWEEN) == (end != NULL));
   const bool open = ends == QP_ENDS_FREE || ends == QP_ENDS_FROM;
-  const fleet all = fleet_of(count, targets, codes);
   uint32_t last[SEQUENCES];
   if (ends == QP_ENDS_TIED) qp_trellis_seams(t, s, count, steps, targets, start);
   if (t->long_window) {
@@ -360,12 +542,11 @@ void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned
                   end ? end + k : NULL, codes[k]);
     return;
   }
+  const fleet all =
+      fleet_of(t, s, count, steps, 0, targets, ends == QP_ENDS_FREE ? NULL : start, codes);
+  advance(t, s, &all, 0, steps, open ? TELL_SOON : TELL_COMMON, open ? 0 : mark_steps(t, steps));
   for (unsigned k = 0; k < count; k++)
-    begin(t, &s->flight[k], ends == QP_ENDS_FREE ? t->groups : start[k]);
-  advance(t, s, &all, 0, steps, 0, open ? TELL_SOON : TELL_COMMON, open ? 0 : mark_steps(steps));
-  for (unsigned k = 0; k < count; k++)
-    last[k] = open ? best_group(t, &s->flight[k]) : end ? end[k] : start[k];
+    last[k] = open ? best_group(t, all.flight[k], steps) : end ? end[k] : start[k];
   tell_rest(t, s, all, steps, last);
-  for (unsigned k = 0; ends == QP_ENDS_FREE && k < count; k++)
-    start[k] = s->flight[k].told ? s->flight[k].start : last[k];
+  for (unsigned k = 0; ends == QP_ENDS_FREE && k < count; k++) start[k] = last[k];
 }

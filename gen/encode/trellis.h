@@ -16,9 +16,16 @@ qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigne
                           const float *values, qp_error *err);
 void qp_trellis_free(qp_trellis *t);
 
+/* x^ of a target, t^ of a state's value. */
+int qp_trellis_target(const qp_trellis *t, float x);
+int qp_trellis_value(const qp_trellis *t, float v);
+
 /* Sequences that are searched together: 8, or fewer where that would take too much memory; 1 of a
 ** long window. */
 unsigned qp_trellis_sequences(const qp_trellis *t);
+
+/* Steps looked at on each side of a circle's seam: many times what a state remembers. */
+unsigned qp_trellis_seam(unsigned window, unsigned step, unsigned steps);
 
 /* Memory of one thread that searches; any trellis no larger than the one it was made for. */
 typedef struct qp_search qp_search;
@@ -39,10 +46,10 @@ typedef enum qp_ends {
 **   codes[k]    [steps]: 'step' bits each, newest bits of the states
 **   start[k]    FROM, BETWEEN: the group before step 0;  FREE, TIED: written, the group found there
 **   end[k]      BETWEEN: the group behind the last step; else NULL
-** Of all paths with these ends the codes are those with the least sum of squares, up to the
-** rounding of floats (of a long window, of the paths that a beam keeps); for TIED the group where
-** the ends meet is that of the best path through the seam and QP_TRELLIS_SEAM steps on each side
-** of it, and the path is the best one for that group.  TIED needs steps * step >= window.
+** Of all paths with these ends the codes are those with the least sum as defined above (of a long
+** window, of the paths that a beam keeps); for TIED the group where the ends meet is that of the
+** best path through the seam and qp_trellis_seam steps on each side of it, and the path is the best
+** one for that group.  TIED needs steps * step >= window.
 ** Results do not depend on the instruction set, nor on how many sequences are in flight.
 ** QP_E_NOMEM cannot happen: memory is in 'search'.
 */

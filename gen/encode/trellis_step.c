@@ -1,141 +1,357 @@
 /* SPDX-License-Identifier: MIT */
-/* The inner loop of the search, for each instruction set.  All of them do the same operations in the
-** same order (fused multiply-adds), so that codes do not depend on the machine. */
+/* The inner loops of the trellis search, for each instruction set: all give the same numbers. */
 #include "gen/encode/trellis_step.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "gen/encode/simd.h"
 
-enum { LANES = QP_TRELLIS_LANES };
+enum { LANES = QP_TRELLIS_LANES, TURN = 8 /* rows and columns that are turned together */ };
 
-/* Where the sums of row j begin for a tile. */
-static inline size_t sums_at(const qp_trellis *t, unsigned tile, unsigned j) {
-  return (size_t)(j % t->rows) * t->stride + tile * LANES % t->spread;
-}
+/* ---- Any machine ---- */
 
-static void step_plain(const qp_trellis *t, unsigned tile, const qp_step_pair *p) {
-  const float *table = t->table + (size_t)tile * t->fan * (1 + t->dim) * LANES;
-  for (unsigned k = 0; k < 2; k++) {
-    float least[LANES];
-    uint16_t from[LANES] = {0};
-    for (unsigned l = 0; l < LANES; l++) least[l] = INFINITY;
+static inline unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; }
+
+static void run_plain(const qp_trellis *t, unsigned tile, const qp_step_batch *b) {
+  const int16_t *table = t->table + (size_t)tile * t->fan * t->dim * LANES;
+  for (unsigned k = 0; k < b->count; k++) {
+    unsigned least[LANES];
+    for (unsigned l = 0; l < LANES; l++) least[l] = QP_NO_PATH;
     for (unsigned j = 0; j < t->fan; j++) {
-      const float *row = table + (size_t)j * (1 + t->dim) * LANES;
-      const float *sum = p->sum[k] + sums_at(t, tile, j);
+      const int16_t *row = table + (size_t)j * t->dim * LANES;
+      const uint16_t *sum = b->sum[k] + (size_t)(j % t->rows) * t->stride;
       for (unsigned l = 0; l < LANES; l++) {
-        float d = row[l];
-        for (unsigned i = 0; i < t->dim; i++) d = fmaf(p->x[k][i], row[(1 + i) * LANES + l], d);
-        d += sum[l];
-        if (d < least[l]) least[l] = d, from[l] = (uint16_t)j;
+        unsigned v = sum[(tile * LANES + l) % t->spread];
+        for (unsigned i = 0; i < t->dim; i++)
+          v += qp_trellis_square(t, b->x[k][i], row[i * LANES + l]);
+        least[l] = least_of(v, least[l]);
       }
     }
-    memcpy(p->least[k] + tile * LANES, least, sizeof least);
-    memcpy(p->from[k] + tile * LANES, from, sizeof from);
+    for (unsigned l = 0; l < LANES; l++) b->least[k][tile * LANES + l] = (uint16_t)least[l];
   }
+}
+
+/* Rows [row, row + rows) of the sums, all columns. */
+static void turn_rows(const qp_trellis *t, const uint16_t *least, unsigned row, unsigned rows,
+                      uint16_t *sum) {
+  const unsigned columns = t->groups / t->rows;
+  for (unsigned r = row; r < row + rows; r++)
+    for (unsigned c = 0; c < t->spread; c++)
+      sum[(size_t)r * t->stride + c] = least[(size_t)(c % columns) * t->rows + r];
+}
+
+static void turn_plain(const qp_trellis *t, uint16_t *least, uint16_t *sum) {
+  unsigned lowest = QP_NO_PATH;
+  for (unsigned g = 0; g < t->groups; g++) lowest = least_of(least[g], lowest);
+  for (unsigned g = 0; g < t->tiles * LANES; g++)
+    if (least[g] < QP_NO_PATH || lowest == QP_NO_PATH) least[g] = (uint16_t)(least[g] - lowest);
+  turn_rows(t, least, 0, t->rows, sum);
+}
+
+static unsigned choice_plain(const qp_trellis *t, uint32_t g, const int16_t *x,
+                             const uint16_t *before) {
+  const int16_t *table = t->by_group + (size_t)g * t->dim * t->fan;
+  unsigned best = 0, least = QP_NO_PATH + 1;
+  for (unsigned j = 0; j < t->fan; j++) {
+    unsigned v = before[(g << t->step | j) & (t->groups - 1)];
+    for (unsigned i = 0; i < t->dim; i++) v += qp_trellis_square(t, x[i], table[i * t->fan + j]);
+    v = least_of(v, QP_NO_PATH);
+    if (v < least) least = v, best = j;
+  }
+  return best;
 }
 
 #ifdef QP_X86
 #include <immintrin.h>
 
-/* Eight groups at a time; 'dim' is a constant where this is inlined. */
-QP_AVX2_INLINE void half_avx2(const qp_trellis *t, unsigned tile, unsigned half, unsigned dim,
-                              const qp_step_pair *p) {
-  const float *row = t->table + (size_t)tile * t->fan * (1 + dim) * LANES + half;
-  const size_t column = tile * LANES % t->spread + half;
-  __m256 x[2][QP_TRELLIS_DIM] = {{{0}}}, least[2];
-  __m256i from[2], number = _mm256_setzero_si256();
-  const __m256i one = _mm256_set1_epi32(1);
-  QP_UNROLL for (unsigned k = 0; k < 2; k++) {
-    QP_UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = _mm256_set1_ps(p->x[k][i]);
-    least[k] = _mm256_set1_ps(INFINITY);
-    from[k] = number;
+/* How differences become squares: a constant where the loops below are inlined. */
+typedef struct form {
+  unsigned dim, doublings;
+  bool clips;
+} form;
+
+/* ---- AVX2: sixteen groups at a time ---- */
+
+QP_AVX2_INLINE __m256i square_avx2(form f, __m256i x, __m256i t) {
+  __m256i d = f.clips ? _mm256_subs_epi16(x, t) : _mm256_sub_epi16(x, t);
+  if (f.doublings >= 1) d = _mm256_adds_epi16(d, d);
+  if (f.doublings >= 2) d = _mm256_adds_epi16(d, d);
+  return _mm256_mulhrs_epi16(d, d);
+}
+
+/* v plus the squares of all weights of a step, the first two of which fit together in 16 bits if
+** nothing is clipped. */
+QP_AVX2_INLINE __m256i add_avx2(form f, const __m256i *x, const __m256i *t, __m256i v) {
+  __m256i first = square_avx2(f, x[0], t[0]);
+  if (f.dim > 1) {
+    const __m256i second = square_avx2(f, x[1], t[1]);
+    first = f.clips ? _mm256_adds_epu16(first, second) : _mm256_add_epi16(first, second);
   }
-  for (unsigned j = 0; j < t->fan; j++, row += (1 + dim) * LANES) {
-    size_t at = (size_t)(j & (t->rows - 1)) * t->stride + column;
-    QP_UNROLL for (unsigned k = 0; k < 2; k++) {
-      __m256 d = _mm256_loadu_ps(row);
-      QP_UNROLL for (unsigned i = 0; i < dim; i++) d =
-          _mm256_fmadd_ps(x[k][i], _mm256_loadu_ps(row + (1 + i) * LANES), d);
-      d = _mm256_add_ps(d, _mm256_loadu_ps(p->sum[k] + at));
-      __m256 less = _mm256_cmp_ps(d, least[k], _CMP_LT_OQ);
-      least[k] = _mm256_min_ps(d, least[k]);
-      from[k] = _mm256_blendv_epi8(from[k], number, _mm256_castps_si256(less));
+  v = _mm256_adds_epu16(v, first);
+  QP_UNROLL for (unsigned i = 2; i < f.dim; i++) v =
+      _mm256_adds_epu16(v, square_avx2(f, x[i], t[i]));
+  return v;
+}
+
+QP_AVX2_INLINE void half_avx2(const qp_trellis *t, unsigned group, const int16_t *row, form f,
+                              unsigned count, const qp_step_batch *b, unsigned from) {
+  const unsigned dim = f.dim;
+  const size_t column = group % t->spread, mask = t->rows - 1, stride = t->stride;
+  __m256i x[4][QP_TRELLIS_DIM] = {{{0}}}, least[4];
+  QP_UNROLL for (unsigned k = 0; k < count; k++) {
+    QP_UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = _mm256_set1_epi16(b->x[from + k][i]);
+    least[k] = _mm256_set1_epi16(-1);
+  }
+  for (unsigned j = 0; j < t->fan; j++, row += dim * LANES) {
+    const size_t at = (j & mask) * stride + column;
+    __m256i v[QP_TRELLIS_DIM] = {{0}};
+    QP_UNROLL for (unsigned i = 0; i < dim; i++) v[i] =
+        _mm256_load_si256((const __m256i *)(const void *)(row + i * LANES));
+    QP_UNROLL for (unsigned k = 0; k < count; k++) {
+      const __m256i sum = _mm256_load_si256((const __m256i *)(const void *)(b->sum[from + k] + at));
+      least[k] = _mm256_min_epu16(add_avx2(f, x[k], v, sum), least[k]);
     }
-    number = _mm256_add_epi32(number, one);
   }
-  QP_UNROLL for (unsigned k = 0; k < 2; k++) {
-    _mm256_storeu_ps(p->least[k] + tile * LANES + half, least[k]);
-    __m256i words = _mm256_packus_epi32(from[k], from[k]);
-    _mm_storel_epi64((__m128i *)(void *)(p->from[k] + tile * LANES + half),
-                     _mm256_castsi256_si128(words));
-    _mm_storel_epi64((__m128i *)(void *)(p->from[k] + tile * LANES + half + 4),
-                     _mm256_extracti128_si256(words, 1));
+  QP_UNROLL for (unsigned k = 0; k < count; k++)
+      _mm256_store_si256((__m256i *)(void *)(b->least[from + k] + group), least[k]);
+}
+
+QP_AVX2_INLINE void tile_avx2(const qp_trellis *t, unsigned tile, form f, const qp_step_batch *b) {
+  const int16_t *row = t->table + (size_t)tile * t->fan * f.dim * LANES;
+  for (unsigned half = 0; half < LANES; half += 16) {
+    unsigned k = 0;
+    for (; k + 4 <= b->count; k += 4) half_avx2(t, tile * LANES + half, row + half, f, 4, b, k);
+    for (; k < b->count; k++) half_avx2(t, tile * LANES + half, row + half, f, 1, b, k);
   }
 }
 
-QP_AVX2 static void step_avx2(const qp_trellis *t, unsigned tile, const qp_step_pair *p) {
-  for (unsigned half = 0; half < LANES; half += 8) {
-    switch (t->dim) {
-    case 1: half_avx2(t, tile, half, 1, p); break;
-    case 2: half_avx2(t, tile, half, 2, p); break;
-    case 4: half_avx2(t, tile, half, 4, p); break;
-    default: half_avx2(t, tile, half, t->dim, p);
-    }
-  }
-}
-
-/* Sixteen groups at a time. */
-QP_AVX512_INLINE void all_avx512(const qp_trellis *t, unsigned tile, unsigned dim,
-                                 const qp_step_pair *p) {
-  const float *row = t->table + (size_t)tile * t->fan * (1 + dim) * LANES;
-  const size_t column = tile * LANES % t->spread;
-  __m512 x[2][QP_TRELLIS_DIM] = {{{0}}}, least[2];
-  __m512i from[2], number = _mm512_setzero_si512();
-  const __m512i one = _mm512_set1_epi32(1);
-  QP_UNROLL for (unsigned k = 0; k < 2; k++) {
-    QP_UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = _mm512_set1_ps(p->x[k][i]);
-    least[k] = _mm512_set1_ps(INFINITY);
-    from[k] = number;
-  }
-  for (unsigned j = 0; j < t->fan; j++, row += (1 + dim) * LANES) {
-    size_t at = (size_t)(j & (t->rows - 1)) * t->stride + column;
-    QP_UNROLL for (unsigned k = 0; k < 2; k++) {
-      __m512 d = _mm512_loadu_ps(row);
-      QP_UNROLL for (unsigned i = 0; i < dim; i++) d =
-          _mm512_fmadd_ps(x[k][i], _mm512_loadu_ps(row + (1 + i) * LANES), d);
-      d = _mm512_add_ps(d, _mm512_loadu_ps(p->sum[k] + at));
-      __mmask16 less = _mm512_cmp_ps_mask(d, least[k], _CMP_LT_OQ);
-      least[k] = _mm512_min_ps(d, least[k]);
-      from[k] = _mm512_mask_mov_epi32(from[k], less, number);
-    }
-    number = _mm512_add_epi32(number, one);
-  }
-  QP_UNROLL for (unsigned k = 0; k < 2; k++) {
-    _mm512_storeu_ps(p->least[k] + tile * LANES, least[k]);
-    _mm256_storeu_si256((__m256i *)(void *)(p->from[k] + tile * LANES),
-                        _mm512_cvtepi32_epi16(from[k]));
-  }
-}
-
-QP_AVX512 static void step_avx512(const qp_trellis *t, unsigned tile, const qp_step_pair *p) {
+QP_AVX2_INLINE void dims_avx2(const qp_trellis *t, unsigned tile, unsigned doublings, bool clips,
+                              const qp_step_batch *b) {
   switch (t->dim) {
-  case 1: all_avx512(t, tile, 1, p); break;
-  case 2: all_avx512(t, tile, 2, p); break;
-  case 4: all_avx512(t, tile, 4, p); break;
-  default: all_avx512(t, tile, t->dim, p);
+  case 1: tile_avx2(t, tile, (form){1, doublings, clips}, b); break;
+  case 2: tile_avx2(t, tile, (form){2, doublings, clips}, b); break;
+  case 4: tile_avx2(t, tile, (form){4, doublings, clips}, b); break;
+  default: tile_avx2(t, tile, (form){t->dim, doublings, clips}, b);
+  }
+}
+
+QP_AVX2 static void run_avx2(const qp_trellis *t, unsigned tile, const qp_step_batch *b) {
+  switch (t->doublings) {
+  case 0: t->clips ? dims_avx2(t, tile, 0, true, b) : dims_avx2(t, tile, 0, false, b); break;
+  case 1: dims_avx2(t, tile, 1, true, b); break;
+  default: dims_avx2(t, tile, 2, true, b);
+  }
+}
+
+QP_AVX2_INLINE unsigned lowest_avx2(__m256i v) {
+  const __m128i half = _mm_min_epu16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  return (unsigned)_mm_extract_epi16(_mm_minpos_epu16(half), 0);
+}
+
+/* Eight columns of eight sums, to eight rows. */
+QP_AVX2_INLINE void turn_eight(const uint16_t *const column[TURN], uint16_t *to, size_t stride) {
+  __m128i a[TURN], b[TURN];
+  QP_UNROLL for (unsigned i = 0; i < TURN; i++) a[i] =
+      _mm_loadu_si128((const __m128i *)(const void *)column[i]);
+  QP_UNROLL for (unsigned i = 0; i < 4; i++) {
+    b[2 * i] = _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
+    b[2 * i + 1] = _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
+  }
+  QP_UNROLL for (unsigned i = 0; i < 2; i++) {
+    a[4 * i] = _mm_unpacklo_epi32(b[4 * i], b[4 * i + 2]);
+    a[4 * i + 1] = _mm_unpackhi_epi32(b[4 * i], b[4 * i + 2]);
+    a[4 * i + 2] = _mm_unpacklo_epi32(b[4 * i + 1], b[4 * i + 3]);
+    a[4 * i + 3] = _mm_unpackhi_epi32(b[4 * i + 1], b[4 * i + 3]);
+  }
+  QP_UNROLL for (unsigned i = 0; i < 4; i++) {
+    const __m128i lo = _mm_unpacklo_epi64(a[i], a[i + 4]), hi = _mm_unpackhi_epi64(a[i], a[i + 4]);
+    _mm_storeu_si128((__m128i *)(void *)(to + 2 * i * stride), lo);
+    _mm_storeu_si128((__m128i *)(void *)(to + (2 * i + 1) * stride), hi);
+  }
+}
+
+/* Eight columns of four sums, to four rows. */
+QP_AVX2_INLINE void turn_four(const uint16_t *from, uint16_t *to, size_t stride) {
+  __m128i a[4], b[4];
+  QP_UNROLL for (unsigned i = 0; i < 4; i++) a[i] =
+      _mm_loadu_si128((const __m128i *)(const void *)(from + 8 * i));
+  QP_UNROLL for (unsigned i = 0; i < 2; i++) {
+    const __m128i lo = _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
+    const __m128i hi = _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
+    b[2 * i] = _mm_unpacklo_epi16(lo, hi);
+    b[2 * i + 1] = _mm_unpackhi_epi16(lo, hi);
+  }
+  QP_UNROLL for (unsigned i = 0; i < 2; i++) {
+    const __m128i lo = _mm_unpacklo_epi64(b[i], b[i + 2]), hi = _mm_unpackhi_epi64(b[i], b[i + 2]);
+    _mm_storeu_si128((__m128i *)(void *)(to + 2 * i * stride), lo);
+    _mm_storeu_si128((__m128i *)(void *)(to + (2 * i + 1) * stride), hi);
+  }
+}
+
+/* Eight columns of two sums, to two rows. */
+QP_AVX2_INLINE void turn_two(const uint16_t *from, uint16_t *to, size_t stride) {
+  const __m128i pick = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+  __m128i a = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)from), pick);
+  __m128i b = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(from + 8)), pick);
+  _mm_storeu_si128((__m128i *)(void *)to, _mm_unpacklo_epi64(a, b));
+  _mm_storeu_si128((__m128i *)(void *)(to + stride), _mm_unpackhi_epi64(a, b));
+}
+
+QP_AVX2 static void turn_columns(const qp_trellis *t, const uint16_t *least, unsigned column,
+                                 uint16_t *sum) {
+  const unsigned columns = t->groups / t->rows, rows = t->rows;
+  const uint16_t *from = least + (size_t)column * rows;
+  if (rows == 2) return turn_two(from, sum + column, t->stride);
+  if (rows == 4) return turn_four(from, sum + column, t->stride);
+  for (unsigned row = 0; row < rows; row += TURN) {
+    const uint16_t *at[TURN];
+    for (unsigned i = 0; i < TURN; i++)
+      at[i] = least + (size_t)((column + i) % columns) * rows + row;
+    turn_eight(at, sum + (size_t)row * t->stride + column, t->stride);
+  }
+}
+
+QP_AVX2 static void turn_avx2(const qp_trellis *t, uint16_t *least, uint16_t *sum) {
+  const unsigned all = t->tiles * LANES; /* beyond the groups they are repeated */
+  const __m256i none = _mm256_set1_epi16(-1);
+  __m256i low = none;
+  for (unsigned g = 0; g < all; g += 16)
+    low = _mm256_min_epu16(low, _mm256_load_si256((const __m256i *)(const void *)(least + g)));
+  const unsigned lowest = lowest_avx2(low);
+  low = _mm256_set1_epi16((short)lowest);
+  const __m256i stay = lowest == QP_NO_PATH ? _mm256_setzero_si256() : none;
+  for (unsigned g = 0; g < all; g += 16) {
+    __m256i *at = (__m256i *)(void *)(least + g), v = _mm256_load_si256(at);
+    const __m256i no_path = _mm256_and_si256(_mm256_cmpeq_epi16(v, none), stay);
+    _mm256_store_si256(at, _mm256_or_si256(_mm256_sub_epi16(v, low), no_path));
+  }
+  if ((t->rows % TURN && t->rows != 2 && t->rows != 4) || (t->rows < TURN && t->groups < 64))
+    return turn_rows(t, least, 0, t->rows, sum);
+  for (unsigned column = 0; column < t->spread; column += TURN) turn_columns(t, least, column, sum);
+}
+
+QP_AVX2_INLINE unsigned choice_form(const qp_trellis *t, uint32_t g, form f, const int16_t *target,
+                                    const uint16_t *before) {
+  const int16_t *row = t->by_group + (size_t)g * f.dim * t->fan;
+  __m256i x[QP_TRELLIS_DIM] = {{0}}, v[QP_TRELLIS_DIM] = {{0}};
+  __m256i least = _mm256_set1_epi16(-1);
+  __m256i from = _mm256_setzero_si256(), number = from;
+  const __m256i one = _mm256_set1_epi16(1);
+  QP_UNROLL for (unsigned i = 0; i < f.dim; i++) x[i] = _mm256_set1_epi16(target[i]);
+  for (unsigned j = 0; j < t->fan; j += 16) {
+    QP_UNROLL for (unsigned i = 0; i < f.dim; i++) v[i] =
+        _mm256_loadu_si256((const __m256i *)(const void *)(row + (size_t)i * t->fan + j));
+    const uint16_t *at = before + ((g << t->step | j) & (t->groups - 1));
+    const __m256i sum = _mm256_loadu_si256((const __m256i *)(const void *)at);
+    const __m256i now = _mm256_min_epu16(add_avx2(f, x, v, sum), least);
+    from = _mm256_blendv_epi8(number, from, _mm256_cmpeq_epi16(now, least));
+    least = now;
+    number = _mm256_add_epi16(number, one);
+  }
+  uint16_t lane_least[16], lane_from[16];
+  _mm256_storeu_si256((__m256i *)(void *)lane_least, least);
+  _mm256_storeu_si256((__m256i *)(void *)lane_from, from);
+  const unsigned lowest = lowest_avx2(least);
+  unsigned best = t->fan;
+  for (unsigned l = 0; l < 16; l++)
+    if (lane_least[l] == lowest) best = least_of(best, lane_from[l] * 16u + l);
+  return best;
+}
+
+QP_AVX2 static unsigned choice_avx2(const qp_trellis *t, uint32_t g, const int16_t *x,
+                                    const uint16_t *before) {
+  if (t->fan < 16 || t->groups < 16) return choice_plain(t, g, x, before);
+  const form f = {t->dim, t->doublings, true};
+  if (t->dim == 2) return choice_form(t, g, (form){2, f.doublings, true}, x, before);
+  return choice_form(t, g, f, x, before);
+}
+
+/* ---- AVX-512: thirty-two ---- */
+
+QP_AVX512_INLINE __m512i square_avx512(form f, __m512i x, __m512i t) {
+  __m512i d = f.clips ? _mm512_subs_epi16(x, t) : _mm512_sub_epi16(x, t);
+  if (f.doublings >= 1) d = _mm512_adds_epi16(d, d);
+  if (f.doublings >= 2) d = _mm512_adds_epi16(d, d);
+  return _mm512_mulhrs_epi16(d, d);
+}
+
+QP_AVX512_INLINE __m512i add_avx512(form f, const __m512i *x, const __m512i *t, __m512i v) {
+  __m512i first = square_avx512(f, x[0], t[0]);
+  if (f.dim > 1) {
+    const __m512i second = square_avx512(f, x[1], t[1]);
+    first = f.clips ? _mm512_adds_epu16(first, second) : _mm512_add_epi16(first, second);
+  }
+  v = _mm512_adds_epu16(v, first);
+  QP_UNROLL for (unsigned i = 2; i < f.dim; i++) v =
+      _mm512_adds_epu16(v, square_avx512(f, x[i], t[i]));
+  return v;
+}
+
+QP_AVX512_INLINE void four_avx512(const qp_trellis *t, unsigned group, const int16_t *row, form f,
+                                  bool sixteen, unsigned count, const qp_step_batch *b,
+                                  unsigned from) {
+  const unsigned dim = f.dim;
+  const size_t column = group % t->spread, mask = t->rows - 1, stride = t->stride;
+  __m512i x[4][QP_TRELLIS_DIM] = {{{0}}}, least[4];
+  QP_UNROLL for (unsigned k = 0; k < count; k++) {
+    QP_UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = _mm512_set1_epi16(b->x[from + k][i]);
+    least[k] = _mm512_set1_epi16(-1);
+  }
+  for (unsigned j = 0; j < t->fan; j++, row += dim * LANES) {
+    const size_t at = (j & mask) * stride + column;
+    __m512i v[QP_TRELLIS_DIM] = {{0}};
+    QP_UNROLL for (unsigned i = 0; i < dim; i++) v[i] = _mm512_load_si512(row + i * LANES);
+    QP_UNROLL for (unsigned k = 0; k < count; k++) {
+      const uint16_t *sums = b->sum[from + k] + at;
+      const __m512i sum =
+          sixteen ? _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)(const void *)sums))
+                  : _mm512_load_si512(sums);
+      least[k] = _mm512_min_epu16(add_avx512(f, x[k], v, sum), least[k]);
+    }
+  }
+  QP_UNROLL for (unsigned k = 0; k < count; k++)
+      _mm512_store_si512(b->least[from + k] + group, least[k]);
+}
+
+QP_AVX512_INLINE void tile_avx512(const qp_trellis *t, unsigned tile, form f, bool sixteen,
+                                  const qp_step_batch *b) {
+  const int16_t *row = t->table + (size_t)tile * t->fan * f.dim * LANES;
+  unsigned k = 0;
+  for (; k + 4 <= b->count; k += 4) four_avx512(t, tile * LANES, row, f, sixteen, 4, b, k);
+  for (; k < b->count; k++) four_avx512(t, tile * LANES, row, f, sixteen, 1, b, k);
+}
+
+QP_AVX512_INLINE void spread_avx512(const qp_trellis *t, unsigned tile, form f,
+                                    const qp_step_batch *b) {
+  t->spread == 16 ? tile_avx512(t, tile, f, true, b) : tile_avx512(t, tile, f, false, b);
+}
+
+QP_AVX512_INLINE void dims_avx512(const qp_trellis *t, unsigned tile, unsigned doublings,
+                                  bool clips, const qp_step_batch *b) {
+  switch (t->dim) {
+  case 1: spread_avx512(t, tile, (form){1, doublings, clips}, b); break;
+  case 2: spread_avx512(t, tile, (form){2, doublings, clips}, b); break;
+  case 4: spread_avx512(t, tile, (form){4, doublings, clips}, b); break;
+  default: spread_avx512(t, tile, (form){t->dim, doublings, clips}, b);
+  }
+}
+
+QP_AVX512 static void run_avx512(const qp_trellis *t, unsigned tile, const qp_step_batch *b) {
+  switch (t->doublings) {
+  case 0: t->clips ? dims_avx512(t, tile, 0, true, b) : dims_avx512(t, tile, 0, false, b); break;
+  case 1: dims_avx512(t, tile, 1, true, b); break;
+  default: dims_avx512(t, tile, 2, true, b);
   }
 }
 #endif
 
-qp_step_run *qp_step_choose(void) {
+qp_trellis_step qp_trellis_step_choose(void) {
 #ifdef QP_X86
   switch (qp_simd()) {
-  case QP_SIMD_AVX512: return step_avx512;
-  case QP_SIMD_AVX2: return step_avx2;
+  case QP_SIMD_AVX512: return (qp_trellis_step){run_avx512, turn_avx2, choice_avx2};
+  case QP_SIMD_AVX2: return (qp_trellis_step){run_avx2, turn_avx2, choice_avx2};
   default: break;
   }
 #endif
-  return step_plain;
+  return (qp_trellis_step){run_plain, turn_plain, choice_plain};
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* One step of the search for one instruction set; included by trellis_step.c for each of them. */
+/* The inner loops of the trellis search:  sums before a step + targets --> sums behind it, and the
+** choice that led to one of them.  One definition (gen/encode/trellis.h), several instruction
+** sets. */
 #ifndef QP_TRELLIS_STEP_H
 #define QP_TRELLIS_STEP_H
 
@@ -7,18 +9,34 @@
 
 #include "gen/encode/trellis_table.h"
 
-/* Sums of two sequences before a step, and what the step makes of them. */
-typedef struct qp_step_pair {
-  const float *x[2];   /* [dim] */
-  const float *sum[2]; /* transposed, as qp_trellis says */
-  float *least[2];     /* [tiles * 16]: the new sums, by group */
-  uint16_t *from[2];   /* [tiles * 16]: the oldest bits of the best state */
-} qp_step_pair;
+enum { QP_NO_PATH = 65535 };
 
-/* Groups 16 tile to 16 tile + 15. */
-typedef void qp_step_run(const qp_trellis *t, unsigned tile, const qp_step_pair *pair);
+/* One step of several sequences. */
+typedef struct qp_step_batch {
+  unsigned count;
+  int16_t x[QP_TRELLIS_SEQUENCES][QP_TRELLIS_DIM]; /* x^ */
+  const uint16_t *sum[QP_TRELLIS_SEQUENCES];       /* [rows][stride], as qp_trellis says */
+  uint16_t *least[QP_TRELLIS_SEQUENCES];           /* [tiles * 32]: the new sums, by group */
+} qp_step_batch;
+
+typedef struct qp_trellis_step {
+  /* groups 32 tile to 32 tile + 31 */
+  void (*run)(const qp_trellis *t, unsigned tile, const qp_step_batch *batch);
+  /* least [tiles * 32] less their least, in place, and to where the next step reads them:
+  ** group g = column * fan + row (modulo groups) at sum [row][column] */
+  void (*turn)(const qp_trellis *t, uint16_t *least, uint16_t *sum);
+  /* the choice j of group g, from the sums before the step, by group */
+  unsigned (*choice)(const qp_trellis *t, uint32_t g, const int16_t *x, const uint16_t *before);
+} qp_trellis_step;
 
 /* The best that this CPU has. */
-qp_step_run *qp_step_choose(void);
+qp_trellis_step qp_trellis_step_choose(void);
+
+/* The square of x^ - t^ as the sums count it. */
+static inline unsigned qp_trellis_square(const qp_trellis *t, int x, int at) {
+  int d = (x - at) * (1 << t->doublings);
+  d = d < -32768 ? -32768 : d > 32767 ? 32767 : d;
+  return (unsigned)(d * d + (1 << 14)) >> 15;
+}
 
 #endif

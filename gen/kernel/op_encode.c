@@ -50,11 +50,12 @@ typedef struct steps {
 } steps;
 
 static qp_status steps_of(const qp_kernel *k, steps *out, qp_stream *stream, qp_error *err) {
-  const qp_status status = qp_layout_stream(quantizer_of(k), k->problem.segment[0].rows,
-                                            k->problem.columns, stream, err);
+  const qp_quantizer *q = quantizer_of(k);
+  const qp_status status =
+      qp_layout_stream(q, k->problem.segment[0].rows, k->problem.columns, stream, err);
   if (status) return status;
   out->all = stream->superblocks * stream->period.steps;
-  out->around = out->all < QP_TRELLIS_SEAM ? out->all : QP_TRELLIS_SEAM;
+  out->around = qp_trellis_seam(q->window, q->step, out->all);
   out->kept = out->all > 2 * out->around ? out->all : 2 * out->around;
   return QP_OK;
 }

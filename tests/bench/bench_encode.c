@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** How fast weights find their codes:  bench_encode [OTHER [NAME...]].  Runs `qpal distortion` of this
-** build and, alternating with it, of another one (its `qpal`), over a list of quantizers or those
-** named.  Of each it prints N(0,1) weights a CPU second with one thread (start-up and the making of
-** tables taken off: two runs of different lengths are subtracted), weights a second of wall clock
-** with two threads over one, and the distortion.  The median of several rounds counts, as other
-** work shares the machine.
-*/
+** How fast weights find their codes:  bench_encode [OTHER [NAME...]].  Runs `qpal distortion` of
+** this build and, alternating with it, of another one (its `qpal`), over a list of quantizers or
+** those named.  Of each it prints N(0,1) weights a CPU second with one thread (start-up and the
+** making of tables taken off: two runs of different lengths are subtracted), weights a second of
+** wall clock with two threads over one, and the distortion.  The median of several rounds counts,
+** as other work shares the machine. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -228,7 +228,7 @@ Test(encode, runs_whose_two_best_paths_never_meet_are_the_best_for_their_ends) {
         const double best = best_between(&t, values, length[l], target[run], start[run], to);
         const double cost = cost_of(&t, values, length[l], target[run], start[run], code[run], &at);
         cr_expect_eq(at, to, "%u steps, run %u: ends in %u, not %u", length[l], run, at, to);
-        cr_expect_float_eq(cost, best, 1e-5 * best, "%u steps, run %u: %.9g instead of %.9g",
+        cr_expect_float_eq(cost, best, 3e-4 * best, "%u steps, run %u: %.9g instead of %.9g",
                            length[l], run, cost, best);
         end[run] = t.groups - 1 - start[run];
       }

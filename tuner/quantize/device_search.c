@@ -3,6 +3,7 @@
 #include "tuner/quantize/device_search.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "gen/compile/compile.h"
 #include "gen/kernel/kernel.h"
@@ -31,18 +32,35 @@ struct qp_device_search {
   size_t codes; /* found so far */
 };
 
-uint16_t *qp_device_search_table(const qp_coder *c) {
-  const qp_quantizer *q = c->quantizer;
-  uint16_t *table = malloc(sizeof *table * c->states * q->dim);
-  if (!table) return NULL;
-  const unsigned step = q->kind == QP_TRELLIS ? q->step : 0;
-  const unsigned groups = c->states >> step;
-  for (size_t s = 0; s < c->states; s++) {
-    const size_t j = s & ((1u << step) - 1), g = s >> step;
-    for (unsigned e = 0; e < q->dim; e++)
-      table[(j * groups + g) * q->dim + e] = qp_float_to_half(c->values[s * q->dim + e]);
+static void *trellis_table(const qp_coder *c, size_t *bytes) {
+  const qp_trellis *t = &c->trellis;
+  *bytes = sizeof(int32_t) * c->states * t->dim;
+  int32_t *table = malloc(*bytes);
+  for (size_t s = 0; table && s < c->states; s++) {
+    const size_t j = s & (t->fan - 1), g = s >> t->step;
+    for (unsigned e = 0; e < t->dim; e++)
+      table[(j * t->groups + g) * t->dim + e] =
+          qp_trellis_value(t, c->values[s * t->dim + e]) * (1 << t->doublings);
   }
   return table;
+}
+
+void *qp_device_search_table(const qp_coder *c, size_t *bytes) {
+  if (c->kind == QP_CODER_TRELLIS) return trellis_table(c, bytes);
+  const size_t n = (size_t)c->states * c->quantizer->dim;
+  *bytes = sizeof(uint16_t) * n;
+  uint16_t *table = malloc(*bytes);
+  for (size_t i = 0; table && i < n; i++) table[i] = qp_float_to_half(c->values[i]);
+  return table;
+}
+
+void *qp_device_search_targets(const qp_coder *c, size_t n, const float *targets) {
+  const bool trellis = c->kind == QP_CODER_TRELLIS;
+  int32_t *out = malloc(sizeof *out * n);
+  if (out && !trellis) memcpy(out, targets, sizeof *out * n);
+  for (size_t i = 0; out && trellis && i < n; i++)
+    out[i] = qp_trellis_target(&c->trellis, targets[i]) * (1 << c->trellis.doublings);
+  return out;
 }
 
 /* ---- Kernels ---- */
@@ -145,13 +163,19 @@ static qp_status search(void *context, const qp_coder *coder, const qp_stream *s
   searcher *k = NULL;
   qp_status st = find_searcher(s, stream, &k, err);
   if (st) return st;
-  uint16_t *table = qp_device_search_table(coder);
-  if (!table) return qp_fail(err, QP_E_NOMEM, "no memory for a table of %u states", coder->states);
+  size_t table_bytes = 0;
+  void *table = qp_device_search_table(coder, &table_bytes);
+  void *whole = qp_device_search_targets(coder, all * dim, targets);
+  if (!table || !whole) {
+    free(table);
+    free(whole);
+    return qp_fail(err, QP_E_NOMEM, "no memory for a table of %u states", coder->states);
+  }
   buffers b = {.dev = s->dev, .err = err};
   /* vectors are sequences of one step */
   qp_arguments a = {.rows = (unsigned)(trellis ? sequences : all)};
-  st = add(&b, targets, sizeof *targets * all * dim, &a.x);
-  if (!st) st = add(&b, table, sizeof *table * coder->states * dim, &a.table);
+  st = add(&b, whole, sizeof *targets * all * dim, &a.x);
+  if (!st) st = add(&b, table, table_bytes, &a.table);
   if (!st) st = add(&b, NULL, sizeof *codes * all, &a.y);
   if (!st) st = add(&b, NULL, sizeof(uint32_t) * a.rows, &a.start);
   if (!st) st = add(&b, NULL, k->kernel.workspace_bytes, &a.workspace);
@@ -159,6 +183,7 @@ static qp_status search(void *context, const qp_coder *coder, const qp_stream *s
   if (!st) st = qp_device_download(s->dev, codes, a.y, sizeof *codes * all, err);
   for (unsigned i = 0; i < b.count; i++) qp_device_free(s->dev, b.at[i]);
   free(table);
+  free(whole);
   if (!st) s->codes += all;
   return st ? qp_fail_prefix(err, st, "encoding %s on the device", stream->quantizer->name) : QP_OK;
 }

@@ -22,20 +22,25 @@ qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_c
 void qp_device_search_close(qp_device_search *s);
 
 /*
-** To be put into qp_encode_options; valid as long as 's'.  Its search fails with QP_E_MISSING where
-** no encode kernel takes the quantizer (gen/kernel/kernel_encode.c), with QP_E_DEVICE where a launch
-** fails, and with errors of the compiler.
-*/
+** To be put into qp_encode_options; valid as long as 's'.  Its search fails with QP_E_MISSING
+** where no encode kernel takes the quantizer (gen/kernel/kernel_encode.c), with QP_E_DEVICE where
+** a launch fails, and with errors of the compiler. */
 const qp_encode_searcher *qp_device_search_hook(const qp_device_search *s);
 
 /* Codes found so far. */
 size_t qp_device_search_codes(const qp_device_search *s);
 
 /*
-** The table that the kernels read: what state s decodes to as fp16, [coder->states][dim]; of a
-** trellis, states of equal youngest bits lie together: state  g << step | j  at [j][g].
-** malloc'ed; NULL: no memory.
+** The table that the kernels read, *bytes long: what state s decodes to as fp16,
+** [coder->states][dim]; of a trellis t^ 2^doublings (gen/encode/trellis.h) as 32-bit words, and
+** states of equal oldest bits lie together: state  g << step | j  at [j][g].  malloc'ed; NULL: no
+** memory. */
+void *qp_device_search_table(const qp_coder *coder, size_t *bytes);
+
+/*
+** What the kernels read of 'n' targets: themselves, or of a trellis x^ 2^doublings as 32-bit words.
+** malloc'ed, 4 n bytes; NULL: no memory.
 */
-uint16_t *qp_device_search_table(const qp_coder *coder);
+void *qp_device_search_targets(const qp_coder *coder, size_t n, const float *targets);
 
 #endif
