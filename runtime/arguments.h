@@ -85,9 +85,11 @@ typedef struct qp_arguments {
   LIST(SEGMENTS, "Segment segment[SEGMENTS]", "linears")
 
 #define QP_ENCODE_ARGUMENTS(WORD, LIST)                                                            \
-  WORD(x, "const float *targets", "[sequences][STEPS][DIM]; of codes [sequences][DIM]")            \
-  WORD(table, "const unsigned short *table",                                                       \
-       "fp16: trellis [FAN][GROUPS][DIM], state g << STEP | j at [j][g]; codes [CODES][DIM]")      \
+  WORD(x, "const void *targets",                                                                   \
+       "trellis: int x^ [sequences][STEPS][DIM]; codes: float [sequences][DIM]")                   \
+  WORD(table, "const void *table",                                                                 \
+       "trellis: int t^ [FAN][GROUPS][DIM], state g << STEP | j at [j][g]; codes: fp16 "           \
+       "[CODES][DIM]")                                                                             \
   WORD(y, "unsigned *codes", "[sequences][STEPS]; of codes [sequences]")                           \
   WORD(start, "unsigned *start", "trellis: [sequences], the group before the first step")          \
   WORD(workspace, "unsigned short *from",                                                          \
