@@ -10,6 +10,12 @@
 --                 (out_features), columns (in_features), bias; linears of one 'group' read the same
 --                 input
 --   extra(m)      weights of one block that are in no linear: norms
+--   gguf          how GGUF files have such a model, if llama.cpp converts it:
+--                   architecture  general.architecture; the model_type is the first of 'types'
+--                   model, block  names of tensors outside and inside the blocks, there = here
+--                   reorders      tensors whose rows are reordered within each head, for RoPE on
+--                                 neighbouring pairs: tensor = "heads" or "kv_heads"
+--                   adds_one      1 is added to the weights of norms
 --
 -- m holds hidden, intermediate, heads, kv_heads, head_dim, layers, vocab, and 0 or 1: tied,
 -- attention_bias, mlp_bias.
@@ -42,6 +48,24 @@ local function gemma(m)
   return with_mlp(m, attention(m, bias, bias), false)
 end
 
+-- Names of gguf-py (tensor_mapping.py), with more of them or others in their place.
+local gguf_model = { token_embd = "model.embed_tokens", output_norm = "model.norm", output = "lm_head" }
+local function gguf_block(more)
+  local names = {
+    attn_norm = "input_layernorm", ffn_norm = "post_attention_layernorm",
+    attn_q = "self_attn.q_proj", attn_k = "self_attn.k_proj", attn_v = "self_attn.v_proj",
+    attn_output = "self_attn.o_proj", attn_q_norm = "self_attn.q_norm", attn_k_norm = "self_attn.k_norm",
+    ffn_gate = "mlp.gate_proj", ffn_up = "mlp.up_proj", ffn_down = "mlp.down_proj",
+  }
+  for there, here in pairs(more or {}) do names[there] = here end
+  return names
+end
+local reordered = { attn_q = "heads", attn_k = "kv_heads" }
+local gguf_gemma = gguf_block {
+  post_attention_norm = "post_attention_layernorm",
+  ffn_norm = "pre_feedforward_layernorm", post_ffw_norm = "post_feedforward_layernorm",
+}
+
 local function two_norms(m) return 2 * m.hidden end
 local function two_norms_and_qk(m) return 2 * m.hidden + 2 * m.head_dim end
 local function four_norms(m) return 4 * m.hidden end
@@ -55,6 +79,7 @@ return {
     prefix = "model.", head = "lm_head",
     block = llama,
     extra = two_norms,
+    gguf = { architecture = "llama", model = gguf_model, block = gguf_block(), reorders = reordered },
   },
   {
     types = { "smollm3" },
@@ -62,12 +87,14 @@ return {
     prefix = "model.", head = "lm_head",
     block = llama,
     extra = two_norms,
+    gguf = { architecture = "smollm3", model = gguf_model, block = gguf_block(), reorders = reordered },
   },
   {
     types = { "qwen2" },
     prefix = "model.", head = "lm_head",
     block = function(m) return with_mlp(m, attention(m, true, false), false) end,
     extra = two_norms,
+    gguf = { architecture = "qwen2", model = gguf_model, block = gguf_block() },
   },
   {
     types = { "qwen3" },
@@ -78,6 +105,7 @@ return {
       return with_mlp(m, attention(m, bias, bias), false)
     end,
     extra = two_norms_and_qk,
+    gguf = { architecture = "qwen3", model = gguf_model, block = gguf_block() },
   },
   {
     types = { "gemma" },
@@ -85,6 +113,7 @@ return {
     prefix = "model.", head = "lm_head",
     block = gemma,
     extra = two_norms,
+    gguf = { architecture = "gemma", model = gguf_model, block = gguf_block(), adds_one = true },
   },
   {
     types = { "gemma2" },
@@ -92,6 +121,7 @@ return {
     prefix = "model.", head = "lm_head",
     block = gemma,
     extra = four_norms,
+    gguf = { architecture = "gemma2", model = gguf_model, block = gguf_gemma, adds_one = true },
   },
   {
     types = { "gemma3_text" },
@@ -99,6 +129,7 @@ return {
     prefix = "model.", head = "lm_head",
     block = gemma,
     extra = four_norms_and_qk,
+    gguf = { architecture = "gemma3", model = gguf_model, block = gguf_gemma, adds_one = true },
   },
   { -- with a vision tower, which is left alone
     types = { "gemma3" },
@@ -121,6 +152,10 @@ return {
       }
     end,
     extra = two_norms,
+    gguf = {
+      architecture = "phi3", model = gguf_model,
+      block = gguf_block { attn_qkv = "self_attn.qkv_proj", ffn_up = "mlp.gate_up_proj" },
+    },
   },
   { -- an encoder; its matrices have biases, its norms too
     types = { "bert" },
@@ -138,5 +173,17 @@ return {
       }
     end,
     extra = function(m) return 4 * m.hidden end,
+    gguf = {
+      architecture = "bert",
+      model = {
+        token_embd = "embeddings.word_embeddings", position_embd = "embeddings.position_embeddings",
+        token_types = "embeddings.token_type_embeddings", token_embd_norm = "embeddings.LayerNorm",
+      },
+      block = {
+        attn_q = "attention.self.query", attn_k = "attention.self.key", attn_v = "attention.self.value",
+        attn_output = "attention.output.dense", attn_output_norm = "attention.output.LayerNorm",
+        ffn_up = "intermediate.dense", ffn_down = "output.dense", layer_output_norm = "output.LayerNorm",
+      },
+    },
   },
 }

@@ -245,7 +245,9 @@ qp_status qp_json_scan_boolean(qp_json_scan *s, bool *out) {
 
 /* ---- Any value ---- */
 
+/* Passed over, also NaN and Infinity as Python writes them: nobody wants the value. */
 static qp_status skip_scalar(qp_json_scan *s) {
+  if (take_word(s, "NaN") || take_word(s, "Infinity") || take_word(s, "-Infinity")) return QP_OK;
   switch (qp_json_scan_peek(s)) {
   case QP_JSON_STRING: return read_text(s, NULL, 0);
   case QP_JSON_NUMBER: {

@@ -32,15 +32,20 @@ struct qp_safetensors {
 
 /* ---- Types ---- */
 
-#define ROW(name, bytes) {#name, bytes},
+#define ROW(name, bits) {#name, bits},
 static const struct {
   const char *name;
-  unsigned bytes;
+  unsigned bits;
 } types[] = {QP_TENSOR_TYPES(ROW)};
 #undef ROW
 
 const char *qp_tensor_type_name(qp_tensor_type t) { return types[t].name; }
-unsigned qp_tensor_type_bytes(qp_tensor_type t) { return types[t].bytes; }
+unsigned qp_tensor_type_bits(qp_tensor_type t) { return types[t].bits; }
+unsigned qp_tensor_type_bytes(qp_tensor_type t) { return (types[t].bits + 7) / 8; }
+
+uint64_t qp_tensor_bytes(qp_tensor_type t, uint64_t elements) {
+  return elements / 8 * types[t].bits + (elements % 8 * types[t].bits + 7) / 8;
+}
 
 /* ---- Growing lists ---- */
 
@@ -89,6 +94,7 @@ static qp_status read_metadata(reading *r) {
   shard *sh = &r->s->shard[r->shard];
   char key[QP_JSON_SCAN_KEY];
   bool more;
+  if (qp_json_scan_peek(&r->json) == QP_JSON_NULL) return qp_json_scan_skip(&r->json, NULL, NULL);
   qp_status st = qp_json_scan_open(&r->json, '{');
   while (!st && !(st = qp_json_scan_key(&r->json, key, &more)) && more) {
     for (size_t i = 0; i < sh->entries; i++)
@@ -156,15 +162,16 @@ static qp_status read_offsets(reading *r, uint64_t range[2]) {
 /* Offsets against the file, the type and the shape. */
 static qp_status place(reading *r, const uint64_t range[2], qp_tensor *t) {
   const char *file = r->s->shard[r->shard].path;
-  uint64_t bytes;
+  const unsigned bits = types[t->type].bits;
+  uint64_t all = 0;
   if (range[0] > range[1] || range[1] > r->data_bytes)
     return qp_fail(r->err, QP_E_ARG,
                    "%s: tensor '%.200s': data_offsets [%llu, %llu] are not within the %zu bytes of "
                    "data; the file is truncated or its header is wrong",
                    file, t->name, (unsigned long long)range[0], (unsigned long long)range[1],
                    r->data_bytes);
-  if (__builtin_mul_overflow(t->elements, types[t->type].bytes, &bytes) ||
-      bytes != range[1] - range[0])
+  const bool fits = !__builtin_mul_overflow(t->elements, (uint64_t)bits, &all);
+  if (!fits || all % 8 || all / 8 != range[1] - range[0])
     return qp_fail(
         r->err, QP_E_ARG,
         "%s: tensor '%.200s' at offset %llu: %llu bytes, but its shape has %llu elements "
@@ -172,7 +179,7 @@ static qp_status place(reading *r, const uint64_t range[2], qp_tensor *t) {
         file, t->name, (unsigned long long)range[0], (unsigned long long)(range[1] - range[0]),
         (unsigned long long)t->elements, types[t->type].name);
   t->data = r->data + range[0];
-  t->bytes = (size_t)bytes;
+  t->bytes = (size_t)(all / 8);
   t->offset = r->data_offset + (size_t)range[0];
   t->shard = r->shard;
   return QP_OK;
@@ -194,13 +201,14 @@ static qp_status read_tensor(reading *r, const char *name) {
             : !strcmp(key, "shape")        ? SHAPE
             : !strcmp(key, "data_offsets") ? OFFSETS
                                            : 0;
-    if (!field || seen & field)
+    if (seen & field)
       return qp_json_scan_fail(&r->json, QP_E_ARG,
                                "a tensor has dtype, shape and data_offsets, each once");
     seen |= field;
-    st = field == DTYPE   ? read_type(r, &t)
-         : field == SHAPE ? read_shape(r, &t)
-                          : read_offsets(r, range);
+    st = field == DTYPE     ? read_type(r, &t)
+         : field == SHAPE   ? read_shape(r, &t)
+         : field == OFFSETS ? read_offsets(r, range)
+                            : qp_json_scan_skip(&r->json, NULL, NULL);
   }
   if (st) return qp_fail_prefix(r->err, st, "tensor '%.200s'", name);
   if (seen != (DTYPE | SHAPE | OFFSETS))

@@ -9,21 +9,25 @@
 #include "runtime/map.h"
 #include "runtime/status.h"
 
-/* name in the file, bytes an element */
+/* Name in the file, bits an element: all that safetensors 0.8 knows. */
+/* clang-format off */
 #define QP_TENSOR_TYPES(X)                                                                         \
-  X(BOOL, 1)                                                                                       \
-  X(U8, 1)                                                                                         \
-  X(I8, 1) X(F8_E4M3, 1) X(F8_E5M2, 1) X(U16, 2) X(I16, 2) X(F16, 2) X(BF16, 2) X(U32, 4)          \
-      X(I32, 4) X(F32, 4) X(U64, 8) X(I64, 8) X(F64, 8)
+  X(BOOL, 8) X(U8, 8) X(I8, 8) X(F8_E4M3, 8) X(F8_E5M2, 8) X(U16, 16) X(I16, 16) X(F16, 16)        \
+  X(BF16, 16) X(U32, 32) X(I32, 32) X(F32, 32) X(U64, 64) X(I64, 64) X(F64, 64)                    \
+  X(F4, 4) X(F6_E2M3, 6) X(F6_E3M2, 6) X(F8_E8M0, 8) X(F8_E4M3FNUZ, 8) X(F8_E5M2FNUZ, 8) X(C64, 64)
+/* clang-format on */
 
-#define QP_TENSOR_ENUM(name, bytes) QP_TENSOR_##name,
+#define QP_TENSOR_ENUM(name, bits) QP_TENSOR_##name,
 typedef enum qp_tensor_type { QP_TENSOR_TYPES(QP_TENSOR_ENUM) QP_TENSOR_TYPE_COUNT } qp_tensor_type;
 #undef QP_TENSOR_ENUM
 
 enum { QP_TENSOR_DIMS = 8 };
 
 const char *qp_tensor_type_name(qp_tensor_type t); /* "F16" */
-unsigned qp_tensor_type_bytes(qp_tensor_type t);
+unsigned qp_tensor_type_bits(qp_tensor_type t);    /* of an element */
+unsigned qp_tensor_type_bytes(qp_tensor_type t);   /* of an element that stands alone, at least 1 */
+/* Of so many elements one behind another, the last byte filled up. */
+uint64_t qp_tensor_bytes(qp_tensor_type t, uint64_t elements);
 
 typedef struct qp_tensor {
   const char *name;
@@ -43,7 +47,8 @@ typedef struct qp_safetensors qp_safetensors;
 ** Open a .safetensors file, a model.safetensors.index.json (its shards are named relative to it),
 ** or a folder that holds one of those.  Every header is checked as a whole: sizes against the file
 ** before they are used, products against overflow, offsets against type and shape, against gaps
-** and overlaps; names are unique over all shards and, of an index, just those that it lists.
+** and overlaps; fields that a tensor has beside dtype, shape and data_offsets are passed over, and
+** __metadata__ may be null; names are unique over all shards and, of an index, just those that it lists.
 ** QP_E_ARG: wrong or truncated (the message names file, tensor, offset and reason); QP_E_IO: it
 ** cannot be read; QP_E_LIMIT: a header over 100 MB, more than 8 dimensions, 4096 shards;
 ** QP_E_NOMEM. '*out' is untouched on error.  After opening it may be read by any number of threads.

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/base/json_python.h"
+
 enum { MAX_FILE = 256 << 20 };
 
 /* cJSON recurses, so depth is counted before it runs. */
@@ -74,10 +76,8 @@ static qp_status not_json(const char *file, const char *text, size_t at, qp_erro
   return qp_fail(err, QP_E_ARG, "%s:%zu:%zu: this is no JSON", file, line, column);
 }
 
-qp_status qp_json_parse(const char *file, const char *text, size_t bytes, cJSON **out,
-                        qp_error *err) {
-  if (too_deep(text, bytes))
-    return qp_fail(err, QP_E_ARG, "%s: more than %d levels of nesting", file, QP_JSON_MAX_DEPTH);
+static qp_status parse(const char *file, const char *text, size_t bytes, cJSON **out,
+                       qp_error *err) {
   const char *end = text;
   cJSON *tree = cJSON_ParseWithLengthOpts(text, bytes, &end, false);
   size_t at = end >= text && end <= text + bytes ? (size_t)(end - text) : 0;
@@ -87,6 +87,25 @@ qp_status qp_json_parse(const char *file, const char *text, size_t bytes, cJSON 
   if (st) return cJSON_Delete(tree), st;
   *out = tree;
   return QP_OK;
+}
+
+qp_status qp_json_parse(const char *file, const char *text, size_t bytes, cJSON **out,
+                        qp_error *err) {
+  if (too_deep(text, bytes))
+    return qp_fail(err, QP_E_ARG, "%s: more than %d levels of nesting", file, QP_JSON_MAX_DEPTH);
+  return parse(file, text, bytes, out, err);
+}
+
+qp_status qp_json_parse_python(const char *file, const char *text, size_t bytes, cJSON **out,
+                               qp_error *err) {
+  if (!qp_json_python_has(text, bytes)) return qp_json_parse(file, text, bytes, out, err);
+  size_t length;
+  char *quoted = qp_json_python_quote(text, bytes, &length);
+  if (!quoted) return qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
+  qp_status st = qp_json_parse(file, quoted, length, out, err);
+  free(quoted);
+  if (!st) qp_json_python_unquote(*out);
+  return st;
 }
 
 static qp_status read_all(const char *file, FILE *f, char **out, size_t *bytes, qp_error *err) {
@@ -113,7 +132,10 @@ static qp_status read_all(const char *file, FILE *f, char **out, size_t *bytes, 
   return QP_OK;
 }
 
-qp_status qp_json_read(const char *file, cJSON **out, qp_error *err) {
+typedef qp_status parser(const char *file, const char *text, size_t bytes, cJSON **out,
+                         qp_error *err);
+
+static qp_status read_with(parser *how, const char *file, cJSON **out, qp_error *err) {
   FILE *f = fopen(file, "rb");
   if (!f) return qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", file, strerror(errno));
   char *text = NULL;
@@ -121,9 +143,17 @@ qp_status qp_json_read(const char *file, cJSON **out, qp_error *err) {
   qp_status st = read_all(file, f, &text, &bytes, err);
   fclose(f);
   if (st) return st;
-  st = qp_json_parse(file, text, bytes, out, err);
+  st = how(file, text, bytes, out, err);
   free(text);
   return st;
+}
+
+qp_status qp_json_read(const char *file, cJSON **out, qp_error *err) {
+  return read_with(qp_json_parse, file, out, err);
+}
+
+qp_status qp_json_read_python(const char *file, cJSON **out, qp_error *err) {
+  return read_with(qp_json_parse_python, file, out, err);
 }
 
 static qp_status wrong(const cJSON *v, const char *where, const char *name, const char *right,

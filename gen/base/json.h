@@ -25,6 +25,11 @@ qp_status qp_json_parse(const char *file, const char *text, size_t bytes, cJSON 
 /* Read and parse a file of at most 256 MiB; QP_E_IO: it cannot be read; QP_E_LIMIT: it is larger. */
 qp_status qp_json_read(const char *file, cJSON **out, qp_error *err);
 
+/* The same of what Python's json module wrote, such as a config.json: see json_python.h. */
+qp_status qp_json_parse_python(const char *file, const char *text, size_t bytes, cJSON **out,
+                               qp_error *err);
+qp_status qp_json_read_python(const char *file, cJSON **out, qp_error *err);
+
 /*
 ** A member of 'object' by its exact name.  'where' begins messages ("plan.json: launch 3").
 ** qp_json_text: a string that is not empty, owned by the tree.  qp_json_number: a finite number from

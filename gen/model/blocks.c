@@ -2,6 +2,7 @@
 /* Blocks of GGUF files --> fp32; the layouts are ggml's (ggml/src/ggml-common.h). */
 #include "gen/model/blocks.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "runtime/half.h"
@@ -84,7 +85,86 @@ static void decode_Q8_0(const unsigned char *from, size_t count, float *to) {
   }
 }
 
+/* Values of 4-bit numbers that are not spaced evenly (kvalues_iq4nl). */
+static const int8_t uneven[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                  1,    13,   25,  38,  53,  69,  89,  113};
+
+/* half d | 16 x 4 bits:  d uneven[q] */
+static void decode_IQ4_NL(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 32, from += 18) {
+    const float d = half_at(from);
+    for (unsigned j = 0; j < 16; j++) {
+      to[i + j] = d * (float)uneven[from[2 + j] & 15];
+      to[i + j + 16] = d * (float)uneven[from[2 + j] >> 4];
+    }
+  }
+}
+
+/* byte e | 16 x 4 bits:  2^(e - 127) times an fp4 number (sign, two bits of exponent, one more) */
+static void decode_MXFP4(const unsigned char *from, size_t count, float *to) {
+  static const float fp4[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  for (size_t i = 0; i < count; i += 32, from += 17) {
+    const float d = ldexpf(1, (int)from[0] - 127);
+    for (unsigned j = 0; j < 32; j++) {
+      const unsigned q = from[1 + j % 16] >> (j < 16 ? 0 : 4) & 15u;
+      to[i + j] = d * (q & 8 ? -fp4[q & 7] : fp4[q & 7]);
+    }
+  }
+}
+
 /* ---- 256 elements ---- */
+
+/* 16 x (4 bits scale, 4 bits minimum) | 64 x 4 x 2 bits | half d | half dmin:
+**   d scale q - dmin minimum
+** Element 128 n + 32 k + j: bits 2 k of byte 32 n + j; each 16 elements have their own scale. */
+static void decode_Q2_K(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 256, from += 84) {
+    const float d = half_at(from + 80), dmin = half_at(from + 82);
+    for (unsigned e = 0; e < 256; e++) {
+      const unsigned q = from[16 + 32 * (e / 128) + e % 32] >> (2 * (e / 32 % 4)) & 3u;
+      const unsigned scale = from[e / 16];
+      to[i + e] = d * (float)(scale & 15) * (float)q - dmin * (float)(scale >> 4);
+    }
+  }
+}
+
+/* Scale k of 16 from 12 bytes: four lower bits, as nibbles of bytes 0 to 7, and two upper bits, in
+** bytes 8 to 11. */
+static int scale_of_q3(const unsigned char *s, unsigned k) {
+  const unsigned low = s[k % 8] >> (k < 8 ? 0 : 4) & 15u;
+  const unsigned high = s[8 + k % 4] >> (2 * (k / 4)) & 3u;
+  return (int)(low | high << 4) - 32;
+}
+
+/* 256 upper bits | 64 x 4 x 2 lower bits | 12 bytes of scales | half d:  d scale (q - 4)
+** Element 128 n + 32 k + j: lower bits 2 k of byte 32 n + j, upper bit 4 n + k of byte j. */
+static void decode_Q3_K(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 256, from += 110) {
+    const float d = half_at(from + 108);
+    for (unsigned e = 0; e < 256; e++) {
+      const unsigned low = from[32 + 32 * (e / 128) + e % 32] >> (2 * (e / 32 % 4)) & 3u;
+      const unsigned high = from[e % 32] >> (e / 32) & 1u;
+      const float a = d * (float)scale_of_q3(from + 96, e / 16);
+      to[i + e] = a * (float)((int)(low | high << 2) - 4);
+    }
+  }
+}
+
+/* half d | 16 upper bits of scales | 4 bytes of lower bits of scales | 128 x 2 x 4 bits:
+**   d (scale - 32) uneven[q]
+** Group g of 32: scale of nibble g and upper bits 2 g; in the lower, then upper halves of 16 bytes. */
+static void decode_IQ4_XS(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 256, from += 136) {
+    const float d = half_at(from);
+    const unsigned upper = word16(from + 2);
+    for (unsigned e = 0; e < 256; e++) {
+      const unsigned g = e / 32, j = e % 32;
+      const unsigned low = from[4 + g / 2] >> (4 * (g & 1)) & 15u, high = upper >> (2 * g) & 3u;
+      const unsigned q = from[8 + 16 * g + j % 16] >> (j < 16 ? 0 : 4) & 15u;
+      to[i + e] = d * (float)((int)(low | high << 4) - 32) * (float)uneven[q];
+    }
+  }
+}
 
 /* Scale and minimum of group j (of 8) from 12 bytes: six bits each; the last four groups keep their
 ** upper two bits above those of the first four. */
@@ -115,6 +195,24 @@ static void decode_Q4_K(const unsigned char *from, size_t count, float *to) {
   }
 }
 
+/* half d | half dmin | 12 bytes of scales | 256 fifth bits | 128 x 2 x 4 bits: as Q4_K, with bit g of
+** byte j of the fifth bits for element j of group g */
+static void decode_Q5_K(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 256, from += 176) {
+    const float d = half_at(from), dmin = half_at(from + 2);
+    for (unsigned g = 0; g < 8; g++) {
+      unsigned scale, minimum;
+      scale_and_minimum(from + 4, g, &scale, &minimum);
+      const float a = d * (float)scale, b = dmin * (float)minimum;
+      const unsigned char *q = from + 48 + (size_t)(g / 2) * 32;
+      for (unsigned j = 0; j < 32; j++) {
+        const unsigned low = q[j] >> (4 * (g & 1)) & 15u, high = from[16 + j] >> g & 1u;
+        to[i + g * 32 + j] = a * (float)(low | high << 4) - b;
+      }
+    }
+  }
+}
+
 /* 128 bytes of lower four bits | 64 of upper two | 16 x int8 scale | half d:  d scale (q - 32).
 ** Element 128 n + 32 k + j: lower bits in byte 64 n + 32 (k & 1) + j, upper half for k >= 2;
 ** upper bits 2 k of byte 32 n + j. */
@@ -141,11 +239,15 @@ const qp_block_type *qp_block_type_find(uint32_t number) {
   return NULL;
 }
 
+size_t qp_block_types(void) { return sizeof types / sizeof *types; }
+const qp_block_type *qp_block_type_get(size_t i) { return &types[i]; }
+
 const char *qp_block_type_name(uint32_t number) {
   static const char *const names[] = {
-      "F32",     "F16",    "Q4_0",    "Q4_1",  NULL,     NULL,    "Q5_0",  "Q5_1",
-      "Q8_0",    "Q8_1",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "Q8_K",
-      "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
-      "I8",      "I16",    "I32",     "I64",   "F64",    "IQ1_M", "BF16"};
+      "F32",     "F16",   "Q4_0",   "Q4_1",  NULL,    NULL,     "Q5_0", "Q5_1",    "Q8_0",
+      "Q8_1",    "Q2_K",  "Q3_K",   "Q4_K",  "Q5_K",  "Q6_K",   "Q8_K", "IQ2_XXS", "IQ2_XS",
+      "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8",   "I16",     "I32",
+      "I64",     "F64",   "IQ1_M",  "BF16",  NULL,    NULL,     NULL,   "TQ1_0",   "TQ2_0",
+      NULL,      NULL,    NULL,     "MXFP4", "NVFP4"};
   return number < sizeof names / sizeof *names ? names[number] : NULL;
 }

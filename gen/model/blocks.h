@@ -10,13 +10,25 @@
 ** Type number in GGUF files, elements a block, bytes a block.  Decoded as ggml's
 ** dequantize_row_* does (llama.cpp, ggml/src/ggml-quants.c), in fp32.
 */
-#define QP_BLOCK_TYPES(X)                                                                          \
-  X(F32, 0, 1, 4)                                                                                  \
-  X(F16, 1, 1, 2)                                                                                  \
-  X(Q4_0, 2, 32, 18)                                                                               \
-  X(Q4_1, 3, 32, 20)                                                                               \
-  X(Q5_0, 6, 32, 22) X(Q5_1, 7, 32, 24) X(Q8_0, 8, 32, 34) X(Q4_K, 12, 256, 144)                   \
-      X(Q6_K, 14, 256, 210) X(BF16, 30, 1, 2)
+/* clang-format off */
+#define QP_BLOCK_TYPES(X)  \
+  X(F32, 0, 1, 4)          \
+  X(F16, 1, 1, 2)          \
+  X(BF16, 30, 1, 2)        \
+  X(Q8_0, 8, 32, 34)       \
+  X(Q4_0, 2, 32, 18)       \
+  X(Q4_1, 3, 32, 20)       \
+  X(Q5_0, 6, 32, 22)       \
+  X(Q5_1, 7, 32, 24)       \
+  X(IQ4_NL, 20, 32, 18)    \
+  X(MXFP4, 39, 32, 17)     \
+  X(Q2_K, 10, 256, 84)     \
+  X(Q3_K, 11, 256, 110)    \
+  X(Q4_K, 12, 256, 144)    \
+  X(Q5_K, 13, 256, 176)    \
+  X(Q6_K, 14, 256, 210)    \
+  X(IQ4_XS, 23, 256, 136)
+/* clang-format on */
 
 typedef struct qp_block_type {
   const char *name; /* "Q4_K" */
@@ -28,6 +40,10 @@ typedef struct qp_block_type {
 
 /* NULL: not a type that weights can be read from. */
 const qp_block_type *qp_block_type_find(uint32_t number);
+
+/* All of them, for messages. */
+size_t qp_block_types(void);
+const qp_block_type *qp_block_type_get(size_t i);
 
 /* ggml's name of any type number ("Q2_K"), or NULL; for messages. */
 const char *qp_block_type_name(uint32_t number);

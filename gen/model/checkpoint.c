@@ -14,7 +14,7 @@
 struct qp_checkpoint {
   char *path, *config;
   qp_safetensors *plain; /* one of the two */
-  qp_gguf *packed;
+  qp_gguf_parts packed;
   qp_model model;
   uint64_t stamp;
   size_t count;
@@ -30,7 +30,7 @@ void qp_checkpoint_close(qp_checkpoint *c) {
   for (size_t i = 0; i < c->count; i++) free(c->tensor[i].name);
   free(c->tensor);
   qp_safetensors_close(c->plain);
-  qp_gguf_close(c->packed);
+  qp_gguf_parts_close(&c->packed);
   free(c->path);
   free(c->config);
   free(c);
@@ -61,9 +61,11 @@ static int compare_names(const void *a, const void *b) {
 }
 
 static void set_rows(qp_source_tensor *t) {
+  const bool part = t->plain && qp_tensor_type_bits(t->plain->type) % 8; /* rows may share a byte */
   t->columns = t->dims ? t->shape[t->dims - 1] : 1;
   t->rows = 1;
   for (unsigned i = 0; i + 1 < t->dims; i++) t->rows *= t->shape[i]; /* the reader checked it */
+  if (part) t->columns *= t->rows, t->rows = 1;
 }
 
 static qp_status sort_tensors(qp_checkpoint *c, qp_error *err) {
@@ -98,62 +100,147 @@ static bool ends_with(const char *s, const char *end) {
 }
 
 /* What the converter did to a tensor, to be undone. */
-static qp_status undo(const qp_checkpoint *c, const qp_gguf_architecture *a, qp_source_tensor *t,
-                      qp_error *err) {
-  const bool q = strstr(t->name, ".self_attn.q_proj.") != NULL;
-  const bool k = strstr(t->name, ".self_attn.k_proj.") != NULL;
+static qp_status undo(const qp_checkpoint *c, const qp_gguf_architecture *a, const qp_gguf_name *n,
+                      qp_source_tensor *t, qp_error *err) {
   if (a->adds_one && ends_with(t->name, "norm.weight")) t->minus = 1;
-  if (!a->reorders || !(q || k)) return QP_OK;
+  if (!n || !n->reorders) return QP_OK;
   if (t->dims == 1) t->rows = t->columns, t->columns = 1; /* a bias: an element a row */
-  t->heads = q ? c->model.heads : c->model.kv_heads;
+  t->heads = n->of_kv_heads ? c->model.kv_heads : c->model.heads;
   if (t->rows % (2 * (uint64_t)t->heads) || (t->columns == 1 && t->packed->type->elements != 1))
     return qp_fail(err, QP_E_ARG, "%s: tensor '%s': %llu rows are not %u heads of an even size",
                    c->path, t->packed->name, (unsigned long long)t->rows, t->heads);
   return QP_OK;
 }
 
+static qp_tensor_type kept_type(const qp_block_type *type) {
+  return type->number == 0 ? QP_TENSOR_F32 : type->number == 30 ? QP_TENSOR_BF16 : QP_TENSOR_F16;
+}
+
+static qp_status cannot_read(const qp_gguf_part *part, const qp_gguf_tensor *t, qp_error *err) {
+  char known[160] = "";
+  const char *type = qp_block_type_name(t->number);
+  for (size_t i = 0, n = 0; i < qp_block_types() && n < sizeof known; i++)
+    n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "",
+                          qp_block_type_get(i)->name);
+  return qp_fail(err, QP_E_ARG, "%s: tensor '%s' at offset %zu: type %s (%u) is not read; %s are",
+                 part->path, t->name, t->offset, type ? type : "unknown", t->number, known);
+}
+
+static qp_status add_packed(qp_checkpoint *c, const qp_gguf_architecture *a,
+                            const qp_gguf_part *part, const qp_gguf_tensor *from, qp_error *err) {
+  char name[256];
+  const qp_gguf_name *entry;
+  if (!from->type) return cannot_read(part, from, err);
+  if (!qp_gguf_rename(a, from->name, name, sizeof name, &entry))
+    return qp_fail(err, QP_E_LIMIT, "%s: tensor '%s': its name is too long", part->path,
+                   from->name);
+  qp_source_tensor t = {.name = strdup(name),
+                        .dims = from->dims,
+                        .type = from->type->name,
+                        .packed = from,
+                        .file = part->file,
+                        .kept_type = kept_type(from->type)};
+  if (!t.name) return no_memory(c->path, err);
+  for (unsigned d = 0; d < t.dims; d++) t.shape[d] = from->shape[t.dims - 1 - d];
+  set_rows(&t);
+  c->tensor[c->count++] = t;
+  return undo(c, a, entry, &c->tensor[c->count - 1], err);
+}
+
 static qp_status list_packed(qp_checkpoint *c, const qp_gguf_architecture *a, qp_error *err) {
-  const size_t count = qp_gguf_count(c->packed);
+  size_t count = 0;
+  qp_status st = QP_OK;
+  for (unsigned p = 0; p < c->packed.count; p++) count += qp_gguf_count(c->packed.part[p].file);
   if (!(c->tensor = calloc(count + 1, sizeof *c->tensor))) return no_memory(c->path, err);
-  for (size_t i = 0; i < count; i++) {
-    const qp_gguf_tensor *from = qp_gguf_get(c->packed, i);
-    const char *type = qp_block_type_name(from->number);
-    char name[256];
-    if (!from->type)
-      return qp_fail(
-          err, QP_E_ARG,
-          "%s: tensor '%s' at offset %zu: type %s (%u) is not read; F32, F16, BF16, Q8_0, "
-          "Q4_0, Q4_1, Q5_0, Q5_1, Q4_K and Q6_K are",
-          c->path, from->name, from->offset, type ? type : "unknown", from->number);
-    if (!qp_gguf_rename(a, from->name, name, sizeof name))
-      return qp_fail(err, QP_E_LIMIT, "%s: tensor '%s': its name is too long", c->path, from->name);
-    qp_source_tensor t = {.name = strdup(name),
-                          .dims = from->dims,
-                          .type = type,
-                          .packed = from,
-                          .kept_type = from->type->number == 0    ? QP_TENSOR_F32
-                                       : from->type->number == 30 ? QP_TENSOR_BF16
-                                                                  : QP_TENSOR_F16};
-    if (!t.name) return no_memory(c->path, err);
-    for (unsigned d = 0; d < t.dims; d++) t.shape[d] = from->shape[t.dims - 1 - d];
-    set_rows(&t);
-    c->tensor[c->count++] = t;
-    qp_status st = undo(c, a, &c->tensor[c->count - 1], err);
-    if (st) return st;
+  for (unsigned p = 0; p < c->packed.count; p++) {
+    const qp_gguf_part *part = &c->packed.part[p];
+    for (size_t i = 0; i < qp_gguf_count(part->file) && !st; i++)
+      st = add_packed(c, a, part, qp_gguf_get(part->file, i), err);
+  }
+  return st ? st : sort_tensors(c, err);
+}
+
+/* ---- Names that differ from those of the whole model ---- */
+
+/*
+** What stands before the blocks in names of the checkpoint where it is not the model's prefix: "" of
+** a class of the blocks alone (LlamaModel), or more than the prefix.  NULL: nothing has such a name.
+*/
+static char *find_prefix(const qp_checkpoint *c) {
+  char end[QP_MODEL_NAME];
+  snprintf(end, sizeof end, "%s.0.%s.weight", c->model.blocks, c->model.linear[0].tensor);
+  for (size_t i = 0; i < c->count; i++) {
+    const char *name = c->tensor[i].name;
+    const size_t n = strlen(name), m = strlen(end);
+    if (ends_with(name, end) && (n == m || name[n - m - 1] == '.')) return strndup(name, n - m);
+  }
+  return NULL;
+}
+
+/* 'name' with 'to' in place of 'from' at its beginning, malloc'ed. */
+static char *replaced(const char *name, const char *from, const char *to) {
+  const size_t size = strlen(name) + strlen(to) + 1;
+  char *out = malloc(size);
+  if (out) snprintf(out, size, "%s%s", to, name + strlen(from));
+  return out;
+}
+
+static qp_status rename_all(qp_checkpoint *c, const char *from, const char *to, qp_error *err) {
+  const char *head = c->model.tied ? "" : c->model.linear[c->model.linears].tensor;
+  for (size_t i = 0; i < c->count; i++) {
+    char *name = c->tensor[i].name;
+    if (strncmp(name, from, strlen(from)) != 0) continue;
+    if (*head && !strncmp(name, head, strlen(head))) continue;
+    char *other = replaced(name, from, to);
+    if (!other) return no_memory(c->path, err);
+    c->tensor[i].name = other;
+    free(name);
   }
   return sort_tensors(c, err);
+}
+
+/* Give tensors the names that they have in the whole model, which plans and packed files use. */
+static qp_status use_model_names(qp_checkpoint *c, qp_error *err) {
+  char *found = find_prefix(c);
+  const char *wanted = c->model.prefix;
+  qp_status st = QP_OK;
+  if (found && ends_with(wanted, found) && strcmp(wanted, found) != 0) {
+    char front[sizeof c->model.prefix];
+    snprintf(front, sizeof front, "%.*s", (int)(strlen(wanted) - strlen(found)), wanted);
+    st = rename_all(c, "", front, err);
+  } else if (found && ends_with(found, wanted)) {
+    found[strlen(found) - strlen(wanted)] = 0;
+    if (*found) st = rename_all(c, found, "", err);
+  } else if (found) {
+    st = rename_all(c, found, wanted, err);
+  }
+  free(found);
+  return st;
+}
+
+/* A head that is not there is the embedding, whatever config.json says. */
+static void find_head(qp_checkpoint *c) {
+  char name[QP_MODEL_NAME];
+  const char *head = c->model.linear[c->model.linears].tensor;
+  if (c->model.headless || c->model.tied) return;
+  snprintf(name, sizeof name, "%s.weight", head);
+  if (qp_checkpoint_find(c, name)) return;
+  snprintf(name, sizeof name, "%s.weight", c->model.embedding);
+  if (qp_checkpoint_find(c, name)) qp_model_tie_head(&c->model);
 }
 
 /* ---- Opening ---- */
 
 static qp_status open_packed(qp_checkpoint *c, qp_models *models, qp_error *err) {
-  const qp_gguf_architecture *a = NULL;
-  qp_status st = qp_gguf_open(c->path, &c->packed, err);
-  if (!st) st = qp_gguf_architecture_of(c->packed, c->path, &a, err);
-  if (!st) st = qp_gguf_config(a, c->packed, c->path, &c->config, err);
+  qp_gguf_architecture a;
+  qp_status st = qp_gguf_parts_open(c->path, &c->packed, err);
+  if (st) return st;
+  const qp_gguf_part *first = &c->packed.part[0];
+  st = qp_gguf_architecture_of(models, first->file, first->path, &a, err);
+  if (!st) st = qp_gguf_config(&a, &c->packed, &c->config, err);
   if (!st) st = qp_models_parse(models, c->path, c->config, strlen(c->config), &c->model, err);
-  if (!st) st = list_packed(c, a, err);
-  stir_file(c, c->path);
+  if (!st) st = list_packed(c, &a, err);
+  for (unsigned i = 0; i < c->packed.count; i++) stir_file(c, c->packed.part[i].path);
   return st;
 }
 
@@ -186,6 +273,8 @@ static qp_status open_plain(qp_checkpoint *c, qp_models *models, qp_error *err) 
   if (!st) st = read_config(c, path, err);
   if (!st) st = qp_models_parse(models, path, c->config, strlen(c->config), &c->model, err);
   if (!st) st = list_plain(c, err);
+  if (!st) st = use_model_names(c, err);
+  if (!st) find_head(c);
   for (unsigned i = 0; !st && i < qp_safetensors_shards(c->plain); i++)
     stir_file(c, qp_safetensors_shard_path(c->plain, i));
   return st;
@@ -288,8 +377,8 @@ qp_status qp_checkpoint_keep(const qp_checkpoint *c, const qp_source_tensor *t, 
                              uint64_t count, unsigned char *out, qp_error *err) {
   const size_t n = (size_t)(count * t->columns);
   if (t->plain) {
-    const unsigned bytes = qp_tensor_type_bytes(t->plain->type);
-    if (n) memcpy(out, t->plain->data + (size_t)(first * t->columns) * bytes, n * bytes);
+    const uint64_t before = qp_tensor_bytes(t->plain->type, first * t->columns);
+    if (n) memcpy(out, t->plain->data + before, (size_t)qp_tensor_bytes(t->plain->type, n));
     return QP_OK;
   }
   float *values = malloc(n * sizeof *values + 1);
@@ -307,5 +396,5 @@ void qp_checkpoint_release(const qp_checkpoint *c, const qp_source_tensor *t) {
   if (t->plain)
     qp_safetensors_release(c->plain, t->plain);
   else
-    qp_gguf_release(c->packed, t->packed->offset, t->packed->bytes);
+    qp_gguf_release(t->file, t->packed->offset, t->packed->bytes);
 }

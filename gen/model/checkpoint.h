@@ -22,14 +22,15 @@ typedef struct qp_source_tensor {
   /* private: */
   const qp_tensor *plain;
   const qp_gguf_tensor *packed;
-  unsigned heads; /* > 0: rows are reordered within each of so many heads, see gguf_names.h */
-  float minus;    /* subtracted from every element */
+  const qp_gguf *file; /* that holds 'packed' */
+  unsigned heads;      /* > 0: rows are reordered within each of so many heads, see gguf_names.h */
+  float minus;         /* subtracted from every element */
 } qp_source_tensor;
 
 typedef struct qp_checkpoint qp_checkpoint;
 
 /*
-** Open a .gguf file; or a .safetensors file, an index.json or a folder of either, with a
+** Open a .gguf file (of a model in several, any of them); or a .safetensors file, an index.json or a folder of either, with a
 ** config.json beside it.  The model is described by 'models' (lua/architectures.lua), from
 ** config.json or from the GGUF's metadata.  Of a GGUF, rows of q and k that llama.cpp reorders for
 ** its RoPE and norms to which it adds 1 are put back when they are read.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Names of llama.cpp (gguf-py/gguf/tensor_mapping.py, constants.py) --> names of Hugging Face. */
+/* Names of llama.cpp --> names of Hugging Face, by the entries of lua/architectures.lua. */
 #include "gen/model/gguf_names.h"
 
 #include <cjson/cJSON.h>
@@ -7,104 +7,134 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COMMON = 1, GEMMA = 2, PHI3 = 4, BERT = 8, TWO_NORMS = 16 };
+/* ---- Entries of lua/architectures.lua ---- */
 
-static const qp_gguf_architecture architectures[] = {
-    {"llama", "llama", COMMON | TWO_NORMS, true, false}, /* Mistral and SmolLM too */
-    {"qwen2", "qwen2", COMMON | TWO_NORMS, false, false},
-    {"qwen3", "qwen3", COMMON | TWO_NORMS, false, false},
-    {"smollm3", "smollm3", COMMON | TWO_NORMS, true, false},
-    {"gemma", "gemma", COMMON | TWO_NORMS, false, true},
-    {"gemma2", "gemma2", COMMON | GEMMA, false, true},
-    {"gemma3", "gemma3_text", COMMON | GEMMA, false, true},
-    {"phi3", "phi3", COMMON | TWO_NORMS | PHI3, false, false},
-    {"bert", "bert", BERT, false, false},
-};
-enum { ARCHITECTURES = sizeof architectures / sizeof *architectures };
+static bool is_text(qp_lua *l, qp_lua_ref v, const char *path, char *out, size_t size) {
+  const char *text = qp_lua_get_string(l, v, path);
+  if (!text || !*text || strlen(text) >= size) return false;
+  memcpy(out, text, strlen(text) + 1);
+  return true;
+}
 
-/* Of several rows with one name, the last that is the architecture's own counts. */
-typedef struct row {
-  const char *from, *to;
-  unsigned names;
-} row;
+static qp_status wrong_entry(const char *name, const char *what, qp_error *err) {
+  return qp_fail(err, QP_E_ARG, "lua/architectures.lua: gguf of '%s': %s", name, what);
+}
 
-static const row outside[] = {
-    {"token_embd", "model.embed_tokens", COMMON},
-    {"output_norm", "model.norm", COMMON},
-    {"output", "lm_head", COMMON},
-    {"token_embd", "embeddings.word_embeddings", BERT},
-    {"position_embd", "embeddings.position_embeddings", BERT},
-    {"token_types", "embeddings.token_type_embeddings", BERT},
-    {"token_embd_norm", "embeddings.LayerNorm", BERT},
-};
-
-static const row inside[] = {
-    {"attn_norm", "input_layernorm", COMMON},
-    {"attn_q", "self_attn.q_proj", COMMON},
-    {"attn_k", "self_attn.k_proj", COMMON},
-    {"attn_v", "self_attn.v_proj", COMMON},
-    {"attn_output", "self_attn.o_proj", COMMON},
-    {"attn_q_norm", "self_attn.q_norm", COMMON},
-    {"attn_k_norm", "self_attn.k_norm", COMMON},
-    {"ffn_gate", "mlp.gate_proj", COMMON},
-    {"ffn_up", "mlp.up_proj", COMMON},
-    {"ffn_down", "mlp.down_proj", COMMON},
-    {"ffn_norm", "post_attention_layernorm", TWO_NORMS},
-    {"post_attention_norm", "post_attention_layernorm", GEMMA},
-    {"ffn_norm", "pre_feedforward_layernorm", GEMMA},
-    {"post_ffw_norm", "post_feedforward_layernorm", GEMMA},
-    {"attn_qkv", "self_attn.qkv_proj", PHI3},
-    {"ffn_up", "mlp.gate_up_proj", PHI3},
-    {"attn_q", "attention.self.query", BERT},
-    {"attn_k", "attention.self.key", BERT},
-    {"attn_v", "attention.self.value", BERT},
-    {"attn_output", "attention.output.dense", BERT},
-    {"attn_output_norm", "attention.output.LayerNorm", BERT},
-    {"ffn_up", "intermediate.dense", BERT},
-    {"ffn_down", "output.dense", BERT},
-    {"layer_output_norm", "output.LayerNorm", BERT},
-};
-
-qp_status qp_gguf_architecture_of(const qp_gguf *g, const char *file,
-                                  const qp_gguf_architecture **out, qp_error *err) {
-  char name[64], known[256] = "";
-  if (!qp_gguf_text(g, "general.architecture", name, sizeof name))
-    return qp_fail(err, QP_E_ARG, "%s: key 'general.architecture' is missing", file);
-  for (size_t i = 0, n = 0; i < ARCHITECTURES; i++) {
-    if (!strcmp(architectures[i].name, name)) return *out = &architectures[i], QP_OK;
-    n +=
-        (size_t)snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "", architectures[i].name);
+/* The names below path.FIELD. */
+static qp_status read_names(qp_lua *l, qp_lua_ref v, const char *path, const char *field,
+                            qp_gguf_architecture *a, qp_error *err) {
+  char at[160];
+  const char **keys;
+  qp_status st = QP_OK;
+  snprintf(at, sizeof at, "%s.%s", path, field);
+  const size_t count = qp_lua_keys(l, v, at, &keys);
+  for (size_t i = 0; i < count && !st; i++) {
+    if (a->names == QP_GGUF_NAMES) {
+      st = wrong_entry(a->name, "more than 64 names of tensors", err);
+      break;
+    }
+    qp_gguf_name *n = &a->tensor[a->names];
+    *n = (qp_gguf_name){.block = !strcmp(field, "block")};
+    snprintf(at, sizeof at, "%s.%s.%s", path, field, keys[i]);
+    if (strlen(keys[i]) >= sizeof n->there || !is_text(l, v, at, n->here, sizeof n->here)) {
+      st = wrong_entry(a->name, "model and block need names of at most 95 characters", err);
+      break;
+    }
+    memcpy(n->there, keys[i], strlen(keys[i]) + 1);
+    snprintf(at, sizeof at, "%s.reorders.%s", path, n->there);
+    const char *heads = n->block ? qp_lua_get_string(l, v, at) : NULL;
+    n->reorders = heads != NULL;
+    n->of_kv_heads = heads && !strcmp(heads, "kv_heads");
+    a->names++;
   }
-  return qp_fail(err, QP_E_ARG, "%s: general.architecture is '%s': %s are known", file, name,
-                 known);
+  free(keys);
+  return st;
 }
 
-/* 'name' up to its last dot in a table, or NULL. */
-static const char *look_up(const row *table, size_t rows, unsigned names, const char *name,
-                           size_t length) {
-  const char *found = NULL;
-  for (size_t i = 0; i < rows; i++)
-    if (table[i].names & names && strlen(table[i].from) == length &&
-        !memcmp(table[i].from, name, length))
-      found = table[i].to;
-  return found;
+static qp_status read_entry(qp_lua *l, qp_lua_ref v, size_t i, qp_gguf_architecture *a,
+                            qp_error *err) {
+  char path[64], prefix[64] = "", blocks[32] = "layers";
+  snprintf(path, sizeof path, "%zu.types.1", i);
+  if (!is_text(l, v, path, a->model_type, sizeof a->model_type))
+    return wrong_entry(a->name, "types are needed", err);
+  snprintf(path, sizeof path, "%zu.prefix", i);
+  is_text(l, v, path, prefix, sizeof prefix);
+  snprintf(path, sizeof path, "%zu.blocks", i);
+  is_text(l, v, path, blocks, sizeof blocks);
+  snprintf(a->blocks, sizeof a->blocks, "%s%s", prefix, blocks);
+  snprintf(path, sizeof path, "%zu.gguf.adds_one", i);
+  qp_lua_get_boolean(l, v, path, &a->adds_one);
+  snprintf(path, sizeof path, "%zu.gguf", i);
+  qp_status st = read_names(l, v, path, "model", a, err);
+  if (!st) st = read_names(l, v, path, "block", a, err);
+  if (!st && !a->names) st = wrong_entry(a->name, "model and block are needed", err);
+  return st;
 }
 
-bool qp_gguf_rename(const qp_gguf_architecture *a, const char *name, char *out, size_t size) {
-  const char *dot = strrchr(name, '.'), *to = NULL;
+/* Number of the entry whose gguf.architecture is 'name', 0: there is none; else 'known' lists all. */
+static size_t find_entry(qp_lua *l, qp_lua_ref v, const char *name, char *known, size_t size) {
+  const size_t count = qp_lua_length(l, v, "");
+  size_t n = 0;
+  *known = 0;
+  for (size_t i = 1; i <= count; i++) {
+    char path[64], other[32];
+    snprintf(path, sizeof path, "%zu.gguf.architecture", i);
+    if (!is_text(l, v, path, other, sizeof other)) continue;
+    if (!strcmp(other, name)) return i;
+    if (n < size) n += (size_t)snprintf(known + n, size - n, "%s%s", n ? ", " : "", other);
+  }
+  return 0;
+}
+
+qp_status qp_gguf_architecture_of(qp_models *models, const qp_gguf *g, const char *file,
+                                  qp_gguf_architecture *out, qp_error *err) {
+  qp_gguf_architecture a = {0};
+  char known[512], key[64];
+  uint64_t experts = 0;
+  if (!qp_gguf_text(g, "general.architecture", a.name, sizeof a.name))
+    return qp_fail(err, QP_E_ARG, "%s: key 'general.architecture' is missing, or too long", file);
+  qp_lua *l = qp_models_lua(models);
+  const qp_lua_ref v = qp_models_architectures(models);
+  const size_t i = find_entry(l, v, a.name, known, sizeof known);
+  if (!i)
+    return qp_fail(err, QP_E_ARG, "%s: general.architecture is '%s': %s are known", file, a.name,
+                   known);
+  snprintf(key, sizeof key, "%s.expert_count", a.name);
+  if (qp_gguf_unsigned(g, key, &experts) && experts)
+    return qp_fail(err, QP_E_ARG, "%s: %s is %llu: models of experts are not read", file, key,
+                   (unsigned long long)experts);
+  qp_status st = read_entry(l, v, i, &a, err);
+  if (!st) *out = a;
+  return st;
+}
+
+/* ---- Names ---- */
+
+static const qp_gguf_name *look_up(const qp_gguf_architecture *a, bool block, const char *name,
+                                   size_t length) {
+  for (unsigned i = 0; i < a->names; i++) {
+    const qp_gguf_name *n = &a->tensor[i];
+    if (n->block == block && strlen(n->there) == length && !memcmp(n->there, name, length))
+      return n;
+  }
+  return NULL;
+}
+
+bool qp_gguf_rename(const qp_gguf_architecture *a, const char *name, char *out, size_t size,
+                    const qp_gguf_name **entry) {
+  const char *dot = strrchr(name, '.');
+  const qp_gguf_name *to = NULL;
   unsigned block = 0;
   int n = 0;
   if (dot && sscanf(name, "blk.%u.%n", &block, &n) == 1 && n && name + n <= dot) {
-    to = look_up(inside, sizeof inside / sizeof *inside, a->names, name + n,
-                 (size_t)(dot - name - n));
-    if (to)
-      n = snprintf(out, size, "%s.%u.%s%s", a->names & BERT ? "encoder.layer" : "model.layers",
-                   block, to, dot);
+    to = look_up(a, true, name + n, (size_t)(dot - name - n));
+    if (to) n = snprintf(out, size, "%s.%u.%s%s", a->blocks, block, to->here, dot);
   } else if (dot) {
-    to = look_up(outside, sizeof outside / sizeof *outside, a->names, name, (size_t)(dot - name));
-    if (to) n = snprintf(out, size, "%s%s", to, dot);
+    to = look_up(a, false, name, (size_t)(dot - name));
+    if (to) n = snprintf(out, size, "%s%s", to->here, dot);
   }
   if (!to) n = snprintf(out, size, "%s", name);
+  if (entry) *entry = to;
   return n >= 0 && (size_t)n < size;
 }
 
@@ -139,10 +169,10 @@ static bool add_size(cJSON *o, const char *name, uint64_t v) {
   return v < (uint64_t)1 << 53 && cJSON_AddNumberToObject(o, name, (double)v);
 }
 
-static uint64_t vocabulary(const qp_gguf *g) {
+static uint64_t vocabulary(const qp_gguf_parts *p) {
   uint64_t n = 0;
-  if (qp_gguf_length(g, "tokenizer.ggml.tokens", &n)) return n;
-  const qp_gguf_tensor *t = qp_gguf_find(g, "token_embd.weight");
+  if (qp_gguf_length(p->part[0].file, "tokenizer.ggml.tokens", &n)) return n;
+  const qp_gguf_tensor *t = qp_gguf_parts_find(p, "token_embd.weight");
   return t && t->dims == 2 ? t->shape[1] : 0;
 }
 
@@ -169,22 +199,27 @@ static qp_status add_sizes(cJSON *o, const qp_gguf_architecture *a, const qp_ggu
   return QP_OK;
 }
 
-qp_status qp_gguf_config(const qp_gguf_architecture *a, const qp_gguf *g, const char *file,
-                         char **out, qp_error *err) {
+static bool has_tensor(const qp_gguf_parts *p, const char *name) {
+  return qp_gguf_parts_find(p, name) != NULL;
+}
+
+qp_status qp_gguf_config(const qp_gguf_architecture *a, const qp_gguf_parts *parts, char **out,
+                         qp_error *err) {
+  const char *file = parts->part[0].path;
   cJSON *o = cJSON_CreateObject();
   if (!o) return qp_fail(err, QP_E_NOMEM, "%s: no memory for its config", file);
   cJSON_AddStringToObject(o, "model_type", a->model_type);
-  qp_status st = add_sizes(o, a, g, file, err);
-  const uint64_t vocab = vocabulary(g);
+  qp_status st = add_sizes(o, a, parts->part[0].file, file, err);
+  const uint64_t vocab = vocabulary(parts);
   if (!st && !vocab)
     st = qp_fail(err, QP_E_ARG, "%s: neither tokenizer.ggml.tokens nor token_embd.weight is there",
                  file);
   char *text = NULL;
   if (!st) {
     add_size(o, "vocab_size", vocab);
-    cJSON_AddBoolToObject(o, "tie_word_embeddings", !qp_gguf_find(g, "output.weight"));
-    cJSON_AddBoolToObject(o, "attention_bias", qp_gguf_find(g, "blk.0.attn_q.bias") != NULL);
-    cJSON_AddBoolToObject(o, "mlp_bias", qp_gguf_find(g, "blk.0.ffn_up.bias") != NULL);
+    cJSON_AddBoolToObject(o, "tie_word_embeddings", !has_tensor(parts, "output.weight"));
+    cJSON_AddBoolToObject(o, "attention_bias", has_tensor(parts, "blk.0.attn_q.bias"));
+    cJSON_AddBoolToObject(o, "mlp_bias", has_tensor(parts, "blk.0.ffn_up.bias"));
     char *printed = cJSON_Print(o);
     text = printed ? strdup(printed) : NULL;
     cJSON_free(printed);

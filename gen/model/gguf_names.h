@@ -5,37 +5,52 @@
 
 #include <stdbool.h>
 
-#include "gen/model/gguf.h"
+#include "gen/model/gguf_parts.h"
+#include "gen/model/model.h"
 #include "runtime/status.h"
 
-/* How llama.cpp's convert_hf_to_gguf.py treats an architecture. */
+enum { QP_GGUF_NAMES = 64 };
+
+/* A tensor of an architecture: "attn_q" of each block is "self_attn.q_proj" of it. */
+typedef struct qp_gguf_name {
+  char there[32], here[96];
+  bool block; /* of each block; else of the whole model */
+  bool
+      reorders; /* rows of each head of d are reordered, for RoPE on neighbouring pairs: row 2 i + j
+                    of the file is row j d/2 + i of the checkpoint (i < d/2, j < 2) */
+  bool of_kv_heads; /* such a head is one of the keys */
+} qp_gguf_name;
+
+/* How llama.cpp's convert_hf_to_gguf.py treats an architecture: its entry in lua/architectures.lua. */
 typedef struct qp_gguf_architecture {
-  const char *name;       /* general.architecture */
-  const char *model_type; /* of config.json */
-  unsigned names;         /* a bit: which rows of the table of names are its own (private) */
-  /*
-  ** Rows of q and k are reordered within each head of d rows, for RoPE on neighbouring pairs:
-  ** row 2 i + j of the file is row j d/2 + i of the checkpoint (i < d/2, j < 2).
-  */
-  bool reorders;
-  bool adds_one; /* to the weights of norms */
+  char name[32];       /* general.architecture */
+  char model_type[32]; /* of config.json */
+  char blocks[96];     /* "model.layers" */
+  bool adds_one;       /* to the weights of norms */
+  unsigned names;
+  qp_gguf_name tensor[QP_GGUF_NAMES];
 } qp_gguf_architecture;
 
-/* The architecture of a file; QP_E_ARG names it and those that are known. */
-qp_status qp_gguf_architecture_of(const qp_gguf *g, const char *file,
-                                  const qp_gguf_architecture **out, qp_error *err);
+/*
+** The architecture of a file.  QP_E_ARG: no entry has its name (the message names it and those that
+** are known), the entry is wrong, or the model has experts.
+*/
+qp_status qp_gguf_architecture_of(qp_models *models, const qp_gguf *g, const char *file,
+                                  qp_gguf_architecture *out, qp_error *err);
 
 /*
 ** Name in a Hugging Face checkpoint of the file's tensor 'name', written to out[size]; a name that
-** is not known stays as it is.  False: it does not fit.
+** is not known stays as it is.  False: it does not fit.  '*entry' (or NULL) is the tensor's entry,
+** NULL where it is not known.
 */
-bool qp_gguf_rename(const qp_gguf_architecture *a, const char *name, char *out, size_t size);
+bool qp_gguf_rename(const qp_gguf_architecture *a, const char *name, char *out, size_t size,
+                    const qp_gguf_name **entry);
 
 /*
 ** A config.json with what the metadata says of the model's sizes, malloc'ed.  QP_E_ARG: a key is
 ** missing (the message names it); QP_E_NOMEM.
 */
-qp_status qp_gguf_config(const qp_gguf_architecture *a, const qp_gguf *g, const char *file,
-                         char **out, qp_error *err);
+qp_status qp_gguf_config(const qp_gguf_architecture *a, const qp_gguf_parts *parts, char **out,
+                         qp_error *err);
 
 #endif

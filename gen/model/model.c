@@ -241,11 +241,11 @@ static qp_status add_head(qp_models *m, size_t architecture, qp_model *out, qp_e
   if (!get_text(m->lua, m->architectures, path, out->blocks, sizeof out->blocks))
     memcpy(out->blocks, "layers", sizeof "layers");
   snprintf(path, sizeof path, "%zu.embedding", architecture);
-  bool named = get_text(m->lua, m->architectures, path, head->tensor, sizeof head->tensor);
+  if (!get_text(m->lua, m->architectures, path, out->embedding, sizeof out->embedding))
+    snprintf(out->embedding, sizeof out->embedding, "%sembed_tokens", out->prefix);
   snprintf(path, sizeof path, "%zu.head", architecture);
-  if (out->tied && named) return QP_OK;
   if (out->tied)
-    snprintf(head->tensor, sizeof head->tensor, "%sembed_tokens", out->prefix);
+    memcpy(head->tensor, out->embedding, sizeof out->embedding);
   else if (!get_text(m->lua, m->architectures, path, head->tensor, sizeof head->tensor))
     return architecture_wrong(out->type, "a head is needed", err);
   return QP_OK;
@@ -357,6 +357,9 @@ void qp_models_close(qp_models *m) {
   free(m);
 }
 
+qp_lua *qp_models_lua(qp_models *m) { return m->lua; }
+qp_lua_ref qp_models_architectures(const qp_models *m) { return m->architectures; }
+
 size_t qp_models_count(const qp_models *m) { return m->count; }
 const qp_model *qp_models_get(const qp_models *m, size_t i) { return &m->model[i]; }
 
@@ -378,6 +381,20 @@ static void name_after(const char *file, char *out, size_t size) {
   if (!*out || !strcmp(out, ".") || !strcmp(out, "..")) snprintf(out, size, "config");
 }
 
+/* "LlamaForSequenceClassification", "BertModel": classes of transformers that have no lm_head. */
+static bool is_headless(const cJSON *tree) {
+  static const char *const ends[] = {"Model", "Classification", "ForQuestionAnswering",
+                                     "ForMultipleChoice", "ForRewardModeling"};
+  const cJSON *class =
+      cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(tree, "architectures"), 0);
+  const char *name = cJSON_GetStringValue(class);
+  const size_t n = name ? strlen(name) : 0;
+  if (!n || strstr(name, "LMHead")) return false;
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+    if (n >= strlen(ends[i]) && !strcmp(name + n - strlen(ends[i]), ends[i])) return true;
+  return false;
+}
+
 static qp_status parse_tree(qp_models *m, const char *file, const cJSON *tree, qp_model *out,
                             qp_error *err) {
   qp_model model = {0};
@@ -394,6 +411,7 @@ static qp_status parse_tree(qp_models *m, const char *file, const cJSON *tree, q
   st = json_sizes(tree, file, &s, err);
   if (!st && cJSON_IsObject(text)) st = json_sizes(text, file, &s, err);
   if (!st) st = describe(m, file, "model_type", &s, true, &model, err);
+  if (!st && is_headless(tree)) qp_model_drop_head(&model);
   if (!st) *out = model;
   return st;
 }
@@ -401,7 +419,7 @@ static qp_status parse_tree(qp_models *m, const char *file, const cJSON *tree, q
 qp_status qp_models_parse(qp_models *m, const char *file, const char *text, size_t bytes,
                           qp_model *out, qp_error *err) {
   cJSON *tree;
-  qp_status st = qp_json_parse(file, text, bytes, &tree, err);
+  qp_status st = qp_json_parse_python(file, text, bytes, &tree, err);
   if (st) return st;
   st = parse_tree(m, file, tree, out, err);
   cJSON_Delete(tree);
@@ -416,7 +434,7 @@ static qp_status load_config(qp_models *m, const char *path, const qp_model **ou
     return qp_fail(err, QP_E_ARG, "%.60s...: the path is too long", path);
   if (m->count == MAX_MODELS) return qp_fail(err, QP_E_LIMIT, "more than %d models", MAX_MODELS);
   cJSON *tree;
-  qp_status st = qp_json_read(file, &tree, err);
+  qp_status st = qp_json_read_python(file, &tree, err);
   if (st) return st;
   st = parse_tree(m, file, tree, &m->model[m->count], err);
   cJSON_Delete(tree);
@@ -446,4 +464,14 @@ void qp_model_tensor(const qp_model *m, unsigned linear, unsigned block, char ou
   else
     snprintf(out, QP_MODEL_NAME, "%s%s.%u.%s", m->prefix, m->blocks, block,
              m->linear[linear].tensor);
+}
+
+void qp_model_drop_head(qp_model *m) {
+  m->headless = true;
+  m->head_weights = 0;
+}
+
+void qp_model_tie_head(qp_model *m) {
+  m->tied = true;
+  memcpy(m->linear[m->linears].tensor, m->embedding, sizeof m->embedding);
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gen/spec/lua_host.h"
 #include "runtime/status.h"
 
 enum { QP_MODEL_LINEARS = 16, QP_MODEL_GROUP_LINEARS = 8, QP_MODEL_GROUPS = 8 };
@@ -37,12 +38,14 @@ typedef struct qp_model {
   char name[64];
   char type[32]; /* model_type of config.json */
   unsigned hidden, intermediate, heads, kv_heads, head_dim, layers, vocab;
-  bool tied; /* the lm_head is the embedding's matrix */
+  bool tied;     /* the lm_head is the embedding's matrix */
+  bool headless; /* there is no lm_head: a checkpoint of another task, or of the blocks alone */
   unsigned linears, groups;
   qp_model_linear linear[QP_MODEL_LINEARS + 1]; /* of one block; linear[linears] is the lm_head */
   qp_model_group group[QP_MODEL_GROUPS];        /* of one block; the lm_head is in none */
   char prefix[64];          /* "model.": begins the names of tensors of blocks ... */
   char blocks[32];          /* "layers": ... before ".N." */
+  char embedding[96];       /* "model.embed_tokens" */
   uint64_t block_weights;   /* weights of one block's linears */
   uint64_t head_weights;    /* weights of the lm_head */
   uint64_t embedding_bytes; /* of the embedding in 16 bits */
@@ -57,11 +60,19 @@ typedef struct qp_model {
 enum { QP_MODEL_NAME = 192 };
 void qp_model_tensor(const qp_model *m, unsigned linear, unsigned block, char out[QP_MODEL_NAME]);
 
+/* The lm_head is not there, or is the embedding's matrix, whatever config.json says. */
+void qp_model_drop_head(qp_model *m);
+void qp_model_tie_head(qp_model *m);
+
 typedef struct qp_models qp_models;
 
 /* Load lua/architectures.lua and every file of lua/models.  Errors name file, field and value. */
 qp_status qp_models_open(qp_models **out, qp_error *err);
 void qp_models_close(qp_models *m);
+/* What lua/architectures.lua returned, a list, and the state that holds it. */
+qp_lua *qp_models_lua(qp_models *m);
+qp_lua_ref qp_models_architectures(const qp_models *m);
+
 size_t qp_models_count(const qp_models *m);
 const qp_model *qp_models_get(const qp_models *m, size_t i);
 

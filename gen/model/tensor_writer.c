@@ -78,14 +78,15 @@ qp_status qp_tensor_writer_metadata(qp_tensor_writer *w, const char *key, const 
 qp_status qp_tensor_writer_declare(qp_tensor_writer *w, const char *name, qp_tensor_type type,
                                    unsigned dims, const uint64_t *shape, size_t *id,
                                    qp_error *err) {
-  declared t = {.type = type, .dims = dims, .bytes = qp_tensor_type_bytes(type)};
+  declared t = {.type = type, .dims = dims};
+  uint64_t bits = qp_tensor_type_bits(type);
   for (unsigned i = 0; i < dims && i < QP_TENSOR_DIMS; i++) t.shape[i] = shape[i];
   bool fits = dims <= QP_TENSOR_DIMS;
-  for (unsigned i = 0; i < dims && fits; i++)
-    fits = !__builtin_mul_overflow(t.bytes, shape[i], &t.bytes);
+  for (unsigned i = 0; i < dims && fits; i++) fits = !__builtin_mul_overflow(bits, shape[i], &bits);
   if (!fits)
     return qp_fail(err, QP_E_ARG, "%s: tensor '%s' is too large, or has more than %d dimensions",
                    w->path, name, QP_TENSOR_DIMS);
+  t.bytes = bits / 8 + (bits % 8 > 0);
   if (w->count == w->capacity) {
     const size_t more = w->capacity ? 2 * w->capacity : 64;
     declared *larger = realloc(w->tensor, more * sizeof *larger);

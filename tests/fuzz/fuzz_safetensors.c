@@ -50,7 +50,7 @@ static void walk(const qp_safetensors *s) {
   for (size_t i = 0; i < qp_safetensors_count(s); i++) {
     const qp_tensor *t = qp_safetensors_get(s, i);
     if (qp_safetensors_find(s, t->name) != t) abort();
-    if (t->bytes != t->elements * qp_tensor_type_bytes(t->type)) abort();
+    if (t->bytes != qp_tensor_bytes(t->type, t->elements)) abort();
     for (size_t k = 0; k < t->bytes; k++) seen = t->data[k];
   }
   (void)seen;

@@ -19,7 +19,7 @@ static qp_error err;
 /*
 ** What the Python package gguf 0.19 (quants.dequantize) makes of two blocks of bytes
 ** x >> 24, x = 1664525 x + 1013904223 from x = 7, with the half at each scale's place in block b
-** set to the bytes 0x66, 0x2e + b + k (k: first or second scale).
+** set to the bytes 0x66, 0x2e + b + k (k: first or second scale), and MXFP4's exponents to 126, 129.
 */
 static const struct golden {
   const char *name;
@@ -71,6 +71,48 @@ static const struct golden {
       0.690429688f, 14.2056885f, 5.41101074f, -0.492675781f, 6.62451172f, 4.13415527f},
      13,
      9207.23315},
+    {"Q5_K",
+     13,
+     {0, 31, 32, 63, 64, 100, 127, 128, 200, 255, 256, 300, 500},
+     {18.4298096f, 6.43273926f, 52.5650635f, 22.8723145f, 52.1964111f, 35.4663086f, 15.9710693f,
+      -0.809204102f, 37.5999756f, 11.7094727f, 18.5961914f, 58.197876f, 21.7089844f},
+     13,
+     14654.9354},
+    {"Q3_K",
+     11,
+     {0, 31, 32, 63, 64, 100, 127, 128, 200, 255, 256, 300, 500},
+     {-3.19921875f, 1.19970703f, -2.19946289f, 4.39892578f, 2.49938965f, 1.3996582f, 3.19921875f,
+      -0.899780273f, -6.79833984f, -2.39941406f, 4.16162109f, 6.5892334f, -0},
+     13,
+     1846.75159},
+    {"Q2_K",
+     10,
+     {0, 31, 32, 63, 64, 100, 127, 128, 200, 255, 256, 300, 500},
+     {3.55224609f, -1.6184082f, 0.159301758f, -1.6184082f, 0, 0.621704102f, 2.59936523f, -0.015625f,
+      -0.209350586f, 0.0124511719f, -1.41821289f, -1.09960938f, 0.00634765625f},
+     13,
+     546.311157},
+    {"IQ4_NL",
+     20,
+     {0, 1, 15, 16, 17, 31, 31, 32, 37, 63},
+     {5.29870605f, 6.89831543f, 3.79907227f, 1.29968262f, 8.89782715f, -2.19946289f, -2.19946289f,
+      6.12683105f, 4.39282227f, -12.0224609f},
+     10,
+     381.251587},
+    {"IQ4_XS",
+     23,
+     {0, 31, 32, 63, 64, 100, 127, 128, 200, 255, 256, 300, 500},
+     {207.949219f, -75.9814453f, -55.9863281f, 20.7949219f, -12.4969482f, -135.166992f,
+      -12.9968262f, -5.19873047f, -165.059692f, -132.767578f, -88.0876465f, -404.948853f,
+      -78.8395996f},
+     13,
+     56184.166},
+    {"MXFP4",
+     39,
+     {0, 1, 15, 16, 17, 31, 31, 32, 37, 63},
+     {-0.25f, -1, 3, -2, -0.25f, -1, -1, -2, -24, -2},
+     10,
+     409.25},
     {"Q6_K",
      14,
      {0, 31, 32, 63, 64, 100, 127, 128, 200, 255, 256, 300, 500},
@@ -86,13 +128,21 @@ static void fill(unsigned char *raw, const qp_block_type *t) {
     x = x * 1664525 + 1013904223;
     raw[i] = (unsigned char)(x >> 24);
   }
-  const bool two = !strcmp(t->name, "Q4_1") || !strcmp(t->name, "Q5_1") || !strcmp(t->name, "Q4_K");
-  const unsigned first = !strcmp(t->name, "Q6_K") ? 208 : 0;
-  for (unsigned b = 0; b < 2; b++)
-    for (unsigned k = 0; k < (two ? 2 : 1); k++) {
+  static const struct {
+    const char *name;
+    unsigned first, halves;
+  } scales[] = {{"Q4_1", 0, 2},  {"Q5_1", 0, 2},   {"Q4_K", 0, 2},   {"Q5_K", 0, 2},
+                {"Q2_K", 80, 2}, {"Q3_K", 108, 1}, {"Q6_K", 208, 1}, {"MXFP4", 0, 0}};
+  unsigned first = 0, halves = 1;
+  for (size_t i = 0; i < sizeof scales / sizeof *scales; i++)
+    if (!strcmp(scales[i].name, t->name)) first = scales[i].first, halves = scales[i].halves;
+  for (unsigned b = 0; b < 2; b++) {
+    for (unsigned k = 0; k < halves; k++) {
       raw[b * t->bytes + first + 2 * k] = 0x66;
       raw[b * t->bytes + first + 2 * k + 1] = (unsigned char)(0x2e + b + k);
     }
+    if (!halves) raw[b * t->bytes] = (unsigned char)(126 + 3 * b);
+  }
 }
 
 Test(gguf, blocks_decode_as_ggml_decodes_them) {
@@ -310,17 +360,20 @@ Test(gguf, every_cut_of_a_file_is_refused) {
 
 static void expect_name(const char *architecture, const char *from, const char *to) {
   qp_gguf *g;
-  const qp_gguf_architecture *a;
+  qp_gguf_architecture a;
+  qp_models *models;
   char name[128];
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK, "%s", err.text);
   begin(0, 1);
   put_text("general.architecture");
   put32(8);
   put_text(architecture);
   cr_assert_eq(parse(&g), QP_OK);
-  cr_assert_eq(qp_gguf_architecture_of(g, "f", &a, &err), QP_OK, "%s", err.text);
-  cr_assert(qp_gguf_rename(a, from, name, sizeof name));
+  cr_assert_eq(qp_gguf_architecture_of(models, g, "f", &a, &err), QP_OK, "%s", err.text);
+  cr_assert(qp_gguf_rename(&a, from, name, sizeof name, NULL));
   cr_assert_str_eq(name, to);
   qp_gguf_close(g);
+  qp_models_close(models);
 }
 
 Test(gguf, names_become_those_of_hugging_face) {

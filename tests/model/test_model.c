@@ -190,3 +190,17 @@ Test(model, an_unknown_model_is_named_with_the_nearest) {
   cr_assert_eq(qp_models_find(models, "/nowhere/config.json", &m, &err), QP_E_IO);
   cr_assert(strstr(err.text, "/nowhere/config.json"));
 }
+
+/* Python writes and reads such numbers; a field that nobody asks for may hold one. */
+Test(model, infinity_in_a_field_that_is_not_read_is_passed_over) {
+  static const char right[] =
+      "{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 128,"
+      " \"num_attention_heads\": 2, \"num_hidden_layers\": 1, \"vocab_size\": 32,"
+      " \"limits\": [0.0, Infinity, -Infinity], \"text\": \"NaN \\\" Infinity\", \"x\": NaN}";
+  static const char wrong[] =
+      "{\"model_type\": \"llama\", \"hidden_size\": Infinity, \"intermediate_size\": 128}";
+  qp_model m;
+  cr_assert_eq(parse("m/config.json", right, &m), QP_OK, "%s", err.text);
+  cr_assert_eq(parse("m/config.json", wrong, &m), QP_E_ARG);
+  cr_assert(strstr(err.text, "hidden_size"), "%s", err.text);
+}

@@ -168,6 +168,38 @@ Test(quantize_inputs, a_linear_of_another_type_is_named_with_its_offset) {
   cr_assert(strstr(answer, "q_proj.weight' at offset 128: I8 is not read"), "%s", answer);
 }
 
+/* A linear that no kernel takes stays in its type, and is named. */
+Test(quantize_inputs, odd_linears_stay_as_they_are) {
+  pending p;
+  char name[96];
+  write_config(&families[0], "in");
+  pending_begin(&p, path("in/model.safetensors"));
+  for (unsigned l = 0; l < 7; l++) {
+    const linear *n = &families[0].linear[l];
+    const bool mlp = strstr(n->name, "mlp") != NULL;
+    snprintf(name, sizeof name, "model.layers.0.%s.weight", n->name);
+    const unsigned rows = mlp && n->rows == MIDDLE ? 172 : n->rows;
+    const unsigned columns = mlp && n->columns == MIDDLE ? 172 : n->columns;
+    pending_add(&p, name, QP_TENSOR_BF16, rows, columns, weights_of(l, (size_t)rows * columns));
+  }
+  pending_write(&p);
+  char config[512];
+  snprintf(config, sizeof config,
+           "{\"model_type\": \"llama\", \"hidden_size\": %d, \"intermediate_size\": 172,"
+           " \"num_attention_heads\": %d, \"num_key_value_heads\": %d, \"head_dim\": %d,"
+           " \"num_hidden_layers\": 1, \"vocab_size\": %d, \"tie_word_embeddings\": true}",
+           HIDDEN, HEADS, KV_HEADS, HEAD, VOCAB);
+  write_text(path("in/config.json"), config);
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  cr_assert(strstr(answer, "3 linears stay as they are: mlp.up_proj (172 x"), "%s", answer);
+  qp_safetensors *s;
+  cr_assert_eq(qp_safetensors_open(path("out"), &s, &err), QP_OK, "%s", err.text);
+  const qp_tensor *up = qp_safetensors_find(s, "model.layers.0.mlp.up_proj.weight");
+  cr_assert(up && up->type == QP_TENSOR_BF16);
+  cr_assert(qp_safetensors_find(s, "model.layers.0.self_attn.q_proj.codes.0"));
+  qp_safetensors_close(s);
+}
+
 /* ---- Memory ---- */
 
 /* A llama whose embedding of 'vocab' rows is a hole in the file. */

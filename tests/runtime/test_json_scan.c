@@ -105,8 +105,9 @@ Test(json_scan, what_is_no_json_is_refused) {
                                       "nul",
                                       "[}",
                                       "{]",
-                                      "NaN",
-                                      "Infinity",
+                                      "nan",
+                                      "+Infinity",
+                                      "Infinit",
                                       "{\"a\":}",
                                       ",",
                                       "[,1]",
@@ -119,9 +120,13 @@ Test(json_scan, what_is_no_json_is_refused) {
 }
 
 Test(json_scan, what_is_json_is_taken) {
-  static const char *const right[] = {
-      "0",    "-0.5e+10", "[]",  "{}",        "[[],{}]", "null",
-      "\"\"", " true ",   "[0]", "{\"\":{}}", "1E400",   "[1,\"a\",null,false,{\"k\":[2]}]"};
+  static const char *const right[] = {"0",       "-0.5e+10",
+                                      "[]",      "{}",
+                                      "[[],{}]", "null",
+                                      "\"\"",    " true ",
+                                      "[0]",     "{\"\":{}}",
+                                      "1E400",   "[1,\"a\",null,false,{\"k\":[2]}]",
+                                      "NaN",     "[Infinity,-Infinity]"};
   for (size_t i = 0; i < sizeof right / sizeof *right; i++)
     cr_assert_eq(skip_all(right[i]), QP_OK, "%s: %s", right[i], err.text);
 }
@@ -145,7 +150,9 @@ Test(json_scan, sizes_are_exact_or_refused) {
     cr_assert_eq(v, 7, "untouched");
   }
   double d;
-  qp_json_scan s = scan("1e999");
+  qp_json_scan s = scan("NaN");
+  cr_assert_eq(qp_json_scan_number(&s, &d), QP_E_ARG);
+  s = scan("1e999");
   cr_assert_eq(qp_json_scan_number(&s, &d), QP_E_ARG);
 }
 

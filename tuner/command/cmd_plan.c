@@ -16,6 +16,7 @@
 #include "tuner/base/output.h"
 #include "tuner/plan/figures.h"
 #include "tuner/plan/front.h"
+#include "tuner/plan/kept.h"
 #include "tuner/plan/planner.h"
 #include "tuner/plan/report.h"
 #include "tuner/base/session.h"
@@ -44,7 +45,9 @@ typedef struct context {
   const options *o;
   qp_session session;
   qp_models *models;
-  const qp_model *model;
+  const qp_model *model; /* of whose linears 'planned' has those that can be */
+  qp_model planned;
+  char kept[QP_KEPT_NOTE], head[QP_KEPT_NOTE]; /* what cannot be planned and why, or "" */
   qp_menu *menu;
   qp_latency_table table;
   bool has_table;
@@ -242,6 +245,9 @@ static bool ends_with(const char *s, const char *end) {
   return n >= m && !strcmp(s + n - m, end);
 }
 
+/* Are latencies those of our own kernels?  A foreign table may know launches of any shape. */
+static bool has_records(const context *c) { return c->o->gpu && !ends_with(c->o->gpu, ".json"); }
+
 /* A foreign table may name only quantizers that the palette knows. */
 static qp_status check_names(context *c) {
   const qp_palette *palette = c->session.palette;
@@ -269,7 +275,7 @@ static qp_status read_records(context *c) {
   const qp_quantizer *menu[QP_MENU_MAX];
   unsigned batch[QP_PLAN_BATCHES];
   const qp_rows_wishes w = {.gpu = c->o->gpu,
-                            .model = c->model,
+                            .model = &c->planned,
                             .quantizer = menu,
                             .quantizers = c->menu->count,
                             .batch = batch,
@@ -306,7 +312,7 @@ static qp_status read_constant(context *c) {
 /* Where rows of the lm_head are known, or no latencies matter, it can be planned. */
 static bool head_has_rows(const context *c) {
   if (!c->has_table) return true;
-  const qp_model_linear *head = &c->model->linear[c->model->linears];
+  const qp_model_linear *head = &c->planned.linear[c->planned.linears];
   for (size_t i = 0; i < c->table.rows; i++) {
     const qp_latency_row *r = &c->table.row[i];
     if (!strcmp(r->key, head->role) || (r->members == 1 && r->member[0].rows == head->rows &&
@@ -318,10 +324,12 @@ static bool head_has_rows(const context *c) {
 
 static qp_status choose_head(context *c, bool has_alpha) {
   const char *word = c->o->lm_head ? c->o->lm_head : "auto";
+  const bool can = !qp_kept_head(&c->planned, c->menu, has_records(c), c->head);
   if (!strcmp(word, "keep")) return c->in.head = false, QP_OK;
-  if (!strcmp(word, "auto")) return c->in.head = has_alpha && head_has_rows(c), QP_OK;
+  if (!strcmp(word, "auto")) return c->in.head = can && has_alpha && head_has_rows(c), QP_OK;
   if (strcmp(word, "plan") != 0)
     return qp_fail(c->err, QP_E_ARG, "--lm-head '%s': plan, keep or auto is needed", word);
+  if (!can) return qp_fail(c->err, QP_E_ARG, "--lm-head plan: %s", c->head);
   if (!has_alpha)
     return qp_fail(c->err, QP_E_ARG,
                    "%s: the lm_head has no sensitivity, which --lm-head plan needs",
@@ -364,7 +372,9 @@ static qp_status context_open(context *c) {
   if (!st) st = fill_menu(c);
   if (!st) st = fill_distortions(c);
   if (!st) st = drop_unknown(c);
-  if (!st) st = qp_plan_input_init(&c->in, c->model, c->menu, c->err);
+  if (!st) st = qp_kept_drop(c->model, c->menu, has_records(c), &c->planned, c->kept, c->err);
+  if (!st) st = qp_plan_input_init(&c->in, &c->planned, c->menu, c->err);
+  c->in.whole = c->model;
   if (!st) st = parse_batches(c);
   if (!st) st = parse_accept(c);
   if (!st) st = read_table(c);
@@ -401,10 +411,14 @@ static qp_status write_text(const char *file, qp_text *t, qp_error *err) {
   return st;
 }
 
-static void note_default(const context *c, qp_plan *p) {
-  if (c->o->sensitivity) return;
-  snprintf(p->note[p->notes++], sizeof *p->note,
-           "no --sensitivity: all weights count alike (alpha is a linear's share of the weights)");
+static void add_notes(const context *c, qp_plan *p) {
+  const char *const notes[] = {
+      c->o->sensitivity ? ""
+                        : "no --sensitivity: all weights count alike (alpha is a linear's share of "
+                          "the weights)",
+      c->kept, c->head};
+  for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
+    if (*notes[i]) snprintf(p->note[p->notes++], sizeof *p->note, "%s", notes[i]);
 }
 
 static qp_status put_plan(const context *c, const qp_plan *p) {
@@ -476,7 +490,7 @@ static qp_status make_plan(const options *o, qp_error *err) {
   bool limited = o->tps || o->latency || o->bits || o->memory;
   if (!st && (limited || !o->front)) {
     st = qp_planner_run(&c.in, &how, &plan, &solution, err);
-    if (!st) note_default(&c, &plan);
+    if (!st) add_notes(&c, &plan);
     if (!st) st = put_plan(&c, &plan);
   }
   if (!st && o->front) st = put_front(&c, plan.linears ? &plan : NULL);

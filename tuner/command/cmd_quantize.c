@@ -173,6 +173,11 @@ static void print_report(const qp_job *j, const cJSON *report, bool json, size_t
          "file%s of %s\n",
          j->linears, figure(report, "weights"), figure(report, "bits_per_weight"),
          figure(report, "stored_bytes") / 1e6, j->shards, j->shards == 1 ? "" : "s", j->folder);
+  if (j->odds)
+    printf(
+        "%u linear%s stay%s as they are: %s; kernels take rows in multiples of 16 and columns in "
+        "multiples of 32\n",
+        j->odds, j->odds == 1 ? "" : "s", j->odds == 1 ? "s" : "", j->odd);
   const size_t all = (size_t)qp_job_weights(j);
   if (encoded < all) printf("%zu weights were there already\n", all - encoded);
   if (encoded && seconds > 0)

@@ -358,7 +358,7 @@ static qp_status set_limits(qp_plan_problem *p, qp_error *err) {
   p->fixed_ps = in->table ? in->table->constant_ps : 0;
   p->fixed_bytes = (int64_t)(m->embedding_bytes + m->other_bytes + qp_plan_sign_bytes(m, in->head) +
                              qp_plan_codebook_bytes(in->menu, NULL));
-  if (!in->head && !m->tied) p->fixed_bytes += 2 * (int64_t)m->head_weights;
+  if (!in->head && !m->tied && !m->headless) p->fixed_bytes += 2 * (int64_t)m->head_weights;
   p->knap.ps_limit = p->knap.bytes_limit = QP_KNAP_NO_LIMIT;
   if (in->latency_limit_ps >= 0) {
     if (!in->table)

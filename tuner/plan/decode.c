@@ -173,7 +173,8 @@ static void fill_quantizers(decoder *d) {
   for (unsigned i = 0; i < plan->linears; i++)
     if (plan->linear[i].quantizer != UINT32_MAX)
       plan->linear[i].quantizer = d->index[plan->linear[i].quantizer];
-  if (head->quantizer != UINT32_MAX) return;
+  if (d->p->in->model->headless) plan->linears--;
+  if (head->quantizer != UINT32_MAX || d->p->in->model->headless) return;
   head->sensitivity = head->distortion = 0;
   head->bytes = 2 * (uint64_t)head->rows * head->columns;
   for (head->quantizer = 0; head->quantizer < plan->quantizers; head->quantizer++)
@@ -187,7 +188,7 @@ static void add_up(decoder *d) {
   const qp_model *m = p->in->model;
   qp_plan *plan = d->plan;
   uint64_t planned = 0;
-  const qp_plan_linear *head = &plan->linear[plan->linears - 1];
+  const qp_plan_linear *head = m->headless ? NULL : &plan->linear[plan->linears - 1];
   plan->memory = (qp_plan_memory){.signs = qp_plan_sign_bytes(m, p->in->head),
                                   .codebooks = qp_plan_codebook_bytes(p->in->menu, d->used),
                                   .embedding = m->embedding_bytes,
@@ -198,9 +199,9 @@ static void add_up(decoder *d) {
     plan->loss += l->sensitivity * l->distortion;
     if (l->block != QP_PLAN_NO_BLOCK) plan->memory.linears += l->bytes;
   }
-  bool head_is_embedding = m->tied && !plan->quantizer[head->quantizer].hash[0];
-  plan->memory.lm_head = head_is_embedding ? 0 : head->bytes;
-  planned = plan->memory.linears + (p->in->head ? head->bytes : 0);
+  bool head_is_embedding = head && m->tied && !plan->quantizer[head->quantizer].hash[0];
+  plan->memory.lm_head = head && !head_is_embedding ? head->bytes : 0;
+  planned = plan->memory.linears + (head && p->in->head ? head->bytes : 0);
   plan->bits_per_weight = 8 * (double)planned / (double)p->planned_weights;
   const qp_plan_memory *b = &plan->memory;
   plan->memory_bytes = b->linears + b->lm_head + b->signs + b->codebooks + b->embedding + b->other;
@@ -228,7 +229,7 @@ static void add_notes(decoder *d) {
     note(plan, "%u of %u launches have latencies that are not exact: see how", d->inexact,
          plan->launches);
   if (!d->p->in->table) note(plan, "no latencies were used", 0, 0);
-  if (!d->p->in->head)
+  if (!d->p->in->head && !d->p->in->model->headless)
     note(plan, "the lm_head stays in 16 bits and is not counted in bits_per_weight", 0, 0);
 }
 

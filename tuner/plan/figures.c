@@ -62,8 +62,9 @@ static qp_status unknown_linear(const char *where, const char *key, const qp_mod
                  m->name, first);
 }
 
-static qp_status read_blocks(const char *file, const cJSON *blocks, const qp_model *m,
+static qp_status read_blocks(const char *file, const cJSON *blocks, const qp_plan_input *in,
                              double *alpha, qp_error *err) {
+  const qp_model *m = in->model;
   const cJSON *block, *v;
   unsigned b = 0;
   if (cJSON_GetArraySize(blocks) != (int)m->layers)
@@ -75,6 +76,7 @@ static qp_status read_blocks(const char *file, const cJSON *blocks, const qp_mod
     if (!cJSON_IsObject(block)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
     cJSON_ArrayForEach(v, block) {
       int l = block_linear(m, v->string);
+      if (l < 0 && block_linear(in->whole, v->string) >= 0) continue; /* it stays as it is */
       if (l < 0) return unknown_linear(where, v->string, m, err);
       qp_status st = take_alpha(where, v, &alpha[b * m->linears + (unsigned)l], err);
       if (st) return st;
@@ -101,12 +103,13 @@ static qp_status list_missing(const char *file, const qp_model *m, const double 
                  missing, qp_plan_linears(m) - 1, m->name, list, n >= sizeof list ? " ..." : "");
 }
 
-static qp_status read_sensitivity(const char *file, const cJSON *tree, const qp_model *m,
+static qp_status read_sensitivity(const char *file, const cJSON *tree, const qp_plan_input *in,
                                   double *alpha, qp_error *err) {
+  const qp_model *m = in->model;
   const cJSON *v, *blocks = cJSON_GetObjectItemCaseSensitive(tree, "alpha");
   qp_status st = QP_OK;
   if (!cJSON_IsObject(tree)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", file);
-  if (cJSON_IsArray(blocks)) st = read_blocks(file, blocks, m, alpha, err);
+  if (cJSON_IsArray(blocks)) st = read_blocks(file, blocks, in, alpha, err);
   cJSON_ArrayForEach(v, tree) {
     if (st) return st;
     if (!strcmp(v->string, "model")) {
@@ -117,6 +120,7 @@ static qp_status read_sensitivity(const char *file, const cJSON *tree, const qp_
     }
     if (!strcmp(v->string, "source") || !strcmp(v->string, "note") || v == blocks) continue;
     int64_t i = tensor_linear(m, v->string);
+    if (i < 0 && tensor_linear(in->whole, v->string) >= 0) continue; /* it stays as it is */
     st = i < 0 ? unknown_linear(file, v->string, m, err) : take_alpha(file, v, &alpha[i], err);
   }
   return st ? st : list_missing(file, m, alpha, err);
@@ -128,7 +132,7 @@ qp_status qp_figures_sensitivity(const char *file, const cJSON *tree, qp_plan_in
   double *alpha = calloc(n, sizeof *alpha);
   if (!alpha) return qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
   for (unsigned i = 0; i < n; i++) alpha[i] = NAN;
-  qp_status st = read_sensitivity(file, tree, in->model, alpha, err);
+  qp_status st = read_sensitivity(file, tree, in, alpha, err);
   if (!st) {
     *head = !isnan(alpha[n - 1]);
     if (!*head) alpha[n - 1] = 0;
@@ -194,6 +198,7 @@ qp_status qp_figures_linear_distortion(const char *file, const cJSON *tree, qp_p
   if (!linears) return QP_OK;
   cJSON_ArrayForEach(linear, linears) {
     int64_t i = linear->string ? tensor_linear(in->model, linear->string) : -1;
+    if (i < 0 && linear->string && tensor_linear(in->whole, linear->string) >= 0) continue;
     if (i < 0)
       return unknown_linear(file, linear->string ? linear->string : "an item", in->model, err);
     cJSON_ArrayForEach(v, linear) {
@@ -217,6 +222,7 @@ static qp_status read_sizes(const char *file, const cJSON *linears, const qp_pla
     char where[512];
     snprintf(where, sizeof where, "%s: linears.%.100s", file, linear->string);
     int l = is_head(m, linear->string) ? (int)m->linears : block_linear(m, linear->string);
+    if (l < 0 && block_linear(in->whole, linear->string) >= 0) continue;
     if (l < 0) return unknown_linear(where, linear->string, m, err);
     qp_status st = qp_json_object(linear, where, "bytes", &list, err);
     if (st) return st;

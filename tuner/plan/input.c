@@ -111,6 +111,7 @@ qp_status qp_plan_input_init(qp_plan_input *in, const qp_model *model, const qp_
                              qp_error *err) {
   unsigned n = qp_plan_linears(model);
   *in = (qp_plan_input){.model = model,
+                        .whole = model,
                         .menu = menu,
                         .fusion = true,
                         .mixed_fusion = true,

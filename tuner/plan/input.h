@@ -35,6 +35,7 @@ qp_status qp_menu_add(qp_menu *m, const qp_quantizer *q, const char *spec, qp_er
 
 typedef struct qp_plan_input {
   const qp_model *model;
+  const qp_model *whole; /* with linears that cannot be planned, which files may name; or 'model' */
   const qp_menu *menu;
   /* Linears are numbered block by block, blocks * model->linears of them, then the lm_head. */
   double *alpha;      /* [linears]: sensitivities */

@@ -61,6 +61,16 @@ void qp_report_totals(const qp_plan *p, FILE *to) {
 
 /* ---- Heat map ---- */
 
+const qp_plan_linear *qp_report_head(const qp_plan *p) {
+  const qp_plan_linear *last = p->linears ? &p->linear[p->linears - 1] : NULL;
+  return last && last->block == QP_PLAN_NO_BLOCK ? last : NULL;
+}
+
+unsigned qp_report_rows(const qp_plan *p) {
+  const unsigned n = p->linears - (qp_report_head(p) != NULL);
+  return p->blocks && n % p->blocks == 0 ? n / p->blocks : 0;
+}
+
 /* Is linear 'a' in one launch with linear 'b'? */
 static bool joined(const qp_plan *p, unsigned a, unsigned b) {
   for (unsigned i = 0; i < p->launches; i++) {
@@ -87,7 +97,7 @@ static void print_cell(const qp_plan *p, unsigned i, bool join, bool colour, FIL
 }
 
 static void print_band(const qp_plan *p, unsigned first, unsigned last, bool colour, FILE *to) {
-  unsigned n = (p->linears - 1) / p->blocks;
+  unsigned n = qp_report_rows(p);
   fprintf(to, "\n%-8s", "block");
   for (unsigned b = first; b < last; b++)
     fprintf(to, colour ? "%-2u" : " %-6u", b % (colour ? 100 : 100000));
@@ -103,8 +113,9 @@ static void print_band(const qp_plan *p, unsigned first, unsigned last, bool col
 }
 
 static void print_legend(const qp_plan *p, bool colour, FILE *to) {
-  const qp_plan_linear *head = &p->linear[p->linears - 1];
-  fprintf(to, "\nlm_head  %s\n", p->quantizer[head->quantizer].name);
+  const qp_plan_linear *head = qp_report_head(p);
+  fprintf(to, "\n");
+  if (head) fprintf(to, "lm_head  %s\n", p->quantizer[head->quantizer].name);
   fprintf(to, "letter: family;%s '+': fused with the next linear below\n",
           colour ? " colour: bits a weight;" : "");
   for (unsigned i = 0; i < p->quantizers; i++) {
@@ -119,7 +130,7 @@ static void print_legend(const qp_plan *p, bool colour, FILE *to) {
 
 void qp_report_map(const qp_plan *p, bool colour, FILE *to) {
   unsigned band = colour ? 44 : 12;
-  if (!p->blocks || p->linears < 2 || (p->linears - 1) % p->blocks) return;
+  if (!qp_report_rows(p)) return;
   for (unsigned b = 0; b < p->blocks; b += band)
     print_band(p, b, b + band < p->blocks ? b + band : p->blocks, colour, to);
   print_legend(p, colour, to);

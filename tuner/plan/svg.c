@@ -54,8 +54,9 @@ static void draw_cells(const map *m, qp_text *t) {
   const qp_plan *p = m->plan;
   if (!m->rows) return;
   draw_joins(m, t);
-  for (unsigned i = 0; i + 1 < p->linears; i++) {
+  for (unsigned i = 0; i < p->linears; i++) {
     const qp_plan_linear *l = &p->linear[i];
+    if (l->block == QP_PLAN_NO_BLOCK) continue;
     char tip[512];
     snprintf(tip, sizeof tip, "%s: %s, %.4g bits a weight", l->tensor,
              p->quantizer[l->quantizer].name, p->quantizer[l->quantizer].rate_bits);
@@ -96,13 +97,14 @@ static void title_of(const qp_plan *p, char *out, size_t size) {
   if (p->latency_ps > 0 && n < size)
     n += (size_t)snprintf(out + n, size - n, ", %.1f us (%.1f tokens/s)",
                           (double)p->latency_ps * 1e-6, 1e12 / (double)p->latency_ps);
+  const qp_plan_linear *head = qp_report_head(p);
   if (n < size)
-    snprintf(out + n, size - n, ", %.3f bits a weight; lm_head %s", p->bits_per_weight,
-             p->quantizer[p->linear[p->linears - 1].quantizer].name);
+    snprintf(out + n, size - n, ", %.3f bits a weight%s%s", p->bits_per_weight,
+             head ? "; lm_head " : "", head ? p->quantizer[head->quantizer].name : "");
 }
 
 void qp_report_svg(const qp_plan *p, qp_text *to) {
-  map m = {.plan = p, .rows = p->blocks ? (p->linears - 1) / p->blocks : 0};
+  map m = {.plan = p, .rows = qp_report_rows(p)};
   for (unsigned l = 0; l < m.rows; l++)
     m.left = fmax(m.left, qp_chart_text_width(p->linear[l].role));
   m.left += EDGE + 8;

@@ -90,7 +90,8 @@ static qp_status choose(making *m, const char *tensor, bool head, unsigned block
   }
   for (unsigned i = 0; i < m->plan.linears; i++) {
     const qp_plan_linear *l = &m->plan.linear[i];
-    if (strcmp(l->tensor, tensor) != 0) continue;
+    const bool same_head = head && l->block == QP_PLAN_NO_BLOCK; /* tied by the checkpoint alone */
+    if (strcmp(l->tensor, tensor) != 0 && !same_head) continue;
     if (l->rows != rows || l->columns != columns)
       return qp_fail(m->err, QP_E_ARG, "%s: linear '%s' is %u x %u there and %u x %u in %s",
                      m->w->plan, tensor, l->rows, l->columns, rows, columns,
@@ -113,12 +114,24 @@ static qp_status check_shape(const making *m, const char *name, const qp_source_
   return QP_OK;
 }
 
-static qp_status check_kernels(const making *m, const char *name, const qp_model_linear *l) {
-  if (l->rows % 16 == 0 && l->columns % 32 == 0) return QP_OK;
-  return qp_fail(m->err, QP_E_ARG,
-                 "%s: linear '%s' is %u x %u: kernels need rows in multiples of 16 and columns in "
-                 "multiples of 32; --keep %s leaves it as it is",
-                 qp_checkpoint_path(m->j->checkpoint), name, l->rows, l->columns, name);
+/* A linear that no kernel takes stays as it is; a plan must not name it. */
+static bool fits_kernels(const qp_model_linear *l) {
+  return l->rows % 16 == 0 && l->columns % 32 == 0;
+}
+
+static qp_status keep_odd(const making *m, const char *name, const qp_model_linear *l) {
+  if (m->w->plan)
+    return qp_fail(
+        m->err, QP_E_ARG,
+        "%s: linear '%s' is %u x %u: kernels need rows in multiples of 16 and columns in "
+        "multiples of 32; --keep %s leaves it as it is",
+        qp_checkpoint_path(m->j->checkpoint), name, l->rows, l->columns, name);
+  const size_t n = strlen(m->j->odd);
+  m->j->odds++;
+  if (!strstr(m->j->odd, l->tensor)) /* of each block's, the first */
+    snprintf(m->j->odd + n, sizeof m->j->odd - n, "%s%s (%u x %u)", n ? ", " : "", l->tensor,
+             l->rows, l->columns);
+  return QP_OK;
 }
 
 static qp_status add_linear(making *m, unsigned index, unsigned block) {
@@ -126,6 +139,7 @@ static qp_status add_linear(making *m, unsigned index, unsigned block) {
   const bool head = index == m->model->linears;
   char tensor[QP_MODEL_NAME], weight[QP_JOB_NAME];
   const qp_quantizer *q;
+  if (head && m->model->headless) return QP_OK;
   qp_model_tensor(m->model, index, block, tensor);
   qp_status st = choose(m, tensor, head, block, l->rows, l->columns, &q);
   if (st || !q) return st;
@@ -135,7 +149,7 @@ static qp_status add_linear(making *m, unsigned index, unsigned block) {
     return qp_fail(m->err, QP_E_ARG, "%s: tensor '%s' is missing: a %s has it",
                    qp_checkpoint_path(m->j->checkpoint), weight, m->model->type);
   st = check_shape(m, weight, t, l);
-  if (!st) st = check_kernels(m, tensor, l);
+  if (!st && !fits_kernels(l)) return keep_odd(m, tensor, l);
   if (st) return st;
   qp_job_linear *to = &m->j->linear[m->j->linears++];
   *to = (qp_job_linear){.weight = t, .quantizer = q, .rows = l->rows, .columns = l->columns};
@@ -282,8 +296,8 @@ static qp_status make_shards(making *m, const placed *kept) {
     uint64_t more = 0;
     size_t k0 = k, l0 = l;
     for (; k < j->kepts && kept[k].place == place; k++)
-      more += kept[k].tensor->rows * kept[k].tensor->columns *
-              qp_tensor_type_bytes(kept[k].tensor->kept_type);
+      more += qp_tensor_bytes(kept[k].tensor->kept_type,
+                              kept[k].tensor->rows * kept[k].tensor->columns);
     for (; l < j->linears; l++) {
       const bool head = !strcmp(j->linear[l].group, "lm_head");
       if ((head ? last : place_of(m->model, j->linear[l].name)) != place) break;

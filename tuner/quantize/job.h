@@ -44,7 +44,9 @@ typedef struct qp_job {
   qp_job_linear *linear;
   const qp_source_tensor **kept;  /* tensors that stay as they are */
   const qp_quantizer **quantizer; /* those in use, splits before their parts, sorted by name */
-  double *scale;                  /* [quantizers], or NULL before qp_job_scale */
+  unsigned odds; /* linears that stay as they are because no kernel takes their shapes ... */
+  char odd[256]; /* ... "mlp.up_proj (172 x 64), ..." */
+  double *scale; /* [quantizers], or NULL before qp_job_scale */
   qp_job_shard *shard;
   char key[33]; /* hash of all that decides about the output */
 } qp_job;
@@ -65,9 +67,10 @@ typedef struct qp_job_wishes {
 } qp_job_wishes;
 
 /*
-** QP_E_ARG: a linear of the model is not in the checkpoint or has another shape, its shape is not
-** one that kernels take (rows a multiple of 16, columns of 32), the plan is of another model or
-** names quantizers that are not those of the palette; QP_E_IO, QP_E_NOMEM.  '*out' is untouched on
+** Linears of a shape that kernels do not take (rows a multiple of 16, columns of 32) stay as they are.
+** QP_E_ARG: a linear of the model is not in the checkpoint or has another shape, the plan is of
+** another model, names quantizers that are not those of the palette or gives one to a linear of such
+** a shape; QP_E_IO, QP_E_NOMEM.  '*out' is untouched on
 ** error; free it with qp_job_free.  The checkpoint and the strings in 'w' must outlive it.
 */
 qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette *palette,

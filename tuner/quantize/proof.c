@@ -296,7 +296,7 @@ static qp_status open_all(proof *p) {
     return qp_fail(p->err, QP_E_LIMIT, "%s: the path is too long", p->j->folder);
   qp_status st = qp_safetensors_open(path, &p->file, p->err);
   qp_job_path(p->j, "config.json", path);
-  if (!st) st = qp_json_read(path, &p->config, p->err);
+  if (!st) st = qp_json_read_python(path, &p->config, p->err);
   const cJSON *section = NULL;
   if (!st) st = qp_json_object(p->config, path, "quantization", &section, p->err);
   if (!st) st = qp_json_array(section, path, "linears", &p->entries, p->err);

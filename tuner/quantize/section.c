@@ -212,8 +212,8 @@ static double bits_per_weight(const gathering *g) {
 static qp_status write_config(const gathering *g) {
   const char *text = qp_checkpoint_config(g->j->checkpoint);
   cJSON *config = NULL, *section = NULL;
-  qp_status st =
-      qp_json_parse(qp_checkpoint_path(g->j->checkpoint), text, strlen(text), &config, g->err);
+  qp_status st = qp_json_parse_python(qp_checkpoint_path(g->j->checkpoint), text, strlen(text),
+                                      &config, g->err);
   if (!st) st = qp_section_make(g->j, cJSON_Duplicate(g->linears, true), &section, g->err);
   if (!st) {
     cJSON_AddNumberToObject(section, "bits_per_weight", bits_per_weight(g));

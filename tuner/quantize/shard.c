@@ -259,7 +259,7 @@ static qp_status add_kept(assembly *a) {
 
 /* A kept tensor goes through a buffer of some rows. */
 static qp_status copy_kept(assembly *a, size_t id, const qp_source_tensor *t) {
-  const uint64_t row = t->columns * qp_tensor_type_bytes(t->kept_type);
+  const uint64_t row = qp_tensor_bytes(t->kept_type, t->columns);
   if (!row || !t->rows) return QP_OK;
   const uint64_t rows = row < COPY_BYTES ? COPY_BYTES / row : 1;
   unsigned char *buffer = malloc((size_t)((rows < t->rows ? rows : t->rows) * row));

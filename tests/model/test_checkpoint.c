@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* Checkpoints are read under the names of the whole model, whatever they leave out. */
+#include <unistd.h>
+
+#include "gen/model/checkpoint.h"
+#include "tests/quantize/quantize_kit.h"
+
+enum { HIDDEN = 32, VOCAB = 48 };
+
+static qp_models *models;
+
+static void begin(void) {
+  make_folder();
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK, "%s", err.text);
+}
+
+static void end(void) {
+  qp_models_close(models);
+  remove_folder();
+}
+
+TestSuite(checkpoint, .init = begin, .fini = end);
+
+/* A config.json with one more member, such as "\"tie_word_embeddings\": true". */
+static void write_config(const char *type, const char *more) {
+  char text[512];
+  snprintf(text, sizeof text,
+           "{\"model_type\": \"%s\", \"hidden_size\": %d, \"intermediate_size\": 64,"
+           " \"num_attention_heads\": 2, \"num_hidden_layers\": 1, \"vocab_size\": %d, %s}",
+           type, HIDDEN, VOCAB, more);
+  write_text(path("in/config.json"), text);
+}
+
+/* Tensors of HIDDEN columns by these names; NULL ends the list. */
+static void write_tensors(const char *const *names) {
+  pending p;
+  pending_begin(&p, path("in/model.safetensors"));
+  for (unsigned i = 0; names[i]; i++)
+    pending_add(&p, names[i], QP_TENSOR_F32, HIDDEN, HIDDEN, weights_of(i + 1, HIDDEN * HIDDEN));
+  pending_write(&p);
+}
+
+static qp_checkpoint *open_checkpoint(const char *name) {
+  qp_checkpoint *c;
+  cr_assert_eq(qp_checkpoint_open(path("%s", name), models, &c, &err), QP_OK, "%s", err.text);
+  return c;
+}
+
+static void expect_tensors(const qp_checkpoint *c, const char *const *names) {
+  size_t n = 0;
+  for (; names[n]; n++) cr_expect(qp_checkpoint_find(c, names[n]), "%s is missing", names[n]);
+  cr_expect_eq(qp_checkpoint_count(c), n);
+}
+
+Test(checkpoint, of_the_blocks_alone_has_the_names_of_the_whole_model) {
+  static const char *const there[] = {"layers.0.self_attn.q_proj.weight", "embed_tokens.weight",
+                                      "norm.weight", NULL};
+  static const char *const here[] = {"model.layers.0.self_attn.q_proj.weight",
+                                     "model.embed_tokens.weight", "model.norm.weight", NULL};
+  write_config("llama", "\"tie_word_embeddings\": true");
+  write_tensors(there);
+  qp_checkpoint *c = open_checkpoint("in");
+  expect_tensors(c, here);
+  qp_checkpoint_close(c);
+}
+
+Test(checkpoint, whose_names_begin_with_more_than_the_prefix_is_read) {
+  static const char *const there[] = {"bert.encoder.layer.0.attention.self.query.weight",
+                                      "bert.embeddings.word_embeddings.weight",
+                                      "cls.predictions.bias", NULL};
+  static const char *const here[] = {"encoder.layer.0.attention.self.query.weight",
+                                     "embeddings.word_embeddings.weight", "cls.predictions.bias",
+                                     NULL};
+  write_config("bert", "\"tie_word_embeddings\": true");
+  write_tensors(there);
+  qp_checkpoint *c = open_checkpoint("in");
+  expect_tensors(c, here);
+  qp_checkpoint_close(c);
+}
+
+Test(checkpoint, with_all_its_names_keeps_them) {
+  static const char *const names[] = {"model.layers.0.self_attn.q_proj.weight", "lm_head.weight",
+                                      "score.weight", "model.embed_tokens.weight", NULL};
+  write_config("llama", "\"tie_word_embeddings\": false");
+  write_tensors(names);
+  qp_checkpoint *c = open_checkpoint("in");
+  expect_tensors(c, names);
+  cr_assert_not(qp_checkpoint_model(c)->tied);
+  qp_checkpoint_close(c);
+}
+
+Test(checkpoint, without_an_lm_head_is_tied_whatever_its_config_says) {
+  static const char *const names[] = {"model.layers.0.self_attn.q_proj.weight",
+                                      "model.embed_tokens.weight", NULL};
+  char head[QP_MODEL_NAME];
+  write_config("llama", "\"tie_word_embeddings\": false");
+  write_tensors(names);
+  qp_checkpoint *c = open_checkpoint("in");
+  const qp_model *m = qp_checkpoint_model(c);
+  cr_assert(m->tied);
+  qp_model_tensor(m, m->linears, 0, head);
+  cr_assert_str_eq(head, "model.embed_tokens");
+  qp_checkpoint_close(c);
+}
+
+/* Tensors that are only passed through may have types whose elements are no whole bytes. */
+Test(checkpoint, keeps_tensors_of_less_than_a_byte_an_element) {
+  static const char header[] = "{\"__metadata__\":null,\"x\":{\"dtype\":\"F4\",\"shape\":[2,3,2],"
+                               "\"data_offsets\":[0,6],\"note\":[1,{}]}}";
+  unsigned char kept[6];
+  write_config("llama", "\"tie_word_embeddings\": true");
+  FILE *f = fopen(path("in/model.safetensors"), "wb");
+  const uint64_t length = sizeof header - 1;
+  fwrite(&length, 1, 8, f);
+  fwrite(header, 1, sizeof header - 1, f);
+  fwrite("\1\2\3\4\5\6", 1, 6, f);
+  fclose(f);
+  qp_checkpoint *c = open_checkpoint("in");
+  const qp_source_tensor *x = qp_checkpoint_find(c, "x");
+  cr_assert(x && !strcmp(x->type, "F4"));
+  cr_assert_eq(qp_checkpoint_keep(c, x, 0, x->rows, kept, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(memcmp(kept, "\1\2\3\4\5\6", 6), 0);
+  qp_checkpoint_close(c);
+}
+
+/* ---- GGUF in parts ---- */
+
+static void put(FILE *f, uint64_t v, unsigned bytes) { fwrite(&v, 1, bytes, f); }
+
+static void put_text(FILE *f, const char *s) {
+  put(f, strlen(s), 8);
+  fputs(s, f);
+}
+
+static void put_key(FILE *f, const char *key, uint32_t v) {
+  put_text(f, key);
+  put(f, 4, 4);
+  put(f, v, 4);
+}
+
+/* Part 'index' of 'count', with one tensor of 32 x 32 in F32; the first says what model it is. */
+static void write_part(const char *name, unsigned index, unsigned count, const char *tensor_name) {
+  FILE *f = fopen(path("%s", name), "wb");
+  cr_assert(f);
+  fputs("GGUF", f);
+  put(f, 3, 4);
+  put(f, 1, 8);
+  put(f, index ? 2 : 8, 8);
+  put_key(f, "split.no", index);
+  put_key(f, "split.count", count);
+  if (!index) {
+    put_text(f, "general.architecture");
+    put(f, 8, 4);
+    put_text(f, "llama");
+    put_key(f, "llama.embedding_length", HIDDEN);
+    put_key(f, "llama.feed_forward_length", 64);
+    put_key(f, "llama.attention.head_count", 2);
+    put_key(f, "llama.block_count", 1);
+    put_key(f, "llama.expert_count", 0);
+  }
+  put_text(f, tensor_name);
+  put(f, 2, 4);
+  put(f, 32, 8);
+  put(f, 32, 8);
+  put(f, 0, 4);
+  put(f, 0, 8);
+  while (ftell(f) % 32) fputc(0, f);
+  for (unsigned i = 0; i < 32 * 32; i++) fwrite(&(float){(float)(100 * index)}, 1, 4, f);
+  fclose(f);
+}
+
+Test(checkpoint, of_several_gguf_files_is_read_from_any_of_them) {
+  static const char *const names[] = {"model.embed_tokens.weight",
+                                      "model.layers.0.self_attn.v_proj.weight", NULL};
+  float row[32];
+  write_part("m-00001-of-00002.gguf", 0, 2, "token_embd.weight");
+  write_part("m-00002-of-00002.gguf", 1, 2, "blk.0.attn_v.weight");
+  for (unsigned i = 1; i <= 2; i++) {
+    char name[32];
+    snprintf(name, sizeof name, "m-%05u-of-00002.gguf", i);
+    qp_checkpoint *c = open_checkpoint(name);
+    expect_tensors(c, names);
+    cr_assert_eq(qp_checkpoint_read(c, qp_checkpoint_find(c, names[1]), 31, 1, row, &err), QP_OK);
+    cr_assert_eq(row[0], 100);
+    qp_checkpoint_close(c);
+  }
+}
+
+static void expect_refusal(const char *name, const char *part) {
+  qp_checkpoint *c;
+  cr_assert_neq(qp_checkpoint_open(path("%s", name), models, &c, &err), QP_OK);
+  cr_assert(strstr(err.text, part), "%s", err.text);
+}
+
+Test(checkpoint, of_several_gguf_files_says_which_part_is_wrong) {
+  write_part("m-00001-of-00002.gguf", 0, 2, "token_embd.weight");
+  expect_refusal("m-00001-of-00002.gguf", "part 2 of 2");
+  write_part("m-00002-of-00002.gguf", 0, 2, "blk.0.attn_v.weight");
+  expect_refusal("m-00001-of-00002.gguf",
+                 "split.no is 0 of split.count 2: by its name it is part 2");
+  write_part("other.gguf", 0, 2, "token_embd.weight");
+  expect_refusal("other.gguf", "split.count is 2, and its name does not end in");
+}
