@@ -9,8 +9,19 @@
 
 #include "runtime/half.h"
 
-enum { LANES = 32, BLOCK_WEIGHTS = 64, LLOYD_ROUNDS = 32, MAX_ROW_ENTRIES = 256 };
-
+enum {
+  LANES = 32,
+  BLOCK_WEIGHTS = 64,
+  LLOYD_ROUNDS = 32,
+  MAX_ROW_ENTRIES = 256,
+  /*
+  ** Columns of a trellis between which feedback passes, and weights of a lane that are looked at behind
+  ** them.  Of one layer of a language model at 3 bits (576 columns) the loss of outputs is, against 64
+  ** columns and as many ahead: .78 at 4 or 8 columns and 32 weights, .79 at 8 and 16.
+  */
+  TRELLIS_GRAIN = 8,
+  AHEAD_WEIGHTS = 32
+};
 /* ---- What all threads read ---- */
 
 static qp_status make_values(qp_coder *c, qp_error *err) {
@@ -84,8 +95,10 @@ struct qp_coder_work {
   size_t weights, steps;              /* of a lane */
   float *target;                      /* [32][weights], in the order of the lanes' streams */
   uint32_t *code;                     /* [32][steps] */
-  uint32_t *row_code;                 /* [32][weights of a row], FIELDS and ROWS */
+  uint32_t *row_code;                 /* [32][codes of a row], where codes are found by row */
   float *row_value;                   /* [32][states], ROWS: codebooks of the rows */
+  qp_codewords row_words[LANES];      /* ROWS */
+  uint32_t at[LANES][QP_MAX_FIELDS];  /* FIELDS: what was chosen for each row's group in hand */
   uint32_t seam[LANES], group[LANES]; /* TRELLIS: where circles close, where each run stands */
 };
 
@@ -115,6 +128,7 @@ qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work
 
 void qp_coder_work_free(qp_coder_work *w) {
   if (!w) return;
+  for (unsigned row = 0; row < LANES; row++) qp_codewords_free(&w->row_words[row]);
   qp_search_free(w->search);
   qp_field_search_free(w->fields);
   free(w->target);
@@ -157,29 +171,10 @@ static void pack_superblock(const qp_stream *s, unsigned row_group, unsigned lan
   }
 }
 
-/* Superblocks, and the steps and columns that they hold. */
-typedef struct span {
-  unsigned first, count;     /* superblocks */
-  size_t step, steps;        /* of a lane */
-  size_t column, column_end; /* within the stream's columns */
-} span;
-
-static span make_span(const qp_stream *s, unsigned first, unsigned count) {
-  const size_t width = (size_t)s->period.blocks * QP_BLOCK_COLUMNS;
-  span p = {.first = first, .count = count};
-  p.step = (size_t)first * s->period.steps;
-  p.steps = (size_t)count * s->period.steps;
-  p.column = first * width;
-  p.column_end = (first + count) * width;
-  if (p.column > s->columns) p.column = s->columns;
-  if (p.column_end > s->columns) p.column_end = s->columns;
-  return p;
-}
-
 static void pack_lane(const qp_coder_work *w, const qp_stream *s, unsigned row_group, unsigned lane,
-                      const span *p, uint32_t *codes) {
+                      uint32_t *codes) {
   const uint32_t *code = w->code + lane * w->steps;
-  for (unsigned b = p->first; b < p->first + p->count; b++)
+  for (unsigned b = 0; b < s->superblocks; b++)
     pack_superblock(s, row_group, lane, b, code + (size_t)b * s->period.steps, codes);
 }
 
@@ -199,69 +194,64 @@ static void set_field(const qp_stream *s, const qp_coder_out *out, unsigned f, u
   }
 }
 
-/* ---- Lanes: trellises and vectors ---- */
+/* ---- Lanes: trellises, and vectors whose codes cover several rows ---- */
 
-static void gather(const qp_coder_work *w, const qp_stream *s, const span *p,
-                   const float *targets) {
+/* Every 'apart'-th lane from 'lane' on, and steps of their streams; 'ahead' more are looked at. */
+typedef struct stretch {
+  unsigned lane, apart;
+  size_t step, steps, ahead;
+} stretch;
+
+static void gather(const qp_coder_work *w, const qp_stream *s, const stretch *p,
+                   const float *targets, unsigned stride) {
   const unsigned dim = s->quantizer->dim;
-  for (unsigned lane = 0; lane < LANES; lane++) {
+  for (unsigned lane = p->lane; lane < LANES; lane += p->apart) {
     float *to = w->target + lane * w->weights;
-    for (size_t i = p->step * dim; i < (p->step + p->steps) * dim; i++) {
+    for (size_t i = p->step * dim; i < (p->step + p->steps + p->ahead) * dim; i++) {
       unsigned row;
       size_t column;
       place(lane, i, &row, &column);
-      to[i] = column < s->columns ? targets[(size_t)row * s->columns + column] : 0;
+      to[i] = column < s->columns ? targets[(size_t)row * stride + column] : 0;
     }
   }
 }
 
-/* Lanes that are searched together: where their targets and codes of a span begin. */
+/* Lanes that are searched together: where their targets and codes of a stretch begin. */
 typedef struct crew {
-  unsigned first, count;
+  unsigned count, lane[QP_TRELLIS_SEQUENCES];
   const float *target[QP_TRELLIS_SEQUENCES];
   uint32_t *code[QP_TRELLIS_SEQUENCES];
+  uint32_t start[QP_TRELLIS_SEQUENCES], end[QP_TRELLIS_SEQUENCES];
 } crew;
 
-static crew make_crew(const qp_coder *c, const qp_coder_work *w, unsigned lane, size_t step) {
-  crew k = {.first = lane, .count = qp_trellis_sequences(&c->trellis)};
-  for (unsigned i = 0; i < k.count; i++) {
-    k.target[i] = w->target + (lane + i) * w->weights + step * c->quantizer->dim;
-    k.code[i] = w->code + (lane + i) * w->steps + step;
+/* Those from 'lane' on. */
+static crew make_crew(const qp_coder *c, const qp_coder_work *w, const stretch *p, unsigned lane) {
+  crew k = {.count = 0};
+  for (; lane < LANES && k.count < qp_trellis_sequences(&c->trellis); lane += p->apart) {
+    k.lane[k.count] = lane;
+    k.target[k.count] = w->target + lane * w->weights + p->step * c->quantizer->dim;
+    k.code[k.count] = w->code + lane * w->steps + p->step;
+    k.start[k.count] = w->group[lane];
+    k.end[k.count++] = w->seam[lane];
   }
   return k;
 }
 
-/* The group that a lane's codes lead to, from the one that it stood at. */
-static uint32_t follow(const qp_trellis *t, const uint32_t *code, size_t steps, uint32_t group) {
-  for (size_t i = 0; i < steps; i++) group = (code[i] << (t->window - t->step) | group) >> t->step;
-  return group;
-}
-
-/* All of each lane's circle at once. */
-static void search_circles(const qp_coder *c, qp_coder_work *w) {
-  for (unsigned lane = 0; lane < LANES;) {
-    const crew k = make_crew(c, w, lane, 0);
-    qp_trellis_search(&c->trellis, w->search, QP_ENDS_TIED, k.count, (unsigned)w->steps, k.target,
-                      w->group + lane, NULL, k.code);
-    lane += k.count;
+static void search(const qp_coder *c, qp_coder_work *w, const stretch *p) {
+  const bool all = p->steps == w->steps, last = p->step + p->steps + p->ahead == w->steps;
+  const qp_ends ends = all ? QP_ENDS_TIED : last ? QP_ENDS_BETWEEN : QP_ENDS_FROM;
+  for (unsigned lane = p->lane; lane < LANES;) {
+    crew k = make_crew(c, w, p, lane);
+    qp_trellis_search(&c->trellis, w->search, ends, k.count, (unsigned)(p->steps + p->ahead),
+                      k.target, k.start, ends == QP_ENDS_BETWEEN ? k.end : NULL, k.code);
+    for (unsigned i = 0; i < k.count; i++) w->group[k.lane[i]] = k.start[i];
+    lane += k.count * p->apart;
   }
 }
 
-/* A part of each lane's circle; 'ahead' steps behind it are looked at and left open. */
-static void search_part(const qp_coder *c, qp_coder_work *w, const span *p, size_t ahead) {
-  const bool last = p->step + p->steps + ahead == w->steps;
-  for (unsigned lane = 0; lane < LANES;) {
-    const crew k = make_crew(c, w, lane, p->step);
-    qp_trellis_search(&c->trellis, w->search, last ? QP_ENDS_BETWEEN : QP_ENDS_FROM, k.count,
-                      (unsigned)(p->steps + ahead), k.target, w->group + lane,
-                      last ? w->seam + lane : NULL, k.code);
-    lane += k.count;
-  }
-}
-
-/* What a lane's codes of a span decode to, back to rows; the lane's group moves on. */
+/* What a lane's codes of a stretch decode to, back to rows; the lane's group moves on. */
 static void scatter(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned lane,
-                    const span *p, float *values) {
+                    const stretch *p, float *values, unsigned stride) {
   const unsigned dim = c->quantizer->dim;
   const uint32_t *code = w->code + lane * w->steps;
   const qp_trellis *t = c->kind == QP_CODER_TRELLIS ? &c->trellis : NULL;
@@ -274,80 +264,132 @@ static void scatter(const qp_coder *c, qp_coder_work *w, const qp_stream *s, uns
       size_t column;
       place(lane, i * dim + e, &row, &column);
       if (column < s->columns)
-        values[(size_t)row * s->columns + column] = c->values[(size_t)state * dim + e];
+        values[(size_t)row * stride + column] = c->values[(size_t)state * dim + e];
     }
   }
+  w->group[lane] = group;
 }
 
-static void code_lanes(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
-                       const span *p, const float *targets, const qp_coder_out *out,
-                       float *values) {
-  const unsigned left = s->superblocks - p->first - p->count;
-  const span seen = make_span(s, p->first, p->count + (left ? 1 : 0));
-  gather(w, s, &seen, targets);
-  if (c->kind == QP_CODER_CODES) {
-    for (unsigned lane = 0; lane < LANES; lane++)
+static void code_stretch(const qp_coder *c, qp_coder_work *w, const qp_stream *s, const stretch *p,
+                         const float *targets, float *values, unsigned stride) {
+  gather(w, s, p, targets, stride);
+  if (c->kind == QP_CODER_TRELLIS) search(c, w, p);
+  for (unsigned lane = p->lane; lane < LANES; lane += p->apart) {
+    if (c->kind == QP_CODER_CODES)
       qp_codewords_nearest(&c->words, p->steps,
                            w->target + lane * w->weights + p->step * c->quantizer->dim,
                            w->code + lane * w->steps + p->step);
-  } else if (p->steps == w->steps) {
-    search_circles(c, w);
-  } else {
-    search_part(c, w, p, seen.steps - p->steps);
-  }
-  for (unsigned lane = 0; lane < LANES; lane++) {
-    scatter(c, w, s, lane, p, values);
-    pack_lane(w, s, row_group, lane, p, out->codes);
-    if (c->kind == QP_CODER_TRELLIS) {
-      const uint32_t *code = w->code + lane * w->steps + p->step;
-      w->group[lane] = follow(&c->trellis, code, p->steps, w->group[lane]);
-    }
+    scatter(c, w, s, lane, p, values, stride);
   }
 }
 
-/* ---- Rows: group fields, codebooks by row ---- */
+static unsigned padded_columns(const qp_stream *s) {
+  return s->superblocks * s->period.blocks * QP_BLOCK_COLUMNS;
+}
 
-/* Codes by row to lanes and words; 'per_row' codes a row. */
-static void pack_rows(const qp_coder *c, const qp_coder_work *w, const qp_stream *s,
-                      unsigned row_group, size_t per_row, const span *p, const qp_coder_out *out) {
+/*
+** The lane's weights of the columns [column, column + grain):  8 neighbouring columns of 32 belong to
+** every fourth lane, 16 weights for each 4 columns (gen/spec/layout.h).
+*/
+static stretch stretch_of(const qp_coder *c, const qp_coder_work *w, const qp_stream *s,
+                          unsigned column, unsigned grain) {
   const unsigned dim = c->quantizer->dim;
+  if (grain >= QP_BLOCK_COLUMNS)
+    return (stretch){.apart = 1,
+                     .step = (size_t)column / grain * s->period.steps,
+                     .steps = s->period.steps,
+                     .ahead = column + grain < padded_columns(s) ? s->period.steps : 0};
+  const unsigned tile = column % 32 / 8;
+  stretch p = {.lane = tile, .apart = 4};
+  p.step = ((size_t)column / 32 * 32 + column % 8 / 4 * 16) / dim;
+  p.steps = (size_t)grain / 4 * 16 / dim;
+  p.ahead = AHEAD_WEIGHTS / dim;
+  if (p.step + p.steps + p.ahead > w->steps) p.ahead = w->steps - p.step - p.steps;
+  return p;
+}
+
+static void code_lanes(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned column,
+                       unsigned end, const float *targets, float *values, unsigned stride) {
+  const unsigned grain = qp_coder_grain(c, s);
+  if (!column && end == padded_columns(s)) {
+    const stretch all = {.apart = 1, .steps = w->steps};
+    code_stretch(c, w, s, &all, targets, values, stride);
+    return;
+  }
+  for (; column < end; column += grain) {
+    const stretch p = stretch_of(c, w, s, column, grain);
+    code_stretch(c, w, s, &p, targets, values, stride);
+  }
+}
+
+/* ---- Rows: scalars and pairs, group fields, codebooks by row ---- */
+
+/* Codes by row to those of lanes. */
+static void lanes_of_rows(const qp_coder *c, const qp_coder_work *w, const qp_stream *s) {
+  const unsigned dim = c->quantizer->dim;
+  const size_t per_row = (s->columns + dim - 1) / dim;
   for (unsigned lane = 0; lane < LANES; lane++) {
     uint32_t *code = w->code + lane * w->steps;
-    for (size_t i = p->step; i < p->step + p->steps; i++) {
+    for (size_t i = 0; i < w->steps; i++) {
       unsigned row;
       size_t column;
       place(lane, i * dim, &row, &column);
       code[i] = column < s->columns ? w->row_code[row * per_row + column / dim] : 0;
     }
-    pack_lane(w, s, row_group, lane, p, out->codes);
   }
 }
 
+/* The fields of the groups that begin in these columns, for the targets of whole groups. */
+static qp_status choose_fields(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
+                               unsigned row_group, unsigned row, unsigned from,
+                               const float *targets, unsigned stride, const qp_coder_out *out,
+                               qp_error *err) {
+  const qp_quantizer *q = c->quantizer;
+  uint32_t fields[QP_MAX_FIELDS] = {0};
+  const unsigned left = s->columns - from, n = left < q->group ? left : q->group;
+  const unsigned end = from + n == s->columns ? s->groups * q->group : from + n;
+  qp_status st = qp_field_search_run(w->fields, n, targets + (size_t)row * stride + from, fields,
+                                     w->at[row], err);
+  for (unsigned at = from; !st && at < end; at += q->group) /* padding has its neighbour's */
+    for (unsigned f = 0; f < q->fields; f++)
+      set_field(s, out, f, row_group * QP_GROUP_ROWS + row, at, fields[f]);
+  return st;
+}
+
 static qp_status code_fields(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
-                             unsigned row_group, const span *p, const float *targets,
-                             const qp_coder_out *out, float *values, qp_error *err) {
+                             unsigned row_group, unsigned column, unsigned end,
+                             const float *targets, const qp_coder_out *out, float *values,
+                             unsigned stride, qp_error *err) {
   const qp_quantizer *q = c->quantizer;
   const size_t per_row = (s->columns + q->dim - 1) / q->dim;
-  const bool last = p->first + p->count == s->superblocks;
-  uint32_t fields[QP_MAX_FIELDS] = {0};
+  qp_status st = QP_OK;
   for (unsigned row = 0; row < LANES; row++) {
-    for (unsigned g = (unsigned)p->column / q->group; g < s->groups; g++) {
-      const unsigned from = g * q->group;
-      if (from >= p->column_end && !last) break;
-      unsigned n = from >= s->columns ? 0 : s->columns - from;
-      if (n > q->group) n = q->group;
-      const size_t at = (size_t)row * s->columns + from;
-      qp_status st =
-          n ? qp_field_search_run(w->fields, n, targets + at, fields,
-                                  w->row_code + row * per_row + from / q->dim, values + at, err)
-            : QP_OK; /* padding keeps the fields of its neighbour */
-      if (st) return st;
-      for (unsigned f = 0; f < q->fields; f++)
-        set_field(s, out, f, row_group * QP_GROUP_ROWS + row, from, fields[f]);
+    for (unsigned from = column, to; from < end && !st; from = to) {
+      to = (from / q->group + 1) * q->group;
+      if (to > end) to = end;
+      const size_t at = (size_t)row * stride + from;
+      if (from % q->group == 0)
+        st = choose_fields(c, w, s, row_group, row, from, targets, stride, out, err);
+      if (!st)
+        st = qp_field_search_codes(w->fields, w->at[row], to - from, targets + at,
+                                   w->row_code + row * per_row + from / q->dim, values + at, err);
     }
   }
-  pack_rows(c, w, s, row_group, per_row, p, out);
-  return QP_OK;
+  return st;
+}
+
+static void code_by_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned column,
+                        unsigned end, const float *targets, float *values, unsigned stride) {
+  const unsigned dim = c->quantizer->dim, n = (end - column) / dim;
+  const size_t per_row = (s->columns + dim - 1) / dim;
+  for (unsigned row = 0; row < LANES; row++) {
+    const size_t at = (size_t)row * stride + column;
+    const bool own = c->kind == QP_CODER_ROWS;
+    const float *value = own ? w->row_value + (size_t)row * c->states * dim : c->values;
+    uint32_t *code = w->row_code + row * per_row + column / dim;
+    qp_codewords_nearest(own ? &w->row_words[row] : &c->words, n, targets + at, code);
+    for (size_t i = 0; i < n * dim; i++) values[at + i] = value[code[i / dim] * dim + i % dim];
+  }
 }
 
 /* Lloyd's rounds on one row from the codebook's defaults; ascending order is kept. */
@@ -385,14 +427,15 @@ static bool rows_can_be_fitted(const qp_coder *c) {
   return true;
 }
 
-static void fit_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
-                     const float *targets, const qp_coder_out *out) {
+static qp_status fit_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
+                          unsigned row_group, const float *targets, unsigned stride,
+                          const qp_coder_out *out, qp_error *err) {
   const qp_quantizer *q = c->quantizer;
   const bool fit = rows_can_be_fitted(c);
   for (unsigned row = 0; row < LANES; row++) {
     float *own = w->row_value + (size_t)row * c->states * q->dim;
     memcpy(own, c->values, sizeof *own * c->states * q->dim);
-    if (fit) fit_codebook(s->columns, targets + (size_t)row * s->columns, c->states, own);
+    if (fit) fit_codebook(s->columns, targets + (size_t)row * stride, c->states, own);
     for (unsigned b = 0; b < q->codebooks; b++) {
       const qp_codebook *book = &q->codebook[b];
       if (book->scope != QP_SCOPE_ROW) continue;
@@ -400,59 +443,73 @@ static void fit_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s, un
       for (unsigned e = 0; e < book->entries; e++)
         to[e] = fit ? qp_float_to_half(own[e]) : book->data[e];
     }
-  }
-}
-
-static qp_status code_by_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
-                             unsigned row_group, const span *p, const float *targets,
-                             const qp_coder_out *out, float *values, qp_error *err) {
-  const unsigned dim = c->quantizer->dim;
-  const size_t per_row = s->columns / dim, n = (p->column_end - p->column) / dim;
-  for (unsigned row = 0; row < LANES; row++) {
-    const size_t at = (size_t)row * s->columns + p->column;
-    const float *own = w->row_value + (size_t)row * c->states * dim;
-    uint32_t *code = w->row_code + row * per_row + p->column / dim;
-    qp_codewords words;
-    qp_status st = qp_codewords_make(&words, c->states, dim, own, err);
+    qp_codewords_free(&w->row_words[row]);
+    qp_status st = qp_codewords_make(&w->row_words[row], c->states, q->dim, own, err);
     if (st) return st;
-    qp_codewords_nearest(&words, n, targets + at, code);
-    qp_codewords_free(&words);
-    for (size_t i = 0; i < n * dim; i++) values[at + i] = own[code[i / dim] * dim + i % dim];
   }
-  pack_rows(c, w, s, row_group, per_row, p, out);
   return QP_OK;
 }
 
-/* ---- Both ---- */
+/* ---- All of them ---- */
 
-void qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
-                    const float *targets, const qp_coder_out *out) {
-  if (c->kind == QP_CODER_ROWS) fit_rows(c, w, s, row_group, targets, out);
-  if (c->kind != QP_CODER_TRELLIS) return;
-  const span all = make_span(s, 0, s->superblocks);
-  gather(w, s, &all, targets);
-  for (unsigned lane = 0; lane < LANES;) {
-    const crew k = make_crew(c, w, lane, 0);
-    qp_trellis_seams(&c->trellis, w->search, k.count, (unsigned)w->steps, k.target, w->seam + lane);
-    lane += k.count;
-  }
-  memcpy(w->group, w->seam, sizeof w->group);
+/* Codes that lie within one row, so that feedback may pass from each to the next. */
+static bool within_rows(const qp_coder *c) {
+  if (c->kind == QP_CODER_CODES) return c->quantizer->dim <= 2;
+  return c->kind != QP_CODER_TRELLIS;
 }
 
-qp_status qp_coder_blocks(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
-                          unsigned row_group, unsigned first, unsigned count, const float *targets,
-                          const qp_coder_out *out, float *values, qp_error *err) {
-  const span p = make_span(s, first, count);
-  switch (c->kind) {
-  case QP_CODER_FIELDS: return code_fields(c, w, s, row_group, &p, targets, out, values, err);
-  case QP_CODER_ROWS: return code_by_row(c, w, s, row_group, &p, targets, out, values, err);
-  default: code_lanes(c, w, s, row_group, &p, targets, out, values); return QP_OK;
+unsigned qp_coder_grain(const qp_coder *c, const qp_stream *s) {
+  const unsigned dim = c->quantizer->dim;
+  if (within_rows(c)) return dim;
+  if (16 % dim) return s->period.blocks * QP_BLOCK_COLUMNS;
+  if (c->kind == QP_CODER_CODES) return 4;
+  /* The last steps of a circle are to hold a window. */
+  if (16 / dim * c->quantizer->step < c->quantizer->window) return QP_BLOCK_COLUMNS;
+  return TRELLIS_GRAIN;
+}
+
+qp_status qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
+                         unsigned row_group, const float *targets, unsigned stride,
+                         const qp_coder_out *out, qp_error *err) {
+  if (c->kind == QP_CODER_ROWS) return fit_rows(c, w, s, row_group, targets, stride, out, err);
+  if (c->kind != QP_CODER_TRELLIS) return QP_OK;
+  const stretch all = {.apart = 1, .steps = w->steps};
+  gather(w, s, &all, targets, stride);
+  for (unsigned lane = 0; lane < LANES;) {
+    crew k = make_crew(c, w, &all, lane);
+    qp_trellis_seams(&c->trellis, w->search, k.count, (unsigned)w->steps, k.target, k.start);
+    for (unsigned i = 0; i < k.count; i++) w->seam[lane + i] = w->group[lane + i] = k.start[i];
+    lane += k.count;
   }
+  return QP_OK;
+}
+
+qp_status qp_coder_columns(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
+                           unsigned row_group, unsigned column, unsigned end, const float *targets,
+                           const qp_coder_out *out, float *values, unsigned stride, qp_error *err) {
+  if (c->kind == QP_CODER_FIELDS)
+    return code_fields(c, w, s, row_group, column, end, targets, out, values, stride, err);
+  if (within_rows(c))
+    code_by_row(c, w, s, column, end, targets, values, stride);
+  else
+    code_lanes(c, w, s, column, end == s->columns ? padded_columns(s) : end, targets, values,
+               stride);
+  return QP_OK;
+}
+
+void qp_coder_end(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
+                  const qp_coder_out *out) {
+  if (within_rows(c)) lanes_of_rows(c, w, s);
+  for (unsigned lane = 0; lane < LANES; lane++) pack_lane(w, s, row_group, lane, out->codes);
 }
 
 qp_status qp_coder_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
                         const float *targets, const qp_coder_out *out, float *values,
-                        qp_error *err) {
-  if (c->kind == QP_CODER_ROWS) fit_rows(c, w, s, row_group, targets, out);
-  return qp_coder_blocks(c, w, s, row_group, 0, s->superblocks, targets, out, values, err);
+                        unsigned stride, qp_error *err) {
+  qp_status st = QP_OK; /* a trellis finds its seams when it searches the whole circle */
+  if (c->kind == QP_CODER_ROWS) st = fit_rows(c, w, s, row_group, targets, stride, out, err);
+  if (!st)
+    st = qp_coder_columns(c, w, s, row_group, 0, s->columns, targets, out, values, stride, err);
+  if (!st) qp_coder_end(c, w, s, row_group, out);
+  return st;
 }

@@ -45,33 +45,45 @@ void qp_coder_work_free(qp_coder_work *w);
 
 /*
 ** Encode rows 32 row_group .. + 31: 'targets' is [32][s->columns], 'values' of the same shape gets what the
-** codes decode to.  Rows at and beyond s->rows hold zeros.
+** codes decode to; their rows are 'stride' floats apart.  Rows at and beyond s->rows hold zeros.
 */
 qp_status qp_coder_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
                         const float *targets, const qp_coder_out *out, float *values,
-                        qp_error *err);
+                        unsigned stride, qp_error *err);
 
 /*
-** The same for some superblocks only, in order from the first: what block-LDLQ does, whose targets
-** of later columns depend on the values of earlier ones.  'targets' are those of the whole rows as they
-** stand; a trellis looks one superblock ahead of 'count' and closes its circle at the last one.
-** qp_coder_begin is told all targets first (where the circle will close, codebooks by row); 'count' covers
-** whole groups of fields, or goes to the end.
+** The same a few columns at a time, in ascending order, for targets of later columns that depend on
+** the values of earlier ones:  begin, columns until all are coded, end.
+** 'column' and 'end' are multiples of qp_coder_grain, or s->columns.  'targets' are those of the
+** whole rows as they stand.
+** A trellis looks a little ahead of 'end', at targets of up to QP_CODER_AHEAD columns behind it,
+** and closes its circle at the last one; group fields are chosen for the targets of their whole
+** group when its first column comes.  qp_coder_begin is told all targets (where a circle will
+** close, codebooks by row), qp_coder_end writes the codes.
 */
-void qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
-                    const float *targets, const qp_coder_out *out);
-qp_status qp_coder_blocks(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
-                          unsigned row_group, unsigned first, unsigned count, const float *targets,
-                          const qp_coder_out *out, float *values, qp_error *err);
+enum { QP_CODER_AHEAD = 64 };
+unsigned qp_coder_grain(const qp_coder *c, const qp_stream *s);
+qp_status qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
+                         unsigned row_group, const float *targets, unsigned stride,
+                         const qp_coder_out *out, qp_error *err);
+qp_status qp_coder_columns(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
+                           unsigned row_group, unsigned column, unsigned end, const float *targets,
+                           const qp_coder_out *out, float *values, unsigned stride, qp_error *err);
+void qp_coder_end(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
+                  const qp_coder_out *out);
 
 /* Group fields and codes of one row's group of columns (gen/encode/fields.c). */
 typedef struct qp_field_search qp_field_search;
 qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_error *err);
 void qp_field_search_free(qp_field_search *s);
-/* targets, values [n]; codes [n / dim], n a multiple of dim; fields: raw values, as
-** qp_quantizer_table takes them. */
+/* targets [n], n a multiple of dim; fields: raw values, as qp_quantizer_table takes them; 'at':
+** the same as places in the lists of values, for qp_field_search_codes. */
 qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targets,
-                              uint32_t fields[QP_MAX_FIELDS], uint32_t *codes, float *values,
+                              uint32_t fields[QP_MAX_FIELDS], uint32_t at[QP_MAX_FIELDS],
                               qp_error *err);
+/* The nearest codes for fields that are chosen: targets, values [n]; codes [n / dim]. */
+qp_status qp_field_search_codes(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], unsigned n,
+                                const float *targets, uint32_t *codes, float *values,
+                                qp_error *err);
 
 #endif

@@ -14,7 +14,11 @@
 #include "gen/encode/lanes.h"
 #include "runtime/half.h"
 
-enum { MAX_THREADS = 256, SEARCHED_WEIGHTS = 1 << 24 /* at once, by a searcher */ };
+enum {
+  MAX_THREADS = 256,
+  SEARCHED_WEIGHTS = 1 << 24, /* at once, by a searcher */
+  FED_COLUMNS = 64            /* with feedback: as many between two products with all of U before */
+};
 
 struct desk;
 
@@ -74,10 +78,10 @@ typedef struct job {
 /* What one thread owns; arrays are [32][columns], rows brought to the input scale. */
 typedef struct desk {
   qp_coder_work *work[QP_MAX_PARTS];
-  float *x, *value;     /* the rows, and what their codes decode to */
-  float *target, *part; /* with feedback; one part's columns, contiguous */
-  float *error, *part_value;
-  qp_reference *reference; /* with a searcher, in place of 'work' */
+  float *x, *value;         /* the rows, and what their codes decode to */
+  float *target, *error;    /* with feedback */
+  float *part, *part_value; /* with a searcher: one part's columns, contiguous */
+  qp_reference *reference;  /* with a searcher, in place of 'work' */
   uint16_t *half;
   double rms[QP_GROUP_ROWS];
 } desk;
@@ -159,55 +163,77 @@ static qp_status code_plainly(const job *j, desk *d, unsigned row_group, qp_erro
   const qp_encoded *e = j->out;
   for (unsigned p = 0; p < e->parts; p++) {
     const qp_stream *s = &e->part[p].stream;
+    const unsigned offset = e->part[p].column;
     if (!s->columns) continue; /* a split of few columns */
     const qp_coder_out out = out_of(e, p);
-    copy_columns(d->part, s->columns, d->x + e->part[p].column, e->columns, s->columns);
-    qp_status st =
-        qp_coder_rows(&j->coder[p], d->work[p], s, row_group, d->part, &out, d->part_value, err);
+    qp_status st = qp_coder_rows(&j->coder[p], d->work[p], s, row_group, d->x + offset, &out,
+                                 d->value + offset, e->columns, err);
     if (st) return st;
-    copy_columns(d->value + e->part[p].column, e->columns, d->part_value, s->columns, s->columns);
   }
   return QP_OK;
 }
 
-/* One block of columns: targets with the errors before it, codes, its own errors. */
-static qp_status code_block(const job *j, desk *d, unsigned row_group, const qp_feed_block *b,
-                            unsigned seen, qp_error *err) {
+/* Columns [column, end) of part p: codes, and their errors, for targets that stand in d->target. */
+static qp_status code_block(const job *j, desk *d, unsigned row_group, unsigned p, unsigned column,
+                            unsigned end, qp_error *err) {
   const qp_encoded *e = j->out;
-  const qp_stream *s = &e->part[b->part].stream;
-  const unsigned offset = e->part[b->part].column, columns = e->columns;
-  const qp_coder_out out = out_of(e, b->part);
-  qp_feedback_targets(&j->feedback, b->column, seen, d->x, d->error, d->target);
-  copy_columns(d->part + (b->column - offset), s->columns, d->target + b->column, columns,
-               seen - b->column);
-  qp_status st = qp_coder_blocks(&j->coder[b->part], d->work[b->part], s, row_group, b->first,
-                                 b->count, d->part, &out, d->part_value, err);
-  if (st) return st;
-  copy_columns(d->value + b->column, columns, d->part_value + (b->column - offset), s->columns,
-               b->end - b->column);
-  for (size_t r = 0; r < QP_GROUP_ROWS; r++)
-    for (size_t i = r * columns + b->column; i < r * columns + b->end; i++)
+  const unsigned offset = e->part[p].column, columns = e->columns;
+  const qp_coder_out out = out_of(e, p);
+  qp_status st =
+      qp_coder_columns(&j->coder[p], d->work[p], &e->part[p].stream, row_group, column - offset,
+                       end - offset, d->target + offset, &out, d->value + offset, columns, err);
+  for (size_t r = 0; r < QP_GROUP_ROWS && !st; r++)
+    for (size_t i = r * columns + column; i < r * columns + end; i++)
       d->error[i] = d->value[i] - d->x[i];
-  return QP_OK;
+  return st;
+}
+
+/* How far the coder of part p looks from a column on: to the end of its group of fields, or ahead. */
+static unsigned seen_from(const qp_encoded *e, unsigned p, unsigned column) {
+  const qp_stream *s = &e->part[p].stream;
+  const unsigned group = s->quantizer->group, at = column - e->part[p].column;
+  unsigned seen = at + FED_COLUMNS + QP_CODER_AHEAD;
+  if (group && seen < (at / group + 1) * group) seen = (at / group + 1) * group;
+  return e->part[p].column + (seen < s->columns ? seen : s->columns);
+}
+
+/*
+** Blocks of U in order.  Errors from before the FED_COLUMNS in hand come into the targets by one
+** product, those within them block by block.
+*/
+static qp_status code_fed_part(const job *j, desk *d, unsigned row_group, unsigned p, unsigned *k,
+                               qp_error *err) {
+  const qp_encoded *e = j->out;
+  const qp_feedback *f = &j->feedback;
+  const unsigned begin = e->part[p].column, end = begin + e->part[p].stream.columns;
+  unsigned known = begin, seen = begin; /* targets of [known, seen) are up to date before 'known' */
+  qp_status st = QP_OK;
+  for (; !st && *k < f->blocks && f->edge[*k] < end; ++*k) {
+    const unsigned column = f->edge[*k], next = f->edge[*k + 1];
+    if (column == begin || column >= known + FED_COLUMNS) {
+      known = column;
+      seen = seen_from(e, p, column);
+      qp_feedback_targets(f, column, seen, d->x, d->error, d->target);
+    }
+    st = code_block(j, d, row_group, p, column, next, err);
+    if (!st) qp_feedback_pass(f, column, next, seen, d->error, d->target);
+  }
+  return st;
 }
 
 static qp_status code_fed(const job *j, desk *d, unsigned row_group, qp_error *err) {
   const qp_encoded *e = j->out;
-  unsigned part = QP_MAX_PARTS;
-  for (unsigned k = 0; k < j->feedback.blocks; k++) {
-    const qp_feed_block *b = &j->feedback.block[k], *next = b + 1;
-    const bool more = k + 1 < j->feedback.blocks && next->part == b->part;
-    if (b->part != part) { /* a stream begins */
-      part = b->part;
-      const qp_stream *s = &e->part[part].stream;
-      const qp_coder_out out = out_of(e, part);
-      copy_columns(d->part, s->columns, d->x + e->part[part].column, e->columns, s->columns);
-      qp_coder_begin(&j->coder[part], d->work[part], s, row_group, d->part, &out);
-    }
-    qp_status st = code_block(j, d, row_group, b, more ? next->end : b->end, err);
-    if (st) return st;
+  qp_status st = QP_OK;
+  for (unsigned p = 0, k = 0; p < e->parts && !st; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    const qp_coder_out out = out_of(e, p);
+    if (!s->columns) continue; /* a split of few columns */
+    st = qp_coder_begin(&j->coder[p], d->work[p], s, row_group, d->x + e->part[p].column,
+                        e->columns, &out, err);
+    if (!st) st = code_fed_part(j, d, row_group, p, &k, err);
+    if (!st) qp_coder_end(&j->coder[p], d->work[p], s, row_group, &out);
   }
-  return QP_OK;
+  return st;
 }
 
 /* Each row's scale, fitted to what came out:  r = x.v / v.v,  through the Hessian if there is one. */
@@ -427,33 +453,33 @@ static qp_status make_part(job *j, unsigned p, unsigned columns, qp_error *err) 
   return st;
 }
 
-/* Superblocks that are coded together: as few as hold whole groups of fields. */
-static unsigned superblocks_at_once(const qp_stream *s) {
-  const unsigned width = s->period.blocks * QP_BLOCK_COLUMNS, group = s->quantizer->group;
-  return group > width ? group / width : 1;
+/* Where feedback may pass: after every grain of each part's coder. */
+static qp_status list_edges(const job *j, unsigned **out, unsigned *blocks, qp_error *err) {
+  const qp_encoded *e = j->out;
+  unsigned *edge = malloc(sizeof *edge * (e->columns + 1)), n = 0;
+  if (!edge) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    if (!s->columns) continue;
+    const unsigned grain = qp_coder_grain(&j->coder[p], s);
+    for (unsigned at = 0; at < s->columns; at += grain) edge[n++] = e->part[p].column + at;
+  }
+  edge[n] = e->columns;
+  *out = edge;
+  *blocks = n;
+  return QP_OK;
 }
 
 static qp_status make_feedback(job *j, qp_error *err) {
-  const qp_encoded *e = j->out;
-  unsigned n = 0;
-  for (unsigned p = 0; p < e->parts; p++) n += e->part[p].stream.superblocks;
-  qp_feed_block *block = calloc(n + 1, sizeof *block);
-  if (!block) return qp_fail(err, QP_E_NOMEM, "out of memory");
-  n = 0;
-  for (unsigned p = 0; p < e->parts; p++) {
-    const qp_stream *s = &e->part[p].stream;
-    const unsigned width = s->period.blocks * QP_BLOCK_COLUMNS, count = superblocks_at_once(s);
-    for (unsigned b = 0; b < s->superblocks; b += count, n++) {
-      const unsigned end = (b + count) * width < s->columns ? (b + count) * width : s->columns;
-      block[n] = (qp_feed_block){.part = p, .first = b, .column = e->part[p].column + b * width};
-      block[n].count = b + count < s->superblocks ? count : s->superblocks - b;
-      block[n].end = e->part[p].column + end;
-    }
-  }
-  const double damping = j->options->hessian_damping > 0 ? j->options->hessian_damping : 0.01;
-  qp_status st =
-      qp_feedback_make(&j->feedback, e->columns, j->options->hessian, damping, block, n, err);
-  j->feeds = !st;
+  unsigned *edge = NULL, blocks = 0;
+  const double damping =
+      j->options->hessian_damping > 0 ? j->options->hessian_damping : QP_ENCODE_DAMPING;
+  qp_status st = list_edges(j, &edge, &blocks, err);
+  if (!st)
+    st = qp_feedback_make(&j->feedback, j->out->columns, j->options->hessian, damping, edge, blocks,
+                          err);
+  j->feeds = !st && j->feedback.unit;
+  j->out->damping = j->feeds ? j->feedback.damping : 0;
   return st;
 }
 

@@ -13,6 +13,8 @@
 #include "gen/spec/reference.h"
 #include "runtime/status.h"
 
+#define QP_ENCODE_DAMPING 0.01 /* of a Hessian, as a share of its mean diagonal */
+
 struct qp_coder; /* gen/encode/coder.h */
 
 /*
@@ -44,11 +46,16 @@ typedef struct qp_encode_options {
   /*
   ** E[x~ x~^T] of the rotated activations, [columns][columns], symmetric, or NULL.  With it
   ** the error of the outputs, tr(E H E^T), is made small instead of that of the weights: errors of
-  ** 64 columns are fed forward into the targets of those that follow (block-LDLQ: QuIP#,
-  ** arXiv 2402.04396; GPTQ, arXiv 2210.17323).
+  ** columns are fed forward into the targets of those that follow (block-LDLQ: QuIP#, arXiv
+  ** 2402.04396; GPTQ, arXiv 2210.17323), from each code to the next where codes stand alone, from 8
+  ** columns of a trellis to the next.  One of zeros alone counts as none.
   */
   const float *hessian;
-  double hessian_damping; /* added to the diagonal, as a share of its mean; 0: 0.01 */
+  /*
+  ** Added to the diagonal, as a share of its mean; 0: QP_ENCODE_DAMPING.  Ten times as much, and so on up to 1,
+  ** where the Hessian is not positive definite.
+  */
+  double hessian_damping;
   /*
   ** Used where a quantizer has no group fields, codebooks by row or bit planes and there is no
   ** Hessian; NULL: threads alone.
@@ -73,7 +80,8 @@ typedef struct qp_encoded {
   float *row_scale;      /* [rows]: W ~ row_scale W^ */
   float *row_distortion; /* [rows]: sum (w - r w^)^2 / sum w^2 of each row */
   double distortion;     /* sum (w - r w^)^2 / sum w^2 over the linear; 0 where all weights are 0 */
-  double proxy; /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */
+  double proxy;   /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */
+  double damping; /* of the Hessian, as a share of its mean diagonal; 0: coded without feedback */
 } qp_encoded;
 
 /*

@@ -2,17 +2,22 @@
 /* Block-LDLQ. */
 #include "gen/encode/feedback.h"
 
-#include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { ROWS = 32 };
 
-static qp_status check_hessian(unsigned n, const float *h, qp_error *err) {
+static double mean_diagonal(unsigned n, const float *h) {
   double mean = 0;
   for (size_t i = 0; i < n; i++) mean += (double)h[i * n + i] / n;
-  if (!(mean > 0) || isinf(mean)) {
+  return mean;
+}
+
+static qp_status check_hessian(unsigned n, const float *h, qp_error *err) {
+  const double mean = mean_diagonal(n, h);
+  if (!(mean >= 0) || isinf(mean)) {
     return qp_fail(err, QP_E_ARG, "Hessian: the mean of its diagonal is %g; should be positive",
                    mean);
   }
@@ -30,15 +35,11 @@ static qp_status check_hessian(unsigned n, const float *h, qp_error *err) {
 }
 
 /* H, damped, in double precision and in reverse order of rows and columns. */
-static double *reversed_copy(unsigned n, const float *h, double damping) {
-  assert(n);
+static void reversed_copy(unsigned n, const float *h, double damping, double *a) {
   const size_t all = (size_t)n * n;
-  double *a = malloc(sizeof *a * all), mean = 0;
-  if (!a) return NULL;
+  const double more = damping * mean_diagonal(n, h);
   for (size_t i = 0; i < all; i++) a[all - 1 - i] = (double)h[i];
-  for (size_t i = 0; i < n; i++) mean += a[i * n + i] / n;
-  for (size_t i = 0; i < n; i++) a[i * n + i] += damping * mean;
-  return a;
+  for (size_t i = 0; i < n; i++) a[i * n + i] += more;
 }
 
 static void reverse(double *a, size_t n) {
@@ -49,42 +50,58 @@ static void reverse(double *a, size_t n) {
   }
 }
 
-/* H = C C^T with C upper triangular: Cholesky of H reversed, reversed; then each block of columns
-** times the inverse of its diagonal block. */
-static qp_status factor(qp_feedback *f, double *a, qp_error *err) {
+/* From columns to rows, some rows at a time: each column's are neighbours. */
+static void transpose(const double *a, size_t n, float *out) {
+  enum { ROWS_AT_ONCE = 8 };
+  for (size_t first = 0; first < n; first += ROWS_AT_ONCE) {
+    const size_t end = first + ROWS_AT_ONCE < n ? first + ROWS_AT_ONCE : n;
+    for (size_t k = 0; k < n; k++)
+      for (size_t i = first; i < end; i++) out[i * n + k] = (float)a[k * n + i];
+  }
+}
+
+/* C of  H = C C^T, C upper triangular: Cholesky of H reversed, reversed.  Damped as much as it takes. */
+static qp_status cholesky(qp_feedback *f, double damping, double *a, qp_error *err) {
+  const int n = (int)f->columns;
+  for (;; damping = 10 * damping < 1 ? 10 * damping : 1) {
+    int info = 0;
+    reversed_copy(f->columns, f->hessian, damping, a);
+    f->blas->dpotrf("L", &n, a, &n, &info);
+    f->damping = damping;
+    if (!info) return reverse(a, (size_t)n * (size_t)n), QP_OK;
+    if (!(damping < 1))
+      return qp_fail(err, QP_E_ARG,
+                     "Hessian: not positive definite at column %d, even with its mean diagonal "
+                     "added; more samples are needed",
+                     n - info);
+  }
+}
+
+/* Each block of columns times the inverse of its diagonal block. */
+static void make_unit(qp_feedback *f, double *a) {
   const int n = (int)f->columns;
   const double one = 1;
-  int info = 0;
-  f->blas->dpotrf("L", &n, a, &n, &info);
-  if (info) {
-    return qp_fail(err, QP_E_ARG,
-                   "Hessian: not positive definite at column %d; more damping, or more samples, "
-                   "are needed",
-                   n - info);
-  }
-  reverse(a, (size_t)n * (size_t)n);
   for (unsigned k = 0; k < f->blocks; k++) {
-    const qp_feed_block *b = &f->block[k];
-    const int rows = (int)b->column, width = (int)(b->end - b->column);
-    double *at = a + (size_t)b->column * f->columns;
-    if (rows) f->blas->dtrsm("R", "U", "N", "N", &rows, &width, &one, at + b->column, &n, at, &n);
+    const int rows = (int)f->edge[k], width = (int)(f->edge[k + 1] - f->edge[k]);
+    double *at = a + (size_t)rows * f->columns;
+    if (rows) f->blas->dtrsm("R", "U", "N", "N", &rows, &width, &one, at + rows, &n, at, &n);
   }
-  /* There are columns. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
-  for (size_t i = 0; i < (size_t)f->columns * f->columns; i++) f->unit[i] = (float)a[i];
-  return QP_OK;
+  transpose(a, f->columns, f->unit);
 }
 
 qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hessian, double damping,
-                           qp_feed_block *block, unsigned blocks, qp_error *err) {
-  qp_feedback f = {.columns = columns, .hessian = hessian, .block = block, .blocks = blocks};
+                           unsigned *edge, unsigned blocks, qp_error *err) {
+  qp_feedback f = {.columns = columns, .hessian = hessian, .edge = edge, .blocks = blocks};
   qp_status st = check_hessian(columns, hessian, err);
   if (!st) st = qp_blas_open(&f.blas, err);
-  assert(columns);
-  double *a = st ? NULL : reversed_copy(columns, hessian, damping);
-  f.unit = st ? NULL : malloc(sizeof *f.unit * columns * columns);
-  if (!st && (!a || !f.unit))
+  const bool feeds = !st && mean_diagonal(columns, hessian) > 0;
+  const size_t cells = (size_t)columns * columns;
+  double *a = feeds ? malloc(sizeof *a * cells) : NULL;
+  f.unit = feeds ? malloc(sizeof *f.unit * cells) : NULL;
+  if (feeds && (!a || !f.unit))
     st = qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian of %u columns", columns);
-  if (!st) st = factor(&f, a, err);
+  if (feeds && !st) st = cholesky(&f, damping, a, err);
+  if (feeds && !st) make_unit(&f, a);
   free(a);
   if (st)
     qp_feedback_free(&f);
@@ -95,7 +112,7 @@ qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hess
 
 void qp_feedback_free(qp_feedback *f) {
   free(f->unit);
-  free(f->block);
+  free(f->edge);
   *f = (qp_feedback){0};
 }
 
@@ -106,9 +123,21 @@ void qp_feedback_targets(const qp_feedback *f, unsigned column, unsigned end, co
   for (size_t r = 0; r < ROWS; r++)
     memcpy(targets + r * f->columns + column, x + r * f->columns + column,
            sizeof *targets * (end - column));
-  if (!column) return; /* row-major rows are columns to Fortran: T^T -= U^T E^T */
-  f->blas->sgemm("T", "N", &width, &rows, &before, &minus, f->unit + (size_t)column * f->columns,
-                 &n, errors, &n, &one, targets + column, &n);
+  if (!column) return; /* rows are columns to Fortran: T^T -= U^T E^T */
+  f->blas->sgemm("N", "N", &width, &rows, &before, &minus, f->unit + column, &n, errors, &n, &one,
+                 targets + column, &n);
+}
+
+void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
+                      const float *errors, float *targets) {
+  const size_t n = f->columns;
+  for (size_t r = 0; r < ROWS; r++) {
+    float *target = targets + r * n;
+    for (unsigned i = column; i < at; i++) {
+      const float *u = f->unit + i * n, error = errors[r * n + i];
+      for (unsigned k = at; k < end; k++) target[k] -= error * u[k];
+    }
+  }
 }
 
 void qp_feedback_product(const qp_feedback *f, const float *a, const float *b, float *scratch,

@@ -227,23 +227,28 @@ static qp_status refine(qp_field_search *s, unsigned n, const float *target, bes
 }
 
 qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targets,
-                              uint32_t fields[QP_MAX_FIELDS], uint32_t *codes, float *values,
+                              uint32_t fields[QP_MAX_FIELDS], uint32_t at[QP_MAX_FIELDS],
                               qp_error *err) {
-  const unsigned dim = s->quantizer->dim;
-  assert(dim);
   best_point best = {.sum = INFINITY};
-  const kept *k;
-  double sum;
   qp_status st = search_coarse(s, n, targets, &best, err);
   if (!st) st = refine(s, n, targets, &best, err);
-  if (!st) st = measure(s, best.at, n, targets, &sum, err);
-  if (!st) st = table_at(s, best.at, &k, err);
   if (st) return st;
   for (unsigned f = 0; f < s->quantizer->fields; f++) fields[f] = s->axis[f].value[best.at[f]];
+  memcpy(at, best.at, sizeof best.at);
+  return QP_OK;
+}
+
+qp_status qp_field_search_codes(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], unsigned n,
+                                const float *targets, uint32_t *codes, float *values,
+                                qp_error *err) {
+  const unsigned dim = s->quantizer->dim;
+  const kept *k;
+  qp_status st = table_at(s, at, &k, err);
+  if (st) return st;
+  assert(dim);
   /* dim is at least 1. NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
-  for (unsigned i = 0; i < n / dim; i++) {
-    codes[i] = s->code[i];
+  qp_codewords_nearest(&k->words, n / dim, targets, codes);
+  for (unsigned i = 0; i < n / dim; i++)
     for (unsigned e = 0; e < dim; e++) values[i * dim + e] = k->value[(size_t)codes[i] * dim + e];
-  }
   return QP_OK;
 }

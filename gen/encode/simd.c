@@ -2,6 +2,7 @@
 /* Which vector instructions this CPU has. */
 #include "gen/encode/simd.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +35,10 @@ static qp_simd_level of_cpu(void) {
 }
 
 qp_simd_level qp_simd(void) {
+  static _Atomic int known = -1; /* cpuid is slow where a hypervisor answers it: 30 us */
   const char *asked = getenv("QPAL_ISA");
-  qp_simd_level has = of_cpu();
+  if (atomic_load_explicit(&known, memory_order_relaxed) < 0) atomic_store(&known, (int)of_cpu());
+  const qp_simd_level has = (qp_simd_level)atomic_load_explicit(&known, memory_order_relaxed);
   for (unsigned i = QP_SIMD_PLAIN; asked && i < has; i++)
     if (!strcmp(asked, names[i])) return (qp_simd_level)i;
   return has;

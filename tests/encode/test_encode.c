@@ -456,6 +456,68 @@ Test(encode, a_hessian_that_is_none_is_refused) {
   free(weights);
 }
 
+/* Of inputs that are alike in 64 neighbouring columns and nowhere else: what feeds only from 64 columns
+** to the next 64 gains nothing. */
+Test(encode, errors_are_fed_from_few_columns_to_the_next) {
+  static const char *const names[] = {"tcq-3", "nuq-3", "vq2-3", "nf4-g64", "e8p-2", "tcq-2.75"};
+  float *h = malloc(sizeof *h * H_COLUMNS * H_COLUMNS);
+  float *weights = malloc(sizeof *weights * H_ROWS * H_COLUMNS);
+  for (unsigned i = 0; i < H_COLUMNS; i++)
+    for (unsigned j = 0; j < H_COLUMNS; j++)
+      h[i * H_COLUMNS + j] = i == j ? 1.F : i / 64 == j / 64 ? 0.9F : 0;
+  qp_sample_gaussian(14, H_ROWS * H_COLUMNS, weights);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    qp_encoded fed;
+    qp_encode_options options = {.input_scale = 0.95, .hessian = h};
+    qp_status st =
+        qp_encode_linear(find(names[i]), weights, H_ROWS, H_COLUMNS, &options, &fed, &err);
+    if (st == QP_E_MISSING) break;
+    cr_assert_eq(st, QP_OK, "%s: %s", names[i], err.text);
+    cr_expect(fed.proxy < 0.5 * fed.distortion, "%s: %g of the outputs, %g of the weights",
+              names[i], fed.proxy, fed.distortion);
+    qp_encoded_free(&fed);
+  }
+  free(h);
+  free(weights);
+}
+
+/* Encode with a Hessian of which each element is 'diagonal' or 'other'; the damping that it took. */
+static double damping_of(float diagonal, float other, double *proxy, double *distortion) {
+  float *h = malloc(sizeof *h * H_COLUMNS * H_COLUMNS), weights[H_ROWS * H_COLUMNS];
+  for (unsigned i = 0; i < H_COLUMNS * H_COLUMNS; i++)
+    h[i] = i % (H_COLUMNS + 1) ? other : diagonal;
+  qp_sample_gaussian(15, H_ROWS * H_COLUMNS, weights);
+  qp_encode_options options = {.input_scale = 1, .hessian = h};
+  qp_encoded e;
+  qp_status st = qp_encode_linear(find("nuq-3"), weights, H_ROWS, H_COLUMNS, &options, &e, &err);
+  free(h);
+  if (st == QP_E_MISSING) return -1;
+  cr_assert_eq(st, QP_OK, "%s", err.text);
+  double damping;
+  *proxy = e.proxy;
+  *distortion = e.distortion;
+  damping = e.damping;
+  qp_encoded_free(&e);
+  return damping;
+}
+
+Test(encode, a_hessian_that_is_not_positive_definite_is_damped_until_it_is) {
+  double proxy, distortion;
+  double damping = damping_of(1, 0.5F, &proxy, &distortion);
+  if (damping < 0) return; /* no BLAS here */
+  cr_expect_eq(damping, 0.01);
+  damping = damping_of(1, -0.004F, &proxy, &distortion); /* least eigenvalue -0.02 */
+  cr_expect_float_eq(damping, 0.1, 1e-9, "%g", damping);
+}
+
+Test(encode, a_hessian_of_zeros_counts_as_none) {
+  double proxy, distortion;
+  const double damping = damping_of(0, 0, &proxy, &distortion);
+  if (damping < 0) return; /* no BLAS here */
+  cr_expect_eq(damping, 0);
+  cr_expect(distortion > 0 && proxy == distortion, "%g, %g", proxy, distortion);
+}
+
 Test(encode, the_parts_of_a_split_share_one_scale) {
   enum { ROWS = 32, COLUMNS = 512 };
   float weights[ROWS * COLUMNS];

@@ -12,6 +12,7 @@
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
+#include "tuner/quantize/hessian.h"
 #include "tuner/quantize/device_search.h"
 #include "tuner/quantize/proof.h"
 #include "tuner/quantize/section.h"
@@ -95,7 +96,7 @@ typedef struct row {
   const qp_quantizer *quantizer;
   char role[QP_MODEL_NAME];
   size_t linears;
-  double weights, distortion, original, worst; /* means over linears, by weights */
+  double weights, distortion, original, proxy, worst; /* means over linears, by weights */
 } row;
 
 enum { MAX_ROWS = 128 };
@@ -128,6 +129,7 @@ static void add_to_row(row *r, unsigned *rows, const char *role, const qp_quanti
   r[i].weights += n;
   r[i].distortion += n * d;
   r[i].original += n * figure(entry, "distortion_original");
+  r[i].proxy += n * figure(entry, "proxy");
   if (d > r[i].worst) r[i].worst = d;
 }
 
@@ -135,6 +137,10 @@ static void print_rows(const qp_job *j, const cJSON *report) {
   static const qp_column columns[] = {
       {"linear", false},    {"quantizer", false},  {"linears", true},      {"weights", true},
       {"distortion", true}, {"on_original", true}, {"worst_linear", true}, {NULL, false}};
+  static const qp_column with_hessian[] = {
+      {"linear", false},      {"quantizer", false}, {"linears", true},
+      {"weights", true},      {"distortion", true}, {"on_original", true},
+      {"worst_linear", true}, {"proxy_loss", true}, {NULL, false}};
   const cJSON *linears = cJSON_GetObjectItemCaseSensitive(report, "linears");
   static row r[MAX_ROWS];
   unsigned rows = 0;
@@ -146,7 +152,7 @@ static void print_rows(const qp_job *j, const cJSON *report) {
       add_to_row(r, &rows, all ? "all" : role, all ? NULL : l->quantizer, l,
                  cJSON_GetObjectItemCaseSensitive(entry, l->quantizer->name));
     }
-  qp_table_out *t = qp_table_new(columns, false);
+  qp_table_out *t = qp_table_new(j->hessian ? with_hessian : columns, false);
   for (unsigned i = 0; i < rows; i++) {
     qp_table_row(t);
     qp_table_text(t, r[i].role);
@@ -156,12 +162,32 @@ static void print_rows(const qp_job *j, const cJSON *report) {
     qp_table_number(t, r[i].distortion / r[i].weights, "%.6f");
     qp_table_number(t, r[i].original / r[i].weights, "%.6f");
     qp_table_number(t, r[i].worst, "%.6f");
+    if (j->hessian) qp_table_number(t, r[i].proxy / r[i].weights, "%.6f");
   }
   qp_table_print(t);
 }
 
+/* Hessians that were not as they should be; those of linears that have none are no matter. */
+static void print_hessians(const qp_job *j, const cJSON *report) {
+  const cJSON *linears = cJSON_GetObjectItemCaseSensitive(report, "linears");
+  for (size_t i = 0; i < j->linears && j->hessian; i++) {
+    const qp_job_linear *l = &j->linear[i];
+    const cJSON *entry = cJSON_GetObjectItemCaseSensitive(linears, l->name);
+    const double damping =
+        figure(cJSON_GetObjectItemCaseSensitive(entry, l->quantizer->name), "damping");
+    if (damping > QP_ENCODE_DAMPING)
+      fprintf(stderr,
+              "%s: its Hessian is not positive definite: it was damped by %g of its mean diagonal; "
+              "more samples would help\n",
+              l->name, damping);
+    if (!(damping > 0) && qp_hessian_stamp(j->hessian, l->name))
+      fprintf(stderr, "%s: no Hessian, or one of zeros: encoded without error feedback\n", l->name);
+  }
+}
+
 static void print_report(const qp_job *j, const cJSON *report, bool json, size_t encoded,
                          double seconds) {
+  print_hessians(j, report);
   if (json) {
     char *text = cJSON_Print(report);
     if (text) puts(text);

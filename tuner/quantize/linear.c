@@ -73,7 +73,7 @@ static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *canc
 static qp_status measure(bench *b, qp_linear_figures *out) {
   qp_measure sums = {0};
   qp_status st = QP_OK;
-  double proxy = 0;
+  double proxy = 0, damping = 0;
   for (unsigned i = 0; i < b->pieces && !st; i++) {
     const qp_encoded *e = &b->piece[i];
     qp_linear_part part[QP_MAX_PARTS];
@@ -84,11 +84,13 @@ static qp_status measure(bench *b, qp_linear_figures *out) {
     st = qp_measure_rows(b->j, b->l, i * piece_rows(b), e->rows, part, e->parts, e->row_scale,
                          &sums, b->err);
     proxy += e->proxy / b->pieces;
+    if (e->damping > damping) damping = e->damping;
   }
   if (!st)
     *out = (qp_linear_figures){.distortion = qp_measure_ratio(sums.lost, sums.power),
                                .original = qp_measure_ratio(sums.lost_back, sums.power_back),
-                               .proxy = proxy};
+                               .proxy = proxy,
+                               .damping = damping};
   return st;
 }
 

@@ -11,6 +11,7 @@ typedef struct qp_linear_figures {
   double distortion; /* of the rotated weights: sum (w~ - r w^)^2 / sum w~^2 */
   double original;   /* of the weights as they are in the checkpoint, rotated back */
   double proxy;      /* of the outputs where a Hessian was given, else = distortion */
+  double damping;    /* of its Hessian, the most of several groups; 0: there was none, or zeros */
   uint64_t bytes;    /* of all tensors stored for it, but for the signs that its group shares */
 } qp_linear_figures;
 

@@ -55,6 +55,7 @@ qp_status qp_section_linear(const qp_job_linear *l, const qp_linear_figures *f, 
   cJSON_AddNumberToObject(o, "distortion", f->distortion);
   cJSON_AddNumberToObject(o, "distortion_original", f->original);
   cJSON_AddNumberToObject(o, "proxy", f->proxy);
+  if (f->damping > 0) cJSON_AddNumberToObject(o, "damping", f->damping);
   char *printed = cJSON_PrintUnformatted(o), *text = printed ? strdup(printed) : NULL;
   cJSON_free(printed);
   cJSON_Delete(o);
@@ -242,7 +243,7 @@ static double mean_of(const gathering *g, const char *figure) {
 /* {"linears": {NAME: {QUANTIZER: {"distortion": D, ...}}}, ...} */
 static cJSON *make_report(const gathering *g) {
   static const char *const figures[] = {
-      "distortion", "distortion_original", "proxy", "rows", "columns", "bytes"};
+      "distortion", "distortion_original", "proxy", "damping", "rows", "columns", "bytes"};
   const qp_model *model = qp_checkpoint_model(g->j->checkpoint);
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "model", model->name);
@@ -254,6 +255,7 @@ static cJSON *make_report(const gathering *g) {
   cJSON_AddNumberToObject(o, "stored_bytes", g->total_bytes);
   cJSON_AddNumberToObject(o, "distortion", mean_of(g, "distortion"));
   cJSON_AddNumberToObject(o, "distortion_original", mean_of(g, "distortion_original"));
+  if (g->j->hessian) cJSON_AddNumberToObject(o, "proxy", mean_of(g, "proxy"));
   cJSON *linears = cJSON_AddObjectToObject(o, "linears");
   const cJSON *item;
   cJSON_ArrayForEach(item, g->linears) {
