@@ -99,6 +99,8 @@ size_t qp_kernel_params(const qp_kernel *k, const qp_arguments *args, unsigned c
 /* Private to gen/kernel. */
 void qp_kernel_name(qp_kernel *k);
 qp_status qp_kernel_source(qp_kernel *k, qp_error *err);
+/* Segments can share tables and warps when one quantizer with one codebook decodes them all. */
+bool qp_kernel_mergeable(const qp_quantizer *q);
 qp_status qp_partition_gemm(qp_kernel *k, qp_error *err);
 qp_status qp_partition_dequant(qp_kernel *k, qp_error *err);
 /* The streams of all segments, and the clusters of segments that can share tables and warps. */

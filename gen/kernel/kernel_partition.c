@@ -6,11 +6,10 @@
 
 static unsigned align_up(unsigned n, unsigned to) { return (n + to - 1) / to * to; }
 
-/* Segments can share tables and warps when one quantizer with one codebook decodes them all. */
-static bool mergeable(const qp_quantizer *q) {
+bool qp_kernel_mergeable(const qp_quantizer *q) {
   if (q->kind == QP_SPLIT) {
     for (unsigned i = 0; i < q->parts; i++)
-      if (!mergeable(q->part[i].quantizer)) return false;
+      if (!qp_kernel_mergeable(q->part[i].quantizer)) return false;
     return true;
   }
   for (unsigned i = 0; i < q->codebooks; i++)
@@ -174,7 +173,7 @@ qp_status qp_partition_streams(qp_kernel *k, qp_error *err) {
   for (unsigned s = 0; s < p->segments; s++) {
     const qp_quantizer *q = p->segment[s].quantizer;
     qp_cluster *last = k->clusters ? &k->cluster[k->clusters - 1] : NULL;
-    if (last && p->segment[s - 1].quantizer == q && mergeable(q))
+    if (last && p->segment[s - 1].quantizer == q && qp_kernel_mergeable(q))
       last->segments++;
     else
       k->cluster[k->clusters++] = (qp_cluster){.segment = s, .segments = 1};

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/kernel/kernel.h"
+#include "tuner/check/steady.h"
+
 const unsigned qp_model_columns[] = {576,   640,   896,   960,   1024,  1152,  1536,  2048,  2304,
                                      2560,  3072,  3584,  3840,  4096,  4608,  4864,  5120,  5376,
                                      6144,  6912,  8192,  8960,  9216,  9728,  10240, 11008, 12288,
@@ -20,7 +23,7 @@ static const unsigned batches[] = {1, 2, 3, 4, 5, 6, 7, 8, 16};
 enum { BATCHES = sizeof batches / sizeof *batches };
 
 typedef struct maker {
-  const qp_families *families;
+  qp_families *families;
   const qp_case_wishes *w;
   qp_cases *out;
   bool failed;
@@ -159,6 +162,7 @@ static void rotations(maker *m) {
     for (qp_dtype type = QP_F16; type <= QP_BF16; type++) {
       qp_problem p = problem(m, QP_OP_ROTATE, type, all ? 2 : 1);
       p.columns = k;
+      if (!all && i % 2) p.sm_count = 1, p.batch = 3; /* a block takes rows in turn */
       push_default(m, &p, "");
       p.inverse = true;
       if (all || i % 3 == 0) push_default(m, &p, "");
@@ -222,9 +226,106 @@ static void large_batches(maker *m) {
            m->w->quantizer[i * 7 % m->w->quantizers], "tensor");
 }
 
-qp_status qp_cases_make(const qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
+/* ---- The steady state: every kind of quantizer in every family, in pairs of two kinds ---- */
+
+enum { KINDS = 64, KIND_NAME = 96 };
+
+/* The first quantizer of each kind. */
+static unsigned first_of_kinds(const maker *m, const qp_quantizer **first) {
+  char names[KINDS][KIND_NAME];
+  unsigned n = 0;
+  for (size_t i = 0; i < m->w->quantizers && n < KINDS; i++) {
+    unsigned known = 0;
+    qp_steady_kind(m->w->quantizer[i], names[n], KIND_NAME);
+    while (strcmp(names[known], names[n]) != 0) known++;
+    if (known == n) first[n++] = m->w->quantizer[i];
+  }
+  return n;
+}
+
+static void set(qp_choice *c, const char *tunable) {
+  qp_error none = {0};
+  qp_choice_set(c, tunable, &none); /* where the family has it */
+}
+
+/* Where no shape is found (a wish, a limit of the architecture) there is no such case. */
+static void push_steady(maker *m, qp_problem p, const qp_choice *c) {
+  qp_error why = {0};
+  if (m->w->columns || m->w->rows) return;
+  if (m->w->path && *c->family->path && strcmp(m->w->path, c->family->path) != 0) return;
+  if (!qp_steady_shape(m->families, &p, c, &why)) push(m, &p, c);
+}
+
+/* Segments of a, then of b: a warp goes from segment to segment of each. */
+static void add_segments(qp_problem *p, const qp_quantizer *a, const qp_quantizer *b) {
+  static const unsigned rows[] = {16, 32, 0, 48, 0};
+  const bool alone = !qp_kernel_mergeable(a), both = !b || qp_kernel_mergeable(b);
+  for (unsigned i = 0; i < 5; i++) {
+    const bool last = rows[i] == 0;
+    if (!last && !(i < 3 ? !alone : both)) continue; /* its cluster is a segment */
+    if (i > 2 && !b) break;
+    p->segment[p->segments].quantizer = i < 3 ? a : b;
+    p->segment[p->segments++].rows = rows[i];
+  }
+}
+
+static void steady_pair(maker *m, const qp_family *f, const qp_quantizer *a, const qp_quantizer *b,
+                        unsigned turn) {
+  qp_problem p = problem(m, f->op, turn % 3 == 1 ? QP_BF16 : QP_F16, 1 + turn % 3);
+  qp_choice c;
+  qp_choice_default(f, &c);
+  p.sm_count = 1;
+  add_segments(&p, a, b);
+  if (f->op == QP_OP_GEMM) {
+    set(&c, "warps=8");
+    set(&c, "runs=2");
+    set(&c, "slabs=2");
+  }
+  push_steady(m, p, &c);
+}
+
+/* Blocks that share a part, and a warp that has a row group to itself; then sums by atomic adds. */
+static void steady_sums(maker *m, const qp_family *f, const qp_quantizer *a,
+                        const qp_quantizer *b) {
+  qp_problem p = problem(m, f->op, QP_F16, 2);
+  qp_choice c;
+  qp_choice_default(f, &c);
+  set(&c, "warps=8");
+  add_segments(&p, a, NULL);
+  p.sm_count = 3;
+  push_steady(m, p, &c);
+  p = problem(m, f->op, QP_BF16, 3);
+  p.out_type = QP_F32;
+  p.sm_count = 1;
+  add_segments(&p, a, b);
+  set(&c, "slabs=2");
+  set(&c, "atomic=1");
+  push_steady(m, p, &c);
+}
+
+static const qp_quantizer *first_chained(const qp_quantizer *const *list, unsigned n, bool split) {
+  for (unsigned i = 0; i < n; i++)
+    if (split ? list[i]->kind == QP_SPLIT : list[i]->window > list[i]->step) return list[i];
+  return n ? list[0] : NULL;
+}
+
+static void steady_state(maker *m) {
+  const qp_quantizer *first[KINDS];
+  const unsigned kinds = first_of_kinds(m, first);
+  for (size_t i = 0; i < qp_families_count(m->families); i++) {
+    const qp_family *f = qp_families_get(m->families, i);
+    if ((f->op != QP_OP_GEMM && f->op != QP_OP_DEQUANT)) continue;
+    for (unsigned k = 0; k < kinds; k += 2)
+      steady_pair(m, f, first[k], kinds > 1 ? first[(k + 1) % kinds] : NULL, k / 2);
+    if (f->op == QP_OP_GEMM && kinds && m->w->coverage != QP_COVER_FEW)
+      steady_sums(m, f, first_chained(first, kinds, false), first_chained(first, kinds, true));
+  }
+}
+
+qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
                         qp_error *err) {
   maker m = {.families = families, .w = wishes, .out = out};
+  steady_state(&m);
   each_quantizer(&m);
   if (!wishes->rows && !wishes->batch) rotations(&m);
   if (!wishes->batch) encoders(&m);

@@ -40,7 +40,7 @@ typedef struct qp_case_wishes {
 } qp_case_wishes;
 
 /* Append the cases; QP_E_NOMEM only.  Free the list with qp_cases_free. */
-qp_status qp_cases_make(const qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
+qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
                         qp_error *err);
 void qp_cases_free(qp_cases *c);
 

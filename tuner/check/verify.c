@@ -24,6 +24,7 @@ typedef struct check {
   qp_reference *reference;
   qp_random random;
   qp_error *err;
+  uint64_t seed;
   unsigned row_groups_max;
   unsigned buffers;
   qp_devptr buffer[MAX_BUFFERS];
@@ -171,36 +172,58 @@ static qp_dtype output_type(const check *c) {
   return c->k->problem.op == QP_OP_GEMM ? c->k->problem.out_type : c->k->problem.type;
 }
 
+/* What a segment comes with: of five segments or seeds in a row, one has all, one nothing, three all but one. */
+enum { WITHOUT_SCALE, WITHOUT_BIAS, WITHOUT_RESIDUAL, WITH_ALL, WITH_NONE, EXTRAS };
+
+static bool comes_with(const check *c, unsigned segment, unsigned without) {
+  const unsigned turn = (unsigned)((c->seed + segment) % EXTRAS);
+  return turn != without && turn != WITH_NONE;
+}
+
+static qp_status make_scale(check *c, unsigned i, unsigned m) {
+  if (!(c->segment[i].scale = host(c, m * sizeof(float)))) return QP_E_NOMEM;
+  for (unsigned r = 0; r < m; r++)
+    c->segment[i].scale[r] = (float)qp_random_uniform(&c->random, 0.5, 2);
+  return add_buffer(c, c->segment[i].scale, m * sizeof(float), &c->args.segment[i].scale);
+}
+
+static qp_status make_bias(check *c, unsigned i, unsigned m) {
+  if (!(c->segment[i].bias = host(c, m * 2))) return QP_E_NOMEM;
+  for (unsigned r = 0; r < m; r++)
+    c->segment[i].bias[r] = narrow(c, qp_random_uniform(&c->random, -4, 4));
+  return add_buffer(c, c->segment[i].bias, m * 2, &c->args.segment[i].bias);
+}
+
+static qp_status make_residual(check *c, unsigned i, size_t outputs, unsigned type) {
+  if (!(c->segment[i].residual = host(c, outputs * type))) return QP_E_NOMEM;
+  for (size_t r = 0; r < outputs; r++) {
+    float f = (float)qp_random_uniform(&c->random, -4, 4);
+    uint16_t h = narrow(c, (double)f);
+    memcpy(c->segment[i].residual + r * type, type == 4 ? (void *)&f : (void *)&h, type);
+  }
+  return add_buffer(c, c->segment[i].residual, outputs * type, &c->args.segment[i].residual);
+}
+
 static qp_status make_segment(check *c, unsigned i) {
   const qp_problem *p = &c->k->problem;
-  unsigned m = p->segment[i].rows, type = qp_dtype_bytes(output_type(c));
-  size_t outputs = output_count(c, i);
+  const unsigned m = p->segment[i].rows, type = qp_dtype_bytes(output_type(c));
+  const size_t outputs = output_count(c, i);
+  const bool gemm = p->op == QP_OP_GEMM;
   qp_status st = QP_OK;
-  if (qp_random_next(&c->random) & 1) {
-    if (!(c->segment[i].scale = host(c, m * sizeof(float)))) return QP_E_NOMEM;
-    for (unsigned r = 0; r < m; r++)
-      c->segment[i].scale[r] = (float)qp_random_uniform(&c->random, 0.5, 2);
-    st = add_buffer(c, c->segment[i].scale, m * sizeof(float), &c->args.segment[i].scale);
-  }
-  if (!st && p->op == QP_OP_GEMM && qp_random_next(&c->random) & 1) {
-    if (!(c->segment[i].bias = host(c, m * 2))) return QP_E_NOMEM;
-    for (unsigned r = 0; r < m; r++)
-      c->segment[i].bias[r] = narrow(c, qp_random_uniform(&c->random, -4, 4));
-    st = add_buffer(c, c->segment[i].bias, m * 2, &c->args.segment[i].bias);
-  }
-  if (!st && p->op == QP_OP_GEMM && qp_random_next(&c->random) & 1) {
-    if (!(c->segment[i].residual = host(c, outputs * type))) return QP_E_NOMEM;
-    for (size_t r = 0; r < outputs; r++) {
-      float f = (float)qp_random_uniform(&c->random, -4, 4);
-      uint16_t h = narrow(c, (double)f);
-      memcpy(c->segment[i].residual + r * type, type == 4 ? (void *)&f : (void *)&h, type);
-    }
-    st = add_buffer(c, c->segment[i].residual, outputs * type, &c->args.segment[i].residual);
-  }
+  if (comes_with(c, i, WITHOUT_SCALE)) st = make_scale(c, i, m);
+  if (!st && gemm && comes_with(c, i, WITHOUT_BIAS)) st = make_bias(c, i, m);
+  if (!st && gemm && comes_with(c, i, WITHOUT_RESIDUAL)) st = make_residual(c, i, outputs, type);
   if (!st) st = add_buffer(c, NULL, outputs * type, &c->args.segment[i].y);
   if (!st && c->k->adds_to_zero)
     st = qp_device_fill(c->dev, c->args.segment[i].y, 0, outputs * type, c->err);
   return st;
+}
+
+/* What this launch clears for a later one's atomic sums: more words than it has threads, an odd number. */
+static qp_status make_zero(check *c) {
+  if (!c->k->adds_to_zero) return QP_OK;
+  c->args.zero_words = (uint64_t)c->k->grid * c->k->block + 37;
+  return add_buffer(c, NULL, c->args.zero_words * 4, &c->args.zero);
 }
 
 /* X in the problem's type, its signs, and X~ in double precision. */
@@ -247,6 +270,7 @@ static qp_status make_inputs(check *c) {
   if (k->problem.op == QP_OP_GEMM) st = make_x(c, k->problem.batch);
   for (unsigned i = 0; i < k->streams && !st; i++) st = make_stream(c, i);
   for (unsigned i = 0; i < k->problem.segments && !st; i++) st = make_segment(c, i);
+  if (!st && k->problem.op == QP_OP_GEMM) st = make_zero(c);
   if (!st && k->workspace_bytes) st = add_buffer(c, NULL, k->workspace_bytes, &c->args.workspace);
   if (!st && k->counters) {
     st = add_buffer(c, NULL, k->counters * 4, &c->args.counters);
@@ -392,6 +416,23 @@ static qp_status check_counters(check *c, qp_verdict *v) {
   return st;
 }
 
+static qp_status check_zero(check *c, qp_verdict *v) {
+  const size_t words = c->args.zero_words;
+  if (!words) return QP_OK;
+  uint32_t *zero = host(c, words * 4);
+  if (!zero) return QP_E_NOMEM;
+  qp_status st = qp_device_download(c->dev, zero, c->args.zero, words * 4, c->err);
+  if (!st) st = guard_is_whole(c, c->args.zero, words * 4, "range to clear", v);
+  for (size_t i = 0; i < words && !st; i++)
+    if (zero[i]) {
+      snprintf(v->why, sizeof v->why, "word %zu of %zu that the launch clears was left at %#x", i,
+               words, zero[i]);
+      st = QP_E_WRONG;
+    }
+  free(zero);
+  return st;
+}
+
 static qp_status run(check *c) {
   qp_status st = qp_device_launch(c->dev, c->function, &c->launch, c->err);
   return st ? st : qp_device_sync(c->dev, c->err);
@@ -416,6 +457,7 @@ static qp_status check_repeat(check *c, unsigned i, const unsigned char *y, qp_v
 static qp_status check_outputs(check *c, qp_verdict *v) {
   sums s = {0};
   qp_status st = check_counters(c, v);
+  if (!st) st = check_zero(c, v);
   if (!st && c->k->problem.op == QP_OP_ROTATE) st = check_rotation(c, &s, v);
   for (unsigned i = 0; i < c->k->problem.segments && !st; i++) {
     unsigned char *y = host(c, output_count(c, i) * qp_dtype_bytes(output_type(c)));
@@ -478,6 +520,7 @@ qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *
   *c = (check){.dev = dev,
                .k = kernel,
                .reference = reference,
+               .seed = seed,
                .random = {seed},
                .err = err,
                .row_groups_max = row_groups_max};

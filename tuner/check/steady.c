@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/* What the partition of a launch makes warps go through, and shapes that make them go through all of it. */
+#include "tuner/check/steady.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *qp_steady_help(unsigned bit) {
+  static const char *const help[] = {
+#define X(name, text) text,
+      QP_STEADY(X)
+#undef X
+  };
+  return bit < QP_STEADY_COUNT ? help[bit] : "?";
+}
+
+/* ---- Kinds ---- */
+
+static const qp_quantizer *leaf(const qp_quantizer *q) {
+  return q->kind == QP_SPLIT ? q->part[0].quantizer : q;
+}
+
+void qp_steady_kind(const qp_quantizer *q, char *to, size_t size) {
+  static const char *const kinds[] = {"trellis", "vector", "scalar", "split"};
+  const qp_quantizer *l = leaf(q);
+  bool rows = false;
+  for (unsigned b = 0; b < l->codebooks; b++) rows |= l->codebook[b].scope == QP_SCOPE_ROW;
+  snprintf(to, size, "%s%s, %u a code%s%s%s", q->kind == QP_SPLIT ? "split " : "", kinds[l->kind],
+           l->dim, l->planes ? ", planes" : "", rows ? ", codebooks of rows" : "",
+           !l->fields                         ? ""
+           : l->field[0].type == QP_FIELD_F16 ? ", fp16 fields"
+           : l->field[0].type == QP_FIELD_U8  ? ", u8 fields"
+                                              : ", u4 fields");
+}
+
+/* ---- What is met ---- */
+
+static bool chained(const qp_quantizer *q) { return q->window > q->step; }
+
+static unsigned segment_of(const qp_kernel *k, const qp_cluster *c, unsigned row_group) {
+  unsigned s = c->segment, end = 0;
+  for (;; s++) {
+    end += (k->problem.segment[s].rows + QP_GROUP_ROWS - 1) / QP_GROUP_ROWS;
+    if (row_group < end || s + 1 == c->segment + c->segments) return s;
+  }
+}
+
+/* What a warp meets whose units are from .. from + n of a part. */
+static unsigned warp_meets(const qp_kernel *k, const qp_part *p, unsigned from, unsigned n) {
+  const qp_cluster *c = &k->cluster[p->cluster];
+  const unsigned first = from / p->units, last = (from + n - 1) / p->units;
+  const unsigned begins = from % p->units, stages = qp_choice_get(&k->choice, "stages");
+  const unsigned segments = segment_of(k, c, last) - segment_of(k, c, first) + 1;
+  unsigned met = 0;
+  if (n >= 2 * stages + 1) met |= QP_STEADY_UNITS;
+  if (begins && n > 1 && begins + 1 < p->units) met |= QP_STEADY_CARRY;
+  if (begins && last > first && from + n > last * p->units + 1) met |= QP_STEADY_CARRY;
+  if (last > first) met |= QP_STEADY_ROW_GROUP;
+  if (segments > 1) met |= QP_STEADY_BORDER;
+  if (segments > 2) met |= QP_STEADY_BORDERS;
+  if (begins) met |= QP_STEADY_SHARED;
+  if ((from + p->units - 1) / p->units * p->units + p->units <= from + n && c->parts == 1)
+    met |= QP_STEADY_SOLE;
+  return met;
+}
+
+static unsigned gemm_part_meets(const qp_kernel *k, const qp_part *p) {
+  const unsigned warps = p->blocks * (k->block / 32);
+  unsigned met = 0, from = 0;
+  for (unsigned w = 0; w < warps; w++) {
+    const unsigned n = p->share + (w < p->extra);
+    if (n) met |= warp_meets(k, p, from, n);
+    from += n;
+  }
+  if (p->first) met |= QP_STEADY_SLABS;
+  if (p->count % k->runs) met |= QP_STEADY_RAGGED;
+  if (p->blocks > 1 && met & QP_STEADY_UNITS) met |= QP_STEADY_BLOCKS;
+  if (!chained(k->stream[p->stream].stream.quantizer)) met |= QP_STEADY_CARRY; /* it has none */
+  return met;
+}
+
+static unsigned dequant_part_meets(const qp_kernel *k, const qp_part *p) {
+  const unsigned warps = p->blocks * (k->block / 32), units = p->total * p->row_groups;
+  const unsigned width = k->stream[p->stream].stream.period.blocks * QP_BLOCK_COLUMNS;
+  unsigned met = 0;
+  if (units > 2 * warps) met |= QP_STEADY_UNITS;
+  if (p->total > 1) met |= QP_STEADY_CARRY;
+  if (units > warps && p->row_groups > 1 && warps % p->total) met |= QP_STEADY_ROW_GROUP;
+  if (p->columns < p->total * width) met |= QP_STEADY_RAGGED;
+  return met;
+}
+
+unsigned qp_steady_met(const qp_kernel *k, const qp_quantizer *q) {
+  unsigned met = 0, steady = 0;
+  if (k->problem.op == QP_OP_ROTATE) return k->problem.batch > k->grid ? QP_STEADY_ROWS : 0;
+  for (unsigned i = 0; i < k->parts; i++) {
+    const qp_part *p = &k->part[i];
+    const bool gemm = k->problem.op == QP_OP_GEMM;
+    const unsigned part = gemm ? gemm_part_meets(k, p) : dequant_part_meets(k, p);
+    if (part & QP_STEADY_UNITS) steady |= 1u << p->cluster;
+    if (k->problem.segment[k->stream[p->stream].segment].quantizer == q) met |= part;
+  }
+  if (met & QP_STEADY_UNITS && steady & (steady - 1)) met |= QP_STEADY_CLUSTERS;
+  return met;
+}
+
+/* ---- Shapes ---- */
+
+/* Odd numbers of superblocks: of 64 columns; of the halves of a split; of 320 columns too. */
+static const unsigned columns[] = {416, 928, 1312, 2656};
+enum { COLUMNS = sizeof columns / sizeof *columns };
+
+/* Row groups of a cluster with which the first warp of each of its parts has 2 stages + 1 units. */
+static unsigned row_groups_for(const qp_kernel *k, const qp_cluster *c) {
+  const unsigned stages = qp_choice_get(&k->choice, "stages");
+  unsigned most = 0;
+  for (unsigned i = c->part; i < c->part + c->parts; i++) {
+    const qp_part *p = &k->part[i];
+    const unsigned units = p->blocks * (k->block / 32) * 2 * stages + 1;
+    const unsigned groups = (units + p->units - 1) / p->units;
+    if (groups > most) most = groups;
+  }
+  return most;
+}
+
+/* A dequant's warps take superblocks of a segment's parts in turn. */
+static unsigned row_groups_for_dequant(const qp_kernel *k, unsigned segment) {
+  unsigned most = 2;
+  for (unsigned i = 0; i < k->parts; i++) {
+    const qp_part *p = &k->part[i];
+    if (k->stream[p->stream].segment != segment) continue;
+    const unsigned groups = (2 * p->blocks * (k->block / 32) + p->total) / p->total;
+    if (groups > most) most = groups;
+  }
+  return most;
+}
+
+/* A segment that is open takes the row groups that are wanting, half a one less. */
+static void give_rows(const qp_kernel *k, const bool *open, qp_problem *p) {
+  for (unsigned i = 0; i < k->clusters; i++) {
+    const qp_cluster *c = &k->cluster[i];
+    const unsigned last = c->segment + c->segments - 1;
+    const bool gemm = p->op == QP_OP_GEMM;
+    const unsigned wanted = gemm ? row_groups_for(k, c) : row_groups_for_dequant(k, last);
+    unsigned given = 0;
+    for (unsigned s = c->segment; s < last && gemm; s++)
+      given += (p->segment[s].rows + QP_GROUP_ROWS - 1) / QP_GROUP_ROWS;
+    if (open[last])
+      p->segment[last].rows = QP_GROUP_ROWS * (wanted > given ? wanted - given : 1) - 16;
+  }
+}
+
+static unsigned asked_of(const qp_problem *p) {
+  const unsigned both = QP_STEADY_UNITS | QP_STEADY_CARRY | QP_STEADY_ROW_GROUP;
+  return p->op == QP_OP_GEMM ? both | QP_STEADY_SHARED : both;
+}
+
+static bool all_met(const qp_kernel *k) {
+  const unsigned asked = asked_of(&k->problem);
+  for (unsigned s = 0; s < k->problem.segments; s++)
+    if ((qp_steady_met(k, k->problem.segment[s].quantizer) & asked) != asked) return false;
+  return true;
+}
+
+qp_status qp_steady_shape(qp_families *families, qp_problem *p, const qp_choice *choice,
+                          qp_error *err) {
+  bool open[QP_MAX_SEGMENTS];
+  for (unsigned s = 0; s < p->segments; s++) open[s] = !p->segment[s].rows;
+  for (unsigned i = 0; i < COLUMNS; i++) {
+    qp_problem tried = *p;
+    tried.columns = columns[i];
+    for (unsigned s = 0; s < p->segments; s++)
+      if (open[s]) tried.segment[s].rows = 16;
+    for (unsigned round = 0; round < 3; round++) { /* rows may move blocks from part to part */
+      qp_kernel k;
+      const qp_status status = qp_kernel_make(families, &tried, choice, &k, err);
+      if (status) return status;
+      const bool done = all_met(&k);
+      if (!done) give_rows(&k, open, &tried);
+      qp_kernel_free(&k);
+      if (!done) continue;
+      *p = tried;
+      return QP_OK;
+    }
+  }
+  return qp_fail(err, QP_E_LIMIT, "%s: no shape was found whose warps reach their steady state",
+                 choice->family->name);
+}
