@@ -15,6 +15,7 @@
 
 #include "gen/kernel/kernel.h"
 #include "runtime/device.h"
+#include "runtime/sim/sim.h"
 #include "tuner/base/output.h"
 #include "tuner/check/verify.h"
 
@@ -131,10 +132,20 @@ static void work(worker *w, size_t first, size_t stride, size_t ahead) {
   }
 }
 
+/* The order in which the simulator runs blocks and warps. */
+static qp_status shuffle(worker *w, qp_error *err) {
+  qp_sim_switches switches;
+  if (!w->opt->schedule) return QP_OK;
+  qp_status st = qp_sim_switches_get(w->dev, &switches, err);
+  switches.schedule = w->opt->schedule;
+  return st ? st : qp_sim_switches_set(w->dev, &switches, err);
+}
+
 static qp_status open_worker(worker *w, unsigned compilers, qp_error *err) {
   qp_compiler_options co = {.workers = compilers};
   qp_status st = qp_compiler_open(&co, &w->compiler, err);
   if (!st) st = qp_device_open(w->opt->device, &w->dev, err);
+  if (!st) st = shuffle(w, err);
   if (!st && !(w->reference = qp_reference_new())) st = qp_fail(err, QP_E_NOMEM, "no memory");
   return st;
 }

@@ -30,9 +30,10 @@ typedef struct qp_result {
 } qp_result;
 
 typedef struct qp_run_options {
-  const char *device;      /* as qp_device_open takes it */
-  unsigned processes;      /* that verify; 0: as many as CPUs for the simulator, 1 for a GPU */
-  uint64_t seed;           /* of the data; each case adds its index */
+  const char *device; /* as qp_device_open takes it */
+  unsigned processes; /* that verify; 0: as many as CPUs for the simulator, 1 for a GPU */
+  uint64_t seed;      /* of the data; each case adds its index */
+  uint64_t schedule;  /* simulator: seed of a shuffled order of blocks and warps; 0: in order */
   unsigned row_groups_max; /* as qp_verify takes it */
   bool cubins;             /* make cubins too where the device wants PTX */
   const char *what;        /* for the progress line */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tuner/check/cases.h"
+#include "tuner/check/chain_cases.h"
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
@@ -23,9 +24,9 @@ static const qp_verb_help help = {
     "lua/quantizers/definitions.txt. One row a kernel; the exit code is 1 if something fails."};
 
 typedef struct check_options {
-  bool all, few, json, quiet;
-  const char *device, *op, *type, *path;
-  unsigned batch, jobs, seed;
+  bool all, few, json, quiet, chains;
+  const char *device, *op, *type, *path, *compile_only;
+  unsigned batch, jobs, seed, schedule;
   qp_shapes shape;
 } check_options;
 
@@ -115,6 +116,7 @@ static int report(const qp_case_wishes *w, const qp_cases *cases, const qp_resul
   fprintf(o->json ? stderr : stdout, "%zu kernels on %s in %.0f s: %zu PASS, %zu FAIL, %zu SKIP\n",
           cases->count, device, seconds, count[QP_OUTCOME_PASS], failed, count[QP_OUTCOME_SKIP]);
   if (changed) fprintf(o->json ? stderr : stdout, "%zu definitions changed: FAIL\n", changed);
+  if (o->compile_only) return failed || !count[QP_OUTCOME_MADE] ? 1 : 0;
   return changed || failed || !count[QP_OUTCOME_PASS] ? 1 : 0;
 }
 
@@ -134,6 +136,60 @@ static qp_status read_filters(const check_options *o, qp_case_wishes *w, qp_erro
   return st;
 }
 
+static qp_status run_chains(const check_options *o, const qp_session *s, const char *device,
+                            const qp_case_wishes *w, bool named, int *code, qp_error *err) {
+  const qp_chain_wishes wishes = {.device = device,
+                                  .quantizer = named ? w->quantizer : NULL,
+                                  .quantizers = named ? w->quantizers : 0,
+                                  .seed = o->seed,
+                                  .json = o->json};
+  size_t failed = 0;
+  const qp_status st = qp_chain_cases_run(s, &wishes, &failed, err);
+  if (!st) *code = failed ? 1 : 0;
+  return st;
+}
+
+static qp_status run_cases(const check_options *o, const qp_session *s, const char *device,
+                           const qp_case_wishes *w, int *code, qp_error *err) {
+  qp_cases cases = {0};
+  qp_result *result = NULL;
+  bool *verify = NULL; /* NULL: all */
+  qp_status st = qp_cases_make(s->families, w, &cases, err);
+  if (!st && !cases.count) st = qp_fail(err, QP_E_ARG, "no kernel fits these options");
+  if (!st) result = calloc(cases.count, sizeof *result);
+  if (!st && o->compile_only) verify = calloc(cases.count, sizeof *verify);
+  if (!st && (!result || (o->compile_only && !verify)))
+    st = qp_fail(err, QP_E_NOMEM, "no memory for results");
+  qp_run_options ro = {.device = device,
+                       .processes = o->jobs,
+                       .seed = o->seed,
+                       .schedule = o->schedule,
+                       .row_groups_max = 64,
+                       .cubins = o->compile_only != NULL,
+                       .what = o->compile_only ? "compile" : "check"};
+  double started = qp_seconds();
+  if (!st) st = qp_run_cases(s->families, &ro, &cases, verify, result, err);
+  if (!st) *code = report(w, &cases, result, o, device, qp_seconds() - started);
+  free(result);
+  free(verify);
+  qp_cases_free(&cases);
+  return st;
+}
+
+/* The device to check on; with --compile-only a simulator that poses as the GPU and runs nothing. */
+static qp_status choose_device(const check_options *o, char *device, size_t size, qp_case_wishes *w,
+                               qp_error *err) {
+  char posing[64];
+  if (o->compile_only && o->device)
+    return qp_fail(err, QP_E_ARG, "--compile-only runs on no device; leave --device out");
+  snprintf(posing, sizeof posing, "sim:%s", o->compile_only ? o->compile_only : "");
+  const qp_status st = qp_session_device(o->compile_only ? posing : o->device, device, size,
+                                         &w->arch, &w->sm_count, err);
+  if (!st && o->schedule && strncmp(device, "sim", 3) != 0)
+    return qp_fail(err, QP_E_ARG, "--schedule shuffles the simulator; '%s' is none", device);
+  return st;
+}
+
 static qp_status run(const check_options *o, const qp_words *words, int *code, qp_error *err) {
   qp_session s;
   qp_status st = qp_session_open(&s, err);
@@ -142,28 +198,16 @@ static qp_status run(const check_options *o, const qp_words *words, int *code, q
   for (size_t i = 0, n = 0; i < words->count && n < sizeof list; i++)
     n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? "," : "", words->word[i]);
   qp_case_wishes w = {0};
-  qp_cases cases = {0};
   const qp_quantizer **q = NULL;
-  qp_result *result = NULL;
   st = read_filters(o, &w, err);
   if (!st) st = qp_session_quantizers(&s, words->count ? list : NULL, &q, &w.quantizers, err);
-  if (!st) st = qp_session_device(o->device, device, sizeof device, &w.arch, &w.sm_count, err);
+  if (!st) st = choose_device(o, device, sizeof device, &w, err);
   w.quantizer = q;
-  if (!st) st = qp_cases_make(s.families, &w, &cases, err);
-  if (!st && !cases.count) st = qp_fail(err, QP_E_ARG, "no kernel fits these options");
-  if (!st && !(result = calloc(cases.count, sizeof *result)))
-    st = qp_fail(err, QP_E_NOMEM, "no memory for results");
-  qp_run_options ro = {.device = device,
-                       .processes = o->jobs,
-                       .seed = o->seed,
-                       .row_groups_max = 64,
-                       .what = "check"};
-  double started = qp_seconds();
-  if (!st) st = qp_run_cases(s.families, &ro, &cases, NULL, result, err);
-  if (!st) *code = report(&w, &cases, result, o, device, qp_seconds() - started);
-  free(result);
+  if (!st && o->chains)
+    st = run_chains(o, &s, device, &w, words->count > 0, code, err);
+  else if (!st)
+    st = run_cases(o, &s, device, &w, code, err);
   free(q);
-  qp_cases_free(&cases);
   qp_session_close(&s);
   return st;
 }
@@ -182,6 +226,12 @@ int qp_cmd_check(int argc, char **argv) {
        "cuda:N or sim[:sm_90[:SMS]]; a GPU if there is one", 0, 0},
       {"jobs", QP_OPT_UNSIGNED, &o.jobs, "N", "processes that verify", 1, 64},
       {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the random data", 0, 4294967295u},
+      {"schedule", QP_OPT_UNSIGNED, &o.schedule, "SEED",
+       "simulator: blocks and warps in a shuffled order, slices of random length", 1, 4294967295u},
+      {"chains", QP_OPT_FLAG, &o.chains, NULL,
+       "instead: launches that depend on each other, overlapped as far as they may", 0, 0},
+      {"compile-only", QP_OPT_STRING, &o.compile_only, "ARCH[:SMS]",
+       "compile the kernels into the cache as for such a GPU, run none", 0, 0},
       {"quiet", QP_OPT_FLAG, &o.quiet, NULL, "rows of failures only", 0, 0},
       {"json", QP_OPT_FLAG, &o.json, NULL, "rows as JSON", 0, 0},
       {0}};
