@@ -9,6 +9,7 @@
 
 #include "gen/base/json.h"
 #include "gen/model/tokenizer_parts.h"
+#include "runtime/map.h"
 
 /* ---- Making one ---- */
 
@@ -139,19 +140,28 @@ static qp_status finish(qp_tokenizer *t, qp_status st, qp_tokenizer **out, qp_er
   return QP_OK;
 }
 
-static qp_status from_tree(const char *file, cJSON *tree, qp_tokenizer **out, qp_error *err) {
+qp_status qp_tokenizer_parse(const char *file, const char *text, size_t bytes, qp_tokenizer **out,
+                             qp_error *err) {
+  cJSON *tree;
+  const size_t valid = qp_utf8_check(text, bytes); /* its strings go into texts */
+  if (valid != bytes)
+    return qp_fail(err, QP_E_ARG, "%s: it is no UTF-8 at byte %zu (0x%02x)", file, valid,
+                   (unsigned char)text[valid]);
+  qp_status st = qp_json_parse(file, text, bytes, &tree, err);
+  if (st) return st;
   qp_tokenizer *t = qp_tokenizer_new(file);
-  if (!t) return cJSON_Delete(tree), qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
-  qp_status st = qp_tokenizer_read_json(t, tree, err);
+  st = t ? qp_tokenizer_read_json(t, tree, err) : qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
   cJSON_Delete(tree);
   return finish(t, st, out, err);
 }
 
-qp_status qp_tokenizer_parse(const char *file, const char *text, size_t bytes, qp_tokenizer **out,
-                             qp_error *err) {
-  cJSON *tree;
-  qp_status st = qp_json_parse(file, text, bytes, &tree, err);
-  return st ? st : from_tree(file, tree, out, err);
+static qp_status from_json(const char *path, qp_tokenizer **out, qp_error *err) {
+  qp_map map;
+  qp_status st = qp_map_open(path, &map, err);
+  if (st) return st;
+  st = qp_tokenizer_parse(path, (const char *)map.data, map.bytes, out, err);
+  qp_map_close(&map);
+  return st;
 }
 
 static qp_status from_gguf(const char *path, qp_tokenizer **out, qp_error *err) {
@@ -198,9 +208,7 @@ qp_status qp_tokenizer_open(const char *path, qp_tokenizer **out, qp_error *err)
                    "%s: there is no such file: text needs the model's tokenizer.json "
                    "(token ids need none)",
                    file);
-  cJSON *tree;
-  qp_status st = qp_json_read(file, &tree, err);
-  return st ? st : from_tree(file, tree, out, err);
+  return from_json(file, out, err);
 }
 
 /* ---- Encoding ---- */

@@ -452,7 +452,7 @@ static qp_status read_scores(qp_tokenizer *t, const cJSON *list, const char *whe
 
 static qp_status read_unigram(qp_tokenizer *t, const cJSON *model, const char *where,
                               qp_error *err) {
-  const cJSON *list;
+  const cJSON *list = NULL;
   t->model = QP_TOKENIZER_UNIGRAM;
   qp_status st = qp_json_array(model, where, "vocab", &list, err);
   if (!st) st = get_boolean(model, where, "byte_fallback", false, &t->unigram.byte_fallback, err);

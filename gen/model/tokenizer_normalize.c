@@ -123,6 +123,10 @@ qp_status qp_charsmap_check(const unsigned char *map, size_t bytes, const char *
                    field, bytes, trie);
   if (trie < bytes - 4 && map[bytes - 1])
     return qp_fail(err, QP_E_ARG, "%s: the last text does not end with NUL", field);
+  const size_t texts = bytes - 4 - trie;
+  const size_t valid = qp_utf8_check((const char *)map + 4 + trie, texts);
+  if (valid != texts)
+    return qp_fail(err, QP_E_ARG, "%s: its texts are no UTF-8 at byte %zu", field, valid);
   return QP_OK;
 }
 
@@ -143,7 +147,9 @@ static const char *map_find(const qp_normalizer *step, const char *s, size_t n) 
     if (!(unit >> 8 & 1)) continue;
     if (at >= units) return NULL;
     const uint32_t value = u32_at(trie + 4 * (size_t)at) & 0x7fffffff;
-    return value < texts ? (const char *)trie + 4 * units + value : NULL;
+    const char *text = (const char *)trie + 4 * units + value;
+    const bool inside = value < texts && ((unsigned char)*text & 0xc0) != 0x80;
+    return inside ? text : NULL; /* not from the middle of a character */
   }
   return NULL;
 }

@@ -143,6 +143,7 @@ static void expect_refusal(const char *text, const char *part) {
 Test(tokenizer, wrong_files_are_refused_with_file_and_field) {
   expect_refusal("[]", "an object");
   expect_refusal("{}", "'model' is missing");
+  expect_refusal("{\"model\":\"\xff\"}", "no UTF-8 at byte 10");
   expect_refusal("{\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", "\"WordPiece\"");
   expect_refusal("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", "token 'a'");
   expect_refusal("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0.5},\"merges\":[]}}", "token 'a'");
@@ -194,7 +195,10 @@ static void expect_spans(const char *source, const char *text, const char *wante
 }
 
 Test(tokenizer, patterns_mean_what_oniguruma_means) {
-  expect_spans("\\s", "a\u180e \xc2\x85" "b", "4-5 5-7 "); /* U+180E is no white space */
+  expect_spans("\\s",
+               "a\u180e \xc2\x85"
+               "b",
+               "4-5 5-7 "); /* U+180E is no white space */
   expect_spans("[\\s]+", "a \u3000b", "1-5 ");
   expect_spans("a{1,2}+b", "aaaaab", "0-6 "); /* no possessive: (?:a{1,2})+ */
   expect_spans("(ab){2}+c", "ababababc", "0-9 ");
