@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-#include "gen/encode/simd.h"
+#include "gen/base/simd.h"
 #include "runtime/half.h"
 
 enum {

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "gen/encode/simd.h"
+#include "gen/base/simd.h"
 
 enum { LANES = 16 };
 

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "gen/encode/simd.h"
+#include "gen/base/simd.h"
 
 enum { LANES = QP_TRELLIS_LANES, TURN = 8 /* rows and columns that are turned together */ };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Which vector instructions this CPU has. */
-#include "gen/encode/simd.h"
+#include "gen/base/simd.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
