@@ -16,9 +16,168 @@
 --                   reorders      tensors whose rows are reordered within each head, for RoPE on
 --                                 neighbouring pairs: tensor = "heads" or "kv_heads"
 --                   adds_one      1 is added to the weights of norms
+--   forward(m)    what the model computes (below); without it the forward pass refuses the architecture
 --
 -- m holds hidden, intermediate, heads, kv_heads, head_dim, layers, vocab, and 0 or 1: tied,
--- attention_bias, mlp_bias.
+-- attention_bias, mlp_bias.  For forward, m.config is the whole config.json as a table (of a model
+-- with a vision tower its text_config).
+--
+-- What forward gives:
+--
+--   x = embedding[token] * embedding_scale
+--   in each block:  x = x + post_attention(o(attention(before_attention(x))))
+--                   x = x + post_mlp(down(activation(gate(h)) * up(h))),  h = before_mlp(x)
+--   logits = cap(head(final(x))),  cap(l) = softcap * tanh(l / softcap)
+--
+--   embedding, embedding_scale     tensor (prefix .. "embed_tokens"), factor (1)
+--   norm          kind "rms" or "layer", eps, offset: a norm multiplies by offset + weight (0)
+--   norms         tensors of the block's norms: before_attention, post_attention, before_mlp, post_mlp,
+--                 q, k (over each head where they are as long as one); those not named are left out
+--   final         tensor of the last norm
+--   activation    "silu", "gelu", "gelu_tanh" or "relu"; without a gate, of up(h) itself
+--   scale         of q k^T (head_dim ^ -0.5)
+--   attention_softcap, softcap     of the scores, of the logits; 0 or nil: none
+--   layers        for each layer { window =, rotary = }: a query sees itself and the window - 1 tokens before
+--                 it (0: all before it); rotary numbers what turns() gives (0: positions are not told)
+--   turns(at)     a list of what lua/rotary.lua's turns gives, for sequences of at.length tokens
+--
+-- Linears are found by their roles; "qkv" is q, k and v and "gate_up" is gate and up, one below another.
+
+-- Activations by their names in config.json.
+local activations = {
+  silu = "silu", swish = "silu", gelu = "gelu", relu = "relu",
+  gelu_pytorch_tanh = "gelu_tanh", gelu_new = "gelu_tanh", gelu_fast = "gelu_tanh",
+}
+
+local function activation(name)
+  return activations[name] or error(("hidden_act: '%s' is not known"):format(tostring(name)))
+end
+
+-- null in a config.json is false here.
+local function given(value, default)
+  if value == nil then return default end
+  return value
+end
+
+-- m.layers entries: with 'window' where windowed(i) (nil: everywhere), rotary 1.
+local function layers(m, window, windowed)
+  local list, types = {}, m.config.layer_types
+  for i = 1, m.layers do
+    local sliding = window and true or false
+    if types then
+      sliding = sliding and types[i] == "sliding_attention"
+    elseif windowed then
+      sliding = sliding and windowed(i)
+    end
+    list[i] = { window = sliding and window or 0, rotary = 1 }
+  end
+  return list
+end
+
+-- RMSNorm before attention and MLP, rotary embedding, SiLU: Llama, and what others vary.
+local function llama_forward(m, theta)
+  local c = m.config
+  local parameters = rotary.parameters(c, theta or 10000)
+  return {
+    norm = { kind = "rms", eps = c.rms_norm_eps or 1e-6 },
+    norms = { before_attention = "input_layernorm", before_mlp = "post_attention_layernorm" },
+    final = "norm",
+    activation = activation(c.hidden_act or "silu"),
+    layers = layers(m),
+    turns = function(at) return { rotary.turns(parameters, m.head_dim, at.length) } end,
+  }
+end
+
+local function mistral_forward(m)
+  local f = llama_forward(m)
+  m.config.layer_types = nil -- Mistral's window is every layer's
+  f.layers = layers(m, m.config.sliding_window)
+  return f
+end
+
+local function smollm3_forward(m)
+  local c = m.config
+  local f = llama_forward(m, 2000000)
+  local function turned(i)
+    if c.no_rope_layers then return c.no_rope_layers[i] ~= 0 end -- named after its zeros
+    return i % (c.no_rope_layer_interval or 4) ~= 0
+  end
+  f.layers = layers(m, c.use_sliding_window and c.sliding_window or nil, function(i) return not turned(i) end)
+  for i = 1, m.layers do f.layers[i].rotary = turned(i) and 1 or 0 end
+  return f
+end
+
+local function qwen_forward(m)
+  local c = m.config
+  local f = llama_forward(m)
+  f.layers = layers(m, c.use_sliding_window and (c.sliding_window or 4096) or nil,
+    function(i) return i > (c.max_window_layers or 28) end)
+  return f
+end
+
+local function qwen3_forward(m)
+  local f = qwen_forward(m)
+  f.norms.q, f.norms.k = "self_attn.q_norm", "self_attn.k_norm"
+  return f
+end
+
+local function phi3_forward(m)
+  local c = m.config
+  local f = llama_forward(m)
+  local parameters = rotary.parameters(c, 10000)
+  if parameters.type == "su" or parameters.type == "yarn" then parameters.type = "longrope" end
+  f.norm.eps = c.rms_norm_eps or 1e-5
+  f.layers = layers(m, c.sliding_window)
+  f.turns = function(at) return { rotary.turns(parameters, m.head_dim, at.length) } end
+  return f
+end
+
+-- Norms multiply by 1 + weight; the embedding is scaled; GELU.
+local function gemma_forward(m)
+  local c = m.config
+  local f = llama_forward(m)
+  f.norm.offset = 1
+  f.embedding_scale = math.sqrt(m.hidden)
+  f.activation = "gelu_tanh" -- also where the config says "gelu", which was never meant
+  return f
+end
+
+-- Norms behind attention and MLP too, soft caps, a window in every second layer.
+local function gemma2_forward(m)
+  local c = m.config
+  local f = gemma_forward(m)
+  f.norms = {
+    before_attention = "input_layernorm", post_attention = "post_attention_layernorm",
+    before_mlp = "pre_feedforward_layernorm", post_mlp = "post_feedforward_layernorm",
+  }
+  f.activation = activation(c.hidden_activation or "gelu_pytorch_tanh")
+  f.scale = (c.query_pre_attn_scalar or 256) ^ -0.5
+  f.attention_softcap = given(c.attn_logit_softcapping, 50)
+  f.softcap = given(c.final_logit_softcapping, 30)
+  f.layers = layers(m, c.sliding_window or 4096, function(i) return i % 2 == 1 end)
+  return f
+end
+
+-- Norms of q and k in place of soft caps; windows in five layers of six, with a rotary base of their own.
+local function gemma3_forward(m)
+  local c = m.config
+  local f = gemma2_forward(m)
+  local all = rotary.parameters(c, 1000000, "full_attention")
+  local near = rotary.parameters(c, 10000, "sliding_attention")
+  if not (c.rope_parameters or {}).sliding_attention then
+    near = { type = "default", rope_theta = c.rope_local_base_freq or 10000, partial_rotary_factor = 1 }
+  end
+  if c.use_bidirectional_attention then error("use_bidirectional_attention: only causal models are run") end
+  f.norms.q, f.norms.k = "self_attn.q_norm", "self_attn.k_norm"
+  f.attention_softcap, f.softcap = c.attn_logit_softcapping, c.final_logit_softcapping
+  local pattern = c.sliding_window_pattern or 6
+  f.layers = layers(m, c.sliding_window or 4096, function(i) return i % pattern ~= 0 end)
+  for i = 1, m.layers do f.layers[i].rotary = f.layers[i].window > 0 and 2 or 1 end
+  f.turns = function(at)
+    return { rotary.turns(all, m.head_dim, at.length), rotary.turns(near, m.head_dim, at.length) }
+  end
+  return f
+end
 
 local function attention(m, bias, out_bias)
   local q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
@@ -75,11 +234,19 @@ local gemma3 = { heads = 8, kv_heads = 4, head_dim = 256, vocab = 262208, tied =
 
 return {
   {
-    types = { "llama", "mistral" },
+    types = { "llama" },
     prefix = "model.", head = "lm_head",
     block = llama,
     extra = two_norms,
     gguf = { architecture = "llama", model = gguf_model, block = gguf_block(), reorders = reordered },
+    forward = llama_forward,
+  },
+  {
+    types = { "mistral" },
+    prefix = "model.", head = "lm_head",
+    block = llama,
+    extra = two_norms,
+    forward = mistral_forward,
   },
   {
     types = { "smollm3" },
@@ -88,6 +255,7 @@ return {
     block = llama,
     extra = two_norms,
     gguf = { architecture = "smollm3", model = gguf_model, block = gguf_block(), reorders = reordered },
+    forward = smollm3_forward,
   },
   {
     types = { "qwen2" },
@@ -95,6 +263,7 @@ return {
     block = function(m) return with_mlp(m, attention(m, true, false), false) end,
     extra = two_norms,
     gguf = { architecture = "qwen2", model = gguf_model, block = gguf_block() },
+    forward = qwen_forward,
   },
   {
     types = { "qwen3" },
@@ -106,6 +275,7 @@ return {
     end,
     extra = two_norms_and_qk,
     gguf = { architecture = "qwen3", model = gguf_model, block = gguf_block() },
+    forward = qwen3_forward,
   },
   {
     types = { "gemma" },
@@ -114,6 +284,7 @@ return {
     block = gemma,
     extra = two_norms,
     gguf = { architecture = "gemma", model = gguf_model, block = gguf_block(), adds_one = true },
+    forward = gemma_forward,
   },
   {
     types = { "gemma2" },
@@ -122,6 +293,7 @@ return {
     block = gemma,
     extra = four_norms,
     gguf = { architecture = "gemma2", model = gguf_model, block = gguf_gemma, adds_one = true },
+    forward = gemma2_forward,
   },
   {
     types = { "gemma3_text" },
@@ -130,6 +302,7 @@ return {
     block = gemma,
     extra = four_norms_and_qk,
     gguf = { architecture = "gemma3", model = gguf_model, block = gguf_gemma, adds_one = true },
+    forward = gemma3_forward,
   },
   { -- with a vision tower, which is left alone
     types = { "gemma3" },
@@ -137,6 +310,7 @@ return {
     prefix = "language_model.model.", head = "language_model.lm_head",
     block = gemma,
     extra = four_norms_and_qk,
+    forward = gemma3_forward,
   },
   { -- q|k|v and gate|up are one matrix each in the checkpoint
     types = { "phi3" },
@@ -156,6 +330,7 @@ return {
       architecture = "phi3", model = gguf_model,
       block = gguf_block { attn_qkv = "self_attn.qkv_proj", ffn_up = "mlp.gate_up_proj" },
     },
+    forward = phi3_forward,
   },
   { -- an encoder; its matrices have biases, its norms too
     types = { "bert" },

@@ -15,6 +15,7 @@
 
 enum { MAX_MODELS = 256, MAX_SIZE = 1 << 24, MAX_LAYERS = 1024 };
 static const char *const architectures_file = "lua/architectures.lua";
+static const char *const rotary_file = "lua/rotary.lua"; /* what its entries call */
 
 struct qp_models {
   size_t count;
@@ -336,7 +337,8 @@ static qp_status load_architectures(qp_models *m, qp_error *err) {
   const char *text;
   size_t bytes;
   qp_status st = qp_resource_read(architectures_file, &text, &bytes, err);
-  if (!st) st = qp_lua_run(m->lua, NULL, architectures_file, text, bytes, &m->architectures, err);
+  if (!st)
+    st = qp_lua_run(m->lua, rotary_file, architectures_file, text, bytes, &m->architectures, err);
   return st;
 }
 
@@ -361,6 +363,15 @@ qp_lua *qp_models_lua(qp_models *m) { return m->lua; }
 qp_lua_ref qp_models_architectures(const qp_models *m) { return m->architectures; }
 
 size_t qp_models_count(const qp_models *m) { return m->count; }
+
+qp_status qp_models_entry(qp_models *m, const char *type, const char *name, qp_lua_ref *out,
+                          qp_error *err) {
+  char path[64];
+  const size_t architecture = find_architecture(m, type);
+  if (!architecture) return unknown_type(m, type, "model_type", type, err);
+  snprintf(path, sizeof path, "%zu.%s", architecture, name);
+  return qp_lua_get(m->lua, m->architectures, path, out, err);
+}
 const qp_model *qp_models_get(const qp_models *m, size_t i) { return &m->model[i]; }
 
 /* ---- config.json ---- */

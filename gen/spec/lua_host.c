@@ -853,6 +853,26 @@ qp_status qp_lua_call(qp_lua *l, qp_lua_ref v, const qp_lua_table *args, size_t 
   return QP_OK;
 }
 
+typedef struct apply_job {
+  qp_lua_ref v, argument, result;
+} apply_job;
+
+static int do_apply(lua_State *L) {
+  apply_job *job = lua_touserdata(L, 1);
+  push_ref(L, job->v);
+  push_ref(L, job->argument);
+  lua_call(L, 1, 1);
+  return make_ref(L, &job->result);
+}
+
+qp_status qp_lua_apply(qp_lua *l, qp_lua_ref v, qp_lua_ref argument, qp_lua_ref *result,
+                       qp_error *err) {
+  apply_job job = {v, argument, 0};
+  const qp_status status = protect(l, true, do_apply, &job, err);
+  if (status == QP_OK) *result = job.result;
+  return status;
+}
+
 /* ---- Tracing ---- */
 
 typedef struct trace_job {

@@ -70,6 +70,10 @@ typedef struct qp_lua_table {
 qp_status qp_lua_call(qp_lua *l, qp_lua_ref v, const qp_lua_table *args, size_t n,
                       qp_lua_ref *result, qp_lua_ref *second, qp_error *err);
 
+/* The same with one value that is already there. */
+qp_status qp_lua_apply(qp_lua *l, qp_lua_ref v, qp_lua_ref argument, qp_lua_ref *result,
+                       qp_error *err);
+
 /*
 ** All items of a list, which must be numbers; '*values' is malloc'ed, caller frees.  QP_E_ARG: no
 ** list, or an item that is no number (the message says which); QP_E_NOMEM.  Outputs are untouched

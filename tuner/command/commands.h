@@ -10,6 +10,7 @@ int qp_cmd_check(int argc, char **argv);
 int qp_cmd_distortion(int argc, char **argv);
 int qp_cmd_train(int argc, char **argv);
 int qp_cmd_plan(int argc, char **argv);
+int qp_cmd_evaluate(int argc, char **argv);
 int qp_cmd_export(int argc, char **argv);
 int qp_cmd_quantize(int argc, char **argv);
 int qp_cmd_tune(int argc, char **argv);

@@ -18,6 +18,7 @@ static const struct {
     {"quantize", "pack the weights of a checkpoint", qp_cmd_quantize},
     {"train", "fit a quantizer's codebook to its trellis", qp_cmd_train},
     {"plan", "the best mix of quantizers and fusions within limits, proven", qp_cmd_plan},
+    {"evaluate", "perplexity of a model, KL divergence from its source", qp_cmd_evaluate},
     {"export", "write the kernels of a plan as a library that engines link", qp_cmd_export},
     {"tune", "find and measure the fastest kernels on the GPU at hand", qp_cmd_tune},
     {"table", "what was measured for a model on a GPU; unions of record files", qp_cmd_table},

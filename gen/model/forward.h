@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/* The forward pass of a model in fp32:  weights + token ids --> [hidden states] --> logits.
+**
+** A qp_forward is a model that is ready to run.  Token ids come as qp_sequences, which the caller
+** owns; so are the arrays of hidden states [tokens][hidden] and logits [rows][vocab], fp32.  The
+** caller drives it block by block, so that every block may be repeated from kept hidden states with
+** other weights, or all at once:
+**
+**   qp_forward *f;
+**   qp_forward_open("model.gguf", models, &(qp_forward_options){0}, &f, err);
+**   qp_forward_embed(f, &sequences, hidden, err);
+**   for (unsigned b = 0; b < qp_forward_model(f)->layers; b++)
+**     qp_forward_block(f, b, &sequences, NULL, hidden, err);          // hidden is replaced
+**   qp_forward_head(f, hidden, tokens, NULL, logits, err);
+**
+** Sensitivity of a linear L of block b:  keep the hidden states that go into block b; then
+** qp_forward_override(f, b, L, perturbed), and run blocks b .. layers - 1 and the head on a copy;
+** qp_forward_override(f, b, L, NULL) ends it.  E[x x^T] of a group's input: a qp_forward_hook.
+*/
+#ifndef QP_FORWARD_H
+#define QP_FORWARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/base/parallel.h"
+#include "gen/model/model.h"
+
+typedef struct qp_forward qp_forward; /* used by one thread at a time; it has threads of its own */
+
+typedef struct qp_forward_options {
+  unsigned threads; /* 0: as many as CPUs */
+  /* fp32 weights that stay in memory, in bytes; blocks beyond are read again each time they are run,
+  ** the head in pieces.  0: half of the machine's memory. */
+  uint64_t resident_bytes;
+} qp_forward_options;
+
+/*
+** Open a checkpoint (folder, .safetensors, .gguf) or a folder that `qpal quantize` wrote.  'models'
+** must outlive the result.  Weights are read when a block is first run.
+** QP_E_ARG: no such file, or an architecture without a forward pass (messages name file and field);
+** QP_E_MISSING: no BLAS; QP_E_IO, QP_E_NOMEM.
+*/
+qp_status qp_forward_open(const char *path, qp_models *models, const qp_forward_options *options,
+                          qp_forward **out, qp_error *err);
+void qp_forward_close(qp_forward *f); /* NULL is allowed */
+
+const qp_model *qp_forward_model(const qp_forward *f);
+const char *qp_forward_path(const qp_forward *f);
+qp_parallel *qp_forward_parallel(const qp_forward *f); /* its threads, for the caller's own loops */
+
+/* Sequences of tokens, one behind another; each begins at position 0 and sees itself alone. */
+typedef struct qp_sequences {
+  const uint32_t *token; /* [end[count - 1]] ids below vocab */
+  const size_t *end;     /* [count], ascending: sequence i ends before token end[i] */
+  size_t count;
+} qp_sequences;
+
+/*
+** Called with what the linears of a group read, before they do: x [rows][columns], valid during the
+** call.  All tokens come, in order, in pieces of any number of rows; groups of a block in the order
+** in which it computes them.  'group' counts as in qp_model.group; for the head, block == layers and
+** group == groups.  A status other than QP_OK ends the pass and is returned.
+*/
+typedef struct qp_forward_hook {
+  qp_status (*input)(void *arg, unsigned block, unsigned group, const float *x, size_t rows,
+                     unsigned columns, qp_error *err);
+  void *arg;
+} qp_forward_hook;
+
+/* Hidden states of the tokens: hidden [tokens][hidden].  QP_E_ARG: an id is not below vocab. */
+qp_status qp_forward_embed(qp_forward *f, const qp_sequences *s, float *hidden, qp_error *err);
+
+/* Block 'block' of all sequences, in place; hook may be NULL.  QP_E_ARG: its weights are missing or
+** of another shape; QP_E_NOMEM.  'hidden' is spoilt on error. */
+qp_status qp_forward_block(qp_forward *f, unsigned block, const qp_sequences *s,
+                           const qp_forward_hook *hook, float *hidden, qp_error *err);
+
+/* Final norm and lm_head of any 'rows' hidden states: logits [rows][vocab]. */
+qp_status qp_forward_head(qp_forward *f, const float *hidden, size_t rows,
+                          const qp_forward_hook *hook, float *logits, qp_error *err);
+
+/* All of it: logits [tokens][vocab], which is large for more than some thousand tokens. */
+qp_status qp_forward_logits(qp_forward *f, const qp_sequences *s, const qp_forward_hook *hook,
+                            float *logits, qp_error *err);
+
+/*
+** Linear 'linear' (0 .. linears - 1 as in qp_model.linear; linears: the head, 'block' is ignored)
+** of a block computes with w [rows][columns], which the caller keeps, until NULL is set.  Of a tied
+** head the embedding stays as it is.
+*/
+void qp_forward_override(qp_forward *f, unsigned block, unsigned linear, const float *w);
+
+/* The linear's own weights: out [rows][columns]. */
+qp_status qp_forward_weights(qp_forward *f, unsigned block, unsigned linear, float *out,
+                             qp_error *err);
+
+#endif

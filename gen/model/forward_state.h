@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* What the parts of the forward pass share: forward.c (weights), forward_block.c (computing). */
+#ifndef QP_FORWARD_STATE_H
+#define QP_FORWARD_STATE_H
+
+#include "gen/base/blas.h"
+#include "gen/base/parallel.h"
+#include "gen/model/attention.h"
+#include "gen/model/forward.h"
+#include "gen/model/rotary.h"
+#include "gen/model/weights.h"
+
+typedef struct qp_forward_norm {
+  float *weight, *bias; /* [width]; NULL: none */
+  unsigned width;
+} qp_forward_norm;
+
+typedef struct qp_forward_weight {
+  float *own;            /* [rows][columns]; NULL: not read yet, or not kept */
+  const float *override; /* the caller's, or NULL */
+  float *bias;           /* [rows], or NULL */
+} qp_forward_weight;
+
+typedef struct qp_forward_layer {
+  qp_forward_weight linear[QP_MODEL_LINEARS];
+  qp_forward_norm norm[QP_NORM_PLACES];
+} qp_forward_layer;
+
+/* Where a block finds its linears, by role: -1 where there is none. */
+typedef struct qp_forward_roles {
+  int q, k, v, qkv, o, up, gate, gate_up, down;
+} qp_forward_roles;
+
+/* Arrays of a run; each grows as it is needed. */
+typedef struct qp_forward_buffer {
+  float *data;
+  size_t floats;
+} qp_forward_buffer;
+
+struct qp_forward {
+  qp_weights *weights;
+  const qp_model *model;
+  qp_computation computation;
+  qp_forward_roles roles;
+  const qp_blas *blas;
+  qp_parallel *parallel;
+  uint64_t budget, used;   /* bytes of weights that stay */
+  qp_forward_layer *layer; /* [layers] */
+  qp_forward_norm final;
+  qp_forward_weight head;
+  qp_rotary rotary;
+  qp_attention_scratch attention;
+  qp_forward_buffer x, qkv, mixed, y, inner; /* of a block */
+  qp_forward_buffer tasks;                   /* of attention, as size_t */
+};
+
+/* At least 'floats' of a buffer; what was in it is lost.  QP_E_NOMEM. */
+qp_status qp_forward_grow(qp_forward_buffer *b, size_t floats, qp_error *err);
+
+/* out[i][j] = sum_k x[i][k] w[j][k] + bias[j];  rows of x and out begin x_stride and out_stride
+** floats apart. */
+typedef struct qp_product {
+  const float *x, *w, *bias;
+  float *out;
+  size_t rows, x_stride, out_stride;
+  unsigned features, columns;
+} qp_product;
+void qp_forward_product(const qp_forward *f, const qp_product *p);
+
+/* y[i] = norm(x[i]) over 'count' neighbouring pieces of norm->width, for each of 'rows'; may be in place. */
+typedef struct qp_norm_rows {
+  const qp_forward_norm *norm;
+  const float *x;
+  float *y;
+  size_t rows, x_stride, y_stride;
+  unsigned count;
+} qp_norm_rows;
+void qp_forward_norm_rows(const qp_forward *f, const qp_norm_rows *n);
+
+/* The block on all sequences; its weights are there. */
+qp_status qp_forward_compute(qp_forward *f, unsigned block, const qp_sequences *s,
+                             const qp_forward_hook *hook, float *hidden, qp_error *err);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* A model's weights in fp32, whatever they are stored as:  checkpoint, GGUF or packed folder --> [rows]. */
+#ifndef QP_WEIGHTS_H
+#define QP_WEIGHTS_H
+
+#include <stdbool.h>
+
+#include "gen/base/parallel.h"
+#include "gen/model/checkpoint.h"
+
+typedef struct qp_weights qp_weights;
+
+/*
+** 'path' as of qp_checkpoint_open, or a folder that `qpal quantize` wrote (runtime/PACKED.md), whose
+** packed linears are then read as W = diag(r) W^ H diag(s), decoded on the CPU.
+** Errors as of qp_checkpoint_open.
+*/
+qp_status qp_weights_open(const char *path, qp_models *models, qp_weights **out, qp_error *err);
+void qp_weights_close(qp_weights *w);
+
+const qp_model *qp_weights_model(const qp_weights *w);
+const char *qp_weights_path(const qp_weights *w);
+const char *qp_weights_config(const qp_weights *w); /* the text of config.json */
+
+/*
+** The tensor 'name' (with ".weight") as fp32: rows [first, first + count) of [rows][columns] to out
+** [count][columns]; a vector has one column.  QP_E_ARG: it is missing or of another shape.
+*/
+qp_status qp_weights_read(const qp_weights *w, const char *name, uint64_t rows, uint64_t columns,
+                          uint64_t first, uint64_t count, qp_parallel *p, float *out,
+                          qp_error *err);
+bool qp_weights_has(const qp_weights *w, const char *name);
+uint64_t qp_weights_elements(const qp_weights *w, const char *name); /* 0: it is missing */
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal evaluate: perplexity of a model, and how far its predictions are from its source's. */
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "gen/model/forward.h"
+#include "gen/model/tokens.h"
+#include "tuner/base/options.h"
+#include "tuner/base/output.h"
+#include "tuner/base/watch.h"
+#include "tuner/command/commands.h"
+#include "tuner/evaluate/evaluate.h"
+
+enum { DEFAULT_CONTEXT = 2048, MAX_CONTEXT = 1 << 20 };
+
+static const qp_verb_help help = {
+    "evaluate", "MODEL --tokens FILE [--against MODEL] [options]",
+    "Predicts every token of a text from those before it and prints perplexity; with --against, "
+    "the\n"
+    "source that MODEL was made from, also the mean KL divergence of the predictions (nats a "
+    "token,\n"
+    "of the model's from the source's) and the share of tokens where both find the same one most\n"
+    "likely. MODEL is a checkpoint (folder or .safetensors with a config.json, .gguf) or a folder\n"
+    "that qpal quantize wrote, whose weights are decoded on the CPU. All is computed in fp32.\n\n"
+    "FILE holds token ids, a text a line, with blanks between; lines that begin with # are left\n"
+    "out. A text is cut into pieces of --context tokens, each predicted from its own beginning:\n"
+    "its first token is not predicted. Standard errors take tokens as independent."};
+
+typedef struct evaluate_options {
+  const char *against, *tokens;
+  unsigned context, limit, threads;
+  bool json;
+} evaluate_options;
+
+/* ---- What was found ---- */
+
+typedef struct figure {
+  const char *name;
+  double value;
+  const char *format;
+} figure;
+
+static void print(const evaluate_options *o, const qp_divergence *d, double seconds) {
+  const double loss = qp_divergence_mean(d->loss, d->tokens);
+  const double source = qp_divergence_mean(d->source_loss, d->tokens);
+  const double loss_error = qp_divergence_error(d->loss, d->loss_squares, d->tokens);
+  const figure all[] = {
+      {"tokens", (double)d->tokens, "%.0f"},
+      {"perplexity", exp(loss), "%.4f"},
+      {"perplexity_error", exp(loss) * loss_error, "%.4f"},
+      {"source_perplexity", exp(source), "%.4f"},
+      {"kl_divergence", qp_divergence_mean(d->kl, d->tokens), "%.6f"},
+      {"kl_error", qp_divergence_error(d->kl, d->kl_squares, d->tokens), "%.6f"},
+      {"same_top", qp_divergence_mean((double)d->same_top, d->tokens), "%.4f"},
+      {"seconds", seconds, "%.1f"},
+  };
+  qp_column columns[sizeof all / sizeof *all + 1];
+  size_t n = 0;
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    if (o->against || i < 3 || i == 7) columns[n++] = (qp_column){all[i].name, true};
+  columns[n] = (qp_column){NULL, false};
+  qp_table_out *t = qp_table_new(columns, o->json);
+  qp_table_row(t);
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    if (o->against || i < 3 || i == 7) qp_table_number(t, all[i].value, all[i].format);
+  qp_table_print(t);
+}
+
+/* ---- Running ---- */
+
+/* The file's tokens in pieces, at most 'limit' of them (0: all). */
+static qp_status read_pieces(const evaluate_options *o, qp_tokens *out, qp_error *err) {
+  qp_tokens all = {0};
+  qp_status st = qp_tokens_read(o->tokens, &all, err);
+  if (st) return st;
+  if (o->limit) qp_tokens_limit(&all, o->limit);
+  st = qp_tokens_cut(&all, o->context, out, err);
+  qp_tokens_free(&all);
+  return st;
+}
+
+static qp_status run(const evaluate_options *o, const char *path, qp_error *err) {
+  qp_models *models = NULL;
+  qp_forward *model = NULL, *source = NULL;
+  qp_tokens tokens = {0};
+  qp_divergence sums = {0};
+  const qp_forward_options options = {.threads = o->threads};
+  qp_status st = read_pieces(o, &tokens, err);
+  if (!st) st = qp_models_open(&models, err);
+  if (!st) st = qp_forward_open(path, models, &options, &model, err);
+  if (!st && o->against) st = qp_forward_open(o->against, models, &options, &source, err);
+  const double started = qp_seconds();
+  if (!st) {
+    qp_watch w;
+    const size_t all = tokens.end[tokens.sequences - 1];
+    qp_watch_begin(&w, "evaluate", "tokens", source ? 2 * all : all);
+    st = qp_evaluate(model, source, &tokens, &w.done, &sums, err);
+    qp_watch_end(&w);
+  }
+  if (!st) print(o, &sums, qp_seconds() - started);
+  qp_forward_close(model);
+  qp_forward_close(source);
+  if (models) qp_models_close(models);
+  qp_tokens_free(&tokens);
+  return st;
+}
+
+int qp_cmd_evaluate(int argc, char **argv) {
+  evaluate_options o = {.context = DEFAULT_CONTEXT};
+  const qp_option table[] = {
+      {"against", QP_OPT_STRING, &o.against, "MODEL", "the source to compare with", 0, 0},
+      {"tokens", QP_OPT_STRING, &o.tokens, "FILE", "token ids, a text a line", 0, 0},
+      {"context", QP_OPT_UNSIGNED, &o.context, "N", "tokens of a piece (2048)", 2, MAX_CONTEXT},
+      {"limit", QP_OPT_UNSIGNED, &o.limit, "N", "tokens of the file, from its beginning (0: all)",
+       0, 1u << 31},
+      {"threads", QP_OPT_UNSIGNED, &o.threads, "N", "threads (0: as many as CPUs)", 0, 256},
+      {"json", QP_OPT_FLAG, &o.json, NULL, "print JSON", 0, 0},
+      {0}};
+  qp_words words = {0};
+  int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {{0}};
+  qp_status st;
+  if (words.count != 1)
+    st = qp_fail(&err, QP_E_ARG, "one MODEL is needed, got %zu", words.count);
+  else if (!o.tokens)
+    st = qp_fail(&err, QP_E_ARG, "--tokens FILE is needed: the text to predict");
+  else
+    st = run(&o, words.word[0], &err);
+  return st ? qp_complain("evaluate", st, &err) : 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* Two distributions of the next token, compared:  logits --> [perplexity, KL divergence, top token]. */
+#ifndef QP_DIVERGENCE_H
+#define QP_DIVERGENCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Sums over predicted tokens. */
+typedef struct qp_divergence {
+  size_t tokens, same_top;
+  double loss, loss_squares;               /* -ln q(next) of the model, nats */
+  double source_loss, source_loss_squares; /* -ln p(next) of the source */
+  double kl, kl_squares;                   /* sum p (ln p - ln q), nats */
+} qp_divergence;
+
+/* One prediction: logits of the model and of the source (NULL: none), [vocab]; next < vocab. */
+void qp_divergence_row(const float *model, const float *source, size_t vocab, uint32_t next,
+                       qp_divergence *sums);
+void qp_divergence_add(qp_divergence *sums, const qp_divergence *more);
+
+/* sum / n, and its standard error as of n independent tokens; NAN for n = 0 (error: n < 2). */
+double qp_divergence_mean(double sum, size_t n);
+double qp_divergence_error(double sum, double squares, size_t n);
+
+#endif
