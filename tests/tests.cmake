@@ -52,6 +52,10 @@ target_link_libraries(example_block PRIVATE libqpal_sim)
 add_executable(compare_block tests/circle/compare_block.c)
 target_link_libraries(compare_block PRIVATE qp_tuner ${lua})
 
+# What tests/model/against_transformers/run compares; no part of the tests.
+add_executable(forward_families EXCLUDE_FROM_ALL tests/model/forward_families.c)
+target_link_libraries(forward_families PRIVATE qp_tuner ${lua})
+
 # Benchmarks print figures and judge nothing:  cmake --build build --target bench
 add_custom_target(bench COMMENT "Benchmarks are built in ${PROJECT_BINARY_DIR}")
 file(GLOB BENCH_SRC CONFIGURE_DEPENDS tests/bench/bench_*.c)

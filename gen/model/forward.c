@@ -19,6 +19,9 @@ static void linear_name(const qp_forward *f, unsigned block, unsigned linear, co
   char name[QP_MODEL_NAME];
   qp_model_tensor(f->model, linear, block, name);
   snprintf(out, QP_MODEL_NAME + 16, "%s%s", name, end);
+  /* a tied head that was packed has weights of its own */
+  if (linear == f->model->linears && qp_weights_has(f->weights, "lm_head.weight"))
+    snprintf(out, QP_MODEL_NAME + 16, "lm_head.weight");
 }
 
 /* Rows [first, first + count) of a linear. */
@@ -182,7 +185,7 @@ qp_status qp_forward_open(const char *path, qp_models *models, const qp_forward_
   if (!f) return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
   f->budget = options->resident_bytes ? options->resident_bytes : half_of_memory();
   qp_status st = qp_blas_open(&f->blas, err);
-  if (!st) st = qp_weights_open(path, models, &f->weights, err);
+  if (!st) st = qp_weights_open(path, models, options->palette, &f->weights, err);
   if (!st) st = qp_parallel_open(options->threads, &f->parallel, err);
   if (!st) st = open_model(f, models, err);
   if (!st) {

@@ -26,11 +26,13 @@
 
 #include "gen/base/parallel.h"
 #include "gen/model/model.h"
+#include "gen/spec/quantizer.h"
 
 typedef struct qp_forward qp_forward; /* used by one thread at a time; it has threads of its own */
 
 typedef struct qp_forward_options {
-  unsigned threads; /* 0: as many as CPUs */
+  qp_palette *palette; /* quantizers of packed models, kept open by the caller; NULL: the palette */
+  unsigned threads;    /* 0: as many as CPUs */
   /* fp32 weights that stay in memory, in bytes; blocks beyond are read again each time they are run,
   ** the head in pieces.  0: half of the machine's memory. */
   uint64_t resident_bytes;

@@ -3,18 +3,40 @@
 #include "gen/model/weights.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/json.h"
+#include "gen/model/packed_weights.h"
 
 enum { ROWS_A_TURN = 32 };
 
 struct qp_weights {
   qp_checkpoint *checkpoint;
+  cJSON *config; /* these three: of a packed folder, else NULL */
+  qp_palette *palette;
+  qp_packed_weights *packed;
 };
 
-qp_status qp_weights_open(const char *path, qp_models *models, qp_weights **out, qp_error *err) {
+/* Where config.json has a section `quantization` that qpal wrote. */
+static qp_status open_packed(qp_weights *w, qp_palette *palette, qp_error *err) {
+  const char *path = qp_weights_path(w), *config = qp_weights_config(w);
+  qp_status st = qp_json_parse(path, config, strlen(config), &w->config, err);
+  const cJSON *section = cJSON_GetObjectItemCaseSensitive(w->config, "quantization");
+  if (st || !cJSON_IsObject(section)) return st;
+  if (!palette) st = qp_palette_open(&w->palette, err);
+  return st ? st
+            : qp_packed_weights_open(path, section, palette ? palette : w->palette, &w->packed,
+                                     err);
+}
+
+qp_status qp_weights_open(const char *path, qp_models *models, qp_palette *palette,
+                          qp_weights **out, qp_error *err) {
   qp_weights *w = calloc(1, sizeof *w);
   if (!w) return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
   qp_status st = qp_checkpoint_open(path, models, &w->checkpoint, err);
+  if (!st) st = open_packed(w, palette, err);
   if (st) return qp_weights_close(w), st;
   *out = w;
   return QP_OK;
@@ -22,6 +44,9 @@ qp_status qp_weights_open(const char *path, qp_models *models, qp_weights **out,
 
 void qp_weights_close(qp_weights *w) {
   if (!w) return;
+  qp_packed_weights_close(w->packed);
+  if (w->palette) qp_palette_close(w->palette);
+  cJSON_Delete(w->config);
   qp_checkpoint_close(w->checkpoint);
   free(w);
 }
@@ -30,13 +55,23 @@ const qp_model *qp_weights_model(const qp_weights *w) { return qp_checkpoint_mod
 const char *qp_weights_path(const qp_weights *w) { return qp_checkpoint_path(w->checkpoint); }
 const char *qp_weights_config(const qp_weights *w) { return qp_checkpoint_config(w->checkpoint); }
 
-bool qp_weights_has(const qp_weights *w, const char *name) {
-  return qp_checkpoint_find(w->checkpoint, name) != NULL;
-}
-
 uint64_t qp_weights_elements(const qp_weights *w, const char *name) {
   const qp_source_tensor *t = qp_checkpoint_find(w->checkpoint, name);
   return t ? t->rows * t->columns : 0;
+}
+
+/* The packed linear whose weights 'name' ("LINEAR.weight") are, or NULL. */
+static const qp_packed_entry *find_packed(const qp_weights *w, const char *name) {
+  char linear[256];
+  const size_t n = strlen(name), end = strlen(".weight");
+  if (!w->packed || n <= end || n >= sizeof linear || strcmp(name + n - end, ".weight") != 0)
+    return NULL;
+  snprintf(linear, sizeof linear, "%.*s", (int)(n - end), name);
+  return qp_packed_weights_find(w->packed, linear);
+}
+
+bool qp_weights_has(const qp_weights *w, const char *name) {
+  return qp_weights_elements(w, name) > 0 || find_packed(w, name);
 }
 
 /* ---- Reading ---- */
@@ -74,10 +109,13 @@ static qp_status check_shape(const qp_weights *w, const qp_source_tensor *t, con
                  (unsigned long long)columns);
 }
 
-qp_status qp_weights_read(const qp_weights *w, const char *name, uint64_t rows, uint64_t columns,
+qp_status qp_weights_read(qp_weights *w, const char *name, uint64_t rows, uint64_t columns,
                           uint64_t first, uint64_t count, qp_parallel *p, float *out,
                           qp_error *err) {
   const qp_source_tensor *t = qp_checkpoint_find(w->checkpoint, name);
+  const qp_packed_entry *e = find_packed(w, name);
+  if (e && qp_packed_entry_rows(e) == rows && qp_packed_entry_columns(e) == columns)
+    return qp_packed_weights_read(w->packed, e, first, count, p, out, err);
   qp_status st = check_shape(w, t, name, rows, columns, err);
   if (st) return st;
   if (columns == 1 && t->columns != 1) /* the whole vector */

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/* Linears that `qpal quantize` packed, on the CPU. */
+#include "gen/model/packed_weights.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/json.h"
+#include "gen/base/rotate.h"
+#include "gen/spec/reference.h"
+#include "runtime/half.h"
+#include "runtime/safetensors.h"
+
+enum { NAME = 256, MAX_THREADS = 256, MAX_SIZE = 1 << 24 };
+
+struct qp_packed_entry {
+  const char *name, *signs; /* signs NULL: not rotated */
+  const qp_quantizer *quantizer;
+  unsigned rows, columns;
+};
+
+struct qp_packed_weights {
+  qp_safetensors *file;
+  size_t count;
+  qp_packed_entry *entry;               /* [count], sorted by name */
+  qp_reference *reference[MAX_THREADS]; /* of each thread, made when it first decodes */
+};
+
+/* One linear's arrays. */
+typedef struct part {
+  qp_stream stream;
+  qp_packed packed;
+  unsigned column;
+} part;
+
+typedef struct arrays {
+  part part[QP_MAX_PARTS];
+  unsigned parts;
+  const float *scales; /* [rows] */
+  const uint32_t *signs;
+} arrays;
+
+/* ---- The section ---- */
+
+static qp_status check_format(const cJSON *section, const char *where, qp_error *err) {
+  const char *format = NULL;
+  int64_t version = 0;
+  qp_status st = qp_json_text(section, where, "format", &format, err);
+  if (st) return st;
+  if (strcmp(format, "qpal-packed") != 0)
+    return qp_fail(err, QP_E_ARG, "%s: format '%s' is not read; qpal-packed is", where, format);
+  st = qp_json_integer(section, where, "version", 1, 1, &version, err);
+  return st ? st
+            : qp_json_integer(section, where, "layout", QP_LAYOUT_VERSION, QP_LAYOUT_VERSION,
+                              &version, err);
+}
+
+/* The palette's quantizer of this name, if it is the one that the weights were
+ * packed with. */
+static qp_status find_quantizer(const cJSON *section, const char *where, const char *name,
+                                qp_palette *palette, const qp_quantizer **out, qp_error *err) {
+  const cJSON *all = NULL, *entry = NULL;
+  const char *hash = NULL;
+  qp_status st = qp_json_object(section, where, "quantizers", &all, err);
+  if (!st) st = qp_json_object(all, where, name, &entry, err);
+  if (!st) st = qp_json_text(entry, where, "hash", &hash, err);
+  if (!st) st = qp_palette_find(palette, name, out, err);
+  if (!st && strcmp((*out)->hash, hash) != 0)
+    st = qp_fail(err, QP_E_ARG,
+                 "%s: quantizer '%s' has the hash %s here, %s as it is defined "
+                 "now: other weights "
+                 "would be decoded",
+                 where, name, hash, (*out)->hash);
+  return st;
+}
+
+static qp_status read_entry(const cJSON *section, const char *where, const cJSON *v,
+                            qp_palette *palette, qp_packed_entry *out, qp_error *err) {
+  const char *quantizer = NULL;
+  int64_t rows = 0, columns = 0;
+  qp_status st = qp_json_text(v, where, "name", &out->name, err);
+  if (!st) st = qp_json_text(v, where, "quantizer", &quantizer, err);
+  if (!st) st = qp_json_integer(v, where, "rows", 1, MAX_SIZE, &rows, err);
+  if (!st) st = qp_json_integer(v, where, "columns", 1, MAX_SIZE, &columns, err);
+  if (!st) st = find_quantizer(section, where, quantizer, palette, &out->quantizer, err);
+  if (st) return st;
+  out->signs = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(v, "signs"));
+  out->rows = (unsigned)rows;
+  out->columns = (unsigned)columns;
+  return QP_OK;
+}
+
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const qp_packed_entry *)a)->name, ((const qp_packed_entry *)b)->name);
+}
+
+static qp_status read_section(qp_packed_weights *w, const char *folder, const cJSON *section,
+                              qp_palette *palette, qp_error *err) {
+  char where[4200];
+  const cJSON *list = NULL, *v;
+  snprintf(where, sizeof where, "%.4096s/config.json: quantization", folder);
+  qp_status st = check_format(section, where, err);
+  if (!st) st = qp_json_array(section, where, "linears", &list, err);
+  if (st) return st;
+  w->entry = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *w->entry);
+  if (!w->entry) return qp_fail(err, QP_E_NOMEM, "%s: no memory", where);
+  cJSON_ArrayForEach(v, list) {
+    st = read_entry(section, where, v, palette, &w->entry[w->count], err);
+    if (st) return st;
+    w->count++;
+  }
+  qsort(w->entry, w->count, sizeof *w->entry, by_name);
+  return QP_OK;
+}
+
+qp_status qp_packed_weights_open(const char *folder, const cJSON *section, qp_palette *palette,
+                                 qp_packed_weights **out, qp_error *err) {
+  qp_packed_weights *w = calloc(1, sizeof *w);
+  if (!w) return qp_fail(err, QP_E_NOMEM, "%s: no memory", folder);
+  qp_status st = qp_safetensors_open(folder, &w->file, err);
+  if (!st) st = read_section(w, folder, section, palette, err);
+  if (st) return qp_packed_weights_close(w), st;
+  *out = w;
+  return QP_OK;
+}
+
+void qp_packed_weights_close(qp_packed_weights *w) {
+  if (!w) return;
+  for (unsigned i = 0; i < MAX_THREADS; i++)
+    if (w->reference[i]) qp_reference_free(w->reference[i]);
+  qp_safetensors_close(w->file);
+  free(w->entry);
+  free(w);
+}
+
+const qp_packed_entry *qp_packed_weights_find(const qp_packed_weights *w, const char *name) {
+  const qp_packed_entry key = {.name = name};
+  return w->count ? bsearch(&key, w->entry, w->count, sizeof *w->entry, by_name) : NULL;
+}
+
+uint64_t qp_packed_entry_rows(const qp_packed_entry *e) { return e->rows; }
+uint64_t qp_packed_entry_columns(const qp_packed_entry *e) { return e->columns; }
+
+/* ---- A linear's tensors ---- */
+
+static qp_status take(const qp_packed_weights *w, const char *name, qp_tensor_type type,
+                      size_t bytes, const void **out, qp_error *err) {
+  const qp_tensor *t = qp_safetensors_find(w->file, name);
+  const char *path = qp_safetensors_shard_path(w->file, t ? t->shard : 0);
+  if (!t) return qp_fail(err, QP_E_ARG, "%s: tensor '%s' is missing", path, name);
+  if (t->type != type || t->bytes != bytes || (uintptr_t)t->data % qp_tensor_type_bytes(type))
+    return qp_fail(err, QP_E_ARG,
+                   "%s: tensor '%s' at offset %zu: %zu bytes of %s; %zu of %s, "
+                   "aligned, are needed",
+                   path, name, t->offset, t->bytes, qp_tensor_type_name(t->type), bytes,
+                   qp_tensor_type_name(type));
+  *out = t->data;
+  return QP_OK;
+}
+
+static qp_status take_part(const qp_packed_weights *w, const qp_packed_entry *e, unsigned number,
+                           part *p, qp_error *err) {
+  const qp_quantizer *q = p->stream.quantizer;
+  char name[NAME + 64];
+  const void *at = NULL;
+  snprintf(name, sizeof name, "%.*s.codes.%u", NAME, e->name, number);
+  qp_status st = take(w, name, QP_TENSOR_U32, p->stream.code_words * 4, &at, err);
+  p->packed.codes = at;
+  for (unsigned f = 0; f < q->fields && !st; f++) {
+    const bool half = q->field[f].type == QP_FIELD_F16;
+    snprintf(name, sizeof name, "%.*s.field.%u.%u", NAME, e->name, number, f);
+    st = take(w, name, half ? QP_TENSOR_F16 : QP_TENSOR_U8, p->stream.field_bytes[f], &at, err);
+    p->packed.field[f] = at;
+  }
+  for (unsigned c = 0; c < q->codebooks && !st; c++) {
+    const qp_codebook *b = &q->codebook[c];
+    const size_t rows =
+        b->scope == QP_SCOPE_ROW ? (size_t)p->stream.row_groups * QP_GROUP_ROWS : b->dim;
+    if (b->scope == QP_SCOPE_SPEC) continue; /* the definition's own, which the hash covers */
+    snprintf(name, sizeof name, "%.*s.codebook.%u.%u", NAME, e->name, number, c);
+    st = take(w, name, QP_TENSOR_F16, 2 * rows * b->entries, &at, err);
+    p->packed.codebook[c] = at;
+  }
+  return st;
+}
+
+static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *e, arrays *a,
+                             qp_error *err) {
+  const qp_quantizer *q = e->quantizer;
+  const bool split = q->kind == QP_SPLIT;
+  char name[NAME + 64];
+  const void *at = NULL;
+  qp_status st = QP_OK;
+  *a = (arrays){0};
+  for (unsigned i = 0; i < (split ? q->parts : 1) && !st; i++) {
+    const unsigned begin = split ? qp_layout_part_column(q, e->columns, i) : 0;
+    const unsigned end = split ? qp_layout_part_column(q, e->columns, i + 1) : e->columns;
+    part *p = &a->part[a->parts];
+    if (begin == end) continue; /* of a narrow linear */
+    p->column = begin;
+    st = qp_layout_stream(split ? q->part[i].quantizer : q, e->rows, end - begin, &p->stream, err);
+    if (!st) st = take_part(w, e, i, p, err);
+    p->packed.stream = &p->stream;
+    a->parts++;
+  }
+  snprintf(name, sizeof name, "%.*s.row_scales", NAME, e->name);
+  if (!st) st = take(w, name, QP_TENSOR_F32, (size_t)e->rows * 4, &at, err);
+  a->scales = at;
+  if (!st && e->signs)
+    st = take(w, e->signs, QP_TENSOR_U32, (size_t)(e->columns + 31) / 32 * 4, &at, err);
+  a->signs = e->signs ? at : NULL;
+  return st;
+}
+
+/* ---- Decoding, a group of 32 rows a turn ---- */
+
+typedef struct decoding {
+  qp_packed_weights *w;
+  const qp_packed_entry *e;
+  const arrays *a;
+  uint64_t first, end; /* rows that are wanted */
+  float *out;
+  _Atomic int status;
+  qp_error *err; /* of the first that failed */
+} decoding;
+
+/* W^ of a group of rows: half [32][columns], piece the same. */
+static qp_status decode_halves(const decoding *d, qp_reference *reference, unsigned row_group,
+                               uint16_t *half, uint16_t *piece, qp_error *err) {
+  const size_t columns = d->e->columns;
+  for (unsigned i = 0; i < d->a->parts; i++) {
+    const part *p = &d->a->part[i];
+    const size_t n = p->stream.columns;
+    qp_status st = qp_reference_decode(reference, &p->packed, row_group, piece, err);
+    if (st) return st;
+    for (unsigned r = 0; r < QP_GROUP_ROWS; r++)
+      memcpy(half + r * columns + p->column, piece + r * n, n * sizeof *half);
+  }
+  return QP_OK;
+}
+
+static qp_status decode_group(const decoding *d, qp_reference *reference, uint64_t row_group,
+                              qp_error *err) {
+  const size_t columns = d->e->columns, cells = QP_GROUP_ROWS * columns;
+  const uint64_t begin = row_group * QP_GROUP_ROWS;
+  const uint64_t from = begin > d->first ? begin : d->first;
+  const uint64_t to = begin + QP_GROUP_ROWS < d->end ? begin + QP_GROUP_ROWS : d->end;
+  float *out = d->out + (size_t)(from - d->first) * columns;
+  uint16_t *half = malloc(2 * cells * sizeof *half);
+  if (!half) return qp_fail(err, QP_E_NOMEM, "no memory to decode 32 rows");
+  qp_status st = decode_halves(d, reference, (unsigned)row_group, half, half + cells, err);
+  for (uint64_t r = from; r < to && !st; r++) {
+    const uint16_t *row = half + (size_t)(r - begin) * columns;
+    float *y = out + (size_t)(r - from) * columns;
+    for (size_t i = 0; i < columns; i++) y[i] = d->a->scales[r] * qp_half_to_float(row[i]);
+  }
+  free(half);
+  if (!st && d->a->signs)
+    st = qp_rotate_rows_back(out, (unsigned)(to - from), d->e->columns, d->a->signs, 1, err);
+  return st;
+}
+
+static void decode_some(void *argument, size_t i, unsigned thread) {
+  decoding *d = argument;
+  qp_reference **reference = &d->w->reference[thread];
+  qp_error own = {{0}};
+  qp_status st = QP_OK;
+  if (atomic_load(&d->status)) return;
+  if (!*reference && !(*reference = qp_reference_new()))
+    st = qp_fail(&own, QP_E_NOMEM, "no memory to decode weights");
+  if (!st) st = decode_group(d, *reference, d->first / QP_GROUP_ROWS + i, &own);
+  int none = QP_OK;
+  if (st && atomic_compare_exchange_strong(&d->status, &none, (int)st) && d->err) *d->err = own;
+}
+
+qp_status qp_packed_weights_read(qp_packed_weights *w, const qp_packed_entry *e, uint64_t first,
+                                 uint64_t count, qp_parallel *p, float *out, qp_error *err) {
+  arrays a;
+  qp_status st = take_arrays(w, e, &a, err);
+  if (st || !count) return st;
+  decoding d = {
+      .w = w, .e = e, .a = &a, .first = first, .end = first + count, .out = out, .err = err};
+  const uint64_t groups = (d.end + QP_GROUP_ROWS - 1) / QP_GROUP_ROWS - first / QP_GROUP_ROWS;
+  qp_parallel_for(p, (size_t)groups, decode_some, &d);
+  return (qp_status)atomic_load(&d.status);
+}
