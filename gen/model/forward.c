@@ -105,7 +105,9 @@ static qp_status read_layer(qp_forward *f, unsigned block, qp_error *err) {
     st = read_norm(f, name, norm_width(f, name, (qp_norm_place)i), &layer->norm[i], err);
   }
   for (unsigned i = 0; i < m->linears && !st; i++) {
-    if (!m->linear[i].bias) continue;
+    linear_name(f, block, i, ".weight", name);
+    st = qp_weights_check(f->weights, name, m->linear[i].rows, m->linear[i].columns, err);
+    if (st || !m->linear[i].bias) continue;
     qp_model_tensor(m, i, block, name);
     st = read_vector(f, name, ".bias", m->linear[i].rows, true, &layer->linear[i].bias, err);
   }
@@ -165,6 +167,16 @@ static uint64_t half_of_memory(void) {
   return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes / 2 : UINT64_MAX;
 }
 
+/* The embedding and the head have the shapes that they need. */
+static qp_status check_ends(const qp_forward *f, qp_error *err) {
+  const qp_model *m = f->model;
+  char name[QP_MODEL_NAME + QP_COMPUTATION_NAME];
+  linear_name(f, 0, m->linears, ".weight", name);
+  qp_status st = qp_weights_check(f->weights, name, m->vocab, m->hidden, err);
+  snprintf(name, sizeof name, "%s.weight", f->computation.embedding);
+  return st ? st : qp_weights_check(f->weights, name, m->vocab, m->hidden, err);
+}
+
 static qp_status open_model(qp_forward *f, qp_models *models, qp_error *err) {
   const char *path = qp_weights_path(f->weights);
   f->model = qp_weights_model(f->weights);
@@ -175,6 +187,7 @@ static qp_status open_model(qp_forward *f, qp_models *models, qp_error *err) {
   if (!(f->layer = calloc(f->model->layers, sizeof *f->layer)))
     return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
   for (unsigned i = 0; i < f->model->layers && !st; i++) st = read_layer(f, i, err);
+  if (!st) st = check_ends(f, err);
   if (!st) st = read_norm(f, f->computation.final, f->model->hidden, &f->final, err);
   return st;
 }

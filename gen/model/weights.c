@@ -109,6 +109,13 @@ static qp_status check_shape(const qp_weights *w, const qp_source_tensor *t, con
                  (unsigned long long)columns);
 }
 
+qp_status qp_weights_check(const qp_weights *w, const char *name, uint64_t rows, uint64_t columns,
+                           qp_error *err) {
+  const qp_packed_entry *e = find_packed(w, name);
+  if (e && qp_packed_entry_rows(e) == rows && qp_packed_entry_columns(e) == columns) return QP_OK;
+  return check_shape(w, qp_checkpoint_find(w->checkpoint, name), name, rows, columns, err);
+}
+
 qp_status qp_weights_read(qp_weights *w, const char *name, uint64_t rows, uint64_t columns,
                           uint64_t first, uint64_t count, qp_parallel *p, float *out,
                           qp_error *err) {

@@ -32,6 +32,9 @@ const char *qp_weights_config(const qp_weights *w); /* the text of config.json *
 qp_status qp_weights_read(qp_weights *w, const char *name, uint64_t rows, uint64_t columns,
                           uint64_t first, uint64_t count, qp_parallel *p, float *out,
                           qp_error *err);
+/* The same error, if any, without reading. */
+qp_status qp_weights_check(const qp_weights *w, const char *name, uint64_t rows, uint64_t columns,
+                           qp_error *err);
 bool qp_weights_has(const qp_weights *w, const char *name);
 uint64_t qp_weights_elements(const qp_weights *w, const char *name); /* 0: it is missing */
 

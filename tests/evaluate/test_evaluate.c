@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal evaluate as a user runs it: made-up models, packed by qpal quantize, judged against their sources. */
+#include <cjson/cJSON.h>
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/model/forward_kit.h"
+
+typedef struct place {
+  char folder[64], source[96], tokens[96], packed[96];
+} place;
+
+static void make_place(const char *family, place *p) {
+  char command[256];
+  qp_error err = {{0}};
+  uint32_t id[KIT_TOKENS];
+  *p = (place){.folder = "/tmp/qpal_evaluate_XXXXXX"};
+  cr_assert(mkdtemp(p->folder) != NULL);
+  snprintf(p->source, sizeof p->source, "%s/source", p->folder);
+  snprintf(p->tokens, sizeof p->tokens, "%s/tokens.txt", p->folder);
+  snprintf(p->packed, sizeof p->packed, "%s/packed", p->folder);
+  snprintf(command, sizeof command, "mkdir %s", p->source);
+  cr_assert_eq(system(command), 0);
+  for (unsigned i = 0; i < KIT_FAMILIES; i++)
+    if (!strcmp(kit_families[i].name, family))
+      cr_assert_eq(kit_write(p->source, kit_families[i].config, &err), QP_OK, "%s", err.text);
+  FILE *f = fopen(p->tokens, "w");
+  kit_tokens(KIT_TOKENS, id);
+  for (unsigned i = 0; i < KIT_TOKENS; i++) fprintf(f, "%u%c", id[i], i == 24 ? '\n' : ' ');
+  fclose(f);
+}
+
+static void remove_place(const place *p) {
+  char command[128];
+  snprintf(command, sizeof command, "rm -r %s", p->folder);
+  cr_assert_eq(system(command), 0);
+}
+
+static int run(char *out, size_t size, const char *format, ...) {
+  char command[1024];
+  va_list list;
+  const int n = snprintf(command, sizeof command, "%s/qpal ", QP_BINARY_DIR);
+  va_start(list, format);
+  vsnprintf(command + n, sizeof command - (size_t)n, format, list);
+  va_end(list);
+  FILE *p = popen(command, "r");
+  out[fread(out, 1, size - 1, p)] = 0;
+  return pclose(p) >> 8;
+}
+
+static double number(const cJSON *row, const char *name) {
+  const cJSON *v = cJSON_GetObjectItemCaseSensitive(row, name);
+  cr_assert(cJSON_IsNumber(v), "%s is missing", name);
+  return v->valuedouble;
+}
+
+static cJSON *evaluate(const place *p, const char *model, const char *more) {
+  char out[4096];
+  const int code = run(out, sizeof out, "evaluate %s --json --tokens %s --threads 2 %s 2>&1", model,
+                       p->tokens, more);
+  cr_assert_eq(code, 0, "%s", out);
+  cJSON *all = cJSON_Parse(out);
+  cr_assert(cJSON_GetArraySize(all) == 1, "%s", out);
+  return all;
+}
+
+Test(evaluate, a_model_does_not_diverge_from_itself) {
+  place p;
+  char more[128];
+  make_place("qwen2", &p);
+  snprintf(more, sizeof more, "--against %s", p.source);
+  cJSON *all = evaluate(&p, p.source, more), *alone = evaluate(&p, p.source, "");
+  const cJSON *row = all->child;
+  cr_expect_eq(number(row, "tokens"), KIT_TOKENS - 2); /* two texts */
+  cr_expect_float_eq(number(row, "kl_divergence"), 0, 1e-6);
+  cr_expect_eq(number(row, "same_top"), 1);
+  cr_expect_eq(number(row, "perplexity"), number(row, "source_perplexity"));
+  cr_expect_float_eq(number(alone->child, "perplexity"), number(row, "perplexity"), 1e-3);
+  cr_expect(!cJSON_HasObjectItem(alone->child, "kl_divergence"));
+  cJSON_Delete(all);
+  cJSON_Delete(alone);
+  remove_place(&p);
+}
+
+Test(evaluate, pieces_are_predicted_from_their_own_beginnings) {
+  place p;
+  make_place("llama", &p);
+  cJSON *all = evaluate(&p, p.source, "--context 10"); /* 25 and 15 tokens in 3 and 2 pieces */
+  cr_expect_eq(number(all->child, "tokens"), 40 - 5);
+  cJSON *some = evaluate(&p, p.source, "--context 10 --limit 27");
+  cr_expect_eq(number(some->child, "tokens"), 27 - 4);
+  cJSON_Delete(all);
+  cJSON_Delete(some);
+  remove_place(&p);
+}
+
+/* Packed weights count as they are decoded: fine codes diverge little, coarse ones much, and a
+** split, fields and rotation are read. */
+Test(evaluate, packed_models_diverge_by_what_their_codes_lose) {
+  static const struct {
+    const char *quantizer, *options;
+    double least, most;
+  } all[] = {{"nuq-8", "", 1e-5, 4e-3},
+             {"nuq-8", "--no-rotation", 1e-5, 4e-3},
+             {"vq2-4", "", 4e-3, 0.3},
+             {"tcq-3.25", "", 0.03, 0.8}};
+  place p;
+  char out[4096], more[128];
+  make_place("llama", &p);
+  snprintf(more, sizeof more, "--against %s", p.source);
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    const int code = run(out, sizeof out, "quantize %s --quantizer %s %s -o %s 2>&1", p.source,
+                         all[i].quantizer, all[i].options, p.packed);
+    cr_assert_eq(code, 0, "%s", out);
+    cJSON *row = evaluate(&p, p.packed, more);
+    const double kl = number(row->child, "kl_divergence");
+    cr_expect(kl > all[i].least && kl < all[i].most, "%s %s: %g", all[i].quantizer, all[i].options,
+              kl);
+    cJSON_Delete(row);
+    snprintf(out, sizeof out, "rm -r %s", p.packed);
+    cr_assert_eq(system(out), 0);
+  }
+  remove_place(&p);
+}
+
+Test(evaluate, what_cannot_be_judged_is_refused_with_the_reason) {
+  place p;
+  char out[4096];
+  make_place("gemma", &p);
+  cr_expect_eq(run(out, sizeof out, "evaluate %s 2>&1", p.source), 2);
+  cr_expect(strstr(out, "--tokens FILE"), "%s", out);
+  cr_expect_eq(run(out, sizeof out, "evaluate %s/none --tokens %s 2>&1", p.folder, p.tokens), 2);
+  FILE *f = fopen(p.tokens, "w");
+  fputs("5\n7\n", f);
+  fclose(f);
+  cr_expect_eq(run(out, sizeof out, "evaluate %s --tokens %s 2>&1", p.source, p.tokens), 2);
+  cr_expect(strstr(out, "nothing to predict"), "%s", out);
+  f = fopen(p.tokens, "w");
+  fputs("5 7 96\n", f);
+  fclose(f);
+  cr_expect_eq(run(out, sizeof out, "evaluate %s --tokens %s 2>&1", p.source, p.tokens), 2);
+  cr_expect(strstr(out, "token 2 is 96"), "%s", out);
+  remove_place(&p);
+}
