@@ -29,7 +29,7 @@
 --                   x = x + post_mlp(down(activation(gate(h)) * up(h))),  h = before_mlp(x)
 --   logits = cap(head(final(x))),  cap(l) = softcap * tanh(l / softcap)
 --
---   embedding, embedding_scale     tensor (prefix .. "embed_tokens"), factor (1)
+--   embedding_scale                factor of the embedding (1)
 --   norm          kind "rms" or "layer", eps, offset: a norm multiplies by offset + weight (0)
 --   norms         tensors of the block's norms: before_attention, post_attention, before_mlp, post_mlp,
 --                 q, k (over each head where they are as long as one); those not named are left out

@@ -63,7 +63,6 @@ static qp_status name(const reading *r, const char *path, const char *prefix, co
 static qp_status read_names(const reading *r) {
   char path[64];
   qp_status st = name(r, "final", r->model->prefix, "norm", r->c->final);
-  if (!st) st = name(r, "embedding", r->model->prefix, "embed_tokens", r->c->embedding);
   for (unsigned i = 0; i < QP_NORM_PLACES && !st; i++) {
     snprintf(path, sizeof path, "norms.%s", places[i]);
     st = name(r, path, "", NULL, r->c->norm[i]);
@@ -124,7 +123,7 @@ static qp_status make_argument(const reading *r, const char *file, const char *c
                {"head_dim", m->head_dim}, {"layers", m->layers},
                {"vocab", m->vocab},       {"tied", m->tied}};
   cJSON *tree = NULL, *argument = cJSON_CreateObject();
-  qp_status st = qp_json_parse(file, config, strlen(config), &tree, r->err);
+  qp_status st = qp_json_parse_python(file, config, strlen(config), &tree, r->err);
   if (st) return cJSON_Delete(argument), st;
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
     cJSON_AddNumberToObject(argument, sizes[i].name, sizes[i].value);

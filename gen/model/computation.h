@@ -38,8 +38,7 @@ typedef struct qp_computation {
   qp_norm_kind norm_kind;
   float eps, norm_offset;
   char norm[QP_NORM_PLACES][QP_COMPUTATION_NAME]; /* in a block, without ".weight"; "": none */
-  char final[QP_COMPUTATION_NAME];                /* whole names, without ".weight" */
-  char embedding[QP_COMPUTATION_NAME];
+  char final[QP_COMPUTATION_NAME];                /* whole name, without ".weight" */
   float embedding_scale, scale;
   float attention_softcap, softcap; /* 0: none */
   qp_activation activation;

@@ -173,13 +173,15 @@ static qp_status check_ends(const qp_forward *f, qp_error *err) {
   char name[QP_MODEL_NAME + QP_COMPUTATION_NAME];
   linear_name(f, 0, m->linears, ".weight", name);
   qp_status st = qp_weights_check(f->weights, name, m->vocab, m->hidden, err);
-  snprintf(name, sizeof name, "%s.weight", f->computation.embedding);
+  snprintf(name, sizeof name, "%s.weight", f->model->embedding);
   return st ? st : qp_weights_check(f->weights, name, m->vocab, m->hidden, err);
 }
 
 static qp_status open_model(qp_forward *f, qp_models *models, qp_error *err) {
   const char *path = qp_weights_path(f->weights);
   f->model = qp_weights_model(f->weights);
+  if (f->model->headless)
+    return qp_fail(err, QP_E_ARG, "%s: there is no lm_head: it predicts no tokens", path);
   qp_status st = qp_computation_open(models, f->model, path, qp_weights_config(f->weights),
                                      &f->computation, err);
   if (!st) st = find_roles(f, err);
@@ -248,7 +250,7 @@ qp_status qp_forward_embed(qp_forward *f, const qp_sequences *s, float *hidden, 
   const qp_model *m = f->model;
   char name[QP_COMPUTATION_NAME + 16];
   const size_t tokens = s->count ? s->end[s->count - 1] : 0;
-  snprintf(name, sizeof name, "%s.weight", f->computation.embedding);
+  snprintf(name, sizeof name, "%s.weight", f->model->embedding);
   for (size_t i = 0; i < tokens; i++) {
     if (s->token[i] >= m->vocab)
       return qp_fail(err, QP_E_ARG, "token %zu is %u; %s knows ids from 0 to %u", i, s->token[i],

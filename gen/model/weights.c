@@ -22,7 +22,7 @@ struct qp_weights {
 /* Where config.json has a section `quantization` that qpal wrote. */
 static qp_status open_packed(qp_weights *w, qp_palette *palette, qp_error *err) {
   const char *path = qp_weights_path(w), *config = qp_weights_config(w);
-  qp_status st = qp_json_parse(path, config, strlen(config), &w->config, err);
+  qp_status st = qp_json_parse_python(path, config, strlen(config), &w->config, err);
   const cJSON *section = cJSON_GetObjectItemCaseSensitive(w->config, "quantization");
   if (st || !cJSON_IsObject(section)) return st;
   if (!palette) st = qp_palette_open(&w->palette, err);

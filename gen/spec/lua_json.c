@@ -2,6 +2,7 @@
 /* A JSON tree as a Lua value. */
 #include "gen/spec/lua_json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +66,9 @@ static void put_value(text *t, const cJSON *v) {
     put_string(t, v->valuestring);
   } else if (cJSON_IsNumber(v)) {
     snprintf(number, sizeof number, "%.17g", v->valuedouble);
-    put_text(t, number);
+    if (isinf(v->valuedouble))
+      snprintf(number, sizeof number, "%s1e999", v->valuedouble < 0 ? "-" : "");
+    put_text(t, isnan(v->valuedouble) ? "0/0" : number);
   } else {
     put_text(t, cJSON_IsTrue(v) ? "true" : "false");
   }

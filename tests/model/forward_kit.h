@@ -161,7 +161,7 @@ static inline void kit_put_all(kit_writer *k, bool declare) {
   const qp_model *m = k->model;
   char name[512], head[QP_MODEL_NAME];
   k->declare = declare;
-  snprintf(name, sizeof name, "%s.weight", k->c->embedding);
+  snprintf(name, sizeof name, "%s.weight", m->embedding);
   kit_put(k, name, m->vocab, m->hidden, 1.0 / (double)k->c->embedding_scale, 0);
   for (unsigned b = 0; b < m->layers; b++) kit_put_block(k, b);
   snprintf(name, sizeof name, "%s.weight", k->c->final);
