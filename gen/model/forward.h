@@ -25,10 +25,9 @@
 #include <stdint.h>
 
 #include "gen/base/parallel.h"
+#include "gen/model/forward_types.h"
 #include "gen/model/model.h"
 #include "gen/spec/quantizer.h"
-
-typedef struct qp_forward qp_forward; /* used by one thread at a time; it has threads of its own */
 
 typedef struct qp_forward_options {
   qp_palette *palette; /* quantizers of packed models, kept open by the caller; NULL: the palette */
@@ -51,25 +50,6 @@ void qp_forward_close(qp_forward *f); /* NULL is allowed */
 const qp_model *qp_forward_model(const qp_forward *f);
 const char *qp_forward_path(const qp_forward *f);
 qp_parallel *qp_forward_parallel(const qp_forward *f); /* its threads, for the caller's own loops */
-
-/* Sequences of tokens, one behind another; each begins at position 0 and sees itself alone. */
-typedef struct qp_sequences {
-  const uint32_t *token; /* [end[count - 1]] ids below vocab */
-  const size_t *end;     /* [count], ascending: sequence i ends before token end[i] */
-  size_t count;
-} qp_sequences;
-
-/*
-** Called with what the linears of a group read, before they do: x [rows][columns], valid during the
-** call.  All tokens come, in order, in pieces of any number of rows; groups of a block in the order
-** in which it computes them.  'group' counts as in qp_model.group; for the head, block == layers and
-** group == groups.  A status other than QP_OK ends the pass and is returned.
-*/
-typedef struct qp_forward_hook {
-  qp_status (*input)(void *arg, unsigned block, unsigned group, const float *x, size_t rows,
-                     unsigned columns, qp_error *err);
-  void *arg;
-} qp_forward_hook;
 
 /* Hidden states of the tokens: hidden [tokens][hidden].  QP_E_ARG: an id is not below vocab. */
 qp_status qp_forward_embed(qp_forward *f, const qp_sequences *s, float *hidden, qp_error *err);

@@ -6,7 +6,7 @@
 #include "gen/base/blas.h"
 #include "gen/base/parallel.h"
 #include "gen/model/attention.h"
-#include "gen/model/forward.h"
+#include "gen/model/forward_types.h"
 #include "gen/model/rotary.h"
 #include "gen/model/weights.h"
 
