@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "gen/model/forward.h"
-#include "gen/model/tokens.h"
+#include "gen/model/text_tokens.h"
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
 #include "tuner/base/watch.h"
@@ -15,7 +15,7 @@
 enum { DEFAULT_CONTEXT = 2048, MAX_CONTEXT = 1 << 20 };
 
 static const qp_verb_help help = {
-    "evaluate", "MODEL --tokens FILE [--against MODEL] [options]",
+    "evaluate", "MODEL --text FILE | --tokens FILE [--against MODEL] [options]",
     "Predicts every token of a text from those before it and prints perplexity; with --against, "
     "the\n"
     "source that MODEL was made from, also the mean KL divergence of the predictions (nats a "
@@ -23,12 +23,13 @@ static const qp_verb_help help = {
     "of the model's from the source's) and the share of tokens where both find the same one most\n"
     "likely. MODEL is a checkpoint (folder or .safetensors with a config.json, .gguf) or a folder\n"
     "that qpal quantize wrote, whose weights are decoded on the CPU. All is computed in fp32.\n\n"
-    "FILE holds token ids, a text a line, with blanks between; lines that begin with # are left\n"
+    "FILE of --tokens holds ids, a text a line, with blanks between; lines that begin with # are "
+    "left\n"
     "out. A text is cut into pieces of --context tokens, each predicted from its own beginning:\n"
     "its first token is not predicted. Standard errors take tokens as independent."};
 
 typedef struct evaluate_options {
-  const char *against, *tokens;
+  const char *against, *text, *tokens;
   unsigned context, limit, threads;
   bool json;
 } evaluate_options;
@@ -70,8 +71,11 @@ static void print(const evaluate_options *o, const qp_divergence *d, double seco
 /* ---- Running ---- */
 
 /* The file's tokens in pieces, at most 'limit' of them (0: all). */
-static qp_status read_pieces(const evaluate_options *o, qp_tokens *out, qp_error *err) {
+static qp_status read_pieces(const evaluate_options *o, const char *path, qp_tokens *out,
+                             qp_error *err) {
   qp_tokens all = {0};
+  if (o->text)
+    return qp_text_tokens(o->against ? o->against : path, o->text, o->context, o->limit, out, err);
   qp_status st = qp_tokens_read(o->tokens, &all, err);
   if (st) return st;
   if (o->limit) qp_tokens_limit(&all, o->limit);
@@ -86,7 +90,7 @@ static qp_status run(const evaluate_options *o, const char *path, qp_error *err)
   qp_tokens tokens = {0};
   qp_divergence sums = {0};
   const qp_forward_options options = {.threads = o->threads};
-  qp_status st = read_pieces(o, &tokens, err);
+  qp_status st = read_pieces(o, path, &tokens, err);
   if (!st) st = qp_models_open(&models, err);
   if (!st) st = qp_forward_open(path, models, &options, &model, err);
   if (!st && o->against) st = qp_forward_open(o->against, models, &options, &source, err);
@@ -110,6 +114,8 @@ int qp_cmd_evaluate(int argc, char **argv) {
   evaluate_options o = {.context = DEFAULT_CONTEXT};
   const qp_option table[] = {
       {"against", QP_OPT_STRING, &o.against, "MODEL", "the source to compare with", 0, 0},
+      {"text", QP_OPT_STRING, &o.text, "FILE",
+       "UTF-8 text, by the tokenizer of the source (of MODEL without --against)", 0, 0},
       {"tokens", QP_OPT_STRING, &o.tokens, "FILE", "token ids, a text a line", 0, 0},
       {"context", QP_OPT_UNSIGNED, &o.context, "N", "tokens of a piece (2048)", 2, MAX_CONTEXT},
       {"limit", QP_OPT_UNSIGNED, &o.limit, "N", "tokens of the file, from its beginning (0: all)",
@@ -124,8 +130,8 @@ int qp_cmd_evaluate(int argc, char **argv) {
   qp_status st;
   if (words.count != 1)
     st = qp_fail(&err, QP_E_ARG, "one MODEL is needed, got %zu", words.count);
-  else if (!o.tokens)
-    st = qp_fail(&err, QP_E_ARG, "--tokens FILE is needed: the text to predict");
+  else if (!o.text == !o.tokens)
+    st = qp_fail(&err, QP_E_ARG, "--text FILE or --tokens FILE is needed: the text to predict");
   else
     st = run(&o, words.word[0], &err);
   return st ? qp_complain("evaluate", st, &err) : 0;

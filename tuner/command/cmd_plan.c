@@ -14,6 +14,7 @@
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
+#include "tuner/plan/calibration.h"
 #include "tuner/plan/figures.h"
 #include "tuner/plan/front.h"
 #include "tuner/plan/kept.h"
@@ -27,11 +28,13 @@ static const qp_verb_help help = {
     "Chooses a quantizer for each linear and the linears that share a launch: the least loss "
     "within\n"
     "limits on latency and memory, proven.  Loss is the sum of sensitivity * distortion.\n"
-    "Without --sensitivity all weights count alike; without limits nothing keeps bits from "
+    "Without --calibration or --sensitivity all weights count alike; without limits nothing keeps "
+    "bits from "
     "growing."};
 
 typedef struct options {
-  const char *model, *gpu, *tps, *latency, *bits, *memory, *sensitivity, *distortion, *sizes;
+  const char *model, *gpu, *tps, *latency, *bits, *memory, *sensitivity, *calibration, *distortion,
+      *sizes;
   const char *quantizers, *paths, *out, *svg, *confidence, *batch, *time_limit, *lm_head, *accept;
   const char *constant;
   bool no_fusion, no_mixed_fusion, front, diff, json;
@@ -55,6 +58,7 @@ typedef struct context {
   cJSON *distortion[DISTORTION_FILES];
   char *distortion_name[DISTORTION_FILES];
   unsigned distortions;
+  qp_calibration calibration;
   double time_limit_s;
   qp_error *err;
 } context;
@@ -333,19 +337,36 @@ static qp_status choose_head(context *c, bool has_alpha) {
   if (!has_alpha)
     return qp_fail(c->err, QP_E_ARG,
                    "%s: the lm_head has no sensitivity, which --lm-head plan needs",
-                   c->o->sensitivity);
+                   c->o->sensitivity ? c->o->sensitivity : c->o->calibration);
   return c->in.head = true, QP_OK;
 }
 
 /* ---- The whole input ---- */
 
+/* The file of --sensitivity or --calibration; NULL: neither is given. */
+static qp_status find_sensitivities(context *c, const char **out) {
+  const options *o = c->o;
+  *out = o->sensitivity;
+  if (!o->calibration) return QP_OK;
+  if (o->sensitivity) return qp_fail(c->err, QP_E_ARG, "--sensitivity and --calibration: give one");
+  qp_status st = qp_calibration_open(o->calibration, &c->calibration, c->err);
+  if (!st && !*c->calibration.sensitivity)
+    st = qp_fail(
+        c->err, QP_E_ARG,
+        "%s: it holds no sensitivities (qpal calibrate --no-sensitivities), which plan needs",
+        o->calibration);
+  if (!st) *out = c->calibration.sensitivity;
+  return st;
+}
+
 static qp_status read_figures(context *c) {
   bool head = true;
   cJSON *tree = NULL;
-  qp_status st = QP_OK;
-  if (c->o->sensitivity) {
-    st = qp_json_read(c->o->sensitivity, &tree, c->err);
-    if (!st) st = qp_figures_sensitivity(c->o->sensitivity, tree, &c->in, &head, c->err);
+  const char *sensitivity;
+  qp_status st = find_sensitivities(c, &sensitivity);
+  if (!st && sensitivity) {
+    st = qp_json_read(sensitivity, &tree, c->err);
+    if (!st) st = qp_figures_sensitivity(sensitivity, tree, &c->in, &head, c->err);
     cJSON_Delete(tree);
     tree = NULL;
   }
@@ -395,6 +416,7 @@ static void context_close(context *c) {
     cJSON_Delete(c->distortion[i]);
     free(c->distortion_name[i]);
   }
+  qp_calibration_close(&c->calibration);
   qp_models_close(c->models);
   qp_session_close(&c->session);
   free(c->menu);
@@ -413,9 +435,10 @@ static qp_status write_text(const char *file, qp_text *t, qp_error *err) {
 
 static void add_notes(const context *c, qp_plan *p) {
   const char *const notes[] = {
-      c->o->sensitivity ? ""
-                        : "no --sensitivity: all weights count alike (alpha is a linear's share of "
-                          "the weights)",
+      c->o->sensitivity || c->o->calibration
+          ? ""
+          : "no --calibration: all weights count alike; sensitivities that  qpal calibrate MODEL "
+            "--text FILE -o DIR  measures halve the loss at equal bits",
       c->kept, c->head};
   for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
     if (*notes[i]) snprintf(p->note[p->notes++], sizeof *p->note, "%s", notes[i]);
@@ -525,6 +548,7 @@ int qp_cmd_plan(int argc, char **argv) {
        0},
       {"sensitivity", QP_OPT_STRING, &o.sensitivity, "FILE",
        "alpha of each linear; else all weights alike", 0, 0},
+      {"calibration", QP_OPT_STRING, &o.calibration, "DIR", "the same, of qpal calibrate", 0, 0},
       {"distortion", QP_OPT_STRING, &o.distortion, "FILE,...",
        "what qpal distortion --json or qpal quantize reported, for qpal's own figures", 0, 0},
       {"sizes", QP_OPT_STRING, &o.sizes, "FILE", "stored bytes of another system's packing", 0, 0},

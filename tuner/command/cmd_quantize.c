@@ -12,6 +12,7 @@
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
+#include "tuner/plan/calibration.h"
 #include "tuner/quantize/hessian.h"
 #include "tuner/quantize/device_search.h"
 #include "tuner/quantize/proof.h"
@@ -31,7 +32,7 @@ static const qp_verb_help help = {
     "A run that was stopped goes on where it was when the same command is given again."};
 
 typedef struct quantize_options {
-  const char *plan, *quantizer, *folder, *hessian, *device, *input_scale;
+  const char *plan, *quantizer, *folder, *hessian, *calibration, *device, *input_scale;
   bool head, plain, verify, json;
   unsigned seed, threads, blocks, shard_mib, groups, beam;
   qp_repeats keep;
@@ -291,19 +292,44 @@ static qp_status work(qp_job *j, qp_session *session, const quantize_options *o,
   return st;
 }
 
+/* The Hessians of --calibration; without any a line says what they would be worth. */
+static qp_status find_hessians(const quantize_options *o, qp_calibration *c, const char **hessian,
+                               qp_error *err) {
+  *hessian = o->hessian;
+  if (o->hessian && o->calibration)
+    return qp_fail(err, QP_E_ARG, "--hessian and --calibration: give one");
+  if (!o->hessian && !o->calibration)
+    fprintf(
+        stderr,
+        "qpal quantize: no --calibration: weights are coded one by one; error feedback with  qpal "
+        "calibrate MODEL --text FILE -o DIR  cut the KL divergence to a quarter where it was "
+        "measured (tuner/calibrate/CALIBRATION.md)\n");
+  if (!o->calibration) return QP_OK;
+  qp_status st = qp_calibration_open(o->calibration, c, err);
+  if (!st && !*c->hessian)
+    st = qp_fail(err, QP_E_ARG,
+                 "%s: it holds no Hessians (qpal calibrate --no-hessians), which quantize needs",
+                 o->calibration);
+  if (!st) *hessian = c->hessian;
+  return st;
+}
+
 static qp_status run(const char *weights, const quantize_options *o, int *code, qp_error *err) {
   qp_session session = {0};
   qp_models *models = NULL;
   qp_checkpoint *checkpoint = NULL;
   qp_job_wishes wishes;
   qp_job job = {0};
+  qp_calibration calibration = {0};
   qp_status st = qp_session_open(&session, err);
   if (!st) st = read_wishes(o, &session, &wishes, err);
+  if (!st) st = find_hessians(o, &calibration, &wishes.hessian, err);
   if (!st) st = qp_models_open(&models, err);
   if (!st) st = qp_checkpoint_open(weights, models, &checkpoint, err);
   if (!st) st = qp_job_make(checkpoint, &wishes, session.palette, &job, err);
   if (!st) st = work(&job, &session, o, code, err);
   qp_job_free(&job);
+  qp_calibration_close(&calibration);
   qp_checkpoint_close(checkpoint);
   qp_models_close(models);
   qp_session_close(&session);
@@ -322,6 +348,7 @@ int qp_cmd_quantize(int argc, char **argv) {
       {"blocks", QP_OPT_UNSIGNED, &o.blocks, "N", "only the first N blocks, to try", 1, 1 << 16},
       {"hessian", QP_OPT_STRING, &o.hessian, "PATH",
        "E[x x^T] of linears: a safetensors file, or a folder with one each", 0, 0},
+      {"calibration", QP_OPT_STRING, &o.calibration, "DIR", "the same, of qpal calibrate", 0, 0},
       {"no-rotation", QP_OPT_FLAG, &o.plain, NULL, "quantize weights as they are", 0, 0},
       {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the rotation's signs (1)", 0, 4294967295u},
       {"input-scale", QP_OPT_STRING, &o.input_scale, "S",

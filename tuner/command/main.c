@@ -15,6 +15,8 @@ static const struct {
     {"gen", "write a kernel: .cu, .ptx, .cubin and a report", qp_cmd_gen},
     {"check", "prove kernels right on a GPU or in the PTX simulator", qp_cmd_check},
     {"distortion", "measure what the encoder loses on N(0,1)", qp_cmd_distortion},
+    {"calibrate", "a text's Hessians and sensitivities of a model, for plan and quantize",
+     qp_cmd_calibrate},
     {"quantize", "pack the weights of a checkpoint", qp_cmd_quantize},
     {"train", "fit a quantizer's codebook to its trellis", qp_cmd_train},
     {"plan", "the best mix of quantizers and fusions within limits, proven", qp_cmd_plan},

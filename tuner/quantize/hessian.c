@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "gen/base/json.h"
 #include "gen/base/rotate.h"
 
 void qp_hessian_close(qp_hessian *h) {
@@ -36,13 +37,35 @@ static qp_status check(const qp_tensor *t, const char *path, unsigned rows, unsi
   return QP_OK;
 }
 
+/*
+** folder/index.json may name the file of a linear that shares its input, so its Hessian, with others.
+** An index that cannot be read is an error when the file is opened: 'file' is then its own path.
+*/
+static bool file_by_index(const char *folder, const char *name, char file[4096]) {
+  struct stat info;
+  cJSON *tree;
+  int n = snprintf(file, 4096, "%s/index.json", folder);
+  if (n < 0 || n >= 4096 || stat(file, &info) != 0) return false;
+  if (qp_json_read(file, &tree, NULL)) return true;
+  const cJSON *linears = cJSON_GetObjectItemCaseSensitive(tree, "linears");
+  const cJSON *entry = cJSON_GetObjectItemCaseSensitive(linears, name);
+  const bool found = cJSON_IsString(entry) && !strchr(entry->valuestring, '/');
+  if (found) n = snprintf(file, 4096, "%s/%s", folder, entry->valuestring);
+  cJSON_Delete(tree);
+  return found && n >= 0 && n < 4096;
+}
+
 /* The file of a linear; false: its path is too long. */
 static bool file_of(const char *path, const char *name, char file[4096], bool *folder) {
   struct stat info;
   *folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
   const int n = *folder ? snprintf(file, 4096, "%s/%s.safetensors", path, name)
                         : snprintf(file, 4096, "%s", path);
-  return n >= 0 && n < 4096;
+  if (n < 0 || n >= 4096) return false;
+  char other[4096];
+  if (*folder && stat(file, &info) != 0 && file_by_index(path, name, other))
+    memcpy(file, other, sizeof other);
+  return true;
 }
 
 uint64_t qp_hessian_stamp(const char *path, const char *name) {

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** Calibration on a made-up Llama of two blocks (tests/circle/checkpoint.pl): sensitivities are what noise does,
+** Hessians what the linears read, a killed run ends as if nothing had happened, plan and quantize use it.
+*/
+#include <criterion/criterion.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gen/base/gaussian.h"
+#include "gen/base/json.h"
+#include "gen/base/random.h"
+#include "gen/model/forward.h"
+#include "gen/model/tokens.h"
+#include "runtime/safetensors.h"
+#include "tuner/calibrate/ledger.h"
+#include "tuner/calibrate/sensitivity.h"
+#include "tuner/plan/calibration.h"
+#include "tuner/quantize/hessian.h"
+
+enum { TOKENS = 96, SEQUENCES = 3, VOCAB = 64 };
+
+static qp_error err;
+static char folder[64];
+
+static void run_shell(const char *format, const char *a, const char *b) {
+  char command[1024];
+  snprintf(command, sizeof command, format, a, b);
+  cr_assert_eq(system(command), 0, "%s", command);
+}
+
+static void make_files(void) {
+  char path[128];
+  strcpy(folder, "/tmp/qpal-calibrate-XXXXXX");
+  cr_assert(mkdtemp(folder));
+  run_shell("perl '%s/tests/circle/checkpoint.pl' %s", QP_SOURCE_DIR, folder);
+  snprintf(path, sizeof path, "%s/tokens", folder);
+  FILE *f = fopen(path, "w");
+  qp_random r = {.state = 9};
+  for (unsigned i = 0; i < TOKENS; i++)
+    fprintf(f, "%u%c", (unsigned)(qp_random_next(&r) % VOCAB),
+            i % (TOKENS / SEQUENCES) == TOKENS / SEQUENCES - 1 ? '\n' : ' ');
+  fclose(f);
+}
+
+static void remove_files(void) { run_shell("rm -r %s%s", folder, ""); }
+
+TestSuite(calibrate, .init = make_files, .fini = remove_files);
+
+/* ---- The model ---- */
+
+typedef struct bench {
+  qp_models *models;
+  qp_forward *f;
+  const qp_model *m;
+  qp_tokens tokens;
+  qp_sequences s;
+} bench;
+
+static bench open_bench(void) {
+  bench b = {0};
+  char path[128];
+  const qp_forward_options options = {.threads = 2};
+  cr_assert_eq(qp_models_open(&b.models, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_forward_open(folder, b.models, &options, &b.f, &err), QP_OK, "%s", err.text);
+  snprintf(path, sizeof path, "%s/tokens", folder);
+  cr_assert_eq(qp_tokens_read(path, &b.tokens, &err), QP_OK, "%s", err.text);
+  b.m = qp_forward_model(b.f);
+  b.s = (qp_sequences){b.tokens.id, b.tokens.end, b.tokens.sequences};
+  return b;
+}
+
+static void close_bench(bench *b) {
+  qp_forward_close(b->f);
+  qp_models_close(b->models);
+  qp_tokens_free(&b->tokens);
+}
+
+static float *logits_of(bench *b) {
+  float *out = malloc(sizeof *out * TOKENS * VOCAB);
+  cr_assert_eq(qp_forward_logits(b->f, &b->s, NULL, out, &err), QP_OK, "%s", err.text);
+  return out;
+}
+
+/* States that go into a block. */
+static float *states(bench *b, unsigned block) {
+  float *h = malloc(sizeof *h * TOKENS * b->m->hidden);
+  cr_assert_eq(qp_forward_embed(b->f, &b->s, h, &err), QP_OK);
+  for (unsigned i = 0; i < block; i++)
+    cr_assert_eq(qp_forward_block(b->f, i, &b->s, NULL, h, &err), QP_OK);
+  return h;
+}
+
+static double log_sum(const float *x) {
+  double sum = 0;
+  for (unsigned i = 0; i < VOCAB; i++) sum += exp((double)x[i]);
+  return log(sum);
+}
+
+static double mean_divergence(const float *p, const float *q) {
+  double sum = 0;
+  for (unsigned t = 0; t < TOKENS; t++, p += VOCAB, q += VOCAB) {
+    const double lp = log_sum(p), lq = log_sum(q);
+    for (unsigned i = 0; i < VOCAB; i++)
+      sum += exp((double)p[i] - lp) * ((double)p[i] - lp - (double)q[i] + lq);
+  }
+  return sum / TOKENS;
+}
+
+/* ---- Sensitivities ---- */
+
+/* The definition, with noise of its own and the whole model run each time. */
+static double sensitivity_by_hand(bench *b, unsigned block, unsigned linear, double noise,
+                                  unsigned probes) {
+  const qp_model_linear *l = &b->m->linear[linear];
+  const size_t n = (size_t)l->rows * l->columns;
+  float *w = malloc(n * sizeof *w), *v = malloc(n * sizeof *v), *own = logits_of(b);
+  qp_random r = {.state = 77};
+  double sum = 0;
+  cr_assert_eq(qp_forward_weights(b->f, block, linear, w, &err), QP_OK);
+  for (unsigned i = 0; i < 2 * probes; i++) {
+    for (unsigned row = 0; row < l->rows; row++) {
+      double mean = 0;
+      for (unsigned c = 0; c < l->columns; c++)
+        mean += (double)w[row * l->columns + c] * (double)w[row * l->columns + c] / l->columns;
+      for (unsigned c = 0; c < l->columns; c++)
+        v[row * l->columns + c] =
+            w[row * l->columns + c] +
+            (float)(sqrt(noise * mean) * qp_gaussian_quantile(qp_random_uniform(&r, 1e-12, 1)));
+    }
+    qp_forward_override(b->f, block, linear, v);
+    float *q = logits_of(b);
+    sum += mean_divergence(own, q);
+    free(q);
+  }
+  qp_forward_override(b->f, block, linear, NULL);
+  free(w);
+  free(v);
+  free(own);
+  return sum / (2 * probes) / noise;
+}
+
+static qp_sensitivity measure(bench *b, uint64_t logit_bytes, unsigned block, unsigned linear,
+                              unsigned probes, double noise) {
+  const qp_sensitivity_options o = {.noise = noise, .probes = probes, .seed = 3};
+  qp_probe *p;
+  qp_sensitivity s;
+  float *h = states(b, block);
+  cr_assert_eq(qp_probe_open(b->f, &b->s, logit_bytes, &p, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_probe_measure(p, &o, block, linear, h, &s, &err), QP_OK, "%s", err.text);
+  qp_probe_close(p);
+  free(h);
+  return s;
+}
+
+Test(calibrate, a_sensitivity_is_the_divergence_that_noise_causes) {
+  bench b = open_bench();
+  const unsigned linears[] = {2, b.m->linears - 1, b.m->linears};
+  for (unsigned i = 0; i < 3; i++) {
+    const unsigned block = linears[i] == b.m->linears ? b.m->layers : 1;
+    const qp_sensitivity s = measure(&b, 1 << 30, block, linears[i], 16, 0.01);
+    const double wanted = sensitivity_by_hand(&b, block, linears[i], 0.01, 16);
+    cr_expect_float_eq(s.alpha, wanted, 0.1 * wanted, "linear %u: %g for %g", linears[i], s.alpha,
+                       wanted);
+    cr_expect(s.error > 0 && s.error < 0.3 * s.alpha, "%g +- %g", s.alpha, s.error);
+    const double small = measure(&b, 1 << 30, block, linears[i], 16, 0.0025).alpha;
+    cr_expect_float_eq(small, s.alpha, 0.05 * s.alpha, "linear in the noise");
+  }
+  close_bench(&b);
+}
+
+Test(calibrate, logits_that_are_not_kept_are_computed_again_and_the_model_stays) {
+  bench b = open_bench();
+  float *before = logits_of(&b);
+  for (unsigned linear = 2; linear <= b.m->linears; linear += b.m->linears - 2) {
+    const unsigned block = linear == 2 ? 0 : b.m->layers;
+    const double kept = measure(&b, 1 << 30, block, linear, 1, 0.01).alpha;
+    const double again = measure(&b, 0, block, linear, 1, 0.01).alpha;
+    cr_expect_float_eq(kept, again, 1e-4 * kept, "%g for %g", again, kept);
+  }
+  float *after = logits_of(&b);
+  cr_assert_eq(memcmp(before, after, sizeof *before * TOKENS * VOCAB), 0);
+  free(before);
+  free(after);
+  close_bench(&b);
+}
+
+Test(calibrate, noise_has_just_the_variance_that_was_asked_for) {
+  qp_parallel *p;
+  float w[3 * 40] = {0}, noise[3 * 40], again[3 * 40];
+  cr_assert_eq(qp_parallel_open(2, &p, &err), QP_OK);
+  for (unsigned i = 0; i < 80; i++) w[i] = (float)i - 20; /* the last row stays 0 */
+  qp_noise_fill(p, 5, 0.02, w, 3, 40, noise);
+  qp_noise_fill(p, 5, 0.02, w, 3, 40, again);
+  cr_assert_eq(memcmp(noise, again, sizeof noise), 0);
+  for (unsigned r = 0; r < 3; r++) {
+    double a = 0, e = 0;
+    for (unsigned c = 0; c < 40; c++) {
+      a += (double)w[40 * r + c] * (double)w[40 * r + c];
+      e += (double)noise[40 * r + c] * (double)noise[40 * r + c];
+    }
+    cr_assert_float_eq(e, 0.02 * a, 1e-5 * a);
+  }
+  qp_noise_fill(p, 6, 0.02, w, 3, 40, again);
+  cr_assert_neq(memcmp(noise, again, sizeof noise), 0);
+  qp_parallel_close(p);
+}
+
+/* ---- The command ---- */
+
+static int ask(const char *arguments, char *out, size_t size) {
+  char command[2048];
+  snprintf(command, sizeof command, "'%s/qpal' %s 2>&1", QP_BINARY_DIR, arguments);
+  FILE *f = popen(command, "r");
+  cr_assert(f);
+  const size_t n = fread(out, 1, size - 1, f);
+  out[n] = 0;
+  return WEXITSTATUS(pclose(f));
+}
+
+static char text[1 << 16];
+
+static void expect(int code, const char *part, const char *format) {
+  char arguments[1024];
+  snprintf(arguments, sizeof arguments, format, folder, folder, folder, folder);
+  cr_assert_eq(ask(arguments, text, sizeof text), code, "qpal %s: %s", arguments, text);
+  cr_assert(strstr(text, part), "qpal %s: '%s' is not in: %s", arguments, part, text);
+}
+
+static void expect_same(const char *file) {
+  char a[256], b[256];
+  snprintf(a, sizeof a, "%s/whole/%s", folder, file);
+  snprintf(b, sizeof b, "%s/killed/%s", folder, file);
+  run_shell("cmp %s %s", a, b);
+}
+
+static int lines_of(const char *path) {
+  FILE *f = fopen(path, "r");
+  int lines = 0;
+  for (int c; f && (c = fgetc(f)) != EOF;) lines += c == '\n';
+  if (f) fclose(f);
+  return lines;
+}
+
+/* Run it in the background; kill it for good once 'lines' things are done. */
+static void run_and_kill(int lines) {
+  char model[64], tokens[128], out[128], ledger[256];
+  snprintf(model, sizeof model, "%s", folder);
+  snprintf(tokens, sizeof tokens, "%s/tokens", folder);
+  snprintf(out, sizeof out, "%s/killed", folder);
+  snprintf(ledger, sizeof ledger, "%s/killed/ledger.jsonl", folder);
+  const pid_t child = fork();
+  if (!child) {
+    execl(QP_BINARY_DIR "/qpal", "qpal", "calibrate", model, "--tokens", tokens, "-o", out,
+          "--probes", "64", "--threads", "1", (char *)NULL);
+    _exit(9);
+  }
+  const struct timespec pause = {.tv_nsec = 1000000};
+  while (lines_of(ledger) < lines) {
+    int status;
+    cr_assert_eq(waitpid(child, &status, WNOHANG), 0, "the run ended before it could be killed");
+    nanosleep(&pause, NULL);
+  }
+  kill(child, SIGKILL);
+  int status;
+  waitpid(child, &status, 0);
+  cr_assert(WIFSIGNALED(status));
+}
+
+Test(calibrate, a_killed_run_goes_on_and_ends_with_the_same_bytes) {
+  expect(0, "down", "calibrate %s --tokens %s/tokens -o %s/whole --probes 64 --threads 1");
+  run_and_kill(2); /* among the Hessians */
+  expect(2, "there is no calibration.json",
+         "plan --model %s/config.json --bits 4 --calibration %s/killed");
+  run_and_kill(8); /* among the sensitivities */
+  expect(0, "down", "calibrate %s --tokens %s/tokens -o %s/killed --probes 64 --threads 1");
+  expect_same("calibration.json");
+  expect_same("sensitivity.json");
+  expect_same("hessians/index.json");
+  expect_same("hessians/model.layers.1.down.safetensors");
+  expect_same("hessians/lm_head.safetensors");
+  expect(0, "down", "calibrate %s --tokens %s/tokens -o %s/killed --probes 64 --threads 1");
+  expect(2, "another model, text or other options",
+         "calibrate %s --tokens %s/tokens -o %s/killed --probes 3");
+}
+
+/* ---- Hessians ---- */
+
+typedef struct seen {
+  double *sum; /* of x x^T of the first block's first group */
+  unsigned columns;
+  size_t rows;
+} seen;
+
+static qp_status see(void *arg, unsigned block, unsigned group, const float *x, size_t rows,
+                     unsigned columns, qp_error *e) {
+  seen *s = arg;
+  (void)e;
+  if (block || group) return QP_OK;
+  s->columns = columns;
+  s->rows += rows;
+  for (size_t r = 0; r < rows; r++)
+    for (size_t a = 0; a < columns; a++)
+      for (size_t c = 0; c < columns; c++)
+        s->sum[a * columns + c] += (double)x[r * columns + a] * (double)x[r * columns + c];
+  return QP_OK;
+}
+
+static void expect_hessian(const char *hessians, const char *linear, const seen *s) {
+  qp_hessian h;
+  float *m;
+  cr_assert_eq(qp_hessian_open(hessians, linear, 64, s->columns, &h, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(h.groups, 1, "%s has none", linear);
+  cr_assert_eq(qp_hessian_read(&h, 0, NULL, 1, &m, &err), QP_OK);
+  for (size_t i = 0; i < (size_t)s->columns * s->columns; i++) {
+    const double wanted = s->sum[i] / (double)s->rows;
+    cr_assert_float_eq(m[i], wanted, 1e-5 * (1 + fabs(wanted)), "%s [%zu]", linear, i);
+  }
+  free(m);
+  qp_hessian_close(&h);
+}
+
+Test(calibrate, hessians_are_of_what_the_linears_read_and_stored_once) {
+  bench b = open_bench();
+  double sum[64 * 64] = {0};
+  seen s = {.sum = sum};
+  const qp_forward_hook hook = {.input = see, .arg = &s};
+  float *h = states(&b, 0);
+  cr_assert_eq(qp_forward_block(b.f, 0, &b.s, &hook, h, &err), QP_OK);
+  free(h);
+  close_bench(&b);
+  expect(0, "", "calibrate %s --tokens %s/tokens -o %s/cal --no-sensitivities");
+  char path[128];
+  snprintf(path, sizeof path, "%s/cal/hessians", folder);
+  expect_hessian(path, "model.layers.0.self_attn.q_proj", &s);
+  expect_hessian(path, "model.layers.0.self_attn.v_proj", &s);
+  expect(0, "9\n", "list gpus >/dev/null; ls %s/cal/hessians/*.safetensors | wc -l");
+}
+
+Test(calibrate, plan_and_quantize_use_it_and_say_so_without_it) {
+  expect(0, "down", "calibrate %s --tokens %s/tokens -o %s/cal");
+  expect(0, "--calibration",
+         "plan --model %s/config.json --bits 4 --quantizers nuq -o %s/plain.json");
+  expect(
+      0, "nuq",
+      "plan --model %s/config.json --bits 4 --quantizers nuq --calibration %s/cal -o %s/plan.json");
+  cr_assert_null(strstr(text, "qpal calibrate"), "%s", text);
+  expect(0, "--calibration", "quantize %s --plan %s/plan.json -o %s/out0");
+  expect(0, "", "quantize %s --plan %s/plan.json -o %s/out1 --calibration %s/cal");
+  cr_assert_null(strstr(text, "qpal calibrate"), "%s", text);
+  expect(0, "", "quantize %s --plan %s/plan.json -o %s/out2 --hessian %s/cal/hessians");
+  run_shell("cmp %s/out1/model-00001-of-00001.safetensors %s/out2/model-00001-of-00001.safetensors",
+            folder, folder);
+  expect(2, "give one",
+         "quantize %s --plan %s/plan.json -o %s/out3 --hessian x --calibration %s/cal");
+  expect(0, "down", "calibrate %s --tokens %s/tokens -o %s/bare --no-hessians");
+  expect(2, "it holds no Hessians",
+         "quantize %s --quantizer nuq-3 -o %s/out3 --calibration %s/bare");
+  expect(0, "", "calibrate %s --tokens %s/tokens -o %s/other --no-sensitivities");
+  expect(2, "it holds no sensitivities",
+         "plan --model %s/config.json --bits 4 --calibration %s/other");
+}
+
+/* ---- The ledger ---- */
+
+static void write_text(const char *path, const char *s) {
+  FILE *f = fopen(path, "w");
+  fputs(s, f);
+  fclose(f);
+}
+
+Test(calibrate, a_ledger_drops_a_torn_line_and_refuses_another_run) {
+  char path[128];
+  qp_ledger *l = NULL;
+  qp_sensitivity s = {0};
+  bench b = open_bench();
+  snprintf(path, sizeof path, "%s/ledger", folder);
+  write_text(path, "{\"ledger\":\"qpal-calibrate\",\"key\":\"k\"}\n"
+                   "{\"block\":0,\"linear\":1,\"alpha\":0.1,\"error\":0.01}\n{\"block\":0,\"lin");
+  cr_assert_eq(qp_ledger_open(path, "other", b.m, &l, &err), QP_E_ARG);
+  cr_assert_eq(qp_ledger_open(path, "k", b.m, &l, &err), QP_OK, "%s", err.text);
+  cr_assert(qp_ledger_sensitivity(l, 0, 1, &s) && s.alpha == 0.1 && s.error == 0.01);
+  cr_assert_not(qp_ledger_sensitivity(l, 0, 2, &s));
+  cr_assert_not(qp_ledger_has_hessians(l, 0));
+  s.alpha = 0.12345678901234567;
+  cr_assert_eq(qp_ledger_add_sensitivity(l, b.m->layers, b.m->linears, &s, &err), QP_OK);
+  cr_assert_eq(qp_ledger_add_hessians(l, 1, &err), QP_OK);
+  qp_ledger_close(l, false);
+  cr_assert_eq(qp_ledger_open(path, "k", b.m, &l, &err), QP_OK, "%s", err.text);
+  s.alpha = 0;
+  cr_assert(qp_ledger_sensitivity(l, b.m->layers, b.m->linears, &s));
+  cr_assert_eq(s.alpha, 0.12345678901234567);
+  cr_assert(qp_ledger_has_hessians(l, 1));
+  qp_ledger_close(l, true);
+  cr_assert_neq(access(path, F_OK), 0, "removed");
+  write_text(path, "{\"ledger\":\"qpal-calibrate\",\"key\":\"k\"}\n{\"block\":9,\"linear\":1}\n");
+  cr_assert_eq(qp_ledger_open(path, "k", b.m, &l, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "ledger:2") && strstr(err.text, "block"), "%s", err.text);
+  close_bench(&b);
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** A model's calibration.  Two passes over its blocks, each with the states that go into a block in
+** memory: Hessians from all tokens, then sensitivities from the first of them.  After each block, and
+** after each linear, the ledger says that it is done.
+*/
+#include "tuner/calibrate/calibrate.h"
+
+#define XXH_INLINE_ALL
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "gen/base/file.h"
+#include "gen/base/text.h"
+#include "tuner/base/watch.h"
+#include "tuner/calibrate/hessian_files.h"
+#include "tuner/calibrate/ledger.h"
+#include "tuner/plan/calibration.h"
+
+enum { HEAD_ROWS = 1024 };
+
+typedef struct run {
+  qp_forward *f;
+  const qp_model *model;
+  const qp_tokens *tokens;
+  const qp_calibrate_options *o;
+  qp_ledger *ledger;
+  char key[33];
+  char hessians[4096]; /* DIR/hessians */
+  size_t probe_sequences, probe_tokens;
+  float *hidden; /* [tokens][hidden] of the pass at hand */
+  qp_watch watch;
+  qp_error *err;
+} run;
+
+static qp_sequences first_sequences(const run *r, size_t count) {
+  return (qp_sequences){r->tokens->id, r->tokens->end, count};
+}
+
+static qp_status check_stop(const run *r) {
+  if (!r->o->stopped || !atomic_load(r->o->stopped)) return QP_OK;
+  return qp_fail(r->err, QP_E_LIMIT, "stopped; the same command goes on where it was");
+}
+
+/* ---- What the run is: its key ---- */
+
+static void hash(XXH3_state_t *s, const void *data, size_t bytes) {
+  XXH3_128bits_update(s, data, bytes);
+}
+
+/* Weights of the first and the last linear of the blocks stand for the checkpoint. */
+static qp_status hash_weights(run *r, XXH3_state_t *s) {
+  const qp_model *m = r->model;
+  for (unsigned i = 0; i < 2; i++) {
+    const unsigned linear = i ? m->linears - 1 : 0, block = i ? m->layers - 1 : 0;
+    const size_t bytes = sizeof(float) * m->linear[linear].rows * m->linear[linear].columns;
+    float *w = malloc(bytes);
+    if (!w) return qp_fail(r->err, QP_E_NOMEM, "no memory for a linear's weights");
+    qp_status st = qp_forward_weights(r->f, block, linear, w, r->err);
+    if (!st) hash(s, w, bytes);
+    free(w);
+    if (st) return st;
+  }
+  return QP_OK;
+}
+
+static qp_status make_key(run *r) {
+  const qp_calibrate_options *o = r->o;
+  const qp_tokens *t = r->tokens;
+  const uint64_t facts[] = {QP_CALIBRATION_VERSION, r->model->layers,    r->model->hidden,
+                            r->model->vocab,        o->hessians,         r->probe_tokens,
+                            o->sensitivity.probes,  o->sensitivity.seed, t->sequences};
+  XXH3_state_t s;
+  XXH3_128bits_reset(&s);
+  hash(&s, facts, sizeof facts);
+  hash(&s, &o->sensitivity.noise, sizeof o->sensitivity.noise);
+  hash(&s, t->end, t->sequences * sizeof *t->end);
+  hash(&s, t->id, t->end[t->sequences - 1] * sizeof *t->id);
+  qp_status st = hash_weights(r, &s);
+  const XXH128_hash_t h = XXH3_128bits_digest(&s);
+  snprintf(r->key, sizeof r->key, "%016llx%016llx", (unsigned long long)h.high64,
+           (unsigned long long)h.low64);
+  return st;
+}
+
+/* ---- Hessians ---- */
+
+/* The head's input, without its logits: the pass ends with what the hook returns. */
+typedef struct head_input {
+  const qp_forward_hook *hook;
+  qp_status status; /* of the hook */
+  bool taken;
+} head_input;
+
+static qp_status take_head_input(void *arg, unsigned block, unsigned group, const float *x,
+                                 size_t rows, unsigned columns, qp_error *err) {
+  head_input *h = arg;
+  h->taken = true;
+  h->status = h->hook->input(h->hook->arg, block, group, x, rows, columns, err);
+  return QP_E_LIMIT;
+}
+
+static qp_status run_head_inputs(run *r, const qp_forward_hook *hook, size_t tokens) {
+  qp_status st = QP_OK;
+  for (size_t at = 0; at < tokens && !st; at += HEAD_ROWS) {
+    const size_t n = tokens - at < HEAD_ROWS ? tokens - at : HEAD_ROWS;
+    head_input h = {.hook = hook};
+    const qp_forward_hook ending = {.input = take_head_input, .arg = &h};
+    st = qp_forward_head(r->f, r->hidden + at * r->model->hidden, n, &ending, NULL, r->err);
+    if (h.taken) st = h.status;
+  }
+  return st;
+}
+
+/* Block 'block', or the head's input behind the last: with a hook only where its files are missing. */
+static qp_status run_hessian_block(run *r, unsigned block, const qp_sequences *s) {
+  const bool head = block == r->model->layers;
+  qp_hessian_files files = {0};
+  if (qp_ledger_has_hessians(r->ledger, block))
+    return head ? QP_OK : qp_forward_block(r->f, block, s, NULL, r->hidden, r->err);
+  qp_status st = qp_hessian_files_begin(r->model, block, qp_forward_parallel(r->f), &files, r->err);
+  if (st) return st;
+  const qp_forward_hook hook = qp_hessian_files_hook(&files);
+  if (!head)
+    st = qp_forward_block(r->f, block, s, &hook, r->hidden, r->err);
+  else
+    st = run_head_inputs(r, &hook, s->end[s->count - 1]);
+  if (!st) st = qp_hessian_files_write(&files, r->hessians, r->err);
+  if (!st) st = qp_ledger_add_hessians(r->ledger, block, r->err);
+  qp_hessian_files_end(&files);
+  return st;
+}
+
+static bool has_all_hessians(const run *r) {
+  for (unsigned b = 0; b <= r->model->layers; b++)
+    if (!qp_ledger_has_hessians(r->ledger, b)) return false;
+  return true;
+}
+
+static qp_status run_hessians(run *r) {
+  const qp_sequences s = first_sequences(r, r->tokens->sequences);
+  const size_t tokens = s.end[s.count - 1];
+  if (!r->o->hessians) return QP_OK;
+  qp_status st = qp_hessian_files_index(r->model, r->hessians, r->err);
+  if (st || has_all_hessians(r)) return st;
+  r->hidden = malloc(tokens * r->model->hidden * sizeof *r->hidden);
+  if (!r->hidden) return qp_fail(r->err, QP_E_NOMEM, "no memory for %zu hidden states", tokens);
+  qp_watch_begin(&r->watch, "Hessians", "tokens", tokens * (r->model->layers + 1));
+  st = qp_forward_embed(r->f, &s, r->hidden, r->err);
+  for (unsigned b = 0; b <= r->model->layers && !st; b++) {
+    if (!(st = check_stop(r))) st = run_hessian_block(r, b, &s);
+    atomic_fetch_add(&r->watch.done, tokens);
+  }
+  qp_watch_end(&r->watch);
+  free(r->hidden);
+  r->hidden = NULL;
+  return st;
+}
+
+/* ---- Sensitivities ---- */
+
+static qp_status measure(run *r, qp_probe *p, unsigned block, unsigned linear) {
+  qp_sensitivity s;
+  atomic_fetch_add(&r->watch.done, 1);
+  if (qp_ledger_sensitivity(r->ledger, block, linear, &s)) return QP_OK;
+  qp_status st = check_stop(r);
+  if (!st) st = qp_probe_measure(p, &r->o->sensitivity, block, linear, r->hidden, &s, r->err);
+  return st ? st : qp_ledger_add_sensitivity(r->ledger, block, linear, &s, r->err);
+}
+
+static qp_status measure_all(run *r, qp_probe *p, const qp_sequences *s) {
+  const qp_model *m = r->model;
+  qp_status st = qp_forward_embed(r->f, s, r->hidden, r->err);
+  for (unsigned b = 0; b < m->layers && !st; b++) {
+    for (unsigned l = 0; l < m->linears && !st; l++) st = measure(r, p, b, l);
+    if (!st) st = qp_forward_block(r->f, b, s, NULL, r->hidden, r->err);
+  }
+  return st ? st : measure(r, p, m->layers, m->linears);
+}
+
+static bool has_all_sensitivities(const run *r) {
+  const qp_model *m = r->model;
+  qp_sensitivity s;
+  for (unsigned b = 0; b < m->layers; b++)
+    for (unsigned l = 0; l < m->linears; l++)
+      if (!qp_ledger_sensitivity(r->ledger, b, l, &s)) return false;
+  return qp_ledger_sensitivity(r->ledger, m->layers, m->linears, &s);
+}
+
+static qp_status run_sensitivities(run *r) {
+  const qp_sequences s = first_sequences(r, r->probe_sequences);
+  const qp_model *m = r->model;
+  qp_probe *p = NULL;
+  if (!r->probe_tokens || has_all_sensitivities(r)) return QP_OK;
+  r->hidden = malloc(r->probe_tokens * m->hidden * sizeof *r->hidden);
+  if (!r->hidden) return qp_fail(r->err, QP_E_NOMEM, "no memory for hidden states");
+  qp_watch_begin(&r->watch, "sensitivities", "linears", (size_t)m->layers * m->linears + 1);
+  qp_status st = qp_probe_open(r->f, &s, r->o->logit_bytes, &p, r->err);
+  if (!st) st = measure_all(r, p, &s);
+  qp_watch_end(&r->watch);
+  qp_probe_close(p);
+  free(r->hidden);
+  r->hidden = NULL;
+  return st;
+}
+
+/* ---- Files ---- */
+
+static void name_of(const qp_model *m, unsigned block, unsigned linear, char out[QP_MODEL_NAME]) {
+  if (linear == m->linears)
+    snprintf(out, QP_MODEL_NAME, "lm_head");
+  else
+    qp_model_tensor(m, linear, block, out);
+}
+
+/* One line a linear; sensitivity.json has the number alone.  Below 0 is rounding: 0. */
+static void add_linear(const run *r, unsigned block, unsigned linear, qp_text *flat,
+                       qp_text *whole) {
+  char name[QP_MODEL_NAME];
+  qp_sensitivity s;
+  const char *end = linear == r->model->linears ? "" : ",";
+  name_of(r->model, block, linear, name);
+  if (!qp_ledger_sensitivity(r->ledger, block, linear, &s)) return;
+  const double alpha = s.alpha > 0 ? s.alpha : 0;
+  qp_text_add(flat, " \"%s\": %.9g%s\n", name, alpha, end);
+  qp_text_add(whole, "  \"%s\": {\"sensitivity\": %.9g, \"standard_error\": %.3g}%s\n", name, alpha,
+              s.error, end);
+}
+
+static void add_linears(const run *r, qp_text *flat, qp_text *whole) {
+  const qp_model *m = r->model;
+  for (unsigned b = 0; b < m->layers; b++)
+    for (unsigned l = 0; l < m->linears; l++) add_linear(r, b, l, flat, whole);
+  add_linear(r, m->layers, m->linears, flat, whole);
+}
+
+static void add_text(qp_text *t, const char *key, const char *s) {
+  cJSON *v = cJSON_CreateString(s ? s : "");
+  char *quoted = v ? cJSON_PrintUnformatted(v) : NULL;
+  if (!quoted) t->failed = true;
+  qp_text_add(t, " \"%s\": %s,\n", key, quoted ? quoted : "");
+  cJSON_free(quoted);
+  cJSON_Delete(v);
+}
+
+static void add_facts(const run *r, qp_text *t) {
+  const qp_tokens *k = r->tokens;
+  size_t longest = 0;
+  for (size_t i = 0, begin = 0; i < k->sequences; begin = k->end[i++])
+    if (k->end[i] - begin > longest) longest = k->end[i] - begin;
+  qp_text_add(t, "{\n \"calibration\": %d,\n \"key\": \"%s\",\n", QP_CALIBRATION_VERSION, r->key);
+  add_text(t, "model", r->model->name);
+  add_text(t, "text", r->o->text);
+  qp_text_add(t, " \"tokens\": %zu,\n \"sequences\": %zu,\n \"context\": %zu,\n",
+              k->end[k->sequences - 1], k->sequences, longest);
+  qp_text_add(t, " \"hessians\": %s,\n", r->o->hessians ? "true" : "false");
+  qp_text_add(t,
+              " \"sensitivity_tokens\": %zu,\n \"noise\": %.9g,\n \"probes\": %u,\n"
+              " \"seed\": %llu,\n",
+              r->probe_tokens, r->o->sensitivity.noise, r->o->sensitivity.probes,
+              (unsigned long long)r->o->sensitivity.seed);
+}
+
+static qp_status write_file(const run *r, const char *name, const qp_text *t) {
+  char path[4200];
+  if (t->failed) return qp_fail(r->err, QP_E_NOMEM, "%s: no memory", r->o->folder);
+  snprintf(path, sizeof path, "%s/%s", r->o->folder, name);
+  return qp_file_write(path, t->s, t->length, r->err);
+}
+
+/* calibration.json comes last: where it is, all is there. */
+static qp_status write_results(const run *r) {
+  qp_text flat = {0}, whole = {0};
+  qp_text_add(&flat, "{\n");
+  add_text(&flat, "source",
+           "qpal calibrate: KL divergence (nats a token) per relative variance of "
+           "white noise; calibration.json says how it was measured");
+  add_facts(r, &whole);
+  qp_text_add(&whole, " \"linears\": {\n");
+  add_linears(r, &flat, &whole);
+  qp_text_add(&flat, "}\n");
+  qp_text_add(&whole, " }\n}\n");
+  qp_status st = r->probe_tokens ? write_file(r, "sensitivity.json", &flat) : QP_OK;
+  if (!st) st = write_file(r, "calibration.json", &whole);
+  qp_text_free(&flat);
+  qp_text_free(&whole);
+  return st;
+}
+
+/* ---- All ---- */
+
+/* Whole sequences of about as many tokens as were asked for, at least one. */
+static void choose_probe(run *r) {
+  const qp_tokens *t = r->tokens;
+  const size_t wanted = r->o->sensitivity_tokens;
+  if (!wanted) return;
+  size_t n = 1;
+  while (n < t->sequences && t->end[n] <= wanted) n++;
+  r->probe_sequences = n;
+  r->probe_tokens = t->end[n - 1];
+}
+
+/* '*done': the folder holds just this, whole. */
+static qp_status look_for_result(const run *r, bool *done) {
+  char path[4200];
+  struct stat info;
+  qp_calibration c;
+  *done = false;
+  snprintf(path, sizeof path, "%s/calibration.json", r->o->folder);
+  if (stat(path, &info) != 0) return QP_OK;
+  qp_status st = qp_calibration_open(r->o->folder, &c, r->err);
+  if (st) return st;
+  *done = !strcmp(c.key, r->key);
+  qp_calibration_close(&c);
+  if (*done) return QP_OK;
+  return qp_fail(r->err, QP_E_ARG,
+                 "%s: it holds a calibration of another model, text or other options: give another "
+                 "-o, or remove it",
+                 r->o->folder);
+}
+
+static qp_status open_folder(run *r) {
+  char path[4200];
+  const int n = snprintf(r->hessians, sizeof r->hessians, "%s/hessians", r->o->folder);
+  if (n < 0 || (size_t)n + 64 >= sizeof r->hessians)
+    return qp_fail(r->err, QP_E_LIMIT, "%s: too long a path", r->o->folder);
+  snprintf(path, sizeof path, "%s/%s", r->o->folder, r->o->hessians ? "hessians/" : "");
+  qp_file_make_folders(path);
+  snprintf(path, sizeof path, "%s/ledger.jsonl", r->o->folder);
+  return qp_ledger_open(path, r->key, r->model, &r->ledger, r->err);
+}
+
+qp_status qp_calibrate(qp_forward *f, const qp_tokens *tokens, const qp_calibrate_options *o,
+                       qp_error *err) {
+  run r = {.f = f, .model = qp_forward_model(f), .tokens = tokens, .o = o, .err = err};
+  bool done = false;
+  choose_probe(&r);
+  qp_status st = make_key(&r);
+  if (!st) st = look_for_result(&r, &done);
+  if (st || done) return st;
+  st = open_folder(&r);
+  if (!st) st = run_hessians(&r);
+  if (!st) st = run_sensitivities(&r);
+  if (!st) st = write_results(&r);
+  qp_ledger_close(r.ledger, !st);
+  return st;
+}

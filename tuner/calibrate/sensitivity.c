@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** Sensitivities of linears.  The states that go into the linear's block are given; so only that
+** block, the later ones and the head are run again, twice for each probe.
+*/
+#include "tuner/calibrate/sensitivity.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/gaussian.h"
+#include "gen/base/random.h"
+#include "tuner/evaluate/divergence.h"
+
+enum { LOGIT_ROWS = 256, LOGIT_FLOATS = 1 << 25 };
+
+struct qp_probe {
+  qp_forward *f;
+  const qp_model *model;
+  qp_sequences sequences;
+  size_t tokens, rows; /* rows: logits computed at a time */
+  float *state;        /* [tokens][hidden] of the noisy model */
+  float *last;         /* [tokens][hidden] after the last block of the model itself */
+  float *kept;         /* [tokens][vocab] logits of the model itself, or NULL */
+  float *logits[2];    /* [rows][vocab] noisy, and its own where they are not kept */
+  double *sum;         /* [tokens] divergences of one linear, over signs and probes */
+  double *now;         /* [tokens] of one run */
+};
+
+/* ---- Noise ---- */
+
+typedef struct noise_job {
+  uint64_t seed;
+  double noise;
+  const float *w;
+  unsigned columns;
+  float *out;
+} noise_job;
+
+/* A row of its own seed, scaled so that its square is exactly 'noise' times that of the weights. */
+static void fill_row(void *argument, size_t i, unsigned thread) {
+  const noise_job *j = argument;
+  const float *w = j->w + i * j->columns;
+  float *out = j->out + i * j->columns;
+  qp_random random = {.state = j->seed ^ (i + 1) * 0xd1342543de82ef95u};
+  double weight = 0, square = 0;
+  (void)thread;
+  for (unsigned c = 0; c < j->columns; c++) {
+    const double z = qp_gaussian_quantile(qp_random_uniform(&random, 0x1p-54, 1));
+    weight += (double)w[c] * (double)w[c];
+    square += z * z;
+    out[c] = (float)z;
+  }
+  const float scale = square > 0 ? (float)sqrt(j->noise * weight / square) : 0;
+  for (unsigned c = 0; c < j->columns; c++) out[c] *= scale;
+}
+
+void qp_noise_fill(qp_parallel *p, uint64_t seed, double noise, const float *w, unsigned rows,
+                   unsigned columns, float *out) {
+  noise_job j = {.seed = seed, .noise = noise, .w = w, .columns = columns, .out = out};
+  qp_parallel_for(p, rows, fill_row, &j);
+}
+
+/* ---- Opening ---- */
+
+void qp_probe_close(qp_probe *p) {
+  if (!p) return;
+  free(p->state);
+  free(p->last);
+  free(p->kept);
+  free(p->logits[0]);
+  free(p->logits[1]);
+  free(p->sum);
+  free(p->now);
+  free(p);
+}
+
+static bool reserve(qp_probe *p, uint64_t logit_bytes) {
+  const size_t hidden = p->model->hidden, vocab = p->model->vocab;
+  const bool keep = (uint64_t)p->tokens * vocab * sizeof(float) <= logit_bytes;
+  const size_t fits = LOGIT_FLOATS / vocab;
+  p->rows = fits < 1 ? 1 : fits > LOGIT_ROWS ? LOGIT_ROWS : fits;
+  p->state = malloc(p->tokens * hidden * sizeof(float));
+  p->last = malloc(p->tokens * hidden * sizeof(float));
+  p->logits[0] = malloc(p->rows * vocab * sizeof(float));
+  if (keep)
+    p->kept = malloc(p->tokens * vocab * sizeof(float));
+  else
+    p->logits[1] = malloc(p->rows * vocab * sizeof(float));
+  p->sum = malloc(p->tokens * sizeof *p->sum);
+  p->now = malloc(p->tokens * sizeof *p->now);
+  return p->state && p->last && p->logits[0] && (p->kept || p->logits[1]) && p->sum && p->now;
+}
+
+/* The model's own predictions. */
+static qp_status run_source(qp_probe *p, qp_error *err) {
+  const size_t hidden = p->model->hidden, vocab = p->model->vocab;
+  qp_status st = qp_forward_embed(p->f, &p->sequences, p->last, err);
+  for (unsigned b = 0; b < p->model->layers && !st; b++)
+    st = qp_forward_block(p->f, b, &p->sequences, NULL, p->last, err);
+  for (size_t at = 0; p->kept && at < p->tokens && !st; at += p->rows) {
+    const size_t n = p->tokens - at < p->rows ? p->tokens - at : p->rows;
+    st = qp_forward_head(p->f, p->last + at * hidden, n, NULL, p->kept + at * vocab, err);
+  }
+  return st;
+}
+
+qp_status qp_probe_open(qp_forward *f, const qp_sequences *s, uint64_t logit_bytes, qp_probe **out,
+                        qp_error *err) {
+  qp_probe *p = calloc(1, sizeof *p);
+  if (!p) return qp_fail(err, QP_E_NOMEM, "no memory to measure sensitivities");
+  *p = (qp_probe){.f = f, .model = qp_forward_model(f), .sequences = *s};
+  p->tokens = s->end[s->count - 1];
+  qp_status st =
+      reserve(p, logit_bytes)
+          ? run_source(p, err)
+          : qp_fail(err, QP_E_NOMEM, "no memory for the predictions of %zu tokens", p->tokens);
+  if (st) return qp_probe_close(p), st;
+  *out = p;
+  return QP_OK;
+}
+
+/* ---- Comparing ---- */
+
+typedef struct comparison {
+  const qp_probe *p;
+  const float *source, *noisy; /* [rows][vocab] */
+  size_t first;
+} comparison;
+
+static void compare_row(void *argument, size_t i, unsigned thread) {
+  const comparison *c = argument;
+  const size_t vocab = c->p->model->vocab;
+  qp_divergence d = {0};
+  (void)thread;
+  qp_divergence_row(c->noisy + i * vocab, c->source + i * vocab, vocab, 0, &d);
+  c->p->now[c->first + i] = d.kl;
+}
+
+/* Divergences of the predictions from 'state', into p->now. */
+static qp_status compare_all(qp_probe *p, const float *state, qp_error *err) {
+  const size_t hidden = p->model->hidden, vocab = p->model->vocab;
+  qp_status st = QP_OK;
+  for (size_t at = 0; at < p->tokens && !st; at += p->rows) {
+    const size_t n = p->tokens - at < p->rows ? p->tokens - at : p->rows;
+    comparison c = {.p = p, .noisy = p->logits[0], .first = at};
+    c.source = p->kept ? p->kept + at * vocab : p->logits[1];
+    st = qp_forward_head(p->f, state + at * hidden, n, NULL, p->logits[0], err);
+    if (!st) qp_parallel_for(qp_forward_parallel(p->f), n, compare_row, &c);
+  }
+  return st;
+}
+
+/* Without kept logits of the source: both heads for each piece; the noisy one may be the head's own
+** noise, so the source's is computed with the override taken away. */
+static qp_status compare_again(qp_probe *p, const float *state, unsigned block, unsigned linear,
+                               const float *w, qp_error *err) {
+  const size_t hidden = p->model->hidden;
+  qp_status st = QP_OK;
+  for (size_t at = 0; at < p->tokens && !st; at += p->rows) {
+    const size_t n = p->tokens - at < p->rows ? p->tokens - at : p->rows;
+    comparison c = {.p = p, .noisy = p->logits[0], .source = p->logits[1], .first = at};
+    st = qp_forward_head(p->f, state + at * hidden, n, NULL, p->logits[0], err);
+    qp_forward_override(p->f, block, linear, NULL);
+    if (!st) st = qp_forward_head(p->f, p->last + at * hidden, n, NULL, p->logits[1], err);
+    qp_forward_override(p->f, block, linear, w);
+    if (!st) qp_parallel_for(qp_forward_parallel(p->f), n, compare_row, &c);
+  }
+  return st;
+}
+
+/* The model from 'block' on with 'w' in place of the linear's weights. */
+static qp_status run_noisy(qp_probe *p, unsigned block, unsigned linear, const float *hidden,
+                           const float *w, qp_error *err) {
+  const bool head = linear == p->model->linears;
+  qp_status st = QP_OK;
+  qp_forward_override(p->f, block, linear, w);
+  if (!head) memcpy(p->state, hidden, p->tokens * p->model->hidden * sizeof(float));
+  for (unsigned b = block; b < p->model->layers && !st && !head; b++)
+    st = qp_forward_block(p->f, b, &p->sequences, NULL, p->state, err);
+  const float *state = head ? p->last : p->state;
+  if (!st)
+    st = p->kept ? compare_all(p, state, err) : compare_again(p, state, block, linear, w, err);
+  qp_forward_override(p->f, block, linear, NULL);
+  return st;
+}
+
+/* ---- Measuring ---- */
+
+typedef struct matrices {
+  float *own, *noise, *both; /* W, E, W + E or W - E */
+  size_t elements;
+} matrices;
+
+static void free_matrices(matrices *m) {
+  free(m->own);
+  free(m->noise);
+  free(m->both);
+}
+
+static qp_status new_matrices(size_t elements, matrices *m, qp_error *err) {
+  *m = (matrices){.elements = elements};
+  m->own = malloc(elements * sizeof(float));
+  m->noise = malloc(elements * sizeof(float));
+  m->both = malloc(elements * sizeof(float));
+  if (m->own && m->noise && m->both) return QP_OK;
+  free_matrices(m);
+  return qp_fail(err, QP_E_NOMEM, "no memory for a linear of %zu weights", elements);
+}
+
+/* Both signs of one probe: its mean divergence; p->sum grows. */
+static qp_status run_probe(qp_probe *p, const matrices *m, unsigned block, unsigned linear,
+                           const float *hidden, double *mean, qp_error *err) {
+  double sum = 0;
+  for (int sign = 1; sign >= -1; sign -= 2) {
+    for (size_t i = 0; i < m->elements; i++) m->both[i] = m->own[i] + (float)sign * m->noise[i];
+    qp_status st = run_noisy(p, block, linear, hidden, m->both, err);
+    if (st) return st;
+    for (size_t t = 0; t < p->tokens; t++) {
+      if (!isfinite(p->now[t]))
+        return qp_fail(err, QP_E_ARG, "a divergence is %g: the model's activations overflow",
+                       p->now[t]);
+      p->sum[t] += p->now[t] / 2;
+      sum += p->now[t] / 2;
+    }
+  }
+  *mean = sum / (double)p->tokens;
+  return QP_OK;
+}
+
+/* Square of the standard error of the mean of x[n]. */
+static double error_square(const double *x, size_t n, double scale) {
+  double sum = 0, squares = 0;
+  if (n < 2) return 0;
+  for (size_t i = 0; i < n; i++) sum += x[i] * scale;
+  for (size_t i = 0; i < n; i++) {
+    const double d = x[i] * scale - sum / (double)n;
+    squares += d * d;
+  }
+  return squares / (double)(n - 1) / (double)n;
+}
+
+static uint64_t seed_of(const qp_sensitivity_options *o, unsigned block, unsigned linear,
+                        unsigned probe) {
+  qp_random r = {.state = o->seed};
+  r.state = qp_random_next(&r) ^ block;
+  r.state = qp_random_next(&r) ^ linear;
+  r.state = qp_random_next(&r) ^ probe;
+  return qp_random_next(&r);
+}
+
+qp_status qp_probe_measure(qp_probe *p, const qp_sensitivity_options *o, unsigned block,
+                           unsigned linear, const float *hidden, qp_sensitivity *out,
+                           qp_error *err) {
+  const qp_model_linear *l = &p->model->linear[linear];
+  matrices m = {0};
+  double *mean = malloc(o->probes * sizeof *mean), sum = 0;
+  qp_status st = mean ? new_matrices((size_t)l->rows * l->columns, &m, err)
+                      : qp_fail(err, QP_E_NOMEM, "no memory for %u probes", o->probes);
+  if (st) return free(mean), st;
+  memset(p->sum, 0, p->tokens * sizeof *p->sum);
+  st = qp_forward_weights(p->f, block, linear, m.own, err);
+  for (unsigned i = 0; i < o->probes && !st; i++) {
+    qp_noise_fill(qp_forward_parallel(p->f), seed_of(o, block, linear, i), o->noise, m.own, l->rows,
+                  l->columns, m.noise);
+    st = run_probe(p, &m, block, linear, hidden, &mean[i], err);
+    if (!st) sum += mean[i];
+  }
+  if (!st) {
+    out->alpha = sum / o->probes / o->noise;
+    out->error = sqrt(error_square(p->sum, p->tokens, 1 / (o->probes * o->noise)) +
+                      error_square(mean, o->probes, 1 / o->noise));
+  }
+  free(mean);
+  free_matrices(&m);
+  return st;
+}

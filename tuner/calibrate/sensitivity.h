@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* What noise in one linear does to a model's predictions:  white noise --> [alpha, its error]. */
+#ifndef QP_SENSITIVITY_H
+#define QP_SENSITIVITY_H
+
+#include <stdint.h>
+
+#include "gen/model/forward.h"
+
+/*
+** alpha of a linear (the linearity theorem, arXiv 2411.17525): with W + E in place of W, E white
+** noise in each row with |E_i|^2 = t |W_i|^2, the mean KL divergence of the predictions from those
+** of the model itself is alpha t for small t.  Each probe draws E once and takes the mean of what
+** +E and -E cause: terms of odd order in E cancel.
+*/
+typedef struct qp_sensitivity {
+  double alpha;
+  double error; /* standard error of alpha: of tokens (taken as independent) and of probes, added
+                   in squares */
+} qp_sensitivity;
+
+typedef struct qp_sensitivity_options {
+  double noise;    /* t, above 0 */
+  unsigned probes; /* at least 1 */
+  uint64_t seed;   /* of E, with block, linear, probe and row: the same on every machine */
+} qp_sensitivity_options;
+
+typedef struct qp_probe qp_probe;
+
+/*
+** Predictions of 'f' on all tokens of 's', kept to compare with: 'f' and what 's' points to must
+** outlive it.  Logits are kept where they fit into 'logit_bytes', else computed again each time.
+** 'hidden' [tokens][hidden]: room that the probe uses until it is closed, malloc'ed by it.
+** Errors of qp_forward_block; QP_E_NOMEM.
+*/
+qp_status qp_probe_open(qp_forward *f, const qp_sequences *s, uint64_t logit_bytes, qp_probe **out,
+                        qp_error *err);
+void qp_probe_close(qp_probe *p); /* NULL is allowed */
+
+/*
+** Measure linear 'linear' of block 'block' (linear == linears: the lm_head, block == layers), where
+** 'hidden' [tokens][hidden] goes into that block.  The model is as before afterwards.
+** QP_E_ARG: a divergence is not finite; QP_E_NOMEM; errors of qp_forward_block.
+*/
+qp_status qp_probe_measure(qp_probe *p, const qp_sensitivity_options *o, unsigned block,
+                           unsigned linear, const float *hidden, qp_sensitivity *out,
+                           qp_error *err);
+
+/* Noise of one probe: out[rows][columns] = E for w[rows][columns]; rows of zeros stay so. */
+void qp_noise_fill(qp_parallel *p, uint64_t seed, double noise, const float *w, unsigned rows,
+                   unsigned columns, float *out);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* A folder that qpal calibrate wrote:  DIR -> [sensitivities, Hessians]. */
+#ifndef QP_CALIBRATION_H
+#define QP_CALIBRATION_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+
+#include "runtime/status.h"
+
+enum { QP_CALIBRATION_VERSION = 1, QP_CALIBRATION_PATH = 4096 };
+
+/* The format: tuner/calibrate/CALIBRATION.md. */
+typedef struct qp_calibration {
+  cJSON *tree;                           /* of calibration.json */
+  char key[64];                          /* of model, text and options */
+  char sensitivity[QP_CALIBRATION_PATH]; /* a file as --sensitivity takes it; "": not measured */
+  char hessian[QP_CALIBRATION_PATH];     /* a folder as --hessian takes it; "": not measured */
+} qp_calibration;
+
+/*
+** QP_E_IO: there is no calibration.json (the message says how one is made); QP_E_ARG: it is of another
+** version or wrong; QP_E_LIMIT: too long a path.  '*out' is untouched on error; free it with
+** qp_calibration_close.
+*/
+qp_status qp_calibration_open(const char *folder, qp_calibration *out, qp_error *err);
+void qp_calibration_close(qp_calibration *c);
+
+/* Sensitivity and its standard error of a linear by the name of its tensor ("lm_head" of the head);
+** false: not measured. */
+bool qp_calibration_find(const qp_calibration *c, const char *linear, double *alpha, double *error);
+
+#endif
