@@ -33,10 +33,7 @@ typedef struct flow {
   uint32_t *from, *to; /* live interval of each register, in ops; from > to: unused */
 } flow;
 
-static bool ends_block(const qp_sim_op *o) {
-  return o->run == qp_sim_do_bra || o->run == qp_sim_do_brx || o->run == qp_sim_do_ret ||
-         o->run == qp_sim_do_exit;
-}
+static bool ends_block(const qp_sim_op *o) { return o->flow != QP_SIM_FLOW_NEXT; }
 static bool falls_through(const qp_sim_op *o) { return !ends_block(o) || o->guard != QP_SIM_TRUE; }
 
 static int by_op(const void *x, const void *y) {
@@ -53,8 +50,8 @@ static bool find_blocks(flow *f) {
     const qp_sim_op *o = p->ops.at + f->begin + i;
     if (!ends_block(o)) continue;
     leader[i + 1] = 1;
-    if (o->run == qp_sim_do_bra) leader[o->target - f->begin] = 1;
-    if (o->run == qp_sim_do_brx)
+    if (o->flow == QP_SIM_FLOW_JUMP) leader[o->target - f->begin] = 1;
+    if (o->flow == QP_SIM_FLOW_TABLE)
       for (int64_t k = 0; k < o->imm; k++) leader[(uint32_t)p->ext.at[o->ext + k] - f->begin] = 1;
   }
   for (uint32_t i = 0; i < f->ops; i++) f->count += leader[i];
@@ -99,8 +96,8 @@ static void gather_out(flow *f, uint32_t b) {
     for (size_t s_ = 0; s_ < f->words; s_++) out[s_] |= in[s_];                                    \
   } while (0)
   if (falls_through(last) && b + 1 < f->count) JOIN(b + 1);
-  if (last->run == qp_sim_do_bra) JOIN(f->block_of[last->target - f->begin]);
-  if (last->run == qp_sim_do_brx)
+  if (last->flow == QP_SIM_FLOW_JUMP) JOIN(f->block_of[last->target - f->begin]);
+  if (last->flow == QP_SIM_FLOW_TABLE)
     for (int64_t k = 0; k < last->imm; k++)
       JOIN(f->block_of[(uint32_t)p->ext.at[last->ext + k] - f->begin]);
 #undef JOIN

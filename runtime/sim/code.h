@@ -77,6 +77,14 @@ enum {
   QP_SIM_STRONG = 32 /* memory: volatile, relaxed, acquire, release: never races with its like */
 };
 
+/* Where a thread may be after an instruction. */
+typedef enum qp_sim_flow {
+  QP_SIM_FLOW_NEXT,  /* at the next one */
+  QP_SIM_FLOW_JUMP,  /* at op.target */
+  QP_SIM_FLOW_TABLE, /* at one of op.imm targets in the ext list */
+  QP_SIM_FLOW_LEAVE  /* out of the function */
+} qp_sim_flow;
+
 typedef struct qp_sim_warp qp_sim_warp;
 typedef struct qp_sim_op qp_sim_op;
 
@@ -96,6 +104,7 @@ struct qp_sim_op {
   uint8_t n;                  /* elements of a vector */
   uint8_t space;              /* qp_sim_space */
   uint8_t mode;               /* modifiers */
+  uint8_t flow;               /* qp_sim_flow: what may run after it */
   uint8_t sub;                /* variant: compare, atomic operation, shuffle mode, ... */
   uint8_t sub2;
 };

@@ -57,11 +57,9 @@ static bool want(parser *p, uint32_t count) {
 
 /* ---- plain instructions ---- */
 
-static const qp_sim_row *find_row(const char *name) {
-  static const qp_sim_row *const tables[] = {qp_sim_rows_bits, qp_sim_rows_int, qp_sim_rows_float,
-                                             qp_sim_rows_half};
-  for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-    for (const qp_sim_row *r = tables[t]; r->name; r++)
+static const qp_sim_row *find_row(const parser *p, const char *name) {
+  for (const qp_sim_row *const *table = p->rows; *table; table++)
+    for (const qp_sim_row *r = *table; r->name; r++)
       if (!strcmp(r->name, name)) return r;
   return NULL;
 }
@@ -85,13 +83,13 @@ static bool bind_row(parser *p, qp_sim_op *o, const char *letters) {
   return true;
 }
 
-bool p_decode_row(parser *p) {
+static bool decode_row(parser *p) {
   const uint8_t mode = float_modifiers(p);
   char name[128];
   size_t n = (size_t)snprintf(name, sizeof name, "%s", p->part[0]);
   for (uint32_t i = 1; i < p->parts && n < sizeof name - 32; i++)
     if (!p->used[i]) n += (size_t)snprintf(name + n, sizeof name - n, ".%.30s", p->part[i]);
-  const qp_sim_row *row = find_row(name);
+  const qp_sim_row *row = find_row(p, name);
   if (!row || (mode && !row->run_mode)) return false;
   if (!want(p, (uint32_t)strlen(row->operands))) return false;
   qp_sim_op o = p_op(p, mode ? row->run_mode : row->run, row->kind);
@@ -104,7 +102,8 @@ bool p_decode_row(parser *p) {
 
 /* ---- mov ---- */
 
-static bool decode_mov(parser *p) {
+static bool decode_mov(parser *p, unsigned variant) {
+  (void)variant;
   unsigned type;
   if (!p_part_type(p, &type)) return false;
   if (!p_all_used(p) || !want(p, 2)) return false;
@@ -146,7 +145,7 @@ static bool decode_mov(parser *p) {
                      : p_type_bits(type) == 64 ? "mov.b64"
                      : p_type_bits(type) == 32 ? "mov.b32"
                                                : "mov.b16";
-  const qp_sim_row *row = find_row(name);
+  const qp_sim_row *row = find_row(p, name);
   qp_sim_op o = p_op(p, row->run, QP_SIM_MOVE);
   if (!bind_row(p, &o, row->operands)) return false;
   p_push(p, &o);
@@ -177,7 +176,7 @@ static bool is_float(unsigned type) {
          type == QP_SIM_F16X2 || type == QP_SIM_BF16X2;
 }
 
-static bool decode_compare(parser *p, bool set) {
+static bool decode_compare(parser *p, unsigned set) {
   qp_sim_op o = p_op(p, NULL, QP_SIM_INT_ALU);
   unsigned to = QP_SIM_PRED, type;
   if (!comparison(p, &o.sub)) return false;
@@ -251,7 +250,8 @@ static bool decode_cvt_pair(parser *p, qp_sim_op *o) {
   return p_ok(p);
 }
 
-static bool decode_cvt(parser *p) {
+static bool decode_cvt(parser *p, unsigned variant) {
+  (void)variant;
   if (p_part(p, "pack")) return false;
   qp_sim_op o = p_op(p, NULL, QP_SIM_CONVERT);
   const bool rounded = rounding(p, &o), away = p_part(p, "rna");
@@ -298,7 +298,8 @@ static bool space_part(parser *p, uint8_t *space) {
   return true;
 }
 
-static bool decode_cvta(parser *p) {
+static bool decode_cvta(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_cvta, QP_SIM_INT_ALU);
   o.sub = p_part(p, "to");
   unsigned type;
@@ -309,7 +310,8 @@ static bool decode_cvta(parser *p) {
   return p_ok(p);
 }
 
-static bool decode_isspacep(parser *p) {
+static bool decode_isspacep(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_isspacep, QP_SIM_INT_ALU);
   if (!space_part(p, &o.space) || !p_all_used(p) || !want(p, 2)) return false;
   if (!p_def_pred(p, &o.r[0], p->ops_in) || !p_use(p, &o, 1, p->ops_in + 1, 'd')) return false;
@@ -325,7 +327,8 @@ static bool branch_to(parser *p, uint32_t op, uint32_t ext, const token *t) {
       ((patch){.op = op, .ext = ext, .name = t->text, .length = t->length, .line = t->line}));
 }
 
-static bool decode_bra(parser *p) {
+static bool decode_bra(parser *p, unsigned variant) {
+  (void)variant;
   p_part(p, "uni");
   if (!p_all_used(p)) return false;
   if (p->tok.kind != T_IDENT) return p_fail(p, "a label is expected");
@@ -333,11 +336,13 @@ static bool decode_bra(parser *p) {
   p_next(p);
   if (!p_expect_punct(p, ';')) return false;
   qp_sim_op o = p_op(p, qp_sim_do_bra, QP_SIM_CONTROL);
+  o.flow = QP_SIM_FLOW_JUMP;
   return branch_to(p, p_push(p, &o), UINT32_MAX, &label);
 }
 
 /* brx.idx index, targets: the list is read again where it was declared */
-static bool decode_brx(parser *p) {
+static bool decode_brx(parser *p, unsigned variant) {
+  (void)variant;
   p_part(p, "idx");
   p_part(p, "uni");
   if (!p_all_used(p) || !p_operands(p) || !want(p, 2)) return false;
@@ -345,6 +350,7 @@ static bool decode_brx(parser *p) {
   if (list->kind != O_NAME || list->sym.kind != SYM_TARGETS)
     return p_fail(p, "a list declared by .branchtargets is expected");
   qp_sim_op o = p_op(p, qp_sim_do_brx, QP_SIM_CONTROL);
+  o.flow = QP_SIM_FLOW_TABLE;
   if (!p_use(p, &o, 0, p->ops_in, 'w')) return false;
   const uint32_t op = p->ops.count;
   const token tok = p->tok;
@@ -380,7 +386,8 @@ static bool call_list(parser *p, uint32_t *count) {
   return p_ok(p);
 }
 
-static bool decode_call(parser *p) {
+static bool decode_call(parser *p, unsigned variant) {
+  (void)variant;
   p_part(p, "uni");
   if (!p_all_used(p)) return false;
   qp_sim_op o = p_op(p, qp_sim_do_call, QP_SIM_CONTROL);
@@ -414,48 +421,57 @@ static bool decode_call(parser *p) {
   return P_PUSH(p, callees, index);
 }
 
-static bool decode_control(parser *p, bool *found) {
-  const char *name = p->part[0];
-  *found = true;
-  if (!strcmp(name, "bra")) return decode_bra(p);
-  if (!strcmp(name, "brx")) return decode_brx(p);
-  if (!strcmp(name, "call")) return decode_call(p);
-  static const struct {
-    const char *name;
-    qp_sim_fn run;
-  } ends[] = {{"ret", qp_sim_do_ret},
-              {"exit", qp_sim_do_exit},
-              {"trap", qp_sim_do_trap},
-              {"brkpt", qp_sim_do_trap}};
-  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-    if (strcmp(name, ends[i].name)) continue;
-    p_part(p, "uni");
-    if (!p_all_used(p) || !p_expect_punct(p, ';')) return false;
-    qp_sim_op o = p_op(p, ends[i].run, QP_SIM_CONTROL);
-    p_push(p, &o);
-    return p_ok(p);
-  }
-  *found = false;
-  return true;
+static bool decode_end(parser *p, qp_sim_fn run, qp_sim_flow flow) {
+  p_part(p, "uni");
+  if (!p_all_used(p) || !p_expect_punct(p, ';')) return false;
+  qp_sim_op o = p_op(p, run, QP_SIM_CONTROL);
+  o.flow = (uint8_t)flow;
+  p_push(p, &o);
+  return p_ok(p);
+}
+
+static bool decode_ret(parser *p, unsigned variant) {
+  (void)variant;
+  return decode_end(p, qp_sim_do_ret, QP_SIM_FLOW_LEAVE);
+}
+
+static bool decode_exit(parser *p, unsigned variant) {
+  (void)variant;
+  return decode_end(p, qp_sim_do_exit, QP_SIM_FLOW_LEAVE);
+}
+
+static bool decode_trap(parser *p, unsigned variant) {
+  (void)variant;
+  return decode_end(p, qp_sim_do_trap, QP_SIM_FLOW_NEXT);
+}
+
+const decoder p_decoders_control[] = {
+    {.name = "bra", .decode = decode_bra, .reads_operands = true},
+    {.name = "brx", .decode = decode_brx, .reads_operands = true},
+    {.name = "call", .decode = decode_call, .reads_operands = true},
+    {.name = "ret", .decode = decode_ret, .reads_operands = true},
+    {.name = "exit", .decode = decode_exit, .reads_operands = true},
+    {.name = "trap", .decode = decode_trap, .reads_operands = true},
+    {.name = "brkpt", .decode = decode_trap, .reads_operands = true},
+    {.name = NULL}};
+
+const decoder p_decoders_move[] = {{.name = "mov", .decode = decode_mov},
+                                   {.name = "setp", .decode = decode_compare, .variant = false},
+                                   {.name = "cvt", .decode = decode_cvt},
+                                   {.name = "set", .decode = decode_compare, .variant = true},
+                                   {.name = "cvta", .decode = decode_cvta},
+                                   {.name = "isspacep", .decode = decode_isspacep},
+                                   {.name = NULL}};
+
+static const decoder *find_decoder(const parser *p) {
+  for (const decoder *const *table = p->decoders; *table; table++)
+    for (const decoder *d = *table; d->name; d++)
+      if (!strcmp(d->name, p->part[0])) return d;
+  return NULL;
 }
 
 bool p_decode(parser *p) {
-  bool found;
-  if (!decode_control(p, &found)) return false;
-  if (found) return true;
-  if (!p_operands(p)) return false;
-  const char *name = p->part[0];
-  if (!strcmp(name, "mov")) return decode_mov(p);
-  if (!strcmp(name, "setp")) return decode_compare(p, false);
-  if (!strcmp(name, "set")) return decode_compare(p, true);
-  if (!strcmp(name, "cvt")) return decode_cvt(p);
-  if (!strcmp(name, "cvta")) return decode_cvta(p);
-  if (!strcmp(name, "isspacep")) return decode_isspacep(p);
-  if (!p_decode_memory(p, &found)) return false;
-  if (found) return true;
-  if (!p_decode_warp(p, &found)) return false;
-  if (found) return true;
-  if (!p_decode_async(p, &found)) return false;
-  if (found) return true;
-  return p_decode_row(p);
+  const decoder *d = find_decoder(p);
+  if (!(d && d->reads_operands) && !p_operands(p)) return false;
+  return d ? d->decode(p, d->variant) : decode_row(p);
 }

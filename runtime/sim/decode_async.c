@@ -65,7 +65,8 @@ static bool decode_cp_bulk(parser *p) {
   return finish(p, &o);
 }
 
-static bool decode_cp(parser *p) {
+static bool decode_cp(parser *p, unsigned variant) {
+  (void)variant;
   if (!p_part(p, "async")) return false;
   if (p_part(p, "bulk")) return decode_cp_bulk(p);
   qp_sim_op o = p_op(p, qp_sim_do_cp_commit, QP_SIM_ASYNC);
@@ -116,7 +117,8 @@ static bool mbarrier_what(parser *p, uint8_t *sub) {
   return true;
 }
 
-static bool decode_mbarrier(parser *p) {
+static bool decode_mbarrier(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_mbarrier, QP_SIM_BARRIER);
   static const char *const orders[] = {"release", "acquire", "relaxed", "cta", "cluster"};
   for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) p_part(p, orders[i]);
@@ -150,14 +152,16 @@ static bool decode_mbarrier(parser *p) {
   return finish(p, &o);
 }
 
-static bool decode_createpolicy(parser *p) {
+static bool decode_createpolicy(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_createpolicy, QP_SIM_OTHER);
   if (p->operand_count < 1) return p_fail(p, "a destination is expected");
   return p_def(p, &o, 0, p->ops_in, 'd') && finish(p, &o);
 }
 
 /* griddepcontrol.{launch_dependents,wait} */
-static bool decode_griddepcontrol(parser *p) {
+static bool decode_griddepcontrol(parser *p, unsigned variant) {
+  (void)variant;
   const bool wait = p_part(p, "wait");
   if (!wait && !p_part(p, "launch_dependents"))
     return p_fail(p, "griddepcontrol.launch_dependents or griddepcontrol.wait is expected");
@@ -165,26 +169,23 @@ static bool decode_griddepcontrol(parser *p) {
   return finish(p, &o);
 }
 
-bool p_decode_async(parser *p, bool *found) {
-  /* Instructions without effect here: their order is kept anyway, caches are not modelled. */
-  static const struct {
-    const char *name;
-    uint8_t kind;
-  } idle[] = {{"fence", QP_SIM_BARRIER},       {"membar", QP_SIM_BARRIER},
-              {"prefetch", QP_SIM_OTHER},      {"prefetchu", QP_SIM_OTHER},
-              {"applypriority", QP_SIM_OTHER}, {"nanosleep", QP_SIM_OTHER},
-              {"setmaxnreg", QP_SIM_OTHER},    {"pmevent", QP_SIM_OTHER}};
-  const char *name = p->part[0];
-  *found = true;
-  if (!strcmp(name, "cp")) return decode_cp(p);
-  if (!strcmp(name, "mbarrier")) return decode_mbarrier(p);
-  if (!strcmp(name, "griddepcontrol")) return decode_griddepcontrol(p);
-  if (!strcmp(name, "createpolicy")) return decode_createpolicy(p);
-  for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
-    if (strcmp(name, idle[i].name)) continue;
-    qp_sim_op o = p_op(p, qp_sim_do_nop, (qp_sim_kind)idle[i].kind);
-    return finish(p, &o);
-  }
-  *found = false;
-  return true;
+/* Without effect here: the order of memory is kept anyway, caches are not modelled. */
+static bool decode_idle(parser *p, unsigned kind) {
+  qp_sim_op o = p_op(p, qp_sim_do_nop, (qp_sim_kind)kind);
+  return finish(p, &o);
 }
+
+const decoder p_decoders_async[] = {
+    {.name = "cp", .decode = decode_cp},
+    {.name = "mbarrier", .decode = decode_mbarrier},
+    {.name = "griddepcontrol", .decode = decode_griddepcontrol},
+    {.name = "createpolicy", .decode = decode_createpolicy},
+    {.name = "fence", .decode = decode_idle, .variant = QP_SIM_BARRIER},
+    {.name = "membar", .decode = decode_idle, .variant = QP_SIM_BARRIER},
+    {.name = "prefetch", .decode = decode_idle, .variant = QP_SIM_OTHER},
+    {.name = "prefetchu", .decode = decode_idle, .variant = QP_SIM_OTHER},
+    {.name = "applypriority", .decode = decode_idle, .variant = QP_SIM_OTHER},
+    {.name = "nanosleep", .decode = decode_idle, .variant = QP_SIM_OTHER},
+    {.name = "setmaxnreg", .decode = decode_idle, .variant = QP_SIM_OTHER},
+    {.name = "pmevent", .decode = decode_idle, .variant = QP_SIM_OTHER},
+    {.name = NULL}};

@@ -114,7 +114,7 @@ static bool param_address(parser *p, qp_sim_op *o, bool load, bool frame, const 
   return true;
 }
 
-static bool decode_access(parser *p, bool load) {
+static bool decode_access(parser *p, unsigned load) {
   qp_sim_op o = p_op(p, NULL, QP_SIM_LD_GLOBAL);
   bool strong = false, hint, is_param, wide, frame;
   drop_hints(p, &strong, &hint);
@@ -165,7 +165,7 @@ static bool atomic_type(unsigned sub, unsigned type) {
   return p_type_bits(type) >= 32 || (p_type_bits(type) == 16 && sub == QP_SIM_CAS);
 }
 
-static bool decode_atomic(parser *p, bool returns) {
+static bool decode_atomic(parser *p, unsigned returns) {
   qp_sim_op o = p_op(p, qp_sim_do_atom, QP_SIM_ATOMIC);
   bool strong, hint, is_param, wide, frame;
   drop_hints(p, &strong, &hint);
@@ -193,13 +193,9 @@ static bool decode_atomic(parser *p, bool returns) {
   return frame ? P_PUSH(p, frame_ops, op) : p_ok(p);
 }
 
-bool p_decode_memory(parser *p, bool *found) {
-  const char *name = p->part[0];
-  *found = true;
-  if (!strcmp(name, "ld") || !strcmp(name, "ldu")) return decode_access(p, true);
-  if (!strcmp(name, "st")) return decode_access(p, false);
-  if (!strcmp(name, "atom")) return decode_atomic(p, true);
-  if (!strcmp(name, "red") && !p_part(p, "async")) return decode_atomic(p, false);
-  *found = false;
-  return true;
-}
+const decoder p_decoders_memory[] = {{.name = "ld", .decode = decode_access, .variant = true},
+                                     {.name = "ldu", .decode = decode_access, .variant = true},
+                                     {.name = "st", .decode = decode_access, .variant = false},
+                                     {.name = "atom", .decode = decode_atomic, .variant = true},
+                                     {.name = "red", .decode = decode_atomic, .variant = false},
+                                     {.name = NULL}};

@@ -15,7 +15,8 @@ static bool finish(parser *p, qp_sim_op *o) {
 }
 
 /* shfl.sync.mode.b32 d|p, a, b, c, members */
-static bool decode_shfl(parser *p) {
+static bool decode_shfl(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_shfl, QP_SIM_SHUFFLE);
   static const char *const modes[] = {"up", "down", "bfly", "idx"};
   bool found = false;
@@ -31,7 +32,8 @@ static bool decode_shfl(parser *p) {
   return finish(p, &o);
 }
 
-static bool decode_vote(parser *p) {
+static bool decode_vote(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_vote, QP_SIM_SHUFFLE);
   static const char *const modes[] = {"all", "any", "uni", "ballot"};
   bool found = false;
@@ -46,7 +48,8 @@ static bool decode_vote(parser *p) {
   return finish(p, &o);
 }
 
-static bool decode_match(parser *p) {
+static bool decode_match(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_match, QP_SIM_SHUFFLE);
   if (p_part(p, "all"))
     o.sub = 1;
@@ -64,7 +67,8 @@ static bool decode_match(parser *p) {
   return finish(p, &o);
 }
 
-static bool decode_redux(parser *p) {
+static bool decode_redux(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_redux, QP_SIM_SHUFFLE);
   static const struct {
     const char *name;
@@ -84,7 +88,8 @@ static bool decode_redux(parser *p) {
   return finish(p, &o);
 }
 
-static bool decode_elect(parser *p) {
+static bool decode_elect(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_elect, QP_SIM_SHUFFLE);
   if (!p_part(p, "sync") || !p_all_used(p) || !operands(p, 2, 2)) return false;
   const operand *x = p->ops_in;
@@ -93,14 +98,16 @@ static bool decode_elect(parser *p) {
   return finish(p, &o);
 }
 
-static bool decode_activemask(parser *p) {
+static bool decode_activemask(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_activemask, QP_SIM_SHUFFLE);
   if (!p_part(p, "b32") || !p_all_used(p) || !operands(p, 1, 1)) return false;
   return p_def(p, &o, 0, p->ops_in, 'w') && finish(p, &o);
 }
 
 /* bar{.cta}.sync, barrier{.cta}.sync{.aligned} a{, b}; .arrive a, b; .red.op d, a{, b}, p */
-static bool decode_barrier(parser *p) {
+static bool decode_barrier(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_barrier, QP_SIM_BARRIER);
   p_part(p, "cta");
   p_part(p, "aligned");
@@ -150,7 +157,8 @@ static bool fragment(parser *p, qp_sim_op *o, const operand *x, unsigned n, unsi
 }
 
 /* mma.sync.aligned.shape.row.col.types d, a, b, c */
-static bool decode_mma(parser *p) {
+static bool decode_mma(parser *p, unsigned variant) {
+  (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_mma, QP_SIM_MMA);
   if (!p_part(p, "sync") || !p_part(p, "aligned") || !p_part(p, "row") || !p_part(p, "col"))
     return false;
@@ -176,7 +184,7 @@ static bool decode_mma(parser *p) {
 }
 
 /* ldmatrix.sync.aligned.m8n8.xN{.trans}{.shared}.b16 {d...}, [a]; stmatrix likewise */
-static bool decode_matrix(parser *p, bool load) {
+static bool decode_matrix(parser *p, unsigned load) {
   qp_sim_op o = p_op(p, load ? qp_sim_do_ldmatrix : qp_sim_do_stmatrix,
                      load ? QP_SIM_LD_SHARED : QP_SIM_ST_SHARED);
   if (!p_part(p, "sync") || !p_part(p, "aligned") || !p_part(p, "m8n8")) return false;
@@ -194,19 +202,15 @@ static bool decode_matrix(parser *p, bool load) {
   return fragment(p, &o, data, o.n, 'w', load, "of matrices") && finish(p, &o);
 }
 
-bool p_decode_warp(parser *p, bool *found) {
-  const char *name = p->part[0];
-  *found = true;
-  if (!strcmp(name, "shfl")) return decode_shfl(p);
-  if (!strcmp(name, "vote")) return decode_vote(p);
-  if (!strcmp(name, "match")) return decode_match(p);
-  if (!strcmp(name, "redux")) return decode_redux(p);
-  if (!strcmp(name, "elect")) return decode_elect(p);
-  if (!strcmp(name, "activemask")) return decode_activemask(p);
-  if (!strcmp(name, "bar") || !strcmp(name, "barrier")) return decode_barrier(p);
-  if (!strcmp(name, "mma")) return decode_mma(p);
-  if (!strcmp(name, "ldmatrix")) return decode_matrix(p, true);
-  if (!strcmp(name, "stmatrix")) return decode_matrix(p, false);
-  *found = false;
-  return true;
-}
+const decoder p_decoders_warp[] = {{.name = "shfl", .decode = decode_shfl},
+                                   {.name = "vote", .decode = decode_vote},
+                                   {.name = "match", .decode = decode_match},
+                                   {.name = "redux", .decode = decode_redux},
+                                   {.name = "elect", .decode = decode_elect},
+                                   {.name = "activemask", .decode = decode_activemask},
+                                   {.name = "bar", .decode = decode_barrier},
+                                   {.name = "barrier", .decode = decode_barrier},
+                                   {.name = "mma", .decode = decode_mma},
+                                   {.name = "ldmatrix", .decode = decode_matrix, .variant = true},
+                                   {.name = "stmatrix", .decode = decode_matrix, .variant = false},
+                                   {.name = NULL}};

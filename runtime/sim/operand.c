@@ -83,55 +83,57 @@ uint32_t p_new_vreg(parser *p, unsigned words) {
 
 /* ---- special registers ---- */
 
+static const struct {
+  const char *name;
+  uint8_t sreg;
+  bool wide;
+} special_registers[] = {
+    {"%tid.x", QP_SIM_TID_X, false},
+    {"%tid.y", QP_SIM_ZERO, false},
+    {"%tid.z", QP_SIM_ZERO, false},
+    {"%ntid.x", QP_SIM_NTID_X, false},
+    {"%ntid.y", QP_SIM_ONE, false},
+    {"%ntid.z", QP_SIM_ONE, false},
+    {"%ctaid.x", QP_SIM_CTAID_X, false},
+    {"%ctaid.y", QP_SIM_ZERO, false},
+    {"%ctaid.z", QP_SIM_ZERO, false},
+    {"%nctaid.x", QP_SIM_NCTAID_X, false},
+    {"%nctaid.y", QP_SIM_ONE, false},
+    {"%nctaid.z", QP_SIM_ONE, false},
+    {"%laneid", QP_SIM_LANEID, false},
+    {"%warpid", QP_SIM_WARPID, false},
+    {"%nwarpid", QP_SIM_NWARPID, false},
+    {"%smid", QP_SIM_SMID, false},
+    {"%nsmid", QP_SIM_NSMID, false},
+    {"%gridid", QP_SIM_GRIDID, true},
+    {"%lanemask_eq", QP_SIM_LANEMASK_EQ, false},
+    {"%lanemask_le", QP_SIM_LANEMASK_LE, false},
+    {"%lanemask_lt", QP_SIM_LANEMASK_LT, false},
+    {"%lanemask_ge", QP_SIM_LANEMASK_GE, false},
+    {"%lanemask_gt", QP_SIM_LANEMASK_GT, false},
+    {"%clock", QP_SIM_CLOCK, false},
+    {"%clock_hi", QP_SIM_CLOCK_HI, false},
+    {"%clock64", QP_SIM_CLOCK64, true},
+    {"%globaltimer", QP_SIM_GLOBALTIMER, true},
+    {"%globaltimer_lo", QP_SIM_GLOBALTIMER_LO, false},
+    {"%globaltimer_hi", QP_SIM_GLOBALTIMER_HI, false},
+    {"%dynamic_smem_size", QP_SIM_DYNAMIC_SMEM, false},
+    {"%total_smem_size", QP_SIM_TOTAL_SMEM, false},
+    {"%cluster_ctaid.x", QP_SIM_ZERO, false},
+    {"%cluster_nctaid.x", QP_SIM_ONE, false},
+    {"%cluster_ctarank", QP_SIM_ZERO, false},
+    {"%cluster_nctarank", QP_SIM_ONE, false},
+    {"%clusterid.x", QP_SIM_CTAID_X, false},
+    {"%nclusterid.x", QP_SIM_NCTAID_X, false},
+};
+
 static bool special(const token *t, operand *x) {
-  static const struct {
-    const char *name;
-    uint8_t sreg;
-    bool wide;
-  } table[] = {
-      {"%tid.x", QP_SIM_TID_X, false},
-      {"%tid.y", QP_SIM_ZERO, false},
-      {"%tid.z", QP_SIM_ZERO, false},
-      {"%ntid.x", QP_SIM_NTID_X, false},
-      {"%ntid.y", QP_SIM_ONE, false},
-      {"%ntid.z", QP_SIM_ONE, false},
-      {"%ctaid.x", QP_SIM_CTAID_X, false},
-      {"%ctaid.y", QP_SIM_ZERO, false},
-      {"%ctaid.z", QP_SIM_ZERO, false},
-      {"%nctaid.x", QP_SIM_NCTAID_X, false},
-      {"%nctaid.y", QP_SIM_ONE, false},
-      {"%nctaid.z", QP_SIM_ONE, false},
-      {"%laneid", QP_SIM_LANEID, false},
-      {"%warpid", QP_SIM_WARPID, false},
-      {"%nwarpid", QP_SIM_NWARPID, false},
-      {"%smid", QP_SIM_SMID, false},
-      {"%nsmid", QP_SIM_NSMID, false},
-      {"%gridid", QP_SIM_GRIDID, true},
-      {"%lanemask_eq", QP_SIM_LANEMASK_EQ, false},
-      {"%lanemask_le", QP_SIM_LANEMASK_LE, false},
-      {"%lanemask_lt", QP_SIM_LANEMASK_LT, false},
-      {"%lanemask_ge", QP_SIM_LANEMASK_GE, false},
-      {"%lanemask_gt", QP_SIM_LANEMASK_GT, false},
-      {"%clock", QP_SIM_CLOCK, false},
-      {"%clock_hi", QP_SIM_CLOCK_HI, false},
-      {"%clock64", QP_SIM_CLOCK64, true},
-      {"%globaltimer", QP_SIM_GLOBALTIMER, true},
-      {"%globaltimer_lo", QP_SIM_GLOBALTIMER_LO, false},
-      {"%globaltimer_hi", QP_SIM_GLOBALTIMER_HI, false},
-      {"%dynamic_smem_size", QP_SIM_DYNAMIC_SMEM, false},
-      {"%total_smem_size", QP_SIM_TOTAL_SMEM, false},
-      {"%cluster_ctaid.x", QP_SIM_ZERO, false},
-      {"%cluster_nctaid.x", QP_SIM_ONE, false},
-      {"%cluster_ctarank", QP_SIM_ZERO, false},
-      {"%cluster_nctarank", QP_SIM_ONE, false},
-      {"%clusterid.x", QP_SIM_CTAID_X, false},
-      {"%nclusterid.x", QP_SIM_NCTAID_X, false},
-  };
-  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-    if (token_is(t, table[i].name)) {
+  enum { COUNT = sizeof special_registers / sizeof *special_registers };
+  for (size_t i = 0; i < COUNT; i++)
+    if (token_is(t, special_registers[i].name)) {
       x->kind = O_SREG;
-      x->sreg = table[i].sreg;
-      x->wide_sreg = table[i].wide;
+      x->sreg = special_registers[i].sreg;
+      x->wide_sreg = special_registers[i].wide;
       return true;
     }
   return false;

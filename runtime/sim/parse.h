@@ -101,7 +101,17 @@ typedef struct patch { /* a branch whose label is not known yet */
     uint32_t count, room;                                                                          \
   }
 
-typedef struct parser {
+typedef struct parser parser;
+
+/* An instruction's name and what decodes it.  A table ends with a row without a name. */
+typedef struct decoder {
+  const char *name;
+  bool (*decode)(parser *p, unsigned variant);
+  unsigned variant;    /* handed to 'decode' */
+  bool reads_operands; /* 'decode' reads the operands' text itself */
+} decoder;
+
+struct parser {
   qp_error *err;
   qp_status status;
   const char *begin, *cursor, *end;
@@ -144,7 +154,11 @@ typedef struct parser {
   uint32_t parts;
   uint32_t line_op;
   int32_t guard;
-} parser;
+
+  /* what instructions there are; each list ends with NULL */
+  const decoder *const *decoders;
+  const struct qp_sim_row *const *rows;
+};
 
 /* Record an error (the first one stays) that names the current line; returns false. */
 bool p_fail(parser *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -190,10 +204,34 @@ bool p_part(parser *p, const char *name);    /* is there such a modifier?  marks
 bool p_part_type(parser *p, unsigned *type); /* the first unused type */
 bool p_all_used(parser *p);
 qp_sim_op p_op(const parser *p, qp_sim_fn run, qp_sim_kind kind);
-bool p_decode_row(parser *p);
-bool p_decode_memory(parser *p, bool *found);
-bool p_decode_warp(parser *p, bool *found);
-bool p_decode_async(parser *p, bool *found);
+
+/* Tables of decode*.c, which module.c hands to the parser. */
+extern const decoder p_decoders_control[], p_decoders_move[], p_decoders_memory[],
+    p_decoders_warp[], p_decoders_async[];
+
+/* variables.c: declarations of variables */
+typedef struct variable {
+  token name;
+  unsigned type;
+  uint32_t vector, align, element, bytes; /* element: bytes of one */
+  bool sized;                             /* an array whose length is given, or no array */
+  uint32_t range;                         /* name<range> */
+} variable;
+
+bool p_variable_head(parser *p, variable *v); /* ".align 16 .b8" and the like, up to the name */
+bool p_variable_name(parser *p, variable *v); /* the name, "<n>" and "[n]" */
+bool p_variable_declare(parser *p, const variable *v, symbol s);
+bool p_registers(parser *p);             /* .reg */
+bool p_global(parser *p, bool constant); /* .global, .const */
+bool p_shared(parser *p, bool external); /* .shared: of the module, or of the function */
+bool p_frame(parser *p);                 /* .local, and .param for calls: places in the frame */
+char *p_copy_name(parser *p, const token *t); /* malloc'ed */
+static inline uint32_t p_align(uint32_t x, uint32_t align) {
+  return (x + align - 1) / align * align;
+}
+
+/* parse.c: the next directive of a module, with all that belongs to it */
+bool p_top(parser *p);
 
 /* allocate.c: registers and frames of all functions */
 bool p_allocate(parser *p); /* of the function just read */
