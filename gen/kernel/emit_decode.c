@@ -8,11 +8,19 @@
 #include "gen/ir/passes.h"
 #include "gen/kernel/lower.h"
 
+/* Where an emitted function finds codebooks that are looked up. */
+typedef enum lookups {
+  FROM_ROW, /* of the row's own, by pointer: what decode functions of lowered quantizers have left */
+  FROM_GLOBAL, /* in global memory, by codebook: entry functions */
+  FROM_ANY     /* in global memory, a row's own at its row: decode functions as the spec says */
+} lookups;
+
 typedef struct emitter {
   qp_text *t;
   const qp_ir *ir;
-  const qp_lowered *l;
-  bool entry;       /* an entry function: codebooks are read from global memory */
+  const qp_quantizer *q;
+  const qp_lowered *l; /* NULL: not lowered, there are no tables */
+  lookups lookups;
   char (*name)[80]; /* how each node is written */
   unsigned loads;
 } emitter;
@@ -77,11 +85,14 @@ static unsigned row_book(const qp_quantizer *q, unsigned codebook) {
 
 static void emit_lookup(emitter *e, unsigned i) {
   const qp_ir_node *n = &e->ir->node[i];
-  const qp_codebook *b = &e->l->quantizer->codebook[n->imm];
+  const qp_codebook *b = &e->q->codebook[n->imm];
   const char *idx = e->name[n->arg[0]];
-  if (!e->entry)
-    qp_text_add(e->t, "    const unsigned v%u = __ldg(row[%u] + %s);\n", i,
-                row_book(e->l->quantizer, n->imm), idx);
+  if (e->lookups == FROM_ROW)
+    qp_text_add(e->t, "    const unsigned v%u = __ldg(row[%u] + %s);\n", i, row_book(e->q, n->imm),
+                idx);
+  else if (e->lookups == FROM_ANY && b->scope == QP_SCOPE_ROW)
+    qp_text_add(e->t, "    const unsigned v%u = __ldg(cb[%u] + row * %uu + min(%s, %uu));\n", i,
+                n->imm, b->entries, idx, b->entries - 1);
   else if (b->dim == 1)
     qp_text_add(e->t, "    const unsigned v%u = __ldg(cb[%u] + min(%s, %uu));\n", i, n->imm, idx,
                 b->entries - 1);
@@ -111,8 +122,9 @@ static void emit_node(emitter *e, unsigned i) {
   }
 }
 
-static void emit_body(qp_text *t, const qp_lowered *l, const qp_ir *ir, bool entry) {
-  emitter e = {.t = t, .ir = ir, .l = l, .entry = entry};
+static void emit_body(emitter e) {
+  const qp_ir *ir = e.ir;
+  qp_text *t = e.t;
   e.name = calloc(ir->count + 1, sizeof *e.name);
   if (!e.name) {
     t->failed = true;
@@ -145,7 +157,8 @@ static void emit_entries(qp_text *t, const qp_lowered *l) {
          "const unsigned short *const *cb, unsigned *out) {\n");
   for (unsigned i = 0; i < l->tables; i++) {
     qp_text_add(t, "   if constexpr (T == %u) {\n", i);
-    emit_body(t, l, l->table[i].entry, true);
+    emit_body((emitter){
+        .t = t, .ir = l->table[i].entry, .q = l->quantizer, .l = l, .lookups = FROM_GLOBAL});
     qp_text_add(t, "   }\n");
   }
   qp_text_add(t, "  }\n");
@@ -166,7 +179,21 @@ char *qp_lowered_cuda(const qp_lowered *l, const char *name) {
   qp_text_add(&t, "  static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,\n"
                   "      const unsigned short *const *row, const unsigned *lane, unsigned tables,\n"
                   "      const unsigned *pow2, unsigned *out) {\n");
-  emit_body(&t, l, l->main, false);
+  emit_body((emitter){.t = &t, .ir = l->main, .q = q, .l = l});
+  qp_text_add(&t, "  }\n};\n");
+  return qp_text_take(&t);
+}
+
+char *qp_plain_cuda(const qp_quantizer *q, const char *name) {
+  const unsigned bits = q->planes ? q->planes_read : q->window;
+  qp_text t = {0};
+  qp_text_add(&t, "// %s: %s:%d\nstruct %s {\n", q->name, q->file, q->line_first, name);
+  qp_text_add(&t,
+              "  static constexpr unsigned WINDOW = %u, STEP = %u, DIM = %u, FIELDS = %u;\n"
+              "  static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,\n"
+              "      const unsigned short *const *cb, unsigned row, unsigned *out) {\n",
+              bits, q->planes ? bits : q->step, q->dim, q->fields);
+  emit_body((emitter){.t = &t, .ir = q->decode, .q = q, .lookups = FROM_ANY});
   qp_text_add(&t, "  }\n};\n");
   return qp_text_take(&t);
 }

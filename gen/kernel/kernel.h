@@ -55,7 +55,8 @@ typedef struct qp_kernel {
   bool adds_to_zero;      /* gemm: Y must be zero before the launch (atomic sums) */
   size_t workspace_bytes; /* fp32 partial sums; contents do not matter */
   unsigned counters; /* 32-bit words, zero before the first launch; the kernel leaves them zero */
-  unsigned lowereds;
+  unsigned plain;    /* gemm by rows: quantizers that decode without being lowered */
+  unsigned lowereds; /* else: those that are lowered */
   qp_lowered lowered[QP_MAX_STREAMS];
   unsigned x_offset[QP_MAX_STREAMS]; /* of X in shared memory, by lowered */
   unsigned streams;
@@ -97,6 +98,7 @@ void qp_kernel_free(qp_kernel *k);
 size_t qp_kernel_params(const qp_kernel *k, const qp_arguments *args, unsigned char *params);
 
 /* Private to gen/kernel. */
+unsigned qp_field_bits(qp_field_type type); /* 16, 8 or 4 */
 void qp_kernel_name(qp_kernel *k);
 qp_status qp_kernel_source(qp_kernel *k, qp_error *err);
 /* Segments can share tables and warps when one quantizer with one codebook decodes them all. */

@@ -81,6 +81,7 @@ typedef struct qp_kernel_op {
 /* ROW(identifier): each is defined in a file of its own, as qp_op_IDENTIFIER. */
 #define QP_KERNEL_OPS(ROW)                                                                         \
   ROW(gemm)                                                                                        \
+  ROW(gemm_rows)                                                                                   \
   ROW(rotate)                                                                                      \
   ROW(dequant)                                                                                     \
   ROW(encode_trellis)                                                                              \

@@ -99,7 +99,7 @@ qp_status qp_hole_text_arguments(qp_text *t, const qp_kernel *k, qp_error *err) 
   return QP_OK;
 }
 
-static unsigned field_bits(qp_field_type type) {
+unsigned qp_field_bits(qp_field_type type) {
   return type == QP_FIELD_F16 ? 16 : type == QP_FIELD_U8 ? 8 : 4;
 }
 
@@ -144,7 +144,7 @@ static qp_status add_quantizer(qp_text *t, const qp_kernel *k, unsigned i, qp_er
               i, name, period.blocks, period.words, period.words_read,
               q->planes ? q->planes_read : 0, q->group ? q->group : 64, k->x_offset[i]);
   for (unsigned f = 0; f < q->fields; f++)
-    qp_text_add(t, "f == %u ? %u : ", f, field_bits(q->field[f].type));
+    qp_text_add(t, "f == %u ? %u : ", f, qp_field_bits(q->field[f].type));
   qp_text_add(t, "0;\n  }\n");
   add_row_books(t, q);
   qp_text_add(t, "};\n");

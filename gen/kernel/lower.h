@@ -70,20 +70,19 @@ void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsign
 **
 **   // tcq-3: lua/quantizers/tcq.lua:9
 **   struct NAME {
-**     static constexpr unsigned WINDOW = 16, STEP = 6, PAIRS = 1, FIELDS = 0, TABLES = 1;
-**     static constexpr unsigned CODEBOOKS = 1, TABLE_BYTES = 131072;
+**     static constexpr unsigned WINDOW = 16, STEP = 6, PAIRS = 1, FIELDS = 0;
+**     static constexpr unsigned TABLES = 1, CODEBOOKS = 1, TABLE_BYTES = 131072;
 **     static constexpr bool ROW_LOOKUP = false;
-**     // table t: ENTRIES, WORDS, COPIES, OFFSET
+**     // Of table T.
 **     template <unsigned T> static constexpr unsigned entries(), words(), copies(), offset();
 **     // One entry of table T; cb[i] is codebook i in global memory, fp16 [entries][dim].
 **     template <unsigned T>
 **     static __device__ __forceinline__ void entry(unsigned id, const unsigned short *const *cb,
 **                                                  unsigned *out);
 **     // One step.  s: window, unmasked; g: group fields (fp16 bits or integers); row: the row's
-**     // codebooks, those of scope "row" in order (ROW_LOOKUP only, two rows never share a step); lane[t]: (laneid % copies) *
-** words
-**     // * 4; tables: shared-memory address of the table area; pow2[i] == 1 << i, a kernel
-** argument.
+**     // codebooks, those of scope "row" in order (ROW_LOOKUP only, two rows never share a step);
+**     // lane[t]: (laneid % copies) * words * 4; tables: shared-memory address of the table area;
+**     // pow2[i] == 1 << i, a kernel argument.
 **     static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,
 **         const unsigned short *const *row, const unsigned *lane, unsigned tables, const unsigned *pow2,
 **         unsigned *out);
@@ -93,5 +92,19 @@ void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsign
 ** templates/prelude.cuh.in.  Loads of several words of one entry are one lds2 or lds4.
 */
 char *qp_lowered_cuda(const qp_lowered *l, const char *name);
+
+/*
+** The same of a quantizer that was not lowered: its decode function operation by operation as the spec
+** has it, codebooks looked up in global memory.
+**
+**   struct NAME {
+**     static constexpr unsigned WINDOW = 16, STEP = 6, DIM = 2, FIELDS = 0;
+**     // One code.  s: the window, exactly WINDOW bits; g: group fields; cb[i]: codebook i, of a
+**     // row-scoped one all rows; row: of W.  out: DIM / 2 pairs of fp16; of an odd DIM, DIM halves.
+**     static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,
+**         const unsigned short *const *cb, unsigned row, unsigned *out);
+**   };
+*/
+char *qp_plain_cuda(const qp_quantizer *q, const char *name);
 
 #endif

@@ -73,7 +73,7 @@ Test(cli, wrong_words_name_what_would_be_right) {
   expect("check --batch 0", 2, "from 1 to 64");
   expect("check --batch x", 2, "from 1 to 64");
   expect("check --nonsense", 2, "--nonsense");
-  expect("check --path sideways tcq-3", 2, "tensor or cuda");
+  expect("check --path sideways tcq-3", 2, "tensor, cuda or naive");
   expect("check --device toaster tcq-3", 2, "toaster");
   expect("gen tcq-3 --shape 64x -o /tmp/none", 2, "MxK");
   expect("gen tcq-3 --shape 64x64,64x128 -o /tmp/none", 2, "K must be equal");

@@ -59,11 +59,12 @@ void qp_bench_chooser_close(qp_bench_chooser *c) {
   c->lookup = NULL;
 }
 
-/* The best pick of the wished path, or of both. */
+/* The best pick of the wished path, or of all. */
 static bool find(qp_bench_chooser *c, const qp_problem *p, const char *path, qp_pick *best) {
-  static const char *const paths[] = {"tensor", "cuda"};
+  const char *paths[QP_MAX_PATHS];
+  const size_t n = qp_families_paths(c->session->families, QP_OP_GEMM, paths, NULL);
   bool there = false;
-  for (size_t i = 0; i < sizeof paths / sizeof *paths && c->lookup; i++) {
+  for (size_t i = 0; i < n && c->lookup; i++) {
     qp_pick pick;
     if (path && strcmp(path, paths[i]) != 0) continue;
     if (!qp_lookup_find(c->lookup, p, paths[i], &pick)) continue;
@@ -103,7 +104,8 @@ qp_status qp_bench_choose(qp_bench_chooser *c, const qp_problem *p, const char *
     row->table_ps = pick.ps;
   } else {
     const qp_family *family = qp_families_serving(c->session->families, p, path);
-    if (!family) return qp_fail(err, QP_E_ARG, "there is no gemm on the path '%s'", path);
+    if (!family)
+      return qp_fail(err, QP_E_ARG, "there is no gemm on the path '%s'", path ? path : "");
     qp_choice_default(family, &choice);
     row->source = "default";
   }

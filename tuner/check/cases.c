@@ -14,16 +14,22 @@ const unsigned qp_model_columns[] = {576,   640,   896,   960,   1024,  1152,  1
                                      13824, 14336, 15360, 17408, 17920, 18944, 21504, 25600, 27648,
                                      28672, 29568, 32768, 36864, 0};
 
-/* Small shapes with odd edges: less than a row group, than a block, ragged units, several of each.
- */
+/* Small shapes with odd edges: less than a row group, than a block, ragged units, several of each. */
 static const unsigned shapes[][2] = {{48, 96},   {16, 32},  {80, 352}, {32, 1056},
                                      {112, 256}, {64, 640}, {176, 160}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 static const unsigned batches[] = {1, 2, 3, 4, 5, 6, 7, 8, 16};
 enum { BATCHES = sizeof batches / sizeof *batches };
 
+/* Families of one operation that the wishes let through: those that compete, then references. */
+typedef struct family_list {
+  const qp_family *family[QP_MAX_FAMILIES];
+  size_t count, usual;
+} family_list;
+
 typedef struct maker {
   qp_families *families;
+  family_list of[QP_OP_COUNT];
   const qp_case_wishes *w;
   qp_cases *out;
   bool failed;
@@ -35,7 +41,6 @@ static void push(maker *m, const qp_problem *p, const qp_choice *choice) {
   if ((w->op >= 0 && (qp_op)w->op != p->op) || (w->type >= 0 && (qp_dtype)w->type != p->type))
     return;
   if (!qp_family_serves(choice->family, p)) return; /* an architecture without its instructions */
-  if (w->path && *choice->family->path && strcmp(w->path, choice->family->path) != 0) return;
   qp_cases *c = m->out;
   if (c->count == c->capacity) {
     size_t capacity = c->capacity ? 2 * c->capacity : 256;
@@ -50,12 +55,24 @@ static void push(maker *m, const qp_problem *p, const qp_choice *choice) {
   c->list[c->count++] = (qp_case){*p, *choice};
 }
 
-static void push_default(maker *m, const qp_problem *p, const char *path) {
-  const qp_family *f = qp_families_for(m->families, p->op, path);
+/* The family's defaults, where its kernels can do the problem. */
+static void push_default(maker *m, const qp_problem *p, const qp_family *f) {
   qp_choice choice;
-  if (!f) return;
+  if (!qp_family_serves(f, p)) return;
   qp_choice_default(f, &choice);
   push(m, p, &choice);
+}
+
+static void push_each(maker *m, const qp_problem *p) {
+  const family_list *list = &m->of[p->op];
+  for (size_t i = 0; i < list->count; i++) push_default(m, p, list->family[i]);
+}
+
+/* One of the families that compete, in turn, and every reference. */
+static void push_in_turn(maker *m, const qp_problem *p, size_t turn) {
+  const family_list *list = &m->of[p->op];
+  if (list->usual) push_default(m, p, list->family[turn % list->usual]);
+  for (size_t i = list->usual; i < list->count; i++) push_default(m, p, list->family[i]);
 }
 
 static qp_problem problem(const maker *m, qp_op op, qp_dtype type, unsigned batch) {
@@ -68,30 +85,36 @@ static qp_problem problem(const maker *m, qp_op op, qp_dtype type, unsigned batc
 }
 
 /* One segment; the shape is the next in turn, or the one that was wished for. */
-static void single(maker *m, qp_problem p, const qp_quantizer *q, const char *path) {
-  const unsigned *shape = shapes[m->turn++ % SHAPES];
+static void single(maker *m, qp_problem p, const qp_quantizer *q, const qp_family *f) {
+  const unsigned *shape = shapes[m->turn % SHAPES];
+  m->turn += !f->reference;
   p.segments = 1;
   p.segment[0].quantizer = q;
   p.segment[0].rows = m->w->rows ? m->w->rows : shape[0];
   p.columns = m->w->columns ? m->w->columns : shape[1];
-  push_default(m, &p, path);
+  push_default(m, &p, f);
+}
+
+/* Each family at every batch, or at one that differs from family to family. */
+static void each_gemm(maker *m, const qp_quantizer *q, size_t number, qp_dtype type) {
+  const family_list *list = &m->of[QP_OP_GEMM];
+  const bool every = m->w->coverage == QP_COVER_ALL;
+  for (size_t b = 0; b < (every && !m->w->batch ? BATCHES : 1); b++)
+    for (size_t f = 0; f < list->count; f++) {
+      const size_t at = every ? b : (number + type + 4 * f) % BATCHES;
+      single(m, problem(m, QP_OP_GEMM, type, batches[at]), q, list->family[f]);
+    }
 }
 
 static void each_quantizer(maker *m) {
-  bool all = m->w->coverage == QP_COVER_ALL;
-  for (size_t i = 0; i < m->w->quantizers; i++) {
-    const qp_quantizer *q = m->w->quantizer[i];
+  const family_list *list = &m->of[QP_OP_DEQUANT];
+  for (size_t i = 0; i < m->w->quantizers; i++)
     for (qp_dtype type = QP_F16; type <= QP_BF16; type++) {
-      for (unsigned b = 0; b < (all && !m->w->batch ? BATCHES : 1); b++) {
-        unsigned batch = all ? batches[b] : batches[(i + type) % BATCHES];
-        single(m, problem(m, QP_OP_GEMM, type, batch), q, "tensor");
-        if (!all && !m->w->batch) batch = batches[(i + type + 4) % BATCHES];
-        single(m, problem(m, QP_OP_GEMM, type, batch), q, "cuda");
-      }
-      single(m, problem(m, QP_OP_DEQUANT, type, 1), q, "");
-      if (!all) break;
+      each_gemm(m, m->w->quantizer[i], i, type);
+      for (size_t f = 0; f < list->count; f++)
+        single(m, problem(m, QP_OP_DEQUANT, type, 1), m->w->quantizer[i], list->family[f]);
+      if (m->w->coverage != QP_COVER_ALL) break;
     }
-  }
 }
 
 /* Three different quantizers in one launch; outputs in fp32 for every second of them. */
@@ -109,10 +132,10 @@ static void mixtures(maker *m) {
     }
     p.columns = m->w->columns ? m->w->columns : shapes[m->turn % SHAPES][1];
     if (i / step % 2) p.out_type = QP_F32;
-    push_default(m, &p, i % 2 ? "cuda" : "tensor");
+    push_in_turn(m, &p, i);
     p.batch = 1;
     p.op = QP_OP_DEQUANT;
-    push_default(m, &p, "");
+    push_each(m, &p);
   }
 }
 
@@ -126,29 +149,32 @@ static void fused(maker *m) {
       p.segment[s].rows = m->w->rows ? m->w->rows : 48 + 64 * (s == 0);
     }
     p.columns = m->w->columns ? m->w->columns : 576;
-    push_default(m, &p, "tensor");
-    push_default(m, &p, "cuda");
+    push_each(m, &p);
   }
+}
+
+static bool can_encode(const maker *m, const qp_problem *p) {
+  const family_list *list = &m->of[QP_OP_ENCODE];
+  for (size_t i = 0; i < list->count; i++)
+    if (qp_family_serves(list->family[i], p)) return true;
+  return false;
 }
 
 /* Encoders: codes of every quantizer that has no fields, and trellises of each kind. */
 static void encoders(maker *m) {
   const bool all = m->w->coverage == QP_COVER_ALL;
-  unsigned kinds = 0; /* of trellises met: window, dim, step */
+  unsigned met[2] = {0}; /* quantizers by codes, and by trellis: some of each are taken */
   for (size_t i = 0; i < m->w->quantizers; i++) {
     const qp_quantizer *q = m->w->quantizer[i];
-    bool rows = false;
-    for (unsigned c = 0; c < q->codebooks; c++) rows |= q->codebook[c].scope == QP_SCOPE_ROW;
-    if (q->kind == QP_SPLIT || q->fields || rows || q->dim > 8) continue;
-    const bool trellis = q->kind == QP_TRELLIS;
-    if (trellis && (q->window > 16 || kinds++ % (all ? 3 : 13))) continue;
-    if (!trellis && !all && i % 4) continue;
     qp_problem p = problem(m, QP_OP_ENCODE, QP_F16, 1);
     p.segments = 1;
     p.segment[0].quantizer = q;
+    if (!can_encode(m, &p)) continue;
+    const bool trellis = q->kind == QP_TRELLIS;
+    if (met[trellis]++ % (trellis ? (all ? 3 : 13) : (all ? 1 : 4))) continue;
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
     p.columns = m->w->columns ? m->w->columns : 64;
-    push_default(m, &p, trellis ? "trellis" : "codes");
+    push_each(m, &p);
   }
 }
 
@@ -163,9 +189,9 @@ static void rotations(maker *m) {
       qp_problem p = problem(m, QP_OP_ROTATE, type, all ? 2 : 1);
       p.columns = k;
       if (!all && i % 2) p.sm_count = 1, p.batch = 3; /* a block takes rows in turn */
-      push_default(m, &p, "");
+      push_each(m, &p);
       p.inverse = true;
-      if (all || i % 3 == 0) push_default(m, &p, "");
+      if (all || i % 3 == 0) push_each(m, &p);
       if (!all) break;
     }
   }
@@ -182,16 +208,15 @@ static void fused_rotations(maker *m) {
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
     p.columns = m->w->columns ? m->w->columns : columns[i];
     p.rotate_fused = true;
-    push_default(m, &p, i % 2 ? "cuda" : "tensor");
+    push_in_turn(m, &p, i);
   }
 }
 
 /* Each value of each tunable, the others at their defaults. */
-static void tunables(maker *m, const char *path, qp_op op, const qp_quantizer *q) {
-  const qp_family *f = qp_families_for(m->families, op, path);
-  for (unsigned t = 0; f && t < f->tunables; t++)
+static void tunables(maker *m, const qp_family *f, const qp_quantizer *q) {
+  for (unsigned t = 0; t < f->tunables; t++)
     for (unsigned v = 1; v < f->tunable[t].values; v++) {
-      qp_problem p = problem(m, op, QP_F16, 1 + (t + v) % 2);
+      qp_problem p = problem(m, f->op, QP_F16, 1 + (t + v) % 2);
       qp_choice choice;
       qp_choice_default(f, &choice);
       choice.value[t] = f->tunable[t].value[v];
@@ -204,26 +229,33 @@ static void tunables(maker *m, const char *path, qp_op op, const qp_quantizer *q
     }
 }
 
+/* Of the default gemm; where all is covered, of every gemm and dequant. */
 static void all_tunables(maker *m) {
+  const family_list *gemm = &m->of[QP_OP_GEMM], *dequant = &m->of[QP_OP_DEQUANT];
+  const bool all = m->w->coverage == QP_COVER_ALL;
   size_t n = m->w->quantizers;
-  unsigned take = m->w->coverage == QP_COVER_ALL ? 4 : 1;
+  unsigned take = all ? 4 : 1;
   for (unsigned i = 0; i < take && i < n; i++) {
     const qp_quantizer *q = m->w->quantizer[(3 + i * n / take) % n];
-    tunables(m, "tensor", QP_OP_GEMM, q);
-    if (m->w->coverage == QP_COVER_ALL) {
-      tunables(m, "cuda", QP_OP_GEMM, q);
-      tunables(m, "", QP_OP_DEQUANT, q);
-    }
+    for (size_t f = 0; f < gemm->count && (all || !f); f++) tunables(m, gemm->family[f], q);
+    for (size_t f = 0; f < dequant->count && all; f++) tunables(m, dequant->family[f], q);
   }
 }
 
-/* More batch rows than one tile of the tensor cores has. */
+/* More batch rows than one tile of the tensor cores has, for families whose constraint lets them. */
 static void large_batches(maker *m) {
   static const unsigned large[] = {12, 24, 32, 64};
+  const family_list *list = &m->of[QP_OP_GEMM];
   if (m->w->batch) return;
   for (unsigned i = 0; i < 4 && m->w->quantizers; i++)
-    single(m, problem(m, QP_OP_GEMM, i % 2 ? QP_BF16 : QP_F16, large[i]),
-           m->w->quantizer[i * 7 % m->w->quantizers], "tensor");
+    for (size_t f = 0; f < list->usual; f++) {
+      const qp_problem p = problem(m, QP_OP_GEMM, i % 2 ? QP_BF16 : QP_F16, large[i]);
+      qp_choice choice;
+      qp_error why;
+      qp_choice_default(list->family[f], &choice);
+      if (!qp_choice_check(m->families, &choice, &p, &why))
+        single(m, p, m->w->quantizer[i * 7 % m->w->quantizers], list->family[f]);
+    }
 }
 
 /* ---- The steady state: every kind of quantizer in every family, in pairs of two kinds ---- */
@@ -252,7 +284,6 @@ static void set(qp_choice *c, const char *tunable) {
 static void push_steady(maker *m, qp_problem p, const qp_choice *c) {
   qp_error why = {0};
   if (m->w->columns || m->w->rows) return;
-  if (m->w->path && *c->family->path && strcmp(m->w->path, c->family->path) != 0) return;
   if (!qp_steady_shape(m->families, &p, c, &why)) push(m, &p, c);
 }
 
@@ -312,9 +343,9 @@ static const qp_quantizer *first_chained(const qp_quantizer *const *list, unsign
 static void steady_state(maker *m) {
   const qp_quantizer *first[KINDS];
   const unsigned kinds = first_of_kinds(m, first);
-  for (size_t i = 0; i < qp_families_count(m->families); i++) {
-    const qp_family *f = qp_families_get(m->families, i);
-    if ((f->op != QP_OP_GEMM && f->op != QP_OP_DEQUANT)) continue;
+  const family_list *gemm = &m->of[QP_OP_GEMM], *dequant = &m->of[QP_OP_DEQUANT];
+  for (size_t i = 0; i < gemm->usual + dequant->usual; i++) {
+    const qp_family *f = i < gemm->usual ? gemm->family[i] : dequant->family[i - gemm->usual];
     for (unsigned k = 0; k < kinds; k += 2)
       steady_pair(m, f, first[k], kinds > 1 ? first[(k + 1) % kinds] : NULL, k / 2);
     if (f->op == QP_OP_GEMM && kinds && m->w->coverage != QP_COVER_FEW)
@@ -322,9 +353,23 @@ static void steady_state(maker *m) {
   }
 }
 
+static void list_families(maker *m, qp_op op) {
+  const qp_family *all[QP_MAX_FAMILIES];
+  const size_t n = qp_families_of(m->families, op, NULL, true, all);
+  const char *path = m->w->path, *name = m->w->family;
+  family_list *list = &m->of[op];
+  for (size_t i = 0; i < n; i++) {
+    if (path && *all[i]->path && strcmp(path, all[i]->path) != 0) continue;
+    if (name && strcmp(name, all[i]->name) != 0) continue;
+    list->family[list->count++] = all[i];
+    if (!all[i]->reference) list->usual = list->count;
+  }
+}
+
 qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
                         qp_error *err) {
   maker m = {.families = families, .w = wishes, .out = out};
+  for (unsigned op = 0; op < QP_OP_COUNT; op++) list_families(&m, (qp_op)op);
   steady_state(&m);
   each_quantizer(&m);
   if (!wishes->rows && !wishes->batch) rotations(&m);

@@ -21,9 +21,9 @@ typedef struct qp_cases {
 } qp_cases;
 
 typedef enum qp_coverage {
-  QP_COVER_FEW,  /* each quantizer on each path once, two rotations */
-  QP_COVER_SOME, /* each quantizer on each path once, mixtures, some rotations and tunables */
-  QP_COVER_ALL /* each quantizer x path x batch 1..8 and 16 x fp16 and bf16, every rotation, ... */
+  QP_COVER_FEW,  /* each quantizer in each family once, two rotations */
+  QP_COVER_SOME, /* each quantizer in each family once, mixtures, some rotations and tunables */
+  QP_COVER_ALL /* each quantizer x family x batch 1..8 and 16 x fp16 and bf16, every rotation, ... */
 } qp_coverage;
 
 typedef struct qp_case_wishes {
@@ -34,19 +34,20 @@ typedef struct qp_case_wishes {
   /* Filters; negative, 0 or NULL: everything that the coverage holds. */
   int op;                 /* qp_op */
   int type;               /* qp_dtype of the activations */
-  const char *path;       /* "tensor", "cuda" */
+  const char *path;       /* of families that have one */
+  const char *family;     /* only this one */
   unsigned batch;         /* only this one */
   unsigned rows, columns; /* only this shape */
 } qp_case_wishes;
 
-/* Append the cases; QP_E_NOMEM only.  Free the list with qp_cases_free. */
+/* Append the cases, of every family of lua/families, references too.  QP_E_NOMEM only.  Free the list
+** with qp_cases_free. */
 qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
                         qp_error *err);
 void qp_cases_free(qp_cases *c);
 
-/* The K of the supported models' linears (Llama 2/3, Qwen 2.5/3, Mistral, Gemma 2/3, Phi-3,
- *SmolLM2),
- ** ending with 0: every Hadamard order that rotations meet. */
+/* The K of the supported models' linears (Llama 2/3, Qwen 2.5/3, Mistral, Gemma 2/3, Phi-3, SmolLM2),
+** ending with 0: every Hadamard order that rotations meet. */
 extern const unsigned qp_model_columns[];
 
 #endif

@@ -31,7 +31,7 @@ static qp_status count_rows(qp_compiler *compiler, qp_families *families, const 
   qp_choice choice;
   qp_kernel k;
   qp_compiled c = {0};
-  qp_choice_default(qp_families_for(families, QP_OP_GEMM, "tensor"), &choice);
+  qp_choice_default(qp_families_serving(families, p, NULL), &choice);
   qp_status st = qp_kernel_make(families, p, &choice, &k, err);
   if (st) return st;
   const qp_compile_job job = {

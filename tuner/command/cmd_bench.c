@@ -29,8 +29,6 @@ typedef struct bench_options {
 
 static qp_status check(const bench_options *o, const qp_words *words, qp_error *err) {
   if (words->count) return qp_fail(err, QP_E_ARG, "'%s' is no option", words->word[0]);
-  if (o->path && strcmp(o->path, "tensor") != 0 && strcmp(o->path, "cuda") != 0)
-    return qp_fail(err, QP_E_ARG, "--path '%s': tensor or cuda is needed", o->path);
   if (o->timer && strcmp(o->timer, "events") != 0)
     return qp_fail(err, QP_E_ARG, "--timer '%s': events, or nothing for CUPTI, is needed",
                    o->timer);
@@ -71,7 +69,9 @@ static qp_status run(const bench_options *o, qp_error *err) {
                          .seed = o->seed};
   qp_status st = qp_session_open(&s, err);
   if (st) return st;
-  if (o->timeout) st = qp_quantity_parse("timeout", o->timeout, seconds, &bo.timeout_s, err);
+  if (o->path && (st = qp_families_check_path(s.families, QP_OP_GEMM, o->path, err)))
+    qp_fail_prefix(err, st, "--path");
+  if (!st && o->timeout) st = qp_quantity_parse("timeout", o->timeout, seconds, &bo.timeout_s, err);
   if (!st) st = qp_quantity_parse("budget", o->budget, seconds, &bo.budget_s, err);
   if (!st) st = qp_batches_parse(o->batch, batch, &bo.batches, err);
   if (!st) st = qp_models_open(&models, err);
@@ -106,7 +106,7 @@ int qp_cmd_bench(int argc, char **argv) {
        0},
       {"batch", QP_OPT_STRING, &o.batch, "LIST", "rows of activations; 1,8", 0, 0},
       {"path", QP_OPT_STRING, &o.path, "PATH",
-       "only tensor or cuda; default: what was tuned best, else tensor", 0, 0},
+       "only of this path, tensor or cuda; default: what was tuned best, else tensor", 0, 0},
       {"all", QP_OPT_FLAG, &o.all, NULL,
        "every launch that a plan may use, not only a block's groups and the lm_head", 0, 0},
       {"device", QP_OPT_STRING, &o.device, "D", "cuda:N or replay:FILE; cuda:0", 0, 0},

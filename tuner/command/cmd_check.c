@@ -17,15 +17,17 @@ static const qp_verb_help help = {
     "check", "[QUANTIZER...] [options]",
     "Makes kernels, runs them on random data and compares with a reference in double precision:\n"
     "relative L2 error at most 2e-3 in fp16, 8e-3 in bf16; NaNs and unwritten outputs fail.\n"
-    "Without options each quantizer is checked once on each path, with a few launches that mix\n"
-    "quantizers, rotations and tunables; --all covers every batch from 1 to 8 and 16, fp16 and "
+    "Without options each quantizer is checked once in each family of lua/families, with a few "
+    "launches\n"
+    "that mix quantizers, rotations and tunables; --all covers every batch from 1 to 8 and 16, "
+    "fp16 and "
     "bf16,\n"
     "every Hadamard order. The palette's definitions must be those that are pinned in\n"
     "lua/quantizers/definitions.txt. One row a kernel; the exit code is 1 if something fails."};
 
 typedef struct check_options {
   bool all, few, json, quiet, chains;
-  const char *device, *op, *type, *path, *compile_only;
+  const char *device, *op, *type, *path, *family, *compile_only;
   unsigned batch, jobs, seed, schedule;
   qp_shapes shape;
 } check_options;
@@ -120,19 +122,24 @@ static int report(const qp_case_wishes *w, const qp_cases *cases, const qp_resul
   return changed || failed || !count[QP_OUTCOME_PASS] ? 1 : 0;
 }
 
-static qp_status read_filters(const check_options *o, qp_case_wishes *w, qp_error *err) {
+static qp_status read_filters(const check_options *o, const qp_families *f, qp_case_wishes *w,
+                              qp_error *err) {
   qp_op op;
   qp_dtype type;
   qp_status st = QP_OK;
   w->coverage = o->all ? QP_COVER_ALL : o->few ? QP_COVER_FEW : QP_COVER_SOME;
   w->op = w->type = -1;
   w->path = o->path;
+  w->family = o->family;
   w->batch = o->batch;
   if (o->shape.count) w->rows = o->shape.rows[0], w->columns = o->shape.columns[0];
   if (o->op && !(st = qp_op_parse(o->op, &op, err))) w->op = (int)op;
   if (!st && o->type && !(st = qp_dtype_parse(o->type, &type, err))) w->type = (int)type;
-  if (!st && o->path && strcmp(o->path, "tensor") != 0 && strcmp(o->path, "cuda") != 0)
-    st = qp_fail(err, QP_E_ARG, "--path '%s': tensor or cuda is needed", o->path);
+  if (!st && o->path && (st = qp_families_check_path(f, QP_OP_GEMM, o->path, err)))
+    qp_fail_prefix(err, st, "--path");
+  if (!st && o->family && !qp_families_find(f, o->family))
+    st = qp_fail(err, QP_E_ARG, "--family '%.40s': there is none of this name: qpal list families",
+                 o->family);
   return st;
 }
 
@@ -199,7 +206,7 @@ static qp_status run(const check_options *o, const qp_words *words, int *code, q
     n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? "," : "", words->word[i]);
   qp_case_wishes w = {0};
   const qp_quantizer **q = NULL;
-  st = read_filters(o, &w, err);
+  st = read_filters(o, s.families, &w, err);
   if (!st) st = qp_session_quantizers(&s, words->count ? list : NULL, &q, &w.quantizers, err);
   if (!st) st = choose_device(o, device, sizeof device, &w, err);
   w.quantizer = q;
@@ -218,7 +225,9 @@ int qp_cmd_check(int argc, char **argv) {
       {"all", QP_OPT_FLAG, &o.all, NULL, "the whole coverage", 0, 0},
       {"few", QP_OPT_FLAG, &o.few, NULL, "only each quantizer once on each path", 0, 0},
       {"op", QP_OPT_STRING, &o.op, "OP", "only gemm, dequant, rotate or encode", 0, 0},
-      {"path", QP_OPT_STRING, &o.path, "PATH", "only tensor or cuda", 0, 0},
+      {"path", QP_OPT_STRING, &o.path, "PATH", "only gemms of this path: tensor, cuda or naive", 0,
+       0},
+      {"family", QP_OPT_STRING, &o.family, "NAME", "only this one (qpal list families)", 0, 0},
       {"type", QP_OPT_STRING, &o.type, "TYPE", "only f16 or bf16", 0, 0},
       {"shape", QP_OPT_SHAPES, &o.shape, "MxK", "this shape instead of the small odd ones", 0, 0},
       {"batch", QP_OPT_UNSIGNED, &o.batch, "N", "this batch only", 1, 64},

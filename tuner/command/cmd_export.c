@@ -95,8 +95,6 @@ static qp_status read_request(const export_options *o, qp_export_request *r, qp_
                            .chosen = "the families' defaults"};
   qp_status st = read_batches(o->batch, r, err);
   if (!st) st = read_types(o->type, r, err);
-  if (!st && strcmp(o->path, "tensor") != 0 && strcmp(o->path, "cuda") != 0)
-    st = qp_fail(err, QP_E_ARG, "--path: '%.40s'; it is tensor or cuda", o->path);
   return st ? st : read_ptx(o->ptx, &r->ptx, err);
 }
 
@@ -121,6 +119,8 @@ static qp_status groups_of_quantizers(qp_session *s, const export_options *o, ch
   qp_models *models = NULL;
   const qp_model *m = NULL;
   qp_status st = qp_session_quantizers(s, o->quantizer, &q, &quantizers, err);
+  if (!st && *o->path && (st = qp_families_check_path(s->families, QP_OP_GEMM, o->path, err)))
+    qp_fail_prefix(err, st, "--path");
   if (!st && o->shape.count)
     st = qp_export_shape_groups(&o->shape, q, quantizers, o->path, g, n, err);
   if (!st && o->model) {
@@ -219,7 +219,7 @@ static qp_status run(qp_session *s, const export_options *o, qp_error *err) {
 }
 
 int qp_cmd_export(int argc, char **argv) {
-  export_options o = {.batch = "1,2,4,8", .type = "f16", .path = "tensor", .ptx = "newest"};
+  export_options o = {.batch = "1,2,4,8", .type = "f16", .path = "", .ptx = "newest"};
   const qp_option table[] = {
       {"plan", QP_OPT_STRING, &o.plan, "FILE", "plan.json: linears, quantizers, launches", 0, 0},
       {"model", QP_OPT_STRING, &o.model, "MODEL", "instead: a model's linears", 0, 0},

@@ -22,7 +22,7 @@ static const qp_verb_help help = {
     "NAME.ptx, NAME.cubin and NAME.json, the report; NAME is the kernel's configuration."};
 
 typedef struct gen_options {
-  const char *op, *arch, *type, *out_type, *path, *folder;
+  const char *op, *arch, *type, *out_type, *path, *family, *folder;
   unsigned batch, sms;
   bool rotate, inverse;
   qp_shapes shape;
@@ -38,13 +38,13 @@ static qp_status read_problem(const gen_options *o, const qp_quantizer *const *q
   if (!st) st = qp_dtype_parse(o->out_type ? o->out_type : o->type, &p->out_type, err);
   if (st) return st;
   if (!o->shape.count) return qp_fail(err, QP_E_ARG, "--shape MxK is needed");
-  if (p->op != QP_OP_ROTATE && n != 1 && n != o->shape.count)
+  if (qp_op_has_segments(p->op) && n != 1 && n != o->shape.count)
     return qp_fail(err, QP_E_ARG,
                    "%zu quantizers for %zu shapes; one each is needed, or one for all", n,
                    o->shape.count);
   p->sm_count = o->sms ? o->sms : qp_arch_sm_count(p->arch);
   p->columns = o->shape.columns[0];
-  p->segments = p->op == QP_OP_ROTATE ? 0 : (unsigned)o->shape.count;
+  p->segments = qp_op_has_segments(p->op) ? (unsigned)o->shape.count : 0;
   for (unsigned s = 0; s < p->segments; s++) {
     p->segment[s].quantizer = q[n == 1 ? 0 : s];
     p->segment[s].rows = o->shape.rows[s];
@@ -54,11 +54,14 @@ static qp_status read_problem(const gen_options *o, const qp_quantizer *const *q
 
 static qp_status choose(qp_session *s, const gen_options *o, const qp_problem *p, qp_choice *c,
                         qp_error *err) {
-  const char *path = p->op == QP_OP_GEMM && o->path ? o->path : "";
-  const qp_family *f = qp_families_serving(s->families, p, path);
+  const char *path = qp_op_has_batch(p->op) ? o->path : NULL;
+  if (path && qp_families_check_path(s->families, p->op, path, err))
+    return qp_fail_prefix(err, QP_E_ARG, "--path");
+  const qp_family *f = o->family ? qp_families_find(s->families, o->family)
+                                 : qp_families_serving(s->families, p, path);
   if (!f)
-    return qp_fail(err, QP_E_ARG,
-                   "no kernel family does %s on path '%s'; paths are tensor and cuda", o->op, path);
+    return qp_fail(err, QP_E_ARG, "no kernel family does %s%s%s (qpal list families)", o->op,
+                   o->family ? " and is called " : "", o->family ? o->family : "");
   qp_choice_default(f, c);
   qp_status st = QP_OK;
   for (size_t i = 0; i < o->set.count && !st; i++) st = qp_choice_set(c, o->set.value[i], err);
@@ -200,7 +203,8 @@ int qp_cmd_gen(int argc, char **argv) {
       {"out-type", QP_OPT_STRING, &o.out_type, "TYPE", "Y: as the activations (default) or f32", 0,
        0},
       {"path", QP_OPT_STRING, &o.path, "PATH",
-       "gemm: tensor or cuda; tensor where the architecture has it", 0, 0},
+       "gemm: tensor, cuda or naive; tensor where the architecture has it", 0, 0},
+      {"family", QP_OPT_STRING, &o.family, "NAME", "the family itself (qpal list families)", 0, 0},
       {"rotate", QP_OPT_FLAG, &o.rotate, NULL, "gemm: rotate x inside the kernel", 0, 0},
       {"inverse", QP_OPT_FLAG, &o.inverse, NULL, "rotate: the inverse", 0, 0},
       {"set", QP_OPT_REPEATED, &o.set, "TUNABLE=V", "a tunable (qpal list families)", 0, 0},

@@ -53,12 +53,9 @@ static qp_status merge(const table_options *o, const qp_words *words, qp_error *
 
 /* ---- The matrix ---- */
 
-static const char *const paths[] = {"tensor", "cuda"};
-enum { PATHS = 2 };
-
 typedef struct cell {
   qp_pick pick;
-  unsigned path;
+  size_t path; /* of the matrix's */
   bool there;
 } cell;
 
@@ -70,6 +67,8 @@ typedef struct matrix {
   const qp_quantizer **quantizer;
   size_t quantizers;
   unsigned arch, sm_count;
+  const char *path[QP_MAX_PATHS];
+  size_t paths;
   cell *cell; /* [quantizers][launches] */
   size_t found;
 } matrix;
@@ -89,10 +88,10 @@ static void fill_cell(matrix *m, qp_lookup *l, size_t q, unsigned launch) {
     p.segment[i].quantizer = m->quantizer[q];
     p.segment[i].rows = at->rows[i];
   }
-  for (unsigned path = 0; path < PATHS; path++) {
+  for (size_t path = 0; path < m->paths; path++) {
     qp_pick pick;
-    if (m->o->path && strcmp(m->o->path, paths[path]) != 0) continue;
-    if (!qp_lookup_find(l, &p, paths[path], &pick)) continue;
+    if (m->o->path && strcmp(m->o->path, m->path[path]) != 0) continue;
+    if (!qp_lookup_find(l, &p, m->path[path], &pick)) continue;
     bool better = !c->there || pick.match < c->pick.match ||
                   (pick.match == c->pick.match && pick.ps < c->pick.ps);
     if (better) *c = (cell){.pick = pick, .path = path, .there = true};
@@ -104,6 +103,12 @@ static const char *mark(qp_latency_match match) {
   static const char *const marks[] = {"", "'", "~", "*"};
   _Static_assert(sizeof marks / sizeof *marks == QP_MATCH_KINDS, "a mark for every match");
   return marks[match];
+}
+
+static bool is_shown(const matrix *m, size_t path) {
+  for (size_t i = 0; i < m->quantizers * m->launches; i++)
+    if (m->cell[i].there && m->cell[i].path == path) return true;
+  return false;
 }
 
 static void print_matrix(const matrix *m) {
@@ -122,8 +127,8 @@ static void print_matrix(const matrix *m) {
       const cell *c = &m->cell[q * m->launches + i];
       char text[48] = "-";
       if (c->there)
-        snprintf(text, sizeof text, "%.2f%s%s", (double)c->pick.ps * 1e-6,
-                 c->path && !m->o->path ? "c" : "", mark(c->pick.match));
+        snprintf(text, sizeof text, "%.2f%.*s%s", (double)c->pick.ps * 1e-6,
+                 c->path && !m->o->path ? 1 : 0, m->path[c->path], mark(c->pick.match));
       qp_table_text(t, text);
     }
   }
@@ -148,7 +153,7 @@ static void print_json(const matrix *m) {
     qp_table_text(t, l->label);
     qp_table_number(t, l->columns, "%.0f");
     qp_table_number(t, m->o->batch, "%.0f");
-    qp_table_text(t, paths[c->path]);
+    qp_table_text(t, m->path[c->path]);
     const int64_t ps[] = {c->pick.ps, c->pick.spread_ps, r->ps, r->chain_ps, r->chain_pdl_ps};
     for (size_t k = 0; k < sizeof ps / sizeof *ps; k++)
       qp_table_number(t, (double)ps[k] * 1e-6, "%.3f");
@@ -168,7 +173,7 @@ static qp_status write_csv(const matrix *m, qp_error *err) {
     const qp_model_launch *l = &m->launch[i % m->launches];
     if (c->there)
       qp_text_add(&t, "%s,%s,%u,%u,%s,%.6f,%.6f,%s,%s\n", m->quantizer[i / m->launches]->name,
-                  l->label, l->columns, m->o->batch, paths[c->path], (double)c->pick.ps * 1e-6,
+                  l->label, l->columns, m->o->batch, m->path[c->path], (double)c->pick.ps * 1e-6,
                   (double)c->pick.spread_ps * 1e-6, qp_latency_match_name(c->pick.match),
                   c->pick.record->kernel);
   }
@@ -199,9 +204,11 @@ static qp_status show(matrix *m, qp_lookup *l, const qp_records *records, const 
   if (m->o->csv) return write_csv(m, err);
   if (m->o->json) return print_json(m), QP_OK;
   print_matrix(m);
-  printf("us a launch (%s time) on %s, batch %u, from %s; c: CUDA cores%s%s\n", m->o->time,
-         records->gpu, m->o->batch, source, m->o->path ? "; path " : "",
-         m->o->path ? m->o->path : "");
+  printf("us a launch (%s time) on %s, batch %u, from %s", m->o->time, records->gpu, m->o->batch,
+         source);
+  for (size_t i = 1; i < m->paths && !m->o->path; i++)
+    if (is_shown(m, i)) printf("; %c: path %s", *m->path[i], m->path[i]);
+  printf("%s%s\n", m->o->path ? "; path " : "", m->o->path ? m->o->path : "");
   if (qp_lookup_stale(l)) printf("%zu stale records were passed over\n", qp_lookup_stale(l));
   return QP_OK;
 }
@@ -218,8 +225,11 @@ static qp_status run(const table_options *o, const char *gpu, qp_error *err) {
   qp_status st = qp_session_open(&s, err);
   if (st) return free(m), st;
   m->o = o;
+  m->paths = qp_families_paths(s.families, QP_OP_GEMM, m->path, NULL);
   st = qp_time_kind_parse(o->time, &lo.kind, err);
   if (st) qp_fail_prefix(err, st, "--time");
+  if (!st && o->path && (st = qp_families_check_path(s.families, QP_OP_GEMM, o->path, err)))
+    qp_fail_prefix(err, st, "--path");
   if (!st && o->worst) st = parse_match(o->worst, &lo.worst, err);
   if (!st) st = qp_models_open(&models, err);
   if (!st) st = qp_models_find(models, o->model, &m->model, err);
@@ -255,7 +265,7 @@ int qp_cmd_table(int argc, char **argv) {
       {"model", QP_OPT_STRING, &o.model, "MODEL", "a name in lua/models or a config.json", 0, 0},
       {"batch", QP_OPT_UNSIGNED, &o.batch, "N", "rows of activations; 1", 1, QP_MAX_BATCH},
       {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes; the palette", 0, 0},
-      {"path", QP_OPT_STRING, &o.path, "PATH", "only tensor or cuda", 0, 0},
+      {"path", QP_OPT_STRING, &o.path, "PATH", "only of this path: tensor or cuda", 0, 0},
       {"time", QP_OPT_STRING, &o.time, "KIND", "chain (default), kernel or events", 0, 0},
       {"worst", QP_OPT_STRING, &o.worst, "HOW",
        "worst match to show: exact, 'other driver' (default), 'nearest shape', 'other gpu'", 0, 0},
@@ -271,9 +281,7 @@ int qp_cmd_table(int argc, char **argv) {
   if (code >= 0) return code;
   qp_error err = {0};
   qp_status st = QP_OK;
-  if (o.path && strcmp(o.path, "tensor") != 0 && strcmp(o.path, "cuda") != 0)
-    st = qp_fail(&err, QP_E_ARG, "--path '%s': tensor or cuda is needed", o.path);
-  else if (o.merge)
+  if (o.merge)
     st = merge(&o, &words, &err);
   else if (words.count != 1 || !o.model)
     st = qp_fail(&err, QP_E_ARG, "one GPU and --model are needed");

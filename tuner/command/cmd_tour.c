@@ -48,7 +48,7 @@ static bool in_sample(size_t quantizer, unsigned group, bool gpu) {
 static qp_status make_cases(const qp_families *f, const qp_model_group *groups,
                             const qp_quantizer *const *q, size_t n, unsigned arch, unsigned sms,
                             bool gpu, qp_cases *cases, bool **verify, qp_error *err) {
-  const qp_family *family = qp_families_for(f, QP_OP_GEMM, "tensor");
+  const qp_family *family = qp_families_for(f, QP_OP_GEMM, NULL);
   cases->list = calloc(n * GROUPS + 1, sizeof *cases->list);
   *verify = calloc(n * GROUPS + 1, sizeof **verify);
   if (!cases->list || !*verify || !family)

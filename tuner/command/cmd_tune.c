@@ -169,14 +169,23 @@ static qp_status read_known(run *r, qp_error *err) {
 
 /* ---- Problems ---- */
 
-static qp_status split_paths(char *text, const char *path[2], size_t *count, qp_error *err) {
-  *count = 0;
-  for (char *p = strtok(text, ","); p; p = strtok(NULL, ",")) {
-    if ((strcmp(p, "tensor") != 0 && strcmp(p, "cuda") != 0) || *count == 2)
-      return qp_fail(err, QP_E_ARG, "--paths '%s': tensor, cuda or both are needed", p);
-    path[(*count)++] = p;
+/* The families of the paths in 'text', in its order; NULL: all that compete. */
+static qp_status choose_families(const qp_families *f, const char *text,
+                                 const qp_family *out[QP_MAX_FAMILIES], size_t *count,
+                                 qp_error *err) {
+  char list[256];
+  *count = text ? 0 : qp_families_of(f, QP_OP_GEMM, NULL, false, out);
+  if (!text) return QP_OK;
+  snprintf(list, sizeof list, "%s", text);
+  for (char *p = strtok(list, ","); p; p = strtok(NULL, ",")) {
+    const qp_status st = qp_families_check_path(f, QP_OP_GEMM, p, err);
+    if (st) return qp_fail_prefix(err, st, "--paths");
+    for (size_t i = 0; i < *count; i++)
+      if (!strcmp(out[i]->path, p)) return qp_fail(err, QP_E_ARG, "--paths: '%s' twice", p);
+    *count += qp_families_of(f, QP_OP_GEMM, p, false, out + *count);
   }
-  return *count ? QP_OK : qp_fail(err, QP_E_ARG, "--paths: tensor, cuda or both are needed");
+  if (!*count) return qp_fail(err, QP_E_ARG, "--paths '%s': no path is named", text);
+  return QP_OK;
 }
 
 _Static_assert((int)QP_MAX_SHAPES <= (int)QP_MODEL_GROUP_LINEARS,
@@ -239,16 +248,15 @@ static qp_status make_problems(run *r, qp_error *err) {
   const qp_quantizer **q = NULL;
   size_t launches = 0;
   unsigned batch[QP_MAX_BATCHES];
-  const char *path[2];
-  char paths[64];
-  snprintf(paths, sizeof paths, "%s", o->paths);
+  const qp_family *family[QP_MAX_FAMILIES];
   qp_problems_wishes w = {.batch = batch,
-                          .path = path,
+                          .all = r->session.families,
+                          .family = family,
                           .arch = r->info->device.arch,
                           .sm_count = r->info->device.sm_count,
                           .type = QP_F16};
   qp_status st = qp_batches_parse(o->batch, batch, &w.batches, err);
-  if (!st) st = split_paths(paths, path, &w.paths, err);
+  if (!st) st = choose_families(r->session.families, o->paths, family, &w.families, err);
   if (!st) st = qp_session_quantizers(&r->session, o->quantizers, &q, &w.quantizers, err);
   if (!st && o->model) st = qp_models_open(&r->models, err);
   if (!st && o->model) st = qp_models_find(r->models, o->model, &model, err);
@@ -375,11 +383,7 @@ static qp_status tune(run *r, qp_error *err) {
 }
 
 int qp_cmd_tune(int argc, char **argv) {
-  tune_options o = {.quantizers = "tcq,vq2,nuq",
-                    .batch = "1,8",
-                    .device = "cuda:0",
-                    .paths = "tensor,cuda",
-                    .seed = 1};
+  tune_options o = {.quantizers = "tcq,vq2,nuq", .batch = "1,8", .device = "cuda:0", .seed = 1};
   const qp_option table[] = {
       {"model", QP_OPT_STRING, &o.model, "MODEL", "a name of qpal list models, or a config.json", 0,
        0},
@@ -390,7 +394,8 @@ int qp_cmd_tune(int argc, char **argv) {
       {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes (tcq,vq2,nuq)", 0,
        0},
       {"batch", QP_OPT_STRING, &o.batch, "LIST", "rows of activations (1,8)", 0, 0},
-      {"paths", QP_OPT_STRING, &o.paths, "LIST", "tensor,cuda", 0, 0},
+      {"paths", QP_OPT_STRING, &o.paths, "LIST",
+       "of gemm families that compete: tensor,cuda; 'naive' is tuned where it is named", 0, 0},
       {"budget", QP_OPT_STRING, &o.budget, "TIME",
        "of the run: 90s, 25m, 2h (20m, or no limit with --max-candidates)", 0, 0},
       {"max-candidates", QP_OPT_UNSIGNED, &o.most, "N", "of a problem at most (no limit)", 1,

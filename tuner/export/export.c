@@ -71,15 +71,18 @@ static bool pose(export *e, uint32_t index, const qp_export_group *g, int member
   return true;
 }
 
-static const char *path_of(const qp_export_group *g) {
+/* The group's path, or the default family's where it has none that families have. */
+static const char *path_of(const export *e, const qp_export_group *g) {
   if (!g->member[0].quantizer) return "engine";
-  return !strcmp(g->path, "cuda") ? "cuda" : "tensor";
+  if (*g->path && qp_families_for(e->families, QP_OP_GEMM, g->path)) return g->path;
+  const qp_family *usual = qp_families_for(e->families, QP_OP_GEMM, NULL);
+  return usual ? usual->path : "";
 }
 
 static qp_status add_group(export *e, const qp_export_group *g) {
   uint32_t linear[QP_MAX_SEGMENTS];
   qp_lib_group record = {.name = qp_library_writer_string(e->writer, g->name),
-                         .path = qp_library_writer_string(e->writer, path_of(g)),
+                         .path = qp_library_writer_string(e->writer, path_of(e, g)),
                          .block = g->block};
   qp_status st = check_group(e, g);
   for (unsigned m = 0; m < g->members && !st; m++) {
@@ -93,7 +96,7 @@ static qp_status add_group(export *e, const qp_export_group *g) {
       return no_memory(e);
   }
   if (!st)
-    st = qp_library_writer_problem(e->writer, linear, g->members, g->columns, path_of(g),
+    st = qp_library_writer_problem(e->writer, linear, g->members, g->columns, path_of(e, g),
                                    &record.problem, e->err);
   if (!st && g->member[0].quantizer && !pose(e, record.problem, g, -1)) return no_memory(e);
   return st ? st : qp_library_writer_group(e->writer, &record, e->err);
@@ -113,7 +116,7 @@ static qp_status add_job(export *e, uint32_t target, uint32_t problem, const qp_
   job *j = calloc(1, sizeof *j);
   if (!j || !(j->name = strdup(k->name))) return free(j), no_memory(e);
   const qp_problem *p = &k->problem;
-  const bool gemm = p->op == QP_OP_GEMM;
+  const bool rows = qp_op_has_batch(p->op);
   j->record = (qp_lib_kernel){
       .name = qp_library_writer_string(e->writer, k->name),
       .source = qp_library_writer_string(e->writer, source),
@@ -122,8 +125,8 @@ static qp_status add_job(export *e, uint32_t target, uint32_t problem, const qp_
       .problem = problem,
       .columns = p->columns,
       .type = (uint32_t)p->type,
-      .out_type = (uint32_t)(gemm ? p->out_type : p->type),
-      .batch = gemm ? p->batch : 0,
+      .out_type = (uint32_t)(rows ? p->out_type : p->type),
+      .batch = rows ? p->batch : 0,
       .flags = (k->pdl ? QP_LIB_PDL : 0u) | (k->adds_to_zero ? QP_LIB_ADDS : 0u) |
                (p->rotate_fused ? QP_LIB_ROTATES : 0u) | (p->inverse ? QP_LIB_INVERSE : 0u),
       .grid = k->grid,
@@ -156,7 +159,7 @@ static bool wants_ptx(const qp_export_request *r, unsigned arch) {
 static qp_status make_kernel(export *e, uint32_t target, uint32_t problem, const char *path,
                              const qp_problem *p) {
   const qp_export_gpu *gpu = &e->r->gpu[target];
-  const qp_family *family = qp_families_for(e->families, p->op, path);
+  const qp_family *family = qp_families_serving(e->families, p, path);
   char source[QP_EXPORT_SOURCE] = "the family's defaults";
   int64_t latency_ps = -1;
   qp_choice choice;
@@ -206,7 +209,7 @@ static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dty
   unsigned made = 0;
   for (unsigned b = 0; b < e->r->batches; b++) {
     p.batch = e->r->batch[b];
-    const qp_status st = make_kernel(e, target, what->index, path_of(g), &p);
+    const qp_status st = make_kernel(e, target, what->index, path_of(e, g), &p);
     if (st == QP_E_LIMIT) {
       qp_text_add(e->notes, "%s on %s: no kernel for batch %u%s: %.300s\n", g->name,
                   e->r->gpu[target].name, p.batch, rotate ? " that rotates" : "", e->err->text);

@@ -24,7 +24,7 @@ typedef struct qp_export_gpu {
 
 typedef struct qp_export_group {
   char name[96];    /* "layers.3.q+k+v"; unique */
-  char path[16];    /* "tensor", "cuda", "any", or "engine": left in 16 bits */
+  char path[16];    /* of a gemm family, "any" or "", or "engine": left in 16 bits */
   int block;        /* -1: none */
   unsigned columns; /* K */
   unsigned members;

@@ -93,9 +93,9 @@ static qp_status make_kernel(qp_device_search *s, const qp_stream *stream, searc
                         .sm_count = s->sm_count};
   problem.segment[0].quantizer = k->quantizer;
   problem.segment[0].rows = stream->rows;
-  const char *path = k->quantizer->kind == QP_TRELLIS ? "trellis" : "codes";
-  const qp_family *family = qp_families_for(s->families, QP_OP_ENCODE, path);
-  if (!family) return qp_fail(err, QP_E_MISSING, "no family of encode kernels for %s", path);
+  const qp_family *family = qp_families_serving(s->families, &problem, NULL);
+  if (!family)
+    return qp_fail(err, QP_E_MISSING, "no family of kernels encodes %s", k->quantizer->name);
   qp_choice choice;
   qp_choice_default(family, &choice);
   qp_status st = qp_kernel_make(s->families, &problem, &choice, &k->kernel, err);

@@ -78,7 +78,8 @@ static qp_status find_decoder(proof *p, const qp_job_linear *l, decoder **out) {
   problem.segment[0].quantizer = l->quantizer;
   problem.segment[0].rows = QP_GROUP_ROWS;
   qp_choice choice;
-  const qp_family *family = qp_families_for(p->families, QP_OP_DEQUANT, NULL);
+  const qp_family *family = qp_families_serving(p->families, &problem, NULL);
+  if (!family) return free(d), qp_fail(p->err, QP_E_MISSING, "no family of kernels does dequant");
   qp_choice_default(family, &choice);
   qp_status st = qp_kernel_make(p->families, &problem, &choice, &d->kernel, p->err);
   if (st) return free(d), st;

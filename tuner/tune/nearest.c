@@ -45,7 +45,7 @@ unsigned qp_nearest_choices(const qp_records *records, const qp_tune_problem *pr
     double least = INFINITY;
     for (size_t i = 0; i < records->count; i++) {
       const qp_record *r = &records->list[i];
-      if (r->outcome != QP_RECORD_OK || strcmp(r->path, problem->path) != 0 ||
+      if (r->outcome != QP_RECORD_OK || strcmp(r->family, problem->family->name) != 0 ||
           r->arch != problem->problem.arch)
         continue;
       const double d = distance(r, &problem->problem);

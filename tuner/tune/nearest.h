@@ -8,7 +8,7 @@
 #include "tuner/tune/records.h"
 
 /*
-** Up to 'most' different choices, each the fastest measured one of a problem on the same path and
+** Up to 'most' different choices, each the fastest measured one of a problem by the same family and
 ** architecture, nearest problem first: by quantizer (same definition, same rate, other), then
 ** batch, then weights, both as ratios.  Records whose family or tunables changed are passed over.
 */

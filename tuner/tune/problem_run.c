@@ -142,13 +142,11 @@ static unsigned choose_seeds(const qp_problem_run *c, qp_choice out[2 * SEEDS + 
 
 static qp_status open_search(qp_problem_run *c, qp_error *err) {
   const qp_tuner *t = c->t;
-  const qp_family *family = qp_families_for(t->session->families, QP_OP_GEMM, c->problem->path);
-  if (!family)
-    return qp_fail(err, QP_E_ARG, "no kernel family does gemm on path '%s'", c->problem->path);
   const qp_search_options so = {.strategy = t->opt.strategy,
                                 .seed = t->opt.seed + c->number + 1,
                                 .fixed = t->info.chains ? NULL : "pdl"};
-  return qp_search_open(t->session->families, family, &c->problem->problem, &so, &c->search, err);
+  return qp_search_open(t->session->families, c->problem->family, &c->problem->problem, &so,
+                        &c->search, err);
 }
 
 static bool is_seed(const qp_choice *seed, unsigned seeds, const qp_choice *choice) {

@@ -62,7 +62,7 @@ bool qp_problems_alike(const qp_tune_problem *a, const qp_tune_problem *b) {
 
 static qp_status add(qp_tune_problems *list, const qp_tune_problem *p, qp_error *err) {
   for (size_t i = 0; i < list->count; i++)
-    if (!strcmp(list->list[i].path, p->path) && qp_problems_alike(&list->list[i], p))
+    if (list->list[i].family == p->family && qp_problems_alike(&list->list[i], p))
       return list->list[i].launches += p->launches, QP_OK;
   if (list->count == list->capacity) {
     size_t capacity = list->capacity ? 2 * list->capacity : 64;
@@ -76,7 +76,7 @@ static qp_status add(qp_tune_problems *list, const qp_tune_problem *p, qp_error 
 }
 
 static qp_tune_problem problem_of(const qp_model_launch *l, const qp_problems_wishes *w,
-                                  const qp_quantizer *q, unsigned batch, const char *path) {
+                                  const qp_quantizer *q, unsigned batch, const qp_family *family) {
   qp_tune_problem t = {.problem = {.op = QP_OP_GEMM,
                                    .segments = l->linears,
                                    .columns = l->columns,
@@ -85,6 +85,7 @@ static qp_tune_problem problem_of(const qp_model_launch *l, const qp_problems_wi
                                    .out_type = w->type,
                                    .arch = w->arch,
                                    .sm_count = w->sm_count},
+                       .family = family,
                        .launches = l->copies ? l->copies : 1};
   unsigned rows = 0;
   for (unsigned i = 0; i < l->linears; i++) {
@@ -92,7 +93,7 @@ static qp_tune_problem problem_of(const qp_model_launch *l, const qp_problems_wi
     t.problem.segment[i].rows = l->rows[i];
     rows += l->rows[i];
   }
-  snprintf(t.path, sizeof t.path, "%s", path);
+  snprintf(t.path, sizeof t.path, "%s", family->path);
   snprintf(t.label, sizeof t.label, "%.32s %ux%u", l->label, rows, l->columns);
   return t;
 }
@@ -103,8 +104,8 @@ static qp_status add_launch(qp_tune_problems *list, const qp_model_launch *launc
                             bool *fits, qp_error *err) {
   qp_error why = {0};
   qp_status st = QP_OK;
-  for (size_t p = 0; p < w->paths && !st; p++) {
-    const qp_tune_problem t = problem_of(launch, w, q, batch, w->path[p]);
+  for (size_t f = 0; f < w->families && !st; f++) {
+    const qp_tune_problem t = problem_of(launch, w, q, batch, w->family[f]);
     *fits = !qp_problem_check(&t.problem, &why);
     if (*fits) st = add(list, &t, err);
   }
@@ -145,9 +146,29 @@ static bool problem_of_plan(const qp_plan *plan, const qp_plan_launch *l,
     out->problem.segment[i].rows = at->rows;
     rows += at->rows;
   }
-  snprintf(out->path, sizeof out->path, "%s", strcmp(l->path, "cuda") ? "tensor" : "cuda");
   snprintf(out->label, sizeof out->label, "%.31s %ux%u", l->group, rows, out->problem.columns);
   return true;
+}
+
+/* The families of the launch's path, or of the path that the default family has. */
+static size_t families_of_plan(const qp_families *all, const char *path,
+                               const qp_family *out[QP_MAX_FAMILIES]) {
+  const qp_family *usual = qp_families_for(all, QP_OP_GEMM, NULL);
+  const size_t n = *path ? qp_families_of(all, QP_OP_GEMM, path, false, out) : 0;
+  return n || !usual ? n : qp_families_of(all, QP_OP_GEMM, usual->path, false, out);
+}
+
+static qp_status add_plan_launch(qp_tune_problems *list, const qp_plan_launch *l,
+                                 const qp_problems_wishes *w, qp_tune_problem *t, qp_error *err) {
+  const qp_family *family[QP_MAX_FAMILIES];
+  const size_t n = families_of_plan(w->all, l->path, family);
+  qp_status st = qp_problem_check(&t->problem, err);
+  for (size_t f = 0; f < n && !st; f++) {
+    t->family = family[f];
+    snprintf(t->path, sizeof t->path, "%s", family[f]->path);
+    st = add(list, t, err);
+  }
+  return st;
 }
 
 qp_status qp_problems_add_plan(qp_tune_problems *list, const qp_plan *plan,
@@ -157,9 +178,8 @@ qp_status qp_problems_add_plan(qp_tune_problems *list, const qp_plan *plan,
   for (size_t b = 0; b < w->batches; b++)
     for (unsigned l = 0; l < plan->launches && !st; l++) {
       qp_tune_problem t;
-      if (!problem_of_plan(plan, &plan->launch[l], quantizer, w, w->batch[b], &t)) continue;
-      st = qp_problem_check(&t.problem, err);
-      if (!st) st = add(list, &t, err);
+      if (problem_of_plan(plan, &plan->launch[l], quantizer, w, w->batch[b], &t))
+        st = add_plan_launch(list, &plan->launch[l], w, &t, err);
     }
   return st;
 }

@@ -3,15 +3,18 @@
 #ifndef QP_PROBLEMS_H
 #define QP_PROBLEMS_H
 
+#include "gen/kernel/family.h"
 #include "gen/kernel/problem.h"
 #include "gen/model/model.h"
 #include "tuner/base/options.h"
 #include "tuner/plan/plan_file.h"
 
-/* A gemm on one path; 'label' names its linears: "qkv 6144x4096". */
+/* A gemm by one family; families compete, those of one path for its row of the table.  'label' names its
+** linears: "qkv 6144x4096". */
 typedef struct qp_tune_problem {
   qp_problem problem;
-  char path[16];
+  const qp_family *family;
+  char path[16]; /* the family's */
   char label[64];
   unsigned launches; /* of it for one token of the model or plan; 1 for a shape of its own */
 } qp_tune_problem;
@@ -42,15 +45,16 @@ typedef struct qp_problems_wishes {
   size_t quantizers;
   const unsigned *batch;
   size_t batches;
-  const char *const *path; /* "tensor", "cuda" */
-  size_t paths;
+  const qp_families *all;
+  const qp_family *const *family; /* those that are tuned */
+  size_t families;
   qp_dtype type;
   unsigned arch, sm_count;
 } qp_problems_wishes;
 
 /*
-** Every launch x quantizer (one for all segments) x batch x path, in this order from the outside:
-** batch, quantizer, launch, path; so that where time ends, whole quantizers are known.  Launches
+** Every launch x quantizer (one for all segments) x batch x family, in this order from the outside:
+** batch, quantizer, launch, family; so that where time ends, whole quantizers are known.  Launches
 ** whose shapes kernels cannot have (rows no multiple of 16) are left out and counted in '*skipped',
 ** once a batch.  A problem that is there already is counted ('launches'), not added again.
 ** QP_E_NOMEM.
@@ -59,7 +63,8 @@ qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch,
                           const qp_problems_wishes *w, size_t *skipped, qp_error *err);
 /*
 ** The launches of a plan as they are, mixed quantizers included, each at every batch of 'w' (whose
-** quantizers and paths do not count) on the plan's own path, "tensor" where it has none.  Launches
+** quantizers and families do not count) by the families of the plan's own path, of the default family's
+** where it has none that is known.  Launches
 ** in 16 bits are left out.  'quantizer' are those of the plan, by qp_plan_resolve.  QP_E_NOMEM;
 ** QP_E_ARG: a launch cannot be (names the field).
 */
@@ -68,7 +73,7 @@ qp_status qp_problems_add_plan(qp_tune_problems *list, const qp_plan *plan,
                                qp_error *err);
 void qp_problems_free(qp_tune_problems *list);
 
-/* Do two problems compute the same, if on different paths? */
+/* Do two problems compute the same, if by different families? */
 bool qp_problems_alike(const qp_tune_problem *a, const qp_tune_problem *b);
 
 /* "1,8" -> numbers from 1 to 64; QP_E_ARG. */

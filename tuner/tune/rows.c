@@ -10,9 +10,6 @@
 #include "tuner/tune/lookup.h"
 #include "tuner/tune/problems.h"
 
-static const char *const paths[] = {"tensor", "cuda"};
-enum { PATHS = 2 };
-
 typedef struct reading {
   const qp_session *session;
   const qp_rows_wishes *w;
@@ -60,8 +57,10 @@ static qp_status add_launch(reading *r, const qp_model_launch *launch, const qp_
     p.segment[i].quantizer = q;
     p.segment[i].rows = launch->rows[i];
   }
+  const char *path[QP_MAX_PATHS];
+  const size_t paths = qp_families_paths(r->session->families, QP_OP_GEMM, path, NULL);
   qp_status st = QP_OK;
-  for (unsigned path = 0; path < PATHS && !st; path++) st = add_near(r, &p, paths[path]);
+  for (size_t i = 0; i < paths && !st; i++) st = add_near(r, &p, path[i]);
   return st;
 }
 

@@ -10,7 +10,7 @@
 /* What a run knows of one problem. */
 typedef struct qp_stake {
   int64_t best_ps;   /* its best result so far; 0: none */
-  int64_t rival_ps;  /* best result of the same launch on another path; 0: none */
+  int64_t rival_ps;  /* best result of the same launch by another family; 0: none */
   int64_t floor_ps;  /* its weights' bytes at the read bandwidth; 0: not known */
   unsigned launches; /* of it for one token of the model; 0 counts as 1 */
   unsigned tried;    /* candidates, those that are under way included */
@@ -23,9 +23,9 @@ enum { QP_STAKE_FAILURES = 8 };
 /*
 ** Picoseconds a token that better kernels of this problem can still win:
 **
-**   launches * (fastest - floor) * fastest / best      fastest: the better of both paths
+**   launches * (fastest - floor) * fastest / best      fastest: the best of all families
 **
-** so that the path that is slower by far counts for little.  0 where there is no result.
+** so that a family that is slower by far counts for little.  0 where there is no result.
 */
 double qp_stake_worth(const qp_stake *s);
 

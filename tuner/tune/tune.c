@@ -60,9 +60,17 @@ static bool can_begin(const qp_problem_run *c) {
   return !c->closed && !c->waits && visits_of(c) < QP_COURSE_VISITS;
 }
 
+/* The best result of the others in the ring, 0 where there is none. */
+static int64_t rival_ps(const line *l, const qp_problem_run *c) {
+  int64_t best = 0;
+  for (size_t i = c->rival; i != c->number; i = l->run[i].rival)
+    if (l->run[i].best_ps && (!best || l->run[i].best_ps < best)) best = l->run[i].best_ps;
+  return best;
+}
+
 static qp_stake stake_of(const line *l, const qp_problem_run *c) {
   return (qp_stake){.best_ps = c->best_ps,
-                    .rival_ps = c->rival == c->number ? 0 : l->run[c->rival].best_ps,
+                    .rival_ps = rival_ps(l, c),
                     .floor_ps = c->floor_ps,
                     .launches = c->problem->launches,
                     .tried = c->made,
@@ -179,9 +187,11 @@ static qp_status open_line(line *l, qp_tuner *t, const qp_tune_problems *problem
     qp_problem_run *c = &l->run[i];
     *c = (qp_problem_run){.t = t, .problem = &problems->list[i], .number = i, .rival = i};
     t->leaders.list[i].outcome = QP_RECORD_LOST;
-    for (size_t k = 0; k < i && c->rival == i; k++)
-      if (qp_problems_alike(&problems->list[k], &problems->list[i])) c->rival = k;
-    if (c->rival != i) l->run[c->rival].rival = i;
+    size_t k = 0;
+    while (k < i && !qp_problems_alike(&problems->list[k], &problems->list[i])) k++;
+    if (k == i) continue;
+    c->rival = l->run[k].rival; /* into the ring of those that compute the same */
+    l->run[k].rival = i;
   }
   return QP_OK;
 }

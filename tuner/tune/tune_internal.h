@@ -32,7 +32,7 @@ typedef struct qp_visit qp_visit;
 typedef struct qp_problem_run {
   qp_tuner *t;
   const qp_tune_problem *problem;
-  size_t number, rival; /* the same on another path; its own number: there is none */
+  size_t number, rival; /* the same by another family: a ring; its own number: there is none */
   qp_search *search;    /* NULL before the first visit */
   qp_records own;
   qp_visit *flying[QP_COURSE_VISITS]; /* begun and not over */

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* What `qpal check` covers: every family that a file of lua/families describes. */
+#include "tuner/check/cases.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+static qp_palette *palette;
+static qp_families *families;
+static qp_error error;
+static const qp_quantizer *list[6];
+static qp_cases cases;
+
+static void set_up(void) {
+  static const char *const names[] = {"tcq-3", "tcq-2.25", "vq2-3", "nuq-4", "int4-g128", "anyprec-3"};
+  cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
+  cr_assert_eq(qp_families_open(&families, &error), QP_OK, "%s", error.text);
+  for (size_t i = 0; i < 6; i++)
+    cr_assert_eq(qp_palette_find(palette, names[i], &list[i], &error), QP_OK, "%s", error.text);
+  cases = (qp_cases){0};
+}
+
+static void tear_down(void) {
+  qp_cases_free(&cases);
+  qp_families_close(families);
+  qp_palette_close(palette);
+}
+
+TestSuite(cases, .init = set_up, .fini = tear_down, .timeout = 60);
+
+static qp_case_wishes wishes(qp_coverage coverage) {
+  return (qp_case_wishes){.coverage = coverage,
+                          .quantizer = list,
+                          .quantizers = 6,
+                          .arch = 90,
+                          .sm_count = 2,
+                          .op = -1,
+                          .type = -1};
+}
+
+static void make(const qp_case_wishes *w) {
+  cr_assert_eq(qp_cases_make(families, w, &cases, &error), QP_OK, "%s", error.text);
+}
+
+static size_t count_of(const char *family, const qp_quantizer *q) {
+  size_t n = 0;
+  for (size_t i = 0; i < cases.count; i++) {
+    const qp_case *c = &cases.list[i];
+    n += !strcmp(c->choice.family->name, family) && (!q || c->problem.segment[0].quantizer == q);
+  }
+  return n;
+}
+
+Test(cases, hold_every_family_however_few_are_asked_for) {
+  for (int coverage = QP_COVER_FEW; coverage <= QP_COVER_ALL; coverage++) {
+    const qp_case_wishes w = wishes((qp_coverage)coverage);
+    make(&w);
+    for (size_t i = 0; i < qp_families_count(families); i++) {
+      const qp_family *f = qp_families_get(families, i);
+      cr_expect_gt(count_of(f->name, NULL), 0, "coverage %d has no %s", coverage, f->name);
+    }
+    qp_cases_free(&cases);
+  }
+}
+
+Test(cases, hold_every_quantizer_in_every_gemm_references_too) {
+  const qp_case_wishes w = wishes(QP_COVER_FEW);
+  const qp_family *gemm[QP_MAX_FAMILIES];
+  const size_t n = qp_families_of(families, QP_OP_GEMM, NULL, true, gemm);
+  cr_assert_geq(n, 3);
+  make(&w);
+  for (size_t f = 0; f < n; f++)
+    for (size_t q = 0; q < 6; q++)
+      cr_expect_eq(count_of(gemm[f]->name, list[q]), 1, "%s of %s", gemm[f]->name, list[q]->name);
+}
+
+Test(cases, of_all_try_every_batch_to_8_in_every_gemm) {
+  const qp_case_wishes w = wishes(QP_COVER_ALL);
+  make(&w);
+  for (unsigned batch = 1; batch <= 8; batch++)
+    for (qp_dtype type = QP_F16; type <= QP_BF16; type++) {
+      size_t n = 0;
+      for (size_t i = 0; i < cases.count; i++) {
+        const qp_case *c = &cases.list[i];
+        n += c->choice.family->reference && c->problem.batch == batch && c->problem.type == type;
+      }
+      cr_expect_geq(n, 6, "batch %u", batch);
+    }
+}
+
+Test(cases, are_only_those_that_a_family_can_do) {
+  const qp_case_wishes w = wishes(QP_COVER_ALL);
+  make(&w);
+  for (size_t i = 0; i < cases.count; i++)
+    cr_expect(qp_family_serves(cases.list[i].choice.family, &cases.list[i].problem));
+}
+
+Test(cases, of_a_path_leave_the_other_gemms_out) {
+  qp_case_wishes w = wishes(QP_COVER_SOME);
+  w.path = "cuda";
+  make(&w);
+  cr_expect_gt(count_of("gemm_cuda", NULL), 0);
+  cr_expect_gt(count_of("dequant", NULL), 0, "which has no path");
+  cr_expect_eq(count_of("gemm_tensor", NULL) + count_of("gemm_naive", NULL), 0);
+}
+
+Test(cases, of_a_family_are_its_own) {
+  qp_case_wishes w = wishes(QP_COVER_SOME);
+  w.family = "gemm_naive";
+  make(&w);
+  cr_expect_gt(cases.count, 6);
+  cr_expect_eq(count_of("gemm_naive", NULL), cases.count);
+}
