@@ -58,6 +58,9 @@ broken templates/weights.cuh.in '2 * (q / 4 % 2) + (q & 1);  // which' '2 * (q /
 broken templates/weights.cuh.in '>> (2 * (j & 15))' '>> (2 * (j & 7))' anyprec-3 $gemm
 broken templates/gemm_tensor.cu.in '16 * m + 8 * (i / 2) + lane / 4' '16 * m + 8 * (i & 1) + lane / 4' vq2-4 $gemm
 broken templates/gemm_cuda.cu.in 'c[n][i], 2)' 'c[n][i], 1)' nuq-4 --op gemm --path cuda --batch 1 --shape 48x192
+naive="--path naive --op gemm --batch 1 --shape 48x192"
+broken templates/gemm_naive.cu.in 'high, first % 32)' 'high, first % 16)' tcq-3 $naive
+broken templates/gemm_naive.cu.in 'in % 8 * 4 + c % 32 / 8' 'in % 8 * 4 + c % 16 / 4' nuq-4 $naive
 broken templates/dequant.cu.in 'a[q + 2], a[q + 8]' 'a[q + 8], a[q + 2]' tcq-2 --op dequant --shape 48x192
 broken templates/rotation.cuh.in 'low << (31 - r % 32)' 'low << (30 - r % 32)' tcq-2 --op rotate
 broken templates/prelude.cuh.in 'add.rn.f16x2' 'sub.rn.f16x2' 3inst-2 $gemm

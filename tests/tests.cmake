@@ -124,6 +124,15 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 1800 COST 1000)
 endif()
 
+# What a stranger adds, added in a copy; kernels rebuilt by hand from what their heads say.
+if(TARGET qpal AND NOT QPAL_ANALYZE)
+  add_test(NAME add COMMAND ${PROJECT_SOURCE_DIR}/tests/add/run
+    $<TARGET_FILE:qpal> ${PROJECT_SOURCE_DIR})
+  add_test(NAME rebuild COMMAND ${PROJECT_SOURCE_DIR}/tests/command/rebuild $<TARGET_FILE:qpal>)
+  set_tests_properties(add rebuild PROPERTIES
+    ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600 SKIP_RETURN_CODE 77)
+endif()
+
 # The whole circle on a tiny checkpoint; the Python module on what it made; the promises of the header.
 if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
   add_test(NAME circle COMMAND ${PROJECT_SOURCE_DIR}/tests/circle/run ${PROJECT_BINARY_DIR})

@@ -42,6 +42,13 @@ typedef struct qp_named {
   bool flag; /* true or false, else an unsigned number */
 } qp_named;
 
+/* A struct of a template's tables; a list of them ends with a name that is NULL. */
+typedef struct qp_struct {
+  const char *name;
+  const qp_named *member;
+  unsigned members;
+} qp_struct;
+
 /*
 ** Lists of named values are written once, as  #define LIST(X) X(UNSIGNED, name, value, help) ...;
 ** QP_NAMED makes the table of names, QP_VALUE stores the values at *v++.
@@ -70,6 +77,7 @@ typedef struct qp_kernel_op {
   const qp_named *constant;
   unsigned constants;
   void (*values)(const struct qp_kernel *k, unsigned *v); /* of the constants, in order */
+  const qp_struct *structs; /* of the hole 'parts'; NULL: there are none */
   /* Can a kernel of this row do the problem?  QP_E_LIMIT with the reason; 'family' is named in it. */
   qp_status (*check)(const qp_problem *p, const char *family, qp_error *err);
   /* Fill in what the launch needs: grid, shared memory, workspace, parts, tunables left to C. */
@@ -78,7 +86,7 @@ typedef struct qp_kernel_op {
   qp_status (*hole[QP_HOLE_COUNT])(qp_text *t, const struct qp_kernel *k, qp_error *err);
 } qp_kernel_op;
 
-/* ROW(identifier): each is defined in a file of its own, as qp_op_IDENTIFIER. */
+/* ROW(identifier): each is defined as qp_op_IDENTIFIER in the op_*.c of its operation. */
 #define QP_KERNEL_OPS(ROW)                                                                         \
   ROW(gemm)                                                                                        \
   ROW(gemm_rows)                                                                                   \
@@ -111,7 +119,7 @@ qp_status qp_hole_text_quantizers(qp_text *t, const struct qp_kernel *k, qp_erro
   [QP_HOLE_constants] = qp_hole_text_constants, [QP_HOLE_arguments] = qp_hole_text_arguments
 
 /* "struct NAME { unsigned member;  // help ... };" and one row "  {1, 2}," of a table of it. */
-void qp_text_struct(qp_text *t, const char *name, const qp_named *member, unsigned members);
+void qp_text_struct(qp_text *t, const qp_struct *of);
 void qp_text_row(qp_text *t, const unsigned *value, unsigned members);
 
 #endif

@@ -11,10 +11,10 @@
 
 /* ---- Lists ---- */
 
-void qp_text_struct(qp_text *t, const char *name, const qp_named *member, unsigned members) {
-  qp_text_add(t, "struct %s {\n", name);
-  for (unsigned i = 0; i < members; i++)
-    qp_text_add(t, "  unsigned %s;  // %s\n", member[i].name, member[i].help);
+void qp_text_struct(qp_text *t, const qp_struct *of) {
+  qp_text_add(t, "struct %s {\n", of->name);
+  for (unsigned i = 0; i < of->members; i++)
+    qp_text_add(t, "  unsigned %s;  // %s\n", of->member[i].name, of->member[i].help);
   qp_text_add(t, "};\n");
 }
 

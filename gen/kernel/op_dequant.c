@@ -30,6 +30,7 @@
 static const qp_named constant[] = {CONSTANTS(QP_NAMED)};
 static const qp_named member[] = {PART(QP_NAMED)};
 enum { MEMBERS = sizeof member / sizeof *member };
+static const qp_struct structs[] = {{"Part", member, MEMBERS}, {0}};
 
 static void values(const qp_kernel *k, unsigned *v) { CONSTANTS(QP_VALUE) }
 static void part_values(const qp_part *p, const qp_kernel_stream *s, unsigned *v) { PART(QP_VALUE) }
@@ -49,7 +50,7 @@ static qp_status check(const qp_problem *p, const char *family, qp_error *err) {
 
 static qp_status add_parts(qp_text *t, const qp_kernel *k, qp_error *err) {
   (void)err;
-  qp_text_struct(t, "Part", member, MEMBERS);
+  qp_text_struct(t, structs);
   qp_text_add(t, "static __constant__ constexpr Part PARTS[] = {\n");
   for (unsigned i = 0; i < k->parts; i++) {
     unsigned v[MEMBERS];
@@ -79,6 +80,7 @@ const qp_kernel_op qp_op_dequant = {
     .constant = constant,
     .constants = sizeof constant / sizeof *constant,
     .values = values,
+    .structs = structs,
     .check = check,
     .size = qp_partition_dequant,
     .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,

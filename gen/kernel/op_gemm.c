@@ -71,6 +71,10 @@ static const qp_named part_member[] = {PART(QP_NAMED)};
 static const qp_named cluster_member[] = {CLUSTER(QP_NAMED)};
 static const qp_named rows_member[] = {ROWS(QP_NAMED)};
 #define COUNT(list) (sizeof(list) / sizeof *(list))
+static const qp_struct structs[] = {{"Part", part_member, COUNT(part_member)},
+                                    {"Cluster", cluster_member, COUNT(cluster_member)},
+                                    {"Rows", rows_member, COUNT(rows_member)},
+                                    {0}};
 
 static void values(const qp_kernel *k, unsigned *v) {
   const qp_problem *p = &k->problem;
@@ -115,9 +119,7 @@ static qp_status size(qp_kernel *k, qp_error *err) {
 static qp_status add_parts(qp_text *t, const qp_kernel *k, qp_error *err) {
   unsigned v[QP_NAMED_MAX];
   (void)err;
-  qp_text_struct(t, "Part", part_member, COUNT(part_member));
-  qp_text_struct(t, "Cluster", cluster_member, COUNT(cluster_member));
-  qp_text_struct(t, "Rows", rows_member, COUNT(rows_member));
+  for (const qp_struct *s = structs; s->name; s++) qp_text_struct(t, s);
   qp_text_add(t, "static __constant__ constexpr Part PARTS[] = {\n");
   for (unsigned i = 0; i < k->parts; i++) {
     part_values(&k->part[i], v);
@@ -178,6 +180,7 @@ const qp_kernel_op qp_op_gemm = {
     .constant = constant,
     .constants = COUNT(constant),
     .values = values,
+    .structs = structs,
     .check = check,
     .size = size,
     .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,

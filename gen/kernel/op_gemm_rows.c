@@ -30,6 +30,7 @@
 static const qp_named constant[] = {CONSTANTS(QP_NAMED)};
 static const qp_named piece_member[] = {PIECE(QP_NAMED)};
 enum { PIECE_MEMBERS = sizeof piece_member / sizeof *piece_member };
+static const qp_struct structs[] = {{"Piece", piece_member, PIECE_MEMBERS}, {0}};
 
 static void values(const qp_kernel *k, unsigned *v) {
   const qp_problem *p = &k->problem;
@@ -90,7 +91,7 @@ static qp_status add_pieces(qp_text *t, const qp_kernel *k, qp_error *err) {
   unsigned v[QP_NAMED_MAX];
   (void)err;
   qp_text_add(t, "// A stream of weights: a column range of a segment.\n");
-  qp_text_struct(t, "Piece", piece_member, PIECE_MEMBERS);
+  qp_text_struct(t, structs);
   qp_text_add(t, "static __constant__ constexpr Piece PIECES[] = {\n");
   for (unsigned i = 0; i < k->streams; i++) {
     piece_values(&k->stream[i], v);
@@ -120,6 +121,7 @@ const qp_kernel_op qp_op_gemm_rows = {
     .constant = constant,
     .constants = sizeof constant / sizeof *constant,
     .values = values,
+    .structs = structs,
     .check = check,
     .size = size,
     .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "gen/base/file.h"
+#include "gen/base/text.h"
 #include "gen/compile/compile.h"
+#include "gen/compile/nvrtc.h"
 #include "gen/inspect/instruction_mix.h"
 #include "gen/kernel/kernel.h"
 #include "runtime/arch.h"
@@ -102,6 +104,10 @@ static char *report_text(const qp_kernel *k, const qp_compiled *c, const char *n
   cJSON_AddStringToObject(o, "family", k->choice.family->name);
   cJSON_AddStringToObject(o, "arch", arch);
   cJSON_AddStringToObject(o, "nvrtc", nvrtc);
+  cJSON *options = cJSON_AddArrayToObject(o, "options");
+  const qp_nvrtc_options given = qp_nvrtc_options_of(k->problem.arch, true);
+  for (unsigned i = 0; i < given.count; i++)
+    cJSON_AddItemToArray(options, cJSON_CreateString(given.text[i]));
   cJSON *q = cJSON_AddArrayToObject(o, "segments");
   for (unsigned s = 0; s < k->problem.segments; s++) {
     cJSON *e = cJSON_CreateObject();
@@ -145,11 +151,25 @@ static qp_status write_one(const gen_options *o, const qp_kernel *k, const char 
   return st;
 }
 
+/* The source behind a head that says how it was compiled: NVRTC makes the same cubin of the whole file. */
+static qp_status write_source(const gen_options *o, const qp_kernel *k, const char *nvrtc,
+                              qp_error *err) {
+  const qp_nvrtc_options given = qp_nvrtc_options_of(k->problem.arch, true);
+  qp_text t = {0};
+  qp_text_add(&t, "// compiler: %s\n// program: %s\n// options:", nvrtc, k->name);
+  for (unsigned i = 0; i < given.count; i++) qp_text_add(&t, " %s", given.text[i]);
+  qp_text_add(&t, "\n%s", k->source);
+  const qp_status st = t.failed ? qp_fail(err, QP_E_NOMEM, "no memory for the source")
+                                : write_one(o, k, ".cu", t.s, t.length, err);
+  qp_text_free(&t);
+  return st;
+}
+
 static qp_status write_all(const gen_options *o, const qp_kernel *k, const qp_compiled *c,
                            const char *nvrtc, qp_error *err) {
   char *report = report_text(k, c, nvrtc);
   if (!report) return qp_fail(err, QP_E_NOMEM, "no memory for the report");
-  qp_status st = write_one(o, k, ".cu", k->source, strlen(k->source), err);
+  qp_status st = write_source(o, k, nvrtc, err);
   if (!st) st = write_one(o, k, ".ptx", c->ptx, c->ptx_bytes, err);
   if (!st) st = write_one(o, k, ".cubin", c->cubin, c->cubin_bytes, err);
   if (!st) st = write_one(o, k, ".json", report, strlen(report), err);
