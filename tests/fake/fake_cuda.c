@@ -3,12 +3,14 @@
 ** A libcuda for tests: the driver calls that runtime/cuda.c uses, on host memory.  A "kernel" named "store" writes its
 ** launch down for the test, which reads it through fake_cuda_last(); so do kernels of kernel libraries, whose names
 ** hold "__".  Launches are told to the fake CUPTI in the same library (fake_cupti.c).  FAKE_CUDA_FAIL names a call that fails, FAKE_CUDA_DRIVER is the driver's version,
-** FAKE_CUDA_CAPABILITY the compute capability (90).
+** FAKE_CUDA_CAPABILITY the compute capability (90).  The wait for a kernel whose name holds FAKE_CUDA_HANG never ends;
+** after one whose name holds FAKE_CUDA_STICKY every call of the process that can fail does, as after a fault on a GPU.
 */
 #include <cuda.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/fake/fake_cuda.h"
 #include "tests/fake/fake_cupti.h"
@@ -25,7 +27,15 @@ __attribute__((visibility("default"))) const fake_cuda_launch *fake_cuda_last(vo
 }
 __attribute__((visibility("default"))) int fake_cuda_live(void) { return live; }
 
+static int launched(const char *variable) {
+  const char *part = getenv(variable);
+  return part && last.launches && strstr(kernel, part) != NULL;
+}
+
 static CUresult outcome(const char *call) {
+  static int sticky;
+  sticky |= launched("FAKE_CUDA_STICKY");
+  if (sticky) return CUDA_ERROR_ILLEGAL_ADDRESS;
   const char *fails = getenv("FAKE_CUDA_FAIL");
   return fails && !strcmp(fails, call) ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_SUCCESS;
 }
@@ -86,9 +96,11 @@ CUresult CUDAAPI cuStreamCreate(CUstream *s, unsigned flags) {
 }
 CUresult CUDAAPI cuStreamDestroy_v2(CUstream s) { return (void)s, live--, CUDA_SUCCESS; }
 CUresult CUDAAPI cuStreamSynchronize(CUstream s) {
+  while (launched("FAKE_CUDA_HANG")) pause();
   return (void)s, last.waits++, outcome("cuStreamSynchronize");
 }
 CUresult CUDAAPI cuMemAlloc_v2(CUdeviceptr *p, size_t n) {
+  if (outcome("cuMemAlloc_v2")) return outcome("cuMemAlloc_v2");
   if (n > (size_t)1 << 40) return CUDA_ERROR_OUT_OF_MEMORY;
   live++;
   *p = (CUdeviceptr)(uintptr_t)malloc(n);

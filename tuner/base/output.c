@@ -18,6 +18,9 @@ struct qp_table_out {
   char **cell;   /* [rows][columns] as shown */
   cJSON *array;  /* NULL: a table */
   cJSON *object; /* of the row */
+  bool streams;
+  size_t printed;           /* rows, where it streams */
+  size_t room[MAX_COLUMNS]; /* least widths, where it streams */
 };
 
 qp_table_out *qp_table_new(const qp_column *columns, bool json) {
@@ -84,30 +87,71 @@ static void print_cell(const char *s, size_t room, bool right, bool last) {
   fputs(last ? "\n" : "  ", stdout);
 }
 
-void qp_table_print(qp_table_out *t) {
-  size_t room[MAX_COLUMNS];
+static void print_heading(const qp_table_out *t, const size_t *room) {
+  for (size_t c = 0; c < t->columns; c++)
+    print_cell(t->column[c].name, room[c], t->column[c].right, c + 1 == t->columns);
+}
+
+static void print_rows(const qp_table_out *t, const size_t *room) {
+  for (size_t i = 0; i < t->rows * t->columns; i++) {
+    size_t c = i % t->columns;
+    print_cell(t->cell[i] ? t->cell[i] : "", room[c], t->column[c].right, c + 1 == t->columns);
+  }
+}
+
+static void forget_rows(qp_table_out *t) {
+  for (size_t i = 0; i < t->rows * t->columns; i++) free(t->cell[i]);
+  t->rows = 0;
+}
+
+void qp_table_stream(qp_table_out *t, const size_t *room) {
   if (!t) return;
-  if (t->array) {
-    char *text = cJSON_Print(t->array);
-    if (text) puts(text);
-    cJSON_free(text);
-    cJSON_Delete(t->array);
-  } else {
-    for (size_t c = 0; c < t->columns; c++) {
-      room[c] = width(t->column[c].name);
-      for (size_t r = 0; r < t->rows; r++) {
-        const char *s = t->cell[r * t->columns + c];
-        if (s && width(s) > room[c]) room[c] = width(s);
-      }
-    }
-    for (size_t c = 0; c < t->columns; c++)
-      print_cell(t->column[c].name, room[c], t->column[c].right, c + 1 == t->columns);
-    for (size_t i = 0; i < t->rows * t->columns; i++) {
-      size_t c = i % t->columns;
-      print_cell(t->cell[i] ? t->cell[i] : "", room[c], t->column[c].right, c + 1 == t->columns);
+  t->streams = true;
+  for (size_t c = 0; c < t->columns; c++)
+    t->room[c] = room[c] > width(t->column[c].name) ? room[c] : width(t->column[c].name);
+  if (t->array)
+    printf("[");
+  else
+    print_heading(t, t->room);
+  fflush(stdout);
+}
+
+void qp_table_flush(qp_table_out *t) {
+  if (!t || !t->streams || !t->rows) return;
+  char *text = t->object ? cJSON_PrintUnformatted(t->object) : NULL;
+  if (text) printf("%s%s", t->printed ? ",\n" : "\n", text);
+  if (!t->array) print_rows(t, t->room);
+  cJSON_free(text);
+  if (t->array) cJSON_DeleteItemFromArray(t->array, 0);
+  t->object = NULL;
+  forget_rows(t);
+  t->printed++;
+  fflush(stdout);
+}
+
+static void print_table(qp_table_out *t) {
+  size_t room[MAX_COLUMNS];
+  for (size_t c = 0; c < t->columns; c++) {
+    room[c] = width(t->column[c].name);
+    for (size_t r = 0; r < t->rows; r++) {
+      const char *s = t->cell[r * t->columns + c];
+      if (s && width(s) > room[c]) room[c] = width(s);
     }
   }
-  for (size_t i = 0; i < t->rows * t->columns; i++) free(t->cell[i]);
+  print_heading(t, room);
+  print_rows(t, room);
+}
+
+void qp_table_print(qp_table_out *t) {
+  if (!t) return;
+  qp_table_flush(t);
+  char *text = t->array && !t->streams ? cJSON_Print(t->array) : NULL;
+  if (text) puts(text);
+  cJSON_free(text);
+  if (t->array && t->streams) puts("\n]");
+  if (!t->array && !t->streams) print_table(t);
+  cJSON_Delete(t->array);
+  forget_rows(t);
   free(t->cell);
   free(t);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Make, compile and verify many candidates, in several processes. */
+/* The runner:  cases -> [processes] -> results, whatever a kernel does to the process that runs it. */
 #include "tuner/check/runner.h"
 
 #include <errno.h>
@@ -13,160 +13,134 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "gen/kernel/kernel.h"
-#include "runtime/device.h"
-#include "runtime/sim/sim.h"
 #include "tuner/base/output.h"
-#include "tuner/check/verify.h"
+#include "tuner/check/checking_process.h"
 
-enum { MAX_PROCESSES = 64 };
+enum { MAX_PROCESSES = 64, IDLE_DEATHS = 3 };
 
-/* A candidate between its submission to the compiler and its verdict. */
-typedef struct pending {
-  size_t index;
-  double started;
-  qp_kernel kernel;
-} pending;
+/* One process, and what it said last. */
+typedef struct member {
+  pid_t pid;
+  int fd; /* -1: none, and its share is done */
+  bool busy, timed;
+  size_t now;          /* the case that it makes or runs */
+  double since;        /* when that began */
+  unsigned idle_death; /* deaths in a row without a word about a case */
+  char gone[600];      /* why it could open nothing */
+} member;
 
-/* What one process works with. */
-typedef struct worker {
-  qp_families *families;
+typedef struct runner {
   const qp_run_options *opt;
-  const qp_cases *cases;
-  const bool *verify;
-  qp_device *dev;
-  qp_compiler *compiler;
-  qp_reference *reference;
-  int out; /* results go here */
-  size_t waiting;
-} worker;
+  qp_checking_process share; /* what all processes have in common */
+  qp_result *result;
+  bool *settled;
+  size_t count, done;
+  member member[MAX_PROCESSES];
+  size_t members;
+  double timeout_s;
+  bool stop;
+  qp_progress bar;
+} runner;
 
-/* ---- One process ---- */
+static volatile sig_atomic_t cut_by;
 
-static bool send_result(const worker *w, const qp_result *r) {
-  const char *p = (const char *)r;
-  for (size_t left = sizeof *r; left;) {
-    ssize_t n = write(w->out, p, left);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    p += n;
-    left -= (size_t)n;
+static void on_signal(int number) { cut_by = number; }
+
+/* ---- Processes ---- */
+
+static bool has_work(const runner *r, size_t number) {
+  for (size_t i = number; i < r->count; i += r->members)
+    if (!r->settled[i]) return true;
+  return false;
+}
+
+static void start(runner *r, size_t number) {
+  member *m = &r->member[number];
+  int ends[2];
+  m->fd = m->pid = -1;
+  m->busy = false;
+  if (pipe(ends)) return;
+  fflush(NULL);
+  m->pid = fork();
+  if (m->pid == 0) {
+    qp_checking_process share = r->share;
+    signal(SIGINT, SIG_IGN); /* the runner decides */
+    signal(SIGTERM, SIG_DFL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    close(ends[0]);
+    for (size_t i = 0; i < r->members; i++)
+      if (i != number && r->member[i].fd > 0) close(r->member[i].fd);
+    share.first = number;
+    share.step = r->members;
+    share.out = ends[1];
+    qp_checking_process_run(&share);
+    _exit(0);
   }
-  return true;
+  close(ends[1]);
+  if (m->pid < 0)
+    close(ends[0]);
+  else
+    m->fd = ends[0];
 }
 
-static void tell(const worker *w, const pending *p, qp_outcome outcome, double error,
-                 const qp_compiled *c, const char *why) {
-  qp_result r;
-  memset(&r, 0, sizeof r);
-  r.index = p->index;
-  r.outcome = outcome;
-  r.error = error;
-  r.seconds = qp_seconds() - p->started;
-  r.smem_dynamic_bytes = p->kernel.smem_bytes;
-  if (c) r.res = c->res;
-  snprintf(r.why, sizeof r.why, "%s", why);
-  send_result(w, &r);
+/* Wait for a process whose end was seen or made; how it ended, in words. */
+static void end(member *m, char *how, size_t size) {
+  int status = 0;
+  close(m->fd);
+  m->fd = -1;
+  while (waitpid(m->pid, &status, 0) < 0 && errno == EINTR) continue;
+  if (WIFSIGNALED(status))
+    snprintf(how, size, "its process died of signal %d (%s)", WTERMSIG(status),
+             strsignal(WTERMSIG(status)));
+  else
+    snprintf(how, size, "its process ended with status %d", WEXITSTATUS(status));
 }
 
-static bool is_default(const qp_choice *c) {
-  for (unsigned i = 0; i < c->family->tunables; i++)
-    if (c->value[i] != c->family->tunable[i].value[0]) return false;
-  return true;
+/* ---- Results ---- */
+
+static void take(runner *r, const qp_result *result) {
+  if (result->index >= r->count || r->settled[result->index]) return;
+  r->settled[result->index] = true;
+  r->result[result->index] = *result;
+  r->done++;
+  qp_progress_end(&r->bar); /* the row stands where the bar stood */
+  if (r->opt->each) r->opt->each(r->opt->user, result);
+  if (r->opt->fail_fast && result->outcome == QP_OUTCOME_FAIL) r->stop = true;
 }
 
-static void submit(worker *w, size_t index) {
-  const qp_case *q = &w->cases->list[index];
-  qp_error err = {0};
-  pending *p = calloc(1, sizeof *p);
-  if (!p) return;
-  p->index = index;
-  p->started = qp_seconds();
-  qp_status st = qp_kernel_make(w->families, &q->problem, &q->choice, &p->kernel, &err);
-  bool refused = st == QP_E_LIMIT && !is_default(&q->choice);
-  bool ptx = w->dev->info.wants_ptx;
-  if (!st) {
-    qp_compile_job job = {.name = p->kernel.name,
-                          .source = p->kernel.source,
-                          .arch = q->problem.arch,
-                          .want_cubin = !ptx || w->opt->cubins,
-                          .want_ptx = ptx,
-                          .user = p};
-    st = qp_compiler_submit(w->compiler, &job, &err);
-    if (!st) w->waiting++;
+static void fail_case(runner *r, size_t index, const char *why) {
+  qp_result result;
+  memset(&result, 0, sizeof result);
+  result.index = index;
+  result.outcome = QP_OUTCOME_FAIL;
+  result.error = NAN;
+  snprintf(result.why, sizeof result.why, "%.590s", why);
+  take(r, &result);
+}
+
+/* The process is gone: the case it was at fails, and another goes on with the rest. */
+static void replace(runner *r, size_t number, const char *instead) {
+  member *m = &r->member[number];
+  char how[640];
+  end(m, how, sizeof how);
+  if (m->busy) fail_case(r, m->now, instead ? instead : how);
+  m->idle_death = m->busy ? 0 : m->idle_death + 1;
+  if (r->stop || !has_work(r, number)) return;
+  if (m->idle_death < IDLE_DEATHS) {
+    start(r, number);
+    return;
   }
-  if (!st) return;
-  tell(w, p, refused ? QP_OUTCOME_SKIP : QP_OUTCOME_FAIL, NAN, NULL, err.text);
-  qp_kernel_free(&p->kernel);
-  free(p);
+  snprintf(how, sizeof how, "not run: no process could be had that checks: %s",
+           *m->gone ? m->gone : "each ended at once");
+  for (size_t i = number; i < r->count; i += r->members)
+    if (!r->settled[i]) fail_case(r, i, how);
 }
 
-static void judge(worker *w, pending *p, const qp_compiled *c) {
-  qp_verdict v = {0};
-  qp_error err = {0};
-  if (c->status) {
-    tell(w, p, QP_OUTCOME_FAIL, NAN, NULL, c->log);
-  } else if (w->verify && !w->verify[p->index]) {
-    tell(w, p, QP_OUTCOME_MADE, NAN, c, "");
-  } else if (qp_verify(w->dev, &p->kernel, c, w->reference, w->opt->seed + p->index,
-                       w->opt->row_groups_max, &v, &err)) {
-    tell(w, p, QP_OUTCOME_FAIL, NAN, c, err.text);
-  } else {
-    tell(w, p, v.pass ? QP_OUTCOME_PASS : QP_OUTCOME_FAIL, v.error, c, v.why);
-  }
-}
+/* ---- Messages ---- */
 
-/* Cases first, first + stride, ...: a few are with the compiler while one is verified. */
-static void work(worker *w, size_t first, size_t stride, size_t ahead) {
-  size_t next = first;
-  while (next < w->cases->count || w->waiting) {
-    for (; next < w->cases->count && w->waiting < ahead; next += stride) submit(w, next);
-    qp_compiled c;
-    void *user;
-    if (!qp_compiler_next(w->compiler, &c, &user)) continue;
-    w->waiting--;
-    judge(w, user, &c);
-    qp_kernel_free(&((pending *)user)->kernel);
-    free(user);
-    qp_compiled_free(&c);
-  }
-}
-
-/* The order in which the simulator runs blocks and warps. */
-static qp_status shuffle(worker *w, qp_error *err) {
-  qp_sim_switches switches;
-  if (!w->opt->schedule) return QP_OK;
-  qp_status st = qp_sim_switches_get(w->dev, &switches, err);
-  switches.schedule = w->opt->schedule;
-  return st ? st : qp_sim_switches_set(w->dev, &switches, err);
-}
-
-static qp_status open_worker(worker *w, unsigned compilers, qp_error *err) {
-  qp_compiler_options co = {.workers = compilers};
-  qp_status st = qp_compiler_open(&co, &w->compiler, err);
-  if (!st) st = qp_device_open(w->opt->device, &w->dev, err);
-  if (!st) st = shuffle(w, err);
-  if (!st && !(w->reference = qp_reference_new())) st = qp_fail(err, QP_E_NOMEM, "no memory");
-  return st;
-}
-
-static void run_process(worker *w, size_t number, size_t processes, unsigned compilers) {
-  qp_error err = {0};
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (!open_worker(w, compilers, &err)) {
-    work(w, number, processes, compilers + 2);
-    qp_compiler_close(w->compiler);
-    qp_device_close(w->dev);
-    qp_reference_free(w->reference);
-  }
-  _exit(0);
-}
-
-/* ---- The parent ---- */
-
-static bool read_result(int fd, qp_result *r) {
-  char *p = (char *)r;
-  for (size_t left = sizeof *r; left;) {
+static bool read_message(int fd, qp_checking_message *m) {
+  char *p = (char *)m;
+  for (size_t left = sizeof *m; left;) {
     ssize_t n = read(fd, p, left);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return false;
@@ -176,37 +150,74 @@ static bool read_result(int fd, qp_result *r) {
   return true;
 }
 
-static void collect(int *fd, size_t processes, const qp_run_options *opt, const qp_cases *cases,
-                    qp_result *result) {
-  size_t open = 0, done = 0;
-  for (size_t i = 0; i < processes; i++) open += fd[i] >= 0;
-  struct pollfd p[MAX_PROCESSES];
-  qp_progress bar;
-  qp_progress_begin(&bar, opt->what, cases->count);
-  while (open) {
-    for (size_t i = 0; i < processes; i++) p[i] = (struct pollfd){.fd = fd[i], .events = POLLIN};
-    if (poll(p, processes, -1) < 0 && errno != EINTR) break;
-    for (size_t i = 0; i < processes; i++) {
-      qp_result r;
-      if (fd[i] < 0 || !(p[i].revents & (POLLIN | POLLHUP | POLLERR))) continue;
-      if (read_result(fd[i], &r)) {
-        if (r.index < cases->count) result[r.index] = r;
-        done++;
-      } else {
-        close(fd[i]);
-        fd[i] = -1;
-        open--;
-      }
-    }
-    qp_progress_show(&bar, done, "");
+static void hear(runner *r, size_t number) {
+  member *m = &r->member[number];
+  qp_checking_message message;
+  if (!read_message(m->fd, &message)) {
+    replace(r, number, NULL);
+    return;
   }
-  qp_progress_end(&bar);
+  if (message.kind == QP_CHECKING_GONE) {
+    snprintf(m->gone, sizeof m->gone, "%s", message.result.why);
+  } else if (message.kind == QP_CHECKING_RESULT) {
+    m->idle_death = 0;
+    m->busy = m->busy && m->now != message.result.index;
+    take(r, &message.result);
+  } else {
+    m->idle_death = 0;
+    m->busy = message.kind != QP_CHECKING_WAITS;
+    m->timed = message.kind == QP_CHECKING_RUNS;
+    m->now = message.result.index;
+    m->since = qp_seconds();
+  }
 }
+
+static void end_overdue(runner *r) {
+  const double now = qp_seconds();
+  for (size_t i = 0; i < r->members; i++) {
+    member *m = &r->member[i];
+    char why[128];
+    if (m->fd < 0 || !m->busy || !m->timed || now - m->since < r->timeout_s) continue;
+    snprintf(why, sizeof why, "not done after %.3g s: it hangs, and its process was killed",
+             r->timeout_s);
+    kill(m->pid, SIGKILL);
+    replace(r, i, why);
+  }
+}
+
+static size_t running(const runner *r) {
+  size_t n = 0;
+  for (size_t i = 0; i < r->members; i++) n += r->member[i].fd >= 0;
+  return n;
+}
+
+static void collect(runner *r) {
+  struct pollfd p[MAX_PROCESSES];
+  qp_progress_begin(&r->bar, r->opt->what, r->count);
+  while (running(r) && !r->stop && !cut_by) {
+    for (size_t i = 0; i < r->members; i++)
+      p[i] = (struct pollfd){.fd = r->member[i].fd, .events = POLLIN};
+    if (poll(p, r->members, 200) < 0 && errno != EINTR) break;
+    for (size_t i = 0; i < r->members && !cut_by; i++)
+      if (p[i].fd >= 0 && p[i].fd == r->member[i].fd && p[i].revents & (POLLIN | POLLHUP | POLLERR))
+        hear(r, i);
+    end_overdue(r);
+    qp_progress_show(&r->bar, r->done, "");
+  }
+  qp_progress_end(&r->bar);
+  for (size_t i = 0; i < r->members; i++) {
+    char how[640];
+    if (r->member[i].fd < 0) continue;
+    kill(r->member[i].pid, SIGKILL);
+    end(&r->member[i], how, sizeof how);
+  }
+}
+
+/* ---- The run ---- */
 
 /* Can the device and NVRTC be had at all?  In a process of its own: the drivers stay out of this
  * one. */
-static qp_status try_once(const qp_run_options *opt, qp_families *families, const qp_cases *cases,
-                          qp_error *err) {
+static qp_status try_once(const qp_run_options *opt, qp_error *err) {
   struct {
     qp_status status;
     qp_error err;
@@ -215,9 +226,8 @@ static qp_status try_once(const qp_run_options *opt, qp_families *families, cons
   if (pipe(fd)) return qp_fail(err, QP_E_IO, "pipe: %s", strerror(errno));
   pid_t pid = fork();
   if (pid == 0) {
-    worker w = {.families = families, .opt = opt, .cases = cases};
     answer.err.text[0] = 0;
-    answer.status = open_worker(&w, 1, &answer.err);
+    answer.status = qp_checking_process_try(opt, &answer.err);
     ssize_t n = write(fd[1], &answer, sizeof answer);
     _exit(n == (ssize_t)sizeof answer ? 0 : 1);
   }
@@ -234,39 +244,48 @@ static qp_status try_once(const qp_run_options *opt, qp_families *families, cons
   return answer.status;
 }
 
+static void size_run(runner *r, unsigned *compilers) {
+  const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+  const bool sim = !strncmp(r->opt->device, "sim", 3);
+  r->members = r->opt->processes ? r->opt->processes : sim && cpus > 0 ? (size_t)cpus : 1;
+  if (r->members > MAX_PROCESSES) r->members = MAX_PROCESSES;
+  *compilers = sim || cpus < 1 ? 1 : (unsigned)cpus;
+  r->timeout_s = r->opt->timeout_s > 0 ? r->opt->timeout_s : sim ? 600 : 120;
+}
+
+static void run_all(runner *r) {
+  struct sigaction act = {.sa_handler = on_signal}, was_int, was_term;
+  cut_by = 0;
+  sigaction(SIGINT, &act, &was_int);
+  sigaction(SIGTERM, &act, &was_term);
+  for (size_t i = 0; i < r->members; i++) r->member[i].fd = -1;
+  for (size_t i = 0; i < r->members; i++) start(r, i);
+  collect(r);
+  sigaction(SIGINT, &was_int, NULL);
+  sigaction(SIGTERM, &was_term, NULL);
+}
+
 qp_status qp_run_cases(qp_families *families, const qp_run_options *opt, const qp_cases *cases,
-                       const bool *verify, qp_result *result, qp_error *err) {
-  long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-  bool sim = !strncmp(opt->device, "sim", 3);
-  size_t processes = opt->processes ? opt->processes : sim && cpus > 0 ? (size_t)cpus : 1;
-  unsigned compilers = sim || cpus < 1 ? 1 : (unsigned)cpus;
-  int fd[MAX_PROCESSES], ends[2];
-  pid_t pid[MAX_PROCESSES];
-  if (processes > MAX_PROCESSES) processes = MAX_PROCESSES;
-  qp_status st = try_once(opt, families, cases, err);
+                       const bool *verify, qp_result *result, int *cut, qp_error *err) {
+  qp_status st = try_once(opt, err);
   if (st) return st;
+  runner *r = calloc(1, sizeof *r);
+  bool *settled = calloc(cases->count + 1, sizeof *settled);
+  if (!r || !settled)
+    return free(r), free(settled), qp_fail(err, QP_E_NOMEM, "no memory for a run");
   for (size_t i = 0; i < cases->count; i++) {
     memset(&result[i], 0, sizeof result[i]);
+    result[i].index = i;
     result[i].error = NAN;
-    snprintf(result[i].why, sizeof result[i].why, "the process that checked it ended");
+    snprintf(result[i].why, sizeof result[i].why, "not run");
   }
-  fflush(NULL);
-  for (size_t i = 0; i < processes; i++) {
-    fd[i] = -1;
-    pid[i] = -1;
-    if (pipe(ends)) continue;
-    pid[i] = fork();
-    if (pid[i] == 0) {
-      close(ends[0]);
-      worker w = {
-          .families = families, .opt = opt, .cases = cases, .verify = verify, .out = ends[1]};
-      run_process(&w, i, processes, compilers);
-    }
-    close(ends[1]);
-    fd[i] = ends[0];
-  }
-  collect(fd, processes, opt, cases, result);
-  for (size_t i = 0; i < processes; i++)
-    if (pid[i] > 0) waitpid(pid[i], NULL, 0);
+  *r = (runner){.opt = opt, .result = result, .settled = settled, .count = cases->count};
+  r->share = (qp_checking_process){
+      .families = families, .opt = opt, .cases = cases, .verify = verify, .settled = settled};
+  size_run(r, &r->share.compilers);
+  run_all(r);
+  if (cut) *cut = cut_by;
+  free(settled);
+  free(r);
   return QP_OK;
 }

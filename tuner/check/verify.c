@@ -498,6 +498,7 @@ static qp_status settle(qp_status st, qp_verdict *v, qp_verdict *out, const qp_e
   else if (st && st != QP_E_WRONG)
     return st;
   v->pass = st == QP_OK;
+  v->fault = st == QP_E_DEVICE;
   *out = *v;
   return QP_OK;
 }

@@ -17,18 +17,19 @@ static const qp_verb_help help = {
     "check", "[QUANTIZER...] [options]",
     "Makes kernels, runs them on random data and compares with a reference in double precision:\n"
     "relative L2 error at most 2e-3 in fp16, 8e-3 in bf16; NaNs and unwritten outputs fail.\n"
-    "Without options each quantizer is checked once in each family of lua/families, with a few "
-    "launches\n"
-    "that mix quantizers, rotations and tunables; --all covers every batch from 1 to 8 and 16, "
-    "fp16 and "
-    "bf16,\n"
-    "every Hadamard order. The palette's definitions must be those that are pinned in\n"
-    "lua/quantizers/definitions.txt. One row a kernel; the exit code is 1 if something fails."};
+    "Without options each quantizer is checked once in each family of lua/families, and each kind\n"
+    "of quantizer in launches whose warps reach their steady state, with mixtures, rotations and\n"
+    "tunables; --all covers every batch from 1 to 8 and 16, fp16 and bf16, every Hadamard order.\n"
+    "The palette's definitions must be those that are pinned in lua/quantizers/definitions.txt.\n"
+    "One row a kernel, as it comes; the exit code is 1 if something fails. A kernel that hangs or\n"
+    "crashes fails alone: its process is replaced. What a limit of the family or device keeps "
+    "from\n"
+    "running is a SKIP with the reason."};
 
 typedef struct check_options {
-  bool all, few, json, quiet, chains;
+  bool all, few, json, quiet, fail_fast, chains;
   const char *device, *op, *type, *path, *family, *compile_only;
-  unsigned batch, jobs, seed, schedule;
+  unsigned batch, jobs, seed, schedule, timeout_s;
   qp_shapes shape;
 } check_options;
 
@@ -58,7 +59,16 @@ static void tunables_of(const qp_choice *c, char *to, size_t size) {
 }
 
 static const char *outcome_name(qp_outcome o) {
-  return o == QP_OUTCOME_PASS ? "PASS" : o == QP_OUTCOME_SKIP ? "SKIP" : "FAIL";
+  return o == QP_OUTCOME_PASS   ? "PASS"
+         : o == QP_OUTCOME_MADE ? "MADE"
+         : o == QP_OUTCOME_SKIP ? "SKIP"
+                                : "FAIL";
+}
+
+static void type_of(const qp_problem *p, char *to, size_t size) {
+  snprintf(to, size, "%s%s%s%s", qp_dtype_name(p->type),
+           p->op == QP_OP_GEMM && p->out_type == QP_F32 ? "->f32" : "",
+           p->rotate_fused ? " rotated" : "", p->inverse ? " inverse" : "");
 }
 
 static void print_row(qp_table_out *t, const qp_case *c, const qp_result *r) {
@@ -71,15 +81,14 @@ static void print_row(qp_table_out *t, const qp_case *c, const qp_result *r) {
   shape_of(p, text, sizeof text);
   qp_table_text(t, text);
   qp_table_number(t, p->batch, "%.0f");
-  snprintf(text, sizeof text, "%s%s%s%s", qp_dtype_name(p->type),
-           p->op == QP_OP_GEMM && p->out_type == QP_F32 ? "->f32" : "",
-           p->rotate_fused ? " rotated" : "", p->inverse ? " inverse" : "");
+  type_of(p, text, sizeof text);
   qp_table_text(t, text);
   tunables_of(&c->choice, text, sizeof text);
   qp_table_text(t, text);
   qp_table_number(t, r->error, "%.2e");
   qp_table_text(t, outcome_name(r->outcome));
   qp_table_text(t, r->outcome == QP_OUTCOME_PASS ? "" : r->why);
+  qp_table_flush(t);
 }
 
 /* One row for each quantizer that is not what packed weights rely on; returns their number. */
@@ -100,26 +109,75 @@ static size_t report_pins(qp_table_out *t, const qp_case_wishes *w) {
   return wrong;
 }
 
-static int report(const qp_case_wishes *w, const qp_cases *cases, const qp_result *result,
-                  const check_options *o, const char *device, double seconds) {
+/* ---- Rows as they come ---- */
+
+typedef struct report {
+  const check_options *o;
+  const qp_case_wishes *w;
+  const qp_cases *cases;
+  qp_table_out *table; /* NULL: not begun */
+  size_t changed, count[QP_OUTCOME_COUNT];
+} report;
+
+static bool is_default(const qp_choice *c) {
+  for (unsigned i = 0; i < c->family->tunables; i++)
+    if (c->value[i] != c->family->tunable[i].value[0]) return false;
+  return true;
+}
+
+static size_t widest(size_t room, const char *text) {
+  return strlen(text) > room ? strlen(text) : room;
+}
+
+static void begin_report(report *to) {
   static const qp_column columns[] = {
       {"quantizer", false}, {"family", false}, {"shape", false},  {"batch", true}, {"type", false},
       {"tunables", false},  {"error", true},   {"result", false}, {"why", false},  {NULL, false}};
-  size_t count[5] = {0};
-  qp_table_out *t = qp_table_new(columns, o->json);
-  size_t changed = report_pins(t, w);
-  for (size_t i = 0; i < cases->count; i++) {
-    count[result[i].outcome]++;
-    bool bad = result[i].outcome == QP_OUTCOME_FAIL || result[i].outcome == QP_OUTCOME_LOST;
-    if (bad || !o->quiet) print_row(t, &cases->list[i], &result[i]);
+  size_t room[sizeof columns / sizeof *columns] = {[6] = 8};
+  char text[600];
+  if (to->table) return;
+  for (size_t i = 0; i < to->cases->count; i++) {
+    const qp_case *c = &to->cases->list[i];
+    name_of(&c->problem, text, sizeof text);
+    room[0] = widest(room[0], text);
+    room[1] = widest(room[1], c->choice.family->name);
+    shape_of(&c->problem, text, sizeof text);
+    room[2] = widest(room[2], text);
+    type_of(&c->problem, text, sizeof text);
+    room[4] = widest(room[4], text);
+    tunables_of(&c->choice, text, sizeof text);
+    room[5] = widest(room[5], text);
   }
-  qp_table_print(t);
-  size_t failed = count[QP_OUTCOME_FAIL] + count[QP_OUTCOME_LOST];
-  fprintf(o->json ? stderr : stdout, "%zu kernels on %s in %.0f s: %zu PASS, %zu FAIL, %zu SKIP\n",
-          cases->count, device, seconds, count[QP_OUTCOME_PASS], failed, count[QP_OUTCOME_SKIP]);
-  if (changed) fprintf(o->json ? stderr : stdout, "%zu definitions changed: FAIL\n", changed);
-  if (o->compile_only) return failed || !count[QP_OUTCOME_MADE] ? 1 : 0;
-  return changed || failed || !count[QP_OUTCOME_PASS] ? 1 : 0;
+  to->table = qp_table_new(columns, to->o->json);
+  qp_table_stream(to->table, room);
+  to->changed = report_pins(to->table, to->w);
+}
+
+/* With --quiet rows that failed, and problems that no kernel of the family can do. */
+static void show_result(void *user, const qp_result *r) {
+  report *to = user;
+  const qp_case *c = &to->cases->list[r->index];
+  begin_report(to);
+  to->count[r->outcome]++;
+  const bool shown =
+      r->outcome == QP_OUTCOME_FAIL || (r->outcome == QP_OUTCOME_SKIP && is_default(&c->choice));
+  if (shown || !to->o->quiet) print_row(to->table, c, r);
+}
+
+static int end_report(report *to, const char *device, double seconds, int cut) {
+  FILE *out = to->o->json ? stderr : stdout;
+  const size_t *n = to->count, failed = n[QP_OUTCOME_FAIL];
+  const size_t good = n[to->o->compile_only ? QP_OUTCOME_MADE : QP_OUTCOME_PASS];
+  const size_t done = good + failed + n[QP_OUTCOME_SKIP];
+  begin_report(to);
+  qp_table_print(to->table);
+  fprintf(out, "%zu kernels on %s in %.0f s: %zu PASS, %zu FAIL, %zu SKIP\n", done, device, seconds,
+          n[QP_OUTCOME_PASS], failed, n[QP_OUTCOME_SKIP]);
+  if (done < to->cases->count)
+    fprintf(out, "%zu more were not run: %s\n", to->cases->count - done,
+            cut ? strsignal(cut) : "stopped at the first failure");
+  if (to->changed) fprintf(out, "%zu definitions changed: FAIL\n", to->changed);
+  return cut || (to->changed && !to->o->compile_only) || failed || !good ? 1 : 0;
 }
 
 static qp_status read_filters(const check_options *o, const qp_families *f, qp_case_wishes *w,
@@ -156,6 +214,28 @@ static qp_status run_chains(const check_options *o, const qp_session *s, const c
   return st;
 }
 
+static qp_status check_cases(const check_options *o, const qp_session *s, const char *device,
+                             const qp_case_wishes *w, const qp_cases *cases, qp_result *result,
+                             const bool *verify, int *code, qp_error *err) {
+  report to = {.o = o, .w = w, .cases = cases};
+  const qp_run_options ro = {.device = device,
+                             .processes = o->jobs,
+                             .seed = o->seed,
+                             .schedule = o->schedule,
+                             .row_groups_max = 64,
+                             .timeout_s = o->timeout_s,
+                             .cubins = o->compile_only != NULL,
+                             .fail_fast = o->fail_fast,
+                             .what = o->compile_only ? "compile" : "check",
+                             .each = show_result,
+                             .user = &to};
+  const double started = qp_seconds();
+  int cut = 0;
+  const qp_status st = qp_run_cases(s->families, &ro, cases, verify, result, &cut, err);
+  if (!st) *code = end_report(&to, device, qp_seconds() - started, cut);
+  return st;
+}
+
 static qp_status run_cases(const check_options *o, const qp_session *s, const char *device,
                            const qp_case_wishes *w, int *code, qp_error *err) {
   qp_cases cases = {0};
@@ -167,16 +247,7 @@ static qp_status run_cases(const check_options *o, const qp_session *s, const ch
   if (!st && o->compile_only) verify = calloc(cases.count, sizeof *verify);
   if (!st && (!result || (o->compile_only && !verify)))
     st = qp_fail(err, QP_E_NOMEM, "no memory for results");
-  qp_run_options ro = {.device = device,
-                       .processes = o->jobs,
-                       .seed = o->seed,
-                       .schedule = o->schedule,
-                       .row_groups_max = 64,
-                       .cubins = o->compile_only != NULL,
-                       .what = o->compile_only ? "compile" : "check"};
-  double started = qp_seconds();
-  if (!st) st = qp_run_cases(s->families, &ro, &cases, verify, result, err);
-  if (!st) *code = report(w, &cases, result, o, device, qp_seconds() - started);
+  if (!st) st = check_cases(o, s, device, w, &cases, result, verify, code, err);
   free(result);
   free(verify);
   qp_cases_free(&cases);
@@ -233,6 +304,9 @@ int qp_cmd_check(int argc, char **argv) {
       {"batch", QP_OPT_UNSIGNED, &o.batch, "N", "this batch only", 1, 64},
       {"device", QP_OPT_STRING, &o.device, "D",
        "cuda:N or sim[:sm_90[:SMS]]; a GPU if there is one", 0, 0},
+      {"timeout", QP_OPT_UNSIGNED, &o.timeout_s, "S",
+       "seconds a kernel may take, else it hangs: 120 on a GPU", 1, 86400},
+      {"fail-fast", QP_OPT_FLAG, &o.fail_fast, NULL, "stop at the first failure", 0, 0},
       {"jobs", QP_OPT_UNSIGNED, &o.jobs, "N", "processes that verify", 1, 64},
       {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the random data", 0, 4294967295u},
       {"schedule", QP_OPT_UNSIGNED, &o.schedule, "SEED",

@@ -132,7 +132,7 @@ static qp_status run(const char *list, const char *device, bool json, int *code,
     st = qp_fail(err, QP_E_NOMEM, "no memory for results");
   qp_run_options ro = {
       .device = chosen, .seed = 1, .row_groups_max = 8, .cubins = true, .what = "tour"};
-  if (!st) st = qp_run_cases(s.families, &ro, &cases, verify, result, err);
+  if (!st) st = qp_run_cases(s.families, &ro, &cases, verify, result, NULL, err);
   if (!st) *code = report(groups, &cases, result, json, chosen);
   free(result);
   free(verify);

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* One process of a check:  case -> kernel -> compiled -> verdict, a few with the compiler at a time. */
+#include "tuner/check/checking_process.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gen/kernel/kernel.h"
+#include "runtime/device.h"
+#include "runtime/sim/sim.h"
+#include "tuner/base/output.h"
+#include "tuner/check/verify.h"
+
+/* A candidate between its submission to the compiler and its verdict. */
+typedef struct pending {
+  size_t index;
+  double started;
+  qp_kernel kernel;
+} pending;
+
+typedef struct worker {
+  const qp_checking_process *share;
+  qp_device *dev;
+  qp_compiler *compiler;
+  qp_reference *reference;
+  size_t waiting;
+  bool lost; /* the device's context is in an error that stays */
+} worker;
+
+/* ---- Messages ---- */
+
+static void send_message(const worker *w, const qp_checking_message *m) {
+  const char *p = (const char *)m;
+  for (size_t left = sizeof *m; left;) {
+    ssize_t n = write(w->share->out, p, left);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return;
+    p += n;
+    left -= (size_t)n;
+  }
+}
+
+static void note(const worker *w, qp_checking_kind kind, size_t index, const char *why) {
+  qp_checking_message m;
+  memset(&m, 0, sizeof m);
+  m.kind = kind;
+  m.result.index = index;
+  snprintf(m.result.why, sizeof m.result.why, "%.590s", why);
+  send_message(w, &m);
+}
+
+static void tell(const worker *w, const pending *p, qp_outcome outcome, double error,
+                 const qp_compiled *c, const char *why) {
+  qp_checking_message m;
+  memset(&m, 0, sizeof m);
+  m.kind = QP_CHECKING_RESULT;
+  m.result.index = p->index;
+  m.result.outcome = outcome;
+  m.result.error = error;
+  m.result.seconds = qp_seconds() - p->started;
+  m.result.smem_dynamic_bytes = p->kernel.smem_bytes;
+  if (c) m.result.res = c->res;
+  snprintf(m.result.why, sizeof m.result.why, "%s", why);
+  send_message(w, &m);
+}
+
+/* ---- One case ---- */
+
+/* Limits are no failures: of tunables, of shared memory, of what the device or host can hold. */
+static qp_outcome refused(qp_status status) {
+  return status == QP_E_LIMIT || status == QP_E_NOMEM ? QP_OUTCOME_SKIP : QP_OUTCOME_FAIL;
+}
+
+static void submit(worker *w, size_t index) {
+  const qp_case *q = &w->share->cases->list[index];
+  const bool ptx = w->dev->info.wants_ptx;
+  qp_error err = {0};
+  pending *p = calloc(1, sizeof *p);
+  if (!p) return;
+  note(w, QP_CHECKING_MAKES, index, "");
+  p->index = index;
+  p->started = qp_seconds();
+  qp_status st = qp_kernel_make(w->share->families, &q->problem, &q->choice, &p->kernel, &err);
+  if (!st) {
+    const qp_compile_job job = {.name = p->kernel.name,
+                                .source = p->kernel.source,
+                                .arch = q->problem.arch,
+                                .want_cubin = !ptx || w->share->opt->cubins,
+                                .want_ptx = ptx,
+                                .user = p};
+    st = qp_compiler_submit(w->compiler, &job, &err);
+  }
+  if (!st) {
+    w->waiting++;
+    note(w, QP_CHECKING_WAITS, index, "");
+    return;
+  }
+  tell(w, p, refused(st), NAN, NULL, err.text);
+  qp_kernel_free(&p->kernel);
+  free(p);
+}
+
+static void judge(worker *w, pending *p, const qp_compiled *c) {
+  const qp_checking_process *s = w->share;
+  qp_verdict v = {0};
+  qp_error err = {0};
+  if (c->status) {
+    tell(w, p, QP_OUTCOME_FAIL, NAN, NULL, c->log);
+    return;
+  }
+  if (s->verify && !s->verify[p->index]) {
+    tell(w, p, QP_OUTCOME_MADE, NAN, c, "");
+    return;
+  }
+  note(w, QP_CHECKING_RUNS, p->index, "");
+  const qp_status st = qp_verify(w->dev, &p->kernel, c, w->reference, s->opt->seed + p->index,
+                                 s->opt->row_groups_max, &v, &err);
+  w->lost = (st == QP_E_DEVICE || v.fault) && !w->dev->info.simulated;
+  if (st)
+    tell(w, p, refused(st), NAN, c, err.text);
+  else
+    tell(w, p, v.pass ? QP_OUTCOME_PASS : QP_OUTCOME_FAIL, v.error, c, v.why);
+}
+
+/* ---- Its share ---- */
+
+static void check_share(worker *w, size_t ahead) {
+  const qp_checking_process *s = w->share;
+  for (size_t next = s->first; !w->lost && (next < s->cases->count || w->waiting);) {
+    for (; next < s->cases->count && w->waiting < ahead; next += s->step)
+      if (!s->settled[next]) submit(w, next);
+    qp_compiled c;
+    void *user;
+    if (!qp_compiler_next(w->compiler, &c, &user)) continue;
+    w->waiting--;
+    judge(w, user, &c);
+    qp_kernel_free(&((pending *)user)->kernel);
+    free(user);
+    qp_compiled_free(&c);
+  }
+}
+
+static void close_worker(worker *w) {
+  if (w->compiler) qp_compiler_close(w->compiler);
+  if (w->dev) qp_device_close(w->dev);
+  qp_reference_free(w->reference);
+}
+
+/* The order in which the simulator runs blocks and warps. */
+static qp_status shuffle(worker *w, uint64_t schedule, qp_error *err) {
+  qp_sim_switches switches;
+  if (!schedule) return QP_OK;
+  qp_status st = qp_sim_switches_get(w->dev, &switches, err);
+  switches.schedule = schedule;
+  return st ? st : qp_sim_switches_set(w->dev, &switches, err);
+}
+
+static qp_status open_worker(worker *w, const qp_run_options *opt, unsigned compilers,
+                             qp_error *err) {
+  const qp_compiler_options co = {.workers = compilers};
+  qp_status st = qp_compiler_open(&co, &w->compiler, err);
+  if (!st) st = qp_device_open(opt->device, &w->dev, err);
+  if (!st) st = shuffle(w, opt->schedule, err);
+  if (!st && !(w->reference = qp_reference_new())) st = qp_fail(err, QP_E_NOMEM, "no memory");
+  return st;
+}
+
+void qp_checking_process_run(const qp_checking_process *p) {
+  worker w = {.share = p};
+  qp_error err = {0};
+  if (open_worker(&w, p->opt, p->compilers, &err))
+    note(&w, QP_CHECKING_GONE, 0, err.text);
+  else
+    check_share(&w, p->opt->fail_fast ? 2 : p->compilers + 2);
+  close_worker(&w);
+}
+
+qp_status qp_checking_process_try(const qp_run_options *opt, qp_error *err) {
+  worker w = {0};
+  const qp_status st = open_worker(&w, opt, 1, err);
+  close_worker(&w);
+  return st;
+}
