@@ -77,22 +77,19 @@ Test(chain, an_architecture_without_dependent_launches_is_refused) {
   close_kit(&k);
 }
 
-/* A copy of lua/ and templates/ in which one line of one template is gone. */
+/* A copy of lua/ and templates/ in which one line of one template is gone; tests run side by side. */
 static void home_without(const char *file, const char *line) {
-  char command[1024], text[256];
+  char command[2048], home[512];
+  snprintf(home, sizeof home, "%s/chain-home-%s", QP_BINARY_DIR, file);
   snprintf(command, sizeof command,
-           "rm -rf %s/chain-home && mkdir -p %s/chain-home/tuned && cp -r %s/lua %s/templates "
-           "%s/chain-home/",
-           QP_BINARY_DIR, QP_BINARY_DIR, QP_SOURCE_DIR, QP_SOURCE_DIR, QP_BINARY_DIR);
+           "rm -rf '%s' && mkdir -p '%s/tuned' && cp -r '%s/lua' '%s/templates' '%s'", home, home,
+           QP_SOURCE_DIR, QP_SOURCE_DIR, home);
   cr_assert_eq(system(command), 0);
-  snprintf(command, sizeof command, "grep -qF '%s' %s/chain-home/templates/%s", line, QP_BINARY_DIR,
-           file);
+  snprintf(command, sizeof command, "grep -qF '%s' '%s/templates/%s'", line, home, file);
   cr_assert_eq(system(command), 0, "%s has no such line: %s", file, line);
-  snprintf(command, sizeof command, "sed -i '/%s/d' %s/chain-home/templates/%s", line,
-           QP_BINARY_DIR, file);
+  snprintf(command, sizeof command, "sed -i '/%s/d' '%s/templates/%s'", line, home, file);
   cr_assert_eq(system(command), 0);
-  snprintf(text, sizeof text, "%s/chain-home", QP_BINARY_DIR);
-  setenv("QPAL_HOME", text, 1);
+  setenv("QPAL_HOME", home, 1);
 }
 
 Test(chain, a_gemm_that_does_not_wait_is_seen) {
