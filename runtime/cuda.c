@@ -87,11 +87,8 @@ struct qp_module {
 /* ---- Opening the driver ---- */
 
 static qp_status open_driver(qp_error *err) {
-  static const char *const names[] = {"libcuda.so.1", "libcuda.so", "/usr/lib/wsl/lib/libcuda.so.1",
-                                      "/usr/lib/x86_64-linux-gnu/libcuda.so.1", NULL};
   void *handle;
-  qp_status st = qp_dynlib_open("the CUDA driver (libcuda)", "QPAL_LIBCUDA", names,
-                                "install the NVIDIA driver of this GPU", &handle, err);
+  qp_status st = qp_dynlib_open(QP_DYNLIB_CUDA, NULL, &handle, err);
 #define X(name, symbol, parameters)                                                                \
   if (!st) st = qp_dynlib_symbol(handle, "the CUDA driver", symbol, &cu.name, err);
   DRIVER_CALLS(X)
@@ -475,7 +472,10 @@ static qp_status find_device(unsigned index, CUdevice *out, qp_error *err) {
   int count = 0;
   CUresult r = cu.Init(0);
   if (r == CUDA_ERROR_NO_DEVICE)
-    return qp_fail(err, QP_E_MISSING, "cuda:%u: the driver finds no GPU", index);
+    return qp_fail(err, QP_E_MISSING,
+                   "cuda:%u: the driver is here (libcuda), but it finds no GPU: is one installed, "
+                   "given to this container (--gpus all), and not hidden by CUDA_VISIBLE_DEVICES?",
+                   index);
   if (r) return failed(r, "cuInit", err);
   r = cu.DeviceGetCount(&count);
   if (r) return failed(r, "cuDeviceGetCount", err);

@@ -42,6 +42,15 @@ if(CRITERION_FOUND)
   endforeach()
 endif()
 
+# An NVRTC that tells a version and does nothing else, for tests of where libraries are found.
+if(CRITERION_FOUND)
+  add_library(fake_nvrtc MODULE tests/fake/fake_nvrtc.c)
+  set_target_properties(fake_nvrtc PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  foreach(name test_dynlib test_library_probe)
+    add_dependencies(${name} fake_nvrtc)
+  endforeach()
+endif()
+
 # The example of the public interface, built as an engine would be but with the simulator, and the
 # program that judges what it computed.
 add_executable(example_block runtime/examples/block.c)

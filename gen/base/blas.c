@@ -9,9 +9,6 @@
 
 #include "runtime/dynlib.h"
 
-static const char *const names[] = {"libopenblas.so.0", "libopenblas.so", "libmkl_rt.so.2",
-                                    "libmkl_rt.so",     "liblapack.so.3", NULL};
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static qp_blas blas;
 static bool opened;
@@ -38,10 +35,7 @@ static qp_status open_once(qp_error *err) {
   void (*set_threads)(int) = NULL;
   qp_blas b;
   name_kernels();
-  qp_status st = qp_dynlib_open(
-      "BLAS and LAPACK", "QPAL_BLAS", names,
-      "Hessians and forward passes need them: Debian and Ubuntu: sudo apt-get install libopenblas0",
-      &handle, err);
+  qp_status st = qp_dynlib_open(QP_DYNLIB_BLAS, NULL, &handle, err);
   if (!st) st = qp_dynlib_symbol(handle, "LAPACK", "dpotrf_", &b.dpotrf, err);
   if (!st) st = qp_dynlib_symbol(handle, "BLAS", "dtrsm_", &b.dtrsm, err);
   if (!st) st = qp_dynlib_symbol(handle, "BLAS", "sgemm_", &b.sgemm, err);

@@ -5,15 +5,14 @@
 
 #include <assert.h>
 #include <dlfcn.h>
-#include <glob.h>
 #include <limits.h>
 #include <nvrtc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "runtime/arch.h"
+#include "runtime/dynlib.h"
 
 /* Every function of NVRTC that is used: the table's fields and what dlsym looks for. */
 #define FUNCTIONS(X)                                                                               \
@@ -40,112 +39,15 @@ typedef struct nvrtc {
 
 static_assert(sizeof(void *) == sizeof(__typeof__(&nvrtcVersion)), "dlsym gives functions too");
 
-static const char *const sonames[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
-enum { SONAMES = sizeof sonames / sizeof *sonames };
-
-/* A search in progress: the library once found, and the directories where it was not. */
-typedef struct search {
-  void *library;
-  char tried[2048];
-  char reason[512]; /* of the last file that was there and did not load */
-} search;
-
-static void note_tried(search *s, const char *where) {
-  const size_t n = strlen(s->tried);
-  snprintf(s->tried + n, sizeof s->tried - n, "%s%s", n ? ", " : "", where);
-}
-
-static bool try_file(search *s, const char *path) {
-  s->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (s->library) return true;
-  const char *why = dlerror();
-  struct stat st;
-  if (why && stat(path, &st) == 0) snprintf(s->reason, sizeof s->reason, "; %s", why);
-  return false;
-}
-
-static bool try_directory(search *s, const char *directory, const char *below) {
-  char where[PATH_MAX];
-  snprintf(where, sizeof where, "%s%s", directory, below);
-  for (size_t i = 0; i < SONAMES; i++) {
-    char path[PATH_MAX + 32];
-    snprintf(path, sizeof path, "%s/%s", where, sonames[i]);
-    if (try_file(s, path)) return true;
-  }
-  note_tried(s, where);
-  return false;
-}
-
-static bool try_environment(search *s, const char *variable, const char *const *below) {
-  const char *directory = getenv(variable);
-  if (!directory || !*directory) return false;
-  for (; *below; below++) {
-    if (try_directory(s, directory, *below)) return true;
-  }
-  return false;
-}
-
-static bool try_loader(search *s) {
-  for (size_t i = 0; i < SONAMES; i++) {
-    if (try_file(s, sonames[i])) return true;
-  }
-  note_tried(s, "the loader's path");
-  return false;
-}
-
-/* Newest toolkit first: glob sorts by name and the versions of interest have two digits. */
-static bool try_toolkits(search *s) {
-  glob_t found = {0};
-  bool ok = false;
-  if (glob("/usr/local/cuda-*/lib64", 0, NULL, &found) == 0) {
-    for (size_t i = found.gl_pathc; i > 0 && !ok; i--) {
-      ok = try_directory(s, found.gl_pathv[i - 1], "");
-    }
-  } else {
-    note_tried(s, "/usr/local/cuda-*/lib64");
-  }
-  globfree(&found);
-  return ok;
-}
-
-#if defined(__aarch64__)
-#define CPU_TARGET "/usr/local/cuda/targets/sbsa-linux/lib"
-#define CPU_SYSTEM "/usr/lib/aarch64-linux-gnu"
-#else
-#define CPU_TARGET "/usr/local/cuda/targets/x86_64-linux/lib"
-#define CPU_SYSTEM "/usr/lib/x86_64-linux-gnu"
-#endif
-
-static bool find_library(search *s) {
-  const char *given = getenv("QPAL_NVRTC");
-  if (given && *given) {
-    struct stat st;
-    if (stat(given, &st) == 0 && S_ISDIR(st.st_mode)) return try_directory(s, given, "");
-    note_tried(s, given);
-    return try_file(s, given);
-  }
-  static const char *const wheel[] = {"", "/nvidia/cuda_nvrtc/lib", "/nvidia/cu13/lib", NULL};
-  static const char *const toolkit[] = {"/lib64", NULL};
-  if (try_environment(s, "QPAL_NVRTC_DIR", wheel) || try_loader(s) ||
-      try_environment(s, "CUDA_HOME", toolkit) || try_environment(s, "CUDA_PATH", toolkit)) {
-    return true;
-  }
-  static const char *const usual[] = {"/usr/local/cuda/lib64", CPU_TARGET, CPU_SYSTEM,
-                                      "/opt/cuda/lib64"};
-  if (try_directory(s, usual[0], "") || try_toolkits(s)) return true;
-  for (size_t i = 1; i < sizeof usual / sizeof *usual; i++) {
-    if (try_directory(s, usual[i], "")) return true;
-  }
-  return false;
-}
-
-static qp_status missing(const search *s, qp_error *err) {
-  return qp_fail(err, QP_E_MISSING,
-                 "NVRTC not found: tried libnvrtc.so.13, libnvrtc.so.12 and libnvrtc.so in %s%s.  "
-                 "Install the CUDA toolkit (12.8 or newer; package cuda-nvrtc-13-0, or 'pip "
-                 "install nvidia-cuda-nvrtc') and, if it is elsewhere, set QPAL_NVRTC to the "
-                 "library",
-                 s->tried, s->reason);
+static qp_status judge(void *library, qp_error *err) {
+  nvrtcResult (*version)(int *, int *);
+  int major = 0, minor = 0;
+  const int oldest = (int)qp_dynlib_row(QP_DYNLIB_NVRTC)->oldest;
+  const qp_status st = qp_dynlib_symbol(library, "NVRTC", "nvrtcVersion", &version, err);
+  if (st) return st;
+  if (version(&major, &minor) == NVRTC_SUCCESS && 100 * major + minor >= oldest) return QP_OK;
+  return qp_fail(err, QP_E_MISSING, "NVRTC %d.%d is too old; %d.%d or newer is needed", major,
+                 minor, oldest / 100, oldest % 100);
 }
 
 /*
@@ -163,30 +65,14 @@ static void load_builtins(const nvrtc *rt) {
 }
 
 static qp_status nvrtc_open(void **self, qp_error *err) {
-  search s = {0};
-  if (!find_library(&s)) return missing(&s, err);
   nvrtc *rt = calloc(1, sizeof *rt);
-  if (!rt) {
-    dlclose(s.library);
-    return qp_fail(err, QP_E_NOMEM, "out of memory opening NVRTC");
-  }
-  rt->library = s.library;
-  const char *absent = NULL;
+  if (!rt) return qp_fail(err, QP_E_NOMEM, "out of memory opening NVRTC");
+  qp_status st = qp_dynlib_open(QP_DYNLIB_NVRTC, judge, &rt->library, err);
 #define LOAD(name)                                                                                 \
-  {                                                                                                \
-    void *symbol = dlsym(s.library, #name);                                                        \
-    if (!symbol) absent = #name;                                                                   \
-    memcpy(&rt->name, &symbol, sizeof symbol);                                                     \
-  }
+  if (!st) st = qp_dynlib_symbol(rt->library, "NVRTC", #name, &rt->name, err);
   FUNCTIONS(LOAD)
 #undef LOAD
-  if (absent) {
-    dlclose(s.library);
-    free(rt);
-    return qp_fail(err, QP_E_MISSING,
-                   "NVRTC is too old: it has no %s; install the CUDA toolkit 12.8 or newer",
-                   absent);
-  }
+  if (st) return free(rt), st;
   load_builtins(rt);
   *self = rt;
   return QP_OK;

@@ -6,13 +6,9 @@
 #include "gen/compile/backend.h"
 
 /*
-** The product's backend.  open looks for NVRTC
-**   - where $QPAL_NVRTC says, a file or a directory, and nowhere else if that is set;
-**   - in $QPAL_NVRTC_DIR, a directory with the library or a Python site-packages directory;
-**   - on the loader's own path;
-**   - in $CUDA_HOME, $CUDA_PATH, /usr/local/cuda, /usr/local/cuda-*, /opt/cuda and the system's
-**     library directory,
-** and fails with QP_E_MISSING and the list of what was tried.
+** The product's backend.  open takes the first NVRTC of 12.8 or newer in the places of
+** runtime/LIBRARIES.md ($QPAL_NVRTC alone where that is set), and fails with QP_E_MISSING and the
+** list of what was tried.
 */
 extern const qp_compile_backend qp_nvrtc_backend;
 

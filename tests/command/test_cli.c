@@ -87,6 +87,26 @@ Test(cli, wrong_words_name_what_would_be_right) {
 
 Test(cli, a_missing_gpu_is_device_trouble) { expect("check tcq-3 --device cuda:63", 3, ""); }
 
+Test(cli, what_is_measured_without_a_gpu_names_what_goes_without_one) {
+  setenv("QPAL_LIBCUDA", "/nowhere/libcuda.so", 1);
+  expect("tune --shape 64x64 --quantizers nuq-3", 3, "--device replay:FILE");
+  expect("bench --model smollm2-135m --quantizers nuq-3", 3, "check --device sim");
+}
+
+/* Published figures are a plan's: named as what they are, and no records of a GPU. */
+Test(cli, the_published_table_plans_at_once_and_is_told_as_published) {
+  expect("list gpus", 0, "published table");
+  cr_expect_not(strstr(ask("list gpus")->text, "README"));
+  cr_expect_not(strstr(ask("list gpus")->text, "sensitivity"));
+  expect("plan --model llama-3.1-8b --gpu rtx4090-published --tps 200", 0,
+         "latencies: published figures (method: not known), Q-Palette");
+  expect("plan --model llama-3.1-8b --gpu rtx4090-published --tps 200 --sensitivity published", 0,
+         "sensitivities: published figures");
+  expect("plan --model qwen3-8b --bits 3 --sensitivity published", 2,
+         "there are none for qwen3-8b");
+  expect("table rtx4090-published --model llama-3.1-8b", 2, "is for qpal plan alone");
+}
+
 Test(cli, json_is_json) {
   static const char *const questions[] = {"list --json", "list families --json", "list gpus --json",
                                           "list models --json", "show tcq-3 --json"};

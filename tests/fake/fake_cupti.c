@@ -9,6 +9,7 @@
 **   other      a kernel of someone else runs between ours
 **   deaf       after it was disabled, it has to be enabled twice to give records
 **   stone      after it was disabled, it never gives records again
+** FAKE_CUPTI_REFUSES is a CUptiResult that enabling fails with.
 */
 #include "tests/fake/fake_cupti.h"
 
@@ -73,6 +74,8 @@ int cuptiActivityRegisterCallbacks(void (*r)(uint8_t **, size_t *, size_t *),
   return request = r, complete = c, OK;
 }
 int cuptiActivityEnable(int kind) {
+  const char *refuses = getenv("FAKE_CUPTI_REFUSES");
+  if (refuses) return atoi(refuses);
   if (kind != KIND || fault("busy")) return BUSY;
   if (!list) list = calloc(MOST, sizeof *list);
   enabled = !(disabled && fault("stone")) && !(disabled == 1 && fault("deaf"));

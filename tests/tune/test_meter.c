@@ -47,13 +47,17 @@ static void note(unsigned i, void *arg) {
   noted[strlen(noted)] = (char)('a' + i);
 }
 
-Test(meter, warming_up_is_not_counted) {
-  qp_metered a = {.name = 'a', .ps = 100};
+Test(meter, the_clock_is_warmed_for_10_ms_which_are_not_counted) {
+  qp_metered a = {.name = 'a', .ps = 1000000000}; /* 1 ms */
   qp_timing t;
   cr_assert_eq(qp_timing_take(&fake, &a, 5, &t, &err), QP_OK);
   cr_assert_eq(t.samples, 5);
-  cr_assert_eq(t.ps, 102);
-  cr_assert_eq(launches, 8);
+  cr_assert_eq(t.ps, 1000000002);
+  cr_assert_eq(launches, 10 + 5);
+  a.ps = 5000000; /* 5 us: 2,000 launches, in chunks of at most 1,024 */
+  launches = 0;
+  cr_assert_eq(qp_timing_take(&fake, &a, 5, &t, &err), QP_OK);
+  cr_assert(launches > 1990 && launches <= 2010, "%u", launches);
 }
 
 Test(meter, timestamps_that_are_zero_negative_or_absurd_are_refused) {
@@ -70,15 +74,16 @@ Test(meter, timestamps_that_are_zero_negative_or_absurd_are_refused) {
 }
 
 Test(meter, finalists_take_turns_so_that_drift_meets_all) {
-  qp_metered a = {.name = 'a', .ps = 100}, b = {.name = 'b', .ps = 200};
+  qp_metered a = {.name = 'a', .ps = 1000000000}, b = {.name = 'b', .ps = 2000000000};
   qp_metered *list[] = {&a, &b};
   qp_timing t[2];
   cr_assert_eq(qp_timing_interleaved(&fake, list, 2, 3, 5, t, note, NULL, &err), QP_OK);
-  cr_assert_str_eq(order, "aabbaabbaabb", "a warm-up launch and samples in each turn");
-  cr_assert_str_eq(noted, "ababab");
+  cr_assert_str_eq(order, "aaaabbaabbaabb",
+                   "10 ms of the first, then a warm-up launch and samples in each turn");
+  cr_assert_str_eq(noted, "aababab");
   cr_assert_eq(t[0].samples, 15);
-  cr_assert_eq(t[0].ps, 102);
-  cr_assert_eq(t[1].ps, 202);
+  cr_assert_eq(t[0].ps, 1000000002);
+  cr_assert_eq(t[1].ps, 2000000002);
 }
 
 Test(meter, more_launches_than_fit_are_refused) {

@@ -131,6 +131,27 @@ Test(meter_cuda, events_need_no_cupti_and_say_so_in_records) {
   cr_assert_eq(ps[0], 41666667, "8 MiB each: 48 launches in the 2 ms between two events");
 }
 
+Test(meter_cuda, each_refusal_of_cupti_says_what_to_do_and_that_events_go_without) {
+  static const struct {
+    const char *code, *says;
+  } cases[] = {{"35", "NVreg_RestrictProfilingToAdminUsers=0"},
+               {"43", "MIG"},
+               {"45", "WSL"},
+               {"39", "profiler or sanitizer"},
+               {"33", "vGPU"},
+               {"40", "CAP_SYS_ADMIN"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    setenv("FAKE_CUPTI_REFUSES", cases[i].code, 1);
+    cr_expect_eq(qp_meter_open("cuda:0", false, &meter, &err), QP_E_DEVICE);
+    cr_expect(strstr(err.text, cases[i].says) && strstr(err.text, "--timer events"), "%s: %s",
+              cases[i].code, err.text);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
+      cr_expect(k == i || (i == 5 && k == 0) || !strstr(err.text, cases[k].says) ||
+                    (!strcmp(cases[k].says, "CAP_SYS_ADMIN") && i == 0),
+                "%s says what %s should: %s", cases[i].code, cases[k].code, err.text);
+  }
+}
+
 Test(meter_cuda, a_machine_without_nvml_tells_no_clock) {
   qp_meter_state state;
   setenv("QPAL_NVML", "/nowhere/libnvidia-ml.so.1", 1);

@@ -288,7 +288,11 @@ Test(tune, results_are_added_to_what_was_there) {
   cr_expect_eq(r.count, 6);
   qp_records_free(&r);
   cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 3 -o a.jsonl --missing"), 0);
-  cr_expect(strstr(text, "nothing to tune"), "%s", text);
+  cr_expect(strstr(text, "nothing to tune: every problem has a record"), "%s", text);
+  cr_expect_eq(run("tune --shape 40x64 --batch 1 --quantizers nuq-2 --device replay:plain.json "
+                   "-o b.jsonl"),
+               3, "%s", text);
+  cr_expect(strstr(text, "nothing to tune: no kernel takes these shapes"), "%s", text);
   snprintf(text, sizeof text, "cat '%s'", path("a.svg"));
   FILE *f = popen(text, "r");
   text[fread(text, 1, sizeof text - 1, f)] = 0;

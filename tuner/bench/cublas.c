@@ -52,13 +52,8 @@ static qp_status failed(int result, const char *call, qp_error *err) {
 }
 
 static qp_status load(qp_cublas *c, qp_error *err) {
-  static const char *const names[] = {"libcublas.so.13", "/usr/local/cuda/lib64/libcublas.so.13",
-                                      "libcublas.so.12", "/usr/local/cuda/lib64/libcublas.so.12",
-                                      NULL};
   void *library;
-  qp_status st =
-      qp_dynlib_open("cuBLAS (libcublas)", "QPAL_CUBLAS", names,
-                     "it is part of the CUDA Toolkit (package libcublas)", &library, err);
+  qp_status st = qp_dynlib_open(QP_DYNLIB_CUBLAS, NULL, &library, err);
 #define X(name, symbol, parameters)                                                                \
   if (!st) st = qp_dynlib_symbol(library, "cuBLAS", symbol, &c->name, err);
   CUBLAS_CALLS(X)

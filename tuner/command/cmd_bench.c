@@ -39,8 +39,14 @@ static qp_status check(const bench_options *o, const qp_words *words, qp_error *
 
 /* A failed kernel makes the answer false. */
 static qp_status judge(const qp_bench *b, qp_error *err) {
-  size_t failed = 0;
-  for (size_t i = 0; i < b->rows; i++) failed += b->row[i].outcome == QP_BENCH_FAIL;
+  size_t failed = 0, measured = 0;
+  for (size_t i = 0; i < b->rows; i++) {
+    failed += b->row[i].outcome == QP_BENCH_FAIL;
+    measured += b->row[i].outcome != QP_BENCH_NONE || !strcmp(b->row[i].why, QP_BENCH_LATE);
+  }
+  if (!measured)
+    return qp_fail(err, QP_E_MISSING, "nothing was measured: %s",
+                   b->rows && b->row[0].why[0] ? b->row[0].why : "the model has no such launch");
   for (size_t i = 0; i < b->blocks; i++) failed += b->block[i].why[0] != 0;
   return failed ? qp_fail(err, QP_E_WRONG, "%zu rows failed", failed) : QP_OK;
 }

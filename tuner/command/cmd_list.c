@@ -78,14 +78,17 @@ static void list_families(qp_session *s, bool json) {
   qp_table_print(t);
 }
 
+/* A file of tuned/: records (.jsonl) or a table of others (.json); sensitivities are no GPU's. */
 static void add_file(const char *path, void *arg) {
   const char *base = strrchr(path, '/') + 1;
   const char *dot = strrchr(base, '.');
+  const bool records = dot && !strcmp(dot, ".jsonl");
   char name[128];
-  if (!dot) return;
+  if (!records && (!dot || strcmp(dot, ".json") != 0 || strstr(base, "-sensitivity"))) return;
   snprintf(name, sizeof name, "%.*s", (int)(dot - base), base);
   qp_table_row(arg);
   qp_table_text(arg, name);
+  qp_table_text(arg, records ? "records" : "published table");
   qp_table_text(arg, path);
 }
 
@@ -114,9 +117,10 @@ static qp_status list_models(bool json, qp_error *err) {
   return QP_OK;
 }
 
-/* GPUs that a driver shows, then those with records in tuned/. */
+/* GPUs that a driver shows, then those with records or a table in tuned/. */
 static void list_gpus(bool json) {
-  static const qp_column columns[] = {{"name", false}, {"file", false}, {NULL, false}};
+  static const qp_column columns[] = {
+      {"name", false}, {"kind", false}, {"file", false}, {NULL, false}};
   qp_table_out *t = qp_table_new(columns, json);
   for (unsigned i = 0; i < 64; i++) {
     char name[32];
@@ -125,6 +129,7 @@ static void list_gpus(bool json) {
     if (qp_device_open(name, &dev, NULL)) break;
     qp_table_row(t);
     qp_table_text(t, dev->info.name);
+    qp_table_text(t, "GPU here");
     qp_table_text(t, name);
     qp_device_close(dev);
   }

@@ -291,11 +291,25 @@ static qp_status read_records(context *c) {
   return st ? qp_fail_prefix(c->err, st, "--gpu") : QP_OK;
 }
 
+/* The text of tuned/NAME.json, a table that comes with qpal; NULL: there is none of this name. */
+static const char *shipped(const char *name, const char *ending, char path[256], size_t *bytes) {
+  const char *text = NULL;
+  const int n = snprintf(path, 256, "tuned/%s%s.json", name, ending);
+  if (n < 0 || n >= 256 || strchr(name, '/') || qp_resource_read(path, &text, bytes, NULL))
+    return NULL;
+  return text;
+}
+
 static qp_status read_table(context *c) {
   const char *gpu = c->o->gpu;
+  char path[256];
+  size_t bytes;
   if (!gpu) return QP_OK;
-  const bool foreign = ends_with(gpu, ".json");
-  qp_status st = foreign ? qp_latency_read_foreign(gpu, &c->table, c->err) : read_records(c);
+  const char *text = shipped(gpu, "", path, &bytes);
+  const bool foreign = text || ends_with(gpu, ".json");
+  const qp_status st = text      ? qp_latency_parse_foreign(path, text, bytes, &c->table, c->err)
+                       : foreign ? qp_latency_read_foreign(gpu, &c->table, c->err)
+                                 : read_records(c);
   if (st) return st;
   c->has_table = true;
   c->in.table = &c->table;
@@ -359,13 +373,25 @@ static qp_status find_sensitivities(context *c, const char **out) {
   return st;
 }
 
+/* A file, or "published": what comes with qpal for this model. */
+static qp_status read_sensitivity(context *c, const char *file, cJSON **tree) {
+  char path[256];
+  size_t bytes;
+  if (strcmp(file, "published") != 0) return qp_json_read(file, tree, c->err);
+  const char *text = shipped(c->model->name, "-sensitivity", path, &bytes);
+  if (!text)
+    return qp_fail(c->err, QP_E_ARG, "--sensitivity published: there are none for %s (%s)",
+                   c->model->name, path);
+  return qp_json_parse(path, text, bytes, tree, c->err);
+}
+
 static qp_status read_figures(context *c) {
   bool head = true;
   cJSON *tree = NULL;
   const char *sensitivity;
   qp_status st = find_sensitivities(c, &sensitivity);
   if (!st && sensitivity) {
-    st = qp_json_read(sensitivity, &tree, c->err);
+    st = read_sensitivity(c, sensitivity, &tree);
     if (!st) st = qp_figures_sensitivity(sensitivity, tree, &c->in, &head, c->err);
     cJSON_Delete(tree);
     tree = NULL;
@@ -433,13 +459,31 @@ static qp_status write_text(const char *file, qp_text *t, qp_error *err) {
   return st;
 }
 
+/* What the figures are that the plan rests on. */
+static void note_figures(const context *c, qp_plan *p) {
+  char path[256];
+  size_t bytes;
+  if (c->has_table && c->table.about[0])
+    snprintf(p->note[p->notes++], sizeof *p->note, "latencies: %s", c->table.about);
+  else if (c->has_table)
+    snprintf(p->note[p->notes++], sizeof *p->note, "latencies: %.230s", c->table.source);
+  if (c->o->sensitivity && !strcmp(c->o->sensitivity, "published"))
+    snprintf(
+        p->note[p->notes++], sizeof *p->note,
+        "sensitivities: published figures (Q-Palette repository), tuned/%.100s-sensitivity.json",
+        c->model->name);
+  if (c->o->sensitivity || c->o->calibration) return;
+  snprintf(p->note[p->notes++], sizeof *p->note,
+           "no --calibration: all weights count alike; sensitivities that  qpal calibrate MODEL "
+           "--text FILE -o DIR  measures halve the loss at equal bits%s",
+           shipped(c->model->name, "-sensitivity", path, &bytes)
+               ? "; --sensitivity published has some of this model"
+               : "");
+}
+
 static void add_notes(const context *c, qp_plan *p) {
-  const char *const notes[] = {
-      c->o->sensitivity || c->o->calibration
-          ? ""
-          : "no --calibration: all weights count alike; sensitivities that  qpal calibrate MODEL "
-            "--text FILE -o DIR  measures halve the loss at equal bits",
-      c->kept, c->head};
+  const char *const notes[] = {c->kept, c->head};
+  note_figures(c, p);
   for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
     if (*notes[i]) snprintf(p->note[p->notes++], sizeof *p->note, "%s", notes[i]);
 }
@@ -540,14 +584,14 @@ int qp_cmd_plan(int argc, char **argv) {
       {"model", QP_OPT_STRING, &o.model, "MODEL", "a name of qpal list models, or a config.json", 0,
        0},
       {"gpu", QP_OPT_STRING, &o.gpu, "GPU",
-       "whose records to use (tuned/, or a .jsonl), or a table: FILE.json", 0, 0},
+       "whose records or table to use (qpal list gpus), or a .jsonl, or a table: FILE.json", 0, 0},
       {"tps", QP_OPT_STRING, &o.tps, "T", "tokens a second at least", 0, 0},
       {"latency", QP_OPT_STRING, &o.latency, "T", "of one pass at most: 5000us, 5ms", 0, 0},
       {"bits", QP_OPT_STRING, &o.bits, "B", "stored bits per planned weight at most", 0, 0},
       {"memory", QP_OPT_STRING, &o.memory, "BYTES", "of the whole model at most: 4GB, 3.5GiB", 0,
        0},
       {"sensitivity", QP_OPT_STRING, &o.sensitivity, "FILE",
-       "alpha of each linear; else all weights alike", 0, 0},
+       "alpha of each linear, or the word published; else all weights alike", 0, 0},
       {"calibration", QP_OPT_STRING, &o.calibration, "DIR", "the same, of qpal calibrate", 0, 0},
       {"distortion", QP_OPT_STRING, &o.distortion, "FILE,...",
        "what qpal distortion --json or qpal quantize reported, for qpal's own figures", 0, 0},

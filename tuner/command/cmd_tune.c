@@ -10,6 +10,7 @@
 #include "gen/base/file.h"
 #include "gen/base/text.h"
 #include "tuner/command/commands.h"
+#include "tuner/base/library_probe.h"
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
 #include "tuner/plan/plan_file.h"
@@ -354,6 +355,19 @@ static qp_status load_quantizers(run *r, qp_error *err) {
   return st;
 }
 
+/* Done already, and a shard that has no part in the work, are no failures; the rest is. */
+static qp_status say_nothing(const run *r, qp_error *err) {
+  if (r->o->missing)
+    return printf("nothing to tune: every problem has a record in %s\n", r->file), QP_OK;
+  if (r->o->shard)
+    return printf("nothing to tune: there are fewer problems than shards (%s)\n", r->o->shard),
+           QP_OK;
+  return qp_fail(err, QP_E_MISSING, "nothing to tune: %s",
+                 r->skipped   ? "no kernel takes these shapes (M is a multiple of 16, K of 32)"
+                 : r->o->plan ? "every launch of the plan is left in 16 bits"
+                              : "no launch, quantizer, batch size and path is left");
+}
+
 static qp_status tune(run *r, qp_error *err) {
   qp_tune_view view;
   qp_tune_view_begin(&view, stderr);
@@ -361,14 +375,12 @@ static qp_status tune(run *r, qp_error *err) {
   if (!st) st = load_quantizers(r, err);
   if (!st) st = open_tuner(r, &view, err);
   if (!st) qp_session_remark(&r->info->device);
+  if (!st) qp_library_remark_nvrtc("tune");
   if (!st) st = choose_file(r, err);
   if (!st) st = read_known(r, err);
   if (!st) st = make_problems(r, err);
   if (st) return st;
-  if (!r->problems.count) {
-    printf("nothing to tune%s\n", r->o->missing ? ": every problem has a record" : "");
-    return QP_OK;
-  }
+  if (!r->problems.count) return say_nothing(r, err);
   catch_signals();
   st = qp_tuner_run(r->tuner, &r->problems, r->journal, &r->found, &r->end, err);
   qp_tune_view_end(&view);

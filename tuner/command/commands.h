@@ -3,6 +3,7 @@
 #ifndef QP_COMMANDS_H
 #define QP_COMMANDS_H
 
+int qp_cmd_doctor(int argc, char **argv);
 int qp_cmd_list(int argc, char **argv);
 int qp_cmd_show(int argc, char **argv);
 int qp_cmd_gen(int argc, char **argv);

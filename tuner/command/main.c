@@ -26,6 +26,8 @@ static const struct {
     {"table", "what was measured for a model on a GPU; unions of record files", qp_cmd_table},
     {"bench", "verify and time kernels on a GPU, beside its read bandwidth and cuBLAS",
      qp_cmd_bench},
+    {"doctor", "which libraries and GPUs were found where, what is missing and what for",
+     qp_cmd_doctor},
     {"tour", "generate, compile and check the palette's kernels for Llama-3.1-8B", qp_cmd_tour},
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };

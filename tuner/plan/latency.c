@@ -148,6 +148,21 @@ static qp_status read_name(const cJSON *tree, const char *source, const char *na
   return st;
 }
 
+/* "published figures (method: not known), Q-Palette repository, ..." */
+static void read_about(const cJSON *tree, qp_latency_table *t) {
+  static const char *const fields[] = {"kind", "method", "source"};
+  const char *text[3];
+  for (int i = 0; i < 3; i++) {
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(tree, fields[i]);
+    text[i] = cJSON_IsString(v) && v->valuestring[0] ? v->valuestring : NULL;
+  }
+  if (!text[0] && !text[2]) return;
+  const int n = snprintf(t->about, sizeof t->about, "%.40s figures (method: %.60s)%s%.110s",
+                         text[0] ? text[0] : "foreign", text[1] ? text[1] : "not told",
+                         text[2] ? ", " : "", text[2] ? text[2] : "");
+  if (n < 0) t->about[0] = 0;
+}
+
 static qp_status read_tree(qp_latency_table *t, const cJSON *tree, qp_error *err) {
   int64_t batch = 1;
   if (!cJSON_IsObject(tree)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", t->source);
@@ -160,6 +175,7 @@ static qp_status read_tree(qp_latency_table *t, const cJSON *tree, qp_error *err
   const cJSON *overhead = cJSON_GetObjectItemCaseSensitive(tree, "launch_overhead_s");
   if (!st && overhead)
     st = read_seconds(overhead, t->source, "launch_overhead_s", true, &t->overhead_ps, err);
+  read_about(tree, t);
   return st ? st : read_groups(t, tree, (unsigned)batch, err);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Activity records of CUPTI; see cupti.h.  Its header is not needed: the calls have kept their types
-** from CUPTI 11 to 13, and of a kernel's record only the prefix is read that all versions share.
+** Activity records of CUPTI; see cupti.h.  Its header is not needed: the calls have kept their
+** types from CUPTI 11 to 13, and of a kernel's record only the prefix is read that all versions
+** share.
 */
 #include "tuner/tune/cupti.h"
 
@@ -14,6 +15,15 @@
 #include "runtime/dynlib.h"
 
 enum { KIND_CONCURRENT_KERNEL = 10, OK = 0, FLUSH_FORCED = 1 };
+/* Of CUptiResult: refusals with an advice of their own. */
+enum {
+  VIRTUALIZED_DEVICE = 33,
+  INSUFFICIENT_PRIVILEGES = 35,
+  MULTIPLE_SUBSCRIBERS = 39,
+  NOT_ALLOWED = 40,
+  MIG_DEVICE = 43,
+  WSL_DEVICE = 45,
+};
 /* Of CUpti_ActivityKernelN: bytes from its start. */
 enum { AT_KIND = 0, AT_START = 16, AT_END = 24, AT_NAME = 104 };
 enum { BUFFER_BYTES = 1 << 20, BUFFER_ALIGN = 8, MOST_LAUNCHES = 1 << 14 };
@@ -92,31 +102,37 @@ static void take_buffer(void *context, uint32_t stream, uint8_t *buffer, size_t 
 
 /* ---- Opening ---- */
 
+/* What a refusal means and what to do about it; numbers of CUptiResult in CUPTI 11 to 13. */
+static const struct {
+  int result;
+  const char *advice;
+} advices[] = {
+    {INSUFFICIENT_PRIVILEGES, "the driver lets only administrators profile: load its module with "
+                              "NVreg_RestrictProfilingToAdminUsers=0, or run as root or with "
+                              "CAP_SYS_ADMIN"},
+    {VIRTUALIZED_DEVICE, "the GPU is virtual (vGPU), and its host does not allow profiling: enable "
+                         "it there"},
+    {MULTIPLE_SUBSCRIBERS, "another tool in this process has CUPTI: end the profiler or sanitizer "
+                           "that runs it"},
+    {NOT_ALLOWED, "this system does not allow profiling: ask its administrator, or run as root or "
+                  "with CAP_SYS_ADMIN"},
+    {MIG_DEVICE, "a slice of a GPU (MIG) is not profiled by this CUPTI: use a whole GPU"},
+    {WSL_DEVICE, "WSL's driver does not allow it: allow GPU performance counters for all users in "
+                 "Windows' NVIDIA control panel, and use a newer driver"},
+};
+
 static qp_status failed(int result, const char *call, qp_error *err) {
-  const char *text = NULL;
+  const char *text = NULL, *advice = "CUPTI gives no advice for this";
   if (cupti.GetResultString(result, &text) != OK) text = NULL;
-  return qp_fail(
-      err, QP_E_DEVICE,
-      "%s: %s (%d); one tool at a time can use CUPTI: is a profiler or sanitizer running?", call,
-      text ? text : "no reason given", result);
+  for (size_t i = 0; i < sizeof advices / sizeof *advices; i++)
+    if (advices[i].result == result) advice = advices[i].advice;
+  return qp_fail(err, QP_E_DEVICE, "%s: %s (%d): %s; --timer events goes without CUPTI", call,
+                 text ? text : "no reason given", result, advice);
 }
 
 static qp_status load(qp_error *err) {
-  /* What the loader finds, which LD_LIBRARY_PATH decides, before the usual places. */
-  static const char *const names[] = {"libcupti.so.13",
-                                      "libcupti.so.12",
-                                      "/usr/local/cuda/lib64/libcupti.so.13",
-                                      "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so.13",
-                                      "/usr/local/cuda/lib64/libcupti.so.12",
-                                      "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so.12",
-                                      "/usr/lib/x86_64-linux-gnu/libcupti.so.12",
-                                      NULL};
   void *handle;
-  qp_status st =
-      qp_dynlib_open("CUPTI (libcupti)", "QPAL_CUPTI", names,
-                     "it is part of the CUDA Toolkit (package cuda-cupti); without it, times by "
-                     "events: --timer events",
-                     &handle, err);
+  qp_status st = qp_dynlib_open(QP_DYNLIB_CUPTI, NULL, &handle, err);
 #define X(name, symbol, parameters)                                                                \
   if (!st) st = qp_dynlib_symbol(handle, "CUPTI", symbol, &cupti.name, err);
   CUPTI_CALLS(X)

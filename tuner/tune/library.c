@@ -101,10 +101,16 @@ static qp_status choose(const listing *l, const char *gpu, const char *wanted, c
   }
   if (fits == 1) return QP_OK;
   if (fits) return qp_fail(err, QP_E_ARG, "'%s': several files fit: %s", gpu, all);
+  char table[PATH];
+  const char *text;
+  size_t bytes;
+  const bool published = snprintf(table, sizeof table, FOLDER "%.200s.json", gpu) > 0 &&
+                         !qp_resource_read(table, &text, &bytes, NULL);
   return qp_fail(err, QP_E_ARG,
                  "'%s': there are no records of such a GPU in tuned/; name a .jsonl file, or make "
-                 "records with qpal tune",
-                 gpu);
+                 "records with qpal tune%s%s",
+                 gpu, published ? "; a published table of this name is for qpal plan alone: " : "",
+                 published ? table : "");
 }
 
 qp_status qp_library_read(const char *gpu, unsigned policy, qp_records *out, char source[256],

@@ -390,6 +390,10 @@ static qp_status measure_bandwidth(gpu *g, qp_error *err) {
 static qp_status open_gpu(gpu *g, unsigned index, qp_error *err) {
   qp_meter_info *info = &g->base.info;
   qp_status st = qp_cuda_open(index, &g->dev, err);
+  if (st == QP_E_MISSING)
+    return qp_fail_prefix(err, st,
+                          "there is no GPU to measure on (--device replay:FILE goes through it "
+                          "without one, `qpal check --device sim` proves kernels)");
   if (st) return st;
   g->base.gpu = g->dev;
   info->device = g->dev->info;

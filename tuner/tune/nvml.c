@@ -2,6 +2,7 @@
 /* NVML; see nvml.h. */
 #include "tuner/tune/nvml.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@ typedef struct calls {
   int (*Driver)(char *, unsigned);
   int (*Clock)(void *, int, unsigned *);
   int (*Reasons)(void *, unsigned long long *);
+  int (*OldReasons)(void *, unsigned long long *);
 } calls;
 
 struct qp_nvml {
@@ -31,23 +33,26 @@ static const struct {
                {0x10, "sync_boost"},         {0x20, "sw_thermal"},    {0x40, "hw_thermal"},
                {0x80, "hw_power_brake"},     {0x100, "display_clock"}};
 
+/* Init, Shutdown and ByBus are needed; without another call only what it gives is not known. */
 static qp_status load(calls *c, qp_error *err) {
-  static const char *const names[] = {"libnvidia-ml.so.1", "libnvidia-ml.so",
-                                      "/usr/lib/wsl/lib/libnvidia-ml.so.1", NULL};
   const struct {
     const char *symbol;
     void *function;
-  } symbols[] = {{"nvmlInit_v2", &c->Init},
-                 {"nvmlShutdown", &c->Shutdown},
-                 {"nvmlDeviceGetHandleByPciBusId_v2", &c->ByBus},
-                 {"nvmlSystemGetDriverVersion", &c->Driver},
-                 {"nvmlDeviceGetClockInfo", &c->Clock},
-                 {"nvmlDeviceGetCurrentClocksThrottleReasons", &c->Reasons}};
+    bool needed;
+  } symbols[] = {{"nvmlInit_v2", &c->Init, true},
+                 {"nvmlShutdown", &c->Shutdown, true},
+                 {"nvmlDeviceGetHandleByPciBusId_v2", &c->ByBus, true},
+                 {"nvmlSystemGetDriverVersion", &c->Driver, false},
+                 {"nvmlDeviceGetClockInfo", &c->Clock, false},
+                 {"nvmlDeviceGetCurrentClocksEventReasons", &c->Reasons, false},
+                 {"nvmlDeviceGetCurrentClocksThrottleReasons", &c->OldReasons, false}};
   void *handle;
-  qp_status st =
-      qp_dynlib_open("NVML", "QPAL_NVML", names, "it comes with the driver", &handle, err);
+  qp_status st = qp_dynlib_open(QP_DYNLIB_NVML, NULL, &handle, err);
   for (size_t i = 0; i < sizeof symbols / sizeof *symbols && !st; i++)
-    st = qp_dynlib_symbol(handle, "NVML", symbols[i].symbol, symbols[i].function, err);
+    if (qp_dynlib_symbol(handle, "NVML", symbols[i].symbol, symbols[i].function, err) &&
+        symbols[i].needed)
+      st = QP_E_MISSING;
+  if (!st && !c->Reasons) c->Reasons = c->OldReasons; /* as it was called before driver 535 */
   return st;
 }
 
@@ -67,15 +72,15 @@ void qp_nvml_close(qp_nvml *n) {
 
 void qp_nvml_driver(const qp_nvml *n, char *out, size_t size) {
   out[0] = 0;
-  if (n && n->call.Driver(out, (unsigned)size)) out[0] = 0;
+  if (n && n->call.Driver && n->call.Driver(out, (unsigned)size)) out[0] = 0;
 }
 
 void qp_nvml_state(const qp_nvml *n, qp_meter_state *out) {
   unsigned long long bits = 0;
   *out = (qp_meter_state){0};
   if (!n) return;
-  if (n->call.Clock(n->device, CLOCK_SM, &out->clock_mhz)) out->clock_mhz = 0;
-  if (n->call.Reasons(n->device, &bits)) return;
+  if (n->call.Clock && n->call.Clock(n->device, CLOCK_SM, &out->clock_mhz)) out->clock_mhz = 0;
+  if (!n->call.Reasons || n->call.Reasons(n->device, &bits)) return;
   for (size_t i = 0, at = 0; i < sizeof reasons / sizeof *reasons; i++)
     if ((bits & reasons[i].bit) && at < sizeof out->throttle)
       at += (size_t)snprintf(out->throttle + at, sizeof out->throttle - at, "%s%s", at ? "," : "",

@@ -6,7 +6,9 @@
 
 #include "tuner/tune/meter.h"
 
-enum { WARM_UP = 3 };
+/* A GPU that was idle needs some milliseconds of work until its clock stands. */
+enum { FIRST = 3, WARM_UP_CHUNKS = 8 };
+static const int64_t warm_up_ps = (int64_t)10 * 1000000000;
 
 static int by_value(const void *a, const void *b) {
   int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -36,11 +38,25 @@ static qp_status sample(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps, qp_
   return st ? st : check_samples(ps, n, err);
 }
 
+/* Launch the kernel for 10 ms, or for 8 chunks of launches, none of which count. */
+static qp_status warm_up(qp_meter *m, qp_metered *c, qp_error *err) {
+  int64_t ps[QP_TIMING_MOST], spent = 0;
+  unsigned n = FIRST;
+  for (unsigned chunk = 0; chunk < WARM_UP_CHUNKS && spent < warm_up_ps; chunk++) {
+    const qp_status st = sample(m, c, n, ps, err);
+    if (st) return st;
+    for (unsigned i = 0; i < n; i++) spent += ps[i];
+    const int64_t more = (warm_up_ps - spent) / ps[n - 1] + 1;
+    n = more < 1 ? 1 : more > QP_TIMING_MOST ? QP_TIMING_MOST : (unsigned)more;
+  }
+  return QP_OK;
+}
+
 qp_status qp_timing_take(qp_meter *m, qp_metered *c, unsigned n, qp_timing *out, qp_error *err) {
   int64_t ps[QP_TIMING_MOST];
   if (n < 1 || n > QP_TIMING_MOST)
     return qp_fail(err, QP_E_ARG, "%u launches; 1 to %d are possible", n, QP_TIMING_MOST);
-  qp_status st = sample(m, c, WARM_UP, ps, err);
+  qp_status st = warm_up(m, c, err);
   if (!st) st = sample(m, c, n, ps, err);
   if (!st) *out = qp_timing_of(ps, n);
   return st;
@@ -55,7 +71,8 @@ qp_status qp_timing_interleaved(qp_meter *m, qp_metered *const *c, unsigned coun
                    QP_TIMING_MOST);
   int64_t *all = calloc((size_t)count * rounds * n, sizeof *all);
   if (!all) return qp_fail(err, QP_E_NOMEM, "no memory for samples");
-  qp_status st = QP_OK;
+  now(0, arg);
+  qp_status st = warm_up(m, c[0], err);
   for (unsigned r = 0; r < rounds && !st; r++)
     for (unsigned i = 0; i < count && !st; i++) {
       now(i, arg);
