@@ -345,7 +345,7 @@ Test(plan, wrong_words_and_files_are_named) {
   expect(TIMED "--memory -5", 2, "above 0");
   expect(TIMED "--bits nan", 2, "above 0");
   expect(TIMED "--latency 60us --batch 0", 2, "--batch '0'");
-  expect(TIMED "--latency 60us --paths sideways", 2, "tensor, cuda");
+  expect(TIMED "--latency 60us --paths sideways", 2, "tensor, cuda or naive is needed");
   expect(TIMED "--latency 60us extra", 2, "'extra'");
   expect("plan --model . --quantizers nuq-99 --bits 3", 2, "nuq-99");
   expect("plan --diff one.json", 2, "two plans");
@@ -370,7 +370,7 @@ Test(plan, broken_tables_are_refused) {
       {"{\"q\": {\"nuq-2\": {\"tensor\": 0}}}", "seconds above 0"},
       {"{\"q\": {\"nuq-2\": {\"tensor\": null}}}", "seconds above 0"},
       {"{\"q\": {\"nuq-2\": {\"tensor\": NaN}}}", "no JSON"},
-      {"{\"q\": {\"nuq-2\": {\"sideways\": 1e-6}}}", "tensor or cuda"},
+      {"{\"q\": {\"nuq-2\": {\"sideways\": 1e-6}}}", "tensor, cuda or naive"},
       {"{\"q\": {\"nuq-2\": {}}}", "an object of paths"},
       {"{\"q\": {\"nuq-2\": {\"tensor\": 1e-6}, \"nuq-2\": {\"tensor\": 1e-6}}}", "twice"},
       {"{\"qk\": {\"nuq-2\": {\"tensor\": 1e-6}}, \"kq\": {\"nuq-2\": {\"tensor\": 1e-6}}}",

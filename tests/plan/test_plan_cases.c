@@ -16,7 +16,9 @@ static void check_case(const cJSON *c) {
   qp_plan_input *in = &data.in;
   cr_assert_eq(data.menu.count, tcq ? 15 : 32);
   in->fusion = cJSON_IsTrue(cJSON_GetObjectItem(c, "fusion"));
-  in->path[QP_PATH_CUDA] = cJSON_IsTrue(cJSON_GetObjectItem(c, "cuda_core_path"));
+  in->paths = cJSON_IsTrue(cJSON_GetObjectItem(c, "cuda_core_path")) ? 2 : 1;
+  memcpy(in->path[0], "tensor", sizeof "tensor");
+  memcpy(in->path[1], "cuda", sizeof "cuda");
   if (cJSON_IsNumber(latency)) {
     in->table = &data.table;
     in->latency_limit_ps = (int64_t)floor(latency->valuedouble * 1e12);

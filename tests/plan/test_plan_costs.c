@@ -68,7 +68,7 @@ static qp_latency_row *row(int64_t ps, const int *linear, const int *quantizer) 
 #define QS           TWO
 
 static int64_t cost(const qp_costs *c, unsigned group, unsigned mask, unsigned q) {
-  return qp_costs_same(c, &in, group, mask, q, QP_PATH_TENSOR)->ps;
+  return qp_costs_same(c, &in, group, mask, q, 0)->ps;
 }
 
 static qp_costs make(void) {
@@ -110,7 +110,7 @@ Test(plan_costs, rows_of_another_gpu_are_refused_unless_asked_for) {
   in.accept = QP_MATCH_OTHER_GPU;
   qp_costs c = make();
   cr_expect_eq(cost(&c, 0, 1 << A, TWO), 100);
-  cr_expect_eq(qp_costs_same(&c, &in, 0, 1 << A, TWO, QP_PATH_TENSOR)->match, QP_MATCH_OTHER_GPU);
+  cr_expect_eq(qp_costs_same(&c, &in, 0, 1 << A, TWO, 0)->match, QP_MATCH_OTHER_GPU);
   qp_costs_free(&c);
   ROW(110, A); /* an exact row goes before it */
   c = make();

@@ -136,15 +136,29 @@ static qp_status parse_batches(context *c) {
                  QP_PLAN_BATCHES);
 }
 
+static void add_path(qp_plan_input *in, const char *path) {
+  snprintf(in->path[in->paths++], QP_PATH_NAME, "%s", path);
+}
+
+/* The paths that are wished for, in the order of the families' ranks; where none is, all but those that
+** only references have. */
 static qp_status parse_paths(context *c) {
-  const char *p = c->o->paths;
-  if (!p) return QP_OK;
-  c->in.path[QP_PATH_TENSOR] =
-      !strcmp(p, "tensor") || !strcmp(p, "tensor,cuda") || !strcmp(p, "cuda,tensor");
-  c->in.path[QP_PATH_CUDA] =
-      !strcmp(p, "cuda") || !strcmp(p, "tensor,cuda") || !strcmp(p, "cuda,tensor");
-  if (c->in.path[QP_PATH_TENSOR] || c->in.path[QP_PATH_CUDA]) return QP_OK;
-  return qp_fail(c->err, QP_E_ARG, "--paths '%s': tensor, cuda or tensor,cuda is needed", p);
+  const qp_families *f = c->session.families;
+  const char *known[QP_MAX_PATHS];
+  bool wished[QP_MAX_PATHS] = {false};
+  size_t usual;
+  const size_t n = qp_families_paths(f, QP_OP_GEMM, known, &usual);
+  char *words = strdup(c->o->paths ? c->o->paths : ""), *rest = words;
+  qp_status st = words ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "no memory for a list of paths");
+  for (char *w; c->o->paths && !st && (w = strsep(&rest, ","));) {
+    st = qp_families_check_path(f, QP_OP_GEMM, w, c->err);
+    if (st) qp_fail_prefix(c->err, st, "--paths");
+    for (size_t i = 0; i < n && !st; i++) wished[i] |= !strcmp(known[i], w);
+  }
+  free(words);
+  for (size_t i = 0; i < n && !st; i++)
+    if (c->o->paths ? wished[i] : i < usual) add_path(&c->in, known[i]);
+  return st;
 }
 
 static qp_status parse_accept(context *c) {
@@ -274,6 +288,15 @@ static qp_status check_names(context *c) {
   return st;
 }
 
+/* A foreign table's paths are those of gemm families. */
+static qp_status check_paths(const context *c) {
+  for (size_t r = 0; r < c->table.rows; r++)
+    if (qp_families_check_path(c->session.families, QP_OP_GEMM, c->table.row[r].path, c->err))
+      return qp_fail_prefix(c->err, QP_E_ARG, "%s: groups.%s.%s: path", c->table.source,
+                            c->table.row[r].key, c->table.row[r].member[0].quantizer);
+  return QP_OK;
+}
+
 /* Rows of a GPU that was tuned. */
 static qp_status read_records(context *c) {
   const qp_quantizer *menu[QP_MENU_MAX];
@@ -307,13 +330,14 @@ static qp_status read_table(context *c) {
   if (!gpu) return QP_OK;
   const char *text = shipped(gpu, "", path, &bytes);
   const bool foreign = text || ends_with(gpu, ".json");
-  const qp_status st = text      ? qp_latency_parse_foreign(path, text, bytes, &c->table, c->err)
-                       : foreign ? qp_latency_read_foreign(gpu, &c->table, c->err)
-                                 : read_records(c);
+  qp_status st = text      ? qp_latency_parse_foreign(path, text, bytes, &c->table, c->err)
+                 : foreign ? qp_latency_read_foreign(gpu, &c->table, c->err)
+                           : read_records(c);
   if (st) return st;
   c->has_table = true;
   c->in.table = &c->table;
-  return foreign ? check_names(c) : QP_OK;
+  if (foreign) st = check_paths(c);
+  return foreign && !st ? check_names(c) : st;
 }
 
 /* Records leave out attention, norms and the like; a foreign table may know them. */

@@ -332,8 +332,8 @@ static qp_status make_item(builder *b, qp_knap_item *item, qp_knap_item *full, q
   bool mixed = in->fusion && in->mixed_fusion && in->table && b->linears > 1;
   for (unsigned i = 0; i < b->costs->mixeds && mixed && !st; i++)
     st = add_measured(b, &b->costs->mixed[i]);
-  for (unsigned path = 0; path < QP_PATHS && mixed && b->p->costs.overhead_ps > 0 && !st; path++)
-    st = add_modelled(b, path);
+  const unsigned paths = mixed && b->p->costs.overhead_ps > 0 ? b->p->costs.paths : 0;
+  for (unsigned path = 0; path < paths && !st; path++) st = add_modelled(b, path);
   if (!st) st = check_covered(b);
   if (st) return st;
   qp_knap_list *list = keep(b->p, calloc(b->lists + 1, sizeof *list));

@@ -3,6 +3,7 @@
 #include "tuner/plan/costs.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,9 +131,9 @@ static unsigned key_mask(const qp_model *m, unsigned g, const char *key) {
 static bool is_usable(filler *f, const qp_latency_row *r, unsigned batch, qp_costs *c) {
   const qp_plan_input *in = f->in;
   if (r->batch != batch) return false;
-  f->path = strcmp(r->path, "cuda") ? QP_PATH_TENSOR : QP_PATH_CUDA;
-  if (strcmp(r->path, "cuda") != 0 && strcmp(r->path, "tensor") != 0) return false;
-  if (!in->path[f->path]) return false;
+  f->path = 0;
+  while (f->path < c->paths && strcmp(c->path[f->path], r->path) != 0) f->path++;
+  if (f->path == c->paths) return false;
   for (unsigned i = 0; i < r->members; i++) {
     f->quantizer[i] = qp_menu_find(in->menu, r->member[i].quantizer);
     if (f->quantizer[i] < 0) return false;
@@ -278,9 +279,27 @@ static void weigh_group(const qp_plan_input *in, qp_group_costs *sum, qp_group_c
   sum->mixeds = kept;
 }
 
+/* Indices of paths are the same for every batch. */
+static qp_status list_paths(const qp_plan_input *in, qp_costs *c, qp_error *err) {
+  c->paths = in->paths;
+  memcpy(c->path, in->path, sizeof c->path);
+  for (size_t i = 0; in->table && !in->paths && i < in->table->rows; i++) {
+    const char *path = in->table->row[i].path;
+    unsigned k = 0;
+    while (k < c->paths && strcmp(c->path[k], path) != 0) k++;
+    if (k < c->paths) continue;
+    if (c->paths == QP_PATHS)
+      return qp_fail(err, QP_E_LIMIT, "%s: more than %d paths", in->table->source, QP_PATHS);
+    snprintf(c->path[c->paths++], QP_PATH_NAME, "%s", path);
+  }
+  return QP_OK;
+}
+
 static qp_status allocate(const qp_plan_input *in, qp_costs *c, qp_error *err) {
   const qp_model *m = in->model;
   *c = (qp_costs){.groups = m->groups + 1, .overhead_ps = -1};
+  const qp_status st = list_paths(in, c, err);
+  if (st) return st;
   c->group = calloc(c->groups, sizeof *c->group);
   for (unsigned g = 0; c->group && g < c->groups; g++) {
     qp_group_costs *to = &c->group[g];

@@ -30,6 +30,8 @@ typedef struct qp_group_costs {
 typedef struct qp_costs {
   unsigned groups; /* those of the model, then the lm_head */
   qp_group_costs *group;
+  unsigned paths; /* the input's, or those of the table in the order of its rows */
+  char path[QP_PATHS][QP_PATH_NAME];
   int64_t overhead_ps; /* fixed cost of a launch; -1: not known, so nothing is modelled */
   size_t rows_used, rows_refused; /* of the table: refused for their match or definition */
 } qp_costs;

@@ -15,8 +15,6 @@ typedef struct decoder {
   unsigned modelled, inexact;
 } decoder;
 
-static const char *const path_names[] = {"tensor", "cuda", "any"};
-
 static unsigned linear_index(const qp_plan_problem *p, const qp_item_info *info, unsigned block,
                              unsigned l) {
   const qp_model *m = p->in->model;
@@ -80,7 +78,8 @@ static void time_launch(decoder *d, const qp_knap_item *item, const qp_item_info
     tag = o->tag;
   }
   to->latency_ps = ps / info->blocks;
-  snprintf(to->path, sizeof to->path, "%s", path_names[tag % QP_KNAP_TAGS]);
+  const unsigned path = tag % QP_KNAP_TAGS;
+  snprintf(to->path, sizeof to->path, "%s", path < costs->paths ? costs->path[path] : "any");
   qp_mode_kind kind = info->mode[c->mode[launch]].kind;
   if (kind == QP_MODE_ALONE || kind == QP_MODE_SAME)
     match =

@@ -115,7 +115,6 @@ qp_status qp_plan_input_init(qp_plan_input *in, const qp_model *model, const qp_
                         .menu = menu,
                         .fusion = true,
                         .mixed_fusion = true,
-                        .path = {true, true},
                         .accept = QP_MATCH_OTHER_DRIVER,
                         .confidence = 0.5,
                         .batches = 1,

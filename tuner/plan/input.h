@@ -14,7 +14,7 @@
 #include "tuner/plan/latency.h"
 #include "tuner/plan/plan_file.h"
 
-enum { QP_MENU_MAX = 512, QP_PATH_TENSOR = 0, QP_PATH_CUDA = 1, QP_PATHS = 2, QP_PATH_ANY = 2 };
+enum { QP_MENU_MAX = 512, QP_PATHS = 7 /* most in a table */, QP_PATH_ANY = 7, QP_PATH_NAME = 16 };
 
 /* A quantizer that the planner may choose. */
 typedef struct qp_menu_entry {
@@ -45,7 +45,8 @@ typedef struct qp_plan_input {
   const qp_latency_table *table; /* NULL: latencies are not known, and there is no limit on them */
   qp_latency_match accept;       /* rows of a worse match are refused */
   bool fusion, mixed_fusion;
-  bool path[QP_PATHS];
+  unsigned paths; /* that may be planned, in order of preference; 0: all that the table has */
+  char path[QP_PATHS][QP_PATH_NAME];
   double confidence; /* 0.5 .. 1: latencies are median + quantile * spread */
   unsigned batches;
   struct {

@@ -85,7 +85,7 @@ double qp_knap_cheapest(const qp_knap_item *item, double weight, double lambda, 
                         qp_knap_choice *choice, qp_knap_total *total);
 
 /* tag[l] = option tag / QP_KNAP_TAGS of each linear of a choice: in the planner, its quantizer. */
-enum { QP_KNAP_TAGS = 4 };
+enum { QP_KNAP_TAGS = 8 };
 void qp_knap_quantizers(const qp_knap_item *item, const qp_knap_choice *choice, unsigned *tag);
 
 /*

@@ -104,9 +104,9 @@ static qp_status read_quantizer(qp_latency_table *t, const cJSON *o, const cJSON
     return qp_fail(err, QP_E_ARG, "%s: an object of paths is needed, such as {\"tensor\": 1e-5}",
                    where);
   cJSON_ArrayForEach(v, o) {
-    if (strcmp(v->string, "tensor") != 0 && strcmp(v->string, "cuda") != 0)
-      return qp_fail(err, QP_E_ARG, "%s: path '%.60s': tensor or cuda is needed", where, v->string);
-    copy(row->path, sizeof row->path, v->string);
+    if (!*v->string || !copy(row->path, sizeof row->path, v->string))
+      return qp_fail(err, QP_E_ARG, "%s: path '%.60s': 1 to %zu characters are needed", where,
+                     v->string, sizeof row->path - 1);
     row->spread_ps = 0;
     qp_status st = read_seconds(v, where, v->string, false, &row->ps, err);
     if (!st) st = read_spread(spread, where, row, &row->spread_ps, err);

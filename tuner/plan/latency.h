@@ -34,7 +34,7 @@ typedef struct qp_latency_row {
     char quantizer[64];     /* its name, or "fp16" */
     char hash[33];          /* definition hash; "": not known, as in foreign tables */
   } member[QP_LATENCY_MEMBERS];
-  char path[16]; /* "tensor", "cuda" */
+  char path[16]; /* of a gemm family: "tensor", ... */
   unsigned batch;
   int64_t ps;        /* median picoseconds of one launch, > 0 */
   int64_t spread_ps; /* standard error of that median; 0: not known */

@@ -44,7 +44,7 @@ typedef struct qp_plan_linear {
 typedef struct qp_plan_launch {
   int block;
   char group[32]; /* "qkv", "o", ...; "lm_head" */
-  char path[16];  /* "tensor" or "cuda"; "any" where nothing was known about latencies */
+  char path[16];  /* of a gemm family; "any" where nothing was known about latencies */
   unsigned members, linear[QP_PLAN_MEMBERS]; /* indices into qp_plan.linear */
   int64_t latency_ps;                        /* of one launch; -1: not known */
   char how[32]; /* where the latency comes from: "exact", "other driver", "nearest shape",
