@@ -19,6 +19,7 @@
 #include "tuner/plan/front.h"
 #include "tuner/plan/kept.h"
 #include "tuner/plan/planner.h"
+#include "tuner/plan/prior.h"
 #include "tuner/plan/report.h"
 #include "tuner/base/session.h"
 #include "tuner/tune/rows.h"
@@ -28,9 +29,8 @@ static const qp_verb_help help = {
     "Chooses a quantizer for each linear and the linears that share a launch: the least loss "
     "within\n"
     "limits on latency and memory, proven.  Loss is the sum of sensitivity * distortion.\n"
-    "Without --calibration or --sensitivity all weights count alike; without limits nothing keeps "
-    "bits from "
-    "growing."};
+    "Without --calibration or --sensitivity it takes those that come with qpal for the model, or\n"
+    "guesses by role and depth. Without limits nothing keeps bits from growing."};
 
 typedef struct options {
   const char *model, *gpu, *tps, *latency, *bits, *memory, *sensitivity, *calibration, *distortion,
@@ -59,6 +59,7 @@ typedef struct context {
   char *distortion_name[DISTORTION_FILES];
   unsigned distortions;
   qp_calibration calibration;
+  char prior[QP_PRIOR_NOTE]; /* what the sensitivities are where none are given, or "" */
   double time_limit_s;
   qp_error *err;
 } context;
@@ -420,6 +421,7 @@ static qp_status read_figures(context *c) {
     cJSON_Delete(tree);
     tree = NULL;
   }
+  if (!st && !sensitivity) st = qp_prior_apply(&c->in, &head, c->prior, c->err);
   for (unsigned i = 0; i < c->distortions && !st; i++)
     st = qp_figures_linear_distortion(c->distortion_name[i], c->distortion[i], &c->in, c->err);
   if (!st && c->o->sizes) {
@@ -485,8 +487,6 @@ static qp_status write_text(const char *file, qp_text *t, qp_error *err) {
 
 /* What the figures are that the plan rests on. */
 static void note_figures(const context *c, qp_plan *p) {
-  char path[256];
-  size_t bytes;
   if (c->has_table && c->table.about[0])
     snprintf(p->note[p->notes++], sizeof *p->note, "latencies: %s", c->table.about);
   else if (c->has_table)
@@ -496,17 +496,10 @@ static void note_figures(const context *c, qp_plan *p) {
         p->note[p->notes++], sizeof *p->note,
         "sensitivities: published figures (Q-Palette repository), tuned/%.100s-sensitivity.json",
         c->model->name);
-  if (c->o->sensitivity || c->o->calibration) return;
-  snprintf(p->note[p->notes++], sizeof *p->note,
-           "no --calibration: all weights count alike; sensitivities that  qpal calibrate MODEL "
-           "--text FILE -o DIR  measures halve the loss at equal bits%s",
-           shipped(c->model->name, "-sensitivity", path, &bytes)
-               ? "; --sensitivity published has some of this model"
-               : "");
 }
 
 static void add_notes(const context *c, qp_plan *p) {
-  const char *const notes[] = {c->kept, c->head};
+  const char *const notes[] = {c->prior, c->kept, c->head};
   note_figures(c, p);
   for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
     if (*notes[i]) snprintf(p->note[p->notes++], sizeof *p->note, "%s", notes[i]);
@@ -615,7 +608,7 @@ int qp_cmd_plan(int argc, char **argv) {
       {"memory", QP_OPT_STRING, &o.memory, "BYTES", "of the whole model at most: 4GB, 3.5GiB", 0,
        0},
       {"sensitivity", QP_OPT_STRING, &o.sensitivity, "FILE",
-       "alpha of each linear, or the word published; else all weights alike", 0, 0},
+       "alpha of each linear, or the word published; else what tuned/ has, or a guess", 0, 0},
       {"calibration", QP_OPT_STRING, &o.calibration, "DIR", "the same, of qpal calibrate", 0, 0},
       {"distortion", QP_OPT_STRING, &o.distortion, "FILE,...",
        "what qpal distortion --json or qpal quantize reported, for qpal's own figures", 0, 0},
