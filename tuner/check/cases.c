@@ -178,22 +178,28 @@ static void encoders(maker *m) {
   }
 }
 
+/* An operation without weights at one K: rotations, their inverses. */
+static void of_rows(maker *m, qp_op op, unsigned i, qp_dtype type) {
+  const bool all = m->w->coverage == QP_COVER_ALL;
+  qp_problem p = problem(m, op, type, all ? 2 : 1);
+  p.columns = qp_model_columns[i];
+  if (!all && i % 2) p.sm_count = 1, p.batch = 3; /* a block takes rows in turn */
+  push_each(m, &p);
+  p.inverse = true;
+  if (qp_op_has_inverse(op) && (all || i % 3 == 0)) push_each(m, &p);
+}
+
+/* Operations that read rows alone, at the K of models. */
 static void rotations(maker *m) {
-  bool all = m->w->coverage == QP_COVER_ALL;
+  const bool all = m->w->coverage == QP_COVER_ALL;
   for (unsigned i = 0; qp_model_columns[i]; i++) {
-    unsigned k = qp_model_columns[i];
+    const unsigned k = qp_model_columns[i];
     if (!all && k > 3072 && k != 11008) continue;
     if (m->w->coverage == QP_COVER_FEW && k != 576 && k != 1024) continue;
     if (m->w->columns && k != m->w->columns) continue;
-    for (qp_dtype type = QP_F16; type <= QP_BF16; type++) {
-      qp_problem p = problem(m, QP_OP_ROTATE, type, all ? 2 : 1);
-      p.columns = k;
-      if (!all && i % 2) p.sm_count = 1, p.batch = 3; /* a block takes rows in turn */
-      push_each(m, &p);
-      p.inverse = true;
-      if (all || i % 3 == 0) push_each(m, &p);
-      if (!all) break;
-    }
+    for (qp_dtype type = QP_F16; type <= (all ? QP_BF16 : QP_F16); type++)
+      for (unsigned op = 0; op < QP_OP_COUNT; op++)
+        if (!qp_op_has_segments((qp_op)op)) of_rows(m, (qp_op)op, i, type);
   }
 }
 

@@ -17,8 +17,28 @@
 
 enum { GUARD_BYTES = 256, GUARD_BYTE = 0xa5, POISON_BYTE = 0xff, MAX_BUFFERS = 256 };
 
+typedef struct check check;
+
+typedef struct sums {
+  double difference, reference;
+  size_t n;
+} sums;
+
+/* What the check of one operation makes and compares; the table of them stands below. */
+typedef struct op_check {
+  /* All of a check in a file of its own; NULL: what follows. */
+  qp_status (*whole)(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
+                     uint64_t seed, qp_verdict *v, qp_error *err);
+  bool rotates;                  /* X~ is rotated, whatever the problem says */
+  qp_status (*inputs)(check *c); /* beside streams, segments, workspace and counters */
+  qp_status (*outputs)(check *c, sums *s, qp_verdict *v);
+  /* A row of a segment's W^ (fp16 bits of all K columns) against the outputs that hang on it. */
+  void (*row)(check *c, unsigned segment, unsigned row, const uint16_t *w, const unsigned char *y,
+              sums *s);
+} op_check;
+
 /* All of one check: host copies of the inputs, device buffers, the launch's arguments. */
-typedef struct check {
+struct check {
   qp_device *dev;
   const qp_kernel *k;
   qp_reference *reference;
@@ -45,7 +65,8 @@ typedef struct check {
   qp_launch launch;
   unsigned char params[QP_PARAMS_MAX];
   qp_function *function;
-} check;
+  const op_check *of;
+};
 
 /* ---- Types ---- */
 
@@ -165,11 +186,11 @@ static qp_status make_stream(check *c, unsigned i) {
 static size_t output_count(const check *c, unsigned segment) {
   const qp_problem *p = &c->k->problem;
   size_t m = p->segment[segment].rows;
-  return p->op == QP_OP_GEMM ? m * p->batch : m * p->columns;
+  return qp_op_has_batch(p->op) ? m * p->batch : m * p->columns;
 }
 
 static qp_dtype output_type(const check *c) {
-  return c->k->problem.op == QP_OP_GEMM ? c->k->problem.out_type : c->k->problem.type;
+  return qp_op_has_batch(c->k->problem.op) ? c->k->problem.out_type : c->k->problem.type;
 }
 
 /* What a segment comes with: of five segments or seeds in a row, one has all, one nothing, three all but one. */
@@ -208,11 +229,11 @@ static qp_status make_segment(check *c, unsigned i) {
   const qp_problem *p = &c->k->problem;
   const unsigned m = p->segment[i].rows, type = qp_dtype_bytes(output_type(c));
   const size_t outputs = output_count(c, i);
-  const bool gemm = p->op == QP_OP_GEMM;
+  const bool adds = qp_op_has_batch(p->op);
   qp_status st = QP_OK;
   if (comes_with(c, i, WITHOUT_SCALE)) st = make_scale(c, i, m);
-  if (!st && gemm && comes_with(c, i, WITHOUT_BIAS)) st = make_bias(c, i, m);
-  if (!st && gemm && comes_with(c, i, WITHOUT_RESIDUAL)) st = make_residual(c, i, outputs, type);
+  if (!st && adds && comes_with(c, i, WITHOUT_BIAS)) st = make_bias(c, i, m);
+  if (!st && adds && comes_with(c, i, WITHOUT_RESIDUAL)) st = make_residual(c, i, outputs, type);
   if (!st) st = add_buffer(c, NULL, outputs * type, &c->args.segment[i].y);
   if (!st && c->k->adds_to_zero)
     st = qp_device_fill(c->dev, c->args.segment[i].y, 0, outputs * type, c->err);
@@ -236,7 +257,7 @@ static qp_status make_x(check *c, unsigned rows) {
   if (!c->x || !c->signs || !c->rotated) return QP_E_NOMEM;
   fill_random(c, c->signs, (p->columns + 31) / 32 * 4);
   for (size_t i = 0; i < n; i++) c->x[i] = narrow(c, qp_random_uniform(&c->random, -1, 1));
-  bool rotate = p->rotate_fused || p->op == QP_OP_ROTATE;
+  const bool rotate = p->rotate_fused || c->of->rotates;
   qp_hadamard h;
   qp_hadamard_factor(p->columns, &h);
   for (unsigned r = 0; r < rows; r++) {
@@ -257,20 +278,23 @@ static qp_status make_x(check *c, unsigned rows) {
   return st;
 }
 
+static qp_status gemm_inputs(check *c) {
+  const qp_status st = make_x(c, c->k->problem.batch);
+  return st ? st : make_zero(c);
+}
+
+static qp_status rotate_inputs(check *c) {
+  const qp_problem *p = &c->k->problem;
+  c->args.rows = p->batch;
+  const qp_status st = make_x(c, p->batch);
+  return st ? st : add_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
+}
+
 static qp_status make_inputs(check *c) {
   const qp_kernel *k = c->k;
-  qp_status st = QP_OK;
-  if (k->problem.op == QP_OP_ROTATE) {
-    c->args.rows = k->problem.batch;
-    st = make_x(c, k->problem.batch);
-    if (!st)
-      st = add_buffer(c, NULL, (size_t)k->problem.batch * k->problem.columns * 2, &c->args.y);
-    return st;
-  }
-  if (k->problem.op == QP_OP_GEMM) st = make_x(c, k->problem.batch);
+  qp_status st = c->of->inputs ? c->of->inputs(c) : QP_OK;
   for (unsigned i = 0; i < k->streams && !st; i++) st = make_stream(c, i);
   for (unsigned i = 0; i < k->problem.segments && !st; i++) st = make_segment(c, i);
-  if (!st && k->problem.op == QP_OP_GEMM) st = make_zero(c);
   if (!st && k->workspace_bytes) st = add_buffer(c, NULL, k->workspace_bytes, &c->args.workspace);
   if (!st && k->counters) {
     st = add_buffer(c, NULL, k->counters * 4, &c->args.counters);
@@ -281,11 +305,6 @@ static qp_status make_inputs(check *c) {
 
 /* ---- Comparison ---- */
 
-typedef struct sums {
-  double difference, reference;
-  size_t n;
-} sums;
-
 static void compare(sums *s, double got, double want) {
   double d = got - want;
   s->difference += d * d;
@@ -293,24 +312,30 @@ static void compare(sums *s, double got, double want) {
   s->n++;
 }
 
-/* Reference of one row of a segment for all batch rows, weights given as fp16 bits of all K
- * columns. */
-static void compare_row(check *c, unsigned segment, unsigned row, const uint16_t *w,
-                        const unsigned char *y, sums *s) {
+static double scale_of(const check *c, unsigned segment, unsigned row) {
+  return c->segment[segment].scale ? (double)c->segment[segment].scale[row] : 1;
+}
+
+/* The row of W^ itself, times its scale. */
+static void compare_weights(check *c, unsigned segment, unsigned row, const uint16_t *w,
+                            const unsigned char *y, sums *s) {
   const qp_problem *p = &c->k->problem;
-  double scale = c->segment[segment].scale ? (double)c->segment[segment].scale[row] : 1;
-  if (p->op == QP_OP_DEQUANT) {
-    for (unsigned k = 0; k < p->columns; k++)
-      compare(s, read_output(c, y, (size_t)row * p->columns + k, p->type),
-              scale * (double)qp_half_to_float(w[k]));
-    return;
-  }
+  const double scale = scale_of(c, segment, row);
+  for (unsigned k = 0; k < p->columns; k++)
+    compare(s, read_output(c, y, (size_t)row * p->columns + k, p->type),
+            scale * (double)qp_half_to_float(w[k]));
+}
+
+/* What the row adds up to with each row of X~. */
+static void compare_products(check *c, unsigned segment, unsigned row, const uint16_t *w,
+                             const unsigned char *y, sums *s) {
+  const qp_problem *p = &c->k->problem;
   for (unsigned n = 0; n < p->batch; n++) {
     const double *x = c->rotated + (size_t)n * p->columns;
     double sum = 0;
     for (unsigned k = 0; k < p->columns; k++) sum += (double)qp_half_to_float(w[k]) * x[k];
     size_t at = (size_t)n * p->segment[segment].rows + row;
-    sum *= scale;
+    sum *= scale_of(c, segment, row);
     if (c->segment[segment].bias) sum += widen(c, c->segment[segment].bias[row]);
     if (c->segment[segment].residual)
       sum += read_output(c, c->segment[segment].residual, at, p->out_type);
@@ -354,7 +379,7 @@ static qp_status compare_segment(check *c, unsigned segment, const unsigned char
     unsigned rg = choose(i, n, all);
     st = decode_rows(c, segment, rg, w, w + cells);
     for (unsigned r = 0; r < QP_GROUP_ROWS && !st && rg * QP_GROUP_ROWS + r < rows; r++)
-      compare_row(c, segment, rg * QP_GROUP_ROWS + r, w + (size_t)r * p->columns, y, s);
+      c->of->row(c, segment, rg * QP_GROUP_ROWS + r, w + (size_t)r * p->columns, y, s);
   }
   free(w);
   return st;
@@ -374,8 +399,8 @@ static qp_status check_segment(check *c, unsigned i, sums *s, unsigned char *y, 
   if (!st) st = guard_is_whole(c, c->args.segment[i].y, bytes, what, v);
   if (st) return st;
   if (has_nan(c, y, n, &at)) {
-    unsigned width =
-        c->k->problem.op == QP_OP_GEMM ? c->k->problem.segment[i].rows : c->k->problem.columns;
+    const qp_problem *p = &c->k->problem;
+    const unsigned width = qp_op_has_batch(p->op) ? p->segment[i].rows : p->columns;
     snprintf(v->why, sizeof v->why, "%s: [%zu][%zu] is NaN or was never written", what, at / width,
              at % width);
     v->error = NAN;
@@ -454,17 +479,30 @@ static qp_status check_repeat(check *c, unsigned i, const unsigned char *y, qp_v
   return st;
 }
 
+static qp_status check_segments(check *c, sums *s, qp_verdict *v) {
+  qp_status st = QP_OK;
+  for (unsigned i = 0; i < c->k->problem.segments && !st; i++) {
+    unsigned char *y = host(c, output_count(c, i) * qp_dtype_bytes(output_type(c)));
+    st = y ? check_segment(c, i, s, y, v) : QP_E_NOMEM;
+    if (!st && !c->dev->info.simulated && !c->k->adds_to_zero) st = check_repeat(c, i, y, v);
+    free(y);
+  }
+  return st;
+}
+
+/* A row for each operation. */
+static const op_check checks[QP_OP_COUNT] = {
+    [QP_OP_GEMM] = {.inputs = gemm_inputs, .outputs = check_segments, .row = compare_products},
+    [QP_OP_ROTATE] = {.rotates = true, .inputs = rotate_inputs, .outputs = check_rotation},
+    [QP_OP_DEQUANT] = {.outputs = check_segments, .row = compare_weights},
+    [QP_OP_ENCODE] = {.whole = qp_verify_encode},
+};
+
 static qp_status check_outputs(check *c, qp_verdict *v) {
   sums s = {0};
   qp_status st = check_counters(c, v);
   if (!st) st = check_zero(c, v);
-  if (!st && c->k->problem.op == QP_OP_ROTATE) st = check_rotation(c, &s, v);
-  for (unsigned i = 0; i < c->k->problem.segments && !st; i++) {
-    unsigned char *y = host(c, output_count(c, i) * qp_dtype_bytes(output_type(c)));
-    st = y ? check_segment(c, i, &s, y, v) : QP_E_NOMEM;
-    if (!st && !c->dev->info.simulated && !c->k->adds_to_zero) st = check_repeat(c, i, y, v);
-    free(y);
-  }
+  if (!st) st = c->of->outputs(c, &s, v);
   if (st) return st;
   v->error = sqrt(s.difference / (s.reference > 0 ? s.reference : 1));
   v->compared = s.n;
@@ -512,9 +550,10 @@ qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *
   if (!image)
     return qp_fail(err, QP_E_ARG, "%s was not compiled to %s", kernel->name,
                    dev->info.wants_ptx ? "PTX" : "a cubin");
-  if (kernel->problem.op == QP_OP_ENCODE) {
+  const op_check *of = &checks[kernel->problem.op];
+  if (of->whole) {
     v.tolerance = 0;
-    return settle(qp_verify_encode(dev, kernel, compiled, seed, &v, err), &v, out, err);
+    return settle(of->whole(dev, kernel, compiled, seed, &v, err), &v, out, err);
   }
   check *c = calloc(1, sizeof *c);
   if (!c) return qp_fail(err, QP_E_NOMEM, "no memory for a check");
@@ -524,7 +563,8 @@ qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *
                .seed = seed,
                .random = {seed},
                .err = err,
-               .row_groups_max = row_groups_max};
+               .row_groups_max = row_groups_max,
+               .of = of};
   qp_module *module = NULL;
   qp_status st = make_inputs(c);
   if (st) return release(c), st;

@@ -209,6 +209,13 @@ static qp_status run(qp_session *s, const gen_options *o, const char *list, qp_e
   return st;
 }
 
+/* An operation that is not known is named later. */
+static bool reads_weights(const char *name) {
+  qp_op op;
+  qp_error why;
+  return !qp_op_parse(name, &op, &why) && qp_op_has_segments(op);
+}
+
 int qp_cmd_gen(int argc, char **argv) {
   gen_options o = {.op = "gemm", .arch = "sm_90", .type = "f16", .batch = 1};
   const qp_option table[] = {
@@ -234,7 +241,7 @@ int qp_cmd_gen(int argc, char **argv) {
   int code = qp_options_parse(&help, table, argc, argv, &words);
   if (code >= 0) return code;
   qp_error err = {0};
-  if (words.count > 1 || (!words.count && strcmp(o.op, "rotate") != 0) || !o.folder) {
+  if (words.count > 1 || (!words.count && reads_weights(o.op)) || !o.folder) {
     qp_fail(&err, QP_E_ARG, "one list of quantizers and -o DIR are needed; see qpal gen --help");
     return qp_complain("gen", QP_E_ARG, &err);
   }
