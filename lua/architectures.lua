@@ -143,7 +143,8 @@ local function gemma_forward(m)
 end
 
 -- Norms behind attention and MLP too, soft caps, a window in every second layer.
-local function gemma2_forward(m)
+--   large   layers of the 27B model, whose query_pre_attn_scalar GGUF files do not hold
+local function gemma2_forward(m, large)
   local c = m.config
   local f = gemma_forward(m)
   f.norms = {
@@ -151,7 +152,7 @@ local function gemma2_forward(m)
     before_mlp = "pre_feedforward_layernorm", post_mlp = "post_feedforward_layernorm",
   }
   f.activation = activation(c.hidden_activation or "gelu_pytorch_tanh")
-  f.scale = (c.query_pre_attn_scalar or 256) ^ -0.5
+  f.scale = (c.query_pre_attn_scalar or m.layers == large and m.hidden / m.heads or 256) ^ -0.5
   f.attention_softcap = given(c.attn_logit_softcapping, 50)
   f.softcap = given(c.final_logit_softcapping, 30)
   f.layers = layers(m, c.sliding_window or 4096, function(i) return i % 2 == 1 end)
@@ -161,7 +162,7 @@ end
 -- Norms of q and k in place of soft caps; windows in five layers of six, with a rotary base of their own.
 local function gemma3_forward(m)
   local c = m.config
-  local f = gemma2_forward(m)
+  local f = gemma2_forward(m, 62)
   local all = rotary.parameters(c, 1000000, "full_attention")
   local near = rotary.parameters(c, 10000, "sliding_attention")
   if not (c.rope_parameters or {}).sliding_attention then
@@ -293,7 +294,7 @@ return {
     block = gemma,
     extra = four_norms,
     gguf = { architecture = "gemma2", model = gguf_model, block = gguf_gemma, adds_one = true },
-    forward = gemma2_forward,
+    forward = function(m) return gemma2_forward(m, 46) end,
   },
   {
     types = { "gemma3_text" },

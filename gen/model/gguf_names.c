@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Names of llama.cpp --> names of Hugging Face, by the entries of lua/architectures.lua. */
 #include "gen/model/gguf_names.h"
+#include "gen/model/gguf_rotary.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -210,6 +211,7 @@ qp_status qp_gguf_config(const qp_gguf_architecture *a, const qp_gguf_parts *par
   if (!o) return qp_fail(err, QP_E_NOMEM, "%s: no memory for its config", file);
   cJSON_AddStringToObject(o, "model_type", a->model_type);
   qp_status st = add_sizes(o, a, parts->part[0].file, file, err);
+  if (!st) st = qp_gguf_rotary(a->name, parts, o, err);
   const uint64_t vocab = vocabulary(parts);
   if (!st && !vocab)
     st = qp_fail(err, QP_E_ARG, "%s: neither tokenizer.ggml.tokens nor token_embd.weight is there",

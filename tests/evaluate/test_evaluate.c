@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/model/weights.h"
 #include "tests/model/forward_kit.h"
 
 typedef struct place {
@@ -124,6 +125,76 @@ Test(evaluate, packed_models_diverge_by_what_their_codes_lose) {
     snprintf(out, sizeof out, "rm -r %s", p.packed);
     cr_assert_eq(system(out), 0);
   }
+  remove_place(&p);
+}
+
+/* ---- What packed weights are read as ---- */
+
+/* Relative squared error of the packed linear's weights against the source's. */
+static double distortion(qp_weights *packed, qp_weights *source, const char *name, uint64_t rows,
+                         uint64_t columns, qp_parallel *p) {
+  char tensor[256];
+  qp_error err = {{0}};
+  const size_t n = (size_t)(rows * columns);
+  float *w = malloc(2 * n * sizeof *w);
+  double lost = 0, power = 0;
+  snprintf(tensor, sizeof tensor, "%s.weight", name);
+  cr_assert_eq(qp_weights_read(source, tensor, rows, columns, 0, rows, p, w, &err), QP_OK);
+  /* in two pieces that end inside a group of 32 rows */
+  const uint64_t half = rows / 2 + 3;
+  float *got = w + n;
+  cr_assert_eq(qp_weights_read(packed, tensor, rows, columns, 0, half, p, got, &err), QP_OK, "%s",
+               err.text);
+  cr_assert_eq(qp_weights_read(packed, tensor, rows, columns, half, rows - half, p,
+                               got + (size_t)(half * columns), &err),
+               QP_OK, "%s", err.text);
+  for (size_t i = 0; i < n; i++) {
+    const double d = (double)w[i] - (double)got[i];
+    lost += d * d;
+    power += (double)w[i] * (double)w[i];
+  }
+  free(w);
+  return lost / power;
+}
+
+Test(evaluate, packed_weights_are_read_as_far_from_the_source_as_their_config_says) {
+  static const char *const quantizers[] = {"tcq-2.75", "mxfp4", "anyprec-3", "nuq-5"};
+  place p;
+  char out[65536];
+  qp_error err = {{0}};
+  qp_models *models;
+  qp_weights *source, *packed;
+  qp_parallel *threads;
+  make_place("phi3", &p);
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK);
+  cr_assert_eq(qp_parallel_open(3, &threads, &err), QP_OK);
+  cr_assert_eq(qp_weights_open(p.source, models, NULL, &source, &err), QP_OK);
+  for (size_t i = 0; i < sizeof quantizers / sizeof *quantizers; i++) {
+    cr_assert_eq(run(out, sizeof out, "quantize %s --quantizer %s -o %s 2>&1", p.source,
+                     quantizers[i], p.packed),
+                 0, "%s", out);
+    cr_assert_eq(qp_weights_open(p.packed, models, NULL, &packed, &err), QP_OK, "%s", err.text);
+    cJSON *config = cJSON_Parse(qp_weights_config(packed));
+    const cJSON *section = cJSON_GetObjectItem(config, "quantization"), *l;
+    unsigned linears = 0;
+    cJSON_ArrayForEach(l, cJSON_GetObjectItem(section, "linears")) {
+      const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(l, "name"));
+      const double want = number(l, "distortion_original");
+      const double got = distortion(packed, source, name, (uint64_t)number(l, "rows"),
+                                    (uint64_t)number(l, "columns"), threads);
+      cr_expect_float_eq(got, want, 1e-5 * want, "%s of %s: %.9g, not %.9g", name, quantizers[i],
+                         got, want);
+      linears++;
+    }
+    cr_expect_eq(linears, 16);
+    cJSON_Delete(config);
+    qp_weights_close(packed);
+    snprintf(out, sizeof out, "rm -r %s", p.packed);
+    cr_assert_eq(system(out), 0);
+  }
+  qp_weights_close(source);
+  qp_parallel_close(threads);
+  qp_models_close(models);
   remove_place(&p);
 }
 

@@ -3,11 +3,13 @@
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "gen/model/forward.h"
 #include "gen/model/text_tokens.h"
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
+#include "tuner/base/session.h"
 #include "tuner/base/watch.h"
 #include "tuner/command/commands.h"
 #include "tuner/evaluate/evaluate.h"
@@ -29,8 +31,8 @@ static const qp_verb_help help = {
     "its first token is not predicted. Standard errors take tokens as independent."};
 
 typedef struct evaluate_options {
-  const char *against, *text, *tokens;
-  unsigned context, limit, threads;
+  const char *against, *text, *tokens, *quantizers;
+  unsigned context, limit, threads, memory; /* memory: MiB */
   bool json;
 } evaluate_options;
 
@@ -84,13 +86,28 @@ static qp_status read_pieces(const evaluate_options *o, const char *path, qp_tok
   return st;
 }
 
+/* Definitions in files of their own join the palette by being named. */
+static qp_status open_palette(const evaluate_options *o, qp_session *s, qp_error *err) {
+  const qp_quantizer **list = NULL;
+  size_t count = 0;
+  if (!o->quantizers) return QP_OK;
+  qp_status st = qp_session_open(s, err);
+  if (!st) st = qp_session_quantizers(s, o->quantizers, &list, &count, err);
+  free(list);
+  return st;
+}
+
 static qp_status run(const evaluate_options *o, const char *path, qp_error *err) {
+  qp_session session = {0};
   qp_models *models = NULL;
   qp_forward *model = NULL, *source = NULL;
   qp_tokens tokens = {0};
   qp_divergence sums = {0};
-  const qp_forward_options options = {.threads = o->threads};
-  qp_status st = read_pieces(o, path, &tokens, err);
+  qp_status st = open_palette(o, &session, err);
+  const qp_forward_options options = {.palette = session.palette,
+                                      .threads = o->threads,
+                                      .resident_bytes = (uint64_t)o->memory << 20};
+  if (!st) st = read_pieces(o, path, &tokens, err);
   if (!st) st = qp_models_open(&models, err);
   if (!st) st = qp_forward_open(path, models, &options, &model, err);
   if (!st && o->against) st = qp_forward_open(o->against, models, &options, &source, err);
@@ -107,6 +124,7 @@ static qp_status run(const evaluate_options *o, const char *path, qp_error *err)
   qp_forward_close(source);
   if (models) qp_models_close(models);
   qp_tokens_free(&tokens);
+  qp_session_close(&session);
   return st;
 }
 
@@ -121,6 +139,12 @@ int qp_cmd_evaluate(int argc, char **argv) {
       {"limit", QP_OPT_UNSIGNED, &o.limit, "N", "tokens of the file, from its beginning (0: all)",
        0, 1u << 31},
       {"threads", QP_OPT_UNSIGNED, &o.threads, "N", "threads (0: as many as CPUs)", 0, 256},
+      {"memory", QP_OPT_UNSIGNED, &o.memory, "MIB",
+       "fp32 weights of a model that stay in memory; others are read again (0: half of what the "
+       "machine has)",
+       0, 1u << 31},
+      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST",
+       "files of quantizers that MODEL was packed with and the palette lacks", 0, 0},
       {"json", QP_OPT_FLAG, &o.json, NULL, "print JSON", 0, 0},
       {0}};
   qp_words words = {0};
