@@ -424,7 +424,7 @@ Test(tune, shards_are_disjoint_and_together_the_whole) {
   qp_records_free(&merged);
 }
 
-Test(tune, a_plan_s_launches_are_tuned_with_their_quantizers) {
+static void write_config(void) {
   FILE *f = fopen(path("config.json"), "w");
   cr_assert(f);
   fputs("{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 96,"
@@ -432,6 +432,60 @@ Test(tune, a_plan_s_launches_are_tuned_with_their_quantizers) {
         "\"vocab_size\": 128}",
         f);
   fclose(f);
+}
+
+static size_t count_op(const qp_records *r, const char *op) {
+  size_t n = 0;
+  for (size_t i = 0; i < r->count; i++)
+    n += r->list[i].outcome == QP_RECORD_OK && !strcmp(r->list[i].op, op);
+  return n;
+}
+
+Test(tune, a_model_s_rotations_and_dequantizations_are_tuned_and_planned_with) {
+  char command[512];
+  write_config();
+  cr_assert_eq(run("tune --model config.json --quantizers nuq-4 --batch 1 --paths tensor "
+                   "--device replay:plain.json --max-candidates 1 -o a.jsonl"),
+               0, "%s", text);
+  qp_records r = read_results("a.jsonl");
+  cr_expect_eq(count_op(&r, "rotate"), 2, "columns of 64 and of 96");
+  cr_expect_eq(count_op(&r, "dequant"), 5, "equal shapes once");
+  cr_expect_gt(count_op(&r, "gemm"), 5);
+  cr_assert_eq(run("table a.jsonl --model config.json --replay"), 0, "%s", text);
+  cr_expect(strstr(text, "rotate") && strstr(text, "dequant down"), "%s", text);
+  /* as if a GPU had measured them */
+  snprintf(command, sizeof command,
+           "sed 's/\"timer\":\"replay\"/\"timer\":\"CUPTI 13.0\"/' '%s/a.jsonl' > '%s/b.jsonl'",
+           folder, folder);
+  cr_assert_eq(system(command), 0);
+  cr_assert_eq(run("plan --model config.json --gpu b.jsonl --quantizers nuq-4 --latency 1s"), 0,
+               "%s", text);
+  cr_expect(strstr(text, "the constant part has 9 rotations"), "%s", text);
+  qp_records_free(&r);
+}
+
+Test(tune, rotations_without_records_are_told_to_be_in_no_latency) {
+  char command[512];
+  write_config();
+  cr_assert_eq(
+      run("tune --model config.json --quantizers nuq-4 --batch 1 --paths tensor --ops gemm "
+          "--device replay:plain.json --max-candidates 1 -o a.jsonl"),
+      0, "%s", text);
+  snprintf(command, sizeof command,
+           "sed 's/\"timer\":\"replay\"/\"timer\":\"CUPTI 13.0\"/' '%s/a.jsonl' > '%s/b.jsonl'",
+           folder, folder);
+  cr_assert_eq(system(command), 0);
+  cr_assert_eq(run("plan --model config.json --gpu b.jsonl --quantizers nuq-4 --latency 1s"), 0,
+               "%s", text);
+  cr_expect(strstr(text, "rotations of the linears' inputs are in no latency"), "%s", text);
+  cr_expect_eq(run("tune --model config.json --ops mumble --device replay:plain.json -o c.jsonl"),
+               2);
+  cr_expect_eq(run(SHAPE "--ops rotate --device replay:plain.json -o c.jsonl"), 2);
+  cr_expect(strstr(text, "are a model's"), "%s", text);
+}
+
+Test(tune, a_plan_s_launches_are_tuned_with_their_quantizers) {
+  write_config();
   cr_assert_eq(run("plan --model config.json --quantizers nuq-2,nuq-4 --bits 3 --no-fusion "
                    "-o plan.json"),
                0, "%s", text);
@@ -441,7 +495,7 @@ Test(tune, a_plan_s_launches_are_tuned_with_their_quantizers) {
   qp_records r = read_results("a.jsonl");
   cr_expect_gt(r.count, 3);
   cr_expect_leq(r.count, 10, "equal launches of both blocks once");
-  f = fopen(path("plan.json"), "r");
+  FILE *f = fopen(path("plan.json"), "r");
   const size_t n = fread(text, 1, sizeof text - 1, f);
   text[n] = 0;
   fclose(f);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tuner/bench/bench.h"
+#include "tuner/bench/fit.h"
 #include "tuner/base/output.h"
 
 static const char *name_of(const qp_quantizer *q) { return q ? q->name : "fp16 cuBLAS"; }
@@ -126,11 +127,46 @@ static void print_blocks(const qp_bench *b) {
   qp_table_print(t);
 }
 
+/* Is this row the first of its quantizer and batch? */
+static bool is_first(const qp_bench *b, size_t i) {
+  for (size_t k = 0; k < i; k++)
+    if (b->row[k].quantizer == b->row[i].quantizer && b->row[k].batch == b->row[i].batch)
+      return false;
+  return true;
+}
+
+static void print_fits(const qp_bench *b) {
+  static const qp_column column[] = {{"quantizer", false}, {"N", true},      {"TB/s", true},
+                                     {"launch us", true},  {"off by", true}, {"% read", true},
+                                     {"rows", true},       {NULL, false}};
+  qp_table_out *t = NULL;
+  for (size_t i = 0; i < b->rows; i++) {
+    qp_bench_fit f;
+    char text[32];
+    if (!is_first(b, i) || !qp_bench_fit_rows(b, b->row[i].quantizer, b->row[i].batch, &f))
+      continue;
+    if (!t) t = qp_table_new(column, false);
+    snprintf(text, sizeof text, "%.1f%%", 100 * f.worst);
+    qp_table_row(t);
+    qp_table_text(t, name_of(f.quantizer));
+    qp_table_number(t, f.batch, "%.0f");
+    qp_table_number(t, f.tb_s, "%.2f");
+    qp_table_number(t, f.launch_us, "%.2f");
+    qp_table_text(t, text);
+    qp_table_number(t, b->info.read_gbs > 0 ? 1e5 * f.tb_s / b->info.read_gbs : NAN, "%.1f");
+    qp_table_number(t, f.rows, "%.0f");
+  }
+  if (!t) return;
+  printf("\nTime of a launch as  bytes / (TB/s) + launch:\n");
+  qp_table_print(t);
+}
+
 void qp_bench_print(const qp_bench *b) {
   print_head(b);
   print_rows(b);
   print_reasons(b);
   print_broken_blocks(b);
+  print_fits(b);
   print_blocks(b);
 }
 
@@ -183,6 +219,22 @@ static cJSON *block_json(const qp_bench_block *k) {
   return o;
 }
 
+static void add_fits(const qp_bench *b, cJSON *fits) {
+  for (size_t i = 0; i < b->rows; i++) {
+    qp_bench_fit f;
+    if (!is_first(b, i) || !qp_bench_fit_rows(b, b->row[i].quantizer, b->row[i].batch, &f))
+      continue;
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddStringToObject(o, "quantizer", name_of(f.quantizer));
+    number(o, "batch", f.batch);
+    number(o, "tb_s", f.tb_s);
+    number(o, "launch_us", f.launch_us);
+    number(o, "worst", f.worst);
+    number(o, "rows", f.rows);
+    cJSON_AddItemToArray(fits, o);
+  }
+}
+
 qp_status qp_bench_print_json(const qp_bench *b, qp_error *err) {
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "gpu", b->info.device.name);
@@ -200,6 +252,7 @@ qp_status qp_bench_print_json(const qp_bench *b, qp_error *err) {
     if (b->row[i].quantizer || b->cublas_there) cJSON_AddItemToArray(rows, row_json(b, &b->row[i]));
   for (size_t i = 0; i < b->blocks; i++)
     if (b->block[i].whole) cJSON_AddItemToArray(blocks, block_json(&b->block[i]));
+  add_fits(b, cJSON_AddArrayToObject(o, "fits"));
   char *text = cJSON_Print(o);
   cJSON_Delete(o);
   if (!text) return qp_fail(err, QP_E_NOMEM, "no memory for JSON");

@@ -136,6 +136,80 @@ static void print_matrix(const matrix *m) {
   if (m->launches > shown) printf("(%u more launches: --json or --csv)\n", m->launches - shown);
 }
 
+/* ---- What is no gemm ---- */
+
+/* One launch of rotate or dequant; false: no record answers. */
+static bool find_other(const matrix *m, qp_lookup *l, qp_op op, const qp_quantizer *q,
+                       unsigned rows, unsigned columns, qp_pick *pick) {
+  qp_problem p = {.op = op,
+                  .segments = q ? 1 : 0,
+                  .columns = columns,
+                  .batch = q ? 1 : m->o->batch,
+                  .type = QP_F16,
+                  .out_type = QP_F16,
+                  .arch = m->arch,
+                  .sm_count = m->sm_count};
+  p.segment[0].quantizer = q;
+  p.segment[0].rows = rows;
+  return qp_lookup_find(l, &p, NULL, pick);
+}
+
+typedef void (*see_other)(const matrix *m, const char *launch, const qp_quantizer *q,
+                          unsigned columns, const qp_pick *pick, void *arg);
+
+/* Every rotation and dequantization of the model that a record answers; returns their number. */
+static size_t each_other(const matrix *m, qp_lookup *l, see_other see, void *arg) {
+  qp_model_rotation rotation[QP_MODEL_ROTATIONS];
+  const unsigned n = qp_model_rotations(m->model, rotation);
+  qp_pick pick;
+  size_t found = 0;
+  for (unsigned i = 0; i < n; i++) {
+    if (!find_other(m, l, QP_OP_ROTATE, NULL, 0, rotation[i].columns, &pick)) continue;
+    see(m, "rotate", NULL, rotation[i].columns, &pick, arg);
+    found++;
+  }
+  for (size_t q = 0; q < m->quantizers; q++)
+    for (unsigned i = 0; i < m->model->linears + !m->model->headless; i++) {
+      const qp_model_linear *at = &m->model->linear[i];
+      char launch[64];
+      if (!find_other(m, l, QP_OP_DEQUANT, m->quantizer[q], at->rows, at->columns, &pick)) continue;
+      snprintf(launch, sizeof launch, "dequant %.48s", at->role);
+      see(m, launch, m->quantizer[q], at->columns, &pick, arg);
+      found++;
+    }
+  return found;
+}
+
+static void add_other_row(const matrix *m, const char *launch, const qp_quantizer *q,
+                          unsigned columns, const qp_pick *pick, void *arg) {
+  qp_table_out *t = arg;
+  const qp_record *r = pick->record;
+  (void)m;
+  qp_table_row(t);
+  qp_table_text(t, launch);
+  qp_table_text(t, q ? q->name : "");
+  qp_table_number(t, q ? r->segment[0].rows : r->batch, "%.0f");
+  qp_table_number(t, columns, "%.0f");
+  qp_table_number(t, (double)pick->ps * 1e-6, "%.2f");
+  qp_table_text(t, qp_latency_match_name(pick->match));
+}
+
+static void count_other(const matrix *m, const char *launch, const qp_quantizer *q,
+                        unsigned columns, const qp_pick *pick, void *arg) {
+  (void)m, (void)launch, (void)q, (void)columns, (void)pick, (void)arg;
+}
+
+static void print_others(const matrix *m, qp_lookup *l) {
+  static const qp_column column[] = {{"launch", false}, {"quantizer", false}, {"rows", true},
+                                     {"columns", true}, {"us", true},         {"how", false},
+                                     {NULL, false}};
+  if (!each_other(m, l, count_other, NULL)) return;
+  qp_table_out *t = qp_table_new(column, m->o->json);
+  each_other(m, l, add_other_row, t);
+  if (!m->o->json) printf("\n");
+  qp_table_print(t);
+}
+
 static void print_json(const matrix *m) {
   static const qp_column column[] = {
       {"quantizer", false}, {"launch", false},      {"columns", true},   {"batch", true},
@@ -204,6 +278,7 @@ static qp_status show(matrix *m, qp_lookup *l, const qp_records *records, const 
   if (m->o->csv) return write_csv(m, err);
   if (m->o->json) return print_json(m), QP_OK;
   print_matrix(m);
+  print_others(m, l);
   printf("us a launch (%s time) on %s, batch %u, from %s", m->o->time, records->gpu, m->o->batch,
          source);
   for (size_t i = 1; i < m->paths && !m->o->path; i++)

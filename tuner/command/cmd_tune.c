@@ -37,7 +37,7 @@ static const qp_verb_help help = {
 
 typedef struct tune_options {
   qp_repeats shapes;
-  const char *model, *plan, *quantizers, *batch, *paths, *budget, *device, *strategy, *shard,
+  const char *model, *plan, *quantizers, *batch, *paths, *ops, *budget, *device, *strategy, *shard,
       *timer, *out, *svg, *timeout;
   unsigned most, finalists, seed, workers, spills;
   bool missing, json;
@@ -242,6 +242,32 @@ static qp_status problems_of_plan(run *r, const qp_problems_wishes *w, qp_error 
   return st ? qp_fail_prefix(err, st, "%s", r->o->plan) : QP_OK;
 }
 
+/* Which operations of a model: gemm, rotate, dequant. */
+typedef struct operations {
+  bool gemm, rotate, dequant;
+} operations;
+
+static qp_status parse_operations(const tune_options *o, operations *out, qp_error *err) {
+  char text[128];
+  snprintf(text, sizeof text, "%s", o->ops ? o->ops : o->model ? "gemm,rotate,dequant" : "gemm");
+  for (char *p = strtok(text, ","); p; p = strtok(NULL, ",")) {
+    qp_op op;
+    const qp_status st = qp_op_parse(p, &op, err);
+    if (st) return qp_fail_prefix(err, st, "--ops");
+    if (op == QP_OP_GEMM)
+      out->gemm = true;
+    else if (op == QP_OP_ROTATE)
+      out->rotate = true;
+    else if (op == QP_OP_DEQUANT)
+      out->dequant = true;
+    else
+      return qp_fail(err, QP_E_ARG, "--ops '%s': gemm, rotate or dequant is needed", p);
+  }
+  if ((out->rotate || out->dequant) && !o->model)
+    return qp_fail(err, QP_E_ARG, "--ops: rotate and dequant are a model's; give --model");
+  return QP_OK;
+}
+
 static qp_status make_problems(run *r, qp_error *err) {
   const tune_options *o = r->o;
   qp_model_launch launch[QP_MODEL_LAUNCHES];
@@ -256,7 +282,9 @@ static qp_status make_problems(run *r, qp_error *err) {
                           .arch = r->info->device.arch,
                           .sm_count = r->info->device.sm_count,
                           .type = QP_F16};
-  qp_status st = qp_batches_parse(o->batch, batch, &w.batches, err);
+  operations ops = {0};
+  qp_status st = parse_operations(o, &ops, err);
+  if (!st) st = qp_batches_parse(o->batch, batch, &w.batches, err);
   if (!st) st = choose_families(r->session.families, o->paths, family, &w.families, err);
   if (!st) st = qp_session_quantizers(&r->session, o->quantizers, &q, &w.quantizers, err);
   if (!st && o->model) st = qp_models_open(&r->models, err);
@@ -266,8 +294,13 @@ static qp_status make_problems(run *r, qp_error *err) {
   if (st) return free(q), st;
   w.quantizer = q;
   if (model) launches = qp_model_launches(model, launch);
-  st = o->plan ? problems_of_plan(r, &w, err)
-               : qp_problems_add(&r->problems, launch, launches, &w, &r->skipped, err);
+  if (o->plan)
+    st = problems_of_plan(r, &w, err);
+  else if (ops.gemm)
+    st = qp_problems_add(&r->problems, launch, launches, &w, &r->skipped, err);
+  if (!st && model)
+    st = qp_problems_add_model(&r->problems, model, r->session.families, &w, ops.rotate,
+                               ops.dequant, err);
   free(q);
   if (!st && o->shard) st = qp_problems_shard(&r->problems, o->shard, err);
   if (!st && o->missing) st = keep_missing(r, err);
@@ -408,6 +441,8 @@ int qp_cmd_tune(int argc, char **argv) {
       {"batch", QP_OPT_STRING, &o.batch, "LIST", "rows of activations (1,8)", 0, 0},
       {"paths", QP_OPT_STRING, &o.paths, "LIST",
        "of gemm families that compete: tensor,cuda; 'naive' is tuned where it is named", 0, 0},
+      {"ops", QP_OPT_STRING, &o.ops, "LIST",
+       "of a model: gemm, rotate (of linears' inputs), dequant (to 16 bits); all of them", 0, 0},
       {"budget", QP_OPT_STRING, &o.budget, "TIME",
        "of the run: 90s, 25m, 2h (20m, or no limit with --max-candidates)", 0, 0},
       {"max-candidates", QP_OPT_UNSIGNED, &o.most, "N", "of a problem at most (no limit)", 1,

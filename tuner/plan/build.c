@@ -351,11 +351,24 @@ static qp_status make_item(builder *b, qp_knap_item *item, qp_knap_item *full, q
 
 /* ---- The whole ---- */
 
+int64_t qp_plan_rotation_ps(const qp_plan_input *in) {
+  const qp_latency_table *t = in->table;
+  double ps = 0;
+  for (unsigned b = 0; t && b < in->batches; b++) {
+    unsigned i = 0;
+    while (i < t->rotations && t->rotation[i].batch != in->batch[b].batch) i++;
+    if (i == t->rotations) return -1;
+    ps += in->batch[b].weight * (double)t->rotation[i].ps;
+  }
+  return t ? llround(ps) : -1;
+}
+
 static qp_status set_limits(qp_plan_problem *p, qp_error *err) {
   const qp_plan_input *in = p->in;
   const qp_model *m = in->model;
   p->planned_weights = m->layers * m->block_weights + (in->head ? m->head_weights : 0);
-  p->fixed_ps = in->table ? in->table->constant_ps : 0;
+  const int64_t rotation_ps = qp_plan_rotation_ps(in);
+  p->fixed_ps = (in->table ? in->table->constant_ps : 0) + (rotation_ps > 0 ? rotation_ps : 0);
   p->fixed_bytes = (int64_t)(m->embedding_bytes + m->other_bytes + qp_plan_sign_bytes(m, in->head) +
                              qp_plan_codebook_bytes(in->menu, NULL));
   if (!in->head && !m->tied && !m->headless) p->fixed_bytes += 2 * (int64_t)m->head_weights;

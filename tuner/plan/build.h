@@ -53,6 +53,9 @@ qp_status qp_plan_build(const qp_plan_input *in, const unsigned *class_of, unsig
                         qp_plan_problem *out, qp_error *err);
 void qp_plan_problem_free(qp_plan_problem *p);
 
+/* What the rotations of one pass take at the input's batches; -1: the table does not know. */
+int64_t qp_plan_rotation_ps(const qp_plan_input *in);
+
 /*
 ** The plan of a choice for each item: totals, linears, launches, notes.  Where latency was not
 ** limited each item's launches are the fastest for its quantizers.

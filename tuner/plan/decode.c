@@ -217,6 +217,19 @@ static void note(qp_plan *p, const char *format, unsigned a, unsigned b) {
   if (n < 0) *to = 0;
 }
 
+/* Records know no attention and no norms; rotations they may know.  Other tables say what is in them. */
+static void add_rotation_note(const qp_plan_input *in, qp_plan *plan) {
+  if (!in->table || *in->table->model) return;
+  const int64_t ps = qp_plan_rotation_ps(in);
+  char *to = plan->note[plan->notes++];
+  if (ps >= 0)
+    snprintf(to, sizeof *plan->note, "the constant part has %u rotations, %.3f us",
+             in->table->rotation[0].launches, (double)ps * 1e-6);
+  else
+    snprintf(to, sizeof *plan->note,
+             "rotations of the linears' inputs are in no latency: qpal tune --ops rotate");
+}
+
 static void add_notes(decoder *d) {
   qp_plan *plan = d->plan;
   if (d->modelled)
@@ -228,6 +241,7 @@ static void add_notes(decoder *d) {
     note(plan, "%u of %u launches have latencies that are not exact: see how", d->inexact,
          plan->launches);
   if (!d->p->in->table) note(plan, "no latencies were used", 0, 0);
+  add_rotation_note(d->p->in, plan);
   if (!d->p->in->head && !d->p->in->model->headless)
     note(plan, "the lm_head stays in 16 bits and is not counted in bits_per_weight", 0, 0);
 }

@@ -9,7 +9,7 @@
 
 #include "runtime/status.h"
 
-enum { QP_LATENCY_MEMBERS = 8 };
+enum { QP_LATENCY_MEMBERS = 8, QP_LATENCY_BATCHES = 16 };
 
 /* How a row came to be there, best first.  The planner takes the best row of a launch. */
 typedef enum qp_latency_match {
@@ -48,6 +48,11 @@ typedef struct qp_latency_table {
   char gpu[128];
   char model[64];      /* rows by key are of this model only; "" if rows have shapes */
   int64_t constant_ps; /* of everything that is in no row, one pass; 0 where not known */
+  unsigned rotations;  /* batches whose rotations are known */
+  struct {
+    unsigned batch, launches;
+    int64_t ps; /* all rotations of one pass: of every input of linears that reads it rotated */
+  } rotation[QP_LATENCY_BATCHES];
   int64_t overhead_ps; /* fixed cost of a launch, for modelled launches; -1: not known */
   size_t rows, capacity;
   qp_latency_row *row;

@@ -113,7 +113,7 @@ struct qp_lookup {
 
 /* What a problem and a path look like, beside batch and types the shapes and definitions. */
 typedef struct wanted {
-  unsigned segments, columns, batch, fused;
+  unsigned op, segments, columns, batch, fused;
   struct {
     unsigned rows;
     char hash[36];
@@ -124,7 +124,9 @@ typedef struct wanted {
 static uint64_t key_of(const wanted *w) { return XXH3_64bits(w, sizeof *w); }
 
 static void want_record(const qp_record *r, wanted *w) {
+  qp_op op = QP_OP_GEMM;
   memset(w, 0, sizeof *w);
+  w->op = qp_op_parse(r->op, &op, NULL) ? QP_OP_COUNT : op;
   w->segments = r->segments;
   w->columns = r->columns;
   w->batch = r->batch;
@@ -140,6 +142,7 @@ static void want_record(const qp_record *r, wanted *w) {
 
 static void want_problem(const qp_problem *p, const char *path, wanted *w) {
   memset(w, 0, sizeof *w);
+  w->op = p->op;
   w->segments = p->segments;
   w->columns = p->columns;
   w->batch = p->batch;
@@ -148,7 +151,7 @@ static void want_problem(const qp_problem *p, const char *path, wanted *w) {
     w->segment[i].rows = p->segment[i].rows;
     snprintf(w->segment[i].hash, sizeof w->segment[i].hash, "%s", p->segment[i].quantizer->hash);
   }
-  snprintf(w->path, sizeof w->path, "%s", path);
+  snprintf(w->path, sizeof w->path, "%s", path ? path : "");
   snprintf(w->type, sizeof w->type, "%s", qp_dtype_name(p->type));
   snprintf(w->out_type, sizeof w->out_type, "%s", qp_dtype_name(p->out_type));
 }
@@ -166,7 +169,7 @@ static void index_records(qp_lookup *l, const qp_records *r) {
   for (size_t i = 0; i < r->count; i++) {
     int64_t ps = qp_record_time(&r->list[i], l->opt.kind);
     wanted w;
-    if (ps <= 0 || strcmp(r->list[i].op, "gemm") != 0) continue;
+    if (ps <= 0) continue;
     want_record(&r->list[i], &w);
     l->list[l->count++] = (entry){.key = key_of(&w), .record = &r->list[i], .ps = ps};
   }
@@ -255,9 +258,9 @@ static double weights(const wanted *w) {
 
 /* Other shapes with the same quantizers in the same order, the rest equal. */
 static bool comparable(const wanted *a, const wanted *b) {
-  bool same = a->segments == b->segments && a->batch == b->batch && a->fused == b->fused &&
-              !strcmp(a->path, b->path) && !strcmp(a->type, b->type) &&
-              !strcmp(a->out_type, b->out_type);
+  bool same = a->op == QP_OP_GEMM && b->op == QP_OP_GEMM && a->segments == b->segments &&
+              a->batch == b->batch && a->fused == b->fused && !strcmp(a->path, b->path) &&
+              !strcmp(a->type, b->type) && !strcmp(a->out_type, b->out_type);
   for (unsigned i = 0; i < a->segments && same; i++)
     same = !strcmp(a->segment[i].hash, b->segment[i].hash);
   return same;
@@ -345,8 +348,8 @@ qp_status qp_lookup_latency(qp_lookup *l, unsigned batch, const char *source, qp
   for (size_t i = 0; i < l->own && !st; i++) {
     const qp_record *r = l->list[i].record;
     bool first = !i || l->list[i].key != l->list[i - 1].key;
-    if (first && r->batch == batch && !r->rotate_fused && !strcmp(r->type, "f16") &&
-        strcmp(r->out_type, "f32") != 0)
+    if (first && !strcmp(r->op, qp_op_name(QP_OP_GEMM)) && r->batch == batch && !r->rotate_fused &&
+        !strcmp(r->type, "f16") && strcmp(r->out_type, "f32") != 0)
       st = add_row(l, i, batch, out, err);
   }
   return st;

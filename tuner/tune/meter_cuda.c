@@ -50,9 +50,9 @@ struct qp_metered {
   qp_arguments args; /* but what rotates */
   qp_devptr own[QP_MAX_STREAMS * QP_MAX_CODEBOOKS + 3 * QP_MAX_SEGMENTS + 4];
   unsigned owns;
-  qp_devptr y[2][QP_MAX_SEGMENTS];
-  size_t copy_bytes; /* of one copy of the weights */
-  unsigned next;     /* launches so far */
+  qp_devptr y[2][QP_MAX_SEGMENTS]; /* outputs, in turn; of a rotation the first */
+  size_t copy_bytes;               /* of one copy of the weights */
+  unsigned next;                   /* launches so far */
 };
 
 /* ---- The pool ---- */
@@ -149,8 +149,8 @@ static qp_status add_segments(gpu *g, qp_metered *c, qp_error *err) {
     for (size_t r = 0; r < rows; r++) scale[r] = 0.03125f;
     st = add(g, c, scale, rows * sizeof *scale, &c->args.segment[i].scale, err);
     free(scale);
-    for (unsigned k = 0; k < 2 && !st; k++)
-      st = add(g, c, NULL, 4 * rows * p->batch, &c->y[k][i], err);
+    const size_t bytes = p->op == QP_OP_DEQUANT ? 2 * rows * p->columns : 4 * rows * p->batch;
+    for (unsigned k = 0; k < 2 && !st; k++) st = add(g, c, NULL, bytes, &c->y[k][i], err);
   }
   return st;
 }
@@ -165,13 +165,25 @@ static qp_status add_codebooks(gpu *g, qp_metered *c, unsigned stream, qp_error 
   return st;
 }
 
+/* What a rotation reads and writes beside X. */
+static qp_status add_rotation(gpu *g, qp_metered *c, qp_error *err) {
+  const qp_problem *p = &c->kernel->problem;
+  qp_status st = QP_OK;
+  c->args.rows = p->batch;
+  for (unsigned k = 0; k < 2 && !st; k++)
+    st = add(g, c, NULL, (size_t)2 * p->columns * p->batch, &c->y[k][0], err);
+  return st;
+}
+
 static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
   const qp_kernel *k = c->kernel;
-  qp_status st = add_activations(g, c, err);
+  const qp_op op = k->problem.op;
+  qp_status st = op == QP_OP_DEQUANT ? QP_OK : add_activations(g, c, err);
   if (!st) st = add(g, c, NULL, k->workspace_bytes, &c->args.workspace, err);
   if (!st) st = add(g, c, NULL, (size_t)4 * k->counters, &c->args.counters, err);
-  if (!st && k->problem.rotate_fused)
+  if (!st && (k->problem.rotate_fused || op == QP_OP_ROTATE))
     st = add(g, c, NULL, (size_t)k->problem.columns / 8 + 16, &c->args.signs, err);
+  if (!st && op == QP_OP_ROTATE) st = add_rotation(g, c, err);
   if (!st) st = add_segments(g, c, err);
   for (unsigned i = 0; i < k->streams && !st; i++) st = add_codebooks(g, c, i, err);
   return st;
@@ -192,6 +204,7 @@ static void make_launch(gpu *g, qp_metered *c, bool pdl, unsigned at) {
   place_weights(k, g->pool + g->cursor, &a);
   g->cursor += c->copy_bytes;
   for (unsigned i = 0; i < k->problem.segments; i++) a.segment[i].y = c->y[n % 2][i];
+  if (k->problem.op == QP_OP_ROTATE) a.y = c->y[n % 2][0];
   if (k->adds_to_zero) {
     a.zero = c->y[(n + 1) % 2][0];
     a.zero_words = (uint64_t)k->problem.segment[0].rows * k->problem.batch;

@@ -190,7 +190,8 @@ static int64_t floor_ps(const qp_problem_run *c) {
   const qp_problem *p = &c->problem->problem;
   double bytes = 0;
   for (unsigned i = 0; i < p->segments; i++)
-    bytes += (double)p->segment[i].rows * p->columns * p->segment[i].quantizer->stored_rate / 8;
+    bytes += (double)p->segment[i].rows * p->columns *
+             (p->segment[i].quantizer->stored_rate / 8 + (p->op == QP_OP_DEQUANT ? 2 : 0));
   return c->t->info.read_gbs > 0 ? llround(bytes / c->t->info.read_gbs * 1e3) : 0;
 }
 

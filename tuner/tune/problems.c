@@ -48,8 +48,8 @@ unsigned qp_model_launches(const qp_model *m, qp_model_launch out[QP_MODEL_LAUNC
 }
 
 static bool same_problem(const qp_problem *a, const qp_problem *b) {
-  bool same = a->segments == b->segments && a->columns == b->columns && a->batch == b->batch &&
-              a->type == b->type && a->out_type == b->out_type;
+  bool same = a->op == b->op && a->segments == b->segments && a->columns == b->columns &&
+              a->batch == b->batch && a->type == b->type && a->out_type == b->out_type;
   for (unsigned i = 0; i < a->segments && same; i++)
     same = a->segment[i].quantizer == b->segment[i].quantizer &&
            a->segment[i].rows == b->segment[i].rows;
@@ -123,6 +123,98 @@ qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch,
         *skipped += !fits && !q; /* counted once a batch */
       }
   return st;
+}
+
+/* ---- What is no gemm ---- */
+
+unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_ROTATIONS]) {
+  unsigned n = 0;
+  for (unsigned g = 0; g <= m->groups; g++) {
+    const bool head = g == m->groups;
+    const unsigned columns = head ? m->linear[m->linears].columns : m->group[g].columns;
+    const unsigned launches = head ? 1 : m->layers;
+    if (head && m->headless) continue;
+    unsigned i = 0;
+    while (i < n && out[i].columns != columns) i++;
+    if (i == n) out[n++] = (qp_model_rotation){.columns = columns};
+    out[i].launches += launches;
+  }
+  return n;
+}
+
+/* A problem by each family of its operation. */
+static qp_status add_by_all(qp_tune_problems *list, const qp_families *families, qp_tune_problem *t,
+                            qp_error *err) {
+  const qp_family *family[QP_MAX_FAMILIES];
+  const size_t n = qp_families_of(families, t->problem.op, NULL, false, family);
+  qp_status st = QP_OK;
+  if (qp_problem_check(&t->problem, NULL)) return QP_OK;
+  for (size_t i = 0; i < n && !st; i++) {
+    if (!qp_family_serves(family[i], &t->problem)) continue;
+    t->family = family[i];
+    snprintf(t->path, sizeof t->path, "%s", family[i]->path);
+    st = add(list, t, err);
+  }
+  return st;
+}
+
+static qp_status add_rotations(qp_tune_problems *list, const qp_model *m,
+                               const qp_families *families, const qp_problems_wishes *w,
+                               qp_error *err) {
+  qp_model_rotation rotation[QP_MODEL_ROTATIONS];
+  const unsigned n = qp_model_rotations(m, rotation);
+  qp_status st = QP_OK;
+  for (size_t b = 0; b < w->batches; b++)
+    for (unsigned i = 0; i < n && !st; i++) {
+      qp_tune_problem t = {.problem = {.op = QP_OP_ROTATE,
+                                       .columns = rotation[i].columns,
+                                       .batch = w->batch[b],
+                                       .type = w->type,
+                                       .out_type = w->type,
+                                       .arch = w->arch,
+                                       .sm_count = w->sm_count},
+                           .launches = rotation[i].launches};
+      snprintf(t.label, sizeof t.label, "rotate %u", rotation[i].columns);
+      st = add_by_all(list, families, &t, err);
+    }
+  return st;
+}
+
+static qp_status add_dequants(qp_tune_problems *list, const qp_model *m,
+                              const qp_families *families, const qp_problems_wishes *w,
+                              qp_error *err) {
+  qp_status st = QP_OK;
+  for (size_t q = 0; q < w->quantizers; q++)
+    for (unsigned i = 0; i < m->linears + !m->headless && !st; i++) {
+      const qp_model_linear *linear = &m->linear[i];
+      qp_tune_problem t = {.problem = {.op = QP_OP_DEQUANT,
+                                       .segments = 1,
+                                       .columns = linear->columns,
+                                       .batch = 1,
+                                       .type = w->type,
+                                       .out_type = w->type,
+                                       .arch = w->arch,
+                                       .sm_count = w->sm_count},
+                           .launches = i == m->linears ? 1 : m->layers};
+      t.problem.segment[0].quantizer = w->quantizer[q];
+      t.problem.segment[0].rows = linear->rows;
+      snprintf(t.label, sizeof t.label, "dequant %ux%u", linear->rows, linear->columns);
+      st = add_by_all(list, families, &t, err);
+    }
+  return st;
+}
+
+qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
+                                const qp_families *families, const qp_problems_wishes *w,
+                                bool rotate, bool dequant, qp_error *err) {
+  qp_tune_problems front = {0};
+  qp_status st = rotate ? add_rotations(&front, m, families, w, err) : QP_OK;
+  if (!st && dequant) st = add_dequants(&front, m, families, w, err);
+  for (size_t i = 0; i < list->count && !st; i++) st = add(&front, &list->list[i], err);
+  if (st) return qp_problems_free(&front), st;
+  qp_problems_free(list);
+  *list = front;
+  return QP_OK;
 }
 
 /* false: a launch in 16 bits, which is no problem of ours. */

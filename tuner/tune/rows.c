@@ -74,6 +74,35 @@ static qp_status add_model(reading *r, unsigned batch) {
   return st;
 }
 
+/*
+** What the model's rotations take in one pass at this batch, where a record answers each of them.  A
+** group's input is rotated once, for all linears that read it.
+*/
+static void add_rotations(reading *r, unsigned batch) {
+  qp_model_rotation rotation[QP_MODEL_ROTATIONS];
+  const unsigned n = qp_model_rotations(r->w->model, rotation);
+  qp_latency_table *t = &r->table;
+  int64_t ps = 0;
+  unsigned launches = 0;
+  if (t->rotations == QP_LATENCY_BATCHES) return;
+  for (unsigned i = 0; i < n; i++) {
+    const qp_problem p = {.op = QP_OP_ROTATE,
+                          .columns = rotation[i].columns,
+                          .batch = batch,
+                          .type = QP_F16,
+                          .out_type = QP_F16,
+                          .arch = r->records.list[0].arch,
+                          .sm_count = r->records.list[0].sm_count};
+    qp_pick pick;
+    if (!qp_lookup_find(r->lookup, &p, NULL, &pick)) return;
+    ps += pick.ps * rotation[i].launches;
+    launches += rotation[i].launches;
+  }
+  t->rotation[t->rotations].batch = batch;
+  t->rotation[t->rotations].launches = launches;
+  t->rotation[t->rotations++].ps = ps;
+}
+
 static qp_status add_rows(reading *r, qp_time_kind kind) {
   const qp_lookup_options lo = {.kind = kind,
                                 .worst = r->w->worst,
@@ -87,6 +116,7 @@ static qp_status add_rows(reading *r, qp_time_kind kind) {
   for (size_t i = 0; i < r->w->batches && !st; i++) {
     st = qp_lookup_latency(r->lookup, r->w->batch[i], source, &r->table, r->err);
     if (!st && r->w->worst > QP_MATCH_OTHER_DRIVER) st = add_model(r, r->w->batch[i]);
+    if (!st && r->w->model) add_rotations(r, r->w->batch[i]);
   }
   qp_lookup_close(r->lookup);
   r->lookup = NULL;
