@@ -215,7 +215,7 @@ Test(bench, wrong_words_name_what_would_be_right) {
   cr_assert_eq(ask("bench", "--batch 0"), 2);
   cr_assert(strstr(text, "--batch '0'"), "%s", text);
   cr_assert_eq(ask("bench", "--path sideways"), 2);
-  cr_assert(strstr(text, "tensor or cuda"), "%s", text);
+  cr_assert(strstr(text, "tensor, cuda"), "%s", text);
   cr_assert_eq(ask("bench", "--quantizers nuq-4 --records none.jsonl"), 2);
   cr_assert(strstr(text, "none.jsonl"), "%s", text);
   cr_assert_eq(ask("bench", "--device sim"), 2);
