@@ -162,6 +162,17 @@ Test(meter_cuda, a_machine_without_nvml_tells_no_clock) {
   cr_assert_str_eq(meter->info.driver, "CUDA 13.0", "what the driver itself says");
 }
 
+Test(meter_cuda, an_nvml_without_some_calls_gives_what_it_has) {
+  qp_meter_state state;
+  setenv("QPAL_NVML", QP_BINARY_DIR "/libfake_nvml_old.so", 1);
+  setenv("FAKE_NVML_REASONS", "0x24", 1);
+  open_meter(false);
+  meter->ops->state(meter, &state);
+  cr_expect_eq(state.clock_mhz, 1980);
+  cr_expect_str_eq(state.throttle, "");
+  cr_expect_str_eq(meter->info.driver, "CUDA 13.0", "the driver's own number");
+}
+
 Test(meter_cuda, clocks_and_reasons_to_throttle_come_from_nvml) {
   qp_meter_state state;
   open_meter(false);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** A place for a worker process and its conversation:  item -> request -> [worker] -> reply ->
+** result. Its socket does not block; the compiler's event loop says when to send and to receive.
+*/
+#ifndef QP_COMPILE_SLOT_H
+#define QP_COMPILE_SLOT_H
+
+#include <sys/types.h>
+
+#include "gen/compile/compile_item.h"
+#include "gen/compile/fork_server.h"
+
+/* A slot for a worker process; pid 0: none is running. */
+typedef struct qp_slot {
+  pid_t pid;
+  int fd;
+  qp_item *item;  /* what it works on; NULL: idle */
+  double start;   /* of that, on the monotonic clock */
+  double limit_s; /* how long it may take */
+  char *request;
+  size_t request_bytes, sent;
+  qp_reply_head head;
+  size_t got; /* bytes of the reply, its head included */
+  char *payload;
+  size_t payload_bytes;
+} qp_slot;
+
+typedef enum qp_slot_progress { QP_SLOT_MORE, QP_SLOT_COMPLETE, QP_SLOT_BROKEN } qp_slot_progress;
+
+/* Forget the conversation; the process stays. */
+void qp_slot_rest(qp_slot *s);
+/* End the process of a slot, tell how it had died if it had, and leave the slot empty. */
+bool qp_slot_end(qp_fork_server *server, qp_slot *s, int *wait_status);
+/* Make the request of an item; false for want of memory. */
+bool qp_slot_request(qp_slot *s, const qp_item *it);
+/* Send or receive what goes without waiting.  BROKEN: the other end is gone, or no reply comes. */
+qp_slot_progress qp_slot_send(qp_slot *s);
+qp_slot_progress qp_slot_receive(qp_slot *s);
+/* A whole reply's parts as a result; false for want of memory. */
+bool qp_slot_unpack(const qp_slot *s, qp_compiled *out);
+
+#endif
