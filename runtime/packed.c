@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "half.h"
 #include "json_scan.h"
 #include "library_state.h"
 #include "safetensors.h"
@@ -18,6 +19,7 @@ typedef struct quantizer {
 typedef struct linear {
   char name[NAME_BYTES], signs[NAME_BYTES], quantizer[64]; /* signs "": x is not rotated */
   uint64_t rows, columns;
+  float *scale;           /* [rows], where the file holds fp16; NULL: the file's are taken */
   unsigned listed, parts; /* a split of a narrow linear lists parts of no columns: none is kept */
   struct {
     uint64_t column, columns;
@@ -172,9 +174,10 @@ static qp_status read_section(qpal_packed *p, const char *file, const char *text
       st = qp_json_scan_skip(&s, NULL, NULL);
   }
   if (!st) st = qp_json_scan_end(&s);
-  if (!st && version != 1)
-    st = qp_fail(err, QP_E_ARG, "%s: packed weights of version %llu; this libqpal reads version 1",
-                 file, (unsigned long long)version);
+  if (!st && version != 1 && version != 2)
+    st = qp_fail(err, QP_E_ARG,
+                 "%s: packed weights of version %llu; this libqpal reads versions 1 and 2", file,
+                 (unsigned long long)version);
   return st;
 }
 
@@ -189,10 +192,10 @@ static qp_status read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
                    "%s: metadata 'format' is '%.40s'; packed weights of qpal quantize say "
                    "'qpal-packed'",
                    file, format ? format : "");
-  if (!version || strcmp(version, "1") != 0)
+  if (!version || (strcmp(version, "1") != 0 && strcmp(version, "2") != 0))
     return qp_fail(err, QP_E_ARG,
-                   "%s: packed weights of version '%.40s'; this libqpal reads version 1", file,
-                   version ? version : "");
+                   "%s: packed weights of version '%.40s'; this libqpal reads versions 1 and 2",
+                   file, version ? version : "");
   snprintf(where, sizeof where, "%.500s: metadata 'quantization'", file);
   return text ? read_section(p, where, text, err) : QP_OK; /* a shard may hold no linear */
 }
@@ -203,6 +206,23 @@ static qp_status read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
 static qpal_status refuse(qp_status st, const qp_error *err) {
   return st == QP_E_ARG || st == QP_E_LIMIT ? qp_refuse(QPAL_E_FORMAT, "%s", err->text)
                                             : qp_refuse_status(st, err);
+}
+
+/* Row scales that are stored in fp16: kernels read fp32. */
+static qp_status widen_scales(const qpal_packed *p, linear *l, qp_error *err) {
+  char name[NAME_BYTES + 64];
+  snprintf(name, sizeof name, "%s.row_scales", l->name);
+  const qp_tensor *t = qp_safetensors_find(p->tensors, name);
+  if (!t || t->type != QP_TENSOR_F16) return QP_OK;
+  if (l->rows != t->bytes / 2)
+    return qp_fail(err, QP_E_ARG, "tensor '%s' holds %zu scales of %llu rows", name, t->bytes / 2,
+                   (unsigned long long)l->rows);
+  const uint8_t *half = t->data;
+  l->scale = malloc(sizeof *l->scale * l->rows + 1);
+  if (!l->scale) return no_memory(err);
+  for (size_t i = 0; i < l->rows; i++)
+    l->scale[i] = qp_half_to_float((uint16_t)(half[2 * i] | half[2 * i + 1] << 8));
+  return QP_OK;
 }
 
 static int by_name(const void *a, const void *b) {
@@ -218,6 +238,7 @@ qpal_status qpal_packed_open(const char *path, qpal_packed **out) {
   for (unsigned i = 0; !st && i < qp_safetensors_shards(p->tensors); i++)
     st = read_shard(p, i, &err);
   if (!st && p->linears) qsort(p->linear, p->linears, sizeof *p->linear, by_name);
+  for (size_t i = 0; !st && i < p->linears; i++) st = widen_scales(p, &p->linear[i], &err);
   for (size_t i = 1; !st && i < p->linears; i++)
     if (!strcmp(p->linear[i - 1].name, p->linear[i].name))
       st = qp_fail(&err, QP_E_ARG, "%s: linear '%s' is there twice", path, p->linear[i].name);
@@ -229,6 +250,7 @@ qpal_status qpal_packed_open(const char *path, qpal_packed **out) {
 void qpal_packed_close(qpal_packed *p) {
   if (!p) return;
   if (p->tensors) qp_safetensors_close(p->tensors);
+  for (size_t i = 0; i < p->linears; i++) free(p->linear[i].scale);
   free(p->quantizer);
   free(p->linear);
   free(p);
@@ -330,7 +352,10 @@ qpal_status qpal_packed_find(const qpal_packed *p, const qpal_library *library, 
   own.parts = info.parts;
   for (unsigned i = 0; i < info.parts && !st; i++) st = find_part(p, l, i, &info.part[i], &own);
   snprintf(name, sizeof name, "%s.row_scales", l->name);
-  if (!st) st = find_bytes(p, name, 4ull * info.rows, &own.scale);
+  if (!st && l->scale)
+    own.scale = (qpal_bytes){l->scale, 4ull * info.rows};
+  else if (!st)
+    st = find_bytes(p, name, 4ull * info.rows, &own.scale);
   if (!st && *l->signs) st = find_bytes(p, l->signs, (info.columns + 31ull) / 32 * 4, &own.signs);
   return st ? st : qp_give(out, &own, sizeof own, sizeof own, "qpal_packed_linear");
 }

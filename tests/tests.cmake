@@ -155,6 +155,10 @@ if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
       ${word} ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
     set_tests_properties(python_${word} PROPERTIES FIXTURES_REQUIRED circle SKIP_RETURN_CODE 77)
   endforeach()
+  add_test(NAME python_decoder COMMAND ${PROJECT_SOURCE_DIR}/tests/python/run
+    decoder ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
+  set_tests_properties(python_decoder PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
+    ENVIRONMENT_MODIFICATION "${test_environment}")
   add_test(NAME abi COMMAND ${PROJECT_SOURCE_DIR}/tests/abi/run
     ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
   add_test(NAME readme COMMAND ${PROJECT_SOURCE_DIR}/tests/readme/run

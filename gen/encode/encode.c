@@ -236,6 +236,13 @@ static qp_status code_fed(const job *j, desk *d, unsigned row_group, qp_error *e
   return st;
 }
 
+/* A scale as it is stored: rounded to fp16 where that keeps all of fp16's bits. */
+static float stored_scale(double scale) {
+  const double size = fabs(scale);
+  if (size < 0x1p-14 || size > 65504) return (float)scale;
+  return qp_half_to_float(qp_double_to_half(scale));
+}
+
 /* Each row's scale, fitted to what came out:  r = x.v / v.v,  through the Hessian if there is one. */
 static void fit_scales(const job *j, desk *d, unsigned row_group) {
   const qp_encoded *e = j->out;
@@ -258,7 +265,7 @@ static void fit_scales(const job *j, desk *d, unsigned row_group) {
     const double unit = d->rms[r] / j->input_scale; /* w = unit x */
     double fit = square > 0 ? cross / square : 0;
     if (j->feeds && vv[r] > 0) fit = xv[r] / vv[r];
-    e->row_scale[row] = (float)(fit * unit);
+    e->row_scale[row] = stored_scale(fit * unit);
     fit = unit > 0 ? (double)e->row_scale[row] / unit : 0;
     j->power[row] = unit * unit * power;
     j->lost[row] = unit * unit * (power - 2 * fit * cross + fit * fit * square);

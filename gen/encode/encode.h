@@ -77,7 +77,7 @@ typedef struct qp_encoded {
     uint16_t *codebook[QP_MAX_CODEBOOKS]; /* scope tensor or row; NULL for scope spec.
                                              tensor: [entries][dim]; row: [32 groups][entries] */
   } part[QP_MAX_PARTS];
-  float *row_scale;      /* [rows]: W ~ row_scale W^ */
+  float *row_scale; /* [rows]: W ~ row_scale W^; fp16 numbers, but for those out of its range */
   float *row_distortion; /* [rows]: sum (w - r w^)^2 / sum w^2 of each row */
   double distortion;     /* sum (w - r w^)^2 / sum w^2 over the linear; 0 where all weights are 0 */
   double proxy;   /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */

@@ -38,7 +38,8 @@ typedef struct part {
 typedef struct arrays {
   part part[QP_MAX_PARTS];
   unsigned parts;
-  const float *scales; /* [rows] */
+  const void *scales; /* [rows], fp32 or fp16 */
+  bool half_scales;
   const uint32_t *signs;
 } arrays;
 
@@ -51,7 +52,7 @@ static qp_status check_format(const cJSON *section, const char *where, qp_error 
   if (st) return st;
   if (strcmp(format, "qpal-packed") != 0)
     return qp_fail(err, QP_E_ARG, "%s: format '%s' is not read; qpal-packed is", where, format);
-  st = qp_json_integer(section, where, "version", 1, 1, &version, err);
+  st = qp_json_integer(section, where, "version", 1, 2, &version, err);
   return st ? st
             : qp_json_integer(section, where, "layout", QP_LAYOUT_VERSION, QP_LAYOUT_VERSION,
                               &version, err);
@@ -206,12 +207,20 @@ static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *
     a->parts++;
   }
   snprintf(name, sizeof name, "%.*s.row_scales", NAME, e->name);
-  if (!st) st = take(w, name, QP_TENSOR_F32, (size_t)e->rows * 4, &at, err);
+  const qp_tensor *scales = qp_safetensors_find(w->file, name);
+  a->half_scales = scales && scales->type == QP_TENSOR_F16;
+  const qp_tensor_type type = a->half_scales ? QP_TENSOR_F16 : QP_TENSOR_F32;
+  if (!st) st = take(w, name, type, e->rows * qp_tensor_type_bytes(type), &at, err);
   a->scales = at;
   if (!st && e->signs)
     st = take(w, e->signs, QP_TENSOR_U32, (size_t)(e->columns + 31) / 32 * 4, &at, err);
   a->signs = e->signs ? at : NULL;
   return st;
+}
+
+static float scale_of(const arrays *a, size_t row) {
+  return a->half_scales ? qp_half_to_float(((const uint16_t *)a->scales)[row])
+                        : ((const float *)a->scales)[row];
 }
 
 /* ---- Decoding, a group of 32 rows a turn ---- */
@@ -254,7 +263,7 @@ static qp_status decode_group(const decoding *d, qp_reference *reference, uint64
   for (uint64_t r = from; r < to && !st; r++) {
     const uint16_t *row = half + (size_t)(r - begin) * columns;
     float *y = out + (size_t)(r - from) * columns;
-    for (size_t i = 0; i < columns; i++) y[i] = d->a->scales[r] * qp_half_to_float(row[i]);
+    for (size_t i = 0; i < columns; i++) y[i] = scale_of(d->a, r) * qp_half_to_float(row[i]);
   }
   free(half);
   if (!st && d->a->signs)

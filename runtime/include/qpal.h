@@ -232,14 +232,14 @@ typedef struct qpal_packed qpal_packed;
 
 /*
 ** Map the packed weights that `qpal quantize` wrote: a directory (runtime/PACKED.md), or one of its
-** safetensors files.  Nothing is loaded.  The files must not be changed while they are open.
+** safetensors files.  Nothing is loaded but row scales, which kernels read as fp32.  The files must not be changed while they are open.
 ** QPAL_E_IO, QPAL_E_FORMAT (names file, tensor and reason), QPAL_E_NOMEM.
 */
 QPAL_API qpal_status qpal_packed_open(const char *path, qpal_packed **out);
 /* After the last use of host addresses that it gave.  NULL is allowed. */
 QPAL_API void qpal_packed_close(qpal_packed *packed);
 
-/* Bytes in host memory, mapped from a file. */
+/* Bytes in host memory, most of them mapped from a file. */
 typedef struct qpal_bytes {
   const void *data; /* NULL: there are none */
   uint64_t bytes;

@@ -41,10 +41,20 @@ static void *bytes_of(const qp_tensor *t) {
   return memcpy(copy, t->data, t->bytes);
 }
 
+/* Row scales, stored as fp16. */
+static float *scales_of(const char *name, unsigned rows) {
+  uint16_t *half = bytes_of(tensor(packed, name, "row_scales"));
+  float *scale = malloc(rows * sizeof *scale);
+  if (!scale) exit(2);
+  for (unsigned r = 0; r < rows; r++) scale[r] = qp_half_to_float(half[r]);
+  free(half);
+  return scale;
+}
+
 /* W^ of one linear, [rows][columns], times its row scales. */
 static double *decode(const char *name, const qp_quantizer *q, unsigned rows, unsigned columns) {
   double *w = calloc((size_t)rows * columns, sizeof *w);
-  float *scale = bytes_of(tensor(packed, name, "row_scales"));
+  float *scale = scales_of(name, rows);
   qp_reference *reference = qp_reference_new();
   const unsigned ranges = q->kind == QP_SPLIT ? q->parts : 1;
   for (unsigned i = 0; i < ranges; i++) {

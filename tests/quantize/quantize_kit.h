@@ -202,12 +202,20 @@ static inline double *decode(const qp_safetensors *s, const char *name, const qp
   return w;
 }
 
+/* The row scales of a linear, which are stored as fp16; the caller frees them. */
+static inline float *scales_of(const qp_safetensors *s, const char *name, unsigned rows) {
+  const uint16_t *half = tensor(s, "%s.row_scales", name);
+  float *scale = malloc(rows * sizeof *scale);
+  for (unsigned r = 0; r < rows; r++) scale[r] = qp_half_to_float(half[r]);
+  return scale;
+}
+
 /* |y - W x|^2 / |W x|^2 over a few random x. */
 static inline double output_error(const qp_safetensors *s, const char *name, const char *signs,
                                   const qp_quantizer *q, const float *w, unsigned rows,
                                   unsigned columns) {
   double *packed = decode(s, name, q, rows, columns), lost = 0, power = 0;
-  const float *scale = tensor(s, "%s.row_scales", name);
+  float *scale = scales_of(s, name, rows);
   const uint32_t *sign = signs ? tensor(s, "%s", signs) : NULL;
   qp_hadamard h;
   qp_hadamard_factor(columns, &h);
@@ -230,6 +238,7 @@ static inline double output_error(const qp_safetensors *s, const char *name, con
       power += want * want;
     }
   }
+  free(scale);
   free(packed);
   free(x);
   return lost / power;

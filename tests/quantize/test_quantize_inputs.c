@@ -506,7 +506,7 @@ static double output_loss(const char *out, unsigned first, unsigned rows, unsign
   qp_safetensors *s;
   cr_assert_eq(qp_safetensors_open(path("%s", out), &s, &err), QP_OK, "%s", err.text);
   double *packed = decode(s, "model.layers.0.mlp.up_proj", quantizer_of("nuq-3"), l->rows, HIDDEN);
-  const float *scale = tensor(s, "model.layers.0.mlp.up_proj.row_scales");
+  float *scale = scales_of(s, "model.layers.0.mlp.up_proj", l->rows);
   const uint32_t *signs = tensor(s, "model.layers.0.up-gate.signs");
   for (unsigned r = first; r < first + rows; r++) {
     restore_row(packed + (size_t)r * HIDDEN, (double)scale[r], signs, HIDDEN, row);
@@ -519,6 +519,7 @@ static double output_loss(const char *out, unsigned first, unsigned rows, unsign
       }
   }
   qp_safetensors_close(s);
+  free(scale);
   free(packed);
   free(w);
   free(h);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "gen/base/text.h"
+#include "runtime/half.h"
 
 static void *file;
 static size_t file_bytes;
@@ -36,6 +37,7 @@ TestSuite(packed, .init = set_up, .fini = tear_down, .timeout = 120);
 
 typedef struct writer {
   qp_text tensors, data, linears, quantizers;
+  bool half_scales;
 } writer;
 
 /* Tensors of 4-byte elements must be added before those of 2, these before bytes. */
@@ -77,10 +79,14 @@ static void add_tensors(writer *w, const char *name, const kit_linear *l, unsign
       add_tensor(w, tensor, "F16", shape, l->part[i].codebook[c], 2ul * rows * b->entries);
     }
   }
-  if (element == 4) {
-    snprintf(tensor, sizeof tensor, "%s.row_scales", name);
-    snprintf(shape, sizeof shape, "%u", l->rows);
-    add_tensor(w, tensor, "F32", shape, l->scale, 4ul * l->rows);
+  snprintf(tensor, sizeof tensor, "%s.row_scales", name);
+  snprintf(shape, sizeof shape, "%u", l->rows);
+  if (element == 4 && !w->half_scales) add_tensor(w, tensor, "F32", shape, l->scale, 4ul * l->rows);
+  if (element == 2 && w->half_scales) {
+    uint16_t *half = malloc(sizeof *half * l->rows);
+    for (unsigned r = 0; r < l->rows; r++) half[r] = qp_float_to_half(l->scale[r]);
+    add_tensor(w, tensor, "F16", shape, half, sizeof *half * l->rows);
+    free(half);
   }
 }
 
@@ -123,7 +129,7 @@ static void write_file(writer *w, const char *format) {
 typedef struct lies {
   const char *hash_of; /* quantizer whose hash the second linear claims */
   unsigned rows;       /* of the first */
-  bool no_scales;
+  bool no_scales, half_scales;
   const char *format;
 } lies;
 
@@ -131,7 +137,7 @@ static void write_packed(kit_linear linear[KIT_MEMBERS], lies lie) {
   static const uint32_t signs[KIT_K / 32] = {1, 2, 3, 4, 5, 6};
   static const unsigned elements[] = {4, 2, 1};
   char name[64];
-  writer w = {0};
+  writer w = {.half_scales = lie.half_scales};
   for (unsigned m = 0; m < KIT_MEMBERS; m++)
     kit_linear_make(&linear[m], kit_quantizers[m], kit_rows[m]);
   add_tensor(&w, "in.signs", "U32", "6", signs, sizeof signs);
@@ -156,6 +162,23 @@ static void write_packed(kit_linear linear[KIT_MEMBERS], lies lie) {
 
 static void free_linears(kit_linear linear[KIT_MEMBERS]) {
   for (unsigned m = 0; m < KIT_MEMBERS; m++) kit_linear_free(&linear[m]);
+}
+
+Test(packed, row_scales_in_fp16_are_handed_out_as_fp32) {
+  kit_linear linear[KIT_MEMBERS];
+  qpal_packed *p = NULL;
+  write_packed(linear, (lies){.half_scales = true});
+  cr_assert_eq(qpal_packed_open(path, &p), QPAL_OK, "%s", qpal_message());
+  for (unsigned m = 0; m < KIT_MEMBERS; m++) {
+    qpal_packed_linear got = {.size = sizeof got};
+    cr_assert_eq(qpal_packed_find(p, library, 0, m, &got), QPAL_OK, "%s", qpal_message());
+    cr_assert_eq(got.scale.bytes, 4 * kit_rows[m]);
+    for (unsigned r = 0; r < kit_rows[m]; r++)
+      cr_expect_eq(((const float *)got.scale.data)[r],
+                   qp_half_to_float(qp_float_to_half(linear[m].scale[r])));
+  }
+  qpal_packed_close(p);
+  free_linears(linear);
 }
 
 Test(packed, hands_out_each_linears_bytes_as_they_lie_in_the_file) {

@@ -71,7 +71,7 @@ void qp_plan_input_free(qp_plan_input *in);
 unsigned qp_plan_linears(const qp_model *m);
 
 /*
-** Stored bytes of one linear: codes with padding and group fields (gen/spec/layout.h), fp32 row scales,
+** Stored bytes of one linear: codes with padding and group fields (gen/spec/layout.h), fp16 row scales,
 ** codebooks of its own (scope tensor or row); without the rotation's signs and the definition's
 ** codebooks.  NULL: 16 bits a weight.  UINT64_MAX: the quantizer cannot hold this shape.
 */

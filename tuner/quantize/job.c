@@ -280,7 +280,7 @@ static bool is_replaced(const making *m, const qp_source_tensor *t) {
 }
 
 static uint64_t bytes_of_linear(const qp_job_linear *l) {
-  return (uint64_t)((double)l->rows * l->columns * l->quantizer->stored_rate / 8) + 4 * l->rows;
+  return (uint64_t)((double)l->rows * l->columns * l->quantizer->stored_rate / 8) + 2 * l->rows;
 }
 
 /* Blocks are put together up to the wished size of a file; a block is never divided. */

@@ -12,7 +12,7 @@
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
-enum { QP_PACKED_VERSION = 1, QP_JOB_NAME = QP_MODEL_NAME + 64 };
+enum { QP_PACKED_VERSION = 2, QP_JOB_NAME = QP_MODEL_NAME + 64 };
 
 /* A linear to be quantized. */
 typedef struct qp_job_linear {

@@ -8,6 +8,7 @@
 
 #include "gen/encode/encode.h"
 #include "gen/model/tensor_writer.h"
+#include "runtime/half.h"
 #include "tuner/quantize/hessian.h"
 #include "tuner/quantize/measure.h"
 #include "gen/base/rotate.h"
@@ -152,13 +153,33 @@ static void list_part(const bench *b, unsigned p, output *list, unsigned *count)
   list_codebooks(b, p, list, count);
 }
 
-static unsigned list_outputs(const bench *b, output *list) {
+/* Row scales as fp16, or NULL where one is out of its range. */
+static uint16_t *half_scales(const bench *b, qp_status *st) {
+  const unsigned rows = piece_rows(b);
+  uint16_t *half = malloc(sizeof *half * b->l->rows);
+  if (!half) *st = qp_fail(b->err, QP_E_NOMEM, "no memory for %u row scales", b->l->rows);
+  for (size_t i = 0; half && i < b->l->rows; i++) {
+    const float scale = b->piece[i / rows].row_scale[i % rows];
+    half[i] = qp_float_to_half(scale);
+    if (qp_half_to_float(half[i]) == scale) continue;
+    free(half);
+    half = NULL;
+  }
+  return half;
+}
+
+/* 'half' as half_scales() made it. */
+static unsigned list_outputs(const bench *b, const uint16_t *half, output *list) {
   unsigned count = 0;
   for (unsigned p = 0; p < b->piece[0].parts; p++) list_part(b, p, list, &count);
-  output scales = {
-      .type = QP_TENSOR_F32, .dims = 1, .shape = {b->l->rows}, .bytes = (size_t)piece_rows(b) * 4};
+  const size_t rows = piece_rows(b);
+  output scales = {.type = half ? QP_TENSOR_F16 : QP_TENSOR_F32,
+                   .dims = 1,
+                   .shape = {b->l->rows},
+                   .bytes = rows * (half ? sizeof *half : sizeof(float))};
   snprintf(scales.name, sizeof scales.name, "%s.row_scales", b->l->name);
-  for (unsigned i = 0; i < b->pieces; i++) scales.data[i] = b->piece[i].row_scale;
+  for (unsigned i = 0; i < b->pieces; i++)
+    scales.data[i] = half ? (const void *)(half + i * rows) : b->piece[i].row_scale;
   add_output(list, &count, &scales);
   return count;
 }
@@ -203,15 +224,17 @@ static qp_status write_packed(bench *b, const char *path) {
   qp_linear_figures f = {0};
   output *list = calloc(MAX_OUTPUTS, sizeof *list);
   qp_status st = list ? check_pieces(b) : qp_fail(b->err, QP_E_NOMEM, "no memory");
+  uint16_t *half = st ? NULL : half_scales(b, &st);
   if (!st) st = measure(b, &f);
   if (!st) {
-    const unsigned count = list_outputs(b, list);
+    const unsigned count = list_outputs(b, half, list);
     for (unsigned i = 0; i < count; i++) {
       uint64_t elements = list[i].shape[0] * (list[i].dims == 2 ? list[i].shape[1] : 1);
       f.bytes += elements * qp_tensor_type_bytes(list[i].type);
     }
     st = write_file(b, list, count, &f, path);
   }
+  free(half);
   free(list);
   return st;
 }

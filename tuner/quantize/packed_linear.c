@@ -4,6 +4,9 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+#include "runtime/half.h"
 
 static qp_status find_tensor(const qp_safetensors *file, qp_tensor_type type, size_t bytes,
                              const void **out, qp_error *err, const char *format, ...)
@@ -56,10 +59,28 @@ static qp_status find_part(const qp_job_linear *l, const qp_safetensors *file, u
   return st;
 }
 
-qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
-                         qp_linear_part part[QP_MAX_PARTS], const float **scales, qp_error *err) {
-  const unsigned parts = qp_linear_parts(l->quantizer);
+static qp_status find_scales(const qp_job_linear *l, const qp_safetensors *file, float **out,
+                             qp_error *err) {
+  char name[QP_JOB_NAME];
+  snprintf(name, sizeof name, "%s.row_scales", l->name);
+  const qp_tensor *t = qp_safetensors_find(file, name);
+  const qp_tensor_type type = t && t->type == QP_TENSOR_F16 ? QP_TENSOR_F16 : QP_TENSOR_F32;
   const void *at = NULL;
+  qp_status st =
+      find_tensor(file, type, l->rows * qp_tensor_type_bytes(type), &at, err, "%s", name);
+  if (st) return st;
+  float *scales = malloc(sizeof *scales * l->rows);
+  if (!scales) return qp_fail(err, QP_E_NOMEM, "no memory for %u row scales", l->rows);
+  for (size_t i = 0; i < l->rows; i++)
+    scales[i] = type == QP_TENSOR_F16 ? qp_half_to_float(((const uint16_t *)at)[i])
+                                      : ((const float *)at)[i];
+  *out = scales;
+  return QP_OK;
+}
+
+qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
+                         qp_linear_part part[QP_MAX_PARTS], float **scales, qp_error *err) {
+  const unsigned parts = qp_linear_parts(l->quantizer);
   qp_status st = QP_OK;
   for (unsigned p = 0; p < parts && !st; p++) {
     const bool split = l->quantizer->kind == QP_SPLIT;
@@ -72,8 +93,5 @@ qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
     if (!st) st = find_part(l, file, p, &part[p], err);
     part[p].packed.stream = &part[p].stream;
   }
-  if (!st)
-    st = find_tensor(file, QP_TENSOR_F32, (size_t)l->rows * 4, &at, err, "%s.row_scales", l->name);
-  if (!st) *scales = at;
-  return st;
+  return st ? st : find_scales(l, file, scales, err);
 }

@@ -28,10 +28,11 @@ static inline unsigned qp_linear_parts(const qp_quantizer *q) {
 }
 
 /*
-** The linear's packed tensors in an open file: part[qp_linear_parts()], *scales [rows].
-** QP_E_ARG: a tensor is missing, of another type or size, or not aligned to its elements.
+** The linear's packed tensors in an open file: part[qp_linear_parts()], and its row scales, stored as F16
+** or F32, in *scales [rows], which the caller frees.
+** QP_E_NOMEM; QP_E_ARG: a tensor is missing, of another type or size, or not aligned to its elements.
 */
 qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
-                         qp_linear_part part[QP_MAX_PARTS], const float **scales, qp_error *err);
+                         qp_linear_part part[QP_MAX_PARTS], float **scales, qp_error *err);
 
 #endif

@@ -274,7 +274,7 @@ static qp_status check_figures(const proof *p, const qp_job_linear *l, const qp_
 
 static qp_status prove_linear(proof *p, const qp_job_linear *l) {
   qp_linear_part part[QP_MAX_PARTS];
-  const float *scales = NULL;
+  float *scales = NULL;
   qp_measure sums = {0};
   qp_status st = qp_linear_find(l, p->file, part, &scales, p->err);
   if (st) return st == QP_E_ARG ? QP_E_WRONG : st;
@@ -283,10 +283,13 @@ static qp_status prove_linear(proof *p, const qp_job_linear *l) {
     st = qp_measure_rows(p->j, l, 0, l->rows, part, qp_linear_parts(l->quantizer), scales, &sums,
                          p->err);
   if (!st) st = check_figures(p, l, &sums);
-  if (st) return st;
-  p->out->linears++;
-  p->out->reference_weights += (size_t)l->rows * l->columns;
-  return compare_kernel(p, l, part, scales);
+  if (!st) {
+    p->out->linears++;
+    p->out->reference_weights += (size_t)l->rows * l->columns;
+    st = compare_kernel(p, l, part, scales);
+  }
+  free(scales);
+  return st;
 }
 
 /* ---- All ---- */

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: MIT
+"""Weights of a folder that `qpal quantize` wrote, by runtime/PACKED.md and LAYOUT.md alone (numpy; no code of the project)."""
+import functools
+import json
+import os
+import struct
+
+import numpy as np
+
+TYPES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8, "U32": np.uint32, "BF16": np.uint16, "I32": np.int32}
+
+
+class Folder:
+    """Tensors by name, config.json's section as .section."""
+
+    def __init__(self, path):
+        with open(os.path.join(path, "config.json"), encoding="utf-8") as f:
+            self.section = json.load(f)["quantization"]
+        with open(os.path.join(path, "model.safetensors.index.json"), encoding="utf-8") as f:
+            self.map = json.load(f)["weight_map"]
+        self.path, self.shards = path, {}
+
+    def shard(self, file):
+        if file not in self.shards:
+            data = np.memmap(os.path.join(self.path, file), np.uint8, "r")
+            length = struct.unpack("<Q", data[:8].tobytes())[0]
+            self.shards[file] = (json.loads(data[8 : 8 + length].tobytes()), data[8 + length :])
+        return self.shards[file]
+
+    def __contains__(self, name):
+        return name in self.map
+
+    def __getitem__(self, name):
+        head, data = self.shard(self.map[name])
+        entry = head[name]
+        begin, end = entry["data_offsets"]
+        return np.frombuffer(data[begin:end].tobytes(), TYPES[entry["dtype"]]).reshape(entry["shape"])
+
+
+# ---- The rotation ----
+
+def is_prime(n):
+    return n >= 2 and all(n % d for d in range(2, int(n**0.5) + 1))
+
+
+def character(i, q):
+    i %= q
+    return 0 if i == 0 else 1 if pow(i, (q - 1) // 2, q) == 1 else -1
+
+
+WILLIAMSON = {
+    13: ("+-+++-+", "+-++---", "+-++---", "++---+-"),
+    23: ("+--+-+-+++++", "+--++-+-+-++", "+++---++--++", "+--+--+++---"),
+    25: ("+-++---++++++", "+-+---+---+++", "+-+--+-++--++", "++--+--++-+--"),
+    43: ("+---++--++++-+-+++-++-", "++---++++-+--+--++----", "+++-+-++--+-+-++++-+--", "++-++++++----+-+--++-+"),
+}
+
+
+def paley1(q):
+    h = np.ones((q + 1, q + 1))
+    for i in range(1, q + 1):
+        h[i, 0] = -1
+        for j in range(1, q + 1):
+            h[i, j] = 1 if i == j else character(j - i, q)
+    return h
+
+
+def paley2(q):
+    c = np.ones((q + 1, q + 1))
+    for i in range(q + 1):
+        for j in range(q + 1):
+            c[i, j] = 0 if i == j else 1 if not i or not j else character(j - i, q)
+    zero, one = np.array([[1, -1], [-1, -1]]), np.array([[1, 1], [1, -1]])
+    return np.kron(c, one) + np.kron(np.eye(q + 1), zero)
+
+
+def williamson(n):
+    def circulant(row):
+        whole = [1 if row[min(d, n - d)] == "+" else -1 for d in range(n)]
+        return np.array([[whole[(j - i) % n] for j in range(n)] for i in range(n)])
+
+    a, b, c, d = map(circulant, WILLIAMSON[n])
+    return np.block([[a, b, c, d], [-b, a, -d, c], [-c, d, a, -b], [-d, -c, b, a]])
+
+
+def base(n):
+    """The base matrix of order n, or None."""
+    if n < 12 or n > 428 or n % 4 or not n & (n - 1):
+        return None
+    if is_prime(n - 1):
+        return lambda: paley1(n - 1)
+    if is_prime(n // 2 - 1) and (n // 2 - 1) % 4 == 1:
+        return lambda: paley2(n // 2 - 1)
+    return (lambda: williamson(n // 4)) if n // 4 in WILLIAMSON else None
+
+
+def factorings(rest, least):
+    """(cost, bases, tail) of every factoring, in the order in which the document compares them."""
+    if not rest & (rest - 1):
+        yield rest.bit_length() - 1, (), rest
+        return
+    for n in range(least, min(428, rest) + 1, 4):
+        if rest % n == 0 and base(n):
+            for cost, bases, tail in factorings(rest // n, n):
+                if len(bases) < 6:
+                    yield cost + n, (n,) + bases, tail
+
+
+@functools.lru_cache
+def hadamard(k):
+    """The orthonormal matrix H of order k."""
+    for blocks in (b for b in range(1, k + 1) if k % b == 0):
+        found = list(factorings(k // blocks, 12))
+        if found:
+            break
+    _, bases, tail = min(found, key=lambda f: f[0])
+    h = np.eye(blocks)
+    for n in bases:
+        h = np.kron(h, base(n)())
+    for _ in range(tail.bit_length() - 1):
+        h = np.kron(h, np.array([[1, 1], [1, -1]]))
+    return h / np.sqrt(k // blocks)
+
+
+def signs_of(name, seed, k):
+    """+1 or -1 for each column, from the tensor's name and the seed."""
+    mask = (1 << 64) - 1
+    state = 0xCBF29CE484222325
+    for byte in name.encode():
+        state = (state ^ byte) * 0x100000001B3 & mask
+    state ^= seed
+    words = []
+    for _ in range((k + 31) // 32):
+        state = state + 0x9E3779B97F4A7C15 & mask
+        z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+        words.append((z ^ z >> 31) & 0xFFFFFFFF)
+    return signs_from(np.array(words, np.uint32), k)
+
+
+def signs_from(words, k):
+    bits = np.unpackbits(words.view(np.uint8), bitorder="little")[:k]
+    return 1.0 - 2.0 * bits
+
+
+# ---- Codes ----
+
+def lane_words(codes, rows, superblocks, words):
+    """[row groups][32 lanes][superblocks * words] in the order of each lane's stream."""
+    c = codes.reshape(-(-rows // 32), superblocks, 32 * words)
+    out = np.empty((c.shape[0], 32, superblocks, words), np.uint32)
+    lane = np.arange(32)
+    for i in range(words):
+        if i < words // 4 * 4:
+            at = i // 4 * 128 + 4 * lane + i % 4
+        elif words & 2 and i < words // 4 * 4 + 2:
+            at = words // 4 * 128 + 2 * lane + (i - words // 4 * 4)
+        else:
+            at = words // 4 * 128 + (64 if words & 2 else 0) + lane
+        out[:, :, :, i] = c[:, :, at].transpose(0, 2, 1)
+    return out.reshape(c.shape[0], 32, superblocks * words)
+
+
+def windows(stream, step, window):
+    """States: the bits [step (i + 1) - window, step (i + 1)) of circular streams [...][words]."""
+    bits = stream.shape[-1] * 32
+    twice = np.concatenate([stream[..., -2:], stream, stream[..., :1]], -1).astype(np.uint64)
+    begin = step * (np.arange(bits // step) + 1) - window + 64
+    low = twice[..., begin // 32] | twice[..., np.minimum(begin // 32 + 1, twice.shape[-1] - 1)] << np.uint64(32)
+    return (low >> (begin % 32).astype(np.uint64) & np.uint64((1 << window) - 1)).astype(np.int64)
+
+
+def to_rows(values, columns):
+    """[row groups][32 lanes][weights of a lane] to [rows][columns]."""
+    groups, _, n = values.shape
+    i = np.arange(n)
+    pair, block = i % 64 // 2, i // 64
+    t, r = pair // 4, pair % 4
+    m, k = t % 2, t // 2
+    lane = np.arange(32)[:, None]
+    row = 16 * m + lane // 4 + 8 * (r & 1)
+    column = 64 * block + 32 * (k // 2) + 8 * (lane & 3) + 4 * (k & 1) + 2 * (r // 2) + i % 2
+    out = np.zeros((groups, 32, n // 64 * 64))
+    out[:, row, column] = values
+    return out.reshape(groups * 32, -1)[:, :columns]
+
+
+# What states and codes of the palette decode to (`qpal show QUANTIZER` prints it): codebook [entries][dim] -> values.
+
+def decode_tcq(states, book):
+    bits = len(book).bit_length() - 1
+    h = states * states + states & 0xFFFFFFFF
+    pair = book[h >> (15 - bits) & (len(book) - 1)].copy()
+    pair[..., 0] *= 1 - 2 * (h >> 15 & 1)
+    return pair
+
+
+def decode_index(states, book):
+    return book[states]
+
+
+DECODE = {"tcq": decode_tcq, "vq2": decode_index, "nuq": decode_index}
+
+
+def int4_fields(folder, name, part, rows, columns):
+    """Scale and zero of int4-g128 for each weight."""
+    padded = -(-columns // 64) * 64
+    groups = -(-padded // 128)
+    g, c, r = np.meshgrid(np.arange(-(-rows // 32)), np.arange(groups), np.arange(32), indexing="ij")
+    m, lane, half = r // 16, r % 8 * 4, r // 8 % 2
+    at = ((g * groups + c) * 8 + lane // 4) * 4 + 2 * m + half
+    scale = folder[f"{name}.field.{part}.0"].astype(float)[at]
+    packed = folder[f"{name}.field.{part}.1"]
+    zero = (packed[at // 2] >> (4 * (at % 2)) & 15).astype(float)
+    wide = lambda f: np.repeat(f.transpose(0, 2, 1).reshape(-1, groups), 128, 1)[:, :columns]
+    return wide(scale), wide(zero)
+
+
+def part_values(folder, linear, number):
+    part = linear["parts"][number]
+    columns, rows, name = part["columns"], linear["rows"], linear["name"]
+    if not columns:
+        return np.zeros((-(-rows // 32) * 32, 0))
+    q = folder.section["quantizers"][part["quantizer"]]
+    family = part["quantizer"].split("-")[0]
+    dim = 1 if q["kind"] == "scalar" else 2
+    step = round(q["rate_bits"] * dim) if family != "int4" else 4
+    words = 64 // dim * step // 32
+    stream = lane_words(folder[f"{name}.codes.{number}"], rows, -(-columns // 64), words)
+    states = windows(stream, step, 16 if q["kind"] == "trellis" else step)
+    if family == "int4":
+        scale, zero = int4_fields(folder, name, number, rows, columns)
+        return (to_rows(states, columns) - zero) * scale
+    book = folder[q["codebooks"][0]].astype(float)
+    values = DECODE[family](states, book)
+    return to_rows(values.reshape(values.shape[:2] + (-1,)), columns)
+
+
+def weights(folder, linear):
+    """W [rows][columns] of an entry of the section's `linears`, in the basis of the checkpoint."""
+    parts = [part_values(folder, linear, p) for p in range(len(linear["parts"]))]
+    w = np.concatenate(parts, 1)[: linear["rows"]]
+    w = w * folder[linear["name"] + ".row_scales"].astype(float)[:, None]
+    if linear["signs"] is None:
+        return w
+    k = linear["columns"]
+    signs = (signs_from(folder[linear["signs"]], k) if linear["signs"] in folder
+             else signs_of(linear["signs"], folder.section["seed"], k))
+    return w @ hadamard(k) * signs

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Does a decoder written from runtime/PACKED.md find the weights that qpal quantize packed?  test_packed_decoder.py QPAL
+
+Checkpoints of one block are made, packed, decoded, and compared with their source: the error must be the one that quantize
+reports, which no other rotation, order of columns or rounding of a split gives.  Exit code 77: there is no numpy."""
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+try:
+    import numpy as np
+except ImportError:
+    print("skipped: no numpy")
+    sys.exit(77)
+import packed_decoder
+
+QPAL = sys.argv[1]
+
+
+def checkpoint(folder, hidden, middle):
+    """A llama of one block whose linears have these sizes; its weights by name."""
+    shapes = {"self_attn.q_proj": (hidden, hidden), "self_attn.k_proj": (hidden, hidden), "self_attn.v_proj": (hidden, hidden),
+              "self_attn.o_proj": (hidden, hidden), "mlp.gate_proj": (middle, hidden), "mlp.up_proj": (middle, hidden),
+              "mlp.down_proj": (hidden, middle)}
+    random = np.random.default_rng(hidden)
+    weights = {f"model.layers.0.{n}.weight": 0.1 * random.normal(size=s).astype(np.float32) for n, s in shapes.items()}
+    tensors = dict(weights)
+    for name in ("model.layers.0.input_layernorm", "model.layers.0.post_attention_layernorm", "model.norm"):
+        tensors[name + ".weight"] = np.ones(hidden, np.float32)
+    tensors["model.embed_tokens.weight"] = np.zeros((64, hidden), np.float32)
+    head, at = {}, 0
+    for name, t in tensors.items():
+        head[name] = {"dtype": "F32", "shape": list(t.shape), "data_offsets": [at, at + t.nbytes]}
+        at += t.nbytes
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    with open(os.path.join(folder, "model.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text)
+        for t in tensors.values():
+            f.write(t.tobytes())
+    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
+        json.dump({"model_type": "llama", "hidden_size": hidden, "intermediate_size": middle, "num_attention_heads": 2,
+                   "num_key_value_heads": 2, "num_hidden_layers": 1, "vocab_size": 64, "tie_word_embeddings": True}, f)
+    return weights
+
+
+class Decoder(unittest.TestCase):
+    def see(self, hidden, middle, *options):
+        with tempfile.TemporaryDirectory() as folder:
+            weights = checkpoint(folder, hidden, middle)
+            out = os.path.join(folder, "out")
+            subprocess.run([QPAL, "quantize", folder, "-o", out, *options], check=True, stdout=subprocess.DEVNULL)
+            packed = packed_decoder.Folder(out)
+            with open(os.path.join(out, "quantize-report.json"), encoding="utf-8") as f:
+                report = json.load(f)["linears"]
+            for linear in packed.section["linears"]:
+                source = weights[linear["name"] + ".weight"].astype(float)
+                error = np.sum((packed_decoder.weights(packed, linear) - source) ** 2) / np.sum(source**2)
+                told = report[linear["name"]][linear["quantizer"]]["distortion_original"]
+                self.assertLess(abs(error / told - 1), 1e-5, f"{linear['name']}: {error}, {told} is told")
+            return packed
+
+    def test_paley_and_sylvester(self):  # 96 = 12 8, 64
+        self.see(96, 64, "--quantizer", "nuq-4")
+
+    def test_second_paley_and_williamson(self):  # 288 = 36 8, 416 = 52 8
+        self.see(288, 416, "--quantizer", "vq2-3", "--keep", "gate")
+
+    def test_blocks_of_an_order_that_does_not_factor(self):  # 928 = 29 blocks of 32
+        self.see(64, 928, "--quantizer", "nuq-3", "--keep", "up", "--keep", "gate")
+
+    def test_trellis(self):
+        self.see(96, 160, "--quantizer", "tcq-2", "--keep", "gate", "--keep", "q_", "--keep", "v_")
+
+    def test_split_whose_parts_are_rounded(self):  # 160 / 2 = 80: rounds to 64
+        self.see(96, 160, "--quantizer", "tcq-2.75", "--keep", "gate", "--keep", "q_", "--keep", "v_")
+
+    def test_group_fields_in_nibbles(self):
+        self.see(32, 64, "--quantizer", "int4-g128", "--keep", "gate", "--keep", "q_", "--keep", "up")
+
+    def test_without_rotation(self):
+        self.assertIsNone(self.see(64, 96, "--quantizer", "nuq-3", "--no-rotation").section["linears"][0]["signs"])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
