@@ -192,6 +192,22 @@ Test(plan, options_restrict_what_is_chosen) {
   expect(TIMED "--latency 60us --batch 1,8", 2, "no row for batch 8");
 }
 
+Test(plan, a_tied_head_stays_with_its_embedding_unless_asked) {
+  char tied[512];
+  snprintf(tied, sizeof tied, "%.*s, \"tie_word_embeddings\": true}", (int)strlen(config) - 1,
+           config);
+  write_file("tied.json", tied);
+  expect("plan --model tied.json --quantizers nuq --bits 3.5 -o p.json", 0, "stays in 16 bits");
+  qp_plan p = read_plan("p.json");
+  cr_expect_eq(p.memory.lm_head, 0);
+  qp_plan_free(&p);
+  expect("plan --model tied.json --quantizers nuq --bits 3.5 --lm-head plan -o p.json", 0,
+         "proven");
+  p = read_plan("p.json");
+  cr_expect_gt(p.memory.lm_head, 0);
+  qp_plan_free(&p);
+}
+
 Test(plan, mixed_launches_are_marked_as_modelled) {
   write_file(
       "alpha.json",

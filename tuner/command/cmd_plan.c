@@ -21,6 +21,7 @@
 #include "tuner/plan/planner.h"
 #include "tuner/plan/prior.h"
 #include "tuner/plan/report.h"
+#include "tuner/quantize/feedback_share.h"
 #include "tuner/base/session.h"
 #include "tuner/tune/rows.h"
 
@@ -33,8 +34,8 @@ static const qp_verb_help help = {
     "guesses by role and depth. Without limits nothing keeps bits from growing."};
 
 typedef struct options {
-  const char *model, *gpu, *tps, *latency, *bits, *memory, *sensitivity, *calibration, *distortion,
-      *sizes;
+  const char *model, *gpu, *tps, *latency, *bits, *memory, *sensitivity, *calibration, *hessian,
+      *distortion, *sizes;
   const char *quantizers, *paths, *out, *svg, *confidence, *batch, *time_limit, *lm_head, *accept;
   const char *constant;
   bool no_fusion, no_mixed_fusion, front, diff, json;
@@ -60,6 +61,7 @@ typedef struct context {
   unsigned distortions;
   qp_calibration calibration;
   char prior[QP_PRIOR_NOTE]; /* what the sensitivities are where none are given, or "" */
+  char fed[QP_KEPT_NOTE];    /* what is known of error feedback, or "" */
   double time_limit_s;
   qp_error *err;
 } context;
@@ -369,7 +371,8 @@ static qp_status choose_head(context *c, bool has_alpha) {
   const char *word = c->o->lm_head ? c->o->lm_head : "auto";
   const bool can = !qp_kept_head(&c->planned, c->menu, has_records(c), c->head);
   if (!strcmp(word, "keep")) return c->in.head = false, QP_OK;
-  if (!strcmp(word, "auto")) return c->in.head = can && has_alpha && head_has_rows(c), QP_OK;
+  if (!strcmp(word, "auto")) /* a tied head would be stored a second time, beside the embedding */
+    return c->in.head = can && has_alpha && head_has_rows(c) && !c->planned.tied, QP_OK;
   if (strcmp(word, "plan") != 0)
     return qp_fail(c->err, QP_E_ARG, "--lm-head '%s': plan, keep or auto is needed", word);
   if (!can) return qp_fail(c->err, QP_E_ARG, "--lm-head plan: %s", c->head);
@@ -410,6 +413,34 @@ static qp_status read_sensitivity(context *c, const char *file, cJSON **tree) {
   return qp_json_parse(path, text, bytes, tree, c->err);
 }
 
+/*
+** Where quantize will have Hessians, each linear's sensitivity counts with the share of its loss that
+** error feedback leaves.
+*/
+static qp_status count_feedback(context *c) {
+  const char *path = c->o->hessian ? c->o->hessian : c->calibration.hessian;
+  const unsigned n = qp_plan_linears(&c->planned);
+  size_t found = 0;
+  if (!*path) return QP_OK;
+  double *share = malloc(sizeof *share * n), least = 1, most = 0;
+  if (!share) return qp_fail(c->err, QP_E_NOMEM, "no memory for %u linears", n);
+  qp_status st = qp_feedback_shares(path, &c->planned, share, &found, c->err);
+  for (unsigned i = 0; i < n && !st; i++) {
+    c->in.alpha[i] *= share[i];
+    least = share[i] < least ? share[i] : least;
+    most = share[i] > most && share[i] < 1 ? share[i] : most;
+  }
+  free(share);
+  if (!st && found)
+    snprintf(c->fed, sizeof c->fed,
+             "%zu linears have Hessians: their losses count with the share that error feedback "
+             "leaves, %.3f to %.3f",
+             found, least, most);
+  if (st != QP_E_MISSING || c->o->hessian) return st;
+  snprintf(c->fed, sizeof c->fed, "losses are those without error feedback: no BLAS was found");
+  return QP_OK;
+}
+
 static qp_status read_figures(context *c) {
   bool head = true;
   cJSON *tree = NULL;
@@ -422,6 +453,7 @@ static qp_status read_figures(context *c) {
     tree = NULL;
   }
   if (!st && !sensitivity) st = qp_prior_apply(&c->in, &head, c->prior, c->err);
+  if (!st) st = count_feedback(c);
   for (unsigned i = 0; i < c->distortions && !st; i++)
     st = qp_figures_linear_distortion(c->distortion_name[i], c->distortion[i], &c->in, c->err);
   if (!st && c->o->sizes) {
@@ -499,7 +531,7 @@ static void note_figures(const context *c, qp_plan *p) {
 }
 
 static void add_notes(const context *c, qp_plan *p) {
-  const char *const notes[] = {c->prior, c->kept, c->head};
+  const char *const notes[] = {c->prior, c->fed, c->kept, c->head};
   note_figures(c, p);
   for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
     if (*notes[i]) snprintf(p->note[p->notes++], sizeof *p->note, "%s", notes[i]);
@@ -609,7 +641,10 @@ int qp_cmd_plan(int argc, char **argv) {
        0},
       {"sensitivity", QP_OPT_STRING, &o.sensitivity, "FILE",
        "alpha of each linear, or the word published; else what tuned/ has, or a guess", 0, 0},
-      {"calibration", QP_OPT_STRING, &o.calibration, "DIR", "the same, of qpal calibrate", 0, 0},
+      {"calibration", QP_OPT_STRING, &o.calibration, "DIR",
+       "of qpal calibrate: sensitivities, and Hessians as by --hessian", 0, 0},
+      {"hessian", QP_OPT_STRING, &o.hessian, "PATH",
+       "what quantize will be given: losses count with error feedback", 0, 0},
       {"distortion", QP_OPT_STRING, &o.distortion, "FILE,...",
        "what qpal distortion --json or qpal quantize reported, for qpal's own figures", 0, 0},
       {"sizes", QP_OPT_STRING, &o.sizes, "FILE", "stored bytes of another system's packing", 0, 0},
@@ -617,7 +652,9 @@ int qp_cmd_plan(int argc, char **argv) {
        0},
       {"paths", QP_OPT_STRING, &o.paths, "LIST", "tensor,cuda", 0, 0},
       {"lm-head", QP_OPT_STRING, &o.lm_head, "WORD",
-       "plan, keep (16 bits) or auto: plan if sensitivity and latencies are known", 0, 0},
+       "plan, keep (16 bits) or auto: plan if sensitivity and latencies are known and it is not "
+       "the embedding (tied), beside which a packed one would be stored",
+       0, 0},
       {"no-fusion", QP_OPT_FLAG, &o.no_fusion, NULL, "a launch for each linear", 0, 0},
       {"no-mixed-fusion", QP_OPT_FLAG, &o.no_mixed_fusion, NULL, "one quantizer a launch", 0, 0},
       {"block-types", QP_OPT_UNSIGNED, &o.block_types, "K", "at most K different blocks", 1, 1024},
