@@ -97,12 +97,33 @@ uint64_t qp_plan_sign_bytes(const qp_model *m, bool head) {
 
 /* ---- Defaults ---- */
 
+static const qp_model_linear *linear_of(const qp_model *m, unsigned i) {
+  return &m->linear[i + 1 == qp_plan_linears(m) ? m->linears : i % m->linears];
+}
+
+/*
+** Parts of a split begin at multiples of 64 columns, so that narrow linears have other shares of them than the
+** definition says: what a linear's distortion is of the split's, with 4^-rate for that of each part.
+*/
+static double split_share(const qp_quantizer *q, unsigned columns) {
+  double real = 0, defined = 0;
+  if (!q || q->kind != QP_SPLIT) return 1;
+  for (unsigned i = 0; i < q->parts; i++) {
+    const unsigned from = qp_layout_part_column(q, columns, i);
+    const unsigned to = qp_layout_part_column(q, columns, i + 1);
+    const double lost = exp2(-2 * q->part[i].quantizer->rate);
+    real += lost * (to - from) / columns;
+    defined += lost * q->part[i].fraction;
+  }
+  return real / defined;
+}
+
 static void default_alpha(qp_plan_input *in) {
   const qp_model *m = in->model;
   double all = (double)m->layers * (double)m->block_weights + (double)m->head_weights;
   unsigned n = qp_plan_linears(m);
   for (unsigned i = 0; i < n; i++) {
-    const qp_model_linear *l = &m->linear[i + 1 == n ? m->linears : i % m->linears];
+    const qp_model_linear *l = linear_of(m, i);
     in->alpha[i] = (double)l->rows * l->columns / all;
   }
 }
@@ -132,7 +153,9 @@ qp_status qp_plan_input_init(qp_plan_input *in, const qp_model *model, const qp_
   default_alpha(in);
   for (unsigned i = 0; i < n; i++)
     for (unsigned q = 0; q < menu->count; q++)
-      in->distortion[(size_t)i * menu->count + q] = menu->entry[q].distortion;
+      in->distortion[(size_t)i * menu->count + q] =
+          menu->entry[q].distortion *
+          split_share(menu->entry[q].quantizer, linear_of(model, i)->columns);
   for (unsigned l = 0; l <= model->linears; l++)
     for (unsigned q = 0; q < menu->count; q++)
       in->bytes[(size_t)l * menu->count + q] =

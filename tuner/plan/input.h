@@ -59,7 +59,8 @@ typedef struct qp_plan_input {
 } qp_plan_input;
 
 /*
-** Arrays for a model and a menu: distortions of the menu, bytes by gen/spec/layout.h, sensitivities all
+** Arrays for a model and a menu: distortions of the menu (of a split by the columns that its parts really
+** have in each linear), bytes by gen/spec/layout.h, sensitivities all
 ** equal per weight (alpha_l = weights_l / all weights of linears), no limits, batch 1, fusion on.
 ** QP_E_ARG: a shape that kernels cannot do; QP_E_NOMEM.  Free with qp_plan_input_free.
 */

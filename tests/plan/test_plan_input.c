@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* What a plan is made from. */
+#include <criterion/criterion.h>
+
+#include "tuner/plan/input.h"
+
+/* Distortion of a quantizer that loses 'nominal' on N(0,1), in a linear of a block of SmolLM2-135M. */
+static double distortion(const char *name, double nominal, unsigned linear) {
+  static qp_menu menu;
+  const qp_quantizer *q;
+  const qp_model *model;
+  qp_palette *palette;
+  qp_models *models;
+  qp_plan_input in;
+  qp_error err;
+  cr_assert_eq(qp_palette_open(&palette, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_palette_find(palette, name, &q, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_models_find(models, "smollm2-135m", &model, &err), QP_OK, "%s", err.text);
+  menu = (qp_menu){0};
+  cr_assert_eq(qp_menu_add(&menu, q, NULL, &err), QP_OK, "%s", err.text);
+  menu.entry[0].distortion = nominal;
+  cr_assert_eq(qp_plan_input_init(&in, model, &menu, &err), QP_OK, "%s", err.text);
+  const double d = in.distortion[linear];
+  qp_plan_input_free(&in);
+  qp_models_close(models);
+  qp_palette_close(palette);
+  return d;
+}
+
+/* 576 columns are 320 at 3 bits and 256 at 3.5, 3.22 bits in all; 1536 are halves. */
+Test(plan_input, a_split_loses_what_the_columns_of_its_parts_lose) {
+  cr_expect_float_eq(distortion("tcq-3.25", 0.01451, 0), 0.0150, 1e-4);
+  cr_expect_float_eq(distortion("tcq-3.25", 0.01451, 6), 0.01451, 1e-9);
+  cr_expect_float_eq(distortion("tcq-3", 0.0188, 0), 0.0188, 1e-9);
+}
