@@ -20,7 +20,9 @@ enum {
   FRACTION_DROPPED = 4, /* of fp16's 10 bits */
   COARSE_POINTS = 1024, /* at most, over all fields */
   MAX_CODES = 4096,
-  KEPT_SLOTS = 1 << 12 /* tables kept; a newer one takes the slot of an older */
+  KEPT_SLOTS = 1 << 12,  /* tables kept of other points; a newer one takes the slot of an older */
+  SMALL_SLOTS = 1 << 14, /* of tables of few codes */
+  SMALL_CODES = 64
 };
 
 typedef struct axis {
@@ -38,9 +40,11 @@ struct qp_field_search {
   const qp_quantizer *quantizer;
   unsigned states;
   axis axis[QP_MAX_FIELDS];
-  kept *slot;
+  kept *slot;   /* [slots] */
+  kept *coarse; /* [coarse_points], in the order of the scan */
+  unsigned slots, coarse_points;
+  unsigned last; /* the coarse grid's best point of the group before: a good guess at this one's */
   uint16_t *halves; /* [2^window][dim] */
-  uint32_t *code;   /* of the point in hand, [groups' columns] */
 };
 
 /* ---- Values of a field ---- */
@@ -76,6 +80,7 @@ static void choose_coarse(qp_field_search *s) {
       if (s->axis[f].count / s->axis[f].coarse > s->axis[most].count / s->axis[most].coarse)
         most = f;
     }
+    s->coarse_points = (unsigned)points;
     if (points <= COARSE_POINTS) return;
     s->axis[most].coarse *= 2;
   }
@@ -93,10 +98,11 @@ qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_e
   }
   for (unsigned f = 0; !st && f < q->fields; f++) st = list_values(&q->field[f], &s->axis[f], err);
   if (!st) choose_coarse(s);
-  s->slot = calloc(KEPT_SLOTS, sizeof *s->slot);
+  s->slots = s->states <= SMALL_CODES ? SMALL_SLOTS : KEPT_SLOTS;
+  s->slot = calloc(s->slots, sizeof *s->slot);
+  s->coarse = calloc(COARSE_POINTS, sizeof *s->coarse);
   s->halves = malloc(sizeof *s->halves * q->dim << q->window);
-  s->code = malloc(sizeof *s->code * (q->group / q->dim + 1));
-  if (!st && (!s->slot || !s->halves || !s->code)) st = qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (!st && (!s->slot || !s->coarse || !s->halves)) st = qp_fail(err, QP_E_NOMEM, "out of memory");
   if (st) {
     qp_field_search_free(s);
     return st;
@@ -105,30 +111,30 @@ qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_e
   return QP_OK;
 }
 
+static void free_kept(kept *k, unsigned count) {
+  for (unsigned i = 0; k && i < count; i++) {
+    free(k[i].value);
+    qp_codewords_free(&k[i].words);
+  }
+  free(k);
+}
+
 void qp_field_search_free(qp_field_search *s) {
   if (!s) return;
   for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free(s->axis[f].value);
-  for (unsigned i = 0; s->slot && i < KEPT_SLOTS; i++) {
-    free(s->slot[i].value);
-    qp_codewords_free(&s->slot[i].words);
-  }
-  free(s->slot);
+  free_kept(s->slot, s->slots);
+  free_kept(s->coarse, COARSE_POINTS);
   free(s->halves);
-  free(s->code);
   free(s);
 }
 
 /* ---- One point ---- */
 
-/* The codes' table at a point. */
-static qp_status table_at(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], const kept **out,
-                          qp_error *err) {
+/* Make the codes' table at a point. */
+static qp_status fill(qp_field_search *s, kept *k, const uint32_t at[QP_MAX_FIELDS],
+                      qp_error *err) {
   const qp_quantizer *q = s->quantizer;
-  uint32_t hash = 0, fields[QP_MAX_FIELDS] = {0};
-  for (unsigned f = 0; f < q->fields; f++) hash = (hash ^ at[f]) * 0x9e3779b1u;
-  kept *k = &s->slot[hash >> 20 & (KEPT_SLOTS - 1)];
-  *out = k;
-  if (k->value && !memcmp(k->at, at, sizeof k->at)) return QP_OK;
+  uint32_t fields[QP_MAX_FIELDS] = {0};
   for (unsigned f = 0; f < q->fields; f++) fields[f] = s->axis[f].value[at[f]];
   qp_status st = qp_quantizer_table(q, fields, NULL, s->halves, err);
   if (!st && !k->value && !(k->value = malloc(sizeof *k->value * s->states * q->dim)))
@@ -147,49 +153,51 @@ static qp_status table_at(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], 
   return QP_OK;
 }
 
-/* Sum of squares at a point; s->code gets its codes. */
-static qp_status measure(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], unsigned n,
-                         const float *target, double *sum, qp_error *err) {
-  const kept *k;
-  qp_status st = table_at(s, at, &k, err);
-  if (st) return st;
-  const unsigned dim = s->quantizer->dim;
-  qp_codewords_nearest(&k->words, n / dim, target, s->code);
-  double total = 0;
-  for (unsigned i = 0; i < n; i++) {
-    double d = (double)(target[i] - k->value[(size_t)s->code[i / dim] * dim + i % dim]);
-    total += d * d;
-  }
-  *sum = isnan(total) ? INFINITY : total;
-  return QP_OK;
+/* The codes' table at a point, in the place of one that is kept. */
+static qp_status table_in(qp_field_search *s, kept *k, const uint32_t at[QP_MAX_FIELDS],
+                          const kept **out, qp_error *err) {
+  *out = k;
+  return k->value && !memcmp(k->at, at, sizeof k->at) ? QP_OK : fill(s, k, at, err);
+}
+
+/* Points that are neighbours, and all where they are few, have slots of their own. */
+static qp_status table_at(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], const kept **out,
+                          qp_error *err) {
+  uint32_t place = 0;
+  for (unsigned f = s->quantizer->fields; f-- > 0;) place = place * s->axis[f].count + at[f];
+  return table_in(s, &s->slot[place & (s->slots - 1)], at, out, err);
 }
 
 /* ---- Search ---- */
 
 typedef struct best_point {
   uint32_t at[QP_MAX_FIELDS];
-  double sum;
+  float sum;
 } best_point;
 
-static qp_status try_point(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], unsigned n,
-                           const float *target, best_point *best, bool *better, qp_error *err) {
-  double sum = INFINITY;
-  qp_status st = measure(s, at, n, target, &sum, err);
-  if (st || !(sum < best->sum)) return st;
+/* Is a point, by its table, better than the best one? */
+static bool is_better(const kept *k, const uint32_t at[QP_MAX_FIELDS], unsigned n,
+                      const float *target, float most, best_point *best) {
+  const float sum = qp_codewords_error(&k->words, n / k->words.dim, target, fminf(most, best->sum));
+  if (!(sum < best->sum) || sum > most) return false;
   memcpy(best->at, at, sizeof best->at);
   best->sum = sum;
-  *better = true;
-  return QP_OK;
+  return true;
 }
 
+/* All coarse points in order.  What the last group's best one gives here is a bound: most others
+** are worse after a few targets. */
 static qp_status search_coarse(qp_field_search *s, unsigned n, const float *target,
                                best_point *best, qp_error *err) {
   const unsigned fields = s->quantizer->fields;
+  const kept *k = &s->coarse[s->last];
   uint32_t at[QP_MAX_FIELDS] = {0};
-  bool better;
-  for (;;) {
-    qp_status st = try_point(s, at, n, target, best, &better, err);
+  const float bound =
+      k->value ? qp_codewords_error(&k->words, n / k->words.dim, target, INFINITY) : INFINITY;
+  for (unsigned i = 0;; i++) {
+    qp_status st = table_in(s, &s->coarse[i], at, &k, err);
     if (st) return st;
+    if (is_better(k, at, n, target, bound, best)) s->last = i;
     unsigned f = 0;
     for (; f < fields; f++) {
       at[f] += s->axis[f].coarse;
@@ -217,8 +225,10 @@ static qp_status refine(qp_field_search *s, unsigned n, const float *target, bes
           /* Every axis was set. NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
           if (up ? now.at[f] + step[f] >= s->axis[f].count : now.at[f] < step[f]) continue;
           now.at[f] = up ? now.at[f] + step[f] : now.at[f] - step[f];
-          qp_status st = try_point(s, now.at, n, target, best, &better, err);
+          const kept *k;
+          qp_status st = table_at(s, now.at, &k, err);
           if (st) return st;
+          better |= is_better(k, now.at, n, target, INFINITY, best);
         }
       }
     }

@@ -25,7 +25,8 @@ qp_status qp_codewords_make(qp_codewords *c, unsigned count, unsigned dim, const
     }
     at[0] = square;
   }
-  *c = (qp_codewords){.count = count, .dim = dim, .tiles = tiles, .table = table};
+  *c = (qp_codewords){
+      .count = count, .dim = dim, .tiles = tiles, .table = table, .simd = (int)qp_simd()};
   return QP_OK;
 }
 
@@ -112,7 +113,7 @@ QP_AVX2 static void nearest_avx2(const qp_codewords *c, const float *const *targ
 void qp_codewords_nearest(const qp_codewords *c, size_t n, const float *targets, uint32_t *codes) {
   size_t i = 0;
 #ifdef QP_X86
-  if (qp_simd() >= QP_SIMD_AVX2) {
+  if (c->simd >= QP_SIMD_AVX2) {
     for (; i < n; i += 2) {
       const size_t second = i + 1 < n ? i + 1 : i;
       const float *target[2] = {targets + i * c->dim, targets + second * c->dim};
@@ -125,4 +126,81 @@ void qp_codewords_nearest(const qp_codewords *c, size_t n, const float *targets,
   }
 #endif
   for (; i < n; i++) codes[i] = nearest_plain(c, targets + i * c->dim);
+}
+
+/* ---- Errors alone ---- */
+
+enum { SUMS = 8 /* of every eighth target each, added in a fixed order */, CHUNK = 32 };
+
+static float sum_of(const float *sum) {
+  return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+/* The least |t|^2 - 2 x t over all codes, dim 1. */
+static float least_single(const qp_codewords *c, float x) {
+  float least = INFINITY;
+  for (unsigned code = 0; code < c->count; code++) {
+    const float *at = c->table + (size_t)(code / LANES) * 2 * LANES + code % LANES;
+    const float d = fmaf(x, at[LANES], at[0]);
+    least = d < least ? d : least;
+  }
+  return least;
+}
+
+static void add_plain(const qp_codewords *c, size_t n, const float *targets, float *sum) {
+  for (size_t i = 0; i < n; i++)
+    sum[i % SUMS] += fmaf(targets[i], targets[i], least_single(c, targets[i]));
+}
+
+#ifdef QP_X86
+/* Thirty-two targets at a time share each code. */
+QP_AVX2 static void add_chunk_avx2(const qp_codewords *c, const float *targets, float *sum) {
+  __m256 x[CHUNK / SUMS], least[CHUNK / SUMS];
+  QP_UNROLL for (unsigned k = 0; k < CHUNK / SUMS; k++) {
+    x[k] = _mm256_loadu_ps(targets + SUMS * k);
+    least[k] = _mm256_set1_ps(INFINITY);
+  }
+  for (unsigned code = 0; code < c->count; code++) {
+    const float *at = c->table + (size_t)(code / LANES) * 2 * LANES + code % LANES;
+    const __m256 square = _mm256_set1_ps(at[0]), twice = _mm256_set1_ps(at[LANES]);
+    QP_UNROLL for (unsigned k = 0; k < CHUNK / SUMS; k++) least[k] =
+        _mm256_min_ps(_mm256_fmadd_ps(x[k], twice, square), least[k]);
+  }
+  __m256 all = _mm256_loadu_ps(sum);
+  QP_UNROLL for (unsigned k = 0; k < CHUNK / SUMS; k++) all =
+      _mm256_add_ps(all, _mm256_fmadd_ps(x[k], x[k], least[k]));
+  _mm256_storeu_ps(sum, all);
+}
+#endif
+
+static float error_of_singles(const qp_codewords *c, size_t n, const float *targets, float most) {
+  float sum[SUMS] = {0};
+  size_t i = 0;
+  for (; i + CHUNK <= n; i += CHUNK) {
+#ifdef QP_X86
+    if (c->simd >= QP_SIMD_AVX2)
+      add_chunk_avx2(c, targets + i, sum);
+    else
+#endif
+      add_plain(c, CHUNK, targets + i, sum);
+    const float so_far = sum_of(sum);
+    if (so_far > most) return so_far;
+  }
+  add_plain(c, n - i, targets + i, sum);
+  return sum_of(sum);
+}
+
+float qp_codewords_error(const qp_codewords *c, size_t n, const float *targets, float most) {
+  if (c->dim == 1) return error_of_singles(c, n, targets, most);
+  float sum = 0;
+  for (size_t i = 0; i < n && !(sum > most); i++) {
+    const float *x = targets + i * c->dim;
+    uint32_t code;
+    qp_codewords_nearest(c, 1, x, &code);
+    const float *at = c->table + (size_t)(code / LANES) * (1 + c->dim) * LANES + code % LANES;
+    float d = at[0];
+    for (unsigned e = 0; e < c->dim; e++) d = fmaf(x[e], at[(1 + e) * LANES] + x[e], d);
+    sum += d;
+  }
+  return sum;
 }

@@ -13,6 +13,7 @@ enum { QP_NEAREST_DIM = 16 };
 typedef struct qp_codewords {
   unsigned count, dim, tiles;
   float *table; /* [tiles][1 + dim][16]: |t|^2, -2 t; codes beyond the last: infinite */
+  int simd;     /* qp_simd_level of this CPU: asking for it takes longer than a search */
 } qp_codewords;
 
 /* 'values' is [count][dim], dim 1 to 16.  Free with qp_codewords_free.  QP_E_NOMEM only. */
@@ -25,5 +26,11 @@ void qp_codewords_free(qp_codewords *c);
 ** Squares are taken as |t|^2 - 2 x.t in fused multiply-adds, the same on every machine.
 */
 void qp_codewords_nearest(const qp_codewords *c, size_t n, const float *targets, uint32_t *codes);
+
+/*
+** Sum over the targets of the least |x_i - t|^2, in floats, the same on every machine; where it is
+** more than 'most', some number that is more than 'most'.
+*/
+float qp_codewords_error(const qp_codewords *c, size_t n, const float *targets, float most);
 
 #endif

@@ -19,7 +19,7 @@ enum {
   FLIGHT_BYTES = 128 << 20,      /* of sums kept, for one thread; */
   MOST_BYTES = 2 * FLIGHT_BYTES, /* with the least number of steps */
   MARKS = 32,         /* most steps whose sums are kept longer, to search again from there */
-  SEAM_MEMORIES = 16, /* steps on each side of a seam, in those that a state remembers */
+  SEAM_MEMORIES = 24, /* steps on each side of a seam, in those that a state remembers */
   MOST_SEAM = 96,
 };
 

@@ -12,20 +12,30 @@ enum { LANES = QP_TRELLIS_LANES, TURN = 8 /* rows and columns that are turned to
 
 static inline unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; }
 
+/* Constant bounds and 32-bit numbers: compilers find vectors for these loops. */
+static void add_squares(const qp_trellis *t, int x, const int16_t *row, int *v) {
+  const int factor = 1 << t->doublings;
+  for (unsigned l = 0; l < LANES; l++) {
+    int d = (x - row[l]) * factor;
+    d = d < -32768 ? -32768 : d;
+    d = d > 32767 ? 32767 : d;
+    v[l] += (d * d + (1 << 14)) >> 15;
+  }
+}
+
 static void run_plain(const qp_trellis *t, unsigned tile, const qp_step_batch *b) {
   const int16_t *table = t->table + (size_t)tile * t->fan * t->dim * LANES;
+  const unsigned column = tile * LANES % t->spread, second = t->spread < LANES ? 0 : LANES / 2;
   for (unsigned k = 0; k < b->count; k++) {
-    unsigned least[LANES];
+    int least[LANES], v[LANES];
     for (unsigned l = 0; l < LANES; l++) least[l] = QP_NO_PATH;
     for (unsigned j = 0; j < t->fan; j++) {
-      const int16_t *row = table + (size_t)j * t->dim * LANES;
-      const uint16_t *sum = b->sum[k] + (size_t)(j % t->rows) * t->stride;
-      for (unsigned l = 0; l < LANES; l++) {
-        unsigned v = sum[(tile * LANES + l) % t->spread];
-        for (unsigned i = 0; i < t->dim; i++)
-          v += qp_trellis_square(t, b->x[k][i], row[i * LANES + l]);
-        least[l] = least_of(v, least[l]);
-      }
+      const uint16_t *sum = b->sum[k] + (size_t)(j % t->rows) * t->stride + column;
+      for (unsigned l = 0; l < LANES / 2; l++) v[l] = sum[l];
+      for (unsigned l = 0; l < LANES / 2; l++) v[LANES / 2 + l] = sum[second + l];
+      for (unsigned i = 0; i < t->dim; i++)
+        add_squares(t, b->x[k][i], table + ((size_t)j * t->dim + i) * LANES, v);
+      for (unsigned l = 0; l < LANES; l++) least[l] = v[l] < least[l] ? v[l] : least[l];
     }
     for (unsigned l = 0; l < LANES; l++) b->least[k][tile * LANES + l] = (uint16_t)least[l];
   }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gen/base/random.h"
+#include "gen/encode/coder.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
 #include "runtime/half.h"
@@ -56,34 +57,76 @@ static double decoded_distortion(const qp_encoded *e, const float *weights) {
   return lost / power;
 }
 
-/* Has it, or has a part of it, a window that a beam searches?  A second each to make. */
-static bool is_long(const qp_quantizer *q) {
-  bool yes = q->window > QP_TRELLIS_WINDOW;
+/* Windows of 18 bits and more take seconds each: one of them is enough. */
+static bool takes_long(const qp_quantizer *q) {
+  bool yes = q->window > 18 && strcmp(q->name, "wide-3.5") != 0;
   for (unsigned p = 0; q->kind == QP_SPLIT && p < q->parts; p++)
-    yes |= is_long(q->part[p].quantizer);
+    yes |= takes_long(q->part[p].quantizer);
   return yes;
 }
 
+enum { FEW_ROWS = 48, FEW_COLUMNS = 192 };
+
+static void expect_honest_distortion(const qp_quantizer *q, const float *weights) {
+  qp_encode_options options = {.input_scale = 1, .threads = 2, .beam = 256};
+  qp_encoded e;
+  cr_assert_eq(qp_encode_linear(q, weights, FEW_ROWS, FEW_COLUMNS, &options, &e, &err), QP_OK, "%s",
+               err.text);
+  const double decoded = decoded_distortion(&e, weights);
+  cr_expect(fabs(decoded - e.distortion) < 1e-5 * decoded + 1e-9, "%s: %g decoded, %g reported",
+            q->name, decoded, e.distortion);
+  cr_expect(decoded < 0.45 && decoded > exp2(-2 * q->stored_rate) * 0.5,
+            "%s: distortion %g at %g bits", q->name, decoded, q->stored_rate);
+  qp_encoded_free(&e);
+}
+
 Test(encode, every_quantizer_decodes_to_the_distortion_that_the_encoder_reports) {
-  enum { ROWS = 48, COLUMNS = 192 };
-  float weights[ROWS * COLUMNS];
-  qp_sample_gaussian(5, ROWS * COLUMNS, weights);
+  float weights[FEW_ROWS * FEW_COLUMNS];
+  qp_sample_gaussian(5, FEW_ROWS * FEW_COLUMNS, weights);
   for (size_t i = 0; i < qp_palette_count(palette); i++) {
     const qp_quantizer *q = qp_palette_get(palette, i);
     if (q->window > 12 && (i % 5 || q->step * 2 < q->window / 2))
       continue; /* seconds, not minutes */
-    if (is_long(q) && strcmp(q->name, "long-4.75") != 0) continue;
-    qp_encode_options options = {.input_scale = 1, .threads = 2, .beam = 256};
-    qp_encoded e;
-    cr_assert_eq(qp_encode_linear(q, weights, ROWS, COLUMNS, &options, &e, &err), QP_OK, "%s",
-                 err.text);
-    const double decoded = decoded_distortion(&e, weights);
-    cr_expect(fabs(decoded - e.distortion) < 1e-5 * decoded + 1e-9, "%s: %g decoded, %g reported",
-              q->name, decoded, e.distortion);
-    cr_expect(decoded < 0.45 && decoded > exp2(-2 * q->stored_rate) * 0.5,
-              "%s: distortion %g at %g bits", q->name, decoded, q->stored_rate);
-    qp_encoded_free(&e);
+    if (!takes_long(q)) expect_honest_distortion(q, weights);
   }
+}
+
+Test(encode, a_window_that_a_beam_searches_decodes_to_the_distortion_that_is_reported) {
+  float weights[FEW_ROWS * FEW_COLUMNS];
+  qp_sample_gaussian(5, FEW_ROWS * FEW_COLUMNS, weights);
+  expect_honest_distortion(find(QP_SOURCE_DIR "/tests/encode/window21.lua"), weights);
+}
+
+Test(encode, the_scale_of_a_group_is_the_best_of_those_that_are_tried) {
+  /* nf4-g64: fp16 scales with 6 bits of fraction, all of which can be tried. */
+  float weights[FEW_ROWS * FEW_COLUMNS];
+  qp_sample_gaussian(6, FEW_ROWS * FEW_COLUMNS, weights);
+  const qp_quantizer *q = find("nf4-g64");
+  qp_field_search *search;
+  cr_assert_eq(qp_field_search_new(q, &search, &err), QP_OK, "%s", err.text);
+  for (unsigned g = 0; g < 40; g++) {
+    uint32_t fields[QP_MAX_FIELDS], at[QP_MAX_FIELDS], code[64];
+    float value[64], *x = weights + (size_t)g * 64;
+    uint16_t table[16];
+    double found = 0, best = INFINITY;
+    cr_assert_eq(qp_field_search_run(search, 64, x, fields, at, &err), QP_OK);
+    cr_assert_eq(qp_field_search_codes(search, at, 64, x, code, value, &err), QP_OK);
+    for (unsigned i = 0; i < 64; i++) found += pow((double)(x[i] - value[i]), 2);
+    for (uint32_t scale = 0x1400; scale <= 0x4800; scale += 16) {
+      double sum = 0;
+      cr_assert_eq(qp_quantizer_table(q, (uint32_t[QP_MAX_FIELDS]){scale}, NULL, table, &err),
+                   QP_OK);
+      for (unsigned i = 0; i < 64; i++) {
+        double least = INFINITY;
+        for (unsigned c = 0; c < 16; c++)
+          least = fmin(least, pow((double)(x[i] - qp_half_to_float(table[c])), 2));
+        sum += least;
+      }
+      best = fmin(best, sum);
+    }
+    cr_expect_leq(found, best * (1 + 1e-4), "group %u: %g found, %g possible", g, found, best);
+  }
+  qp_field_search_free(search);
 }
 
 /* Codes of a run by trying all of them: circular, least squares. */
@@ -297,7 +340,7 @@ Test(encode, bits_do_not_depend_on_threads_or_instruction_set) {
   enum { ROWS = 64, COLUMNS = 64 };
   float weights[ROWS * COLUMNS];
   qp_sample_gaussian(8, ROWS * COLUMNS, weights);
-  static const char *const names[] = {"tcq-5", "vq2-4", "nuq-3", "int4-g128"};
+  static const char *const names[] = {"tcq-5", "vq2-4", "nuq-3", "int4-g128", "nf4-g64"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     qp_encoded a = encode_with("plain", 1, names[i], weights, ROWS, COLUMNS);
     qp_encoded b = encode_with(NULL, 3, names[i], weights, ROWS, COLUMNS);
