@@ -95,14 +95,21 @@ static void single(maker *m, qp_problem p, const qp_quantizer *q, const qp_famil
   push_default(m, &p, f);
 }
 
+/* The batch of a quantizer in the family with this number, of the batches in turn.  Beyond the first family,
+** whose tensor cores take 8 rows for one, most have few rows: products of 16 rows compile for seconds. */
+static unsigned batch_in_turn(const qp_quantizer *q, size_t number, qp_dtype type, size_t family) {
+  const unsigned batch = batches[(number + type + 4 * family) % BATCHES];
+  return family && batch > 4 && (q->kind == QP_SPLIT || number % 3) ? batch % 4 + 1 : batch;
+}
+
 /* Each family at every batch, or at one that differs from family to family. */
 static void each_gemm(maker *m, const qp_quantizer *q, size_t number, qp_dtype type) {
   const family_list *list = &m->of[QP_OP_GEMM];
   const bool every = m->w->coverage == QP_COVER_ALL;
   for (size_t b = 0; b < (every && !m->w->batch ? BATCHES : 1); b++)
     for (size_t f = 0; f < list->count; f++) {
-      const size_t at = every ? b : (number + type + 4 * f) % BATCHES;
-      single(m, problem(m, QP_OP_GEMM, type, batches[at]), q, list->family[f]);
+      const unsigned batch = every ? batches[b] : batch_in_turn(q, number, type, f);
+      single(m, problem(m, QP_OP_GEMM, type, batch), q, list->family[f]);
     }
 }
 
@@ -119,7 +126,7 @@ static void each_quantizer(maker *m) {
 
 /* Three different quantizers in one launch; outputs in fp32 for every second of them. */
 static void mixtures(maker *m) {
-  size_t n = m->w->quantizers, step = m->w->coverage == QP_COVER_ALL ? 3 : 11;
+  size_t n = m->w->quantizers, step = m->w->coverage == QP_COVER_ALL ? 3 : 17;
   if (n < 3) return;
   for (size_t i = 0; i < n; i += step, m->turn++) {
     unsigned batch = batches[m->turn % BATCHES];
@@ -141,7 +148,7 @@ static void mixtures(maker *m) {
 
 /* Equal quantizers fused: their row groups are one range of work. */
 static void fused(maker *m) {
-  for (size_t i = 0; i < m->w->quantizers; i += m->w->coverage == QP_COVER_ALL ? 5 : 17) {
+  for (size_t i = 0; i < m->w->quantizers; i += m->w->coverage == QP_COVER_ALL ? 5 : 37) {
     qp_problem p = problem(m, QP_OP_GEMM, QP_F16, 1 + (unsigned)(i % 3));
     p.segments = 3;
     for (unsigned s = 0; s < 3; s++) {
@@ -306,8 +313,10 @@ static void add_segments(qp_problem *p, const qp_quantizer *a, const qp_quantize
   }
 }
 
-static void steady_pair(maker *m, const qp_family *f, const qp_quantizer *a, const qp_quantizer *b,
-                        unsigned turn) {
+/* Type and batch hang on the quantizer, so that a part of the palette is checked as the whole is. */
+static void steady_pair(maker *m, const qp_family *f, const qp_quantizer *a,
+                        const qp_quantizer *b) {
+  const unsigned turn = a->step + a->dim;
   qp_problem p = problem(m, f->op, turn % 3 == 1 ? QP_BF16 : QP_F16, 1 + turn % 3);
   qp_choice c;
   qp_choice_default(f, &c);
@@ -353,7 +362,7 @@ static void steady_state(maker *m) {
   for (size_t i = 0; i < gemm->usual + dequant->usual; i++) {
     const qp_family *f = i < gemm->usual ? gemm->family[i] : dequant->family[i - gemm->usual];
     for (unsigned k = 0; k < kinds; k += 2)
-      steady_pair(m, f, first[k], kinds > 1 ? first[(k + 1) % kinds] : NULL, k / 2);
+      steady_pair(m, f, first[k], kinds > 1 ? first[(k + 1) % kinds] : NULL);
     if (f->op == QP_OP_GEMM && kinds && m->w->coverage != QP_COVER_FEW)
       steady_sums(m, f, first_chained(first, kinds, false), first_chained(first, kinds, true));
   }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal check: prove kernels right on a GPU or in the PTX simulator. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static const qp_verb_help help = {
     "running is a SKIP with the reason."};
 
 typedef struct check_options {
-  bool all, few, json, quiet, fail_fast, chains;
+  bool all, few, json, quiet, fail_fast, chains, list;
   const char *device, *op, *type, *path, *family, *compile_only;
   unsigned batch, jobs, seed, schedule, timeout_s;
   qp_shapes shape;
@@ -62,6 +63,7 @@ static const char *outcome_name(qp_outcome o) {
   return o == QP_OUTCOME_PASS   ? "PASS"
          : o == QP_OUTCOME_MADE ? "MADE"
          : o == QP_OUTCOME_SKIP ? "SKIP"
+         : o == QP_OUTCOME_LOST ? "not run"
                                 : "FAIL";
 }
 
@@ -214,6 +216,15 @@ static qp_status run_chains(const check_options *o, const qp_session *s, const c
   return st;
 }
 
+/* The rows of a check that is not run. */
+static void list_cases(const check_options *o, const qp_case_wishes *w, const qp_cases *cases) {
+  report to = {.o = o, .w = w, .cases = cases};
+  begin_report(&to);
+  for (size_t i = 0; i < cases->count; i++)
+    print_row(to.table, &cases->list[i], &(qp_result){.index = i, .error = NAN});
+  qp_table_print(to.table);
+}
+
 static qp_status check_cases(const check_options *o, const qp_session *s, const char *device,
                              const qp_case_wishes *w, const qp_cases *cases, qp_result *result,
                              const bool *verify, int *code, qp_error *err) {
@@ -243,6 +254,11 @@ static qp_status run_cases(const check_options *o, const qp_session *s, const ch
   bool *verify = NULL; /* NULL: all */
   qp_status st = qp_cases_make(s->families, w, &cases, err);
   if (!st && !cases.count) st = qp_fail(err, QP_E_ARG, "no kernel fits these options");
+  if (!st && o->list) {
+    list_cases(o, w, &cases);
+    qp_cases_free(&cases);
+    return QP_OK;
+  }
   if (!st) result = calloc(cases.count, sizeof *result);
   if (!st && o->compile_only) verify = calloc(cases.count, sizeof *verify);
   if (!st && (!result || (o->compile_only && !verify)))
@@ -306,6 +322,7 @@ int qp_cmd_check(int argc, char **argv) {
        "cuda:N or sim[:sm_90[:SMS]]; a GPU if there is one", 0, 0},
       {"timeout", QP_OPT_UNSIGNED, &o.timeout_s, "S",
        "seconds a kernel may take, else it hangs: 120 on a GPU", 1, 86400},
+      {"list", QP_OPT_FLAG, &o.list, NULL, "print what would be checked, run nothing", 0, 0},
       {"fail-fast", QP_OPT_FLAG, &o.fail_fast, NULL, "stop at the first failure", 0, 0},
       {"jobs", QP_OPT_UNSIGNED, &o.jobs, "N", "processes that verify", 1, 64},
       {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the random data", 0, 4294967295u},
