@@ -4,8 +4,8 @@
 **   const char *device = "sim";
 **   unsigned batch = 1;
 **   const qp_option table[] = {
-**       {"device", QP_OPT_STRING, &device, "D", "cuda:N or sim[:sm_90[:SMS]]"},
-**       {"batch", QP_OPT_UNSIGNED, &batch, "N", "rows of activations", 1, 64},
+**       QP_TEXT("device", device, "D", "cuda:N or sim[:sm_90[:SMS]]"),
+**       QP_NUMBER("batch", batch, "N", "rows of activations", 1, 64),
 **       {0}};
 **   qp_words words = {0};
 **   int code = qp_options_parse(&verb, table, argc, argv, &words);    // code < 0: go on
@@ -45,6 +45,22 @@ typedef struct qp_option {
   const char *argument, *help;
   unsigned lo, hi; /* QP_OPT_UNSIGNED */
 } qp_option;
+
+/* Rows of a table; 'to' is a variable of the type that its kind says, which is checked. */
+#define QP_OPTION(name_, type_, ctype, to, argument_, help_, ...)                                  \
+  {                                                                                                \
+    .name = name_, .type = type_, .value = 1 ? &(to) : (ctype *)NULL, .argument = argument_,       \
+    .help = help_, __VA_ARGS__                                                                     \
+  }
+#define QP_FLAG(name, to, help) QP_OPTION(name, QP_OPT_FLAG, bool, to, NULL, help, )
+#define QP_TEXT(name, to, argument, help)                                                          \
+  QP_OPTION(name, QP_OPT_STRING, const char *, to, argument, help, )
+#define QP_NUMBER(name, to, argument, help, least, most)                                           \
+  QP_OPTION(name, QP_OPT_UNSIGNED, unsigned, to, argument, help, .lo = least, .hi = most)
+#define QP_SHAPES(name, to, argument, help)                                                        \
+  QP_OPTION(name, QP_OPT_SHAPES, qp_shapes, to, argument, help, )
+#define QP_REPEATS(name, to, argument, help)                                                       \
+  QP_OPTION(name, QP_OPT_REPEATED, qp_repeats, to, argument, help, )
 
 /* The arguments that are no options. */
 typedef struct qp_words {

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal calibrate: what a model does with a text, for plan and quantize. */
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
 #include "gen/model/forward.h"
 #include "gen/model/text_tokens.h"
 #include "tuner/base/options.h"
+#include "tuner/base/stop.h"
 #include "tuner/calibrate/calibrate.h"
 #include "tuner/calibrate/ranking.h"
 #include "tuner/command/commands.h"
@@ -37,21 +36,6 @@ typedef struct calibrate_options {
   unsigned limit, context, sensitivity_tokens, probes, seed, threads;
   bool no_hessians, no_sensitivities, json;
 } calibrate_options;
-
-static _Atomic bool stopped; /* by a signal */
-
-static void stop(int number) {
-  (void)number;
-  atomic_store(&stopped, true);
-}
-
-/* SIGINT and SIGTERM end the run before the next linear or block; a second one ends it at once. */
-static void catch_signals(void) {
-  struct sigaction action = {.sa_handler = stop, .sa_flags = (int)SA_RESETHAND};
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
-}
 
 static qp_status read_tokens(const calibrate_options *o, const char *model, qp_tokens *out,
                              qp_error *err) {
@@ -86,7 +70,7 @@ static qp_status run(const calibrate_options *o, const char *path, double noise,
       .sensitivity_tokens = o->no_sensitivities ? 0 : o->sensitivity_tokens,
       .sensitivity = {.noise = noise, .probes = o->probes, .seed = o->seed},
       .logit_bytes = (uint64_t)2 << 30,
-      .stopped = &stopped};
+      .stopped = &qp_stopped};
   qp_status st = read_tokens(o, path, &tokens, err);
   if (!st) st = qp_models_open(&models, err);
   if (!st) st = qp_forward_open(path, models, &forward, &f, err);
@@ -122,22 +106,21 @@ int qp_cmd_calibrate(int argc, char **argv) {
                          .probes = 1,
                          .seed = 1};
   const qp_option table[] = {
-      {"text", QP_OPT_STRING, &o.text, "FILE", "UTF-8 text, by the model's own tokenizer", 0, 0},
-      {"tokens", QP_OPT_STRING, &o.tokens, "FILE", "token ids, a text a line", 0, 0},
-      {"o", QP_OPT_STRING, &o.folder, "DIR", "where the calibration goes", 0, 0},
-      {"tokens-used", QP_OPT_UNSIGNED, &o.limit, "N",
-       "tokens of FILE, from its beginning (32768; 0: all)", 0, 1u << 31},
-      {"context", QP_OPT_UNSIGNED, &o.context, "N", "tokens of a piece of it (2048)", 2,
-       MAX_CONTEXT},
-      {"sensitivity-tokens", QP_OPT_UNSIGNED, &o.sensitivity_tokens, "N",
-       "tokens on which noise is tried, in whole pieces (2048)", 1, 1u << 24},
-      {"noise", QP_OPT_STRING, &o.noise, "T", "relative variance of the noise (0.01)", 0, 0},
-      {"probes", QP_OPT_UNSIGNED, &o.probes, "N", "pairs of noise a linear (1)", 1, 1024},
-      {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the noise (1)", 0, UINT32_MAX},
-      {"no-hessians", QP_OPT_FLAG, &o.no_hessians, NULL, "sensitivities alone", 0, 0},
-      {"no-sensitivities", QP_OPT_FLAG, &o.no_sensitivities, NULL, "Hessians alone", 0, 0},
-      {"threads", QP_OPT_UNSIGNED, &o.threads, "N", "threads (0: as many as CPUs)", 0, 256},
-      {"json", QP_OPT_FLAG, &o.json, NULL, "print every linear's sensitivity as JSON", 0, 0},
+      QP_TEXT("text", o.text, "FILE", "UTF-8 text, by the model's own tokenizer"),
+      QP_TEXT("tokens", o.tokens, "FILE", "token ids, a text a line"),
+      QP_TEXT("o", o.folder, "DIR", "where the calibration goes"),
+      QP_NUMBER("tokens-used", o.limit, "N", "tokens of FILE, from its beginning (32768; 0: all)",
+                0, 1u << 31),
+      QP_NUMBER("context", o.context, "N", "tokens of a piece of it (2048)", 2, MAX_CONTEXT),
+      QP_NUMBER("sensitivity-tokens", o.sensitivity_tokens, "N",
+                "tokens on which noise is tried, in whole pieces (2048)", 1, 1u << 24),
+      QP_TEXT("noise", o.noise, "T", "relative variance of the noise (0.01)"),
+      QP_NUMBER("probes", o.probes, "N", "pairs of noise a linear (1)", 1, 1024),
+      QP_NUMBER("seed", o.seed, "N", "of the noise (1)", 0, UINT32_MAX),
+      QP_FLAG("no-hessians", o.no_hessians, "sensitivities alone"),
+      QP_FLAG("no-sensitivities", o.no_sensitivities, "Hessians alone"),
+      QP_NUMBER("threads", o.threads, "N", "threads (0: as many as CPUs)", 0, 256),
+      QP_FLAG("json", o.json, "print every linear's sensitivity as JSON"),
       {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);
@@ -145,7 +128,7 @@ int qp_cmd_calibrate(int argc, char **argv) {
   qp_error err = {{0}};
   double noise = 0.01;
   qp_status st = check(&o, &words, &noise, &err);
-  if (!st) catch_signals();
+  if (!st) qp_stop_catch();
   if (!st) st = run(&o, words.word[0], noise, &err);
   return st ? qp_complain("calibrate", st, &err) : 0;
 }

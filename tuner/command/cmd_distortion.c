@@ -176,19 +176,19 @@ int qp_cmd_distortion(int argc, char **argv) {
   distortion_options o = {
       .samples = DEFAULT_SAMPLES, .columns = DEFAULT_COLUMNS, .threads = 0, .seed = 1};
   const qp_option table[] = {
-      {"samples", QP_OPT_UNSIGNED, &o.samples, "N", "weights to encode (524288)", 1, 1u << 31},
-      {"columns", QP_OPT_UNSIGNED, &o.columns, "K",
-       "in_features of the linear they fill (4096): a trellis is circular over them", 64, 65536},
-      {"beam", QP_OPT_UNSIGNED, &o.beam, "N",
-       "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
-       QP_BEAM_LEAST, QP_BEAM_MOST},
-      {"threads", QP_OPT_UNSIGNED, &o.threads, "N", "threads (0: as many as CPUs)", 0, 256},
-      {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the weights (1)", 0, 1u << 30},
-      {"against", QP_OPT_STRING, &o.against, "FILE",
-       "published figures: {\"quantizers\": {NAME: {\"distortion\": D}}}", 0, 0},
-      {"cost", QP_OPT_FLAG, &o.cost, NULL, "count the decode's cost in the simulator (sm_90)", 0,
-       0},
-      {"json", QP_OPT_FLAG, &o.json, NULL, "print JSON", 0, 0},
+      QP_NUMBER("samples", o.samples, "N", "weights to encode (524288)", 1, 1u << 31),
+      QP_NUMBER("columns", o.columns, "K",
+                "in_features of the linear they fill (4096): a trellis is circular over them", 64,
+                65536),
+      QP_NUMBER("beam", o.beam, "N",
+                "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
+                QP_BEAM_LEAST, QP_BEAM_MOST),
+      QP_NUMBER("threads", o.threads, "N", "threads (0: as many as CPUs)", 0, 256),
+      QP_NUMBER("seed", o.seed, "N", "of the weights (1)", 0, 1u << 30),
+      QP_TEXT("against", o.against, "FILE",
+              "published figures: {\"quantizers\": {NAME: {\"distortion\": D}}}"),
+      QP_FLAG("cost", o.cost, "count the decode's cost in the simulator (sm_90)"),
+      QP_FLAG("json", o.json, "print JSON"),
       {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);

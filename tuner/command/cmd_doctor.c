@@ -180,7 +180,7 @@ static void print_json(const examination *x) {
 
 int qp_cmd_doctor(int argc, char **argv) {
   bool json = false;
-  const qp_option table[] = {{"json", QP_OPT_FLAG, &json, NULL, "one JSON object", 0, 0}, {0}};
+  const qp_option table[] = {QP_FLAG("json", json, "one JSON object"), {0}};
   qp_words words = {0};
   qp_error err = {0};
   const int code = qp_options_parse(&help, table, argc, argv, &words);

@@ -131,21 +131,22 @@ static qp_status run(const evaluate_options *o, const char *path, qp_error *err)
 int qp_cmd_evaluate(int argc, char **argv) {
   evaluate_options o = {.context = DEFAULT_CONTEXT};
   const qp_option table[] = {
-      {"against", QP_OPT_STRING, &o.against, "MODEL", "the source to compare with", 0, 0},
-      {"text", QP_OPT_STRING, &o.text, "FILE",
-       "UTF-8 text, by the tokenizer of the source (of MODEL without --against)", 0, 0},
-      {"tokens", QP_OPT_STRING, &o.tokens, "FILE", "token ids, a text a line", 0, 0},
-      {"context", QP_OPT_UNSIGNED, &o.context, "N", "tokens of a piece (2048)", 2, MAX_CONTEXT},
-      {"limit", QP_OPT_UNSIGNED, &o.limit, "N", "tokens of the file, from its beginning (0: all)",
-       0, 1u << 31},
-      {"threads", QP_OPT_UNSIGNED, &o.threads, "N", "threads (0: as many as CPUs)", 0, 256},
-      {"memory", QP_OPT_UNSIGNED, &o.memory, "MIB",
-       "fp32 weights of a model that stay in memory; others are read again (0: half of what the "
-       "machine has)",
-       0, 1u << 31},
-      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST",
-       "files of quantizers that MODEL was packed with and the palette lacks", 0, 0},
-      {"json", QP_OPT_FLAG, &o.json, NULL, "print JSON", 0, 0},
+      QP_TEXT("against", o.against, "MODEL", "the source to compare with"),
+      QP_TEXT("text", o.text, "FILE",
+              "UTF-8 text, by the tokenizer of the source (of MODEL without --against)"),
+      QP_TEXT("tokens", o.tokens, "FILE", "token ids, a text a line"),
+      QP_NUMBER("context", o.context, "N", "tokens of a piece (2048)", 2, MAX_CONTEXT),
+      QP_NUMBER("limit", o.limit, "N", "tokens of the file, from its beginning (0: all)", 0,
+                1u << 31),
+      QP_NUMBER("threads", o.threads, "N", "threads (0: as many as CPUs)", 0, 256),
+      QP_NUMBER(
+          "memory", o.memory, "MIB",
+          "fp32 weights of a model that stay in memory; others are read again (0: half of what the "
+          "machine has)",
+          0, 1u << 31),
+      QP_TEXT("quantizers", o.quantizers, "LIST",
+              "files of quantizers that MODEL was packed with and the palette lacks"),
+      QP_FLAG("json", o.json, "print JSON"),
       {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);

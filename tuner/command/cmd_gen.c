@@ -219,23 +219,20 @@ static bool reads_weights(const char *name) {
 int qp_cmd_gen(int argc, char **argv) {
   gen_options o = {.op = "gemm", .arch = "sm_90", .type = "f16", .batch = 1};
   const qp_option table[] = {
-      {"op", QP_OPT_STRING, &o.op, "OP", "gemm (default), dequant, rotate or encode", 0, 0},
-      {"shape", QP_OPT_SHAPES, &o.shape, "MxK,...", "out_features x in_features of each linear", 0,
-       0},
-      {"batch", QP_OPT_UNSIGNED, &o.batch, "N", "rows of activations (1)", 1, 64},
-      {"arch", QP_OPT_STRING, &o.arch, "ARCH", "sm_75 to sm_121; sm_90 if not given", 0, 0},
-      {"sms", QP_OPT_UNSIGNED, &o.sms, "N", "multiprocessors; the architecture's usual number", 1,
-       1024},
-      {"type", QP_OPT_STRING, &o.type, "TYPE", "activations: f16 (default) or bf16", 0, 0},
-      {"out-type", QP_OPT_STRING, &o.out_type, "TYPE", "Y: as the activations (default) or f32", 0,
-       0},
-      {"path", QP_OPT_STRING, &o.path, "PATH",
-       "gemm: tensor, cuda or naive; tensor where the architecture has it", 0, 0},
-      {"family", QP_OPT_STRING, &o.family, "NAME", "the family itself (qpal list families)", 0, 0},
-      {"rotate", QP_OPT_FLAG, &o.rotate, NULL, "gemm: rotate x inside the kernel", 0, 0},
-      {"inverse", QP_OPT_FLAG, &o.inverse, NULL, "rotate: the inverse", 0, 0},
-      {"set", QP_OPT_REPEATED, &o.set, "TUNABLE=V", "a tunable (qpal list families)", 0, 0},
-      {"o", QP_OPT_STRING, &o.folder, "DIR", "folder to write to", 0, 0},
+      QP_TEXT("op", o.op, "OP", "gemm (default), dequant, rotate or encode"),
+      QP_SHAPES("shape", o.shape, "MxK,...", "out_features x in_features of each linear"),
+      QP_NUMBER("batch", o.batch, "N", "rows of activations (1)", 1, 64),
+      QP_TEXT("arch", o.arch, "ARCH", "sm_75 to sm_121; sm_90 if not given"),
+      QP_NUMBER("sms", o.sms, "N", "multiprocessors; the architecture's usual number", 1, 1024),
+      QP_TEXT("type", o.type, "TYPE", "activations: f16 (default) or bf16"),
+      QP_TEXT("out-type", o.out_type, "TYPE", "Y: as the activations (default) or f32"),
+      QP_TEXT("path", o.path, "PATH",
+              "gemm: tensor, cuda or naive; tensor where the architecture has it"),
+      QP_TEXT("family", o.family, "NAME", "the family itself (qpal list families)"),
+      QP_FLAG("rotate", o.rotate, "gemm: rotate x inside the kernel"),
+      QP_FLAG("inverse", o.inverse, "rotate: the inverse"),
+      QP_REPEATS("set", o.set, "TUNABLE=V", "a tunable (qpal list families)"),
+      QP_TEXT("o", o.folder, "DIR", "folder to write to"),
       {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);

@@ -139,10 +139,10 @@ static void list_gpus(bool json) {
 
 int qp_cmd_list(int argc, char **argv) {
   bool json = false, pins = false;
-  const qp_option table[] = {{"json", QP_OPT_FLAG, &json, NULL, "as JSON", 0, 0},
-                             {"pins", QP_OPT_FLAG, &pins, NULL,
-                              "names and hashes, as lua/quantizers/definitions.txt", 0, 0},
-                             {0}};
+  const qp_option table[] = {
+      QP_FLAG("json", json, "as JSON"),
+      QP_FLAG("pins", pins, "names and hashes, as lua/quantizers/definitions.txt"),
+      {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);
   if (code >= 0) return code;

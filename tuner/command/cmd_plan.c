@@ -1,29 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal plan: the proven best mix of quantizers and fusions under limits. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "gen/base/file.h"
-#include "gen/base/json.h"
-#include "gen/base/resource.h"
-#include "gen/base/suggest.h"
-#include "gen/model/model.h"
 #include "tuner/command/commands.h"
+#include "tuner/command/plan_context.h"
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
-#include "tuner/plan/calibration.h"
-#include "tuner/plan/figures.h"
 #include "tuner/plan/front.h"
-#include "tuner/plan/kept.h"
 #include "tuner/plan/planner.h"
 #include "tuner/plan/prior.h"
 #include "tuner/plan/report.h"
 #include "tuner/quantize/feedback_share.h"
-#include "tuner/base/session.h"
-#include "tuner/tune/rows.h"
 
 static const qp_verb_help help = {
     "plan", "--model MODEL [--gpu GPU|TABLE.json] [limits] [options]   |   --diff A.json B.json",
@@ -32,479 +23,6 @@ static const qp_verb_help help = {
     "limits on latency and memory, proven.  Loss is the sum of sensitivity * distortion.\n"
     "Without --calibration or --sensitivity it takes those that come with qpal for the model, or\n"
     "guesses by role and depth. Without limits nothing keeps bits from growing."};
-
-typedef struct options {
-  const char *model, *gpu, *tps, *latency, *bits, *memory, *sensitivity, *calibration, *hessian,
-      *distortion, *sizes;
-  const char *quantizers, *paths, *out, *svg, *confidence, *batch, *time_limit, *lm_head, *accept;
-  const char *constant;
-  bool no_fusion, no_mixed_fusion, front, diff, json;
-  unsigned block_types;
-} options;
-
-enum { DISTORTION_FILES = 16 };
-
-/* What a plan is made with; closed as one. */
-typedef struct context {
-  const options *o;
-  qp_session session;
-  qp_models *models;
-  const qp_model *model; /* of whose linears 'planned' has those that can be */
-  qp_model planned;
-  char kept[QP_KEPT_NOTE], head[QP_KEPT_NOTE]; /* what cannot be planned and why, or "" */
-  qp_menu *menu;
-  qp_latency_table table;
-  bool has_table;
-  qp_plan_input in;
-  cJSON *distortion[DISTORTION_FILES];
-  char *distortion_name[DISTORTION_FILES];
-  unsigned distortions;
-  qp_calibration calibration;
-  char prior[QP_PRIOR_NOTE]; /* what the sensitivities are where none are given, or "" */
-  char fed[QP_KEPT_NOTE];    /* what is known of error feedback, or "" */
-  double time_limit_s;
-  qp_error *err;
-} context;
-
-/* ---- Numbers with units ---- */
-
-static const qp_unit time_units[] = {{"us", 1e6}, {"ms", 1e9}, {"s", 1e12}, {NULL, 0}};
-static const qp_unit byte_units[] = {{"B", 1},        {"KB", 1e3},     {"MB", 1e6},     {"GB", 1e9},
-                                     {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {NULL, 0}};
-static const qp_unit no_units[] = {{"", 1}, {NULL, 0}};
-
-static qp_status parse_limits(context *c) {
-  const options *o = c->o;
-  double v = 0;
-  qp_status st = QP_OK;
-  if (o->tps && o->latency)
-    return qp_fail(c->err, QP_E_ARG, "--tps and --latency are the same limit: give one");
-  if (o->tps) {
-    st = qp_quantity_parse("tps", o->tps, no_units, &v, c->err);
-    if (!st && v < 1e-3) st = qp_fail(c->err, QP_E_ARG, "--tps %s: at least 0.001", o->tps);
-    if (!st) c->in.latency_limit_ps = (int64_t)floor(1e12 / v);
-  }
-  if (!st && o->latency) {
-    st = qp_quantity_parse("latency", o->latency, time_units, &v, c->err);
-    if (!st && v > 1e15) st = qp_fail(c->err, QP_E_ARG, "--latency %s: at most 1000s", o->latency);
-    if (!st) c->in.latency_limit_ps = (int64_t)floor(v);
-  }
-  if (!st && o->memory) {
-    st = qp_quantity_parse("memory", o->memory, byte_units, &v, c->err);
-    if (!st && v > 1e15) st = qp_fail(c->err, QP_E_ARG, "--memory %s: at most 1e15", o->memory);
-    if (!st) c->in.memory_limit_bytes = (int64_t)floor(v);
-  }
-  if (!st && o->bits) {
-    st = qp_quantity_parse("bits", o->bits, no_units, &v, c->err);
-    if (!st && v > 64) st = qp_fail(c->err, QP_E_ARG, "--bits %s: at most 64", o->bits);
-    if (!st) c->in.bits_limit = v;
-  }
-  if (!st && o->confidence) {
-    st = qp_quantity_parse("confidence", o->confidence, no_units, &v, c->err);
-    if (!st && !(v >= 0.5 && v < 1))
-      st = qp_fail(c->err, QP_E_ARG, "--confidence %s: from 0.5 to below 1", o->confidence);
-    if (!st) c->in.confidence = v;
-  }
-  return st;
-}
-
-/* "1,8" or "1:0.7,8:0.3": batches and their weights, which are scaled to add up to 1. */
-static qp_status parse_batches(context *c) {
-  const char *at = c->o->batch;
-  double sum = 0;
-  qp_plan_input *in = &c->in;
-  if (!at) return QP_OK;
-  in->batches = 0;
-  for (;; at++) {
-    char *end;
-    unsigned long batch = strtoul(at, &end, 10);
-    double weight = 1;
-    if (end == at || *at == '-' || batch < 1 || batch > 1 << 16) break;
-    if (*end == ':') {
-      at = end + 1;
-      weight = strtod(at, &end);
-      if (end == at || !(weight > 0) || !(weight < 1e9)) break;
-    }
-    if ((*end && *end != ',') || in->batches == QP_PLAN_BATCHES) break;
-    in->batch[in->batches].batch = (unsigned)batch;
-    in->batch[in->batches++].weight = weight;
-    sum += weight;
-    at = end;
-    if (*end) continue;
-    for (unsigned i = 0; i < in->batches; i++) in->batch[i].weight /= sum;
-    return QP_OK;
-  }
-  return qp_fail(c->err, QP_E_ARG,
-                 "--batch '%s': up to %d batches are needed, as in 1,8 or 1:0.7,8:0.3", c->o->batch,
-                 QP_PLAN_BATCHES);
-}
-
-static void add_path(qp_plan_input *in, const char *path) {
-  snprintf(in->path[in->paths++], QP_PATH_NAME, "%s", path);
-}
-
-/* The paths that are wished for, in the order of the families' ranks; where none is, all but those that
-** only references have. */
-static qp_status parse_paths(context *c) {
-  const qp_families *f = c->session.families;
-  const char *known[QP_MAX_PATHS];
-  bool wished[QP_MAX_PATHS] = {false};
-  size_t usual;
-  const size_t n = qp_families_paths(f, QP_OP_GEMM, known, &usual);
-  char *words = strdup(c->o->paths ? c->o->paths : ""), *rest = words;
-  qp_status st = words ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "no memory for a list of paths");
-  for (char *w; c->o->paths && !st && (w = strsep(&rest, ","));) {
-    st = qp_families_check_path(f, QP_OP_GEMM, w, c->err);
-    if (st) qp_fail_prefix(c->err, st, "--paths");
-    for (size_t i = 0; i < n && !st; i++) wished[i] |= !strcmp(known[i], w);
-  }
-  free(words);
-  for (size_t i = 0; i < n && !st; i++)
-    if (c->o->paths ? wished[i] : i < usual) add_path(&c->in, known[i]);
-  return st;
-}
-
-static qp_status parse_accept(context *c) {
-  const char *names[QP_MATCH_KINDS];
-  const char *text = c->o->accept;
-  if (!text) return QP_OK;
-  for (unsigned i = 0; i < QP_MATCH_KINDS; i++) {
-    names[i] = qp_latency_match_name((qp_latency_match)i);
-    if (!strcmp(text, names[i])) return c->in.accept = (qp_latency_match)i, QP_OK;
-  }
-  return qp_fail(c->err, QP_E_ARG, "--accept '%s': '%s', '%s', '%s' or '%s' is needed", text,
-                 names[0], names[1], names[2], names[3]);
-}
-
-/* ---- Menu ---- */
-
-static qp_status add_word(context *c, const char *word) {
-  const qp_quantizer **q = NULL;
-  size_t count = 0;
-  bool path = strchr(word, '/') || strstr(word, ".lua");
-  if (!strcmp(word, QP_PLAN_FP16)) return qp_menu_add(c->menu, NULL, NULL, c->err);
-  qp_status st = qp_session_quantizers(&c->session, word, &q, &count, c->err);
-  for (size_t i = 0; i < count && !st; i++)
-    st = qp_menu_add(c->menu, q[i], path ? word : NULL, c->err);
-  free(q);
-  return st;
-}
-
-static qp_status fill_menu(context *c) {
-  const char *list = c->o->quantizers;
-  qp_status st = QP_OK;
-  if (!list) {
-    for (size_t i = 0; i < qp_palette_count(c->session.palette) && !st; i++)
-      st = qp_menu_add(c->menu, qp_palette_get(c->session.palette, i), NULL, c->err);
-    return st ? st : qp_menu_add(c->menu, NULL, NULL, c->err);
-  }
-  char *words = strdup(list), *rest = words;
-  if (!words) return qp_fail(c->err, QP_E_NOMEM, "no memory for a list of quantizers");
-  for (char *w; !st && (w = strsep(&rest, ","));) st = add_word(c, w);
-  free(words);
-  return st;
-}
-
-/* The files of --distortion, in order. */
-static qp_status read_distortions(context *c) {
-  char *words = strdup(c->o->distortion ? c->o->distortion : ""), *rest = words;
-  qp_status st = words ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "no memory for names of files");
-  for (char *w; !st && c->o->distortion && (w = strsep(&rest, ","));) {
-    if (c->distortions == DISTORTION_FILES)
-      st = qp_fail(c->err, QP_E_ARG, "--distortion: at most %d files", DISTORTION_FILES);
-    if (!st) st = qp_json_read(w, &c->distortion[c->distortions], c->err);
-    if (!st && !(c->distortion_name[c->distortions++] = strdup(w)))
-      st = qp_fail(c->err, QP_E_NOMEM, "no memory for names of files");
-  }
-  free(words);
-  return st;
-}
-
-/* Figures that come with qpal, then the user's over them. */
-static qp_status fill_distortions(context *c) {
-  static const char *const own = "lua/distortions.json";
-  const char *text = NULL;
-  size_t bytes = 0;
-  cJSON *tree = NULL;
-  qp_status st = qp_resource_read(own, &text, &bytes, c->err);
-  if (!st) st = qp_json_parse(own, text, bytes, &tree, c->err);
-  if (!st) st = qp_figures_distortion(own, tree, c->menu, c->err);
-  cJSON_Delete(tree);
-  if (!st) st = read_distortions(c);
-  for (unsigned i = 0; i < c->distortions && !st; i++)
-    st = qp_figures_distortion(c->distortion_name[i], c->distortion[i], c->menu, c->err);
-  return st;
-}
-
-/* Quantizers without a figure: asked for by name they are an error, else they are left out. */
-static qp_status drop_unknown(context *c) {
-  qp_menu *m = c->menu;
-  unsigned kept = 0;
-  bool per_linear = false;
-  for (unsigned i = 0; i < c->distortions; i++)
-    per_linear = per_linear || cJSON_GetObjectItemCaseSensitive(c->distortion[i], "linears");
-  for (unsigned i = 0; i < m->count; i++) {
-    if (!isnan(m->entry[i].distortion) || (per_linear && c->o->quantizers)) {
-      m->entry[kept++] = m->entry[i];
-      continue;
-    }
-    if (c->o->quantizers)
-      return qp_fail(c->err, QP_E_ARG,
-                     "quantizer %s: no distortion is known: measure it with  qpal distortion %s "
-                     "--json > FILE  and give --distortion FILE",
-                     m->entry[i].name, m->entry[i].spec);
-  }
-  m->count = kept;
-  if (!kept) return qp_fail(c->err, QP_E_ARG, "no quantizer with a known distortion is left");
-  return QP_OK;
-}
-
-/* ---- Latencies ---- */
-
-static bool ends_with(const char *s, const char *end) {
-  size_t n = strlen(s), m = strlen(end);
-  return n >= m && !strcmp(s + n - m, end);
-}
-
-/* Are latencies those of our own kernels?  A foreign table may know launches of any shape. */
-static bool has_records(const context *c) { return c->o->gpu && !ends_with(c->o->gpu, ".json"); }
-
-/* A foreign table may name only quantizers that the palette knows. */
-static qp_status check_names(context *c) {
-  const qp_palette *palette = c->session.palette;
-  size_t count = qp_palette_count(palette);
-  const char **names = malloc((count + 1) * sizeof *names);
-  if (!names) return qp_fail(c->err, QP_E_NOMEM, "no memory for names");
-  for (size_t i = 0; i < count; i++) names[i] = qp_palette_get(palette, i)->name;
-  qp_status st = QP_OK;
-  for (size_t r = 0; r < c->table.rows && !st; r++) {
-    const char *name = c->table.row[r].member[0].quantizer;
-    size_t i = 0;
-    while (i < count && strcmp(names[i], name) != 0) i++;
-    if (i < count || !strcmp(name, QP_PLAN_FP16) || qp_menu_find(c->menu, name) >= 0) continue;
-    const char *near = qp_suggest(name, names, count);
-    st = qp_fail(c->err, QP_E_ARG, "%s: groups.%s: quantizer '%s' is not known%s%s%s",
-                 c->table.source, c->table.row[r].key, name, near ? "; did you mean '" : "",
-                 near ? near : "", near ? "'?" : "");
-  }
-  free(names);
-  return st;
-}
-
-/* A foreign table's paths are those of gemm families. */
-static qp_status check_paths(const context *c) {
-  for (size_t r = 0; r < c->table.rows; r++)
-    if (qp_families_check_path(c->session.families, QP_OP_GEMM, c->table.row[r].path, c->err))
-      return qp_fail_prefix(c->err, QP_E_ARG, "%s: groups.%s.%s: path", c->table.source,
-                            c->table.row[r].key, c->table.row[r].member[0].quantizer);
-  return QP_OK;
-}
-
-/* Rows of a GPU that was tuned. */
-static qp_status read_records(context *c) {
-  const qp_quantizer *menu[QP_MENU_MAX];
-  unsigned batch[QP_PLAN_BATCHES];
-  const qp_rows_wishes w = {.gpu = c->o->gpu,
-                            .model = &c->planned,
-                            .quantizer = menu,
-                            .quantizers = c->menu->count,
-                            .batch = batch,
-                            .batches = c->in.batches,
-                            .worst = c->in.accept};
-  for (unsigned i = 0; i < c->menu->count; i++) menu[i] = c->menu->entry[i].quantizer;
-  for (unsigned i = 0; i < c->in.batches; i++) batch[i] = c->in.batch[i].batch;
-  qp_status st = qp_rows_read(&c->session, &w, &c->table, c->err);
-  return st ? qp_fail_prefix(c->err, st, "--gpu") : QP_OK;
-}
-
-/* The text of tuned/NAME.json, a table that comes with qpal; NULL: there is none of this name. */
-static const char *shipped(const char *name, const char *ending, char path[256], size_t *bytes) {
-  const char *text = NULL;
-  const int n = snprintf(path, 256, "tuned/%s%s.json", name, ending);
-  if (n < 0 || n >= 256 || strchr(name, '/') || qp_resource_read(path, &text, bytes, NULL))
-    return NULL;
-  return text;
-}
-
-static qp_status read_table(context *c) {
-  const char *gpu = c->o->gpu;
-  char path[256];
-  size_t bytes;
-  if (!gpu) return QP_OK;
-  const char *text = shipped(gpu, "", path, &bytes);
-  const bool foreign = text || ends_with(gpu, ".json");
-  qp_status st = text      ? qp_latency_parse_foreign(path, text, bytes, &c->table, c->err)
-                 : foreign ? qp_latency_read_foreign(gpu, &c->table, c->err)
-                           : read_records(c);
-  if (st) return st;
-  c->has_table = true;
-  c->in.table = &c->table;
-  if (foreign) st = check_paths(c);
-  return foreign && !st ? check_names(c) : st;
-}
-
-/* Records leave out attention, norms and the like; a foreign table may know them. */
-static qp_status read_constant(context *c) {
-  double ps = 0;
-  if (!c->o->constant) return QP_OK;
-  if (!c->has_table) return qp_fail(c->err, QP_E_ARG, "--constant: only with --gpu");
-  const qp_status st = qp_quantity_parse("constant", c->o->constant, time_units, &ps, c->err);
-  if (!st && ps > 1e15) return qp_fail(c->err, QP_E_ARG, "--constant: at most 1000s");
-  if (!st) c->table.constant_ps = (int64_t)floor(ps);
-  return st;
-}
-
-/* Where rows of the lm_head are known, or no latencies matter, it can be planned. */
-static bool head_has_rows(const context *c) {
-  if (!c->has_table) return true;
-  const qp_model_linear *head = &c->planned.linear[c->planned.linears];
-  for (size_t i = 0; i < c->table.rows; i++) {
-    const qp_latency_row *r = &c->table.row[i];
-    if (!strcmp(r->key, head->role) || (r->members == 1 && r->member[0].rows == head->rows &&
-                                        r->member[0].columns == head->columns))
-      return true;
-  }
-  return false;
-}
-
-static qp_status choose_head(context *c, bool has_alpha) {
-  const char *word = c->o->lm_head ? c->o->lm_head : "auto";
-  const bool can = !qp_kept_head(&c->planned, c->menu, has_records(c), c->head);
-  if (!strcmp(word, "keep")) return c->in.head = false, QP_OK;
-  if (!strcmp(word, "auto")) /* a tied head would be stored a second time, beside the embedding */
-    return c->in.head = can && has_alpha && head_has_rows(c) && !c->planned.tied, QP_OK;
-  if (strcmp(word, "plan") != 0)
-    return qp_fail(c->err, QP_E_ARG, "--lm-head '%s': plan, keep or auto is needed", word);
-  if (!can) return qp_fail(c->err, QP_E_ARG, "--lm-head plan: %s", c->head);
-  if (!has_alpha)
-    return qp_fail(c->err, QP_E_ARG,
-                   "%s: the lm_head has no sensitivity, which --lm-head plan needs",
-                   c->o->sensitivity ? c->o->sensitivity : c->o->calibration);
-  return c->in.head = true, QP_OK;
-}
-
-/* ---- The whole input ---- */
-
-/* The file of --sensitivity or --calibration; NULL: neither is given. */
-static qp_status find_sensitivities(context *c, const char **out) {
-  const options *o = c->o;
-  *out = o->sensitivity;
-  if (!o->calibration) return QP_OK;
-  if (o->sensitivity) return qp_fail(c->err, QP_E_ARG, "--sensitivity and --calibration: give one");
-  qp_status st = qp_calibration_open(o->calibration, &c->calibration, c->err);
-  if (!st && !*c->calibration.sensitivity)
-    st = qp_fail(
-        c->err, QP_E_ARG,
-        "%s: it holds no sensitivities (qpal calibrate --no-sensitivities), which plan needs",
-        o->calibration);
-  if (!st) *out = c->calibration.sensitivity;
-  return st;
-}
-
-/* A file, or "published": what comes with qpal for this model. */
-static qp_status read_sensitivity(context *c, const char *file, cJSON **tree) {
-  char path[256];
-  size_t bytes;
-  if (strcmp(file, "published") != 0) return qp_json_read(file, tree, c->err);
-  const char *text = shipped(c->model->name, "-sensitivity", path, &bytes);
-  if (!text)
-    return qp_fail(c->err, QP_E_ARG, "--sensitivity published: there are none for %s (%s)",
-                   c->model->name, path);
-  return qp_json_parse(path, text, bytes, tree, c->err);
-}
-
-/*
-** Where quantize will have Hessians, each linear's sensitivity counts with the share of its loss that
-** error feedback leaves.
-*/
-static qp_status count_feedback(context *c) {
-  const char *path = c->o->hessian ? c->o->hessian : c->calibration.hessian;
-  const unsigned n = qp_plan_linears(&c->planned);
-  size_t found = 0;
-  if (!*path) return QP_OK;
-  double *share = malloc(sizeof *share * n), least = 1, most = 0;
-  if (!share) return qp_fail(c->err, QP_E_NOMEM, "no memory for %u linears", n);
-  qp_status st = qp_feedback_shares(path, &c->planned, share, &found, c->err);
-  for (unsigned i = 0; i < n && !st; i++) {
-    c->in.alpha[i] *= share[i];
-    least = share[i] < least ? share[i] : least;
-    most = share[i] > most && share[i] < 1 ? share[i] : most;
-  }
-  free(share);
-  if (!st && found)
-    snprintf(c->fed, sizeof c->fed,
-             "%zu linears have Hessians: their losses count with the share that error feedback "
-             "leaves, %.3f to %.3f",
-             found, least, most);
-  if (st != QP_E_MISSING || c->o->hessian) return st;
-  snprintf(c->fed, sizeof c->fed, "losses are those without error feedback: no BLAS was found");
-  return QP_OK;
-}
-
-static qp_status read_figures(context *c) {
-  bool head = true;
-  cJSON *tree = NULL;
-  const char *sensitivity;
-  qp_status st = find_sensitivities(c, &sensitivity);
-  if (!st && sensitivity) {
-    st = read_sensitivity(c, sensitivity, &tree);
-    if (!st) st = qp_figures_sensitivity(sensitivity, tree, &c->in, &head, c->err);
-    cJSON_Delete(tree);
-    tree = NULL;
-  }
-  if (!st && !sensitivity) st = qp_prior_apply(&c->in, &head, c->prior, c->err);
-  if (!st) st = count_feedback(c);
-  for (unsigned i = 0; i < c->distortions && !st; i++)
-    st = qp_figures_linear_distortion(c->distortion_name[i], c->distortion[i], &c->in, c->err);
-  if (!st && c->o->sizes) {
-    st = qp_json_read(c->o->sizes, &tree, c->err);
-    if (!st) st = qp_figures_sizes(c->o->sizes, tree, &c->in, c->err);
-    cJSON_Delete(tree);
-  }
-  return st ? st : choose_head(c, head);
-}
-
-static qp_status context_open(context *c) {
-  const options *o = c->o;
-  if (!o->model)
-    return qp_fail(c->err, QP_E_ARG,
-                   "--model is needed: a name of qpal list models, or a config.json");
-  c->menu = calloc(1, sizeof *c->menu);
-  if (!c->menu) return qp_fail(c->err, QP_E_NOMEM, "no memory for the menu");
-  qp_status st = qp_session_open(&c->session, c->err);
-  if (!st) st = qp_models_open(&c->models, c->err);
-  if (!st) st = qp_models_find(c->models, o->model, &c->model, c->err);
-  if (!st) st = fill_menu(c);
-  if (!st) st = fill_distortions(c);
-  if (!st) st = drop_unknown(c);
-  if (!st) st = qp_kept_drop(c->model, c->menu, has_records(c), &c->planned, c->kept, c->err);
-  if (!st) st = qp_plan_input_init(&c->in, &c->planned, c->menu, c->err);
-  c->in.whole = c->model;
-  if (!st) st = parse_batches(c);
-  if (!st) st = parse_accept(c);
-  if (!st) st = read_table(c);
-  if (!st) st = read_constant(c);
-  if (!st) st = read_figures(c);
-  if (!st) st = parse_limits(c);
-  if (!st) st = parse_paths(c);
-  if (st) return st;
-  c->in.fusion = !o->no_fusion;
-  c->in.mixed_fusion = !o->no_mixed_fusion;
-  return QP_OK;
-}
-
-static void context_close(context *c) {
-  qp_plan_input_free(&c->in);
-  qp_latency_free(&c->table);
-  for (unsigned i = 0; i < c->distortions; i++) {
-    cJSON_Delete(c->distortion[i]);
-    free(c->distortion_name[i]);
-  }
-  qp_calibration_close(&c->calibration);
-  qp_models_close(c->models);
-  qp_session_close(&c->session);
-  free(c->menu);
-}
 
 /* ---- Results ---- */
 
@@ -518,7 +36,7 @@ static qp_status write_text(const char *file, qp_text *t, qp_error *err) {
 }
 
 /* What the figures are that the plan rests on. */
-static void note_figures(const context *c, qp_plan *p) {
+static void note_figures(const qp_plan_context *c, qp_plan *p) {
   if (c->has_table && c->table.about[0])
     snprintf(p->note[p->notes++], sizeof *p->note, "latencies: %s", c->table.about);
   else if (c->has_table)
@@ -530,15 +48,15 @@ static void note_figures(const context *c, qp_plan *p) {
         c->model->name);
 }
 
-static void add_notes(const context *c, qp_plan *p) {
+static void add_notes(const qp_plan_context *c, qp_plan *p) {
   const char *const notes[] = {c->prior, c->fed, c->kept, c->head};
   note_figures(c, p);
   for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
     if (*notes[i]) snprintf(p->note[p->notes++], sizeof *p->note, "%s", notes[i]);
 }
 
-static qp_status put_plan(const context *c, const qp_plan *p) {
-  const options *o = c->o;
+static qp_status put_plan(const qp_plan_context *c, const qp_plan *p) {
+  const qp_plan_options *o = c->o;
   qp_status st = QP_OK;
   if (o->out) st = qp_plan_write(p, o->out, c->err);
   if (!st && o->svg) {
@@ -567,7 +85,7 @@ static void front_name(const char *file, char *to, size_t size) {
   snprintf(to, size, "%.*s.front%s", (int)(dot - file), file, dot);
 }
 
-static qp_status put_front(const context *c, const qp_plan *chosen) {
+static qp_status put_front(const qp_plan_context *c, const qp_plan *chosen) {
   char file[4096];
   qp_front front = {0};
   qp_status st = qp_front_trace(&c->in, c->time_limit_s, &front, c->err);
@@ -593,12 +111,12 @@ static qp_status put_front(const context *c, const qp_plan *chosen) {
   return st;
 }
 
-static qp_status make_plan(const options *o, qp_error *err) {
-  context c = {.o = o, .err = err};
+static qp_status make_plan(const qp_plan_options *o, qp_error *err) {
+  qp_plan_context c = {.o = o, .err = err};
   qp_plan plan = {0};
   qp_solution solution;
   qp_planner_options how = {.block_types = o->block_types, .time_limit_s = 60};
-  qp_status st = context_open(&c);
+  qp_status st = qp_plan_context_open(&c);
   if (!st && o->time_limit)
     st = qp_quantity_parse("time-limit", o->time_limit, (const qp_unit[]){{"s", 1}, {NULL, 0}},
                            &how.time_limit_s, err);
@@ -611,7 +129,7 @@ static qp_status make_plan(const options *o, qp_error *err) {
   }
   if (!st && o->front) st = put_front(&c, plan.linears ? &plan : NULL);
   qp_plan_free(&plan);
-  context_close(&c);
+  qp_plan_context_close(&c);
   return st;
 }
 
@@ -628,52 +146,49 @@ static qp_status diff(const qp_words *words, bool json, qp_error *err) {
 }
 
 int qp_cmd_plan(int argc, char **argv) {
-  options o = {0};
+  qp_plan_options o = {0};
   const qp_option table[] = {
-      {"model", QP_OPT_STRING, &o.model, "MODEL", "a name of qpal list models, or a config.json", 0,
-       0},
-      {"gpu", QP_OPT_STRING, &o.gpu, "GPU",
-       "whose records or table to use (qpal list gpus), or a .jsonl, or a table: FILE.json", 0, 0},
-      {"tps", QP_OPT_STRING, &o.tps, "T", "tokens a second at least", 0, 0},
-      {"latency", QP_OPT_STRING, &o.latency, "T", "of one pass at most: 5000us, 5ms", 0, 0},
-      {"bits", QP_OPT_STRING, &o.bits, "B", "stored bits per planned weight at most", 0, 0},
-      {"memory", QP_OPT_STRING, &o.memory, "BYTES", "of the whole model at most: 4GB, 3.5GiB", 0,
-       0},
-      {"sensitivity", QP_OPT_STRING, &o.sensitivity, "FILE",
-       "alpha of each linear, or the word published; else what tuned/ has, or a guess", 0, 0},
-      {"calibration", QP_OPT_STRING, &o.calibration, "DIR",
-       "of qpal calibrate: sensitivities, and Hessians as by --hessian", 0, 0},
-      {"hessian", QP_OPT_STRING, &o.hessian, "PATH",
-       "what quantize will be given: losses count with error feedback", 0, 0},
-      {"distortion", QP_OPT_STRING, &o.distortion, "FILE,...",
-       "what qpal distortion --json or qpal quantize reported, for qpal's own figures", 0, 0},
-      {"sizes", QP_OPT_STRING, &o.sizes, "FILE", "stored bytes of another system's packing", 0, 0},
-      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "the menu; fp16 is a name too (all)", 0,
-       0},
-      {"paths", QP_OPT_STRING, &o.paths, "LIST", "tensor,cuda", 0, 0},
-      {"lm-head", QP_OPT_STRING, &o.lm_head, "WORD",
-       "plan, keep (16 bits) or auto: plan if sensitivity and latencies are known and it is not "
-       "the embedding (tied), beside which a packed one would be stored",
-       0, 0},
-      {"no-fusion", QP_OPT_FLAG, &o.no_fusion, NULL, "a launch for each linear", 0, 0},
-      {"no-mixed-fusion", QP_OPT_FLAG, &o.no_mixed_fusion, NULL, "one quantizer a launch", 0, 0},
-      {"block-types", QP_OPT_UNSIGNED, &o.block_types, "K", "at most K different blocks", 1, 1024},
-      {"batch", QP_OPT_STRING, &o.batch, "LIST", "batch sizes with weights: 1:0.7,8:0.3 (1)", 0, 0},
-      {"confidence", QP_OPT_STRING, &o.confidence, "P",
-       "plan with latencies that hold with probability P each", 0, 0},
-      {"accept", QP_OPT_STRING, &o.accept, "MATCH",
-       "worst records to use: exact, 'other driver' (default), 'nearest shape', 'other gpu'", 0, 0},
-      {"constant", QP_OPT_STRING, &o.constant, "T",
-       "of a pass, all that no launch stands for: attention, norms; 900us (the table's)", 0, 0},
-      {"time-limit", QP_OPT_STRING, &o.time_limit, "S",
-       "seconds, then the best plan so far with its gap (60)", 0, 0},
-      {"o", QP_OPT_STRING, &o.out, "FILE", "write the plan: tuner/plan/PLAN.md", 0, 0},
-      {"svg", QP_OPT_STRING, &o.svg, "FILE", "draw the heat map", 0, 0},
-      {"front", QP_OPT_FLAG, &o.front, NULL,
-       "also the Pareto fronts: FILE.front.json beside -o, FILE.front.svg beside --svg", 0, 0},
-      {"diff", QP_OPT_FLAG, &o.diff, NULL, "what changes from plan A to plan B, and what it costs",
-       0, 0},
-      {"json", QP_OPT_FLAG, &o.json, NULL, "print JSON", 0, 0},
+      QP_TEXT("model", o.model, "MODEL", "a name of qpal list models, or a config.json"),
+      QP_TEXT("gpu", o.gpu, "GPU",
+              "whose records or table to use (qpal list gpus), or a .jsonl, or a table: FILE.json"),
+      QP_TEXT("tps", o.tps, "T", "tokens a second at least"),
+      QP_TEXT("latency", o.latency, "T", "of one pass at most: 5000us, 5ms"),
+      QP_TEXT("bits", o.bits, "B", "stored bits per planned weight at most"),
+      QP_TEXT("memory", o.memory, "BYTES", "of the whole model at most: 4GB, 3.5GiB"),
+      QP_TEXT("sensitivity", o.sensitivity, "FILE",
+              "alpha of each linear, or the word published; else what tuned/ has, or a guess"),
+      QP_TEXT("calibration", o.calibration, "DIR",
+              "of qpal calibrate: sensitivities, and Hessians as by --hessian"),
+      QP_TEXT("hessian", o.hessian, "PATH",
+              "what quantize will be given: losses count with error feedback"),
+      QP_TEXT("distortion", o.distortion, "FILE,...",
+              "what qpal distortion --json or qpal quantize reported, for qpal's own figures"),
+      QP_TEXT("sizes", o.sizes, "FILE", "stored bytes of another system's packing"),
+      QP_TEXT("quantizers", o.quantizers, "LIST", "the menu; fp16 is a name too (all)"),
+      QP_TEXT("paths", o.paths, "LIST", "tensor,cuda"),
+      QP_TEXT(
+          "lm-head", o.lm_head, "WORD",
+          "plan, keep (16 bits) or auto: plan if sensitivity and latencies are known and it is not "
+          "the embedding (tied), beside which a packed one would be stored"),
+      QP_FLAG("no-fusion", o.no_fusion, "a launch for each linear"),
+      QP_FLAG("no-mixed-fusion", o.no_mixed_fusion, "one quantizer a launch"),
+      QP_NUMBER("block-types", o.block_types, "K", "at most K different blocks", 1, 1024),
+      QP_TEXT("batch", o.batch, "LIST", "batch sizes with weights: 1:0.7,8:0.3 (1)"),
+      QP_TEXT("confidence", o.confidence, "P",
+              "plan with latencies that hold with probability P each"),
+      QP_TEXT(
+          "accept", o.accept, "MATCH",
+          "worst records to use: exact, 'other driver' (default), 'nearest shape', 'other gpu'"),
+      QP_TEXT("constant", o.constant, "T",
+              "of a pass, all that no launch stands for: attention, norms; 900us (the table's)"),
+      QP_TEXT("time-limit", o.time_limit, "S",
+              "seconds, then the best plan so far with its gap (60)"),
+      QP_TEXT("o", o.out, "FILE", "write the plan: tuner/plan/PLAN.md"),
+      QP_TEXT("svg", o.svg, "FILE", "draw the heat map"),
+      QP_FLAG("front", o.front,
+              "also the Pareto fronts: FILE.front.json beside -o, FILE.front.svg beside --svg"),
+      QP_FLAG("diff", o.diff, "what changes from plan A to plan B, and what it costs"),
+      QP_FLAG("json", o.json, "print JSON"),
       {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal quantize: a checkpoint becomes packed weights. */
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +9,7 @@
 #include "gen/model/checkpoint.h"
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"
+#include "tuner/base/stop.h"
 #include "tuner/base/output.h"
 #include "tuner/plan/calibration.h"
 #include "tuner/quantize/hessian.h"
@@ -38,21 +37,6 @@ typedef struct quantize_options {
   qp_repeats keep;
 } quantize_options;
 
-static _Atomic bool stopped; /* by a signal */
-
-static void stop(int number) {
-  (void)number;
-  atomic_store(&stopped, true);
-}
-
-/* SIGINT and SIGTERM end the run between two row groups; a second one ends it at once. */
-static void catch_signals(void) {
-  struct sigaction action = {.sa_handler = stop, .sa_flags = (int)SA_RESETHAND};
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
-}
-
 /* ---- Work ---- */
 
 /* A device that encodes, where the user names one; then that one verifies too. */
@@ -77,13 +61,13 @@ static qp_status encode_all(qp_job *j, qp_shards *s, double *seconds, size_t *en
   for (size_t i = 0; i < j->shards && !st; i++) {
     const qp_job_shard *shard = &j->shard[i];
     for (size_t k = 0; k < shard->linears && !st; k++)
-      st = qp_shards_encode(s, shard->linear + k, &w.done, &stopped, err);
-    if (!st && atomic_load(&stopped)) st = qp_fail(err, QP_E_LIMIT, "stopped");
+      st = qp_shards_encode(s, shard->linear + k, &w.done, &qp_stopped, err);
+    if (!st && atomic_load(&qp_stopped)) st = qp_fail(err, QP_E_LIMIT, "stopped");
     if (!st) st = qp_shards_write(s, i, err);
   }
   qp_watch_end(&w);
   *seconds = qp_seconds() - started;
-  if (st && atomic_load(&stopped))
+  if (st && atomic_load(&qp_stopped))
     return qp_fail(err, QP_E_LIMIT,
                    "stopped; what is done is kept in %s: give the same command again "
                    "to go on",
@@ -216,7 +200,7 @@ static void print_report(const qp_job *j, const cJSON *report, bool json, size_t
 static qp_status verify(const qp_job *j, qp_session *session, const quantize_options *o, int *code,
                         qp_error *err) {
   char device[64];
-  qp_proof_options p = {.row_groups = o->groups, .cancel = &stopped};
+  qp_proof_options p = {.row_groups = o->groups, .cancel = &qp_stopped};
   qp_status st = qp_session_device(o->device, device, sizeof device, &p.arch, &p.sm_count, err);
   if (st) return st;
   p.device = device;
@@ -339,33 +323,32 @@ static qp_status run(const char *weights, const quantize_options *o, int *code, 
 int qp_cmd_quantize(int argc, char **argv) {
   quantize_options o = {.seed = 1, .shard_mib = 1024};
   const qp_option table[] = {
-      {"plan", QP_OPT_STRING, &o.plan, "FILE", "quantizers by a plan.json of qpal plan", 0, 0},
-      {"quantizer", QP_OPT_STRING, &o.quantizer, "Q", "one quantizer for all linears", 0, 0},
-      {"o", QP_OPT_STRING, &o.folder, "DIR", "where to write", 0, 0},
-      {"lm-head", QP_OPT_FLAG, &o.head, NULL, "quantize the lm_head too (a plan says so itself)", 0,
-       0},
-      {"keep", QP_OPT_REPEATED, &o.keep, "TEXT", "leave linears whose name contains TEXT", 0, 0},
-      {"blocks", QP_OPT_UNSIGNED, &o.blocks, "N", "only the first N blocks, to try", 1, 1 << 16},
-      {"hessian", QP_OPT_STRING, &o.hessian, "PATH",
-       "E[x x^T] of linears: a safetensors file, or a folder with one each", 0, 0},
-      {"calibration", QP_OPT_STRING, &o.calibration, "DIR", "the same, of qpal calibrate", 0, 0},
-      {"no-rotation", QP_OPT_FLAG, &o.plain, NULL, "quantize weights as they are", 0, 0},
-      {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the rotation's signs (1)", 0, 4294967295u},
-      {"input-scale", QP_OPT_STRING, &o.input_scale, "S",
-       "weights' deviation before codes are chosen (the best for N(0,1))", 0, 0},
-      {"beam", QP_OPT_UNSIGNED, &o.beam, "N",
-       "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
-       QP_BEAM_LEAST, QP_BEAM_MOST},
-      {"threads", QP_OPT_UNSIGNED, &o.threads, "N", "threads (as many as CPUs)", 1, 256},
-      {"shard-mib", QP_OPT_UNSIGNED, &o.shard_mib, "N", "size of a file (1024)", 1, 1 << 20},
-      {"verify", QP_OPT_FLAG, &o.verify, NULL,
-       "then decode by the reference and by the dequant kernel, and compare", 0, 0},
-      {"device", QP_OPT_STRING, &o.device, "D",
-       "cuda:N or sim: encode there (on the CPU) and verify there (on a GPU if there is one)", 0,
-       0},
-      {"row-groups", QP_OPT_UNSIGNED, &o.groups, "N",
-       "of each linear that the kernel decodes (all; 2 in the simulator)", 1, 1 << 20},
-      {"json", QP_OPT_FLAG, &o.json, NULL, "print the report as JSON", 0, 0},
+      QP_TEXT("plan", o.plan, "FILE", "quantizers by a plan.json of qpal plan"),
+      QP_TEXT("quantizer", o.quantizer, "Q", "one quantizer for all linears"),
+      QP_TEXT("o", o.folder, "DIR", "where to write"),
+      QP_FLAG("lm-head", o.head, "quantize the lm_head too (a plan says so itself)"),
+      QP_REPEATS("keep", o.keep, "TEXT", "leave linears whose name contains TEXT"),
+      QP_NUMBER("blocks", o.blocks, "N", "only the first N blocks, to try", 1, 1 << 16),
+      QP_TEXT("hessian", o.hessian, "PATH",
+              "E[x x^T] of linears: a safetensors file, or a folder with one each"),
+      QP_TEXT("calibration", o.calibration, "DIR", "the same, of qpal calibrate"),
+      QP_FLAG("no-rotation", o.plain, "quantize weights as they are"),
+      QP_NUMBER("seed", o.seed, "N", "of the rotation's signs (1)", 0, 4294967295u),
+      QP_TEXT("input-scale", o.input_scale, "S",
+              "weights' deviation before codes are chosen (the best for N(0,1))"),
+      QP_NUMBER("beam", o.beam, "N",
+                "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
+                QP_BEAM_LEAST, QP_BEAM_MOST),
+      QP_NUMBER("threads", o.threads, "N", "threads (as many as CPUs)", 1, 256),
+      QP_NUMBER("shard-mib", o.shard_mib, "N", "size of a file (1024)", 1, 1 << 20),
+      QP_FLAG("verify", o.verify,
+              "then decode by the reference and by the dequant kernel, and compare"),
+      QP_TEXT(
+          "device", o.device, "D",
+          "cuda:N or sim: encode there (on the CPU) and verify there (on a GPU if there is one)"),
+      QP_NUMBER("row-groups", o.groups, "N",
+                "of each linear that the kernel decodes (all; 2 in the simulator)", 1, 1 << 20),
+      QP_FLAG("json", o.json, "print the report as JSON"),
       {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);
@@ -375,7 +358,7 @@ int qp_cmd_quantize(int argc, char **argv) {
     qp_fail(&err, QP_E_ARG, "one file or folder of weights is needed; qpal quantize --help");
     return qp_complain("quantize", QP_E_ARG, &err);
   }
-  catch_signals();
+  qp_stop_catch();
   code = 0;
   qp_status st = run(words.word[0], &o, &code, &err);
   return st ? qp_complain("quantize", st, &err) : code;

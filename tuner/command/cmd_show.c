@@ -130,12 +130,11 @@ static qp_status show(const qp_quantizer *q, const show_options *o, qp_error *er
 int qp_cmd_show(int argc, char **argv) {
   show_options o = {0};
   const qp_option table[] = {
-      {"ir", QP_OPT_FLAG, &o.ir, NULL, "the IR too, as traced and as lowered", 0, 0},
-      {"plain", QP_OPT_FLAG, &o.plain, NULL, "CUDA with plain tables instead of unfolded ones", 0,
-       0},
-      {"bf16", QP_OPT_FLAG, &o.bf16, NULL, "CUDA for bf16 activations", 0, 0},
-      {"state", QP_OPT_STRING, &o.state, "N", "what one state or code decodes to", 0, 0},
-      {"json", QP_OPT_FLAG, &o.json, NULL, "the facts as JSON", 0, 0},
+      QP_FLAG("ir", o.ir, "the IR too, as traced and as lowered"),
+      QP_FLAG("plain", o.plain, "CUDA with plain tables instead of unfolded ones"),
+      QP_FLAG("bf16", o.bf16, "CUDA for bf16 activations"),
+      QP_TEXT("state", o.state, "N", "what one state or code decodes to"),
+      QP_FLAG("json", o.json, "the facts as JSON"),
       {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);

@@ -337,19 +337,19 @@ static qp_status run(const table_options *o, const char *gpu, qp_error *err) {
 int qp_cmd_table(int argc, char **argv) {
   table_options o = {.batch = 1, .time = "chain"};
   const qp_option table[] = {
-      {"model", QP_OPT_STRING, &o.model, "MODEL", "a name in lua/models or a config.json", 0, 0},
-      {"batch", QP_OPT_UNSIGNED, &o.batch, "N", "rows of activations; 1", 1, QP_MAX_BATCH},
-      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes; the palette", 0, 0},
-      {"path", QP_OPT_STRING, &o.path, "PATH", "only of this path: tensor or cuda", 0, 0},
-      {"time", QP_OPT_STRING, &o.time, "KIND", "chain (default), kernel or events", 0, 0},
-      {"worst", QP_OPT_STRING, &o.worst, "HOW",
-       "worst match to show: exact, 'other driver' (default), 'nearest shape', 'other gpu'", 0, 0},
-      {"stale", QP_OPT_FLAG, &o.stale, NULL, "show records of older generators too", 0, 0},
-      {"csv", QP_OPT_STRING, &o.csv, "FILE", "write rows as CSV instead", 0, 0},
-      {"json", QP_OPT_FLAG, &o.json, NULL, "rows as JSON", 0, 0},
-      {"merge", QP_OPT_FLAG, &o.merge, NULL, "write the union of the files to -o", 0, 0},
-      {"o", QP_OPT_STRING, &o.out, "FILE", "of --merge", 0, 0},
-      {"replay", QP_OPT_FLAG, &o.replay, NULL, "take records of the replay device too", 0, 0},
+      QP_TEXT("model", o.model, "MODEL", "a name in lua/models or a config.json"),
+      QP_NUMBER("batch", o.batch, "N", "rows of activations; 1", 1, QP_MAX_BATCH),
+      QP_TEXT("quantizers", o.quantizers, "LIST", "names and prefixes; the palette"),
+      QP_TEXT("path", o.path, "PATH", "only of this path: tensor or cuda"),
+      QP_TEXT("time", o.time, "KIND", "chain (default), kernel or events"),
+      QP_TEXT("worst", o.worst, "HOW",
+              "worst match to show: exact, 'other driver' (default), 'nearest shape', 'other gpu'"),
+      QP_FLAG("stale", o.stale, "show records of older generators too"),
+      QP_TEXT("csv", o.csv, "FILE", "write rows as CSV instead"),
+      QP_FLAG("json", o.json, "rows as JSON"),
+      QP_FLAG("merge", o.merge, "write the union of the files to -o"),
+      QP_TEXT("o", o.out, "FILE", "of --merge"),
+      QP_FLAG("replay", o.replay, "take records of the replay device too"),
       {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);

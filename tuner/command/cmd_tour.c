@@ -145,10 +145,10 @@ static qp_status run(const char *list, const char *device, bool json, int *code,
 int qp_cmd_tour(int argc, char **argv) {
   bool json = false;
   const char *device = NULL;
-  const qp_option table[] = {{"device", QP_OPT_STRING, &device, "D",
-                              "cuda:N or sim[:sm_90[:SMS]]; a GPU if there is one", 0, 0},
-                             {"json", QP_OPT_FLAG, &json, NULL, "rows as JSON", 0, 0},
-                             {0}};
+  const qp_option table[] = {
+      QP_TEXT("device", device, "D", "cuda:N or sim[:sm_90[:SMS]]; a GPU if there is one"),
+      QP_FLAG("json", json, "rows as JSON"),
+      {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);
   if (code >= 0) return code;

@@ -56,15 +56,15 @@ int qp_cmd_train(int argc, char **argv) {
   unsigned rounds = 14, weights = 1u << 20, threads = 0, beam = 0, seed = 1;
   const char *path = NULL;
   const qp_option table[] = {
-      {"o", QP_OPT_STRING, &path, "FILE", "where the codebook goes", 0, 0},
-      {"rounds", QP_OPT_UNSIGNED, &rounds, "N", "rounds (14)", 1, 1000},
-      {"weights", QP_OPT_UNSIGNED, &weights, "N",
-       "weights of a later round (1048576); the first half take a quarter", 1, 1u << 31},
-      {"beam", QP_OPT_UNSIGNED, &beam, "N",
-       "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
-       QP_BEAM_LEAST, QP_BEAM_MOST},
-      {"threads", QP_OPT_UNSIGNED, &threads, "N", "threads (0: as many as CPUs)", 0, 256},
-      {"seed", QP_OPT_UNSIGNED, &seed, "N", "of the weights (1)", 0, 1u << 30},
+      QP_TEXT("o", path, "FILE", "where the codebook goes"),
+      QP_NUMBER("rounds", rounds, "N", "rounds (14)", 1, 1000),
+      QP_NUMBER("weights", weights, "N",
+                "weights of a later round (1048576); the first half take a quarter", 1, 1u << 31),
+      QP_NUMBER("beam", beam, "N",
+                "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
+                QP_BEAM_LEAST, QP_BEAM_MOST),
+      QP_NUMBER("threads", threads, "N", "threads (0: as many as CPUs)", 0, 256),
+      QP_NUMBER("seed", seed, "N", "of the weights (1)", 0, 1u << 30),
       {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal tune: the best kernels of a model's launches on the GPU at hand, measured. */
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +10,7 @@
 #include "tuner/command/commands.h"
 #include "tuner/base/library_probe.h"
 #include "tuner/base/options.h"
+#include "tuner/base/stop.h"
 #include "tuner/base/output.h"
 #include "tuner/plan/plan_file.h"
 #include "tuner/base/session.h"
@@ -42,21 +41,6 @@ typedef struct tune_options {
   unsigned most, finalists, seed, workers, spills;
   bool missing, json;
 } tune_options;
-
-static _Atomic bool stopped; /* by a signal */
-
-static void stop(int number) {
-  (void)number;
-  atomic_store(&stopped, true);
-}
-
-/* SIGINT and SIGTERM end the run after the candidate in flight; a second one ends it at once. */
-static void catch_signals(void) {
-  struct sigaction action = {.sa_handler = stop, .sa_flags = (int)SA_RESETHAND};
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
-}
 
 /* ---- One run ---- */
 
@@ -109,7 +93,7 @@ static qp_status open_tuner(run *r, qp_tune_view *view, qp_error *err) {
                        .seed = o->seed,
                        .known = &r->known,
                        .earlier = &r->before,
-                       .stop = &stopped,
+                       .stop = &qp_stopped,
                        .show = qp_tune_view_show,
                        .arg = view};
   qp_status st = QP_OK;
@@ -414,13 +398,13 @@ static qp_status tune(run *r, qp_error *err) {
   if (!st) st = make_problems(r, err);
   if (st) return st;
   if (!r->problems.count) return say_nothing(r, err);
-  catch_signals();
+  qp_stop_catch();
   st = qp_tuner_run(r->tuner, &r->problems, r->journal, &r->found, &r->end, err);
   qp_tune_view_end(&view);
   if (st && r->found.count)
     fprintf(stderr, "qpal tune: %zu candidates are kept in %s; the same command goes on\n",
             r->found.count, r->journal);
-  if (!st && atomic_load(&stopped))
+  if (!st && atomic_load(&qp_stopped))
     return qp_fail(err, QP_E_LIMIT,
                    "stopped after %zu candidates, kept in %s: give the same command again to go on",
                    r->found.count, r->journal);
@@ -430,41 +414,36 @@ static qp_status tune(run *r, qp_error *err) {
 int qp_cmd_tune(int argc, char **argv) {
   tune_options o = {.quantizers = "tcq,vq2,nuq", .batch = "1,8", .device = "cuda:0", .seed = 1};
   const qp_option table[] = {
-      {"model", QP_OPT_STRING, &o.model, "MODEL", "a name of qpal list models, or a config.json", 0,
-       0},
-      {"shape", QP_OPT_REPEATED, &o.shapes, "MxK,...",
-       "instead: linears of one launch; may be given again", 0, 0},
-      {"plan", QP_OPT_STRING, &o.plan, "FILE",
-       "instead: the launches of a plan.json, with its quantizers and paths", 0, 0},
-      {"quantizers", QP_OPT_STRING, &o.quantizers, "LIST", "names and prefixes (tcq,vq2,nuq)", 0,
-       0},
-      {"batch", QP_OPT_STRING, &o.batch, "LIST", "rows of activations (1,8)", 0, 0},
-      {"paths", QP_OPT_STRING, &o.paths, "LIST",
-       "of gemm families that compete: tensor,cuda; 'naive' is tuned where it is named", 0, 0},
-      {"ops", QP_OPT_STRING, &o.ops, "LIST",
-       "of a model: gemm, rotate (of linears' inputs), dequant (to 16 bits); all of them", 0, 0},
-      {"budget", QP_OPT_STRING, &o.budget, "TIME",
-       "of the run: 90s, 25m, 2h (20m, or no limit with --max-candidates)", 0, 0},
-      {"max-candidates", QP_OPT_UNSIGNED, &o.most, "N", "of a problem at most (no limit)", 1,
-       1 << 20},
-      {"strategy", QP_OPT_STRING, &o.strategy, "WORD",
-       "exhaustive, local, or auto: exhaustive where the space is small", 0, 0},
-      {"seed", QP_OPT_UNSIGNED, &o.seed, "N", "of the search and the random data (1)", 0, 1u << 31},
-      {"shard", QP_OPT_STRING, &o.shard, "I/N", "only the I-th of N parts of the problems", 0, 0},
-      {"missing", QP_OPT_FLAG, &o.missing, NULL, "only problems that the output has no record of",
-       0, 0},
-      {"device", QP_OPT_STRING, &o.device, "D",
-       "cuda:N (cuda:0), or replay:FILE: recorded timings (tuner/tune/meter_replay.h)", 0, 0},
-      {"timer", QP_OPT_STRING, &o.timer, "WORD",
-       "events: where CUPTI cannot be had; their records are not ranked with others", 0, 0},
-      {"finalists", QP_OPT_UNSIGNED, &o.finalists, "N", "timed again, interleaved (4)", 1,
-       QP_MAX_FINALISTS},
-      {"timeout", QP_OPT_STRING, &o.timeout, "TIME", "of a candidate (30s)", 0, 0},
-      {"spills", QP_OPT_UNSIGNED, &o.spills, "BYTES", "that a thread may spill (0)", 0, 1 << 16},
-      {"workers", QP_OPT_UNSIGNED, &o.workers, "N", "compilers (as many as CPUs)", 1, 1024},
-      {"o", QP_OPT_STRING, &o.out, "FILE", "records (tuned/GPU.jsonl); they are added to", 0, 0},
-      {"svg", QP_OPT_STRING, &o.svg, "FILE", "draw latency against rate, with the floor", 0, 0},
-      {"json", QP_OPT_FLAG, &o.json, NULL, "print the candidates as JSON", 0, 0},
+      QP_TEXT("model", o.model, "MODEL", "a name of qpal list models, or a config.json"),
+      QP_REPEATS("shape", o.shapes, "MxK,...",
+                 "instead: linears of one launch; may be given again"),
+      QP_TEXT("plan", o.plan, "FILE",
+              "instead: the launches of a plan.json, with its quantizers and paths"),
+      QP_TEXT("quantizers", o.quantizers, "LIST", "names and prefixes (tcq,vq2,nuq)"),
+      QP_TEXT("batch", o.batch, "LIST", "rows of activations (1,8)"),
+      QP_TEXT("paths", o.paths, "LIST",
+              "of gemm families that compete: tensor,cuda; 'naive' is tuned where it is named"),
+      QP_TEXT("ops", o.ops, "LIST",
+              "of a model: gemm, rotate (of linears' inputs), dequant (to 16 bits); all of them"),
+      QP_TEXT("budget", o.budget, "TIME",
+              "of the run: 90s, 25m, 2h (20m, or no limit with --max-candidates)"),
+      QP_NUMBER("max-candidates", o.most, "N", "of a problem at most (no limit)", 1, 1 << 20),
+      QP_TEXT("strategy", o.strategy, "WORD",
+              "exhaustive, local, or auto: exhaustive where the space is small"),
+      QP_NUMBER("seed", o.seed, "N", "of the search and the random data (1)", 0, 1u << 31),
+      QP_TEXT("shard", o.shard, "I/N", "only the I-th of N parts of the problems"),
+      QP_FLAG("missing", o.missing, "only problems that the output has no record of"),
+      QP_TEXT("device", o.device, "D",
+              "cuda:N (cuda:0), or replay:FILE: recorded timings (tuner/tune/meter_replay.h)"),
+      QP_TEXT("timer", o.timer, "WORD",
+              "events: where CUPTI cannot be had; their records are not ranked with others"),
+      QP_NUMBER("finalists", o.finalists, "N", "timed again, interleaved (4)", 1, QP_MAX_FINALISTS),
+      QP_TEXT("timeout", o.timeout, "TIME", "of a candidate (30s)"),
+      QP_NUMBER("spills", o.spills, "BYTES", "that a thread may spill (0)", 0, 1 << 16),
+      QP_NUMBER("workers", o.workers, "N", "compilers (as many as CPUs)", 1, 1024),
+      QP_TEXT("o", o.out, "FILE", "records (tuned/GPU.jsonl); they are added to"),
+      QP_TEXT("svg", o.svg, "FILE", "draw latency against rate, with the floor"),
+      QP_FLAG("json", o.json, "print the candidates as JSON"),
       {0}};
   qp_words words = {0};
   int code = qp_options_parse(&help, table, argc, argv, &words);

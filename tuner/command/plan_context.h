@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* What `qpal plan` is asked and what that means:  words, files -> [model, menu, latencies, limits]. */
+#ifndef QP_PLAN_CONTEXT_H
+#define QP_PLAN_CONTEXT_H
+
+#include <cjson/cJSON.h>
+
+#include "gen/model/model.h"
+#include "tuner/base/session.h"
+#include "tuner/plan/calibration.h"
+#include "tuner/plan/input.h"
+#include "tuner/plan/kept.h"
+
+/* The words of the command; NULL, 0 or false where they are not given. */
+typedef struct qp_plan_options {
+  const char *model, *gpu, *tps, *latency, *bits, *memory, *sensitivity, *calibration, *hessian,
+      *distortion, *sizes;
+  const char *quantizers, *paths, *out, *svg, *confidence, *batch, *time_limit, *lm_head, *accept;
+  const char *constant;
+  bool no_fusion, no_mixed_fusion, front, diff, json;
+  unsigned block_types;
+} qp_plan_options;
+
+enum { DISTORTION_FILES = 16 };
+
+/* What a plan is made with; closed as one. */
+typedef struct qp_plan_context {
+  const qp_plan_options *o;
+  qp_session session;
+  qp_models *models;
+  const qp_model *model; /* of whose linears 'planned' has those that can be */
+  qp_model planned;
+  char kept[QP_KEPT_NOTE], head[QP_KEPT_NOTE]; /* what cannot be planned and why, or "" */
+  qp_menu *menu;
+  qp_latency_table table;
+  bool has_table;
+  qp_plan_input in;
+  cJSON *distortion[DISTORTION_FILES];
+  char *distortion_name[DISTORTION_FILES];
+  unsigned distortions;
+  qp_calibration calibration;
+  char prior[QP_PRIOR_NOTE]; /* what the sensitivities are where none are given, or "" */
+  char fed[QP_KEPT_NOTE];    /* what is known of error feedback, or "" */
+  double time_limit_s;
+  qp_error *err;
+} qp_plan_context;
+
+/*
+** Read all that the words name and set up the planner's input.  Messages name option, file and field;
+** '*c' has 'o' and 'err' and is to be closed in any case.
+*/
+qp_status qp_plan_context_open(qp_plan_context *c);
+void qp_plan_context_close(qp_plan_context *c);
+
+#endif
