@@ -1,38 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* From a folder with tuned/ to a table, a plan and a kernel library, as a user does it. */
 #include <cjson/cJSON.h>
-#include <criterion/criterion.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "gen/base/file.h"
+#include "tests/command/command_kit.h"
 #include "tuner/base/session.h"
 #include "tuner/tune/problems.h"
 #include "tuner/tune/records.h"
 
 static qp_error err;
-static char folder[64];
-static char text[1 << 20]; /* stdout and stderr of the last command */
-
-static int run(const char *arguments) {
-  char command[1024];
-  snprintf(command, sizeof command, "cd '%s' && '%s/qpal' %s 2>&1", folder, QP_BINARY_DIR,
-           arguments);
-  FILE *f = popen(command, "r");
-  cr_assert(f);
-  text[fread(text, 1, sizeof text - 1, f)] = 0;
-  const int status = pclose(f);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static void expect(const char *arguments, int code, const char *part) {
-  const int got = run(arguments);
-  cr_assert_eq(got, code, "qpal %s: exit code %d, not %d: %.2000s", arguments, got, code, text);
-  cr_assert(strstr(text, part), "qpal %s: '%s' is missing in: %.2000s", arguments, part, text);
-}
 
 /* What the made-up GPU takes: 2 us a launch, and a picosecond for two bits of weights. */
 static int64_t time_of(const qp_model_launch *l, double bits) {
@@ -103,16 +79,10 @@ static void make_tuned(const char *timer, const char *file) {
       add_record(m, &m->launch[i], q, "warps=8", ps, timer);
       add_record(m, &m->launch[i], q, "warps=16", ps + 900000, timer);
     }
-  char path[256];
-  snprintf(path, sizeof path, "%s/%s", folder, file);
   char *bytes = NULL;
   size_t count = 0;
-  qp_file_make_folders(path);
   cr_assert_eq(qp_records_print(&m->all, &bytes, &count, &err), QP_OK);
-  FILE *f = fopen(path, "w");
-  cr_assert(f);
-  fwrite(bytes, 1, count, f);
-  fclose(f);
+  write_file(file, bytes);
   free(bytes);
   qp_records_free(&m->all);
   qp_models_close(m->models);
@@ -120,17 +90,7 @@ static void make_tuned(const char *timer, const char *file) {
   free(m);
 }
 
-static void begin(void) {
-  snprintf(folder, sizeof folder, "/tmp/qpal_tuned_XXXXXX");
-  cr_assert(mkdtemp(folder));
-}
-
-static void end(void) {
-  char command[128];
-  snprintf(command, sizeof command, "rm -rf '%s'", folder);
-  cr_assert_eq(system(command), 0);
-}
-TestSuite(tuned, .init = begin, .fini = end, .timeout = 120);
+TestSuite(tuned, .init = open_folder, .fini = close_folder, .timeout = 120);
 
 static double number(const cJSON *o, const char *name) {
   const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, name);

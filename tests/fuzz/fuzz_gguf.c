@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Any bytes as a GGUF: refused with a message that names the file, or every weight can be read. */
-#include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "gen/model/checkpoint.h"
 #include "gen/model/gguf.h"
 #include "gen/model/gguf_names.h"
+#include "tests/fuzz/fuzz_kit.h"
 
 enum { MOST_WEIGHTS = 1 << 16 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char path[64];
 static qp_models *models;
@@ -22,13 +14,9 @@ static void remove_file(void) { unlink(path); }
 
 static void begin(void) {
   qp_error err = {.text = ""};
-  snprintf(path, sizeof path, "/tmp/fuzz-%ld.gguf", (long)getpid());
+  own_path(path, sizeof path, ".gguf");
   if (qp_models_open(&models, &err) != QP_OK) abort();
   atexit(remove_file);
-}
-
-static void expect_file_named(const qp_error *err, const char *file) {
-  if (!strstr(err->text, file)) abort();
 }
 
 /* Every row once, in fp32 and as a tensor that is kept. */
@@ -61,13 +49,9 @@ static void read_all(const qp_checkpoint *c) {
 static void open_file(const uint8_t *data, size_t size) {
   qp_error err = {.text = ""};
   qp_checkpoint *c;
-  const int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (file < 0) abort();
-  const ssize_t written = size ? write(file, data, size) : 0;
-  close(file);
-  if (written != (ssize_t)size) return;
+  write_bytes(path, data, size);
   if (qp_checkpoint_open(path, models, &c, &err) != QP_OK) {
-    expect_file_named(&err, path);
+    must_name(&err, path);
     return;
   }
   read_all(c);
@@ -79,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   qp_error err = {.text = ""};
   qp_gguf *g;
   if (qp_gguf_parse("f.gguf", data, size, &g, &err) != QP_OK) {
-    expect_file_named(&err, "f.gguf");
+    must_name(&err, "f.gguf");
     return 0;
   }
   for (size_t i = 0; i < qp_gguf_count(g); i++) {

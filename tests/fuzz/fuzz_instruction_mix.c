@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Any text as a kernel's PTX body: it is counted or refused, and the kinds sum up. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "gen/compile/compile.h"
 #include "gen/inspect/instruction_mix.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz_kit.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const char head[] = ".entry k()\n{\n";

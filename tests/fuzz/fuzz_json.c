@@ -3,15 +3,10 @@
 ** Any text as JSON, for the tree and for the scanner, and as the config.json of a model.  What the strict
 ** scanner takes, the tree takes too, but for what only it refuses: keys that appear twice, and depth.
 */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "gen/base/json.h"
 #include "gen/model/model.h"
 #include "runtime/json_scan.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz_kit.h"
 
 /* Walk everything, value by value; what is no object or array is taken as what it is. */
 static qp_status walk(qp_json_scan *s, unsigned depth, bool *deep) {

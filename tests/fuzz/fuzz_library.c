@@ -5,9 +5,6 @@
 ** an odd one: the rest is a list of changes (where, 3 bytes; to what, 1 byte) of a good library.
 */
 #include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -15,81 +12,64 @@
 #include "runtime/include/qpal.h"
 #include "runtime/include/qpal_sim.h"
 #include "runtime/library_format.h"
-#include "tuner/export/library_writer.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz_kit.h"
 
 static unsigned char *good;
 static size_t good_bytes;
 static qpal_device *device;
 
-/* A library with a group of two linears, one of them split, and kernels whose images are no code. */
-static void make_good(void) {
-  static uint16_t book[16];
+/* gemm of batch 1 and 2, dequant, rotate; their images are no code. */
+static void add_kernels(qp_library_writer *w, uint32_t both, uint32_t alone) {
   static char image[128] = "\177ELF";
-  static qp_quantizer q[2];
+  const qp_lib_kernel kernel[] = {
+      {.op = QPAL_GEMM, .problem = both, .batch = 1, .params_bytes = 48 + 64 + 3 * 72 + 2 * 32},
+      {.op = QPAL_GEMM, .problem = both, .batch = 2, .params_bytes = 48 + 64 + 3 * 72 + 2 * 32},
+      {.op = QPAL_DEQUANT, .problem = alone, .params_bytes = 64 + 72 + 16},
+      {.op = QPAL_ROTATE, .problem = QP_LIB_NONE, .params_bytes = 32}};
   qp_error err = {.text = ""};
-  qp_library_writer *w = qp_library_writer_new(13000, "m", "g");
-  q[0] = (qp_quantizer){.name = "a",
-                        .kind = QP_SCALAR,
-                        .window = 4,
-                        .dim = 1,
-                        .step = 4,
-                        .planes_read = 4,
-                        .rate = 4,
-                        .stored_rate = 4,
-                        .codebooks = 1,
-                        .codebook = {{.name = "c", .entries = 16, .dim = 1, .data = book}},
-                        .layout = QP_LAYOUT_VERSION};
-  q[1] = (qp_quantizer){.name = "b",
-                        .kind = QP_SPLIT,
-                        .rate = 4,
-                        .stored_rate = 4,
-                        .parts = 2,
-                        .part = {{&q[0], 0.5}, {&q[0], 0.5}},
-                        .layout = QP_LAYOUT_VERSION};
-  uint32_t linear[2], problem, single[2], target;
-  for (unsigned i = 0; i < 2; i++) {
-    qp_library_writer_linear(w, &q[i], 32, 128, &linear[i], &err);
-    qp_library_writer_problem(w, &linear[i], 1, 128, "", &single[i], &err);
-  }
-  qp_library_writer_problem(w, linear, 2, 128, "tensor", &problem, &err);
-  const qp_lib_group g = {
-      .name = qp_library_writer_string(w, "g0"),
-      .path = qp_library_writer_string(w, "tensor"),
-      .problem = problem,
-      .tensor = {qp_library_writer_string(w, "t0"), qp_library_writer_string(w, "t1")},
-      .single = {single[0], single[1]}};
-  qp_library_writer_group(w, &g, &err);
-  qp_library_writer_target(w, "sm_90", "c", 90, 4, &target, &err);
-  for (unsigned i = 0; i < 4; i++) { /* gemm of batch 1 and 2, dequant, rotate */
-    qp_lib_kernel k = {.name = qp_library_writer_string(w, "k"),
-                       .op = i < 2    ? QPAL_GEMM
-                             : i == 2 ? QPAL_DEQUANT
-                                      : QPAL_ROTATE,
-                       .problem = i < 2    ? problem
-                                  : i == 2 ? single[0]
-                                           : QP_LIB_NONE,
-                       .columns = 128,
-                       .batch = i < 2 ? i + 1 : 0,
-                       .grid = 4,
-                       .block = 32,
-                       .params_bytes = i < 2    ? 48 + 64 + 3 * 72 + 2 * 32
-                                       : i == 2 ? 64 + 72 + 16
-                                                : 32,
-                       .latency_ps = -1};
+  for (unsigned i = 0; i < sizeof kernel / sizeof *kernel; i++) {
+    qp_lib_kernel k = kernel[i];
+    k.name = qp_library_writer_string(w, "k");
+    k.columns = 128;
+    k.grid = 4;
+    k.block = 32;
+    k.latency_ps = -1;
     qp_library_writer_image(w, 0, 90, image, sizeof image, &k.cubin, &err);
     qp_library_writer_image(w, 1, 90, image, sizeof image, &k.ptx, &err);
     qp_library_writer_kernel(w, &k, &err);
   }
+}
+
+/* A library with a group of two linears, one of them split. */
+static void make_good(void) {
+  static uint16_t book[16];
+  static qp_quantizer plain, split;
+  const qp_quantizer *const q[2] = {&plain, &split};
+  qp_error err = {.text = ""};
+  uint32_t both, alone[2], target;
+  plain = four_bits();
+  *plain.hash = 0;
+  plain.codebook[0].scope = QP_SCOPE_SPEC;
+  plain.codebook[0].data = book;
+  split = (qp_quantizer){.name = "b",
+                         .kind = QP_SPLIT,
+                         .rate = 4,
+                         .stored_rate = 4,
+                         .parts = 2,
+                         .part = {{&plain, 0.5}, {&plain, 0.5}},
+                         .layout = QP_LAYOUT_VERSION};
+  qp_library_writer *w = qp_library_writer_new(13000, "m", "g");
+  add_group(w, q, &both, alone);
+  qp_library_writer_target(w, "sm_90", "c", 90, 4, &target, &err);
+  add_kernels(w, both, alone[0]);
   void *file = NULL;
-  if (qp_library_writer_finish(w, &file, &good_bytes, &err)) abort();
+  must(!qp_library_writer_finish(w, &file, &good_bytes, &err));
   good = file;
   qp_library_writer_free(w);
   qpal_library *l = NULL;
-  if (qpal_library_from_memory(good, good_bytes, &l)) abort();
+  must(!qpal_library_from_memory(good, good_bytes, &l));
   qpal_library_close(l);
-  if (qpal_sim_open(90, 4, &device)) abort();
+  must(!qpal_sim_open(90, 4, &device));
 }
 
 static void ask_everything(const qpal_library *l) {

@@ -3,14 +3,10 @@
 ** Fuzz target for the planner's JSON: the first byte picks what the rest is read as.  What is read
 ** well is also used: a plan is added up and written, figures and tables become a plan.
 */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "gen/base/json.h"
 #include "tuner/plan/figures.h"
 #include "tuner/plan/planner.h"
+#include "tests/fuzz/fuzz_kit.h"
 
 static qp_models *models;
 static qp_model model;
@@ -94,7 +90,6 @@ static void try_figures(unsigned kind, const char *text, size_t bytes) {
   cJSON_Delete(tree);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size < 1) return 0;
   const char *text = (const char *)data + 1;

@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Any bytes as a file of records: what is read is printed, and reads back the same. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "tuner/tune/lookup.h"
 #include "tuner/tune/records.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz_kit.h"
 
 static void use(const qp_records *r) {
   const qp_lookup_options o = {.worst = QP_MATCH_OTHER_DRIVER};

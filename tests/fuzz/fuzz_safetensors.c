@@ -3,17 +3,8 @@
 ** Any bytes as a .safetensors file, or after a first byte '#' as the index of a folder with one shard:
 ** refused with a message that names the file, or every tensor's bytes are inside of it.
 */
-#include <fcntl.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "runtime/safetensors.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz_kit.h"
 
 static char folder[64], shard[96], list[96];
 
@@ -27,12 +18,6 @@ static void remove_folder(void) {
   rmdir(folder);
 }
 
-static void write_file(const char *path, const void *data, size_t size) {
-  const int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (file < 0 || write(file, data, size) != (ssize_t)size) abort();
-  close(file);
-}
-
 static void begin(void) {
   unsigned char file[8 + sizeof header - 1 + 12] = {sizeof header - 1};
   snprintf(folder, sizeof folder, "/tmp/fuzz-safetensors-XXXXXX");
@@ -40,20 +25,17 @@ static void begin(void) {
   snprintf(shard, sizeof shard, "%s/x.safetensors", folder);
   snprintf(list, sizeof list, "%s/model.safetensors.index.json", folder);
   memcpy(file + 8, header, sizeof header - 1);
-  write_file(shard, file, sizeof file);
+  write_bytes(shard, file, sizeof file);
   atexit(remove_folder);
 }
 
-/* Read all bytes, so that a sanitizer sees one outside. */
 static void walk(const qp_safetensors *s) {
-  volatile unsigned char seen;
   for (size_t i = 0; i < qp_safetensors_count(s); i++) {
     const qp_tensor *t = qp_safetensors_get(s, i);
     if (qp_safetensors_find(s, t->name) != t) abort();
     if (t->bytes != qp_tensor_bytes(t->type, t->elements)) abort();
-    for (size_t k = 0; k < t->bytes; k++) seen = t->data[k];
+    touch(t->data, t->bytes);
   }
-  (void)seen;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -61,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   qp_error err = {.text = ""};
   qp_safetensors *s;
   const bool of_index = size && *data == '#';
-  if (of_index) write_file(list, data + 1, size - 1);
+  if (of_index) write_bytes(list, data + 1, size - 1);
   const qp_status st = of_index ? qp_safetensors_open(list, &s, &err)
                                 : qp_safetensors_parse("f.safetensors", data, size, &s, &err);
   if (st != QP_OK) {

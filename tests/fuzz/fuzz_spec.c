@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Fuzz target: any bytes as a file of quantizers.  It is loaded and used, or refused. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "gen/spec/definition.h"
 #include "gen/spec/spec.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+#include "tests/fuzz/fuzz_kit.h"
 
 static void use(const qp_quantizer *q) {
   uint32_t fields[QP_MAX_FIELDS] = {0};

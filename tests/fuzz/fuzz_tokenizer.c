@@ -4,13 +4,8 @@
 ** source, and characters of one to four bytes.  Every id is below the tokenizer's size; the same text gives
 ** the same ids again.
 */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "gen/model/tokenizer.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz_kit.h"
 
 static void encode(const qp_tokenizer *t, const char *text, size_t n) {
   qp_error err = {.text = ""};

@@ -2,43 +2,27 @@
 /* The template expander, with templates in a QPAL_HOME of the test's own. */
 #include "gen/kernel/expand.h"
 
-#include <criterion/criterion.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-
 #include "gen/compile/compile.h"
+#include "tests/base/folder_kit.h"
 
-static char home[64];
 static qp_error error;
 static char *text;
 
 static void write_template(const char *name, const char *content) {
-  char path[160];
-  snprintf(path, sizeof path, "%s/templates/%s", home, name);
-  FILE *f = fopen(path, "w");
-  cr_assert_not_null(f, "%s", path);
-  cr_assert_eq(fwrite(content, 1, strlen(content), f), strlen(content));
-  fclose(f);
+  char file[64];
+  snprintf(file, sizeof file, "templates/%s", name);
+  write_file(file, content);
 }
 
 static void set_up(void) {
-  char path[96];
-  memcpy(home, "/tmp/qpal-test-XXXXXX", 22);
-  cr_assert_not_null(mkdtemp(home));
-  snprintf(path, sizeof path, "%s/templates", home);
-  cr_assert_eq(mkdir(path, 0700), 0);
-  setenv("QPAL_HOME", home, 1);
+  open_home(NULL);
   error.text[0] = 0;
   text = NULL;
 }
 
 static void tear_down(void) {
-  char command[128];
   free(text);
-  snprintf(command, sizeof command, "rm -r %s", home);
-  cr_expect_eq(system(command), 0);
+  close_folder();
 }
 
 TestSuite(expand, .init = set_up, .fini = tear_down, .timeout = 60);

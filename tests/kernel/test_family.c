@@ -2,53 +2,21 @@
 /* Kernel families: those of the product, and files of a QPAL_HOME of the test's own. */
 #include "gen/kernel/family.h"
 
-#include <criterion/criterion.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
+#include "tests/base/folder_kit.h"
 
-#include "gen/base/resource.h"
-
-static char home[64];
 static qp_error error;
 static qp_families *families;
 
-static void write_file(const char *name, const char *text) {
-  char path[160];
-  snprintf(path, sizeof path, "%s/%s", home, name);
-  FILE *f = fopen(path, "w");
-  cr_assert_not_null(f, "%s", path);
-  cr_assert_eq(fwrite(text, 1, strlen(text), f), strlen(text));
-  fclose(f);
-}
-
-static void make_folder(const char *name) {
-  char path[160];
-  snprintf(path, sizeof path, "%s/%s", home, name);
-  cr_assert_eq(mkdir(path, 0700), 0);
-}
-
 static void use_home(void) {
-  const char *prelude;
-  size_t bytes;
-  cr_assert_eq(qp_resource_read("lua/tunables.lua", &prelude, &bytes, &error), QP_OK);
-  memcpy(home, "/tmp/qpal-test-XXXXXX", 22);
-  cr_assert_not_null(mkdtemp(home));
-  make_folder("lua");
-  make_folder("lua/families");
-  write_file("lua/tunables.lua", prelude);
-  setenv("QPAL_HOME", home, 1);
+  static const char *const files[] = {"lua/tunables.lua", NULL};
+  open_home(files);
 }
 
 static void set_up(void) { error.text[0] = 0; }
 
 static void tear_down(void) {
-  char command[128];
   qp_families_close(families);
-  if (!home[0]) return;
-  snprintf(command, sizeof command, "rm -r %s", home);
-  cr_expect_eq(system(command), 0);
+  close_folder();
 }
 
 TestSuite(family, .init = set_up, .fini = tear_down, .timeout = 60);

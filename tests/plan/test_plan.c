@@ -1,33 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal plan as a user calls it, on a model and a table that this file writes. */
 #include <cjson/cJSON.h>
-#include <criterion/criterion.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/command/command_kit.h"
 #include "tuner/plan/plan_file.h"
-
-static char folder[64];
-static char text[1 << 20]; /* stdout and stderr of the last command */
 
 /* 3 blocks: q 64x64, k and v 32x64, up and gate 96x64, down 64x96; lm_head 128x64. */
 static const char *const config =
     "{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 96,"
     "\"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"num_hidden_layers\": 3,"
     "\"vocab_size\": 128}";
-
-static void write_file(const char *name, const char *content) {
-  char path[128];
-  snprintf(path, sizeof path, "%s/%s", folder, name);
-  FILE *f = fopen(path, "w");
-  cr_assert(f);
-  fputs(content, f);
-  fclose(f);
-}
 
 /* A table of nuq-2, 3, 4 and fp16: launches take 1 us and 0.1 us a bit for each 1000 weights. */
 static void write_table(const char *name, bool spread, bool head) {
@@ -61,10 +45,9 @@ static void write_table(const char *name, bool spread, bool head) {
 }
 
 /* Also a palette of the nuq quantizers alone, which loads in no time. */
-static void open_folder(void) {
+static void set_up(void) {
   char command[1024];
-  snprintf(folder, sizeof folder, "/tmp/qpal_plan_XXXXXX");
-  cr_assert(mkdtemp(folder));
+  open_folder();
   snprintf(command, sizeof command,
            "mkdir '%s/home' && cp -r '%s/lua' '%s/home/' && cd '%s/home/lua/quantizers' && "
            "find . -name '*.lua' ! -name nuq.lua -delete",
@@ -76,30 +59,7 @@ static void open_folder(void) {
   write_table("table.json", false, true);
 }
 
-static void close_folder(void) {
-  char command[128];
-  snprintf(command, sizeof command, "rm -rf '%s'", folder);
-  cr_assert_eq(system(command), 0);
-}
-TestSuite(plan, .init = open_folder, .fini = close_folder, .timeout = 120);
-
-/* Run qpal in the folder; returns the exit code. */
-static int run(const char *arguments) {
-  char command[2048];
-  snprintf(command, sizeof command, "cd '%s' && '%s/qpal' %s 2>&1", folder, QP_BINARY_DIR,
-           arguments);
-  FILE *f = popen(command, "r");
-  cr_assert(f);
-  size_t n = fread(text, 1, sizeof text - 1, f);
-  text[n] = 0;
-  return WEXITSTATUS(pclose(f));
-}
-
-static void expect(const char *arguments, int code, const char *part) {
-  int got = run(arguments);
-  cr_expect_eq(got, code, "qpal %s: exit code %d, not %d: %.1000s", arguments, got, code, text);
-  cr_expect(strstr(text, part), "qpal %s: '%s' is missing in: %.2000s", arguments, part, text);
-}
+TestSuite(plan, .init = set_up, .fini = close_folder, .timeout = 120);
 
 static qp_plan read_plan(const char *name) {
   char path[128];

@@ -1,51 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* The palette: files of lua/quantizers in a QPAL_HOME of the test's own. */
-#include <criterion/criterion.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-
-#include "gen/base/resource.h"
 #include "gen/spec/quantizer.h"
+#include "tests/base/folder_kit.h"
 
-static char home[64];
 static qp_error error;
 static qp_palette *palette;
 
-static void write_file(const char *name, const char *text) {
-  char path[160];
-  snprintf(path, sizeof path, "%s/%s", home, name);
-  FILE *f = fopen(path, "w");
-  cr_assert_not_null(f, "%s", path);
-  cr_assert_eq(fwrite(text, 1, strlen(text), f), strlen(text));
-  fclose(f);
-}
-
-static void make_folder(const char *name) {
-  char path[160];
-  snprintf(path, sizeof path, "%s/%s", home, name);
-  cr_assert_eq(mkdir(path, 0700), 0);
-}
-
 static void set_up(void) {
-  const char *prelude;
-  size_t bytes;
-  cr_assert_eq(qp_resource_read("lua/prelude.lua", &prelude, &bytes, &error), QP_OK);
-  memcpy(home, "/tmp/qpal-test-XXXXXX", 22);
-  cr_assert_not_null(mkdtemp(home));
-  make_folder("lua");
-  make_folder("lua/quantizers");
-  write_file("lua/prelude.lua", prelude);
-  setenv("QPAL_HOME", home, 1);
+  static const char *const files[] = {"lua/prelude.lua", NULL};
+  open_home(files);
   error.text[0] = 0;
 }
 
 static void tear_down(void) {
-  char command[128];
   qp_palette_close(palette);
-  snprintf(command, sizeof command, "rm -r %s", home);
-  cr_expect_eq(system(command), 0);
+  close_folder();
 }
 
 TestSuite(palette, .init = set_up, .fini = tear_down, .timeout = 60);
@@ -103,7 +72,7 @@ Test(palette, a_users_split_may_name_the_palettes_quantizers) {
   write_file("my.lua",
              "return split { name = 'mine', parts = { { 'tcq-1', 1/2 }, { 'tcq-2', 1/2 } } }");
   cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
-  snprintf(path, sizeof path, "%s/my.lua", home);
+  snprintf(path, sizeof path, "%s/my.lua", folder);
   cr_assert_eq(qp_palette_find(palette, path, &q, &error), QP_OK, "%s", error.text);
   cr_expect_eq(q->rate, 1.5);
   const qp_quantizer *again = NULL;

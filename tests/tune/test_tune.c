@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal tune as a user calls it, on the replay device: everything but the clock. */
-#include <criterion/criterion.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/command/command_kit.h"
 #include "tuner/tune/records.h"
 
-static char folder[64];
-static char text[1 << 18]; /* stdout and stderr of the last command */
 static qp_error err;
 
 /* What interrupt_run runs. */
@@ -20,17 +14,9 @@ static qp_error err;
   "--max-candidates 8 --device replay:slow.json "
 #define SHAPE "tune --shape 64x64 --batch 1 --paths tensor --quantizers nuq-2 "
 
-static const char *path(const char *name) {
-  static char made[4][160];
-  static unsigned turn;
-  char *to = made[turn++ % 4];
-  snprintf(to, sizeof made[0], "%s/%s", folder, name);
-  return to;
-}
-
 /* A replay device; 'more' goes into its object. */
 static void write_device(const char *name, const char *more) {
-  FILE *f = fopen(path(name), "w");
+  FILE *f = fopen(in_folder(name), "w");
   cr_assert(f);
   fprintf(f, "{\"gpu\": \"Replayed GPU\", \"arch\": 90, \"sm_count\": 4, \"driver\": \"1\"%s}",
           more);
@@ -38,34 +24,16 @@ static void write_device(const char *name, const char *more) {
 }
 
 static void set_up(void) {
-  strcpy(folder, "/tmp/qpal-tune-XXXXXX");
-  cr_assert(mkdtemp(folder));
+  open_folder();
   write_device("plain.json", "");
 }
 
-static void tear_down(void) {
-  char command[128];
-  snprintf(command, sizeof command, "rm -rf '%s'", folder);
-  cr_assert_eq(system(command), 0);
-}
-
-TestSuite(tune, .init = set_up, .fini = tear_down, .timeout = 300);
-
-/* Run qpal in the folder; its exit code. */
-static int run(const char *arguments) {
-  char command[1024];
-  snprintf(command, sizeof command, "cd '%s' && '%s/qpal' %s 2>&1", folder, QP_BINARY_DIR,
-           arguments);
-  FILE *f = popen(command, "r");
-  cr_assert(f);
-  text[fread(text, 1, sizeof text - 1, f)] = 0;
-  const int status = pclose(f);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
+TestSuite(tune, .init = set_up, .fini = close_folder, .timeout = 300);
 
 static qp_records read_results(const char *name) {
   qp_records r = {0};
-  cr_assert_eq(qp_records_read(path(name), QP_RECORDS_REPLAY, &r, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_records_read(in_folder(name), QP_RECORDS_REPLAY, &r, &err), QP_OK, "%s",
+               err.text);
   return r;
 }
 
@@ -112,7 +80,7 @@ Test(tune, every_candidate_becomes_a_record_and_equal_code_is_measured_once) {
   for (size_t i = 0; i < r.count; i++)
     finalists += r.list[i].samples >= 100 && r.list[i].chain_ps && r.list[i].clock_mhz;
   cr_expect(finalists >= 1 && finalists <= 4, "%zu", finalists);
-  cr_expect_neq(access(path("a.jsonl.journal"), F_OK), 0, "the journal has done its work");
+  cr_expect_neq(access(in_folder("a.jsonl.journal"), F_OK), 0, "the journal has done its work");
   qp_records_free(&r);
 }
 
@@ -188,7 +156,7 @@ Test(tune, the_seed_decides_which_candidates_are_tried) {
 static size_t journal_records(const char *name) {
   char line[8192];
   size_t n = 0;
-  FILE *f = fopen(path(name), "r");
+  FILE *f = fopen(in_folder(name), "r");
   if (!f) return 0;
   while (fgets(line, sizeof line, f)) n += strstr(line, "\"outcome\"") != NULL;
   fclose(f);
@@ -199,13 +167,13 @@ static size_t journal_records(const char *name) {
 static int interrupt_run(const char *out, int number, size_t after) {
   char journal[64], device[200];
   snprintf(journal, sizeof journal, "%s.journal", out);
-  snprintf(device, sizeof device, "replay:%s", path("slow.json"));
+  snprintf(device, sizeof device, "replay:%s", in_folder("slow.json"));
   const pid_t pid = fork();
   if (!pid) {
-    cr_assert_not_null(freopen(path("log"), "w", stderr));
+    cr_assert_not_null(freopen(in_folder("log"), "w", stderr));
     execl(QP_BINARY_DIR "/qpal", "qpal", "tune", "--shape", "64x64", "--shape", "32x64", "--batch",
           "1", "--paths", "tensor", "--quantizers", "nuq-2", "--device", device, "--max-candidates",
-          "8", "-o", path(out), NULL);
+          "8", "-o", in_folder(out), NULL);
     _exit(127);
   }
   for (int i = 0; i < 6000 && journal_records(journal) < after; i++) usleep(10000);
@@ -222,7 +190,7 @@ Test(tune, a_killed_run_goes_on_and_loses_at_most_the_candidate_in_flight) {
   cr_assert(WIFSIGNALED(status), "it ended before it was killed");
   const size_t kept = journal_records("k.jsonl.journal");
   cr_assert_geq(kept, 13);
-  FILE *f = fopen(path("k.jsonl.journal"), "a"); /* and the last line is torn */
+  FILE *f = fopen(in_folder("k.jsonl.journal"), "a"); /* and the last line is torn */
   fputs("{\"begin\":\"gemm_ten", f);
   fclose(f);
   cr_assert_eq(run(again), 0, "%s", text);
@@ -237,8 +205,8 @@ Test(tune, ctrl_c_ends_after_the_candidate_in_flight_and_says_how_to_go_on) {
   write_device("slow.json", ", \"delay_ms\": 60");
   const int status = interrupt_run("c.jsonl", SIGINT, 3);
   cr_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
-  cr_expect_neq(access(path("c.jsonl"), F_OK), 0, "nothing half-done is written");
-  FILE *f = fopen(path("log"), "r");
+  cr_expect_neq(access(in_folder("c.jsonl"), F_OK), 0, "nothing half-done is written");
+  FILE *f = fopen(in_folder("log"), "r");
   text[fread(text, 1, sizeof text - 1, f)] = 0;
   fclose(f);
   cr_expect(strstr(text, "same command again"), "%s", text);
@@ -250,7 +218,7 @@ Test(tune, a_candidate_that_two_runs_were_killed_at_is_not_tried_again) {
                text);
   qp_records a = read_results("a.jsonl");
   cr_assert_eq(a.count, 1);
-  FILE *f = fopen(path("b.jsonl.journal"), "w");
+  FILE *f = fopen(in_folder("b.jsonl.journal"), "w");
   fprintf(f,
           "{\"journal\":\"qpal-tune\",\"version\":1,\"gpu\":\"Replayed GPU\",\"driver\":\"1\","
           "\"timer\":\"replay\"}\n{\"begin\":\"%s\"}\n{\"begin\":\"%s\"}\n",
@@ -268,7 +236,7 @@ Test(tune, a_candidate_that_two_runs_were_killed_at_is_not_tried_again) {
 
 Test(tune, a_journal_of_another_gpu_or_of_a_run_that_still_runs_is_refused) {
   write_device("other.json", "");
-  FILE *f = fopen(path("a.jsonl.journal"), "w");
+  FILE *f = fopen(in_folder("a.jsonl.journal"), "w");
   fputs("{\"journal\":\"qpal-tune\",\"version\":1,\"gpu\":\"Another GPU\",\"driver\":\"1\","
         "\"timer\":\"replay\"}\n",
         f);
@@ -293,7 +261,7 @@ Test(tune, results_are_added_to_what_was_there) {
                    "-o b.jsonl"),
                3, "%s", text);
   cr_expect(strstr(text, "nothing to tune: no kernel takes these shapes"), "%s", text);
-  snprintf(text, sizeof text, "cat '%s'", path("a.svg"));
+  snprintf(text, sizeof text, "cat '%s'", in_folder("a.svg"));
   FILE *f = popen(text, "r");
   text[fread(text, 1, sizeof text - 1, f)] = 0;
   pclose(f);
@@ -344,7 +312,7 @@ Test(tune, a_budget_gives_every_problem_a_record_before_it_is_spent_on_any) {
   qp_records r = read_results("a.jsonl");
   cr_expect_eq(batches_with_result(&r, 8), 8, "%s", text);
   cr_expect_geq(r.count, 8);
-  cr_expect_neq(access(path("a.jsonl.journal"), F_OK), 0);
+  cr_expect_neq(access(in_folder("a.jsonl.journal"), F_OK), 0);
   qp_records_free(&r);
 }
 
@@ -425,7 +393,7 @@ Test(tune, shards_are_disjoint_and_together_the_whole) {
 }
 
 static void write_config(void) {
-  FILE *f = fopen(path("config.json"), "w");
+  FILE *f = fopen(in_folder("config.json"), "w");
   cr_assert(f);
   fputs("{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 96,"
         "\"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"num_hidden_layers\": 2,"
@@ -495,7 +463,7 @@ Test(tune, a_plan_s_launches_are_tuned_with_their_quantizers) {
   qp_records r = read_results("a.jsonl");
   cr_expect_gt(r.count, 3);
   cr_expect_leq(r.count, 10, "equal launches of both blocks once");
-  FILE *f = fopen(path("plan.json"), "r");
+  FILE *f = fopen(in_folder("plan.json"), "r");
   const size_t n = fread(text, 1, sizeof text - 1, f);
   text[n] = 0;
   fclose(f);
