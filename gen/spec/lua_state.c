@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* The inside of a sandboxed Lua state: messages, limits, protected calls, references. */
+#include "gen/spec/lua_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+qp_lua *qp_lua_of(lua_State *L) { return *(qp_lua **)lua_getextraspace(L); }
+
+/* ---- Messages and limits ---- */
+
+bool qp_lua_user_line(lua_State *L, lua_Debug *ar) {
+  const qp_lua *l = qp_lua_of(L);
+  for (int level = 0; lua_getstack(L, level, ar); level++) {
+    if (!lua_getinfo(L, "Sl", ar) || ar->currentline < 0) continue;
+    if (ar->source[0] == '@' && !strcmp(ar->source + 1, l->prelude)) continue;
+    return true;
+  }
+  return false;
+}
+
+static void push_where(lua_State *L) {
+  lua_Debug ar;
+  if (qp_lua_user_line(L, &ar)) {
+    lua_pushfstring(L, "%s:%d: ", ar.source + 1, ar.currentline);
+  } else {
+    const qp_lua *l = qp_lua_of(L);
+    lua_pushfstring(L, "%s%s", l->fallback ? l->fallback : "", l->fallback ? ": " : "");
+  }
+}
+
+int qp_lua_raise(lua_State *L) {
+  const qp_lua *l = qp_lua_of(L);
+  push_where(L);
+  lua_pushfstring(L, "%s%s", l->ir ? l->what : "", l->ir ? ": " : "");
+  lua_rotate(L, -3, 2);
+  lua_concat(L, 3);
+  return lua_error(L);
+}
+
+void qp_lua_check_limit(lua_State *L, qp_meter_limit hit) {
+  qp_lua *l = qp_lua_of(L);
+  if (hit == QP_METER_FINE) return;
+  l->hit = hit;
+  push_where(L);
+  if (hit == QP_METER_SECONDS) {
+    lua_pushfstring(L, "took more than %d seconds", (int)QP_METER_MOST_SECONDS);
+  } else {
+    lua_pushfstring(L,
+                    "ran more than %I instructions (or copied as much); is there a loop without "
+                    "an end?",
+                    (lua_Integer)l->meter.instructions);
+  }
+  lua_concat(L, 2);
+  lua_error(L);
+}
+
+void qp_lua_on_count(lua_State *L, lua_Debug *ar) {
+  qp_lua *l = qp_lua_of(L);
+  if (!l->meter.running) return;
+  if (qp_lua_user_line(L, ar)) l->seen_line = ar->currentline;
+  qp_lua_check_limit(L, qp_meter_tick(&l->meter, QP_LUA_HOOK_EVERY));
+}
+
+/* ---- Protected calls ---- */
+
+const char *qp_lua_after(const char *text, const char *prefix) {
+  while (*prefix && *text == *prefix) text++, prefix++;
+  return *prefix ? NULL : text;
+}
+
+/*
+** Messages begin with the spec's file and line.  Lua cuts long file names, and blames the prelude
+** for what happens inside it.
+*/
+static int on_error(lua_State *L) {
+  lua_Debug ar;
+  if (lua_type(L, 1) != LUA_TSTRING) {
+    lua_pushfstring(L, "error without a message, but with a %s", luaL_typename(L, 1));
+    lua_replace(L, 1);
+  }
+  const char *text = lua_tostring(L, 1);
+  if (!qp_lua_user_line(L, &ar)) return 1;
+  const char *whole = qp_lua_after(text, ar.source + 1), *cut = qp_lua_after(text, ar.short_src);
+  if (whole && *whole == ':') return 1;
+  if (cut && *cut == ':') {
+    lua_pushfstring(L, "%s%s", ar.source + 1, cut);
+  } else {
+    lua_pushfstring(L, "%s:%d: %s", ar.source + 1, ar.currentline, text);
+  }
+  return 1;
+}
+
+/* Lua gives no position with this error. */
+static qp_status fail_memory(const qp_lua *l, qp_error *err) {
+  char line[48] = "";
+  if (l->seen_line) snprintf(line, sizeof line, " (last seen at line %d)", l->seen_line);
+  return qp_fail(err, QP_E_LIMIT, "%s%sneeds more than %zu MiB of memory%s",
+                 l->fallback ? l->fallback : "", l->fallback ? ": " : "",
+                 l->meter.memory_bytes >> 20, line);
+}
+
+qp_status qp_lua_protect(qp_lua *l, bool guarded, lua_CFunction f, void *arg, qp_error *err) {
+  lua_State *L = l->L;
+  const int top = lua_gettop(L);
+  l->hit = QP_METER_FINE;
+  l->seen_line = 0;
+  lua_pushcfunction(L, on_error);
+  lua_pushcfunction(L, f);
+  lua_pushlightuserdata(L, arg);
+  qp_meter_start(&l->meter, guarded);
+  const int rc = lua_pcall(L, 1, 0, top + 1);
+  l->meter.running = false;
+  qp_status st = QP_OK;
+  if (rc == LUA_ERRMEM) {
+    st = guarded ? fail_memory(l, err) : qp_fail(err, QP_E_NOMEM, "out of memory");
+  } else if (rc != LUA_OK) {
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error in an error";
+    st = qp_fail(err, l->hit ? QP_E_LIMIT : QP_E_ARG, "%s", text);
+  }
+  lua_settop(L, top);
+  return st;
+}
+
+int qp_lua_keep(lua_State *L, qp_lua_ref *out) {
+  const int ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  *out = ref == LUA_REFNIL ? 0 : ref;
+  return 0;
+}
+
+void qp_lua_push_ref(lua_State *L, qp_lua_ref v) {
+  if (v > 0) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, v);
+  } else {
+    lua_pushnil(L);
+  }
+}
+
+/* ---- Paths ---- */
+
+bool qp_lua_step_into(lua_State *L, const char *key, size_t bytes) {
+  if (lua_type(L, -1) != LUA_TTABLE || bytes == 0) return false;
+  lua_pushlstring(L, key, bytes);
+  if (strspn(key, "0123456789") >= bytes && bytes < 16) {
+    lua_pushinteger(L, (lua_Integer)strtoull(key, NULL, 10));
+    lua_replace(L, -2);
+  }
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+  return true;
+}
+
+void qp_lua_push_path(lua_State *L, qp_lua_ref v, const char *path) {
+  qp_lua_push_ref(L, v);
+  while (*path) {
+    const size_t bytes = strcspn(path, ".");
+    if (!qp_lua_step_into(L, path, bytes)) {
+      lua_pop(L, 1);
+      lua_pushnil(L);
+      return;
+    }
+    path += bytes + (path[bytes] == '.');
+  }
+}

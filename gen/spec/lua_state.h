@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* The inside of a sandboxed Lua state, for the files that know Lua: lua_*.c of this room alone. */
+#ifndef QP_LUA_STATE_H
+#define QP_LUA_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "gen/ir/ir.h"
+#include "gen/spec/lua_meter.h"
+#include "gen/spec/lua_ref.h"
+#include "runtime/status.h"
+
+enum { QP_LUA_HOOK_EVERY = 1000 }; /* instructions between two looks at the limits */
+
+struct qp_lua {
+  lua_State *L;
+  qp_meter meter;
+  qp_meter_limit hit;
+  int seen_line;        /* of the spec, when the limits were last looked at; 0: not yet */
+  char prelude[64];     /* its resource path; "" before it has run */
+  int prelude_ref;      /* what the prelude returned */
+  qp_ir *ir;            /* of the trace that runs */
+  uint32_t trace;       /* its number */
+  const char *what;     /* is traced */
+  const char *fallback; /* where a message points that no line of the spec is to blame for */
+};
+
+/* The state that runs 'L'. */
+qp_lua *qp_lua_of(lua_State *L);
+
+/*
+** Call f(arg) where errors are caught.  'guarded': under the limits, as code of a spec runs.  The
+** stack is as before afterwards.
+*/
+qp_status qp_lua_protect(qp_lua *l, bool guarded, lua_CFunction f, void *arg, qp_error *err);
+/* Raise the error on the top of the stack, with the spec's line before it. */
+int qp_lua_raise(lua_State *L);
+/* Raise an error if a limit was hit. */
+void qp_lua_check_limit(lua_State *L, qp_meter_limit hit);
+/* A hook for every QP_LUA_HOOK_EVERY instructions: looks at the limits. */
+void qp_lua_on_count(lua_State *L, lua_Debug *ar);
+/* Position of the innermost line of a spec (not of the prelude, not of C); false: there is none. */
+bool qp_lua_user_line(lua_State *L, lua_Debug *ar);
+/* What follows 'prefix' in 'text'; NULL if it does not begin so. */
+const char *qp_lua_after(const char *text, const char *prefix);
+
+/* Keep the value on top of the stack; always 0, for a C function to return. */
+int qp_lua_keep(lua_State *L, qp_lua_ref *out);
+void qp_lua_push_ref(lua_State *L, qp_lua_ref v);
+/* Replace the table on top by its element 'key': a string, or a number where it is all digits;
+** false: it is no table. */
+bool qp_lua_step_into(lua_State *L, const char *key, size_t bytes);
+/* Push the value at a dotted path from 'v', or nil. */
+void qp_lua_push_path(lua_State *L, qp_lua_ref v, const char *path);
+
+#endif
