@@ -39,8 +39,8 @@ static void add_key(qp_text *t, const qp_quantizer *q) {
   }
   for (unsigned n = 0; n < ir->count; n++) {
     const qp_ir_node *node = &ir->node[n];
-    qp_text_add(t, "\n%s %u %u %u %x %x", qp_ir_op_row(node->op)->name, node->arg[0],
-                node->arg[1], node->arg[2], node->imm, node->imm2);
+    qp_text_add(t, "\n%s %u %u %u %x %x", qp_ir_op_row(node->op)->name, node->arg[0], node->arg[1],
+                node->arg[2], node->imm, node->imm2);
   }
   for (unsigned k = 0; k < ir->outputs; k++) qp_text_add(t, "\noutput %u", ir->output[k]);
 }
