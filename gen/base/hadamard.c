@@ -28,7 +28,7 @@ static int character(int i, unsigned q) {
 }
 
 /* Paley's first construction, order q + 1 for a prime q = 3 mod 4:  I + S, S the bordered skew
- * character matrix. */
+** character matrix. */
 static void paley1(unsigned q, int8_t *h) {
   unsigned n = q + 1;
   for (unsigned i = 0; i < n; i++)

@@ -30,8 +30,8 @@ void qp_hadamard_factor(unsigned order, qp_hadamard *out);
 ** or NULL if the order is not known.  Row 0 need not be all ones; H H^T = n I always. */
 const int8_t *qp_hadamard_base(unsigned n);
 
-/* y = H x / sqrt(order / blocks)  in double precision; x and y hold 'order' values, may be equal.
- */
+/* y = H x / sqrt(order / blocks)  in double precision; x and y hold 'order' values, may be
+** equal. */
 void qp_hadamard_apply(const qp_hadamard *h, const double *x, double *y);
 /* y = H^T x / sqrt(order / blocks), the inverse. */
 void qp_hadamard_apply_transposed(const qp_hadamard *h, const double *x, double *y);

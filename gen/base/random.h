@@ -9,11 +9,23 @@ typedef struct qp_random {
   uint64_t state;
 } qp_random;
 
-static inline uint64_t qp_random_next(qp_random *r) {
-  uint64_t z = r->state += 0x9e3779b97f4a7c15u;
+/* Bits of z well mixed, as splitmix64 does. */
+static inline uint64_t qp_random_mix(uint64_t z) {
+  z += 0x9e3779b97f4a7c15u;
   z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
   z = (z ^ z >> 27) * 0x94d049bb133111ebu;
   return z ^ z >> 31;
+}
+
+/* The upper bits as a number in (0, 1). */
+static inline double qp_random_unit(uint64_t bits) {
+  return ((double)(bits >> 12) + 0.5) * 0x1p-52;
+}
+
+static inline uint64_t qp_random_next(qp_random *r) {
+  const uint64_t bits = qp_random_mix(r->state);
+  r->state += 0x9e3779b97f4a7c15u;
+  return bits;
 }
 
 /* Uniform in [lo, hi). */

@@ -297,8 +297,8 @@ static const struct {
     {"NOP", QP_KIND_none},
 };
 
-/* What is not in the table (uniform datapath, constants, local memory, special registers): other.
- */
+/* What is not in the table (uniform datapath, constants, local memory, special registers):
+** other. */
 static qp_kind kind_of(const char *operation, size_t length) {
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strlen(kinds[i].operation) == length &&

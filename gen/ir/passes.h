@@ -40,8 +40,8 @@ bool qp_pass_copy_into(qp_ir *to, const qp_ir *from, const bool *need, qp_visit 
 /* AND masks that clear only bits that are clear, or that nobody demands, are dropped; and all of
 ** which nothing is demanded. */
 qp_ir *qp_pass_drop_masks(const qp_ir *ir);
-/* If bits of the state at and above 'window' are demanded, the state is masked; once, where it is
- * read. */
+/* If bits of the state at and above 'window' are demanded, the state is masked; once, where it
+** is read. */
 qp_ir *qp_pass_mask_state(const qp_ir *ir, unsigned window);
 /* Small integers among the group fields say so:  input -> input & masks[field], of words. */
 qp_ir *qp_pass_mask_fields(const qp_ir *ir, const uint32_t *masks);
@@ -49,8 +49,8 @@ qp_ir *qp_pass_mask_fields(const qp_ir *ir, const uint32_t *masks);
 qp_ir *qp_pass_clamp_lookups(const qp_ir *ir, const uint32_t *entries);
 /* Two codes, 'step' bits apart in the state, decoded at once; halves become pairs. */
 qp_ir *qp_pass_fold(const qp_ir *ir, unsigned step);
-/* Outputs become bf16 pairs; the conversion moves up through changes of sign, towards the tables.
- */
+/* Outputs become bf16 pairs; the conversion moves up through changes of sign, towards the
+** tables. */
 qp_ir *qp_pass_bf16(const qp_ir *ir);
 /* Shifts by constants move inside masks and into each other:  (x & m) << a -> x << a & m << a,
 ** x >> a << b -> x >> (a-b) & mask (or x << (b-a) & mask). */

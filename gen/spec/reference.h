@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* CPU reference:  packed weights -> W^, by the layout's definition and the quantizer's own decode.
- */
+/* CPU reference:  packed weights -> W^, by the layout's definition and the quantizer's own
+** decode. */
 #ifndef QP_REFERENCE_H
 #define QP_REFERENCE_H
 

@@ -38,8 +38,8 @@ static void make_directory(const char *dir, const char *name) {
 
 static char home[] = "/tmp/qpal-resource-XXXXXX";
 
-/* A home with two files in lua/, one of them in a folder of its own, and files that do not count.
- */
+/* A home with two files in lua/, one of them in a folder of its own, and files that do not
+** count. */
 static void make_home(void) {
   cr_assert(mkdtemp(home) != NULL);
   make_directory(home, "lua");

@@ -85,8 +85,8 @@ Test(train, values_behind_a_sign_and_a_fine_part_are_found_too) {
   uint16_t codebook[2];
   cr_assert_eq(load("parts.lua", &q), QP_OK, "%s", err.text);
   train(q, 30, 200000, codebook, distortion);
-  /* 3-bit uniform-like points lie between the best 3-bit quantizer (0.03454) and the best uniform
-   * one (0.03744), Max 1960 */
+  /* 3-bit uniform-like points lie between the best 3-bit quantizer (0.03454) and the best
+  ** uniform one (0.03744), Max 1960 */
   cr_expect(distortion[1] < 0.0400 && distortion[1] > 0.0340, "%g", distortion[1]);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A stranger's program: built against an installed libqpal, fails unless header and library agree.
- */
+/* A stranger's program: built against an installed libqpal, fails unless header and library
+** agree. */
 #include <qpal.h>
 #include <stdio.h>
 #include <string.h>

@@ -192,8 +192,8 @@ Test(plan_costs, measured_mixed_launches_go_before_modelled_ones) {
   in.head = false;
   qp_plan p = plan_within(1 << 20);
   qp_plan_free(&p);
-  /* Modelled: a|b|c takes 3 x 1001 - 1800 = 1203 and d 1001; a row of two at w-2 and one at w-4 says
-   * more than the model of it would. */
+  /* Modelled: a|b|c takes 3 x 1001 - 1800 = 1203 and d 1001; a row of two at w-2 and one at w-4
+  ** says more than the model of it would. */
   p = plan_within(2204);
   cr_expect_eq(p.latency_ps, 2204);
   cr_expect_str_eq(p.launch[0].how, "modelled");

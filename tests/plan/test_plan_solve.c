@@ -16,7 +16,7 @@
 enum { MAX_BLOCKS = 3, MAX_Q = 4, LINEARS = 4, OVERHEAD = 40, MAX_LAUNCHES = 400 };
 
 /* Three linears a, b, c with one input, and d alone.  Figures are small whole numbers (losses in
- * 64ths), so that a solver in floating point cannot mistake one plan for another. */
+** 64ths), so that a solver in floating point cannot mistake one plan for another. */
 typedef struct instance {
   unsigned blocks, quantizers;
   bool fp16, fusion, mixed;       /* fp16: quantizer 0 */

@@ -107,8 +107,8 @@ static inline void kit_words(const char *top, const char *body, const void *in, 
   kit_close(&k);
 }
 
-/* Run a body that must fail with this status; the message must hold each of the texts (NULL ends).
- */
+/* Run a body that must fail with this status; the message must hold each of the texts (NULL
+** ends). */
 static inline void kit_fault(const char *top, const char *body, unsigned block, qp_status want,
                              ...) {
   kit k;

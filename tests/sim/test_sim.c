@@ -182,8 +182,8 @@ Test(sim, instructions_bytes_and_bank_conflicts_are_counted) {
   s.bank_conflicts = true;
   cr_assert_eq(qp_sim_switches_set(k.dev, &s, &k.err), QP_OK);
   const char *top = ".shared .align 16 .b8 buf[8192];\n";
-  /* stride 2 words: two lanes a bank; then 16-byte rows, free of conflicts; then one word for all
-   */
+  /* stride 2 words: two lanes a bank; then 16-byte rows, free of conflicts; then one word for
+  ** all */
   const char *body = "mov.u32 %r9, buf; shl.b32 %r3, %r0, 3; add.s32 %r3, %r3, %r9;\n"
                      "st.shared.u32 [%r3], %r0; bar.sync 0;\n"
                      "shl.b32 %r4, %r0, 4; add.s32 %r4, %r4, %r9; st.shared.v4.u32 [%r4+1024], "

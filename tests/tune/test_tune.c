@@ -374,7 +374,7 @@ Test(tune, shards_are_disjoint_and_together_the_whole) {
   qp_records merged = read_results("all.jsonl");
   cr_expect_eq(merged.count, whole.count);
   /* Shards begin where no like problem was tuned, so their candidates may differ, not their
-   * problems. */
+  ** problems. */
   for (size_t i = 0; i < whole.count; i++) {
     const qp_record *x = &whole.list[i];
     size_t n = 0;

@@ -92,7 +92,7 @@ qp_status qp_quantity_parse(const char *option, const char *text, const qp_unit 
                             qp_error *err);
 
 /* Exit code of a status: 0 ok, 1 asked thing is false, 2 wrong arguments or input, 3 device
- * trouble. */
+** trouble. */
 int qp_exit_code(qp_status status);
 /* Print "qpal VERB: message" on stderr and return the status' exit code. */
 int qp_complain(const char *verb, qp_status status, const qp_error *err);

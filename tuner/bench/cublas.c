@@ -86,8 +86,8 @@ void qp_cublas_close(qp_cublas *c) {
   free(c);
 }
 
-/* Finite halves of both signs below 2: what they are does not change the time, NaNs may.  A buffer
- * holds this chunk again and again.  malloc'ed. */
+/* Finite halves of both signs below 2: what they are does not change the time, NaNs may.  A
+** buffer holds this chunk again and again.  malloc'ed. */
 static uint32_t *make_chunk(qp_error *err) {
   uint32_t *chunk = malloc(CHUNK);
   if (!chunk) return qp_fail(err, QP_E_NOMEM, "no memory for random weights"), NULL;

@@ -141,8 +141,8 @@ static char *report_text(const qp_kernel *k, const qp_compiled *c, const char *n
 static qp_status write_one(const gen_options *o, const qp_kernel *k, const char *ending,
                            const void *data, size_t bytes, qp_error *err) {
   char path[4096];
-  /* A file's name holds 255 characters; a longer configuration keeps its head, the rest is in the
-   * files. */
+  /* A file's name holds 255 characters; a longer configuration keeps its head, the rest is in
+  ** the files. */
   int n = snprintf(path, sizeof path, "%s/%.230s%s", o->folder, k->name, ending);
   if (n < 0 || (size_t)n >= sizeof path)
     return qp_fail(err, QP_E_ARG, "-o '%.100s...' is too long", o->folder);

@@ -12,8 +12,8 @@
 ** made.  QP_E_IO names the file; QP_E_ARG: a path is too long, or the bytes are no library.
 **
 ** DIR/library.qpal, the library; for people DIR/manifest.json, which tells all that it holds, and
-** DIR/kernels/NAME.cubin and .ptx, its images (NAME: "file" of
-** the manifest; images of an earlier export to the same folder stay).
+** DIR/kernels/NAME.cubin and .ptx, its images (NAME: "file" of the manifest; images of an earlier
+** export to the same folder stay).
 */
 qp_status qp_export_write_folder(const char *folder, const void *data, size_t bytes, qp_error *err);
 

@@ -96,8 +96,8 @@ static unsigned visit_size(const line *l, const qp_problem_run *c) {
   return l->count <= FEW_PROBLEMS ? BATCH : SHORT_BATCH;
 }
 
-/* Is enough under way to keep the compilers busy?  Without a budget this must not depend on them, for
- * the order of candidates depends on it. */
+/* Is enough under way to keep the compilers busy?  Without a budget this must not depend on
+** them, for the order of candidates depends on it. */
 static bool is_full(const line *l) {
   const qp_tuner *t = l->t;
   if (!l->first) return false;
