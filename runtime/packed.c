@@ -181,6 +181,20 @@ static qp_status read_section(qpal_packed *p, const char *file, const char *text
   return st;
 }
 
+/* Shards of one run have one 'job': weights of another have other signs, scales and codebooks. */
+static qp_status check_job(const qpal_packed *p, unsigned shard, qp_error *err) {
+  const char *first = qp_safetensors_metadata(p->tensors, 0, "job");
+  const char *job = qp_safetensors_metadata(p->tensors, shard, "job");
+  if (!first && !job) return QP_OK;
+  if (first && job && !strcmp(first, job)) return QP_OK;
+  return qp_fail(
+      err, QP_E_ARG,
+      "%s: metadata 'job' is '%.40s', that of %s is '%.40s': the shards are of different "
+      "runs of qpal quantize",
+      qp_safetensors_shard_path(p->tensors, shard), job ? job : "",
+      qp_safetensors_shard_path(p->tensors, 0), first ? first : "");
+}
+
 static qp_status read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
   const char *file = qp_safetensors_shard_path(p->tensors, shard);
   const char *format = qp_safetensors_metadata(p->tensors, shard, "format");
@@ -196,6 +210,8 @@ static qp_status read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
     return qp_fail(err, QP_E_ARG,
                    "%s: packed weights of version '%.40s'; this libqpal reads versions 1 and 2",
                    file, version ? version : "");
+  qp_status st = check_job(p, shard, err);
+  if (st) return st;
   snprintf(where, sizeof where, "%.500s: metadata 'quantization'", file);
   return text ? read_section(p, where, text, err) : QP_OK; /* a shard may hold no linear */
 }

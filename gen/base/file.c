@@ -19,6 +19,18 @@ void qp_file_make_folders(char *path) {
   }
 }
 
+bool qp_file_put(int file, const void *data, size_t bytes) {
+  const char *at = data;
+  while (bytes) {
+    const ssize_t n = write(file, at, bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    at += n;
+    bytes -= (size_t)n;
+  }
+  return true;
+}
+
 qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err) {
   size_t n = strlen(path) + 32;
   char *temporary = malloc(n);

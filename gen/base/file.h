@@ -3,6 +3,7 @@
 #ifndef QP_FILE_H
 #define QP_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "runtime/status.h"
@@ -14,5 +15,8 @@ void qp_file_make_folders(char *path);
 /* Write under a temporary name beside 'path', then rename; folders are made.  QP_E_IO names path
 ** and reason. */
 qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err);
+
+/* Write all bytes to an open descriptor; false: errno says why. */
+bool qp_file_put(int file, const void *data, size_t bytes);
 
 #endif

@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #include "gen/base/cache_dir.h"
+#include "gen/base/file.h"
 #include "gen/compile/nvrtc.h"
 
 enum { FORMAT_VERSION = 1 };
@@ -204,17 +205,6 @@ static bool make_parents(char *path) {
   return true;
 }
 
-static bool write_all(int fd, const char *data, size_t bytes) {
-  while (bytes > 0) {
-    const ssize_t n = write(fd, data, bytes);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    data += n;
-    bytes -= (size_t)n;
-  }
-  return true;
-}
-
 /* Write a file under a name of its own, then give it its place: others see all of it or nothing. */
 static bool write_file(char *path, const char *data, size_t bytes) {
   uint64_t mark = 0;
@@ -225,7 +215,7 @@ static bool write_file(char *path, const char *data, size_t bytes) {
   int fd = open(temporary, flags, 0666);
   if (fd < 0 && errno == ENOENT && make_parents(path)) fd = open(temporary, flags, 0666);
   if (fd < 0) return false;
-  bool ok = write_all(fd, data, bytes);
+  bool ok = qp_file_put(fd, data, bytes);
   ok = close(fd) == 0 && ok;
   ok = ok && rename(temporary, path) == 0;
   if (!ok) unlink(temporary);

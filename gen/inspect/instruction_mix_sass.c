@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gen/base/file.h"
 #include "gen/inspect/listing.h"
 
 enum { NVDISASM_LIMIT_S = 60 };
@@ -52,21 +53,10 @@ static bool find_nvdisasm(char *path, size_t size) {
   return usable(path, size, usual, sizeof usual - 1);
 }
 
-static bool write_all(int fd, const char *data, size_t bytes) {
-  while (bytes > 0) {
-    const ssize_t n = write(fd, data, bytes);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    data += n;
-    bytes -= (size_t)n;
-  }
-  return true;
-}
-
 /* A file in memory: the child sees it as its descriptor 3, nothing is left on disk. */
 static int file_of(const void *data, size_t bytes) {
   const int fd = memfd_create("qpal-cubin", MFD_CLOEXEC);
-  if (fd >= 0 && !write_all(fd, data, bytes)) {
+  if (fd >= 0 && !qp_file_put(fd, data, bytes)) {
     close(fd);
     return -1;
   }

@@ -250,6 +250,49 @@ Test(packed, refuses_a_checkpoint_that_is_not_packed) {
   expect_refusal((lies){.format = "pt"}, 0, QPAL_E_FORMAT, "'pt'", path);
 }
 
+/* ---- Shards ---- */
+
+/* A shard of one byte; a 'job' of NULL is left out. */
+static void write_shard(const char *folder, unsigned i, const char *job) {
+  char name[96], header[512];
+  snprintf(header, sizeof header,
+           "{\"__metadata__\":{\"format\":\"qpal-packed\",\"version\":\"1\"%s%s%s},"
+           "\"t%u\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+           job ? ",\"job\":\"" : "", job ? job : "", job ? "\"" : "", i);
+  snprintf(name, sizeof name, "%s/s%u.safetensors", folder, i);
+  FILE *f = fopen(name, "wb");
+  cr_assert(f);
+  const uint64_t length = strlen(header);
+  fwrite(&length, 1, 8, f);
+  fwrite(header, 1, length, f);
+  fputc(0, f);
+  fclose(f);
+}
+
+static qpal_status open_shards(const char *job, const char *other) {
+  char folder[] = "/tmp/qpal-shards-XXXXXX", name[96], command[96];
+  cr_assert(mkdtemp(folder));
+  write_shard(folder, 0, job);
+  write_shard(folder, 1, other);
+  snprintf(name, sizeof name, "%s/model.safetensors.index.json", folder);
+  FILE *f = fopen(name, "w");
+  fputs("{\"weight_map\":{\"t0\":\"s0.safetensors\",\"t1\":\"s1.safetensors\"}}", f);
+  fclose(f);
+  qpal_packed *p = NULL;
+  const qpal_status st = qpal_packed_open(folder, &p);
+  if (!st) qpal_packed_close(p);
+  snprintf(command, sizeof command, "rm -r '%s'", folder);
+  cr_assert_eq(system(command), 0);
+  return st;
+}
+
+Test(packed, shards_of_different_runs_are_refused) {
+  cr_assert_eq(open_shards("a1", "a1"), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(open_shards("a1", "b2"), QPAL_E_FORMAT);
+  cr_assert(strstr(qpal_message(), "'a1'") && strstr(qpal_message(), "'b2'"), "%s", qpal_message());
+  cr_assert_eq(open_shards("a1", NULL), QPAL_E_FORMAT);
+}
+
 Test(packed, refuses_files_cut_off_anywhere) {
   kit_linear linear[KIT_MEMBERS];
   write_packed(linear, (lies){0});
