@@ -145,62 +145,84 @@ static void make_table(const instance *n, const char (*names)[8], qp_latency_tab
 
 static size_t most_states; /* that the solver may keep; 0: its own limit */
 
-static answer ask(const instance *n) {
+/* The menu of an instance, and the names as a table has them. */
+static void fill_menu(const instance *n, qp_menu *menu, char (*shown)[8]) {
   static const char names[MAX_Q][8] = {"w-2", "x-3", "y-4", "z-5"};
-  char shown[MAX_Q][8];
   static qp_quantizer quantizer[MAX_Q];
-  static qp_menu menu;
-  qp_model m = {.name = "random", .layers = n->blocks, .linears = LINEARS, .groups = 2};
   qp_error err = {0};
-  qp_plan_input in;
-  answer a = {0};
-  menu.count = 0;
+  menu->count = 0;
   for (unsigned q = 0; q < n->quantizers; q++) {
     bool fp16 = n->fp16 && q == 0;
     quantizer[q] = (qp_quantizer){.kind = QP_SCALAR, .window = 2, .dim = 1, .step = 2};
     snprintf(quantizer[q].name, sizeof quantizer[q].name, "%s", names[q]);
-    snprintf(shown[q], sizeof shown[q], "%s", fp16 ? "fp16" : names[q]);
-    cr_assert_eq(qp_menu_add(&menu, fp16 ? NULL : &quantizer[q], NULL, &err), QP_OK);
-    menu.entry[q].distortion = n->distortion[q] / 64.0;
+    snprintf(shown[q], 8, "%s", fp16 ? "fp16" : names[q]);
+    cr_assert_eq(qp_menu_add(menu, fp16 ? NULL : &quantizer[q], NULL, &err), QP_OK);
+    menu->entry[q].distortion = n->distortion[q] / 64.0;
   }
+}
+
+/* Blocks of linears a, b, c, which read one input, and d. */
+static void fill_model(const instance *n, qp_model *m) {
+  *m = (qp_model){.name = "random", .layers = n->blocks, .linears = LINEARS, .groups = 2};
   for (unsigned l = 0; l <= LINEARS; l++) {
-    m.linear[l] = (qp_model_linear){.group = l == 3, .rows = 64, .columns = 64};
-    snprintf(m.linear[l].role, sizeof m.linear[l].role, "%c", "abcdh"[l]);
-    snprintf(m.linear[l].tensor, sizeof m.linear[l].tensor, "%c", "abcdh"[l]);
+    m->linear[l] = (qp_model_linear){.group = l == 3, .rows = 64, .columns = 64};
+    snprintf(m->linear[l].role, sizeof m->linear[l].role, "%c", "abcdh"[l]);
+    snprintf(m->linear[l].tensor, sizeof m->linear[l].tensor, "%c", "abcdh"[l]);
   }
-  m.block_weights = 4 * 4096;
-  m.head_weights = 4096; /* stays in 16 bits, outside the limit that is drawn */
-  m.group[0] = (qp_model_group){"abc", 3, {64, 64, 64}, 64, {0, 1, 2}};
-  m.group[1] = (qp_model_group){"d", 1, {64}, 64, {3}};
-  cr_assert_eq(qp_plan_input_init(&in, &m, &menu, &err), QP_OK, "%s", err.text);
-  qp_latency_table table;
-  make_table(n, (const char(*)[8])shown, &table);
-  in.table = &table;
-  in.fusion = n->fusion, in.mixed_fusion = n->mixed;
-  in.latency_limit_ps = n->ps_limit;
+  m->block_weights = 4 * 4096;
+  m->head_weights = 4096; /* stays in 16 bits, outside the limit that is drawn */
+  m->group[0] = (qp_model_group){"abc", 3, {64, 64, 64}, 64, {0, 1, 2}};
+  m->group[1] = (qp_model_group){"d", 1, {64}, 64, {3}};
+}
+
+static void set_input(const instance *n, const qp_latency_table *table, qp_plan_input *in) {
+  in->table = table;
+  in->fusion = n->fusion, in->mixed_fusion = n->mixed;
+  in->latency_limit_ps = n->ps_limit;
   if (n->bytes_limit >= 0)
-    in.memory_limit_bytes = n->bytes_limit + 2 * 4096 + (int64_t)qp_plan_sign_bytes(&m, false);
+    in->memory_limit_bytes =
+        n->bytes_limit + 2 * 4096 + (int64_t)qp_plan_sign_bytes(in->model, false);
   for (unsigned b = 0; b < n->blocks; b++)
-    for (unsigned l = 0; l < LINEARS; l++) in.alpha[b * LINEARS + l] = n->alpha[b][l];
+    for (unsigned l = 0; l < LINEARS; l++) in->alpha[b * LINEARS + l] = n->alpha[b][l];
   for (unsigned l = 0; l < LINEARS; l++)
     for (unsigned q = 0; q < n->quantizers; q++)
-      in.bytes[l * menu.count + q] = (uint64_t)n->bytes[l][q];
+      in->bytes[l * in->menu->count + q] = (uint64_t)n->bytes[l][q];
+}
+
+/* A proven plan adds up and is within the limits. */
+static void check_plan(const instance *n, const qp_plan_problem *p, const qp_knap_choice *choice,
+                       answer *a) {
+  qp_error err = {0};
+  const qp_knap_total again = qp_knap_plan_sum(&p->knap, choice);
+  cr_assert_eq(again.ps, a->solution.total.ps);
+  cr_assert(n->ps_limit < 0 || again.ps <= n->ps_limit);
+  cr_assert(n->bytes_limit < 0 || again.bytes <= n->bytes_limit);
+  cr_assert_eq(qp_plan_decode(p, choice, &a->solution, &a->plan, &err), QP_OK);
+  cr_assert_eq(qp_plan_check(&a->plan, &err), QP_OK, "%s", err.text);
+  cr_assert_float_eq(a->plan.loss, again.loss, 1e-9);
+  if (n->ps_limit >= 0) cr_assert_eq(a->plan.latency_ps, again.ps);
+  qp_plan_free(&a->plan);
+}
+
+static answer ask(const instance *n) {
+  static qp_menu menu;
+  char shown[MAX_Q][8];
+  qp_model m;
+  qp_error err = {0};
+  qp_plan_input in;
+  qp_latency_table table;
   qp_plan_problem p;
+  answer a = {0};
+  fill_menu(n, &menu, shown);
+  fill_model(n, &m);
+  cr_assert_eq(qp_plan_input_init(&in, &m, &menu, &err), QP_OK, "%s", err.text);
+  make_table(n, (const char(*)[8])shown, &table);
+  set_input(n, &table, &in);
   const qp_solve_options options = {.most_states = most_states};
   cr_assert_eq(qp_plan_build(&in, NULL, 0, &p, &err), QP_OK, "%s", err.text);
   qp_knap_choice *choice = calloc(p.knap.items + 1, sizeof *choice);
   cr_assert_eq(qp_solve(&p.knap, &options, choice, &a.solution, &err), QP_OK, "%s", err.text);
-  if (a.solution.outcome == QP_SOLVE_PROVEN) {
-    qp_knap_total again = qp_knap_plan_sum(&p.knap, choice);
-    cr_assert_eq(again.ps, a.solution.total.ps);
-    cr_assert(n->ps_limit < 0 || again.ps <= n->ps_limit);
-    cr_assert(n->bytes_limit < 0 || again.bytes <= n->bytes_limit);
-    cr_assert_eq(qp_plan_decode(&p, choice, &a.solution, &a.plan, &err), QP_OK);
-    cr_assert_eq(qp_plan_check(&a.plan, &err), QP_OK, "%s", err.text);
-    cr_assert_float_eq(a.plan.loss, again.loss, 1e-9);
-    if (n->ps_limit >= 0) cr_assert_eq(a.plan.latency_ps, again.ps);
-    qp_plan_free(&a.plan);
-  }
+  if (a.solution.outcome == QP_SOLVE_PROVEN) check_plan(n, &p, choice, &a);
   free(choice);
   qp_plan_problem_free(&p);
   qp_plan_input_free(&in);

@@ -421,6 +421,9 @@ Test(quantizer, field_errors_name_field_value_and_what_would_be_right) {
                "field 'decode' should be a function, got 3");
   expect_error("return scalar { name = 'x', bits = 2, planes_read = 1 }",
                "goes with 'planes = true'");
+}
+
+Test(quantizer, errors_in_codebooks_and_groups_name_field_and_value) {
   expect_error("return scalar { name = 'x', bits = 2, codebook = { 1 } }",
                "field 'codebook' should be a codebook: gaussian_kmeans");
   expect_error("return scalar { name = 'x', bits = 2, codebook = values { 1e9 } }",
