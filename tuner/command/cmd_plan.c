@@ -12,7 +12,6 @@
 #include "tuner/base/output.h"
 #include "tuner/plan/front.h"
 #include "tuner/plan/planner.h"
-#include "tuner/plan/prior.h"
 #include "tuner/plan/report.h"
 #include "tuner/quantize/feedback_share.h"
 

@@ -214,9 +214,21 @@ static bool ends_with(const char *s, const char *end) {
   return n >= m && !strcmp(s + n - m, end);
 }
 
+/* The text of tuned/NAME.json, a table that comes with qpal; NULL: there is none of this name. */
+static const char *shipped(const char *name, const char *ending, char path[256], size_t *bytes) {
+  const char *text = NULL;
+  const int n = snprintf(path, 256, "tuned/%s%s.json", name, ending);
+  if (n < 0 || n >= 256 || strchr(name, '/') || qp_resource_read(path, &text, bytes, NULL))
+    return NULL;
+  return text;
+}
+
 /* Are latencies those of our own kernels?  A foreign table may know launches of any shape. */
 static bool has_records(const qp_plan_context *c) {
-  return c->o->gpu && !ends_with(c->o->gpu, ".json");
+  const char *gpu = c->o->gpu;
+  char path[256];
+  size_t bytes;
+  return gpu && !ends_with(gpu, ".json") && !shipped(gpu, "", path, &bytes);
 }
 
 /* A foreign table may name only quantizers that the palette knows. */
@@ -265,15 +277,6 @@ static qp_status read_records(qp_plan_context *c) {
   for (unsigned i = 0; i < c->in.batches; i++) batch[i] = c->in.batch[i].batch;
   qp_status st = qp_rows_read(&c->session, &w, &c->table, c->err);
   return st ? qp_fail_prefix(c->err, st, "--gpu") : QP_OK;
-}
-
-/* The text of tuned/NAME.json, a table that comes with qpal; NULL: there is none of this name. */
-static const char *shipped(const char *name, const char *ending, char path[256], size_t *bytes) {
-  const char *text = NULL;
-  const int n = snprintf(path, 256, "tuned/%s%s.json", name, ending);
-  if (n < 0 || n >= 256 || strchr(name, '/') || qp_resource_read(path, &text, bytes, NULL))
-    return NULL;
-  return text;
 }
 
 static qp_status read_table(qp_plan_context *c) {

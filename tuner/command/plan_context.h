@@ -10,6 +10,7 @@
 #include "tuner/plan/calibration.h"
 #include "tuner/plan/input.h"
 #include "tuner/plan/kept.h"
+#include "tuner/plan/prior.h"
 
 /* The words of the command; NULL, 0 or false where they are not given. */
 typedef struct qp_plan_options {
