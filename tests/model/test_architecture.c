@@ -33,6 +33,8 @@ static void add_to_architectures(const char *more) {
            "local list = (function ()\n%.*s\nend)()\n%sreturn list\n", (int)bytes, text, more);
   write_file("lua/architectures.lua", changed);
   free(changed);
+  cr_assert_eq(qp_resource_read("lua/rotary.lua", &text, &bytes, &err), QP_OK);
+  write_file("lua/rotary.lua", text);
 }
 
 static void begin(void) { open_folder(); }
@@ -133,7 +135,10 @@ static void expect_refusal(const char *architecture, unsigned experts, const cha
 }
 
 Test(architecture, what_is_wrong_with_a_gguf_entry_is_said) {
-  open_models("list[1].gguf.block.attn_q = 3\nlist[2].gguf.model = nil list[2].gguf.block = nil\n");
+  open_models("for _, e in ipairs(list) do local g = e.gguf or {}\n"
+              "  if g.architecture == 'llama' then g.block = { attn_q = 3 } end\n"
+              "  if g.architecture == 'smollm3' then g.model, g.block = nil, nil end\n"
+              "end\n");
   expect_refusal("llama", 0, "gguf of 'llama'");
   expect_refusal("smollm3", 0, "gguf of 'smollm3': model and block are needed");
   expect_refusal("qwen3", 4, "qwen3.expert_count is 4: models of experts are not read");

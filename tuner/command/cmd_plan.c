@@ -13,7 +13,6 @@
 #include "tuner/plan/front.h"
 #include "tuner/plan/planner.h"
 #include "tuner/plan/report.h"
-#include "tuner/quantize/feedback_share.h"
 
 static const qp_verb_help help = {
     "plan", "--model MODEL [--gpu GPU|TABLE.json] [limits] [options]   |   --diff A.json B.json",

@@ -11,6 +11,7 @@
 #include "gen/base/resource.h"
 #include "gen/base/suggest.h"
 #include "tuner/base/options.h"
+#include "tuner/quantize/feedback_share.h"
 #include "tuner/plan/figures.h"
 #include "tuner/tune/rows.h"
 
