@@ -230,14 +230,14 @@ static qp_status ask_version(qp_compiler *c, qp_error *err) {
   if (!it) return qp_fail(err, QP_E_NOMEM, "out of memory for the compiler");
   qp_item_list_push(&c->queue, it);
   it = await(c, it);
-  qp_status s = it->result.status;
-  if (s == QP_OK) {
+  qp_status status = it->result.status;
+  if (status == QP_OK) {
     strncat(c->version, it->result.log, sizeof c->version - 1);
   } else {
-    s = qp_fail(err, s, "%s", it->result.log);
+    status = qp_fail(err, status, "%s", it->result.log);
   }
   qp_item_free(it);
-  return s;
+  return status;
 }
 
 static unsigned slots_wanted(unsigned workers) {
@@ -264,22 +264,22 @@ qp_status qp_compiler_open_with(const qp_compiler_options *opt, const qp_compile
   c->timeout_s = opt->timeout_s > 0 ? opt->timeout_s : 120;
   c->slots = calloc(count, sizeof *c->slots);
   c->polls = calloc(count, sizeof *c->polls);
-  qp_status s = QP_E_NOMEM;
+  qp_status status = QP_E_NOMEM;
   if (!c->slots || !c->polls) {
-    qp_fail(err, s, "out of memory for %u compiler processes", count);
+    qp_fail(err, status, "out of memory for %u compiler processes", count);
     goto failed;
   }
   c->slot_count = count;
   for (unsigned i = 0; i < count; i++) c->slots[i].fd = -1;
-  s = qp_cubin_cache_open(opt->cache_dir, &c->cache, err);
-  if (s == QP_OK) s = qp_fork_server_open(qp_worker_serve, backend, &c->server, err);
-  if (s == QP_OK) s = ask_version(c, err);
-  if (s != QP_OK) goto failed;
+  status = qp_cubin_cache_open(opt->cache_dir, &c->cache, err);
+  if (status == QP_OK) status = qp_fork_server_open(qp_worker_serve, backend, &c->server, err);
+  if (status == QP_OK) status = ask_version(c, err);
+  if (status != QP_OK) goto failed;
   *out = c;
   return QP_OK;
 failed:
   qp_compiler_close(c);
-  return s;
+  return status;
 }
 
 qp_status qp_compiler_open(const qp_compiler_options *opt, qp_compiler **out, qp_error *err) {
@@ -341,9 +341,9 @@ static qp_item *item_of(const qp_compile_job *job, qp_status *status, qp_error *
 }
 
 qp_status qp_compiler_submit(qp_compiler *c, const qp_compile_job *job, qp_error *err) {
-  qp_status s;
-  qp_item *it = item_of(job, &s, err);
-  if (!it) return s;
+  qp_status status;
+  qp_item *it = item_of(job, &status, err);
+  if (!it) return status;
   qp_item_list_push(&c->queue, it);
   dispatch(c, NULL);
   return QP_OK;
@@ -362,18 +362,18 @@ bool qp_compiler_next(qp_compiler *c, qp_compiled *out, void **user) {
 /* Before what is queued: somebody waits for this one. */
 qp_status qp_compiler_run(qp_compiler *c, const qp_compile_job *job, qp_compiled *out,
                           qp_error *err) {
-  qp_status s;
-  qp_item *it = item_of(job, &s, err);
-  if (!it) return s;
+  qp_status status;
+  qp_item *it = item_of(job, &status, err);
+  if (!it) return status;
   qp_item_list_push_front(&c->queue, it);
   it = await(c, it);
-  s = it->result.status;
-  if (s == QP_OK) {
+  status = it->result.status;
+  if (status == QP_OK) {
     *out = it->result;
     it->result = (qp_compiled){0};
   } else {
-    qp_fail(err, s, "%s", it->result.log);
+    qp_fail(err, status, "%s", it->result.log);
   }
   qp_item_free(it);
-  return s;
+  return status;
 }

@@ -89,15 +89,15 @@ bool qp_item_find_resources(qp_item *it) {
   qp_compiled *r = &it->result;
   qp_resources *res = &r->res;
   qp_error why = {.text = ""};
-  const qp_status s = qp_cubin_resources(r->cubin, r->cubin_bytes, it->job.name, res, &why);
-  if (s != QP_OK) {
-    qp_item_fail(it, s, why.text);
+  const qp_status status = qp_cubin_resources(r->cubin, r->cubin_bytes, it->job.name, res, &why);
+  if (status != QP_OK) {
+    qp_item_fail(it, status, why.text);
     return false;
   }
   const bool told =
       qp_ptxas_spills(r->log, it->job.name, &res->spill_store_bytes, &res->spill_load_bytes);
   if (!told && res->stack_bytes > 0) {
-    qp_fail(&why, s,
+    qp_fail(&why, status,
             "%s: it has a stack frame of %u bytes, and ptxas' log does not say how much "
             "of that is spilled registers",
             it->job.name, res->stack_bytes);

@@ -157,11 +157,11 @@ qp_status qp_fork_server_open(void (*serve)(int fd, const void *arg), const void
   }
   close(pair[1]);
   if (pid < 0) {
-    const qp_status s =
+    const qp_status status =
         qp_fail(err, QP_E_LIMIT, "no process for the compiler: %s", strerror(errno));
     close(pair[0]);
     free(server);
-    return s;
+    return status;
   }
   *server = (qp_fork_server){.fd = pair[0], .pid = pid};
   *out = server;

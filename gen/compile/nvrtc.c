@@ -43,8 +43,8 @@ static qp_status judge(void *library, qp_error *err) {
   nvrtcResult (*version)(int *, int *);
   int major = 0, minor = 0;
   const int oldest = (int)qp_dynlib_row(QP_DYNLIB_NVRTC)->oldest;
-  const qp_status st = qp_dynlib_symbol(library, "NVRTC", "nvrtcVersion", &version, err);
-  if (st) return st;
+  const qp_status status = qp_dynlib_symbol(library, "NVRTC", "nvrtcVersion", &version, err);
+  if (status) return status;
   if (version(&major, &minor) == NVRTC_SUCCESS && 100 * major + minor >= oldest) return QP_OK;
   return qp_fail(err, QP_E_MISSING, "NVRTC %d.%d is too old; %d.%d or newer is needed", major,
                  minor, oldest / 100, oldest % 100);
@@ -67,12 +67,12 @@ static void load_builtins(const nvrtc *rt) {
 static qp_status nvrtc_open(void **self, qp_error *err) {
   nvrtc *rt = calloc(1, sizeof *rt);
   if (!rt) return qp_fail(err, QP_E_NOMEM, "out of memory opening NVRTC");
-  qp_status st = qp_dynlib_open(QP_DYNLIB_NVRTC, judge, &rt->library, err);
+  qp_status status = qp_dynlib_open(QP_DYNLIB_NVRTC, judge, &rt->library, err);
 #define LOAD(name)                                                                                 \
-  if (!st) st = qp_dynlib_symbol(rt->library, "NVRTC", #name, &rt->name, err);
+  if (!status) status = qp_dynlib_symbol(rt->library, "NVRTC", #name, &rt->name, err);
   FUNCTIONS(LOAD)
 #undef LOAD
-  if (st) return free(rt), st;
+  if (status) return free(rt), status;
   load_builtins(rt);
   *self = rt;
   return QP_OK;
@@ -205,12 +205,13 @@ static qp_status nvrtc_describe(void *self, char *text, size_t size, qp_error *e
   qp_compiled out = {0};
   nvrtc_compile(self, &probe, &out);
   if (out.status != QP_OK) {
-    const qp_status s = qp_fail(err, QP_E_MISSING,
-                                "NVRTC %d.%d cannot compile an empty kernel (is libnvrtc-builtins "
-                                "beside it?): %s",
-                                major, minor, out.log ? out.log : "no reason given");
+    const qp_status status =
+        qp_fail(err, QP_E_MISSING,
+                "NVRTC %d.%d cannot compile an empty kernel (is libnvrtc-builtins "
+                "beside it?): %s",
+                major, minor, out.log ? out.log : "no reason given");
     qp_compiled_free(&out);
-    return s;
+    return status;
   }
   char build[96], tools[96], release[64];
   snprintf(release, sizeof release, "// Cuda compilation tools, release %d.%d, ", major, minor);
