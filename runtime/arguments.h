@@ -41,7 +41,7 @@ typedef struct qp_arguments {
 } qp_arguments;
 
 /*
-** WORD(slot, declaration, comment): a 64-bit word, 'slot' of qp_arguments (or of a stream or segment).
+** WORD(slot, declaration, comment): a 64-bit word, 'slot' of qp_arguments, a stream or a segment.
 ** LIST(kind, declaration, comment): POW2, STREAMS or SEGMENTS, each as often as the launch has it.
 ** The declaration is the template's; its order is that of the words.
 */
@@ -98,7 +98,7 @@ typedef struct qp_arguments {
 
 #define QP_NO_WORDS(WORD)
 
-/* LAUNCH(identifier, arguments, words of a segment), in the order of qpal.h's and the problems' ops. */
+/* LAUNCH(identifier, arguments, words of a segment), in the order of the ops of qpal.h. */
 #define QP_LAUNCHES(LAUNCH)                                                                        \
   LAUNCH(GEMM, QP_GEMM_ARGUMENTS, QP_GEMM_SEGMENT_WORDS)                                           \
   LAUNCH(ROTATE, QP_ROTATE_ARGUMENTS, QP_NO_WORDS)                                                 \
@@ -134,8 +134,9 @@ extern const qp_launch_arguments qp_launch_arguments_of[QP_LAUNCH_COUNT];
 extern const qp_argument qp_stream_words[];
 
 /*
-** Lay the arguments out as the kernel's parameter.  'launch' is one of QP_LAUNCH_*; streams and segments
-** are the launch's, within the limits above.  Returns the bytes used, at most QP_PARAMS_MAX.
+** Lay the arguments out as the kernel's parameter.  'launch' is one of QP_LAUNCH_*; streams and
+** segments are the launch's, within the limits above.  Returns the bytes used, at most
+** QP_PARAMS_MAX.
 */
 size_t qp_arguments_pack(unsigned launch, const qp_arguments *a, unsigned streams,
                          unsigned segments, unsigned char *params);

@@ -28,7 +28,8 @@ typedef struct arguments {
   unsigned streams, segments;
 } arguments;
 
-/* The streams of one linear: codes, fields, codebooks (the library's own come from its constants). */
+/* The streams of one linear: codes, fields, codebooks (the library's own come from its
+** constants). */
 static void add_streams(arguments *a, const qpal_kernels *ks, const qp_lib_linear *e,
                         const qpal_weights *w) {
   const qpal_library *l = ks->library;
@@ -156,8 +157,8 @@ static qpal_status find_gemms(const qpal_kernels *ks, const qpal_gemm_args *a, c
 }
 
 /*
-** The kernel for the next rows: of those that there is room for, the smallest that takes all that are
-** left, or the largest; NULL where there is room for none.
+** The kernel for the next rows: of those that there is room for, the smallest that takes all that
+** are left, or the largest; NULL where there is room for none.
 */
 static const qp_lib_kernel *next_kernel(const qpal_kernels *ks, const choice *c, unsigned left,
                                         unsigned room, uint32_t *index) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Template expander:  templates/x.cu.in + values of its holes -> CUDA source with #line directives.
- */
+/* Template expander:  templates/x.cu.in + values of its holes -> CUDA source with #line. */
 #ifndef QP_EXPAND_H
 #define QP_EXPAND_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Candidate -> kernel; its parameters.  The stages are the same for every operation: check the problem,
-** the row and the family's constraint, size the launch, name it, write its source; what differs stands
-** in the operation's row (kernel_op.h).
+** Candidate -> kernel; its parameters.  The stages are the same for every operation: check the
+** problem, the family's constraint and the row, size the launch, name it, write its source.  What
+** differs stands in the operation's row (kernel_op.h).
 */
 #include "gen/kernel/kernel.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** What C makes for a family's template:  one row for each operation of a kernel, with its functions.
-** A family's file names its row by 'op' and 'form'; adding a row is adding one file op_*.c and its line
-** in QP_KERNEL_OPS.  lua/families/FAMILIES.md describes the rows for people, and a test compares the two.
+** What C makes for a family's template:  one row for each operation of a kernel, with its
+** functions. A family's file names its row by 'op' and 'form'; adding a row is adding one file
+** op_*.c and its line in QP_KERNEL_OPS.  lua/families/FAMILIES.md describes the rows for people,
+** and a test compares the two.
 */
 #ifndef QP_KERNEL_OP_H
 #define QP_KERNEL_OP_H
@@ -78,11 +79,11 @@ typedef struct qp_kernel_op {
   unsigned constants;
   void (*values)(const struct qp_kernel *k, unsigned *v); /* of the constants, in order */
   const qp_struct *structs; /* of the hole 'parts'; NULL: there are none */
-  /* Can a kernel of this row do the problem?  QP_E_LIMIT with the reason; 'family' is named in it. */
+  /* Can a kernel of this row do the problem?  QP_E_LIMIT with the reason, which names 'family'. */
   qp_status (*check)(const qp_problem *p, const char *family, qp_error *err);
   /* Fill in what the launch needs: grid, shared memory, workspace, parts, tunables left to C. */
   qp_status (*size)(struct qp_kernel *k, qp_error *err);
-  /* The text of each hole that a template may have; NULL: a template of this row has no such hole. */
+  /* The text of each hole; NULL: a template of this row has no such hole. */
   qp_status (*hole[QP_HOLE_COUNT])(qp_text *t, const struct qp_kernel *k, qp_error *err);
 } qp_kernel_op;
 
@@ -102,7 +103,7 @@ QP_KERNEL_OPS(X)
 /* All rows, ending with NULL. */
 extern const qp_kernel_op *const qp_kernel_ops[];
 
-/* The row of an operation and form.  QP_E_ARG: there is none; the message names the forms there are. */
+/* The row of an operation and form.  QP_E_ARG: there is none; the message names those there are. */
 qp_status qp_kernel_op_find(qp_op op, const char *form, const qp_kernel_op **out, qp_error *err);
 const char *qp_hole_name(qp_hole_id hole);
 

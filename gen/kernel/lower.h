@@ -84,8 +84,8 @@ void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsign
 **     // lane[t]: (laneid % copies) * words * 4; tables: shared-memory address of the table area;
 **     // pow2[i] == 1 << i, a kernel argument.
 **     static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,
-**         const unsigned short *const *row, const unsigned *lane, unsigned tables, const unsigned *pow2,
-**         unsigned *out);
+**         const unsigned short *const *row, const unsigned *lane, unsigned tables,
+**         const unsigned *pow2, unsigned *out);
 **   };
 **
 ** Functions it calls (p_add, h_of_uint, w_lop3, lds1/lds2/lds4, ...) live in
@@ -94,13 +94,14 @@ void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsign
 char *qp_lowered_cuda(const qp_lowered *l, const char *name);
 
 /*
-** The same of a quantizer that was not lowered: its decode function operation by operation as the spec
-** has it, codebooks looked up in global memory.
+** The same of a quantizer that was not lowered: its decode function operation by operation as the
+** spec has it, codebooks looked up in global memory.
 **
 **   struct NAME {
 **     static constexpr unsigned WINDOW = 16, STEP = 6, DIM = 2, FIELDS = 0;
 **     // One code.  s: the window, exactly WINDOW bits; g: group fields; cb[i]: codebook i, of a
-**     // row-scoped one all rows; row: of W.  out: DIM / 2 pairs of fp16; of an odd DIM, DIM halves.
+**     // row-scoped one all rows; row: of W.  out: DIM / 2 pairs of fp16, or DIM halves where DIM
+**     // is odd.
 **     static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,
 **         const unsigned short *const *cb, unsigned row, unsigned *out);
 **   };

@@ -151,7 +151,8 @@ static qp_status add_dispatch(qp_text *t, const qp_kernel *k, qp_error *err) {
   return QP_OK;
 }
 
-/* The fused rotation's text: its template with its own constants, or a function that does nothing. */
+/* The fused rotation's text: its template with its own constants, or a function that does
+** nothing. */
 static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
   if (!k->problem.rotate_fused) {
     qp_text_add(t, "__device__ __forceinline__ void rotate_x(const Args &, const Part &, unsigned, "

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** The row of gemm's form "rows":  no division of the work, warps take rows of Y in turn; no lowering,
-** quantizers decode as their specs say.  What is left is what a reader needs to see, and nothing that
-** could be wrong in the same way as in gemm's parts.
+** The row of gemm's form "rows":  no division of the work, warps take rows of Y in turn; no
+** lowering, quantizers decode as their specs say.  What is left is what a reader needs to see, and
+** nothing that could be wrong in the same way as in gemm's parts.
 */
 #include <stdlib.h>
 

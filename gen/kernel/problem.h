@@ -11,8 +11,8 @@
 enum { QP_MAX_SEGMENTS = 8, QP_MAX_BATCH = 64 };
 
 /*
-** X(identifier, name, segments, batch, inverse):  does a problem of it have linears; rows of X and a type
-** of Y; an inverse?  The order is that of qpal.h and of runtime/arguments.h.
+** X(identifier, name, segments, batch, inverse):  does a problem of it have linears; rows of X and
+** a type of Y; an inverse?  The order is that of qpal.h and of runtime/arguments.h.
 */
 #define QP_OPS(X)                                                                                  \
   X(GEMM, "gemm", true, true, false)                                                               \
@@ -32,7 +32,8 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 ** gemm     Y_s[N,M_s] = r_s * (X~ [N,K] W^_s^T) (+ bias_s) (+ residual_s)     for each segment s
 ** dequant  W^_s[M_s,K], times r_s where it is given                           for each segment s
 ** rotate   Y[N,K] = H (s * X)   or, inverse,   Y[N,K] = s * (H^T X)
-** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, no split
+** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, which
+**          is no split
 ** X~ is X, or with 'rotate_fused' H (s * X).
 */
 typedef struct qp_problem {

@@ -12,8 +12,8 @@ typedef qp_status (*qp_lua_visit)(const char *file, qp_lua_ref value, void *arg,
 
 /*
 ** Run each .lua file below 'folder' ("lua/models/", resources, in sorted order) with the globals of
-** 'prelude' (NULL: none) and hand its value to 'visit'.  Stops at the first error, of a file (it names
-** file and line) or of 'visit'.
+** 'prelude' (NULL: none) and hand its value to 'visit'.  Stops at the first error, of a file (it
+** names file and line) or of 'visit'.
 */
 qp_status qp_lua_each_file(qp_lua *l, const char *folder, const char *prelude, qp_lua_visit visit,
                            void *arg, qp_error *err);

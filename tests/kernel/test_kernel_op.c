@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The rows of what C makes for templates, and lua/families/FAMILIES.md, which says the same to people. */
+/* The rows of what C makes for templates, and lua/families/FAMILIES.md, which says the same to
+** people. */
 #include "gen/kernel/kernel_op.h"
 
 #include <criterion/criterion.h>

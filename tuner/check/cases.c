@@ -14,7 +14,8 @@ const unsigned qp_model_columns[] = {576,   640,   896,   960,   1024,  1152,  1
                                      13824, 14336, 15360, 17408, 17920, 18944, 21504, 25600, 27648,
                                      28672, 29568, 32768, 36864, 0};
 
-/* Small shapes with odd edges: less than a row group, than a block, ragged units, several of each. */
+/* Small shapes with odd edges: less than a row group, than a block, ragged units, several of
+** each. */
 static const unsigned shapes[][2] = {{48, 96},   {16, 32},  {80, 352}, {32, 1056},
                                      {112, 256}, {64, 640}, {176, 160}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -255,7 +256,8 @@ static void all_tunables(maker *m) {
   }
 }
 
-/* More batch rows than one tile of the tensor cores has, for families whose constraint lets them. */
+/* More batch rows than one tile of the tensor cores has, for families whose constraint lets
+** them. */
 static void large_batches(maker *m) {
   static const unsigned large[] = {12, 24, 32, 64};
   const family_list *list = &m->of[QP_OP_GEMM];

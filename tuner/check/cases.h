@@ -40,14 +40,14 @@ typedef struct qp_case_wishes {
   unsigned rows, columns; /* only this shape */
 } qp_case_wishes;
 
-/* Append the cases, of every family of lua/families, references too.  QP_E_NOMEM only.  Free the list
-** with qp_cases_free. */
+/* Append the cases, of every family of lua/families, references too.  QP_E_NOMEM only.  Free the
+** list with qp_cases_free. */
 qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
                         qp_error *err);
 void qp_cases_free(qp_cases *c);
 
-/* The K of the supported models' linears (Llama 2/3, Qwen 2.5/3, Mistral, Gemma 2/3, Phi-3, SmolLM2),
-** ending with 0: every Hadamard order that rotations meet. */
+/* The K of the supported models' linears (Llama 2/3, Qwen 2.5/3, Mistral, Gemma 2/3, Phi-3,
+** SmolLM2), ending with 0: every Hadamard order that rotations meet. */
 extern const unsigned qp_model_columns[];
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Run a kernel on a device with fresh random data and compare it with a double-precision reference.
- */
+/* Run a kernel on a device with fresh random data; compare with a double-precision reference. */
 #include "tuner/check/verify.h"
 
 #include "tuner/check/verify_internal.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Run a kernel on a device with fresh random data and compare it with a double-precision reference. */
+/* Run a kernel on a device with fresh random data; compare with a double-precision reference. */
 #ifndef QP_VERIFY_H
 #define QP_VERIFY_H
 

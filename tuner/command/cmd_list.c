@@ -52,13 +52,14 @@ static void list_pins(qp_session *s) {
 }
 
 static void list_families(qp_session *s, bool json) {
-  static const qp_column columns[] = {
-      {"family", false}, {"tunable", false}, {"values", false}, {"help", false}, {NULL, false}};
+  static const qp_column columns[] = {{"family", false}, {"path", false}, {"tunable", false},
+                                      {"values", false}, {"help", false}, {NULL, false}};
   qp_table_out *t = qp_table_new(columns, json);
   for (size_t i = 0; i < qp_families_count(s->families); i++) {
     const qp_family *f = qp_families_get(s->families, i);
     qp_table_row(t);
     qp_table_text(t, f->name);
+    qp_table_text(t, f->path);
     qp_table_text(t, "");
     qp_table_text(t, "");
     qp_table_text(t, f->help);
@@ -70,6 +71,7 @@ static void list_families(qp_session *s, bool json) {
                               f->tunable[k].value[v]);
       qp_table_row(t);
       qp_table_text(t, f->name);
+      qp_table_text(t, f->path);
       qp_table_text(t, f->tunable[k].name);
       qp_table_text(t, values);
       qp_table_text(t, f->tunable[k].help);
