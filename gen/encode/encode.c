@@ -188,11 +188,11 @@ static qp_status code_block(const job *j, desk *d, unsigned row_group, unsigned 
   return st;
 }
 
-/* How far the coder of part p looks from a column on: to the end of its group of fields, or ahead. */
-static unsigned seen_from(const qp_encoded *e, unsigned p, unsigned column) {
+/* How far the coder of part p looks that codes up to 'end': to the end of its group of fields, or ahead. */
+static unsigned seen_from(const qp_encoded *e, unsigned p, unsigned end) {
   const qp_stream *s = &e->part[p].stream;
-  const unsigned group = s->quantizer->group, at = column - e->part[p].column;
-  unsigned seen = at + FED_COLUMNS + QP_CODER_AHEAD;
+  const unsigned group = s->quantizer->group, at = end - e->part[p].column;
+  unsigned seen = at + QP_CODER_AHEAD;
   if (group && seen < (at / group + 1) * group) seen = (at / group + 1) * group;
   return e->part[p].column + (seen < s->columns ? seen : s->columns);
 }
@@ -212,7 +212,7 @@ static qp_status code_fed_part(const job *j, desk *d, unsigned row_group, unsign
     const unsigned column = f->edge[*k], next = f->edge[*k + 1];
     if (column == begin || column >= known + FED_COLUMNS) {
       known = column;
-      seen = seen_from(e, p, column);
+      seen = seen_from(e, p, next + FED_COLUMNS);
       qp_feedback_targets(f, column, seen, d->x, d->error, d->target);
     }
     st = code_block(j, d, row_group, p, column, next, err);

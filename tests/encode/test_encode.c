@@ -524,6 +524,30 @@ Test(encode, errors_are_fed_from_few_columns_to_the_next) {
   free(weights);
 }
 
+/* Codes of 5 weights meet words and columns again after 320 columns, which are coded together. */
+Test(encode, errors_are_fed_between_blocks_wider_than_what_is_looked_ahead) {
+  enum { COLUMNS = 640 };
+  float *h = malloc(sizeof *h * COLUMNS * COLUMNS),
+        *weights = malloc(sizeof *weights * 32 * COLUMNS);
+  double proxy[2];
+  for (unsigned i = 0; i < COLUMNS * COLUMNS; i++) h[i] = i % (COLUMNS + 1) ? 0.9F : 1;
+  qp_sample_gaussian(16, 32 * COLUMNS, weights);
+  for (unsigned feeds = 0; feeds < 2; feeds++) {
+    qp_encoded e;
+    qp_encode_options options = {
+        .input_scale = 0.82, .hessian = h, .hessian_damping = feeds ? 0.01 : 1e6};
+    qp_status st = qp_encode_linear(find("ternary-1.6"), weights, 32, COLUMNS, &options, &e, &err);
+    if (st == QP_E_MISSING) break;
+    cr_assert_eq(st, QP_OK, "%s", err.text);
+    cr_expect(e.distortion < 0.4, "%g", e.distortion);
+    proxy[feeds] = e.proxy;
+    qp_encoded_free(&e);
+    if (feeds) cr_expect(proxy[1] < 0.9 * proxy[0], "%g with, %g without", proxy[1], proxy[0]);
+  }
+  free(h);
+  free(weights);
+}
+
 /* Encode with a Hessian of which each element is 'diagonal' or 'other'; the damping that it took. */
 static double damping_of(float diagonal, float other, double *proxy, double *distortion) {
   float *h = malloc(sizeof *h * H_COLUMNS * H_COLUMNS), weights[H_ROWS * H_COLUMNS];
