@@ -113,6 +113,26 @@ Test(steady, the_default_check_on_a_gpu_meets_it_for_every_family_and_kind) {
   expect_default_list(132);
 }
 
+/* Every multiprocessor busy, and every warp of each around its ring more than twice. */
+Test(steady, a_launch_of_the_default_check_fills_a_whole_gpu) {
+  list_default(132);
+  for (size_t i = 0; i < qp_families_count(session.families); i++) {
+    const qp_family *f = qp_families_get(session.families, i);
+    unsigned found = 0;
+    for (size_t j = 0; j < cases.count && f->op == QP_OP_GEMM; j++) {
+      const qp_case *c = &cases.list[j];
+      qp_kernel k;
+      if (c->choice.family != f || c->problem.sm_count != 132) continue;
+      if (qp_kernel_make(session.families, &c->problem, &c->choice, &k, &err)) continue;
+      const unsigned met = qp_steady_met(&k, c->problem.segment[0].quantizer);
+      found += k.grid >= 132 && met & QP_STEADY_UNITS && met & QP_STEADY_BLOCKS;
+      qp_kernel_free(&k);
+    }
+    cr_expect(found || f->op != QP_OP_GEMM || f->reference, "%s", f->name);
+  }
+  qp_cases_free(&cases);
+}
+
 static qp_kernel one(unsigned rows, unsigned columns, unsigned sm_count) {
   const qp_family *f = qp_families_find(session.families, "gemm_tensor");
   qp_problem p = {

@@ -351,6 +351,20 @@ static void steady_sums(maker *m, const qp_family *f, const qp_quantizer *a,
   push_steady(m, p, &c);
 }
 
+/* On a GPU: all its multiprocessors, each of whose warps goes around its ring. */
+enum {
+  GPU_MULTIPROCESSORS = 17
+}; /* at least; the simulator poses with fewer unless told otherwise */
+static void steady_device(maker *m, const qp_family *f, const qp_quantizer *q) {
+  qp_problem p = problem(m, f->op, QP_F16, 1);
+  qp_choice c;
+  if (m->w->sm_count < GPU_MULTIPROCESSORS) return;
+  qp_choice_default(f, &c);
+  set(&c, "warps=8");
+  add_segments(&p, q, NULL);
+  push_steady(m, p, &c);
+}
+
 static const qp_quantizer *first_chained(const qp_quantizer *const *list, unsigned n, bool split) {
   for (unsigned i = 0; i < n; i++)
     if (split ? list[i]->kind == QP_SPLIT : list[i]->window > list[i]->step) return list[i];
@@ -365,8 +379,9 @@ static void steady_state(maker *m) {
     const qp_family *f = i < gemm->usual ? gemm->family[i] : dequant->family[i - gemm->usual];
     for (unsigned k = 0; k < kinds; k += 2)
       steady_pair(m, f, first[k], kinds > 1 ? first[(k + 1) % kinds] : NULL);
-    if (f->op == QP_OP_GEMM && kinds && m->w->coverage != QP_COVER_FEW)
-      steady_sums(m, f, first_chained(first, kinds, false), first_chained(first, kinds, true));
+    if (f->op != QP_OP_GEMM || !kinds || m->w->coverage == QP_COVER_FEW) continue;
+    steady_sums(m, f, first_chained(first, kinds, false), first_chained(first, kinds, true));
+    steady_device(m, f, first_chained(first, kinds, false));
   }
 }
 
