@@ -112,6 +112,26 @@ Test(forward, a_sequence_sees_itself_alone_whatever_lies_beside_it) {
   close_kit(&k);
 }
 
+Test(forward, positions_turn_by_the_length_of_their_own_sequence) {
+  enum { SHORT = 20 }; /* phi3 here was trained on 32 tokens */
+  kit k;
+  qp_error err = {{0}};
+  open_kit("phi3-short", &two_threads, &k);
+  uint32_t id[KIT_TOKENS + SHORT];
+  kit_tokens(KIT_TOKENS, id);
+  memcpy(id + KIT_TOKENS, k.id, SHORT * sizeof *id);
+  const size_t end[] = {KIT_TOKENS, KIT_TOKENS + SHORT};
+  const qp_sequences both = {id, end, 2};
+  float *logits = malloc((KIT_TOKENS + SHORT) * KIT_VOCAB * sizeof *logits);
+  cr_assert_eq(qp_forward_logits(k.f, &both, NULL, logits, &err), QP_OK, "%s", err.text);
+  const double again = difference(logits + KIT_TOKENS * KIT_VOCAB, k.logits, SHORT * KIT_VOCAB);
+  cr_expect_lt(again, 1e-5);
+  /* the same ids at the beginning of a longer sequence are turned otherwise */
+  cr_expect_gt(difference(logits, k.logits, SHORT * KIT_VOCAB), 1e-3);
+  free(logits);
+  close_kit(&k);
+}
+
 Test(forward, weights_that_are_not_kept_give_the_same_logits) {
   kit k;
   qp_error err = {{0}};
