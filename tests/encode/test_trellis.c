@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* The trellis search in whole numbers: the same codes by every instruction set and however many
+** sequences are in flight, also where differences and sums are clipped. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/encode/sample.h"
+#include "gen/encode/trellis.h"
+
+enum { STEPS = 60, COUNT = 6, DIM = 8 };
+
+static qp_error err;
+
+typedef struct kind {
+  unsigned window, step, dim;
+} kind;
+
+/* Rows and columns of every sort: fewer groups than lanes, fan 2, 4 and more, one column, few, many. */
+static const kind kinds[] = {{12, 1, 1}, {12, 2, 1}, {13, 3, 2}, {12, 4, 2}, {12, 5, 4},
+                             {11, 6, 2}, {12, 7, 3}, {12, 8, 2}, {11, 9, 2}, {12, 12, 8},
+                             {6, 2, 1},  {7, 4, 2},  {5, 1, 1},  {12, 6, 1}, {13, 8, 1},
+                             {14, 2, 2}, {13, 5, 5}};
+
+/* Codes of all sequences by one instruction set, 'together' in flight at once. */
+static void search(const char *isa, const kind *k, unsigned together, qp_ends ends,
+                   const float *values, float (*target)[STEPS * DIM], uint32_t *start,
+                   uint32_t (*code)[STEPS]) {
+  qp_trellis t;
+  qp_search *s;
+  setenv("QPAL_ISA", isa, 1);
+  cr_assert_eq(qp_trellis_make(&t, k->window, k->step, k->dim, values, &err), QP_OK, "%s",
+               err.text);
+  cr_assert_eq(qp_search_new(&t, &s, &err), QP_OK);
+  for (unsigned first = 0; first < COUNT; first += together) {
+    const float *targets[QP_TRELLIS_SEQUENCES];
+    uint32_t *codes[QP_TRELLIS_SEQUENCES];
+    for (unsigned i = 0; i < together; i++) {
+      targets[i] = target[first + i];
+      codes[i] = code[first + i];
+      if (ends == QP_ENDS_FROM) start[first + i] = (first + i) % t.groups;
+    }
+    qp_trellis_search(&t, s, ends, together, STEPS, targets, start + first, NULL, codes);
+  }
+  unsetenv("QPAL_ISA");
+  qp_search_free(s);
+  qp_trellis_free(&t);
+}
+
+/* One sequence in seven has targets far beyond the table. */
+static void make_targets(float (*target)[STEPS * DIM], float largest) {
+  qp_sample_gaussian(4, (size_t)COUNT * STEPS * DIM, target[0]);
+  for (unsigned n = 0; n < COUNT; n++)
+    for (unsigned i = n; i < STEPS * DIM; i += 7) target[n][i] *= largest;
+}
+
+Test(trellis, codes_do_not_depend_on_the_instruction_set_nor_on_what_else_is_in_flight) {
+  static const char *const isa[] = {"avx2", "avx512"};
+  static float target[COUNT][STEPS * DIM];
+  static uint32_t plain[COUNT][STEPS], code[COUNT][STEPS];
+  uint32_t start[COUNT], other[COUNT];
+  for (unsigned i = 0; i < 2 * sizeof kinds / sizeof *kinds; i++) {
+    const kind *k = &kinds[i / 2];
+    const qp_ends ends = i % 2 ? QP_ENDS_FROM : QP_ENDS_TIED;
+    const size_t n = (size_t)k->dim << k->window;
+    float *values = malloc(sizeof *values * n);
+    qp_sample_gaussian(i + 1, n, values);
+    make_targets(target, i % 3 ? 1 : 30);
+    search("plain", k, 1, ends, values, target, start, plain);
+    for (unsigned s = 0; s < 2; s++) {
+      search(isa[s], k, s ? 6 : 3, ends, values, target, other, code);
+      cr_expect_arr_eq(start, other, sizeof start, "%u %u %u %s", k->window, k->step, k->dim,
+                       isa[s]);
+      cr_expect_arr_eq(plain, code, sizeof code, "%u %u %u %s", k->window, k->step, k->dim, isa[s]);
+    }
+    free(values);
+  }
+}
+
+Test(trellis, paths_begin_and_close_where_they_should_whatever_the_targets) {
+  static float target[COUNT][STEPS * DIM];
+  static uint32_t code[COUNT][STEPS];
+  uint32_t start[COUNT];
+  for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    const kind *k = &kinds[i];
+    const size_t n = (size_t)k->dim << k->window;
+    float *values = malloc(sizeof *values * n);
+    qp_sample_gaussian(i + 1, n, values);
+    make_targets(target, i % 2 ? 1e30F : 100);
+    for (unsigned e = 0; e < STEPS * DIM; e++) target[0][e] = 1e30F; /* all sums are clipped */
+    search("avx512", k, COUNT, QP_ENDS_TIED, values, target, start, code);
+    for (unsigned s = 0; s < COUNT; s++) {
+      uint32_t group = start[s];
+      for (unsigned at = 0; at < STEPS; at++) {
+        cr_assert_lt(code[s][at], 1u << k->step);
+        group = (code[s][at] << (k->window - k->step) | group) >> k->step;
+      }
+      cr_expect_eq(group, start[s], "%u %u %u", k->window, k->step, k->dim);
+    }
+    free(values);
+  }
+}
