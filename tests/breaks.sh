@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# A check that cannot fail proves nothing: break one thing at a time and see `qpal check` fail.  Each row names the
-# few quantizers and the family that meet the break first; what fails is seen to be a row of the default check.
+# A check that cannot fail proves nothing: break one thing at a time and see `qpal check` fail.
+# Each row names the few quantizers and the family that meet the break first; what fails is seen to
+# be a row of the default check.
 #   breaks.sh QPAL SOURCE_DIR [WORD]     WORD: only breaks whose line holds it
 set -u
 qpal=$1 source=$2 only=${3:-}
@@ -27,8 +28,8 @@ fault() {
   failures=$((failures + 1))
 }
 
-# A kernel that computed wrongly, of the default check: not one that did not compile, nor one made up for this.  Or
-# a definition that is no more what packed weights rely on.
+# A kernel that computed wrongly, of the default check: not one that did not compile, nor one made
+# up for this.  Or a definition that is no more what packed weights rely on.
 failed_row_is_of_the_default() {
   local row
   row=$(grep -F '"result":"FAIL"' "$work/out" | head -1)
@@ -37,7 +38,7 @@ failed_row_is_of_the_default() {
   grep -qF -- "${row%%,\"error\":*}" "$work/default"
 }
 
-# broken WHAT FILE FROM TO check-arguments: one change, which must be there to make, and must be seen.
+# broken WHAT FILE FROM TO check-arguments: one change, which must be there, and must be seen.
 broken() {
   local what=$1 file=$2 from=$3 to=$4 code=0
   shift 4
@@ -66,65 +67,106 @@ QPAL_HOME=$work/home "$qpal" check --device sim --list --json >"$work/default" |
 # The quantizers of the default's pairs, and what of them a break needs.
 chained="fine-3 int4-g128" # a trellis, then group fields
 planes="anyprec-3 aqlm-2x8" codebook="mxfp4 nuq-2" split="tcq-1.75 ternary-1.6"
-tensor="--family gemm_tensor" cuda="--family gemm_cuda" dequant="--family dequant" rotate="--family rotate"
+tensor="--family gemm_tensor" cuda="--family gemm_cuda"
+dequant="--family dequant" rotate="--family rotate"
 atomic="fine-3 tcq-1.75 --type bf16" # of these two, sums by atomic adds
 
-if check $chained $tensor; then echo "ok   nothing broken passes"; else fault "nothing broken, yet:"; fi
+check $chained $tensor && echo "ok   nothing broken passes" || fault "nothing broken, yet:"
 
 gemm=templates/gemm.cuh.in weights=templates/weights.cuh.in
 broken "a ring that is not refilled" $gemm 'if (i + STAGES < n) {' 'if (false) {' $chained $tensor
-broken "a ring refilled once too few" $gemm 'if (i + STAGES < n) {' 'if (i + STAGES + 1 < n) {' $chained $cuda
+broken "a ring refilled once too few" $gemm \
+  'if (i + STAGES < n) {' 'if (i + STAGES + 1 < n) {' $chained $cuda
 broken "a row group that is not left" $gemm '        row_group++;' '' $chained $tensor
-broken "sums kept from row group to row group" $gemm $'sums.clear();\n        unit = 0;' 'unit = 0;' $chained $cuda
-broken "a carry not handed from unit to unit" $gemm 'carry = w.word[L::WORDS_READ - 1];' '' $chained $tensor
-broken "no carry where a warp begins" $gemm '(i == 0 || unit == 0)) carry' '(unit == 0)) carry' $chained $tensor
-broken "no carry where a row group begins" $gemm '(i == 0 || unit == 0)) carry' '(i == 0)) carry' $chained $cuda
-broken "a carry not fetched where a row group begins" $gemm '(starts || at.unit == 0)' '(starts)' $chained $tensor
-broken "a circle closed at the wrong end" $gemm '(sb == 0 ? p.total : sb) - 1' '(sb == 0 ? 1 : sb) - 1' $chained $tensor
-broken "a slab's circle closed within the slab" $gemm '(sb == 0 ? p.total : sb) - 1' '(local == 0 ? p.total : sb) - 1' $chained $cuda
-broken "the last warp of a row group one too early" $gemm '(rg + 1) * p.units - 1' '(rg + 1) * p.units - 2' $chained $tensor
+broken "sums kept from row group to row group" $gemm \
+  $'sums.clear();\n        unit = 0;' 'unit = 0;' $chained $cuda
+broken "a carry not handed from unit to unit" $gemm \
+  'carry = w.word[L::WORDS_READ - 1];' '' $chained $tensor
+broken "no carry where a warp begins" $gemm \
+  '(i == 0 || unit == 0)) carry' '(unit == 0)) carry' $chained $tensor
+broken "no carry where a row group begins" $gemm \
+  '(i == 0 || unit == 0)) carry' '(i == 0)) carry' $chained $cuda
+broken "a carry not fetched where a row group begins" $gemm \
+  '(starts || at.unit == 0)' '(starts)' $chained $tensor
+broken "a circle closed at the wrong end" $gemm \
+  '(sb == 0 ? p.total : sb) - 1' '(sb == 0 ? 1 : sb) - 1' $chained $tensor
+broken "a slab's circle closed within the slab" $gemm \
+  '(sb == 0 ? p.total : sb) - 1' '(local == 0 ? p.total : sb) - 1' $chained $cuda
+broken "the last warp of a row group one too early" $gemm \
+  '(rg + 1) * p.units - 1' '(rg + 1) * p.units - 2' $chained $tensor
 broken "the last warp's sum left out" $gemm 'w <= end; w++' 'w < end; w++' $chained $cuda
-broken "a counter that is not reset" $gemm 'if (lane == 0) args.counters[c.counter + rg] = 0;' '' $chained $tensor
-broken "two partial sums in one slot" $gemm '(p.slot + warp + rg) *' '(p.slot + warp) *' $chained $tensor
-broken "a part of a row group taken for all" $gemm 'since == 0 && unit == p.units, lane' 'unit == p.units, lane' fine-3 $tensor
-broken "the next segment entered a row group late" $gemm '.row_group <= row_group) s++' '.row_group < row_group) s++' $chained $tensor
-broken "rows of the next segment's codes" $gemm 'rg = row_group - SEGMENT_ROWS[seg].row_group' 'rg = row_group' $chained $cuda
-broken "streams of a split mixed up" $gemm '(seg - c.segment) * p.stream_step;' 'seg - c.segment;' $split $tensor
-broken "group fields of another segment's rows" $gemm 'group_row = rg * p.groups' 'group_row = row_group * p.groups' $chained $tensor
+broken "a counter that is not reset" $gemm \
+  'if (lane == 0) args.counters[c.counter + rg] = 0;' '' $chained $tensor
+broken "two partial sums in one slot" $gemm \
+  '(p.slot + warp + rg) *' '(p.slot + warp) *' $chained $tensor
+broken "a part of a row group taken for all" $gemm \
+  'since == 0 && unit == p.units, lane' 'unit == p.units, lane' fine-3 $tensor
+broken "the next segment entered a row group late" $gemm \
+  '.row_group <= row_group) s++' '.row_group < row_group) s++' $chained $tensor
+broken "rows of the next segment's codes" $gemm \
+  'rg = row_group - SEGMENT_ROWS[seg].row_group' 'rg = row_group' $chained $cuda
+broken "streams of a split mixed up" $gemm \
+  '(seg - c.segment) * p.stream_step;' 'seg - c.segment;' $split $tensor
+broken "group fields of another segment's rows" $gemm \
+  'group_row = rg * p.groups' 'group_row = row_group * p.groups' $chained $tensor
 broken "a slab that begins at column 0 of X" $gemm 'n * K + p.column)' 'n * K)' $chained $tensor
 broken "a batch row's stride" $gemm 'n * K + p.column)' 'n * (K - 8) + p.column)' $chained $tensor
-broken "a superblock beyond a ragged unit" $gemm 'if (RAGGED && unit * RUNS + r >= p.count) break;' '' $chained $tensor
+broken "a superblock beyond a ragged unit" $gemm \
+  'if (RAGGED && unit * RUNS + r >= p.count) break;' '' $chained $tensor
 broken "row scales of other rows" $gemm 's.scale + row)' 's.scale + row / 2)' $chained $tensor
 broken "a batch row's stride in Y" $gemm 'n * rows + row;' 'n * 16 + row;' $chained $tensor
 broken "a bias by every warp" $gemm 'if (starts) {' 'if (true) {' $atomic $tensor
 broken "a bias by every slab" $gemm 'since == 0 && p.column == 0' 'since == 0' $atomic $cuda
-broken "a bias by no warp" $gemm 'since == 0 && p.column == 0' 'since != 0 && p.column == 0' $atomic $tensor
-broken "a range cleared one word short" $gemm 'i < args.zero_words' 'i + 1 < args.zero_words' $atomic $tensor
-broken "a range cleared by one block only" $gemm 'i += (unsigned long long)gridDim.x * THREADS' 'i += args.zero_words' $atomic $cuda
+broken "a bias by no warp" $gemm \
+  'since == 0 && p.column == 0' 'since != 0 && p.column == 0' $atomic $tensor
+broken "a range cleared one word short" $gemm \
+  'i < args.zero_words' 'i + 1 < args.zero_words' $atomic $tensor
+broken "a range cleared by one block only" $gemm \
+  'i += (unsigned long long)gridDim.x * THREADS' 'i += args.zero_words' $atomic $cuda
 
 broken "a window one bit off" $weights 'return low >> c;' 'return low >> (c + 1);' $chained $tensor
-broken "a window over two words one bit off" $weights 'word[i + 1], c)' 'word[i + 1], c + 1)' $chained $cuda
-broken "words of a plane of two in the wrong place" $weights 'superblock + Q * 128 + lane * 2' 'superblock + Q * 128 + lane' $chained $tensor
-broken "the word of an odd plane in the wrong place" $weights '((L::WORDS & 2) ? 64 : 0) + lane' 'lane' $split $tensor
-broken "group fields of the wrong row" $weights '2 * (q / 4 % 2) + (q & 1);  // which' '2 * (q / 4 % 2);  // which' $chained $tensor
-broken "group fields of the wrong columns" $weights '(group_row + c / L::GROUP)' '(group_row + c / (2 * L::GROUP))' $chained $cuda
+broken "a window over two words one bit off" $weights \
+  'word[i + 1], c)' 'word[i + 1], c + 1)' $chained $cuda
+broken "words of a plane of two in the wrong place" $weights \
+  'superblock + Q * 128 + lane * 2' 'superblock + Q * 128 + lane' $chained $tensor
+broken "the word of an odd plane in the wrong place" $weights \
+  '((L::WORDS & 2) ? 64 : 0) + lane' 'lane' $split $tensor
+broken "group fields of the wrong row" $weights \
+  '2 * (q / 4 % 2) + (q & 1);  // which' '2 * (q / 4 % 2);  // which' $chained $tensor
+broken "group fields of the wrong columns" $weights \
+  '(group_row + c / L::GROUP)' '(group_row + c / (2 * L::GROUP))' $chained $cuda
 broken "bit planes read in halves" $weights '>> (2 * (j & 15))' '>> (2 * (j & 7))' $planes $tensor
-broken "codebooks of the wrong rows" $weights 'rows * 8 * L::row_entries' 'rows * 4 * L::row_entries' $planes $cuda
-broken "a copy of the next entry" $weights 'return lane * UNIT;' 'return lane * UNIT + 4;' $codebook $tensor
+broken "codebooks of the wrong rows" $weights \
+  'rows * 8 * L::row_entries' 'rows * 4 * L::row_entries' $planes $cuda
+broken "a copy of the next entry" $weights \
+  'return lane * UNIT;' 'return lane * UNIT + 4;' $codebook $tensor
 
-broken "rows of a tile swapped" templates/gemm_tensor.cu.in '8 * (i / 2) + lane / 4, n' '8 * (i & 1) + lane / 4, n' $chained $tensor
-broken "one batch row for all" templates/gemm_tensor.cu.in 'min(lane / 4, BATCH - 1)' '0' $chained $tensor
-broken "half of a row's lanes left out" templates/gemm_cuda.cu.in 'c[n][i], 2)' 'c[n][i], 1)' $chained $cuda
-broken "columns of W^ swapped" templates/dequant.cu.in 'a[q + 2], a[q + 8]' 'a[q + 8], a[q + 2]' $chained $dequant
-broken "superblocks of W^ passed over" templates/dequant.cu.in 'u += p.blocks * WARPS)' 'u += p.blocks * WARPS + 1)' $chained $dequant
-broken "a circle of W^ closed at the wrong end" templates/dequant.cu.in '(sb == 0 ? p.superblocks : sb)' '(sb == 0 ? 1 : sb)' $chained $dequant
-broken "columns behind W^'s last" templates/dequant.cu.in ' || column >= p.columns' '' $chained $dequant
-broken "signs of a base order one row off" templates/rotation.cuh.in 'low << (31 - r % 32)' 'low << (30 - r % 32)' tcq-2 $rotate
-broken "a rotation's sign word" templates/rotation.cuh.in 'signs + chunk / 4' 'signs + chunk / 8' tcq-2 $rotate
-broken "a rotation's next row" templates/rotate.cu.in 'args.x + n * K' 'args.x + blockIdx.x * K' tcq-2 $rotate
-broken "fp16 sums that subtract" templates/prelude.cuh.in 'add.rn.f16x2' 'sub.rn.f16x2' $planes $tensor
-broken "a sign from the wrong bit of the hash" lua/quantizers/tcq.lua 'h >> 15 & 1' 'h >> 14 & 1' tcq-1.75 $rotate
-broken "a constant of a computed code" lua/quantizers/trellis1.lua '34038481' '34038483' 1mad-1 $rotate
+broken "rows of a tile swapped" templates/gemm_tensor.cu.in \
+  '8 * (i / 2) + lane / 4, n' '8 * (i & 1) + lane / 4, n' $chained $tensor
+broken "one batch row for all" templates/gemm_tensor.cu.in \
+  'min(lane / 4, BATCH - 1)' '0' $chained $tensor
+broken "half of a row's lanes left out" templates/gemm_cuda.cu.in \
+  'c[n][i], 2)' 'c[n][i], 1)' $chained $cuda
+broken "columns of W^ swapped" templates/dequant.cu.in \
+  'a[q + 2], a[q + 8]' 'a[q + 8], a[q + 2]' $chained $dequant
+broken "superblocks of W^ passed over" templates/dequant.cu.in \
+  'u += p.blocks * WARPS)' 'u += p.blocks * WARPS + 1)' $chained $dequant
+broken "a circle of W^ closed at the wrong end" templates/dequant.cu.in \
+  '(sb == 0 ? p.superblocks : sb)' '(sb == 0 ? 1 : sb)' $chained $dequant
+broken "columns behind W^'s last" templates/dequant.cu.in \
+  ' || column >= p.columns' '' $chained $dequant
+broken "signs of a base order one row off" templates/rotation.cuh.in \
+  'low << (31 - r % 32)' 'low << (30 - r % 32)' tcq-2 $rotate
+broken "a rotation's sign word" templates/rotation.cuh.in \
+  'signs + chunk / 4' 'signs + chunk / 8' tcq-2 $rotate
+broken "a rotation's next row" templates/rotate.cu.in \
+  'args.x + n * K' 'args.x + blockIdx.x * K' tcq-2 $rotate
+broken "fp16 sums that subtract" templates/prelude.cuh.in \
+  'add.rn.f16x2' 'sub.rn.f16x2' $planes $tensor
+broken "a sign from the wrong bit of the hash" lua/quantizers/tcq.lua \
+  'h >> 15 & 1' 'h >> 14 & 1' tcq-1.75 $rotate
+broken "a constant of a computed code" lua/quantizers/trellis1.lua \
+  '34038481' '34038483' 1mad-1 $rotate
 
 # Of chains of dependent launches: not a row of the default check, but of `qpal check --chains`.
 fresh

@@ -77,7 +77,8 @@ Test(chain, an_architecture_without_dependent_launches_is_refused) {
   close_kit(&k);
 }
 
-/* A copy of lua/ and templates/ in which one line of one template is gone; tests run side by side. */
+/* A copy of lua/ and templates/ in which one line of one template is gone; tests run side by
+** side. */
 static void home_without(const char *file, const char *line) {
   char command[2048], home[512];
   snprintf(home, sizeof home, "%s/chain-home-%s", QP_BINARY_DIR, file);

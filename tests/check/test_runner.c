@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Runs of a check against kernels that hang, that leave the device in an error, and against signals. */
+/* Runs of a check against kernels that hang, that leave the device in an error, and against
+** signals. */
 #include "tuner/check/runner.h"
 
 #include <cjson/cJSON.h>

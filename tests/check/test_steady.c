@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the default list of `qpal check` makes warps go through, computed from the partition of each launch. */
+/* What the default list of `qpal check` makes warps go through, computed from the partition of
+** each launch. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>

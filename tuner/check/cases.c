@@ -96,8 +96,9 @@ static void single(maker *m, qp_problem p, const qp_quantizer *q, const qp_famil
   push_default(m, &p, f);
 }
 
-/* The batch of a quantizer in the family with this number, of the batches in turn.  Beyond the first family,
-** whose tensor cores take 8 rows for one, most have few rows: products of 16 rows compile for seconds. */
+/* The batch of a quantizer in the family with this number, of the batches in turn. Beyond the
+** first family, whose tensor cores take 8 rows for one, most have few rows: products of 16 rows
+** compile for seconds. */
 static unsigned batch_in_turn(const qp_quantizer *q, size_t number, qp_dtype type, size_t family) {
   const unsigned batch = batches[(number + type + 4 * family) % BATCHES];
   return family && batch > 4 && (q->kind == QP_SPLIT || number % 3) ? batch % 4 + 1 : batch;
@@ -315,7 +316,8 @@ static void add_segments(qp_problem *p, const qp_quantizer *a, const qp_quantize
   }
 }
 
-/* Type and batch hang on the quantizer, so that a part of the palette is checked as the whole is. */
+/* Type and batch hang on the quantizer, so that a part of the palette is checked as the whole
+** is. */
 static void steady_pair(maker *m, const qp_family *f, const qp_quantizer *a,
                         const qp_quantizer *b) {
   const unsigned turn = a->step + a->dim;

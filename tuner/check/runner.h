@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Make, compile and verify many candidates, in processes of their own:  a kernel that hangs, or that leaves the
-** device in an error that stays, costs its own case and no other.
+** Make, compile and verify many candidates, in processes of their own:  a kernel that hangs, or
+** that leaves the device in an error that stays, costs its own case and no other.
 */
 #ifndef QP_RUNNER_H
 #define QP_RUNNER_H

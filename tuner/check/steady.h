@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** The steady state of a kernel:  launches in which each warp goes often enough around its loop, and over the
-** borders of its work, that a fault there shows.  Small shapes on many multiprocessors give a warp one unit.
+** The steady state of a kernel:  launches in which each warp goes often enough around its loop,
+** and over the borders of its work, that a fault there shows.  Small shapes on many
+** multiprocessors give a warp one unit.
 */
 #ifndef QP_STEADY_H
 #define QP_STEADY_H
@@ -41,16 +42,18 @@ enum {
 
 const char *qp_steady_help(unsigned bit);
 
-/* What the launch of a kernel meets for one of its quantizers (NULL: rotate), as bits QP_STEADY_*. */
+/* What the launch of a kernel meets for one of its quantizers (NULL: rotate), as bits
+** QP_STEADY_*. */
 unsigned qp_steady_met(const qp_kernel *k, const qp_quantizer *q);
 
 /* How kernels tell quantizers apart: "trellis, 2 a code", "scalar, planes, rows", ... */
 void qp_steady_kind(const qp_quantizer *q, char *to, size_t size);
 
 /*
-** Give a problem the columns, and its last segment of each quantizer the rows, that the steady state takes.
-** Operation, types, batch, architecture, multiprocessors, quantizers and rows of segments (of the last of a
-** quantizer: 0) are the caller's, as are the tunables.  QP_E_LIMIT: no such shape was found.
+** Give a problem the columns, and its last segment of each quantizer the rows, that the steady
+** state takes. Operation, types, batch, architecture, multiprocessors, quantizers and rows of
+** segments (of the last of a quantizer: 0) are the caller's, as are the tunables.  QP_E_LIMIT: no
+** such shape was found.
 */
 qp_status qp_steady_shape(qp_families *families, qp_problem *p, const qp_choice *choice,
                           qp_error *err);

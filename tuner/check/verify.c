@@ -192,7 +192,8 @@ static qp_dtype output_type(const check *c) {
   return qp_op_has_batch(c->k->problem.op) ? c->k->problem.out_type : c->k->problem.type;
 }
 
-/* What a segment comes with: of five segments or seeds in a row, one has all, one nothing, three all but one. */
+/* What a segment comes with: of five segments or seeds in a row, one has all, one nothing, three
+** all but one. */
 enum { WITHOUT_SCALE, WITHOUT_BIAS, WITHOUT_RESIDUAL, WITH_ALL, WITH_NONE, EXTRAS };
 
 static bool comes_with(const check *c, unsigned segment, unsigned without) {
@@ -239,7 +240,8 @@ static qp_status make_segment(check *c, unsigned i) {
   return st;
 }
 
-/* What this launch clears for a later one's atomic sums: more words than it has threads, an odd number. */
+/* What this launch clears for a later one's atomic sums: more words than it has threads, an odd
+** number. */
 static qp_status make_zero(check *c) {
   if (!c->k->adds_to_zero) return QP_OK;
   c->args.zero_words = (uint64_t)c->k->grid * c->k->block + 37;
