@@ -55,6 +55,22 @@ Test(prior, a_measured_model_is_found_by_the_beginning_of_its_name) {
   free(variant);
 }
 
+/* Facts that other measurements of this model gave too: v and one down far above their weights. */
+Test(prior, smollm2_has_what_was_measured) {
+  qp_model m;
+  double *alpha = alpha_of("smollm2-135m", "SmolLM2-135M-Instruct.Q4_1", 0, &m), sum = 0, v = 0;
+  const unsigned n = qp_plan_linears(&m);
+  cr_assert(strstr(note, "tuned/smollm2-135m-sensitivity.json"), "%s", note);
+  for (unsigned i = 0; i < n; i++) {
+    cr_assert_gt(alpha[i], 0);
+    if (i + 1 < n) sum += alpha[i];
+    if (i + 1 < n && !strcmp(m.linear[i % m.linears].role, "v")) v += alpha[i];
+  }
+  cr_assert(v > 0.2 * sum && v < 0.45 * sum, "v has %g of %g", v, sum);
+  cr_assert_gt(alpha[11 * m.linears + m.linears - 1], 0.05 * sum, "down of block 11");
+  free(alpha);
+}
+
 Test(prior, another_name_or_another_number_of_blocks_gets_the_guess) {
   qp_model m;
   double *other = alpha_of("smollm2-135m", "mine", 0, &m);

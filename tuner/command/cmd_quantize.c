@@ -287,7 +287,7 @@ static qp_status find_hessians(const quantize_options *o, qp_calibration *c, con
     fprintf(
         stderr,
         "qpal quantize: no --calibration: weights are coded one by one; error feedback with  qpal "
-        "calibrate MODEL --text FILE -o DIR  cut the KL divergence to a quarter where it was "
+        "calibrate MODEL --text FILE -o DIR  cut the KL divergence to a third where it was "
         "measured (tuner/calibrate/CALIBRATION.md)\n");
   if (!o->calibration) return QP_OK;
   qp_status st = qp_calibration_open(o->calibration, c, err);
