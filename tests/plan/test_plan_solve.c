@@ -200,7 +200,7 @@ static void check_plan(const instance *n, const qp_plan_problem *p, const qp_kna
   cr_assert_eq(qp_plan_decode(p, choice, &a->solution, &a->plan, &err), QP_OK);
   cr_assert_eq(qp_plan_check(&a->plan, &err), QP_OK, "%s", err.text);
   cr_assert_float_eq(a->plan.loss, again.loss, 1e-9);
-  if (n->ps_limit >= 0) cr_assert_eq(a->plan.latency_ps, again.ps);
+  if (n->ps_limit >= 0) cr_assert_leq(a->plan.latency_ps, again.ps); /* or faster at one loss */
   qp_plan_free(&a->plan);
 }
 

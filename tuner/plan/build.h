@@ -57,8 +57,8 @@ void qp_plan_problem_free(qp_plan_problem *p);
 int64_t qp_plan_rotation_ps(const qp_plan_input *in);
 
 /*
-** The plan of a choice for each item: totals, linears, launches, notes.  Where latency was not
-** limited each item's launches are the fastest for its quantizers.
+** The plan of a choice for each item: totals, linears, launches, notes.  Each item's launches are the
+** fastest for its quantizers, where latencies are known.
 */
 qp_status qp_plan_decode(const qp_plan_problem *p, const qp_knap_choice *choice,
                          const qp_solution *solution, qp_plan *out, qp_error *err);
