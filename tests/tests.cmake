@@ -135,6 +135,7 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
     $<TARGET_FILE:qpal> ${PROJECT_SOURCE_DIR})
   set_tests_properties(check_sim breaks PROPERTIES
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 1800 COST 1000)
+  set_tests_properties(check_sim PROPERTIES PROCESSORS 2) # it divides its kernels itself
 endif()
 
 # What a stranger adds, added in a copy; kernels rebuilt by hand from what their heads say.
