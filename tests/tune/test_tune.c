@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal tune as a user calls it, on the replay device: everything but the clock. */
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/command/command_kit.h"
@@ -306,12 +307,13 @@ static unsigned batches_with_result(const qp_records *r, unsigned most) {
 
 Test(tune, a_budget_gives_every_problem_a_record_before_it_is_spent_on_any) {
   write_device("slow.json", ", \"delay_ms\": 20");
+  const time_t begun = time(NULL);
   cr_assert_eq(run("tune --shape 64x64 --batch 1,2,3,4,5,6,7,8 --paths tensor --quantizers nuq-2 "
                    "--device replay:slow.json --budget 20s -o a.jsonl"),
                0, "%s", text);
   qp_records r = read_results("a.jsonl");
   cr_expect_eq(batches_with_result(&r, 8), 8, "%s", text);
-  cr_expect_geq(r.count, 8);
+  cr_expect(r.count > 8 || time(NULL) - begun >= 20, "and then goes on, while there is time");
   cr_expect_neq(access(in_folder("a.jsonl.journal"), F_OK), 0);
   qp_records_free(&r);
 }
