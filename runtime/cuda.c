@@ -88,20 +88,20 @@ struct qp_module {
 
 static qp_status open_driver(qp_error *err) {
   void *handle;
-  qp_status st = qp_dynlib_open(QP_DYNLIB_CUDA, NULL, &handle, err);
+  qp_status status = qp_dynlib_open(QP_DYNLIB_CUDA, NULL, &handle, err);
 #define X(name, symbol, parameters)                                                                \
-  if (!st) st = qp_dynlib_symbol(handle, "the CUDA driver", symbol, &cu.name, err);
+  if (!status) status = qp_dynlib_symbol(handle, "the CUDA driver", symbol, &cu.name, err);
   DRIVER_CALLS(X)
 #undef X
-  return st;
+  return status;
 }
 
 static qp_status open_once(qp_error *err) {
   pthread_mutex_lock(&lock);
-  qp_status st = opened ? QP_OK : open_driver(err);
-  opened = st == QP_OK;
+  qp_status status = opened ? QP_OK : open_driver(err);
+  opened = status == QP_OK;
   pthread_mutex_unlock(&lock);
-  return st;
+  return status;
 }
 
 /* A failed call as a status: the call's name, the driver's name of the error and its text. */
@@ -122,8 +122,8 @@ static qp_status make_current(const cuda_device *d, qp_error *err) {
 
 static qp_status cuda_alloc(qp_device *self, size_t bytes, qp_devptr *out, qp_error *err) {
   CUdeviceptr p;
-  qp_status st = make_current((cuda_device *)self, err);
-  if (st) return st;
+  qp_status status = make_current((cuda_device *)self, err);
+  if (status) return status;
   CUresult r = cu.MemAlloc(&p, bytes ? bytes : 1); /* the driver aligns to 256 bytes or more */
   if (r) return failed(r, "cuMemAlloc", err);
   *out = (qp_devptr)p;
@@ -136,8 +136,8 @@ static void cuda_free(qp_device *self, qp_devptr ptr) {
 
 static qp_status cuda_sync(qp_device *self, qp_error *err) {
   cuda_device *d = (cuda_device *)self;
-  qp_status st = make_current(d, err);
-  if (st) return st;
+  qp_status status = make_current(d, err);
+  if (status) return status;
   CUresult r = cu.StreamSynchronize(d->stream);
   return r ? failed(r, "cuStreamSynchronize", err) : QP_OK;
 }
@@ -145,8 +145,8 @@ static qp_status cuda_sync(qp_device *self, qp_error *err) {
 static qp_status cuda_upload(qp_device *self, qp_devptr dst, const void *src, size_t bytes,
                              qp_error *err) {
   cuda_device *d = (cuda_device *)self;
-  qp_status st = make_current(d, err);
-  if (st) return st;
+  qp_status status = make_current(d, err);
+  if (status) return status;
   CUresult r = cu.MemcpyHtoD((CUdeviceptr)dst, src, bytes, d->stream);
   return r ? failed(r, "cuMemcpyHtoDAsync", err) : cuda_sync(self, err);
 }
@@ -154,8 +154,8 @@ static qp_status cuda_upload(qp_device *self, qp_devptr dst, const void *src, si
 static qp_status cuda_download(qp_device *self, void *dst, qp_devptr src, size_t bytes,
                                qp_error *err) {
   cuda_device *d = (cuda_device *)self;
-  qp_status st = make_current(d, err);
-  if (st) return st;
+  qp_status status = make_current(d, err);
+  if (status) return status;
   CUresult r = cu.MemcpyDtoH(dst, (CUdeviceptr)src, bytes, d->stream);
   return r ? failed(r, "cuMemcpyDtoHAsync", err) : cuda_sync(self, err);
 }
@@ -163,8 +163,8 @@ static qp_status cuda_download(qp_device *self, void *dst, qp_devptr src, size_t
 static qp_status cuda_fill(qp_device *self, qp_devptr dst, uint8_t byte, size_t bytes,
                            qp_error *err) {
   cuda_device *d = (cuda_device *)self;
-  qp_status st = make_current(d, err);
-  if (st || !bytes) return st;
+  qp_status status = make_current(d, err);
+  if (status || !bytes) return status;
   CUresult r = cu.MemsetD8((CUdeviceptr)dst, byte, bytes, d->stream);
   return r ? failed(r, "cuMemsetD8Async", err) : cuda_sync(self, err);
 }
@@ -174,8 +174,8 @@ static qp_status cuda_fill(qp_device *self, qp_devptr dst, uint8_t byte, size_t 
 static qp_status cuda_load(qp_device *self, const void *image, size_t bytes, qp_module **out,
                            qp_error *err) {
   (void)bytes; /* a cubin tells its own size */
-  qp_status st = make_current((cuda_device *)self, err);
-  if (st) return st;
+  qp_status status = make_current((cuda_device *)self, err);
+  if (status) return status;
   qp_module *m = calloc(1, sizeof *m);
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a module");
   CUresult r = cu.ModuleLoadData(&m->module, image);
@@ -196,15 +196,15 @@ static void cuda_unload(qp_device *self, qp_module *m) {
 
 static qp_status cuda_function(qp_device *self, qp_module *m, const char *name, qp_function **out,
                                qp_error *err) {
-  qp_status st = make_current((cuda_device *)self, err);
-  if (st) return st;
+  qp_status status = make_current((cuda_device *)self, err);
+  if (status) return status;
   qp_function *f = calloc(1, sizeof *f);
   if (!f) return qp_fail(err, QP_E_NOMEM, "no memory for a function");
   CUresult r = cu.ModuleGetFunction(&f->function, m->module, name);
   if (r) {
     free(f);
-    st = failed(r, "cuModuleGetFunction", err);
-    return qp_fail_prefix(err, st, "kernel '%.200s'", name);
+    status = failed(r, "cuModuleGetFunction", err);
+    return qp_fail_prefix(err, status, "kernel '%.200s'", name);
   }
   f->next = m->functions;
   *out = m->functions = f;
@@ -226,9 +226,9 @@ static qp_status allow_smem(qp_function *f, unsigned bytes, qp_error *err) {
 
 static qp_status cuda_launch(qp_device *self, qp_function *f, const qp_launch *how, qp_error *err) {
   cuda_device *d = (cuda_device *)self;
-  qp_status st = make_current(d, err);
-  if (!st) st = allow_smem(f, how->smem_bytes, err);
-  if (st) return st;
+  qp_status status = make_current(d, err);
+  if (!status) status = allow_smem(f, how->smem_bytes, err);
+  if (status) return status;
   CUlaunchAttribute pdl;
   memset(&pdl, 0, sizeof pdl);
   pdl.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
@@ -252,23 +252,23 @@ static qp_status cuda_launch(qp_device *self, qp_function *f, const qp_launch *h
 }
 
 static qp_status cuda_prepare(qp_device *self, qp_function *f, unsigned smem_bytes, qp_error *err) {
-  qp_status st = make_current((cuda_device *)self, err);
-  return st ? st : allow_smem(f, smem_bytes, err);
+  qp_status status = make_current((cuda_device *)self, err);
+  return status ? status : allow_smem(f, smem_bytes, err);
 }
 
 /* ---- The caller's streams and contexts ---- */
 
 static qp_status cuda_clear(qp_device *self, qp_devptr dst, size_t bytes, void *stream,
                             qp_error *err) {
-  qp_status st = make_current((cuda_device *)self, err);
-  if (st || !bytes) return st;
+  qp_status status = make_current((cuda_device *)self, err);
+  if (status || !bytes) return status;
   CUresult r = cu.MemsetD8((CUdeviceptr)dst, 0, bytes, (CUstream)stream);
   return r ? failed(r, "cuMemsetD8Async", err) : QP_OK;
 }
 
 static qp_status cuda_wait(qp_device *self, void *stream, qp_error *err) {
-  qp_status st = make_current((cuda_device *)self, err);
-  if (st) return st;
+  qp_status status = make_current((cuda_device *)self, err);
+  if (status) return status;
   CUresult r = cu.StreamSynchronize((CUstream)stream);
   return r ? failed(r, "cuStreamSynchronize", err) : QP_OK;
 }
@@ -312,12 +312,13 @@ static qp_status capture(cuda_device *d, const qp_graph_work *work, CUgraphExec 
   CUgraph graph = NULL;
   CUresult r = cu.StreamBeginCapture(d->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
   if (r) return failed(r, "cuStreamBeginCapture", err);
-  qp_status st = work->enqueue(d->stream, work->arg, err);
+  qp_status status = work->enqueue(d->stream, work->arg, err);
   r = cu.StreamEndCapture(d->stream, &graph);
-  if (!st && r) st = failed(r, "cuStreamEndCapture", err);
-  if (!st && (r = cu.GraphInstantiate(out, graph, 0))) st = failed(r, "cuGraphInstantiate", err);
+  if (!status && r) status = failed(r, "cuStreamEndCapture", err);
+  if (!status && (r = cu.GraphInstantiate(out, graph, 0)))
+    status = failed(r, "cuGraphInstantiate", err);
   if (graph) cu.GraphDestroy(graph);
-  return st;
+  return status;
 }
 
 static qp_status prepare_timing(timing *t, const qp_graph_work *work, qp_error *err) {
@@ -327,9 +328,9 @@ static qp_status prepare_timing(timing *t, const qp_graph_work *work, qp_error *
   if (work->flush_bytes && (r = cu.MemAlloc(&t->flush, work->flush_bytes)))
     return failed(r, "cuMemAlloc", err);
   t->flush_bytes = work->flush_bytes;
-  qp_status st = work->warm ? work->enqueue(t->d->stream, work->arg, err) : QP_OK;
-  if (!st && work->warm) st = cuda_sync(&t->d->base, err);
-  return st ? st : capture(t->d, work, &t->graph, err);
+  qp_status status = work->warm ? work->enqueue(t->d->stream, work->arg, err) : QP_OK;
+  if (!status && work->warm) status = cuda_sync(&t->d->base, err);
+  return status ? status : capture(t->d, work, &t->graph, err);
 }
 
 static void end_timing(timing *t) {
@@ -362,16 +363,16 @@ qp_status qp_cuda_time_work(qp_device *dev, const qp_graph_work *work, unsigned 
   if (dev->ops != &ops) return qp_fail(err, QP_E_ARG, "only a CUDA device has a clock");
   if (replays < 1 || replays > MOST_REPLAYS)
     return qp_fail(err, QP_E_ARG, "%u replays; 1 to %d are possible", replays, MOST_REPLAYS);
-  qp_status st = make_current(t.d, err);
-  if (!st) st = prepare_timing(&t, work, err);
-  for (unsigned i = 0; i < WARM_UP && !st; i++) st = replay(&t, &warm, err);
-  for (unsigned i = 0; i < replays && !st; i++) st = replay(&t, &ms[i], err);
-  if (!st) {
+  qp_status status = make_current(t.d, err);
+  if (!status) status = prepare_timing(&t, work, err);
+  for (unsigned i = 0; i < WARM_UP && !status; i++) status = replay(&t, &warm, err);
+  for (unsigned i = 0; i < replays && !status; i++) status = replay(&t, &ms[i], err);
+  if (!status) {
     qsort(ms, replays, sizeof *ms, by_value);
     *seconds = (double)ms[replays / 2] * 1e-3;
   }
   end_timing(&t);
-  return st;
+  return status;
 }
 
 typedef struct chain {
@@ -382,11 +383,11 @@ typedef struct chain {
 
 static qp_status enqueue_chain(void *stream, void *arg, qp_error *err) {
   const chain *c = arg;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   (void)stream; /* the device's own, where launches go */
-  for (size_t i = 0; i < c->count && !st; i++)
-    st = cuda_launch(&c->d->base, c->links[i].function, &c->links[i].launch, err);
-  return st;
+  for (size_t i = 0; i < c->count && !status; i++)
+    status = cuda_launch(&c->d->base, c->links[i].function, &c->links[i].launch, err);
+  return status;
 }
 
 qp_status qp_cuda_time_chain(qp_device *dev, const qp_chain_link *links, size_t count,
@@ -394,10 +395,10 @@ qp_status qp_cuda_time_chain(qp_device *dev, const qp_chain_link *links, size_t 
   chain c = {.d = (cuda_device *)dev, .links = links, .count = count};
   const qp_graph_work work = {.enqueue = enqueue_chain, .arg = &c, .flush_bytes = flush_bytes};
   if (dev->ops != &ops) return qp_fail(err, QP_E_ARG, "only a CUDA device has a clock");
-  qp_status st = make_current(c.d, err);
-  for (size_t i = 0; i < count && !st; i++) /* attributes are no part of a capture */
-    st = allow_smem(links[i].function, links[i].launch.smem_bytes, err);
-  return st ? st : qp_cuda_time_work(dev, &work, replays, seconds, err);
+  qp_status status = make_current(c.d, err);
+  for (size_t i = 0; i < count && !status; i++) /* attributes are no part of a capture */
+    status = allow_smem(links[i].function, links[i].launch.smem_bytes, err);
+  return status ? status : qp_cuda_time_work(dev, &work, replays, seconds, err);
 }
 
 /* ---- Opening a device ---- */
@@ -492,31 +493,31 @@ static qp_status open_device(cuda_device d, bool retain, qp_device **out, qp_err
   if (!own) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
   *own = d;
   own->base.ops = &ops;
-  qp_status st = read_info(own, err);
-  CUresult r = st || !retain ? CUDA_SUCCESS : cu.PrimaryCtxRetain(&own->context, d.device);
+  qp_status status = read_info(own, err);
+  CUresult r = status || !retain ? CUDA_SUCCESS : cu.PrimaryCtxRetain(&own->context, d.device);
   if (r) {
     own->context = NULL;
-    st = failed(r, "cuDevicePrimaryCtxRetain", err);
+    status = failed(r, "cuDevicePrimaryCtxRetain", err);
   }
-  if (!st) st = make_current(own, err);
-  if (!st && (r = cu.StreamCreate(&own->stream, CU_STREAM_NON_BLOCKING)))
-    st = failed(r, "cuStreamCreate", err);
-  if (st) return cuda_close(&own->base), st;
+  if (!status) status = make_current(own, err);
+  if (!status && (r = cu.StreamCreate(&own->stream, CU_STREAM_NON_BLOCKING)))
+    status = failed(r, "cuStreamCreate", err);
+  if (status) return cuda_close(&own->base), status;
   *out = &own->base;
   return QP_OK;
 }
 
 qp_status qp_cuda_open(unsigned index, qp_device **out, qp_error *err) {
   cuda_device d = {.adopted = false};
-  qp_status st = open_once(err);
-  if (!st) st = find_device(index, &d.device, err);
-  return st ? st : open_device(d, true, out, err);
+  qp_status status = open_once(err);
+  if (!status) status = find_device(index, &d.device, err);
+  return status ? status : open_device(d, true, out, err);
 }
 
 qp_status qp_cuda_open_current(qp_device **out, qp_error *err) {
   cuda_device d = {.adopted = true};
-  qp_status st = open_once(err);
-  if (st) return st;
+  qp_status status = open_once(err);
+  if (status) return status;
   CUresult r = cu.CtxGetCurrent(&d.context);
   if (r == CUDA_ERROR_NOT_INITIALIZED || (!r && !d.context))
     return qp_fail(err, QP_E_MISSING,

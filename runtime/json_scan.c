@@ -84,10 +84,10 @@ static qp_status go_on(qp_json_scan *s, char closing, bool *more) {
 }
 
 qp_status qp_json_scan_key(qp_json_scan *s, char key[QP_JSON_SCAN_KEY], bool *more) {
-  qp_status st = go_on(s, '}', more);
-  if (st || !*more) return st;
-  st = qp_json_scan_text(s, key, QP_JSON_SCAN_KEY);
-  if (st) return st;
+  qp_status status = go_on(s, '}', more);
+  if (status || !*more) return status;
+  status = qp_json_scan_text(s, key, QP_JSON_SCAN_KEY);
+  if (status) return status;
   if (next_of_value(s) != ':') return wrong(s, "':' is missing after a member's name");
   s->at++;
   return QP_OK;
@@ -267,24 +267,25 @@ qp_status qp_json_scan_skip(qp_json_scan *s, size_t *begin, size_t *length) {
   const size_t from = s->at;
   const unsigned outside = s->depth;
   uint64_t objects = 0; /* bit d: the one at depth d is an object */
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   bool fresh = true; /* a value comes next, not a member's end */
   char key[QP_JSON_SCAN_KEY];
-  while (!st && (fresh || s->depth > outside)) {
+  while (!status && (fresh || s->depth > outside)) {
     bool more = true;
     if (!fresh)
-      st = objects >> s->depth & 1 ? qp_json_scan_key(s, key, &more) : qp_json_scan_item(s, &more);
+      status =
+          objects >> s->depth & 1 ? qp_json_scan_key(s, key, &more) : qp_json_scan_item(s, &more);
     fresh = false;
-    if (st || !more) continue;
+    if (status || !more) continue;
     const char c = next_of_value(s);
     if (c != '{' && c != '[') {
-      st = skip_scalar(s);
+      status = skip_scalar(s);
       continue;
     }
-    st = qp_json_scan_open(s, c);
+    status = qp_json_scan_open(s, c);
     objects = (objects & ~((uint64_t)1 << s->depth)) | (uint64_t)(c == '{') << s->depth;
   }
-  if (st) return st;
+  if (status) return status;
   if (begin) *begin = from;
   if (length) *length = s->at - from;
   return QP_OK;

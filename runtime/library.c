@@ -210,8 +210,8 @@ static qpal_status check_linears(const qpal_library *l) {
       return wrong("linear", i, "quantizer", e->quantizer);
     if (!e->rows || e->rows > 1u << 24) return wrong("linear", i, "rows", e->rows);
     if (!e->columns || e->columns > 1u << 24) return wrong("linear", i, "columns", e->columns);
-    const qpal_status st = check_parts(l, i, e);
-    if (st) return st;
+    const qpal_status status = check_parts(l, i, e);
+    if (status) return status;
   }
   return QPAL_OK;
 }
@@ -308,14 +308,15 @@ static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
     return damaged("its kernels are not in order");
   if (k->cubin == QP_LIB_NONE && k->ptx == QP_LIB_NONE)
     return wrong("kernel", i, "cubin", k->cubin);
-  const qpal_status st = check_image(l, i, k->cubin, 0);
-  return st ? st : check_image(l, i, k->ptx, 1);
+  const qpal_status status = check_image(l, i, k->cubin, 0);
+  return status ? status : check_image(l, i, k->ptx, 1);
 }
 
 static qpal_status check_kernels(const qpal_library *l) {
-  qpal_status st = QPAL_OK;
-  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_KERNELS) && !st; i++) st = check_kernel(l, i);
-  return st;
+  qpal_status status = QPAL_OK;
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_KERNELS) && !status; i++)
+    status = check_kernel(l, i);
+  return status;
 }
 
 static qpal_status check_images(const qpal_library *l) {
@@ -333,20 +334,20 @@ static qpal_status check_images(const qpal_library *l) {
 /* ---- Opening ---- */
 
 static qpal_status check(qpal_library *l) {
-  qpal_status st = check_header(l->data, l->bytes);
-  if (st) return st;
+  qpal_status status = check_header(l->data, l->bytes);
+  if (status) return status;
   l->header = (const qp_lib_header *)(const void *)l->data;
-  st = check_checksum(l->header);
-  if (!st) st = check_sections(l->header);
-  if (!st) st = check_strings(l);
-  if (!st) st = check_targets(l);
-  if (!st) st = check_codebooks(l);
-  if (!st) st = check_quantizers(l);
-  if (!st) st = check_linears(l);
-  if (!st) st = check_problems(l);
-  if (!st) st = check_groups(l);
-  if (!st) st = check_images(l);
-  return st ? st : check_kernels(l);
+  status = check_checksum(l->header);
+  if (!status) status = check_sections(l->header);
+  if (!status) status = check_strings(l);
+  if (!status) status = check_targets(l);
+  if (!status) status = check_codebooks(l);
+  if (!status) status = check_quantizers(l);
+  if (!status) status = check_linears(l);
+  if (!status) status = check_problems(l);
+  if (!status) status = check_groups(l);
+  if (!status) status = check_images(l);
+  return status ? status : check_kernels(l);
 }
 
 qpal_status qpal_library_from_memory(const void *data, size_t bytes, qpal_library **out) {
@@ -357,8 +358,8 @@ qpal_status qpal_library_from_memory(const void *data, size_t bytes, qpal_librar
   if (!l) return qp_refuse(QPAL_E_NOMEM, "no memory for a kernel library");
   l->data = data;
   l->bytes = bytes;
-  const qpal_status st = check(l);
-  if (st) return free(l), st;
+  const qpal_status status = check(l);
+  if (status) return free(l), status;
   *out = l;
   return QPAL_OK;
 }
@@ -379,20 +380,20 @@ static qpal_status map_file(const char *file, void **data, size_t *bytes) {
   struct stat info;
   const int fd = open(file, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return qp_refuse(QPAL_E_IO, "%s: %s", file, strerror(errno));
-  qpal_status st = QPAL_OK;
+  qpal_status status = QPAL_OK;
   if (fstat(fd, &info))
-    st = qp_refuse(QPAL_E_IO, "%s: %s", file, strerror(errno));
+    status = qp_refuse(QPAL_E_IO, "%s: %s", file, strerror(errno));
   else if (!S_ISREG(info.st_mode))
-    st = qp_refuse(QPAL_E_IO, "%s: it is no regular file", file);
+    status = qp_refuse(QPAL_E_IO, "%s: it is no regular file", file);
   else if (!info.st_size)
-    st = qp_refuse(QPAL_E_FORMAT, "%s: the file is empty", file);
-  if (!st) {
+    status = qp_refuse(QPAL_E_FORMAT, "%s: the file is empty", file);
+  if (!status) {
     *bytes = (size_t)info.st_size;
     *data = mmap(NULL, *bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (*data == MAP_FAILED) st = qp_refuse(QPAL_E_IO, "%s: %s", file, strerror(errno));
+    if (*data == MAP_FAILED) status = qp_refuse(QPAL_E_IO, "%s: %s", file, strerror(errno));
   }
   close(fd);
-  return st;
+  return status;
 }
 
 qpal_status qpal_library_open(const char *path, qpal_library **out) {
@@ -401,22 +402,22 @@ qpal_status qpal_library_open(const char *path, qpal_library **out) {
   void *data = NULL;
   size_t bytes = 0;
   if (!file) return qp_refuse(QPAL_E_NOMEM, "no memory for a path");
-  qpal_status st = map_file(file, &data, &bytes);
-  if (!st) {
+  qpal_status status = map_file(file, &data, &bytes);
+  if (!status) {
     qpal_library *l = NULL;
-    st = qpal_library_from_memory(data, bytes, &l);
-    if (st) {
+    status = qpal_library_from_memory(data, bytes, &l);
+    if (status) {
       char why[1024];
       snprintf(why, sizeof why, "%s", qpal_message());
       munmap(data, bytes);
-      st = qp_refuse(st, "%s: %s", file, why);
+      status = qp_refuse(status, "%s: %s", file, why);
     } else {
       l->mapping = data;
       *out = l;
     }
   }
   free(file);
-  return st;
+  return status;
 }
 
 void qpal_library_close(qpal_library *l) {

@@ -34,10 +34,10 @@ qpal_status qpal_device_open(int ordinal, qpal_device **out) {
   if (ordinal < QPAL_CURRENT)
     return qp_refuse(QPAL_E_ARG, "ordinal is %d; 0, 1, ... or QPAL_CURRENT (-1)", ordinal);
   void *before = qp_cuda_context();
-  const qp_status st = ordinal == QPAL_CURRENT ? qp_cuda_open_current(&dev, &err)
-                                               : qp_cuda_open((unsigned)ordinal, &dev, &err);
+  const qp_status status = ordinal == QPAL_CURRENT ? qp_cuda_open_current(&dev, &err)
+                                                   : qp_cuda_open((unsigned)ordinal, &dev, &err);
   qp_cuda_set_context(before);
-  return st ? qp_refuse_status(st, &err) : qp_device_wrap(dev, out);
+  return status ? qp_refuse_status(status, &err) : qp_device_wrap(dev, out);
 }
 
 void qpal_device_close(qpal_device *d) {
@@ -69,9 +69,9 @@ qpal_status qpal_alloc(qpal_device *d, uint64_t bytes, qpal_ptr *out) {
   if (!bytes || bytes > SIZE_MAX / 2)
     return qp_refuse(QPAL_E_ARG, "%llu bytes cannot be allocated", (unsigned long long)bytes);
   void *before = qp_device_enter(d);
-  const qp_status st = qp_device_alloc(d->dev, (size_t)bytes, out, &err);
+  const qp_status status = qp_device_alloc(d->dev, (size_t)bytes, out, &err);
   qp_device_leave(d, before);
-  return qp_refuse_status(st, &err);
+  return qp_refuse_status(status, &err);
 }
 
 void qpal_free(qpal_device *d, qpal_ptr address) {
@@ -95,9 +95,9 @@ qpal_status qpal_upload(qpal_device *d, qpal_ptr to, const void *from, uint64_t 
   const qpal_status bad = check_copy(d, from, to, bytes);
   if (bad) return bad;
   void *before = qp_device_enter(d);
-  const qp_status st = qp_device_upload(d->dev, to, from, (size_t)bytes, &err);
+  const qp_status status = qp_device_upload(d->dev, to, from, (size_t)bytes, &err);
   qp_device_leave(d, before);
-  return qp_refuse_status(st, &err);
+  return qp_refuse_status(status, &err);
 }
 
 qpal_status qpal_download(qpal_device *d, void *to, qpal_ptr from, uint64_t bytes) {
@@ -105,9 +105,9 @@ qpal_status qpal_download(qpal_device *d, void *to, qpal_ptr from, uint64_t byte
   const qpal_status bad = check_copy(d, to, from, bytes);
   if (bad) return bad;
   void *before = qp_device_enter(d);
-  const qp_status st = qp_device_download(d->dev, to, from, (size_t)bytes, &err);
+  const qp_status status = qp_device_download(d->dev, to, from, (size_t)bytes, &err);
   qp_device_leave(d, before);
-  return qp_refuse_status(st, &err);
+  return qp_refuse_status(status, &err);
 }
 
 qpal_status qpal_zero(qpal_device *d, qpal_ptr to, uint64_t bytes) {
@@ -115,17 +115,17 @@ qpal_status qpal_zero(qpal_device *d, qpal_ptr to, uint64_t bytes) {
   const qpal_status bad = check_copy(d, d, to, bytes);
   if (bad) return bad;
   void *before = qp_device_enter(d);
-  const qp_status st = qp_device_fill(d->dev, to, 0, (size_t)bytes, &err);
+  const qp_status status = qp_device_fill(d->dev, to, 0, (size_t)bytes, &err);
   qp_device_leave(d, before);
-  return qp_refuse_status(st, &err);
+  return qp_refuse_status(status, &err);
 }
 
 qpal_status qpal_wait(qpal_device *d, void *stream) {
   qp_error err = {.text = ""};
   if (!d) return qp_refuse(QPAL_E_ARG, "device is NULL");
   void *before = qp_device_enter(d);
-  const qp_status st =
+  const qp_status status =
       d->dev->ops->wait ? d->dev->ops->wait(d->dev, stream, &err) : qp_device_sync(d->dev, &err);
   qp_device_leave(d, before);
-  return qp_refuse_status(st, &err);
+  return qp_refuse_status(status, &err);
 }

@@ -125,44 +125,46 @@ static qpal_status load_kernel(qpal_kernels *ks, uint32_t i) {
     return qp_refuse(QPAL_E_MISMATCH,
                      "kernel '%.200s' takes %u bytes of shared memory; a block of %s has %u", name,
                      k->smem_bytes, dev->info.name, dev->info.smem_block_bytes);
-  qp_status st = qp_device_load(dev, l->data + m->offset, (size_t)m->bytes, &ks->module[i], &err);
-  if (!st) st = qp_device_function(dev, ks->module[i], name, &ks->function[i], &err);
-  if (!st && dev->ops->prepare) st = dev->ops->prepare(dev, ks->function[i], k->smem_bytes, &err);
-  if (st) qp_fail_prefix(&err, st, "loading kernel '%.200s'", name);
-  return qp_refuse_status(st, &err);
+  qp_status status =
+      qp_device_load(dev, l->data + m->offset, (size_t)m->bytes, &ks->module[i], &err);
+  if (!status) status = qp_device_function(dev, ks->module[i], name, &ks->function[i], &err);
+  if (!status && dev->ops->prepare)
+    status = dev->ops->prepare(dev, ks->function[i], k->smem_bytes, &err);
+  if (status) qp_fail_prefix(&err, status, "loading kernel '%.200s'", name);
+  return qp_refuse_status(status, &err);
 }
 
 static qpal_status load_all(qpal_kernels *ks) {
   const qpal_library *l = ks->library;
-  qpal_status st = QPAL_OK;
-  for (uint32_t i = 0; i < ks->count && !st; i++) {
+  qpal_status status = QPAL_OK;
+  for (uint32_t i = 0; i < ks->count && !status; i++) {
     const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, ks->first + i);
-    st = load_kernel(ks, i);
+    status = load_kernel(ks, i);
     if (k->op != QPAL_GEMM) continue;
     if (!ks->gemm_count[k->problem]++) ks->gemm_first[k->problem] = ks->first + i;
     if (k->workspace_bytes > ks->workspace_bytes) ks->workspace_bytes = k->workspace_bytes;
     if (4ull * k->counters > ks->counter_bytes) ks->counter_bytes = 4ull * k->counters;
   }
-  return st;
+  return status;
 }
 
 static qpal_status upload_codebooks(qpal_kernels *ks) {
   const qpal_library *l = ks->library;
   qp_device *dev = ks->device->dev;
   qp_error err = {.text = ""};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (!ks->constants && l->header->constants_bytes) {
-    st = qp_device_alloc(dev, l->header->constants_bytes, &ks->constants, &err);
-    ks->own_constants = st == QP_OK;
+    status = qp_device_alloc(dev, l->header->constants_bytes, &ks->constants, &err);
+    ks->own_constants = status == QP_OK;
   }
-  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_CODEBOOKS) && !st; i++) {
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_CODEBOOKS) && !status; i++) {
     const qp_lib_codebook *c = QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, i);
     if (!c->scope)
-      st = qp_device_upload(dev, ks->constants + c->constant,
-                            (const char *)qp_lib_record(l, QP_LIB_DATA, 0) + c->data, c->bytes,
-                            &err);
+      status = qp_device_upload(dev, ks->constants + c->constant,
+                                (const char *)qp_lib_record(l, QP_LIB_DATA, 0) + c->data, c->bytes,
+                                &err);
   }
-  return qp_refuse_status(st, &err);
+  return qp_refuse_status(status, &err);
 }
 
 /* ---- Load and close ---- */
@@ -184,9 +186,9 @@ static void release(qpal_kernels *ks) {
 static qpal_status fill(qpal_kernels *ks, const qpal_load_options *o) {
   const qpal_library *l = ks->library;
   const qp_device_info *info = &ks->device->dev->info;
-  qpal_status st = choose_target(l, info, o->exact != 0, &ks->target, &ks->match);
-  if (!st) st = check_driver(l, info, ks->match);
-  if (st) return st;
+  qpal_status status = choose_target(l, info, o->exact != 0, &ks->target, &ks->match);
+  if (!status) status = check_driver(l, info, ks->match);
+  if (status) return status;
   const qp_lib_target *t = QP_LIB_GET(l, TARGETS, qp_lib_target, ks->target);
   const size_t problems = qp_lib_count(l, QP_LIB_PROBLEMS);
   ks->first = t->first_kernel;
@@ -198,10 +200,10 @@ static qpal_status fill(qpal_kernels *ks, const qpal_load_options *o) {
   if (!ks->module || !ks->function || !ks->gemm_first || !ks->gemm_count)
     return qp_refuse(QPAL_E_NOMEM, "no memory for %u kernels", ks->count);
   void *before = qp_device_enter(ks->device);
-  st = load_all(ks);
-  if (!st) st = upload_codebooks(ks);
+  status = load_all(ks);
+  if (!status) status = upload_codebooks(ks);
   qp_device_leave(ks->device, before);
-  return st;
+  return status;
 }
 
 qpal_status qpal_kernels_load(const qpal_library *l, qpal_device *d, const qpal_load_options *given,
@@ -209,8 +211,9 @@ qpal_status qpal_kernels_load(const qpal_library *l, qpal_device *d, const qpal_
   qpal_load_options o = {.size = sizeof o};
   if (!l || !d || !out)
     return qp_refuse(QPAL_E_ARG, "%s is NULL", !l ? "library" : !d ? "device" : "out");
-  qpal_status st = given ? qp_take(&o, given, sizeof o, sizeof o, "qpal_load_options") : QPAL_OK;
-  if (st) return st;
+  qpal_status status =
+      given ? qp_take(&o, given, sizeof o, sizeof o, "qpal_load_options") : QPAL_OK;
+  if (status) return status;
   if (o.constants % 256)
     return qp_refuse(QPAL_E_ARG, "constants is 0x%llx; it must be a multiple of 256",
                      (unsigned long long)o.constants);
@@ -219,8 +222,8 @@ qpal_status qpal_kernels_load(const qpal_library *l, qpal_device *d, const qpal_
   ks->library = l;
   ks->device = d;
   ks->constants = o.constants;
-  st = fill(ks, &o);
-  if (st) return release(ks), st;
+  status = fill(ks, &o);
+  if (status) return release(ks), status;
   *out = ks;
   return QPAL_OK;
 }

@@ -60,10 +60,10 @@ static qpal_status launch(const qpal_kernels *ks, uint32_t kernel, const argumen
                          .on_stream = true,
                          .stream = stream};
   assert(how.params_bytes == k->params_bytes);
-  const qp_status st =
+  const qp_status status =
       qp_device_launch(ks->device->dev, ks->function[kernel - ks->first], &how, &err);
-  if (st) qp_fail_prefix(&err, st, "kernel '%.200s'", qp_lib_string(ks->library, k->name));
-  return qp_refuse_status(st, &err);
+  if (status) qp_fail_prefix(&err, status, "kernel '%.200s'", qp_lib_string(ks->library, k->name));
+  return qp_refuse_status(status, &err);
 }
 
 /* ---- Checks of addresses ---- */
@@ -80,17 +80,17 @@ static qpal_status check_address(const char *name, unsigned index, qpal_ptr p, u
 static qpal_status check_weights(const qpal_library *l, const qp_lib_linear *e, unsigned member,
                                  const qpal_weights *w) {
   if (!w) return qp_refuse(QPAL_E_ARG, "weights (member %u) is NULL", member);
-  qpal_status st = check_address("weights.scale", member, w->scale, 4, false);
-  for (unsigned i = 0; i < e->parts && !st; i++) {
+  qpal_status status = check_address("weights.scale", member, w->scale, 4, false);
+  for (unsigned i = 0; i < e->parts && !status; i++) {
     const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, e->part[i].quantizer);
-    st = check_address("weights.part.codes", member, w->part[i].codes, 16, true);
-    for (unsigned f = 0; f < q->fields && !st; f++)
-      st = check_address("weights.part.field", member, w->part[i].field[f], 16, true);
-    for (unsigned c = 0; c < q->codebooks && !st; c++)
+    status = check_address("weights.part.codes", member, w->part[i].codes, 16, true);
+    for (unsigned f = 0; f < q->fields && !status; f++)
+      status = check_address("weights.part.field", member, w->part[i].field[f], 16, true);
+    for (unsigned c = 0; c < q->codebooks && !status; c++)
       if (QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, q->codebook[c])->scope)
-        st = check_address("weights.part.codebook", member, w->part[i].codebook[c], 16, true);
+        status = check_address("weights.part.codebook", member, w->part[i].codebook[c], 16, true);
   }
-  return st;
+  return status;
 }
 
 static qpal_status check_type(unsigned type, bool f32) {
@@ -140,9 +140,9 @@ static qpal_status find_gemms(const qpal_kernels *ks, const qpal_gemm_args *a, c
     return qp_refuse(QPAL_E_ARG, "rows is %u; 1 to %d are possible", a->rows, ROWS_MAX);
   if (a->capacity && a->capacity < a->rows)
     return qp_refuse(QPAL_E_ARG, "capacity is %u, fewer than the %u rows", a->capacity, a->rows);
-  qpal_status st = check_type(a->type, false);
-  if (!st) st = check_type(a->out_type, true);
-  if (st) return st;
+  qpal_status status = check_type(a->type, false);
+  if (!status) status = check_type(a->out_type, true);
+  if (status) return status;
   const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
   const uint32_t first = ks->gemm_first[g->problem], count = ks->gemm_count[g->problem];
   *out = (choice){.count = 0};
@@ -186,9 +186,9 @@ qpal_status qpal_gemm_query(const qpal_kernels *ks, const qpal_gemm_args *given,
   qpal_gemm_args a;
   choice c;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status st = qp_take(&a, given, sizeof a, sizeof a, "qpal_gemm_args");
-  if (!st) st = find_gemms(ks, &a, &c);
-  if (st) return st;
+  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_gemm_args");
+  if (!status) status = find_gemms(ks, &a, &c);
+  if (status) return status;
   qpal_gemm_info own = {.launches = 0};
   own.prefer_dequant = a.rows > kernel_of(ks, c.first + c.count - 1)->batch;
   unsigned left = a.rows, room = a.capacity ? a.capacity : a.rows;
@@ -213,15 +213,15 @@ static qpal_status check_segments(const qpal_library *l, const qpal_gemm_args *a
   const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
   const unsigned bytes = a->out_type == QPAL_F32 ? 4 : 2;
-  qpal_status st = QPAL_OK;
-  for (unsigned s = 0; s < p->segments && !st; s++) {
+  qpal_status status = QPAL_OK;
+  for (unsigned s = 0; s < p->segments && !status; s++) {
     const qpal_segment *e = &a->segment[s];
-    st = check_weights(l, QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]), s, e->weights);
-    if (!st) st = check_address("bias", s, e->bias, 2, false);
-    if (!st) st = check_address("residual", s, e->residual, bytes, false);
-    if (!st) st = check_address("y", s, e->y, bytes, true);
+    status = check_weights(l, QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]), s, e->weights);
+    if (!status) status = check_address("bias", s, e->bias, 2, false);
+    if (!status) status = check_address("residual", s, e->residual, bytes, false);
+    if (!status) status = check_address("y", s, e->y, bytes, true);
   }
-  return st;
+  return status;
 }
 
 static qpal_status check_gemm(const qpal_kernels *ks, const qpal_gemm_args *a, const choice *c) {
@@ -233,11 +233,11 @@ static qpal_status check_gemm(const qpal_kernels *ks, const qpal_gemm_args *a, c
   if (a->flags & ~(unsigned)(QPAL_PDL | QPAL_Y_IS_ZERO))
     return qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL and QPAL_Y_IS_ZERO are known", a->flags);
   if (!a->segment) return qp_refuse(QPAL_E_ARG, "segment is NULL");
-  qpal_status st = check_address("x", 0, a->x, 16, true);
-  if (!st) st = check_address("signs", 0, a->signs, 4, false);
-  if (!st) st = check_address("workspace", 0, a->workspace, 16, workspace);
-  if (!st) st = check_address("counters", 0, a->counters, 4, counters);
-  return st ? st : check_segments(ks->library, a);
+  qpal_status status = check_address("x", 0, a->x, 16, true);
+  if (!status) status = check_address("signs", 0, a->signs, 4, false);
+  if (!status) status = check_address("workspace", 0, a->workspace, 16, workspace);
+  if (!status) status = check_address("counters", 0, a->counters, 4, counters);
+  return status ? status : check_segments(ks->library, a);
 }
 
 /* Where row 'row' of a matrix begins; 0 stays 0. */
@@ -276,43 +276,43 @@ static qpal_status clear_y(const qpal_kernels *ks, const qpal_gemm_args *a, unsi
   qp_error err = {.text = ""};
   const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
-  qp_status st = QP_OK;
-  for (unsigned s = 0; s < p->segments && !st; s++) {
+  qp_status status = QP_OK;
+  for (unsigned s = 0; s < p->segments && !status; s++) {
     const unsigned m = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->rows;
     const qpal_ptr y = at_row(a->segment[s].y, row, m, 4); /* these kernels write fp32 */
     const size_t bytes = (size_t)rows * m * 4;
-    st = dev->ops->clear ? dev->ops->clear(dev, y, bytes, stream, &err)
-                         : qp_device_fill(dev, y, 0, bytes, &err);
+    status = dev->ops->clear ? dev->ops->clear(dev, y, bytes, stream, &err)
+                             : qp_device_fill(dev, y, 0, bytes, &err);
   }
-  return qp_refuse_status(st, &err);
+  return qp_refuse_status(status, &err);
 }
 
 qpal_status qpal_gemm(const qpal_kernels *ks, const qpal_gemm_args *given, void *stream) {
   qpal_gemm_args a;
   choice c;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status st = qp_take(&a, given, sizeof a, sizeof a, "qpal_gemm_args");
-  if (!st) st = find_gemms(ks, &a, &c);
-  if (!st) st = check_gemm(ks, &a, &c);
-  if (st) return st;
+  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_gemm_args");
+  if (!status) status = find_gemms(ks, &a, &c);
+  if (!status) status = check_gemm(ks, &a, &c);
+  if (status) return status;
   unsigned row = 0, room = a.capacity ? a.capacity : a.rows;
   if (kernel_of(ks, c.first)->batch > room) return no_room(ks, &c, room);
   void *before = qp_device_enter(ks->device);
-  while (row < a.rows && !st) {
+  while (row < a.rows && !status) {
     uint32_t index = 0;
     const qp_lib_kernel *k = next_kernel(ks, &c, a.rows - row, room - row, &index);
     if (!k) {
-      st = no_room(ks, &c, room - row);
+      status = no_room(ks, &c, room - row);
       break;
     }
     if (k->flags & QP_LIB_ADDS && !(a.flags & QPAL_Y_IS_ZERO))
-      st = clear_y(ks, &a, row, k->batch, stream);
+      status = clear_y(ks, &a, row, k->batch, stream);
     const arguments to = gemm_arguments(ks, &a, row);
-    if (!st) st = launch(ks, index, &to, (a.flags & QPAL_PDL) != 0, stream);
+    if (!status) status = launch(ks, index, &to, (a.flags & QPAL_PDL) != 0, stream);
     row += k->batch;
   }
   qp_device_leave(ks->device, before);
-  return st;
+  return status;
 }
 
 /* ---- rotate, dequant ---- */
@@ -341,14 +341,14 @@ static uint32_t find_kernel(const qpal_kernels *ks, unsigned op, uint32_t proble
 qpal_status qpal_rotate(const qpal_kernels *ks, const qpal_rotate_args *given, void *stream) {
   qpal_rotate_args a;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status st = qp_take(&a, given, sizeof a, sizeof a, "qpal_rotate_args");
-  if (!st) st = check_type(a.type, false);
-  if (!st && a.flags & ~(unsigned)QPAL_PDL)
-    st = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a.flags);
-  if (!st) st = check_address("x", 0, a.x, 16, true);
-  if (!st) st = check_address("y", 0, a.y, 16, true);
-  if (!st) st = check_address("signs", 0, a.signs, 4, true);
-  if (st) return st;
+  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_rotate_args");
+  if (!status) status = check_type(a.type, false);
+  if (!status && a.flags & ~(unsigned)QPAL_PDL)
+    status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a.flags);
+  if (!status) status = check_address("x", 0, a.x, 16, true);
+  if (!status) status = check_address("y", 0, a.y, 16, true);
+  if (!status) status = check_address("signs", 0, a.signs, 4, true);
+  if (status) return status;
   const uint32_t kernel =
       find_kernel(ks, QPAL_ROTATE, QP_LIB_NONE, a.columns, a.type, a.inverse != 0);
   if (kernel == QP_LIB_NONE)
@@ -357,16 +357,16 @@ qpal_status qpal_rotate(const qpal_kernels *ks, const qpal_rotate_args *given, v
   if (!a.rows) return QPAL_OK;
   const arguments to = {.words = {.x = a.x, .y = a.y, .signs = a.signs, .rows = a.rows}};
   void *before = qp_device_enter(ks->device);
-  st = launch(ks, kernel, &to, (a.flags & QPAL_PDL) != 0, stream);
+  status = launch(ks, kernel, &to, (a.flags & QPAL_PDL) != 0, stream);
   qp_device_leave(ks->device, before);
-  return st;
+  return status;
 }
 
 qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given, void *stream) {
   qpal_dequant_args a;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status st = qp_take(&a, given, sizeof a, sizeof a, "qpal_dequant_args");
-  if (st) return st;
+  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_dequant_args");
+  if (status) return status;
   const qpal_library *l = ks->library;
   if (a.group >= qp_lib_count(l, QP_LIB_GROUPS))
     return qp_refuse(QPAL_E_ARG, "group %u: the library has %u", a.group,
@@ -378,10 +378,10 @@ qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given,
                      qp_lib_string(l, g->name), p->segments);
   if (a.flags) return qp_refuse(QPAL_E_ARG, "flags is 0x%x; it must be 0", a.flags);
   const qp_lib_linear *e = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[a.member]);
-  st = check_type(a.type, false);
-  if (!st) st = check_weights(l, e, a.member, a.weights);
-  if (!st) st = check_address("w", a.member, a.w, 16, true);
-  if (st) return st;
+  status = check_type(a.type, false);
+  if (!status) status = check_weights(l, e, a.member, a.weights);
+  if (!status) status = check_address("w", a.member, a.w, 16, true);
+  if (status) return status;
   const uint32_t kernel =
       find_kernel(ks, QPAL_DEQUANT, g->single[a.member], p->columns, a.type, false);
   if (kernel == QP_LIB_NONE)
@@ -390,7 +390,7 @@ qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given,
   arguments to = {.words.segment = {{.scale = a.weights->scale, .y = a.w}}, .segments = 1};
   add_streams(&to, ks, e, a.weights);
   void *before = qp_device_enter(ks->device);
-  st = launch(ks, kernel, &to, false, stream);
+  status = launch(ks, kernel, &to, false, stream);
   qp_device_leave(ks->device, before);
-  return st;
+  return status;
 }

@@ -64,8 +64,8 @@ static qpal_status read_size(const void *given, size_t least, const char *name, 
 
 qpal_status qp_give(void *to, const void *own, size_t bytes, size_t least, const char *name) {
   size_t size;
-  const qpal_status st = read_size(to, least, name, &size);
-  if (st) return st;
+  const qpal_status status = read_size(to, least, name, &size);
+  if (status) return status;
   const size_t n = size < bytes ? size : bytes;
   memcpy((char *)to + sizeof size, (const char *)own + sizeof size, n - sizeof size);
   memset((char *)to + n, 0, size - n);
@@ -74,8 +74,8 @@ qpal_status qp_give(void *to, const void *own, size_t bytes, size_t least, const
 
 qpal_status qp_take(void *own, const void *from, size_t bytes, size_t least, const char *name) {
   size_t size;
-  const qpal_status st = read_size(from, least, name, &size);
-  if (st) return st;
+  const qpal_status status = read_size(from, least, name, &size);
+  if (status) return status;
   for (size_t i = bytes; i < size; i++)
     if (((const char *)from)[i])
       return qp_refuse(QPAL_E_ARG, "%s: something is set that libqpal %s does not know", name,

@@ -28,8 +28,8 @@ qpal_status qpal_library_describe(const qpal_library *l, qpal_library_info *info
 }
 
 qpal_status qpal_library_target(const qpal_library *l, unsigned index, qpal_target_info *info) {
-  const qpal_status st = check_index(l, "target", index, QP_LIB_TARGETS);
-  if (st) return st;
+  const qpal_status status = check_index(l, "target", index, QP_LIB_TARGETS);
+  if (status) return status;
   const qp_lib_target *t = QP_LIB_GET(l, TARGETS, qp_lib_target, index);
   const qpal_target_info own = {.name = qp_lib_string(l, t->name),
                                 .chosen = qp_lib_string(l, t->chosen),
@@ -41,8 +41,8 @@ qpal_status qpal_library_target(const qpal_library *l, unsigned index, qpal_targ
 
 qpal_status qpal_library_quantizer(const qpal_library *l, unsigned index,
                                    qpal_quantizer_info *info) {
-  const qpal_status st = check_index(l, "quantizer", index, QP_LIB_QUANTIZERS);
-  if (st) return st;
+  const qpal_status status = check_index(l, "quantizer", index, QP_LIB_QUANTIZERS);
+  if (status) return status;
   const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, index);
   const qpal_quantizer_info own = {.name = qp_lib_string(l, q->name),
                                    .hash = qp_lib_string(l, q->hash),
@@ -54,8 +54,8 @@ qpal_status qpal_library_quantizer(const qpal_library *l, unsigned index,
 }
 
 qpal_status qpal_library_group(const qpal_library *l, unsigned index, qpal_group_info *info) {
-  const qpal_status st = check_index(l, "group", index, QP_LIB_GROUPS);
-  if (st) return st;
+  const qpal_status status = check_index(l, "group", index, QP_LIB_GROUPS);
+  if (status) return status;
   const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, index);
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
   qpal_group_info own = {.name = qp_lib_string(l, g->name),
@@ -117,8 +117,8 @@ static void describe_part(const qpal_library *l, const qp_lib_part *from, qpal_p
 
 qpal_status qpal_library_linear(const qpal_library *l, unsigned group, unsigned member,
                                 qpal_linear_info *info) {
-  const qpal_status st = check_index(l, "group", group, QP_LIB_GROUPS);
-  if (st) return st;
+  const qpal_status status = check_index(l, "group", group, QP_LIB_GROUPS);
+  if (status) return status;
   const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, group);
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
   if (member >= p->segments)
@@ -145,8 +145,8 @@ static uint64_t image_bytes(const qpal_library *l, uint32_t image) {
 }
 
 qpal_status qpal_library_kernel(const qpal_library *l, unsigned index, qpal_kernel_info *info) {
-  const qpal_status st = check_index(l, "kernel", index, QP_LIB_KERNELS);
-  if (st) return st;
+  const qpal_status status = check_index(l, "kernel", index, QP_LIB_KERNELS);
+  if (status) return status;
   const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, index);
   const qpal_kernel_info own = {.name = qp_lib_string(l, k->name),
                                 .source = qp_lib_string(l, k->source),

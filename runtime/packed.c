@@ -65,16 +65,16 @@ static qp_status read_quantizer(qpal_packed *p, qp_json_scan *s, const char *nam
   bool more = false;
   if ((size_t)snprintf(q.name, sizeof q.name, "%s", name) >= sizeof q.name)
     return qp_json_scan_fail(s, QP_E_ARG, "the quantizer's name is too long");
-  qp_status st = qp_json_scan_open(s, '{');
-  while (!st && !(st = qp_json_scan_key(s, key, &more)) && more) {
+  qp_status status = qp_json_scan_open(s, '{');
+  while (!status && !(status = qp_json_scan_key(s, key, &more)) && more) {
     if (!strcmp(key, "hash"))
-      st = qp_json_scan_text(s, q.hash, sizeof q.hash);
+      status = qp_json_scan_text(s, q.hash, sizeof q.hash);
     else if (!strcmp(key, "layout"))
-      st = qp_json_scan_unsigned(s, &q.layout);
+      status = qp_json_scan_unsigned(s, &q.layout);
     else
-      st = qp_json_scan_skip(s, NULL, NULL);
+      status = qp_json_scan_skip(s, NULL, NULL);
   }
-  if (st) return st;
+  if (status) return status;
   const quantizer *known = find_quantizer(p, name);
   if (known && (strcmp(known->hash, q.hash) != 0 || known->layout != q.layout))
     return qp_json_scan_fail(s, QP_E_ARG, "another shard says otherwise of this quantizer");
@@ -90,9 +90,10 @@ static qp_status read_quantizer(qpal_packed *p, qp_json_scan *s, const char *nam
 static qp_status read_quantizers(qpal_packed *p, qp_json_scan *s) {
   char key[QP_JSON_SCAN_KEY];
   bool more = false;
-  qp_status st = qp_json_scan_open(s, '{');
-  while (!st && !(st = qp_json_scan_key(s, key, &more)) && more) st = read_quantizer(p, s, key);
-  return st;
+  qp_status status = qp_json_scan_open(s, '{');
+  while (!status && !(status = qp_json_scan_key(s, key, &more)) && more)
+    status = read_quantizer(p, s, key);
+  return status;
 }
 
 static qp_status read_part(qp_json_scan *s, linear *l) {
@@ -102,24 +103,24 @@ static qp_status read_part(qp_json_scan *s, linear *l) {
   const unsigned i = l->parts;
   l->part[i].columns = 0;
   l->part[i].number = l->listed++;
-  qp_status st = qp_json_scan_open(s, '{');
-  while (!st && !(st = qp_json_scan_key(s, key, &more)) && more) {
+  qp_status status = qp_json_scan_open(s, '{');
+  while (!status && !(status = qp_json_scan_key(s, key, &more)) && more) {
     if (!strcmp(key, "column"))
-      st = qp_json_scan_unsigned(s, &l->part[i].column);
+      status = qp_json_scan_unsigned(s, &l->part[i].column);
     else if (!strcmp(key, "columns"))
-      st = qp_json_scan_unsigned(s, &l->part[i].columns);
+      status = qp_json_scan_unsigned(s, &l->part[i].columns);
     else
-      st = qp_json_scan_skip(s, NULL, NULL);
+      status = qp_json_scan_skip(s, NULL, NULL);
   }
-  if (!st && l->part[i].columns) l->parts++;
-  return st;
+  if (!status && l->part[i].columns) l->parts++;
+  return status;
 }
 
 static qp_status read_parts(qp_json_scan *s, linear *l) {
   bool more = false;
-  qp_status st = qp_json_scan_open(s, '[');
-  while (!st && !(st = qp_json_scan_item(s, &more)) && more) st = read_part(s, l);
-  return st;
+  qp_status status = qp_json_scan_open(s, '[');
+  while (!status && !(status = qp_json_scan_item(s, &more)) && more) status = read_part(s, l);
+  return status;
 }
 
 static qp_status read_linear(qpal_packed *p, qp_json_scan *s) {
@@ -129,31 +130,31 @@ static qp_status read_linear(qpal_packed *p, qp_json_scan *s) {
   linear *l = grow(&array, &p->linears, sizeof *l);
   p->linear = array;
   if (!l) return no_memory(s->err);
-  qp_status st = qp_json_scan_open(s, '{');
-  while (!st && !(st = qp_json_scan_key(s, key, &more)) && more) {
+  qp_status status = qp_json_scan_open(s, '{');
+  while (!status && !(status = qp_json_scan_key(s, key, &more)) && more) {
     if (!strcmp(key, "name"))
-      st = qp_json_scan_text(s, l->name, sizeof l->name);
+      status = qp_json_scan_text(s, l->name, sizeof l->name);
     else if (!strcmp(key, "quantizer"))
-      st = qp_json_scan_text(s, l->quantizer, sizeof l->quantizer);
+      status = qp_json_scan_text(s, l->quantizer, sizeof l->quantizer);
     else if (!strcmp(key, "rows"))
-      st = qp_json_scan_unsigned(s, &l->rows);
+      status = qp_json_scan_unsigned(s, &l->rows);
     else if (!strcmp(key, "columns"))
-      st = qp_json_scan_unsigned(s, &l->columns);
+      status = qp_json_scan_unsigned(s, &l->columns);
     else if (!strcmp(key, "signs") && qp_json_scan_peek(s) != QP_JSON_NULL)
-      st = qp_json_scan_text(s, l->signs, sizeof l->signs);
+      status = qp_json_scan_text(s, l->signs, sizeof l->signs);
     else if (!strcmp(key, "parts"))
-      st = read_parts(s, l);
+      status = read_parts(s, l);
     else
-      st = qp_json_scan_skip(s, NULL, NULL);
+      status = qp_json_scan_skip(s, NULL, NULL);
   }
-  return st;
+  return status;
 }
 
 static qp_status read_linears(qpal_packed *p, qp_json_scan *s) {
   bool more = false;
-  qp_status st = qp_json_scan_open(s, '[');
-  while (!st && !(st = qp_json_scan_item(s, &more)) && more) st = read_linear(p, s);
-  return st;
+  qp_status status = qp_json_scan_open(s, '[');
+  while (!status && !(status = qp_json_scan_item(s, &more)) && more) status = read_linear(p, s);
+  return status;
 }
 
 static qp_status read_section(qpal_packed *p, const char *file, const char *text, qp_error *err) {
@@ -162,23 +163,23 @@ static qp_status read_section(qpal_packed *p, const char *file, const char *text
   bool more = false;
   uint64_t version = 1;
   qp_json_scan_begin(&s, file, text, strlen(text), err);
-  qp_status st = qp_json_scan_open(&s, '{');
-  while (!st && !(st = qp_json_scan_key(&s, key, &more)) && more) {
+  qp_status status = qp_json_scan_open(&s, '{');
+  while (!status && !(status = qp_json_scan_key(&s, key, &more)) && more) {
     if (!strcmp(key, "quantizers"))
-      st = read_quantizers(p, &s);
+      status = read_quantizers(p, &s);
     else if (!strcmp(key, "linears"))
-      st = read_linears(p, &s);
+      status = read_linears(p, &s);
     else if (!strcmp(key, "version"))
-      st = qp_json_scan_unsigned(&s, &version);
+      status = qp_json_scan_unsigned(&s, &version);
     else
-      st = qp_json_scan_skip(&s, NULL, NULL);
+      status = qp_json_scan_skip(&s, NULL, NULL);
   }
-  if (!st) st = qp_json_scan_end(&s);
-  if (!st && version != 1 && version != 2)
-    st = qp_fail(err, QP_E_ARG,
-                 "%s: packed weights of version %llu; this libqpal reads versions 1 and 2", file,
-                 (unsigned long long)version);
-  return st;
+  if (!status) status = qp_json_scan_end(&s);
+  if (!status && version != 1 && version != 2)
+    status = qp_fail(err, QP_E_ARG,
+                     "%s: packed weights of version %llu; this libqpal reads versions 1 and 2",
+                     file, (unsigned long long)version);
+  return status;
 }
 
 /* Shards of one run have one 'job': weights of another have other signs, scales and codebooks. */
@@ -210,8 +211,8 @@ static qp_status read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
     return qp_fail(err, QP_E_ARG,
                    "%s: packed weights of version '%.40s'; this libqpal reads versions 1 and 2",
                    file, version ? version : "");
-  qp_status st = check_job(p, shard, err);
-  if (st) return st;
+  qp_status status = check_job(p, shard, err);
+  if (status) return status;
   snprintf(where, sizeof where, "%.500s: metadata 'quantization'", file);
   return text ? read_section(p, where, text, err) : QP_OK; /* a shard may hold no linear */
 }
@@ -219,9 +220,9 @@ static qp_status read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
 /* ---- Opening ---- */
 
 /* Wrong bytes are QP_E_ARG or QP_E_LIMIT inside. */
-static qpal_status refuse(qp_status st, const qp_error *err) {
-  return st == QP_E_ARG || st == QP_E_LIMIT ? qp_refuse(QPAL_E_FORMAT, "%s", err->text)
-                                            : qp_refuse_status(st, err);
+static qpal_status refuse(qp_status status, const qp_error *err) {
+  return status == QP_E_ARG || status == QP_E_LIMIT ? qp_refuse(QPAL_E_FORMAT, "%s", err->text)
+                                                    : qp_refuse_status(status, err);
 }
 
 /* Row scales that are stored in fp16: kernels read fp32. */
@@ -250,15 +251,15 @@ qpal_status qpal_packed_open(const char *path, qpal_packed **out) {
   if (!path || !out) return qp_refuse(QPAL_E_ARG, "%s is NULL", path ? "out" : "path");
   qpal_packed *p = calloc(1, sizeof *p);
   if (!p) return qp_refuse(QPAL_E_NOMEM, "no memory for packed weights");
-  qp_status st = qp_safetensors_open(path, &p->tensors, &err);
-  for (unsigned i = 0; !st && i < qp_safetensors_shards(p->tensors); i++)
-    st = read_shard(p, i, &err);
-  if (!st && p->linears) qsort(p->linear, p->linears, sizeof *p->linear, by_name);
-  for (size_t i = 0; !st && i < p->linears; i++) st = widen_scales(p, &p->linear[i], &err);
-  for (size_t i = 1; !st && i < p->linears; i++)
+  qp_status status = qp_safetensors_open(path, &p->tensors, &err);
+  for (unsigned i = 0; !status && i < qp_safetensors_shards(p->tensors); i++)
+    status = read_shard(p, i, &err);
+  if (!status && p->linears) qsort(p->linear, p->linears, sizeof *p->linear, by_name);
+  for (size_t i = 0; !status && i < p->linears; i++) status = widen_scales(p, &p->linear[i], &err);
+  for (size_t i = 1; !status && i < p->linears; i++)
     if (!strcmp(p->linear[i - 1].name, p->linear[i].name))
-      st = qp_fail(&err, QP_E_ARG, "%s: linear '%s' is there twice", path, p->linear[i].name);
-  if (st) return qpal_packed_close(p), refuse(st, &err);
+      status = qp_fail(&err, QP_E_ARG, "%s: linear '%s' is there twice", path, p->linear[i].name);
+  if (status) return qpal_packed_close(p), refuse(status, &err);
   *out = p;
   return QPAL_OK;
 }
@@ -299,17 +300,17 @@ static qpal_status find_part(const qpal_packed *p, const linear *l, unsigned i,
                      (unsigned long long)l->part[i].column + l->part[i].columns, part->column,
                      part->column + part->columns);
   snprintf(name, sizeof name, "%s.codes.%u", l->name, number);
-  qpal_status st = find_bytes(p, name, part->code_bytes, &own->part[i].codes);
-  for (unsigned f = 0; f < part->fields && !st; f++) {
+  qpal_status status = find_bytes(p, name, part->code_bytes, &own->part[i].codes);
+  for (unsigned f = 0; f < part->fields && !status; f++) {
     snprintf(name, sizeof name, "%s.field.%u.%u", l->name, number, f);
-    st = find_bytes(p, name, part->field_bytes[f], &own->part[i].field[f]);
+    status = find_bytes(p, name, part->field_bytes[f], &own->part[i].field[f]);
   }
-  for (unsigned c = 0; c < part->codebooks && !st; c++) {
+  for (unsigned c = 0; c < part->codebooks && !status; c++) {
     if (!part->codebook_bytes[c]) continue;
     snprintf(name, sizeof name, "%s.codebook.%u.%u", l->name, number, c);
-    st = find_bytes(p, name, part->codebook_bytes[c], &own->part[i].codebook[c]);
+    status = find_bytes(p, name, part->codebook_bytes[c], &own->part[i].codebook[c]);
   }
-  return st;
+  return status;
 }
 
 static qpal_status compare(const qpal_packed *p, const linear *l, const qpal_linear_info *info,
@@ -354,26 +355,28 @@ qpal_status qpal_packed_find(const qpal_packed *p, const qpal_library *library, 
   qpal_packed_linear own = {.size = sizeof own};
   char name[NAME_BYTES + 64];
   if (!p) return qp_refuse(QPAL_E_ARG, "packed is NULL");
-  qpal_status st = qpal_library_linear(library, group, member, &info);
-  if (!st) st = qpal_library_group(library, group, &g);
-  if (!st && info.quantizer == QPAL_NONE)
+  qpal_status status = qpal_library_linear(library, group, member, &info);
+  if (!status) status = qpal_library_group(library, group, &g);
+  if (!status && info.quantizer == QPAL_NONE)
     return qp_refuse(QPAL_E_ARG, "linear '%s' stays in 16 bits: see qpal_packed_tensor",
                      info.tensor);
-  if (!st) st = qpal_library_quantizer(library, info.quantizer, &q);
-  if (st) return st;
+  if (!status) status = qpal_library_quantizer(library, info.quantizer, &q);
+  if (status) return status;
   const linear *l = find_linear(p, info.tensor);
   if (!l && g.block < 0) l = find_linear(p, "lm_head"); /* tied: named after the embedding else */
   if (!l) return qp_refuse(QPAL_E_ARG, "the packed weights have no linear '%s'", info.tensor);
-  st = compare(p, l, &info, &q);
+  status = compare(p, l, &info, &q);
   own.parts = info.parts;
-  for (unsigned i = 0; i < info.parts && !st; i++) st = find_part(p, l, i, &info.part[i], &own);
+  for (unsigned i = 0; i < info.parts && !status; i++)
+    status = find_part(p, l, i, &info.part[i], &own);
   snprintf(name, sizeof name, "%s.row_scales", l->name);
-  if (!st && l->scale)
+  if (!status && l->scale)
     own.scale = (qpal_bytes){l->scale, 4ull * info.rows};
-  else if (!st)
-    st = find_bytes(p, name, 4ull * info.rows, &own.scale);
-  if (!st && *l->signs) st = find_bytes(p, l->signs, (info.columns + 31ull) / 32 * 4, &own.signs);
-  return st ? st : qp_give(out, &own, sizeof own, sizeof own, "qpal_packed_linear");
+  else if (!status)
+    status = find_bytes(p, name, 4ull * info.rows, &own.scale);
+  if (!status && *l->signs)
+    status = find_bytes(p, l->signs, (info.columns + 31ull) / 32 * 4, &own.signs);
+  return status ? status : qp_give(out, &own, sizeof own, sizeof own, "qpal_packed_linear");
 }
 
 qpal_status qpal_packed_tensor(const qpal_packed *p, const char *name, qpal_tensor *out) {

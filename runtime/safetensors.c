@@ -95,8 +95,8 @@ static qp_status read_metadata(reading *r) {
   char key[QP_JSON_SCAN_KEY];
   bool more;
   if (qp_json_scan_peek(&r->json) == QP_JSON_NULL) return qp_json_scan_skip(&r->json, NULL, NULL);
-  qp_status st = qp_json_scan_open(&r->json, '{');
-  while (!st && !(st = qp_json_scan_key(&r->json, key, &more)) && more) {
+  qp_status status = qp_json_scan_open(&r->json, '{');
+  while (!status && !(status = qp_json_scan_key(&r->json, key, &more)) && more) {
     for (size_t i = 0; i < sh->entries; i++)
       if (!strcmp(sh->entry[i].key, key))
         return qp_json_scan_fail(&r->json, QP_E_ARG, "__metadata__ holds a key twice");
@@ -107,25 +107,25 @@ static qp_status read_metadata(reading *r) {
     sh->entry = larger;
     size_t at = 0, length = 0;
     qp_json_scan ahead = r->json;
-    st = qp_json_scan_skip(&ahead, &at, &length); /* unescaped it is not longer */
-    if (!st && length > MAX_METADATA)
+    status = qp_json_scan_skip(&ahead, &at, &length); /* unescaped it is not longer */
+    if (!status && length > MAX_METADATA)
       return qp_json_scan_fail(&r->json, QP_E_LIMIT, "an entry of __metadata__ is over 16 MB");
-    char *value = st ? NULL : malloc(length + 1), *name = st ? NULL : strdup(key);
-    if (!st && value && name) st = qp_json_scan_text(&r->json, value, length + 1);
-    if (st || !value || !name) {
+    char *value = status ? NULL : malloc(length + 1), *name = status ? NULL : strdup(key);
+    if (!status && value && name) status = qp_json_scan_text(&r->json, value, length + 1);
+    if (status || !value || !name) {
       free(value);
       free(name);
-      return st ? st : no_memory(sh->path, r->err);
+      return status ? status : no_memory(sh->path, r->err);
     }
     sh->entry[sh->entries++] = (entry){name, value};
   }
-  return st;
+  return status;
 }
 
 static qp_status read_type(reading *r, qp_tensor *t) {
   char name[16], message[96];
-  qp_status st = qp_json_scan_text(&r->json, name, sizeof name);
-  if (st) return st;
+  qp_status status = qp_json_scan_text(&r->json, name, sizeof name);
+  if (status) return status;
   for (unsigned i = 0; i < QP_TENSOR_TYPE_COUNT; i++)
     if (!strcmp(types[i].name, name)) return t->type = (qp_tensor_type)i, QP_OK;
   snprintf(message, sizeof message, "dtype '%s' is not known", name);
@@ -134,29 +134,30 @@ static qp_status read_type(reading *r, qp_tensor *t) {
 
 static qp_status read_shape(reading *r, qp_tensor *t) {
   bool more;
-  qp_status st = qp_json_scan_open(&r->json, '[');
+  qp_status status = qp_json_scan_open(&r->json, '[');
   t->elements = 1;
-  while (!st && !(st = qp_json_scan_item(&r->json, &more)) && more) {
+  while (!status && !(status = qp_json_scan_item(&r->json, &more)) && more) {
     if (t->dims == QP_TENSOR_DIMS)
       return qp_json_scan_fail(&r->json, QP_E_LIMIT, "a tensor of more than 8 dimensions");
     uint64_t *n = &t->shape[t->dims++];
-    st = qp_json_scan_unsigned(&r->json, n);
-    if (!st && __builtin_mul_overflow(t->elements, *n, &t->elements))
-      st = qp_json_scan_fail(&r->json, QP_E_ARG, "a shape with more than 2^64 elements");
+    status = qp_json_scan_unsigned(&r->json, n);
+    if (!status && __builtin_mul_overflow(t->elements, *n, &t->elements))
+      status = qp_json_scan_fail(&r->json, QP_E_ARG, "a shape with more than 2^64 elements");
   }
-  return st;
+  return status;
 }
 
 static qp_status read_offsets(reading *r, uint64_t range[2]) {
   unsigned n = 0;
   bool more;
-  qp_status st = qp_json_scan_open(&r->json, '[');
-  while (!st && !(st = qp_json_scan_item(&r->json, &more)) && more) {
+  qp_status status = qp_json_scan_open(&r->json, '[');
+  while (!status && !(status = qp_json_scan_item(&r->json, &more)) && more) {
     if (n == 2) return qp_json_scan_fail(&r->json, QP_E_ARG, "data_offsets are two numbers");
-    st = qp_json_scan_unsigned(&r->json, &range[n++]);
+    status = qp_json_scan_unsigned(&r->json, &range[n++]);
   }
-  if (!st && n != 2) st = qp_json_scan_fail(&r->json, QP_E_ARG, "data_offsets are two numbers");
-  return st;
+  if (!status && n != 2)
+    status = qp_json_scan_fail(&r->json, QP_E_ARG, "data_offsets are two numbers");
+  return status;
 }
 
 /* Offsets against the file, the type and the shape. */
@@ -195,8 +196,8 @@ static qp_status read_tensor(reading *r, const char *name) {
   char key[QP_JSON_SCAN_KEY];
   unsigned seen = 0, field;
   bool more;
-  qp_status st = qp_json_scan_open(&r->json, '{');
-  while (!st && !(st = qp_json_scan_key(&r->json, key, &more)) && more) {
+  qp_status status = qp_json_scan_open(&r->json, '{');
+  while (!status && !(status = qp_json_scan_key(&r->json, key, &more)) && more) {
     field = !strcmp(key, "dtype")          ? DTYPE
             : !strcmp(key, "shape")        ? SHAPE
             : !strcmp(key, "data_offsets") ? OFFSETS
@@ -205,16 +206,16 @@ static qp_status read_tensor(reading *r, const char *name) {
       return qp_json_scan_fail(&r->json, QP_E_ARG,
                                "a tensor has dtype, shape and data_offsets, each once");
     seen |= field;
-    st = field == DTYPE     ? read_type(r, &t)
-         : field == SHAPE   ? read_shape(r, &t)
-         : field == OFFSETS ? read_offsets(r, range)
-                            : qp_json_scan_skip(&r->json, NULL, NULL);
+    status = field == DTYPE     ? read_type(r, &t)
+             : field == SHAPE   ? read_shape(r, &t)
+             : field == OFFSETS ? read_offsets(r, range)
+                                : qp_json_scan_skip(&r->json, NULL, NULL);
   }
-  if (st) return qp_fail_prefix(r->err, st, "tensor '%.200s'", name);
+  if (status) return qp_fail_prefix(r->err, status, "tensor '%.200s'", name);
   if (seen != (DTYPE | SHAPE | OFFSETS))
     return qp_json_scan_fail(&r->json, QP_E_ARG, "a tensor needs dtype, shape and data_offsets");
   t.name = name;
-  if ((st = place(r, range, &t))) return st;
+  if ((status = place(r, range, &t))) return status;
   if (!(t.name = strdup(name))) return no_memory(s->shard[r->shard].path, r->err);
   s->tensor[s->count++] = t;
   return QP_OK;
@@ -272,16 +273,16 @@ static qp_status read_header(qp_safetensors *s, unsigned index, const unsigned c
   char key[QP_JSON_SCAN_KEY];
   bool more, metadata = false;
   qp_json_scan_begin(&r.json, file, (const char *)bytes + 8, header, err);
-  qp_status st = qp_json_scan_open(&r.json, '{');
-  while (!st && !(st = qp_json_scan_key(&r.json, key, &more)) && more) {
+  qp_status status = qp_json_scan_open(&r.json, '{');
+  while (!status && !(status = qp_json_scan_key(&r.json, key, &more)) && more) {
     const bool is_metadata = !strcmp(key, "__metadata__");
     if (is_metadata && metadata)
       return qp_json_scan_fail(&r.json, QP_E_ARG, "__metadata__ appears twice");
     metadata |= is_metadata;
-    st = is_metadata ? read_metadata(&r) : read_tensor(&r, key);
+    status = is_metadata ? read_metadata(&r) : read_tensor(&r, key);
   }
-  if (!st) st = qp_json_scan_end(&r.json);
-  return st ? st : check_cover(&r, first);
+  if (!status) status = qp_json_scan_end(&r.json);
+  return status ? status : check_cover(&r, first);
 }
 
 /* ---- All of it ---- */
@@ -313,9 +314,9 @@ static qp_status add_shard(qp_safetensors *s, const char *path, unsigned *index,
 
 static qp_status open_file(qp_safetensors *s, const char *path, qp_error *err) {
   unsigned index;
-  qp_status st = add_shard(s, path, &index, err);
-  if (!st) st = qp_map_open(path, &s->shard[index].map, err);
-  if (st) return st;
+  qp_status status = add_shard(s, path, &index, err);
+  if (!status) status = qp_map_open(path, &s->shard[index].map, err);
+  if (status) return status;
   return read_header(s, index, s->shard[index].map.data, s->shard[index].map.bytes, err);
 }
 
@@ -352,29 +353,29 @@ static qp_status shard_of(qp_safetensors *s, qp_json_scan *json, const char *ind
   char *path = malloc(size);
   if (!path) return no_memory(index_path, err);
   snprintf(path, size, "%.*s%s", (int)folder, index_path, name);
-  qp_status st = add_shard(s, path, out, err);
+  qp_status status = add_shard(s, path, out, err);
   free(path);
-  return st;
+  return status;
 }
 
 static qp_status read_weight_map(qp_safetensors *s, qp_json_scan *json, const char *path,
                                  listing *l, qp_error *err) {
   char key[QP_JSON_SCAN_KEY], file[QP_JSON_SCAN_KEY];
   bool more;
-  qp_status st = qp_json_scan_open(json, '{');
-  while (!st && !(st = qp_json_scan_key(json, key, &more)) && more) {
+  qp_status status = qp_json_scan_open(json, '{');
+  while (!status && !(status = qp_json_scan_key(json, key, &more)) && more) {
     struct listed *larger = grow(l->tensor, l->count, &l->capacity, sizeof *larger);
     if (!larger) return no_memory(path, err);
     l->tensor = larger;
     unsigned index = 0;
-    st = qp_json_scan_text(json, file, sizeof file);
-    if (!st) st = shard_of(s, json, path, file, &index, err);
-    if (st) return st;
+    status = qp_json_scan_text(json, file, sizeof file);
+    if (!status) status = shard_of(s, json, path, file, &index, err);
+    if (status) return status;
     char *name = strdup(key);
     if (!name) return no_memory(path, err);
     l->tensor[l->count++] = (struct listed){name, index};
   }
-  return st;
+  return status;
 }
 
 /* The shards hold what the index lists, each tensor where it says, and nothing else. */
@@ -401,29 +402,30 @@ static qp_status open_index(qp_safetensors *s, const char *path, qp_error *err) 
   listing l = {0};
   char key[QP_JSON_SCAN_KEY];
   bool more, found = false;
-  qp_status st = qp_map_open(path, &map, err);
-  if (st) return st;
+  qp_status status = qp_map_open(path, &map, err);
+  if (status) return status;
   qp_json_scan json;
   qp_json_scan_begin(&json, path, (const char *)map.data, map.bytes, err);
-  st = qp_json_scan_open(&json, '{');
-  while (!st && !(st = qp_json_scan_key(&json, key, &more)) && more) {
+  status = qp_json_scan_open(&json, '{');
+  while (!status && !(status = qp_json_scan_key(&json, key, &more)) && more) {
     const bool here = !strcmp(key, "weight_map");
-    if (here && found) st = qp_json_scan_fail(&json, QP_E_ARG, "weight_map appears twice");
+    if (here && found) status = qp_json_scan_fail(&json, QP_E_ARG, "weight_map appears twice");
     found |= here;
-    if (!st)
-      st = here ? read_weight_map(s, &json, path, &l, err) : qp_json_scan_skip(&json, NULL, NULL);
+    if (!status)
+      status =
+          here ? read_weight_map(s, &json, path, &l, err) : qp_json_scan_skip(&json, NULL, NULL);
   }
-  if (!st) st = qp_json_scan_end(&json);
-  if (!st && !found) st = qp_fail(err, QP_E_ARG, "%s: field 'weight_map' is missing", path);
-  for (unsigned i = 0; i < s->shards && !st; i++) {
-    st = qp_map_open(s->shard[i].path, &s->shard[i].map, err);
-    if (!st) st = read_header(s, i, s->shard[i].map.data, s->shard[i].map.bytes, err);
+  if (!status) status = qp_json_scan_end(&json);
+  if (!status && !found) status = qp_fail(err, QP_E_ARG, "%s: field 'weight_map' is missing", path);
+  for (unsigned i = 0; i < s->shards && !status; i++) {
+    status = qp_map_open(s->shard[i].path, &s->shard[i].map, err);
+    if (!status) status = read_header(s, i, s->shard[i].map.data, s->shard[i].map.bytes, err);
   }
-  if (!st) st = sort_names(s, err);
-  if (!st) st = check_listing(s, &l, path, err);
+  if (!status) status = sort_names(s, err);
+  if (!status) status = check_listing(s, &l, path, err);
   free_listing(&l);
   qp_map_close(&map);
-  return st;
+  return status;
 }
 
 static bool ends_with(const char *s, const char *end) {
@@ -438,27 +440,27 @@ static qp_status open_folder(qp_safetensors *s, const char *folder, qp_error *er
   char *path = malloc(size);
   if (!path) return no_memory(folder, err);
   struct stat info;
-  qp_status st = QP_E_IO;
+  qp_status status = QP_E_IO;
   for (unsigned i = 0; i < 2; i++) {
     snprintf(path, size, "%s/%s", folder, names[i]);
     if (stat(path, &info) != 0) continue;
-    st = i ? open_file(s, path, err) : open_index(s, path, err);
+    status = i ? open_file(s, path, err) : open_index(s, path, err);
     free(path);
-    return st;
+    return status;
   }
   free(path);
-  return qp_fail(err, st, "%s: a folder without %s and %s", folder, names[0], names[1]);
+  return qp_fail(err, status, "%s: a folder without %s and %s", folder, names[0], names[1]);
 }
 
 qp_status qp_safetensors_open(const char *path, qp_safetensors **out, qp_error *err) {
   struct stat info;
   qp_safetensors *s = calloc(1, sizeof *s);
   if (!s) return no_memory(path, err);
-  qp_status st = stat(path, &info) == 0 && S_ISDIR(info.st_mode) ? open_folder(s, path, err)
-                 : ends_with(path, ".json")                      ? open_index(s, path, err)
-                                                                 : open_file(s, path, err);
-  if (!st) st = sort_names(s, err);
-  if (st) return qp_safetensors_close(s), st;
+  qp_status status = stat(path, &info) == 0 && S_ISDIR(info.st_mode) ? open_folder(s, path, err)
+                     : ends_with(path, ".json")                      ? open_index(s, path, err)
+                                                                     : open_file(s, path, err);
+  if (!status) status = sort_names(s, err);
+  if (status) return qp_safetensors_close(s), status;
   *out = s;
   return QP_OK;
 }
@@ -468,10 +470,10 @@ qp_status qp_safetensors_parse(const char *file, const unsigned char *data, size
   unsigned index;
   qp_safetensors *s = calloc(1, sizeof *s);
   if (!s) return no_memory(file, err);
-  qp_status st = add_shard(s, file, &index, err);
-  if (!st) st = read_header(s, index, data, bytes, err);
-  if (!st) st = sort_names(s, err);
-  if (st) return qp_safetensors_close(s), st;
+  qp_status status = add_shard(s, file, &index, err);
+  if (!status) status = read_header(s, index, data, bytes, err);
+  if (!status) status = sort_names(s, err);
+  if (status) return qp_safetensors_close(s), status;
   *out = s;
   return QP_OK;
 }

@@ -35,11 +35,11 @@ static qp_status open_once(qp_error *err) {
   void (*set_threads)(int) = NULL;
   qp_blas b;
   name_kernels();
-  qp_status st = qp_dynlib_open(QP_DYNLIB_BLAS, NULL, &handle, err);
-  if (!st) st = qp_dynlib_symbol(handle, "LAPACK", "dpotrf_", &b.dpotrf, err);
-  if (!st) st = qp_dynlib_symbol(handle, "BLAS", "dtrsm_", &b.dtrsm, err);
-  if (!st) st = qp_dynlib_symbol(handle, "BLAS", "sgemm_", &b.sgemm, err);
-  if (st) return st;
+  qp_status status = qp_dynlib_open(QP_DYNLIB_BLAS, NULL, &handle, err);
+  if (!status) status = qp_dynlib_symbol(handle, "LAPACK", "dpotrf_", &b.dpotrf, err);
+  if (!status) status = qp_dynlib_symbol(handle, "BLAS", "dtrsm_", &b.dtrsm, err);
+  if (!status) status = qp_dynlib_symbol(handle, "BLAS", "sgemm_", &b.sgemm, err);
+  if (status) return status;
   /* our own threads divide the work; an OpenBLAS that starts more would only be in their way */
   if (!qp_dynlib_symbol(handle, "OpenBLAS", "openblas_set_num_threads", &set_threads, NULL))
     set_threads(1);
@@ -50,8 +50,8 @@ static qp_status open_once(qp_error *err) {
 
 qp_status qp_blas_open(const qp_blas **out, qp_error *err) {
   pthread_mutex_lock(&lock);
-  qp_status st = opened ? QP_OK : open_once(err);
+  qp_status status = opened ? QP_OK : open_once(err);
   pthread_mutex_unlock(&lock);
-  if (!st) *out = &blas;
-  return st;
+  if (!status) *out = &blas;
+  return status;
 }

@@ -48,25 +48,26 @@ static qp_status check_names(const char *file, const cJSON *object, qp_error *er
   if (!names) return qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
   cJSON_ArrayForEach(item, object) names[i++] = item->string;
   qsort(names, n, sizeof *names, compare_names);
-  qp_status st = QP_OK;
-  for (i = 1; i < n && !st; i++)
+  qp_status status = QP_OK;
+  for (i = 1; i < n && !status; i++)
     if (!strcmp(names[i - 1], names[i]))
-      st = qp_fail(err, QP_E_ARG, "%s: key '%.80s' appears twice in one object", file, names[i]);
+      status =
+          qp_fail(err, QP_E_ARG, "%s: key '%.80s' appears twice in one object", file, names[i]);
   free(names);
-  return st;
+  return status;
 }
 
 static qp_status check_tree(const char *file, const cJSON *v, qp_error *err) {
   if (cJSON_IsNumber(v) && !isfinite(v->valuedouble))
     return qp_fail(err, QP_E_ARG, "%s: '%.80s' is a number beyond the range of double", file,
                    v->string ? v->string : "an item");
-  qp_status st = cJSON_IsObject(v) ? check_names(file, v, err) : QP_OK;
+  qp_status status = cJSON_IsObject(v) ? check_names(file, v, err) : QP_OK;
   const cJSON *item;
-  if (!st) cJSON_ArrayForEach(item, v) {
-      st = check_tree(file, item, err);
-      if (st) break;
+  if (!status) cJSON_ArrayForEach(item, v) {
+      status = check_tree(file, item, err);
+      if (status) break;
     }
-  return st;
+  return status;
 }
 
 static qp_status not_json(const char *file, const char *text, size_t at, qp_error *err) {
@@ -83,8 +84,8 @@ static qp_status parse(const char *file, const char *text, size_t bytes, cJSON *
   size_t at = end >= text && end <= text + bytes ? (size_t)(end - text) : 0;
   if (!tree) return not_json(file, text, at, err);
   while (at < bytes && strchr(" \t\r\n", text[at]) && text[at]) at++;
-  qp_status st = at == bytes ? check_tree(file, tree, err) : not_json(file, text, at, err);
-  if (st) return cJSON_Delete(tree), st;
+  qp_status status = at == bytes ? check_tree(file, tree, err) : not_json(file, text, at, err);
+  if (status) return cJSON_Delete(tree), status;
   *out = tree;
   return QP_OK;
 }
@@ -102,10 +103,10 @@ qp_status qp_json_parse_python(const char *file, const char *text, size_t bytes,
   size_t length;
   char *quoted = qp_json_python_quote(text, bytes, &length);
   if (!quoted) return qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
-  qp_status st = qp_json_parse(file, quoted, length, out, err);
+  qp_status status = qp_json_parse(file, quoted, length, out, err);
   free(quoted);
-  if (!st) qp_json_python_unquote(*out);
-  return st;
+  if (!status) qp_json_python_unquote(*out);
+  return status;
 }
 
 static qp_status read_all(const char *file, FILE *f, char **out, size_t *bytes, qp_error *err) {
@@ -140,12 +141,12 @@ static qp_status read_with(parser *how, const char *file, cJSON **out, qp_error 
   if (!f) return qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", file, strerror(errno));
   char *text = NULL;
   size_t bytes = 0;
-  qp_status st = read_all(file, f, &text, &bytes, err);
+  qp_status status = read_all(file, f, &text, &bytes, err);
   fclose(f);
-  if (st) return st;
-  st = how(file, text, bytes, out, err);
+  if (status) return status;
+  status = how(file, text, bytes, out, err);
   free(text);
-  return st;
+  return status;
 }
 
 qp_status qp_json_read(const char *file, cJSON **out, qp_error *err) {
@@ -161,10 +162,10 @@ static qp_status wrong(const cJSON *v, const char *where, const char *name, cons
   if (!v)
     return qp_fail(err, QP_E_ARG, "%s: field '%s' is missing: %s is needed", where, name, right);
   char *text = cJSON_PrintUnformatted(v);
-  qp_status st = qp_fail(err, QP_E_ARG, "%s: field '%s' is %.60s: %s is needed", where, name,
-                         text ? text : "unreadable", right);
+  qp_status status = qp_fail(err, QP_E_ARG, "%s: field '%s' is %.60s: %s is needed", where, name,
+                             text ? text : "unreadable", right);
   cJSON_free(text);
-  return st;
+  return status;
 }
 
 qp_status qp_json_text(const cJSON *object, const char *where, const char *name, const char **out,

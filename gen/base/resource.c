@@ -122,12 +122,12 @@ static qp_status load_file(char *name, loaded_file **out, qp_error *err) {
   }
   file->name = name;
   FILE *in = fopen(name, "rb");
-  qp_status st = in == NULL ? qp_fail(err, QP_E_IO, "%s: %s", name, strerror(errno))
-                            : read_stream(in, file, err);
+  qp_status status = in == NULL ? qp_fail(err, QP_E_IO, "%s: %s", name, strerror(errno))
+                                : read_stream(in, file, err);
   if (in != NULL) fclose(in);
-  if (st) {
+  if (status) {
     loaded_file_free(file);
-    return st;
+    return status;
   }
   *out = file;
   return QP_OK;
@@ -136,8 +136,8 @@ static qp_status load_file(char *name, loaded_file **out, qp_error *err) {
 /* As qp_resource_read; called with the lock held. */
 static qp_status read_from_home(const char *home, const char *path, const char **text,
                                 size_t *bytes, qp_error *err) {
-  qp_status st = check_home(home, err);
-  if (st) return st;
+  qp_status status = check_home(home, err);
+  if (status) return status;
   if (!is_resource_path(path)) return no_such_resource(err, path, home);
   char *name;
   if (asprintf(&name, "%s/%s", home, path) < 0) return qp_fail(err, QP_E_NOMEM, "out of memory");
@@ -146,8 +146,8 @@ static qp_status read_from_home(const char *home, const char *path, const char *
   if (file != NULL) {
     free(name);
   } else {
-    st = load_file(name, &file, err);
-    if (st) return st;
+    status = load_file(name, &file, err);
+    if (status) return status;
     file->next = loaded;
     loaded = file;
   }
@@ -161,9 +161,9 @@ qp_status qp_resource_read(const char *path, const char **text, size_t *bytes, q
   const char *home = home_directory();
   if (home == NULL) return read_embedded(path, text, bytes, err);
   pthread_mutex_lock(&loaded_lock);
-  qp_status st = read_from_home(home, path, text, bytes, err);
+  qp_status status = read_from_home(home, path, text, bytes, err);
   pthread_mutex_unlock(&loaded_lock);
-  return st;
+  return status;
 }
 
 /* ---- Enumeration ---- */

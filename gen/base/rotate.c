@@ -103,8 +103,8 @@ static void transpose(float *values, unsigned n) {
 /* Rows, then columns. */
 qp_status qp_rotate_moments(float *values, unsigned columns, const uint32_t *signs,
                             unsigned threads, qp_error *err) {
-  qp_status st = qp_rotate_rows(values, columns, columns, signs, threads, err);
-  if (st) return st;
+  qp_status status = qp_rotate_rows(values, columns, columns, signs, threads, err);
+  if (status) return status;
   transpose(values, columns);
   return qp_rotate_rows(values, columns, columns, signs, threads, err);
 }

@@ -107,11 +107,11 @@ qp_status qp_beam_search_new(const qp_beam *b, qp_beam_search **out, qp_error *e
   s->bin = malloc(sizeof *s->bin * BINS);
   bool ok = new_survivors(&s->now, b->width) && new_survivors(&s->next, b->width) &&
             s->found.list && s->found.count && s->found.last && s->stay && s->sample && s->bin;
-  qp_status st = ok ? qp_traceback_new(b->width, b->step, &s->traceback, err)
-                    : qp_fail(err, QP_E_NOMEM, "no memory for %u survivors", b->width);
-  if (st) {
+  qp_status status = ok ? qp_traceback_new(b->width, b->step, &s->traceback, err)
+                        : qp_fail(err, QP_E_NOMEM, "no memory for %u survivors", b->width);
+  if (status) {
     qp_beam_search_free(s);
-    return st;
+    return status;
   }
   *out = s;
   return QP_OK;

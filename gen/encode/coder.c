@@ -29,14 +29,14 @@ static qp_status make_values(qp_coder *c, qp_error *err) {
   const size_t all = (size_t)q->dim << q->window, used = (size_t)c->states * q->dim;
   uint16_t *halves = malloc(sizeof *halves * all);
   c->values = malloc(sizeof *c->values * used);
-  qp_status st = QP_E_NOMEM;
+  qp_status status = QP_E_NOMEM;
   if (halves && c->values)
-    st = qp_quantizer_table(q, NULL, NULL, halves, err);
+    status = qp_quantizer_table(q, NULL, NULL, halves, err);
   else
-    qp_fail(err, st, "no memory for the decode table of %s", q->name);
-  for (size_t i = 0; !st && i < used; i++) c->values[i] = qp_half_to_float(halves[i]);
+    qp_fail(err, status, "no memory for the decode table of %s", q->name);
+  for (size_t i = 0; !status && i < used; i++) c->values[i] = qp_half_to_float(halves[i]);
   free(halves);
-  return st;
+  return status;
 }
 
 static bool has_row_codebook(const qp_quantizer *q) {
@@ -64,17 +64,17 @@ qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err) {
            : q->fields           ? QP_CODER_FIELDS
            : has_row_codebook(q) ? QP_CODER_ROWS
                                  : QP_CODER_CODES;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (q->kind == QP_TRELLIS && (q->fields || has_row_codebook(q))) {
     return qp_fail(err, QP_E_LIMIT,
                    "%s: a trellis with group fields or codebooks by row cannot be encoded",
                    q->name);
   }
-  if (c.kind != QP_CODER_FIELDS) st = make_values(&c, err);
-  if (!st && c.kind != QP_CODER_FIELDS) st = make_search(&c, err);
-  if (st) {
+  if (c.kind != QP_CODER_FIELDS) status = make_values(&c, err);
+  if (!status && c.kind != QP_CODER_FIELDS) status = make_search(&c, err);
+  if (status) {
     qp_coder_free(&c);
-    return qp_fail_prefix(err, st, "%s", q->name);
+    return qp_fail_prefix(err, status, "%s", q->name);
   }
   *out = c;
   return QP_OK;
@@ -113,14 +113,15 @@ qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work
   w->row_code = malloc(sizeof *w->row_code * LANES * w->weights);
   const size_t own = c->kind == QP_CODER_ROWS ? (size_t)c->states * c->quantizer->dim : 1;
   w->row_value = malloc(sizeof *w->row_value * LANES * own);
-  qp_status st = w->target && w->code && w->row_code && w->row_value
-                     ? QP_OK
-                     : qp_fail(err, QP_E_NOMEM, "no memory for the codes of 32 rows");
-  if (!st && c->kind == QP_CODER_TRELLIS) st = qp_search_new(&c->trellis, &w->search, err);
-  if (!st && c->kind == QP_CODER_FIELDS) st = qp_field_search_new(c->quantizer, &w->fields, err);
-  if (st) {
+  qp_status status = w->target && w->code && w->row_code && w->row_value
+                         ? QP_OK
+                         : qp_fail(err, QP_E_NOMEM, "no memory for the codes of 32 rows");
+  if (!status && c->kind == QP_CODER_TRELLIS) status = qp_search_new(&c->trellis, &w->search, err);
+  if (!status && c->kind == QP_CODER_FIELDS)
+    status = qp_field_search_new(c->quantizer, &w->fields, err);
+  if (status) {
     qp_coder_work_free(w);
-    return st;
+    return status;
   }
   *out = w;
   return QP_OK;
@@ -348,12 +349,12 @@ static qp_status choose_fields(const qp_coder *c, qp_coder_work *w, const qp_str
   uint32_t fields[QP_MAX_FIELDS] = {0};
   const unsigned left = s->columns - from, n = left < q->group ? left : q->group;
   const unsigned end = from + n == s->columns ? s->groups * q->group : from + n;
-  qp_status st = qp_field_search_run(w->fields, n, targets + (size_t)row * stride + from, fields,
-                                     w->at[row], err);
-  for (unsigned at = from; !st && at < end; at += q->group) /* padding has its neighbour's */
+  qp_status status = qp_field_search_run(w->fields, n, targets + (size_t)row * stride + from,
+                                         fields, w->at[row], err);
+  for (unsigned at = from; !status && at < end; at += q->group) /* padding has its neighbour's */
     for (unsigned f = 0; f < q->fields; f++)
       set_field(s, out, f, row_group * QP_GROUP_ROWS + row, at, fields[f]);
-  return st;
+  return status;
 }
 
 static qp_status code_fields(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
@@ -362,20 +363,21 @@ static qp_status code_fields(const qp_coder *c, qp_coder_work *w, const qp_strea
                              unsigned stride, qp_error *err) {
   const qp_quantizer *q = c->quantizer;
   const size_t per_row = (s->columns + q->dim - 1) / q->dim;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   for (unsigned row = 0; row < LANES; row++) {
-    for (unsigned from = column, to; from < end && !st; from = to) {
+    for (unsigned from = column, to; from < end && !status; from = to) {
       to = (from / q->group + 1) * q->group;
       if (to > end) to = end;
       const size_t at = (size_t)row * stride + from;
       if (from % q->group == 0)
-        st = choose_fields(c, w, s, row_group, row, from, targets, stride, out, err);
-      if (!st)
-        st = qp_field_search_codes(w->fields, w->at[row], to - from, targets + at,
-                                   w->row_code + row * per_row + from / q->dim, values + at, err);
+        status = choose_fields(c, w, s, row_group, row, from, targets, stride, out, err);
+      if (!status)
+        status =
+            qp_field_search_codes(w->fields, w->at[row], to - from, targets + at,
+                                  w->row_code + row * per_row + from / q->dim, values + at, err);
     }
   }
-  return st;
+  return status;
 }
 
 static void code_by_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned column,
@@ -444,8 +446,8 @@ static qp_status fit_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *
         to[e] = fit ? qp_float_to_half(own[e]) : book->data[e];
     }
     qp_codewords_free(&w->row_words[row]);
-    qp_status st = qp_codewords_make(&w->row_words[row], c->states, q->dim, own, err);
-    if (st) return st;
+    qp_status status = qp_codewords_make(&w->row_words[row], c->states, q->dim, own, err);
+    if (status) return status;
   }
   return QP_OK;
 }
@@ -506,10 +508,10 @@ void qp_coder_end(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsig
 qp_status qp_coder_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
                         const float *targets, const qp_coder_out *out, float *values,
                         unsigned stride, qp_error *err) {
-  qp_status st = QP_OK; /* a trellis finds its seams when it searches the whole circle */
-  if (c->kind == QP_CODER_ROWS) st = fit_rows(c, w, s, row_group, targets, stride, out, err);
-  if (!st)
-    st = qp_coder_columns(c, w, s, row_group, 0, s->columns, targets, out, values, stride, err);
-  if (!st) qp_coder_end(c, w, s, row_group, out);
-  return st;
+  qp_status status = QP_OK; /* a trellis finds its seams when it searches the whole circle */
+  if (c->kind == QP_CODER_ROWS) status = fit_rows(c, w, s, row_group, targets, stride, out, err);
+  if (!status)
+    status = qp_coder_columns(c, w, s, row_group, 0, s->columns, targets, out, values, stride, err);
+  if (!status) qp_coder_end(c, w, s, row_group, out);
+  return status;
 }

@@ -119,10 +119,10 @@ static qp_status make_desk(const job *j, desk *d, qp_error *err) {
               .reference = qp_reference_new()};
   const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->error &&
                   d->half && d->reference;
-  qp_status st = ok ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
-  for (unsigned p = 0; !st && p < j->out->parts && !j->lanes[0].target; p++)
-    st = qp_coder_work_new(&j->coder[p], &j->out->part[p].stream, &d->work[p], err);
-  return st;
+  qp_status status = ok ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
+  for (unsigned p = 0; !status && p < j->out->parts && !j->lanes[0].target; p++)
+    status = qp_coder_work_new(&j->coder[p], &j->out->part[p].stream, &d->work[p], err);
+  return status;
 }
 
 /* Rows of a group that the linear has; the others are padding. */
@@ -166,9 +166,9 @@ static qp_status code_plainly(const job *j, desk *d, unsigned row_group, qp_erro
     const unsigned offset = e->part[p].column;
     if (!s->columns) continue; /* a split of few columns */
     const qp_coder_out out = out_of(e, p);
-    qp_status st = qp_coder_rows(&j->coder[p], d->work[p], s, row_group, d->x + offset, &out,
-                                 d->value + offset, e->columns, err);
-    if (st) return st;
+    qp_status status = qp_coder_rows(&j->coder[p], d->work[p], s, row_group, d->x + offset, &out,
+                                     d->value + offset, e->columns, err);
+    if (status) return status;
   }
   return QP_OK;
 }
@@ -179,13 +179,13 @@ static qp_status code_block(const job *j, desk *d, unsigned row_group, unsigned 
   const qp_encoded *e = j->out;
   const unsigned offset = e->part[p].column, columns = e->columns;
   const qp_coder_out out = out_of(e, p);
-  qp_status st =
+  qp_status status =
       qp_coder_columns(&j->coder[p], d->work[p], &e->part[p].stream, row_group, column - offset,
                        end - offset, d->target + offset, &out, d->value + offset, columns, err);
-  for (size_t r = 0; r < QP_GROUP_ROWS && !st; r++)
+  for (size_t r = 0; r < QP_GROUP_ROWS && !status; r++)
     for (size_t i = r * columns + column; i < r * columns + end; i++)
       d->error[i] = d->value[i] - d->x[i];
-  return st;
+  return status;
 }
 
 /* How far the coder of part p looks that codes up to 'end': to the end of its group of fields, or ahead. */
@@ -207,33 +207,33 @@ static qp_status code_fed_part(const job *j, desk *d, unsigned row_group, unsign
   const qp_feedback *f = &j->feedback;
   const unsigned begin = e->part[p].column, end = begin + e->part[p].stream.columns;
   unsigned known = begin, seen = begin; /* targets of [known, seen) are up to date before 'known' */
-  qp_status st = QP_OK;
-  for (; !st && *k < f->blocks && f->edge[*k] < end; ++*k) {
+  qp_status status = QP_OK;
+  for (; !status && *k < f->blocks && f->edge[*k] < end; ++*k) {
     const unsigned column = f->edge[*k], next = f->edge[*k + 1];
     if (column == begin || column >= known + FED_COLUMNS) {
       known = column;
       seen = seen_from(e, p, next + FED_COLUMNS);
       qp_feedback_targets(f, column, seen, d->x, d->error, d->target);
     }
-    st = code_block(j, d, row_group, p, column, next, err);
-    if (!st) qp_feedback_pass(f, column, next, seen, d->error, d->target);
+    status = code_block(j, d, row_group, p, column, next, err);
+    if (!status) qp_feedback_pass(f, column, next, seen, d->error, d->target);
   }
-  return st;
+  return status;
 }
 
 static qp_status code_fed(const job *j, desk *d, unsigned row_group, qp_error *err) {
   const qp_encoded *e = j->out;
-  qp_status st = QP_OK;
-  for (unsigned p = 0, k = 0; p < e->parts && !st; p++) {
+  qp_status status = QP_OK;
+  for (unsigned p = 0, k = 0; p < e->parts && !status; p++) {
     const qp_stream *s = &e->part[p].stream;
     const qp_coder_out out = out_of(e, p);
     if (!s->columns) continue; /* a split of few columns */
-    st = qp_coder_begin(&j->coder[p], d->work[p], s, row_group, d->x + e->part[p].column,
-                        e->columns, &out, err);
-    if (!st) st = code_fed_part(j, d, row_group, p, &k, err);
-    if (!st) qp_coder_end(&j->coder[p], d->work[p], s, row_group, &out);
+    status = qp_coder_begin(&j->coder[p], d->work[p], s, row_group, d->x + e->part[p].column,
+                            e->columns, &out, err);
+    if (!status) status = code_fed_part(j, d, row_group, p, &k, err);
+    if (!status) qp_coder_end(&j->coder[p], d->work[p], s, row_group, &out);
   }
-  return st;
+  return status;
 }
 
 /* A scale as it is stored: rounded to fp16 where that keeps all of fp16's bits. */
@@ -278,9 +278,9 @@ static void fit_scales(const job *j, desk *d, unsigned row_group) {
 
 static qp_status code_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
   load_rows(j, d, row_group);
-  qp_status st = j->feeds ? code_fed(j, d, row_group, err) : code_plainly(j, d, row_group, err);
-  if (!st) fit_scales(j, d, row_group);
-  return st;
+  qp_status status = j->feeds ? code_fed(j, d, row_group, err) : code_plainly(j, d, row_group, err);
+  if (!status) fit_scales(j, d, row_group);
+  return status;
 }
 
 /* ---- Codes found by a searcher: gather lanes, have them searched, pack ---- */
@@ -309,8 +309,8 @@ static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *e
     if (!s->columns) continue;
     qp_lanes_pack(s, row_group, j->lanes[p].code + at, e->part[p].codes);
     const qp_packed packed = qp_encoded_packed(e, p);
-    qp_status st = qp_reference_decode(d->reference, &packed, row_group, d->half, err);
-    if (st) return st;
+    qp_status status = qp_reference_decode(d->reference, &packed, row_group, d->half, err);
+    if (status) return status;
     for (size_t i = 0; i < (size_t)QP_GROUP_ROWS * s->columns; i++)
       d->part_value[i] = qp_half_to_float(d->half[i]);
     copy_columns(d->value + e->part[p].column, e->columns, d->part_value, s->columns, s->columns);
@@ -330,20 +330,20 @@ static void *run_thread(void *argument) {
   job *j = argument;
   qp_error err = {{0}};
   desk d;
-  qp_status st = make_desk(j, &d, &err);
-  while (!st && !atomic_load(&j->stopped)) {
+  qp_status status = make_desk(j, &d, &err);
+  while (!status && !atomic_load(&j->stopped)) {
     unsigned row_group = atomic_fetch_add(&j->next, 1);
     if (row_group >= j->end) break;
     if (j->options->cancel && atomic_load(j->options->cancel)) {
-      st = qp_fail(&err, QP_E_LIMIT, "stopped when asked to");
+      status = qp_fail(&err, QP_E_LIMIT, "stopped when asked to");
       break;
     }
-    st = j->work(j, &d, row_group, &err);
+    status = j->work(j, &d, row_group, &err);
     if (j->options->done && j->counts)
       atomic_fetch_add(j->options->done, (size_t)rows_of(j->out, row_group) * j->out->columns);
   }
   free_desk(&d);
-  if (st) fail_job(j, st, &err);
+  if (status) fail_job(j, status, &err);
   return NULL;
 }
 
@@ -367,17 +367,18 @@ static qp_status run_threads(job *j, unsigned first, unsigned end,
 
 static qp_status run_searched(job *j, unsigned at_once, qp_error *err) {
   const qp_encode_searcher *by = j->options->searcher;
-  qp_status st = QP_OK;
-  for (j->first = 0; j->first < j->row_groups && !st; j->first += at_once) {
+  qp_status status = QP_OK;
+  for (j->first = 0; j->first < j->row_groups && !status; j->first += at_once) {
     const unsigned left = j->row_groups - j->first, n = left < at_once ? left : at_once;
-    st = run_threads(j, j->first, j->first + n, gather_row_group);
-    for (unsigned p = 0; p < j->out->parts && !st; p++)
+    status = run_threads(j, j->first, j->first + n, gather_row_group);
+    for (unsigned p = 0; p < j->out->parts && !status; p++)
       if (j->out->part[p].stream.columns)
-        st = by->search(by->context, &j->coder[p], &j->out->part[p].stream,
-                        (size_t)n * QP_GROUP_ROWS, j->lanes[p].target, j->lanes[p].code, &j->error);
-    if (!st) st = run_threads(j, j->first, j->first + n, pack_row_group);
+        status =
+            by->search(by->context, &j->coder[p], &j->out->part[p].stream,
+                       (size_t)n * QP_GROUP_ROWS, j->lanes[p].target, j->lanes[p].code, &j->error);
+    if (!status) status = run_threads(j, j->first, j->first + n, pack_row_group);
   }
-  return st ? qp_fail(err, st, "%s", j->error.text) : QP_OK;
+  return status ? qp_fail(err, status, "%s", j->error.text) : QP_OK;
 }
 
 /* Is every part's code the outcome of a search alone? */
@@ -414,18 +415,18 @@ static qp_status make_lanes(job *j, unsigned at_once, qp_error *err) {
 
 /* By the searcher where it can, else by the threads. */
 static qp_status run(job *j, qp_error *err) {
-  qp_status st = QP_E_MISSING;
+  qp_status status = QP_E_MISSING;
   if (can_be_searched(j)) {
     const size_t group = (size_t)QP_GROUP_ROWS * j->out->columns;
     unsigned at_once = group < SEARCHED_WEIGHTS ? (unsigned)(SEARCHED_WEIGHTS / group) : 1;
     if (at_once > j->row_groups) at_once = j->row_groups;
-    st = make_lanes(j, at_once, err);
-    if (!st) st = run_searched(j, at_once, err);
+    status = make_lanes(j, at_once, err);
+    if (!status) status = run_searched(j, at_once, err);
     free_lanes(j);
   }
-  if (st != QP_E_MISSING) return st;
-  st = run_threads(j, 0, j->row_groups, code_row_group);
-  return st ? qp_fail(err, st, "%s", j->error.text) : QP_OK;
+  if (status != QP_E_MISSING) return status;
+  status = run_threads(j, 0, j->row_groups, code_row_group);
+  return status ? qp_fail(err, status, "%s", j->error.text) : QP_OK;
 }
 
 /* ---- One linear ---- */
@@ -440,8 +441,8 @@ static qp_status make_part(job *j, unsigned p, unsigned columns, qp_error *err) 
   qp_stream *s = &e->part[p].stream;
   e->part[p].column = qp_layout_part_column(e->quantizer, columns, p);
   unsigned width = qp_layout_part_column(e->quantizer, columns, p + 1) - e->part[p].column;
-  qp_status st = qp_layout_stream(q, e->rows, width, s, err);
-  if (st) return st;
+  qp_status status = qp_layout_stream(q, e->rows, width, s, err);
+  if (status) return status;
   bool ok = (e->part[p].codes = calloc(s->code_words, sizeof(uint32_t))) != NULL;
   for (unsigned f = 0; ok && f < q->fields; f++)
     ok = (e->part[p].field[f] = calloc(1, s->field_bytes[f])) != NULL;
@@ -455,9 +456,9 @@ static qp_status make_part(job *j, unsigned p, unsigned columns, qp_error *err) 
     for (size_t i = 0; ok && i < copies; i++) memcpy(to + i * one, b->data, sizeof *to * one);
   }
   if (!ok) return qp_fail(err, QP_E_NOMEM, "no memory for %u x %u codes", e->rows, width);
-  st = qp_coder_make(&j->coder[p], q, err);
-  if (!st && j->options->beam) qp_beam_set_width(&j->coder[p].trellis.beam, j->options->beam);
-  return st;
+  status = qp_coder_make(&j->coder[p], q, err);
+  if (!status && j->options->beam) qp_beam_set_width(&j->coder[p].trellis.beam, j->options->beam);
+  return status;
 }
 
 /* Where feedback may pass: after every grain of each part's coder. */
@@ -481,13 +482,13 @@ static qp_status make_feedback(job *j, qp_error *err) {
   unsigned *edge = NULL, blocks = 0;
   const double damping =
       j->options->hessian_damping > 0 ? j->options->hessian_damping : QP_ENCODE_DAMPING;
-  qp_status st = list_edges(j, &edge, &blocks, err);
-  if (!st)
-    st = qp_feedback_make(&j->feedback, j->out->columns, j->options->hessian, damping, edge, blocks,
-                          err);
-  j->feeds = !st && j->feedback.unit;
+  qp_status status = list_edges(j, &edge, &blocks, err);
+  if (!status)
+    status = qp_feedback_make(&j->feedback, j->out->columns, j->options->hessian, damping, edge,
+                              blocks, err);
+  j->feeds = !status && j->feedback.unit;
   j->out->damping = j->feeds ? j->feedback.damping : 0;
-  return st;
+  return status;
 }
 
 /* In the order of the rows, so that the sums do not depend on the threads. */
@@ -507,8 +508,8 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
                            unsigned columns, const qp_encode_options *options, qp_encoded *out,
                            qp_error *err) {
   static const qp_encode_options usual;
-  qp_status st = check_weights(weights, rows, columns, err);
-  if (st) return st;
+  qp_status status = check_weights(weights, rows, columns, err);
+  if (status) return status;
   qp_encoded e = {.quantizer = q,
                   .rows = rows,
                   .columns = columns,
@@ -526,21 +527,21 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
   e.row_scale = malloc(sizeof *e.row_scale * rows);
   e.row_distortion = malloc(sizeof *e.row_distortion * rows);
   if (!j.lost || !j.power || !j.out_lost || !j.out_power || !e.row_scale || !e.row_distortion)
-    st = qp_fail(err, QP_E_NOMEM, "out of memory");
-  for (unsigned p = 0; !st && p < e.parts; p++) st = make_part(&j, p, columns, err);
-  if (!st && !(j.input_scale > 0)) st = qp_encode_input_scale(q, &j.input_scale, err);
-  if (!st && j.options->hessian) st = make_feedback(&j, err);
-  if (!st) st = run(&j, err);
-  if (!st) sum_up(&j);
+    status = qp_fail(err, QP_E_NOMEM, "out of memory");
+  for (unsigned p = 0; !status && p < e.parts; p++) status = make_part(&j, p, columns, err);
+  if (!status && !(j.input_scale > 0)) status = qp_encode_input_scale(q, &j.input_scale, err);
+  if (!status && j.options->hessian) status = make_feedback(&j, err);
+  if (!status) status = run(&j, err);
+  if (!status) sum_up(&j);
   for (unsigned p = 0; p < e.parts; p++) qp_coder_free(&j.coder[p]);
   qp_feedback_free(&j.feedback);
   free(j.lost);
   free(j.power);
   free(j.out_lost);
   free(j.out_power);
-  if (st)
+  if (status)
     qp_encoded_free(&e);
   else
     *out = e;
-  return st;
+  return status;
 }

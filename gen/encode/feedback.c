@@ -92,22 +92,22 @@ static void make_unit(qp_feedback *f, double *a) {
 qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hessian, double damping,
                            unsigned *edge, unsigned blocks, qp_error *err) {
   qp_feedback f = {.columns = columns, .hessian = hessian, .edge = edge, .blocks = blocks};
-  qp_status st = check_hessian(columns, hessian, err);
-  if (!st) st = qp_blas_open(&f.blas, err);
-  const bool feeds = !st && mean_diagonal(columns, hessian) > 0;
+  qp_status status = check_hessian(columns, hessian, err);
+  if (!status) status = qp_blas_open(&f.blas, err);
+  const bool feeds = !status && mean_diagonal(columns, hessian) > 0;
   const size_t cells = (size_t)columns * columns;
   double *a = feeds ? malloc(sizeof *a * cells) : NULL;
   f.unit = feeds ? malloc(sizeof *f.unit * cells) : NULL;
   if (feeds && (!a || !f.unit))
-    st = qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian of %u columns", columns);
-  if (feeds && !st) st = cholesky(&f, damping, a, err);
-  if (feeds && !st) make_unit(&f, a);
+    status = qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian of %u columns", columns);
+  if (feeds && !status) status = cholesky(&f, damping, a, err);
+  if (feeds && !status) make_unit(&f, a);
   free(a);
-  if (st)
+  if (status)
     qp_feedback_free(&f);
   else
     *out = f;
-  return st;
+  return status;
 }
 
 void qp_feedback_free(qp_feedback *f) {

@@ -91,21 +91,24 @@ qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_e
   if (!s) return qp_fail(err, QP_E_NOMEM, "out of memory");
   s->quantizer = q;
   s->states = 1u << (q->planes ? q->planes_read : q->window);
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (s->states > MAX_CODES) {
-    st = qp_fail(err, QP_E_LIMIT, "%s: group fields with codes of %u bits; up to 12 can be encoded",
-                 q->name, q->window);
+    status =
+        qp_fail(err, QP_E_LIMIT, "%s: group fields with codes of %u bits; up to 12 can be encoded",
+                q->name, q->window);
   }
-  for (unsigned f = 0; !st && f < q->fields; f++) st = list_values(&q->field[f], &s->axis[f], err);
-  if (!st) choose_coarse(s);
+  for (unsigned f = 0; !status && f < q->fields; f++)
+    status = list_values(&q->field[f], &s->axis[f], err);
+  if (!status) choose_coarse(s);
   s->slots = s->states <= SMALL_CODES ? SMALL_SLOTS : KEPT_SLOTS;
   s->slot = calloc(s->slots, sizeof *s->slot);
   s->coarse = calloc(COARSE_POINTS, sizeof *s->coarse);
   s->halves = malloc(sizeof *s->halves * q->dim << q->window);
-  if (!st && (!s->slot || !s->coarse || !s->halves)) st = qp_fail(err, QP_E_NOMEM, "out of memory");
-  if (st) {
+  if (!status && (!s->slot || !s->coarse || !s->halves))
+    status = qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (status) {
     qp_field_search_free(s);
-    return st;
+    return status;
   }
   *out = s;
   return QP_OK;
@@ -136,18 +139,18 @@ static qp_status fill(qp_field_search *s, kept *k, const uint32_t at[QP_MAX_FIEL
   const qp_quantizer *q = s->quantizer;
   uint32_t fields[QP_MAX_FIELDS] = {0};
   for (unsigned f = 0; f < q->fields; f++) fields[f] = s->axis[f].value[at[f]];
-  qp_status st = qp_quantizer_table(q, fields, NULL, s->halves, err);
-  if (!st && !k->value && !(k->value = malloc(sizeof *k->value * s->states * q->dim)))
-    st = qp_fail(err, QP_E_NOMEM, "out of memory");
-  if (st) return st;
+  qp_status status = qp_quantizer_table(q, fields, NULL, s->halves, err);
+  if (!status && !k->value && !(k->value = malloc(sizeof *k->value * s->states * q->dim)))
+    status = qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (status) return status;
   for (size_t i = 0; i < (size_t)s->states * q->dim; i++)
     k->value[i] = qp_half_to_float(s->halves[i]);
   qp_codewords_free(&k->words);
-  st = qp_codewords_make(&k->words, s->states, q->dim, k->value, err);
-  if (st) {
+  status = qp_codewords_make(&k->words, s->states, q->dim, k->value, err);
+  if (status) {
     free(k->value);
     k->value = NULL;
-    return st;
+    return status;
   }
   memcpy(k->at, at, sizeof k->at);
   return QP_OK;
@@ -195,8 +198,8 @@ static qp_status search_coarse(qp_field_search *s, unsigned n, const float *targ
   const float bound =
       k->value ? qp_codewords_error(&k->words, n / k->words.dim, target, INFINITY) : INFINITY;
   for (unsigned i = 0;; i++) {
-    qp_status st = table_in(s, &s->coarse[i], at, &k, err);
-    if (st) return st;
+    qp_status status = table_in(s, &s->coarse[i], at, &k, err);
+    if (status) return status;
     if (is_better(k, at, n, target, bound, best)) s->last = i;
     unsigned f = 0;
     for (; f < fields; f++) {
@@ -226,8 +229,8 @@ static qp_status refine(qp_field_search *s, unsigned n, const float *target, bes
           if (up ? now.at[f] + step[f] >= s->axis[f].count : now.at[f] < step[f]) continue;
           now.at[f] = up ? now.at[f] + step[f] : now.at[f] - step[f];
           const kept *k;
-          qp_status st = table_at(s, now.at, &k, err);
-          if (st) return st;
+          qp_status status = table_at(s, now.at, &k, err);
+          if (status) return status;
           better |= is_better(k, now.at, n, target, INFINITY, best);
         }
       }
@@ -240,9 +243,9 @@ qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targe
                               uint32_t fields[QP_MAX_FIELDS], uint32_t at[QP_MAX_FIELDS],
                               qp_error *err) {
   best_point best = {.sum = INFINITY};
-  qp_status st = search_coarse(s, n, targets, &best, err);
-  if (!st) st = refine(s, n, targets, &best, err);
-  if (st) return st;
+  qp_status status = search_coarse(s, n, targets, &best, err);
+  if (!status) status = refine(s, n, targets, &best, err);
+  if (status) return status;
   for (unsigned f = 0; f < s->quantizer->fields; f++) fields[f] = s->axis[f].value[best.at[f]];
   memcpy(at, best.at, sizeof best.at);
   return QP_OK;
@@ -253,8 +256,8 @@ qp_status qp_field_search_codes(qp_field_search *s, const uint32_t at[QP_MAX_FIE
                                 qp_error *err) {
   const unsigned dim = s->quantizer->dim;
   const kept *k;
-  qp_status st = table_at(s, at, &k, err);
-  if (st) return st;
+  qp_status status = table_at(s, at, &k, err);
+  if (status) return status;
   assert(dim);
   /* dim is at least 1. NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
   qp_codewords_nearest(&k->words, n / dim, targets, codes);

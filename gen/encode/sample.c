@@ -22,8 +22,8 @@ static qp_status search_runs(const qp_coder *c, size_t steps, const float *scale
   const unsigned runs = steps / at_once >= 64 ? at_once : 1;
   const size_t each = steps / runs;
   qp_search *search;
-  qp_status st = qp_search_new(t, &search, err);
-  if (st) return st;
+  qp_status status = qp_search_new(t, &search, err);
+  if (status) return status;
   const float *target[QP_TRELLIS_SEQUENCES] = {0};
   uint32_t *to[QP_TRELLIS_SEQUENCES], start[QP_TRELLIS_SEQUENCES];
   for (unsigned k = 0; k < runs; k++) {
@@ -61,15 +61,15 @@ qp_status qp_sample_code(const qp_coder *c, size_t n, const float *targets, doub
   float *scaled = malloc(sizeof *scaled * n);
   uint32_t *code = malloc(sizeof *code * steps);
   uint32_t *state = states ? states : malloc(sizeof *state * steps);
-  qp_status st =
+  qp_status status =
       scaled && code && state ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for %zu weights", n);
-  for (size_t i = 0; !st && i < n; i++) scaled[i] = targets[i] * (float)scale;
-  if (!st && c->kind == QP_CODER_TRELLIS)
-    st = search_runs(c, steps, scaled, code, state, err);
-  else if (!st)
+  for (size_t i = 0; !status && i < n; i++) scaled[i] = targets[i] * (float)scale;
+  if (!status && c->kind == QP_CODER_TRELLIS)
+    status = search_runs(c, steps, scaled, code, state, err);
+  else if (!status)
     qp_codewords_nearest(&c->words, steps, scaled, state);
   *cross = *square = 0;
-  for (size_t i = 0; !st && i < n; i++) {
+  for (size_t i = 0; !status && i < n; i++) {
     const double v = (double)c->values[(size_t)state[i / dim] * dim + i % dim];
     *cross += (double)targets[i] * v;
     *square += v * v;
@@ -77,5 +77,5 @@ qp_status qp_sample_code(const qp_coder *c, size_t n, const float *targets, doub
   free(scaled);
   free(code);
   if (!states) free(state);
-  return st;
+  return status;
 }

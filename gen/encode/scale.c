@@ -44,8 +44,8 @@ static qp_status depth(const valley *v, double scale, double *out, qp_error *err
   double cross = 0, square = 0;
   for (unsigned p = 0; p < v->parts; p++) {
     double c, s;
-    qp_status st = qp_sample_code(&v->coder[p], v->n, v->sample, scale, &c, &s, NULL, err);
-    if (st) return st;
+    qp_status status = qp_sample_code(&v->coder[p], v->n, v->sample, scale, &c, &s, NULL, err);
+    if (status) return status;
     cross += v->fraction[p] * c;
     square += v->fraction[p] * s;
   }
@@ -109,25 +109,25 @@ static qp_status find_valley(const qp_coder *coder, const double *fraction, unsi
   valley v = {.coder = coder, .fraction = fraction, .parts = parts, .sample = sample};
   const double rms = table_rms(coder);
   double best = 0, least = INFINITY;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   set_sample(&v, (size_t)SCAN_WEIGHTS >> fewer);
   double scale = rms * 0.45;
-  for (unsigned i = 0; !st && i < SCAN_POINTS; i++) {
+  for (unsigned i = 0; !status && i < SCAN_POINTS; i++) {
     double d = INFINITY;
-    st = depth(&v, scale, &d, err);
+    status = depth(&v, scale, &d, err);
     if (d < least) least = d, best = scale;
     scale *= 1.125;
   }
   set_sample(&v, fine);
   const double width[] = {0.12, 0.04};
-  for (unsigned k = 0; !st && k < 2; k++) {
+  for (unsigned k = 0; !status && k < 2; k++) {
     double x[3] = {best * (1 - width[k]), best, best * (1 + width[k])}, y[3] = {0};
-    for (unsigned i = 0; !st && i < 3; i++) st = depth(&v, x[i], &y[i], err);
-    if (!st) best = parabola(x, y);
+    for (unsigned i = 0; !status && i < 3; i++) status = depth(&v, x[i], &y[i], err);
+    if (!status) best = parabola(x, y);
   }
   free(sample);
-  if (!st) *out = best;
-  return st;
+  if (!status) *out = best;
+  return status;
 }
 
 /* ---- Kept in the cache directory, one small file a quantizer ---- */
@@ -160,21 +160,21 @@ qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *er
   double fraction[QP_MAX_PARTS] = {1};
   unsigned parts = 0;
   bool fitted = false; /* scales or codebooks of a part take it up */
-  qp_status st = QP_OK;
-  for (unsigned p = 0; !st && p < (q->kind == QP_SPLIT ? q->parts : 1); p++) {
+  qp_status status = QP_OK;
+  for (unsigned p = 0; !status && p < (q->kind == QP_SPLIT ? q->parts : 1); p++) {
     if (q->kind == QP_SPLIT) fraction[p] = q->part[p].fraction;
-    st = qp_coder_make(&coder[p], q->kind == QP_SPLIT ? q->part[p].quantizer : q, err);
-    if (st) break;
+    status = qp_coder_make(&coder[p], q->kind == QP_SPLIT ? q->part[p].quantizer : q, err);
+    if (status) break;
     parts++;
     if (coder[p].trellis.long_window) narrow(&coder[p].trellis.beam);
     fitted |= coder[p].kind == QP_CODER_FIELDS || coder[p].kind == QP_CODER_ROWS;
   }
-  if (!st && fitted)
+  if (!status && fitted)
     *out = 1;
-  else if (!st)
-    st = find_valley(coder, fraction, parts, out, err);
+  else if (!status)
+    status = find_valley(coder, fraction, parts, out, err);
   for (unsigned p = 0; p < parts; p++) qp_coder_free(&coder[p]);
-  if (st || !keep) return st;
+  if (status || !keep) return status;
   int n = snprintf(line, sizeof line, "%a\n", *out);
   (void)qp_file_write(path, line, n > 0 ? (size_t)n : 0,
                       NULL); /* what cannot be kept is measured again */

@@ -135,20 +135,20 @@ static void *run_chunks(void *argument) {
   float *target = malloc(sizeof *target * n);
   uint32_t *state = malloc(sizeof *state * CHUNK_STEPS);
   qp_error err = {{0}};
-  qp_status st = make_tally(&y, t->states, t->dim) && target && state
-                     ? QP_OK
-                     : qp_fail(&err, QP_E_NOMEM, "out of memory");
-  while (!st) {
+  qp_status status = make_tally(&y, t->states, t->dim) && target && state
+                         ? QP_OK
+                         : qp_fail(&err, QP_E_NOMEM, "out of memory");
+  while (!status) {
     const unsigned chunk = atomic_fetch_add(&t->next, 1);
     double cross, square;
     if (chunk >= t->chunks) break;
     qp_sample_gaussian(t->seed + chunk, n, target);
-    st = qp_sample_code(&t->coder, n, target, 1, &cross, &square, state, &err);
-    if (!st) count_chunk(t, &y, target, state);
+    status = qp_sample_code(&t->coder, n, target, 1, &cross, &square, state, &err);
+    if (!status) count_chunk(t, &y, target, state);
   }
   pthread_mutex_lock(&t->lock);
-  if (!st) add_tally(&t->total, &y, t->states, t->dim);
-  if (st && !t->status) t->status = st, t->error = err;
+  if (!status) add_tally(&t->total, &y, t->states, t->dim);
+  if (status && !t->status) t->status = status, t->error = err;
   pthread_mutex_unlock(&t->lock);
   free_tally(&y);
   free(target);
@@ -160,10 +160,10 @@ static void *run_chunks(void *argument) {
 static qp_status make_coder(trainer *t, qp_error *err) {
   qp_quantizer q = *t->quantizer;
   q.codebook[0].data = t->codebook; /* a view: the quantizer itself keeps its own */
-  qp_status st = qp_coder_make(&t->coder, &q, err);
+  qp_status status = qp_coder_make(&t->coder, &q, err);
   t->coder.quantizer = t->quantizer;
-  if (!st && t->options->beam) qp_beam_set_width(&t->coder.trellis.beam, t->options->beam);
-  return st;
+  if (!status && t->options->beam) qp_beam_set_width(&t->coder.trellis.beam, t->options->beam);
+  return status;
 }
 
 static qp_status run_round(trainer *t, unsigned round, unsigned rounds, qp_error *err) {
@@ -172,8 +172,8 @@ static qp_status run_round(trainer *t, unsigned round, unsigned rounds, qp_error
   t->chunks = (unsigned)(weights / ((size_t)CHUNK_STEPS * t->dim)) + 1;
   t->seed = (t->options->seed + 1) * 1000003 + (uint64_t)round * 65536;
   atomic_store(&t->next, 0);
-  qp_status st = make_coder(t, err);
-  if (st) return st;
+  qp_status status = make_coder(t, err);
+  if (status) return status;
   memset(t->total.count, 0, sizeof *t->total.count * t->states);
   memset(t->total.sum, 0, sizeof *t->total.sum * t->states * t->dim);
   t->total.power = t->total.lost = 0;
@@ -262,8 +262,8 @@ static void tell(const trainer *t, unsigned round, unsigned rounds) {
 qp_status qp_train_codebook(const qp_quantizer *q, const qp_train_options *options,
                             uint16_t *codebook, qp_error *err) {
   unsigned node = 0;
-  qp_status st = find_lookup(q, &node, err);
-  if (st) return st;
+  qp_status status = find_lookup(q, &node, err);
+  if (status) return status;
   const unsigned states = 1u << (q->planes ? q->planes_read : q->window);
   const size_t values = (size_t)q->codebook[0].entries * q->codebook[0].dim;
   trainer t = {.quantizer = q,
@@ -279,20 +279,20 @@ qp_status qp_train_codebook(const qp_quantizer *q, const qp_train_options *optio
                .lock = PTHREAD_MUTEX_INITIALIZER};
   const unsigned rounds = options->rounds ? options->rounds : DEFAULT_ROUNDS;
   if (!t.codebook || !t.entry_of || !t.order || !t.begin || !make_tally(&t.total, states, q->dim))
-    st = qp_fail(err, QP_E_NOMEM, "out of memory");
-  if (!st) memcpy(t.codebook, codebook, sizeof *codebook * values);
-  if (!st) st = find_entries(&t, node, err);
-  for (unsigned round = 0; !st && round < rounds; round++) {
-    st = run_round(&t, round, rounds, err);
-    if (st) break;
+    status = qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (!status) memcpy(t.codebook, codebook, sizeof *codebook * values);
+  if (!status) status = find_entries(&t, node, err);
+  for (unsigned round = 0; !status && round < rounds; round++) {
+    status = run_round(&t, round, rounds, err);
+    if (status) break;
     for (unsigned e = 0; e < t.entries; e++) improve_entry(&t, e);
     tell(&t, round, rounds);
   }
-  if (!st) memcpy(codebook, t.codebook, sizeof *codebook * values);
+  if (!status) memcpy(codebook, t.codebook, sizeof *codebook * values);
   free_tally(&t.total);
   free(t.codebook);
   free(t.entry_of);
   free(t.order);
   free(t.begin);
-  return st;
+  return status;
 }

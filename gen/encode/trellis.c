@@ -206,9 +206,9 @@ qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err) {
   if (!s) return qp_fail(err, QP_E_NOMEM, "out of memory");
   *out = s;
   if (t->long_window) {
-    const qp_status st = qp_beam_search_new(&t->beam, &s->beam, err);
-    if (st) free(s);
-    return st;
+    const qp_status status = qp_beam_search_new(&t->beam, &s->beam, err);
+    if (status) free(s);
+    return status;
   }
   bool ok = true;
   for (unsigned k = 0; ok && k < qp_trellis_sequences(t); k++) ok = new_flight(t, &s->flight[k]);

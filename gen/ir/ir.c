@@ -225,9 +225,9 @@ static qp_status verify_node(const qp_ir *ir, unsigned i, qp_error *err) {
 }
 
 qp_status qp_ir_verify(const qp_ir *ir, qp_error *err) {
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < ir->count && !st; i++) st = verify_node(ir, i, err);
-  if (st) return st;
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < ir->count && !status; i++) status = verify_node(ir, i, err);
+  if (status) return status;
   if (ir->outputs < 1 || ir->outputs > QP_IR_MAX_OUTPUTS)
     return qp_fail(err, QP_E_ARG, "IR with %u outputs; 1 to %d are possible", ir->outputs,
                    QP_IR_MAX_OUTPUTS);

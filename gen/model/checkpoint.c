@@ -149,15 +149,15 @@ static qp_status add_packed(qp_checkpoint *c, const qp_gguf_architecture *a,
 
 static qp_status list_packed(qp_checkpoint *c, const qp_gguf_architecture *a, qp_error *err) {
   size_t count = 0;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   for (unsigned p = 0; p < c->packed.count; p++) count += qp_gguf_count(c->packed.part[p].file);
   if (!(c->tensor = calloc(count + 1, sizeof *c->tensor))) return no_memory(c->path, err);
   for (unsigned p = 0; p < c->packed.count; p++) {
     const qp_gguf_part *part = &c->packed.part[p];
-    for (size_t i = 0; i < qp_gguf_count(part->file) && !st; i++)
-      st = add_packed(c, a, part, qp_gguf_get(part->file, i), err);
+    for (size_t i = 0; i < qp_gguf_count(part->file) && !status; i++)
+      status = add_packed(c, a, part, qp_gguf_get(part->file, i), err);
   }
-  return st ? st : sort_tensors(c, err);
+  return status ? status : sort_tensors(c, err);
 }
 
 /* ---- Names that differ from those of the whole model ---- */
@@ -203,19 +203,19 @@ static qp_status rename_all(qp_checkpoint *c, const char *from, const char *to, 
 static qp_status use_model_names(qp_checkpoint *c, qp_error *err) {
   char *found = find_prefix(c);
   const char *wanted = c->model.prefix;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (found && ends_with(wanted, found) && strcmp(wanted, found) != 0) {
     char front[sizeof c->model.prefix];
     snprintf(front, sizeof front, "%.*s", (int)(strlen(wanted) - strlen(found)), wanted);
-    st = rename_all(c, "", front, err);
+    status = rename_all(c, "", front, err);
   } else if (found && ends_with(found, wanted)) {
     found[strlen(found) - strlen(wanted)] = 0;
-    if (*found) st = rename_all(c, found, "", err);
+    if (*found) status = rename_all(c, found, "", err);
   } else if (found) {
-    st = rename_all(c, found, wanted, err);
+    status = rename_all(c, found, wanted, err);
   }
   free(found);
-  return st;
+  return status;
 }
 
 /* A head that is not there is the embedding, whatever config.json says. */
@@ -233,21 +233,22 @@ static void find_head(qp_checkpoint *c) {
 
 static qp_status open_packed(qp_checkpoint *c, qp_models *models, qp_error *err) {
   qp_gguf_architecture a;
-  qp_status st = qp_gguf_parts_open(c->path, &c->packed, err);
-  if (st) return st;
+  qp_status status = qp_gguf_parts_open(c->path, &c->packed, err);
+  if (status) return status;
   const qp_gguf_part *first = &c->packed.part[0];
-  st = qp_gguf_architecture_of(models, first->file, first->path, &a, err);
-  if (!st) st = qp_gguf_config(&a, &c->packed, &c->config, err);
-  if (!st) st = qp_models_parse(models, c->path, c->config, strlen(c->config), &c->model, err);
-  if (!st) st = list_packed(c, &a, err);
+  status = qp_gguf_architecture_of(models, first->file, first->path, &a, err);
+  if (!status) status = qp_gguf_config(&a, &c->packed, &c->config, err);
+  if (!status)
+    status = qp_models_parse(models, c->path, c->config, strlen(c->config), &c->model, err);
+  if (!status) status = list_packed(c, &a, err);
   for (unsigned i = 0; i < c->packed.count; i++) stir_file(c, c->packed.part[i].path);
-  return st;
+  return status;
 }
 
 static qp_status read_config(qp_checkpoint *c, const char *path, qp_error *err) {
   qp_map map;
-  qp_status st = qp_map_open(path, &map, err);
-  if (st)
+  qp_status status = qp_map_open(path, &map, err);
+  if (status)
     return qp_fail_prefix(err, QP_E_ARG,
                           "%s: a config.json is needed beside the weights, to say what model it is",
                           c->path);
@@ -269,15 +270,15 @@ static qp_status open_plain(qp_checkpoint *c, qp_models *models, qp_error *err) 
   if ((size_t)length + 16 > sizeof path)
     return qp_fail(err, QP_E_LIMIT, "%s: the path is too long", c->path);
   snprintf(path, sizeof path, "%.*s/config.json", length, folder || slash ? c->path : ".");
-  qp_status st = qp_safetensors_open(c->path, &c->plain, err);
-  if (!st) st = read_config(c, path, err);
-  if (!st) st = qp_models_parse(models, path, c->config, strlen(c->config), &c->model, err);
-  if (!st) st = list_plain(c, err);
-  if (!st) st = use_model_names(c, err);
-  if (!st) find_head(c);
-  for (unsigned i = 0; !st && i < qp_safetensors_shards(c->plain); i++)
+  qp_status status = qp_safetensors_open(c->path, &c->plain, err);
+  if (!status) status = read_config(c, path, err);
+  if (!status) status = qp_models_parse(models, path, c->config, strlen(c->config), &c->model, err);
+  if (!status) status = list_plain(c, err);
+  if (!status) status = use_model_names(c, err);
+  if (!status) find_head(c);
+  for (unsigned i = 0; !status && i < qp_safetensors_shards(c->plain); i++)
     stir_file(c, qp_safetensors_shard_path(c->plain, i));
-  return st;
+  return status;
 }
 
 qp_status qp_checkpoint_open(const char *path, qp_models *models, qp_checkpoint **out,
@@ -285,9 +286,9 @@ qp_status qp_checkpoint_open(const char *path, qp_models *models, qp_checkpoint 
   qp_checkpoint *c = calloc(1, sizeof *c);
   if (c) *c = (qp_checkpoint){.path = strdup(path), .stamp = 0xcbf29ce484222325u};
   if (!c || !c->path) return free(c), no_memory(path, err);
-  qp_status st =
+  qp_status status =
       ends_with(path, ".gguf") ? open_packed(c, models, err) : open_plain(c, models, err);
-  if (st) return qp_checkpoint_close(c), st;
+  if (status) return qp_checkpoint_close(c), status;
   *out = c;
   return QP_OK;
 }
@@ -383,13 +384,13 @@ qp_status qp_checkpoint_keep(const qp_checkpoint *c, const qp_source_tensor *t, 
   }
   float *values = malloc(n * sizeof *values + 1);
   if (!values) return no_memory(c->path, err);
-  qp_status st = qp_checkpoint_read(c, t, first, count, values, err);
-  if (!st && t->kept_type == QP_TENSOR_F32)
+  qp_status status = qp_checkpoint_read(c, t, first, count, values, err);
+  if (!status && t->kept_type == QP_TENSOR_F32)
     memcpy(out, values, n * sizeof *values);
-  else if (!st)
+  else if (!status)
     narrow(values, n, t->kept_type, out);
   free(values);
-  return st;
+  return status;
 }
 
 void qp_checkpoint_release(const qp_checkpoint *c, const qp_source_tensor *t) {

@@ -62,28 +62,28 @@ static qp_status name(const reading *r, const char *path, const char *prefix, co
 
 static qp_status read_names(const reading *r) {
   char path[64];
-  qp_status st = name(r, "final", r->model->prefix, "norm", r->c->final);
-  for (unsigned i = 0; i < QP_NORM_PLACES && !st; i++) {
+  qp_status status = name(r, "final", r->model->prefix, "norm", r->c->final);
+  for (unsigned i = 0; i < QP_NORM_PLACES && !status; i++) {
     snprintf(path, sizeof path, "norms.%s", places[i]);
-    st = name(r, path, "", NULL, r->c->norm[i]);
+    status = name(r, path, "", NULL, r->c->norm[i]);
   }
-  return st;
+  return status;
 }
 
 static qp_status read_numbers(const reading *r) {
   qp_computation *c = r->c;
-  qp_status st = number(r, "norm.eps", 0, 0, 1, &c->eps);
-  if (!st) st = number(r, "norm.offset", 0, -16, 16, &c->norm_offset);
-  if (!st) st = number(r, "embedding_scale", 1, -1e6, 1e6, &c->embedding_scale);
-  if (!st) st = number(r, "scale", 1 / sqrt(r->model->head_dim), 0, 1e6, &c->scale);
-  if (!st) st = number(r, "attention_softcap", 0, 0, 1e6, &c->attention_softcap);
-  if (!st) st = number(r, "softcap", 0, 0, 1e6, &c->softcap);
+  qp_status status = number(r, "norm.eps", 0, 0, 1, &c->eps);
+  if (!status) status = number(r, "norm.offset", 0, -16, 16, &c->norm_offset);
+  if (!status) status = number(r, "embedding_scale", 1, -1e6, 1e6, &c->embedding_scale);
+  if (!status) status = number(r, "scale", 1 / sqrt(r->model->head_dim), 0, 1e6, &c->scale);
+  if (!status) status = number(r, "attention_softcap", 0, 0, 1e6, &c->attention_softcap);
+  if (!status) status = number(r, "softcap", 0, 0, 1e6, &c->softcap);
   unsigned kind = 0, activation = 0;
-  if (!st) st = choice(r, "norm.kind", norm_kinds, 2, &kind);
-  if (!st) st = choice(r, "activation", activations, 4, &activation);
+  if (!status) status = choice(r, "norm.kind", norm_kinds, 2, &kind);
+  if (!status) status = choice(r, "activation", activations, 4, &activation);
   c->norm_kind = (qp_norm_kind)kind;
   c->activation = (qp_activation)activation;
-  return st;
+  return status;
 }
 
 static qp_status read_layers(const reading *r) {
@@ -123,8 +123,8 @@ static qp_status make_argument(const reading *r, const char *file, const char *c
                {"head_dim", m->head_dim}, {"layers", m->layers},
                {"vocab", m->vocab},       {"tied", m->tied}};
   cJSON *tree = NULL, *argument = cJSON_CreateObject();
-  qp_status st = qp_json_parse_python(file, config, strlen(config), &tree, r->err);
-  if (st) return cJSON_Delete(argument), st;
+  qp_status status = qp_json_parse_python(file, config, strlen(config), &tree, r->err);
+  if (status) return cJSON_Delete(argument), status;
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
     cJSON_AddNumberToObject(argument, sizes[i].name, sizes[i].value);
   /* Models with a vision tower keep the decoder's fields in an object of their own. */
@@ -132,40 +132,40 @@ static qp_status make_argument(const reading *r, const char *file, const char *c
   const bool inside = cJSON_IsObject(text);
   cJSON *c = inside ? cJSON_DetachItemViaPointer(tree, text) : tree;
   cJSON_AddItemToObject(argument, "config", c);
-  st = qp_lua_from_json(r->lua, argument, file, out, r->err);
+  status = qp_lua_from_json(r->lua, argument, file, out, r->err);
   if (inside) cJSON_Delete(tree);
   cJSON_Delete(argument);
-  return st;
+  return status;
 }
 
 static qp_status call_forward(qp_models *models, reading *r, const char *file, const char *config) {
   qp_lua_ref function = 0, argument = 0;
-  qp_status st = qp_models_entry(models, r->model->type, "forward", &function, r->err);
-  if (st) return st;
+  qp_status status = qp_models_entry(models, r->model->type, "forward", &function, r->err);
+  if (status) return status;
   if (qp_lua_type_of(r->lua, function, "") != QP_LUA_FUNCTION)
-    st = qp_fail(r->err, QP_E_ARG,
-                 "%s: field 'model_type': '%s' has no 'forward' in lua/architectures.lua: its "
-                 "forward pass is not known",
-                 file, r->model->type);
-  if (!st) st = make_argument(r, file, config, &argument);
-  if (!st && (st = qp_lua_apply(r->lua, function, argument, &r->v, r->err)))
-    qp_fail_prefix(r->err, st, "%s: %s", file, where);
+    status = qp_fail(r->err, QP_E_ARG,
+                     "%s: field 'model_type': '%s' has no 'forward' in lua/architectures.lua: its "
+                     "forward pass is not known",
+                     file, r->model->type);
+  if (!status) status = make_argument(r, file, config, &argument);
+  if (!status && (status = qp_lua_apply(r->lua, function, argument, &r->v, r->err)))
+    qp_fail_prefix(r->err, status, "%s: %s", file, where);
   qp_lua_release(r->lua, argument);
   qp_lua_release(r->lua, function);
-  return st;
+  return status;
 }
 
 qp_status qp_computation_open(qp_models *models, const qp_model *model, const char *file,
                               const char *config, qp_computation *out, qp_error *err) {
   qp_computation c = {.lua = qp_models_lua(models), .head_dim = model->head_dim};
   reading r = {.lua = c.lua, .model = model, .c = &c, .err = err};
-  qp_status st = call_forward(models, &r, file, config);
-  if (!st) st = read_names(&r);
-  if (!st) st = read_numbers(&r);
-  if (!st) st = read_layers(&r);
-  if (!st) st = qp_lua_get(r.lua, r.v, "turns", &c.turns, err);
+  qp_status status = call_forward(models, &r, file, config);
+  if (!status) status = read_names(&r);
+  if (!status) status = read_numbers(&r);
+  if (!status) status = read_layers(&r);
+  if (!status) status = qp_lua_get(r.lua, r.v, "turns", &c.turns, err);
   qp_lua_release(r.lua, r.v);
-  if (st) return qp_computation_close(&c), st;
+  if (status) return qp_computation_close(&c), status;
   *out = c;
   return QP_OK;
 }
@@ -188,8 +188,8 @@ static qp_status read_turns(const qp_computation *c, qp_lua_ref v, unsigned i, q
   size_t pairs = 0;
   double scale = 0;
   snprintf(path, sizeof path, "%u.frequencies", i + 1);
-  qp_status st = qp_lua_get_numbers(c->lua, v, path, &out->frequency, &pairs, err);
-  if (st) return qp_fail_prefix(err, st, "%s: turns: %s", where, path);
+  qp_status status = qp_lua_get_numbers(c->lua, v, path, &out->frequency, &pairs, err);
+  if (status) return qp_fail_prefix(err, status, "%s: turns: %s", where, path);
   snprintf(path, sizeof path, "%u.scale", i + 1);
   const bool scaled = qp_lua_get_number(c->lua, v, path, &scale) && isfinite(scale);
   bool finite = true;
@@ -210,19 +210,19 @@ qp_status qp_computation_turns(const qp_computation *c, size_t length, qp_turns 
   const qp_lua_field field = {"length", NULL, (double)length};
   const qp_lua_table at = {&field, 1};
   qp_lua_ref v = 0;
-  qp_status st = qp_lua_call(c->lua, c->turns, &at, 1, &v, NULL, err);
-  if (st) return qp_fail_prefix(err, st, "%s: turns", where);
+  qp_status status = qp_lua_call(c->lua, c->turns, &at, 1, &v, NULL, err);
+  if (status) return qp_fail_prefix(err, status, "%s: turns", where);
   const size_t n = qp_lua_length(c->lua, v, "");
   unsigned got = 0;
   if (n > QP_MAX_TURNS)
-    st = qp_fail(err, QP_E_LIMIT, "%s: turns: %zu entries, at most %d are known", where, n,
-                 QP_MAX_TURNS);
-  while (!st && got < n) {
-    st = read_turns(c, v, got, &out[got], err);
-    if (!st) got++;
+    status = qp_fail(err, QP_E_LIMIT, "%s: turns: %zu entries, at most %d are known", where, n,
+                     QP_MAX_TURNS);
+  while (!status && got < n) {
+    status = read_turns(c, v, got, &out[got], err);
+    if (!status) got++;
   }
   qp_lua_release(c->lua, v);
-  if (st) return qp_turns_free(out, got), st;
+  if (status) return qp_turns_free(out, got), status;
   *count = got;
   return QP_OK;
 }

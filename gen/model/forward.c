@@ -48,8 +48,8 @@ static qp_status need(qp_forward *f, unsigned block, unsigned linear, qp_forward
   if (!own)
     return qp_fail(err, QP_E_NOMEM, "no memory for %s of block %u", f->model->linear[linear].role,
                    block);
-  qp_status st = read_rows(f, block, linear, 0, f->model->linear[linear].rows, own, err);
-  if (st) return free(own), st;
+  qp_status status = read_rows(f, block, linear, 0, f->model->linear[linear].rows, own, err);
+  if (status) return free(own), status;
   w->own = own;
   f->used += bytes;
   return QP_OK;
@@ -78,10 +78,10 @@ static qp_status read_vector(qp_forward *f, const char *name, const char *end, u
 static qp_status read_norm(qp_forward *f, const char *name, unsigned width, qp_forward_norm *out,
                            qp_error *err) {
   out->width = width;
-  qp_status st = read_vector(f, name, ".weight", width, true, &out->weight, err);
-  if (!st && f->computation.norm_kind == QP_NORM_LAYER)
-    st = read_vector(f, name, ".bias", width, false, &out->bias, err);
-  return st;
+  qp_status status = read_vector(f, name, ".weight", width, true, &out->weight, err);
+  if (!status && f->computation.norm_kind == QP_NORM_LAYER)
+    status = read_vector(f, name, ".bias", width, false, &out->bias, err);
+  return status;
 }
 
 /* A norm of q or k is as long as one head, or as all of them. */
@@ -98,20 +98,20 @@ static qp_status read_layer(qp_forward *f, unsigned block, qp_error *err) {
   const qp_model *m = f->model;
   qp_forward_layer *layer = &f->layer[block];
   char name[QP_MODEL_NAME + QP_COMPUTATION_NAME];
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < QP_NORM_PLACES && !st; i++) {
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < QP_NORM_PLACES && !status; i++) {
     if (!*f->computation.norm[i]) continue;
     snprintf(name, sizeof name, "%s%s.%u.%s", m->prefix, m->blocks, block, f->computation.norm[i]);
-    st = read_norm(f, name, norm_width(f, name, (qp_norm_place)i), &layer->norm[i], err);
+    status = read_norm(f, name, norm_width(f, name, (qp_norm_place)i), &layer->norm[i], err);
   }
-  for (unsigned i = 0; i < m->linears && !st; i++) {
+  for (unsigned i = 0; i < m->linears && !status; i++) {
     linear_name(f, block, i, ".weight", name);
-    st = qp_weights_check(f->weights, name, m->linear[i].rows, m->linear[i].columns, err);
-    if (st || !m->linear[i].bias) continue;
+    status = qp_weights_check(f->weights, name, m->linear[i].rows, m->linear[i].columns, err);
+    if (status || !m->linear[i].bias) continue;
     qp_model_tensor(m, i, block, name);
-    st = read_vector(f, name, ".bias", m->linear[i].rows, true, &layer->linear[i].bias, err);
+    status = read_vector(f, name, ".bias", m->linear[i].rows, true, &layer->linear[i].bias, err);
   }
-  return st;
+  return status;
 }
 
 /* ---- Roles ---- */
@@ -172,9 +172,9 @@ static qp_status check_ends(const qp_forward *f, qp_error *err) {
   const qp_model *m = f->model;
   char name[QP_MODEL_NAME + QP_COMPUTATION_NAME];
   linear_name(f, 0, m->linears, ".weight", name);
-  qp_status st = qp_weights_check(f->weights, name, m->vocab, m->hidden, err);
+  qp_status status = qp_weights_check(f->weights, name, m->vocab, m->hidden, err);
   snprintf(name, sizeof name, "%s.weight", f->model->embedding);
-  return st ? st : qp_weights_check(f->weights, name, m->vocab, m->hidden, err);
+  return status ? status : qp_weights_check(f->weights, name, m->vocab, m->hidden, err);
 }
 
 static qp_status open_model(qp_forward *f, qp_models *models, qp_error *err) {
@@ -182,16 +182,16 @@ static qp_status open_model(qp_forward *f, qp_models *models, qp_error *err) {
   f->model = qp_weights_model(f->weights);
   if (f->model->headless)
     return qp_fail(err, QP_E_ARG, "%s: there is no lm_head: it predicts no tokens", path);
-  qp_status st = qp_computation_open(models, f->model, path, qp_weights_config(f->weights),
-                                     &f->computation, err);
-  if (!st) st = find_roles(f, err);
-  if (st) return st;
+  qp_status status = qp_computation_open(models, f->model, path, qp_weights_config(f->weights),
+                                         &f->computation, err);
+  if (!status) status = find_roles(f, err);
+  if (status) return status;
   if (!(f->layer = calloc(f->model->layers, sizeof *f->layer)))
     return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
-  for (unsigned i = 0; i < f->model->layers && !st; i++) st = read_layer(f, i, err);
-  if (!st) st = check_ends(f, err);
-  if (!st) st = read_norm(f, f->computation.final, f->model->hidden, &f->final, err);
-  return st;
+  for (unsigned i = 0; i < f->model->layers && !status; i++) status = read_layer(f, i, err);
+  if (!status) status = check_ends(f, err);
+  if (!status) status = read_norm(f, f->computation.final, f->model->hidden, &f->final, err);
+  return status;
 }
 
 qp_status qp_forward_open(const char *path, qp_models *models, const qp_forward_options *options,
@@ -199,16 +199,16 @@ qp_status qp_forward_open(const char *path, qp_models *models, const qp_forward_
   qp_forward *f = calloc(1, sizeof *f);
   if (!f) return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
   f->budget = options->resident_bytes ? options->resident_bytes : half_of_memory();
-  qp_status st = qp_blas_open(&f->blas, err);
-  if (!st) st = qp_weights_open(path, models, options->palette, &f->weights, err);
-  if (!st) st = qp_parallel_open(options->threads, &f->parallel, err);
-  if (!st) st = open_model(f, models, err);
-  if (!st) {
+  qp_status status = qp_blas_open(&f->blas, err);
+  if (!status) status = qp_weights_open(path, models, options->palette, &f->weights, err);
+  if (!status) status = qp_parallel_open(options->threads, &f->parallel, err);
+  if (!status) status = open_model(f, models, err);
+  if (!status) {
     const qp_attention a = {
         .heads = f->model->heads, .kv_heads = f->model->kv_heads, .head_dim = f->model->head_dim};
-    st = qp_attention_open(&a, qp_parallel_threads(f->parallel), &f->attention, err);
+    status = qp_attention_open(&a, qp_parallel_threads(f->parallel), &f->attention, err);
   }
-  if (st) return qp_forward_close(f), st;
+  if (status) return qp_forward_close(f), status;
   *out = f;
   return QP_OK;
 }
@@ -256,9 +256,9 @@ qp_status qp_forward_embed(qp_forward *f, const qp_sequences *s, float *hidden, 
       return qp_fail(err, QP_E_ARG, "token %zu is %u; %s knows ids from 0 to %u", i, s->token[i],
                      qp_forward_path(f), m->vocab - 1);
     float *row = hidden + i * m->hidden;
-    qp_status st = qp_weights_read(f->weights, name, m->vocab, m->hidden, s->token[i], 1,
-                                   f->parallel, row, err);
-    if (st) return st;
+    qp_status status = qp_weights_read(f->weights, name, m->vocab, m->hidden, s->token[i], 1,
+                                       f->parallel, row, err);
+    if (status) return status;
     if (f->computation.embedding_scale != 1)
       qp_vector_scale(row, m->hidden, f->computation.embedding_scale);
   }
@@ -268,11 +268,12 @@ qp_status qp_forward_embed(qp_forward *f, const qp_sequences *s, float *hidden, 
 qp_status qp_forward_block(qp_forward *f, unsigned block, const qp_sequences *s,
                            const qp_forward_hook *hook, float *hidden, qp_error *err) {
   qp_forward_weight *linear = f->layer[block].linear;
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < f->model->linears && !st; i++) st = need(f, block, i, &linear[i], err);
-  if (!st) st = qp_forward_compute(f, block, s, hook, hidden, err);
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < f->model->linears && !status; i++)
+    status = need(f, block, i, &linear[i], err);
+  if (!status) status = qp_forward_compute(f, block, s, hook, hidden, err);
   for (unsigned i = 0; i < f->model->linears && f->used > f->budget; i++) drop(f, i, &linear[i]);
-  return st;
+  return status;
 }
 
 /* Features [first, first + count) of the head, with weights w [count][hidden]. */
@@ -296,22 +297,22 @@ static qp_status head_in_pieces(qp_forward *f, const float *x, size_t rows, floa
   if (piece > vocab) piece = vocab;
   float *w = malloc((size_t)piece * f->model->hidden * sizeof *w);
   if (!w) return qp_fail(err, QP_E_NOMEM, "no memory for a piece of the head");
-  qp_status st = QP_OK;
-  for (uint64_t first = 0; first < vocab && !st; first += piece) {
+  qp_status status = QP_OK;
+  for (uint64_t first = 0; first < vocab && !status; first += piece) {
     const uint64_t count = vocab - first < piece ? vocab - first : piece;
-    st = read_rows(f, 0, head, first, count, w, err);
-    if (!st) head_piece(f, x, rows, first, count, w, logits);
+    status = read_rows(f, 0, head, first, count, w, err);
+    if (!status) head_piece(f, x, rows, first, count, w, logits);
   }
   free(w);
-  return st;
+  return status;
 }
 
 qp_status qp_forward_head(qp_forward *f, const float *hidden, size_t rows,
                           const qp_forward_hook *hook, float *logits, qp_error *err) {
   const qp_model *m = f->model;
   const unsigned head = m->linears;
-  qp_status st = qp_forward_grow(&f->x, rows * m->hidden, err);
-  if (st) return st;
+  qp_status status = qp_forward_grow(&f->x, rows * m->hidden, err);
+  if (status) return status;
   const qp_norm_rows n = {.norm = &f->final,
                           .x = hidden,
                           .y = f->x.data,
@@ -320,15 +321,15 @@ qp_status qp_forward_head(qp_forward *f, const float *hidden, size_t rows,
                           .y_stride = m->hidden,
                           .count = 1};
   qp_forward_norm_rows(f, &n);
-  if (hook) st = hook->input(hook->arg, m->layers, m->groups, f->x.data, rows, m->hidden, err);
+  if (hook) status = hook->input(hook->arg, m->layers, m->groups, f->x.data, rows, m->hidden, err);
   const bool keep = f->used + weight_bytes(f, head) <= f->budget;
-  if (!st && keep) st = need(f, 0, head, &f->head, err);
+  if (!status && keep) status = need(f, 0, head, &f->head, err);
   const float *w = f->head.override ? f->head.override : f->head.own;
-  if (!st && w) head_piece(f, f->x.data, rows, 0, m->vocab, w, logits);
-  if (!st && !w) st = head_in_pieces(f, f->x.data, rows, logits, err);
-  for (size_t r = 0; r < rows && !st && f->computation.softcap > 0; r++)
+  if (!status && w) head_piece(f, f->x.data, rows, 0, m->vocab, w, logits);
+  if (!status && !w) status = head_in_pieces(f, f->x.data, rows, logits, err);
+  for (size_t r = 0; r < rows && !status && f->computation.softcap > 0; r++)
     qp_vector_softcap(logits + r * m->vocab, m->vocab, f->computation.softcap);
-  return st;
+  return status;
 }
 
 qp_status qp_forward_logits(qp_forward *f, const qp_sequences *s, const qp_forward_hook *hook,
@@ -336,12 +337,12 @@ qp_status qp_forward_logits(qp_forward *f, const qp_sequences *s, const qp_forwa
   const size_t tokens = s->count ? s->end[s->count - 1] : 0;
   float *hidden = malloc(tokens * f->model->hidden * sizeof *hidden + 1);
   if (!hidden) return qp_fail(err, QP_E_NOMEM, "no memory for %zu hidden states", tokens);
-  qp_status st = qp_forward_embed(f, s, hidden, err);
-  for (unsigned b = 0; b < f->model->layers && !st; b++)
-    st = qp_forward_block(f, b, s, hook, hidden, err);
-  if (!st) st = qp_forward_head(f, hidden, tokens, hook, logits, err);
+  qp_status status = qp_forward_embed(f, s, hidden, err);
+  for (unsigned b = 0; b < f->model->layers && !status; b++)
+    status = qp_forward_block(f, b, s, hook, hidden, err);
+  if (!status) status = qp_forward_head(f, hidden, tokens, hook, logits, err);
   free(hidden);
-  return st;
+  return status;
 }
 
 /* ---- Weights for the caller ---- */

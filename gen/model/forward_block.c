@@ -104,12 +104,12 @@ static qp_status turn(const run *r, size_t stride) {
   for (size_t s = 0, begin = 0; s < r->sequences; begin = r->end[s++]) {
     const size_t rows = r->end[s] - begin;
     turn_job j = {r, begin, rows, stride};
-    qp_status st = qp_rotary_prepare(&r->f->rotary, &r->f->computation, rows, r->err);
-    if (!st && r->kind->rotary > r->f->rotary.sets)
-      st = qp_fail(r->err, QP_E_ARG,
-                   "lua/architectures.lua: forward: layer %u has rotary %u, turns %u", r->block,
-                   r->kind->rotary, r->f->rotary.sets);
-    if (st) return st;
+    qp_status status = qp_rotary_prepare(&r->f->rotary, &r->f->computation, rows, r->err);
+    if (!status && r->kind->rotary > r->f->rotary.sets)
+      status = qp_fail(r->err, QP_E_ARG,
+                       "lua/architectures.lua: forward: layer %u has rotary %u, turns %u", r->block,
+                       r->kind->rotary, r->f->rotary.sets);
+    if (status) return status;
     qp_parallel_for(r->f->parallel, (rows + ROWS_A_TURN - 1) / ROWS_A_TURN, turn_some, &j);
   }
   return QP_OK;
@@ -144,19 +144,19 @@ static qp_status attention(const run *r) {
   const size_t q = (size_t)m->heads * m->head_dim;
   const size_t stride = q + 2 * (size_t)m->kv_heads * m->head_dim;
   norm(r, QP_BEFORE_ATTENTION, r->hidden, r->rows, f->x.data);
-  qp_status st = tell(r, roles->qkv >= 0 ? roles->qkv : roles->q, f->x.data, r->rows);
-  if (st) return st;
+  qp_status status = tell(r, roles->qkv >= 0 ? roles->qkv : roles->q, f->x.data, r->rows);
+  if (status) return status;
   size_t column = apply(r, roles->qkv, f->x.data, r->rows, f->qkv.data, stride, 0);
   column = apply(r, roles->q, f->x.data, r->rows, f->qkv.data, stride, column);
   column = apply(r, roles->k, f->x.data, r->rows, f->qkv.data, stride, column);
   apply(r, roles->v, f->x.data, r->rows, f->qkv.data, stride, column);
   norm_heads(r, QP_NORM_Q, f->qkv.data, m->heads, stride);
   norm_heads(r, QP_NORM_K, f->qkv.data + q, m->kv_heads, stride);
-  st = turn(r, stride);
-  if (st) return st;
+  status = turn(r, stride);
+  if (status) return status;
   mix(r, stride, f->mixed.data);
-  st = tell(r, roles->o, f->mixed.data, r->rows);
-  if (st) return st;
+  status = tell(r, roles->o, f->mixed.data, r->rows);
+  if (status) return status;
   apply(r, roles->o, f->mixed.data, r->rows, f->y.data, m->hidden, 0);
   norm(r, QP_POST_ATTENTION, f->y.data, r->rows, f->y.data);
   qp_vector_add(r->hidden, f->y.data, r->rows * m->hidden);
@@ -199,8 +199,8 @@ static qp_status mlp(const run *r, float *hidden, size_t rows) {
   const bool gated = roles->gate_up >= 0 || roles->gate >= 0;
   const size_t stride = (size_t)inner * (gated ? 2 : 1);
   norm(r, QP_BEFORE_MLP, hidden, rows, f->x.data);
-  qp_status st = tell(r, roles->gate_up >= 0 ? roles->gate_up : roles->up, f->x.data, rows);
-  if (st) return st;
+  qp_status status = tell(r, roles->gate_up >= 0 ? roles->gate_up : roles->up, f->x.data, rows);
+  if (status) return status;
   size_t column = apply(r, roles->gate_up, f->x.data, rows, f->inner.data, stride, 0);
   column = apply(r, roles->gate, f->x.data, rows, f->inner.data, stride, column);
   apply(r, roles->up, f->x.data, rows, f->inner.data, stride, column);
@@ -208,8 +208,8 @@ static qp_status mlp(const run *r, float *hidden, size_t rows) {
   qp_parallel_for(f->parallel, (rows + ROWS_A_TURN - 1) / ROWS_A_TURN, activate_some, &j);
   const bool close = gated && r->hook;
   if (close) close_gaps(f->inner.data, rows, inner);
-  st = tell(r, roles->down, f->inner.data, rows);
-  if (st) return st;
+  status = tell(r, roles->down, f->inner.data, rows);
+  if (status) return status;
   apply_from(r, roles->down, f->inner.data, close ? inner : stride, rows, f->y.data,
              f->model->hidden, 0);
   norm(r, QP_POST_MLP, f->y.data, rows, f->y.data);
@@ -224,29 +224,30 @@ static qp_status reserve(const run *r) {
   const qp_model *m = f->model;
   const size_t q = (size_t)m->heads * m->head_dim, kv = (size_t)m->kv_heads * m->head_dim;
   const size_t rows = r->rows < MLP_ROWS ? r->rows : MLP_ROWS;
-  qp_status st = qp_forward_grow(&f->x, r->rows * m->hidden, r->err);
-  if (!st) st = qp_forward_grow(&f->qkv, r->rows * (q + 2 * kv), r->err);
-  if (!st) st = qp_forward_grow(&f->mixed, r->rows * q, r->err);
-  if (!st) st = qp_forward_grow(&f->y, r->rows * m->hidden, r->err);
-  if (!st) st = qp_forward_grow(&f->inner, rows * 2 * m->linear[f->roles.down].columns, r->err);
-  if (!st) st = qp_forward_grow(&f->tasks, 2 * (r->sequences + 1), r->err);
-  return st;
+  qp_status status = qp_forward_grow(&f->x, r->rows * m->hidden, r->err);
+  if (!status) status = qp_forward_grow(&f->qkv, r->rows * (q + 2 * kv), r->err);
+  if (!status) status = qp_forward_grow(&f->mixed, r->rows * q, r->err);
+  if (!status) status = qp_forward_grow(&f->y, r->rows * m->hidden, r->err);
+  if (!status)
+    status = qp_forward_grow(&f->inner, rows * 2 * m->linear[f->roles.down].columns, r->err);
+  if (!status) status = qp_forward_grow(&f->tasks, 2 * (r->sequences + 1), r->err);
+  return status;
 }
 
 static qp_status compute_run(const run *r) {
   const unsigned hidden = r->f->model->hidden;
-  qp_status st = reserve(r);
-  if (!st) st = attention(r);
-  for (size_t row = 0; row < r->rows && !st; row += MLP_ROWS)
-    st = mlp(r, r->hidden + row * hidden, r->rows - row < MLP_ROWS ? r->rows - row : MLP_ROWS);
-  return st;
+  qp_status status = reserve(r);
+  if (!status) status = attention(r);
+  for (size_t row = 0; row < r->rows && !status; row += MLP_ROWS)
+    status = mlp(r, r->hidden + row * hidden, r->rows - row < MLP_ROWS ? r->rows - row : MLP_ROWS);
+  return status;
 }
 
 qp_status qp_forward_compute(qp_forward *f, unsigned block, const qp_sequences *s,
                              const qp_forward_hook *hook, float *hidden, qp_error *err) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   size_t end[RUN_ROWS]; /* a sequence has a token at least */
-  for (size_t i = 0, begin = 0; i < s->count && !st;) {
+  for (size_t i = 0, begin = 0; i < s->count && !status;) {
     run r = {.f = f,
              .block = block,
              .kind = &f->computation.layer[block],
@@ -259,8 +260,8 @@ qp_status qp_forward_compute(qp_forward *f, unsigned block, const qp_sequences *
       r.rows = s->end[i++] - begin;
       end[r.sequences++] = r.rows;
     } while (i < s->count && s->end[i] - begin <= RUN_ROWS);
-    st = compute_run(&r);
+    status = compute_run(&r);
     begin += r.rows;
   }
-  return st;
+  return status;
 }

@@ -81,15 +81,15 @@ static qp_status take(cursor *c, const char *what, uint64_t bytes, const unsigne
 
 static qp_status take_number(cursor *c, const char *what, unsigned bytes, uint64_t *out) {
   const unsigned char *p;
-  qp_status st = take(c, what, bytes, &p);
-  if (!st) *out = number_at(p, bytes);
-  return st;
+  qp_status status = take(c, what, bytes, &p);
+  if (!status) *out = number_at(p, bytes);
+  return status;
 }
 
 static qp_status take_string(cursor *c, const char *what, const unsigned char **out,
                              uint64_t *length) {
-  qp_status st = take_number(c, what, 8, length);
-  return st ? st : take(c, what, *length, out);
+  qp_status status = take_number(c, what, 8, length);
+  return status ? status : take(c, what, *length, out);
 }
 
 /* ---- Metadata ---- */
@@ -99,9 +99,9 @@ static qp_status skip_value(cursor *c, uint64_t type, unsigned nesting, pair *ou
 /* Items of fixed size are passed over at once, so that a count costs nothing. */
 static qp_status skip_array(cursor *c, unsigned nesting, pair *out) {
   uint64_t type, count, bytes;
-  qp_status st = take_number(c, "an array's type", 4, &type);
-  if (!st) st = take_number(c, "an array's length", 8, &count);
-  if (st) return st;
+  qp_status status = take_number(c, "an array's type", 4, &type);
+  if (!status) status = take_number(c, "an array's length", 8, &count);
+  if (status) return status;
   if (type >= VALUE_TYPES)
     return qp_fail(c->err, QP_E_ARG, "%s: offset %zu: an array of type %llu, there are 0 to %d",
                    c->g->file, c->at, (unsigned long long)type, VALUE_TYPES - 1);
@@ -115,11 +115,11 @@ static qp_status skip_array(cursor *c, unsigned nesting, pair *out) {
     if (__builtin_mul_overflow(count, (uint64_t)value_bytes[type], &bytes)) bytes = UINT64_MAX;
     return take(c, "an array", bytes, &out->value);
   }
-  for (uint64_t i = 0; i < count && !st; i++) { /* each takes 8 bytes of the file or fails */
+  for (uint64_t i = 0; i < count && !status; i++) { /* each takes 8 bytes of the file or fails */
     pair item = {0};
-    st = skip_value(c, type, nesting + 1, &item);
+    status = skip_value(c, type, nesting + 1, &item);
   }
-  return st;
+  return status;
 }
 
 static qp_status skip_value(cursor *c, uint64_t type, unsigned nesting, pair *out) {
@@ -133,12 +133,12 @@ static qp_status skip_value(cursor *c, uint64_t type, unsigned nesting, pair *ou
 
 static qp_status read_pair(cursor *c, pair *p) {
   uint64_t length = 0, type = 0;
-  qp_status st = take_string(c, "a key", &p->key, &length);
+  qp_status status = take_string(c, "a key", &p->key, &length);
   p->key_bytes = (size_t)length;
-  if (!st) st = take_number(c, "a value's type", 4, &type);
-  if (!st) st = skip_value(c, type, 0, p);
-  if (st)
-    return qp_fail_prefix(c->err, st, "key '%.*s'", (int)(length < 80 && p->key ? length : 0),
+  if (!status) status = take_number(c, "a value's type", 4, &type);
+  if (!status) status = skip_value(c, type, 0, p);
+  if (status)
+    return qp_fail_prefix(c->err, status, "key '%.*s'", (int)(length < 80 && p->key ? length : 0),
                           p->key ? (const char *)p->key : "");
   p->type = (uint32_t)type;
   return QP_OK;
@@ -159,8 +159,8 @@ static qp_status read_pairs(cursor *c, uint64_t count) {
   if (!(g->pair = calloc((size_t)count + 1, sizeof *g->pair)))
     return qp_fail(c->err, QP_E_NOMEM, "%s: no memory for its metadata", g->file);
   for (; g->pairs < count; g->pairs++) {
-    qp_status st = read_pair(c, &g->pair[g->pairs]);
-    if (st) return st;
+    qp_status status = read_pair(c, &g->pair[g->pairs]);
+    if (status) return status;
   }
   qsort(g->pair, g->pairs, sizeof *g->pair, compare_pairs);
   for (size_t i = 1; i < g->pairs; i++)
@@ -196,23 +196,23 @@ static qp_status size_of(const cursor *c, qp_gguf_tensor *t) {
 static qp_status read_tensor(cursor *c, qp_gguf_tensor *t) {
   const unsigned char *name;
   uint64_t length = 0, dims = 0, number = 0, offset = 0;
-  qp_status st = take_string(c, "a tensor's name", &name, &length);
-  if (st) return st;
+  qp_status status = take_string(c, "a tensor's name", &name, &length);
+  if (status) return status;
   if (length >= sizeof t->name || memchr(name, 0, (size_t)length))
     return qp_fail(c->err, QP_E_LIMIT,
                    "%s: offset %zu: a tensor's name of %llu characters (at most %zu, no NUL)",
                    c->g->file, c->at, (unsigned long long)length, sizeof t->name - 1);
   memcpy(t->name, name, (size_t)length);
-  if ((st = take_number(c, "a tensor's dimensions", 4, &dims))) return st;
+  if ((status = take_number(c, "a tensor's dimensions", 4, &dims))) return status;
   if (dims > QP_GGUF_DIMS)
     return qp_fail(c->err, QP_E_LIMIT, "%s: tensor '%s': %llu dimensions are more than %d",
                    c->g->file, t->name, (unsigned long long)dims, QP_GGUF_DIMS);
   t->dims = (unsigned)dims;
-  for (unsigned i = 0; i < t->dims && !st; i++)
-    st = take_number(c, "a tensor's shape", 8, &t->shape[i]);
-  if (!st) st = take_number(c, "a tensor's type", 4, &number);
-  if (!st) st = take_number(c, "a tensor's offset", 8, &offset);
-  if (st) return qp_fail_prefix(c->err, st, "tensor '%s'", t->name);
+  for (unsigned i = 0; i < t->dims && !status; i++)
+    status = take_number(c, "a tensor's shape", 8, &t->shape[i]);
+  if (!status) status = take_number(c, "a tensor's type", 4, &number);
+  if (!status) status = take_number(c, "a tensor's offset", 8, &offset);
+  if (status) return qp_fail_prefix(c->err, status, "tensor '%s'", t->name);
   t->number = (uint32_t)number;
   t->type = qp_block_type_find(t->number);
   t->offset = (size_t)offset; /* in the data, for now */
@@ -274,8 +274,8 @@ static qp_status read_tensors(cursor *c, uint64_t count) {
   if (!(g->tensor = calloc((size_t)count + 1, sizeof *g->tensor)))
     return qp_fail(c->err, QP_E_NOMEM, "%s: no memory for its tensors", g->file);
   for (; g->tensors < count; g->tensors++) {
-    qp_status st = read_tensor(c, &g->tensor[g->tensors]);
-    if (st) return st;
+    qp_status status = read_tensor(c, &g->tensor[g->tensors]);
+    if (status) return status;
   }
   return place_tensors(c, alignment);
 }
@@ -288,17 +288,17 @@ static qp_status read_file(qp_gguf *g, qp_error *err) {
   if (g->bytes < 4 || memcmp(g->data, "GGUF", 4) != 0)
     return qp_fail(err, QP_E_ARG, "%s: no GGUF file: it does not begin with 'GGUF'", g->file);
   c.at = 4;
-  qp_status st = take_number(&c, "the version", 4, &version);
-  if (st) return st;
+  qp_status status = take_number(&c, "the version", 4, &version);
+  if (status) return status;
   if (version != 2 && version != 3)
     return qp_fail(err, QP_E_ARG,
                    "%s: GGUF version %llu: 2 and 3 (little-endian) are read; llama.cpp converts "
                    "others",
                    g->file, (unsigned long long)version);
-  st = take_number(&c, "the number of tensors", 8, &tensors);
-  if (!st) st = take_number(&c, "the number of metadata keys", 8, &pairs);
-  if (!st) st = read_pairs(&c, pairs);
-  return st ? st : read_tensors(&c, tensors);
+  status = take_number(&c, "the number of tensors", 8, &tensors);
+  if (!status) status = take_number(&c, "the number of metadata keys", 8, &pairs);
+  if (!status) status = read_pairs(&c, pairs);
+  return status ? status : read_tensors(&c, tensors);
 }
 
 void qp_gguf_close(qp_gguf *g) {
@@ -310,9 +310,9 @@ void qp_gguf_close(qp_gguf *g) {
   free(g);
 }
 
-static qp_status finish(qp_gguf *g, qp_status st, qp_gguf **out, qp_error *err) {
-  if (!st) st = read_file(g, err);
-  if (st) return qp_gguf_close(g), st;
+static qp_status finish(qp_gguf *g, qp_status status, qp_gguf **out, qp_error *err) {
+  if (!status) status = read_file(g, err);
+  if (status) return qp_gguf_close(g), status;
   *out = g;
   return QP_OK;
 }
@@ -327,19 +327,19 @@ static qp_status new_gguf(const char *file, qp_gguf **out, qp_error *err) {
 
 qp_status qp_gguf_open(const char *path, qp_gguf **out, qp_error *err) {
   qp_gguf *g;
-  qp_status st = new_gguf(path, &g, err);
-  if (st) return st;
-  st = qp_map_open(path, &g->map, err);
+  qp_status status = new_gguf(path, &g, err);
+  if (status) return status;
+  status = qp_map_open(path, &g->map, err);
   g->data = g->map.data;
   g->bytes = g->map.bytes;
-  return finish(g, st, out, err);
+  return finish(g, status, out, err);
 }
 
 qp_status qp_gguf_parse(const char *file, const unsigned char *data, size_t bytes, qp_gguf **out,
                         qp_error *err) {
   qp_gguf *g;
-  qp_status st = new_gguf(file, &g, err);
-  if (st) return st;
+  qp_status status = new_gguf(file, &g, err);
+  if (status) return status;
   g->data = data;
   g->bytes = bytes;
   return finish(g, QP_OK, out, err);

@@ -26,19 +26,19 @@ static qp_status read_names(qp_lua *l, qp_lua_ref v, const char *path, const cha
                             qp_gguf_architecture *a, qp_error *err) {
   char at[160];
   const char **keys;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   snprintf(at, sizeof at, "%s.%s", path, field);
   const size_t count = qp_lua_keys(l, v, at, &keys);
-  for (size_t i = 0; i < count && !st; i++) {
+  for (size_t i = 0; i < count && !status; i++) {
     if (a->names == QP_GGUF_NAMES) {
-      st = wrong_entry(a->name, "more than 64 names of tensors", err);
+      status = wrong_entry(a->name, "more than 64 names of tensors", err);
       break;
     }
     qp_gguf_name *n = &a->tensor[a->names];
     *n = (qp_gguf_name){.block = !strcmp(field, "block")};
     snprintf(at, sizeof at, "%s.%s.%s", path, field, keys[i]);
     if (strlen(keys[i]) >= sizeof n->there || !is_text(l, v, at, n->here, sizeof n->here)) {
-      st = wrong_entry(a->name, "model and block need names of at most 95 characters", err);
+      status = wrong_entry(a->name, "model and block need names of at most 95 characters", err);
       break;
     }
     memcpy(n->there, keys[i], strlen(keys[i]) + 1);
@@ -49,7 +49,7 @@ static qp_status read_names(qp_lua *l, qp_lua_ref v, const char *path, const cha
     a->names++;
   }
   free(keys);
-  return st;
+  return status;
 }
 
 static qp_status read_entry(qp_lua *l, qp_lua_ref v, size_t i, qp_gguf_architecture *a,
@@ -66,10 +66,10 @@ static qp_status read_entry(qp_lua *l, qp_lua_ref v, size_t i, qp_gguf_architect
   snprintf(path, sizeof path, "%zu.gguf.adds_one", i);
   qp_lua_get_boolean(l, v, path, &a->adds_one);
   snprintf(path, sizeof path, "%zu.gguf", i);
-  qp_status st = read_names(l, v, path, "model", a, err);
-  if (!st) st = read_names(l, v, path, "block", a, err);
-  if (!st && !a->names) st = wrong_entry(a->name, "model and block are needed", err);
-  return st;
+  qp_status status = read_names(l, v, path, "model", a, err);
+  if (!status) status = read_names(l, v, path, "block", a, err);
+  if (!status && !a->names) status = wrong_entry(a->name, "model and block are needed", err);
+  return status;
 }
 
 /* Number of the entry whose gguf.architecture is 'name', 0: there is none; else 'known' lists all. */
@@ -104,9 +104,9 @@ qp_status qp_gguf_architecture_of(qp_models *models, const qp_gguf *g, const cha
   if (qp_gguf_unsigned(g, key, &experts) && experts)
     return qp_fail(err, QP_E_ARG, "%s: %s is %llu: models of experts are not read", file, key,
                    (unsigned long long)experts);
-  qp_status st = read_entry(l, v, i, &a, err);
-  if (!st) *out = a;
-  return st;
+  qp_status status = read_entry(l, v, i, &a, err);
+  if (!status) *out = a;
+  return status;
 }
 
 /* ---- Names ---- */
@@ -210,14 +210,14 @@ qp_status qp_gguf_config(const qp_gguf_architecture *a, const qp_gguf_parts *par
   cJSON *o = cJSON_CreateObject();
   if (!o) return qp_fail(err, QP_E_NOMEM, "%s: no memory for its config", file);
   cJSON_AddStringToObject(o, "model_type", a->model_type);
-  qp_status st = add_sizes(o, a, parts->part[0].file, file, err);
-  if (!st) st = qp_gguf_rotary(a->name, parts, o, err);
+  qp_status status = add_sizes(o, a, parts->part[0].file, file, err);
+  if (!status) status = qp_gguf_rotary(a->name, parts, o, err);
   const uint64_t vocab = vocabulary(parts);
-  if (!st && !vocab)
-    st = qp_fail(err, QP_E_ARG, "%s: neither tokenizer.ggml.tokens nor token_embd.weight is there",
-                 file);
+  if (!status && !vocab)
+    status = qp_fail(err, QP_E_ARG,
+                     "%s: neither tokenizer.ggml.tokens nor token_embd.weight is there", file);
   char *text = NULL;
-  if (!st) {
+  if (!status) {
     add_size(o, "vocab_size", vocab);
     cJSON_AddBoolToObject(o, "tie_word_embeddings", !has_tensor(parts, "output.weight"));
     cJSON_AddBoolToObject(o, "attention_bias", has_tensor(parts, "blk.0.attn_q.bias"));
@@ -225,9 +225,9 @@ qp_status qp_gguf_config(const qp_gguf_architecture *a, const qp_gguf_parts *par
     char *printed = cJSON_Print(o);
     text = printed ? strdup(printed) : NULL;
     cJSON_free(printed);
-    if (!text) st = qp_fail(err, QP_E_NOMEM, "%s: no memory for its config", file);
+    if (!text) status = qp_fail(err, QP_E_NOMEM, "%s: no memory for its config", file);
   }
   cJSON_Delete(o);
-  if (!st) *out = text;
-  return st;
+  if (!status) *out = text;
+  return status;
 }

@@ -41,8 +41,8 @@ static qp_status open_part(const char *path, int stem, unsigned index, unsigned 
   uint64_t number = 0, count = 0;
   if (!(out->path = malloc(size))) return no_memory(path, err);
   snprintf(out->path, size, "%.*s-%05u-of-%05u.gguf", stem, path, index + 1, parts);
-  qp_status st = qp_gguf_open(out->path, &out->file, err);
-  if (st) return qp_fail_prefix(err, st, "%s: part %u of %u", path, index + 1, parts);
+  qp_status status = qp_gguf_open(out->path, &out->file, err);
+  if (status) return qp_fail_prefix(err, status, "%s: part %u of %u", path, index + 1, parts);
   qp_gguf_unsigned(out->file, "split.no", &number);
   qp_gguf_unsigned(out->file, "split.count", &count);
   if (number == index && count == parts) return QP_OK;
@@ -61,26 +61,26 @@ static qp_status open_all(const char *path, unsigned parts, qp_gguf_parts *out, 
                    "which the other parts would be found; llama-gguf-split --merge joins them",
                    path, parts, parts);
   if (!(out->part = calloc(parts, sizeof *out->part))) return no_memory(path, err);
-  qp_status st = QP_OK;
-  while (out->count < parts && !st) {
+  qp_status status = QP_OK;
+  while (out->count < parts && !status) {
     out->count++; /* what was opened of it is closed */
-    st = open_part(path, stem, out->count - 1, parts, &out->part[out->count - 1], err);
+    status = open_part(path, stem, out->count - 1, parts, &out->part[out->count - 1], err);
   }
-  return st;
+  return status;
 }
 
 qp_status qp_gguf_parts_open(const char *path, qp_gguf_parts *out, qp_error *err) {
   qp_gguf_parts p = {0};
   qp_gguf *file;
   uint64_t parts = 0;
-  qp_status st = qp_gguf_open(path, &file, err);
-  if (st) return st;
+  qp_status status = qp_gguf_open(path, &file, err);
+  if (status) return status;
   if (qp_gguf_unsigned(file, "split.count", &parts) && parts > 1) {
     qp_gguf_close(file);
-    st = parts > MAX_PARTS
-             ? qp_fail(err, QP_E_LIMIT, "%s: split.count is %llu: at most %d parts are read", path,
-                       (unsigned long long)parts, MAX_PARTS)
-             : open_all(path, (unsigned)parts, &p, err);
+    status = parts > MAX_PARTS
+                 ? qp_fail(err, QP_E_LIMIT, "%s: split.count is %llu: at most %d parts are read",
+                           path, (unsigned long long)parts, MAX_PARTS)
+                 : open_all(path, (unsigned)parts, &p, err);
   } else {
     p.part = calloc(1, sizeof *p.part);
     char *copy = strdup(path);
@@ -88,7 +88,7 @@ qp_status qp_gguf_parts_open(const char *path, qp_gguf_parts *out, qp_error *err
       return free(p.part), free(copy), qp_gguf_close(file), no_memory(path, err);
     p.part[p.count++] = (qp_gguf_part){copy, file};
   }
-  if (st) return qp_gguf_parts_close(&p), st;
+  if (status) return qp_gguf_parts_close(&p), status;
   *out = p;
   return QP_OK;
 }

@@ -76,14 +76,14 @@ static qp_status add_longrope(const reading *r, cJSON *scaling) {
   const bool one = has_tensor(r, "rope_freqs.weight"); /* for sequences of any length */
   double scale = 1;
   cJSON_AddStringToObject(scaling, "rope_type", "longrope");
-  qp_status st = add_factors(r, one ? "rope_freqs.weight" : "rope_factors_short.weight", scaling,
-                             "short_factor");
-  if (!st)
-    st = add_factors(r, one ? "rope_freqs.weight" : "rope_factors_long.weight", scaling,
-                     "long_factor");
+  qp_status status = add_factors(r, one ? "rope_freqs.weight" : "rope_factors_short.weight",
+                                 scaling, "short_factor");
+  if (!status)
+    status = add_factors(r, one ? "rope_freqs.weight" : "rope_factors_long.weight", scaling,
+                         "long_factor");
   if (number(r, "scaling.attn_factor", &scale) || one)
     cJSON_AddNumberToObject(scaling, "attention_factor", scale);
-  return st;
+  return status;
 }
 
 /* ---- All ---- */

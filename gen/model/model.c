@@ -106,8 +106,9 @@ static qp_status json_sizes(const cJSON *object, const char *where, sizes *out, 
                        size_names[i].config);
       n = cJSON_IsTrue(v);
     } else {
-      qp_status st = qp_json_integer(object, where, size_names[i].config, 1, largest(i), &n, err);
-      if (st) return st;
+      qp_status status =
+          qp_json_integer(object, where, size_names[i].config, 1, largest(i), &n, err);
+      if (status) return status;
     }
     out->value[i] = (unsigned)n;
     out->given[i] = true;
@@ -163,10 +164,10 @@ static qp_status call(qp_models *m, size_t architecture, const char *name, const
   char path[64];
   qp_lua_ref f = 0;
   snprintf(path, sizeof path, "%zu.%s", architecture, name);
-  qp_status st = qp_lua_get(m->lua, m->architectures, path, &f, err);
-  if (!st) st = qp_lua_call(m->lua, f, &args, 1, result, NULL, err);
+  qp_status status = qp_lua_get(m->lua, m->architectures, path, &f, err);
+  if (!status) status = qp_lua_call(m->lua, f, &args, 1, result, NULL, err);
   qp_lua_release(m->lua, f);
-  return st ? qp_fail_prefix(err, st, "%s: %s", architectures_file, name) : QP_OK;
+  return status ? qp_fail_prefix(err, status, "%s: %s", architectures_file, name) : QP_OK;
 }
 
 static bool get_text(qp_lua *l, qp_lua_ref v, const char *path, char *out, size_t size) {
@@ -226,9 +227,9 @@ static qp_status read_linear(qp_models *m, const char *where, qp_lua_ref v, size
   l.columns = (unsigned)columns;
   snprintf(path, sizeof path, "%zu.bias", i);
   qp_lua_get_boolean(m->lua, v, path, &l.bias);
-  qp_status st = add_to_group(out, group, &l, err);
-  if (!st) out->linear[out->linears++] = l;
-  return st;
+  qp_status status = add_to_group(out, group, &l, err);
+  if (!status) out->linear[out->linears++] = l;
+  return status;
 }
 
 static qp_status add_head(qp_models *m, size_t architecture, qp_model *out, qp_error *err) {
@@ -271,30 +272,31 @@ static qp_status describe(qp_models *m, const char *where, const char *field, si
   char path[64];
   sizes defaults = {0};
   snprintf(path, sizeof path, "%zu.defaults", architecture);
-  qp_status st = lua_sizes(m->lua, m->architectures, path, architectures_file, &defaults, err);
+  qp_status status = lua_sizes(m->lua, m->architectures, path, architectures_file, &defaults, err);
   for (unsigned i = 0; i < SIZES; i++)
     if (!s->given[i] && defaults.given[i]) s->value[i] = defaults.value[i], s->given[i] = true;
-  if (!st) st = fill_in(s, where, config, err);
-  if (st) return st;
+  if (!status) status = fill_in(s, where, config, err);
+  if (status) return status;
   const unsigned *v = s->value;
   out->hidden = v[HIDDEN], out->intermediate = v[INTERMEDIATE], out->heads = v[HEADS];
   out->kv_heads = v[KV_HEADS], out->head_dim = v[HEAD_DIM], out->layers = v[LAYERS];
   out->vocab = v[VOCAB], out->tied = v[TIED];
   qp_lua_ref list = 0, number = 0;
   int64_t extra = 0;
-  st = call(m, architecture, "block", s, &list, err);
-  size_t linears = st ? 0 : qp_lua_length(m->lua, list, "");
-  for (size_t i = 1; i <= linears && !st; i++) st = read_linear(m, where, list, i, out, err);
-  if (!st && !linears) st = architecture_wrong(out->type, "block gives no linears", err);
+  status = call(m, architecture, "block", s, &list, err);
+  size_t linears = status ? 0 : qp_lua_length(m->lua, list, "");
+  for (size_t i = 1; i <= linears && !status; i++)
+    status = read_linear(m, where, list, i, out, err);
+  if (!status && !linears) status = architecture_wrong(out->type, "block gives no linears", err);
   qp_lua_release(m->lua, list);
-  if (!st) st = call(m, architecture, "extra", s, &number, err);
-  if (!st && (!qp_lua_get_integer(m->lua, number, "", &extra) || extra < 0 ||
-              extra > 16 * (int64_t)MAX_SIZE))
-    st = architecture_wrong(out->type, "extra gives no number of weights", err);
+  if (!status) status = call(m, architecture, "extra", s, &number, err);
+  if (!status && (!qp_lua_get_integer(m->lua, number, "", &extra) || extra < 0 ||
+                  extra > 16 * (int64_t)MAX_SIZE))
+    status = architecture_wrong(out->type, "extra gives no number of weights", err);
   qp_lua_release(m->lua, number);
-  if (!st) st = add_head(m, architecture, out, err);
-  if (!st) count_bytes(out, (uint64_t)extra);
-  return st;
+  if (!status) status = add_head(m, architecture, out, err);
+  if (!status) count_bytes(out, (uint64_t)extra);
+  return status;
 }
 
 /* ---- Files of lua/models ---- */
@@ -314,10 +316,10 @@ static qp_status read_model(qp_models *m, qp_lua_ref v, const char *file, size_t
     return qp_fail(err, QP_E_ARG, "%s: field 'type': 1 to %zu characters are needed", where,
                    sizeof model.type - 1);
   snprintf(path, sizeof path, "%zu", i);
-  qp_status st = lua_sizes(m->lua, v, path, where, &s, err);
-  if (!st) st = describe(m, where, "type", &s, false, &model, err);
-  if (!st) *out = model;
-  return st;
+  qp_status status = lua_sizes(m->lua, v, path, where, &s, err);
+  if (!status) status = describe(m, where, "type", &s, false, &model, err);
+  if (!status) *out = model;
+  return status;
 }
 
 static qp_status load_file(const char *file, qp_lua_ref v, void *arg, qp_error *err) {
@@ -326,8 +328,8 @@ static qp_status load_file(const char *file, qp_lua_ref v, void *arg, qp_error *
   for (size_t i = 1; i <= models; i++) {
     if (m->count == MAX_MODELS)
       return qp_fail(err, QP_E_LIMIT, "%s: more than %d models", file, MAX_MODELS);
-    const qp_status st = read_model(m, v, file, i, &m->model[m->count], err);
-    if (st) return st;
+    const qp_status status = read_model(m, v, file, i, &m->model[m->count], err);
+    if (status) return status;
     m->count++;
   }
   return QP_OK;
@@ -336,19 +338,20 @@ static qp_status load_file(const char *file, qp_lua_ref v, void *arg, qp_error *
 static qp_status load_architectures(qp_models *m, qp_error *err) {
   const char *text;
   size_t bytes;
-  qp_status st = qp_resource_read(architectures_file, &text, &bytes, err);
-  if (!st)
-    st = qp_lua_run(m->lua, rotary_file, architectures_file, text, bytes, &m->architectures, err);
-  return st;
+  qp_status status = qp_resource_read(architectures_file, &text, &bytes, err);
+  if (!status)
+    status =
+        qp_lua_run(m->lua, rotary_file, architectures_file, text, bytes, &m->architectures, err);
+  return status;
 }
 
 qp_status qp_models_open(qp_models **out, qp_error *err) {
   qp_models *m = calloc(1, sizeof *m);
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for the models");
-  qp_status st = qp_lua_open(NULL, &m->lua, err);
-  if (!st) st = load_architectures(m, err);
-  if (!st) st = qp_lua_each_file(m->lua, "lua/models/", NULL, load_file, m, err);
-  if (st) return qp_models_close(m), st;
+  qp_status status = qp_lua_open(NULL, &m->lua, err);
+  if (!status) status = load_architectures(m, err);
+  if (!status) status = qp_lua_each_file(m->lua, "lua/models/", NULL, load_file, m, err);
+  if (status) return qp_models_close(m), status;
   *out = m;
   return QP_OK;
 }
@@ -412,29 +415,29 @@ static qp_status parse_tree(qp_models *m, const char *file, const cJSON *tree, q
   sizes s = {0};
   const char *type = NULL;
   if (!cJSON_IsObject(tree)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", file);
-  qp_status st = qp_json_text(tree, file, "model_type", &type, err);
-  if (st) return st;
+  qp_status status = qp_json_text(tree, file, "model_type", &type, err);
+  if (status) return status;
   if (strlen(type) >= sizeof model.type) return unknown_type(m, file, "model_type", type, err);
   memcpy(model.type, type, strlen(type) + 1);
   name_after(file, model.name, sizeof model.name);
   /* Models with a vision tower keep the decoder's sizes in an object of their own. */
   const cJSON *text = cJSON_GetObjectItemCaseSensitive(tree, "text_config");
-  st = json_sizes(tree, file, &s, err);
-  if (!st && cJSON_IsObject(text)) st = json_sizes(text, file, &s, err);
-  if (!st) st = describe(m, file, "model_type", &s, true, &model, err);
-  if (!st && is_headless(tree)) qp_model_drop_head(&model);
-  if (!st) *out = model;
-  return st;
+  status = json_sizes(tree, file, &s, err);
+  if (!status && cJSON_IsObject(text)) status = json_sizes(text, file, &s, err);
+  if (!status) status = describe(m, file, "model_type", &s, true, &model, err);
+  if (!status && is_headless(tree)) qp_model_drop_head(&model);
+  if (!status) *out = model;
+  return status;
 }
 
 qp_status qp_models_parse(qp_models *m, const char *file, const char *text, size_t bytes,
                           qp_model *out, qp_error *err) {
   cJSON *tree;
-  qp_status st = qp_json_parse_python(file, text, bytes, &tree, err);
-  if (st) return st;
-  st = parse_tree(m, file, tree, out, err);
+  qp_status status = qp_json_parse_python(file, text, bytes, &tree, err);
+  if (status) return status;
+  status = parse_tree(m, file, tree, out, err);
   cJSON_Delete(tree);
-  return st;
+  return status;
 }
 
 static qp_status load_config(qp_models *m, const char *path, const qp_model **out, qp_error *err) {
@@ -445,12 +448,12 @@ static qp_status load_config(qp_models *m, const char *path, const qp_model **ou
     return qp_fail(err, QP_E_ARG, "%.60s...: the path is too long", path);
   if (m->count == MAX_MODELS) return qp_fail(err, QP_E_LIMIT, "more than %d models", MAX_MODELS);
   cJSON *tree;
-  qp_status st = qp_json_read_python(file, &tree, err);
-  if (st) return st;
-  st = parse_tree(m, file, tree, &m->model[m->count], err);
+  qp_status status = qp_json_read_python(file, &tree, err);
+  if (status) return status;
+  status = parse_tree(m, file, tree, &m->model[m->count], err);
   cJSON_Delete(tree);
-  if (!st) *out = &m->model[m->count++];
-  return st;
+  if (!status) *out = &m->model[m->count++];
+  return status;
 }
 
 qp_status qp_models_find(qp_models *m, const char *name, const qp_model **out, qp_error *err) {

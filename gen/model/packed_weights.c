@@ -48,14 +48,14 @@ typedef struct arrays {
 static qp_status check_format(const cJSON *section, const char *where, qp_error *err) {
   const char *format = NULL;
   int64_t version = 0;
-  qp_status st = qp_json_text(section, where, "format", &format, err);
-  if (st) return st;
+  qp_status status = qp_json_text(section, where, "format", &format, err);
+  if (status) return status;
   if (strcmp(format, "qpal-packed") != 0)
     return qp_fail(err, QP_E_ARG, "%s: format '%s' is not read; qpal-packed is", where, format);
-  st = qp_json_integer(section, where, "version", 1, 2, &version, err);
-  return st ? st
-            : qp_json_integer(section, where, "layout", QP_LAYOUT_VERSION, QP_LAYOUT_VERSION,
-                              &version, err);
+  status = qp_json_integer(section, where, "version", 1, 2, &version, err);
+  return status ? status
+                : qp_json_integer(section, where, "layout", QP_LAYOUT_VERSION, QP_LAYOUT_VERSION,
+                                  &version, err);
 }
 
 /* The palette's quantizer of this name, if it is the one that the weights were
@@ -64,29 +64,29 @@ static qp_status find_quantizer(const cJSON *section, const char *where, const c
                                 qp_palette *palette, const qp_quantizer **out, qp_error *err) {
   const cJSON *all = NULL, *entry = NULL;
   const char *hash = NULL;
-  qp_status st = qp_json_object(section, where, "quantizers", &all, err);
-  if (!st) st = qp_json_object(all, where, name, &entry, err);
-  if (!st) st = qp_json_text(entry, where, "hash", &hash, err);
-  if (!st) st = qp_palette_find(palette, name, out, err);
-  if (!st && strcmp((*out)->hash, hash) != 0)
-    st = qp_fail(err, QP_E_ARG,
-                 "%s: quantizer '%s' has the hash %s here, %s as it is defined "
-                 "now: other weights "
-                 "would be decoded",
-                 where, name, hash, (*out)->hash);
-  return st;
+  qp_status status = qp_json_object(section, where, "quantizers", &all, err);
+  if (!status) status = qp_json_object(all, where, name, &entry, err);
+  if (!status) status = qp_json_text(entry, where, "hash", &hash, err);
+  if (!status) status = qp_palette_find(palette, name, out, err);
+  if (!status && strcmp((*out)->hash, hash) != 0)
+    status = qp_fail(err, QP_E_ARG,
+                     "%s: quantizer '%s' has the hash %s here, %s as it is defined "
+                     "now: other weights "
+                     "would be decoded",
+                     where, name, hash, (*out)->hash);
+  return status;
 }
 
 static qp_status read_entry(const cJSON *section, const char *where, const cJSON *v,
                             qp_palette *palette, qp_packed_entry *out, qp_error *err) {
   const char *quantizer = NULL;
   int64_t rows = 0, columns = 0;
-  qp_status st = qp_json_text(v, where, "name", &out->name, err);
-  if (!st) st = qp_json_text(v, where, "quantizer", &quantizer, err);
-  if (!st) st = qp_json_integer(v, where, "rows", 1, MAX_SIZE, &rows, err);
-  if (!st) st = qp_json_integer(v, where, "columns", 1, MAX_SIZE, &columns, err);
-  if (!st) st = find_quantizer(section, where, quantizer, palette, &out->quantizer, err);
-  if (st) return st;
+  qp_status status = qp_json_text(v, where, "name", &out->name, err);
+  if (!status) status = qp_json_text(v, where, "quantizer", &quantizer, err);
+  if (!status) status = qp_json_integer(v, where, "rows", 1, MAX_SIZE, &rows, err);
+  if (!status) status = qp_json_integer(v, where, "columns", 1, MAX_SIZE, &columns, err);
+  if (!status) status = find_quantizer(section, where, quantizer, palette, &out->quantizer, err);
+  if (status) return status;
   out->signs = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(v, "signs"));
   out->rows = (unsigned)rows;
   out->columns = (unsigned)columns;
@@ -102,14 +102,14 @@ static qp_status read_section(qp_packed_weights *w, const char *folder, const cJ
   char where[4200];
   const cJSON *list = NULL, *v;
   snprintf(where, sizeof where, "%.4096s/config.json: quantization", folder);
-  qp_status st = check_format(section, where, err);
-  if (!st) st = qp_json_array(section, where, "linears", &list, err);
-  if (st) return st;
+  qp_status status = check_format(section, where, err);
+  if (!status) status = qp_json_array(section, where, "linears", &list, err);
+  if (status) return status;
   w->entry = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *w->entry);
   if (!w->entry) return qp_fail(err, QP_E_NOMEM, "%s: no memory", where);
   cJSON_ArrayForEach(v, list) {
-    st = read_entry(section, where, v, palette, &w->entry[w->count], err);
-    if (st) return st;
+    status = read_entry(section, where, v, palette, &w->entry[w->count], err);
+    if (status) return status;
     w->count++;
   }
   qsort(w->entry, w->count, sizeof *w->entry, by_name);
@@ -120,9 +120,9 @@ qp_status qp_packed_weights_open(const char *folder, const cJSON *section, qp_pa
                                  qp_packed_weights **out, qp_error *err) {
   qp_packed_weights *w = calloc(1, sizeof *w);
   if (!w) return qp_fail(err, QP_E_NOMEM, "%s: no memory", folder);
-  qp_status st = qp_safetensors_open(folder, &w->file, err);
-  if (!st) st = read_section(w, folder, section, palette, err);
-  if (st) return qp_packed_weights_close(w), st;
+  qp_status status = qp_safetensors_open(folder, &w->file, err);
+  if (!status) status = read_section(w, folder, section, palette, err);
+  if (status) return qp_packed_weights_close(w), status;
   *out = w;
   return QP_OK;
 }
@@ -167,24 +167,24 @@ static qp_status take_part(const qp_packed_weights *w, const qp_packed_entry *e,
   char name[NAME + 64];
   const void *at = NULL;
   snprintf(name, sizeof name, "%.*s.codes.%u", NAME, e->name, number);
-  qp_status st = take(w, name, QP_TENSOR_U32, p->stream.code_words * 4, &at, err);
+  qp_status status = take(w, name, QP_TENSOR_U32, p->stream.code_words * 4, &at, err);
   p->packed.codes = at;
-  for (unsigned f = 0; f < q->fields && !st; f++) {
+  for (unsigned f = 0; f < q->fields && !status; f++) {
     const bool half = q->field[f].type == QP_FIELD_F16;
     snprintf(name, sizeof name, "%.*s.field.%u.%u", NAME, e->name, number, f);
-    st = take(w, name, half ? QP_TENSOR_F16 : QP_TENSOR_U8, p->stream.field_bytes[f], &at, err);
+    status = take(w, name, half ? QP_TENSOR_F16 : QP_TENSOR_U8, p->stream.field_bytes[f], &at, err);
     p->packed.field[f] = at;
   }
-  for (unsigned c = 0; c < q->codebooks && !st; c++) {
+  for (unsigned c = 0; c < q->codebooks && !status; c++) {
     const qp_codebook *b = &q->codebook[c];
     const size_t rows =
         b->scope == QP_SCOPE_ROW ? (size_t)p->stream.row_groups * QP_GROUP_ROWS : b->dim;
     if (b->scope == QP_SCOPE_SPEC) continue; /* the definition's own, which the hash covers */
     snprintf(name, sizeof name, "%.*s.codebook.%u.%u", NAME, e->name, number, c);
-    st = take(w, name, QP_TENSOR_F16, 2 * rows * b->entries, &at, err);
+    status = take(w, name, QP_TENSOR_F16, 2 * rows * b->entries, &at, err);
     p->packed.codebook[c] = at;
   }
-  return st;
+  return status;
 }
 
 static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *e, arrays *a,
@@ -193,16 +193,17 @@ static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *
   const bool split = q->kind == QP_SPLIT;
   char name[NAME + 64];
   const void *at = NULL;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   *a = (arrays){0};
-  for (unsigned i = 0; i < (split ? q->parts : 1) && !st; i++) {
+  for (unsigned i = 0; i < (split ? q->parts : 1) && !status; i++) {
     const unsigned begin = split ? qp_layout_part_column(q, e->columns, i) : 0;
     const unsigned end = split ? qp_layout_part_column(q, e->columns, i + 1) : e->columns;
     part *p = &a->part[a->parts];
     if (begin == end) continue; /* of a narrow linear */
     p->column = begin;
-    st = qp_layout_stream(split ? q->part[i].quantizer : q, e->rows, end - begin, &p->stream, err);
-    if (!st) st = take_part(w, e, i, p, err);
+    status =
+        qp_layout_stream(split ? q->part[i].quantizer : q, e->rows, end - begin, &p->stream, err);
+    if (!status) status = take_part(w, e, i, p, err);
     p->packed.stream = &p->stream;
     a->parts++;
   }
@@ -210,12 +211,12 @@ static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *
   const qp_tensor *scales = qp_safetensors_find(w->file, name);
   a->half_scales = scales && scales->type == QP_TENSOR_F16;
   const qp_tensor_type type = a->half_scales ? QP_TENSOR_F16 : QP_TENSOR_F32;
-  if (!st) st = take(w, name, type, e->rows * qp_tensor_type_bytes(type), &at, err);
+  if (!status) status = take(w, name, type, e->rows * qp_tensor_type_bytes(type), &at, err);
   a->scales = at;
-  if (!st && e->signs)
-    st = take(w, e->signs, QP_TENSOR_U32, (size_t)(e->columns + 31) / 32 * 4, &at, err);
+  if (!status && e->signs)
+    status = take(w, e->signs, QP_TENSOR_U32, (size_t)(e->columns + 31) / 32 * 4, &at, err);
   a->signs = e->signs ? at : NULL;
-  return st;
+  return status;
 }
 
 static float scale_of(const arrays *a, size_t row) {
@@ -242,8 +243,8 @@ static qp_status decode_halves(const decoding *d, qp_reference *reference, unsig
   for (unsigned i = 0; i < d->a->parts; i++) {
     const part *p = &d->a->part[i];
     const size_t n = p->stream.columns;
-    qp_status st = qp_reference_decode(reference, &p->packed, row_group, piece, err);
-    if (st) return st;
+    qp_status status = qp_reference_decode(reference, &p->packed, row_group, piece, err);
+    if (status) return status;
     for (unsigned r = 0; r < QP_GROUP_ROWS; r++)
       memcpy(half + r * columns + p->column, piece + r * n, n * sizeof *half);
   }
@@ -259,36 +260,37 @@ static qp_status decode_group(const decoding *d, qp_reference *reference, uint64
   float *out = d->out + (size_t)(from - d->first) * columns;
   uint16_t *half = malloc(2 * cells * sizeof *half);
   if (!half) return qp_fail(err, QP_E_NOMEM, "no memory to decode 32 rows");
-  qp_status st = decode_halves(d, reference, (unsigned)row_group, half, half + cells, err);
-  for (uint64_t r = from; r < to && !st; r++) {
+  qp_status status = decode_halves(d, reference, (unsigned)row_group, half, half + cells, err);
+  for (uint64_t r = from; r < to && !status; r++) {
     const uint16_t *row = half + (size_t)(r - begin) * columns;
     float *y = out + (size_t)(r - from) * columns;
     for (size_t i = 0; i < columns; i++) y[i] = scale_of(d->a, r) * qp_half_to_float(row[i]);
   }
   free(half);
-  if (!st && d->a->signs)
-    st = qp_rotate_rows_back(out, (unsigned)(to - from), d->e->columns, d->a->signs, 1, err);
-  return st;
+  if (!status && d->a->signs)
+    status = qp_rotate_rows_back(out, (unsigned)(to - from), d->e->columns, d->a->signs, 1, err);
+  return status;
 }
 
 static void decode_some(void *argument, size_t i, unsigned thread) {
   decoding *d = argument;
   qp_reference **reference = &d->w->reference[thread];
   qp_error own = {{0}};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (atomic_load(&d->status)) return;
   if (!*reference && !(*reference = qp_reference_new()))
-    st = qp_fail(&own, QP_E_NOMEM, "no memory to decode weights");
-  if (!st) st = decode_group(d, *reference, d->first / QP_GROUP_ROWS + i, &own);
+    status = qp_fail(&own, QP_E_NOMEM, "no memory to decode weights");
+  if (!status) status = decode_group(d, *reference, d->first / QP_GROUP_ROWS + i, &own);
   int none = QP_OK;
-  if (st && atomic_compare_exchange_strong(&d->status, &none, (int)st) && d->err) *d->err = own;
+  if (status && atomic_compare_exchange_strong(&d->status, &none, (int)status) && d->err)
+    *d->err = own;
 }
 
 qp_status qp_packed_weights_read(qp_packed_weights *w, const qp_packed_entry *e, uint64_t first,
                                  uint64_t count, qp_parallel *p, float *out, qp_error *err) {
   arrays a;
-  qp_status st = take_arrays(w, e, &a, err);
-  if (st || !count) return st;
+  qp_status status = take_arrays(w, e, &a, err);
+  if (status || !count) return status;
   decoding d = {
       .w = w, .e = e, .a = &a, .first = first, .end = first + count, .out = out, .err = err};
   const uint64_t groups = (d.end + QP_GROUP_ROWS - 1) / QP_GROUP_ROWS - first / QP_GROUP_ROWS;

@@ -43,14 +43,14 @@ qp_status qp_rotary_prepare(qp_rotary *r, const qp_computation *c, size_t length
   qp_turns turns[QP_MAX_TURNS] = {0};
   unsigned count = 0;
   r->length = 0;
-  qp_status st = qp_computation_turns(c, length, turns, &count, err);
+  qp_status status = qp_computation_turns(c, length, turns, &count, err);
   for (unsigned i = 0; i < count; i++) {
-    if (st)
+    if (status)
       qp_turns_free(&turns[i], 1);
     else
-      st = prepare_set(r, i, &turns[i], length, err);
+      status = prepare_set(r, i, &turns[i], length, err);
   }
-  if (st) return st;
+  if (status) return status;
   r->sets = count;
   r->length = length;
   return QP_OK;

@@ -111,12 +111,12 @@ static qp_status check_names(const qp_tensor_writer *w, qp_error *err) {
   if (!name) return no_memory(w, err);
   for (size_t i = 0; i < w->count; i++) name[i] = w->tensor[i].name;
   if (w->count) qsort(name, w->count, sizeof *name, compare_names);
-  qp_status st = QP_OK;
-  for (size_t i = 1; i < w->count && !st; i++)
+  qp_status status = QP_OK;
+  for (size_t i = 1; i < w->count && !status; i++)
     if (!strcmp(name[i - 1], name[i]))
-      st = qp_fail(err, QP_E_ARG, "%s: tensor '%s' is declared twice", w->path, name[i]);
+      status = qp_fail(err, QP_E_ARG, "%s: tensor '%s' is declared twice", w->path, name[i]);
   free(name);
-  return st;
+  return status;
 }
 
 static void lay_out(qp_tensor_writer *w) {
@@ -178,18 +178,18 @@ static bool write_at(int file, const void *data, size_t bytes, uint64_t at) {
 }
 
 qp_status qp_tensor_writer_start(qp_tensor_writer *w, qp_error *err) {
-  qp_status st = check_names(w, err);
-  if (st) return st;
+  qp_status status = check_names(w, err);
+  if (status) return status;
   lay_out(w);
   size_t bytes = 0;
   char *header = header_of(w, &bytes);
   if (!header) return no_memory(w, err);
   qp_file_make_folders(w->part);
   w->file = open(w->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (w->file < 0 || !write_at(w->file, header, bytes, 0)) st = cannot(w, err);
+  if (w->file < 0 || !write_at(w->file, header, bytes, 0)) status = cannot(w, err);
   w->data = bytes;
   free(header);
-  return st;
+  return status;
 }
 
 qp_status qp_tensor_writer_write(qp_tensor_writer *w, size_t id, uint64_t offset, const void *data,
@@ -214,7 +214,7 @@ qp_status qp_tensor_writer_finish(qp_tensor_writer *w, qp_error *err) {
   w->file = -1;
   if (ok) ok = rename(w->part, w->path) == 0;
   if (ok) return QP_OK;
-  qp_status st = cannot(w, err);
+  qp_status status = cannot(w, err);
   unlink(w->part);
-  return st;
+  return status;
 }

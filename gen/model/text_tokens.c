@@ -39,26 +39,26 @@ static qp_status encode(const qp_tokenizer *t, const char *file, const qp_map *t
     return qp_fail(err, QP_E_ARG,
                    "a context of %zu tokens: the tokenizer puts %zu before each text", context,
                    before);
-  qp_status st =
+  qp_status status =
       qp_tokenizer_encode(t, (const char *)text->data, text->bytes, false, &ids, &count, err);
-  if (st) return qp_fail_prefix(err, st, "%s", file);
+  if (status) return qp_fail_prefix(err, status, "%s", file);
   if (most && count > most) count = most;
-  st = count ? cut(ids, count, prefix, before, context, out, err)
-             : qp_fail(err, QP_E_ARG, "%s: there is no text in it", file);
+  status = count ? cut(ids, count, prefix, before, context, out, err)
+                 : qp_fail(err, QP_E_ARG, "%s: there is no text in it", file);
   free(ids);
-  return st;
+  return status;
 }
 
 qp_status qp_text_tokens(const char *model, const char *file, size_t context, size_t most,
                          qp_tokens *out, qp_error *err) {
   qp_tokenizer *t = NULL;
   qp_map text;
-  qp_status st = qp_map_open(file, &text, err);
-  if (st) return st;
-  st = text.bytes ? qp_tokenizer_open(model, &t, err)
-                  : qp_fail(err, QP_E_ARG, "%s: there is no text in it", file);
-  if (!st) st = encode(t, file, &text, context, most, out, err);
+  qp_status status = qp_map_open(file, &text, err);
+  if (status) return status;
+  status = text.bytes ? qp_tokenizer_open(model, &t, err)
+                      : qp_fail(err, QP_E_ARG, "%s: there is no text in it", file);
+  if (!status) status = encode(t, file, &text, context, most, out, err);
   qp_tokenizer_close(t);
   qp_map_close(&text);
-  return st;
+  return status;
 }

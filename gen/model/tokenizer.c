@@ -64,14 +64,14 @@ static qp_status normalize(const qp_tokenizer *t, const char *s, size_t n, qp_te
                            qp_error *err) {
   qp_text now = {0};
   qp_text_append(&now, s, n);
-  qp_status st = now.failed ? no_memory(t, err) : QP_OK;
-  for (unsigned i = 0; i < t->normalizers && !st; i++) {
+  qp_status status = now.failed ? no_memory(t, err) : QP_OK;
+  for (unsigned i = 0; i < t->normalizers && !status; i++) {
     qp_text next = {0};
-    st = qp_normalize(&t->normalizer[i], now.s, now.length, &next, err);
+    status = qp_normalize(&t->normalizer[i], now.s, now.length, &next, err);
     qp_text_free(&now);
     now = next;
   }
-  if (st) return qp_text_free(&now), qp_fail_prefix(err, st, "%s", t->file);
+  if (status) return qp_text_free(&now), qp_fail_prefix(err, status, "%s", t->file);
   *out = now;
   return QP_OK;
 }
@@ -82,12 +82,12 @@ static qp_status index_added_token(qp_tokenizer *t, size_t i, qp_error *err) {
     return qp_vocabulary_add(t->plain_added, token->content, strlen(token->content), (uint32_t)i,
                              err);
   qp_text text;
-  qp_status st = normalize(t, token->content, strlen(token->content), &text, err);
-  if (st) return st;
+  qp_status status = normalize(t, token->content, strlen(token->content), &text, err);
+  if (status) return status;
   if (text.length)
-    st = qp_vocabulary_add(t->normalized_added, text.s, text.length, (uint32_t)i, err);
+    status = qp_vocabulary_add(t->normalized_added, text.s, text.length, (uint32_t)i, err);
   qp_text_free(&text);
-  return st;
+  return status;
 }
 
 /* byte_id, where the vocabulary has a token for each byte. */
@@ -121,21 +121,21 @@ static void count_ids(qp_tokenizer *t) {
 }
 
 qp_status qp_tokenizer_finish(qp_tokenizer *t, qp_error *err) {
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < t->added && !st; i++) st = index_added_token(t, i, err);
-  if (!st) st = qp_vocabulary_sort(t->plain_added, err);
-  if (!st) st = qp_vocabulary_sort(t->normalized_added, err);
-  if (!st && t->model == QP_TOKENIZER_UNIGRAM) st = qp_vocabulary_sort(t->vocabulary, err);
-  if (!st) st = index_bytes(t, err);
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < t->added && !status; i++) status = index_added_token(t, i, err);
+  if (!status) status = qp_vocabulary_sort(t->plain_added, err);
+  if (!status) status = qp_vocabulary_sort(t->normalized_added, err);
+  if (!status && t->model == QP_TOKENIZER_UNIGRAM) status = qp_vocabulary_sort(t->vocabulary, err);
+  if (!status) status = index_bytes(t, err);
   count_ids(t);
-  return st;
+  return status;
 }
 
 /* ---- Opening ---- */
 
-static qp_status finish(qp_tokenizer *t, qp_status st, qp_tokenizer **out, qp_error *err) {
-  if (!st) st = qp_tokenizer_finish(t, err);
-  if (st) return qp_tokenizer_close(t), st;
+static qp_status finish(qp_tokenizer *t, qp_status status, qp_tokenizer **out, qp_error *err) {
+  if (!status) status = qp_tokenizer_finish(t, err);
+  if (status) return qp_tokenizer_close(t), status;
   *out = t;
   return QP_OK;
 }
@@ -147,32 +147,33 @@ qp_status qp_tokenizer_parse(const char *file, const char *text, size_t bytes, q
   if (valid != bytes)
     return qp_fail(err, QP_E_ARG, "%s: it is no UTF-8 at byte %zu (0x%02x)", file, valid,
                    (unsigned char)text[valid]);
-  qp_status st = qp_json_parse(file, text, bytes, &tree, err);
-  if (st) return st;
+  qp_status status = qp_json_parse(file, text, bytes, &tree, err);
+  if (status) return status;
   qp_tokenizer *t = qp_tokenizer_new(file);
-  st = t ? qp_tokenizer_read_json(t, tree, err) : qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
+  status =
+      t ? qp_tokenizer_read_json(t, tree, err) : qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
   cJSON_Delete(tree);
-  return finish(t, st, out, err);
+  return finish(t, status, out, err);
 }
 
 static qp_status from_json(const char *path, qp_tokenizer **out, qp_error *err) {
   qp_map map;
-  qp_status st = qp_map_open(path, &map, err);
-  if (st) return st;
-  st = qp_tokenizer_parse(path, (const char *)map.data, map.bytes, out, err);
+  qp_status status = qp_map_open(path, &map, err);
+  if (status) return status;
+  status = qp_tokenizer_parse(path, (const char *)map.data, map.bytes, out, err);
   qp_map_close(&map);
-  return st;
+  return status;
 }
 
 static qp_status from_gguf(const char *path, qp_tokenizer **out, qp_error *err) {
   qp_gguf *g;
-  qp_status st = qp_gguf_open(path, &g, err);
-  if (st) return st;
+  qp_status status = qp_gguf_open(path, &g, err);
+  if (status) return status;
   qp_tokenizer *t = qp_tokenizer_new(path);
-  st = t ? qp_tokenizer_read_gguf(t, g, err)
-         : qp_fail(err, QP_E_NOMEM, "%s: no memory for a tokenizer", path);
+  status = t ? qp_tokenizer_read_gguf(t, g, err)
+             : qp_fail(err, QP_E_NOMEM, "%s: no memory for a tokenizer", path);
   qp_gguf_close(g);
-  return finish(t, st, out, err);
+  return finish(t, status, out, err);
 }
 
 static bool ends_with(const char *s, const char *end) {
@@ -221,17 +222,17 @@ bool qp_append_byte_tokens(const qp_tokenizer *t, const char *s, size_t n, qp_id
 
 static qp_status encode_pieces(const qp_tokenizer *t, const qp_pieces *p, qp_ids *out,
                                qp_error *err) {
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < p->count && !st; i++) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < p->count && !status; i++) {
     const char *s = p->text.s + p->piece[i].begin;
     const size_t n = p->piece[i].length;
     if (!n) continue;
     if (t->model == QP_TOKENIZER_UNIGRAM)
-      st = qp_unigram_encode(t, s, n, out, err);
-    else if ((st = qp_bpe_encode(t, s, n, out)))
-      st = qp_fail(err, st, "%s: a piece of %zu bytes is too long", t->file, n);
+      status = qp_unigram_encode(t, s, n, out, err);
+    else if ((status = qp_bpe_encode(t, s, n, out)))
+      status = qp_fail(err, status, "%s: a piece of %zu bytes is too long", t->file, n);
   }
-  return st;
+  return status;
 }
 
 /* Text without added tokens: cut it, encode the pieces. */
@@ -241,16 +242,16 @@ static qp_status encode_text(const qp_tokenizer *t, const char *s, size_t n, boo
   if (!n) return QP_OK;
   qp_pieces_begin(&now, first);
   if (!now.failed) qp_pieces_append(&now, s, n);
-  qp_status st = now.failed ? no_memory(t, err) : QP_OK;
-  for (unsigned i = 0; i < t->splitters && !st; i++) {
+  qp_status status = now.failed ? no_memory(t, err) : QP_OK;
+  for (unsigned i = 0; i < t->splitters && !status; i++) {
     qp_pieces next = {0};
-    st = qp_split(&t->splitter[i], &now, &next, err);
+    status = qp_split(&t->splitter[i], &now, &next, err);
     qp_pieces_free(&now);
     now = next;
   }
-  if (!st) st = encode_pieces(t, &now, out, err);
+  if (!status) status = encode_pieces(t, &now, out, err);
   qp_pieces_free(&now);
-  return st;
+  return status;
 }
 
 typedef qp_status encode_part(const qp_tokenizer *t, const char *s, size_t n, bool first,
@@ -259,25 +260,25 @@ typedef qp_status encode_part(const qp_tokenizer *t, const char *s, size_t n, bo
 /* Ids of the added tokens in a text; what is between them goes to 'part'. */
 static qp_status around_added(const qp_tokenizer *t, const qp_vocabulary *added, const char *s,
                               size_t n, bool first, encode_part *part, qp_ids *out, qp_error *err) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   size_t at = 0;
   qp_added_place place;
-  while (!st && at < n && qp_added_find(t, added, s, n, at, &place)) {
-    if (place.begin > at) st = part(t, s + at, place.begin - at, first && !at, out, err);
+  while (!status && at < n && qp_added_find(t, added, s, n, at, &place)) {
+    if (place.begin > at) status = part(t, s + at, place.begin - at, first && !at, out, err);
     qp_ids_add(out, place.id);
     at = place.end;
   }
-  return st || at == n ? st : part(t, s + at, n - at, first && !at, out, err);
+  return status || at == n ? status : part(t, s + at, n - at, first && !at, out, err);
 }
 
 static qp_status encode_plain(const qp_tokenizer *t, const char *s, size_t n, bool first,
                               qp_ids *out, qp_error *err) {
   qp_text text;
-  qp_status st = normalize(t, s, n, &text, err);
-  if (st) return st;
-  st = around_added(t, t->normalized_added, text.s, text.length, first, encode_text, out, err);
+  qp_status status = normalize(t, s, n, &text, err);
+  if (status) return status;
+  status = around_added(t, t->normalized_added, text.s, text.length, first, encode_text, out, err);
   qp_text_free(&text);
-  return st;
+  return status;
 }
 
 qp_status qp_tokenizer_encode(const qp_tokenizer *t, const char *text, size_t bytes, bool special,
@@ -289,10 +290,10 @@ qp_status qp_tokenizer_encode(const qp_tokenizer *t, const char *text, size_t by
   qp_ids ids = {.id = malloc(64 * sizeof(uint32_t)), .capacity = 64};
   if (!ids.id) return no_memory(t, err);
   for (unsigned i = 0; special && i < t->before; i++) qp_ids_add(&ids, t->before_id[i]);
-  qp_status st = around_added(t, t->plain_added, text, bytes, true, encode_plain, &ids, err);
+  qp_status status = around_added(t, t->plain_added, text, bytes, true, encode_plain, &ids, err);
   for (unsigned i = 0; special && i < t->after; i++) qp_ids_add(&ids, t->after_id[i]);
-  if (!st && ids.failed) st = no_memory(t, err);
-  if (st) return free(ids.id), st;
+  if (!status && ids.failed) status = no_memory(t, err);
+  if (status) return free(ids.id), status;
   *out = ids.id;
   *count = ids.count;
   return QP_OK;

@@ -183,11 +183,11 @@ qp_status qp_bpe_encode(const qp_tokenizer *t, const char *s, size_t n, qp_ids *
   }
   qp_ids first = {0};
   first_symbols(t, s, n, &first);
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (first.failed)
     out->failed = true;
   else
-    st = encode_symbols(&t->bpe, &first, out);
+    status = encode_symbols(&t->bpe, &first, out);
   free(first.id);
-  return st;
+  return status;
 }

@@ -77,10 +77,10 @@ static qp_status read_tokens(reader *r) {
   if (!qp_gguf_each_string(r->g, KEY("tokens"), add_token, r))
     return qp_fail(r->err, QP_E_ARG, "%s: key '" KEY("tokens") "' holds no strings", r->t->file);
   bool scores = false, types = false;
-  qp_status st = r->status;
-  if (!st) st = beside(r, KEY("scores"), &scores);
-  if (!st) st = beside(r, KEY("token_type"), &types);
-  if (st) return st;
+  qp_status status = r->status;
+  if (!status) status = beside(r, KEY("scores"), &scores);
+  if (!status) status = beside(r, KEY("token_type"), &types);
+  if (status) return status;
   r->score = scores ? calloc((size_t)r->tokens, sizeof *r->score) : NULL;
   r->type = types ? calloc((size_t)r->tokens, sizeof *r->type) : NULL;
   if ((scores && !r->score) || (types && !r->type)) return no_memory(r);
@@ -126,9 +126,9 @@ static bool flag(const reader *r, const char *key, bool otherwise) {
 
 static qp_status read_around(reader *r, bool begin_by_default) {
   int64_t begin, end;
-  qp_status st = read_id(r, KEY("bos_token_id"), &begin);
-  if (!st) st = read_id(r, KEY("eos_token_id"), &end);
-  if (st) return st;
+  qp_status status = read_id(r, KEY("bos_token_id"), &begin);
+  if (!status) status = read_id(r, KEY("eos_token_id"), &end);
+  if (status) return status;
   if (begin >= 0 && flag(r, KEY("add_bos_token"), begin_by_default))
     r->t->before_id[r->t->before++] = (uint32_t)begin;
   if (end >= 0 && flag(r, KEY("add_eos_token"), false))
@@ -140,15 +140,16 @@ static qp_status read_around(reader *r, bool begin_by_default) {
 
 static qp_status read_steps(reader *r, const char *normalizer, const char *splitter) {
   cJSON *tree = NULL;
-  qp_status st = QP_OK;
-  if (normalizer) st = qp_json_parse(r->t->file, normalizer, strlen(normalizer), &tree, r->err);
-  if (!st && normalizer) st = qp_tokenizer_read_normalizer(r->t, tree, r->err);
+  qp_status status = QP_OK;
+  if (normalizer) status = qp_json_parse(r->t->file, normalizer, strlen(normalizer), &tree, r->err);
+  if (!status && normalizer) status = qp_tokenizer_read_normalizer(r->t, tree, r->err);
   cJSON_Delete(tree);
   tree = NULL;
-  if (!st && splitter) st = qp_json_parse(r->t->file, splitter, strlen(splitter), &tree, r->err);
-  if (!st && splitter) st = qp_tokenizer_read_splitter(r->t, tree, r->err);
+  if (!status && splitter)
+    status = qp_json_parse(r->t->file, splitter, strlen(splitter), &tree, r->err);
+  if (!status && splitter) status = qp_tokenizer_read_splitter(r->t, tree, r->err);
   cJSON_Delete(tree);
-  return st;
+  return status;
 }
 
 /* ---- gpt2 ---- */
@@ -199,12 +200,13 @@ static qp_status find_pre(reader *r, const cJSON *table, const cJSON **out) {
 static qp_status apply_pre(reader *r, const cJSON *entry) {
   qp_tokenizer *t = r->t;
   t->bpe.ignore_merges = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(entry, "ignore_merges"));
-  qp_status st = qp_tokenizer_read_normalizer(
+  qp_status status = qp_tokenizer_read_normalizer(
       t, cJSON_GetObjectItemCaseSensitive(entry, "normalizer"), r->err);
-  if (!st)
-    st = qp_tokenizer_read_splitter(t, cJSON_GetObjectItemCaseSensitive(entry, "pre_tokenizer"),
-                                    r->err);
-  return st ? st : read_around(r, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(entry, "bos")));
+  if (!status)
+    status = qp_tokenizer_read_splitter(t, cJSON_GetObjectItemCaseSensitive(entry, "pre_tokenizer"),
+                                        r->err);
+  return status ? status
+                : read_around(r, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(entry, "bos")));
 }
 
 static qp_status read_gpt2(reader *r) {
@@ -216,16 +218,16 @@ static qp_status read_gpt2(reader *r) {
   const cJSON *entry = NULL;
   if (!qp_gguf_length(r->g, KEY("merges"), &merges))
     return qp_fail(r->err, QP_E_ARG, "%s: key '" KEY("merges") "' is missing", r->t->file);
-  qp_status st = qp_bpe_reserve(&r->t->bpe, (size_t)merges, r->t->file, r->err);
-  if (!st && !qp_gguf_each_string(r->g, KEY("merges"), add_merge, r))
-    st = qp_fail(r->err, QP_E_ARG, "%s: key '" KEY("merges") "' holds no strings", r->t->file);
-  if (!st) st = r->status;
-  if (!st) st = qp_resource_read(resource, &text, &bytes, r->err);
-  if (!st) st = qp_json_parse(resource, text, bytes, &table, r->err);
-  if (!st) st = find_pre(r, table, &entry);
-  if (!st) st = apply_pre(r, entry);
+  qp_status status = qp_bpe_reserve(&r->t->bpe, (size_t)merges, r->t->file, r->err);
+  if (!status && !qp_gguf_each_string(r->g, KEY("merges"), add_merge, r))
+    status = qp_fail(r->err, QP_E_ARG, "%s: key '" KEY("merges") "' holds no strings", r->t->file);
+  if (!status) status = r->status;
+  if (!status) status = qp_resource_read(resource, &text, &bytes, r->err);
+  if (!status) status = qp_json_parse(resource, text, bytes, &table, r->err);
+  if (!status) status = find_pre(r, table, &entry);
+  if (!status) status = apply_pre(r, entry);
   cJSON_Delete(table);
-  return st;
+  return status;
 }
 
 /* ---- llama: merges from scores ---- */
@@ -291,13 +293,13 @@ static qp_status merges_from_scores(reader *r) {
     const enum token_type type = type_of(r, id);
     if (n && type != CONTROL && type != UNKNOWN && type != BYTE) split_token(r, s, n, id, &list);
   }
-  qp_status st =
+  qp_status status =
       list.failed ? no_memory(r) : qp_bpe_reserve(&r->t->bpe, list.count, r->t->file, r->err);
-  if (!st && list.count) qsort(list.split, list.count, sizeof *list.split, compare_splits);
-  for (size_t i = 0; i < list.count && !st; i++)
+  if (!status && list.count) qsort(list.split, list.count, sizeof *list.split, compare_splits);
+  for (size_t i = 0; i < list.count && !status; i++)
     qp_bpe_add(&r->t->bpe, list.split[i].left, list.split[i].right, list.split[i].id);
   free(list.split);
-  return st;
+  return status;
 }
 
 static const char spaces_to_marks[] =
@@ -311,10 +313,10 @@ static qp_status read_llama(reader *r) {
     return qp_fail(r->err, QP_E_ARG, "%s: key '" KEY("scores") "' is missing", r->t->file);
   r->t->bpe.byte_fallback = r->t->bpe.fuse_unknown = true;
   const bool prefix = flag(r, KEY("add_space_prefix"), true);
-  qp_status st = read_id(r, KEY("unknown_token_id"), &r->t->unknown);
-  if (!st) st = merges_from_scores(r);
-  if (!st) st = read_steps(r, prefix ? prefix_and_marks : spaces_to_marks, NULL);
-  return st ? st : read_around(r, true);
+  qp_status status = read_id(r, KEY("unknown_token_id"), &r->t->unknown);
+  if (!status) status = merges_from_scores(r);
+  if (!status) status = read_steps(r, prefix ? prefix_and_marks : spaces_to_marks, NULL);
+  return status ? status : read_around(r, true);
 }
 
 /* ---- t5: unigram ---- */
@@ -358,18 +360,18 @@ static qp_status read_t5(reader *r) {
   static const char metaspace[] =
       "{\"type\":\"Metaspace\",\"replacement\":\"\u2581\",\"prepend_scheme\":\"always\"}";
   r->t->model = QP_TOKENIZER_UNIGRAM;
-  qp_status st = read_id(r, KEY("unknown_token_id"), &r->t->unknown);
-  if (!st && (!r->score || r->t->unknown < 0))
-    st = qp_fail(r->err, QP_E_ARG,
-                 "%s: keys '" KEY("scores") "' and '" KEY("unknown_token_id") "' are needed",
-                 r->t->file);
-  if (st) return st;
+  qp_status status = read_id(r, KEY("unknown_token_id"), &r->t->unknown);
+  if (!status && (!r->score || r->t->unknown < 0))
+    status = qp_fail(r->err, QP_E_ARG,
+                     "%s: keys '" KEY("scores") "' and '" KEY("unknown_token_id") "' are needed",
+                     r->t->file);
+  if (status) return status;
   r->t->unigram.byte_fallback = true; /* where the vocabulary has them all */
   take_scores(r);
-  st = read_charsmap(r);
+  status = read_charsmap(r);
   const bool shorten = flag(r, KEY("remove_extra_whitespaces"), true);
-  if (!st) st = read_steps(r, shorten ? one_space : NULL, metaspace);
-  return st ? st : read_around(r, false);
+  if (!status) status = read_steps(r, shorten ? one_space : NULL, metaspace);
+  return status ? status : read_around(r, false);
 }
 
 /* ---- All ---- */
@@ -378,19 +380,20 @@ qp_status qp_tokenizer_read_gguf(qp_tokenizer *t, const qp_gguf *g, qp_error *er
   char model[32] = "";
   reader r = {.t = t, .g = g, .err = err};
   qp_gguf_text(g, KEY("model"), model, sizeof model);
-  qp_status st = read_tokens(&r);
-  if (!st) qp_gguf_each_string(g, KEY("tokens"), add_added, &r);
-  if (!st) st = r.status;
-  if (!st && !strcmp(model, "gpt2"))
-    st = read_gpt2(&r);
-  else if (!st && !strcmp(model, "llama"))
-    st = read_llama(&r);
-  else if (!st && !strcmp(model, "t5"))
-    st = read_t5(&r);
-  else if (!st)
-    st = qp_fail(err, QP_E_ARG, "%s: key '" KEY("model") "' is '%s': gpt2, llama and t5 are read",
-                 t->file, model);
+  qp_status status = read_tokens(&r);
+  if (!status) qp_gguf_each_string(g, KEY("tokens"), add_added, &r);
+  if (!status) status = r.status;
+  if (!status && !strcmp(model, "gpt2"))
+    status = read_gpt2(&r);
+  else if (!status && !strcmp(model, "llama"))
+    status = read_llama(&r);
+  else if (!status && !strcmp(model, "t5"))
+    status = read_t5(&r);
+  else if (!status)
+    status =
+        qp_fail(err, QP_E_ARG, "%s: key '" KEY("model") "' is '%s': gpt2, llama and t5 are read",
+                t->file, model);
   free(r.score);
   free(r.type);
-  return st;
+  return status;
 }

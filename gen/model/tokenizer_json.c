@@ -21,10 +21,10 @@ static const cJSON *get(const cJSON *object, const char *name) {
 static qp_status wrong_field(const char *where, const char *name, const cJSON *v, const char *right,
                              qp_error *err) {
   char *text = v ? cJSON_PrintUnformatted(v) : NULL;
-  qp_status st = qp_fail(err, QP_E_ARG, "%s: field '%s' is %.80s: %s is needed", where, name,
-                         text ? text : "missing", right);
+  qp_status status = qp_fail(err, QP_E_ARG, "%s: field '%s' is %.80s: %s is needed", where, name,
+                             text ? text : "missing", right);
   cJSON_free(text);
-  return st;
+  return status;
 }
 
 static qp_status get_boolean(const cJSON *object, const char *where, const char *name,
@@ -49,8 +49,8 @@ static qp_status get_choice(const cJSON *object, const char *where, const char *
                             const char *const *names, unsigned otherwise, unsigned *out,
                             qp_error *err) {
   const char *text;
-  qp_status st = get_string(object, where, name, &text, err);
-  if (st) return st;
+  qp_status status = get_string(object, where, name, &text, err);
+  if (status) return status;
   *out = otherwise;
   if (!text) return QP_OK;
   size_t n = 0;
@@ -114,21 +114,21 @@ static qp_status read_charsmap(const char *where, const char *text, qp_normalize
 static qp_status read_normalizer_fields(const cJSON *object, const char *where, qp_normalizer *n,
                                         qp_error *err) {
   const char *text = NULL;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   switch (n->kind) {
   case QP_NORMALIZE_STRIP:
-    st = get_boolean(object, where, "strip_left", true, &n->left, err);
-    return st ? st : get_boolean(object, where, "strip_right", true, &n->right, err);
+    status = get_boolean(object, where, "strip_left", true, &n->left, err);
+    return status ? status : get_boolean(object, where, "strip_right", true, &n->right, err);
   case QP_NORMALIZE_REPLACE:
-    st = get_pattern(object, where, &n->pattern, err);
-    if (!st) st = get_string(object, where, "content", &text, err);
-    return st ? st : copy_string(where, text ? text : "", &n->content, err);
+    status = get_pattern(object, where, &n->pattern, err);
+    if (!status) status = get_string(object, where, "content", &text, err);
+    return status ? status : copy_string(where, text ? text : "", &n->content, err);
   case QP_NORMALIZE_PREPEND:
-    st = qp_json_text(object, where, "prepend", &text, err);
-    return st ? st : copy_string(where, text, &n->content, err);
+    status = qp_json_text(object, where, "prepend", &text, err);
+    return status ? status : copy_string(where, text, &n->content, err);
   case QP_NORMALIZE_PRECOMPILED:
-    st = get_string(object, where, "precompiled_charsmap", &text, err);
-    return st ? st : read_charsmap(where, text, n, err);
+    status = get_string(object, where, "precompiled_charsmap", &text, err);
+    return status ? status : read_charsmap(where, text, n, err);
   default: return QP_OK;
   }
 }
@@ -147,13 +147,13 @@ static qp_status read_normalizer(qp_tokenizer *t, const cJSON *object, const cha
   unsigned kind = 0;
   if (!cJSON_IsObject(object)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
   const char *type;
-  qp_status st = qp_json_text(object, where, "type", &type, err);
-  if (!st) st = get_choice(object, where, "type", normalizer_names, 0, &kind, err);
-  if (st) return st;
+  qp_status status = qp_json_text(object, where, "type", &type, err);
+  if (!status) status = get_choice(object, where, "type", normalizer_names, 0, &kind, err);
+  if (status) return status;
   if (kind != NORMALIZER_SEQUENCE) return add_normalizer(t, object, where, kind, err);
   const cJSON *list, *item;
-  if ((st = qp_json_array(object, where, "normalizers", &list, err))) return st;
-  cJSON_ArrayForEach(item, list) if ((st = read_normalizer(t, item, where, err))) return st;
+  if ((status = qp_json_array(object, where, "normalizers", &list, err))) return status;
+  cJSON_ArrayForEach(item, list) if ((status = read_normalizer(t, item, where, err))) return status;
   return QP_OK;
 }
 
@@ -198,8 +198,8 @@ static qp_status add_splitter(qp_tokenizer *t, const char *where, qp_splitter_ki
 static qp_status add_words(qp_tokenizer *t, const char *where, const char *regex,
                            qp_split_behavior behavior, bool invert, qp_error *err) {
   qp_splitter *s = NULL;
-  qp_status st = add_splitter(t, where, QP_SPLITTER_PATTERN, &s, err);
-  if (st) return st;
+  qp_status status = add_splitter(t, where, QP_SPLITTER_PATTERN, &s, err);
+  if (status) return status;
   s->behavior = behavior;
   s->invert = invert;
   return qp_pattern_new(where, regex, false, &s->pattern, err);
@@ -209,24 +209,25 @@ static qp_status read_split(qp_tokenizer *t, const cJSON *object, const char *wh
                             qp_error *err) {
   qp_splitter *s = NULL;
   unsigned behavior = QP_SPLIT_ISOLATED;
-  qp_status st = add_splitter(t, where, QP_SPLITTER_PATTERN, &s, err);
-  if (!st) st = get_pattern(object, where, &s->pattern, err);
-  if (!st) st = get_boolean(object, where, "invert", false, &s->invert, err);
-  if (!st)
-    st = get_choice(object, where, "behavior", behavior_names, QP_SPLIT_ISOLATED, &behavior, err);
-  if (!st) s->behavior = (qp_split_behavior)behavior;
-  return st;
+  qp_status status = add_splitter(t, where, QP_SPLITTER_PATTERN, &s, err);
+  if (!status) status = get_pattern(object, where, &s->pattern, err);
+  if (!status) status = get_boolean(object, where, "invert", false, &s->invert, err);
+  if (!status)
+    status =
+        get_choice(object, where, "behavior", behavior_names, QP_SPLIT_ISOLATED, &behavior, err);
+  if (!status) s->behavior = (qp_split_behavior)behavior;
+  return status;
 }
 
 static qp_status read_byte_level(qp_tokenizer *t, const cJSON *object, const char *where,
                                  qp_error *err) {
   bool space = true, words = true;
   qp_splitter *s = NULL;
-  qp_status st = get_boolean(object, where, "add_prefix_space", true, &space, err);
-  if (!st) st = get_boolean(object, where, "use_regex", true, &words, err);
-  if (!st && space) st = add_splitter(t, where, QP_SPLITTER_SPACE, &s, err);
-  if (!st && words) st = add_words(t, where, gpt2_words, QP_SPLIT_ISOLATED, false, err);
-  return st ? st : add_splitter(t, where, QP_SPLITTER_BYTES, &s, err);
+  qp_status status = get_boolean(object, where, "add_prefix_space", true, &space, err);
+  if (!status) status = get_boolean(object, where, "use_regex", true, &words, err);
+  if (!status && space) status = add_splitter(t, where, QP_SPLITTER_SPACE, &s, err);
+  if (!status && words) status = add_words(t, where, gpt2_words, QP_SPLIT_ISOLATED, false, err);
+  return status ? status : add_splitter(t, where, QP_SPLITTER_BYTES, &s, err);
 }
 
 static qp_status read_metaspace(qp_tokenizer *t, const cJSON *object, const char *where,
@@ -236,36 +237,36 @@ static qp_status read_metaspace(qp_tokenizer *t, const cJSON *object, const char
   bool prefix = true, split = true;
   unsigned scheme;
   qp_splitter *s = NULL;
-  qp_status st = qp_json_text(object, where, "replacement", &mark, err);
-  if (!st) st = get_boolean(object, where, "add_prefix_space", true, &prefix, err);
-  if (!st) st = get_boolean(object, where, "split", true, &split, err);
-  if (!st)
-    st = get_choice(object, where, "prepend_scheme", schemes,
-                    prefix ? QP_PREPEND_ALWAYS : QP_PREPEND_NEVER, &scheme, err);
-  if (!st) st = add_splitter(t, where, QP_SPLITTER_METASPACE, &s, err);
-  if (st) return st;
+  qp_status status = qp_json_text(object, where, "replacement", &mark, err);
+  if (!status) status = get_boolean(object, where, "add_prefix_space", true, &prefix, err);
+  if (!status) status = get_boolean(object, where, "split", true, &split, err);
+  if (!status)
+    status = get_choice(object, where, "prepend_scheme", schemes,
+                        prefix ? QP_PREPEND_ALWAYS : QP_PREPEND_NEVER, &scheme, err);
+  if (!status) status = add_splitter(t, where, QP_SPLITTER_METASPACE, &s, err);
+  if (status) return status;
   s->scheme = (qp_prepend_scheme)scheme;
   s->behavior = QP_SPLIT_MERGED_WITH_NEXT;
-  st = copy_string(where, mark, &s->mark, err);
-  return st || !split ? st : qp_pattern_new(where, mark, true, &s->pattern, err);
+  status = copy_string(where, mark, &s->mark, err);
+  return status || !split ? status : qp_pattern_new(where, mark, true, &s->pattern, err);
 }
 
 static qp_status read_digits(qp_tokenizer *t, const cJSON *object, const char *where,
                              qp_error *err) {
   bool each = false;
-  qp_status st = get_boolean(object, where, "individual_digits", false, &each, err);
-  return st ? st
-            : add_words(t, where, "\\p{N}", each ? QP_SPLIT_ISOLATED : QP_SPLIT_CONTIGUOUS, false,
-                        err);
+  qp_status status = get_boolean(object, where, "individual_digits", false, &each, err);
+  return status ? status
+                : add_words(t, where, "\\p{N}", each ? QP_SPLIT_ISOLATED : QP_SPLIT_CONTIGUOUS,
+                            false, err);
 }
 
 static qp_status read_punctuation(qp_tokenizer *t, const cJSON *object, const char *where,
                                   qp_error *err) {
   unsigned behavior;
-  qp_status st =
+  qp_status status =
       get_choice(object, where, "behavior", behavior_names, QP_SPLIT_ISOLATED, &behavior, err);
-  return st ? st
-            : add_words(t, where, "[\\p{P}$+<=>^`|~]", (qp_split_behavior)behavior, false, err);
+  return status ? status
+                : add_words(t, where, "[\\p{P}$+<=>^`|~]", (qp_split_behavior)behavior, false, err);
 }
 
 static qp_status read_splitter(qp_tokenizer *t, const cJSON *object, const char *where,
@@ -274,9 +275,9 @@ static qp_status read_splitter(qp_tokenizer *t, const cJSON *object, const char 
   const char *name;
   const cJSON *list, *item;
   if (!cJSON_IsObject(object)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
-  qp_status st = qp_json_text(object, where, "type", &name, err);
-  if (!st) st = get_choice(object, where, "type", splitter_names, 0, &type, err);
-  if (st) return st;
+  qp_status status = qp_json_text(object, where, "type", &name, err);
+  if (!status) status = get_choice(object, where, "type", splitter_names, 0, &type, err);
+  if (status) return status;
   switch ((enum splitter_type)type) {
   case TYPE_SPLIT: return read_split(t, object, where, err);
   case TYPE_BYTE_LEVEL: return read_byte_level(t, object, where, err);
@@ -287,8 +288,8 @@ static qp_status read_splitter(qp_tokenizer *t, const cJSON *object, const char 
   case TYPE_WHITESPACE_SPLIT: return add_words(t, where, "\\s", QP_SPLIT_REMOVED, false, err);
   case TYPE_SEQUENCE: break;
   }
-  if ((st = qp_json_array(object, where, "pretokenizers", &list, err))) return st;
-  cJSON_ArrayForEach(item, list) if ((st = read_splitter(t, item, where, err))) return st;
+  if ((status = qp_json_array(object, where, "pretokenizers", &list, err))) return status;
+  cJSON_ArrayForEach(item, list) if ((status = read_splitter(t, item, where, err))) return status;
   return QP_OK;
 }
 
@@ -304,15 +305,15 @@ qp_status qp_tokenizer_read_splitter(qp_tokenizer *t, const cJSON *object, qp_er
 static qp_status read_vocabulary(qp_tokenizer *t, const cJSON *list, const char *where,
                                  qp_error *err) {
   const cJSON *item;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   cJSON_ArrayForEach(item, list) {
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble < MAX_ID) ||
         item->valuedouble != floor(item->valuedouble))
       return qp_fail(err, QP_E_ARG, "%s: token '%.60s': an id from 0 to %d is needed", where,
                      item->string, MAX_ID - 1);
-    st = qp_vocabulary_add(t->vocabulary, item->string, strlen(item->string),
-                           (uint32_t)item->valuedouble, err);
-    if (st) return st;
+    status = qp_vocabulary_add(t->vocabulary, item->string, strlen(item->string),
+                               (uint32_t)item->valuedouble, err);
+    if (status) return status;
   }
   return QP_OK;
 }
@@ -368,13 +369,13 @@ static qp_status read_merges(qp_tokenizer *t, const cJSON *list, const char *whe
   const cJSON *item;
   qp_text text = {0};
   size_t number = 0;
-  qp_status st = qp_bpe_reserve(&t->bpe, (size_t)cJSON_GetArraySize(list), where, err);
-  if (!st) cJSON_ArrayForEach(item, list) {
-      st = read_merge(t, item, number++, where, &text, err);
-      if (st) break;
+  qp_status status = qp_bpe_reserve(&t->bpe, (size_t)cJSON_GetArraySize(list), where, err);
+  if (!status) cJSON_ArrayForEach(item, list) {
+      status = read_merge(t, item, number++, where, &text, err);
+      if (status) break;
     }
   qp_text_free(&text);
-  return st;
+  return status;
 }
 
 static qp_status read_bpe(qp_tokenizer *t, const cJSON *model, const char *where, qp_error *err) {
@@ -382,20 +383,20 @@ static qp_status read_bpe(qp_tokenizer *t, const cJSON *model, const char *where
   const char *unknown = NULL, *prefix = NULL, *suffix = NULL;
   qp_bpe *b = &t->bpe;
   t->model = QP_TOKENIZER_BPE;
-  qp_status st = qp_json_object(model, where, "vocab", &vocabulary, err);
-  if (!st) st = qp_json_array(model, where, "merges", &merges, err);
-  if (!st) st = get_boolean(model, where, "byte_fallback", false, &b->byte_fallback, err);
-  if (!st) st = get_boolean(model, where, "fuse_unk", false, &b->fuse_unknown, err);
-  if (!st) st = get_boolean(model, where, "ignore_merges", false, &b->ignore_merges, err);
-  if (!st) st = get_string(model, where, "unk_token", &unknown, err);
-  if (!st) st = get_string(model, where, "continuing_subword_prefix", &prefix, err);
-  if (!st) st = get_string(model, where, "end_of_word_suffix", &suffix, err);
-  if (!st && prefix && *prefix) st = copy_string(where, prefix, &b->prefix, err);
-  if (!st && suffix && *suffix) st = copy_string(where, suffix, &b->suffix, err);
-  if (!st) st = read_vocabulary(t, vocabulary, where, err);
-  if (!st) st = read_merges(t, merges, where, err);
-  if (!st && unknown) t->unknown = qp_vocabulary_find(t->vocabulary, unknown, strlen(unknown));
-  return st;
+  qp_status status = qp_json_object(model, where, "vocab", &vocabulary, err);
+  if (!status) status = qp_json_array(model, where, "merges", &merges, err);
+  if (!status) status = get_boolean(model, where, "byte_fallback", false, &b->byte_fallback, err);
+  if (!status) status = get_boolean(model, where, "fuse_unk", false, &b->fuse_unknown, err);
+  if (!status) status = get_boolean(model, where, "ignore_merges", false, &b->ignore_merges, err);
+  if (!status) status = get_string(model, where, "unk_token", &unknown, err);
+  if (!status) status = get_string(model, where, "continuing_subword_prefix", &prefix, err);
+  if (!status) status = get_string(model, where, "end_of_word_suffix", &suffix, err);
+  if (!status && prefix && *prefix) status = copy_string(where, prefix, &b->prefix, err);
+  if (!status && suffix && *suffix) status = copy_string(where, suffix, &b->suffix, err);
+  if (!status) status = read_vocabulary(t, vocabulary, where, err);
+  if (!status) status = read_merges(t, merges, where, err);
+  if (!status && unknown) t->unknown = qp_vocabulary_find(t->vocabulary, unknown, strlen(unknown));
+  return status;
 }
 
 /* ---- Unigram ---- */
@@ -432,7 +433,7 @@ static qp_status read_scores(qp_tokenizer *t, const cJSON *list, const char *whe
   const cJSON *item;
   uint32_t id = 0;
   double least = INFINITY;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   t->unigram.score = malloc(((size_t)cJSON_GetArraySize(list) + 1) * sizeof(double));
   if (!t->unigram.score) return qp_fail(err, QP_E_NOMEM, "%s: no memory for scores", where);
   cJSON_ArrayForEach(item, list) {
@@ -442,9 +443,9 @@ static qp_status read_scores(qp_tokenizer *t, const cJSON *list, const char *whe
       return qp_fail(err, QP_E_ARG, "%s: vocab[%u]: [token, score] is needed", where, id);
     t->unigram.score[id] = score_as_read_there(score->valuedouble);
     if (t->unigram.score[id] < least) least = t->unigram.score[id];
-    st =
+    status =
         qp_vocabulary_add(t->vocabulary, token->valuestring, strlen(token->valuestring), id++, err);
-    if (st) return st;
+    if (status) return status;
   }
   t->unigram.unknown_score = least - 10;
   return QP_OK;
@@ -454,12 +455,13 @@ static qp_status read_unigram(qp_tokenizer *t, const cJSON *model, const char *w
                               qp_error *err) {
   const cJSON *list = NULL;
   t->model = QP_TOKENIZER_UNIGRAM;
-  qp_status st = qp_json_array(model, where, "vocab", &list, err);
-  if (!st) st = get_boolean(model, where, "byte_fallback", false, &t->unigram.byte_fallback, err);
+  qp_status status = qp_json_array(model, where, "vocab", &list, err);
+  if (!status)
+    status = get_boolean(model, where, "byte_fallback", false, &t->unigram.byte_fallback, err);
   const int size = cJSON_GetArraySize(list);
-  if (!st && !size) st = qp_fail(err, QP_E_ARG, "%s: field 'vocab' is empty", where);
-  if (!st) st = qp_json_integer(model, where, "unk_id", 0, size - 1, &t->unknown, err);
-  return st ? st : read_scores(t, list, where, err);
+  if (!status && !size) status = qp_fail(err, QP_E_ARG, "%s: field 'vocab' is empty", where);
+  if (!status) status = qp_json_integer(model, where, "unk_id", 0, size - 1, &t->unknown, err);
+  return status ? status : read_scores(t, list, where, err);
 }
 
 static qp_status read_model(qp_tokenizer *t, const cJSON *tree, qp_error *err) {
@@ -467,11 +469,11 @@ static qp_status read_model(qp_tokenizer *t, const cJSON *tree, qp_error *err) {
   char where[4200];
   const cJSON *model;
   unsigned type;
-  qp_status st = qp_json_object(tree, t->file, "model", &model, err);
-  if (st) return st;
+  qp_status status = qp_json_object(tree, t->file, "model", &model, err);
+  if (status) return status;
   snprintf(where, sizeof where, "%s: model", t->file);
   const unsigned otherwise = get(model, "merges") ? 0 : 1; /* files of 2019 have no type */
-  if ((st = get_choice(model, where, "type", names, otherwise, &type, err))) return st;
+  if ((status = get_choice(model, where, "type", names, otherwise, &type, err))) return status;
   return type ? read_unigram(t, model, where, err) : read_bpe(t, model, where, err);
 }
 
@@ -482,25 +484,25 @@ static qp_status read_added(qp_tokenizer *t, const cJSON *item, const char *wher
   const char *content = NULL;
   bool special = false;
   int64_t id = 0;
-  qp_status st =
+  qp_status status =
       cJSON_IsObject(item) ? QP_OK : qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
-  if (!st) st = get_string(item, where, "content", &content, err);
-  if (!st && !content) st = wrong_field(where, "content", NULL, "a string", err);
-  if (!st) st = qp_json_integer(item, where, "id", 0, MAX_ID - 1, &id, err);
-  if (!st) st = get_boolean(item, where, "special", false, &special, err);
-  if (!st) st = get_boolean(item, where, "single_word", false, &token.single_word, err);
-  if (!st) st = get_boolean(item, where, "lstrip", false, &token.left_strip, err);
-  if (!st) st = get_boolean(item, where, "rstrip", false, &token.right_strip, err);
-  if (!st) st = get_boolean(item, where, "normalized", !special, &token.normalized, err);
-  if (st) return st;
+  if (!status) status = get_string(item, where, "content", &content, err);
+  if (!status && !content) status = wrong_field(where, "content", NULL, "a string", err);
+  if (!status) status = qp_json_integer(item, where, "id", 0, MAX_ID - 1, &id, err);
+  if (!status) status = get_boolean(item, where, "special", false, &special, err);
+  if (!status) status = get_boolean(item, where, "single_word", false, &token.single_word, err);
+  if (!status) status = get_boolean(item, where, "lstrip", false, &token.left_strip, err);
+  if (!status) status = get_boolean(item, where, "rstrip", false, &token.right_strip, err);
+  if (!status) status = get_boolean(item, where, "normalized", !special, &token.normalized, err);
+  if (status) return status;
   const int64_t known = qp_vocabulary_find(t->vocabulary, content, strlen(content));
   char *copy = strdup(content);
   if (!copy) return qp_fail(err, QP_E_NOMEM, "%s: no memory", where);
   token.content = copy;
   token.id = (uint32_t)(known >= 0 ? known : id);
-  st = qp_tokenizer_add_token(t, &token, err);
+  status = qp_tokenizer_add_token(t, &token, err);
   free(copy);
-  return st;
+  return status;
 }
 
 static qp_status read_all_added(qp_tokenizer *t, const cJSON *tree, qp_error *err) {
@@ -511,8 +513,8 @@ static qp_status read_all_added(qp_tokenizer *t, const cJSON *tree, qp_error *er
   if (!cJSON_IsArray(list)) return wrong_field(t->file, "added_tokens", list, "a list", err);
   cJSON_ArrayForEach(item, list) {
     snprintf(where, sizeof where, "%s: added_tokens[%u]", t->file, number++);
-    qp_status st = read_added(t, item, where, err);
-    if (st) return st;
+    qp_status status = read_added(t, item, where, err);
+    if (status) return status;
   }
   return QP_OK;
 }
@@ -536,8 +538,8 @@ static qp_status read_template(qp_tokenizer *t, const cJSON *object, const char 
                                qp_error *err) {
   const cJSON *single, *item, *id;
   bool after = false;
-  qp_status st = qp_json_array(object, where, "single", &single, err);
-  if (st) return st;
+  qp_status status = qp_json_array(object, where, "single", &single, err);
+  if (status) return status;
   cJSON_ArrayForEach(item, single) {
     const cJSON *special = get(item, "SpecialToken");
     if (!special) {
@@ -545,11 +547,11 @@ static qp_status read_template(qp_tokenizer *t, const cJSON *object, const char 
       continue;
     }
     const char *name;
-    if ((st = qp_json_text(special, where, "id", &name, err))) return st;
+    if ((status = qp_json_text(special, where, "id", &name, err))) return status;
     const cJSON *ids = get(get(get(object, "special_tokens"), name), "ids");
     if (!cJSON_IsArray(ids))
       return qp_fail(err, QP_E_ARG, "%s: special_tokens['%.60s'] has no 'ids'", where, name);
-    cJSON_ArrayForEach(id, ids) if ((st = add_around(t, after, id, where, err))) return st;
+    cJSON_ArrayForEach(id, ids) if ((status = add_around(t, after, id, where, err))) return status;
   }
   return QP_OK;
 }
@@ -559,8 +561,8 @@ static qp_status read_pair(qp_tokenizer *t, const cJSON *object, const char *whe
   for (unsigned after = 0; after < 2; after++) {
     const cJSON *pair = get(object, after ? "sep" : "cls");
     const cJSON *id = cJSON_IsArray(pair) && pair->child ? pair->child->next : NULL;
-    qp_status st = add_around(t, after, id, where, err);
-    if (st) return st;
+    qp_status status = add_around(t, after, id, where, err);
+    if (status) return status;
   }
   return QP_OK;
 }
@@ -572,12 +574,12 @@ static qp_status read_processor(qp_tokenizer *t, const cJSON *object, const char
   const cJSON *list, *item;
   unsigned type = 0;
   if (!cJSON_IsObject(object)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
-  qp_status st = get_choice(object, where, "type", names, 0, &type, err);
-  if (st || type == 0) return st; /* ByteLevel changes offsets only */
+  qp_status status = get_choice(object, where, "type", names, 0, &type, err);
+  if (status || type == 0) return status; /* ByteLevel changes offsets only */
   if (type == 1) return read_template(t, object, where, err);
   if (type < 4) return read_pair(t, object, where, err);
-  if ((st = qp_json_array(object, where, "processors", &list, err))) return st;
-  cJSON_ArrayForEach(item, list) if ((st = read_processor(t, item, where, err))) return st;
+  if ((status = qp_json_array(object, where, "processors", &list, err))) return status;
+  cJSON_ArrayForEach(item, list) if ((status = read_processor(t, item, where, err))) return status;
   return QP_OK;
 }
 
@@ -586,11 +588,11 @@ static qp_status read_processor(qp_tokenizer *t, const cJSON *object, const char
 qp_status qp_tokenizer_read_json(qp_tokenizer *t, const cJSON *tree, qp_error *err) {
   char where[4200];
   if (!cJSON_IsObject(tree)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", t->file);
-  qp_status st = read_model(t, tree, err);
-  if (!st) st = read_all_added(t, tree, err);
-  if (!st) st = qp_tokenizer_read_normalizer(t, get(tree, "normalizer"), err);
-  if (!st) st = qp_tokenizer_read_splitter(t, get(tree, "pre_tokenizer"), err);
+  qp_status status = read_model(t, tree, err);
+  if (!status) status = read_all_added(t, tree, err);
+  if (!status) status = qp_tokenizer_read_normalizer(t, get(tree, "normalizer"), err);
+  if (!status) status = qp_tokenizer_read_splitter(t, get(tree, "pre_tokenizer"), err);
   const cJSON *processor = get(tree, "post_processor");
   snprintf(where, sizeof where, "%s: post_processor", t->file);
-  return st || !processor ? st : read_processor(t, processor, where, err);
+  return status || !processor ? status : read_processor(t, processor, where, err);
 }

@@ -85,8 +85,8 @@ static qp_status replace(const qp_normalizer *step, const char *s, size_t n, qp_
                          qp_error *err) {
   qp_span *span;
   size_t count, at = 0;
-  qp_status st = qp_pattern_find(step->pattern, s, n, &span, &count, err);
-  if (st) return st;
+  qp_status status = qp_pattern_find(step->pattern, s, n, &span, &count, err);
+  if (status) return status;
   for (size_t i = 0; i < count; i++) {
     qp_text_append(out, s + at, span[i].begin - at);
     qp_text_append(out, step->content, strlen(step->content));
@@ -196,16 +196,18 @@ qp_status qp_normalize(const qp_normalizer *step, const char *s, size_t n, qp_te
                        qp_error *err) {
   const int composed = UTF8PROC_STABLE | UTF8PROC_COMPOSE;
   const int decomposed = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   switch (step->kind) {
-  case QP_NORMALIZE_NFC: st = unicode_form(composed, s, n, out, err); break;
-  case QP_NORMALIZE_NFD: st = unicode_form(decomposed, s, n, out, err); break;
-  case QP_NORMALIZE_NFKC: st = unicode_form(composed | UTF8PROC_COMPAT, s, n, out, err); break;
-  case QP_NORMALIZE_NFKD: st = unicode_form(decomposed | UTF8PROC_COMPAT, s, n, out, err); break;
+  case QP_NORMALIZE_NFC: status = unicode_form(composed, s, n, out, err); break;
+  case QP_NORMALIZE_NFD: status = unicode_form(decomposed, s, n, out, err); break;
+  case QP_NORMALIZE_NFKC: status = unicode_form(composed | UTF8PROC_COMPAT, s, n, out, err); break;
+  case QP_NORMALIZE_NFKD:
+    status = unicode_form(decomposed | UTF8PROC_COMPAT, s, n, out, err);
+    break;
   case QP_NORMALIZE_LOWERCASE: each(lowercase, s, n, out); break;
   case QP_NORMALIZE_STRIP: strip(step, s, n, out); break;
   case QP_NORMALIZE_STRIP_ACCENTS: each(strip_accent, s, n, out); break;
-  case QP_NORMALIZE_REPLACE: st = replace(step, s, n, out, err); break;
+  case QP_NORMALIZE_REPLACE: status = replace(step, s, n, out, err); break;
   case QP_NORMALIZE_PREPEND:
     if (n) qp_text_append(out, step->content, strlen(step->content));
     qp_text_append(out, s, n);
@@ -214,8 +216,8 @@ qp_status qp_normalize(const qp_normalizer *step, const char *s, size_t n, qp_te
   case QP_NORMALIZE_PRECOMPILED: precompiled(step, s, n, out); break;
   case QP_NORMALIZE_BYTES: qp_append_bytes_as_characters(out, s, n); break;
   }
-  if (!st) qp_text_append(out, "", 0);
-  return !st && out->failed ? no_memory(err) : st;
+  if (!status) qp_text_append(out, "", 0);
+  return !status && out->failed ? no_memory(err) : status;
 }
 
 bool qp_is_word(uint32_t c) {

@@ -195,13 +195,13 @@ qp_status qp_pattern_new(const char *where, const char *source, bool literal, qp
   if (!p || !p->where || !p->source)
     return qp_pattern_free(p), qp_fail(err, QP_E_NOMEM, "%s: no memory for a pattern", where);
   char *text = NULL;
-  qp_status st = literal ? QP_OK : translate(where, source, &text, err);
+  qp_status status = literal ? QP_OK : translate(where, source, &text, err);
   const uint32_t options = literal
                                ? PCRE2_UTF | PCRE2_LITERAL
                                : PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-  if (!st) st = compile(p, literal ? source : text, options, err);
+  if (!status) status = compile(p, literal ? source : text, options, err);
   free(text);
-  if (st) return qp_pattern_free(p), st;
+  if (status) return qp_pattern_free(p), status;
   *out = p;
   return QP_OK;
 }
@@ -257,8 +257,8 @@ static qp_status find_all(search *s, const char *text, size_t bytes, qp_error *e
     const PCRE2_SIZE *place = pcre2_get_ovector_pointer(s->data);
     const size_t begin = place[0], end = place[1];
     if (begin < end && begin >= at) {
-      qp_status st = keep(s, begin, end, err);
-      if (st) return st;
+      qp_status status = keep(s, begin, end, err);
+      if (status) return status;
       at = end;
     } else { /* an empty match (or one that \K set back): on by a character */
       at = (end > at ? end : at) + 1;
@@ -271,11 +271,11 @@ static qp_status find_all(search *s, const char *text, size_t bytes, qp_error *e
 qp_status qp_pattern_find(const qp_pattern *p, const char *text, size_t bytes, qp_span **out,
                           size_t *count, qp_error *err) {
   search s = {.pattern = p};
-  qp_status st = begin_search(&s, err);
-  if (!st) st = find_all(&s, text, bytes, err);
+  qp_status status = begin_search(&s, err);
+  if (!status) status = find_all(&s, text, bytes, err);
   pcre2_match_data_free(s.data);
   pcre2_match_context_free(s.context);
-  if (st) return free(s.span), st;
+  if (status) return free(s.span), status;
   *out = s.span;
   *count = s.count;
   return QP_OK;

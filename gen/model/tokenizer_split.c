@@ -50,8 +50,8 @@ static qp_status cut(const qp_splitter *step, const char *s, size_t n, bool firs
                      qp_error *err) {
   qp_span *span;
   size_t count;
-  qp_status st = qp_pattern_find(step->pattern, s, n, &span, &count, err);
-  if (st) return st;
+  qp_status status = qp_pattern_find(step->pattern, s, n, &span, &count, err);
+  if (status) return status;
   part *p = malloc((2 * count + 1) * sizeof *p);
   if (!p) return free(span), qp_fail(err, QP_E_NOMEM, "no memory to cut a text");
   const size_t parts = parts_of(span, count, n, step->invert, p);
@@ -100,17 +100,17 @@ static qp_status metaspace(const qp_splitter *step, const char *s, size_t n, boo
       qp_text_append(&text, step->mark, mark);
     else
       qp_text_append(&text, s + i, 1);
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (text.failed) {
-    st = qp_fail(err, QP_E_NOMEM, "no memory to cut a text");
+    status = qp_fail(err, QP_E_NOMEM, "no memory to cut a text");
   } else if (step->pattern) {
-    st = cut(step, text.length ? text.s : "", text.length, first, out, err);
+    status = cut(step, text.length ? text.s : "", text.length, first, out, err);
   } else {
     qp_pieces_begin(out, first);
     qp_pieces_append(out, text.length ? text.s : "", text.length);
   }
   qp_text_free(&text);
-  return st;
+  return status;
 }
 
 static qp_status split_piece(const qp_splitter *step, const char *s, size_t n, bool first,
@@ -125,10 +125,10 @@ static qp_status split_piece(const qp_splitter *step, const char *s, size_t n, b
 }
 
 qp_status qp_split(const qp_splitter *step, const qp_pieces *in, qp_pieces *out, qp_error *err) {
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < in->count && !st; i++) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < in->count && !status; i++) {
     const qp_piece *p = &in->piece[i];
-    if (p->length) st = split_piece(step, in->text.s + p->begin, p->length, p->first, out, err);
+    if (p->length) status = split_piece(step, in->text.s + p->begin, p->length, p->first, out, err);
   }
-  return !st && out->failed ? qp_fail(err, QP_E_NOMEM, "no memory to cut a text") : st;
+  return !status && out->failed ? qp_fail(err, QP_E_NOMEM, "no memory to cut a text") : status;
 }

@@ -45,21 +45,21 @@ static qp_status read_id(reading *r) {
 
 static qp_status read_line(reading *r) {
   const size_t before = r->tokens;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   r->line++;
   r->line_start = r->at;
   if (r->text[r->at] == '#')
     while (r->at < r->bytes && r->text[r->at] != '\n') r->at++;
-  for (; r->at < r->bytes && r->text[r->at] != '\n' && !st;) {
+  for (; r->at < r->bytes && r->text[r->at] != '\n' && !status;) {
     const char c = r->text[r->at];
     if (c == ' ' || c == '\t' || c == '\r')
       r->at++;
     else
-      st = is_digit(c) ? read_id(r) : wrong(r, "this is no id");
+      status = is_digit(c) ? read_id(r) : wrong(r, "this is no id");
   }
   r->at++; /* the end of the line */
-  if (!st && r->tokens > before) r->out.end[r->out.sequences++] = r->tokens;
-  return st;
+  if (!status && r->tokens > before) r->out.end[r->out.sequences++] = r->tokens;
+  return status;
 }
 
 qp_status qp_tokens_parse(const char *file, const char *text, size_t bytes, qp_tokens *out,
@@ -69,22 +69,23 @@ qp_status qp_tokens_parse(const char *file, const char *text, size_t bytes, qp_t
   reading r = {.file = file, .text = text, .bytes = bytes, .err = err};
   r.out.id = malloc((bytes / 2 + 1) * sizeof *r.out.id); /* an id and a blank take 2 bytes */
   r.out.end = malloc(lines * sizeof *r.out.end);
-  qp_status st = QP_OK;
-  if (!r.out.id || !r.out.end) st = qp_fail(err, QP_E_NOMEM, "%s: no memory for its ids", file);
-  while (!st && r.at < bytes) st = read_line(&r);
-  if (!st && !r.tokens) st = qp_fail(err, QP_E_ARG, "%s: there are no token ids in it", file);
-  if (st) return qp_tokens_free(&r.out), st;
+  qp_status status = QP_OK;
+  if (!r.out.id || !r.out.end) status = qp_fail(err, QP_E_NOMEM, "%s: no memory for its ids", file);
+  while (!status && r.at < bytes) status = read_line(&r);
+  if (!status && !r.tokens)
+    status = qp_fail(err, QP_E_ARG, "%s: there are no token ids in it", file);
+  if (status) return qp_tokens_free(&r.out), status;
   *out = r.out;
   return QP_OK;
 }
 
 qp_status qp_tokens_read(const char *path, qp_tokens *out, qp_error *err) {
   qp_map map;
-  qp_status st = qp_map_open(path, &map, err);
-  if (st) return st;
-  st = qp_tokens_parse(path, (const char *)map.data, map.bytes, out, err);
+  qp_status status = qp_map_open(path, &map, err);
+  if (status) return status;
+  status = qp_tokens_parse(path, (const char *)map.data, map.bytes, out, err);
   qp_map_close(&map);
-  return st;
+  return status;
 }
 
 void qp_tokens_limit(qp_tokens *t, size_t most) {

@@ -22,22 +22,22 @@ struct qp_weights {
 /* Where config.json has a section `quantization` that qpal wrote. */
 static qp_status open_packed(qp_weights *w, qp_palette *palette, qp_error *err) {
   const char *path = qp_weights_path(w), *config = qp_weights_config(w);
-  qp_status st = qp_json_parse_python(path, config, strlen(config), &w->config, err);
+  qp_status status = qp_json_parse_python(path, config, strlen(config), &w->config, err);
   const cJSON *section = cJSON_GetObjectItemCaseSensitive(w->config, "quantization");
-  if (st || !cJSON_IsObject(section)) return st;
-  if (!palette) st = qp_palette_open(&w->palette, err);
-  return st ? st
-            : qp_packed_weights_open(path, section, palette ? palette : w->palette, &w->packed,
-                                     err);
+  if (status || !cJSON_IsObject(section)) return status;
+  if (!palette) status = qp_palette_open(&w->palette, err);
+  return status ? status
+                : qp_packed_weights_open(path, section, palette ? palette : w->palette, &w->packed,
+                                         err);
 }
 
 qp_status qp_weights_open(const char *path, qp_models *models, qp_palette *palette,
                           qp_weights **out, qp_error *err) {
   qp_weights *w = calloc(1, sizeof *w);
   if (!w) return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
-  qp_status st = qp_checkpoint_open(path, models, &w->checkpoint, err);
-  if (!st) st = open_packed(w, palette, err);
-  if (st) return qp_weights_close(w), st;
+  qp_status status = qp_checkpoint_open(path, models, &w->checkpoint, err);
+  if (!status) status = open_packed(w, palette, err);
+  if (status) return qp_weights_close(w), status;
   *out = w;
   return QP_OK;
 }
@@ -91,10 +91,11 @@ static void read_some(void *argument, size_t i, unsigned thread) {
   const uint64_t at = (uint64_t)i * ROWS_A_TURN;
   const uint64_t left = r->count - at, n = left < ROWS_A_TURN ? left : ROWS_A_TURN;
   qp_error own = {{0}};
-  const qp_status st = qp_checkpoint_read(r->w->checkpoint, r->t, r->first + at, n,
-                                          r->out + (size_t)(at * r->t->columns), &own);
+  const qp_status status = qp_checkpoint_read(r->w->checkpoint, r->t, r->first + at, n,
+                                              r->out + (size_t)(at * r->t->columns), &own);
   int none = QP_OK;
-  if (st && atomic_compare_exchange_strong(&r->status, &none, (int)st) && r->err) *r->err = own;
+  if (status && atomic_compare_exchange_strong(&r->status, &none, (int)status) && r->err)
+    *r->err = own;
 }
 
 /* A vector is one row of its elements, or, reordered (a bias of q or k), one element a row. */
@@ -123,8 +124,8 @@ qp_status qp_weights_read(qp_weights *w, const char *name, uint64_t rows, uint64
   const qp_packed_entry *e = find_packed(w, name);
   if (e && qp_packed_entry_rows(e) == rows && qp_packed_entry_columns(e) == columns)
     return qp_packed_weights_read(w->packed, e, first, count, p, out, err);
-  qp_status st = check_shape(w, t, name, rows, columns, err);
-  if (st) return st;
+  qp_status status = check_shape(w, t, name, rows, columns, err);
+  if (status) return status;
   if (columns == 1 && t->columns != 1) /* the whole vector */
     return qp_checkpoint_read(w->checkpoint, t, 0, t->rows, out, err);
   reading r = {.w = w, .t = t, .first = first, .count = count, .out = out, .err = err};

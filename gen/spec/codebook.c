@@ -163,10 +163,10 @@ static qp_status make(method m, unsigned entries, unsigned dim, uint64_t seed, u
   if (kept && read_file(path, &head, out)) return QP_OK;
   double *v = malloc(sizeof *v * entries * dim);
   if (!v) return qp_fail(err, QP_E_NOMEM, "no memory for a codebook of %u entries", entries);
-  qp_status st = compute(m, entries, dim, seed, v, err);
-  for (size_t i = 0; !st && i < (size_t)entries * dim; i++) out[i] = qp_double_to_half(v[i]);
+  qp_status status = compute(m, entries, dim, seed, v, err);
+  for (size_t i = 0; !status && i < (size_t)entries * dim; i++) out[i] = qp_double_to_half(v[i]);
   free(v);
-  if (st || !kept) return st;
+  if (status || !kept) return status;
   head = head_of(m, entries, dim, seed, out);
   write_file(path, &head, out);
   return QP_OK;

@@ -63,12 +63,12 @@ qp_status qp_codebook_parse(const char *file, const char *text, size_t bytes, un
   assert(entries && dim);
   uint16_t *data = malloc(sizeof *data * entries * dim);
   if (!data) return qp_fail(err, QP_E_NOMEM, "out of memory");
-  qp_status st = read_entries(file, text + n, text + bytes, entries, dim, data, err);
-  if (st)
+  qp_status status = read_entries(file, text + n, text + bytes, entries, dim, data, err);
+  if (status)
     free(data);
   else
     *out = data;
-  return st;
+  return status;
 }
 
 char *qp_codebook_print(unsigned entries, unsigned dim, const uint16_t *data) {
@@ -124,13 +124,13 @@ qp_status qp_codebook_read(const char *spec_file, const char *name, unsigned ent
   size_t bytes;
   if (!strncmp(spec_file, "lua/", 4)) {
     const char *text;
-    qp_status st = qp_resource_read(path, &text, &bytes, err);
-    return st ? st : qp_codebook_parse(path, text, bytes, entries, dim, out, err);
+    qp_status status = qp_resource_read(path, &text, &bytes, err);
+    return status ? status : qp_codebook_parse(path, text, bytes, entries, dim, out, err);
   }
   char *text = NULL;
-  qp_status st = read_file(path, &text, &bytes, err);
-  if (st) return st;
-  st = qp_codebook_parse(path, text, bytes, entries, dim, out, err);
+  qp_status status = read_file(path, &text, &bytes, err);
+  if (status) return status;
+  status = qp_codebook_parse(path, text, bytes, entries, dim, out, err);
   free(text);
-  return st;
+  return status;
 }

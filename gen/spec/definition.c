@@ -196,9 +196,9 @@ static qp_status check_states(sweep *s, qp_error *err) {
     evaluate_batch(s->q->decode, &s->env, first, s->v);
     if (batch_is_right(s)) continue;
     for (unsigned i = 0; i < BATCH && first + i < states; i++) {
-      qp_status st = check_lookups(s, first + i, i, err);
-      if (!st) st = check_weights(s, first + i, i, err);
-      if (st) return st;
+      qp_status status = check_lookups(s, first + i, i, err);
+      if (!status) status = check_weights(s, first + i, i, err);
+      if (status) return status;
     }
   }
   return QP_OK;
@@ -238,8 +238,8 @@ static void choose_fields(const qp_quantizer *q, bool all, uint64_t number, uint
 }
 
 qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
-  qp_status st = qp_ir_verify(q->decode, err);
-  if (st) return qp_fail_prefix(err, st, "decode");
+  qp_status status = qp_ir_verify(q->decode, err);
+  if (status) return qp_fail_prefix(err, status, "decode");
   if (q->decode->outputs != (q->dim % 2 ? q->dim : q->dim / 2)) {
     return qp_fail(err, QP_E_ARG, "decode: %u outputs for %u weights", q->decode->outputs, q->dim);
   }
@@ -258,14 +258,14 @@ qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
   if (!sweep_open(&s, q)) return qp_fail(err, QP_E_NOMEM, "out of memory");
   const bool all = combinations(q, true) << qp_quantizer_state_bits(q) <= MOST_EVALUATIONS;
   const uint64_t count = combinations(q, all);
-  for (uint64_t i = 0; i < count && !st; i++) {
+  for (uint64_t i = 0; i < count && !status; i++) {
     uint32_t fields[QP_MAX_FIELDS] = {0};
     choose_fields(q, all, i, fields);
     fill_env(q, fields, NULL, &s.env);
-    st = check_states(&s, err);
+    status = check_states(&s, err);
   }
   free(s.v);
-  return st;
+  return status;
 }
 
 /* ---- Hash ---- */

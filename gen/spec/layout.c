@@ -29,8 +29,8 @@ qp_status qp_layout_period(const qp_quantizer *q, qp_period *out, qp_error *err)
 qp_status qp_layout_stream(const qp_quantizer *q, unsigned rows, unsigned columns, qp_stream *out,
                            qp_error *err) {
   qp_stream s = {.quantizer = q, .rows = rows, .columns = columns};
-  qp_status st = qp_layout_period(q, &s.period, err);
-  if (st) return st;
+  qp_status status = qp_layout_period(q, &s.period, err);
+  if (status) return status;
   unsigned width = s.period.blocks * QP_BLOCK_COLUMNS;
   s.row_groups = (rows + QP_GROUP_ROWS - 1) / QP_GROUP_ROWS;
   s.superblocks = (columns + width - 1) / width;

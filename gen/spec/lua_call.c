@@ -45,8 +45,8 @@ static int do_call(lua_State *L) {
 qp_status qp_lua_call(qp_lua *l, qp_lua_ref v, const qp_lua_table *args, size_t n,
                       qp_lua_ref *result, qp_lua_ref *second, qp_error *err) {
   call_job job = {v, args, n, 0, 0};
-  const qp_status st = qp_lua_protect(l, true, do_call, &job, err);
-  if (st) return st;
+  const qp_status status = qp_lua_protect(l, true, do_call, &job, err);
+  if (status) return status;
   *result = job.result;
   if (second) {
     *second = job.second;
@@ -71,7 +71,7 @@ static int do_apply(lua_State *L) {
 qp_status qp_lua_apply(qp_lua *l, qp_lua_ref v, qp_lua_ref argument, qp_lua_ref *result,
                        qp_error *err) {
   apply_job job = {v, argument, 0};
-  const qp_status st = qp_lua_protect(l, true, do_apply, &job, err);
-  if (!st) *result = job.result;
-  return st;
+  const qp_status status = qp_lua_protect(l, true, do_apply, &job, err);
+  if (!status) *result = job.result;
+  return status;
 }

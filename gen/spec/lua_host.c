@@ -28,10 +28,10 @@ qp_status qp_lua_open(const qp_lua_limits *limits, qp_lua **out, qp_error *err) 
     return qp_fail(err, QP_E_NOMEM, "out of memory");
   }
   *(qp_lua **)lua_getextraspace(l->L) = l;
-  const qp_status st = qp_lua_protect(l, false, do_open, NULL, err);
-  if (st) {
+  const qp_status status = qp_lua_protect(l, false, do_open, NULL, err);
+  if (status) {
     qp_lua_close(l);
-    return st;
+    return status;
   }
   lua_sethook(l->L, qp_lua_on_count, LUA_MASKCOUNT, QP_LUA_HOOK_EVERY);
   *out = l;
@@ -93,8 +93,8 @@ static qp_status run_prelude(qp_lua *l, const char *path, qp_error *err) {
   if (strlen(path) >= sizeof l->prelude) return qp_fail(err, QP_E_ARG, "%s: path too long", path);
   const char *text;
   size_t bytes;
-  const qp_status st = qp_resource_read(path, &text, &bytes, err);
-  if (st) return st;
+  const qp_status status = qp_resource_read(path, &text, &bytes, err);
+  if (status) return status;
   run_job job = {path, text, bytes, true, &l->prelude_ref};
   const qp_status ran = qp_lua_protect(l, true, do_run, &job, err);
   if (ran == QP_OK) memcpy(l->prelude, path, strlen(path) + 1);
@@ -103,13 +103,13 @@ static qp_status run_prelude(qp_lua *l, const char *path, qp_error *err) {
 
 qp_status qp_lua_run(qp_lua *l, const char *prelude, const char *file, const char *text,
                      size_t bytes, qp_lua_ref *result, qp_error *err) {
-  qp_status st = prelude ? run_prelude(l, prelude, err) : QP_OK;
-  if (st) return st;
+  qp_status status = prelude ? run_prelude(l, prelude, err) : QP_OK;
+  if (status) return status;
   qp_lua_ref ref = 0;
   run_job job = {file, text, bytes, false, &ref};
   l->fallback = file;
-  st = qp_lua_protect(l, true, do_run, &job, err);
+  status = qp_lua_protect(l, true, do_run, &job, err);
   l->fallback = NULL;
-  if (!st) *result = ref;
-  return st;
+  if (!status) *result = ref;
+  return status;
 }

@@ -79,8 +79,8 @@ qp_status qp_lua_from_json(qp_lua *l, const cJSON *tree, const char *name, qp_lu
   text t = {0};
   put_text(&t, "return ");
   put_value(&t, tree);
-  qp_status st = t.failed ? qp_fail(err, QP_E_NOMEM, "%s: no memory", name)
-                          : qp_lua_run(l, NULL, name, t.data, t.length, out, err);
+  qp_status status = t.failed ? qp_fail(err, QP_E_NOMEM, "%s: no memory", name)
+                              : qp_lua_run(l, NULL, name, t.data, t.length, out, err);
   free(t.data);
-  return st;
+  return status;
 }

@@ -112,15 +112,15 @@ qp_status qp_lua_protect(qp_lua *l, bool guarded, lua_CFunction f, void *arg, qp
   qp_meter_start(&l->meter, guarded);
   const int rc = lua_pcall(L, 1, 0, top + 1);
   l->meter.running = false;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (rc == LUA_ERRMEM) {
-    st = guarded ? fail_memory(l, err) : qp_fail(err, QP_E_NOMEM, "out of memory");
+    status = guarded ? fail_memory(l, err) : qp_fail(err, QP_E_NOMEM, "out of memory");
   } else if (rc != LUA_OK) {
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error in an error";
-    st = qp_fail(err, l->hit ? QP_E_LIMIT : QP_E_ARG, "%s", text);
+    status = qp_fail(err, l->hit ? QP_E_LIMIT : QP_E_ARG, "%s", text);
   }
   lua_settop(L, top);
-  return st;
+  return status;
 }
 
 int qp_lua_keep(lua_State *L, qp_lua_ref *out) {

@@ -59,9 +59,9 @@ qp_status qp_lua_trace(qp_lua *l, qp_lua_ref v, const char *path, const qp_lua_d
   l->fallback = decode->where;
   l->what = decode->what;
   ir->outputs = 0;
-  const qp_status st = qp_lua_protect(l, true, do_trace, &job, err);
+  const qp_status status = qp_lua_protect(l, true, do_trace, &job, err);
   l->fallback = NULL;
   l->ir = NULL;
-  if (st) ir->outputs = 0;
-  return st;
+  if (status) ir->outputs = 0;
+  return status;
 }

@@ -111,9 +111,9 @@ bool qp_lua_get_lines(qp_lua *l, qp_lua_ref v, const char *path, int *first, int
 
 qp_status qp_lua_get(qp_lua *l, qp_lua_ref v, const char *path, qp_lua_ref *out, qp_error *err) {
   look k = {.v = v, .path = path, .want_ref = true};
-  const qp_status st = qp_lua_protect(l, false, do_look, &k, err);
-  if (!st) *out = k.ref;
-  return st;
+  const qp_status status = qp_lua_protect(l, false, do_look, &k, err);
+  if (!status) *out = k.ref;
+  return status;
 }
 
 void qp_lua_release(qp_lua *l, qp_lua_ref v) {
@@ -191,15 +191,15 @@ static int do_numbers(lua_State *L) {
 qp_status qp_lua_get_numbers(qp_lua *l, qp_lua_ref v, const char *path, double **values,
                              size_t *count, qp_error *err) {
   numbers_job job = {.v = v, .path = path};
-  qp_status st = qp_lua_protect(l, false, do_numbers, &job, err);
-  if (!st && !job.is_list) st = qp_fail(err, QP_E_ARG, "should be a list of numbers");
-  if (!st && !job.values) st = qp_fail(err, QP_E_NOMEM, "out of memory");
-  if (!st && job.wrong) {
-    st = qp_fail(err, QP_E_ARG, "item %zu is no number", job.wrong);
+  qp_status status = qp_lua_protect(l, false, do_numbers, &job, err);
+  if (!status && !job.is_list) status = qp_fail(err, QP_E_ARG, "should be a list of numbers");
+  if (!status && !job.values) status = qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (!status && job.wrong) {
+    status = qp_fail(err, QP_E_ARG, "item %zu is no number", job.wrong);
   }
-  if (st) {
+  if (status) {
     free(job.values);
-    return st;
+    return status;
   }
   *values = job.values;
   *count = job.count;

@@ -101,13 +101,13 @@ static qp_status resolve(qp_spec *s, const spec_list *own, const spec_list *pale
 }
 
 static qp_status resolve_all(const spec_list *list, const spec_list *palette, qp_error *err) {
-  qp_status st = check_unique(list, err);
-  for (size_t i = 0; i < list->count && !st; i++) {
+  qp_status status = check_unique(list, err);
+  for (size_t i = 0; i < list->count && !status; i++) {
     if (list->spec[i]->quantizer.kind == QP_SPLIT) {
-      st = resolve(list->spec[i], list, palette, err);
+      status = resolve(list->spec[i], list, palette, err);
     }
   }
-  return st;
+  return status;
 }
 
 /* ---- The palette ---- */
@@ -212,17 +212,17 @@ static qp_status read_file(const char *path, char **text, size_t *bytes, qp_erro
   const size_t n = buffer ? fread(buffer, 1, MAX_FILE_BYTES + 1, f) : 0;
   const int broken = ferror(f) ? errno : 0;
   fclose(f);
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (!buffer) {
-    st = qp_fail(err, QP_E_NOMEM, "out of memory");
+    status = qp_fail(err, QP_E_NOMEM, "out of memory");
   } else if (broken) {
-    st = qp_fail(err, QP_E_IO, "%s: %s", path, strerror(broken));
+    status = qp_fail(err, QP_E_IO, "%s: %s", path, strerror(broken));
   } else if (n > MAX_FILE_BYTES) {
-    st = qp_fail(err, QP_E_LIMIT, "%s: larger than %d MiB", path, MAX_FILE_BYTES >> 20);
+    status = qp_fail(err, QP_E_LIMIT, "%s: larger than %d MiB", path, MAX_FILE_BYTES >> 20);
   }
-  if (st) {
+  if (status) {
     free(buffer);
-    return st;
+    return status;
   }
   *text = buffer;
   *bytes = n;
@@ -232,10 +232,10 @@ static qp_status read_file(const char *path, char **text, size_t *bytes, qp_erro
 static qp_status load_specs(const char *path, spec_list *out, qp_error *err) {
   char *text = NULL;
   size_t bytes = 0;
-  qp_status st = read_file(path, &text, &bytes, err);
-  if (!st) st = qp_spec_load(path, text, bytes, &out->spec, &out->count, err);
+  qp_status status = read_file(path, &text, &bytes, err);
+  if (!status) status = qp_spec_load(path, text, bytes, &out->spec, &out->count, err);
   free(text);
-  return st;
+  return status;
 }
 
 static qp_status open_file(qp_palette *p, const char *path, const user_file **out, qp_error *err) {
@@ -245,12 +245,12 @@ static qp_status open_file(qp_palette *p, const char *path, const user_file **ou
   user_file *f = calloc(1, sizeof *f + strlen(path) + 1);
   if (!f) return qp_fail(err, QP_E_NOMEM, "out of memory");
   memcpy(f->path, path, strlen(path) + 1);
-  qp_status st = load_specs(path, &f->specs, err);
-  if (!st) st = resolve_all(&f->specs, &p->specs, err);
-  if (st) {
+  qp_status status = load_specs(path, &f->specs, err);
+  if (!status) status = resolve_all(&f->specs, &p->specs, err);
+  if (status) {
     free_list(&f->specs);
     free(f);
-    return st;
+    return status;
   }
   sort_list(&f->specs);
   f->next = p->files;
@@ -277,8 +277,8 @@ static void list_names(const spec_list *list, char *out, size_t size) {
 static qp_status find_in_file(qp_palette *p, const char *path, const char *name,
                               const qp_quantizer **out, qp_error *err) {
   const user_file *f = NULL;
-  const qp_status st = open_file(p, path, &f, err);
-  if (st) return st;
+  const qp_status status = open_file(p, path, &f, err);
+  if (status) return status;
   const qp_spec *s = name                  ? find_in(&f->specs, name)
                      : f->specs.count == 1 ? f->specs.spec[0]
                                            : NULL;
@@ -308,9 +308,9 @@ qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **
     char *path = strndup(name, path_bytes);
     if (!path) return qp_fail(err, QP_E_NOMEM, "out of memory");
     const char *inner = name[path_bytes] ? name + path_bytes + 1 : NULL;
-    const qp_status st = find_in_file(p, path, inner, out, err);
+    const qp_status status = find_in_file(p, path, inner, out, err);
     free(path);
-    return st;
+    return status;
   }
   const qp_spec *s = find_in(&p->specs, name);
   if (s) return *out = &s->quantizer, QP_OK;

@@ -43,8 +43,8 @@ static qp_status find_table(qp_reference *r, const qp_packed *p, const uint16_t 
   table *t = calloc(1, sizeof *t);
   if (t) t->value = malloc(sizeof *t->value * q->dim << q->window);
   if (!t || !t->value) return free(t), qp_fail(err, QP_E_NOMEM, "no memory for a decode table");
-  qp_status st = qp_quantizer_table(q, NULL, NULL, t->value, err);
-  if (st) return free(t->value), free(t), st;
+  qp_status status = qp_quantizer_table(q, NULL, NULL, t->value, err);
+  if (status) return free(t->value), free(t), status;
   t->quantizer = q;
   t->next = r->tables;
   r->tables = t;
@@ -135,8 +135,8 @@ qp_status qp_reference_decode(qp_reference *r, const qp_packed *p, unsigned row_
                               uint16_t *out, qp_error *err) {
   const qp_stream *s = p->stream;
   const uint16_t *values;
-  qp_status st = find_table(r, p, &values, err);
-  if (st) return st;
+  qp_status status = find_table(r, p, &values, err);
+  if (status) return status;
   uint32_t *words = calloc((size_t)s->superblocks * s->period.words, sizeof *words);
   if (!words) return qp_fail(err, QP_E_NOMEM, "no memory for a lane's codes");
   for (unsigned lane = 0; lane < 32; lane++) {

@@ -50,8 +50,8 @@ static bool name_is_right(const char *name) {
 
 static qp_status read_name(qp_reader *r, qp_quantizer *q) {
   const char *name;
-  const qp_status st = qp_read_string(r, "fields.name", &name);
-  if (st) return st;
+  const qp_status status = qp_read_string(r, "fields.name", &name);
+  if (status) return status;
   if (strlen(name) >= sizeof q->name || !name_is_right(name)) {
     return qp_read_fail(r,
                         "field 'name': '%.80s' should be lower-case letters, digits, '.', '_' "
@@ -67,10 +67,10 @@ static qp_status read_name(qp_reader *r, qp_quantizer *q) {
 /* ---- Numbers ---- */
 
 static qp_status read_trellis(qp_reader *r, qp_quantizer *q) {
-  qp_status st = qp_read_unsigned(r, "fields.window", 1, MAX_TRELLIS_BITS, &q->window);
-  if (!st) st = qp_read_unsigned(r, "fields.dim", 1, 8, &q->dim);
-  if (!st) st = qp_read_unsigned(r, "fields.step", 1, MAX_TRELLIS_BITS, &q->step);
-  if (st) return st;
+  qp_status status = qp_read_unsigned(r, "fields.window", 1, MAX_TRELLIS_BITS, &q->window);
+  if (!status) status = qp_read_unsigned(r, "fields.dim", 1, 8, &q->dim);
+  if (!status) status = qp_read_unsigned(r, "fields.step", 1, MAX_TRELLIS_BITS, &q->step);
+  if (status) return status;
   if (q->dim & (q->dim - 1)) {
     return qp_read_fail(r, "field 'dim': %u should be 1, 2, 4 or 8", q->dim);
   }
@@ -81,20 +81,20 @@ static qp_status read_trellis(qp_reader *r, qp_quantizer *q) {
 }
 
 static qp_status read_code(qp_reader *r, qp_quantizer *q) {
-  qp_status st = qp_read_unsigned(r, "fields.bits", 1, MAX_CODE_BITS, &q->step);
+  qp_status status = qp_read_unsigned(r, "fields.bits", 1, MAX_CODE_BITS, &q->step);
   q->dim = 1;
-  if (!st && q->kind == QP_VECTOR) {
-    st = qp_read_unsigned(r, "fields.dim", 1, MAX_DIM, &q->dim);
+  if (!status && q->kind == QP_VECTOR) {
+    status = qp_read_unsigned(r, "fields.dim", 1, MAX_DIM, &q->dim);
   }
   q->window = q->step;
-  return st;
+  return status;
 }
 
 static qp_status read_planes(qp_reader *r, qp_quantizer *q) {
   q->planes_read = q->step;
   if (q->kind != QP_SCALAR) return QP_OK;
-  qp_status st = qp_read_boolean(r, "fields.planes", &q->planes);
-  if (st || qp_read_is_nil(r, "fields.planes_read")) return st;
+  qp_status status = qp_read_boolean(r, "fields.planes", &q->planes);
+  if (status || qp_read_is_nil(r, "fields.planes_read")) return status;
   if (!q->planes) {
     return qp_read_fail(r, "field 'planes_read' goes with 'planes = true', which says that codes "
                            "are stored as bit planes");
@@ -103,9 +103,9 @@ static qp_status read_planes(qp_reader *r, qp_quantizer *q) {
 }
 
 static qp_status read_numbers(qp_reader *r, qp_quantizer *q) {
-  qp_status st = q->kind == QP_TRELLIS ? read_trellis(r, q) : read_code(r, q);
-  if (!st) st = read_planes(r, q);
-  if (st) return st;
+  qp_status status = q->kind == QP_TRELLIS ? read_trellis(r, q) : read_code(r, q);
+  if (!status) status = read_planes(r, q);
+  if (status) return status;
   if (q->step > 16 * q->dim) {
     return qp_read_fail(r, "field '%s': %u bits for %u weight%s, more than fp16 itself takes",
                         q->kind == QP_TRELLIS ? "step" : "bits", q->step, q->dim,
@@ -131,8 +131,8 @@ static qp_status check_form(qp_reader *r, const qp_quantizer *q) {
   }
   qp_period period;
   qp_error why = {.text = ""};
-  const qp_status st = qp_layout_period(q, &period, &why);
-  return !st ? QP_OK : qp_read_fail(r, "%s", why.text);
+  const qp_status status = qp_layout_period(q, &period, &why);
+  return !status ? QP_OK : qp_read_fail(r, "%s", why.text);
 }
 
 /* ---- Decode ---- */
@@ -185,11 +185,11 @@ static qp_status trace_decode(qp_reader *r, qp_quantizer *q) {
   d.what = what;
   qp_ir *ir = qp_ir_new();
   if (!ir) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
-  const qp_status st = qp_lua_trace(r->lua, r->v, "fields.decode", &d, ir, r->err);
-  if (!st) q->decode = qp_pass_copy(ir, keep_all, NULL);
+  const qp_status status = qp_lua_trace(r->lua, r->v, "fields.decode", &d, ir, r->err);
+  if (!status) q->decode = qp_pass_copy(ir, keep_all, NULL);
   qp_ir_free(ir);
-  if (!st && !q->decode) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
-  return st;
+  if (!status && !q->decode) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
+  return status;
 }
 
 static qp_status check_conditions(qp_reader *r, const qp_quantizer *q) {
@@ -220,8 +220,8 @@ static qp_status read_decode(qp_reader *r, qp_quantizer *q, const char *text, si
     q->decode_text = copy_lines(text, bytes, q->line_first, q->line_last);
   }
   if (!q->decode_text) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
-  const qp_status st = check_conditions(r, q);
-  return !st ? trace_decode(r, q) : st;
+  const qp_status status = check_conditions(r, q);
+  return !status ? trace_decode(r, q) : status;
 }
 
 /* ---- Split ---- */
@@ -261,8 +261,8 @@ static qp_status read_parts(qp_reader *r, qp_spec *s) {
   }
   double sum = 0;
   for (unsigned i = 0; i < parts; i++) {
-    const qp_status st = read_part(r, i, s);
-    if (st) return st;
+    const qp_status status = read_part(r, i, s);
+    if (status) return status;
     sum += s->quantizer.part[i].fraction;
   }
   if (fabs(sum - 1) > 1e-9) {
@@ -292,19 +292,20 @@ static void set_rates(qp_quantizer *q) {
 }
 
 static qp_status read_coded(qp_reader *r, qp_quantizer *q, const char *text, size_t bytes) {
-  qp_status st = read_numbers(r, q);
-  if (!st) st = qp_read_codebooks(r, q);
-  if (!st) st = qp_read_group(r, q);
-  if (!st) st = check_form(r, q);
-  if (!st) st = read_decode(r, q, text, bytes);
-  if (st) return st;
+  qp_status status = read_numbers(r, q);
+  if (!status) status = qp_read_codebooks(r, q);
+  if (!status) status = qp_read_group(r, q);
+  if (!status) status = check_form(r, q);
+  if (!status) status = read_decode(r, q, text, bytes);
+  if (status) return status;
   set_rates(q);
   if (qp_definition_is_kept(q)) return QP_OK;
   qp_error why = {.text = ""};
-  st = qp_quantizer_check(q, &why);
-  if (st) {
+  status = qp_quantizer_check(q, &why);
+  if (status) {
     if (q->line_first) r->line = q->line_first;
-    return st == QP_E_ARG ? qp_read_fail(r, "%s", why.text) : qp_fail(r->err, st, "%s", why.text);
+    return status == QP_E_ARG ? qp_read_fail(r, "%s", why.text)
+                              : qp_fail(r->err, status, "%s", why.text);
   }
   if (!qp_quantizer_hash(q)) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
   qp_definition_keep(q);
@@ -326,19 +327,19 @@ static qp_status read_kind(qp_reader *r, qp_quantizer_kind *out) {
 
 static qp_status read_spec(qp_reader *r, qp_spec *s, const char *text, size_t bytes) {
   qp_quantizer *q = &s->quantizer;
-  qp_status st = read_kind(r, &q->kind);
-  if (st) return st;
+  qp_status status = read_kind(r, &q->kind);
+  if (status) return status;
   int64_t line = 0;
   if (qp_lua_get_integer(r->lua, r->v, "line", &line) && line > 0 && line < 1 << 24) {
     r->line = s->line = (int)line;
   }
   q->layout = QP_LAYOUT_VERSION;
   snprintf(q->file, sizeof q->file, "%s", r->file);
-  st = read_name(r, q);
-  if (!st) {
-    st = qp_read_known(r, "fields", kinds[q->kind].name, kinds[q->kind].fields, false);
+  status = read_name(r, q);
+  if (!status) {
+    status = qp_read_known(r, "fields", kinds[q->kind].name, kinds[q->kind].fields, false);
   }
-  if (st) return st;
+  if (status) return status;
   return q->kind == QP_SPLIT ? read_parts(r, s) : read_coded(r, q, text, bytes);
 }
 
@@ -365,10 +366,10 @@ static qp_status load_one(file_job *job, qp_lua_ref v) {
   qp_spec *s = calloc(1, sizeof *s);
   if (!s) return qp_fail(job->err, QP_E_NOMEM, "out of memory");
   qp_reader r = {.lua = job->lua, .file = job->file, .v = v, .err = job->err};
-  const qp_status st = read_spec(&r, s, job->text, job->bytes);
-  if (st) {
+  const qp_status status = read_spec(&r, s, job->text, job->bytes);
+  if (status) {
     qp_spec_free(s);
-    return st;
+    return status;
   }
   job->specs[job->count++] = s;
   return QP_OK;
@@ -376,9 +377,9 @@ static qp_status load_one(file_job *job, qp_lua_ref v) {
 
 static qp_status load_all(file_job *job) {
   qp_lua_ref result = 0;
-  qp_status st =
+  qp_status status =
       qp_lua_run(job->lua, "lua/prelude.lua", job->file, job->text, job->bytes, &result, job->err);
-  if (st) return st;
+  if (status) return status;
   const bool list = qp_lua_type_of(job->lua, result, "kind") == QP_LUA_NIL;
   const size_t n = list ? qp_lua_length(job->lua, result, "") : 1;
   if (n > MAX_QUANTIZERS || (list && !n)) {
@@ -388,15 +389,15 @@ static qp_status load_all(file_job *job) {
   }
   job->specs = calloc(n, sizeof(qp_spec *));
   if (!job->specs) return qp_fail(job->err, QP_E_NOMEM, "out of memory");
-  for (size_t i = 0; i < n && !st; i++) {
+  for (size_t i = 0; i < n && !status; i++) {
     qp_lua_ref item = 0;
     char path[32] = "";
     if (list) snprintf(path, sizeof path, "%zu", i + 1);
-    st = qp_lua_get(job->lua, result, path, &item, job->err);
-    if (!st) st = load_one(job, item);
+    status = qp_lua_get(job->lua, result, path, &item, job->err);
+    if (!status) status = load_one(job, item);
     qp_lua_release(job->lua, item);
   }
-  return st;
+  return status;
 }
 
 qp_status qp_spec_load(const char *file, const char *text, size_t bytes, qp_spec ***out,
@@ -406,13 +407,13 @@ qp_status qp_spec_load(const char *file, const char *text, size_t bytes, qp_spec
     return qp_fail(err, QP_E_ARG, "%s: the path is longer than %zu bytes", file,
                    sizeof((qp_quantizer *)0)->file - 1);
   }
-  qp_status st = qp_lua_open(NULL, &job.lua, err);
-  if (!st) st = load_all(&job);
+  qp_status status = qp_lua_open(NULL, &job.lua, err);
+  if (!status) status = load_all(&job);
   qp_lua_close(job.lua);
-  if (st) {
+  if (status) {
     for (size_t i = 0; i < job.count; i++) qp_spec_free(job.specs[i]);
     free(job.specs);
-    return st;
+    return status;
   }
   *out = job.specs;
   *count = job.count;

@@ -118,11 +118,11 @@ qp_status qp_read_known(const qp_reader *r, const char *path, const char *what,
                         const char *const *known, bool items) {
   const char **keys = NULL;
   const size_t count = qp_lua_keys(r->lua, r->v, path, &keys), names = count_names(known);
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (!items && qp_lua_length(r->lua, r->v, path)) {
-    st = qp_read_fail(r, "%s has an item without a name; every field is 'name = value'", what);
+    status = qp_read_fail(r, "%s has an item without a name; every field is 'name = value'", what);
   }
-  for (size_t i = 0; i < count && !st; i++) {
+  for (size_t i = 0; i < count && !status; i++) {
     size_t k = 0;
     while (k < names && strcmp(keys[i], known[k]) != 0) k++;
     if (k < names) continue;
@@ -133,11 +133,12 @@ qp_status qp_read_known(const qp_reader *r, const char *path, const char *what,
       used +=
           (size_t)snprintf(fields + used, sizeof fields - used, "%s%s", k ? ", " : "", known[k]);
     }
-    st = qp_read_fail(r, "%s has no field '%.80s'%s%s%s; its fields are %s", what, keys[i],
-                      near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", fields);
+    status =
+        qp_read_fail(r, "%s has no field '%.80s'%s%s%s; its fields are %s", what, keys[i],
+                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", fields);
   }
   free(keys);
-  return st;
+  return status;
 }
 
 static bool is_identifier(const char *name, size_t size) {
@@ -210,46 +211,47 @@ static qp_status read_scope(place *p, qp_scope *out) {
 static qp_status read_dim(place *p, unsigned *out) {
   *out = 1;
   if (qp_read_is_nil(p->r, at(p, "dim"))) return QP_OK;
-  const qp_status st = qp_read_unsigned(p->r, at(p, "dim"), 1, 8, out);
-  if (!st && (*out & (*out - 1))) {
+  const qp_status status = qp_read_unsigned(p->r, at(p, "dim"), 1, 8, out);
+  if (!status && (*out & (*out - 1))) {
     return wrong_type(p->r, at(p, "dim"), "1, 2, 4 or 8");
   }
-  return st;
+  return status;
 }
 
 static qp_status compute(place *p, source from, qp_codebook *book) {
   unsigned seed = 1;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (from != LLOYD_MAX && !qp_read_is_nil(p->r, at(p, "seed"))) {
-    st = qp_read_unsigned(p->r, at(p, "seed"), 0, ~0u, &seed);
+    status = qp_read_unsigned(p->r, at(p, "seed"), 0, ~0u, &seed);
   }
-  if (!st) {
-    st = qp_read_unsigned(p->r, at(p, "entries"), 1, MAX_ENTRIES, &book->entries);
+  if (!status) {
+    status = qp_read_unsigned(p->r, at(p, "entries"), 1, MAX_ENTRIES, &book->entries);
   }
-  if (st) return st;
+  if (status) return status;
   book->data = calloc((size_t)book->entries * book->dim, sizeof *book->data);
   if (!book->data) return qp_fail(p->r->err, QP_E_NOMEM, "out of memory");
   if (from == LLOYD_MAX) {
-    st = qp_codebook_lloyd_max(book->entries, book->data, p->r->err);
+    status = qp_codebook_lloyd_max(book->entries, book->data, p->r->err);
   } else if (from == KMEANS) {
-    st = qp_codebook_gaussian_kmeans(book->entries, book->dim, seed, book->data, p->r->err);
+    status = qp_codebook_gaussian_kmeans(book->entries, book->dim, seed, book->data, p->r->err);
   } else {
-    st = qp_codebook_random_gaussian(book->entries, book->dim, seed, book->data, p->r->err);
+    status = qp_codebook_random_gaussian(book->entries, book->dim, seed, book->data, p->r->err);
   }
-  if (!st) return QP_OK;
-  return qp_fail_prefix(p->r->err, st, "%s: %s: codebook '%s'", p->r->file, p->r->name, book->name);
+  if (!status) return QP_OK;
+  return qp_fail_prefix(p->r->err, status, "%s: %s: codebook '%s'", p->r->file, p->r->name,
+                        book->name);
 }
 
 static qp_status read_stored(place *p, qp_codebook *book) {
   const char *name;
   qp_error why = {.text = ""};
-  qp_status st = qp_read_string(p->r, at(p, "file"), &name);
-  if (!st) {
-    st = qp_read_unsigned(p->r, at(p, "entries"), 1, MAX_ENTRIES, &book->entries);
+  qp_status status = qp_read_string(p->r, at(p, "file"), &name);
+  if (!status) {
+    status = qp_read_unsigned(p->r, at(p, "entries"), 1, MAX_ENTRIES, &book->entries);
   }
-  if (st) return st;
-  st = qp_codebook_read(p->r->file, name, book->entries, book->dim, &book->data, &why);
-  if (!st || st == QP_E_NOMEM) return st;
+  if (status) return status;
+  status = qp_codebook_read(p->r->file, name, book->entries, book->dim, &book->data, &why);
+  if (!status || status == QP_E_NOMEM) return status;
   return qp_read_fail(p->r, "codebook '%s': %s", book->name, why.text);
 }
 
@@ -275,34 +277,34 @@ static qp_status read_values(place *p, qp_codebook *book) {
   double *x = NULL;
   size_t count = 0;
   qp_error why = {.text = ""};
-  qp_status st = qp_lua_get_numbers(p->r->lua, p->r->v, path, &x, &count, &why);
-  if (st) {
+  qp_status status = qp_lua_get_numbers(p->r->lua, p->r->v, path, &x, &count, &why);
+  if (status) {
     return qp_read_fail(p->r, "codebook '%s': values: %s", book->name, why.text);
   }
   if (!count || count % book->dim || count / book->dim > MAX_ENTRIES) {
-    st = qp_read_fail(p->r,
-                      "codebook '%s': %zu values should be a multiple of its dim (%u), and "
-                      "make 1 to %d entries",
-                      book->name, count, book->dim, MAX_ENTRIES);
+    status = qp_read_fail(p->r,
+                          "codebook '%s': %zu values should be a multiple of its dim (%u), and "
+                          "make 1 to %d entries",
+                          book->name, count, book->dim, MAX_ENTRIES);
   } else {
-    st = round_values(p, x, count, book);
+    status = round_values(p, x, count, book);
   }
   free(x);
-  return st;
+  return status;
 }
 
 static qp_status read_codebook(place *p, qp_codebook *book) {
   source from = KMEANS;
-  qp_status st = read_source(p, &from);
+  qp_status status = read_source(p, &from);
   char path[128];
   snprintf(path, sizeof path, "%s.fields", p->table);
-  if (!st) {
-    st = qp_read_known(p->r, path, sources[from].name, sources[from].fields, from == VALUES);
+  if (!status) {
+    status = qp_read_known(p->r, path, sources[from].name, sources[from].fields, from == VALUES);
   }
-  if (!st) st = read_scope(p, &book->scope);
+  if (!status) status = read_scope(p, &book->scope);
   book->dim = 1;
-  if (!st && from != LLOYD_MAX) st = read_dim(p, &book->dim);
-  if (st) return st;
+  if (!status && from != LLOYD_MAX) status = read_dim(p, &book->dim);
+  if (status) return status;
   if (book->scope == QP_SCOPE_ROW && book->dim != 1) {
     return qp_read_fail(p->r, "codebook '%s': dim %u should be 1 where scope is \"row\"",
                         book->name, book->dim);
@@ -331,14 +333,14 @@ static qp_status read_named(const qp_reader *r, const char *name, qp_quantizer *
 static qp_status read_all_named(const qp_reader *r, qp_quantizer *q) {
   const char **names = NULL;
   const size_t count = qp_lua_keys(r->lua, r->v, "fields.codebooks", &names);
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (!count || qp_lua_length(r->lua, r->v, "fields.codebooks")) {
-    st = qp_read_fail(r, "field 'codebooks' should be a table { name = codebook, ... }, got %s",
-                      count ? "a list" : qp_read_describe(r, "fields.codebooks"));
+    status = qp_read_fail(r, "field 'codebooks' should be a table { name = codebook, ... }, got %s",
+                          count ? "a list" : qp_read_describe(r, "fields.codebooks"));
   }
-  for (size_t i = 0; i < count && !st; i++) st = read_named(r, names[i], q);
+  for (size_t i = 0; i < count && !status; i++) status = read_named(r, names[i], q);
   free(names);
-  return st;
+  return status;
 }
 
 qp_status qp_read_codebooks(const qp_reader *r, qp_quantizer *q) {
@@ -406,8 +408,8 @@ static qp_status read_fields(const qp_reader *r, const char **names, size_t coun
       return qp_read_fail(r, "field 'group': '%.80s' should be a name of letters, digits and '_'",
                           names[i]);
     }
-    const qp_status st = read_field(r, names[i], &q->field[q->fields]);
-    if (st) return st;
+    const qp_status status = read_field(r, names[i], &q->field[q->fields]);
+    if (status) return status;
     q->fields++;
   }
   if (q->fields) return QP_OK;
@@ -419,14 +421,14 @@ qp_status qp_read_group(const qp_reader *r, qp_quantizer *q) {
   if (qp_lua_type_of(r->lua, r->v, "fields.group") != QP_LUA_TABLE) {
     return wrong_type(r, "fields.group", "a table { size = 128, scale = { \"f16\", 0.001, 4 } }");
   }
-  qp_status st = qp_read_unsigned(r, "fields.group.size", MIN_GROUP, MAX_GROUP, &q->group);
-  if (!st && (q->group & (q->group - 1))) {
-    st = qp_read_fail(r, "field 'group.size': %u should be a power of two", q->group);
+  qp_status status = qp_read_unsigned(r, "fields.group.size", MIN_GROUP, MAX_GROUP, &q->group);
+  if (!status && (q->group & (q->group - 1))) {
+    status = qp_read_fail(r, "field 'group.size': %u should be a power of two", q->group);
   }
-  if (st) return st;
+  if (status) return status;
   const char **names = NULL;
   const size_t count = qp_lua_keys(r->lua, r->v, "fields.group", &names);
-  st = read_fields(r, names, count, q);
+  status = read_fields(r, names, count, q);
   free(names);
-  return st;
+  return status;
 }

@@ -9,6 +9,6 @@ qpal_status qpal_sim_open(unsigned arch, unsigned sm_count, qpal_device **out) {
   qp_error err = {.text = ""};
   qp_device *dev = NULL;
   if (!out) return qp_refuse(QPAL_E_ARG, "out is NULL");
-  const qp_status st = qp_sim_open(arch, sm_count ? sm_count : SMS, &dev, &err);
-  return st ? qp_refuse_status(st, &err) : qp_device_wrap(dev, out);
+  const qp_status status = qp_sim_open(arch, sm_count ? sm_count : SMS, &dev, &err);
+  return status ? qp_refuse_status(status, &err) : qp_device_wrap(dev, out);
 }

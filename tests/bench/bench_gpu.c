@@ -53,9 +53,9 @@ static qp_status time_kernel(bench *b, const qp_kernel *k, const qp_compiled *c,
   size_t bytes = k->stream[0].stream.code_words * 4, copies = cold_bytes / bytes;
   if (copies > COPIES_MAX) copies = COPIES_MAX;
   size_t n = copies < LAUNCHES ? LAUNCHES : copies;
-  qp_status st = qp_device_load(b->dev, c->cubin, c->cubin_bytes, &module, err);
-  if (!st) st = qp_device_function(b->dev, module, k->name, &f, err);
-  for (size_t i = 0; i < n && !st; i++) {
+  qp_status status = qp_device_load(b->dev, c->cubin, c->cubin_bytes, &module, err);
+  if (!status) status = qp_device_function(b->dev, module, k->name, &f, err);
+  for (size_t i = 0; i < n && !status; i++) {
     qp_arguments a = {.x = b->x, .workspace = b->workspace, .counters = b->counters};
     a.stream[0].codes = b->weights + i % copies * bytes;
     a.stream[0].codebook[0] = b->weights; /* any fp16 numbers do for timing */
@@ -73,10 +73,10 @@ static qp_status time_kernel(bench *b, const qp_kernel *k, const qp_compiled *c,
                                  .pdl = k->pdl};
   }
   double seconds = 0;
-  if (!st) st = qp_cuda_time_chain(b->dev, link, n, 0, 15, &seconds, err);
+  if (!status) status = qp_cuda_time_chain(b->dev, link, n, 0, 15, &seconds, err);
   *us = seconds * 1e6 / (double)n;
   if (module) qp_device_unload(b->dev, module);
-  return st;
+  return status;
 }
 
 static qp_status measure(bench *b, const char *quantizer, unsigned batch, unsigned s, bool atomic,
@@ -94,43 +94,44 @@ static qp_status measure(bench *b, const char *quantizer, unsigned batch, unsign
   qp_kernel k = {0};
   qp_compiled c = {0};
   qp_verdict v = {0};
-  qp_status st = qp_palette_find(b->palette, quantizer, &q, err);
-  if (st) return st;
+  qp_status status = qp_palette_find(b->palette, quantizer, &q, err);
+  if (status) return status;
   p.segment[0].quantizer = q;
   p.segment[0].rows = shape[s][0];
   qp_choice_default(qp_families_for(b->families, QP_OP_GEMM, "tensor"), &choice);
-  if (atomic) st = qp_choice_set(&choice, "atomic=1", err);
-  if (!st && pdl) st = qp_choice_set(&choice, "pdl=1", err);
-  if (!st) st = qp_kernel_make(b->families, &p, &choice, &k, err);
+  if (atomic) status = qp_choice_set(&choice, "atomic=1", err);
+  if (!status && pdl) status = qp_choice_set(&choice, "pdl=1", err);
+  if (!status) status = qp_kernel_make(b->families, &p, &choice, &k, err);
   qp_compile_job job = {.name = k.name, .source = k.source, .arch = p.arch, .want_cubin = true};
-  if (!st) st = qp_compiler_run(b->compiler, &job, &c, err);
-  if (!st) st = qp_verify(b->dev, &k, &c, b->reference, s + 1, 8, &v, err);
-  if (!st && !v.pass) st = qp_fail(err, QP_E_WRONG, "%s: %s", k.name, v.why);
-  if (!st) st = time_kernel(b, &k, &c, us, err);
+  if (!status) status = qp_compiler_run(b->compiler, &job, &c, err);
+  if (!status) status = qp_verify(b->dev, &k, &c, b->reference, s + 1, 8, &v, err);
+  if (!status && !v.pass) status = qp_fail(err, QP_E_WRONG, "%s: %s", k.name, v.why);
+  if (!status) status = time_kernel(b, &k, &c, us, err);
   qp_compiled_free(&c);
   qp_kernel_free(&k);
-  return st;
+  return status;
 }
 
 static qp_status fill_weights(bench *b, qp_error *err) {
   enum { CHUNK = 1 << 20 };
   static uint32_t chunk[CHUNK / 4];
   qp_random r = {1};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   for (size_t i = 0; i < CHUNK / 4; i++) chunk[i] = (uint32_t)qp_random_next(&r) & 0x3bff3bffu;
-  for (size_t at = 0; at + CHUNK <= cold_bytes + CHUNK && !st; at += CHUNK)
-    st = qp_device_upload(b->dev, b->weights + at, chunk, CHUNK, err);
-  if (!st) st = qp_device_fill(b->dev, b->counters, 0, 1 << 20, err);
-  return st ? st : qp_device_fill(b->dev, b->x, 0, 1 << 20, err);
+  for (size_t at = 0; at + CHUNK <= cold_bytes + CHUNK && !status; at += CHUNK)
+    status = qp_device_upload(b->dev, b->weights + at, chunk, CHUNK, err);
+  if (!status) status = qp_device_fill(b->dev, b->counters, 0, 1 << 20, err);
+  return status ? status : qp_device_fill(b->dev, b->x, 0, 1 << 20, err);
 }
 
 static qp_status open_bench(bench *b, const char *device, qp_error *err) {
   qp_compiler_options co = {.workers = 1};
-  qp_status st = qp_compiler_open(&co, &b->compiler, err);
-  if (!st) st = qp_device_open(device, &b->dev, err);
-  if (!st && b->dev->info.simulated) st = qp_fail(err, QP_E_ARG, "a simulator has no clock");
-  if (!st) st = qp_families_open(&b->families, err);
-  if (!st) st = qp_palette_open(&b->palette, err);
+  qp_status status = qp_compiler_open(&co, &b->compiler, err);
+  if (!status) status = qp_device_open(device, &b->dev, err);
+  if (!status && b->dev->info.simulated)
+    status = qp_fail(err, QP_E_ARG, "a simulator has no clock");
+  if (!status) status = qp_families_open(&b->families, err);
+  if (!status) status = qp_palette_open(&b->palette, err);
   b->reference = qp_reference_new();
   struct {
     qp_devptr *to;
@@ -141,32 +142,32 @@ static qp_status open_bench(bench *b, const char *device, qp_error *err) {
                  {&b->y[1], 1 << 20},
                  {&b->workspace, 64 << 20},
                  {&b->counters, 1 << 20}};
-  for (size_t i = 0; i < sizeof buffers / sizeof *buffers && !st; i++)
-    st = qp_device_alloc(b->dev, buffers[i].bytes, buffers[i].to, err);
-  return st ? st : fill_weights(b, err);
+  for (size_t i = 0; i < sizeof buffers / sizeof *buffers && !status; i++)
+    status = qp_device_alloc(b->dev, buffers[i].bytes, buffers[i].to, err);
+  return status ? status : fill_weights(b, err);
 }
 
 int main(int argc, char **argv) {
   static const char *const sums[] = {"ordered", "atomic"};
   bench b = {0};
   qp_error err = {0};
-  qp_status st = open_bench(&b, argc > 1 ? argv[1] : "cuda:0", &err);
-  if (!st)
+  qp_status status = open_bench(&b, argc > 1 ? argv[1] : "cuda:0", &err);
+  if (!status)
     printf("%s, %u multiprocessors; us a launch, plain / PDL (ratio to the prototype on an H100)\n",
            b.dev->info.name, b.dev->info.sm_count);
-  for (size_t r = 0; r < sizeof rows / sizeof *rows && !st; r++)
-    for (unsigned a = 0; a < 2 && !st; a++) {
+  for (size_t r = 0; r < sizeof rows / sizeof *rows && !status; r++)
+    for (unsigned a = 0; a < 2 && !status; a++) {
       printf("%-6s batch %u %-8s", rows[r].quantizer, rows[r].batch, sums[a]);
-      for (unsigned s = 0; s < SHAPES && !st; s++) {
+      for (unsigned s = 0; s < SHAPES && !status; s++) {
         double plain = 0, pdl = 0;
-        st = measure(&b, rows[r].quantizer, rows[r].batch, s, a, false, &plain, &err);
-        if (!st) st = measure(&b, rows[r].quantizer, rows[r].batch, s, a, true, &pdl, &err);
+        status = measure(&b, rows[r].quantizer, rows[r].batch, s, a, false, &plain, &err);
+        if (!status) status = measure(&b, rows[r].quantizer, rows[r].batch, s, a, true, &pdl, &err);
         printf("  %ux%u %.1f / %.1f (%.2f / %.2f)", shape[s][0], shape[s][1], plain, pdl,
                plain / rows[r].plain[s], pdl / rows[r].pdl[s]);
         fflush(stdout);
       }
       printf("\n");
     }
-  if (st) fprintf(stderr, "bench_gpu: %s\n", err.text);
-  return st ? 3 : 0;
+  if (status) fprintf(stderr, "bench_gpu: %s\n", err.text);
+  return status ? 3 : 0;
 }

@@ -29,8 +29,8 @@ static qp_status repeat(const published *p, const qp_model *model, qp_plan_input
                         qp_error *err) {
   qp_plan_input own;
   unsigned n = model->linears, blocks = p->in.model->layers;
-  qp_status st = qp_plan_input_init(&own, model, &p->menu, err);
-  if (st) return st;
+  qp_status status = qp_plan_input_init(&own, model, &p->menu, err);
+  if (status) return status;
   for (unsigned b = 0; b < model->layers; b++)
     for (unsigned l = 0; l < n; l++)
       own.alpha[b * n + l] =
@@ -67,10 +67,11 @@ static void run_row(const published *p, const row *r, unsigned runs) {
       in.latency_limit_ps = p->table.constant_ps + (int64_t)(blocks * (2.6e9 + 2.6e9 * at));
     if (r->bits) in.bits_limit = r->latency ? 2.0 + 2.5 * fmod(at * 7, 1) : 1.8 + 3.4 * at;
     double start = cpu_ms();
-    qp_status st = qp_planner_run(&in, &(qp_planner_options){.time_limit_s = 60}, &plan, &s, &err);
+    qp_status status =
+        qp_planner_run(&in, &(qp_planner_options){.time_limit_s = 60}, &plan, &s, &err);
     total[found] = cpu_ms() - start;
     solve[found] = s.seconds * 1e3;
-    if (st) continue;
+    if (status) continue;
     found++;
     proven += plan.proven;
     qp_plan_free(&plan);

@@ -21,8 +21,8 @@ static qp_error err;
 static qp_session session;
 static qp_safetensors *packed, *out;
 
-static void need(qp_status st) {
-  if (!st) return;
+static void need(qp_status status) {
+  if (!status) return;
   fprintf(stderr, "compare_block: %s\n", err.text);
   exit(2);
 }

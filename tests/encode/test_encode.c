@@ -465,14 +465,14 @@ Test(encode, a_hessian_makes_the_error_of_the_outputs_smaller) {
         qp_encode_linear(find(names[i]), weights, H_ROWS, H_COLUMNS, &options, &plain, &err), QP_OK,
         "%s", err.text);
     options.hessian = h;
-    qp_status st =
+    qp_status status =
         qp_encode_linear(find(names[i]), weights, H_ROWS, H_COLUMNS, &options, &fed, &err);
-    if (st == QP_E_MISSING) { /* no BLAS here: the message says how to get one */
+    if (status == QP_E_MISSING) { /* no BLAS here: the message says how to get one */
       cr_expect(strstr(err.text, "libopenblas0") != NULL, "%s", err.text);
       qp_encoded_free(&plain);
       break;
     }
-    cr_assert_eq(st, QP_OK, "%s: %s", names[i], err.text);
+    cr_assert_eq(status, QP_OK, "%s: %s", names[i], err.text);
     const double without = output_error(&plain, weights, h), with = output_error(&fed, weights, h);
     cr_expect(with < 0.6 * without, "%s: %g with, %g without", names[i], with, without);
     cr_expect(fabs(with - fed.proxy) < 1e-3 * with, "%s: %g decoded, %g reported", names[i], with,
@@ -512,10 +512,10 @@ Test(encode, errors_are_fed_from_few_columns_to_the_next) {
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     qp_encoded fed;
     qp_encode_options options = {.input_scale = 0.95, .hessian = h};
-    qp_status st =
+    qp_status status =
         qp_encode_linear(find(names[i]), weights, H_ROWS, H_COLUMNS, &options, &fed, &err);
-    if (st == QP_E_MISSING) break;
-    cr_assert_eq(st, QP_OK, "%s: %s", names[i], err.text);
+    if (status == QP_E_MISSING) break;
+    cr_assert_eq(status, QP_OK, "%s: %s", names[i], err.text);
     cr_expect(fed.proxy < 0.5 * fed.distortion, "%s: %g of the outputs, %g of the weights",
               names[i], fed.proxy, fed.distortion);
     qp_encoded_free(&fed);
@@ -536,9 +536,10 @@ Test(encode, errors_are_fed_between_blocks_wider_than_what_is_looked_ahead) {
     qp_encoded e;
     qp_encode_options options = {
         .input_scale = 0.82, .hessian = h, .hessian_damping = feeds ? 0.01 : 1e6};
-    qp_status st = qp_encode_linear(find("ternary-1.6"), weights, 32, COLUMNS, &options, &e, &err);
-    if (st == QP_E_MISSING) break;
-    cr_assert_eq(st, QP_OK, "%s", err.text);
+    qp_status status =
+        qp_encode_linear(find("ternary-1.6"), weights, 32, COLUMNS, &options, &e, &err);
+    if (status == QP_E_MISSING) break;
+    cr_assert_eq(status, QP_OK, "%s", err.text);
     cr_expect(e.distortion < 0.4, "%g", e.distortion);
     proxy[feeds] = e.proxy;
     qp_encoded_free(&e);
@@ -556,10 +557,11 @@ static double damping_of(float diagonal, float other, double *proxy, double *dis
   qp_sample_gaussian(15, H_ROWS * H_COLUMNS, weights);
   qp_encode_options options = {.input_scale = 1, .hessian = h};
   qp_encoded e;
-  qp_status st = qp_encode_linear(find("nuq-3"), weights, H_ROWS, H_COLUMNS, &options, &e, &err);
+  qp_status status =
+      qp_encode_linear(find("nuq-3"), weights, H_ROWS, H_COLUMNS, &options, &e, &err);
   free(h);
-  if (st == QP_E_MISSING) return -1;
-  cr_assert_eq(st, QP_OK, "%s", err.text);
+  if (status == QP_E_MISSING) return -1;
+  cr_assert_eq(status, QP_OK, "%s", err.text);
   double damping;
   *proxy = e.proxy;
   *distortion = e.distortion;

@@ -13,17 +13,19 @@ static qp_status walk(qp_json_scan *s, unsigned depth, bool *deep) {
   char key[QP_JSON_SCAN_KEY], text[4096];
   bool more = false, flag;
   double number;
-  qp_status st;
+  qp_status status;
   if (depth > QP_JSON_MAX_DEPTH - 2) *deep = true;
   switch (qp_json_scan_peek(s)) {
   case QP_JSON_OBJECT:
-    st = qp_json_scan_open(s, '{');
-    while (!st && !(st = qp_json_scan_key(s, key, &more)) && more) st = walk(s, depth + 1, deep);
-    return st;
+    status = qp_json_scan_open(s, '{');
+    while (!status && !(status = qp_json_scan_key(s, key, &more)) && more)
+      status = walk(s, depth + 1, deep);
+    return status;
   case QP_JSON_LIST:
-    st = qp_json_scan_open(s, '[');
-    while (!st && !(st = qp_json_scan_item(s, &more)) && more) st = walk(s, depth + 1, deep);
-    return st;
+    status = qp_json_scan_open(s, '[');
+    while (!status && !(status = qp_json_scan_item(s, &more)) && more)
+      status = walk(s, depth + 1, deep);
+    return status;
   case QP_JSON_STRING: return qp_json_scan_text(s, text, sizeof text);
   case QP_JSON_NUMBER: return qp_json_scan_number(s, &number);
   case QP_JSON_BOOLEAN: return qp_json_scan_boolean(s, &flag);

@@ -50,8 +50,8 @@ static void plan_with(qp_plan_input *in) {
   qp_plan p;
   qp_solution s;
   qp_error err = {0};
-  qp_status st = qp_planner_run(in, &(qp_planner_options){.time_limit_s = 1}, &p, &s, &err);
-  if (!st) qp_plan_free(&p);
+  qp_status status = qp_planner_run(in, &(qp_planner_options){.time_limit_s = 1}, &p, &s, &err);
+  if (!status) qp_plan_free(&p);
 }
 
 static void try_table(const char *text, size_t bytes) {
@@ -75,16 +75,16 @@ static void try_figures(unsigned kind, const char *text, size_t bytes) {
   qp_plan_input in;
   cJSON *tree = NULL;
   bool head = false;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (qp_json_parse("f.json", text, bytes, &tree, NULL)) return;
-  if (kind == 0) st = qp_figures_distortion("f.json", tree, &own, NULL);
-  if (!st && !qp_plan_input_init(&in, &model, &own, NULL)) {
-    if (kind == 0) st = qp_figures_linear_distortion("f.json", tree, &in, NULL);
-    if (kind == 1) st = qp_figures_sensitivity("f.json", tree, &in, &head, NULL);
-    if (kind == 2) st = qp_figures_sizes("f.json", tree, &in, NULL);
+  if (kind == 0) status = qp_figures_distortion("f.json", tree, &own, NULL);
+  if (!status && !qp_plan_input_init(&in, &model, &own, NULL)) {
+    if (kind == 0) status = qp_figures_linear_distortion("f.json", tree, &in, NULL);
+    if (kind == 1) status = qp_figures_sensitivity("f.json", tree, &in, &head, NULL);
+    if (kind == 2) status = qp_figures_sizes("f.json", tree, &in, NULL);
     in.head = head;
     in.bits_limit = 3;
-    if (!st) plan_with(&in);
+    if (!status) plan_with(&in);
     qp_plan_input_free(&in);
   }
   cJSON_Delete(tree);

@@ -44,9 +44,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   qp_safetensors *s;
   const bool of_index = size && *data == '#';
   if (of_index) write_bytes(list, data + 1, size - 1);
-  const qp_status st = of_index ? qp_safetensors_open(list, &s, &err)
-                                : qp_safetensors_parse("f.safetensors", data, size, &s, &err);
-  if (st != QP_OK) {
+  const qp_status status = of_index ? qp_safetensors_open(list, &s, &err)
+                                    : qp_safetensors_parse("f.safetensors", data, size, &s, &err);
+  if (status != QP_OK) {
     if (!strstr(err.text, of_index ? folder : "f.safetensors")) abort();
     return 0;
   }

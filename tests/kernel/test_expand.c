@@ -128,9 +128,9 @@ static void expect_compile_error(const char *content, const char *place) {
   cr_assert_eq(expand(content), QP_OK, "%s", error.text);
   const qp_compiler_options options = {.workers = 1, .cache_dir = ""};
   const qp_compile_job job = {.name = "f", .source = text, .arch = 80, .want_ptx = true};
-  qp_status st = qp_compiler_open(&options, &compiler, &error);
-  if (st == QP_E_MISSING) cr_skip_test("no NVRTC");
-  cr_assert_eq(st, QP_OK, "%s", error.text);
+  qp_status status = qp_compiler_open(&options, &compiler, &error);
+  if (status == QP_E_MISSING) cr_skip_test("no NVRTC");
+  cr_assert_eq(status, QP_OK, "%s", error.text);
   cr_expect_eq(qp_compiler_run(compiler, &job, &compiled, &error), QP_E_COMPILE);
   cr_expect(strstr(error.text, place), "names no %s: %s", place, error.text);
   qp_compiled_free(&compiled);

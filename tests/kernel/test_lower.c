@@ -603,11 +603,11 @@ Test(lower, a_step_of_tcq_is_five_instructions, .timeout = 120) {
                   "}\n");
   char *source = qp_text_take(&t);
   qp_compiled out = compile(source, true);
-  qp_status st = qp_instruction_mix_sass(out.cubin, out.cubin_bytes, "k", &mix, &err);
+  qp_status status = qp_instruction_mix_sass(out.cubin, out.cubin_bytes, "k", &mix, &err);
   qp_compiled_free(&out);
   free(source);
-  if (st == QP_E_MISSING) cr_skip_test("no nvdisasm on this machine");
-  cr_assert_eq(st, QP_OK, "%s", err.text);
+  if (status == QP_E_MISSING) cr_skip_test("no nvdisasm on this machine");
+  cr_assert_eq(status, QP_OK, "%s", err.text);
   cr_assert_eq(mix.shared_load, 32);
   cr_assert(mix.integer_mul >= 64 && mix.integer_mul <= 64 + 8, "%u", mix.integer_mul);
   cr_assert(mix.integer_alu >= 60 && mix.integer_alu <= 64 + 8, "%u", mix.integer_alu);

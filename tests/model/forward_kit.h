@@ -183,20 +183,20 @@ static inline qp_status kit_write(const char *folder, const char *config, qp_err
   if (!f) return qp_fail(err, QP_E_IO, "%s: cannot be written", path);
   fputs(config, f);
   fclose(f);
-  qp_status st = qp_models_open(&models, err);
-  if (!st) st = qp_models_parse(models, path, config, strlen(config), &model, err);
-  if (!st) st = qp_computation_open(models, &model, path, config, &c, err);
+  qp_status status = qp_models_open(&models, err);
+  if (!status) status = qp_models_parse(models, path, config, strlen(config), &model, err);
+  if (!status) status = qp_computation_open(models, &model, path, config, &c, err);
   snprintf(path, sizeof path, "%s/model.safetensors", folder);
-  if (!st) st = qp_tensor_writer_new(path, &k.w, err);
-  if (!st) st = qp_tensor_writer_metadata(k.w, "format", "pt", err);
-  if (!st) kit_put_all(&k, true);
-  if (!st) st = k.status ? k.status : qp_tensor_writer_start(k.w, err);
-  if (!st) kit_put_all(&k, false);
-  if (!st) st = k.status ? k.status : qp_tensor_writer_finish(k.w, err);
+  if (!status) status = qp_tensor_writer_new(path, &k.w, err);
+  if (!status) status = qp_tensor_writer_metadata(k.w, "format", "pt", err);
+  if (!status) kit_put_all(&k, true);
+  if (!status) status = k.status ? k.status : qp_tensor_writer_start(k.w, err);
+  if (!status) kit_put_all(&k, false);
+  if (!status) status = k.status ? k.status : qp_tensor_writer_finish(k.w, err);
   qp_tensor_writer_free(k.w);
   qp_computation_close(&c);
   if (models) qp_models_close(models);
-  return st;
+  return status;
 }
 
 #endif

@@ -214,9 +214,9 @@ static qp_status parse(qp_gguf **g) {
   unsigned char *copy = malloc(b.n + 1); /* exactly as long, for sanitizers */
   memcpy(copy, b.data, b.n);
   err.text[0] = 0;
-  qp_status st = qp_gguf_parse("f.gguf", copy, b.n, g, &err);
-  if (st) free(copy); /* else it leaks for the rest of the test */
-  return st;
+  qp_status status = qp_gguf_parse("f.gguf", copy, b.n, g, &err);
+  if (status) free(copy); /* else it leaks for the rest of the test */
+  return status;
 }
 
 Test(gguf, metadata_and_tensors_are_found) {

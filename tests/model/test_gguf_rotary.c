@@ -60,11 +60,11 @@ static void expect(const char *architecture, const char *want) {
   cr_assert_eq(qp_gguf_parse("f.gguf", file, bytes, &g, &err), QP_OK, "%s", err.text);
   qp_gguf_part part = {.path = "f.gguf", .file = g};
   cJSON *config = cJSON_Parse("{\"hidden_size\": 64, \"num_attention_heads\": 4}");
-  const qp_status st = qp_gguf_rotary(architecture, &(qp_gguf_parts){1, &part}, config, &err);
+  const qp_status status = qp_gguf_rotary(architecture, &(qp_gguf_parts){1, &part}, config, &err);
   cJSON_DeleteItemFromObject(config, "hidden_size");
   cJSON_DeleteItemFromObject(config, "num_attention_heads");
   char *got = cJSON_PrintUnformatted(config);
-  cr_expect_str_eq(st ? err.text : got, want);
+  cr_expect_str_eq(status ? err.text : got, want);
   cJSON_free(got);
   cJSON_Delete(config);
   qp_gguf_close(g);

@@ -45,29 +45,30 @@ static inline qp_status published_open(published *p, bool only_tcq) {
   const qp_model *model = NULL;
   bool head = false;
   cJSON *errors = NULL, *alpha = NULL, *sizes = NULL;
-  qp_status st = qp_models_open(&p->models, &p->err);
-  if (!st) st = qp_models_find(p->models, "llama-3.1-8b", &model, &p->err);
-  if (!st) st = qp_palette_open(&p->palette, &p->err);
-  if (!st) st = published_json(p, "quant_err.json", &errors);
-  for (size_t i = 0; !st && i < qp_palette_count(p->palette); i++) {
+  qp_status status = qp_models_open(&p->models, &p->err);
+  if (!status) status = qp_models_find(p->models, "llama-3.1-8b", &model, &p->err);
+  if (!status) status = qp_palette_open(&p->palette, &p->err);
+  if (!status) status = published_json(p, "quant_err.json", &errors);
+  for (size_t i = 0; !status && i < qp_palette_count(p->palette); i++) {
     const qp_quantizer *q = qp_palette_get(p->palette, i);
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(errors, "quantizers");
     if (!cJSON_GetObjectItemCaseSensitive(list, q->name)) continue;
-    if (!only_tcq || !strncmp(q->name, "tcq", 3)) st = qp_menu_add(&p->menu, q, NULL, &p->err);
+    if (!only_tcq || !strncmp(q->name, "tcq", 3)) status = qp_menu_add(&p->menu, q, NULL, &p->err);
   }
-  if (!st) st = qp_figures_distortion("quant_err.json", errors, &p->menu, &p->err);
-  if (!st) st = qp_plan_input_init(&p->in, model, &p->menu, &p->err);
-  if (!st) st = published_json(p, "sensitivity_llama31_8b.json", &alpha);
-  if (!st) st = qp_figures_sensitivity("sensitivity", alpha, &p->in, &head, &p->err);
-  if (!st) st = published_json(p, "memory_llama31_8b.json", &sizes);
-  if (!st) st = qp_figures_sizes("memory", sizes, &p->in, &p->err);
-  if (!st)
-    st = qp_latency_read_foreign(PUBLISHED "latency_rtx4090_llama31_8b.json", &p->table, &p->err);
+  if (!status) status = qp_figures_distortion("quant_err.json", errors, &p->menu, &p->err);
+  if (!status) status = qp_plan_input_init(&p->in, model, &p->menu, &p->err);
+  if (!status) status = published_json(p, "sensitivity_llama31_8b.json", &alpha);
+  if (!status) status = qp_figures_sensitivity("sensitivity", alpha, &p->in, &head, &p->err);
+  if (!status) status = published_json(p, "memory_llama31_8b.json", &sizes);
+  if (!status) status = qp_figures_sizes("memory", sizes, &p->in, &p->err);
+  if (!status)
+    status =
+        qp_latency_read_foreign(PUBLISHED "latency_rtx4090_llama31_8b.json", &p->table, &p->err);
   cJSON_Delete(errors);
   cJSON_Delete(alpha);
   cJSON_Delete(sizes);
   p->in.mixed_fusion = false;
-  return st;
+  return status;
 }
 
 static inline void published_close(published *p) {

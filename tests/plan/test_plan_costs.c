@@ -79,10 +79,10 @@ static qp_costs make(void) {
 
 static void expect_refused(const char *part) {
   qp_costs c;
-  qp_status st = qp_costs_make(&in, &c, &err);
-  cr_expect_eq(st, QP_E_ARG, "not refused: %s", part);
+  qp_status status = qp_costs_make(&in, &c, &err);
+  cr_expect_eq(status, QP_E_ARG, "not refused: %s", part);
   cr_expect(strstr(err.text, part), "'%s' is missing in: %s", part, err.text);
-  if (!st) qp_costs_free(&c);
+  if (!status) qp_costs_free(&c);
 }
 
 Test(plan_costs, a_row_serves_every_set_of_linears_of_its_shapes) {
@@ -173,8 +173,8 @@ static qp_plan plan_within(int64_t limit_ps) {
   qp_plan p;
   qp_solution s;
   in.latency_limit_ps = limit_ps;
-  qp_status st = qp_planner_run(&in, &(qp_planner_options){0}, &p, &s, &err);
-  cr_assert_eq(st, QP_OK, "%s", err.text);
+  qp_status status = qp_planner_run(&in, &(qp_planner_options){0}, &p, &s, &err);
+  cr_assert_eq(status, QP_OK, "%s", err.text);
   return p;
 }
 

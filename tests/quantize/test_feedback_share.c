@@ -41,11 +41,11 @@ static double share(float first, float second, float other, size_t *found) {
   qp_tensor_writer_write(w, 0, 0, h, sizeof h, &err);
   cr_assert_eq(qp_tensor_writer_finish(w, &err), QP_OK, "%s", err.text);
   qp_tensor_writer_free(w);
-  const qp_status st = qp_feedback_shares(file, m, all, found, &err);
+  const qp_status status = qp_feedback_shares(file, m, all, found, &err);
   const unsigned linears = m->layers * m->linears + 1;
   qp_models_close(models);
-  if (st == QP_E_MISSING) cr_skip_test("no BLAS");
-  cr_assert_eq(st, QP_OK, "%s", err.text);
+  if (status == QP_E_MISSING) cr_skip_test("no BLAS");
+  cr_assert_eq(status, QP_OK, "%s", err.text);
   for (unsigned i = 1; i < linears; i++) cr_expect_eq(all[i], 1);
   return all[0];
 }

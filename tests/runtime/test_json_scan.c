@@ -16,8 +16,8 @@ static qp_json_scan scan(const char *text) {
 
 static qp_status skip_all(const char *text) {
   qp_json_scan s = scan(text);
-  qp_status st = qp_json_scan_skip(&s, NULL, NULL);
-  return st ? st : qp_json_scan_end(&s);
+  qp_status status = qp_json_scan_skip(&s, NULL, NULL);
+  return status ? status : qp_json_scan_end(&s);
 }
 
 Test(json_scan, an_object_is_walked_member_by_member) {

@@ -363,11 +363,11 @@ static qpal_status open_copy(const void *data, size_t bytes) {
   qpal_library *l = NULL;
   void *copy = kit_alloc(bytes);
   memcpy(copy, data, bytes);
-  const qpal_status st = qpal_library_from_memory(copy, bytes, &l);
-  cr_expect_eq(st == QPAL_OK, l != NULL);
+  const qpal_status status = qpal_library_from_memory(copy, bytes, &l);
+  cr_expect_eq(status == QPAL_OK, l != NULL);
   qpal_library_close(l);
   free(copy);
-  return st;
+  return status;
 }
 
 Test(library, refuses_files_cut_off_anywhere) {

@@ -218,15 +218,15 @@ Test(packed, hands_out_each_linears_bytes_as_they_lie_in_the_file) {
 }
 
 /* Open what 'lie' makes of the file, ask for member 'm': the message must hold both words. */
-static void expect_refusal(lies lie, unsigned m, qpal_status status, const char *first,
+static void expect_refusal(lies lie, unsigned m, qpal_status expected, const char *first,
                            const char *second) {
   kit_linear linear[KIT_MEMBERS];
   qpal_packed *p = NULL;
   qpal_packed_linear got = {.size = sizeof got};
   write_packed(linear, lie);
-  qpal_status st = qpal_packed_open(path, &p);
-  if (!st) st = qpal_packed_find(p, library, 0, m, &got);
-  cr_expect_eq(st, status, "%d: %s", (int)st, qpal_message());
+  qpal_status status = qpal_packed_open(path, &p);
+  if (!status) status = qpal_packed_find(p, library, 0, m, &got);
+  cr_expect_eq(status, expected, "%d: %s", (int)status, qpal_message());
   cr_expect(strstr(qpal_message(), first) && strstr(qpal_message(), second), "%s", qpal_message());
   qpal_packed_close(p);
   free_linears(linear);
@@ -279,11 +279,11 @@ static qpal_status open_shards(const char *job, const char *other) {
   fputs("{\"weight_map\":{\"t0\":\"s0.safetensors\",\"t1\":\"s1.safetensors\"}}", f);
   fclose(f);
   qpal_packed *p = NULL;
-  const qpal_status st = qpal_packed_open(folder, &p);
-  if (!st) qpal_packed_close(p);
+  const qpal_status status = qpal_packed_open(folder, &p);
+  if (!status) qpal_packed_close(p);
   snprintf(command, sizeof command, "rm -r '%s'", folder);
   cr_assert_eq(system(command), 0);
-  return st;
+  return status;
 }
 
 Test(packed, shards_of_different_runs_are_refused) {

@@ -45,10 +45,10 @@ static const char *load(void) {
   const char *usual = getenv("QPAL_CACHE"); /* of the palette, whose codebooks take seconds */
   char *before = usual ? strdup(usual) : NULL;
   setenv("QPAL_CACHE", own, 1);
-  const qp_status st = qp_palette_find(p, spec, &q, &err);
+  const qp_status status = qp_palette_find(p, spec, &q, &err);
   before ? setenv("QPAL_CACHE", before, 1) : unsetenv("QPAL_CACHE");
   free(before);
-  snprintf(hash, sizeof hash, "%s", st ? "" : q->hash);
+  snprintf(hash, sizeof hash, "%s", status ? "" : q->hash);
   qp_palette_close(p);
   return hash;
 }

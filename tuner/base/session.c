@@ -13,10 +13,10 @@
 
 qp_status qp_session_open(qp_session *s, qp_error *err) {
   *s = (qp_session){0};
-  qp_status st = qp_families_open(&s->families, err);
-  if (!st) st = qp_palette_open(&s->palette, err);
-  if (st) qp_session_close(s);
-  return st;
+  qp_status status = qp_families_open(&s->families, err);
+  if (!status) status = qp_palette_open(&s->palette, err);
+  if (status) qp_session_close(s);
+  return status;
 }
 
 void qp_session_close(qp_session *s) {
@@ -44,32 +44,32 @@ static qp_status pick(picks *p, const qp_quantizer *q, qp_error *err) {
 
 static qp_status pick_word(qp_session *s, picks *p, const char *word, qp_error *err) {
   size_t n = strlen(word), before = p->count;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   for (size_t i = 0; i < qp_palette_count(s->palette); i++) /* a whole name beats a family */
     if (!strcmp(qp_palette_get(s->palette, i)->name, word))
       return pick(p, qp_palette_get(s->palette, i), err);
-  for (size_t i = 0; i < qp_palette_count(s->palette) && !st; i++) {
+  for (size_t i = 0; i < qp_palette_count(s->palette) && !status; i++) {
     const qp_quantizer *q = qp_palette_get(s->palette, i);
-    if (!strncmp(q->name, word, n) && q->name[n] == '-') st = pick(p, q, err);
+    if (!strncmp(q->name, word, n) && q->name[n] == '-') status = pick(p, q, err);
   }
-  if (st || p->count > before) return st;
+  if (status || p->count > before) return status;
   const qp_quantizer *q;
-  st = qp_palette_find(s->palette, word, &q, err);
-  return st ? st : pick(p, q, err);
+  status = qp_palette_find(s->palette, word, &q, err);
+  return status ? status : pick(p, q, err);
 }
 
 qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quantizer ***out,
                                 size_t *count, qp_error *err) {
   picks p = {0};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (!list)
-    for (size_t i = 0; i < qp_palette_count(s->palette) && !st; i++)
-      st = pick(&p, qp_palette_get(s->palette, i), err);
+    for (size_t i = 0; i < qp_palette_count(s->palette) && !status; i++)
+      status = pick(&p, qp_palette_get(s->palette, i), err);
   char *words = list ? strdup(list) : NULL, *rest = words;
-  for (char *w; !st && rest && (w = strsep(&rest, ","));) st = pick_word(s, &p, w, err);
+  for (char *w; !status && rest && (w = strsep(&rest, ","));) status = pick_word(s, &p, w, err);
   free(words);
-  if (!st && p.count == 0) st = qp_fail(err, QP_E_ARG, "no quantizer is named");
-  if (st) return free(p.list), st;
+  if (!status && p.count == 0) status = qp_fail(err, QP_E_ARG, "no quantizer is named");
+  if (status) return free(p.list), status;
   *out = p.list;
   *count = p.count;
   return QP_OK;
@@ -120,13 +120,13 @@ void qp_session_remark(const qp_device_info *info) {
 qp_status qp_session_device(const char *name, char *chosen, size_t size, unsigned *arch,
                             unsigned *sm_count, qp_error *err) {
   qp_device_info info;
-  qp_status st = QP_E_MISSING;
+  qp_status status = QP_E_MISSING;
   if (!name) {
-    st = probe("cuda:0", &info, NULL);
-    name = st ? "sim" : "cuda:0";
+    status = probe("cuda:0", &info, NULL);
+    name = status ? "sim" : "cuda:0";
   }
-  if (st) st = probe(name, &info, err);
-  if (st) return st;
+  if (status) status = probe(name, &info, err);
+  if (status) return status;
   qp_session_remark(&info);
   snprintf(chosen, size, "%s", name);
   *arch = info.arch;

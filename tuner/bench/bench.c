@@ -193,19 +193,19 @@ qp_status qp_bench_run(qp_session *session, const qp_bench_options *opt, qp_benc
   shared *s = make_shared(opt, &bytes);
   if (!s) return qp_fail(err, QP_E_NOMEM, "no memory for rows");
   if (opt->budget_s > 0) s->place.deadline = qp_seconds() + opt->budget_s;
-  qp_status st = QP_OK;
-  while (!st && from < s->bench.rows) {
+  qp_status status = QP_OK;
+  while (!status && from < s->bench.rows) {
     if (lost++ > MOST_LOST) {
-      st = qp_fail(err, QP_E_DEVICE, "%d kernels broke the device: the rest is not measured",
-                   MOST_LOST);
+      status = qp_fail(err, QP_E_DEVICE, "%d kernels broke the device: the rest is not measured",
+                       MOST_LOST);
       break;
     }
-    st = run_child(session, opt, s, from, &from, err);
+    status = run_child(session, opt, s, from, &from, err);
   }
-  if (!st || lost > 1) {
-    const qp_status taken = take_over(s, out, st ? NULL : err);
-    if (!st) st = taken;
+  if (!status || lost > 1) {
+    const qp_status taken = take_over(s, out, status ? NULL : err);
+    if (!status) status = taken;
   }
   munmap(s, bytes);
-  return st;
+  return status;
 }

@@ -12,7 +12,7 @@
 static qp_status read_own(const char *gpu, qp_records *out, char *source, qp_error *err) {
   qp_records *all = NULL;
   size_t count = 0;
-  qp_status st = qp_library_all(&all, &count, err);
+  qp_status status = qp_library_all(&all, &count, err);
   for (size_t i = 0; i < count; i++) {
     if (strcmp(all[i].gpu, gpu) != 0 || out->count) {
       qp_records_free(&all[i]);
@@ -24,33 +24,33 @@ static qp_status read_own(const char *gpu, qp_records *out, char *source, qp_err
     *out = all[i];
   }
   free(all);
-  return st;
+  return status;
 }
 
 qp_status qp_bench_chooser_open(qp_session *s, const qp_meter_info *info, const char *file,
                                 qp_bench_chooser *out, char *source, qp_error *err) {
   const bool replay = !strcmp(info->timer, "replay");
-  qp_status st;
+  qp_status status;
   *out = (qp_bench_chooser){.session = s};
   source[0] = 0;
   if (file) {
     snprintf(source, 256, "%s", file);
-    st =
+    status =
         qp_records_read(file, replay ? QP_RECORDS_REPLAY : QP_RECORDS_MEASURED, &out->records, err);
-    if (!st && strcmp(out->records.gpu, info->device.name) != 0)
-      st = qp_fail(err, QP_E_ARG, "%s: field 'gpu': '%s' is not this GPU, '%s'", file,
-                   out->records.gpu, info->device.name);
+    if (!status && strcmp(out->records.gpu, info->device.name) != 0)
+      status = qp_fail(err, QP_E_ARG, "%s: field 'gpu': '%s' is not this GPU, '%s'", file,
+                       out->records.gpu, info->device.name);
   } else {
-    st = read_own(info->device.name, &out->records, source, err);
+    status = read_own(info->device.name, &out->records, source, err);
   }
   const qp_lookup_options lo = {.kind = info->chains ? QP_TIME_CHAIN : QP_TIME_KERNEL,
                                 .driver = info->driver,
                                 .worst = QP_MATCH_OTHER_DRIVER,
                                 .families = s->families,
                                 .palette = s->palette};
-  if (!st && out->records.count) st = qp_lookup_open(&out->records, &lo, &out->lookup, err);
-  if (st) qp_bench_chooser_close(out);
-  return st;
+  if (!status && out->records.count) status = qp_lookup_open(&out->records, &lo, &out->lookup, err);
+  if (status) qp_bench_chooser_close(out);
+  return status;
 }
 
 void qp_bench_chooser_close(qp_bench_chooser *c) {
@@ -96,10 +96,10 @@ qp_status qp_bench_choose(qp_bench_chooser *c, const qp_problem *p, const char *
   qp_pick pick;
   qp_problem problem = *p;
   qp_choice choice;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (find(c, p, path, &pick)) {
-    st = qp_record_restore(pick.record, c->session->families, c->session->palette, &problem,
-                           &choice, err);
+    status = qp_record_restore(pick.record, c->session->families, c->session->palette, &problem,
+                               &choice, err);
     row->source = pick.match == QP_MATCH_EXACT ? "tuned" : "tuned, other driver";
     row->table_ps = pick.ps;
   } else {
@@ -109,8 +109,8 @@ qp_status qp_bench_choose(qp_bench_chooser *c, const qp_problem *p, const char *
     qp_choice_default(family, &choice);
     row->source = "default";
   }
-  if (!st) st = qp_kernel_make(c->session->families, &problem, &choice, out, err);
-  if (st) return st;
+  if (!status) status = qp_kernel_make(c->session->families, &problem, &choice, out, err);
+  if (status) return status;
   snprintf(row->path, sizeof row->path, "%s", choice.family->path);
   snprintf(row->kernel, sizeof row->kernel, "%s", out->name);
   row->bytes = weight_bytes(out);

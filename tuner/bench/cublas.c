@@ -53,12 +53,12 @@ static qp_status failed(int result, const char *call, qp_error *err) {
 
 static qp_status load(qp_cublas *c, qp_error *err) {
   void *library;
-  qp_status st = qp_dynlib_open(QP_DYNLIB_CUBLAS, NULL, &library, err);
+  qp_status status = qp_dynlib_open(QP_DYNLIB_CUBLAS, NULL, &library, err);
 #define X(name, symbol, parameters)                                                                \
-  if (!st) st = qp_dynlib_symbol(library, "cuBLAS", symbol, &c->name, err);
+  if (!status) status = qp_dynlib_symbol(library, "cuBLAS", symbol, &c->name, err);
   CUBLAS_CALLS(X)
 #undef X
-  return st;
+  return status;
 }
 
 qp_status qp_cublas_open(qp_device *dev, qp_cublas **out, char *version, size_t size,
@@ -67,12 +67,13 @@ qp_status qp_cublas_open(qp_device *dev, qp_cublas **out, char *version, size_t 
   qp_cublas *c = calloc(1, sizeof *c);
   if (!c) return qp_fail(err, QP_E_NOMEM, "no memory for cuBLAS");
   c->dev = dev;
-  qp_status st = load(c, err);
-  if (!st) st = qp_device_sync(dev, err); /* its context is current now */
-  if (!st && (r = c->Create(&c->handle))) st = failed(r, "cublasCreate", err);
-  if (!st && (r = c->GetVersion(c->handle, &number))) st = failed(r, "cublasGetVersion", err);
-  if (!st) st = qp_device_alloc(dev, WORKSPACE_BYTES, &c->workspace, err);
-  if (st) return qp_cublas_close(c), st;
+  qp_status status = load(c, err);
+  if (!status) status = qp_device_sync(dev, err); /* its context is current now */
+  if (!status && (r = c->Create(&c->handle))) status = failed(r, "cublasCreate", err);
+  if (!status && (r = c->GetVersion(c->handle, &number)))
+    status = failed(r, "cublasGetVersion", err);
+  if (!status) status = qp_device_alloc(dev, WORKSPACE_BYTES, &c->workspace, err);
+  if (status) return qp_cublas_close(c), status;
   snprintf(version, size, "cuBLAS %d.%d.%d", number / 10000, number / 100 % 100, number % 100);
   *out = c;
   return QP_OK;
@@ -100,11 +101,11 @@ static uint32_t *make_chunk(qp_error *err) {
 static qp_status fill(qp_device *dev, qp_devptr to, size_t bytes, qp_error *err) {
   uint32_t *chunk = make_chunk(err);
   if (!chunk) return QP_E_NOMEM;
-  qp_status st = QP_OK;
-  for (size_t at = 0; at < bytes && !st; at += CHUNK)
-    st = qp_device_upload(dev, to + at, chunk, bytes - at < CHUNK ? bytes - at : CHUNK, err);
+  qp_status status = QP_OK;
+  for (size_t at = 0; at < bytes && !status; at += CHUNK)
+    status = qp_device_upload(dev, to + at, chunk, bytes - at < CHUNK ? bytes - at : CHUNK, err);
   free(chunk);
-  return st;
+  return status;
 }
 
 /* A buffer of at least this size, filled; what was in it is gone where it had to grow. */
@@ -113,10 +114,10 @@ static qp_status need(qp_cublas *c, qp_devptr *buffer, size_t *have, size_t byte
   qp_device_free(c->dev, *buffer);
   *buffer = 0;
   *have = 0;
-  qp_status st = qp_device_alloc(c->dev, bytes, buffer, err);
-  if (!st) st = fill(c->dev, *buffer, bytes, err);
-  if (!st) *have = bytes;
-  return st;
+  qp_status status = qp_device_alloc(c->dev, bytes, buffer, err);
+  if (!status) status = fill(c->dev, *buffer, bytes, err);
+  if (!status) *have = bytes;
+  return status;
 }
 
 typedef struct gemms {
@@ -177,14 +178,14 @@ static qp_status check(const gemms *g, double *error, qp_error *err) {
   const size_t bytes = (size_t)g->batch * g->rows * 2;
   uint16_t *y = malloc(bytes);
   uint32_t *chunk = make_chunk(err);
-  qp_status st = y && chunk ? qp_device_download(g->c->dev, y, g->c->y, bytes, err)
-                            : qp_fail(err, QP_E_NOMEM, "no memory for a check");
-  if (!st) *error = error_of(g, chunk, y);
+  qp_status status = y && chunk ? qp_device_download(g->c->dev, y, g->c->y, bytes, err)
+                                : qp_fail(err, QP_E_NOMEM, "no memory for a check");
+  if (!status) *error = error_of(g, chunk, y);
   free(y);
   free(chunk);
-  if (!st && !(*error <= tolerance)) /* also of a NaN */
-    st = qp_fail(err, QP_E_WRONG, "relative L2 error %.3g is above %.0e", *error, tolerance);
-  return st;
+  if (!status && !(*error <= tolerance)) /* also of a NaN */
+    status = qp_fail(err, QP_E_WRONG, "relative L2 error %.3g is above %.0e", *error, tolerance);
+  return status;
 }
 
 qp_status qp_cublas_time(qp_cublas *c, unsigned rows, unsigned columns, unsigned batch, int64_t *ps,
@@ -199,14 +200,15 @@ qp_status qp_cublas_time(qp_cublas *c, unsigned rows, unsigned columns, unsigned
   if (g.copies > 256) g.copies = 256;
   g.launches = (LEAST_LINKS + g.copies - 1) / g.copies * g.copies;
   double seconds = 0;
-  qp_status st = need(c, &c->weights, &c->weights_bytes, g.copies * one, err);
-  if (!st) st = need(c, &c->x, &c->x_bytes, (size_t)batch * columns * 2, err);
-  if (!st) st = need(c, &c->y, &c->y_bytes, (size_t)batch * rows * 2, err);
-  if (!st) st = qp_device_fill(c->dev, c->y, 0xff, (size_t)batch * rows * 2, err); /* NaNs */
-  if (st) return st;
+  qp_status status = need(c, &c->weights, &c->weights_bytes, g.copies * one, err);
+  if (!status) status = need(c, &c->x, &c->x_bytes, (size_t)batch * columns * 2, err);
+  if (!status) status = need(c, &c->y, &c->y_bytes, (size_t)batch * rows * 2, err);
+  if (!status)
+    status = qp_device_fill(c->dev, c->y, 0xff, (size_t)batch * rows * 2, err); /* NaNs */
+  if (status) return status;
   const qp_graph_work work = {.enqueue = enqueue, .arg = &g, .warm = true, .flush_bytes = 2 * l2};
-  st = qp_cuda_time_work(c->dev, &work, REPLAYS, &seconds, err);
-  if (!st) st = check(&g, error, err);
-  if (!st) *ps = llround(seconds * 1e12 / g.launches);
-  return st;
+  status = qp_cuda_time_work(c->dev, &work, REPLAYS, &seconds, err);
+  if (!status) status = check(&g, error, err);
+  if (!status) *ps = llround(seconds * 1e12 / g.launches);
+  return status;
 }

@@ -89,10 +89,11 @@ static qp_status submit(run *r, qp_bench_row *row, qp_error *err) {
   job *j = job_of(r, row);
   const qp_problem p = problem_of(r, row);
   qp_error why = {0};
-  qp_status st = qp_problem_check(&p, &why);
-  if (!st) st = qp_bench_choose(&r->chooser, &p, r->o->path, row, &j->kernel, &why);
-  if (st == QP_E_LIMIT || st == QP_E_ARG) return give_up(row, QP_BENCH_NONE, why.text), QP_OK;
-  if (st) return qp_fail(err, st, "%s", why.text);
+  qp_status status = qp_problem_check(&p, &why);
+  if (!status) status = qp_bench_choose(&r->chooser, &p, r->o->path, row, &j->kernel, &why);
+  if (status == QP_E_LIMIT || status == QP_E_ARG)
+    return give_up(row, QP_BENCH_NONE, why.text), QP_OK;
+  if (status) return qp_fail(err, status, "%s", why.text);
   j->made = true;
   row->floor_ps = floor_of(r, row->bytes);
   const qp_compile_job c = {.name = j->kernel.name,
@@ -112,10 +113,11 @@ static bool is_time_over(const run *r) {
 static qp_status submit_ahead(run *r, size_t block, qp_error *err) {
   enum { AHEAD = 8 };
   const size_t end = (block + 1 + AHEAD) * r->b->launches;
-  qp_status st = QP_OK;
-  for (; r->submitted < r->b->rows && r->submitted < end && !st && !is_time_over(r); r->submitted++)
-    if (r->b->row[r->submitted].quantizer) st = submit(r, &r->b->row[r->submitted], err);
-  return st;
+  qp_status status = QP_OK;
+  for (; r->submitted < r->b->rows && r->submitted < end && !status && !is_time_over(r);
+       r->submitted++)
+    if (r->b->row[r->submitted].quantizer) status = submit(r, &r->b->row[r->submitted], err);
+  return status;
 }
 
 /* Wait until the kernels of a quantizer are compiled; false: there is no time left for that. */
@@ -138,21 +140,21 @@ static bool wait_for_kernels(run *r, size_t block) {
 /* ---- Measuring ---- */
 
 /* A row without a time.  A device that failed is not to be used again: then the run ends. */
-static qp_status ended(qp_bench_row *row, qp_status st, qp_error *err) {
+static qp_status ended(qp_bench_row *row, qp_status status, qp_error *err) {
   give_up(row, QP_BENCH_FAIL, err->text);
-  return st == QP_E_WRONG ? QP_OK : qp_fail_prefix(err, st, "%s", row->kernel);
+  return status == QP_E_WRONG ? QP_OK : qp_fail_prefix(err, status, "%s", row->kernel);
 }
 
 static qp_status time_row(run *r, qp_bench_row *row, job *j, qp_error *err) {
   qp_meter *m = r->meter;
-  qp_status st = m->ops->load(m, &j->kernel, &j->compiled, &j->metered, err);
-  if (!st)
-    st = qp_timing_take(m, j->metered, r->o->samples ? r->o->samples : 20, &row->timing, err);
-  if (!st && m->info.chains) st = m->ops->chain(m, j->metered, false, &row->chain_ps, err);
-  if (!st && m->info.chains && j->kernel.pdl)
-    st = m->ops->chain(m, j->metered, true, &row->chain_pdl_ps, err);
+  qp_status status = m->ops->load(m, &j->kernel, &j->compiled, &j->metered, err);
+  if (!status)
+    status = qp_timing_take(m, j->metered, r->o->samples ? r->o->samples : 20, &row->timing, err);
+  if (!status && m->info.chains) status = m->ops->chain(m, j->metered, false, &row->chain_ps, err);
+  if (!status && m->info.chains && j->kernel.pdl)
+    status = m->ops->chain(m, j->metered, true, &row->chain_pdl_ps, err);
   m->ops->state(m, &row->state);
-  if (st) return ended(row, st, err);
+  if (status) return ended(row, status, err);
   row->outcome = QP_BENCH_PASS;
   return QP_OK;
 }
@@ -164,9 +166,9 @@ static qp_status measure_row(run *r, qp_bench_row *row, qp_error *err) {
   if (!j->made) return QP_OK;
   enter(r, (size_t)(row - r->b->row), false);
   if (j->compiled.status) return give_up(row, QP_BENCH_FAIL, j->compiled.log), QP_OK;
-  qp_status st =
+  qp_status status =
       r->meter->ops->verify(r->meter, &j->kernel, &j->compiled, r->o->seed + r->done, &v, err);
-  if (st) return ended(row, st, err);
+  if (status) return ended(row, status, err);
   row->error = v.error;
   if (v.pass) return time_row(r, row, j, err);
   give_up(row, QP_BENCH_FAIL, v.why);
@@ -203,9 +205,10 @@ static qp_status measure_block(run *r, const qp_bench_row *row, qp_bench_block *
     pdl[i] = row[i].chain_pdl_ps && row[i].chain_pdl_ps < row[i].chain_ps;
   }
   enter(r, (size_t)(row - r->b->row), true);
-  const qp_status st = m->ops->pass(m, list, pdl, r->b->block_launches, &out->measured_ps, err);
-  return st ? qp_fail_prefix(err, st, "a block of %s at batch %u", out->quantizer->name, out->batch)
-            : QP_OK;
+  const qp_status status = m->ops->pass(m, list, pdl, r->b->block_launches, &out->measured_ps, err);
+  return status ? qp_fail_prefix(err, status, "a block of %s at batch %u", out->quantizer->name,
+                                 out->batch)
+                : QP_OK;
 }
 
 static void drop(run *r, const qp_bench_row *row) {
@@ -222,19 +225,19 @@ static void drop(run *r, const qp_bench_row *row) {
 /* One quantizer at one batch: its rows, then its block. */
 static qp_status measure_quantizer(run *r, size_t block, qp_error *err) {
   qp_bench_row *row = &r->b->row[block * r->b->launches];
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < r->b->launches && !st; i++)
-    if (block * r->b->launches + i >= r->from) st = measure_row(r, &row[i], err);
-  if (!st) st = measure_block(r, row, &r->b->block[block], err);
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < r->b->launches && !status; i++)
+    if (block * r->b->launches + i >= r->from) status = measure_row(r, &row[i], err);
+  if (!status) status = measure_block(r, row, &r->b->block[block], err);
   drop(r, row);
-  return st;
+  return status;
 }
 
 static qp_status measure_cublas(run *r, qp_cublas *c, size_t block, qp_error *err) {
   qp_bench_row *row = &r->b->row[block * r->b->launches];
   qp_bench_block *total = &r->b->block[block];
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < r->b->launches && !st; i++) {
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < r->b->launches && !status; i++) {
     const qp_model_launch *l = &r->b->launch[i];
     const size_t at = block * r->b->launches + i;
     unsigned rows = 0;
@@ -248,14 +251,15 @@ static qp_status measure_cublas(run *r, qp_cublas *c, size_t block, qp_error *er
       continue;
     }
     enter(r, at, false);
-    st = qp_cublas_time(c, rows, l->columns, row[i].batch, &row[i].chain_ps, &row[i].error, err);
-    if (!st) row[i].outcome = QP_BENCH_PASS;
-    if (st) give_up(&row[i], QP_BENCH_FAIL, err->text);
-    if (st == QP_E_WRONG) st = QP_OK; /* a row that failed; the device is fine */
-    if (st == QP_E_NOMEM) st = (give_up(&row[i], QP_BENCH_NONE, err->text), QP_OK);
+    status =
+        qp_cublas_time(c, rows, l->columns, row[i].batch, &row[i].chain_ps, &row[i].error, err);
+    if (!status) row[i].outcome = QP_BENCH_PASS;
+    if (status) give_up(&row[i], QP_BENCH_FAIL, err->text);
+    if (status == QP_E_WRONG) status = QP_OK; /* a row that failed; the device is fine */
+    if (status == QP_E_NOMEM) status = (give_up(&row[i], QP_BENCH_NONE, err->text), QP_OK);
   }
-  if (!st) sum_block(r, row, total);
-  return st;
+  if (!status) sum_block(r, row, total);
+  return status;
 }
 
 static void open_cublas(run *r, qp_cublas **out) {
@@ -282,8 +286,8 @@ static void leave_out(run *r, size_t block) {
 
 static qp_status measure_next(run *r, qp_cublas *cublas, size_t block, qp_error *err) {
   leave(r);
-  qp_status st = submit_ahead(r, block, err);
-  if (st) return st;
+  qp_status status = submit_ahead(r, block, err);
+  if (status) return status;
   if (is_time_over(r) || !wait_for_kernels(r, block)) return leave_out(r, block), QP_OK;
   return r->b->block[block].quantizer ? measure_quantizer(r, block, err)
                                       : measure_cublas(r, cublas, block, err);
@@ -291,14 +295,14 @@ static qp_status measure_next(run *r, qp_cublas *cublas, size_t block, qp_error 
 
 static qp_status measure_all(run *r, qp_error *err) {
   qp_cublas *cublas = NULL;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   open_cublas(r, &cublas);
   qp_progress_begin(&r->progress, "measuring", r->jobs);
-  for (size_t i = r->from / r->b->launches; i < r->b->blocks && !st; i++)
-    st = measure_next(r, cublas, i, err);
+  for (size_t i = r->from / r->b->launches; i < r->b->blocks && !status; i++)
+    status = measure_next(r, cublas, i, err);
   qp_progress_end(&r->progress);
   qp_cublas_close(cublas);
-  return st;
+  return status;
 }
 
 static void close_run(run *r) {
@@ -318,14 +322,15 @@ qp_status qp_bench_measure(qp_session *s, const qp_bench_options *opt, size_t fr
   r.jobs = opt->batches * opt->quantizers * b->launches;
   r.job = calloc(r.jobs ? r.jobs : 1, sizeof *r.job);
   if (!r.job) return qp_fail(err, QP_E_NOMEM, "no memory for kernels");
-  qp_status st = qp_compiler_open(NULL, &r.compiler, err); /* forks: before the driver is opened */
-  if (!st) st = qp_meter_open(opt->device, opt->events, &r.meter, err);
-  if (!st) {
+  qp_status status =
+      qp_compiler_open(NULL, &r.compiler, err); /* forks: before the driver is opened */
+  if (!status) status = qp_meter_open(opt->device, opt->events, &r.meter, err);
+  if (!status) {
     b->info = r.meter->info;
-    st = qp_bench_chooser_open(s, &b->info, opt->records, &r.chooser, b->records, err);
+    status = qp_bench_chooser_open(s, &b->info, opt->records, &r.chooser, b->records, err);
   }
-  if (!st) st = measure_all(&r, err);
+  if (!status) status = measure_all(&r, err);
   if (r.chooser.lookup) b->stale = qp_lookup_stale(r.chooser.lookup);
   close_run(&r);
-  return st;
+  return status;
 }

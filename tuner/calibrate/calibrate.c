@@ -59,10 +59,10 @@ static qp_status hash_weights(run *r, XXH3_state_t *s) {
     const size_t bytes = sizeof(float) * m->linear[linear].rows * m->linear[linear].columns;
     float *w = malloc(bytes);
     if (!w) return qp_fail(r->err, QP_E_NOMEM, "no memory for a linear's weights");
-    qp_status st = qp_forward_weights(r->f, block, linear, w, r->err);
-    if (!st) hash(s, w, bytes);
+    qp_status status = qp_forward_weights(r->f, block, linear, w, r->err);
+    if (!status) hash(s, w, bytes);
     free(w);
-    if (st) return st;
+    if (status) return status;
   }
   return QP_OK;
 }
@@ -79,11 +79,11 @@ static qp_status make_key(run *r) {
   hash(&s, &o->sensitivity.noise, sizeof o->sensitivity.noise);
   hash(&s, t->end, t->sequences * sizeof *t->end);
   hash(&s, t->id, t->end[t->sequences - 1] * sizeof *t->id);
-  qp_status st = hash_weights(r, &s);
+  qp_status status = hash_weights(r, &s);
   const XXH128_hash_t h = XXH3_128bits_digest(&s);
   snprintf(r->key, sizeof r->key, "%016llx%016llx", (unsigned long long)h.high64,
            (unsigned long long)h.low64);
-  return st;
+  return status;
 }
 
 /* ---- Hessians ---- */
@@ -104,15 +104,15 @@ static qp_status take_head_input(void *arg, unsigned block, unsigned group, cons
 }
 
 static qp_status run_head_inputs(run *r, const qp_forward_hook *hook, size_t tokens) {
-  qp_status st = QP_OK;
-  for (size_t at = 0; at < tokens && !st; at += HEAD_ROWS) {
+  qp_status status = QP_OK;
+  for (size_t at = 0; at < tokens && !status; at += HEAD_ROWS) {
     const size_t n = tokens - at < HEAD_ROWS ? tokens - at : HEAD_ROWS;
     head_input h = {.hook = hook};
     const qp_forward_hook ending = {.input = take_head_input, .arg = &h};
-    st = qp_forward_head(r->f, r->hidden + at * r->model->hidden, n, &ending, NULL, r->err);
-    if (h.taken) st = h.status;
+    status = qp_forward_head(r->f, r->hidden + at * r->model->hidden, n, &ending, NULL, r->err);
+    if (h.taken) status = h.status;
   }
-  return st;
+  return status;
 }
 
 /* Block 'block', or the head's input behind the last: with a hook only where its files are missing. */
@@ -121,17 +121,18 @@ static qp_status run_hessian_block(run *r, unsigned block, const qp_sequences *s
   qp_hessian_files files = {0};
   if (qp_ledger_has_hessians(r->ledger, block))
     return head ? QP_OK : qp_forward_block(r->f, block, s, NULL, r->hidden, r->err);
-  qp_status st = qp_hessian_files_begin(r->model, block, qp_forward_parallel(r->f), &files, r->err);
-  if (st) return st;
+  qp_status status =
+      qp_hessian_files_begin(r->model, block, qp_forward_parallel(r->f), &files, r->err);
+  if (status) return status;
   const qp_forward_hook hook = qp_hessian_files_hook(&files);
   if (!head)
-    st = qp_forward_block(r->f, block, s, &hook, r->hidden, r->err);
+    status = qp_forward_block(r->f, block, s, &hook, r->hidden, r->err);
   else
-    st = run_head_inputs(r, &hook, s->end[s->count - 1]);
-  if (!st) st = qp_hessian_files_write(&files, r->hessians, r->err);
-  if (!st) st = qp_ledger_add_hessians(r->ledger, block, r->err);
+    status = run_head_inputs(r, &hook, s->end[s->count - 1]);
+  if (!status) status = qp_hessian_files_write(&files, r->hessians, r->err);
+  if (!status) status = qp_ledger_add_hessians(r->ledger, block, r->err);
   qp_hessian_files_end(&files);
-  return st;
+  return status;
 }
 
 static bool has_all_hessians(const run *r) {
@@ -144,20 +145,20 @@ static qp_status run_hessians(run *r) {
   const qp_sequences s = first_sequences(r, r->tokens->sequences);
   const size_t tokens = s.end[s.count - 1];
   if (!r->o->hessians) return QP_OK;
-  qp_status st = qp_hessian_files_index(r->model, r->hessians, r->err);
-  if (st || has_all_hessians(r)) return st;
+  qp_status status = qp_hessian_files_index(r->model, r->hessians, r->err);
+  if (status || has_all_hessians(r)) return status;
   r->hidden = malloc(tokens * r->model->hidden * sizeof *r->hidden);
   if (!r->hidden) return qp_fail(r->err, QP_E_NOMEM, "no memory for %zu hidden states", tokens);
   qp_watch_begin(&r->watch, "Hessians", "tokens", tokens * (r->model->layers + 1));
-  st = qp_forward_embed(r->f, &s, r->hidden, r->err);
-  for (unsigned b = 0; b <= r->model->layers && !st; b++) {
-    if (!(st = check_stop(r))) st = run_hessian_block(r, b, &s);
+  status = qp_forward_embed(r->f, &s, r->hidden, r->err);
+  for (unsigned b = 0; b <= r->model->layers && !status; b++) {
+    if (!(status = check_stop(r))) status = run_hessian_block(r, b, &s);
     atomic_fetch_add(&r->watch.done, tokens);
   }
   qp_watch_end(&r->watch);
   free(r->hidden);
   r->hidden = NULL;
-  return st;
+  return status;
 }
 
 /* ---- Sensitivities ---- */
@@ -166,19 +167,20 @@ static qp_status measure(run *r, qp_probe *p, unsigned block, unsigned linear) {
   qp_sensitivity s;
   atomic_fetch_add(&r->watch.done, 1);
   if (qp_ledger_sensitivity(r->ledger, block, linear, &s)) return QP_OK;
-  qp_status st = check_stop(r);
-  if (!st) st = qp_probe_measure(p, &r->o->sensitivity, block, linear, r->hidden, &s, r->err);
-  return st ? st : qp_ledger_add_sensitivity(r->ledger, block, linear, &s, r->err);
+  qp_status status = check_stop(r);
+  if (!status)
+    status = qp_probe_measure(p, &r->o->sensitivity, block, linear, r->hidden, &s, r->err);
+  return status ? status : qp_ledger_add_sensitivity(r->ledger, block, linear, &s, r->err);
 }
 
 static qp_status measure_all(run *r, qp_probe *p, const qp_sequences *s) {
   const qp_model *m = r->model;
-  qp_status st = qp_forward_embed(r->f, s, r->hidden, r->err);
-  for (unsigned b = 0; b < m->layers && !st; b++) {
-    for (unsigned l = 0; l < m->linears && !st; l++) st = measure(r, p, b, l);
-    if (!st) st = qp_forward_block(r->f, b, s, NULL, r->hidden, r->err);
+  qp_status status = qp_forward_embed(r->f, s, r->hidden, r->err);
+  for (unsigned b = 0; b < m->layers && !status; b++) {
+    for (unsigned l = 0; l < m->linears && !status; l++) status = measure(r, p, b, l);
+    if (!status) status = qp_forward_block(r->f, b, s, NULL, r->hidden, r->err);
   }
-  return st ? st : measure(r, p, m->layers, m->linears);
+  return status ? status : measure(r, p, m->layers, m->linears);
 }
 
 static bool has_all_sensitivities(const run *r) {
@@ -198,13 +200,13 @@ static qp_status run_sensitivities(run *r) {
   r->hidden = malloc(r->probe_tokens * m->hidden * sizeof *r->hidden);
   if (!r->hidden) return qp_fail(r->err, QP_E_NOMEM, "no memory for hidden states");
   qp_watch_begin(&r->watch, "sensitivities", "linears", (size_t)m->layers * m->linears + 1);
-  qp_status st = qp_probe_open(r->f, &s, r->o->logit_bytes, &p, r->err);
-  if (!st) st = measure_all(r, p, &s);
+  qp_status status = qp_probe_open(r->f, &s, r->o->logit_bytes, &p, r->err);
+  if (!status) status = measure_all(r, p, &s);
   qp_watch_end(&r->watch);
   qp_probe_close(p);
   free(r->hidden);
   r->hidden = NULL;
-  return st;
+  return status;
 }
 
 /* ---- Files ---- */
@@ -283,11 +285,11 @@ static qp_status write_results(const run *r) {
   add_linears(r, &flat, &whole);
   qp_text_add(&flat, "}\n");
   qp_text_add(&whole, " }\n}\n");
-  qp_status st = r->probe_tokens ? write_file(r, "sensitivity.json", &flat) : QP_OK;
-  if (!st) st = write_file(r, "calibration.json", &whole);
+  qp_status status = r->probe_tokens ? write_file(r, "sensitivity.json", &flat) : QP_OK;
+  if (!status) status = write_file(r, "calibration.json", &whole);
   qp_text_free(&flat);
   qp_text_free(&whole);
-  return st;
+  return status;
 }
 
 /* ---- All ---- */
@@ -311,8 +313,8 @@ static qp_status look_for_result(const run *r, bool *done) {
   *done = false;
   snprintf(path, sizeof path, "%s/calibration.json", r->o->folder);
   if (stat(path, &info) != 0) return QP_OK;
-  qp_status st = qp_calibration_open(r->o->folder, &c, r->err);
-  if (st) return st;
+  qp_status status = qp_calibration_open(r->o->folder, &c, r->err);
+  if (status) return status;
   *done = !strcmp(c.key, r->key);
   qp_calibration_close(&c);
   if (*done) return QP_OK;
@@ -338,13 +340,13 @@ qp_status qp_calibrate(qp_forward *f, const qp_tokens *tokens, const qp_calibrat
   run r = {.f = f, .model = qp_forward_model(f), .tokens = tokens, .o = o, .err = err};
   bool done = false;
   choose_probe(&r);
-  qp_status st = make_key(&r);
-  if (!st) st = look_for_result(&r, &done);
-  if (st || done) return st;
-  st = open_folder(&r);
-  if (!st) st = run_hessians(&r);
-  if (!st) st = run_sensitivities(&r);
-  if (!st) st = write_results(&r);
-  qp_ledger_close(r.ledger, !st);
-  return st;
+  qp_status status = make_key(&r);
+  if (!status) status = look_for_result(&r, &done);
+  if (status || done) return status;
+  status = open_folder(&r);
+  if (!status) status = run_hessians(&r);
+  if (!status) status = run_sensitivities(&r);
+  if (!status) status = write_results(&r);
+  qp_ledger_close(r.ledger, !status);
+  return status;
 }

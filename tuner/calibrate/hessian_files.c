@@ -24,12 +24,12 @@ qp_status qp_hessian_files_begin(const qp_model *m, unsigned block, qp_parallel 
   const qp_blas *blas;
   qp_hessian_files h = {.model = m, .block = block};
   const unsigned groups = block < m->layers ? m->groups : 1;
-  qp_status st = qp_blas_open(&blas, err);
-  for (; h.groups < groups && !st; h.groups++) {
-    st = qp_moments_new(columns_of(m, block, h.groups), p, blas, &h.group[h.groups], err);
-    if (st) break;
+  qp_status status = qp_blas_open(&blas, err);
+  for (; h.groups < groups && !status; h.groups++) {
+    status = qp_moments_new(columns_of(m, block, h.groups), p, blas, &h.group[h.groups], err);
+    if (status) break;
   }
-  if (st) return qp_hessian_files_end(&h), st;
+  if (status) return qp_hessian_files_end(&h), status;
   *out = h;
   return QP_OK;
 }
@@ -67,15 +67,15 @@ static qp_status write_tensor(const char *path, const char *name, const char *ro
   const uint64_t shape[] = {columns, columns};
   size_t id;
   snprintf(tensor, sizeof tensor, "%s.hessian", name);
-  qp_status st = qp_tensor_writer_new(path, &w, err);
-  if (!st) st = qp_tensor_writer_declare(w, tensor, QP_TENSOR_F32, 2, shape, &id, err);
-  if (!st) st = qp_tensor_writer_metadata(w, "tokens", rows, err);
-  if (!st) st = qp_tensor_writer_start(w, err);
-  if (!st)
-    st = qp_tensor_writer_write(w, id, 0, data, (size_t)columns * columns * sizeof *data, err);
-  if (!st) st = qp_tensor_writer_finish(w, err);
+  qp_status status = qp_tensor_writer_new(path, &w, err);
+  if (!status) status = qp_tensor_writer_declare(w, tensor, QP_TENSOR_F32, 2, shape, &id, err);
+  if (!status) status = qp_tensor_writer_metadata(w, "tokens", rows, err);
+  if (!status) status = qp_tensor_writer_start(w, err);
+  if (!status)
+    status = qp_tensor_writer_write(w, id, 0, data, (size_t)columns * columns * sizeof *data, err);
+  if (!status) status = qp_tensor_writer_finish(w, err);
   qp_tensor_writer_free(w);
-  return st;
+  return status;
 }
 
 static qp_status write_group(const qp_hessian_files *h, unsigned group, const char *folder,
@@ -87,19 +87,19 @@ static qp_status write_group(const qp_hessian_files *h, unsigned group, const ch
   qp_hessian_files_name(h->model, h->block, group, name);
   snprintf(rows, sizeof rows, "%zu", qp_moments_rows(h->group[group]));
   const int n = snprintf(path, sizeof path, "%s/%s.safetensors", folder, name);
-  qp_status st = n < 0 || (size_t)n >= sizeof path
-                     ? qp_fail(err, QP_E_LIMIT, "%s: too long a path", folder)
-                     : qp_moments_mean(h->group[group], mean, err);
-  if (st) st = qp_fail_prefix(err, st, "%s", name);
-  if (!st) st = write_tensor(path, name, rows, columns, mean, err);
+  qp_status status = n < 0 || (size_t)n >= sizeof path
+                         ? qp_fail(err, QP_E_LIMIT, "%s: too long a path", folder)
+                         : qp_moments_mean(h->group[group], mean, err);
+  if (status) status = qp_fail_prefix(err, status, "%s", name);
+  if (!status) status = write_tensor(path, name, rows, columns, mean, err);
   free(mean);
-  return st;
+  return status;
 }
 
 qp_status qp_hessian_files_write(const qp_hessian_files *h, const char *folder, qp_error *err) {
-  qp_status st = QP_OK;
-  for (unsigned g = 0; g < h->groups && !st; g++) st = write_group(h, g, folder, err);
-  return st;
+  qp_status status = QP_OK;
+  for (unsigned g = 0; g < h->groups && !status; g++) status = write_group(h, g, folder, err);
+  return status;
 }
 
 /* ---- Index ---- */
@@ -120,11 +120,11 @@ qp_status qp_hessian_files_index(const qp_model *m, const char *folder, qp_error
     }
   qp_text_add(&t, "  \"lm_head\": \"lm_head.safetensors\"\n }\n}\n");
   const int n = snprintf(path, sizeof path, "%s/index.json", folder);
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (n < 0 || (size_t)n >= sizeof path)
-    st = qp_fail(err, QP_E_LIMIT, "%s: too long a path", folder);
-  if (!st && t.failed) st = qp_fail(err, QP_E_NOMEM, "%s: no memory", folder);
-  if (!st) st = qp_file_write(path, t.s, t.length, err);
+    status = qp_fail(err, QP_E_LIMIT, "%s: too long a path", folder);
+  if (!status && t.failed) status = qp_fail(err, QP_E_NOMEM, "%s: no memory", folder);
+  if (!status) status = qp_file_write(path, t.s, t.length, err);
   qp_text_free(&t);
-  return st;
+  return status;
 }

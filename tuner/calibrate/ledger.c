@@ -57,13 +57,13 @@ static qp_status new_ledger(const char *path, const qp_model *m, qp_ledger **out
 static qp_status take_line(qp_ledger *l, const char *where, const cJSON *o, qp_error *err) {
   int64_t block, linear;
   qp_sensitivity s;
-  qp_status st = qp_json_integer(o, where, "block", 0, l->model->layers, &block, err);
-  if (st) return st;
+  qp_status status = qp_json_integer(o, where, "block", 0, l->model->layers, &block, err);
+  if (status) return status;
   if (cJSON_GetObjectItemCaseSensitive(o, "hessians")) return l->hessians[block] = true, QP_OK;
-  st = qp_json_integer(o, where, "linear", 0, l->model->linears, &linear, err);
-  if (!st) st = qp_json_number(o, where, "alpha", -1e300, 1e300, &s.alpha, err);
-  if (!st) st = qp_json_number(o, where, "error", 0, 1e300, &s.error, err);
-  if (st) return st;
+  status = qp_json_integer(o, where, "linear", 0, l->model->linears, &linear, err);
+  if (!status) status = qp_json_number(o, where, "alpha", -1e300, 1e300, &s.alpha, err);
+  if (!status) status = qp_json_number(o, where, "error", 0, 1e300, &s.error, err);
+  if (status) return status;
   const bool head = block == l->model->layers;
   if (head != (linear == l->model->linears))
     return qp_fail(err, QP_E_ARG, "%s: block %lld has no linear %lld", where, (long long)block,
@@ -77,8 +77,8 @@ static qp_status take_line(qp_ledger *l, const char *where, const cJSON *o, qp_e
 static qp_status take_key(const char *where, const char *path, const cJSON *o, const char *key,
                           qp_error *err) {
   const char *found;
-  qp_status st = qp_json_text(o, where, "key", &found, err);
-  if (st || !strcmp(found, key)) return st;
+  qp_status status = qp_json_text(o, where, "key", &found, err);
+  if (status || !strcmp(found, key)) return status;
   return qp_fail(err, QP_E_ARG,
                  "%s: a calibration of another model, text or other options was begun there: give "
                  "another -o, or remove the file",
@@ -88,21 +88,21 @@ static qp_status take_key(const char *where, const char *path, const cJSON *o, c
 /* Lines of text[n]; '*good' is where the whole ones end. */
 static qp_status take_lines(qp_ledger *l, const char *text, size_t n, const char *key, size_t *good,
                             qp_error *err) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   *good = 0;
-  for (unsigned line = 1; *good < n && !st; line++) {
+  for (unsigned line = 1; *good < n && !status; line++) {
     char where[4200];
     const char *begin = text + *good, *end = memchr(begin, '\n', n - *good);
     cJSON *tree;
     if (!end) return QP_OK; /* torn */
     snprintf(where, sizeof where, "%s:%u", l->path, line);
-    st = qp_json_parse(where, begin, (size_t)(end - begin), &tree, err);
-    if (st) return st;
-    st = line == 1 ? take_key(where, l->path, tree, key, err) : take_line(l, where, tree, err);
+    status = qp_json_parse(where, begin, (size_t)(end - begin), &tree, err);
+    if (status) return status;
+    status = line == 1 ? take_key(where, l->path, tree, key, err) : take_line(l, where, tree, err);
     cJSON_Delete(tree);
     *good = (size_t)(end - text) + 1;
   }
-  return st;
+  return status;
 }
 
 static qp_status read_all(int file, qp_text *out) {
@@ -126,14 +126,14 @@ static qp_status start(qp_ledger *l, const char *key, qp_error *err) {
   qp_text text = {0};
   size_t good = 0;
   char line[256];
-  qp_status st = read_all(l->file, &text);
-  if (st) {
-    st = qp_fail(err, st, "%s: cannot be read: %s", l->path, strerror(errno));
+  qp_status status = read_all(l->file, &text);
+  if (status) {
+    status = qp_fail(err, status, "%s: cannot be read: %s", l->path, strerror(errno));
   } else if (text.length) {
-    st = take_lines(l, text.s, text.length, key, &good, err);
+    status = take_lines(l, text.s, text.length, key, &good, err);
   }
   qp_text_free(&text);
-  if (st) return st;
+  if (status) return status;
   if (ftruncate(l->file, (off_t)good) != 0 || lseek(l->file, 0, SEEK_END) < 0)
     return qp_fail(err, QP_E_IO, "%s: cannot be written: %s", l->path, strerror(errno));
   if (good) return QP_OK;
@@ -144,15 +144,15 @@ static qp_status start(qp_ledger *l, const char *key, qp_error *err) {
 qp_status qp_ledger_open(const char *file, const char *key, const qp_model *m, qp_ledger **out,
                          qp_error *err) {
   qp_ledger *l = NULL;
-  qp_status st = new_ledger(file, m, &l, err);
-  if (st) return st;
+  qp_status status = new_ledger(file, m, &l, err);
+  if (status) return status;
   l->file = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (l->file < 0)
-    st = qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", file, strerror(errno));
+    status = qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", file, strerror(errno));
   else if (flock(l->file, LOCK_EX | LOCK_NB) != 0)
-    st = qp_fail(err, QP_E_IO, "%s: another run writes it", file);
-  if (!st) st = start(l, key, err);
-  if (st) return qp_ledger_close(l, false), st;
+    status = qp_fail(err, QP_E_IO, "%s: another run writes it", file);
+  if (!status) status = start(l, key, err);
+  if (status) return qp_ledger_close(l, false), status;
   *out = l;
   return QP_OK;
 }
@@ -171,9 +171,9 @@ bool qp_ledger_sensitivity(const qp_ledger *l, unsigned block, unsigned linear,
 qp_status qp_ledger_add_hessians(qp_ledger *l, unsigned block, qp_error *err) {
   char line[64];
   snprintf(line, sizeof line, "{\"block\":%u,\"hessians\":true}\n", block);
-  qp_status st = write_line(l, line, err);
-  if (!st) l->hessians[block] = true;
-  return st;
+  qp_status status = write_line(l, line, err);
+  if (!status) l->hessians[block] = true;
+  return status;
 }
 
 qp_status qp_ledger_add_sensitivity(qp_ledger *l, unsigned block, unsigned linear,
@@ -181,8 +181,8 @@ qp_status qp_ledger_add_sensitivity(qp_ledger *l, unsigned block, unsigned linea
   char line[192];
   snprintf(line, sizeof line, "{\"block\":%u,\"linear\":%u,\"alpha\":%.17g,\"error\":%.17g}\n",
            block, linear, s->alpha, s->error);
-  qp_status st = write_line(l, line, err);
-  if (st) return st;
+  qp_status status = write_line(l, line, err);
+  if (status) return status;
   const size_t at = place_of(l, block, linear);
   l->measured[at] = true;
   l->measure[at] = *s;

@@ -45,10 +45,10 @@ static qp_status add(ranking *r, const qp_calibration *c, unsigned block, unsign
 
 static qp_status fill(ranking *r, const qp_calibration *c, qp_error *err) {
   const qp_model *m = r->model;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   for (unsigned b = 0; b < m->layers; b++)
-    for (unsigned l = 0; l < m->linears && !st; l++) st = add(r, c, b, l, err);
-  return st ? st : add(r, c, m->layers, m->linears, err);
+    for (unsigned l = 0; l < m->linears && !status; l++) status = add(r, c, b, l, err);
+  return status ? status : add(r, c, m->layers, m->linears, err);
 }
 
 static double share(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
@@ -144,9 +144,9 @@ qp_status qp_ranking_print(const qp_calibration *c, const qp_model *m, bool json
   ranking r = {.model = m};
   r.all = calloc((size_t)m->layers * m->linears + 1, sizeof *r.all);
   if (!r.all) return qp_fail(err, QP_E_NOMEM, "no memory for a ranking");
-  qp_status st = fill(&r, c, err);
-  if (!st && json) print_json(&r);
-  if (!st && !json) {
+  qp_status status = fill(&r, c, err);
+  if (!status && json) print_json(&r);
+  if (!status && !json) {
     print_roles(&r);
     print_blocks(&r);
     print_first(&r);
@@ -155,5 +155,5 @@ qp_status qp_ranking_print(const qp_calibration *c, const qp_model *m, bool json
            "distortion\n");
   }
   free(r.all);
-  return st;
+  return status;
 }

@@ -96,14 +96,14 @@ static bool reserve(qp_probe *p, uint64_t logit_bytes) {
 /* The model's own predictions. */
 static qp_status run_source(qp_probe *p, qp_error *err) {
   const size_t hidden = p->model->hidden, vocab = p->model->vocab;
-  qp_status st = qp_forward_embed(p->f, &p->sequences, p->last, err);
-  for (unsigned b = 0; b < p->model->layers && !st; b++)
-    st = qp_forward_block(p->f, b, &p->sequences, NULL, p->last, err);
-  for (size_t at = 0; p->kept && at < p->tokens && !st; at += p->rows) {
+  qp_status status = qp_forward_embed(p->f, &p->sequences, p->last, err);
+  for (unsigned b = 0; b < p->model->layers && !status; b++)
+    status = qp_forward_block(p->f, b, &p->sequences, NULL, p->last, err);
+  for (size_t at = 0; p->kept && at < p->tokens && !status; at += p->rows) {
     const size_t n = p->tokens - at < p->rows ? p->tokens - at : p->rows;
-    st = qp_forward_head(p->f, p->last + at * hidden, n, NULL, p->kept + at * vocab, err);
+    status = qp_forward_head(p->f, p->last + at * hidden, n, NULL, p->kept + at * vocab, err);
   }
-  return st;
+  return status;
 }
 
 qp_status qp_probe_open(qp_forward *f, const qp_sequences *s, uint64_t logit_bytes, qp_probe **out,
@@ -112,11 +112,11 @@ qp_status qp_probe_open(qp_forward *f, const qp_sequences *s, uint64_t logit_byt
   if (!p) return qp_fail(err, QP_E_NOMEM, "no memory to measure sensitivities");
   *p = (qp_probe){.f = f, .model = qp_forward_model(f), .sequences = *s};
   p->tokens = s->end[s->count - 1];
-  qp_status st =
+  qp_status status =
       reserve(p, logit_bytes)
           ? run_source(p, err)
           : qp_fail(err, QP_E_NOMEM, "no memory for the predictions of %zu tokens", p->tokens);
-  if (st) return qp_probe_close(p), st;
+  if (status) return qp_probe_close(p), status;
   *out = p;
   return QP_OK;
 }
@@ -141,15 +141,15 @@ static void compare_row(void *argument, size_t i, unsigned thread) {
 /* Divergences of the predictions from 'state', into p->now. */
 static qp_status compare_all(qp_probe *p, const float *state, qp_error *err) {
   const size_t hidden = p->model->hidden, vocab = p->model->vocab;
-  qp_status st = QP_OK;
-  for (size_t at = 0; at < p->tokens && !st; at += p->rows) {
+  qp_status status = QP_OK;
+  for (size_t at = 0; at < p->tokens && !status; at += p->rows) {
     const size_t n = p->tokens - at < p->rows ? p->tokens - at : p->rows;
     comparison c = {.p = p, .noisy = p->logits[0], .first = at};
     c.source = p->kept ? p->kept + at * vocab : p->logits[1];
-    st = qp_forward_head(p->f, state + at * hidden, n, NULL, p->logits[0], err);
-    if (!st) qp_parallel_for(qp_forward_parallel(p->f), n, compare_row, &c);
+    status = qp_forward_head(p->f, state + at * hidden, n, NULL, p->logits[0], err);
+    if (!status) qp_parallel_for(qp_forward_parallel(p->f), n, compare_row, &c);
   }
-  return st;
+  return status;
 }
 
 /* Without kept logits of the source: both heads for each piece; the noisy one may be the head's own
@@ -157,33 +157,33 @@ static qp_status compare_all(qp_probe *p, const float *state, qp_error *err) {
 static qp_status compare_again(qp_probe *p, const float *state, unsigned block, unsigned linear,
                                const float *w, qp_error *err) {
   const size_t hidden = p->model->hidden;
-  qp_status st = QP_OK;
-  for (size_t at = 0; at < p->tokens && !st; at += p->rows) {
+  qp_status status = QP_OK;
+  for (size_t at = 0; at < p->tokens && !status; at += p->rows) {
     const size_t n = p->tokens - at < p->rows ? p->tokens - at : p->rows;
     comparison c = {.p = p, .noisy = p->logits[0], .source = p->logits[1], .first = at};
-    st = qp_forward_head(p->f, state + at * hidden, n, NULL, p->logits[0], err);
+    status = qp_forward_head(p->f, state + at * hidden, n, NULL, p->logits[0], err);
     qp_forward_override(p->f, block, linear, NULL);
-    if (!st) st = qp_forward_head(p->f, p->last + at * hidden, n, NULL, p->logits[1], err);
+    if (!status) status = qp_forward_head(p->f, p->last + at * hidden, n, NULL, p->logits[1], err);
     qp_forward_override(p->f, block, linear, w);
-    if (!st) qp_parallel_for(qp_forward_parallel(p->f), n, compare_row, &c);
+    if (!status) qp_parallel_for(qp_forward_parallel(p->f), n, compare_row, &c);
   }
-  return st;
+  return status;
 }
 
 /* The model from 'block' on with 'w' in place of the linear's weights. */
 static qp_status run_noisy(qp_probe *p, unsigned block, unsigned linear, const float *hidden,
                            const float *w, qp_error *err) {
   const bool head = linear == p->model->linears;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   qp_forward_override(p->f, block, linear, w);
   if (!head) memcpy(p->state, hidden, p->tokens * p->model->hidden * sizeof(float));
-  for (unsigned b = block; b < p->model->layers && !st && !head; b++)
-    st = qp_forward_block(p->f, b, &p->sequences, NULL, p->state, err);
+  for (unsigned b = block; b < p->model->layers && !status && !head; b++)
+    status = qp_forward_block(p->f, b, &p->sequences, NULL, p->state, err);
   const float *state = head ? p->last : p->state;
-  if (!st)
-    st = p->kept ? compare_all(p, state, err) : compare_again(p, state, block, linear, w, err);
+  if (!status)
+    status = p->kept ? compare_all(p, state, err) : compare_again(p, state, block, linear, w, err);
   qp_forward_override(p->f, block, linear, NULL);
-  return st;
+  return status;
 }
 
 /* ---- Measuring ---- */
@@ -215,8 +215,8 @@ static qp_status run_probe(qp_probe *p, const matrices *m, unsigned block, unsig
   double sum = 0;
   for (int sign = 1; sign >= -1; sign -= 2) {
     for (size_t i = 0; i < m->elements; i++) m->both[i] = m->own[i] + (float)sign * m->noise[i];
-    qp_status st = run_noisy(p, block, linear, hidden, m->both, err);
-    if (st) return st;
+    qp_status status = run_noisy(p, block, linear, hidden, m->both, err);
+    if (status) return status;
     for (size_t t = 0; t < p->tokens; t++) {
       if (!isfinite(p->now[t]))
         return qp_fail(err, QP_E_ARG, "a divergence is %g: the model's activations overflow",
@@ -256,23 +256,23 @@ qp_status qp_probe_measure(qp_probe *p, const qp_sensitivity_options *o, unsigne
   const qp_model_linear *l = &p->model->linear[linear];
   matrices m = {0};
   double *mean = malloc(o->probes * sizeof *mean), sum = 0;
-  qp_status st = mean ? new_matrices((size_t)l->rows * l->columns, &m, err)
-                      : qp_fail(err, QP_E_NOMEM, "no memory for %u probes", o->probes);
-  if (st) return free(mean), st;
+  qp_status status = mean ? new_matrices((size_t)l->rows * l->columns, &m, err)
+                          : qp_fail(err, QP_E_NOMEM, "no memory for %u probes", o->probes);
+  if (status) return free(mean), status;
   memset(p->sum, 0, p->tokens * sizeof *p->sum);
-  st = qp_forward_weights(p->f, block, linear, m.own, err);
-  for (unsigned i = 0; i < o->probes && !st; i++) {
+  status = qp_forward_weights(p->f, block, linear, m.own, err);
+  for (unsigned i = 0; i < o->probes && !status; i++) {
     qp_noise_fill(qp_forward_parallel(p->f), seed_of(o, block, linear, i), o->noise, m.own, l->rows,
                   l->columns, m.noise);
-    st = run_probe(p, &m, block, linear, hidden, &mean[i], err);
-    if (!st) sum += mean[i];
+    status = run_probe(p, &m, block, linear, hidden, &mean[i], err);
+    if (!status) sum += mean[i];
   }
-  if (!st) {
+  if (!status) {
     out->alpha = sum / o->probes / o->noise;
     out->error = sqrt(error_square(p->sum, p->tokens, 1 / (o->probes * o->noise)) +
                       error_square(mean, o->probes, 1 / o->noise));
   }
   free(mean);
   free_matrices(&m);
-  return st;
+  return status;
 }

@@ -85,22 +85,22 @@ static void submit(worker *w, size_t index) {
   note(w, QP_CHECKING_MAKES, index, "");
   p->index = index;
   p->started = qp_seconds();
-  qp_status st = qp_kernel_make(w->share->families, &q->problem, &q->choice, &p->kernel, &err);
-  if (!st) {
+  qp_status status = qp_kernel_make(w->share->families, &q->problem, &q->choice, &p->kernel, &err);
+  if (!status) {
     const qp_compile_job job = {.name = p->kernel.name,
                                 .source = p->kernel.source,
                                 .arch = q->problem.arch,
                                 .want_cubin = !ptx || w->share->opt->cubins,
                                 .want_ptx = ptx,
                                 .user = p};
-    st = qp_compiler_submit(w->compiler, &job, &err);
+    status = qp_compiler_submit(w->compiler, &job, &err);
   }
-  if (!st) {
+  if (!status) {
     w->waiting++;
     note(w, QP_CHECKING_WAITS, index, "");
     return;
   }
-  tell(w, p, refused(st), NAN, NULL, err.text);
+  tell(w, p, refused(status), NAN, NULL, err.text);
   qp_kernel_free(&p->kernel);
   free(p);
 }
@@ -118,11 +118,11 @@ static void judge(worker *w, pending *p, const qp_compiled *c) {
     return;
   }
   note(w, QP_CHECKING_RUNS, p->index, "");
-  const qp_status st = qp_verify(w->dev, &p->kernel, c, w->reference, s->opt->seed + p->index,
-                                 s->opt->row_groups_max, &v, &err);
-  w->lost = (st == QP_E_DEVICE || v.fault) && !w->dev->info.simulated;
-  if (st)
-    tell(w, p, refused(st), NAN, c, err.text);
+  const qp_status status = qp_verify(w->dev, &p->kernel, c, w->reference, s->opt->seed + p->index,
+                                     s->opt->row_groups_max, &v, &err);
+  w->lost = (status == QP_E_DEVICE || v.fault) && !w->dev->info.simulated;
+  if (status)
+    tell(w, p, refused(status), NAN, c, err.text);
   else
     tell(w, p, v.pass ? QP_OUTCOME_PASS : QP_OUTCOME_FAIL, v.error, c, v.why);
 }
@@ -155,19 +155,20 @@ static void close_worker(worker *w) {
 static qp_status shuffle(worker *w, uint64_t schedule, qp_error *err) {
   qp_sim_switches switches;
   if (!schedule) return QP_OK;
-  qp_status st = qp_sim_switches_get(w->dev, &switches, err);
+  qp_status status = qp_sim_switches_get(w->dev, &switches, err);
   switches.schedule = schedule;
-  return st ? st : qp_sim_switches_set(w->dev, &switches, err);
+  return status ? status : qp_sim_switches_set(w->dev, &switches, err);
 }
 
 static qp_status open_worker(worker *w, const qp_run_options *opt, unsigned compilers,
                              qp_error *err) {
   const qp_compiler_options co = {.workers = compilers};
-  qp_status st = qp_compiler_open(&co, &w->compiler, err);
-  if (!st) st = qp_device_open(opt->device, &w->dev, err);
-  if (!st) st = shuffle(w, opt->schedule, err);
-  if (!st && !(w->reference = qp_reference_new())) st = qp_fail(err, QP_E_NOMEM, "no memory");
-  return st;
+  qp_status status = qp_compiler_open(&co, &w->compiler, err);
+  if (!status) status = qp_device_open(opt->device, &w->dev, err);
+  if (!status) status = shuffle(w, opt->schedule, err);
+  if (!status && !(w->reference = qp_reference_new()))
+    status = qp_fail(err, QP_E_NOMEM, "no memory");
+  return status;
 }
 
 void qp_checking_process_run(const qp_checking_process *p) {
@@ -182,7 +183,7 @@ void qp_checking_process_run(const qp_checking_process *p) {
 
 qp_status qp_checking_process_try(const qp_run_options *opt, qp_error *err) {
   worker w = {0};
-  const qp_status st = open_worker(&w, opt, 1, err);
+  const qp_status status = open_worker(&w, opt, 1, err);
   close_worker(&w);
-  return st;
+  return status;
 }

@@ -18,12 +18,12 @@ static qp_status count_launch(const qp_compiled *c, const qp_kernel *k, qp_devic
   qp_verdict v;
   qp_reference *reference = qp_reference_new();
   if (!reference) return qp_fail(err, QP_E_NOMEM, "out of memory");
-  qp_status st = qp_sim_counters_reset(dev, err);
-  if (!st) st = qp_verify(dev, k, c, reference, 1, 1, &v, err);
-  if (!st && !v.pass) st = qp_fail(err, QP_E_WRONG, "%s: %s", k->name, v.why);
-  if (!st) st = qp_sim_counters_get(dev, out, err);
+  qp_status status = qp_sim_counters_reset(dev, err);
+  if (!status) status = qp_verify(dev, k, c, reference, 1, 1, &v, err);
+  if (!status && !v.pass) status = qp_fail(err, QP_E_WRONG, "%s: %s", k->name, v.why);
+  if (!status) status = qp_sim_counters_get(dev, out, err);
   qp_reference_free(reference);
-  return st;
+  return status;
 }
 
 static qp_status count_rows(qp_compiler *compiler, qp_families *families, const qp_problem *p,
@@ -32,15 +32,15 @@ static qp_status count_rows(qp_compiler *compiler, qp_families *families, const 
   qp_kernel k;
   qp_compiled c = {0};
   qp_choice_default(qp_families_serving(families, p, NULL), &choice);
-  qp_status st = qp_kernel_make(families, p, &choice, &k, err);
-  if (st) return st;
+  qp_status status = qp_kernel_make(families, p, &choice, &k, err);
+  if (status) return status;
   const qp_compile_job job = {
       .name = k.name, .source = k.source, .arch = p->arch, .want_ptx = true};
-  st = qp_compiler_run(compiler, &job, &c, err);
-  if (!st) st = count_launch(&c, &k, dev, out, err);
+  status = qp_compiler_run(compiler, &job, &c, err);
+  if (!status) status = count_launch(&c, &k, dev, out, err);
   qp_compiled_free(&c);
   qp_kernel_free(&k);
-  return st;
+  return status;
 }
 
 /* All but moves: in PTX they join the ways into a loop, in SASS they are gone. */
@@ -65,16 +65,16 @@ qp_status qp_cost_count(qp_families *families, qp_compiler *compiler, const qp_q
                   .arch = arch,
                   .sm_count = 1};
   snprintf(name, sizeof name, "sim:sm_%u:1", arch);
-  qp_status st = qp_device_open(name, &dev, err);
-  if (st) return st;
-  st = qp_sim_switches_get(dev, &switches, err);
+  qp_status status = qp_device_open(name, &dev, err);
+  if (status) return status;
+  status = qp_sim_switches_get(dev, &switches, err);
   switches.bank_conflicts = true;
-  if (!st) st = qp_sim_switches_set(dev, &switches, err);
-  if (!st) st = count_rows(compiler, families, &p, dev, &once, err);
+  if (!status) status = qp_sim_switches_set(dev, &switches, err);
+  if (!status) status = count_rows(compiler, families, &p, dev, &once, err);
   p.segment[0].rows = 2 * ROWS;
-  if (!st) st = count_rows(compiler, families, &p, dev, &twice, err);
+  if (!status) status = count_rows(compiler, families, &p, dev, &twice, err);
   qp_device_close(dev);
-  if (st) return st;
+  if (status) return status;
   const double weights = (double)ROWS * COLUMNS;
   out->instructions = (all_instructions(&twice) - all_instructions(&once)) / weights;
   out->wavefronts =

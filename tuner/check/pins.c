@@ -23,8 +23,8 @@ qp_status qp_pins_check(const qp_quantizer *q, qp_error *err) {
   const char *text;
   size_t bytes;
   if (strncmp(q->file, "lua/quantizers/", 15) != 0) return QP_OK;
-  qp_status st = qp_resource_read(pins_file, &text, &bytes, err);
-  if (st) return st;
+  qp_status status = qp_resource_read(pins_file, &text, &bytes, err);
+  if (status) return status;
   const char *pin = find(text, q->name);
   if (pin && !strncmp(pin, q->hash, strlen(q->hash))) return QP_OK;
   return qp_fail(

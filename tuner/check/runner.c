@@ -268,8 +268,8 @@ static void run_all(runner *r) {
 
 qp_status qp_run_cases(qp_families *families, const qp_run_options *opt, const qp_cases *cases,
                        const bool *verify, qp_result *result, int *cut, qp_error *err) {
-  qp_status st = try_once(opt, err);
-  if (st) return st;
+  qp_status status = try_once(opt, err);
+  if (status) return status;
   runner *r = calloc(1, sizeof *r);
   bool *settled = calloc(cases->count + 1, sizeof *settled);
   if (!r || !settled)

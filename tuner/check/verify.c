@@ -91,11 +91,11 @@ static qp_status add_buffer(check *c, const void *data, size_t bytes, qp_devptr 
   unsigned char guard[GUARD_BYTES];
   memset(guard, GUARD_BYTE, sizeof guard);
   assert(c->buffers < MAX_BUFFERS);
-  qp_status st = qp_device_alloc(c->dev, bytes + GUARD_BYTES, out, c->err);
-  if (st) return st;
+  qp_status status = qp_device_alloc(c->dev, bytes + GUARD_BYTES, out, c->err);
+  if (status) return status;
   c->buffer[c->buffers++] = *out;
-  st = qp_device_upload(c->dev, *out + bytes, guard, sizeof guard, c->err);
-  if (st || !bytes) return st;
+  status = qp_device_upload(c->dev, *out + bytes, guard, sizeof guard, c->err);
+  if (status || !bytes) return status;
   return data ? qp_device_upload(c->dev, *out, data, bytes, c->err)
               : qp_device_fill(c->dev, *out, POISON_BYTE, bytes, c->err);
 }
@@ -103,8 +103,8 @@ static qp_status add_buffer(check *c, const void *data, size_t bytes, qp_devptr 
 static qp_status guard_is_whole(check *c, qp_devptr at, size_t bytes, const char *what,
                                 qp_verdict *v) {
   unsigned char guard[GUARD_BYTES];
-  qp_status st = qp_device_download(c->dev, guard, at + bytes, sizeof guard, c->err);
-  if (st) return st;
+  qp_status status = qp_device_download(c->dev, guard, at + bytes, sizeof guard, c->err);
+  if (status) return status;
   for (unsigned i = 0; i < GUARD_BYTES; i++)
     if (guard[i] != GUARD_BYTE) {
       snprintf(v->why, sizeof v->why, "%s: byte %u behind its end was overwritten", what, i);
@@ -172,14 +172,14 @@ static qp_status make_stream(check *c, unsigned i) {
   const qp_stream *s = &c->k->stream[i].stream;
   if (!(c->stream[i].codes = host(c, s->code_words * 4))) return QP_E_NOMEM;
   fill_random(c, c->stream[i].codes, s->code_words * 4);
-  qp_status st = add_buffer(c, c->stream[i].codes, s->code_words * 4, &c->args.stream[i].codes);
-  for (unsigned f = 0; f < s->quantizer->fields && !st; f++) {
+  qp_status status = add_buffer(c, c->stream[i].codes, s->code_words * 4, &c->args.stream[i].codes);
+  for (unsigned f = 0; f < s->quantizer->fields && !status; f++) {
     if (!(c->stream[i].field[f] = host(c, s->field_bytes[f]))) return QP_E_NOMEM;
     random_field(c, &s->quantizer->field[f], c->stream[i].field[f], s->field_bytes[f]);
-    st = add_buffer(c, c->stream[i].field[f], s->field_bytes[f], &c->args.stream[i].field[f]);
+    status = add_buffer(c, c->stream[i].field[f], s->field_bytes[f], &c->args.stream[i].field[f]);
   }
-  for (unsigned b = 0; b < s->quantizer->codebooks && !st; b++) st = make_codebook(c, i, b);
-  return st;
+  for (unsigned b = 0; b < s->quantizer->codebooks && !status; b++) status = make_codebook(c, i, b);
+  return status;
 }
 
 static size_t output_count(const check *c, unsigned segment) {
@@ -230,14 +230,15 @@ static qp_status make_segment(check *c, unsigned i) {
   const unsigned m = p->segment[i].rows, type = qp_dtype_bytes(output_type(c));
   const size_t outputs = output_count(c, i);
   const bool adds = qp_op_has_batch(p->op);
-  qp_status st = QP_OK;
-  if (comes_with(c, i, WITHOUT_SCALE)) st = make_scale(c, i, m);
-  if (!st && adds && comes_with(c, i, WITHOUT_BIAS)) st = make_bias(c, i, m);
-  if (!st && adds && comes_with(c, i, WITHOUT_RESIDUAL)) st = make_residual(c, i, outputs, type);
-  if (!st) st = add_buffer(c, NULL, outputs * type, &c->args.segment[i].y);
-  if (!st && c->k->adds_to_zero)
-    st = qp_device_fill(c->dev, c->args.segment[i].y, 0, outputs * type, c->err);
-  return st;
+  qp_status status = QP_OK;
+  if (comes_with(c, i, WITHOUT_SCALE)) status = make_scale(c, i, m);
+  if (!status && adds && comes_with(c, i, WITHOUT_BIAS)) status = make_bias(c, i, m);
+  if (!status && adds && comes_with(c, i, WITHOUT_RESIDUAL))
+    status = make_residual(c, i, outputs, type);
+  if (!status) status = add_buffer(c, NULL, outputs * type, &c->args.segment[i].y);
+  if (!status && c->k->adds_to_zero)
+    status = qp_device_fill(c->dev, c->args.segment[i].y, 0, outputs * type, c->err);
+  return status;
 }
 
 /* What this launch clears for a later one's atomic sums: more words than it has threads, an odd
@@ -274,34 +275,35 @@ static qp_status make_x(check *c, unsigned rows) {
     for (unsigned k = 0; k < p->columns && rotate && p->inverse; k++)
       if (c->signs[k / 32] >> (k % 32) & 1) y[k] = -y[k];
   }
-  qp_status st = add_buffer(c, c->x, n * 2, &c->args.x);
-  if (!st) st = add_buffer(c, c->signs, (p->columns + 31) / 32 * 4, &c->args.signs);
-  return st;
+  qp_status status = add_buffer(c, c->x, n * 2, &c->args.x);
+  if (!status) status = add_buffer(c, c->signs, (p->columns + 31) / 32 * 4, &c->args.signs);
+  return status;
 }
 
 static qp_status gemm_inputs(check *c) {
-  const qp_status st = make_x(c, c->k->problem.batch);
-  return st ? st : make_zero(c);
+  const qp_status status = make_x(c, c->k->problem.batch);
+  return status ? status : make_zero(c);
 }
 
 static qp_status rotate_inputs(check *c) {
   const qp_problem *p = &c->k->problem;
   c->args.rows = p->batch;
-  const qp_status st = make_x(c, p->batch);
-  return st ? st : add_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
+  const qp_status status = make_x(c, p->batch);
+  return status ? status : add_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
 }
 
 static qp_status make_inputs(check *c) {
   const qp_kernel *k = c->k;
-  qp_status st = c->of->inputs ? c->of->inputs(c) : QP_OK;
-  for (unsigned i = 0; i < k->streams && !st; i++) st = make_stream(c, i);
-  for (unsigned i = 0; i < k->problem.segments && !st; i++) st = make_segment(c, i);
-  if (!st && k->workspace_bytes) st = add_buffer(c, NULL, k->workspace_bytes, &c->args.workspace);
-  if (!st && k->counters) {
-    st = add_buffer(c, NULL, k->counters * 4, &c->args.counters);
-    if (!st) st = qp_device_fill(c->dev, c->args.counters, 0, k->counters * 4, c->err);
+  qp_status status = c->of->inputs ? c->of->inputs(c) : QP_OK;
+  for (unsigned i = 0; i < k->streams && !status; i++) status = make_stream(c, i);
+  for (unsigned i = 0; i < k->problem.segments && !status; i++) status = make_segment(c, i);
+  if (!status && k->workspace_bytes)
+    status = add_buffer(c, NULL, k->workspace_bytes, &c->args.workspace);
+  if (!status && k->counters) {
+    status = add_buffer(c, NULL, k->counters * 4, &c->args.counters);
+    if (!status) status = qp_device_fill(c->dev, c->args.counters, 0, k->counters * 4, c->err);
   }
-  return st;
+  return status;
 }
 
 /* ---- Comparison ---- */
@@ -354,8 +356,8 @@ static qp_status decode_rows(check *c, unsigned segment, unsigned row_group, uin
     qp_packed packed = {.stream = &s->stream, .codes = c->stream[i].codes};
     for (unsigned f = 0; f < QP_MAX_FIELDS; f++) packed.field[f] = c->stream[i].field[f];
     for (unsigned b = 0; b < QP_MAX_CODEBOOKS; b++) packed.codebook[b] = c->stream[i].codebook[b];
-    qp_status st = qp_reference_decode(c->reference, &packed, row_group, piece, c->err);
-    if (st) return st;
+    qp_status status = qp_reference_decode(c->reference, &packed, row_group, piece, c->err);
+    if (status) return status;
     for (unsigned r = 0; r < QP_GROUP_ROWS; r++)
       memcpy(w + (size_t)r * k->problem.columns + s->column, piece + (size_t)r * s->stream.columns,
              s->stream.columns * sizeof *w);
@@ -375,15 +377,15 @@ static qp_status compare_segment(check *c, unsigned segment, const unsigned char
   size_t cells = (size_t)QP_GROUP_ROWS * p->columns;
   uint16_t *w = host(c, 2 * cells * sizeof *w);
   if (!w) return QP_E_NOMEM;
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < n && !st; i++) {
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < n && !status; i++) {
     unsigned rg = choose(i, n, all);
-    st = decode_rows(c, segment, rg, w, w + cells);
-    for (unsigned r = 0; r < QP_GROUP_ROWS && !st && rg * QP_GROUP_ROWS + r < rows; r++)
+    status = decode_rows(c, segment, rg, w, w + cells);
+    for (unsigned r = 0; r < QP_GROUP_ROWS && !status && rg * QP_GROUP_ROWS + r < rows; r++)
       c->of->row(c, segment, rg * QP_GROUP_ROWS + r, w + (size_t)r * p->columns, y, s);
   }
   free(w);
-  return st;
+  return status;
 }
 
 static bool has_nan(const check *c, const unsigned char *y, size_t n, size_t *where) {
@@ -396,9 +398,9 @@ static qp_status check_segment(check *c, unsigned i, sums *s, unsigned char *y, 
   size_t n = output_count(c, i), bytes = n * qp_dtype_bytes(output_type(c)), at;
   char what[32];
   snprintf(what, sizeof what, "output of segment %u", i + 1);
-  qp_status st = qp_device_download(c->dev, y, c->args.segment[i].y, bytes, c->err);
-  if (!st) st = guard_is_whole(c, c->args.segment[i].y, bytes, what, v);
-  if (st) return st;
+  qp_status status = qp_device_download(c->dev, y, c->args.segment[i].y, bytes, c->err);
+  if (!status) status = guard_is_whole(c, c->args.segment[i].y, bytes, what, v);
+  if (status) return status;
   if (has_nan(c, y, n, &at)) {
     const qp_problem *p = &c->k->problem;
     const unsigned width = qp_op_has_batch(p->op) ? p->segment[i].rows : p->columns;
@@ -414,32 +416,33 @@ static qp_status check_rotation(check *c, sums *s, qp_verdict *v) {
   size_t n = (size_t)c->k->problem.batch * c->k->problem.columns, at;
   unsigned char *y = host(c, n * 2);
   if (!y) return QP_E_NOMEM;
-  qp_status st = qp_device_download(c->dev, y, c->args.y, n * 2, c->err);
-  if (!st) st = guard_is_whole(c, c->args.y, n * 2, "output", v);
-  if (!st && has_nan(c, y, n, &at)) {
+  qp_status status = qp_device_download(c->dev, y, c->args.y, n * 2, c->err);
+  if (!status) status = guard_is_whole(c, c->args.y, n * 2, "output", v);
+  if (!status && has_nan(c, y, n, &at)) {
     snprintf(v->why, sizeof v->why, "output: value %zu is NaN or was never written", at);
     v->error = NAN;
-    st = QP_E_WRONG;
+    status = QP_E_WRONG;
   }
-  for (size_t i = 0; i < n && !st; i++)
+  for (size_t i = 0; i < n && !status; i++)
     compare(s, read_output(c, y, i, c->k->problem.type), c->rotated[i]);
   free(y);
-  return st;
+  return status;
 }
 
 static qp_status check_counters(check *c, qp_verdict *v) {
   if (!c->k->counters) return QP_OK;
   uint32_t *counters = host(c, c->k->counters * 4);
   if (!counters) return QP_E_NOMEM;
-  qp_status st = qp_device_download(c->dev, counters, c->args.counters, c->k->counters * 4, c->err);
-  for (unsigned i = 0; i < c->k->counters && !st; i++)
+  qp_status status =
+      qp_device_download(c->dev, counters, c->args.counters, c->k->counters * 4, c->err);
+  for (unsigned i = 0; i < c->k->counters && !status; i++)
     if (counters[i]) {
       snprintf(v->why, sizeof v->why, "counter %u was left at %u; it must return to 0", i,
                counters[i]);
-      st = QP_E_WRONG;
+      status = QP_E_WRONG;
     }
   free(counters);
-  return st;
+  return status;
 }
 
 static qp_status check_zero(check *c, qp_verdict *v) {
@@ -447,21 +450,21 @@ static qp_status check_zero(check *c, qp_verdict *v) {
   if (!words) return QP_OK;
   uint32_t *zero = host(c, words * 4);
   if (!zero) return QP_E_NOMEM;
-  qp_status st = qp_device_download(c->dev, zero, c->args.zero, words * 4, c->err);
-  if (!st) st = guard_is_whole(c, c->args.zero, words * 4, "range to clear", v);
-  for (size_t i = 0; i < words && !st; i++)
+  qp_status status = qp_device_download(c->dev, zero, c->args.zero, words * 4, c->err);
+  if (!status) status = guard_is_whole(c, c->args.zero, words * 4, "range to clear", v);
+  for (size_t i = 0; i < words && !status; i++)
     if (zero[i]) {
       snprintf(v->why, sizeof v->why, "word %zu of %zu that the launch clears was left at %#x", i,
                words, zero[i]);
-      st = QP_E_WRONG;
+      status = QP_E_WRONG;
     }
   free(zero);
-  return st;
+  return status;
 }
 
 static qp_status run(check *c) {
-  qp_status st = qp_device_launch(c->dev, c->function, &c->launch, c->err);
-  return st ? st : qp_device_sync(c->dev, c->err);
+  qp_status status = qp_device_launch(c->dev, c->function, &c->launch, c->err);
+  return status ? status : qp_device_sync(c->dev, c->err);
 }
 
 /* A second launch of a kernel that sums in order must give the same bits. */
@@ -469,26 +472,27 @@ static qp_status check_repeat(check *c, unsigned i, const unsigned char *y, qp_v
   size_t bytes = output_count(c, i) * qp_dtype_bytes(output_type(c));
   unsigned char *again = host(c, bytes);
   if (!again) return QP_E_NOMEM;
-  qp_status st = qp_device_fill(c->dev, c->args.segment[i].y, POISON_BYTE, bytes, c->err);
-  if (!st) st = run(c);
-  if (!st) st = qp_device_download(c->dev, again, c->args.segment[i].y, bytes, c->err);
-  if (!st && memcmp(y, again, bytes) != 0) {
+  qp_status status = qp_device_fill(c->dev, c->args.segment[i].y, POISON_BYTE, bytes, c->err);
+  if (!status) status = run(c);
+  if (!status) status = qp_device_download(c->dev, again, c->args.segment[i].y, bytes, c->err);
+  if (!status && memcmp(y, again, bytes) != 0) {
     snprintf(v->why, sizeof v->why, "a second launch gave other bits in segment %u", i + 1);
-    st = QP_E_WRONG;
+    status = QP_E_WRONG;
   }
   free(again);
-  return st;
+  return status;
 }
 
 static qp_status check_segments(check *c, sums *s, qp_verdict *v) {
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < c->k->problem.segments && !st; i++) {
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < c->k->problem.segments && !status; i++) {
     unsigned char *y = host(c, output_count(c, i) * qp_dtype_bytes(output_type(c)));
-    st = y ? check_segment(c, i, s, y, v) : QP_E_NOMEM;
-    if (!st && !c->dev->info.simulated && !c->k->adds_to_zero) st = check_repeat(c, i, y, v);
+    status = y ? check_segment(c, i, s, y, v) : QP_E_NOMEM;
+    if (!status && !c->dev->info.simulated && !c->k->adds_to_zero)
+      status = check_repeat(c, i, y, v);
     free(y);
   }
-  return st;
+  return status;
 }
 
 /* A row for each operation. */
@@ -501,10 +505,10 @@ static const op_check checks[QP_OP_COUNT] = {
 
 static qp_status check_outputs(check *c, qp_verdict *v) {
   sums s = {0};
-  qp_status st = check_counters(c, v);
-  if (!st) st = check_zero(c, v);
-  if (!st) st = c->of->outputs(c, &s, v);
-  if (st) return st;
+  qp_status status = check_counters(c, v);
+  if (!status) status = check_zero(c, v);
+  if (!status) status = c->of->outputs(c, &s, v);
+  if (status) return status;
   v->error = sqrt(s.difference / (s.reference > 0 ? s.reference : 1));
   v->compared = s.n;
   if (v->error <= v->tolerance) return QP_OK; /* false for NaN */
@@ -531,13 +535,14 @@ static void release(check *c) {
 }
 
 /* What became of a check: a verdict, or the error that kept it from being done. */
-static qp_status settle(qp_status st, qp_verdict *v, qp_verdict *out, const qp_error *err) {
-  if (st == QP_E_DEVICE || st == QP_E_COMPILE) /* the kernel's fault, as the device tells it */
+static qp_status settle(qp_status status, qp_verdict *v, qp_verdict *out, const qp_error *err) {
+  if (status == QP_E_DEVICE ||
+      status == QP_E_COMPILE) /* the kernel's fault, as the device tells it */
     snprintf(v->why, sizeof v->why, "%.500s", err ? err->text : "the device refused it");
-  else if (st && st != QP_E_WRONG)
-    return st;
-  v->pass = st == QP_OK;
-  v->fault = st == QP_E_DEVICE;
+  else if (status && status != QP_E_WRONG)
+    return status;
+  v->pass = status == QP_OK;
+  v->fault = status == QP_E_DEVICE;
   *out = *v;
   return QP_OK;
 }
@@ -567,18 +572,18 @@ qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *
                .row_groups_max = row_groups_max,
                .of = of};
   qp_module *module = NULL;
-  qp_status st = make_inputs(c);
-  if (st) return release(c), st;
+  qp_status status = make_inputs(c);
+  if (status) return release(c), status;
   c->launch = (qp_launch){.grid = kernel->grid,
                           .block = kernel->block,
                           .smem_bytes = kernel->smem_bytes,
                           .params = c->params,
                           .params_bytes = qp_kernel_params(kernel, &c->args, c->params)};
-  st = qp_device_load(dev, image, bytes, &module, err);
-  if (!st) st = qp_device_function(dev, module, kernel->name, &c->function, err);
-  if (!st) st = run(c);
-  if (!st) st = check_outputs(c, &v);
+  status = qp_device_load(dev, image, bytes, &module, err);
+  if (!status) status = qp_device_function(dev, module, kernel->name, &c->function, err);
+  if (!status) status = run(c);
+  if (!status) status = check_outputs(c, &v);
   if (module) qp_device_unload(dev, module);
   release(c);
-  return settle(st, &v, out, err);
+  return settle(status, &v, out, err);
 }

@@ -27,11 +27,11 @@ typedef struct encode_check {
 static qp_status add(encode_check *c, const void *data, size_t bytes, qp_devptr *out) {
   unsigned char guard[GUARD];
   memset(guard, 0xa5, sizeof guard);
-  qp_status st = qp_device_alloc(c->dev, bytes + GUARD, out, c->err);
-  if (st) return st;
+  qp_status status = qp_device_alloc(c->dev, bytes + GUARD, out, c->err);
+  if (status) return status;
   c->buffer[c->buffers++] = *out;
-  st = qp_device_upload(c->dev, *out + bytes, guard, GUARD, c->err);
-  if (st || !bytes) return st;
+  status = qp_device_upload(c->dev, *out + bytes, guard, GUARD, c->err);
+  if (status || !bytes) return status;
   return data ? qp_device_upload(c->dev, *out, data, bytes, c->err)
               : qp_device_fill(c->dev, *out, 0xff, bytes, c->err);
 }
@@ -42,8 +42,8 @@ static qp_status encode_on_cpu(encode_check *c) {
     return QP_OK;
   }
   qp_search *search;
-  qp_status st = qp_search_new(&c->coder.trellis, &search, c->err);
-  if (st) return st;
+  qp_status status = qp_search_new(&c->coder.trellis, &search, c->err);
+  if (status) return status;
   const unsigned most = qp_trellis_sequences(&c->coder.trellis), dim = c->coder.quantizer->dim;
   for (size_t n = 0; n < c->sequences; n += most) {
     const unsigned count = c->sequences - n < most ? (unsigned)(c->sequences - n) : most;
@@ -64,9 +64,9 @@ static qp_status make_data(encode_check *c, uint64_t seed) {
   const qp_problem *p = &c->k->problem;
   const qp_quantizer *q = p->segment[0].quantizer;
   qp_stream s;
-  qp_status st = qp_layout_stream(q, p->segment[0].rows, p->columns, &s, c->err);
-  if (!st) st = qp_coder_make(&c->coder, q, c->err);
-  if (st) return st;
+  qp_status status = qp_layout_stream(q, p->segment[0].rows, p->columns, &s, c->err);
+  if (!status) status = qp_coder_make(&c->coder, q, c->err);
+  if (status) return status;
   const bool trellis = c->coder.kind == QP_CODER_TRELLIS, few = c->dev->info.simulated;
   const size_t steps = (size_t)s.superblocks * s.period.steps, lanes = (size_t)s.row_groups * 32;
   c->steps = trellis ? steps : 1;
@@ -89,40 +89,40 @@ static qp_status launch(encode_check *c, const qp_compiled *compiled, qp_argumen
   unsigned char params[QP_PARAMS_MAX];
   qp_module *module = NULL;
   qp_function *function = NULL;
-  qp_status st = qp_device_load(c->dev, image, bytes, &module, c->err);
-  if (!st) st = qp_device_function(c->dev, module, c->k->name, &function, c->err);
+  qp_status status = qp_device_load(c->dev, image, bytes, &module, c->err);
+  if (!status) status = qp_device_function(c->dev, module, c->k->name, &function, c->err);
   const qp_launch how = {.grid = c->k->grid,
                          .block = c->k->block,
                          .smem_bytes = c->k->smem_bytes,
                          .params = params,
                          .params_bytes = qp_kernel_params(c->k, a, params)};
-  if (!st) st = qp_device_launch(c->dev, function, &how, c->err);
-  if (!st) st = qp_device_sync(c->dev, c->err);
+  if (!status) status = qp_device_launch(c->dev, function, &how, c->err);
+  if (!status) status = qp_device_sync(c->dev, c->err);
   if (module) qp_device_unload(c->dev, module);
-  return st;
+  return status;
 }
 
 static qp_status compare(encode_check *c, const qp_arguments *a, qp_verdict *v) {
   const size_t codes = c->sequences * c->steps, bytes = 4 * codes;
   unsigned char *got = malloc(bytes + GUARD);
   if (!got) return qp_fail(c->err, QP_E_NOMEM, "out of memory");
-  qp_status st = qp_device_download(c->dev, got, a->y, bytes + GUARD, c->err);
-  for (size_t i = 0; i < GUARD && !st; i++) {
+  qp_status status = qp_device_download(c->dev, got, a->y, bytes + GUARD, c->err);
+  for (size_t i = 0; i < GUARD && !status; i++) {
     if (got[bytes + i] == 0xa5) continue;
     snprintf(v->why, sizeof v->why, "codes: byte %zu behind their end was overwritten", i);
-    st = QP_E_WRONG;
+    status = QP_E_WRONG;
   }
-  for (size_t i = 0; i < codes && !st; i++) {
+  for (size_t i = 0; i < codes && !status; i++) {
     uint32_t code;
     memcpy(&code, got + 4 * i, 4);
     if (code == c->code[i]) continue;
     snprintf(v->why, sizeof v->why, "sequence %zu, step %zu: code %u, the CPU's is %u",
              i / c->steps, i % c->steps, code, c->code[i]);
-    st = QP_E_WRONG;
+    status = QP_E_WRONG;
   }
   free(got);
   v->compared = codes;
-  return st;
+  return status;
 }
 
 static void release(encode_check *c) {
@@ -137,22 +137,22 @@ qp_status qp_verify_encode(qp_device *dev, const qp_kernel *kernel, const qp_com
                            uint64_t seed, qp_verdict *v, qp_error *err) {
   encode_check c = {.dev = dev, .k = kernel, .err = err};
   qp_arguments a = {0};
-  qp_status st = make_data(&c, seed);
+  qp_status status = make_data(&c, seed);
   const size_t targets = c.sequences * c.steps * kernel->problem.segment[0].quantizer->dim;
   size_t table_bytes = 0;
-  void *table = st ? NULL : qp_device_search_table(&c.coder, &table_bytes);
-  void *whole = st ? NULL : qp_device_search_targets(&c.coder, targets, c.target);
-  if (!st && (!table || !whole)) st = qp_fail(err, QP_E_NOMEM, "out of memory");
-  if (!st) st = add(&c, whole, 4 * targets, &a.x);
-  if (!st) st = add(&c, table, table_bytes, &a.table);
-  if (!st) st = add(&c, NULL, 4 * c.sequences * c.steps, &a.y);
-  if (!st) st = add(&c, NULL, 4 * c.sequences, &a.start);
-  if (!st) st = add(&c, NULL, kernel->workspace_bytes, &a.workspace);
+  void *table = status ? NULL : qp_device_search_table(&c.coder, &table_bytes);
+  void *whole = status ? NULL : qp_device_search_targets(&c.coder, targets, c.target);
+  if (!status && (!table || !whole)) status = qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (!status) status = add(&c, whole, 4 * targets, &a.x);
+  if (!status) status = add(&c, table, table_bytes, &a.table);
+  if (!status) status = add(&c, NULL, 4 * c.sequences * c.steps, &a.y);
+  if (!status) status = add(&c, NULL, 4 * c.sequences, &a.start);
+  if (!status) status = add(&c, NULL, kernel->workspace_bytes, &a.workspace);
   free(table);
   free(whole);
   a.rows = (unsigned)c.sequences;
-  if (!st) st = launch(&c, compiled, &a);
-  if (!st) st = compare(&c, &a, v);
+  if (!status) status = launch(&c, compiled, &a);
+  if (!status) status = compare(&c, &a, v);
   release(&c);
-  return st;
+  return status;
 }

@@ -73,28 +73,29 @@ static qp_status run(const bench_options *o, qp_error *err) {
                          .all = o->all,
                          .samples = o->samples,
                          .seed = o->seed};
-  qp_status st = qp_session_open(&s, err);
-  if (st) return st;
-  if (o->path && (st = qp_families_check_path(s.families, QP_OP_GEMM, o->path, err)))
-    qp_fail_prefix(err, st, "--path");
-  if (!st && o->timeout) st = qp_quantity_parse("timeout", o->timeout, seconds, &bo.timeout_s, err);
-  if (!st) st = qp_quantity_parse("budget", o->budget, seconds, &bo.budget_s, err);
-  if (!st) st = qp_batches_parse(o->batch, batch, &bo.batches, err);
-  if (!st) st = qp_models_open(&models, err);
-  if (!st) st = qp_models_find(models, o->model, &bo.model, err);
-  if (!st) st = qp_session_quantizers(&s, o->quantizers, &quantizer, &bo.quantizers, err);
+  qp_status status = qp_session_open(&s, err);
+  if (status) return status;
+  if (o->path && (status = qp_families_check_path(s.families, QP_OP_GEMM, o->path, err)))
+    qp_fail_prefix(err, status, "--path");
+  if (!status && o->timeout)
+    status = qp_quantity_parse("timeout", o->timeout, seconds, &bo.timeout_s, err);
+  if (!status) status = qp_quantity_parse("budget", o->budget, seconds, &bo.budget_s, err);
+  if (!status) status = qp_batches_parse(o->batch, batch, &bo.batches, err);
+  if (!status) status = qp_models_open(&models, err);
+  if (!status) status = qp_models_find(models, o->model, &bo.model, err);
+  if (!status) status = qp_session_quantizers(&s, o->quantizers, &quantizer, &bo.quantizers, err);
   bo.quantizer = quantizer;
-  if (!st) {
-    st = qp_bench_run(&s, &bo, &b, err);
-    if (st && b.row && !o->json) qp_bench_print(&b); /* what was measured before it broke */
-    if (!st) st = show(o, &b, err);
-    if (!st) st = judge(&b, err);
+  if (!status) {
+    status = qp_bench_run(&s, &bo, &b, err);
+    if (status && b.row && !o->json) qp_bench_print(&b); /* what was measured before it broke */
+    if (!status) status = show(o, &b, err);
+    if (!status) status = judge(&b, err);
   }
   qp_bench_free(&b);
   free(quantizer);
   qp_models_close(models);
   qp_session_close(&s);
-  return st;
+  return status;
 }
 
 int qp_cmd_bench(int argc, char **argv) {
@@ -129,7 +130,7 @@ int qp_cmd_bench(int argc, char **argv) {
   const int code = qp_options_parse(&help, table, argc, argv, &words);
   if (code >= 0) return code;
   qp_error err = {0};
-  qp_status st = check(&o, &words, &err);
-  if (!st) st = run(&o, &err);
-  return st ? qp_complain("bench", st, &err) : 0;
+  qp_status status = check(&o, &words, &err);
+  if (!status) status = run(&o, &err);
+  return status ? qp_complain("bench", status, &err) : 0;
 }

@@ -41,21 +41,21 @@ static qp_status read_tokens(const calibrate_options *o, const char *model, qp_t
                              qp_error *err) {
   qp_tokens all = {0};
   if (o->text) return qp_text_tokens(model, o->text, o->context, o->limit, out, err);
-  qp_status st = qp_tokens_read(o->tokens, &all, err);
-  if (st) return st;
+  qp_status status = qp_tokens_read(o->tokens, &all, err);
+  if (status) return status;
   if (o->limit) qp_tokens_limit(&all, o->limit);
-  st = qp_tokens_cut(&all, o->context, out, err);
+  status = qp_tokens_cut(&all, o->context, out, err);
   qp_tokens_free(&all);
-  return st;
+  return status;
 }
 
 static qp_status print_results(const calibrate_options *o, const qp_model *m, qp_error *err) {
   qp_calibration c;
-  qp_status st = qp_calibration_open(o->folder, &c, err);
-  if (st) return st;
-  if (*c.sensitivity) st = qp_ranking_print(&c, m, o->json, err);
+  qp_status status = qp_calibration_open(o->folder, &c, err);
+  if (status) return status;
+  if (*c.sensitivity) status = qp_ranking_print(&c, m, o->json, err);
   qp_calibration_close(&c);
-  return st;
+  return status;
 }
 
 static qp_status run(const calibrate_options *o, const char *path, double noise, qp_error *err) {
@@ -71,15 +71,15 @@ static qp_status run(const calibrate_options *o, const char *path, double noise,
       .sensitivity = {.noise = noise, .probes = o->probes, .seed = o->seed},
       .logit_bytes = (uint64_t)2 << 30,
       .stopped = &qp_stopped};
-  qp_status st = read_tokens(o, path, &tokens, err);
-  if (!st) st = qp_models_open(&models, err);
-  if (!st) st = qp_forward_open(path, models, &forward, &f, err);
-  if (!st) st = qp_calibrate(f, &tokens, &wishes, err);
-  if (!st) st = print_results(o, qp_forward_model(f), err);
+  qp_status status = read_tokens(o, path, &tokens, err);
+  if (!status) status = qp_models_open(&models, err);
+  if (!status) status = qp_forward_open(path, models, &forward, &f, err);
+  if (!status) status = qp_calibrate(f, &tokens, &wishes, err);
+  if (!status) status = print_results(o, qp_forward_model(f), err);
   qp_forward_close(f);
   if (models) qp_models_close(models);
   qp_tokens_free(&tokens);
-  return st;
+  return status;
 }
 
 static qp_status check(const calibrate_options *o, const qp_words *words, double *noise,
@@ -93,10 +93,10 @@ static qp_status check(const calibrate_options *o, const qp_words *words, double
   if (!o->folder) return qp_fail(err, QP_E_ARG, "-o DIR is needed");
   if (o->no_hessians && o->no_sensitivities)
     return qp_fail(err, QP_E_ARG, "--no-hessians and --no-sensitivities leave nothing to do");
-  qp_status st = o->noise ? qp_quantity_parse("noise", o->noise, none, noise, err) : QP_OK;
-  if (!st && !(*noise >= 1e-6 && *noise <= 1))
-    st = qp_fail(err, QP_E_ARG, "--noise %s: from 0.000001 to 1", o->noise);
-  return st;
+  qp_status status = o->noise ? qp_quantity_parse("noise", o->noise, none, noise, err) : QP_OK;
+  if (!status && !(*noise >= 1e-6 && *noise <= 1))
+    status = qp_fail(err, QP_E_ARG, "--noise %s: from 0.000001 to 1", o->noise);
+  return status;
 }
 
 int qp_cmd_calibrate(int argc, char **argv) {
@@ -127,8 +127,8 @@ int qp_cmd_calibrate(int argc, char **argv) {
   if (code >= 0) return code;
   qp_error err = {{0}};
   double noise = 0.01;
-  qp_status st = check(&o, &words, &noise, &err);
-  if (!st) qp_stop_catch();
-  if (!st) st = run(&o, words.word[0], noise, &err);
-  return st ? qp_complain("calibrate", st, &err) : 0;
+  qp_status status = check(&o, &words, &noise, &err);
+  if (!status) qp_stop_catch();
+  if (!status) status = run(&o, words.word[0], noise, &err);
+  return status ? qp_complain("calibrate", status, &err) : 0;
 }

@@ -186,21 +186,21 @@ static qp_status read_filters(const check_options *o, const qp_families *f, qp_c
                               qp_error *err) {
   qp_op op;
   qp_dtype type;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   w->coverage = o->all ? QP_COVER_ALL : o->few ? QP_COVER_FEW : QP_COVER_SOME;
   w->op = w->type = -1;
   w->path = o->path;
   w->family = o->family;
   w->batch = o->batch;
   if (o->shape.count) w->rows = o->shape.rows[0], w->columns = o->shape.columns[0];
-  if (o->op && !(st = qp_op_parse(o->op, &op, err))) w->op = (int)op;
-  if (!st && o->type && !(st = qp_dtype_parse(o->type, &type, err))) w->type = (int)type;
-  if (!st && o->path && (st = qp_families_check_path(f, QP_OP_GEMM, o->path, err)))
-    qp_fail_prefix(err, st, "--path");
-  if (!st && o->family && !qp_families_find(f, o->family))
-    st = qp_fail(err, QP_E_ARG, "--family '%.40s': there is none of this name: qpal list families",
-                 o->family);
-  return st;
+  if (o->op && !(status = qp_op_parse(o->op, &op, err))) w->op = (int)op;
+  if (!status && o->type && !(status = qp_dtype_parse(o->type, &type, err))) w->type = (int)type;
+  if (!status && o->path && (status = qp_families_check_path(f, QP_OP_GEMM, o->path, err)))
+    qp_fail_prefix(err, status, "--path");
+  if (!status && o->family && !qp_families_find(f, o->family))
+    status = qp_fail(err, QP_E_ARG,
+                     "--family '%.40s': there is none of this name: qpal list families", o->family);
+  return status;
 }
 
 static qp_status run_chains(const check_options *o, const qp_session *s, const char *device,
@@ -211,9 +211,9 @@ static qp_status run_chains(const check_options *o, const qp_session *s, const c
                                   .seed = o->seed,
                                   .json = o->json};
   size_t failed = 0;
-  const qp_status st = qp_chain_cases_run(s, &wishes, &failed, err);
-  if (!st) *code = failed ? 1 : 0;
-  return st;
+  const qp_status status = qp_chain_cases_run(s, &wishes, &failed, err);
+  if (!status) *code = failed ? 1 : 0;
+  return status;
 }
 
 /* The rows of a check that is not run. */
@@ -242,9 +242,9 @@ static qp_status check_cases(const check_options *o, const qp_session *s, const 
                              .user = &to};
   const double started = qp_seconds();
   int cut = 0;
-  const qp_status st = qp_run_cases(s->families, &ro, cases, verify, result, &cut, err);
-  if (!st) *code = end_report(&to, device, qp_seconds() - started, cut);
-  return st;
+  const qp_status status = qp_run_cases(s->families, &ro, cases, verify, result, &cut, err);
+  if (!status) *code = end_report(&to, device, qp_seconds() - started, cut);
+  return status;
 }
 
 static qp_status run_cases(const check_options *o, const qp_session *s, const char *device,
@@ -252,22 +252,22 @@ static qp_status run_cases(const check_options *o, const qp_session *s, const ch
   qp_cases cases = {0};
   qp_result *result = NULL;
   bool *verify = NULL; /* NULL: all */
-  qp_status st = qp_cases_make(s->families, w, &cases, err);
-  if (!st && !cases.count) st = qp_fail(err, QP_E_ARG, "no kernel fits these options");
-  if (!st && o->list) {
+  qp_status status = qp_cases_make(s->families, w, &cases, err);
+  if (!status && !cases.count) status = qp_fail(err, QP_E_ARG, "no kernel fits these options");
+  if (!status && o->list) {
     list_cases(o, w, &cases);
     qp_cases_free(&cases);
     return QP_OK;
   }
-  if (!st) result = calloc(cases.count, sizeof *result);
-  if (!st && o->compile_only) verify = calloc(cases.count, sizeof *verify);
-  if (!st && (!result || (o->compile_only && !verify)))
-    st = qp_fail(err, QP_E_NOMEM, "no memory for results");
-  if (!st) st = check_cases(o, s, device, w, &cases, result, verify, code, err);
+  if (!status) result = calloc(cases.count, sizeof *result);
+  if (!status && o->compile_only) verify = calloc(cases.count, sizeof *verify);
+  if (!status && (!result || (o->compile_only && !verify)))
+    status = qp_fail(err, QP_E_NOMEM, "no memory for results");
+  if (!status) status = check_cases(o, s, device, w, &cases, result, verify, code, err);
   free(result);
   free(verify);
   qp_cases_free(&cases);
-  return st;
+  return status;
 }
 
 /* The device to check on; with --compile-only a simulator that poses as the GPU and runs nothing. */
@@ -277,33 +277,34 @@ static qp_status choose_device(const check_options *o, char *device, size_t size
   if (o->compile_only && o->device)
     return qp_fail(err, QP_E_ARG, "--compile-only runs on no device; leave --device out");
   snprintf(posing, sizeof posing, "sim:%s", o->compile_only ? o->compile_only : "");
-  const qp_status st = qp_session_device(o->compile_only ? posing : o->device, device, size,
-                                         &w->arch, &w->sm_count, err);
-  if (!st && o->schedule && strncmp(device, "sim", 3) != 0)
+  const qp_status status = qp_session_device(o->compile_only ? posing : o->device, device, size,
+                                             &w->arch, &w->sm_count, err);
+  if (!status && o->schedule && strncmp(device, "sim", 3) != 0)
     return qp_fail(err, QP_E_ARG, "--schedule shuffles the simulator; '%s' is none", device);
-  return st;
+  return status;
 }
 
 static qp_status run(const check_options *o, const qp_words *words, int *code, qp_error *err) {
   qp_session s;
-  qp_status st = qp_session_open(&s, err);
-  if (st) return st;
+  qp_status status = qp_session_open(&s, err);
+  if (status) return status;
   char list[8192] = "", device[64];
   for (size_t i = 0, n = 0; i < words->count && n < sizeof list; i++)
     n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? "," : "", words->word[i]);
   qp_case_wishes w = {0};
   const qp_quantizer **q = NULL;
-  st = read_filters(o, s.families, &w, err);
-  if (!st) st = qp_session_quantizers(&s, words->count ? list : NULL, &q, &w.quantizers, err);
-  if (!st) st = choose_device(o, device, sizeof device, &w, err);
+  status = read_filters(o, s.families, &w, err);
+  if (!status)
+    status = qp_session_quantizers(&s, words->count ? list : NULL, &q, &w.quantizers, err);
+  if (!status) status = choose_device(o, device, sizeof device, &w, err);
   w.quantizer = q;
-  if (!st && o->chains)
-    st = run_chains(o, &s, device, &w, words->count > 0, code, err);
-  else if (!st)
-    st = run_cases(o, &s, device, &w, code, err);
+  if (!status && o->chains)
+    status = run_chains(o, &s, device, &w, words->count > 0, code, err);
+  else if (!status)
+    status = run_cases(o, &s, device, &w, code, err);
   free(q);
   qp_session_close(&s);
-  return st;
+  return status;
 }
 
 int qp_cmd_check(int argc, char **argv) {
@@ -339,6 +340,6 @@ int qp_cmd_check(int argc, char **argv) {
   if (code >= 0) return code;
   qp_error err = {0};
   code = 0;
-  qp_status st = run(&o, &words, &code, &err);
-  return st ? qp_complain("check", st, &err) : code;
+  qp_status status = run(&o, &words, &code, &err);
+  return status ? qp_complain("check", status, &err) : code;
 }

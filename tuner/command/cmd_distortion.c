@@ -51,26 +51,26 @@ static qp_status measure(const qp_quantizer *q, const distortion_options *o, fig
   if (!weights) return qp_fail(err, QP_E_NOMEM, "no memory for %u columns", o->columns);
   double sum = 0, square = 0, rows = 0;
   qp_watch w;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   qp_encode_options options = {.threads = o->threads, .beam = o->beam, .done = &w.done};
-  st = qp_encode_input_scale(q, &options.input_scale, err); /* once, not timed */
+  status = qp_encode_input_scale(q, &options.input_scale, err); /* once, not timed */
   const double started = qp_seconds();
   qp_watch_begin(&w, q->name, "weights", (size_t)groups * 32 * o->columns);
-  for (unsigned g = 0; !st && g < groups; g += CHUNK_GROUPS) {
+  for (unsigned g = 0; !status && g < groups; g += CHUNK_GROUPS) {
     const unsigned n = 32 * (groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS);
     qp_encoded e;
     qp_sample_gaussian(o->seed + 1000 * (uint64_t)g, (size_t)n * o->columns, weights);
-    st = qp_encode_linear(q, weights, n, o->columns, &options, &e, err);
-    for (unsigned r = 0; !st && r < n; r++) {
+    status = qp_encode_linear(q, weights, n, o->columns, &options, &e, err);
+    for (unsigned r = 0; !status && r < n; r++) {
       sum += (double)e.row_distortion[r];
       square += (double)e.row_distortion[r] * (double)e.row_distortion[r];
     }
-    if (!st) qp_encoded_free(&e);
+    if (!status) qp_encoded_free(&e);
     rows += n;
   }
   qp_watch_end(&w);
   free(weights);
-  if (st) return qp_fail_prefix(err, st, "%s", q->name);
+  if (status) return qp_fail_prefix(err, status, "%s", q->name);
   const double mean = sum / rows;
   *out = (figures){.distortion = mean,
                    .error = sqrt(fmax(square / rows - mean * mean, 0) / (rows - 1)),
@@ -132,17 +132,17 @@ static qp_status count_costs(const qp_session *s, const qp_quantizer *const *q, 
   qp_progress bar;
   *out = calloc(count, sizeof **out);
   if (!*out) return qp_fail(err, QP_E_NOMEM, "out of memory");
-  qp_status st = qp_compiler_open(&options, &compiler, err);
-  if (st) return st;
+  qp_status status = qp_compiler_open(&options, &compiler, err);
+  if (status) return status;
   qp_progress_begin(&bar, "cost", count);
-  for (size_t i = 0; !st && i < count; i++) {
+  for (size_t i = 0; !status && i < count; i++) {
     qp_progress_show(&bar, i, q[i]->name);
-    st = qp_cost_count(s->families, compiler, q[i], COST_ARCH, &(*out)[i], err);
-    if (st) qp_fail_prefix(err, st, "%s", q[i]->name);
+    status = qp_cost_count(s->families, compiler, q[i], COST_ARCH, &(*out)[i], err);
+    if (status) qp_fail_prefix(err, status, "%s", q[i]->name);
   }
   qp_progress_end(&bar);
   qp_compiler_close(compiler);
-  return st;
+  return status;
 }
 
 static qp_status run(const distortion_options *o, const char *list, qp_error *err) {
@@ -153,23 +153,23 @@ static qp_status run(const distortion_options *o, const char *list, qp_error *er
   qp_column columns[13];
   cJSON *file = NULL;
   const cJSON *against = NULL;
-  qp_status st = qp_session_open(&session, err);
-  if (!st) st = qp_session_quantizers(&session, list, &quantizer, &count, err);
-  if (!st && o->against) st = qp_json_read(o->against, &file, err);
-  if (file) st = qp_json_object(file, o->against, "quantizers", &against, err);
-  if (!st && o->cost) st = count_costs(&session, quantizer, count, &cost, err);
-  qp_table_out *table = st ? NULL : new_table(o, columns);
-  for (size_t i = 0; !st && i < count; i++) {
+  qp_status status = qp_session_open(&session, err);
+  if (!status) status = qp_session_quantizers(&session, list, &quantizer, &count, err);
+  if (!status && o->against) status = qp_json_read(o->against, &file, err);
+  if (file) status = qp_json_object(file, o->against, "quantizers", &against, err);
+  if (!status && o->cost) status = count_costs(&session, quantizer, count, &cost, err);
+  qp_table_out *table = status ? NULL : new_table(o, columns);
+  for (size_t i = 0; !status && i < count; i++) {
     figures f = {0};
-    st = measure(quantizer[i], o, &f, err);
-    if (!st) print_row(table, quantizer[i], &f, cost ? &cost[i] : NULL, against);
+    status = measure(quantizer[i], o, &f, err);
+    if (!status) print_row(table, quantizer[i], &f, cost ? &cost[i] : NULL, against);
   }
   if (table) qp_table_print(table);
   cJSON_Delete(file);
   free(cost);
   free(quantizer);
   qp_session_close(&session);
-  return st;
+  return status;
 }
 
 int qp_cmd_distortion(int argc, char **argv) {
@@ -198,6 +198,6 @@ int qp_cmd_distortion(int argc, char **argv) {
   for (size_t i = 0; i < words.count && used < sizeof list; i++)
     used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? "," : "", words.word[i]);
   qp_error err = {{0}};
-  qp_status st = run(&o, words.count ? list : NULL, &err);
-  return st ? qp_complain("distortion", st, &err) : 0;
+  qp_status status = run(&o, words.count ? list : NULL, &err);
+  return status ? qp_complain("distortion", status, &err) : 0;
 }

@@ -78,12 +78,12 @@ static qp_status read_pieces(const evaluate_options *o, const char *path, qp_tok
   qp_tokens all = {0};
   if (o->text)
     return qp_text_tokens(o->against ? o->against : path, o->text, o->context, o->limit, out, err);
-  qp_status st = qp_tokens_read(o->tokens, &all, err);
-  if (st) return st;
+  qp_status status = qp_tokens_read(o->tokens, &all, err);
+  if (status) return status;
   if (o->limit) qp_tokens_limit(&all, o->limit);
-  st = qp_tokens_cut(&all, o->context, out, err);
+  status = qp_tokens_cut(&all, o->context, out, err);
   qp_tokens_free(&all);
-  return st;
+  return status;
 }
 
 /* Definitions in files of their own join the palette by being named. */
@@ -91,10 +91,10 @@ static qp_status open_palette(const evaluate_options *o, qp_session *s, qp_error
   const qp_quantizer **list = NULL;
   size_t count = 0;
   if (!o->quantizers) return QP_OK;
-  qp_status st = qp_session_open(s, err);
-  if (!st) st = qp_session_quantizers(s, o->quantizers, &list, &count, err);
+  qp_status status = qp_session_open(s, err);
+  if (!status) status = qp_session_quantizers(s, o->quantizers, &list, &count, err);
   free(list);
-  return st;
+  return status;
 }
 
 static qp_status run(const evaluate_options *o, const char *path, qp_error *err) {
@@ -103,29 +103,29 @@ static qp_status run(const evaluate_options *o, const char *path, qp_error *err)
   qp_forward *model = NULL, *source = NULL;
   qp_tokens tokens = {0};
   qp_divergence sums = {0};
-  qp_status st = open_palette(o, &session, err);
+  qp_status status = open_palette(o, &session, err);
   const qp_forward_options options = {.palette = session.palette,
                                       .threads = o->threads,
                                       .resident_bytes = (uint64_t)o->memory << 20};
-  if (!st) st = read_pieces(o, path, &tokens, err);
-  if (!st) st = qp_models_open(&models, err);
-  if (!st) st = qp_forward_open(path, models, &options, &model, err);
-  if (!st && o->against) st = qp_forward_open(o->against, models, &options, &source, err);
+  if (!status) status = read_pieces(o, path, &tokens, err);
+  if (!status) status = qp_models_open(&models, err);
+  if (!status) status = qp_forward_open(path, models, &options, &model, err);
+  if (!status && o->against) status = qp_forward_open(o->against, models, &options, &source, err);
   const double started = qp_seconds();
-  if (!st) {
+  if (!status) {
     qp_watch w;
     const size_t all = tokens.end[tokens.sequences - 1];
     qp_watch_begin(&w, "evaluate", "tokens", source ? 2 * all : all);
-    st = qp_evaluate(model, source, &tokens, &w.done, &sums, err);
+    status = qp_evaluate(model, source, &tokens, &w.done, &sums, err);
     qp_watch_end(&w);
   }
-  if (!st) print(o, &sums, qp_seconds() - started);
+  if (!status) print(o, &sums, qp_seconds() - started);
   qp_forward_close(model);
   qp_forward_close(source);
   if (models) qp_models_close(models);
   qp_tokens_free(&tokens);
   qp_session_close(&session);
-  return st;
+  return status;
 }
 
 int qp_cmd_evaluate(int argc, char **argv) {
@@ -152,12 +152,12 @@ int qp_cmd_evaluate(int argc, char **argv) {
   int code = qp_options_parse(&help, table, argc, argv, &words);
   if (code >= 0) return code;
   qp_error err = {{0}};
-  qp_status st;
+  qp_status status;
   if (words.count != 1)
-    st = qp_fail(&err, QP_E_ARG, "one MODEL is needed, got %zu", words.count);
+    status = qp_fail(&err, QP_E_ARG, "one MODEL is needed, got %zu", words.count);
   else if (!o.text == !o.tokens)
-    st = qp_fail(&err, QP_E_ARG, "--text FILE or --tokens FILE is needed: the text to predict");
+    status = qp_fail(&err, QP_E_ARG, "--text FILE or --tokens FILE is needed: the text to predict");
   else
-    st = run(&o, words.word[0], &err);
-  return st ? qp_complain("evaluate", st, &err) : 0;
+    status = run(&o, words.word[0], &err);
+  return status ? qp_complain("evaluate", status, &err) : 0;
 }

@@ -67,8 +67,8 @@ static qp_status read_types(const char *list, qp_export_request *r, qp_error *er
   char item[16];
   while (next_item(&list, item, sizeof item)) {
     qp_dtype t;
-    const qp_status st = qp_dtype_parse(item, &t, err);
-    if (st) return st;
+    const qp_status status = qp_dtype_parse(item, &t, err);
+    if (status) return status;
     if (t == QP_F32 || r->types == 2 || (r->types && r->type[0] == t))
       return qp_fail(err, QP_E_ARG, "--type: f16, bf16 or f16,bf16; not '%s' here", item);
     r->type[r->types++] = t;
@@ -93,9 +93,9 @@ static qp_status read_request(const export_options *o, qp_export_request *r, qp_
                            .pdl = !o->no_pdl,
                            .workers = o->workers,
                            .chosen = "the families' defaults"};
-  qp_status st = read_batches(o->batch, r, err);
-  if (!st) st = read_types(o->type, r, err);
-  return st ? st : read_ptx(o->ptx, &r->ptx, err);
+  qp_status status = read_batches(o->batch, r, err);
+  if (!status) status = read_types(o->type, r, err);
+  return status ? status : read_ptx(o->ptx, &r->ptx, err);
 }
 
 /* ---- What to export ---- */
@@ -103,13 +103,13 @@ static qp_status read_request(const export_options *o, qp_export_request *r, qp_
 static qp_status groups_of_plan(qp_session *s, const export_options *o, char *model, size_t size,
                                 qp_export_group **g, size_t *n, qp_error *err) {
   qp_plan plan;
-  qp_status st = qp_plan_read(o->plan, &plan, err);
-  if (st) return st;
-  st = qp_export_plan_groups(&plan, s->palette, g, n, err);
-  if (st) qp_fail_prefix(err, st, "%s", o->plan);
+  qp_status status = qp_plan_read(o->plan, &plan, err);
+  if (status) return status;
+  status = qp_export_plan_groups(&plan, s->palette, g, n, err);
+  if (status) qp_fail_prefix(err, status, "%s", o->plan);
   snprintf(model, size, "%s", plan.model);
   qp_plan_free(&plan);
-  return st;
+  return status;
 }
 
 static qp_status groups_of_quantizers(qp_session *s, const export_options *o, char *model,
@@ -118,23 +118,24 @@ static qp_status groups_of_quantizers(qp_session *s, const export_options *o, ch
   size_t quantizers = 0;
   qp_models *models = NULL;
   const qp_model *m = NULL;
-  qp_status st = qp_session_quantizers(s, o->quantizer, &q, &quantizers, err);
-  if (!st && *o->path && (st = qp_families_check_path(s->families, QP_OP_GEMM, o->path, err)))
-    qp_fail_prefix(err, st, "--path");
-  if (!st && o->shape.count)
-    st = qp_export_shape_groups(&o->shape, q, quantizers, o->path, g, n, err);
-  if (!st && o->model) {
+  qp_status status = qp_session_quantizers(s, o->quantizer, &q, &quantizers, err);
+  if (!status && *o->path &&
+      (status = qp_families_check_path(s->families, QP_OP_GEMM, o->path, err)))
+    qp_fail_prefix(err, status, "--path");
+  if (!status && o->shape.count)
+    status = qp_export_shape_groups(&o->shape, q, quantizers, o->path, g, n, err);
+  if (!status && o->model) {
     if (quantizers != 1)
-      st = qp_fail(err, QP_E_ARG, "--model takes one quantizer, not %zu; mix them by a plan",
-                   quantizers);
-    if (!st) st = qp_models_open(&models, err);
-    if (!st) st = qp_models_find(models, o->model, &m, err);
-    if (!st) st = qp_export_model_groups(m, q[0], o->path, o->head, g, n, err);
-    if (!st) snprintf(model, size, "%s", m->name);
+      status = qp_fail(err, QP_E_ARG, "--model takes one quantizer, not %zu; mix them by a plan",
+                       quantizers);
+    if (!status) status = qp_models_open(&models, err);
+    if (!status) status = qp_models_find(models, o->model, &m, err);
+    if (!status) status = qp_export_model_groups(m, q[0], o->path, o->head, g, n, err);
+    if (!status) snprintf(model, size, "%s", m->name);
     if (models) qp_models_close(models);
   }
   free(q);
-  return st;
+  return status;
 }
 
 static qp_status check_options(const export_options *o, size_t words, qp_error *err) {
@@ -154,17 +155,17 @@ static qp_status check_options(const export_options *o, size_t words, qp_error *
 /* ---- Writing ---- */
 
 static qp_status write_all(const export_options *o, const void *data, size_t bytes, qp_error *err) {
-  qp_status st = QP_OK;
-  if (o->folder) st = qp_export_write_folder(o->folder, data, bytes, err);
-  if (!st && o->file) {
+  qp_status status = QP_OK;
+  if (o->folder) status = qp_export_write_folder(o->folder, data, bytes, err);
+  if (!status && o->file) {
     char *file = strdup(o->file);
-    st = file ? qp_file_write(file, data, bytes, err)
-              : qp_fail(err, QP_E_NOMEM, "no memory for a path");
+    status = file ? qp_file_write(file, data, bytes, err)
+                  : qp_fail(err, QP_E_NOMEM, "no memory for a path");
     free(file);
   }
-  if (!st && o->c_source) st = qp_export_write_source(o->c_source, data, bytes, err);
-  if (!st && o->shared) st = qp_export_write_shared(o->shared, data, bytes, err);
-  return st;
+  if (!status && o->c_source) status = qp_export_write_source(o->c_source, data, bytes, err);
+  if (!status && o->shared) status = qp_export_write_shared(o->shared, data, bytes, err);
+  return status;
 }
 
 static qp_status report(const export_options *o, const void *data, size_t bytes, qp_error *err) {
@@ -200,22 +201,22 @@ static qp_status run(qp_session *s, const export_options *o, qp_error *err) {
   void *data = NULL;
   size_t bytes = 0;
   qp_export_tuned *tuned = NULL;
-  qp_status st = read_request(o, &r, err);
-  if (!st) st = qp_export_tuned_open(s, o->gpu, !o->untuned, &r, &tuned, err);
-  if (!st)
-    st = o->plan ? groups_of_plan(s, o, model, sizeof model, &g, &r.groups, err)
-                 : groups_of_quantizers(s, o, model, sizeof model, &g, &r.groups, err);
+  qp_status status = read_request(o, &r, err);
+  if (!status) status = qp_export_tuned_open(s, o->gpu, !o->untuned, &r, &tuned, err);
+  if (!status)
+    status = o->plan ? groups_of_plan(s, o, model, sizeof model, &g, &r.groups, err)
+                     : groups_of_quantizers(s, o, model, sizeof model, &g, &r.groups, err);
   r.group = g;
   r.model = model;
-  if (!st) st = qp_export_make(s->families, &r, &data, &bytes, &notes, err);
+  if (!status) status = qp_export_make(s->families, &r, &data, &bytes, &notes, err);
   if (notes.s) fputs(notes.s, stderr);
-  if (!st) st = write_all(o, data, bytes, err);
-  if (!st) st = report(o, data, bytes, err);
+  if (!status) status = write_all(o, data, bytes, err);
+  if (!status) status = report(o, data, bytes, err);
   qp_export_tuned_close(tuned);
   qp_text_free(&notes);
   free(data);
   free(g);
-  return st;
+  return status;
 }
 
 int qp_cmd_export(int argc, char **argv) {
@@ -250,11 +251,11 @@ int qp_cmd_export(int argc, char **argv) {
   if (code >= 0) return code;
   qp_error err = {0};
   qp_session s;
-  qp_status st = check_options(&o, words.count, &err);
-  if (st) return qp_complain("export", st, &err);
-  st = qp_session_open(&s, &err);
-  if (st) return qp_complain("export", st, &err);
-  st = run(&s, &o, &err);
+  qp_status status = check_options(&o, words.count, &err);
+  if (status) return qp_complain("export", status, &err);
+  status = qp_session_open(&s, &err);
+  if (status) return qp_complain("export", status, &err);
+  status = run(&s, &o, &err);
   qp_session_close(&s);
-  return st ? qp_complain("export", st, &err) : 0;
+  return status ? qp_complain("export", status, &err) : 0;
 }

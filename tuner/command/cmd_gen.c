@@ -34,11 +34,11 @@ typedef struct gen_options {
 static qp_status read_problem(const gen_options *o, const qp_quantizer *const *q, size_t n,
                               qp_problem *p, qp_error *err) {
   *p = (qp_problem){.batch = o->batch, .rotate_fused = o->rotate, .inverse = o->inverse};
-  qp_status st = qp_op_parse(o->op, &p->op, err);
-  if (!st) st = qp_arch_parse(o->arch, &p->arch, err);
-  if (!st) st = qp_dtype_parse(o->type, &p->type, err);
-  if (!st) st = qp_dtype_parse(o->out_type ? o->out_type : o->type, &p->out_type, err);
-  if (st) return st;
+  qp_status status = qp_op_parse(o->op, &p->op, err);
+  if (!status) status = qp_arch_parse(o->arch, &p->arch, err);
+  if (!status) status = qp_dtype_parse(o->type, &p->type, err);
+  if (!status) status = qp_dtype_parse(o->out_type ? o->out_type : o->type, &p->out_type, err);
+  if (status) return status;
   if (!o->shape.count) return qp_fail(err, QP_E_ARG, "--shape MxK is needed");
   if (qp_op_has_segments(p->op) && n != 1 && n != o->shape.count)
     return qp_fail(err, QP_E_ARG,
@@ -65,9 +65,10 @@ static qp_status choose(qp_session *s, const gen_options *o, const qp_problem *p
     return qp_fail(err, QP_E_ARG, "no kernel family does %s%s%s (qpal list families)", o->op,
                    o->family ? " and is called " : "", o->family ? o->family : "");
   qp_choice_default(f, c);
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < o->set.count && !st; i++) st = qp_choice_set(c, o->set.value[i], err);
-  return st;
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < o->set.count && !status; i++)
+    status = qp_choice_set(c, o->set.value[i], err);
+  return status;
 }
 
 static void add_mix(cJSON *to, const char *name, const qp_instruction_mix *m) {
@@ -146,9 +147,9 @@ static qp_status write_one(const gen_options *o, const qp_kernel *k, const char 
   int n = snprintf(path, sizeof path, "%s/%.230s%s", o->folder, k->name, ending);
   if (n < 0 || (size_t)n >= sizeof path)
     return qp_fail(err, QP_E_ARG, "-o '%.100s...' is too long", o->folder);
-  qp_status st = qp_file_write(path, data, bytes, err);
-  if (!st) printf("%s\n", path);
-  return st;
+  qp_status status = qp_file_write(path, data, bytes, err);
+  if (!status) printf("%s\n", path);
+  return status;
 }
 
 /* The source behind a head that says how it was compiled: NVRTC makes the same cubin of the whole file. */
@@ -159,27 +160,27 @@ static qp_status write_source(const gen_options *o, const qp_kernel *k, const ch
   qp_text_add(&t, "// compiler: %s\n// program: %s\n// options:", nvrtc, k->name);
   for (unsigned i = 0; i < given.count; i++) qp_text_add(&t, " %s", given.text[i]);
   qp_text_add(&t, "\n%s", k->source);
-  const qp_status st = t.failed ? qp_fail(err, QP_E_NOMEM, "no memory for the source")
-                                : write_one(o, k, ".cu", t.s, t.length, err);
+  const qp_status status = t.failed ? qp_fail(err, QP_E_NOMEM, "no memory for the source")
+                                    : write_one(o, k, ".cu", t.s, t.length, err);
   qp_text_free(&t);
-  return st;
+  return status;
 }
 
 static qp_status write_all(const gen_options *o, const qp_kernel *k, const qp_compiled *c,
                            const char *nvrtc, qp_error *err) {
   char *report = report_text(k, c, nvrtc);
   if (!report) return qp_fail(err, QP_E_NOMEM, "no memory for the report");
-  qp_status st = write_source(o, k, nvrtc, err);
-  if (!st) st = write_one(o, k, ".ptx", c->ptx, c->ptx_bytes, err);
-  if (!st) st = write_one(o, k, ".cubin", c->cubin, c->cubin_bytes, err);
-  if (!st) st = write_one(o, k, ".json", report, strlen(report), err);
-  if (!st)
+  qp_status status = write_source(o, k, nvrtc, err);
+  if (!status) status = write_one(o, k, ".ptx", c->ptx, c->ptx_bytes, err);
+  if (!status) status = write_one(o, k, ".cubin", c->cubin, c->cubin_bytes, err);
+  if (!status) status = write_one(o, k, ".json", report, strlen(report), err);
+  if (!status)
     printf("%u registers, %u bytes of spills, %u + %u bytes of shared memory, %u blocks of %u "
            "threads\n",
            c->res.registers, c->res.spill_store_bytes + c->res.spill_load_bytes,
            c->res.smem_static_bytes, k->smem_bytes, k->grid, k->block);
   free(report);
-  return st;
+  return status;
 }
 
 static qp_status run(qp_session *s, const gen_options *o, const char *list, qp_error *err) {
@@ -191,22 +192,22 @@ static qp_status run(qp_session *s, const gen_options *o, const char *list, qp_e
   qp_compiled c = {0};
   qp_compiler *compiler = NULL;
   qp_compiler_options co = {.workers = 1};
-  qp_status st = list ? qp_session_quantizers(s, list, &q, &n, err) : QP_OK;
-  if (!st) st = read_problem(o, q, n, &p, err);
-  if (!st) st = choose(s, o, &p, &choice, err);
-  if (!st) st = qp_kernel_make(s->families, &p, &choice, &k, err);
-  if (!st) st = qp_compiler_open(&co, &compiler, err);
-  if (!st) {
+  qp_status status = list ? qp_session_quantizers(s, list, &q, &n, err) : QP_OK;
+  if (!status) status = read_problem(o, q, n, &p, err);
+  if (!status) status = choose(s, o, &p, &choice, err);
+  if (!status) status = qp_kernel_make(s->families, &p, &choice, &k, err);
+  if (!status) status = qp_compiler_open(&co, &compiler, err);
+  if (!status) {
     qp_compile_job job = {
         .name = k.name, .source = k.source, .arch = p.arch, .want_cubin = true, .want_ptx = true};
-    st = qp_compiler_run(compiler, &job, &c, err);
-    if (!st) st = write_all(o, &k, &c, qp_compiler_version(compiler), err);
+    status = qp_compiler_run(compiler, &job, &c, err);
+    if (!status) status = write_all(o, &k, &c, qp_compiler_version(compiler), err);
     qp_compiled_free(&c);
   }
   if (compiler) qp_compiler_close(compiler);
   qp_kernel_free(&k);
   free(q);
-  return st;
+  return status;
 }
 
 /* An operation that is not known is named later. */
@@ -243,9 +244,9 @@ int qp_cmd_gen(int argc, char **argv) {
     return qp_complain("gen", QP_E_ARG, &err);
   }
   qp_session s;
-  qp_status st = qp_session_open(&s, &err);
-  if (st) return qp_complain("gen", st, &err);
-  st = run(&s, &o, words.count ? words.word[0] : NULL, &err);
+  qp_status status = qp_session_open(&s, &err);
+  if (status) return qp_complain("gen", status, &err);
+  status = run(&s, &o, words.count ? words.word[0] : NULL, &err);
   qp_session_close(&s);
-  return st ? qp_complain("gen", st, &err) : 0;
+  return status ? qp_complain("gen", status, &err) : 0;
 }

@@ -100,8 +100,8 @@ static qp_status list_models(bool json, qp_error *err) {
                                       {"kv_heads", true}, {"head_dim", true},     {"vocab", true},
                                       {"weights", true},  {NULL, false}};
   qp_models *models;
-  qp_status st = qp_models_open(&models, err);
-  if (st) return st;
+  qp_status status = qp_models_open(&models, err);
+  if (status) return status;
   qp_table_out *t = qp_table_new(columns, json);
   for (size_t i = 0; i < qp_models_count(models); i++) {
     const qp_model *m = qp_models_get(models, i);
@@ -162,8 +162,8 @@ int qp_cmd_list(int argc, char **argv) {
     return qp_complain("list", QP_E_ARG, &err);
   }
   qp_session s;
-  qp_status st = qp_session_open(&s, &err);
-  if (st) return qp_complain("list", st, &err);
+  qp_status status = qp_session_open(&s, &err);
+  if (status) return qp_complain("list", status, &err);
   if (pins)
     list_pins(&s);
   else if (quantizers)

@@ -28,9 +28,9 @@ static qp_status write_text(const char *file, qp_text *t, qp_error *err) {
   size_t bytes = t->length;
   char *text = qp_text_take(t);
   if (!text) return qp_fail(err, QP_E_NOMEM, "%s: no memory to write it", file);
-  qp_status st = qp_file_write(file, text, bytes, err);
+  qp_status status = qp_file_write(file, text, bytes, err);
   free(text);
-  return st;
+  return status;
 }
 
 /* What the figures are that the plan rests on. */
@@ -55,21 +55,21 @@ static void add_notes(const qp_plan_context *c, qp_plan *p) {
 
 static qp_status put_plan(const qp_plan_context *c, const qp_plan *p) {
   const qp_plan_options *o = c->o;
-  qp_status st = QP_OK;
-  if (o->out) st = qp_plan_write(p, o->out, c->err);
-  if (!st && o->svg) {
+  qp_status status = QP_OK;
+  if (o->out) status = qp_plan_write(p, o->out, c->err);
+  if (!status && o->svg) {
     qp_text t = {0};
     qp_report_svg(p, &t);
-    st = write_text(o->svg, &t, c->err);
+    status = write_text(o->svg, &t, c->err);
   }
-  if (st || o->front) return st;
+  if (status || o->front) return status;
   if (o->json) {
     char *text = NULL;
     size_t bytes = 0;
-    st = qp_plan_print(p, &text, &bytes, c->err);
-    if (!st) fputs(text, stdout);
+    status = qp_plan_print(p, &text, &bytes, c->err);
+    if (!status) fputs(text, stdout);
     free(text);
-    return st;
+    return status;
   }
   qp_report_totals(p, stdout);
   qp_report_map(p, isatty(STDOUT_FILENO) && !getenv("NO_COLOR"), stdout);
@@ -86,27 +86,27 @@ static void front_name(const char *file, char *to, size_t size) {
 static qp_status put_front(const qp_plan_context *c, const qp_plan *chosen) {
   char file[4096];
   qp_front front = {0};
-  qp_status st = qp_front_trace(&c->in, c->time_limit_s, &front, c->err);
+  qp_status status = qp_front_trace(&c->in, c->time_limit_s, &front, c->err);
   qp_text t = {0};
-  if (!st && (c->o->out || c->o->json)) qp_front_print(&front, chosen, &t);
-  if (!st && c->o->json && t.s) fputs(t.s, stdout);
-  if (!st && c->o->out) {
+  if (!status && (c->o->out || c->o->json)) qp_front_print(&front, chosen, &t);
+  if (!status && c->o->json && t.s) fputs(t.s, stdout);
+  if (!status && c->o->out) {
     front_name(c->o->out, file, sizeof file);
-    st = write_text(file, &t, c->err);
+    status = write_text(file, &t, c->err);
   }
   qp_text_free(&t);
-  if (!st && c->o->svg) {
+  if (!status && c->o->svg) {
     qp_text drawing = {0};
     front_name(c->o->svg, file, sizeof file);
     qp_front_svg(&front, chosen, &drawing);
-    st = write_text(file, &drawing, c->err);
+    status = write_text(file, &drawing, c->err);
   }
-  if (!st && !c->o->json) {
+  if (!status && !c->o->json) {
     if (chosen) qp_report_totals(chosen, stdout);
     qp_front_table(&front);
   }
   qp_front_free(&front);
-  return st;
+  return status;
 }
 
 static qp_status make_plan(const qp_plan_options *o, qp_error *err) {
@@ -114,33 +114,33 @@ static qp_status make_plan(const qp_plan_options *o, qp_error *err) {
   qp_plan plan = {0};
   qp_solution solution;
   qp_planner_options how = {.block_types = o->block_types, .time_limit_s = 60};
-  qp_status st = qp_plan_context_open(&c);
-  if (!st && o->time_limit)
-    st = qp_quantity_parse("time-limit", o->time_limit, (const qp_unit[]){{"s", 1}, {NULL, 0}},
-                           &how.time_limit_s, err);
+  qp_status status = qp_plan_context_open(&c);
+  if (!status && o->time_limit)
+    status = qp_quantity_parse("time-limit", o->time_limit, (const qp_unit[]){{"s", 1}, {NULL, 0}},
+                               &how.time_limit_s, err);
   c.time_limit_s = how.time_limit_s;
   bool limited = o->tps || o->latency || o->bits || o->memory;
-  if (!st && (limited || !o->front)) {
-    st = qp_planner_run(&c.in, &how, &plan, &solution, err);
-    if (!st) add_notes(&c, &plan);
-    if (!st) st = put_plan(&c, &plan);
+  if (!status && (limited || !o->front)) {
+    status = qp_planner_run(&c.in, &how, &plan, &solution, err);
+    if (!status) add_notes(&c, &plan);
+    if (!status) status = put_plan(&c, &plan);
   }
-  if (!st && o->front) st = put_front(&c, plan.linears ? &plan : NULL);
+  if (!status && o->front) status = put_front(&c, plan.linears ? &plan : NULL);
   qp_plan_free(&plan);
   qp_plan_context_close(&c);
-  return st;
+  return status;
 }
 
 static qp_status diff(const qp_words *words, bool json, qp_error *err) {
   qp_plan a = {0}, b = {0};
   if (words->count != 2)
     return qp_fail(err, QP_E_ARG, "--diff: two plans are needed, as in --diff A.json B.json");
-  qp_status st = qp_plan_read(words->word[0], &a, err);
-  if (!st) st = qp_plan_read(words->word[1], &b, err);
-  if (!st) st = qp_report_diff(&a, &b, json, err);
+  qp_status status = qp_plan_read(words->word[0], &a, err);
+  if (!status) status = qp_plan_read(words->word[1], &b, err);
+  if (!status) status = qp_report_diff(&a, &b, json, err);
   qp_plan_free(&a);
   qp_plan_free(&b);
-  return st;
+  return status;
 }
 
 int qp_cmd_plan(int argc, char **argv) {
@@ -192,9 +192,9 @@ int qp_cmd_plan(int argc, char **argv) {
   int code = qp_options_parse(&help, table, argc, argv, &words);
   if (code >= 0) return code;
   qp_error err = {0};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (!o.diff && words.count)
-    st = qp_fail(&err, QP_E_ARG, "'%s': no words are taken; qpal plan --help", words.word[0]);
-  if (!st) st = o.diff ? diff(&words, o.json, &err) : make_plan(&o, &err);
-  return st ? qp_complain("plan", st, &err) : 0;
+    status = qp_fail(&err, QP_E_ARG, "'%s': no words are taken; qpal plan --help", words.word[0]);
+  if (!status) status = o.diff ? diff(&words, o.json, &err) : make_plan(&o, &err);
+  return status ? qp_complain("plan", status, &err) : 0;
 }

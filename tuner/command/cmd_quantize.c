@@ -46,34 +46,34 @@ static qp_status open_searcher(const quantize_options *o, qp_session *s, qp_job 
   char device[64];
   unsigned arch, sm_count;
   if (!o->device) return QP_OK;
-  qp_status st = qp_session_device(o->device, device, sizeof device, &arch, &sm_count, err);
-  if (!st) st = qp_device_search_open(device, arch, sm_count, s->families, out, err);
-  if (!st) j->searcher = qp_device_search_hook(*out);
-  return st;
+  qp_status status = qp_session_device(o->device, device, sizeof device, &arch, &sm_count, err);
+  if (!status) status = qp_device_search_open(device, arch, sm_count, s->families, out, err);
+  if (!status) j->searcher = qp_device_search_hook(*out);
+  return status;
 }
 
 static qp_status encode_all(qp_job *j, qp_shards *s, double *seconds, size_t *encoded,
                             qp_error *err) {
   qp_watch w;
   *encoded = (size_t)qp_job_weights(j) - s->found;
-  qp_status st = *encoded ? qp_job_scale(j, err) : QP_OK; /* before the clock starts */
+  qp_status status = *encoded ? qp_job_scale(j, err) : QP_OK; /* before the clock starts */
   const double started = qp_seconds();
   qp_watch_begin(&w, "quantize", "weights", *encoded);
-  for (size_t i = 0; i < j->shards && !st; i++) {
+  for (size_t i = 0; i < j->shards && !status; i++) {
     const qp_job_shard *shard = &j->shard[i];
-    for (size_t k = 0; k < shard->linears && !st; k++)
-      st = qp_shards_encode(s, shard->linear + k, &w.done, &qp_stopped, err);
-    if (!st && atomic_load(&qp_stopped)) st = qp_fail(err, QP_E_LIMIT, "stopped");
-    if (!st) st = qp_shards_write(s, i, err);
+    for (size_t k = 0; k < shard->linears && !status; k++)
+      status = qp_shards_encode(s, shard->linear + k, &w.done, &qp_stopped, err);
+    if (!status && atomic_load(&qp_stopped)) status = qp_fail(err, QP_E_LIMIT, "stopped");
+    if (!status) status = qp_shards_write(s, i, err);
   }
   qp_watch_end(&w);
   *seconds = qp_seconds() - started;
-  if (st && atomic_load(&qp_stopped))
+  if (status && atomic_load(&qp_stopped))
     return qp_fail(err, QP_E_LIMIT,
                    "stopped; what is done is kept in %s: give the same command again "
                    "to go on",
                    j->folder);
-  return st;
+  return status;
 }
 
 /* ---- What came out ---- */
@@ -202,17 +202,17 @@ static qp_status verify(const qp_job *j, qp_session *session, const quantize_opt
                         qp_error *err) {
   char device[64];
   qp_proof_options p = {.row_groups = o->groups, .cancel = &qp_stopped};
-  qp_status st = qp_session_device(o->device, device, sizeof device, &p.arch, &p.sm_count, err);
-  if (st) return st;
+  qp_status status = qp_session_device(o->device, device, sizeof device, &p.arch, &p.sm_count, err);
+  if (status) return status;
   p.device = device;
   if (!p.row_groups && !strncmp(device, "sim", 3)) p.row_groups = 2;
   qp_proof proof;
   qp_watch w;
   qp_watch_begin(&w, "verify", "weights", (size_t)qp_job_weights(j));
   p.done = &w.done;
-  st = qp_proof_run(j, session->families, &p, &proof, err);
+  status = qp_proof_run(j, session->families, &p, &proof, err);
   qp_watch_end(&w);
-  if (st) return st;
+  if (status) return status;
   FILE *to = o->json ? stderr : stdout;
   fprintf(
       to,
@@ -259,22 +259,22 @@ static qp_status work(qp_job *j, qp_session *session, const quantize_options *o,
   cJSON *report = NULL;
   double seconds = 0;
   size_t encoded = 0;
-  qp_status st = qp_shards_open(j, &shards, err);
-  if (st) return st;
+  qp_status status = qp_shards_open(j, &shards, err);
+  if (status) return status;
   qp_device_search *search = NULL;
-  if (shards.found < qp_job_weights(j)) st = open_searcher(o, session, j, &search, err);
-  if (!st) st = encode_all(j, &shards, &seconds, &encoded, err);
+  if (shards.found < qp_job_weights(j)) status = open_searcher(o, session, j, &search, err);
+  if (!status) status = encode_all(j, &shards, &seconds, &encoded, err);
   const size_t codes = search ? qp_device_search_codes(search) : 0;
   qp_device_search_close(search); /* before --verify forks compilers */
-  if (!st) st = qp_section_finish(j, &report, err);
-  if (!st) qp_shards_finish(&shards);
-  if (!st) print_report(j, report, o->json, encoded, seconds);
-  if (!st && o->device && encoded)
+  if (!status) status = qp_section_finish(j, &report, err);
+  if (!status) qp_shards_finish(&shards);
+  if (!status) print_report(j, report, o->json, encoded, seconds);
+  if (!status && o->device && encoded)
     fprintf(o->json ? stderr : stdout, "%zu codes by kernels on %s\n", codes, o->device);
   cJSON_Delete(report);
   qp_shards_close(&shards);
-  if (!st && o->verify) st = verify(j, session, o, code, err);
-  return st;
+  if (!status && o->verify) status = verify(j, session, o, code, err);
+  return status;
 }
 
 /* The Hessians of --calibration; without any a line says what they would be worth. */
@@ -290,13 +290,14 @@ static qp_status find_hessians(const quantize_options *o, qp_calibration *c, con
         "calibrate MODEL --text FILE -o DIR  cut the KL divergence to a third where it was "
         "measured (tuner/calibrate/CALIBRATION.md)\n");
   if (!o->calibration) return QP_OK;
-  qp_status st = qp_calibration_open(o->calibration, c, err);
-  if (!st && !*c->hessian)
-    st = qp_fail(err, QP_E_ARG,
-                 "%s: it holds no Hessians (qpal calibrate --no-hessians), which quantize needs",
-                 o->calibration);
-  if (!st) *hessian = c->hessian;
-  return st;
+  qp_status status = qp_calibration_open(o->calibration, c, err);
+  if (!status && !*c->hessian)
+    status =
+        qp_fail(err, QP_E_ARG,
+                "%s: it holds no Hessians (qpal calibrate --no-hessians), which quantize needs",
+                o->calibration);
+  if (!status) *hessian = c->hessian;
+  return status;
 }
 
 static qp_status run(const char *weights, const quantize_options *o, int *code, qp_error *err) {
@@ -306,19 +307,19 @@ static qp_status run(const char *weights, const quantize_options *o, int *code, 
   qp_job_wishes wishes;
   qp_job job = {0};
   qp_calibration calibration = {0};
-  qp_status st = qp_session_open(&session, err);
-  if (!st) st = read_wishes(o, &session, &wishes, err);
-  if (!st) st = find_hessians(o, &calibration, &wishes.hessian, err);
-  if (!st) st = qp_models_open(&models, err);
-  if (!st) st = qp_checkpoint_open(weights, models, &checkpoint, err);
-  if (!st) st = qp_job_make(checkpoint, &wishes, session.palette, &job, err);
-  if (!st) st = work(&job, &session, o, code, err);
+  qp_status status = qp_session_open(&session, err);
+  if (!status) status = read_wishes(o, &session, &wishes, err);
+  if (!status) status = find_hessians(o, &calibration, &wishes.hessian, err);
+  if (!status) status = qp_models_open(&models, err);
+  if (!status) status = qp_checkpoint_open(weights, models, &checkpoint, err);
+  if (!status) status = qp_job_make(checkpoint, &wishes, session.palette, &job, err);
+  if (!status) status = work(&job, &session, o, code, err);
   qp_job_free(&job);
   qp_calibration_close(&calibration);
   qp_checkpoint_close(checkpoint);
   qp_models_close(models);
   qp_session_close(&session);
-  return st;
+  return status;
 }
 
 int qp_cmd_quantize(int argc, char **argv) {
@@ -361,6 +362,6 @@ int qp_cmd_quantize(int argc, char **argv) {
   }
   qp_stop_catch();
   code = 0;
-  qp_status st = run(words.word[0], &o, &code, &err);
-  return st ? qp_complain("quantize", st, &err) : code;
+  qp_status status = run(words.word[0], &o, &code, &err);
+  return status ? qp_complain("quantize", status, &err) : code;
 }

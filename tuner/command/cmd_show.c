@@ -81,8 +81,8 @@ static qp_status print_decode(const qp_quantizer *q, const show_options *o, qp_e
     printf("\nIR:\n%s", dump ? dump : "");
     free(dump);
   }
-  qp_status st = qp_lower(q, &opt, &l, err);
-  if (st) return st;
+  qp_status status = qp_lower(q, &opt, &l, err);
+  if (status) return status;
   if (o->ir) {
     char *dump = qp_ir_dump(l.main);
     printf("\nIR, lowered:\n%s", dump ? dump : "");
@@ -121,8 +121,8 @@ static qp_status show(const qp_quantizer *q, const show_options *o, qp_error *er
   for (unsigned i = 0; i < q->parts; i++) {
     printf("\n");
     print_facts(q->part[i].quantizer);
-    qp_status st = print_decode(q->part[i].quantizer, o, err);
-    if (st) return st;
+    qp_status status = print_decode(q->part[i].quantizer, o, err);
+    if (status) return status;
   }
   return QP_OK;
 }
@@ -146,10 +146,10 @@ int qp_cmd_show(int argc, char **argv) {
     qp_fail(&err, QP_E_ARG, "one quantizer is needed; qpal list names them");
     return qp_complain("show", QP_E_ARG, &err);
   }
-  qp_status st = qp_session_open(&s, &err);
-  if (st) return qp_complain("show", st, &err);
-  st = qp_palette_find(s.palette, words.word[0], &q, &err);
-  if (!st) st = show(q, &o, &err);
+  qp_status status = qp_session_open(&s, &err);
+  if (status) return qp_complain("show", status, &err);
+  status = qp_palette_find(s.palette, words.word[0], &q, &err);
+  if (!status) status = show(q, &o, &err);
   qp_session_close(&s);
-  return st ? qp_complain("show", st, &err) : 0;
+  return status ? qp_complain("show", status, &err) : 0;
 }

@@ -37,18 +37,18 @@ typedef struct table_options {
 static qp_status merge(const table_options *o, const qp_words *words, qp_error *err) {
   qp_records all = {0};
   unsigned policy = o->replay ? QP_RECORDS_REPLAY : QP_RECORDS_MEASURED;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (words->count < 2 || !o->out)
     return qp_fail(err, QP_E_ARG, "--merge needs two files at least, and -o OUT.jsonl");
-  for (size_t i = 0; i < words->count && !st; i++) {
-    st = qp_records_read(words->word[i], policy, &all, err);
-    if (st) qp_fail_prefix(err, st, "--merge");
+  for (size_t i = 0; i < words->count && !status; i++) {
+    status = qp_records_read(words->word[i], policy, &all, err);
+    if (status) qp_fail_prefix(err, status, "--merge");
   }
-  if (!st) st = qp_records_write(o->out, &all, err);
-  if (!st)
+  if (!status) status = qp_records_write(o->out, &all, err);
+  if (!status)
     printf("%s: %zu records of %s read from %zu files\n", o->out, all.count, all.gpu, words->count);
   qp_records_free(&all);
-  return st;
+  return status;
 }
 
 /* ---- The matrix ---- */
@@ -251,10 +251,10 @@ static qp_status write_csv(const matrix *m, qp_error *err) {
                   (double)c->pick.spread_ps * 1e-6, qp_latency_match_name(c->pick.match),
                   c->pick.record->kernel);
   }
-  qp_status st = t.failed ? qp_fail(err, QP_E_NOMEM, "%s: no memory", m->o->csv)
-                          : qp_file_write(m->o->csv, t.s, t.length, err);
+  qp_status status = t.failed ? qp_fail(err, QP_E_NOMEM, "%s: no memory", m->o->csv)
+                              : qp_file_write(m->o->csv, t.s, t.length, err);
   qp_text_free(&t);
-  return st;
+  return status;
 }
 
 static qp_status parse_match(const char *text, qp_latency_match *out, qp_error *err) {
@@ -297,30 +297,31 @@ static qp_status run(const table_options *o, const char *gpu, qp_error *err) {
   qp_lookup_options lo = {.worst = QP_MATCH_OTHER_DRIVER};
   char source[256];
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a table");
-  qp_status st = qp_session_open(&s, err);
-  if (st) return free(m), st;
+  qp_status status = qp_session_open(&s, err);
+  if (status) return free(m), status;
   m->o = o;
   m->paths = qp_families_paths(s.families, QP_OP_GEMM, m->path, NULL);
-  st = qp_time_kind_parse(o->time, &lo.kind, err);
-  if (st) qp_fail_prefix(err, st, "--time");
-  if (!st && o->path && (st = qp_families_check_path(s.families, QP_OP_GEMM, o->path, err)))
-    qp_fail_prefix(err, st, "--path");
-  if (!st && o->worst) st = parse_match(o->worst, &lo.worst, err);
-  if (!st) st = qp_models_open(&models, err);
-  if (!st) st = qp_models_find(models, o->model, &m->model, err);
-  if (!st) st = qp_session_quantizers(&s, o->quantizers, &m->quantizer, &m->quantizers, err);
+  status = qp_time_kind_parse(o->time, &lo.kind, err);
+  if (status) qp_fail_prefix(err, status, "--time");
+  if (!status && o->path && (status = qp_families_check_path(s.families, QP_OP_GEMM, o->path, err)))
+    qp_fail_prefix(err, status, "--path");
+  if (!status && o->worst) status = parse_match(o->worst, &lo.worst, err);
+  if (!status) status = qp_models_open(&models, err);
+  if (!status) status = qp_models_find(models, o->model, &m->model, err);
+  if (!status)
+    status = qp_session_quantizers(&s, o->quantizers, &m->quantizer, &m->quantizers, err);
   unsigned policy = o->replay ? QP_RECORDS_REPLAY : QP_RECORDS_MEASURED;
-  if (!st) st = qp_library_read(gpu, policy, &records, source, err);
-  if (!st && lo.worst == QP_MATCH_OTHER_GPU) st = qp_library_all(&other, &lo.others, err);
+  if (!status) status = qp_library_read(gpu, policy, &records, source, err);
+  if (!status && lo.worst == QP_MATCH_OTHER_GPU) status = qp_library_all(&other, &lo.others, err);
   lo.other = other;
   lo.families = o->stale ? NULL : s.families;
   lo.palette = s.palette;
-  if (!st) st = qp_lookup_open(&records, &lo, &l, err);
-  if (!st) {
+  if (!status) status = qp_lookup_open(&records, &lo, &l, err);
+  if (!status) {
     m->launches = qp_model_launches(m->model, m->launch);
     m->arch = records.count ? records.list[0].arch : 0;
     m->sm_count = records.count ? records.list[0].sm_count : 0;
-    st = show(m, l, &records, source, err);
+    status = show(m, l, &records, source, err);
   }
   qp_lookup_close(l);
   for (size_t i = 0; i < lo.others; i++) qp_records_free(&other[i]);
@@ -331,7 +332,7 @@ static qp_status run(const table_options *o, const char *gpu, qp_error *err) {
   free(m);
   qp_models_close(models);
   qp_session_close(&s);
-  return st;
+  return status;
 }
 
 int qp_cmd_table(int argc, char **argv) {
@@ -355,12 +356,12 @@ int qp_cmd_table(int argc, char **argv) {
   int code = qp_options_parse(&help, table, argc, argv, &words);
   if (code >= 0) return code;
   qp_error err = {0};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (o.merge)
-    st = merge(&o, &words, &err);
+    status = merge(&o, &words, &err);
   else if (words.count != 1 || !o.model)
-    st = qp_fail(&err, QP_E_ARG, "one GPU and --model are needed");
+    status = qp_fail(&err, QP_E_ARG, "one GPU and --model are needed");
   else
-    st = run(&o, words.word[0], &err);
-  return st ? qp_complain("table", st, &err) : 0;
+    status = run(&o, words.word[0], &err);
+  return status ? qp_complain("table", status, &err) : 0;
 }

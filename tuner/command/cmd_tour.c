@@ -27,16 +27,16 @@ enum { GROUPS = 5, CHECKED = GROUPS - 1, SAMPLE_EVERY = 6 };
 static qp_status model_groups(qp_model_group *group, qp_error *err) {
   qp_models *models;
   const qp_model *m;
-  qp_status st = qp_models_open(&models, err);
-  if (st) return st;
-  st = qp_models_find(models, "llama-3.1-8b", &m, err);
-  if (!st) {
+  qp_status status = qp_models_open(&models, err);
+  if (status) return status;
+  status = qp_models_find(models, "llama-3.1-8b", &m, err);
+  if (!status) {
     for (unsigned g = 0; g < CHECKED; g++) group[g] = m->group[g];
     group[CHECKED] = (qp_model_group){
         .name = "k", .linears = 1, .rows = {m->kv_heads * m->head_dim}, .columns = m->hidden};
   }
   qp_models_close(models);
-  return st;
+  return status;
 }
 
 /* The last group is small enough for the simulator; a GPU checks any. */
@@ -112,8 +112,8 @@ static int report(const qp_model_group *groups, const qp_cases *cases, const qp_
 
 static qp_status run(const char *list, const char *device, bool json, int *code, qp_error *err) {
   qp_session s;
-  qp_status st = qp_session_open(&s, err);
-  if (st) return st;
+  qp_status status = qp_session_open(&s, err);
+  if (status) return status;
   const qp_quantizer **q = NULL;
   size_t n = 0;
   char chosen[64];
@@ -122,24 +122,24 @@ static qp_status run(const char *list, const char *device, bool json, int *code,
   qp_cases cases = {0};
   qp_result *result = NULL;
   qp_model_group groups[GROUPS];
-  st = model_groups(groups, err);
-  if (!st) st = qp_session_quantizers(&s, list ? list : "tcq,vq2,nuq", &q, &n, err);
-  if (!st) st = qp_session_device(device, chosen, sizeof chosen, &arch, &sms, err);
-  bool gpu = !st && strncmp(chosen, "sim", 3) != 0;
-  if (!st && !gpu) sms = qp_arch_sm_count(arch); /* the kernels are those of the real chip */
-  if (!st) st = make_cases(s.families, groups, q, n, arch, sms, gpu, &cases, &verify, err);
-  if (!st && !(result = calloc(cases.count + 1, sizeof *result)))
-    st = qp_fail(err, QP_E_NOMEM, "no memory for results");
+  status = model_groups(groups, err);
+  if (!status) status = qp_session_quantizers(&s, list ? list : "tcq,vq2,nuq", &q, &n, err);
+  if (!status) status = qp_session_device(device, chosen, sizeof chosen, &arch, &sms, err);
+  bool gpu = !status && strncmp(chosen, "sim", 3) != 0;
+  if (!status && !gpu) sms = qp_arch_sm_count(arch); /* the kernels are those of the real chip */
+  if (!status) status = make_cases(s.families, groups, q, n, arch, sms, gpu, &cases, &verify, err);
+  if (!status && !(result = calloc(cases.count + 1, sizeof *result)))
+    status = qp_fail(err, QP_E_NOMEM, "no memory for results");
   qp_run_options ro = {
       .device = chosen, .seed = 1, .row_groups_max = 8, .cubins = true, .what = "tour"};
-  if (!st) st = qp_run_cases(s.families, &ro, &cases, verify, result, NULL, err);
-  if (!st) *code = report(groups, &cases, result, json, chosen);
+  if (!status) status = qp_run_cases(s.families, &ro, &cases, verify, result, NULL, err);
+  if (!status) *code = report(groups, &cases, result, json, chosen);
   free(result);
   free(verify);
   free(q);
   qp_cases_free(&cases);
   qp_session_close(&s);
-  return st;
+  return status;
 }
 
 int qp_cmd_tour(int argc, char **argv) {
@@ -157,6 +157,6 @@ int qp_cmd_tour(int argc, char **argv) {
     n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? "," : "", words.word[i]);
   qp_error err = {0};
   code = 0;
-  qp_status st = run(words.count ? list : NULL, device, json, &code, &err);
-  return st ? qp_complain("tour", st, &err) : code;
+  qp_status status = run(words.count ? list : NULL, device, json, &code, &err);
+  return status ? qp_complain("tour", status, &err) : code;
 }

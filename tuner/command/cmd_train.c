@@ -27,9 +27,9 @@ static qp_status write_codebook(const qp_codebook *book, const uint16_t *data, c
                                 qp_error *err) {
   char *text = qp_codebook_print(book->entries, book->dim, data);
   if (!text) return qp_fail(err, QP_E_NOMEM, "out of memory");
-  qp_status st = qp_file_write(path, text, strlen(text), err);
+  qp_status status = qp_file_write(path, text, strlen(text), err);
   free(text);
-  return st;
+  return status;
 }
 
 static qp_status train(const qp_quantizer *q, qp_train_options *options, const char *path,
@@ -46,10 +46,10 @@ static qp_status train(const qp_quantizer *q, qp_train_options *options, const c
   memcpy(name, q->name, sizeof name);
   options->progress = tell;
   options->arg = name;
-  qp_status st = qp_train_codebook(q, options, data, err);
-  if (!st) st = write_codebook(book, data, path, err);
+  qp_status status = qp_train_codebook(q, options, data, err);
+  if (!status) status = write_codebook(book, data, path, err);
   free(data);
-  return st;
+  return status;
 }
 
 int qp_cmd_train(int argc, char **argv) {
@@ -78,9 +78,9 @@ int qp_cmd_train(int argc, char **argv) {
   const qp_quantizer *q = NULL;
   qp_train_options options = {
       .rounds = rounds, .weights = weights, .threads = threads, .beam = beam, .seed = seed};
-  qp_status st = qp_session_open(&session, &err);
-  if (!st) st = qp_palette_find(session.palette, words.word[0], &q, &err);
-  if (!st) st = train(q, &options, path, &err);
+  qp_status status = qp_session_open(&session, &err);
+  if (!status) status = qp_palette_find(session.palette, words.word[0], &q, &err);
+  if (!status) status = train(q, &options, path, &err);
   qp_session_close(&session);
-  return st ? qp_complain("train", st, &err) : 0;
+  return status ? qp_complain("train", status, &err) : 0;
 }

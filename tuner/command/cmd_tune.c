@@ -96,16 +96,17 @@ static qp_status open_tuner(run *r, qp_tune_view *view, qp_error *err) {
                        .stop = &qp_stopped,
                        .show = qp_tune_view_show,
                        .arg = view};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (o->timer && strcmp(o->timer, "events") != 0)
-    st = qp_fail(err, QP_E_ARG, "--timer '%s': events, or nothing for CUPTI, is needed", o->timer);
-  if (!st && o->strategy) st = qp_strategy_parse(o->strategy, &t.strategy, err);
-  if (!st) st = optional_seconds("budget", o->budget, &t.budget_s, err);
+    status =
+        qp_fail(err, QP_E_ARG, "--timer '%s': events, or nothing for CUPTI, is needed", o->timer);
+  if (!status && o->strategy) status = qp_strategy_parse(o->strategy, &t.strategy, err);
+  if (!status) status = optional_seconds("budget", o->budget, &t.budget_s, err);
   if (!o->budget && !o->most) t.budget_s = default_budget_s;
-  if (!st) st = optional_seconds("timeout", o->timeout, &t.timeout_s, err);
-  if (!st) st = qp_tuner_open(&r->session, &t, &r->tuner, err);
-  if (!st) r->info = qp_tuner_info(r->tuner);
-  return st;
+  if (!status) status = optional_seconds("timeout", o->timeout, &t.timeout_s, err);
+  if (!status) status = qp_tuner_open(&r->session, &t, &r->tuner, err);
+  if (!status) r->info = qp_tuner_info(r->tuner);
+  return status;
 }
 
 /* tuned/GPU.jsonl under the current folder, unless -o names a file. */
@@ -134,22 +135,22 @@ static qp_status choose_file(run *r, qp_error *err) {
 static qp_status read_known(run *r, qp_error *err) {
   qp_records *all = NULL;
   size_t files = 0;
-  qp_status st = qp_library_all(&all, &files, err);
+  qp_status status = qp_library_all(&all, &files, err);
   for (size_t f = 0; f < files; f++) {
-    for (size_t i = 0; i < all[f].count && !st; i++)
-      st = qp_records_add(&r->known, &all[f].list[i], err);
+    for (size_t i = 0; i < all[f].count && !status; i++)
+      status = qp_records_add(&r->known, &all[f].list[i], err);
     qp_records_free(&all[f]);
   }
   free(all);
-  if (st || access(r->file, F_OK)) return st;
-  st = qp_records_read(r->file, r->replay ? QP_RECORDS_REPLAY : QP_RECORDS_MEASURED, &r->before,
-                       err);
-  if (!st && strcmp(r->before.gpu, r->info->device.name) != 0)
-    st = qp_fail(err, QP_E_ARG, "%s: field 'gpu': '%s' is not this GPU, '%s'; give another -o",
-                 r->file, r->before.gpu, r->info->device.name);
-  for (size_t i = 0; i < r->before.count && !st; i++)
-    st = qp_records_add(&r->known, &r->before.list[i], err);
-  return st;
+  if (status || access(r->file, F_OK)) return status;
+  status = qp_records_read(r->file, r->replay ? QP_RECORDS_REPLAY : QP_RECORDS_MEASURED, &r->before,
+                           err);
+  if (!status && strcmp(r->before.gpu, r->info->device.name) != 0)
+    status = qp_fail(err, QP_E_ARG, "%s: field 'gpu': '%s' is not this GPU, '%s'; give another -o",
+                     r->file, r->before.gpu, r->info->device.name);
+  for (size_t i = 0; i < r->before.count && !status; i++)
+    status = qp_records_add(&r->known, &r->before.list[i], err);
+  return status;
 }
 
 /* ---- Problems ---- */
@@ -163,8 +164,8 @@ static qp_status choose_families(const qp_families *f, const char *text,
   if (!text) return QP_OK;
   snprintf(list, sizeof list, "%s", text);
   for (char *p = strtok(list, ","); p; p = strtok(NULL, ",")) {
-    const qp_status st = qp_families_check_path(f, QP_OP_GEMM, p, err);
-    if (st) return qp_fail_prefix(err, st, "--paths");
+    const qp_status status = qp_families_check_path(f, QP_OP_GEMM, p, err);
+    if (status) return qp_fail_prefix(err, status, "--paths");
     for (size_t i = 0; i < *count; i++)
       if (!strcmp(out[i]->path, p)) return qp_fail(err, QP_E_ARG, "--paths: '%s' twice", p);
     *count += qp_families_of(f, QP_OP_GEMM, p, false, out + *count);
@@ -177,8 +178,8 @@ _Static_assert((int)QP_MAX_SHAPES <= (int)QP_MODEL_GROUP_LINEARS,
                "shapes of an option are a launch");
 static qp_status launch_of_shapes(const char *text, qp_model_launch *out, qp_error *err) {
   qp_shapes s;
-  const qp_status st = qp_shapes_parse(text, &s, err);
-  if (st) return qp_fail_prefix(err, st, "--shape");
+  const qp_status status = qp_shapes_parse(text, &s, err);
+  if (status) return qp_fail_prefix(err, status, "--shape");
   *out = (qp_model_launch){
       .linears = (unsigned)s.count, .columns = s.columns[0], .fused = s.count > 1};
   snprintf(out->label, sizeof out->label, "%s", s.count > 1 ? "fused" : "linear");
@@ -194,8 +195,8 @@ static qp_status keep_missing(run *r, qp_error *err) {
                                 .worst = QP_MATCH_EXACT,
                                 .families = r->session.families,
                                 .palette = r->session.palette};
-  qp_status st = qp_lookup_open(&r->before, &lo, &l, err);
-  if (st) return st;
+  qp_status status = qp_lookup_open(&r->before, &lo, &l, err);
+  if (status) return status;
   size_t kept = 0;
   for (size_t i = 0; i < r->problems.count; i++) {
     qp_pick pick;
@@ -211,19 +212,19 @@ static qp_status keep_missing(run *r, qp_error *err) {
 static qp_status resolve_plan(run *r, const qp_quantizer ***out, qp_error *err) {
   const qp_quantizer **q = calloc(r->plan.quantizers + 1, sizeof(const qp_quantizer *));
   if (!q) return qp_fail(err, QP_E_NOMEM, "no memory for quantizers");
-  const qp_status st = qp_plan_resolve(&r->plan, r->session.palette, q, err);
-  if (st) return free(q), qp_fail_prefix(err, st, "%s", r->o->plan);
+  const qp_status status = qp_plan_resolve(&r->plan, r->session.palette, q, err);
+  if (status) return free(q), qp_fail_prefix(err, status, "%s", r->o->plan);
   *out = q;
   return QP_OK;
 }
 
 static qp_status problems_of_plan(run *r, const qp_problems_wishes *w, qp_error *err) {
   const qp_quantizer **q;
-  qp_status st = resolve_plan(r, &q, err);
-  if (st) return st;
-  st = qp_problems_add_plan(&r->problems, &r->plan, q, w, err);
+  qp_status status = resolve_plan(r, &q, err);
+  if (status) return status;
+  status = qp_problems_add_plan(&r->problems, &r->plan, q, w, err);
   free(q);
-  return st ? qp_fail_prefix(err, st, "%s", r->o->plan) : QP_OK;
+  return status ? qp_fail_prefix(err, status, "%s", r->o->plan) : QP_OK;
 }
 
 /* Which operations of a model: gemm, rotate, dequant. */
@@ -236,8 +237,8 @@ static qp_status parse_operations(const tune_options *o, operations *out, qp_err
   snprintf(text, sizeof text, "%s", o->ops ? o->ops : o->model ? "gemm,rotate,dequant" : "gemm");
   for (char *p = strtok(text, ","); p; p = strtok(NULL, ",")) {
     qp_op op;
-    const qp_status st = qp_op_parse(p, &op, err);
-    if (st) return qp_fail_prefix(err, st, "--ops");
+    const qp_status status = qp_op_parse(p, &op, err);
+    if (status) return qp_fail_prefix(err, status, "--ops");
     if (op == QP_OP_GEMM)
       out->gemm = true;
     else if (op == QP_OP_ROTATE)
@@ -267,28 +268,28 @@ static qp_status make_problems(run *r, qp_error *err) {
                           .sm_count = r->info->device.sm_count,
                           .type = QP_F16};
   operations ops = {0};
-  qp_status st = parse_operations(o, &ops, err);
-  if (!st) st = qp_batches_parse(o->batch, batch, &w.batches, err);
-  if (!st) st = choose_families(r->session.families, o->paths, family, &w.families, err);
-  if (!st) st = qp_session_quantizers(&r->session, o->quantizers, &q, &w.quantizers, err);
-  if (!st && o->model) st = qp_models_open(&r->models, err);
-  if (!st && o->model) st = qp_models_find(r->models, o->model, &model, err);
-  for (size_t i = 0; i < o->shapes.count && !st; i++)
-    st = launch_of_shapes(o->shapes.value[i], &launch[launches++], err);
-  if (st) return free(q), st;
+  qp_status status = parse_operations(o, &ops, err);
+  if (!status) status = qp_batches_parse(o->batch, batch, &w.batches, err);
+  if (!status) status = choose_families(r->session.families, o->paths, family, &w.families, err);
+  if (!status) status = qp_session_quantizers(&r->session, o->quantizers, &q, &w.quantizers, err);
+  if (!status && o->model) status = qp_models_open(&r->models, err);
+  if (!status && o->model) status = qp_models_find(r->models, o->model, &model, err);
+  for (size_t i = 0; i < o->shapes.count && !status; i++)
+    status = launch_of_shapes(o->shapes.value[i], &launch[launches++], err);
+  if (status) return free(q), status;
   w.quantizer = q;
   if (model) launches = qp_model_launches(model, launch);
   if (o->plan)
-    st = problems_of_plan(r, &w, err);
+    status = problems_of_plan(r, &w, err);
   else if (ops.gemm)
-    st = qp_problems_add(&r->problems, launch, launches, &w, &r->skipped, err);
-  if (!st && model)
-    st = qp_problems_add_model(&r->problems, model, r->session.families, &w, ops.rotate,
-                               ops.dequant, err);
+    status = qp_problems_add(&r->problems, launch, launches, &w, &r->skipped, err);
+  if (!status && model)
+    status = qp_problems_add_model(&r->problems, model, r->session.families, &w, ops.rotate,
+                                   ops.dequant, err);
   free(q);
-  if (!st && o->shard) st = qp_problems_shard(&r->problems, o->shard, err);
-  if (!st && o->missing) st = keep_missing(r, err);
-  return st;
+  if (!status && o->shard) status = qp_problems_shard(&r->problems, o->shard, err);
+  if (!status && o->missing) status = keep_missing(r, err);
+  return status;
 }
 
 /* ---- Results ---- */
@@ -332,19 +333,19 @@ static void print_totals(const run *r) {
 static qp_status write_svg(const run *r, qp_error *err) {
   qp_text t = {0};
   qp_tune_svg(&r->found, r->session.palette, r->info->read_gbs, &t);
-  qp_status st = t.failed ? qp_fail(err, QP_E_NOMEM, "%s: no memory", r->o->svg)
-                          : qp_file_write(r->o->svg, t.s, t.length, err);
+  qp_status status = t.failed ? qp_fail(err, QP_E_NOMEM, "%s: no memory", r->o->svg)
+                              : qp_file_write(r->o->svg, t.s, t.length, err);
   qp_text_free(&t);
-  return st;
+  return status;
 }
 
 /* The union with what the output had; then the journal has done its work. */
 static qp_status write_results(run *r, qp_error *err) {
-  qp_status st = qp_records_merge(&r->before, &r->found, err);
-  if (!st) st = qp_records_write(r->file, &r->before, err);
-  if (!st && r->end.complete) qp_tuner_done(r->tuner);
-  if (!st && r->o->svg) st = write_svg(r, err);
-  if (st) return st;
+  qp_status status = qp_records_merge(&r->before, &r->found, err);
+  if (!status) status = qp_records_write(r->file, &r->before, err);
+  if (!status && r->end.complete) qp_tuner_done(r->tuner);
+  if (!status && r->o->svg) status = write_svg(r, err);
+  if (status) return status;
   if (r->o->json)
     print_json(&r->found);
   else
@@ -361,15 +362,15 @@ static qp_status write_results(run *r, qp_error *err) {
 static qp_status load_quantizers(run *r, qp_error *err) {
   const qp_quantizer **q = NULL;
   size_t n;
-  qp_status st;
+  qp_status status;
   if (r->o->plan) {
-    st = qp_plan_read(r->o->plan, &r->plan, err);
-    if (!st) st = resolve_plan(r, &q, err);
+    status = qp_plan_read(r->o->plan, &r->plan, err);
+    if (!status) status = resolve_plan(r, &q, err);
   } else {
-    st = qp_session_quantizers(&r->session, r->o->quantizers, &q, &n, err);
+    status = qp_session_quantizers(&r->session, r->o->quantizers, &q, &n, err);
   }
   free(q);
-  return st;
+  return status;
 }
 
 /* Done already, and a shard that has no part in the work, are no failures; the rest is. */
@@ -388,27 +389,27 @@ static qp_status say_nothing(const run *r, qp_error *err) {
 static qp_status tune(run *r, qp_error *err) {
   qp_tune_view view;
   qp_tune_view_begin(&view, stderr);
-  qp_status st = qp_session_open(&r->session, err);
-  if (!st) st = load_quantizers(r, err);
-  if (!st) st = open_tuner(r, &view, err);
-  if (!st) qp_session_remark(&r->info->device);
-  if (!st) qp_library_remark_nvrtc("tune");
-  if (!st) st = choose_file(r, err);
-  if (!st) st = read_known(r, err);
-  if (!st) st = make_problems(r, err);
-  if (st) return st;
+  qp_status status = qp_session_open(&r->session, err);
+  if (!status) status = load_quantizers(r, err);
+  if (!status) status = open_tuner(r, &view, err);
+  if (!status) qp_session_remark(&r->info->device);
+  if (!status) qp_library_remark_nvrtc("tune");
+  if (!status) status = choose_file(r, err);
+  if (!status) status = read_known(r, err);
+  if (!status) status = make_problems(r, err);
+  if (status) return status;
   if (!r->problems.count) return say_nothing(r, err);
   qp_stop_catch();
-  st = qp_tuner_run(r->tuner, &r->problems, r->journal, &r->found, &r->end, err);
+  status = qp_tuner_run(r->tuner, &r->problems, r->journal, &r->found, &r->end, err);
   qp_tune_view_end(&view);
-  if (st && r->found.count)
+  if (status && r->found.count)
     fprintf(stderr, "qpal tune: %zu candidates are kept in %s; the same command goes on\n",
             r->found.count, r->journal);
-  if (!st && atomic_load(&qp_stopped))
+  if (!status && atomic_load(&qp_stopped))
     return qp_fail(err, QP_E_LIMIT,
                    "stopped after %zu candidates, kept in %s: give the same command again to go on",
                    r->found.count, r->journal);
-  return st ? st : write_results(r, err);
+  return status ? status : write_results(r, err);
 }
 
 int qp_cmd_tune(int argc, char **argv) {
@@ -449,14 +450,14 @@ int qp_cmd_tune(int argc, char **argv) {
   int code = qp_options_parse(&help, table, argc, argv, &words);
   if (code >= 0) return code;
   qp_error err = {0};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   run r = {.o = &o};
   if (words.count)
-    st = qp_fail(&err, QP_E_ARG, "'%s' is no option", words.word[0]);
+    status = qp_fail(&err, QP_E_ARG, "'%s' is no option", words.word[0]);
   else if ((o.model != NULL) + (o.shapes.count > 0) + (o.plan != NULL) != 1)
-    st = qp_fail(&err, QP_E_ARG, "one of --model, --shape and --plan is needed");
+    status = qp_fail(&err, QP_E_ARG, "one of --model, --shape and --plan is needed");
   else
-    st = tune(&r, &err);
+    status = tune(&r, &err);
   free_run(&r);
-  return st ? qp_complain("tune", st, &err) : 0;
+  return status ? qp_complain("tune", status, &err) : 0;
 }

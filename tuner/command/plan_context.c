@@ -25,36 +25,38 @@ static const qp_unit no_units[] = {{"", 1}, {NULL, 0}};
 static qp_status parse_limits(qp_plan_context *c) {
   const qp_plan_options *o = c->o;
   double v = 0;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (o->tps && o->latency)
     return qp_fail(c->err, QP_E_ARG, "--tps and --latency are the same limit: give one");
   if (o->tps) {
-    st = qp_quantity_parse("tps", o->tps, no_units, &v, c->err);
-    if (!st && v < 1e-3) st = qp_fail(c->err, QP_E_ARG, "--tps %s: at least 0.001", o->tps);
-    if (!st) c->in.latency_limit_ps = (int64_t)floor(1e12 / v);
+    status = qp_quantity_parse("tps", o->tps, no_units, &v, c->err);
+    if (!status && v < 1e-3) status = qp_fail(c->err, QP_E_ARG, "--tps %s: at least 0.001", o->tps);
+    if (!status) c->in.latency_limit_ps = (int64_t)floor(1e12 / v);
   }
-  if (!st && o->latency) {
-    st = qp_quantity_parse("latency", o->latency, time_units, &v, c->err);
-    if (!st && v > 1e15) st = qp_fail(c->err, QP_E_ARG, "--latency %s: at most 1000s", o->latency);
-    if (!st) c->in.latency_limit_ps = (int64_t)floor(v);
+  if (!status && o->latency) {
+    status = qp_quantity_parse("latency", o->latency, time_units, &v, c->err);
+    if (!status && v > 1e15)
+      status = qp_fail(c->err, QP_E_ARG, "--latency %s: at most 1000s", o->latency);
+    if (!status) c->in.latency_limit_ps = (int64_t)floor(v);
   }
-  if (!st && o->memory) {
-    st = qp_quantity_parse("memory", o->memory, byte_units, &v, c->err);
-    if (!st && v > 1e15) st = qp_fail(c->err, QP_E_ARG, "--memory %s: at most 1e15", o->memory);
-    if (!st) c->in.memory_limit_bytes = (int64_t)floor(v);
+  if (!status && o->memory) {
+    status = qp_quantity_parse("memory", o->memory, byte_units, &v, c->err);
+    if (!status && v > 1e15)
+      status = qp_fail(c->err, QP_E_ARG, "--memory %s: at most 1e15", o->memory);
+    if (!status) c->in.memory_limit_bytes = (int64_t)floor(v);
   }
-  if (!st && o->bits) {
-    st = qp_quantity_parse("bits", o->bits, no_units, &v, c->err);
-    if (!st && v > 64) st = qp_fail(c->err, QP_E_ARG, "--bits %s: at most 64", o->bits);
-    if (!st) c->in.bits_limit = v;
+  if (!status && o->bits) {
+    status = qp_quantity_parse("bits", o->bits, no_units, &v, c->err);
+    if (!status && v > 64) status = qp_fail(c->err, QP_E_ARG, "--bits %s: at most 64", o->bits);
+    if (!status) c->in.bits_limit = v;
   }
-  if (!st && o->confidence) {
-    st = qp_quantity_parse("confidence", o->confidence, no_units, &v, c->err);
-    if (!st && !(v >= 0.5 && v < 1))
-      st = qp_fail(c->err, QP_E_ARG, "--confidence %s: from 0.5 to below 1", o->confidence);
-    if (!st) c->in.confidence = v;
+  if (!status && o->confidence) {
+    status = qp_quantity_parse("confidence", o->confidence, no_units, &v, c->err);
+    if (!status && !(v >= 0.5 && v < 1))
+      status = qp_fail(c->err, QP_E_ARG, "--confidence %s: from 0.5 to below 1", o->confidence);
+    if (!status) c->in.confidence = v;
   }
-  return st;
+  return status;
 }
 
 /* "1,8" or "1:0.7,8:0.3": batches and their weights, which are scaled to add up to 1. */
@@ -101,16 +103,16 @@ static qp_status parse_paths(qp_plan_context *c) {
   size_t usual;
   const size_t n = qp_families_paths(f, QP_OP_GEMM, known, &usual);
   char *words = strdup(c->o->paths ? c->o->paths : ""), *rest = words;
-  qp_status st = words ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "no memory for a list of paths");
-  for (char *w; c->o->paths && !st && (w = strsep(&rest, ","));) {
-    st = qp_families_check_path(f, QP_OP_GEMM, w, c->err);
-    if (st) qp_fail_prefix(c->err, st, "--paths");
-    for (size_t i = 0; i < n && !st; i++) wished[i] |= !strcmp(known[i], w);
+  qp_status status = words ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "no memory for a list of paths");
+  for (char *w; c->o->paths && !status && (w = strsep(&rest, ","));) {
+    status = qp_families_check_path(f, QP_OP_GEMM, w, c->err);
+    if (status) qp_fail_prefix(c->err, status, "--paths");
+    for (size_t i = 0; i < n && !status; i++) wished[i] |= !strcmp(known[i], w);
   }
   free(words);
-  for (size_t i = 0; i < n && !st; i++)
+  for (size_t i = 0; i < n && !status; i++)
     if (c->o->paths ? wished[i] : i < usual) add_path(&c->in, known[i]);
-  return st;
+  return status;
 }
 
 static qp_status parse_accept(qp_plan_context *c) {
@@ -132,41 +134,41 @@ static qp_status add_word(qp_plan_context *c, const char *word) {
   size_t count = 0;
   bool path = strchr(word, '/') || strstr(word, ".lua");
   if (!strcmp(word, QP_PLAN_FP16)) return qp_menu_add(c->menu, NULL, NULL, c->err);
-  qp_status st = qp_session_quantizers(&c->session, word, &q, &count, c->err);
-  for (size_t i = 0; i < count && !st; i++)
-    st = qp_menu_add(c->menu, q[i], path ? word : NULL, c->err);
+  qp_status status = qp_session_quantizers(&c->session, word, &q, &count, c->err);
+  for (size_t i = 0; i < count && !status; i++)
+    status = qp_menu_add(c->menu, q[i], path ? word : NULL, c->err);
   free(q);
-  return st;
+  return status;
 }
 
 static qp_status fill_menu(qp_plan_context *c) {
   const char *list = c->o->quantizers;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (!list) {
-    for (size_t i = 0; i < qp_palette_count(c->session.palette) && !st; i++)
-      st = qp_menu_add(c->menu, qp_palette_get(c->session.palette, i), NULL, c->err);
-    return st ? st : qp_menu_add(c->menu, NULL, NULL, c->err);
+    for (size_t i = 0; i < qp_palette_count(c->session.palette) && !status; i++)
+      status = qp_menu_add(c->menu, qp_palette_get(c->session.palette, i), NULL, c->err);
+    return status ? status : qp_menu_add(c->menu, NULL, NULL, c->err);
   }
   char *words = strdup(list), *rest = words;
   if (!words) return qp_fail(c->err, QP_E_NOMEM, "no memory for a list of quantizers");
-  for (char *w; !st && (w = strsep(&rest, ","));) st = add_word(c, w);
+  for (char *w; !status && (w = strsep(&rest, ","));) status = add_word(c, w);
   free(words);
-  return st;
+  return status;
 }
 
 /* The files of --distortion, in order. */
 static qp_status read_distortions(qp_plan_context *c) {
   char *words = strdup(c->o->distortion ? c->o->distortion : ""), *rest = words;
-  qp_status st = words ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "no memory for names of files");
-  for (char *w; !st && c->o->distortion && (w = strsep(&rest, ","));) {
+  qp_status status = words ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "no memory for names of files");
+  for (char *w; !status && c->o->distortion && (w = strsep(&rest, ","));) {
     if (c->distortions == DISTORTION_FILES)
-      st = qp_fail(c->err, QP_E_ARG, "--distortion: at most %d files", DISTORTION_FILES);
-    if (!st) st = qp_json_read(w, &c->distortion[c->distortions], c->err);
-    if (!st && !(c->distortion_name[c->distortions++] = strdup(w)))
-      st = qp_fail(c->err, QP_E_NOMEM, "no memory for names of files");
+      status = qp_fail(c->err, QP_E_ARG, "--distortion: at most %d files", DISTORTION_FILES);
+    if (!status) status = qp_json_read(w, &c->distortion[c->distortions], c->err);
+    if (!status && !(c->distortion_name[c->distortions++] = strdup(w)))
+      status = qp_fail(c->err, QP_E_NOMEM, "no memory for names of files");
   }
   free(words);
-  return st;
+  return status;
 }
 
 /* Figures that come with qpal, then the user's over them. */
@@ -175,14 +177,14 @@ static qp_status fill_distortions(qp_plan_context *c) {
   const char *text = NULL;
   size_t bytes = 0;
   cJSON *tree = NULL;
-  qp_status st = qp_resource_read(own, &text, &bytes, c->err);
-  if (!st) st = qp_json_parse(own, text, bytes, &tree, c->err);
-  if (!st) st = qp_figures_distortion(own, tree, c->menu, c->err);
+  qp_status status = qp_resource_read(own, &text, &bytes, c->err);
+  if (!status) status = qp_json_parse(own, text, bytes, &tree, c->err);
+  if (!status) status = qp_figures_distortion(own, tree, c->menu, c->err);
   cJSON_Delete(tree);
-  if (!st) st = read_distortions(c);
-  for (unsigned i = 0; i < c->distortions && !st; i++)
-    st = qp_figures_distortion(c->distortion_name[i], c->distortion[i], c->menu, c->err);
-  return st;
+  if (!status) status = read_distortions(c);
+  for (unsigned i = 0; i < c->distortions && !status; i++)
+    status = qp_figures_distortion(c->distortion_name[i], c->distortion[i], c->menu, c->err);
+  return status;
 }
 
 /* Quantizers without a figure: asked for by name they are an error, else they are left out. */
@@ -239,19 +241,19 @@ static qp_status check_names(qp_plan_context *c) {
   const char **names = malloc((count + 1) * sizeof *names);
   if (!names) return qp_fail(c->err, QP_E_NOMEM, "no memory for names");
   for (size_t i = 0; i < count; i++) names[i] = qp_palette_get(palette, i)->name;
-  qp_status st = QP_OK;
-  for (size_t r = 0; r < c->table.rows && !st; r++) {
+  qp_status status = QP_OK;
+  for (size_t r = 0; r < c->table.rows && !status; r++) {
     const char *name = c->table.row[r].member[0].quantizer;
     size_t i = 0;
     while (i < count && strcmp(names[i], name) != 0) i++;
     if (i < count || !strcmp(name, QP_PLAN_FP16) || qp_menu_find(c->menu, name) >= 0) continue;
     const char *near = qp_suggest(name, names, count);
-    st = qp_fail(c->err, QP_E_ARG, "%s: groups.%s: quantizer '%s' is not known%s%s%s",
-                 c->table.source, c->table.row[r].key, name, near ? "; did you mean '" : "",
-                 near ? near : "", near ? "'?" : "");
+    status = qp_fail(c->err, QP_E_ARG, "%s: groups.%s: quantizer '%s' is not known%s%s%s",
+                     c->table.source, c->table.row[r].key, name, near ? "; did you mean '" : "",
+                     near ? near : "", near ? "'?" : "");
   }
   free(names);
-  return st;
+  return status;
 }
 
 /* A foreign table's paths are those of gemm families. */
@@ -276,8 +278,8 @@ static qp_status read_records(qp_plan_context *c) {
                             .worst = c->in.accept};
   for (unsigned i = 0; i < c->menu->count; i++) menu[i] = c->menu->entry[i].quantizer;
   for (unsigned i = 0; i < c->in.batches; i++) batch[i] = c->in.batch[i].batch;
-  qp_status st = qp_rows_read(&c->session, &w, &c->table, c->err);
-  return st ? qp_fail_prefix(c->err, st, "--gpu") : QP_OK;
+  qp_status status = qp_rows_read(&c->session, &w, &c->table, c->err);
+  return status ? qp_fail_prefix(c->err, status, "--gpu") : QP_OK;
 }
 
 static qp_status read_table(qp_plan_context *c) {
@@ -287,14 +289,14 @@ static qp_status read_table(qp_plan_context *c) {
   if (!gpu) return QP_OK;
   const char *text = shipped(gpu, "", path, &bytes);
   const bool foreign = text || ends_with(gpu, ".json");
-  qp_status st = text      ? qp_latency_parse_foreign(path, text, bytes, &c->table, c->err)
-                 : foreign ? qp_latency_read_foreign(gpu, &c->table, c->err)
-                           : read_records(c);
-  if (st) return st;
+  qp_status status = text      ? qp_latency_parse_foreign(path, text, bytes, &c->table, c->err)
+                     : foreign ? qp_latency_read_foreign(gpu, &c->table, c->err)
+                               : read_records(c);
+  if (status) return status;
   c->has_table = true;
   c->in.table = &c->table;
-  if (foreign) st = check_paths(c);
-  return foreign && !st ? check_names(c) : st;
+  if (foreign) status = check_paths(c);
+  return foreign && !status ? check_names(c) : status;
 }
 
 /* Records leave out attention, norms and the like; a foreign table may know them. */
@@ -302,10 +304,10 @@ static qp_status read_constant(qp_plan_context *c) {
   double ps = 0;
   if (!c->o->constant) return QP_OK;
   if (!c->has_table) return qp_fail(c->err, QP_E_ARG, "--constant: only with --gpu");
-  const qp_status st = qp_quantity_parse("constant", c->o->constant, time_units, &ps, c->err);
-  if (!st && ps > 1e15) return qp_fail(c->err, QP_E_ARG, "--constant: at most 1000s");
-  if (!st) c->table.constant_ps = (int64_t)floor(ps);
-  return st;
+  const qp_status status = qp_quantity_parse("constant", c->o->constant, time_units, &ps, c->err);
+  if (!status && ps > 1e15) return qp_fail(c->err, QP_E_ARG, "--constant: at most 1000s");
+  if (!status) c->table.constant_ps = (int64_t)floor(ps);
+  return status;
 }
 
 /* Where rows of the lm_head are known, or no latencies matter, it can be planned. */
@@ -345,14 +347,14 @@ static qp_status find_sensitivities(qp_plan_context *c, const char **out) {
   *out = o->sensitivity;
   if (!o->calibration) return QP_OK;
   if (o->sensitivity) return qp_fail(c->err, QP_E_ARG, "--sensitivity and --calibration: give one");
-  qp_status st = qp_calibration_open(o->calibration, &c->calibration, c->err);
-  if (!st && !*c->calibration.sensitivity)
-    st = qp_fail(
+  qp_status status = qp_calibration_open(o->calibration, &c->calibration, c->err);
+  if (!status && !*c->calibration.sensitivity)
+    status = qp_fail(
         c->err, QP_E_ARG,
         "%s: it holds no sensitivities (qpal calibrate --no-sensitivities), which plan needs",
         o->calibration);
-  if (!st) *out = c->calibration.sensitivity;
-  return st;
+  if (!status) *out = c->calibration.sensitivity;
+  return status;
 }
 
 /* A file, or "published": what comes with qpal for this model. */
@@ -378,19 +380,19 @@ static qp_status count_feedback(qp_plan_context *c) {
   if (!*path) return QP_OK;
   double *share = malloc(sizeof *share * n), least = 1, most = 0;
   if (!share) return qp_fail(c->err, QP_E_NOMEM, "no memory for %u linears", n);
-  qp_status st = qp_feedback_shares(path, &c->planned, share, &found, c->err);
-  for (unsigned i = 0; i < n && !st; i++) {
+  qp_status status = qp_feedback_shares(path, &c->planned, share, &found, c->err);
+  for (unsigned i = 0; i < n && !status; i++) {
     c->in.alpha[i] *= share[i];
     least = share[i] < least ? share[i] : least;
     most = share[i] > most && share[i] < 1 ? share[i] : most;
   }
   free(share);
-  if (!st && found)
+  if (!status && found)
     snprintf(c->fed, sizeof c->fed,
              "%zu linears have Hessians: their losses count with the share that error feedback "
              "leaves, %.3f to %.3f",
              found, least, most);
-  if (st != QP_E_MISSING || c->o->hessian) return st;
+  if (status != QP_E_MISSING || c->o->hessian) return status;
   snprintf(c->fed, sizeof c->fed, "losses are those without error feedback: no BLAS was found");
   return QP_OK;
 }
@@ -399,23 +401,23 @@ static qp_status read_figures(qp_plan_context *c) {
   bool head = true;
   cJSON *tree = NULL;
   const char *sensitivity;
-  qp_status st = find_sensitivities(c, &sensitivity);
-  if (!st && sensitivity) {
-    st = read_sensitivity(c, sensitivity, &tree);
-    if (!st) st = qp_figures_sensitivity(sensitivity, tree, &c->in, &head, c->err);
+  qp_status status = find_sensitivities(c, &sensitivity);
+  if (!status && sensitivity) {
+    status = read_sensitivity(c, sensitivity, &tree);
+    if (!status) status = qp_figures_sensitivity(sensitivity, tree, &c->in, &head, c->err);
     cJSON_Delete(tree);
     tree = NULL;
   }
-  if (!st && !sensitivity) st = qp_prior_apply(&c->in, &head, c->prior, c->err);
-  if (!st) st = count_feedback(c);
-  for (unsigned i = 0; i < c->distortions && !st; i++)
-    st = qp_figures_linear_distortion(c->distortion_name[i], c->distortion[i], &c->in, c->err);
-  if (!st && c->o->sizes) {
-    st = qp_json_read(c->o->sizes, &tree, c->err);
-    if (!st) st = qp_figures_sizes(c->o->sizes, tree, &c->in, c->err);
+  if (!status && !sensitivity) status = qp_prior_apply(&c->in, &head, c->prior, c->err);
+  if (!status) status = count_feedback(c);
+  for (unsigned i = 0; i < c->distortions && !status; i++)
+    status = qp_figures_linear_distortion(c->distortion_name[i], c->distortion[i], &c->in, c->err);
+  if (!status && c->o->sizes) {
+    status = qp_json_read(c->o->sizes, &tree, c->err);
+    if (!status) status = qp_figures_sizes(c->o->sizes, tree, &c->in, c->err);
     cJSON_Delete(tree);
   }
-  return st ? st : choose_head(c, head);
+  return status ? status : choose_head(c, head);
 }
 
 qp_status qp_plan_context_open(qp_plan_context *c) {
@@ -425,23 +427,24 @@ qp_status qp_plan_context_open(qp_plan_context *c) {
                    "--model is needed: a name of qpal list models, or a config.json");
   c->menu = calloc(1, sizeof *c->menu);
   if (!c->menu) return qp_fail(c->err, QP_E_NOMEM, "no memory for the menu");
-  qp_status st = qp_session_open(&c->session, c->err);
-  if (!st) st = qp_models_open(&c->models, c->err);
-  if (!st) st = qp_models_find(c->models, o->model, &c->model, c->err);
-  if (!st) st = fill_menu(c);
-  if (!st) st = fill_distortions(c);
-  if (!st) st = drop_unknown(c);
-  if (!st) st = qp_kept_drop(c->model, c->menu, has_records(c), &c->planned, c->kept, c->err);
-  if (!st) st = qp_plan_input_init(&c->in, &c->planned, c->menu, c->err);
+  qp_status status = qp_session_open(&c->session, c->err);
+  if (!status) status = qp_models_open(&c->models, c->err);
+  if (!status) status = qp_models_find(c->models, o->model, &c->model, c->err);
+  if (!status) status = fill_menu(c);
+  if (!status) status = fill_distortions(c);
+  if (!status) status = drop_unknown(c);
+  if (!status)
+    status = qp_kept_drop(c->model, c->menu, has_records(c), &c->planned, c->kept, c->err);
+  if (!status) status = qp_plan_input_init(&c->in, &c->planned, c->menu, c->err);
   c->in.whole = c->model;
-  if (!st) st = parse_batches(c);
-  if (!st) st = parse_accept(c);
-  if (!st) st = read_table(c);
-  if (!st) st = read_constant(c);
-  if (!st) st = read_figures(c);
-  if (!st) st = parse_limits(c);
-  if (!st) st = parse_paths(c);
-  if (st) return st;
+  if (!status) status = parse_batches(c);
+  if (!status) status = parse_accept(c);
+  if (!status) status = read_table(c);
+  if (!status) status = read_constant(c);
+  if (!status) status = read_figures(c);
+  if (!status) status = parse_limits(c);
+  if (!status) status = parse_paths(c);
+  if (status) return status;
   c->in.fusion = !o->no_fusion;
   c->in.mixed_fusion = !o->no_mixed_fusion;
   return QP_OK;

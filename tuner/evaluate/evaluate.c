@@ -25,12 +25,12 @@ typedef struct span {
 static qp_status run_blocks(const span *s, unsigned model) {
   qp_forward *f = s->forward[model];
   const unsigned layers = qp_forward_model(f)->layers;
-  qp_status st = qp_forward_embed(f, &s->sequences, s->hidden[model], s->err);
-  for (unsigned b = 0; b < layers && !st; b++) {
-    st = qp_forward_block(f, b, &s->sequences, NULL, s->hidden[model], s->err);
+  qp_status status = qp_forward_embed(f, &s->sequences, s->hidden[model], s->err);
+  for (unsigned b = 0; b < layers && !status; b++) {
+    status = qp_forward_block(f, b, &s->sequences, NULL, s->hidden[model], s->err);
     if (s->done) atomic_fetch_add(s->done, s->tokens * (b + 1) / layers - s->tokens * b / layers);
   }
-  return st;
+  return status;
 }
 
 /* The states that predict a token of the text move to the front: all but each sequence's last.
@@ -66,18 +66,18 @@ static void compare_row(void *argument, size_t i, unsigned thread) {
 static qp_status compare_all(const span *s, size_t predictions, size_t rows, qp_divergence *out) {
   comparison c = {.s = s, .vocab = qp_forward_model(s->forward[0])->vocab};
   qp_parallel *p = qp_forward_parallel(s->forward[0]);
-  qp_status st = QP_OK;
-  for (; c.first < predictions && !st; c.first += rows) {
+  qp_status status = QP_OK;
+  for (; c.first < predictions && !status; c.first += rows) {
     const size_t n = predictions - c.first < rows ? predictions - c.first : rows;
-    for (unsigned m = 0; m < s->models && !st; m++) {
+    for (unsigned m = 0; m < s->models && !status; m++) {
       const size_t hidden = qp_forward_model(s->forward[m])->hidden;
-      st = qp_forward_head(s->forward[m], s->hidden[m] + c.first * hidden, n, NULL, s->logits[m],
-                           s->err);
+      status = qp_forward_head(s->forward[m], s->hidden[m] + c.first * hidden, n, NULL,
+                               s->logits[m], s->err);
     }
-    if (!st) qp_parallel_for(p, n, compare_row, &c);
+    if (!status) qp_parallel_for(p, n, compare_row, &c);
   }
   for (unsigned i = 0; i < MAX_THREADS; i++) qp_divergence_add(out, &c.sums[i]);
-  return st;
+  return status;
 }
 
 /* ---- Spans ---- */
@@ -143,18 +143,18 @@ qp_status qp_evaluate(qp_forward *model, qp_forward *source, const qp_tokens *to
                       _Atomic size_t *done, qp_divergence *out, qp_error *err) {
   qp_divergence sums = {0};
   span s = {.forward = {model, source}, .models = source ? 2 : 1, .done = done, .err = err};
-  qp_status st = check(model, source, tokens, err);
-  if (st) return st;
+  qp_status status = check(model, source, tokens, err);
+  if (status) return status;
   size_t *end = malloc(tokens->sequences * sizeof *end);
-  st = end ? reserve(&s, longest_span(tokens)) : qp_fail(err, QP_E_NOMEM, "no memory");
+  status = end ? reserve(&s, longest_span(tokens)) : qp_fail(err, QP_E_NOMEM, "no memory");
   const size_t rows = logit_rows(qp_forward_model(model)->vocab);
-  for (size_t i = 0; i < tokens->sequences && !st;) {
+  for (size_t i = 0; i < tokens->sequences && !status;) {
     i = choose_span(tokens, i, end, &s);
-    for (unsigned m = 0; m < s.models && !st; m++) st = run_blocks(&s, m);
-    if (!st) st = compare_all(&s, keep_predicting(&s), rows, &sums);
+    for (unsigned m = 0; m < s.models && !status; m++) status = run_blocks(&s, m);
+    if (!status) status = compare_all(&s, keep_predicting(&s), rows, &sums);
   }
   release(&s);
   free(end);
-  if (!st) *out = sums;
-  return st;
+  if (!status) *out = sums;
+  return status;
 }

@@ -84,22 +84,22 @@ static qp_status add_group(export *e, const qp_export_group *g) {
   qp_lib_group record = {.name = qp_library_writer_string(e->writer, g->name),
                          .path = qp_library_writer_string(e->writer, path_of(e, g)),
                          .block = g->block};
-  qp_status st = check_group(e, g);
-  for (unsigned m = 0; m < g->members && !st; m++) {
+  qp_status status = check_group(e, g);
+  for (unsigned m = 0; m < g->members && !status; m++) {
     record.tensor[m] = qp_library_writer_string(e->writer, g->member[m].tensor);
-    st = qp_library_writer_linear(e->writer, g->member[m].quantizer, g->member[m].rows, g->columns,
-                                  &linear[m], e->err);
-    if (!st)
-      st = qp_library_writer_problem(e->writer, &linear[m], 1, g->columns, "", &record.single[m],
-                                     e->err);
-    if (!st && g->member[m].quantizer && e->r->dequant && !pose(e, record.single[m], g, (int)m))
+    status = qp_library_writer_linear(e->writer, g->member[m].quantizer, g->member[m].rows,
+                                      g->columns, &linear[m], e->err);
+    if (!status)
+      status = qp_library_writer_problem(e->writer, &linear[m], 1, g->columns, "",
+                                         &record.single[m], e->err);
+    if (!status && g->member[m].quantizer && e->r->dequant && !pose(e, record.single[m], g, (int)m))
       return no_memory(e);
   }
-  if (!st)
-    st = qp_library_writer_problem(e->writer, linear, g->members, g->columns, path_of(e, g),
-                                   &record.problem, e->err);
-  if (!st && g->member[0].quantizer && !pose(e, record.problem, g, -1)) return no_memory(e);
-  return st ? st : qp_library_writer_group(e->writer, &record, e->err);
+  if (!status)
+    status = qp_library_writer_problem(e->writer, linear, g->members, g->columns, path_of(e, g),
+                                       &record.problem, e->err);
+  if (!status && g->member[0].quantizer && !pose(e, record.problem, g, -1)) return no_memory(e);
+  return status ? status : qp_library_writer_group(e->writer, &record, e->err);
 }
 
 /* ---- Problems to kernels ---- */
@@ -168,21 +168,22 @@ static qp_status make_kernel(export *e, uint32_t target, uint32_t problem, const
                    path);
   qp_choice_default(family, &choice);
   if (e->r->pdl && qp_arch_has(p->arch, QP_ARCH_PDL)) qp_choice_put(&choice, "pdl", 1);
-  qp_status st = QP_OK;
-  if (e->r->choose) st = e->r->choose(e->r->chooser, gpu, p, &choice, source, &latency_ps, e->err);
-  if (st) return st;
+  qp_status status = QP_OK;
+  if (e->r->choose)
+    status = e->r->choose(e->r->chooser, gpu, p, &choice, source, &latency_ps, e->err);
+  if (status) return status;
   qp_kernel *k = calloc(1, sizeof *k);
   if (!k) return no_memory(e);
-  st = qp_kernel_make(e->families, p, &choice, k, e->err);
-  if (!st) {
+  status = qp_kernel_make(e->families, p, &choice, k, e->err);
+  if (!status) {
     unsigned char params[QP_PARAMS_MAX];
     const qp_arguments none = {.x = 0};
-    st = add_job(e, target, problem, k, source, latency_ps, qp_kernel_params(k, &none, params),
-                 wants_ptx(e->r, p->arch));
+    status = add_job(e, target, problem, k, source, latency_ps, qp_kernel_params(k, &none, params),
+                     wants_ptx(e->r, p->arch));
     qp_kernel_free(k);
   }
   free(k);
-  return st;
+  return status;
 }
 
 static qp_problem base_problem(const export *e, uint32_t target, qp_dtype type, unsigned columns) {
@@ -209,13 +210,13 @@ static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dty
   unsigned made = 0;
   for (unsigned b = 0; b < e->r->batches; b++) {
     p.batch = e->r->batch[b];
-    const qp_status st = make_kernel(e, target, what->index, path_of(e, g), &p);
-    if (st == QP_E_LIMIT) {
+    const qp_status status = make_kernel(e, target, what->index, path_of(e, g), &p);
+    if (status == QP_E_LIMIT) {
       qp_text_add(e->notes, "%s on %s: no kernel for batch %u%s: %.300s\n", g->name,
                   e->r->gpu[target].name, p.batch, rotate ? " that rotates" : "", e->err->text);
       continue;
     }
-    if (st) return st;
+    if (status) return status;
     made++;
   }
   return made || rotate ? QP_OK : QP_E_LIMIT; /* the reason of the last is in err */
@@ -233,40 +234,40 @@ static qp_status add_dequant(export *e, uint32_t target, const posed *what, qp_d
 
 /* Rotations of every K that quantized linears have. */
 static qp_status add_rotations(export *e, uint32_t target, qp_dtype type) {
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < e->problems && !st; i++) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < e->problems && !status; i++) {
     bool known = false;
     for (size_t j = 0; j < i; j++)
       known |= e->problem[j].group->columns == e->problem[i].group->columns;
     if (known) continue;
     qp_problem p = base_problem(e, target, type, e->problem[i].group->columns);
     p.op = QP_OP_ROTATE;
-    st = make_kernel(e, target, QP_LIB_NONE, "", &p);
+    status = make_kernel(e, target, QP_LIB_NONE, "", &p);
     p.inverse = true;
-    if (!st && e->r->inverse) st = make_kernel(e, target, QP_LIB_NONE, "", &p);
+    if (!status && e->r->inverse) status = make_kernel(e, target, QP_LIB_NONE, "", &p);
   }
-  return st;
+  return status;
 }
 
 static qp_status add_target(export *e, unsigned i) {
   const qp_export_gpu *gpu = &e->r->gpu[i];
   const char *chosen = gpu->chosen ? gpu->chosen : e->r->chosen;
   uint32_t target = 0;
-  qp_status st = qp_library_writer_target(e->writer, gpu->name, chosen, gpu->arch, gpu->sm_count,
-                                          &target, e->err);
-  for (unsigned t = 0; t < e->r->types && !st; t++) {
-    for (size_t q = 0; q < e->problems && !st; q++) {
+  qp_status status = qp_library_writer_target(e->writer, gpu->name, chosen, gpu->arch,
+                                              gpu->sm_count, &target, e->err);
+  for (unsigned t = 0; t < e->r->types && !status; t++) {
+    for (size_t q = 0; q < e->problems && !status; q++) {
       const posed *what = &e->problem[q];
       if (what->member >= 0) {
-        st = add_dequant(e, target, what, e->r->type[t]);
+        status = add_dequant(e, target, what, e->r->type[t]);
         continue;
       }
-      st = add_gemms(e, target, what, e->r->type[t], false);
-      if (!st && e->r->rotate_fused) st = add_gemms(e, target, what, e->r->type[t], true);
+      status = add_gemms(e, target, what, e->r->type[t], false);
+      if (!status && e->r->rotate_fused) status = add_gemms(e, target, what, e->r->type[t], true);
     }
-    if (!st && e->r->rotate) st = add_rotations(e, target, e->r->type[t]);
+    if (!status && e->r->rotate) status = add_rotations(e, target, e->r->type[t]);
   }
-  return st;
+  return status;
 }
 
 /* ---- Compiling and writing ---- */
@@ -276,32 +277,33 @@ static qp_status compile_all(export *e) {
   qp_compiled c;
   void *user;
   size_t done = 0;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   qp_progress_begin(&bar, "compiling", e->jobs);
   while (qp_compiler_next(e->compiler, &c, &user)) {
     job *j = user;
     j->compiled = c;
-    if (c.status && !st) st = qp_fail(e->err, c.status, "kernel %.300s: %s", j->name, c.log);
+    if (c.status && !status)
+      status = qp_fail(e->err, c.status, "kernel %.300s: %s", j->name, c.log);
     qp_progress_show(&bar, ++done, "");
   }
   qp_progress_end(&bar);
-  return st;
+  return status;
 }
 
 static qp_status write_kernels(export *e) {
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < e->jobs && !st; i++) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < e->jobs && !status; i++) {
     job *j = e->job[i];
     const unsigned arch = e->r->gpu[j->record.target].arch;
     j->record.registers = j->compiled.res.registers;
-    st = qp_library_writer_image(e->writer, 0, arch, j->compiled.cubin, j->compiled.cubin_bytes,
-                                 &j->record.cubin, e->err);
-    if (!st)
-      st = qp_library_writer_image(e->writer, 1, arch, j->ptx ? j->compiled.ptx : NULL,
-                                   j->compiled.ptx_bytes, &j->record.ptx, e->err);
-    if (!st) st = qp_library_writer_kernel(e->writer, &j->record, e->err);
+    status = qp_library_writer_image(e->writer, 0, arch, j->compiled.cubin, j->compiled.cubin_bytes,
+                                     &j->record.cubin, e->err);
+    if (!status)
+      status = qp_library_writer_image(e->writer, 1, arch, j->ptx ? j->compiled.ptx : NULL,
+                                       j->compiled.ptx_bytes, &j->record.ptx, e->err);
+    if (!status) status = qp_library_writer_kernel(e->writer, &j->record, e->err);
   }
-  return st;
+  return status;
 }
 
 /* "NVRTC 13.0 (...)" -> 13000. */
@@ -326,26 +328,26 @@ static qp_status make(export *e, void **data, size_t *bytes) {
   const qp_export_request *r = e->r;
   char generator[320];
   const qp_compiler_options co = {.workers = r->workers};
-  qp_status st = qp_compiler_open(&co, &e->compiler, e->err);
-  if (st) return st;
+  qp_status status = qp_compiler_open(&co, &e->compiler, e->err);
+  if (status) return status;
   snprintf(generator, sizeof generator, "qpal %s, %s", qpal_version(),
            qp_compiler_version(e->compiler));
   e->writer =
       qp_library_writer_new(toolkit_of(qp_compiler_version(e->compiler)), r->model, generator);
   if (!e->writer) return no_memory(e);
-  for (size_t g = 0; g < r->groups && !st; g++) st = add_group(e, &r->group[g]);
-  for (unsigned i = 0; i < r->gpus && !st; i++) st = add_target(e, i);
-  if (!st) st = compile_all(e);
-  if (!st) st = write_kernels(e);
-  return st ? st : qp_library_writer_finish(e->writer, data, bytes, e->err);
+  for (size_t g = 0; g < r->groups && !status; g++) status = add_group(e, &r->group[g]);
+  for (unsigned i = 0; i < r->gpus && !status; i++) status = add_target(e, i);
+  if (!status) status = compile_all(e);
+  if (!status) status = write_kernels(e);
+  return status ? status : qp_library_writer_finish(e->writer, data, bytes, e->err);
 }
 
 qp_status qp_export_make(qp_families *families, const qp_export_request *r, void **data,
                          size_t *bytes, qp_text *notes, qp_error *err) {
   qp_error own = {.text = ""};
   export e = {.r = r, .families = families, .notes = notes, .err = err ? err : &own};
-  qp_status st = check_request(r, e.err);
-  if (!st) st = make(&e, data, bytes);
+  qp_status status = check_request(r, e.err);
+  if (!status) status = make(&e, data, bytes);
   if (e.compiler) qp_compiler_close(e.compiler);
   for (size_t i = 0; i < e.jobs; i++) {
     qp_compiled_free(&e.job[i]->compiled);
@@ -355,5 +357,5 @@ qp_status qp_export_make(qp_families *families, const qp_export_request *r, void
   free(e.job);
   free(e.problem);
   qp_library_writer_free(e.writer);
-  return st;
+  return status;
 }

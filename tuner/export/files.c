@@ -43,13 +43,13 @@ static qp_status write_kernels(const char *folder, const qpal_library *l, qp_err
   const int n = snprintf(kernels, sizeof kernels, "%s/kernels", folder);
   if (n < 0 || (size_t)n >= sizeof kernels)
     return qp_fail(err, QP_E_ARG, "'%.100s...' is too long", folder);
-  qp_status st = QP_OK;
-  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_KERNELS) && !st; i++) {
+  qp_status status = QP_OK;
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_KERNELS) && !status; i++) {
     const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, i);
-    st = write_image(kernels, l, k, k->cubin, err);
-    if (!st) st = write_image(kernels, l, k, k->ptx, err);
+    status = write_image(kernels, l, k, k->cubin, err);
+    if (!status) status = write_image(kernels, l, k, k->ptx, err);
   }
-  return st;
+  return status;
 }
 
 qp_status qp_export_write_folder(const char *folder, const void *data, size_t bytes,
@@ -58,13 +58,13 @@ qp_status qp_export_write_folder(const char *folder, const void *data, size_t by
   if (qpal_library_from_memory(data, bytes, &l))
     return qp_fail(err, QP_E_ARG, "%s", qpal_message());
   char *manifest = qp_export_manifest(l);
-  qp_status st = manifest ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for manifest.json");
-  if (!st) st = write_in(folder, "manifest", ".json", manifest, strlen(manifest), err);
-  if (!st) st = write_kernels(folder, l, err);
-  if (!st) st = write_in(folder, "library", ".qpal", data, bytes, err);
+  qp_status status = manifest ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for manifest.json");
+  if (!status) status = write_in(folder, "manifest", ".json", manifest, strlen(manifest), err);
+  if (!status) status = write_kernels(folder, l, err);
+  if (!status) status = write_in(folder, "library", ".qpal", data, bytes, err);
   free(manifest);
   qpal_library_close(l);
-  return st;
+  return status;
 }
 
 qp_status qp_export_write_source(const char *file, const void *data, size_t bytes, qp_error *err) {
@@ -85,10 +85,10 @@ qp_status qp_export_write_source(const char *file, const void *data, size_t byte
     qp_text_add(&t, "0x%llx,%s", (unsigned long long)v, i / 8 % A_LINE == A_LINE - 1 ? "\n" : "");
   }
   qp_text_add(&t, "};\n");
-  const qp_status st = t.failed ? qp_fail(err, QP_E_NOMEM, "no memory for the C source")
-                                : qp_file_write(file, t.s, t.length, err);
+  const qp_status status = t.failed ? qp_fail(err, QP_E_NOMEM, "no memory for the C source")
+                                    : qp_file_write(file, t.s, t.length, err);
   qp_text_free(&t);
-  return st;
+  return status;
 }
 
 /* $CC -shared; 'source' and 'to' are paths. */
@@ -121,10 +121,11 @@ qp_status qp_export_write_shared(const char *file, const void *data, size_t byte
   const int m = snprintf(made, sizeof made, "%s.%ld.so", file, (long)getpid());
   if (n < 0 || (size_t)n >= sizeof source || m < 0 || (size_t)m >= sizeof made)
     return qp_fail(err, QP_E_ARG, "'%.100s...' is too long", file);
-  qp_status st = qp_export_write_source(source, data, bytes, err);
-  if (!st) st = run_compiler(source, made, err);
-  if (!st && rename(made, file)) st = qp_fail(err, QP_E_IO, "%s: %s", file, strerror(errno));
+  qp_status status = qp_export_write_source(source, data, bytes, err);
+  if (!status) status = run_compiler(source, made, err);
+  if (!status && rename(made, file))
+    status = qp_fail(err, QP_E_IO, "%s: %s", file, strerror(errno));
   unlink(source);
   unlink(made);
-  return st;
+  return status;
 }

@@ -52,12 +52,12 @@ qp_status qp_export_plan_groups(const qp_plan *plan, qp_palette *palette, qp_exp
   qp_export_group *g = NULL;
   const qp_quantizer **q = calloc(plan->quantizers + 1, sizeof *q);
   if (!q) return qp_fail(err, QP_E_NOMEM, "no memory for quantizers");
-  qp_status st = qp_plan_resolve(plan, palette, q, err);
-  if (!st) st = make_groups(plan->launches, &g, err);
-  for (unsigned i = 0; i < plan->launches && !st; i++)
-    st = plan_group(plan, &plan->launch[i], q, &g[i], err);
+  qp_status status = qp_plan_resolve(plan, palette, q, err);
+  if (!status) status = make_groups(plan->launches, &g, err);
+  for (unsigned i = 0; i < plan->launches && !status; i++)
+    status = plan_group(plan, &plan->launch[i], q, &g[i], err);
   free(q);
-  if (st) return free(g), st;
+  if (status) return free(g), status;
   *out = g;
   *count = plan->launches;
   return QP_OK;
@@ -86,8 +86,8 @@ qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q, const
                                  bool head, qp_export_group **out, size_t *count, qp_error *err) {
   qp_export_group *g = NULL;
   const size_t n = (size_t)m->layers * m->groups + head;
-  const qp_status st = make_groups(n, &g, err);
-  if (st) return st;
+  const qp_status status = make_groups(n, &g, err);
+  if (status) return status;
   for (unsigned b = 0; b < m->layers; b++)
     for (unsigned i = 0; i < m->groups; i++)
       model_group(m, b, i, q, path, &g[(size_t)b * m->groups + i]);
@@ -115,8 +115,8 @@ qp_status qp_export_shape_groups(const qp_shapes *shapes, const qp_quantizer *co
     return qp_fail(err, QP_E_ARG,
                    "%zu quantizers for %zu shapes; one each is needed, or one for all", n,
                    shapes->count);
-  const qp_status st = make_groups(1, &g, err);
-  if (st) return st;
+  const qp_status status = make_groups(1, &g, err);
+  if (status) return status;
   g->block = -1;
   g->columns = shapes->columns[0];
   g->members = (unsigned)shapes->count;
@@ -153,8 +153,8 @@ static qp_status gpu_by_arch(const char *text, qp_export_gpu *out, qp_error *err
   if (n >= sizeof arch) return qp_fail(err, QP_E_ARG, "GPU '%.60s' is not known", text);
   memcpy(arch, text, n);
   arch[n] = 0;
-  const qp_status st = qp_arch_parse(arch, &out->arch, err);
-  if (st) return st;
+  const qp_status status = qp_arch_parse(arch, &out->arch, err);
+  if (status) return status;
   out->sm_count = qp_arch_sm_count(out->arch);
   if (colon) {
     char *end;
@@ -171,8 +171,8 @@ static qp_status gpu_by_arch(const char *text, qp_export_gpu *out, qp_error *err
 
 static qp_status gpu_at_hand(const char *text, qp_export_gpu *out, qp_error *err) {
   qp_device *dev;
-  const qp_status st = qp_device_open(text, &dev, err);
-  if (st) return st;
+  const qp_status status = qp_device_open(text, &dev, err);
+  if (status) return status;
   out->arch = dev->info.arch;
   out->sm_count = dev->info.sm_count;
   snprintf(out->name, sizeof out->name, "%s", dev->info.name);
@@ -182,12 +182,12 @@ static qp_status gpu_at_hand(const char *text, qp_export_gpu *out, qp_error *err
 
 qp_status qp_export_gpu_parse(const char *text, qp_export_gpu *out, qp_error *err) {
   qp_export_gpu gpu = {.arch = 0};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   const size_t n = sizeof gpus / sizeof *gpus;
   if (!strncmp(text, "sm_", 3)) {
-    st = gpu_by_arch(text, &gpu, err);
+    status = gpu_by_arch(text, &gpu, err);
   } else if (!strncmp(text, "cuda:", 5)) {
-    st = gpu_at_hand(text, &gpu, err);
+    status = gpu_at_hand(text, &gpu, err);
   } else {
     size_t i = 0;
     while (i < n && strcmp(gpus[i].name, text) != 0) i++;
@@ -204,6 +204,6 @@ qp_status qp_export_gpu_parse(const char *text, qp_export_gpu *out, qp_error *er
     gpu.sm_count = gpus[i].sm_count;
     snprintf(gpu.name, sizeof gpu.name, "%s", gpus[i].full);
   }
-  if (!st) *out = gpu;
-  return st;
+  if (!status) *out = gpu;
+  return status;
 }

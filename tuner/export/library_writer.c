@@ -176,8 +176,8 @@ static bool add_quantizer(qp_library_writer *w, const qp_quantizer *q, uint32_t 
 static qp_status lay_out_part(qp_library_writer *w, const qp_quantizer *q, unsigned rows,
                               unsigned from, unsigned to, qp_lib_part *out, qp_error *err) {
   qp_stream s;
-  const qp_status st = qp_layout_stream(q, rows, to - from, &s, err);
-  if (st) return st;
+  const qp_status status = qp_layout_stream(q, rows, to - from, &s, err);
+  if (status) return status;
   *out = (qp_lib_part){.column = from, .columns = to - from, .code_bytes = 4ull * s.code_words};
   for (unsigned f = 0; f < q->fields; f++) out->field_bytes[f] = s.field_bytes[f];
   for (unsigned c = 0; c < q->codebooks; c++) {
@@ -198,9 +198,9 @@ qp_status qp_library_writer_linear(qp_library_writer *w, const qp_quantizer *q, 
     const unsigned from = qp_layout_part_column(q, columns, i);
     const unsigned to = qp_layout_part_column(q, columns, i + 1);
     if (from == to) continue;
-    const qp_status st = lay_out_part(w, q->kind == QP_SPLIT ? q->part[i].quantizer : q, rows, from,
-                                      to, &e.part[e.parts++], err);
-    if (st) return st;
+    const qp_status status = lay_out_part(w, q->kind == QP_SPLIT ? q->part[i].quantizer : q, rows,
+                                          from, to, &e.part[e.parts++], err);
+    if (status) return status;
   }
   return find_or_add(&w->section[QP_LIB_LINEARS], &e, out) ? QP_OK : no_memory(err);
 }
@@ -281,8 +281,8 @@ static size_t align_up(size_t n) { return (n + QP_LIB_ALIGN - 1) / QP_LIB_ALIGN 
 qp_status qp_library_writer_finish(qp_library_writer *w, void **data, size_t *bytes,
                                    qp_error *err) {
   if (w->failed) return no_memory(err);
-  const qp_status st = sort_kernels(w, err);
-  if (st) return st;
+  const qp_status status = sort_kernels(w, err);
+  if (status) return status;
   size_t at = align_up(sizeof w->header);
   for (unsigned i = 0; i < QP_LIB_SECTION_COUNT; i++) {
     const table *t = &w->section[i];

@@ -97,14 +97,14 @@ static qp_status use_records(qp_export_tuned *t, unsigned i, const char *name,
   qp_lookup_options o = {.worst = QP_MATCH_OTHER_DRIVER,
                          .families = t->session->families,
                          .palette = t->session->palette};
-  qp_status st = QP_OK;
-  for (unsigned k = 0; k < KINDS && !st; k++) {
+  qp_status status = QP_OK;
+  for (unsigned k = 0; k < KINDS && !status; k++) {
     o.kind = kinds[k];
-    st = qp_lookup_open(records, &o, &s->lookup[k], err);
+    status = qp_lookup_open(records, &o, &s->lookup[k], err);
   }
   snprintf(s->name, sizeof s->name, "%.150s", name);
   snprintf(s->chosen, sizeof s->chosen, "%.150s (%zu records)", name, records->count);
-  return st;
+  return status;
 }
 
 static qp_status gpu_of_records(const char *item, const qp_records *r, qp_export_gpu *out,
@@ -151,17 +151,17 @@ static qp_status add_gpu(qp_export_tuned *t, qp_export_request *r, const char *i
                          qp_error *err) {
   const unsigned i = r->gpus;
   qp_export_gpu *gpu = &r->gpu[i];
-  qp_status st = is_file(item) ? QP_E_ARG : qp_export_gpu_parse(item, gpu, err);
-  if (!st) {
-    st = find_records(t, i, item, gpu, err);
-  } else if (st == QP_E_ARG && (is_file(item) || is_in_tuned(t, item))) {
+  qp_status status = is_file(item) ? QP_E_ARG : qp_export_gpu_parse(item, gpu, err);
+  if (!status) {
+    status = find_records(t, i, item, gpu, err);
+  } else if (status == QP_E_ARG && (is_file(item) || is_in_tuned(t, item))) {
     char name[256];
     source *s = &t->source[i];
-    st = qp_library_read(item, QP_RECORDS_MEASURED, &s->records, name, err);
-    if (!st) st = gpu_of_records(item, &s->records, gpu, err);
-    if (!st && measured) st = use_records(t, i, name, &s->records, err);
+    status = qp_library_read(item, QP_RECORDS_MEASURED, &s->records, name, err);
+    if (!status) status = gpu_of_records(item, &s->records, gpu, err);
+    if (!status && measured) status = use_records(t, i, name, &s->records, err);
   }
-  if (st) return st;
+  if (status) return status;
   gpu->chosen = t->source[i].name[0] ? t->source[i].chosen : NULL;
   r->gpus++;
   return QP_OK;
@@ -171,21 +171,21 @@ qp_status qp_export_tuned_open(const qp_session *s, const char *list, bool measu
                                qp_export_request *r, qp_export_tuned **out, qp_error *err) {
   qp_export_tuned *t = calloc(1, sizeof *t);
   char *words = strdup(list), *rest = words;
-  qp_status st = QP_OK;
-  if (!t || !words) st = qp_fail(err, QP_E_NOMEM, "no memory for GPUs");
-  if (!st) {
+  qp_status status = QP_OK;
+  if (!t || !words) status = qp_fail(err, QP_E_NOMEM, "no memory for GPUs");
+  if (!status) {
     t->session = s;
     t->request = r;
-    st = qp_library_all(&t->all, &t->files, err);
+    status = qp_library_all(&t->all, &t->files, err);
   }
-  for (char *item; !st && (item = strsep(&rest, ","));) {
+  for (char *item; !status && (item = strsep(&rest, ","));) {
     if (r->gpus == QP_EXPORT_GPUS)
-      st = qp_fail(err, QP_E_ARG, "--gpu: more than %d GPUs", QP_EXPORT_GPUS);
+      status = qp_fail(err, QP_E_ARG, "--gpu: more than %d GPUs", QP_EXPORT_GPUS);
     else
-      st = add_gpu(t, r, item, measured, err);
+      status = add_gpu(t, r, item, measured, err);
   }
   free(words);
-  if (st) return qp_export_tuned_close(t), st;
+  if (status) return qp_export_tuned_close(t), status;
   if (measured) {
     r->choose = choose;
     r->chooser = t;

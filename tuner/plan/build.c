@@ -101,12 +101,12 @@ static void prune(builder *b) {
   b->options = kept;
 }
 
-/* The options made since become a list; its index, or -1: none, or no memory (*st). */
-static int end_list(builder *b, qp_status *st) {
+/* The options made since become a list; its index, or -1: none, or no memory (*status). */
+static int end_list(builder *b, qp_status *status) {
   if (!b->options) return -1;
   qp_knap_option *copy = keep(b->p, malloc(b->options * sizeof *copy));
   if (!copy || b->lists == MAX_LISTS) {
-    *st = qp_fail(b->err, copy ? QP_E_LIMIT : QP_E_NOMEM, "no room for the plan's choices");
+    *status = qp_fail(b->err, copy ? QP_E_LIMIT : QP_E_NOMEM, "no room for the plan's choices");
     return -1;
   }
   memcpy(copy, b->option, b->options * sizeof *copy);
@@ -115,9 +115,9 @@ static int end_list(builder *b, qp_status *st) {
   return (int)b->lists++;
 }
 
-static qp_knap_mode *add_mode(builder *b, unsigned mask, qp_mode_info info, qp_status *st) {
+static qp_knap_mode *add_mode(builder *b, unsigned mask, qp_mode_info info, qp_status *status) {
   if (b->modes == MAX_MODES) {
-    *st = qp_fail(b->err, QP_E_LIMIT, "no room for the plan's launches");
+    *status = qp_fail(b->err, QP_E_LIMIT, "no room for the plan's launches");
     return NULL;
   }
   b->mode[b->modes] = (qp_knap_mode){.mask = mask};
@@ -144,19 +144,19 @@ static qp_status add_same(builder *b, unsigned mask) {
     }
     if (ok) b->option[b->options++] = o;
   }
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (b->by_ps) prune(b);
-  int list = end_list(b, &st);
-  if (list < 0) return st;
+  int list = end_list(b, &status);
+  if (list < 0) return status;
   qp_mode_info info = {linears == 1 ? QP_MODE_ALONE : QP_MODE_SAME, 0};
-  qp_knap_mode *m = add_mode(b, mask, info, &st);
+  qp_knap_mode *m = add_mode(b, mask, info, &status);
   if (m) m->parts = 1, m->list[0] = (unsigned)list;
-  return st;
+  return status;
 }
 
 /* Launches of several quantizers that were measured: a mode for each, with one option a linear. */
 static qp_status add_measured(builder *b, const qp_mixed_cost *mixed) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   unsigned list[QP_GROUP_LINEARS_MAX], parts = 0;
   for (unsigned l = 0; l < b->linears; l++) {
     if (!(mixed->mask >> l & 1)) continue;
@@ -166,12 +166,12 @@ static qp_status add_measured(builder *b, const qp_mixed_cost *mixed) {
                                                .ps = parts ? 0 : mixed->cost.ps * b->blocks,
                                                .bytes = (int64_t)(bytes_of(b, l, q) * b->blocks),
                                                .tag = mixed->tag[parts]};
-    int made = end_list(b, &st);
-    if (made < 0) return st;
+    int made = end_list(b, &status);
+    if (made < 0) return status;
     list[parts++] = (unsigned)made;
   }
-  qp_knap_mode *m = add_mode(b, mixed->mask, (qp_mode_info){QP_MODE_MIXED, 0}, &st);
-  if (!m) return st;
+  qp_knap_mode *m = add_mode(b, mixed->mask, (qp_mode_info){QP_MODE_MIXED, 0}, &status);
+  if (!m) return status;
   m->parts = parts;
   memcpy(m->list, list, parts * sizeof *list);
   return QP_OK;
@@ -189,9 +189,9 @@ static qp_status part_lists(builder *b, unsigned path, int *list) {
                                                  .bytes = (int64_t)(bytes_of(b, l, q) * b->blocks),
                                                  .tag = q * QP_KNAP_TAGS + path};
     }
-    qp_status st = QP_OK;
-    list[l] = end_list(b, &st);
-    if (st) return st;
+    qp_status status = QP_OK;
+    list[l] = end_list(b, &status);
+    if (status) return status;
   }
   return QP_OK;
 }
@@ -231,11 +231,11 @@ static qp_status exclude_measured(builder *b, unsigned mask, unsigned path, qp_k
 
 static qp_status add_modelled(builder *b, unsigned path) {
   int list[QP_GROUP_LINEARS_MAX] = {0};
-  qp_status st = part_lists(b, path, list);
-  for (unsigned mask = 3; mask < 1u << b->linears && !st; mask++) {
+  qp_status status = part_lists(b, path, list);
+  for (unsigned mask = 3; mask < 1u << b->linears && !status; mask++) {
     unsigned parts = 0;
     if (!(mask & (mask - 1))) continue;
-    qp_knap_mode *m = add_mode(b, mask, (qp_mode_info){QP_MODE_MODELLED, path}, &st);
+    qp_knap_mode *m = add_mode(b, mask, (qp_mode_info){QP_MODE_MODELLED, path}, &status);
     if (!m) break;
     for (unsigned l = 0; l < b->linears; l++) {
       if (!(mask >> l & 1)) continue;
@@ -248,9 +248,9 @@ static qp_status add_modelled(builder *b, unsigned path) {
     }
     m->parts = parts;
     m->offset_ps = -(int64_t)(parts - 1) * b->p->costs.overhead_ps * b->blocks;
-    st = exclude_measured(b, mask, path, m);
+    status = exclude_measured(b, mask, path, m);
   }
-  return st;
+  return status;
 }
 
 /* The first linear that no mode serves. */
@@ -301,7 +301,7 @@ static bool is_free_alone(const builder *b) {
 /* Without a limit on latency: each linear by itself, options that bytes and loss leave. */
 static qp_status make_thin(builder *b, qp_knap_item *item) {
   unsigned first = b->lists;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   qp_knap_mode *mode = keep(b->p, calloc(b->linears, sizeof *mode));
   qp_knap_list *list = keep(b->p, calloc(b->linears, sizeof *list));
   if (!mode || !list) return qp_fail(b->err, QP_E_NOMEM, "no memory for the plan's choices");
@@ -313,7 +313,7 @@ static qp_status make_thin(builder *b, qp_knap_item *item) {
     memcpy(b->option, from->option, from->count * sizeof *b->option);
     b->options = from->count;
     prune(b);
-    if (end_list(b, &st) < 0) return st;
+    if (end_list(b, &status) < 0) return status;
     list[l] = b->list[first + l];
     mode[l] = (qp_knap_mode){.mask = 1u << l, .parts = 1, .list = {l}};
   }
@@ -322,20 +322,20 @@ static qp_status make_thin(builder *b, qp_knap_item *item) {
 }
 
 static qp_status make_item(builder *b, qp_knap_item *item, qp_knap_item *full, qp_item_info *info) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   const qp_plan_input *in = b->in;
   b->lists = b->modes = b->options = 0;
   b->costs = &b->p->costs.group[b->group];
   sum_losses(b);
-  for (unsigned mask = 1; mask < 1u << b->linears && !st; mask++)
-    if (!(mask & (mask - 1)) || (in->fusion && in->table)) st = add_same(b, mask);
+  for (unsigned mask = 1; mask < 1u << b->linears && !status; mask++)
+    if (!(mask & (mask - 1)) || (in->fusion && in->table)) status = add_same(b, mask);
   bool mixed = in->fusion && in->mixed_fusion && in->table && b->linears > 1;
-  for (unsigned i = 0; i < b->costs->mixeds && mixed && !st; i++)
-    st = add_measured(b, &b->costs->mixed[i]);
+  for (unsigned i = 0; i < b->costs->mixeds && mixed && !status; i++)
+    status = add_measured(b, &b->costs->mixed[i]);
   const unsigned paths = mixed && b->p->costs.overhead_ps > 0 ? b->p->costs.paths : 0;
-  for (unsigned path = 0; path < paths && !st; path++) st = add_modelled(b, path);
-  if (!st) st = check_covered(b);
-  if (st) return st;
+  for (unsigned path = 0; path < paths && !status; path++) status = add_modelled(b, path);
+  if (!status) status = check_covered(b);
+  if (status) return status;
   qp_knap_list *list = keep(b->p, calloc(b->lists + 1, sizeof *list));
   qp_knap_mode *mode = keep(b->p, calloc(b->modes + 1, sizeof *mode));
   qp_mode_info *mode_info = keep(b->p, calloc(b->modes + 1, sizeof *mode_info));
@@ -405,21 +405,21 @@ static qp_status make_items(builder *b, unsigned classes) {
   qp_knap_item *full = keep(b->p, calloc((size_t)items + 1, sizeof *full));
   b->p->item = keep(b->p, calloc((size_t)items + 1, sizeof *b->p->item));
   if (!item || !full || !b->p->item) return qp_fail(b->err, QP_E_NOMEM, "no memory for the plan");
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < items && !st; i++) {
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < items && !status; i++) {
     b->head = i == classes * m->groups;
     b->class = b->head ? 0 : i / m->groups;
     b->group = b->head ? m->groups : i % m->groups;
     b->linears = b->head ? 1 : m->group[b->group].linears;
     b->blocks = b->head ? 1 : 0;
     for (unsigned k = 0; k < m->layers && !b->head; k++) b->blocks += b->p->class_of[k] == b->class;
-    st = make_item(b, &item[i], &full[i], &b->p->item[i]);
+    status = make_item(b, &item[i], &full[i], &b->p->item[i]);
   }
   b->p->knap.items = items;
   b->p->knap.item = item;
   b->p->full = b->p->knap;
   b->p->full.item = full;
-  return st;
+  return status;
 }
 
 static qp_status make_builder(qp_plan_problem *p, builder **out, qp_error *err) {
@@ -443,21 +443,21 @@ qp_status qp_plan_build(const qp_plan_input *in, const unsigned *class_of, unsig
                         qp_plan_problem *out, qp_error *err) {
   qp_plan_problem p = {.in = in};
   builder *b = NULL;
-  qp_status st = qp_costs_make(in, &p.costs, err);
-  if (st) return st;
+  qp_status status = qp_costs_make(in, &p.costs, err);
+  if (status) return status;
   p.class_of = calloc(in->model->layers, sizeof *p.class_of);
-  if (!p.class_of) st = qp_fail(err, QP_E_NOMEM, "no memory for the plan");
-  for (unsigned i = 0; i < in->model->layers && !st; i++)
+  if (!p.class_of) status = qp_fail(err, QP_E_NOMEM, "no memory for the plan");
+  for (unsigned i = 0; i < in->model->layers && !status; i++)
     p.class_of[i] = class_of ? class_of[i] : i;
-  if (!st) st = set_limits(&p, err);
-  if (!st) st = make_builder(&p, &b, err);
-  if (!st) st = make_items(b, class_of ? classes : in->model->layers);
+  if (!status) status = set_limits(&p, err);
+  if (!status) status = make_builder(&p, &b, err);
+  if (!status) status = make_items(b, class_of ? classes : in->model->layers);
   if (b) {
     free(b->loss);
     free(b->option);
     free(b);
   }
-  if (st) return qp_plan_problem_free(&p), st;
+  if (status) return qp_plan_problem_free(&p), status;
   *out = p;
   return QP_OK;
 }

@@ -27,30 +27,32 @@ static qp_status path_of(const char *folder, const char *name, char out[QP_CALIB
 static qp_status read_tree(const char *file, qp_calibration *c, qp_error *err) {
   int64_t version;
   const char *key;
-  qp_status st = qp_json_read(file, &c->tree, err);
-  if (!st && !cJSON_IsObject(c->tree)) st = qp_fail(err, QP_E_ARG, "%s: an object is needed", file);
-  if (!st) st = qp_json_integer(c->tree, file, "calibration", 1, 1 << 20, &version, err);
-  if (!st && version != QP_CALIBRATION_VERSION)
-    st = qp_fail(err, QP_E_ARG, "%s: field 'calibration' is version %lld: this qpal reads %d", file,
-                 (long long)version, QP_CALIBRATION_VERSION);
-  if (!st) st = qp_json_text(c->tree, file, "key", &key, err);
-  if (!st) snprintf(c->key, sizeof c->key, "%s", key);
-  return st;
+  qp_status status = qp_json_read(file, &c->tree, err);
+  if (!status && !cJSON_IsObject(c->tree))
+    status = qp_fail(err, QP_E_ARG, "%s: an object is needed", file);
+  if (!status) status = qp_json_integer(c->tree, file, "calibration", 1, 1 << 20, &version, err);
+  if (!status && version != QP_CALIBRATION_VERSION)
+    status = qp_fail(err, QP_E_ARG, "%s: field 'calibration' is version %lld: this qpal reads %d",
+                     file, (long long)version, QP_CALIBRATION_VERSION);
+  if (!status) status = qp_json_text(c->tree, file, "key", &key, err);
+  if (!status) snprintf(c->key, sizeof c->key, "%s", key);
+  return status;
 }
 
 qp_status qp_calibration_open(const char *folder, qp_calibration *out, qp_error *err) {
   qp_calibration c = {0};
   char file[QP_CALIBRATION_PATH];
-  qp_status st = path_of(folder, "calibration.json", file, err);
-  if (!st && !*file)
-    st = qp_fail(err, QP_E_IO,
-                 "%s: there is no calibration.json in it:  qpal calibrate MODEL --text FILE -o %s  "
-                 "makes one (a run that was stopped has none yet)",
-                 folder, folder);
-  if (!st) st = read_tree(file, &c, err);
-  if (!st) st = path_of(folder, "sensitivity.json", c.sensitivity, err);
-  if (!st) st = path_of(folder, "hessians", c.hessian, err);
-  if (st) return qp_calibration_close(&c), st;
+  qp_status status = path_of(folder, "calibration.json", file, err);
+  if (!status && !*file)
+    status =
+        qp_fail(err, QP_E_IO,
+                "%s: there is no calibration.json in it:  qpal calibrate MODEL --text FILE -o %s  "
+                "makes one (a run that was stopped has none yet)",
+                folder, folder);
+  if (!status) status = read_tree(file, &c, err);
+  if (!status) status = path_of(folder, "sensitivity.json", c.sensitivity, err);
+  if (!status) status = path_of(folder, "hessians", c.hessian, err);
+  if (status) return qp_calibration_close(&c), status;
   *out = c;
   return QP_OK;
 }

@@ -102,15 +102,15 @@ static qp_status place(filler *f, unsigned l, unsigned mask, unsigned placed, un
   if (placed == r->members) return take_mask(f, mask);
   if (l == f->to->linears) return QP_OK;
   const qp_model_linear *linear = group_linear(f->in->model, f->group, l);
-  qp_status st = place(f, l + 1, mask, placed, used);
-  for (unsigned m = 0; m < r->members && !st; m++) {
+  qp_status status = place(f, l + 1, mask, placed, used);
+  for (unsigned m = 0; m < r->members && !status; m++) {
     if ((used >> m & 1) || r->member[m].rows != linear->rows ||
         r->member[m].columns != linear->columns)
       continue;
     f->member[placed] = m;
-    st = place(f, l + 1, mask | 1u << l, placed + 1, used | 1u << m);
+    status = place(f, l + 1, mask | 1u << l, placed + 1, used | 1u << m);
   }
-  return st;
+  return status;
 }
 
 /* Linears that a key names: a role, or first letters of roles; 0: not in this group. */
@@ -148,35 +148,35 @@ static bool is_usable(filler *f, const qp_latency_row *r, unsigned batch, qp_cos
 static qp_status take_row(filler *f, qp_costs *c) {
   const qp_model *m = f->in->model;
   bool placed = false;
-  qp_status st = QP_OK;
-  for (unsigned g = 0; g < c->groups && !st; g++) {
+  qp_status status = QP_OK;
+  for (unsigned g = 0; g < c->groups && !status; g++) {
     f->group = g;
     f->to = &c->group[g];
     if (!f->row->key[0]) {
-      st = place(f, 0, 0, 0, 0);
+      status = place(f, 0, 0, 0, 0);
       continue;
     }
     unsigned mask = key_mask(m, g, f->row->key);
     if (!mask) continue;
     placed = true;
-    st = take_mask(f, mask);
+    status = take_mask(f, mask);
   }
-  if (!st && f->row->key[0] && !placed)
-    st = qp_fail(f->err, QP_E_ARG, "%s: key '%s' names no linears of %s with one input",
-                 f->table->source, f->row->key, m->name);
+  if (!status && f->row->key[0] && !placed)
+    status = qp_fail(f->err, QP_E_ARG, "%s: key '%s' names no linears of %s with one input",
+                     f->table->source, f->row->key, m->name);
   c->rows_used++;
-  return st;
+  return status;
 }
 
 static qp_status take_rows(const qp_plan_input *in, unsigned batch, qp_costs *c, qp_error *err) {
   filler f = {.in = in, .table = in->table, .err = err};
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < in->table->rows && !st; i++) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < in->table->rows && !status; i++) {
     f.row = &in->table->row[i];
     f.index = i;
-    if (is_usable(&f, f.row, batch, c)) st = take_row(&f, c);
+    if (is_usable(&f, f.row, batch, c)) status = take_row(&f, c);
   }
-  return st;
+  return status;
 }
 
 /* ---- Spreads ---- */
@@ -298,8 +298,8 @@ static qp_status list_paths(const qp_plan_input *in, qp_costs *c, qp_error *err)
 static qp_status allocate(const qp_plan_input *in, qp_costs *c, qp_error *err) {
   const qp_model *m = in->model;
   *c = (qp_costs){.groups = m->groups + 1, .overhead_ps = -1};
-  const qp_status st = list_paths(in, c, err);
-  if (st) return st;
+  const qp_status status = list_paths(in, c, err);
+  if (status) return status;
   c->group = calloc(c->groups, sizeof *c->group);
   for (unsigned g = 0; c->group && g < c->groups; g++) {
     qp_group_costs *to = &c->group[g];
@@ -373,31 +373,31 @@ static qp_status estimate_overhead(const qp_plan_input *in, qp_costs *c, qp_erro
 
 qp_status qp_costs_make(const qp_plan_input *in, qp_costs *out, qp_error *err) {
   qp_costs c, one;
-  qp_status st = allocate(in, &c, err);
-  if (st) return st;
+  qp_status status = allocate(in, &c, err);
+  if (status) return status;
   if (!in->table) return *out = c, QP_OK;
   const qp_latency_table *t = in->table;
   if (t->model[0] && strcmp(t->model, in->model->name) != 0)
-    st = qp_fail(err, QP_E_ARG,
-                 "%s: a table of model %s, whose launches have no shapes: it cannot serve %s",
-                 t->source, t->model, in->model->name);
-  for (unsigned b = 0; b < in->batches && !st; b++) {
-    st = allocate(in, &one, err);
-    if (st) break;
-    st = take_rows(in, in->batch[b].batch, &one, err);
-    if (!st && in->confidence > 0.5) st = add_confidence(in, &one, err);
-    if (!st && !one.rows_used)
-      st = qp_fail(
+    status = qp_fail(err, QP_E_ARG,
+                     "%s: a table of model %s, whose launches have no shapes: it cannot serve %s",
+                     t->source, t->model, in->model->name);
+  for (unsigned b = 0; b < in->batches && !status; b++) {
+    status = allocate(in, &one, err);
+    if (status) break;
+    status = take_rows(in, in->batch[b].batch, &one, err);
+    if (!status && in->confidence > 0.5) status = add_confidence(in, &one, err);
+    if (!status && !one.rows_used)
+      status = qp_fail(
           err, QP_E_ARG, "%s: no row for batch %u and the quantizers and paths asked for%s",
           t->source, in->batch[b].batch,
           one.rows_refused ? "; rows of other shapes, GPUs or definitions were refused" : "");
-    for (unsigned g = 0; g < c.groups && !st; g++)
+    for (unsigned g = 0; g < c.groups && !status; g++)
       weigh_group(in, &c.group[g], &one.group[g], in->batch[b].weight, b == 0);
     c.rows_used += one.rows_used, c.rows_refused += one.rows_refused;
     qp_costs_free(&one);
   }
-  if (!st) st = estimate_overhead(in, &c, err);
-  if (st) return qp_costs_free(&c), st;
+  if (!status) status = estimate_overhead(in, &c, err);
+  if (status) return qp_costs_free(&c), status;
   *out = c;
   return QP_OK;
 }

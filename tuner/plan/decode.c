@@ -280,8 +280,8 @@ qp_status qp_plan_decode(const qp_plan_problem *p, const qp_knap_choice *choice,
                          const qp_solution *solution, qp_plan *out, qp_error *err) {
   qp_plan plan = {0};
   decoder d = {.p = p, .plan = &plan};
-  qp_status st = make_room(&d, err);
-  if (st) return st;
+  qp_status status = make_room(&d, err);
+  if (status) return status;
   set_head(p, solution, &plan);
   fill_linears(&d);
   for (unsigned i = 0; i < p->knap.items; i++) decode_item(&d, i, &choice[i]);

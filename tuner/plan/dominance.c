@@ -225,22 +225,22 @@ static qp_status advance(work *w, unsigned layer) {
   if (w->d->deadline_s > 0 && qp_seconds() > w->d->deadline_s) return QP_E_LIMIT;
   size_t *start = malloc((list->count + 2) * sizeof *start), n = 0, runs = 0;
   if (!start) return QP_E_NOMEM;
-  qp_status st = QP_OK;
-  for (size_t c = 0; c < list->count && !st; c++) {
+  qp_status status = QP_OK;
+  for (size_t c = 0; c < list->count && !status; c++) {
     if (!reserve(&w->next, &w->next_capacity, n + w->count)) {
-      st = QP_E_NOMEM;
+      status = QP_E_NOMEM;
       break;
     }
     start[runs] = n;
     size_t made = extend(w, layer, &list->near[c], (uint32_t)c, w->next + n);
     if (made) runs++;
     n += made;
-    if (n > w->d->most_states) st = QP_E_LIMIT;
+    if (n > w->d->most_states) status = QP_E_LIMIT;
   }
   start[runs] = n;
-  if (!st && runs && !merge_runs(w, start, runs)) st = QP_E_NOMEM;
+  if (!status && runs && !merge_runs(w, start, runs)) status = QP_E_NOMEM;
   free(start);
-  return st ? st : sweep(w, layer, n);
+  return status ? status : sweep(w, layer, n);
 }
 
 /* Multipliers around those of the dual: along each of them, and along both. */
@@ -355,10 +355,10 @@ qp_status qp_dominance_run(qp_dominance *d, qp_knap_choice *plan) {
   work w = {.d = d, .cutoff = d->most_loss};
   d->found = false;
   d->states = 0;
-  qp_status st = prepare(&w);
-  for (unsigned l = 0; l < w.layers && !st; l++) st = advance(&w, l);
-  if (!st && !w.layers) complete_start(&w, plan);
-  if (w.completed && st != QP_E_NOMEM) finish(&w, plan);
+  qp_status status = prepare(&w);
+  for (unsigned l = 0; l < w.layers && !status; l++) status = advance(&w, l);
+  if (!status && !w.layers) complete_start(&w, plan);
+  if (w.completed && status != QP_E_NOMEM) finish(&w, plan);
   for (unsigned l = 0; w.history && l < w.layers; l++) free(w.history[l]);
   for (unsigned j = 0; j < PRICES; j++) {
     free(w.price[j].rest);
@@ -374,5 +374,5 @@ qp_status qp_dominance_run(qp_dominance *d, qp_knap_choice *plan) {
   free(w.next);
   free(w.spare);
   free(w.stair);
-  return st;
+  return status;
 }

@@ -78,8 +78,8 @@ static qp_status read_blocks(const char *file, const cJSON *blocks, const qp_pla
       int l = block_linear(m, v->string);
       if (l < 0 && block_linear(in->whole, v->string) >= 0) continue; /* it stays as it is */
       if (l < 0) return unknown_linear(where, v->string, m, err);
-      qp_status st = take_alpha(where, v, &alpha[b * m->linears + (unsigned)l], err);
-      if (st) return st;
+      qp_status status = take_alpha(where, v, &alpha[b * m->linears + (unsigned)l], err);
+      if (status) return status;
     }
     b++;
   }
@@ -107,23 +107,23 @@ static qp_status read_sensitivity(const char *file, const cJSON *tree, const qp_
                                   double *alpha, qp_error *err) {
   const qp_model *m = in->model;
   const cJSON *v, *blocks = cJSON_GetObjectItemCaseSensitive(tree, "alpha");
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (!cJSON_IsObject(tree)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", file);
-  if (cJSON_IsArray(blocks)) st = read_blocks(file, blocks, in, alpha, err);
+  if (cJSON_IsArray(blocks)) status = read_blocks(file, blocks, in, alpha, err);
   cJSON_ArrayForEach(v, tree) {
-    if (st) return st;
+    if (status) return status;
     if (!strcmp(v->string, "model")) {
       if (!cJSON_IsString(v) || strcmp(v->valuestring, m->name) != 0)
-        st = qp_fail(err, QP_E_ARG, "%s: field 'model' is '%.60s', the plan is for %s", file,
-                     cJSON_IsString(v) ? v->valuestring : "no name", m->name);
+        status = qp_fail(err, QP_E_ARG, "%s: field 'model' is '%.60s', the plan is for %s", file,
+                         cJSON_IsString(v) ? v->valuestring : "no name", m->name);
       continue;
     }
     if (!strcmp(v->string, "source") || !strcmp(v->string, "note") || v == blocks) continue;
     int64_t i = tensor_linear(m, v->string);
     if (i < 0 && tensor_linear(in->whole, v->string) >= 0) continue; /* it stays as it is */
-    st = i < 0 ? unknown_linear(file, v->string, m, err) : take_alpha(file, v, &alpha[i], err);
+    status = i < 0 ? unknown_linear(file, v->string, m, err) : take_alpha(file, v, &alpha[i], err);
   }
-  return st ? st : list_missing(file, m, alpha, err);
+  return status ? status : list_missing(file, m, alpha, err);
 }
 
 qp_status qp_figures_sensitivity(const char *file, const cJSON *tree, qp_plan_input *in, bool *head,
@@ -132,14 +132,14 @@ qp_status qp_figures_sensitivity(const char *file, const cJSON *tree, qp_plan_in
   double *alpha = calloc(n, sizeof *alpha);
   if (!alpha) return qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
   for (unsigned i = 0; i < n; i++) alpha[i] = NAN;
-  qp_status st = read_sensitivity(file, tree, in, alpha, err);
-  if (!st) {
+  qp_status status = read_sensitivity(file, tree, in, alpha, err);
+  if (!status) {
     *head = !isnan(alpha[n - 1]);
     if (!*head) alpha[n - 1] = 0;
     memcpy(in->alpha, alpha, n * sizeof *alpha);
   }
   free(alpha);
-  return st;
+  return status;
 }
 
 /* ---- Distortions ---- */
@@ -162,21 +162,21 @@ static qp_status take_entry(const char *file, const char *name, const cJSON *v, 
                             qp_error *err) {
   int q = qp_menu_find(menu, name);
   double d = 0;
-  qp_status st = take_distortion(file, name, v, &d, err);
-  if (!st && q >= 0) menu->entry[q].distortion = d;
-  return st;
+  qp_status status = take_distortion(file, name, v, &d, err);
+  if (!status && q >= 0) menu->entry[q].distortion = d;
+  return status;
 }
 
 qp_status qp_figures_distortion(const char *file, const cJSON *tree, qp_menu *menu, qp_error *err) {
   const cJSON *v, *from = tree;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (cJSON_IsArray(tree)) {
     cJSON_ArrayForEach(v, tree) {
       const char *name = NULL;
-      if (!st) st = qp_json_text(v, file, "quantizer", &name, err);
-      if (!st) st = take_entry(file, name, v, menu, err);
+      if (!status) status = qp_json_text(v, file, "quantizer", &name, err);
+      if (!status) status = take_entry(file, name, v, menu, err);
     }
-    return st;
+    return status;
   }
   if (!cJSON_IsObject(tree)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", file);
   const cJSON *quantizers = cJSON_GetObjectItemCaseSensitive(tree, "quantizers");
@@ -186,15 +186,15 @@ qp_status qp_figures_distortion(const char *file, const cJSON *tree, qp_menu *me
     return qp_fail(err, QP_E_ARG, "%s: field 'quantizers': an object is needed", file);
   cJSON_ArrayForEach(v, from) {
     if (from == tree && is_remark(v->string)) continue;
-    if (!st) st = take_entry(file, v->string, v, menu, err);
+    if (!status) status = take_entry(file, v->string, v, menu, err);
   }
-  return st;
+  return status;
 }
 
 qp_status qp_figures_linear_distortion(const char *file, const cJSON *tree, qp_plan_input *in,
                                        qp_error *err) {
   const cJSON *linears = cJSON_GetObjectItemCaseSensitive(tree, "linears"), *linear, *v;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (!linears) return QP_OK;
   cJSON_ArrayForEach(linear, linears) {
     int64_t i = linear->string ? tensor_linear(in->model, linear->string) : -1;
@@ -204,8 +204,8 @@ qp_status qp_figures_linear_distortion(const char *file, const cJSON *tree, qp_p
     cJSON_ArrayForEach(v, linear) {
       int q = v->string ? qp_menu_find(in->menu, v->string) : -1;
       double d = 0;
-      st = take_distortion(file, linear->string, v, &d, err);
-      if (st) return st;
+      status = take_distortion(file, linear->string, v, &d, err);
+      if (status) return status;
       if (q >= 0) in->distortion[(size_t)i * in->menu->count + (unsigned)q] = d;
     }
   }
@@ -224,13 +224,13 @@ static qp_status read_sizes(const char *file, const cJSON *linears, const qp_pla
     int l = is_head(m, linear->string) ? (int)m->linears : block_linear(m, linear->string);
     if (l < 0 && block_linear(in->whole, linear->string) >= 0) continue;
     if (l < 0) return unknown_linear(where, linear->string, m, err);
-    qp_status st = qp_json_object(linear, where, "bytes", &list, err);
-    if (st) return st;
+    qp_status status = qp_json_object(linear, where, "bytes", &list, err);
+    if (status) return status;
     cJSON_ArrayForEach(v, list) {
       int64_t n = 0;
       int q = qp_menu_find(in->menu, v->string);
-      st = qp_json_integer(list, where, v->string, 1, (int64_t)1 << 50, &n, err);
-      if (st) return st;
+      status = qp_json_integer(list, where, v->string, 1, (int64_t)1 << 50, &n, err);
+      if (status) return status;
       if (q >= 0) bytes[(size_t)l * in->menu->count + (size_t)q] = (uint64_t)n;
     }
   }
@@ -243,9 +243,9 @@ qp_status qp_figures_sizes(const char *file, const cJSON *tree, qp_plan_input *i
   uint64_t *bytes = malloc((n + 1) * sizeof *bytes);
   if (!bytes) return qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
   for (size_t i = 0; i < n; i++) bytes[i] = UINT64_MAX;
-  qp_status st = qp_json_object(tree, file, "linears", &linears, err);
-  if (!st) st = read_sizes(file, linears, in, bytes, err);
-  if (!st) memcpy(in->bytes, bytes, n * sizeof *bytes);
+  qp_status status = qp_json_object(tree, file, "linears", &linears, err);
+  if (!status) status = read_sizes(file, linears, in, bytes, err);
+  if (!status) memcpy(in->bytes, bytes, n * sizeof *bytes);
   free(bytes);
-  return st;
+  return status;
 }

@@ -212,8 +212,8 @@ static qp_status trace(const qp_plan_input *in, bool by_bytes, double deadline_s
   free_input.memory_limit_bytes = -1;
   free_input.latency_limit_ps = by_bytes ? -1 : INT64_MAX / 4;
   free_input.bits_limit = by_bytes ? 64 : -1;
-  qp_status st = qp_plan_build(&free_input, NULL, 0, &p, err);
-  if (st) return st;
+  qp_status status = qp_plan_build(&free_input, NULL, 0, &p, err);
+  if (status) return status;
   tracer t = {.p = &p,
               .by_bytes = by_bytes,
               .line = to,
@@ -231,13 +231,13 @@ static qp_status trace(const qp_plan_input *in, bool by_bytes, double deadline_s
 qp_status qp_front_trace(const qp_plan_input *in, double time_limit_s, qp_front *out,
                          qp_error *err) {
   qp_front front = {0};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   double deadline_s = time_limit_s > 0 ? qp_seconds() + time_limit_s : INFINITY;
   memcpy(front.model, in->model->name, sizeof front.model);
   if (in->table) memcpy(front.gpu, in->table->gpu, sizeof front.gpu);
-  if (in->table) st = trace(in, false, deadline_s, &front.latency, err);
-  if (!st) st = trace(in, true, deadline_s, &front.bits, err);
-  if (st) return qp_front_free(&front), st;
+  if (in->table) status = trace(in, false, deadline_s, &front.latency, err);
+  if (!status) status = trace(in, true, deadline_s, &front.bits, err);
+  if (status) return qp_front_free(&front), status;
   *out = front;
   return QP_OK;
 }

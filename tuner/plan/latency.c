@@ -42,8 +42,8 @@ static qp_status check_row(const qp_latency_table *t, const qp_latency_row *r, q
 }
 
 qp_status qp_latency_add(qp_latency_table *t, const qp_latency_row *row, qp_error *err) {
-  qp_status st = check_row(t, row, err);
-  if (st) return st;
+  qp_status status = check_row(t, row, err);
+  if (status) return status;
   if (t->rows == t->capacity) {
     size_t capacity = t->capacity ? 2 * t->capacity : 256;
     qp_latency_row *more = realloc(t->row, capacity * sizeof *more);
@@ -74,10 +74,11 @@ static qp_status read_seconds(const cJSON *v, const char *where, const char *nam
   double s = cJSON_IsNumber(v) ? v->valuedouble : NAN;
   if (!(s <= max_seconds) || !(zero ? s >= 0 : s > 0)) {
     char *text = v ? cJSON_PrintUnformatted(v) : NULL;
-    qp_status st = qp_fail(err, QP_E_ARG, "%s: field '%s' is %.60s: seconds %s 0 are needed", where,
-                           name, text ? text : "missing", zero ? "of at least" : "above");
+    qp_status status =
+        qp_fail(err, QP_E_ARG, "%s: field '%s' is %.60s: seconds %s 0 are needed", where, name,
+                text ? text : "missing", zero ? "of at least" : "above");
     cJSON_free(text);
-    return st;
+    return status;
   }
   *ps = llround(s * 1e12);
   if (!zero && *ps == 0) *ps = 1;
@@ -108,10 +109,10 @@ static qp_status read_quantizer(qp_latency_table *t, const cJSON *o, const cJSON
       return qp_fail(err, QP_E_ARG, "%s: path '%.60s': 1 to %zu characters are needed", where,
                      v->string, sizeof row->path - 1);
     row->spread_ps = 0;
-    qp_status st = read_seconds(v, where, v->string, false, &row->ps, err);
-    if (!st) st = read_spread(spread, where, row, &row->spread_ps, err);
-    if (!st) st = qp_latency_add(t, row, err);
-    if (st) return st;
+    qp_status status = read_seconds(v, where, v->string, false, &row->ps, err);
+    if (!status) status = read_spread(spread, where, row, &row->spread_ps, err);
+    if (!status) status = qp_latency_add(t, row, err);
+    if (status) return status;
   }
   return QP_OK;
 }
@@ -120,8 +121,8 @@ static qp_status read_groups(qp_latency_table *t, const cJSON *tree, unsigned ba
                              qp_error *err) {
   const cJSON *groups, *group, *o;
   const cJSON *spread = cJSON_GetObjectItemCaseSensitive(tree, "spread");
-  qp_status st = qp_json_object(tree, t->source, "groups", &groups, err);
-  if (st) return st;
+  qp_status status = qp_json_object(tree, t->source, "groups", &groups, err);
+  if (status) return status;
   cJSON_ArrayForEach(group, groups) {
     qp_latency_row row = {.members = 1, .batch = batch, .match = QP_MATCH_EXACT};
     if (!group->string[0] || !copy(row.key, sizeof row.key, group->string))
@@ -131,8 +132,8 @@ static qp_status read_groups(qp_latency_table *t, const cJSON *tree, unsigned ba
       return qp_fail(err, QP_E_ARG, "%s: groups.%s: an object of quantizers is needed", t->source,
                      row.key);
     cJSON_ArrayForEach(o, group) {
-      st = read_quantizer(t, o, spread, &row, err);
-      if (st) return st;
+      status = read_quantizer(t, o, spread, &row, err);
+      if (status) return status;
     }
   }
   if (!t->rows) return qp_fail(err, QP_E_ARG, "%s: field 'groups' has no latencies", t->source);
@@ -142,10 +143,11 @@ static qp_status read_groups(qp_latency_table *t, const cJSON *tree, unsigned ba
 static qp_status read_name(const cJSON *tree, const char *source, const char *name, char *out,
                            size_t size, qp_error *err) {
   const char *text = NULL;
-  qp_status st = qp_json_text(tree, source, name, &text, err);
-  if (!st && !copy(out, size, text))
-    st = qp_fail(err, QP_E_ARG, "%s: field '%s': more than %zu characters", source, name, size - 1);
-  return st;
+  qp_status status = qp_json_text(tree, source, name, &text, err);
+  if (!status && !copy(out, size, text))
+    status =
+        qp_fail(err, QP_E_ARG, "%s: field '%s': more than %zu characters", source, name, size - 1);
+  return status;
 }
 
 /* "published figures (method: not known), Q-Palette repository, ..." */
@@ -166,25 +168,25 @@ static void read_about(const cJSON *tree, qp_latency_table *t) {
 static qp_status read_tree(qp_latency_table *t, const cJSON *tree, qp_error *err) {
   int64_t batch = 1;
   if (!cJSON_IsObject(tree)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", t->source);
-  qp_status st = read_name(tree, t->source, "gpu", t->gpu, sizeof t->gpu, err);
-  if (!st) st = read_name(tree, t->source, "model", t->model, sizeof t->model, err);
-  if (!st) st = qp_json_integer(tree, t->source, "batch", 1, 1 << 16, &batch, err);
-  if (!st)
-    st = read_seconds(cJSON_GetObjectItemCaseSensitive(tree, "constant_s"), t->source, "constant_s",
-                      true, &t->constant_ps, err);
+  qp_status status = read_name(tree, t->source, "gpu", t->gpu, sizeof t->gpu, err);
+  if (!status) status = read_name(tree, t->source, "model", t->model, sizeof t->model, err);
+  if (!status) status = qp_json_integer(tree, t->source, "batch", 1, 1 << 16, &batch, err);
+  if (!status)
+    status = read_seconds(cJSON_GetObjectItemCaseSensitive(tree, "constant_s"), t->source,
+                          "constant_s", true, &t->constant_ps, err);
   const cJSON *overhead = cJSON_GetObjectItemCaseSensitive(tree, "launch_overhead_s");
-  if (!st && overhead)
-    st = read_seconds(overhead, t->source, "launch_overhead_s", true, &t->overhead_ps, err);
+  if (!status && overhead)
+    status = read_seconds(overhead, t->source, "launch_overhead_s", true, &t->overhead_ps, err);
   read_about(tree, t);
-  return st ? st : read_groups(t, tree, (unsigned)batch, err);
+  return status ? status : read_groups(t, tree, (unsigned)batch, err);
 }
 
 static qp_status take_tree(const char *file, cJSON *tree, qp_latency_table *out, qp_error *err) {
   qp_latency_table t = {.overhead_ps = -1};
   snprintf(t.source, sizeof t.source, "%s", file);
-  qp_status st = read_tree(&t, tree, err);
+  qp_status status = read_tree(&t, tree, err);
   cJSON_Delete(tree);
-  if (st) return qp_latency_free(&t), st;
+  if (status) return qp_latency_free(&t), status;
   *out = t;
   return QP_OK;
 }
@@ -192,12 +194,12 @@ static qp_status take_tree(const char *file, cJSON *tree, qp_latency_table *out,
 qp_status qp_latency_parse_foreign(const char *file, const char *text, size_t bytes,
                                    qp_latency_table *out, qp_error *err) {
   cJSON *tree = NULL;
-  qp_status st = qp_json_parse(file, text, bytes, &tree, err);
-  return st ? st : take_tree(file, tree, out, err);
+  qp_status status = qp_json_parse(file, text, bytes, &tree, err);
+  return status ? status : take_tree(file, tree, out, err);
 }
 
 qp_status qp_latency_read_foreign(const char *file, qp_latency_table *out, qp_error *err) {
   cJSON *tree = NULL;
-  qp_status st = qp_json_read(file, &tree, err);
-  return st ? st : take_tree(file, tree, out, err);
+  qp_status status = qp_json_read(file, &tree, err);
+  return status ? status : take_tree(file, tree, out, err);
 }

@@ -30,8 +30,8 @@ typedef struct reader {
 
 static qp_status read_text(reader *r, const cJSON *o, const char *name, char *out, size_t size) {
   const char *text = NULL;
-  qp_status st = qp_json_text(o, r->where, name, &text, r->err);
-  if (st) return st;
+  qp_status status = qp_json_text(o, r->where, name, &text, r->err);
+  if (status) return status;
   if (strlen(text) >= size)
     return qp_fail(r->err, QP_E_ARG, "%s: field '%s': more than %zu characters", r->where, name,
                    size - 1);
@@ -46,16 +46,16 @@ static bool is_null(const cJSON *o, const char *name) {
 static qp_status read_count(reader *r, const cJSON *o, const char *name, int64_t lo, int64_t hi,
                             unsigned *out) {
   int64_t n = 0;
-  qp_status st = qp_json_integer(o, r->where, name, lo, hi, &n, r->err);
-  if (!st) *out = (unsigned)n;
-  return st;
+  qp_status status = qp_json_integer(o, r->where, name, lo, hi, &n, r->err);
+  if (!status) *out = (unsigned)n;
+  return status;
 }
 
 static qp_status read_bytes(reader *r, const cJSON *o, const char *name, uint64_t *out) {
   int64_t n = 0;
-  qp_status st = qp_json_integer(o, r->where, name, 0, max_integer, &n, r->err);
-  if (!st) *out = (uint64_t)n;
-  return st;
+  qp_status status = qp_json_integer(o, r->where, name, 0, max_integer, &n, r->err);
+  if (!status) *out = (uint64_t)n;
+  return status;
 }
 
 /* An integer, or null for -1. */
@@ -67,17 +67,17 @@ static qp_status read_maybe(reader *r, const cJSON *o, const char *name, int64_t
 static qp_status read_block(reader *r, const cJSON *o, unsigned blocks, int *out) {
   int64_t n = 0;
   if (is_null(o, "block")) return *out = QP_PLAN_NO_BLOCK, QP_OK;
-  qp_status st = qp_json_integer(o, r->where, "block", 0, (int64_t)blocks - 1, &n, r->err);
-  if (!st) *out = (int)n;
-  return st;
+  qp_status status = qp_json_integer(o, r->where, "block", 0, (int64_t)blocks - 1, &n, r->err);
+  if (!status) *out = (int)n;
+  return status;
 }
 
 /* Room for the items of a list of objects; '*items' is 0 for an empty one. */
 static qp_status begin_list(reader *r, const cJSON *o, const char *name, size_t size, void **out,
                             unsigned *items, const cJSON **list) {
   snprintf(r->where, sizeof r->where, "%s", r->file);
-  qp_status st = qp_json_array(o, r->where, name, list, r->err);
-  if (st) return st;
+  qp_status status = qp_json_array(o, r->where, name, list, r->err);
+  if (status) return status;
   int n = cJSON_GetArraySize(*list);
   if (n > MAX_LINEARS)
     return qp_fail(r->err, QP_E_LIMIT, "%s: '%s' has more than %d items", r->where, name,
@@ -101,33 +101,33 @@ static bool is_hash(const char *s) {
 }
 
 static qp_status read_quantizer(reader *r, const cJSON *o, qp_plan_quantizer *q) {
-  qp_status st = read_text(r, o, "name", q->name, sizeof q->name);
-  if (!st && is_null(o, "hash")) {
+  qp_status status = read_text(r, o, "name", q->name, sizeof q->name);
+  if (!status && is_null(o, "hash")) {
     if (strcmp(q->name, QP_PLAN_FP16) != 0)
       return qp_fail(r->err, QP_E_ARG, "%s: field 'hash' is null, which only %s may be", r->where,
                      QP_PLAN_FP16);
-  } else if (!st) {
-    st = read_text(r, o, "hash", q->hash, sizeof q->hash);
-    if (!st && !is_hash(q->hash))
+  } else if (!status) {
+    status = read_text(r, o, "hash", q->hash, sizeof q->hash);
+    if (!status && !is_hash(q->hash))
       return qp_fail(r->err, QP_E_ARG, "%s: field 'hash' is '%s': 32 hex digits are needed",
                      r->where, q->hash);
   }
-  if (!st) st = read_text(r, o, "spec", q->spec, sizeof q->spec);
-  if (!st) st = qp_json_number(o, r->where, "rate_bits", 0, 64, &q->rate_bits, r->err);
-  if (!st) st = read_bytes(r, o, "codebook_bytes", &q->codebook_bytes);
-  return st;
+  if (!status) status = read_text(r, o, "spec", q->spec, sizeof q->spec);
+  if (!status) status = qp_json_number(o, r->where, "rate_bits", 0, 64, &q->rate_bits, r->err);
+  if (!status) status = read_bytes(r, o, "codebook_bytes", &q->codebook_bytes);
+  return status;
 }
 
 static qp_status read_quantizers(reader *r, const cJSON *o, qp_plan *p) {
   const cJSON *list, *item;
   unsigned n = 0, i = 0;
-  qp_status st =
+  qp_status status =
       begin_list(r, o, "quantizers", sizeof *p->quantizer, (void **)&p->quantizer, &n, &list);
-  if (st) return st;
+  if (status) return status;
   cJSON_ArrayForEach(item, list) {
-    st = enter(r, "quantizers", i, item);
-    if (!st) st = read_quantizer(r, item, &p->quantizer[i]);
-    if (st) return st;
+    status = enter(r, "quantizers", i, item);
+    if (!status) status = read_quantizer(r, item, &p->quantizer[i]);
+    if (status) return status;
     for (unsigned k = 0; k < i; k++)
       if (!strcmp(p->quantizer[k].name, p->quantizer[i].name))
         return qp_fail(r->err, QP_E_ARG, "%s: quantizer '%s' is there twice", r->where,
@@ -139,16 +139,17 @@ static qp_status read_quantizers(reader *r, const cJSON *o, qp_plan *p) {
 
 static qp_status read_linear(reader *r, const cJSON *o, const qp_plan *p, qp_plan_linear *l) {
   char name[64];
-  qp_status st = read_text(r, o, "tensor", l->tensor, sizeof l->tensor);
-  if (!st) st = read_text(r, o, "role", l->role, sizeof l->role);
-  if (!st) st = read_block(r, o, p->blocks, &l->block);
-  if (!st) st = read_count(r, o, "rows", 1, MAX_SIZE, &l->rows);
-  if (!st) st = read_count(r, o, "columns", 1, MAX_SIZE, &l->columns);
-  if (!st) st = read_text(r, o, "quantizer", name, sizeof name);
-  if (!st) st = qp_json_number(o, r->where, "sensitivity", 0, 1e300, &l->sensitivity, r->err);
-  if (!st) st = qp_json_number(o, r->where, "distortion", 0, 1e300, &l->distortion, r->err);
-  if (!st) st = read_bytes(r, o, "bytes", &l->bytes);
-  if (st) return st;
+  qp_status status = read_text(r, o, "tensor", l->tensor, sizeof l->tensor);
+  if (!status) status = read_text(r, o, "role", l->role, sizeof l->role);
+  if (!status) status = read_block(r, o, p->blocks, &l->block);
+  if (!status) status = read_count(r, o, "rows", 1, MAX_SIZE, &l->rows);
+  if (!status) status = read_count(r, o, "columns", 1, MAX_SIZE, &l->columns);
+  if (!status) status = read_text(r, o, "quantizer", name, sizeof name);
+  if (!status)
+    status = qp_json_number(o, r->where, "sensitivity", 0, 1e300, &l->sensitivity, r->err);
+  if (!status) status = qp_json_number(o, r->where, "distortion", 0, 1e300, &l->distortion, r->err);
+  if (!status) status = read_bytes(r, o, "bytes", &l->bytes);
+  if (status) return status;
   for (l->quantizer = 0; l->quantizer < p->quantizers; l->quantizer++)
     if (!strcmp(p->quantizer[l->quantizer].name, name)) return QP_OK;
   return qp_fail(r->err, QP_E_ARG,
@@ -168,12 +169,12 @@ static int compare_index(const void *a, const void *b) {
 static qp_status read_linears(reader *r, const cJSON *o, qp_plan *p, name_index **index) {
   const cJSON *list, *item;
   unsigned n = 0, i = 0;
-  qp_status st = begin_list(r, o, "linears", sizeof *p->linear, (void **)&p->linear, &n, &list);
-  if (st) return st;
+  qp_status status = begin_list(r, o, "linears", sizeof *p->linear, (void **)&p->linear, &n, &list);
+  if (status) return status;
   cJSON_ArrayForEach(item, list) {
-    st = enter(r, "linears", i, item);
-    if (!st) st = read_linear(r, item, p, &p->linear[i]);
-    if (st) return st;
+    status = enter(r, "linears", i, item);
+    if (!status) status = read_linear(r, item, p, &p->linear[i]);
+    if (status) return status;
     p->linears = ++i;
   }
   *index = calloc((size_t)n + 1, sizeof **index);
@@ -190,8 +191,8 @@ static qp_status read_linears(reader *r, const cJSON *o, qp_plan *p, name_index 
 static qp_status read_members(reader *r, const cJSON *o, const qp_plan *p, const name_index *index,
                               bool *used, qp_plan_launch *launch) {
   const cJSON *list, *item;
-  qp_status st = qp_json_array(o, r->where, "linears", &list, r->err);
-  if (st) return st;
+  qp_status status = qp_json_array(o, r->where, "linears", &list, r->err);
+  if (status) return status;
   int n = cJSON_GetArraySize(list);
   if (n < 1 || n > QP_PLAN_MEMBERS)
     return qp_fail(r->err, QP_E_ARG, "%s: field 'linears' has %d names: 1 to %d are needed",
@@ -219,41 +220,42 @@ static qp_status read_members(reader *r, const cJSON *o, const qp_plan *p, const
 static qp_status read_launches(reader *r, const cJSON *o, qp_plan *p, const name_index *index) {
   const cJSON *list, *item;
   unsigned n = 0, i = 0;
-  qp_status st = begin_list(r, o, "launches", sizeof *p->launch, (void **)&p->launch, &n, &list);
-  if (st) return st;
+  qp_status status =
+      begin_list(r, o, "launches", sizeof *p->launch, (void **)&p->launch, &n, &list);
+  if (status) return status;
   bool *used = calloc((size_t)p->linears + 1, sizeof *used);
   if (!used) return qp_fail(r->err, QP_E_NOMEM, "%s: no memory", r->file);
   cJSON_ArrayForEach(item, list) {
     qp_plan_launch *l = &p->launch[i];
-    st = enter(r, "launches", i, item);
-    if (!st) st = read_block(r, item, p->blocks, &l->block);
-    if (!st) st = read_text(r, item, "group", l->group, sizeof l->group);
-    if (!st) st = read_text(r, item, "path", l->path, sizeof l->path);
-    if (!st) st = read_maybe(r, item, "latency_ps", &l->latency_ps);
-    if (!st) st = read_text(r, item, "how", l->how, sizeof l->how);
-    if (!st) st = read_members(r, item, p, index, used, l);
-    if (st) break;
+    status = enter(r, "launches", i, item);
+    if (!status) status = read_block(r, item, p->blocks, &l->block);
+    if (!status) status = read_text(r, item, "group", l->group, sizeof l->group);
+    if (!status) status = read_text(r, item, "path", l->path, sizeof l->path);
+    if (!status) status = read_maybe(r, item, "latency_ps", &l->latency_ps);
+    if (!status) status = read_text(r, item, "how", l->how, sizeof l->how);
+    if (!status) status = read_members(r, item, p, index, used, l);
+    if (status) break;
     p->launches = ++i;
   }
   free(used);
-  return st;
+  return status;
 }
 
 static qp_status read_batches(reader *r, const cJSON *o, qp_plan *p) {
   const cJSON *list, *item;
   snprintf(r->where, sizeof r->where, "%s", r->file);
-  qp_status st = qp_json_array(o, r->where, "batches", &list, r->err);
-  if (st) return st;
+  qp_status status = qp_json_array(o, r->where, "batches", &list, r->err);
+  if (status) return status;
   int n = cJSON_GetArraySize(list);
   if (n < 1 || n > QP_PLAN_BATCHES)
     return qp_fail(r->err, QP_E_ARG, "%s: field 'batches' has %d items: 1 to %d are needed",
                    r->where, n, QP_PLAN_BATCHES);
   cJSON_ArrayForEach(item, list) {
-    st = enter(r, "batches", p->batches, item);
-    if (!st) st = read_count(r, item, "batch", 1, 1 << 16, &p->batch[p->batches].batch);
-    if (!st)
-      st = qp_json_number(item, r->where, "weight", 0, 1, &p->batch[p->batches].weight, r->err);
-    if (st) return st;
+    status = enter(r, "batches", p->batches, item);
+    if (!status) status = read_count(r, item, "batch", 1, 1 << 16, &p->batch[p->batches].batch);
+    if (!status)
+      status = qp_json_number(item, r->where, "weight", 0, 1, &p->batch[p->batches].weight, r->err);
+    if (status) return status;
     p->batches++;
   }
   return QP_OK;
@@ -262,8 +264,8 @@ static qp_status read_batches(reader *r, const cJSON *o, qp_plan *p) {
 static qp_status read_notes(reader *r, const cJSON *o, qp_plan *p) {
   const cJSON *list, *item;
   unsigned n = 0;
-  qp_status st = begin_list(r, o, "notes", sizeof *p->note, (void **)&p->note, &n, &list);
-  if (st) return st;
+  qp_status status = begin_list(r, o, "notes", sizeof *p->note, (void **)&p->note, &n, &list);
+  if (status) return status;
   cJSON_ArrayForEach(item, list) {
     if (!cJSON_IsString(item))
       return qp_fail(r->err, QP_E_ARG, "%s: notes[%u]: a string is needed", r->file, p->notes);
@@ -276,26 +278,26 @@ static qp_status read_notes(reader *r, const cJSON *o, qp_plan *p) {
 
 static qp_status read_memory(reader *r, const cJSON *o, qp_plan *p) {
   const cJSON *m;
-  qp_status st = read_bytes(r, o, "memory_bytes", &p->memory_bytes);
-  if (!st) st = qp_json_object(o, r->where, "memory", &m, r->err);
-  if (st) return st;
+  qp_status status = read_bytes(r, o, "memory_bytes", &p->memory_bytes);
+  if (!status) status = qp_json_object(o, r->where, "memory", &m, r->err);
+  if (status) return status;
   const struct {
     const char *name;
     uint64_t *to;
   } parts[] = {{"linears", &p->memory.linears},     {"lm_head", &p->memory.lm_head},
                {"signs", &p->memory.signs},         {"codebooks", &p->memory.codebooks},
                {"embedding", &p->memory.embedding}, {"other", &p->memory.other}};
-  for (size_t i = 0; i < sizeof parts / sizeof *parts && !st; i++)
-    st = read_bytes(r, m, parts[i].name, parts[i].to);
-  return st;
+  for (size_t i = 0; i < sizeof parts / sizeof *parts && !status; i++)
+    status = read_bytes(r, m, parts[i].name, parts[i].to);
+  return status;
 }
 
 static qp_status read_limits(reader *r, const cJSON *o, qp_plan *p) {
   const cJSON *limits;
-  qp_status st = qp_json_object(o, r->where, "limits", &limits, r->err);
-  if (!st) st = read_maybe(r, limits, "latency_ps", &p->latency_limit_ps);
-  if (!st) st = read_maybe(r, limits, "memory_bytes", &p->memory_limit_bytes);
-  if (st) return st;
+  qp_status status = qp_json_object(o, r->where, "limits", &limits, r->err);
+  if (!status) status = read_maybe(r, limits, "latency_ps", &p->latency_limit_ps);
+  if (!status) status = read_maybe(r, limits, "memory_bytes", &p->memory_limit_bytes);
+  if (status) return status;
   if (is_null(limits, "bits_per_weight")) return p->bits_limit = -1, QP_OK;
   return qp_json_number(limits, r->where, "bits_per_weight", 0, 64, &p->bits_limit, r->err);
 }
@@ -303,30 +305,31 @@ static qp_status read_limits(reader *r, const cJSON *o, qp_plan *p) {
 static qp_status read_head(reader *r, const cJSON *o, qp_plan *p) {
   const char *schema = NULL;
   int64_t version = 0;
-  qp_status st = qp_json_text(o, r->where, "schema", &schema, r->err);
-  if (!st && strcmp(schema, "qpal-plan") != 0)
-    st = qp_fail(r->err, QP_E_ARG, "%s: field 'schema' is '%.60s': 'qpal-plan' is needed", r->where,
-                 schema);
-  if (!st) st = qp_json_integer(o, r->where, "version", 0, max_integer, &version, r->err);
-  if (!st && version != QP_PLAN_VERSION)
-    st = qp_fail(r->err, QP_E_ARG,
-                 "%s: field 'version' is %lld: this qpal reads version %d; make the plan anew",
-                 r->where, (long long)version, QP_PLAN_VERSION);
-  if (!st) st = read_text(r, o, "model", p->model, sizeof p->model);
-  if (!st) st = read_text(r, o, "model_type", p->model_type, sizeof p->model_type);
-  if (!st) st = read_count(r, o, "blocks", 1, 1 << 16, &p->blocks);
-  if (!st && !is_null(o, "gpu")) st = read_text(r, o, "gpu", p->gpu, sizeof p->gpu);
-  if (!st) st = qp_json_number(o, r->where, "loss", 0, 1e300, &p->loss, r->err);
-  if (!st) st = qp_json_number(o, r->where, "bound", -1e300, 1e300, &p->bound, r->err);
-  if (!st) st = qp_json_number(o, r->where, "gap", 0, 1e300, &p->gap, r->err);
-  if (!st) st = qp_json_number(o, r->where, "confidence", 0.5, 1, &p->confidence, r->err);
-  if (!st) st = read_maybe(r, o, "latency_ps", &p->latency_ps);
-  if (!st) st = read_maybe(r, o, "constant_ps", &p->constant_ps);
-  if (!st) st = read_memory(r, o, p);
-  if (!st) st = qp_json_number(o, r->where, "bits_per_weight", 0, 64, &p->bits_per_weight, r->err);
-  if (!st) st = read_limits(r, o, p);
-  p->proven = !st && p->gap == 0;
-  return st;
+  qp_status status = qp_json_text(o, r->where, "schema", &schema, r->err);
+  if (!status && strcmp(schema, "qpal-plan") != 0)
+    status = qp_fail(r->err, QP_E_ARG, "%s: field 'schema' is '%.60s': 'qpal-plan' is needed",
+                     r->where, schema);
+  if (!status) status = qp_json_integer(o, r->where, "version", 0, max_integer, &version, r->err);
+  if (!status && version != QP_PLAN_VERSION)
+    status = qp_fail(r->err, QP_E_ARG,
+                     "%s: field 'version' is %lld: this qpal reads version %d; make the plan anew",
+                     r->where, (long long)version, QP_PLAN_VERSION);
+  if (!status) status = read_text(r, o, "model", p->model, sizeof p->model);
+  if (!status) status = read_text(r, o, "model_type", p->model_type, sizeof p->model_type);
+  if (!status) status = read_count(r, o, "blocks", 1, 1 << 16, &p->blocks);
+  if (!status && !is_null(o, "gpu")) status = read_text(r, o, "gpu", p->gpu, sizeof p->gpu);
+  if (!status) status = qp_json_number(o, r->where, "loss", 0, 1e300, &p->loss, r->err);
+  if (!status) status = qp_json_number(o, r->where, "bound", -1e300, 1e300, &p->bound, r->err);
+  if (!status) status = qp_json_number(o, r->where, "gap", 0, 1e300, &p->gap, r->err);
+  if (!status) status = qp_json_number(o, r->where, "confidence", 0.5, 1, &p->confidence, r->err);
+  if (!status) status = read_maybe(r, o, "latency_ps", &p->latency_ps);
+  if (!status) status = read_maybe(r, o, "constant_ps", &p->constant_ps);
+  if (!status) status = read_memory(r, o, p);
+  if (!status)
+    status = qp_json_number(o, r->where, "bits_per_weight", 0, 64, &p->bits_per_weight, r->err);
+  if (!status) status = read_limits(r, o, p);
+  p->proven = !status && p->gap == 0;
+  return status;
 }
 
 static qp_status read_tree(const char *file, const cJSON *o, qp_plan *p, qp_error *err) {
@@ -334,21 +337,21 @@ static qp_status read_tree(const char *file, const cJSON *o, qp_plan *p, qp_erro
   name_index *index = NULL;
   snprintf(r.where, sizeof r.where, "%s", file);
   if (!cJSON_IsObject(o)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", file);
-  qp_status st = read_head(&r, o, p);
-  if (!st) st = read_batches(&r, o, p);
-  if (!st) st = read_quantizers(&r, o, p);
-  if (!st) st = read_linears(&r, o, p, &index);
-  if (!st) st = read_launches(&r, o, p, index);
-  if (!st) st = read_notes(&r, o, p);
+  qp_status status = read_head(&r, o, p);
+  if (!status) status = read_batches(&r, o, p);
+  if (!status) status = read_quantizers(&r, o, p);
+  if (!status) status = read_linears(&r, o, p, &index);
+  if (!status) status = read_launches(&r, o, p, index);
+  if (!status) status = read_notes(&r, o, p);
   free(index);
-  return st;
+  return status;
 }
 
 static qp_status take_tree(const char *file, cJSON *tree, qp_plan *out, qp_error *err) {
   qp_plan p = {0};
-  qp_status st = read_tree(file, tree, &p, err);
+  qp_status status = read_tree(file, tree, &p, err);
   cJSON_Delete(tree);
-  if (st) return qp_plan_free(&p), st;
+  if (status) return qp_plan_free(&p), status;
   *out = p;
   return QP_OK;
 }
@@ -356,14 +359,14 @@ static qp_status take_tree(const char *file, cJSON *tree, qp_plan *out, qp_error
 qp_status qp_plan_parse(const char *file, const char *text, size_t bytes, qp_plan *out,
                         qp_error *err) {
   cJSON *tree = NULL;
-  qp_status st = qp_json_parse(file, text, bytes, &tree, err);
-  return st ? st : take_tree(file, tree, out, err);
+  qp_status status = qp_json_parse(file, text, bytes, &tree, err);
+  return status ? status : take_tree(file, tree, out, err);
 }
 
 qp_status qp_plan_read(const char *file, qp_plan *out, qp_error *err) {
   cJSON *tree = NULL;
-  qp_status st = qp_json_read(file, &tree, err);
-  return st ? st : take_tree(file, tree, out, err);
+  qp_status status = qp_json_read(file, &tree, err);
+  return status ? status : take_tree(file, tree, out, err);
 }
 
 qp_status qp_plan_resolve(const qp_plan *p, qp_palette *palette, const qp_quantizer **out,
@@ -372,8 +375,8 @@ qp_status qp_plan_resolve(const qp_plan *p, qp_palette *palette, const qp_quanti
     const qp_plan_quantizer *q = &p->quantizer[i];
     const qp_quantizer *found = NULL;
     if (q->hash[0]) {
-      qp_status st = qp_palette_find(palette, q->spec, &found, err);
-      if (st) return st;
+      qp_status status = qp_palette_find(palette, q->spec, &found, err);
+      if (status) return status;
       if (strcmp(found->hash, q->hash) != 0)
         return qp_fail(err, QP_E_ARG,
                        "quantizer %s: the plan is for definition %s, here it is %s: make the plan "
@@ -442,6 +445,6 @@ qp_status qp_plan_check(const qp_plan *p, qp_error *err) {
   if (p->bound > p->loss * (1 + 1e-9))
     return qp_fail(err, QP_E_ARG, "plan: the bound %.12g is above the loss %.12g", p->bound,
                    p->loss);
-  qp_status st = check_memory(p, err);
-  return st ? st : check_latency(p, err);
+  qp_status status = check_memory(p, err);
+  return status ? status : check_latency(p, err);
 }

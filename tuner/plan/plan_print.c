@@ -166,8 +166,8 @@ qp_status qp_plan_print(const qp_plan *p, char **out, size_t *bytes, qp_error *e
 qp_status qp_plan_write(const qp_plan *p, const char *file, qp_error *err) {
   char *text = NULL;
   size_t bytes = 0;
-  qp_status st = qp_plan_print(p, &text, &bytes, err);
-  if (!st) st = qp_file_write(file, text, bytes, err);
+  qp_status status = qp_plan_print(p, &text, &bytes, err);
+  if (!status) status = qp_file_write(file, text, bytes, err);
   free(text);
-  return st;
+  return status;
 }

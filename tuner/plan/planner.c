@@ -41,21 +41,21 @@ static qp_status solve_classes(const qp_plan_input *in, const qp_planner_options
                                const unsigned *class_of, unsigned classes, qp_plan *out,
                                qp_solution *solution, qp_error *err) {
   qp_plan_problem p;
-  qp_status st = qp_plan_build(in, class_of, classes, &p, err);
-  if (st) return st;
+  qp_status status = qp_plan_build(in, class_of, classes, &p, err);
+  if (status) return status;
   qp_knap_choice *choice = calloc((size_t)p.knap.items + 1, sizeof *choice);
   const qp_solve_options options = {.time_limit_s = o->time_limit_s};
-  if (!choice) st = qp_fail(err, QP_E_NOMEM, "no memory for the plan");
-  if (!st) st = qp_solve(&p.knap, &options, choice, solution, err);
-  if (!st && solution->outcome == QP_SOLVE_INFEASIBLE) st = infeasible(&p, solution, err);
-  if (!st && solution->outcome == QP_SOLVE_UNKNOWN)
-    st =
+  if (!choice) status = qp_fail(err, QP_E_NOMEM, "no memory for the plan");
+  if (!status) status = qp_solve(&p.knap, &options, choice, solution, err);
+  if (!status && solution->outcome == QP_SOLVE_INFEASIBLE) status = infeasible(&p, solution, err);
+  if (!status && solution->outcome == QP_SOLVE_UNKNOWN)
+    status =
         qp_fail(err, QP_E_LIMIT, "no plan within the limits was found in %.3g s; give it more time",
                 o->time_limit_s);
-  if (!st) st = qp_plan_decode(&p, choice, solution, out, err);
+  if (!status) status = qp_plan_decode(&p, choice, solution, out, err);
   free(choice);
   qp_plan_problem_free(&p);
-  return st;
+  return status;
 }
 
 /* ---- At most K types of blocks ---- */
@@ -174,14 +174,14 @@ static bool reassign(typer *t, const qp_plan *p, double lambda, double mu) {
 static qp_status multipliers(const typer *t, double *lambda, double *mu) {
   qp_plan_problem p;
   qp_dual dual;
-  qp_status st = qp_plan_build(t->in, t->class_of, t->types, &p, t->err);
-  if (st) return st;
+  qp_status status = qp_plan_build(t->in, t->class_of, t->types, &p, t->err);
+  if (status) return status;
   qp_knap_choice *choice = calloc((size_t)p.knap.items + 1, sizeof *choice);
-  st = choice ? qp_dual_solve(&p.knap, choice, &dual, t->err)
-              : qp_fail(t->err, QP_E_NOMEM, "no memory for the plan");
+  status = choice ? qp_dual_solve(&p.knap, choice, &dual, t->err)
+                  : qp_fail(t->err, QP_E_NOMEM, "no memory for the plan");
   free(choice);
   qp_plan_problem_free(&p);
-  if (st) return st;
+  if (status) return status;
   *lambda = dual.lambda, *mu = dual.mu;
   return QP_OK;
 }
@@ -248,14 +248,14 @@ qp_status qp_planner_run(const qp_plan_input *in, const qp_planner_options *opti
                          qp_solution *solution, qp_error *err) {
   qp_plan plan = {0}, typed = {0};
   *solution = (qp_solution){0};
-  qp_status st = solve_classes(in, options, NULL, 0, &plan, solution, err);
-  if (!st && options->block_types && qp_planner_block_types(&plan) > options->block_types) {
-    st = run_types(in, options, &plan, &typed, solution, err);
+  qp_status status = solve_classes(in, options, NULL, 0, &plan, solution, err);
+  if (!status && options->block_types && qp_planner_block_types(&plan) > options->block_types) {
+    status = run_types(in, options, &plan, &typed, solution, err);
     qp_plan_free(&plan);
     plan = typed;
   }
-  if (!st) st = qp_plan_check(&plan, err);
-  if (st) return qp_plan_free(&plan), st;
+  if (!status) status = qp_plan_check(&plan, err);
+  if (status) return qp_plan_free(&plan), status;
   *out = plan;
   return QP_OK;
 }

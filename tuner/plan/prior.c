@@ -18,8 +18,8 @@ static const char prior_file[] = "lua/sensitivity/prior.json";
 static qp_status read_resource(const char *path, cJSON **out, qp_error *err) {
   const char *text;
   size_t bytes;
-  qp_status st = qp_resource_read(path, &text, &bytes, err);
-  return st ? st : qp_json_parse(path, text, bytes, out, err);
+  qp_status status = qp_resource_read(path, &text, &bytes, err);
+  return status ? status : qp_json_parse(path, text, bytes, out, err);
 }
 
 /* ---- A model that was measured ---- */
@@ -51,14 +51,14 @@ static qp_status take_measured(qp_plan_input *in, const char *path, bool *head, 
                                qp_error *err) {
   cJSON *tree = NULL;
   *found = false;
-  qp_status st = read_resource(path, &tree, err);
+  qp_status status = read_resource(path, &tree, err);
   const cJSON *blocks = cJSON_GetObjectItemCaseSensitive(tree, "alpha");
-  if (!st && cJSON_GetArraySize(blocks) == (int)in->model->layers) {
+  if (!status && cJSON_GetArraySize(blocks) == (int)in->model->layers) {
     cJSON_DeleteItemFromObjectCaseSensitive(tree, "model");
     *found = !qp_figures_sensitivity(path, tree, in, head, NULL);
   }
   cJSON_Delete(tree);
-  return st;
+  return status;
 }
 
 /* ---- The guess ---- */
@@ -107,24 +107,24 @@ static void guess(qp_plan_input *in, const cJSON *roles, const cJSON *points) {
 static qp_status take_guess(qp_plan_input *in, qp_error *err) {
   cJSON *tree = NULL;
   const cJSON *roles = NULL, *points = NULL;
-  qp_status st = read_resource(prior_file, &tree, err);
-  if (!st) st = qp_json_object(tree, prior_file, "roles", &roles, err);
-  if (!st) st = qp_json_array(tree, prior_file, "depth", &points, err);
-  if (!st) st = check_factors(roles, "roles", err);
-  if (!st) st = check_factors(points, "depth", err);
-  if (!st) guess(in, roles, points);
+  qp_status status = read_resource(prior_file, &tree, err);
+  if (!status) status = qp_json_object(tree, prior_file, "roles", &roles, err);
+  if (!status) status = qp_json_array(tree, prior_file, "depth", &points, err);
+  if (!status) status = check_factors(roles, "roles", err);
+  if (!status) status = check_factors(points, "depth", err);
+  if (!status) guess(in, roles, points);
   cJSON_Delete(tree);
-  return st;
+  return status;
 }
 
 qp_status qp_prior_apply(qp_plan_input *in, bool *head, char note[QP_PRIOR_NOTE], qp_error *err) {
   search s = {.model = in->model};
   bool found = false;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   *head = true;
   qp_resource_each(folder, visit, &s);
-  if (s.length) st = take_measured(in, s.path, head, &found, err);
-  if (!st && !found) st = take_guess(in, err);
+  if (s.length) status = take_measured(in, s.path, head, &found, err);
+  if (!status && !found) status = take_guess(in, err);
   if (found)
     snprintf(note, QP_PRIOR_NOTE,
              "no --calibration: sensitivities of %.80s;  qpal calibrate MODEL --text FILE -o DIR  "
@@ -134,5 +134,5 @@ qp_status qp_prior_apply(qp_plan_input *in, bool *head, char note[QP_PRIOR_NOTE]
     snprintf(note, QP_PRIOR_NOTE,
              "no --calibration: sensitivities are a guess by role and depth;  qpal calibrate MODEL "
              "--text FILE -o DIR  measures them: less loss at the same bits");
-  return st;
+  return status;
 }

@@ -39,12 +39,12 @@ static qp_status near_lists(const solver *s, const qp_dual *d, double delta, qp_
   const qp_knap *k = s->k;
   qp_near_list *list = calloc((size_t)k->items + 1, sizeof *list);
   if (!list) return QP_E_NOMEM;
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < k->items && !st; i++)
-    st = qp_knap_within(&k->item[i], d->lambda, d->mu, delta, k->ps_limit != QP_KNAP_NO_LIMIT,
-                        k->bytes_limit != QP_KNAP_NO_LIMIT, MOST_NEAR, &list[i].near,
-                        &list[i].count);
-  if (st) return free_lists(list, k->items), st;
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < k->items && !status; i++)
+    status = qp_knap_within(&k->item[i], d->lambda, d->mu, delta, k->ps_limit != QP_KNAP_NO_LIMIT,
+                            k->bytes_limit != QP_KNAP_NO_LIMIT, MOST_NEAR, &list[i].near,
+                            &list[i].count);
+  if (status) return free_lists(list, k->items), status;
   *out = list;
   return QP_OK;
 }
@@ -53,8 +53,8 @@ static qp_status near_lists(const solver *s, const qp_dual *d, double delta, qp_
 static qp_status one_round(solver *s, const qp_dual *dual, double delta) {
   qp_near_list *list = NULL;
   double reach = delta + dual->margin;
-  qp_status st = near_lists(s, dual, reach, &list);
-  if (st) return st;
+  qp_status status = near_lists(s, dual, reach, &list);
+  if (status) return status;
   qp_dominance d = {.k = s->k,
                     .list = list,
                     .lambda = dual->lambda,
@@ -65,18 +65,18 @@ static qp_status one_round(solver *s, const qp_dual *dual, double delta) {
                     .most_loss = s->found ? s->out.total.loss : INFINITY,
                     .deadline_s = deadline(s),
                     .most_states = s->options.most_states};
-  st = qp_dominance_run(&d, s->trial);
+  status = qp_dominance_run(&d, s->trial);
   free_lists(list, s->k->items);
   s->out.rounds++;
   if (d.states > s->out.states) s->out.states = d.states;
-  if (st == QP_E_NOMEM || !d.found) return st;
+  if (status == QP_E_NOMEM || !d.found) return status;
   qp_knap_total total = qp_knap_plan_sum(s->k, s->trial);
   if (within(s->k, &total) && (!s->found || total.loss < s->out.total.loss)) {
     s->found = true;
     s->out.total = total;
     memcpy(s->plan, s->trial, s->k->items * sizeof *s->plan);
   }
-  return st;
+  return status;
 }
 
 /* Widen delta until the best plan lies within it.  The plan that the dual met bounds how far. */
@@ -88,12 +88,12 @@ static qp_status close_gap(solver *s, const qp_dual *dual) {
     double gap = s->found ? s->out.total.loss - dual->bound : INFINITY;
     if (gap <= 2 * dual->margin) break;
     if (gap <= 3 * delta) delta = gap; /* one round to the end costs less than two on the way */
-    qp_status st = one_round(s, dual, fmin(delta, gap));
-    if (st == QP_E_LIMIT) {
+    qp_status status = one_round(s, dual, fmin(delta, gap));
+    if (status == QP_E_LIMIT) {
       s->out.outcome = s->found ? QP_SOLVE_STOPPED : QP_SOLVE_UNKNOWN;
       return QP_OK;
     }
-    if (st) return st;
+    if (status) return status;
     s->out.bound = fmax(s->out.bound, dual->bound + fmin(delta, gap) - dual->margin);
     proven = s->found && s->out.total.loss <= dual->bound + delta;
     delta *= widen;
@@ -172,16 +172,16 @@ static qp_status run(solver *s, qp_error *err);
 static qp_status fastest_within_bytes(solver *s, qp_error *err) {
   qp_knap swapped;
   void *memory = NULL;
-  qp_status st = copy_for_ps(s->k, &swapped, &memory);
-  if (st) return qp_fail(err, st, "no memory for the plan");
+  qp_status status = copy_for_ps(s->k, &swapped, &memory);
+  if (status) return qp_fail(err, status, "no memory for the plan");
   solver inner = {.k = &swapped,
                   .options = s->options,
                   .started = s->started,
                   .plan = s->plan,
                   .trial = s->trial};
-  st = run(&inner, err);
+  status = run(&inner, err);
   free(memory);
-  if (st) return st;
+  if (status) return status;
   s->out.evaluations += inner.out.evaluations, s->out.rounds += inner.out.rounds;
   if (inner.found) {
     s->out.total = qp_knap_plan_sum(s->k, s->plan);
@@ -202,32 +202,32 @@ static qp_status run(solver *s, qp_error *err) {
   if (least.bytes > k->bytes_limit) return cheapest_of_one(s, false), report_infeasible(s), QP_OK;
   qp_dual_plan(k, 0, 1, 0, NULL, &least);
   if (least.ps > k->ps_limit) return cheapest_of_one(s, true), report_infeasible(s), QP_OK;
-  qp_status st = qp_dual_solve(k, s->plan, &dual, err);
-  if (st) return st;
+  qp_status status = qp_dual_solve(k, s->plan, &dual, err);
+  if (status) return status;
   s->out.evaluations += dual.evaluations;
   s->out.bound = dual.bound - dual.margin;
   if ((s->found = dual.found)) {
     s->out.total = qp_knap_plan_sum(k, s->plan);
   } else {
-    st = fastest_within_bytes(s, err);
-    if (st || !s->found) return st;
+    status = fastest_within_bytes(s, err);
+    if (status || !s->found) return status;
   }
-  st = close_gap(s, &dual);
-  return st ? qp_fail(err, st, "no memory for the plan's states") : QP_OK;
+  status = close_gap(s, &dual);
+  return status ? qp_fail(err, status, "no memory for the plan's states") : QP_OK;
 }
 
 qp_status qp_solve(const qp_knap *k, const qp_solve_options *options, qp_knap_choice *plan,
                    qp_solution *out, qp_error *err) {
-  qp_status st = qp_knap_check(k, err);
-  if (st) return st;
+  qp_status status = qp_knap_check(k, err);
+  if (status) return status;
   solver s = {.k = k, .started = qp_seconds(), .plan = plan};
   if (options) s.options = *options;
   if (!s.options.most_states) s.options.most_states = DEFAULT_STATES;
   s.trial = calloc((size_t)k->items + 1, sizeof *s.trial);
   if (!s.trial) return qp_fail(err, QP_E_NOMEM, "no memory for the plan");
-  st = run(&s, err);
+  status = run(&s, err);
   free(s.trial);
-  if (st) return st;
+  if (status) return status;
   s.out.seconds = qp_seconds() - s.started;
   *out = s.out;
   return QP_OK;

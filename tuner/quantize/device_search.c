@@ -73,14 +73,14 @@ static qp_status load_kernel(qp_device_search *s, searcher *k, qp_error *err) {
                               .want_cubin = !ptx,
                               .want_ptx = ptx};
   qp_compiled c;
-  qp_status st = qp_compiler_run(s->compiler, &job, &c, err);
-  if (st) return st;
+  qp_status status = qp_compiler_run(s->compiler, &job, &c, err);
+  if (status) return status;
   size_t bytes;
   const void *image = qp_compiled_image(&c, ptx, &bytes);
-  st = qp_device_load(s->dev, image, bytes, &k->module, err);
-  if (!st) st = qp_device_function(s->dev, k->module, k->kernel.name, &k->function, err);
+  status = qp_device_load(s->dev, image, bytes, &k->module, err);
+  if (!status) status = qp_device_function(s->dev, k->module, k->kernel.name, &k->function, err);
   qp_compiled_free(&c);
-  return st;
+  return status;
 }
 
 static qp_status make_kernel(qp_device_search *s, const qp_stream *stream, searcher *k,
@@ -98,9 +98,9 @@ static qp_status make_kernel(qp_device_search *s, const qp_stream *stream, searc
     return qp_fail(err, QP_E_MISSING, "no family of kernels encodes %s", k->quantizer->name);
   qp_choice choice;
   qp_choice_default(family, &choice);
-  qp_status st = qp_kernel_make(s->families, &problem, &choice, &k->kernel, err);
-  if (st == QP_E_LIMIT || st == QP_E_ARG) k->none = QP_E_MISSING;
-  return st ? st : load_kernel(s, k, err);
+  qp_status status = qp_kernel_make(s->families, &problem, &choice, &k->kernel, err);
+  if (status == QP_E_LIMIT || status == QP_E_ARG) k->none = QP_E_MISSING;
+  return status ? status : load_kernel(s, k, err);
 }
 
 static qp_status find_searcher(qp_device_search *s, const qp_stream *stream, searcher **out,
@@ -112,11 +112,11 @@ static qp_status find_searcher(qp_device_search *s, const qp_stream *stream, sea
   if (!k) return qp_fail(err, QP_E_NOMEM, "no memory for a kernel");
   k->quantizer = q;
   k->columns = stream->columns;
-  qp_status st = make_kernel(s, stream, k, err);
-  if (st && !k->none) {
+  qp_status status = make_kernel(s, stream, k, err);
+  if (status && !k->none) {
     if (k->module) qp_device_unload(s->dev, k->module);
     qp_kernel_free(&k->kernel);
-    return free(k), st;
+    return free(k), status;
   }
   k->next = s->searchers;
   s->searchers = k;
@@ -136,8 +136,8 @@ typedef struct buffers {
 static qp_status add(buffers *b, const void *data, size_t bytes, qp_devptr *out) {
   *out = 0;
   if (!bytes) return QP_OK;
-  qp_status st = qp_device_alloc(b->dev, bytes, out, b->err);
-  if (st) return st;
+  qp_status status = qp_device_alloc(b->dev, bytes, out, b->err);
+  if (status) return status;
   b->at[b->count++] = *out;
   return data ? qp_device_upload(b->dev, *out, data, bytes, b->err) : QP_OK;
 }
@@ -150,8 +150,8 @@ static qp_status launch(qp_device_search *s, const searcher *k, const qp_argumen
                          .smem_bytes = k->kernel.smem_bytes,
                          .params = params,
                          .params_bytes = qp_kernel_params(&k->kernel, a, params)};
-  qp_status st = qp_device_launch(s->dev, k->function, &how, err);
-  return st ? st : qp_device_sync(s->dev, err);
+  qp_status status = qp_device_launch(s->dev, k->function, &how, err);
+  return status ? status : qp_device_sync(s->dev, err);
 }
 
 static qp_status search(void *context, const qp_coder *coder, const qp_stream *stream,
@@ -161,8 +161,8 @@ static qp_status search(void *context, const qp_coder *coder, const qp_stream *s
   const size_t dim = stream->quantizer->dim;
   const size_t all = sequences * stream->superblocks * stream->period.steps;
   searcher *k = NULL;
-  qp_status st = find_searcher(s, stream, &k, err);
-  if (st) return st;
+  qp_status status = find_searcher(s, stream, &k, err);
+  if (status) return status;
   size_t table_bytes = 0;
   void *table = qp_device_search_table(coder, &table_bytes);
   void *whole = qp_device_search_targets(coder, all * dim, targets);
@@ -174,18 +174,19 @@ static qp_status search(void *context, const qp_coder *coder, const qp_stream *s
   buffers b = {.dev = s->dev, .err = err};
   /* vectors are sequences of one step */
   qp_arguments a = {.rows = (unsigned)(trellis ? sequences : all)};
-  st = add(&b, whole, sizeof *targets * all * dim, &a.x);
-  if (!st) st = add(&b, table, table_bytes, &a.table);
-  if (!st) st = add(&b, NULL, sizeof *codes * all, &a.y);
-  if (!st) st = add(&b, NULL, sizeof(uint32_t) * a.rows, &a.start);
-  if (!st) st = add(&b, NULL, k->kernel.workspace_bytes, &a.workspace);
-  if (!st) st = launch(s, k, &a, err);
-  if (!st) st = qp_device_download(s->dev, codes, a.y, sizeof *codes * all, err);
+  status = add(&b, whole, sizeof *targets * all * dim, &a.x);
+  if (!status) status = add(&b, table, table_bytes, &a.table);
+  if (!status) status = add(&b, NULL, sizeof *codes * all, &a.y);
+  if (!status) status = add(&b, NULL, sizeof(uint32_t) * a.rows, &a.start);
+  if (!status) status = add(&b, NULL, k->kernel.workspace_bytes, &a.workspace);
+  if (!status) status = launch(s, k, &a, err);
+  if (!status) status = qp_device_download(s->dev, codes, a.y, sizeof *codes * all, err);
   for (unsigned i = 0; i < b.count; i++) qp_device_free(s->dev, b.at[i]);
   free(table);
   free(whole);
-  if (!st) s->codes += all;
-  return st ? qp_fail_prefix(err, st, "encoding %s on the device", stream->quantizer->name) : QP_OK;
+  if (!status) s->codes += all;
+  return status ? qp_fail_prefix(err, status, "encoding %s on the device", stream->quantizer->name)
+                : QP_OK;
 }
 
 /* ---- Opening ---- */
@@ -197,9 +198,10 @@ qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_c
   if (!s) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
   *s = (qp_device_search){.families = families, .arch = arch, .sm_count = sm_count};
   s->hook = (qp_encode_searcher){.context = s, .search = search};
-  qp_status st = qp_compiler_open(&compile, &s->compiler, err); /* forks: before a driver is open */
-  if (!st) st = qp_device_open(device, &s->dev, err);
-  if (st) return qp_device_search_close(s), st;
+  qp_status status =
+      qp_compiler_open(&compile, &s->compiler, err); /* forks: before a driver is open */
+  if (!status) status = qp_device_open(device, &s->dev, err);
+  if (status) return qp_device_search_close(s), status;
   *out = s;
   return QP_OK;
 }

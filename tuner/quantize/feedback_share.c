@@ -32,22 +32,22 @@ static double share_of(const qp_blas *blas, const float *h, size_t n, double *sc
 static qp_status measure(const qp_blas *blas, const char *path, const char *name,
                          const qp_model_linear *l, double *share, size_t *found, qp_error *err) {
   qp_hessian h = {0};
-  qp_status st = qp_hessian_open(path, name, l->rows, l->columns, &h, err);
-  if (!st && !h.groups) qp_hessian_close(&h);
-  if (st || !h.groups) return st;
+  qp_status status = qp_hessian_open(path, name, l->rows, l->columns, &h, err);
+  if (!status && !h.groups) qp_hessian_close(&h);
+  if (status || !h.groups) return status;
   const size_t order =
       l->columns < QP_FEEDBACK_SHARE_COLUMNS ? l->columns : QP_FEEDBACK_SHARE_COLUMNS;
   double *scratch = malloc(sizeof *scratch * order * order), sum = 0;
-  if (!scratch) st = qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian");
-  for (unsigned g = 0; g < h.groups && !st; g++) {
+  if (!scratch) status = qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian");
+  for (unsigned g = 0; g < h.groups && !status; g++) {
     float *values = NULL;
-    st = qp_hessian_read(&h, g, NULL, 1, &values, err);
-    if (!st) sum += share_of(blas, values, l->columns, scratch) / h.groups;
+    status = qp_hessian_read(&h, g, NULL, 1, &values, err);
+    if (!status) sum += share_of(blas, values, l->columns, scratch) / h.groups;
     free(values);
   }
   free(scratch);
   qp_hessian_close(&h);
-  if (st) return st;
+  if (status) return status;
   *share = sum;
   ++*found;
   return QP_OK;
@@ -57,17 +57,17 @@ qp_status qp_feedback_shares(const char *path, const qp_model *m, double *share,
                              qp_error *err) {
   const qp_blas *blas;
   const size_t all = (size_t)m->layers * m->linears + 1;
-  qp_status st = qp_blas_open(&blas, err);
+  qp_status status = qp_blas_open(&blas, err);
   *found = 0;
-  for (size_t i = 0; i < all && !st; i++) {
+  for (size_t i = 0; i < all && !status; i++) {
     const bool head = i + 1 == all;
     const unsigned l = head ? m->linears : (unsigned)(i % m->linears);
     char name[QP_MODEL_NAME];
     share[i] = 1;
     if (head && m->headless) continue;
     qp_model_tensor(m, l, head ? 0 : (unsigned)(i / m->linears), name);
-    st = measure(blas, path, head && m->tied ? "lm_head" : name, &m->linear[l], &share[i], found,
-                 err);
+    status = measure(blas, path, head && m->tied ? "lm_head" : name, &m->linear[l], &share[i],
+                     found, err);
   }
-  return st;
+  return status;
 }

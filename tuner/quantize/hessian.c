@@ -90,15 +90,15 @@ qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, uns
     return qp_fail(err, QP_E_LIMIT, "%s: too long a path", path);
   qp_hessian h = {.columns = columns};
   if (folder && stat(file, &info) != 0) return *out = h, QP_OK;
-  qp_status st = qp_safetensors_open(file, &h.file, err);
-  if (st) return st;
+  qp_status status = qp_safetensors_open(file, &h.file, err);
+  if (status) return status;
   snprintf(tensor, sizeof tensor, "%s.hessian", name);
   h.tensor = qp_safetensors_find(h.file, tensor);
   if (!h.tensor) h.tensor = qp_safetensors_find(h.file, name);
   if (!h.tensor && folder && qp_safetensors_count(h.file) == 1)
     h.tensor = qp_safetensors_get(h.file, 0);
-  if (h.tensor) st = check(h.tensor, file, rows, columns, &h.groups, err);
-  if (st) return qp_hessian_close(&h), st;
+  if (h.tensor) status = check(h.tensor, file, rows, columns, &h.groups, err);
+  if (status) return qp_hessian_close(&h), status;
   *out = h;
   return QP_OK;
 }
@@ -110,8 +110,8 @@ qp_status qp_hessian_read(const qp_hessian *h, unsigned i, const uint32_t *signs
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a Hessian of %u columns", h->columns);
   memcpy(m, h->tensor->data + i * bytes, bytes);
   qp_safetensors_release(h->file, h->tensor);
-  qp_status st = signs ? qp_rotate_moments(m, h->columns, signs, threads, err) : QP_OK;
-  if (st) return free(m), st;
+  qp_status status = signs ? qp_rotate_moments(m, h->columns, signs, threads, err) : QP_OK;
+  if (status) return free(m), status;
   *out = m;
   return QP_OK;
 }

@@ -54,15 +54,15 @@ static size_t place_of_quantizer(const qp_job *j, const qp_quantizer *q) {
 qp_status qp_job_scale(qp_job *j, qp_error *err) {
   if (!(j->scale = calloc(j->quantizers, sizeof *j->scale)))
     return qp_fail(err, QP_E_NOMEM, "no memory for the quantizers' scales");
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < j->linears && !st; i++) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < j->linears && !status; i++) {
     const qp_quantizer *q = j->linear[i].quantizer;
     double *scale = &j->scale[place_of_quantizer(j, q)];
     if (*scale > 0) continue;
     *scale = j->input_scale;
-    if (!(*scale > 0)) st = qp_encode_input_scale(q, scale, err);
+    if (!(*scale > 0)) status = qp_encode_input_scale(q, scale, err);
   }
-  return st;
+  return status;
 }
 
 double qp_job_scale_of(const qp_job *j, const qp_job_linear *l) {
@@ -141,16 +141,16 @@ static qp_status add_linear(making *m, unsigned index, unsigned block) {
   const qp_quantizer *q;
   if (head && m->model->headless) return QP_OK;
   qp_model_tensor(m->model, index, block, tensor);
-  qp_status st = choose(m, tensor, head, block, l->rows, l->columns, &q);
-  if (st || !q) return st;
+  qp_status status = choose(m, tensor, head, block, l->rows, l->columns, &q);
+  if (status || !q) return status;
   snprintf(weight, sizeof weight, "%s.weight", tensor);
   const qp_source_tensor *t = qp_checkpoint_find(m->j->checkpoint, weight);
   if (!t)
     return qp_fail(m->err, QP_E_ARG, "%s: tensor '%s' is missing: a %s has it",
                    qp_checkpoint_path(m->j->checkpoint), weight, m->model->type);
-  st = check_shape(m, weight, t, l);
-  if (!st && !fits_kernels(l)) return keep_odd(m, tensor, l);
-  if (st) return st;
+  status = check_shape(m, weight, t, l);
+  if (!status && !fits_kernels(l)) return keep_odd(m, tensor, l);
+  if (status) return status;
   qp_job_linear *to = &m->j->linear[m->j->linears++];
   *to = (qp_job_linear){.weight = t, .quantizer = q, .rows = l->rows, .columns = l->columns};
   memcpy(to->name, head ? "lm_head" : tensor, head ? sizeof "lm_head" : sizeof tensor);
@@ -166,8 +166,8 @@ static qp_status add_linear(making *m, unsigned index, unsigned block) {
 
 static qp_status read_plan(making *m) {
   if (!m->w->plan) return QP_OK;
-  qp_status st = qp_plan_read(m->w->plan, &m->plan, m->err);
-  if (st) return st;
+  qp_status status = qp_plan_read(m->w->plan, &m->plan, m->err);
+  if (status) return status;
   m->planned = calloc(m->plan.quantizers + 1, sizeof(const qp_quantizer *));
   m->used = calloc(m->plan.linears + 1, sizeof *m->used);
   if (!m->planned || !m->used) return qp_fail(m->err, QP_E_NOMEM, "%s: no memory", m->w->plan);
@@ -178,19 +178,19 @@ static qp_status list_linears(making *m) {
   const qp_model *model = m->model;
   m->j->linear = calloc((size_t)model->layers * model->linears + 1, sizeof *m->j->linear);
   if (!m->j->linear) return qp_fail(m->err, QP_E_NOMEM, "no memory for the linears' list");
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   for (unsigned b = 0; b < model->layers; b++)
-    for (unsigned l = 0; l < model->linears && !st; l++) st = add_linear(m, l, b);
-  if (!st) st = add_linear(m, model->linears, 0);
-  for (unsigned i = 0; i < m->plan.linears && !st; i++)
+    for (unsigned l = 0; l < model->linears && !status; l++) status = add_linear(m, l, b);
+  if (!status) status = add_linear(m, model->linears, 0);
+  for (unsigned i = 0; i < m->plan.linears && !status; i++)
     if (!m->used[i])
-      st = qp_fail(m->err, QP_E_ARG, "%s: linear '%s' is not in %s, a %s of %u blocks", m->w->plan,
-                   m->plan.linear[i].tensor, qp_checkpoint_path(m->j->checkpoint), model->type,
-                   model->layers);
-  if (!st && !m->j->linears)
-    st = qp_fail(m->err, QP_E_ARG, "%s: no linear is left to be quantized",
-                 qp_checkpoint_path(m->j->checkpoint));
-  return st;
+      status = qp_fail(m->err, QP_E_ARG, "%s: linear '%s' is not in %s, a %s of %u blocks",
+                       m->w->plan, m->plan.linear[i].tensor, qp_checkpoint_path(m->j->checkpoint),
+                       model->type, model->layers);
+  if (!status && !m->j->linears)
+    status = qp_fail(m->err, QP_E_ARG, "%s: no linear is left to be quantized",
+                     qp_checkpoint_path(m->j->checkpoint));
+  return status;
 }
 
 /* Before hours of work: are the Hessians there, and of the right shapes? */
@@ -199,8 +199,8 @@ static qp_status check_hessians(const qp_job *j, qp_error *err) {
   for (size_t i = 0; i < j->linears && j->hessian; i++) {
     const qp_job_linear *l = &j->linear[i];
     qp_hessian h;
-    qp_status st = qp_hessian_open(j->hessian, l->name, l->rows, l->columns, &h, err);
-    if (st) return qp_fail_prefix(err, st, "Hessian of linear '%s'", l->name);
+    qp_status status = qp_hessian_open(j->hessian, l->name, l->rows, l->columns, &h, err);
+    if (status) return qp_fail_prefix(err, status, "Hessian of linear '%s'", l->name);
     found += h.groups > 0;
     qp_hessian_close(&h);
   }
@@ -323,18 +323,18 @@ static qp_status list_kept(making *m) {
   const size_t count = qp_checkpoint_count(j->checkpoint);
   placed *list = calloc(count + 1, sizeof *list);
   j->kept = calloc(count + 1, sizeof *j->kept);
-  qp_status st = list && j->kept ? QP_OK : qp_fail(m->err, QP_E_NOMEM, "no memory for a list");
-  for (size_t i = 0; i < count && !st; i++) {
+  qp_status status = list && j->kept ? QP_OK : qp_fail(m->err, QP_E_NOMEM, "no memory for a list");
+  for (size_t i = 0; i < count && !status; i++) {
     const qp_source_tensor *t = qp_checkpoint_get(j->checkpoint, i);
     if (!is_replaced(m, t)) list[j->kepts++] = (placed){place_of(m->model, t->name), t};
   }
-  if (!st) {
+  if (!status) {
     qsort(list, j->kepts, sizeof *list, compare_placed);
     for (size_t i = 0; i < j->kepts; i++) j->kept[i] = list[i].tensor;
-    st = make_shards(m, list);
+    status = make_shards(m, list);
   }
   free(list);
-  return st;
+  return status;
 }
 
 /* ---- Key ---- */
@@ -371,16 +371,16 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
               .hessian = w->hessian,
               .threads = w->threads};
   making m = {.w = w, .model = qp_checkpoint_model(c), .palette = palette, .j = &j, .err = err};
-  qp_status st = read_plan(&m);
-  if (!st) st = list_linears(&m);
-  if (!st) st = check_hessians(&j, err);
-  if (!st) st = list_quantizers(&m);
-  if (!st) st = list_kept(&m);
-  if (!st) make_key(&j);
+  qp_status status = read_plan(&m);
+  if (!status) status = list_linears(&m);
+  if (!status) status = check_hessians(&j, err);
+  if (!status) status = list_quantizers(&m);
+  if (!status) status = list_kept(&m);
+  if (!status) make_key(&j);
   qp_plan_free(&m.plan);
   free(m.planned);
   free(m.used);
-  if (st) return qp_job_free(&j), st;
+  if (status) return qp_job_free(&j), status;
   *out = j;
   return QP_OK;
 }

@@ -37,62 +37,67 @@ static qp_status encode_piece(bench *b, const qp_hessian *hessian, unsigned i,
   if (!weights)
     return qp_fail(b->err, QP_E_NOMEM, "no memory for %u x %u weights", rows, l->columns);
   const unsigned threads = qp_encode_threads(b->j->threads);
-  qp_status st =
+  qp_status status =
       qp_checkpoint_read(b->j->checkpoint, l->weight, (uint64_t)i * rows, rows, weights, b->err);
   qp_checkpoint_release(b->j->checkpoint, l->weight);
-  if (!st && b->signs) st = qp_rotate_rows(weights, rows, l->columns, b->signs, threads, b->err);
-  if (!st && hessian->groups) st = qp_hessian_read(hessian, i, b->signs, threads, &moments, b->err);
+  if (!status && b->signs)
+    status = qp_rotate_rows(weights, rows, l->columns, b->signs, threads, b->err);
+  if (!status && hessian->groups)
+    status = qp_hessian_read(hessian, i, b->signs, threads, &moments, b->err);
   options->hessian = moments;
-  if (!st)
-    st = qp_encode_linear(l->quantizer, weights, rows, l->columns, options, &b->piece[i], b->err);
+  if (!status)
+    status =
+        qp_encode_linear(l->quantizer, weights, rows, l->columns, options, &b->piece[i], b->err);
   free(weights);
   free(moments);
-  return st;
+  return status;
 }
 
 static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *cancel) {
   qp_hessian hessian = {0};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (b->j->hessian)
-    st = qp_hessian_open(b->j->hessian, b->l->name, b->l->rows, b->l->columns, &hessian, b->err);
+    status =
+        qp_hessian_open(b->j->hessian, b->l->name, b->l->rows, b->l->columns, &hessian, b->err);
   b->pieces = hessian.groups ? hessian.groups : 1;
-  if (!st && !(b->piece = calloc(b->pieces, sizeof *b->piece)))
-    st = qp_fail(b->err, QP_E_NOMEM, "no memory");
+  if (!status && !(b->piece = calloc(b->pieces, sizeof *b->piece)))
+    status = qp_fail(b->err, QP_E_NOMEM, "no memory");
   qp_encode_options options = {.threads = b->j->threads,
                                .input_scale = qp_job_scale_of(b->j, b->l),
                                .beam = b->j->beam,
                                .searcher = b->j->searcher,
                                .done = done,
                                .cancel = cancel};
-  for (unsigned i = 0; i < b->pieces && !st; i++) st = encode_piece(b, &hessian, i, &options);
+  for (unsigned i = 0; i < b->pieces && !status; i++)
+    status = encode_piece(b, &hessian, i, &options);
   qp_hessian_close(&hessian);
-  return st;
+  return status;
 }
 
 /* ---- Measuring ---- */
 
 static qp_status measure(bench *b, qp_linear_figures *out) {
   qp_measure sums = {0};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   double proxy = 0, damping = 0;
-  for (unsigned i = 0; i < b->pieces && !st; i++) {
+  for (unsigned i = 0; i < b->pieces && !status; i++) {
     const qp_encoded *e = &b->piece[i];
     qp_linear_part part[QP_MAX_PARTS];
     for (unsigned p = 0; p < e->parts; p++) {
       part[p] = (qp_linear_part){.stream = e->part[p].stream, .column = e->part[p].column};
       part[p].packed = qp_encoded_packed(e, p);
     }
-    st = qp_measure_rows(b->j, b->l, i * piece_rows(b), e->rows, part, e->parts, e->row_scale,
-                         &sums, b->err);
+    status = qp_measure_rows(b->j, b->l, i * piece_rows(b), e->rows, part, e->parts, e->row_scale,
+                             &sums, b->err);
     proxy += e->proxy / b->pieces;
     if (e->damping > damping) damping = e->damping;
   }
-  if (!st)
+  if (!status)
     *out = (qp_linear_figures){.distortion = qp_measure_ratio(sums.lost, sums.power),
                                .original = qp_measure_ratio(sums.lost_back, sums.power_back),
                                .proxy = proxy,
                                .damping = damping};
-  return st;
+  return status;
 }
 
 /* ---- Writing ---- */
@@ -154,10 +159,10 @@ static void list_part(const bench *b, unsigned p, output *list, unsigned *count)
 }
 
 /* Row scales as fp16, or NULL where one is out of its range. */
-static uint16_t *half_scales(const bench *b, qp_status *st) {
+static uint16_t *half_scales(const bench *b, qp_status *status) {
   const unsigned rows = piece_rows(b);
   uint16_t *half = malloc(sizeof *half * b->l->rows);
-  if (!half) *st = qp_fail(b->err, QP_E_NOMEM, "no memory for %u row scales", b->l->rows);
+  if (!half) *status = qp_fail(b->err, QP_E_NOMEM, "no memory for %u row scales", b->l->rows);
   for (size_t i = 0; half && i < b->l->rows; i++) {
     const float scale = b->piece[i / rows].row_scale[i % rows];
     half[i] = qp_float_to_half(scale);
@@ -202,59 +207,59 @@ static qp_status write_file(const bench *b, const output *list, unsigned count,
                             const qp_linear_figures *f, const char *path) {
   qp_tensor_writer *w = NULL;
   char *entry = NULL;
-  qp_status st = qp_tensor_writer_new(path, &w, b->err);
-  for (unsigned i = 0; i < count && !st; i++)
-    st = qp_tensor_writer_declare(w, list[i].name, list[i].type, list[i].dims, list[i].shape, NULL,
-                                  b->err);
-  if (!st) st = qp_section_linear(b->l, f, &entry, b->err);
-  if (!st) st = qp_tensor_writer_metadata(w, "job", b->j->key, b->err);
-  if (!st) st = qp_tensor_writer_metadata(w, "linear", entry, b->err);
-  if (!st) st = qp_tensor_writer_start(w, b->err);
+  qp_status status = qp_tensor_writer_new(path, &w, b->err);
+  for (unsigned i = 0; i < count && !status; i++)
+    status = qp_tensor_writer_declare(w, list[i].name, list[i].type, list[i].dims, list[i].shape,
+                                      NULL, b->err);
+  if (!status) status = qp_section_linear(b->l, f, &entry, b->err);
+  if (!status) status = qp_tensor_writer_metadata(w, "job", b->j->key, b->err);
+  if (!status) status = qp_tensor_writer_metadata(w, "linear", entry, b->err);
+  if (!status) status = qp_tensor_writer_start(w, b->err);
   for (unsigned i = 0; i < count; i++)
-    for (unsigned p = 0; p < b->pieces && !st && list[i].data[p]; p++)
-      st = qp_tensor_writer_write(w, i, (uint64_t)p * list[i].bytes, list[i].data[p], list[i].bytes,
-                                  b->err);
-  if (!st) st = qp_tensor_writer_finish(w, b->err);
+    for (unsigned p = 0; p < b->pieces && !status && list[i].data[p]; p++)
+      status = qp_tensor_writer_write(w, i, (uint64_t)p * list[i].bytes, list[i].data[p],
+                                      list[i].bytes, b->err);
+  if (!status) status = qp_tensor_writer_finish(w, b->err);
   qp_tensor_writer_free(w);
   free(entry);
-  return st;
+  return status;
 }
 
 static qp_status write_packed(bench *b, const char *path) {
   qp_linear_figures f = {0};
   output *list = calloc(MAX_OUTPUTS, sizeof *list);
-  qp_status st = list ? check_pieces(b) : qp_fail(b->err, QP_E_NOMEM, "no memory");
-  uint16_t *half = st ? NULL : half_scales(b, &st);
-  if (!st) st = measure(b, &f);
-  if (!st) {
+  qp_status status = list ? check_pieces(b) : qp_fail(b->err, QP_E_NOMEM, "no memory");
+  uint16_t *half = status ? NULL : half_scales(b, &status);
+  if (!status) status = measure(b, &f);
+  if (!status) {
     const unsigned count = list_outputs(b, half, list);
     for (unsigned i = 0; i < count; i++) {
       uint64_t elements = list[i].shape[0] * (list[i].dims == 2 ? list[i].shape[1] : 1);
       f.bytes += elements * qp_tensor_type_bytes(list[i].type);
     }
-    st = write_file(b, list, count, &f, path);
+    status = write_file(b, list, count, &f, path);
   }
   free(half);
   free(list);
-  return st;
+  return status;
 }
 
 qp_status qp_linear_write(const qp_job *j, const qp_job_linear *l, const char *path,
                           _Atomic size_t *done, const _Atomic bool *cancel, qp_error *err) {
   bench b = {.j = j, .l = l, .err = err};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (j->rotate) {
     b.signs = malloc((l->columns + 31) / 32 * sizeof *b.signs);
-    if (!b.signs) st = qp_fail(err, QP_E_NOMEM, "no memory for signs");
-    if (!st) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
+    if (!b.signs) status = qp_fail(err, QP_E_NOMEM, "no memory for signs");
+    if (!status) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
   }
-  if (!st) st = encode(&b, done, cancel);
-  if (!st) st = write_packed(&b, path);
+  if (!status) status = encode(&b, done, cancel);
+  if (!status) status = write_packed(&b, path);
   for (unsigned i = 0; b.piece && i < b.pieces; i++) qp_encoded_free(&b.piece[i]);
   free(b.piece);
   free(b.signs);
-  return st ? qp_fail_prefix(err, st, "%s: linear '%s' (%s at %s)",
-                             qp_checkpoint_path(j->checkpoint), l->name, l->weight->type,
-                             l->quantizer->name)
-            : QP_OK;
+  return status ? qp_fail_prefix(err, status, "%s: linear '%s' (%s at %s)",
+                                 qp_checkpoint_path(j->checkpoint), l->name, l->weight->type,
+                                 l->quantizer->name)
+                : QP_OK;
 }

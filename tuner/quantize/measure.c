@@ -19,8 +19,8 @@ qp_status qp_measure_decode(qp_reference *r, const qp_linear_part *part, unsigne
     qp_packed packed = part[p].packed;
     packed.stream = &part[p].stream;
     if (!n) continue;
-    qp_status st = qp_reference_decode(r, &packed, row_group, piece, err);
-    if (st) return st;
+    qp_status status = qp_reference_decode(r, &packed, row_group, piece, err);
+    if (status) return status;
     for (unsigned i = 0; i < QP_GROUP_ROWS; i++)
       memcpy(out + (size_t)i * columns + part[p].column, piece + (size_t)i * n, n * sizeof *out);
   }
@@ -50,24 +50,24 @@ static qp_status compare_group(const qp_job *j, const qp_job_linear *l, rows32 *
                                qp_error *err) {
   const unsigned k = l->columns;
   const size_t n = (size_t)rows * k;
-  qp_status st = qp_checkpoint_read(j->checkpoint, l->weight, first, rows, b->want, err);
-  if (st) return st;
+  qp_status status = qp_checkpoint_read(j->checkpoint, l->weight, first, rows, b->want, err);
+  if (status) return status;
   for (unsigned r = 0; r < rows; r++)
     for (size_t i = (size_t)r * k; i < (size_t)(r + 1) * k; i++)
       /* Read by the caller. NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage) */
       b->got[i] = scales[r] * qp_half_to_float(b->half[i]);
   if (b->signs) {
-    st = qp_rotate_rows_back(b->got, rows, k, b->signs, b->threads, err);
-    if (!st) add_difference(b->want, b->got, n, &sums->lost_back, &sums->power_back);
-    if (!st) st = qp_rotate_rows(b->want, rows, k, b->signs, b->threads, err);
+    status = qp_rotate_rows_back(b->got, rows, k, b->signs, b->threads, err);
+    if (!status) add_difference(b->want, b->got, n, &sums->lost_back, &sums->power_back);
+    if (!status) status = qp_rotate_rows(b->want, rows, k, b->signs, b->threads, err);
     for (unsigned r = 0; r < rows; r++)
       for (size_t i = (size_t)r * k; i < (size_t)(r + 1) * k; i++)
         b->got[i] = scales[r] * qp_half_to_float(b->half[i]);
   } else {
     add_difference(b->want, b->got, n, &sums->lost_back, &sums->power_back);
   }
-  if (!st) add_difference(b->want, b->got, n, &sums->lost, &sums->power);
-  return st;
+  if (!status) add_difference(b->want, b->got, n, &sums->lost, &sums->power);
+  return status;
 }
 
 qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned first, unsigned rows,
@@ -81,15 +81,15 @@ qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned firs
               .signs = j->rotate ? malloc((l->columns + 31) / 32 * sizeof *b.signs) : NULL,
               .reference = qp_reference_new(),
               .threads = qp_encode_threads(j->threads)};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (!b.want || !b.got || !b.half || !b.piece || !b.reference || (j->rotate && !b.signs))
-    st = qp_fail(err, QP_E_NOMEM, "no memory to decode 32 rows");
-  if (!st && j->rotate) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
-  for (unsigned r = 0; r < rows && !st; r += QP_GROUP_ROWS) {
+    status = qp_fail(err, QP_E_NOMEM, "no memory to decode 32 rows");
+  if (!status && j->rotate) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
+  for (unsigned r = 0; r < rows && !status; r += QP_GROUP_ROWS) {
     const unsigned n = rows - r < QP_GROUP_ROWS ? rows - r : QP_GROUP_ROWS;
-    st = qp_measure_decode(b.reference, part, parts, r / QP_GROUP_ROWS, l->columns, b.half, b.piece,
-                           err);
-    if (!st) st = compare_group(j, l, &b, first + r, n, scales + r, sums, err);
+    status = qp_measure_decode(b.reference, part, parts, r / QP_GROUP_ROWS, l->columns, b.half,
+                               b.piece, err);
+    if (!status) status = compare_group(j, l, &b, first + r, n, scales + r, sums, err);
   }
   qp_checkpoint_release(j->checkpoint, l->weight);
   free(b.want);
@@ -98,5 +98,5 @@ qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned firs
   free(b.piece);
   free(b.signs);
   qp_reference_free(b.reference);
-  return st;
+  return status;
 }

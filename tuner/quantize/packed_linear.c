@@ -38,25 +38,25 @@ static qp_status find_part(const qp_job_linear *l, const qp_safetensors *file, u
   const qp_quantizer *q = out->stream.quantizer;
   qp_packed *k = &out->packed;
   const void *at = NULL;
-  qp_status st = find_tensor(file, QP_TENSOR_U32, out->stream.code_words * 4, &at, err,
-                             "%s.codes.%u", l->name, p);
+  qp_status status = find_tensor(file, QP_TENSOR_U32, out->stream.code_words * 4, &at, err,
+                                 "%s.codes.%u", l->name, p);
   k->codes = at;
-  for (unsigned f = 0; f < q->fields && !st; f++) {
+  for (unsigned f = 0; f < q->fields && !status; f++) {
     const bool half = q->field[f].type == QP_FIELD_F16;
-    st = find_tensor(file, half ? QP_TENSOR_F16 : QP_TENSOR_U8, out->stream.field_bytes[f], &at,
-                     err, "%s.field.%u.%u", l->name, p, f);
+    status = find_tensor(file, half ? QP_TENSOR_F16 : QP_TENSOR_U8, out->stream.field_bytes[f], &at,
+                         err, "%s.field.%u.%u", l->name, p, f);
     k->field[f] = at;
   }
-  for (unsigned c = 0; c < q->codebooks && !st; c++) {
+  for (unsigned c = 0; c < q->codebooks && !status; c++) {
     const qp_codebook *book = &q->codebook[c];
     if (book->scope == QP_SCOPE_SPEC) continue;
     const size_t rows =
         book->scope == QP_SCOPE_ROW ? (size_t)out->stream.row_groups * QP_GROUP_ROWS : book->dim;
-    st = find_tensor(file, QP_TENSOR_F16, 2 * rows * book->entries, &at, err, "%s.codebook.%u.%u",
-                     l->name, p, c);
+    status = find_tensor(file, QP_TENSOR_F16, 2 * rows * book->entries, &at, err,
+                         "%s.codebook.%u.%u", l->name, p, c);
     k->codebook[c] = at;
   }
-  return st;
+  return status;
 }
 
 static qp_status find_scales(const qp_job_linear *l, const qp_safetensors *file, float **out,
@@ -66,9 +66,9 @@ static qp_status find_scales(const qp_job_linear *l, const qp_safetensors *file,
   const qp_tensor *t = qp_safetensors_find(file, name);
   const qp_tensor_type type = t && t->type == QP_TENSOR_F16 ? QP_TENSOR_F16 : QP_TENSOR_F32;
   const void *at = NULL;
-  qp_status st =
+  qp_status status =
       find_tensor(file, type, l->rows * qp_tensor_type_bytes(type), &at, err, "%s", name);
-  if (st) return st;
+  if (status) return status;
   float *scales = malloc(sizeof *scales * l->rows);
   if (!scales) return qp_fail(err, QP_E_NOMEM, "no memory for %u row scales", l->rows);
   for (size_t i = 0; i < l->rows; i++)
@@ -81,17 +81,17 @@ static qp_status find_scales(const qp_job_linear *l, const qp_safetensors *file,
 qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
                          qp_linear_part part[QP_MAX_PARTS], float **scales, qp_error *err) {
   const unsigned parts = qp_linear_parts(l->quantizer);
-  qp_status st = QP_OK;
-  for (unsigned p = 0; p < parts && !st; p++) {
+  qp_status status = QP_OK;
+  for (unsigned p = 0; p < parts && !status; p++) {
     const bool split = l->quantizer->kind == QP_SPLIT;
     const qp_quantizer *q = split ? l->quantizer->part[p].quantizer : l->quantizer;
     const unsigned begin = split ? qp_layout_part_column(l->quantizer, l->columns, p) : 0;
     const unsigned end =
         split ? qp_layout_part_column(l->quantizer, l->columns, p + 1) : l->columns;
     part[p] = (qp_linear_part){.column = begin};
-    st = qp_layout_stream(q, l->rows, end - begin, &part[p].stream, err);
-    if (!st) st = find_part(l, file, p, &part[p], err);
+    status = qp_layout_stream(q, l->rows, end - begin, &part[p].stream, err);
+    if (!status) status = find_part(l, file, p, &part[p], err);
     part[p].packed.stream = &part[p].stream;
   }
-  return st ? st : find_scales(l, file, scales, err);
+  return status ? status : find_scales(l, file, scales, err);
 }

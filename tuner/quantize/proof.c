@@ -52,14 +52,14 @@ static qp_status load_kernel(proof *p, decoder *d) {
                               .want_cubin = !ptx,
                               .want_ptx = ptx};
   qp_compiled c;
-  qp_status st = qp_compiler_run(p->compiler, &job, &c, p->err);
-  if (st) return st;
+  qp_status status = qp_compiler_run(p->compiler, &job, &c, p->err);
+  if (status) return status;
   size_t bytes;
   const void *image = qp_compiled_image(&c, ptx, &bytes);
-  st = qp_device_load(p->dev, image, bytes, &d->module, p->err);
-  if (!st) st = qp_device_function(p->dev, d->module, d->kernel.name, &d->function, p->err);
+  status = qp_device_load(p->dev, image, bytes, &d->module, p->err);
+  if (!status) status = qp_device_function(p->dev, d->module, d->kernel.name, &d->function, p->err);
   qp_compiled_free(&c);
-  return st;
+  return status;
 }
 
 static qp_status find_decoder(proof *p, const qp_job_linear *l, decoder **out) {
@@ -81,13 +81,13 @@ static qp_status find_decoder(proof *p, const qp_job_linear *l, decoder **out) {
   const qp_family *family = qp_families_serving(p->families, &problem, NULL);
   if (!family) return free(d), qp_fail(p->err, QP_E_MISSING, "no family of kernels does dequant");
   qp_choice_default(family, &choice);
-  qp_status st = qp_kernel_make(p->families, &problem, &choice, &d->kernel, p->err);
-  if (st) return free(d), st;
+  qp_status status = qp_kernel_make(p->families, &problem, &choice, &d->kernel, p->err);
+  if (status) return free(d), status;
   d->next = p->decoders;
   p->decoders = d;
-  st = load_kernel(p, d);
-  if (!st) *out = d;
-  return st;
+  status = load_kernel(p, d);
+  if (!status) *out = d;
+  return status;
 }
 
 static void free_decoders(proof *p) {
@@ -109,8 +109,8 @@ typedef struct buffers {
 /* A copy of 'data' on the device, or poisoned memory. */
 static qp_status put(proof *p, buffers *b, const void *data, size_t bytes, qp_devptr *out) {
   if (b->count == MAX_BUFFERS) return qp_fail(p->err, QP_E_LIMIT, "too many buffers");
-  qp_status st = qp_device_alloc(p->dev, bytes, out, p->err);
-  if (st) return st;
+  qp_status status = qp_device_alloc(p->dev, bytes, out, p->err);
+  if (status) return status;
   b->at[b->count++] = *out;
   return data ? qp_device_upload(p->dev, *out, data, bytes, p->err)
               : qp_device_fill(p->dev, *out, POISON_BYTE, bytes, p->err);
@@ -137,24 +137,24 @@ static qp_status put_stream(proof *p, buffers *b, qp_arguments *args, unsigned i
   const qp_stream *s = &part->stream;
   const qp_quantizer *q = s->quantizer;
   const size_t words = s->code_words / s->row_groups;
-  qp_status st =
+  qp_status status =
       put(p, b, part->packed.codes + row_group * words, words * 4, &args->stream[i].codes);
-  for (unsigned f = 0; f < q->fields && !st; f++) {
+  for (unsigned f = 0; f < q->fields && !status; f++) {
     const size_t bytes = s->field_bytes[f] / s->row_groups;
-    st = put(p, b, part->packed.field[f] + row_group * bytes, bytes, &args->stream[i].field[f]);
+    status = put(p, b, part->packed.field[f] + row_group * bytes, bytes, &args->stream[i].field[f]);
   }
-  for (unsigned c = 0; c < q->codebooks && !st; c++) {
+  for (unsigned c = 0; c < q->codebooks && !status; c++) {
     const qp_codebook *book = &q->codebook[c];
     const void *data = part->packed.codebook[c];
     size_t bytes = (size_t)2 * book->entries * book->dim;
-    if (book->scope == QP_SCOPE_SPEC) st = stored_codebook(p, q, c, &data);
+    if (book->scope == QP_SCOPE_SPEC) status = stored_codebook(p, q, c, &data);
     if (book->scope == QP_SCOPE_ROW) {
       bytes = (size_t)2 * book->entries * QP_GROUP_ROWS;
       data = part->packed.codebook[c] + (size_t)row_group * book->entries * QP_GROUP_ROWS;
     }
-    if (!st) st = put(p, b, data, bytes, &args->stream[i].codebook[c]);
+    if (!status) status = put(p, b, data, bytes, &args->stream[i].codebook[c]);
   }
-  return st;
+  return status;
 }
 
 static qp_status launch(proof *p, const decoder *d, const qp_arguments *args) {
@@ -164,8 +164,8 @@ static qp_status launch(proof *p, const decoder *d, const qp_arguments *args) {
                          .smem_bytes = d->kernel.smem_bytes,
                          .params = params,
                          .params_bytes = qp_kernel_params(&d->kernel, args, params)};
-  qp_status st = qp_device_launch(p->dev, d->function, &how, p->err);
-  return st ? st : qp_device_sync(p->dev, p->err);
+  qp_status status = qp_device_launch(p->dev, d->function, &how, p->err);
+  return status ? status : qp_device_sync(p->dev, p->err);
 }
 
 /* y = r W^ of one row group by the kernel: out[32][columns]. */
@@ -178,15 +178,15 @@ static qp_status decode_on_device(proof *p, const qp_job_linear *l, const qp_lin
   qp_arguments args = {0};
   decoder *d = NULL;
   memcpy(scale, scales + first, (left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS) * sizeof *scale);
-  qp_status st = find_decoder(p, l, &d);
-  for (unsigned i = 0, stream = 0; i < qp_linear_parts(l->quantizer) && !st; i++)
-    if (part[i].stream.columns) st = put_stream(p, &b, &args, stream++, &part[i], row_group);
-  if (!st) st = put(p, &b, scale, sizeof scale, &args.segment[0].scale);
-  if (!st) st = put(p, &b, NULL, bytes, &args.segment[0].y);
-  if (!st) st = launch(p, d, &args);
-  if (!st) st = qp_device_download(p->dev, out, args.segment[0].y, bytes, p->err);
+  qp_status status = find_decoder(p, l, &d);
+  for (unsigned i = 0, stream = 0; i < qp_linear_parts(l->quantizer) && !status; i++)
+    if (part[i].stream.columns) status = put_stream(p, &b, &args, stream++, &part[i], row_group);
+  if (!status) status = put(p, &b, scale, sizeof scale, &args.segment[0].scale);
+  if (!status) status = put(p, &b, NULL, bytes, &args.segment[0].y);
+  if (!status) status = launch(p, d, &args);
+  if (!status) status = qp_device_download(p->dev, out, args.segment[0].y, bytes, p->err);
   for (unsigned i = 0; i < b.count; i++) qp_device_free(p->dev, b.at[i]);
-  return st;
+  return status;
 }
 
 static double relative_error(const uint16_t *got, const uint16_t *want, const float *scales,
@@ -209,28 +209,28 @@ static qp_status compare_kernel(proof *p, const qp_job_linear *l, const qp_linea
   const size_t cells = (size_t)QP_GROUP_ROWS * l->columns;
   uint16_t *got = malloc(3 * cells * sizeof *got);
   if (!got) return qp_fail(p->err, QP_E_NOMEM, "no memory for 32 rows");
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < n && !st; i++) {
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < n && !status; i++) {
     const unsigned g = n > 1 ? (unsigned)((uint64_t)i * (all - 1) / (n - 1)) : i;
     const unsigned left = l->rows - g * QP_GROUP_ROWS;
     const unsigned rows = left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS;
-    st = qp_measure_decode(p->reference, part, qp_linear_parts(l->quantizer), g, l->columns,
-                           got + cells, got + 2 * cells, p->err);
-    if (!st) st = decode_on_device(p, l, part, scales, g, got);
-    if (st) break;
+    status = qp_measure_decode(p->reference, part, qp_linear_parts(l->quantizer), g, l->columns,
+                               got + cells, got + 2 * cells, p->err);
+    if (!status) status = decode_on_device(p, l, part, scales, g, got);
+    if (status) break;
     const double error =
         relative_error(got, got + cells, scales + (size_t)g * QP_GROUP_ROWS, rows, l->columns);
     p->out->kernel_weights += (size_t)rows * l->columns;
     if (!(error <= p->out->worst)) p->out->worst = error;
     if (!(error <= kernel_tolerance))
-      st =
+      status =
           qp_fail(p->err, QP_E_WRONG,
                   "the dequant kernel and the reference differ by %.3g (relative L2) in rows %u to "
                   "%u; at most %.0e is right",
                   error, g * QP_GROUP_ROWS, g * QP_GROUP_ROWS + rows - 1, kernel_tolerance);
   }
   free(got);
-  return st;
+  return status;
 }
 
 /* ---- Reference and figures ---- */
@@ -256,10 +256,10 @@ static qp_status check_figures(const proof *p, const qp_job_linear *l, const qp_
   cJSON_ArrayForEach(entry, p->entries) {
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(entry, "name"));
     if (!name || strcmp(name, l->name) != 0) continue;
-    qp_status st = qp_json_number(entry, l->name, "distortion", 0, 1e30, &stored[0], p->err);
-    if (!st)
-      st = qp_json_number(entry, l->name, "distortion_original", 0, 1e30, &stored[1], p->err);
-    if (st) return QP_E_WRONG;
+    qp_status status = qp_json_number(entry, l->name, "distortion", 0, 1e30, &stored[0], p->err);
+    if (!status)
+      status = qp_json_number(entry, l->name, "distortion_original", 0, 1e30, &stored[1], p->err);
+    if (status) return QP_E_WRONG;
     break;
   }
   const double found[] = {qp_measure_ratio(m->lost, m->power),
@@ -276,20 +276,20 @@ static qp_status prove_linear(proof *p, const qp_job_linear *l) {
   qp_linear_part part[QP_MAX_PARTS];
   float *scales = NULL;
   qp_measure sums = {0};
-  qp_status st = qp_linear_find(l, p->file, part, &scales, p->err);
-  if (st) return st == QP_E_ARG ? QP_E_WRONG : st;
-  st = check_signs(p, l);
-  if (!st)
-    st = qp_measure_rows(p->j, l, 0, l->rows, part, qp_linear_parts(l->quantizer), scales, &sums,
-                         p->err);
-  if (!st) st = check_figures(p, l, &sums);
-  if (!st) {
+  qp_status status = qp_linear_find(l, p->file, part, &scales, p->err);
+  if (status) return status == QP_E_ARG ? QP_E_WRONG : status;
+  status = check_signs(p, l);
+  if (!status)
+    status = qp_measure_rows(p->j, l, 0, l->rows, part, qp_linear_parts(l->quantizer), scales,
+                             &sums, p->err);
+  if (!status) status = check_figures(p, l, &sums);
+  if (!status) {
     p->out->linears++;
     p->out->reference_weights += (size_t)l->rows * l->columns;
-    st = compare_kernel(p, l, part, scales);
+    status = compare_kernel(p, l, part, scales);
   }
   free(scales);
-  return st;
+  return status;
 }
 
 /* ---- All ---- */
@@ -298,17 +298,18 @@ static qp_status open_all(proof *p) {
   char path[4096];
   if (!qp_job_path(p->j, "model.safetensors.index.json", path))
     return qp_fail(p->err, QP_E_LIMIT, "%s: the path is too long", p->j->folder);
-  qp_status st = qp_safetensors_open(path, &p->file, p->err);
+  qp_status status = qp_safetensors_open(path, &p->file, p->err);
   qp_job_path(p->j, "config.json", path);
-  if (!st) st = qp_json_read_python(path, &p->config, p->err);
+  if (!status) status = qp_json_read_python(path, &p->config, p->err);
   const cJSON *section = NULL;
-  if (!st) st = qp_json_object(p->config, path, "quantization", &section, p->err);
-  if (!st) st = qp_json_array(section, path, "linears", &p->entries, p->err);
+  if (!status) status = qp_json_object(p->config, path, "quantization", &section, p->err);
+  if (!status) status = qp_json_array(section, path, "linears", &p->entries, p->err);
   const qp_compiler_options compile = {.workers = 1};
-  if (!st) st = qp_compiler_open(&compile, &p->compiler, p->err);
-  if (!st) st = qp_device_open(p->o->device, &p->dev, p->err);
-  if (!st && !(p->reference = qp_reference_new())) st = qp_fail(p->err, QP_E_NOMEM, "no memory");
-  return st;
+  if (!status) status = qp_compiler_open(&compile, &p->compiler, p->err);
+  if (!status) status = qp_device_open(p->o->device, &p->dev, p->err);
+  if (!status && !(p->reference = qp_reference_new()))
+    status = qp_fail(p->err, QP_E_NOMEM, "no memory");
+  return status;
 }
 
 qp_status qp_proof_run(const qp_job *j, qp_families *families, const qp_proof_options *o,
@@ -316,13 +317,13 @@ qp_status qp_proof_run(const qp_job *j, qp_families *families, const qp_proof_op
   qp_error own = {{0}};
   *out = (qp_proof){0};
   proof p = {.j = j, .o = o, .families = families, .out = out, .err = err ? err : &own};
-  qp_status st = open_all(&p);
-  for (size_t i = 0; i < j->linears && !st; i++) {
+  qp_status status = open_all(&p);
+  for (size_t i = 0; i < j->linears && !status; i++) {
     const qp_job_linear *l = &j->linear[i];
-    if (o->cancel && atomic_load(o->cancel)) st = qp_fail(p.err, QP_E_LIMIT, "stopped");
-    if (!st) st = prove_linear(&p, l);
+    if (o->cancel && atomic_load(o->cancel)) status = qp_fail(p.err, QP_E_LIMIT, "stopped");
+    if (!status) status = prove_linear(&p, l);
     if (o->done) atomic_fetch_add(o->done, (size_t)l->rows * l->columns);
-    if (st == QP_E_WRONG)
+    if (status == QP_E_WRONG)
       snprintf(out->why, sizeof out->why, "linear '%s': %.700s", l->name, p.err->text);
   }
   if (p.dev) free_decoders(&p);
@@ -331,5 +332,5 @@ qp_status qp_proof_run(const qp_job *j, qp_families *families, const qp_proof_op
   qp_reference_free(p.reference);
   qp_safetensors_close(p.file);
   cJSON_Delete(p.config);
-  return st == QP_E_WRONG ? QP_OK : st;
+  return status == QP_E_WRONG ? QP_OK : status;
 }

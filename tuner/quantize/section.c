@@ -147,20 +147,20 @@ static qp_status gather_entries(gathering *g, const char *file, const char *text
   cJSON *tree = NULL;
   const cJSON *list = NULL;
   double bytes = 0, rows = 0, columns = 0;
-  qp_status st = qp_json_parse(file, text, strlen(text), &tree, g->err);
-  if (!st) st = qp_json_array(tree, file, "linears", &list, g->err);
+  qp_status status = qp_json_parse(file, text, strlen(text), &tree, g->err);
+  if (!status) status = qp_json_array(tree, file, "linears", &list, g->err);
   const cJSON *item;
-  if (!st) cJSON_ArrayForEach(item, list) {
-      st = qp_json_number(item, file, "bytes", 0, 0x1p53, &bytes, g->err);
-      if (!st) st = qp_json_number(item, file, "rows", 1, 0x1p32, &rows, g->err);
-      if (!st) st = qp_json_number(item, file, "columns", 1, 0x1p32, &columns, g->err);
-      if (st) break;
+  if (!status) cJSON_ArrayForEach(item, list) {
+      status = qp_json_number(item, file, "bytes", 0, 0x1p53, &bytes, g->err);
+      if (!status) status = qp_json_number(item, file, "rows", 1, 0x1p32, &rows, g->err);
+      if (!status) status = qp_json_number(item, file, "columns", 1, 0x1p32, &columns, g->err);
+      if (status) break;
       g->linear_bytes += bytes;
       g->weights += rows * columns;
       cJSON_AddItemToArray(g->linears, cJSON_Duplicate(item, true));
     }
   cJSON_Delete(tree);
-  return st;
+  return status;
 }
 
 static qp_status gather_shard(gathering *g, const qp_job_shard *s) {
@@ -168,20 +168,20 @@ static qp_status gather_shard(gathering *g, const qp_job_shard *s) {
   qp_safetensors *file = NULL;
   if (!qp_job_path(g->j, s->file, path))
     return qp_fail(g->err, QP_E_LIMIT, "%s: the path is too long", g->j->folder);
-  qp_status st = qp_safetensors_open(path, &file, g->err);
-  if (st) return st;
+  qp_status status = qp_safetensors_open(path, &file, g->err);
+  if (status) return status;
   const char *key = qp_safetensors_metadata(file, 0, "job");
   const char *text = qp_safetensors_metadata(file, 0, "quantization");
   if (!key || !text || strcmp(key, g->j->key) != 0)
-    st = qp_fail(g->err, QP_E_ARG, "%s: is not of this run", path);
-  if (!st) st = gather_entries(g, path, text);
-  for (size_t i = 0; i < qp_safetensors_count(file) && !st; i++) {
+    status = qp_fail(g->err, QP_E_ARG, "%s: is not of this run", path);
+  if (!status) status = gather_entries(g, path, text);
+  for (size_t i = 0; i < qp_safetensors_count(file) && !status; i++) {
     const qp_tensor *t = qp_safetensors_get(file, i);
     cJSON_AddStringToObject(g->map, t->name, s->file);
     g->total_bytes += (double)t->bytes;
   }
   qp_safetensors_close(file);
-  return st;
+  return status;
 }
 
 static qp_status write_json(const qp_job *j, const char *name, const cJSON *tree, qp_error *err) {
@@ -190,18 +190,18 @@ static qp_status write_json(const qp_job *j, const char *name, const cJSON *tree
     return qp_fail(err, QP_E_LIMIT, "%s: the path is too long", j->folder);
   char *text = cJSON_Print(tree);
   if (!text) return no_memory(err);
-  qp_status st = qp_file_write(path, text, strlen(text), err);
+  qp_status status = qp_file_write(path, text, strlen(text), err);
   cJSON_free(text);
-  return st;
+  return status;
 }
 
 static qp_status write_index(const gathering *g) {
   cJSON *o = cJSON_CreateObject(), *m = cJSON_AddObjectToObject(o, "metadata");
   cJSON_AddNumberToObject(m, "total_size", g->total_bytes);
   cJSON_AddItemReferenceToObject(o, "weight_map", g->map);
-  qp_status st = write_json(g->j, "model.safetensors.index.json", o, g->err);
+  qp_status status = write_json(g->j, "model.safetensors.index.json", o, g->err);
   cJSON_Delete(o);
-  return st;
+  return status;
 }
 
 static double bits_per_weight(const gathering *g) {
@@ -213,17 +213,17 @@ static double bits_per_weight(const gathering *g) {
 static qp_status write_config(const gathering *g) {
   const char *text = qp_checkpoint_config(g->j->checkpoint);
   cJSON *config = NULL, *section = NULL;
-  qp_status st = qp_json_parse_python(qp_checkpoint_path(g->j->checkpoint), text, strlen(text),
-                                      &config, g->err);
-  if (!st) st = qp_section_make(g->j, cJSON_Duplicate(g->linears, true), &section, g->err);
-  if (!st) {
+  qp_status status = qp_json_parse_python(qp_checkpoint_path(g->j->checkpoint), text, strlen(text),
+                                          &config, g->err);
+  if (!status) status = qp_section_make(g->j, cJSON_Duplicate(g->linears, true), &section, g->err);
+  if (!status) {
     cJSON_AddNumberToObject(section, "bits_per_weight", bits_per_weight(g));
     cJSON_DeleteItemFromObjectCaseSensitive(config, "quantization");
     cJSON_AddItemToObject(config, "quantization", section);
-    st = write_json(g->j, "config.json", config, g->err);
+    status = write_json(g->j, "config.json", config, g->err);
   }
   cJSON_Delete(config);
-  return st;
+  return status;
 }
 
 static double number_of(const cJSON *item, const char *name) {
@@ -273,18 +273,18 @@ static cJSON *make_report(const gathering *g) {
 
 qp_status qp_section_finish(const qp_job *j, cJSON **report, qp_error *err) {
   gathering g = {.j = j, .linears = cJSON_CreateArray(), .map = cJSON_CreateObject(), .err = err};
-  qp_status st = g.linears && g.map ? QP_OK : no_memory(err);
-  for (size_t i = 0; i < j->shards && !st; i++) st = gather_shard(&g, &j->shard[i]);
-  if (!st && (size_t)cJSON_GetArraySize(g.linears) != j->linears)
-    st = qp_fail(err, QP_E_ARG, "%s: its shards hold %d of %zu linears", j->folder,
-                 cJSON_GetArraySize(g.linears), j->linears);
-  if (!st) st = write_config(&g);
-  cJSON *tree = st ? NULL : make_report(&g);
-  if (!st) st = write_json(j, "quantize-report.json", tree, err);
-  if (!st) st = write_index(&g); /* last: a folder with an index is complete */
+  qp_status status = g.linears && g.map ? QP_OK : no_memory(err);
+  for (size_t i = 0; i < j->shards && !status; i++) status = gather_shard(&g, &j->shard[i]);
+  if (!status && (size_t)cJSON_GetArraySize(g.linears) != j->linears)
+    status = qp_fail(err, QP_E_ARG, "%s: its shards hold %d of %zu linears", j->folder,
+                     cJSON_GetArraySize(g.linears), j->linears);
+  if (!status) status = write_config(&g);
+  cJSON *tree = status ? NULL : make_report(&g);
+  if (!status) status = write_json(j, "quantize-report.json", tree, err);
+  if (!status) status = write_index(&g); /* last: a folder with an index is complete */
   cJSON_Delete(g.linears);
   cJSON_Delete(g.map);
-  if (st) return cJSON_Delete(tree), st;
+  if (status) return cJSON_Delete(tree), status;
   *report = tree;
   return QP_OK;
 }

@@ -54,8 +54,8 @@ static bool is_ours(const qp_job *j, const char *path) {
 
 static qp_status take_lock(qp_shards *s, qp_error *err) {
   char path[4096];
-  qp_status st = path_in(s->j, path, err, ".qpal/lock");
-  if (st) return st;
+  qp_status status = path_in(s->j, path, err, ".qpal/lock");
+  if (status) return status;
   qp_file_make_folders(path);
   s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (s->lock < 0) return qp_fail(err, QP_E_IO, "%s: cannot be written: %s", path, strerror(errno));
@@ -74,8 +74,8 @@ static qp_status other_run(const qp_job *j, qp_error *err) {
 /* A run that is not complete left its key; a complete one its shards. */
 static qp_status check_key(qp_shards *s, bool index, qp_error *err) {
   char path[4096], found[64] = "";
-  qp_status st = path_in(s->j, path, err, ".qpal/job");
-  if (st) return st;
+  qp_status status = path_in(s->j, path, err, ".qpal/job");
+  if (status) return status;
   FILE *f = fopen(path, "r");
   if (f) {
     if (!fgets(found, sizeof found, f)) found[0] = 0;
@@ -84,38 +84,38 @@ static qp_status check_key(qp_shards *s, bool index, qp_error *err) {
     return strcmp(found, s->j->key) != 0 ? other_run(s->j, err) : QP_OK;
   }
   char shard[4096];
-  st = path_in(s->j, shard, err, "%s", s->j->shard[0].file);
-  if (!st && index && !is_ours(s->j, shard)) return other_run(s->j, err);
-  if (st || index) return st;
+  status = path_in(s->j, shard, err, "%s", s->j->shard[0].file);
+  if (!status && index && !is_ours(s->j, shard)) return other_run(s->j, err);
+  if (status || index) return status;
   char config[4096];
-  st = path_in(s->j, config, err, "config.json");
-  if (!st && access(config, F_OK) == 0)
+  status = path_in(s->j, config, err, "config.json");
+  if (!status && access(config, F_OK) == 0)
     return qp_fail(
         err, QP_E_ARG,
         "%s: holds a config.json that is not of a run of qpal quantize; choose another -o",
         s->j->folder);
   char text[64];
   snprintf(text, sizeof text, "%s\n", s->j->key);
-  return st ? st : qp_file_write(path, text, strlen(text), err);
+  return status ? status : qp_file_write(path, text, strlen(text), err);
 }
 
 static qp_status look(qp_shards *s, bool index, qp_error *err) {
   const qp_job *j = s->j;
   char path[4096];
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   s->complete = index;
-  for (size_t i = 0; i < j->shards && !st; i++) {
-    st = path_in(j, path, err, "%s", j->shard[i].file);
-    if (!st) s->written[i] = is_ours(j, path);
+  for (size_t i = 0; i < j->shards && !status; i++) {
+    status = path_in(j, path, err, "%s", j->shard[i].file);
+    if (!status) s->written[i] = is_ours(j, path);
     s->complete = s->complete && s->written[i];
-    for (size_t k = 0; k < j->shard[i].linears && !st; k++) {
+    for (size_t k = 0; k < j->shard[i].linears && !status; k++) {
       const size_t l = j->shard[i].linear + k;
-      st = path_of_linear(j, l, path, err);
-      s->encoded[l] = s->written[i] || (!st && is_ours(j, path));
+      status = path_of_linear(j, l, path, err);
+      s->encoded[l] = s->written[i] || (!status && is_ours(j, path));
       if (s->encoded[l]) s->found += (size_t)j->linear[l].rows * j->linear[l].columns;
     }
   }
-  return st;
+  return status;
 }
 
 qp_status qp_shards_open(const qp_job *j, qp_shards *out, qp_error *err) {
@@ -124,13 +124,13 @@ qp_status qp_shards_open(const qp_job *j, qp_shards *out, qp_error *err) {
                  .lock = -1,
                  .written = calloc(j->shards, sizeof *s.written),
                  .encoded = calloc(j->linears, sizeof *s.encoded)};
-  qp_status st = s.written && s.encoded ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory");
-  if (!st) st = path_in(j, path, err, "model.safetensors.index.json");
-  const bool index = !st && access(path, F_OK) == 0;
-  if (!st) st = take_lock(&s, err);
-  if (!st) st = check_key(&s, index, err);
-  if (!st) st = look(&s, index, err);
-  if (st) return qp_shards_close(&s), st;
+  qp_status status = s.written && s.encoded ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory");
+  if (!status) status = path_in(j, path, err, "model.safetensors.index.json");
+  const bool index = !status && access(path, F_OK) == 0;
+  if (!status) status = take_lock(&s, err);
+  if (!status) status = check_key(&s, index, err);
+  if (!status) status = look(&s, index, err);
+  if (status) return qp_shards_close(&s), status;
   *out = s;
   return QP_OK;
 }
@@ -146,10 +146,10 @@ qp_status qp_shards_encode(qp_shards *s, size_t i, _Atomic size_t *done, const _
                            qp_error *err) {
   char path[4096];
   if (s->encoded[i]) return QP_OK;
-  qp_status st = path_of_linear(s->j, i, path, err);
-  if (!st) st = qp_linear_write(s->j, &s->j->linear[i], path, done, cancel, err);
-  if (!st) s->encoded[i] = true;
-  return st;
+  qp_status status = path_of_linear(s->j, i, path, err);
+  if (!status) status = qp_linear_write(s->j, &s->j->linear[i], path, done, cancel, err);
+  if (!status) s->encoded[i] = true;
+  return status;
 }
 
 /* ---- Putting a shard together ---- */
@@ -191,32 +191,34 @@ static bool is_codes(const qp_tensor *t) { return strstr(t->name, ".codes.") != 
 
 static qp_status add_linears(assembly *a, cJSON *entries) {
   char path[4096];
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < a->shard->linears && !st; i++) {
-    st = path_of_linear(a->j, a->shard->linear + i, path, a->err);
-    if (!st) st = qp_safetensors_open(path, &a->file[i], a->err);
-    const char *entry = st ? NULL : qp_safetensors_metadata(a->file[i], 0, "linear");
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < a->shard->linears && !status; i++) {
+    status = path_of_linear(a->j, a->shard->linear + i, path, a->err);
+    if (!status) status = qp_safetensors_open(path, &a->file[i], a->err);
+    const char *entry = status ? NULL : qp_safetensors_metadata(a->file[i], 0, "linear");
     cJSON *tree = NULL;
-    if (!st && !entry) st = qp_fail(a->err, QP_E_ARG, "%s: metadata 'linear' is missing", path);
-    if (!st) st = qp_json_parse(path, entry, strlen(entry), &tree, a->err);
-    if (!st) cJSON_AddItemToArray(entries, tree);
+    if (!status && !entry)
+      status = qp_fail(a->err, QP_E_ARG, "%s: metadata 'linear' is missing", path);
+    if (!status) status = qp_json_parse(path, entry, strlen(entry), &tree, a->err);
+    if (!status) cJSON_AddItemToArray(entries, tree);
   }
   for (unsigned codes = 1; codes < 2; codes--) /* codes first, for their alignment */
-    for (size_t i = 0; i < a->shard->linears && !st; i++)
-      for (size_t k = 0; k < qp_safetensors_count(a->file[i]) && !st; k++) {
+    for (size_t i = 0; i < a->shard->linears && !status; i++)
+      for (size_t k = 0; k < qp_safetensors_count(a->file[i]) && !status; k++) {
         const qp_tensor *t = qp_safetensors_get(a->file[i], k);
         if (is_codes(t) == (codes == 1))
-          st = add(a, t->name, t->type, t->dims, t->shape,
-                   (source){.data = t->data, .bytes = t->bytes, .file = a->file[i], .tensor = t});
+          status =
+              add(a, t->name, t->type, t->dims, t->shape,
+                  (source){.data = t->data, .bytes = t->bytes, .file = a->file[i], .tensor = t});
       }
-  return st;
+  return status;
 }
 
 /* Signs of each input, once. */
 static qp_status add_signs(assembly *a) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   const char *last = "";
-  for (size_t i = 0; i < a->shard->linears && !st; i++) {
+  for (size_t i = 0; i < a->shard->linears && !status; i++) {
     const qp_job_linear *l = &a->j->linear[a->shard->linear + i];
     const uint64_t words = (l->columns + 31) / 32;
     if (!*l->signs || !strcmp(l->signs, last)) continue;
@@ -224,37 +226,37 @@ static qp_status add_signs(assembly *a) {
     uint32_t *signs = malloc(words * sizeof *signs);
     if (!signs) return qp_fail(a->err, QP_E_NOMEM, "no memory for signs");
     qp_rotate_signs(l->signs, a->j->seed, l->columns, signs);
-    st = add(a, l->signs, QP_TENSOR_U32, 1, &words,
-             (source){.data = signs, .bytes = words * sizeof *signs, .owned = signs});
+    status = add(a, l->signs, QP_TENSOR_U32, 1, &words,
+                 (source){.data = signs, .bytes = words * sizeof *signs, .owned = signs});
   }
-  return st;
+  return status;
 }
 
 /* Codebooks of definitions, in the first shard. */
 static qp_status add_codebooks(assembly *a) {
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < a->j->quantizers && !st && a->shard == a->j->shard; i++) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < a->j->quantizers && !status && a->shard == a->j->shard; i++) {
     const qp_quantizer *q = a->j->quantizer[i];
-    for (unsigned c = 0; c < q->codebooks && q->kind != QP_SPLIT && !st; c++) {
+    for (unsigned c = 0; c < q->codebooks && q->kind != QP_SPLIT && !status; c++) {
       const qp_codebook *b = &q->codebook[c];
       const uint64_t shape[] = {b->entries, b->dim};
       char name[128];
       if (b->scope != QP_SCOPE_SPEC) continue;
       snprintf(name, sizeof name, "%s.codebook.%u", q->name, c);
-      st = add(a, name, QP_TENSOR_F16, 2, shape,
-               (source){.data = b->data, .bytes = (size_t)2 * b->entries * b->dim});
+      status = add(a, name, QP_TENSOR_F16, 2, shape,
+                   (source){.data = b->data, .bytes = (size_t)2 * b->entries * b->dim});
     }
   }
-  return st;
+  return status;
 }
 
 static qp_status add_kept(assembly *a) {
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < a->shard->kepts && !st; i++) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < a->shard->kepts && !status; i++) {
     const qp_source_tensor *t = a->j->kept[a->shard->kept + i];
-    st = add(a, t->name, t->kept_type, t->dims, t->shape, (source){.kept = t});
+    status = add(a, t->name, t->kept_type, t->dims, t->shape, (source){.kept = t});
   }
-  return st;
+  return status;
 }
 
 /* A kept tensor goes through a buffer of some rows. */
@@ -264,42 +266,43 @@ static qp_status copy_kept(assembly *a, size_t id, const qp_source_tensor *t) {
   const uint64_t rows = row < COPY_BYTES ? COPY_BYTES / row : 1;
   unsigned char *buffer = malloc((size_t)((rows < t->rows ? rows : t->rows) * row));
   if (!buffer) return qp_fail(a->err, QP_E_NOMEM, "no memory to copy '%s'", t->name);
-  qp_status st = QP_OK;
-  for (uint64_t r = 0; r < t->rows && !st; r += rows) {
+  qp_status status = QP_OK;
+  for (uint64_t r = 0; r < t->rows && !status; r += rows) {
     const uint64_t n = t->rows - r < rows ? t->rows - r : rows;
-    st = qp_checkpoint_keep(a->j->checkpoint, t, r, n, buffer, a->err);
-    if (!st) st = qp_tensor_writer_write(a->w, id, r * row, buffer, (size_t)(n * row), a->err);
+    status = qp_checkpoint_keep(a->j->checkpoint, t, r, n, buffer, a->err);
+    if (!status)
+      status = qp_tensor_writer_write(a->w, id, r * row, buffer, (size_t)(n * row), a->err);
     qp_checkpoint_release(a->j->checkpoint, t);
   }
   free(buffer);
-  return st;
+  return status;
 }
 
 static qp_status copy_all(assembly *a) {
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < a->count && !st; i++) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < a->count && !status; i++) {
     const source *s = &a->source[i];
-    st = s->kept ? copy_kept(a, i, s->kept)
-                 : qp_tensor_writer_write(a->w, i, 0, s->data, s->bytes, a->err);
+    status = s->kept ? copy_kept(a, i, s->kept)
+                     : qp_tensor_writer_write(a->w, i, 0, s->data, s->bytes, a->err);
     if (s->file) qp_safetensors_release(s->file, s->tensor);
   }
-  return st;
+  return status;
 }
 
 static qp_status describe(assembly *a, cJSON *entries) {
   cJSON *section = NULL;
-  qp_status st = qp_section_make(a->j, entries, &section, a->err);
-  if (st) return st;
+  qp_status status = qp_section_make(a->j, entries, &section, a->err);
+  if (status) return status;
   char *text = cJSON_PrintUnformatted(section), version[16];
   snprintf(version, sizeof version, "%d", QP_PACKED_VERSION);
   cJSON_Delete(section);
   if (!text) return qp_fail(a->err, QP_E_NOMEM, "no memory for a shard");
-  st = qp_tensor_writer_metadata(a->w, "format", "qpal-packed", a->err);
-  if (!st) st = qp_tensor_writer_metadata(a->w, "version", version, a->err);
-  if (!st) st = qp_tensor_writer_metadata(a->w, "job", a->j->key, a->err);
-  if (!st) st = qp_tensor_writer_metadata(a->w, "quantization", text, a->err);
+  status = qp_tensor_writer_metadata(a->w, "format", "qpal-packed", a->err);
+  if (!status) status = qp_tensor_writer_metadata(a->w, "version", version, a->err);
+  if (!status) status = qp_tensor_writer_metadata(a->w, "job", a->j->key, a->err);
+  if (!status) status = qp_tensor_writer_metadata(a->w, "quantization", text, a->err);
   cJSON_free(text);
-  return st;
+  return status;
 }
 
 static void remove_parts(const qp_job *j, const qp_job_shard *shard) {
@@ -315,26 +318,26 @@ qp_status qp_shards_write(qp_shards *s, size_t i, qp_error *err) {
   assembly a = {
       .j = s->j, .shard = shard, .file = calloc(shard->linears + 1, sizeof(a.file[0])), .err = err};
   cJSON *entries = cJSON_CreateArray();
-  qp_status st = a.file && entries ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for a shard");
-  if (!st) st = path_in(s->j, path, err, "%s", shard->file);
-  if (!st) st = qp_tensor_writer_new(path, &a.w, err);
-  if (!st) st = add_linears(&a, entries);
-  if (!st) st = add_signs(&a);
-  if (!st) st = add_codebooks(&a);
-  if (!st) st = add_kept(&a);
-  if (!st)
-    st = describe(&a, entries);
+  qp_status status = a.file && entries ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for a shard");
+  if (!status) status = path_in(s->j, path, err, "%s", shard->file);
+  if (!status) status = qp_tensor_writer_new(path, &a.w, err);
+  if (!status) status = add_linears(&a, entries);
+  if (!status) status = add_signs(&a);
+  if (!status) status = add_codebooks(&a);
+  if (!status) status = add_kept(&a);
+  if (!status)
+    status = describe(&a, entries);
   else
     cJSON_Delete(entries);
-  if (!st) st = qp_tensor_writer_start(a.w, err);
-  if (!st) st = copy_all(&a);
-  if (!st) st = qp_tensor_writer_finish(a.w, err);
+  if (!status) status = qp_tensor_writer_start(a.w, err);
+  if (!status) status = copy_all(&a);
+  if (!status) status = qp_tensor_writer_finish(a.w, err);
   qp_tensor_writer_free(a.w);
   for (size_t k = 0; k < a.count; k++) free(a.source[k].owned);
   for (size_t k = 0; a.file && k < shard->linears; k++) qp_safetensors_close(a.file[k]);
   free(a.source);
   free(a.file);
-  if (st) return st;
+  if (status) return status;
   s->written[i] = true;
   remove_parts(s->j, shard);
   return QP_OK;

@@ -15,9 +15,9 @@ enum { REGISTERS = 65536, REGISTERS_UNIT = 256, WARP = 32 };
 qp_status qp_candidate_make(qp_families *families, const qp_problem *p, const qp_choice *choice,
                             qp_candidate *out, qp_error *err) {
   *out = (qp_candidate){.choice = *choice};
-  const qp_status st = qp_kernel_make(families, p, choice, &out->kernel, err);
-  if (!st) qp_record_begin(&out->kernel, choice, &out->record);
-  return st;
+  const qp_status status = qp_kernel_make(families, p, choice, &out->kernel, err);
+  if (!status) qp_record_begin(&out->kernel, choice, &out->record);
+  return status;
 }
 
 void qp_candidate_free(qp_candidate *c) {

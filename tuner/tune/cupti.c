@@ -132,12 +132,12 @@ static qp_status failed(int result, const char *call, qp_error *err) {
 
 static qp_status load(qp_error *err) {
   void *handle;
-  qp_status st = qp_dynlib_open(QP_DYNLIB_CUPTI, NULL, &handle, err);
+  qp_status status = qp_dynlib_open(QP_DYNLIB_CUPTI, NULL, &handle, err);
 #define X(name, symbol, parameters)                                                                \
-  if (!st) st = qp_dynlib_symbol(handle, "CUPTI", symbol, &cupti.name, err);
+  if (!status) status = qp_dynlib_symbol(handle, "CUPTI", symbol, &cupti.name, err);
   CUPTI_CALLS(X)
 #undef X
-  return st;
+  return status;
 }
 
 static qp_status enable(qp_error *err) {
@@ -161,10 +161,10 @@ static void version_text(uint32_t v, char *out, size_t size) {
 }
 
 qp_status qp_cupti_open(char *version, size_t size, qp_error *err) {
-  qp_status st = QP_OK;
-  if (!seen.opened) st = load(err);
-  if (!st && !seen.opened) st = enable(err);
-  if (st) return st;
+  qp_status status = QP_OK;
+  if (!seen.opened) status = load(err);
+  if (!status && !seen.opened) status = enable(err);
+  if (status) return status;
   seen.opened = true;
   version_text(seen.version, version, size);
   return QP_OK;
@@ -199,11 +199,11 @@ static qp_status flush(qp_error *err) {
 }
 
 qp_status qp_cupti_begin(qp_error *err) {
-  qp_status st = flush(err);
+  qp_status status = flush(err);
   pthread_mutex_lock(&seen.lock);
   seen.count = seen.dropped = seen.overflow = 0;
   pthread_mutex_unlock(&seen.lock);
-  return st;
+  return status;
 }
 
 static int by_start(const void *a, const void *b) {
@@ -248,13 +248,13 @@ static qp_status give_up_pausing(qp_error *err) {
 }
 
 qp_status qp_cupti_end(const char *kernel, unsigned n, int64_t *ps, qp_error *err) {
-  qp_status st = flush(err);
-  if (st) return st;
+  qp_status status = flush(err);
+  if (status) return status;
   pthread_mutex_lock(&seen.lock);
   const bool deaf = seen.unproven && !seen.count && !seen.dropped;
-  if (!deaf) st = take_times(kernel, n, ps, err);
+  if (!deaf) status = take_times(kernel, n, ps, err);
   pthread_mutex_unlock(&seen.lock);
   if (deaf) return give_up_pausing(err);
   seen.unproven = false;
-  return st;
+  return status;
 }

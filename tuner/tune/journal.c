@@ -82,18 +82,18 @@ static qp_status take_line(qp_journal *j, const char *where, const char *line, s
                            qp_error *err) {
   cJSON *o = NULL;
   qp_record r;
-  qp_status st = qp_json_parse(where, line, n, &o, err);
-  const cJSON *begin = st ? NULL : cJSON_GetObjectItemCaseSensitive(o, "begin");
+  qp_status status = qp_json_parse(where, line, n, &o, err);
+  const cJSON *begin = status ? NULL : cJSON_GetObjectItemCaseSensitive(o, "begin");
   if (begin && cJSON_IsString(begin)) {
-    st = take_begin(j, where, begin->valuestring, err);
-  } else if (!st) {
-    st = qp_record_parse(where, line, n, &r, err);
-    begun *b = st ? NULL : find_begun(j, r.kernel);
+    status = take_begin(j, where, begin->valuestring, err);
+  } else if (!status) {
+    status = qp_record_parse(where, line, n, &r, err);
+    begun *b = status ? NULL : find_begun(j, r.kernel);
     if (b) b->times = 0;
-    if (!st) st = qp_records_add(&j->records, &r, err);
+    if (!status) status = qp_records_add(&j->records, &r, err);
   }
   cJSON_Delete(o);
-  return st;
+  return status;
 }
 
 static qp_status check_stamp(const char *where, const char *line, size_t n,
@@ -106,36 +106,37 @@ static qp_status check_stamp(const char *where, const char *line, size_t n,
               {"timer", stamp->timer}};
   cJSON *o = NULL;
   const char *got = NULL;
-  qp_status st = qp_json_parse(where, line, n, &o, err);
-  for (size_t i = 0; i < sizeof want / sizeof *want && !st; i++) {
-    st = qp_json_text(o, where, want[i].name, &got, err);
-    if (!st && strcmp(got, want[i].value) != 0)
-      st = qp_fail(err, QP_E_ARG,
-                   "%s: field '%s': '%.100s' is not this run's '%s'; remove the journal or give "
-                   "another -o",
-                   where, want[i].name, got, want[i].value);
+  qp_status status = qp_json_parse(where, line, n, &o, err);
+  for (size_t i = 0; i < sizeof want / sizeof *want && !status; i++) {
+    status = qp_json_text(o, where, want[i].name, &got, err);
+    if (!status && strcmp(got, want[i].value) != 0)
+      status =
+          qp_fail(err, QP_E_ARG,
+                  "%s: field '%s': '%.100s' is not this run's '%s'; remove the journal or give "
+                  "another -o",
+                  where, want[i].name, got, want[i].value);
   }
   cJSON_Delete(o);
-  return st;
+  return status;
 }
 
 /* '*whole' becomes the bytes up to the last line feed. */
 static qp_status take_text(qp_journal *j, const char *text, size_t bytes,
                            const qp_journal_stamp *stamp, size_t *whole, qp_error *err) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   size_t number = 0, at = 0;
-  while (at < bytes && !st) {
+  while (at < bytes && !status) {
     char where[1100];
     const char *feed = memchr(text + at, '\n', bytes - at);
     if (!feed) break; /* torn */
     size_t n = (size_t)(feed - (text + at));
     snprintf(where, sizeof where, "%s:%zu", j->file, ++number);
-    st = number == 1 ? check_stamp(where, text + at, n, stamp, err)
-                     : take_line(j, where, text + at, n, err);
+    status = number == 1 ? check_stamp(where, text + at, n, stamp, err)
+                         : take_line(j, where, text + at, n, err);
     at += n + 1;
   }
   *whole = at;
-  return st;
+  return status;
 }
 
 static qp_status put(qp_journal *j, const char *text, size_t bytes, qp_error *err) {
@@ -156,9 +157,10 @@ static qp_status put_line(qp_journal *j, cJSON *o, qp_error *err) {
   cJSON_free(text);
   cJSON_Delete(o);
   if (!line.s || line.failed) return qp_fail(err, QP_E_NOMEM, "%s: no memory", j->file);
-  qp_status st = put(j, line.s, line.length, err); /* one write: a kill tears the last line only */
+  qp_status status =
+      put(j, line.s, line.length, err); /* one write: a kill tears the last line only */
   qp_text_free(&line);
-  return st;
+  return status;
 }
 
 static qp_status begin_file(qp_journal *j, const qp_journal_stamp *stamp, qp_error *err) {
@@ -188,17 +190,17 @@ qp_status qp_journal_open(const char *file, const qp_journal_stamp *stamp, qp_jo
   snprintf(j->file, sizeof j->file, "%s", file);
   qp_file_make_folders(j->file);
   j->fd = open(j->file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  qp_status st = QP_OK;
-  if (j->fd < 0) st = qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", file, strerror(errno));
-  if (!st && flock(j->fd, LOCK_EX | LOCK_NB))
-    st = qp_fail(err, QP_E_IO, "%s: another run holds it; give each run its own -o", file);
-  if (!st) st = read_all(j, &text, err);
-  if (!st) st = take_text(j, text.s ? text.s : "", text.length, stamp, &whole, err);
-  if (!st && (ftruncate(j->fd, (off_t)whole) || lseek(j->fd, 0, SEEK_END) < 0))
-    st = qp_fail(err, QP_E_IO, "%s: cannot be written: %s", file, strerror(errno));
-  if (!st && !whole) st = begin_file(j, stamp, err);
+  qp_status status = QP_OK;
+  if (j->fd < 0) status = qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", file, strerror(errno));
+  if (!status && flock(j->fd, LOCK_EX | LOCK_NB))
+    status = qp_fail(err, QP_E_IO, "%s: another run holds it; give each run its own -o", file);
+  if (!status) status = read_all(j, &text, err);
+  if (!status) status = take_text(j, text.s ? text.s : "", text.length, stamp, &whole, err);
+  if (!status && (ftruncate(j->fd, (off_t)whole) || lseek(j->fd, 0, SEEK_END) < 0))
+    status = qp_fail(err, QP_E_IO, "%s: cannot be written: %s", file, strerror(errno));
+  if (!status && !whole) status = begin_file(j, stamp, err);
   qp_text_free(&text);
-  if (st) return qp_journal_close(j, false), st;
+  if (status) return qp_journal_close(j, false), status;
   *out = j;
   return QP_OK;
 }
@@ -206,10 +208,10 @@ qp_status qp_journal_open(const char *file, const qp_journal_stamp *stamp, qp_jo
 qp_status qp_journal_begin(qp_journal *j, const char *kernel, qp_error *err) {
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "begin", kernel);
-  qp_status st = put_line(j, o, err);
-  if (!st && fdatasync(j->fd) && errno != EINVAL)
-    st = qp_fail(err, QP_E_IO, "%s: cannot be written: %s", j->file, strerror(errno));
-  return st;
+  qp_status status = put_line(j, o, err);
+  if (!status && fdatasync(j->fd) && errno != EINVAL)
+    status = qp_fail(err, QP_E_IO, "%s: cannot be written: %s", j->file, strerror(errno));
+  return status;
 }
 
 qp_status qp_journal_end(qp_journal *j, const qp_record *r, qp_error *err) {
@@ -218,7 +220,7 @@ qp_status qp_journal_end(qp_journal *j, const qp_record *r, qp_error *err) {
   if (text) qp_text_add(&line, "%s\n", text);
   free(text);
   if (!line.s || line.failed) return qp_fail(err, QP_E_NOMEM, "%s: no memory", j->file);
-  qp_status st = put(j, line.s, line.length, err);
+  qp_status status = put(j, line.s, line.length, err);
   qp_text_free(&line);
-  return st;
+  return status;
 }

@@ -75,15 +75,15 @@ static qp_status read_entry(const entry *e, qp_records *out, qp_error *err) {
   const char *text;
   size_t bytes;
   qp_records got = {0};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (e->inside) {
-    st = qp_resource_read(e->path, &text, &bytes, err);
-    if (!st) st = qp_records_parse(e->path, text, bytes, QP_RECORDS_MEASURED, &got, err);
+    status = qp_resource_read(e->path, &text, &bytes, err);
+    if (!status) status = qp_records_parse(e->path, text, bytes, QP_RECORDS_MEASURED, &got, err);
   }
-  if (!st && e->here) st = qp_records_read(e->path, QP_RECORDS_MEASURED, &got, err);
-  if (!st) st = qp_records_merge(out, &got, err);
+  if (!status && e->here) status = qp_records_read(e->path, QP_RECORDS_MEASURED, &got, err);
+  if (!status) status = qp_records_merge(out, &got, err);
   qp_records_free(&got);
-  return st;
+  return status;
 }
 
 /* The entry called 'wanted', else the one whose name has it in it. */
@@ -121,23 +121,23 @@ qp_status qp_library_read(const char *gpu, unsigned policy, qp_records *out, cha
   snprintf(source, 256, "%s", gpu);
   if (strchr(gpu, '/') || ends_with(gpu, ".jsonl")) return qp_records_read(gpu, policy, out, err);
   qp_records_file_name(gpu, name, sizeof name);
-  qp_status st = list_files(&l, err);
-  if (st) return st;
-  st = choose(&l, gpu, name, &e, err);
-  if (!st) snprintf(source, 256, "%s", e->path);
-  if (!st) st = read_entry(e, out, err);
+  qp_status status = list_files(&l, err);
+  if (status) return status;
+  status = choose(&l, gpu, name, &e, err);
+  if (!status) snprintf(source, 256, "%s", e->path);
+  if (!status) status = read_entry(e, out, err);
   free(l.list);
-  return st;
+  return status;
 }
 
 qp_status qp_library_all(qp_records **out, size_t *count, qp_error *err) {
   listing l;
-  qp_status st = list_files(&l, err);
-  if (st) return st;
+  qp_status status = list_files(&l, err);
+  if (status) return status;
   qp_records *list = calloc(l.count + 1, sizeof *list);
-  if (!list) st = qp_fail(err, QP_E_NOMEM, "no memory for records");
-  for (size_t i = 0; !st && i < l.count; i++) st = read_entry(&l.list[i], &list[i], err);
-  if (st) {
+  if (!list) status = qp_fail(err, QP_E_NOMEM, "no memory for records");
+  for (size_t i = 0; !status && i < l.count; i++) status = read_entry(&l.list[i], &list[i], err);
+  if (status) {
     for (size_t i = 0; list && i < l.count; i++) qp_records_free(&list[i]);
     free(list);
   } else {
@@ -145,5 +145,5 @@ qp_status qp_library_all(qp_records **out, size_t *count, qp_error *err) {
     *count = l.count;
   }
   free(l.list);
-  return st;
+  return status;
 }

@@ -43,8 +43,8 @@ static qp_status restore_choice(const qp_record *r, qp_choice *choice, qp_error 
   qp_choice_default(choice->family, choice);
   memcpy(text, r->tunables, sizeof text);
   for (char *word; *text && (word = strsep(&rest, ","));) {
-    qp_status st = qp_choice_set(choice, word, err);
-    if (st) return st;
+    qp_status status = qp_choice_set(choice, word, err);
+    if (status) return status;
   }
   return QP_OK;
 }
@@ -58,19 +58,19 @@ qp_status qp_record_restore(const qp_record *r, qp_families *families, qp_palett
                   .arch = r->arch,
                   .sm_count = r->sm_count};
   qp_choice c = {.family = qp_families_find(families, r->family)};
-  qp_status st = qp_op_parse(r->op, &p.op, err);
-  if (!st) st = qp_dtype_parse(r->type, &p.type, err);
-  if (!st) st = qp_dtype_parse(r->out_type, &p.out_type, err);
-  for (unsigned i = 0; i < r->segments && !st; i++) {
-    st = qp_palette_find(palette, r->segment[i].quantizer, &p.segment[i].quantizer, err);
+  qp_status status = qp_op_parse(r->op, &p.op, err);
+  if (!status) status = qp_dtype_parse(r->type, &p.type, err);
+  if (!status) status = qp_dtype_parse(r->out_type, &p.out_type, err);
+  for (unsigned i = 0; i < r->segments && !status; i++) {
+    status = qp_palette_find(palette, r->segment[i].quantizer, &p.segment[i].quantizer, err);
     p.segment[i].rows = r->segment[i].rows;
-    if (!st && strcmp(p.segment[i].quantizer->hash, r->segment[i].hash) != 0)
-      st = qp_fail(err, QP_E_ARG, "%s: definition %s was measured, it is %s now",
-                   r->segment[i].quantizer, r->segment[i].hash, p.segment[i].quantizer->hash);
+    if (!status && strcmp(p.segment[i].quantizer->hash, r->segment[i].hash) != 0)
+      status = qp_fail(err, QP_E_ARG, "%s: definition %s was measured, it is %s now",
+                       r->segment[i].quantizer, r->segment[i].hash, p.segment[i].quantizer->hash);
   }
-  if (!st && !c.family) st = qp_fail(err, QP_E_ARG, "there is no family '%s'", r->family);
-  if (!st) st = restore_choice(r, &c, err);
-  if (st) return st;
+  if (!status && !c.family) status = qp_fail(err, QP_E_ARG, "there is no family '%s'", r->family);
+  if (!status) status = restore_choice(r, &c, err);
+  if (status) return status;
   *problem = p;
   *choice = c;
   return QP_OK;
@@ -344,13 +344,13 @@ qp_status qp_lookup_latency(qp_lookup *l, unsigned batch, const char *source, qp
                             qp_error *err) {
   snprintf(out->source, sizeof out->source, "%s", source);
   snprintf(out->gpu, sizeof out->gpu, "%s", l->gpu);
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < l->own && !st; i++) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < l->own && !status; i++) {
     const qp_record *r = l->list[i].record;
     bool first = !i || l->list[i].key != l->list[i - 1].key;
     if (first && !strcmp(r->op, qp_op_name(QP_OP_GEMM)) && r->batch == batch && !r->rotate_fused &&
         !strcmp(r->type, "f16") && strcmp(r->out_type, "f32") != 0)
-      st = add_row(l, i, batch, out, err);
+      status = add_row(l, i, batch, out, err);
   }
-  return st;
+  return status;
 }

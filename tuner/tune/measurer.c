@@ -97,8 +97,8 @@ typedef struct candidate {
   qp_measured out;
 } candidate;
 
-static void set_outcome(candidate *c, qp_status st, const qp_error *err) {
-  c->out.outcome = st == QP_E_WRONG ? QP_RECORD_TIMER : QP_RECORD_DEVICE;
+static void set_outcome(candidate *c, qp_status status, const qp_error *err) {
+  c->out.outcome = status == QP_E_WRONG ? QP_RECORD_TIMER : QP_RECORD_DEVICE;
   snprintf(c->out.why, sizeof c->out.why, "%.230s", err->text);
 }
 
@@ -107,8 +107,8 @@ static void screen(server *s, candidate *c) {
   qp_verdict v = {0};
   qp_meter *m = s->meter;
   c->out.outcome = QP_RECORD_DEVICE;
-  qp_status st = m->ops->verify(m, &c->kernel, &c->compiled, c->seed, &v, &err);
-  if (st) {
+  qp_status status = m->ops->verify(m, &c->kernel, &c->compiled, c->seed, &v, &err);
+  if (status) {
     set_outcome(c, QP_E_DEVICE, &err);
     return;
   }
@@ -119,15 +119,15 @@ static void screen(server *s, candidate *c) {
     snprintf(c->out.why, sizeof c->out.why, "%.230s", v.why);
     return;
   }
-  st = m->ops->load(m, &c->kernel, &c->compiled, &c->metered, &err);
-  if (!st)
-    st =
+  status = m->ops->load(m, &c->kernel, &c->compiled, &c->metered, &err);
+  if (!status)
+    status =
         qp_timing_take(m, c->metered, s->opt->samples ? s->opt->samples : 20, &c->out.timing, &err);
   m->ops->state(m, &c->out.state);
   if (c->metered) m->ops->unload(m, c->metered);
   c->metered = NULL;
-  if (st)
-    set_outcome(c, st, &err);
+  if (status)
+    set_outcome(c, status, &err);
   else
     c->out.outcome = QP_RECORD_OK;
 }
@@ -140,26 +140,27 @@ static int finalists(server *s, candidate *c, unsigned count) {
   qp_timing timing[QP_MAX_FINALISTS] = {0};
   unsigned rounds = s->opt->rounds ? s->opt->rounds : 5;
   unsigned samples = s->opt->samples ? s->opt->samples : 20;
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < count && !st; i++) {
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < count && !status; i++) {
     note(i, s);
-    st = m->ops->load(m, &c[i].kernel, &c[i].compiled, &c[i].metered, &err);
+    status = m->ops->load(m, &c[i].kernel, &c[i].compiled, &c[i].metered, &err);
     list[i] = c[i].metered;
   }
-  if (!st) st = qp_timing_interleaved(m, list, count, rounds, samples, timing, note, s, &err);
-  for (unsigned i = 0; i < count && !st; i++) {
+  if (!status)
+    status = qp_timing_interleaved(m, list, count, rounds, samples, timing, note, s, &err);
+  for (unsigned i = 0; i < count && !status; i++) {
     note(i, s);
     c[i].out.timing = timing[i];
-    if (m->info.chains) st = m->ops->chain(m, list[i], false, &c[i].out.chain_ps, &err);
-    if (!st && m->info.chains && c[i].kernel.pdl)
-      st = m->ops->chain(m, list[i], true, &c[i].out.chain_pdl_ps, &err);
+    if (m->info.chains) status = m->ops->chain(m, list[i], false, &c[i].out.chain_ps, &err);
+    if (!status && m->info.chains && c[i].kernel.pdl)
+      status = m->ops->chain(m, list[i], true, &c[i].out.chain_pdl_ps, &err);
     m->ops->state(m, &c[i].out.state);
     c[i].out.outcome = QP_RECORD_OK;
   }
   for (unsigned i = 0; i < count; i++)
     if (c[i].metered) m->ops->unload(m, c[i].metered);
-  if (!st) return -1;
-  set_outcome(&c[s->now], st, &err);
+  if (!status) return -1;
+  set_outcome(&c[s->now], status, &err);
   return (int)s->now;
 }
 
@@ -228,8 +229,8 @@ qp_status qp_measurer_open(const qp_measurer_options *opt, qp_measurer **out, qp
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a measurer");
   m->opt = *opt;
   m->fd = -1;
-  qp_status st = qp_fork_server_open(serve, &m->opt, &m->nursery, err);
-  if (st) return free(m), st;
+  qp_status status = qp_fork_server_open(serve, &m->opt, &m->nursery, err);
+  if (status) return free(m), status;
   *out = m;
   return QP_OK;
 }
@@ -296,20 +297,20 @@ static channel send_request(qp_measurer *m, task t, const qp_measure_job *job, u
 
 static qp_status begin_worker(qp_measurer *m, qp_meter_info *info, qp_error *err) {
   message reply = {0};
-  qp_status st = QP_OK;
-  int status;
-  if (m->fd < 0) st = qp_fork_server_spawn(m->nursery, &m->fd, &m->pid, err);
-  if (st) return m->fd = -1, st;
+  qp_status status = QP_OK;
+  int exited;
+  if (m->fd < 0) status = qp_fork_server_spawn(m->nursery, &m->fd, &m->pid, err);
+  if (status) return m->fd = -1, status;
   double deadline = qp_seconds() + OPEN_TIMEOUT_S;
   channel c = send_request(m, TASK_INFO, NULL, 0, deadline);
   if (c == CHANNEL_OK) c = transfer(m->fd, &reply, sizeof reply, false, deadline);
   if (c != CHANNEL_OK || reply.magic != REPLY) {
-    end_worker(m, &status);
+    end_worker(m, &exited);
     return qp_fail(err, QP_E_DEVICE, "%s: the process that opens it %s", m->opt.device,
                    c == CHANNEL_TIMEOUT ? "hangs" : "ended");
   }
   if (reply.status) {
-    end_worker(m, &status);
+    end_worker(m, &exited);
     return qp_fail(err, reply.status, "%s", reply.text);
   }
   if (info) *info = reply.info;
@@ -318,13 +319,13 @@ static qp_status begin_worker(qp_measurer *m, qp_meter_info *info, qp_error *err
 
 /* After a lost worker the driver may need a moment until the device can be had again. */
 static qp_status replace_worker(qp_measurer *m, qp_error *err) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   for (unsigned i = 0; i < REPLACE_TRIES; i++) {
     if (i) sleep(i);
-    st = begin_worker(m, NULL, err);
-    if (st != QP_E_DEVICE && st != QP_E_MISSING) break;
+    status = begin_worker(m, NULL, err);
+    if (status != QP_E_DEVICE && status != QP_E_MISSING) break;
   }
-  return st;
+  return status;
 }
 
 qp_status qp_measurer_info(qp_measurer *m, qp_meter_info *out, qp_error *err) {
@@ -358,8 +359,8 @@ static qp_status ask(qp_measurer *m, task t, const qp_measure_job *job, unsigned
   double limit = m->opt.timeout_s > 0 ? m->opt.timeout_s : 30;
   unsigned now = 0;
   *bad = -1;
-  qp_status st = m->fd < 0 ? replace_worker(m, err) : QP_OK;
-  if (st) return st;
+  qp_status status = m->fd < 0 ? replace_worker(m, err) : QP_OK;
+  if (status) return status;
   channel c = send_request(m, t, job, count, qp_seconds() + limit);
   while (c == CHANNEL_OK) {
     message reply;
@@ -375,9 +376,9 @@ static qp_status ask(qp_measurer *m, task t, const qp_measure_job *job, unsigned
       if (reply.measured.outcome != QP_RECORD_OK) *bad = (int)reply.index;
     }
     if (reply.kind != KIND_DONE) continue;
-    int status;
+    int exited;
     if (*bad >= 0 && out[*bad].outcome == QP_RECORD_DEVICE) {
-      end_worker(m, &status); /* sticky errors end with their process */
+      end_worker(m, &exited); /* sticky errors end with their process */
       m->lost++;
     }
     return QP_OK;
@@ -403,8 +404,8 @@ qp_status qp_measurer_final(qp_measurer *m, const qp_measure_job *job, unsigned 
   for (unsigned i = 0; i < count; i++) left[i] = job[i], index[i] = i;
   while (n) {
     int bad;
-    qp_status st = ask(m, TASK_FINAL, left, n, got, &bad, err);
-    if (st) return st;
+    qp_status status = ask(m, TASK_FINAL, left, n, got, &bad, err);
+    if (status) return status;
     for (unsigned i = 0; i < n; i++)
       if (bad < 0 || (int)i == bad) {
         double error = out[index[i]].error;

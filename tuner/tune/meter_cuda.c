@@ -62,11 +62,11 @@ static qp_status fill_pool(gpu *g, qp_error *err) {
   if (!chunk) return qp_fail(err, QP_E_NOMEM, "no memory for random weights");
   qp_random random = {1};
   for (size_t i = 0; i < CHUNK / sizeof *chunk; i++) chunk[i] = (uint32_t)qp_random_next(&random);
-  qp_status st = QP_OK;
-  for (size_t at = 0; at < g->pool_bytes && !st; at += CHUNK)
-    st = qp_device_upload(g->dev, g->pool + at, chunk, CHUNK, err);
+  qp_status status = QP_OK;
+  for (size_t at = 0; at < g->pool_bytes && !status; at += CHUNK)
+    status = qp_device_upload(g->dev, g->pool + at, chunk, CHUNK, err);
   free(chunk);
-  return st;
+  return status;
 }
 
 /* Make the pool at least this large; what lay in it moves. */
@@ -76,8 +76,8 @@ static qp_status need_pool(gpu *g, size_t bytes, qp_error *err) {
   qp_device_free(g->dev, g->pool);
   g->pool = 0;
   g->pool_bytes = g->cursor = 0;
-  qp_status st = qp_device_alloc(g->dev, bytes, &g->pool, err);
-  if (st) return qp_fail_prefix(err, st, "%zu bytes of weights", bytes);
+  qp_status status = qp_device_alloc(g->dev, bytes, &g->pool, err);
+  if (status) return qp_fail_prefix(err, status, "%zu bytes of weights", bytes);
   g->pool_bytes = bytes;
   return fill_pool(g, err);
 }
@@ -93,8 +93,8 @@ static qp_status add(gpu *g, qp_metered *c, const void *data, size_t bytes, qp_d
   if (!bytes) return QP_OK;
   if (c->owns == sizeof c->own / sizeof *c->own)
     return qp_fail(err, QP_E_LIMIT, "%s needs too many buffers", c->kernel->name);
-  qp_status st = qp_device_alloc(g->dev, bytes, out, err);
-  if (st) return st;
+  qp_status status = qp_device_alloc(g->dev, bytes, out, err);
+  if (status) return status;
   c->own[c->owns++] = *out;
   return data ? qp_device_upload(g->dev, *out, data, bytes, err)
               : qp_device_fill(g->dev, *out, 0, bytes, err);
@@ -108,9 +108,9 @@ static qp_status add_activations(gpu *g, qp_metered *c, qp_error *err) {
   if (!x) return qp_fail(err, QP_E_NOMEM, "no memory for activations");
   qp_random random = {2};
   for (size_t i = 0; i < words; i++) x[i] = (uint32_t)qp_random_next(&random) & 0xbfffbfffu;
-  qp_status st = add(g, c, x, 4 * words, &c->args.x, err);
+  qp_status status = add(g, c, x, 4 * words, &c->args.x, err);
   free(x);
-  return st;
+  return status;
 }
 
 static size_t codebook_bytes(const qp_stream *s, unsigned b) {
@@ -141,52 +141,52 @@ static size_t place_weights(const qp_kernel *k, qp_devptr base, qp_arguments *a)
 
 static qp_status add_segments(gpu *g, qp_metered *c, qp_error *err) {
   const qp_problem *p = &c->kernel->problem;
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < p->segments && !st; i++) {
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < p->segments && !status; i++) {
     const size_t rows = (p->segment[i].rows + 31) / 32 * 32;
     float *scale = malloc(rows * sizeof *scale);
     if (!scale) return qp_fail(err, QP_E_NOMEM, "no memory for scales");
     for (size_t r = 0; r < rows; r++) scale[r] = 0.03125f;
-    st = add(g, c, scale, rows * sizeof *scale, &c->args.segment[i].scale, err);
+    status = add(g, c, scale, rows * sizeof *scale, &c->args.segment[i].scale, err);
     free(scale);
     const size_t bytes = p->op == QP_OP_DEQUANT ? 2 * rows * p->columns : 4 * rows * p->batch;
-    for (unsigned k = 0; k < 2 && !st; k++) st = add(g, c, NULL, bytes, &c->y[k][i], err);
+    for (unsigned k = 0; k < 2 && !status; k++) status = add(g, c, NULL, bytes, &c->y[k][i], err);
   }
-  return st;
+  return status;
 }
 
 static qp_status add_codebooks(gpu *g, qp_metered *c, unsigned stream, qp_error *err) {
   const qp_stream *s = &c->kernel->stream[stream].stream;
-  qp_status st = QP_OK;
-  for (unsigned b = 0; b < s->quantizer->codebooks && !st; b++)
+  qp_status status = QP_OK;
+  for (unsigned b = 0; b < s->quantizer->codebooks && !status; b++)
     if (s->quantizer->codebook[b].scope != QP_SCOPE_ROW) /* else it lies in the pool */
-      st = add(g, c, s->quantizer->codebook[b].data, codebook_bytes(s, b),
-               &c->args.stream[stream].codebook[b], err);
-  return st;
+      status = add(g, c, s->quantizer->codebook[b].data, codebook_bytes(s, b),
+                   &c->args.stream[stream].codebook[b], err);
+  return status;
 }
 
 /* What a rotation reads and writes beside X. */
 static qp_status add_rotation(gpu *g, qp_metered *c, qp_error *err) {
   const qp_problem *p = &c->kernel->problem;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   c->args.rows = p->batch;
-  for (unsigned k = 0; k < 2 && !st; k++)
-    st = add(g, c, NULL, (size_t)2 * p->columns * p->batch, &c->y[k][0], err);
-  return st;
+  for (unsigned k = 0; k < 2 && !status; k++)
+    status = add(g, c, NULL, (size_t)2 * p->columns * p->batch, &c->y[k][0], err);
+  return status;
 }
 
 static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
   const qp_kernel *k = c->kernel;
   const qp_op op = k->problem.op;
-  qp_status st = op == QP_OP_DEQUANT ? QP_OK : add_activations(g, c, err);
-  if (!st) st = add(g, c, NULL, k->workspace_bytes, &c->args.workspace, err);
-  if (!st) st = add(g, c, NULL, (size_t)4 * k->counters, &c->args.counters, err);
-  if (!st && (k->problem.rotate_fused || op == QP_OP_ROTATE))
-    st = add(g, c, NULL, (size_t)k->problem.columns / 8 + 16, &c->args.signs, err);
-  if (!st && op == QP_OP_ROTATE) st = add_rotation(g, c, err);
-  if (!st) st = add_segments(g, c, err);
-  for (unsigned i = 0; i < k->streams && !st; i++) st = add_codebooks(g, c, i, err);
-  return st;
+  qp_status status = op == QP_OP_DEQUANT ? QP_OK : add_activations(g, c, err);
+  if (!status) status = add(g, c, NULL, k->workspace_bytes, &c->args.workspace, err);
+  if (!status) status = add(g, c, NULL, (size_t)4 * k->counters, &c->args.counters, err);
+  if (!status && (k->problem.rotate_fused || op == QP_OP_ROTATE))
+    status = add(g, c, NULL, (size_t)k->problem.columns / 8 + 16, &c->args.signs, err);
+  if (!status && op == QP_OP_ROTATE) status = add_rotation(g, c, err);
+  if (!status) status = add_segments(g, c, err);
+  for (unsigned i = 0; i < k->streams && !status; i++) status = add_codebooks(g, c, i, err);
+  return status;
 }
 
 static void release(gpu *g, qp_metered *c) {
@@ -234,13 +234,13 @@ static qp_status gpu_load(qp_meter *m, const qp_kernel *k, const qp_compiled *im
   c->kernel = k;
   qp_arguments counted = {0};
   c->copy_bytes = place_weights(k, 0, &counted);
-  qp_status st = need_pool(g, c->copy_bytes, err);
+  qp_status status = need_pool(g, c->copy_bytes, err);
   size_t bytes;
   const void *code = qp_compiled_image(image, g->dev->info.wants_ptx, &bytes);
-  if (!st) st = qp_device_load(g->dev, code, bytes, &c->module, err);
-  if (!st) st = qp_device_function(g->dev, c->module, k->name, &c->function, err);
-  if (!st) st = add_buffers(g, c, err);
-  if (st) return release(g, c), st;
+  if (!status) status = qp_device_load(g->dev, code, bytes, &c->module, err);
+  if (!status) status = qp_device_function(g->dev, c->module, k->name, &c->function, err);
+  if (!status) status = add_buffers(g, c, err);
+  if (status) return release(g, c), status;
   *out = c;
   return QP_OK;
 }
@@ -258,11 +258,11 @@ static qp_status time_passes(gpu *g, qp_metered *const *c, const bool *pdl, unsi
   if (passes > LINKS / count) passes = LINKS / count;
   for (unsigned p = 0; p < passes; p++)
     for (unsigned i = 0; i < count; i++) make_launch(g, c[i], pdl[i], p * count + i);
-  qp_status st = qp_cupti_pause(err);
-  if (!st)
-    st = qp_cuda_time_chain(g->dev, g->link, passes * count, FLUSH_IN_L2 * g->dev->info.l2_bytes,
-                            replays, &seconds, err);
-  if (st) return st;
+  qp_status status = qp_cupti_pause(err);
+  if (!status)
+    status = qp_cuda_time_chain(g->dev, g->link, passes * count,
+                                FLUSH_IN_L2 * g->dev->info.l2_bytes, replays, &seconds, err);
+  if (status) return status;
   *ps = llround(seconds * 1e12 / (double)passes);
   return QP_OK;
 }
@@ -282,32 +282,34 @@ static qp_status gpu_chain(qp_meter *m, qp_metered *c, bool pdl, int64_t *ps, qp
 /* Between two events there is always more than one launch: a sample is the mean of a chain. */
 static qp_status sample_by_events(gpu *g, qp_metered *c, unsigned n, int64_t *ps, qp_error *err) {
   const bool pdl = false;
-  qp_status st = QP_OK;
-  for (unsigned i = 0; i < n && !st; i++) st = time_passes(g, &c, &pdl, 1, 1, &ps[i], err);
-  return st;
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < n && !status; i++) status = time_passes(g, &c, &pdl, 1, 1, &ps[i], err);
+  return status;
 }
 
 static qp_status sample_by_cupti(gpu *g, qp_metered *c, unsigned n, int64_t *ps, qp_error *err) {
-  qp_status st = qp_device_sync(g->dev, err);
-  if (!st) st = qp_cupti_resume(err);
-  if (!st) st = qp_cupti_begin(err);
-  for (unsigned i = 0; i < n && !st; i++) {
+  qp_status status = qp_device_sync(g->dev, err);
+  if (!status) status = qp_cupti_resume(err);
+  if (!status) status = qp_cupti_begin(err);
+  for (unsigned i = 0; i < n && !status; i++) {
     make_launch(g, c, false, 0);
-    st = qp_device_launch(g->dev, c->function, &g->link[0].launch, err);
+    status = qp_device_launch(g->dev, c->function, &g->link[0].launch, err);
   }
-  if (!st) st = qp_device_sync(g->dev, err);
-  return st ? st : qp_cupti_end(c->kernel->name, n, ps, err);
+  if (!status) status = qp_device_sync(g->dev, err);
+  return status ? status : qp_cupti_end(c->kernel->name, n, ps, err);
 }
 
 /* What a pause may have cost is asked for once more; then it is an error of the timer's. */
-static qp_status after_pause(qp_status st) { return st == QP_E_LIMIT ? QP_E_WRONG : st; }
+static qp_status after_pause(qp_status status) {
+  return status == QP_E_LIMIT ? QP_E_WRONG : status;
+}
 
 static qp_status gpu_sample(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps, qp_error *err) {
   gpu *g = (gpu *)m;
   if (g->events) return sample_by_events(g, c, n, ps, err);
-  qp_status st = sample_by_cupti(g, c, n, ps, err);
-  if (st == QP_E_LIMIT) st = sample_by_cupti(g, c, n, ps, err);
-  return after_pause(st);
+  qp_status status = sample_by_cupti(g, c, n, ps, err);
+  if (status == QP_E_LIMIT) status = sample_by_cupti(g, c, n, ps, err);
+  return after_pause(status);
 }
 
 static void gpu_state(qp_meter *m, qp_meter_state *out) { qp_nvml_state(((gpu *)m)->nvml, out); }
@@ -336,9 +338,9 @@ static qp_status compile_reader(unsigned arch, qp_compiled *out, qp_error *err) 
   void *self = NULL;
   const char *source;
   size_t bytes;
-  qp_status st = qp_resource_read("templates/read.cu", &source, &bytes, err);
-  if (!st) st = qp_nvrtc_backend.open(&self, err);
-  if (st) return st;
+  qp_status status = qp_resource_read("templates/read.cu", &source, &bytes, err);
+  if (!status) status = qp_nvrtc_backend.open(&self, err);
+  if (status) return status;
   const qp_compile_job job = {
       .name = "qpal__read", .source = source, .arch = arch, .want_cubin = true, .want_ptx = true};
   qp_nvrtc_backend.compile(self, &job, out);
@@ -349,17 +351,18 @@ static qp_status compile_reader(unsigned arch, qp_compiled *out, qp_error *err) 
 static qp_status prove_pause(gpu *g, const qp_chain_link *link, qp_error *err) {
   enum { PROOFS = 2 };
   int64_t ps[PROOFS];
-  qp_status st = QP_E_LIMIT;
-  for (unsigned tries = 0; tries < 2 && st == QP_E_LIMIT; tries++) {
-    st = qp_device_sync(g->dev, err);
-    if (!st) st = qp_cupti_resume(err);
-    if (!st) st = qp_cupti_begin(err);
-    for (unsigned i = 0; i < PROOFS && !st; i++)
-      st = qp_device_launch(g->dev, link->function, &link->launch, err);
-    if (!st) st = qp_device_sync(g->dev, err);
-    if (!st) st = qp_cupti_end("qpal__read", PROOFS, ps, err);
+  qp_status status = QP_E_LIMIT;
+  for (unsigned tries = 0; tries < 2 && status == QP_E_LIMIT; tries++) {
+    status = qp_device_sync(g->dev, err);
+    if (!status) status = qp_cupti_resume(err);
+    if (!status) status = qp_cupti_begin(err);
+    for (unsigned i = 0; i < PROOFS && !status; i++)
+      status = qp_device_launch(g->dev, link->function, &link->launch, err);
+    if (!status) status = qp_device_sync(g->dev, err);
+    if (!status) status = qp_cupti_end("qpal__read", PROOFS, ps, err);
   }
-  if (st) return qp_fail(err, QP_E_DEVICE, "%s; set QPAL_CUPTI_PAUSE=never", err ? err->text : "");
+  if (status)
+    return qp_fail(err, QP_E_DEVICE, "%s; set QPAL_CUPTI_PAUSE=never", err ? err->text : "");
   char *timer = g->base.info.timer;
   const size_t n = strlen(timer);
   if (!qp_cupti_pauses()) snprintf(timer + n, sizeof g->base.info.timer - n, ", not paused");
@@ -377,37 +380,38 @@ static qp_status measure_bandwidth(gpu *g, qp_error *err) {
   qp_module *module = NULL;
   qp_function *f = NULL;
   double seconds = 0;
-  qp_status st = compile_reader(g->dev->info.arch, &c, err);
+  qp_status status = compile_reader(g->dev->info.arch, &c, err);
   size_t bytes = 0;
   const void *image = qp_compiled_image(&c, g->dev->info.wants_ptx, &bytes);
-  if (!st) st = qp_device_load(g->dev, image, bytes, &module, err);
-  if (!st) st = qp_device_function(g->dev, module, "qpal__read", &f, err);
+  if (!status) status = qp_device_load(g->dev, image, bytes, &module, err);
+  if (!status) status = qp_device_function(g->dev, module, "qpal__read", &f, err);
   for (unsigned i = 0; i < READS; i++)
     link[i] = (qp_chain_link){f,
                               {.grid = 2 * g->dev->info.sm_count,
                                .block = 1024,
                                .params = &args,
                                .params_bytes = sizeof args}};
-  if (!st)
-    st = qp_cuda_time_chain(g->dev, link, READS, FLUSH_IN_L2 * g->dev->info.l2_bytes, REPLAYS,
-                            &seconds, err);
-  if (!st && seconds > 0) g->base.info.read_gbs = READS * (double)g->pool_bytes / seconds * 1e-9;
-  if (!st && !g->events) st = prove_pause(g, link, err);
+  if (!status)
+    status = qp_cuda_time_chain(g->dev, link, READS, FLUSH_IN_L2 * g->dev->info.l2_bytes, REPLAYS,
+                                &seconds, err);
+  if (!status && seconds > 0)
+    g->base.info.read_gbs = READS * (double)g->pool_bytes / seconds * 1e-9;
+  if (!status && !g->events) status = prove_pause(g, link, err);
   if (module) qp_device_unload(g->dev, module);
   qp_compiled_free(&c);
-  return st;
+  return status;
 }
 
 /* ---- Opening ---- */
 
 static qp_status open_gpu(gpu *g, unsigned index, qp_error *err) {
   qp_meter_info *info = &g->base.info;
-  qp_status st = qp_cuda_open(index, &g->dev, err);
-  if (st == QP_E_MISSING)
-    return qp_fail_prefix(err, st,
+  qp_status status = qp_cuda_open(index, &g->dev, err);
+  if (status == QP_E_MISSING)
+    return qp_fail_prefix(err, status,
                           "there is no GPU to measure on (--device replay:FILE goes through it "
                           "without one, `qpal check --device sim` proves kernels)");
-  if (st) return st;
+  if (status) return status;
   g->base.gpu = g->dev;
   info->device = g->dev->info;
   info->chains = true;
@@ -419,11 +423,11 @@ static qp_status open_gpu(gpu *g, unsigned index, qp_error *err) {
   if (g->events)
     snprintf(info->timer, sizeof info->timer, "events");
   else
-    st = qp_cupti_open(info->timer, sizeof info->timer, err);
+    status = qp_cupti_open(info->timer, sizeof info->timer, err);
   const size_t pool = POOL_IN_L2 * info->device.l2_bytes;
-  if (!st) st = need_pool(g, pool > LEAST_POOL ? pool : LEAST_POOL, err);
-  if (!st) st = qp_cupti_pause(err); /* until samples are taken */
-  return st ? st : measure_bandwidth(g, err);
+  if (!status) status = need_pool(g, pool > LEAST_POOL ? pool : LEAST_POOL, err);
+  if (!status) status = qp_cupti_pause(err); /* until samples are taken */
+  return status ? status : measure_bandwidth(g, err);
 }
 
 qp_status qp_meter_open_cuda(unsigned index, bool events, qp_meter **out, qp_error *err) {
@@ -432,8 +436,8 @@ qp_status qp_meter_open_cuda(unsigned index, bool events, qp_meter **out, qp_err
   if (!g || !g->reference) return free(g), qp_fail(err, QP_E_NOMEM, "no memory for a device");
   g->base.ops = &ops;
   g->events = events;
-  qp_status st = open_gpu(g, index, err);
-  if (st) return gpu_close(&g->base), st;
+  qp_status status = open_gpu(g, index, err);
+  if (status) return gpu_close(&g->base), status;
   *out = &g->base;
   return QP_OK;
 }

@@ -156,8 +156,8 @@ static qp_status replay_pass(qp_meter *m, qp_metered *const *c, const bool *pdl,
                              int64_t *ps, qp_error *err) {
   int64_t sum = 0, one;
   for (unsigned i = 0; i < count; i++) {
-    const qp_status st = replay_chain(m, c[i], pdl[i], &one, err);
-    if (st) return st;
+    const qp_status status = replay_chain(m, c[i], pdl[i], &one, err);
+    if (status) return status;
     sum += one;
   }
   *ps = sum;
@@ -198,10 +198,10 @@ static qp_status read_rule(replay *r, const char *where, const cJSON *o, qp_erro
   if (!cJSON_IsString(match) || strlen(match->valuestring) >= sizeof u->match)
     return qp_fail(err, QP_E_ARG, "%s: rules: field 'match': a string is needed", where);
   memcpy(u->match, match->valuestring, strlen(match->valuestring) + 1);
-  qp_status st = qp_json_text(o, where, "fault", &name, err);
-  if (!st && cJSON_GetObjectItemCaseSensitive(o, "every"))
-    st = qp_json_integer(o, where, "every", 1, 1 << 30, &every, err);
-  if (st) return st;
+  qp_status status = qp_json_text(o, where, "fault", &name, err);
+  if (!status && cJSON_GetObjectItemCaseSensitive(o, "every"))
+    status = qp_json_integer(o, where, "every", 1, 1 << 30, &every, err);
+  if (status) return status;
   u->every = (uint64_t)every;
   for (unsigned f = 0; f < FAULTS; f++)
     if (!strcmp(name, fault_names[f])) return u->fault = (fault)f, r->rules++, QP_OK;
@@ -221,8 +221,8 @@ static qp_status read_records(replay *r, const char *where, const cJSON *o, qp_e
   const char *name, *slash = strrchr(where, '/');
   char path[1024];
   if (!cJSON_GetObjectItemCaseSensitive(o, "records")) return QP_OK;
-  qp_status st = qp_json_text(o, where, "records", &name, err);
-  if (st) return st;
+  qp_status status = qp_json_text(o, where, "records", &name, err);
+  if (status) return status;
   int folder = slash && name[0] != '/' ? (int)(slash - where) + 1 : 0;
   snprintf(path, sizeof path, "%.*s%s", folder, where, name);
   return qp_records_read(path, QP_RECORDS_REPLAY, &r->records, err);
@@ -233,19 +233,20 @@ static qp_status read_file(replay *r, const char *where, const cJSON *o, qp_erro
   int64_t arch = 0, sms = 0, seed = 1;
   const cJSON *rules = cJSON_GetObjectItemCaseSensitive(o, "rules"), *u;
   if (!cJSON_IsObject(o)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
-  qp_status st = qp_json_text(o, where, "gpu", &gpu, err);
-  if (!st) st = qp_json_text(o, where, "driver", &driver, err);
-  if (!st) st = qp_json_integer(o, where, "arch", 70, 999, &arch, err);
-  if (!st) st = qp_json_integer(o, where, "sm_count", 1, 1024, &sms, err);
-  if (!st && cJSON_GetObjectItemCaseSensitive(o, "seed"))
-    st = qp_json_integer(o, where, "seed", 0, INT32_MAX, &seed, err);
-  if (!st) st = optional(o, where, "bandwidth_gbs", 1, 1e6, &r->bandwidth_gbs, err);
-  if (!st) st = optional(o, where, "launch_ns", 0, 1e9, &r->launch_ns, err);
-  if (!st) st = optional(o, where, "noise", 0, 1, &r->noise, err);
-  if (!st) st = optional(o, where, "delay_ms", 0, 1e5, &r->delay_ms, err);
-  if (!st) st = read_records(r, where, o, err);
-  if (rules && !st) cJSON_ArrayForEach(u, rules) if (!st) st = read_rule(r, where, u, err);
-  if (st) return st;
+  qp_status status = qp_json_text(o, where, "gpu", &gpu, err);
+  if (!status) status = qp_json_text(o, where, "driver", &driver, err);
+  if (!status) status = qp_json_integer(o, where, "arch", 70, 999, &arch, err);
+  if (!status) status = qp_json_integer(o, where, "sm_count", 1, 1024, &sms, err);
+  if (!status && cJSON_GetObjectItemCaseSensitive(o, "seed"))
+    status = qp_json_integer(o, where, "seed", 0, INT32_MAX, &seed, err);
+  if (!status) status = optional(o, where, "bandwidth_gbs", 1, 1e6, &r->bandwidth_gbs, err);
+  if (!status) status = optional(o, where, "launch_ns", 0, 1e9, &r->launch_ns, err);
+  if (!status) status = optional(o, where, "noise", 0, 1, &r->noise, err);
+  if (!status) status = optional(o, where, "delay_ms", 0, 1e5, &r->delay_ms, err);
+  if (!status) status = read_records(r, where, o, err);
+  if (rules && !status)
+    cJSON_ArrayForEach(u, rules) if (!status) status = read_rule(r, where, u, err);
+  if (status) return status;
   qp_device_info *d = &r->base.info.device;
   snprintf(d->name, sizeof d->name, "%s", gpu);
   snprintf(r->base.info.driver, sizeof r->base.info.driver, "%s", driver);
@@ -263,10 +264,10 @@ qp_status qp_meter_open_replay(const char *file, qp_meter **out, qp_error *err) 
   *r = (replay){.base = {.ops = &ops, .info = {.timer = "replay", .chains = true}},
                 .bandwidth_gbs = 3000,
                 .launch_ns = 2000};
-  qp_status st = qp_json_read(file, &o, err);
-  if (!st) st = read_file(r, file, o, err);
+  qp_status status = qp_json_read(file, &o, err);
+  if (!status) status = read_file(r, file, o, err);
   cJSON_Delete(o);
-  if (st) return replay_close(&r->base), st;
+  if (status) return replay_close(&r->base), status;
   *out = &r->base;
   return QP_OK;
 }

@@ -47,13 +47,13 @@ static qp_status load(calls *c, qp_error *err) {
                  {"nvmlDeviceGetCurrentClocksEventReasons", &c->Reasons, false},
                  {"nvmlDeviceGetCurrentClocksThrottleReasons", &c->OldReasons, false}};
   void *handle;
-  qp_status st = qp_dynlib_open(QP_DYNLIB_NVML, NULL, &handle, err);
-  for (size_t i = 0; i < sizeof symbols / sizeof *symbols && !st; i++)
+  qp_status status = qp_dynlib_open(QP_DYNLIB_NVML, NULL, &handle, err);
+  for (size_t i = 0; i < sizeof symbols / sizeof *symbols && !status; i++)
     if (qp_dynlib_symbol(handle, "NVML", symbols[i].symbol, symbols[i].function, err) &&
         symbols[i].needed)
-      st = QP_E_MISSING;
-  if (!st && !c->Reasons) c->Reasons = c->OldReasons; /* as it was called before driver 535 */
-  return st;
+      status = QP_E_MISSING;
+  if (!status && !c->Reasons) c->Reasons = c->OldReasons; /* as it was called before driver 535 */
+  return status;
 }
 
 qp_nvml *qp_nvml_open(const char *bus) {

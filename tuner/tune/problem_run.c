@@ -64,13 +64,13 @@ static void put_measured(qp_record *r, const qp_measured *m) {
 /* A record is final: to the journal, to the results. */
 static qp_status keep(qp_problem_run *c, qp_candidate *x, bool fresh, qp_error *err) {
   const qp_record_outcome outcome = x->record.outcome;
-  qp_status st = fresh ? qp_journal_end(c->t->journal, &x->record, err) : QP_OK;
-  if (!st) st = qp_records_add(&c->own, &x->record, err);
+  qp_status status = fresh ? qp_journal_end(c->t->journal, &x->record, err) : QP_OK;
+  if (!status) status = qp_records_add(&c->own, &x->record, err);
   x->settled = true;
   c->t->done++;
   c->t->resumed += !fresh;
   c->t->failed += outcome != QP_RECORD_OK && outcome != QP_RECORD_DUPLICATE;
-  return st;
+  return status;
 }
 
 static qp_status fail(qp_problem_run *c, qp_candidate *x, qp_record_outcome outcome,
@@ -113,9 +113,9 @@ static qp_status submit(qp_problem_run *c, qp_candidate *x, qp_error *err) {
                               .want_cubin = true,
                               .want_ptx = true,
                               .user = x};
-  const qp_status st = qp_compiler_submit(c->t->compiler, &job, err);
-  x->compiling = !st;
-  return st;
+  const qp_status status = qp_compiler_submit(c->t->compiler, &job, err);
+  x->compiling = !status;
+  return status;
 }
 
 /* Other choices may leave the generator no other kernel than one of this problem's. */
@@ -160,13 +160,13 @@ static bool is_seed(const qp_choice *seed, unsigned seeds, const qp_choice *choi
 static qp_status propose(qp_problem_run *c, qp_visit *v, unsigned most, qp_error *err) {
   qp_choice choice[QP_VISIT_MOST], seed[2 * SEEDS + 1];
   const unsigned seeds = choose_seeds(c, seed);
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   qp_search_seed(c->search, seed, seeds);
-  while (!st && !v->count) {
+  while (!status && !v->count) {
     const unsigned left = c->t->opt.most ? c->t->opt.most - c->made : UINT_MAX;
     const unsigned n = qp_search_propose(c->search, choice, left < most ? left : most);
     if (!n) break;
-    for (unsigned i = 0; !st && i < n; i++) {
+    for (unsigned i = 0; !status && i < n; i++) {
       qp_candidate *x = &v->list[v->count];
       if (qp_candidate_make(c->t->session->families, &c->problem->problem, &choice[i], x, NULL)) {
         qp_search_tell(c->search, &choice[i], 0); /* cannot be: not a candidate */
@@ -180,10 +180,10 @@ static qp_status propose(qp_problem_run *c, qp_visit *v, unsigned most, qp_error
       x->seeded = is_seed(seed, seeds, &choice[i]);
       v->count++;
       c->made++;
-      st = submit(c, x, err);
+      status = submit(c, x, err);
     }
   }
-  return st;
+  return status;
 }
 
 static int64_t floor_ps(const qp_problem_run *c) {
@@ -206,19 +206,19 @@ qp_status qp_problem_run_begin(qp_problem_run *c, unsigned most, qp_visit **out,
   if (!v) return qp_fail(err, QP_E_NOMEM, "no memory for candidates");
   v->run = c;
   *out = NULL;
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (!c->search) {
     c->floor_ps = floor_ps(c);
-    st = open_search(c, err);
+    status = open_search(c, err);
   }
-  if (!st) st = propose(c, v, most, err);
+  if (!status) status = propose(c, v, most, err);
   const bool ends = c->t->opt.most && c->made == c->t->opt.most;
-  c->closed = ends || (!st && !v->count && !visits(c));
+  c->closed = ends || (!status && !v->count && !visits(c));
   c->waits = !v->count && visits(c);
-  if (!v->count) return free(v), st;
+  if (!v->count) return free(v), status;
   c->flying[c->flying[0] != NULL] = v;
   *out = v;
-  return st;
+  return status;
 }
 
 /* ---- Measuring ---- */
@@ -265,9 +265,9 @@ static qp_status measure(qp_problem_run *c, qp_candidate *x, qp_error *err) {
   qp_measure_job job = {
       .problem = c->problem->problem, .choice = x->choice, .seed = c->t->opt.seed + c->t->done};
   job.cubin = qp_compiled_image(&x->compiled, c->t->info.device.wants_ptx, &job.cubin_bytes);
-  qp_status st = qp_journal_begin(c->t->journal, x->kernel.name, err);
-  if (!st) st = qp_measurer_screen(c->t->measurer, &job, &m, err);
-  if (st) return st;
+  qp_status status = qp_journal_begin(c->t->journal, x->kernel.name, err);
+  if (!status) status = qp_measurer_screen(c->t->measurer, &job, &m, err);
+  if (status) return status;
   put_measured(&x->record, &m);
   stamp(c->t, &x->record);
   return keep(c, x, true, err);
@@ -340,18 +340,18 @@ static void note_due(qp_problem_run *c) {
 static qp_status remake(qp_problem_run *c, const qp_record *r, qp_candidate *x, qp_error *err) {
   qp_problem p;
   qp_choice choice;
-  qp_status st =
+  qp_status status =
       qp_record_restore(r, c->t->session->families, c->t->session->palette, &p, &choice, err);
-  if (!st) st = qp_candidate_make(c->t->session->families, &p, &choice, x, err);
-  if (st) return st;
+  if (!status) status = qp_candidate_make(c->t->session->families, &p, &choice, x, err);
+  if (status) return status;
   const qp_compile_job job = {.name = x->kernel.name,
                               .source = x->kernel.source,
                               .arch = p.arch,
                               .want_cubin = true,
                               .want_ptx = true};
-  st = qp_compiler_run(c->t->compiler, &job, &x->compiled, err);
-  if (st) qp_candidate_free(x);
-  return st;
+  status = qp_compiler_run(c->t->compiler, &job, &x->compiled, err);
+  if (status) qp_candidate_free(x);
+  return status;
 }
 
 static qp_status time_finalists(qp_problem_run *c, const size_t *pick, unsigned count,
@@ -360,28 +360,28 @@ static qp_status time_finalists(qp_problem_run *c, const size_t *pick, unsigned 
   qp_measure_job job[QP_MAX_FINALISTS];
   qp_measured m[QP_MAX_FINALISTS] = {0};
   unsigned made = 0;
-  qp_status st = QP_OK;
-  for (; !st && made < count; made += !st) {
-    st = remake(c, &c->own.list[pick[made]], &x[made], err);
-    if (st) break;
+  qp_status status = QP_OK;
+  for (; !status && made < count; made += !status) {
+    status = remake(c, &c->own.list[pick[made]], &x[made], err);
+    if (status) break;
     job[made] = (qp_measure_job){
         .problem = c->problem->problem, .choice = x[made].choice, .seed = c->t->opt.seed};
     job[made].cubin =
         qp_compiled_image(&x[made].compiled, c->t->info.device.wants_ptx, &job[made].cubin_bytes);
     m[made].error = c->own.list[pick[made]].error;
   }
-  if (!st) show(c, x[0].kernel.name, false);
-  for (unsigned i = 0; !st && i < count; i++)
-    st = qp_journal_begin(c->t->journal, x[i].kernel.name, err);
-  if (!st) st = qp_measurer_final(c->t->measurer, job, count, m, err);
-  for (unsigned i = 0; !st && i < count; i++) {
+  if (!status) show(c, x[0].kernel.name, false);
+  for (unsigned i = 0; !status && i < count; i++)
+    status = qp_journal_begin(c->t->journal, x[i].kernel.name, err);
+  if (!status) status = qp_measurer_final(c->t->measurer, job, count, m, err);
+  for (unsigned i = 0; !status && i < count; i++) {
     qp_record *r = &c->own.list[pick[i]];
     put_measured(r, &m[i]);
     stamp(c->t, r);
-    st = qp_journal_end(c->t->journal, r, err);
+    status = qp_journal_end(c->t->journal, r, err);
   }
   for (unsigned i = 0; i < made; i++) qp_candidate_free(&x[i]);
-  return st;
+  return status;
 }
 
 qp_status qp_problem_run_finish(qp_problem_run *c, qp_error *err) {
@@ -390,9 +390,9 @@ qp_status qp_problem_run_finish(qp_problem_run *c, qp_error *err) {
   if (!c->due || qp_tuner_stopped(t)) return QP_OK;
   const double began = qp_seconds();
   const unsigned count = choose_finalists(c, pick);
-  const qp_status st = time_finalists(c, pick, count, err);
+  const qp_status status = time_finalists(c, pick, count, err);
   t->finalist_s += ((qp_seconds() - began) / count - t->finalist_s) / 8;
-  if (st) return st;
+  if (status) return status;
   c->timed = true;
   c->due = 0; /* of those that failed now nobody asks again */
   note_best(c);
@@ -406,12 +406,12 @@ qp_status qp_problem_run_visit(qp_problem_run *c, qp_visit *v, qp_error *err) {
   const bool first = !c->visited;
   qp_candidate *x;
   show(c, "", false);
-  qp_status st = collect(c, v, err);
-  while (!st && !qp_tuner_is_over(c->t) && (x = next_candidate(v))) {
-    st = measure(c, x, err);
-    if (!st) show(c, "", false);
+  qp_status status = collect(c, v, err);
+  while (!status && !qp_tuner_is_over(c->t) && (x = next_candidate(v))) {
+    status = measure(c, x, err);
+    if (!status) show(c, "", false);
   }
-  if (st) return st;
+  if (status) return status;
   for (unsigned i = 0; i < v->count; i++)
     if (v->list[i].settled)
       qp_search_tell(c->search, &v->list[i].choice, result_ps(c, &v->list[i]));

@@ -103,26 +103,26 @@ static qp_status add_launch(qp_tune_problems *list, const qp_model_launch *launc
                             const qp_problems_wishes *w, const qp_quantizer *q, unsigned batch,
                             bool *fits, qp_error *err) {
   qp_error why = {0};
-  qp_status st = QP_OK;
-  for (size_t f = 0; f < w->families && !st; f++) {
+  qp_status status = QP_OK;
+  for (size_t f = 0; f < w->families && !status; f++) {
     const qp_tune_problem t = problem_of(launch, w, q, batch, w->family[f]);
     *fits = !qp_problem_check(&t.problem, &why);
-    if (*fits) st = add(list, &t, err);
+    if (*fits) status = add(list, &t, err);
   }
-  return st;
+  return status;
 }
 
 qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch, size_t launches,
                           const qp_problems_wishes *w, size_t *skipped, qp_error *err) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   for (size_t b = 0; b < w->batches; b++)
     for (size_t q = 0; q < w->quantizers; q++)
-      for (size_t l = 0; l < launches && !st; l++) {
+      for (size_t l = 0; l < launches && !status; l++) {
         bool fits = true;
-        st = add_launch(list, &launch[l], w, w->quantizer[q], w->batch[b], &fits, err);
+        status = add_launch(list, &launch[l], w, w->quantizer[q], w->batch[b], &fits, err);
         *skipped += !fits && !q; /* counted once a batch */
       }
-  return st;
+  return status;
 }
 
 /* ---- What is no gemm ---- */
@@ -147,15 +147,15 @@ static qp_status add_by_all(qp_tune_problems *list, const qp_families *families,
                             qp_error *err) {
   const qp_family *family[QP_MAX_FAMILIES];
   const size_t n = qp_families_of(families, t->problem.op, NULL, false, family);
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   if (qp_problem_check(&t->problem, NULL)) return QP_OK;
-  for (size_t i = 0; i < n && !st; i++) {
+  for (size_t i = 0; i < n && !status; i++) {
     if (!qp_family_serves(family[i], &t->problem)) continue;
     t->family = family[i];
     snprintf(t->path, sizeof t->path, "%s", family[i]->path);
-    st = add(list, t, err);
+    status = add(list, t, err);
   }
-  return st;
+  return status;
 }
 
 static qp_status add_rotations(qp_tune_problems *list, const qp_model *m,
@@ -163,9 +163,9 @@ static qp_status add_rotations(qp_tune_problems *list, const qp_model *m,
                                qp_error *err) {
   qp_model_rotation rotation[QP_MODEL_ROTATIONS];
   const unsigned n = qp_model_rotations(m, rotation);
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   for (size_t b = 0; b < w->batches; b++)
-    for (unsigned i = 0; i < n && !st; i++) {
+    for (unsigned i = 0; i < n && !status; i++) {
       qp_tune_problem t = {.problem = {.op = QP_OP_ROTATE,
                                        .columns = rotation[i].columns,
                                        .batch = w->batch[b],
@@ -175,17 +175,17 @@ static qp_status add_rotations(qp_tune_problems *list, const qp_model *m,
                                        .sm_count = w->sm_count},
                            .launches = rotation[i].launches};
       snprintf(t.label, sizeof t.label, "rotate %u", rotation[i].columns);
-      st = add_by_all(list, families, &t, err);
+      status = add_by_all(list, families, &t, err);
     }
-  return st;
+  return status;
 }
 
 static qp_status add_dequants(qp_tune_problems *list, const qp_model *m,
                               const qp_families *families, const qp_problems_wishes *w,
                               qp_error *err) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   for (size_t q = 0; q < w->quantizers; q++)
-    for (unsigned i = 0; i < m->linears + !m->headless && !st; i++) {
+    for (unsigned i = 0; i < m->linears + !m->headless && !status; i++) {
       const qp_model_linear *linear = &m->linear[i];
       qp_tune_problem t = {.problem = {.op = QP_OP_DEQUANT,
                                        .segments = 1,
@@ -199,19 +199,19 @@ static qp_status add_dequants(qp_tune_problems *list, const qp_model *m,
       t.problem.segment[0].quantizer = w->quantizer[q];
       t.problem.segment[0].rows = linear->rows;
       snprintf(t.label, sizeof t.label, "dequant %ux%u", linear->rows, linear->columns);
-      st = add_by_all(list, families, &t, err);
+      status = add_by_all(list, families, &t, err);
     }
-  return st;
+  return status;
 }
 
 qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
                                 const qp_families *families, const qp_problems_wishes *w,
                                 bool rotate, bool dequant, qp_error *err) {
   qp_tune_problems front = {0};
-  qp_status st = rotate ? add_rotations(&front, m, families, w, err) : QP_OK;
-  if (!st && dequant) st = add_dequants(&front, m, families, w, err);
-  for (size_t i = 0; i < list->count && !st; i++) st = add(&front, &list->list[i], err);
-  if (st) return qp_problems_free(&front), st;
+  qp_status status = rotate ? add_rotations(&front, m, families, w, err) : QP_OK;
+  if (!status && dequant) status = add_dequants(&front, m, families, w, err);
+  for (size_t i = 0; i < list->count && !status; i++) status = add(&front, &list->list[i], err);
+  if (status) return qp_problems_free(&front), status;
   qp_problems_free(list);
   *list = front;
   return QP_OK;
@@ -254,26 +254,26 @@ static qp_status add_plan_launch(qp_tune_problems *list, const qp_plan_launch *l
                                  const qp_problems_wishes *w, qp_tune_problem *t, qp_error *err) {
   const qp_family *family[QP_MAX_FAMILIES];
   const size_t n = families_of_plan(w->all, l->path, family);
-  qp_status st = qp_problem_check(&t->problem, err);
-  for (size_t f = 0; f < n && !st; f++) {
+  qp_status status = qp_problem_check(&t->problem, err);
+  for (size_t f = 0; f < n && !status; f++) {
     t->family = family[f];
     snprintf(t->path, sizeof t->path, "%s", family[f]->path);
-    st = add(list, t, err);
+    status = add(list, t, err);
   }
-  return st;
+  return status;
 }
 
 qp_status qp_problems_add_plan(qp_tune_problems *list, const qp_plan *plan,
                                const qp_quantizer *const *quantizer, const qp_problems_wishes *w,
                                qp_error *err) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   for (size_t b = 0; b < w->batches; b++)
-    for (unsigned l = 0; l < plan->launches && !st; l++) {
+    for (unsigned l = 0; l < plan->launches && !status; l++) {
       qp_tune_problem t;
       if (problem_of_plan(plan, &plan->launch[l], quantizer, w, w->batch[b], &t))
-        st = add_plan_launch(list, &plan->launch[l], w, &t, err);
+        status = add_plan_launch(list, &plan->launch[l], w, &t, err);
     }
-  return st;
+  return status;
 }
 
 void qp_problems_free(qp_tune_problems *list) {

@@ -172,22 +172,22 @@ static qp_status read_text(const cJSON *o, const char *where, const char *name, 
 static qp_status read_segments(const cJSON *o, const char *where, qp_record *r, qp_error *err) {
   const cJSON *list, *s;
   int64_t rows;
-  qp_status st = qp_json_array(o, where, "segments", &list, err);
-  if (st) return st;
+  qp_status status = qp_json_array(o, where, "segments", &list, err);
+  if (status) return status;
   cJSON_ArrayForEach(s, list) {
     if (r->segments == QP_MAX_SEGMENTS)
       return qp_fail(err, QP_E_ARG, "%s: field 'segments': more than %d", where, QP_MAX_SEGMENTS);
     if (!cJSON_IsObject(s))
       return qp_fail(err, QP_E_ARG, "%s: field 'segments': objects are needed", where);
-    st = qp_json_integer(s, where, "rows", 1, 1 << 22, &rows, err);
-    if (st) return st;
+    status = qp_json_integer(s, where, "rows", 1, 1 << 22, &rows, err);
+    if (status) return status;
     r->segment[r->segments].rows = (unsigned)rows;
-    st = read_text(s, where, "quantizer", FULL, r->segment[r->segments].quantizer,
-                   sizeof r->segment->quantizer, err);
-    if (!st)
-      st = read_text(s, where, "hash", FULL, r->segment[r->segments].hash, sizeof r->segment->hash,
-                     err);
-    if (st) return st;
+    status = read_text(s, where, "quantizer", FULL, r->segment[r->segments].quantizer,
+                       sizeof r->segment->quantizer, err);
+    if (!status)
+      status = read_text(s, where, "hash", FULL, r->segment[r->segments].hash,
+                         sizeof r->segment->hash, err);
+    if (status) return status;
     r->segments++;
   }
   return QP_OK;
@@ -195,33 +195,33 @@ static qp_status read_segments(const cJSON *o, const char *where, qp_record *r, 
 
 static qp_status read_outcome(const cJSON *o, const char *where, qp_record *r, qp_error *err) {
   const char *name;
-  qp_status st = qp_json_text(o, where, "outcome", &name, err);
-  for (unsigned i = 0; i < QP_RECORD_OUTCOME_COUNT && !st; i++)
+  qp_status status = qp_json_text(o, where, "outcome", &name, err);
+  for (unsigned i = 0; i < QP_RECORD_OUTCOME_COUNT && !status; i++)
     if (!strcmp(name, outcome_names[i])) return r->outcome = (qp_record_outcome)i, QP_OK;
-  return st ? st
-            : qp_fail(err, QP_E_ARG,
-                      "%s: field 'outcome': '%.40s' is none of ok, compile, wrong, "
-                      "hang, crash, ...",
-                      where, name);
+  return status ? status
+                : qp_fail(err, QP_E_ARG,
+                          "%s: field 'outcome': '%.40s' is none of ok, compile, wrong, "
+                          "hang, crash, ...",
+                          where, name);
 }
 
 static qp_status take_record(const char *where, const cJSON *o, qp_record *out, qp_error *err) {
   qp_record r = {0};
   int64_t n = 0;
   if (!cJSON_IsObject(o)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
-  qp_status st = read_segments(o, where, &r, err);
-  if (!st) st = read_outcome(o, where, &r, err);
-  if (!st) st = qp_json_number(o, where, "error", 0, 1e300, &r.error, err);
+  qp_status status = read_segments(o, where, &r, err);
+  if (!status) status = read_outcome(o, where, &r, err);
+  if (!status) status = qp_json_number(o, where, "error", 0, 1e300, &r.error, err);
 #define X(name, type, lo, hi)                                                                      \
-  if (!st) st = qp_json_integer(o, where, #name, lo, (int64_t)(hi), &n, err);                      \
-  if (!st) r.name = (type)n;
+  if (!status) status = qp_json_integer(o, where, #name, lo, (int64_t)(hi), &n, err);              \
+  if (!status) r.name = (type)n;
   NUMBERS(X)
 #undef X
 #define X(name, may)                                                                               \
-  if (!st) st = read_text(o, where, #name, may, r.name, sizeof r.name, err);
+  if (!status) status = read_text(o, where, #name, may, r.name, sizeof r.name, err);
   TEXTS(X)
 #undef X
-  if (st) return st;
+  if (status) return status;
   const cJSON *fused = cJSON_GetObjectItemCaseSensitive(o, "rotate_fused");
   if (!cJSON_IsBool(fused))
     return qp_fail(err, QP_E_ARG, "%s: field 'rotate_fused': true or false is needed", where);
@@ -236,10 +236,10 @@ static qp_status take_record(const char *where, const cJSON *o, qp_record *out, 
 qp_status qp_record_parse(const char *where, const char *line, size_t bytes, qp_record *out,
                           qp_error *err) {
   cJSON *o = NULL;
-  qp_status st = qp_json_parse(where, line, bytes, &o, err);
-  if (!st) st = take_record(where, o, out, err);
+  qp_status status = qp_json_parse(where, line, bytes, &o, err);
+  if (!status) status = take_record(where, o, out, err);
   cJSON_Delete(o);
-  return st;
+  return status;
 }
 
 /* ---- Files ---- */
@@ -249,15 +249,17 @@ static qp_status read_schema(const char *where, const char *line, size_t n, char
   cJSON *o = NULL;
   const char *name = NULL;
   int64_t version;
-  qp_status st = qp_json_parse(where, line, n, &o, err);
-  if (!st && !cJSON_IsObject(o)) st = qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
-  if (!st) st = qp_json_text(o, where, "schema", &name, err);
-  if (!st && strcmp(name, schema) != 0)
-    st = qp_fail(err, QP_E_ARG, "%s: field 'schema': '%.60s' should be '%s'", where, name, schema);
-  if (!st) st = qp_json_integer(o, where, "version", VERSION, VERSION, &version, err);
-  if (!st) st = read_text(o, where, "gpu", FULL, gpu, 128, err);
+  qp_status status = qp_json_parse(where, line, n, &o, err);
+  if (!status && !cJSON_IsObject(o))
+    status = qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
+  if (!status) status = qp_json_text(o, where, "schema", &name, err);
+  if (!status && strcmp(name, schema) != 0)
+    status =
+        qp_fail(err, QP_E_ARG, "%s: field 'schema': '%.60s' should be '%s'", where, name, schema);
+  if (!status) status = qp_json_integer(o, where, "version", VERSION, VERSION, &version, err);
+  if (!status) status = read_text(o, where, "gpu", FULL, gpu, 128, err);
   cJSON_Delete(o);
-  return st;
+  return status;
 }
 
 typedef struct reader {
@@ -272,8 +274,8 @@ static qp_status take_line(reader *r, size_t number, const char *line, size_t n)
   qp_record record;
   snprintf(where, sizeof where, "%s:%zu", r->file, number);
   if (number == 1) return read_schema(where, line, n, r->got.gpu, r->err);
-  qp_status st = qp_record_parse(where, line, n, &record, r->err);
-  if (st) return st;
+  qp_status status = qp_record_parse(where, line, n, &record, r->err);
+  if (status) return status;
   if (strcmp(record.gpu, r->got.gpu) != 0)
     return qp_fail(r->err, QP_E_ARG, "%s: field 'gpu': '%s' in a file of '%s'", where, record.gpu,
                    r->got.gpu);
@@ -286,21 +288,21 @@ static qp_status take_line(reader *r, size_t number, const char *line, size_t n)
 qp_status qp_records_parse(const char *file, const char *text, size_t bytes, unsigned policy,
                            qp_records *out, qp_error *err) {
   reader r = {.file = file, .policy = policy, .err = err};
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   size_t number = 0;
-  for (size_t at = 0; at < bytes && !st;) {
+  for (size_t at = 0; at < bytes && !status;) {
     const char *feed = memchr(text + at, '\n', bytes - at);
     size_t n = feed ? (size_t)(feed - (text + at)) : bytes - at;
     if (!feed && (policy & QP_RECORDS_TORN)) break;
-    if (n || feed) st = take_line(&r, ++number, text + at, n);
+    if (n || feed) status = take_line(&r, ++number, text + at, n);
     at += n + 1;
   }
-  if (!st && !number && !(policy & QP_RECORDS_TORN))
-    st = qp_fail(err, QP_E_ARG, "%s: empty; its first line should be a schema line", file);
-  if (!st && !out->gpu[0]) memcpy(out->gpu, r.got.gpu, sizeof out->gpu);
-  if (!st && r.got.gpu[0]) st = qp_records_merge(out, &r.got, err);
+  if (!status && !number && !(policy & QP_RECORDS_TORN))
+    status = qp_fail(err, QP_E_ARG, "%s: empty; its first line should be a schema line", file);
+  if (!status && !out->gpu[0]) memcpy(out->gpu, r.got.gpu, sizeof out->gpu);
+  if (!status && r.got.gpu[0]) status = qp_records_merge(out, &r.got, err);
   qp_records_free(&r.got);
-  return st;
+  return status;
 }
 
 qp_status qp_records_read(const char *file, unsigned policy, qp_records *out, qp_error *err) {
@@ -313,14 +315,14 @@ qp_status qp_records_read(const char *file, unsigned policy, qp_records *out, qp
     qp_text_append(&text, chunk, n);
   bool bad = ferror(f) != 0;
   fclose(f);
-  qp_status st = QP_OK;
-  if (bad) st = qp_fail(err, QP_E_IO, "%s: cannot be read", file);
-  if (!st && text.length > MOST_BYTES)
-    st = qp_fail(err, QP_E_LIMIT, "%s: more than %d MiB", file, MOST_BYTES >> 20);
-  if (!st && text.failed) st = qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
-  if (!st) st = qp_records_parse(file, text.s ? text.s : "", text.length, policy, out, err);
+  qp_status status = QP_OK;
+  if (bad) status = qp_fail(err, QP_E_IO, "%s: cannot be read", file);
+  if (!status && text.length > MOST_BYTES)
+    status = qp_fail(err, QP_E_LIMIT, "%s: more than %d MiB", file, MOST_BYTES >> 20);
+  if (!status && text.failed) status = qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
+  if (!status) status = qp_records_parse(file, text.s ? text.s : "", text.length, policy, out, err);
   qp_text_free(&text);
-  return st;
+  return status;
 }
 
 static int by_line(const void *a, const void *b) {
@@ -378,11 +380,11 @@ qp_status qp_records_write(const char *file, const qp_records *r, qp_error *err)
   size_t bytes = 0;
   bool replay = false;
   for (size_t i = 0; i < r->count; i++) replay |= qp_record_is_replay(&r->list[i]);
-  qp_status st = qp_records_check_place(file, replay, err);
-  if (!st) st = qp_records_print(r, &text, &bytes, err);
-  if (!st) st = qp_file_write(file, text, bytes, err);
+  qp_status status = qp_records_check_place(file, replay, err);
+  if (!status) status = qp_records_print(r, &text, &bytes, err);
+  if (!status) status = qp_file_write(file, text, bytes, err);
   free(text);
-  return st;
+  return status;
 }
 
 qp_status qp_records_merge(qp_records *to, const qp_records *from, qp_error *err) {
@@ -390,9 +392,10 @@ qp_status qp_records_merge(qp_records *to, const qp_records *from, qp_error *err
     return qp_fail(err, QP_E_ARG, "records of '%s' and of '%s' are never one file", to->gpu,
                    from->gpu);
   size_t before = to->count;
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < from->count && !st; i++) st = qp_records_add(to, &from->list[i], err);
-  if (st) return to->count = before, st;
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < from->count && !status; i++)
+    status = qp_records_add(to, &from->list[i], err);
+  if (status) return to->count = before, status;
   memcpy(to->gpu, from->gpu, sizeof to->gpu);
   return QP_OK;
 }

@@ -59,19 +59,19 @@ static qp_status add_launch(reading *r, const qp_model_launch *launch, const qp_
   }
   const char *path[QP_MAX_PATHS];
   const size_t paths = qp_families_paths(r->session->families, QP_OP_GEMM, path, NULL);
-  qp_status st = QP_OK;
-  for (size_t i = 0; i < paths && !st; i++) st = add_near(r, &p, path[i]);
-  return st;
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < paths && !status; i++) status = add_near(r, &p, path[i]);
+  return status;
 }
 
 static qp_status add_model(reading *r, unsigned batch) {
   qp_model_launch launch[QP_MODEL_LAUNCHES];
   const unsigned launches = qp_model_launches(r->w->model, launch);
-  qp_status st = QP_OK;
-  for (size_t q = 0; q < r->w->quantizers && !st; q++)
-    for (unsigned i = 0; i < launches && r->w->quantizer[q] && !st; i++)
-      st = add_launch(r, &launch[i], r->w->quantizer[q], batch);
-  return st;
+  qp_status status = QP_OK;
+  for (size_t q = 0; q < r->w->quantizers && !status; q++)
+    for (unsigned i = 0; i < launches && r->w->quantizer[q] && !status; i++)
+      status = add_launch(r, &launch[i], r->w->quantizer[q], batch);
+  return status;
 }
 
 /*
@@ -112,15 +112,15 @@ static qp_status add_rows(reading *r, qp_time_kind kind) {
                                 .palette = r->session->palette};
   char source[256];
   snprintf(source, sizeof source, "%.200s (%s times)", r->source, qp_time_kind_name(kind));
-  qp_status st = qp_lookup_open(&r->records, &lo, &r->lookup, r->err);
-  for (size_t i = 0; i < r->w->batches && !st; i++) {
-    st = qp_lookup_latency(r->lookup, r->w->batch[i], source, &r->table, r->err);
-    if (!st && r->w->worst > QP_MATCH_OTHER_DRIVER) st = add_model(r, r->w->batch[i]);
-    if (!st && r->w->model) add_rotations(r, r->w->batch[i]);
+  qp_status status = qp_lookup_open(&r->records, &lo, &r->lookup, r->err);
+  for (size_t i = 0; i < r->w->batches && !status; i++) {
+    status = qp_lookup_latency(r->lookup, r->w->batch[i], source, &r->table, r->err);
+    if (!status && r->w->worst > QP_MATCH_OTHER_DRIVER) status = add_model(r, r->w->batch[i]);
+    if (!status && r->w->model) add_rotations(r, r->w->batch[i]);
   }
   qp_lookup_close(r->lookup);
   r->lookup = NULL;
-  return st;
+  return status;
 }
 
 /* Which batch sizes the records are of: "1, 8". */
@@ -150,15 +150,15 @@ static qp_status no_rows(const reading *r) {
 qp_status qp_rows_read(const qp_session *s, const qp_rows_wishes *w, qp_latency_table *out,
                        qp_error *err) {
   reading r = {.session = s, .w = w, .table = {.overhead_ps = -1}, .err = err};
-  qp_status st = qp_library_read(w->gpu, QP_RECORDS_MEASURED, &r.records, r.source, err);
-  if (!st && w->worst == QP_MATCH_OTHER_GPU) st = qp_library_all(&r.other, &r.others, err);
-  for (int kind = 0; kind < QP_TIME_KINDS && !st && !r.table.rows && r.records.count; kind++)
-    st = add_rows(&r, (qp_time_kind)kind);
-  if (!st && !r.table.rows) st = no_rows(&r);
+  qp_status status = qp_library_read(w->gpu, QP_RECORDS_MEASURED, &r.records, r.source, err);
+  if (!status && w->worst == QP_MATCH_OTHER_GPU) status = qp_library_all(&r.other, &r.others, err);
+  for (int kind = 0; kind < QP_TIME_KINDS && !status && !r.table.rows && r.records.count; kind++)
+    status = add_rows(&r, (qp_time_kind)kind);
+  if (!status && !r.table.rows) status = no_rows(&r);
   for (size_t i = 0; i < r.others; i++) qp_records_free(&r.other[i]);
   free(r.other);
   qp_records_free(&r.records);
-  if (st) return qp_latency_free(&r.table), st;
+  if (status) return qp_latency_free(&r.table), status;
   *out = r.table;
   return QP_OK;
 }

@@ -34,8 +34,8 @@ static qp_status check_samples(const int64_t *ps, unsigned n, qp_error *err) {
 }
 
 static qp_status sample(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps, qp_error *err) {
-  qp_status st = m->ops->sample(m, c, n, ps, err);
-  return st ? st : check_samples(ps, n, err);
+  qp_status status = m->ops->sample(m, c, n, ps, err);
+  return status ? status : check_samples(ps, n, err);
 }
 
 /* Launch the kernel for 10 ms, or for 8 chunks of launches, none of which count. */
@@ -43,8 +43,8 @@ static qp_status warm_up(qp_meter *m, qp_metered *c, qp_error *err) {
   int64_t ps[QP_TIMING_MOST], spent = 0;
   unsigned n = FIRST;
   for (unsigned chunk = 0; chunk < WARM_UP_CHUNKS && spent < warm_up_ps; chunk++) {
-    const qp_status st = sample(m, c, n, ps, err);
-    if (st) return st;
+    const qp_status status = sample(m, c, n, ps, err);
+    if (status) return status;
     for (unsigned i = 0; i < n; i++) spent += ps[i];
     const int64_t more = (warm_up_ps - spent) / ps[n - 1] + 1;
     n = more < 1 ? 1 : more > QP_TIMING_MOST ? QP_TIMING_MOST : (unsigned)more;
@@ -56,10 +56,10 @@ qp_status qp_timing_take(qp_meter *m, qp_metered *c, unsigned n, qp_timing *out,
   int64_t ps[QP_TIMING_MOST];
   if (n < 1 || n > QP_TIMING_MOST)
     return qp_fail(err, QP_E_ARG, "%u launches; 1 to %d are possible", n, QP_TIMING_MOST);
-  qp_status st = warm_up(m, c, err);
-  if (!st) st = sample(m, c, n, ps, err);
-  if (!st) *out = qp_timing_of(ps, n);
-  return st;
+  qp_status status = warm_up(m, c, err);
+  if (!status) status = sample(m, c, n, ps, err);
+  if (!status) *out = qp_timing_of(ps, n);
+  return status;
 }
 
 qp_status qp_timing_interleaved(qp_meter *m, qp_metered *const *c, unsigned count, unsigned rounds,
@@ -72,18 +72,18 @@ qp_status qp_timing_interleaved(qp_meter *m, qp_metered *const *c, unsigned coun
   int64_t *all = calloc((size_t)count * rounds * n, sizeof *all);
   if (!all) return qp_fail(err, QP_E_NOMEM, "no memory for samples");
   now(0, arg);
-  qp_status st = warm_up(m, c[0], err);
-  for (unsigned r = 0; r < rounds && !st; r++)
-    for (unsigned i = 0; i < count && !st; i++) {
+  qp_status status = warm_up(m, c[0], err);
+  for (unsigned r = 0; r < rounds && !status; r++)
+    for (unsigned i = 0; i < count && !status; i++) {
       now(i, arg);
       int64_t warm, *to = all + ((size_t)i * rounds + r) * n;
-      st = sample(m, c[i], 1, &warm, err);
-      if (!st) st = sample(m, c[i], n, to, err);
+      status = sample(m, c[i], 1, &warm, err);
+      if (!status) status = sample(m, c[i], n, to, err);
     }
-  for (unsigned i = 0; i < count && !st; i++)
+  for (unsigned i = 0; i < count && !status; i++)
     out[i] = qp_timing_of(all + (size_t)i * rounds * n, rounds * n);
   free(all);
-  return st;
+  return status;
 }
 
 qp_status qp_meter_open(const char *device, bool events, qp_meter **out, qp_error *err) {

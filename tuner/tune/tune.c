@@ -107,18 +107,18 @@ static bool is_full(const line *l) {
 }
 
 static qp_status begin_more(line *l, qp_error *err) {
-  qp_status st = QP_OK;
-  while (!st && !is_full(l) && !qp_tuner_is_over(l->t)) {
+  qp_status status = QP_OK;
+  while (!status && !is_full(l) && !qp_tuner_is_over(l->t)) {
     qp_problem_run *c = choose(l);
     qp_visit *v = NULL;
     if (!c) break;
-    st = qp_problem_run_begin(c, visit_size(l, c), &v, err);
+    status = qp_problem_run_begin(c, visit_size(l, c), &v, err);
     if (!v) continue;
     l->flying += v->count;
     *l->last = v;
     l->last = &v->next;
   }
-  return st;
+  return status;
 }
 
 static qp_visit *take_first(line *l) {
@@ -145,22 +145,22 @@ static bool is_to_finish(const line *l, const qp_problem_run *c) {
 
 static qp_status try_problems(line *l, qp_error *err) {
   qp_tuner *t = l->t;
-  qp_status st = begin_more(l, err);
-  while (!st && l->first && !qp_tuner_is_over(t)) {
+  qp_status status = begin_more(l, err);
+  while (!status && l->first && !qp_tuner_is_over(t)) {
     if (t->opt.budget_s > 0 && t->begun == l->count && qp_tuner_left_s(t) <= due_s(l)) break;
     qp_visit *v = take_first(l);
     qp_problem_run *c = v->run;
-    st = qp_problem_run_visit(c, v, err);
-    if (!st) st = begin_more(l, err); /* compilers work while finalists are timed */
-    if (!st && is_to_finish(l, c)) st = qp_problem_run_finish(c, err);
+    status = qp_problem_run_visit(c, v, err);
+    if (!status) status = begin_more(l, err); /* compilers work while finalists are timed */
+    if (!status && is_to_finish(l, c)) status = qp_problem_run_finish(c, err);
   }
-  return st;
+  return status;
 }
 
 /* Those that count most first: the budget may end before the last. */
 static qp_status time_finalists(line *l, qp_error *err) {
-  qp_status st = QP_OK;
-  while (!st && !qp_tuner_is_over(l->t)) {
+  qp_status status = QP_OK;
+  while (!status && !qp_tuner_is_over(l->t)) {
     qp_problem_run *best = NULL;
     double most = -1;
     for (size_t i = 0; i < l->count; i++) {
@@ -170,9 +170,9 @@ static qp_status time_finalists(line *l, qp_error *err) {
       best = &l->run[i];
     }
     if (!best) break;
-    st = qp_problem_run_finish(best, err);
+    status = qp_problem_run_finish(best, err);
   }
-  return st;
+  return status;
 }
 
 static qp_status open_line(line *l, qp_tuner *t, const qp_tune_problems *problems, qp_error *err) {
@@ -198,19 +198,20 @@ static qp_status open_line(line *l, qp_tuner *t, const qp_tune_problems *problem
 
 /* All records; the compilers end first, they may still point into visits. */
 static qp_status close_line(line *l, qp_records *out, qp_tune_end *end, qp_error *err) {
-  qp_status st = QP_OK;
+  qp_status status = QP_OK;
   qp_compiler_close(l->t->compiler);
   l->t->compiler = NULL;
   for (size_t i = 0; l->run && i < l->count; i++) {
     qp_problem_run *c = &l->run[i];
     end->begun += c->visited;
     end->working += c->best_ps > 0;
-    for (size_t k = 0; k < c->own.count && !st; k++) st = qp_records_add(out, &c->own.list[k], err);
+    for (size_t k = 0; k < c->own.count && !status; k++)
+      status = qp_records_add(out, &c->own.list[k], err);
     qp_problem_run_close(c);
   }
   free(l->run);
   free(l->stake);
-  return st;
+  return status;
 }
 
 qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, const char *journal_file,
@@ -219,19 +220,19 @@ qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, const char
       .gpu = t->info.device.name, .driver = t->info.driver, .timer = t->info.timer};
   line l;
   *end = (qp_tune_end){.complete = false};
-  qp_status st = qp_journal_open(journal_file, &journal, &t->journal, err);
-  if (st) return st;
+  qp_status status = qp_journal_open(journal_file, &journal, &t->journal, err);
+  if (status) return status;
   snprintf(out->gpu, sizeof out->gpu, "%s", t->info.device.name);
   t->started = qp_seconds();
-  st = open_line(&l, t, problems, err);
-  if (!st) st = try_problems(&l, err);
-  if (!st) st = time_finalists(&l, err);
+  status = open_line(&l, t, problems, err);
+  if (!status) status = try_problems(&l, err);
+  if (!status) status = time_finalists(&l, err);
   qp_error lost = {0};
   const qp_status closed = close_line(&l, out, end, &lost);
-  if (!st && closed) st = qp_fail(err, closed, "%s", lost.text);
+  if (!status && closed) status = qp_fail(err, closed, "%s", lost.text);
   end->resumed = t->resumed;
-  end->complete = !st && end->begun == problems->count && !qp_tuner_stopped(t);
-  return st;
+  end->complete = !status && end->begun == problems->count && !qp_tuner_stopped(t);
+  return status;
 }
 
 /* ---- Opening ---- */
@@ -252,10 +253,10 @@ qp_status qp_tuner_open(qp_session *s, const qp_tune_options *opt, qp_tuner **ou
                                   .timeout_s = opt->timeout_s,
                                   .samples = QP_TUNE_SAMPLES,
                                   .rounds = QP_TUNE_ROUNDS};
-  qp_status st = qp_measurer_open(&mo, &t->measurer, err);
-  if (!st) st = qp_compiler_open(&co, &t->compiler, err);
-  if (!st) st = qp_measurer_info(t->measurer, &t->info, err);
-  if (st) return qp_tuner_close(t), st;
+  qp_status status = qp_measurer_open(&mo, &t->measurer, err);
+  if (!status) status = qp_compiler_open(&co, &t->compiler, err);
+  if (!status) status = qp_measurer_info(t->measurer, &t->info, err);
+  if (status) return qp_tuner_close(t), status;
   *out = t;
   return QP_OK;
 }
