@@ -3,6 +3,7 @@
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "gen/base/json.h"
@@ -39,13 +40,12 @@ static const char spec[] =
     "return { small('two', 4), small('three', 6),\n"
     "  split { name = 'half', parts = { { 'two', 1/2 }, { 'three', 1/2 } } } }\n";
 
-static void make_checkpoint(void) {
+static void make_own_checkpoint(void) {
   static const char config[] =
       "{\"model_type\": \"llama\", \"hidden_size\": 96, \"intermediate_size\": 192,"
       " \"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"head_dim\": 48,"
       " \"num_hidden_layers\": 2, \"vocab_size\": 48, \"tie_word_embeddings\": true, \"own\": [1]}";
   pending p;
-  make_folder();
   pending_begin(&p, path("in/model.safetensors"));
   for (unsigned b = 0; b < BLOCKS; b++)
     for (unsigned l = 0; l < LINEARS; l++) {
@@ -60,6 +60,11 @@ static void make_checkpoint(void) {
   pending_write(&p);
   write_text(path("in/config.json"), config);
   write_text(path("own.lua"), spec);
+}
+
+static void make_checkpoint(void) {
+  make_folder();
+  make_own_checkpoint();
 }
 
 TestSuite(quantize, .init = make_checkpoint, .fini = remove_folder);
@@ -289,15 +294,63 @@ Test(quantize, weights_that_are_not_the_models_are_named) {
   cr_assert(strstr(answer, "128 x 128"), "%s", answer);
 }
 
-Test(quantize, a_weight_that_is_no_number_is_named) {
-  FILE *f = fopen(path("in/model.safetensors"), "r+b");
+/* Scale some elements of block 1's down_proj where they stand in the file. */
+static void change_down(size_t first, size_t count, float factor) {
   qp_safetensors *s;
   cr_assert_eq(qp_safetensors_open(path("in"), &s, &err), QP_OK);
   const qp_tensor *t = qp_safetensors_find(s, "model.layers.1.mlp.down_proj.weight");
-  fseek(f, (long)t->offset + 4, SEEK_SET);
-  fwrite("\0\0\xc0\x7f", 1, 4, f);
+  float *w = malloc(t->bytes);
+  memcpy(w, t->data, t->bytes);
+  for (size_t i = first; i < first + count; i++) w[i] *= factor;
+  FILE *f = fopen(path("in/model.safetensors"), "r+b");
+  fseek(f, (long)t->offset, SEEK_SET);
+  fwrite(w, 1, t->bytes, f);
   fclose(f);
+  free(w);
   qp_safetensors_close(s);
+}
+
+Test(quantize, a_weight_that_is_no_number_is_named_before_work) {
+  change_down(1 * MIDDLE + 13, 1, NAN);
   cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);
-  cr_assert(strstr(answer, "model.layers.1.mlp.down_proj"), "%s", answer);
+  cr_assert(strstr(answer, "'model.layers.1.mlp.down_proj.weight' [1][13] is nan"), "%s", answer);
+  cr_assert_neq(access(path("out"), F_OK), 0, "nothing is left behind");
+}
+
+Test(quantize, a_checkpoint_that_was_refused_and_mended_is_quantized_into_the_same_folder) {
+  mkdir(path("out"), 0777);
+  change_down(0, 1, INFINITY);
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);
+  cr_assert_neq(access(path("out/.qpal"), F_OK), 0, "nothing is left behind");
+  cr_assert_eq(access(path("out"), F_OK), 0, "the user's folder stays");
+  remove_folder();
+  mkdir(folder, 0777);
+  make_own_checkpoint();
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+}
+
+Test(quantize, a_key_without_anything_encoded_does_not_bind_a_folder) {
+  write_text(path("out/.qpal/job"), "00000000000000000000000000000000\n");
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  write_text(path("two/.qpal/job"), "00000000000000000000000000000000\n");
+  write_text(path("two/.qpal/model.layers.0.mlp.up_proj.safetensors"), "of another run");
+  cr_assert_eq(quantize("--quantizer nuq-4", "two"), 2);
+  cr_assert(strstr(answer, "another run"), "%s", answer);
+  cr_assert_eq(access(path("two/.qpal/job"), F_OK), 0, "what another run kept stays");
+}
+
+Test(quantize, a_complete_folder_is_left_as_it_is) {
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  cr_assert_neq(access(path("out/.qpal"), F_OK), 0, "no lock is left behind");
+  cr_assert_eq(quantize("--quantizer nuq-3", "out"), 2);
+  cr_assert_neq(access(path("out/.qpal"), F_OK), 0, "not by a refused run either");
+}
+
+/* Rows that fp16 cannot hold are in the scales; a kernel's fp16 result is no measure of them. */
+Test(quantize, verify_is_right_for_rows_of_any_size) {
+  static const float factor[] = {1e30f, 1e-30f, 6e4f};
+  for (unsigned i = 0; i < 3; i++) change_down((size_t)(40 * i) * MIDDLE, 3 * MIDDLE, factor[i]);
+  cr_assert_eq(quantize("--quantizer nuq-4 --verify", "out"), 0, "%s", answer);
+  cr_assert(strstr(answer, "PASS"), "%s", answer);
 }

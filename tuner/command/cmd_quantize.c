@@ -17,6 +17,7 @@
 #include "tuner/quantize/proof.h"
 #include "tuner/quantize/section.h"
 #include "tuner/quantize/shard.h"
+#include "tuner/quantize/survey.h"
 #include "tuner/base/session.h"
 #include "tuner/base/watch.h"
 
@@ -262,7 +263,9 @@ static qp_status work(qp_job *j, qp_session *session, const quantize_options *o,
   qp_status status = qp_shards_open(j, &shards, err);
   if (status) return status;
   qp_device_search *search = NULL;
-  if (shards.found < qp_job_weights(j)) status = open_searcher(o, session, j, &search, err);
+  const bool all_there = shards.found == qp_job_weights(j);
+  if (!all_there) status = qp_survey_run(j, &qp_stopped, err);
+  if (!status && !all_there) status = open_searcher(o, session, j, &search, err);
   if (!status) status = encode_all(j, &shards, &seconds, &encoded, err);
   const size_t codes = search ? qp_device_search_codes(search) : 0;
   qp_device_search_close(search); /* before --verify forks compilers */

@@ -3,6 +3,7 @@
 #include "tuner/quantize/shard.h"
 
 #include <cjson/cJSON.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -52,16 +53,32 @@ static bool is_ours(const qp_job *j, const char *path) {
   return ours;
 }
 
+/* Is the file that is locked still the one of that name? */
+static bool is_current(int file, const char *path) {
+  struct stat held, named;
+  return fstat(file, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino &&
+         held.st_dev == named.st_dev;
+}
+
+/* A run that ends takes the lock's file away: one that was opened before that is opened again. */
 static qp_status take_lock(qp_shards *s, qp_error *err) {
   char path[4096];
   qp_status status = path_in(s->j, path, err, ".qpal/lock");
   if (status) return status;
-  qp_file_make_folders(path);
-  s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (s->lock < 0) return qp_fail(err, QP_E_IO, "%s: cannot be written: %s", path, strerror(errno));
-  if (flock(s->lock, LOCK_EX | LOCK_NB) != 0)
-    return qp_fail(err, QP_E_ARG, "%s: another process writes to this folder", s->j->folder);
-  return QP_OK;
+  s->made = access(s->j->folder, F_OK) != 0;
+  for (;;) {
+    qp_file_make_folders(path);
+    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (s->lock < 0)
+      return qp_fail(err, QP_E_IO, "%s: cannot be written: %s", path, strerror(errno));
+    if (flock(s->lock, LOCK_EX | LOCK_NB) != 0) {
+      close(s->lock);
+      s->lock = -1;
+      return qp_fail(err, QP_E_ARG, "%s: another process writes to this folder", s->j->folder);
+    }
+    if (is_current(s->lock, path)) return QP_OK;
+    close(s->lock);
+  }
 }
 
 static qp_status other_run(const qp_job *j, qp_error *err) {
@@ -69,6 +86,30 @@ static qp_status other_run(const qp_job *j, qp_error *err) {
                  "%s: holds a model of another run (other weights, quantizers, seed or options); "
                  "remove it or choose another -o",
                  j->folder);
+}
+
+/* Does a folder hold a name that begins so, other than the two given? */
+static bool holds(const char *folder, const char *start, const char *other, const char *another) {
+  DIR *d = opendir(folder);
+  bool found = false;
+  for (const struct dirent *e; d && !found && (e = readdir(d));)
+    found = *e->d_name != '.' && !strncmp(e->d_name, start, strlen(start)) &&
+            strcmp(e->d_name, other) != 0 && strcmp(e->d_name, another) != 0;
+  if (d) closedir(d);
+  return found;
+}
+
+/* Did a run that was killed leave a key and nothing else? */
+static bool nothing_kept(const qp_job *j) {
+  char parts[4096];
+  return !path_in(j, parts, NULL, ".qpal") && !holds(parts, "", "job", "lock") &&
+         !holds(j->folder, "model", "", "");
+}
+
+static qp_status write_key(const qp_job *j, const char *path, qp_error *err) {
+  char text[64];
+  snprintf(text, sizeof text, "%s\n", j->key);
+  return qp_file_write(path, text, strlen(text), err);
 }
 
 /* A run that is not complete left its key; a complete one its shards. */
@@ -81,7 +122,8 @@ static qp_status check_key(qp_shards *s, bool index, qp_error *err) {
     if (!fgets(found, sizeof found, f)) found[0] = 0;
     fclose(f);
     found[strcspn(found, "\n")] = 0;
-    return strcmp(found, s->j->key) != 0 ? other_run(s->j, err) : QP_OK;
+    if (!strcmp(found, s->j->key)) return QP_OK;
+    return nothing_kept(s->j) ? write_key(s->j, path, err) : other_run(s->j, err);
   }
   char shard[4096];
   status = path_in(s->j, shard, err, "%s", s->j->shard[0].file);
@@ -94,9 +136,7 @@ static qp_status check_key(qp_shards *s, bool index, qp_error *err) {
         err, QP_E_ARG,
         "%s: holds a config.json that is not of a run of qpal quantize; choose another -o",
         s->j->folder);
-  char text[64];
-  snprintf(text, sizeof text, "%s\n", s->j->key);
-  return status ? status : qp_file_write(path, text, strlen(text), err);
+  return status ? status : write_key(s->j, path, err);
 }
 
 static qp_status look(qp_shards *s, bool index, qp_error *err) {
@@ -129,14 +169,40 @@ qp_status qp_shards_open(const qp_job *j, qp_shards *out, qp_error *err) {
   const bool index = !status && access(path, F_OK) == 0;
   if (!status) status = take_lock(&s, err);
   if (!status) status = check_key(&s, index, err);
+  s.ours = !status;
   if (!status) status = look(&s, index, err);
   if (status) return qp_shards_close(&s), status;
   *out = s;
   return QP_OK;
 }
 
+static void remove_private(const qp_job *j) {
+  static const char *const names[] = {".qpal/job", ".qpal/lock", ".qpal"};
+  char path[4096];
+  for (unsigned i = 0; i < 3; i++)
+    if (!path_in(j, path, NULL, "%s", names[i])) remove(path);
+}
+
+/* Was nothing of this job kept, in a shard or in a file of its own? */
+static bool is_unused(const qp_shards *s) {
+  if (s->complete || !s->encoded || !s->written) return false;
+  for (size_t i = 0; i < s->j->linears; i++)
+    if (s->encoded[i]) return false;
+  for (size_t i = 0; i < s->j->shards; i++)
+    if (s->written[i]) return false;
+  return true;
+}
+
+/* A refused folder has no key of ours, and another's key stays with its lock. */
+static bool is_without_key(const qp_job *j) {
+  char path[4096];
+  return !path_in(j, path, NULL, ".qpal/job") && access(path, F_OK) != 0;
+}
+
 void qp_shards_close(qp_shards *s) {
+  if (s->lock >= 0 && ((s->ours && is_unused(s)) || is_without_key(s->j))) remove_private(s->j);
   if (s->lock >= 0) close(s->lock);
+  if (s->made) rmdir(s->j->folder); /* if it is empty */
   free(s->written);
   free(s->encoded);
   *s = (qp_shards){.lock = -1};
@@ -344,9 +410,8 @@ qp_status qp_shards_write(qp_shards *s, size_t i, qp_error *err) {
 }
 
 void qp_shards_finish(qp_shards *s) {
-  static const char *const names[] = {".qpal/job", ".qpal/lock", ".qpal"};
-  char path[4096];
   for (size_t i = 0; i < s->j->shards; i++) remove_parts(s->j, &s->j->shard[i]);
-  for (unsigned i = 0; i < 3; i++)
-    if (!path_in(s->j, path, NULL, "%s", names[i]) && remove(path) != 0) return;
+  remove_private(s->j);
+  if (s->lock >= 0) close(s->lock); /* the next file of that name may be another's */
+  s->lock = -1;
 }

@@ -16,6 +16,8 @@
 typedef struct qp_shards {
   const qp_job *j;
   int lock;
+  bool made;     /* the output folder was not there */
+  bool ours;     /* what is in it is of this job, or nothing */
   bool complete; /* all shards and the index were there already */
   size_t found;  /* weights of linears that were there already */
   bool *written; /* [shards] */
@@ -25,7 +27,8 @@ typedef struct qp_shards {
 /*
 ** Look at the output folder, make it if need be, and lock it.
 ** QP_E_ARG: it holds a model of another run (other weights, quantizers or options), or another
-** process writes there; QP_E_IO; QP_E_NOMEM.  Close with qp_shards_close.
+** process writes there; QP_E_IO; QP_E_NOMEM.  Close with qp_shards_close, which takes away what a
+** run made that has nothing to be gone on with: its key, its lock, and folders that are empty.
 */
 qp_status qp_shards_open(const qp_job *j, qp_shards *out, qp_error *err);
 void qp_shards_close(qp_shards *s);

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* A quick pass over the weights of a job, for what would stop it later. */
+#include "tuner/quantize/survey.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { PIECE_WEIGHTS = 1 << 20 }; /* read at a time */
+
+/* A type that is no number is refused by the first row. */
+static qp_status check_type(const qp_job *j, const qp_job_linear *l, float *piece, qp_error *err) {
+  qp_status status = qp_checkpoint_read(j->checkpoint, l->weight, 0, 1, piece, err);
+  return status ? qp_fail_prefix(err, status, "linear '%s'", l->name) : QP_OK;
+}
+
+/* Infinities and NaNs times zero are NaN: one test for a whole row. */
+static bool all_finite(const float *x, size_t count) {
+  float sum = 0;
+  for (size_t i = 0; i < count; i++) sum += x[i] * 0.0f;
+  return sum == 0;
+}
+
+static qp_status check_rows(const qp_job *j, const qp_job_linear *l, const float *piece,
+                            uint64_t first, uint64_t rows, qp_error *err) {
+  const size_t columns = l->columns;
+  if (all_finite(piece, (size_t)rows * columns)) return QP_OK;
+  size_t i = 0;
+  while (isfinite(piece[i])) i++;
+  return qp_fail(err, QP_E_ARG, "%s: tensor '%s' [%llu][%zu] is %g; weights should be finite",
+                 qp_checkpoint_path(j->checkpoint), l->weight->name,
+                 (unsigned long long)(first + i / columns), i % columns, (double)piece[i]);
+}
+
+static qp_status check_values(const qp_job *j, const qp_job_linear *l, float *piece,
+                              const _Atomic bool *cancel, qp_error *err) {
+  const uint64_t at_once = l->columns < PIECE_WEIGHTS ? PIECE_WEIGHTS / l->columns : 1;
+  qp_status status = QP_OK;
+  for (uint64_t r = 0; r < l->rows && !status; r += at_once) {
+    const uint64_t rows = l->rows - r < at_once ? l->rows - r : at_once;
+    if (cancel && atomic_load(cancel)) status = qp_fail(err, QP_E_LIMIT, "stopped");
+    if (!status) status = qp_checkpoint_read(j->checkpoint, l->weight, r, rows, piece, err);
+    if (!status) status = check_rows(j, l, piece, r, rows, err);
+  }
+  qp_checkpoint_release(j->checkpoint, l->weight);
+  return status;
+}
+
+static size_t largest_piece(const qp_job *j) {
+  size_t most = PIECE_WEIGHTS;
+  for (size_t i = 0; i < j->linears; i++)
+    if (j->linear[i].columns > most) most = j->linear[i].columns;
+  return most;
+}
+
+qp_status qp_survey_run(const qp_job *j, const _Atomic bool *cancel, qp_error *err) {
+  float *piece = malloc(largest_piece(j) * sizeof *piece);
+  if (!piece) return qp_fail(err, QP_E_NOMEM, "no memory for some rows of weights");
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < j->linears && !status; i++)
+    status = check_type(j, &j->linear[i], piece, err);
+  for (size_t i = 0; i < j->linears && !status; i++)
+    status = check_values(j, &j->linear[i], piece, cancel, err);
+  free(piece);
+  return status;
+}

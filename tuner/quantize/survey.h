@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* Can these weights be quantized at all?  job --[survey]--> the encoder's hours are not in vain. */
+#ifndef QP_SURVEY_H
+#define QP_SURVEY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "tuner/quantize/job.h"
+
+/*
+** Before anything is encoded: every linear's type is one that is read as numbers (seen by one row of
+** each, so that this takes no time), and then all weights of all linears are finite.
+** QP_E_ARG: one is not; the message names the file, the tensor, the element's place in it and what
+** it is.  QP_E_LIMIT: 'cancel' was set.  QP_E_NOMEM.
+*/
+qp_status qp_survey_run(const qp_job *j, const _Atomic bool *cancel, qp_error *err);
+
+#endif
