@@ -53,7 +53,7 @@ extern const qp_arch qp_arch_table[];
 /* The row of an architecture; NULL where there is none. */
 const qp_arch *qp_arch_find(unsigned number);
 /* The row whose code a GPU of this compute capability runs, as PTX at least: its own or the
-** nearest lower one; NULL below the first row. */
+   nearest lower one; NULL below the first row. */
 const qp_arch *qp_arch_nearest(unsigned capability);
 
 /* "sm_90", "90" -> 90; QP_E_ARG names the ones known and leaves *arch alone. */

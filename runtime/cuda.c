@@ -487,7 +487,8 @@ static qp_status find_device(unsigned index, CUdevice *out, qp_error *err) {
   return r ? failed(r, "cuDeviceGet", err) : QP_OK;
 }
 
-/* What both ways to open have in common: 'd' has a device, and a context unless 'retain' is wanted. */
+/* What both ways to open have in common: 'd' has a device, and a context unless
+   'retain' is wanted. */
 static qp_status open_device(cuda_device d, bool retain, qp_device **out, qp_error *err) {
   cuda_device *own = calloc(1, sizeof *own);
   if (!own) return qp_fail(err, QP_E_NOMEM, "no memory for a device");

@@ -116,7 +116,7 @@ static inline qp_status qp_device_launch(qp_device *d, qp_function *f, const qp_
 static inline qp_status qp_device_sync(qp_device *d, qp_error *err) { return d->ops->sync(d, err); }
 
 /* A sentence where code is made for another architecture than the device's own, else "".  Returns
-** 'to'. */
+   'to'. */
 const char *qp_device_remark(const qp_device_info *info, char *to, size_t size);
 
 /* Backends, called by qp_device_open. */

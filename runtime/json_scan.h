@@ -63,7 +63,7 @@ qp_status qp_json_scan_unsigned(qp_json_scan *s, uint64_t *out);
 qp_status qp_json_scan_number(qp_json_scan *s, double *out);
 qp_status qp_json_scan_boolean(qp_json_scan *s, bool *out);
 /* Any value, checked like the others, but also NaN and Infinity as Python writes them; *begin and
-** *length (or NULL) are its place in the text. */
+   *length (or NULL) are its place in the text. */
 qp_status qp_json_scan_skip(qp_json_scan *s, size_t *begin, size_t *length);
 
 /* QP_E_ARG if anything but white space follows. */

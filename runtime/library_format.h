@@ -102,7 +102,8 @@ typedef struct qp_lib_group {
 
 enum { QP_LIB_PDL = 1, QP_LIB_ADDS = 2, QP_LIB_ROTATES = 4, QP_LIB_INVERSE = 8 };
 
-/* Sorted by target, op, problem, columns, type, out_type, ROTATES, INVERSE, batch: all different. */
+/* Sorted by target, op, problem, columns, type, out_type, ROTATES, INVERSE,
+   batch: all different. */
 typedef struct qp_lib_kernel {
   uint32_t name, source; /* strings */
   uint32_t target, op;   /* 0 gemm, 1 rotate, 2 dequant */

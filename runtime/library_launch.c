@@ -29,7 +29,7 @@ typedef struct arguments {
 } arguments;
 
 /* The streams of one linear: codes, fields, codebooks (the library's own come from its
-** constants). */
+   constants). */
 static void add_streams(arguments *a, const qpal_kernels *ks, const qp_lib_linear *e,
                         const qpal_weights *w) {
   const qpal_library *l = ks->library;

@@ -20,9 +20,10 @@ qpal_status qp_refuse(qpal_status status, const char *format, ...)
 qpal_status qp_refuse_status(qp_status status, const qp_error *err);
 
 /*
-** Structs that begin with 'size'.  qp_give copies 'own' (its first 'bytes') to the caller's, as much as
-** fits, and sets what is beyond to 0; qp_take copies the caller's to 'own'.  'least' is the size in ABI
-** 1.  QPAL_E_ARG: NULL, a size out of range, or (take) something set that this library does not know.
+** Structs that begin with 'size'.  qp_give copies 'own' (its first 'bytes') to the caller's, as
+** much as fits, and sets what is beyond to 0; qp_take copies the caller's to 'own'.  'least' is the
+** size in ABI 1.  QPAL_E_ARG: NULL, a size out of range, or (take) something set that this library
+** does not know.
 */
 qpal_status qp_give(void *to, const void *own, size_t bytes, size_t least, const char *name);
 qpal_status qp_take(void *own, const void *from, size_t bytes, size_t least, const char *name);

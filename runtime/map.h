@@ -22,7 +22,7 @@ qp_status qp_map_open(const char *path, qp_map *out, qp_error *err);
 void qp_map_close(qp_map *m);
 
 /* The pages inside [offset, offset + bytes) are not needed for now: they leave memory, and are read
-** again if touched.  So that a pass over a large file needs little memory. */
+   again if touched.  So that a pass over a large file needs little memory. */
 void qp_map_release(const qp_map *m, size_t offset, size_t bytes);
 
 #endif

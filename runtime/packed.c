@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Packed weights:  safetensors of `qpal quantize` (PACKED.md) + library -> [pointers for upload]. */
+/* Packed weights:  safetensors of `qpal quantize` (PACKED.md) + library ->
+   [pointers for upload]. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

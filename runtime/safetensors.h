@@ -45,10 +45,11 @@ typedef struct qp_safetensors qp_safetensors;
 
 /*
 ** Open a .safetensors file, a model.safetensors.index.json (its shards are named relative to it),
-** or a folder that holds one of those.  Every header is checked as a whole: sizes against the file
-** before they are used, products against overflow, offsets against type and shape, against gaps
-** and overlaps; fields that a tensor has beside dtype, shape and data_offsets are passed over, and
-** __metadata__ may be null; names are unique over all shards and, of an index, just those that it lists.
+** or a folder that holds one of those.  Every header is checked as a whole: sizes against the
+** file before they are used, products against overflow, offsets against type and shape, against
+** gaps and overlaps; fields that a tensor has beside dtype, shape and data_offsets are passed
+** over, and __metadata__ may be null; names are unique over all shards and, of an index, just
+** those that it lists.
 ** QP_E_ARG: wrong or truncated (the message names file, tensor, offset and reason); QP_E_IO: it
 ** cannot be read; QP_E_LIMIT: a header over 100 MB, more than 8 dimensions, 4096 shards;
 ** QP_E_NOMEM. '*out' is untouched on error.  After opening it may be read by any number of threads.

@@ -23,7 +23,8 @@ typedef struct qp_error {
   char text[4096];
 } qp_error;
 
-/* Write a message (printf form, cut at the end of the buffer) and return 'status'.  err may be NULL. */
+/* Write a message (printf form, cut at the end of the buffer) and return 'status'.  err
+   may be NULL. */
 qp_status qp_fail(qp_error *err, qp_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -14,9 +14,9 @@ static qp_blas blas;
 static bool opened;
 
 /*
-** An OpenBLAS that is older than the CPU takes it for one of 2004 (0.3.21 on a Xeon of family 6, model
-** 207: Prescott kernels, a fifth of the speed).  So it is told what the CPU can do, before it is
-** opened, unless the user has said something himself.
+** An OpenBLAS that is older than the CPU takes it for one of 2004 (0.3.21 on a Xeon of family 6,
+** model 207: Prescott kernels, a fifth of the speed).  So it is told what the CPU can do, before it
+** is opened, unless the user has said something himself.
 */
 static void name_kernels(void) {
 #if defined(__x86_64__)

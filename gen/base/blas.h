@@ -17,7 +17,7 @@ typedef struct qp_blas {
 } qp_blas;
 
 /* Opened once, kept until exit; $QPAL_BLAS names a library to use instead.  Any thread may call it.
-** QP_E_MISSING: there is none, with what was tried and how to get it. */
+   QP_E_MISSING: there is none, with what was tried and how to get it. */
 qp_status qp_blas_open(const qp_blas **out, qp_error *err);
 
 #endif

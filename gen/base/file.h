@@ -9,11 +9,11 @@
 #include "runtime/status.h"
 
 /* Make the folders of a path, up to its last '/'; what exists stays.  'path' is changed and put
-** back. */
+   back. */
 void qp_file_make_folders(char *path);
 
 /* Write under a temporary name beside 'path', then rename; folders are made.  QP_E_IO names path
-** and reason. */
+   and reason. */
 qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err);
 
 /* Write all bytes to an open descriptor; false: errno says why. */

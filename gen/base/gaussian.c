@@ -5,7 +5,8 @@
 #include <math.h>
 #include <pthread.h>
 
-/* e^x = 1 / (e^(-x / 1024))^1024, the small power by its series; of positive numbers, so nothing cancels. */
+/* e^x = 1 / (e^(-x / 1024))^1024, the small power by its series; of positive numbers,
+   so nothing cancels. */
 double qp_gaussian_exp(double x) {
   double y = -x / 1024, term = 1, sum = 0; /* e^y - 1, to keep the bits of a small y */
   for (int k = 1; k < 18; k++) {

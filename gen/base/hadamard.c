@@ -28,7 +28,7 @@ static int character(int i, unsigned q) {
 }
 
 /* Paley's first construction, order q + 1 for a prime q = 3 mod 4:  I + S, S the bordered skew
-** character matrix. */
+   character matrix. */
 static void paley1(unsigned q, int8_t *h) {
   unsigned n = q + 1;
   for (unsigned i = 0; i < n; i++)
@@ -39,7 +39,7 @@ static void paley1(unsigned q, int8_t *h) {
 }
 
 /* Paley's second, order 2 (q + 1) for a prime q = 1 mod 4: the symmetric conference matrix C with
-** 0 -> (1 -1 / -1 -1), +-1 -> +-(1 1 / 1 -1). */
+   0 -> (1 -1 / -1 -1), +-1 -> +-(1 1 / 1 -1). */
 static void paley2(unsigned q, int8_t *h) {
   unsigned n = q + 1, order = 2 * n;
   static const int8_t zero[2][2] = {{1, -1}, {-1, -1}}, one[2][2] = {{1, 1}, {1, -1}};

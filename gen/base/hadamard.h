@@ -27,11 +27,11 @@ typedef struct qp_hadamard {
 void qp_hadamard_factor(unsigned order, qp_hadamard *out);
 
 /* Row-major +-1 matrix of a base order (4 <= n <= 428, multiple of 4), owned by the library,
-** or NULL if the order is not known.  Row 0 need not be all ones; H H^T = n I always. */
+   or NULL if the order is not known.  Row 0 need not be all ones; H H^T = n I always. */
 const int8_t *qp_hadamard_base(unsigned n);
 
 /* y = H x / sqrt(order / blocks)  in double precision; x and y hold 'order' values, may be
-** equal. */
+   equal. */
 void qp_hadamard_apply(const qp_hadamard *h, const double *x, double *y);
 /* y = H^T x / sqrt(order / blocks), the inverse. */
 void qp_hadamard_apply_transposed(const qp_hadamard *h, const double *x, double *y);

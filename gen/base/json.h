@@ -22,7 +22,8 @@ enum { QP_JSON_MAX_DEPTH = 32 };
 qp_status qp_json_parse(const char *file, const char *text, size_t bytes, cJSON **out,
                         qp_error *err);
 
-/* Read and parse a file of at most 256 MiB; QP_E_IO: it cannot be read; QP_E_LIMIT: it is larger. */
+/* Read and parse a file of at most 256 MiB; QP_E_IO: it cannot be read; QP_E_LIMIT:
+   it is larger. */
 qp_status qp_json_read(const char *file, cJSON **out, qp_error *err);
 
 /* The same of what Python's json module wrote, such as a config.json: see json_python.h. */
@@ -32,9 +33,9 @@ qp_status qp_json_read_python(const char *file, cJSON **out, qp_error *err);
 
 /*
 ** A member of 'object' by its exact name.  'where' begins messages ("plan.json: launch 3").
-** qp_json_text: a string that is not empty, owned by the tree.  qp_json_number: a finite number from
-** 'lo' to 'hi'.  qp_json_integer: the same without a fraction, at most 2^53 in size.  qp_json_array,
-** qp_json_object: a value of that kind.
+** qp_json_text: a string that is not empty, owned by the tree.  qp_json_number: a finite number
+** from 'lo' to 'hi'.  qp_json_integer: the same without a fraction, at most 2^53 in size.
+** qp_json_array, qp_json_object: a value of that kind.
 ** QP_E_ARG: missing or something else; the message names field, value and what is right.
 ** '*out' is untouched on error.
 */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The files of lua/, templates/ and tuned/, carried inside the binary (or read from a
-** directory). */
+   directory). */
 #ifndef QP_RESOURCE_H
 #define QP_RESOURCE_H
 

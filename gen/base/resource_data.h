@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The table that gen/embed.cmake writes at build time:  lua/ templates/ tuned/ -> [this] ->
-** resource.c */
+   resource.c */
 #ifndef QP_RESOURCE_DATA_H
 #define QP_RESOURCE_DATA_H
 

@@ -16,8 +16,8 @@ void qp_rotate_signs(const char *name, uint64_t seed, unsigned columns, uint32_t
 
 /*
 ** Each row w of 'rows' x 'columns' values becomes  H (s * w),  or inverse  s * (H^T w);  H is the
-** orthonormal Hadamard matrix of gen/base/hadamard.h, computed in double precision by 'threads' threads
-** (at least 1).  QP_E_NOMEM: the values are then half rotated.
+** orthonormal Hadamard matrix of gen/base/hadamard.h, computed in double precision by 'threads'
+** threads (at least 1).  QP_E_NOMEM: the values are then half rotated.
 */
 qp_status qp_rotate_rows(float *values, unsigned rows, unsigned columns, const uint32_t *signs,
                          unsigned threads, qp_error *err);

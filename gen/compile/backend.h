@@ -6,8 +6,8 @@
 #include "gen/compile/job.h"
 
 /*
-** The compiler that a worker process runs; gen/compile/nvrtc.c holds the only one of the product.  All
-** three functions are called in the worker only, by one thread, so they may crash or hang.
+** The compiler that a worker process runs; gen/compile/nvrtc.c holds the only one of the product.
+** All three functions are called in the worker only, by one thread, so they may crash or hang.
 **   open      called once before the others; *self is handed to them
 **   describe  writes the compiler's name, version and build ("NVRTC 13.0 ..."), which go into keys
 **   compile   fills 'out', which is zeroed: status, log (malloc), cubin (malloc), ptx (malloc)

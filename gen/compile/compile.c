@@ -111,7 +111,7 @@ static void fail_item(qp_compiler *c, qp_item *it, qp_status status, const char 
 }
 
 /* Start a job on an idle slot, in a new process where it has none.  A process that died while
-** it was idle is found out here, and the job goes to a new one. */
+   it was idle is found out here, and the job goes to a new one. */
 static void slot_start(qp_compiler *c, qp_slot *s, qp_item *it) {
   if (!qp_slot_request(s, it)) {
     qp_slot_rest(s);

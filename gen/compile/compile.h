@@ -18,9 +18,9 @@ typedef struct qp_compiler_options {
 /*
 ** Start a compiler.  Forks a small process from which workers are forked when there is work, so
 ** call it before the process starts threads; workers may be replaced at any time later.  Each
-** worker opens NVRTC by dlopen (gen/compile/nvrtc.h says where it looks).  A worker that crashes, hangs or
-** is killed fails the job it had, no other, and is replaced; workers end with the thread that calls
-** this.  A cache directory that cannot be written only means that nothing is kept.
+** worker opens NVRTC by dlopen (gen/compile/nvrtc.h says where it looks).  A worker that crashes,
+** hangs or is killed fails the job it had, no other, and is replaced; workers end with the thread
+** that calls this.  A cache directory that cannot be written only means that nothing is kept.
 ** 'opt' may be NULL (defaults).  A compiler is used by one thread at a time.
 ** QP_E_MISSING: no NVRTC; the message names what was tried and how to get it.  QP_E_ARG: a negative
 ** time limit.  QP_E_NOMEM, QP_E_LIMIT: no memory, processes or descriptors.  '*out' is then
@@ -50,7 +50,7 @@ qp_status qp_compiler_submit(qp_compiler *c, const qp_compile_job *job, qp_error
 bool qp_compiler_next(qp_compiler *c, qp_compiled *out, void **user);
 
 /* Do one job before those queued and wait for it.  Fails like qp_compiler_submit or with the
-** result's own status, then with its log in err and *out untouched. */
+   result's own status, then with its log in err and *out untouched. */
 qp_status qp_compiler_run(qp_compiler *c, const qp_compile_job *job, qp_compiled *out,
                           qp_error *err);
 

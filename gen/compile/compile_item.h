@@ -30,7 +30,7 @@ void qp_item_free(qp_item *it); /* NULL is allowed */
 /* Give the item a failure instead of what it has; without memory even for that, a NOMEM. */
 void qp_item_fail(qp_item *it, qp_status status, const char *why);
 /* Resources of a compiled kernel, from cubin and log; false: there are none, which is the
-** result. */
+   result. */
 bool qp_item_find_resources(qp_item *it);
 /* Leave in a result what the job asked for. */
 void qp_item_keep_wanted(qp_item *it);

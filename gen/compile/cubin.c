@@ -23,7 +23,7 @@ enum {
 };
 
 /* Shared memory that the driver keeps for itself at the head of a block's, counted by ptxas in the
-** kernel's section wherever the cubin also has a .nv.shared.reserved section (sm_90 and newer). */
+   kernel's section wherever the cubin also has a .nv.shared.reserved section (sm_90 and newer). */
 enum { SMEM_RESERVED_BYTES = 1024 };
 
 typedef struct image {

@@ -17,9 +17,9 @@ qp_status qp_cubin_resources(const void *cubin, size_t bytes, const char *kernel
                              qp_error *err);
 
 /*
-** Hash of what 'kernel' executes and reads: its machine code, the constants and the initialised data
-** of the cubin, not their names.  Kernels that differ in name alone have one hash.  0: not a cubin, a
-** damaged one, or no such kernel.  Thread-safe.
+** Hash of what 'kernel' executes and reads: its machine code, the constants and the initialised
+** data of the cubin, not their names.  Kernels that differ in name alone have one hash.  0: not a
+** cubin, a damaged one, or no such kernel.  Thread-safe.
 */
 uint64_t qp_cubin_code(const void *cubin, size_t bytes, const char *kernel);
 

@@ -27,11 +27,11 @@ qp_status qp_fork_server_open(void (*serve)(int fd, const void *arg), const void
 void qp_fork_server_close(qp_fork_server *server);
 
 /* Start a worker: its pid, and our end of its socket (non-blocking, close-on-exec, ours to close).
-** QP_E_LIMIT: no process or no descriptor, or the server itself is gone. */
+   QP_E_LIMIT: no process or no descriptor, or the server itself is gone. */
 qp_status qp_fork_server_spawn(qp_fork_server *server, int *fd, pid_t *pid, qp_error *err);
 
 /* Kill a worker, reap it, and give its wait status: that of its own death if it came first.
-** False if that is not known. */
+   False if that is not known. */
 bool qp_fork_server_end(qp_fork_server *server, pid_t pid, int *wait_status);
 
 #endif

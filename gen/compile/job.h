@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What goes into a compile and what comes out of it: the types that compiler, workers and cache
-** share. */
+   share. */
 #ifndef QP_COMPILE_JOB_H
 #define QP_COMPILE_JOB_H
 
@@ -42,7 +42,7 @@ typedef struct qp_compiled {
 } qp_compiled;
 
 /* What a device loads: the PTX where it wants that (qp_device_info), else the cubin; NULL where
-** it was not asked for. */
+   it was not asked for. */
 static inline const void *qp_compiled_image(const qp_compiled *c, bool wants_ptx, size_t *bytes) {
   *bytes = wants_ptx ? c->ptx_bytes : c->cubin_bytes;
   return wants_ptx ? (const void *)c->ptx : c->cubin;

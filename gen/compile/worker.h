@@ -38,7 +38,7 @@ typedef struct qp_reply_head {
 bool qp_reply_payload(const qp_reply_head *head, size_t *bytes);
 
 /* The worker: answer requests on 'fd' with 'backend' (a qp_compile_backend) until the other end is
-** closed. */
+   closed. */
 void qp_worker_serve(int fd, const void *backend);
 
 /* Seconds of the monotonic clock. */

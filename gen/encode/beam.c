@@ -174,7 +174,7 @@ static unsigned count_found(const qp_beam *b, const qp_candidates *found) {
 }
 
 /* Drop the worst of more than 'width' candidates: whole bins of equal worth, which leaves a little
-** fewer. */
+   fewer. */
 static void drop_worst(const qp_beam *b, qp_beam_search *s) {
   memset(s->bin, 0, sizeof *s->bin * BINS);
   for (unsigned code = 0; code < b->fan; code++) {
@@ -217,7 +217,7 @@ static void find(const qp_beam *b, qp_beam_search *s, const float *x) {
 }
 
 /* Those that were found become the survivors; their sums are taken less the least, so that floats
-** stay exact enough however long the run is. */
+   stay exact enough however long the run is. */
 static unsigned settle(const qp_beam *b, qp_beam_search *s, uint32_t *record) {
   const qp_survivors was = s->now, to = s->next;
   unsigned n = 0, best = 0;
@@ -276,7 +276,7 @@ static void begin(const qp_beam *b, qp_beam_search *s, const uint32_t *start, ui
 }
 
 /* The end of a run whose last group is given: what is left to choose is little, and all of it is
-** tried. */
+   tried. */
 typedef struct finish {
   const qp_beam *b;
   const float *targets; /* of its steps */

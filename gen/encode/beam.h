@@ -10,7 +10,7 @@
 #include "runtime/status.h"
 
 /* Survivors that are usually kept with codes of 'step' bits: 2^(21 - step), twice that for up to 4
-** bits, at least 1024. */
+   bits, at least 1024. */
 unsigned qp_beam_usual_width(unsigned step);
 
 /*
@@ -22,7 +22,7 @@ qp_status qp_beam_make(qp_beam *b, unsigned window, unsigned step, unsigned dim,
 void qp_beam_free(qp_beam *b);
 
 /* Another number of survivors, brought between QP_BEAM_LEAST and QP_BEAM_MOST or the number of
-** groups; before qp_beam_search_new. */
+   groups; before qp_beam_search_new. */
 void qp_beam_set_width(qp_beam *b, unsigned width);
 
 /* Memory of one thread that searches. */
@@ -40,7 +40,7 @@ void qp_beam_run(const qp_beam *b, qp_beam_search *s, unsigned steps, const floa
                  bool free_start, uint32_t *start, const uint32_t *end, uint32_t *codes);
 
 /* The group where a circular run meets itself: that of the best path found through the last and
-** the first 'around' steps (at most QP_BEAM_AROUND). */
+   the first 'around' steps (at most QP_BEAM_AROUND). */
 uint32_t qp_beam_seam(const qp_beam *b, qp_beam_search *s, unsigned steps, unsigned around,
                       const float *targets);
 

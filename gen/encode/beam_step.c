@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The inner loops of the beam search, for each instruction set.  All of them do the same
-** operations in the same order (fused multiply-adds), so that codes do not depend on the machine. */
+/* The inner loops of the beam search, for each instruction set.  All of them do the same operations
+   in the same order (fused multiply-adds), so that codes do not depend on the machine. */
 #include "gen/encode/beam_step.h"
 
 #include <math.h>
@@ -20,7 +20,7 @@ static inline const uint16_t *row_of(const qp_beam *b, uint32_t group) {
 }
 
 /* A candidate to its list, unless the one before it leads to the same group and is better; 'rest'
-** is what stays of the parent's group. */
+   is what stays of the parent's group. */
 static inline void add(const qp_candidates out, unsigned code, float sum, unsigned parent,
                        uint32_t rest) {
   const unsigned n = out.count[code];

@@ -15,9 +15,9 @@ enum {
   LLOYD_ROUNDS = 32,
   MAX_ROW_ENTRIES = 256,
   /*
-  ** Columns of a trellis between which feedback passes, and weights of a lane that are looked at behind
-  ** them.  Of one layer of a language model at 3 bits (576 columns) the loss of outputs is, against 64
-  ** columns and as many ahead: .78 at 4 or 8 columns and 32 weights, .79 at 8 and 16.
+  ** Columns of a trellis between which feedback passes, and weights of a lane that are looked at
+  ** behind them.  Of one layer of a language model at 3 bits (576 columns) the loss of outputs is,
+  ** against 64 columns and as many ahead: .78 at 4 or 8 columns and 32 weights, .79 at 8 and 16.
   */
   TRELLIS_GRAIN = 8,
   AHEAD_WEIGHTS = 32
@@ -289,8 +289,8 @@ static unsigned padded_columns(const qp_stream *s) {
 }
 
 /*
-** The lane's weights of the columns [column, column + grain):  8 neighbouring columns of 32 belong to
-** every fourth lane, 16 weights for each 4 columns (gen/spec/layout.h).
+** The lane's weights of the columns [column, column + grain):  8 neighbouring columns of 32 belong
+** to every fourth lane, 16 weights for each 4 columns (gen/spec/layout.h).
 */
 static stretch stretch_of(const qp_coder *c, const qp_coder_work *w, const qp_stream *s,
                           unsigned column, unsigned grain) {

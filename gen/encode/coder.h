@@ -44,8 +44,9 @@ qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work
 void qp_coder_work_free(qp_coder_work *w);
 
 /*
-** Encode rows 32 row_group .. + 31: 'targets' is [32][s->columns], 'values' of the same shape gets what the
-** codes decode to; their rows are 'stride' floats apart.  Rows at and beyond s->rows hold zeros.
+** Encode rows 32 row_group .. + 31: 'targets' is [32][s->columns], 'values' of the same shape
+** gets what the codes decode to; their rows are 'stride' floats apart.  Rows at and beyond
+** s->rows hold zeros.
 */
 qp_status qp_coder_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
                         const float *targets, const qp_coder_out *out, float *values,
@@ -77,7 +78,7 @@ typedef struct qp_field_search qp_field_search;
 qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_error *err);
 void qp_field_search_free(qp_field_search *s);
 /* targets [n], n a multiple of dim; fields: raw values, as qp_quantizer_table takes them; 'at':
-** the same as places in the lists of values, for qp_field_search_codes. */
+   the same as places in the lists of values, for qp_field_search_codes. */
 qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targets,
                               uint32_t fields[QP_MAX_FIELDS], uint32_t at[QP_MAX_FIELDS],
                               qp_error *err);

@@ -188,7 +188,8 @@ static qp_status code_block(const job *j, desk *d, unsigned row_group, unsigned 
   return status;
 }
 
-/* How far the coder of part p looks that codes up to 'end': to the end of its group of fields, or ahead. */
+/* How far the coder of part p looks that codes up to 'end': to the end of its group of
+   fields, or ahead. */
 static unsigned seen_from(const qp_encoded *e, unsigned p, unsigned end) {
   const qp_stream *s = &e->part[p].stream;
   const unsigned group = s->quantizer->group, at = end - e->part[p].column;
@@ -243,7 +244,8 @@ static float stored_scale(double scale) {
   return qp_half_to_float(qp_double_to_half(scale));
 }
 
-/* Each row's scale, fitted to what came out:  r = x.v / v.v,  through the Hessian if there is one. */
+/* Each row's scale, fitted to what came out:  r = x.v / v.v,  through the Hessian if
+   there is one. */
 static void fit_scales(const job *j, desk *d, unsigned row_group) {
   const qp_encoded *e = j->out;
   const size_t columns = e->columns;

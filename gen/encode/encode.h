@@ -52,8 +52,8 @@ typedef struct qp_encode_options {
   */
   const float *hessian;
   /*
-  ** Added to the diagonal, as a share of its mean; 0: QP_ENCODE_DAMPING.  Ten times as much, and so on up to 1,
-  ** where the Hessian is not positive definite.
+  ** Added to the diagonal, as a share of its mean; 0: QP_ENCODE_DAMPING.  Ten times as much, and so
+  ** on up to 1, where the Hessian is not positive definite.
   */
   double hessian_damping;
   /*

@@ -60,7 +60,8 @@ static void transpose(const double *a, size_t n, float *out) {
   }
 }
 
-/* C of  H = C C^T, C upper triangular: Cholesky of H reversed, reversed.  Damped as much as it takes. */
+/* C of  H = C C^T, C upper triangular: Cholesky of H reversed, reversed.  Damped as much
+   as it takes. */
 static qp_status cholesky(qp_feedback *f, double damping, double *a, qp_error *err) {
   const int n = (int)f->columns;
   for (;; damping = 10 * damping < 1 ? 10 * damping : 1) {

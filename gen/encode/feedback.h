@@ -9,8 +9,9 @@
 #include "runtime/status.h"
 
 /*
-** H = U D U^T with U unit upper triangular by blocks (QuIP#, arXiv 2402.04396, mirrored so that columns are
-** coded in ascending order).  Then  tr(E H E^T) = sum over blocks k of |(E_k + sum_{j<k} E_j U_jk) D_k^1/2|^2:
+** H = U D U^T with U unit upper triangular by blocks (QuIP#, arXiv 2402.04396, mirrored so that
+** columns are coded in ascending order).  Then  tr(E H E^T) is the sum over blocks k of
+**   |(E_k + sum_{j<k} E_j U_jk) D_k^1/2|^2:
 ** block k approaches  X_k - sum_{j<k} E_j U_jk.
 */
 typedef struct qp_feedback {
@@ -23,23 +24,24 @@ typedef struct qp_feedback {
 } qp_feedback;
 
 /*
-** 'edge' [blocks + 1] ascends from 0 to 'columns' and is taken over, also on error.  'damping' times the
-** mean of the diagonal is added to it; ten times that, and so on up to 1, where H is not positive definite.
-** A Hessian of zeros alone says nothing: then out->unit is NULL, and there is no feedback.
-** QP_E_ARG: H holds what is no number, is not symmetric, or not positive definite even so; QP_E_MISSING,
-** QP_E_NOMEM.
+** 'edge' [blocks + 1] ascends from 0 to 'columns' and is taken over, also on error.  'damping'
+** times the mean of the diagonal is added to it; ten times that, and so on up to 1, where H is
+** not positive definite.  A Hessian of zeros alone says nothing: then out->unit is NULL, and
+** there is no feedback.
+** QP_E_ARG: H holds what is no number, is not symmetric, or not positive definite even
+** so; QP_E_MISSING, QP_E_NOMEM.
 */
 qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hessian, double damping,
                            unsigned *edge, unsigned blocks, qp_error *err);
 void qp_feedback_free(qp_feedback *f);
 
 /* targets[:, column..end) = x[:, column..end) - errors[:, 0..column) U[0..column, column..end)
-** for 32 rows, arrays [32][columns]. */
+   for 32 rows, arrays [32][columns]. */
 void qp_feedback_targets(const qp_feedback *f, unsigned column, unsigned end, const float *x,
                          const float *errors, float *targets);
 
 /* targets[:, at..end) -= errors[:, column..at) U[column..at, at..end): the part of a block that was
-** coded since; arrays as above. */
+   coded since; arrays as above. */
 void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
                       const float *errors, float *targets);
 

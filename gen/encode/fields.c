@@ -10,11 +10,11 @@
 #include "runtime/half.h"
 
 /*
-** A quantizer's decode says what fields do; nothing else is known of them.  So the fields are searched:
-** each has a list of values, ascending, and a point is a place in each list.  First a coarse grid of
-** points, then steps along one field at a time, halved until none helps.  fp16 fields are
-** looked for among numbers with 6 bits of fraction (64 an octave: within 0.8% of any scale); the
-** tables of codes are kept, so that each point costs its decode once.
+** A quantizer's decode says what fields do; nothing else is known of them.  So the fields are
+** searched: each has a list of values, ascending, and a point is a place in each list.  First a
+** coarse grid of points, then steps along one field at a time, halved until none helps.  fp16
+** fields are looked for among numbers with 6 bits of fraction (64 an octave: within 0.8% of any
+** scale); the tables of codes are kept, so that each point costs its decode once.
 */
 enum {
   FRACTION_DROPPED = 4, /* of fp16's 10 bits */
@@ -189,7 +189,7 @@ static bool is_better(const kept *k, const uint32_t at[QP_MAX_FIELDS], unsigned 
 }
 
 /* All coarse points in order.  What the last group's best one gives here is a bound: most others
-** are worse after a few targets. */
+   are worse after a few targets. */
 static qp_status search_coarse(qp_field_search *s, unsigned n, const float *target,
                                best_point *best, qp_error *err) {
   const unsigned fields = s->quantizer->fields;
@@ -225,7 +225,8 @@ static qp_status refine(qp_field_search *s, unsigned n, const float *target, bes
       for (unsigned f = 0; f < s->quantizer->fields; f++) {
         for (unsigned up = 0; up < 2; up++) {
           best_point now = *best;
-          /* Every axis was set. NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
+          /* Every axis was set. */
+          /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
           if (up ? now.at[f] + step[f] >= s->axis[f].count : now.at[f] < step[f]) continue;
           now.at[f] = up ? now.at[f] + step[f] : now.at[f] - step[f];
           const kept *k;

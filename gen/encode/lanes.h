@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Rows as the lanes' sequences, and codes as words, for codes that are found elsewhere:
-** targets --[gather]--> a device's encode kernel --[pack]--> packed codes. */
+   targets --[gather]--> a device's encode kernel --[pack]--> packed codes. */
 #ifndef QP_LANES_H
 #define QP_LANES_H
 

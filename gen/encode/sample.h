@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* N(0,1) weights coded by a quantizer: what distortion, input scales and training are measured on. */
+/* N(0,1) weights coded by a quantizer: what distortion, input scales and training
+   are measured on. */
 #ifndef QP_SAMPLE_H
 #define QP_SAMPLE_H
 

@@ -60,8 +60,8 @@ static void set_sample(valley *v, size_t n) {
   for (size_t i = 0; i < v->n; i++) v->power += (double)v->sample[i] * (double)v->sample[i];
 }
 
-/* The valley lies nearly where it lies with a narrower beam, if that is not too narrow: so much that
-** paths are found only at smaller scales. */
+/* The valley lies nearly where it lies with a narrower beam, if that is not too narrow: so much
+   that paths are found only at smaller scales. */
 static void narrow(qp_beam *b) {
   const unsigned least = 1u << 20 >> b->step < 4096 ? 1u << 20 >> b->step : 4096;
   const unsigned width = b->width / NARROWER;
@@ -77,7 +77,7 @@ static double table_rms(const qp_coder *c) {
 }
 
 /* The lowest point of the parabola through three; where that is not between the outer two, the
-** lowest of the three. */
+   lowest of the three. */
 static double parabola(const double x[3], const double y[3]) {
   double a = (x[1] - x[0]) * (y[1] - y[2]), b = (x[1] - x[2]) * (y[1] - y[0]);
   double at = a - b != 0 ? x[1] - 0.5 * ((x[1] - x[0]) * a - (x[1] - x[2]) * b) / (a - b) : x[1];

@@ -110,7 +110,7 @@ static void sweep(qp_traceback *p) {
 }
 
 /* The oldest step at which survivors may still differ, if what follows it is to take half of the
-** room. */
+   room. */
 static unsigned middle_of(const qp_traceback *p) {
   const size_t most = (size_t)p->width * (ROOM_STEPS / 2);
   size_t after = 0;

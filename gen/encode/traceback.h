@@ -23,7 +23,7 @@ qp_status qp_traceback_new(unsigned width, unsigned bits, qp_traceback **out, qp
 void qp_traceback_free(qp_traceback *p);
 
 /* Forget everything.  'codes' gets the codes of the steps that are told, and those of
-** qp_traceback_walk. */
+   qp_traceback_walk. */
 void qp_traceback_begin(qp_traceback *p, uint32_t *codes);
 
 /*

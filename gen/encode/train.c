@@ -127,7 +127,7 @@ static void count_chunk(const trainer *t, tally *y, const float *target, const u
 }
 
 /* Chunks are taken by number and their sums are whole numbers of the same floats, but added in the
-** order in which threads end: results of two runs may differ in the last bits of a double. */
+   order in which threads end: results of two runs may differ in the last bits of a double. */
 static void *run_chunks(void *argument) {
   trainer *t = argument;
   const size_t n = (size_t)CHUNK_STEPS * t->dim;
@@ -191,7 +191,7 @@ static qp_status run_round(trainer *t, unsigned round, unsigned rounds, qp_error
 /* ---- One round: better entries ---- */
 
 /* Sum of squares of what chose the entry's states, less what no entry changes:
-**   sum over its states of  count |v|^2 - 2 v . sum */
+     sum over its states of  count |v|^2 - 2 v . sum */
 static double cost_of(const trainer *t, unsigned entry) {
   const uint16_t *books[QP_MAX_CODEBOOKS] = {t->codebook};
   double cost = 0;

@@ -21,13 +21,14 @@ typedef struct qp_train_options {
 
 /*
 ** Lloyd's algorithm where the encoder is the trellis search: each round codes fresh N(0,1) weights,
-** then each entry of the quantizer's codebook becomes what is best for the weights that chose states
-** that look it up. How an entry decodes is asked of the quantizer itself, so an entry may be changed by
-** signs, fine parts or bits of the state; its values are found by steps along fp16, coarse to fine.
-** 'codebook' [entries][dim], in: where to start (the quantizer's own data is copied by the caller); out:
-** trained.  It is untouched on error.
-** QP_E_ARG: the quantizer is a split, has group fields, or not exactly one codebook with one look-up
-** a state; QP_E_LIMIT: it cannot be encoded; QP_E_NOMEM.
+** then each entry of the quantizer's codebook becomes what is best for the weights that chose
+** states that look it up. How an entry decodes is asked of the quantizer itself, so an entry may be
+** changed by signs, fine parts or bits of the state; its values are found by steps along fp16,
+** coarse to fine.
+** 'codebook' [entries][dim], in: where to start (the quantizer's own data is copied by the caller);
+** out: trained.  It is untouched on error.
+** QP_E_ARG: the quantizer is a split, has group fields, or not exactly one codebook with one
+** look-up a state; QP_E_LIMIT: it cannot be encoded; QP_E_NOMEM.
 */
 qp_status qp_train_codebook(const qp_quantizer *q, const qp_train_options *options,
                             uint16_t *codebook, qp_error *err);

@@ -165,7 +165,7 @@ typedef struct flight {
 struct qp_search {
   flight flight[SEQUENCES];
   /* survivors on the way back, [tiles * 32]: the groups they go through, each once; of each group
-  ** at the end the number of that which it comes from; when each was met, and as which number */
+     at the end the number of that which it comes from; when each was met, and as which number */
   uint32_t *alive, *kin, *seen, *number, *renumber;
   uint32_t stamp;
   qp_trellis_step step;
@@ -272,7 +272,7 @@ static uint32_t best_group(const qp_trellis *t, const flight *f, unsigned at) {
 }
 
 /* The choice of group g at a position that is so near to the run's begin that not all groups can
-** come before it: those that do have the start group's newest bits as their oldest. */
+   come before it: those that do have the start group's newest bits as their oldest. */
 static unsigned choice_near_start(const qp_trellis *t, const flight *f, unsigned at, uint32_t g,
                                   const int16_t *x) {
   const uint16_t *sums = before(t, f, at);
@@ -299,7 +299,7 @@ static uint32_t state_at(const qp_trellis *t, const qp_search *s, const flight *
 }
 
 /* Walk from the group behind position 'end' - 1 back to the one before position 'begin'; with
-** 'tell' the codes are written on the way. */
+   'tell' the codes are written on the way. */
 static uint32_t walk(const qp_trellis *t, const qp_search *s, const flight *f, uint32_t g,
                      unsigned begin, unsigned end, bool tell) {
   for (unsigned at = end; at-- > begin;) {
@@ -315,7 +315,7 @@ static uint32_t walk(const qp_trellis *t, const qp_search *s, const flight *f, u
 /* ---- Survivors ---- */
 
 /* One position back: 'alive' groups become those that they come from, each once.  Returns how
-** many. */
+   many. */
 static unsigned step_back(const qp_trellis *t, qp_search *s, const flight *f, unsigned at,
                           unsigned alive) {
   int16_t x[QP_TRELLIS_DIM];
@@ -335,7 +335,7 @@ static unsigned step_back(const qp_trellis *t, qp_search *s, const flight *f, un
 }
 
 /* The groups of all survivors before position 'end', to s->alive, and s->kin: which of them each
-** is. */
+   is. */
 static unsigned list_survivors(const qp_trellis *t, qp_search *s, const flight *f, unsigned end) {
   const uint16_t *sums = before(t, f, end);
   unsigned count = 0;
@@ -347,7 +347,7 @@ static unsigned list_survivors(const qp_trellis *t, qp_search *s, const flight *
 }
 
 /* All survivors before position *at back to where one is left, or to 'stop'.  Returns how many
-** are. */
+   are. */
 static unsigned trace(const qp_trellis *t, qp_search *s, const flight *f, unsigned stop,
                       unsigned *at) {
   unsigned count = list_survivors(t, s, f, *at);
@@ -356,7 +356,7 @@ static unsigned trace(const qp_trellis *t, qp_search *s, const flight *f, unsign
 }
 
 /* The same, to 'stop' in any case; s->kin[g] becomes which of s->alive group g before 'end' comes
-** from. */
+   from. */
 static void trace_kin(const qp_trellis *t, qp_search *s, const flight *f, unsigned stop,
                       unsigned end) {
   unsigned count = list_survivors(t, s, f, end);
@@ -368,7 +368,7 @@ static void trace_kin(const qp_trellis *t, qp_search *s, const flight *f, unsign
 }
 
 /* Give up the survivors that do not go through the same group as the best one, where trace_kin()
-** ended.  Returns that group. */
+   ended.  Returns that group. */
 static uint32_t keep_best(const qp_trellis *t, const qp_search *s, flight *f, unsigned end) {
   uint16_t *sums = before(t, f, end);
   const uint32_t best = s->kin[best_group(t, f, end)];
@@ -427,7 +427,7 @@ static void advance_one(const qp_trellis *t, qp_search *s, const fleet *all, uns
 }
 
 /* Is it time to tell, before position 'at' of a run that ends at 'end'?  Where all that is not told
-** is kept until then, never. */
+   is kept until then, never. */
 static bool should_tell(const qp_trellis *t, const flight *f, unsigned at, unsigned end) {
   const unsigned waiting = at - f->told;
   return end - f->told > t->kept && waiting >= t->kept / 4 * 3 && waiting <= t->kept &&

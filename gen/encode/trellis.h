@@ -21,7 +21,7 @@ int qp_trellis_target(const qp_trellis *t, float x);
 int qp_trellis_value(const qp_trellis *t, float v);
 
 /* Sequences that are searched together: 8, or fewer where that would take too much memory; 1 of a
-** long window. */
+   long window. */
 unsigned qp_trellis_sequences(const qp_trellis *t);
 
 /* Steps looked at on each side of a circle's seam: many times what a state remembers. */

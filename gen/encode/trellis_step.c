@@ -90,7 +90,7 @@ QP_AVX2_INLINE __m256i square_avx2(form f, __m256i x, __m256i t) {
 }
 
 /* v plus the squares of all weights of a step, the first two of which fit together in 16 bits if
-** nothing is clipped. */
+   nothing is clipped. */
 QP_AVX2_INLINE __m256i add_avx2(form f, const __m256i *x, const __m256i *t, __m256i v) {
   __m256i first = square_avx2(f, x[0], t[0]);
   if (f.dim > 1) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The inner loops of the trellis search:  sums before a step + targets --> sums behind it, and the
-** choice that led to one of them.  One definition (gen/encode/trellis.h), several instruction
-** sets. */
+   choice that led to one of them.  One definition (gen/encode/trellis.h), several instruction
+   sets. */
 #ifndef QP_TRELLIS_STEP_H
 #define QP_TRELLIS_STEP_H
 
@@ -23,7 +23,7 @@ typedef struct qp_trellis_step {
   /* groups 32 tile to 32 tile + 31 */
   void (*run)(const qp_trellis *t, unsigned tile, const qp_step_batch *batch);
   /* least [tiles * 32] less their least, in place, and to where the next step reads them:
-  ** group g = column * fan + row (modulo groups) at sum [row][column] */
+     group g = column * fan + row (modulo groups) at sum [row][column] */
   void (*turn)(const qp_trellis *t, uint16_t *least, uint16_t *sum);
   /* the choice j of group g, from the sums before the step, by group */
   unsigned (*choice)(const qp_trellis *t, uint32_t g, const int16_t *x, const uint16_t *before);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a kernel's main loop is made of:  PTX or cubin -> instructions by the pipe they keep busy. */
+/* What a kernel's main loop is made of:  PTX or cubin -> instructions by the pipe
+   they keep busy. */
 #ifndef QP_INSTRUCTION_MIX_H
 #define QP_INSTRUCTION_MIX_H
 
@@ -16,9 +17,9 @@ typedef struct qp_instruction_mix {
 } qp_instruction_mix;
 
 /*
-** Instruction mix of a kernel's main loop: of all loops, each without the loops inside it, the one with
-** the most instructions; of the whole kernel where it has no loop.  'ptx' is NUL-ended text as NVRTC
-** writes it.  QP_E_ARG: the text has no such kernel.  Thread-safe.
+** Instruction mix of a kernel's main loop: of all loops, each without the loops inside it, the one
+** with the most instructions; of the whole kernel where it has no loop.  'ptx' is NUL-ended text as
+** NVRTC writes it.  QP_E_ARG: the text has no such kernel.  Thread-safe.
 */
 qp_status qp_instruction_mix_ptx(const char *ptx, const char *kernel, qp_instruction_mix *out,
                                  qp_error *err);

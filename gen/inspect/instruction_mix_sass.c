@@ -85,7 +85,7 @@ static double now(void) {
 }
 
 /* All that comes through a pipe until it closes, NUL-ended; NULL after the time limit or for
-** want of memory. */
+   want of memory. */
 static char *drain(int fd) {
   const double limit = now() + NVDISASM_LIMIT_S;
   size_t room = 1 << 16, used = 0;
@@ -288,7 +288,7 @@ static const struct {
 };
 
 /* What is not in the table (uniform datapath, constants, local memory, special registers):
-** other. */
+   other. */
 static qp_kind kind_of(const char *operation, size_t length) {
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strlen(kinds[i].operation) == length &&

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A kernel's instructions by kind, with its jumps: what PTX and SASS are read into to be
-** counted. */
+   counted. */
 #ifndef QP_LISTING_H
 #define QP_LISTING_H
 

@@ -263,7 +263,7 @@ static bool takes_mask(const qp_ir *ir, const selection *s, unsigned node) {
 }
 
 /* Which operand of a logical operation goes into its LOP3: a mask; but rather one that is no LOP3
-** with a mask of its own, which two levels would undo.  2: none. */
+   with a mask of its own, which two levels would undo.  2: none. */
 static unsigned inner_logic(const qp_ir *ir, const selection *s, unsigned i) {
   const uint16_t *arg = ir->node[i].arg;
   for (unsigned k = 0; k < 2; k++)

@@ -28,7 +28,7 @@ qp_ir *qp_ir_new(void);
 qp_ir *qp_ir_clone(const qp_ir *ir);
 void qp_ir_free(qp_ir *ir);
 /* Append a node and return its number, or the number of an equal earlier one (CSE); folds constants
-** and applies identities (x+0, x*1, x&~0, shifts of constants, ...).  -1 when the IR is full. */
+   and applies identities (x+0, x*1, x&~0, shifts of constants, ...).  -1 when the IR is full. */
 int qp_ir_add(qp_ir *ir, qp_ir_op op, const int *args, uint32_t imm, uint32_t imm2);
 /* The same for one or two operands without immediates. */
 int qp_ir_add_one(qp_ir *ir, qp_ir_op op, int a);
@@ -52,7 +52,8 @@ bool qp_ir_is_const(const qp_ir *ir, unsigned node, uint32_t *value);
 qp_status qp_ir_verify(const qp_ir *ir, qp_error *err);
 /* Readable text, one node a line: "%7 = lookup.p codebook0[%6].0"; malloc'ed, caller frees. */
 char *qp_ir_dump(const qp_ir *ir);
-/* Evaluate all outputs; out holds ir->outputs words.  Pure: same inputs, same bits, every machine. */
+/* Evaluate all outputs; out holds ir->outputs words.  Pure: same inputs, same
+   bits, every machine. */
 void qp_ir_eval(const qp_ir *ir, const qp_ir_env *env, uint32_t *out);
 
 #endif

@@ -184,7 +184,7 @@ qp_ir_op qp_ir_op_find(const char *name);
 uint32_t qp_ir_op_evaluate(unsigned op, const uint32_t operand[3], uint32_t imm, uint32_t imm2,
                            const qp_ir_env *env);
 /* Bits of operand k that the bits 'demanded' of the result depend on; 'second' is NULL unless the
-** second operand is a constant. */
+   second operand is a constant. */
 uint32_t qp_ir_op_demand(unsigned op, unsigned k, uint32_t demanded, const uint32_t *second,
                          uint32_t imm);
 /* Bits that the result may have set, from those that its operands may have; 'second' as above. */

@@ -42,7 +42,7 @@ static inline uint32_t qp_ir_dp4a(uint32_t a, uint32_t b, uint32_t c) {
 static inline double qp_ir_h(uint32_t h) { return (double)qp_half_to_float((uint16_t)h); }
 
 /* Sums and products of fp16 values are exact in double; a fused multiply-add's sum is too, or
-** differs from an fp16 value by less than double keeps: one rounding in every case. */
+   differs from an fp16 value by less than double keeps: one rounding in every case. */
 static inline uint32_t qp_ir_hadd(uint32_t a, uint32_t b) {
   return qp_double_to_half(qp_ir_h(a) + qp_ir_h(b));
 }
@@ -78,7 +78,7 @@ static inline uint32_t qp_ir_bpair_of_pair(uint32_t a) {
 }
 
 /* Pair 'pair' of a codebook entry (a lone fp16 for dim 1); an index beyond the end reads the last
-** entry. */
+   entry. */
 static inline uint32_t qp_ir_lookup(const qp_ir_env *env, uint32_t book, uint32_t pair,
                                     uint32_t idx) {
   unsigned dim = env->codebook[book].dim, entries = env->codebook[book].entries;

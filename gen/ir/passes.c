@@ -101,7 +101,8 @@ static int drop_idle_mask(qp_copy *c, unsigned i, const int *args) {
   return may[n->arg[0]] & ~mask ? QP_KEEP : args[0];
 }
 
-/* A node of which nothing is demanded goes too: if it is a load, its address may have lost a mask. */
+/* A node of which nothing is demanded goes too: if it is a load, its address may have
+   lost a mask. */
 static int drop_mask(qp_copy *c, unsigned i, const int *args) {
   const uint32_t *demand = c->user;
   uint32_t mask;
@@ -248,7 +249,8 @@ static bool only_signs(const qp_ir *ir, unsigned i, uint32_t allowed) {
 
 static int to_bf16(qp_ir *ir, int pair);
 
-/* A pair's bits with signs changed, as those of a bf16 pair; QP_KEEP if that is not what they are. */
+/* A pair's bits with signs changed, as those of a bf16 pair; QP_KEEP if that is not
+   what they are. */
 static int signs_to_bf16(qp_ir *ir, unsigned word) {
   const qp_ir_node n = ir->node[word];
   if (n.op == QP_IR_WORD_OF_PAIR) {

@@ -16,11 +16,11 @@ void qp_pass_reach(const qp_ir *ir, bool *need);
 void qp_pass_demand(const qp_ir *ir, const uint16_t *roots, unsigned n, int stop, uint32_t *demand);
 
 /* Known bits: may[node] has a 1 for each bit that the node's value may have set.  may holds
-** max(count, 1) words. */
+   max(count, 1) words. */
 void qp_pass_known(const qp_ir *ir, uint32_t *may);
 
 /* Copying with changes: 'visit' gets each needed node in order with its operands' new numbers, and
-** returns the new node's number, QP_KEEP for a plain copy, or -1 on failure. */
+   returns the new node's number, QP_KEEP for a plain copy, or -1 on failure. */
 enum { QP_KEEP = -2 };
 typedef struct qp_copy qp_copy;
 struct qp_copy {
@@ -38,10 +38,10 @@ bool qp_pass_copy_into(qp_ir *to, const qp_ir *from, const bool *need, qp_visit 
                        int *map);
 
 /* AND masks that clear only bits that are clear, or that nobody demands, are dropped; and all of
-** which nothing is demanded. */
+   which nothing is demanded. */
 qp_ir *qp_pass_drop_masks(const qp_ir *ir);
 /* If bits of the state at and above 'window' are demanded, the state is masked; once, where it
-** is read. */
+   is read. */
 qp_ir *qp_pass_mask_state(const qp_ir *ir, unsigned window);
 /* Small integers among the group fields say so:  input -> input & masks[field], of words. */
 qp_ir *qp_pass_mask_fields(const qp_ir *ir, const uint32_t *masks);
@@ -50,10 +50,10 @@ qp_ir *qp_pass_clamp_lookups(const qp_ir *ir, const uint32_t *entries);
 /* Two codes, 'step' bits apart in the state, decoded at once; halves become pairs. */
 qp_ir *qp_pass_fold(const qp_ir *ir, unsigned step);
 /* Outputs become bf16 pairs; the conversion moves up through changes of sign, towards the
-** tables. */
+   tables. */
 qp_ir *qp_pass_bf16(const qp_ir *ir);
 /* Shifts by constants move inside masks and into each other:  (x & m) << a -> x << a & m << a,
-** x >> a << b -> x >> (a-b) & mask (or x << (b-a) & mask). */
+   x >> a << b -> x >> (a-b) & mask (or x << (b-a) & mask). */
 qp_ir *qp_pass_join_shifts(const qp_ir *ir);
 /*
 ** fp16 numbers made of words.  Integers below 1024 (minus a constant) are put into an fp16 number's

@@ -103,7 +103,7 @@ size_t qp_families_of(const qp_families *f, qp_op op, const char *path, bool ref
 /* The first of these, NULL if there is none. */
 const qp_family *qp_families_for(const qp_families *f, qp_op op, const char *path);
 /* The first of them whose kernels can do the problem: encode has one for trellises, one for
-** codes. */
+   codes. */
 const qp_family *qp_families_serving(const qp_families *f, const qp_problem *p, const char *path);
 bool qp_family_serves(const qp_family *family, const qp_problem *p);
 /* QP_E_LIMIT, with the ability that the architecture lacks. */
@@ -123,7 +123,7 @@ void qp_choice_default(const qp_family *family, qp_choice *out);
 /* "warps=24": QP_E_ARG names the tunable's values. */
 qp_status qp_choice_set(qp_choice *c, const char *assignment, qp_error *err);
 /* A tunable that the family does not have is what FAMILIES.md says of one that is absent, else
-** 0. */
+   0. */
 unsigned qp_choice_get(const qp_choice *c, const char *tunable);
 /* What the generator chose for a tunable that was left to it; nothing where the family has none. */
 void qp_choice_put(qp_choice *c, const char *tunable, unsigned value);

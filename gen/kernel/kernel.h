@@ -94,7 +94,7 @@ qp_status qp_kernel_make(qp_families *families, const qp_problem *problem, const
 void qp_kernel_free(qp_kernel *k);
 
 /* Lay the arguments (runtime/arguments.h) out as the kernel's parameter; returns the bytes used, at
-** most QP_PARAMS_MAX. */
+   most QP_PARAMS_MAX. */
 size_t qp_kernel_params(const qp_kernel *k, const qp_arguments *args, unsigned char *params);
 
 /* Private to gen/kernel. */

@@ -48,7 +48,7 @@ static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
 }
 
 /* The room that X wants in shared memory: all its columns, but no more than a third; two thirds of
-** it where batches are large and tables matter less. */
+   it where batches are large and tables matter less. */
 static unsigned x_wish(const qp_kernel *k, unsigned room) {
   unsigned want = k->x_rows * (align_up(k->problem.columns, 320) * 2 + 64);
   unsigned most = k->x_rows > 8 ? room / 3 * 2 : room / 3;
@@ -194,7 +194,7 @@ static unsigned choose_runs(const qp_kernel *k) {
 }
 
 /* Rows of X in shared memory: a family that reads tiles of them gets whole tiles from one tile on;
-** below it a lane whose row is not there reads another. */
+   below it a lane whose row is not there reads another. */
 static unsigned choose_x_rows(const qp_kernel *k) {
   const unsigned batch = k->problem.batch, tile = k->choice.family->x_tile;
   return batch < tile ? batch : align_up(batch, tile);

@@ -60,7 +60,7 @@ typedef struct cut {
 } cut;
 
 /* Roots: nodes of the state alone that are outputs, or operands of what depends on more.  None if
-** a codebook is looked up at more than the state: a kernel has plain tables or an unfolded one. */
+   a codebook is looked up at more than the state: a kernel has plain tables or an unfolded one. */
 static bool find_roots(const qp_ir *ir, const qp_quantizer *q, const dependence *d, cut *c) {
   bool root[QP_IR_MAX_NODES] = {0};
   uint32_t value;
@@ -89,7 +89,7 @@ static bool is_free(const qp_ir *ir, unsigned i) {
 }
 
 /* What nodes between the roots and node n cost, a look-up as much as an unfolded table's; false if
-** the state is reached other than through n, or n is itself a root. */
+   the state is reached other than through n, or n is itself a root. */
 static bool between(const qp_ir *ir, const cut *c, unsigned n, const dependence *d,
                     unsigned *gain) {
   bool seen[QP_IR_MAX_NODES] = {0};
@@ -108,7 +108,7 @@ static bool between(const qp_ir *ir, const cut *c, unsigned n, const dependence 
 static unsigned words_of(unsigned roots) { return roots == 3 ? 4 : roots; }
 
 /* The cut that replaces most; of equals, the one with the narrowest index.  It has to replace as
-** much as it costs. */
+   much as it costs. */
 static bool find_cut(const qp_ir *ir, const qp_quantizer *q, const qp_lower_options *opt,
                      cut *out) {
   uint32_t demand[QP_IR_MAX_NODES];

@@ -16,7 +16,8 @@ typedef struct qp_lower_options {
   bool bf16; /* outputs are BPAIRs */
   qp_table_form form;
   unsigned copies;          /* copies of each table entry, 1..32, power of two: lane l reads copy
-                               l % copies.  0: as many as fit 'table_bytes_max', at most one a bank */
+                               l % copies.  0: as many as fit 'table_bytes_max', at most one
+                               a bank */
   unsigned table_bytes_max; /* all tables together */
   unsigned unfold_bits_max; /* widest index of an unfolded table (12: 4096 entries) */
   bool shift_by_multiply;   /* left shifts become SCALE (the multiply pipe; pow2[] is a kernel

@@ -105,7 +105,7 @@ static qp_status check(const qp_problem *p, const char *family, qp_error *err) {
 }
 
 /* Sums of more than 4 rows of x and what decode holds need more than the 128 registers that 16
-** warps leave to each thread. */
+   warps leave to each thread. */
 static qp_status size(qp_kernel *k, qp_error *err) {
   if (!k->block) {
     qp_choice_put(&k->choice, "warps", k->problem.batch > 4 ? 8 : 16);
@@ -152,7 +152,7 @@ static qp_status add_dispatch(qp_text *t, const qp_kernel *k, qp_error *err) {
 }
 
 /* The fused rotation's text: its template with its own constants, or a function that does
-** nothing. */
+   nothing. */
 static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
   if (!k->problem.rotate_fused) {
     qp_text_add(t, "__device__ __forceinline__ void rotate_x(const Args &, const Part &, unsigned, "

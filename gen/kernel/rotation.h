@@ -11,9 +11,8 @@
 /*
 ** Constants of the transform H (or H^T) for blocks of 'threads' threads, as CUDA text; '*text' is
 ** malloc'ed, the caller frees it.  A base order n is done in tiles of at most 44 outputs, one tile
-** a thread; its signs are
-** ROT_SIGNS<f>[tile][input][2]: bit r of the 64 is set where output tile * ROWS + r takes the input
-** negative.
+** a thread; its signs are ROT_SIGNS<f>[tile][input][2]: bit r of the 64 is set where output tile *
+** ROWS + r takes the input negative.
 ** QP_E_NOMEM only.
 */
 qp_status qp_rotation_constants(const qp_hadamard *h, unsigned threads, bool transposed,

@@ -32,8 +32,8 @@ void qp_attention_close(qp_attention_scratch *s);
 ** Rows of q, k and v begin 'stride' floats apart, those of 'out' heads * head_dim.
 **   q [tokens][heads][head_dim]   k, v [tokens][kv_heads][head_dim]
 ** Sequence i ends before token end[i]; it begins where the one before ends.
-** 'tasks' is room for sequences + 1 numbers.  Scores are never all in memory: a block of queries meets a block of keys at a time (as
-** FlashAttention, arXiv 2205.14135).
+** 'tasks' is room for sequences + 1 numbers.  Scores are never all in memory: a block of queries
+** meets a block of keys at a time (as FlashAttention, arXiv 2205.14135).
 */
 typedef struct qp_attention_input {
   const float *q, *k, *v;

@@ -115,8 +115,8 @@ static void decode_MXFP4(const unsigned char *from, size_t count, float *to) {
 /* ---- 256 elements ---- */
 
 /* 16 x (4 bits scale, 4 bits minimum) | 64 x 4 x 2 bits | half d | half dmin:
-**   d scale q - dmin minimum
-** Element 128 n + 32 k + j: bits 2 k of byte 32 n + j; each 16 elements have their own scale. */
+     d scale q - dmin minimum
+   Element 128 n + 32 k + j: bits 2 k of byte 32 n + j; each 16 elements have their own scale. */
 static void decode_Q2_K(const unsigned char *from, size_t count, float *to) {
   for (size_t i = 0; i < count; i += 256, from += 84) {
     const float d = half_at(from + 80), dmin = half_at(from + 82);
@@ -129,7 +129,7 @@ static void decode_Q2_K(const unsigned char *from, size_t count, float *to) {
 }
 
 /* Scale k of 16 from 12 bytes: four lower bits, as nibbles of bytes 0 to 7, and two upper bits, in
-** bytes 8 to 11. */
+   bytes 8 to 11. */
 static int scale_of_q3(const unsigned char *s, unsigned k) {
   const unsigned low = s[k % 8] >> (k < 8 ? 0 : 4) & 15u;
   const unsigned high = s[8 + k % 4] >> (2 * (k / 4)) & 3u;
@@ -137,7 +137,7 @@ static int scale_of_q3(const unsigned char *s, unsigned k) {
 }
 
 /* 256 upper bits | 64 x 4 x 2 lower bits | 12 bytes of scales | half d:  d scale (q - 4)
-** Element 128 n + 32 k + j: lower bits 2 k of byte 32 n + j, upper bit 4 n + k of byte j. */
+   Element 128 n + 32 k + j: lower bits 2 k of byte 32 n + j, upper bit 4 n + k of byte j. */
 static void decode_Q3_K(const unsigned char *from, size_t count, float *to) {
   for (size_t i = 0; i < count; i += 256, from += 110) {
     const float d = half_at(from + 108);
@@ -151,8 +151,9 @@ static void decode_Q3_K(const unsigned char *from, size_t count, float *to) {
 }
 
 /* half d | 16 upper bits of scales | 4 bytes of lower bits of scales | 128 x 2 x 4 bits:
-**   d (scale - 32) uneven[q]
-** Group g of 32: scale of nibble g and upper bits 2 g; in the lower, then upper halves of 16 bytes. */
+     d (scale - 32) uneven[q]
+   Group g of 32: scale of nibble g and upper bits 2 g; in the lower, then upper halves of
+   16 bytes. */
 static void decode_IQ4_XS(const unsigned char *from, size_t count, float *to) {
   for (size_t i = 0; i < count; i += 256, from += 136) {
     const float d = half_at(from);
@@ -167,7 +168,7 @@ static void decode_IQ4_XS(const unsigned char *from, size_t count, float *to) {
 }
 
 /* Scale and minimum of group j (of 8) from 12 bytes: six bits each; the last four groups keep their
-** upper two bits above those of the first four. */
+   upper two bits above those of the first four. */
 static void scale_and_minimum(const unsigned char *s, unsigned j, unsigned *scale,
                               unsigned *minimum) {
   if (j < 4) {
@@ -180,7 +181,7 @@ static void scale_and_minimum(const unsigned char *s, unsigned j, unsigned *scal
 }
 
 /* half d | half dmin | 12 bytes of scales | 128 x 2 x 4 bits:  d scale q - dmin minimum,
-** groups 2 i and 2 i + 1 in the lower and upper halves of bytes 32 i .. 32 i + 31 */
+   groups 2 i and 2 i + 1 in the lower and upper halves of bytes 32 i .. 32 i + 31 */
 static void decode_Q4_K(const unsigned char *from, size_t count, float *to) {
   for (size_t i = 0; i < count; i += 256, from += 144) {
     const float d = half_at(from), dmin = half_at(from + 2);
@@ -195,8 +196,8 @@ static void decode_Q4_K(const unsigned char *from, size_t count, float *to) {
   }
 }
 
-/* half d | half dmin | 12 bytes of scales | 256 fifth bits | 128 x 2 x 4 bits: as Q4_K, with bit g of
-** byte j of the fifth bits for element j of group g */
+/* half d | half dmin | 12 bytes of scales | 256 fifth bits | 128 x 2 x 4 bits:
+   as Q4_K, with bit g of byte j of the fifth bits for element j of group g */
 static void decode_Q5_K(const unsigned char *from, size_t count, float *to) {
   for (size_t i = 0; i < count; i += 256, from += 176) {
     const float d = half_at(from), dmin = half_at(from + 2);
@@ -214,8 +215,8 @@ static void decode_Q5_K(const unsigned char *from, size_t count, float *to) {
 }
 
 /* 128 bytes of lower four bits | 64 of upper two | 16 x int8 scale | half d:  d scale (q - 32).
-** Element 128 n + 32 k + j: lower bits in byte 64 n + 32 (k & 1) + j, upper half for k >= 2;
-** upper bits 2 k of byte 32 n + j. */
+   Element 128 n + 32 k + j: lower bits in byte 64 n + 32 (k & 1) + j, upper half for k >= 2;
+   upper bits 2 k of byte 32 n + j. */
 static void decode_Q6_K(const unsigned char *from, size_t count, float *to) {
   for (size_t i = 0; i < count; i += 256, from += 210) {
     const float d = half_at(from + 208);

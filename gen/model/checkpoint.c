@@ -163,8 +163,9 @@ static qp_status list_packed(qp_checkpoint *c, const qp_gguf_architecture *a, qp
 /* ---- Names that differ from those of the whole model ---- */
 
 /*
-** What stands before the blocks in names of the checkpoint where it is not the model's prefix: "" of
-** a class of the blocks alone (LlamaModel), or more than the prefix.  NULL: nothing has such a name.
+** What stands before the blocks in names of the checkpoint where it is not the model's prefix:
+** "" of a class of the blocks alone (LlamaModel), or more than the prefix.  NULL: nothing has
+** such a name.
 */
 static char *find_prefix(const qp_checkpoint *c) {
   char end[QP_MODEL_NAME];

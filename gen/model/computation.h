@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a model computes, in numbers:  lua/architectures.lua (forward) + config.json --> [computation]. */
+/* What a model computes, in numbers:  lua/architectures.lua (forward) +
+   config.json --> [computation]. */
 #ifndef QP_COMPUTATION_H
 #define QP_COMPUTATION_H
 
@@ -66,7 +67,7 @@ qp_status qp_computation_open(qp_models *models, const qp_model *model, const ch
 void qp_computation_close(qp_computation *c);
 
 /* The turns of sequences of 'length' tokens; '*count' at most QP_MAX_TURNS, freed by
-** qp_turns_free. */
+   qp_turns_free. */
 qp_status qp_computation_turns(const qp_computation *c, size_t length, qp_turns out[QP_MAX_TURNS],
                                unsigned *count, qp_error *err);
 void qp_turns_free(qp_turns *turns, unsigned count);

@@ -32,8 +32,8 @@
 typedef struct qp_forward_options {
   qp_palette *palette; /* quantizers of packed models, kept open by the caller; NULL: the palette */
   unsigned threads;    /* 0: as many as CPUs */
-  /* fp32 weights that stay in memory, in bytes; blocks beyond are read again each time they are run,
-  ** the head in pieces.  0: half of the machine's memory. */
+  /* fp32 weights that stay in memory, in bytes; blocks beyond are read again each time they are
+     run, the head in pieces.  0: half of the machine's memory. */
   uint64_t resident_bytes;
 } qp_forward_options;
 
@@ -55,7 +55,7 @@ qp_parallel *qp_forward_parallel(const qp_forward *f); /* its threads, for the c
 qp_status qp_forward_embed(qp_forward *f, const qp_sequences *s, float *hidden, qp_error *err);
 
 /* Block 'block' of all sequences, in place; hook may be NULL.  QP_E_ARG: its weights are missing or
-** of another shape; QP_E_NOMEM.  'hidden' is spoilt on error. */
+   of another shape; QP_E_NOMEM.  'hidden' is spoilt on error. */
 qp_status qp_forward_block(qp_forward *f, unsigned block, const qp_sequences *s,
                            const qp_forward_hook *hook, float *hidden, qp_error *err);
 

@@ -28,7 +28,7 @@ static qp_status tell(const run *r, int linear, const float *x, size_t rows) {
 }
 
 /* x [rows][columns] with rows 'x_stride' apart --[linear]--> out + column, where there is such a
-** linear; the next column. */
+   linear; the next column. */
 static size_t apply_from(const run *r, int linear, const float *x, size_t x_stride, size_t rows,
                          float *out, size_t out_stride, size_t column) {
   if (linear < 0) return column;

@@ -47,7 +47,7 @@ static void product_tile(void *argument, size_t i, unsigned thread) {
 }
 
 /* BLAS packs both operands of each tile, so tiles are few and large: one a thread, along the longer
-** side. */
+   side. */
 void qp_forward_product(const qp_forward *f, const qp_product *p) {
   const unsigned threads = qp_parallel_threads(f->parallel);
   product_job j = {f, p, p->rows, p->features, 1};

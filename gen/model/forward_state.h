@@ -58,7 +58,7 @@ struct qp_forward {
 qp_status qp_forward_grow(qp_forward_buffer *b, size_t floats, qp_error *err);
 
 /* out[i][j] = sum_k x[i][k] w[j][k] + bias[j];  rows of x and out begin x_stride and out_stride
-** floats apart. */
+   floats apart. */
 typedef struct qp_product {
   const float *x, *w, *bias;
   float *out;
@@ -67,7 +67,8 @@ typedef struct qp_product {
 } qp_product;
 void qp_forward_product(const qp_forward *f, const qp_product *p);
 
-/* y[i] = norm(x[i]) over 'count' neighbouring pieces of norm->width, for each of 'rows'; may be in place. */
+/* y[i] = norm(x[i]) over 'count' neighbouring pieces of norm->width, for each of 'rows'; may
+   be in place. */
 typedef struct qp_norm_rows {
   const qp_forward_norm *norm;
   const float *x;

@@ -20,8 +20,8 @@ typedef struct qp_sequences {
 /*
 ** Called with what the linears of a group read, before they do: x [rows][columns], valid during the
 ** call.  All tokens come, in order, in pieces of any number of rows; groups of a block in the order
-** in which it computes them.  'group' counts as in qp_model.group; for the head, block == layers and
-** group == groups.  A status other than QP_OK ends the pass and is returned.
+** in which it computes them.  'group' counts as in qp_model.group; for the head, block == layers
+** and group == groups.  A status other than QP_OK ends the pass and is returned.
 */
 typedef struct qp_forward_hook {
   qp_status (*input)(void *arg, unsigned block, unsigned group, const float *x, size_t rows,

@@ -43,15 +43,15 @@ const qp_gguf_tensor *qp_gguf_get(const qp_gguf *g, size_t i);
 const qp_gguf_tensor *qp_gguf_find(const qp_gguf *g, const char *name);
 
 /* Metadata; false (and '*out' untouched) where there is no such key, or it is of another kind.
-** _unsigned takes any integer type whose value is not negative; _text writes a NUL-ended copy of at
-** most size - 1 bytes, false where it is longer; _length is the number of an array's items. */
+   _unsigned takes any integer type whose value is not negative; _text writes a NUL-ended copy of at
+   most size - 1 bytes, false where it is longer; _length is the number of an array's items. */
 bool qp_gguf_unsigned(const qp_gguf *g, const char *key, uint64_t *out);
 bool qp_gguf_number(const qp_gguf *g, const char *key, double *out);
 bool qp_gguf_text(const qp_gguf *g, const char *key, char *out, size_t size);
 bool qp_gguf_length(const qp_gguf *g, const char *key, uint64_t *out);
 
-/* The items of an array, in order: numbers of any type, strings (in the file, not NUL-ended).  False
-** (and no call) where there is no such key, or its items are of another kind. */
+/* The items of an array, in order: numbers of any type, strings (in the file, not NUL-ended).
+   False (and no call) where there is no such key, or its items are of another kind. */
 typedef void qp_gguf_number_visit(void *arg, uint64_t i, double value);
 typedef void qp_gguf_string_visit(void *arg, uint64_t i, const char *s, size_t bytes);
 bool qp_gguf_each_number(const qp_gguf *g, const char *key, qp_gguf_number_visit *visit, void *arg);

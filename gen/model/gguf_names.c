@@ -72,7 +72,8 @@ static qp_status read_entry(qp_lua *l, qp_lua_ref v, size_t i, qp_gguf_architect
   return status;
 }
 
-/* Number of the entry whose gguf.architecture is 'name', 0: there is none; else 'known' lists all. */
+/* Number of the entry whose gguf.architecture is 'name', 0: there is none; else
+   'known' lists all. */
 static size_t find_entry(qp_lua *l, qp_lua_ref v, const char *name, char *known, size_t size) {
   const size_t count = qp_lua_length(l, v, "");
   size_t n = 0;

@@ -21,7 +21,8 @@ typedef struct qp_gguf_name {
   bool of_kv_heads; /* such a head is one of the keys */
 } qp_gguf_name;
 
-/* How llama.cpp's convert_hf_to_gguf.py treats an architecture: its entry in lua/architectures.lua. */
+/* How llama.cpp's convert_hf_to_gguf.py treats an architecture:
+   its entry in lua/architectures.lua. */
 typedef struct qp_gguf_architecture {
   char name[32];       /* general.architecture */
   char model_type[32]; /* of config.json */

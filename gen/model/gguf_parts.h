@@ -17,10 +17,10 @@ typedef struct qp_gguf_parts {
 } qp_gguf_parts;
 
 /*
-** Open a file and, where its split.count is over 1, those beside it whose names differ in the part's
-** number alone, as in m-00001-of-00003.gguf.  Free with qp_gguf_parts_close.
-** Errors of qp_gguf_open; QP_E_ARG: the name says nothing of parts, or a part says of itself that it
-** is another or of another number of parts; QP_E_NOMEM.
+** Open a file and, where its split.count is over 1, those beside it whose names differ in the
+** part's number alone, as in m-00001-of-00003.gguf.  Free with qp_gguf_parts_close.
+** Errors of qp_gguf_open; QP_E_ARG: the name says nothing of parts, or a part says of itself that
+** it is another or of another number of parts; QP_E_NOMEM.
 */
 qp_status qp_gguf_parts_open(const char *path, qp_gguf_parts *out, qp_error *err);
 void qp_gguf_parts_close(qp_gguf_parts *p);

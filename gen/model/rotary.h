@@ -17,7 +17,7 @@ typedef struct qp_rotary {
 } qp_rotary;
 
 /* For sequences of 'length' tokens; tables that hold already are kept.  Errors as of
-** qp_computation_turns, QP_E_NOMEM. */
+   qp_computation_turns, QP_E_NOMEM. */
 qp_status qp_rotary_prepare(qp_rotary *r, const qp_computation *c, size_t length, qp_error *err);
 void qp_rotary_free(qp_rotary *r);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A model's own tokenizer: opening it, and the way of a text through its steps (tokenizer_parts.h). */
+/* A model's own tokenizer: opening it, and the way of a text through its steps
+   (tokenizer_parts.h). */
 #include "gen/model/tokenizer.h"
 
 #include <stdio.h>

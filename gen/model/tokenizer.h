@@ -18,7 +18,8 @@ typedef struct qp_tokenizer qp_tokenizer;
 **                 unigram
 **   normalizers   NFC NFD NFKC NFKD Lowercase Strip StripAccents Replace Prepend Nmt Precompiled
 **                 ByteLevel Sequence
-**   pre-tokenizers  Split ByteLevel Digits Metaspace Punctuation Whitespace WhitespaceSplit Sequence
+**   pre-tokenizers  Split ByteLevel Digits Metaspace Punctuation Whitespace WhitespaceSplit
+**                 Sequence
 **   post-processors TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence
 ** How the pre-tokenizers that a GGUF only names work is said in lua/tokenizers.json.
 ** QP_E_ARG: something else, or a field that is wrong (the message names file, field and value);
@@ -43,7 +44,7 @@ qp_status qp_tokenizer_encode(const qp_tokenizer *t, const char *text, size_t by
                               uint32_t **out, size_t *count, qp_error *err);
 
 /* One more than the largest id; the name of an id (of bytes as the vocabulary writes them), or NULL
-** where it has none; and its id, or -1. */
+   where it has none; and its id, or -1. */
 uint32_t qp_tokenizer_size(const qp_tokenizer *t);
 const char *qp_tokenizer_token(const qp_tokenizer *t, uint32_t id);
 int64_t qp_tokenizer_id(const qp_tokenizer *t, const char *token);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Byte-pair encoding.  A piece begins as its characters; of all neighbouring pairs that have a merge
-** the one of the lowest rank (the leftmost of equals) becomes one symbol, until none has one.  Symbols
-** are a list with links to neighbours; candidates wait in a heap and are dropped when they come up
-** if their symbols have changed meanwhile, so a piece of n characters takes n log n steps.
+** Byte-pair encoding.  A piece begins as its characters; of all neighbouring pairs that have a
+** merge the one of the lowest rank (the leftmost of equals) becomes one symbol, until none has one.
+** Symbols are a list with links to neighbours; candidates wait in a heap and are dropped when they
+** come up if their symbols have changed meanwhile, so a piece of n characters takes n log n steps.
 */
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** The tokenizer in a GGUF's metadata (tokenizer.ggml.*), read into the steps of a tokenizer.
-**   gpt2    BPE on bytes: tokens, merges; the pre-tokenizer is only named, lua/tokenizers.json says it
+**   gpt2    BPE on bytes: tokens, merges; the pre-tokenizer is only named (lua/tokenizers.json)
 **   llama   BPE as SentencePiece makes it: tokens and scores, from which merges follow
 **   t5      SentencePiece's unigram: tokens, scores and a map of characters
 */
@@ -233,7 +233,7 @@ static qp_status read_gpt2(reader *r) {
 /* ---- llama: merges from scores ---- */
 
 /* A token as two others.  They rank by the token's score, the greatest first; of one token those of
-** the longer left half, as Hugging Face's converter orders them. */
+   the longer left half, as Hugging Face's converter orders them. */
 typedef struct split {
   double score;
   uint32_t left, right, id, left_characters, order;

@@ -402,10 +402,10 @@ static qp_status read_bpe(qp_tokenizer *t, const cJSON *model, const char *where
 /* ---- Unigram ---- */
 
 /*
-** A score as the JSON reader of Hugging Face's tokenizers (Rust's serde_json) gets it: its digits as
-** a whole number, divided by a power of ten, which can be an ulp from the nearest double.  Ways to
-** write a line of dashes differ by less, so the ids of such a line hang on it.  The digits are the
-** shortest that read back as the number, as every writer prints them.
+** A score as the JSON reader of Hugging Face's tokenizers (Rust's serde_json) gets it: its digits
+** as a whole number, divided by a power of ten, which can be an ulp from the nearest double.  Ways
+** to write a line of dashes differ by less, so the ids of such a line hang on it.  The digits are
+** the shortest that read back as the number, as every writer prints them.
 */
 static double score_as_read_there(double score) {
   char text[32];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Normalizers: a text rewritten before it is cut into pieces.  The only file that knows utf8proc. */
+/* Normalizers: a text rewritten before it is cut into pieces.  The only file
+   that knows utf8proc. */
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -104,8 +105,8 @@ static qp_status replace(const qp_normalizer *step, const char *s, size_t n, qp_
 ** array (darts-clone): a unit u of 32 bits holds
 **   offset   (u >> 10) << ((u & 0x200) >> 6)     where its children's units are, xor'ed
 **   label    u & 0x800000ff                      the byte that leads to it
-**   leaf     u >> 8 & 1                          unit [position ^ offset] is a value: u & 0x7fffffff,
-**                                                an offset into the texts
+**   leaf     u >> 8 & 1                          unit [position ^ offset] is a value:
+**                                                u & 0x7fffffff, an offset into the texts
 */
 static uint32_t u32_at(const unsigned char *p) {
   return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;

@@ -2,10 +2,10 @@
 /*
 ** The steps of a tokenizer, in the order in which a text passes them (what tokenizer.c does):
 **
-**   added tokens      cut out of the text                                       tokenizer_added.c
-**   normalizers       what is between them, rewritten                           tokenizer_normalize.c
-**   pre-tokenizers    cut into pieces, which no token crosses                   tokenizer_split.c
-**   model             BPE or unigram: each piece becomes ids                    tokenizer_bpe.c, _unigram.c
+**   added tokens      cut out of the text                           tokenizer_added.c
+**   normalizers       what is between them, rewritten             tokenizer_normalize.c
+**   pre-tokenizers    cut into pieces, which no token crosses     tokenizer_split.c
+**   model             BPE or unigram: each piece becomes ids      tokenizer_bpe.c, _unigram.c
 **   post-processor    ids around all of it
 **
 ** A qp_tokenizer owns all of its parts; readers (tokenizer_json.c, tokenizer_gguf.c) fill it, and
@@ -160,7 +160,7 @@ typedef struct qp_unigram {
 typedef enum qp_tokenizer_model { QP_TOKENIZER_BPE, QP_TOKENIZER_UNIGRAM } qp_tokenizer_model;
 
 /* A table for 'count' merges; then each in the order of rank.  A pair that is there already gets
-** the later rank.  QP_E_NOMEM. */
+   the later rank.  QP_E_NOMEM. */
 qp_status qp_bpe_reserve(qp_bpe *b, size_t count, const char *file, qp_error *err);
 void qp_bpe_add(qp_bpe *b, uint32_t left, uint32_t right, uint32_t id);
 qp_status qp_bpe_encode(const qp_tokenizer *t, const char *s, size_t n, qp_ids *out);
@@ -184,7 +184,7 @@ typedef struct qp_added_place {
 } qp_added_place;
 
 /* The next of 'added' (values are indices into t->added_token) in s[n] that begins at 'from' or
-** later; false: there is none. */
+   later; false: there is none. */
 bool qp_added_find(const qp_tokenizer *t, const qp_vocabulary *added, const char *s, size_t n,
                    size_t from, qp_added_place *out);
 

@@ -10,7 +10,8 @@
 
 #include "gen/base/text.h"
 
-/* A text that a sane pattern splits costs some tries a byte; one that runs into these is refused. */
+/* A text that a sane pattern splits costs some tries a byte; one that runs into
+   these is refused. */
 enum {
   MATCH_LIMIT = 20000000,
   DEPTH_LIMIT = 200000,
@@ -48,7 +49,7 @@ static const struct meaning {
 };
 
 /* An escape: two characters, or \p{...}, \x{...}, \u{...} and the like with their braces.  False:
-** it has no counterpart. */
+   it has no counterpart. */
 static bool take_escape(translation *t, bool inside) {
   const char letter = t->at[1];
   for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)

@@ -11,9 +11,9 @@
 typedef struct qp_pattern qp_pattern;
 
 /*
-** Compile: 'source' is Oniguruma's Ruby syntax, as Hugging Face's tokenizers read it; it is rewritten
-** for PCRE2 where the two differ (what \s, \w and \d are, {n,m}+).  With 'literal' it stands for
-** itself.  'where' begins messages.  Free with qp_pattern_free.
+** Compile: 'source' is Oniguruma's Ruby syntax, as Hugging Face's tokenizers read it; it is
+** rewritten for PCRE2 where the two differ (what \s, \w and \d are, {n,m}+).  With 'literal' it
+** stands for itself.  'where' begins messages.  Free with qp_pattern_free.
 ** QP_E_ARG: no pattern, or one of set operations ([a&&b]), which PCRE2 has not; QP_E_NOMEM.
 */
 qp_status qp_pattern_new(const char *where, const char *source, bool literal, qp_pattern **out,
@@ -27,8 +27,8 @@ typedef struct qp_span {
 /*
 ** All matches in a text of valid UTF-8, from left to right, empty ones left out.  '*out' is
 ** malloc'ed, also where '*count' is 0.  Any number of threads.
-** QP_E_LIMIT: PCRE2's limit on matches, depth or memory was reached: the message gives pattern, byte
-** and reason; QP_E_NOMEM.
+** QP_E_LIMIT: PCRE2's limit on matches, depth or memory was reached: the message gives pattern,
+** byte and reason; QP_E_NOMEM.
 */
 qp_status qp_pattern_find(const qp_pattern *p, const char *text, size_t bytes, qp_span **out,
                           size_t *count, qp_error *err);

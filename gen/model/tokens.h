@@ -18,7 +18,8 @@ typedef struct qp_tokens {
 /*
 ** A sequence a line: decimal ids below 2^32 with blanks or tabs between; empty lines and lines that
 ** begin with '#' are passed over.  qp_tokens_free frees it.
-** QP_E_ARG: something else (the message names line and column), or no ids at all; QP_E_IO; QP_E_NOMEM.
+** QP_E_ARG: something else (the message names line and column), or no ids at
+** all; QP_E_IO; QP_E_NOMEM.
 */
 qp_status qp_tokens_read(const char *path, qp_tokens *out, qp_error *err);
 qp_status qp_tokens_parse(const char *file, const char *text, size_t bytes, qp_tokens *out,

@@ -7,8 +7,9 @@
 
 #include "gen/model/computation.h"
 
-/* All for finite values, in fp32, by the widest vectors that the CPU has (gen/base/simd.h); exp is within 2
-** units in the last place.  Sums are taken over 16 partial sums, so they do not depend on the CPU. */
+/* All for finite values, in fp32, by the widest vectors that the CPU has (gen/base/simd.h); exp
+   is within 2 units in the last place.  Sums are taken over 16 partial sums, so they do not
+   depend on the CPU. */
 
 /* The largest of x[n], -INFINITY for n = 0. */
 float qp_vector_max(const float *x, size_t n);

@@ -111,7 +111,7 @@ int64_t qp_vocabulary_find(const qp_vocabulary *v, const char *s, size_t n) {
 }
 
 /* In [lo, hi), whose strings agree before 'depth' and are longer, the first whose byte there is at
-** least 'byte'. */
+   least 'byte'. */
 static size_t first_from(const qp_vocabulary *v, size_t lo, size_t hi, size_t depth,
                          unsigned byte) {
   while (lo < hi) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A model's weights in fp32, whatever they are stored as:  checkpoint, GGUF or packed folder --> [rows]. */
+/* A model's weights in fp32, whatever they are stored as:  checkpoint, GGUF or packed
+   folder --> [rows]. */
 #ifndef QP_WEIGHTS_H
 #define QP_WEIGHTS_H
 
@@ -13,8 +14,8 @@ typedef struct qp_weights qp_weights;
 
 /*
 ** 'palette' has the quantizers of packed linears; NULL: the palette is loaded where there are any.
-** 'path' as of qp_checkpoint_open, or a folder that `qpal quantize` wrote (runtime/PACKED.md), whose
-** packed linears are then read as W = diag(r) W^ H diag(s), decoded on the CPU.
+** 'path' as of qp_checkpoint_open, or a folder that `qpal quantize` wrote (runtime/PACKED.md),
+** whose packed linears are then read as W = diag(r) W^ H diag(s), decoded on the CPU.
 ** Errors as of qp_checkpoint_open and qp_packed_weights_open.
 */
 qp_status qp_weights_open(const char *path, qp_models *models, qp_palette *palette,
@@ -26,8 +27,9 @@ const char *qp_weights_path(const qp_weights *w);
 const char *qp_weights_config(const qp_weights *w); /* the text of config.json */
 
 /*
-** The tensor 'name' (with ".weight"), packed or not, as fp32: rows [first, first + count) of [rows][columns] to out
-** [count][columns]; a vector has one column.  QP_E_ARG: it is missing or of another shape.
+** The tensor 'name' (with ".weight"), packed or not, as fp32: rows [first, first + count) of
+** [rows][columns] to out [count][columns]; a vector has one column.  QP_E_ARG: it is missing or
+** of another shape.
 */
 qp_status qp_weights_read(qp_weights *w, const char *name, uint64_t rows, uint64_t columns,
                           uint64_t first, uint64_t count, qp_parallel *p, float *out,

@@ -10,12 +10,12 @@
 enum { QP_CODEBOOK_MAX_ENTRIES = 65536 };
 
 /*
-** 'out' is [entries][dim] fp16 bits, owned by the caller; entries 1 to 65536 (k-means and Lloyd-Max:
-** 8192, k-means beyond 2 dimensions: 1024), dim 1, 2, 4 or 8.
+** 'out' is [entries][dim] fp16 bits, owned by the caller; entries 1 to 65536 (k-means and
+** Lloyd-Max: 8192, k-means beyond 2 dimensions: 1024), dim 1, 2, 4 or 8.
 ** Only +, -, *, / and sqrt of doubles are used, in a fixed order and without contraction, so that
 ** results do not depend on the machine or its libm.  Those of the palette come with it
-** (lua/shipped/codebook); others are kept in the cache directory (gen/base/cache_dir.h), where a torn
-** or foreign file is computed anew.
+** (lua/shipped/codebook); others are kept in the cache directory (gen/base/cache_dir.h), where a
+** torn or foreign file is computed anew.
 ** QP_E_ARG: entries or dim out of range; QP_E_NOMEM.
 */
 
@@ -27,7 +27,7 @@ qp_status qp_codebook_gaussian_kmeans(unsigned entries, unsigned dim, uint64_t s
                                       qp_error *err);
 
 /* The Lloyd-Max quantizer of N(0,1) (Lloyd 1957, Max 1960), ascending: each value the mean of
-** its cell. */
+   its cell. */
 qp_status qp_codebook_lloyd_max(unsigned entries, uint16_t *out, qp_error *err);
 
 /* Independent N(0,1) values: where entries are free, and trained later. */

@@ -18,7 +18,8 @@
 /*
 ** Parse such a text into '*out', [entries][dim] fp16 bits, malloc'ed, the caller frees it.  The
 ** sizes must be the ones that are expected.  'file' is what messages call it.
-** QP_E_ARG: something else is found (line and value are named); QP_E_NOMEM.  '*out' is untouched on error.
+** QP_E_ARG: something else is found (line and value are named); QP_E_NOMEM.  '*out' is
+** untouched on error.
 */
 qp_status qp_codebook_parse(const char *file, const char *text, size_t bytes, unsigned entries,
                             unsigned dim, uint16_t **out, qp_error *err);
@@ -27,8 +28,8 @@ qp_status qp_codebook_parse(const char *file, const char *text, size_t bytes, un
 char *qp_codebook_print(unsigned entries, unsigned dim, const uint16_t *data);
 
 /*
-** Read the codebook 'name' (letters, digits, '.', '_', '-', and '/' for folders below) that the spec 'spec_file' names: from the
-** spec's own folder, or from the resources where the spec is one.
+** Read the codebook 'name' (letters, digits, '.', '_', '-', and '/' for folders below) that the
+** spec 'spec_file' names: from the spec's own folder, or from the resources where the spec is one.
 ** QP_E_ARG: the name or the content is wrong; QP_E_IO: there is no such file.
 */
 qp_status qp_codebook_read(const char *spec_file, const char *name, unsigned entries, unsigned dim,

@@ -271,7 +271,7 @@ qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
 /* ---- Hash ---- */
 
 /* Numbers in place of a codebook that is stored with the weights: what decode does with them
-** counts. */
+   counts. */
 static uint16_t *stand_in(const qp_codebook *book) {
   const size_t numbers = (size_t)book->entries * book->dim;
   uint16_t *data = malloc(numbers * sizeof *data);

@@ -66,8 +66,8 @@ static bool path_of(const char *key, char *path, size_t size) {
 }
 
 /*
-** What a line says that is kept: the definition's hash, a blank, and XXH3-64 of key and hash, so that a
-** digit that was changed on a disk is no other definition.
+** What a line says that is kept: the definition's hash, a blank, and XXH3-64 of key and hash, so
+** that a digit that was changed on a disk is no other definition.
 */
 static void print_line(const char *key, const char *hash, char *line, size_t size) {
   char both[KEY_DIGITS + HASH_DIGITS + 1];

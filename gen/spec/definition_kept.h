@@ -12,8 +12,8 @@
 */
 
 /*
-** Those of the palette come with it, in this resource: lines of key and content of such a file, sorted.
-** tests/spec/ship writes it.
+** Those of the palette come with it, in this resource: lines of key and content of such a file,
+** sorted. tests/spec/ship writes it.
 */
 #define QP_SHIPPED_DEFINITIONS "lua/shipped/definitions.txt"
 
@@ -21,7 +21,7 @@
 bool qp_definition_is_kept(qp_quantizer *q);
 
 /* Keep q->hash of a quantizer that passed qp_quantizer_check; what cannot be written is found
-** again. */
+   again. */
 void qp_definition_keep(const qp_quantizer *q);
 
 #endif

@@ -22,7 +22,7 @@ enum {
 };
 
 /* Coordinate k of point i is the fraction of i / g^(k+1), g^(dim+1) = g + 1 (Roberts 2018), shifted
-** by the seed; as 64-bit fractions, so that it is exact. */
+   by the seed; as 64-bit fractions, so that it is exact. */
 static void quasi_steps(unsigned dim, uint64_t *step) {
   double g = 1.5;
   for (int round = 0; round < 60; round++) {
@@ -226,7 +226,7 @@ static bool assign(cloud *c, bool exact) {
 }
 
 /* Each center goes 'stride' times the way to the mean of its points; false: no point changed sides.
-** Exact searches go through the strips, others through the neighbours. */
+   Exact searches go through the strips, others through the neighbours. */
 static bool lloyd_round(cloud *c, double stride, bool exact, double *sum, double *mass) {
   if (exact) sort_centers(c);
   const bool moved = assign(c, exact);
@@ -276,7 +276,7 @@ static void sunflower(cloud *c, double variance, uint64_t seed) {
 }
 
 /* Points and first centers with density pdf^(dim/(dim+2)): N(0, (dim+2)/dim I); weights give pdf
-** back. */
+   back. */
 static void scatter(cloud *c, uint64_t seed) {
   double variance = (c->dim + 2.0) / c->dim, spread = sqrt(variance);
   uint64_t step[MAX_DIM];
@@ -302,8 +302,8 @@ static void scatter(cloud *c, uint64_t seed) {
 
 /*
 ** Three phases: few points for each center find the shape, in many rounds; more of them the edges;
-** many the means (those of n points cost 1/n of the distortion).  Means lag behind where cells slide along each
-** other, so that strides longer than Lloyd's get there sooner.
+** many the means (those of n points cost 1/n of the distortion).  Means lag behind where cells
+** slide along each other, so that strides longer than Lloyd's get there sooner.
 */
 enum { PHASES = 3 };
 static const struct {

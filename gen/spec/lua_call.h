@@ -9,7 +9,7 @@
 #include "runtime/status.h"
 
 /* Calling functions, such as a family's constraint.  Arguments are flat tables of numbers and
-** strings. */
+   strings. */
 typedef struct qp_lua_field {
   const char *name;
   const char *string; /* used if not NULL, else 'number' (passed as an integer when it is one) */

@@ -17,7 +17,7 @@ typedef struct qp_lua_limits {
 } qp_lua_limits;
 
 /* A state with the base, string, table, math and utf8 libraries less everything that reaches files,
-** processes, modules, bytecode, metatables of strings or the collector; math.random is absent. */
+   processes, modules, bytecode, metatables of strings or the collector; math.random is absent. */
 qp_status qp_lua_open(const qp_lua_limits *limits, qp_lua **out, qp_error *err);
 void qp_lua_close(qp_lua *l);
 

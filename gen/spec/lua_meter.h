@@ -32,7 +32,7 @@ qp_meter_limit qp_meter_charge(qp_meter *m, double instructions);
 qp_meter_limit qp_meter_tick(qp_meter *m, double instructions);
 
 /* An allocator as Lua wants it; 'meter' is a qp_meter.  What it hands out costs instructions too,
-** so that copying large strings in a loop comes to an end. */
+   so that copying large strings in a loop comes to an end. */
 void *qp_meter_allocate(void *meter, void *ptr, size_t old_bytes, size_t bytes);
 
 /*

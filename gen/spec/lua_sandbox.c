@@ -7,8 +7,8 @@
 #include <lualib.h>
 
 /*
-** Functions of the libraries that loop in C, where no hook sees them: each is qp_lua_wrapped so that the
-** call is charged what it may cost before it runs.  Some are taken away.
+** Functions of the libraries that loop in C, where no hook sees them: each is qp_lua_wrapped so
+** that the call is charged what it may cost before it runs.  Some are taken away.
 */
 typedef enum cost { COST_REMOVED, COST_SIZE, COST_SORT, COST_MOVE, COST_UNPACK, COST_PATTERN } cost;
 

@@ -53,7 +53,7 @@ const char *qp_lua_after(const char *text, const char *prefix);
 int qp_lua_keep(lua_State *L, qp_lua_ref *out);
 void qp_lua_push_ref(lua_State *L, qp_lua_ref v);
 /* Replace the table on top by its element 'key': a string, or a number where it is all digits;
-** false: it is no table. */
+   false: it is no table. */
 bool qp_lua_step_into(lua_State *L, const char *key, size_t bytes);
 /* Push the value at a dotted path from 'v', or nil. */
 void qp_lua_push_path(lua_State *L, qp_lua_ref v, const char *path);

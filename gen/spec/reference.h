@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* CPU reference:  packed weights -> W^, by the layout's definition and the quantizer's own
-** decode. */
+   decode. */
 #ifndef QP_REFERENCE_H
 #define QP_REFERENCE_H
 
@@ -25,8 +25,7 @@ void qp_reference_free(qp_reference *r);
 
 /*
 ** Decode row group 'row_group': out[i * columns + c] is the fp16 bits of row 32 row_group + i,
-** column c, for
-** 32 rows (those at and beyond stream->rows are padding) and stream->columns columns.
+** column c, for 32 rows (those at and beyond stream->rows are padding) and stream->columns columns.
 */
 qp_status qp_reference_decode(qp_reference *r, const qp_packed *packed, unsigned row_group,
                               uint16_t *out, qp_error *err);

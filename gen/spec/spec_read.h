@@ -21,7 +21,7 @@ qp_status qp_read_fail(const qp_reader *r, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* A value in words, for "got ...": "17", "the string 'x'", "a table", "nothing"; valid until the
-** next call by the same thread. */
+   next call by the same thread. */
 const char *qp_read_describe(const qp_reader *r, const char *path);
 
 /*
@@ -36,12 +36,12 @@ qp_status qp_read_unsigned(const qp_reader *r, const char *path, unsigned lo, un
                            unsigned *out);
 
 /* Refuse keys of the table at 'path' that are not in 'known' (NULL-ended), and list items unless
-** 'items'; 'what' is how the message calls the table. */
+   'items'; 'what' is how the message calls the table. */
 qp_status qp_read_known(const qp_reader *r, const char *path, const char *what,
                         const char *const *known, bool items);
 
 /* fields.codebook or fields.codebooks; data is computed.  q->codebooks counts those that the caller
-** frees, also after an error. */
+   frees, also after an error. */
 qp_status qp_read_codebooks(const qp_reader *r, qp_quantizer *q);
 
 /* fields.group; sets group 0 where there is none. */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** What an engine does with a kernel library: the linears of one transformer block, from packed weights.
+** What an engine does with a kernel library: the linears of one transformer block,
+** from packed weights.
 **
 **   block LIBRARY PACKED [DEVICE [BLOCK [ROWS [OUT]]]]
 **
-** LIBRARY: what `qpal export` wrote; PACKED: what `qpal quantize` wrote; DEVICE: cuda:0 or, where the
-** program is linked with libqpal_sim, sim:90:4 (architecture, multiprocessors); BLOCK: 0; ROWS: 1.
-** Inputs are made up.  OUT gets x and y of each linear as safetensors (NAME.x, NAME.y, fp16), so that
-** another program can compare them.
+** LIBRARY: what `qpal export` wrote; PACKED: what `qpal quantize` wrote; DEVICE: cuda:0 or, where
+** the program is linked with libqpal_sim, sim:90:4 (architecture, multiprocessors); BLOCK: 0;
+** ROWS: 1.  Inputs are made up.  OUT gets x and y of each linear as safetensors (NAME.x, NAME.y,
+** fp16), so that another program can compare them.
 **
 **   cc block.c $(pkg-config --cflags --libs qpal) -o block
 */

@@ -2,15 +2,15 @@
 /*
 ** Public interface of libqpal, the library that engines link: tuned kernels for quantized linears.
 **
-**   qpal_library   what `qpal export` wrote: which linears, which kernels, how weights lie in memory
+**   qpal_library   what `qpal export` wrote: which linears and kernels, how weights lie in memory
 **   qpal_packed    what `qpal quantize` wrote: the packed weights, mapped from safetensors
 **   qpal_device    a CUDA context
 **   qpal_kernels   a library's kernels loaded on a device, ready to launch
 **
-** One linear is  y = r * (W^ (H (s * x))) + bias:  W^ [M,K] is what the packed codes decode to, r [M]
-** row scales, s [K] signs, H the orthonormal Hadamard rotation of order K.  qpal_rotate computes
-** X~ = H (s * X); qpal_gemm computes Y = r * (X~ W^^T) (+ bias) (+ residual) for all linears of a
-** group at once; linears that read the same x share s and one rotation.
+** One linear is  y = r * (W^ (H (s * x))) + bias:  W^ [M,K] is what the packed codes decode to, r
+** [M] row scales, s [K] signs, H the orthonormal Hadamard rotation of order K.  qpal_rotate
+** computes X~ = H (s * X); qpal_gemm computes Y = r * (X~ W^^T) (+ bias) (+ residual) for all
+** linears of a group at once; linears that read the same x share s and one rotation.
 **
 ** The process needs no Python, Lua or NVRTC.  The driver is opened by dlopen when a device is
 ** opened; everything but devices, kernels and launches works without it.
@@ -19,16 +19,16 @@
 ** qpal_message() says what was wrong, with file, field, value and what would be right.  Nothing
 ** aborts, exits or prints.
 **
-** THREADS.  A qpal_library, a qpal_packed and a qpal_kernels are not changed after they were made: any
-** number of threads may use them at the same time.  Opening and closing is for one thread, when no
-** other uses the object.  Two launches that may run at the same time (other streams) need
+** THREADS.  A qpal_library, a qpal_packed and a qpal_kernels are not changed after they were made:
+** any number of threads may use them at the same time.  Opening and closing is for one thread, when
+** no other uses the object.  Two launches that may run at the same time (other streams) need
 ** workspaces and counters of their own.
 **
 ** ABI.  This header is version QPAL_ABI.  Within one QPAL_ABI: no function or enumerator goes or
 ** changes its meaning; structs that begin with 'size' grow only at their end; those without never
-** change.  Set 'size' to sizeof the struct you were compiled with (info = {sizeof info}) and zero the
-** rest: the library reads and writes no more than that, and takes what is beyond as 0.  QPAL_E_ARG
-** where 'size' is smaller than the struct of QPAL_ABI 1 or larger than 4096.
+** change.  Set 'size' to sizeof the struct you were compiled with (info = {sizeof info}) and zero
+** the rest: the library reads and writes no more than that, and takes what is beyond as 0.
+** QPAL_E_ARG where 'size' is smaller than the struct of QPAL_ABI 1 or larger than 4096.
 **
 ** UNITS.  Sizes in bytes (_bytes), times in picoseconds (_ps).  Device addresses are those of the
 ** driver API (CUdeviceptr) or of the runtime API (any device pointer).  Matrices are row-major.
@@ -83,7 +83,7 @@ typedef enum qpal_status {
 QPAL_API const char *qpal_status_name(qpal_status status);
 
 /* The message of this thread's last failed call; "" before any.  Valid until this thread's next
-** failing call. */
+   failing call. */
 QPAL_API const char *qpal_message(void);
 
 typedef uint64_t qpal_ptr; /* device address; 0 is none */
@@ -113,7 +113,7 @@ typedef struct qpal_library qpal_library;
 QPAL_API qpal_status qpal_library_open(const char *path, qpal_library **out);
 
 /* The same from memory, which must begin at a multiple of 8 and stay as it is until the library is
-** closed: nothing is copied.  QPAL_E_ARG: NULL or not aligned; QPAL_E_FORMAT; QPAL_E_NOMEM. */
+   closed: nothing is copied.  QPAL_E_ARG: NULL or not aligned; QPAL_E_FORMAT; QPAL_E_NOMEM. */
 QPAL_API qpal_status qpal_library_from_memory(const void *data, size_t bytes, qpal_library **out);
 
 /* After all qpal_kernels that were loaded from it.  NULL is allowed. */
@@ -174,12 +174,13 @@ typedef struct qpal_group_info {
 QPAL_API qpal_status qpal_library_group(const qpal_library *library, unsigned index,
                                         qpal_group_info *info);
 
-/* Index of the group of this name.  QPAL_E_ARG: there is none (the nearest names are not guessed). */
+/* Index of the group of this name.  QPAL_E_ARG: there is none (the nearest names
+   are not guessed). */
 QPAL_API qpal_status qpal_library_find_group(const qpal_library *library, const char *name,
                                              unsigned *group);
 
 /* Group and member that compute the linear with this name in the checkpoint (with or without
-** ".weight").  QPAL_E_ARG: there is none. */
+   ".weight").  QPAL_E_ARG: there is none. */
 QPAL_API qpal_status qpal_library_find_linear(const qpal_library *library, const char *tensor,
                                               unsigned *group, unsigned *member);
 
@@ -194,7 +195,8 @@ typedef struct qpal_part_info {
                                                   library has it */
 } qpal_part_info;
 
-/* A linear and how its packed weights lie in memory.  Row scales are fp32 [rows] beside the parts. */
+/* A linear and how its packed weights lie in memory.  Row scales are fp32 [rows]
+   beside the parts. */
 typedef struct qpal_linear_info {
   size_t size;
   const char *tensor;     /* name in the checkpoint, without ".weight" */
@@ -232,7 +234,8 @@ typedef struct qpal_packed qpal_packed;
 
 /*
 ** Map the packed weights that `qpal quantize` wrote: a directory (runtime/PACKED.md), or one of its
-** safetensors files.  Nothing is loaded but row scales, which kernels read as fp32.  The files must not be changed while they are open.
+** safetensors files.  Nothing is loaded but row scales, which kernels read as fp32.  The files must
+** not be changed while they are open.
 ** QPAL_E_IO, QPAL_E_FORMAT (names file, tensor and reason), QPAL_E_NOMEM.
 */
 QPAL_API qpal_status qpal_packed_open(const char *path, qpal_packed **out);
@@ -258,14 +261,14 @@ typedef struct qpal_packed_linear {
 
 /*
 ** Packed weights of a linear of the library, found by the name of its tensor and compared with what
-** the library's kernels read.  QPAL_E_MISMATCH: quantizer, definition hash, layout version, shape or
-** a size differs (all named); QPAL_E_ARG: the weights have no such tensor; QPAL_E_FORMAT.
+** the library's kernels read.  QPAL_E_MISMATCH: quantizer, definition hash, layout version, shape
+** or a size differs (all named); QPAL_E_ARG: the weights have no such tensor; QPAL_E_FORMAT.
 */
 QPAL_API qpal_status qpal_packed_find(const qpal_packed *packed, const qpal_library *library,
                                       unsigned group, unsigned member, qpal_packed_linear *out);
 
 /* A tensor of the packed files that is no quantized linear (embedding, norm, bias): its bytes, its
-** type ("F16", "BF16", "F32") and its shape.  QPAL_E_ARG: there is none of this name. */
+   type ("F16", "BF16", "F32") and its shape.  QPAL_E_ARG: there is none of this name. */
 typedef struct qpal_tensor {
   size_t size;
   qpal_bytes bytes;
@@ -284,9 +287,9 @@ enum { QPAL_CURRENT = -1 };
 
 /*
 ** Open a GPU: by ordinal (its primary context, which is kept until the device is closed), or
-** QPAL_CURRENT: the context that is current on the calling thread, which stays the caller's and must
-** outlive the device.  Calls leave the caller's current context as they found it.  Any number of
-** devices and contexts may be open.
+** QPAL_CURRENT: the context that is current on the calling thread, which stays the caller's and
+** must outlive the device.  Calls leave the caller's current context as they found it.  Any number
+** of devices and contexts may be open.
 ** QPAL_E_MISSING: no driver, no such GPU, or no current context; QPAL_E_DEVICE; QPAL_E_NOMEM.
 */
 QPAL_API qpal_status qpal_device_open(int ordinal, qpal_device **out);
@@ -313,7 +316,8 @@ QPAL_API qpal_status qpal_upload(qpal_device *device, qpal_ptr to, const void *f
                                  uint64_t bytes);
 QPAL_API qpal_status qpal_download(qpal_device *device, void *to, qpal_ptr from, uint64_t bytes);
 QPAL_API qpal_status qpal_zero(qpal_device *device, qpal_ptr to, uint64_t bytes);
-/* Wait for 'stream' (a CUstream; NULL: the default stream); an error of a kernel shows here at the latest. */
+/* Wait for 'stream' (a CUstream; NULL: the default stream); an error of a kernel shows here
+   at the latest. */
 QPAL_API qpal_status qpal_wait(qpal_device *device, void *stream);
 
 /* ---- Kernels on a device ---- */
@@ -333,9 +337,9 @@ QPAL_API uint64_t qpal_constants_bytes(const qpal_library *library);
 
 /*
 ** Load the kernels of the target that fits the device best, and its codebooks.  In this order: the
-** same architecture (nearest number of multiprocessors); an older one of the same major version; PTX
-** of an older architecture, compiled by the driver.  This allocates, copies and waits; launches do
-** not.  'options' may be NULL.
+** same architecture (nearest number of multiprocessors); an older one of the same major version;
+** PTX of an older architecture, compiled by the driver.  This allocates, copies and waits; launches
+** do not.  'options' may be NULL.
 ** QPAL_E_MISMATCH: no target runs on this GPU, or its driver is older than the kernels need (both
 ** are named); QPAL_E_FORMAT: a kernel's checksum is wrong; QPAL_E_DEVICE, QPAL_E_NOMEM.
 */
@@ -389,12 +393,12 @@ enum {
 
 /*
 ** Y_i = r_i * (X~ W^_i^T) (+ bias_i) (+ residual_i)  for each member i of 'group'.
-**   x [rows][K] of 'type': rotated already (qpal_rotate), or with 'signs' not yet, where the library
-**   has kernels that rotate       y_i [rows][M_i] of 'out_type'
+**   x [rows][K] of 'type': rotated already (qpal_rotate), or with 'signs' not yet, where the
+**   library has kernels that rotate       y_i [rows][M_i] of 'out_type'
 ** fp16 or bf16 in, fp32 sums.  Kernels are made for some numbers of rows: the nearest one that is
-** large enough is taken if X, Y and residuals have 'capacity' for its rows (what lies beyond 'rows' is
-** read and written, and means nothing); else several launches add up to 'rows'.  Above the largest
-** kernel qpal_dequant and a GEMM of the engine's own are faster: 'prefer_dequant' says so.
+** large enough is taken if X, Y and residuals have 'capacity' for its rows (what lies beyond 'rows'
+** is read and written, and means nothing); else several launches add up to 'rows'.  Above the
+** largest kernel qpal_dequant and a GEMM of the engine's own are faster: 'prefer_dequant' says so.
 */
 typedef struct qpal_gemm_args {
   size_t size;
@@ -424,15 +428,15 @@ typedef struct qpal_gemm_info {
 } qpal_gemm_info;
 
 /* What qpal_gemm would do; only group, rows, capacity, types and whether signs are given count.
-** Needs no device work.  QPAL_E_ARG; QPAL_E_NO_KERNEL: the group is the engine's, or has no kernel
-** of these types (what there is, is named). */
+   Needs no device work.  QPAL_E_ARG; QPAL_E_NO_KERNEL: the group is the engine's, or has no kernel
+   of these types (what there is, is named). */
 QPAL_API qpal_status qpal_gemm_query(const qpal_kernels *kernels, const qpal_gemm_args *args,
                                      qpal_gemm_info *info);
 
 /*
-** Launch it on 'stream' (a CUstream of the device's context; NULL: the default stream).  It allocates
-** nothing, waits for nothing and may be captured in a CUDA graph: addresses are then part of the
-** graph.  QPAL_E_ARG: an address is missing or not aligned (it is named); QPAL_E_NO_KERNEL;
+** Launch it on 'stream' (a CUstream of the device's context; NULL: the default stream).  It
+** allocates nothing, waits for nothing and may be captured in a CUDA graph: addresses are then part
+** of the graph.  QPAL_E_ARG: an address is missing or not aligned (it is named); QPAL_E_NO_KERNEL;
 ** QPAL_E_DEVICE: the driver refused a launch.  An error of the kernel itself shows at a later call,
 ** as always with CUDA.
 */

@@ -6,9 +6,9 @@
 **
 ** Rules: liveness is computed per basic block; an instruction whose guard may fail does not end the
 ** life of the value it overwrites; a destination never shares words with a source of the same
-** instruction (a loop over lanes writes one while reading the other); registers of 64 bits and of 32
-** never share a place: a lane's 64 bits lie where the words of two other lanes would, which may stand
-** elsewhere in the program.
+** instruction (a loop over lanes writes one while reading the other); registers of 64 bits and of
+** 32 never share a place: a lane's 64 bits lie where the words of two other lanes would, which may
+** stand elsewhere in the program.
 */
 #include "parse.h"
 

@@ -163,8 +163,7 @@ typedef struct qp_sim_code {
 /*
 ** Decode PTX text for an architecture.  Addresses of module-scope variables are asked of 'place'
 ** (called once for each, in order, before any op refers to it).  QP_E_COMPILE: the message names
-** the
-** PTX line and what is wrong with it.  QP_E_NOMEM.
+** the PTX line and what is wrong with it.  QP_E_NOMEM.
 */
 typedef qp_status (*qp_sim_place)(void *arg, qp_sim_global *g, qp_error *err);
 qp_status qp_sim_decode(const char *ptx, size_t bytes, unsigned arch, qp_sim_place place, void *arg,

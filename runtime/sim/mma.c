@@ -2,8 +2,7 @@
 /*
 ** mma.sync, ldmatrix, stmatrix.  Element e of the pair of 16-bit values in a register sits in its
 ** bits 16e..16e+15.  With g = lane / 4 and t = lane % 4 the fragments of m16n8 are (PTX ISA,
-** "Matrix
-** Fragments for mma.m16n8k16"):
+** "Matrix Fragments for mma.m16n8k16"):
 **   A register i: row g + 8 (i & 1), columns 2t + 8 (i >> 1), + 1
 **   B register i: rows 2t + 8 i, + 1, column g
 **   C register i: row g + 8 (i >> 1), column 2t + (i & 1)

@@ -113,7 +113,7 @@ static inline uint32_t as_shift(uint32_t bit, uint32_t top) {
   return bit == UINT32_MAX ? bit : top - bit;
 }
 /* Bit field of 'len' bits at 'pos'; both are taken modulo 256.  Beyond the top, a signed field is
-** filled with the value's sign. */
+   filled with the value's sign. */
 static inline uint32_t bfe_u32_of(uint32_t x, uint32_t pos, uint32_t len) {
   pos &= 0xff;
   len &= 0xff;

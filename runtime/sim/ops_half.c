@@ -3,8 +3,7 @@
 ** fp16 and bf16 arithmetic, single and packed, with one rounding.  Sums and products of two values
 ** are exact in double except where fp16 or bf16 exponents lie far apart; those, and fma, are
 ** computed to odd in double first: a result whose last bit is sticky rounds right to any format
-** with at most
-** 51 bits.
+** with at most 51 bits.
 */
 #include "round.h"
 

@@ -42,8 +42,8 @@ qp_status qp_sim_chain_begin(qp_sim_chain *c, qp_sim_launch *launch, bool pdl, q
 }
 
 /*
-** The next launch may begin when all blocks of this one have let their dependents go.  If each did so
-** after it had waited, those before this one have ended by then.
+** The next launch may begin when all blocks of this one have let their dependents go.  If each did
+** so after it had waited, those before this one have ended by then.
 */
 void qp_sim_chain_end(qp_sim_chain *c, const qp_sim_launch *launch) {
   c->before_last_waited = launch->waited;

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Launches that overlap, as programmatic dependent launch lets them:  a grid may begin while the one
-** before it still runs, and owns nothing that the earlier ones touch until it has waited for them.
+** Launches that overlap, as programmatic dependent launch lets them:  a grid may begin while
+** the one before it still runs, and owns nothing that the earlier ones touch until it has
+** waited for them.
 **
-** Each byte of global memory remembers the last launch that wrote it and the last that read it.  A
-** launch with 'pdl' set does not know, before griddepcontrol.wait, whether its predecessor has ended;
-** nor whether the predecessor's own predecessor has, if that one let its dependents go before it had
-** waited itself.  What such launches wrote may not be read, and what they read or wrote may not be
-** written, by a thread that has not executed griddepcontrol.wait.  PTX ISA, "griddepcontrol".
+** Each byte of global memory remembers the last launch that wrote it and the last that read
+** it.  A launch with 'pdl' set does not know, before griddepcontrol.wait, whether its
+** predecessor has ended; nor whether the predecessor's own predecessor has, if that one let
+** its dependents go before it had waited itself.  What such launches wrote may not be read,
+** and what they read or wrote may not be written, by a thread that has not executed
+** griddepcontrol.wait.  PTX ISA, "griddepcontrol".
 */
 #ifndef QP_SIM_OVERLAP_H
 #define QP_SIM_OVERLAP_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Tables of plain instructions: spelling, operand types, what executes them.  The spelling is that
-** of
-** PTX without rounding, .ftz, .sat, .relu, .approx and .full, which become bits of qp_sim_op.mode.
+** Tables of plain instructions: spelling, operand types, what executes them.  The
+** spelling is that of PTX without rounding, .ftz, .sat, .relu, .approx and .full, which
+** become bits of qp_sim_op.mode.
 */
 #ifndef QP_SIM_ROWS_H
 #define QP_SIM_ROWS_H
@@ -12,7 +12,7 @@
 typedef struct qp_sim_row {
   const char *name;
   /* Destination, then sources:  h 16 bits, w 32, d 64, f fp32, g fp64, p predicate, i immediate
-  ** (goes to qp_sim_op.imm).  '|' before a letter: a second, optional destination. */
+     (goes to qp_sim_op.imm).  '|' before a letter: a second, optional destination. */
   const char *operands;
   qp_sim_fn run;      /* without modifiers */
   qp_sim_fn run_mode; /* with modifiers; NULL: they are refused */

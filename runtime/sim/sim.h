@@ -18,7 +18,7 @@ qp_status qp_sim_counters_get(qp_device *dev, qp_sim_counters *out, qp_error *er
 qp_status qp_sim_counters_reset(qp_device *dev, qp_error *err);
 
 /* Read or set the switches; they hold from the next launch on.  QP_E_ARG: not a simulator, or a
-** thread_limit of 0. */
+   thread_limit of 0. */
 qp_status qp_sim_switches_get(qp_device *dev, qp_sim_switches *out, qp_error *err);
 qp_status qp_sim_switches_set(qp_device *dev, const qp_sim_switches *in, qp_error *err);
 

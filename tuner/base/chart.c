@@ -61,7 +61,8 @@ void qp_chart_text(qp_text *to, double x, double y, const char *anchor, const ch
   qp_text_add(to, "</text>\n");
 }
 
-/* Bytes of the first line of a text that may have 'most' characters: broken at a blank if there is one. */
+/* Bytes of the first line of a text that may have 'most' characters: broken at a blank if
+   there is one. */
 static size_t line_length(const char *text, size_t most) {
   const size_t n = strlen(text);
   if (n <= most) return n;

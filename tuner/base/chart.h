@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** What all drawings share:  numbers -> SVG with a title that fits, axes with round ticks and grid lines,
-** marks, legends.  Colours and fonts are classes of one style sheet, which follows the reader's light
-** or dark scheme.  Lengths are SVG user units (pixels at a scale of 1); y grows downwards.
+** What all drawings share:  numbers -> SVG with a title that fits, axes with round ticks and
+** grid lines, marks, legends.  Colours and fonts are classes of one style sheet, which
+** follows the reader's light or dark scheme.  Lengths are SVG user units (pixels at a scale
+** of 1); y grows downwards.
 */
 #ifndef QP_CHART_H
 #define QP_CHART_H
@@ -43,8 +44,8 @@ typedef struct qp_chart_entry {
 } qp_chart_entry;
 
 /*
-** Begin a drawing of this width; 'height' counts from below the title.  The title is broken into lines
-** that fit.  Returns where the drawing's own content may begin (y).  End with qp_chart_close.
+** Begin a drawing of this width; 'height' counts from below the title.  The title is broken into
+** lines that fit.  Returns where the drawing's own content may begin (y).  End with qp_chart_close.
 */
 double qp_chart_open(qp_text *to, double width, double height, const char *title);
 void qp_chart_close(qp_text *to);
@@ -57,8 +58,8 @@ double qp_chart_text_width(const char *text);
 void qp_chart_text(qp_text *to, double x, double y, const char *anchor, const char *text);
 
 /*
-** Round values within [lo, hi]: multiples of 1, 2 or 5 times a power of ten, at most 'most' of them; on a
-** logarithmic axis 1, 2, 5 of each decade, or the decades alone.  Returns their number.
+** Round values within [lo, hi]: multiples of 1, 2 or 5 times a power of ten, at most 'most' of
+** them; on a logarithmic axis 1, 2, 5 of each decade, or the decades alone.  Returns their number.
 */
 unsigned qp_chart_ticks(const qp_chart_axis *axis, unsigned most, double out[QP_CHART_TICKS]);
 

@@ -171,7 +171,7 @@ typedef struct listing {
 } listing;
 
 /* By name and by path the loader may give one file twice; a name that it does not know is no
-** find. */
+   find. */
 static bool add(const char *path, const char *place, void *arg) {
   listing *l = arg;
   qp_library_find *f = &l->list[l->count];

@@ -73,7 +73,7 @@ typedef struct qp_verb_help {
 } qp_verb_help;
 
 /* Parse argv[1..]; "--name value", "--name=value" and flags, words anywhere, "--" ends the options.
-** Returns -1 to go on, or the exit code: 0 after --help, 2 after an error told on stderr. */
+   Returns -1 to go on, or the exit code: 0 after --help, 2 after an error told on stderr. */
 int qp_options_parse(const qp_verb_help *verb, const qp_option *table, int argc, char **argv,
                      qp_words *words);
 
@@ -87,12 +87,12 @@ typedef struct qp_unit {
 } qp_unit;
 
 /* A number above 0 and one of the units; the first is meant where none is written.  QP_E_ARG names
-** the option ("latency"), the text and the units. */
+   the option ("latency"), the text and the units. */
 qp_status qp_quantity_parse(const char *option, const char *text, const qp_unit *units, double *out,
                             qp_error *err);
 
 /* Exit code of a status: 0 ok, 1 asked thing is false, 2 wrong arguments or input, 3 device
-** trouble. */
+   trouble. */
 int qp_exit_code(qp_status status);
 /* Print "qpal VERB: message" on stderr and return the status' exit code. */
 int qp_complain(const char *verb, qp_status status, const qp_error *err);

@@ -27,7 +27,7 @@ qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quanti
                                 size_t *count, qp_error *err);
 
 /* "sim", "sim:sm_90:4", "cuda:0", or NULL: the first GPU if there is a driver, else the simulator.
-** Gives the device's name, architecture and multiprocessors without keeping it open. */
+   Gives the device's name, architecture and multiprocessors without keeping it open. */
 qp_status qp_session_device(const char *name, char *chosen, size_t size, unsigned *arch,
                             unsigned *sm_count, qp_error *err);
 

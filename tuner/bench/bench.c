@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The GPU tier; see bench.h.  A kernel that crashes, hangs or breaks the device costs its own row:
-** measuring is done by a child process, which is replaced when it is lost. */
+   measuring is done by a child process, which is replaced when it is lost. */
 #include "tuner/bench/bench.h"
 
 #include <signal.h>
@@ -41,7 +41,8 @@ void qp_bench_free(qp_bench *b) {
 
 /* ---- What is to be measured ---- */
 
-/* One launch for each group of a block, then the lm_head, then with 'all' what else a plan may use. */
+/* One launch for each group of a block, then the lm_head, then with 'all' what else a
+   plan may use. */
 static void choose_launches(qp_bench *b, const qp_model *m, bool all) {
   qp_model_launch list[QP_MODEL_LAUNCHES];
   const unsigned n = qp_model_launches(m, list);
@@ -139,7 +140,8 @@ static void blame(shared *s, int status, bool hung, double timeout_s) {
     row->outcome = QP_BENCH_FAIL;
 }
 
-/* Measure from row 'from' on in a child; '*next' is where to go on, the number of rows at the end. */
+/* Measure from row 'from' on in a child; '*next' is where to go on, the number of rows
+   at the end. */
 static qp_status run_child(qp_session *session, const qp_bench_options *o, shared *s, size_t from,
                            size_t *next, qp_error *err) {
   const double timeout_s = o->timeout_s > 0 ? o->timeout_s : default_timeout_s;

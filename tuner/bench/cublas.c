@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** cuBLAS; see cublas.h.  Its header is not needed: these calls and enumerators are those of cuBLAS 11
-** to 13.
+** cuBLAS; see cublas.h.  Its header is not needed: these calls and enumerators are those of cuBLAS
+** 11 to 13.
 */
 #include "tuner/bench/cublas.h"
 
@@ -88,7 +88,7 @@ void qp_cublas_close(qp_cublas *c) {
 }
 
 /* Finite halves of both signs below 2: what they are does not change the time, NaNs may.  A
-** buffer holds this chunk again and again.  malloc'ed. */
+   buffer holds this chunk again and again.  malloc'ed. */
 static uint32_t *make_chunk(qp_error *err) {
   uint32_t *chunk = malloc(CHUNK);
   if (!chunk) return qp_fail(err, QP_E_NOMEM, "no memory for random weights"), NULL;
@@ -153,7 +153,8 @@ static double half_at(const uint32_t *chunk, size_t i) {
   return (double)qp_half_to_float(v);
 }
 
-/* Relative L2 error of CHECKED rows, first and last among them, against sums in double precision. */
+/* Relative L2 error of CHECKED rows, first and last among them, against sums
+   in double precision. */
 static double error_of(const gemms *g, const uint32_t *chunk, const uint16_t *y) {
   const size_t copy = (size_t)((g->launches - 1) % g->copies) * g->rows; /* of the last launch */
   const unsigned rows = g->rows < CHECKED ? g->rows : CHECKED;

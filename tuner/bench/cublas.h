@@ -19,10 +19,11 @@ qp_status qp_cublas_open(qp_device *dev, qp_cublas **out, char *version, size_t 
 void qp_cublas_close(qp_cublas *c);
 
 /*
-** Picoseconds a launch of  Y[N,M] = X[N,K] W[M,K]^T,  all fp16, sums in fp32, in a CUDA graph chain.
-** The chain walks through copies of W, and the L2 cache is cleared before each replay, so that
-** weights come from DRAM.  X and Y are warm.  Then 64 rows of what the last launch left in Y, which
-** was poisoned, are compared with sums in double precision: '*error' is their relative L2 error.
+** Picoseconds a launch of  Y[N,M] = X[N,K] W[M,K]^T,  all fp16, sums in fp32, in a CUDA graph
+** chain.  The chain walks through copies of W, and the L2 cache is cleared before each replay,
+** so that weights come from DRAM.  X and Y are warm.  Then 64 rows of what the last launch left
+** in Y, which was poisoned, are compared with sums in double precision: '*error' is their
+** relative L2 error.
 ** QP_E_WRONG: it is above 2e-3, or Y was not written; QP_E_NOMEM, QP_E_DEVICE.
 */
 qp_status qp_cublas_time(qp_cublas *c, unsigned rows, unsigned columns, unsigned batch, int64_t *ps,

@@ -16,9 +16,9 @@ typedef struct qp_bench_fit {
 } qp_bench_fit;
 
 /*
-** Least squares over the rows of a quantizer at a batch that passed, a row's error relative to its time
-** (so that large linears do not hide small ones).  Time is qp_bench_row_ps.  False: there are less than
-** three rows of different bytes, or they do not rise with the bytes.
+** Least squares over the rows of a quantizer at a batch that passed, a row's error relative to its
+** time (so that large linears do not hide small ones).  Time is qp_bench_row_ps.  False: there are
+** less than three rows of different bytes, or they do not rise with the bytes.
 */
 bool qp_bench_fit_rows(const qp_bench *b, const qp_quantizer *q, unsigned batch, qp_bench_fit *out);
 

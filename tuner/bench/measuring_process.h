@@ -17,8 +17,8 @@ typedef struct qp_bench_place {
 } qp_bench_place;
 
 /*
-** Measure the rows from number 'from' on and the blocks they complete; 'b' has its launches, rows and
-** blocks, with what is not measured yet zero beside quantizer, launch and batch.  Fails as
+** Measure the rows from number 'from' on and the blocks they complete; 'b' has its launches, rows
+** and blocks, with what is not measured yet zero beside quantizer, launch and batch.  Fails as
 ** qp_bench_run; where a kernel broke the device, its row says so and 'place' names it.
 */
 qp_status qp_bench_measure(qp_session *s, const qp_bench_options *opt, size_t from, qp_bench *b,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** A model's calibration.  Two passes over its blocks, each with the states that go into a block in
-** memory: Hessians from all tokens, then sensitivities from the first of them.  After each block, and
-** after each linear, the ledger says that it is done.
+** memory: Hessians from all tokens, then sensitivities from the first of them.  After each block,
+** and after each linear, the ledger says that it is done.
 */
 #include "tuner/calibrate/calibrate.h"
 
@@ -115,7 +115,8 @@ static qp_status run_head_inputs(run *r, const qp_forward_hook *hook, size_t tok
   return status;
 }
 
-/* Block 'block', or the head's input behind the last: with a hook only where its files are missing. */
+/* Block 'block', or the head's input behind the last: with a hook only where its
+   files are missing. */
 static qp_status run_hessian_block(run *r, unsigned block, const qp_sequences *s) {
   const bool head = block == r->model->layers;
   qp_hessian_files files = {0};

@@ -22,9 +22,9 @@ typedef struct qp_calibrate_options {
 } qp_calibrate_options;
 
 /*
-** Write options->folder in the form of CALIBRATION.md.  What an earlier run of the same model, tokens
-** and options left there is not done again, and the files are the same bytes as without a stop.
-** Where all is there nothing is done.
+** Write options->folder in the form of CALIBRATION.md.  What an earlier run of the same model,
+** tokens and options left there is not done again, and the files are the same bytes as without a
+** stop.  Where all is there nothing is done.
 ** QP_E_ARG: the folder holds another calibration; QP_E_LIMIT: stopped; errors of the forward pass;
 ** QP_E_IO, QP_E_NOMEM.  Files are written whole or not at all.
 */

@@ -26,7 +26,7 @@ qp_status qp_hessian_files_write(const qp_hessian_files *h, const char *folder, 
 void qp_hessian_files_end(qp_hessian_files *h);
 
 /* Name of a group's file without ".safetensors", and of its tensor without ".hessian":
-** "model.layers.0.qkv"; of the lm_head "lm_head". */
+   "model.layers.0.qkv"; of the lm_head "lm_head". */
 void qp_hessian_files_name(const qp_model *m, unsigned block, unsigned group,
                            char out[QP_MODEL_NAME]);
 /* folder/index.json: which file holds the Hessian of which linear. */

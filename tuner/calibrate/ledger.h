@@ -11,14 +11,14 @@
 /*
 ** A file of lines:  {"ledger":"qpal-calibrate","key":KEY}, then one for each thing that was done,
 **   {"block":B,"hessians":true}                      its files are written
-**   {"block":B,"linear":L,"alpha":A,"error":E}       numbers in 17 digits: they come back as they were
-** Block and linear count as in qp_model; the lm_head has the block after the last.  A torn last line is
-** dropped.
+**   {"block":B,"linear":L,"alpha":A,"error":E}       numbers in 17 digits, so that none changes
+** Block and linear count as in qp_model; the lm_head has the block after the last.  A torn last
+** line is dropped.
 */
 typedef struct qp_ledger qp_ledger;
 
 /* Open or make it.  QP_E_ARG: its key is another (it is of another model, text or options), or a
-** line before the last is damaged; QP_E_IO; QP_E_NOMEM. */
+   line before the last is damaged; QP_E_IO; QP_E_NOMEM. */
 qp_status qp_ledger_open(const char *file, const char *key, const qp_model *m, qp_ledger **out,
                          qp_error *err);
 /* Close it; with 'remove' delete the file: what it said is elsewhere. */

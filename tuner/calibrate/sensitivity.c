@@ -153,7 +153,7 @@ static qp_status compare_all(qp_probe *p, const float *state, qp_error *err) {
 }
 
 /* Without kept logits of the source: both heads for each piece; the noisy one may be the head's own
-** noise, so the source's is computed with the override taken away. */
+   noise, so the source's is computed with the override taken away. */
 static qp_status compare_again(qp_probe *p, const float *state, unsigned block, unsigned linear,
                                const float *w, qp_error *err) {
   const size_t hidden = p->model->hidden;

@@ -15,7 +15,7 @@ const unsigned qp_model_columns[] = {576,   640,   896,   960,   1024,  1152,  1
                                      28672, 29568, 32768, 36864, 0};
 
 /* Small shapes with odd edges: less than a row group, than a block, ragged units, several of
-** each. */
+   each. */
 static const unsigned shapes[][2] = {{48, 96},   {16, 32},  {80, 352}, {32, 1056},
                                      {112, 256}, {64, 640}, {176, 160}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -97,8 +97,8 @@ static void single(maker *m, qp_problem p, const qp_quantizer *q, const qp_famil
 }
 
 /* The batch of a quantizer in the family with this number, of the batches in turn. Beyond the
-** first family, whose tensor cores take 8 rows for one, most have few rows: products of 16 rows
-** compile for seconds. */
+   first family, whose tensor cores take 8 rows for one, most have few rows: products of 16 rows
+   compile for seconds. */
 static unsigned batch_in_turn(const qp_quantizer *q, size_t number, qp_dtype type, size_t family) {
   const unsigned batch = batches[(number + type + 4 * family) % BATCHES];
   return family && batch > 4 && (q->kind == QP_SPLIT || number % 3) ? batch % 4 + 1 : batch;
@@ -258,7 +258,7 @@ static void all_tunables(maker *m) {
 }
 
 /* More batch rows than one tile of the tensor cores has, for families whose constraint lets
-** them. */
+   them. */
 static void large_batches(maker *m) {
   static const unsigned large[] = {12, 24, 32, 64};
   const family_list *list = &m->of[QP_OP_GEMM];
@@ -317,7 +317,7 @@ static void add_segments(qp_problem *p, const qp_quantizer *a, const qp_quantize
 }
 
 /* Type and batch hang on the quantizer, so that a part of the palette is checked as the whole
-** is. */
+   is. */
 static void steady_pair(maker *m, const qp_family *f, const qp_quantizer *a,
                         const qp_quantizer *b) {
   const unsigned turn = a->step + a->dim;

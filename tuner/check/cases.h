@@ -23,7 +23,7 @@ typedef struct qp_cases {
 typedef enum qp_coverage {
   QP_COVER_FEW,  /* each quantizer in each family once, two rotations */
   QP_COVER_SOME, /* each quantizer in each family once, mixtures, some rotations and tunables */
-  QP_COVER_ALL /* each quantizer x family x batch 1..8 and 16 x fp16 and bf16, every rotation, ... */
+  QP_COVER_ALL   /* each quantizer x family x batch 1..8 and 16 x fp16 and bf16, every rotation */
 } qp_coverage;
 
 typedef struct qp_case_wishes {
@@ -41,13 +41,13 @@ typedef struct qp_case_wishes {
 } qp_case_wishes;
 
 /* Append the cases, of every family of lua/families, references too.  QP_E_NOMEM only.  Free the
-** list with qp_cases_free. */
+   list with qp_cases_free. */
 qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
                         qp_error *err);
 void qp_cases_free(qp_cases *c);
 
 /* The K of the supported models' linears (Llama 2/3, Qwen 2.5/3, Mistral, Gemma 2/3, Phi-3,
-** SmolLM2), ending with 0: every Hadamard order that rotations meet. */
+   SmolLM2), ending with 0: every Hadamard order that rotations meet. */
 extern const unsigned qp_model_columns[];
 
 #endif

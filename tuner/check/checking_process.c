@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* One process of a check: case -> kernel -> compiled -> verdict, a few with the compiler at a
-** time. */
+   time. */
 #include "tuner/check/checking_process.h"
 
 #include <errno.h>

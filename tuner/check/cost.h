@@ -10,8 +10,8 @@
 
 /*
 ** Per weight and lane: PTX instructions but moves, and wavefronts of shared memory (passes of a
-** warp's access through the 32 banks).  A multiprocessor issues instructions of four warps in a cycle but serves
-** one wavefront, so a kernel that waits for nothing else is bound by
+** warp's access through the 32 banks).  A multiprocessor issues instructions of four warps in a
+** cycle but serves one wavefront, so a kernel that waits for nothing else is bound by
 **     slots = max(instructions, 4 wavefronts)        issue slots a weight.
 ** All that the kernel does with a weight is in them, its share of loads and products included.
 */
@@ -23,7 +23,8 @@ typedef struct qp_cost {
 ** Count with the default kernel at batch 1:  what twice the rows cost more, so that what a launch
 ** costs however large it is (tables, activations, the last sum) is not in it.  The kernel's result
 ** is verified on the way.
-** QP_E_WRONG: the kernel decodes wrongly; else as qp_kernel_make, qp_compiler_run and the simulator.
+** QP_E_WRONG: the kernel decodes wrongly; else as qp_kernel_make, qp_compiler_run
+** and the simulator.
 */
 qp_status qp_cost_count(qp_families *families, qp_compiler *compiler, const qp_quantizer *q,
                         unsigned arch, qp_cost *out, qp_error *err);

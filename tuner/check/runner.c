@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The runner: cases -> [processes] -> results, whatever a kernel does to the process that runs
-** it. */
+   it. */
 #include "tuner/check/runner.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the partition of a launch makes warps go through, and shapes that make them go through
-** all of it. */
+   all of it. */
 #include "tuner/check/steady.h"
 
 #include <stdio.h>

@@ -193,7 +193,7 @@ static qp_dtype output_type(const check *c) {
 }
 
 /* What a segment comes with: of five segments or seeds in a row, one has all, one nothing, three
-** all but one. */
+   all but one. */
 enum { WITHOUT_SCALE, WITHOUT_BIAS, WITHOUT_RESIDUAL, WITH_ALL, WITH_NONE, EXTRAS };
 
 static bool comes_with(const check *c, unsigned segment, unsigned without) {
@@ -242,7 +242,7 @@ static qp_status make_segment(check *c, unsigned i) {
 }
 
 /* What this launch clears for a later one's atomic sums: more words than it has threads, an odd
-** number. */
+   number. */
 static qp_status make_zero(check *c) {
   if (!c->k->adds_to_zero) return QP_OK;
   c->args.zero_words = (uint64_t)c->k->grid * c->k->block + 37;

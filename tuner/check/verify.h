@@ -22,15 +22,15 @@ typedef struct qp_verdict {
 } qp_verdict;
 
 /*
-** Encode kernels: codes of N(0,1) targets, equal to the CPU's bit for bit (in the simulator of a few
-** sequences).  Others:
+** Encode kernels: codes of N(0,1) targets, equal to the CPU's bit for bit (in the simulator of a
+** few sequences).  Others:
 ** Random codes, group fields, codebooks (tensor and row scope), row scales, bias, residual and
 ** activations from 'seed'; outputs are poisoned with NaNs (or zeroed where the kernel adds),
 ** guarded behind their end, and compared with  Y = r (X~ W^^T) + bias + residual  in double
-** precision.  Of large linears, 'row_groups_max' groups of 32 rows of each segment are compared (0:
-** all), first and last among them; every output is searched
-** for NaNs.  The counters must be zero after the launch; on a GPU a kernel that sums in order is
-** launched twice and must give the same bits.
+** precision.  Of large linears, 'row_groups_max' groups of 32 rows of each segment are compared
+** (0: all), first and last among them; every output is searched for NaNs.  The counters must be
+** zero after the launch; on a GPU a kernel that sums in order is launched twice and must give
+** the same bits.
 ** A wrong result, and a fault of the kernel, is a verdict; an error is returned where the check
 ** itself could not be done.
 */

@@ -143,7 +143,7 @@ static qp_status write_one(const gen_options *o, const qp_kernel *k, const char 
                            const void *data, size_t bytes, qp_error *err) {
   char path[4096];
   /* A file's name holds 255 characters; a longer configuration keeps its head, the rest is in
-  ** the files. */
+     the files. */
   int n = snprintf(path, sizeof path, "%s/%.230s%s", o->folder, k->name, ending);
   if (n < 0 || (size_t)n >= sizeof path)
     return qp_fail(err, QP_E_ARG, "-o '%.100s...' is too long", o->folder);
@@ -152,7 +152,8 @@ static qp_status write_one(const gen_options *o, const qp_kernel *k, const char 
   return status;
 }
 
-/* The source behind a head that says how it was compiled: NVRTC makes the same cubin of the whole file. */
+/* The source behind a head that says how it was compiled: NVRTC makes the same cubin of
+   the whole file. */
 static qp_status write_source(const gen_options *o, const qp_kernel *k, const char *nvrtc,
                               qp_error *err) {
   const qp_nvrtc_options given = qp_nvrtc_options_of(k->problem.arch, true);

@@ -94,8 +94,8 @@ static void add_path(qp_plan_input *in, const char *path) {
   snprintf(in->path[in->paths++], QP_PATH_NAME, "%s", path);
 }
 
-/* The paths that are wished for, in the order of the families' ranks; where none is, all but those that
-** only references have. */
+/* The paths that are wished for, in the order of the families' ranks; where none is, all but those
+   that only references have. */
 static qp_status parse_paths(qp_plan_context *c) {
   const qp_families *f = c->session.families;
   const char *known[QP_MAX_PATHS];
@@ -370,8 +370,8 @@ static qp_status read_sensitivity(qp_plan_context *c, const char *file, cJSON **
 }
 
 /*
-** Where quantize will have Hessians, each linear's sensitivity counts with the share of its loss that
-** error feedback leaves.
+** Where quantize will have Hessians, each linear's sensitivity counts with the share of its loss
+** that error feedback leaves.
 */
 static qp_status count_feedback(qp_plan_context *c) {
   const char *path = c->o->hessian ? c->o->hessian : c->calibration.hessian;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What `qpal plan` is asked and what that means:  words, files -> [model, menu, latencies, limits]. */
+/* What `qpal plan` is asked and what that means:  words, files -> [model,
+   menu, latencies, limits]. */
 #ifndef QP_PLAN_CONTEXT_H
 #define QP_PLAN_CONTEXT_H
 
@@ -47,8 +48,8 @@ typedef struct qp_plan_context {
 } qp_plan_context;
 
 /*
-** Read all that the words name and set up the planner's input.  Messages name option, file and field;
-** '*c' has 'o' and 'err' and is to be closed in any case.
+** Read all that the words name and set up the planner's input.  Messages name option, file and
+** field; '*c' has 'o' and 'err' and is to be closed in any case.
 */
 qp_status qp_plan_context_open(qp_plan_context *c);
 void qp_plan_context_close(qp_plan_context *c);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Two distributions of the next token, compared:  logits --> [perplexity, KL divergence, top token]. */
+/* Two distributions of the next token, compared:  logits --> [perplexity, KL
+   divergence, top token]. */
 #ifndef QP_DIVERGENCE_H
 #define QP_DIVERGENCE_H
 

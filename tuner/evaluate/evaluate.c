@@ -34,7 +34,7 @@ static qp_status run_blocks(const span *s, unsigned model) {
 }
 
 /* The states that predict a token of the text move to the front: all but each sequence's last.
-** Gives their number. */
+   Gives their number. */
 static size_t keep_predicting(const span *s) {
   size_t kept = 0;
   for (size_t i = 0, begin = 0; i < s->sequences.count; begin = s->sequences.end[i++])

@@ -10,9 +10,10 @@
 #include "tuner/evaluate/divergence.h"
 
 /*
-** Every token but the first of each sequence is predicted from those before it, by the model and by
-** the source (NULL: none).  '*done' (NULL: none) grows to the number of tokens, once for each of the
-** models.  Hidden states of some thousand tokens and logits of some hundred are in memory at a time.
+** Every token but the first of each sequence is predicted from those before it, by the model and
+** by the source (NULL: none).  '*done' (NULL: none) grows to the number of tokens, once for each
+** of the models.  Hidden states of some thousand tokens and logits of some hundred are in memory
+** at a time.
 ** QP_E_ARG: the vocabularies differ, an id is not in them, or every sequence is one token long;
 ** errors of qp_forward_block; QP_E_NOMEM.
 */

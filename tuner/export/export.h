@@ -36,8 +36,8 @@ typedef struct qp_export_group {
 } qp_export_group;
 
 /*
-** Which candidate a problem gets on a GPU.  'choice' comes filled with the family's defaults for the
-** problem's path; change it where something better is known, and say by what in 'source'.
+** Which candidate a problem gets on a GPU.  'choice' comes filled with the family's defaults for
+** the problem's path; change it where something better is known, and say by what in 'source'.
 ** 'latency_ps' is -1 unless it is set.
 */
 typedef qp_status (*qp_export_chooser)(void *arg, const qp_export_gpu *gpu, const qp_problem *p,

@@ -8,8 +8,8 @@
 #include "runtime/status.h"
 
 /*
-** 'data' is a kernel library, aligned to 8 bytes; files are written whole or not at all, folders are
-** made.  QP_E_IO names the file; QP_E_ARG: a path is too long, or the bytes are no library.
+** 'data' is a kernel library, aligned to 8 bytes; files are written whole or not at all, folders
+** are made.  QP_E_IO names the file; QP_E_ARG: a path is too long, or the bytes are no library.
 **
 ** DIR/library.qpal, the library; for people DIR/manifest.json, which tells all that it holds, and
 ** DIR/kernels/NAME.cubin and .ptx, its images (NAME: "file" of the manifest; images of an earlier
@@ -23,8 +23,8 @@ qp_status qp_export_write_folder(const char *folder, const void *data, size_t by
 */
 qp_status qp_export_write_source(const char *file, const void *data, size_t bytes, qp_error *err);
 
-/* The same as a shared library with these two symbols, made by $CC (or cc).  QP_E_MISSING: there is no
-** compiler; QP_E_COMPILE: it failed. */
+/* The same as a shared library with these two symbols, made by $CC (or cc).  QP_E_MISSING: there is
+   no compiler; QP_E_COMPILE: it failed. */
 qp_status qp_export_write_shared(const char *file, const void *data, size_t bytes, qp_error *err);
 
 #endif

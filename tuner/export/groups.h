@@ -21,7 +21,7 @@ qp_status qp_export_plan_groups(const qp_plan *plan, qp_palette *palette, qp_exp
                                 size_t *count, qp_error *err);
 
 /* A model's groups of linears that read one input, all with one quantizer, on 'path'; the lm_head
-** only with 'head'. */
+   only with 'head'. */
 qp_status qp_export_model_groups(const qp_model *model, const qp_quantizer *q, const char *path,
                                  bool head, qp_export_group **out, size_t *count, qp_error *err);
 

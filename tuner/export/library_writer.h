@@ -11,9 +11,9 @@
 #include "runtime/status.h"
 
 /*
-** Things are added in any order, each once: what is there already is found again.  Indices are those
-** of runtime/library_format.h.  All functions fail with QP_E_NOMEM only where nothing else is said.
-** The same calls in the same order give the same bytes.
+** Things are added in any order, each once: what is there already is found again.  Indices are
+** those of runtime/library_format.h.  All functions fail with QP_E_NOMEM only where nothing else is
+** said.  The same calls in the same order give the same bytes.
 */
 typedef struct qp_library_writer qp_library_writer;
 

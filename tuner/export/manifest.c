@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* manifest.json, read through the public interface as an engine does; images and constants from the file. */
+/* manifest.json, read through the public interface as an engine does; images and constants
+   from the file. */
 #include "tuner/export/manifest.h"
 
 #include <cjson/cJSON.h>
@@ -70,7 +71,8 @@ static void add_quantizers(cJSON *root, const qpal_library *l, unsigned n) {
   }
 }
 
-/* Sizes of the arrays that the kernels read (LAYOUT.md); a codebook of 0 bytes is the library's own. */
+/* Sizes of the arrays that the kernels read (LAYOUT.md); a codebook of 0 bytes is
+   the library's own. */
 static void add_parts(cJSON *o, const qpal_library *l, const qpal_linear_info *e) {
   cJSON *list = cJSON_AddArrayToObject(o, "parts");
   for (unsigned i = 0; i < e->parts; i++) {

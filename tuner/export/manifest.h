@@ -8,8 +8,9 @@
 
 enum { QP_EXPORT_FILE_NAME = 232 };
 
-/* The kernel's name as that of a file, without its ending: names that are too long for one end with a
-** hash of the whole (XXH3-64, 16 hex digits) after 200 characters, so that they stay different. */
+/* The kernel's name as that of a file, without its ending: names that are too long for
+   one end with a hash of the whole (XXH3-64, 16 hex digits) after 200 characters, so that
+   they stay different. */
 void qp_export_file_name(const char *kernel, char name[QP_EXPORT_FILE_NAME]);
 
 /* As JSON text; malloc'ed, the caller's.  NULL: no memory. */

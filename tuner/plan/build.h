@@ -32,7 +32,7 @@ typedef struct qp_plan_problem {
   qp_costs costs;
   qp_knap knap; /* to be solved */
   /* With every launch of every item: the same items, except without a limit on latency, where the
-  ** knapsack chooses quantizers only and the fastest launches for them are looked up here. */
+     knapsack chooses quantizers only and the fastest launches for them are looked up here. */
   qp_knap full;
   qp_item_info *item; /* [knap.items] */
   unsigned *class_of; /* [blocks] */
@@ -57,8 +57,8 @@ void qp_plan_problem_free(qp_plan_problem *p);
 int64_t qp_plan_rotation_ps(const qp_plan_input *in);
 
 /*
-** The plan of a choice for each item: totals, linears, launches, notes.  Each item's launches are the
-** fastest for its quantizers, where latencies are known.
+** The plan of a choice for each item: totals, linears, launches, notes.  Each item's launches are
+** the fastest for its quantizers, where latencies are known.
 */
 qp_status qp_plan_decode(const qp_plan_problem *p, const qp_knap_choice *choice,
                          const qp_solution *solution, qp_plan *out, qp_error *err);

@@ -19,15 +19,15 @@ typedef struct qp_calibration {
 } qp_calibration;
 
 /*
-** QP_E_IO: there is no calibration.json (the message says how one is made); QP_E_ARG: it is of another
-** version or wrong; QP_E_LIMIT: too long a path.  '*out' is untouched on error; free it with
-** qp_calibration_close.
+** QP_E_IO: there is no calibration.json (the message says how one is made); QP_E_ARG: it is of
+** another version or wrong; QP_E_LIMIT: too long a path.  '*out' is untouched on error; free
+** it with qp_calibration_close.
 */
 qp_status qp_calibration_open(const char *folder, qp_calibration *out, qp_error *err);
 void qp_calibration_close(qp_calibration *c);
 
 /* Sensitivity and its standard error of a linear by the name of its tensor ("lm_head" of the head);
-** false: not measured. */
+   false: not measured. */
 bool qp_calibration_find(const qp_calibration *c, const char *linear, double *alpha, double *error);
 
 #endif

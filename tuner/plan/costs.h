@@ -14,7 +14,7 @@ typedef struct qp_launch_cost {
 } qp_launch_cost;
 
 /* A measured launch of several quantizers: tags (quantizer * QP_KNAP_TAGS + path) of the linears
-** of the mask, in order. */
+   of the mask, in order. */
 typedef struct qp_mixed_cost {
   unsigned mask, tag[QP_GROUP_LINEARS_MAX];
   qp_launch_cost cost;

@@ -217,7 +217,8 @@ static void note(qp_plan *p, const char *format, unsigned a, unsigned b) {
   if (n < 0) *to = 0;
 }
 
-/* Records know no attention and no norms; rotations they may know.  Other tables say what is in them. */
+/* Records know no attention and no norms; rotations they may know.  Other tables say what
+   is in them. */
 static void add_rotation_note(const qp_plan_input *in, qp_plan *plan) {
   if (!in->table || *in->table->model) return;
   const int64_t ps = qp_plan_rotation_ps(in);

@@ -109,7 +109,8 @@ static bool merge_runs(work *w, size_t *start, size_t runs) {
   return true;
 }
 
-/* Does a state that came before, so with no more ps, dominate this one?  Else it becomes a stair. */
+/* Does a state that came before, so with no more ps, dominate this one?  Else it
+   becomes a stair. */
 static bool dominated(work *w, const state *s, bool *failed) {
   size_t lo = 0, hi = w->stairs;
   while (lo < hi) {

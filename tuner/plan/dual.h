@@ -29,7 +29,7 @@ typedef struct qp_dual {
 qp_status qp_dual_solve(const qp_knap *k, qp_knap_choice *plan, qp_dual *out, qp_error *err);
 
 /* One evaluation: the plan at the multipliers ('plan' may be NULL) and its totals; returns the sum
-** of  weight loss + lambda ps + mu bytes. */
+   of  weight loss + lambda ps + mu bytes. */
 double qp_dual_plan(const qp_knap *k, double weight, double lambda, double mu, qp_knap_choice *plan,
                     qp_knap_total *total);
 

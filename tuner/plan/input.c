@@ -102,8 +102,9 @@ static const qp_model_linear *linear_of(const qp_model *m, unsigned i) {
 }
 
 /*
-** Parts of a split begin at multiples of 64 columns, so that narrow linears have other shares of them than the
-** definition says: what a linear's distortion is of the split's, with 4^-rate for that of each part.
+** Parts of a split begin at multiples of 64 columns, so that narrow linears have other shares of
+** them than the definition says: what a linear's distortion is of the split's, with 4^-rate for
+** that of each part.
 */
 static double split_share(const qp_quantizer *q, unsigned columns) {
   double real = 0, defined = 0;

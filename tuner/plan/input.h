@@ -59,9 +59,9 @@ typedef struct qp_plan_input {
 } qp_plan_input;
 
 /*
-** Arrays for a model and a menu: distortions of the menu (of a split by the columns that its parts really
-** have in each linear), bytes by gen/spec/layout.h, sensitivities all
-** equal per weight (alpha_l = weights_l / all weights of linears), no limits, batch 1, fusion on.
+** Arrays for a model and a menu: distortions of the menu (of a split by the columns that its parts
+** really have in each linear), bytes by gen/spec/layout.h, sensitivities all equal per weight
+** (alpha_l = weights_l / all weights of linears), no limits, batch 1, fusion on.
 ** QP_E_ARG: a shape that kernels cannot do; QP_E_NOMEM.  Free with qp_plan_input_free.
 */
 qp_status qp_plan_input_init(qp_plan_input *in, const qp_model *model, const qp_menu *menu,
@@ -72,14 +72,15 @@ void qp_plan_input_free(qp_plan_input *in);
 unsigned qp_plan_linears(const qp_model *m);
 
 /*
-** Stored bytes of one linear: codes with padding and group fields (gen/spec/layout.h), fp16 row scales,
-** codebooks of its own (scope tensor or row); without the rotation's signs and the definition's
-** codebooks.  NULL: 16 bits a weight.  UINT64_MAX: the quantizer cannot hold this shape.
+** Stored bytes of one linear: codes with padding and group fields (gen/spec/layout.h), fp16
+** row scales, codebooks of its own (scope tensor or row); without the rotation's signs and
+** the definition's codebooks.  NULL: 16 bits a weight.  UINT64_MAX: the quantizer cannot
+** hold this shape.
 */
 uint64_t qp_plan_bytes(const qp_quantizer *q, unsigned rows, unsigned columns);
 
 /* Bytes of the definition's codebooks of those of the menu that are in 'used' (NULL: all), each
-** distinct quantizer or part of a split once. */
+   distinct quantizer or part of a split once. */
 uint64_t qp_plan_codebook_bytes(const qp_menu *m, const bool *used);
 
 /*

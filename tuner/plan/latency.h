@@ -67,8 +67,9 @@ void qp_latency_free(qp_latency_table *t);
 /*
 ** Read a foreign table: JSON with  gpu, model, batch, constant_s  and groups.KEY.QUANTIZER.PATH =
 ** seconds a launch, where KEY names the linears of the launch by the first letters of their roles
-** ("qkv", "ug").  Optional: kind, method and source, words that go into 'about'; launch_overhead_s, spread (the same tree as groups, standard errors). 
-** Seconds become whole picoseconds, rounded to nearest.
+** ("qkv", "ug").  Optional: kind, method and source, words that go into 'about';
+** launch_overhead_s, spread (the same tree as groups, standard errors).  Seconds become whole
+** picoseconds, rounded to nearest.
 ** QP_E_ARG: a field is missing, a latency is no number above 0, a row stands twice; QP_E_IO;
 ** QP_E_LIMIT; QP_E_NOMEM.  '*out' is untouched on error; free it with qp_latency_free.
 */

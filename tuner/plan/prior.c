@@ -46,7 +46,8 @@ static void visit(const char *path, void *arg) {
   s->length = n;
 }
 
-/* '*found': in->alpha is of the model that 'path' describes, which may be a variant of this name. */
+/* '*found': in->alpha is of the model that 'path' describes, which may be a variant
+   of this name. */
 static qp_status take_measured(qp_plan_input *in, const char *path, bool *head, bool *found,
                                qp_error *err) {
   cJSON *tree = NULL;

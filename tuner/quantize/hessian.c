@@ -38,8 +38,9 @@ static qp_status check(const qp_tensor *t, const char *path, unsigned rows, unsi
 }
 
 /*
-** folder/index.json may name the file of a linear that shares its input, so its Hessian, with others.
-** An index that cannot be read is an error when the file is opened: 'file' is then its own path.
+** folder/index.json may name the file of a linear that shares its input, so its Hessian, with
+** others. An index that cannot be read is an error when the file is opened: 'file' is then
+** its own path.
 */
 static bool file_by_index(const char *folder, const char *name, char file[4096]) {
   struct stat info;

@@ -67,11 +67,12 @@ typedef struct qp_job_wishes {
 } qp_job_wishes;
 
 /*
-** Linears of a shape that kernels do not take (rows a multiple of 16, columns of 32) stay as they are.
+** Linears of a shape that kernels do not take (rows a multiple of 16, columns of 32) stay
+** as they are.
 ** QP_E_ARG: a linear of the model is not in the checkpoint or has another shape, the plan is of
-** another model, names quantizers that are not those of the palette or gives one to a linear of such
-** a shape; QP_E_IO, QP_E_NOMEM.  '*out' is untouched on
-** error; free it with qp_job_free.  The checkpoint and the strings in 'w' must outlive it.
+** another model, names quantizers that are not those of the palette or gives one to a linear of
+** such a shape; QP_E_IO, QP_E_NOMEM.  '*out' is untouched on error; free it with qp_job_free.  The
+** checkpoint and the strings in 'w' must outlive it.
 */
 qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette *palette,
                       qp_job *out, qp_error *err);

@@ -15,7 +15,7 @@
 #include "tuner/quantize/section.h"
 
 /* A linear in work.  Where a Hessian stands for each of several groups of rows, each group is a
-** piece that is encoded by itself; codes of row groups follow each other, so pieces are too. */
+   piece that is encoded by itself; codes of row groups follow each other, so pieces are too. */
 typedef struct bench {
   const qp_job *j;
   const qp_job_linear *l;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A packed linear:  a file with its tensors -> its parts, as the reference and kernels read them. */
+/* A packed linear:  a file with its tensors -> its parts, as the reference and
+   kernels read them. */
 #ifndef QP_PACKED_LINEAR_H
 #define QP_PACKED_LINEAR_H
 
@@ -28,9 +29,10 @@ static inline unsigned qp_linear_parts(const qp_quantizer *q) {
 }
 
 /*
-** The linear's packed tensors in an open file: part[qp_linear_parts()], and its row scales, stored as F16
-** or F32, in *scales [rows], which the caller frees.
-** QP_E_NOMEM; QP_E_ARG: a tensor is missing, of another type or size, or not aligned to its elements.
+** The linear's packed tensors in an open file: part[qp_linear_parts()], and its row scales, stored
+** as F16 or F32, in *scales [rows], which the caller frees.
+** QP_E_NOMEM; QP_E_ARG: a tensor is missing, of another type or size, or not aligned
+** to its elements.
 */
 qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
                          qp_linear_part part[QP_MAX_PARTS], float **scales, qp_error *err);

@@ -27,7 +27,7 @@ void qp_candidate_free(qp_candidate *c);
 void qp_candidate_compiled(qp_candidate *c, qp_compiled *compiled, double read_gbs);
 
 /* By its compile report: can a block be launched, and does it spill at most 'spill_limit' bytes a
-** thread?  QP_E_LIMIT with the reason. */
+   thread?  QP_E_LIMIT with the reason. */
 qp_status qp_candidate_launches(const qp_candidate *c, unsigned spill_limit, qp_error *err);
 
 #endif

@@ -50,9 +50,10 @@ qp_status qp_lookup_open(const qp_records *records, const qp_lookup_options *opt
 void qp_lookup_close(qp_lookup *l);
 
 /*
-** The fastest record of a problem on a path ("" or NULL where its operation has one); of several within each other's spread the one
-** whose name is first.  Best match first: exact, other driver, nearest shape (the same quantizers
-** at the shape whose weights are nearest in ratio, its time scaled by weights; gemm alone), other GPU.
+** The fastest record of a problem on a path ("" or NULL where its operation has one); of several
+** within each other's spread the one whose name is first.  Best match first: exact, other driver,
+** nearest shape (the same quantizers at the shape whose weights are nearest in ratio, its time
+** scaled by weights; gemm alone), other GPU.
 */
 bool qp_lookup_find(qp_lookup *l, const qp_problem *p, const char *path, qp_pick *out);
 

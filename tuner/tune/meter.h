@@ -36,13 +36,13 @@ typedef struct qp_meter_ops {
                     qp_error *err);
   void (*unload)(qp_meter *m, qp_metered *c);
   /* Durations of 'n' launches in picoseconds; each reads weights that are in no cache.
-  ** QP_E_WRONG: the timestamps cannot be trusted (zero, backwards, dropped). */
+     QP_E_WRONG: the timestamps cannot be trusted (zero, backwards, dropped). */
   qp_status (*sample)(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps, qp_error *err);
   /* Picoseconds a launch in a CUDA graph chain, with or without programmatic dependent launch. */
   qp_status (*chain)(qp_meter *m, qp_metered *c, bool pdl, int64_t *ps, qp_error *err);
   void (*state)(qp_meter *m, qp_meter_state *out);
-  /* Picoseconds of one pass over 'count' candidates (at most QP_PASS_MOST), in order, in a CUDA graph
-  ** of several passes; pdl[i]: candidate i by programmatic dependent launch. */
+  /* Picoseconds of one pass over 'count' candidates (at most QP_PASS_MOST), in order, in a CUDA
+     graph of several passes; pdl[i]: candidate i by programmatic dependent launch. */
   qp_status (*pass)(qp_meter *m, qp_metered *const *c, const bool *pdl, unsigned count, int64_t *ps,
                     qp_error *err);
 } qp_meter_ops;

@@ -195,7 +195,8 @@ static void release(gpu *g, qp_metered *c) {
   free(c);
 }
 
-/* The candidate's next launch as link 'at': weights where the last launch ended, outputs in turn. */
+/* The candidate's next launch as link 'at': weights where the last launch ended,
+   outputs in turn. */
 static void make_launch(gpu *g, qp_metered *c, bool pdl, unsigned at) {
   const qp_kernel *k = c->kernel;
   qp_arguments a = c->args;

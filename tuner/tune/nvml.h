@@ -10,7 +10,7 @@
 typedef struct qp_nvml qp_nvml;
 
 /* The GPU at a PCI bus address ("0000:3b:00.0").  NULL: no NVML ($QPAL_NVML names another), or it
-** does not know the GPU. */
+   does not know the GPU. */
 qp_nvml *qp_nvml_open(const char *bus);
 void qp_nvml_close(qp_nvml *n);
 

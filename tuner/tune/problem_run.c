@@ -131,7 +131,7 @@ static bool is_known(const qp_problem_run *c, const qp_visit *v, const char *ker
 }
 
 /* What was best for the nearest problems:  at first as earlier runs know it, which may have this
-** one itself, then as this run knows it, where the problem's own best is the nearest. */
+   one itself, then as this run knows it, where the problem's own best is the nearest. */
 static unsigned choose_seeds(const qp_problem_run *c, qp_choice out[2 * SEEDS + 1]) {
   const qp_tuner *t = c->t;
   unsigned n = 0;
@@ -284,7 +284,7 @@ static bool is_sooner(const qp_candidate *a, const qp_candidate *b) {
 }
 
 /* What was best for the nearest problems first, then the lowest estimate: a budget that ends
-** early has seen what looks best. */
+   early has seen what looks best. */
 static qp_candidate *next_candidate(qp_visit *v) {
   qp_candidate *best = NULL;
   for (unsigned i = 0; i < v->count; i++) {

@@ -9,8 +9,8 @@
 #include "tuner/base/options.h"
 #include "tuner/plan/plan_file.h"
 
-/* A launch by one family; families compete, those of one path for its row of the table.  'label' names
-** its linears ("qkv 6144x4096"), or what else it is ("rotate 4096"). */
+/* A launch by one family; families compete, those of one path for its row of the table.  'label'
+   names its linears ("qkv 6144x4096"), or what else it is ("rotate 4096"). */
 typedef struct qp_tune_problem {
   qp_problem problem;
   const qp_family *family;
@@ -62,9 +62,10 @@ typedef struct qp_problems_wishes {
 qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch, size_t launches,
                           const qp_problems_wishes *w, size_t *skipped, qp_error *err);
 /*
-** What a model launches beside its gemms.  With 'rotate': the rotation of each input of linears, at every
-** batch (of a group one, for all that read it).  With 'dequant': the weights of each linear to 16 bits, for
-** every quantizer.  By every family that does them, in front of the problems that are there.  QP_E_NOMEM.
+** What a model launches beside its gemms.  With 'rotate': the rotation of each input of linears, at
+** every batch (of a group one, for all that read it).  With 'dequant': the weights of each linear
+** to 16 bits, for every quantizer.  By every family that does them, in front of the problems that
+** are there.  QP_E_NOMEM.
 */
 qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
                                 const qp_families *families, const qp_problems_wishes *w,
@@ -80,11 +81,11 @@ enum { QP_MODEL_ROTATIONS = QP_MODEL_GROUPS + 1 };
 unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_ROTATIONS]);
 
 /*
-** The launches of a plan as they are, mixed quantizers included, each at every batch of 'w' (whose
-** quantizers and families do not count) by the families of the plan's own path, of the default family's
-** where it has none that is known.  Launches
-** in 16 bits are left out.  'quantizer' are those of the plan, by qp_plan_resolve.  QP_E_NOMEM;
-** QP_E_ARG: a launch cannot be (names the field).
+** The launches of a plan as they are, mixed quantizers included, each at every batch of 'w'
+** (whose quantizers and families do not count) by the families of the plan's own path, of the
+** default family's where it has none that is known.  Launches in 16 bits are left out.
+** 'quantizer' are those of the plan, by qp_plan_resolve.  QP_E_NOMEM; QP_E_ARG: a launch cannot
+** be (names the field).
 */
 qp_status qp_problems_add_plan(qp_tune_problems *list, const qp_plan *plan,
                                const qp_quantizer *const *quantizer, const qp_problems_wishes *w,

@@ -113,7 +113,7 @@ qp_status qp_records_parse(const char *file, const char *text, size_t bytes, uns
 */
 qp_status qp_records_print(const qp_records *r, char **text, size_t *bytes, qp_error *err);
 /* May records of the replay device ('replay') go to this file?  QP_E_ARG: into a folder 'tuned', by
-** whatever path or link it is reached. */
+   whatever path or link it is reached. */
 qp_status qp_records_check_place(const char *file, bool replay, qp_error *err);
 /* Write it whole or not at all; QP_E_ARG as above. */
 qp_status qp_records_write(const char *file, const qp_records *r, qp_error *err);

@@ -75,8 +75,8 @@ static qp_status add_model(reading *r, unsigned batch) {
 }
 
 /*
-** What the model's rotations take in one pass at this batch, where a record answers each of them.  A
-** group's input is rotated once, for all linears that read it.
+** What the model's rotations take in one pass at this batch, where a record answers each of them.
+** A group's input is rotated once, for all linears that read it.
 */
 static void add_rotations(reading *r, unsigned batch) {
   qp_model_rotation rotation[QP_MODEL_ROTATIONS];

@@ -28,7 +28,7 @@ typedef struct qp_search_options {
 } qp_search_options;
 
 /* Search a problem's candidates in one family.  'families' and 'problem' must outlive it.
-** QP_E_NOMEM. */
+   QP_E_NOMEM. */
 qp_status qp_search_open(qp_families *families, const qp_family *family, const qp_problem *problem,
                          const qp_search_options *opt, qp_search **out, qp_error *err);
 void qp_search_close(qp_search *s);
@@ -41,7 +41,7 @@ void qp_search_close(qp_search *s);
 unsigned qp_search_propose(qp_search *s, qp_choice *out, unsigned most);
 
 /* Choices to try before all else, as far as they are new: what has become the best of like problems
-** since the search began.  At most QP_SEARCH_SEEDS. */
+   since the search began.  At most QP_SEARCH_SEEDS. */
 enum { QP_SEARCH_SEEDS = 8 };
 void qp_search_seed(qp_search *s, const qp_choice *choices, unsigned count);
 

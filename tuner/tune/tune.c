@@ -97,7 +97,7 @@ static unsigned visit_size(const line *l, const qp_problem_run *c) {
 }
 
 /* Is enough under way to keep the compilers busy?  Without a budget this must not depend on
-** them, for the order of candidates depends on it. */
+   them, for the order of candidates depends on it. */
 static bool is_full(const line *l) {
   const qp_tuner *t = l->t;
   if (!l->first) return false;
@@ -136,8 +136,8 @@ static double due_s(const line *l) {
   return finalists * l->t->finalist_s;
 }
 
-/* The first result is timed as it would be in a model at once, so that a table has it; later ones when
-** there is nothing better to do. */
+/* The first result is timed as it would be in a model at once, so that a table has it; later ones
+   when there is nothing better to do. */
 static bool is_to_finish(const line *l, const qp_problem_run *c) {
   if (c->closed && !visits_of(c)) return true;
   return l->t->opt.budget_s > 0 && c->due && !c->timed;
