@@ -217,7 +217,8 @@ static void read_instruction(qp_listing *l, const char *at, const char *end) {
   const span first = take_name(op.at, op.end);
   const bool jump = same(first, "bra");
   const bool leaves = jump || same(first, "brx") || same(first, "ret") || same(first, "exit");
-  qp_listing_add(l, kind_of(op), (leaves || same(first, "trap")) && !predicated);
+  const bool stops = (leaves || same(first, "trap")) && !predicated;
+  qp_listing_add(l, &(qp_instruction){.kind = kind_of(op), .stops = stops});
   if (!jump) return;
   const span target = take_name(skip_blank(op.end, end), end);
   qp_listing_branch(l, target.at, length_of(target));
@@ -231,7 +232,7 @@ static void read_directive(qp_listing *l, const char *at, const char *end) {
   static const char word[] = ".branchtargets";
   const size_t n = sizeof word - 1;
   if ((size_t)(end - at) < n || memcmp(at, word, n) != 0) return;
-  qp_listing_add(l, QP_KIND_control, false);
+  qp_listing_add(l, &(qp_instruction){.kind = QP_KIND_control});
   for (at = skip_blank(at + n, end); at < end;) {
     const span target = take_name(at, end);
     if (length_of(target) == 0) break;

@@ -25,9 +25,11 @@ static const qp_verb_help help = {
     "Encodes weights drawn from N(0,1) as linears are encoded (rotation off) and prints the mean\n"
     "squared error relative to their variance with its standard error, the rate-distortion bound\n"
     "2^-2R at the stored rate and, with --against, published figures; with --cost, what a weight\n"
-    "costs the tensor-core kernel in the simulator: instructions, wavefronts of shared memory, "
-    "and\n"
-    "issue slots, the larger of instructions and four times wavefronts. Without QUANTIZER: all."};
+    "costs the tensor-core kernel, counted in the simulator: PTX instructions, wavefronts of "
+    "shared\n"
+    "memory, and issue slots, the larger of instructions and four times wavefronts (qpal cost "
+    "counts\n"
+    "machine code, for two weights). Without QUANTIZER: all."};
 
 typedef struct distortion_options {
   const char *against;
@@ -166,6 +168,10 @@ static qp_status run(const distortion_options *o, const char *list, qp_error *er
     if (!status) print_row(table, quantizer[i], &f, cost ? &cost[i] : NULL, against);
   }
   if (table) qp_table_print(table);
+  if (table && o->cost && !o->json)
+    printf("instructions, wavefronts, slots: of a weight, PTX of sm_%d in the simulator; qpal cost "
+           "counts machine code, for two weights\n",
+           COST_ARCH);
   cJSON_Delete(file);
   free(cost);
   free(quantizer);
@@ -188,7 +194,7 @@ int qp_cmd_distortion(int argc, char **argv) {
       QP_NUMBER("seed", o.seed, "N", "of the weights (1)", 0, 1u << 30),
       QP_TEXT("against", o.against, "FILE",
               "published figures: {\"quantizers\": {NAME: {\"distortion\": D}}}"),
-      QP_FLAG("cost", o.cost, "count the decode's cost in the simulator (sm_90)"),
+      QP_FLAG("cost", o.cost, "count the decode's cost as PTX in the simulator (sm_90)"),
       QP_FLAG("json", o.json, "print JSON"),
       {0}};
   qp_words words = {0};

@@ -8,6 +8,7 @@ int qp_cmd_list(int argc, char **argv);
 int qp_cmd_show(int argc, char **argv);
 int qp_cmd_gen(int argc, char **argv);
 int qp_cmd_check(int argc, char **argv);
+int qp_cmd_cost(int argc, char **argv);
 int qp_cmd_distortion(int argc, char **argv);
 int qp_cmd_train(int argc, char **argv);
 int qp_cmd_plan(int argc, char **argv);

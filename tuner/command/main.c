@@ -14,6 +14,7 @@ static const struct {
     {"show", "one quantizer: rate, layout, decode as Lua and as CUDA", qp_cmd_show},
     {"gen", "write a kernel: .cu, .ptx, .cubin and a report", qp_cmd_gen},
     {"check", "prove kernels right on a GPU or in the PTX simulator", qp_cmd_check},
+    {"cost", "instructions of a kernel's hot loop by pipe, what bounds its time", qp_cmd_cost},
     {"distortion", "measure what the encoder loses on N(0,1)", qp_cmd_distortion},
     {"calibrate", "a text's Hessians and sensitivities of a model, for plan and quantize",
      qp_cmd_calibrate},

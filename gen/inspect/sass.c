@@ -1,154 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Cubin -> nvdisasm -> SASS text -> listing:  names each instruction's pipe. */
+/* SASS text -> listing:  names each instruction's kind, and the unit that executes it. */
+#include "gen/inspect/sass.h"
+
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "gen/base/file.h"
-#include "gen/inspect/listing.h"
+#include "gen/inspect/disassembler.h"
 
-enum { NVDISASM_LIMIT_S = 60 };
-
-/* ---- the disassembler ---- */
-
-static bool usable(char *path, size_t size, const char *directory, size_t length) {
-  const int n = snprintf(path, size, "%.*s/nvdisasm", (int)length, directory);
-  return n > 0 && (size_t)n < size && access(path, X_OK) == 0;
-}
-
-static bool find_on_path(char *path, size_t size) {
-  const char *at = getenv("PATH");
-  while (at && *at) {
-    const size_t n = strcspn(at, ":");
-    if (n > 0 && n < size && usable(path, size, at, n)) return true;
-    at += n + (at[n] == ':');
-  }
-  return false;
-}
-
-static bool find_nvdisasm(char *path, size_t size) {
-  const char *given = getenv("QPAL_NVDISASM");
-  if (given && *given) {
-    return (size_t)snprintf(path, size, "%s", given) < size && access(path, X_OK) == 0;
-  }
-  if (find_on_path(path, size)) return true;
-  const char *home = getenv("CUDA_HOME");
-  char bin[PATH_MAX];
-  if (home && (size_t)snprintf(bin, sizeof bin, "%s/bin", home) < sizeof bin &&
-      usable(path, size, bin, strlen(bin))) {
-    return true;
-  }
-  static const char usual[] = "/usr/local/cuda/bin";
-  return usable(path, size, usual, sizeof usual - 1);
-}
-
-/* A file in memory: the child sees it as its descriptor 3, nothing is left on disk. */
-static int file_of(const void *data, size_t bytes) {
-  const int fd = memfd_create("qpal-cubin", MFD_CLOEXEC);
-  if (fd >= 0 && !qp_file_put(fd, data, bytes)) {
-    close(fd);
-    return -1;
-  }
-  return fd;
-}
-
-static int start(const char *program, int input, int output, pid_t *pid) {
-  posix_spawn_file_actions_t actions;
-  int error = posix_spawn_file_actions_init(&actions);
-  if (error != 0) return error;
-  char *const argv[] = {(char[]){"nvdisasm"}, (char[]){"-c"}, (char[]){"/proc/self/fd/3"}, NULL};
-  error = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-  if (error == 0) {
-    error = posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  }
-  if (error == 0) error = posix_spawn_file_actions_adddup2(&actions, input, 3);
-  if (error == 0) error = posix_spawn(pid, program, &actions, NULL, argv, environ);
-  posix_spawn_file_actions_destroy(&actions);
-  return error;
-}
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* All that comes through a pipe until it closes, NUL-ended; NULL after the time limit or for
-   want of memory. */
-static char *drain(int fd) {
-  const double limit = now() + NVDISASM_LIMIT_S;
-  size_t room = 1 << 16, used = 0;
-  char *text = malloc(room);
-  while (text) {
-    const double left = limit - now();
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    const int ready = left > 0 ? poll(&p, 1, (int)(1e3 * left) + 1) : 0;
-    if (ready < 0 && errno == EINTR) continue;
-    if (ready <= 0) break;
-    const ssize_t n = read(fd, text + used, room - used - 1);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) break;
-    used += (size_t)n;
-    text[used] = 0;
-    if (n == 0) return text;
-    if (used + 1 < room) continue;
-    char *more = realloc(text, room *= 2);
-    if (!more) break;
-    text = more;
-  }
-  free(text);
-  return NULL;
-}
-
-static qp_status disassemble(const void *cubin, size_t bytes, char **text, qp_error *err) {
-  char program[PATH_MAX];
-  if (!find_nvdisasm(program, sizeof program)) {
-    return qp_fail(err, QP_E_MISSING,
-                   "nvdisasm not found: tried $QPAL_NVDISASM, PATH, $CUDA_HOME/bin and "
-                   "/usr/local/cuda/bin.  It comes with the CUDA toolkit (cuda-nvdisasm-13-0); "
-                   "set QPAL_NVDISASM to it");
-  }
-  int output[2];
-  const int input = file_of(cubin, bytes);
-  if (input < 0) return qp_fail(err, QP_E_IO, "no file for the cubin: %s", strerror(errno));
-  if (pipe2(output, O_CLOEXEC) != 0) {
-    close(input);
-    return qp_fail(err, QP_E_IO, "no pipe for nvdisasm: %s", strerror(errno));
-  }
-  pid_t pid = 0;
-  const int error = start(program, input, output[1], &pid);
-  close(input);
-  close(output[1]);
-  if (error != 0) {
-    close(output[0]);
-    return qp_fail(err, QP_E_IO, "%s: cannot be started: %s", program, strerror(error));
-  }
-  char *got = drain(output[0]);
-  close(output[0]);
-  if (!got) kill(pid, SIGKILL);
-  int status = -1;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (!got || status != 0) {
-    free(got);
-    return qp_fail(err, QP_E_IO, "%s: cannot read this cubin (wait status %d)", program, status);
-  }
-  *text = got;
-  return QP_OK;
-}
-
-/* ---- the pipe of an instruction ---- */
+/* ---- kinds ---- */
 
 /* Operations by what stands before their first dot. */
 static const struct {
@@ -288,7 +148,7 @@ static const struct {
 };
 
 /* What is not in the table (uniform datapath, constants, local memory, special registers):
-   other. */
+** other. */
 static qp_kind kind_of(const char *operation, size_t length) {
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strlen(kinds[i].operation) == length &&
@@ -297,6 +157,55 @@ static qp_kind kind_of(const char *operation, size_t length) {
     }
   }
   return QP_KIND_other;
+}
+
+/* ---- units ---- */
+
+static bool has_modifier(const char *word, size_t whole, const char *modifier) {
+  const size_t n = strlen(modifier);
+  for (size_t i = 0; i + n <= whole; i++) {
+    if (word[i] != '.' || memcmp(word + i, modifier, n) != 0) continue;
+    if (i + n == whole || word[i + n] == '.') return true;
+  }
+  return false;
+}
+
+/* Bytes a lane of a load or store, by its modifier. */
+static unsigned bytes_of(const char *word, size_t whole) {
+  return has_modifier(word, whole, ".256")   ? 32
+         : has_modifier(word, whole, ".128") ? 16
+         : has_modifier(word, whole, ".64")  ? 8
+                                             : 4;
+}
+
+static bool is_wide(const char *word, size_t whole) {
+  return has_modifier(word, whole, ".WIDE") || has_modifier(word, whole, ".HI");
+}
+
+static qp_sm_unit unit_of(const char *word, size_t length, size_t whole, qp_kind kind) {
+  switch (kind) {
+  case QP_KIND_integer_alu: return QP_UNIT_alu;
+  case QP_KIND_integer_mul: return is_wide(word, whole) ? QP_UNIT_imad_wide : QP_UNIT_imad;
+  case QP_KIND_half_math: return QP_UNIT_half;
+  case QP_KIND_float_math:
+    return length == 4 && !memcmp(word, "MUFU", 4) ? QP_UNIT_other : QP_UNIT_ffma;
+  case QP_KIND_mma: return QP_UNIT_mma;
+  case QP_KIND_shared_load: return QP_UNIT_lds;
+  case QP_KIND_global_load: return QP_UNIT_ldg;
+  case QP_KIND_control: return QP_UNIT_branch;
+  default: return QP_UNIT_other;
+  }
+}
+
+/* What is counted of an operation with its modifiers: "LDG.E.NA.128". */
+static qp_instruction instruction_of(const char *word, size_t length, size_t whole) {
+  const qp_kind kind = kind_of(word, length);
+  qp_instruction i = {.kind = kind, .unit = unit_of(word, length, whole, kind)};
+  const unsigned bytes = bytes_of(word, whole);
+  if (kind == QP_KIND_shared_load) i.passes = (uint8_t)(bytes / 4);
+  if (kind == QP_KIND_global_load && has_modifier(word, whole, ".NA"))
+    i.words = (uint8_t)(bytes / 4);
+  return i;
 }
 
 /* ---- lines ---- */
@@ -347,7 +256,9 @@ static void read_instruction(qp_listing *l, const char *at, const char *end) {
     const bool split = dot && memmem(dot, (size_t)(at - dot), ".DIV", 4) != NULL;
     stops = !split && memchr(at, ',', (size_t)(end - at)) == NULL;
   }
-  qp_listing_add(l, kind_of(word, length), stops && always);
+  qp_instruction i = instruction_of(word, length, whole);
+  i.stops = stops && always;
+  qp_listing_add(l, &i);
   if (is_one_of(word, length, jumps)) read_targets(l, at, end);
 }
 
@@ -367,8 +278,7 @@ static void read_line(qp_listing *l, const char *at, const char *end) {
   if (semicolon) read_instruction(l, at, semicolon);
 }
 
-/* Read the section of one kernel; false if the text has none. */
-static bool read_kernel(qp_listing *l, const char *text, const char *kernel) {
+bool qp_sass_read(qp_listing *l, const char *text, const char *kernel) {
   static const char prefix[] = ".text.";
   const size_t n = strlen(kernel);
   bool inside = false, found = false;
@@ -391,18 +301,18 @@ static bool read_kernel(qp_listing *l, const char *text, const char *kernel) {
 qp_status qp_instruction_mix_sass(const void *cubin, size_t bytes, const char *kernel,
                                   qp_instruction_mix *out, qp_error *err) {
   char *text;
-  qp_status s = disassemble(cubin, bytes, &text, err);
-  if (s != QP_OK) return s;
+  qp_status status = qp_disassemble(cubin, bytes, &text, err);
+  if (status) return status;
   qp_listing *l = qp_listing_new();
   if (!l) {
-    s = qp_fail(err, QP_E_NOMEM, "out of memory counting instructions");
-  } else if (!read_kernel(l, text, kernel)) {
-    s = qp_fail(err, QP_E_ARG, "cubin has no kernel '%s'", kernel);
+    status = qp_fail(err, QP_E_NOMEM, "out of memory counting instructions");
+  } else if (!qp_sass_read(l, text, kernel)) {
+    status = qp_fail(err, QP_E_ARG, "cubin has no kernel '%s'", kernel);
   } else {
-    s = qp_listing_instruction_mix(l, out, err);
-    if (s == QP_OK) out->sass = true;
+    status = qp_listing_instruction_mix(l, out, err);
+    if (!status) out->sass = true;
   }
   qp_listing_free(l);
   free(text);
-  return s;
+  return status;
 }

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** The common way around a kernel's hot loop, counted:  SASS listing -> [instructions by unit].  The
+** hot loop decodes weights and fetches those of later iterations; what is done when a row group or
+** a warp's range ends, and at its first word, is rare and not in it.
+*/
+#ifndef QP_HOT_PATH_H
+#define QP_HOT_PATH_H
+
+#include "gen/inspect/listing.h"
+
+typedef struct qp_hot_path {
+  unsigned instructions; /* issued by a warp on one way around */
+  unsigned count[QP_UNIT_COUNT];
+  unsigned lds_passes; /* the fewest that the loads of shared memory take */
+  unsigned words;      /* of weights that a lane fetches */
+} qp_hot_path;
+
+/*
+** Of all ways around all loops (inner loops left out) on which a lane fetches at least 'words'
+** words of weights and a warp issues at least 'products' tensor instructions, the one with the
+** fewest instructions.  QP_E_ARG: there is none: the kernel is not what the caller thinks;
+** QP_E_NOMEM.
+*/
+qp_status qp_hot_path_find(qp_listing *l, unsigned words, unsigned products, qp_hot_path *out,
+                           qp_error *err);
+
+/* The same of a cubin's kernel; also fails as qp_disassemble. */
+qp_status qp_hot_path_of_cubin(const void *cubin, size_t bytes, const char *kernel, unsigned words,
+                               unsigned products, qp_hot_path *out, qp_error *err);
+
+#endif
