@@ -111,7 +111,7 @@ static double now(void) {
 }
 
 /* All that comes through a pipe until it closes, NUL-ended; NULL after the time limit or for
-** want of memory. */
+   want of memory. */
 static char *drain(int fd) {
   const double limit = now() + NVDISASM_LIMIT_S;
   size_t room = 1 << 16, used = 0;

@@ -58,7 +58,7 @@ static void extend(search *s, uint32_t from, uint32_t block) {
 }
 
 /* Extend all ways through the loop in member[]; its header's ways are those that end there
-** again. */
+   again. */
 static void walk(search *s, uint32_t header) {
   qp_flow *g = s->g;
   memset(s->count, 0, g->count);

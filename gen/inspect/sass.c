@@ -148,7 +148,7 @@ static const struct {
 };
 
 /* What is not in the table (uniform datapath, constants, local memory, special registers):
-** other. */
+   other. */
 static qp_kind kind_of(const char *operation, size_t length) {
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strlen(kinds[i].operation) == length &&

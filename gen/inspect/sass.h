@@ -6,7 +6,7 @@
 #include "gen/inspect/listing.h"
 
 /* Read the section of one kernel into a new listing, which refers to the text; false if the text
-** has none. */
+   has none. */
 bool qp_sass_read(qp_listing *l, const char *text, const char *kernel);
 
 #endif

@@ -14,7 +14,7 @@ enum { LANES = 32, QUARTERS = 4, TRIALS = 2048, BLOCK_PRODUCTS = 8 };
 /* ---- Shared memory ---- */
 
 /* Passes of one load: 4-byte ones of all lanes at once, longer ones of a half or quarter warp each;
-** in a pass no bank gives two different words (runtime/sim/access.c counts the same way). */
+   in a pass no bank gives two different words (runtime/sim/access.c counts the same way). */
 static unsigned passes_of(const qp_table *t, const unsigned *index) {
   const unsigned width = LANES / t->words;
   unsigned passes = 0;
@@ -83,7 +83,7 @@ static loop loop_of(const qp_kernel *k, const qp_period *period) {
 }
 
 /* Add to *out what 'pairs' pairs cost that are decoded by 'lowered'; cycles[] by pipe, then
-** issue. */
+   issue. */
 static qp_status add_loop(const qp_kernel *k, const qp_compiled *c, unsigned lowered, double pairs,
                           qp_bound *out, double *cycles, qp_error *err) {
   const qp_lowered *l = &k->lowered[lowered];
