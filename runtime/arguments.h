@@ -25,17 +25,18 @@ typedef struct qp_stream_arguments {
   uint64_t codes, field[QP_ARGUMENT_FIELDS], codebook[QP_ARGUMENT_CODEBOOKS];
 } qp_stream_arguments;
 
-/* One linear of a launch; dequant: scale, and W^ as y. */
+/* One linear of a launch; dequant: scale, and W^ as y; gather: scale. */
 typedef struct qp_segment_arguments {
   uint64_t scale, bias, residual, y;
 } qp_segment_arguments;
 
 /* What a launch may be given: device addresses and counts; 0 where there is none. */
 typedef struct qp_arguments {
-  uint64_t x, y; /* rotate: input and output; gemm: x only; encode: targets and codes */
+  uint64_t x, y; /* rotate: input and output; gemm: x only; gather: ids and Y; encode: targets and
+                    codes */
   uint64_t signs, workspace, counters, zero, zero_words;
   uint64_t table, start; /* encode */
-  uint64_t rows;         /* rotate: rows of X; encode: sequences (codes: targets) */
+  uint64_t rows;         /* rotate: rows of X; gather: ids; encode: sequences (codes: targets) */
   qp_stream_arguments stream[QP_ARGUMENT_STREAMS];
   qp_segment_arguments segment[QP_ARGUMENT_SEGMENTS];
 } qp_arguments;
@@ -84,6 +85,18 @@ typedef struct qp_arguments {
   LIST(STREAMS, "Stream stream[STREAMS]", "packed weights")                                        \
   LIST(SEGMENTS, "Segment segment[SEGMENTS]", "linears")
 
+#define QP_GATHER_SEGMENT_WORDS(WORD)                                                              \
+  WORD(scale, "const float *scale", "[M] row scales r, or null: 1")
+
+#define QP_GATHER_ARGUMENTS(WORD, LIST)                                                            \
+  WORD(x, "const int *ids", "[rows] rows of W; outside of them a row of Y is 0")                   \
+  WORD(y, "void *y", "[rows][K]")                                                                  \
+  WORD(signs, "const unsigned *signs",                                                             \
+       "bit k % 32 of word k / 32: s[k] is -1; null: W is not rotated")                            \
+  WORD(rows, "unsigned long long rows", "of Y")                                                    \
+  LIST(STREAMS, "Stream stream[STREAMS]", "packed weights")                                        \
+  LIST(SEGMENTS, "Segment segment[SEGMENTS]", "one linear")
+
 #define QP_ENCODE_ARGUMENTS(WORD, LIST)                                                            \
   WORD(x, "const void *targets",                                                                   \
        "trellis: int x^ [sequences][STEPS][DIM]; codes: float [sequences][DIM]")                   \
@@ -103,6 +116,7 @@ typedef struct qp_arguments {
   LAUNCH(GEMM, QP_GEMM_ARGUMENTS, QP_GEMM_SEGMENT_WORDS)                                           \
   LAUNCH(ROTATE, QP_ROTATE_ARGUMENTS, QP_NO_WORDS)                                                 \
   LAUNCH(DEQUANT, QP_DEQUANT_ARGUMENTS, QP_DEQUANT_SEGMENT_WORDS)                                  \
+  LAUNCH(GATHER, QP_GATHER_ARGUMENTS, QP_GATHER_SEGMENT_WORDS)                                     \
   LAUNCH(ENCODE, QP_ENCODE_ARGUMENTS, QP_NO_WORDS)
 
 enum {

@@ -68,7 +68,7 @@ QPAL_HOME=$work/home "$qpal" check --device sim --list --json >"$work/default" |
 chained="fine-3 int4-g128" # a trellis, then group fields
 planes="anyprec-3 aqlm-2x8" codebook="mxfp4 nuq-2" split="tcq-1.75 ternary-1.6"
 tensor="--family gemm_tensor" cuda="--family gemm_cuda"
-dequant="--family dequant" rotate="--family rotate"
+dequant="--family dequant" gather="--family gather" rotate="--family rotate"
 atomic="fine-3 tcq-1.75 --type bf16" # of these two, sums by atomic adds
 
 check $chained $tensor && echo "ok   nothing broken passes" || fault "nothing broken, yet:"
@@ -155,6 +155,17 @@ broken "a circle of W^ closed at the wrong end" templates/dequant.cu.in \
   '(sb == 0 ? p.superblocks : sb)' '(sb == 0 ? 1 : sb)' $chained $dequant
 broken "columns behind W^'s last" templates/dequant.cu.in \
   ' || column >= p.columns' '' $chained $dequant
+broken "a row of an id below 0" templates/gather.cu.in \
+  'row >= ROWS' '(int)row >= (int)ROWS' $chained $gather
+broken "a row of Y left as it was" templates/gather.cu.in \
+  'out[c] = make_uint4(0, 0, 0, 0)' ';' $chained $gather
+broken "rows of Y of the ids of others" templates/gather.cu.in 't * K' 'blockIdx.x * K' $chained $gather
+broken "signs of a gathered row left out" templates/gather.cu.in \
+  'out[c] = rot_store8(scratch, args.signs, c)' 'out[c] = rot_store8(scratch, 0, c)' $chained $gather
+broken "a row decoded over the one being stored" templates/gather.cu.in \
+  $'    }\n    __syncthreads();' '    }' $chained $gather
+broken "a stream's end that is not its beginning" templates/weight.cuh.in \
+  '(first / 32 + 1) % words' 'first / 32' $chained $gather
 broken "signs of a base order one row off" templates/rotation.cuh.in \
   'low << (31 - r % 32)' 'low << (30 - r % 32)' tcq-2 $rotate
 broken "a rotation's sign word" templates/rotation.cuh.in \

@@ -55,7 +55,7 @@ typedef struct qp_kernel {
   bool adds_to_zero;      /* gemm: Y must be zero before the launch (atomic sums) */
   size_t workspace_bytes; /* fp32 partial sums; contents do not matter */
   unsigned counters; /* 32-bit words, zero before the first launch; the kernel leaves them zero */
-  unsigned plain;    /* gemm by rows: quantizers that decode without being lowered */
+  unsigned plain;    /* gemm by rows, gather: quantizers that decode without being lowered */
   unsigned lowereds; /* else: those that are lowered */
   qp_lowered lowered[QP_MAX_STREAMS];
   unsigned x_offset[QP_MAX_STREAMS]; /* of X in shared memory, by lowered */
@@ -73,6 +73,7 @@ typedef struct qp_kernel {
 ** Names:   FAMILY "__" PROBLEM "__" TUNABLES
 **   gemm      SEGMENTS "_k" K "_n" N "_" TYPE "_y" TYPE [ "_rot" ] DEVICE
 **   dequant   SEGMENTS "_k" K "_" TYPE DEVICE
+**   gather    SEGMENTS "_k" K "_" TYPE DEVICE
 **   encode    SEGMENTS "_k" K "_" TYPE DEVICE
 **   rotate    "k" K "_" TYPE [ "_inv" ] DEVICE
 **   SEGMENTS  SEGMENT { "_" SEGMENT }

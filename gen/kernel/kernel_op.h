@@ -27,7 +27,7 @@ struct qp_kernel;
   X(arguments, "struct Args and what it holds")                                                    \
   X(quantizers, "a struct L0, L1, ... for each quantizer: its decode function and layout")         \
   X(parts, "how the work is divided: structs and tables")                                          \
-  X(rotation, "the Hadamard transform's constants (rotate), or the fused rotation (gemm)")         \
+  X(rotation, "the Hadamard transform's constants (rotate, gather), or the fused rotation (gemm)") \
   X(dispatch, "the statement that calls the part's function with its quantizer's struct")
 
 typedef enum qp_hole_id {
@@ -93,6 +93,7 @@ typedef struct qp_kernel_op {
   ROW(gemm_rows)                                                                                   \
   ROW(rotate)                                                                                      \
   ROW(dequant)                                                                                     \
+  ROW(gather)                                                                                      \
   ROW(encode_trellis)                                                                              \
   ROW(encode_codes)
 

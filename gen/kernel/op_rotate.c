@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The row of rotate:  Y = H (s * X) or its inverse, blocks take rows in turn. */
-#include <stdlib.h>
-
 #include "runtime/arch.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
@@ -38,14 +36,7 @@ static qp_status size(qp_kernel *k, qp_error *err) {
 }
 
 static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
-  qp_hadamard h;
-  char *text = NULL;
-  qp_hadamard_factor(k->problem.columns, &h);
-  if (qp_rotation_constants(&h, k->block, k->problem.inverse, &text))
-    return qp_fail(err, QP_E_NOMEM, "no memory for the rotation's constants");
-  qp_text_add(t, "%s", text);
-  free(text);
-  return QP_OK;
+  return qp_rotation_text(t, k->problem.columns, k->block, k->problem.inverse, err);
 }
 
 const qp_kernel_op qp_op_rotate = {

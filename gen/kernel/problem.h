@@ -18,6 +18,7 @@ enum { QP_MAX_SEGMENTS = 8, QP_MAX_BATCH = 64 };
   X(GEMM, "gemm", true, true, false)                                                               \
   X(ROTATE, "rotate", false, false, true)                                                          \
   X(DEQUANT, "dequant", true, false, false)                                                        \
+  X(GATHER, "gather", true, false, false)                                                          \
   X(ENCODE, "encode", true, false, false)
 
 typedef enum qp_op {
@@ -31,6 +32,8 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 /*
 ** gemm     Y_s[N,M_s] = r_s * (X~ [N,K] W^_s^T) (+ bias_s) (+ residual_s)     for each segment s
 ** dequant  W^_s[M_s,K], times r_s where it is given                           for each segment s
+** gather   Y[t] = row ids[t] of diag(r) W^ H diag(s), or 0 where 0 <= ids[t] < M does not hold; one
+**          segment; of a W that was not rotated H and s are the identity
 ** rotate   Y[N,K] = H (s * X)   or, inverse,   Y[N,K] = s * (H^T X)
 ** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, which
 **          is no split
@@ -45,7 +48,7 @@ typedef struct qp_problem {
   } segment[QP_MAX_SEGMENTS];
   unsigned columns;  /* K, a multiple of 32 */
   unsigned batch;    /* N, 1..64 (rows of X for gemm; unused otherwise) */
-  qp_dtype type;     /* of X, bias and W^: F16 or BF16 */
+  qp_dtype type;     /* of X, bias, W^ and gather's Y: F16 or BF16 */
   qp_dtype out_type; /* of Y and the residual (gemm): F32, or the same as 'type' */
   bool rotate_fused; /* gemm rotates X itself */
   bool inverse;      /* rotate */

@@ -3,8 +3,7 @@
 #include "gen/kernel/rotation.h"
 
 #include <math.h>
-
-#include "gen/base/text.h"
+#include <stdlib.h>
 
 enum { TILE_ROWS = 44 };
 
@@ -58,5 +57,17 @@ qp_status qp_rotation_constants(const qp_hadamard *h, unsigned threads, bool tra
   char *s = qp_text_take(&t);
   if (!s) return QP_E_NOMEM;
   *text = s;
+  return QP_OK;
+}
+
+qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned threads, bool transposed,
+                           qp_error *err) {
+  qp_hadamard h;
+  char *text = NULL;
+  qp_hadamard_factor(columns, &h);
+  if (qp_rotation_constants(&h, threads, transposed, &text))
+    return qp_fail(err, QP_E_NOMEM, "no memory for the rotation's constants");
+  qp_text_add(t, "%s", text);
+  free(text);
   return QP_OK;
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "gen/base/hadamard.h"
+#include "gen/base/text.h"
 #include "runtime/status.h"
 
 /*
@@ -17,6 +18,10 @@
 */
 qp_status qp_rotation_constants(const qp_hadamard *h, unsigned threads, bool transposed,
                                 char **text);
+
+/* The same of the transform of order 'columns', added to 't' (a hole of a template). */
+qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned threads, bool transposed,
+                           qp_error *err);
 
 /* Shared memory that the transform of one row of 'columns' values needs: fp32, a word more
  * every 32. */

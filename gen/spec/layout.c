@@ -48,6 +48,8 @@ qp_status qp_layout_stream(const qp_quantizer *q, unsigned rows, unsigned column
   return QP_OK;
 }
 
+unsigned qp_layout_padded_rows(unsigned rows) { return (rows + 15) / 16 * 16; }
+
 unsigned qp_layout_word(unsigned words, unsigned lane, unsigned i) {
   unsigned quads = words / 4, base = quads * 128;
   if (i < 4 * quads) return i / 4 * 128 + lane * 4 + i % 4;

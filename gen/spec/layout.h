@@ -72,6 +72,9 @@ typedef struct qp_stream {
 qp_status qp_layout_stream(const qp_quantizer *q, unsigned rows, unsigned columns, qp_stream *out,
                            qp_error *err);
 
+/* Rows that a kernel takes for a matrix of 'rows': the next multiple of 16. */
+unsigned qp_layout_padded_rows(unsigned rows);
+
 /* Index of word i of 'lane' in its superblock. */
 unsigned qp_layout_word(unsigned words, unsigned lane, unsigned i);
 

@@ -321,6 +321,11 @@ Test(kernel, names_of_other_operations_have_their_own_parts) {
   snprintf(expected, sizeof expected, "dequant__m64e8p_2h%.8s_k512_f16_sm86_c82__",
            kernel.problem.segment[0].quantizer->hash);
   cr_expect_eq(strncmp(kernel.name, expected, strlen(expected)), 0, "%s", kernel.name);
+  const shape gather = {"gather", {{"nuq-4", 48}}, 96, 0, 90, {"pdl=1"}};
+  make_well(&gather);
+  snprintf(expected, sizeof expected, "gather__m48nuq_4h%.8s_k96_f16_sm90_c132__w8b1p1",
+           kernel.problem.segment[0].quantizer->hash);
+  cr_expect_str_eq(kernel.name, expected);
 }
 
 Test(kernel, a_name_is_a_symbol_of_cuda_and_in_its_source) {
@@ -441,6 +446,33 @@ Test(kernel, parameters_of_a_rotation_are_its_buffers_and_rows) {
   static const uint64_t expected[] = {1, 2, 3, 8};
   cr_expect_eq(qp_kernel_params(&kernel, &a, params), sizeof expected);
   cr_expect_arr_eq(params, expected, sizeof expected);
+}
+
+Test(kernel, parameters_of_a_gather_are_ids_rows_signs_their_number_and_one_linear) {
+  unsigned char params[QP_PARAMS_MAX];
+  const qp_arguments a = addresses();
+  const shape s = {"gather", {{"tcq-1.75", 64}}, 512, 0, 90, {0}};
+  static const uint64_t first[] = {1, 2, 3, 8};
+  make_well(&s);
+  const size_t bytes = qp_kernel_params(&kernel, &a, params);
+  size_t at = 0;
+  for (; at < 4; at++) cr_expect_eq(word(params, at), first[at]);
+  cr_expect_eq(kernel.streams, 2);
+  at = expect_streams(params, at);
+  cr_expect_eq(word(params, at++), 0x8000);
+  cr_expect_eq(bytes, 8 * at);
+}
+
+Test(kernel, a_gather_of_two_linears_is_refused) {
+  qp_problem p = {.op = QP_OP_GATHER, .segments = 2, .columns = 96, .arch = 90, .sm_count = 4};
+  qp_choice c;
+  for (unsigned s = 0; s < 2; s++) {
+    p.segment[s].rows = 32;
+    cr_assert_eq(qp_palette_find(palette, "nuq-4", &p.segment[s].quantizer, &error), QP_OK);
+  }
+  qp_choice_default(qp_families_find(families, "gather"), &c);
+  cr_expect_eq(qp_kernel_make(families, &p, &c, &kernel, &error), QP_E_LIMIT);
+  cr_expect_str_eq(error.text, "gather reads one matrix, not 2");
 }
 
 Test(kernel, the_most_streams_and_segments_have_room_for_their_parameters) {

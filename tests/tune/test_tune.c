@@ -411,7 +411,7 @@ static size_t count_op(const qp_records *r, const char *op) {
   return n;
 }
 
-Test(tune, a_model_s_rotations_and_dequantizations_are_tuned_and_planned_with) {
+Test(tune, a_model_s_rotations_dequantizations_and_look_ups_are_tuned_and_planned_with) {
   char command[512];
   write_config();
   cr_assert_eq(run("tune --model config.json --quantizers nuq-4 --batch 1 --paths tensor "
@@ -420,9 +420,11 @@ Test(tune, a_model_s_rotations_and_dequantizations_are_tuned_and_planned_with) {
   qp_records r = read_results("a.jsonl");
   cr_expect_eq(count_op(&r, "rotate"), 2, "columns of 64 and of 96");
   cr_expect_eq(count_op(&r, "dequant"), 5, "equal shapes once");
+  cr_expect_eq(count_op(&r, "gather"), 1);
   cr_expect_gt(count_op(&r, "gemm"), 5);
   cr_assert_eq(run("table a.jsonl --model config.json --replay"), 0, "%s", text);
-  cr_expect(strstr(text, "rotate") && strstr(text, "dequant down"), "%s", text);
+  cr_expect(strstr(text, "rotate") && strstr(text, "dequant down") && strstr(text, "gather"), "%s",
+            text);
   /* as if a GPU had measured them */
   snprintf(command, sizeof command,
            "sed 's/\"timer\":\"replay\"/\"timer\":\"CUPTI 13.0\"/' '%s/a.jsonl' > '%s/b.jsonl'",

@@ -387,6 +387,33 @@ static void steady_state(maker *m) {
   }
 }
 
+/* Rows by their numbers: of every kind of quantizer, or of all. Shape and type hang on the
+   quantizer, as in the steady state. */
+static void gather(maker *m, const qp_quantizer *q, qp_dtype type) {
+  static const unsigned columns[] = {576, 96, 1152, 640, 352, 1056, 2048};
+  const family_list *list = &m->of[QP_OP_GATHER];
+  const unsigned turn = q->step + q->dim;
+  qp_problem p = problem(m, QP_OP_GATHER, type, 11);
+  if (turn % 2) p.sm_count = 3; /* a block takes ids in turn */
+  p.segments = 1;
+  p.segment[0].quantizer = q;
+  p.segment[0].rows = m->w->rows ? m->w->rows : turn % 3 ? 80 : 48;
+  p.columns = m->w->columns ? m->w->columns : columns[turn % (sizeof columns / sizeof *columns)];
+  for (size_t f = 0; f < list->count; f++) push_default(m, &p, list->family[f]);
+}
+
+static void gathers(maker *m) {
+  const qp_quantizer *first[KINDS];
+  const unsigned kinds = first_of_kinds(m, first);
+  const bool all = m->w->coverage == QP_COVER_ALL;
+  for (unsigned i = 0; i < kinds && !all; i++) {
+    if (m->w->coverage == QP_COVER_FEW && i) break;
+    gather(m, first[i], (first[i]->step + first[i]->dim) % 3 == 1 ? QP_BF16 : QP_F16);
+  }
+  for (size_t i = 0; i < m->w->quantizers && all; i++)
+    for (qp_dtype type = QP_F16; type <= QP_BF16; type++) gather(m, m->w->quantizer[i], type);
+}
+
 static void list_families(maker *m, qp_op op) {
   const qp_family *all[QP_MAX_FAMILIES];
   const size_t n = qp_families_of(m->families, op, NULL, true, all);
@@ -408,6 +435,7 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   each_quantizer(&m);
   if (!wishes->rows && !wishes->batch) rotations(&m);
   if (!wishes->batch) encoders(&m);
+  if (!wishes->batch) gathers(&m);
   if (wishes->coverage != QP_COVER_FEW) {
     mixtures(&m);
     fused(&m);

@@ -30,6 +30,7 @@ typedef struct op_check {
                      uint64_t seed, qp_verdict *v, qp_error *err);
   bool rotates;                  /* X~ is rotated, whatever the problem says */
   qp_status (*inputs)(check *c); /* beside streams, segments, workspace and counters */
+  bool no_outputs;               /* segments have none of their own */
   qp_status (*outputs)(check *c, sums *s, qp_verdict *v);
   /* A row of a segment's W^ (fp16 bits of all K columns) against the outputs that hang on it. */
   void (*row)(check *c, unsigned segment, unsigned row, const uint16_t *w, const unsigned char *y,
@@ -48,7 +49,8 @@ struct check {
   unsigned buffers;
   qp_devptr buffer[MAX_BUFFERS];
   uint16_t *x;     /* [batch or rows][K], type of the problem */
-  uint32_t *signs; /* [K / 32] */
+  int32_t *ids;    /* [batch], gather */
+  uint32_t *signs; /* [K / 32]; gather: NULL where W was not rotated */
   double *rotated; /* [batch][K]: X~, what the weights are multiplied with */
   struct {
     uint32_t *codes;
@@ -194,7 +196,15 @@ static qp_dtype output_type(const check *c) {
 
 /* What a segment comes with: of five segments or seeds in a row, one has all, one nothing, three
    all but one. */
-enum { WITHOUT_SCALE, WITHOUT_BIAS, WITHOUT_RESIDUAL, WITH_ALL, WITH_NONE, EXTRAS };
+enum {
+  WITHOUT_SCALE,
+  WITHOUT_BIAS,
+  WITHOUT_RESIDUAL,
+  WITH_ALL,
+  WITH_NONE,
+  EXTRAS,
+  WITHOUT_SIGNS = WITHOUT_BIAS /* gather */
+};
 
 static bool comes_with(const check *c, unsigned segment, unsigned without) {
   const unsigned turn = (unsigned)((c->seed + segment) % EXTRAS);
@@ -235,7 +245,8 @@ static qp_status make_segment(check *c, unsigned i) {
   if (!status && adds && comes_with(c, i, WITHOUT_BIAS)) status = make_bias(c, i, m);
   if (!status && adds && comes_with(c, i, WITHOUT_RESIDUAL))
     status = make_residual(c, i, outputs, type);
-  if (!status) status = add_buffer(c, NULL, outputs * type, &c->args.segment[i].y);
+  if (status || c->of->no_outputs) return status;
+  status = add_buffer(c, NULL, outputs * type, &c->args.segment[i].y);
   if (!status && c->k->adds_to_zero)
     status = qp_device_fill(c->dev, c->args.segment[i].y, 0, outputs * type, c->err);
   return status;
@@ -290,6 +301,30 @@ static qp_status rotate_inputs(check *c) {
   c->args.rows = p->batch;
   const qp_status status = make_x(c, p->batch);
   return status ? status : add_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
+}
+
+/* First and last row, behind each end, the same twice, then any. */
+static void random_ids(check *c, unsigned n) {
+  const int32_t rows = (int32_t)c->k->problem.segment[0].rows;
+  const int32_t known[] = {rows - 1, -1, 0, rows, rows - 1, INT32_MIN, INT32_MAX};
+  for (unsigned i = 0; i < n; i++)
+    c->ids[i] = i < sizeof known / sizeof *known
+                    ? known[i]
+                    : (int32_t)(qp_random_next(&c->random) % (uint64_t)rows);
+}
+
+static qp_status gather_inputs(check *c) {
+  const qp_problem *p = &c->k->problem;
+  const size_t words = (p->columns + 31) / 32;
+  c->args.rows = p->batch;
+  if (!(c->ids = host(c, p->batch * sizeof *c->ids))) return QP_E_NOMEM;
+  random_ids(c, p->batch);
+  qp_status status = add_buffer(c, c->ids, p->batch * sizeof *c->ids, &c->args.x);
+  if (!status) status = add_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
+  if (status || !comes_with(c, 0, WITHOUT_SIGNS)) return status;
+  if (!(c->signs = host(c, words * 4))) return QP_E_NOMEM;
+  fill_random(c, c->signs, words * 4);
+  return add_buffer(c, c->signs, words * 4, &c->args.signs);
 }
 
 static qp_status make_inputs(check *c) {
@@ -429,6 +464,67 @@ static qp_status check_rotation(check *c, sums *s, qp_verdict *v) {
   return status;
 }
 
+/* Row 'row' of W in the checkpoint's basis, in double precision. */
+static qp_status row_of(check *c, unsigned row, uint16_t *cells, double *out) {
+  const unsigned columns = c->k->problem.columns;
+  const size_t all = (size_t)QP_GROUP_ROWS * columns;
+  const qp_status status = decode_rows(c, 0, row / QP_GROUP_ROWS, cells, cells + all);
+  if (status) return status;
+  const uint16_t *w = cells + (size_t)(row % QP_GROUP_ROWS) * columns;
+  for (unsigned k = 0; k < columns; k++)
+    out[k] = scale_of(c, 0, row) * (double)qp_half_to_float(w[k]);
+  if (!c->signs) return QP_OK;
+  qp_hadamard h;
+  qp_hadamard_factor(columns, &h);
+  qp_hadamard_apply_transposed(&h, out, out);
+  for (unsigned k = 0; k < columns; k++)
+    if (c->signs[k / 32] >> (k % 32) & 1) out[k] = -out[k];
+  return QP_OK;
+}
+
+/* One row of Y: of an id that is no row of W it is 0 to the bit. */
+static qp_status compare_gathered(check *c, unsigned t, const unsigned char *y, uint16_t *cells,
+                                  double *row, sums *s, qp_verdict *v) {
+  const qp_problem *p = &c->k->problem;
+  const int32_t id = c->ids[t];
+  if (id >= 0 && (unsigned)id < p->segment[0].rows) {
+    const qp_status status = row_of(c, (unsigned)id, cells, row);
+    for (unsigned k = 0; k < p->columns && !status; k++)
+      compare(s, read_output(c, y, (size_t)t * p->columns + k, p->type), row[k]);
+    return status;
+  }
+  for (size_t i = 0; i < 2 * (size_t)p->columns; i++)
+    if (y[2 * (size_t)t * p->columns + i]) {
+      snprintf(v->why, sizeof v->why, "output: row %u is of id %d and must be 0", t, id);
+      return QP_E_WRONG;
+    }
+  return QP_OK;
+}
+
+static qp_status check_gathered(check *c, sums *s, qp_verdict *v) {
+  const qp_problem *p = &c->k->problem;
+  const size_t n = (size_t)p->batch * p->columns;
+  size_t at;
+  unsigned char *y = host(c, n * 2);
+  uint16_t *cells = host(c, 2 * (size_t)QP_GROUP_ROWS * p->columns * sizeof *cells);
+  double *row = host(c, p->columns * sizeof *row);
+  qp_status status = y && cells && row ? QP_OK : QP_E_NOMEM;
+  if (!status) status = qp_device_download(c->dev, y, c->args.y, n * 2, c->err);
+  if (!status) status = guard_is_whole(c, c->args.y, n * 2, "output", v);
+  if (!status && has_nan(c, y, n, &at)) {
+    snprintf(v->why, sizeof v->why, "output: [%zu][%zu] is NaN or was never written",
+             at / p->columns, at % p->columns);
+    v->error = NAN;
+    status = QP_E_WRONG;
+  }
+  for (unsigned t = 0; t < p->batch && !status; t++)
+    status = compare_gathered(c, t, y, cells, row, s, v);
+  free(y);
+  free(cells);
+  free(row);
+  return status;
+}
+
 static qp_status check_counters(check *c, qp_verdict *v) {
   if (!c->k->counters) return QP_OK;
   uint32_t *counters = host(c, c->k->counters * 4);
@@ -500,6 +596,7 @@ static const op_check checks[QP_OP_COUNT] = {
     [QP_OP_GEMM] = {.inputs = gemm_inputs, .outputs = check_segments, .row = compare_products},
     [QP_OP_ROTATE] = {.rotates = true, .inputs = rotate_inputs, .outputs = check_rotation},
     [QP_OP_DEQUANT] = {.outputs = check_segments, .row = compare_weights},
+    [QP_OP_GATHER] = {.inputs = gather_inputs, .no_outputs = true, .outputs = check_gathered},
     [QP_OP_ENCODE] = {.whole = qp_verify_encode},
 };
 
@@ -519,6 +616,7 @@ static qp_status check_outputs(check *c, qp_verdict *v) {
 static void release(check *c) {
   for (unsigned i = 0; i < c->buffers; i++) qp_device_free(c->dev, c->buffer[i]);
   free(c->x);
+  free(c->ids);
   free(c->signs);
   free(c->rotated);
   for (unsigned i = 0; i < QP_MAX_STREAMS; i++) {

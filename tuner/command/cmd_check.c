@@ -313,7 +313,7 @@ int qp_cmd_check(int argc, char **argv) {
   const qp_option table[] = {
       QP_FLAG("all", o.all, "the whole coverage"),
       QP_FLAG("few", o.few, "only each quantizer once on each path"),
-      QP_TEXT("op", o.op, "OP", "only gemm, dequant, rotate or encode"),
+      QP_TEXT("op", o.op, "OP", "only gemm, dequant, gather, rotate or encode"),
       QP_TEXT("path", o.path, "PATH", "only gemms of this path: tensor, cuda or naive"),
       QP_TEXT("family", o.family, "NAME", "only this one (qpal list families)"),
       QP_TEXT("type", o.type, "TYPE", "only f16 or bf16"),

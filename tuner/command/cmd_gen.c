@@ -221,7 +221,7 @@ static bool reads_weights(const char *name) {
 int qp_cmd_gen(int argc, char **argv) {
   gen_options o = {.op = "gemm", .arch = "sm_90", .type = "f16", .batch = 1};
   const qp_option table[] = {
-      QP_TEXT("op", o.op, "OP", "gemm (default), dequant, rotate or encode"),
+      QP_TEXT("op", o.op, "OP", "gemm (default), dequant, gather, rotate or encode"),
       QP_SHAPES("shape", o.shape, "MxK,...", "out_features x in_features of each linear"),
       QP_NUMBER("batch", o.batch, "N", "rows of activations (1)", 1, 64),
       QP_TEXT("arch", o.arch, "ARCH", "sm_75 to sm_121; sm_90 if not given"),

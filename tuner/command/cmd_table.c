@@ -6,6 +6,7 @@
 
 #include "gen/base/file.h"
 #include "gen/base/text.h"
+#include "gen/spec/layout.h"
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
@@ -138,7 +139,7 @@ static void print_matrix(const matrix *m) {
 
 /* ---- What is no gemm ---- */
 
-/* One launch of rotate or dequant; false: no record answers. */
+/* One launch of rotate, dequant or gather; false: no record answers. */
 static bool find_other(const matrix *m, qp_lookup *l, qp_op op, const qp_quantizer *q,
                        unsigned rows, unsigned columns, qp_pick *pick) {
   qp_problem p = {.op = op,
@@ -157,7 +158,7 @@ static bool find_other(const matrix *m, qp_lookup *l, qp_op op, const qp_quantiz
 typedef void (*see_other)(const matrix *m, const char *launch, const qp_quantizer *q,
                           unsigned columns, const qp_pick *pick, void *arg);
 
-/* Every rotation and dequantization of the model that a record answers; returns their number. */
+/* Every rotation, dequantization and look-up of the model that a record answers; returns their number. */
 static size_t each_other(const matrix *m, qp_lookup *l, see_other see, void *arg) {
   qp_model_rotation rotation[QP_MODEL_ROTATIONS];
   const unsigned n = qp_model_rotations(m->model, rotation);
@@ -177,6 +178,12 @@ static size_t each_other(const matrix *m, qp_lookup *l, see_other see, void *arg
       see(m, launch, m->quantizer[q], at->columns, &pick, arg);
       found++;
     }
+  const unsigned rows = qp_layout_padded_rows(m->model->vocab), columns = m->model->hidden;
+  for (size_t q = 0; q < m->quantizers; q++) {
+    if (!find_other(m, l, QP_OP_GATHER, m->quantizer[q], rows, columns, &pick)) continue;
+    see(m, "gather", m->quantizer[q], columns, &pick, arg);
+    found++;
+  }
   return found;
 }
 

@@ -227,29 +227,22 @@ static qp_status problems_of_plan(run *r, const qp_problems_wishes *w, qp_error 
   return status ? qp_fail_prefix(err, status, "%s", r->o->plan) : QP_OK;
 }
 
-/* Which operations of a model: gemm, rotate, dequant. */
-typedef struct operations {
-  bool gemm, rotate, dequant;
-} operations;
-
-static qp_status parse_operations(const tune_options *o, operations *out, qp_error *err) {
+/* Which operations: bits 1 << QP_OP_*. */
+static qp_status parse_operations(const tune_options *o, unsigned *out, qp_error *err) {
+  const unsigned of_model = 1u << QP_OP_ROTATE | 1u << QP_OP_DEQUANT | 1u << QP_OP_GATHER;
   char text[128];
-  snprintf(text, sizeof text, "%s", o->ops ? o->ops : o->model ? "gemm,rotate,dequant" : "gemm");
+  const char *usual = o->model ? "gemm,rotate,dequant,gather" : "gemm";
+  snprintf(text, sizeof text, "%s", o->ops ? o->ops : usual);
   for (char *p = strtok(text, ","); p; p = strtok(NULL, ",")) {
     qp_op op;
     const qp_status status = qp_op_parse(p, &op, err);
     if (status) return qp_fail_prefix(err, status, "--ops");
-    if (op == QP_OP_GEMM)
-      out->gemm = true;
-    else if (op == QP_OP_ROTATE)
-      out->rotate = true;
-    else if (op == QP_OP_DEQUANT)
-      out->dequant = true;
-    else
-      return qp_fail(err, QP_E_ARG, "--ops '%s': gemm, rotate or dequant is needed", p);
+    if (op != QP_OP_GEMM && !(of_model >> op & 1))
+      return qp_fail(err, QP_E_ARG, "--ops '%s': gemm, rotate, dequant or gather is needed", p);
+    *out |= 1u << op;
   }
-  if ((out->rotate || out->dequant) && !o->model)
-    return qp_fail(err, QP_E_ARG, "--ops: rotate and dequant are a model's; give --model");
+  if (*out & of_model && !o->model)
+    return qp_fail(err, QP_E_ARG, "--ops: rotate, dequant and gather are a model's; give --model");
   return QP_OK;
 }
 
@@ -267,7 +260,7 @@ static qp_status make_problems(run *r, qp_error *err) {
                           .arch = r->info->device.arch,
                           .sm_count = r->info->device.sm_count,
                           .type = QP_F16};
-  operations ops = {0};
+  unsigned ops = 0;
   qp_status status = parse_operations(o, &ops, err);
   if (!status) status = qp_batches_parse(o->batch, batch, &w.batches, err);
   if (!status) status = choose_families(r->session.families, o->paths, family, &w.families, err);
@@ -281,11 +274,10 @@ static qp_status make_problems(run *r, qp_error *err) {
   if (model) launches = qp_model_launches(model, launch);
   if (o->plan)
     status = problems_of_plan(r, &w, err);
-  else if (ops.gemm)
+  else if (ops & 1u << QP_OP_GEMM)
     status = qp_problems_add(&r->problems, launch, launches, &w, &r->skipped, err);
   if (!status && model)
-    status = qp_problems_add_model(&r->problems, model, r->session.families, &w, ops.rotate,
-                                   ops.dequant, err);
+    status = qp_problems_add_model(&r->problems, model, r->session.families, &w, ops, err);
   free(q);
   if (!status && o->shard) status = qp_problems_shard(&r->problems, o->shard, err);
   if (!status && o->missing) status = keep_missing(r, err);
@@ -425,7 +417,8 @@ int qp_cmd_tune(int argc, char **argv) {
       QP_TEXT("paths", o.paths, "LIST",
               "of gemm families that compete: tensor,cuda; 'naive' is tuned where it is named"),
       QP_TEXT("ops", o.ops, "LIST",
-              "of a model: gemm, rotate (of linears' inputs), dequant (to 16 bits); all of them"),
+              "of a model: gemm, rotate (of linears' inputs), dequant (to 16 bits), gather (rows "
+              "of the embedding); all of them"),
       QP_TEXT("budget", o.budget, "TIME",
               "of the run: 90s, 25m, 2h (20m, or no limit with --max-candidates)"),
       QP_NUMBER("max-candidates", o.most, "N", "of a problem at most (no limit)", 1, 1 << 20),

@@ -149,6 +149,7 @@ static qp_status add_segments(gpu *g, qp_metered *c, qp_error *err) {
     for (size_t r = 0; r < rows; r++) scale[r] = 0.03125f;
     status = add(g, c, scale, rows * sizeof *scale, &c->args.segment[i].scale, err);
     free(scale);
+    if (p->op == QP_OP_GATHER) continue; /* what it writes is a few rows: add_rows */
     const size_t bytes = p->op == QP_OP_DEQUANT ? 2 * rows * p->columns : 4 * rows * p->batch;
     for (unsigned k = 0; k < 2 && !status; k++) status = add(g, c, NULL, bytes, &c->y[k][i], err);
   }
@@ -165,8 +166,8 @@ static qp_status add_codebooks(gpu *g, qp_metered *c, unsigned stream, qp_error 
   return status;
 }
 
-/* What a rotation reads and writes beside X. */
-static qp_status add_rotation(gpu *g, qp_metered *c, qp_error *err) {
+/* What a rotation reads and writes beside X, a gather beside its ids. */
+static qp_status add_rows(gpu *g, qp_metered *c, qp_error *err) {
   const qp_problem *p = &c->kernel->problem;
   qp_status status = QP_OK;
   c->args.rows = p->batch;
@@ -175,15 +176,29 @@ static qp_status add_rotation(gpu *g, qp_metered *c, qp_error *err) {
   return status;
 }
 
+static qp_status add_ids(gpu *g, qp_metered *c, qp_error *err) {
+  const qp_problem *p = &c->kernel->problem;
+  int32_t id[QP_MAX_BATCH];
+  qp_random random = {3};
+  for (unsigned i = 0; i < p->batch; i++)
+    id[i] = (int32_t)(qp_random_next(&random) % p->segment[0].rows);
+  return add(g, c, id, p->batch * sizeof *id, &c->args.x, err);
+}
+
 static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
   const qp_kernel *k = c->kernel;
   const qp_op op = k->problem.op;
-  qp_status status = op == QP_OP_DEQUANT ? QP_OK : add_activations(g, c, err);
+  const bool rows = op == QP_OP_ROTATE || op == QP_OP_GATHER;
+  qp_status status = QP_OK;
+  if (op == QP_OP_GATHER)
+    status = add_ids(g, c, err);
+  else if (op != QP_OP_DEQUANT)
+    status = add_activations(g, c, err);
   if (!status) status = add(g, c, NULL, k->workspace_bytes, &c->args.workspace, err);
   if (!status) status = add(g, c, NULL, (size_t)4 * k->counters, &c->args.counters, err);
-  if (!status && (k->problem.rotate_fused || op == QP_OP_ROTATE))
+  if (!status && (k->problem.rotate_fused || rows))
     status = add(g, c, NULL, (size_t)k->problem.columns / 8 + 16, &c->args.signs, err);
-  if (!status && op == QP_OP_ROTATE) status = add_rotation(g, c, err);
+  if (!status && rows) status = add_rows(g, c, err);
   if (!status) status = add_segments(g, c, err);
   for (unsigned i = 0; i < k->streams && !status; i++) status = add_codebooks(g, c, i, err);
   return status;
@@ -205,7 +220,7 @@ static void make_launch(gpu *g, qp_metered *c, bool pdl, unsigned at) {
   place_weights(k, g->pool + g->cursor, &a);
   g->cursor += c->copy_bytes;
   for (unsigned i = 0; i < k->problem.segments; i++) a.segment[i].y = c->y[n % 2][i];
-  if (k->problem.op == QP_OP_ROTATE) a.y = c->y[n % 2][0];
+  if (k->problem.op == QP_OP_ROTATE || k->problem.op == QP_OP_GATHER) a.y = c->y[n % 2][0];
   if (k->adds_to_zero) {
     a.zero = c->y[(n + 1) % 2][0];
     a.zero_words = (uint64_t)k->problem.segment[0].rows * k->problem.batch;

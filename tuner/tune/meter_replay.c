@@ -83,9 +83,12 @@ static qp_status replay_verify(qp_meter *m, const qp_kernel *k, const qp_compile
 static int64_t modelled_ps(const replay *r, const qp_kernel *k) {
   double bytes = 0;
   const qp_problem *p = &k->problem;
-  for (unsigned i = 0; i < k->streams; i++) bytes += (double)k->stream[i].stream.code_words * 4;
+  for (unsigned i = 0; i < k->streams; i++)
+    bytes += (double)k->stream[i].stream.code_words * 4 *
+             (p->op == QP_OP_GATHER ? (double)p->batch / p->segment[0].rows : 1);
   for (unsigned i = 0; i < p->segments && p->op == QP_OP_DEQUANT; i++)
     bytes += 2.0 * p->segment[i].rows * p->columns;
+  if (p->op == QP_OP_GATHER) bytes += 2.0 * p->columns * p->batch;
   if (p->op == QP_OP_ROTATE) bytes += 4.0 * p->columns * p->batch;
   uint64_t h = XXH3_64bits_withSeed(k->name, strlen(k->name), r->seed);
   double factor = 1 + (double)(h >> 11) * 0x1p-53;

@@ -189,6 +189,7 @@ static qp_status propose(qp_problem_run *c, qp_visit *v, unsigned most, qp_error
 static int64_t floor_ps(const qp_problem_run *c) {
   const qp_problem *p = &c->problem->problem;
   double bytes = 0;
+  if (p->op == QP_OP_GATHER) return 0; /* a few rows: all of it is latency */
   for (unsigned i = 0; i < p->segments; i++)
     bytes += (double)p->segment[i].rows * p->columns *
              (p->segment[i].quantizer->stored_rate / 8 + (p->op == QP_OP_DEQUANT ? 2 : 0));

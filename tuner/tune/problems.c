@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/spec/layout.h"
+
 static bool same_launch(const qp_model_launch *a, const qp_model_launch *b) {
   return a->linears == b->linears && a->columns == b->columns &&
          !memcmp(a->rows, b->rows, a->linears * sizeof *a->rows);
@@ -204,12 +206,36 @@ static qp_status add_dequants(qp_tune_problems *list, const qp_model *m,
   return status;
 }
 
+/* The look-up of one token in the embedding. */
+static qp_status add_gathers(qp_tune_problems *list, const qp_model *m, const qp_families *families,
+                             const qp_problems_wishes *w, qp_error *err) {
+  qp_status status = QP_OK;
+  for (size_t q = 0; q < w->quantizers && !status; q++) {
+    qp_tune_problem t = {.problem = {.op = QP_OP_GATHER,
+                                     .segments = 1,
+                                     .columns = m->hidden,
+                                     .batch = 1,
+                                     .type = w->type,
+                                     .out_type = w->type,
+                                     .arch = w->arch,
+                                     .sm_count = w->sm_count},
+                         .launches = 1};
+    t.problem.segment[0].quantizer = w->quantizer[q];
+    t.problem.segment[0].rows = qp_layout_padded_rows(m->vocab);
+    snprintf(t.label, sizeof t.label, "gather %ux%u", m->vocab, m->hidden);
+    status = add_by_all(list, families, &t, err);
+  }
+  return status;
+}
+
 qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
                                 const qp_families *families, const qp_problems_wishes *w,
-                                bool rotate, bool dequant, qp_error *err) {
+                                unsigned ops, qp_error *err) {
   qp_tune_problems front = {0};
-  qp_status status = rotate ? add_rotations(&front, m, families, w, err) : QP_OK;
-  if (!status && dequant) status = add_dequants(&front, m, families, w, err);
+  qp_status status = QP_OK;
+  if (ops & 1u << QP_OP_ROTATE) status = add_rotations(&front, m, families, w, err);
+  if (!status && ops & 1u << QP_OP_DEQUANT) status = add_dequants(&front, m, families, w, err);
+  if (!status && ops & 1u << QP_OP_GATHER) status = add_gathers(&front, m, families, w, err);
   for (size_t i = 0; i < list->count && !status; i++) status = add(&front, &list->list[i], err);
   if (status) return qp_problems_free(&front), status;
   qp_problems_free(list);
