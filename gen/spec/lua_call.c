@@ -36,6 +36,7 @@ static int do_call(lua_State *L) {
   call_job *job = lua_touserdata(L, 1);
   luaL_checkstack(L, (int)job->n + 4, "arguments");
   qp_lua_push_ref(L, job->v);
+  qp_lua_about_to_call(L);
   for (size_t i = 0; i < job->n; i++) qp_lua_push_table(L, &job->args[i]);
   lua_call(L, (int)job->n, 2);
   qp_lua_keep(L, &job->second);
@@ -63,6 +64,7 @@ typedef struct apply_job {
 static int do_apply(lua_State *L) {
   apply_job *job = lua_touserdata(L, 1);
   qp_lua_push_ref(L, job->v);
+  qp_lua_about_to_call(L);
   qp_lua_push_ref(L, job->argument);
   lua_call(L, 1, 1);
   return qp_lua_keep(L, &job->result);

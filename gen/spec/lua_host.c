@@ -2,6 +2,7 @@
 /* The Lua sandbox:  text of lua/ --run under limits--> values. */
 #include "gen/spec/lua_host.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@ qp_status qp_lua_open(const qp_lua_limits *limits, qp_lua **out, qp_error *err) 
   if (!l) return qp_fail(err, QP_E_NOMEM, "out of memory");
   l->meter.memory_bytes = limits && limits->memory_bytes ? limits->memory_bytes : (size_t)64 << 20;
   l->meter.instructions = limits && limits->instructions ? limits->instructions : 200000000;
+  l->meter.seconds = limits && limits->seconds > 0 ? limits->seconds : QP_METER_MOST_SECONDS;
   l->L = lua_newstate(qp_meter_allocate, &l->meter);
   if (!l->L) {
     qp_lua_close(l);
@@ -38,8 +40,15 @@ qp_status qp_lua_open(const qp_lua_limits *limits, qp_lua **out, qp_error *err) 
   return QP_OK;
 }
 
+/* States that were left inside a function of C: nobody knows what of them is whole. */
+static _Atomic(qp_lua *) spoilt;
+
 void qp_lua_close(qp_lua *l) {
   if (!l) return;
+  if (l->spoilt) {
+    l->next_spoilt = atomic_exchange(&spoilt, l);
+    return;
+  }
   if (l->L) lua_close(l->L);
   free(l);
 }

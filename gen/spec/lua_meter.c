@@ -4,19 +4,15 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { BYTES_AN_INSTRUCTION = 16 }; /* bytes allocated that cost as much */
-
-static double cpu_seconds(void) {
-  struct timespec t;
-  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t)) return 0;
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+enum {
+  BYTES_AN_INSTRUCTION = 16, /* bytes allocated that cost as much */
+  STRING_HEAD = 64           /* at most, of a string that Lua keeps */
+};
 
 void qp_meter_start(qp_meter *m, bool running) {
   m->budget = m->instructions;
-  m->deadline_s = cpu_seconds() + QP_METER_MOST_SECONDS;
+  m->long_string = false;
   m->running = running;
 }
 
@@ -33,36 +29,46 @@ qp_meter_limit qp_meter_charge(qp_meter *m, double instructions) {
 qp_meter_limit qp_meter_tick(qp_meter *m, double instructions) {
   const qp_meter_limit limit = qp_meter_charge(m, instructions);
   if (limit != QP_METER_FINE || !m->running) return limit;
-  return cpu_seconds() > m->deadline_s ? QP_METER_SECONDS : QP_METER_FINE;
+  return m->overdue ? QP_METER_SECONDS : QP_METER_FINE;
+}
+
+/* May 'more' bytes be added, by an object of Lua's kind 'kind' (0: one that grows)? */
+static bool may_grow(qp_meter *m, size_t more, size_t kind) {
+  if (!m->running) return true;
+  if (kind == QP_METER_STRING && more > QP_METER_STRING_BYTES + STRING_HEAD) m->long_string = true;
+  if (m->long_string) return false;
+  if (m->used_bytes > m->memory_bytes || more > m->memory_bytes - m->used_bytes) return false;
+  qp_meter_charge(m, (double)more / BYTES_AN_INSTRUCTION);
+  return true;
+}
+
+static void *resize(qp_meter *m, void *ptr, size_t old_bytes, size_t bytes) {
+  if (!bytes) free(ptr);
+  void *p = bytes ? realloc(ptr, bytes) : NULL;
+  if (p || !bytes) m->used_bytes += bytes - old_bytes;
+  return p;
 }
 
 void *qp_meter_allocate(void *meter, void *ptr, size_t old_bytes, size_t bytes) {
   qp_meter *m = meter;
-  if (!ptr) old_bytes = 0; /* then Lua says there what kind of object it makes */
-  if (!bytes) {
-    free(ptr);
-    m->used_bytes -= old_bytes;
-    return NULL;
-  }
-  if (bytes > old_bytes && m->running) {
-    const size_t more = bytes - old_bytes;
-    if (m->used_bytes > m->memory_bytes || more > m->memory_bytes - m->used_bytes) return NULL;
-    qp_meter_charge(m, (double)more / BYTES_AN_INSTRUCTION);
-  }
-  void *p = realloc(ptr, bytes);
-  if (p) m->used_bytes += bytes - old_bytes;
+  const size_t kind = ptr ? 0 : old_bytes; /* of what Lua makes */
+  if (!ptr) old_bytes = 0;
+  if (bytes > old_bytes && !may_grow(m, bytes - old_bytes, kind)) return NULL;
+  m->allocating = 1;
+  void *p = resize(m, ptr, old_bytes, bytes);
+  m->allocating = 0;
   return p;
 }
 
-/* Items of a Lua pattern that may match several lengths: x* x+ x- x? and %b. */
+/* Items of a Lua pattern that may match several lengths, x* x+ x- x? and %b, or compare one: %1. */
 static unsigned count_choices(const char *pattern, size_t bytes) {
   unsigned choices = 0;
   bool in_set = false;
   for (size_t i = 0; i < bytes; i++) {
     if (pattern[i] == '%') {
-      const bool balance = !in_set && i + 1 < bytes && pattern[i + 1] == 'b';
-      choices += balance;
-      i += balance ? 3 : 1; /* %bxy, else %x */
+      const char next = !in_set && i + 1 < bytes ? pattern[i + 1] : 0;
+      choices += next == 'b' || (next >= '1' && next <= '9');
+      i += next == 'b' ? 3 : 1; /* %bxy, else %x */
     } else if (pattern[i] == '[' || pattern[i] == ']') {
       in_set = pattern[i] == '[';
     } else if (!in_set && pattern[i] && strchr("*+-?", pattern[i])) {

@@ -2,9 +2,14 @@
 /* The inside of a sandboxed Lua state: messages, limits, protected calls, references. */
 #include "gen/spec/lua_state.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "gen/spec/lua_watchdog.h"
+
+static_assert((int)QP_METER_STRING == LUA_TSTRING, "the meter knows strings by their type");
 
 qp_lua *qp_lua_of(lua_State *L) { return *(qp_lua **)lua_getextraspace(L); }
 
@@ -45,7 +50,9 @@ void qp_lua_check_limit(lua_State *L, qp_meter_limit hit) {
   l->hit = hit;
   push_where(L);
   if (hit == QP_METER_SECONDS) {
-    lua_pushfstring(L, "took more than %d seconds", (int)QP_METER_MOST_SECONDS);
+    char text[64];
+    snprintf(text, sizeof text, "took more than %g seconds", l->meter.seconds);
+    lua_pushstring(L, text);
   } else {
     lua_pushfstring(L,
                     "ran more than %I instructions (or copied as much); is there a loop without "
@@ -56,10 +63,26 @@ void qp_lua_check_limit(lua_State *L, qp_meter_limit hit) {
   lua_error(L);
 }
 
+/* 'source' lives as long as the function that it is of, which is on the stack. */
+static void see(qp_lua *l, const char *source, int line) {
+  l->seen_file = source[0] == '@' ? source + 1 : NULL;
+  l->seen_line = line;
+}
+
+void qp_lua_about_to_call(lua_State *L) {
+  lua_Debug ar;
+  lua_pushvalue(L, -1);
+  if (lua_iscfunction(L, -1) || lua_type(L, -1) != LUA_TFUNCTION) {
+    lua_pop(L, 1);
+  } else if (lua_getinfo(L, ">S", &ar)) {
+    see(qp_lua_of(L), ar.source, ar.linedefined);
+  }
+}
+
 void qp_lua_on_count(lua_State *L, lua_Debug *ar) {
   qp_lua *l = qp_lua_of(L);
   if (!l->meter.running) return;
-  if (qp_lua_user_line(L, ar)) l->seen_line = ar->currentline;
+  if (qp_lua_user_line(L, ar)) see(l, ar->source, ar->currentline);
   qp_lua_check_limit(L, qp_meter_tick(&l->meter, QP_LUA_HOOK_EVERY));
 }
 
@@ -92,34 +115,69 @@ static int on_error(lua_State *L) {
   return 1;
 }
 
-/* Lua gives no position with this error. */
-static qp_status fail_memory(const qp_lua *l, qp_error *err) {
+/* Lua gives no position with these errors. */
+static qp_status fail_limit(const qp_lua *l, const char *what, qp_error *err) {
   char line[48] = "";
+  const char *file = l->seen_file ? l->seen_file : l->fallback;
   if (l->seen_line) snprintf(line, sizeof line, " (last seen at line %d)", l->seen_line);
-  return qp_fail(err, QP_E_LIMIT, "%s%sneeds more than %zu MiB of memory%s",
-                 l->fallback ? l->fallback : "", l->fallback ? ": " : "",
-                 l->meter.memory_bytes >> 20, line);
+  return qp_fail(err, QP_E_LIMIT, "%s%s%s%s", file ? file : "", file ? ": " : "", what, line);
+}
+
+static qp_status fail_memory(const qp_lua *l, qp_error *err) {
+  char what[96];
+  if (l->meter.long_string) {
+    snprintf(what, sizeof what, "makes a string longer than %d MiB", QP_METER_STRING_BYTES >> 20);
+  } else {
+    snprintf(what, sizeof what, "needs more than %zu MiB of memory", l->meter.memory_bytes >> 20);
+  }
+  return fail_limit(l, what, err);
+}
+
+static qp_status fail_overdue(qp_lua *l, qp_error *err) {
+  char what[96];
+  l->spoilt = true;
+  snprintf(what, sizeof what, "took more than %g seconds in a function that has no end",
+           l->meter.seconds);
+  return fail_limit(l, what, err);
+}
+
+typedef struct protected_call {
+  lua_State *L;
+  int handler, rc;
+} protected_call;
+
+static void run_protected(void *arg) {
+  protected_call *call = arg;
+  call->rc = lua_pcall(call->L, 1, 0, call->handler);
 }
 
 qp_status qp_lua_protect(qp_lua *l, bool guarded, lua_CFunction f, void *arg, qp_error *err) {
   lua_State *L = l->L;
-  const int top = lua_gettop(L);
+  if (l->spoilt) return qp_fail(err, QP_E_LIMIT, "an earlier run of this Lua state had no end");
+  protected_call call = {.L = L, .handler = lua_gettop(L) + 1};
   l->hit = QP_METER_FINE;
   l->seen_line = 0;
+  l->seen_file = NULL;
   lua_pushcfunction(L, on_error);
   lua_pushcfunction(L, f);
   lua_pushlightuserdata(L, arg);
   qp_meter_start(&l->meter, guarded);
-  const int rc = lua_pcall(L, 1, 0, top + 1);
+  bool came_back = true;
+  if (guarded) {
+    came_back = qp_watchdog_run(&l->meter, run_protected, &call);
+  } else {
+    run_protected(&call);
+  }
   l->meter.running = false;
+  if (!came_back) return fail_overdue(l, err);
   qp_status status = QP_OK;
-  if (rc == LUA_ERRMEM) {
+  if (call.rc == LUA_ERRMEM) {
     status = guarded ? fail_memory(l, err) : qp_fail(err, QP_E_NOMEM, "out of memory");
-  } else if (rc != LUA_OK) {
+  } else if (call.rc != LUA_OK) {
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error in an error";
     status = qp_fail(err, l->hit ? QP_E_LIMIT : QP_E_ARG, "%s", text);
   }
-  lua_settop(L, top);
+  lua_settop(L, call.handler - 1);
   return status;
 }
 

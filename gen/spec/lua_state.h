@@ -21,13 +21,16 @@ struct qp_lua {
   lua_State *L;
   qp_meter meter;
   qp_meter_limit hit;
-  int seen_line;        /* of the spec, when the limits were last looked at; 0: not yet */
-  char prelude[64];     /* its resource path; "" before it has run */
-  int prelude_ref;      /* what the prelude returned */
-  qp_ir *ir;            /* of the trace that runs */
-  uint32_t trace;       /* its number */
-  const char *what;     /* is traced */
-  const char *fallback; /* where a message points that no line of the spec is to blame for */
+  int seen_line;         /* of the spec, when the limits were last looked at; 0: not yet */
+  const char *seen_file; /* of that line; NULL: fallback */
+  char prelude[64];      /* its resource path; "" before it has run */
+  int prelude_ref;       /* what the prelude returned */
+  qp_ir *ir;             /* of the trace that runs */
+  uint32_t trace;        /* its number */
+  const char *what;      /* is traced */
+  const char *fallback;  /* where a message points that no line of the spec is to blame for */
+  bool spoilt;           /* was left inside a function of C: must not be touched */
+  struct qp_lua *next_spoilt;
 };
 
 /* The state that runs 'L'. */
@@ -38,6 +41,8 @@ qp_lua *qp_lua_of(lua_State *L);
 ** stack is as before afterwards.
 */
 qp_status qp_lua_protect(qp_lua *l, bool guarded, lua_CFunction f, void *arg, qp_error *err);
+/* What runs next is the function on top of the stack: for a message that has no better line. */
+void qp_lua_about_to_call(lua_State *L);
 /* Raise the error on the top of the stack, with the spec's line before it. */
 int qp_lua_raise(lua_State *L);
 /* Raise an error if a limit was hit. */

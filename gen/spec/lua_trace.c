@@ -46,6 +46,7 @@ static int do_trace(lua_State *L) {
   if (!qp_lua_step_into(L, "trace", strlen("trace")))
     return luaL_error(L, "the prelude has not run");
   qp_lua_push_path(L, job->v, job->path);
+  qp_lua_about_to_call(L);
   push_shape(L, job->decode);
   lua_call(L, 2, 0);
   return 0;

@@ -117,7 +117,8 @@ qp_status qp_lua_get(qp_lua *l, qp_lua_ref v, const char *path, qp_lua_ref *out,
 }
 
 void qp_lua_release(qp_lua *l, qp_lua_ref v) {
-  if (v > 0) luaL_unref(l->L, LUA_REGISTRYINDEX, v); /* sets existing fields: allocates nothing */
+  if (v > 0 && !l->spoilt)
+    luaL_unref(l->L, LUA_REGISTRYINDEX, v); /* sets existing fields: allocates nothing */
 }
 
 typedef struct keys_job {

@@ -3,9 +3,12 @@
 #include "gen/spec/lua_host.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "gen/spec/lua_state.h"
 
 TestSuite(lua_host, .timeout = 60);
 
@@ -107,7 +110,11 @@ Test(lua_host, ends_what_runs_without_an_end) {
 Test(lua_host, ends_what_allocates_without_an_end) {
   expect_error("local t = {} while true do t[#t + 1] = {} end", QP_E_LIMIT, "4 MiB of memory");
   expect_error("return ('x'):rep(1 << 28)", QP_E_LIMIT, "my.lua: needs more than 4 MiB of memory");
-  expect_error("local s = 'x' while true do s = s .. s end", QP_E_LIMIT, "memory");
+  expect_error("local t, s = {}, ('x'):rep(1 << 19) while true do t[#t + 1] = s .. #t end",
+               QP_E_LIMIT, "my.lua: needs more than 4 MiB of memory");
+  expect_error("local s = 'x' while true do s = s .. s end", QP_E_LIMIT,
+               "my.lua: makes a string longer than 1 MiB");
+  cr_expect_eq(run_only("return ('x'):rep(1 << 20)"), QP_OK, "%s", error.text);
 }
 
 Test(lua_host, ends_what_recurses_without_an_end) {
@@ -120,6 +127,93 @@ Test(lua_host, ends_what_recurses_without_an_end) {
   cr_expect_neq(qp_lua_run(l, NULL, "my.lua", text, strlen(text), &v, &error), QP_OK);
   cr_expect_eq(strncmp(error.text, "my.lua:", 7), 0, "%s", error.text);
   qp_lua_close(l);
+}
+
+/* Each line is over the limit by what the function does and far below it by what it is given. */
+Test(lua_host, charges_what_comes_out_and_what_is_looped_over) {
+  static const char *const work[] = {
+      "for i = 1, 40 do (''):rep(100000) end",
+      "for i = 1, 4000 do string.pack('c1000', '') end",
+      "local f = ('b'):rep(10000) for i = 1, 400 do string.packsize(f) end",
+      "local s = ('1'):rep(10000) for i = 1, 400 do tonumber(s, 10) end",
+      "local s = ('1'):rep(10000) for i = 1, 400 do tonumber(s) end",
+      "local s = ('x'):rep(10000) for i = 1, 400 do s:upper() end",
+      "local s = ('x'):rep(10000) for i = 1, 400 do s:lower() end",
+      "local s = ('x'):rep(10000) for i = 1, 400 do s:reverse() end",
+      "local s = ('x'):rep(10000) for i = 1, 400 do utf8.codes(s) end",
+      "local f = ('%d'):rep(9) for i = 1, 6000 do f:format(1, 2, 3, 4, 5, 6, 7, 8, 9) end",
+      "local t = {} for i = -9999, 0 do t[i] = '' end\n"
+      "for i = 1, 400 do table.concat(t, '', -9999, 0) end",
+      "local t, s = {}, ('x'):rep(10000) for i = 1, 100 do t[i] = s end\n"
+      "table.sort(t) table.sort(t)",
+      "return ('a'):rep(300):find('(a*)%1b')"};
+  for (size_t i = 0; i < sizeof work / sizeof *work; i++)
+    expect_error(work[i], QP_E_LIMIT, ": ran more than 3000000 instructions");
+}
+
+/* ---- Time ---- */
+
+/* Stand-ins for functions of C that stay for long. */
+static volatile bool forever = true;
+
+static int stay(lua_State *L) {
+  while (forever) continue;
+  return lua_gettop(L);
+}
+
+static int stay_in_allocator(lua_State *L) {
+  void *arg = NULL;
+  const lua_Alloc allocate = lua_getallocf(L, &arg);
+  for (size_t n = 1; forever; n = n % 100000 + 1) allocate(arg, allocate(arg, NULL, 0, n), n, 0);
+  return 0;
+}
+
+static void *run_timed(void *text) {
+  const qp_lua_limits limits = {.instructions = UINT64_MAX, .seconds = 0.02};
+  qp_lua *l = NULL;
+  qp_lua_ref v = 0, other = 0;
+  error.text[0] = 0;
+  cr_assert_eq(qp_lua_open(&limits, &l, &error), QP_OK);
+  lua_register(l->L, "stay", stay);
+  lua_register(l->L, "stay_in_allocator", stay_in_allocator);
+  qp_status status = qp_lua_run(l, NULL, "my.lua", text, strlen(text), &v, &error);
+  if (!status) status = qp_lua_call(l, v, NULL, 0, &other, NULL, &error);
+  cr_expect_eq(status, QP_E_LIMIT);
+  if (strstr(text, "stay")) {
+    qp_error again = {""};
+    cr_expect_eq(qp_lua_run(l, NULL, "b.lua", "", 0, &other, &again), QP_E_LIMIT);
+    cr_expect_eq(qp_lua_type_of(l, v, ""), QP_LUA_NIL);
+    qp_lua_release(l, v);
+  }
+  qp_lua_close(l);
+  return NULL;
+}
+
+Test(lua_host, ends_what_overstays_in_lua) {
+  run_timed("\nwhile true do end");
+  cr_expect_str_eq(error.text, "my.lua:2: took more than 0.02 seconds");
+}
+
+Test(lua_host, ends_what_overstays_inside_one_function_of_c) {
+  run_timed("stay()");
+  cr_expect_str_eq(error.text, "my.lua: took more than 0.02 seconds in a function that has no end");
+  run_timed("\nreturn function () stay() end");
+  cr_expect_str_eq(error.text, "my.lua: took more than 0.02 seconds in a function that has no end "
+                               "(last seen at line 2)");
+  cr_expect_eq(run_only("return 1"), QP_OK, "%s", error.text);
+}
+
+Test(lua_host, leaves_the_heap_whole_when_it_ends_a_function) {
+  run_timed("stay_in_allocator()");
+  cr_expect(strstr(error.text, "my.lua: took more than 0.02 seconds in"), "%s", error.text);
+  for (size_t n = 1; n < 200000; n += 999) free(malloc(n));
+}
+
+Test(lua_host, watches_the_thread_that_runs_the_spec) {
+  pthread_t thread;
+  cr_assert_eq(pthread_create(&thread, NULL, run_timed, "stay()"), 0);
+  pthread_join(thread, NULL);
+  cr_expect(strstr(error.text, "my.lua: took more"), "%s", error.text);
 }
 
 Test(lua_host, names_file_and_line_in_every_message) {
