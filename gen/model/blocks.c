@@ -11,6 +11,11 @@ static uint16_t word16(const unsigned char *p) { return (uint16_t)(p[0] | p[1] <
 
 static float half_at(const unsigned char *p) { return qp_half_to_float(word16(p)); }
 
+/* 'count' bits of a byte, from bit 'at'. */
+static unsigned bits_at(unsigned byte, unsigned at, unsigned count) {
+  return byte >> at & ((1u << count) - 1);
+}
+
 static void decode_F32(const unsigned char *from, size_t count, float *to) {
   memcpy(to, from, count * sizeof *to);
 }
@@ -48,7 +53,7 @@ static void decode_Q4_1(const unsigned char *from, size_t count, float *to) {
 }
 
 static unsigned fifth_bit(const unsigned char *bits, unsigned j) {
-  return (bits[j / 8] >> (j % 8) & 1u) << 4;
+  return bits_at(bits[j / 8], j % 8, 1) << 4;
 }
 
 /* half d | 32 bits | 16 x 4 bits:  d (q - 16) */
@@ -106,7 +111,7 @@ static void decode_MXFP4(const unsigned char *from, size_t count, float *to) {
   for (size_t i = 0; i < count; i += 32, from += 17) {
     const float d = ldexpf(1, (int)from[0] - 127);
     for (unsigned j = 0; j < 32; j++) {
-      const unsigned q = from[1 + j % 16] >> (j < 16 ? 0 : 4) & 15u;
+      const unsigned q = bits_at(from[1 + j % 16], j < 16 ? 0 : 4, 4);
       to[i + j] = d * (q & 8 ? -fp4[q & 7] : fp4[q & 7]);
     }
   }
@@ -121,7 +126,7 @@ static void decode_Q2_K(const unsigned char *from, size_t count, float *to) {
   for (size_t i = 0; i < count; i += 256, from += 84) {
     const float d = half_at(from + 80), dmin = half_at(from + 82);
     for (unsigned e = 0; e < 256; e++) {
-      const unsigned q = from[16 + 32 * (e / 128) + e % 32] >> (2 * (e / 32 % 4)) & 3u;
+      const unsigned q = bits_at(from[16 + 32 * (e / 128) + e % 32], 2 * (e / 32 % 4), 2);
       const unsigned scale = from[e / 16];
       to[i + e] = d * (float)(scale & 15) * (float)q - dmin * (float)(scale >> 4);
     }
@@ -131,8 +136,8 @@ static void decode_Q2_K(const unsigned char *from, size_t count, float *to) {
 /* Scale k of 16 from 12 bytes: four lower bits, as nibbles of bytes 0 to 7, and two upper bits, in
    bytes 8 to 11. */
 static int scale_of_q3(const unsigned char *s, unsigned k) {
-  const unsigned low = s[k % 8] >> (k < 8 ? 0 : 4) & 15u;
-  const unsigned high = s[8 + k % 4] >> (2 * (k / 4)) & 3u;
+  const unsigned low = bits_at(s[k % 8], k < 8 ? 0 : 4, 4);
+  const unsigned high = bits_at(s[8 + k % 4], 2 * (k / 4), 2);
   return (int)(low | high << 4) - 32;
 }
 
@@ -142,8 +147,8 @@ static void decode_Q3_K(const unsigned char *from, size_t count, float *to) {
   for (size_t i = 0; i < count; i += 256, from += 110) {
     const float d = half_at(from + 108);
     for (unsigned e = 0; e < 256; e++) {
-      const unsigned low = from[32 + 32 * (e / 128) + e % 32] >> (2 * (e / 32 % 4)) & 3u;
-      const unsigned high = from[e % 32] >> (e / 32) & 1u;
+      const unsigned low = bits_at(from[32 + 32 * (e / 128) + e % 32], 2 * (e / 32 % 4), 2);
+      const unsigned high = bits_at(from[e % 32], e / 32, 1);
       const float a = d * (float)scale_of_q3(from + 96, e / 16);
       to[i + e] = a * (float)((int)(low | high << 2) - 4);
     }
@@ -160,8 +165,8 @@ static void decode_IQ4_XS(const unsigned char *from, size_t count, float *to) {
     const unsigned upper = word16(from + 2);
     for (unsigned e = 0; e < 256; e++) {
       const unsigned g = e / 32, j = e % 32;
-      const unsigned low = from[4 + g / 2] >> (4 * (g & 1)) & 15u, high = upper >> (2 * g) & 3u;
-      const unsigned q = from[8 + 16 * g + j % 16] >> (j < 16 ? 0 : 4) & 15u;
+      const unsigned low = bits_at(from[4 + g / 2], 4 * (g & 1), 4), high = upper >> (2 * g) & 3u;
+      const unsigned q = bits_at(from[8 + 16 * g + j % 16], j < 16 ? 0 : 4, 4);
       to[i + e] = d * (float)((int)(low | high << 4) - 32) * (float)uneven[q];
     }
   }
@@ -207,7 +212,7 @@ static void decode_Q5_K(const unsigned char *from, size_t count, float *to) {
       const float a = d * (float)scale, b = dmin * (float)minimum;
       const unsigned char *q = from + 48 + (size_t)(g / 2) * 32;
       for (unsigned j = 0; j < 32; j++) {
-        const unsigned low = q[j] >> (4 * (g & 1)) & 15u, high = from[16 + j] >> g & 1u;
+        const unsigned low = bits_at(q[j], 4 * (g & 1), 4), high = bits_at(from[16 + j], g, 1);
         to[i + g * 32 + j] = a * (float)(low | high << 4) - b;
       }
     }
@@ -222,8 +227,8 @@ static void decode_Q6_K(const unsigned char *from, size_t count, float *to) {
     const float d = half_at(from + 208);
     for (unsigned e = 0; e < 256; e++) {
       const unsigned n = e / 128, k = e / 32 % 4, j = e % 32;
-      const unsigned low = from[64 * n + 32 * (k & 1) + j] >> (k >= 2 ? 4 : 0) & 15u;
-      const unsigned high = from[128 + 32 * n + j] >> (2 * k) & 3u;
+      const unsigned low = bits_at(from[64 * n + 32 * (k & 1) + j], k >= 2 ? 4 : 0, 4);
+      const unsigned high = bits_at(from[128 + 32 * n + j], 2 * k, 2);
       const float scale = (float)(int8_t)from[192 + e / 16];
       to[i + e] = d * scale * (float)((int)(low | high << 4) - 32);
     }
