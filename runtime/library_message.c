@@ -34,6 +34,7 @@ qpal_status qp_refuse(qpal_status status, const char *format, ...) {
   va_start(args, format);
   vsnprintf(message, sizeof message, format, args);
   va_end(args);
+  qp_text_plain(message, sizeof message);
   return status;
 }
 

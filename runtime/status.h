@@ -4,6 +4,7 @@
 #define QP_STATUS_H
 
 #include <stdarg.h>
+#include <stddef.h>
 
 typedef enum qp_status {
   QP_OK = 0,
@@ -36,6 +37,13 @@ qp_status qp_fail_prefix(qp_error *err, qp_status status, const char *format, ..
 #define qp_fail(err, status, ...)        (qp_fail(err, status, __VA_ARGS__), (status))
 #define qp_fail_prefix(err, status, ...) (qp_fail_prefix(err, status, __VA_ARGS__), (status))
 #endif
+
+/*
+** Names come from files of others: control characters (all but newline and tab, and those of C1 in
+** UTF-8), which a terminal would obey, become "\xNN" in text[size]; cut where that gets too long.
+** Messages are made so already.
+*/
+void qp_text_plain(char *text, size_t size);
 
 /* Short English name of a status ("wrong argument", ...). */
 const char *qp_status_name(qp_status status);

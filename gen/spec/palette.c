@@ -291,8 +291,7 @@ static qp_status find_in_file(qp_palette *p, const char *path, const char *name,
                  f->specs.count, path, names);
 }
 
-/* Where the path in "path" or "path:name" ends; 0 if the text is a palette name. */
-static size_t path_length(const char *text) {
+size_t qp_palette_path_bytes(const char *text) {
   const size_t length = strlen(text);
   if (length >= 4 && !strcmp(text + length - 4, ".lua")) return length;
   const char *end = NULL;
@@ -303,7 +302,7 @@ static size_t path_length(const char *text) {
 
 qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **out,
                           qp_error *err) {
-  const size_t path_bytes = path_length(name);
+  const size_t path_bytes = qp_palette_path_bytes(name);
   if (path_bytes) {
     char *path = strndup(name, path_bytes);
     if (!path) return qp_fail(err, QP_E_NOMEM, "out of memory");

@@ -78,6 +78,8 @@ void qp_palette_close(qp_palette *p);
 ** read; QP_E_LIMIT: it runs too long, or needs too much memory; QP_E_NOMEM.
 */
 qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **out, qp_error *err);
+/* Bytes of the path in such a name, "path" or "path:name"; 0: it is a name of the palette. */
+size_t qp_palette_path_bytes(const char *name);
 size_t qp_palette_count(const qp_palette *p);
 const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i); /* in load order: family, rate */
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gen/base/file.h"
 #include "tuner/plan/plan_file.h"
 
 static qp_error err;
@@ -115,6 +116,10 @@ Test(plan_file, what_is_wrong_is_named) {
       {"\"rows\": 32, \"columns\": 32", "\"rows\": 32, \"columns\": 64", "has 32 columns"},
       {"\"bytes\": 400", "\"bytes\": -400", "'bytes' is -400"},
       {"\"block\": 0, \"rows\"", "\"block\": 1, \"rows\"", "'block' is 1"},
+      {"\"spec\": \"tcq-3\"", "\"spec\": \"/a/b.lua:tcq-3\"",
+       "quantizers[1]: field 'spec' is '/a/b.lua"},
+      {"\"spec\": \"tcq-3\"", "\"spec\": \"a/../../b.lua\"", "in the plan's folder or below"},
+      {"\"spec\": \"tcq-3\"", "\"spec\": \"../b.lua:x\"", "'spec'"},
   };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     qp_plan p;
@@ -163,5 +168,39 @@ Test(plan_file, quantizers_of_another_definition_are_refused) {
   cr_assert_eq(qp_plan_resolve(&p, palette, q, &err), QP_E_ARG);
   cr_assert(strstr(err.text, "tcq-3"));
   qp_plan_free(&p);
+  qp_palette_close(palette);
+}
+
+static const char own[] =
+    "return scalar { name = 'own-4', bits = 4, codebook = lloyd_max { entries = 16 } }\n";
+
+/* A plan names spec files from its own folder, wherever it is read from and moved to. */
+Test(plan_file, a_spec_file_is_found_beside_its_plan_and_nowhere_else) {
+  char folder[] = "/tmp/qpal_plan_XXXXXX", lua[64], file[64], deep[64];
+  const qp_quantizer *q[2];
+  qp_palette *palette;
+  cr_assert(mkdtemp(folder));
+  snprintf(lua, sizeof lua, "%s/own.lua", folder);
+  snprintf(file, sizeof file, "%s/plan.json", folder);
+  snprintf(deep, sizeof deep, "%s/below/plan.json", folder);
+  cr_assert_eq(qp_file_write(lua, own, strlen(own), &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_palette_open(&palette, &err), QP_OK, "%s", err.text);
+  qp_plan p = read_good(), again;
+  snprintf(p.quantizer[1].spec, sizeof p.quantizer[1].spec, "%s:own-4", lua);
+  cr_assert_eq(qp_plan_write(&p, deep, &err), QP_E_ARG, "the file is above the plan");
+  cr_assert(strstr(err.text, "beside it"), "%s", err.text);
+  cr_assert_eq(qp_plan_write(&p, file, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_plan_read(file, &again, &err), QP_OK, "%s", err.text);
+  cr_assert_str_eq(again.quantizer[1].spec, "own.lua:own-4");
+  cr_assert_eq(qp_plan_resolve(&again, palette, q, &err), QP_E_ARG, "of another definition");
+  cr_assert(strstr(err.text, "quantizers[1]"), "%s", err.text);
+  cr_assert(strstr(err.text, "make the plan anew"), "its file was found: %s", err.text);
+  unlink(lua);
+  unlink(file);
+  *strrchr(deep, '/') = 0;
+  rmdir(deep);
+  rmdir(folder);
+  qp_plan_free(&p);
+  qp_plan_free(&again);
   qp_palette_close(palette);
 }

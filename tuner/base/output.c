@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/status.h"
+
 enum { MAX_COLUMNS = 24 };
 
 struct qp_table_out {
@@ -47,8 +49,20 @@ void qp_table_row(qp_table_out *t) {
   t->at = 0;
 }
 
+/* A copy that is safe to print: an escape is four times as long as what it stands for. */
+static char *copy_plain(const char *text) {
+  const size_t size = 4 * strlen(text) + 1;
+  char *copy = malloc(size);
+  if (copy) {
+    memcpy(copy, text, strlen(text) + 1);
+    qp_text_plain(copy, size);
+  }
+  return copy;
+}
+
 static void put_cell(qp_table_out *t, const char *text) {
-  if (t->rows && t->at < t->columns) t->cell[(t->rows - 1) * t->columns + t->at++] = strdup(text);
+  if (t->rows && t->at < t->columns)
+    t->cell[(t->rows - 1) * t->columns + t->at++] = copy_plain(text);
 }
 
 void qp_table_text(qp_table_out *t, const char *text) {

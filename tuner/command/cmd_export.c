@@ -6,6 +6,7 @@
 
 #include "gen/base/file.h"
 #include "qpal.h"
+#include "tuner/tune/problems.h"
 #include "tuner/command/commands.h"
 #include "tuner/export/export.h"
 #include "tuner/export/files.h"
@@ -105,7 +106,8 @@ static qp_status groups_of_plan(qp_session *s, const export_options *o, char *mo
   qp_plan plan;
   qp_status status = qp_plan_read(o->plan, &plan, err);
   if (status) return status;
-  status = qp_export_plan_groups(&plan, s->palette, g, n, err);
+  status = qp_problems_check_plan(&plan, s->families, err);
+  if (!status) status = qp_export_plan_groups(&plan, s->palette, g, n, err);
   if (status) qp_fail_prefix(err, status, "%s", o->plan);
   snprintf(model, size, "%s", plan.model);
   qp_plan_free(&plan);

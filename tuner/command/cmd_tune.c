@@ -212,7 +212,8 @@ static qp_status keep_missing(run *r, qp_error *err) {
 static qp_status resolve_plan(run *r, const qp_quantizer ***out, qp_error *err) {
   const qp_quantizer **q = calloc(r->plan.quantizers + 1, sizeof(const qp_quantizer *));
   if (!q) return qp_fail(err, QP_E_NOMEM, "no memory for quantizers");
-  const qp_status status = qp_plan_resolve(&r->plan, r->session.palette, q, err);
+  qp_status status = qp_problems_check_plan(&r->plan, r->session.families, err);
+  if (!status) status = qp_plan_resolve(&r->plan, r->session.palette, q, err);
   if (status) return free(q), qp_fail_prefix(err, status, "%s", r->o->plan);
   *out = q;
   return QP_OK;

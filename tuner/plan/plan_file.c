@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "gen/base/json.h"
+#include "tuner/plan/plan_spec.h"
 
 enum { MAX_LINEARS = 1 << 16, MAX_SIZE = 1 << 24 };
 static const int64_t max_integer = (int64_t)1 << 53;
@@ -36,6 +37,7 @@ static qp_status read_text(reader *r, const cJSON *o, const char *name, char *ou
     return qp_fail(r->err, QP_E_ARG, "%s: field '%s': more than %zu characters", r->where, name,
                    size - 1);
   memcpy(out, text, strlen(text) + 1);
+  qp_text_plain(out, size); /* names are printed */
   return QP_OK;
 }
 
@@ -113,6 +115,7 @@ static qp_status read_quantizer(reader *r, const cJSON *o, qp_plan_quantizer *q)
                      r->where, q->hash);
   }
   if (!status) status = read_text(r, o, "spec", q->spec, sizeof q->spec);
+  if (!status) status = qp_plan_spec_check(q->spec, r->where, r->err);
   if (!status) status = qp_json_number(o, r->where, "rate_bits", 0, 64, &q->rate_bits, r->err);
   if (!status) status = read_bytes(r, o, "codebook_bytes", &q->codebook_bytes);
   return status;
@@ -366,26 +369,36 @@ qp_status qp_plan_parse(const char *file, const char *text, size_t bytes, qp_pla
 qp_status qp_plan_read(const char *file, qp_plan *out, qp_error *err) {
   cJSON *tree = NULL;
   qp_status status = qp_json_read(file, &tree, err);
-  return status ? status : take_tree(file, tree, out, err);
+  if (!status) status = take_tree(file, tree, out, err);
+  if (status) return status;
+  if ((size_t)snprintf(out->file, sizeof out->file, "%s", file) < sizeof out->file) return QP_OK;
+  qp_plan_free(out);
+  return qp_fail(err, QP_E_LIMIT, "%.60s...: the path is too long", file);
+}
+
+static qp_status resolve(const qp_plan *p, unsigned i, qp_palette *palette,
+                         const qp_quantizer **out, qp_error *err) {
+  const qp_plan_quantizer *q = &p->quantizer[i];
+  char spec[sizeof p->file + sizeof q->spec];
+  qp_status status = qp_plan_spec_open(p->file, q->spec, spec, sizeof spec, err);
+  if (!status) status = qp_palette_find(palette, spec, out, err);
+  if (!status && strcmp((*out)->hash, q->hash) != 0)
+    status = qp_fail(err, QP_E_ARG,
+                     "quantizer %s: the plan is for definition %s, here it is %s: make the plan "
+                     "anew",
+                     q->name, q->hash, (*out)->hash);
+  if (!status) return QP_OK;
+  return qp_fail_prefix(err, status, "quantizers[%u]", i);
 }
 
 qp_status qp_plan_resolve(const qp_plan *p, qp_palette *palette, const qp_quantizer **out,
                           qp_error *err) {
-  for (unsigned i = 0; i < p->quantizers; i++) {
-    const qp_plan_quantizer *q = &p->quantizer[i];
-    const qp_quantizer *found = NULL;
-    if (q->hash[0]) {
-      qp_status status = qp_palette_find(palette, q->spec, &found, err);
-      if (status) return status;
-      if (strcmp(found->hash, q->hash) != 0)
-        return qp_fail(err, QP_E_ARG,
-                       "quantizer %s: the plan is for definition %s, here it is %s: make the plan "
-                       "anew",
-                       q->name, q->hash, found->hash);
-    }
-    out[i] = found;
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < p->quantizers && !status; i++) {
+    out[i] = NULL;
+    if (p->quantizer[i].hash[0]) status = resolve(p, i, palette, &out[i], err);
   }
-  return QP_OK;
+  return status;
 }
 
 /* ---- Adding up ---- */

@@ -24,7 +24,7 @@ enum {
 typedef struct qp_plan_quantizer {
   char name[64];
   char hash[33];           /* of the definition; "" for fp16 */
-  char spec[320];          /* what qp_palette_find takes: a palette name, or "path.lua:name" */
+  char spec[320];          /* a palette name, or "path.lua:name"; see plan_spec.h */
   double rate_bits;        /* stored bits per weight, without padding and row scales */
   uint64_t codebook_bytes; /* stored once a model, however many linears use it */
 } qp_plan_quantizer;
@@ -61,6 +61,7 @@ typedef struct qp_plan_memory {
 } qp_plan_memory;
 
 typedef struct qp_plan {
+  char file[1024]; /* that it was read from, which specs are found beside; "" for one in memory */
   char model[64], model_type[32];
   unsigned blocks;
   char gpu[128]; /* "" where no latency table was used */

@@ -8,6 +8,7 @@
 #include "gen/base/file.h"
 #include "gen/base/text.h"
 #include "tuner/plan/plan_file.h"
+#include "tuner/plan/plan_spec.h"
 
 static void quoted(qp_text *t, const char *s) {
   qp_text_append(t, "\"", 1);
@@ -163,10 +164,29 @@ qp_status qp_plan_print(const qp_plan *p, char **out, size_t *bytes, qp_error *e
   return QP_OK;
 }
 
+/* A copy of the plan's quantizers whose spec files are named from the plan's folder. */
+static qp_status name_specs(const qp_plan *p, const char *file, qp_plan_quantizer **out,
+                            qp_error *err) {
+  qp_plan_quantizer *q = malloc((p->quantizers + 1) * sizeof *q);
+  if (!q) return qp_fail(err, QP_E_NOMEM, "no memory for the plan's quantizers");
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < p->quantizers && !status; i++) {
+    q[i] = p->quantizer[i];
+    status = qp_plan_spec_name(file, p->quantizer[i].spec, q[i].spec, sizeof q[i].spec, err);
+  }
+  if (status) return free(q), status;
+  *out = q;
+  return QP_OK;
+}
+
 qp_status qp_plan_write(const qp_plan *p, const char *file, qp_error *err) {
   char *text = NULL;
   size_t bytes = 0;
-  qp_status status = qp_plan_print(p, &text, &bytes, err);
+  qp_plan named = *p;
+  qp_status status = name_specs(p, file, &named.quantizer, err);
+  if (status) return status;
+  status = qp_plan_print(&named, &text, &bytes, err);
+  free(named.quantizer);
   if (!status) status = qp_file_write(file, text, bytes, err);
   free(text);
   return status;

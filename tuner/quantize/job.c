@@ -171,7 +171,8 @@ static qp_status read_plan(making *m) {
   m->planned = calloc(m->plan.quantizers + 1, sizeof(const qp_quantizer *));
   m->used = calloc(m->plan.linears + 1, sizeof *m->used);
   if (!m->planned || !m->used) return qp_fail(m->err, QP_E_NOMEM, "%s: no memory", m->w->plan);
-  return qp_plan_resolve(&m->plan, m->palette, m->planned, m->err);
+  status = qp_plan_resolve(&m->plan, m->palette, m->planned, m->err);
+  return status ? qp_fail_prefix(m->err, status, "%s", m->w->plan) : QP_OK;
 }
 
 static qp_status list_linears(making *m) {

@@ -268,12 +268,26 @@ static bool problem_of_plan(const qp_plan *plan, const qp_plan_launch *l,
   return true;
 }
 
+static bool is_any_path(const char *path) { return !*path || !strcmp(path, "any"); }
+
 /* The families of the launch's path, or of the path that the default family has. */
 static size_t families_of_plan(const qp_families *all, const char *path,
                                const qp_family *out[QP_MAX_FAMILIES]) {
   const qp_family *usual = qp_families_for(all, QP_OP_GEMM, NULL);
-  const size_t n = *path ? qp_families_of(all, QP_OP_GEMM, path, false, out) : 0;
-  return n || !usual ? n : qp_families_of(all, QP_OP_GEMM, usual->path, false, out);
+  if (is_any_path(path) && !usual) return 0;
+  return qp_families_of(all, QP_OP_GEMM, is_any_path(path) ? usual->path : path, false, out);
+}
+
+qp_status qp_problems_check_plan(const qp_plan *plan, const qp_families *families, qp_error *err) {
+  for (unsigned i = 0; i < plan->launches; i++) {
+    const qp_plan_launch *l = &plan->launch[i];
+    const bool in_16_bits =
+        !l->members || !plan->quantizer[plan->linear[l->linear[0]].quantizer].hash[0];
+    if (in_16_bits || is_any_path(l->path)) continue;
+    const qp_status status = qp_families_check_path(families, QP_OP_GEMM, l->path, err);
+    if (status) return qp_fail_prefix(err, status, "launches[%u]: field 'path'", i);
+  }
+  return QP_OK;
 }
 
 static qp_status add_plan_launch(qp_tune_problems *list, const qp_plan_launch *l,

@@ -81,12 +81,14 @@ typedef struct qp_model_rotation {
 enum { QP_MODEL_ROTATIONS = QP_MODEL_GROUPS + 1 };
 unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_ROTATIONS]);
 
+/* QP_E_ARG: a launch's path is no family's (names the launch and the paths there are). */
+qp_status qp_problems_check_plan(const qp_plan *plan, const qp_families *families, qp_error *err);
+
 /*
 ** The launches of a plan as they are, mixed quantizers included, each at every batch of 'w'
-** (whose quantizers and families do not count) by the families of the plan's own path, of the
-** default family's where it has none that is known.  Launches in 16 bits are left out.
-** 'quantizer' are those of the plan, by qp_plan_resolve.  QP_E_NOMEM; QP_E_ARG: a launch cannot
-** be (names the field).
+** (whose quantizers and families do not count) by the families of the launch's path, or of the
+** default family's where that is "any".  Launches in 16 bits are left out.  'quantizer' are those
+** of the plan, by qp_plan_resolve.  QP_E_NOMEM; QP_E_ARG: a launch cannot be (names the field).
 */
 qp_status qp_problems_add_plan(qp_tune_problems *list, const qp_plan *plan,
                                const qp_quantizer *const *quantizer, const qp_problems_wishes *w,
