@@ -120,19 +120,59 @@ Test(journal, of_several_records_of_a_candidate_the_last_counts) {
   qp_journal_close(j, false);
 }
 
-Test(journal, what_was_begun_and_never_ended_is_counted) {
+/* Another start of the machine: the journal's lines are from the one before. */
+static void restart_machine(void) {
+  char command[256];
+  snprintf(command, sizeof command, "sed -i 's/\"boot\":\"[^\"]*/\"boot\":\"before/' '%s'", file);
+  cr_assert_eq(system(command), 0);
+}
+
+Test(journal, what_a_machine_went_down_with_is_counted) {
   const qp_record a = record_of("a", "", 100);
   for (unsigned times = 0; times < 3; times++) {
     qp_journal *j = open_it();
-    cr_assert_eq(qp_journal_lost(j, "a"), times);
+    cr_assert_eq(qp_journal_lost(j, "a"), times ? 1 : 0, "the lines are of one start by now");
     cr_assert_eq(qp_journal_begin(j, "a", &err), QP_OK);
     qp_journal_close(j, false);
+    restart_machine();
   }
   qp_journal *j = open_it();
   keep(j, &a);
   qp_journal_close(j, false);
   j = open_it();
   cr_assert_eq(qp_journal_lost(j, "a"), 0, "it ended at last");
+  qp_journal_close(j, false);
+}
+
+Test(journal, a_kernel_that_several_starts_of_the_machine_ended_with_counts_each) {
+  qp_journal *j = open_it();
+  cr_assert_eq(qp_journal_begin(j, "a", &err), QP_OK);
+  qp_journal_close(j, false);
+  restart_machine();
+  j = open_it();
+  cr_assert_eq(qp_journal_begin(j, "a", &err), QP_OK);
+  qp_journal_close(j, false);
+  FILE *f = fopen(file, "a");
+  fputs("{\"begin\":\"a\",\"boot\":\"between\"}\n", f);
+  fclose(f);
+  j = open_it();
+  cr_assert_eq(qp_journal_lost(j, "a"), 3);
+  qp_journal_close(j, false);
+}
+
+/* The best candidate was given up that way, once. */
+Test(journal, runs_that_were_stopped_or_killed_say_nothing_about_the_candidate) {
+  for (unsigned times = 0; times < 4; times++) {
+    qp_journal *j = open_it();
+    cr_assert_eq(qp_journal_lost(j, "a"), 0);
+    cr_assert_eq(qp_journal_begin(j, "a", &err), QP_OK);
+    qp_journal_close(j, false);
+  }
+  FILE *f = fopen(file, "a");
+  fputs("{\"begin\":\"b\"}\n{\"begin\":\"b\"}\n", f);
+  fclose(f);
+  qp_journal *j = open_it();
+  cr_assert_eq(qp_journal_lost(j, "b"), 0, "of a version that did not say");
   qp_journal_close(j, false);
 }
 
@@ -152,7 +192,11 @@ Test(journal, a_process_that_is_killed_loses_the_candidate_in_flight_only) {
   qp_journal *j = open_it();
   cr_assert_eq(qp_journal_count(j), 1);
   cr_assert_eq(qp_journal_find(j, &a)->ps, 100);
-  cr_assert_eq(qp_journal_lost(j, "b"), 1);
+  cr_assert_eq(qp_journal_lost(j, "b"), 0, "a kill from outside says nothing about b");
+  qp_journal_close(j, false);
+  restart_machine();
+  j = open_it();
+  cr_assert_eq(qp_journal_lost(j, "b"), 1, "the machine went down with it");
   qp_journal_close(j, false);
 }
 

@@ -214,7 +214,7 @@ Test(tune, ctrl_c_ends_after_the_candidate_in_flight_and_says_how_to_go_on) {
   cr_assert_eq(run(TWO "-o c.jsonl"), 0, "%s", text);
 }
 
-Test(tune, a_candidate_that_two_runs_were_killed_at_is_not_tried_again) {
+Test(tune, a_candidate_that_the_machine_went_down_with_twice_is_not_tried_again) {
   cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 1 -o a.jsonl"), 0, "%s",
                text);
   qp_records a = read_results("a.jsonl");
@@ -222,7 +222,8 @@ Test(tune, a_candidate_that_two_runs_were_killed_at_is_not_tried_again) {
   FILE *f = fopen(in_folder("b.jsonl.journal"), "w");
   fprintf(f,
           "{\"journal\":\"qpal-tune\",\"version\":1,\"gpu\":\"Replayed GPU\",\"driver\":\"1\","
-          "\"timer\":\"replay\"}\n{\"begin\":\"%s\"}\n{\"begin\":\"%s\"}\n",
+          "\"timer\":\"replay\"}\n{\"begin\":\"%s\",\"boot\":\"1\"}\n"
+          "{\"begin\":\"%s\",\"boot\":\"2\"}\n",
           a.list[0].kernel, a.list[0].kernel);
   fclose(f);
   cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 2 -o b.jsonl"), 0, "%s",

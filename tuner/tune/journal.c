@@ -15,14 +15,18 @@
 #include "gen/base/json.h"
 #include "gen/base/text.h"
 
+enum { BOOT_BYTES = 64 };
+
 typedef struct begun {
   char kernel[QP_KERNEL_NAME];
-  unsigned times;
+  unsigned times;        /* that the machine went down with it */
+  char boot[BOOT_BYTES]; /* in which it was begun last; "": it ended */
 } begun;
 
 struct qp_journal {
   char file[1024];
   int fd;
+  char boot[BOOT_BYTES]; /* of the machine, since it was started last; "" where that is not told */
   qp_records records;
   begun *begun; /* in flight when the run ended */
   size_t beguns;
@@ -62,7 +66,14 @@ const qp_record *qp_journal_find(const qp_journal *j, const qp_record *like) {
 
 /* ---- Reading what is there ---- */
 
-static qp_status take_begin(qp_journal *j, const char *where, const char *kernel, qp_error *err) {
+/* It was begun and did not end. If the machine did not run through, that was its doing. */
+static void settle_begun(begun *b, const char *boot) {
+  if (*b->boot && *boot && strcmp(b->boot, boot) != 0) b->times++;
+  b->boot[0] = 0;
+}
+
+static qp_status take_begin(qp_journal *j, const char *where, const char *kernel, const char *boot,
+                            qp_error *err) {
   begun *b = find_begun(j, kernel);
   if (strlen(kernel) >= sizeof b->kernel)
     return qp_fail(err, QP_E_ARG, "%s: field 'begin': too long", where);
@@ -74,7 +85,8 @@ static qp_status take_begin(qp_journal *j, const char *where, const char *kernel
     *b = (begun){0};
     snprintf(b->kernel, sizeof b->kernel, "%s", kernel);
   }
-  b->times++;
+  settle_begun(b, boot);
+  snprintf(b->boot, sizeof b->boot, "%s", boot);
   return QP_OK;
 }
 
@@ -85,11 +97,12 @@ static qp_status take_line(qp_journal *j, const char *where, const char *line, s
   qp_status status = qp_json_parse(where, line, n, &o, err);
   const cJSON *begin = status ? NULL : cJSON_GetObjectItemCaseSensitive(o, "begin");
   if (begin && cJSON_IsString(begin)) {
-    status = take_begin(j, where, begin->valuestring, err);
+    const char *boot = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "boot"));
+    status = take_begin(j, where, begin->valuestring, boot ? boot : "", err);
   } else if (!status) {
     status = qp_record_parse(where, line, n, &r, err);
     begun *b = status ? NULL : find_begun(j, r.kernel);
-    if (b) b->times = 0;
+    if (b) b->times = 0, b->boot[0] = 0;
     if (!status) status = qp_records_add(&j->records, &r, err);
   }
   cJSON_Delete(o);
@@ -181,6 +194,14 @@ static qp_status read_all(qp_journal *j, qp_text *text, qp_error *err) {
   return text->failed ? qp_fail(err, QP_E_NOMEM, "%s: no memory", j->file) : QP_OK;
 }
 
+/* Which run of the machine this is, as Linux names it. */
+static void read_boot(char boot[BOOT_BYTES]) {
+  FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
+  if (!f || !fgets(boot, BOOT_BYTES, f)) boot[0] = 0;
+  if (f) fclose(f);
+  boot[strcspn(boot, "\n")] = 0;
+}
+
 qp_status qp_journal_open(const char *file, const qp_journal_stamp *stamp, qp_journal **out,
                           qp_error *err) {
   qp_journal *j = calloc(1, sizeof *j);
@@ -188,6 +209,7 @@ qp_status qp_journal_open(const char *file, const qp_journal_stamp *stamp, qp_jo
   size_t whole = 0;
   if (!j) return qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
   snprintf(j->file, sizeof j->file, "%s", file);
+  read_boot(j->boot);
   qp_file_make_folders(j->file);
   j->fd = open(j->file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   qp_status status = QP_OK;
@@ -196,6 +218,7 @@ qp_status qp_journal_open(const char *file, const qp_journal_stamp *stamp, qp_jo
     status = qp_fail(err, QP_E_IO, "%s: another run holds it; give each run its own -o", file);
   if (!status) status = read_all(j, &text, err);
   if (!status) status = take_text(j, text.s ? text.s : "", text.length, stamp, &whole, err);
+  for (size_t i = 0; i < j->beguns && !status; i++) settle_begun(&j->begun[i], j->boot);
   if (!status && (ftruncate(j->fd, (off_t)whole) || lseek(j->fd, 0, SEEK_END) < 0))
     status = qp_fail(err, QP_E_IO, "%s: cannot be written: %s", file, strerror(errno));
   if (!status && !whole) status = begin_file(j, stamp, err);
@@ -208,6 +231,7 @@ qp_status qp_journal_open(const char *file, const qp_journal_stamp *stamp, qp_jo
 qp_status qp_journal_begin(qp_journal *j, const char *kernel, qp_error *err) {
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "begin", kernel);
+  cJSON_AddStringToObject(o, "boot", j->boot);
   qp_status status = put_line(j, o, err);
   if (!status && fdatasync(j->fd) && errno != EINVAL)
     status = qp_fail(err, QP_E_IO, "%s: cannot be written: %s", j->file, strerror(errno));

@@ -7,8 +7,8 @@
 
 /*
 ** A file of JSON lines:  {"journal":"qpal-tune","version":1,"gpu":...,"driver":...,"timer":...},
-** then  {"begin":KERNEL}  before a candidate is launched and its record after.  Of several records
-** of a candidate the last counts.  A torn last line is dropped.  One run at a time holds a journal.
+** then  {"begin":KERNEL,"boot":ID}  before a candidate is launched and its record after.  Of several
+** records of a candidate the last counts.  A torn last line is dropped.  One run at a time holds a journal.
 */
 typedef struct qp_journal qp_journal;
 
@@ -31,7 +31,11 @@ void qp_journal_close(qp_journal *j, bool remove);
 ** nothing.
 */
 const qp_record *qp_journal_find(const qp_journal *j, const qp_record *like);
-/* Times that a kernel was begun and never ended. */
+/*
+** Times that a kernel was begun and never ended because the machine went down: ID is the machine's
+** since it was started last.  A kernel that only brings its own process down is told by its worker;
+** that of a run that was stopped or killed on a machine that ran on says nothing about the kernel.
+*/
 unsigned qp_journal_lost(const qp_journal *j, const char *kernel);
 /* Records of earlier runs. */
 size_t qp_journal_count(const qp_journal *j);

@@ -106,7 +106,7 @@ static qp_status submit(qp_problem_run *c, qp_candidate *x, qp_error *err) {
   if (!told) told = find_earlier(c->t, &x->record);
   if (told) return x->record = *told, x->told = true, QP_OK;
   if (qp_journal_lost(c->t->journal, x->kernel.name) > 1)
-    return fail(c, x, QP_RECORD_LOST, "two runs were killed while it was measured", err);
+    return fail(c, x, QP_RECORD_LOST, "the machine went down twice while it was measured", err);
   const qp_compile_job job = {.name = x->kernel.name,
                               .source = x->kernel.source,
                               .arch = c->problem->problem.arch,

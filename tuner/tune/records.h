@@ -22,7 +22,7 @@
   X(QP_RECORD_HANG, "hang", "it did not end within the time limit")                                \
   X(QP_RECORD_CRASH, "crash", "the process that measured it ended")                                \
   X(QP_RECORD_TIMER, "timer", "no timestamps that can be trusted")                                 \
-  X(QP_RECORD_LOST, "lost", "the run was killed while it was in flight")
+  X(QP_RECORD_LOST, "lost", "the machine went down while it was in flight")
 
 typedef enum qp_record_outcome {
 #define X(id, name, help) id,
