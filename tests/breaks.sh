@@ -74,24 +74,33 @@ atomic="fine-3 tcq-1.75 --type bf16" # of these two, sums by atomic adds
 check $chained $tensor && echo "ok   nothing broken passes" || fault "nothing broken, yet:"
 
 gemm=templates/gemm.cuh.in weights=templates/weights.cuh.in
-broken "a ring that is not refilled" $gemm 'if (i + STAGES < n) {' 'if (false) {' $chained $tensor
+broken "a ring that is not refilled" $gemm \
+  'ahead.fetch(ring[s], args, p, next, s, lane, policy);' '' $chained $tensor
 broken "a ring refilled once too few" $gemm \
-  'if (i + STAGES < n) {' 'if (i + STAGES + 1 < n) {' $chained $cuda
-broken "a row group that is not left" $gemm '        row_group++;' '' $chained $tensor
+  'if (next < n) ahead' 'if (next + 1 < n) ahead' $chained $cuda
+broken "a row group that is not left" $gemm '    row_group++;' '' $chained $tensor
+broken "X not begun anew with a row group" $gemm \
+  'x_end = x0 + (STAGES - s - 1) * X_UNIT;' '' $chained $tensor
+broken "pointers that do not run on" $gemm \
+  ', ahead.advance()) {' ') {' $chained $cuda
+broken "fields' pointers that do not run on" $gemm \
+  'if (FIELDS_RUN) W::advance(fields, STAGES * RUNS * COLUMNS);' '' int4-g128 $tensor
+broken "a row group's end seen a unit late" $gemm \
+  '(int)done < event' '(int)done <= event' $chained $tensor
 broken "sums kept from row group to row group" $gemm \
-  $'sums.clear();\n        unit = 0;' 'unit = 0;' $chained $cuda
+  $'sums.clear();\n        now.' 'now.' $chained $cuda
 broken "a carry not handed from unit to unit" $gemm \
   'carry = w.word[L::WORDS_READ - 1];' '' $chained $tensor
 broken "no carry where a warp begins" $gemm \
-  '(i == 0 || unit == 0)) carry' '(unit == 0)) carry' $chained $tensor
+  'carry = ring[0].run[0].carry;' 'carry = 0;' $chained $tensor
 broken "no carry where a row group begins" $gemm \
-  '(i == 0 || unit == 0)) carry' '(i == 0)) carry' $chained $cuda
+  'carry = ring[(s + 1) % STAGES].run[0].carry;' '' $chained $cuda
 broken "a carry not fetched where a row group begins" $gemm \
-  '(starts || at.unit == 0)' '(starts)' $chained $tensor
+  'if (W::CHAINED) {' 'if (W::CHAINED && unit == 0) {' $chained $tensor
 broken "a circle closed at the wrong end" $gemm \
   '(sb == 0 ? p.total : sb) - 1' '(sb == 0 ? 1 : sb) - 1' $chained $tensor
 broken "a slab's circle closed within the slab" $gemm \
-  '(sb == 0 ? p.total : sb) - 1' '(local == 0 ? p.total : sb) - 1' $chained $cuda
+  '(sb == 0 ? p.total : sb) - 1' '(unit == begin ? p.total : sb) - 1' $chained $cuda
 broken "the last warp of a row group one too early" $gemm \
   '(rg + 1) * p.units - 1' '(rg + 1) * p.units - 2' $chained $tensor
 broken "the last warp's sum left out" $gemm 'w <= end; w++' 'w < end; w++' $chained $cuda
@@ -100,7 +109,7 @@ broken "a counter that is not reset" $gemm \
 broken "two partial sums in one slot" $gemm \
   '(p.slot + warp + rg) *' '(p.slot + warp) *' $chained $tensor
 broken "a part of a row group taken for all" $gemm \
-  'since == 0 && unit == p.units, lane' 'unit == p.units, lane' fine-3 $tensor
+  'starts && done - now.begin == p.units' 'done - now.begin == p.units' fine-3 $tensor
 broken "the next segment entered a row group late" $gemm \
   '.row_group <= row_group) s++' '.row_group < row_group) s++' $chained $tensor
 broken "rows of the next segment's codes" $gemm \
@@ -112,13 +121,13 @@ broken "group fields of another segment's rows" $gemm \
 broken "a slab that begins at column 0 of X" $gemm 'n * K + p.column)' 'n * K)' $chained $tensor
 broken "a batch row's stride" $gemm 'n * K + p.column)' 'n * (K - 8) + p.column)' $chained $tensor
 broken "a superblock beyond a ragged unit" $gemm \
-  'if (RAGGED && unit * RUNS + r >= p.count) break;' '' $chained $tensor
+  'if (RAGGED && r >= runs) break;' '' $chained $tensor
 broken "row scales of other rows" $gemm 's.scale + row)' 's.scale + row / 2)' $chained $tensor
 broken "a batch row's stride in Y" $gemm 'n * rows + row;' 'n * 16 + row;' $chained $tensor
 broken "a bias by every warp" $gemm 'if (starts) {' 'if (true) {' $atomic $tensor
-broken "a bias by every slab" $gemm 'since == 0 && p.column == 0' 'since == 0' $atomic $cuda
+broken "a bias by every slab" $gemm 'starts && p.column == 0' 'starts' $atomic $cuda
 broken "a bias by no warp" $gemm \
-  'since == 0 && p.column == 0' 'since != 0 && p.column == 0' $atomic $tensor
+  'starts && p.column == 0' '!starts && p.column == 0' $atomic $tensor
 broken "a range cleared one word short" $gemm \
   'i < args.zero_words' 'i + 1 < args.zero_words' $atomic $tensor
 broken "a range cleared by one block only" $gemm \
