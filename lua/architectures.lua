@@ -1,8 +1,10 @@
 -- How the blocks of a decoder look, by the model_type of its config.json.
 --
 --   types         the model_types
---   defaults      sizes that a config.json may leave out (heads, kv_heads, head_dim, vocab, tied, ...)
---   prefix        what the names of tensors begin with: prefix .. "layers.7." .. tensor .. ".weight"
+--   defaults      sizes that a config.json may leave out (heads, kv_heads, head_dim, vocab, tied,
+--                 ...)
+--   prefix        what the names of tensors begin with:
+--                 prefix .. "layers.7." .. tensor .. ".weight"
 --   blocks        what stands there for "layers"
 --   embedding     tensor of the embedding where it is not prefix .. "embed_tokens"
 --   head          tensor of the lm_head where it is not tied to the embedding
@@ -16,7 +18,8 @@
 --                   reorders      tensors whose rows are reordered within each head, for RoPE on
 --                                 neighbouring pairs: tensor = "heads" or "kv_heads"
 --                   adds_one      1 is added to the weights of norms
---   forward(m)    what the model computes (below); without it the forward pass refuses the architecture
+--   forward(m)    what the model computes (below); without it the forward pass refuses the
+--                 architecture
 --
 -- m holds hidden, intermediate, heads, kv_heads, head_dim, layers, vocab, and 0 or 1: tied,
 -- attention_bias, mlp_bias.  For forward, m.config is the whole config.json as a table (of a model
@@ -31,17 +34,20 @@
 --
 --   embedding_scale                factor of the embedding (1)
 --   norm          kind "rms" or "layer", eps, offset: a norm multiplies by offset + weight (0)
---   norms         tensors of the block's norms: before_attention, post_attention, before_mlp, post_mlp,
---                 q, k (over each head where they are as long as one); those not named are left out
+--   norms         tensors of the block's norms: before_attention, post_attention, before_mlp,
+--                 post_mlp, q, k (over each head where they are as long as one); those not
+--                 named are left out
 --   final         tensor of the last norm
 --   activation    "silu", "gelu", "gelu_tanh" or "relu"; without a gate, of up(h) itself
 --   scale         of q k^T (head_dim ^ -0.5)
 --   attention_softcap, softcap     of the scores, of the logits; 0 or nil: none
---   layers        for each layer { window =, rotary = }: a query sees itself and the window - 1 tokens before
---                 it (0: all before it); rotary numbers what turns() gives (0: positions are not told)
+--   layers        for each layer { window =, rotary = }: a query sees itself and the window - 1
+--                 tokens before it (0: all before it); rotary numbers what turns() gives (0:
+--                 positions are not told)
 --   turns(at)     a list of what lua/rotary.lua's turns gives, for sequences of at.length tokens
 --
--- Linears are found by their roles; "qkv" is q, k and v and "gate_up" is gate and up, one below another.
+-- Linears are found by their roles; "qkv" is q, k and v and "gate_up" is gate and up, one
+-- below another.
 
 -- Activations by their names in config.json.
 local activations = {
@@ -102,7 +108,8 @@ local function smollm3_forward(m)
     if c.no_rope_layers then return c.no_rope_layers[i] ~= 0 end -- named after its zeros
     return i % (c.no_rope_layer_interval or 4) ~= 0
   end
-  f.layers = layers(m, c.use_sliding_window and c.sliding_window or nil, function(i) return not turned(i) end)
+  f.layers = layers(m, c.use_sliding_window and c.sliding_window or nil,
+                    function(i) return not turned(i) end)
   for i = 1, m.layers do f.layers[i].rotary = turned(i) and 1 or 0 end
   return f
 end
@@ -159,16 +166,20 @@ local function gemma2_forward(m, large)
   return f
 end
 
--- Norms of q and k in place of soft caps; windows in five layers of six, with a rotary base of their own.
+-- Norms of q and k in place of soft caps; windows in five layers of six, with a rotary base of
+-- their own.
 local function gemma3_forward(m)
   local c = m.config
   local f = gemma2_forward(m, 62)
   local all = rotary.parameters(c, 1000000, "full_attention")
   local near = rotary.parameters(c, 10000, "sliding_attention")
   if not (c.rope_parameters or {}).sliding_attention then
-    near = { type = "default", rope_theta = c.rope_local_base_freq or 10000, partial_rotary_factor = 1 }
+    near = { type = "default", rope_theta = c.rope_local_base_freq or 10000,
+             partial_rotary_factor = 1 }
   end
-  if c.use_bidirectional_attention then error("use_bidirectional_attention: only causal models are run") end
+  if c.use_bidirectional_attention then
+    error("use_bidirectional_attention: only causal models are run")
+  end
   f.norms.q, f.norms.k = "self_attn.q_norm", "self_attn.k_norm"
   f.attention_softcap, f.softcap = c.attn_logit_softcapping, c.final_logit_softcapping
   local pattern = c.sliding_window_pattern or 6
@@ -180,21 +191,26 @@ local function gemma3_forward(m)
   return f
 end
 
+local function linear(role, group, tensor, rows, columns, bias)
+  return { role = role, group = group, tensor = tensor, rows = rows, columns = columns,
+           bias = bias }
+end
+
 local function attention(m, bias, out_bias)
   local q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
   return {
-    { role = "q", group = "qkv", tensor = "self_attn.q_proj", rows = q, columns = m.hidden, bias = bias },
-    { role = "k", group = "qkv", tensor = "self_attn.k_proj", rows = kv, columns = m.hidden, bias = bias },
-    { role = "v", group = "qkv", tensor = "self_attn.v_proj", rows = kv, columns = m.hidden, bias = bias },
-    { role = "o", group = "o", tensor = "self_attn.o_proj", rows = m.hidden, columns = q, bias = out_bias },
+    linear("q", "qkv", "self_attn.q_proj", q, m.hidden, bias),
+    linear("k", "qkv", "self_attn.k_proj", kv, m.hidden, bias),
+    linear("v", "qkv", "self_attn.v_proj", kv, m.hidden, bias),
+    linear("o", "o", "self_attn.o_proj", m.hidden, q, out_bias),
   }
 end
 
 local function with_mlp(m, linears, bias)
   local f, h = m.intermediate, m.hidden
-  table.insert(linears, { role = "up", group = "up-gate", tensor = "mlp.up_proj", rows = f, columns = h, bias = bias })
-  table.insert(linears, { role = "gate", group = "up-gate", tensor = "mlp.gate_proj", rows = f, columns = h, bias = bias })
-  table.insert(linears, { role = "down", group = "down", tensor = "mlp.down_proj", rows = h, columns = f, bias = bias })
+  table.insert(linears, linear("up", "up-gate", "mlp.up_proj", f, h, bias))
+  table.insert(linears, linear("gate", "up-gate", "mlp.gate_proj", f, h, bias))
+  table.insert(linears, linear("down", "down", "mlp.down_proj", h, f, bias))
   return linears
 end
 
@@ -209,12 +225,14 @@ local function gemma(m)
 end
 
 -- Names of gguf-py (tensor_mapping.py), with more of them or others in their place.
-local gguf_model = { token_embd = "model.embed_tokens", output_norm = "model.norm", output = "lm_head" }
+local gguf_model = { token_embd = "model.embed_tokens", output_norm = "model.norm",
+                     output = "lm_head" }
 local function gguf_block(more)
   local names = {
     attn_norm = "input_layernorm", ffn_norm = "post_attention_layernorm",
     attn_q = "self_attn.q_proj", attn_k = "self_attn.k_proj", attn_v = "self_attn.v_proj",
-    attn_output = "self_attn.o_proj", attn_q_norm = "self_attn.q_norm", attn_k_norm = "self_attn.k_norm",
+    attn_output = "self_attn.o_proj", attn_q_norm = "self_attn.q_norm",
+    attn_k_norm = "self_attn.k_norm",
     ffn_gate = "mlp.gate_proj", ffn_up = "mlp.up_proj", ffn_down = "mlp.down_proj",
   }
   for there, here in pairs(more or {}) do names[there] = here end
@@ -239,7 +257,8 @@ return {
     prefix = "model.", head = "lm_head",
     block = llama,
     extra = two_norms,
-    gguf = { architecture = "llama", model = gguf_model, block = gguf_block(), reorders = reordered },
+    gguf = { architecture = "llama", model = gguf_model, block = gguf_block(),
+             reorders = reordered },
     forward = llama_forward,
   },
   {
@@ -255,7 +274,8 @@ return {
     prefix = "model.", head = "lm_head",
     block = llama,
     extra = two_norms,
-    gguf = { architecture = "smollm3", model = gguf_model, block = gguf_block(), reorders = reordered },
+    gguf = { architecture = "smollm3", model = gguf_model, block = gguf_block(),
+             reorders = reordered },
     forward = smollm3_forward,
   },
   {
@@ -320,10 +340,10 @@ return {
       local q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
       local f, h = m.intermediate, m.hidden
       return {
-        { role = "qkv", group = "qkv", tensor = "self_attn.qkv_proj", rows = q + 2 * kv, columns = h },
-        { role = "o", group = "o", tensor = "self_attn.o_proj", rows = h, columns = q },
-        { role = "gate_up", group = "up-gate", tensor = "mlp.gate_up_proj", rows = 2 * f, columns = h },
-        { role = "down", group = "down", tensor = "mlp.down_proj", rows = h, columns = f },
+        linear("qkv", "qkv", "self_attn.qkv_proj", q + 2 * kv, h),
+        linear("o", "o", "self_attn.o_proj", h, q),
+        linear("gate_up", "up-gate", "mlp.gate_up_proj", 2 * f, h),
+        linear("down", "down", "mlp.down_proj", h, f),
       }
     end,
     extra = two_norms,
@@ -336,16 +356,17 @@ return {
   { -- an encoder; its matrices have biases, its norms too
     types = { "bert" },
     defaults = { heads = 12, vocab = 30522, tied = 1 },
-    prefix = "encoder.", blocks = "layer", embedding = "embeddings.word_embeddings", head = "cls.predictions.decoder",
+    prefix = "encoder.", blocks = "layer", embedding = "embeddings.word_embeddings",
+    head = "cls.predictions.decoder",
     block = function(m)
       local h, f = m.hidden, m.intermediate
       return {
-        { role = "q", group = "qkv", tensor = "attention.self.query", rows = h, columns = h, bias = true },
-        { role = "k", group = "qkv", tensor = "attention.self.key", rows = h, columns = h, bias = true },
-        { role = "v", group = "qkv", tensor = "attention.self.value", rows = h, columns = h, bias = true },
-        { role = "o", group = "o", tensor = "attention.output.dense", rows = h, columns = h, bias = true },
-        { role = "up", group = "up", tensor = "intermediate.dense", rows = f, columns = h, bias = true },
-        { role = "down", group = "down", tensor = "output.dense", rows = h, columns = f, bias = true },
+        linear("q", "qkv", "attention.self.query", h, h, true),
+        linear("k", "qkv", "attention.self.key", h, h, true),
+        linear("v", "qkv", "attention.self.value", h, h, true),
+        linear("o", "o", "attention.output.dense", h, h, true),
+        linear("up", "up", "intermediate.dense", f, h, true),
+        linear("down", "down", "output.dense", h, f, true),
       }
     end,
     extra = function(m) return 4 * m.hidden end,
@@ -356,9 +377,11 @@ return {
         token_types = "embeddings.token_type_embeddings", token_embd_norm = "embeddings.LayerNorm",
       },
       block = {
-        attn_q = "attention.self.query", attn_k = "attention.self.key", attn_v = "attention.self.value",
+        attn_q = "attention.self.query", attn_k = "attention.self.key",
+        attn_v = "attention.self.value",
         attn_output = "attention.output.dense", attn_output_norm = "attention.output.LayerNorm",
-        ffn_up = "intermediate.dense", ffn_down = "output.dense", layer_output_norm = "output.LayerNorm",
+        ffn_up = "intermediate.dense", ffn_down = "output.dense",
+        layer_output_norm = "output.LayerNorm",
       },
     },
   },

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- The spec language (lua/LANGUAGE.md): constructors of quantizers, and the values of a decode.
--- 'host' holds the primitives of gen/spec/lua_host.c.  They check nothing that this file has checked.
+-- 'host' holds the primitives of gen/spec/lua_host.c, which check nothing that is checked here.
 
 local host = ...
 local op, kind, fail, constant = host.op, host.type, host.fail, host.constant

@@ -1,6 +1,8 @@
--- Rotary position embeddings: what a config.json says of them --> frequencies, for lua/architectures.lua.
+-- Rotary position embeddings: what a config.json says of them --> frequencies,
+-- for lua/architectures.lua.
 --
--- The pair (x[i], x[i + n]) of a head, i < n = dim / 2, is turned at position p by the angle p * frequencies[i]:
+-- The pair (x[i], x[i + n]) of a head, i < n = dim / 2, is turned at position p by the angle
+-- p * frequencies[i]:
 --   x[i]' = scale (x[i] cos - x[i + n] sin),   x[i + n]' = scale (x[i + n] cos + x[i] sin)
 -- A head's elements at and beyond dim are left alone.  Names and formulas are those of transformers
 -- (modeling_rope_utils.py).
@@ -73,7 +75,8 @@ function scaling.longrope(p, dim, length)
   local factors = length > trained and p.long_factor or p.short_factor
   local f = plain(p, dim)
   if type(factors) ~= "table" or #factors ~= #f then
-    error(("rope_parameters: short_factor and long_factor: lists of %d numbers are needed"):format(#f))
+    local message = "rope_parameters: short_factor and long_factor: lists of %d numbers are needed"
+    error(message:format(#f))
   end
   for i = 1, #f do f[i] = f[i] / factors[i] end
   local factor = p.factor or p.max_position_embeddings / trained
@@ -86,8 +89,8 @@ local needs = {
   llama3 = { "factor", "low_freq_factor", "high_freq_factor" },
 }
 
--- The parameters that config 'c' gives, in the form of transformers 5 (rope_parameters, for each kind of layer
--- where 'kind' is in it) or of 4 (rope_theta, rope_scaling, partial_rotary_factor).
+-- The parameters that config 'c' gives, in the form of transformers 5 (rope_parameters, for each
+-- kind of layer where 'kind' is in it) or of 4 (rope_theta, rope_scaling, partial_rotary_factor).
 --   theta      the base where the config says none
 function rotary.parameters(c, theta, kind)
   local given = c.rope_parameters or {}
@@ -113,10 +116,13 @@ function rotary.turns(p, head_dim, length)
     local known = {}
     for name in pairs(scaling) do known[#known + 1] = name end
     table.sort(known)
-    error(("rope_parameters: type '%s' is not one of %s"):format(tostring(p.type), table.concat(known, ", ")))
+    local names = table.concat(known, ", ")
+    error(("rope_parameters: type '%s' is not one of %s"):format(tostring(p.type), names))
   end
   for _, name in ipairs(needs[p.type] or {}) do
-    if type(p[name]) ~= "number" then error(("rope_parameters: '%s' needs '%s'"):format(p.type, name)) end
+    if type(p[name]) ~= "number" then
+      error(("rope_parameters: '%s' needs '%s'"):format(p.type, name))
+    end
   end
   local f, scale = compute(p, math.floor(head_dim * p.partial_rotary_factor), length)
   return { frequencies = f, scale = scale }

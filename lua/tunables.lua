@@ -1,6 +1,7 @@
 -- Tunables and limits that families share; the files of lua/families are run with these globals.
 
--- A tunable of one name, short form and help; the family gives its values, the first is the default.
+-- A tunable of one name, short form and help; the family gives its values, the first is
+-- the default.
 local shared = {
   warps = { "w", "warps a block" },
   runs = { "r", "superblocks a unit of work; 0: two where they are one block long" },
@@ -15,10 +16,14 @@ local shared = {
   blocks = { "b", "blocks a multiprocessor" },
 }
 
--- tunable("warps", { 16, 8 }) or, with a help of the family's own, tunable("warps", { 0, 8 }, "...")
+-- tunable("warps", { 16, 8 }) or, with a help of the family's own,
+-- tunable("warps", { 0, 8 }, "...")
 function tunable(name, values, help)
   local t = shared[name]
-  if not t then error("'" .. name .. "' is no shared tunable: give it as { name = , tag = , values = , help = }", 2) end
+  if not t then
+    error("'" .. name .. "' is no shared tunable: give it as { name = , tag = , values = , " ..
+          "help = }", 2)
+  end
   return { name = name, tag = t[1], values = values, help = help or t[2] }
 end
 

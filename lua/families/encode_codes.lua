@@ -7,7 +7,8 @@ return {
   form = "codes",
   path = "codes",
   template = "templates/encode_codes.cu.in",
-  help = "the codes of weights by a vector or scalar quantizer, each the nearest, as the CPU finds them",
+  help = "the codes of weights by a vector or scalar quantizer, each the nearest, " ..
+    "as the CPU finds them",
   tunables = {
     tunable("warps", { 8, 16, 4 }),
     { name = "each", tag = "e", values = { 4, 1, 2, 8 }, help = "targets a thread" },

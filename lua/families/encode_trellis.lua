@@ -10,6 +10,7 @@ return {
   help = "the codes of weights by a trellis quantizer, circular sequences, as the CPU finds them",
   tunables = {
     tunable("warps", { 16, 32, 8, 4 }),
-    { name = "sequences", tag = "q", values = { 0, 1, 2, 4, 8 }, help = "sequences a block has in flight; 0: as many as fit" },
+    { name = "sequences", tag = "q", values = { 0, 1, 2, 4, 8 },
+      help = "sequences a block has in flight; 0: as many as fit" },
   },
 }

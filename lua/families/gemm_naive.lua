@@ -8,6 +8,7 @@ return {
   path = "naive",
   reference = true,
   template = "templates/gemm_naive.cu.in",
-  help = "Y = r (X~ W^T) + bias + residual, weight by weight as the layout is written down: to read, and to check by",
+  help = "Y = r (X~ W^T) + bias + residual, weight by weight as the layout is written down: " ..
+    "to read, and to check by",
   tunables = { tunable("warps", { 8, 4 }), tunable("blocks", { 1, 2 }) },
 }

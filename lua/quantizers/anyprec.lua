@@ -1,5 +1,5 @@
--- Any-precision (arXiv 2402.10517): 3-bit codes stored as bit planes, a codebook for each row. The same weights
--- read at 2 bits need only the first two planes, and their own codebook.
+-- Any-precision (arXiv 2402.10517): 3-bit codes stored as bit planes, a codebook for each row. The
+-- same weights read at 2 bits need only the first two planes, and their own codebook.
 
 return {
   scalar {

@@ -1,5 +1,5 @@
--- Additive quantization (AQLM, arXiv 2401.06118), 2x8: eight weights are the sum of one vector from each of two
--- codebooks of 256, which belong to the linear and are stored with its weights.
+-- Additive quantization (AQLM, arXiv 2401.06118), 2x8: eight weights are the sum of one vector from
+-- each of two codebooks of 256, which belong to the linear and are stored with its weights.
 
 return vector {
   name = "aqlm-2x8",

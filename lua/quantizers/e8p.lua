@@ -1,5 +1,5 @@
--- E8P (QuIP#, arXiv 2402.04396): 2^16 points of the E8 lattice + 1/4. Eight bits choose magnitudes, seven bits
--- signs (the eighth keeps the sum even), one bit a shift of all weights by +-1/4.
+-- E8P (QuIP#, arXiv 2402.04396): 2^16 points of the E8 lattice + 1/4. Eight bits choose magnitudes,
+-- seven bits signs (the eighth keeps the sum even), one bit a shift of all weights by +-1/4.
 
 local rows = {}
 local function add(row)
@@ -9,7 +9,8 @@ local function add(row)
   for i = 1, 8 do rows[#rows + 1] = row[i] end
 end
 
--- All vectors of 1/2, 3/2, 5/2 with squared norm up to 10 (227 of them), and the first 29 of norm 12.
+-- All vectors of 1/2, 3/2, 5/2 with squared norm up to 10 (227 of them), and the first 29 of
+-- norm 12.
 local function grow(row, n, square, wanted)
   if n == 8 then
     if wanted(square) then add { table.unpack(row) } end

@@ -1,5 +1,5 @@
--- A codebook plus a computed fine part: the published trellis code with 16 x 16 points inside each codebook
--- cell. Shows how a decode puts looked-up and computed parts together.
+-- A codebook plus a computed fine part: the published trellis code with 16 x 16 points inside each
+-- codebook cell. Shows how a decode puts looked-up and computed parts together.
 
 local palette = {}
 for rate = 3, 5 do
@@ -12,7 +12,8 @@ for rate = 3, 5 do
     decode = function (s, codebook)
       local h, g = s * s + s, s * 0x16b52
       local pair = flip_sign(codebook[h >> 6 & 511], 1, h >> 15 & 1)
-      local point = as_pair(0x64006400 | g >> 9 & 15 | (g >> 13 & 15) << 16)   -- 1024 + 0..15, twice
+      -- The fp16 numbers 1024 + 0..15, twice.
+      local point = as_pair(0x64006400 | g >> 9 & 15 | (g >> 13 & 15) << 16)
       return fma(point - 1031, 1 / 128, pair)
     end,
   }

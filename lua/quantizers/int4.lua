@@ -1,4 +1,5 @@
--- 4-bit integers with a scale and a zero for each group of 128 columns (GPTQ arXiv 2210.17323, AWQ 2306.00978).
+-- 4-bit integers with a scale and a zero for each group of 128 columns (GPTQ arXiv 2210.17323,
+-- AWQ 2306.00978).
 
 return scalar {
   name = "int4-g128",

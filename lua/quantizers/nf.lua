@@ -1,5 +1,6 @@
--- NormalFloat with the largest magnitude of 64 columns as scale (QLoRA arXiv 2305.14314; 3 bits as in FLUTE).
--- Values: quantiles of N(0,1) at equal steps on each side of zero, divided by the largest.
+-- NormalFloat with the largest magnitude of 64 columns as scale (QLoRA arXiv 2305.14314; 3
+-- bits as in FLUTE). Values: quantiles of N(0,1) at equal steps on each side of zero, divided
+-- by the largest.
 
 local levels = {
   [3] = { -1, -0.5350227355957031, -0.2469314038753510, 0, 0.1833375245332718, 0.3819939494132996,

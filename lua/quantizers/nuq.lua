@@ -1,4 +1,5 @@
--- Non-uniform scalar quantizers of Q-Palette (arXiv 2509.20214): a Lloyd-Max codebook of 2^R values.
+-- Non-uniform scalar quantizers of Q-Palette (arXiv 2509.20214): a Lloyd-Max codebook of
+-- 2^R values.
 
 local palette = {}
 for bits = 2, 8 do

@@ -1,5 +1,6 @@
--- Trellis-coded quantizers of Q-Palette (arXiv 2509.20214): bitshift trellis, pairs from a k-means codebook,
--- the sign of the first weight from bit 15 of the hash. 2^9 pairs, 2^10 at 4.5 bits, 2^11 at 5.
+-- Trellis-coded quantizers of Q-Palette (arXiv 2509.20214): bitshift trellis, pairs from a k-means
+-- codebook, the sign of the first weight from bit 15 of the hash. 2^9 pairs, 2^10 at 4.5 bits, 2^11
+-- at 5.
 
 local palette = {}
 

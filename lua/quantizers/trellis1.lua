@@ -1,9 +1,10 @@
--- Computed trellis codes, one weight a state, no table: 1MAD and 3INST (QTIP, arXiv 2406.11235), mcg and mul1
--- (ExLlamaV3). 1mad and mul1: the sum of four bytes, made N(0,1). 3inst and mcg: the sum of two fp16 numbers of
--- random sign and mantissa; their variance is left to the row scales.
+-- Computed trellis codes, one weight a state, no table: 1MAD and 3INST (QTIP, arXiv 2406.11235),
+-- mcg and mul1 (ExLlamaV3). 1mad and mul1: the sum of four bytes, made N(0,1). 3inst and mcg: the
+-- sum of two fp16 numbers of random sign and mantissa; their variance is left to the row scales.
 
 local function byte_sum(h)
-  return (as_half(bytesum(h, 0x6400)) - 1534) * (1 / 147.8)     -- 0x6400 + n is the fp16 number 1024 + n
+  -- 0x6400 + n is the fp16 number 1024 + n.
+  return (as_half(bytesum(h, 0x6400)) - 1534) * (1 / 147.8)
 end
 
 local function two_numbers(h)

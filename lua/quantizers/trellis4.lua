@@ -1,4 +1,5 @@
--- Trellis codes with four weights a state: one look-up of 8 bytes and computed signs for four weights.
+-- Trellis codes with four weights a state: one look-up of 8 bytes and computed signs for
+-- four weights.
 
 local palette = {}
 for _, rate in ipairs { 1.5, 2, 2.5 } do

@@ -1,4 +1,5 @@
--- Vector quantizers of Q-Palette (arXiv 2509.20214): pairs of weights, a k-means codebook of 2^(2R) pairs.
+-- Vector quantizers of Q-Palette (arXiv 2509.20214): pairs of weights, a k-means codebook of
+-- 2^(2R) pairs.
 
 local palette = {}
 for bits = 3, 12 do
