@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Kernel libraries and packed weights of qpal from Python: one file over libqpal's C interface (qpal.h).
+"""Kernel libraries and packed weights of qpal: one file over libqpal's C interface (qpal.h).
 
     model = qpal.Model("lib/library.qpal", "packed", device="cuda:0")
     qkv = model.group("layers.0.q+k+v")
-    q, k, v = qkv(x)                      # x: numpy, torch, or anything with DLPack; [rows][K] or [K], f16 or bf16
+    q, k, v = qkv(x)     # x: numpy, torch, or anything with DLPack; [rows][K] or [K], f16 or bf16
     layer = qpal.torch_linear(model, "model.layers.0.self_attn.o_proj")      # a torch.nn.Module
 
-Arrays in the memory of the device are used where they are, on a stream of the caller's and without waiting.  Arrays in
-host memory are copied there and back.  Needs only the standard library; numpy and torch where their arrays are given.
+Arrays in the memory of the device are used where they are, on a stream of the caller's and without
+waiting.  Arrays in host memory are copied there and back.  Needs only the standard library; numpy
+and torch where their arrays are given.
 
-libqpal.so is taken from $QPAL_LIBRARY, from beside this file, from where it was installed with it, or as the system
-finds it.  Devices: "cuda:N"; "current", the calling thread's current context (what torch uses); "sim:90:4", the PTX
-simulator as sm_90 with 4 multiprocessors, where the library is libqpal_sim.so.
+libqpal.so is taken from $QPAL_LIBRARY, from beside this file, from where it was installed with it,
+or as the system finds it.  Devices: "cuda:N"; "current", the calling thread's current context (what
+torch uses); "sim:90:4", the PTX simulator as sm_90 with 4 multiprocessors, where the library is
+libqpal_sim.so.
 
 A Model is for one thread at a time; several threads take a Model each, or a lock.
 """
@@ -23,7 +25,8 @@ import os
 import sys
 import weakref
 
-__all__ = ["Error", "Library", "Packed", "Device", "Model", "Group", "torch_group", "torch_linear", "use", "version"]
+__all__ = ["Error", "Library", "Packed", "Device", "Model", "Group", "torch_group", "torch_linear",
+           "use", "version"]
 
 ABI = 1
 MAX_MEMBERS, MAX_PARTS, MAX_FIELDS, MAX_CODEBOOKS = 8, 4, 4, 4
@@ -49,31 +52,35 @@ def _struct(name, fields, base=_Sized):
     return type(name, (base,), {"_fields_": head + fields})
 
 
-_u, _i, _u64, _i64, _s, _d, _size = C.c_uint, C.c_int, C.c_uint64, C.c_int64, C.c_char_p, C.c_double, C.c_size_t
+_u, _i, _u64, _i64 = C.c_uint, C.c_int, C.c_uint64, C.c_int64
+_s, _d, _size = C.c_char_p, C.c_double, C.c_size_t
 
 LibraryInfo = _struct("qpal_library_info", [
-    ("model", _s), ("generator", _s), ("file_bytes", _u64), ("checksum", _u64), ("toolkit", _u), ("targets", _u),
-    ("quantizers", _u), ("groups", _u), ("kernels", _u)])
+    ("model", _s), ("generator", _s), ("file_bytes", _u64), ("checksum", _u64), ("toolkit", _u),
+    ("targets", _u), ("quantizers", _u), ("groups", _u), ("kernels", _u)])
 TargetInfo = _struct("qpal_target_info", [
     ("name", _s), ("chosen", _s), ("arch", _u), ("sm_count", _u), ("kernels", _u)])
 QuantizerInfo = _struct("qpal_quantizer_info", [
-    ("name", _s), ("hash", _s), ("rate_bits", _d), ("stored_bits", _d), ("layout", _u), ("parts", _u)])
+    ("name", _s), ("hash", _s), ("rate_bits", _d), ("stored_bits", _d), ("layout", _u),
+    ("parts", _u)])
 GroupInfo = _struct("qpal_group_info", [
     ("name", _s), ("path", _s), ("block", _i), ("columns", _u), ("members", _u), ("rows", _u)])
 PartInfo = _struct("qpal_part_info", [
-    ("quantizer", _u), ("column", _u), ("columns", _u), ("fields", _u), ("codebooks", _u), ("code_bytes", _u64),
-    ("field_bytes", _u64 * MAX_FIELDS), ("codebook_bytes", _u64 * MAX_CODEBOOKS)], C.Structure)
+    ("quantizer", _u), ("column", _u), ("columns", _u), ("fields", _u), ("codebooks", _u),
+    ("code_bytes", _u64), ("field_bytes", _u64 * MAX_FIELDS),
+    ("codebook_bytes", _u64 * MAX_CODEBOOKS)], C.Structure)
 LinearInfo = _struct("qpal_linear_info", [
-    ("tensor", _s), ("quantizer", _u), ("rows", _u), ("columns", _u), ("parts", _u), ("bytes", _u64),
-    ("part", PartInfo * MAX_PARTS)])
+    ("tensor", _s), ("quantizer", _u), ("rows", _u), ("columns", _u), ("parts", _u),
+    ("bytes", _u64), ("part", PartInfo * MAX_PARTS)])
 KernelInfo = _struct("qpal_kernel_info", [
-    ("name", _s), ("source", _s), ("target", _u), ("op", _u), ("type", _u), ("out_type", _u), ("columns", _u),
-    ("batch", _u), ("grid", _u), ("block", _u), ("smem_bytes", _u), ("registers", _u), ("counters", _u), ("pdl", _i),
-    ("adds", _i), ("rotates", _i), ("workspace_bytes", _u64), ("cubin_bytes", _u64), ("ptx_bytes", _u64),
-    ("latency_ps", _i64)])
+    ("name", _s), ("source", _s), ("target", _u), ("op", _u), ("type", _u), ("out_type", _u),
+    ("columns", _u), ("batch", _u), ("grid", _u), ("block", _u), ("smem_bytes", _u),
+    ("registers", _u), ("counters", _u), ("pdl", _i), ("adds", _i), ("rotates", _i),
+    ("workspace_bytes", _u64), ("cubin_bytes", _u64), ("ptx_bytes", _u64), ("latency_ps", _i64)])
 Bytes = _struct("qpal_bytes", [("data", C.c_void_p), ("bytes", _u64)], C.Structure)
 PackedPart = _struct("qpal_packed_part", [
-    ("codes", Bytes), ("field", Bytes * MAX_FIELDS), ("codebook", Bytes * MAX_CODEBOOKS)], C.Structure)
+    ("codes", Bytes), ("field", Bytes * MAX_FIELDS),
+    ("codebook", Bytes * MAX_CODEBOOKS)], C.Structure)
 PackedLinear = _struct("qpal_packed_linear", [
     ("parts", _u), ("scale", Bytes), ("signs", Bytes), ("part", PackedPart * MAX_PARTS)])
 Tensor = _struct("qpal_tensor", [("bytes", Bytes), ("type", _s), ("dims", _u), ("dim", _u64 * 8)])
@@ -81,25 +88,29 @@ DeviceInfo = _struct("qpal_device_info", [
     ("name", C.c_char * 128), ("arch", _u), ("sm_count", _u), ("driver", _u), ("simulated", _i)])
 LoadOptions = _struct("qpal_load_options", [("exact", _i), ("constants", _u64)])
 KernelsInfo = _struct("qpal_kernels_info", [
-    ("target", _u), ("match", _u), ("kernels", _u), ("workspace_bytes", _u64), ("counter_bytes", _u64)])
+    ("target", _u), ("match", _u), ("kernels", _u), ("workspace_bytes", _u64),
+    ("counter_bytes", _u64)])
 WeightsPart = _struct("qpal_weights_part", [
     ("codes", _u64), ("field", _u64 * MAX_FIELDS), ("codebook", _u64 * MAX_CODEBOOKS)], C.Structure)
 Weights = _struct("qpal_weights", [
     ("scale", _u64), ("part", WeightsPart * MAX_PARTS), ("reserved", _u64 * 4)], C.Structure)
 Segment = _struct("qpal_segment", [
-    ("weights", C.POINTER(Weights)), ("bias", _u64), ("residual", _u64), ("y", _u64), ("reserved", _u64 * 2)],
-    C.Structure)
+    ("weights", C.POINTER(Weights)), ("bias", _u64), ("residual", _u64), ("y", _u64),
+    ("reserved", _u64 * 2)], C.Structure)
 GemmArgs = _struct("qpal_gemm_args", [
-    ("group", _u), ("rows", _u), ("capacity", _u), ("type", _u), ("out_type", _u), ("flags", _u), ("x", _u64),
-    ("signs", _u64), ("workspace", _u64), ("counters", _u64), ("segment", C.POINTER(Segment))])
+    ("group", _u), ("rows", _u), ("capacity", _u), ("type", _u), ("out_type", _u), ("flags", _u),
+    ("x", _u64), ("signs", _u64), ("workspace", _u64), ("counters", _u64),
+    ("segment", C.POINTER(Segment))])
 GemmInfo = _struct("qpal_gemm_info", [
-    ("kernel", _u), ("batch", _u), ("launches", _u), ("adds", _i), ("pdl", _i), ("prefer_dequant", _i),
-    ("workspace_bytes", _u64), ("counter_bytes", _u64), ("latency_ps", _i64)])
+    ("kernel", _u), ("batch", _u), ("launches", _u), ("adds", _i), ("pdl", _i),
+    ("prefer_dequant", _i), ("workspace_bytes", _u64), ("counter_bytes", _u64),
+    ("latency_ps", _i64)])
 RotateArgs = _struct("qpal_rotate_args", [
-    ("columns", _u), ("rows", _u), ("type", _u), ("flags", _u), ("inverse", _i), ("x", _u64), ("y", _u64),
-    ("signs", _u64)])
+    ("columns", _u), ("rows", _u), ("type", _u), ("flags", _u), ("inverse", _i), ("x", _u64),
+    ("y", _u64), ("signs", _u64)])
 DequantArgs = _struct("qpal_dequant_args", [
-    ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("weights", C.POINTER(Weights)), ("w", _u64)])
+    ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("weights", C.POINTER(Weights)),
+    ("w", _u64)])
 
 _P, _PP = C.c_void_p, C.POINTER(C.c_void_p)
 _UP = C.POINTER(_u)
@@ -112,7 +123,8 @@ _FUNCTIONS = {
     "library_target": ("status", [_P, _u, C.POINTER(TargetInfo)]),
     "library_quantizer": ("status", [_P, _u, C.POINTER(QuantizerInfo)]),
     "library_group": ("status", [_P, _u, C.POINTER(GroupInfo)]),
-    "library_find_group": ("status", [_P, _s, _UP]), "library_find_linear": ("status", [_P, _s, _UP, _UP]),
+    "library_find_group": ("status", [_P, _s, _UP]),
+    "library_find_linear": ("status", [_P, _s, _UP, _UP]),
     "library_linear": ("status", [_P, _u, _u, C.POINTER(LinearInfo)]),
     "library_kernel": ("status", [_P, _u, C.POINTER(KernelInfo)]),
     "packed_open": ("status", [_s, _PP]), "packed_close": (None, [_P]),
@@ -124,10 +136,12 @@ _FUNCTIONS = {
     "upload": ("status", [_P, _u64, _P, _u64]), "download": ("status", [_P, _P, _u64, _u64]),
     "zero": ("status", [_P, _u64, _u64]), "wait": ("status", [_P, _P]),
     "constants_bytes": (_u64, [_P]),
-    "kernels_load": ("status", [_P, _P, C.POINTER(LoadOptions), _PP]), "kernels_close": (None, [_P]),
+    "kernels_load": ("status", [_P, _P, C.POINTER(LoadOptions), _PP]),
+    "kernels_close": (None, [_P]),
     "kernels_describe": ("status", [_P, C.POINTER(KernelsInfo)]),
     "gemm_query": ("status", [_P, C.POINTER(GemmArgs), C.POINTER(GemmInfo)]),
-    "gemm": ("status", [_P, C.POINTER(GemmArgs), _P]), "rotate": ("status", [_P, C.POINTER(RotateArgs), _P]),
+    "gemm": ("status", [_P, C.POINTER(GemmArgs), _P]),
+    "rotate": ("status", [_P, C.POINTER(RotateArgs), _P]),
     "dequant": ("status", [_P, C.POINTER(DequantArgs), _P]),
     "sim_open": ("status", [_u, _u, _PP]),  # libqpal_sim alone
 }
@@ -144,7 +158,8 @@ class Error(Exception):
 def _find():
     here = os.path.dirname(os.path.abspath(__file__))
     prefix = os.path.join(here, "..", "..", "..")  # installed: PREFIX/share/qpal/python
-    installed = [p for lib in ("lib", "lib64", "lib/*-linux-gnu") for p in sorted(glob.glob(f"{prefix}/{lib}/libqpal.so"))]
+    installed = [path for lib in ("lib", "lib64", "lib/*-linux-gnu")
+                 for path in sorted(glob.glob(f"{prefix}/{lib}/libqpal.so"))]
     for path in [os.environ.get("QPAL_LIBRARY"), os.path.join(here, "libqpal.so")] + installed:
         if path and os.path.exists(path):
             return path
@@ -176,7 +191,8 @@ class _Api:
         def call(*arguments):
             status = f(*arguments)
             if status:
-                raise Error(status, f"{self.status_name(status).decode()}: {self.message().decode()}")
+                name, message = self.status_name(status).decode(), self.message().decode()
+                raise Error(status, f"{name}: {message}")
         return call
 
 
@@ -217,8 +233,9 @@ _DL_CPU, _DL_CUDA, _DL_HOST, _DL_MANAGED = 1, 2, 3, 13
 
 
 class _DLTensor(C.Structure):
-    _fields_ = [("data", C.c_void_p), ("device_type", C.c_int32), ("device_id", C.c_int32), ("ndim", C.c_int32),
-                ("code", C.c_uint8), ("bits", C.c_uint8), ("lanes", C.c_uint16), ("shape", C.POINTER(C.c_int64)),
+    _fields_ = [("data", C.c_void_p), ("device_type", C.c_int32), ("device_id", C.c_int32),
+                ("ndim", C.c_int32), ("code", C.c_uint8), ("bits", C.c_uint8),
+                ("lanes", C.c_uint16), ("shape", C.POINTER(C.c_int64)),
                 ("strides", C.POINTER(C.c_int64)), ("byte_offset", C.c_uint64)]
 
 
@@ -252,10 +269,11 @@ class _Array:
                 contiguous &= not t.strides or self.shape[i] == 1 or t.strides[i] == step
                 step *= self.shape[i]
         else:
-            raise TypeError(f"{what}: {type(array).__name__} is neither a numpy array nor has it __dlpack__")
+            raise TypeError(f"{what}: {type(array).__name__} is neither a numpy array nor has it "
+                            "__dlpack__")
         if self.type is None:
-            raise TypeError(f"{what}: elements are {getattr(array, 'dtype', 'of another type')}; float16, bfloat16 "
-                            "or float32 are possible")
+            raise TypeError(f"{what}: elements are {getattr(array, 'dtype', 'of another type')}; "
+                            "float16, bfloat16 or float32 are possible")
         if not contiguous:
             raise ValueError(f"{what}: is not contiguous")
         self.bytes = (4 if self.type == F32 else 2)
@@ -383,7 +401,9 @@ class Packed(_Handle):
         return out
 
     def tensor(self, name):
-        """(bytes, type, shape) of a tensor that is no quantized linear; the bytes are a view of the file."""
+        """(bytes, type, shape) of a tensor that is no quantized linear.
+
+        The bytes are a view of the file."""
         t = Tensor()
         _api().packed_tensor(self.pointer, name.encode(), C.byref(t))
         view = (C.c_char * t.bytes.bytes).from_address(t.bytes.data) if t.bytes.bytes else b""
@@ -407,7 +427,8 @@ class Device(_Handle):
         elif kind == "cuda" and (rest or "0").isdigit():
             api.device_open(int(rest or 0), C.byref(self.pointer))
         else:
-            raise ValueError(f"device '{name}': should be cuda:N, current or sim:ARCH:MULTIPROCESSORS")
+            raise ValueError(f"device '{name}': should be cuda:N, current or "
+                             "sim:ARCH:MULTIPROCESSORS")
         self._made()
         info = DeviceInfo()
         api.device_describe(self.pointer, C.byref(info))
@@ -448,7 +469,8 @@ class _Kernels(_Handle):
 class Model:
     """A library, packed weights and a device: what runs groups of linears.
 
-    'exact': refuse kernels made for another GPU.  'pdl': programmatic dependent launch, where kernels have it."""
+    'exact': refuse kernels made for another GPU.  'pdl': programmatic dependent launch, where
+    kernels have it."""
 
     def __init__(self, library, packed, device="cuda:0", exact=False, pdl=True):
         self.library = library if isinstance(library, Library) else Library(library)
@@ -563,11 +585,12 @@ class Group:
         return _table(info)
 
     def launch(self, rows, kind, x, x_rotated, y, stream=None, residual=None):
-        """Without arrays: device addresses.  x [rows][K] is rotated into 'x_rotated' (may be x); y: one a member."""
+        """Without arrays: device addresses.  x [rows][K] is rotated into 'x_rotated' (may be x); y:
+        one a member."""
         api, model = _api(), self.model
         if self.signs:
-            rotate = RotateArgs(columns=self.info["columns"], rows=rows, type=kind, flags=model.flags, x=x, y=x_rotated,
-                                signs=self.signs)
+            rotate = RotateArgs(columns=self.info["columns"], rows=rows, type=kind,
+                                flags=model.flags, x=x, y=x_rotated, signs=self.signs)
             api.rotate(model.kernels.pointer, C.byref(rotate), stream)
             x = x_rotated
         workspace, counters = model._scratch(stream)
@@ -575,21 +598,24 @@ class Group:
         for m, bias in enumerate(self._biases(kind)):
             segment[m] = Segment(weights=C.pointer(self._weights[m]), bias=bias,
                                  residual=residual[m] if residual else 0, y=y[m])
-        args = GemmArgs(group=self.index, rows=rows, type=kind, out_type=kind, flags=model.flags, x=x,
-                        workspace=workspace, counters=counters, segment=segment)
+        args = GemmArgs(group=self.index, rows=rows, type=kind, out_type=kind, flags=model.flags,
+                        x=x, workspace=workspace, counters=counters, segment=segment)
         api.gemm(model.kernels.pointer, C.byref(args), stream)
 
     def dequant(self, member, out, stream=None):
-        """W [M][K] of one member, r included, into 'out' (device array, or host array: copied).  y = W (H (s x))."""
+        """W [M][K] of one member, r included, into 'out' (device array, or host array: copied).
+
+        y = W (H (s x))."""
         to = _Array(out, "out")
         linear = self.linears[member]
         if to.shape != (linear.rows, linear.columns):
-            raise ValueError(f"out: shape {to.shape}; {linear.tensor.decode()} is {linear.rows} x {linear.columns}")
+            raise ValueError(f"out: shape {to.shape}; {linear.tensor.decode()} is "
+                             f"{linear.rows} x {linear.columns}")
         device = self.model.device
         address = to.pointer if to.on_device else device.alloc(to.bytes)
         try:
-            args = DequantArgs(group=self.index, member=member, type=to.type, weights=C.pointer(self._weights[member]),
-                               w=address)
+            args = DequantArgs(group=self.index, member=member, type=to.type,
+                               weights=C.pointer(self._weights[member]), w=address)
             _api().dequant(self.model.kernels.pointer, C.byref(args), stream)
             if not to.on_device:
                 device.wait(stream)
@@ -599,32 +625,45 @@ class Group:
                 device.free(address)
         return out
 
+    def _outputs(self, y, source, rows):
+        """Where the arrays for y lie: one for each linear, of the type of x and beside it."""
+        to = [_Array(a, "out") for a in y]
+        if len(to) != len(self.linears):
+            raise ValueError(f"out: {len(to)} arrays; {self.info['name']} has "
+                             f"{len(self.linears)} linears")
+        for a, linear in zip(to, self.linears):
+            kind = a.type, a.device
+            if a.bytes != 2 * rows * linear.rows or kind != (source.type, source.device):
+                raise ValueError(f"out: {a.shape}; should be {source.shape[:-1] + (linear.rows,)} "
+                                 "beside x, of its type")
+        return to
+
     def __call__(self, x, out=None, stream=None):
-        """y of each member for x [..., K]; 'out': arrays to write to.  On the device without waiting, on 'stream' (a
-        CUstream; torch's current one where x is torch's)."""
+        """y of each member for x [..., K]; 'out': arrays to write to.
+
+        On the device without waiting, on 'stream' (a CUstream; torch's current one where x is
+        torch's)."""
         source = _Array(x.detach() if _is_torch(x) else x, "x")
         columns = self.info["columns"]
         if not source.shape or source.shape[-1] != columns:
-            raise ValueError(f"x: shape {source.shape}; the last is {columns} for {self.info['name']}")
+            raise ValueError(f"x: shape {source.shape}; the last is {columns} for "
+                             f"{self.info['name']}")
         if source.type == F32:
             raise TypeError("x: float32; kernels take float16 or bfloat16")
         rows = source.bytes // 2 // columns
         y = out or [_like(x, source.shape[:-1] + (linear.rows,)) for linear in self.linears]
-        to = [_Array(a, "out") for a in y]
-        for a, linear in zip(to, self.linears):
-            if a.bytes != 2 * rows * linear.rows or a.type != source.type or a.device != source.device:
-                raise ValueError(f"out: {a.shape}; should be {source.shape[:-1] + (linear.rows,)} beside x, of its type")
-        if len(to) != len(self.linears):
-            raise ValueError(f"out: {len(to)} arrays; {self.info['name']} has {len(self.linears)} linears")
+        to = self._outputs(y, source, rows)
         if not rows:
             return tuple(y)
         if source.on_device:
             if self.model.device.info["simulated"]:
-                raise ValueError("x: is in a GPU's memory; the simulator takes arrays in host memory")
+                raise ValueError("x: is in a GPU's memory; the simulator takes arrays in host "
+                                 "memory")
             if stream is None and _is_torch(x):
                 stream = sys.modules["torch"].cuda.current_stream(x.device).cuda_stream or None
             turned = _like(x, source.shape) if self.signs else x
-            self.launch(rows, source.type, source.pointer, _Array(turned, "x").pointer, [a.pointer for a in to], stream)
+            self.launch(rows, source.type, source.pointer, _Array(turned, "x").pointer,
+                        [a.pointer for a in to], stream)
         else:
             self._staged(rows, source, to, stream)
         return tuple(y)
@@ -648,10 +687,68 @@ class Group:
 # ---- torch ----
 
 
+def _torch_stream(x):
+    """torch's current stream where x is in a GPU's memory, as a number; None: the default."""
+    import torch
+    return torch.cuda.current_stream(x.device).cuda_stream or None if x.is_cuda else None
+
+
+def _torch_bias(group, linear, y):
+    """The linear's bias as y's type beside y; None where the checkpoint has none."""
+    import torch
+    try:
+        data, stored, _ = group.model.packed.tensor(linear.tensor.decode() + ".bias")
+    except Error:
+        return None
+    return torch.tensor(list(_floats(data, stored)), device=y.device).to(y.dtype)
+
+
+def _torch_rotate(group, x):
+    """H (s x) as the group's linears read it, a new tensor beside x."""
+    import torch
+    y, api, device = torch.empty_like(x), _api(), group.model.device
+    a, b = _Array(x.detach(), "x"), _Array(y, "x")
+    inside, columns = a.on_device, group.info["columns"]
+    address = a.pointer if inside else device.upload(a.pointer, a.bytes)
+    args = RotateArgs(columns=columns, rows=a.bytes // 2 // columns, type=a.type, x=address,
+                      y=b.pointer if inside else address, signs=group.signs)
+    try:
+        api.rotate(group.model.kernels.pointer, C.byref(args), _torch_stream(x))
+        if not inside:
+            device.wait()
+            api.download(device.pointer, b.pointer, address, b.bytes)
+    finally:
+        if not inside:
+            device.free(address)
+    return y
+
+
+def _torch_decoded(group, x):
+    """y of each member by weights that the library's kernels decode to 16 bits for torch."""
+    import torch
+    rotated = _torch_rotate(group, x) if group.signs else x
+    out = []
+    for m, linear in enumerate(group.linears):
+        w = x.new_empty((linear.rows, linear.columns))
+        group.dequant(m, w, _torch_stream(x))
+        if x.is_cuda:
+            y = rotated @ w.t()
+        else:
+            y = torch.matmul(rotated.float(), w.float().t()).to(x.dtype)
+        bias = _torch_bias(group, linear, y)
+        out.append(y if bias is None else y + bias)
+    return tuple(out)
+
+
+def _decodes(group, kind):
+    return any(k["op"] == DEQUANT and k["type"] == kind for k in group.model.library.kernels)
+
+
 def torch_group(model, name):
     """A torch.nn.Module for a group: forward(x) gives y of each member, a tuple.
 
-    Above the largest kernel the weights are decoded to 16 bits and torch multiplies, if the library has the kernels."""
+    Above the largest kernel the weights are decoded to 16 bits and torch multiplies, if the library
+    has the kernels."""
     import torch
 
     class QpalGroup(torch.nn.Module):
@@ -661,20 +758,8 @@ def torch_group(model, name):
 
         def extra_repr(self):
             g = self.group.info
-            return f"{g['name']}, in_features={g['columns']}, out_features={[e.rows for e in self.group.linears]}"
-
-        def _large(self, x):
-            g, out = self.group, []
-            turned = x
-            if g.signs:
-                turned = _rotate(g, x)
-            for m, linear in enumerate(g.linears):
-                w = x.new_empty((linear.rows, linear.columns))
-                g.dequant(m, w, _stream(x))
-                y = torch.matmul(turned.float(), w.float().t()).to(x.dtype) if not x.is_cuda else turned @ w.t()
-                bias = _bias(g, linear, y)
-                out.append(y if bias is None else y + bias)
-            return tuple(out)
+            rows = [linear.rows for linear in self.group.linears]
+            return f"{g['name']}, in_features={g['columns']}, out_features={rows}"
 
         def forward(self, x):
             g = self.group
@@ -682,38 +767,8 @@ def torch_group(model, name):
             rows = x.numel() // g.info["columns"] if x.numel() else 0
             kind = BF16 if x.dtype == torch.bfloat16 else F16
             if rows and g.query(rows, kind)["prefer_dequant"] and _decodes(g, kind):
-                return self._large(x)
+                return _torch_decoded(g, x)
             return g(x)
-
-    def _stream(x):
-        return torch.cuda.current_stream(x.device).cuda_stream or None if x.is_cuda else None
-
-    def _decodes(g, kind):
-        return any(k["op"] == DEQUANT and k["type"] == kind for k in g.model.library.kernels)
-
-    def _bias(g, linear, y):
-        try:
-            data, stored, _ = g.model.packed.tensor(linear.tensor.decode() + ".bias")
-        except Error:
-            return None
-        return torch.tensor(list(_floats(data, stored)), device=y.device).to(y.dtype)
-
-    def _rotate(g, x):
-        y, api, device = torch.empty_like(x), _api(), g.model.device
-        a, b = _Array(x.detach(), "x"), _Array(y, "x")
-        inside = a.on_device
-        address = a.pointer if inside else device.upload(a.pointer, a.bytes)
-        args = RotateArgs(columns=g.info["columns"], rows=a.bytes // 2 // g.info["columns"], type=a.type, x=address,
-                          y=b.pointer if inside else address, signs=g.signs)
-        try:
-            api.rotate(g.model.kernels.pointer, C.byref(args), _stream(x))
-            if not inside:
-                device.wait()
-                api.download(device.pointer, b.pointer, address, b.bytes)
-        finally:
-            if not inside:
-                device.free(address)
-        return y
 
     return QpalGroup()
 
@@ -721,8 +776,9 @@ def torch_group(model, name):
 def torch_linear(model, tensor, shared=None):
     """A torch.nn.Module for one linear, named as in the checkpoint: forward(x) = x W^T + bias.
 
-    A linear of a fused group computes the whole group; modules made with the same 'shared' dict share a launch: the
-    first that is called with an x computes all, the others with the same x take theirs."""
+    A linear of a fused group computes the whole group; modules made with the same 'shared' dict
+    share a launch: the first that is called with an x computes all, the others with the same x take
+    theirs."""
     import torch
 
     index, member = model.library.find_linear(tensor)
@@ -742,7 +798,8 @@ def torch_linear(model, tensor, shared=None):
             if self.all.group.info["members"] == 1:
                 return self.all(x)[0]
             known = cache.get(index)  # (x, its version, y of those not taken yet)
-            if known is None or known[0] is not x or known[1] != x._version or member not in known[2]:
+            fresh = known is not None and known[0] is x and known[1] == x._version
+            if not fresh or member not in known[2]:
                 known = cache[index] = (x, x._version, dict(enumerate(self.all(x))))
             y = known[2].pop(member)
             if not known[2]:
