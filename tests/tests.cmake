@@ -86,7 +86,7 @@ if(CMAKE_C_COMPILER_ID STREQUAL Clang)
   add_custom_target(fuzz COMMENT "Fuzz targets are built in ${PROJECT_BINARY_DIR}")
   set(fuzz_flags -fsanitize=address,undefined -fno-sanitize-recover=all)
   add_library(qp_core_fuzz STATIC EXCLUDE_FROM_ALL
-    ${core_sources} ${RUNTIME_SRC} ${TUNER_SRC})
+    ${core_sources} ${SIM_SRC} ${RUNTIME_SRC} ${TUNER_SRC})
   target_include_directories(qp_core_fuzz SYSTEM PRIVATE ${LUA_INCLUDE_DIRS})
   target_compile_options(qp_core_fuzz PRIVATE ${fuzz_flags} -fsanitize=fuzzer-no-link)
   target_link_libraries(qp_core_fuzz PUBLIC ${core_libraries})
