@@ -26,6 +26,10 @@ const void *qp_lib_record(const qpal_library *l, unsigned section, uint32_t inde
   return l->data + s->offset + (uint64_t)index * s->record_bytes;
 }
 
+uint32_t qp_lib_dequant_rows(const qpal_library *l, const qp_lib_kernel *k) {
+  return l->header->section[QP_LIB_KERNELS].record_bytes < sizeof *k ? 0 : k->dequant_rows;
+}
+
 const char *qp_lib_string(const qpal_library *l, uint32_t offset) {
   return (const char *)l->data + l->header->section[QP_LIB_STRINGS].offset + offset;
 }
@@ -103,7 +107,8 @@ static qpal_status check_sections(const qp_lib_header *h) {
   for (unsigned i = 0; i < QP_LIB_SECTION_COUNT; i++) {
     const qp_lib_section *s = &h->section[i];
     const bool bytes = known[i].bytes == 1;
-    if (bytes ? s->record_bytes != 1 : s->record_bytes < known[i].bytes || s->record_bytes % 8)
+    const uint32_t least = i == QP_LIB_KERNELS ? (uint32_t)QP_LIB_KERNEL_LEAST : known[i].bytes;
+    if (bytes ? s->record_bytes != 1 : s->record_bytes < least || s->record_bytes % 8)
       return wrong(known[i].name, i, "record_bytes", s->record_bytes);
     if (s->offset % 8 || s->offset < h->header_bytes || s->offset > h->manifest_bytes ||
         (h->manifest_bytes - s->offset) / s->record_bytes < s->count)

@@ -114,7 +114,12 @@ typedef struct qp_lib_kernel {
   uint32_t cubin, ptx; /* IMAGES; QP_LIB_NONE: there is none */
   uint64_t workspace_bytes;
   int64_t latency_ps; /* -1: not known */
+  /* appended: a library without it is read as if it were 0 */
+  uint32_t
+      dequant_rows; /* gemm: from here on dequant and a GEMM are faster; 0: not known; max: never */
+  uint32_t reserved;
 } qp_lib_kernel;
+enum { QP_LIB_KERNEL_LEAST = 88 }; /* bytes of the record before anything was appended */
 
 typedef struct qp_lib_image {
   uint32_t kind, arch; /* 0 cubin, 1 PTX text with a NUL at its end, which 'bytes' counts */
@@ -131,7 +136,7 @@ static_assert(sizeof(qp_lib_codebook) == 32, "codebook");
 static_assert(sizeof(qp_lib_linear) == 368, "linear");
 static_assert(sizeof(qp_lib_problem) == 40, "problem");
 static_assert(sizeof(qp_lib_group) == 80, "group");
-static_assert(sizeof(qp_lib_kernel) == 88, "kernel");
+static_assert(sizeof(qp_lib_kernel) == 96, "kernel");
 static_assert(sizeof(qp_lib_image) == 32, "image");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file is read in place");
 

@@ -181,6 +181,14 @@ static qpal_status no_room(const qpal_kernels *ks, const choice *c, unsigned roo
       kernel_of(ks, c->first)->batch, room);
 }
 
+/* From which number of rows on a GEMM on decoded weights is faster: as it was measured, else what the largest
+** kernel cannot do in one launch. */
+static unsigned dequant_from(const qpal_kernels *ks, const choice *c) {
+  const qp_lib_kernel *largest = kernel_of(ks, c->first + c->count - 1);
+  const uint32_t measured = qp_lib_dequant_rows(ks->library, largest);
+  return measured ? measured : largest->batch + 1;
+}
+
 qpal_status qpal_gemm_query(const qpal_kernels *ks, const qpal_gemm_args *given,
                             qpal_gemm_info *info) {
   qpal_gemm_args a;
@@ -190,7 +198,7 @@ qpal_status qpal_gemm_query(const qpal_kernels *ks, const qpal_gemm_args *given,
   if (!status) status = find_gemms(ks, &a, &c);
   if (status) return status;
   qpal_gemm_info own = {.launches = 0};
-  own.prefer_dequant = a.rows > kernel_of(ks, c.first + c.count - 1)->batch;
+  own.prefer_dequant = a.rows >= dequant_from(ks, &c);
   unsigned left = a.rows, room = a.capacity ? a.capacity : a.rows;
   while (left) {
     uint32_t index = 0;

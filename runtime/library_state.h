@@ -47,6 +47,9 @@ unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t proble
 /* Streams of a problem: the parts of all its linears. */
 unsigned qp_lib_streams(const qpal_library *l, uint32_t problem);
 
+/* A kernel's 'dequant_rows'; 0 where the library was written before there were any. */
+uint32_t qp_lib_dequant_rows(const qpal_library *l, const qp_lib_kernel *k);
+
 struct qpal_device {
   qp_device *dev;
   pthread_mutex_t turn; /* of a simulator, which one thread uses at a time */

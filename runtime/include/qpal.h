@@ -397,8 +397,8 @@ enum {
 **   library has kernels that rotate       y_i [rows][M_i] of 'out_type'
 ** fp16 or bf16 in, fp32 sums.  Kernels are made for some numbers of rows: the nearest one that is
 ** large enough is taken if X, Y and residuals have 'capacity' for its rows (what lies beyond 'rows'
-** is read and written, and means nothing); else several launches add up to 'rows'.  Above the
-** largest kernel qpal_dequant and a GEMM of the engine's own are faster: 'prefer_dequant' says so.
+** is read and written, and means nothing); else several launches add up to 'rows'.  For many rows
+** qpal_dequant and a GEMM of the engine's own are faster: 'prefer_dequant' says so.
 */
 typedef struct qpal_gemm_args {
   size_t size;
@@ -421,7 +421,8 @@ typedef struct qpal_gemm_info {
   unsigned batch;    /* rows that it takes */
   unsigned launches; /* that add up to 'rows' */
   int adds, pdl;
-  int prefer_dequant;       /* 'rows' is above the largest kernel's */
+  int prefer_dequant; /* decoding first is faster at 'rows', as qpal tune measured it with cuBLAS; where
+                         it did not, 'rows' is above the largest kernel's */
   uint64_t workspace_bytes; /* of the largest launch */
   uint64_t counter_bytes;
   int64_t latency_ps; /* of all launches, as measured when they were tuned; -1: not known */

@@ -213,3 +213,53 @@ Test(measurer, a_device_that_cannot_be_had_is_told) {
   cr_assert_eq(qp_measurer_info(measurer, &info, &err), QP_E_IO);
   cr_assert(strstr(err.text, "/nowhere.json"), "%s", err.text);
 }
+
+/* ---- Products of cuBLAS ---- */
+
+static qp_measured time_product(qp_status expected) {
+  const qp_measure_job job = {
+      .problem = {
+          .op = QP_OP_GEMM, .segments = 1, .segment = {{.rows = 64}}, .columns = 64, .batch = 2}};
+  qp_measured m;
+  cr_assert_eq(qp_measurer_cublas(measurer, &job, &m, &err), expected, "%s", err.text);
+  return m;
+}
+
+static void open_fake(const char *cublas) {
+  static const char fake[] = QP_BINARY_DIR "/libfake_cuda.so";
+  const qp_measurer_options opt = {
+      .device = "cuda:0", .events = true, .families = session.families, .timeout_s = 20};
+  setenv("QPAL_LIBCUDA", fake, 1);
+  setenv("QPAL_NVML", fake, 1);
+  setenv("QPAL_CUBLAS", cublas ? cublas : fake, 1);
+  cr_assert_eq(qp_measurer_open(&opt, &measurer, &err), QP_OK, "%s", err.text);
+}
+
+Test(measurer, a_product_of_cublas_is_timed_on_a_gpu_with_its_version) {
+  open_fake(NULL);
+  const qp_measured m = time_product(QP_OK);
+  cr_expect_eq(m.outcome, QP_RECORD_OK, "%s", m.why);
+  cr_expect_str_eq(m.by, "cuBLAS 13.1.0");
+  cr_expect_gt(m.timing.ps, 0);
+}
+
+Test(measurer, a_missing_cublas_is_an_error_and_costs_no_worker) {
+  open_fake("/nowhere/libcublas.so.13");
+  time_product(QP_E_MISSING);
+  cr_expect(strstr(err.text, "/nowhere/libcublas.so.13"), "%s", err.text);
+  time_product(QP_E_MISSING);
+  cr_expect_eq(qp_measurer_lost(measurer), 0);
+}
+
+Test(measurer, a_product_that_is_wrong_or_breaks_the_device_is_its_own_failure) {
+  setenv("FAKE_CUBLAS_WRONG", "sum", 1);
+  open_fake(NULL);
+  cr_expect_eq(time_product(QP_OK).outcome, QP_RECORD_WRONG);
+  qp_measurer_close(measurer);
+  unsetenv("FAKE_CUBLAS_WRONG");
+  setenv("FAKE_CUBLAS_FAIL", "cublasGemmEx", 1);
+  open_fake(NULL);
+  cr_expect_eq(time_product(QP_OK).outcome, QP_RECORD_DEVICE);
+  cr_expect_eq(qp_measurer_lost(measurer), 1, "its process is replaced");
+  cr_expect_eq(time_product(QP_OK).outcome, QP_RECORD_DEVICE);
+}

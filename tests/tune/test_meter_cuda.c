@@ -381,3 +381,15 @@ Test(meter_cuda, a_failed_launch_is_a_device_error) {
   cr_assert_eq(sample(2, ps), QP_E_DEVICE);
   cr_assert(strstr(err.text, "CUDA_ERROR_ILLEGAL_ADDRESS"), "%s", err.text);
 }
+
+Test(meter_cuda, a_gpu_times_cublas_and_says_when_there_is_none) {
+  qp_meter_product got = {0};
+  open_meter(true);
+  setenv("QPAL_CUBLAS", "/nowhere/libcublas.so.13", 1);
+  cr_assert_eq(meter->ops->cublas(meter, 64, 64, 2, &got, &err), QP_E_MISSING);
+  cr_assert(strstr(err.text, "/nowhere/libcublas.so.13"), "%s", err.text);
+  setenv("QPAL_CUBLAS", fake, 1);
+  cr_assert_eq(meter->ops->cublas(meter, 64, 64, 2, &got, &err), QP_OK, "%s", err.text);
+  cr_assert_str_eq(got.version, "cuBLAS 13.1.0");
+  cr_assert(got.ps > 0 && got.error < 2e-3);
+}

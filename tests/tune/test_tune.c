@@ -437,6 +437,75 @@ Test(tune, a_model_s_rotations_dequantizations_and_look_ups_are_tuned_and_planne
   qp_records_free(&r);
 }
 
+/* The numbers under 'name' in the JSON that was printed last; returns how many. */
+static size_t numbers(const char *name, unsigned *out, size_t most) {
+  size_t n = 0;
+  char key[64];
+  const size_t length = (size_t)snprintf(key, sizeof key, "\"%s\":", name);
+  for (const char *at = text; n < most && (at = strstr(at, key)); at += length) {
+    const unsigned long v = strtoul(at + length, NULL, 10);
+    if (v) out[n++] = (unsigned)v; /* null is none */
+  }
+  return n;
+}
+
+static void read_text(const char *name) {
+  FILE *f = fopen(in_folder(name), "r");
+  cr_assert(f, "%s", name);
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  fclose(f);
+}
+
+/* From tune to what engines are told: the rows from which decoding and cuBLAS are faster. */
+Test(tune, the_crossover_to_cublas_is_measured_shown_and_exported) {
+  enum { MOST = 64 };
+  unsigned shown[MOST], written[MOST];
+  char command[512];
+  const char *again = "tune --model config.json --quantizers nuq-4 --batch 1,8 --paths tensor "
+                      "--device replay:fast.json --max-candidates 1 -o a.jsonl";
+  write_config();
+  write_device("fast.json", ", \"tflops\": 0.1, \"bandwidth_gbs\": 100, \"launch_ns\": 500");
+  cr_assert_eq(run(again), 0, "%s", text);
+  cr_expect(strstr(text, "crossover to dequant and cuBLAS: known of 9 of 9 launches"), "%s", text);
+  cr_assert_eq(run(again), 0, "%s", text);
+  cr_expect(strstr(text, "launches; 1 products timed"), "one tells the version: %s", text);
+  cr_assert_eq(run("table a.jsonl --model config.json --replay"), 0, "%s", text);
+  cr_expect(strstr(text, "From this number of rows on"), "%s", text);
+  cr_assert_eq(run("table a.jsonl --model config.json --replay --json"), 0, "%s", text);
+  const size_t n = numbers("dequant_rows", shown, MOST);
+  cr_assert_gt(n, 0, "%s", text);
+  snprintf(command, sizeof command,
+           "sed 's/\"timer\":\"replay\"/\"timer\":\"CUPTI 13.0\"/' '%s/a.jsonl' > '%s/b.jsonl'",
+           folder, folder);
+  cr_assert_eq(system(command), 0);
+  cr_assert_eq(run("export --model config.json --quantizer nuq-4 --gpu b.jsonl --batch 1,8 "
+                   "-o library"),
+               0, "%s", text);
+  read_text("library/manifest.json");
+  const size_t w = numbers("dequant_from_rows", written, MOST);
+  cr_assert_gt(w, 0, "%s", text);
+  for (size_t i = 0; i < w; i++) {
+    size_t k = 0;
+    while (k < n && shown[k] != written[i]) k++;
+    cr_expect_lt(k, n, "%u rows are in the library, not in the table", written[i]);
+  }
+  cr_assert_eq(run("export --model config.json --quantizer nuq-4 --gpu b.jsonl --batch 1,4 "
+                   "-o other"),
+               0, "%s", text);
+  read_text("other/manifest.json");
+  cr_expect_eq(numbers("dequant_from_rows", written, MOST), 0, "batch 4 was not measured");
+}
+
+Test(tune, without_cublas_tuning_says_that_no_crossover_was_searched) {
+  write_config();
+  write_device("none.json", ", \"tflops\": 0");
+  cr_assert_eq(run("tune --model config.json --quantizers nuq-4 --batch 1 --paths tensor "
+                   "--device replay:none.json --max-candidates 1 -o a.jsonl"),
+               0, "%s", text);
+  cr_expect(strstr(text, "no crossover to dequant and cuBLAS was searched: the replay device has"),
+            "%s", text);
+}
+
 Test(tune, rotations_without_records_are_told_to_be_in_no_latency) {
   char command[512];
   write_config();

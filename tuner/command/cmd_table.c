@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal table: the best measured latencies of a model's launches; unions of record files. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "tuner/base/output.h"
 #include "tuner/base/session.h"
 #include "tuner/tune/library.h"
+#include "tuner/tune/crossover.h"
 #include "tuner/tune/lookup.h"
 #include "tuner/tune/problems.h"
 
@@ -58,6 +60,7 @@ typedef struct cell {
   qp_pick pick;
   size_t path; /* of the matrix's */
   bool there;
+  unsigned crossover; /* as qp_crossover_rows */
 } cell;
 
 typedef struct matrix {
@@ -74,9 +77,7 @@ typedef struct matrix {
   size_t found;
 } matrix;
 
-static void fill_cell(matrix *m, qp_lookup *l, size_t q, unsigned launch) {
-  cell *c = &m->cell[q * m->launches + launch];
-  const qp_model_launch *at = &m->launch[launch];
+static qp_problem problem_of(const matrix *m, size_t q, const qp_model_launch *at) {
   qp_problem p = {.op = QP_OP_GEMM,
                   .segments = at->linears,
                   .columns = at->columns,
@@ -89,6 +90,12 @@ static void fill_cell(matrix *m, qp_lookup *l, size_t q, unsigned launch) {
     p.segment[i].quantizer = m->quantizer[q];
     p.segment[i].rows = at->rows[i];
   }
+  return p;
+}
+
+static void fill_cell(matrix *m, qp_lookup *l, size_t q, unsigned launch) {
+  cell *c = &m->cell[q * m->launches + launch];
+  const qp_problem p = problem_of(m, q, &m->launch[launch]);
   for (size_t path = 0; path < m->paths; path++) {
     qp_pick pick;
     if (m->o->path && strcmp(m->o->path, m->path[path]) != 0) continue;
@@ -98,6 +105,19 @@ static void fill_cell(matrix *m, qp_lookup *l, size_t q, unsigned launch) {
     if (better) *c = (cell){.pick = pick, .path = path, .there = true};
   }
   m->found += c->there;
+}
+
+/* From which number of rows on decoding and cuBLAS are faster than the kernels of the cell's path. */
+static void fill_crossovers(matrix *m, qp_lookup *l, const qp_records *records) {
+  unsigned batch[QP_MAX_BATCHES];
+  const size_t batches = qp_crossover_batches(records, batch);
+  for (size_t i = 0; i < m->quantizers * m->launches; i++) {
+    cell *c = &m->cell[i];
+    qp_crossover_sides sides;
+    const qp_problem p = problem_of(m, i / m->launches, &m->launch[i % m->launches]);
+    if (c->there && qp_crossover_find(l, records, &p, m->path[c->path], batch, batches, &sides))
+      c->crossover = qp_crossover_rows(&sides);
+  }
 }
 
 static const char *mark(qp_latency_match match) {
@@ -112,29 +132,56 @@ static bool is_shown(const matrix *m, size_t path) {
   return false;
 }
 
-static void print_matrix(const matrix *m) {
+static void latency_text(const matrix *m, const cell *c, char *to, size_t size) {
+  if (!c->there) return (void)snprintf(to, size, "-");
+  snprintf(to, size, "%.2f%.*s%s", (double)c->pick.ps * 1e-6, c->path && !m->o->path ? 1 : 0,
+           m->path[c->path], mark(c->pick.match));
+}
+
+static void crossover_text(const matrix *m, const cell *c, char *to, size_t size) {
+  (void)m;
+  if (!c->crossover)
+    snprintf(to, size, "-");
+  else if (c->crossover == QP_CROSSOVER_NEVER)
+    snprintf(to, size, "> %d", QP_CROSSOVER_MOST);
+  else
+    snprintf(to, size, "%u", c->crossover);
+}
+
+/* Quantizers down, launches across; quantizers without any entry are left out. */
+static void print_matrix(const matrix *m, const char *none,
+                         void (*text_of)(const matrix *, const cell *, char *, size_t)) {
   enum { MOST_SHOWN = 20 };
   qp_column column[MOST_SHOWN + 3] = {{"quantizer", false}};
   unsigned shown = m->launches < MOST_SHOWN ? m->launches : MOST_SHOWN;
   for (unsigned i = 0; i < shown; i++) column[i + 1] = (qp_column){m->launch[i].label, true};
   qp_table_out *t = qp_table_new(column, false);
   for (size_t q = 0; q < m->quantizers; q++) {
+    char text[48];
     bool any = false;
-    for (unsigned i = 0; i < m->launches; i++) any |= m->cell[q * m->launches + i].there;
+    for (unsigned i = 0; i < m->launches; i++) {
+      text_of(m, &m->cell[q * m->launches + i], text, sizeof text);
+      any |= strcmp(text, none) != 0;
+    }
     if (!any) continue;
     qp_table_row(t);
     qp_table_text(t, m->quantizer[q]->name);
     for (unsigned i = 0; i < shown; i++) {
-      const cell *c = &m->cell[q * m->launches + i];
-      char text[48] = "-";
-      if (c->there)
-        snprintf(text, sizeof text, "%.2f%.*s%s", (double)c->pick.ps * 1e-6,
-                 c->path && !m->o->path ? 1 : 0, m->path[c->path], mark(c->pick.match));
+      text_of(m, &m->cell[q * m->launches + i], text, sizeof text);
       qp_table_text(t, text);
     }
   }
   qp_table_print(t);
   if (m->launches > shown) printf("(%u more launches: --json or --csv)\n", m->launches - shown);
+}
+
+static void print_crossovers(const matrix *m) {
+  bool any = false;
+  for (size_t i = 0; i < m->quantizers * m->launches; i++) any |= m->cell[i].crossover != 0;
+  if (!any) return;
+  printf("\nFrom this number of rows on dequant and cuBLAS are faster than the kernels of the "
+         "batches that were tuned:\n");
+  print_matrix(m, "-", crossover_text);
 }
 
 /* ---- What is no gemm ---- */
@@ -219,10 +266,10 @@ static void print_others(const matrix *m, qp_lookup *l) {
 
 static void print_json(const matrix *m) {
   static const qp_column column[] = {
-      {"quantizer", false}, {"launch", false},      {"columns", true},   {"batch", true},
-      {"path", false},      {"us", true},           {"spread_us", true}, {"kernel_us", true},
-      {"chain_us", true},   {"chain_pdl_us", true}, {"how", false},      {"kernel", false},
-      {"driver", false},    {"date", false},        {NULL, false}};
+      {"quantizer", false}, {"launch", false},      {"columns", true},      {"batch", true},
+      {"path", false},      {"us", true},           {"spread_us", true},    {"kernel_us", true},
+      {"chain_us", true},   {"chain_pdl_us", true}, {"how", false},         {"kernel", false},
+      {"driver", false},    {"date", false},        {"dequant_rows", true}, {NULL, false}};
   qp_table_out *t = qp_table_new(column, true);
   for (size_t i = 0; i < m->quantizers * m->launches; i++) {
     const cell *c = &m->cell[i];
@@ -242,6 +289,8 @@ static void print_json(const matrix *m) {
     qp_table_text(t, r->kernel);
     qp_table_text(t, r->driver);
     qp_table_text(t, r->date);
+    const bool crosses = c->crossover && c->crossover != QP_CROSSOVER_NEVER;
+    qp_table_number(t, crosses ? (double)c->crossover : (double)NAN, "%.0f");
   }
   qp_table_print(t);
 }
@@ -279,13 +328,15 @@ static qp_status show(matrix *m, qp_lookup *l, const qp_records *records, const 
   if (!m->cell) return qp_fail(err, QP_E_NOMEM, "no memory for a table");
   for (size_t q = 0; q < m->quantizers; q++)
     for (unsigned i = 0; i < m->launches; i++) fill_cell(m, l, q, i);
+  fill_crossovers(m, l, records);
   if (!m->found)
     return qp_fail(err, QP_E_WRONG, "%s: no record fits %s at batch %u (%zu records, %zu stale)",
                    source, m->model->name, m->o->batch, records->count, qp_lookup_stale(l));
   if (m->o->csv) return write_csv(m, err);
   if (m->o->json) return print_json(m), QP_OK;
-  print_matrix(m);
+  print_matrix(m, "-", latency_text);
   print_others(m, l);
+  print_crossovers(m);
   printf("us a launch (%s time) on %s, batch %u, from %s", m->o->time, records->gpu, m->o->batch,
          source);
   for (size_t i = 1; i < m->paths && !m->o->path; i++)

@@ -14,6 +14,7 @@
 #include "tuner/base/output.h"
 #include "tuner/plan/plan_file.h"
 #include "tuner/base/session.h"
+#include "tuner/tune/crossover.h"
 #include "tuner/tune/drawing.h"
 #include "tuner/tune/library.h"
 #include "tuner/tune/lookup.h"
@@ -44,8 +45,39 @@ typedef struct tune_options {
 
 /* ---- One run ---- */
 
+/* What is asked for: operations, and where decoding and cuBLAS begin to win. */
+typedef struct operations {
+  unsigned ops; /* bits 1 << QP_OP_* */
+  bool crossover;
+} operations;
+
+static qp_status parse_operations(const tune_options *o, operations *out, qp_error *err) {
+  const unsigned of_model = 1u << QP_OP_ROTATE | 1u << QP_OP_DEQUANT | 1u << QP_OP_GATHER;
+  char text[128];
+  const char *usual = o->model ? "gemm,rotate,dequant,gather,crossover" : "gemm";
+  snprintf(text, sizeof text, "%s", o->ops ? o->ops : usual);
+  for (char *p = strtok(text, ","); p; p = strtok(NULL, ",")) {
+    qp_op op;
+    if (!strcmp(p, "crossover")) {
+      out->crossover = true;
+      continue;
+    }
+    const qp_status status = qp_op_parse(p, &op, err);
+    if (status) return qp_fail_prefix(err, status, "--ops");
+    if (op != QP_OP_GEMM && !(of_model >> op & 1))
+      return qp_fail(err, QP_E_ARG,
+                     "--ops '%s': gemm, rotate, dequant, gather or crossover is needed", p);
+    out->ops |= 1u << op;
+  }
+  if ((out->ops & of_model || out->crossover) && !o->model)
+    return qp_fail(err, QP_E_ARG,
+                   "--ops: rotate, dequant, gather and crossover are a model's; give --model");
+  return QP_OK;
+}
+
 typedef struct run {
   const tune_options *o;
+  operations ops;
   qp_session session;
   qp_models *models;
   qp_records known;  /* of tuned/ and of the output */
@@ -93,6 +125,7 @@ static qp_status open_tuner(run *r, qp_tune_view *view, qp_error *err) {
                        .seed = o->seed,
                        .known = &r->known,
                        .earlier = &r->before,
+                       .crossovers = r->ops.crossover,
                        .stop = &qp_stopped,
                        .show = qp_tune_view_show,
                        .arg = view};
@@ -228,25 +261,6 @@ static qp_status problems_of_plan(run *r, const qp_problems_wishes *w, qp_error 
   return status ? qp_fail_prefix(err, status, "%s", r->o->plan) : QP_OK;
 }
 
-/* Which operations: bits 1 << QP_OP_*. */
-static qp_status parse_operations(const tune_options *o, unsigned *out, qp_error *err) {
-  const unsigned of_model = 1u << QP_OP_ROTATE | 1u << QP_OP_DEQUANT | 1u << QP_OP_GATHER;
-  char text[128];
-  const char *usual = o->model ? "gemm,rotate,dequant,gather" : "gemm";
-  snprintf(text, sizeof text, "%s", o->ops ? o->ops : usual);
-  for (char *p = strtok(text, ","); p; p = strtok(NULL, ",")) {
-    qp_op op;
-    const qp_status status = qp_op_parse(p, &op, err);
-    if (status) return qp_fail_prefix(err, status, "--ops");
-    if (op != QP_OP_GEMM && !(of_model >> op & 1))
-      return qp_fail(err, QP_E_ARG, "--ops '%s': gemm, rotate, dequant or gather is needed", p);
-    *out |= 1u << op;
-  }
-  if (*out & of_model && !o->model)
-    return qp_fail(err, QP_E_ARG, "--ops: rotate, dequant and gather are a model's; give --model");
-  return QP_OK;
-}
-
 static qp_status make_problems(run *r, qp_error *err) {
   const tune_options *o = r->o;
   qp_model_launch launch[QP_MODEL_LAUNCHES];
@@ -261,9 +275,8 @@ static qp_status make_problems(run *r, qp_error *err) {
                           .arch = r->info->device.arch,
                           .sm_count = r->info->device.sm_count,
                           .type = QP_F16};
-  unsigned ops = 0;
-  qp_status status = parse_operations(o, &ops, err);
-  if (!status) status = qp_batches_parse(o->batch, batch, &w.batches, err);
+  const unsigned ops = r->ops.ops;
+  qp_status status = qp_batches_parse(o->batch, batch, &w.batches, err);
   if (!status) status = choose_families(r->session.families, o->paths, family, &w.families, err);
   if (!status) status = qp_session_quantizers(&r->session, o->quantizers, &q, &w.quantizers, err);
   if (!status && o->model) status = qp_models_open(&r->models, err);
@@ -305,12 +318,24 @@ static void print_json(const qp_records *found) {
   qp_table_print(t);
 }
 
+static void print_crossovers(const qp_tune_end *end) {
+  if (end->without_cublas)
+    printf("no crossover to dequant and cuBLAS was searched: %s\n", end->why);
+  else
+    printf("crossover to dequant and cuBLAS: known of %zu of %zu launches; %zu products timed\n",
+           end->crossovers, end->launches, end->products);
+}
+
 /* "412 candidates: 380 ok, 20 duplicate, 12 resources" */
 static void print_totals(const run *r) {
-  size_t count[QP_RECORD_OUTCOME_COUNT] = {0};
-  for (size_t i = 0; i < r->found.count; i++) count[r->found.list[i].outcome]++;
+  size_t count[QP_RECORD_OUTCOME_COUNT] = {0}, candidates = 0;
+  for (size_t i = 0; i < r->found.count; i++) {
+    if (!strcmp(r->found.list[i].op, QP_CUBLAS_OP)) continue;
+    count[r->found.list[i].outcome]++;
+    candidates++;
+  }
   printf("%zu problems, %zu with a kernel that works; %zu candidates", r->problems.count,
-         r->end.working, r->found.count);
+         r->end.working, candidates);
   if (r->end.resumed) printf(" (%zu from earlier runs)", r->end.resumed);
   printf(":");
   const char *comma = "";
@@ -320,6 +345,7 @@ static void print_totals(const run *r) {
     comma = ",";
   }
   printf("; %s\n", r->file);
+  if (r->ops.crossover) print_crossovers(&r->end);
   if (r->skipped) printf("%zu launches have shapes that no kernel takes\n", r->skipped);
 }
 
@@ -383,6 +409,7 @@ static qp_status tune(run *r, qp_error *err) {
   qp_tune_view view;
   qp_tune_view_begin(&view, stderr);
   qp_status status = qp_session_open(&r->session, err);
+  if (!status) status = parse_operations(r->o, &r->ops, err);
   if (!status) status = load_quantizers(r, err);
   if (!status) status = open_tuner(r, &view, err);
   if (!status) qp_session_remark(&r->info->device);
@@ -419,7 +446,8 @@ int qp_cmd_tune(int argc, char **argv) {
               "of gemm families that compete: tensor,cuda; 'naive' is tuned where it is named"),
       QP_TEXT("ops", o.ops, "LIST",
               "of a model: gemm, rotate (of linears' inputs), dequant (to 16 bits), gather (rows "
-              "of the embedding); all of them"),
+              "of the embedding), crossover (rows from which dequant and cuBLAS are faster); all "
+              "of them"),
       QP_TEXT("budget", o.budget, "TIME",
               "of the run: 90s, 25m, 2h (20m, or no limit with --max-candidates)"),
       QP_NUMBER("max-candidates", o.most, "N", "of a problem at most (no limit)", 1, 1 << 20),

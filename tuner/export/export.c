@@ -207,7 +207,8 @@ static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dty
     p.segment[m].quantizer = g->member[m].quantizer;
     p.segment[m].rows = g->member[m].rows;
   }
-  unsigned made = 0;
+  unsigned made = 0, batch[QP_EXPORT_BATCHES];
+  const size_t first = e->jobs;
   for (unsigned b = 0; b < e->r->batches; b++) {
     p.batch = e->r->batch[b];
     const qp_status status = make_kernel(e, target, what->index, path_of(e, g), &p);
@@ -217,7 +218,13 @@ static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dty
       continue;
     }
     if (status) return status;
-    made++;
+    batch[made++] = p.batch;
+  }
+  if (made && e->r->crossover) {
+    p.rotate_fused = false; /* decoding wants rotated rows as well */
+    const unsigned rows =
+        e->r->crossover(e->r->chooser, &e->r->gpu[target], &p, path_of(e, g), batch, made);
+    for (size_t i = first; i < e->jobs; i++) e->job[i]->record.dequant_rows = rows;
   }
   return made || rotate ? QP_OK : QP_E_LIMIT; /* the reason of the last is in err */
 }

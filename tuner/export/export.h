@@ -44,6 +44,13 @@ typedef qp_status (*qp_export_chooser)(void *arg, const qp_export_gpu *gpu, cons
                                        qp_choice *choice, char source[QP_EXPORT_SOURCE],
                                        int64_t *latency_ps, qp_error *err);
 
+/*
+** From which number of rows on decoding and a library's GEMM are faster than this problem's kernels at
+** the batches of the export, by 'path'.  0: not known; UINT32_MAX: they never are, as far as was measured.
+*/
+typedef unsigned (*qp_export_crossover)(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
+                                        const char *path, const unsigned *batch, size_t batches);
+
 typedef enum qp_export_ptx { QP_PTX_NEWEST, QP_PTX_ALL, QP_PTX_NONE } qp_export_ptx;
 
 typedef struct qp_export_request {
@@ -54,18 +61,19 @@ typedef struct qp_export_request {
   qp_export_gpu gpu[QP_EXPORT_GPUS]; /* all different */
   unsigned batches, batch[QP_EXPORT_BATCHES];
   unsigned types;
-  qp_dtype type[2];         /* of X: F16, BF16 */
-  bool out_f32;             /* Y is F32, not as X */
-  bool dequant;             /* with kernels that decode each linear */
-  bool rotate;              /* with rotations of each K */
-  bool inverse;             /* and their inverses */
-  bool rotate_fused;        /* and gemms that rotate X themselves */
-  bool pdl;                 /* programmatic dependent launch, from sm_90 on */
-  qp_export_ptx ptx;        /* of which GPUs: those of the newest architecture, all, none */
-  unsigned workers;         /* compilers; 0: as many as CPUs */
-  qp_export_chooser choose; /* NULL: the families' defaults */
-  void *chooser;
-  const char *chosen; /* said of every target: "the families' defaults" */
+  qp_dtype type[2];              /* of X: F16, BF16 */
+  bool out_f32;                  /* Y is F32, not as X */
+  bool dequant;                  /* with kernels that decode each linear */
+  bool rotate;                   /* with rotations of each K */
+  bool inverse;                  /* and their inverses */
+  bool rotate_fused;             /* and gemms that rotate X themselves */
+  bool pdl;                      /* programmatic dependent launch, from sm_90 on */
+  qp_export_ptx ptx;             /* of which GPUs: those of the newest architecture, all, none */
+  unsigned workers;              /* compilers; 0: as many as CPUs */
+  qp_export_chooser choose;      /* NULL: the families' defaults */
+  qp_export_crossover crossover; /* NULL: not known */
+  void *chooser;                 /* the argument of both */
+  const char *chosen;            /* said of every target: "the families' defaults" */
 } qp_export_request;
 
 /*

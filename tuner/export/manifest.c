@@ -140,6 +140,16 @@ static void add_groups_of(cJSON *o, const qpal_library *l, uint32_t problem) {
   }
 }
 
+/* null: not known; false: dequant and a GEMM were slower at every number of rows that was measured. */
+static void add_crossover(cJSON *o, uint32_t rows) {
+  if (!rows)
+    cJSON_AddNullToObject(o, "dequant_from_rows");
+  else if (rows == UINT32_MAX)
+    cJSON_AddFalseToObject(o, "dequant_from_rows");
+  else
+    cJSON_AddNumberToObject(o, "dequant_from_rows", rows);
+}
+
 static void add_kernels(cJSON *root, const qpal_library *l, unsigned n) {
   cJSON *list = cJSON_AddArrayToObject(root, "kernels");
   for (unsigned i = 0; i < n; i++) {
@@ -158,6 +168,7 @@ static void add_kernels(cJSON *root, const qpal_library *l, unsigned n) {
       cJSON_AddStringToObject(o, "out_type", types[k.out_type]);
       cJSON_AddNumberToObject(o, "batch", k.batch);
       add_groups_of(o, l, own->problem);
+      add_crossover(o, qp_lib_dequant_rows(l, own));
     }
     cJSON_AddNumberToObject(o, "columns", k.columns);
     cJSON_AddNumberToObject(o, "grid_blocks", k.grid);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tuner/export/groups.h"
+#include "tuner/tune/crossover.h"
 #include "tuner/tune/library.h"
 #include "tuner/tune/lookup.h"
 
@@ -17,7 +18,8 @@ static const qp_time_kind kinds[KINDS] = {QP_TIME_CHAIN, QP_TIME_KERNEL};
 typedef struct source {
   char name[QP_EXPORT_SOURCE]; /* of the file; "": nothing was measured */
   char chosen[QP_EXPORT_SOURCE + 64];
-  qp_records records;
+  qp_records records;     /* of a file that the request names */
+  const qp_records *used; /* those that are looked up: 'records', or some of tuned/ */
   qp_lookup *lookup[KINDS];
 } source;
 
@@ -69,19 +71,37 @@ static qp_status choose(void *arg, const qp_export_gpu *gpu, const qp_problem *p
                         char name[QP_EXPORT_SOURCE], int64_t *latency_ps, qp_error *err) {
   qp_export_tuned *t = arg;
   source *s = &t->source[gpu - t->request->gpu];
-  qp_problem f16 = *p;
+  qp_problem own = *p, f16;
   qp_pick pick;
   (void)err;
-  if (p->op != QP_OP_GEMM || !s->name[0]) return QP_OK;
+  if (!s->name[0]) return QP_OK;
+  if (!qp_op_has_batch(p->op)) own.batch = 1, own.out_type = p->type; /* as they were tuned */
+  own.inverse = false;
+  f16 = own;
   f16.type = f16.out_type = QP_F16;
-  const bool exact = find(s, p, choice->family->path, &pick);
-  if (!exact && !find(s, &f16, choice->family->path, &pick)) return QP_OK;
+  const bool found = find(s, &own, choice->family->path, &pick);
+  if (!found && !find(s, &f16, choice->family->path, &pick)) return QP_OK;
+  /* a rotation takes any number of rows, its record is of one */
+  const bool exact = found && p->op != QP_OP_ROTATE;
   bool kept;
   if (!take(t, &pick, p, choice, &kept)) return QP_OK;
   snprintf(name, QP_EXPORT_SOURCE, "%.100s: %s%s", s->name, qp_latency_match_name(pick.match),
-           exact ? "" : ", measured in f16");
+           found ? "" : ", measured in f16");
   if (exact && kept) *latency_ps = pick.ps;
   return QP_OK;
+}
+
+/* Of fp16, whatever the type: both are of 16 bits. */
+static unsigned crossover(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
+                          const char *path, const unsigned *batch, size_t batches) {
+  qp_export_tuned *t = arg;
+  source *s = &t->source[gpu - t->request->gpu];
+  qp_problem f16 = *p;
+  qp_crossover_sides sides;
+  f16.type = f16.out_type = QP_F16;
+  if (!s->lookup[0]) return 0;
+  if (!qp_crossover_find(s->lookup[0], s->used, &f16, path, batch, batches, &sides)) return 0;
+  return sides.batches == batches ? qp_crossover_rows(&sides) : 0;
 }
 
 /* ---- GPUs ---- */
@@ -102,6 +122,7 @@ static qp_status use_records(qp_export_tuned *t, unsigned i, const char *name,
     o.kind = kinds[k];
     status = qp_lookup_open(records, &o, &s->lookup[k], err);
   }
+  s->used = records;
   snprintf(s->name, sizeof s->name, "%.150s", name);
   snprintf(s->chosen, sizeof s->chosen, "%.150s (%zu records)", name, records->count);
   return status;
@@ -188,6 +209,7 @@ qp_status qp_export_tuned_open(const qp_session *s, const char *list, bool measu
   if (status) return qp_export_tuned_close(t), status;
   if (measured) {
     r->choose = choose;
+    r->crossover = crossover;
     r->chooser = t;
   }
   *out = t;

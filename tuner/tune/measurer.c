@@ -21,7 +21,7 @@
 */
 enum { REQUEST = 0x51504d52, REPLY = 0x51504d50, MOST_CUBIN = 1 << 28 };
 enum { OPEN_TIMEOUT_S = 180, REPLACE_TRIES = 4 };
-typedef enum task { TASK_INFO, TASK_SCREEN, TASK_FINAL } task;
+typedef enum task { TASK_INFO, TASK_SCREEN, TASK_FINAL, TASK_CUBLAS } task;
 typedef enum kind { KIND_NOTE, KIND_RESULT, KIND_DONE } kind;
 
 typedef struct request_head {
@@ -164,7 +164,26 @@ static int finalists(server *s, candidate *c, unsigned count) {
   return (int)s->now;
 }
 
-static bool receive_candidate(server *s, candidate *c) {
+/* The library's product; a missing library is the one failure that is not the candidate's. */
+static qp_status product(server *s, candidate *c, qp_error *err) {
+  const qp_problem *p = &c->kernel.problem;
+  qp_meter *m = s->meter;
+  qp_meter_product got = {0};
+  const qp_status status = m->ops->cublas(m, p->segment[0].rows, p->columns, p->batch, &got, err);
+  c->out.timing = (qp_timing){.ps = got.ps, .samples = status ? 0 : 1};
+  c->out.error = got.error >= 0 ? got.error : 0; /* NaN is no JSON */
+  snprintf(c->out.by, sizeof c->out.by, "%s", got.version);
+  m->ops->state(m, &c->out.state);
+  c->out.outcome = QP_RECORD_OK;
+  if (!status || status == QP_E_MISSING) return status;
+  c->out.outcome = status == QP_E_WRONG   ? QP_RECORD_WRONG
+                   : status == QP_E_NOMEM ? QP_RECORD_RESOURCES
+                                          : QP_RECORD_DEVICE;
+  snprintf(c->out.why, sizeof c->out.why, "%.230s", err->text);
+  return QP_OK;
+}
+
+static bool receive_candidate(server *s, task t, candidate *c) {
   request_job job;
   qp_error err = {0};
   if (!read_all(s->fd, &job, sizeof job) || job.cubin_bytes > MOST_CUBIN) return false;
@@ -174,17 +193,23 @@ static bool receive_candidate(server *s, candidate *c) {
   c->compiled = (qp_compiled){
       .cubin = cubin, .cubin_bytes = job.cubin_bytes, .ptx = cubin, .ptx_bytes = job.cubin_bytes};
   c->seed = job.seed;
+  c->kernel.problem = job.problem;
+  if (t == TASK_CUBLAS) return true;
   return !qp_kernel_make(s->opt->families, &job.problem, &job.choice, &c->kernel, &err);
 }
 
 static bool serve_jobs(server *s, const request_head *head) {
   candidate *c = calloc(head->count, sizeof *c);
+  message done = {.magic = REPLY, .kind = KIND_DONE};
+  qp_error err = {0};
   bool ok = c != NULL;
   int bad = -1;
-  for (unsigned i = 0; i < head->count && ok; i++) ok = receive_candidate(s, &c[i]);
+  for (unsigned i = 0; i < head->count && ok; i++) ok = receive_candidate(s, head->task, &c[i]);
+  if (ok && head->task != TASK_FINAL) note(0, s);
   if (ok && head->task == TASK_SCREEN) {
-    note(0, s);
     screen(s, c);
+  } else if (ok && head->task == TASK_CUBLAS) {
+    done.status = product(s, c, &err);
   } else if (ok) {
     bad = finalists(s, c, head->count);
   }
@@ -192,7 +217,8 @@ static bool serve_jobs(server *s, const request_head *head) {
     if (bad < 0 || (int)i == bad)
       ok =
           say(s, &(message){.magic = REPLY, .kind = KIND_RESULT, .index = i, .measured = c[i].out});
-  if (ok) ok = say(s, &(message){.magic = REPLY, .kind = KIND_DONE});
+  snprintf(done.text, sizeof done.text, "%.1000s", err.text);
+  if (ok) ok = say(s, &done);
   for (unsigned i = 0; c && i < head->count; i++) {
     qp_kernel_free(&c[i].kernel);
     free(c[i].compiled.cubin);
@@ -376,6 +402,7 @@ static qp_status ask(qp_measurer *m, task t, const qp_measure_job *job, unsigned
       if (reply.measured.outcome != QP_RECORD_OK) *bad = (int)reply.index;
     }
     if (reply.kind != KIND_DONE) continue;
+    if (reply.status) return qp_fail(err, reply.status, "%s", reply.text);
     int exited;
     if (*bad >= 0 && out[*bad].outcome == QP_RECORD_DEVICE) {
       end_worker(m, &exited); /* sticky errors end with their process */
@@ -393,6 +420,13 @@ qp_status qp_measurer_screen(qp_measurer *m, const qp_measure_job *job, qp_measu
   int bad;
   *out = (qp_measured){0};
   return ask(m, TASK_SCREEN, job, 1, out, &bad, err);
+}
+
+qp_status qp_measurer_cublas(qp_measurer *m, const qp_measure_job *job, qp_measured *out,
+                             qp_error *err) {
+  int bad;
+  *out = (qp_measured){0};
+  return ask(m, TASK_CUBLAS, job, 1, out, &bad, err);
 }
 
 qp_status qp_measurer_final(qp_measurer *m, const qp_measure_job *job, unsigned count,

@@ -35,6 +35,7 @@ typedef struct qp_measured {
   qp_timing timing;
   int64_t chain_ps, chain_pdl_ps; /* 0: not measured */
   qp_meter_state state;
+  char by[64]; /* cuBLAS and its version, of a product */
 } qp_measured;
 
 /*
@@ -63,6 +64,14 @@ qp_status qp_measurer_screen(qp_measurer *m, const qp_measure_job *job, qp_measu
 enum { QP_MAX_FINALISTS = 16 };
 qp_status qp_measurer_final(qp_measurer *m, const qp_measure_job *job, unsigned count,
                             qp_measured *out, qp_error *err);
+
+/*
+** Time cuBLAS with 16-bit weights at the shape of the job's problem, which has one segment of no quantizer,
+** and its batch.  In '*out' the time in a chain is 'timing'; 'resources': it has no room.
+** QP_E_MISSING: there is no cuBLAS; else as qp_measurer_screen.
+*/
+qp_status qp_measurer_cublas(qp_measurer *m, const qp_measure_job *job, qp_measured *out,
+                             qp_error *err);
 
 /* Workers that were lost so far. */
 unsigned qp_measurer_lost(const qp_measurer *m);

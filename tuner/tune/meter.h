@@ -27,6 +27,13 @@ typedef struct qp_meter_state {
 typedef struct qp_meter qp_meter;
 typedef struct qp_metered qp_metered; /* a candidate that is loaded, with cold weights */
 
+/* What a library's product took. */
+typedef struct qp_meter_product {
+  int64_t ps;
+  double error;     /* relative L2 error of the rows that were checked */
+  char version[64]; /* "cuBLAS 13.1.0" */
+} qp_meter_product;
+
 typedef struct qp_meter_ops {
   void (*close)(qp_meter *m);
   /* Compare with the reference on fresh random data; never on the buffers that timing uses. */
@@ -45,6 +52,10 @@ typedef struct qp_meter_ops {
      graph of several passes; pdl[i]: candidate i by programmatic dependent launch. */
   qp_status (*pass)(qp_meter *m, qp_metered *const *c, const bool *pdl, unsigned count, int64_t *ps,
                     qp_error *err);
+  /* cuBLAS with 16-bit weights, Y[N,M] = X[N,K] W[M,K]^T, as a launch in a CUDA graph chain.
+  ** QP_E_MISSING: there is none; QP_E_WRONG: its result is; QP_E_NOMEM: too large. */
+  qp_status (*cublas)(qp_meter *m, unsigned rows, unsigned columns, unsigned batch,
+                      qp_meter_product *out, qp_error *err);
 } qp_meter_ops;
 
 enum { QP_PASS_MOST = 64 };

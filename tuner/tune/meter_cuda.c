@@ -14,6 +14,7 @@
 #include "gen/base/resource.h"
 #include "gen/compile/nvrtc.h"
 #include "runtime/cuda_time.h"
+#include "tuner/tune/cublas.h"
 #include "tuner/tune/cupti.h"
 #include "tuner/tune/meter.h"
 #include "tuner/tune/nvml.h"
@@ -37,6 +38,8 @@ typedef struct gpu {
   qp_nvml *nvml;
   qp_reference *reference;
   bool events;
+  qp_cublas *cublas; /* NULL before it is asked for */
+  char cublas_version[64];
   qp_devptr pool;
   size_t pool_bytes, cursor; /* where the next launch finds its weights */
   qp_chain_link link[LINKS];
@@ -328,10 +331,22 @@ static qp_status gpu_sample(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps,
   return after_pause(status);
 }
 
+static qp_status gpu_cublas(qp_meter *m, unsigned rows, unsigned columns, unsigned batch,
+                            qp_meter_product *out, qp_error *err) {
+  gpu *g = (gpu *)m;
+  qp_status status = qp_cupti_pause(err);
+  if (!status && !g->cublas)
+    status = qp_cublas_open(g->dev, &g->cublas, g->cublas_version, sizeof g->cublas_version, err);
+  if (!status) status = qp_cublas_time(g->cublas, rows, columns, batch, &out->ps, &out->error, err);
+  snprintf(out->version, sizeof out->version, "%s", g->cublas_version);
+  return status;
+}
+
 static void gpu_state(qp_meter *m, qp_meter_state *out) { qp_nvml_state(((gpu *)m)->nvml, out); }
 
 static void gpu_close(qp_meter *m) {
   gpu *g = (gpu *)m;
+  qp_cublas_close(g->cublas);
   if (g->dev) qp_device_free(g->dev, g->pool);
   if (g->dev) qp_device_close(g->dev);
   qp_nvml_close(g->nvml);
@@ -346,6 +361,7 @@ static const qp_meter_ops ops = {.close = gpu_close,
                                  .sample = gpu_sample,
                                  .chain = gpu_chain,
                                  .pass = gpu_pass,
+                                 .cublas = gpu_cublas,
                                  .state = gpu_state};
 
 /* ---- Read bandwidth ---- */

@@ -31,7 +31,7 @@ typedef struct rule {
 
 typedef struct replay {
   qp_meter base;
-  double bandwidth_gbs, launch_ns, noise, delay_ms;
+  double bandwidth_gbs, launch_ns, tflops, noise, delay_ms;
   uint64_t seed;
   unsigned rules;
   rule rule[MAX_RULES];
@@ -167,6 +167,20 @@ static qp_status replay_pass(qp_meter *m, qp_metered *const *c, const bool *pdl,
   return QP_OK;
 }
 
+/* Bytes of the weights over the bandwidth, or arithmetic at a fixed rate, and a launch. */
+static qp_status replay_cublas(qp_meter *m, unsigned rows, unsigned columns, unsigned batch,
+                               qp_meter_product *out, qp_error *err) {
+  const replay *r = (replay *)m;
+  const double weights = (double)rows * columns;
+  const double memory_ns = 2 * weights / r->bandwidth_gbs;
+  const double arithmetic_ns = 2 * weights * batch / (r->tflops * 1e3);
+  if (!r->tflops) return qp_fail(err, QP_E_MISSING, "the replay device has no cuBLAS ('tflops')");
+  *out = (qp_meter_product){.ps = llround((fmax(memory_ns, arithmetic_ns) + r->launch_ns) * 1e3),
+                            .error = 2e-4};
+  snprintf(out->version, sizeof out->version, "cuBLAS, replayed");
+  return QP_OK;
+}
+
 static void replay_state(qp_meter *m, qp_meter_state *out) {
   replay *r = (replay *)m;
   *out = (qp_meter_state){.clock_mhz = r->throttled ? 1200 : 1980};
@@ -186,6 +200,7 @@ static const qp_meter_ops ops = {.close = replay_close,
                                  .sample = replay_sample,
                                  .chain = replay_chain,
                                  .pass = replay_pass,
+                                 .cublas = replay_cublas,
                                  .state = replay_state};
 
 /* ---- The file ---- */
@@ -244,6 +259,7 @@ static qp_status read_file(replay *r, const char *where, const cJSON *o, qp_erro
     status = qp_json_integer(o, where, "seed", 0, INT32_MAX, &seed, err);
   if (!status) status = optional(o, where, "bandwidth_gbs", 1, 1e6, &r->bandwidth_gbs, err);
   if (!status) status = optional(o, where, "launch_ns", 0, 1e9, &r->launch_ns, err);
+  if (!status) status = optional(o, where, "tflops", 0, 1e6, &r->tflops, err);
   if (!status) status = optional(o, where, "noise", 0, 1, &r->noise, err);
   if (!status) status = optional(o, where, "delay_ms", 0, 1e5, &r->delay_ms, err);
   if (!status) status = read_records(r, where, o, err);
@@ -253,7 +269,7 @@ static qp_status read_file(replay *r, const char *where, const cJSON *o, qp_erro
   qp_device_info *d = &r->base.info.device;
   snprintf(d->name, sizeof d->name, "%s", gpu);
   snprintf(r->base.info.driver, sizeof r->base.info.driver, "%s", driver);
-  d->arch = (unsigned)arch;
+  d->arch = d->capability = (unsigned)arch;
   d->sm_count = (unsigned)sms;
   r->seed = (uint64_t)seed;
   r->base.info.read_gbs = r->bandwidth_gbs;
@@ -266,7 +282,8 @@ qp_status qp_meter_open_replay(const char *file, qp_meter **out, qp_error *err) 
   if (!r) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
   *r = (replay){.base = {.ops = &ops, .info = {.timer = "replay", .chains = true}},
                 .bandwidth_gbs = 3000,
-                .launch_ns = 2000};
+                .launch_ns = 2000,
+                .tflops = 500};
   qp_status status = qp_json_read(file, &o, err);
   if (!status) status = read_file(r, file, o, err);
   cJSON_Delete(o);

@@ -21,6 +21,8 @@ enum {
 
 /* How long beyond its budget a run without any result goes on looking for one. */
 static const double patience_s = 10;
+/* Of the budget, for the products of cuBLAS. */
+static const double crossover_share = 0.1;
 /* What timing a finalist takes, about, before any was seen. */
 static const double first_finalist_s = 0.1;
 
@@ -29,14 +31,15 @@ static const double first_finalist_s = 0.1;
 bool qp_tuner_stopped(const qp_tuner *t) { return t->opt.stop && atomic_load(t->opt.stop); }
 
 double qp_tuner_left_s(const qp_tuner *t) {
-  return t->opt.budget_s > 0 ? fmax(0, t->started + t->opt.budget_s - qp_seconds()) : -1;
+  const double end_s = t->started + t->opt.budget_s - t->reserved_s;
+  return t->opt.budget_s > 0 ? fmax(0, end_s - qp_seconds()) : -1;
 }
 
 bool qp_tuner_is_over(const qp_tuner *t) {
   if (qp_tuner_stopped(t)) return true;
   if (t->opt.budget_s <= 0) return false;
   const double grace = t->done > t->failed ? 0 : patience_s;
-  return qp_seconds() >= t->started + t->opt.budget_s + grace;
+  return qp_seconds() >= t->started + t->opt.budget_s - t->reserved_s + grace;
 }
 
 /* ---- A run ---- */
@@ -224,12 +227,15 @@ qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, const char
   if (status) return status;
   snprintf(out->gpu, sizeof out->gpu, "%s", t->info.device.name);
   t->started = qp_seconds();
+  if (t->opt.crossovers) t->reserved_s = crossover_share * t->opt.budget_s;
   status = open_line(&l, t, problems, err);
   if (!status) status = try_problems(&l, err);
   if (!status) status = time_finalists(&l, err);
   qp_error lost = {0};
   const qp_status closed = close_line(&l, out, end, &lost);
   if (!status && closed) status = qp_fail(err, closed, "%s", lost.text);
+  t->reserved_s = 0;
+  if (!status && t->opt.crossovers) status = qp_tuner_crossovers(t, problems, out, end, err);
   end->resumed = t->resumed;
   end->complete = !status && end->begun == problems->count && !qp_tuner_stopped(t);
   return status;

@@ -36,6 +36,7 @@ typedef struct qp_tune_options {
   unsigned spill_limit; /* bytes a thread, stores and loads together */
   qp_strategy strategy;
   uint64_t seed;
+  bool crossovers;         /* search them at the end (crossover.h) */
   double timeout_s;        /* of a candidate; 0: 30 */
   const qp_records *known; /* where searches of like problems begin; NULL: nowhere */
   const qp_records
@@ -63,13 +64,18 @@ typedef struct qp_tune_end {
   size_t begun;   /* problems that were tried */
   size_t working; /* problems that have a kernel which works */
   size_t resumed; /* candidates that were told by the journal or by 'earlier' */
+  size_t launches,
+      crossovers;      /* gemms but for batch and family, and those whose crossover is known */
+  size_t products;     /* of cuBLAS that were measured */
+  bool without_cublas; /* there is none; 'why' says where it was looked for */
+  char why[512];
 } qp_tune_end;
 
 /*
 ** Tune the problems, which are of the device's architecture and multiprocessors; once.  Without a
 ** budget in time one after the other, each until its search or 'most' ends.  Under a budget first
 ** each one's best known or default candidate, in order; what time is left goes to the problems that
-** can win most (qp_schedule_next), and at last to their finalists.
+** can win most (qp_schedule_next), then to their finalists, and a tenth of it to the crossovers.
 ** 'journal' is a file of this run's own; what an earlier run wrote to it is not measured again.
 ** Every candidate's record is appended to '*out', also when the run ends early.  With equal seed,
 ** problems and timings, and no budget in time, equal candidates come in equal order.

@@ -19,7 +19,7 @@ struct qp_tuner {
   qp_meter_info info;
   qp_journal *journal;
   unsigned workers;
-  double started;
+  double started, reserved_s;   /* reserved: of the budget, for the crossovers */
   size_t done, failed, resumed; /* candidates */
   size_t begun, problems;       /* problems that had a visit, and all */
   double finalist_s;            /* what a finalist takes, on the average */
@@ -61,6 +61,13 @@ bool qp_tuner_stopped(const qp_tuner *t);
 double qp_tuner_left_s(const qp_tuner *t);
 /* Stopped, or the budget is over; without any result yet it lasts a little longer. */
 bool qp_tuner_is_over(const qp_tuner *t);
+
+/* ---- After the candidates (crossover_run.c) ---- */
+
+/* Search the crossover of each gemm's launch; products of cuBLAS are added to '*out', what came of it to
+** '*end'.  Ends where the run does.  Fails as qp_measurer_cublas but for a missing cuBLAS. */
+qp_status qp_tuner_crossovers(qp_tuner *t, const qp_tune_problems *problems, qp_records *out,
+                              qp_tune_end *end, qp_error *err);
 
 /* ---- A course (course.c) ---- */
 

@@ -23,7 +23,10 @@ void qp_tune_problem_text(const qp_tune_problem *p, char *out, size_t size) {
     if (i && q->segment[i].quantizer == q->segment[i - 1].quantizer) continue;
     n += (size_t)snprintf(out + n, size - n, "%s%s", i ? "+" : "", q->segment[i].quantizer->name);
   }
-  if (n < size) snprintf(out + n, size - n, " %s, batch %u, %s", p->label, q->batch, p->path);
+  const char *comma = *p->path ? ", " : "";
+  if (n < size)
+    snprintf(out + n, size - n, "%s%s, batch %u%s%s", n ? " " : "", p->label, q->batch, comma,
+             p->path);
 }
 
 /* "12.3 us, 78% of the read bandwidth" */

@@ -3,7 +3,7 @@
 ** cuBLAS; see cublas.h.  Its header is not needed: these calls and enumerators are those of cuBLAS
 ** 11 to 13.
 */
-#include "tuner/bench/cublas.h"
+#include "tuner/tune/cublas.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
 
 #include "tests/fake/fake_cublas.h"
 #include "tests/fake/fake_cuda.h"
-#include "tuner/bench/cublas.h"
+#include "tuner/tune/cublas.h"
 
 static const char fake[] = QP_BINARY_DIR "/libfake_cuda.so";
 static qp_error err;
