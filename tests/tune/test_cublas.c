@@ -38,7 +38,7 @@ static void end(void) {
   qp_device_close(dev);
   cr_assert_eq(live(), 0);
 }
-TestSuite(cublas, .init = begin, .fini = end, .timeout = 60);
+TestSuite(cublas, .init = begin, .fini = end, .timeout = 300);
 
 static qp_status open_it(void) {
   return qp_cublas_open(dev, &cublas, version, sizeof version, &err);
