@@ -364,8 +364,9 @@ Test(calibrate, plan_and_quantize_use_it_and_say_so_without_it) {
   expect(2, "it holds no Hessians",
          "quantize %s --quantizer nuq-3 -o %s/out3 --calibration %s/bare");
   expect(0, "", "calibrate %s --tokens %s/tokens -o %s/other --no-sensitivities");
-  expect(2, "it holds no sensitivities",
-         "plan --model %s/config.json --bits 4 --calibration %s/other");
+  expect(0, "a guess by role and depth",
+         "plan --model %s/config.json --bits 4 --quantizers nuq --calibration %s/other");
+  cr_assert_not_null(strstr(text, "linears have Hessians"), "%s", text);
 }
 
 /* ---- The ledger ---- */

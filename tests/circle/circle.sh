@@ -9,6 +9,7 @@
 #   BATCHES=1,8       rows of activations that get kernels
 #   ROWS="1"          rows that the block is run with
 #   DEVICE=           cuda:N; without one the PTX simulator as sm_90
+#   TEXT=             a text, of which the first 1024 tokens judge what was quantized against WEIGHTS
 set -euo pipefail
 
 build=$1 weights=$2 model=$3 out=$4
@@ -19,7 +20,7 @@ qpal=$build/qpal
 rm -rf "$out"
 mkdir -p "$out"
 
-started=$SECONDS step_began=$SECONDS step=''
+started=$SECONDS step_began=$SECONDS step='' judged=''
 declare -a took=()
 end_step() {
   [ -z "$step" ] || took+=("$(printf '  %-9s %3d s' "$step" $((SECONDS - step_began)))")
@@ -52,6 +53,15 @@ what="every block and the lm_head"
 begin quantize "the weights, as planned: $what"
 "$qpal" quantize "$weights" --plan "$out/plan.json" "${some[@]}" -o "$out/packed"
 
+if [ -n "${TEXT:-}" ]; then
+  begin evaluate "what that costs: both models predict 1024 tokens of $TEXT"
+  "$qpal" evaluate "$out/packed" --against "$weights" --text "$TEXT" --limit 1024 --context 512 --json >"$out/evaluate.json"
+  number() { sed -n "s/.*\"$1\":[[:space:]]*\([0-9.e+-]*\).*/\1/p" "$out/evaluate.json"; }
+  judged=$(printf 'KL divergence %.4f nats a token, perplexity %.2f, of the source %.2f' "$(number kl_divergence)" \
+    "$(number perplexity)" "$(number source_perplexity)")
+  echo "$judged"
+fi
+
 begin export "the plan's kernels, compiled, as a library"
 "$qpal" export --plan "$out/plan.json" --gpu "$gpu" --batch "$batches" -o "$out/library"
 
@@ -65,3 +75,4 @@ end_step
 printf '\n==> done in %d s\n' $((SECONDS - started))
 printf '%s\n' "${took[@]}"
 printf '  %s\n' "heat map: $out/plan.svg" "packed weights: $out/packed" "kernel library: $out/library/library.qpal"
+[ -z "$judged" ] || printf '  %s\n' "$what: $judged"

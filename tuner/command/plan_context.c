@@ -341,19 +341,15 @@ static qp_status choose_head(qp_plan_context *c, bool has_alpha) {
 
 /* ---- The whole input ---- */
 
-/* The file of --sensitivity or --calibration; NULL: neither is given. */
+/* The file of --sensitivity or --calibration; NULL: neither is given, or the calibration has Hessians
+** alone: then alpha is what comes with qpal, or guessed. */
 static qp_status find_sensitivities(qp_plan_context *c, const char **out) {
   const qp_plan_options *o = c->o;
   *out = o->sensitivity;
   if (!o->calibration) return QP_OK;
   if (o->sensitivity) return qp_fail(c->err, QP_E_ARG, "--sensitivity and --calibration: give one");
   qp_status status = qp_calibration_open(o->calibration, &c->calibration, c->err);
-  if (!status && !*c->calibration.sensitivity)
-    status = qp_fail(
-        c->err, QP_E_ARG,
-        "%s: it holds no sensitivities (qpal calibrate --no-sensitivities), which plan needs",
-        o->calibration);
-  if (!status) *out = c->calibration.sensitivity;
+  if (!status && *c->calibration.sensitivity) *out = c->calibration.sensitivity;
   return status;
 }
 

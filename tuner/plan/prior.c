@@ -128,12 +128,13 @@ qp_status qp_prior_apply(qp_plan_input *in, bool *head, char note[QP_PRIOR_NOTE]
   if (!status && !found) status = take_guess(in, err);
   if (found)
     snprintf(note, QP_PRIOR_NOTE,
-             "no --calibration: sensitivities of %.80s;  qpal calibrate MODEL --text FILE -o DIR  "
+             "no sensitivities by --calibration: those of %.80s;  qpal calibrate MODEL --text FILE "
+             "-o DIR  "
              "measures those of your text",
              s.path);
   else
     snprintf(note, QP_PRIOR_NOTE,
-             "no --calibration: sensitivities are a guess by role and depth;  qpal calibrate MODEL "
+             "no sensitivities by --calibration: a guess by role and depth;  qpal calibrate MODEL "
              "--text FILE -o DIR  measures them: less loss at the same bits");
   return status;
 }
