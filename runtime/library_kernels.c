@@ -111,6 +111,19 @@ static qpal_status check_image(const qpal_library *l, const qp_lib_kernel *k,
   return QPAL_OK;
 }
 
+qpal_status qpal_library_verify(const qpal_library *l) {
+  if (!l) return qp_refuse(QPAL_E_ARG, "library is NULL");
+  qpal_status status = QPAL_OK;
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_KERNELS) && !status; i++) {
+    const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, i);
+    const uint32_t image[] = {k->cubin, k->ptx};
+    for (unsigned m = 0; m < 2 && !status; m++)
+      if (image[m] != QP_LIB_NONE)
+        status = check_image(l, k, QP_LIB_GET(l, IMAGES, qp_lib_image, image[m]));
+  }
+  return status;
+}
+
 static qpal_status load_kernel(qpal_kernels *ks, uint32_t i) {
   const qpal_library *l = ks->library;
   qp_device *dev = ks->device->dev;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Packed weights:  safetensors of `qpal quantize` (PACKED.md) + library ->
    [pointers for upload]. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "checksums.h"
 #include "half.h"
 #include "json_scan.h"
 #include "library_state.h"
@@ -29,6 +31,7 @@ typedef struct linear {
 } linear;
 
 struct qpal_packed {
+  char *path; /* as it was opened */
   qp_safetensors *tensors;
   size_t quantizers, linears;
   quantizer *quantizer;
@@ -243,6 +246,24 @@ static qp_status widen_scales(const qpal_packed *p, linear *l, qp_error *err) {
   return QP_OK;
 }
 
+/* A NaN or an infinity among them would be in every output. */
+static qp_status check_scales(const qpal_packed *p, const linear *l, qp_error *err) {
+  char name[NAME_BYTES + 64];
+  snprintf(name, sizeof name, "%s.row_scales", l->name);
+  const qp_tensor *t = qp_safetensors_find(p->tensors, name);
+  for (size_t i = 0; t && i < l->rows; i++) {
+    float scale = 0;
+    if (l->scale)
+      scale = l->scale[i];
+    else if (t->type == QP_TENSOR_F32 && i < t->bytes / 4)
+      memcpy(&scale, t->data + 4 * i, sizeof scale);
+    if (!isfinite(scale))
+      return qp_fail(err, QP_E_ARG, "tensor '%s' [%zu] is %g; scales should be finite", name, i,
+                     (double)scale);
+  }
+  return QP_OK;
+}
+
 static int by_name(const void *a, const void *b) {
   return strcmp(((const linear *)a)->name, ((const linear *)b)->name);
 }
@@ -252,11 +273,15 @@ qpal_status qpal_packed_open(const char *path, qpal_packed **out) {
   if (!path || !out) return qp_refuse(QPAL_E_ARG, "%s is NULL", path ? "out" : "path");
   qpal_packed *p = calloc(1, sizeof *p);
   if (!p) return qp_refuse(QPAL_E_NOMEM, "no memory for packed weights");
-  qp_status status = qp_safetensors_open(path, &p->tensors, &err);
+  qp_status status = (p->path = strdup(path)) ? QP_OK : no_memory(&err);
+  if (!status) status = qp_safetensors_open(path, &p->tensors, &err);
   for (unsigned i = 0; !status && i < qp_safetensors_shards(p->tensors); i++)
     status = read_shard(p, i, &err);
   if (!status && p->linears) qsort(p->linear, p->linears, sizeof *p->linear, by_name);
-  for (size_t i = 0; !status && i < p->linears; i++) status = widen_scales(p, &p->linear[i], &err);
+  for (size_t i = 0; !status && i < p->linears; i++) {
+    status = widen_scales(p, &p->linear[i], &err);
+    if (!status) status = check_scales(p, &p->linear[i], &err);
+  }
   for (size_t i = 1; !status && i < p->linears; i++)
     if (!strcmp(p->linear[i - 1].name, p->linear[i].name))
       status = qp_fail(&err, QP_E_ARG, "%s: linear '%s' is there twice", path, p->linear[i].name);
@@ -271,7 +296,24 @@ void qpal_packed_close(qpal_packed *p) {
   for (size_t i = 0; i < p->linears; i++) free(p->linear[i].scale);
   free(p->quantizer);
   free(p->linear);
+  free(p->path);
   free(p);
+}
+
+qpal_status qpal_packed_verify(const qpal_packed *p) {
+  qp_error err = {.text = ""};
+  if (!p) return qp_refuse(QPAL_E_ARG, "packed is NULL");
+  if (!qp_safetensors_shards(p->tensors)) return qp_refuse(QPAL_E_FORMAT, "%s: no file", p->path);
+  char folder[4096];
+  snprintf(folder, sizeof folder, "%s", qp_safetensors_shard_path(p->tensors, 0));
+  char *slash = strrchr(folder, '/');
+  snprintf(slash ? slash : folder, 2, "%s", slash ? "" : ".");
+  const size_t n = strlen(p->path), tail = sizeof ".safetensors" - 1;
+  const bool whole = n < tail || strcmp(p->path + n - tail, ".safetensors") != 0;
+  const qp_status status = qp_checksums_verify(p->tensors, folder, whole, &err);
+  return status == QP_E_MISSING ? qp_refuse(QPAL_E_FORMAT, "%s", err.text)
+         : status               ? refuse(status, &err)
+                                : QPAL_OK;
 }
 
 /* ---- Finding ---- */

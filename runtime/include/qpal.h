@@ -116,6 +116,9 @@ QPAL_API qpal_status qpal_library_open(const char *path, qpal_library **out);
    closed: nothing is copied.  QPAL_E_ARG: NULL or not aligned; QPAL_E_FORMAT; QPAL_E_NOMEM. */
 QPAL_API qpal_status qpal_library_from_memory(const void *data, size_t bytes, qpal_library **out);
 
+/* Compare every kernel's code with its checksum now, not when it is loaded.  QPAL_E_FORMAT (named). */
+QPAL_API qpal_status qpal_library_verify(const qpal_library *library);
+
 /* After all qpal_kernels that were loaded from it.  NULL is allowed. */
 QPAL_API void qpal_library_close(qpal_library *library);
 
@@ -241,6 +244,15 @@ typedef struct qpal_packed qpal_packed;
 QPAL_API qpal_status qpal_packed_open(const char *path, qpal_packed **out);
 /* After the last use of host addresses that it gave.  NULL is allowed. */
 QPAL_API void qpal_packed_close(qpal_packed *packed);
+
+/*
+** Compare every array with the checksum that was written beside it (checksums.json), reading all of
+** them once.  Opening does not, for it reads next to nothing.  Opened as one file of several, that
+** file's arrays.
+** QPAL_E_FORMAT: one differs or is missing (named), or there are no checksums; QPAL_E_IO,
+** QPAL_E_NOMEM.
+*/
+QPAL_API qpal_status qpal_packed_verify(const qpal_packed *packed);
 
 /* Bytes in host memory, most of them mapped from a file. */
 typedef struct qpal_bytes {

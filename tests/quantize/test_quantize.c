@@ -347,6 +347,75 @@ Test(quantize, a_complete_folder_is_left_as_it_is) {
   cr_assert_neq(access(path("out/.qpal"), F_OK), 0, "not by a refused run either");
 }
 
+/* Change a byte of a tensor where it stands in the only shard. */
+static void change_byte(const char *tensor, size_t at, unsigned char byte) {
+  qp_safetensors *s;
+  cr_assert_eq(qp_safetensors_open(path("out"), &s, &err), QP_OK, "%s", err.text);
+  const qp_tensor *t = qp_safetensors_find(s, tensor);
+  cr_assert(t, "%s", tensor);
+  cr_assert_neq(t->data[at], byte);
+  FILE *f = fopen(qp_safetensors_shard_path(s, t->shard), "r+b");
+  fseek(f, (long)(t->offset + at), SEEK_SET);
+  fputc(byte, f);
+  fclose(f);
+  qp_safetensors_close(s);
+}
+
+static int ask_verify(void) {
+  char arguments[600];
+  snprintf(arguments, sizeof arguments, "verify '%s'", path("out"));
+  return ask(arguments);
+}
+
+static void copy_folder(const char *from, const char *to) {
+  char command[1200];
+  snprintf(command, sizeof command, "rm -rf '%s' && cp -r '%s' '%s'", path("%s", to),
+           path("%s", from), path("%s", to));
+  cr_assert_eq(system(command), 0);
+}
+
+Test(quantize, a_byte_that_changed_anywhere_in_a_packed_folder_is_found) {
+  static const char *const names[] = {
+      "model.layers.0.mlp.up_proj.codes.0", "model.layers.1.self_attn.k_proj.row_scales",
+      "model.layers.1.qkv.signs", "nuq-4.codebook.0", "model.embed_tokens.weight"};
+  cr_assert_eq(quantize("--quantizer nuq-4", "whole"), 0, "%s", answer);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    copy_folder("whole", "out");
+    cr_assert_eq(ask_verify(), 0, "%s", answer);
+    change_byte(names[i], 0, 0x5a);
+    cr_assert_eq(ask_verify(), 1, "%s", answer);
+    cr_assert(strstr(answer, names[i]), "%s: %s", names[i], answer);
+  }
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "the same command again");
+  cr_assert_eq(ask_verify(), 1, "does not bless what is damaged: %s", answer);
+}
+
+Test(quantize, a_scale_that_is_no_number_is_refused_on_opening) {
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  change_byte("model.layers.1.self_attn.k_proj.row_scales", 7, 0x7e); /* fp16: a NaN */
+  cr_assert_eq(ask_verify(), 1, "%s", answer);
+  cr_assert(strstr(answer, "row_scales' [3] is nan"), "%s", answer);
+}
+
+Test(quantize, a_tensor_without_a_checksum_or_no_checksums_at_all_are_named) {
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  write_text(path("out/checksums.json"), "{\"algorithm\": \"XXH3-64\", \"tensors\": {}}");
+  cr_assert_eq(ask_verify(), 1);
+  cr_assert(strstr(answer, "has no checksum"), "%s", answer);
+  write_text(path("out/checksums.json"),
+             "{\"algorithm\": \"XXH3-64\", \"tensors\": {\"more\": \"0\"}}");
+  cr_assert_eq(ask_verify(), 1);
+  cr_assert(strstr(answer, "tensor 'more' is missing"), "%s", answer);
+  write_text(path("out/checksums.json"), "{\"algorithm\": \"CRC\", \"tensors\": {}}");
+  cr_assert_eq(ask_verify(), 1);
+  cr_assert(strstr(answer, "algorithm"), "%s", answer);
+  unlink(path("out/checksums.json"));
+  cr_assert_eq(ask_verify(), 1);
+  cr_assert(strstr(answer, "is missing"), "%s", answer);
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  cr_assert_eq(ask_verify(), 0, "%s", answer);
+}
+
 /* Rows that fp16 cannot hold are in the scales; a kernel's fp16 result is no measure of them. */
 Test(quantize, verify_is_right_for_rows_of_any_size) {
   static const float factor[] = {1e30f, 1e-30f, 6e4f};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The command `qpal`: finds the verb. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ static const struct {
     {"quantize", "pack the weights of a checkpoint", qp_cmd_quantize},
     {"train", "fit a quantizer's codebook to its trellis", qp_cmd_train},
     {"plan", "the best mix of quantizers and fusions within limits, proven", qp_cmd_plan},
+    {"verify", "are packed weights or a library still what was written", qp_cmd_verify},
     {"evaluate", "perplexity of a model, KL divergence from its source", qp_cmd_evaluate},
     {"export", "write the kernels of a plan as a library that engines link", qp_cmd_export},
     {"tune", "find and measure the fastest kernels on the GPU at hand", qp_cmd_tune},
@@ -36,7 +38,7 @@ enum { VERBS = sizeof verbs / sizeof *verbs };
 static void print_usage(FILE *to) {
   fprintf(to,
           "qpal %s: weight quantizers in Lua become CUDA kernels that are proven right\n\n"
-          "usage: qpal VERB [arguments]      qpal VERB --help tells more\n\n",
+          "usage: qpal VERB [arguments]      qpal help VERB tells more\n\n",
           qpal_version());
   for (size_t i = 0; i < VERBS; i++) fprintf(to, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
 }
@@ -51,11 +53,16 @@ static size_t likeness(const char *a, const char *b) {
 
 int main(int argc, char **argv) {
   if (argc < 2) return print_usage(stderr), 2;
-  if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) return print_usage(stdout), 0;
+  if (!strcmp(argv[1], "--help") || (argc == 2 && !strcmp(argv[1], "help")))
+    return print_usage(stdout), 0;
   if (!strcmp(argv[1], "--version")) return printf("qpal %s\n", qpal_version()), 0;
+  char *told[] = {argv[2], "--help", NULL};
+  const bool helps = argc > 2 && !strcmp(argv[1], "help");
+  if (helps) argc = 3, argv[1] = argv[2];
   size_t best = 0;
   for (size_t i = 0; i < VERBS; i++) {
-    if (!strcmp(argv[1], verbs[i].name)) return verbs[i].run(argc - 1, argv + 1);
+    if (!strcmp(argv[1], verbs[i].name))
+      return helps ? verbs[i].run(2, told) : verbs[i].run(argc - 1, argv + 1);
     if (likeness(argv[1], verbs[i].name) > likeness(argv[1], verbs[best].name)) best = i;
   }
   fprintf(stderr, "qpal: there is no verb '%s'; did you mean '%s'? qpal --help lists them\n",

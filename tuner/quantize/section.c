@@ -5,9 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include "gen/base/file.h"
 #include "gen/base/json.h"
+#include "runtime/checksums.h"
 #include "runtime/safetensors.h"
 
 static qp_status no_memory(qp_error *err) {
@@ -139,6 +144,7 @@ typedef struct gathering {
   const qp_job *j;
   cJSON *linears; /* entries of all shards */
   cJSON *map;     /* weight_map */
+  cJSON *sums;    /* checksum of each tensor; NULL: they are there */
   double total_bytes, linear_bytes, weights;
   qp_error *err;
 } gathering;
@@ -163,6 +169,15 @@ static qp_status gather_entries(gathering *g, const char *file, const char *text
   return status;
 }
 
+/* Of a folder that has checksums already, they stay: they are of what was written. */
+static void add_checksum(gathering *g, const qp_safetensors *file, const qp_tensor *t) {
+  char sum[17];
+  if (!g->sums) return;
+  snprintf(sum, sizeof sum, "%016llx", (unsigned long long)XXH3_64bits(t->data, t->bytes));
+  cJSON_AddStringToObject(g->sums, t->name, sum);
+  qp_safetensors_release(file, t);
+}
+
 static qp_status gather_shard(gathering *g, const qp_job_shard *s) {
   char path[4096];
   qp_safetensors *file = NULL;
@@ -179,6 +194,7 @@ static qp_status gather_shard(gathering *g, const qp_job_shard *s) {
     const qp_tensor *t = qp_safetensors_get(file, i);
     cJSON_AddStringToObject(g->map, t->name, s->file);
     g->total_bytes += (double)t->bytes;
+    add_checksum(g, file, t);
   }
   qp_safetensors_close(file);
   return status;
@@ -192,6 +208,16 @@ static qp_status write_json(const qp_job *j, const char *name, const cJSON *tree
   if (!text) return no_memory(err);
   qp_status status = qp_file_write(path, text, strlen(text), err);
   cJSON_free(text);
+  return status;
+}
+
+static qp_status write_checksums(const gathering *g) {
+  if (!g->sums) return QP_OK;
+  cJSON *o = cJSON_CreateObject();
+  cJSON_AddStringToObject(o, "algorithm", QP_CHECKSUMS_ALGORITHM);
+  cJSON_AddItemReferenceToObject(o, "tensors", g->sums);
+  const qp_status status = write_json(g->j, QP_CHECKSUMS_FILE, o, g->err);
+  cJSON_Delete(o);
   return status;
 }
 
@@ -273,7 +299,10 @@ static cJSON *make_report(const gathering *g) {
 
 qp_status qp_section_finish(const qp_job *j, cJSON **report, qp_error *err) {
   gathering g = {.j = j, .linears = cJSON_CreateArray(), .map = cJSON_CreateObject(), .err = err};
-  qp_status status = g.linears && g.map ? QP_OK : no_memory(err);
+  char sums[4096];
+  const bool summed = qp_job_path(j, QP_CHECKSUMS_FILE, sums) && access(sums, F_OK) == 0;
+  if (!summed) g.sums = cJSON_CreateObject();
+  qp_status status = g.linears && g.map && (g.sums || summed) ? QP_OK : no_memory(err);
   for (size_t i = 0; i < j->shards && !status; i++) status = gather_shard(&g, &j->shard[i]);
   if (!status && (size_t)cJSON_GetArraySize(g.linears) != j->linears)
     status = qp_fail(err, QP_E_ARG, "%s: its shards hold %d of %zu linears", j->folder,
@@ -281,9 +310,11 @@ qp_status qp_section_finish(const qp_job *j, cJSON **report, qp_error *err) {
   if (!status) status = write_config(&g);
   cJSON *tree = status ? NULL : make_report(&g);
   if (!status) status = write_json(j, "quantize-report.json", tree, err);
+  if (!status) status = write_checksums(&g);
   if (!status) status = write_index(&g); /* last: a folder with an index is complete */
   cJSON_Delete(g.linears);
   cJSON_Delete(g.map);
+  cJSON_Delete(g.sums);
   if (status) return cJSON_Delete(tree), status;
   *report = tree;
   return QP_OK;
