@@ -87,6 +87,9 @@ typedef struct qp_kernel_op {
   qp_status (*hole[QP_HOLE_COUNT])(qp_text *t, const struct qp_kernel *k, qp_error *err);
 } qp_kernel_op;
 
+/* A row's list and its length:  QP_OP_LIST(tunable, tunable). */
+#define QP_OP_LIST(field, list) .field = list, .field##s = sizeof(list) / sizeof *(list)
+
 /* ROW(identifier): each is defined as qp_op_IDENTIFIER in the op_*.c of its operation. */
 #define QP_KERNEL_OPS(ROW)                                                                         \
   ROW(gemm)                                                                                        \
@@ -108,6 +111,9 @@ extern const qp_kernel_op *const qp_kernel_ops[];
 qp_status qp_kernel_op_find(qp_op op, const char *form, const qp_kernel_op **out, qp_error *err);
 const char *qp_hole_name(qp_hole_id hole);
 
+/* The check of a row that does every problem of its operation. */
+qp_status qp_kernel_op_takes_all(const qp_problem *p, const char *family, qp_error *err);
+
 /* ---- Texts that rows share (kernel_source.c) ---- */
 
 qp_status qp_hole_text_name(qp_text *t, const struct qp_kernel *k, qp_error *err);
@@ -123,5 +129,9 @@ qp_status qp_hole_text_quantizers(qp_text *t, const struct qp_kernel *k, qp_erro
 /* "struct NAME { unsigned member;  // help ... };" and one row "  {1, 2}," of a table of it. */
 void qp_text_struct(qp_text *t, const qp_struct *of);
 void qp_text_row(qp_text *t, const unsigned *value, unsigned members);
+
+/* For the part i of PARTS that a block has, CALL<Ln>(args, ARGUMENTS) with the struct Ln of its
+   quantizer, one of 'quantizers'. */
+void qp_text_dispatch(qp_text *t, unsigned quantizers, const char *call, const char *arguments);
 
 #endif

@@ -23,6 +23,14 @@ void qp_text_row(qp_text *t, const unsigned *value, unsigned members) {
   qp_text_add(t, "},\n");
 }
 
+void qp_text_dispatch(qp_text *t, unsigned quantizers, const char *call, const char *arguments) {
+  for (unsigned i = 0; i < quantizers; i++) {
+    qp_text_add(t, "  %s", i ? "else " : "");
+    if (i + 1 < quantizers) qp_text_add(t, "if (PARTS[i].quantizer == %u) ", i);
+    qp_text_add(t, "%s<L%u>(args, %s);\n", call, i, arguments);
+  }
+}
+
 static void add_words(qp_text *t, const char *name, const qp_argument *list) {
   if (!list->declaration) return;
   qp_text_add(t, "struct %s {\n", name);

@@ -43,11 +43,6 @@ static const qp_tunable_use tunable[] = {
     {"mulshift", 0, 1, 0, false, "1: left shifts by multiplication"},
 };
 
-static qp_status check(const qp_problem *p, const char *family, qp_error *err) {
-  (void)p, (void)family, (void)err;
-  return QP_OK;
-}
-
 static qp_status add_parts(qp_text *t, const qp_kernel *k, qp_error *err) {
   (void)err;
   qp_text_struct(t, structs);
@@ -63,11 +58,7 @@ static qp_status add_parts(qp_text *t, const qp_kernel *k, qp_error *err) {
 
 static qp_status add_dispatch(qp_text *t, const qp_kernel *k, qp_error *err) {
   (void)err;
-  for (unsigned i = 0; i < k->lowereds; i++) {
-    qp_text_add(t, "  %s", i ? "else " : "");
-    if (i + 1 < k->lowereds) qp_text_add(t, "if (PARTS[i].quantizer == %u) ", i);
-    qp_text_add(t, "dequant_part<L%u>(args, PARTS[i], smem);\n", i);
-  }
+  qp_text_dispatch(t, k->lowereds, "dequant_part", "PARTS[i], smem");
   return QP_OK;
 }
 
@@ -75,13 +66,11 @@ const qp_kernel_op qp_op_dequant = {
     .op = QP_OP_DEQUANT,
     .form = "",
     .help = "parts of the grid decode streams with tables in shared memory",
-    .tunable = tunable,
-    .tunables = sizeof tunable / sizeof *tunable,
-    .constant = constant,
-    .constants = sizeof constant / sizeof *constant,
+    QP_OP_LIST(tunable, tunable),
+    QP_OP_LIST(constant, constant),
     .values = values,
     .structs = structs,
-    .check = check,
+    .check = qp_kernel_op_takes_all,
     .size = qp_partition_dequant,
     .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,
              [QP_HOLE_quantizers] = qp_hole_text_quantizers, [QP_HOLE_parts] = add_parts,

@@ -99,11 +99,6 @@ static const qp_tunable_use tunable[] = {
     {"slabs", 0, 64, 0, false, "slabs of K; 0: as few as X's room asks"},
 };
 
-static qp_status check(const qp_problem *p, const char *family, qp_error *err) {
-  (void)p, (void)family, (void)err;
-  return QP_OK;
-}
-
 /* Sums of more than 4 rows of x and what decode holds need more than the 128 registers that 16
    warps leave to each thread. */
 static qp_status size(qp_kernel *k, qp_error *err) {
@@ -143,11 +138,7 @@ static qp_status add_parts(qp_text *t, const qp_kernel *k, qp_error *err) {
 
 static qp_status add_dispatch(qp_text *t, const qp_kernel *k, qp_error *err) {
   (void)err;
-  for (unsigned i = 0; i < k->lowereds; i++) {
-    qp_text_add(t, "  %s", i ? "else " : "");
-    if (i + 1 < k->lowereds) qp_text_add(t, "if (PARTS[i].quantizer == %u) ", i);
-    qp_text_add(t, "gemm_part<L%u>(args, PARTS[i], CLUSTERS[PARTS[i].cluster], smem);\n", i);
-  }
+  qp_text_dispatch(t, k->lowereds, "gemm_part", "PARTS[i], CLUSTERS[PARTS[i].cluster], smem");
   return QP_OK;
 }
 
@@ -176,13 +167,11 @@ const qp_kernel_op qp_op_gemm = {
     .op = QP_OP_GEMM,
     .form = "",
     .help = "parts of the grid share X in shared memory and decode with tables there",
-    .tunable = tunable,
-    .tunables = COUNT(tunable),
-    .constant = constant,
-    .constants = COUNT(constant),
+    QP_OP_LIST(tunable, tunable),
+    QP_OP_LIST(constant, constant),
     .values = values,
     .structs = structs,
-    .check = check,
+    .check = qp_kernel_op_takes_all,
     .size = size,
     .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,
              [QP_HOLE_quantizers] = qp_hole_text_quantizers, [QP_HOLE_parts] = add_parts,
