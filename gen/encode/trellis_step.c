@@ -74,7 +74,7 @@ static unsigned choice_plain(const qp_trellis *t, uint32_t g, const int16_t *x,
 #ifdef QP_X86
 #include <immintrin.h>
 
-/* How differences become squares: a constant where the loops below are inlined. */
+/* How differences become squares: a constant where the loops of trellis_step_wide.h are inlined. */
 typedef struct form {
   unsigned dim, doublings;
   bool clips;
@@ -82,76 +82,17 @@ typedef struct form {
 
 /* ---- AVX2: sixteen groups at a time ---- */
 
-QP_AVX2_INLINE __m256i square_avx2(form f, __m256i x, __m256i t) {
-  __m256i d = f.clips ? _mm256_subs_epi16(x, t) : _mm256_sub_epi16(x, t);
-  if (f.doublings >= 1) d = _mm256_adds_epi16(d, d);
-  if (f.doublings >= 2) d = _mm256_adds_epi16(d, d);
-  return _mm256_mulhrs_epi16(d, d);
-}
-
-/* v plus the squares of all weights of a step, the first two of which fit together in 16 bits if
-   nothing is clipped. */
-QP_AVX2_INLINE __m256i add_avx2(form f, const __m256i *x, const __m256i *t, __m256i v) {
-  __m256i first = square_avx2(f, x[0], t[0]);
-  if (f.dim > 1) {
-    const __m256i second = square_avx2(f, x[1], t[1]);
-    first = f.clips ? _mm256_adds_epu16(first, second) : _mm256_add_epi16(first, second);
-  }
-  v = _mm256_adds_epu16(v, first);
-  QP_UNROLL for (unsigned i = 2; i < f.dim; i++) v =
-      _mm256_adds_epu16(v, square_avx2(f, x[i], t[i]));
-  return v;
-}
-
-QP_AVX2_INLINE void half_avx2(const qp_trellis *t, unsigned group, const int16_t *row, form f,
-                              unsigned count, const qp_step_batch *b, unsigned from) {
-  const unsigned dim = f.dim;
-  const size_t column = group % t->spread, mask = t->rows - 1, stride = t->stride;
-  __m256i x[4][QP_TRELLIS_DIM] = {{{0}}}, least[4];
-  QP_UNROLL for (unsigned k = 0; k < count; k++) {
-    QP_UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = _mm256_set1_epi16(b->x[from + k][i]);
-    least[k] = _mm256_set1_epi16(-1);
-  }
-  for (unsigned j = 0; j < t->fan; j++, row += dim * LANES) {
-    const size_t at = (j & mask) * stride + column;
-    __m256i v[QP_TRELLIS_DIM] = {{0}};
-    QP_UNROLL for (unsigned i = 0; i < dim; i++) v[i] =
-        _mm256_load_si256((const __m256i *)(const void *)(row + i * LANES));
-    QP_UNROLL for (unsigned k = 0; k < count; k++) {
-      const __m256i sum = _mm256_load_si256((const __m256i *)(const void *)(b->sum[from + k] + at));
-      least[k] = _mm256_min_epu16(add_avx2(f, x[k], v, sum), least[k]);
-    }
-  }
-  QP_UNROLL for (unsigned k = 0; k < count; k++)
-      _mm256_store_si256((__m256i *)(void *)(b->least[from + k] + group), least[k]);
-}
-
-QP_AVX2_INLINE void tile_avx2(const qp_trellis *t, unsigned tile, form f, const qp_step_batch *b) {
-  const int16_t *row = t->table + (size_t)tile * t->fan * f.dim * LANES;
-  for (unsigned half = 0; half < LANES; half += 16) {
-    unsigned k = 0;
-    for (; k + 4 <= b->count; k += 4) half_avx2(t, tile * LANES + half, row + half, f, 4, b, k);
-    for (; k < b->count; k++) half_avx2(t, tile * LANES + half, row + half, f, 1, b, k);
-  }
-}
-
-QP_AVX2_INLINE void dims_avx2(const qp_trellis *t, unsigned tile, unsigned doublings, bool clips,
-                              const qp_step_batch *b) {
-  switch (t->dim) {
-  case 1: tile_avx2(t, tile, (form){1, doublings, clips}, b); break;
-  case 2: tile_avx2(t, tile, (form){2, doublings, clips}, b); break;
-  case 4: tile_avx2(t, tile, (form){4, doublings, clips}, b); break;
-  default: tile_avx2(t, tile, (form){t->dim, doublings, clips}, b);
-  }
-}
-
-QP_AVX2 static void run_avx2(const qp_trellis *t, unsigned tile, const qp_step_batch *b) {
-  switch (t->doublings) {
-  case 0: t->clips ? dims_avx2(t, tile, 0, true, b) : dims_avx2(t, tile, 0, false, b); break;
-  case 1: dims_avx2(t, tile, 1, true, b); break;
-  default: dims_avx2(t, tile, 2, true, b);
-  }
-}
+#define NAME(function)    function##_avx2
+#define TARGET            QP_AVX2
+#define INLINE            QP_AVX2_INLINE
+#define MM(operation)     _mm256_##operation
+#define VECTOR            __m256i
+#define WIDTH             16u
+#define IS_NARROW(t)      false
+#define LOAD(from)        _mm256_load_si256((const __m256i *)(const void *)(from))
+#define LOAD_NARROW(from) LOAD(from)
+#define STORE(to, v)      _mm256_store_si256((__m256i *)(void *)(to), v)
+#include "gen/encode/trellis_step_wide.h"
 
 QP_AVX2_INLINE unsigned lowest_avx2(__m256i v) {
   const __m128i half = _mm_min_epu16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -276,83 +217,20 @@ QP_AVX2 static unsigned choice_avx2(const qp_trellis *t, uint32_t g, const int16
   return choice_form(t, g, f, x, before);
 }
 
-/* ---- AVX-512: thirty-two ---- */
+/* ---- AVX-512: thirty-two; sums of a row of sixteen stand for both halves ---- */
 
-QP_AVX512_INLINE __m512i square_avx512(form f, __m512i x, __m512i t) {
-  __m512i d = f.clips ? _mm512_subs_epi16(x, t) : _mm512_sub_epi16(x, t);
-  if (f.doublings >= 1) d = _mm512_adds_epi16(d, d);
-  if (f.doublings >= 2) d = _mm512_adds_epi16(d, d);
-  return _mm512_mulhrs_epi16(d, d);
-}
-
-QP_AVX512_INLINE __m512i add_avx512(form f, const __m512i *x, const __m512i *t, __m512i v) {
-  __m512i first = square_avx512(f, x[0], t[0]);
-  if (f.dim > 1) {
-    const __m512i second = square_avx512(f, x[1], t[1]);
-    first = f.clips ? _mm512_adds_epu16(first, second) : _mm512_add_epi16(first, second);
-  }
-  v = _mm512_adds_epu16(v, first);
-  QP_UNROLL for (unsigned i = 2; i < f.dim; i++) v =
-      _mm512_adds_epu16(v, square_avx512(f, x[i], t[i]));
-  return v;
-}
-
-QP_AVX512_INLINE void four_avx512(const qp_trellis *t, unsigned group, const int16_t *row, form f,
-                                  bool sixteen, unsigned count, const qp_step_batch *b,
-                                  unsigned from) {
-  const unsigned dim = f.dim;
-  const size_t column = group % t->spread, mask = t->rows - 1, stride = t->stride;
-  __m512i x[4][QP_TRELLIS_DIM] = {{{0}}}, least[4];
-  QP_UNROLL for (unsigned k = 0; k < count; k++) {
-    QP_UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = _mm512_set1_epi16(b->x[from + k][i]);
-    least[k] = _mm512_set1_epi16(-1);
-  }
-  for (unsigned j = 0; j < t->fan; j++, row += dim * LANES) {
-    const size_t at = (j & mask) * stride + column;
-    __m512i v[QP_TRELLIS_DIM] = {{0}};
-    QP_UNROLL for (unsigned i = 0; i < dim; i++) v[i] = _mm512_load_si512(row + i * LANES);
-    QP_UNROLL for (unsigned k = 0; k < count; k++) {
-      const uint16_t *sums = b->sum[from + k] + at;
-      const __m512i sum =
-          sixteen ? _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)(const void *)sums))
-                  : _mm512_load_si512(sums);
-      least[k] = _mm512_min_epu16(add_avx512(f, x[k], v, sum), least[k]);
-    }
-  }
-  QP_UNROLL for (unsigned k = 0; k < count; k++)
-      _mm512_store_si512(b->least[from + k] + group, least[k]);
-}
-
-QP_AVX512_INLINE void tile_avx512(const qp_trellis *t, unsigned tile, form f, bool sixteen,
-                                  const qp_step_batch *b) {
-  const int16_t *row = t->table + (size_t)tile * t->fan * f.dim * LANES;
-  unsigned k = 0;
-  for (; k + 4 <= b->count; k += 4) four_avx512(t, tile * LANES, row, f, sixteen, 4, b, k);
-  for (; k < b->count; k++) four_avx512(t, tile * LANES, row, f, sixteen, 1, b, k);
-}
-
-QP_AVX512_INLINE void spread_avx512(const qp_trellis *t, unsigned tile, form f,
-                                    const qp_step_batch *b) {
-  t->spread == 16 ? tile_avx512(t, tile, f, true, b) : tile_avx512(t, tile, f, false, b);
-}
-
-QP_AVX512_INLINE void dims_avx512(const qp_trellis *t, unsigned tile, unsigned doublings,
-                                  bool clips, const qp_step_batch *b) {
-  switch (t->dim) {
-  case 1: spread_avx512(t, tile, (form){1, doublings, clips}, b); break;
-  case 2: spread_avx512(t, tile, (form){2, doublings, clips}, b); break;
-  case 4: spread_avx512(t, tile, (form){4, doublings, clips}, b); break;
-  default: spread_avx512(t, tile, (form){t->dim, doublings, clips}, b);
-  }
-}
-
-QP_AVX512 static void run_avx512(const qp_trellis *t, unsigned tile, const qp_step_batch *b) {
-  switch (t->doublings) {
-  case 0: t->clips ? dims_avx512(t, tile, 0, true, b) : dims_avx512(t, tile, 0, false, b); break;
-  case 1: dims_avx512(t, tile, 1, true, b); break;
-  default: dims_avx512(t, tile, 2, true, b);
-  }
-}
+#define NAME(function) function##_avx512
+#define TARGET         QP_AVX512
+#define INLINE         QP_AVX512_INLINE
+#define MM(operation)  _mm512_##operation
+#define VECTOR         __m512i
+#define WIDTH          32u
+#define IS_NARROW(t)   ((t)->spread == 16)
+#define LOAD(from)     _mm512_load_si512(from)
+#define LOAD_NARROW(from)                                                                          \
+  _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)(const void *)(from)))
+#define STORE(to, v) _mm512_store_si512(to, v)
+#include "gen/encode/trellis_step_wide.h"
 #endif
 
 qp_trellis_step qp_trellis_step_choose(void) {
