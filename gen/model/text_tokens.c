@@ -62,3 +62,15 @@ qp_status qp_text_tokens(const char *model, const char *file, size_t context, si
   qp_map_close(&text);
   return status;
 }
+
+qp_status qp_text_or_ids(const char *model, const char *text, const char *ids, size_t context,
+                         size_t most, qp_tokens *out, qp_error *err) {
+  qp_tokens all = {0};
+  if (text) return qp_text_tokens(model, text, context, most, out, err);
+  qp_status status = qp_tokens_read(ids, &all, err);
+  if (status) return status;
+  if (most) qp_tokens_limit(&all, most);
+  status = qp_tokens_cut(&all, context, out, err);
+  qp_tokens_free(&all);
+  return status;
+}

@@ -16,4 +16,12 @@
 qp_status qp_text_tokens(const char *model, const char *file, size_t context, size_t most,
                          qp_tokens *out, qp_error *err);
 
+/*
+** Tokens from one of two files, the other is NULL: 'text' as above, or 'ids' as qp_tokens_read has
+** them, at most 'most' of them (0: all), cut into sequences of at most 'context'.
+** Errors of qp_text_tokens, qp_tokens_read and qp_tokens_cut.
+*/
+qp_status qp_text_or_ids(const char *model, const char *text, const char *ids, size_t context,
+                         size_t most, qp_tokens *out, qp_error *err);
+
 #endif

@@ -113,3 +113,30 @@ Test(options, a_status_is_an_exit_code) {
   cr_assert_eq(qp_exit_code(QP_E_DEVICE), 3);
   cr_assert_eq(qp_exit_code(QP_E_MISSING), 3);
 }
+
+/* ---- A verb, from its arguments to its exit code ---- */
+
+static qp_status act(void *options, const qp_words *given, int *code, qp_error *err) {
+  char list[8];
+  *code = *(const int *)options;
+  return given->count > 1 ? qp_words_list(given, list, sizeof list, err)
+                          : qp_words_none(given, err);
+}
+
+static int run_verb(const char *a, const char *b, int code) {
+  static char verb[] = "try", kept[2][64];
+  char *argv[] = {verb, kept[0], b ? kept[1] : NULL, NULL};
+  snprintf(kept[0], sizeof kept[0], "%s", a);
+  snprintf(kept[1], sizeof kept[1], "%s", b ? b : "");
+  return qp_verb_run(&help, table, b ? 3 : 2, argv, act, &code);
+}
+
+Test(options, a_verb_ends_with_the_code_of_its_body_or_of_its_error) {
+  cr_redirect_stderr();
+  cr_assert_eq(run_verb("--flag", NULL, 0), 0);
+  cr_assert_eq(run_verb("--flag", NULL, 3), 3);
+  cr_assert_eq(run_verb("--flog", NULL, 0), 2);
+  cr_assert_eq(run_verb("word", NULL, 0), 2, "no words are taken");
+  cr_assert_eq(run_verb("abc", "def", 1), 1, "a list of 7 characters fits into 8 bytes");
+  cr_assert_eq(run_verb("abc", "defg", 1), 2, "one of 8 does not");
+}

@@ -126,6 +126,31 @@ int qp_complain(const char *verb, qp_status status, const qp_error *err) {
   return qp_exit_code(status);
 }
 
+int qp_verb_run(const qp_verb_help *verb, const qp_option *table, int argc, char **argv,
+                qp_verb_body *body, void *options) {
+  qp_words words = {0};
+  int code = qp_options_parse(verb, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {0};
+  code = 0;
+  const qp_status status = body(options, &words, &code, &err);
+  return status ? qp_complain(verb->name, status, &err) : code;
+}
+
+qp_status qp_words_none(const qp_words *words, qp_error *err) {
+  return words->count
+             ? qp_fail(err, QP_E_ARG, "'%s' is no option, and no words are taken", words->word[0])
+             : QP_OK;
+}
+
+qp_status qp_words_list(const qp_words *words, char *list, size_t size, qp_error *err) {
+  size_t used = 0;
+  list[0] = 0;
+  for (size_t i = 0; i < words->count && used < size; i++)
+    used += (size_t)snprintf(list + used, size - used, "%s%s", i ? "," : "", words->word[i]);
+  return used < size ? QP_OK : qp_fail(err, QP_E_LIMIT, "the list of quantizers is too long");
+}
+
 qp_status qp_quantity_parse(const char *option, const char *text, const qp_unit *units, double *out,
                             qp_error *err) {
   char *end, known[128] = "";

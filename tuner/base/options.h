@@ -7,8 +7,7 @@
 **       QP_TEXT("device", device, "D", "cuda:N or sim[:sm_90[:SMS]]"),
 **       QP_NUMBER("batch", batch, "N", "rows of activations", 1, 64),
 **       {0}};
-**   qp_words words = {0};
-**   int code = qp_options_parse(&verb, table, argc, argv, &words);    // code < 0: go on
+**   return qp_verb_run(&help, table, argc, argv, run, &options);
 */
 #ifndef QP_OPTIONS_H
 #define QP_OPTIONS_H
@@ -72,10 +71,24 @@ typedef struct qp_verb_help {
   const char *name, *arguments, *text;
 } qp_verb_help;
 
+/* What a verb does with its words once its options are set: 'options' is what qp_verb_run was given;
+   '*code' is the exit code where nothing fails, 0 if it is left alone. */
+typedef qp_status qp_verb_body(void *options, const qp_words *words, int *code, qp_error *err);
+
+/* A verb of the command, from its arguments to its exit code: parse them, call 'body', and print
+   "qpal VERB: message" on stderr where either fails. */
+int qp_verb_run(const qp_verb_help *verb, const qp_option *table, int argc, char **argv,
+                qp_verb_body *body, void *options);
+
 /* Parse argv[1..]; "--name value", "--name=value" and flags, words anywhere, "--" ends the options.
    Returns -1 to go on, or the exit code: 0 after --help, 2 after an error told on stderr. */
 int qp_options_parse(const qp_verb_help *verb, const qp_option *table, int argc, char **argv,
                      qp_words *words);
+
+/* QP_E_ARG names the first word of a verb that takes none. */
+qp_status qp_words_none(const qp_words *words, qp_error *err);
+/* The words as one list, "a,b,c", in 'list'; QP_E_LIMIT: it does not fit. */
+qp_status qp_words_list(const qp_words *words, char *list, size_t size, qp_error *err);
 
 /* "4096x4096,1024x4096": M x K of each; QP_E_ARG names what is wrong. */
 qp_status qp_shapes_parse(const char *text, qp_shapes *out, qp_error *err);

@@ -28,7 +28,7 @@ typedef struct bench_options {
 } bench_options;
 
 static qp_status check(const bench_options *o, const qp_words *words, qp_error *err) {
-  if (words->count) return qp_fail(err, QP_E_ARG, "'%s' is no option", words->word[0]);
+  if (qp_words_none(words, err)) return QP_E_ARG;
   if (o->timer && strcmp(o->timer, "events") != 0)
     return qp_fail(err, QP_E_ARG, "--timer '%s': events, or nothing for CUPTI, is needed",
                    o->timer);
@@ -98,6 +98,12 @@ static qp_status run(const bench_options *o, qp_error *err) {
   return status;
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  (void)code;
+  const qp_status status = check(options, words, err);
+  return status ? status : run(options, err);
+}
+
 int qp_cmd_bench(int argc, char **argv) {
   bench_options o = {.model = "llama-3.1-8b",
                      .quantizers = "tcq,vq2,nuq",
@@ -126,11 +132,5 @@ int qp_cmd_bench(int argc, char **argv) {
       QP_TEXT("against", o.against, "FILE", "compare with what an earlier run printed with --json"),
       QP_FLAG("json", o.json, "one JSON object"),
       {0}};
-  qp_words words = {0};
-  const int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {0};
-  qp_status status = check(&o, &words, &err);
-  if (!status) status = run(&o, &err);
-  return status ? qp_complain("bench", status, &err) : 0;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

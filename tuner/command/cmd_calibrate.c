@@ -37,18 +37,6 @@ typedef struct calibrate_options {
   bool no_hessians, no_sensitivities, json;
 } calibrate_options;
 
-static qp_status read_tokens(const calibrate_options *o, const char *model, qp_tokens *out,
-                             qp_error *err) {
-  qp_tokens all = {0};
-  if (o->text) return qp_text_tokens(model, o->text, o->context, o->limit, out, err);
-  qp_status status = qp_tokens_read(o->tokens, &all, err);
-  if (status) return status;
-  if (o->limit) qp_tokens_limit(&all, o->limit);
-  status = qp_tokens_cut(&all, o->context, out, err);
-  qp_tokens_free(&all);
-  return status;
-}
-
 static qp_status print_results(const calibrate_options *o, const qp_model *m, qp_error *err) {
   qp_calibration c;
   qp_status status = qp_calibration_open(o->folder, &c, err);
@@ -71,7 +59,7 @@ static qp_status run(const calibrate_options *o, const char *path, double noise,
       .sensitivity = {.noise = noise, .probes = o->probes, .seed = o->seed},
       .logit_bytes = (uint64_t)2 << 30,
       .stopped = &qp_stopped};
-  qp_status status = read_tokens(o, path, &tokens, err);
+  qp_status status = qp_text_or_ids(path, o->text, o->tokens, o->context, o->limit, &tokens, err);
   if (!status) status = qp_models_open(&models, err);
   if (!status) status = qp_forward_open(path, models, &forward, &f, err);
   if (!status) status = qp_calibrate(f, &tokens, &wishes, err);
@@ -99,6 +87,15 @@ static qp_status check(const calibrate_options *o, const qp_words *words, double
   return status;
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  double noise = 0.01;
+  (void)code;
+  const qp_status status = check(options, words, &noise, err);
+  if (status) return status;
+  qp_stop_catch();
+  return run(options, words->word[0], noise, err);
+}
+
 int qp_cmd_calibrate(int argc, char **argv) {
   calibrate_options o = {.limit = DEFAULT_TOKENS,
                          .context = DEFAULT_CONTEXT,
@@ -122,13 +119,5 @@ int qp_cmd_calibrate(int argc, char **argv) {
       QP_NUMBER("threads", o.threads, "N", "threads (0: as many as CPUs)", 0, 256),
       QP_FLAG("json", o.json, "print every linear's sensitivity as JSON"),
       {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {{0}};
-  double noise = 0.01;
-  qp_status status = check(&o, &words, &noise, &err);
-  if (!status) qp_stop_catch();
-  if (!status) status = run(&o, words.word[0], noise, &err);
-  return status ? qp_complain("calibrate", status, &err) : 0;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

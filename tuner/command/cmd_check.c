@@ -285,7 +285,8 @@ static qp_status choose_device(const check_options *o, char *device, size_t size
   return status;
 }
 
-static qp_status run(const check_options *o, const qp_words *words, int *code, qp_error *err) {
+static qp_status run(void *options, const qp_words *words, int *code, qp_error *err) {
+  const check_options *o = options;
   qp_session s;
   qp_status status = qp_session_open(&s, err);
   if (status) return status;
@@ -336,11 +337,5 @@ int qp_cmd_check(int argc, char **argv) {
       QP_FLAG("quiet", o.quiet, "rows of failures only"),
       QP_FLAG("json", o.json, "rows as JSON"),
       {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {0};
-  code = 0;
-  qp_status status = run(&o, &words, &code, &err);
-  return status ? qp_complain("check", status, &err) : code;
+  return qp_verb_run(&help, table, argc, argv, run, &o);
 }

@@ -290,6 +290,14 @@ static qp_status run(const cost_options *o, const char *list, qp_error *err) {
   return status;
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  char list[16384];
+  (void)code;
+  if (!words->count) return qp_fail(err, QP_E_ARG, "a quantizer is needed; see qpal cost --help");
+  const qp_status status = qp_words_list(words, list, sizeof list, err);
+  return status ? status : run(options, list, err);
+}
+
 int qp_cmd_cost(int argc, char **argv) {
   cost_options o = {.arch = "sm_90",
                     .type = "f16",
@@ -306,16 +314,5 @@ int qp_cmd_cost(int argc, char **argv) {
       QP_TEXT("against", o.against, "FILE", "beside what an earlier run printed with --json"),
       QP_FLAG("json", o.json, "print JSON"),
       {0}};
-  qp_words words = {0};
-  const int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {0};
-  char list[16384] = "";
-  size_t used = 0;
-  for (size_t i = 0; i < words.count && used < sizeof list; i++)
-    used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? "," : "", words.word[i]);
-  const qp_status status =
-      words.count ? run(&o, list, &err)
-                  : qp_fail(&err, QP_E_ARG, "a quantizer is needed; see qpal cost --help");
-  return status ? qp_complain("cost", status, &err) : 0;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

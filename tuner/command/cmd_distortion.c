@@ -179,6 +179,13 @@ static qp_status run(const distortion_options *o, const char *list, qp_error *er
   return status;
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  char list[16384];
+  (void)code;
+  const qp_status status = qp_words_list(words, list, sizeof list, err);
+  return status ? status : run(options, words->count ? list : NULL, err);
+}
+
 int qp_cmd_distortion(int argc, char **argv) {
   distortion_options o = {
       .samples = DEFAULT_SAMPLES, .columns = DEFAULT_COLUMNS, .threads = 0, .seed = 1};
@@ -197,14 +204,5 @@ int qp_cmd_distortion(int argc, char **argv) {
       QP_FLAG("cost", o.cost, "count the decode's cost as PTX in the simulator (sm_90)"),
       QP_FLAG("json", o.json, "print JSON"),
       {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  char list[16384] = "";
-  size_t used = 0;
-  for (size_t i = 0; i < words.count && used < sizeof list; i++)
-    used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? "," : "", words.word[i]);
-  qp_error err = {{0}};
-  qp_status status = run(&o, words.count ? list : NULL, &err);
-  return status ? qp_complain("distortion", status, &err) : 0;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

@@ -178,23 +178,21 @@ static void print_json(const examination *x) {
   cJSON_Delete(o);
 }
 
-int qp_cmd_doctor(int argc, char **argv) {
-  bool json = false;
-  const qp_option table[] = {QP_FLAG("json", json, "one JSON object"), {0}};
-  qp_words words = {0};
-  qp_error err = {0};
-  const int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  if (words.count) {
-    qp_fail(&err, QP_E_ARG, "'%s' is no option", words.word[0]);
-    return qp_complain("doctor", QP_E_ARG, &err);
-  }
+static qp_status act(void *json, const qp_words *words, int *code, qp_error *err) {
+  if (qp_words_none(words, err)) return QP_E_ARG;
   examination *x = calloc(1, sizeof *x);
-  if (!x) return qp_complain("doctor", qp_fail(&err, QP_E_NOMEM, "no memory"), &err);
+  if (!x) return qp_fail(err, QP_E_NOMEM, "no memory");
   examine(x);
-  json ? print_json(x) : print_text(x);
+  *(const bool *)json ? print_json(x) : print_text(x);
   const bool makes = x->library[QP_DYNLIB_NVRTC].chosen != NULL;
   const bool trouble = x->library[QP_DYNLIB_CUDA].chosen && !x->gpus;
   free(x);
-  return !makes ? 1 : trouble ? 3 : 0;
+  *code = !makes ? 1 : trouble ? 3 : 0;
+  return QP_OK;
+}
+
+int qp_cmd_doctor(int argc, char **argv) {
+  bool json = false;
+  const qp_option table[] = {QP_FLAG("json", json, "one JSON object"), {0}};
+  return qp_verb_run(&help, table, argc, argv, act, &json);
 }

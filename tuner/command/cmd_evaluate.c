@@ -72,20 +72,6 @@ static void print(const evaluate_options *o, const qp_divergence *d, double seco
 
 /* ---- Running ---- */
 
-/* The file's tokens in pieces, at most 'limit' of them (0: all). */
-static qp_status read_pieces(const evaluate_options *o, const char *path, qp_tokens *out,
-                             qp_error *err) {
-  qp_tokens all = {0};
-  if (o->text)
-    return qp_text_tokens(o->against ? o->against : path, o->text, o->context, o->limit, out, err);
-  qp_status status = qp_tokens_read(o->tokens, &all, err);
-  if (status) return status;
-  if (o->limit) qp_tokens_limit(&all, o->limit);
-  status = qp_tokens_cut(&all, o->context, out, err);
-  qp_tokens_free(&all);
-  return status;
-}
-
 /* Definitions in files of their own join the palette by being named. */
 static qp_status open_palette(const evaluate_options *o, qp_session *s, qp_error *err) {
   const qp_quantizer **list = NULL;
@@ -107,7 +93,9 @@ static qp_status run(const evaluate_options *o, const char *path, qp_error *err)
   const qp_forward_options options = {.palette = session.palette,
                                       .threads = o->threads,
                                       .resident_bytes = (uint64_t)o->memory << 20};
-  if (!status) status = read_pieces(o, path, &tokens, err);
+  if (!status)
+    status = qp_text_or_ids(o->against ? o->against : path, o->text, o->tokens, o->context,
+                            o->limit, &tokens, err);
   if (!status) status = qp_models_open(&models, err);
   if (!status) status = qp_forward_open(path, models, &options, &model, err);
   if (!status && o->against) status = qp_forward_open(o->against, models, &options, &source, err);
@@ -126,6 +114,16 @@ static qp_status run(const evaluate_options *o, const char *path, qp_error *err)
   qp_tokens_free(&tokens);
   qp_session_close(&session);
   return status;
+}
+
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  const evaluate_options *o = options;
+  (void)code;
+  if (words->count != 1)
+    return qp_fail(err, QP_E_ARG, "one MODEL is needed, got %zu", words->count);
+  if (!o->text == !o->tokens)
+    return qp_fail(err, QP_E_ARG, "--text FILE or --tokens FILE is needed: the text to predict");
+  return run(o, words->word[0], err);
 }
 
 int qp_cmd_evaluate(int argc, char **argv) {
@@ -148,16 +146,5 @@ int qp_cmd_evaluate(int argc, char **argv) {
               "files of quantizers that MODEL was packed with and the palette lacks"),
       QP_FLAG("json", o.json, "print JSON"),
       {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {{0}};
-  qp_status status;
-  if (words.count != 1)
-    status = qp_fail(&err, QP_E_ARG, "one MODEL is needed, got %zu", words.count);
-  else if (!o.text == !o.tokens)
-    status = qp_fail(&err, QP_E_ARG, "--text FILE or --tokens FILE is needed: the text to predict");
-  else
-    status = run(&o, words.word[0], &err);
-  return status ? qp_complain("evaluate", status, &err) : 0;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

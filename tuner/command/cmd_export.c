@@ -221,6 +221,16 @@ static qp_status run(qp_session *s, const export_options *o, qp_error *err) {
   return status;
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  qp_session s;
+  (void)code;
+  qp_status status = check_options(options, words->count, err);
+  if (status || (status = qp_session_open(&s, err))) return status;
+  status = run(&s, options, err);
+  qp_session_close(&s);
+  return status;
+}
+
 int qp_cmd_export(int argc, char **argv) {
   export_options o = {.batch = "1,2,4,8", .type = "f16", .path = "", .ptx = "newest"};
   const qp_option table[] = {
@@ -248,16 +258,5 @@ int qp_cmd_export(int argc, char **argv) {
       QP_TEXT("c-source", o.c_source, "FILE", "the library inside a C source"),
       QP_TEXT("shared", o.shared, "FILE", "the library inside a shared library"),
       {0}};
-  qp_words words = {0};
-  const int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {0};
-  qp_session s;
-  qp_status status = check_options(&o, words.count, &err);
-  if (status) return qp_complain("export", status, &err);
-  status = qp_session_open(&s, &err);
-  if (status) return qp_complain("export", status, &err);
-  status = run(&s, &o, &err);
-  qp_session_close(&s);
-  return status ? qp_complain("export", status, &err) : 0;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

@@ -218,6 +218,20 @@ static bool reads_weights(const char *name) {
   return !qp_op_parse(name, &op, &why) && qp_op_has_segments(op);
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  const gen_options *o = options;
+  qp_session s;
+  (void)code;
+  if (words->count > 1 || (!words->count && reads_weights(o->op)) || !o->folder)
+    return qp_fail(err, QP_E_ARG,
+                   "one list of quantizers and -o DIR are needed; see qpal gen --help");
+  qp_status status = qp_session_open(&s, err);
+  if (status) return status;
+  status = run(&s, o, words->count ? words->word[0] : NULL, err);
+  qp_session_close(&s);
+  return status;
+}
+
 int qp_cmd_gen(int argc, char **argv) {
   gen_options o = {.op = "gemm", .arch = "sm_90", .type = "f16", .batch = 1};
   const qp_option table[] = {
@@ -236,18 +250,5 @@ int qp_cmd_gen(int argc, char **argv) {
       QP_REPEATS("set", o.set, "TUNABLE=V", "a tunable (qpal list families)"),
       QP_TEXT("o", o.folder, "DIR", "folder to write to"),
       {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {0};
-  if (words.count > 1 || (!words.count && reads_weights(o.op)) || !o.folder) {
-    qp_fail(&err, QP_E_ARG, "one list of quantizers and -o DIR are needed; see qpal gen --help");
-    return qp_complain("gen", QP_E_ARG, &err);
-  }
-  qp_session s;
-  qp_status status = qp_session_open(&s, &err);
-  if (status) return qp_complain("gen", status, &err);
-  status = run(&s, &o, words.count ? words.word[0] : NULL, &err);
-  qp_session_close(&s);
-  return status ? qp_complain("gen", status, &err) : 0;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

@@ -139,37 +139,38 @@ static void list_gpus(bool json) {
   qp_table_print(t);
 }
 
-int qp_cmd_list(int argc, char **argv) {
-  bool json = false, pins = false;
-  const qp_option table[] = {
-      QP_FLAG("json", json, "as JSON"),
-      QP_FLAG("pins", pins, "names and hashes, as lua/quantizers/definitions.txt"),
-      {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  const char *what = words.count ? words.word[0] : "quantizers";
-  qp_error err = {0};
-  if (!strcmp(what, "gpus")) return list_gpus(json), 0;
-  if (!strcmp(what, "models")) {
-    qp_status models = list_models(json, &err);
-    return models ? qp_complain("list", models, &err) : 0;
-  }
-  bool quantizers = !strcmp(what, "quantizers");
-  if (!quantizers && strcmp(what, "families") != 0) {
-    qp_fail(&err, QP_E_ARG, "'%s' cannot be listed; quantizers, families, models or gpus can",
-            what);
-    return qp_complain("list", QP_E_ARG, &err);
-  }
+typedef struct list_options {
+  bool json, pins;
+} list_options;
+
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  const list_options *o = options;
+  const char *what = words->count ? words->word[0] : "quantizers";
+  (void)code;
+  if (!strcmp(what, "gpus")) return list_gpus(o->json), QP_OK;
+  if (!strcmp(what, "models")) return list_models(o->json, err);
+  const bool quantizers = !strcmp(what, "quantizers");
+  if (!quantizers && strcmp(what, "families") != 0)
+    return qp_fail(err, QP_E_ARG, "'%s' cannot be listed; quantizers, families, models or gpus can",
+                   what);
   qp_session s;
-  qp_status status = qp_session_open(&s, &err);
-  if (status) return qp_complain("list", status, &err);
-  if (pins)
+  const qp_status status = qp_session_open(&s, err);
+  if (status) return status;
+  if (o->pins)
     list_pins(&s);
   else if (quantizers)
-    list_quantizers(&s, json);
+    list_quantizers(&s, o->json);
   else
-    list_families(&s, json);
+    list_families(&s, o->json);
   qp_session_close(&s);
-  return 0;
+  return QP_OK;
+}
+
+int qp_cmd_list(int argc, char **argv) {
+  list_options o = {0};
+  const qp_option table[] = {
+      QP_FLAG("json", o.json, "as JSON"),
+      QP_FLAG("pins", o.pins, "names and hashes, as lua/quantizers/definitions.txt"),
+      {0}};
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

@@ -143,6 +143,14 @@ static qp_status diff(const qp_words *words, bool json, qp_error *err) {
   return status;
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  const qp_plan_options *o = options;
+  (void)code;
+  if (o->diff) return diff(words, o->json, err);
+  const qp_status status = qp_words_none(words, err);
+  return status ? status : make_plan(o, err);
+}
+
 int qp_cmd_plan(int argc, char **argv) {
   qp_plan_options o = {0};
   const qp_option table[] = {
@@ -188,13 +196,5 @@ int qp_cmd_plan(int argc, char **argv) {
       QP_FLAG("diff", o.diff, "what changes from plan A to plan B, and what it costs"),
       QP_FLAG("json", o.json, "print JSON"),
       {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {0};
-  qp_status status = QP_OK;
-  if (!o.diff && words.count)
-    status = qp_fail(&err, QP_E_ARG, "'%s': no words are taken; qpal plan --help", words.word[0]);
-  if (!status) status = o.diff ? diff(&words, o.json, &err) : make_plan(&o, &err);
-  return status ? qp_complain("plan", status, &err) : 0;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

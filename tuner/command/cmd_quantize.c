@@ -325,6 +325,13 @@ static qp_status run(const char *weights, const quantize_options *o, int *code, 
   return status;
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  if (words->count != 1)
+    return qp_fail(err, QP_E_ARG, "one file or folder of weights is needed; qpal quantize --help");
+  qp_stop_catch();
+  return run(words->word[0], options, code, err);
+}
+
 int qp_cmd_quantize(int argc, char **argv) {
   quantize_options o = {.seed = 1, .shard_mib = 1024};
   const qp_option table[] = {
@@ -355,16 +362,5 @@ int qp_cmd_quantize(int argc, char **argv) {
                 "of each linear that the kernel decodes (all; 2 in the simulator)", 1, 1 << 20),
       QP_FLAG("json", o.json, "print the report as JSON"),
       {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {{0}};
-  if (words.count != 1) {
-    qp_fail(&err, QP_E_ARG, "one file or folder of weights is needed; qpal quantize --help");
-    return qp_complain("quantize", QP_E_ARG, &err);
-  }
-  qp_stop_catch();
-  code = 0;
-  qp_status status = run(words.word[0], &o, &code, &err);
-  return status ? qp_complain("quantize", status, &err) : code;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

@@ -127,6 +127,20 @@ static qp_status show(const qp_quantizer *q, const show_options *o, qp_error *er
   return QP_OK;
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  qp_session s;
+  const qp_quantizer *q;
+  (void)code;
+  if (words->count != 1)
+    return qp_fail(err, QP_E_ARG, "one quantizer is needed; qpal list names them");
+  qp_status status = qp_session_open(&s, err);
+  if (status) return status;
+  status = qp_palette_find(s.palette, words->word[0], &q, err);
+  if (!status) status = show(q, options, err);
+  qp_session_close(&s);
+  return status;
+}
+
 int qp_cmd_show(int argc, char **argv) {
   show_options o = {0};
   const qp_option table[] = {
@@ -136,20 +150,5 @@ int qp_cmd_show(int argc, char **argv) {
       QP_TEXT("state", o.state, "N", "what one state or code decodes to"),
       QP_FLAG("json", o.json, "the facts as JSON"),
       {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {0};
-  qp_session s;
-  const qp_quantizer *q;
-  if (words.count != 1) {
-    qp_fail(&err, QP_E_ARG, "one quantizer is needed; qpal list names them");
-    return qp_complain("show", QP_E_ARG, &err);
-  }
-  qp_status status = qp_session_open(&s, &err);
-  if (status) return qp_complain("show", status, &err);
-  status = qp_palette_find(s.palette, words.word[0], &q, &err);
-  if (!status) status = show(q, &o, &err);
-  qp_session_close(&s);
-  return status ? qp_complain("show", status, &err) : 0;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

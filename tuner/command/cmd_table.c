@@ -393,6 +393,15 @@ static qp_status run(const table_options *o, const char *gpu, qp_error *err) {
   return status;
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  const table_options *o = options;
+  (void)code;
+  if (o->merge) return merge(o, words, err);
+  if (words->count != 1 || !o->model)
+    return qp_fail(err, QP_E_ARG, "one GPU and --model are needed");
+  return run(o, words->word[0], err);
+}
+
 int qp_cmd_table(int argc, char **argv) {
   table_options o = {.batch = 1, .time = "chain"};
   const qp_option table[] = {
@@ -410,16 +419,5 @@ int qp_cmd_table(int argc, char **argv) {
       QP_TEXT("o", o.out, "FILE", "of --merge"),
       QP_FLAG("replay", o.replay, "take records of the replay device too"),
       {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {0};
-  qp_status status = QP_OK;
-  if (o.merge)
-    status = merge(&o, &words, &err);
-  else if (words.count != 1 || !o.model)
-    status = qp_fail(&err, QP_E_ARG, "one GPU and --model are needed");
-  else
-    status = run(&o, words.word[0], &err);
-  return status ? qp_complain("table", status, &err) : 0;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

@@ -110,7 +110,12 @@ static int report(const qp_model_group *groups, const qp_cases *cases, const qp_
   return count[QP_OUTCOME_FAIL] + count[QP_OUTCOME_LOST] ? 1 : 0;
 }
 
-static qp_status run(const char *list, const char *device, bool json, int *code, qp_error *err) {
+typedef struct tour_options {
+  const char *device;
+  bool json;
+} tour_options;
+
+static qp_status run(const char *list, const tour_options *o, int *code, qp_error *err) {
   qp_session s;
   qp_status status = qp_session_open(&s, err);
   if (status) return status;
@@ -123,8 +128,8 @@ static qp_status run(const char *list, const char *device, bool json, int *code,
   qp_result *result = NULL;
   qp_model_group groups[GROUPS];
   status = model_groups(groups, err);
-  if (!status) status = qp_session_quantizers(&s, list ? list : "tcq,vq2,nuq", &q, &n, err);
-  if (!status) status = qp_session_device(device, chosen, sizeof chosen, &arch, &sms, err);
+  if (!status) status = qp_session_quantizers(&s, list, &q, &n, err);
+  if (!status) status = qp_session_device(o->device, chosen, sizeof chosen, &arch, &sms, err);
   bool gpu = !status && strncmp(chosen, "sim", 3) != 0;
   if (!status && !gpu) sms = qp_arch_sm_count(arch); /* the kernels are those of the real chip */
   if (!status) status = make_cases(s.families, groups, q, n, arch, sms, gpu, &cases, &verify, err);
@@ -133,7 +138,7 @@ static qp_status run(const char *list, const char *device, bool json, int *code,
   qp_run_options ro = {
       .device = chosen, .seed = 1, .row_groups_max = 8, .cubins = true, .what = "tour"};
   if (!status) status = qp_run_cases(s.families, &ro, &cases, verify, result, NULL, err);
-  if (!status) *code = report(groups, &cases, result, json, chosen);
+  if (!status) *code = report(groups, &cases, result, o->json, chosen);
   free(result);
   free(verify);
   free(q);
@@ -142,21 +147,18 @@ static qp_status run(const char *list, const char *device, bool json, int *code,
   return status;
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  const tour_options *o = options;
+  char list[16384];
+  const qp_status status = qp_words_list(words, list, sizeof list, err);
+  return status ? status : run(words->count ? list : "tcq,vq2,nuq", o, code, err);
+}
+
 int qp_cmd_tour(int argc, char **argv) {
-  bool json = false;
-  const char *device = NULL;
+  tour_options o = {0};
   const qp_option table[] = {
-      QP_TEXT("device", device, "D", "cuda:N or sim[:sm_90[:SMS]]; a GPU if there is one"),
-      QP_FLAG("json", json, "rows as JSON"),
+      QP_TEXT("device", o.device, "D", "cuda:N or sim[:sm_90[:SMS]]; a GPU if there is one"),
+      QP_FLAG("json", o.json, "rows as JSON"),
       {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  char list[4096] = "";
-  for (size_t i = 0, n = 0; i < words.count && n < sizeof list; i++)
-    n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? "," : "", words.word[i]);
-  qp_error err = {0};
-  code = 0;
-  qp_status status = run(words.count ? list : NULL, device, json, &code, &err);
-  return status ? qp_complain("tour", status, &err) : code;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

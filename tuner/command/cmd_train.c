@@ -32,6 +32,12 @@ static qp_status write_codebook(const qp_codebook *book, const uint16_t *data, c
   return status;
 }
 
+typedef struct train_options {
+  qp_train_options how;
+  unsigned weights, seed;
+  const char *path;
+} train_options;
+
 static qp_status train(const qp_quantizer *q, qp_train_options *options, const char *path,
                        qp_error *err) {
   if (q->codebooks != 1) {
@@ -52,35 +58,34 @@ static qp_status train(const qp_quantizer *q, qp_train_options *options, const c
   return status;
 }
 
-int qp_cmd_train(int argc, char **argv) {
-  unsigned rounds = 14, weights = 1u << 20, threads = 0, beam = 0, seed = 1;
-  const char *path = NULL;
-  const qp_option table[] = {
-      QP_TEXT("o", path, "FILE", "where the codebook goes"),
-      QP_NUMBER("rounds", rounds, "N", "rounds (14)", 1, 1000),
-      QP_NUMBER("weights", weights, "N",
-                "weights of a later round (1048576); the first half take a quarter", 1, 1u << 31),
-      QP_NUMBER("beam", beam, "N",
-                "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
-                QP_BEAM_LEAST, QP_BEAM_MOST),
-      QP_NUMBER("threads", threads, "N", "threads (0: as many as CPUs)", 0, 256),
-      QP_NUMBER("seed", seed, "N", "of the weights (1)", 0, 1u << 30),
-      {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {{0}};
-  if (words.count != 1 || !path) {
-    qp_fail(&err, QP_E_ARG, "one QUANTIZER and -o FILE should be given");
-    return qp_complain("train", QP_E_ARG, &err);
-  }
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  train_options *o = options;
   qp_session session = {0};
   const qp_quantizer *q = NULL;
-  qp_train_options options = {
-      .rounds = rounds, .weights = weights, .threads = threads, .beam = beam, .seed = seed};
-  qp_status status = qp_session_open(&session, &err);
-  if (!status) status = qp_palette_find(session.palette, words.word[0], &q, &err);
-  if (!status) status = train(q, &options, path, &err);
+  (void)code;
+  if (words->count != 1 || !o->path)
+    return qp_fail(err, QP_E_ARG, "one QUANTIZER and -o FILE should be given");
+  o->how.weights = o->weights;
+  o->how.seed = o->seed;
+  qp_status status = qp_session_open(&session, err);
+  if (!status) status = qp_palette_find(session.palette, words->word[0], &q, err);
+  if (!status) status = train(q, &o->how, o->path, err);
   qp_session_close(&session);
-  return status ? qp_complain("train", status, &err) : 0;
+  return status;
+}
+
+int qp_cmd_train(int argc, char **argv) {
+  train_options o = {.how = {.rounds = 14}, .weights = 1u << 20, .seed = 1};
+  const qp_option table[] = {
+      QP_TEXT("o", o.path, "FILE", "where the codebook goes"),
+      QP_NUMBER("rounds", o.how.rounds, "N", "rounds (14)", 1, 1000),
+      QP_NUMBER("weights", o.weights, "N",
+                "weights of a later round (1048576); the first half take a quarter", 1, 1u << 31),
+      QP_NUMBER("beam", o.how.beam, "N",
+                "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
+                QP_BEAM_LEAST, QP_BEAM_MOST),
+      QP_NUMBER("threads", o.how.threads, "N", "threads (0: as many as CPUs)", 0, 256),
+      QP_NUMBER("seed", o.seed, "N", "of the weights (1)", 0, 1u << 30),
+      {0}};
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }

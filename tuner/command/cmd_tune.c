@@ -432,6 +432,19 @@ static qp_status tune(run *r, qp_error *err) {
   return status ? status : write_results(r, err);
 }
 
+static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
+  tune_options *o = options;
+  (void)code;
+  qp_status status = qp_words_none(words, err);
+  if (status) return status;
+  if ((o->model != NULL) + (o->shapes.count > 0) + (o->plan != NULL) != 1)
+    return qp_fail(err, QP_E_ARG, "one of --model, --shape and --plan is needed");
+  run r = {.o = o};
+  status = tune(&r, err);
+  free_run(&r);
+  return status;
+}
+
 int qp_cmd_tune(int argc, char **argv) {
   tune_options o = {.quantizers = "tcq,vq2,nuq", .batch = "1,8", .device = "cuda:0", .seed = 1};
   const qp_option table[] = {
@@ -468,18 +481,5 @@ int qp_cmd_tune(int argc, char **argv) {
       QP_TEXT("svg", o.svg, "FILE", "draw latency against rate, with the floor"),
       QP_FLAG("json", o.json, "print the candidates as JSON"),
       {0}};
-  qp_words words = {0};
-  int code = qp_options_parse(&help, table, argc, argv, &words);
-  if (code >= 0) return code;
-  qp_error err = {0};
-  qp_status status = QP_OK;
-  run r = {.o = &o};
-  if (words.count)
-    status = qp_fail(&err, QP_E_ARG, "'%s' is no option", words.word[0]);
-  else if ((o.model != NULL) + (o.shapes.count > 0) + (o.plan != NULL) != 1)
-    status = qp_fail(&err, QP_E_ARG, "one of --model, --shape and --plan is needed");
-  else
-    status = tune(&r, &err);
-  free_run(&r);
-  return status ? qp_complain("tune", status, &err) : 0;
+  return qp_verb_run(&help, table, argc, argv, act, &o);
 }
