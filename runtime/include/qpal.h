@@ -116,7 +116,8 @@ QPAL_API qpal_status qpal_library_open(const char *path, qpal_library **out);
    closed: nothing is copied.  QPAL_E_ARG: NULL or not aligned; QPAL_E_FORMAT; QPAL_E_NOMEM. */
 QPAL_API qpal_status qpal_library_from_memory(const void *data, size_t bytes, qpal_library **out);
 
-/* Compare every kernel's code with its checksum now, not when it is loaded.  QPAL_E_FORMAT (named). */
+/* Compare every kernel's code with its checksum now, not when it is loaded.  QPAL_E_FORMAT
+   (named). */
 QPAL_API qpal_status qpal_library_verify(const qpal_library *library);
 
 /* After all qpal_kernels that were loaded from it.  NULL is allowed. */

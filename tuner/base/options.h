@@ -71,8 +71,8 @@ typedef struct qp_verb_help {
   const char *name, *arguments, *text;
 } qp_verb_help;
 
-/* What a verb does with its words once its options are set: 'options' is what qp_verb_run was given;
-   '*code' is the exit code where nothing fails, 0 if it is left alone. */
+/* What a verb does with its words once its options are set: 'options' is what qp_verb_run was
+   given; '*code' is the exit code where nothing fails, 0 if it is left alone. */
 typedef qp_status qp_verb_body(void *options, const qp_words *words, int *code, qp_error *err);
 
 /* A verb of the command, from its arguments to its exit code: parse them, call 'body', and print

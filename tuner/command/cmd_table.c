@@ -107,7 +107,8 @@ static void fill_cell(matrix *m, qp_lookup *l, size_t q, unsigned launch) {
   m->found += c->there;
 }
 
-/* From which number of rows on decoding and cuBLAS are faster than the kernels of the cell's path. */
+/* From which number of rows on decoding and cuBLAS are faster than the kernels of
+   the cell's path. */
 static void fill_crossovers(matrix *m, qp_lookup *l, const qp_records *records) {
   unsigned batch[QP_MAX_BATCHES];
   const size_t batches = qp_crossover_batches(records, batch);
@@ -205,7 +206,8 @@ static bool find_other(const matrix *m, qp_lookup *l, qp_op op, const qp_quantiz
 typedef void (*see_other)(const matrix *m, const char *launch, const qp_quantizer *q,
                           unsigned columns, const qp_pick *pick, void *arg);
 
-/* Every rotation, dequantization and look-up of the model that a record answers; returns their number. */
+/* Every rotation, dequantization and look-up of the model that a record answers;
+   returns their number. */
 static size_t each_other(const matrix *m, qp_lookup *l, see_other see, void *arg) {
   qp_model_rotation rotation[QP_MODEL_ROTATIONS];
   const unsigned n = qp_model_rotations(m->model, rotation);

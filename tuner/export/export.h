@@ -45,8 +45,9 @@ typedef qp_status (*qp_export_chooser)(void *arg, const qp_export_gpu *gpu, cons
                                        int64_t *latency_ps, qp_error *err);
 
 /*
-** From which number of rows on decoding and a library's GEMM are faster than this problem's kernels at
-** the batches of the export, by 'path'.  0: not known; UINT32_MAX: they never are, as far as was measured.
+** From which number of rows on decoding and a library's GEMM are faster than this problem's
+** kernels at the batches of the export, by 'path'.  0: not known; UINT32_MAX: they never are, as
+** far as was measured.
 */
 typedef unsigned (*qp_export_crossover)(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
                                         const char *path, const unsigned *batch, size_t batches);

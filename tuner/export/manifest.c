@@ -140,7 +140,8 @@ static void add_groups_of(cJSON *o, const qpal_library *l, uint32_t problem) {
   }
 }
 
-/* null: not known; false: dequant and a GEMM were slower at every number of rows that was measured. */
+/* null: not known; false: dequant and a GEMM were slower at every number of rows
+   that was measured. */
 static void add_crossover(cJSON *o, uint32_t rows) {
   if (!rows)
     cJSON_AddNullToObject(o, "dequant_from_rows");

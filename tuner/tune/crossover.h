@@ -9,10 +9,11 @@
 #include "tuner/tune/records.h"
 
 /*
-** Three measurements decide it, each a record: the fused kernels at the batches that were tuned, the
-** dequantization of each linear to 16 bits, and cuBLAS' product with 16-bit weights of the same shape at
-** some numbers of rows.  A record of cuBLAS has op "cublas", one segment of the quantizer "fp16" with the
-** rows of all linears of the launch together, and the number of rows of X as its batch.
+** Three measurements decide it, each a record: the fused kernels at the batches that were tuned,
+** the dequantization of each linear to 16 bits, and cuBLAS' product with 16-bit weights of the
+** same shape at some numbers of rows.  A record of cuBLAS has op "cublas", one segment of the
+** quantizer "fp16" with the rows of all linears of the launch together, and the number of rows of
+** X as its batch.
 */
 #define QP_CUBLAS_OP "cublas"
 
@@ -49,9 +50,10 @@ void qp_crossover_add(qp_crossover_sides *s, unsigned rows, int64_t ps, const qp
 unsigned qp_crossover_rows(const qp_crossover_sides *s);
 
 /*
-** The sides of a launch (gemm; its own batch does not count) by 'path' with kernels of these batches, from
-** the records and a look-up of them.  A batch that no record answers is left out; false: none is
-** answered, or a linear's dequantization is not.  Records must stay while the sides are used.
+** The sides of a launch (gemm; its own batch does not count) by 'path' with kernels of these
+** batches, from the records and a look-up of them.  A batch that no record answers is left out;
+** false: none is answered, or a linear's dequantization is not.  Records must stay while the
+** sides are used.
 */
 bool qp_crossover_find(qp_lookup *l, const qp_records *records, const qp_problem *launch,
                        const char *path, const unsigned *batch, size_t batches,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** The end of a tuning run:  times of gemms and dequants --cuBLAS at some rows--> records of cuBLAS.
-** Of every launch the number of rows is searched from which decoding and cuBLAS are faster; a product of
-** one shape and number of rows is measured once, whatever the quantizers.
+** Of every launch the number of rows is searched from which decoding and cuBLAS are faster; a
+** product of one shape and number of rows is measured once, whatever the quantizers.
 */
 #include <stdio.h>
 #include <stdlib.h>

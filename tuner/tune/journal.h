@@ -7,8 +7,9 @@
 
 /*
 ** A file of JSON lines:  {"journal":"qpal-tune","version":1,"gpu":...,"driver":...,"timer":...},
-** then  {"begin":KERNEL,"boot":ID}  before a candidate is launched and its record after.  Of several
-** records of a candidate the last counts.  A torn last line is dropped.  One run at a time holds a journal.
+** then  {"begin":KERNEL,"boot":ID}  before a candidate is launched and its record after.  Of
+** several records of a candidate the last counts.  A torn last line is dropped.  One run at a time
+** holds a journal.
 */
 typedef struct qp_journal qp_journal;
 

@@ -45,7 +45,7 @@ typedef struct message {
 
 struct qp_measurer {
   qp_measurer_options opt;
-  qp_fork_server *nursery;
+  qp_fork_server *fork_server;
   int fd; /* -1: no worker */
   pid_t pid;
   unsigned lost;
@@ -255,7 +255,7 @@ qp_status qp_measurer_open(const qp_measurer_options *opt, qp_measurer **out, qp
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a measurer");
   m->opt = *opt;
   m->fd = -1;
-  qp_status status = qp_fork_server_open(serve, &m->opt, &m->nursery, err);
+  qp_status status = qp_fork_server_open(serve, &m->opt, &m->fork_server, err);
   if (status) return free(m), status;
   *out = m;
   return QP_OK;
@@ -263,7 +263,7 @@ qp_status qp_measurer_open(const qp_measurer_options *opt, qp_measurer **out, qp
 
 /* End the worker; its wait status where that is known. */
 static bool end_worker(qp_measurer *m, int *status) {
-  bool known = m->fd >= 0 && qp_fork_server_end(m->nursery, m->pid, status);
+  bool known = m->fd >= 0 && qp_fork_server_end(m->fork_server, m->pid, status);
   if (m->fd >= 0) close(m->fd);
   m->fd = -1;
   return known;
@@ -273,7 +273,7 @@ void qp_measurer_close(qp_measurer *m) {
   int status;
   if (!m) return;
   end_worker(m, &status);
-  qp_fork_server_close(m->nursery);
+  qp_fork_server_close(m->fork_server);
   free(m);
 }
 
@@ -325,7 +325,7 @@ static qp_status begin_worker(qp_measurer *m, qp_meter_info *info, qp_error *err
   message reply = {0};
   qp_status status = QP_OK;
   int exited;
-  if (m->fd < 0) status = qp_fork_server_spawn(m->nursery, &m->fd, &m->pid, err);
+  if (m->fd < 0) status = qp_fork_server_spawn(m->fork_server, &m->fd, &m->pid, err);
   if (status) return m->fd = -1, status;
   double deadline = qp_seconds() + OPEN_TIMEOUT_S;
   channel c = send_request(m, TASK_INFO, NULL, 0, deadline);

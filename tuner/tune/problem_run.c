@@ -124,7 +124,7 @@ static bool is_known(const qp_problem_run *c, const qp_visit *v, const char *ker
     if (!strcmp(c->own.list[i].kernel, kernel)) return true;
   for (unsigned i = 0; i < v->count; i++)
     if (!strcmp(v->list[i].kernel.name, kernel)) return true;
-  for (unsigned k = 0; k < QP_COURSE_VISITS; k++)
+  for (unsigned k = 0; k < QP_RUN_VISITS; k++)
     for (unsigned i = 0; c->flying[k] && i < c->flying[k]->count; i++)
       if (!strcmp(c->flying[k]->list[i].kernel.name, kernel)) return true;
   return false;
@@ -198,7 +198,7 @@ static int64_t floor_ps(const qp_problem_run *c) {
 
 static unsigned visits(const qp_problem_run *c) {
   unsigned n = 0;
-  for (unsigned k = 0; k < QP_COURSE_VISITS; k++) n += c->flying[k] != NULL;
+  for (unsigned k = 0; k < QP_RUN_VISITS; k++) n += c->flying[k] != NULL;
   return n;
 }
 
@@ -416,7 +416,7 @@ qp_status qp_problem_run_visit(qp_problem_run *c, qp_visit *v, qp_error *err) {
   for (unsigned i = 0; i < v->count; i++)
     if (v->list[i].settled)
       qp_search_tell(c->search, &v->list[i].choice, result_ps(c, &v->list[i]));
-  for (unsigned k = 0; k < QP_COURSE_VISITS; k++)
+  for (unsigned k = 0; k < QP_RUN_VISITS; k++)
     if (c->flying[k] == v) c->flying[k] = NULL;
   c->waits = false;
   c->visited = true;
@@ -434,7 +434,7 @@ void qp_visit_free(qp_visit *v) {
 }
 
 void qp_problem_run_close(qp_problem_run *c) {
-  for (unsigned k = 0; k < QP_COURSE_VISITS; k++) qp_visit_free(c->flying[k]);
+  for (unsigned k = 0; k < QP_RUN_VISITS; k++) qp_visit_free(c->flying[k]);
   if (c->search) qp_search_close(c->search);
   qp_records_free(&c->own);
 }

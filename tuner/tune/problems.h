@@ -65,8 +65,8 @@ qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch,
 ** What a model launches beside its gemms; 'ops' has the bits 1 << QP_OP_*.  With rotate: the
 ** rotation of each input of linears, at every batch (of a group one, for all that read it).  With
 ** dequant: the weights of each linear to 16 bits, for every quantizer.  With gather: one row of the
-** embedding, for every quantizer.  By every family that does them, in front of the problems that are
-** there.  QP_E_NOMEM.
+** embedding, for every quantizer.  By every family that does them, in front of the problems that
+** are there.  QP_E_NOMEM.
 */
 qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
                                 const qp_families *families, const qp_problems_wishes *w,

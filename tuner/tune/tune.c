@@ -55,12 +55,12 @@ typedef struct line {
 
 static unsigned visits_of(const qp_problem_run *c) {
   unsigned n = 0;
-  for (unsigned k = 0; k < QP_COURSE_VISITS; k++) n += c->flying[k] != NULL;
+  for (unsigned k = 0; k < QP_RUN_VISITS; k++) n += c->flying[k] != NULL;
   return n;
 }
 
 static bool can_begin(const qp_problem_run *c) {
-  return !c->closed && !c->waits && visits_of(c) < QP_COURSE_VISITS;
+  return !c->closed && !c->waits && visits_of(c) < QP_RUN_VISITS;
 }
 
 /* The best result of the others in the ring, 0 where there is none. */

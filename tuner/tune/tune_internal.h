@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of a tuning run:  tune.c chooses problems, course.c takes each through its candidates. */
+/* Inside of a tuning run:  tune.c chooses problems, problem_run.c takes each
+   through its candidates. */
 #ifndef QP_TUNE_INTERNAL_H
 #define QP_TUNE_INTERNAL_H
 
@@ -8,7 +9,7 @@
 #include "tuner/tune/measurer.h"
 #include "tuner/tune/tune.h"
 
-enum { QP_VISIT_MOST = 8, QP_COURSE_VISITS = 2 };
+enum { QP_VISIT_MOST = 8, QP_RUN_VISITS = 2 };
 enum { QP_TUNE_SAMPLES = 20, QP_TUNE_ROUNDS = 5 };
 
 struct qp_tuner {
@@ -35,7 +36,7 @@ typedef struct qp_problem_run {
   size_t number, rival; /* the same by another family: a ring; its own number: there is none */
   qp_search *search;    /* NULL before the first visit */
   qp_records own;
-  qp_visit *flying[QP_COURSE_VISITS]; /* begun and not over */
+  qp_visit *flying[QP_RUN_VISITS]; /* begun and not over */
   unsigned made;                      /* candidates so far */
   unsigned due;                       /* finalists that are to be timed, 0: they were */
   int64_t best_ps, floor_ps;          /* 0: none; not known */
@@ -45,7 +46,7 @@ typedef struct qp_problem_run {
   bool closed;                        /* nothing more is to be tried */
 } qp_problem_run;
 
-/* Candidates of a course that are compiled together and measured in the order
+/* Candidates of a problem that are compiled together and measured in the order
    of their estimates. */
 struct qp_visit {
   qp_visit *next; /* that is over after this one */
@@ -69,11 +70,11 @@ bool qp_tuner_is_over(const qp_tuner *t);
 qp_status qp_tuner_crossovers(qp_tuner *t, const qp_tune_problems *problems, qp_records *out,
                               qp_tune_end *end, qp_error *err);
 
-/* ---- A course (course.c) ---- */
+/* ---- The run of a problem (problem_run.c) ---- */
 
 /*
 ** Propose up to 'most' candidates and let them compile; '*out' becomes NULL where there are none:
-** then the course is closed, or waits.  Fails as qp_compiler_submit and the journal.
+** then the run is closed, or waits.  Fails as qp_compiler_submit and the journal.
 */
 qp_status qp_problem_run_begin(qp_problem_run *c, unsigned most, qp_visit **out, qp_error *err);
 /* Wait for the compilers, measure, tell the search.  Frees the visit unless it fails. */
