@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: MIT
 # gguf 0.19.0: MXFP4 has no negative zero and no NaN scale.
 #
-# Guess: as the OCP microscaling specification has it: code 8 is -0, a scale of 255 makes the block NaN.
-# Seen: values come out of a table of whole numbers, so code 8 is +0; scale 255 is 2^128, half of it applied to doubled values: code 1
-# (0.5) is 2^127 and finite, code 2 (1.0) overflows to infinity.  Other readers keep -0 or make NaN: bits differ between tools.
+# Guess: as the OCP microscaling specification has it: code 8 is -0, a scale of 255 makes the
+# block NaN.
+# Seen: values come out of a table of whole numbers, so code 8 is +0; scale 255 is 2^128, half of it
+# applied to doubled values: code 1 (0.5) is 2^127 and finite, code 2 (1.0) overflows to infinity.
+# Other readers keep -0 or make NaN: bits differ between tools.
 # Output seen:
 #   scale 127: code 8 -> 0.0
 #   scale 255: code 0 -> 0.0, code 1 -> 1.7014118346046923e+38, code 2 -> inf

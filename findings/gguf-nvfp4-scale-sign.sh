@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# gguf 0.19.0: the scale byte of an NVFP4 block is unsigned e4m3 whose sign bit is ignored, except where it is 0x7f.
+# gguf 0.19.0: the scale byte of an NVFP4 block is unsigned e4m3 whose sign bit is ignored, except
+# where it is 0x7f.
 #
 # Guess: 0x7f and 0xff, NaN in e4m3, are treated alike: both NaN, or both zero.
-# Seen: 0x7f makes the block zero; 0xff is 480, one step above the largest value that e4m3 has (448); 0x88 is what 0x08 is.
-# A decoder written from e4m3's definition differs in one byte of 256, without a word.  (Weights below have code 7 = 6.0.)
+# Seen: 0x7f makes the block zero; 0xff is 480, one step above the largest value that e4m3 has
+# (448); 0x88 is what 0x08 is.  A decoder written from e4m3's definition differs in one byte of 256,
+# without a word.  (Weights below have code 7 = 6.0.)
 # Output seen:
 #   scale 0x08 -> 0.09375
 #   scale 0x88 -> 0.09375

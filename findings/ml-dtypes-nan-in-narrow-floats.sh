@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# ml_dtypes 0.6.0 (numpy 2.4.6): a NaN that is cast to a type without NaN becomes a zero of the other sign.
+# ml_dtypes 0.6.0 (numpy 2.4.6): a NaN that is cast to a type without NaN becomes a zero of the
+# other sign.
 #
 # Guess: the largest value, or an error, as saturating casts of infinity do.
-# Seen: float4_e2m1fn, float6_e2m3fn, float6_e3m2fn turn +NaN into -0 and -NaN into +0; infinity saturates.  A broken weight so
-# becomes a plausible one.  What quantizes to these types must look for NaN itself.
+# Seen: float4_e2m1fn, float6_e2m3fn, float6_e3m2fn turn +NaN into -0 and -NaN into +0; infinity
+# saturates.  A broken weight so becomes a plausible one.  What quantizes to these types must look
+# for NaN itself.
 # Output seen:
 #   float4_e2m1fn  nan -> -0.0  -nan -> 0.0  inf -> 6.0
 #   float6_e2m3fn  nan -> -0.0  -nan -> 0.0  inf -> 7.5

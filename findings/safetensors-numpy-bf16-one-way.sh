@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# safetensors 0.8.0 with numpy 2.4.6 and ml_dtypes 0.6.0: what its numpy half saves in BF16 and FP8 it cannot load again.
+# safetensors 0.8.0 with numpy 2.4.6 and ml_dtypes 0.6.0: what its numpy half saves in BF16 and FP8
+# it cannot load again.
 #
 # Guess: save and load of one module are inverse, or save refuses.
-# Seen: save writes BF16 and F8_E4M3 from ml_dtypes arrays; load of the same bytes is a KeyError that names the type, with no word of
-# how to read it.  Readers that promise "any safetensors file" need a path of their own for these.
+# Seen: save writes BF16 and F8_E4M3 from ml_dtypes arrays; load of the same bytes is a KeyError
+# that names the type, with no word of how to read it.  Readers that promise "any safetensors file"
+# need a path of their own for these.
 # Output seen:
 #   bfloat16: saved as BF16, load: KeyError 'BF16'
 #   float8_e4m3fn: saved as F8_E4M3, load: KeyError 'F8_E4M3'
