@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-# awk -f api.awk qpal.h > API.md: the documented header as Markdown.  A comment that begins a line is prose for the
-# declaration below it; "/* ---- Name ---- */" begins a section; declarations are kept as they are.
+# awk -f api.awk qpal.h > API.md: the documented header as Markdown.  A comment that begins a line
+# is prose for the declaration below it; "/* ---- Name ---- */" begins a section; declarations are
+# kept as they are.
 BEGIN {
   print "# libqpal, the interface for engines\n"
   print "Made from `runtime/include/qpal.h`; the header is the reference."
