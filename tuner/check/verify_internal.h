@@ -1,9 +1,90 @@
 /* SPDX-License-Identifier: MIT */
-/* Private to tuner/verify*.c. */
+/* Private to tuner/check/verify*.c: one check, from its inputs (verify_inputs.c) to its verdict. */
 #ifndef QP_VERIFY_INTERNAL_H
 #define QP_VERIFY_INTERNAL_H
 
+#include "gen/base/random.h"
 #include "tuner/check/verify.h"
+
+enum { QP_CHECK_POISON = 0xff /* byte of what nothing has written */, QP_CHECK_BUFFERS = 256 };
+
+typedef struct qp_check qp_check;
+
+typedef struct qp_check_sums {
+  double difference, reference;
+  size_t n;
+} qp_check_sums;
+
+/* What the check of one operation makes and compares; the table of them is in verify.c. */
+typedef struct qp_op_check {
+  /* All of a check in a file of its own; NULL: what follows. */
+  qp_status (*whole)(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
+                     uint64_t seed, qp_verdict *v, qp_error *err);
+  bool rotates;                     /* X~ is rotated, whatever the problem says */
+  qp_status (*inputs)(qp_check *c); /* beside streams, segments, workspace and counters */
+  bool no_outputs;                  /* segments have none of their own */
+  qp_status (*outputs)(qp_check *c, qp_check_sums *s, qp_verdict *v);
+  /* A row of a segment's W^ (fp16 bits of all K columns) against the outputs that hang on it. */
+  void (*row)(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
+              const unsigned char *y, qp_check_sums *s);
+} qp_op_check;
+
+/* All of one check: host copies of the inputs, device buffers, the launch's arguments. */
+struct qp_check {
+  qp_device *dev;
+  const qp_kernel *k;
+  qp_reference *reference;
+  qp_random random;
+  qp_error *err;
+  uint64_t seed;
+  unsigned row_groups_max;
+  unsigned buffers;
+  qp_devptr buffer[QP_CHECK_BUFFERS];
+  uint16_t *x;     /* [batch or rows][K], type of the problem */
+  int32_t *ids;    /* [batch], gather */
+  uint32_t *signs; /* [K / 32]; gather: NULL where W was not rotated */
+  double *rotated; /* [batch][K]: X~, what the weights are multiplied with */
+  struct {
+    uint32_t *codes;
+    uint8_t *field[QP_MAX_FIELDS];
+    uint16_t *codebook[QP_MAX_CODEBOOKS]; /* tensor and row scope; NULL: the default */
+  } stream[QP_MAX_STREAMS];
+  struct {
+    float *scale;
+    uint16_t *bias;
+    unsigned char *residual;
+  } segment[QP_MAX_SEGMENTS];
+  qp_arguments args;
+  qp_launch launch;
+  unsigned char params[QP_PARAMS_MAX];
+  qp_function *function;
+  const qp_op_check *of;
+};
+
+/* ---- Inputs (verify_inputs.c) ---- */
+
+/* Streams, segments, workspace and counters in c->args, and what the operation's row makes beside
+   them.  QP_E_NOMEM, QP_E_DEVICE; what was made until then is freed by qp_check_release. */
+qp_status qp_check_inputs(qp_check *c);
+qp_status qp_check_gemm_inputs(qp_check *c);
+qp_status qp_check_rotate_inputs(qp_check *c);
+qp_status qp_check_gather_inputs(qp_check *c);
+/* Free the check and all that it has. */
+void qp_check_release(qp_check *c);
+
+/* Values of the segment's output, and their type. */
+size_t qp_check_output_count(const qp_check *c, unsigned segment);
+qp_dtype qp_check_output_type(const qp_check *c);
+/* A value in the problem's type, as its 16 bits, and back. */
+uint16_t qp_check_narrow(const qp_check *c, double v);
+double qp_check_widen(const qp_check *c, uint16_t v);
+
+/* Zeroed host memory, which the caller frees; NULL: none is left, c->err says so. */
+void *qp_check_host(qp_check *c, size_t bytes);
+/* QP_E_WRONG, with 'why' in the verdict: something was written behind a buffer, 'what' to people. */
+qp_status qp_check_guard(qp_check *c, qp_devptr at, size_t bytes, const char *what, qp_verdict *v);
+
+/* ---- Encode (verify_encode.c) ---- */
 
 /* The check of an encode kernel; QP_E_WRONG with 'why' where codes differ, else as
    the device says. */

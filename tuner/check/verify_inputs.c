@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/* What a checked kernel gets:  kernel, seed -> random data, guarded device buffers, arguments. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/hadamard.h"
+#include "runtime/half.h"
+#include "tuner/check/verify_internal.h"
+
+enum { GUARD_BYTES = 256, GUARD_BYTE = 0xa5 };
+
+/* ---- Types ---- */
+
+uint16_t qp_check_narrow(const qp_check *c, double v) {
+  return c->k->problem.type == QP_BF16 ? qp_double_to_bf16(v) : qp_double_to_half(v);
+}
+
+double qp_check_widen(const qp_check *c, uint16_t v) {
+  return c->k->problem.type == QP_BF16 ? (double)qp_bf16_to_float(v) : (double)qp_half_to_float(v);
+}
+
+/* ---- Buffers ---- */
+
+/* A device buffer with a guard behind it; 'data' is uploaded, or the buffer is poisoned. */
+static qp_status add_buffer(qp_check *c, const void *data, size_t bytes, qp_devptr *out) {
+  unsigned char guard[GUARD_BYTES];
+  memset(guard, GUARD_BYTE, sizeof guard);
+  assert(c->buffers < QP_CHECK_BUFFERS);
+  qp_status status = qp_device_alloc(c->dev, bytes + GUARD_BYTES, out, c->err);
+  if (status) return status;
+  c->buffer[c->buffers++] = *out;
+  status = qp_device_upload(c->dev, *out + bytes, guard, sizeof guard, c->err);
+  if (status || !bytes) return status;
+  return data ? qp_device_upload(c->dev, *out, data, bytes, c->err)
+              : qp_device_fill(c->dev, *out, QP_CHECK_POISON, bytes, c->err);
+}
+
+qp_status qp_check_guard(qp_check *c, qp_devptr at, size_t bytes, const char *what, qp_verdict *v) {
+  unsigned char guard[GUARD_BYTES];
+  qp_status status = qp_device_download(c->dev, guard, at + bytes, sizeof guard, c->err);
+  if (status) return status;
+  for (unsigned i = 0; i < GUARD_BYTES; i++)
+    if (guard[i] != GUARD_BYTE) {
+      snprintf(v->why, sizeof v->why, "%s: byte %u behind its end was overwritten", what, i);
+      return QP_E_WRONG;
+    }
+  return QP_OK;
+}
+
+void *qp_check_host(qp_check *c, size_t bytes) {
+  void *p = calloc(1, bytes ? bytes : 1);
+  if (!p) qp_fail(c->err, QP_E_NOMEM, "no memory for a check's data (%zu bytes)", bytes);
+  return p;
+}
+
+static void fill_random(qp_check *c, void *to, size_t bytes) {
+  unsigned char *p = to;
+  for (size_t i = 0; i < bytes; i += 8) {
+    uint64_t v = qp_random_next(&c->random);
+    memcpy(p + i, &v, bytes - i < 8 ? bytes - i : 8);
+  }
+}
+
+/* ---- Inputs ---- */
+
+static void random_field(qp_check *c, const qp_field *f, uint8_t *to, size_t bytes) {
+  size_t n = f->type == QP_FIELD_F16 ? bytes / 2 : f->type == QP_FIELD_U8 ? bytes : bytes * 2;
+  for (size_t i = 0; i < n; i++) {
+    double v = qp_random_uniform(&c->random, f->lo, f->type == QP_FIELD_F16 ? f->hi : f->hi + 1);
+    if (f->type == QP_FIELD_F16) {
+      uint16_t h = qp_double_to_half(v);
+      memcpy(to + 2 * i, &h, 2);
+    } else if (f->type == QP_FIELD_U8) {
+      to[i] = (uint8_t)v;
+    } else {
+      to[i / 2] = (uint8_t)(to[i / 2] | (unsigned)v << (4 * (i % 2)));
+    }
+  }
+}
+
+/* Row and tensor codebooks: the default times a factor of each row, so that a wrong row shows. */
+static uint16_t *random_codebook(qp_check *c, const qp_codebook *b, size_t rows) {
+  size_t n = (size_t)b->entries * b->dim;
+  uint16_t *data = qp_check_host(c, rows * n * sizeof *data);
+  for (size_t r = 0; r < rows && data; r++) {
+    double factor = qp_random_uniform(&c->random, 0.5, 1.5);
+    for (size_t i = 0; i < n; i++)
+      data[r * n + i] = qp_double_to_half(factor * (double)qp_half_to_float(b->data[i]));
+  }
+  return data;
+}
+
+static qp_status make_codebook(qp_check *c, unsigned i, unsigned b) {
+  const qp_stream *s = &c->k->stream[i].stream;
+  const qp_codebook *book = &s->quantizer->codebook[b];
+  size_t rows = book->scope == QP_SCOPE_ROW ? (size_t)s->row_groups * QP_GROUP_ROWS : 1;
+  const uint16_t *data = book->data;
+  if (book->scope != QP_SCOPE_SPEC) {
+    data = c->stream[i].codebook[b] = random_codebook(c, book, rows);
+    if (!data) return QP_E_NOMEM;
+  }
+  return add_buffer(c, data, rows * book->entries * book->dim * 2, &c->args.stream[i].codebook[b]);
+}
+
+static qp_status make_stream(qp_check *c, unsigned i) {
+  const qp_stream *s = &c->k->stream[i].stream;
+  if (!(c->stream[i].codes = qp_check_host(c, s->code_words * 4))) return QP_E_NOMEM;
+  fill_random(c, c->stream[i].codes, s->code_words * 4);
+  qp_status status = add_buffer(c, c->stream[i].codes, s->code_words * 4, &c->args.stream[i].codes);
+  for (unsigned f = 0; f < s->quantizer->fields && !status; f++) {
+    if (!(c->stream[i].field[f] = qp_check_host(c, s->field_bytes[f]))) return QP_E_NOMEM;
+    random_field(c, &s->quantizer->field[f], c->stream[i].field[f], s->field_bytes[f]);
+    status = add_buffer(c, c->stream[i].field[f], s->field_bytes[f], &c->args.stream[i].field[f]);
+  }
+  for (unsigned b = 0; b < s->quantizer->codebooks && !status; b++) status = make_codebook(c, i, b);
+  return status;
+}
+
+size_t qp_check_output_count(const qp_check *c, unsigned segment) {
+  const qp_problem *p = &c->k->problem;
+  size_t m = p->segment[segment].rows;
+  return qp_op_has_batch(p->op) ? m * p->batch : m * p->columns;
+}
+
+qp_dtype qp_check_output_type(const qp_check *c) {
+  return qp_op_has_batch(c->k->problem.op) ? c->k->problem.out_type : c->k->problem.type;
+}
+
+/* What a segment comes with: of five segments or seeds in a row, one has all, one nothing, three
+   all but one. */
+enum {
+  WITHOUT_SCALE,
+  WITHOUT_BIAS,
+  WITHOUT_RESIDUAL,
+  WITH_ALL,
+  WITH_NONE,
+  EXTRAS,
+  WITHOUT_SIGNS = WITHOUT_BIAS /* gather */
+};
+
+static bool comes_with(const qp_check *c, unsigned segment, unsigned without) {
+  const unsigned turn = (unsigned)((c->seed + segment) % EXTRAS);
+  return turn != without && turn != WITH_NONE;
+}
+
+static qp_status make_scale(qp_check *c, unsigned i, unsigned m) {
+  if (!(c->segment[i].scale = qp_check_host(c, m * sizeof(float)))) return QP_E_NOMEM;
+  for (unsigned r = 0; r < m; r++)
+    c->segment[i].scale[r] = (float)qp_random_uniform(&c->random, 0.5, 2);
+  return add_buffer(c, c->segment[i].scale, m * sizeof(float), &c->args.segment[i].scale);
+}
+
+static qp_status make_bias(qp_check *c, unsigned i, unsigned m) {
+  if (!(c->segment[i].bias = qp_check_host(c, m * 2))) return QP_E_NOMEM;
+  for (unsigned r = 0; r < m; r++)
+    c->segment[i].bias[r] = qp_check_narrow(c, qp_random_uniform(&c->random, -4, 4));
+  return add_buffer(c, c->segment[i].bias, m * 2, &c->args.segment[i].bias);
+}
+
+static qp_status make_residual(qp_check *c, unsigned i, size_t outputs, unsigned type) {
+  if (!(c->segment[i].residual = qp_check_host(c, outputs * type))) return QP_E_NOMEM;
+  for (size_t r = 0; r < outputs; r++) {
+    float f = (float)qp_random_uniform(&c->random, -4, 4);
+    uint16_t h = qp_check_narrow(c, (double)f);
+    memcpy(c->segment[i].residual + r * type, type == 4 ? (void *)&f : (void *)&h, type);
+  }
+  return add_buffer(c, c->segment[i].residual, outputs * type, &c->args.segment[i].residual);
+}
+
+static qp_status make_segment(qp_check *c, unsigned i) {
+  const qp_problem *p = &c->k->problem;
+  const unsigned m = p->segment[i].rows, type = qp_dtype_bytes(qp_check_output_type(c));
+  const size_t outputs = qp_check_output_count(c, i);
+  const bool adds = qp_op_has_batch(p->op);
+  qp_status status = QP_OK;
+  if (comes_with(c, i, WITHOUT_SCALE)) status = make_scale(c, i, m);
+  if (!status && adds && comes_with(c, i, WITHOUT_BIAS)) status = make_bias(c, i, m);
+  if (!status && adds && comes_with(c, i, WITHOUT_RESIDUAL))
+    status = make_residual(c, i, outputs, type);
+  if (status || c->of->no_outputs) return status;
+  status = add_buffer(c, NULL, outputs * type, &c->args.segment[i].y);
+  if (!status && c->k->adds_to_zero)
+    status = qp_device_fill(c->dev, c->args.segment[i].y, 0, outputs * type, c->err);
+  return status;
+}
+
+/* What this launch clears for a later one's atomic sums: more words than it has threads, an odd
+   number. */
+static qp_status make_zero(qp_check *c) {
+  if (!c->k->adds_to_zero) return QP_OK;
+  c->args.zero_words = (uint64_t)c->k->grid * c->k->block + 37;
+  return add_buffer(c, NULL, c->args.zero_words * 4, &c->args.zero);
+}
+
+/* X in the problem's type, its signs, and X~ in double precision. */
+static qp_status make_x(qp_check *c, unsigned rows) {
+  const qp_problem *p = &c->k->problem;
+  size_t n = (size_t)rows * p->columns;
+  c->x = qp_check_host(c, n * sizeof *c->x);
+  c->signs = qp_check_host(c, (p->columns + 31) / 32 * 4);
+  c->rotated = qp_check_host(c, n * sizeof *c->rotated);
+  if (!c->x || !c->signs || !c->rotated) return QP_E_NOMEM;
+  fill_random(c, c->signs, (p->columns + 31) / 32 * 4);
+  for (size_t i = 0; i < n; i++) c->x[i] = qp_check_narrow(c, qp_random_uniform(&c->random, -1, 1));
+  const bool rotate = p->rotate_fused || c->of->rotates;
+  qp_hadamard h;
+  qp_hadamard_factor(p->columns, &h);
+  for (unsigned r = 0; r < rows; r++) {
+    double *y = c->rotated + (size_t)r * p->columns;
+    for (unsigned k = 0; k < p->columns; k++) {
+      y[k] = qp_check_widen(c, c->x[(size_t)r * p->columns + k]);
+      if (rotate && !p->inverse && c->signs[k / 32] >> (k % 32) & 1) y[k] = -y[k];
+    }
+    if (rotate && p->inverse)
+      qp_hadamard_apply_transposed(&h, y, y);
+    else if (rotate)
+      qp_hadamard_apply(&h, y, y);
+    for (unsigned k = 0; k < p->columns && rotate && p->inverse; k++)
+      if (c->signs[k / 32] >> (k % 32) & 1) y[k] = -y[k];
+  }
+  qp_status status = add_buffer(c, c->x, n * 2, &c->args.x);
+  if (!status) status = add_buffer(c, c->signs, (p->columns + 31) / 32 * 4, &c->args.signs);
+  return status;
+}
+
+qp_status qp_check_gemm_inputs(qp_check *c) {
+  const qp_status status = make_x(c, c->k->problem.batch);
+  return status ? status : make_zero(c);
+}
+
+qp_status qp_check_rotate_inputs(qp_check *c) {
+  const qp_problem *p = &c->k->problem;
+  c->args.rows = p->batch;
+  const qp_status status = make_x(c, p->batch);
+  return status ? status : add_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
+}
+
+/* First and last row, behind each end, the same twice, then any. */
+static void random_ids(qp_check *c, unsigned n) {
+  const int32_t rows = (int32_t)c->k->problem.segment[0].rows;
+  const int32_t known[] = {rows - 1, -1, 0, rows, rows - 1, INT32_MIN, INT32_MAX};
+  for (unsigned i = 0; i < n; i++)
+    c->ids[i] = i < sizeof known / sizeof *known
+                    ? known[i]
+                    : (int32_t)(qp_random_next(&c->random) % (uint64_t)rows);
+}
+
+qp_status qp_check_gather_inputs(qp_check *c) {
+  const qp_problem *p = &c->k->problem;
+  const size_t words = (p->columns + 31) / 32;
+  c->args.rows = p->batch;
+  if (!(c->ids = qp_check_host(c, p->batch * sizeof *c->ids))) return QP_E_NOMEM;
+  random_ids(c, p->batch);
+  qp_status status = add_buffer(c, c->ids, p->batch * sizeof *c->ids, &c->args.x);
+  if (!status) status = add_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
+  if (status || !comes_with(c, 0, WITHOUT_SIGNS)) return status;
+  if (!(c->signs = qp_check_host(c, words * 4))) return QP_E_NOMEM;
+  fill_random(c, c->signs, words * 4);
+  return add_buffer(c, c->signs, words * 4, &c->args.signs);
+}
+
+qp_status qp_check_inputs(qp_check *c) {
+  const qp_kernel *k = c->k;
+  qp_status status = c->of->inputs ? c->of->inputs(c) : QP_OK;
+  for (unsigned i = 0; i < k->streams && !status; i++) status = make_stream(c, i);
+  for (unsigned i = 0; i < k->problem.segments && !status; i++) status = make_segment(c, i);
+  if (!status && k->workspace_bytes)
+    status = add_buffer(c, NULL, k->workspace_bytes, &c->args.workspace);
+  if (!status && k->counters) {
+    status = add_buffer(c, NULL, k->counters * 4, &c->args.counters);
+    if (!status) status = qp_device_fill(c->dev, c->args.counters, 0, k->counters * 4, c->err);
+  }
+  return status;
+}
+
+void qp_check_release(qp_check *c) {
+  for (unsigned i = 0; i < c->buffers; i++) qp_device_free(c->dev, c->buffer[i]);
+  free(c->x);
+  free(c->ids);
+  free(c->signs);
+  free(c->rotated);
+  for (unsigned i = 0; i < QP_MAX_STREAMS; i++) {
+    free(c->stream[i].codes);
+    for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free(c->stream[i].field[f]);
+    for (unsigned b = 0; b < QP_MAX_CODEBOOKS; b++) free(c->stream[i].codebook[b]);
+  }
+  for (unsigned i = 0; i < QP_MAX_SEGMENTS; i++) {
+    free(c->segment[i].scale);
+    free(c->segment[i].bias);
+    free(c->segment[i].residual);
+  }
+  free(c);
+}
