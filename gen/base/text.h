@@ -12,6 +12,8 @@ typedef struct qp_text {
   bool failed; /* memory ran out; everything after is ignored */
 } qp_text;
 
+/* Append printf's text, or n bytes.  Where memory runs out the text has failed, which
+   qp_text_take tells. */
 void qp_text_add(qp_text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void qp_text_append(qp_text *t, const char *s, size_t n);
 /* Hand over the string ("" if empty) and clear the text; NULL if memory ran out. */

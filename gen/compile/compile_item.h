@@ -35,6 +35,7 @@ bool qp_item_find_resources(qp_item *it);
 /* Leave in a result what the job asked for. */
 void qp_item_keep_wanted(qp_item *it);
 
+/* An empty list; an item goes to its end, or in front. The list owns what it holds. */
 void qp_item_list_init(qp_item_list *l);
 void qp_item_list_push(qp_item_list *l, qp_item *it);
 void qp_item_list_push_front(qp_item_list *l, qp_item *it);

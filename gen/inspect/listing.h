@@ -50,6 +50,7 @@ typedef struct qp_instruction {
 
 typedef struct qp_listing qp_listing;
 
+/* An empty listing, freed by qp_listing_free; NULL: no memory. */
 qp_listing *qp_listing_new(void);
 void qp_listing_free(qp_listing *l);
 

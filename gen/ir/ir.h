@@ -24,6 +24,7 @@ typedef struct qp_ir {
   uint16_t output[QP_IR_MAX_OUTPUTS]; /* node numbers; HALF, PAIR or BPAIR */
 } qp_ir;
 
+/* An empty IR, or a copy; freed by qp_ir_free.  NULL: no memory. */
 qp_ir *qp_ir_new(void);
 qp_ir *qp_ir_clone(const qp_ir *ir);
 void qp_ir_free(qp_ir *ir);

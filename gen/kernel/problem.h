@@ -59,6 +59,8 @@ typedef struct qp_problem {
 /* Shapes, types and architecture within what kernels can do; the message names the field. */
 qp_status qp_problem_check(const qp_problem *p, qp_error *err);
 
+/* The name that users write ("gemm"); whether problems of the operation have linears, rows of X, an
+   inverse; the operation of a name, or QP_E_ARG with the names there are. */
 const char *qp_op_name(qp_op op);
 bool qp_op_has_segments(qp_op op);
 bool qp_op_has_batch(qp_op op);

@@ -21,6 +21,7 @@ typedef struct qp_attention_scratch {
   float *data;   /* [threads][floats] */
 } qp_attention_scratch;
 
+/* QP_E_NOMEM. */
 qp_status qp_attention_open(const qp_attention *a, unsigned threads, qp_attention_scratch *out,
                             qp_error *err);
 void qp_attention_close(qp_attention_scratch *s);
@@ -42,6 +43,8 @@ typedef struct qp_attention_input {
   size_t sequences;
 } qp_attention_input;
 
+/* The sum above for all sequences, divided over the threads of 'p'; scratch->threads is at least
+   theirs. */
 void qp_attention_run(const qp_attention *a, const qp_attention_input *in, const qp_blas *blas,
                       qp_parallel *p, const qp_attention_scratch *scratch, size_t *tasks,
                       float *out);

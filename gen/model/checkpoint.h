@@ -42,6 +42,7 @@ qp_status qp_checkpoint_open(const char *path, qp_models *models, qp_checkpoint 
                              qp_error *err);
 void qp_checkpoint_close(qp_checkpoint *c);
 
+/* The model and the path that were opened; they live as long as the checkpoint. */
 const qp_model *qp_checkpoint_model(const qp_checkpoint *c);
 const char *qp_checkpoint_path(const qp_checkpoint *c);
 /* The text of config.json; of a GGUF one with what its metadata says. */

@@ -47,6 +47,7 @@ qp_status qp_forward_open(const char *path, qp_models *models, const qp_forward_
                           qp_forward **out, qp_error *err);
 void qp_forward_close(qp_forward *f); /* NULL is allowed */
 
+/* The model and the path that were opened; they live as long as the forward pass. */
 const qp_model *qp_forward_model(const qp_forward *f);
 const char *qp_forward_path(const qp_forward *f);
 qp_parallel *qp_forward_parallel(const qp_forward *f); /* its threads, for the caller's own loops */

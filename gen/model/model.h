@@ -73,6 +73,7 @@ void qp_models_close(qp_models *m);
 qp_lua *qp_models_lua(qp_models *m);
 qp_lua_ref qp_models_architectures(const qp_models *m);
 
+/* Models of lua/models, then those of config.json that were parsed. */
 size_t qp_models_count(const qp_models *m);
 /* What lua/architectures.lua says of a model_type under a name ("forward"), nil where nothing; the
    caller releases '*out'.  QP_E_ARG: the type is not known. */

@@ -31,6 +31,7 @@ typedef struct qp_ids {
   bool failed; /* memory ran out */
 } qp_ids;
 
+/* Append; 'failed' is set where memory runs out. */
 void qp_ids_add(qp_ids *ids, uint32_t id);
 
 /* Pieces of a text, each a slice of 'text'. */

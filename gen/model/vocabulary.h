@@ -20,6 +20,7 @@ qp_status qp_vocabulary_add(qp_vocabulary *v, const char *s, size_t n, uint32_t 
 /* Order the strings for qp_vocabulary_prefixes; nothing is added afterwards.  QP_E_NOMEM. */
 qp_status qp_vocabulary_sort(qp_vocabulary *v, qp_error *err);
 
+/* How many different strings were added. */
 size_t qp_vocabulary_count(const qp_vocabulary *v);
 /* String i of those that were added, in that order (a string added again keeps its place). */
 const char *qp_vocabulary_string(const qp_vocabulary *v, size_t i, size_t *n, uint32_t *value);

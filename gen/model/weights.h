@@ -22,6 +22,7 @@ qp_status qp_weights_open(const char *path, qp_models *models, qp_palette *palet
                           qp_weights **out, qp_error *err);
 void qp_weights_close(qp_weights *w);
 
+/* The model and the path that were opened; they live as long as the weights. */
 const qp_model *qp_weights_model(const qp_weights *w);
 const char *qp_weights_path(const qp_weights *w);
 const char *qp_weights_config(const qp_weights *w); /* the text of config.json */

@@ -69,6 +69,8 @@ typedef struct qp_stream {
   size_t field_bytes[QP_MAX_FIELDS];
 } qp_stream;
 
+/* Sizes of the stream that holds a matrix of rows x columns by a quantizer that is no split.
+   Errors of qp_layout_period. */
 qp_status qp_layout_stream(const qp_quantizer *q, unsigned rows, unsigned columns, qp_stream *out,
                            qp_error *err);
 

@@ -31,6 +31,7 @@ typedef struct qp_sim_chain {
 /* Everything launched so far has ended: a copy, a fill, a synchronisation. */
 static inline void qp_sim_chain_drain(qp_sim_chain *c) { c->all_done = true; }
 
+/* Free what the chain remembers of memory. */
 void qp_sim_chain_close(qp_sim_chain *c);
 
 /*

@@ -15,6 +15,8 @@ typedef struct qp_session {
   qp_families *families;
 } qp_session;
 
+/* Load palette and families, with the errors of qp_palette_open and qp_families_open; '*s' is then
+   zeros, which may be closed like any other. */
 qp_status qp_session_open(qp_session *s, qp_error *err);
 void qp_session_close(qp_session *s);
 

@@ -24,6 +24,7 @@ qp_status qp_ledger_open(const char *file, const char *key, const qp_model *m, q
 /* Close it; with 'remove' delete the file: what it said is elsewhere. */
 void qp_ledger_close(qp_ledger *l, bool remove);
 
+/* Are the files of the block's Hessians written? */
 bool qp_ledger_has_hessians(const qp_ledger *l, unsigned block);
 /* False: not measured yet. */
 bool qp_ledger_sensitivity(const qp_ledger *l, unsigned block, unsigned linear,

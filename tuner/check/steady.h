@@ -40,6 +40,7 @@ enum {
 #undef X
 };
 
+/* What one of the bits means, for people. */
 const char *qp_steady_help(unsigned bit);
 
 /* What the launch of a kernel meets for one of its quantizers (NULL: rotate), as bits

@@ -81,7 +81,8 @@ double qp_check_widen(const qp_check *c, uint16_t v);
 
 /* Zeroed host memory, which the caller frees; NULL: none is left, c->err says so. */
 void *qp_check_host(qp_check *c, size_t bytes);
-/* QP_E_WRONG, with 'why' in the verdict: something was written behind a buffer, 'what' to people. */
+/* QP_E_WRONG, with 'why' in the verdict: something was written behind a buffer,
+   'what' to people. */
 qp_status qp_check_guard(qp_check *c, qp_devptr at, size_t bytes, const char *what, qp_verdict *v);
 
 /* ---- Encode (verify_encode.c) ---- */

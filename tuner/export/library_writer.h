@@ -34,6 +34,8 @@ qp_status qp_library_writer_problem(qp_library_writer *w, const uint32_t *linear
                                     unsigned columns, const char *key, uint32_t *out,
                                     qp_error *err);
 
+/* A group of linears that read one x; a GPU for which there are kernels, by its name and by the
+   word that chose it, with its index in '*out'.  QP_E_NOMEM. */
 qp_status qp_library_writer_group(qp_library_writer *w, const qp_lib_group *group, qp_error *err);
 qp_status qp_library_writer_target(qp_library_writer *w, const char *name, const char *chosen,
                                    unsigned arch, unsigned sm_count, uint32_t *out, qp_error *err);

@@ -36,6 +36,8 @@ typedef struct qp_costs {
   size_t rows_used, rows_refused; /* of the table: refused for their match or definition */
 } qp_costs;
 
+/* The cost of the linears 'mask' of a group in one launch by one quantizer on a path; NULL: it
+   is not known. */
 const qp_launch_cost *qp_costs_same(const qp_costs *c, const qp_plan_input *in, unsigned group,
                                     unsigned mask, unsigned quantizer, unsigned path);
 

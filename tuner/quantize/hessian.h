@@ -30,6 +30,7 @@ qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, uns
 /* Changes when the file that would be opened for a linear does (size, time); 0: there is none. */
 uint64_t qp_hessian_stamp(const char *path, const char *name);
 
+/* Free what qp_hessian_open gave. */
 void qp_hessian_close(qp_hessian *h);
 
 /* Group i for rotated weights ('signs' NULL: not rotated); malloc'ed [columns][columns]. */

@@ -31,6 +31,7 @@ typedef enum qp_record_outcome {
       QP_RECORD_OUTCOME_COUNT
 } qp_record_outcome;
 
+/* As it stands in a record, "ok". */
 const char *qp_record_outcome_name(qp_record_outcome o);
 
 /* One measured candidate.  Times are whole picoseconds of one launch; 0: not measured. */
@@ -69,6 +70,7 @@ typedef struct qp_records {
   qp_record *list; /* malloc'ed */
 } qp_records;
 
+/* Free the list and clear; nothing of 'r' itself is freed. */
 void qp_records_free(qp_records *r);
 /* Append a copy; QP_E_NOMEM. */
 qp_status qp_records_add(qp_records *r, const qp_record *record, qp_error *err);
