@@ -11,8 +11,8 @@
 
 static const decoder *const decoders[] = {p_decoders_control, p_decoders_move,  p_decoders_memory,
                                           p_decoders_warp,    p_decoders_async, NULL};
-static const qp_sim_row *const rows[] = {qp_sim_rows_bits, qp_sim_rows_int, qp_sim_rows_float,
-                                         qp_sim_rows_half, NULL};
+static const qp_sim_row *const rows[] = {qp_sim_rows_bits,  qp_sim_rows_move, qp_sim_rows_int,
+                                         qp_sim_rows_float, qp_sim_rows_half, NULL};
 
 static bool consts_done(parser *p) {
   qp_sim_code *c = p->code;

@@ -3,6 +3,7 @@
 ** cvt.  A source is first read as an exact double, or as an integer of 64 bits with its sign; then
 ** it is rounded once to the destination's type.  The commonest pairs have loops of their own.
 */
+#include "handler.h"
 #include "round.h"
 
 typedef struct number {
@@ -189,11 +190,10 @@ static uint64_t convert(const qp_sim_op *o, uint64_t raw) {
   return integer(v, o->type).u;
 }
 
-#define HANDLER(name) static void name(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask)
-#define DEST32        uint32_t *d = qp_sim_reg(w, o->r[0])
-#define DEST64        qp_sim_u64 *d = (qp_sim_u64 *)qp_sim_reg(w, o->r[0])
-#define SRC32         const uint32_t *a = qp_sim_reg(w, o->r[1])
-#define SRC64         const qp_sim_u64 *a = (const qp_sim_u64 *)qp_sim_reg(w, o->r[1])
+#define DEST32 uint32_t *d = qp_sim_reg(w, o->r[0])
+#define DEST64 qp_sim_u64 *d = (qp_sim_u64 *)qp_sim_reg(w, o->r[0])
+#define SRC32  const uint32_t *a = qp_sim_reg(w, o->r[1])
+#define SRC64  const qp_sim_u64 *a = (const qp_sim_u64 *)qp_sim_reg(w, o->r[1])
 
 HANDLER(general) {
   DEST32;

@@ -3,11 +3,11 @@
 ** fp32 and fp64 arithmetic.  Instructions that GPUs only approximate (rcp, rsqrt, sqrt.approx, ex2,
 ** lg2, sin, cos, tanh, div.approx) give the correctly rounded result or the C library's.
 */
+#include "handler.h"
 #include "round.h"
 
-#define HANDLER(name) static void name(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask)
-#define F32(name, i)  qp_sim_f32 *name = (qp_sim_f32 *)qp_sim_reg(w, o->r[i])
-#define F64(name, i)  qp_sim_f64 *name = (qp_sim_f64 *)qp_sim_reg(w, o->r[i])
+#define F32(name, i) qp_sim_f32 *name = (qp_sim_f32 *)qp_sim_reg(w, o->r[i])
+#define F64(name, i) qp_sim_f64 *name = (qp_sim_f64 *)qp_sim_reg(w, o->r[i])
 
 /* Operations; NaN results are made canonical by the modes' common end only where bits matter. */
 static inline float min_f(float x, float y) {

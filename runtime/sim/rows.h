@@ -23,6 +23,7 @@ typedef struct qp_sim_row {
 /* Each table ends with a row whose name is NULL. */
 extern const qp_sim_row qp_sim_rows_int[];
 extern const qp_sim_row qp_sim_rows_bits[];
+extern const qp_sim_row qp_sim_rows_move[];
 extern const qp_sim_row qp_sim_rows_float[];
 extern const qp_sim_row qp_sim_rows_half[];
 
