@@ -3,7 +3,7 @@
 ** The table of architectures; see arch.h.  A new architecture is a row of ROWS: the simulator, the
 ** generator, the commands and the loader of kernel libraries follow from it.
 */
-#include "arch.h"
+#include "runtime/arch.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "status.h"
+#include "runtime/status.h"
 
 /*
 ** X(bit, NAME, name): what the instructions of an architecture can do.

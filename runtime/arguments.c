@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Arguments of kernel launches:  addresses --> [one parameter]; the lists stand in arguments.h. */
-#include "arguments.h"
+#include "runtime/arguments.h"
 
 #include <assert.h>
 #include <string.h>

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "arch.h"
-#include "cuda_time.h"
-#include "device.h"
-#include "dynlib.h"
+#include "runtime/arch.h"
+#include "runtime/cuda_time.h"
+#include "runtime/device.h"
+#include "runtime/dynlib.h"
 
 /* Driver calls in use: name of the field, symbol in libcuda, parameters. */
 #define DRIVER_CALLS(X)                                                                            \

@@ -3,7 +3,7 @@
 #ifndef QP_CUDA_TIME_H
 #define QP_CUDA_TIME_H
 
-#include "device.h"
+#include "runtime/device.h"
 
 typedef struct qp_chain_link {
   qp_function *function;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What all devices have in common. */
-#include "device.h"
+#include "runtime/device.h"
 
 #include <stdio.h>
 

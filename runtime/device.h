@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "status.h"
+#include "runtime/status.h"
 
 typedef struct qp_device qp_device;
 typedef struct qp_module qp_module;     /* a loaded cubin (CUDA) or PTX text (simulator) */

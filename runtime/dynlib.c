@@ -3,7 +3,7 @@
 ** Shared libraries opened at run time; see dynlib.h.  Rule: a variable that names a library is the
 ** only place; else the places of 'places' in order, each with every name of the library.
 */
-#include "dynlib.h"
+#include "runtime/dynlib.h"
 
 #include <dlfcn.h>
 #include <glob.h>

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "status.h"
+#include "runtime/status.h"
 
 typedef enum qp_dynlib_id {
   QP_DYNLIB_CUDA,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* fp16 and bf16 rounding. */
-#include "half.h"
+#include "runtime/half.h"
 
 #include <stdbool.h>
 

@@ -12,8 +12,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "arguments.h"
-#include "library_state.h"
+#include "runtime/arguments.h"
+#include "runtime/library_state.h"
 
 enum { STREAMS_MAX = 16, GRID_MAX = 1 << 20, BATCH_MAX = 64 };
 

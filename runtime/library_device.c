@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "library_state.h"
+#include "runtime/library_state.h"
 
 qpal_status qp_device_wrap(qp_device *dev, qpal_device **out) {
   qpal_device *d = calloc(1, sizeof *d);

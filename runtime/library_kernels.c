@@ -7,8 +7,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "arch.h"
-#include "library_state.h"
+#include "runtime/arch.h"
+#include "runtime/library_state.h"
 
 /* ---- Which target ---- */
 

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "arguments.h"
-#include "library_state.h"
+#include "runtime/arguments.h"
+#include "runtime/library_state.h"
 
 enum { ROWS_MAX = 65536 };
 

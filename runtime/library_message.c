@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "library_state.h"
+#include "runtime/library_state.h"
 
 enum { STRUCT_MAX = 4096 };
 

@@ -2,7 +2,7 @@
 /* What a kernel library holds, told through the public interface's structs. */
 #include <string.h>
 
-#include "library_state.h"
+#include "runtime/library_state.h"
 
 static qpal_status check_index(const qpal_library *l, const char *what, unsigned index,
                                unsigned section) {

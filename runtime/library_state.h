@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "device.h"
+#include "runtime/device.h"
 #include "include/qpal.h"
-#include "library_format.h"
+#include "runtime/library_format.h"
 
 /* Write this thread's message (printf form) and return 'status'. */
 qpal_status qp_refuse(qpal_status status, const char *format, ...)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Error messages.  (Names in parentheses: analysers see macros of the same names, status.h.) */
-#include "status.h"
+#include "runtime/status.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -10,7 +10,7 @@
 ** 32 never share a place: a lane's 64 bits lie where the words of two other lanes would, which may
 ** stand elsewhere in the program.
 */
-#include "parse.h"
+#include "runtime/sim/parse.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Instructions: plain ones by table; moves, comparisons, conversions, branches and calls by rule.
  */
-#include "parse.h"
+#include "runtime/sim/parse.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Asynchronous copies, mbarriers, fences, and instructions that only advise. */
-#include "parse.h"
+#include "runtime/sim/parse.h"
 
 static bool finish(parser *p, qp_sim_op *o) {
   p_push(p, o);

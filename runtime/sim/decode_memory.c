@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Loads, stores, atomics. */
-#include "parse.h"
+#include "runtime/sim/parse.h"
 #include "runtime/arch.h"
 
 /* Modifiers that advise caches, or order accesses in ways that running in turn already does. */

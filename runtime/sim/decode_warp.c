@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Collectives: shuffles, votes, barriers, mma, ldmatrix. */
-#include "parse.h"
+#include "runtime/sim/parse.h"
 
 #include <stdio.h>
 

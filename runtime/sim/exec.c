@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Scheduling: groups of lanes, warps, blocks; waiting and its dead ends; faults. */
-#include "exec.h"
+#include "runtime/sim/exec.h"
 
 #include <stdio.h>
 #include <stdlib.h>

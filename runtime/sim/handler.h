@@ -6,7 +6,7 @@
 #ifndef QP_SIM_HANDLER_H
 #define QP_SIM_HANDLER_H
 
-#include "exec.h"
+#include "runtime/sim/exec.h"
 
 #define REG32(name, i) uint32_t *name = qp_sim_reg(w, o->r[i])
 #define REG64(name, i) qp_sim_u64 *name = (qp_sim_u64 *)qp_sim_reg(w, o->r[i])

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* PTX tokens. */
-#include "parse.h"
+#include "runtime/sim/parse.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The arena of global memory. */
-#include "memory.h"
+#include "runtime/sim/memory.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>

@@ -11,7 +11,7 @@
 ** another in the order of k, each sum rounded to nearest in fp32.  GPUs sum groups of products with
 ** truncation; results agree within the usual error of fp32 accumulation, not bit by bit.
 */
-#include "round.h"
+#include "runtime/sim/round.h"
 
 /* sub: the kind of multiplication */
 enum { F32_F16, F32_BF16, F16_F16, F32_TF32, S32_INT };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Operands of PTX instructions: reading them, and binding them to the fields of an op. */
-#include "parse.h"
+#include "runtime/sim/parse.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 ** issued; the data lands when a thread waits for it (cp.async.wait_*, or a test of the mbarrier
 ** that it completes on).  Reading or writing the target before is a fault.
 */
-#include "rows.h"
+#include "runtime/sim/rows.h"
 
 #include <stdlib.h>
 

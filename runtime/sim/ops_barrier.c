@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Block-level barriers: bar, barrier (sync, arrive, red), with and without thread counts. */
-#include "rows.h"
+#include "runtime/sim/rows.h"
 
 /* What each participant did before is ordered before what all do after. */
 static void order_warps(qp_sim_block *b, const qp_sim_barrier *bar) {

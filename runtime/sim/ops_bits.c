@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Logic, shifts, bit fields, bytes. */
-#include "handler.h"
-#include "rows.h"
+#include "runtime/sim/handler.h"
+#include "runtime/sim/rows.h"
 
 static inline uint32_t shl32(uint32_t x, uint32_t n) { return n > 31 ? 0 : x << n; }
 static inline uint32_t shr32(uint32_t x, uint32_t n) { return n > 31 ? 0 : x >> n; }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Branches, calls, ends, and instructions that only advise. */
-#include "rows.h"
+#include "runtime/sim/rows.h"
 
 /* Send the lanes of 'mask' to an op; the group goes on together only if all of it goes there. */
 static void jump(qp_sim_warp *w, uint32_t mask, uint32_t target) {

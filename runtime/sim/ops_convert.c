@@ -3,8 +3,8 @@
 ** cvt.  A source is first read as an exact double, or as an integer of 64 bits with its sign; then
 ** it is rounded once to the destination's type.  The commonest pairs have loops of their own.
 */
-#include "handler.h"
-#include "round.h"
+#include "runtime/sim/handler.h"
+#include "runtime/sim/round.h"
 
 typedef struct number {
   bool is_float;

@@ -3,8 +3,8 @@
 ** fp32 and fp64 arithmetic.  Instructions that GPUs only approximate (rcp, rsqrt, sqrt.approx, ex2,
 ** lg2, sin, cos, tanh, div.approx) give the correctly rounded result or the C library's.
 */
-#include "handler.h"
-#include "round.h"
+#include "runtime/sim/handler.h"
+#include "runtime/sim/round.h"
 
 #define F32(name, i) qp_sim_f32 *name = (qp_sim_f32 *)qp_sim_reg(w, o->r[i])
 #define F64(name, i) qp_sim_f64 *name = (qp_sim_f64 *)qp_sim_reg(w, o->r[i])

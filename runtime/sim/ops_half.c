@@ -5,7 +5,7 @@
 ** computed to odd in double first: a result whose last bit is sticky rounds right to any format
 ** with at most 51 bits.
 */
-#include "round.h"
+#include "runtime/sim/round.h"
 
 enum { ADD, SUB, MUL, FMA, MIN, MAX, MIN_NAN, MAX_NAN, NEG, ABS, EX2, TANH };
 

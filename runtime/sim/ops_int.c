@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Integer arithmetic: one table row and one loop over lanes an instruction. */
-#include "rows.h"
+#include "runtime/sim/rows.h"
 
 /* Instructions of one to three sources; x, y, z are the sources of lane l. */
 #define OP(name, STORE, TYPE, expr1, sources)                                                      \

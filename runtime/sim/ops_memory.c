@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ld, st, atom, red. */
-#include "round.h"
+#include "runtime/sim/round.h"
 
 /* sub2 */
 enum { WIDE_DATA = 1, WIDE_ADDRESS = 4 };

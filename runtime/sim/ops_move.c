@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Selection, comparison of integers, predicates, moves, addresses, special registers. */
-#include "handler.h"
-#include "rows.h"
+#include "runtime/sim/handler.h"
+#include "runtime/sim/rows.h"
 
 /* ---- selection and comparison ---- */
 

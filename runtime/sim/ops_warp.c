@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Warp-level collectives: gathering of lanes, shuffles, votes, matches, reductions. */
-#include "rows.h"
+#include "runtime/sim/rows.h"
 
 #define HANDLER(name) void name(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask)
 

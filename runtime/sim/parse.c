@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The text of a PTX module: directives, functions, scopes, labels, statements. */
-#include "parse.h"
+#include "runtime/sim/parse.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Variables of PTX: registers, global, constant, shared and local memory. */
-#include "parse.h"
+#include "runtime/sim/parse.h"
 
 #include <stdio.h>
 #include <stdlib.h>
