@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Files of lua/, templates/ and tuned/ -> one C file that carries them (see gen/base/resource_data.h).
+# Files of lua/, templates/ and tuned/ -> one C file that carries them (gen/base/resource_data.h).
 #
 #   include(gen/embed.cmake)              defines qp_embed(<out.c> <folder>...)
 #   cmake -DROOT= -DLIST= -DOUT= -P ...   what the build runs: writes OUT from the paths in LIST

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The checksums of packed weights. */
-#include "checksums.h"
+#include "runtime/checksums.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "json_scan.h"
+#include "runtime/json_scan.h"
 
 typedef struct comparison {
   const qp_safetensors *s;

@@ -181,8 +181,8 @@ static qpal_status no_room(const qpal_kernels *ks, const choice *c, unsigned roo
       kernel_of(ks, c->first)->batch, room);
 }
 
-/* From which number of rows on a GEMM on decoded weights is faster: as it was measured, else what the largest
-** kernel cannot do in one launch. */
+/* From which number of rows on a GEMM on decoded weights is faster: as it was measured, else what
+   the largest kernel cannot do in one launch. */
 static unsigned dequant_from(const qpal_kernels *ks, const choice *c) {
   const qp_lib_kernel *largest = kernel_of(ks, c->first + c->count - 1);
   const uint32_t measured = qp_lib_dequant_rows(ks->library, largest);

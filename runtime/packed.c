@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checksums.h"
-#include "half.h"
-#include "json_scan.h"
-#include "library_state.h"
-#include "safetensors.h"
+#include "runtime/checksums.h"
+#include "runtime/half.h"
+#include "runtime/json_scan.h"
+#include "runtime/library_state.h"
+#include "runtime/safetensors.h"
 
 enum { NAME_BYTES = 256, HASH_BYTES = 40 };
 

@@ -434,8 +434,8 @@ typedef struct qpal_gemm_info {
   unsigned batch;    /* rows that it takes */
   unsigned launches; /* that add up to 'rows' */
   int adds, pdl;
-  int prefer_dequant; /* decoding first is faster at 'rows', as qpal tune measured it with cuBLAS; where
-                         it did not, 'rows' is above the largest kernel's */
+  int prefer_dequant;       /* decoding first is faster at 'rows', as qpal tune measured it with
+                         cuBLAS; where it did not, 'rows' is above the largest kernel's */
   uint64_t workspace_bytes; /* of the largest launch */
   uint64_t counter_bytes;
   int64_t latency_ps; /* of all launches, as measured when they were tuned; -1: not known */

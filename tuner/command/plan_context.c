@@ -341,8 +341,8 @@ static qp_status choose_head(qp_plan_context *c, bool has_alpha) {
 
 /* ---- The whole input ---- */
 
-/* The file of --sensitivity or --calibration; NULL: neither is given, or the calibration has Hessians
-** alone: then alpha is what comes with qpal, or guessed. */
+/* The file of --sensitivity or --calibration; NULL: neither is given, or the calibration has
+   Hessians alone: then alpha is what comes with qpal, or guessed. */
 static qp_status find_sensitivities(qp_plan_context *c, const char **out) {
   const qp_plan_options *o = c->o;
   *out = o->sensitivity;

@@ -33,13 +33,13 @@ typedef struct qp_crossover_sides {
   } point[QP_CROSSOVER_POINTS];
 } qp_crossover_sides;
 
-/* Fused kernels for this number of rows: as the runtime launches them where buffers have room for padding
-** (the smallest that takes all that are left, else the largest).  'batches' is not 0. */
+/* Fused kernels for this number of rows: as the runtime launches them where buffers have room for
+   padding (the smallest that takes all that are left, else the largest).  'batches' is not 0. */
 int64_t qp_crossover_fused_ps(const qp_crossover_sides *s, unsigned rows);
 /* Decoding and cuBLAS; between two points on the line through them.  0: outside of the points. */
 int64_t qp_crossover_decoded_ps(const qp_crossover_sides *s, unsigned rows);
-/* Enter a point of cuBLAS in its place.  One of the same rows is replaced, unless its record is newer; what
-** has no room is left out. */
+/* Enter a point of cuBLAS in its place.  One of the same rows is replaced, unless its record is
+   newer; what has no room is left out. */
 void qp_crossover_add(qp_crossover_sides *s, unsigned rows, int64_t ps, const qp_record *record);
 
 /*

@@ -33,8 +33,8 @@ static bool answers(const qp_record *r, const qp_record *like) {
          !strcmp(r->driver, like->driver) && !strcmp(r->timer, like->timer);
 }
 
-/* As this run for another quantizer, or an earlier one, left it.  Another cuBLAS may be faster: before its
-** version is known nothing answers. */
+/* As this run for another quantizer, or an earlier one, left it.  Another cuBLAS may be faster:
+   before its version is known nothing answers. */
 static const qp_record *find_known(const search *s, const qp_record *like) {
   const qp_records *const all[] = {&s->products, &s->known};
   for (size_t k = 0; k < sizeof all / sizeof *all; k++)
@@ -104,8 +104,8 @@ static bool decoding_wins(const search *s, unsigned rows) {
   return qp_crossover_decoded_ps(&s->sides, rows) < qp_crossover_fused_ps(&s->sides, rows);
 }
 
-/* Double the rows until decoding wins, then halve the interval; the last probes stand beside the answer,
-** so that no line between points decides it. */
+/* Double the rows until decoding wins, then halve the interval; the last probes stand beside the
+   answer, so that no line between points decides it. */
 static qp_status bisect(search *s, bool *over, qp_error *err) {
   unsigned low = 0, high = 1;
   bool there = false;

@@ -53,7 +53,7 @@ typedef struct qp_meter_ops {
   qp_status (*pass)(qp_meter *m, qp_metered *const *c, const bool *pdl, unsigned count, int64_t *ps,
                     qp_error *err);
   /* cuBLAS with 16-bit weights, Y[N,M] = X[N,K] W[M,K]^T, as a launch in a CUDA graph chain.
-  ** QP_E_MISSING: there is none; QP_E_WRONG: its result is; QP_E_NOMEM: too large. */
+     QP_E_MISSING: there is none; QP_E_WRONG: its result is; QP_E_NOMEM: too large. */
   qp_status (*cublas)(qp_meter *m, unsigned rows, unsigned columns, unsigned batch,
                       qp_meter_product *out, qp_error *err);
 } qp_meter_ops;

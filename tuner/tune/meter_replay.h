@@ -7,7 +7,7 @@
 **    "bandwidth_gbs": 3000, "launch_ns": 2000,    for candidates that no record knows: bytes over
 **                                                 bandwidth plus launch, times a factor 1 to 2 that
 **                                                 depends on the candidate's name alone
-**    "tflops": 500,                               1e12 operations a second of its cuBLAS; 0: it has none
+**    "tflops": 500,                               1e12 operations a second of its cuBLAS; 0: none
 **    "records": "h100.jsonl",                     recorded timings (optional); relative to the file
 **    "noise": 0.01,                               relative standard deviation of samples
 **    "delay_ms": 0,                               what each candidate takes on the wall clock

@@ -37,13 +37,13 @@ typedef struct qp_problem_run {
   qp_search *search;    /* NULL before the first visit */
   qp_records own;
   qp_visit *flying[QP_RUN_VISITS]; /* begun and not over */
-  unsigned made;                      /* candidates so far */
-  unsigned due;                       /* finalists that are to be timed, 0: they were */
-  int64_t best_ps, floor_ps;          /* 0: none; not known */
-  bool visited;                       /* a visit is over */
-  bool timed;                         /* finalists were timed before */
-  bool waits;                         /* the search waits for results of what flies */
-  bool closed;                        /* nothing more is to be tried */
+  unsigned made;                   /* candidates so far */
+  unsigned due;                    /* finalists that are to be timed, 0: they were */
+  int64_t best_ps, floor_ps;       /* 0: none; not known */
+  bool visited;                    /* a visit is over */
+  bool timed;                      /* finalists were timed before */
+  bool waits;                      /* the search waits for results of what flies */
+  bool closed;                     /* nothing more is to be tried */
 } qp_problem_run;
 
 /* Candidates of a problem that are compiled together and measured in the order
@@ -65,8 +65,8 @@ bool qp_tuner_is_over(const qp_tuner *t);
 
 /* ---- After the candidates (crossover_run.c) ---- */
 
-/* Search the crossover of each gemm's launch; products of cuBLAS are added to '*out', what came of it to
-** '*end'.  Ends where the run does.  Fails as qp_measurer_cublas but for a missing cuBLAS. */
+/* Search the crossover of each gemm's launch; products of cuBLAS are added to '*out', what came of
+   it to '*end'.  Ends where the run does.  Fails as qp_measurer_cublas but for a missing cuBLAS. */
 qp_status qp_tuner_crossovers(qp_tuner *t, const qp_tune_problems *problems, qp_records *out,
                               qp_tune_end *end, qp_error *err);
 
