@@ -12,7 +12,7 @@
 
 #include "runtime/status.h"
 
-enum { MAX_COLUMNS = 24 };
+enum { MAX_COLUMNS = 48 };
 
 struct qp_table_out {
   const qp_column *column;
