@@ -144,7 +144,9 @@ broken "group fields of the wrong row" $weights \
   '2 * (q / 4 % 2) + (q & 1);  // which' '2 * (q / 4 % 2);  // which' $chained $tensor
 broken "group fields of the wrong columns" $weights \
   '(group_row + c / L::GROUP)' '(group_row + c / (2 * L::GROUP))' $chained $cuda
-broken "bit planes read in halves" $weights '>> (2 * (j & 15))' '>> (2 * (j & 7))' $planes $tensor
+broken "bit planes read in halves" $weights \
+  'word[2 * plane + h]' 'word[2 * plane]' $planes $tensor
+broken "a pair's code in the next byte" $weights '>> (8 * (q / 4))' '>> (8 * (q / 8))' $planes $cuda
 broken "codebooks of the wrong rows" $weights \
   'rows * 8 * L::row_entries' 'rows * 4 * L::row_entries' $planes $cuda
 broken "a copy of the next entry" $weights \

@@ -63,6 +63,15 @@ qp_ir *qp_pass_join_shifts(const qp_ir *ir);
 */
 qp_ir *qp_pass_choose_halves(const qp_ir *ir);
 /*
+** Bits that change a sign are moved by multiplication, which has a pipe of its own, two at a time:
+**   w ^ ((x << a) & A) ^ ((x << b) & B)  ->  w ^ ((x & m) * (2^a + 2^b) & (A | B))
+**   w ^ ((x << a) & A) ^ (y << 31)       ->  w ^ (y * 2^31 + ((x & m) << a) & (A | 2^31))
+** where A and B are single bits, and m all bits of x that any such operation reads; only where the
+** products of those bits have no bit in common: the sum has no carries.
+**   (x & 1) ? c : d  ->  ((x << k) & 2^k) ^ d   where c ^ d = 2^k
+*/
+qp_ir *qp_pass_move_bits(const qp_ir *ir);
+/*
 ** Instruction choice, in this order: a*b + c -> MAD; four bytes of one word added -> DP4A;
 ** a >> n | b << (32-n) -> FUNNEL; (a >> 8k) & 255 -> PRMT; two nested logical operations, the inner
 ** one used once -> LOP3.

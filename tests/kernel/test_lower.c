@@ -465,7 +465,7 @@ Test(lower, trellis_steps_cost_what_was_counted) {
   assert_cost(d_high, QP_TABLE_PLAIN, false, "and mul shr lop3 load");
   assert_cost(d_dots, QP_TABLE_PLAIN, false, "dp4a lop3 load lop3");
   assert_cost(d_quad, QP_TABLE_PLAIN, false,
-              "mad mul lop3 load shl lop3 shl lop3 load lop3 shl lop3");
+              "mad mul lop3 load and mul lop3 load lop3 shl lop3");
 }
 
 Test(lower, computed_codes_cost_what_was_counted) {
