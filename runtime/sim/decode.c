@@ -472,6 +472,7 @@ static const decoder *find_decoder(const parser *p) {
 
 bool p_decode(parser *p) {
   const decoder *d = find_decoder(p);
+  if (!p_allowed(p)) return false;
   if (!(d && d->reads_operands) && !p_operands(p)) return false;
   return d ? d->decode(p, d->variant) : decode_row(p);
 }

@@ -297,6 +297,7 @@ static bool parse_target(parser *p) {
     sm = 10 * sm + (unsigned)(p->tok.text[i] - '0');
   if (sm > p->arch)
     return p_fail(p, "the PTX is for sm_%u; this device poses as sm_%u", sm, p->arch);
+  p->target = sm;
   const uint32_t line = p->tok.line;
   while (p->tok.line == line && p->tok.kind != T_END) p_next(p);
   return p_ok(p);

@@ -117,7 +117,7 @@ struct parser {
   const char *begin, *cursor, *end;
   uint32_t line;
   token tok;
-  unsigned arch;
+  unsigned arch, target; /* of the device; of the PTX */
   qp_sim_place place;
   void *place_arg;
   qp_sim_code *code;
@@ -204,6 +204,9 @@ bool p_part(parser *p, const char *name);    /* is there such a modifier?  marks
 bool p_part_type(parser *p, unsigned *type); /* the first unused type */
 bool p_all_used(parser *p);
 qp_sim_op p_op(const parser *p, qp_sim_fn run, qp_sim_kind kind);
+
+/* needs.c: does the PTX's .target have the instruction whose mnemonic has been read? */
+bool p_allowed(parser *p);
 
 /* Tables of decode*.c, which module.c hands to the parser. */
 extern const decoder p_decoders_control[], p_decoders_move[], p_decoders_memory[],

@@ -32,7 +32,10 @@ static inline void kit_close(kit *k) {
   free(k->result);
 }
 
-#define KIT_HEAD ".version 9.0\n.target sm_80\n.address_size 64\n"
+/* The architecture that the kit's PTX is for; a test may set another. */
+static unsigned kit_target = 90;
+#define KIT_HEAD_OF(target) ".version 9.0\n.target " target "\n.address_size 64\n"
+#define KIT_HEAD            KIT_HEAD_OF("sm_80")
 #define KIT_REGS                                                                                   \
   ".reg .pred %p<10>; .reg .b16 %h<20>; .reg .b32 %r<40>; .reg .f32 %f<20>;"                       \
   " .reg .b64 %d<20>; .reg .f64 %g<10>;\n"
@@ -40,14 +43,14 @@ static inline void kit_close(kit *k) {
 /* Kernel 'k' with parameters %d0 (input) and %d1 (output); %r0 is the thread, %d2 its place in the
 ** output of 4 bytes a thread. */
 static inline char *kit_kernel(const char *top, const char *body) {
-  static const char form[] =
-      KIT_HEAD "%s\n.visible .entry k(.param .u64 a, .param .u64 b)\n{\n%s"
+  static const char form[] = KIT_HEAD_OF(
+      "sm_%u") "%s\n.visible .entry k(.param .u64 a, .param .u64 b)\n{\n%s"
                "ld.param.u64 %%d0, [a]; ld.param.u64 %%d1, [b]; mov.u32 %%r0, %%tid.x;\n"
                "mul.wide.u32 %%d2, %%r0, 4; add.s64 %%d2, %%d1, %%d2;\n%s\nret;\n}\n";
   const size_t n = sizeof form + sizeof KIT_REGS + strlen(top) + strlen(body);
   char *text = malloc(n);
   cr_assert(text);
-  snprintf(text, n, form, top, KIT_REGS, body);
+  snprintf(text, n, form, kit_target, top, KIT_REGS, body);
   return text;
 }
 

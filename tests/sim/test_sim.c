@@ -144,6 +144,7 @@ Test(sim, dynamic_shared_memory_lies_behind_static) {
 
 Test(sim, launches_are_checked_as_on_a_gpu) {
   kit k;
+  kit_target = 86;
   kit_open(&k, "sim:sm_86");
   kit_buffers(&k, NULL, 0, 128);
   char *text = kit_kernel("", "ret;");

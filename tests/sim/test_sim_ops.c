@@ -400,5 +400,52 @@ Test(sim_ops, conversions) {
       ROW("cvt.rn.f16x2.e4m3x2 D, A;", "wh", 0x3c005f00, 0x387e),
       ROW("cvt.rn.f16x2.e5m2x2 D, A;", "wh", 0x3c00bc00, 0x3cbc),
   };
+  kit_target = 100;
   KIT_ROWS("sim:sm_100", rows);
+}
+
+/* An instruction, and the first architecture that has it, as ptxas takes it. */
+Test(sim_ops, an_instruction_of_a_later_architecture_is_refused_naming_both) {
+  static const struct {
+    unsigned first;
+    const char *text, *named;
+  } of[] = {
+      {80, "cp.async.ca.shared.global [%r1], [%d0], 16;", "cp.async.ca"},
+      {80, "redux.sync.add.u32 %r1, %r2, 0xffffffff;", "redux"},
+      {80, "fma.rn.bf16x2 %r1, %r2, %r3, %r4;", "bf16x2"},
+      {80, "max.f16x2 %r1, %r2, %r3;", "max.f16x2"},
+      {80, "cvt.rn.f16x2.f32 %r1, %f1, %f2;", "cvt.rn.f16x2"},
+      {80,
+       "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f1, %f2, %f3, %f4}, "
+       "{%r1, %r2, %r3, %r4}, {%r5, %r6}, {%f1, %f2, %f3, %f4};",
+       "mma.sync.aligned.m16n8k16"},
+      {75,
+       "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f1, %f2, %f3, %f4}, {%r1, %r2}, "
+       "{%r3}, {%f1, %f2, %f3, %f4};",
+       ""},
+      {75, "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r1}, [%r2];", ""},
+      {89, "cvt.rn.f16x2.e4m3x2 %r1, %h1;", "e4m3x2"},
+      {90, "add.rn.bf16x2 %r1, %r2, %r3;", "add.rn.bf16x2"},
+      {90, "griddepcontrol.wait;", "griddepcontrol.wait"},
+      {90, "elect.sync %r1|%p1, 0xffffffff;", "elect"},
+  };
+  static const unsigned targets[] = {75, 80, 86, 89, 90};
+  for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+    for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
+      kit k;
+      char both[64];
+      kit_target = targets[t];
+      kit_open(&k, "sim:sm_90");
+      char *ptx = kit_kernel(".shared .align 16 .b8 sm[64];", of[i].text);
+      const qp_status status = kit_load(&k, ptx);
+      free(ptx);
+      const bool has = targets[t] >= of[i].first;
+      cr_expect_eq(status, has ? QP_OK : QP_E_COMPILE, "sm_%u: %s: %s", targets[t], of[i].text,
+                   k.err.text);
+      snprintf(both, sizeof both, "of sm_%u and later; the PTX is for sm_%u", of[i].first,
+               targets[t]);
+      if (!has)
+        cr_expect(strstr(k.err.text, both) && strstr(k.err.text, of[i].named), "%s", k.err.text);
+      kit_close(&k);
+    }
 }
