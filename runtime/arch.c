@@ -17,7 +17,10 @@
 ** number, KiB of shared memory, multiprocessors and name of the usual part, abilities, line, first
 ** NVRTC. Shared memory: CUDA C++ Programming Guide, "Technical Specifications per Compute
 ** Capability", "Maximum amount of shared memory per thread block"; for 88 and 107, which it does
-** not list, the least of their neighbours.  First NVRTC: what the library itself lists, 12.8 to
+** not list, the least of their neighbours.  Multiprocessors: the vendor's data sheets and
+** whitepapers (cores over 128 where they name cores alone); of the B200 and B300, whose papers give
+** what the whole chip has, as devices report them; 0: no part of the architecture is documented, and
+** a command that needs the number asks for it.  First NVRTC: what the library itself lists, 12.8 to
 ** 13.5 (12.8 is the oldest that is taken).
 */
 #define ROWS(X)                                                                                    \
@@ -25,12 +28,12 @@
   X(80, 163, 108, "A100", AMPERE, DESKTOP, 1208)                                                   \
   X(86, 99, 82, "GeForce RTX 3090", AMPERE, DESKTOP, 1208)                                         \
   X(87, 163, 16, "Jetson AGX Orin", AMPERE, TEGRA, 1208)                                           \
-  X(88, 99, 12, "Tegra of compute capability 8.8", AMPERE, TEGRA, 1300)                            \
+  X(88, 99, 0, "Tegra of compute capability 8.8", AMPERE, TEGRA, 1300)                             \
   X(89, 99, 128, "GeForce RTX 4090", AMPERE, DESKTOP, 1208)                                        \
   X(90, 227, 132, "H100 SXM", HOPPER, DESKTOP, 1208)                                               \
   X(100, 227, 148, "B200", BLACKWELL, DESKTOP, 1208)                                               \
   X(103, 227, 148, "B300", BLACKWELL, DESKTOP, 1209)                                               \
-  X(107, 227, 224, "Rubin", BLACKWELL, DESKTOP, 1304)                                              \
+  X(107, 227, 0, "Rubin", BLACKWELL, DESKTOP, 1304)                                                \
   X(110, 227, 20, "Jetson AGX Thor", BLACKWELL, TEGRA, 1300)                                       \
   X(120, 99, 170, "GeForce RTX 5090", BLACKWELL, DESKTOP, 1208)                                    \
   X(121, 99, 48, "GB10 (DGX Spark)", BLACKWELL, DESKTOP, 1209)

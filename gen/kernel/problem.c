@@ -63,7 +63,12 @@ qp_status qp_problem_check(const qp_problem *p, qp_error *err) {
   if (!qp_arch_find(p->arch))
     return qp_fail(err, QP_E_ARG, "architecture sm_%u is not one of %s", p->arch,
                    qp_arch_names(names, sizeof names));
-  if (p->sm_count < 1 || p->sm_count > 1024)
+  if (!p->sm_count)
+    return qp_fail(err, QP_E_ARG,
+                   "sm_%u: how many multiprocessors its parts have is not documented; say it "
+                   "(--sms N, or sm_%u:N)",
+                   p->arch, p->arch);
+  if (p->sm_count > 1024)
     return qp_fail(err, QP_E_ARG, "%u multiprocessors; 1 to 1024 are possible", p->sm_count);
   if (p->columns == 0 || p->columns % 32 || p->columns > 1u << 18)
     return qp_fail(err, QP_E_ARG, "K is %u; it must be a multiple of 32, at most 262144",

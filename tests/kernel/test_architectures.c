@@ -26,7 +26,7 @@ static void submit(const qp_arch *arch, qp_op op, unsigned first, unsigned last)
                   .type = QP_BF16,
                   .out_type = QP_BF16,
                   .arch = arch->number,
-                  .sm_count = arch->sm_count};
+                  .sm_count = arch->sm_count ? arch->sm_count : 8};
   qp_choice choice;
   for (unsigned s = 0; s < p.segments; s++) {
     cr_assert_eq(qp_palette_find(palette, kinds[first + s], &p.segment[s].quantizer, &err), QP_OK,
