@@ -113,6 +113,19 @@ Test(runner, a_limit_of_the_family_is_skipped_with_the_reason) {
   cr_expect(strstr(result[CULPRIT].why, "at most 16 batch rows"), "%s", result[CULPRIT].why);
 }
 
+/* Nothing is proven wrong by it: the row says what was lacking, and the others are checked. */
+Test(runner, a_kernel_beyond_the_device_s_memory_is_skipped_with_the_reason) {
+  qp_case *c = &cases.list[CULPRIT];
+  c->problem.segment[0].rows = 16384; /* W^ in fp16 alone takes 2 MiB */
+  setenv("FAKE_CUDA_MEMORY", "1000000", 1);
+  run("cuda:0", false);
+  cr_expect_eq(result[CULPRIT].outcome, QP_OUTCOME_SKIP, "%s", result[CULPRIT].why);
+  cr_expect(strstr(result[CULPRIT].why, "memory"), "%s", result[CULPRIT].why);
+  for (size_t i = 0; i < CASES; i++)
+    if (i != CULPRIT)
+      cr_expect(strstr(result[i].why, "never written"), "case %zu: %s", i, result[i].why);
+}
+
 /* `qpal check --json` on the fake driver, where rotations hang; its standard output. */
 static pid_t start_check(FILE **out) {
   int ends[2];
