@@ -1,19 +1,33 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The GPU tier.  A machine with a GPU may be lent for minutes only: what can be made without one is packed first.
+# The GPU tier.  A machine with a GPU may be lent for minutes only: what can be made without one is
+# made and packed first.
 #
-#   gpu.sh pack [BUILD] [DIR]        without a GPU: what must travel, into DIR (BUILD/gpu-pack; at most 60 MiB)
-#   gpu.sh ten [RESULTS] [DEVICE]    on the GPU: proof first, then records and speed, within ten minutes.  RESULTS gets
-#                                    steps.jsonl after every step, so that a run that is cut has what it had until then
-#   gpu.sh collect RESULTS           back home: records into tuned/, and the tables for the README
-#   gpu.sh all [QPAL] [DEVICE] [STEP...]   without hurry: check --all, sanitizers, bench, circle, prototype
+#   gpu.sh pack [BUILD] [DIR]   without a GPU: what must travel, into DIR (BUILD/gpu-pack), and the
+#                               same as DIR.tar.gz of at most $MOST_MIB (50); given again it goes on
+#   gpu.sh ten [RESULTS] [DEVICE]   on the GPU: proof first, then records and speed, within ten
+#                               minutes.  RESULTS gets three files, rewritten after every step, so
+#                               that a run that is cut has what it had until then
+#   gpu.sh collect RESULTS      back home: records into tuned/, and the tables for the README
+#   gpu.sh all [QPAL] [DEVICE] [STEP...]   without hurry: check --all, sanitizers, bench, ...
 #
-# $QUANTIZERS cuts 'all' into parts (names and prefixes); 'ten' tunes $QUANTIZERS (tcq-2,tcq-3,tcq-4,lin-3,vq2-3,nuq-4) of $MODEL
-# (llama-3.1-8b) and takes $SECONDS_IN_ALL (580).  $PROTOTYPE names the source of a hand-written kernel for comparison.
+# A machine elsewhere needs the one file and one command (OUT: what it gives back):
+#
+#   mkdir p && tar xzf gpu-pack.tar.gz -C p && p/gpu.sh ten OUT
+#
+# $QUANTIZERS cuts 'all' into parts (names and prefixes).  'pack' and 'ten' tune $QUANTIZERS
+# (tcq-2,tcq-3,tcq-4,lin-3,vq2-3,nuq-4) of $MODEL (llama-3.1-8b); 'pack' compiles $CANDIDATES (2)
+# of each launch, those of more are compiled on the GPU's machine.  'ten' takes $SECONDS_IN_ALL
+# (580).  $PROTOTYPE names the source of a hand-written kernel for comparison.
+# shellcheck disable=SC2086,SC2015 # lists of words are split on purpose; a && b || fail is meant so
 set -u
 self=$(realpath "${BASH_SOURCE[0]}")
 here=$(dirname "$self")
+usual=tcq-2,tcq-3,tcq-4,lin-3,vq2-3,nuq-4
 fail() { echo "gpu.sh: $*" >&2; exit 2; }
+
+# One quantizer of each kind, at shapes whose warps have many units.
+kinds="tcq-3 tcq-2.25 lin-2 vq2-3 nuq-4 int4-g128 anyprec-3"
 
 # ---- pack ----
 
@@ -37,60 +51,108 @@ int main(int argc, char **argv) {
 END
 }
 
-# nvcc SOURCE PROGRAM, for the GPUs that are lent most; a program that cannot be made is left out with a word.
+# nvcc SOURCE PROGRAM, for the GPUs that are lent most; what cannot be made is left out with a word.
 compile_cuda() {
-  if ! command -v nvcc >/dev/null; then echo "no nvcc: ${2##*/} is left out"; return; fi
-  nvcc -O2 -std=c++17 -gencode arch=compute_80,code=compute_80 -gencode arch=compute_90,code=sm_90 \
-    -o "$2" "$1" -lcuda 2>"$2.log" && rm "$2.log" || { echo "nvcc failed: ${2##*/} is left out"; head -3 "$2.log"; rm -f "$2.log"; }
+  local source=$1 program=$2
+  [ ! "$program" -nt "$source" ] || return 0
+  if ! command -v nvcc >/dev/null; then echo "no nvcc: ${program##*/} is left out"; return; fi
+  if nvcc -O2 -std=c++17 -gencode arch=compute_80,code=compute_80 \
+    -gencode arch=compute_90,code=sm_90 -o "$program" "$source" -lcuda 2>"$program.log"; then
+    rm "$program.log"
+  else
+    echo "nvcc failed: ${program##*/} is left out"
+    head -3 "$program.log"
+    rm -f "$program"
+  fi
+}
+
+# said WHAT COMMAND...: with the seconds that it took.
+said() {
+  local what=$1 begun=$SECONDS code=0
+  shift
+  echo "== $what"
+  "$@" || code=$?
+  echo "== $what: $((SECONDS - begun)) s"
+  return $code
+}
+
+# The kernels that 'ten' runs first, compiled for sm_90 with 132 multiprocessors into the cache that
+# travels.  What is in the cache is not compiled again.
+warm_check() {
+  "$out/qpal" check $kinds --op gemm --compile-only sm_90:132 --quiet ||
+    echo "some kernels of check did not compile"
+}
+
+warm_tune() {
+  local quantizer
+  printf '{"gpu": "warming", "arch": 90, "sm_count": 132, "driver": "1", "noise": 0}\n' \
+    >"$scratch/replay.json"
+  for quantizer in ${QUANTIZERS//,/ }; do
+    said "kernels of tune: $quantizer" \
+      "$out/qpal" tune --model "$MODEL" --quantizers "$quantizer" --paths tensor --batch 1,8 \
+      --ops gemm,rotate,dequant --max-candidates "${CANDIDATES:-2}" \
+      --device "replay:$scratch/replay.json" -o "$scratch/$quantizer.jsonl" >"$scratch/log" 2>&1 ||
+      { echo "some kernels of tune did not compile"; tail -3 "$scratch/log"; }
+  done
 }
 
 pack() {
-  local build=${1:-build} out bundle source
+  local build=${1:-build} bundle source mib most=${MOST_MIB:-50}
+  QUANTIZERS=${QUANTIZERS:-$usual} MODEL=${MODEL:-llama-3.1-8b}
   [ -x "$build/qpal" ] || fail "$build/qpal: not built; cmake --build $build"
   build=$(realpath "$build") out=${2:-$build/gpu-pack}
-  cmake --build "$build" --target bundle >/dev/null || fail "the bundle could not be made"
+  said bundle cmake --build "$build" --target bundle >/dev/null || fail "no bundle could be made"
   [ ! -e "$out" ] || [ -e "$out/qpal" ] || fail "$out: is no folder of an earlier pack"
-  rm -rf "$out" && mkdir -p "$out" || fail "$out: cannot be made"
+  scratch=$(mktemp -d) || fail "no folder for what is not packed"
+  mkdir -p "$out" || fail "$out: cannot be made"
   bundle=$(find "$build/bundle" -maxdepth 1 -type d -name 'qpal-*' | head -1)
-  cp -r "$bundle/." "$out/" && cp "$self" "$out/gpu.sh"
+  cp -r "$bundle/." "$out/" && cp "$self" "$out/gpu.sh" || fail "$out: cannot be written"
   source=${PROTOTYPE:-$here/../../shared/prototypes/tcq_gemv_sm90.cu}
-  write_control >"$out/control.cu"
-  compile_cuda "$out/control.cu" "$out/control"
-  if [ -e "$source" ]; then compile_cuda "$source" "$out/prototype"; fi
-  warm "$out"
-  local mib
-  mib=$(du -sm "$out" | cut -f1)
-  echo "$out: $mib MiB; on the GPU:  $out/gpu.sh ten RESULTS"
-  [ "$mib" -le 60 ] || fail "$out: $mib MiB; at most 60 may travel"
-}
-
-# The kernels that 'ten' will run, compiled for sm_90 with 132 multiprocessors, into the cache that travels.
-warm() {
-  local out=$1 replay
-  replay=$(mktemp -d) || fail "no folder for the replay device"
+  write_control >"$scratch/control.cu"
+  cmp -s "$scratch/control.cu" "$out/control.cu" || cp "$scratch/control.cu" "$out/control.cu"
+  said "broken control" compile_cuda "$out/control.cu" "$out/control"
+  [ ! -e "$source" ] || said prototype compile_cuda "$source" "$out/prototype"
   export QPAL_CACHE=$out/cache
-  "$out/qpal" check --compile-only sm_90:132 --quiet || echo "some kernels of check did not compile"
-  printf '{"gpu": "warming", "arch": 90, "sm_count": 132, "driver": "1", "bandwidth_gbs": 3000, "noise": 0}\n' >"$replay/replay.json"
-  "$out/qpal" tune --model "${MODEL:-llama-3.1-8b}" --quantizers "${QUANTIZERS:-tcq-2,tcq-3,tcq-4,lin-3,vq2-3,nuq-4}" --paths tensor \
-    --batch 1,8 --max-candidates "${CANDIDATES:-2}" --device "replay:$replay/replay.json" -o "$replay/records.jsonl" >/dev/null ||
-    echo "some kernels of tune did not compile"
-  rm -r "$replay"
+  said "kernels of check" warm_check
+  warm_tune
+  rm -r "$scratch"
+  tar czf "$out.tar.gz.new" -C "$out" . && mv "$out.tar.gz.new" "$out.tar.gz" ||
+    fail "$out.tar.gz: cannot be written"
+  mib=$(($(stat -c %s "$out.tar.gz") / 1048576 + 1))
+  echo "$out.tar.gz: $mib MiB ($(du -sm "$out" | cut -f1) unpacked).  On the machine with the GPU:"
+  echo "  mkdir p && tar xzf ${out##*/}.tar.gz -C p && p/gpu.sh ten RESULTS"
+  [ "$mib" -le "$most" ] || fail "$out.tar.gz: $mib MiB; at most $most may travel"
 }
 
 # ---- ten ----
 
-# step NAME LIMIT COMMAND...: run it for LIMIT seconds at most, less where the budget ends; a line of steps.jsonl.  77: skipped.
+# What comes back: steps.jsonl (a line a step), records.jsonl, and the rest as one archive.  Each is
+# replaced whole, so that a run that is cut leaves nothing torn.
+give_back() {
+  local file
+  for file in steps.jsonl records.jsonl; do
+    [ -s "$work/$file" ] || continue
+    cp "$work/$file" "$results/$file.new" && mv "$results/$file.new" "$results/$file"
+  done
+  tar czf "$results/all.tar.gz.new" -C "$work" . &&
+    mv "$results/all.tar.gz.new" "$results/all.tar.gz"
+}
+
+# step NAME LIMIT COMMAND...: run it for LIMIT seconds at most, less where the budget ends; a line
+# of steps.jsonl.  77: skipped.
 step() {
   local name=$1 limit=$2 left begun code result
   shift 2
   begun=$(date +%s) left=$((deadline - begun))
   [ "$limit" -le "$left" ] || limit=$left
   if [ "$limit" -lt 5 ]; then
-    printf '{"step": "%s", "result": "NOT RUN", "why": "the budget of %s s is spent"}\n' "$name" "$budget" >>"$results/steps.jsonl"
+    printf '{"step": "%s", "result": "NOT RUN", "why": "the budget of %s s is spent"}\n' \
+      "$name" "$budget" >>"$work/steps.jsonl"
+    give_back
     return
   fi
   echo "== $name (at most $limit s)"
-  timeout --kill-after=5 "$limit" "$@" > >(tee -a "$results/log.txt") 2>&1
+  timeout --kill-after=5 "$limit" "$@" > >(tee -a "$work/log.txt") 2>&1
   code=$?
   case $code in
     0) result=PASS ;;
@@ -98,70 +160,62 @@ step() {
     124 | 137) result="TIME OUT" ;;
     *) result=FAIL failures=$((failures + 1)) ;;
   esac
-  printf '{"step": "%s", "result": "%s", "code": %d, "seconds": %d, "limit": %d}\n' "$name" "$result" $code \
-    $(($(date +%s) - begun)) "$limit" >>"$results/steps.jsonl"
+  printf '{"step": "%s", "result": "%s", "code": %d, "seconds": %d, "limit": %d}\n' \
+    "$name" "$result" $code $(($(date +%s) - begun)) "$limit" >>"$work/steps.jsonl"
+  give_back
   echo "== $name: $result"
 }
 
-libraries() { "$qpal" doctor; "$qpal" doctor --json >"$results/libraries.json"; }
-
-# One quantizer of each kind, at shapes whose warps have many units.
-kinds="tcq-3 tcq-2.25 lin-2 vq2-3 nuq-4 int4-g128 anyprec-3"
+libraries() { "$qpal" doctor; "$qpal" doctor --json >"$work/libraries.json"; }
 
 # The control must be caught; where the sanitizer refuses the device there is nothing to learn.
 sanitize() {
-  local tool=$1 said
+  local tool=$1 said code=0
   command -v compute-sanitizer >/dev/null || { echo "no compute-sanitizer on PATH"; return 77; }
   [ -x "$here/control" ] || { echo "no control program was packed"; return 77; }
-  said=$(compute-sanitizer --tool "$tool" --error-exitcode 9 "$here/control" "$tool" 2>&1)
-  if [ $? != 9 ]; then
+  said=$(compute-sanitizer --tool "$tool" --error-exitcode 9 "$here/control" "$tool" 2>&1) ||
+    code=$?
+  if [ $code != 9 ]; then
     echo "$said" | tail -3
-    if echo "$said" | grep -qiE 'not supported|failed to initialize|unable to'; then return 77; fi
+    grep -qiE 'not supported|failed to initialize|unable to' <<<"$said" && return 77
     echo "the planted fault was not caught"
     return 1
   fi
   shift
-  compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 "$qpal" check "$@" --few --device "$device" --quiet
+  compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 \
+    "$qpal" check "$@" --few --device "$device" --quiet
 }
 
-check() { "$qpal" check --device "$device" --json >"$results/check.json"; }
+check() { "$qpal" check --device "$device" --json >"$work/check.json"; }
 
 tune() {
-  "$qpal" tune --model "$model" --quantizers "$quantizers" --paths tensor --batch "$1" --budget "$2" --device "$device" \
-    ${timer:+--timer $timer} -o "$results/records.jsonl"
+  "$qpal" tune --model "$model" --quantizers "$quantizers" --paths tensor --batch "$1" \
+    --budget "$2" --device "$device" ${timer:+--timer "$timer"} -o "$work/records.jsonl"
 }
 
 bench() {
-  "$qpal" bench --model "$model" --quantizers "$quantizers" --device "$device" --records "$results/records.jsonl" --budget 60s \
-    ${timer:+--timer $timer} --json >"$results/bench.json"
+  "$qpal" bench --model "$model" --quantizers "$quantizers" --device "$device" \
+    --records "$work/records.jsonl" --budget 60s ${timer:+--timer "$timer"} --json \
+    >"$work/bench.json"
   local code=$?
-  [ $code != 0 ] || head -c 3000 "$results/bench.json"
+  [ $code != 0 ] || head -c 3000 "$work/bench.json"
   return $code
 }
 
 prototype() {
   [ -x "$here/prototype" ] || { echo "no prototype was packed"; return 77; }
-  "$here/prototype" | tee "$results/prototype.txt"
+  "$here/prototype" | tee "$work/prototype.txt"
 }
 
 profile() {
   command -v ncu >/dev/null || { echo "no ncu on PATH"; return 77; }
   ncu --clock-control none --kernel-name regex:gemm --launch-count 1 --target-processes all \
     --section SpeedOfLight --section MemoryWorkloadAnalysis --section WarpStateStats \
-    "$qpal" check tcq-3 --few --op gemm --shape 28672x4096 --device "$device" --quiet >"$results/ncu.txt" 2>&1
+    "$qpal" check tcq-3 --few --op gemm --shape 28672x4096 --device "$device" --quiet \
+    >"$work/ncu.txt" 2>&1
 }
 
-ten() {
-  results=${1:-gpu-results} device=${2:-cuda:0} failures=0
-  qpal=$here/qpal model=${MODEL:-llama-3.1-8b} timer=${TIMER:-} quantizers=${QUANTIZERS:-tcq-2,tcq-3,tcq-4,lin-3,vq2-3,nuq-4}
-  [ -x "$qpal" ] || qpal=$here/../build/qpal
-  [ -x "$qpal" ] || fail "no qpal beside this script; 'gpu.sh pack' makes the folder that travels"
-  budget=${SECONDS_IN_ALL:-580} deadline=$(($(date +%s) + budget))
-  mkdir -p "$results" && results=$(realpath "$results") || fail "$results: cannot be made"
-  : >"$results/steps.jsonl" && : >"$results/log.txt" || fail "$results: cannot be written"
-  [ ! -d "$here/cache" ] || export QPAL_CACHE=$here/cache
-  # exported for the steps that are functions: timeout runs commands, so it runs this script again
-  export results device qpal model timer quantizers kinds
+ten_steps() {
   local again=("$self" _step)
   step libraries 20 "${again[@]}" libraries
   step first-kernel 30 "$qpal" check tcq-3 --few --op gemm --path tensor --device "$device"
@@ -175,26 +229,49 @@ ten() {
   step bench 80 "${again[@]}" bench
   step prototype 30 "${again[@]}" prototype
   step profile 40 "${again[@]}" profile
+}
+
+ten() {
+  results=${1:-gpu-results} device=${2:-cuda:0} failures=0
+  qpal=$here/qpal model=${MODEL:-llama-3.1-8b} timer=${TIMER:-} quantizers=${QUANTIZERS:-$usual}
+  [ -x "$qpal" ] || qpal=$here/../build/qpal
+  [ -x "$qpal" ] || fail "no qpal beside this script; 'gpu.sh pack' makes what travels"
+  budget=${SECONDS_IN_ALL:-580} deadline=$(($(date +%s) + budget))
+  mkdir -p "$results" && results=$(realpath "$results") || fail "$results: cannot be made"
+  work=$(mktemp -d) && : >"$work/steps.jsonl" && : >"$work/log.txt" || fail "no folder to work in"
+  [ ! -d "$here/cache" ] || export QPAL_CACHE=$here/cache
+  # exported for the steps that are functions: timeout runs commands, so it runs this script again
+  export work device qpal model timer quantizers kinds
+  ten_steps
+  rm -r "$work"
   echo
   cat "$results/steps.jsonl"
-  [ $failures -eq 0 ] && echo "GPU, ten minutes: PASS" || echo "GPU, ten minutes: $failures steps FAIL"
+  [ $failures -eq 0 ] && echo "GPU, ten minutes: PASS" ||
+    echo "GPU, ten minutes: $failures steps FAIL"
   exit $((failures > 0))
 }
 
 # ---- collect ----
 
 collect() {
-  local results=${1:?gpu.sh collect RESULTS} qpal=${QPAL:-$here/../build/qpal} gpu file
-  [ -s "$results/steps.jsonl" ] || fail "$results/steps.jsonl: not there; RESULTS is the folder that 'ten' wrote"
+  local results=${1:?gpu.sh collect RESULTS} qpal=${QPAL:-$here/../build/qpal} gpu name file batch
+  [ -s "$results/steps.jsonl" ] ||
+    fail "$results/steps.jsonl: not there; RESULTS is the folder that 'ten' wrote"
   cat "$results/steps.jsonl"
   [ -s "$results/records.jsonl" ] || fail "$results/records.jsonl: no records came back"
   gpu=$(sed -n '1s/.*"gpu":"\([^"]*\)".*/\1/p' "$results/records.jsonl")
   [ -n "$gpu" ] || fail "$results/records.jsonl: the first line names no GPU"
-  file=$here/../tuned/$(echo "$gpu" | tr '[:upper:]' '[:lower:]' | sed 's/[^a-z0-9]\{1,\}/-/g; s/^-//; s/-$//').jsonl
-  if [ -e "$file" ]; then "$qpal" table --merge "$file" "$results/records.jsonl" -o "$file" || exit
-  else cp "$results/records.jsonl" "$file" || exit; fi
+  name=$(tr '[:upper:]' '[:lower:]' <<<"$gpu" | sed 's/[^a-z0-9]\{1,\}/-/g; s/^-//; s/-$//')
+  file=$here/../tuned/$name.jsonl
+  if [ -e "$file" ]; then
+    "$qpal" table --merge "$file" "$results/records.jsonl" -o "$file" || exit
+  else
+    cp "$results/records.jsonl" "$file" || exit
+  fi
   echo "$file: $(($(wc -l <"$file") - 1)) records of $gpu"
-  for batch in 1 8; do "$qpal" table "$file" --model "${MODEL:-llama-3.1-8b}" --batch $batch || true; done
+  for batch in 1 8; do
+    "$qpal" table "$file" --model "${MODEL:-llama-3.1-8b}" --batch $batch || true
+  done
 }
 
 # ---- all ----
@@ -204,38 +281,54 @@ all_step() {
   "$@" || failures=$((failures + 1))
 }
 
-# circle BUILD: a tiny made-up checkpoint goes once around on the device; Python, where it has torch, runs what came out.
+# circle BUILD: a tiny made-up checkpoint goes once around on the device; Python, where it has
+# torch, runs what came out.
 circle() {
   local build out
   build=$(cd "$1" && pwd) out=$1/circle-gpu
   rm -rf "$out.checkpoint" && mkdir -p "$out.checkpoint" || return
   perl "$here/circle/checkpoint.pl" "$out.checkpoint" || return
   QUANTIZERS=tcq,vq2 BITS=3.5 BLOCKS=all BATCHES=1,2 ROWS="1 2 3" DEVICE=$device \
-    "$here/circle/circle.sh" "$build" "$out.checkpoint" "$out.checkpoint/config.json" "$out" || return
-  rm -rf "$build/circle" && mv "$out" "$build/circle" && mv "$out.checkpoint" "$build/circle/checkpoint" || return
+    "$here/circle/circle.sh" "$build" "$out.checkpoint" "$out.checkpoint/config.json" "$out" ||
+    return
+  rm -rf "$build/circle" && mv "$out" "$build/circle" &&
+    mv "$out.checkpoint" "$build/circle/checkpoint" || return
   "$here/python/run" cuda "$build" "${CC:-cc}" && return
   [ $? = 77 ] # skipped
 }
 
 all() {
-  local known=" check chains memcheck racecheck bench circle prototype " wanted word tool quantizer
+  local known=" check chains memcheck racecheck bench circle prototype "
+  local wanted word tool quantizer build
   qpal=${1:-build/qpal} device=${2:-cuda:0} failures=0
   shift $(($# < 2 ? $# : 2))
   wanted=" ${*:-$known} "
-  for word in $wanted; do [[ $known == *" $word "* ]] || fail "step '$word' is not one of:$known"; done
+  for word in $wanted; do
+    [[ $known == *" $word "* ]] || fail "step '$word' is not one of:$known"
+  done
   local list=${QUANTIZERS:-}
-  [[ $wanted != *" check "* ]] || all_step "$qpal" check ${list//,/ } --all --device "$device" --quiet
-  [[ $wanted != *" chains "* ]] || all_step "$qpal" check ${list//,/ } --chains --device "$device" --quiet
+  [[ $wanted != *" check "* ]] ||
+    all_step "$qpal" check ${list//,/ } --all --device "$device" --quiet
+  [[ $wanted != *" chains "* ]] ||
+    all_step "$qpal" check ${list//,/ } --chains --device "$device" --quiet
   for tool in memcheck racecheck; do
     [[ $wanted == *" $tool "* ]] || continue
-    command -v compute-sanitizer >/dev/null || { echo "no compute-sanitizer on PATH (CUDA Toolkit): $tool not run"; failures=$((failures + 1)); continue; }
+    if ! command -v compute-sanitizer >/dev/null; then
+      echo "no compute-sanitizer on PATH (CUDA Toolkit): $tool not run"
+      failures=$((failures + 1))
+      continue
+    fi
     for quantizer in tcq-3 tcq-2.25 vq2-4 nuq-6 int4-g128 quad-2 anyprec-3 "tcq-3 --op rotate"; do
-      all_step compute-sanitizer --tool $tool --target-processes all --error-exitcode 9 "$qpal" check $quantizer --few --device "$device" --quiet
+      all_step compute-sanitizer --tool $tool --target-processes all --error-exitcode 9 \
+        "$qpal" check $quantizer --few --device "$device" --quiet
     done
   done
-  [[ $wanted != *" bench "* ]] || all_step "$qpal" bench --device "$device" ${list:+--quantizers "${list// /,}"}
-  if [[ $wanted == *" circle "* ]] && [ -x "$(dirname "$qpal")/example_block" ]; then all_step circle "$(dirname "$qpal")"; fi
-  if [[ $wanted == *" prototype "* ]] && [ -x "$(dirname "$qpal")/bench_gpu" ]; then all_step "$(dirname "$qpal")/bench_gpu" "$device"; fi
+  [[ $wanted != *" bench "* ]] ||
+    all_step "$qpal" bench --device "$device" ${list:+--quantizers "${list// /,}"}
+  build=$(dirname "$qpal")
+  [[ $wanted != *" circle "* ]] || [ ! -x "$build/example_block" ] || all_step circle "$build"
+  [[ $wanted != *" prototype "* ]] || [ ! -x "$build/bench_gpu" ] ||
+    all_step "$build/bench_gpu" "$device"
   [ $failures -eq 0 ] && echo "GPU tier: PASS" || echo "GPU tier: $failures steps FAIL"
   exit $((failures > 0))
 }
@@ -245,5 +338,5 @@ word=${1:-help}
 case $word in
   pack | ten | collect | all) $word "$@" ;;
   _step) "$@" ;;
-  *) sed -n '3,16s/^# \{0,1\}//p' "$self"; [ "$word" = help ] || exit 2 ;;
+  *) sed -n '3,23s/^# \{0,1\}//p' "$self"; [ "$word" = help ] || exit 2 ;;
 esac
