@@ -4,6 +4,8 @@
 
 #include <cjson/cJSON.h>
 #include <ftw.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -154,4 +156,35 @@ Test(manifest, names_of_files_stay_different_however_long_the_kernels_names_are)
   cr_expect_leq(strlen(a) + strlen(".cubin"), 255, "what file systems take");
   qp_export_file_name("gemm", a);
   cr_expect_str_eq(a, "gemm");
+}
+
+/* A limit on the size of files stands in for a disk that is full. */
+static qp_status write_within(const char *to, rlim_t most, qp_error *err) {
+  struct rlimit before, limit;
+  getrlimit(RLIMIT_FSIZE, &before);
+  limit = (struct rlimit){.rlim_cur = most, .rlim_max = before.rlim_max};
+  signal(SIGXFSZ, SIG_IGN);
+  setrlimit(RLIMIT_FSIZE, &limit);
+  const qp_status status = qp_export_write_folder(to, library, library_bytes, err);
+  setrlimit(RLIMIT_FSIZE, &before);
+  return status;
+}
+
+Test(manifest, a_disk_that_is_full_leaves_all_of_an_export_or_nothing) {
+  qp_error err = {{0}};
+  char fresh[64], part[64];
+  size_t n = 0;
+  snprintf(fresh, sizeof fresh, "%s/fresh", folder);
+  snprintf(part, sizeof part, "%s/.qpal-export", folder);
+  cr_assert_neq(write_within(fresh, library_bytes - 1, &err), QP_OK);
+  cr_assert(strstr(err.text, "library.qpal"), "%s", err.text);
+  cr_assert_neq(access(fresh, F_OK), 0, "nothing is left behind");
+  char *before = read_in("manifest.json", &n);
+  cr_assert_neq(write_within(folder, library_bytes - 1, &err), QP_OK);
+  char *after = read_in("manifest.json", &n);
+  cr_assert_str_eq(before, after, "an earlier export stays");
+  cr_assert_neq(access(part, F_OK), 0);
+  cr_assert_eq(write_within(fresh, RLIM_INFINITY, &err), QP_OK, "%s", err.text);
+  free(before);
+  free(after);
 }

@@ -2,7 +2,10 @@
 /* Writes a kernel library as a directory, as C source, as a shared library. */
 #include "tuner/export/files.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <ftw.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,17 +55,71 @@ static qp_status write_kernels(const char *folder, const qpal_library *l, qp_err
   return status;
 }
 
+static qp_status write_files(const char *folder, const qpal_library *l, const void *data,
+                             size_t bytes, qp_error *err) {
+  char *manifest = qp_export_manifest(l);
+  qp_status status = manifest ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for manifest.json");
+  if (!status) status = write_kernels(folder, l, err);
+  if (!status) status = write_in(folder, "library", ".qpal", data, bytes, err);
+  if (!status) status = write_in(folder, "manifest", ".json", manifest, strlen(manifest), err);
+  free(manifest);
+  return status;
+}
+
+static int remove_entry(const char *path, const struct stat *at, int kind, struct FTW *where) {
+  (void)at, (void)kind, (void)where;
+  return remove(path);
+}
+
+/* A folder of files that write_files wrote, which an earlier run may have left when it was killed. */
+static void remove_part(const char *part) { nftw(part, remove_entry, 8, FTW_DEPTH | FTW_PHYS); }
+
+static qp_status move(const char *part, const char *folder, const char *name, qp_error *err) {
+  char from[PATH_BYTES], to[PATH_BYTES];
+  const int n = snprintf(from, sizeof from, "%s/%s", part, name);
+  const int m = snprintf(to, sizeof to, "%s/%s", folder, name);
+  if (n < 0 || (size_t)n >= sizeof from || m < 0 || (size_t)m >= sizeof to)
+    return qp_fail(err, QP_E_ARG, "'%.100s...' is too long", folder);
+  qp_file_make_folders(to);
+  return rename(from, to) ? qp_fail(err, QP_E_IO, "%s: %s", to, strerror(errno)) : QP_OK;
+}
+
+static qp_status move_kernels(const char *part, const char *folder, qp_error *err) {
+  char kernels[PATH_BYTES + sizeof "/kernels"];
+  qp_status status = QP_OK;
+  snprintf(kernels, sizeof kernels, "%s/kernels", part);
+  DIR *d = opendir(kernels);
+  for (const struct dirent *e; d && !status && (e = readdir(d));) {
+    char name[sizeof e->d_name + 16];
+    snprintf(name, sizeof name, "kernels/%s", e->d_name);
+    if (*e->d_name != '.') status = move(part, folder, name, err);
+  }
+  if (d) closedir(d);
+  return status;
+}
+
+/* Kernels first, the library and its manifest at once after them: what belongs together. */
+static qp_status move_files(const char *part, const char *folder, qp_error *err) {
+  qp_status status = move_kernels(part, folder, err);
+  if (!status) status = move(part, folder, "library.qpal", err);
+  return status ? status : move(part, folder, "manifest.json", err);
+}
+
 qp_status qp_export_write_folder(const char *folder, const void *data, size_t bytes,
                                  qp_error *err) {
   qpal_library *l = NULL;
+  char part[PATH_BYTES];
+  const int n = snprintf(part, sizeof part, "%s/.qpal-export", folder);
+  if (n < 0 || (size_t)n >= sizeof part)
+    return qp_fail(err, QP_E_ARG, "'%.100s...' is too long", folder);
   if (qpal_library_from_memory(data, bytes, &l))
     return qp_fail(err, QP_E_ARG, "%s", qpal_message());
-  char *manifest = qp_export_manifest(l);
-  qp_status status = manifest ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for manifest.json");
-  if (!status) status = write_in(folder, "manifest", ".json", manifest, strlen(manifest), err);
-  if (!status) status = write_kernels(folder, l, err);
-  if (!status) status = write_in(folder, "library", ".qpal", data, bytes, err);
-  free(manifest);
+  const bool made = access(folder, F_OK) != 0;
+  remove_part(part);
+  qp_status status = write_files(part, l, data, bytes, err);
+  if (!status) status = move_files(part, folder, err);
+  remove_part(part);
+  if (status && made) rmdir(folder); /* if it is empty */
   qpal_library_close(l);
   return status;
 }
