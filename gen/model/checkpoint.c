@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "gen/base/json.h"
 #include "gen/model/gguf_names.h"
@@ -292,6 +293,34 @@ qp_status qp_checkpoint_open(const char *path, qp_models *models, qp_checkpoint 
   if (status) return qp_checkpoint_close(c), status;
   *out = c;
   return QP_OK;
+}
+
+/* Does a file of weights stand in the folder? */
+static bool holds_weights(const char *folder) {
+  static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+  char path[4096];
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (snprintf(path, sizeof path, "%s/%s", folder, names[i]) < (int)sizeof path &&
+        access(path, F_OK) == 0)
+      return true;
+  return false;
+}
+
+static bool is_checkpoint(const char *name) {
+  struct stat info;
+  return ends_with(name, ".gguf") || ends_with(name, ".safetensors") ||
+         ends_with(name, ".index.json") ||
+         (stat(name, &info) == 0 && S_ISDIR(info.st_mode) && holds_weights(name));
+}
+
+qp_status qp_checkpoint_find_model(qp_models *models, const char *name, const qp_model **out,
+                                   qp_error *err) {
+  if (!is_checkpoint(name)) return qp_models_find(models, name, out, err);
+  qp_checkpoint *c = NULL;
+  qp_status status = qp_checkpoint_open(name, models, &c, err);
+  if (!status) status = qp_models_add(models, &c->model, out, err);
+  qp_checkpoint_close(c);
+  return status;
 }
 
 /* ---- Looking ---- */

@@ -42,6 +42,15 @@ qp_status qp_checkpoint_open(const char *path, qp_models *models, qp_checkpoint 
                              qp_error *err);
 void qp_checkpoint_close(qp_checkpoint *c);
 
+/*
+** What a user gives as a model: the path of a checkpoint (.gguf, .safetensors, an index.json, a
+** folder that holds weights), whose tensors then tell what its config does not (a head that is tied
+** or absent); else by qp_models_find.  '*out' belongs to 'models'; the checkpoint is closed again.
+** Errors of qp_checkpoint_open and qp_models_find.
+*/
+qp_status qp_checkpoint_find_model(qp_models *models, const char *name, const qp_model **out,
+                                   qp_error *err);
+
 /* The model and the path that were opened; they live as long as the checkpoint. */
 const qp_model *qp_checkpoint_model(const qp_checkpoint *c);
 const char *qp_checkpoint_path(const qp_checkpoint *c);

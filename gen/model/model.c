@@ -456,6 +456,13 @@ static qp_status load_config(qp_models *m, const char *path, const qp_model **ou
   return status;
 }
 
+qp_status qp_models_add(qp_models *m, const qp_model *model, const qp_model **out, qp_error *err) {
+  if (m->count == MAX_MODELS) return qp_fail(err, QP_E_LIMIT, "more than %d models", MAX_MODELS);
+  m->model[m->count] = *model;
+  *out = &m->model[m->count++];
+  return QP_OK;
+}
+
 qp_status qp_models_find(qp_models *m, const char *name, const qp_model **out, qp_error *err) {
   size_t n = strlen(name);
   if (name[0] == '.' || strchr(name, '/') || (n > 5 && !strcmp(name + n - 5, ".json")))
@@ -468,7 +475,7 @@ qp_status qp_models_find(qp_models *m, const char *name, const qp_model **out, q
   const char *near = qp_suggest(name, names, m->count);
   return qp_fail(err, QP_E_ARG,
                  "model '%s' is not known%s%s%s; qpal list models names them, and the path of a "
-                 "config.json is taken too",
+                 "checkpoint or a config.json is taken too",
                  name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 

@@ -84,11 +84,15 @@ const qp_model *qp_models_get(const qp_models *m, size_t i);
 /*
 ** By name, or by path of a Hugging Face config.json (contains '/', begins with '.' or ends in
 ** ".json"; a folder's path means the config.json in it); the model is then named after the folder.
+** A checkpoint's path is found by qp_checkpoint_find_model (checkpoint.h).
 ** '*out' belongs to 'm'.
 ** QP_E_ARG: there is none of this name (with the nearest), or the config.json is wrong or of a
 ** model_type that lua/architectures.lua does not describe; QP_E_IO: it cannot be read; QP_E_LIMIT.
 */
 qp_status qp_models_find(qp_models *m, const char *name, const qp_model **out, qp_error *err);
+
+/* A copy of a model, owned by 'm'.  QP_E_LIMIT: there are too many. */
+qp_status qp_models_add(qp_models *m, const qp_model *model, const qp_model **out, qp_error *err);
 
 /*
 ** The same from a text in memory, which 'file' names in messages and (by its folder) the model.

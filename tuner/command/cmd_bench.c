@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/model/checkpoint.h"
 #include "tuner/bench/bench.h"
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"
@@ -82,7 +83,7 @@ static qp_status run(const bench_options *o, qp_error *err) {
   if (!status) status = qp_quantity_parse("budget", o->budget, seconds, &bo.budget_s, err);
   if (!status) status = qp_batches_parse(o->batch, batch, &bo.batches, err);
   if (!status) status = qp_models_open(&models, err);
-  if (!status) status = qp_models_find(models, o->model, &bo.model, err);
+  if (!status) status = qp_checkpoint_find_model(models, o->model, &bo.model, err);
   if (!status) status = qp_session_quantizers(&s, o->quantizers, &quantizer, &bo.quantizers, err);
   bo.quantizer = quantizer;
   if (!status) {
@@ -113,7 +114,7 @@ int qp_cmd_bench(int argc, char **argv) {
                      .samples = 20,
                      .seed = 1};
   const qp_option table[] = {
-      QP_TEXT("model", o.model, "MODEL", "a name in lua/models or a config.json; llama-3.1-8b"),
+      QP_TEXT("model", o.model, "MODEL", "a name of qpal list models, a checkpoint or a config.json; llama-3.1-8b"),
       QP_TEXT("quantizers", o.quantizers, "LIST", "names and prefixes (tcq,vq2,nuq)"),
       QP_TEXT("batch", o.batch, "LIST", "rows of activations; 1,8"),
       QP_TEXT("path", o.path, "PATH",

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/model/checkpoint.h"
 #include "gen/base/file.h"
 #include "qpal.h"
 #include "tuner/tune/problems.h"
@@ -131,7 +132,7 @@ static qp_status groups_of_quantizers(qp_session *s, const export_options *o, ch
       status = qp_fail(err, QP_E_ARG, "--model takes one quantizer, not %zu; mix them by a plan",
                        quantizers);
     if (!status) status = qp_models_open(&models, err);
-    if (!status) status = qp_models_find(models, o->model, &m, err);
+    if (!status) status = qp_checkpoint_find_model(models, o->model, &m, err);
     if (!status) status = qp_export_model_groups(m, q[0], o->path, o->head, g, n, err);
     if (!status) snprintf(model, size, "%s", m->name);
     if (models) qp_models_close(models);

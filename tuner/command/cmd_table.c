@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/model/checkpoint.h"
 #include "gen/base/file.h"
 #include "gen/base/text.h"
 #include "gen/spec/layout.h"
@@ -367,7 +368,7 @@ static qp_status run(const table_options *o, const char *gpu, qp_error *err) {
     qp_fail_prefix(err, status, "--path");
   if (!status && o->worst) status = parse_match(o->worst, &lo.worst, err);
   if (!status) status = qp_models_open(&models, err);
-  if (!status) status = qp_models_find(models, o->model, &m->model, err);
+  if (!status) status = qp_checkpoint_find_model(models, o->model, &m->model, err);
   if (!status)
     status = qp_session_quantizers(&s, o->quantizers, &m->quantizer, &m->quantizers, err);
   unsigned policy = o->replay ? QP_RECORDS_REPLAY : QP_RECORDS_MEASURED;
@@ -407,7 +408,7 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
 int qp_cmd_table(int argc, char **argv) {
   table_options o = {.batch = 1, .time = "chain"};
   const qp_option table[] = {
-      QP_TEXT("model", o.model, "MODEL", "a name in lua/models or a config.json"),
+      QP_TEXT("model", o.model, "MODEL", "a name of qpal list models, a checkpoint or a config.json"),
       QP_NUMBER("batch", o.batch, "N", "rows of activations; 1", 1, QP_MAX_BATCH),
       QP_TEXT("quantizers", o.quantizers, "LIST", "names and prefixes; the palette"),
       QP_TEXT("path", o.path, "PATH", "only of this path: tensor or cuda"),

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gen/model/checkpoint.h"
 #include "gen/base/file.h"
 #include "gen/base/text.h"
 #include "tuner/command/commands.h"
@@ -280,7 +281,7 @@ static qp_status make_problems(run *r, qp_error *err) {
   if (!status) status = choose_families(r->session.families, o->paths, family, &w.families, err);
   if (!status) status = qp_session_quantizers(&r->session, o->quantizers, &q, &w.quantizers, err);
   if (!status && o->model) status = qp_models_open(&r->models, err);
-  if (!status && o->model) status = qp_models_find(r->models, o->model, &model, err);
+  if (!status && o->model) status = qp_checkpoint_find_model(r->models, o->model, &model, err);
   for (size_t i = 0; i < o->shapes.count && !status; i++)
     status = launch_of_shapes(o->shapes.value[i], &launch[launches++], err);
   if (status) return free(q), status;
@@ -448,7 +449,7 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
 int qp_cmd_tune(int argc, char **argv) {
   tune_options o = {.quantizers = "tcq,vq2,nuq", .batch = "1,8", .device = "cuda:0", .seed = 1};
   const qp_option table[] = {
-      QP_TEXT("model", o.model, "MODEL", "a name of qpal list models, or a config.json"),
+      QP_TEXT("model", o.model, "MODEL", "a name of qpal list models, a checkpoint or a config.json"),
       QP_REPEATS("shape", o.shapes, "MxK,...",
                  "instead: linears of one launch; may be given again"),
       QP_TEXT("plan", o.plan, "FILE",

@@ -12,6 +12,7 @@ int qp_cmd_cost(int argc, char **argv);
 int qp_cmd_distortion(int argc, char **argv);
 int qp_cmd_train(int argc, char **argv);
 int qp_cmd_plan(int argc, char **argv);
+int qp_cmd_make(int argc, char **argv);
 int qp_cmd_verify(int argc, char **argv);
 int qp_cmd_evaluate(int argc, char **argv);
 int qp_cmd_export(int argc, char **argv);

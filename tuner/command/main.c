@@ -22,6 +22,7 @@ static const struct {
     {"quantize", "pack the weights of a checkpoint", qp_cmd_quantize},
     {"train", "fit a quantizer's codebook to its trellis", qp_cmd_train},
     {"plan", "the best mix of quantizers and fusions within limits, proven", qp_cmd_plan},
+    {"make", "the whole way: calibrate, plan, quantize, export, verify", qp_cmd_make},
     {"verify", "are packed weights or a library still what was written", qp_cmd_verify},
     {"evaluate", "perplexity of a model, KL divergence from its source", qp_cmd_evaluate},
     {"export", "write the kernels of a plan as a library that engines link", qp_cmd_export},

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/model/checkpoint.h"
 #include "gen/base/json.h"
 #include "gen/base/resource.h"
 #include "gen/base/suggest.h"
@@ -420,12 +421,12 @@ qp_status qp_plan_context_open(qp_plan_context *c) {
   const qp_plan_options *o = c->o;
   if (!o->model)
     return qp_fail(c->err, QP_E_ARG,
-                   "--model is needed: a name of qpal list models, or a config.json");
+                   "--model is needed: a name of qpal list models, a checkpoint or a config.json");
   c->menu = calloc(1, sizeof *c->menu);
   if (!c->menu) return qp_fail(c->err, QP_E_NOMEM, "no memory for the menu");
   qp_status status = qp_session_open(&c->session, c->err);
   if (!status) status = qp_models_open(&c->models, c->err);
-  if (!status) status = qp_models_find(c->models, o->model, &c->model, c->err);
+  if (!status) status = qp_checkpoint_find_model(c->models, o->model, &c->model, c->err);
   if (!status) status = fill_menu(c);
   if (!status) status = fill_distortions(c);
   if (!status) status = drop_unknown(c);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal make: what it writes is what its verbs write, and a run that stopped goes on. */
+#include <unistd.h>
+
+#include "tests/quantize/quantize_kit.h"
+
+enum { HIDDEN = 64, MIDDLE = 128, VOCAB = 64 };
+
+static void make_checkpoint(void) {
+  static const struct {
+    const char *name;
+    unsigned rows, columns;
+  } linears[] = {{"self_attn.q_proj", HIDDEN, HIDDEN}, {"self_attn.k_proj", HIDDEN, HIDDEN},
+                 {"self_attn.v_proj", HIDDEN, HIDDEN}, {"self_attn.o_proj", HIDDEN, HIDDEN},
+                 {"mlp.up_proj", MIDDLE, HIDDEN},      {"mlp.gate_proj", MIDDLE, HIDDEN},
+                 {"mlp.down_proj", HIDDEN, MIDDLE}};
+  pending p;
+  make_folder();
+  pending_begin(&p, path("in/model.safetensors"));
+  for (unsigned l = 0; l < sizeof linears / sizeof *linears; l++) {
+    char name[128];
+    snprintf(name, sizeof name, "model.layers.0.%s.weight", linears[l].name);
+    pending_add(&p, name, QP_TENSOR_F32, linears[l].rows, linears[l].columns,
+                weights_of(l + 1, (size_t)linears[l].rows * linears[l].columns));
+  }
+  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F32, VOCAB, HIDDEN,
+              weights_of(9, (size_t)VOCAB * HIDDEN));
+  pending_add(&p, "model.norm.weight", QP_TENSOR_F32, 0, HIDDEN, weights_of(10, HIDDEN));
+  pending_write(&p);
+  write_text(path("in/config.json"),
+             "{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 128,"
+             " \"num_attention_heads\": 2, \"num_key_value_heads\": 2, \"head_dim\": 32,"
+             " \"num_hidden_layers\": 1, \"vocab_size\": 64}");
+}
+
+TestSuite(make, .init = make_checkpoint, .fini = remove_folder, .timeout = 120);
+
+static int make(const char *options) {
+  char arguments[1024];
+  snprintf(arguments, sizeof arguments, "make '%s' -o '%s' %s", path("in"), path("out"), options);
+  return ask(arguments);
+}
+
+Test(make, writes_what_the_verbs_write_one_by_one) {
+  char arguments[2048], command[2048];
+  cr_assert_eq(make("--bits 4.2 --quantizers nuq"), 0, "%s", answer);
+  cr_assert(strstr(answer, "[3/3] qpal verify"), "%s", answer);
+  cr_assert(strstr(answer, "PASS"), "%s", answer);
+  cr_assert(strstr(answer, "--gpu"), "it says that no kernels were exported: %s", answer);
+  snprintf(arguments, sizeof arguments, "plan --model '%s' --bits 4.2 --quantizers nuq -o '%s'",
+           path("in"), path("by_hand.json"));
+  cr_assert_eq(ask(arguments), 0, "%s", answer);
+  snprintf(arguments, sizeof arguments, "--plan '%s'", path("by_hand.json"));
+  cr_assert_eq(quantize(arguments, "by_hand"), 0, "%s", answer);
+  snprintf(command, sizeof command, "diff -r '%s' '%s' && cmp '%s' '%s'", path("out/packed"),
+           path("by_hand"), path("out/plan.json"), path("by_hand.json"));
+  cr_assert_eq(system(command), 0);
+}
+
+Test(make, goes_on_where_it_was_and_only_with_the_same_wishes) {
+  cr_assert_eq(make("--bits 4.2 --quantizers nuq"), 0, "%s", answer);
+  cr_assert_eq(make("--bits 4.2 --quantizers nuq"), 0, "%s", answer);
+  cr_assert(strstr(answer, "plan.json is there already"), "%s", answer);
+  cr_assert(strstr(answer, "weights were there already"), "%s", answer);
+  cr_assert_eq(make("--bits 3.2 --quantizers nuq"), 2, "%s", answer);
+  cr_assert(strstr(answer, "field 'bits' is '4.2'"), "%s", answer);
+}
+
+Test(make, a_step_that_fails_ends_it_with_that_steps_code) {
+  cr_assert_eq(make("--bits 0.5 --quantizers nuq"), 1, "%s", answer);
+  cr_assert(strstr(answer, "infeasible"), "%s", answer);
+  cr_assert_neq(access(path("out/packed"), F_OK), 0, "nothing was quantized");
+}
+
+Test(make, says_what_is_missing) {
+  cr_assert_eq(make(""), 2);
+  cr_assert(strstr(answer, "--bits"), "%s", answer);
+  cr_assert_eq(make("--tps 100"), 2);
+  cr_assert(strstr(answer, "--gpu"), "%s", answer);
+  cr_assert_neq(access(path("out"), F_OK), 0);
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/* qpal make: the whole way from a checkpoint to packed weights and a kernel library. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cJSON.h>
+
+#include "gen/base/file.h"
+#include "gen/base/json.h"
+#include "tuner/base/options.h"
+#include "tuner/command/commands.h"
+
+static const qp_verb_help help = {
+    "make", "MODEL -o OUT [--bits B | --tps T --gpu GPU] [--text FILE] [options]",
+    "The whole way in one command: calibrates on a text (where one is given), plans, quantizes,\n"
+    "exports the kernels, compares everything with its checksums, and judges the result on "
+    "another\n"
+    "text. Each step is a verb of qpal and is printed as it could be typed. A run that was "
+    "stopped\n"
+    "goes on where it was when the same command is given again.\n"
+    "OUT/calibration, OUT/plan.json and plan.svg, OUT/packed, OUT/library are what the verbs "
+    "write."};
+
+typedef struct make_options {
+  const char *out, *bits, *tps, *memory, *gpu, *text, *judge, *quantizers, *batch;
+  unsigned seed;
+} make_options;
+
+enum { MOST_WORDS = 32, PATH_BYTES = 4096 };
+
+/* A command that is being put together; words belong to the caller or to 'path'. */
+typedef struct step {
+  const char *word[MOST_WORDS];
+  size_t words;
+  char path[6][PATH_BYTES];
+  size_t paths;
+} step;
+
+static void say(step *s, const char *word) {
+  if (s->words + 1 < MOST_WORDS) s->word[s->words++] = word;
+}
+
+/* An option, if the user gave its value. */
+static void option(step *s, const char *name, const char *value) {
+  if (!value) return;
+  say(s, name);
+  say(s, value);
+}
+
+/* OUT/NAME, kept in the step. */
+static const char *in_out(step *s, const make_options *o, const char *name) {
+  char *path = s->path[s->paths++];
+  snprintf(path, PATH_BYTES, "%s/%s", o->out, name);
+  return path;
+}
+
+/* ---- Running a step ---- */
+
+static void show(const step *s, unsigned number, unsigned count) {
+  printf("[%u/%u] qpal", number, count);
+  for (size_t i = 0; i < s->words; i++) {
+    const bool plain = !s->word[i][strcspn(s->word[i], " '\"\\$*?[](){}<>|&;")];
+    printf(plain ? " %s" : " '%s'", s->word[i]);
+  }
+  printf("\n");
+  fflush(stdout);
+}
+
+/* This very program as another process, so that no step sees another's threads and memory. */
+static int run_process(const step *s) {
+  const char *argv[MOST_WORDS + 2] = {"qpal"};
+  memcpy(argv + 1, s->word, s->words * sizeof *argv);
+  const pid_t pid = fork();
+  if (pid < 0) return 3;
+  if (!pid) {
+    execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
+    _exit(127);
+  }
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 3;
+}
+
+/* ---- The steps ---- */
+
+static void calibrate(step *s, const make_options *o, const char *model) {
+  say(s, "calibrate");
+  say(s, model);
+  option(s, "--text", o->text);
+  option(s, "-o", in_out(s, o, "calibration"));
+}
+
+static void plan(step *s, const make_options *o, const char *model) {
+  say(s, "plan");
+  option(s, "--model", model);
+  option(s, "--bits", o->bits);
+  option(s, "--tps", o->tps);
+  option(s, "--memory", o->memory);
+  if (o->tps) option(s, "--gpu", o->gpu);
+  option(s, "--quantizers", o->quantizers);
+  if (o->text) option(s, "--calibration", in_out(s, o, "calibration"));
+  option(s, "-o", in_out(s, o, "plan.json"));
+  option(s, "--svg", in_out(s, o, "plan.svg"));
+}
+
+static void quantize(step *s, const make_options *o, const char *model) {
+  static char seed[16];
+  snprintf(seed, sizeof seed, "%u", o->seed);
+  say(s, "quantize");
+  say(s, model);
+  option(s, "--plan", in_out(s, o, "plan.json"));
+  if (o->text) option(s, "--calibration", in_out(s, o, "calibration"));
+  option(s, "--seed", seed);
+  option(s, "-o", in_out(s, o, "packed"));
+}
+
+static void export(step *s, const make_options *o, const char *model) {
+  (void)model;
+  say(s, "export");
+  option(s, "--plan", in_out(s, o, "plan.json"));
+  option(s, "--gpu", o->gpu);
+  option(s, "--batch", o->batch);
+  option(s, "-o", in_out(s, o, "library"));
+}
+
+static void verify(step *s, const make_options *o, const char *model) {
+  (void)model;
+  say(s, "verify");
+  say(s, in_out(s, o, "packed"));
+  if (o->gpu) say(s, in_out(s, o, "library"));
+}
+
+static void evaluate(step *s, const make_options *o, const char *model) {
+  say(s, "evaluate");
+  say(s, in_out(s, o, "packed"));
+  option(s, "--against", model);
+  option(s, "--text", o->judge);
+}
+
+/* Each step, what makes it wanted, and the file that says that it was done. */
+typedef struct row {
+  void (*words)(step *s, const make_options *o, const char *model);
+  bool wanted;
+  const char *done; /* NULL: the verb itself goes on, or is quick */
+} row;
+
+static bool is_there(const make_options *o, const char *name) {
+  step s = {0};
+  struct stat info;
+  return stat(in_out(&s, o, name), &info) == 0;
+}
+
+static int run_steps(const make_options *o, const char *model) {
+  const row rows[] = {{calibrate, o->text != NULL, NULL},
+                      {plan, true, "plan.json"},
+                      {quantize, true, NULL},
+                      {export, o->gpu != NULL, "library/manifest.json"},
+                      {verify, true, NULL},
+                      {evaluate, o->judge != NULL, NULL}};
+  unsigned count = 0, number = 0;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) count += rows[i].wanted;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    static step s;
+    if (!rows[i].wanted) continue;
+    s = (step){.words = 0};
+    rows[i].words(&s, o, model);
+    show(&s, ++number, count);
+    if (rows[i].done && is_there(o, rows[i].done)) {
+      printf("%s/%s is there already\n", o->out, rows[i].done);
+      continue;
+    }
+    const int code = run_process(&s);
+    if (code) return code;
+  }
+  if (!o->gpu) printf("no kernels were exported: --gpu says for which GPU\n");
+  return 0;
+}
+
+/* ---- What was asked for ---- */
+
+/* OUT/make.json holds the options of the run that made OUT: another run's steps do not fit them. */
+static qp_status check_request(const make_options *o, const char *model, qp_error *err) {
+  const struct {
+    const char *name, *value;
+  } asked[] = {
+      {"model", model}, {"bits", o->bits}, {"tps", o->tps},     {"memory", o->memory},
+      {"gpu", o->gpu},  {"text", o->text}, {"batch", o->batch}, {"quantizers", o->quantizers}};
+  char file[PATH_BYTES];
+  snprintf(file, sizeof file, "%s/make.json", o->out);
+  cJSON *before = NULL, *now = cJSON_CreateObject();
+  qp_status status = QP_OK;
+  if (access(file, F_OK) == 0) status = qp_json_read(file, &before, err);
+  for (size_t i = 0; i < sizeof asked / sizeof *asked && !status; i++) {
+    const char *was = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(before, asked[i].name));
+    const char *is = asked[i].value ? asked[i].value : "";
+    cJSON_AddStringToObject(now, asked[i].name, is);
+    if (before && strcmp(was ? was : "", is) != 0)
+      status = qp_fail(err, QP_E_ARG,
+                       "%s: field '%s' is '%s', and '%s' is asked for now: choose another -o, or "
+                       "give the same command to go on",
+                       file, asked[i].name, was ? was : "", is);
+  }
+  char *text = status || before ? NULL : cJSON_Print(now);
+  if (text) status = qp_file_write(file, text, strlen(text), err);
+  cJSON_free(text);
+  cJSON_Delete(before);
+  cJSON_Delete(now);
+  return status;
+}
+
+static qp_status check(const make_options *o, const qp_words *words, qp_error *err) {
+  if (words->count != 1)
+    return qp_fail(err, QP_E_ARG, "one MODEL is needed, got %zu", words->count);
+  if (!o->out || !*o->out) return qp_fail(err, QP_E_ARG, "-o OUT is needed: where to write");
+  if (strlen(o->out) + 64 > PATH_BYTES) return qp_fail(err, QP_E_LIMIT, "-o: the path is too long");
+  if (!o->bits && !o->tps && !o->memory)
+    return qp_fail(err, QP_E_ARG, "--bits, --memory or --tps is needed: how small, or how fast");
+  if (o->tps && !o->gpu)
+    return qp_fail(err, QP_E_ARG, "--tps: --gpu is needed, whose latencies count");
+  return check_request(o, words->word[0], err);
+}
+
+int qp_cmd_make(int argc, char **argv) {
+  make_options o = {.batch = "1,8", .seed = 1};
+  const qp_option table[] = {
+      QP_TEXT("o", o.out, "OUT", "folder to write to"),
+      QP_TEXT("bits", o.bits, "B", "stored bits per planned weight at most"),
+      QP_TEXT("memory", o.memory, "BYTES", "of the whole model at most: 4GB"),
+      QP_TEXT("tps", o.tps, "T", "tokens a second at least, by the records of --gpu"),
+      QP_TEXT("gpu", o.gpu, "GPU", "whose kernels to export, as for qpal export; none: no library"),
+      QP_TEXT("text", o.text, "FILE", "calibrate on this text"),
+      QP_TEXT("judge", o.judge, "FILE", "another text: perplexity and KL divergence at the end"),
+      QP_TEXT("quantizers", o.quantizers, "LIST", "the menu (all)"),
+      QP_TEXT("batch", o.batch, "N,...", "rows of activations of the library (1,8)"),
+      QP_NUMBER("seed", o.seed, "N", "of the rotation's signs (1)", 0, 4294967295u),
+      {0}};
+  qp_words words = {0};
+  const int code = qp_options_parse(&help, table, argc, argv, &words);
+  if (code >= 0) return code;
+  qp_error err = {{0}};
+  const qp_status status = check(&o, &words, &err);
+  return status ? qp_complain("make", status, &err) : run_steps(&o, words.word[0]);
+}
