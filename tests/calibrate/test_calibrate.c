@@ -176,6 +176,53 @@ Test(calibrate, a_sensitivity_is_the_divergence_that_noise_causes) {
   close_bench(&b);
 }
 
+/* y[i] = n_i H n_j^T of two rows. */
+static double through(const double *h, size_t k, const float *a, const float *b) {
+  double sum = 0;
+  for (size_t i = 0; i < k; i++)
+    for (size_t j = 0; j < k; j++) sum += (double)a[i] * h[i * k + j] * (double)b[j];
+  return sum;
+}
+
+Test(calibrate, shaped_noise_has_the_same_error_in_every_direction_of_the_outputs) {
+  enum { K = 48, ROWS = 70 };
+  static float h[K * K], white[ROWS * K], noise[ROWS * K];
+  static double damped[K * K];
+  double mean = 0, dot;
+  qp_random r = {.state = 5};
+  qp_parallel *p;
+  bench b = open_bench();
+  p = qp_forward_parallel(b.f);
+  for (unsigned t = 0; t < 3 * K; t++) { /* one direction is much larger */
+    float x[K];
+    for (unsigned i = 0; i < K; i++)
+      x[i] = (float)(qp_gaussian_quantile(qp_random_uniform(&r, 1e-12, 1)) + (t ? 0 : 40.0 * i));
+    for (unsigned i = 0; i < K * K; i++) h[i] += x[i / K] * x[i % K] / (3 * K);
+  }
+  for (unsigned i = 0; i < K; i++) mean += (double)h[i * K + i] / K;
+  for (unsigned i = 0; i < K * K; i++) damped[i] = (double)h[i] + (i % (K + 1) ? 0 : 0.01 * mean);
+  for (unsigned i = 0; i < ROWS * K; i++)
+    noise[i] = white[i] = (float)qp_gaussian_quantile(qp_random_uniform(&r, 1e-12, 1));
+  cr_assert_eq(qp_noise_shape(p, h, ROWS, K, noise, &err), QP_OK, "%s", err.text);
+  const double g = through(damped, K, noise, noise);
+  double square = 0;
+  for (unsigned i = 0; i < K; i++) square += (double)white[i] * (double)white[i];
+  cr_expect(g / square > 0 && g / square < 0.1 * mean, "%g of %g", g / square, mean);
+  for (unsigned row = 1; row < ROWS; row++) {
+    dot = 0;
+    for (unsigned i = 0; i < K; i++) dot += (double)white[i] * (double)white[row * K + i];
+    cr_expect_float_eq(through(damped, K, noise, noise + (size_t)row * K), dot * g / square,
+                       1e-3 * g);
+  }
+  /* Of white inputs nothing is left to feedback: the noise stays as long as it was. */
+  memset(h, 0, sizeof h);
+  for (unsigned i = 0; i < K; i++) h[i * K + i] = 3;
+  memcpy(noise, white, sizeof noise);
+  cr_assert_eq(qp_noise_shape(p, h, ROWS, K, noise, &err), QP_OK);
+  for (unsigned i = 0; i < ROWS * K; i++) cr_expect_float_eq(noise[i], white[i], 1e-5);
+  close_bench(&b);
+}
+
 Test(calibrate, logits_that_are_not_kept_are_computed_again_and_the_model_stays) {
   bench b = open_bench();
   float *before = logits_of(&b);
@@ -352,6 +399,7 @@ Test(calibrate, plan_and_quantize_use_it_and_say_so_without_it) {
       0, "nuq",
       "plan --model %s/config.json --bits 4 --quantizers nuq --calibration %s/cal -o %s/plan.json");
   cr_assert_null(strstr(text, "qpal calibrate"), "%s", text);
+  cr_assert_not_null(strstr(text, "with error feedback, as measured"), "%s", text);
   expect(0, "--calibration", "quantize %s --plan %s/plan.json -o %s/out0");
   expect(0, "", "quantize %s --plan %s/plan.json -o %s/out1 --calibration %s/cal");
   cr_assert_null(strstr(text, "qpal calibrate"), "%s", text);
@@ -367,6 +415,40 @@ Test(calibrate, plan_and_quantize_use_it_and_say_so_without_it) {
   expect(0, "a guess by role and depth",
          "plan --model %s/config.json --bits 4 --quantizers nuq --calibration %s/other");
   cr_assert_not_null(strstr(text, "linears have Hessians"), "%s", text);
+}
+
+Test(calibrate, sensitivities_are_those_with_error_feedback_where_hessians_are_measured) {
+  bench b = open_bench();
+  const unsigned linear = b.m->linears - 1;
+  char path[128], name[QP_MODEL_NAME];
+  qp_calibration c;
+  qp_hessian h;
+  float *moments, *hidden = states(&b, 1);
+  double alpha, error;
+  expect(0, "down", "calibrate %s --tokens %s/tokens -o %s/cal");
+  snprintf(path, sizeof path, "%s/cal", folder);
+  qp_model_tensor(b.m, linear, 1, name);
+  cr_assert_eq(qp_calibration_open(path, &c, &err), QP_OK, "%s", err.text);
+  cr_assert(qp_calibration_find(&c, name, &alpha, &error));
+  cr_assert_eq(qp_hessian_open(c.hessian, name, b.m->linear[linear].rows,
+                               b.m->linear[linear].columns, &h, &err),
+               QP_OK);
+  cr_assert_eq(qp_hessian_read(&h, 0, NULL, 1, &moments, &err), QP_OK);
+  qp_sensitivity_options o = {.noise = 0.01, .probes = 1, .seed = 1, .hessian = moments};
+  qp_probe *p;
+  qp_sensitivity fed, white;
+  cr_assert_eq(qp_probe_open(b.f, &b.s, 1 << 30, &p, &err), QP_OK);
+  cr_assert_eq(qp_probe_measure(p, &o, 1, linear, hidden, &fed, &err), QP_OK);
+  o.hessian = NULL;
+  cr_assert_eq(qp_probe_measure(p, &o, 1, linear, hidden, &white, &err), QP_OK);
+  cr_expect_float_eq(alpha, fed.alpha, 1e-6 * fed.alpha);
+  cr_expect(fabs(white.alpha - fed.alpha) > 0.05 * fed.alpha, "%g %g", white.alpha, fed.alpha);
+  qp_probe_close(p);
+  qp_hessian_close(&h);
+  qp_calibration_close(&c);
+  free(moments);
+  free(hidden);
+  close_bench(&b);
 }
 
 /* ---- The ledger ---- */

@@ -20,7 +20,7 @@
 #include "tuner/calibrate/ledger.h"
 #include "tuner/plan/calibration.h"
 
-enum { HEAD_ROWS = 1024 };
+enum { HEAD_ROWS = 1024, METHOD = 2 /* of what is measured: changed with it */ };
 
 typedef struct run {
   qp_forward *f;
@@ -70,9 +70,10 @@ static qp_status hash_weights(run *r, XXH3_state_t *s) {
 static qp_status make_key(run *r) {
   const qp_calibrate_options *o = r->o;
   const qp_tokens *t = r->tokens;
-  const uint64_t facts[] = {QP_CALIBRATION_VERSION, r->model->layers,    r->model->hidden,
-                            r->model->vocab,        o->hessians,         r->probe_tokens,
-                            o->sensitivity.probes,  o->sensitivity.seed, t->sequences};
+  const uint64_t facts[] = {
+      QP_CALIBRATION_VERSION, METHOD,      r->model->layers, r->model->hidden,
+      r->model->vocab,        o->hessians, r->probe_tokens,  o->sensitivity.probes,
+      o->sensitivity.seed,    t->sequences};
   XXH3_state_t s;
   XXH3_128bits_reset(&s);
   hash(&s, facts, sizeof facts);
@@ -168,9 +169,14 @@ static qp_status measure(run *r, qp_probe *p, unsigned block, unsigned linear) {
   qp_sensitivity s;
   atomic_fetch_add(&r->watch.done, 1);
   if (qp_ledger_sensitivity(r->ledger, block, linear, &s)) return QP_OK;
+  qp_sensitivity_options o = r->o->sensitivity;
+  float *hessian = NULL;
   qp_status status = check_stop(r);
-  if (!status)
-    status = qp_probe_measure(p, &r->o->sensitivity, block, linear, r->hidden, &s, r->err);
+  if (!status && r->o->hessians)
+    status = qp_hessian_files_read(r->model, r->hessians, block, linear, &hessian, r->err);
+  o.hessian = hessian;
+  if (!status) status = qp_probe_measure(p, &o, block, linear, r->hidden, &s, r->err);
+  free(hessian);
   return status ? status : qp_ledger_add_sensitivity(r->ledger, block, linear, &s, r->err);
 }
 
@@ -259,7 +265,8 @@ static void add_facts(const run *r, qp_text *t) {
   add_text(t, "text", r->o->text);
   qp_text_add(t, " \"tokens\": %zu,\n \"sequences\": %zu,\n \"context\": %zu,\n",
               k->end[k->sequences - 1], k->sequences, longest);
-  qp_text_add(t, " \"hessians\": %s,\n", r->o->hessians ? "true" : "false");
+  qp_text_add(t, " \"hessians\": %s,\n \"feedback\": %s,\n", r->o->hessians ? "true" : "false",
+              r->o->hessians && r->probe_tokens ? "true" : "false");
   qp_text_add(t,
               " \"sensitivity_tokens\": %zu,\n \"noise\": %.9g,\n \"probes\": %u,\n"
               " \"seed\": %llu,\n",

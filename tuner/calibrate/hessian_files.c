@@ -9,6 +9,7 @@
 #include "gen/base/file.h"
 #include "gen/base/text.h"
 #include "gen/model/tensor_writer.h"
+#include "runtime/safetensors.h"
 
 void qp_hessian_files_end(qp_hessian_files *h) {
   for (unsigned g = 0; g < h->groups; g++) qp_moments_free(h->group[g]);
@@ -99,6 +100,32 @@ static qp_status write_group(const qp_hessian_files *h, unsigned group, const ch
 qp_status qp_hessian_files_write(const qp_hessian_files *h, const char *folder, qp_error *err) {
   qp_status status = QP_OK;
   for (unsigned g = 0; g < h->groups && !status; g++) status = write_group(h, g, folder, err);
+  return status;
+}
+
+/* ---- Reading ---- */
+
+qp_status qp_hessian_files_read(const qp_model *m, const char *folder, unsigned block,
+                                unsigned linear, float **out, qp_error *err) {
+  char name[QP_MODEL_NAME], path[4096];
+  const unsigned columns = m->linear[linear].columns;
+  const size_t bytes = (size_t)columns * columns * sizeof(float);
+  qp_safetensors *file = NULL;
+  qp_hessian_files_name(m, block, m->linear[linear].group, name);
+  const int n = snprintf(path, sizeof path, "%s/%s.safetensors", folder, name);
+  if (n < 0 || (size_t)n >= sizeof path)
+    return qp_fail(err, QP_E_LIMIT, "%s: too long a path", folder);
+  qp_status status = qp_safetensors_open(path, &file, err);
+  if (status) return status;
+  const qp_tensor *t = qp_safetensors_count(file) == 1 ? qp_safetensors_get(file, 0) : NULL;
+  if (!t || t->type != QP_TENSOR_F32 || t->bytes != bytes)
+    status =
+        qp_fail(err, QP_E_ARG, "%s: one tensor F32 [%u][%u] is needed", path, columns, columns);
+  float *h = status ? NULL : malloc(bytes);
+  if (!status && !h) status = qp_fail(err, QP_E_NOMEM, "no memory for a Hessian");
+  if (h) memcpy(h, t->data, bytes);
+  qp_safetensors_close(file);
+  if (!status) *out = h;
   return status;
 }
 

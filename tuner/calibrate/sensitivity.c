@@ -6,14 +6,17 @@
 #include "tuner/calibrate/sensitivity.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/base/blas.h"
 #include "gen/base/gaussian.h"
 #include "gen/base/random.h"
 #include "tuner/evaluate/divergence.h"
 
-enum { LOGIT_ROWS = 256, LOGIT_FLOATS = 1 << 25 };
+enum { LOGIT_ROWS = 256, LOGIT_FLOATS = 1 << 25, SHAPED_ROWS = 64 };
+#define DAMPING 0.01 /* of a Hessian's mean diagonal, as the encoder adds it */
 
 struct qp_probe {
   qp_forward *f;
@@ -60,6 +63,70 @@ void qp_noise_fill(qp_parallel *p, uint64_t seed, double noise, const float *w, 
                    unsigned columns, float *out) {
   noise_job j = {.seed = seed, .noise = noise, .w = w, .columns = columns, .out = out};
   qp_parallel_for(p, rows, fill_row, &j);
+}
+
+/* ---- Noise as error feedback shapes it ---- */
+
+typedef struct shaping {
+  const qp_blas *blas;
+  const double *factor; /* L of  H + damping = L L^T, [columns][columns] column by column */
+  double scale;
+  unsigned rows, columns;
+  float *noise;
+  _Atomic bool failed;
+} shaping;
+
+/* Some rows N become  scale N L^-1. */
+static void shape_rows(void *argument, size_t i, unsigned thread) {
+  shaping *s = argument;
+  const size_t first = i * SHAPED_ROWS, k = s->columns;
+  const size_t rows = s->rows - first < SHAPED_ROWS ? s->rows - first : SHAPED_ROWS;
+  const int n = (int)k, m = (int)rows;
+  float *noise = s->noise + first * k;
+  double *x = malloc(rows * k * sizeof *x);
+  (void)thread;
+  if (!x) {
+    atomic_store(&s->failed, true);
+    return;
+  }
+  for (size_t e = 0; e < rows * k; e++) x[e] = (double)noise[e];
+  s->blas->dtrsm("L", "L", "T", "N", &n, &m, &s->scale, s->factor, &n, x, &n);
+  for (size_t e = 0; e < rows * k; e++) noise[e] = (float)x[e];
+  free(x);
+}
+
+/* Cholesky of the damped Hessian; '*mean': the geometric mean of what is left column by column. */
+static bool factor_hessian(const qp_blas *blas, const float *h, unsigned columns, double *a,
+                           double *mean) {
+  const size_t k = columns;
+  const int n = (int)columns;
+  double diagonal = 0, logs = 0;
+  int info = 0;
+  for (size_t i = 0; i < k; i++) diagonal += (double)h[i * k + i] / (double)k;
+  for (size_t i = 0; i < k * k; i++) a[i] = (double)h[i];
+  for (size_t i = 0; i < k; i++) a[i * k + i] += DAMPING * diagonal;
+  if (diagonal > 0) blas->dpotrf("L", &n, a, &n, &info);
+  if (info || !(diagonal > 0)) return false;
+  for (size_t i = 0; i < k; i++) logs += 2 * log(a[i * k + i]);
+  *mean = exp(logs / (double)k);
+  return true;
+}
+
+qp_status qp_noise_shape(qp_parallel *p, const float *hessian, unsigned rows, unsigned columns,
+                         float *noise, qp_error *err) {
+  shaping s = {.rows = rows, .columns = columns, .noise = noise};
+  double mean = 0;
+  qp_status status = qp_blas_open(&s.blas, err);
+  if (status) return status;
+  double *a = malloc((size_t)columns * columns * sizeof *a);
+  if (!a) return qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian");
+  if (factor_hessian(s.blas, hessian, columns, a, &mean)) {
+    s.factor = a;
+    s.scale = sqrt(mean);
+    qp_parallel_for(p, (rows + SHAPED_ROWS - 1) / SHAPED_ROWS, shape_rows, &s);
+  }
+  free(a);
+  return atomic_load(&s.failed) ? qp_fail(err, QP_E_NOMEM, "no memory to shape noise") : QP_OK;
 }
 
 /* ---- Opening ---- */
@@ -264,6 +331,10 @@ qp_status qp_probe_measure(qp_probe *p, const qp_sensitivity_options *o, unsigne
   for (unsigned i = 0; i < o->probes && !status; i++) {
     qp_noise_fill(qp_forward_parallel(p->f), seed_of(o, block, linear, i), o->noise, m.own, l->rows,
                   l->columns, m.noise);
+    if (o->hessian)
+      status =
+          qp_noise_shape(qp_forward_parallel(p->f), o->hessian, l->rows, l->columns, m.noise, err);
+    if (status) break;
     status = run_probe(p, &m, block, linear, hidden, &mean[i], err);
     if (!status) sum += mean[i];
   }

@@ -23,6 +23,9 @@ typedef struct qp_sensitivity_options {
   double noise;    /* t, above 0 */
   unsigned probes; /* at least 1 */
   uint64_t seed;   /* of E, with block, linear, probe and row: the same on every machine */
+  /* E[x x^T] of the linear at hand [columns][columns]: E is what error feedback makes of white noise;
+  ** NULL: E is white. */
+  const float *hessian;
 } qp_sensitivity_options;
 
 typedef struct qp_probe qp_probe;
@@ -49,5 +52,14 @@ qp_status qp_probe_measure(qp_probe *p, const qp_sensitivity_options *o, unsigne
 /* Noise of one probe: out[rows][columns] = E for w[rows][columns]; rows of zeros stay so. */
 void qp_noise_fill(qp_parallel *p, uint64_t seed, double noise, const float *w, unsigned rows,
                    unsigned columns, float *out);
+
+/*
+** What error feedback makes of white noise N [rows][columns], in place:  E = g^1/2 N L^-1  for H + damping
+** = L L^T and g = det(L L^T)^(1/columns).  Then E (H + damping) E^T = g N N^T: errors of the outputs are the share of
+** white noise's that feedback leaves (tuner/quantize/feedback_share.h), and lie where it leaves them.
+** A Hessian that has no factor leaves N as it is.  QP_E_MISSING: no LAPACK; QP_E_NOMEM.
+*/
+qp_status qp_noise_shape(qp_parallel *p, const float *hessian, unsigned rows, unsigned columns,
+                         float *noise, qp_error *err);
 
 #endif

@@ -366,14 +366,24 @@ static qp_status read_sensitivity(qp_plan_context *c, const char *file, cJSON **
   return qp_json_parse(path, text, bytes, tree, c->err);
 }
 
+/* Were the sensitivities measured with noise as error feedback leaves it? */
+static bool measured_with_feedback(const qp_plan_context *c) {
+  return *c->calibration.sensitivity &&
+         cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c->calibration.tree, "feedback"));
+}
+
 /*
-** Where quantize will have Hessians, each linear's sensitivity counts with the share of its loss
-** that error feedback leaves.
+** Where quantize will have Hessians and sensitivities are of white noise, each linear's counts with the
+** share of its loss that error feedback leaves.
 */
 static qp_status count_feedback(qp_plan_context *c) {
   const char *path = c->o->hessian ? c->o->hessian : c->calibration.hessian;
   const unsigned n = qp_plan_linears(&c->planned);
   size_t found = 0;
+  if (measured_with_feedback(c)) {
+    snprintf(c->fed, sizeof c->fed, "losses are those with error feedback, as measured");
+    return QP_OK;
+  }
   if (!*path) return QP_OK;
   double *share = malloc(sizeof *share * n), least = 1, most = 0;
   if (!share) return qp_fail(c->err, QP_E_NOMEM, "no memory for %u linears", n);
