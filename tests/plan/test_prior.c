@@ -8,6 +8,7 @@
 
 static qp_error err;
 static char note[QP_PRIOR_NOTE];
+static bool with_feedback, got_feedback;
 
 /* Sensitivities of a model of this shape and name, for a menu of 16 bits. */
 static double *alpha_of(const char *like, const char *name, unsigned layers, qp_model *m) {
@@ -15,7 +16,7 @@ static double *alpha_of(const char *like, const char *name, unsigned layers, qp_
   qp_models *models;
   const qp_model *found;
   qp_plan_input in;
-  bool head = false;
+  bool head = false, feedback = with_feedback;
   cr_assert_eq(qp_models_open(&models, &err), QP_OK, "%s", err.text);
   cr_assert_eq(qp_models_find(models, like, &found, &err), QP_OK, "%s", err.text);
   *m = *found;
@@ -24,8 +25,9 @@ static double *alpha_of(const char *like, const char *name, unsigned layers, qp_
   menu.count = 0;
   cr_assert_eq(qp_menu_add(&menu, NULL, NULL, &err), QP_OK);
   cr_assert_eq(qp_plan_input_init(&in, m, &menu, &err), QP_OK, "%s", err.text);
-  cr_assert_eq(qp_prior_apply(&in, &head, note, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_prior_apply(&in, &head, &feedback, note, &err), QP_OK, "%s", err.text);
   cr_assert(head || !m->tied);
+  got_feedback = feedback;
   double *alpha = malloc(qp_plan_linears(m) * sizeof *alpha);
   memcpy(alpha, in.alpha, qp_plan_linears(m) * sizeof *alpha);
   qp_plan_input_free(&in);
@@ -53,6 +55,29 @@ Test(prior, a_measured_model_is_found_by_the_beginning_of_its_name) {
   cr_assert_float_eq(named[2], 0.1333, 1e-3, "v of the first block as it was published");
   free(named);
   free(variant);
+}
+
+Test(prior, sensitivities_with_error_feedback_are_taken_where_they_come_with_qpal) {
+  qp_model m;
+  double *white = alpha_of("smollm2-135m", "smollm2-135m", 0, &m);
+  cr_assert_not(got_feedback);
+  with_feedback = true;
+  double *fed = alpha_of("smollm2-135m", "SmolLM2-135M-Instruct", 0, &m);
+  cr_assert(got_feedback);
+  cr_assert(strstr(note, "tuned/smollm2-135m-feedback.json"), "%s", note);
+  double before = 0, after = 0;
+  for (unsigned i = 0; i + 1 < qp_plan_linears(&m); i++) {
+    cr_assert_gt(fed[i], 0);
+    before += white[i];
+    after += fed[i];
+  }
+  cr_assert_lt(after, before / 2, "%g of %g", after, before);
+  free(alpha_of("llama-3.1-8b", "llama-3.1-8b", 0, &m));
+  cr_assert_not(got_feedback, "none come with it");
+  cr_assert(strstr(note, "tuned/llama-3.1-8b-sensitivity.json"), "%s", note);
+  with_feedback = false;
+  free(white);
+  free(fed);
 }
 
 /* Facts that other measurements of this model gave too: v and one down far above their weights. */

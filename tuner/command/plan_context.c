@@ -366,7 +366,12 @@ static qp_status read_sensitivity(qp_plan_context *c, const char *file, cJSON **
   return qp_json_parse(path, text, bytes, tree, c->err);
 }
 
-/* Were the sensitivities measured with noise as error feedback leaves it? */
+/* Where quantize will have Hessians, or "". */
+static const char *hessians_of(const qp_plan_context *c) {
+  return c->o->hessian ? c->o->hessian : c->calibration.hessian;
+}
+
+/* Were the calibration's sensitivities measured with noise as error feedback leaves it? */
 static bool measured_with_feedback(const qp_plan_context *c) {
   return *c->calibration.sensitivity &&
          cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c->calibration.tree, "feedback"));
@@ -376,11 +381,11 @@ static bool measured_with_feedback(const qp_plan_context *c) {
 ** Where quantize will have Hessians and sensitivities are of white noise, each linear's counts with the
 ** share of its loss that error feedback leaves.
 */
-static qp_status count_feedback(qp_plan_context *c) {
-  const char *path = c->o->hessian ? c->o->hessian : c->calibration.hessian;
+static qp_status count_feedback(qp_plan_context *c, bool measured) {
+  const char *path = hessians_of(c);
   const unsigned n = qp_plan_linears(&c->planned);
   size_t found = 0;
-  if (measured_with_feedback(c)) {
+  if (measured) {
     snprintf(c->fed, sizeof c->fed, "losses are those with error feedback, as measured");
     return QP_OK;
   }
@@ -415,8 +420,9 @@ static qp_status read_figures(qp_plan_context *c) {
     cJSON_Delete(tree);
     tree = NULL;
   }
-  if (!status && !sensitivity) status = qp_prior_apply(&c->in, &head, c->prior, c->err);
-  if (!status) status = count_feedback(c);
+  bool feedback = !status && (sensitivity ? measured_with_feedback(c) : *hessians_of(c) != 0);
+  if (!status && !sensitivity) status = qp_prior_apply(&c->in, &head, &feedback, c->prior, c->err);
+  if (!status) status = count_feedback(c, feedback);
   for (unsigned i = 0; i < c->distortions && !status; i++)
     status = qp_figures_linear_distortion(c->distortion_name[i], c->distortion[i], &c->in, c->err);
   if (!status && c->o->sizes) {

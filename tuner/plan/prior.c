@@ -12,7 +12,7 @@
 #include "gen/base/resource.h"
 #include "tuner/plan/figures.h"
 
-static const char folder[] = "tuned/", ending[] = "-sensitivity.json";
+static const char folder[] = "tuned/", ending[] = "-sensitivity.json", fed[] = "-feedback.json";
 static const char prior_file[] = "lua/sensitivity/prior.json";
 
 static qp_status read_resource(const char *path, cJSON **out, qp_error *err) {
@@ -59,6 +59,19 @@ static qp_status take_measured(qp_plan_input *in, const char *path, bool *head, 
     *found = !qp_figures_sensitivity(path, tree, in, head, NULL);
   }
   cJSON_Delete(tree);
+  return status;
+}
+
+/* The same of linears coded with error feedback, where that file is there too. */
+static qp_status take_fed(qp_plan_input *in, search *s, bool *head, bool *found, qp_error *err) {
+  char path[sizeof s->path + sizeof fed];
+  const char *text;
+  size_t bytes;
+  snprintf(path, sizeof path, "%s%.*s%s", folder, (int)s->length, s->path + sizeof folder - 1, fed);
+  *found = false;
+  if (qp_resource_read(path, &text, &bytes, NULL)) return QP_OK;
+  qp_status status = take_measured(in, path, head, found, err);
+  if (*found) snprintf(s->path, sizeof s->path, "%.*s", (int)sizeof s->path - 1, path);
   return status;
 }
 
@@ -118,13 +131,18 @@ static qp_status take_guess(qp_plan_input *in, qp_error *err) {
   return status;
 }
 
-qp_status qp_prior_apply(qp_plan_input *in, bool *head, char note[QP_PRIOR_NOTE], qp_error *err) {
+qp_status qp_prior_apply(qp_plan_input *in, bool *head, bool *feedback, char note[QP_PRIOR_NOTE],
+                         qp_error *err) {
   search s = {.model = in->model};
+  const bool wanted = *feedback;
   bool found = false;
   qp_status status = QP_OK;
   *head = true;
+  *feedback = false;
   qp_resource_each(folder, visit, &s);
-  if (s.length) status = take_measured(in, s.path, head, &found, err);
+  if (s.length && wanted) status = take_fed(in, &s, head, feedback, err);
+  found = *feedback;
+  if (!status && s.length && !found) status = take_measured(in, s.path, head, &found, err);
   if (!status && !found) status = take_guess(in, err);
   if (found)
     snprintf(note, QP_PRIOR_NOTE,
