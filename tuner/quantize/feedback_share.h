@@ -17,7 +17,9 @@ enum { QP_FEEDBACK_SHARE_COLUMNS = 4096 };
 ** geometric mean, which no rotation changes:
 **   share = det(H)^(1/K) / (tr(H) / K),  H damped by QP_ENCODE_DAMPING;  1 of white inputs.
 ** (The trace of the residual of qp_feedback_make, in blocks of 8 columns, was 1.01 to 1.15 times
-** that in SmolLM2's layers.)  Of more than QP_FEEDBACK_SHARE_COLUMNS columns as many, evenly
+** that in SmolLM2's layers.)  What that does to a model's predictions may be several times as much
+** where the inputs lie in a few directions: qpal calibrate measures it
+** (tuner/calibrate/sensitivity.h).  Of more than QP_FEEDBACK_SHARE_COLUMNS columns as many, evenly
 ** spaced, are looked at: the share is then somewhat too large.
 ** 'share' [blocks * linears + 1], as linears are numbered in qp_plan_input; 1 where 'path' (as in
 ** qp_hessian_open) has no Hessian of a linear, or one that cannot be factored; *found counts the
