@@ -286,7 +286,7 @@ static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
   const qp_lib_target *t = QP_LIB_GET(l, TARGETS, qp_lib_target, k->target);
   if (i < t->first_kernel || i - t->first_kernel >= t->kernels)
     return wrong("kernel", i, "target", k->target);
-  if (k->op > QPAL_DEQUANT) return wrong("kernel", i, "op", k->op);
+  if (k->op > QPAL_GATHER) return wrong("kernel", i, "op", k->op);
   if (k->op == QPAL_ROTATE ? k->problem != QP_LIB_NONE
                            : k->problem >= qp_lib_count(l, QP_LIB_PROBLEMS))
     return wrong("kernel", i, "problem", k->problem);
@@ -296,7 +296,7 @@ static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
     for (unsigned s = 0; s < p->segments; s++) /* a kernel reads packed weights, not 16-bit ones */
       if (!QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->parts)
         return wrong("kernel", i, "problem", k->problem);
-    if (k->op == QPAL_DEQUANT && p->segments != 1) return wrong("kernel", i, "problem", k->problem);
+    if (k->op != QPAL_GEMM && p->segments != 1) return wrong("kernel", i, "problem", k->problem);
   }
   if (k->type > QPAL_BF16) return wrong("kernel", i, "type", k->type);
   if (k->out_type > QPAL_F32) return wrong("kernel", i, "out_type", k->out_type);

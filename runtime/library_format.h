@@ -87,7 +87,7 @@ typedef struct qp_lib_linear {
   qp_lib_part part[QP_LIB_PARTS];
 } qp_lib_linear;
 
-/* What a gemm launch takes: linears with one K; of one linear, also what a dequant takes. */
+/* What a gemm launch takes: linears with one K; of one linear, also what dequant and gather take. */
 typedef struct qp_lib_problem {
   uint32_t columns, segments, linear[QP_LIB_MEMBERS];
 } qp_lib_problem;
@@ -106,7 +106,7 @@ enum { QP_LIB_PDL = 1, QP_LIB_ADDS = 2, QP_LIB_ROTATES = 4, QP_LIB_INVERSE = 8 }
    batch: all different. */
 typedef struct qp_lib_kernel {
   uint32_t name, source; /* strings */
-  uint32_t target, op;   /* 0 gemm, 1 rotate, 2 dequant */
+  uint32_t target, op;   /* 0 gemm, 1 rotate, 2 dequant, 3 gather */
   uint32_t problem;      /* QP_LIB_NONE for rotate */
   uint32_t columns, type, out_type, batch;
   uint32_t flags, grid, block, smem_bytes;

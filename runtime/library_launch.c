@@ -10,7 +10,8 @@
 enum { ROWS_MAX = 65536 };
 
 static_assert((int)QP_LAUNCH_GEMM == (int)QPAL_GEMM && (int)QP_LAUNCH_ROTATE == (int)QPAL_ROTATE &&
-                  (int)QP_LAUNCH_DEQUANT == (int)QPAL_DEQUANT,
+                  (int)QP_LAUNCH_DEQUANT == (int)QPAL_DEQUANT &&
+                  (int)QP_LAUNCH_GATHER == (int)QPAL_GATHER,
               "kernels of the library are launched by their op");
 static_assert((int)QPAL_MAX_FIELDS <= (int)QP_ARGUMENT_FIELDS &&
                   (int)QPAL_MAX_CODEBOOKS <= (int)QP_ARGUMENT_CODEBOOKS &&
@@ -115,6 +116,10 @@ static qpal_status no_kernel(const qpal_kernels *ks, const qp_lib_group *g,
   char there[512] = "";
   size_t n = 0;
   const uint32_t first = ks->gemm_first[g->problem], count = ks->gemm_count[g->problem];
+  const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+  if (!count && QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[0])->parts)
+    return qp_refuse(QPAL_E_NO_KERNEL, "group '%s' is looked up by qpal_gather alone",
+                     qp_lib_string(l, g->name));
   if (!count)
     return qp_refuse(QPAL_E_NO_KERNEL,
                      "group '%s' has no kernels: its linears stay in 16 bits and are the engine's",
@@ -323,7 +328,7 @@ qpal_status qpal_gemm(const qpal_kernels *ks, const qpal_gemm_args *given, void 
   return status;
 }
 
-/* ---- rotate, dequant ---- */
+/* ---- rotate, dequant, gather ---- */
 
 /* The kernel of this op and these properties; QP_LIB_NONE: there is none. */
 static uint32_t find_kernel(const qpal_kernels *ks, unsigned op, uint32_t problem, unsigned columns,
@@ -370,35 +375,81 @@ qpal_status qpal_rotate(const qpal_kernels *ks, const qpal_rotate_args *given, v
   return status;
 }
 
-qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given, void *stream) {
-  qpal_dequant_args a;
-  if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_dequant_args");
-  if (status) return status;
-  const qpal_library *l = ks->library;
-  if (a.group >= qp_lib_count(l, QP_LIB_GROUPS))
-    return qp_refuse(QPAL_E_ARG, "group %u: the library has %u", a.group,
+/* One member of a group, and its linear. */
+typedef struct one_member {
+  const qp_lib_group *group;
+  const qp_lib_linear *linear;
+  uint32_t problem; /* of it alone */
+} one_member;
+
+static qpal_status find_member(const qpal_library *l, unsigned group, unsigned member,
+                               one_member *out) {
+  if (group >= qp_lib_count(l, QP_LIB_GROUPS))
+    return qp_refuse(QPAL_E_ARG, "group %u: the library has %u", group,
                      qp_lib_count(l, QP_LIB_GROUPS));
-  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a.group);
+  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, group);
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
-  if (a.member >= p->segments)
-    return qp_refuse(QPAL_E_ARG, "member %u: group '%s' has %u", a.member,
-                     qp_lib_string(l, g->name), p->segments);
-  if (a.flags) return qp_refuse(QPAL_E_ARG, "flags is 0x%x; it must be 0", a.flags);
-  const qp_lib_linear *e = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[a.member]);
-  status = check_type(a.type, false);
-  if (!status) status = check_weights(l, e, a.member, a.weights);
-  if (!status) status = check_address("w", a.member, a.w, 16, true);
-  if (status) return status;
-  const uint32_t kernel =
-      find_kernel(ks, QPAL_DEQUANT, g->single[a.member], p->columns, a.type, false);
+  if (member >= p->segments)
+    return qp_refuse(QPAL_E_ARG, "member %u: group '%s' has %u", member, qp_lib_string(l, g->name),
+                     p->segments);
+  const qp_lib_linear *e = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[member]);
+  *out = (one_member){g, e, g->single[member]};
+  return QPAL_OK;
+}
+
+/* Launch the kernel that does 'op' to one member alone. */
+static qpal_status launch_member(const qpal_kernels *ks, unsigned op, const one_member *one,
+                                 unsigned member, unsigned type, arguments *to, bool pdl,
+                                 void *stream) {
+  const qpal_library *l = ks->library;
+  const uint32_t kernel = find_kernel(ks, op, one->problem, one->linear->columns, type, false);
   if (kernel == QP_LIB_NONE)
-    return qp_refuse(QPAL_E_NO_KERNEL, "the library has no dequant of '%s' to %s",
-                     qp_lib_string(l, g->tensor[a.member]), type_names[a.type]);
-  arguments to = {.words.segment = {{.scale = a.weights->scale, .y = a.w}}, .segments = 1};
-  add_streams(&to, ks, e, a.weights);
+    return qp_refuse(QPAL_E_NO_KERNEL, "the library has no %s of '%s' to %s",
+                     op == QPAL_GATHER ? "gather" : "dequant",
+                     qp_lib_string(l, one->group->tensor[member]), type_names[type]);
   void *before = qp_device_enter(ks->device);
-  status = launch(ks, kernel, &to, false, stream);
+  const qpal_status status = launch(ks, kernel, to, pdl, stream);
   qp_device_leave(ks->device, before);
   return status;
+}
+
+qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given, void *stream) {
+  qpal_dequant_args a;
+  one_member one;
+  if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
+  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_dequant_args");
+  if (!status) status = find_member(ks->library, a.group, a.member, &one);
+  if (!status && a.flags) status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; it must be 0", a.flags);
+  if (!status) status = check_type(a.type, false);
+  if (!status) status = check_weights(ks->library, one.linear, a.member, a.weights);
+  if (!status) status = check_address("w", a.member, a.w, 16, true);
+  if (status) return status;
+  arguments to = {.words.segment = {{.scale = a.weights->scale, .y = a.w}}, .segments = 1};
+  add_streams(&to, ks, one.linear, a.weights);
+  return launch_member(ks, QPAL_DEQUANT, &one, a.member, a.type, &to, false, stream);
+}
+
+qpal_status qpal_gather(const qpal_kernels *ks, const qpal_gather_args *given, void *stream) {
+  qpal_gather_args a;
+  one_member one;
+  if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
+  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_gather_args");
+  if (!status) status = find_member(ks->library, a.group, a.member, &one);
+  if (!status && a.flags & ~(unsigned)QPAL_PDL)
+    status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a.flags);
+  if (!status) status = check_type(a.type, false);
+  if (!status) status = check_weights(ks->library, one.linear, a.member, a.weights);
+  if (!status) status = check_address("ids", a.member, a.ids, 4, a.rows > 0);
+  if (!status) status = check_address("signs", a.member, a.signs, 4, false);
+  if (!status) status = check_address("y", a.member, a.y, 16, a.rows > 0);
+  if (status || !a.rows) return status;
+  arguments to = {.words = {.x = a.ids,
+                            .y = a.y,
+                            .signs = a.signs,
+                            .rows = a.rows,
+                            .segment = {{.scale = a.weights->scale}}},
+                  .segments = 1};
+  add_streams(&to, ks, one.linear, a.weights);
+  return launch_member(ks, QPAL_GATHER, &one, a.member, a.type, &to, (a.flags & QPAL_PDL) != 0,
+                       stream);
 }

@@ -53,6 +53,14 @@ qpal_status qpal_library_quantizer(const qpal_library *l, unsigned index,
   return qp_give(info, &own, sizeof own, sizeof own, "qpal_quantizer_info");
 }
 
+static bool has_gather(const qpal_library *l, uint32_t problem) {
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_KERNELS); i++) {
+    const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, i);
+    if (k->op == QPAL_GATHER && k->problem == problem) return true;
+  }
+  return false;
+}
+
 qpal_status qpal_library_group(const qpal_library *l, unsigned index, qpal_group_info *info) {
   const qpal_status status = check_index(l, "group", index, QP_LIB_GROUPS);
   if (status) return status;
@@ -63,9 +71,11 @@ qpal_status qpal_library_group(const qpal_library *l, unsigned index, qpal_group
                          .block = g->block,
                          .columns = p->columns,
                          .members = p->segments};
-  for (unsigned s = 0; s < p->segments; s++)
+  for (unsigned s = 0; s < p->segments; s++) {
     own.rows += QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->rows;
-  return qp_give(info, &own, sizeof own, sizeof own, "qpal_group_info");
+    own.gathers |= has_gather(l, g->single[s]);
+  }
+  return qp_give(info, &own, sizeof own, offsetof(qpal_group_info, gathers), "qpal_group_info");
 }
 
 qpal_status qpal_library_find_group(const qpal_library *l, const char *name, unsigned *group) {

@@ -97,7 +97,7 @@ enum {
 };
 
 typedef enum qpal_type { QPAL_F16 = 0, QPAL_BF16 = 1, QPAL_F32 = 2 } qpal_type;
-typedef enum qpal_op { QPAL_GEMM = 0, QPAL_ROTATE = 1, QPAL_DEQUANT = 2 } qpal_op;
+typedef enum qpal_op { QPAL_GEMM = 0, QPAL_ROTATE = 1, QPAL_DEQUANT = 2, QPAL_GATHER = 3 } qpal_op;
 
 /* ---- Kernel libraries ---- */
 
@@ -169,11 +169,13 @@ typedef struct qpal_group_info {
   size_t size;
   const char *name; /* "layers.3.qkv"; unique */
   const char *path; /* "tensor" or "cuda": the cores that its kernels use; "engine": none, its
-                        linears stay in 16 bits and are the engine's */
+                        linears stay in 16 bits and are the engine's; "gather": an embedding that
+                        is no lm_head, for qpal_gather alone */
   int block;        /* decoder block; -1: the lm_head, or no model */
   unsigned columns; /* K, in_features of all members */
   unsigned members;
   unsigned rows; /* of all members together */
+  int gathers;   /* there are kernels for qpal_gather of a member: it is an embedding */
 } qpal_group_info;
 QPAL_API qpal_status qpal_library_group(const qpal_library *library, unsigned index,
                                         qpal_group_info *info);
@@ -483,6 +485,26 @@ typedef struct qpal_dequant_args {
 /* Like qpal_gemm. */
 QPAL_API qpal_status qpal_dequant(const qpal_kernels *kernels, const qpal_dequant_args *args,
                                   void *stream);
+
+/*
+** Y[t] = row ids[t] of W = diag(r) W^ H diag(s), in the basis of the checkpoint: the look-up in a packed
+** embedding.  Of an id below 0 or from M on the row is 0: padding needs no id of its own.  Of a tied
+** model it is the matrix that qpal_gemm takes as the lm_head; both read the same buffers.
+*/
+typedef struct qpal_gather_args {
+  size_t size;
+  unsigned group, member;
+  unsigned type;               /* of Y: QPAL_F16 or QPAL_BF16 */
+  unsigned flags;              /* QPAL_PDL */
+  unsigned rows;               /* number of ids; any; 0 does nothing */
+  const qpal_weights *weights; /* host memory; only read during the call */
+  qpal_ptr ids;                /* int32 [rows] */
+  qpal_ptr signs;              /* qpal_packed_linear.signs; 0: W was not rotated */
+  qpal_ptr y;                  /* [rows][K], aligned to 16 bytes */
+} qpal_gather_args;
+/* Like qpal_gemm. */
+QPAL_API qpal_status qpal_gather(const qpal_kernels *kernels, const qpal_gather_args *args,
+                                 void *stream);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
     qkv = model.group("layers.0.q+k+v")
     q, k, v = qkv(x)     # x: numpy, torch, or anything with DLPack; [rows][K] or [K], f16 or bf16
     layer = qpal.torch_linear(model, "model.layers.0.self_attn.o_proj")      # a torch.nn.Module
+    hidden = model.gather(ids)            # rows of a packed embedding; ids: int32 arrays
 
 Arrays in the memory of the device are used where they are, on a stream of the caller's and without
 waiting.  Arrays in host memory are copied there and back.  Needs only the standard library; numpy
@@ -32,7 +33,8 @@ ABI = 1
 MAX_MEMBERS, MAX_PARTS, MAX_FIELDS, MAX_CODEBOOKS = 8, 4, 4, 4
 NONE = 0x7FFFFFFF
 F16, BF16, F32 = 0, 1, 2
-GEMM, ROTATE, DEQUANT = 0, 1, 2
+I32 = 3  # of ids alone
+GEMM, ROTATE, DEQUANT, GATHER = 0, 1, 2, 3
 PDL, Y_IS_ZERO = 1, 2
 _CURRENT = -1
 
@@ -64,7 +66,8 @@ QuantizerInfo = _struct("qpal_quantizer_info", [
     ("name", _s), ("hash", _s), ("rate_bits", _d), ("stored_bits", _d), ("layout", _u),
     ("parts", _u)])
 GroupInfo = _struct("qpal_group_info", [
-    ("name", _s), ("path", _s), ("block", _i), ("columns", _u), ("members", _u), ("rows", _u)])
+    ("name", _s), ("path", _s), ("block", _i), ("columns", _u), ("members", _u), ("rows", _u),
+    ("gathers", _i)])
 PartInfo = _struct("qpal_part_info", [
     ("quantizer", _u), ("column", _u), ("columns", _u), ("fields", _u), ("codebooks", _u),
     ("code_bytes", _u64), ("field_bytes", _u64 * MAX_FIELDS),
@@ -112,6 +115,10 @@ DequantArgs = _struct("qpal_dequant_args", [
     ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("weights", C.POINTER(Weights)),
     ("w", _u64)])
 
+GatherArgs = _struct("qpal_gather_args", [
+    ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("rows", _u),
+    ("weights", C.POINTER(Weights)), ("ids", _u64), ("signs", _u64), ("y", _u64)])
+
 _P, _PP = C.c_void_p, C.POINTER(C.c_void_p)
 _UP = C.POINTER(_u)
 
@@ -143,6 +150,7 @@ _FUNCTIONS = {
     "gemm": ("status", [_P, C.POINTER(GemmArgs), _P]),
     "rotate": ("status", [_P, C.POINTER(RotateArgs), _P]),
     "dequant": ("status", [_P, C.POINTER(DequantArgs), _P]),
+    "gather": ("status", [_P, C.POINTER(GatherArgs), _P]),
     "sim_open": ("status", [_u, _u, _PP]),  # libqpal_sim alone
 }
 
@@ -241,19 +249,19 @@ class _DLTensor(C.Structure):
 
 _capsule_pointer = C.pythonapi.PyCapsule_GetPointer
 _capsule_pointer.restype, _capsule_pointer.argtypes = C.c_void_p, [C.py_object, C.c_char_p]
-_TYPES = {(2, 16): F16, (4, 16): BF16, (2, 32): F32}
+_TYPES = {(2, 16): F16, (4, 16): BF16, (2, 32): F32, (0, 32): I32}
 
 
 class _Array:
     """Where an array lies: pointer, shape, type, device.  Keeps the array alive."""
 
-    def __init__(self, array, what):
+    def __init__(self, array, what, types=(F16, BF16, F32)):
         self.keep = array
         interface = getattr(array, "__array_interface__", None)
         if interface is not None:  # numpy; also its read-only arrays
             self.pointer, self.device = interface["data"][0], _DL_CPU
             self.shape = tuple(interface["shape"])
-            self.type = {"<f2": F16, "<f4": F32}.get(interface["typestr"])
+            self.type = {"<f2": F16, "<f4": F32, "<i4": I32}.get(interface["typestr"])
             contiguous = interface.get("strides") is None
         elif hasattr(array, "__dlpack__"):
             self.device = array.__dlpack_device__()[0]
@@ -271,12 +279,13 @@ class _Array:
         else:
             raise TypeError(f"{what}: {type(array).__name__} is neither a numpy array nor has it "
                             "__dlpack__")
-        if self.type is None:
+        if self.type not in types:
+            possible = "int32" if types == (I32,) else "float16, bfloat16 or float32"
             raise TypeError(f"{what}: elements are {getattr(array, 'dtype', 'of another type')}; "
-                            "float16, bfloat16 or float32 are possible")
+                            f"should be {possible}")
         if not contiguous:
             raise ValueError(f"{what}: is not contiguous")
-        self.bytes = (4 if self.type == F32 else 2)
+        self.bytes = 2 if self.type in (F16, BF16) else 4
         for n in self.shape:
             self.bytes *= n
 
@@ -298,6 +307,16 @@ def _like(array, shape):
     if numpy is not None and isinstance(array, numpy.ndarray):
         return numpy.empty(shape, array.dtype)
     raise TypeError(f"{type(array).__name__}: give 'out', arrays for the result")
+
+
+def _halves(array, shape):
+    """A new float16 array of this shape beside 'array'."""
+    if _is_torch(array):
+        return array.new_empty(shape, dtype=sys.modules["torch"].float16)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(array, numpy.ndarray):
+        return numpy.empty(shape, numpy.float16)
+    raise TypeError(f"{type(array).__name__}: give 'out', an array for the result")
 
 
 # ---- Objects ----
@@ -479,6 +498,7 @@ class Model:
         self.kernels = _Kernels(self.library, self.device, exact)
         self.flags = PDL if pdl else 0
         self._room, self._own, self._group = {}, [], {}
+        self._embedding = None  # its group, when it was asked for
         weakref.finalize(self, _free_all, self.device, self._own)
 
     def _scratch(self, stream):
@@ -503,6 +523,15 @@ class Model:
         """(group, member) of a linear by its name in the checkpoint."""
         index, member = self.library.find_linear(tensor)
         return self.group(index), member
+
+    def gather(self, ids, out=None, stream=None):
+        """Rows of the packed embedding: see Group.gather."""
+        if self._embedding is None:
+            found = [i for i, g in enumerate(self.library.groups) if g["gathers"]]
+            if not found:
+                raise Error(8, "the library has no packed embedding: its look-up is the engine's")
+            self._embedding = self.group(found[0])
+        return self._embedding.gather(ids, out, stream)
 
 
 def _bits(value, to):
@@ -637,6 +666,39 @@ class Group:
                 raise ValueError(f"out: {a.shape}; should be {source.shape[:-1] + (linear.rows,)} "
                                  "beside x, of its type")
         return to
+
+    def gather(self, ids, out=None, stream=None):
+        """Rows of an embedding by the ids of tokens, int32 [...]: [..., K]; zeros for other ids.
+
+        'out' says the type by being given, an array [..., K]; else float16.  On the device as a
+        call is."""
+        source = _Array(ids, "ids", (I32,))
+        shape = source.shape + (self.info["columns"],)
+        out = _halves(ids, shape) if out is None else out
+        to = _Array(out, "out", (F16, BF16))
+        if to.shape != shape or to.device != source.device:
+            raise ValueError(f"out: {to.shape}; should be {shape} beside ids")
+        if stream is None and source.on_device and _is_torch(ids):
+            stream = sys.modules["torch"].cuda.current_stream(ids.device).cuda_stream or None
+        if source.on_device:
+            self._gather(source, source.pointer, to.type, to.pointer, stream)
+            return out
+        device, own = self.model.device, []
+        try:
+            own = [device.upload(source.pointer, source.bytes), device.alloc(to.bytes)]
+            self._gather(source, own[0], to.type, own[1], stream)
+            if to.bytes:
+                device.wait(stream)
+                _api().download(device.pointer, to.pointer, own[1], to.bytes)
+        finally:
+            for address in own:
+                device.free(address)
+        return out
+
+    def _gather(self, ids, address, kind, y, stream):
+        args = GatherArgs(group=self.index, type=kind, flags=self.model.flags, rows=ids.bytes // 4,
+                          weights=C.pointer(self._weights[0]), ids=address, signs=self.signs, y=y)
+        _api().gather(self.model.kernels.pointer, C.byref(args), stream)
 
     def __call__(self, x, out=None, stream=None):
         """y of each member for x [..., K]; 'out': arrays to write to.

@@ -33,6 +33,7 @@ VALUE(QPAL_F32, 2);
 VALUE(QPAL_GEMM, 0);
 VALUE(QPAL_ROTATE, 1);
 VALUE(QPAL_DEQUANT, 2);
+VALUE(QPAL_GATHER, 3);
 VALUE(QPAL_CURRENT, -1);
 VALUE(QPAL_MATCH_EXACT, 0);
 VALUE(QPAL_MATCH_SM_COUNT, 1);
@@ -75,6 +76,7 @@ AT(qpal_group_info, block, 24);
 AT(qpal_group_info, columns, 28);
 AT(qpal_group_info, members, 32);
 AT(qpal_group_info, rows, 36);
+AT(qpal_group_info, gathers, 40);
 SIZE_IS(qpal_part_info, 96);
 AT(qpal_part_info, quantizer, 0);
 AT(qpal_part_info, column, 4);
@@ -200,6 +202,17 @@ AT(qpal_dequant_args, type, 16);
 AT(qpal_dequant_args, flags, 20);
 AT(qpal_dequant_args, weights, 24);
 AT(qpal_dequant_args, w, 32);
+SIZE_FROM(qpal_gather_args, 64);
+AT(qpal_gather_args, size, 0);
+AT(qpal_gather_args, group, 8);
+AT(qpal_gather_args, member, 12);
+AT(qpal_gather_args, type, 16);
+AT(qpal_gather_args, flags, 20);
+AT(qpal_gather_args, rows, 24);
+AT(qpal_gather_args, weights, 32);
+AT(qpal_gather_args, ids, 40);
+AT(qpal_gather_args, signs, 48);
+AT(qpal_gather_args, y, 56);
 
 /* Functions, with their types: a changed one is a conflicting declaration. */
 const char *qpal_version(void);
@@ -246,3 +259,4 @@ qpal_status qpal_gemm_query(const qpal_kernels *kernels, const qpal_gemm_args *a
 qpal_status qpal_gemm(const qpal_kernels *kernels, const qpal_gemm_args *args, void *stream);
 qpal_status qpal_rotate(const qpal_kernels *kernels, const qpal_rotate_args *args, void *stream);
 qpal_status qpal_dequant(const qpal_kernels *kernels, const qpal_dequant_args *args, void *stream);
+qpal_status qpal_gather(const qpal_kernels *kernels, const qpal_gather_args *args, void *stream);

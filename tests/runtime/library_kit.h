@@ -41,7 +41,8 @@ static const qp_quantizer *kit_find(const char *name) {
 
 /*
 ** One group "layers.0.test" of a split, a quantizer with group fields and one with row codebooks; one
-** group "layers.0.left" in 16 bits; one "layers.0.single" of the first linear's shape.
+** group "layers.0.left" in 16 bits; one "layers.0.single" of the first linear's shape, whose rows
+** can be gathered.
 */
 static void kit_groups(qp_export_group g[3]) {
   memset(g, 0, 3 * sizeof *g);
@@ -64,6 +65,7 @@ static void kit_groups(qp_export_group g[3]) {
   snprintf(g[2].name, sizeof g->name, "layers.0.single");
   snprintf(g[2].path, sizeof g->path, "cuda");
   g[2].members = 1;
+  g[2].lookup = true;
   snprintf(g[2].member[0].tensor, sizeof g->member[0].tensor, "model.layers.0.alone");
 }
 

@@ -65,9 +65,13 @@ Test(library, tells_its_groups_linears_and_quantizers) {
   cr_expect_eq(linear.rows, 64);
   cr_expect_eq(linear.columns, KIT_K);
   qpal_group_info g = {.size = sizeof g};
+  cr_assert_eq(qpal_library_find_group(library, "layers.0.single", &group), QPAL_OK);
+  cr_assert_eq(qpal_library_group(library, group, &g), QPAL_OK);
+  cr_expect(g.gathers);
   cr_assert_eq(qpal_library_find_group(library, "layers.0.left", &group), QPAL_OK);
   cr_assert_eq(qpal_library_group(library, group, &g), QPAL_OK);
   cr_expect_str_eq(g.path, "engine");
+  cr_expect_not(g.gathers);
   cr_assert_eq(qpal_library_linear(library, group, 0, &linear), QPAL_OK);
   cr_expect_eq(linear.quantizer, QPAL_NONE);
 }
@@ -92,6 +96,11 @@ Test(library, structs_of_older_and_newer_programs_are_taken) {
   cr_assert_eq(qpal_library_describe(library, &newer.info), QPAL_OK);
   cr_expect_eq(newer.later[1], 0, "what this library does not know is 0");
   cr_expect_eq(newer.info.size, sizeof newer);
+  struct {
+    qpal_group_info info;
+  } older = {.info = {.size = offsetof(qpal_group_info, gathers), .gathers = 77}};
+  cr_expect_eq(qpal_library_group(library, 2, &older.info), QPAL_OK, "%s", qpal_message());
+  cr_expect_eq(older.info.gathers, 77, "what an older program has behind it is not touched");
   qpal_library_info small = {.size = 16};
   cr_expect_eq(qpal_library_describe(library, &small), QPAL_E_ARG);
   load();
@@ -243,6 +252,73 @@ Test(library, dequant_gives_each_member_s_weights) {
     cr_expect_lt(kit_error(got, b.linear[m].w, n), 1e-3);
     free(got);
   }
+  free_bench(&b);
+}
+
+/* Row 'row' of W in the checkpoint's basis. */
+static void turn_back(const double *w, const uint32_t *signs, double *out) {
+  qp_hadamard h;
+  qp_hadamard_factor(KIT_K, &h);
+  qp_hadamard_apply_transposed(&h, w, out);
+  for (unsigned k = 0; k < KIT_K; k++)
+    if (signs[k / 32] >> (k % 32) & 1) out[k] = -out[k];
+}
+
+Test(library, gather_gives_rows_in_the_checkpoint_s_basis_and_zeros_for_ids_that_are_none) {
+  enum { IDS = 5 };
+  const int32_t ids[IDS] = {47, -1, 0, 33, 48};
+  uint32_t signs[KIT_K / 32];
+  uint16_t got[IDS * KIT_K];
+  double want[KIT_K];
+  bench b;
+  load();
+  make_bench(&b, "layers.0.single", 1, 1);
+  for (unsigned i = 0; i < KIT_K / 32; i++) signs[i] = (uint32_t)(qp_random_next(&kit_random) >> 9);
+  qpal_gather_args a = {.size = sizeof a,
+                        .group = b.group,
+                        .type = QPAL_F16,
+                        .rows = IDS,
+                        .weights = &b.linear[0].on_device,
+                        .ids = kit_upload(device, ids, sizeof ids),
+                        .signs = kit_upload(device, signs, sizeof signs),
+                        .y = kit_upload(device, NULL, sizeof got)};
+  for (int rotated = 1; rotated >= 0; rotated--) {
+    if (!rotated) a.signs = 0;
+    cr_assert_eq(qpal_gather(kernels, &a, NULL), QPAL_OK, "%s", qpal_message());
+    cr_assert_eq(qpal_download(device, got, a.y, sizeof got), QPAL_OK);
+    for (unsigned t = 0; t < IDS; t++) {
+      const bool there = ids[t] >= 0 && ids[t] < 48;
+      const double *w = b.linear[0].w + (there ? ids[t] : 0) * KIT_K;
+      memcpy(want, w, sizeof want);
+      if (rotated) turn_back(w, signs, want);
+      if (there) cr_expect_lt(kit_error(got + t * KIT_K, want, KIT_K), 1e-3, "id %d", ids[t]);
+      for (unsigned k = 0; k < KIT_K && !there; k++) cr_assert_eq(got[t * KIT_K + k], 0);
+    }
+  }
+  free_bench(&b);
+}
+
+Test(library, a_gather_refuses_what_it_cannot_do_and_touches_nothing) {
+  bench b;
+  load();
+  make_bench(&b, "layers.0.single", 1, 1);
+  const qpal_gather_args good = {
+      .size = sizeof good, .group = b.group, .type = QPAL_F16, .weights = &b.linear[0].on_device};
+  cr_expect_eq(qpal_gather(kernels, &good, NULL), QPAL_OK, "no ids: %s", qpal_message());
+  qpal_gather_args a = good;
+  a.rows = 1;
+  cr_expect_eq(qpal_gather(kernels, &a, NULL), QPAL_E_ARG);
+  cr_expect(strstr(qpal_message(), "ids"), "%s", qpal_message());
+  a = good, a.member = 1;
+  cr_expect_eq(qpal_gather(kernels, &a, NULL), QPAL_E_ARG);
+  a = good, a.type = QPAL_F32;
+  cr_expect_eq(qpal_gather(kernels, &a, NULL), QPAL_E_ARG);
+  a = good, a.flags = 64;
+  cr_expect_eq(qpal_gather(kernels, &a, NULL), QPAL_E_ARG);
+  a = good, a.rows = 1, a.type = QPAL_BF16, a.ids = 64, a.y = 64;
+  cr_expect_eq(qpal_gather(kernels, &a, NULL), QPAL_E_NO_KERNEL);
+  cr_expect(strstr(qpal_message(), "no gather of 'model.layers.0.alone' to bf16"), "%s",
+            qpal_message());
   free_bench(&b);
 }
 

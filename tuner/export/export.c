@@ -24,7 +24,8 @@ typedef struct job {
 typedef struct posed {
   uint32_t index;               /* of PROBLEMS */
   const qp_export_group *group; /* the first that poses it */
-  int member;                   /* alone, for dequant; -1: all members, for gemm */
+  qp_op op;
+  unsigned member; /* alone: dequant, gather */
 } posed;
 
 typedef struct export {
@@ -53,6 +54,9 @@ static qp_status check_group(export *e, const qp_export_group *g) {
   if (!g->members || g->members > QP_MAX_SEGMENTS)
     return qp_fail(e->err, QP_E_ARG, "group %s has %u members; 1 to %d are possible", g->name,
                    g->members, QP_MAX_SEGMENTS);
+  if (g->lookup && g->members != 1)
+    return qp_fail(e->err, QP_E_ARG, "group %s has %u members; an embedding is alone", g->name,
+                   g->members);
   if (quantized && quantized != g->members)
     return qp_fail(e->err, QP_E_ARG,
                    "group %s mixes linears in 16 bits with quantized ones; they need launches of "
@@ -61,19 +65,20 @@ static qp_status check_group(export *e, const qp_export_group *g) {
   return QP_OK;
 }
 
-static bool pose(export *e, uint32_t index, const qp_export_group *g, int member) {
+static bool pose(export *e, uint32_t index, const qp_export_group *g, qp_op op, unsigned member) {
   for (size_t i = 0; i < e->problems; i++)
-    if (e->problem[i].index == index) return true;
+    if (e->problem[i].index == index && e->problem[i].op == op) return true;
   posed *more = realloc(e->problem, (e->problems + 1) * sizeof *more);
   if (!more) return false;
   e->problem = more;
-  e->problem[e->problems++] = (posed){index, g, member};
+  e->problem[e->problems++] = (posed){index, g, op, member};
   return true;
 }
 
 /* The group's path, or the default family's where it has none that families have. */
 static const char *path_of(const export *e, const qp_export_group *g) {
   if (!g->member[0].quantizer) return "engine";
+  if (g->lookup_only) return "gather";
   if (*g->path && qp_families_for(e->families, QP_OP_GEMM, g->path)) return g->path;
   const qp_family *usual = qp_families_for(e->families, QP_OP_GEMM, NULL);
   return usual ? usual->path : "";
@@ -92,13 +97,17 @@ static qp_status add_group(export *e, const qp_export_group *g) {
     if (!status)
       status = qp_library_writer_problem(e->writer, &linear[m], 1, g->columns, "",
                                          &record.single[m], e->err);
-    if (!status && g->member[m].quantizer && e->r->dequant && !pose(e, record.single[m], g, (int)m))
+    if (status || !g->member[m].quantizer) continue;
+    if (e->r->dequant && !g->lookup_only && !pose(e, record.single[m], g, QP_OP_DEQUANT, m))
       return no_memory(e);
+    if (g->lookup && !pose(e, record.single[m], g, QP_OP_GATHER, m)) return no_memory(e);
   }
   if (!status)
     status = qp_library_writer_problem(e->writer, linear, g->members, g->columns, path_of(e, g),
                                        &record.problem, e->err);
-  if (!status && g->member[0].quantizer && !pose(e, record.problem, g, -1)) return no_memory(e);
+  if (!status && g->member[0].quantizer && !g->lookup_only &&
+      !pose(e, record.problem, g, QP_OP_GEMM, 0))
+    return no_memory(e);
   return status ? status : qp_library_writer_group(e->writer, &record, e->err);
 }
 
@@ -229,10 +238,11 @@ static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dty
   return made || rotate ? QP_OK : QP_E_LIMIT; /* the reason of the last is in err */
 }
 
-static qp_status add_dequant(export *e, uint32_t target, const posed *what, qp_dtype type) {
+/* What is done to one member alone: dequant, gather. */
+static qp_status add_single(export *e, uint32_t target, const posed *what, qp_dtype type) {
   const qp_export_group *g = what->group;
   qp_problem p = base_problem(e, target, type, g->columns);
-  p.op = QP_OP_DEQUANT;
+  p.op = what->op;
   p.segments = 1;
   p.segment[0].quantizer = g->member[what->member].quantizer;
   p.segment[0].rows = g->member[what->member].rows;
@@ -265,8 +275,8 @@ static qp_status add_target(export *e, unsigned i) {
   for (unsigned t = 0; t < e->r->types && !status; t++) {
     for (size_t q = 0; q < e->problems && !status; q++) {
       const posed *what = &e->problem[q];
-      if (what->member >= 0) {
-        status = add_dequant(e, target, what, e->r->type[t]);
+      if (what->op != QP_OP_GEMM) {
+        status = add_single(e, target, what, e->r->type[t]);
         continue;
       }
       status = add_gemms(e, target, what, e->r->type[t], false);

@@ -25,6 +25,8 @@ typedef struct qp_export_gpu {
 typedef struct qp_export_group {
   char name[96];    /* "layers.3.q+k+v"; unique */
   char path[16];    /* of a gemm family, "any" or "", or "engine": left in 16 bits */
+  bool lookup;      /* its one member is an embedding: with a kernel that gathers its rows ... */
+  bool lookup_only; /* ... and is no lm_head: without gemms and dequant */
   int block;        /* -1: none */
   unsigned columns; /* K */
   unsigned members;

@@ -13,7 +13,7 @@
 #include "runtime/library_state.h"
 
 static const char *const types[] = {"f16", "bf16", "f32"};
-static const char *const ops[] = {"gemm", "rotate", "dequant"};
+static const char *const ops[] = {"gemm", "rotate", "dequant", "gather"};
 
 static void add_arch(cJSON *to, unsigned arch) {
   char text[16];
