@@ -19,9 +19,12 @@ static void linear_name(const qp_forward *f, unsigned block, unsigned linear, co
   char name[QP_MODEL_NAME];
   qp_model_tensor(f->model, linear, block, name);
   snprintf(out, QP_MODEL_NAME + 16, "%s%s", name, end);
-  /* a tied head that was packed has weights of its own */
-  if (linear == f->model->linears && qp_weights_has(f->weights, "lm_head.weight"))
+  if (linear != f->model->linears) return;
+  /* a tied head that was packed by itself; one that is the packed embedding, by files alone */
+  if (qp_weights_has(f->weights, "lm_head.weight"))
     snprintf(out, QP_MODEL_NAME + 16, "lm_head.weight");
+  else if (!qp_weights_has(f->weights, out))
+    snprintf(out, QP_MODEL_NAME + 16, "%s%s", f->model->embedding, end);
 }
 
 /* Rows [first, first + count) of a linear. */
@@ -256,9 +259,13 @@ qp_status qp_forward_embed(qp_forward *f, const qp_sequences *s, float *hidden, 
       return qp_fail(err, QP_E_ARG, "token %zu is %u; %s knows ids from 0 to %u", i, s->token[i],
                      qp_forward_path(f), m->vocab - 1);
     float *row = hidden + i * m->hidden;
-    qp_status status = qp_weights_read(f->weights, name, m->vocab, m->hidden, s->token[i], 1,
-                                       f->parallel, row, err);
-    if (status) return status;
+    if (m->tied && f->head.override) { /* the caller's head is the caller's embedding */
+      memcpy(row, f->head.override + (size_t)s->token[i] * m->hidden, m->hidden * sizeof *row);
+    } else {
+      const qp_status status = qp_weights_read(f->weights, name, m->vocab, m->hidden, s->token[i],
+                                               1, f->parallel, row, err);
+      if (status) return status;
+    }
     if (f->computation.embedding_scale != 1)
       qp_vector_scale(row, m->hidden, f->computation.embedding_scale);
   }

@@ -70,8 +70,8 @@ qp_status qp_forward_logits(qp_forward *f, const qp_sequences *s, const qp_forwa
 
 /*
 ** Linear 'linear' (0 .. linears - 1 as in qp_model.linear; linears: the head, 'block' is ignored)
-** of a block computes with w [rows][columns], which the caller keeps, until NULL is set.  Of a tied
-** head the embedding stays as it is.
+** of a block computes with w [rows][columns], which the caller keeps, until NULL is set.  A tied
+** head's w is the embedding as well.
 */
 void qp_forward_override(qp_forward *f, unsigned block, unsigned linear, const float *w);
 

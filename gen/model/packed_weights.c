@@ -18,7 +18,8 @@ enum { NAME = 256, MAX_THREADS = 256, MAX_SIZE = 1 << 24 };
 struct qp_packed_entry {
   const char *name, *signs; /* signs NULL: not rotated */
   const qp_quantizer *quantizer;
-  unsigned rows, columns;
+  unsigned rows, columns; /* rows: without padding */
+  unsigned padding;       /* rows of zeros behind them */
 };
 
 struct qp_packed_weights {
@@ -87,8 +88,13 @@ static qp_status read_entry(const cJSON *section, const char *where, const cJSON
   if (!status) status = qp_json_integer(v, where, "columns", 1, MAX_SIZE, &columns, err);
   if (!status) status = find_quantizer(section, where, quantizer, palette, &out->quantizer, err);
   if (status) return status;
+  int64_t padding = 0;
+  if (cJSON_GetObjectItemCaseSensitive(v, "padding"))
+    status = qp_json_integer(v, where, "padding", 0, rows - 1, &padding, err);
+  if (status) return status;
   out->signs = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(v, "signs"));
-  out->rows = (unsigned)rows;
+  out->rows = (unsigned)(rows - padding);
+  out->padding = (unsigned)padding;
   out->columns = (unsigned)columns;
   return QP_OK;
 }
@@ -191,6 +197,7 @@ static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *
                              qp_error *err) {
   const qp_quantizer *q = e->quantizer;
   const bool split = q->kind == QP_SPLIT;
+  const unsigned rows = e->rows + e->padding;
   char name[NAME + 64];
   const void *at = NULL;
   qp_status status = QP_OK;
@@ -201,8 +208,7 @@ static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *
     part *p = &a->part[a->parts];
     if (begin == end) continue; /* of a narrow linear */
     p->column = begin;
-    status =
-        qp_layout_stream(split ? q->part[i].quantizer : q, e->rows, end - begin, &p->stream, err);
+    status = qp_layout_stream(split ? q->part[i].quantizer : q, rows, end - begin, &p->stream, err);
     if (!status) status = take_part(w, e, i, p, err);
     p->packed.stream = &p->stream;
     a->parts++;
@@ -211,7 +217,7 @@ static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *
   const qp_tensor *scales = qp_safetensors_find(w->file, name);
   a->half_scales = scales && scales->type == QP_TENSOR_F16;
   const qp_tensor_type type = a->half_scales ? QP_TENSOR_F16 : QP_TENSOR_F32;
-  if (!status) status = take(w, name, type, e->rows * qp_tensor_type_bytes(type), &at, err);
+  if (!status) status = take(w, name, type, rows * qp_tensor_type_bytes(type), &at, err);
   a->scales = at;
   if (!status && e->signs)
     status = take(w, e->signs, QP_TENSOR_U32, (size_t)(e->columns + 31) / 32 * 4, &at, err);

@@ -487,9 +487,9 @@ QPAL_API qpal_status qpal_dequant(const qpal_kernels *kernels, const qpal_dequan
                                   void *stream);
 
 /*
-** Y[t] = row ids[t] of W = diag(r) W^ H diag(s), in the basis of the checkpoint: the look-up in a packed
-** embedding.  Of an id below 0 or from M on the row is 0: padding needs no id of its own.  Of a tied
-** model it is the matrix that qpal_gemm takes as the lm_head; both read the same buffers.
+** Y[t] = row ids[t] of W = diag(r) W^ H diag(s), in the basis of the checkpoint: the look-up in a
+** packed embedding.  Of an id below 0 or from M on the row is 0: padding needs no id of its own.
+** Of a tied model it is the matrix that qpal_gemm takes as the lm_head; both read the same buffers.
 */
 typedef struct qpal_gather_args {
   size_t size;

@@ -107,6 +107,7 @@ Test(evaluate, packed_models_diverge_by_what_their_codes_lose) {
     double least, most;
   } all[] = {{"nuq-8", "", 1e-5, 4e-3},
              {"nuq-8", "--no-rotation", 1e-5, 4e-3},
+             {"nuq-8", "--embedding nuq-8", 1e-5, 4e-3},
              {"vq2-4", "", 4e-3, 0.3},
              {"tcq-3.25", "", 0.03, 0.8}};
   place p;

@@ -186,6 +186,28 @@ Test(forward, the_rest_of_a_model_runs_again_with_other_weights_from_kept_states
   close_kit(&k);
 }
 
+Test(forward, the_other_weights_of_a_tied_head_are_looked_up_too) {
+  kit k;
+  qp_error err = {{0}};
+  open_kit("llama-3", &two_threads, &k);
+  const qp_model *m = qp_forward_model(k.f);
+  cr_assert(m->tied);
+  const size_t n = (size_t)m->vocab * m->hidden, states = (size_t)KIT_TOKENS * m->hidden;
+  float *w = malloc(n * sizeof *w), *own = malloc(2 * states * sizeof *own), *other = own + states;
+  cr_assert_eq(qp_forward_weights(k.f, m->layers, m->linears, w, &err), QP_OK, "%s", err.text);
+  for (size_t i = 0; i < n; i++) w[i] *= 2;
+  cr_assert_eq(qp_forward_embed(k.f, &k.all, own, &err), QP_OK);
+  qp_forward_override(k.f, m->layers, m->linears, w);
+  cr_assert_eq(qp_forward_embed(k.f, &k.all, other, &err), QP_OK);
+  for (size_t i = 0; i < states; i++) cr_assert_eq(other[i], 2 * own[i]);
+  qp_forward_override(k.f, m->layers, m->linears, NULL);
+  cr_assert_eq(qp_forward_embed(k.f, &k.all, other, &err), QP_OK);
+  for (size_t i = 0; i < states; i++) cr_assert_eq(other[i], own[i]);
+  free(own);
+  free(w);
+  close_kit(&k);
+}
+
 /* ---- Hooks ---- */
 
 typedef struct heard {

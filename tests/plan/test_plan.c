@@ -165,7 +165,50 @@ Test(plan, a_tied_head_stays_with_its_embedding_unless_asked) {
          "proven");
   p = read_plan("p.json");
   cr_expect_gt(p.memory.lm_head, 0);
+  cr_expect_eq(p.memory.embedding, 0, "one matrix is both");
+  cr_expect(p.linear[p.linears - 1].lookup);
   qp_plan_free(&p);
+  expect("plan --model tied.json --quantizers nuq --bits 3.5 --lm-head plan --embedding keep "
+         "-o p.json",
+         0, "proven");
+  p = read_plan("p.json");
+  cr_expect_gt(p.memory.lm_head, 0);
+  cr_expect_gt(p.memory.embedding, p.memory.lm_head, "a copy, where it is asked for");
+  cr_expect_not(p.linear[p.linears - 1].lookup);
+  qp_plan_free(&p);
+  expect("plan --model tied.json --embedding plan --lm-head keep", 2, "one matrix");
+}
+
+Test(plan, a_tied_embedding_gets_the_quantizer_that_is_named_and_nothing_else_does) {
+  char tied[512];
+  snprintf(tied, sizeof tied, "%.*s, \"tie_word_embeddings\": true}", (int)strlen(config) - 1,
+           config);
+  write_file("tied.json", tied);
+  expect("plan --model tied.json --quantizers nuq-3,nuq-4 --embedding nuq-8 -o p.json", 0,
+         "the embedding is the lm_head");
+  qp_plan p = read_plan("p.json");
+  for (unsigned l = 0; l < p.linears; l++)
+    cr_expect_eq(!strcmp(p.quantizer[p.linear[l].quantizer].name, "nuq-8"), l + 1 == p.linears);
+  cr_expect_eq(p.memory.embedding, 0);
+  qp_plan_free(&p);
+}
+
+Test(plan, an_embedding_that_is_no_head_is_the_last_linear_and_looked_up_alone) {
+  expect("plan --model config.json --quantizers nuq-3 --embedding nuq-8 -o p.json", 0,
+         "embedding  nuq-8");
+  qp_plan p = read_plan("p.json");
+  const qp_plan_linear *l = &p.linear[p.linears - 1];
+  cr_expect(qp_plan_looks_up_alone(l));
+  cr_expect_str_eq(l->tensor, "model.embed_tokens");
+  cr_expect_str_eq(p.quantizer[l->quantizer].name, "nuq-8");
+  cr_expect_eq(p.memory.embedding, l->bytes);
+  cr_expect_gt(p.memory.lm_head, 0, "which stays what it was");
+  for (unsigned i = 0; i < p.launches; i++)
+    for (unsigned k = 0; k < p.launch[i].members; k++)
+      cr_expect_neq(p.launch[i].linear[k], p.linears - 1, "it is in no launch");
+  qp_plan_free(&p);
+  expect("plan --model config.json --quantizers nuq-3 --embedding plan", 2, "name the quantizer");
+  expect("plan --model config.json --quantizers nuq-3 --embedding nuq-9", 2, "no quantizer");
 }
 
 Test(plan, mixed_launches_are_marked_as_modelled) {

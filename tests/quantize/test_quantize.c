@@ -40,11 +40,14 @@ static const char spec[] =
     "return { small('two', 4), small('three', 6),\n"
     "  split { name = 'half', parts = { { 'two', 1/2 }, { 'three', 1/2 } } } }\n";
 
-static void make_own_checkpoint(void) {
-  static const char config[] =
+static void make_vocabulary(unsigned vocab) {
+  char config[512];
+  snprintf(
+      config, sizeof config,
       "{\"model_type\": \"llama\", \"hidden_size\": 96, \"intermediate_size\": 192,"
       " \"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"head_dim\": 48,"
-      " \"num_hidden_layers\": 2, \"vocab_size\": 48, \"tie_word_embeddings\": true, \"own\": [1]}";
+      " \"num_hidden_layers\": 2, \"vocab_size\": %u, \"tie_word_embeddings\": true, \"own\": [1]}",
+      vocab);
   pending p;
   pending_begin(&p, path("in/model.safetensors"));
   for (unsigned b = 0; b < BLOCKS; b++)
@@ -54,13 +57,15 @@ static void make_own_checkpoint(void) {
       pending_add(&p, name, QP_TENSOR_F32, linears[l].rows, linears[l].columns,
                   linear_weights(b, l));
     }
-  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F32, VOCAB, HIDDEN,
+  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F32, vocab, HIDDEN,
               weights_of(9, (size_t)VOCAB * HIDDEN));
   pending_add(&p, "model.norm.weight", QP_TENSOR_F32, 0, HIDDEN, weights_of(10, HIDDEN));
   pending_write(&p);
   write_text(path("in/config.json"), config);
   write_text(path("own.lua"), spec);
 }
+
+static void make_own_checkpoint(void) { make_vocabulary(VOCAB); }
 
 static void make_checkpoint(void) {
   make_folder();
@@ -151,6 +156,44 @@ Test(quantize, a_tied_head_is_packed_beside_the_embedding) {
                          HIDDEN) < 0.015);
   qp_safetensors_close(s);
   free(embedding);
+}
+
+Test(quantize, a_tied_embedding_is_packed_once_and_is_the_head_too) {
+  qp_safetensors *s;
+  float *embedding = weights_of(9, (size_t)VOCAB * HIDDEN);
+  cr_assert_eq(quantize("--quantizer nuq-4 --embedding nuq-8 --lm-head --verify", "out"), 0, "%s",
+               answer);
+  cr_assert_eq(qp_safetensors_open(path("out"), &s, &err), QP_OK, "%s", err.text);
+  cr_expect_null(qp_safetensors_find(s, "model.embed_tokens.weight"));
+  cr_expect_null(qp_safetensors_find(s, "lm_head.codes.0"), "no second copy");
+  cr_assert(output_error(s, "model.embed_tokens", "model.embed_tokens.signs", quantizer_of("nuq-8"),
+                         embedding, VOCAB, HIDDEN) < 2e-4);
+  qp_safetensors_close(s);
+  free(embedding);
+}
+
+Test(quantize, an_odd_vocabulary_is_padded_by_rows_of_zeros) {
+  qp_safetensors *s;
+  cJSON *config;
+  float *embedding = weights_of(9, (size_t)VOCAB * HIDDEN);
+  make_vocabulary(41);
+  cr_assert_eq(quantize("--quantizer nuq-4 --embedding nuq-8 --verify", "out"), 0, "%s", answer);
+  cr_assert_eq(qp_safetensors_open(path("out"), &s, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_json_read(path("out/config.json"), &config, &err), QP_OK, "%s", err.text);
+  const cJSON *first = cJSON_GetObjectItem(cJSON_GetObjectItem(config, "quantization"), "linears");
+  first = cJSON_GetArrayItem(first, 0);
+  cr_expect_str_eq(cJSON_GetObjectItem(first, "name")->valuestring, "model.embed_tokens");
+  cr_expect_eq(cJSON_GetObjectItem(first, "rows")->valuedouble, 48);
+  cr_expect_eq(cJSON_GetObjectItem(first, "padding")->valuedouble, 7);
+  memset(embedding + 41 * HIDDEN, 0, 7 * HIDDEN * sizeof *embedding);
+  cr_assert(output_error(s, "model.embed_tokens", "model.embed_tokens.signs", quantizer_of("nuq-8"),
+                         embedding, VOCAB, HIDDEN) < 2e-4);
+  float *scale = scales_of(s, "model.embed_tokens", VOCAB);
+  for (unsigned r = 41; r < VOCAB; r++) cr_expect_eq(scale[r], 0);
+  free(scale);
+  free(embedding);
+  cJSON_Delete(config);
+  qp_safetensors_close(s);
 }
 
 Test(quantize, the_bits_that_it_tells_are_the_bytes_that_it_stores) {

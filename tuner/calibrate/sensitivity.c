@@ -237,16 +237,18 @@ static qp_status compare_again(qp_probe *p, const float *state, unsigned block, 
   return status;
 }
 
-/* The model from 'block' on with 'w' in place of the linear's weights. */
+/* The model from 'block' on with 'w' in place of the linear's weights; of a tied head from the
+   embedding on, which is the same matrix. */
 static qp_status run_noisy(qp_probe *p, unsigned block, unsigned linear, const float *hidden,
                            const float *w, qp_error *err) {
-  const bool head = linear == p->model->linears;
+  const bool head = linear == p->model->linears, whole = head && p->model->tied;
   qp_status status = QP_OK;
   qp_forward_override(p->f, block, linear, w);
   if (!head) memcpy(p->state, hidden, p->tokens * p->model->hidden * sizeof(float));
-  for (unsigned b = block; b < p->model->layers && !status && !head; b++)
+  if (whole) status = qp_forward_embed(p->f, &p->sequences, p->state, err);
+  for (unsigned b = whole ? 0 : block; b < p->model->layers && !status; b++)
     status = qp_forward_block(p->f, b, &p->sequences, NULL, p->state, err);
-  const float *state = head ? p->last : p->state;
+  const float *state = head && !whole ? p->last : p->state;
   if (!status)
     status = p->kept ? compare_all(p, state, err) : compare_again(p, state, block, linear, w, err);
   qp_forward_override(p->f, block, linear, NULL);

@@ -28,7 +28,7 @@ static const qp_verb_help help = {
     "(.jsonl). Where tuned/ has records of it, each launch gets the fastest candidate measured."};
 
 typedef struct export_options {
-  const char *plan, *model, *quantizer, *gpu, *batch, *type, *path, *ptx;
+  const char *plan, *model, *quantizer, *embedding, *gpu, *batch, *type, *path, *ptx;
   const char *folder, *file, *c_source, *shared;
   qp_shapes shape;
   bool head, out_f32, no_dequant, no_rotation, inverse, rotate, no_pdl, untuned;
@@ -117,7 +117,7 @@ static qp_status groups_of_plan(qp_session *s, const export_options *o, char *mo
 
 static qp_status groups_of_quantizers(qp_session *s, const export_options *o, char *model,
                                       size_t size, qp_export_group **g, size_t *n, qp_error *err) {
-  const qp_quantizer **q = NULL;
+  const qp_quantizer **q = NULL, *embedding = NULL;
   size_t quantizers = 0;
   qp_models *models = NULL;
   const qp_model *m = NULL;
@@ -133,7 +133,10 @@ static qp_status groups_of_quantizers(qp_session *s, const export_options *o, ch
                        quantizers);
     if (!status) status = qp_models_open(&models, err);
     if (!status) status = qp_checkpoint_find_model(models, o->model, &m, err);
-    if (!status) status = qp_export_model_groups(m, q[0], o->path, o->head, g, n, err);
+    if (!status && o->embedding &&
+        (status = qp_palette_find(s->palette, o->embedding, &embedding, err)))
+      qp_fail_prefix(err, status, "--embedding");
+    if (!status) status = qp_export_model_groups(m, q[0], embedding, o->path, o->head, g, n, err);
     if (!status) snprintf(model, size, "%s", m->name);
     if (models) qp_models_close(models);
   }
@@ -150,6 +153,8 @@ static qp_status check_options(const export_options *o, size_t words, qp_error *
   if (!o->folder && !o->file && !o->c_source && !o->shared)
     return qp_fail(err, QP_E_ARG, "-o DIR is needed (or --file, --c-source, --shared)");
   if (!o->plan && !o->quantizer) return qp_fail(err, QP_E_ARG, "--quantizer is needed");
+  if (o->embedding && !o->model)
+    return qp_fail(err, QP_E_ARG, "--embedding: with --model; a plan says so itself");
   if (o->plan && o->quantizer)
     return qp_fail(err, QP_E_ARG, "--quantizer: a plan has its own quantizers");
   return QP_OK;
@@ -240,6 +245,8 @@ int qp_cmd_export(int argc, char **argv) {
       QP_SHAPES("shape", o.shape, "MxK,...", "instead: linears that read one input"),
       QP_TEXT("quantizer", o.quantizer, "Q,...", "of --model or --shape"),
       QP_FLAG("head", o.head, "--model: the lm_head, too"),
+      QP_TEXT("embedding", o.embedding, "Q",
+              "--model: the packed embedding, too (of a tied model it is the lm_head)"),
       QP_TEXT("path", o.path, "PATH", "of --model or --shape: tensor (default) or cuda"),
       QP_TEXT("gpu", o.gpu, "GPU,...", "what to compile for"),
       QP_TEXT("batch", o.batch, "N,...", "rows of activations; 1,2,4,8"),

@@ -10,6 +10,7 @@
 #include "tuner/command/plan_context.h"
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
+#include "tuner/plan/embedding.h"
 #include "tuner/plan/front.h"
 #include "tuner/plan/planner.h"
 #include "tuner/plan/report.h"
@@ -109,6 +110,13 @@ static qp_status put_front(const qp_plan_context *c, const qp_plan *chosen) {
   return status;
 }
 
+static qp_status add_embedding(const qp_plan_context *c, qp_plan *p) {
+  const char *word = c->o->embedding;
+  const int q = qp_menu_find(c->menu, c->embedding->name);
+  const double distortion = q >= 0 ? c->menu->entry[q].distortion : 0;
+  return qp_plan_add_embedding(p, c->model, c->embedding, word, distortion, c->err);
+}
+
 static qp_status make_plan(const qp_plan_options *o, qp_error *err) {
   qp_plan_context c = {.o = o, .err = err};
   qp_plan plan = {0};
@@ -122,6 +130,7 @@ static qp_status make_plan(const qp_plan_options *o, qp_error *err) {
   bool limited = o->tps || o->latency || o->bits || o->memory;
   if (!status && (limited || !o->front)) {
     status = qp_planner_run(&c.in, &how, &plan, &solution, err);
+    if (!status && c.embedding) status = add_embedding(&c, &plan);
     if (!status) add_notes(&c, &plan);
     if (!status) status = put_plan(&c, &plan);
   }
@@ -175,7 +184,11 @@ int qp_cmd_plan(int argc, char **argv) {
       QP_TEXT(
           "lm-head", o.lm_head, "WORD",
           "plan, keep (16 bits) or auto: plan if sensitivity and latencies are known and it is not "
-          "the embedding (tied), beside which a packed one would be stored"),
+          "the embedding (tied)"),
+      QP_TEXT("embedding", o.embedding, "WORD",
+              "keep (16 bits), or a quantizer: it is packed and looked up; of a tied model it is "
+              "the lm_head as well, and plan chooses the quantizer (as --lm-head plan does, unless "
+              "--embedding keep asks for a copy)"),
       QP_FLAG("no-fusion", o.no_fusion, "a launch for each linear"),
       QP_FLAG("no-mixed-fusion", o.no_mixed_fusion, "one quantizer a launch"),
       QP_NUMBER("block-types", o.block_types, "K", "at most K different blocks", 1, 1024),

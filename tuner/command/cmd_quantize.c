@@ -33,7 +33,7 @@ static const qp_verb_help help = {
     "A run that was stopped goes on where it was when the same command is given again."};
 
 typedef struct quantize_options {
-  const char *plan, *quantizer, *folder, *hessian, *calibration, *device, *input_scale;
+  const char *plan, *quantizer, *embedding, *folder, *hessian, *calibration, *device, *input_scale;
   bool head, plain, verify, json;
   unsigned seed, threads, blocks, shard_mib, groups, beam;
   qp_repeats keep;
@@ -251,7 +251,11 @@ static qp_status read_wishes(const quantize_options *o, qp_session *s, qp_job_wi
       return qp_fail(err, QP_E_ARG, "--input-scale '%s': a number above 0 is needed, such as 0.9",
                      o->input_scale);
   }
-  return o->quantizer ? qp_palette_find(s->palette, o->quantizer, &w->quantizer, err) : QP_OK;
+  qp_status status = QP_OK;
+  if (o->quantizer) status = qp_palette_find(s->palette, o->quantizer, &w->quantizer, err);
+  if (!status && o->embedding)
+    status = qp_palette_find(s->palette, o->embedding, &w->embedding, err);
+  return status ? qp_fail_prefix(err, status, "--quantizer, --embedding") : QP_OK;
 }
 
 static qp_status work(qp_job *j, qp_session *session, const quantize_options *o, int *code,
@@ -338,7 +342,11 @@ int qp_cmd_quantize(int argc, char **argv) {
       QP_TEXT("plan", o.plan, "FILE", "quantizers by a plan.json of qpal plan"),
       QP_TEXT("quantizer", o.quantizer, "Q", "one quantizer for all linears"),
       QP_TEXT("o", o.folder, "DIR", "where to write"),
-      QP_FLAG("lm-head", o.head, "quantize the lm_head too (a plan says so itself)"),
+      QP_FLAG("lm-head", o.head,
+              "quantize the lm_head too (a plan says so itself); of a tied model a copy beside the "
+              "embedding, which stays"),
+      QP_TEXT("embedding", o.embedding, "Q",
+              "pack the embedding by this quantizer; of a tied model it is the lm_head as well"),
       QP_REPEATS("keep", o.keep, "TEXT", "leave linears whose name contains TEXT"),
       QP_NUMBER("blocks", o.blocks, "N", "only the first N blocks, to try", 1, 1 << 16),
       QP_TEXT("hessian", o.hessian, "PATH",

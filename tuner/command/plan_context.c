@@ -13,6 +13,7 @@
 #include "gen/base/suggest.h"
 #include "tuner/base/options.h"
 #include "tuner/quantize/feedback_share.h"
+#include "tuner/plan/embedding.h"
 #include "tuner/plan/figures.h"
 #include "tuner/tune/rows.h"
 
@@ -324,8 +325,18 @@ static bool head_has_rows(const qp_plan_context *c) {
   return false;
 }
 
+/* Is the embedding to be packed? */
+static bool wants_embedding(const qp_plan_context *c) {
+  return c->o->embedding && strcmp(c->o->embedding, "keep") != 0;
+}
+
+/* ... and is it the lm_head as well? */
+static bool wants_shared(const qp_plan_context *c) {
+  return wants_embedding(c) && c->planned.tied && !c->planned.headless;
+}
+
 static qp_status choose_head(qp_plan_context *c, bool has_alpha) {
-  const char *word = c->o->lm_head ? c->o->lm_head : "auto";
+  const char *word = c->o->lm_head ? c->o->lm_head : wants_shared(c) ? "plan" : "auto";
   const bool can = !qp_kept_head(&c->planned, c->menu, has_records(c), c->head);
   if (!strcmp(word, "keep")) return c->in.head = false, QP_OK;
   if (!strcmp(word, "auto")) /* a tied head would be stored a second time, beside the embedding */
@@ -336,8 +347,57 @@ static qp_status choose_head(qp_plan_context *c, bool has_alpha) {
   if (!has_alpha)
     return qp_fail(c->err, QP_E_ARG,
                    "%s: the lm_head has no sensitivity, which --lm-head plan needs",
-                   c->o->sensitivity ? c->o->sensitivity : c->o->calibration);
-  return c->in.head = true, QP_OK;
+                   c->o->sensitivity   ? c->o->sensitivity
+                   : c->o->calibration ? c->o->calibration
+                                       : "the sensitivities that come with qpal");
+  c->in.head = true;
+  c->in.lookup = c->planned.tied && !(c->o->embedding && !strcmp(c->o->embedding, "keep"));
+  return QP_OK;
+}
+
+/* An embedding that is no lm_head: no sensitivity is measured of it, so its quantizer is given. */
+static qp_status take_embedding(qp_plan_context *c) {
+  const char *word = c->o->embedding;
+  if (!strcmp(word, "plan"))
+    return qp_fail(c->err, QP_E_ARG,
+                   "--embedding plan: the embedding of %s is no lm_head, and no sensitivity is "
+                   "measured of it: name the quantizer, as in --embedding nuq-8",
+                   c->model->name);
+  const qp_status status = qp_palette_find(c->session.palette, word, &c->embedding, c->err);
+  if (status) return qp_fail_prefix(c->err, status, "--embedding: keep or a quantizer");
+  if (qp_plan_embedding_bytes(c->model, c->embedding) != UINT64_MAX) return QP_OK;
+  return qp_fail(c->err, QP_E_ARG, "--embedding %s: it cannot hold %u x %u", word, c->model->vocab,
+                 c->model->hidden);
+}
+
+/* Before the menu is used: an embedding's own quantizer joins it, for that alone. */
+static qp_status check_embedding(qp_plan_context *c) {
+  const char *word = c->o->embedding, *head = c->o->lm_head;
+  if (!wants_embedding(c)) return QP_OK;
+  if (!c->model->tied || c->model->headless) return take_embedding(c);
+  if (head && strcmp(head, "plan") != 0)
+    return qp_fail(
+        c->err, QP_E_ARG,
+        "--lm-head %s --embedding %s: they are one matrix of %s, which is planned or kept", head,
+        word, c->model->name);
+  if (!strcmp(word, "plan")) return QP_OK;
+  const unsigned before = c->menu->count;
+  const qp_status status = add_word(c, word);
+  if (status) return qp_fail_prefix(c->err, status, "--embedding: plan, keep or a quantizer");
+  c->own_is_new = c->menu->count > before;
+  if (qp_menu_find(c->menu, word) >= 0) return QP_OK;
+  return qp_fail(c->err, QP_E_ARG, "--embedding '%s': plan, keep or one quantizer is needed", word);
+}
+
+/* The quantizer that --embedding names is the head's only one; if it is new, the head's alone. */
+static void restrict_embedding(qp_plan_context *c) {
+  const unsigned n = qp_plan_linears(&c->planned), menu = c->menu->count;
+  const int own = wants_shared(c) ? qp_menu_find(c->menu, c->o->embedding) : -1;
+  if (own < 0) return; /* any that the menu has */
+  for (unsigned q = 0; q < menu; q++)
+    if (q != (unsigned)own) c->in.distortion[(size_t)(n - 1) * menu + q] = NAN;
+  for (unsigned i = 0; i + 1 < n && c->own_is_new; i++)
+    c->in.distortion[(size_t)i * menu + (unsigned)own] = NAN;
 }
 
 /* ---- The whole input ---- */
@@ -430,6 +490,7 @@ static qp_status read_figures(qp_plan_context *c) {
     if (!status) status = qp_figures_sizes(c->o->sizes, tree, &c->in, c->err);
     cJSON_Delete(tree);
   }
+  if (!status) restrict_embedding(c);
   return status ? status : choose_head(c, head);
 }
 
@@ -444,10 +505,12 @@ qp_status qp_plan_context_open(qp_plan_context *c) {
   if (!status) status = qp_models_open(&c->models, c->err);
   if (!status) status = qp_checkpoint_find_model(c->models, o->model, &c->model, c->err);
   if (!status) status = fill_menu(c);
+  if (!status) status = check_embedding(c);
   if (!status) status = fill_distortions(c);
   if (!status) status = drop_unknown(c);
   if (!status)
     status = qp_kept_drop(c->model, c->menu, has_records(c), &c->planned, c->kept, c->err);
+  if (c->embedding) c->planned.embedding_bytes = qp_plan_embedding_bytes(c->model, c->embedding);
   if (!status) status = qp_plan_input_init(&c->in, &c->planned, c->menu, c->err);
   c->in.whole = c->model;
   if (!status) status = parse_batches(c);

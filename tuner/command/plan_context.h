@@ -17,7 +17,8 @@
 typedef struct qp_plan_options {
   const char *model, *gpu, *tps, *latency, *bits, *memory, *sensitivity, *calibration, *hessian,
       *distortion, *sizes;
-  const char *quantizers, *paths, *out, *svg, *confidence, *batch, *time_limit, *lm_head, *accept;
+  const char *quantizers, *paths, *out, *svg, *confidence, *batch, *time_limit, *lm_head,
+      *embedding, *accept;
   const char *constant;
   bool no_fusion, no_mixed_fusion, front, diff, json;
   unsigned block_types;
@@ -40,6 +41,8 @@ typedef struct qp_plan_context {
   cJSON *distortion[DISTORTION_FILES];
   char *distortion_name[DISTORTION_FILES];
   unsigned distortions;
+  const qp_quantizer *embedding; /* of one that is no lm_head, or NULL: it stays in 16 bits */
+  bool own_is_new; /* the quantizer that --embedding names is in the menu for that alone */
   qp_calibration calibration;
   char prior[QP_PRIOR_NOTE]; /* what the sensitivities are where none are given, or "" */
   char fed[QP_KEPT_NOTE];    /* what is known of error feedback, or "" */

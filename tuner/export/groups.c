@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gen/compile/compile.h"
+#include "gen/spec/layout.h"
 #include "runtime/arch.h"
 #include "runtime/device.h"
 
@@ -31,6 +32,7 @@ static qp_status plan_group(const qp_plan *plan, const qp_plan_launch *l,
   unsigned quantized = 0;
   g->block = l->block;
   g->members = l->members;
+  g->lookup = plan->linear[l->linear[0]].lookup && q[plan->linear[l->linear[0]].quantizer];
   snprintf(g->path, sizeof g->path, "%s", l->path);
   for (unsigned m = 0; m < l->members; m++) {
     const qp_plan_linear *e = &plan->linear[l->linear[m]];
@@ -47,19 +49,36 @@ static qp_status plan_group(const qp_plan *plan, const qp_plan_launch *l,
   return QP_OK;
 }
 
+/* An embedding that is looked up alone. */
+static void embedding_group(const char *tensor, unsigned rows, unsigned columns,
+                            const qp_quantizer *q, qp_export_group *g) {
+  *g = (qp_export_group){
+      .name = "embedding", .block = -1, .lookup = true, .lookup_only = true, .members = 1};
+  g->columns = columns;
+  g->member[0].rows = rows;
+  g->member[0].quantizer = q;
+  snprintf(g->member[0].tensor, sizeof g->member[0].tensor, "%s", tensor);
+}
+
 qp_status qp_export_plan_groups(const qp_plan *plan, qp_palette *palette, qp_export_group **out,
                                 size_t *count, qp_error *err) {
   qp_export_group *g = NULL;
   const qp_quantizer **q = calloc(plan->quantizers + 1, sizeof *q);
   if (!q) return qp_fail(err, QP_E_NOMEM, "no memory for quantizers");
   qp_status status = qp_plan_resolve(plan, palette, q, err);
-  if (!status) status = make_groups(plan->launches, &g, err);
+  size_t n = plan->launches;
+  if (!status) status = make_groups(n + 1, &g, err);
   for (unsigned i = 0; i < plan->launches && !status; i++)
     status = plan_group(plan, &plan->launch[i], q, &g[i], err);
+  for (unsigned i = 0; i < plan->linears && !status; i++) {
+    const qp_plan_linear *l = &plan->linear[i];
+    if (qp_plan_looks_up_alone(l))
+      embedding_group(l->tensor, l->rows, l->columns, q[l->quantizer], &g[n++]);
+  }
   free(q);
   if (status) return free(g), status;
   *out = g;
-  *count = plan->launches;
+  *count = n;
   return QP_OK;
 }
 
@@ -82,11 +101,14 @@ static void model_group(const qp_model *m, unsigned block, unsigned group, const
   name_group(g, role);
 }
 
-qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q, const char *path,
-                                 bool head, qp_export_group **out, size_t *count, qp_error *err) {
+qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q,
+                                 const qp_quantizer *embedding, const char *path, bool head,
+                                 qp_export_group **out, size_t *count, qp_error *err) {
   qp_export_group *g = NULL;
-  const size_t n = (size_t)m->layers * m->groups + head;
-  const qp_status status = make_groups(n, &g, err);
+  const bool shared = embedding && m->tied && !m->headless;
+  head |= shared;
+  size_t n = (size_t)m->layers * m->groups + head;
+  const qp_status status = make_groups(n + 1, &g, err);
   if (status) return status;
   for (unsigned b = 0; b < m->layers; b++)
     for (unsigned i = 0; i < m->groups; i++)
@@ -97,11 +119,14 @@ qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q, const
     const char *role = e->role;
     *last = (qp_export_group){.block = -1, .columns = e->columns, .members = 1};
     snprintf(last->path, sizeof last->path, "%s", path);
-    last->member[0].rows = e->rows;
-    last->member[0].quantizer = q;
+    last->member[0].rows = qp_layout_padded_rows(e->rows);
+    last->member[0].quantizer = shared ? embedding : q;
+    last->lookup = shared;
     qp_model_tensor(m, m->linears, 0, last->member[0].tensor);
     name_group(last, &role);
   }
+  if (embedding && !shared)
+    embedding_group(m->embedding, qp_layout_padded_rows(m->vocab), m->hidden, embedding, &g[n++]);
   *out = g;
   *count = n;
   return QP_OK;

@@ -369,7 +369,8 @@ static qp_status set_limits(qp_plan_problem *p, qp_error *err) {
   p->planned_weights = m->layers * m->block_weights + (in->head ? m->head_weights : 0);
   const int64_t rotation_ps = qp_plan_rotation_ps(in);
   p->fixed_ps = (in->table ? in->table->constant_ps : 0) + (rotation_ps > 0 ? rotation_ps : 0);
-  p->fixed_bytes = (int64_t)(m->embedding_bytes + m->other_bytes + qp_plan_sign_bytes(m, in->head) +
+  const uint64_t embedding = in->lookup ? 0 : m->embedding_bytes; /* else it is the planned head */
+  p->fixed_bytes = (int64_t)(embedding + m->other_bytes + qp_plan_sign_bytes(m, in->head) +
                              qp_plan_codebook_bytes(in->menu, NULL));
   if (!in->head && !m->tied && !m->headless) p->fixed_bytes += 2 * (int64_t)m->head_weights;
   p->knap.ps_limit = p->knap.bytes_limit = QP_KNAP_NO_LIMIT;

@@ -34,6 +34,7 @@ static void fill_linears(decoder *d) {
                           .rows = m->linear[k].rows,
                           .columns = m->linear[k].columns,
                           .quantizer = UINT32_MAX,
+                          .lookup = head && in->lookup,
                           .sensitivity = in->alpha[i]};
     qp_model_tensor(m, k, i / m->linears, l->tensor);
     memcpy(l->role, m->linear[k].role, sizeof l->role);
@@ -200,6 +201,7 @@ static void add_up(decoder *d) {
   }
   bool head_is_embedding = head && m->tied && !plan->quantizer[head->quantizer].hash[0];
   plan->memory.lm_head = head && !head_is_embedding ? head->bytes : 0;
+  if (head && p->in->lookup && !head_is_embedding) plan->memory.embedding = 0;
   planned = plan->memory.linears + (head && p->in->head ? head->bytes : 0);
   plan->bits_per_weight = 8 * (double)planned / (double)p->planned_weights;
   const qp_plan_memory *b = &plan->memory;
@@ -243,6 +245,8 @@ static void add_notes(decoder *d) {
          plan->launches);
   if (!d->p->in->table) note(plan, "no latencies were used", 0, 0);
   add_rotation_note(d->p->in, plan);
+  if (d->p->in->lookup)
+    note(plan, "the embedding is the lm_head: one matrix, planned and counted once", 0, 0);
   if (!d->p->in->head && !d->p->in->model->headless)
     note(plan, "the lm_head stays in 16 bits and is not counted in bits_per_weight", 0, 0);
 }

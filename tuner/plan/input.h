@@ -42,6 +42,7 @@ typedef struct qp_plan_input {
   double *distortion; /* [linears][menu->count]; NAN: that quantizer is not for this linear */
   uint64_t *bytes;    /* [model->linears + 1][menu->count]: stored; UINT64_MAX: cannot be stored */
   bool head;          /* the lm_head is planned; else it stays in 16 bits */
+  bool lookup; /* with 'head', of a tied model: it is packed once, as lm_head and embedding */
   const qp_latency_table *table; /* NULL: latencies are not known, and there is no limit on them */
   qp_latency_match accept;       /* rows of a worse match are refused */
   bool fusion, mixed_fusion;

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gen/spec/layout.h"
+
 #define THE_RULE "kernels take rows in multiples of 16 and columns in multiples of 32"
 
 static bool can_be_held(const qp_model_linear *l, const qp_menu *menu, bool timed) {
@@ -65,6 +67,7 @@ qp_status qp_kept_drop(const qp_model *m, const qp_menu *menu, bool timed, qp_mo
   if (!to.linears)
     return qp_fail(err, QP_E_ARG, "%s: no linear of its blocks can be planned: %s", m->name, rule);
   to.linear[to.linears] = m->linear[m->linears];
+  to.linear[to.linears].rows = qp_layout_padded_rows(m->linear[m->linears].rows);
   const size_t n = strlen(note);
   if (n)
     snprintf(note + n, QP_KEPT_NOTE - n, " stay%s in 16 bits: %s",
@@ -74,7 +77,8 @@ qp_status qp_kept_drop(const qp_model *m, const qp_menu *menu, bool timed, qp_mo
 }
 
 bool qp_kept_head(const qp_model *m, const qp_menu *menu, bool timed, char note[QP_KEPT_NOTE]) {
-  const qp_model_linear *head = &m->linear[m->linears];
+  qp_model_linear padded = m->linear[m->linears], *head = &padded;
+  padded.rows = qp_layout_padded_rows(padded.rows);
   *note = 0;
   if (m->headless)
     snprintf(note, QP_KEPT_NOTE, "%s has no lm_head", m->name);

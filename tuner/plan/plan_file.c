@@ -152,7 +152,11 @@ static qp_status read_linear(reader *r, const cJSON *o, const qp_plan *p, qp_pla
     status = qp_json_number(o, r->where, "sensitivity", 0, 1e300, &l->sensitivity, r->err);
   if (!status) status = qp_json_number(o, r->where, "distortion", 0, 1e300, &l->distortion, r->err);
   if (!status) status = read_bytes(r, o, "bytes", &l->bytes);
+  const cJSON *lookup = cJSON_GetObjectItemCaseSensitive(o, "lookup");
+  if (!status && lookup && !cJSON_IsBool(lookup))
+    status = qp_fail(r->err, QP_E_ARG, "%s: field 'lookup': true or false is needed", r->where);
   if (status) return status;
+  l->lookup = cJSON_IsTrue(lookup);
   for (l->quantizer = 0; l->quantizer < p->quantizers; l->quantizer++)
     if (!strcmp(p->quantizer[l->quantizer].name, name)) return QP_OK;
   return qp_fail(r->err, QP_E_ARG,
@@ -403,17 +407,26 @@ qp_status qp_plan_resolve(const qp_plan *p, qp_palette *palette, const qp_quanti
 
 /* ---- Adding up ---- */
 
+bool qp_plan_looks_up_alone(const qp_plan_linear *l) {
+  return l->lookup && !strcmp(l->role, "embedding");
+}
+
 static qp_status check_memory(const qp_plan *p, qp_error *err) {
-  uint64_t linears = 0, head = 0;
+  uint64_t linears = 0, head = 0, embedding = p->memory.embedding;
   bool head_kept = false;
   for (unsigned i = 0; i < p->linears; i++) {
     const qp_plan_linear *l = &p->linear[i];
-    if (l->block == QP_PLAN_NO_BLOCK)
+    if (qp_plan_looks_up_alone(l))
+      embedding = l->bytes;
+    else if (l->block == QP_PLAN_NO_BLOCK)
       head += l->bytes, head_kept = !p->quantizer[l->quantizer].hash[0];
     else
       linears += l->bytes;
   }
   const qp_plan_memory *m = &p->memory;
+  if (embedding != m->embedding)
+    return qp_fail(err, QP_E_ARG, "plan: the embedding takes %llu bytes, not %llu",
+                   (unsigned long long)embedding, (unsigned long long)m->embedding);
   if (linears != m->linears || (head != m->lm_head && !(head_kept && m->lm_head == 0)))
     return qp_fail(err, QP_E_ARG, "plan: the linears' bytes add up to %llu + %llu, not %llu + %llu",
                    (unsigned long long)linears, (unsigned long long)head,

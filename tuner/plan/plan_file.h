@@ -33,6 +33,7 @@ typedef struct qp_plan_linear {
   char tensor[QP_MODEL_NAME]; /* as qp_model_tensor: name in the checkpoint without ".weight" */
   char role[16];
   int block;              /* 0 .. blocks-1, or QP_PLAN_NO_BLOCK */
+  bool lookup;            /* it is the embedding: role "embedding", or "lm_head" where it is both */
   unsigned rows, columns; /* out_features M, in_features K */
   unsigned quantizer;     /* index into qp_plan.quantizer */
   double sensitivity;     /* alpha */
@@ -86,6 +87,9 @@ typedef struct qp_plan {
   qp_plan_launch *launch;
   char (*note)[256]; /* what a reader should know: assumptions, rows that are modelled */
 } qp_plan;
+
+/* Is a linear an embedding that is looked up alone, no lm_head? */
+bool qp_plan_looks_up_alone(const qp_plan_linear *l);
 
 /* Bytes, loss and other derived totals are not recomputed: qp_plan_check does that. */
 void qp_plan_free(qp_plan *p); /* what it points to; a zeroed plan is fine */

@@ -101,7 +101,7 @@ static void print_linears(qp_text *t, const qp_plan *p) {
     text_field(t, "quantizer", p->quantizer[l->quantizer].name, ", ");
     number_field(t, "sensitivity", l->sensitivity, ", ");
     number_field(t, "distortion", l->distortion, ", ");
-    bytes_field(t, "bytes", l->bytes, "}");
+    bytes_field(t, "bytes", l->bytes, l->lookup ? ", \"lookup\": true}" : "}");
     qp_text_add(t, "%s", between(i, p->linears));
   }
 }

@@ -61,13 +61,19 @@ void qp_report_totals(const qp_plan *p, FILE *to) {
 
 /* ---- Heat map ---- */
 
-const qp_plan_linear *qp_report_head(const qp_plan *p) {
+const qp_plan_linear *qp_report_embedding(const qp_plan *p) {
   const qp_plan_linear *last = p->linears ? &p->linear[p->linears - 1] : NULL;
+  return last && qp_plan_looks_up_alone(last) ? last : NULL;
+}
+
+const qp_plan_linear *qp_report_head(const qp_plan *p) {
+  const unsigned n = p->linears - (qp_report_embedding(p) != NULL);
+  const qp_plan_linear *last = n ? &p->linear[n - 1] : NULL;
   return last && last->block == QP_PLAN_NO_BLOCK ? last : NULL;
 }
 
 unsigned qp_report_rows(const qp_plan *p) {
-  const unsigned n = p->linears - (qp_report_head(p) != NULL);
+  const unsigned n = p->linears - (qp_report_head(p) != NULL) - (qp_report_embedding(p) != NULL);
   return p->blocks && n % p->blocks == 0 ? n / p->blocks : 0;
 }
 
@@ -115,7 +121,11 @@ static void print_band(const qp_plan *p, unsigned first, unsigned last, bool col
 static void print_legend(const qp_plan *p, bool colour, FILE *to) {
   const qp_plan_linear *head = qp_report_head(p);
   fprintf(to, "\n");
-  if (head) fprintf(to, "lm_head  %s\n", p->quantizer[head->quantizer].name);
+  const qp_plan_linear *embedding = qp_report_embedding(p);
+  if (head)
+    fprintf(to, "lm_head  %s%s\n", p->quantizer[head->quantizer].name,
+            head->lookup ? ", which is the embedding" : "");
+  if (embedding) fprintf(to, "embedding  %s\n", p->quantizer[embedding->quantizer].name);
   fprintf(to, "letter: family;%s '+': fused with the next linear below\n",
           colour ? " colour: bits a weight;" : "");
   for (unsigned i = 0; i < p->quantizers; i++) {

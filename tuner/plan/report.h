@@ -28,6 +28,9 @@ qp_status qp_report_diff(const qp_plan *a, const qp_plan *b, bool json, qp_error
 /* A colour for stored bits per weight, 0xRRGGBB: blue at 1.5 and less, yellow at 6 and more. */
 unsigned qp_report_colour(double bits);
 
+/* The entry of a packed embedding that is no lm_head, which is the last, or NULL: there is none. */
+const qp_plan_linear *qp_report_embedding(const qp_plan *p);
+
 /* The lm_head's entry, or NULL: the model has none. */
 const qp_plan_linear *qp_report_head(const qp_plan *p);
 /* Linears of a block, which stand block after block in a plan; 0: blocks have not all as many. */

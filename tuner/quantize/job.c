@@ -37,6 +37,14 @@ bool qp_job_path(const qp_job *j, const char *file, char out[4096]) {
   return snprintf(out, 4096, "%s/%s", j->folder, file) < 4096;
 }
 
+qp_status qp_job_read(const qp_job *j, const qp_job_linear *l, uint64_t first, uint64_t count,
+                      float *out, qp_error *err) {
+  const uint64_t rows = l->weight->rows, end = first + count < rows ? first + count : rows;
+  const uint64_t there = end > first ? end - first : 0;
+  memset(out + (size_t)there * l->columns, 0, (size_t)(count - there) * l->columns * sizeof *out);
+  return there ? qp_checkpoint_read(j->checkpoint, l->weight, first, there, out, err) : QP_OK;
+}
+
 uint64_t qp_job_weights(const qp_job *j) {
   uint64_t n = 0;
   for (size_t i = 0; i < j->linears; i++) n += (uint64_t)j->linear[i].rows * j->linear[i].columns;
@@ -78,6 +86,11 @@ static bool kept_by_wish(const qp_job_wishes *w, const char *name, bool head) {
   return false;
 }
 
+/* Is this a plan's number of rows for so many: of a vocabulary padded to what kernels take? */
+static bool has_rows(unsigned planned, unsigned rows) {
+  return planned == rows || planned == qp_layout_padded_rows(rows);
+}
+
 /* The quantizer of a tensor by plan or wish; NULL: it stays. */
 static qp_status choose(making *m, const char *tensor, bool head, unsigned block, unsigned rows,
                         unsigned columns, const qp_quantizer **out) {
@@ -91,14 +104,36 @@ static qp_status choose(making *m, const char *tensor, bool head, unsigned block
   for (unsigned i = 0; i < m->plan.linears; i++) {
     const qp_plan_linear *l = &m->plan.linear[i];
     const bool same_head = head && l->block == QP_PLAN_NO_BLOCK; /* tied by the checkpoint alone */
-    if (strcmp(l->tensor, tensor) != 0 && !same_head) continue;
-    if (l->rows != rows || l->columns != columns)
+    if (l->lookup || (strcmp(l->tensor, tensor) != 0 && !same_head)) continue;
+    if (!has_rows(l->rows, rows) || l->columns != columns)
       return qp_fail(m->err, QP_E_ARG, "%s: linear '%s' is %u x %u there and %u x %u in %s",
                      m->w->plan, tensor, l->rows, l->columns, rows, columns,
                      qp_checkpoint_path(m->j->checkpoint));
     m->used[i] = true;
     if (wanted) *out = m->planned[l->quantizer];
     return QP_OK;
+  }
+  return QP_OK;
+}
+
+/* The quantizer of the embedding by plan or wish; NULL: it stays. */
+static qp_status choose_embedding(making *m, const qp_quantizer **out) {
+  const qp_model *model = m->model;
+  *out = NULL;
+  const bool wanted = !kept_by_wish(m->w, model->embedding, model->tied);
+  if (!m->w->plan || m->w->embedding) {
+    if (wanted) *out = m->w->embedding;
+    return QP_OK;
+  }
+  for (unsigned i = 0; i < m->plan.linears; i++) {
+    const qp_plan_linear *l = &m->plan.linear[i];
+    if (!l->lookup) continue;
+    if (!has_rows(l->rows, model->vocab) || l->columns != model->hidden)
+      return qp_fail(m->err, QP_E_ARG, "%s: the embedding '%s' is %u x %u there and %u x %u in %s",
+                     m->w->plan, l->tensor, l->rows, l->columns, model->vocab, model->hidden,
+                     qp_checkpoint_path(m->j->checkpoint));
+    m->used[i] = true;
+    if (wanted) *out = m->planned[l->quantizer];
   }
   return QP_OK;
 }
@@ -114,9 +149,9 @@ static qp_status check_shape(const making *m, const char *name, const qp_source_
   return QP_OK;
 }
 
-/* A linear that no kernel takes stays as it is; a plan must not name it. */
-static bool fits_kernels(const qp_model_linear *l) {
-  return l->rows % 16 == 0 && l->columns % 32 == 0;
+/* A linear that no kernel takes stays as it is; a plan must not name it. A vocabulary is padded. */
+static bool fits_kernels(const qp_model_linear *l, bool vocabulary) {
+  return (vocabulary || l->rows % 16 == 0) && l->columns % 32 == 0;
 }
 
 static qp_status keep_odd(const making *m, const char *name, const qp_model_linear *l) {
@@ -134,33 +169,83 @@ static qp_status keep_odd(const making *m, const char *name, const qp_model_line
   return QP_OK;
 }
 
-static qp_status add_linear(making *m, unsigned index, unsigned block) {
-  const qp_model_linear *l = &m->model->linear[index];
-  const bool head = index == m->model->linears;
-  char tensor[QP_MODEL_NAME], weight[QP_JOB_NAME];
-  const qp_quantizer *q;
-  if (head && m->model->headless) return QP_OK;
-  qp_model_tensor(m->model, index, block, tensor);
-  qp_status status = choose(m, tensor, head, block, l->rows, l->columns, &q);
-  if (status || !q) return status;
+/*
+** Append tensor 'tensor' of the shape of 'l' with quantizer 'q', if kernels take it; '*out' is NULL
+** if not.
+*/
+static qp_status add_tensor(making *m, const char *tensor, const qp_model_linear *l,
+                            const qp_quantizer *q, bool vocabulary, qp_job_linear **out) {
+  char weight[QP_JOB_NAME];
+  *out = NULL;
   snprintf(weight, sizeof weight, "%s.weight", tensor);
   const qp_source_tensor *t = qp_checkpoint_find(m->j->checkpoint, weight);
   if (!t)
     return qp_fail(m->err, QP_E_ARG, "%s: tensor '%s' is missing: a %s has it",
                    qp_checkpoint_path(m->j->checkpoint), weight, m->model->type);
-  status = check_shape(m, weight, t, l);
-  if (!status && !fits_kernels(l)) return keep_odd(m, tensor, l);
+  const qp_status status = check_shape(m, weight, t, l);
+  if (!status && !fits_kernels(l, vocabulary)) return keep_odd(m, tensor, l);
   if (status) return status;
-  qp_job_linear *to = &m->j->linear[m->j->linears++];
-  *to = (qp_job_linear){.weight = t, .quantizer = q, .rows = l->rows, .columns = l->columns};
-  memcpy(to->name, head ? "lm_head" : tensor, head ? sizeof "lm_head" : sizeof tensor);
-  if (head && !m->model->tied) memcpy(to->name, tensor, sizeof tensor);
-  snprintf(to->group, sizeof to->group, "%s", head ? "lm_head" : m->model->group[l->group].name);
-  if (m->w->rotate && head)
-    snprintf(to->signs, sizeof to->signs, "%s.signs", to->name);
-  else if (m->w->rotate)
-    snprintf(to->signs, sizeof to->signs, "%s%s.%u.%s.signs", m->model->prefix, m->model->blocks,
-             block, to->group);
+  qp_job_linear *to = *out = &m->j->linear[m->j->linears++];
+  *to = (qp_job_linear){.weight = t,
+                        .quantizer = q,
+                        .rows = vocabulary ? qp_layout_padded_rows(l->rows) : l->rows,
+                        .columns = l->columns};
+  snprintf(to->name, sizeof to->name, "%s", tensor);
+  snprintf(to->hessian, sizeof to->hessian, "%s", tensor);
+  return QP_OK;
+}
+
+static qp_status add_linear(making *m, unsigned index, unsigned block) {
+  const qp_model *model = m->model;
+  const qp_model_linear *l = &model->linear[index];
+  char tensor[QP_MODEL_NAME];
+  const qp_quantizer *q;
+  qp_job_linear *to;
+  qp_model_tensor(model, index, block, tensor);
+  qp_status status = choose(m, tensor, false, block, l->rows, l->columns, &q);
+  if (!status && q) status = add_tensor(m, tensor, l, q, false, &to);
+  if (status || !q || !to) return status;
+  snprintf(to->group, sizeof to->group, "%s", model->group[l->group].name);
+  if (m->w->rotate)
+    snprintf(to->signs, sizeof to->signs, "%s%s.%u.%s.signs", model->prefix, model->blocks, block,
+             to->group);
+  return QP_OK;
+}
+
+/* The lm_head; of a tied model a copy beside the embedding, unless that is packed for both. */
+static qp_status add_head(making *m, bool shared) {
+  const qp_model *model = m->model;
+  const qp_model_linear *l = &model->linear[model->linears];
+  char tensor[QP_MODEL_NAME];
+  const qp_quantizer *q;
+  qp_job_linear *to;
+  if (model->headless || shared) return QP_OK;
+  qp_model_tensor(model, model->linears, 0, tensor);
+  qp_status status = choose(m, tensor, true, 0, l->rows, l->columns, &q);
+  if (!status && q) status = add_tensor(m, tensor, l, q, true, &to);
+  if (status || !q || !to) return status;
+  to->copy = model->tied;
+  if (to->copy) snprintf(to->name, sizeof to->name, "lm_head");
+  if (to->copy) snprintf(to->hessian, sizeof to->hessian, "lm_head");
+  snprintf(to->group, sizeof to->group, "lm_head");
+  if (m->w->rotate) snprintf(to->signs, sizeof to->signs, "%s.signs", to->name);
+  return QP_OK;
+}
+
+/* The embedding, first of all linears; '*shared': it is the lm_head as well, and has the Hessian of
+   that one's input.  One that is looked up alone has none. */
+static qp_status add_embedding(making *m, bool *shared) {
+  const qp_model *model = m->model;
+  const qp_model_linear l = {.role = "embedding", .rows = model->vocab, .columns = model->hidden};
+  const qp_quantizer *q;
+  qp_job_linear *to;
+  qp_status status = choose_embedding(m, &q);
+  if (!status && q) status = add_tensor(m, model->embedding, &l, q, true, &to);
+  if (status || !q || !to) return status;
+  *shared = model->tied && !model->headless;
+  snprintf(to->hessian, sizeof to->hessian, "%s", *shared ? "lm_head" : "");
+  snprintf(to->group, sizeof to->group, "embedding");
+  if (m->w->rotate) snprintf(to->signs, sizeof to->signs, "%s.signs", to->name);
   return QP_OK;
 }
 
@@ -177,12 +262,13 @@ static qp_status read_plan(making *m) {
 
 static qp_status list_linears(making *m) {
   const qp_model *model = m->model;
-  m->j->linear = calloc((size_t)model->layers * model->linears + 1, sizeof *m->j->linear);
+  bool shared = false;
+  m->j->linear = calloc((size_t)model->layers * model->linears + 2, sizeof *m->j->linear);
   if (!m->j->linear) return qp_fail(m->err, QP_E_NOMEM, "no memory for the linears' list");
-  qp_status status = QP_OK;
+  qp_status status = add_embedding(m, &shared);
   for (unsigned b = 0; b < model->layers; b++)
     for (unsigned l = 0; l < model->linears && !status; l++) status = add_linear(m, l, b);
-  if (!status) status = add_linear(m, model->linears, 0);
+  if (!status) status = add_head(m, shared);
   for (unsigned i = 0; i < m->plan.linears && !status; i++)
     if (!m->used[i])
       status = qp_fail(m->err, QP_E_ARG, "%s: linear '%s' is not in %s, a %s of %u blocks",
@@ -200,7 +286,8 @@ static qp_status check_hessians(const qp_job *j, qp_error *err) {
   for (size_t i = 0; i < j->linears && j->hessian; i++) {
     const qp_job_linear *l = &j->linear[i];
     qp_hessian h;
-    qp_status status = qp_hessian_open(j->hessian, l->name, l->rows, l->columns, &h, err);
+    if (!*l->hessian) continue;
+    qp_status status = qp_hessian_open(j->hessian, l->hessian, l->rows, l->columns, &h, err);
     if (status) return qp_fail_prefix(err, status, "Hessian of linear '%s'", l->name);
     found += h.groups > 0;
     qp_hessian_close(&h);
@@ -274,14 +361,18 @@ static int compare_placed(const void *a, const void *b) {
 static bool is_replaced(const making *m, const qp_source_tensor *t) {
   for (size_t i = 0; i < m->j->linears; i++) {
     const qp_job_linear *l = &m->j->linear[i];
-    const bool tied = m->model->tied && !strcmp(l->group, "lm_head");
-    if (l->weight == t && !tied) return true;
+    if (l->weight == t && !l->copy) return true;
   }
   return false;
 }
 
 static uint64_t bytes_of_linear(const qp_job_linear *l) {
   return (uint64_t)((double)l->rows * l->columns * l->quantizer->stored_rate / 8) + 2 * l->rows;
+}
+
+static long place_of_linear(const qp_model *model, const qp_job_linear *l) {
+  if (!strcmp(l->group, "embedding")) return -1;
+  return strcmp(l->group, "lm_head") != 0 ? place_of(model, l->name) : (long)model->layers;
 }
 
 /* Blocks are put together up to the wished size of a file; a block is never divided. */
@@ -300,8 +391,7 @@ static qp_status make_shards(making *m, const placed *kept) {
       more += qp_tensor_bytes(kept[k].tensor->kept_type,
                               kept[k].tensor->rows * kept[k].tensor->columns);
     for (; l < j->linears; l++) {
-      const bool head = !strcmp(j->linear[l].group, "lm_head");
-      if ((head ? last : place_of(m->model, j->linear[l].name)) != place) break;
+      if (place_of_linear(m->model, &j->linear[l]) != place) break;
       more += bytes_of_linear(&j->linear[l]);
     }
     if (!j->shards || (bytes && bytes + more > limit)) {
@@ -353,7 +443,8 @@ static void make_key(qp_job *j) {
     XXH3_128bits_update(&s, j->linear[i].quantizer->hash, sizeof j->linear[i].quantizer->hash);
     /* Set with a plan. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
     XXH3_128bits_update(&s, j->linear[i].quantizer->name, strlen(j->linear[i].quantizer->name) + 1);
-    const uint64_t hessian = j->hessian ? qp_hessian_stamp(j->hessian, j->linear[i].name) : 0;
+    const char *named = j->linear[i].hessian;
+    const uint64_t hessian = j->hessian && *named ? qp_hessian_stamp(j->hessian, named) : 0;
     XXH3_128bits_update(&s, &hessian, sizeof hessian);
   }
   const XXH128_hash_t h = XXH3_128bits_digest(&s);

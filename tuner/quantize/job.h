@@ -18,10 +18,12 @@ enum { QP_PACKED_VERSION = 2, QP_JOB_NAME = QP_MODEL_NAME + 64 };
 typedef struct qp_job_linear {
   char name[QP_MODEL_NAME]; /* of its packed tensors; see runtime/PACKED.md */
   char signs[QP_JOB_NAME];  /* tensor of its input's signs; "" without rotation */
-  char group[32];           /* "qkv"; "lm_head" */
+  char group[32];           /* "qkv"; "lm_head"; "embedding", of a tied model the lm_head as well */
+  char hessian[QP_MODEL_NAME]; /* name of its Hessian; "" : it has none */
+  bool copy; /* its tensor stays: of a tied model the embedding, beside a packed lm_head */
   const qp_source_tensor *weight;
   const qp_quantizer *quantizer; /* owned by the palette */
-  unsigned rows, columns;
+  unsigned rows, columns; /* rows padded to what kernels take; weight->rows are the tensor's */
 } qp_job_linear;
 
 /* One file of the output: linears and kept tensors [first, first + count) of the job's. */
@@ -56,6 +58,8 @@ typedef struct qp_job_wishes {
   const char *folder, *plan, *hessian; /* plan: file of a plan.json, or NULL */
   const qp_quantizer *quantizer;       /* of all linears, where there is no plan */
   bool head;                           /* the lm_head too (a plan says so itself) */
+  const qp_quantizer *embedding;       /* of the embedding, of a tied model the lm_head's too; or
+                                          NULL: it stays, unless a plan says otherwise */
   bool rotate;
   unsigned seed, threads;
   unsigned blocks; /* only the first so many; 0: all */
@@ -68,7 +72,7 @@ typedef struct qp_job_wishes {
 
 /*
 ** Linears of a shape that kernels do not take (rows a multiple of 16, columns of 32) stay
-** as they are.
+** as they are; embedding and lm_head, whose rows are the vocabulary, get rows of zeros instead.
 ** QP_E_ARG: a linear of the model is not in the checkpoint or has another shape, the plan is of
 ** another model, names quantizers that are not those of the palette or gives one to a linear of
 ** such a shape; QP_E_IO, QP_E_NOMEM.  '*out' is untouched on error; free it with qp_job_free.  The
@@ -86,6 +90,13 @@ qp_status qp_job_scale(qp_job *j, qp_error *err);
 
 /* The input scale of a linear, after qp_job_scale. */
 double qp_job_scale_of(const qp_job *j, const qp_job_linear *l);
+
+/*
+** Rows [first, first + count) of a linear's weights as fp32: out [count][columns]; rows behind the
+** tensor's last are 0.  Errors of qp_checkpoint_read.
+*/
+qp_status qp_job_read(const qp_job *j, const qp_job_linear *l, uint64_t first, uint64_t count,
+                      float *out, qp_error *err);
 
 /* Weights of the linears that are quantized. */
 uint64_t qp_job_weights(const qp_job *j);

@@ -37,8 +37,7 @@ static qp_status encode_piece(bench *b, const qp_hessian *hessian, unsigned i,
   if (!weights)
     return qp_fail(b->err, QP_E_NOMEM, "no memory for %u x %u weights", rows, l->columns);
   const unsigned threads = qp_encode_threads(b->j->threads);
-  qp_status status =
-      qp_checkpoint_read(b->j->checkpoint, l->weight, (uint64_t)i * rows, rows, weights, b->err);
+  qp_status status = qp_job_read(b->j, l, (uint64_t)i * rows, rows, weights, b->err);
   qp_checkpoint_release(b->j->checkpoint, l->weight);
   if (!status && b->signs)
     status = qp_rotate_rows(weights, rows, l->columns, b->signs, threads, b->err);
@@ -56,9 +55,9 @@ static qp_status encode_piece(bench *b, const qp_hessian *hessian, unsigned i,
 static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *cancel) {
   qp_hessian hessian = {0};
   qp_status status = QP_OK;
-  if (b->j->hessian)
+  if (b->j->hessian && *b->l->hessian)
     status =
-        qp_hessian_open(b->j->hessian, b->l->name, b->l->rows, b->l->columns, &hessian, b->err);
+        qp_hessian_open(b->j->hessian, b->l->hessian, b->l->rows, b->l->columns, &hessian, b->err);
   b->pieces = hessian.groups ? hessian.groups : 1;
   if (!status && !(b->piece = calloc(b->pieces, sizeof *b->piece)))
     status = qp_fail(b->err, QP_E_NOMEM, "no memory");

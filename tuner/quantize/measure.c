@@ -50,7 +50,7 @@ static qp_status compare_group(const qp_job *j, const qp_job_linear *l, rows32 *
                                qp_error *err) {
   const unsigned k = l->columns;
   const size_t n = (size_t)rows * k;
-  qp_status status = qp_checkpoint_read(j->checkpoint, l->weight, first, rows, b->want, err);
+  qp_status status = qp_job_read(j, l, first, rows, b->want, err);
   if (status) return status;
   for (unsigned r = 0; r < rows; r++)
     for (size_t i = (size_t)r * k; i < (size_t)(r + 1) * k; i++)

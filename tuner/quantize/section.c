@@ -48,6 +48,8 @@ qp_status qp_section_linear(const qp_job_linear *l, const qp_linear_figures *f, 
   cJSON_AddStringToObject(o, "name", l->name);
   cJSON_AddStringToObject(o, "group", l->group);
   cJSON_AddNumberToObject(o, "rows", l->rows);
+  if (l->weight->rows < l->rows)
+    cJSON_AddNumberToObject(o, "padding", (double)(l->rows - l->weight->rows));
   cJSON_AddNumberToObject(o, "columns", l->columns);
   cJSON_AddStringToObject(o, "quantizer", l->quantizer->name);
   if (*l->signs)

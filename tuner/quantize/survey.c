@@ -38,7 +38,7 @@ static qp_status check_values(const qp_job *j, const qp_job_linear *l, float *pi
   for (uint64_t r = 0; r < l->rows && !status; r += at_once) {
     const uint64_t rows = l->rows - r < at_once ? l->rows - r : at_once;
     if (cancel && atomic_load(cancel)) status = qp_fail(err, QP_E_LIMIT, "stopped");
-    if (!status) status = qp_checkpoint_read(j->checkpoint, l->weight, r, rows, piece, err);
+    if (!status) status = qp_job_read(j, l, r, rows, piece, err);
     if (!status) status = check_rows(j, l, piece, r, rows, err);
   }
   qp_checkpoint_release(j->checkpoint, l->weight);

@@ -44,7 +44,8 @@ unsigned qp_model_launches(const qp_model *m, qp_model_launch out[QP_MODEL_LAUNC
       n = push(out, n, &l);
     }
   const qp_model_linear *head = &m->linear[m->linears];
-  qp_model_launch l = {.linears = 1, .rows = {head->rows}, .columns = head->columns, .copies = 1};
+  const unsigned rows = qp_layout_padded_rows(head->rows);
+  qp_model_launch l = {.linears = 1, .rows = {rows}, .columns = head->columns, .copies = 1};
   snprintf(l.label, sizeof l.label, "%s", head->role);
   return push(out, n, &l);
 }
@@ -199,7 +200,8 @@ static qp_status add_dequants(qp_tune_problems *list, const qp_model *m,
                                        .sm_count = w->sm_count},
                            .launches = i == m->linears ? 1 : m->layers};
       t.problem.segment[0].quantizer = w->quantizer[q];
-      t.problem.segment[0].rows = linear->rows;
+      t.problem.segment[0].rows =
+          i == m->linears ? qp_layout_padded_rows(linear->rows) : linear->rows;
       snprintf(t.label, sizeof t.label, "dequant %ux%u", linear->rows, linear->columns);
       status = add_by_all(list, families, &t, err);
     }
