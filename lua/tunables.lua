@@ -9,6 +9,7 @@ local shared = {
   unfold = { "f", "1: tables hold what follows the narrowest cut; 0: plain codebooks" },
   copies = { "c", "copies of each table entry; 0: as many as fit" },
   atomic = { "a", "1: red.add to a zeroed fp32 Y; 0: in order, the same bits every run" },
+  owned = { "o", "1: blocks have whole row groups and add in shared memory: no counters" },
   staged = { "g", "1: further units are fetched after the tables are stored" },
   pdl = { "p", "1: programmatic dependent launch (sm_90 and later)" },
   mulshift = { "m", "1: left shifts by multiplication" },
@@ -35,6 +36,7 @@ function gemm_tunables(warps, runs)
     tunable("unfold", { 1, 0 }),
     tunable("copies", { 0, 1, 2, 4, 8, 16, 32 }),
     tunable("atomic", { 0, 1 }),
+    tunable("owned", { 0, 1 }),
     tunable("staged", { 1, 0 }),
     tunable("pdl", { 0, 1 }),
     tunable("mulshift", { 1, 0 }),
@@ -47,6 +49,12 @@ end
 function gemm_allows(problem, t)
   if t.atomic == 1 and problem.out_type ~= "f32" then
     return false, "atomic sums need an f32 output, not " .. problem.out_type
+  end
+  if t.owned == 1 and t.atomic == 1 then
+    return false, "a block that has its row groups to itself adds nothing atomically"
+  end
+  if t.owned == 1 and t.slabs > 1 then
+    return false, "slabs of K divide a row group among blocks that should have it whole"
   end
   if t.warps * t.blocks > 48 then
     return false, "more than 48 warps a multiprocessor leave too few registers"

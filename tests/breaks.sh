@@ -69,6 +69,7 @@ chained="fine-3 int4-g128" # a trellis, then group fields
 planes="anyprec-3 aqlm-2x8" codebook="mxfp4 nuq-2" split="tcq-1.75 ternary-1.6"
 tensor="--family gemm_tensor" cuda="--family gemm_cuda"
 dequant="--family dequant" gather="--family gather" rotate="--family rotate"
+owned="fine-3" # of it, blocks with row groups of their own
 atomic="fine-3 tcq-1.75 --type bf16" # of these two, sums by atomic adds
 
 check $chained $tensor && echo "ok   nothing broken passes" || fault "nothing broken, yet:"
@@ -102,7 +103,7 @@ broken "a circle closed at the wrong end" $gemm \
 broken "a slab's circle closed within the slab" $gemm \
   '(sb == 0 ? p.total : sb) - 1' '(unit == begin ? p.total : sb) - 1' $chained $cuda
 broken "the last warp of a row group one too early" $gemm \
-  '(rg + 1) * p.units - 1' '(rg + 1) * p.units - 2' $chained $tensor
+  '(rg + 1) * units - 1' '(rg + 1) * units - 2' $chained $tensor
 broken "the last warp's sum left out" $gemm 'w <= end; w++' 'w < end; w++' $chained $cuda
 broken "a counter that is not reset" $gemm \
   'if (lane == 0) args.counters[c.counter + rg] = 0;' '' $chained $tensor
@@ -129,6 +130,18 @@ broken "a superblock beyond a ragged unit" $gemm \
   'if (RAGGED && r >= runs) break;' '' $chained $tensor
 broken "row scales of other rows" $gemm 's.scale + row)' 's.scale + row / 2)' $chained $tensor
 broken "a batch row's stride in Y" $gemm 'n * rows + row;' 'n * 16 + row;' $chained $tensor
+broken "a shared row group in the wrong place" $gemm \
+  'place_of(smem, w, w == first)' 'place_of(smem, w, false)' $owned $tensor
+broken "no barrier before a block adds its sums" $gemm \
+  $'  __syncthreads();\n#pragma unroll 1\n  for (unsigned i = threadIdx' \
+  $'#pragma unroll 1\n  for (unsigned i = threadIdx' $owned $tensor
+broken "a block's next row group as if it were its first" $gemm \
+  'first = block * p.share + min(block, p.extra)' 'first = block * p.share' $owned $cuda
+broken "a block's last row group left out" $gemm 'i < own.row_groups' 'i + 1 < own.row_groups' \
+  $owned $tensor
+broken "a part of an own row group taken for all" $gemm \
+  'else if (whole) finish_whole(args, c, now.row_group, sums);' \
+  'else finish_whole(args, c, now.row_group, sums);' $owned $cuda
 broken "a bias by every warp" $gemm 'if (starts) {' 'if (true) {' $atomic $tensor
 broken "a bias by every slab" $gemm 'starts && p.column == 0' 'starts' $atomic $cuda
 broken "a bias by no warp" $gemm \

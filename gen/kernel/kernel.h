@@ -30,6 +30,10 @@ typedef struct qp_kernel_stream {
   unsigned lowered; /* which of the kernel's lowered quantizers decodes it */
 } qp_kernel_stream;
 
+/* Floats from batch row to batch row of sums that wait in shared memory: a warp's stores of one
+** product go to 32 banks. */
+enum { QP_SUMS_STRIDE = 36 };
+
 /* What the fields of parts and clusters mean stands in the lists of op_gemm.c. */
 typedef struct qp_part {
   unsigned lowered, cluster, stream, stream_step;

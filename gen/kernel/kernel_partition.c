@@ -128,12 +128,21 @@ static qp_status add_slabs(qp_kernel *k, const qp_cluster *c, unsigned stream, u
   return QP_OK;
 }
 
+/* Do blocks have whole row groups, whose sums their warps add in shared memory? */
+static bool is_owned(const qp_kernel *k) { return qp_choice_get(&k->choice, "owned") != 0; }
+
+/* Sums that wait for other warps of the block: of each warp those of two row groups. */
+static unsigned waiting_bytes(const qp_kernel *k) {
+  return is_owned(k) ? 2 * (k->block / 32) * k->problem.batch * QP_SUMS_STRIDE * 4 : 0;
+}
+
 /*
 ** Give each part one block, then every further block to the part with most work a block: that makes
 ** the longest part as short as can be.  Work of a superblock: its words and 8 more a block of 64
 ** columns for decoding (fitted to measured times of 2, 3 and 4 bits on an H100).
 */
 static void assign_blocks(qp_kernel *k, unsigned blocks) {
+  const bool owned = is_owned(k);
   double work[QP_MAX_KERNEL_PARTS];
   for (unsigned i = 0; i < k->parts; i++) {
     const qp_part *p = &k->part[i];
@@ -142,9 +151,13 @@ static void assign_blocks(qp_kernel *k, unsigned blocks) {
     k->part[i].blocks = 1;
   }
   for (unsigned left = blocks > k->parts ? blocks - k->parts : 0; left; left--) {
-    unsigned most = 0;
-    for (unsigned i = 1; i < k->parts; i++)
-      if (work[i] * k->part[most].blocks > work[most] * k->part[i].blocks) most = i;
+    unsigned most = k->parts;
+    for (unsigned i = 0; i < k->parts; i++) {
+      if (owned && k->part[i].blocks >= k->part[i].row_groups) continue;
+      if (most == k->parts || work[i] * k->part[most].blocks > work[most] * k->part[i].blocks)
+        most = i;
+    }
+    if (most == k->parts) break; /* every row group has a block of its own */
     k->part[most].blocks++;
   }
   unsigned at = 0;
@@ -153,6 +166,15 @@ static void assign_blocks(qp_kernel *k, unsigned blocks) {
     at += k->part[i].blocks;
   }
   k->grid = at;
+}
+
+/* Row groups over blocks: the kernel divides those of a block over its warps. */
+static void assign_row_groups(qp_kernel *k) {
+  for (unsigned i = 0; i < k->parts; i++) {
+    k->part[i].share = k->part[i].row_groups / k->part[i].blocks;
+    k->part[i].extra = k->part[i].row_groups % k->part[i].blocks;
+  }
+  k->counters = 0;
 }
 
 static void assign_warps(qp_kernel *k) {
@@ -214,6 +236,11 @@ static qp_status add_parts(qp_kernel *k, unsigned room, qp_error *err) {
     for (unsigned h = 0; h < ranges && !status; h++)
       status = add_slabs(k, c, stream + h, room, c->row_groups, err);
     c->parts = k->parts - c->part;
+    if (!status && c->parts > 1 && is_owned(k))
+      return qp_fail(err, QP_E_LIMIT,
+                     "blocks have whole row groups only where one part has all columns; here there "
+                     "are %u (of a split quantizer, or slabs of K)",
+                     c->parts);
     for (unsigned q = c->part; q < k->parts; q++) k->part[q].stream_step = ranges;
     stream += ranges * c->segments;
   }
@@ -241,18 +268,25 @@ qp_status qp_partition_gemm(qp_kernel *k, qp_error *err) {
   qp_choice_put(&k->choice, "runs", k->runs);
   const unsigned resident = qp_choice_get(&k->choice, "blocks");
   unsigned room = qp_arch_smem_bytes(p->arch) / resident - (resident > 1 ? 1024 : 0);
-  const unsigned scratch = p->rotate_fused ? qp_rotation_smem_bytes(p->columns) : 0;
-  if (scratch >= room)
+  const unsigned rotation = p->rotate_fused ? qp_rotation_smem_bytes(p->columns) : 0;
+  const unsigned waiting = waiting_bytes(k), scratch = rotation > waiting ? rotation : waiting;
+  if (waiting >= room)
+    return qp_fail(err, QP_E_LIMIT,
+                   "sums of %u batch rows that wait for other warps need %u bytes of shared "
+                   "memory, there are %u",
+                   p->batch, waiting, room);
+  if (rotation >= room)
     return qp_fail(err, QP_E_LIMIT,
                    "a fused rotation of K = %u needs %u bytes of shared memory, "
                    "there are %u",
-                   p->columns, scratch, room);
+                   p->columns, rotation, room);
   room -= align_up(scratch, 128);
   status = lower_all(k, room, err);
   if (!status) status = add_parts(k, room, err);
   if (!status) status = place_shared(k, room, scratch, err);
   if (status) return status;
   assign_blocks(k, p->sm_count * resident);
+  if (is_owned(k)) return assign_row_groups(k), QP_OK;
   assign_warps(k);
   if (k->adds_to_zero) k->workspace_bytes = 0, k->counters = 0;
   return QP_OK;

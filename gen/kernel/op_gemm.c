@@ -26,10 +26,13 @@ static bool ragged(const qp_kernel *k) {
   X(UNSIGNED, BLOCKS_A_SM, qp_choice_get(c, "blocks"), "blocks a multiprocessor")                  \
   X(UNSIGNED, X_ROWS, k->x_rows, "rows of X in shared memory, padding included")                   \
   X(UNSIGNED, X_STRIDE, k->x_stride_bytes, "bytes from row to row of it")                          \
-  X(UNSIGNED, SCRATCH_OFFSET, k->scratch_offset, "bytes to the fused rotation's scratch")          \
+  X(UNSIGNED, SCRATCH_OFFSET, k->scratch_offset,                                                   \
+    "bytes to the fused rotation's scratch, then to sums that wait for other warps")               \
+  X(UNSIGNED, SUMS_STRIDE, QP_SUMS_STRIDE, "floats from batch row to batch row of such sums")      \
   X(FLAG, BF16, p->type == QP_BF16, "X and biases are bf16, else fp16")                            \
   X(FLAG, OUT_F32, p->out_type == QP_F32, "Y and residuals are fp32, else X's type")               \
   X(FLAG, ATOMIC, k->adds_to_zero, "sums are added to Y, which is zero")                           \
+  X(FLAG, OWNED, qp_choice_get(c, "owned"), "blocks have whole row groups and add in themselves")  \
   X(FLAG, STAGED, qp_choice_get(c, "staged"), "further units are fetched behind the tables")       \
   X(FLAG, PDL, k->pdl, "programmatic dependent launch")                                            \
   X(FLAG, ROTATE, p->rotate_fused, "the kernel rotates X")                                         \
@@ -48,8 +51,8 @@ static bool ragged(const qp_kernel *k) {
   X(UNSIGNED, total, p->total, "superblocks of a row group")                                       \
   X(UNSIGNED, units, p->units, "units of a row group")                                             \
   X(UNSIGNED, row_groups, p->row_groups, "of the cluster")                                         \
-  X(UNSIGNED, share, p->share, "units a warp")                                                     \
-  X(UNSIGNED, extra, p->extra, "first warps that have one more")                                   \
+  X(UNSIGNED, share, p->share, "units a warp; OWNED: row groups a block")                          \
+  X(UNSIGNED, extra, p->extra, "first warps (OWNED: blocks) that have one more")                   \
   X(UNSIGNED, slot, p->slot, "of the workspace: slot + warp + row group")                          \
   X(UNSIGNED, stream, p->stream, "of the cluster's first segment")                                 \
   X(UNSIGNED, stream_step, p->stream_step, "from segment to segment")                              \
@@ -93,6 +96,7 @@ static const qp_tunable_use tunable[] = {
     {"unfold", 0, 1, 0, false, "1: tables hold what follows the narrowest cut"},
     {"copies", 0, 32, 1, true, "copies of each table entry; 0: as many as fit"},
     {"atomic", 0, 1, 0, false, "1: sums are added to Y, which is zero before the launch"},
+    {"owned", 0, 1, 0, false, "1: blocks have whole row groups and add in themselves"},
     {"staged", 0, 1, 0, false, "1: further units are fetched behind the tables"},
     {"pdl", 0, 1, 0, false, "1: programmatic dependent launch"},
     {"mulshift", 0, 1, 0, false, "1: left shifts by multiplication"},

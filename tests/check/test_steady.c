@@ -134,6 +134,33 @@ Test(steady, a_launch_of_the_default_check_fills_a_whole_gpu) {
   qp_cases_free(&cases);
 }
 
+/* Of the cases whose blocks have whole row groups, apart from those of each tunable's value. */
+Test(steady, blocks_with_row_groups_of_their_own_meet_it_in_every_gemm_family) {
+  const unsigned wanted = QP_STEADY_UNITS | QP_STEADY_CARRY | QP_STEADY_ROW_GROUP |
+                          QP_STEADY_SHARED | QP_STEADY_BLOCKS | QP_STEADY_BORDER;
+  list_default(4);
+  for (size_t i = 0; i < qp_families_count(session.families); i++) {
+    const qp_family *f = qp_families_get(session.families, i);
+    unsigned met = 0;
+    if (f->op != QP_OP_GEMM || f->reference) continue;
+    for (size_t j = 0; j < cases.count; j++) {
+      const qp_case *c = &cases.list[j];
+      qp_kernel k;
+      if (c->choice.family != f || !qp_choice_get(&c->choice, "owned")) continue;
+      cr_assert_eq(qp_kernel_make(session.families, &c->problem, &c->choice, &k, &err), QP_OK, "%s",
+                   err.text);
+      cr_expect(!k.counters && !k.workspace_bytes, "%s", k.name);
+      const unsigned own = qp_steady_met(&k, c->problem.segment[0].quantizer);
+      if (k.part[0].extra) met |= own; /* blocks with unequal numbers of row groups */
+      qp_kernel_free(&k);
+    }
+    for (unsigned bit = 0; bit < QP_STEADY_COUNT; bit++)
+      cr_expect(!(wanted >> bit & 1) || met >> bit & 1, "%s: none where %s", f->name,
+                qp_steady_help(bit));
+  }
+  qp_cases_free(&cases);
+}
+
 static qp_kernel one(unsigned rows, unsigned columns, unsigned sm_count) {
   const qp_family *f = qp_families_find(session.families, "gemm_tensor");
   qp_problem p = {

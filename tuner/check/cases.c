@@ -353,6 +353,18 @@ static void steady_sums(maker *m, const qp_family *f, const qp_quantizer *a,
   push_steady(m, p, &c);
 }
 
+/* Blocks that have whole row groups, not all as many, and warps that share them. */
+static void steady_owned(maker *m, const qp_family *f, const qp_quantizer *q) {
+  qp_problem p = problem(m, f->op, QP_F16, 3);
+  qp_choice c;
+  qp_choice_default(f, &c);
+  set(&c, "warps=8");
+  set(&c, "owned=1");
+  add_segments(&p, q, NULL);
+  p.sm_count = 3;
+  push_steady(m, p, &c);
+}
+
 /* On a GPU: all its multiprocessors, each of whose warps goes around its ring. */
 enum {
   GPU_MULTIPROCESSORS = 17
@@ -383,6 +395,7 @@ static void steady_state(maker *m) {
       steady_pair(m, f, first[k], kinds > 1 ? first[(k + 1) % kinds] : NULL);
     if (f->op != QP_OP_GEMM || !kinds || m->w->coverage == QP_COVER_FEW) continue;
     steady_sums(m, f, first_chained(first, kinds, false), first_chained(first, kinds, true));
+    steady_owned(m, f, first_chained(first, kinds, false));
     steady_device(m, f, first_chained(first, kinds, false));
   }
 }

@@ -65,14 +65,35 @@ static unsigned warp_meets(const qp_kernel *k, const qp_part *p, unsigned from, 
   return met;
 }
 
-static unsigned gemm_part_meets(const qp_kernel *k, const qp_part *p) {
-  const unsigned warps = p->blocks * (k->block / 32);
-  unsigned met = 0, from = 0;
+/* Of so many warps that divide units from 'from' on evenly. */
+static unsigned warps_meet(const qp_kernel *k, const qp_part *p, unsigned from, unsigned units,
+                           unsigned warps) {
+  unsigned met = 0;
   for (unsigned w = 0; w < warps; w++) {
-    const unsigned n = p->share + (w < p->extra);
+    const unsigned n = units / warps + (w < units % warps);
     if (n) met |= warp_meets(k, p, from, n);
     from += n;
   }
+  return met;
+}
+
+/* Each block divides the units of its own row groups. */
+static unsigned blocks_meet(const qp_kernel *k, const qp_part *p) {
+  unsigned met = 0, from = 0;
+  for (unsigned b = 0; b < p->blocks; b++) {
+    const unsigned units = (p->share + (b < p->extra)) * p->units;
+    met |= warps_meet(k, p, from, units, k->block / 32);
+    from += units;
+  }
+  return met;
+}
+
+static bool is_owned(const qp_kernel *k) { return qp_choice_get(&k->choice, "owned") != 0; }
+
+static unsigned gemm_part_meets(const qp_kernel *k, const qp_part *p) {
+  const unsigned all = p->blocks * (k->block / 32);
+  unsigned met =
+      is_owned(k) ? blocks_meet(k, p) : warps_meet(k, p, 0, p->units * p->row_groups, all);
   if (p->first) met |= QP_STEADY_SLABS;
   if (p->count % k->runs) met |= QP_STEADY_RAGGED;
   if (p->blocks > 1 && met & QP_STEADY_UNITS) met |= QP_STEADY_BLOCKS;
@@ -117,8 +138,10 @@ static unsigned row_groups_for(const qp_kernel *k, const qp_cluster *c) {
   unsigned most = 0;
   for (unsigned i = c->part; i < c->part + c->parts; i++) {
     const qp_part *p = &k->part[i];
-    const unsigned units = p->blocks * (k->block / 32) * 2 * stages + 1;
-    const unsigned groups = (units + p->units - 1) / p->units;
+    const unsigned dividers = is_owned(k) ? 1 : p->blocks;
+    const unsigned units = dividers * (k->block / 32) * 2 * stages + 1;
+    unsigned groups = (units + p->units - 1) / p->units;
+    if (is_owned(k)) groups = (groups - 1) * p->blocks + 1; /* the first block has one more */
     if (groups > most) most = groups;
   }
   return most;
