@@ -83,16 +83,20 @@ warm_check() {
     echo "some kernels of check did not compile"
 }
 
+# tune_launches QUANTIZER: its candidates, of which the replay device says how long they take.
+tune_launches() {
+  "$out/qpal" tune --model "$MODEL" --quantizers "$1" --paths tensor --batch 1,8 \
+    --ops gemm,rotate,dequant --max-candidates "${CANDIDATES:-2}" \
+    --device "replay:$scratch/replay.json" -o "$scratch/$1.jsonl" >"$scratch/log" 2>&1 ||
+    { echo "some kernels of tune did not compile"; tail -3 "$scratch/log"; }
+}
+
 warm_tune() {
   local quantizer
   printf '{"gpu": "warming", "arch": 90, "sm_count": 132, "driver": "1", "noise": 0}\n' \
     >"$scratch/replay.json"
   for quantizer in ${QUANTIZERS//,/ }; do
-    said "kernels of tune: $quantizer" \
-      "$out/qpal" tune --model "$MODEL" --quantizers "$quantizer" --paths tensor --batch 1,8 \
-      --ops gemm,rotate,dequant --max-candidates "${CANDIDATES:-2}" \
-      --device "replay:$scratch/replay.json" -o "$scratch/$quantizer.jsonl" >"$scratch/log" 2>&1 ||
-      { echo "some kernels of tune did not compile"; tail -3 "$scratch/log"; }
+    said "kernels of tune: $quantizer" tune_launches "$quantizer"
   done
 }
 

@@ -132,8 +132,11 @@ endif()
 # The command's own proofs: every quantizer on every path in the simulator; broken templates are seen.
 if(TARGET qpal AND NOT QPAL_ANALYZE)
   add_test(NAME check_sim COMMAND qpal check --device sim --quiet)
+  add_test(NAME check_chains COMMAND qpal check nuq-4 tcq-3 --chains --device sim --quiet)
   add_test(NAME breaks COMMAND ${PROJECT_SOURCE_DIR}/tests/breaks.sh
     $<TARGET_FILE:qpal> ${PROJECT_SOURCE_DIR})
+  set_tests_properties(check_chains PROPERTIES
+    ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 300)
   set_tests_properties(check_sim breaks PROPERTIES
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 1800 COST 1000)
   set_tests_properties(check_sim PROPERTIES PROCESSORS 2) # it divides its kernels itself

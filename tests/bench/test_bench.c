@@ -99,8 +99,30 @@ Test(bench, rows_stand_beside_the_time_that_their_bytes_take) {
     cr_assert_str_eq(get(r, "outcome")->valuestring, "PASS");
     cr_assert_str_eq(get(r, "source")->valuestring, "default");
   }
-  cr_assert_eq(cJSON_GetArraySize(get(json, "rows")), 5, "cuBLAS has no rows here");
+  size_t gemms = 0;
+  const cJSON *r;
+  cJSON_ArrayForEach(r, get(json, "rows")) gemms += !strcmp(get(r, "op")->valuestring, "gemm");
+  cr_assert_eq(gemms, 5, "cuBLAS has no rows here");
   cr_assert(strstr(get(json, "cublas")->valuestring, "no cuBLAS"));
+}
+
+Test(bench, rotations_are_rows_once_a_batch_and_dequants_once_a_quantizer) {
+  size_t rotations = 0, dequants = 0;
+  const cJSON *r;
+  replay("");
+  cr_assert_eq(ask("bench", "--quantizers nuq-4,nuq-2 --batch 1,8 --json"), 0, "%s", text);
+  parse();
+  cJSON_ArrayForEach(r, get(json, "rows")) {
+    const char *op = get(r, "op")->valuestring;
+    if (strcmp(op, "gemm") != 0) cr_expect_str_eq(get(r, "outcome")->valuestring, "PASS");
+    rotations += !strcmp(op, "rotate");
+    dequants += !strcmp(op, "dequant");
+  }
+  cr_expect_eq(rotations, 2 * 2, "K of 4096 and 14336, batch 1 and 8: %zu", rotations);
+  cr_expect_eq(dequants, 2 * 5, "q, k, up, down and lm_head, k as v: %zu", dequants);
+  cr_expect_float_eq(number(row("rotate", 8), "bytes"), 4.0 * 14336 * 8, 0.5);
+  const double bytes = 4096.0 * 4096 * (0.25 + 2); /* the last one: 2 bits read, 16 written */
+  cr_expect_float_eq(number(row("dequant q", 1), "bytes"), bytes, 0.5);
 }
 
 Test(bench, a_block_is_the_sum_of_its_groups_and_not_of_the_lm_head) {

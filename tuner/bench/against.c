@@ -14,10 +14,16 @@ typedef struct change {
   double before_us, now_us, relative;
 } change;
 
+/* As rows are printed. */
+static const char *name_of(const qp_bench *b, const qp_bench_row *r) {
+  if (b->op[r->launch] == QP_OP_ROTATE) return "-";
+  return r->quantizer ? r->quantizer->name : "fp16 cuBLAS";
+}
+
 /* Row of the earlier run with the same quantizer, launch, shape and batch; NULL: none. */
 static const cJSON *find(const cJSON *rows, const qp_bench *b, const qp_bench_row *r) {
   const cJSON *o;
-  const char *name = r->quantizer ? r->quantizer->name : "fp16 cuBLAS";
+  const char *name = name_of(b, r);
   const qp_model_launch *l = &b->launch[r->launch];
   cJSON_ArrayForEach(o, rows) {
     const cJSON *quantizer = cJSON_GetObjectItemCaseSensitive(o, "quantizer");
@@ -60,7 +66,7 @@ static void print_changes(const qp_bench *b, const change *list, size_t n, const
     char text[32];
     snprintf(text, sizeof text, "%+.1f%%", 100 * c->relative);
     qp_table_row(t);
-    qp_table_text(t, c->row->quantizer ? c->row->quantizer->name : "fp16 cuBLAS");
+    qp_table_text(t, name_of(b, c->row));
     qp_table_text(t, b->launch[c->row->launch].label);
     qp_table_number(t, c->row->batch, "%.0f");
     qp_table_number(t, c->before_us, "%.2f");

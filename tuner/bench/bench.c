@@ -39,10 +39,41 @@ void qp_bench_free(qp_bench *b) {
   *b = (qp_bench){0};
 }
 
+bool qp_bench_has_kernel(const qp_bench *b, const qp_bench_row *row) {
+  return !row->absent && (row->quantizer || b->op[row->launch] == QP_OP_ROTATE);
+}
+
 /* ---- What is to be measured ---- */
 
+static void add_launch(qp_bench *b, qp_op op, const qp_model_launch *l) {
+  for (unsigned i = 0; i < b->launches; i++)
+    if (b->op[i] == op && b->launch[i].columns == l->columns &&
+        b->launch[i].linears == l->linears && b->launch[i].rows[0] == l->rows[0])
+      return; /* of equal shapes the first */
+  if (b->launches == QP_MODEL_LAUNCHES) return;
+  b->op[b->launches] = op;
+  b->launch[b->launches++] = *l;
+}
+
+/* What a model launches beside its gemms: rotations of their inputs, linears to 16 bits. */
+static void add_others(qp_bench *b, const qp_model *m) {
+  qp_model_rotation rotation[QP_MODEL_ROTATIONS];
+  const unsigned n = qp_model_rotations(m, rotation);
+  for (unsigned i = 0; i < n; i++) {
+    qp_model_launch l = {.columns = rotation[i].columns, .copies = rotation[i].launches};
+    snprintf(l.label, sizeof l.label, "rotate");
+    add_launch(b, QP_OP_ROTATE, &l);
+  }
+  for (unsigned i = 0; i < m->linears + !m->headless; i++) {
+    const qp_model_linear *at = &m->linear[i];
+    qp_model_launch l = {.linears = 1, .rows = {at->rows}, .columns = at->columns, .copies = 1};
+    snprintf(l.label, sizeof l.label, "dequant %.40s", at->role);
+    add_launch(b, QP_OP_DEQUANT, &l);
+  }
+}
+
 /* One launch for each group of a block, then the lm_head, then with 'all' what else a
-   plan may use. */
+   plan may use; what is no gemm comes last. */
 static void choose_launches(qp_bench *b, const qp_model *m, bool all) {
   qp_model_launch list[QP_MODEL_LAUNCHES];
   const unsigned n = qp_model_launches(m, list);
@@ -61,6 +92,12 @@ static void choose_launches(qp_bench *b, const qp_model *m, bool all) {
   for (unsigned i = 0; i < n; i++)
     if (!taken[i] && (all || !strcmp(list[i].label, m->linear[m->linears].role)))
       b->launch[b->launches++] = list[i];
+  add_others(b, m);
+}
+
+/* A rotation reads no weights, a dequant no activations. */
+static bool is_absent(qp_op op, const qp_quantizer *quantizer, size_t batch) {
+  return quantizer ? op == QP_OP_ROTATE || (op == QP_OP_DEQUANT && batch) : op == QP_OP_DEQUANT;
 }
 
 /* Rows in order: for each batch cuBLAS' launches, then quantizer by quantizer theirs. */
@@ -70,8 +107,10 @@ static void make_rows(qp_bench *b, const qp_bench_options *o) {
       const qp_quantizer *quantizer = q ? o->quantizer[q - 1] : NULL;
       b->block[b->blocks++] = (qp_bench_block){.quantizer = quantizer, .batch = o->batch[n]};
       for (unsigned l = 0; l < b->launches; l++)
-        b->row[b->rows++] =
-            (qp_bench_row){.quantizer = quantizer, .launch = l, .batch = o->batch[n]};
+        b->row[b->rows++] = (qp_bench_row){.quantizer = quantizer,
+                                           .launch = l,
+                                           .batch = o->batch[n],
+                                           .absent = is_absent(b->op[l], quantizer, n)};
     }
 }
 

@@ -41,8 +41,10 @@ typedef enum qp_bench_outcome {
 
 /* One kernel at one launch of the model. */
 typedef struct qp_bench_row {
-  const qp_quantizer *quantizer; /* NULL: cuBLAS with fp16 weights */
+  const qp_quantizer *quantizer; /* NULL: cuBLAS with fp16 weights, or a rotation */
   unsigned launch, batch;        /* index into qp_bench.launch; rows of activations */
+  bool
+      absent; /* there is no such row: a rotation once for all quantizers, a dequant at one batch */
   char path[16], kernel[QP_KERNEL_NAME];
   const char *source; /* "tuned", "tuned, other driver", "default", "cuBLAS" */
   qp_bench_outcome outcome;
@@ -77,12 +79,17 @@ typedef struct qp_bench {
   char records[256]; /* where records came from; "" for none */
   char cublas[512];  /* its version, or why it is not there */
   bool cublas_there;
-  unsigned launches, block_launches; /* the first 'block_launches' make up a block */
+  /* The first 'block_launches' make up a block; what is no gemm comes last. */
+  unsigned launches, block_launches;
   qp_model_launch launch[QP_MODEL_LAUNCHES];
+  qp_op op[QP_MODEL_LAUNCHES]; /* of each launch: gemm, rotate or dequant */
   size_t rows, blocks, stale;
   size_t late;           /* rows that the budget left no time for */
   qp_bench_row *row;     /* malloc'ed */
   qp_bench_block *block; /* malloc'ed */
 } qp_bench;
+
+/* Has the row a kernel of ours?  Else it is one of cuBLAS, or absent. */
+bool qp_bench_has_kernel(const qp_bench *b, const qp_bench_row *row);
 
 #endif

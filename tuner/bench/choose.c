@@ -59,8 +59,9 @@ void qp_bench_chooser_close(qp_bench_chooser *c) {
   c->lookup = NULL;
 }
 
-/* The best pick of the wished path, or of all. */
+/* The best pick of the wished path, or of all; what is no gemm has none. */
 static bool find(qp_bench_chooser *c, const qp_problem *p, const char *path, qp_pick *best) {
+  if (p->op != QP_OP_GEMM) return c->lookup && qp_lookup_find(c->lookup, p, NULL, best);
   const char *paths[QP_MAX_PATHS];
   const size_t n = qp_families_paths(c->session->families, QP_OP_GEMM, paths, NULL);
   bool there = false;
@@ -75,8 +76,13 @@ static bool find(qp_bench_chooser *c, const qp_problem *p, const char *path, qp_
   return there;
 }
 
-static uint64_t weight_bytes(const qp_kernel *k) {
+/* Weights that a launch reads; of what is no gemm also what it reads and writes beside them. */
+static uint64_t bytes_of(const qp_kernel *k) {
+  const qp_problem *p = &k->problem;
   uint64_t bytes = 0;
+  if (p->op == QP_OP_ROTATE) return (uint64_t)4 * p->columns * p->batch;
+  for (unsigned i = 0; i < p->segments && p->op == QP_OP_DEQUANT; i++)
+    bytes += (uint64_t)2 * p->segment[i].rows * p->columns;
   for (unsigned i = 0; i < k->streams; i++) {
     const qp_stream *s = &k->stream[i].stream;
     bytes += s->code_words * 4;
@@ -103,9 +109,11 @@ qp_status qp_bench_choose(qp_bench_chooser *c, const qp_problem *p, const char *
     row->source = pick.match == QP_MATCH_EXACT ? "tuned" : "tuned, other driver";
     row->table_ps = pick.ps;
   } else {
-    const qp_family *family = qp_families_serving(c->session->families, p, path);
+    const qp_family *family =
+        qp_families_serving(c->session->families, p, p->op == QP_OP_GEMM ? path : NULL);
     if (!family)
-      return qp_fail(err, QP_E_ARG, "there is no gemm on the path '%s'", path ? path : "");
+      return qp_fail(err, QP_E_ARG, "there is no %s on the path '%s'", qp_op_name(p->op),
+                     path ? path : "");
     qp_choice_default(family, &choice);
     row->source = "default";
   }
@@ -113,6 +121,6 @@ qp_status qp_bench_choose(qp_bench_chooser *c, const qp_problem *p, const char *
   if (status) return status;
   snprintf(row->path, sizeof row->path, "%s", choice.family->path);
   snprintf(row->kernel, sizeof row->kernel, "%s", out->name);
-  row->bytes = weight_bytes(out);
+  row->bytes = bytes_of(out);
   return QP_OK;
 }

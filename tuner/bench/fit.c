@@ -10,9 +10,10 @@ typedef struct sums {
   unsigned rows;
 } sums;
 
-static bool counts(const qp_bench_row *r, const qp_quantizer *q, unsigned batch) {
-  return r->quantizer == q && r->batch == batch && r->outcome == QP_BENCH_PASS && r->bytes &&
-         qp_bench_row_ps(r) > 0;
+static bool counts(const qp_bench *b, const qp_bench_row *r, const qp_quantizer *q,
+                   unsigned batch) {
+  return b->op[r->launch] == QP_OP_GEMM && r->quantizer == q && r->batch == batch &&
+         r->outcome == QP_BENCH_PASS && r->bytes && qp_bench_row_ps(r) > 0;
 }
 
 static void add(sums *s, double x, double y) {
@@ -29,7 +30,7 @@ bool qp_bench_fit_rows(const qp_bench *b, const qp_quantizer *q, unsigned batch,
                        qp_bench_fit *out) {
   sums s = {0};
   for (size_t i = 0; i < b->rows; i++)
-    if (counts(&b->row[i], q, batch))
+    if (counts(b, &b->row[i], q, batch))
       add(&s, (double)b->row[i].bytes, (double)qp_bench_row_ps(&b->row[i]));
   const double spread = s.w * s.xx - s.x * s.x;
   if (s.rows < 3 || !(spread > 1e-9 * s.w * s.xx)) return false;
@@ -39,7 +40,7 @@ bool qp_bench_fit_rows(const qp_bench *b, const qp_quantizer *q, unsigned batch,
   *out = (qp_bench_fit){
       .quantizer = q, .batch = batch, .rows = s.rows, .tb_s = 1 / slope, .launch_us = start * 1e-6};
   for (size_t i = 0; i < b->rows; i++) {
-    if (!counts(&b->row[i], q, batch)) continue;
+    if (!counts(b, &b->row[i], q, batch)) continue;
     const double ps = (double)qp_bench_row_ps(&b->row[i]);
     out->worst = fmax(out->worst, fabs(slope * (double)b->row[i].bytes + start - ps) / ps);
   }

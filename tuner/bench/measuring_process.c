@@ -27,7 +27,7 @@ typedef struct run {
   qp_compiler *compiler;
   qp_meter *meter;
   qp_bench_chooser chooser;
-  job *job; /* [quantized rows]: batch, quantizer, launch from the outside */
+  job *job; /* of each row; used where it has a kernel */
   size_t jobs;
   size_t from;      /* rows before this one are done */
   size_t submitted; /* rows before this one were given to the compilers */
@@ -40,10 +40,11 @@ typedef struct run {
 
 static qp_problem problem_of(const run *r, const qp_bench_row *row) {
   const qp_model_launch *l = &r->b->launch[row->launch];
-  qp_problem p = {.op = QP_OP_GEMM,
+  const qp_op op = r->b->op[row->launch];
+  qp_problem p = {.op = op,
                   .segments = l->linears,
                   .columns = l->columns,
-                  .batch = row->batch,
+                  .batch = op == QP_OP_DEQUANT ? 1 : row->batch,
                   .type = QP_F16,
                   .out_type = QP_F16,
                   .arch = r->meter->info.device.arch,
@@ -65,12 +66,7 @@ static int64_t floor_of(const run *r, uint64_t bytes) {
   return gbs > 0 ? llround((double)bytes / gbs * 1000) : 0;
 }
 
-/* The job of a row that has a quantizer. */
-static job *job_of(const run *r, const qp_bench_row *row) {
-  const size_t per_batch = (r->o->quantizers + 1) * r->b->launches, at = (size_t)(row - r->b->row);
-  const size_t batch = per_batch ? at / per_batch : 0; /* there is a launch at least */
-  return &r->job[at - (batch + 1) * r->b->launches];
-}
+static job *job_of(const run *r, const qp_bench_row *row) { return &r->job[row - r->b->row]; }
 
 /* ---- Compiling ---- */
 
@@ -116,7 +112,8 @@ static qp_status submit_ahead(run *r, size_t block, qp_error *err) {
   qp_status status = QP_OK;
   for (; r->submitted < r->b->rows && r->submitted < end && !status && !is_time_over(r);
        r->submitted++)
-    if (r->b->row[r->submitted].quantizer) status = submit(r, &r->b->row[r->submitted], err);
+    if (qp_bench_has_kernel(r->b, &r->b->row[r->submitted]))
+      status = submit(r, &r->b->row[r->submitted], err);
   return status;
 }
 
@@ -127,7 +124,7 @@ static bool wait_for_kernels(run *r, size_t block) {
   void *user;
   for (unsigned i = 0; i < r->b->launches; i++) {
     const qp_bench_row *row = &r->b->row[begin + i];
-    const job *j = row->quantizer ? job_of(r, row) : NULL;
+    const job *j = qp_bench_has_kernel(r->b, row) ? job_of(r, row) : NULL;
     while (j && j->made && !j->settled) {
       if (is_time_over(r) || !qp_compiler_next(r->compiler, &done, &user)) return false;
       ((job *)user)->compiled = done;
@@ -162,6 +159,7 @@ static qp_status time_row(run *r, qp_bench_row *row, job *j, qp_error *err) {
 static qp_status measure_row(run *r, qp_bench_row *row, qp_error *err) {
   job *j = job_of(r, row);
   qp_verdict v = {0};
+  if (row->absent) return QP_OK;
   qp_progress_show(&r->progress, r->done++, row->kernel);
   if (!j->made) return QP_OK;
   enter(r, (size_t)(row - r->b->row), false);
@@ -233,32 +231,37 @@ static qp_status measure_quantizer(run *r, size_t block, qp_error *err) {
   return status;
 }
 
-static qp_status measure_cublas(run *r, qp_cublas *c, size_t block, qp_error *err) {
+/* One product of cuBLAS. */
+static qp_status measure_product(run *r, qp_cublas *c, qp_bench_row *row, qp_error *err) {
+  const qp_model_launch *l = &r->b->launch[row->launch];
+  unsigned rows = 0;
+  for (unsigned k = 0; k < l->linears; k++) rows += l->rows[k];
+  row->source = "cuBLAS";
+  row->bytes = (uint64_t)rows * l->columns * 2;
+  row->floor_ps = floor_of(r, row->bytes);
+  if (!c) return give_up(row, QP_BENCH_NONE, r->b->cublas), QP_OK;
+  enter(r, (size_t)(row - r->b->row), false);
+  const qp_status status =
+      qp_cublas_time(c, rows, l->columns, row->batch, &row->chain_ps, &row->error, err);
+  if (!status) row->outcome = QP_BENCH_PASS;
+  if (status) give_up(row, QP_BENCH_FAIL, err->text);
+  if (status == QP_E_NOMEM) return give_up(row, QP_BENCH_NONE, err->text), QP_OK;
+  return status == QP_E_WRONG ? QP_OK : status; /* a row that failed; the device is fine */
+}
+
+/* What needs no quantizer: products of cuBLAS, rotations. */
+static qp_status measure_others(run *r, qp_cublas *c, size_t block, qp_error *err) {
   qp_bench_row *row = &r->b->row[block * r->b->launches];
-  qp_bench_block *total = &r->b->block[block];
   qp_status status = QP_OK;
   for (unsigned i = 0; i < r->b->launches && !status; i++) {
-    const qp_model_launch *l = &r->b->launch[i];
-    const size_t at = block * r->b->launches + i;
-    unsigned rows = 0;
-    if (at < r->from) continue;
-    for (unsigned k = 0; k < l->linears; k++) rows += l->rows[k];
-    row[i].source = "cuBLAS";
-    row[i].bytes = (uint64_t)rows * l->columns * 2;
-    row[i].floor_ps = floor_of(r, row[i].bytes);
-    if (!c) {
-      give_up(&row[i], QP_BENCH_NONE, r->b->cublas);
-      continue;
-    }
-    enter(r, at, false);
-    status =
-        qp_cublas_time(c, rows, l->columns, row[i].batch, &row[i].chain_ps, &row[i].error, err);
-    if (!status) row[i].outcome = QP_BENCH_PASS;
-    if (status) give_up(&row[i], QP_BENCH_FAIL, err->text);
-    if (status == QP_E_WRONG) status = QP_OK; /* a row that failed; the device is fine */
-    if (status == QP_E_NOMEM) status = (give_up(&row[i], QP_BENCH_NONE, err->text), QP_OK);
+    if (block * r->b->launches + i < r->from || row[i].absent) continue;
+    if (qp_bench_has_kernel(r->b, &row[i]))
+      status = measure_row(r, &row[i], err);
+    else
+      status = measure_product(r, c, &row[i], err);
   }
-  if (!status) sum_block(r, row, total);
+  if (!status) sum_block(r, row, &r->b->block[block]);
+  drop(r, row);
   return status;
 }
 
@@ -278,9 +281,10 @@ static void open_cublas(run *r, qp_cublas **out) {
 static void leave_out(run *r, size_t block) {
   for (unsigned i = 0; i < r->b->launches; i++) {
     qp_bench_row *row = &r->b->row[block * r->b->launches + i];
-    if (row->outcome != QP_BENCH_NONE || (row->why[0] && row->quantizer)) continue;
+    const bool kernel = qp_bench_has_kernel(r->b, row);
+    if (row->absent || row->outcome != QP_BENCH_NONE || (row->why[0] && kernel)) continue;
     give_up(row, QP_BENCH_NONE, QP_BENCH_LATE);
-    r->b->late += row->quantizer != NULL;
+    r->b->late += kernel;
   }
 }
 
@@ -290,7 +294,7 @@ static qp_status measure_next(run *r, qp_cublas *cublas, size_t block, qp_error 
   if (status) return status;
   if (is_time_over(r) || !wait_for_kernels(r, block)) return leave_out(r, block), QP_OK;
   return r->b->block[block].quantizer ? measure_quantizer(r, block, err)
-                                      : measure_cublas(r, cublas, block, err);
+                                      : measure_others(r, cublas, block, err);
 }
 
 static qp_status measure_all(run *r, qp_error *err) {
@@ -319,7 +323,7 @@ static void close_run(run *r) {
 qp_status qp_bench_measure(qp_session *s, const qp_bench_options *opt, size_t from, qp_bench *b,
                            qp_bench_place *place, qp_error *err) {
   run r = {.o = opt, .b = b, .session = s, .from = from, .submitted = from, .place = place};
-  r.jobs = opt->batches * opt->quantizers * b->launches;
+  r.jobs = b->rows;
   r.job = calloc(r.jobs ? r.jobs : 1, sizeof *r.job);
   if (!r.job) return qp_fail(err, QP_E_NOMEM, "no memory for kernels");
   qp_status status =

@@ -12,6 +12,16 @@
 
 static const char *name_of(const qp_quantizer *q) { return q ? q->name : "fp16 cuBLAS"; }
 
+/* Whose row it is; a rotation's is nobody's. */
+static const char *whose(const qp_bench *b, const qp_bench_row *r) {
+  return b->op[r->launch] == QP_OP_ROTATE ? "-" : name_of(r->quantizer);
+}
+
+/* Is there a row, and does it say something?  Without cuBLAS its rows do not. */
+static bool is_shown(const qp_bench *b, const qp_bench_row *r) {
+  return !r->absent && (b->cublas_there || qp_bench_has_kernel(b, r));
+}
+
 static const char *outcome_name(qp_bench_outcome o) {
   return o == QP_BENCH_PASS ? "PASS" : o == QP_BENCH_FAIL ? "FAIL" : "none";
 }
@@ -58,9 +68,9 @@ static void print_rows(const qp_bench *b) {
   qp_table_out *t = qp_table_new(column, false);
   for (size_t i = 0; i < b->rows; i++) {
     const qp_bench_row *r = &b->row[i];
-    if ((!r->quantizer && !b->cublas_there) || is_late(r)) continue;
+    if (!is_shown(b, r) || is_late(r)) continue;
     qp_table_row(t);
-    qp_table_text(t, name_of(r->quantizer));
+    qp_table_text(t, whose(b, r));
     qp_table_text(t, b->launch[r->launch].label);
     qp_table_number(t, r->batch, "%.0f");
     qp_table_text(t, r->path);
@@ -82,12 +92,12 @@ static void print_reasons(const qp_bench *b) {
   if (b->late) printf("the budget (--budget) left no time for %zu rows\n", b->late);
   for (size_t i = 0; i < b->rows; i++) {
     const qp_bench_row *r = &b->row[i];
-    if (is_late(r)) continue;
-    if (r->outcome != QP_BENCH_PASS && (r->quantizer || b->cublas_there))
-      printf("%s %s at batch %u: %s\n", name_of(r->quantizer), b->launch[r->launch].label, r->batch,
+    if (is_late(r) || !is_shown(b, r)) continue;
+    if (r->outcome != QP_BENCH_PASS)
+      printf("%s %s at batch %u: %s\n", whose(b, r), b->launch[r->launch].label, r->batch,
              r->why[0] ? r->why : "not measured");
     else if (r->state.throttle[0])
-      printf("%s %s at batch %u: clocks were held back (%s, %u MHz)\n", name_of(r->quantizer),
+      printf("%s %s at batch %u: clocks were held back (%s, %u MHz)\n", whose(b, r),
              b->launch[r->launch].label, r->batch, r->state.throttle, r->state.clock_mhz);
   }
 }
@@ -181,7 +191,8 @@ static void number(cJSON *o, const char *name, double v) {
 
 static cJSON *row_json(const qp_bench *b, const qp_bench_row *r) {
   cJSON *o = cJSON_CreateObject();
-  cJSON_AddStringToObject(o, "quantizer", name_of(r->quantizer));
+  cJSON_AddStringToObject(o, "quantizer", whose(b, r));
+  cJSON_AddStringToObject(o, "op", qp_op_name(b->op[r->launch]));
   cJSON_AddStringToObject(o, "launch", b->launch[r->launch].label);
   number(o, "columns", b->launch[r->launch].columns);
   cJSON *rows = cJSON_AddArrayToObject(o, "rows");
@@ -249,7 +260,7 @@ qp_status qp_bench_print_json(const qp_bench *b, qp_error *err) {
   cJSON_AddStringToObject(o, "cublas", b->cublas);
   cJSON *rows = cJSON_AddArrayToObject(o, "rows"), *blocks = cJSON_AddArrayToObject(o, "blocks");
   for (size_t i = 0; i < b->rows; i++)
-    if (b->row[i].quantizer || b->cublas_there) cJSON_AddItemToArray(rows, row_json(b, &b->row[i]));
+    if (is_shown(b, &b->row[i])) cJSON_AddItemToArray(rows, row_json(b, &b->row[i]));
   for (size_t i = 0; i < b->blocks; i++)
     if (b->block[i].whole) cJSON_AddItemToArray(blocks, block_json(&b->block[i]));
   add_fits(b, cJSON_AddArrayToObject(o, "fits"));
