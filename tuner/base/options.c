@@ -122,6 +122,7 @@ int qp_exit_code(qp_status status) {
 }
 
 int qp_complain(const char *verb, qp_status status, const qp_error *err) {
+  fflush(stdout); /* what it complains of comes before the complaint, also into one pipe */
   fprintf(stderr, "qpal %s: %s\n", verb, err->text[0] ? err->text : qp_status_name(status));
   return qp_exit_code(status);
 }

@@ -61,7 +61,7 @@ static void add_others(qp_bench *b, const qp_model *m) {
   const unsigned n = qp_model_rotations(m, rotation);
   for (unsigned i = 0; i < n; i++) {
     qp_model_launch l = {.columns = rotation[i].columns, .copies = rotation[i].launches};
-    snprintf(l.label, sizeof l.label, "rotate");
+    snprintf(l.label, sizeof l.label, "rotate %u", rotation[i].columns);
     add_launch(b, QP_OP_ROTATE, &l);
   }
   for (unsigned i = 0; i < m->linears + !m->headless; i++) {
