@@ -55,8 +55,8 @@ static int small_half(qp_ir *ir, int x, uint32_t minus) {
   return qp_ir_add_two(ir, QP_IR_HSUB, qp_ir_add_one(ir, QP_IR_AS_HALF, bits), one_k);
 }
 
-/* A half as 16 bits of a word, from byte *at on. */
-static bool half_in_word(qp_ir *ir, int half, int *word, uint32_t *at) {
+/* A half as 16 bits of a word, from byte *at on; 'low': its upper byte is not looked at. */
+static bool half_in_word(qp_ir *ir, int half, bool low, int *word, uint32_t *at) {
   const qp_ir_node n = ir->node[half];
   *at = n.op == QP_IR_HI ? 2 : 0;
   if (n.op == QP_IR_LO || n.op == QP_IR_HI) {
@@ -66,14 +66,15 @@ static bool half_in_word(qp_ir *ir, int half, int *word, uint32_t *at) {
   if (n.op != QP_IR_AS_HALF) return false;
   uint32_t by;
   *word = n.arg[0];
-  if (with_constant(ir, *word, QP_IR_SHR, &by) && by % 8 == 0 && by <= 16) {
+  if (with_constant(ir, *word, QP_IR_SHR, &by) && by % 8 == 0 && by <= (low ? 24 : 16)) {
     *word = ir->node[*word].arg[0];
     *at = by / 8;
   }
   return true;
 }
 
-static int pack(qp_ir *ir, int lo, int hi) {
+/* low: of both the upper byte is not looked at. */
+static int pack(qp_ir *ir, int lo, int hi, bool low) {
   const qp_ir_node l = ir->node[lo], h = ir->node[hi];
   if (l.op == QP_IR_AS_HALF && h.op == QP_IR_AS_HALF) {
     const qp_ir_node a = ir->node[l.arg[0]], b = ir->node[h.arg[0]];
@@ -83,7 +84,8 @@ static int pack(qp_ir *ir, int lo, int hi) {
         qp_ir_is_const(ir, b.arg[1], &d)) {
       int la = qp_ir_add_one(ir, QP_IR_AS_HALF, a.arg[0]),
           ha = qp_ir_add_one(ir, QP_IR_AS_HALF, b.arg[0]);
-      int both = la < 0 || ha < 0 ? -1 : pack(ir, la, ha);
+      const bool byte = a.op == QP_IR_AND && ((c | d) & 0xffff) <= 255;
+      int both = la < 0 || ha < 0 ? -1 : pack(ir, la, ha, low || byte);
       int bits = both < 0 ? -1 : qp_ir_add_one(ir, QP_IR_WORD_OF_PAIR, both);
       if (bits < 0) return -1;
       bits = qp_ir_add_two(ir, (qp_ir_op)a.op, bits, qp_ir_add_word(ir, (c & 0xffff) | d << 16));
@@ -92,9 +94,9 @@ static int pack(qp_ir *ir, int lo, int hi) {
   }
   int x, y;
   uint32_t i, j;
-  if (!half_in_word(ir, lo, &x, &i) || !half_in_word(ir, hi, &y, &j) || i + j == 0)
+  if (!half_in_word(ir, lo, low, &x, &i) || !half_in_word(ir, hi, low, &y, &j) || i + j == 0)
     return qp_ir_add_two(ir, QP_IR_PACK, lo, hi);
-  const uint32_t bytes = i | (i + 1) << 4 | (4 + j) << 8 | (5 + j) << 12;
+  const uint32_t bytes = i | (i + 1) % 4 << 4 | (4 + j) << 8 | (4 + (j + 1) % 4) << 12;
   const int args[] = {x, y, qp_ir_add_word(ir, bytes)};
   return qp_ir_add_one(ir, QP_IR_AS_PAIR, qp_ir_add(ir, QP_IR_PRMT, args, 0, 0));
 }
@@ -129,7 +131,7 @@ static int choose_half(qp_copy *c, unsigned i, const int *args) {
       return small_half(c->to, c->map[c->from->node[n->arg[0]].arg[0]], minus);
     return may[n->arg[0]] < 1024 ? small_half(c->to, args[0], 0) : QP_KEEP;
   case QP_IR_HALF_OF_UINT: return may[n->arg[0]] < 1024 ? small_half(c->to, args[0], 0) : QP_KEEP;
-  case QP_IR_PACK: return pack(c->to, args[0], args[1]);
+  case QP_IR_PACK: return pack(c->to, args[0], args[1], false);
   case QP_IR_PSUB: return subtract_small(c, i, may);
   default: return QP_KEEP;
   }

@@ -63,6 +63,12 @@ qp_ir *qp_pass_join_shifts(const qp_ir *ir);
 */
 qp_ir *qp_pass_choose_halves(const qp_ir *ir);
 /*
+** Two chains that multiply two bytes of a word by the same constants, and mask products by the same
+** masks, become one chain of a word's two halves, where no product reaches 2^16:
+**   (x & 255) * c, (x >> 8 & 255) * c  ->  p = PRMT(x) * c:  p & 0xffff, p >> 16
+*/
+qp_ir *qp_pass_pair_products(const qp_ir *ir);
+/*
 ** Bits that change a sign are moved by multiplication, which has a pipe of its own, two at a time:
 **   w ^ ((x << a) & A) ^ ((x << b) & B)  ->  w ^ ((x & m) * (2^a + 2^b) & (A | B))
 **   w ^ ((x << a) & A) ^ (y << 31)       ->  w ^ (y * 2^31 + ((x & m) << a) & (A | 2^31))

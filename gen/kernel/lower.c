@@ -433,7 +433,8 @@ static qp_status lower(qp_lowered *l, qp_error *err) {
     status = unfold(l, &k, err);
   if (!status && l->tables == 0) status = tabulate(l, err);
   if (status) return status;
-  if (!step_to(&l->main, qp_pass_move_bits(l->main)) ||
+  if (!step_to(&l->main, qp_pass_pair_products(l->main)) ||
+      !step_to(&l->main, qp_pass_move_bits(l->main)) ||
       !step_to(&l->main, qp_pass_choose_halves(l->main)) ||
       !step_to(&l->main, qp_pass_drop_masks(l->main)) ||
       !step_to(&l->main, qp_pass_select(l->main)))
