@@ -5,6 +5,7 @@
 # WEIGHTS: a checkpoint or .gguf; MODEL: a name or config.json; OUT: folder, made anew.  Settings come as variables:
 #   BITS=3.25         a weight, stored, at most
 #   QUANTIZERS=tcq    the plan's menu
+#   EMBEDDING=        quantizer of the embedding; without one it stays in 16 bits
 #   BLOCKS=1          blocks that are quantized and run; all: every block
 #   BATCHES=1,8       rows of activations that get kernels
 #   ROWS="1"          rows that the block is run with
@@ -35,6 +36,8 @@ begin() {
 # The planner knows this GPU's latencies where records were measured on it; else it plans by bits alone.
 begin plan "a quantizer for every linear of $model, $bits bits a weight at most"
 limits=(--bits "$bits" --quantizers "$quantizers")
+embedding=()
+[ -z "${EMBEDDING:-}" ] || embedding=(--embedding "$EMBEDDING")
 if [ -n "${DEVICE:-}" ] && "$qpal" plan --model "$model" --gpu "$DEVICE" --quantizers "$quantizers" --bits "$bits" \
   -o "$out/by-bits.json" --json >"$out/by-bits.log" 2>&1; then
   latency=$(sed -n 's/.*"latency_s":[[:space:]]*\([0-9.e+-]*\).*/\1/p' "$out/by-bits.json" | head -n 1)
@@ -44,7 +47,7 @@ if [ -n "${DEVICE:-}" ] && "$qpal" plan --model "$model" --gpu "$DEVICE" --quant
 else
   echo "no records of a GPU: planned by bits, without latencies"
 fi
-"$qpal" plan --model "$model" "${limits[@]}" -o "$out/plan.json" --svg "$out/plan.svg"
+"$qpal" plan --model "$model" "${limits[@]}" "${embedding[@]}" -o "$out/plan.json" --svg "$out/plan.svg"
 
 some=()
 [ "$blocks" = all ] || some=(--blocks "$blocks" --keep lm_head)

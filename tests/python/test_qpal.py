@@ -143,6 +143,21 @@ class Numpy(unittest.TestCase):
         y = hadamard(x, signs) @ w.astype(np.float64).T
         self.assertLess(distance(group(x)[0], y), 4e-3)
 
+    def test_rows_of_the_packed_embedding_are_looked_up_by_ids(self):
+        ids = np.array([[5, 0], [-1, 63]], np.int32)
+        w, rows = original("model.embed_tokens.weight"), self.model.gather(ids)
+        self.assertEqual((rows.shape, rows.dtype), ((2, 2, w.shape[1]), np.float16))
+        self.assertLess(distance(rows[0], w[ids[0]]), 0.02)  # 8 bits
+        self.assertLess(distance(rows[1][1], w[63]), 0.02)
+        np.testing.assert_array_equal(rows[1][0], 0)
+        out = np.full_like(rows, np.nan)
+        self.assertIs(self.model.gather(ids, out=out), out)
+        np.testing.assert_array_equal(out, rows)
+        with self.assertRaisesRegex(TypeError, "int32"):
+            self.model.gather(ids.astype(np.int64))
+        with self.assertRaisesRegex(ValueError, "out"):
+            self.model.gather(ids, out=out[0])
+
     def test_results_go_where_they_are_asked_for(self):
         group, _ = self.model.find(ATTENTION[0])
         x = inputs(1, 64)[0]
