@@ -15,6 +15,8 @@
 #include "runtime/checksums.h"
 #include "runtime/safetensors.h"
 
+enum { CHECKSUM_BYTES = 8 << 20 };
+
 static qp_status no_memory(qp_error *err) {
   return qp_fail(err, QP_E_NOMEM, "no memory for the section 'quantization'");
 }
@@ -171,13 +173,24 @@ static qp_status gather_entries(gathering *g, const char *file, const char *text
   return status;
 }
 
+/* Piece by piece, so that memory is one piece however large the tensor is. */
+static uint64_t checksum_of(const qp_safetensors *file, const qp_tensor *t) {
+  XXH3_state_t s;
+  XXH3_64bits_reset(&s);
+  for (size_t at = 0; at < t->bytes; at += CHECKSUM_BYTES) {
+    const size_t left = t->bytes - at, n = left < CHECKSUM_BYTES ? left : CHECKSUM_BYTES;
+    XXH3_64bits_update(&s, (const char *)t->data + at, n);
+    qp_safetensors_release(file, t);
+  }
+  return XXH3_64bits_digest(&s);
+}
+
 /* Of a folder that has checksums already, they stay: they are of what was written. */
 static void add_checksum(gathering *g, const qp_safetensors *file, const qp_tensor *t) {
   char sum[17];
   if (!g->sums) return;
-  snprintf(sum, sizeof sum, "%016llx", (unsigned long long)XXH3_64bits(t->data, t->bytes));
+  snprintf(sum, sizeof sum, "%016llx", (unsigned long long)checksum_of(file, t));
   cJSON_AddStringToObject(g->sums, t->name, sum);
-  qp_safetensors_release(file, t);
 }
 
 static qp_status gather_shard(gathering *g, const qp_job_shard *s) {
