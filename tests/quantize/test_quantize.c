@@ -196,6 +196,35 @@ Test(quantize, an_odd_vocabulary_is_padded_by_rows_of_zeros) {
   qp_safetensors_close(s);
 }
 
+/* Is a tensor there, in an output made by a plan with these options? */
+static void expect_planned(const char *options, const char *there, const char *missing) {
+  char arguments[1024];
+  qp_safetensors *s;
+  snprintf(arguments, sizeof arguments, "plan --model '%s' --quantizers nuq-4 %s -o '%s'",
+           path("in/config.json"), options, path("plan.json"));
+  cr_assert_eq(ask(arguments), 0, "%s", answer);
+  snprintf(arguments, sizeof arguments, "--plan '%s'", path("plan.json"));
+  cr_assert_eq(quantize(arguments, "out"), 0, "%s", answer);
+  cr_assert_eq(qp_safetensors_open(path("out"), &s, &err), QP_OK, "%s", err.text);
+  cr_expect(qp_safetensors_find(s, there), "%s: %s", options, there);
+  cr_expect_null(qp_safetensors_find(s, missing), "%s: %s", options, missing);
+  qp_safetensors_close(s);
+  snprintf(arguments, sizeof arguments, "rm -r '%s'", path("out"));
+  cr_assert_eq(system(arguments), 0);
+}
+
+Test(quantize, a_plan_says_what_becomes_of_the_embedding) {
+  static const char table[] = "model.embed_tokens.weight", codes[] = "model.embed_tokens.codes.0";
+  for (unsigned vocab = VOCAB; vocab; vocab = vocab == VOCAB ? 41 : 0) {
+    make_vocabulary(vocab);
+    expect_planned("", table, codes);
+    expect_planned("--embedding plan", codes, table);
+    expect_planned("--embedding nuq-8", codes, "lm_head.codes.0");
+    expect_planned("--lm-head plan --embedding keep", table, codes);
+    expect_planned("--lm-head plan --embedding keep", "lm_head.codes.0", codes);
+  }
+}
+
 Test(quantize, the_bits_that_it_tells_are_the_bytes_that_it_stores) {
   qp_safetensors *s;
   cJSON *config, *report;
