@@ -88,7 +88,13 @@ Test(options, linears_of_one_launch_have_one_k) {
 Test(options, a_missing_value_is_asked_for) { expect_wrong("--word", NULL, "--word|WORD"); }
 Test(options, a_flag_takes_no_value) { expect_wrong("--flag=yes", NULL, "--flag|'yes'|no value"); }
 Test(options, an_unknown_option_is_named_with_where_help_is) {
-  expect_wrong("--flags", NULL, "'--flags'|qpal try --help");
+  expect_wrong("--nothing-like-it", NULL, "'--nothing-like-it' is not known|qpal try --help");
+}
+Test(options, a_mistyped_option_is_guessed) {
+  expect_wrong("--wor=x", NULL, "'--wor=x'|did you mean '--word'?");
+}
+Test(options, an_option_with_a_letter_too_many_is_guessed) {
+  expect_wrong("--flags", NULL, "'--flags'|did you mean '--flag'?");
 }
 
 Test(options, quantities_have_units_and_the_first_is_meant_where_none_is_written) {

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/base/suggest.h"
+
 static void print_help(const qp_verb_help *verb, const qp_option *table) {
   printf("usage: qpal %s %s\n\n%s\n", verb->name, verb->arguments, verb->text);
   if (table->name) printf("\noptions:\n");
@@ -76,6 +78,21 @@ static int take_value(const qp_verb_help *verb, const qp_option *o, const char *
   return -1;
 }
 
+static int unknown(const qp_verb_help *verb, const qp_option *table, const char *given,
+                   const char *name, size_t length) {
+  enum { MOST = 64 };
+  const char *names[MOST];
+  char word[MOST];
+  size_t count = 0;
+  for (const qp_option *o = table; o->name && count < MOST; o++) names[count++] = o->name;
+  snprintf(word, sizeof word, "%.*s", (int)length, name);
+  const char *near = qp_suggest(word, names, count);
+  char guess[MOST + 32] = "";
+  if (near)
+    snprintf(guess, sizeof guess, "; did you mean '%s%.*s'?", near[1] ? "--" : "-", MOST, near);
+  return wrong(verb, "option '%s' is not known%s", given, guess);
+}
+
 static int take_option(const qp_verb_help *verb, const qp_option *table, char **argv, int *i) {
   const char *name = argv[*i] + (argv[*i][1] == '-' ? 2 : 1), *eq = strchr(name, '=');
   size_t n = eq ? (size_t)(eq - name) : strlen(name);
@@ -88,7 +105,7 @@ static int take_option(const qp_verb_help *verb, const qp_option *table, char **
     if (!argv[*i + 1]) return wrong(verb, "%s needs a value: %s", argv[*i], o->argument);
     return take_value(verb, o, argv[++*i]);
   }
-  return wrong(verb, "option '%s' is not known%s", argv[*i], "");
+  return unknown(verb, table, argv[*i], name, n);
 }
 
 int qp_options_parse(const qp_verb_help *verb, const qp_option *table, int argc, char **argv,

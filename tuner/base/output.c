@@ -180,18 +180,30 @@ void qp_progress_begin(qp_progress *p, const char *what, size_t total) {
   *p = (qp_progress){.what = what, .total = total, .started = qp_seconds()};
 }
 
+/* Seconds until a first line, and from one to the next, where no terminal shows a bar. */
+static const double first_line_s = 5, line_s = 10;
+
+static void show_line(qp_progress *p, size_t done, const char *now, double t, double left) {
+  if (t - p->started < first_line_s || t - p->drawn < line_s) return;
+  p->drawn = t;
+  fprintf(stderr, "%s: %.0f %%, %.0f s left  %.60s\n", p->what,
+          p->total ? 100.0 * (double)done / (double)p->total : 0, left, now);
+  fflush(stderr);
+}
+
 void qp_progress_show(qp_progress *p, size_t done, const char *now) {
   double t = qp_seconds();
-  if (!isatty(STDERR_FILENO) || t - p->started < 1 || t - p->drawn < 0.1) return;
+  double left = done ? (t - p->started) / (double)done * (double)(p->total - done) : 0;
+  if (!isatty(STDERR_FILENO)) return show_line(p, done, now, t, left);
+  if (t - p->started < 1 || t - p->drawn < 0.1) return;
   p->drawn = t;
   int bar = p->total ? (int)(24 * done / p->total) : 0;
-  double left = done ? (t - p->started) / (double)done * (double)(p->total - done) : 0;
   fprintf(stderr, "\r\033[K%s [%.*s%*s] %zu/%zu, %.0f s left  %.60s", p->what, bar,
           "########################", 24 - bar, "", done, p->total, left, now);
   fflush(stderr);
 }
 
 void qp_progress_end(qp_progress *p) {
-  if (p->drawn > 0) fprintf(stderr, "\r\033[K");
+  if (p->drawn > 0 && isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
   p->drawn = 0;
 }

@@ -26,7 +26,8 @@ void qp_table_stream(qp_table_out *t, const size_t *room);
 void qp_table_flush(qp_table_out *t); /* the row that was begun last, if the table streams */
 void qp_table_print(qp_table_out *t); /* to stdout; frees the table */
 
-/* One line on stderr, redrawn, if that is a terminal; nothing during the first second. */
+/* One line on stderr, redrawn, if that is a terminal; nothing during the first second.  Elsewhere
+   (a log) a line of its own every 10 seconds, the first after 5. */
 typedef struct qp_progress {
   const char *what;
   size_t total;
