@@ -123,14 +123,15 @@ static qp_status add_rows(reading *r, qp_time_kind kind) {
   return status;
 }
 
-/* Which batch sizes the records are of: "1, 8". */
+/* Which batch sizes the records of gemms are of: "1, 8". */
 static void batches_text(const qp_records *records, char *out, size_t size) {
   size_t n = 0;
   out[0] = 0;
   for (unsigned b = 1; b <= QP_MAX_BATCH && n < size; b++) {
     bool any = false;
     for (size_t i = 0; i < records->count && !any; i++)
-      any = records->list[i].batch == b && records->list[i].outcome == QP_RECORD_OK;
+      any = records->list[i].batch == b && records->list[i].outcome == QP_RECORD_OK &&
+            !strcmp(records->list[i].op, qp_op_name(QP_OP_GEMM));
     if (any) n += (size_t)snprintf(out + n, size - n, "%s%u", n ? ", " : "", b);
   }
 }
