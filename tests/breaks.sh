@@ -137,11 +137,10 @@ broken "no barrier before a block adds its sums" $gemm \
   $'#pragma unroll 1\n  for (unsigned i = threadIdx' $owned $tensor
 broken "a block's next row group as if it were its first" $gemm \
   'first = block * p.share + min(block, p.extra)' 'first = block * p.share' $owned $cuda
-broken "a block's last row group left out" $gemm 'i < own.row_groups' 'i + 1 < own.row_groups' \
-  $owned $tensor
+broken "a block's first row group left out" $gemm \
+  'i = threadIdx.x / 32; i < own' 'i = threadIdx.x / 32 + 1; i < own' $owned $tensor
 broken "a part of an own row group taken for all" $gemm \
-  'else if (whole) finish_whole(args, c, now.row_group, sums);' \
-  'else finish_whole(args, c, now.row_group, sums);' $owned $cuda
+  'else if (whole) finish_whole(' 'else if (true) finish_whole(' $owned $tensor
 broken "a bias by every warp" $gemm 'if (starts) {' 'if (true) {' $atomic $tensor
 broken "a bias by every slab" $gemm 'starts && p.column == 0' 'starts' $atomic $cuda
 broken "a bias by no warp" $gemm \
