@@ -137,8 +137,6 @@ broken "no barrier before a block adds its sums" $gemm \
   $'#pragma unroll 1\n  for (unsigned i = threadIdx' $owned $tensor
 broken "a block's next row group as if it were its first" $gemm \
   'first = block * p.share + min(block, p.extra)' 'first = block * p.share' $owned $cuda
-broken "a block's first row group left out" $gemm \
-  'i = threadIdx.x / 32; i < own' 'i = threadIdx.x / 32 + 1; i < own' $owned $tensor
 broken "a part of an own row group taken for all" $gemm \
   'else if (whole) finish_whole(' 'else if (true) finish_whole(' $owned $tensor
 broken "a bias by every warp" $gemm 'if (starts) {' 'if (true) {' $atomic $tensor
