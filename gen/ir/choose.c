@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/ir/ir_value.h"
 #include "gen/ir/passes.h"
 
 /* Is node n 'op' of something and a constant? */
@@ -73,6 +74,38 @@ static bool half_in_word(qp_ir *ir, int half, bool low, int *word, uint32_t *at)
   return true;
 }
 
+/* The largest value of a word, where that is known: of sums and bounds as e8m0 exponents have them. */
+static uint32_t most_of(const qp_ir *ir, int n, uint32_t *least) {
+  uint32_t c, low = 0;
+  const qp_ir_node *w = &ir->node[n];
+  *least = 0;
+  if (qp_ir_arity(ir, (unsigned)n) != 2 || !qp_ir_is_const(ir, w->arg[1], &c)) return ~0u;
+  const uint32_t most = most_of(ir, w->arg[0], &low);
+  switch (w->op) {
+  case QP_IR_AND: return c;
+  case QP_IR_MAX: return *least = c > low ? c : low, most > c ? most : c;
+  case QP_IR_MIN: return *least = c < low ? c : low, most < c ? most : c;
+  case QP_IR_SUB: return low < c || most == ~0u ? ~0u : (*least = low - c, most - c);
+  default: return ~0u;
+  }
+}
+
+/* Both halves x << k below 2^16:  x * (2^k + 2^(16+k)), a difference's constant outside. */
+static int twice(qp_ir *ir, int half) {
+  uint32_t k, c, least;
+  if (ir->node[half].op != QP_IR_AS_HALF) return -1;
+  const int word = ir->node[half].arg[0];
+  if (!with_constant(ir, word, QP_IR_SHL, &k) || k >= 16) return -1;
+  int x = ir->node[word].arg[0];
+  if (most_of(ir, x, &least) >> (16 - k)) return -1;
+  const uint32_t factor = 0x10001u << k;
+  const bool difference = with_constant(ir, x, QP_IR_SUB, &c);
+  if (difference) x = ir->node[x].arg[0];
+  int v = qp_ir_add_two(ir, QP_IR_MUL, x, qp_ir_add_word(ir, factor));
+  if (difference && v >= 0) v = qp_ir_add_two(ir, QP_IR_ADD, v, qp_ir_add_word(ir, 0 - c * factor));
+  return v < 0 ? -1 : qp_ir_add_one(ir, QP_IR_AS_PAIR, v);
+}
+
 /* low: of both the upper byte is not looked at. */
 static int pack(qp_ir *ir, int lo, int hi, bool low) {
   const qp_ir_node l = ir->node[lo], h = ir->node[hi];
@@ -94,6 +127,8 @@ static int pack(qp_ir *ir, int lo, int hi, bool low) {
   }
   int x, y;
   uint32_t i, j;
+  const int both = lo == hi ? twice(ir, lo) : -1;
+  if (both >= 0) return both;
   if (!half_in_word(ir, lo, low, &x, &i) || !half_in_word(ir, hi, low, &y, &j) || i + j == 0)
     return qp_ir_add_two(ir, QP_IR_PACK, lo, hi);
   const uint32_t bytes = i | (i + 1) % 4 << 4 | (4 + j) << 8 | (4 + (j + 1) % 4) << 12;
@@ -107,6 +142,23 @@ static bool is_kilo(const qp_ir *ir, const uint32_t *may, unsigned pair) {
   const qp_ir_node *n = &ir->node[pair];
   return n->op == QP_IR_AS_PAIR && with_constant(ir, n->arg[0], QP_IR_OR, &c) && c == 0x64006400 &&
          !(may[ir->node[n->arg[0]].arg[0]] & ~0x03ff03ffu);
+}
+
+/* Of pair_of_integers (integers.c):  (1024 + x, 1024 + 2^k y) * (1, 2^-k) + c - n, n an integer below
+   1024 that is 1024 + n - 1024: sums of integers below 2048, exact in any order. */
+static int subtract_from_sum(qp_copy *c, unsigned i, const uint32_t *may) {
+  const qp_ir *ir = c->from;
+  const qp_ir_node *a = &ir->node[ir->node[i].arg[0]], *n = &ir->node[ir->node[i].arg[1]];
+  uint32_t kilo, down, sum;
+  if (a->op != QP_IR_PFMA || n->op != QP_IR_PSUB) return QP_KEEP;
+  if (!is_kilo(ir, may, a->arg[0]) || !is_kilo(ir, may, n->arg[0])) return QP_KEEP;
+  if (!qp_ir_is_const(ir, n->arg[1], &kilo) || kilo != 0x64006400) return QP_KEEP;
+  if (!qp_ir_is_const(ir, a->arg[1], &down) || (down & 0xffff) != 0x3c00) return QP_KEEP;
+  if (!qp_ir_is_const(ir, a->arg[2], &sum) || (sum & 0xffff) != 0xe400) return QP_KEEP;
+  const int rest = qp_ir_add_constant(c->to, QP_PAIR, qp_ir_padd(sum, 0x64006400));
+  const int less = rest < 0 ? -1 : qp_ir_add_two(c->to, QP_IR_PSUB, rest, c->map[n->arg[0]]);
+  const int three[] = {c->map[a->arg[0]], c->map[a->arg[1]], less};
+  return less < 0 ? -1 : qp_ir_add(c->to, QP_IR_PFMA, three, 0, 0);
 }
 
 /* (1024 + x - c) - (1024 + y - c):  x - y has no rounding either way. */
@@ -132,7 +184,10 @@ static int choose_half(qp_copy *c, unsigned i, const int *args) {
     return may[n->arg[0]] < 1024 ? small_half(c->to, args[0], 0) : QP_KEEP;
   case QP_IR_HALF_OF_UINT: return may[n->arg[0]] < 1024 ? small_half(c->to, args[0], 0) : QP_KEEP;
   case QP_IR_PACK: return pack(c->to, args[0], args[1], false);
-  case QP_IR_PSUB: return subtract_small(c, i, may);
+  case QP_IR_PSUB: {
+    const int v = subtract_small(c, i, may);
+    return v == QP_KEEP ? subtract_from_sum(c, i, may) : v;
+  }
   default: return QP_KEEP;
   }
 }

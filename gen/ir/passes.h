@@ -58,10 +58,20 @@ qp_ir *qp_pass_join_shifts(const qp_ir *ir);
 /*
 ** fp16 numbers made of words.  Integers below 1024 (minus a constant) are put into an fp16 number's
 ** last bits: half(x) -> as_half(x | 0x6400) - 1024; conversion has a pipe of its own, four times
-** slower; differences of two such leave 1024 out.  pack(x & c, y & d) -> pack(x, y) & (c | d <<
-** 16), for | and ^ too; pack of halves of words at byte boundaries -> PRMT.
+** slower; differences of two such leave 1024 out;
+** fma(1024 + .., (1, 2^-k), c) - n -> fma(1024 + .., (1, 2^-k), (c + 1024) - (1024 + n)).  pack(x & c, y & d) -> pack(x, y) & (c | d <<
+** 16), for | and ^ too; pack of halves of words at byte boundaries -> PRMT;
+** pack(x << k, x << k) -> x * (2^k + 2^(16+k)) where x << k stays below 2^16.
 */
 qp_ir *qp_pass_choose_halves(const qp_ir *ir);
+/*
+** Two small integers side by side in a word become a pair without a look-up or a conversion: both
+** are the last bits of 1024 + n and 1024 + 2^k n, and one multiply-add takes both back, exactly:
+**   pack(half(x & m), half((x >> k) & m))  ->
+**     fma((PACK(x, x) & (m | m << 16 + k)) | 0x64006400, (1, 2^-k), (-1024, -2^(10-k)))
+** where m << k is below 1024.
+*/
+qp_ir *qp_pass_pair_integers(const qp_ir *ir);
 /*
 ** Two chains that multiply two bytes of a word by the same constants, and mask products by the same
 ** masks, become one chain of a word's two halves, where no product reaches 2^16:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Spec IR -> GPU form.  Masks, folding, bf16, tables, instruction choice, in this order. */
+/* Spec IR -> GPU form.  Masks, folding, integers, bf16, tables, instruction choice, in this order. */
 #include "gen/kernel/lower.h"
 
 #include <assert.h>
@@ -88,6 +88,17 @@ static bool is_free(const qp_ir *ir, unsigned i) {
   return qp_ir_has(ir, i, QP_IR_RENAMES) || qp_ir_is_const(ir, i, &value);
 }
 
+/* A mask below an OR with a constant: one LOP3 does both. */
+static bool is_masked_or(const qp_ir *ir, unsigned i) {
+  uint32_t value;
+  if (ir->node[i].op != QP_IR_AND || !qp_ir_is_const(ir, ir->node[i].arg[1], &value)) return false;
+  for (unsigned u = i + 1; u < ir->count; u++) {
+    const qp_ir_node *n = &ir->node[u];
+    if (n->op == QP_IR_OR && n->arg[0] == i && qp_ir_is_const(ir, n->arg[1], &value)) return true;
+  }
+  return false;
+}
+
 /* What nodes between the roots and node n cost, a look-up as much as an unfolded table's; false if
    the state is reached other than through n, or n is itself a root. */
 static bool between(const qp_ir *ir, const cut *c, unsigned n, const dependence *d,
@@ -99,7 +110,7 @@ static bool between(const qp_ir *ir, const cut *c, unsigned n, const dependence 
   for (unsigned i = ir->count; i-- > 0;) {
     if (!seen[i] || i == n) continue;
     if (ir->node[i].op == QP_IR_INPUT && d->state[i]) return false;
-    *gain += is_lookup(&ir->node[i]) ? LOOKUP_COST : !is_free(ir, i);
+    *gain += is_lookup(&ir->node[i]) ? LOOKUP_COST : !is_free(ir, i) && !is_masked_or(ir, i);
     for (unsigned k = 0; k < qp_ir_arity(ir, i); k++) seen[ir->node[i].arg[k]] = true;
   }
   return seen[n];
@@ -420,7 +431,8 @@ static qp_status prepare(qp_lowered *l, qp_error *err) {
                      l->window);
     ok = step_to(&l->main, qp_pass_fold(l->main, step));
   }
-  ok = ok && step_to(&l->main, qp_pass_join_shifts(l->main));
+  ok = ok && step_to(&l->main, qp_pass_join_shifts(l->main)) &&
+       step_to(&l->main, qp_pass_pair_integers(l->main));
   if (ok && l->options.bf16) ok = step_to(&l->main, qp_pass_bf16(l->main));
   return ok ? QP_OK : qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", q->name);
 }

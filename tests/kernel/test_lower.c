@@ -398,7 +398,6 @@ Test(lower, unfolds_what_follows_the_narrowest_cut) {
   assert_table(d_lin, 1024, 1); /* as it was */
   assert_table(d_nuq, 256, 1);  /* two codes at once */
   assert_table(d_nf3, 64, 1);   /* the scale stays outside */
-  assert_table(d_int4, 256, 1); /* both codes as fp16 */
   assert_table(d_mxfp4, 256, 1);
   assert_table(d_vq2, 256, 1);
 }
@@ -489,11 +488,11 @@ Test(lower, look_ups_cost_what_was_counted) {
 
 Test(lower, scaled_groups_cost_what_was_counted) {
   /* what depends on the group alone (packing scales, converting zeros) is done once a group: of a
-  ** step of int4 five operations are left, or five with a table */
-  assert_cost(d_int4, QP_TABLE_PLAIN, false, "shr pack pack lop3 pack lop3 sub.p mul.p");
-  assert_cost(d_int4, QP_TABLE_UNFOLDED, false, "pack scale lop3 load pack lop3 sub.p sub.p mul.p");
+  ** step of int4 four operations are left, and no table is worth it */
+  assert_cost(d_int4, QP_TABLE_PLAIN, false, "pack pack lop3 pack lop3 sub.p fma.p mul.p");
+  assert_cost(d_int4, QP_TABLE_UNFOLDED, false, "pack pack lop3 pack lop3 sub.p fma.p mul.p");
   assert_cost(d_nf3, QP_TABLE_UNFOLDED, false, "pack scale lop3 load mul.p");
-  assert_cost(d_mxfp4, QP_TABLE_UNFOLDED, false, "and max min sub shl pack scale lop3 load mul.p");
+  assert_cost(d_mxfp4, QP_TABLE_UNFOLDED, false, "and max min mad scale lop3 load mul.p");
 }
 
 /* ---- CUDA text ---- */
