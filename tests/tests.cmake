@@ -18,6 +18,7 @@ if(CRITERION_FOUND)
     add_executable(${name} ${source})
     target_link_libraries(${name} PRIVATE qp_tuner ${lua} PkgConfig::CRITERION)
     target_compile_definitions(${name} PRIVATE ${test_definitions})
+    target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>) # compiled more often than run
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES
       ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600)
@@ -140,6 +141,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   set_tests_properties(check_sim breaks PROPERTIES
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 1800 COST 1000)
   set_tests_properties(check_sim PROPERTIES PROCESSORS 2) # it divides its kernels itself
+  add_custom_target(breaks COMMAND ${PROJECT_SOURCE_DIR}/tests/breaks.sh
+    $<TARGET_FILE:qpal> ${PROJECT_SOURCE_DIR} all USES_TERMINAL VERBATIM)
 endif()
 
 # What a stranger adds, added in a copy; kernels rebuilt by hand from what their heads say.

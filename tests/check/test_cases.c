@@ -75,6 +75,23 @@ Test(cases, hold_every_quantizer_in_every_gemm_references_too) {
       cr_expect_geq(count_of(gemm[f]->name, list[q]), 1, "%s of %s", gemm[f]->name, list[q]->name);
 }
 
+/* A palette with more quantizers than there are kinds: gemm_naive has one of each. */
+Test(cases, of_a_palette_hold_one_quantizer_of_each_kind_in_a_reference) {
+  const qp_quantizer *many[66];
+  for (size_t i = 0; i < 66; i++) many[i] = list[i % 6];
+  qp_case_wishes w = wishes(QP_COVER_SOME);
+  w.quantizer = many;
+  w.quantizers = 66;
+  make(&w);
+  size_t single = 0;
+  for (size_t i = 0; i < cases.count; i++) {
+    const qp_case *c = &cases.list[i];
+    single += c->choice.family->reference && c->problem.segments == 1 && !c->problem.rotate_fused;
+  }
+  for (size_t q = 0; q < 6; q++) cr_expect_geq(count_of("gemm_naive", list[q]), 1);
+  cr_expect_eq(single, 6);
+}
+
 Test(cases, of_all_try_every_batch_to_8_in_every_gemm) {
   const qp_case_wishes w = wishes(QP_COVER_ALL);
   make(&w);

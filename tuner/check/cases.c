@@ -21,6 +21,7 @@ static const unsigned shapes[][2] = {{48, 96},   {16, 32},  {80, 352}, {32, 1056
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 static const unsigned batches[] = {1, 2, 3, 4, 5, 6, 7, 8, 16};
 enum { BATCHES = sizeof batches / sizeof *batches };
+enum { KINDS = 64, KIND_NAME = 96 };
 
 /* Families of one operation that the wishes let through: those that compete, then references. */
 typedef struct family_list {
@@ -104,13 +105,28 @@ static unsigned batch_in_turn(const qp_quantizer *q, size_t number, qp_dtype typ
   return family && batch > 4 && (q->kind == QP_SPLIT || number % 3) ? batch % 4 + 1 : batch;
 }
 
-/* Each family at every batch, or at one that differs from family to family. */
+/* Is the quantizer with this number the first of its kind? */
+static bool is_first_of_kind(const maker *m, size_t number) {
+  char kind[KIND_NAME], before[KIND_NAME];
+  qp_steady_kind(m->w->quantizer[number], kind, sizeof kind);
+  for (size_t i = 0; i < number; i++) {
+    qp_steady_kind(m->w->quantizer[i], before, sizeof before);
+    if (!strcmp(kind, before)) return false;
+  }
+  return true;
+}
+
+/* Each family at every batch, or at one that differs from family to family. Of a whole palette a
+** reference has one quantizer of each kind: dequant and the families that compete have them all. */
 static void each_gemm(maker *m, const qp_quantizer *q, size_t number, qp_dtype type) {
   const family_list *list = &m->of[QP_OP_GEMM];
   const bool every = m->w->coverage == QP_COVER_ALL;
   for (size_t b = 0; b < (every && !m->w->batch ? BATCHES : 1); b++)
     for (size_t f = 0; f < list->count; f++) {
       const unsigned batch = every ? batches[b] : batch_in_turn(q, number, type, f);
+      if (m->w->coverage == QP_COVER_SOME && list->family[f]->reference &&
+          m->w->quantizers > KINDS && !is_first_of_kind(m, number))
+        continue;
       single(m, problem(m, QP_OP_GEMM, type, batch), q, list->family[f]);
     }
 }
@@ -126,12 +142,13 @@ static void each_quantizer(maker *m) {
     }
 }
 
-/* Three different quantizers in one launch; outputs in fp32 for every second of them. */
+/* Three different quantizers in one launch; outputs in fp32 for every second of them. Few rows of
+** X, unless all is covered: how the work is divided does not hang on them. */
 static void mixtures(maker *m) {
   size_t n = m->w->quantizers, step = m->w->coverage == QP_COVER_ALL ? 3 : 17;
   if (n < 3) return;
   for (size_t i = 0; i < n; i += step, m->turn++) {
-    unsigned batch = batches[m->turn % BATCHES];
+    const unsigned batch = batches[m->turn % (m->w->coverage == QP_COVER_ALL ? BATCHES : 4)];
     qp_problem p = problem(m, QP_OP_GEMM, i / step % 2 ? QP_BF16 : QP_F16, batch);
     static const unsigned rows[] = {96, 16, 48};
     p.segments = 3;
@@ -275,8 +292,6 @@ static void large_batches(maker *m) {
 }
 
 /* ---- The steady state: every kind of quantizer in every family, in pairs of two kinds ---- */
-
-enum { KINDS = 64, KIND_NAME = 96 };
 
 /* The first quantizer of each kind. */
 static unsigned first_of_kinds(const maker *m, const qp_quantizer **first) {

@@ -22,7 +22,8 @@ typedef struct qp_cases {
 
 typedef enum qp_coverage {
   QP_COVER_FEW,  /* each quantizer in each family once, two rotations */
-  QP_COVER_SOME, /* each quantizer in each family once, mixtures, some rotations and tunables */
+  QP_COVER_SOME, /* the same and mixtures, some rotations and tunables; but of a whole palette a
+                    reference family has one quantizer of each kind */
   QP_COVER_ALL   /* each quantizer x family x batch 1..8 and 16 x fp16 and bf16, every rotation */
 } qp_coverage;
 

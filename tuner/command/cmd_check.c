@@ -18,9 +18,10 @@ static const qp_verb_help help = {
     "check", "[QUANTIZER...] [options]",
     "Makes kernels, runs them on random data and compares with a reference in double precision:\n"
     "relative L2 error at most 2e-3 in fp16, 8e-3 in bf16; NaNs and unwritten outputs fail.\n"
-    "Without options each quantizer is checked once in each family of lua/families, and each kind\n"
-    "of quantizer in launches whose warps reach their steady state, with mixtures, rotations and\n"
-    "tunables; --all covers every batch from 1 to 8 and 16, fp16 and bf16, every Hadamard order.\n"
+    "Without options each quantizer is checked once in each family of lua/families (of gemm_naive\n"
+    "one of each kind), and each kind in launches whose warps reach their steady state, with\n"
+    "mixtures, rotations and tunables; --all covers every batch from 1 to 8 and 16, fp16 and bf16, "
+    "every Hadamard order.\n"
     "The palette's definitions must be those that are pinned in lua/quantizers/definitions.txt.\n"
     "One row a kernel, as it comes; the exit code is 1 if something fails. A kernel that hangs or\n"
     "crashes fails alone: its process is replaced. What a limit of the family or device keeps "
