@@ -156,6 +156,7 @@ step() {
     return
   fi
   echo "== $name (at most $limit s)"
+  export limit
   timeout --kill-after=5 "$limit" "$@" > >(tee -a "$work/log.txt") 2>&1
   code=$?
   case $code in
@@ -192,15 +193,19 @@ sanitize() {
 
 check() { "$qpal" check --device "$device" --json >"$work/check.json"; }
 
+# budget_of SECONDS REST: what a command may ask for that is to end REST seconds before its step.
+budget_of() { echo $(($1 < limit - $2 ? $1 : limit > $2 ? limit - $2 : 1))s; }
+
 tune() {
   "$qpal" tune --model "$model" --quantizers "$quantizers" --paths tensor --batch "$1" \
-    --budget "$2" --device "$device" ${timer:+--timer "$timer"} -o "$work/records.jsonl"
+    --budget "$(budget_of "$2" 20)" --device "$device" ${timer:+--timer "$timer"} \
+    -o "$work/records.jsonl"
 }
 
 bench() {
   "$qpal" bench --model "$model" --quantizers "$quantizers" --device "$device" \
-    --records "$work/records.jsonl" --budget 60s ${timer:+--timer "$timer"} --json \
-    >"$work/bench.json"
+    --records "$work/records.jsonl" --budget "$(budget_of 60 15)" ${timer:+--timer "$timer"} \
+    --json >"$work/bench.json"
   local code=$?
   [ $code != 0 ] || head -c 3000 "$work/bench.json"
   return $code
@@ -228,8 +233,8 @@ ten_steps() {
   step chains 30 "$qpal" check --chains --device "$device"
   step memcheck 40 "${again[@]}" sanitize memcheck tcq-3 nuq-4
   step racecheck 40 "${again[@]}" sanitize racecheck tcq-3 nuq-4
-  step tune-1 130 "${again[@]}" tune 1 110s
-  step tune-8 60 "${again[@]}" tune 8 45s
+  step tune-1 130 "${again[@]}" tune 1 110
+  step tune-8 60 "${again[@]}" tune 8 45
   step bench 80 "${again[@]}" bench
   step prototype 30 "${again[@]}" prototype
   step profile 40 "${again[@]}" profile
