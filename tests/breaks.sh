@@ -90,9 +90,9 @@ broken "X not begun anew with a row group" $gemm \
 broken "pointers that do not run on" $gemm \
   ', ahead.advance()) {' ') {' $chained $cuda
 broken "fields' pointers that do not run on" $gemm \
-  'if (FIELDS_RUN) W::advance(fields, STAGES * RUNS * COLUMNS);' '' int4-g128 $tensor
+  'if (FIELDS_RUN) W::advance(fields, STAGES * RUNS * COLUMNS);' '' $chained $tensor
 broken "a unit's fields not taken by its later superblocks" $gemm \
-  'w.take_fields(unit.run[0]);' '{}' int4-g128 $tensor
+  'w.take_fields(unit.run[0]);' '{}' $chained $tensor
 broken "a row group's end seen a unit late" $gemm \
   '(int)done < event' '(int)done <= event' $chained $tensor
 broken "sums kept from row group to row group" $gemm \
