@@ -90,7 +90,7 @@ Test(tune, faults_are_recorded_against_their_candidate_and_tuning_goes_on) {
                            "{\"match\": \"\", \"fault\": \"crash\", \"every\": 8},"
                            "{\"match\": \"\", \"fault\": \"device\", \"every\": 7},"
                            "{\"match\": \"\", \"fault\": \"timer\", \"every\": 6},"
-                           "{\"match\": \"\", \"fault\": \"hang\", \"every\": 15}]");
+                           "{\"match\": \"\", \"fault\": \"hang\", \"every\": 10}]");
   cr_assert_eq(run(SHAPE "--device replay:bad.json --max-candidates 60 --timeout 1s -o a.jsonl"), 0,
                "%s", text);
   qp_records r = read_results("a.jsonl");
