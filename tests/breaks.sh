@@ -114,7 +114,8 @@ broken "the last warp of a row group one too early" $gemm \
 broken "the last warp's sum left out" $gemm 'w <= end; w++' 'w < end; w++' $chained $cuda
 broken "a counter that is not reset" $gemm \
   'if (lane == 0) args.counters[c.counter + rg] = 0;' '' $chained $tensor
-# Read in two places, so by a macro; in the usual order of blocks one cluster ends before the next begins.
+# Read in two places, so by a macro; in the usual order of blocks one cluster ends before the next
+# begins.
 broken "two clusters that share counters" $gemm \
   $'template <class S>\n__device__ __forceinline__ void add_in_order' \
   $'#define counter segment * 0\ntemplate <class S>\n__device__ __forceinline__ void add_in_order' \

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Tests of every module (ROOM/test_*.c), benchmarks (bench/bench_*.c), fuzz targets (fuzz/fuzz_*.c), and scripts
-# that install and bundle the product and use the result.
+# Tests of every module (ROOM/test_*.c), benchmarks (bench/bench_*.c), fuzz targets (fuzz/fuzz_*.c),
+# and scripts that install and bundle the product and use the result.
 
 set(test_definitions
   QP_SOURCE_DIR="${PROJECT_SOURCE_DIR}" QP_BINARY_DIR="${PROJECT_BINARY_DIR}")
@@ -130,7 +130,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600)
 endif()
 
-# The command's own proofs: every quantizer on every path in the simulator; broken templates are seen.
+# The command's own proofs: every quantizer on every path in the simulator; broken templates are
+# seen.
 if(TARGET qpal AND NOT QPAL_ANALYZE)
   add_test(NAME check_sim COMMAND qpal check --device sim --quiet)
   add_test(NAME check_chains COMMAND qpal check nuq-4 tcq-3 --chains --device sim --quiet)
@@ -154,7 +155,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600 SKIP_RETURN_CODE 77)
 endif()
 
-# The whole circle on a tiny checkpoint; the Python module on what it made; the promises of the header.
+# The whole circle on a tiny checkpoint; the Python module on what it made; the promises of the
+# header.
 if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
   add_test(NAME circle COMMAND ${PROJECT_SOURCE_DIR}/tests/circle/run ${PROJECT_BINARY_DIR})
   set_tests_properties(circle PROPERTIES FIXTURES_SETUP circle)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** What QPAL_ABI 1 promised.  It must compile against every later header of QPAL_ABI 1: functions and enumerators stay as
-** they were, structs that begin with 'size' may grow at their end, others never change.  Lines are only ever added here.
+** What QPAL_ABI 1 promised.  It must compile against every later header of QPAL_ABI 1: functions
+** and enumerators stay as they were, structs that begin with 'size' may grow at their end, others
+** never change.  Lines are only ever added here.
 */
 #include <qpal.h>
 #include <stddef.h>

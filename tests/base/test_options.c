@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Options from a table: what is wrong is named with the option, the value and what would be right. */
+/* Options from a table: what is wrong is named with the option, the value and what would be
+** right. */
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
 #include <stdio.h>

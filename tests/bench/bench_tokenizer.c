@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Bytes a second that a tokenizer encodes:  bench_tokenizer MODEL FILE
-** With --ids the ids instead, a line for each of the file's records, which end with the bytes 1e 0a;
-** tests/model/compare_tokenizers.py compares these with another implementation's.
+** With --ids the ids instead, a line for each of the file's records, which end with the bytes 1e
+** 0a; tests/model/compare_tokenizers.py compares these with another implementation's.
 */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Calibration on a made-up Llama of two blocks (tests/circle/checkpoint.pl): sensitivities are what noise does,
-** Hessians what the linears read, a killed run ends as if nothing had happened, plan and quantize use it.
+** Calibration on a made-up Llama of two blocks (tests/circle/checkpoint.pl): sensitivities are what
+** noise does, Hessians what the linears read, a killed run ends as if nothing had happened, plan
+** and quantize use it.
 */
 #include <criterion/criterion.h>
 #include <math.h>

@@ -1,4 +1,5 @@
--- Decodes that look up codebooks of rows: several, of odd sizes, beside a codebook of all rows, beside an unfolded table.
+-- Decodes that look up codebooks of rows: several, of odd sizes, beside a codebook of all rows,
+-- beside an unfolded table.
 local function sum(name, bits, a, b, decode)
   return scalar { name = name, bits = bits, codebooks = { a = a, b = b }, decode = decode }
 end

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # circle.sh BUILD WEIGHTS MODEL OUT: everything that qpal is for, once around.
 #   weights -> plan -> packed weights -> kernel library -> an engine's block, compared with the reference
-# WEIGHTS: a checkpoint or .gguf; MODEL: a name or config.json; OUT: folder, made anew.  Settings come as variables:
+# WEIGHTS: a checkpoint or .gguf; MODEL: a name or config.json; OUT: folder, made anew.  Settings
+# come as variables:
 #   BITS=3.25         a weight, stored, at most
 #   QUANTIZERS=tcq    the plan's menu
 #   EMBEDDING=        quantizer of the embedding; without one it stays in 16 bits
@@ -33,7 +34,8 @@ begin() {
   printf '\n==> %s: %s\n' "$1" "$2"
 }
 
-# The planner knows this GPU's latencies where records were measured on it; else it plans by bits alone.
+# The planner knows this GPU's latencies where records were measured on it; else it plans by bits
+# alone.
 begin plan "a quantizer for every linear of $model, $bits bits a weight at most"
 limits=(--bits "$bits" --quantizers "$quantizers")
 embedding=()

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** compare_block PACKED OUT: is what the example runtime/examples/block.c computed right?  Packed weights
-** are decoded by the CPU reference, x is rotated in double precision; one line a linear, with the
-** relative L2 error.  Exit code 1: an error above 4e-3 (the rotated x is rounded to fp16 once more
-** than in `qpal check`), or nothing to compare.
+** compare_block PACKED OUT: is what the example runtime/examples/block.c computed right?  Packed
+** weights are decoded by the CPU reference, x is rotated in double precision; one line a linear,
+** with the relative L2 error.  Exit code 1: an error above 4e-3 (the rotated x is rounded to fp16
+** once more than in `qpal check`), or nothing to compare.
 */
 #include <cjson/cJSON.h>
 #include <math.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The encoder: what it says of its codes is what the reference decodes, and codes are the best ones. */
+/* The encoder: what it says of its codes is what the reference decodes, and codes are the best
+** ones. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -26,7 +27,8 @@ static const qp_quantizer *find(const char *name) {
   return q;
 }
 
-/* sum (w - r w^)^2 / sum w^2 with W^ from the reference decoder, which knows nothing of encoding. */
+/* sum (w - r w^)^2 / sum w^2 with W^ from the reference decoder, which knows nothing of
+** encoding. */
 static double decoded_distortion(const qp_encoded *e, const float *weights) {
   qp_reference *reference = qp_reference_new();
   float *value = calloc((size_t)e->rows * e->columns, sizeof *value);
@@ -411,8 +413,8 @@ Test(encode, the_input_scale_of_a_lloyd_max_codebook_is_one) {
 
 enum { H_ROWS = 32, H_COLUMNS = 256 };
 
-/* H of activations that are mostly combinations of a few directions, as real ones are: I + 2 sum u u^T
-** over 24 directions u spread over all columns. */
+/* H of activations that are mostly combinations of a few directions, as real ones are: I + 2 sum u
+** u^T over 24 directions u spread over all columns. */
 static void make_hessian(float *h) {
   enum { DIRECTIONS = 24 };
   float u[DIRECTIONS * H_COLUMNS];
@@ -499,8 +501,8 @@ Test(encode, a_hessian_that_is_none_is_refused) {
   free(weights);
 }
 
-/* Of inputs that are alike in 64 neighbouring columns and nowhere else: what feeds only from 64 columns
-** to the next 64 gains nothing. */
+/* Of inputs that are alike in 64 neighbouring columns and nowhere else: what feeds only from 64
+** columns to the next 64 gains nothing. */
 Test(encode, errors_are_fed_from_few_columns_to_the_next) {
   static const char *const names[] = {"tcq-3", "nuq-3", "vq2-3", "nf4-g64", "e8p-2", "tcq-2.75"};
   float *h = malloc(sizeof *h * H_COLUMNS * H_COLUMNS);
@@ -549,7 +551,8 @@ Test(encode, errors_are_fed_between_blocks_wider_than_what_is_looked_ahead) {
   free(weights);
 }
 
-/* Encode with a Hessian of which each element is 'diagonal' or 'other'; the damping that it took. */
+/* Encode with a Hessian of which each element is 'diagonal' or 'other'; the damping that it
+** took. */
 static double damping_of(float diagonal, float other, double *proxy, double *distortion) {
   float *h = malloc(sizeof *h * H_COLUMNS * H_COLUMNS), weights[H_ROWS * H_COLUMNS];
   for (unsigned i = 0; i < H_COLUMNS * H_COLUMNS; i++)

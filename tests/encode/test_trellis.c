@@ -16,7 +16,8 @@ typedef struct kind {
   unsigned window, step, dim;
 } kind;
 
-/* Rows and columns of every sort: fewer groups than lanes, fan 2, 4 and more, one column, few, many. */
+/* Rows and columns of every sort: fewer groups than lanes, fan 2, 4 and more, one column, few,
+** many. */
 static const kind kinds[] = {{12, 1, 1}, {12, 2, 1}, {13, 3, 2}, {12, 4, 2}, {12, 5, 4},
                              {11, 6, 2}, {12, 7, 3}, {12, 8, 2}, {11, 9, 2}, {12, 12, 8},
                              {6, 2, 1},  {7, 4, 2},  {5, 1, 1},  {12, 6, 1}, {13, 8, 1},

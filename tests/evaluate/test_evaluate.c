@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* qpal evaluate as a user runs it: made-up models, packed by qpal quantize, judged against their sources. */
+/* qpal evaluate as a user runs it: made-up models, packed by qpal quantize, judged against their
+** sources. */
 #include <cjson/cJSON.h>
 #include <criterion/criterion.h>
 #include <math.h>

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** A libcuda for tests: the driver calls that runtime/cuda.c uses, on host memory.  A "kernel" named "store" writes its
-** launch down for the test, which reads it through fake_cuda_last(); so do kernels of kernel libraries, whose names
-** hold "__".  Launches are told to the fake CUPTI in the same library (fake_cupti.c).  FAKE_CUDA_FAIL names a call that fails, FAKE_CUDA_DRIVER is the driver's version,
-** FAKE_CUDA_CAPABILITY the compute capability (90), FAKE_CUDA_MEMORY the bytes that one allocation may have.  The wait for a kernel whose name holds FAKE_CUDA_HANG never ends;
-** after one whose name holds FAKE_CUDA_STICKY every call of the process that can fail does, as after a fault on a GPU.
+** A libcuda for tests: the driver calls that runtime/cuda.c uses, on host memory.  A "kernel" named
+** "store" writes its launch down for the test, which reads it through fake_cuda_last(); so do
+** kernels of kernel libraries, whose names hold "__".  Launches are told to the fake CUPTI in the
+** same library (fake_cupti.c).  FAKE_CUDA_FAIL names a call that fails, FAKE_CUDA_DRIVER is the
+** driver's version, FAKE_CUDA_CAPABILITY the compute capability (90), FAKE_CUDA_MEMORY the bytes
+** that one allocation may have.  The wait for a kernel whose name holds FAKE_CUDA_HANG never ends;
+** after one whose name holds FAKE_CUDA_STICKY every call of the process that can fail does, as
+** after a fault on a GPU.
 */
 #include <cuda.h>
 #include <stdio.h>

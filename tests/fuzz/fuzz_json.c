@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Any text as JSON, for the tree and for the scanner, and as the config.json of a model.  What the strict
-** scanner takes, the tree takes too, but for what only it refuses: keys that appear twice, and depth.
+** Any text as JSON, for the tree and for the scanner, and as the config.json of a model.  What the
+** strict scanner takes, the tree takes too, but for what only it refuses: keys that appear twice,
+** and depth.
 */
 #include "gen/base/json.h"
 #include "gen/model/model.h"

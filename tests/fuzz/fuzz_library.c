@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Any bytes as a kernel library: the loader may refuse them; what it takes can be asked everything.
-** Checksums would keep the fuzzer out, so they are put right.  An even first byte: the rest is a file;
-** an odd one: the rest is a list of changes (where, 3 bytes; to what, 1 byte) of a good library.
+** Checksums would keep the fuzzer out, so they are put right.  An even first byte: the rest is a
+** file; an odd one: the rest is a list of changes (where, 3 bytes; to what, 1 byte) of a good
+** library.
 */
 #include <stddef.h>
 

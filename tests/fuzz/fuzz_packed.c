@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Any bytes as packed weights.  An even first byte: the rest is the metadata 'quantization' of a file
-** that is right otherwise; an odd one: the rest is the whole file.  It is refused with a message, or
-** each linear of a library is asked for, and what is handed out lies inside of the file.
+** Any bytes as packed weights.  An even first byte: the rest is the metadata 'quantization' of a
+** file that is right otherwise; an odd one: the rest is the whole file.  It is refused with a
+** message, or each linear of a library is asked for, and what is handed out lies inside of the
+** file.
 */
 #include "runtime/include/qpal.h"
 #include "tests/fuzz/fuzz_kit.h"

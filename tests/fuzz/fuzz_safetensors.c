@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Any bytes as a .safetensors file, or after a first byte '#' as the index of a folder with one shard:
-** refused with a message that names the file, or every tensor's bytes are inside of it.
+** Any bytes as a .safetensors file, or after a first byte '#' as the index of a folder with one
+** shard: refused with a message that names the file, or every tensor's bytes are inside of it.
 */
 #include "runtime/safetensors.h"
 #include "tests/fuzz/fuzz_kit.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Any text as a tokenizer.json: refused with a message that names the file, or it encodes texts: its own
-** source, and characters of one to four bytes.  Every id is below the tokenizer's size; the same text gives
-** the same ids again.
+** Any text as a tokenizer.json: refused with a message that names the file, or it encodes texts:
+** its own source, and characters of one to four bytes.  Every id is below the tokenizer's size; the
+** same text gives the same ids again.
 */
 #include "gen/model/tokenizer.h"
 #include "tests/fuzz/fuzz_kit.h"

@@ -1,4 +1,5 @@
--- Trellises small enough to be encoded in the simulator whole: { window, step, dim } of every kind of split of the work.
+-- Trellises small enough to be encoded in the simulator whole: { window, step, dim } of every kind
+-- of split of the work.
 local out = {}
 for _, t in ipairs { {8,3,2}, {8,4,2}, {10,2,1}, {10,8,4}, {6,6,2}, {12,3,1}, {9,1,1}, {11,10,2} } do
   out[#out+1] = trellis { name = ("small%d-%d-%d"):format(t[1],t[2],t[3]), window = t[1], step = t[2], dim = t[3],

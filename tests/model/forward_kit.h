@@ -14,7 +14,8 @@
 
 enum { KIT_TOKENS = 40, KIT_VOCAB = 96 };
 
-/* A config.json and the length of the sequence that is run; eps and soft caps are such that they count. */
+/* A config.json and the length of the sequence that is run; eps and soft caps are such that they
+** count. */
 typedef struct kit_family {
   const char *name, *config;
   unsigned tokens;
@@ -118,7 +119,8 @@ typedef struct kit_writer {
   qp_status status;
 } kit_writer;
 
-/* 'size' is about the largest value; norms lie around 'middle'.  Numbers depend on the name alone. */
+/* 'size' is about the largest value; norms lie around 'middle'.  Numbers depend on the name
+** alone. */
 static inline void kit_put(kit_writer *k, const char *name, uint64_t rows, uint64_t columns,
                            double size, double middle) {
   const uint64_t shape[] = {rows, columns};

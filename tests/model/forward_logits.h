@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Logits that transformers gives for the models of forward_kit.h; written by against_transformers/run --store. */
+/* Logits that transformers gives for the models of forward_kit.h; written by
+** against_transformers/run --store. */
 #ifndef QP_FORWARD_LOGITS_H
 #define QP_FORWARD_LOGITS_H
 

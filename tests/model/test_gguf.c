@@ -19,7 +19,8 @@ static qp_error err;
 /*
 ** What the Python package gguf 0.19 (quants.dequantize) makes of two blocks of bytes
 ** x >> 24, x = 1664525 x + 1013904223 from x = 7, with the half at each scale's place in block b
-** set to the bytes 0x66, 0x2e + b + k (k: first or second scale), and MXFP4's exponents to 126, 129.
+** set to the bytes 0x66, 0x2e + b + k (k: first or second scale), and MXFP4's exponents to 126,
+** 129.
 */
 static const struct golden {
   const char *name;

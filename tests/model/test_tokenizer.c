@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Tokenizers give the ids that Hugging Face's tokenizers gives, on small ones that
-** tests/model/make_tokenizers.py trained and stored; compare_tokenizers.py does the same for real ones.
+** tests/model/make_tokenizers.py trained and stored; compare_tokenizers.py does the same for real
+** ones.
 */
 #include <criterion/criterion.h>
 #include <stdio.h>

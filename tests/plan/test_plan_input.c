@@ -4,7 +4,8 @@
 
 #include "tuner/plan/input.h"
 
-/* Distortion of a quantizer that loses 'nominal' on N(0,1), in a linear of a block of SmolLM2-135M. */
+/* Distortion of a quantizer that loses 'nominal' on N(0,1), in a linear of a block of
+** SmolLM2-135M. */
 static double distortion(const char *name, double nominal, unsigned linear) {
   static qp_menu menu;
   const qp_quantizer *q;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Without measured sensitivities a plan takes those that come with qpal, or a guess by role and depth. */
+/* Without measured sensitivities a plan takes those that come with qpal, or a guess by role and
+** depth. */
 #include <criterion/criterion.h>
 #include <string.h>
 

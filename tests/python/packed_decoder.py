@@ -185,7 +185,8 @@ def to_rows(values, columns):
     return out.reshape(groups * 32, -1)[:, :columns]
 
 
-# What states and codes of the palette decode to (`qpal show QUANTIZER` prints it): codebook [entries][dim] -> values.
+# What states and codes of the palette decode to (`qpal show QUANTIZER` prints it): codebook
+# [entries][dim] -> values.
 
 def decode_tcq(states, book):
     bits = len(book).bit_length() - 1

@@ -172,7 +172,8 @@ static inline const void *tensor(const qp_safetensors *s, const char *format, ..
   return t->data;
 }
 
-/* W^ [rows padded to 32][columns] of a linear whose quantizer has its codebook in its definition. */
+/* W^ [rows padded to 32][columns] of a linear whose quantizer has its codebook in its
+** definition. */
 static inline double *decode(const qp_safetensors *s, const char *name, const qp_quantizer *q,
                              unsigned rows, unsigned columns) {
   const unsigned groups = (rows + 31) / 32, parts = q->kind == QP_SPLIT ? q->parts : 1;

@@ -23,7 +23,8 @@ static const qp_model *tiny(qp_models **models) {
   return m;
 }
 
-/* The Hessian of q_proj: 'first' in one half of the diagonal, 'second' in the other, 'other' elsewhere. */
+/* The Hessian of q_proj: 'first' in one half of the diagonal, 'second' in the other, 'other'
+** elsewhere. */
 static double share(float first, float second, float other, size_t *found) {
   const uint64_t shape[] = {HIDDEN, HIDDEN};
   float h[HIDDEN * HIDDEN];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* For tests of kernel libraries: a small one, random packed weights for it, what they should give. */
+/* For tests of kernel libraries: a small one, random packed weights for it, what they should
+** give. */
 #ifndef QP_LIBRARY_KIT_H
 #define QP_LIBRARY_KIT_H
 
@@ -40,9 +41,9 @@ static const qp_quantizer *kit_find(const char *name) {
 }
 
 /*
-** One group "layers.0.test" of a split, a quantizer with group fields and one with row codebooks; one
-** group "layers.0.left" in 16 bits; one "layers.0.single" of the first linear's shape, whose rows
-** can be gathered.
+** One group "layers.0.test" of a split, a quantizer with group fields and one with row codebooks;
+** one group "layers.0.left" in 16 bits; one "layers.0.single" of the first linear's shape, whose
+** rows can be gathered.
 */
 static void kit_groups(qp_export_group g[3]) {
   memset(g, 0, 3 * sizeof *g);

@@ -12,7 +12,8 @@
 static const char fake[] = QP_BINARY_DIR "/libfake_cuda.so";
 static qp_error err;
 
-/* A function of the fake driver itself: the backend loads it by path, the test finds the same copy. */
+/* A function of the fake driver itself: the backend loads it by path, the test finds the same
+** copy. */
 static void *find(const char *name) {
   void *handle = dlopen(fake, RTLD_NOW | RTLD_LOCAL);
   cr_assert(handle, "%s", dlerror());

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernel libraries through the public interface: launched in the simulator, refused when damaged. */
+/* Kernel libraries through the public interface: launched in the simulator, refused when
+** damaged. */
 #include "tests/runtime/library_kit.h"
 
 #include <pthread.h>

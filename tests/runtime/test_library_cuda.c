@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernel libraries on CUDA, against a driver that keeps books (fake_cuda.c): what launches hand over. */
+/* Kernel libraries on CUDA, against a driver that keeps books (fake_cuda.c): what launches hand
+** over. */
 #include "tests/runtime/library_kit.h"
 
 #include <dlfcn.h>
@@ -87,24 +88,8 @@ static void fill_arguments(qpal_weights *w, qpal_segment *segment, qpal_gemm_arg
   }
 }
 
-Test(library_cuda, a_launch_hands_over_the_generators_parameters_on_the_callers_stream) {
-  qpal_device *device = NULL;
-  qpal_kernels *kernels = NULL;
-  qpal_weights w[KIT_MEMBERS] = {0};
-  qpal_segment segment[KIT_MEMBERS];
-  qpal_gemm_args a;
-  qp_arguments own = {.x = 0};
-  unsigned char params[QP_PARAMS_MAX];
-  static qp_kernel k;
-  make_library(h100, QP_PTX_NONE);
-  cr_assert_eq(qpal_device_open(0, &device), QPAL_OK, "%s", qpal_message());
-  /* The codebooks' addresses are known because the memory they go to is given. */
-  const size_t constants = (size_t)qpal_constants_bytes(library);
-  char *memory = aligned_alloc(256, (constants + 255) / 256 * 256);
-  const qpal_load_options o = {.size = sizeof o, .constants = (qpal_ptr)(uintptr_t)memory};
-  cr_assert_eq(qpal_kernels_load(library, device, &o, &kernels), QPAL_OK, "%s", qpal_message());
-  fill_arguments(w, segment, &a, &own);
-
+/* The kernel of the kit's first group, as the library has it. */
+static void make_kernel_of_group(qp_kernel *k) {
   qp_export_group g[3];
   kit_groups(g);
   qp_problem p = {.op = QP_OP_GEMM,
@@ -120,28 +105,58 @@ Test(library_cuda, a_launch_hands_over_the_generators_parameters_on_the_callers_
   qp_choice choice;
   qp_choice_default(qp_families_find(kit_session.families, "gemm_tensor"), &choice);
   qp_choice_put(&choice, "pdl", 1);
-  cr_assert_eq(qp_kernel_make(kit_session.families, &p, &choice, &k, &kit_err), QP_OK);
-  for (unsigned s = 0; s < k.streams;
-       s++) /* the library's own codebooks, found by their contents */
-    for (unsigned b = 0; b < k.stream[s].stream.quantizer->codebooks; b++) {
-      const qp_codebook *book = &k.stream[s].stream.quantizer->codebook[b];
+  cr_assert_eq(qp_kernel_make(kit_session.families, &p, &choice, k, &kit_err), QP_OK);
+}
+
+/* The library's own codebooks, found by their contents in the memory that it was given. */
+static void find_codebooks(const qp_kernel *k, const char *memory, size_t bytes,
+                           qp_arguments *own) {
+  for (unsigned s = 0; s < k->streams; s++)
+    for (unsigned b = 0; b < k->stream[s].stream.quantizer->codebooks; b++) {
+      const qp_codebook *book = &k->stream[s].stream.quantizer->codebook[b];
       if (book->scope != QP_SCOPE_SPEC) continue;
-      const size_t bytes = 2ul * book->entries * book->dim;
-      for (size_t at = 0; at + bytes <= constants && !own.stream[s].codebook[b]; at += 256)
-        if (!memcmp(memory + at, book->data, bytes))
-          own.stream[s].codebook[b] = (qp_devptr)(uintptr_t)(memory + at);
-      cr_assert(own.stream[s].codebook[b]);
+      const size_t of_book = 2ul * book->entries * book->dim;
+      for (size_t at = 0; at + of_book <= bytes && !own->stream[s].codebook[b]; at += 256)
+        if (!memcmp(memory + at, book->data, of_book))
+          own->stream[s].codebook[b] = (qp_devptr)(uintptr_t)(memory + at);
+      cr_assert(own->stream[s].codebook[b]);
     }
-  const size_t bytes = qp_kernel_params(&k, &own, params);
-  int stream;
-  const unsigned waits = last()->waits;
-  cr_assert_eq(qpal_gemm(kernels, &a, &stream), QPAL_OK, "%s", qpal_message());
+}
+
+/* The last launch is of this kernel, with the parameters that the generator lays out. */
+static void expect_launch_of(const qp_kernel *k, const qp_arguments *own) {
+  unsigned char params[QP_PARAMS_MAX];
+  const size_t bytes = qp_kernel_params(k, own, params);
   cr_expect_eq(last()->params_bytes, bytes);
   cr_expect_arr_eq(last()->params, params, bytes);
+  cr_expect_eq(last()->grid, k->grid);
+  cr_expect_eq(last()->block, k->block);
+  cr_expect_eq(last()->smem_bytes, k->smem_bytes);
+}
+
+Test(library_cuda, a_launch_hands_over_the_generators_parameters_on_the_callers_stream) {
+  qpal_device *device = NULL;
+  qpal_kernels *kernels = NULL;
+  qpal_weights w[KIT_MEMBERS] = {0};
+  qpal_segment segment[KIT_MEMBERS];
+  qpal_gemm_args a;
+  qp_arguments own = {.x = 0};
+  static qp_kernel k;
+  int stream;
+  make_library(h100, QP_PTX_NONE);
+  cr_assert_eq(qpal_device_open(0, &device), QPAL_OK, "%s", qpal_message());
+  const size_t constants = (size_t)qpal_constants_bytes(library);
+  char *memory = aligned_alloc(256, (constants + 255) / 256 * 256);
+  const qpal_load_options o = {.size = sizeof o, .constants = (qpal_ptr)(uintptr_t)memory};
+  cr_assert_eq(qpal_kernels_load(library, device, &o, &kernels), QPAL_OK, "%s", qpal_message());
+  fill_arguments(w, segment, &a, &own);
+  make_kernel_of_group(&k);
+  find_codebooks(&k, memory, constants, &own);
+
+  const unsigned waits = last()->waits;
+  cr_assert_eq(qpal_gemm(kernels, &a, &stream), QPAL_OK, "%s", qpal_message());
+  expect_launch_of(&k, &own);
   cr_expect_eq(last()->stream, &stream);
-  cr_expect_eq(last()->grid, k.grid);
-  cr_expect_eq(last()->block, k.block);
-  cr_expect_eq(last()->smem_bytes, k.smem_bytes);
   cr_expect_not(last()->pdl, "only on request");
   cr_expect_eq(last()->waits, waits, "a launch does not wait");
   a.flags = QPAL_PDL;

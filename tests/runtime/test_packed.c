@@ -90,7 +90,8 @@ static void add_tensors(writer *w, const char *name, const kit_linear *l, unsign
   }
 }
 
-/* Describe it; 'q' is the quantizer that the file names (another one's hash is a lie to be seen). */
+/* Describe it; 'q' is the quantizer that the file names (another one's hash is a lie to be
+** seen). */
 static void describe(writer *w, const char *name, const kit_linear *l, const qp_quantizer *q,
                      unsigned rows) {
   qp_text_add(&w->quantizers,

@@ -100,7 +100,7 @@ Test(sim_ops, carries_run_through_chains) {
   KIT_ROWS("sim", rows);
 }
 
-Test(sim_ops, bits_shift_select_and_permute) {
+Test(sim_ops, bits_combine_and_shift) {
   static const kit_row rows[] = {
       ROW("and.b32 D, A, B;", "www", 0x0f000f00, 0xff00ff00, 0x0f0f0f0f),
       ROW("or.b32 D, A, B;", "www", 0xff0fff0f, 0xff00ff00, 0x0f0f0f0f),
@@ -124,6 +124,12 @@ Test(sim_ops, bits_shift_select_and_permute) {
       ROW("shf.l.wrap.b32 D, A, B, C;", "wwww", 0x3456789a, 0x9abcdef0, 0x12345678, 40),
       ROW("shf.r.clamp.b32 D, A, B, C;", "wwww", 0x12345678, 0x9abcdef0, 0x12345678, 40),
       ROW("shf.l.clamp.b32 D, A, B, C;", "wwww", 0x9abcdef0, 0x9abcdef0, 0x12345678, 99),
+  };
+  KIT_ROWS("sim", rows);
+}
+
+Test(sim_ops, bits_are_counted_and_cut_out) {
+  static const kit_row rows[] = {
       ROW("clz.b32 D, A;", "ww", 32, 0),
       ROW("clz.b32 D, A;", "ww", 11, 0x00100000),
       ROW("clz.b64 D, A;", "wd", 33, 0x40000000),
@@ -148,6 +154,12 @@ Test(sim_ops, bits_shift_select_and_permute) {
       ROW("bmsk.clamp.b32 D, A, B;", "www", 0xff0, 4, 8),
       ROW("szext.clamp.s32 D, A, B;", "www", 0xfffffff8, 0x8, 4),
       ROW("szext.clamp.u32 D, A, B;", "www", 0x8, 0xf8, 4),
+  };
+  KIT_ROWS("sim", rows);
+}
+
+Test(sim_ops, bits_are_selected_and_permuted) {
+  static const kit_row rows[] = {
       ROW("lop3.b32 D, A, B, C, 0x96;", "wwww", 0xff00ff00 ^ 0x0f0f0f0f ^ 0x33333333, 0xff00ff00,
           0x0f0f0f0f, 0x33333333),
       ROW("lop3.b32 D, A, B, C, 0xe8;", "wwww", 0x3f033f03 | 0x0f000f00, 0xff00ff00, 0x0f0f0f0f,
@@ -255,6 +267,12 @@ Test(sim_ops, floats_round_as_asked) {
       ROW("min.f32 D, A, B;", "fff", 0x3f800000, 0x7fc00000, 0x3f800000),
       ROW("max.NaN.f32 D, A, B;", "fff", 0x7fffffff, 0x7fc00000, 0x3f800000),
       ROW("copysign.f32 D, A, B;", "fff", 0xc0000000, 0xbf800000, 0x40000000),
+  };
+  KIT_ROWS("sim", rows);
+}
+
+Test(sim_ops, floats_divide_and_take_functions) {
+  static const kit_row rows[] = {
       ROW("div.rn.f32 D, A, B;", "fff", 0x3eaaaaab, 0x3f800000, 0x40400000),
       ROW("div.rz.f32 D, A, B;", "fff", 0x3eaaaaaa, 0x3f800000, 0x40400000),
       ROW("div.full.f32 D, A, B;", "fff", 0x7f800000, 0x3f800000, 0),
@@ -334,7 +352,7 @@ Test(sim_ops, half_arithmetic_rounds_once) {
   KIT_ROWS("sim", rows);
 }
 
-Test(sim_ops, conversions) {
+Test(sim_ops, conversions_of_integers_and_wide_floats) {
   static const kit_row rows[] = {
       ROW("cvt.u64.u32 D, A;", "dw", M1, M1),
       ROW("cvt.s64.s32 D, A;", "dw", M1L, M1),
@@ -370,6 +388,12 @@ Test(sim_ops, conversions) {
       ROW("cvt.f64.f32 D, A;", "gf", UINT64_C(0x4004000000000000), 0x40200000),
       ROW("cvt.rn.f32.f64 D, A;", "fg", 0x3f800000, UINT64_C(0x3ff0000010000000)), /* tie */
       ROW("cvt.rp.f32.f64 D, A;", "fg", 0x3f800001, UINT64_C(0x3ff0000000000001)),
+  };
+  KIT_ROWS("sim", rows);
+}
+
+Test(sim_ops, conversions_of_narrow_floats) {
+  static const kit_row rows[] = {
       ROW("cvt.rn.f16.f32 D, A;", "hf", 0x3c00, 0x3f801000), /* 1 + 2^-11 */
       ROW("cvt.rn.f16.f32 D, A;", "hf", 0x3c02, 0x3f803000),
       ROW("cvt.rz.f16.f32 D, A;", "hf", 0x3c00, 0x3f801fff),

@@ -110,8 +110,8 @@ Test(sim_overlap, a_fill_between_two_launches_waits_for_the_first) {
 }
 
 /*
-** Three launches; the middle one lets its dependents go before it waited, so the first may still run
-** when the third begins.  The third reads what the first wrote.
+** Three launches; the middle one lets its dependents go before it waited, so the first may still
+** run when the third begins.  The third reads what the first wrote.
 */
 static qp_status three(chain *c, const char *m1, const char *m2, const char *l1, const char *l2) {
   open_chain(c);

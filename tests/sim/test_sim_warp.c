@@ -156,37 +156,48 @@ static uint16_t bf16_of(unsigned i) {
   return qp_float_to_bf16((float)((int)(ramp(i) >> 20) - 2048) / 1024.0f);
 }
 
-/* Fragments as the PTX manual gives them, with element (row, column) found from lane and place. */
-static void check_mma(const char *op, bool bf16, unsigned k) {
+typedef struct matrices {
   uint16_t a[16][16], b[16][8];
   float c[16][8];
+} matrices;
+
+static void fill_matrices(matrices *m, bool bf16) {
   for (unsigned i = 0; i < 16; i++)
-    for (unsigned j = 0; j < 16; j++) a[i][j] = bf16 ? bf16_of(16 * i + j) : half_of(16 * i + j);
+    for (unsigned j = 0; j < 16; j++) m->a[i][j] = bf16 ? bf16_of(16 * i + j) : half_of(16 * i + j);
   for (unsigned i = 0; i < 16; i++)
-    for (unsigned j = 0; j < 8; j++)
-      b[i][j] = bf16 ? bf16_of(999 + 8 * i + j) : half_of(999 + 8 * i + j);
-  for (unsigned i = 0; i < 16; i++)
-    for (unsigned j = 0; j < 8; j++) c[i][j] = (float)(i * 8 + j) / 16.0f;
-  uint32_t in[32][10] = {0};
-  for (unsigned l = 0; l < 32; l++) {
-    const unsigned g = l / 4, t = l % 4;
-    for (unsigned i = 0; i < k / 2; i++) { /* a element i of 8: PTX's formulas */
-      const unsigned row = i % 4 < 2 ? g : g + 8, column = 2 * t + (i & 1) + (i >= 4 ? 8 : 0);
-      in[l][i / 2] |= (uint32_t)a[row][column] << (16 * (i & 1));
+    for (unsigned j = 0; j < 8; j++) {
+      m->b[i][j] = bf16 ? bf16_of(999 + 8 * i + j) : half_of(999 + 8 * i + j);
+      m->c[i][j] = (float)(i * 8 + j) / 16.0f;
     }
-    for (unsigned i = 0; i < k / 4; i++) {
-      const unsigned row = 2 * t + (i & 1) + (i >= 2 ? 8 : 0);
-      in[l][4 + i / 2] |= (uint32_t)b[row][g] << (16 * (i & 1));
-    }
-    for (unsigned i = 0; i < 4; i++) {
-      const float v = c[i < 2 ? g : g + 8][2 * t + (i & 1)];
-      memcpy(&in[l][6 + i], &v, 4);
-    }
+}
+
+/* Fragments as the PTX manual gives them, with element (row, column) found from lane and place:
+** 4 words of A, 2 of B, 4 of C. */
+static void fragments_of(const matrices *m, unsigned k, unsigned l, uint32_t in[10]) {
+  const unsigned g = l / 4, t = l % 4;
+  for (unsigned i = 0; i < k / 2; i++) { /* a element i of 8: PTX's formulas */
+    const unsigned row = i % 4 < 2 ? g : g + 8, column = 2 * t + (i & 1) + (i >= 4 ? 8 : 0);
+    in[i / 2] |= (uint32_t)m->a[row][column] << (16 * (i & 1));
   }
-  kit kt;
-  kit_open(&kt, "sim");
-  kit_buffers(&kt, in, sizeof in, 32 * 16);
+  for (unsigned i = 0; i < k / 4; i++) {
+    const unsigned row = 2 * t + (i & 1) + (i >= 2 ? 8 : 0);
+    in[4 + i / 2] |= (uint32_t)m->b[row][g] << (16 * (i & 1));
+  }
+  for (unsigned i = 0; i < 4; i++) memcpy(&in[6 + i], &m->c[i < 2 ? g : g + 8][2 * t + (i & 1)], 4);
+}
+
+static double product_at(const matrices *m, bool bf16, unsigned k, unsigned row, unsigned column) {
+  float (*const number)(uint16_t) = bf16 ? qp_bf16_to_float : qp_half_to_float;
+  double sum = (double)m->c[row][column];
+  for (unsigned q = 0; q < k; q++)
+    sum += (double)number(m->a[row][q]) * (double)number(m->b[q][column]);
+  return sum;
+}
+
+static void run_mma(kit *kt, const char *op, const uint32_t in[32][10]) {
   char body[2048];
+  kit_open(kt, "sim");
+  kit_buffers(kt, in, 32 * sizeof in[0], 32 * 16);
   snprintf(body, sizeof body,
            "mul.wide.u32 %%d3, %%r0, 40; add.s64 %%d3, %%d0, %%d3;\n"
            "ld.global.v2.u32 {%%r10, %%r11}, [%%d3]; ld.global.v2.u32 {%%r12, %%r13}, [%%d3+8];\n"
@@ -195,17 +206,23 @@ static void check_mma(const char *op, bool bf16, unsigned k) {
            "mul.wide.u32 %%d4, %%r0, 16; add.s64 %%d4, %%d4, %%d1;\n"
            "st.global.v4.f32 [%%d4], {%%f1, %%f2, %%f3, %%f4};",
            op);
-  cr_assert_eq(kit_run(&kt, "", body, 1, 32, 0), QP_OK, "%s", kt.err.text);
+  cr_assert_eq(kit_run(kt, "", body, 1, 32, 0), QP_OK, "%s", kt->err.text);
+}
+
+static void check_mma(const char *op, bool bf16, unsigned k) {
+  matrices m;
+  uint32_t in[32][10] = {0};
+  kit kt;
+  fill_matrices(&m, bf16);
+  for (unsigned l = 0; l < 32; l++) fragments_of(&m, k, l, in[l]);
+  run_mma(&kt, op, in);
   for (unsigned l = 0; l < 32; l++)
     for (unsigned i = 0; i < 4; i++) {
       const unsigned row = i < 2 ? l / 4 : l / 4 + 8, column = 2 * (l % 4) + (i & 1);
-      double sum = (double)c[row][column];
-      for (unsigned q = 0; q < k; q++)
-        sum += bf16 ? (double)qp_bf16_to_float(a[row][q]) * (double)qp_bf16_to_float(b[q][column])
-                    : (double)qp_half_to_float(a[row][q]) * (double)qp_half_to_float(b[q][column]);
       float got;
       memcpy(&got, kt.result + 16 * l + 4 * i, 4);
-      cr_assert_float_eq(got, sum, 1e-5, "row %u, column %u", row, column);
+      cr_assert_float_eq(got, product_at(&m, bf16, k, row, column), 1e-5, "row %u, column %u", row,
+                         column);
     }
   kit_close(&kt);
 }
@@ -376,7 +393,8 @@ Test(sim_warp, atomics_return_what_was_there) {
   cr_assert_eq(out[31], 9);
 }
 
-/* One side keeps 64 bits over a shuffle that the other side comes to later, by way of other words. */
+/* One side keeps 64 bits over a shuffle that the other side comes to later, by way of other
+** words. */
 #define TWO_SIDES(compare)                                                                         \
   LOAD compare " %p1, %r0, 16; @%p1 bra WORDS;\n"                                                  \
                "mul.wide.u32 %d10, %r0, 3; mul.wide.u32 %d11, %r0, 5;\n"                           \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What comes with the palette, so that no command has to find it first: whole, and what would be found. */
+/* What comes with the palette, so that no command has to find it first: whole, and what would be
+** found. */
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <stdio.h>

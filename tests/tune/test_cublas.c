@@ -74,7 +74,8 @@ Test(cublas, a_chain_walks_over_four_times_the_cache) {
   double error = -1;
   cr_assert_eq(open_it(), QP_OK, "%s", err.text);
   cr_assert_eq(qp_cublas_time(cublas, 1024, 4096, 1, &ps, &error, &err), QP_OK, "%s", err.text);
-  /* 8 MiB a copy, an L2 cache of 8 MiB: 4 copies, 12 launches; once to load kernels, once captured */
+  /* 8 MiB a copy, an L2 cache of 8 MiB: 4 copies, 12 launches; once to load kernels, once
+  ** captured */
   cr_assert_eq(gemm()->launches, 24);
   cr_assert_eq(ps, 166666667, "the fake's events are 2 ms apart");
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A GPU as a meter, against a driver, CUPTI and NVML that keep books (fake_cuda.c, fake_cupti.c, ...). */
+/* A GPU as a meter, against a driver, CUPTI and NVML that keep books (fake_cuda.c, fake_cupti.c,
+** ...). */
 #include <criterion/criterion.h>
 #include <dlfcn.h>
 #include <stdio.h>
