@@ -286,8 +286,11 @@ static qp_status write_results(const run *r) {
   qp_text flat = {0}, whole = {0};
   qp_text_add(&flat, "{\n");
   add_text(&flat, "source",
-           "qpal calibrate: KL divergence (nats a token) per relative variance of "
-           "white noise; calibration.json says how it was measured");
+           r->o->hessians ? "qpal calibrate: KL divergence (nats a token) per relative variance of "
+                            "noise, as error feedback leaves it; calibration.json says how it was "
+                            "measured"
+                          : "qpal calibrate: KL divergence (nats a token) per relative variance of "
+                            "white noise; calibration.json says how it was measured");
   add_facts(r, &whole);
   qp_text_add(&whole, " \"linears\": {\n");
   add_linears(r, &flat, &whole);

@@ -30,8 +30,8 @@ void qp_hessian_files_end(qp_hessian_files *h);
 void qp_hessian_files_name(const qp_model *m, unsigned block, unsigned group,
                            char out[QP_MODEL_NAME]);
 /* What qp_hessian_files_write wrote for the group that linear 'linear' of the block (linears: the
-** lm_head) reads: out, malloc'ed [columns][columns].  QP_E_ARG: it is of another size; QP_E_NOMEM; errors of
-** qp_safetensors_open. */
+** lm_head) reads: out, malloc'ed [columns][columns].  QP_E_ARG: it is of another size; QP_E_NOMEM;
+** errors of qp_safetensors_open. */
 qp_status qp_hessian_files_read(const qp_model *m, const char *folder, unsigned block,
                                 unsigned linear, float **out, qp_error *err);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What noise in one linear does to a model's predictions:  white noise --> [alpha, its error]. */
+/* What noise in one linear does to a model's predictions:  noise --> [alpha, its error]. */
 #ifndef QP_SENSITIVITY_H
 #define QP_SENSITIVITY_H
 
@@ -23,8 +23,8 @@ typedef struct qp_sensitivity_options {
   double noise;    /* t, above 0 */
   unsigned probes; /* at least 1 */
   uint64_t seed;   /* of E, with block, linear, probe and row: the same on every machine */
-  /* E[x x^T] of the linear at hand [columns][columns]: E is what error feedback makes of white noise;
-  ** NULL: E is white. */
+  /* E[x x^T] of the linear at hand [columns][columns]: E is what error feedback makes of white
+  ** noise; NULL: E is white. */
   const float *hessian;
 } qp_sensitivity_options;
 
@@ -54,9 +54,10 @@ void qp_noise_fill(qp_parallel *p, uint64_t seed, double noise, const float *w, 
                    unsigned columns, float *out);
 
 /*
-** What error feedback makes of white noise N [rows][columns], in place:  E = g^1/2 N L^-1  for H + damping
-** = L L^T and g = det(L L^T)^(1/columns).  Then E (H + damping) E^T = g N N^T: errors of the outputs are the share of
-** white noise's that feedback leaves (tuner/quantize/feedback_share.h), and lie where it leaves them.
+** What error feedback makes of white noise N [rows][columns], in place:  E = g^1/2 N L^-1  for
+** H + damping = L L^T and g = det(L L^T)^(1/columns).  Then  E (H + damping) E^T = g N N^T:
+** errors of the outputs are the share of white noise's that feedback leaves
+** (tuner/quantize/feedback_share.h), and lie where it leaves them.
 ** A Hessian that has no factor leaves N as it is.  QP_E_MISSING: no LAPACK; QP_E_NOMEM.
 */
 qp_status qp_noise_shape(qp_parallel *p, const float *hessian, unsigned rows, unsigned columns,

@@ -438,8 +438,8 @@ static bool measured_with_feedback(const qp_plan_context *c) {
 }
 
 /*
-** Where quantize will have Hessians and sensitivities are of white noise, each linear's counts with the
-** share of its loss that error feedback leaves.
+** Where quantize will have Hessians and sensitivities are of white noise, each linear's counts with
+** the share of its loss that error feedback leaves.
 */
 static qp_status count_feedback(qp_plan_context *c, bool measured) {
   const char *path = hessians_of(c);

@@ -14,8 +14,8 @@ enum { QP_PRIOR_NOTE = 256 };
 **   else a guess by role and depth: lua/sensitivity/prior.json, which says how it was fitted:
 **     alpha = weights / all weights * role's factor * depth's factor,
 **     depth's between the points of a list, from the first block to the last.
-** Where '*feedback' is true, quantize will have Hessians, tuned/NAME-feedback.json comes first: alpha of
-** linears coded with error feedback; '*feedback' is then left true, else it becomes false.
+** Where '*feedback' is true (quantize will have Hessians) tuned/NAME-feedback.json comes first,
+** alpha of linears coded with error feedback: '*feedback' is left true then, else made false.
 ** A role that the prior does not know has the factor 1.  '*head': the lm_head has one too.  'note'
 ** gets a sentence on what was taken and what would be better.
 ** QP_E_ARG: one of these files is wrong; QP_E_IO, QP_E_NOMEM.
