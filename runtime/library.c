@@ -14,6 +14,7 @@
 
 #include "runtime/arguments.h"
 #include "runtime/library_state.h"
+#include "runtime/regular_file.h"
 
 enum { STREAMS_MAX = 16, GRID_MAX = 1 << 20, BATCH_MAX = 64 };
 
@@ -382,14 +383,13 @@ static char *file_of(const char *path) {
 }
 
 static qpal_status map_file(const char *file, void **data, size_t *bytes) {
-  struct stat info;
-  const int fd = open(file, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return qp_refuse(QPAL_E_IO, "%s: %s", file, strerror(errno));
+  struct stat info = {.st_size = 0};
+  int fd = -1;
+  qp_error why = {""};
+  if (qp_regular_file_open(file, O_RDONLY, &fd, &why)) return qp_refuse(QPAL_E_IO, "%s", why.text);
   qpal_status status = QPAL_OK;
   if (fstat(fd, &info))
     status = qp_refuse(QPAL_E_IO, "%s: %s", file, strerror(errno));
-  else if (!S_ISREG(info.st_mode))
-    status = qp_refuse(QPAL_E_IO, "%s: it is no regular file", file);
   else if (!info.st_size)
     status = qp_refuse(QPAL_E_FORMAT, "%s: the file is empty", file);
   if (!status) {

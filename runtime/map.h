@@ -14,12 +14,16 @@ typedef struct qp_map {
 
 /*
 ** Map a regular file for reading.  The caller closes it with qp_map_close.  A file that another
-** process cuts short while it is mapped faults when its lost pages are touched: replace files by
-** renaming, never in place.
+** process cuts short while it is mapped, or whose disk fails, faults (SIGBUS) when its lost pages
+** are touched: replace files by renaming, never in place.
 ** QP_E_IO: it cannot be opened, mapped, or is no regular file.  '*out' is untouched on error.
 */
 qp_status qp_map_open(const char *path, qp_map *out, qp_error *err);
 void qp_map_close(qp_map *m);
+
+/* The file that is mapped at an address, as it was named; NULL: none.  May be called by a handler of
+   signals. */
+const char *qp_map_file_at(const void *address);
 
 /* The pages inside [offset, offset + bytes) are not needed for now: they leave memory, and are read
    again if touched.  So that a pass over a large file needs little memory. */

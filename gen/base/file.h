@@ -13,8 +13,14 @@
 void qp_file_make_folders(char *path);
 
 /* Write under a temporary name beside 'path', then rename; folders are made.  QP_E_IO names path
-   and reason. */
+   and reason: also where 'path' is there and is no regular file, which would be replaced. */
 qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err);
+
+/*
+** Read a whole regular file of at most 'most' bytes.  The caller frees *text, which has a NUL behind
+** its *bytes bytes.  QP_E_IO: it cannot be read, or is no regular file; QP_E_LIMIT: it is larger.
+*/
+qp_status qp_file_read(const char *path, size_t most, char **text, size_t *bytes, qp_error *err);
 
 /* Write all bytes to an open descriptor; false: errno says why. */
 bool qp_file_put(int file, const void *data, size_t bytes);

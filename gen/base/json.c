@@ -2,13 +2,13 @@
 /* JSON from outside, read with care; see json.h. */
 #include "gen/base/json.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/base/file.h"
 #include "gen/base/json_python.h"
 
 enum { MAX_FILE = 256 << 20 };
@@ -109,40 +109,13 @@ qp_status qp_json_parse_python(const char *file, const char *text, size_t bytes,
   return status;
 }
 
-static qp_status read_all(const char *file, FILE *f, char **out, size_t *bytes, qp_error *err) {
-  size_t capacity = 1 << 16, n = 0;
-  char *text = malloc(capacity);
-  while (text) {
-    n += fread(text + n, 1, capacity - n, f);
-    if (n < capacity) break;
-    if (capacity > MAX_FILE) {
-      free(text);
-      return qp_fail(err, QP_E_LIMIT, "%s: larger than %d MiB", file, MAX_FILE >> 20);
-    }
-    char *more = realloc(text, capacity *= 2);
-    if (!more) free(text);
-    text = more;
-  }
-  if (!text) return qp_fail(err, QP_E_NOMEM, "%s: no memory to read it", file);
-  if (ferror(f)) {
-    free(text);
-    return qp_fail(err, QP_E_IO, "%s: cannot be read: %s", file, strerror(errno));
-  }
-  *out = text;
-  *bytes = n;
-  return QP_OK;
-}
-
 typedef qp_status parser(const char *file, const char *text, size_t bytes, cJSON **out,
                          qp_error *err);
 
 static qp_status read_with(parser *how, const char *file, cJSON **out, qp_error *err) {
-  FILE *f = fopen(file, "rb");
-  if (!f) return qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", file, strerror(errno));
   char *text = NULL;
   size_t bytes = 0;
-  qp_status status = read_all(file, f, &text, &bytes, err);
-  fclose(f);
+  qp_status status = qp_file_read(file, MAX_FILE, &text, &bytes, err);
   if (status) return status;
   status = how(file, text, bytes, out, err);
   free(text);

@@ -12,10 +12,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "gen/base/file.h"
 #include "gen/base/resource_data.h"
 
 static const char *const folders[] = {"lua", "templates", "tuned"};
-enum { FOLDERS = sizeof folders / sizeof folders[0] };
+enum { FOLDERS = sizeof folders / sizeof folders[0], MOST_BYTES = 64 << 20 };
 
 /* A file read from $QPAL_HOME, kept until exit because callers hold its text. */
 typedef struct loaded_file {
@@ -94,25 +95,6 @@ static void loaded_file_free(loaded_file *file) {
   free(file);
 }
 
-/* Read what is left of 'in' into file->text, which grows as needed and ends with a NUL. */
-static qp_status read_stream(FILE *in, loaded_file *file, qp_error *err) {
-  size_t capacity = 0;
-  for (;;) {
-    if (capacity - file->bytes < 2) {
-      capacity = capacity == 0 ? 16384 : 2 * capacity;
-      char *grown = realloc(file->text, capacity);
-      if (grown == NULL) return qp_fail(err, QP_E_NOMEM, "%s: out of memory", file->name);
-      file->text = grown;
-    }
-    size_t n = fread(file->text + file->bytes, 1, capacity - file->bytes - 1, in);
-    file->bytes += n;
-    if (n == 0) break;
-  }
-  if (ferror(in)) return qp_fail(err, QP_E_IO, "%s: %s", file->name, strerror(errno));
-  file->text[file->bytes] = '\0';
-  return QP_OK;
-}
-
 /* Read 'name' (taken over) into a new loaded_file. */
 static qp_status load_file(char *name, loaded_file **out, qp_error *err) {
   loaded_file *file = calloc(1, sizeof *file);
@@ -121,10 +103,7 @@ static qp_status load_file(char *name, loaded_file **out, qp_error *err) {
     return qp_fail(err, QP_E_NOMEM, "out of memory");
   }
   file->name = name;
-  FILE *in = fopen(name, "rb");
-  qp_status status = in == NULL ? qp_fail(err, QP_E_IO, "%s: %s", name, strerror(errno))
-                                : read_stream(in, file, err);
-  if (in != NULL) fclose(in);
+  const qp_status status = qp_file_read(name, MOST_BYTES, &file->text, &file->bytes, err);
   if (status) {
     loaded_file_free(file);
     return status;

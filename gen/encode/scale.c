@@ -20,6 +20,7 @@
 */
 enum {
   METHOD = 6, /* of what is kept: changed with the method */
+  MOST_KEPT_BYTES = 64,
   SCAN_POINTS = 10,
   SCAN_WEIGHTS = 4096,
   FINE_WEIGHTS = 32768, /* of trellises */
@@ -140,14 +141,13 @@ static bool path_of(const qp_quantizer *q, char *path, size_t size) {
 }
 
 static bool read_kept(const char *path, double *out) {
-  char line[64] = "";
-  FILE *f = fopen(path, "r");
-  if (!f) return false;
-  bool ok = fgets(line, sizeof line, f) != NULL;
-  fclose(f);
-  char *end = line;
-  double scale = ok ? strtod(line, &end) : 0;
-  if (!ok || strcmp(end, "\n") != 0 || !(scale > 0) || scale > 1e6) return false;
+  char *line = NULL, *end = NULL;
+  size_t bytes = 0;
+  if (qp_file_read(path, MOST_KEPT_BYTES, &line, &bytes, NULL)) return false;
+  const double scale = strtod(line, &end);
+  const bool ok = !strcmp(end, "\n") && scale > 0 && scale <= 1e6;
+  free(line);
+  if (!ok) return false;
   *out = scale;
   return true;
 }

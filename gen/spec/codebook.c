@@ -73,12 +73,11 @@ static bool take_file(const void *bytes, size_t size, const file_head *want, uin
 
 static bool read_file(const char *path, const file_head *want, uint16_t *out) {
   const size_t size = sizeof *want + (size_t)want->entries * want->dim * sizeof *out;
-  FILE *f = fopen(path, "rb");
-  if (!f) return false;
-  void *bytes = malloc(size);
-  const bool ok = bytes && fread(bytes, 1, size, f) == size && take_file(bytes, size, want, out);
-  fclose(f);
-  free(bytes);
+  char *text = NULL;
+  size_t bytes = 0;
+  if (qp_file_read(path, size, &text, &bytes, NULL)) return false;
+  const bool ok = take_file(text, bytes, want, out);
+  free(text);
   return ok;
 }
 

@@ -3,12 +3,12 @@
 #include "gen/spec/codebook_file.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/base/file.h"
 #include "gen/base/resource.h"
 #include "runtime/half.h"
 
@@ -82,19 +82,6 @@ char *qp_codebook_print(unsigned entries, unsigned dim, const uint16_t *data) {
   return text;
 }
 
-static qp_status read_file(const char *path, char **text, size_t *bytes, qp_error *err) {
-  FILE *f = fopen(path, "rb");
-  if (!f) return qp_fail(err, QP_E_IO, "%s: %s", path, strerror(errno));
-  char *all = malloc(MAX_BYTES);
-  *bytes = all ? fread(all, 1, MAX_BYTES, f) : 0;
-  const int failed = ferror(f);
-  fclose(f);
-  if (all && !failed) return *text = all, QP_OK;
-  free(all);
-  return all ? qp_fail(err, QP_E_IO, "%s: cannot be read", path)
-             : qp_fail(err, QP_E_NOMEM, "out of memory");
-}
-
 /* Names between slashes, none of them hidden, "." or "..". */
 static bool lies_below(const char *name) {
   static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
@@ -128,7 +115,7 @@ qp_status qp_codebook_read(const char *spec_file, const char *name, unsigned ent
     return status ? status : qp_codebook_parse(path, text, bytes, entries, dim, out, err);
   }
   char *text = NULL;
-  qp_status status = read_file(path, &text, &bytes, err);
+  qp_status status = qp_file_read(path, MAX_BYTES, &text, &bytes, err);
   if (status) return status;
   status = qp_codebook_parse(path, text, bytes, entries, dim, out, err);
   free(text);

@@ -103,15 +103,15 @@ static bool is_shipped(const char *key, qp_quantizer *q) {
 }
 
 bool qp_definition_is_kept(qp_quantizer *q) {
-  char key[KEY_DIGITS + 1], path[PATH_MAX], line[LINE_BYTES + 1];
+  char key[KEY_DIGITS + 1], path[PATH_MAX], *line = NULL;
+  size_t n = 0;
   if (!key_of(q, key)) return false;
   if (is_shipped(key, q)) return true;
   if (!path_of(key, path, sizeof path)) return false;
-  FILE *f = fopen(path, "r");
-  if (!f) return false;
-  const size_t n = fread(line, 1, sizeof line, f);
-  fclose(f);
-  return n == LINE_BYTES && take_line(key, line, q);
+  if (qp_file_read(path, LINE_BYTES, &line, &n, NULL)) return false;
+  const bool ok = n == LINE_BYTES && take_line(key, line, q);
+  free(line);
+  return ok;
 }
 
 void qp_definition_keep(const qp_quantizer *q) {

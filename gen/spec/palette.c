@@ -2,11 +2,11 @@
 /* The files of lua/quantizers and those of users --spec--> [palette of quantizers]. */
 #include "gen/spec/quantizer.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/base/file.h"
 #include "gen/base/resource.h"
 #include "gen/base/suggest.h"
 #include "gen/spec/definition.h"
@@ -205,34 +205,10 @@ const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i) {
 
 /* ---- Users' files ---- */
 
-static qp_status read_file(const char *path, char **text, size_t *bytes, qp_error *err) {
-  FILE *f = fopen(path, "rb");
-  if (!f) return qp_fail(err, QP_E_IO, "%s: %s", path, strerror(errno));
-  char *buffer = malloc(MAX_FILE_BYTES + 1);
-  const size_t n = buffer ? fread(buffer, 1, MAX_FILE_BYTES + 1, f) : 0;
-  const int broken = ferror(f) ? errno : 0;
-  fclose(f);
-  qp_status status = QP_OK;
-  if (!buffer) {
-    status = qp_fail(err, QP_E_NOMEM, "out of memory");
-  } else if (broken) {
-    status = qp_fail(err, QP_E_IO, "%s: %s", path, strerror(broken));
-  } else if (n > MAX_FILE_BYTES) {
-    status = qp_fail(err, QP_E_LIMIT, "%s: larger than %d MiB", path, MAX_FILE_BYTES >> 20);
-  }
-  if (status) {
-    free(buffer);
-    return status;
-  }
-  *text = buffer;
-  *bytes = n;
-  return QP_OK;
-}
-
 static qp_status load_specs(const char *path, spec_list *out, qp_error *err) {
   char *text = NULL;
   size_t bytes = 0;
-  qp_status status = read_file(path, &text, &bytes, err);
+  qp_status status = qp_file_read(path, MAX_FILE_BYTES, &text, &bytes, err);
   if (!status) status = qp_spec_load(path, text, bytes, &out->spec, &out->count, err);
   free(text);
   return status;

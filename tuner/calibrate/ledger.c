@@ -12,6 +12,7 @@
 
 #include "gen/base/json.h"
 #include "gen/base/text.h"
+#include "runtime/regular_file.h"
 
 struct qp_ledger {
   char *path;
@@ -146,10 +147,8 @@ qp_status qp_ledger_open(const char *file, const char *key, const qp_model *m, q
   qp_ledger *l = NULL;
   qp_status status = new_ledger(file, m, &l, err);
   if (status) return status;
-  l->file = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (l->file < 0)
-    status = qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", file, strerror(errno));
-  else if (flock(l->file, LOCK_EX | LOCK_NB) != 0)
+  status = qp_regular_file_open(file, O_RDWR | O_CREAT, &l->file, err);
+  if (!status && flock(l->file, LOCK_EX | LOCK_NB) != 0)
     status = qp_fail(err, QP_E_IO, "%s: another run writes it", file);
   if (!status) status = start(l, key, err);
   if (status) return qp_ledger_close(l, false), status;

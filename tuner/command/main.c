@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The command `qpal`: finds the verb. */
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "qpal.h"
+#include "tuner/base/lost_file.h"
 #include "tuner/command/commands.h"
 
 static const struct {
@@ -52,7 +54,7 @@ static size_t likeness(const char *a, const char *b) {
   return head + tail;
 }
 
-int main(int argc, char **argv) {
+static int run(int argc, char **argv) {
   if (argc < 2) return print_usage(stderr), 2;
   if (!strcmp(argv[1], "--help") || (argc == 2 && !strcmp(argv[1], "help")))
     return print_usage(stdout), 0;
@@ -69,4 +71,16 @@ int main(int argc, char **argv) {
   fprintf(stderr, "qpal: there is no verb '%s'; did you mean '%s'? qpal --help lists them\n",
           argv[1], verbs[best].name);
   return 2;
+}
+
+/* What was printed has arrived, or the exit code says that it has not. */
+int main(int argc, char **argv) {
+  qp_lost_file_watch();
+  const int code = run(argc, argv);
+  errno = 0;
+  if (!fflush(stdout) && !ferror(stdout)) return code;
+  const int why = errno;
+  fprintf(stderr, "qpal: standard output cannot be written%s%s\n", why ? ": " : "",
+          why ? strerror(why) : "");
+  return code > 2 ? code : 2;
 }

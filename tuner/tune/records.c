@@ -306,22 +306,11 @@ qp_status qp_records_parse(const char *file, const char *text, size_t bytes, uns
 }
 
 qp_status qp_records_read(const char *file, unsigned policy, qp_records *out, qp_error *err) {
-  FILE *f = fopen(file, "rb");
-  if (!f) return qp_fail(err, QP_E_IO, "%s: cannot be read: %s", file, strerror(errno));
-  qp_text text = {0};
-  static char chunk[1 << 16];
-  size_t n;
-  while ((n = fread(chunk, 1, sizeof chunk, f)) > 0 && text.length <= MOST_BYTES)
-    qp_text_append(&text, chunk, n);
-  bool bad = ferror(f) != 0;
-  fclose(f);
-  qp_status status = QP_OK;
-  if (bad) status = qp_fail(err, QP_E_IO, "%s: cannot be read", file);
-  if (!status && text.length > MOST_BYTES)
-    status = qp_fail(err, QP_E_LIMIT, "%s: more than %d MiB", file, MOST_BYTES >> 20);
-  if (!status && text.failed) status = qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
-  if (!status) status = qp_records_parse(file, text.s ? text.s : "", text.length, policy, out, err);
-  qp_text_free(&text);
+  char *text = NULL;
+  size_t bytes = 0;
+  qp_status status = qp_file_read(file, MOST_BYTES, &text, &bytes, err);
+  if (!status) status = qp_records_parse(file, text, bytes, policy, out, err);
+  free(text);
   return status;
 }
 

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* Files: read whole within a limit, written whole or not at all, never anything but regular ones. */
+#include "gen/base/file.h"
+
+#include <criterion/criterion.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime/map.h"
+#include "tests/base/folder_kit.h"
+
+TestSuite(file, .init = open_folder, .fini = close_folder, .timeout = 30);
+
+static qp_error error;
+
+static bool says(const char *part) { return strstr(error.text, part) != NULL; }
+
+Test(file, is_read_as_it_was_written) {
+  char *text = NULL;
+  size_t bytes = 0;
+  cr_assert_eq(qp_file_write(in_folder("a/b.txt"), "one\0two", 7, &error), QP_OK);
+  cr_assert_eq(qp_file_read(in_folder("a/b.txt"), 7, &text, &bytes, &error), QP_OK);
+  cr_expect(bytes == 7 && !memcmp(text, "one\0two", 8));
+  free(text);
+  cr_assert_eq(qp_file_write(in_folder("a/b.txt"), "", 0, &error), QP_OK);
+  cr_assert_eq(qp_file_read(in_folder("a/b.txt"), 7, &text, &bytes, &error), QP_OK);
+  cr_expect(bytes == 0 && !*text);
+  free(text);
+}
+
+Test(file, larger_than_asked_for_is_refused) {
+  char *text = NULL;
+  size_t bytes = 0;
+  write_file("b.txt", "12345678");
+  cr_expect_eq(qp_file_read(in_folder("b.txt"), 7, &text, &bytes, &error), QP_E_LIMIT);
+  cr_expect(says("b.txt: larger than 7 bytes"), "%s", error.text);
+  /* a file of the kernel says that it has no bytes */
+  cr_expect_eq(qp_file_read("/proc/self/stat", 10, &text, &bytes, &error), QP_E_LIMIT);
+  cr_assert_eq(qp_file_read("/proc/self/stat", 10000, &text, &bytes, &error), QP_OK);
+  cr_expect_gt(bytes, 10);
+  free(text);
+}
+
+Test(file, that_is_a_fifo_or_a_folder_is_refused_at_once) {
+  char *text = NULL;
+  size_t bytes = 0;
+  qp_map map = {0};
+  cr_assert_eq(mkfifo(in_folder("fifo"), 0600), 0);
+  cr_assert_eq(mkdir(in_folder("inner"), 0700), 0);
+  cr_expect_eq(qp_file_read(in_folder("fifo"), 9, &text, &bytes, &error), QP_E_IO);
+  cr_expect(says("fifo: is no regular file"), "%s", error.text);
+  cr_expect_eq(qp_map_open(in_folder("fifo"), &map, &error), QP_E_IO);
+  cr_expect(says("fifo: is no regular file"), "%s", error.text);
+  cr_expect_eq(qp_file_read(in_folder("inner"), 9, &text, &bytes, &error), QP_E_IO);
+  cr_expect(says("inner: is a directory, no file"), "%s", error.text);
+  cr_expect_eq(qp_file_read("/dev/zero", 9, &text, &bytes, &error), QP_E_IO);
+  cr_expect(says("/dev/zero: is no regular file"), "%s", error.text);
+}
+
+Test(file, that_is_a_fifo_is_not_replaced_by_what_is_written) {
+  struct stat info;
+  cr_assert_eq(mkfifo(in_folder("fifo"), 0600), 0);
+  cr_expect_eq(qp_file_write(in_folder("fifo"), "x", 1, &error), QP_E_IO);
+  cr_expect(says("fifo: cannot be written: is no regular file"), "%s", error.text);
+  cr_expect(!stat(in_folder("fifo"), &info) && S_ISFIFO(info.st_mode));
+}
