@@ -467,10 +467,14 @@ static float *hessian_of(unsigned columns, unsigned groups) {
   return h;
 }
 
+static float spoilt = 1; /* what stands in group g, row 1, column 13 of those that are written, */
+static unsigned spoilt_group = 64; /* for this g */
+
 static void write_hessian(const char *file, const linear *l, unsigned groups) {
   const uint64_t shape[] = {groups, l->columns, l->columns};
   const size_t bytes = (size_t)groups * l->columns * l->columns * sizeof(float);
   float *h = hessian_of(l->columns, groups);
+  if (spoilt_group < groups) h[((size_t)spoilt_group * l->columns + 1) * l->columns + 13] = spoilt;
   qp_tensor_writer *w;
   cr_assert_eq(qp_tensor_writer_new(file, &w, &err), QP_OK);
   cr_assert_eq(qp_tensor_writer_declare(w, "hessian", QP_TENSOR_F32, groups > 1 ? 3 : 2,
@@ -581,4 +585,50 @@ Test(quantize_inputs, hessians_that_do_not_fit_are_refused_before_work) {
   snprintf(options, sizeof options, "--quantizer nuq-3 --hessian '%s'", path("none"));
   cr_assert_eq(quantize(options, "out"), 2);
   cr_assert(strstr(answer, "no linear of the model has a Hessian"), "%s", answer);
+}
+
+/* Its place in the user's file, not in what the rotation makes of it. */
+Test(quantize_inputs, a_hessian_with_what_is_no_number_is_refused_before_work) {
+  static const char *const place[] = {"tensor 'hessian' [1][13] is nan", "[2][1][13] is inf"};
+  char options[512];
+  make_family(&families[0], QP_TENSOR_F32, "in");
+  snprintf(options, sizeof options, "--quantizer nuq-3 --hessian '%s'", path("h"));
+  for (unsigned i = 0; i < 2; i++) {
+    spoilt = i ? INFINITY : NAN;
+    spoilt_group = 2 * i;
+    write_hessian(path("h/model.layers.0.mlp.up_proj.safetensors"), &families[0].linear[4],
+                  i ? 3 : 1);
+    cr_expect_eq(quantize(options, "out"), 2, "%s", answer);
+    cr_expect(strstr(answer, place[i]), "'%s' is missing in %s", place[i], answer);
+    cr_expect(strstr(answer, "linear 'model.layers.0.mlp.up_proj'"), "%s", answer);
+    cr_expect_neq(access(path("out"), F_OK), 0, "something was left behind");
+  }
+}
+
+static double reported_damping(const char *out) {
+  cJSON *report;
+  cr_assert_eq(qp_json_read(path("%s/quantize-report.json", out), &report, &err), QP_OK);
+  const cJSON *l =
+      cJSON_GetObjectItem(cJSON_GetObjectItem(report, "linears"), "model.layers.0.mlp.up_proj");
+  const double v = cJSON_GetObjectItem(cJSON_GetObjectItem(l, "nuq-3"), "damping")->valuedouble;
+  cJSON_Delete(report);
+  return v;
+}
+
+Test(quantize_inputs, a_hessian_is_damped_as_much_as_is_asked_for) {
+  char options[512];
+  make_family(&families[0], QP_TENSOR_F32, "in");
+  write_hessian(path("h/model.layers.0.mlp.up_proj.safetensors"), &families[0].linear[4], 1);
+  snprintf(options, sizeof options, "--hessian '%s' --damping 0.25", path("h"));
+  quantize_up(options, "damped");
+  cr_expect_eq(reported_damping("damped"), 0.25);
+  cr_expect_null(strstr(answer, "not positive definite"), "%s", answer);
+  snprintf(options, sizeof options, "--hessian '%s'", path("h"));
+  quantize_up(options, "usual");
+  cr_expect_eq(reported_damping("usual"), 0.01);
+  snprintf(options, sizeof options, "--quantizer nuq-3 --hessian '%s' --damping 2", path("h"));
+  cr_expect_eq(quantize(options, "out"), 2);
+  cr_expect(strstr(answer, "--damping '2': a number above 0, at most 1"), "%s", answer);
+  cr_expect_eq(quantize("--quantizer nuq-3 --damping 0.1", "out"), 2);
+  cr_expect(strstr(answer, "--damping is of Hessians"), "%s", answer);
 }

@@ -34,6 +34,7 @@ static const qp_verb_help help = {
 
 typedef struct quantize_options {
   const char *plan, *quantizer, *embedding, *folder, *hessian, *calibration, *device, *input_scale;
+  const char *damping;
   bool head, plain, verify, json;
   unsigned seed, threads, blocks, shard_mib, groups, beam;
   qp_repeats keep;
@@ -162,7 +163,7 @@ static void print_hessians(const qp_job *j, const cJSON *report) {
     const cJSON *entry = cJSON_GetObjectItemCaseSensitive(linears, l->name);
     const double damping =
         figure(cJSON_GetObjectItemCaseSensitive(entry, l->quantizer->name), "damping");
-    if (damping > QP_ENCODE_DAMPING)
+    if (damping > (j->damping > 0 ? j->damping : QP_ENCODE_DAMPING))
       fprintf(stderr,
               "%s: its Hessian is not positive definite: it was damped by %g of its mean diagonal; "
               "more samples would help\n",
@@ -227,6 +228,13 @@ static qp_status verify(const qp_job *j, qp_session *session, const quantize_opt
 
 /* ---- The verb ---- */
 
+/* A number above 0 and at most 'most'. */
+static bool read_number(const char *text, double most, double *out) {
+  char *end;
+  *out = strtod(text, &end);
+  return end != text && !*end && *out > 0 && *out <= most;
+}
+
 static qp_status read_wishes(const quantize_options *o, qp_session *s, qp_job_wishes *w,
                              qp_error *err) {
   *w = (qp_job_wishes){.folder = o->folder,
@@ -244,13 +252,15 @@ static qp_status read_wishes(const quantize_options *o, qp_session *s, qp_job_wi
   if (!o->folder || !*o->folder) return qp_fail(err, QP_E_ARG, "-o DIR is needed: where to write");
   if (!o->plan == !o->quantizer)
     return qp_fail(err, QP_E_ARG, "either --plan or --quantizer is needed");
-  if (o->input_scale) {
-    char *end;
-    w->input_scale = strtod(o->input_scale, &end);
-    if (*end || !(w->input_scale > 0 && w->input_scale < 100))
-      return qp_fail(err, QP_E_ARG, "--input-scale '%s': a number above 0 is needed, such as 0.9",
-                     o->input_scale);
-  }
+  if (o->input_scale && !read_number(o->input_scale, 100, &w->input_scale))
+    return qp_fail(err, QP_E_ARG, "--input-scale '%s': a number above 0 is needed, such as 0.9",
+                   o->input_scale);
+  if (o->damping && !o->hessian && !o->calibration)
+    return qp_fail(err, QP_E_ARG, "--damping is of Hessians: --calibration or --hessian is needed");
+  if (o->damping && !read_number(o->damping, 1, &w->damping))
+    return qp_fail(err, QP_E_ARG,
+                   "--damping '%s': a number above 0, at most 1, is needed: %g is usual",
+                   o->damping, QP_ENCODE_DAMPING);
   qp_status status = QP_OK;
   if (o->quantizer) status = qp_palette_find(s->palette, o->quantizer, &w->quantizer, err);
   if (!status && o->embedding)
@@ -352,6 +362,9 @@ int qp_cmd_quantize(int argc, char **argv) {
       QP_TEXT("hessian", o.hessian, "PATH",
               "E[x x^T] of linears: a safetensors file, or a folder with one each"),
       QP_TEXT("calibration", o.calibration, "DIR", "the same, of qpal calibrate"),
+      QP_TEXT(
+          "damping", o.damping, "S",
+          "added to a Hessian's diagonal, as a share of its mean (0.01); more where it needs it"),
       QP_FLAG("no-rotation", o.plain, "quantize weights as they are"),
       QP_NUMBER("seed", o.seed, "N", "of the rotation's signs (1)", 0, 4294967295u),
       QP_TEXT("input-scale", o.input_scale, "S",

@@ -2,6 +2,7 @@
 /* Hessians of linears. */
 #include "tuner/quantize/hessian.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,13 @@ uint64_t qp_hessian_stamp(const char *path, const char *name) {
   return hash ? hash : 1;
 }
 
+bool qp_hessian_is_same(const char *path, const char *a, const char *b) {
+  char file[2][4096];
+  bool folder;
+  return file_of(path, a, file[0], &folder) && file_of(path, b, file[1], &folder) && folder &&
+         !strcmp(file[0], file[1]);
+}
+
 qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, unsigned columns,
                           qp_hessian *out, qp_error *err) {
   char file[4096], tensor[512];
@@ -102,6 +110,35 @@ qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, uns
   if (status) return qp_hessian_close(&h), status;
   *out = h;
   return QP_OK;
+}
+
+/* Row 'row' of all groups, beneath each other; the file may have put it on any byte. */
+static qp_status check_row(const qp_hessian *h, size_t row, float *x, qp_error *err) {
+  const size_t n = h->columns;
+  float sum = 0;
+  memcpy(x, h->tensor->data + row * n * sizeof *x, n * sizeof *x);
+  for (size_t i = 0; i < n; i++) sum += x[i] * 0.0f; /* infinities and NaNs become NaN */
+  if (sum == 0) return QP_OK;
+  char group[32] = "";
+  size_t i = 0;
+  while (isfinite(x[i])) i++;
+  if (h->tensor->dims == 3) snprintf(group, sizeof group, "[%zu]", row / n);
+  return qp_fail(err, QP_E_ARG, "tensor '%s' %s[%zu][%zu] is %g; moments should be finite",
+                 h->tensor->name, group, row % n, i, (double)x[i]);
+}
+
+qp_status qp_hessian_check(const qp_hessian *h, const _Atomic bool *cancel, qp_error *err) {
+  const size_t rows = (size_t)h->groups * h->columns;
+  if (!rows) return QP_OK;
+  float *x = malloc(h->columns * sizeof *x);
+  qp_status status = x ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for a row of a Hessian");
+  for (size_t row = 0; row < rows && !status; row++) {
+    if (cancel && atomic_load(cancel)) status = qp_fail(err, QP_E_LIMIT, "stopped");
+    if (!status) status = check_row(h, row, x, err);
+  }
+  free(x);
+  qp_safetensors_release(h->file, h->tensor);
+  return status;
 }
 
 qp_status qp_hessian_read(const qp_hessian *h, unsigned i, const uint32_t *signs, unsigned threads,

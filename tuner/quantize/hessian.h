@@ -3,6 +3,8 @@
 #ifndef QP_HESSIAN_H
 #define QP_HESSIAN_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "runtime/safetensors.h"
@@ -30,8 +32,17 @@ qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, uns
 /* Changes when the file that would be opened for a linear does (size, time); 0: there is none. */
 uint64_t qp_hessian_stamp(const char *path, const char *name);
 
+/* Would the same file be opened for both linears, one of a folder's that holds one tensor? */
+bool qp_hessian_is_same(const char *path, const char *a, const char *b);
+
 /* Free what qp_hessian_open gave. */
 void qp_hessian_close(qp_hessian *h);
+
+/*
+** Are all numbers of it finite?  QP_E_ARG names the tensor, the element's place in it and what it
+** is; QP_E_LIMIT: 'cancel' (may be NULL) was set.
+*/
+qp_status qp_hessian_check(const qp_hessian *h, const _Atomic bool *cancel, qp_error *err);
 
 /* Group i for rotated weights ('signs' NULL: not rotated); malloc'ed [columns][columns]. */
 qp_status qp_hessian_read(const qp_hessian *h, unsigned i, const uint32_t *signs, unsigned threads,

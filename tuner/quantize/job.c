@@ -438,6 +438,7 @@ static void make_key(qp_job *j) {
   XXH3_128bits_update(&s, facts, sizeof facts);
   XXH3_128bits_update(&s, &j->input_scale, sizeof j->input_scale);
   XXH3_128bits_update(&s, &j->beam, sizeof j->beam);
+  XXH3_128bits_update(&s, &j->damping, sizeof j->damping);
   for (size_t i = 0; i < j->linears; i++) {
     XXH3_128bits_update(&s, j->linear[i].name, strlen(j->linear[i].name) + 1);
     XXH3_128bits_update(&s, j->linear[i].quantizer->hash, sizeof j->linear[i].quantizer->hash);
@@ -461,6 +462,7 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
               .input_scale = w->input_scale,
               .beam = w->beam,
               .hessian = w->hessian,
+              .damping = w->damping,
               .threads = w->threads};
   making m = {.w = w, .model = qp_checkpoint_model(c), .palette = palette, .j = &j, .err = err};
   qp_status status = read_plan(&m);

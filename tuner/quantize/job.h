@@ -40,6 +40,7 @@ typedef struct qp_job {
   double input_scale;  /* of all quantizers, or 0: the best of each */
   unsigned beam;       /* as in qp_encode_options */
   const char *hessian; /* file or folder, or NULL */
+  double damping;      /* as hessian_damping in qp_encode_options */
   unsigned threads;
   const qp_encode_searcher *searcher; /* set by the caller: a device, or NULL */
   size_t linears, kepts, quantizers, shards;
@@ -64,7 +65,7 @@ typedef struct qp_job_wishes {
   unsigned seed, threads;
   unsigned blocks; /* only the first so many; 0: all */
   unsigned shard_bytes_mib;
-  double input_scale;
+  double input_scale, damping;
   unsigned beam;
   const char *const *keep; /* linears whose name contains one of these stay as they are */
   size_t keeps;

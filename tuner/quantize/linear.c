@@ -64,6 +64,7 @@ static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *canc
   qp_encode_options options = {.threads = b->j->threads,
                                .input_scale = qp_job_scale_of(b->j, b->l),
                                .beam = b->j->beam,
+                               .hessian_damping = b->j->damping,
                                .searcher = b->j->searcher,
                                .done = done,
                                .cancel = cancel};

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "tuner/quantize/hessian.h"
+
 enum { PIECE_WEIGHTS = 1 << 20 }; /* read at a time */
 
 /* A type that is no number is refused by the first row. */
@@ -45,6 +47,19 @@ static qp_status check_values(const qp_job *j, const qp_job_linear *l, float *pi
   return status;
 }
 
+/* Linears that read the same x have the same one, in the same file: it is looked at once. */
+static qp_status check_hessian(const qp_job *j, size_t i, const _Atomic bool *cancel,
+                               qp_error *err) {
+  const qp_job_linear *l = &j->linear[i];
+  qp_hessian h = {0};
+  if (i && qp_hessian_is_same(j->hessian, l[-1].name, l->name)) return QP_OK;
+  qp_status status = qp_hessian_open(j->hessian, l->name, l->rows, l->columns, &h, err);
+  if (!status) status = qp_hessian_check(&h, cancel, err);
+  qp_hessian_close(&h);
+  return status ? qp_fail_prefix(err, status, "%s: Hessian of linear '%s'", j->hessian, l->name)
+                : QP_OK;
+}
+
 static size_t largest_piece(const qp_job *j) {
   size_t most = PIECE_WEIGHTS;
   for (size_t i = 0; i < j->linears; i++)
@@ -60,6 +75,8 @@ qp_status qp_survey_run(const qp_job *j, const _Atomic bool *cancel, qp_error *e
     status = check_type(j, &j->linear[i], piece, err);
   for (size_t i = 0; i < j->linears && !status; i++)
     status = check_values(j, &j->linear[i], piece, cancel, err);
+  for (size_t i = 0; i < j->linears && j->hessian && !status; i++)
+    status = check_hessian(j, i, cancel, err);
   free(piece);
   return status;
 }
