@@ -16,12 +16,20 @@ or as the system finds it.  Devices: "cuda:N"; "current", the calling thread's c
 torch uses); "sim:90:4", the PTX simulator as sm_90 with 4 multiprocessors, where the library is
 libqpal_sim.so.
 
-A Model is for one thread at a time; several threads take a Model each, or a lock.
+A Model is for one thread at a time; several threads take a Model each, or a lock.  What holds
+memory has close(), and is closed at the end of a  with  block:
+
+    with qpal.Model("lib/library.qpal", "packed") as model:
+        y = model.group("layers.0.down")(x)
+
+A closed object refuses to work (ValueError).  Arguments of a wrong type are TypeErrors, numbers out
+of range ValueErrors, what libqpal refuses is an Error.
 """
 
 import ctypes as C
 import ctypes.util
 import glob
+import operator
 import os
 import sys
 import weakref
@@ -36,6 +44,7 @@ F16, BF16, F32 = 0, 1, 2
 I32 = 3  # of ids alone
 GEMM, ROTATE, DEQUANT, GATHER = 0, 1, 2, 3
 PDL, Y_IS_ZERO = 1, 2
+MAX_DEVICE, MAX_SIMULATED = 1023, 1024  # number of a GPU, multiprocessors of a simulated one
 _CURRENT = -1
 
 # ---- What qpal.h declares ----
@@ -224,6 +233,30 @@ def version():
     return _api().version().decode()
 
 
+def _whole(value, what, least, most):
+    """A whole number in a range: ctypes would wrap around what does not fit."""
+    try:
+        n = operator.index(None if isinstance(value, bool) else value)
+    except TypeError:
+        raise TypeError(f"{what}: {type(value).__name__}; a whole number is needed") from None
+    if not least <= n <= most:
+        raise ValueError(f"{what}: {n}; {least} to {most} are possible")
+    return n
+
+
+def _text(value, what):
+    if not isinstance(value, str):
+        raise TypeError(f"{what}: {type(value).__name__}; a str is needed")
+    return value.encode()
+
+
+def _number(text, what, least, most):
+    """The same of digits in a device's name."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{what}: '{text}'; {least} to {most} are possible")
+    return _whole(int(text), what, least, most)
+
+
 def _table(info):
     """The fields of an info as a dict."""
     out = {}
@@ -255,7 +288,7 @@ _TYPES = {(2, 16): F16, (4, 16): BF16, (2, 32): F32, (0, 32): I32}
 class _Array:
     """Where an array lies: pointer, shape, type, device.  Keeps the array alive."""
 
-    def __init__(self, array, what, types=(F16, BF16, F32)):
+    def __init__(self, array, what, types=(F16, BF16, F32), hint=""):
         self.keep = array
         interface = getattr(array, "__array_interface__", None)
         if interface is not None:  # numpy; also its read-only arrays
@@ -284,7 +317,7 @@ class _Array:
             raise TypeError(f"{what}: elements are {getattr(array, 'dtype', 'of another type')}; "
                             f"should be {possible}")
         if not contiguous:
-            raise ValueError(f"{what}: is not contiguous")
+            raise ValueError(f"{what}: is not contiguous{hint}")
         self.bytes = 2 if self.type in (F16, BF16) else 4
         for n in self.shape:
             self.bytes *= n
@@ -292,6 +325,21 @@ class _Array:
     @property
     def on_device(self):
         return self.device in (_DL_CUDA, _DL_MANAGED)
+
+
+def _stream(stream):
+    """A CUstream as ctypes takes it: None or an address."""
+    return None if stream is None else _whole(stream, "stream", 0, 2**64 - 1)
+
+
+def _contiguous(array):
+    """The array itself or a copy whose elements lie one behind another."""
+    if _is_torch(array):
+        return array.contiguous()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(array, numpy.ndarray):
+        return numpy.ascontiguousarray(array)
+    return array
 
 
 def _is_torch(array):
@@ -328,7 +376,9 @@ def _give_back(close, pointer, _keep):
 
 def _free_all(device, addresses):
     while addresses:
-        device.free(addresses.pop())
+        address = addresses.pop()
+        if device.pointer:  # else the memory went with it
+            device.free(address)
 
 
 class _Handle:
@@ -347,6 +397,18 @@ class _Handle:
         self._finalizer()
         self.pointer = C.c_void_p()
 
+    def _open(self):
+        """The pointer, which there is until it is closed."""
+        if not self.pointer:
+            raise ValueError(f"{type(self).__name__}: is closed")
+        return self.pointer
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
 
 class Library(_Handle):
     """A kernel library: a path, or its bytes."""
@@ -355,8 +417,9 @@ class Library(_Handle):
         api = _api()
         super().__init__(api.library_close)
         if isinstance(source, (bytes, bytearray, memoryview)):
+            source = bytes(source)
             self._memory = (C.c_uint64 * ((len(source) + 7) // 8))()
-            C.memmove(self._memory, bytes(source), len(source))
+            C.memmove(self._memory, source, len(source))
             api.library_from_memory(self._memory, len(source), C.byref(self.pointer))
         else:
             api.library_open(os.fsencode(source), C.byref(self.pointer))
@@ -369,7 +432,7 @@ class Library(_Handle):
         out = []
         for i in range(self.info[count]):
             info = kind()
-            f(self.pointer, i, C.byref(info))
+            f(self._open(), i, C.byref(info))
             out.append(_table(info))
         return out
 
@@ -391,18 +454,20 @@ class Library(_Handle):
 
     def linear(self, group, member):
         info = LinearInfo()
-        _api().library_linear(self.pointer, group, member, C.byref(info))
+        _api().library_linear(self._open(), _whole(group, "group", 0, NONE),
+                              _whole(member, "member", 0, MAX_MEMBERS - 1), C.byref(info))
         return info
 
     def find_group(self, name):
         group = _u()
-        _api().library_find_group(self.pointer, name.encode(), C.byref(group))
+        _api().library_find_group(self._open(), _text(name, "name"), C.byref(group))
         return group.value
 
     def find_linear(self, tensor):
         """Group and member that compute the linear with this name in the checkpoint."""
         group, member = _u(), _u()
-        _api().library_find_linear(self.pointer, tensor.encode(), C.byref(group), C.byref(member))
+        _api().library_find_linear(self._open(), _text(tensor, "tensor"), C.byref(group),
+                                   C.byref(member))
         return group.value, member.value
 
 
@@ -416,7 +481,8 @@ class Packed(_Handle):
 
     def find(self, library, group, member):
         out = PackedLinear()
-        _api().packed_find(self.pointer, library.pointer, group, member, C.byref(out))
+        _api().packed_find(self._open(), library._open(), _whole(group, "group", 0, NONE),
+                           _whole(member, "member", 0, MAX_MEMBERS - 1), C.byref(out))
         return out
 
     def tensor(self, name):
@@ -424,7 +490,7 @@ class Packed(_Handle):
 
         The bytes are a view of the file."""
         t = Tensor()
-        _api().packed_tensor(self.pointer, name.encode(), C.byref(t))
+        _api().packed_tensor(self._open(), _text(name, "name"), C.byref(t))
         view = (C.c_char * t.bytes.bytes).from_address(t.bytes.data) if t.bytes.bytes else b""
         return memoryview(view), t.type.decode(), tuple(t.dim[:t.dims])
 
@@ -435,16 +501,20 @@ class Device(_Handle):
     def __init__(self, name):
         api = _api()
         super().__init__(api.device_close)
+        _text(name, "device")
         kind, _, rest = name.partition(":")
         if kind == "sim":
             if not hasattr(api, "sim_open"):
                 raise Error(4, f"{api.path} has no simulator; use libqpal_sim.so")
             arch, _, count = (rest or "90").partition(":")
-            api.sim_open(int(arch), int(count or 4), C.byref(self.pointer))
+            arch = _number(arch, f"device '{name}': architecture", 1, 999)
+            count = _number(count or "4", f"device '{name}': multiprocessors", 1, MAX_SIMULATED)
+            api.sim_open(arch, count, C.byref(self.pointer))
         elif name == "current":
             api.device_open(_CURRENT, C.byref(self.pointer))
-        elif kind == "cuda" and (rest or "0").isdigit():
-            api.device_open(int(rest or 0), C.byref(self.pointer))
+        elif kind == "cuda":
+            number = _number(rest or "0", f"device '{name}': number", 0, MAX_DEVICE)
+            api.device_open(number, C.byref(self.pointer))
         else:
             raise ValueError(f"device '{name}': should be cuda:N, current or "
                              "sim:ARCH:MULTIPROCESSORS")
@@ -455,23 +525,23 @@ class Device(_Handle):
 
     def alloc(self, count):
         address = _u64()
-        if count:
-            _api().alloc(self.pointer, count, C.byref(address))
+        if _whole(count, "bytes", 0, 2**63):
+            _api().alloc(self._open(), count, C.byref(address))
         return address.value
 
     def free(self, address):
         if address:
-            _api().free(self.pointer, address)
+            _api().free(self._open(), address)
 
     def upload(self, source, count):
         """New device memory that holds 'count' bytes from a host address."""
         address = self.alloc(count)
         if count:
-            _api().upload(self.pointer, address, source, count)
+            _api().upload(self._open(), address, source, count)
         return address
 
     def wait(self, stream=None):
-        _api().wait(self.pointer, stream)
+        _api().wait(self._open(), _stream(stream))
 
 
 class _Kernels(_Handle):
@@ -489,17 +559,41 @@ class Model:
     """A library, packed weights and a device: what runs groups of linears.
 
     'exact': refuse kernels made for another GPU.  'pdl': programmatic dependent launch, where
-    kernels have it."""
+    kernels have it.  A Library, Packed or Device that is given stays open when the model is closed;
+    what the model opened by a path or name is closed with it."""
 
     def __init__(self, library, packed, device="cuda:0", exact=False, pdl=True):
-        self.library = library if isinstance(library, Library) else Library(library)
-        self.packed = packed if isinstance(packed, Packed) else Packed(packed)
-        self.device = device if isinstance(device, Device) else Device(device)
+        self._made = []  # in the order of opening
+        self.library = self._take(Library, library)
+        self.packed = self._take(Packed, packed)
+        self.device = self._take(Device, device)
         self.kernels = _Kernels(self.library, self.device, exact)
+        self._made.append(self.kernels)
         self.flags = PDL if pdl else 0
         self._room, self._own, self._group = {}, [], {}
         self._embedding = None  # its group, when it was asked for
-        weakref.finalize(self, _free_all, self.device, self._own)
+        self._finalizer = weakref.finalize(self, _free_all, self.device, self._own)
+
+    def _take(self, kind, given):
+        if not isinstance(given, kind):
+            given = kind(given)
+            self._made.append(given)
+        return given
+
+    def close(self):
+        """Free what is on the device, of its groups too; no launch may be running."""
+        for group in list(self._group.values()):
+            group.close()
+        self._finalizer()
+        self._room.clear()
+        while self._made:
+            self._made.pop().close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     def _scratch(self, stream):
         """Workspace and counters: launches of different streams may run at the same time."""
@@ -514,7 +608,12 @@ class Model:
 
     def group(self, name):
         """The linears that one launch computes, with their weights on the device; made once."""
-        index = name if isinstance(name, int) else self.library.find_group(name)
+        if not self._finalizer.alive:
+            raise ValueError("Model: is closed")
+        if isinstance(name, str):
+            index = self.library.find_group(name)
+        else:
+            index = _whole(name, "group", 0, self.library.info["groups"] - 1)
         if index not in self._group:
             self._group[index] = Group(self, index)
         return self._group[index]
@@ -607,20 +706,28 @@ class Group:
         self._finalizer()
         self.model._group.pop(self.index, None)
 
+    def _kernels(self):
+        """What launches need: open kernels, and weights that are still there."""
+        if not self._finalizer.alive:
+            raise ValueError(f"{self.info['name']}: is closed")
+        return self.model.kernels._open()
+
     def query(self, rows, kind=F16):
         """What a call with this many rows would do, as a dict (qpal_gemm_info)."""
-        args, info = GemmArgs(group=self.index, rows=rows, type=kind, out_type=kind), GemmInfo()
-        _api().gemm_query(self.model.kernels.pointer, C.byref(args), C.byref(info))
+        args, info = GemmArgs(group=self.index, rows=_whole(rows, "rows", 1, NONE),
+                              type=_whole(kind, "kind", F16, F32), out_type=kind), GemmInfo()
+        _api().gemm_query(self._kernels(), C.byref(args), C.byref(info))
         return _table(info)
 
     def launch(self, rows, kind, x, x_rotated, y, stream=None, residual=None):
         """Without arrays: device addresses.  x [rows][K] is rotated into 'x_rotated' (may be x); y:
         one a member."""
-        api, model = _api(), self.model
+        api, model, kernels, stream = _api(), self.model, self._kernels(), _stream(stream)
+        _whole(rows, "rows", 1, NONE)
         if self.signs:
             rotate = RotateArgs(columns=self.info["columns"], rows=rows, type=kind,
                                 flags=model.flags, x=x, y=x_rotated, signs=self.signs)
-            api.rotate(model.kernels.pointer, C.byref(rotate), stream)
+            api.rotate(kernels, C.byref(rotate), stream)
             x = x_rotated
         workspace, counters = model._scratch(stream)
         segment = (Segment * len(y))()
@@ -629,14 +736,14 @@ class Group:
                                  residual=residual[m] if residual else 0, y=y[m])
         args = GemmArgs(group=self.index, rows=rows, type=kind, out_type=kind, flags=model.flags,
                         x=x, workspace=workspace, counters=counters, segment=segment)
-        api.gemm(model.kernels.pointer, C.byref(args), stream)
+        api.gemm(kernels, C.byref(args), stream)
 
     def dequant(self, member, out, stream=None):
         """W [M][K] of one member, r included, into 'out' (device array, or host array: copied).
 
         y = W (H (s x))."""
-        to = _Array(out, "out")
-        linear = self.linears[member]
+        to, kernels, stream = _Array(out, "out"), self._kernels(), _stream(stream)
+        linear = self.linears[_whole(member, "member", 0, len(self.linears) - 1)]
         if to.shape != (linear.rows, linear.columns):
             raise ValueError(f"out: shape {to.shape}; {linear.tensor.decode()} is "
                              f"{linear.rows} x {linear.columns}")
@@ -645,7 +752,7 @@ class Group:
         try:
             args = DequantArgs(group=self.index, member=member, type=to.type,
                                weights=C.pointer(self._weights[member]), w=address)
-            _api().dequant(self.model.kernels.pointer, C.byref(args), stream)
+            _api().dequant(kernels, C.byref(args), stream)
             if not to.on_device:
                 device.wait(stream)
                 _api().download(device.pointer, to.pointer, address, to.bytes)
@@ -672,6 +779,7 @@ class Group:
 
         'out' says the type by being given, an array [..., K]; else float16.  On the device as a
         call is."""
+        self._kernels()
         source = _Array(ids, "ids", (I32,))
         shape = source.shape + (self.info["columns"],)
         out = _halves(ids, shape) if out is None else out
@@ -698,14 +806,18 @@ class Group:
     def _gather(self, ids, address, kind, y, stream):
         args = GatherArgs(group=self.index, type=kind, flags=self.model.flags, rows=ids.bytes // 4,
                           weights=C.pointer(self._weights[0]), ids=address, signs=self.signs, y=y)
-        _api().gather(self.model.kernels.pointer, C.byref(args), stream)
+        _api().gather(self._kernels(), C.byref(args), _stream(stream))
 
-    def __call__(self, x, out=None, stream=None):
+    def __call__(self, x, out=None, stream=None, copy=False):
         """y of each member for x [..., K]; 'out': arrays to write to.
+
+        Arrays must be contiguous; with 'copy' an x that is not is copied first.
 
         On the device without waiting, on 'stream' (a CUstream; torch's current one where x is
         torch's)."""
-        source = _Array(x.detach() if _is_torch(x) else x, "x")
+        self._kernels()
+        x = _contiguous(x) if copy else x
+        source = _Array(x.detach() if _is_torch(x) else x, "x", hint="; copy=True copies it")
         columns = self.info["columns"]
         if not source.shape or source.shape[-1] != columns:
             raise ValueError(f"x: shape {source.shape}; the last is {columns} for "
@@ -770,12 +882,12 @@ def _torch_rotate(group, x):
     import torch
     y, api, device = torch.empty_like(x), _api(), group.model.device
     a, b = _Array(x.detach(), "x"), _Array(y, "x")
-    inside, columns = a.on_device, group.info["columns"]
+    inside, columns, kernels = a.on_device, group.info["columns"], group._kernels()
     address = a.pointer if inside else device.upload(a.pointer, a.bytes)
     args = RotateArgs(columns=columns, rows=a.bytes // 2 // columns, type=a.type, x=address,
                       y=b.pointer if inside else address, signs=group.signs)
     try:
-        api.rotate(group.model.kernels.pointer, C.byref(args), _torch_stream(x))
+        api.rotate(kernels, C.byref(args), _torch_stream(x))
         if not inside:
             device.wait()
             api.download(device.pointer, b.pointer, address, b.bytes)

@@ -117,6 +117,41 @@ class Questions(unittest.TestCase):
             qpal.Device("toaster")
 
 
+    def test_devices_count_within_their_range(self):
+        for name in ("sim:90:0", "sim:90:1025", "sim:90:4294967300", "sim:90:-1", "sim:90:4x",
+                     "sim:x:4", "sim:4294967386:4", "sim:90:\u0664", "cuda:-1", "cuda:1024",
+                     "cuda:4294967296", "cuda:1.0"):
+            with self.subTest(name), self.assertRaisesRegex(ValueError, "possible"):
+                qpal.Device(name)
+        with qpal.Device("sim:90:3") as device:
+            self.assertEqual(device.info["sm_count"], 3)
+
+    def test_wrong_types_are_type_errors(self):
+        library = qpal.Library(PATHS[0])
+        for call in (lambda: qpal.Device(0), lambda: qpal.Device(None), lambda: qpal.Library(3),
+                     lambda: qpal.Packed(None), lambda: library.find_group(1),
+                     lambda: library.find_linear(b"x"), lambda: library.linear("0", 0),
+                     lambda: library.linear(0, 1.0), lambda: library.linear(True, 0),
+                     lambda: qpal.Model(library, 5), lambda: qpal.Device(DEVICE).alloc(1.5)):
+            with self.assertRaises(TypeError):
+                call()
+        for call in (lambda: library.linear(-1, 0), lambda: library.linear(2**32, 0),
+                     lambda: library.linear(0, 8), lambda: qpal.Device(DEVICE).alloc(-1)):
+            with self.assertRaises(ValueError):
+                call()
+
+    def test_what_is_closed_refuses_to_work(self):
+        with qpal.Library(PATHS[0]) as library:
+            self.assertGreater(len(library.groups), 0)
+        library.close()
+        with self.assertRaisesRegex(ValueError, "Library: is closed"):
+            library.find_group("layers.1.down")
+        with qpal.Packed(PATHS[1]) as packed, self.assertRaisesRegex(ValueError, "Library"):
+            packed.find(library, 0, 0)
+        with self.assertRaisesRegex(ValueError, "Packed: is closed"):
+            packed.tensor("model.norm.weight")
+
+
 class Numpy(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -175,12 +210,63 @@ class Numpy(unittest.TestCase):
             group(np.zeros((1, 64), np.float32))
         with self.assertRaisesRegex(TypeError, "float64"):
             group(np.zeros((1, 64)))
-        with self.assertRaisesRegex(ValueError, "contiguous"):
+        with self.assertRaisesRegex(ValueError, "contiguous; copy=True"):
             group(inputs(64, 64).T)
+        with self.assertRaisesRegex(ValueError, "out: is not contiguous$"):
+            group(inputs(1, 64), out=[np.zeros((1, 2 * n), np.float16)[:, ::2] for n in (64, 32, 32)])
         with self.assertRaisesRegex(TypeError, "list"):
             group([0.0] * 64)
         with self.assertRaisesRegex(ValueError, "out"):
             group(inputs(1, 64), out=[np.zeros(64, np.float16)] * 3)
+        with self.assertRaisesRegex(TypeError, "stream"):
+            group(inputs(1, 64), stream="default")
+        with self.assertRaisesRegex(TypeError, "rows"):
+            group.query(1.0)
+        for rows in (0, -1, 2**32 + 1):
+            with self.assertRaisesRegex(ValueError, "rows"):
+                group.query(rows)
+        with self.assertRaisesRegex(ValueError, "member"):
+            group.dequant(3, np.empty((64, 64), np.float16))
+        with self.assertRaisesRegex(TypeError, "group"):
+            self.model.group(1.5)
+        with self.assertRaisesRegex(ValueError, "group"):
+            self.model.group(-1)
+
+    def test_arrays_with_gaps_are_copied_where_that_is_asked_for(self):
+        group, _ = self.model.find(ATTENTION[0])
+        wide, tall = inputs(3, 128), inputs(64, 3)
+        for x in (wide[:, ::2], wide[:, 63::-1], tall.T, np.broadcast_to(wide[0, :64], (3, 64))):
+            for a, b in zip(group(x, copy=True), group(np.array(x, order="C"))):
+                np.testing.assert_array_equal(a, b)
+
+    def test_a_model_is_closed_with_all_that_it_opened(self):
+        x = inputs(1, 64)
+        with qpal.Model(*PATHS, device=DEVICE) as model:
+            group, _ = model.find(ATTENTION[0])
+            y = group(x)[0]
+            np.testing.assert_array_equal(y, self.model.find(ATTENTION[0])[0](x)[0])
+        for call in (lambda: group(x), lambda: group.query(1), lambda: model.group(0),
+                     lambda: group.dequant(0, np.empty((64, 64), np.float16)),
+                     lambda: model.find(ATTENTION[0]), lambda: model.device.alloc(16),
+                     lambda: model.packed.tensor("model.norm.weight")):
+            with self.assertRaisesRegex(ValueError, "closed"):
+                call()
+        model.close()
+        self.assertEqual(group._own, [])  # its memory on the device is given back
+
+    def test_what_a_model_was_given_stays_open(self):
+        library, packed, device = qpal.Library(PATHS[0]), qpal.Packed(PATHS[1]), qpal.Device(DEVICE)
+        for _ in range(2):
+            with qpal.Model(library, packed, device) as model:
+                model.find(ATTENTION[0])[0](inputs(1, 64))
+        device.close()
+        self.assertEqual(len(library.groups), library.info["groups"])
+
+    def test_a_closed_group_refuses_to_work(self):
+        group, _ = self.model.find("model.layers.1.self_attn.o_proj")
+        group.close()
+        with self.assertRaisesRegex(ValueError, "layers.1.o.*closed"):
+            group(inputs(1, 64))
 
     def test_no_rows_give_no_rows(self):
         group, _ = self.model.find(ATTENTION[0])
