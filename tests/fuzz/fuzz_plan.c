@@ -6,11 +6,13 @@
 #include "gen/base/json.h"
 #include "tuner/plan/figures.h"
 #include "tuner/plan/planner.h"
+#include "tuner/plan/report.h"
 #include "tests/fuzz/fuzz_kit.h"
 
 static qp_models *models;
 static qp_model model;
 static qp_menu menu;
+static qp_palette *palette;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
@@ -21,7 +23,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   static qp_quantizer q[2] = {{.name = "a-2", .kind = QP_SCALAR, .window = 2, .dim = 1, .step = 2},
                               {.name = "b-4", .kind = QP_SCALAR, .window = 4, .dim = 1, .step = 4}};
   (void)argc, (void)argv;
-  if (qp_models_open(&models, NULL) ||
+  if (qp_models_open(&models, NULL) || qp_palette_open(&palette, NULL) ||
+      !freopen("/dev/null", "w", stdout) || /* what --diff prints */
       qp_models_parse(models, "m.json", config, sizeof config - 1, &model, NULL) ||
       qp_menu_add(&menu, &q[0], NULL, NULL) || qp_menu_add(&menu, &q[1], NULL, NULL) ||
       qp_menu_add(&menu, NULL, NULL, NULL))
@@ -31,12 +34,23 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   return 0;
 }
 
+/* As quantize and export take it, and as --diff compares it with itself. */
+static void use_plan(const qp_plan *p) {
+  const qp_quantizer **q = calloc(p->quantizers + 1, sizeof(const qp_quantizer *));
+  qp_error err = {.text = ""};
+  must(q != NULL);
+  must(!qp_plan_resolve(p, palette, q, &err) || *err.text);
+  free(q);
+  must(!qp_report_diff(p, p, p->linears % 2, &err) || *err.text);
+}
+
 static void try_plan_file(const char *text, size_t bytes) {
   qp_plan p;
   char *again = NULL;
   size_t n = 0;
   if (qp_plan_parse("p.json", text, bytes, &p, NULL)) return;
   qp_plan_check(&p, NULL);
+  use_plan(&p);
   if (!qp_plan_print(&p, &again, &n, NULL)) {
     qp_plan q;
     if (qp_plan_parse("again.json", again, n, &q, NULL)) abort(); /* what is written reads back */

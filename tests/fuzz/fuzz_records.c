@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Any bytes as a file of records: what is read is printed, and reads back the same. */
+/* Any bytes as a file of records: what is read is printed, and reads back the same; merged with itself,
+   as qpal table --merge does, it stays what it was. */
 #include "tuner/tune/lookup.h"
 #include "tuner/tune/records.h"
 #include "tests/fuzz/fuzz_kit.h"
@@ -16,6 +17,16 @@ static void use(const qp_records *r) {
   qp_lookup_close(l);
 }
 
+/* A union has each record once. */
+static void merge(qp_records *to, const qp_records *from, const char *text, size_t bytes) {
+  char *merged = NULL;
+  size_t n = 0;
+  qp_error err = {.text = ""};
+  must(!qp_records_merge(to, from, &err) && !qp_records_print(to, &merged, &n, &err));
+  must(n == bytes && !memcmp(merged, text, n));
+  free(merged);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   qp_records r = {0}, again = {0};
   char *text = NULL, *text2 = NULL;
@@ -28,6 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (qp_records_parse("again", text, bytes, policy, &again, NULL)) abort();
     if (qp_records_print(&again, &text2, &bytes2, NULL)) abort();
     if (bytes != bytes2 || memcmp(text, text2, bytes) != 0) abort();
+    merge(&again, &r, text, bytes);
   }
   free(text);
   free(text2);
