@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** The n-th allocation fails, for n = 1, 2, ...: in all that an engine calls, from opening a library to a
+** launch, and in loading a file of quantizers; it alone, as Lua collects and asks again, or it and all
+** that follow.  Each time an error and its message come back, or what was asked for, and nothing is lost.
+*/
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "gen/base/file.h"
+#include "gen/spec/spec.h"
+#include "runtime/include/qpal.h"
+#include "runtime/include/qpal_sim.h"
+#include "tests/command/command_kit.h"
+
+/* ---- Allocation, counted ---- */
+
+static _Atomic long live;              /* blocks */
+static _Atomic long until;             /* allocations up to the one that fails; 0: none does */
+static _Atomic bool has_failed, lasts; /* all that follow fail too */
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { COUNTS = 0 }; /* sanitizers have an allocator of their own */
+#else
+enum { COUNTS = 1 };
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t count, size_t bytes);
+void *__libc_realloc(void *block, size_t bytes);
+void *__libc_memalign(size_t alignment, size_t bytes);
+void __libc_free(void *block);
+
+static bool refuses(void) {
+  if (!until || (--until && !has_failed)) return false;
+  if (lasts) until = 1;
+  has_failed = true;
+  errno = ENOMEM;
+  return true;
+}
+
+static void *made(void *block) {
+  live += block != NULL;
+  return block;
+}
+
+void *malloc(size_t bytes) { return refuses() ? NULL : made(__libc_malloc(bytes)); }
+void *calloc(size_t n, size_t bytes) { return refuses() ? NULL : made(__libc_calloc(n, bytes)); }
+
+void *realloc(void *block, size_t bytes) {
+  if (bytes && refuses()) return NULL;
+  void *now = __libc_realloc(block, bytes);
+  live += (now != NULL && block == NULL) - (block != NULL && !bytes);
+  return now;
+}
+
+void *aligned_alloc(size_t alignment, size_t bytes) {
+  return refuses() ? NULL : made(__libc_memalign(alignment, bytes));
+}
+
+int posix_memalign(void **out, size_t alignment, size_t bytes) {
+  if (refuses()) return ENOMEM;
+  *out = made(__libc_memalign(alignment, bytes));
+  return *out ? 0 : ENOMEM;
+}
+
+void free(void *block) {
+  live -= block != NULL;
+  __libc_free(block);
+}
+#endif
+
+/* What is tried: true where it did all that it should, else 'why' says why not. */
+typedef bool attempt(char *why, size_t size);
+
+/* Every n up to 'all', then ever larger steps, until nothing fails any more. */
+static void fail_each(const char *what, attempt *use, bool with_all_after, long all) {
+  char why[4096] = "";
+  long errors = 0;
+  if (!COUNTS) cr_skip_test("a sanitizer has the allocator");
+  lasts = with_all_after;
+  cr_assert(use(why, sizeof why), "%s: %s", what, why); /* what stays until the end is made */
+  const long before = live;
+  for (long n = 1;; n += n < all ? 1 : 1 + n / 8) {
+    *why = 0;
+    has_failed = false;
+    until = n;
+    const bool done = use(why, sizeof why);
+    until = 0;
+    cr_assert(done || *why, "%s: allocation %ld failed, without a word", what, n);
+    cr_assert_eq(live, before, "%s: allocation %ld failed: %ld blocks are lost: %s", what, n,
+                 live - before, why);
+    errors += !done;
+    if (!has_failed) break;
+    cr_assert(done || strstr(why, "memory"), "%s: allocation %ld failed: %s", what, n, why);
+  }
+  cr_assert(!*why, "%s: %s", what, why);
+  cr_assert_gt(errors, with_all_after ? 30 : 5, "%s: only %ld errors", what, errors);
+}
+
+/* ---- What an engine calls ---- */
+
+typedef struct engine {
+  qpal_library *library;
+  qpal_packed *packed;
+  qpal_device *device;
+  qpal_kernels *kernels;
+  qpal_ptr x, y, w, workspace, counters, part[8];
+  unsigned parts;
+} engine;
+
+static void open_all(void) {
+  open_folder();
+  char command[512];
+  snprintf(command, sizeof command, "mkdir '%s/c' && perl '%s/tests/circle/checkpoint.pl' '%s/c'",
+           folder, QP_SOURCE_DIR, folder);
+  cr_assert_eq(system(command), 0);
+  expect("plan --model c/config.json --quantizers nuq-2 --no-fusion -o p.json", 0, "");
+  expect("quantize c --plan p.json --blocks 1 --keep lm_head -o packed", 0, "");
+  expect("export --plan p.json --gpu sm_90:4 --batch 1 --workers 1 -o library", 0, "");
+}
+
+static qpal_status put(engine *e, qpal_bytes b, qpal_ptr *out) {
+  qpal_status status = qpal_alloc(e->device, b.bytes, out);
+  if (status) return status;
+  e->part[e->parts++] = *out;
+  return qpal_upload(e->device, *out, b.data, b.bytes);
+}
+
+static qpal_status open_engine(engine *e) {
+  qpal_status status = qpal_library_open(in_folder("library"), &e->library);
+  if (!status) status = qpal_packed_open(in_folder("packed"), &e->packed);
+  if (!status) status = qpal_sim_open(90, 4, &e->device);
+  if (!status) status = qpal_kernels_load(e->library, e->device, NULL, &e->kernels);
+  return status;
+}
+
+static qpal_status prepare(engine *e, const qpal_linear_info *l) {
+  qpal_kernels_info k = {.size = sizeof k};
+  qpal_status status = qpal_kernels_describe(e->kernels, &k);
+  if (!status) status = qpal_alloc(e->device, k.workspace_bytes + 1, &e->workspace);
+  if (!status) status = qpal_alloc(e->device, k.counter_bytes + 1, &e->counters);
+  if (!status) status = qpal_zero(e->device, e->counters, k.counter_bytes + 1);
+  if (!status) status = qpal_alloc(e->device, 2 * l->columns, &e->x);
+  if (!status) status = qpal_zero(e->device, e->x, 2 * l->columns);
+  if (!status) status = qpal_alloc(e->device, 2 * l->rows, &e->y);
+  if (!status) status = qpal_alloc(e->device, 2ull * l->rows * l->columns, &e->w);
+  return status;
+}
+
+static qpal_status launch(engine *e, unsigned group, const qpal_linear_info *l) {
+  qpal_packed_linear p = {.size = sizeof p};
+  qpal_weights weights = {0};
+  qpal_ptr signs = 0;
+  qpal_status status = qpal_packed_find(e->packed, e->library, group, 0, &p);
+  if (!status) status = put(e, p.signs, &signs);
+  if (!status) status = put(e, p.scale, &weights.scale);
+  if (!status) status = put(e, p.part[0].codes, &weights.part[0].codes);
+  const qpal_segment segment = {.weights = &weights, .y = e->y};
+  const qpal_rotate_args turn = {
+      .size = sizeof turn, .columns = l->columns, .rows = 1, .x = e->x, .y = e->x, .signs = signs};
+  const qpal_gemm_args args = {.size = sizeof args,
+                               .group = group,
+                               .rows = 1,
+                               .x = e->x,
+                               .workspace = e->workspace,
+                               .counters = e->counters,
+                               .segment = &segment};
+  const qpal_dequant_args decode = {
+      .size = sizeof decode, .group = group, .weights = &weights, .w = e->w};
+  if (!status) status = qpal_rotate(e->kernels, &turn, NULL);
+  if (!status) status = qpal_gemm(e->kernels, &args, NULL);
+  if (!status) status = qpal_dequant(e->kernels, &decode, NULL);
+  return status ? status : qpal_wait(e->device, NULL);
+}
+
+static void close_engine(engine *e) {
+  const qpal_ptr own[] = {e->x, e->y, e->w, e->workspace, e->counters};
+  for (unsigned i = 0; e->device && i < e->parts; i++) qpal_free(e->device, e->part[i]);
+  for (unsigned i = 0; e->device && i < sizeof own / sizeof *own; i++) qpal_free(e->device, own[i]);
+  qpal_kernels_close(e->kernels);
+  qpal_device_close(e->device);
+  qpal_packed_close(e->packed);
+  qpal_library_close(e->library);
+}
+
+static bool use_engine(char *why, size_t size) {
+  engine e = {0};
+  unsigned group = 0, member = 0;
+  qpal_linear_info l = {.size = sizeof l};
+  qpal_status status = open_engine(&e);
+  if (!status)
+    status =
+        qpal_library_find_linear(e.library, "model.layers.0.self_attn.o_proj", &group, &member);
+  if (!status) status = qpal_library_linear(e.library, group, member, &l);
+  if (!status) status = prepare(&e, &l);
+  if (!status) status = launch(&e, group, &l);
+  if (status) snprintf(why, size, "%s: %s", qpal_status_name(status), qpal_message());
+  close_engine(&e);
+  return !status;
+}
+
+TestSuite(out_of_memory, .fini = close_folder, .timeout = 300);
+
+Test(out_of_memory, is_an_error_of_all_that_an_engine_calls, .init = open_all) {
+  fail_each("libqpal", use_engine, false, 150);
+  fail_each("libqpal", use_engine, true, 50);
+}
+
+/* ---- Loading of specs ---- */
+
+static char *spec_text;
+static size_t spec_bytes;
+
+static bool load_spec(char *why, size_t size) {
+  qp_spec **specs = NULL;
+  size_t count = 0;
+  qp_error err = {.text = ""};
+  const qp_status status = qp_spec_load("my.lua", spec_text, spec_bytes, &specs, &count, &err);
+  if (status) snprintf(why, size, "%s", err.text);
+  for (size_t i = 0; !status && i < count; i++) qp_spec_free(specs[i]);
+  if (!status) free(specs);
+  return !status;
+}
+
+Test(out_of_memory, is_an_error_of_loading_a_spec) {
+  static const char *const names[] = {"group", "split", "trellis", "words"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    char path[512];
+    qp_error err;
+    snprintf(path, sizeof path, "%s/tests/fuzz/corpus/spec/%s.lua", QP_SOURCE_DIR, names[i]);
+    cr_assert_eq(qp_file_read(path, 1 << 20, &spec_text, &spec_bytes, &err), QP_OK);
+    fail_each(names[i], load_spec, false, 50);
+    fail_each(names[i], load_spec, true, 150);
+    free(spec_text);
+  }
+}
