@@ -174,7 +174,8 @@ static qp_status replay_cublas(qp_meter *m, unsigned rows, unsigned columns, uns
   const double weights = (double)rows * columns;
   const double memory_ns = 2 * weights / r->bandwidth_gbs;
   const double arithmetic_ns = 2 * weights * batch / (r->tflops * 1e3);
-  if (!(r->tflops > 0)) return qp_fail(err, QP_E_MISSING, "the replay device has no cuBLAS ('tflops')");
+  if (!(r->tflops > 0))
+    return qp_fail(err, QP_E_MISSING, "the replay device has no cuBLAS ('tflops')");
   *out = (qp_meter_product){.ps = llround((fmax(memory_ns, arithmetic_ns) + r->launch_ns) * 1e3),
                             .error = 2e-4};
   snprintf(out->version, sizeof out->version, "cuBLAS, replayed");
