@@ -46,6 +46,28 @@ Test(cli, help_and_version_end_well) {
 }
 
 /* What 'qpal --help' lists is what there is: a verb of every line that begins with two spaces. */
+Test(cli, cost_counts_machine_code_or_says_what_it_lacks) {
+  expect("cost", 2, "a quantizer is needed");
+  expect("cost nuq-4 --arch sm_91", 2, "'sm_91' is not known");
+  expect("cost nuq-4 --against /nowhere.json", 2, "/nowhere.json");
+  const char *given = getenv("QPAL_NVDISASM");
+  char kept[4096];
+  snprintf(kept, sizeof kept, "%s", given ? given : "");
+  setenv("QPAL_NVDISASM", "/nowhere/nvdisasm", 1);
+  expect("cost nuq-4 --shape 512x1024", 3, "pip install nvidia-cuda-nvdisasm");
+  if (*kept)
+    setenv("QPAL_NVDISASM", kept, 1);
+  else
+    unsetenv("QPAL_NVDISASM");
+  answer *a = ask("cost nuq-4 --shape 512x1024 --json");
+  if (a->code == 3) cr_skip_test("no nvdisasm on this machine");
+  cr_assert_eq(a->code, 0, "%s", a->text);
+  /* the first column and the last ones */
+  cr_assert(strstr(a->text, "\"quantizer\"") && strstr(a->text, "\"bound_by\"") &&
+                strstr(a->text, "\"rates\"") && strstr(a->text, "\"NVRTC "),
+            "%s", a->text);
+}
+
 Test(cli, every_verb_that_help_lists_explains_itself) {
   char *verbs = strdup(ask("--help")->text), *rest = verbs, *line = NULL;
   unsigned count = 0;
