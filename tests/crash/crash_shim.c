@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Preloaded into a command: ends it, and all processes of its group, at the n-th call that changes a
-   file; see run.
-     QPAL_CRASH_COUNT   file of 8 bytes: calls so far, shared by all processes of the command
-     QPAL_CRASH_AT      n, from 1; 0 or unset: only count
-   Counted are calls on regular files alone: pipes and terminals do not outlive the processes.  A write
-   that ends them has written half. */
+/*
+** Preloaded into a command: ends it, and all processes of its group, at the n-th call that changes
+** a file; see run.
+**   QPAL_CRASH_COUNT   file of 8 bytes: calls so far, shared by all processes of the command
+**   QPAL_CRASH_AT      n, from 1; 0 or unset: only count
+** Counted are calls on regular files alone: pipes and terminals do not outlive the processes.  A
+** write that ends them has written half.
+*/
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>

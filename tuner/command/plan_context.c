@@ -2,15 +2,19 @@
 /* What `qpal plan` is asked and what that means; see plan_context.h. */
 #include "tuner/command/plan_context.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "gen/model/checkpoint.h"
 #include "gen/base/json.h"
 #include "gen/base/resource.h"
 #include "gen/base/suggest.h"
+#include "runtime/regular_file.h"
 #include "tuner/base/options.h"
 #include "tuner/quantize/feedback_share.h"
 #include "tuner/plan/embedding.h"
@@ -437,6 +441,16 @@ static bool measured_with_feedback(const qp_plan_context *c) {
          cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c->calibration.tree, "feedback"));
 }
 
+/* Hessians that are named must be there, even where nothing of them is read. */
+static qp_status check_there(const char *path, qp_error *err) {
+  struct stat info;
+  int file = -1;
+  if (!stat(path, &info) && S_ISDIR(info.st_mode)) return QP_OK;
+  const qp_status status = qp_regular_file_open(path, O_RDONLY, &file, err);
+  if (!status) close(file);
+  return status;
+}
+
 /*
 ** Where quantize will have Hessians and sensitivities are of white noise, each linear's counts with
 ** the share of its loss that error feedback leaves.
@@ -447,7 +461,7 @@ static qp_status count_feedback(qp_plan_context *c, bool measured) {
   size_t found = 0;
   if (measured) {
     snprintf(c->fed, sizeof c->fed, "losses are those with error feedback, as measured");
-    return QP_OK;
+    return c->o->hessian ? check_there(c->o->hessian, c->err) : QP_OK;
   }
   if (!*path) return QP_OK;
   double *share = malloc(sizeof *share * n), least = 1, most = 0;
