@@ -202,7 +202,7 @@ static void rewrite(flow *f, const uint32_t *place) {
 static bool prepare(flow *f) {
   parser *p = f->p;
   const uint32_t n = p->vregs.count;
-  f->refs = p->refs.at + p->ref_begin;
+  f->refs = p->refs.at ? p->refs.at + p->ref_begin : NULL; /* NULL: nothing refers to a register */
   f->ref_count = p->refs.count - p->ref_begin;
   if (f->ref_count) qsort(f->refs, f->ref_count, sizeof *f->refs, by_op);
   f->first_ref = calloc(f->ops + 2, sizeof *f->first_ref);
