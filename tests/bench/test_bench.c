@@ -51,9 +51,11 @@ static int ask(const char *verb, const char *options) {
   return WEXITSTATUS(pclose(f));
 }
 
+/* The JSON of stdout stands behind the lines of progress that stderr had. */
 static void parse(void) {
+  const char *begin = strchr(text, '{');
   cJSON_Delete(json);
-  cr_assert(json = cJSON_Parse(text), "%.2000s", text);
+  cr_assert(begin && (json = cJSON_Parse(begin)), "%.2000s", text);
 }
 
 static const cJSON *get(const cJSON *o, const char *name) {

@@ -62,8 +62,8 @@ static double number(const cJSON *row, const char *name) {
 
 static cJSON *evaluate(const place *p, const char *model, const char *more) {
   char out[4096];
-  const int code = run(out, sizeof out, "evaluate %s --json --tokens %s --threads 2 %s 2>&1", model,
-                       p->tokens, more);
+  const int code =
+      run(out, sizeof out, "evaluate %s --json --tokens %s --threads 2 %s", model, p->tokens, more);
   cr_assert_eq(code, 0, "%s", out);
   cJSON *all = cJSON_Parse(out);
   cr_assert(cJSON_GetArraySize(all) == 1, "%s", out);
