@@ -347,5 +347,5 @@ word=${1:-help}
 case $word in
   pack | ten | collect | all) $word "$@" ;;
   _step) "$@" ;;
-  *) sed -n '3,23s/^# \{0,1\}//p' "$self"; [ "$word" = help ] || exit 2 ;;
+  *) sed -n '3,21s/^# \{0,1\}//p' "$self"; [ "$word" = help ] || exit 2 ;;
 esac
