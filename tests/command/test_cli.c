@@ -120,6 +120,7 @@ Test(cli, the_published_table_plans_at_once_and_is_told_as_published) {
   expect("list gpus", 0, "published table");
   cr_expect_not(strstr(ask("list gpus")->text, "README"));
   cr_expect_not(strstr(ask("list gpus")->text, "sensitivity"));
+  cr_expect_not(strstr(ask("list gpus")->text, "smollm2"), "sensitivities are of no GPU");
   expect("plan --model llama-3.1-8b --gpu rtx4090-published --tps 200", 0,
          "latencies: published figures (method: not known), Q-Palette");
   expect("plan --model llama-3.1-8b --gpu rtx4090-published --tps 200 --sensitivity published", 0,

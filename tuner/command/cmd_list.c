@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gen/base/json.h"
 #include "gen/base/resource.h"
 #include "gen/model/model.h"
 #include "runtime/device.h"
@@ -80,13 +81,25 @@ static void list_families(qp_session *s, bool json) {
   qp_table_print(t);
 }
 
-/* A file of tuned/: records (.jsonl) or a table of others (.json); sensitivities are no GPU's. */
+/* Does a JSON file say of which GPU it is?  Those of sensitivities do not. */
+static bool names_gpu(const char *path) {
+  const char *text;
+  size_t bytes;
+  cJSON *tree = NULL;
+  if (qp_resource_read(path, &text, &bytes, NULL) || qp_json_parse(path, text, bytes, &tree, NULL))
+    return false;
+  const bool named = cJSON_IsString(cJSON_GetObjectItemCaseSensitive(tree, "gpu"));
+  cJSON_Delete(tree);
+  return named;
+}
+
+/* A file of tuned/: records (.jsonl) or a table of others (.json). */
 static void add_file(const char *path, void *arg) {
   const char *base = strrchr(path, '/') + 1;
   const char *dot = strrchr(base, '.');
   const bool records = dot && !strcmp(dot, ".jsonl");
   char name[128];
-  if (!records && (!dot || strcmp(dot, ".json") != 0 || strstr(base, "-sensitivity"))) return;
+  if (!records && (!dot || strcmp(dot, ".json") != 0 || !names_gpu(path))) return;
   snprintf(name, sizeof name, "%.*s", (int)(dot - base), base);
   qp_table_row(arg);
   qp_table_text(arg, name);
