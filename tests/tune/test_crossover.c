@@ -98,6 +98,21 @@ Test(crossover, of_two_records_of_cuBLAS_at_one_point_the_newer_counts_whichever
   cr_expect(s.point[1].rows == 8 && s.point[1].ps == 70, "%ld", (long)s.point[1].ps);
 }
 
+Test(crossover, the_batches_of_gemms_are_listed_once_and_rising) {
+  static const unsigned of[] = {8, 1, 8, 4, 1};
+  qp_record list[6] = {0};
+  unsigned batch[QP_MAX_BATCHES] = {0};
+  for (size_t i = 0; i < 5; i++) {
+    snprintf(list[i].op, sizeof list[i].op, "gemm");
+    list[i].batch = of[i];
+  }
+  list[5] = product(2, 10, "2026-01-01"); /* cuBLAS is no kernel of ours */
+  const qp_records records = {.count = 6, .list = list};
+  cr_assert_eq(qp_crossover_batches(&records, batch), 3);
+  cr_expect(batch[0] == 1 && batch[1] == 4 && batch[2] == 8, "%u %u %u", batch[0], batch[1],
+            batch[2]);
+}
+
 Test(crossover, a_record_of_cuBLAS_is_read_as_it_was_written) {
   qp_error err = {0};
   qp_record r = product(8, 100, "2026-02-01T00:00:00Z"), got;
