@@ -130,14 +130,18 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600)
 endif()
 
-# Commands that are ended at a call that changes a file; not with sanitizers, which want to be
+# Commands that are ended at a call that changes a file, and what goes on beside one; not with sanitizers, which want to be
 # loaded first.
 if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
   add_library(crash_shim MODULE tests/crash/crash_shim.c)
   target_link_libraries(crash_shim PRIVATE qp_flags ${CMAKE_DL_LIBS})
   set_target_properties(crash_shim PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  add_library(clock_shim MODULE tests/crash/clock_shim.c)
+  target_link_libraries(clock_shim PRIVATE qp_flags)
+  set_target_properties(clock_shim PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   add_test(NAME crash COMMAND ${PROJECT_SOURCE_DIR}/tests/crash/run ${PROJECT_BINARY_DIR})
-  set_tests_properties(crash PROPERTIES
+  add_test(NAME beside COMMAND ${PROJECT_SOURCE_DIR}/tests/crash/beside ${PROJECT_BINARY_DIR})
+  set_tests_properties(crash beside PROPERTIES
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600)
 endif()
 
