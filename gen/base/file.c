@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -87,7 +89,7 @@ static bool is_replaceable(const char *path) {
 }
 
 static bool put_file(const char *path, const void *data, size_t bytes) {
-  const int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  const int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (file < 0) return false;
   const bool whole = qp_file_put(file, data, bytes);
   const int why = errno;
@@ -100,9 +102,13 @@ qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_err
   const size_t n = strlen(path) + 32;
   if (!is_replaceable(path))
     return qp_fail(err, QP_E_IO, "%s: cannot be written: is no regular file", path);
+  uint64_t mark = 0;
+  if (getrandom(&mark, sizeof mark, 0) != (ssize_t)sizeof mark)
+    return qp_fail(err, QP_E_IO, "%s: cannot be written: no random numbers: %s", path,
+                   strerror(errno));
   char *temporary = malloc(n);
   if (!temporary) return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
-  snprintf(temporary, n, "%s.%ld.part", path, (long)getpid());
+  snprintf(temporary, n, "%s.%016" PRIx64 ".part", path, mark);
   qp_file_make_folders(temporary);
   const bool ok = put_file(temporary, data, bytes) && rename(temporary, path) == 0;
   const int why = errno;

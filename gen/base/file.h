@@ -12,8 +12,12 @@
    back. */
 void qp_file_make_folders(char *path);
 
-/* Write under a temporary name beside 'path', then rename; folders are made.  QP_E_IO names path
-   and reason: also where 'path' is there and is no regular file, which would be replaced. */
+/*
+** Write under a temporary name beside 'path', then rename: others see all of it or nothing; folders
+** are made.  The name is random and not the process's number, which another container or machine
+** that shares the folder may have as well.  QP_E_IO names path and reason: also where 'path' is
+** there and is no regular file, which would be replaced.
+*/
 qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err);
 
 /*

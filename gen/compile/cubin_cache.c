@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
@@ -194,34 +193,6 @@ bool qp_cubin_cache_read(const qp_cubin_cache *cache, const qp_cubin_cache_key *
   return ok;
 }
 
-/* Make every directory above the last '/' of path. */
-static bool make_parents(char *path) {
-  for (char *slash = path + 1; (slash = strchr(slash, '/')) != NULL; slash++) {
-    *slash = 0;
-    const bool ok = mkdir(path, 0777) == 0 || errno == EEXIST;
-    *slash = '/';
-    if (!ok) return false;
-  }
-  return true;
-}
-
-/* Write a file under a name of its own, then give it its place: others see all of it or nothing. */
-static bool write_file(char *path, const char *data, size_t bytes) {
-  uint64_t mark = 0;
-  if (getrandom(&mark, sizeof mark, 0) != (ssize_t)sizeof mark) return false;
-  char temporary[PATH_MAX + 32];
-  snprintf(temporary, sizeof temporary, "%s.%016" PRIx64, path, mark);
-  const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
-  int fd = open(temporary, flags, 0666);
-  if (fd < 0 && errno == ENOENT && make_parents(path)) fd = open(temporary, flags, 0666);
-  if (fd < 0) return false;
-  bool ok = qp_file_put(fd, data, bytes);
-  ok = close(fd) == 0 && ok;
-  ok = ok && rename(temporary, path) == 0;
-  if (!ok) unlink(temporary);
-  return ok;
-}
-
 bool qp_cubin_cache_write(const qp_cubin_cache *cache, const qp_cubin_cache_key *key,
                           const qp_compiled *result) {
   char path[PATH_MAX];
@@ -253,7 +224,7 @@ bool qp_cubin_cache_write(const qp_cubin_cache *cache, const qp_cubin_cache_key 
   memcpy(at, result->log, (size_t)head.log_bytes);
   head.checksum = checksum_of(&head, data + sizeof head, payload);
   memcpy(data, &head, sizeof head);
-  const bool ok = write_file(path, data, sizeof head + payload);
+  const bool ok = !qp_file_write(path, data, sizeof head + payload, NULL);
   free(data);
   return ok;
 }
