@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # What `cmake --install` lays out: the command, libqpal with its header, pkg-config and CMake files.
+# The target 'product' builds all of it, and no tests.
 
 if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}" OR IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
   message(FATAL_ERROR
@@ -11,8 +12,13 @@ if(TARGET qpal)
   install(TARGETS qpal)
   install(PROGRAMS tuner/slurm/qpal-tune-array TYPE BIN)
 endif()
+add_custom_target(product DEPENDS libqpal libqpal_shared libqpal_sim api)
+if(TARGET qpal)
+  add_dependencies(product qpal)
+endif()
 install(TARGETS libqpal EXPORT qpalTargets)
-install(TARGETS libqpal_shared libqpal_sim)
+install(TARGETS libqpal_shared)
+install(TARGETS libqpal_sim EXPORT qpalTargets)
 install(FILES ${PUBLIC_HEADERS} TYPE INCLUDE)
 install(FILES runtime/LAYOUT.md runtime/PACKED.md runtime/LIBRARY.md TYPE DOC)
 install(FILES ${PROJECT_BINARY_DIR}/API.md TYPE DOC)
@@ -32,5 +38,7 @@ install(EXPORT qpalTargets NAMESPACE qpal:: DESTINATION ${package_dir})
 set(pc_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 file(RELATIVE_PATH QPAL_PC_PREFIX /${pc_dir} /)
 string(REGEX REPLACE "/$" "" QPAL_PC_PREFIX "${QPAL_PC_PREFIX}")
-configure_file(runtime/qpal.pc.in qpal.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/qpal.pc DESTINATION ${pc_dir})
+foreach(package qpal qpal_sim)
+  configure_file(runtime/${package}.pc.in ${package}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/${package}.pc DESTINATION ${pc_dir})
+endforeach()

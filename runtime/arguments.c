@@ -13,19 +13,26 @@
   WORD_OF(qp_segment_arguments, slot, declaration, comment)
 #define STREAM(slot, declaration, comment) WORD_OF(qp_stream_arguments, slot, declaration, comment)
 
+#define STRIDE(slot, declaration, comment)                                                         \
+  {QP_ARGUMENT_WORD, offsetof(qp_stride_arguments, slot), 1, declaration, comment},
+
 const qp_argument qp_stream_words[] = {QP_STREAM_WORDS(STREAM){0}};
 
-#define X(name, arguments, segment)                                                                \
+#define X(name, arguments, segment, stride)                                                        \
   static const qp_argument name##_arguments[] = {arguments(ARGUMENT, LIST_OF){0}};                 \
-  static const qp_argument name##_segment[] = {segment(SEGMENT){0}};
+  static const qp_argument name##_segment[] = {segment(SEGMENT){0}};                               \
+  static const qp_argument name##_stride[] = {stride(STRIDE){0}};
 QP_LAUNCHES(X)
 #undef X
 
 const qp_launch_arguments qp_launch_arguments_of[QP_LAUNCH_COUNT] = {
-#define X(name, arguments, segment) [QP_LAUNCH_##name] = {name##_arguments, name##_segment},
+#define X(name, arguments, segment, stride)                                                        \
+  [QP_LAUNCH_##name] = {name##_arguments, name##_segment, name##_stride},
     QP_LAUNCHES(X)
 #undef X
 };
+
+static_assert(sizeof(qp_stride_arguments) == 8, "two strides are one word");
 
 typedef struct writer {
   unsigned char *to; /* NULL: only count */
@@ -62,6 +69,9 @@ size_t qp_arguments_pack(unsigned launch, const qp_arguments *a, unsigned stream
     case QP_ARGUMENT_LIST_SEGMENTS:
       for (unsigned i = 0; i < segments; i++) put_struct(&w, of->segment, &a->segment[i]);
       break;
+    case QP_ARGUMENT_LIST_STRIDES:
+      for (unsigned i = 0; i < segments; i++) put_struct(&w, of->stride, &a->stride[i]);
+      break;
     }
   return w.n;
 }
@@ -69,4 +79,10 @@ size_t qp_arguments_pack(unsigned launch, const qp_arguments *a, unsigned stream
 size_t qp_arguments_bytes(unsigned launch, unsigned streams, unsigned segments) {
   static const qp_arguments none;
   return qp_arguments_pack(launch, &none, streams, segments, NULL);
+}
+
+size_t qp_arguments_bytes_close(unsigned launch, unsigned streams, unsigned segments) {
+  const size_t all = qp_arguments_bytes(launch, streams, segments);
+  if (launch == QP_LAUNCH_GEMM) return all - 8 * (1 + segments); /* of X, and one a segment */
+  return launch == QP_LAUNCH_ROTATE ? all - 16 : all;
 }

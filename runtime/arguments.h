@@ -30,6 +30,11 @@ typedef struct qp_segment_arguments {
   uint64_t scale, bias, residual, y;
 } qp_segment_arguments;
 
+/* Elements from row to row of a segment's Y and residual: two halves of a word. */
+typedef struct qp_stride_arguments {
+  uint32_t y, residual;
+} qp_stride_arguments;
+
 /* What a launch may be given: device addresses and counts; 0 where there is none. */
 typedef struct qp_arguments {
   uint64_t x, y; /* rotate: input and output; gemm: x only; gather: ids and Y; encode: targets and
@@ -37,13 +42,17 @@ typedef struct qp_arguments {
   uint64_t signs, workspace, counters, zero, zero_words;
   uint64_t table, start; /* encode */
   uint64_t rows;         /* rotate: rows of X; gather: ids; encode: sequences (codes: targets) */
+  uint64_t x_stride, y_stride; /* elements from row to row; rotate and gemm, gemm: x alone */
   qp_stream_arguments stream[QP_ARGUMENT_STREAMS];
   qp_segment_arguments segment[QP_ARGUMENT_SEGMENTS];
+  qp_stride_arguments stride[QP_ARGUMENT_SEGMENTS];
 } qp_arguments;
 
 /*
 ** WORD(slot, declaration, comment): a 64-bit word, 'slot' of qp_arguments, a stream or a segment.
-** LIST(kind, declaration, comment): POW2, STREAMS or SEGMENTS, each as often as the launch has it.
+** LIST(kind, declaration, comment): POW2, STREAMS, SEGMENTS or STRIDES (one a segment), each as
+** often as the launch has it.  Strides stand last: what a kernel of a library of format version 1
+** takes is the words before them.
 ** The declaration is the template's; its order is that of the words.
 */
 #define QP_STREAM_WORDS(WORD)                                                                      \
@@ -58,6 +67,9 @@ typedef struct qp_arguments {
   WORD(residual, "const void *residual", "[N][M], type of Y, or null")                             \
   WORD(y, "void *y", "[N][M]")
 
+#define QP_GEMM_STRIDE_WORDS(WORD)                                                                 \
+  WORD(y, "unsigned y, residual", "elements from row to row; M where rows lie close")
+
 #define QP_GEMM_ARGUMENTS(WORD, LIST)                                                              \
   WORD(x, "const void *x", "[N][K]")                                                               \
   WORD(signs, "const unsigned *signs", "bit k % 32 of word k / 32: s[k] is -1 (fused rotation)")   \
@@ -68,13 +80,17 @@ typedef struct qp_arguments {
   LIST(POW2, "unsigned pow2[16]",                                                                  \
        "1 << i; an argument, so that ptxas leaves the multiplications alone")                      \
   LIST(STREAMS, "Stream stream[STREAMS]", "packed weights")                                        \
-  LIST(SEGMENTS, "Segment segment[SEGMENTS]", "linears that read x")
+  LIST(SEGMENTS, "Segment segment[SEGMENTS]", "linears that read x")                               \
+  WORD(x_stride, "unsigned long long x_stride", "elements from row to row of x")                   \
+  LIST(STRIDES, "Stride stride[SEGMENTS]", "of the rows of Y and residual of each")
 
 #define QP_ROTATE_ARGUMENTS(WORD, LIST)                                                            \
   WORD(x, "const void *x", "[rows][K]")                                                            \
   WORD(y, "void *y", "[rows][K]; may be x")                                                        \
   WORD(signs, "const unsigned *signs", "bit k % 32 of word k / 32: s[k] is -1")                    \
-  WORD(rows, "unsigned long long rows", "of X")
+  WORD(rows, "unsigned long long rows", "of X")                                                    \
+  WORD(x_stride, "unsigned long long x_stride", "elements from row to row of X")                   \
+  WORD(y_stride, "unsigned long long y_stride", "of Y")
 
 #define QP_DEQUANT_SEGMENT_WORDS(WORD)                                                             \
   WORD(scale, "const float *scale", "[M] row scales r, or null: 1")                                \
@@ -111,16 +127,16 @@ typedef struct qp_arguments {
 
 #define QP_NO_WORDS(WORD)
 
-/* LAUNCH(identifier, arguments, words of a segment), in the order of the ops of qpal.h. */
+/* LAUNCH(identifier, arguments, words of a segment, of its strides), in the order of the ops of qpal.h. */
 #define QP_LAUNCHES(LAUNCH)                                                                        \
-  LAUNCH(GEMM, QP_GEMM_ARGUMENTS, QP_GEMM_SEGMENT_WORDS)                                           \
-  LAUNCH(ROTATE, QP_ROTATE_ARGUMENTS, QP_NO_WORDS)                                                 \
-  LAUNCH(DEQUANT, QP_DEQUANT_ARGUMENTS, QP_DEQUANT_SEGMENT_WORDS)                                  \
-  LAUNCH(GATHER, QP_GATHER_ARGUMENTS, QP_GATHER_SEGMENT_WORDS)                                     \
-  LAUNCH(ENCODE, QP_ENCODE_ARGUMENTS, QP_NO_WORDS)
+  LAUNCH(GEMM, QP_GEMM_ARGUMENTS, QP_GEMM_SEGMENT_WORDS, QP_GEMM_STRIDE_WORDS)                     \
+  LAUNCH(ROTATE, QP_ROTATE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                    \
+  LAUNCH(DEQUANT, QP_DEQUANT_ARGUMENTS, QP_DEQUANT_SEGMENT_WORDS, QP_NO_WORDS)                     \
+  LAUNCH(GATHER, QP_GATHER_ARGUMENTS, QP_GATHER_SEGMENT_WORDS, QP_NO_WORDS)                        \
+  LAUNCH(ENCODE, QP_ENCODE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
 
 enum {
-#define X(name, arguments, segment) QP_LAUNCH_##name,
+#define X(name, arguments, segment, stride) QP_LAUNCH_##name,
   QP_LAUNCHES(X)
 #undef X
       QP_LAUNCH_COUNT
@@ -130,7 +146,8 @@ typedef enum qp_argument_kind {
   QP_ARGUMENT_WORD,
   QP_ARGUMENT_LIST_POW2,
   QP_ARGUMENT_LIST_STREAMS,
-  QP_ARGUMENT_LIST_SEGMENTS
+  QP_ARGUMENT_LIST_SEGMENTS,
+  QP_ARGUMENT_LIST_STRIDES
 } qp_argument_kind;
 
 typedef struct qp_argument {
@@ -141,7 +158,7 @@ typedef struct qp_argument {
 
 /* An operation's struct Args; a list ends with a declaration that is NULL. */
 typedef struct qp_launch_arguments {
-  const qp_argument *args, *segment;
+  const qp_argument *args, *segment, *stride;
 } qp_launch_arguments;
 
 extern const qp_launch_arguments qp_launch_arguments_of[QP_LAUNCH_COUNT];
@@ -155,7 +172,9 @@ extern const qp_argument qp_stream_words[];
 size_t qp_arguments_pack(unsigned launch, const qp_arguments *a, unsigned streams,
                          unsigned segments, unsigned char *params);
 
-/* The bytes that such a launch uses. */
+/* The bytes that such a launch uses; and without the strides behind, as kernels took them that knew
+   none: the rows of X, Y and residuals lay close. */
 size_t qp_arguments_bytes(unsigned launch, unsigned streams, unsigned segments);
+size_t qp_arguments_bytes_close(unsigned launch, unsigned streams, unsigned segments);
 
 #endif

@@ -43,10 +43,14 @@ unsigned qp_lib_streams(const qpal_library *l, uint32_t problem) {
   return n;
 }
 
+bool qp_lib_has_strides(const qpal_library *l) { return l->header->version > QP_LIB_VERSION_CLOSE; }
+
 unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t problem) {
-  if (op == QPAL_ROTATE) return (unsigned)qp_arguments_bytes(op, 0, 0);
+  size_t (*bytes)(unsigned, unsigned, unsigned) =
+      qp_lib_has_strides(l) ? qp_arguments_bytes : qp_arguments_bytes_close;
+  if (op == QPAL_ROTATE) return (unsigned)bytes(op, 0, 0);
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, problem);
-  return (unsigned)qp_arguments_bytes(op, qp_lib_streams(l, problem), p->segments);
+  return (unsigned)bytes(op, qp_lib_streams(l, problem), p->segments);
 }
 
 /* ---- Checks: after them no index or offset of the file can lead outside ---- */
@@ -68,10 +72,10 @@ static qpal_status check_header(const void *data, uint64_t bytes) {
                      (unsigned long long)bytes, sizeof *h);
   if (memcmp(h->magic, QP_LIB_MAGIC, sizeof h->magic) != 0)
     return damaged("it does not begin as one (bytes 0-7 should be 'QPALLIB' and a NUL)");
-  if (h->version != QP_LIB_VERSION)
+  if (h->version < QP_LIB_VERSION_CLOSE || h->version > QP_LIB_VERSION)
     return qp_refuse(QPAL_E_FORMAT,
-                     "kernel library: its format is version %u; libqpal %s reads version %d",
-                     h->version, qpal_version(), QP_LIB_VERSION);
+                     "kernel library: its format is version %u; libqpal %s reads versions %d to %d",
+                     h->version, qpal_version(), QP_LIB_VERSION_CLOSE, QP_LIB_VERSION);
   if (h->file_bytes != bytes)
     return qp_refuse(QPAL_E_FORMAT,
                      "kernel library: %llu bytes are there; it was written with %llu%s",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The bytes of a kernel library, version 1 (LIBRARY.md says the same in words). */
+/* The bytes of a kernel library, version 2 (LIBRARY.md says the same in words). */
 #ifndef QP_LIBRARY_FORMAT_H
 #define QP_LIBRARY_FORMAT_H
 
@@ -8,7 +8,8 @@
 
 #define QP_LIB_MAGIC "QPALLIB" /* and a NUL: 8 bytes */
 
-enum { QP_LIB_VERSION = 1, QP_LIB_ALIGN = 64, QP_LIB_MEMBERS = 8, QP_LIB_PARTS = 4 };
+enum { QP_LIB_VERSION = 2, QP_LIB_VERSION_CLOSE = 1 /* kernels know no strides */ };
+enum { QP_LIB_ALIGN = 64, QP_LIB_MEMBERS = 8, QP_LIB_PARTS = 4 };
 #define QP_LIB_NONE UINT32_MAX /* an index that is none */
 
 /* Sections in the order of their places in the header: name, record. */

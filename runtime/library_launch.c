@@ -7,7 +7,12 @@
 #include "runtime/arguments.h"
 #include "runtime/library_state.h"
 
-enum { ROWS_MAX = 65536 };
+enum {
+  ROWS_MAX = 65536,
+  /* bytes of structs in QPAL_ABI 1 */
+  GEMM_ARGS_LEAST = offsetof(qpal_gemm_args, x_stride),
+  ROTATE_ARGS_LEAST = offsetof(qpal_rotate_args, x_stride)
+};
 
 static_assert((int)QP_LAUNCH_GEMM == (int)QPAL_GEMM && (int)QP_LAUNCH_ROTATE == (int)QPAL_ROTATE &&
                   (int)QP_LAUNCH_DEQUANT == (int)QPAL_DEQUANT &&
@@ -51,16 +56,16 @@ static qpal_status launch(const qpal_kernels *ks, uint32_t kernel, const argumen
   const qp_lib_kernel *k = QP_LIB_GET(ks->library, KERNELS, qp_lib_kernel, kernel);
   unsigned char params[QP_PARAMS_MAX];
   qp_error err = {.text = ""};
+  const size_t bytes = qp_arguments_pack(k->op, &a->words, a->streams, a->segments, params);
   const qp_launch how = {.grid = k->grid,
                          .block = k->block,
                          .smem_bytes = k->smem_bytes,
                          .params = params,
-                         .params_bytes =
-                             qp_arguments_pack(k->op, &a->words, a->streams, a->segments, params),
+                         .params_bytes = k->params_bytes, /* without strides in older libraries */
                          .pdl = pdl && k->flags & QP_LIB_PDL,
                          .on_stream = true,
                          .stream = stream};
-  assert(how.params_bytes == k->params_bytes);
+  assert(k->params_bytes <= bytes), (void)bytes;
   const qp_status status =
       qp_device_launch(ks->device->dev, ks->function[kernel - ks->first], &how, &err);
   if (status) qp_fail_prefix(&err, status, "kernel '%.200s'", qp_lib_string(ks->library, k->name));
@@ -94,6 +99,16 @@ static qpal_status check_weights(const qpal_library *l, const qp_lib_linear *e, 
   return status;
 }
 
+/* A stride of 0 becomes 'width'; x's are of whole 16 bytes, for so rows are read. */
+static qpal_status take_stride(const char *name, unsigned member, unsigned width, unsigned multiple,
+                               unsigned *stride) {
+  if (!*stride || *stride == width) return *stride = width, QPAL_OK;
+  if (*stride > width && *stride % multiple == 0) return QPAL_OK;
+  return qp_refuse(QPAL_E_ARG,
+                   "%s (member %u) is %u; it must be a multiple of %u and at least %u, or 0: %u",
+                   name, member, *stride, multiple, width, width);
+}
+
 static qpal_status check_type(unsigned type, bool f32) {
   if (type <= (f32 ? QPAL_F32 : QPAL_BF16)) return QPAL_OK;
   return qp_refuse(QPAL_E_ARG, "type %u; QPAL_F16, QPAL_BF16%s", type, f32 ? " or QPAL_F32" : "");
@@ -105,6 +120,30 @@ static qpal_status check_type(unsigned type, bool f32) {
 typedef struct choice {
   uint32_t first, count;
 } choice;
+
+/* The linears of a group in the order of its members. */
+static const qp_lib_linear *linear_of(const qpal_library *l, const qp_lib_problem *p, unsigned s) {
+  return QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]);
+}
+
+static const qp_lib_problem *problem_of(const qpal_library *l, unsigned group) {
+  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, group);
+  return QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+}
+
+/* Put in what strides of 0 stand for; '*apart': some rows do not lie close. */
+static qpal_status take_strides(const qpal_library *l, qpal_gemm_args *a, bool *apart) {
+  const qp_lib_problem *p = problem_of(l, a->group);
+  qpal_status status = take_stride("x_stride", 0, p->columns, 8, &a->x_stride);
+  *apart = a->x_stride != p->columns;
+  for (unsigned s = 0; s < p->segments && !status; s++) {
+    const unsigned m = linear_of(l, p, s)->rows;
+    status = take_stride("y_stride", s, m, 1, &a->y_stride[s]);
+    if (!status) status = take_stride("residual_stride", s, m, 1, &a->residual_stride[s]);
+    *apart |= a->y_stride[s] != m || a->residual_stride[s] != m;
+  }
+  return status;
+}
 
 static const qp_lib_kernel *kernel_of(const qpal_kernels *ks, uint32_t i) {
   return QP_LIB_GET(ks->library, KERNELS, qp_lib_kernel, i);
@@ -131,13 +170,18 @@ static qpal_status no_kernel(const qpal_kernels *ks, const qp_lib_group *g,
                               k->flags & QP_LIB_ROTATES ? ", rotating" : "");
     if (more > 0 && n + (size_t)more < sizeof there) n += (size_t)more;
   }
-  return qp_refuse(QPAL_E_NO_KERNEL, "group '%s' has no kernel from %s to %s%s; there are: %s",
+  return qp_refuse(QPAL_E_NO_KERNEL, "group '%s' has no kernel from %s to %s%s%s; there are: %s",
                    qp_lib_string(l, g->name), type_names[a->type], type_names[a->out_type],
-                   a->signs ? " that rotates X ('signs' is given)" : "", there);
+                   a->signs ? " that rotates X ('signs' is given)" : "",
+                   qp_lib_has_strides(l) ? "" : " (with strides of one row alone: export it again)",
+                   there);
 }
 
-static qpal_status find_gemms(const qpal_kernels *ks, const qpal_gemm_args *a, choice *out) {
+/* The kernels that can do it; strides of 0 in '*a' become what they stand for.  Kernels that know
+   none can take one row at a time: its stride does not count. */
+static qpal_status find_gemms(const qpal_kernels *ks, qpal_gemm_args *a, choice *out) {
   const qpal_library *l = ks->library;
+  bool apart = false;
   if (a->group >= qp_lib_count(l, QP_LIB_GROUPS))
     return qp_refuse(QPAL_E_ARG, "group %u: the library has %u", a->group,
                      qp_lib_count(l, QP_LIB_GROUPS));
@@ -147,6 +191,7 @@ static qpal_status find_gemms(const qpal_kernels *ks, const qpal_gemm_args *a, c
     return qp_refuse(QPAL_E_ARG, "capacity is %u, fewer than the %u rows", a->capacity, a->rows);
   qpal_status status = check_type(a->type, false);
   if (!status) status = check_type(a->out_type, true);
+  if (!status) status = take_strides(l, a, &apart);
   if (status) return status;
   const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
   const uint32_t first = ks->gemm_first[g->problem], count = ks->gemm_count[g->problem];
@@ -154,7 +199,8 @@ static qpal_status find_gemms(const qpal_kernels *ks, const qpal_gemm_args *a, c
   for (uint32_t i = first; i < first + count; i++) {
     const qp_lib_kernel *k = kernel_of(ks, i);
     if (k->type != a->type || k->out_type != a->out_type ||
-        (k->flags & QP_LIB_ROTATES) != (a->signs ? QP_LIB_ROTATES : 0u))
+        (k->flags & QP_LIB_ROTATES) != (a->signs ? QP_LIB_ROTATES : 0u) ||
+        (apart && k->batch > 1 && !qp_lib_has_strides(l)))
       continue;
     if (!out->count++) out->first = i;
   }
@@ -199,7 +245,7 @@ qpal_status qpal_gemm_query(const qpal_kernels *ks, const qpal_gemm_args *given,
   qpal_gemm_args a;
   choice c;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_gemm_args");
+  qpal_status status = qp_take(&a, given, sizeof a, GEMM_ARGS_LEAST, "qpal_gemm_args");
   if (!status) status = find_gemms(ks, &a, &c);
   if (status) return status;
   qpal_gemm_info own = {.launches = 0};
@@ -223,13 +269,12 @@ qpal_status qpal_gemm_query(const qpal_kernels *ks, const qpal_gemm_args *given,
 }
 
 static qpal_status check_segments(const qpal_library *l, const qpal_gemm_args *a) {
-  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
-  const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+  const qp_lib_problem *p = problem_of(l, a->group);
   const unsigned bytes = a->out_type == QPAL_F32 ? 4 : 2;
   qpal_status status = QPAL_OK;
   for (unsigned s = 0; s < p->segments && !status; s++) {
     const qpal_segment *e = &a->segment[s];
-    status = check_weights(l, QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]), s, e->weights);
+    status = check_weights(l, linear_of(l, p, s), s, e->weights);
     if (!status) status = check_address("bias", s, e->bias, 2, false);
     if (!status) status = check_address("residual", s, e->residual, bytes, false);
     if (!status) status = check_address("y", s, e->y, bytes, true);
@@ -254,48 +299,50 @@ static qpal_status check_gemm(const qpal_kernels *ks, const qpal_gemm_args *a, c
 }
 
 /* Where row 'row' of a matrix begins; 0 stays 0. */
-static qpal_ptr at_row(qpal_ptr p, unsigned row, unsigned width, unsigned bytes) {
-  return p ? p + (uint64_t)row * width * bytes : 0;
+static qpal_ptr at_row(qpal_ptr p, unsigned row, unsigned stride, unsigned bytes) {
+  return p ? p + (uint64_t)row * stride * bytes : 0;
 }
 
 /* The arguments of rows 'row' and on; 'words.zero' stays 0: nothing to clear for a later launch. */
 static arguments gemm_arguments(const qpal_kernels *ks, const qpal_gemm_args *a, unsigned row) {
-  const qpal_library *l = ks->library;
-  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
-  const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+  const qp_lib_problem *p = problem_of(ks->library, a->group);
   const unsigned bytes = a->out_type == QPAL_F32 ? 4 : 2;
-  arguments to = {.words = {.x = at_row(a->x, row, p->columns, 2),
+  arguments to = {.words = {.x = at_row(a->x, row, a->x_stride, 2),
+                            .x_stride = a->x_stride,
                             .signs = a->signs,
                             .workspace = a->workspace,
                             .counters = a->counters},
                   .segments = p->segments};
   for (unsigned s = 0; s < p->segments; s++) {
-    const qp_lib_linear *e = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]);
-    add_streams(&to, ks, e, a->segment[s].weights);
+    const qpal_segment *e = &a->segment[s];
+    const qp_stride_arguments stride = {.y = a->y_stride[s], .residual = a->residual_stride[s]};
+    add_streams(&to, ks, linear_of(ks->library, p, s), e->weights);
     to.words.segment[s] =
-        (qp_segment_arguments){.scale = a->segment[s].weights->scale,
-                               .bias = a->segment[s].bias,
-                               .residual = at_row(a->segment[s].residual, row, e->rows, bytes),
-                               .y = at_row(a->segment[s].y, row, e->rows, bytes)};
+        (qp_segment_arguments){.scale = e->weights->scale,
+                               .bias = e->bias,
+                               .residual = at_row(e->residual, row, stride.residual, bytes),
+                               .y = at_row(e->y, row, stride.y, bytes)};
+    to.words.stride[s] = stride;
   }
   return to;
 }
 
-/* A kernel that adds wants its rows of Y zero. */
+/* A kernel that adds wants its rows of Y zero: what lies close by one call, else row by row. */
 static qpal_status clear_y(const qpal_kernels *ks, const qpal_gemm_args *a, unsigned row,
                            unsigned rows, void *stream) {
   const qpal_library *l = ks->library;
   qp_device *dev = ks->device->dev;
   qp_error err = {.text = ""};
-  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
-  const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+  const qp_lib_problem *p = problem_of(l, a->group);
   qp_status status = QP_OK;
   for (unsigned s = 0; s < p->segments && !status; s++) {
-    const unsigned m = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->rows;
-    const qpal_ptr y = at_row(a->segment[s].y, row, m, 4); /* these kernels write fp32 */
-    const size_t bytes = (size_t)rows * m * 4;
-    status = dev->ops->clear ? dev->ops->clear(dev, y, bytes, stream, &err)
-                             : qp_device_fill(dev, y, 0, bytes, &err);
+    const unsigned m = linear_of(l, p, s)->rows, at_once = a->y_stride[s] == m ? rows : 1;
+    for (unsigned n = 0; n < rows && !status; n += at_once) {
+      const qpal_ptr y = at_row(a->segment[s].y, row + n, a->y_stride[s], 4); /* they write fp32 */
+      const size_t bytes = (size_t)at_once * m * 4;
+      status = dev->ops->clear ? dev->ops->clear(dev, y, bytes, stream, &err)
+                               : qp_device_fill(dev, y, 0, bytes, &err);
+    }
   }
   return qp_refuse_status(status, &err);
 }
@@ -304,7 +351,7 @@ qpal_status qpal_gemm(const qpal_kernels *ks, const qpal_gemm_args *given, void 
   qpal_gemm_args a;
   choice c;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_gemm_args");
+  qpal_status status = qp_take(&a, given, sizeof a, GEMM_ARGS_LEAST, "qpal_gemm_args");
   if (!status) status = find_gemms(ks, &a, &c);
   if (!status) status = check_gemm(ks, &a, &c);
   if (status) return status;
@@ -354,21 +401,35 @@ static uint32_t find_kernel(const qpal_kernels *ks, unsigned op, uint32_t proble
 qpal_status qpal_rotate(const qpal_kernels *ks, const qpal_rotate_args *given, void *stream) {
   qpal_rotate_args a;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_rotate_args");
+  qpal_status status = qp_take(&a, given, sizeof a, ROTATE_ARGS_LEAST, "qpal_rotate_args");
   if (!status) status = check_type(a.type, false);
   if (!status && a.flags & ~(unsigned)QPAL_PDL)
     status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a.flags);
   if (!status) status = check_address("x", 0, a.x, 16, true);
   if (!status) status = check_address("y", 0, a.y, 16, true);
   if (!status) status = check_address("signs", 0, a.signs, 4, true);
+  if (!status) status = take_stride("x_stride", 0, a.columns, 8, &a.x_stride);
+  if (!status) status = take_stride("y_stride", 0, a.columns, 8, &a.y_stride);
+  if (!status && a.x == a.y && a.x_stride != a.y_stride && a.rows > 1)
+    status = qp_refuse(QPAL_E_ARG, "y is x: x_stride (%u) and y_stride (%u) must be the same",
+                       a.x_stride, a.y_stride);
   if (status) return status;
+  if (a.rows > 1 && (a.x_stride != a.columns || a.y_stride != a.columns) &&
+      !qp_lib_has_strides(ks->library))
+    return qp_refuse(QPAL_E_NO_KERNEL, "the library was exported before its kernels took strides; "
+                                       "export it again");
   const uint32_t kernel =
       find_kernel(ks, QPAL_ROTATE, QP_LIB_NONE, a.columns, a.type, a.inverse != 0);
   if (kernel == QP_LIB_NONE)
     return qp_refuse(QPAL_E_NO_KERNEL, "the library has no %s of K = %u in %s",
                      a.inverse ? "inverse rotation" : "rotation", a.columns, type_names[a.type]);
   if (!a.rows) return QPAL_OK;
-  const arguments to = {.words = {.x = a.x, .y = a.y, .signs = a.signs, .rows = a.rows}};
+  const arguments to = {.words = {.x = a.x,
+                                  .y = a.y,
+                                  .signs = a.signs,
+                                  .rows = a.rows,
+                                  .x_stride = a.x_stride,
+                                  .y_stride = a.y_stride}};
   void *before = qp_device_enter(ks->device);
   status = launch(ks, kernel, &to, (a.flags & QPAL_PDL) != 0, stream);
   qp_device_leave(ks->device, before);

@@ -11,6 +11,7 @@ enum { STRUCT_MAX = 4096 };
 static _Thread_local char message[2048];
 
 const char *qpal_message(void) { return message; }
+const char *qp_own_message(void) { return message; }
 
 const char *qpal_status_name(qpal_status status) {
   static const char *const names[] = {

@@ -16,6 +16,10 @@
 qpal_status qp_refuse(qpal_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* What qpal_message gives where calls of public functions come to this library: it is hidden, so
+   that none else can stand in for it. */
+const char *qp_own_message(void);
+
 /* The same for what the device interface says. */
 qpal_status qp_refuse_status(qp_status status, const qp_error *err);
 
@@ -42,10 +46,13 @@ const void *qp_lib_record(const qpal_library *l, unsigned section, uint32_t inde
 const char *qp_lib_string(const qpal_library *l, uint32_t offset);
 uint32_t qp_lib_count(const qpal_library *l, unsigned section);
 
-/* Bytes of the parameter block of a kernel with this op and problem. */
+/* Bytes of the parameter block of the library's kernels with this op and problem. */
 unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t problem);
 /* Streams of a problem: the parts of all its linears. */
 unsigned qp_lib_streams(const qpal_library *l, uint32_t problem);
+
+/* Its kernels take strides: rows of X, Y and residuals need not lie close. */
+bool qp_lib_has_strides(const qpal_library *l);
 
 /* A kernel's 'dequant_rows'; 0 where the library was written before there were any. */
 uint32_t qp_lib_dequant_rows(const qpal_library *l, const qp_lib_kernel *k);

@@ -59,5 +59,13 @@ void qp_kernel_free(qp_kernel *k) {
 }
 
 size_t qp_kernel_params(const qp_kernel *k, const qp_arguments *args, unsigned char *params) {
-  return qp_arguments_pack(k->problem.op, args, k->streams, k->problem.segments, params);
+  const qp_problem *p = &k->problem;
+  qp_arguments a = *args;
+  if (!a.x_stride) a.x_stride = p->columns;
+  if (!a.y_stride) a.y_stride = p->columns;
+  for (unsigned s = 0; s < p->segments; s++) {
+    if (!a.stride[s].y) a.stride[s].y = p->segment[s].rows;
+    if (!a.stride[s].residual) a.stride[s].residual = p->segment[s].rows;
+  }
+  return qp_arguments_pack(p->op, &a, k->streams, p->segments, params);
 }

@@ -103,6 +103,7 @@ qp_status qp_hole_text_arguments(qp_text *t, const qp_kernel *k, qp_error *err) 
   const qp_launch_arguments *of = &qp_launch_arguments_of[k->problem.op];
   (void)err;
   add_words(t, "Segment", of->segment);
+  add_words(t, "Stride", of->stride);
   add_words(t, "Args", of->args);
   return QP_OK;
 }

@@ -410,10 +410,17 @@ enum {
 ** Y_i = r_i * (X~ W^_i^T) (+ bias_i) (+ residual_i)  for each member i of 'group'.
 **   x [rows][K] of 'type': rotated already (qpal_rotate), or with 'signs' not yet, where the
 **   library has kernels that rotate       y_i [rows][M_i] of 'out_type'
-** fp16 or bf16 in, fp32 sums.  Kernels are made for some numbers of rows: the nearest one that is
-** large enough is taken if X, Y and residuals have 'capacity' for its rows (what lies beyond 'rows'
-** is read and written, and means nothing); else several launches add up to 'rows'.  For many rows
-** qpal_dequant and a GEMM of the engine's own are faster: 'prefer_dequant' says so.
+** fp16 or bf16 in, fp32 sums.  Strides say how many elements lie from one row of a matrix to the
+** next, so that x may be a part of wider rows and the members of a fused group may write next to
+** each other, into one buffer [rows][q|k|v] or [rows][gate|up].  For many rows qpal_dequant and a
+** GEMM of the engine's own are faster: 'prefer_dequant' says so.
+**
+** CAPACITY.  Kernels are made for some numbers of rows (batches, `qpal export --batch`).  The nearest
+** one that is large enough is taken if X, Y and residuals have 'capacity' for its rows: rows beyond
+** 'rows' are then read and written, and mean nothing.  With capacity 0 nothing beyond 'rows' is
+** touched, and several launches add up to 'rows': 3 rows of a library with batches 1 and 8 are three
+** launches, which read the weights three times, and with a capacity of 8 they are one.  Buffers that
+** live as long as the engine should have room for the largest batch, and 'capacity' say so.
 */
 typedef struct qpal_gemm_args {
   size_t size;
@@ -428,6 +435,9 @@ typedef struct qpal_gemm_args {
   qpal_ptr workspace; /* workspace_bytes, aligned to 16; contents do not matter */
   qpal_ptr counters; /* counter_bytes; zero before the first launch, each launch leaves them zero */
   const qpal_segment *segment; /* [members of the group], host memory; only read during the call */
+  unsigned x_stride;           /* elements from row to row of x, a multiple of 8; 0: K */
+  unsigned y_stride[QPAL_MAX_MEMBERS];        /* of y_i; 0: M_i */
+  unsigned residual_stride[QPAL_MAX_MEMBERS]; /* of the residual of member i; 0: M_i */
 } qpal_gemm_args;
 
 typedef struct qpal_gemm_info {
@@ -443,23 +453,25 @@ typedef struct qpal_gemm_info {
   int64_t latency_ps; /* of all launches, as measured when they were tuned; -1: not known */
 } qpal_gemm_info;
 
-/* What qpal_gemm would do; only group, rows, capacity, types and whether signs are given count.
-   Needs no device work.  QPAL_E_ARG; QPAL_E_NO_KERNEL: the group is the engine's, or has no kernel
-   of these types (what there is, is named). */
+/* What qpal_gemm would do; only group, rows, capacity, types, strides and whether signs are given
+   count.  Needs no device work.  QPAL_E_ARG; QPAL_E_NO_KERNEL: the group is the engine's, or has no
+   kernel of these types (what there is, is named), or of these strides: a library that was exported
+   before there were strides has them for one row a launch alone. */
 QPAL_API qpal_status qpal_gemm_query(const qpal_kernels *kernels, const qpal_gemm_args *args,
                                      qpal_gemm_info *info);
 
 /*
 ** Launch it on 'stream' (a CUstream of the device's context; NULL: the default stream).  It
 ** allocates nothing, waits for nothing and may be captured in a CUDA graph: addresses are then part
-** of the graph.  QPAL_E_ARG: an address is missing or not aligned (it is named); QPAL_E_NO_KERNEL;
+** of the graph.  QPAL_E_ARG: an address is missing or not aligned, a stride is shorter than a row or
+** no multiple of 8 (it is named); QPAL_E_NO_KERNEL;
 ** QPAL_E_DEVICE: the driver refused a launch.  An error of the kernel itself shows at a later call,
 ** as always with CUDA.
 */
 QPAL_API qpal_status qpal_gemm(const qpal_kernels *kernels, const qpal_gemm_args *args,
                                void *stream);
 
-/* X~ [rows][K] = H (s * X), or with 'inverse' s * (H^T X).  y may be x. */
+/* X~ [rows][K] = H (s * X), or with 'inverse' s * (H^T X).  y may be x, with the same stride. */
 typedef struct qpal_rotate_args {
   size_t size;
   unsigned columns; /* K */
@@ -467,9 +479,11 @@ typedef struct qpal_rotate_args {
   unsigned type;    /* QPAL_F16 or QPAL_BF16 */
   unsigned flags;   /* QPAL_PDL */
   int inverse;
-  qpal_ptr x, y, signs; /* aligned to 16 bytes */
+  qpal_ptr x, y, signs;        /* aligned to 16 bytes */
+  unsigned x_stride, y_stride; /* elements from row to row, multiples of 8; 0: K */
 } qpal_rotate_args;
-/* Like qpal_gemm.  QPAL_E_NO_KERNEL: no rotation of this K, type and direction. */
+/* Like qpal_gemm.  QPAL_E_NO_KERNEL: no rotation of this K, type and direction, or strides and a
+   library from before there were any. */
 QPAL_API qpal_status qpal_rotate(const qpal_kernels *kernels, const qpal_rotate_args *args,
                                  void *stream);
 

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** The PTX simulator behind the public interface, for tests on machines without a GPU.  It is no
-** part of libqpal: link libqpal_sim instead, which is libqpal and the simulator.
+** part of libqpal: link libqpal_sim in place of it, which is libqpal and the simulator.
+**
+**   cc engine.c $(pkg-config --cflags --libs qpal_sim)         CMake: qpal::qpal_sim
+**
+** Both in one process would be two runtimes, each with messages and objects of its own.
 */
 #ifndef QPAL_SIM_H
 #define QPAL_SIM_H
@@ -18,7 +22,8 @@ extern "C" {
 ** all.  Launches run to their end before they return; streams are ignored; calls of several threads
 ** take turns.  Out-of-bounds and misaligned accesses, reads of what nothing wrote and races of
 ** kernels are QPAL_E_DEVICE, with the place.  It gives no latencies.
-** QPAL_E_ARG: no such architecture; QPAL_E_NOMEM.  Close with qpal_device_close.
+** QPAL_E_ARG: no such architecture; QPAL_E_NOMEM; QPAL_E_MISMATCH: the process holds another libqpal
+** beside this one, and calls go there.  Close with qpal_device_close.
 */
 QPAL_API qpal_status qpal_sim_open(unsigned arch, unsigned sm_count, qpal_device **out);
 

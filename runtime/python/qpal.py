@@ -11,8 +11,8 @@ Arrays in the memory of the device are used where they are, on a stream of the c
 waiting.  Arrays in host memory are copied there and back.  Needs only the standard library; numpy
 and torch where their arrays are given.
 
-libqpal.so is taken from $QPAL_LIBRARY, from beside this file, from where it was installed with it,
-or as the system finds it.  Devices: "cuda:N"; "current", the calling thread's current context (what
+libqpal_sim.so, or else libqpal.so, is taken from $QPAL_LIBRARY, from beside this file, from where it
+was installed with it, or as the system finds it.  Devices: "cuda:N"; "current", the calling thread's current context (what
 torch uses); "sim:90:4", the PTX simulator as sm_90 with 4 multiprocessors, where the library is
 libqpal_sim.so.
 
@@ -175,12 +175,14 @@ class Error(Exception):
 def _find():
     here = os.path.dirname(os.path.abspath(__file__))
     prefix = os.path.join(here, "..", "..", "..")  # installed: PREFIX/share/qpal/python
-    installed = [path for lib in ("lib", "lib64", "lib/*-linux-gnu")
-                 for path in sorted(glob.glob(f"{prefix}/{lib}/libqpal.so"))]
-    for path in [os.environ.get("QPAL_LIBRARY"), os.path.join(here, "libqpal.so")] + installed:
+    folders = [here] + [path for lib in ("lib", "lib64", "lib/*-linux-gnu")
+                        for path in sorted(glob.glob(f"{prefix}/{lib}"))]
+    near = [os.path.join(folder, name) for folder in folders
+            for name in ("libqpal_sim.so", "libqpal.so")]
+    for path in [os.environ.get("QPAL_LIBRARY")] + near:
         if path and os.path.exists(path):
             return path
-    found = ctypes.util.find_library("qpal")
+    found = ctypes.util.find_library("qpal_sim") or ctypes.util.find_library("qpal")
     if not found:
         raise ImportError("libqpal.so was not found; set QPAL_LIBRARY to its path")
     return found

@@ -9,6 +9,8 @@ qpal_status qpal_sim_open(unsigned arch, unsigned sm_count, qpal_device **out) {
   qp_error err = {.text = ""};
   qp_device *dev = NULL;
   if (!out) return qp_refuse(QPAL_E_ARG, "out is NULL");
+  if (qpal_message() != qp_own_message()) /* libqpal was found first */
+    return qp_refuse(QPAL_E_MISMATCH, "this process holds libqpal beside libqpal_sim");
   const qp_status status = qp_sim_open(arch, sm_count ? sm_count : SMS, &dev, &err);
   return status ? qp_refuse_status(status, &err) : qp_device_wrap(dev, out);
 }

@@ -387,7 +387,9 @@ static qp_arguments addresses(void) {
     a.segment[s].bias = 0x8001 + 0x100 * s;
     a.segment[s].residual = 0x8002 + 0x100 * s;
     a.segment[s].y = 0x8003 + 0x100 * s;
+    a.stride[s] = (qp_stride_arguments){.y = 0x9000 + s, .residual = 0xa000 + s};
   }
+  a.x_stride = 9, a.y_stride = 10;
   return a;
 }
 
@@ -421,7 +423,24 @@ Test(kernel, parameters_of_a_gemm_lie_as_its_template_declares_them) {
   at = expect_streams(params, expect_pow2(params, at));
   for (unsigned s = 0; s < 2; s++)
     for (unsigned f = 0; f < 4; f++) cr_expect_eq(word(params, at++), 0x8000 + 0x100 * s + f);
+  cr_expect_eq(word(params, at++), 9);
+  for (unsigned s = 0; s < 2; s++)
+    cr_expect_eq(word(params, at++), (0x9000 + s) | (uint64_t)(0xa000 + s) << 32);
   cr_expect_eq(bytes, 8 * at);
+}
+
+Test(kernel, rows_lie_close_where_no_strides_are_given) {
+  unsigned char params[QP_PARAMS_MAX], close[QP_PARAMS_MAX];
+  qp_arguments a = addresses();
+  make_well(&gemms[3]);
+  a.x_stride = kernel.problem.columns;
+  for (unsigned s = 0; s < 2; s++)
+    a.stride[s].y = a.stride[s].residual = kernel.problem.segment[s].rows;
+  const size_t bytes = qp_kernel_params(&kernel, &a, params);
+  a.x_stride = a.y_stride = 0;
+  memset(a.stride, 0, sizeof a.stride);
+  cr_assert_eq(qp_kernel_params(&kernel, &a, close), bytes);
+  cr_expect_arr_eq(params, close, bytes);
 }
 
 Test(kernel, parameters_of_a_dequant_lie_as_its_template_declares_them) {
@@ -438,12 +457,12 @@ Test(kernel, parameters_of_a_dequant_lie_as_its_template_declares_them) {
   cr_expect_eq(bytes, 8 * at);
 }
 
-Test(kernel, parameters_of_a_rotation_are_its_buffers_and_rows) {
+Test(kernel, parameters_of_a_rotation_are_its_buffers_rows_and_strides) {
   unsigned char params[QP_PARAMS_MAX];
   const qp_arguments a = addresses();
   const shape s = {"rotate", {{0}}, 896, 0, 80, {0}};
   make_well(&s);
-  static const uint64_t expected[] = {1, 2, 3, 8};
+  static const uint64_t expected[] = {1, 2, 3, 8, 9, 10};
   cr_expect_eq(qp_kernel_params(&kernel, &a, params), sizeof expected);
   cr_expect_arr_eq(params, expected, sizeof expected);
 }

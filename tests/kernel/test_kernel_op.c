@@ -89,6 +89,8 @@ static void add_row(qp_text *t, const qp_kernel_op *op, const char *name) {
   add_words(t, "Args", of->args);
   if (of->segment->declaration) qp_text_add(t, "\n");
   add_words(t, "Segment", of->segment);
+  if (of->stride->declaration) qp_text_add(t, "\n");
+  add_words(t, "Stride", of->stride);
   qp_text_add(t, "\n");
 }
 

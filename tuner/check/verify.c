@@ -50,11 +50,12 @@ static void compare_products(qp_check *c, unsigned segment, unsigned row, const 
     const double *x = c->rotated + (size_t)n * p->columns;
     double sum = 0;
     for (unsigned k = 0; k < p->columns; k++) sum += (double)qp_half_to_float(w[k]) * x[k];
-    size_t at = (size_t)n * p->segment[segment].rows + row;
+    const size_t at = (size_t)n * qp_check_y_stride(c, segment) + row;
     sum *= scale_of(c, segment, row);
     if (c->segment[segment].bias) sum += qp_check_widen(c, c->segment[segment].bias[row]);
     if (c->segment[segment].residual)
-      sum += read_output(c, c->segment[segment].residual, at, p->out_type);
+      sum += read_output(c, c->segment[segment].residual,
+                         (size_t)n * p->segment[segment].rows + row, p->out_type);
     compare(s, read_output(c, y, at, p->out_type), sum);
   }
 }
@@ -108,38 +109,55 @@ static bool has_nan(const qp_check *c, const unsigned char *y, size_t n, size_t 
   return false;
 }
 
+/* Rows of outputs: each is written, what lies between them is as it was. */
+static qp_status check_rows(const qp_check *c, const unsigned char *y, unsigned rows,
+                            unsigned width, unsigned stride, const char *what, qp_verdict *v) {
+  const unsigned bytes = qp_dtype_bytes(qp_check_output_type(c));
+  const unsigned char was = c->k->adds_to_zero ? 0 : QP_CHECK_POISON;
+  size_t at;
+  for (unsigned n = 0; n < rows; n++) {
+    const unsigned char *row = y + (size_t)n * stride * bytes;
+    if (has_nan(c, row, width, &at)) {
+      snprintf(v->why, sizeof v->why, "%s: [%u][%zu] is NaN or was never written", what, n, at);
+      v->error = NAN;
+      return QP_E_WRONG;
+    }
+    for (size_t i = (size_t)width * bytes; i < (size_t)stride * bytes; i++)
+      if (row[i] != was) {
+        snprintf(v->why, sizeof v->why, "%s: byte %zu behind row %u was overwritten", what,
+                 i - (size_t)width * bytes, n);
+        return QP_E_WRONG;
+      }
+  }
+  return QP_OK;
+}
+
 static qp_status check_segment(qp_check *c, unsigned i, qp_check_sums *s, unsigned char *y,
                                qp_verdict *v) {
-  size_t n = qp_check_output_count(c, i), bytes = n * qp_dtype_bytes(qp_check_output_type(c)), at;
+  const qp_problem *p = &c->k->problem;
+  const bool batch = qp_op_has_batch(p->op);
+  size_t bytes = qp_check_output_count(c, i) * qp_dtype_bytes(qp_check_output_type(c));
   char what[32];
   snprintf(what, sizeof what, "output of segment %u", i + 1);
   qp_status status = qp_device_download(c->dev, y, c->args.segment[i].y, bytes, c->err);
   if (!status) status = qp_check_guard(c, c->args.segment[i].y, bytes, what, v);
-  if (status) return status;
-  if (has_nan(c, y, n, &at)) {
-    const qp_problem *p = &c->k->problem;
-    const unsigned width = qp_op_has_batch(p->op) ? p->segment[i].rows : p->columns;
-    snprintf(v->why, sizeof v->why, "%s: [%zu][%zu] is NaN or was never written", what, at / width,
-             at % width);
-    v->error = NAN;
-    return QP_E_WRONG;
-  }
-  return compare_segment(c, i, y, s);
+  if (!status)
+    status = check_rows(c, y, batch ? p->batch : p->segment[i].rows,
+                        batch ? p->segment[i].rows : p->columns, qp_check_y_stride(c, i), what, v);
+  return status ? status : compare_segment(c, i, y, s);
 }
 
 static qp_status check_rotation(qp_check *c, qp_check_sums *s, qp_verdict *v) {
-  size_t n = (size_t)c->k->problem.batch * c->k->problem.columns, at;
-  unsigned char *y = qp_check_host(c, n * 2);
+  const unsigned rows = c->k->problem.batch, columns = c->k->problem.columns;
+  const size_t stride = qp_check_y_stride(c, 0), bytes = 2 * rows * stride;
+  unsigned char *y = qp_check_host(c, bytes);
   if (!y) return QP_E_NOMEM;
-  qp_status status = qp_device_download(c->dev, y, c->args.y, n * 2, c->err);
-  if (!status) status = qp_check_guard(c, c->args.y, n * 2, "output", v);
-  if (!status && has_nan(c, y, n, &at)) {
-    snprintf(v->why, sizeof v->why, "output: value %zu is NaN or was never written", at);
-    v->error = NAN;
-    status = QP_E_WRONG;
-  }
-  for (size_t i = 0; i < n && !status; i++)
-    compare(s, read_output(c, y, i, c->k->problem.type), c->rotated[i]);
+  qp_status status = qp_device_download(c->dev, y, c->args.y, bytes, c->err);
+  if (!status) status = qp_check_guard(c, c->args.y, bytes, "output", v);
+  if (!status) status = check_rows(c, y, rows, columns, (unsigned)stride, "output", v);
+  for (size_t i = 0; i < (size_t)rows * columns && !status; i++)
+    compare(s, read_output(c, y, i / columns * stride + i % columns, c->k->problem.type),
+            c->rotated[i]);
   free(y);
   return status;
 }

@@ -63,6 +63,39 @@ static void fill_random(qp_check *c, void *to, size_t bytes) {
   }
 }
 
+/* ---- Strides ---- */
+
+/* What lies behind a row: different for each matrix, so that one taken for another shows. */
+enum { X_GAP = 8 /* rows of X begin at 16 bytes */, Y_GAP = 3, RESIDUAL_GAP = 5 };
+
+unsigned qp_check_x_stride(const qp_check *c) {
+  const qp_op op = c->k->problem.op;
+  return c->k->problem.columns + (op == QP_OP_GEMM || op == QP_OP_ROTATE ? X_GAP : 0);
+}
+
+unsigned qp_check_y_stride(const qp_check *c, unsigned segment) {
+  const qp_problem *p = &c->k->problem;
+  if (p->op == QP_OP_ROTATE) return p->columns + 2 * X_GAP;
+  return qp_op_has_batch(p->op) ? p->segment[segment].rows + Y_GAP : p->columns;
+}
+
+unsigned qp_check_residual_stride(const qp_check *c, unsigned segment) {
+  return c->k->problem.segment[segment].rows + RESIDUAL_GAP;
+}
+
+/* Rows of 'width' bytes to the device, 'stride' bytes apart; NaNs between. */
+static qp_status add_rows(qp_check *c, const void *data, unsigned rows, size_t width, size_t stride,
+                          qp_devptr *out) {
+  unsigned char *apart = qp_check_host(c, rows * stride);
+  if (!apart) return QP_E_NOMEM;
+  memset(apart, QP_CHECK_POISON, rows * stride);
+  for (unsigned n = 0; n < rows; n++)
+    memcpy(apart + n * stride, (const unsigned char *)data + n * width, width);
+  const qp_status status = add_buffer(c, apart, rows * stride, out);
+  free(apart);
+  return status;
+}
+
 /* ---- Inputs ---- */
 
 static void random_field(qp_check *c, const qp_field *f, uint8_t *to, size_t bytes) {
@@ -120,8 +153,8 @@ static qp_status make_stream(qp_check *c, unsigned i) {
 
 size_t qp_check_output_count(const qp_check *c, unsigned segment) {
   const qp_problem *p = &c->k->problem;
-  size_t m = p->segment[segment].rows;
-  return qp_op_has_batch(p->op) ? m * p->batch : m * p->columns;
+  const size_t stride = qp_check_y_stride(c, segment);
+  return stride * (qp_op_has_batch(p->op) ? p->batch : p->segment[segment].rows);
 }
 
 qp_dtype qp_check_output_type(const qp_check *c) {
@@ -159,14 +192,17 @@ static qp_status make_bias(qp_check *c, unsigned i, unsigned m) {
   return add_buffer(c, c->segment[i].bias, m * 2, &c->args.segment[i].bias);
 }
 
-static qp_status make_residual(qp_check *c, unsigned i, size_t outputs, unsigned type) {
+static qp_status make_residual(qp_check *c, unsigned i, unsigned m, unsigned type) {
+  const size_t outputs = (size_t)m * c->k->problem.batch;
   if (!(c->segment[i].residual = qp_check_host(c, outputs * type))) return QP_E_NOMEM;
   for (size_t r = 0; r < outputs; r++) {
     float f = (float)qp_random_uniform(&c->random, -4, 4);
     uint16_t h = qp_check_narrow(c, (double)f);
     memcpy(c->segment[i].residual + r * type, type == 4 ? (void *)&f : (void *)&h, type);
   }
-  return add_buffer(c, c->segment[i].residual, outputs * type, &c->args.segment[i].residual);
+  c->args.stride[i].residual = qp_check_residual_stride(c, i);
+  return add_rows(c, c->segment[i].residual, c->k->problem.batch, m * type,
+                  (size_t)type * c->args.stride[i].residual, &c->args.segment[i].residual);
 }
 
 static qp_status make_segment(qp_check *c, unsigned i) {
@@ -177,9 +213,9 @@ static qp_status make_segment(qp_check *c, unsigned i) {
   qp_status status = QP_OK;
   if (comes_with(c, i, WITHOUT_SCALE)) status = make_scale(c, i, m);
   if (!status && adds && comes_with(c, i, WITHOUT_BIAS)) status = make_bias(c, i, m);
-  if (!status && adds && comes_with(c, i, WITHOUT_RESIDUAL))
-    status = make_residual(c, i, outputs, type);
+  if (!status && adds && comes_with(c, i, WITHOUT_RESIDUAL)) status = make_residual(c, i, m, type);
   if (status || c->of->no_outputs) return status;
+  if (adds) c->args.stride[i].y = qp_check_y_stride(c, i);
   status = add_buffer(c, NULL, outputs * type, &c->args.segment[i].y);
   if (!status && c->k->adds_to_zero)
     status = qp_device_fill(c->dev, c->args.segment[i].y, 0, outputs * type, c->err);
@@ -220,7 +256,8 @@ static qp_status make_x(qp_check *c, unsigned rows) {
     for (unsigned k = 0; k < p->columns && rotate && p->inverse; k++)
       if (c->signs[k / 32] >> (k % 32) & 1) y[k] = -y[k];
   }
-  qp_status status = add_buffer(c, c->x, n * 2, &c->args.x);
+  c->args.x_stride = qp_check_x_stride(c);
+  qp_status status = add_rows(c, c->x, rows, 2ul * p->columns, 2 * c->args.x_stride, &c->args.x);
   if (!status) status = add_buffer(c, c->signs, (p->columns + 31) / 32 * 4, &c->args.signs);
   return status;
 }
@@ -234,7 +271,9 @@ qp_status qp_check_rotate_inputs(qp_check *c) {
   const qp_problem *p = &c->k->problem;
   c->args.rows = p->batch;
   const qp_status status = make_x(c, p->batch);
-  return status ? status : add_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
+  if (status) return status;
+  c->args.y_stride = qp_check_y_stride(c, 0);
+  return add_buffer(c, NULL, p->batch * c->args.y_stride * 2, &c->args.y);
 }
 
 /* First and last row, behind each end, the same twice, then any. */

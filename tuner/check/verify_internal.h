@@ -63,6 +63,15 @@ struct qp_check {
 
 /* ---- Inputs (verify_inputs.c) ---- */
 
+/*
+** Rows of a gemm's and a rotation's matrices do not lie close: behind each is a gap, of NaNs where
+** the kernel reads and of poison where it writes, which must be there afterwards.  Elements of X,
+** Y and residual from row to row; Y's and the residual's of a segment.
+*/
+unsigned qp_check_x_stride(const qp_check *c);
+unsigned qp_check_y_stride(const qp_check *c, unsigned segment);
+unsigned qp_check_residual_stride(const qp_check *c, unsigned segment);
+
 /* Streams, segments, workspace and counters in c->args, and what the operation's row makes beside
    them.  QP_E_NOMEM, QP_E_DEVICE; what was made until then is freed by qp_check_release. */
 qp_status qp_check_inputs(qp_check *c);
