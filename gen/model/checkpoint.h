@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "gen/model/gguf.h"
-#include "gen/model/model.h"
+#include "gen/model/models.h"
 #include "runtime/safetensors.h"
 #include "runtime/status.h"
 

@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-#include "gen/model/model.h"
+#include "gen/model/models.h"
 
 typedef enum qp_norm_kind { QP_NORM_RMS, QP_NORM_LAYER } qp_norm_kind;
 typedef enum qp_activation {

@@ -26,7 +26,7 @@
 
 #include "gen/base/parallel.h"
 #include "gen/model/forward_types.h"
-#include "gen/model/model.h"
+#include "gen/model/models.h"
 #include "gen/spec/quantizer.h"
 
 typedef struct qp_forward_options {

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "gen/model/gguf_parts.h"
-#include "gen/model/model.h"
+#include "gen/model/models.h"
 #include "runtime/status.h"
 
 enum { QP_GGUF_NAMES = 64 };

@@ -1,25 +1,42 @@
 /* SPDX-License-Identifier: MIT */
-/* Models:  lua/models/x.lua or a config.json, with lua/architectures.lua -> [linears]. */
+/* What a model is made of: its blocks, their linears, and the names of those in a checkpoint. */
 #ifndef QP_MODEL_H
 #define QP_MODEL_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-#include "gen/spec/lua_host.h"
-#include "runtime/status.h"
+enum {
+  QP_MODEL_LINEARS = 48, /* in blocks of all kinds */
+  QP_MODEL_GROUP_LINEARS = 8,
+  QP_MODEL_GROUPS = 40,
+  QP_MODEL_KINDS = 32,
+  QP_MODEL_LAYERS = 1024
+};
 
-enum { QP_MODEL_LINEARS = 16, QP_MODEL_GROUP_LINEARS = 8, QP_MODEL_GROUPS = 8 };
+/*
+** Where a checkpoint holds the experts of a stack in one tensor: expert e's matrix is the part
+** 'part' of 'parts' equal ones of its rows, parts one behind another or row by row in turn.
+*/
+typedef struct qp_model_stack {
+  char tensor[96]; /* "mlp.experts.gate_up_proj", with or without ".weight"; "": there is none */
+  unsigned part, parts;
+  bool interleaved; /* row r is row r * parts + part of the whole */
+  bool transposed;  /* the file has [E, in, out], not [E, out, in] */
+} qp_model_stack;
 
-/* One weight matrix of a block, or the lm_head. */
+/* One weight matrix of a block, a stack of equal ones (experts), or the lm_head. */
 typedef struct qp_model_linear {
   char role[16];          /* "q", "k", "v", "o", "up", "gate", "down", "lm_head"; "qkv" and
                              "gate_up" where the checkpoint stores them as one matrix */
-  char tensor[96];        /* "self_attn.q_proj": see qp_model_tensor */
+  char tensor[96];        /* "self_attn.q_proj": see qp_model_tensor; of a stack with a '*' where
+                             an expert's number stands: "mlp.experts.*.gate_proj" */
   unsigned group;         /* index into qp_model.group; unused for the lm_head */
-  unsigned rows, columns; /* out_features M, in_features K */
-  bool bias;              /* the checkpoint holds a bias of M elements beside it */
+  unsigned rows, columns; /* out_features M, in_features K; of one expert */
+  unsigned experts;       /* of a stack; 0: it is one matrix */
+  unsigned active;        /* experts that a token goes through */
+  bool bias;              /* the checkpoint holds a bias of M elements beside it (each expert) */
+  qp_model_stack stack;   /* of a stack, another way in which checkpoints hold it */
 } qp_model_linear;
 
 /* Linears of one block that read the same input: they can be fused into one launch. */
@@ -31,8 +48,11 @@ typedef struct qp_model_group {
 } qp_model_group;
 
 /*
-** A decoder (or an encoder such as BERT): 'layers' equal blocks of linears between an embedding and
-** the lm_head.  Sizes that a config.json names are kept as they are there.
+** A decoder (or an encoder such as BERT): 'layers' blocks of linears between an embedding and the
+** lm_head.  Blocks may be of several kinds (dense and sparse, of attention and of a state space):
+** 'linear' and 'group' then list those of all kinds, and a block has some of them (qp_model_has).
+** The linears of all blocks are numbered block by block (qp_model_number), the lm_head last.
+** Sizes that a config.json names are kept as they are there.
 */
 typedef struct qp_model {
   char name[64];
@@ -41,64 +61,52 @@ typedef struct qp_model {
   bool tied;     /* the lm_head is the embedding's matrix */
   bool headless; /* there is no lm_head: a checkpoint of another task, or of the blocks alone */
   unsigned linears, groups;
-  qp_model_linear linear[QP_MODEL_LINEARS + 1]; /* of one block; linear[linears] is the lm_head */
-  qp_model_group group[QP_MODEL_GROUPS];        /* of one block; the lm_head is in none */
+  qp_model_linear linear[QP_MODEL_LINEARS + 1]; /* of a block; linear[linears] is the lm_head */
+  qp_model_group group[QP_MODEL_GROUPS];        /* of a block; the lm_head is in none */
+  unsigned kinds;                               /* of blocks; 0: all have all linears */
+  uint64_t has[QP_MODEL_KINDS];                 /* bit i: blocks of this kind have linear[i] */
+  unsigned char kind[QP_MODEL_LAYERS];          /* of each block */
   char prefix[64];          /* "model.": begins the names of tensors of blocks ... */
   char blocks[32];          /* "layers": ... before ".N." */
   char embedding[96];       /* "model.embed_tokens" */
-  uint64_t block_weights;   /* weights of one block's linears */
+  uint64_t linear_weights;  /* weights of all blocks' linears, of all experts ... */
+  uint64_t active_weights;  /* ... and of them those that one token goes through */
   uint64_t head_weights;    /* weights of the lm_head */
   uint64_t embedding_bytes; /* of the embedding in 16 bits */
-  uint64_t other_bytes;     /* of norms and biases of the whole model in 16 bits */
+  uint64_t other_bytes;     /* of norms, biases, routers and the like in 16 bits */
+  uint64_t passed_bytes;    /* of what is no part of the decoder, in 16 bits: a vision tower, heads
+                               that predict further tokens */
+  char passed[160];         /* what that is: "vision tower and projector", or "" */
+  char quantized[64];       /* quantization_config's method, of a checkpoint that has one, or "" */
 } qp_model;
+
+/* Does a block have linear[linear], or group[group]? */
+bool qp_model_has(const qp_model *m, unsigned block, unsigned linear);
+bool qp_model_has_group(const qp_model *m, unsigned block, unsigned group);
+/* Number of linears (a stack is one) in all blocks: the number of the lm_head. */
+unsigned qp_model_count(const qp_model *m);
+/* Number of a linear that the block has, block by block; block == layers: of the lm_head. */
+unsigned qp_model_number(const qp_model *m, unsigned block, unsigned linear);
+/* The inverse: of the lm_head block = layers and linear = m->linears. */
+void qp_model_place(const qp_model *m, unsigned number, unsigned *block, unsigned *linear);
+/* Number of blocks that have a linear, a group. */
+unsigned qp_model_copies(const qp_model *m, unsigned linear);
+unsigned qp_model_group_copies(const qp_model *m, unsigned group);
+/* Weights of a linear, of a stack those of all its experts. */
+uint64_t qp_model_weights(const qp_model_linear *l);
 
 /*
 ** Name in the checkpoint of the weights of linear 'linear' (0 .. linears) in block 'block' (ignored
 ** for the lm_head, linear == linears), without ".weight": "model.layers.3.self_attn.q_proj",
-** "lm_head", or for a tied lm_head "model.embed_tokens".  Append ".weight" or ".bias".
+** "lm_head", or for a tied lm_head "model.embed_tokens".  Append ".weight" or ".bias".  A stack's
+** has a '*', which qp_model_expert replaces by the number of an expert.
 */
 enum { QP_MODEL_NAME = 192 };
 void qp_model_tensor(const qp_model *m, unsigned linear, unsigned block, char out[QP_MODEL_NAME]);
+void qp_model_expert(const char *tensor, unsigned expert, char out[QP_MODEL_NAME]);
 
 /* The lm_head is not there, or is the embedding's matrix, whatever config.json says. */
 void qp_model_drop_head(qp_model *m);
 void qp_model_tie_head(qp_model *m);
-
-typedef struct qp_models qp_models;
-
-/* Load lua/architectures.lua and every file of lua/models.  Errors name file, field and value. */
-qp_status qp_models_open(qp_models **out, qp_error *err);
-void qp_models_close(qp_models *m);
-/* What lua/architectures.lua returned, a list, and the state that holds it. */
-qp_lua *qp_models_lua(qp_models *m);
-qp_lua_ref qp_models_architectures(const qp_models *m);
-
-/* Models of lua/models, then those of config.json that were parsed. */
-size_t qp_models_count(const qp_models *m);
-/* What lua/architectures.lua says of a model_type under a name ("forward"), nil where nothing; the
-   caller releases '*out'.  QP_E_ARG: the type is not known. */
-qp_status qp_models_entry(qp_models *m, const char *type, const char *name, qp_lua_ref *out,
-                          qp_error *err);
-const qp_model *qp_models_get(const qp_models *m, size_t i);
-
-/*
-** By name, or by path of a Hugging Face config.json (contains '/', begins with '.' or ends in
-** ".json"; a folder's path means the config.json in it); the model is then named after the folder.
-** A checkpoint's path is found by qp_checkpoint_find_model (checkpoint.h).
-** '*out' belongs to 'm'.
-** QP_E_ARG: there is none of this name (with the nearest), or the config.json is wrong or of a
-** model_type that lua/architectures.lua does not describe; QP_E_IO: it cannot be read; QP_E_LIMIT.
-*/
-qp_status qp_models_find(qp_models *m, const char *name, const qp_model **out, qp_error *err);
-
-/* A copy of a model, owned by 'm'.  QP_E_LIMIT: there are too many. */
-qp_status qp_models_add(qp_models *m, const qp_model *model, const qp_model **out, qp_error *err);
-
-/*
-** The same from a text in memory, which 'file' names in messages and (by its folder) the model.
-** '*out' is copied to; it stays valid without 'm'.
-*/
-qp_status qp_models_parse(qp_models *m, const char *file, const char *text, size_t bytes,
-                          qp_model *out, qp_error *err);
 
 #endif

@@ -53,6 +53,7 @@ static void run_row(const published *p, const row *r, unsigned runs) {
   qp_error err = {0};
   double total[MOST_RUNS], solve[MOST_RUNS];
   unsigned proven = 0, found = 0;
+  model.linear_weights = model.linear_weights / model.layers * r->blocks;
   model.layers = r->blocks;
   if (repeat(p, &model, &in, &err)) {
     printf("%s\n", err.text);

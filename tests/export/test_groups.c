@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "gen/base/text.h"
+#include "gen/model/models.h"
 #include "runtime/device.h"
 #include "runtime/include/qpal.h"
 #include "runtime/include/qpal_sim.h"

@@ -3,6 +3,7 @@
 #include <cjson/cJSON.h>
 #include <unistd.h>
 
+#include "gen/model/models.h"
 #include "tests/command/command_kit.h"
 #include "tuner/base/session.h"
 #include "tuner/tune/problems.h"

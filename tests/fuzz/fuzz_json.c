@@ -5,7 +5,7 @@
 ** and depth.
 */
 #include "gen/base/json.h"
-#include "gen/model/model.h"
+#include "gen/model/models.h"
 #include "runtime/json_scan.h"
 #include "tests/fuzz/fuzz_kit.h"
 

@@ -4,6 +4,7 @@
 ** well is also used: a plan is added up and written, figures and tables become a plan.
 */
 #include "gen/base/json.h"
+#include "gen/model/models.h"
 #include "tuner/plan/figures.h"
 #include "tuner/plan/planner.h"
 #include "tuner/plan/report.h"

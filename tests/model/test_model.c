@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "gen/model/model.h"
+#include "gen/model/models.h"
 
 static qp_models *models;
 static qp_error err;
@@ -57,7 +57,7 @@ Test(model, parameters_are_as_many_as_published) {
   };
   for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
     const qp_model *m = find(published[i].name);
-    uint64_t n = m->layers * m->block_weights + m->embedding_bytes / 2 + m->other_bytes / 2 +
+    uint64_t n = m->linear_weights + m->embedding_bytes / 2 + m->other_bytes / 2 +
                  (m->tied ? 0 : m->head_weights);
     cr_expect_eq(n, published[i].parameters, "%s: %llu, published %llu", m->name,
                  (unsigned long long)n, (unsigned long long)published[i].parameters);
@@ -128,7 +128,7 @@ Test(model, a_decoder_beside_a_vision_tower_is_found) {
   cr_assert_str_eq(m.name, "config");
   cr_assert_eq(m.hidden, 2560);
   cr_assert(m.tied);
-  cr_assert_eq(m.block_weights, want->block_weights);
+  cr_assert_eq(m.linear_weights, want->linear_weights);
   cr_assert_eq(m.embedding_bytes, want->embedding_bytes);
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "gen/base/json.h"
+#include "gen/model/models.h"
 #include "tuner/plan/build.h"
 #include "tuner/plan/figures.h"
 

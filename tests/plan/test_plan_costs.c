@@ -20,7 +20,7 @@ static qp_model model = {
                {.role = "d", .tensor = "d", .rows = 64, .columns = 96},
                {.role = "h", .tensor = "h", .rows = 32, .columns = 64}},
     .group = {{"abc", 3, {64, 64, 32}, 64, {A, B, C}}, {"d", 1, {64}, 96, {D}}},
-    .block_weights = 16384,
+    .linear_weights = 16384,
     .head_weights = 2048};
 static qp_quantizer two = {
     .name = "w-2", .hash = "aa", .kind = QP_SCALAR, .window = 2, .dim = 1, .step = 2};

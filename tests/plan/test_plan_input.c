@@ -2,6 +2,7 @@
 /* What a plan is made from. */
 #include <criterion/criterion.h>
 
+#include "gen/model/models.h"
 #include "tuner/plan/input.h"
 
 /* Distortion of a quantizer that loses 'nominal' on N(0,1), in a linear of a block of

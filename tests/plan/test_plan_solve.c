@@ -169,7 +169,7 @@ static void fill_model(const instance *n, qp_model *m) {
     snprintf(m->linear[l].role, sizeof m->linear[l].role, "%c", "abcdh"[l]);
     snprintf(m->linear[l].tensor, sizeof m->linear[l].tensor, "%c", "abcdh"[l]);
   }
-  m->block_weights = 4 * 4096;
+  m->linear_weights = (uint64_t)n->blocks * 4 * 4096;
   m->head_weights = 4096; /* stays in 16 bits, outside the limit that is drawn */
   m->group[0] = (qp_model_group){"abc", 3, {64, 64, 64}, 64, {0, 1, 2}};
   m->group[1] = (qp_model_group){"d", 1, {64}, 64, {3}};

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "gen/model/models.h"
 #include "tuner/plan/input.h"
 #include "tuner/plan/prior.h"
 

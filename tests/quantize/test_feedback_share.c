@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#include "gen/model/model.h"
+#include "gen/model/models.h"
 #include "tuner/quantize/feedback_share.h"
 
 TestSuite(feedback_share, .init = make_folder, .fini = remove_folder);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gen/model/models.h"
 #include "tuner/base/session.h"
 #include "tuner/tune/library.h"
 #include "tuner/tune/lookup.h"

@@ -66,6 +66,7 @@ static void add_others(qp_bench *b, const qp_model *m) {
   }
   for (unsigned i = 0; i < m->linears + !m->headless; i++) {
     const qp_model_linear *at = &m->linear[i];
+    if (at->experts) continue;
     qp_model_launch l = {.linears = 1, .rows = {at->rows}, .columns = at->columns, .copies = 1};
     snprintf(l.label, sizeof l.label, "dequant %.40s", at->role);
     add_launch(b, QP_OP_DEQUANT, &l);

@@ -5,7 +5,7 @@
 
 #include "gen/base/json.h"
 #include "gen/base/resource.h"
-#include "gen/model/model.h"
+#include "gen/model/models.h"
 #include "runtime/device.h"
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"
@@ -125,7 +125,7 @@ static qp_status list_models(bool json, qp_error *err) {
     qp_table_text(t, m->type);
     for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
       qp_table_number(t, numbers[k], "%.0f");
-    qp_table_number(t, (double)(m->layers * m->block_weights + m->head_weights), "%.0f");
+    qp_table_number(t, (double)(m->linear_weights + m->head_weights), "%.0f");
   }
   qp_table_print(t);
   qp_models_close(models);

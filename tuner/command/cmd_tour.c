@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/model/model.h"
+#include "gen/model/models.h"
 #include "runtime/arch.h"
 #include "tuner/check/cases.h"
 #include "tuner/command/commands.h"

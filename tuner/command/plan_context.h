@@ -6,7 +6,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "gen/model/model.h"
+#include "gen/model/models.h"
 #include "tuner/base/session.h"
 #include "tuner/plan/calibration.h"
 #include "tuner/plan/input.h"

@@ -11,6 +11,15 @@
 #include "runtime/arch.h"
 #include "runtime/device.h"
 
+/* What a library cannot launch. */
+static qp_status refuse_stack(const char *model, const char *tensor, unsigned experts,
+                              qp_error *err) {
+  return qp_fail(err, QP_E_ARG,
+                 "%s: '%s' is a stack of %u experts, of which no launch is exported: qpal quantize "
+                 "packs them, and an engine decodes them one by one",
+                 model, tensor, experts);
+}
+
 static qp_status make_groups(size_t n, qp_export_group **out, qp_error *err) {
   *out = calloc(n + 1, sizeof **out);
   return *out ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for %zu groups", n);
@@ -72,6 +81,8 @@ qp_status qp_export_plan_groups(const qp_plan *plan, qp_palette *palette, qp_exp
     status = plan_group(plan, &plan->launch[i], q, &g[i], err);
   for (unsigned i = 0; i < plan->linears && !status; i++) {
     const qp_plan_linear *l = &plan->linear[i];
+    if (l->experts && q[l->quantizer])
+      status = refuse_stack(plan->model, l->tensor, l->experts, err);
     if (qp_plan_looks_up_alone(l))
       embedding_group(l->tensor, l->rows, l->columns, q[l->quantizer], &g[n++]);
   }
@@ -106,13 +117,17 @@ qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q,
                                  qp_export_group **out, size_t *count, qp_error *err) {
   qp_export_group *g = NULL;
   const bool shared = embedding && m->tied && !m->headless;
+  for (unsigned i = 0; i < m->linears; i++)
+    if (m->linear[i].experts)
+      return refuse_stack(m->name, m->linear[i].tensor, m->linear[i].experts, err);
   head |= shared;
-  size_t n = (size_t)m->layers * m->groups + head;
+  size_t n = head, at = 0;
+  for (unsigned i = 0; i < m->groups; i++) n += qp_model_group_copies(m, i);
   const qp_status status = make_groups(n + 1, &g, err);
   if (status) return status;
   for (unsigned b = 0; b < m->layers; b++)
     for (unsigned i = 0; i < m->groups; i++)
-      model_group(m, b, i, q, path, &g[(size_t)b * m->groups + i]);
+      if (qp_model_has_group(m, b, i)) model_group(m, b, i, q, path, &g[at++]);
   if (head) {
     qp_export_group *last = &g[n - 1];
     const qp_model_linear *e = &m->linear[m->linears];

@@ -72,7 +72,7 @@ static void sum_losses(builder *b) {
   for (unsigned block = 0; block < (b->head ? 1 : in->model->layers); block++) {
     if (!b->head && b->p->class_of[block] != b->class) continue;
     for (unsigned l = 0; l < b->linears; l++) {
-      size_t i = b->head ? all - 1 : (size_t)block * in->model->linears + model_linear(b, l);
+      size_t i = b->head ? all - 1 : qp_model_number(in->model, block, model_linear(b, l));
       for (unsigned q = 0; q < n; q++)
         b->loss[(size_t)l * n + q] += in->alpha[i] * in->distortion[i * n + q];
     }
@@ -263,10 +263,13 @@ static qp_status check_covered(const builder *b) {
     /* It may still be served in a fused launch; qp_knap_check sees whether all are. */
     for (i = 0; i < b->modes && !(b->mode[i].mask >> l & 1);) i++;
     if (i < b->modes) continue;
+    char stack[48] = "";
+    if (linear->experts)
+      snprintf(stack, sizeof stack, "the stack of %u experts of ", linear->experts);
     return qp_fail(b->err, QP_E_ARG,
-                   "%s: no latency of %s (%u x %u) of %s for any quantizer and path asked for%s",
-                   b->in->table ? b->in->table->source : "the menu", linear->role, linear->rows,
-                   linear->columns, b->in->model->name,
+                   "%s: no latency of %s%s (%u x %u) of %s for any quantizer and path asked for%s",
+                   b->in->table ? b->in->table->source : "the menu", stack, linear->role,
+                   linear->rows, linear->columns, b->in->model->name,
                    b->in->table ? "" : " that can hold this shape");
   }
   return QP_OK;
@@ -366,12 +369,13 @@ int64_t qp_plan_rotation_ps(const qp_plan_input *in) {
 static qp_status set_limits(qp_plan_problem *p, qp_error *err) {
   const qp_plan_input *in = p->in;
   const qp_model *m = in->model;
-  p->planned_weights = m->layers * m->block_weights + (in->head ? m->head_weights : 0);
+  p->planned_weights = m->linear_weights + (in->head ? m->head_weights : 0);
   const int64_t rotation_ps = qp_plan_rotation_ps(in);
   p->fixed_ps = (in->table ? in->table->constant_ps : 0) + (rotation_ps > 0 ? rotation_ps : 0);
   const uint64_t embedding = in->lookup ? 0 : m->embedding_bytes; /* else it is the planned head */
-  p->fixed_bytes = (int64_t)(embedding + m->other_bytes + qp_plan_sign_bytes(m, in->head) +
-                             qp_plan_codebook_bytes(in->menu, NULL));
+  p->fixed_bytes =
+      (int64_t)(embedding + m->other_bytes + m->passed_bytes + qp_plan_sign_bytes(m, in->head) +
+                qp_plan_codebook_bytes(in->menu, NULL));
   if (!in->head && !m->tied && !m->headless) p->fixed_bytes += 2 * (int64_t)m->head_weights;
   p->knap.ps_limit = p->knap.bytes_limit = QP_KNAP_NO_LIMIT;
   if (in->latency_limit_ps >= 0) {
@@ -398,24 +402,35 @@ static qp_status set_limits(qp_plan_problem *p, qp_error *err) {
   return QP_OK;
 }
 
+/* The blocks of a class; all are of one kind, and '*any' is one of them. */
+static unsigned blocks_of(const qp_plan_problem *p, unsigned class, unsigned *any) {
+  unsigned n = 0;
+  for (unsigned k = 0; k < p->in->model->layers; k++)
+    if (p->class_of[k] == class) *any = k, n++;
+  return n;
+}
+
 static qp_status make_items(builder *b, unsigned classes) {
   const qp_plan_input *in = b->in;
   const qp_model *m = in->model;
-  unsigned items = classes * m->groups + (in->head ? 1 : 0);
+  const unsigned all = classes * m->groups + (in->head ? 1 : 0);
+  unsigned items = all, n = 0, any = 0;
   qp_knap_item *item = keep(b->p, calloc((size_t)items + 1, sizeof *item));
   qp_knap_item *full = keep(b->p, calloc((size_t)items + 1, sizeof *full));
   b->p->item = keep(b->p, calloc((size_t)items + 1, sizeof *b->p->item));
   if (!item || !full || !b->p->item) return qp_fail(b->err, QP_E_NOMEM, "no memory for the plan");
   qp_status status = QP_OK;
-  for (unsigned i = 0; i < items && !status; i++) {
+  for (unsigned i = 0; i < all && !status; i++) {
     b->head = i == classes * m->groups;
     b->class = b->head ? 0 : i / m->groups;
     b->group = b->head ? m->groups : i % m->groups;
     b->linears = b->head ? 1 : m->group[b->group].linears;
-    b->blocks = b->head ? 1 : 0;
-    for (unsigned k = 0; k < m->layers && !b->head; k++) b->blocks += b->p->class_of[k] == b->class;
-    status = make_item(b, &item[i], &full[i], &b->p->item[i]);
+    b->blocks = b->head ? 1 : blocks_of(b->p, b->class, &any);
+    if (!b->head && b->blocks && !qp_model_has_group(m, any, b->group)) continue;
+    status = make_item(b, &item[n], &full[n], &b->p->item[n]);
+    n++;
   }
+  items = n;
   b->p->knap.items = items;
   b->p->knap.item = item;
   b->p->full = b->p->knap;

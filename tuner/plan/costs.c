@@ -102,6 +102,7 @@ static qp_status place(filler *f, unsigned l, unsigned mask, unsigned placed, un
   if (placed == r->members) return take_mask(f, mask);
   if (l == f->to->linears) return QP_OK;
   const qp_model_linear *linear = group_linear(f->in->model, f->group, l);
+  if (linear->experts) return QP_OK; /* a launch of one matrix says nothing of a stack's */
   qp_status status = place(f, l + 1, mask, placed, used);
   for (unsigned m = 0; m < r->members && !status; m++) {
     if ((used >> m & 1) || r->member[m].rows != linear->rows ||
@@ -116,6 +117,7 @@ static qp_status place(filler *f, unsigned l, unsigned mask, unsigned placed, un
 /* Linears that a key names: a role, or first letters of roles; 0: not in this group. */
 static unsigned key_mask(const qp_model *m, unsigned g, const char *key) {
   unsigned mask = 0, n = group_linears(m, g);
+  if (group_linear(m, g, 0)->experts) return 0;
   for (unsigned i = 0; i < n; i++)
     if (!strcmp(group_linear(m, g, i)->role, key)) return 1u << i;
   for (; *key; key++) {

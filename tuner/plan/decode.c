@@ -18,8 +18,8 @@ typedef struct decoder {
 static unsigned linear_index(const qp_plan_problem *p, const qp_item_info *info, unsigned block,
                              unsigned l) {
   const qp_model *m = p->in->model;
-  if (info->group == m->groups) return m->layers * m->linears;
-  return block * m->linears + m->group[info->group].linear[l];
+  if (info->group == m->groups) return qp_model_count(m);
+  return qp_model_number(m, block, m->group[info->group].linear[l]);
 }
 
 static void fill_linears(decoder *d) {
@@ -28,15 +28,17 @@ static void fill_linears(decoder *d) {
   unsigned n = qp_plan_linears(m);
   for (unsigned i = 0; i < n; i++) {
     bool head = i + 1 == n;
-    unsigned k = head ? m->linears : i % m->linears;
+    unsigned k, block;
+    qp_model_place(m, i, &block, &k);
     qp_plan_linear *l = &d->plan->linear[i];
-    *l = (qp_plan_linear){.block = head ? QP_PLAN_NO_BLOCK : (int)(i / m->linears),
+    *l = (qp_plan_linear){.block = head ? QP_PLAN_NO_BLOCK : (int)block,
+                          .experts = m->linear[k].experts,
                           .rows = m->linear[k].rows,
                           .columns = m->linear[k].columns,
                           .quantizer = UINT32_MAX,
                           .lookup = head && in->lookup,
                           .sensitivity = in->alpha[i]};
-    qp_model_tensor(m, k, i / m->linears, l->tensor);
+    qp_model_tensor(m, k, block, l->tensor);
     memcpy(l->role, m->linear[k].role, sizeof l->role);
   }
   d->plan->linears = n;
@@ -46,7 +48,8 @@ static void fill_linears(decoder *d) {
 static void set_quantizer(decoder *d, unsigned i, unsigned q) {
   const qp_plan_input *in = d->p->in;
   const qp_model *m = in->model;
-  unsigned k = i + 1 == d->plan->linears ? m->linears : i % m->linears, menu = in->menu->count;
+  unsigned k, block, menu = in->menu->count;
+  qp_model_place(m, i, &block, &k);
   qp_plan_linear *l = &d->plan->linear[i];
   l->quantizer = q;
   l->distortion = in->distortion[(size_t)i * menu + q];
@@ -183,6 +186,8 @@ static void fill_quantizers(decoder *d) {
       (qp_plan_quantizer){.name = QP_PLAN_FP16, .spec = QP_PLAN_FP16, .rate_bits = 16};
 }
 
+static uint64_t embedding_weights(const qp_model *m) { return (uint64_t)m->vocab * m->hidden; }
+
 static void add_up(decoder *d) {
   const qp_plan_problem *p = d->p;
   const qp_model *m = p->in->model;
@@ -192,7 +197,14 @@ static void add_up(decoder *d) {
   plan->memory = (qp_plan_memory){.signs = qp_plan_sign_bytes(m, p->in->head),
                                   .codebooks = qp_plan_codebook_bytes(p->in->menu, d->used),
                                   .embedding = m->embedding_bytes,
-                                  .other = m->other_bytes};
+                                  .other = m->other_bytes,
+                                  .passed = m->passed_bytes};
+  plan->weights = (qp_plan_weights){.planned = p->planned_weights,
+                                    .lm_head = p->in->head || m->tied ? 0 : m->head_weights,
+                                    .embedding = m->tied && p->in->head ? 0 : embedding_weights(m),
+                                    .other = m->other_bytes / 2,
+                                    .passed = m->passed_bytes / 2,
+                                    .active = m->active_weights + m->head_weights};
   plan->loss = 0;
   for (unsigned i = 0; i < plan->linears; i++) {
     const qp_plan_linear *l = &plan->linear[i];
@@ -205,7 +217,8 @@ static void add_up(decoder *d) {
   planned = plan->memory.linears + (head && p->in->head ? head->bytes : 0);
   plan->bits_per_weight = 8 * (double)planned / (double)p->planned_weights;
   const qp_plan_memory *b = &plan->memory;
-  plan->memory_bytes = b->linears + b->lm_head + b->signs + b->codebooks + b->embedding + b->other;
+  plan->memory_bytes =
+      b->linears + b->lm_head + b->signs + b->codebooks + b->embedding + b->other + b->passed;
   plan->latency_ps = plan->constant_ps = -1;
   if (!p->in->table) return;
   plan->constant_ps = p->fixed_ps;

@@ -19,10 +19,17 @@ static bool says(const char *key, const char *name) {
   return !strncmp(key, name, n) && (!key[n] || !strcmp(key + n, ".weight"));
 }
 
-/* Index in qp_model.linear of a name within a block, or -1. */
+/* Index in qp_model.linear of a name within a block, of any that has it, or -1. */
 static int block_linear(const qp_model *m, const char *key) {
   for (unsigned i = 0; i < m->linears; i++)
     if (says(key, m->linear[i].tensor)) return (int)i;
+  return -1;
+}
+
+/* The same of one block: blocks of several kinds may have it in several shapes. */
+static int linear_of_block(const qp_model *m, unsigned block, const char *key) {
+  for (unsigned i = 0; i < m->linears; i++)
+    if (qp_model_has(m, block, i) && says(key, m->linear[i].tensor)) return (int)i;
   return -1;
 }
 
@@ -39,8 +46,9 @@ static int64_t tensor_linear(const qp_model *m, const char *key) {
   size_t n = (size_t)snprintf(before, sizeof before, "%s%s.", m->prefix, m->blocks);
   if (strncmp(key, before, n) != 0 || key[n] < '0' || key[n] > '9') return -1;
   block = strtoul(key + n, &end, 10);
-  int l = *end == '.' && block < m->layers ? block_linear(m, end + 1) : -1;
-  return l < 0 ? -1 : (int64_t)block * m->linears + l;
+  if (*end != '.' || block >= m->layers) return -1;
+  const int l = linear_of_block(m, (unsigned)block, end + 1);
+  return l < 0 ? -1 : (int64_t)qp_model_number(m, (unsigned)block, (unsigned)l);
 }
 
 /* ---- Sensitivities ---- */
@@ -75,10 +83,10 @@ static qp_status read_blocks(const char *file, const cJSON *blocks, const qp_pla
     snprintf(where, sizeof where, "%s: alpha[%u]", file, b);
     if (!cJSON_IsObject(block)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
     cJSON_ArrayForEach(v, block) {
-      int l = block_linear(m, v->string);
+      int l = linear_of_block(m, b, v->string);
       if (l < 0 && block_linear(in->whole, v->string) >= 0) continue; /* it stays as it is */
       if (l < 0) return unknown_linear(where, v->string, m, err);
-      qp_status status = take_alpha(where, v, &alpha[b * m->linears + (unsigned)l], err);
+      qp_status status = take_alpha(where, v, &alpha[qp_model_number(m, b, (unsigned)l)], err);
       if (status) return status;
     }
     b++;
@@ -94,7 +102,9 @@ static qp_status list_missing(const char *file, const qp_model *m, const double 
     char name[QP_MODEL_NAME];
     if (!isnan(alpha[i])) continue;
     missing++;
-    qp_model_tensor(m, i % m->linears, i / m->linears, name);
+    unsigned block, linear;
+    qp_model_place(m, i, &block, &linear);
+    qp_model_tensor(m, linear, block, name);
     if (n < sizeof list)
       n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", name);
   }

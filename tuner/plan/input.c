@@ -29,7 +29,7 @@ qp_status qp_menu_add(qp_menu *m, const qp_quantizer *q, const char *spec, qp_er
   return QP_OK;
 }
 
-unsigned qp_plan_linears(const qp_model *m) { return m->layers * m->linears + 1; }
+unsigned qp_plan_linears(const qp_model *m) { return qp_model_count(m) + 1; }
 
 /* ---- Bytes ---- */
 
@@ -90,15 +90,18 @@ uint64_t qp_plan_codebook_bytes(const qp_menu *m, const bool *used) {
 static uint64_t sign_bytes(unsigned columns) { return 4 * (uint64_t)((columns + 31) / 32); }
 
 uint64_t qp_plan_sign_bytes(const qp_model *m, bool head) {
-  uint64_t block = 0;
-  for (unsigned g = 0; g < m->groups; g++) block += sign_bytes(m->group[g].columns);
-  return m->layers * block + (head ? sign_bytes(m->linear[m->linears].columns) : 0);
+  uint64_t sum = 0;
+  for (unsigned g = 0; g < m->groups; g++)
+    sum += qp_model_group_copies(m, g) * sign_bytes(m->group[g].columns);
+  return sum + (head ? sign_bytes(m->linear[m->linears].columns) : 0);
 }
 
 /* ---- Defaults ---- */
 
 static const qp_model_linear *linear_of(const qp_model *m, unsigned i) {
-  return &m->linear[i + 1 == qp_plan_linears(m) ? m->linears : i % m->linears];
+  unsigned block, linear;
+  qp_model_place(m, i, &block, &linear);
+  return &m->linear[linear];
 }
 
 /*
@@ -121,12 +124,15 @@ static double split_share(const qp_quantizer *q, unsigned columns) {
 
 static void default_alpha(qp_plan_input *in) {
   const qp_model *m = in->model;
-  double all = (double)m->layers * (double)m->block_weights + (double)m->head_weights;
+  double all = (double)m->linear_weights + (double)m->head_weights;
   unsigned n = qp_plan_linears(m);
-  for (unsigned i = 0; i < n; i++) {
-    const qp_model_linear *l = linear_of(m, i);
-    in->alpha[i] = (double)l->rows * l->columns / all;
-  }
+  for (unsigned i = 0; i < n; i++) in->alpha[i] = (double)qp_model_weights(linear_of(m, i)) / all;
+}
+
+/* Of a stack the experts' arrays lie one behind another. */
+static uint64_t bytes_of(const qp_model_linear *l, const qp_quantizer *q) {
+  const uint64_t one = qp_plan_bytes(q, l->rows, l->columns);
+  return one == UINT64_MAX ? one : one * (l->experts ? l->experts : 1);
 }
 
 qp_status qp_plan_input_init(qp_plan_input *in, const qp_model *model, const qp_menu *menu,
@@ -160,7 +166,7 @@ qp_status qp_plan_input_init(qp_plan_input *in, const qp_model *model, const qp_
   for (unsigned l = 0; l <= model->linears; l++)
     for (unsigned q = 0; q < menu->count; q++)
       in->bytes[(size_t)l * menu->count + q] =
-          qp_plan_bytes(menu->entry[q].quantizer, model->linear[l].rows, model->linear[l].columns);
+          bytes_of(&model->linear[l], menu->entry[q].quantizer);
   return QP_OK;
 }
 

@@ -23,17 +23,19 @@ static const char *rule_of(const qp_model_linear *l) {
   return l->rows % 16 || l->columns % 32 ? THE_RULE : "no quantizer asked for can hold this shape";
 }
 
-/* Linear 'from' of block and group of 'm' as the next of 'to'. */
-static void copy_linear(const qp_model *m, unsigned from, qp_model *to) {
+/* Linear 'from' of block and group of 'm' as the next of 'to'; place[g]: of group g there, from 1. */
+static void copy_linear(const qp_model *m, unsigned from, qp_model *to, unsigned *place) {
   qp_model_linear l = m->linear[from];
   const qp_model_group *group = &m->group[l.group];
-  unsigned g = 0;
-  while (g < to->groups && strcmp(to->group[g].name, group->name) != 0) g++;
-  if (g == to->groups) {
-    to->group[to->groups++] = (qp_model_group){.columns = group->columns};
-    memcpy(to->group[g].name, group->name, sizeof group->name);
+  if (!place[l.group]) {
+    to->group[to->groups] = (qp_model_group){.columns = group->columns};
+    memcpy(to->group[to->groups].name, group->name, sizeof group->name);
+    place[l.group] = ++to->groups;
   }
+  const unsigned g = place[l.group] - 1;
   qp_model_group *into = &to->group[g];
+  for (unsigned k = 0; k < m->kinds; k++)
+    if (m->has[k] >> from & 1) to->has[k] |= (uint64_t)1 << to->linears;
   into->linear[into->linears] = to->linears;
   into->rows[into->linears++] = l.rows;
   l.group = g;
@@ -49,18 +51,20 @@ static void add_to_note(char note[QP_KEPT_NOTE], const qp_model_linear *l, bool 
 qp_status qp_kept_drop(const qp_model *m, const qp_menu *menu, bool timed, qp_model *out,
                        char note[QP_KEPT_NOTE], qp_error *err) {
   qp_model to = *m;
+  unsigned place[QP_MODEL_GROUPS] = {0};
   const char *rule = THE_RULE;
   to.linears = to.groups = 0;
+  memset(to.has, 0, sizeof to.has);
   *note = 0;
   for (unsigned i = 0; i < m->linears; i++) {
     const qp_model_linear *l = &m->linear[i];
     if (can_be_held(l, menu, timed)) {
-      copy_linear(m, i, &to);
+      copy_linear(m, i, &to, place);
       continue;
     }
-    const uint64_t weights = (uint64_t)l->rows * l->columns;
-    to.block_weights -= weights;
-    to.other_bytes += 2 * m->layers * weights;
+    const uint64_t weights = qp_model_copies(m, i) * qp_model_weights(l);
+    to.linear_weights -= weights;
+    to.other_bytes += 2 * weights;
     add_to_note(note, l, !*note);
     rule = rule_of(l);
   }

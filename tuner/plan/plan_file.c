@@ -147,6 +147,13 @@ static qp_status read_linear(reader *r, const cJSON *o, const qp_plan *p, qp_pla
   if (!status) status = read_block(r, o, p->blocks, &l->block);
   if (!status) status = read_count(r, o, "rows", 1, MAX_SIZE, &l->rows);
   if (!status) status = read_count(r, o, "columns", 1, MAX_SIZE, &l->columns);
+  if (!status && cJSON_GetObjectItemCaseSensitive(o, "experts"))
+    status = read_count(r, o, "experts", 1, MAX_LINEARS, &l->experts);
+  if (!status && !l->experts != !strchr(l->tensor, '*'))
+    return qp_fail(r->err, QP_E_ARG,
+                   "%s: '%s': a '*' for the number of an expert and the field 'experts' belong "
+                   "together",
+                   r->where, l->tensor);
   if (!status) status = read_text(r, o, "quantizer", name, sizeof name);
   if (!status)
     status = qp_json_number(o, r->where, "sensitivity", 0, 1e300, &l->sensitivity, r->err);
@@ -296,6 +303,23 @@ static qp_status read_memory(reader *r, const cJSON *o, qp_plan *p) {
                {"embedding", &p->memory.embedding}, {"other", &p->memory.other}};
   for (size_t i = 0; i < sizeof parts / sizeof *parts && !status; i++)
     status = read_bytes(r, m, parts[i].name, parts[i].to);
+  if (!status && cJSON_GetObjectItemCaseSensitive(m, "passed"))
+    status = read_bytes(r, m, "passed", &p->memory.passed);
+  return status;
+}
+
+/* How many weights there are, which a plan need not say. */
+static qp_status read_weights(reader *r, const cJSON *o, qp_plan *p) {
+  const cJSON *w;
+  qp_plan_weights *to = &p->weights;
+  if (!cJSON_GetObjectItemCaseSensitive(o, "weights")) return QP_OK;
+  qp_status status = qp_json_object(o, r->where, "weights", &w, r->err);
+  if (!status) status = read_bytes(r, w, "planned", &to->planned);
+  if (!status) status = read_bytes(r, w, "lm_head", &to->lm_head);
+  if (!status) status = read_bytes(r, w, "embedding", &to->embedding);
+  if (!status) status = read_bytes(r, w, "other", &to->other);
+  if (!status) status = read_bytes(r, w, "passed", &to->passed);
+  if (!status) status = read_bytes(r, w, "active", &to->active);
   return status;
 }
 
@@ -332,6 +356,7 @@ static qp_status read_head(reader *r, const cJSON *o, qp_plan *p) {
   if (!status) status = read_maybe(r, o, "latency_ps", &p->latency_ps);
   if (!status) status = read_maybe(r, o, "constant_ps", &p->constant_ps);
   if (!status) status = read_memory(r, o, p);
+  if (!status) status = read_weights(r, o, p);
   if (!status)
     status = qp_json_number(o, r->where, "bits_per_weight", 0, 64, &p->bits_per_weight, r->err);
   if (!status) status = read_limits(r, o, p);
@@ -431,7 +456,8 @@ static qp_status check_memory(const qp_plan *p, qp_error *err) {
     return qp_fail(err, QP_E_ARG, "plan: the linears' bytes add up to %llu + %llu, not %llu + %llu",
                    (unsigned long long)linears, (unsigned long long)head,
                    (unsigned long long)m->linears, (unsigned long long)m->lm_head);
-  uint64_t sum = m->linears + m->lm_head + m->signs + m->codebooks + m->embedding + m->other;
+  uint64_t sum =
+      m->linears + m->lm_head + m->signs + m->codebooks + m->embedding + m->other + m->passed;
   if (sum != p->memory_bytes)
     return qp_fail(err, QP_E_ARG, "plan: parts of the memory add up to %llu bytes, not %llu",
                    (unsigned long long)sum, (unsigned long long)p->memory_bytes);

@@ -35,6 +35,7 @@ typedef struct qp_plan_linear {
   int block;              /* 0 .. blocks-1, or QP_PLAN_NO_BLOCK */
   bool lookup;            /* it is the embedding: role "embedding", or "lm_head" where it is both */
   unsigned rows, columns; /* out_features M, in_features K */
+  unsigned experts;       /* of a stack, whose tensor has a '*' for their number; 0: one matrix */
   unsigned quantizer;     /* index into qp_plan.quantizer */
   double sensitivity;     /* alpha */
   double distortion;      /* D, relative to the weights' variance; loss is alpha D */
@@ -58,8 +59,17 @@ typedef struct qp_plan_memory {
   uint64_t lm_head;          /* 0 where a tied lm_head is the embedding itself */
   uint64_t signs;            /* of the rotations, a bit a column and group */
   uint64_t codebooks;        /* of quantizers, once a model */
-  uint64_t embedding, other; /* other: norms and biases */
+  uint64_t embedding, other; /* other: norms, biases, routers */
+  uint64_t passed;           /* what is no part of the decoder: a vision tower */
 } qp_plan_memory;
+
+/* How many weights the model has, and where; all 0 in plans that do not say. */
+typedef struct qp_plan_weights {
+  uint64_t planned; /* of linears that have a quantizer, of all experts */
+  uint64_t lm_head; /* that stays in 16 bits and is not the embedding's matrix */
+  uint64_t embedding, other, passed;
+  uint64_t active; /* of linears and lm_head, that one token goes through */
+} qp_plan_weights;
 
 typedef struct qp_plan {
   char file[1024]; /* that it was read from, which specs are found beside; "" for one in memory */
@@ -76,6 +86,7 @@ typedef struct qp_plan {
   int64_t latency_ps, constant_ps; /* of one pass, with the constant part; -1: not known */
   double confidence;               /* 0.5: medians; else the quantile that latencies stand for */
   qp_plan_memory memory;
+  qp_plan_weights weights;
   uint64_t memory_bytes;      /* sum of 'memory' */
   double bits_per_weight;     /* 8 * planned bytes / planned weights, see PLAN.md */
   int64_t latency_limit_ps;   /* -1: none; likewise below */

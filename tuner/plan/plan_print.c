@@ -81,7 +81,14 @@ static void print_head(qp_text *t, const qp_plan *p) {
   bytes_field(t, "signs", p->memory.signs, ", ");
   bytes_field(t, "codebooks", p->memory.codebooks, ", ");
   bytes_field(t, "embedding", p->memory.embedding, ", ");
-  bytes_field(t, "other", p->memory.other, "},\n \"limits\": {");
+  bytes_field(t, "other", p->memory.other, ", ");
+  bytes_field(t, "passed", p->memory.passed, "},\n \"weights\": {");
+  bytes_field(t, "planned", p->weights.planned, ", ");
+  bytes_field(t, "lm_head", p->weights.lm_head, ", ");
+  bytes_field(t, "embedding", p->weights.embedding, ", ");
+  bytes_field(t, "other", p->weights.other, ", ");
+  bytes_field(t, "passed", p->weights.passed, ", ");
+  bytes_field(t, "active", p->weights.active, "},\n \"limits\": {");
   maybe_field(t, "latency_ps", p->latency_limit_ps, ", ");
   maybe_field(t, "memory_bytes", p->memory_limit_bytes, ", ");
   number_field(t, "bits_per_weight", p->bits_limit < 0 ? NAN : p->bits_limit, "},\n");
@@ -98,6 +105,7 @@ static void print_linears(qp_text *t, const qp_plan *p) {
     text_field(t, "role", l->role, ", ");
     maybe_field(t, "block", l->block, ", ");
     qp_text_add(t, "\"rows\": %u, \"columns\": %u, ", l->rows, l->columns);
+    if (l->experts) qp_text_add(t, "\"experts\": %u, ", l->experts);
     text_field(t, "quantizer", p->quantizer[l->quantizer].name, ", ");
     number_field(t, "sensitivity", l->sensitivity, ", ");
     number_field(t, "distortion", l->distortion, ", ");

@@ -244,11 +244,21 @@ static qp_status run_types(const qp_plan_input *in, const qp_planner_options *o,
   return QP_OK;
 }
 
+/* Blocks that have other linears cannot become one type: counting types would say something else. */
+static qp_status check_types(const qp_plan_input *in, const qp_planner_options *o, qp_error *err) {
+  if (!o->block_types || !in->model->kinds) return QP_OK;
+  return qp_fail(err, QP_E_ARG,
+                 "--block-types: blocks of %s are of %u kinds with other linears each: it is for "
+                 "models of equal blocks",
+                 in->model->name, in->model->kinds);
+}
+
 qp_status qp_planner_run(const qp_plan_input *in, const qp_planner_options *options, qp_plan *out,
                          qp_solution *solution, qp_error *err) {
   qp_plan plan = {0}, typed = {0};
   *solution = (qp_solution){0};
-  qp_status status = solve_classes(in, options, NULL, 0, &plan, solution, err);
+  qp_status status = check_types(in, options, err);
+  if (!status) status = solve_classes(in, options, NULL, 0, &plan, solution, err);
   if (!status && options->block_types && qp_planner_block_types(&plan) > options->block_types) {
     status = run_types(in, options, &plan, &typed, solution, err);
     qp_plan_free(&plan);

@@ -100,20 +100,19 @@ static qp_status check_factors(const cJSON *list, const char *name, qp_error *er
   return QP_OK;
 }
 
-static double weights_of(const qp_model_linear *l) { return (double)l->rows * l->columns; }
-
 static void guess(qp_plan_input *in, const cJSON *roles, const cJSON *points) {
   const qp_model *m = in->model;
   const unsigned linears = qp_plan_linears(m);
   double all = 0;
   for (unsigned i = 0; i < linears; i++) {
     const bool head = i + 1 == linears;
-    const qp_model_linear *l = &m->linear[head ? m->linears : i % m->linears];
-    const unsigned block = i / m->linears;
+    unsigned block, number;
+    qp_model_place(m, i, &block, &number);
+    const qp_model_linear *l = &m->linear[number];
     const double place = m->layers > 1 ? (double)block / (m->layers - 1) : 0;
-    all += weights_of(l);
-    in->alpha[i] =
-        weights_of(l) * role_factor(roles, l->role) * (head ? 1 : depth_factor(points, place));
+    all += (double)qp_model_weights(l);
+    in->alpha[i] = (double)qp_model_weights(l) * role_factor(roles, l->role) *
+                   (head ? 1 : depth_factor(points, place));
   }
   for (unsigned i = 0; i < linears; i++) in->alpha[i] /= all;
 }

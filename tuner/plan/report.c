@@ -27,6 +27,20 @@ unsigned qp_report_colour(double bits) {
 
 /* ---- Totals ---- */
 
+/* What the weights are, where the plan says: of which a token goes through 'active'. */
+static void print_weights(const qp_plan *p, FILE *to) {
+  const qp_plan_weights *w = &p->weights;
+  const uint64_t all = w->planned + w->lm_head + w->embedding + w->other + w->passed;
+  if (!all) return;
+  fprintf(to, "  weights          %.4f G: planned %.4f G, ", (double)all * 1e-9,
+          (double)w->planned * 1e-9);
+  if (w->lm_head) fprintf(to, "lm_head %.4f G, ", (double)w->lm_head * 1e-9);
+  fprintf(to, "embedding %.4f G, norms and others %.4f G", (double)w->embedding * 1e-9,
+          (double)w->other * 1e-9);
+  if (w->passed) fprintf(to, ", passed through %.4f G", (double)w->passed * 1e-9);
+  fprintf(to, "; a token reads %.4f G\n", (double)w->active * 1e-9);
+}
+
 static void print_limits(const qp_plan *p, FILE *to) {
   if (p->latency_limit_ps >= 0)
     fprintf(to, "  latency limit    %.3f us\n", (double)p->latency_limit_ps * 1e-6);
@@ -50,11 +64,14 @@ void qp_report_totals(const qp_plan *p, FILE *to) {
   fprintf(to, "  bits per weight  %.5f\n", p->bits_per_weight);
   fprintf(to,
           "  memory           %llu bytes: linears %llu, lm_head %llu, embedding %llu, norms and "
-          "biases %llu, signs %llu, codebooks %llu\n",
+          "biases %llu, signs %llu, codebooks %llu",
           (unsigned long long)p->memory_bytes, (unsigned long long)m->linears,
           (unsigned long long)m->lm_head, (unsigned long long)m->embedding,
           (unsigned long long)m->other, (unsigned long long)m->signs,
           (unsigned long long)m->codebooks);
+  if (m->passed) fprintf(to, ", passed through %llu", (unsigned long long)m->passed);
+  fprintf(to, "\n");
+  print_weights(p, to);
   print_limits(p, to);
   for (unsigned i = 0; i < p->notes; i++) fprintf(to, "  note: %s\n", p->note[i]);
 }
@@ -72,9 +89,32 @@ const qp_plan_linear *qp_report_head(const qp_plan *p) {
   return last && last->block == QP_PLAN_NO_BLOCK ? last : NULL;
 }
 
-unsigned qp_report_rows(const qp_plan *p) {
-  const unsigned n = p->linears - (qp_report_head(p) != NULL) - (qp_report_embedding(p) != NULL);
-  return p->blocks && n % p->blocks == 0 ? n / p->blocks : 0;
+/* Which linear of its role it is in its block, or -1: another with that role stands there too. */
+static bool is_first_of_role(const qp_plan *p, unsigned i) {
+  for (unsigned k = i; k-- > 0 && p->linear[k].block == p->linear[i].block;)
+    if (!strcmp(p->linear[k].role, p->linear[i].role)) return false;
+  return true;
+}
+
+unsigned qp_report_rows(const qp_plan *p, unsigned out[QP_REPORT_ROWS]) {
+  unsigned rows = 0;
+  for (unsigned i = 0; i < p->linears; i++) {
+    const qp_plan_linear *l = &p->linear[i];
+    unsigned r = 0;
+    if (l->block == QP_PLAN_NO_BLOCK) continue;
+    if (!is_first_of_role(p, i)) return 0;
+    while (r < rows && strcmp(p->linear[out[r]].role, l->role) != 0) r++;
+    if (r == QP_REPORT_ROWS) return 0;
+    if (r == rows) out[rows++] = i;
+  }
+  return rows;
+}
+
+int qp_report_cell(const qp_plan *p, const unsigned *rows, unsigned row, unsigned block) {
+  for (unsigned i = 0; i < p->linears; i++)
+    if (p->linear[i].block == (int)block && !strcmp(p->linear[i].role, p->linear[rows[row]].role))
+      return (int)i;
+  return -1;
 }
 
 /* Is linear 'a' in one launch with linear 'b'? */
@@ -102,17 +142,22 @@ static void print_cell(const qp_plan *p, unsigned i, bool join, bool colour, FIL
           q->rate_bits > 3.5 ? 16 : 231, letter, join ? '+' : ' ');
 }
 
-static void print_band(const qp_plan *p, unsigned first, unsigned last, bool colour, FILE *to) {
-  unsigned n = qp_report_rows(p);
+static void print_band(const qp_plan *p, const unsigned *rows, unsigned n, unsigned first,
+                       unsigned last, bool colour, FILE *to) {
   fprintf(to, "\n%-8s", "block");
   for (unsigned b = first; b < last; b++)
     fprintf(to, colour ? "%-2u" : " %-6u", b % (colour ? 100 : 100000));
   fprintf(to, "\n");
   for (unsigned l = 0; l < n; l++) {
-    fprintf(to, "%-8.8s", p->linear[l].role);
+    fprintf(to, "%-8.8s", p->linear[rows[l]].role);
     for (unsigned b = first; b < last; b++) {
-      unsigned i = b * n + l;
-      print_cell(p, i, l + 1 < n && joined(p, i, i + 1), colour, to);
+      const int i = qp_report_cell(p, rows, l, b);
+      const int below = l + 1 < n ? qp_report_cell(p, rows, l + 1, b) : -1;
+      if (i < 0)
+        fprintf(to, colour ? "  " : "       ");
+      else
+        print_cell(p, (unsigned)i, below >= 0 && joined(p, (unsigned)i, (unsigned)below), colour,
+                   to);
     }
     fprintf(to, "\n");
   }
@@ -140,8 +185,10 @@ static void print_legend(const qp_plan *p, bool colour, FILE *to) {
 
 void qp_report_map(const qp_plan *p, bool colour, FILE *to) {
   unsigned band = colour ? 44 : 12;
-  if (!qp_report_rows(p)) return;
+  unsigned rows[QP_REPORT_ROWS];
+  const unsigned n = qp_report_rows(p, rows);
+  if (!n) return;
   for (unsigned b = 0; b < p->blocks; b += band)
-    print_band(p, b, b + band < p->blocks ? b + band : p->blocks, colour, to);
+    print_band(p, rows, n, b, b + band < p->blocks ? b + band : p->blocks, colour, to);
   print_legend(p, colour, to);
 }

@@ -33,7 +33,11 @@ const qp_plan_linear *qp_report_embedding(const qp_plan *p);
 
 /* The lm_head's entry, or NULL: the model has none. */
 const qp_plan_linear *qp_report_head(const qp_plan *p);
-/* Linears of a block, which stand block after block in a plan; 0: blocks have not all as many. */
-unsigned qp_report_rows(const qp_plan *p);
+/* Rows of the heat map, a role each: a linear that has it; 0: a block has two of one role, or there
+   are too many. */
+enum { QP_REPORT_ROWS = 64 };
+unsigned qp_report_rows(const qp_plan *p, unsigned out[QP_REPORT_ROWS]);
+/* The plan's linear in a row and block, or -1: the block has none. */
+int qp_report_cell(const qp_plan *p, const unsigned *rows, unsigned row, unsigned block);
 
 #endif

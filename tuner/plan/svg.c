@@ -32,11 +32,20 @@ static unsigned family_of(const qp_plan *p, unsigned q) {
 /* Where cells lie on the page. */
 typedef struct map {
   const qp_plan *plan;
-  unsigned rows;
+  unsigned rows, row[QP_REPORT_ROWS]; /* a linear of each row's role */
   double left, top, width;
 } map;
 
 static double column_x(const map *m, int block) { return m->left + CELL * (block + 0.5); }
+/* The row of a linear of a block. */
+static unsigned row_of(const map *m, unsigned linear) {
+  unsigned r = 0;
+  while (r + 1 < m->rows &&
+         strcmp(m->plan->linear[m->row[r]].role, m->plan->linear[linear].role) != 0)
+    r++;
+  return r;
+}
+
 static double row_y(const map *m, unsigned linear) { return m->top + CELL * (linear + 0.5); }
 
 static void draw_joins(const map *m, qp_text *t) {
@@ -46,7 +55,7 @@ static void draw_joins(const map *m, qp_text *t) {
     if (l->block == QP_PLAN_NO_BLOCK) continue;
     for (unsigned k = 1; k < l->members; k++)
       qp_text_add(t, "<path class=\"join\" d=\"M%.1f %.1fV%.1f\"/>\n", column_x(m, l->block),
-                  row_y(m, l->linear[k - 1] % m->rows), row_y(m, l->linear[k] % m->rows));
+                  row_y(m, row_of(m, l->linear[k - 1])), row_y(m, row_of(m, l->linear[k])));
   }
 }
 
@@ -62,7 +71,7 @@ static void draw_cells(const map *m, qp_text *t) {
              p->quantizer[l->quantizer].name, p->quantizer[l->quantizer].rate_bits);
     qp_chart_mark(t, NULL, family_of(p, l->quantizer) % QP_CHART_SHAPES,
                   qp_report_colour(p->quantizer[l->quantizer].rate_bits), column_x(m, l->block),
-                  row_y(m, i % m->rows), MARK, tip);
+                  row_y(m, row_of(m, i)), MARK, tip);
   }
 }
 
@@ -70,7 +79,7 @@ static void draw_axes(const map *m, qp_text *t) {
   const qp_plan *p = m->plan;
   char text[32];
   for (unsigned l = 0; l < m->rows; l++)
-    qp_chart_text(t, m->left - 8, row_y(m, l) + 4, "end", p->linear[l].role);
+    qp_chart_text(t, m->left - 8, row_y(m, l) + 4, "end", p->linear[m->row[l]].role);
   for (unsigned b = 0; b < p->blocks; b += 4) {
     snprintf(text, sizeof text, "%u", b);
     qp_chart_text(t, column_x(m, (int)b), m->top - 5, "middle", text);
@@ -104,9 +113,10 @@ static void title_of(const qp_plan *p, char *out, size_t size) {
 }
 
 void qp_report_svg(const qp_plan *p, qp_text *to) {
-  map m = {.plan = p, .rows = qp_report_rows(p)};
+  map m = {.plan = p};
+  m.rows = qp_report_rows(p, m.row);
   for (unsigned l = 0; l < m.rows; l++)
-    m.left = fmax(m.left, qp_chart_text_width(p->linear[l].role));
+    m.left = fmax(m.left, qp_chart_text_width(p->linear[m.row[l]].role));
   m.left += EDGE + 8;
   m.width = fmax(m.left + CELL * p->blocks + EDGE, LEAST_WIDTH);
   const double map_height = AXIS + CELL * (double)m.rows + 30;

@@ -56,16 +56,17 @@ static qp_status measure(const qp_blas *blas, const char *path, const char *name
 qp_status qp_feedback_shares(const char *path, const qp_model *m, double *share, size_t *found,
                              qp_error *err) {
   const qp_blas *blas;
-  const size_t all = (size_t)m->layers * m->linears + 1;
+  const size_t all = (size_t)qp_model_count(m) + 1;
   qp_status status = qp_blas_open(&blas, err);
   *found = 0;
   for (size_t i = 0; i < all && !status; i++) {
     const bool head = i + 1 == all;
-    const unsigned l = head ? m->linears : (unsigned)(i % m->linears);
+    unsigned l, block;
+    qp_model_place(m, (unsigned)i, &block, &l);
     char name[QP_MODEL_NAME];
     share[i] = 1;
     if (head && m->headless) continue;
-    qp_model_tensor(m, l, head ? 0 : (unsigned)(i / m->linears), name);
+    qp_model_tensor(m, l, block, name);
     status = measure(blas, path, head && m->tied ? "lm_head" : name, &m->linear[l], &share[i],
                      found, err);
   }

@@ -22,7 +22,7 @@ static unsigned push(qp_model_launch *list, unsigned n, const qp_model_launch *l
 
 /* The linears of 'mask' of a group, named by their roles. */
 static qp_model_launch subset(const qp_model *m, const qp_model_group *g, unsigned mask) {
-  qp_model_launch l = {.columns = g->columns, .copies = m->layers};
+  qp_model_launch l = {.columns = g->columns, .copies = qp_model_copies(m, g->linear[0])};
   size_t n = 0;
   for (unsigned i = 0; i < g->linears; i++) {
     if (!(mask >> i & 1)) continue;
@@ -40,6 +40,7 @@ unsigned qp_model_launches(const qp_model *m, qp_model_launch out[QP_MODEL_LAUNC
   unsigned n = 0;
   for (unsigned g = 0; g < m->groups; g++)
     for (unsigned mask = 1; mask < 1u << m->group[g].linears; mask++) {
+      if (m->linear[m->group[g].linear[0]].experts) break; /* a stack is no gemm */
       qp_model_launch l = subset(m, &m->group[g], mask);
       n = push(out, n, &l);
     }
@@ -135,8 +136,9 @@ unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_RO
   for (unsigned g = 0; g <= m->groups; g++) {
     const bool head = g == m->groups;
     const unsigned columns = head ? m->linear[m->linears].columns : m->group[g].columns;
-    const unsigned launches = head ? 1 : m->layers;
+    const unsigned launches = head ? 1 : qp_model_group_copies(m, g);
     if (head && m->headless) continue;
+    if (!head && m->linear[m->group[g].linear[0]].experts) continue;
     unsigned i = 0;
     while (i < n && out[i].columns != columns) i++;
     if (i == n) out[n++] = (qp_model_rotation){.columns = columns};
@@ -198,7 +200,8 @@ static qp_status add_dequants(qp_tune_problems *list, const qp_model *m,
                                        .out_type = w->type,
                                        .arch = w->arch,
                                        .sm_count = w->sm_count},
-                           .launches = i == m->linears ? 1 : m->layers};
+                           .launches = i == m->linears ? 1 : qp_model_copies(m, i)};
+      if (linear->experts) continue;
       t.problem.segment[0].quantizer = w->quantizer[q];
       t.problem.segment[0].rows =
           i == m->linears ? qp_layout_padded_rows(linear->rows) : linear->rows;

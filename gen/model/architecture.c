@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: MIT */
+/* Families of models: entries of lua/architectures.lua; see architecture.h. */
+#include "gen/model/architecture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/resource.h"
+#include "gen/spec/lua_files.h"
+#include "gen/spec/lua_json.h"
+
+static const char *const architectures_file = "lua/architectures.lua";
+static const char *const rotary_file = "lua/rotary.lua"; /* what its entries call */
+static const char *const folder = "lua/architectures/";
+
+/* ---- Entries ---- */
+
+static qp_status ignore(const char *file, qp_lua_ref value, void *arg, qp_error *err) {
+  (void)file, (void)value, (void)arg, (void)err;
+  return QP_OK;
+}
+
+qp_status qp_architectures_load(qp_lua *l, qp_lua_ref *list, qp_error *err) {
+  const char *text;
+  size_t bytes;
+  qp_status status = qp_resource_read(architectures_file, &text, &bytes, err);
+  if (!status) status = qp_lua_run(l, rotary_file, architectures_file, text, bytes, list, err);
+  if (!status) status = qp_lua_each_file(l, folder, NULL, ignore, NULL, err);
+  return status;
+}
+
+bool qp_architecture_text(qp_lua *l, qp_lua_ref list, size_t entry, const char *field, char *out,
+                          size_t size) {
+  char path[96];
+  snprintf(path, sizeof path, "%zu.%s", entry, field);
+  const char *text = qp_lua_get_string(l, list, path);
+  if (!text || strlen(text) >= size) return false;
+  memcpy(out, text, strlen(text) + 1);
+  return true;
+}
+
+bool qp_architecture_has(qp_lua *l, qp_lua_ref list, size_t entry, const char *field) {
+  char path[96];
+  snprintf(path, sizeof path, "%zu.%s", entry, field);
+  return entry && qp_lua_type_of(l, list, path) != QP_LUA_NIL;
+}
+
+size_t qp_architecture_find(qp_lua *l, qp_lua_ref list, const char *type) {
+  const size_t count = qp_lua_length(l, list, "");
+  for (size_t i = 1; i <= count; i++)
+    for (size_t k = 1;; k++) {
+      char path[64];
+      snprintf(path, sizeof path, "%zu.types.%zu", i, k);
+      const char *name = qp_lua_get_string(l, list, path);
+      if (!name) break;
+      if (!strcmp(name, type)) return i;
+    }
+  return 0;
+}
+
+qp_status qp_architecture_unknown(qp_lua *l, qp_lua_ref list, const char *where, const char *field,
+                                  const char *type, qp_error *err) {
+  char known[1536] = "", why[256];
+  const size_t entry = qp_architecture_find(l, list, type);
+  const size_t count = qp_lua_length(l, list, "");
+  size_t n = 0;
+  if (entry && qp_architecture_text(l, list, entry, "refused", why, sizeof why))
+    return qp_fail(err, QP_E_ARG, "%s: field '%s': '%s' is not planned: %s", where, field, type,
+                   why);
+  for (size_t i = 1; i <= count; i++)
+    for (size_t k = 1; n < sizeof known && !qp_architecture_has(l, list, i, "refused"); k++) {
+      char path[64];
+      snprintf(path, sizeof path, "%zu.types.%zu", i, k);
+      const char *name = qp_lua_get_string(l, list, path);
+      if (!name) break;
+      n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", name);
+    }
+  return qp_fail(err, QP_E_ARG,
+                 "%s: field '%s': '%.60s' is not described in %s: the path of a folder with its "
+                 "weights is taken, whose tensors say what its linears are; known are %s",
+                 where, field, type, architectures_file, known);
+}
+
+/* ---- What is being described ---- */
+
+typedef struct describing {
+  qp_lua *lua;
+  qp_lua_ref list, m; /* m: the argument of the entry's functions */
+  const qp_architecture_case *c;
+  qp_model *out;
+  qp_error *err;
+} describing;
+
+static qp_status wrong(const describing *d, const char *what) {
+  return qp_fail(d->err, QP_E_ARG, "%s: %s: %s", architectures_file, d->out->type, what);
+}
+
+/* A copy of a config without what is large and says nothing of the model. */
+static cJSON *lean_copy(const cJSON *config) {
+  static const char *const drop[] = {"quantization_config", "id2label", "label2id", "auto_map",
+                                     "task_specific_params"};
+  cJSON *copy = config ? cJSON_Duplicate(config, true) : cJSON_CreateObject();
+  for (size_t i = 0; copy && i < sizeof drop / sizeof *drop; i++)
+    cJSON_DeleteItemFromObjectCaseSensitive(copy, drop[i]);
+  return copy;
+}
+
+static qp_status make_argument(describing *d) {
+  cJSON *o = cJSON_CreateObject();
+  for (unsigned i = 0; i < QP_SIZES; i++)
+    cJSON_AddNumberToObject(o, qp_size_text(i), d->c->sizes.value[i]);
+  cJSON_AddItemToObject(o, "config", lean_copy(d->c->config));
+  cJSON_AddItemToObject(o, "root", lean_copy(d->c->root));
+  const qp_status status = qp_lua_from_json(d->lua, o, d->c->where, &d->m, d->err);
+  cJSON_Delete(o);
+  return status;
+}
+
+/* '*result': what entry.NAME(m) gives; QP_E_MISSING without a message: there is no such function. */
+static qp_status call(describing *d, size_t entry, const char *name, qp_lua_ref *result) {
+  char path[64];
+  qp_lua_ref f = 0;
+  if (!qp_architecture_has(d->lua, d->list, entry, name)) return QP_E_MISSING;
+  snprintf(path, sizeof path, "%zu.%s", entry, name);
+  qp_status status = qp_lua_get(d->lua, d->list, path, &f, d->err);
+  if (!status) status = qp_lua_apply(d->lua, f, d->m, result, d->err);
+  qp_lua_release(d->lua, f);
+  if (status) qp_fail_prefix(d->err, status, "%s: %s: %s", d->c->where, architectures_file, name);
+  return status;
+}
+
+/* ---- Linears ---- */
+
+/* Linears of one kind of block, while they are read. */
+typedef struct kind_list {
+  unsigned count;
+  qp_model_linear linear[QP_MODEL_LINEARS];
+  char group[QP_MODEL_LINEARS][sizeof((qp_model_group *)0)->name];
+} kind_list;
+
+static bool get_text(const describing *d, qp_lua_ref v, const char *at, const char *field,
+                     char *out, size_t size) {
+  char path[160];
+  snprintf(path, sizeof path, "%s%s", at, field);
+  const char *text = qp_lua_get_string(d->lua, v, path);
+  if (!text || !*text || strlen(text) >= size) return false;
+  memcpy(out, text, strlen(text) + 1);
+  return true;
+}
+
+static bool get_flag(const describing *d, qp_lua_ref v, const char *at, const char *field) {
+  char path[160];
+  bool flag = false;
+  snprintf(path, sizeof path, "%s%s", at, field);
+  return qp_lua_get_boolean(d->lua, v, path, &flag) && flag;
+}
+
+/* A whole number from 'lo' to 'hi'; missing: 'otherwise'.  False: something else is there. */
+static bool get_number(const describing *d, qp_lua_ref v, const char *at, const char *field,
+                       int64_t lo, int64_t hi, int64_t otherwise, unsigned *out) {
+  char path[160];
+  int64_t n = otherwise;
+  snprintf(path, sizeof path, "%s%s", at, field);
+  const bool there = qp_lua_type_of(d->lua, v, path) != QP_LUA_NIL;
+  if (there && !qp_lua_get_integer(d->lua, v, path, &n)) return false;
+  if (n < lo || n > hi) return false;
+  *out = (unsigned)n;
+  return true;
+}
+
+static qp_status read_stack(const describing *d, qp_lua_ref v, const char *at, qp_model_linear *l) {
+  if (!get_number(d, v, at, "experts", 0, 1 << 16, 0, &l->experts) ||
+      !get_number(d, v, at, "active", 0, l->experts, l->experts, &l->active))
+    return qp_fail(d->err, QP_E_ARG,
+                   "%s: linear %s: experts from 0 to %d and active ones from 0 to their number "
+                   "are needed",
+                   d->c->where, l->role, 1 << 16);
+  if (!l->experts != !strchr(l->tensor, '*'))
+    return wrong(d, "a tensor with a '*' and 'experts' belong together");
+  get_text(d, v, at, "stack.tensor", l->stack.tensor, sizeof l->stack.tensor);
+  l->stack.interleaved = get_flag(d, v, at, "stack.interleaved");
+  l->stack.transposed = get_flag(d, v, at, "stack.transposed");
+  if (!get_number(d, v, at, "stack.parts", 1, 8, 1, &l->stack.parts) ||
+      !get_number(d, v, at, "stack.part", 0, l->stack.parts - 1, 0, &l->stack.part))
+    return wrong(d, "stack: a part below the number of parts, 1 to 8, is needed");
+  return QP_OK;
+}
+
+static qp_status read_linear(const describing *d, qp_lua_ref v, const char *at, kind_list *k) {
+  if (k->count == QP_MODEL_LINEARS) return wrong(d, "too many linears");
+  qp_model_linear *l = &k->linear[k->count];
+  *l = (qp_model_linear){0};
+  if (!get_text(d, v, at, "role", l->role, sizeof l->role) ||
+      !get_text(d, v, at, "tensor", l->tensor, sizeof l->tensor) ||
+      !get_text(d, v, at, "group", k->group[k->count], sizeof k->group[0]))
+    return wrong(d, "a linear needs role, group and tensor");
+  if (!get_number(d, v, at, "rows", 1, QP_SIZE_MOST, 0, &l->rows) ||
+      !get_number(d, v, at, "columns", 1, QP_SIZE_MOST, 0, &l->columns)) {
+    char path[160];
+    int64_t rows = 0, columns = 0;
+    snprintf(path, sizeof path, "%srows", at);
+    qp_lua_get_integer(d->lua, v, path, &rows);
+    snprintf(path, sizeof path, "%scolumns", at);
+    qp_lua_get_integer(d->lua, v, path, &columns);
+    return qp_fail(d->err, QP_E_ARG, "%s: linear %s is %lld x %lld: sizes from 1 to %d are needed",
+                   d->c->where, l->role, (long long)rows, (long long)columns, QP_SIZE_MOST);
+  }
+  l->bias = get_flag(d, v, at, "bias");
+  k->count++;
+  return read_stack(d, v, at, l);
+}
+
+/* ---- Groups ---- */
+
+static bool is_same(const qp_model_linear *a, const qp_model_linear *b) {
+  return !strcmp(a->role, b->role) && !strcmp(a->tensor, b->tensor) && a->rows == b->rows &&
+         a->columns == b->columns && a->bias == b->bias && a->experts == b->experts &&
+         a->active == b->active;
+}
+
+/* Does group g of the model have the same linears as the group of k's linear 'first'? */
+static bool is_same_group(const qp_model *m, unsigned g, const kind_list *k, unsigned first) {
+  const qp_model_group *group = &m->group[g];
+  unsigned n = 0;
+  if (strcmp(group->name, k->group[first]) != 0) return false;
+  for (unsigned i = first; i < k->count; i++) {
+    if (strcmp(k->group[i], k->group[first]) != 0) continue;
+    if (n == group->linears || !is_same(&m->linear[group->linear[n]], &k->linear[i])) return false;
+    n++;
+  }
+  return n == group->linears;
+}
+
+static qp_status add_group(const describing *d, const kind_list *k, unsigned first) {
+  qp_model *m = d->out;
+  if (m->groups == QP_MODEL_GROUPS) return wrong(d, "too many groups");
+  qp_model_group *group = &m->group[m->groups];
+  *group = (qp_model_group){.columns = k->linear[first].columns};
+  memcpy(group->name, k->group[first], sizeof group->name);
+  for (unsigned i = first; i < k->count; i++) {
+    if (strcmp(k->group[i], group->name) != 0) continue;
+    if (k->linear[i].columns != group->columns || k->linear[i].experts != k->linear[first].experts)
+      return wrong(d, "linears of one group need the same columns, and experts");
+    if (group->linears == QP_MODEL_GROUP_LINEARS) return wrong(d, "too many linears in a group");
+    if (m->linears == QP_MODEL_LINEARS) return wrong(d, "too many linears");
+    qp_model_linear *l = &m->linear[m->linears];
+    *l = k->linear[i];
+    l->group = m->groups;
+    group->linear[group->linears] = m->linears++;
+    group->rows[group->linears++] = l->rows;
+  }
+  m->groups++;
+  return QP_OK;
+}
+
+/* The linears of a kind, those that the model does not have yet added; '*has': which they are. */
+static qp_status add_kind(const describing *d, const kind_list *k, uint64_t *has) {
+  qp_model *m = d->out;
+  *has = 0;
+  for (unsigned i = 0; i < k->count; i++) {
+    unsigned g = 0, first = 0;
+    while (strcmp(k->group[first], k->group[i]) != 0) first++;
+    if (first < i) continue; /* with its group */
+    while (g < m->groups && !is_same_group(m, g, k, i)) g++;
+    if (g == m->groups) {
+      const qp_status status = add_group(d, k, i);
+      if (status) return status;
+    }
+    for (unsigned n = 0; n < m->group[g].linears; n++) *has |= (uint64_t)1 << m->group[g].linear[n];
+  }
+  return QP_OK;
+}
+
+static qp_status read_kind(const describing *d, qp_lua_ref v, const char *at, uint64_t *has) {
+  char path[96];
+  kind_list *k = calloc(1, sizeof *k);
+  if (!k) return qp_fail(d->err, QP_E_NOMEM, "%s: no memory", d->c->where);
+  snprintf(path, sizeof path, "%.*s", (int)strlen(at) - (*at != 0), at);
+  const size_t count = qp_lua_length(d->lua, v, path);
+  qp_status status = QP_OK;
+  for (size_t i = 1; i <= count && !status; i++) {
+    snprintf(path, sizeof path, "%s%zu.", at, i);
+    status = read_linear(d, v, path, k);
+  }
+  if (!status) status = add_kind(d, k, has);
+  free(k);
+  return status;
+}
+
+/* ---- Kinds of blocks ---- */
+
+/* Number of the kind of this name, one more than there are: it is new. */
+static unsigned kind_of(char (*names)[32], unsigned kinds, const char *name) {
+  unsigned i = 0;
+  while (i < kinds && strcmp(names[i], name) != 0) i++;
+  return i;
+}
+
+/* Blocks of several kinds: { layers = { "a", "b", ... }, kind = { a = {...}, b = {...} } }. */
+static qp_status read_kinds(const describing *d, qp_lua_ref v, char (*names)[32]) {
+  qp_model *m = d->out;
+  if (qp_lua_length(d->lua, v, "layers") != m->layers)
+    return qp_fail(d->err, QP_E_ARG,
+                   "%s: it says of %zu of %u layers what they are (a list of layers is too short, "
+                   "or too long)",
+                   d->c->where, qp_lua_length(d->lua, v, "layers"), m->layers);
+  for (unsigned b = 0; b < m->layers; b++) {
+    char path[64], name[32];
+    snprintf(path, sizeof path, "layers.%u", b + 1);
+    if (!get_text(d, v, path, "", name, sizeof name)) return wrong(d, "layers need names of kinds");
+    const unsigned k = kind_of(names, m->kinds, name);
+    m->kind[b] = (unsigned char)k;
+    if (k < m->kinds) continue;
+    if (k == QP_MODEL_KINDS) return wrong(d, "too many kinds of blocks");
+    snprintf(path, sizeof path, "kind.%s", name);
+    if (qp_lua_type_of(d->lua, v, path) != QP_LUA_TABLE)
+      return qp_fail(d->err, QP_E_ARG, "%s: layer %u is a '%s', of which nothing is known",
+                     d->c->where, b, name);
+    memcpy(names[m->kinds++], name, sizeof name);
+    snprintf(path, sizeof path, "kind.%s.", name);
+    const qp_status status = read_kind(d, v, path, &m->has[k]);
+    if (status) return status;
+  }
+  if (m->kinds == 1) m->kinds = 0;
+  return QP_OK;
+}
+
+static qp_status read_blocks(describing *d, char (*names)[32]) {
+  qp_lua_ref v = 0;
+  uint64_t has;
+  qp_status status = call(d, d->c->family, "block", &v);
+  if (status == QP_E_MISSING) return wrong(d, "a function 'block' is needed");
+  if (status) return status;
+  status = qp_lua_type_of(d->lua, v, "layers") == QP_LUA_TABLE ? read_kinds(d, v, names)
+                                                               : read_kind(d, v, "", &has);
+  qp_lua_release(d->lua, v);
+  if (!status && !d->out->linears) status = wrong(d, "block gives no linears");
+  return status;
+}
+
+/* ---- What is beside the linears ---- */
+
+/* A number of weights that an entry's function gives, or of each kind of blocks one. */
+static qp_status weights_of(describing *d, const char *name, char (*names)[32], uint64_t missing,
+                            uint64_t *out) {
+  qp_lua_ref v = 0;
+  const int64_t most = (int64_t)1 << 50;
+  const qp_status status = call(d, d->c->family, name, &v);
+  if (status) return *out = missing, status == QP_E_MISSING ? QP_OK : status;
+  int64_t n = -1, sum = 0;
+  if (qp_lua_type_of(d->lua, v, "") != QP_LUA_TABLE) {
+    if (qp_lua_get_integer(d->lua, v, "", &n)) sum = n;
+  } else {
+    for (unsigned b = 0; b < d->out->layers; b++) {
+      n = 0;
+      qp_lua_get_integer(d->lua, v, names[d->out->kind[b]], &n);
+      if (n < 0 || n > most) break;
+      sum += n;
+    }
+  }
+  const bool by_kind = qp_lua_type_of(d->lua, v, "") == QP_LUA_TABLE;
+  qp_lua_release(d->lua, v);
+  if (n < 0 || n > most)
+    return qp_fail(d->err, QP_E_ARG, "%s: %s: %s gives no number of weights", architectures_file,
+                   d->out->type, name);
+  *out = by_kind || strcmp(name, "extra") != 0 ? (uint64_t)sum : (uint64_t)sum * d->out->layers;
+  return QP_OK;
+}
+
+static qp_status read_passed(describing *d) {
+  qp_lua_ref v = 0;
+  int64_t n = 0;
+  const qp_status status = call(d, d->c->shell, "passed", &v);
+  if (status) return status == QP_E_MISSING ? QP_OK : status;
+  if (qp_lua_type_of(d->lua, v, "") == QP_LUA_TABLE) {
+    qp_lua_get_integer(d->lua, v, "weights", &n);
+    get_text(d, v, "", "what", d->out->passed, sizeof d->out->passed);
+  }
+  qp_lua_release(d->lua, v);
+  if (n < 0 || n > (int64_t)1 << 50) return wrong(d, "passed gives no number of weights");
+  d->out->passed_bytes = 2 * (uint64_t)n;
+  return QP_OK;
+}
+
+static qp_status add_head(const describing *d) {
+  qp_model *m = d->out;
+  const size_t shell = d->c->shell;
+  qp_model_linear *head = &m->linear[m->linears];
+  *head = (qp_model_linear){.role = "lm_head", .rows = m->vocab, .columns = m->hidden};
+  if (!qp_architecture_text(d->lua, d->list, shell, "prefix", m->prefix, sizeof m->prefix))
+    return wrong(d, "a prefix is needed");
+  if (!qp_architecture_text(d->lua, d->list, shell, "blocks", m->blocks, sizeof m->blocks) &&
+      !qp_architecture_text(d->lua, d->list, d->c->family, "blocks", m->blocks, sizeof m->blocks))
+    memcpy(m->blocks, "layers", sizeof "layers");
+  if (!qp_architecture_text(d->lua, d->list, shell, "embedding", m->embedding, sizeof m->embedding))
+    snprintf(m->embedding, sizeof m->embedding, "%sembed_tokens", m->prefix);
+  if (m->tied)
+    memcpy(head->tensor, m->embedding, sizeof m->embedding);
+  else if (!qp_architecture_text(d->lua, d->list, shell, "head", head->tensor, sizeof head->tensor))
+    return wrong(d, "a head is needed");
+  return QP_OK;
+}
+
+static void count_weights(qp_model *m, uint64_t extra, uint64_t once) {
+  uint64_t biases = 0;
+  for (unsigned i = 0; i < m->linears; i++) {
+    const qp_model_linear *l = &m->linear[i];
+    const uint64_t copies = qp_model_copies(m, i), one = (uint64_t)l->rows * l->columns;
+    m->linear_weights += copies * qp_model_weights(l);
+    m->active_weights += copies * one * (l->experts ? l->active : 1);
+    if (l->bias) biases += copies * l->rows * (l->experts ? l->experts : 1);
+  }
+  m->head_weights = (uint64_t)m->vocab * m->hidden;
+  m->embedding_bytes = 2 * m->head_weights;
+  m->other_bytes = 2 * (extra + biases + once);
+}
+
+static void take_sizes(const qp_sizes *s, qp_model *out) {
+  const unsigned *v = s->value;
+  out->hidden = v[QP_SIZE_HIDDEN], out->intermediate = v[QP_SIZE_INTERMEDIATE];
+  out->heads = v[QP_SIZE_HEADS], out->kv_heads = v[QP_SIZE_KV_HEADS];
+  out->head_dim = v[QP_SIZE_HEAD_DIM], out->layers = v[QP_SIZE_LAYERS];
+  out->vocab = v[QP_SIZE_VOCAB], out->tied = v[QP_SIZE_TIED];
+}
+
+/* Sizes that config and entries leave out: those of the shell, then those of the family. */
+static qp_status complete(describing *d, qp_architecture_case *c) {
+  qp_status status = QP_OK;
+  const size_t entries[] = {c->shell, c->family};
+  for (unsigned i = 0; i < 2 && !status; i++) {
+    char path[64];
+    qp_sizes defaults = {0};
+    snprintf(path, sizeof path, "%zu.defaults", entries[i]);
+    status = qp_sizes_read_lua(d->lua, d->list, path, architectures_file, &defaults, d->err);
+    if (!status) qp_sizes_default(&c->sizes, &defaults);
+  }
+  if (!status) status = qp_sizes_complete(&c->sizes, c->where, c->config != NULL, d->err);
+  if (!status) take_sizes(&c->sizes, d->out);
+  return status;
+}
+
+qp_status qp_architecture_describe(qp_lua *l, qp_lua_ref list, const qp_architecture_case *given,
+                                   qp_model *out, qp_error *err) {
+  qp_architecture_case c = *given;
+  describing d = {.lua = l, .list = list, .c = &c, .out = out, .err = err};
+  char names[QP_MODEL_KINDS + 1][32] = {{0}};
+  uint64_t extra = 0, once = 0;
+  qp_status status = complete(&d, &c);
+  if (status) return status;
+  status = make_argument(&d);
+  if (!status) status = read_blocks(&d, names);
+  if (!status) status = weights_of(&d, "extra", names, 0, &extra);
+  if (!status) status = weights_of(&d, "once", names, out->hidden, &once);
+  if (!status) status = read_passed(&d);
+  if (!status) status = add_head(&d);
+  if (!status) count_weights(out, extra, once);
+  qp_lua_release(l, d.m);
+  return status;
+}
