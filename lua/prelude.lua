@@ -37,7 +37,10 @@ end
 -- A Lua number as 32 bits, or an error that names 'what'.
 local function to_word(x, what)
   local n = tointeger(x)
-  if not n then fail(format("%s: %s is not an integer", what, tostring(x))) end
+  if not n then
+    fail(format("%s: %s is not an integer; half(word) is the number that a word holds", what,
+      tostring(x)))
+  end
   if n < -0x80000000 or n > 0xffffffff then
     fail(format("%s: %s does not fit 32 bits (-2147483648 to 4294967295)", what, tostring(x)))
   end
@@ -531,5 +534,47 @@ function language.values(fields, extra)
 end
 
 for name, f in pairs(language) do _ENV[name] = host.wrap(f) end
+
+-- ---- Names that are not there ----
+
+local function sorted_keys(of)
+  local names = {}
+  for name in pairs(of) do names[#names + 1] = name end
+  sort(names)
+  return names
+end
+
+local instead = {
+  random = "a definition is the same each time; random_gaussian { entries, seed } draws numbers",
+  require = "a file stands alone: modules, files and processes are out of reach",
+  print = "an error(...) with a text shows it",
+}
+for _, name in ipairs { "io", "os", "load", "loadstring", "dofile", "package", "debug" } do
+  instead[name] = instead.require
+end
+instead.randomseed = instead.random
+
+local of_numbers = {}
+for name in pairs(math) do of_numbers[name] = true end
+
+-- Reading a name that a table lacks is an error that says which are near; 'prefix' is "math.".
+local function refuse_unknown(of, prefix)
+  setmetatable(of, { __metatable = false, __index = function (_, name)
+    if type(name) ~= "string" then return nil end
+    local names = sorted_keys(of)
+    local near, advice = host.suggest(name, names), instead[name]
+    if not advice and prefix == "" and of_numbers[name] then
+      advice = format("Lua's own is math.%s, of plain numbers; of the state, look it up in a codebook",
+        name)
+    end
+    fail(format("there is no '%s%s'%s%s; there are %s", prefix, name,
+      near and format("; did you mean '%s%s'?", prefix, near) or "",
+      advice and "; " .. advice or "", concat_text(names, ", ")))
+  end })
+end
+
+local libraries = { string = string, table = table, math = math, utf8 = utf8 }
+for name, library in pairs(libraries) do refuse_unknown(library, name .. ".") end
+refuse_unknown(_ENV, "")
 
 return { trace = trace }

@@ -96,6 +96,7 @@ typedef struct sweep {
   const qp_quantizer *q;
   qp_ir_env env;
   uint32_t (*v)[BATCH];
+  uint32_t highest[QP_MAX_CODEBOOKS]; /* entry of each codebook that check_states saw read */
 } sweep;
 
 static uint32_t states_of(const qp_quantizer *q) {
@@ -170,19 +171,23 @@ static qp_status check_weights(const sweep *s, uint32_t state, unsigned i, qp_er
   return QP_OK;
 }
 
-/* Is every state of the batch right?  The usual answer, without a branch for each. */
-static bool batch_is_right(const sweep *s) {
+/* Is each of the batch's first states right?  The usual answer, without a branch for each.  Notes the
+   highest entries that are read. */
+static bool batch_is_right(sweep *s, unsigned states) {
   const qp_ir *ir = s->q->decode;
   uint32_t wrong = 0;
   for (unsigned n = 0; n < ir->count; n++) {
     const qp_ir_node *node = &ir->node[n];
     if (!qp_ir_has(ir, n, QP_IR_LOOKS_UP)) continue;
     const uint32_t entries = s->q->codebook[node->imm].entries, *index = s->v[node->arg[0]];
-    for (unsigned i = 0; i < BATCH; i++) wrong |= index[i] >= entries;
+    uint32_t highest = 0;
+    for (unsigned i = 0; i < states; i++) highest = index[i] > highest ? index[i] : highest;
+    wrong |= highest >= entries;
+    if (highest > s->highest[node->imm]) s->highest[node->imm] = highest;
   }
   for (unsigned k = 0; k < ir->outputs; k++) {
     const uint32_t *word = s->v[ir->output[k]];
-    for (unsigned i = 0; i < BATCH; i++) {
+    for (unsigned i = 0; i < states; i++) {
       wrong |= (~word[i] & 0x7c00) == 0;
       wrong |= (~word[i] & 0x7c000000) == 0;
     }
@@ -194,8 +199,9 @@ static qp_status check_states(sweep *s, qp_error *err) {
   const uint32_t states = states_of(s->q);
   for (uint32_t first = 0; first < states; first += BATCH) {
     evaluate_batch(s->q->decode, &s->env, first, s->v);
-    if (batch_is_right(s)) continue;
-    for (unsigned i = 0; i < BATCH && first + i < states; i++) {
+    const unsigned count = states - first < BATCH ? states - first : BATCH;
+    if (batch_is_right(s, count)) continue;
+    for (unsigned i = 0; i < count; i++) {
       qp_status status = check_lookups(s, first + i, i, err);
       if (!status) status = check_weights(s, first + i, i, err);
       if (status) return status;
@@ -204,11 +210,51 @@ static qp_status check_states(sweep *s, qp_error *err) {
   return QP_OK;
 }
 
-static bool uses_state(const qp_ir *ir) {
+static bool uses_input(const qp_ir *ir, uint32_t input) {
   for (unsigned n = 0; n < ir->count; n++) {
-    if (ir->node[n].op == QP_IR_INPUT && ir->node[n].imm == QP_IN_STATE) return true;
+    const unsigned op = ir->node[n].op;
+    if ((op == QP_IR_INPUT || op == QP_IR_INPUT_H) && ir->node[n].imm == input) return true;
   }
   return false;
+}
+
+static bool uses_codebook(const qp_ir *ir, unsigned book) {
+  for (unsigned n = 0; n < ir->count; n++) {
+    if (qp_ir_has(ir, n, QP_IR_LOOKS_UP) && ir->node[n].imm == book) return true;
+  }
+  return false;
+}
+
+/* Fields and codebooks that decode never reads would be stored and loaded for nothing. */
+static qp_status check_all_used(const qp_quantizer *q, qp_error *err) {
+  for (unsigned f = 0; f < q->fields; f++) {
+    if (uses_input(q->decode, QP_IN_GROUP + f)) continue;
+    return qp_fail(err, QP_E_ARG,
+                   "decode never uses group.%s, which would be stored for every group; use it or "
+                   "leave it out",
+                   q->field[f].name);
+  }
+  for (unsigned c = 0; c < q->codebooks; c++) {
+    if (uses_codebook(q->decode, c)) continue;
+    return qp_fail(err, QP_E_ARG,
+                   "decode never reads codebook '%s', which every kernel would hold; read it or "
+                   "leave it out",
+                   q->codebook[c].name);
+  }
+  return QP_OK;
+}
+
+/* The same of a codebook's last entries, after all states were checked. */
+static qp_status check_all_read(const sweep *s, qp_error *err) {
+  for (unsigned c = 0; c < s->q->codebooks; c++) {
+    const qp_codebook *book = &s->q->codebook[c];
+    if (s->highest[c] + 1 >= book->entries) continue;
+    return qp_fail(err, QP_E_ARG,
+                   "decode: no state reads codebook '%s' behind entry %u, and it has the entries 0 "
+                   "to %u; let it have %u, or let the index reach further",
+                   book->name, s->highest[c], book->entries - 1, s->highest[c] + 1);
+  }
+  return QP_OK;
 }
 
 /* Values of a field that are checked: all of a small range of integers, else its two ends. */
@@ -249,7 +295,7 @@ qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
                    "window smaller or the function simpler",
                    q->decode->count, qp_quantizer_state_bits(q));
   }
-  if (!uses_state(q->decode)) {
+  if (!uses_input(q->decode, QP_IN_STATE)) {
     return qp_fail(err, QP_E_ARG,
                    "decode: the result does not depend on the state; a value is no condition of "
                    "'if', 'and', 'or' or '==': use eq, lt and select");
@@ -265,7 +311,8 @@ qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
     status = check_states(&s, err);
   }
   free(s.v);
-  return status;
+  if (!status) status = check_all_used(q, err);
+  return status ? status : check_all_read(&s, err);
 }
 
 /* ---- Hash ---- */

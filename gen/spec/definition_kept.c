@@ -16,7 +16,7 @@
 #include "gen/spec/definition.h"
 
 enum {
-  METHOD = 1,     /* of checks, hashes and the meaning of the IR: changed with any of them */
+  METHOD = 2,     /* of checks, hashes and the meaning of the IR: changed with any of them */
   QUICK_BITS = 8, /* states up to 2^this are looked at sooner than a file is found */
   KEY_DIGITS = 32,
   HASH_DIGITS = 32

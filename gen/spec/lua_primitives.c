@@ -2,6 +2,7 @@
 /* What lua/prelude.lua is built from: symbolic values as userdata. */
 #include "gen/spec/lua_primitives.h"
 
+#include "gen/base/suggest.h"
 #include "gen/spec/lua_sandbox.h"
 #include "runtime/half.h"
 
@@ -165,6 +166,21 @@ static int prim_wrap(lua_State *L) {
   return 1;
 }
 
+/* The name of a list of at most 256 that is nearest to a word, or nil. */
+static int prim_suggest(lua_State *L) {
+  const char *names[256];
+  const char *word = luaL_checkstring(L, 1);
+  size_t count = 0;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  const lua_Unsigned length = lua_rawlen(L, 2);
+  luaL_checkstack(L, 256, "names");
+  for (lua_Unsigned i = 1; i <= length && count < 256; i++) {
+    if (lua_rawgeti(L, 2, (lua_Integer)i) == LUA_TSTRING) names[count++] = lua_tostring(L, -1);
+  }
+  lua_pushstring(L, qp_suggest(word, names, count));
+  return 1;
+}
+
 /* { { op =, form = "eq(a, b)", arity = 2 }, ... } of all ops that are functions of words. */
 static void push_functions(lua_State *L) {
   lua_newtable(L);
@@ -193,6 +209,7 @@ void qp_lua_push_primitives(lua_State *L) {
                                        {"fail", prim_fail},
                                        {"line", prim_line},
                                        {"setmetatable", prim_setmetatable},
+                                       {"suggest", prim_suggest},
                                        {"wrap", prim_wrap},
                                        {NULL, NULL}};
   luaL_newlib(L, functions);

@@ -89,6 +89,10 @@ static qp_status resolve(qp_spec *s, const spec_list *own, const spec_list *pale
     const qp_spec *part = find_in(own, name);
     if (!part && palette) part = find_in(palette, name);
     if (!part) return fail_unknown(s, name, nearest_name(name, own, palette), err);
+    if (part->fault) {
+      return qp_fail(err, QP_E_ARG, "%s:%d: %s: field 'parts': '%s' is refused: %s", q->file,
+                     s->line, q->name, name, part->fault);
+    }
     if (part->quantizer.kind == QP_SPLIT) {
       return qp_fail(err, QP_E_ARG,
                      "%s:%d: %s: field 'parts': '%s' is a split itself; name its parts instead",
@@ -100,14 +104,25 @@ static qp_status resolve(qp_spec *s, const spec_list *own, const spec_list *pale
   return qp_quantizer_hash(q) ? QP_OK : qp_fail(err, QP_E_NOMEM, "out of memory");
 }
 
+/* A split whose parts are wrong is refused alone, as other quantizers are. */
 static qp_status resolve_all(const spec_list *list, const spec_list *palette, qp_error *err) {
   qp_status status = check_unique(list, err);
   for (size_t i = 0; i < list->count && !status; i++) {
-    if (list->spec[i]->quantizer.kind == QP_SPLIT) {
-      status = resolve(list->spec[i], list, palette, err);
-    }
+    qp_spec *s = list->spec[i];
+    qp_error why = {.text = ""};
+    if (s->quantizer.kind != QP_SPLIT || s->fault) continue;
+    status = resolve(s, list, palette, &why);
+    if (status == QP_E_ARG && (s->fault = strdup(why.text)) != NULL) status = QP_OK;
+    if (status) return qp_fail(err, status, "%s", why.text);
   }
   return status;
+}
+
+static const qp_spec *first_refused(const spec_list *list) {
+  for (size_t i = 0; i < list->count; i++) {
+    if (list->spec[i]->fault) return list->spec[i];
+  }
+  return NULL;
 }
 
 /* ---- The palette ---- */
@@ -176,6 +191,8 @@ qp_status qp_palette_open(qp_palette **out, qp_error *err) {
   loading job = {.list = &p->specs, .err = err};
   qp_resource_each(PALETTE_FOLDER, load_resource, &job);
   if (job.status == QP_OK) job.status = resolve_all(&p->specs, NULL, err);
+  const qp_spec *refused = job.status == QP_OK ? first_refused(&p->specs) : NULL;
+  if (refused) job.status = qp_fail(err, QP_E_ARG, "%s", refused->fault);
   if (job.status != QP_OK) {
     qp_palette_close(p);
     return job.status;
@@ -258,13 +275,16 @@ static qp_status find_in_file(qp_palette *p, const char *path, const char *name,
   const qp_spec *s = name                  ? find_in(&f->specs, name)
                      : f->specs.count == 1 ? f->specs.spec[0]
                                            : NULL;
+  if (s && s->fault) return qp_fail(err, QP_E_ARG, "%s", s->fault);
   if (s) return *out = &s->quantizer, QP_OK;
   char names[512];
   list_names(&f->specs, names, sizeof names);
   if (name)
     return qp_fail(err, QP_E_ARG, "%s: has no quantizer '%s'; it has %s", path, name, names);
-  return qp_fail(err, QP_E_ARG, "%s: returns %zu quantizers; say which as %s:NAME; it has %s", path,
-                 f->specs.count, path, names);
+  const qp_spec *refused = first_refused(&f->specs);
+  return qp_fail(err, QP_E_ARG, "%s: returns %zu quantizers; say which as %s:NAME; it has %s%s%s",
+                 path, f->specs.count, path, names, refused ? "; one is refused: " : "",
+                 refused ? refused->fault : "");
 }
 
 size_t qp_palette_path_bytes(const char *text) {

@@ -348,6 +348,7 @@ void qp_spec_free(qp_spec *s) {
   for (unsigned i = 0; i < s->quantizer.codebooks; i++) free(s->quantizer.codebook[i].data);
   qp_ir_free(s->quantizer.decode);
   free(s->quantizer.decode_text);
+  free(s->fault);
   free(s);
 }
 
@@ -365,14 +366,34 @@ typedef struct file_job {
 static qp_status load_one(file_job *job, qp_lua_ref v) {
   qp_spec *s = calloc(1, sizeof *s);
   if (!s) return qp_fail(job->err, QP_E_NOMEM, "out of memory");
-  qp_reader r = {.lua = job->lua, .file = job->file, .v = v, .err = job->err};
+  qp_error why = {.text = ""};
+  qp_reader r = {.lua = job->lua, .file = job->file, .text = job->text, .v = v, .err = &why};
   const qp_status status = read_spec(&r, s, job->text, job->bytes);
-  if (status) {
+  if (status == QP_E_ARG && r.name) s->fault = strdup(why.text);
+  if (status && !s->fault) {
     qp_spec_free(s);
-    return status;
+    return qp_fail(job->err, status, "%s", why.text);
   }
   job->specs[job->count++] = s;
   return QP_OK;
+}
+
+/* All quantizers of a file refused: the first one's message is the file's. */
+static qp_status check_any_right(const file_job *job) {
+  for (size_t i = 0; i < job->count; i++) {
+    if (!job->specs[i]->fault) return QP_OK;
+  }
+  return qp_fail(job->err, QP_E_ARG, "%s", job->specs[0]->fault);
+}
+
+static qp_status fail_result(file_job *job, qp_lua_ref result, size_t n) {
+  const qp_reader r = {.lua = job->lua, .file = job->file, .v = result, .err = job->err};
+  if (qp_read_is_nil(&r, "")) {
+    return qp_read_fail(&r, "it returns nothing; write 'return' before its quantizer or before a "
+                            "list { ... } of them");
+  }
+  return qp_read_fail(&r, "it should return a quantizer or a list of 1 to %d, got %s of %zu",
+                      MAX_QUANTIZERS, qp_read_describe(&r, ""), n);
 }
 
 static qp_status load_all(file_job *job) {
@@ -382,11 +403,7 @@ static qp_status load_all(file_job *job) {
   if (status) return status;
   const bool list = qp_lua_type_of(job->lua, result, "kind") == QP_LUA_NIL;
   const size_t n = list ? qp_lua_length(job->lua, result, "") : 1;
-  if (n > MAX_QUANTIZERS || (list && !n)) {
-    const qp_reader r = {.lua = job->lua, .file = job->file, .v = result, .err = job->err};
-    return qp_read_fail(&r, "it should return a quantizer or a list of 1 to %d, got %s of %zu",
-                        MAX_QUANTIZERS, qp_read_describe(&r, ""), n);
-  }
+  if (n > MAX_QUANTIZERS || (list && !n)) return fail_result(job, result, n);
   job->specs = calloc(n, sizeof(qp_spec *));
   if (!job->specs) return qp_fail(job->err, QP_E_NOMEM, "out of memory");
   for (size_t i = 0; i < n && !status; i++) {
@@ -397,7 +414,7 @@ static qp_status load_all(file_job *job) {
     if (!status) status = load_one(job, item);
     qp_lua_release(job->lua, item);
   }
-  return status;
+  return status ? status : check_any_right(job);
 }
 
 qp_status qp_spec_load(const char *file, const char *text, size_t bytes, qp_spec ***out,

@@ -8,16 +8,19 @@
 /* A quantizer of a file; a split's parts are names until the palette knows all. */
 typedef struct qp_spec {
   qp_quantizer quantizer;
-  int line; /* of its constructor, 0 if not known */
+  int line;    /* of its constructor, 0 if not known */
+  char *fault; /* why it is refused; NULL: it is right.  Then its name is all that holds */
   char part_name[QP_MAX_PARTS][sizeof((qp_quantizer *)0)->name]; /* split only */
 } qp_spec;
 
 /*
 ** Run 'text' (named 'file' in messages) and check every quantizer that it returns, in order.
 ** '*out' is an array of '*count' (>= 1) pointers; each and the array are malloc'ed: the caller
-** hands each to qp_spec_free and frees the array.  Hashes are set except for splits.
-** QP_E_ARG: anything wrong in the file, with file, line, field and value; QP_E_LIMIT: the file
-** runs too long or needs too much memory; QP_E_NOMEM.  Outputs are untouched on error.
+** hands each to qp_spec_free and frees the array.  Hashes are set except for splits.  One that is
+** wrong has a 'fault', and the others stand.
+** QP_E_ARG: the file itself is wrong, one without a name is, or all are, with file, line, field and
+** value; QP_E_LIMIT: the file runs too long or needs too much memory; QP_E_NOMEM.  Outputs are
+** untouched on error.
 */
 qp_status qp_spec_load(const char *file, const char *text, size_t bytes, qp_spec ***out,
                        size_t *count, qp_error *err);

@@ -87,40 +87,161 @@ static const token *call_end(const token *t) {
   return NULL;
 }
 
+/* ---- Names that stand for values ---- */
+
+enum { MAX_NAMES = 64 };
+
+/* Locals of a decode function that hold values: its state and what is computed of values. */
+typedef struct value_names {
+  token name[MAX_NAMES];
+  size_t count;
+  token codebook, group; /* the second and third parameter; values are their items */
+} value_names;
+
+static bool same(token a, token b) {
+  return a.length && a.length == b.length && !strncmp(a.at, b.at, a.length);
+}
+
+static bool is_value(const value_names *v, token t) {
+  for (size_t i = 0; i < v->count; i++) {
+    if (same(v->name[i], t)) return true;
+  }
+  return false;
+}
+
+/* Is the token a value, or one's beginning, where it stands? */
+static bool gives_value(const value_names *v, const token *t) {
+  if (is(t[-1], ".") || is(t[-1], ":") || is(t[-1], "#")) return false;
+  if (same(t[0], v->codebook)) return is(t[1], "[");
+  if (same(t[0], v->group)) return is(t[1], ".") || is(t[1], "[");
+  return is_value(v, t[0]);
+}
+
+/* Is 'b' on a later line than 'a'? */
+static bool line_between(token a, token b) {
+  return memchr(a.at, '\n', (size_t)(b.at - a.at)) != NULL;
+}
+
+/* Does the expression that begins at t, up to the end of its statement or its line, compute of
+   values?  One that asks for a type or makes a table or a function is left out. */
+static bool computes_of_values(const value_names *v, const token *t) {
+  static const char *const plain[] = {"{", "function", "type", "tostring", NULL};
+  static const char *const ends[] = {"local", "return", "if",   "for", "while",
+                                     "end",   "else",   "then", ";",   NULL};
+  bool found = false;
+  int depth = 0;
+  for (const token *first = t; t->length && !is_one_of(*t, ends); t++) {
+    if (t > first && depth <= 0 && line_between(t[-1], *t)) break;
+    if (is_one_of(*t, plain)) return false;
+    depth += is(*t, "(") - is(*t, ")");
+    found = found || gives_value(v, t);
+  }
+  return found;
+}
+
+/* At 'local a, b = ...': keep a and b as names of values if it computes of values; if not, a name
+   of before means something else from here on. */
+static void read_local(value_names *v, const token *t) {
+  const token *end = t + 1;
+  while (end->length && is_letter(*end->at) && is(end[1], ",")) end += 2;
+  const bool values = end->length && is(end[1], "=") && computes_of_values(v, end + 2);
+  for (const token *name = t + 1; name <= end; name += 2) {
+    for (size_t i = 0; i < v->count; i++) {
+      if (same(v->name[i], *name)) v->name[i].length = 0;
+    }
+    if (values && v->count < MAX_NAMES) v->name[v->count++] = *name;
+  }
+}
+
+/* ---- Conditions ---- */
+
 /* The last token of a condition on a value that begins at t; NULL if none does. */
-static const token *condition_end(const token *t, token state) {
+static const token *condition_end(const token *t, const value_names *v) {
   static const char *const keywords[] = {"if", "elseif", "while", "until", "not", NULL};
   static const char *const compare[] = {"==", "~=", NULL};
   static const char *const after[] = {"then", "do", "and", "or", NULL};
-  const bool begins = t->length == state.length && !strncmp(t->at, state.at, state.length);
-  if (begins && is_one_of(t[1], compare)) return t + 2;
+  if (is_value(v, t[0]) && is_one_of(t[1], compare)) return t + 2;
   const token *end = call_end(t);
   if (end && is_one_of(end[1], compare)) return end + 2;
-  if (is_one_of(*t, compare)) {
-    return t[1].length == state.length && !strncmp(t[1].at, state.at, state.length) ? t + 1 : NULL;
-  }
+  if (is_one_of(*t, compare)) return is_value(v, t[1]) ? t + 1 : NULL;
   if (!is_one_of(*t, keywords)) return NULL;
   if (call_end(t + 1)) return call_end(t + 1);
-  const bool alone = t[1].length == state.length && !strncmp(t[1].at, state.at, state.length);
-  return alone && is_one_of(t[2], after) ? t + 1 : NULL;
+  return is_value(v, t[1]) && is_one_of(t[2], after) ? t + 1 : NULL;
+}
+
+/* The parameters of a function, behind its '('; returns the token behind them. */
+static const token *read_parameters(const token *t, value_names *v) {
+  token given[3] = {0};
+  for (size_t n = 0; t->length && !is(*t, ")"); t++) {
+    if (is(*t, ",")) continue;
+    if (n < 3) given[n++] = *t;
+  }
+  *v = (value_names){.name = {given[0]}, .count = 1, .codebook = given[1], .group = given[2]};
+  return t;
 }
 
 bool qp_spec_find_condition(const char *text, int *line, char *found, size_t size) {
   token tokens[MAX_TOKENS];
   const token *t = tokens;
+  value_names values;
   read_tokens(text, tokens);
   while (t->length && !is(*t, "function")) t++;
   while (t->length && !is(*t, "(")) t++;
   if (!t->length || !t[1].length) return false;
-  const token state = *++t;
-  for (t++; t->length; t++) {
+  for (t = read_parameters(t + 1, &values); t->length; t++) {
     if (is(t[-1], ".") || is(t[-1], ":")) continue; /* a field of that name */
-    const token *last = condition_end(t, state);
-    if (!last) continue;
+    const token *last = condition_end(t, &values);
+    if (!last) {
+      if (is(*t, "local")) read_local(&values, t);
+      continue;
+    }
     *line = 0;
     for (const char *c = text; c < t->at; c++) *line += *c == '\n';
     snprintf(found, size, "%.*s", (int)(last->at + last->length - t->at), t->at);
     return true;
   }
   return false;
+}
+
+/* ---- Fields ---- */
+
+/* The token at or behind 'at'; of length 0 at the end of the text. */
+static token token_at(const char *at) {
+  at = skip_blank(at);
+  return (token){at, *at ? (size_t)(token_end(at) - at) : 0};
+}
+
+static const char *line_start(const char *text, int line) {
+  for (; line > 1 && text; line--) {
+    text = strchr(text, '\n');
+    if (text) text++;
+  }
+  return text;
+}
+
+/* Behind the name of the first constructor at or behind 'at'. */
+static const char *constructor_at(const char *at) {
+  static const char *const names[] = {"trellis", "vector", "scalar", "split", NULL};
+  token t = token_at(at);
+  while (t.length && !is_one_of(t, names)) t = token_at(t.at + t.length);
+  return t.at + t.length;
+}
+
+int qp_spec_find_field(const char *text, int line, const char *path) {
+  const char *at = line_start(text, line);
+  int depth = 0, wanted = 1, found = 0;
+  if (!at) return 0;
+  for (token t = token_at(constructor_at(at)); t.length; t = token_at(t.at + t.length)) {
+    const size_t part = strcspn(path, ".");
+    depth += is(t, "{") - is(t, "}");
+    if (depth < wanted && (is(t, "}") || (found && is(t, ",")))) break; /* its table is over */
+    if (depth != wanted || t.length != part || strncmp(t.at, path, part) != 0) continue;
+    if (!is(token_at(t.at + t.length), "=")) continue;
+    found = line;
+    for (const char *c = at; c < t.at; c++) found += *c == '\n';
+    if (!path[part]) break;
+    path += part + 1;
+    wanted++;
+  }
+  return found;
 }

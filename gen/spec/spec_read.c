@@ -10,9 +10,22 @@
 #include "gen/base/suggest.h"
 #include "gen/spec/codebook.h"
 #include "gen/spec/codebook_file.h"
+#include "gen/spec/spec_lint.h"
 #include "runtime/half.h"
 
 enum { MAX_ENTRIES = 65536, MIN_GROUP = 16, MAX_GROUP = 65536 };
+
+/* The line of the field that a message begins with, as in "field 'group.size': ..."; 0 where it
+   begins otherwise or the constructor does not spell the field out. */
+static int field_line(const qp_reader *r, const char *message) {
+  char path[128];
+  const char *name = strncmp(message, "field '", 7) ? NULL : message + 7;
+  const size_t length = name ? strcspn(name, "'") : 0;
+  if (!r->text || !r->line || !length || length >= sizeof path) return 0;
+  memcpy(path, name, length);
+  path[length] = 0;
+  return qp_spec_find_field(r->text, r->line, path);
+}
 
 qp_status qp_read_fail(const qp_reader *r, const char *format, ...) {
   char text[2048];
@@ -21,7 +34,8 @@ qp_status qp_read_fail(const qp_reader *r, const char *format, ...) {
   vsnprintf(text, sizeof text, format, ap);
   va_end(ap);
   char line[16] = "";
-  if (r->line) snprintf(line, sizeof line, ":%d", r->line);
+  const int own = field_line(r, text);
+  if (own || r->line) snprintf(line, sizeof line, ":%d", own ? own : r->line);
   return qp_fail(r->err, QP_E_ARG, "%s%s: %s%s%s", r->file, line, r->name ? r->name : "",
                  r->name ? ": " : "", text);
 }
@@ -360,6 +374,28 @@ qp_status qp_read_codebooks(const qp_reader *r, qp_quantizer *q) {
 
 /* ---- Group fields ---- */
 
+/* A field is { type, lowest, highest } and nothing else. */
+static qp_status check_field_items(const qp_reader *r, const char *name) {
+  const char **keys = NULL;
+  char path[128];
+  snprintf(path, sizeof path, "fields.group.%s", name);
+  const size_t count = qp_lua_keys(r->lua, r->v, path, &keys),
+               items = qp_lua_length(r->lua, r->v, path);
+  qp_status status = QP_OK;
+  if (count) {
+    status =
+        qp_read_fail(r,
+                     "field 'group.%s' has a '%.80s', which no field has; it should be { type, "
+                     "lowest, highest }, and the group's size is that of all its fields",
+                     name, keys[0]);
+  } else if (items > 3) {
+    status = qp_read_fail(r, "field 'group.%s' has %zu items, should be { type, lowest, highest }",
+                          name, items);
+  }
+  free(keys);
+  return status;
+}
+
 static qp_status read_field(const qp_reader *r, const char *name, qp_field *f) {
   static const struct {
     const char *name;
@@ -392,6 +428,8 @@ static qp_status read_field(const qp_reader *r, const char *name, qp_field *f) {
                         name, type, types[t].lo, types[t].hi,
                         t == QP_FIELD_F16 ? "" : ", both integers");
   }
+  const qp_status status = check_field_items(r, name);
+  if (status) return status;
   *f = (qp_field){.type = (qp_field_type)t, .lo = lo, .hi = hi};
   memcpy(f->name, name, strlen(name) + 1);
   return QP_OK;

@@ -10,13 +10,15 @@
 typedef struct qp_reader {
   qp_lua *lua;
   const char *file;
-  int line;         /* 0: not known */
+  const char *text; /* of the file, to find the line of a field; NULL: the constructor's is named */
+  int line;         /* of the constructor; 0: not known */
   const char *name; /* of the quantizer, NULL before it is known */
   qp_lua_ref v;
   qp_error *err;
 } qp_reader;
 
-/* "file:line: name: message"; QP_E_ARG. */
+/* "file:line: name: message"; QP_E_ARG.  Where the message begins with "field 'PATH'", the line is
+   that field's own. */
 qp_status qp_read_fail(const qp_reader *r, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

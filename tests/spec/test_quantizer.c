@@ -220,15 +220,25 @@ Test(quantizer, splits_find_parts_in_their_file) {
 
 /* Weight 0 of one code of a scalar with this decode body, for code 'code' of 8 bits. */
 static float body(const char *text, uint32_t code) {
-  char spec[1024];
+  static const struct {
+    const char *name, *used, *book;
+  } books[] = {{"a", "books.a", "values { 1, 2, 4, 8 }"},
+               {"p", "books.p", "values { dim = 2, 1, 2, 3, 4 }"},
+               {"v", "books.v", "values { dim = 4, 1, 2, 3, 4 }"}};
+  char spec[1024], given[256] = "";
   qp_palette *fresh = NULL;
   const qp_quantizer *q = NULL;
+  for (size_t i = 0; i < sizeof books / sizeof *books; i++) {
+    const size_t used = strlen(given);
+    if (!strstr(text, books[i].used)) continue;
+    snprintf(given + used, sizeof given - used, "%s%s = %s", used ? ", " : "", books[i].name,
+             books[i].book);
+  }
   snprintf(spec, sizeof spec,
            "return vector { name = 'b', dim = 2, bits = 8,\n"
-           "  codebooks = { a = values { 1, 2, 4, 8 }, p = values { dim = 2, 1, 2, 3, 4 },\n"
-           "                v = values { dim = 4, 1, 2, 3, 4 } },\n"
+           "  %s%s%s\n"
            "  decode = function (c, books) %s end }",
-           text);
+           *given ? "codebooks = { " : "", given, *given ? " }," : "", text);
   write_spec(spec);
   cr_assert_eq(qp_palette_open(&fresh, &error), QP_OK);
   cr_assert_eq(qp_palette_find(fresh, path, &q, &error), QP_OK, "%s: %s", text, error.text);
@@ -291,8 +301,8 @@ Test(quantizer, codebooks_and_vecs_have_elements) {
   cr_expect_eq(body("return books.p[c & 1]", 1), 3);
   cr_expect_eq(body("local v = books.v[c >> 8] return v[3] + half(c), v[4]", 2), 5);
   cr_expect_eq(body("local v = books.v[0] * 2 + books.v[c >> 8] return v[2], v[1]", 0), 6);
-  cr_expect_eq(body("local v = vec(half(c), books.p[0], 5) return v[#v] + v[2], v[3] + v[1]", 0),
-               6);
+  cr_expect_eq(
+      body("local v = vec(half(c), books.p[c & 1], 5) return v[#v] + v[2], v[3] + v[1]", 0), 6);
   cr_expect_eq(body("local v = concat(half(c), books.v[0]) return v[3] + v[1], 0", 1), 3);
   cr_expect_eq(body("local v = flip_sign(books.v[0], 3, c & 1) return v[3], v[4]", 1), -3);
   cr_expect_eq(body("local v = -abs(books.v[0] - 3) return v[1] + half(c), 0", 0), -2);
@@ -344,7 +354,8 @@ Test(quantizer, type_errors_name_the_line_and_what_would_be_right) {
                "my.lua:5: x: decode: '&' needs two words, got half");
   expect_error(DECODE("if c < 3 then return 1 end"), "'<' is not for values of a decode function; "
                                                      "use lt(a, b)");
-  expect_error(DECODE("local x = c if c + 1 == x then return 1 end"), "'==' is not for values");
+  expect_error(DECODE("local x = c if c + 1 == x then return 1 end"),
+               "decides when the file is loaded");
   expect_error(DECODE("return half(c / 2)"), "multiply by the reciprocal");
   expect_error(DECODE("return half(c // 2)"), "shift with >>");
   expect_error(DECODE("return half(c % 2)"), "mask with &");
@@ -365,8 +376,7 @@ Test(quantizer, type_errors_name_the_line_and_what_would_be_right) {
   expect_error(DECODE("return nil"), "result 1 should be a half, a pair or a vec, got nil");
   expect_error(DECODE("return"), "it returns 0 weights");
   expect_error(DECODE("return book.x.y"), "index should be a word, got the string 'x'");
-  expect_error(DECODE("return undefined(c)"), "my.lua:4: attempt to call a nil value (global "
-                                              "'undefined')");
+  expect_error(DECODE("return undefined(c)"), "my.lua:4: x: decode: there is no 'undefined'");
   expect_error(DECODE("local x = fma(half(c), vec(1, 2), pack(1, 2)) return x"),
                "a vec with a pair");
 }
@@ -455,9 +465,61 @@ Test(quantizer, errors_in_codebooks_and_groups_name_field_and_value) {
                "field 'dim': 4 should be 1 or 2 where there are group fields");
 }
 
+Test(quantizer, what_is_stored_must_be_used) {
+  expect_error("return scalar { name = 'x', bits = 2, group = { size = 64,\n"
+               "  a = { 'f16', 0, 1 }, b = { 'u4', 0, 15 } },\n"
+               "  decode = function (c, _, g) return half(c) * g.a end }",
+               "my.lua:3: x: decode never uses group.b, which would be stored for every group");
+  expect_error("return scalar { name = 'x', bits = 2,\n"
+               "  codebooks = { a = values { 1, 2, 3, 4 }, b = values { 1, 2 } },\n"
+               "  decode = function (c, k) return k.a[c] end }",
+               "my.lua:3: x: decode never reads codebook 'b'");
+  expect_error("return trellis { name = 'x', window = 8, dim = 1, step = 2,\n"
+               "  codebook = lloyd_max { entries = 64 },\n"
+               "  decode = function (s, k) return k[s * 2 & 31] end }",
+               "no state reads codebook 'codebook' behind entry 30");
+  expect_error("return scalar { name = 'x', bits = 2,\n"
+               "  group = { size = 64,\n"
+               "    a = { 'f16', 0, 1, size = 256 } } }",
+               "my.lua:3: x: field 'group.a' has a 'size', which no field has");
+  expect_error(
+      "return scalar { name = 'x', bits = 2, group = { size = 64, a = { 'u4', 0, 1, 2 } } }",
+      "field 'group.a' has 4 items");
+}
+
+Test(quantizer, names_that_are_not_there_get_advice) {
+  expect_error(DECODE("return popcout(c)"), "no 'popcout'; did you mean 'popcount'?");
+  expect_error(DECODE("return sqrt(half(c))"), "no 'sqrt'; Lua's own is math.sqrt");
+  expect_error(DECODE("return half(math.random(4))"), "no 'math.random'; a definition is the same");
+  expect_error(DECODE("return half(math.flor(4))"), "did you mean 'math.floor'?");
+  expect_error(DECODE("return half(('x'):reverse1())"), "did you mean 'string.reverse'?");
+  expect_error("local m = require 'm'", "my.lua:1: there is no 'require'; a file stands alone");
+  expect_error("return scaler { name = 'x' }", "did you mean 'scalar'?");
+  expect_error(DECODE("return c * 0.5"), "0.5 is not an integer; half(word) is the number");
+}
+
+Test(quantizer, a_wrong_one_leaves_the_others_of_its_file) {
+  const qp_quantizer *q = NULL;
+  char name[160];
+  write_spec("local function good(c) return half(c) end\n"
+             "return { scalar { name = 'a-2', bits = 2, decode = good },\n"
+             "  scalar { name = 'b', bits = 44, decode = good },\n"
+             "  split { name = 'c', parts = { { 'a-2', 1/2 }, { 'b', 1/2 } } } }");
+  snprintf(name, sizeof name, "%s:a-2", path);
+  cr_expect_eq(qp_palette_find(palette, name, &q, &error), QP_OK, "%s", error.text);
+  snprintf(name, sizeof name, "%s:b", path);
+  cr_expect_eq(qp_palette_find(palette, name, &q, &error), QP_E_ARG);
+  cr_expect(strstr(error.text, "my.lua:3: b: field 'bits'"), "%s", error.text);
+  snprintf(name, sizeof name, "%s:c", path);
+  cr_expect_eq(qp_palette_find(palette, name, &q, &error), QP_E_ARG);
+  cr_expect(strstr(error.text, "my.lua:4: c: field 'parts': 'b' is refused"), "%s", error.text);
+  cr_expect_eq(qp_palette_find(palette, path, &q, &error), QP_E_ARG);
+  cr_expect(strstr(error.text, "it has a-2, b, c; one is refused: "), "%s", error.text);
+}
+
 Test(quantizer, what_a_file_returns_is_checked) {
   expect_error("return 3", "it should return a quantizer or a list");
-  expect_error("", "it should return a quantizer or a list");
+  expect_error("", "it returns nothing; write 'return' before its quantizer");
   expect_error("return trellis {}, trellis {}",
                "returns 2 values; return one, which may be a list");
   expect_error("return {}", "it should return a quantizer or a list");
