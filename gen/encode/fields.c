@@ -12,7 +12,8 @@
 /*
 ** A quantizer's decode says what fields do; nothing else is known of them.  So the fields are
 ** searched: each has a list of values, ascending, and a point is a place in each list.  First a
-** coarse grid of points, then steps along one field at a time, halved until none helps.  fp16
+** coarse grid of points, then steps along one field or two at a time, halved until none helps; of
+** large codes, where a zero and a scale bind each other, steps that the other fields follow.  fp16
 ** fields are looked for among numbers with 6 bits of fraction (64 an octave: within 0.8% of any
 ** scale); the tables of codes are kept, so that each point costs its decode once.
 */
@@ -22,7 +23,8 @@ enum {
   MAX_CODES = 4096,
   KEPT_SLOTS = 1 << 12,  /* tables kept of other points; a newer one takes the slot of an older */
   SMALL_SLOTS = 1 << 14, /* of tables of few codes */
-  SMALL_CODES = 64
+  SMALL_CODES = 64,
+  FOLLOWED_STEPS = 4 /* 1, 2, 4, 8: lengths of a field's steps that the others follow */
 };
 
 typedef struct axis {
@@ -211,31 +213,109 @@ static qp_status search_coarse(qp_field_search *s, unsigned n, const float *targ
   }
 }
 
+/* Move a point's place in field f by a step; false: there is no such place. */
+static bool move(const qp_field_search *s, best_point *p, unsigned f, int direction,
+                 unsigned step) {
+  if (direction < 0 ? p->at[f] < step : p->at[f] + step >= s->axis[f].count) return false;
+  p->at[f] = direction < 0 ? p->at[f] - step : p->at[f] + step;
+  return true;
+}
+
+/*
+** The place one step away along field f and, where direction g is not 0, along field g too: a scale
+** and a zero depend on each other, and the way down leads along neither alone.
+*/
+static qp_status try_step(qp_field_search *s, const unsigned step[QP_MAX_FIELDS],
+                          const unsigned field[2], const int direction[2], unsigned n,
+                          const float *target, best_point *best, bool *better, qp_error *err) {
+  best_point now = *best;
+  if (!move(s, &now, field[0], direction[0], step[field[0]])) return QP_OK;
+  if (direction[1] && !move(s, &now, field[1], direction[1], step[field[1]])) return QP_OK;
+  const kept *k;
+  const qp_status status = table_at(s, now.at, &k, err);
+  if (!status) *better |= is_better(k, now.at, n, target, INFINITY, best);
+  return status;
+}
+
+/* Steps of one length in every field, and in every two, while one helps. */
+static qp_status descend(qp_field_search *s, const unsigned step[QP_MAX_FIELDS], unsigned n,
+                         const float *target, best_point *best, qp_error *err) {
+  static const int directions[][2] = {{-1, 0}, {1, 0}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
+  const unsigned fields = s->quantizer->fields;
+  for (bool better = true; better;) {
+    better = false;
+    for (unsigned i = 0; i < fields * fields; i++) {
+      const unsigned field[2] = {i / fields, i % fields};
+      if (field[0] > field[1]) continue;
+      const bool one = field[0] == field[1];
+      for (unsigned d = one ? 0 : 2; d < (one ? 2 : 6); d++) {
+        const qp_status status =
+            try_step(s, step, field, directions[d], n, target, best, &better, err);
+        if (status) return status;
+      }
+    }
+  }
+  return QP_OK;
+}
+
+/* The best place by steps along all fields but f; '*at' begins with no sum. */
+static qp_status follow(qp_field_search *s, unsigned f, unsigned n, const float *target,
+                        best_point *at, qp_error *err) {
+  const kept *k;
+  qp_status status = table_at(s, at->at, &k, err);
+  if (!status) is_better(k, at->at, n, target, INFINITY, at);
+  for (bool better = true; better && !status;) {
+    better = false;
+    for (unsigned g = 0; g < s->quantizer->fields && !status; g++) {
+      static const unsigned one[QP_MAX_FIELDS] = {1, 1, 1, 1};
+      if (g == f) continue;
+      for (int up = 0; up < 2 && !status; up++) {
+        status = try_step(s, one, (unsigned[]){g, g}, (int[]){up ? 1 : -1, 0}, n, target, at,
+                          &better, err);
+      }
+    }
+  }
+  return status;
+}
+
+/*
+** The same with the other fields following: field f goes one step, the others find their best
+** places by steps of one there, and then the points are compared.  It leads out of places where
+** every short step is uphill, as where a zero is one off and the scale makes up for it.
+*/
+static qp_status descend_together(qp_field_search *s, unsigned n, const float *target,
+                                  best_point *best, bool *better, qp_error *err) {
+  const unsigned fields = s->quantizer->fields;
+  for (unsigned f = 0; f < fields; f++) {
+    for (unsigned i = 0; i < 2 * FOLLOWED_STEPS; i++) {
+      best_point now = *best;
+      if (!move(s, &now, f, i % 2 ? 1 : -1, 1u << i / 2)) continue;
+      now.sum = INFINITY;
+      const qp_status status = follow(s, f, n, target, &now, err);
+      if (status) return status;
+      if (!(now.sum < best->sum)) continue;
+      *best = now;
+      *better = true;
+    }
+  }
+  return QP_OK;
+}
+
 static qp_status refine(qp_field_search *s, unsigned n, const float *target, best_point *best,
                         qp_error *err) {
   unsigned step[QP_MAX_FIELDS], largest = 1;
   for (unsigned f = 0; f < s->quantizer->fields; f++)
     largest = s->axis[f].coarse > largest ? s->axis[f].coarse : largest;
   for (unsigned shrink = 1; shrink <= largest; shrink *= 2) {
-    bool better = true;
     for (unsigned f = 0; f < s->quantizer->fields; f++)
       step[f] = s->axis[f].coarse / 2 / shrink ? s->axis[f].coarse / 2 / shrink : 1;
-    while (better) {
-      better = false;
-      for (unsigned f = 0; f < s->quantizer->fields; f++) {
-        for (unsigned up = 0; up < 2; up++) {
-          best_point now = *best;
-          /* Every axis was set. */
-          /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
-          if (up ? now.at[f] + step[f] >= s->axis[f].count : now.at[f] < step[f]) continue;
-          now.at[f] = up ? now.at[f] + step[f] : now.at[f] - step[f];
-          const kept *k;
-          qp_status status = table_at(s, now.at, &k, err);
-          if (status) return status;
-          better |= is_better(k, now.at, n, target, INFINITY, best);
-        }
-      }
-    }
+    const qp_status status = descend(s, step, n, target, best, err);
+    if (status) return status;
+  }
+  for (bool better = s->quantizer->fields > 1 && s->states > SMALL_CODES; better;) {
+    better = false;
+    const qp_status status = descend_together(s, n, target, best, &better, err);
+    if (status) return status;
   }
   return QP_OK;
 }

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "gen/base/random.h"
-#include "gen/encode/coder.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
 #include "runtime/half.h"
@@ -97,38 +96,6 @@ Test(encode, a_window_that_a_beam_searches_decodes_to_the_distortion_that_is_rep
   float weights[FEW_ROWS * FEW_COLUMNS];
   qp_sample_gaussian(5, FEW_ROWS * FEW_COLUMNS, weights);
   expect_honest_distortion(find(QP_SOURCE_DIR "/tests/encode/window21.lua"), weights);
-}
-
-Test(encode, the_scale_of_a_group_is_the_best_of_those_that_are_tried) {
-  /* nf4-g64: fp16 scales with 6 bits of fraction, all of which can be tried. */
-  float weights[FEW_ROWS * FEW_COLUMNS];
-  qp_sample_gaussian(6, FEW_ROWS * FEW_COLUMNS, weights);
-  const qp_quantizer *q = find("nf4-g64");
-  qp_field_search *search;
-  cr_assert_eq(qp_field_search_new(q, &search, &err), QP_OK, "%s", err.text);
-  for (unsigned g = 0; g < 40; g++) {
-    uint32_t fields[QP_MAX_FIELDS], at[QP_MAX_FIELDS], code[64];
-    float value[64], *x = weights + (size_t)g * 64;
-    uint16_t table[16];
-    double found = 0, best = INFINITY;
-    cr_assert_eq(qp_field_search_run(search, 64, x, fields, at, &err), QP_OK);
-    cr_assert_eq(qp_field_search_codes(search, at, 64, x, code, value, &err), QP_OK);
-    for (unsigned i = 0; i < 64; i++) found += pow((double)(x[i] - value[i]), 2);
-    for (uint32_t scale = 0x1400; scale <= 0x4800; scale += 16) {
-      double sum = 0;
-      cr_assert_eq(qp_quantizer_table(q, (uint32_t[QP_MAX_FIELDS]){scale}, NULL, table, &err),
-                   QP_OK);
-      for (unsigned i = 0; i < 64; i++) {
-        double least = INFINITY;
-        for (unsigned c = 0; c < 16; c++)
-          least = fmin(least, pow((double)(x[i] - qp_half_to_float(table[c])), 2));
-        sum += least;
-      }
-      best = fmin(best, sum);
-    }
-    cr_expect_leq(found, best * (1 + 1e-4), "group %u: %g found, %g possible", g, found, best);
-  }
-  qp_field_search_free(search);
 }
 
 /* Codes of a run by trying all of them: circular, least squares. */
