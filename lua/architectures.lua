@@ -10,20 +10,36 @@
 --   head          tensor of the lm_head where it is not tied to the embedding
 --   block(m)      linears of one block, in the order in which they are fused: role, tensor, rows
 --                 (out_features), columns (in_features), bias; linears of one 'group' read the same
---                 input
---   extra(m)      weights of one block that are in no linear: norms
+--                 input; of blocks of several kinds { layers = { name of each layer's kind },
+--                 kind = { name = linears } }.  A linear with 'experts' is a stack of so many, of
+--                 which a token uses 'active'; its tensor has a '*' for an expert's number, and
+--                 'stack' says how checkpoints hold all in one: { tensor, part, parts, interleaved,
+--                 transposed }, as qp_model_stack in gen/model/model.h
+--   extra(m)      weights of one block that are in no linear: norms, routers; of several kinds
+--                 { name = number }
 --   gguf          how GGUF files have such a model, if llama.cpp converts it:
 --                   architecture  general.architecture; the model_type is the first of 'types'
 --                   model, block  names of tensors outside and inside the blocks, there = here
 --                   reorders      tensors whose rows are reordered within each head, for RoPE on
 --                                 neighbouring pairs: tensor = "heads" or "kv_heads"
 --                   adds_one      1 is added to the weights of norms
+--   names         what a config.json calls sizes where it is not Hugging Face's usual name:
+--                 layers = "n_layers", or a path: kv_heads = "attn_config.kv_n_heads"
+--   once(m)       weights outside the blocks that are in no linear and no embedding (the last norm)
+--   passed(m)     of what is no part of the decoder: { weights = number, what = "vision tower" }
+--   text, of      of a decoder inside something larger, an entry without 'block': where the config
+--                 keeps its part ("text_config"), and the model_type that it is taken for where
+--                 that part does not say
+--   headed        a class named ...Model has an lm_head all the same
+--   refused       why models of these types are not planned, in place of all others
 --   forward(m)    what the model computes (below); without it the forward pass refuses the
 --                 architecture
 --
 -- m holds hidden, intermediate, heads, kv_heads, head_dim, layers, vocab, and 0 or 1: tied,
--- attention_bias, mlp_bias.  For forward, m.config is the whole config.json as a table (of a model
--- with a vision tower its text_config).
+-- attention_bias, mlp_bias.  m.config is the config.json as a table (of a model with a vision tower
+-- its text_config), m.root the whole of it.
+--
+-- More entries are in lua/architectures, with what lua/blocks.lua builds.
 --
 -- What forward gives:
 --
@@ -251,7 +267,14 @@ local function four_norms_and_qk(m) return 4 * m.hidden + 2 * m.head_dim end
 
 local gemma3 = { heads = 8, kv_heads = 4, head_dim = 256, vocab = 262208, tied = 1 }
 
-return {
+-- Embeddings of positions and of kinds of tokens, a norm and a pooler of BERT.
+local function bert_once(m)
+  local c = m.config
+  return 2 * m.hidden + (c.max_position_embeddings or 512) * m.hidden
+    + (c.type_vocab_size or 2) * m.hidden + m.hidden * m.hidden + m.hidden
+end
+
+local list = {
   {
     types = { "llama" },
     prefix = "model.", head = "lm_head",
@@ -331,6 +354,7 @@ return {
     prefix = "language_model.model.", head = "language_model.lm_head",
     block = gemma,
     extra = four_norms_and_qk,
+    passed = function(m) return blocks.passed_vision { projector = "linear" } (m) end,
     forward = gemma3_forward,
   },
   { -- q|k|v and gate|up are one matrix each in the checkpoint
@@ -370,6 +394,7 @@ return {
       }
     end,
     extra = function(m) return 4 * m.hidden end,
+    once = bert_once,
     gguf = {
       architecture = "bert",
       model = {
@@ -386,3 +411,12 @@ return {
     },
   },
 }
+
+-- What lua/blocks.lua and the files of lua/architectures build on.
+blocks = { linear = linear, attention = attention, mlp = with_mlp, gguf_model = gguf_model,
+           gguf_block = gguf_block, reordered = reordered, bert_once = bert_once }
+
+-- Add an entry.
+function family(entry) table.insert(list, entry) end
+
+return list

@@ -7,12 +7,15 @@
 #include <string.h>
 
 #include "gen/base/resource.h"
+#include "gen/base/suggest.h"
 #include "gen/spec/lua_files.h"
 #include "gen/spec/lua_json.h"
 
 static const char *const architectures_file = "lua/architectures.lua";
 static const char *const rotary_file = "lua/rotary.lua"; /* what its entries call */
-static const char *const folder = "lua/architectures/";
+static const char *const folder = "lua/architectures/", *const blocks_file = "lua/blocks.lua";
+
+enum { MAX_TYPES = 512 };
 
 /* ---- Entries ---- */
 
@@ -21,11 +24,19 @@ static qp_status ignore(const char *file, qp_lua_ref value, void *arg, qp_error 
   return QP_OK;
 }
 
-qp_status qp_architectures_load(qp_lua *l, qp_lua_ref *list, qp_error *err) {
+static qp_status run_file(qp_lua *l, const char *prelude, const char *file, qp_lua_ref *result,
+                          qp_error *err) {
   const char *text;
   size_t bytes;
-  qp_status status = qp_resource_read(architectures_file, &text, &bytes, err);
-  if (!status) status = qp_lua_run(l, rotary_file, architectures_file, text, bytes, list, err);
+  const qp_status status = qp_resource_read(file, &text, &bytes, err);
+  return status ? status : qp_lua_run(l, prelude, file, text, bytes, result, err);
+}
+
+qp_status qp_architectures_load(qp_lua *l, qp_lua_ref *list, qp_error *err) {
+  qp_lua_ref nothing = 0;
+  qp_status status = run_file(l, rotary_file, architectures_file, list, err);
+  if (!status) status = run_file(l, NULL, blocks_file, &nothing, err);
+  qp_lua_release(l, nothing);
   if (!status) status = qp_lua_each_file(l, folder, NULL, ignore, NULL, err);
   return status;
 }
@@ -61,25 +72,27 @@ size_t qp_architecture_find(qp_lua *l, qp_lua_ref list, const char *type) {
 
 qp_status qp_architecture_unknown(qp_lua *l, qp_lua_ref list, const char *where, const char *field,
                                   const char *type, qp_error *err) {
-  char known[1536] = "", why[256];
+  char why[256];
+  const char *names[MAX_TYPES];
+  size_t known = 0;
   const size_t entry = qp_architecture_find(l, list, type);
   const size_t count = qp_lua_length(l, list, "");
-  size_t n = 0;
   if (entry && qp_architecture_text(l, list, entry, "refused", why, sizeof why))
     return qp_fail(err, QP_E_ARG, "%s: field '%s': '%s' is not planned: %s", where, field, type,
                    why);
   for (size_t i = 1; i <= count; i++)
-    for (size_t k = 1; n < sizeof known && !qp_architecture_has(l, list, i, "refused"); k++) {
+    for (size_t k = 1; known < MAX_TYPES && !qp_architecture_has(l, list, i, "refused"); k++) {
       char path[64];
       snprintf(path, sizeof path, "%zu.types.%zu", i, k);
-      const char *name = qp_lua_get_string(l, list, path);
-      if (!name) break;
-      n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", name);
+      if (!(names[known] = qp_lua_get_string(l, list, path))) break;
+      known++;
     }
+  const char *near = qp_suggest(type, names, known);
   return qp_fail(err, QP_E_ARG,
-                 "%s: field '%s': '%.60s' is not described in %s: the path of a folder with its "
-                 "weights is taken, whose tensors say what its linears are; known are %s",
-                 where, field, type, architectures_file, known);
+                 "%s: field '%s': '%.60s' is none of the %zu that %s and %s describe%s%s%s; of a "
+                 "folder with its weights, the tensors say what its linears are",
+                 where, field, type, known, architectures_file, folder,
+                 near ? "; the nearest is '" : "", near ? near : "", near ? "'" : "");
 }
 
 /* ---- What is being described ---- */

@@ -167,10 +167,14 @@ static qp_status find_entries(const qp_models *m, const char *file, const cJSON 
   if (text) inside = cJSON_GetObjectItemCaseSensitive(text, "model_type");
   const char *name = cJSON_IsString(inside) ? inside->valuestring : type;
   c->family = qp_architecture_find(m->lua, m->architectures, name);
-  if ((!c->family || c->family == c->shell) && c->shell &&
-      qp_architecture_text(m->lua, m->architectures, c->shell, "of", of, sizeof of))
-    c->family = qp_architecture_find(m->lua, m->architectures, of);
+  if (!c->family) c->family = c->shell;
+  if (!c->shell && text) c->shell = qp_architecture_find(m->lua, m->architectures, "*");
   if (!c->shell) c->shell = c->family;
+  for (unsigned i = 0; i < 4; i++) {
+    if (!c->family || qp_architecture_has(m->lua, m->architectures, c->family, "block")) break;
+    if (!qp_architecture_text(m->lua, m->architectures, c->family, "of", of, sizeof of)) break;
+    c->family = qp_architecture_find(m->lua, m->architectures, of);
+  }
   if (c->family && qp_architecture_has(m->lua, m->architectures, c->family, "block")) return QP_OK;
   return qp_architecture_unknown(m->lua, m->architectures, file,
                                  name == type ? "model_type" : "model_type of the decoder", name,
@@ -206,12 +210,15 @@ static qp_status parse_tree(qp_models *m, const char *file, const cJSON *tree, q
   snprintf(path, sizeof path, "%zu.names", c.family);
   if (!status)
     status = qp_sizes_read_json(tree, m->lua, m->architectures, path, file, &c.sizes, err);
+  const qp_sizes whole = c.sizes;
   if (!status && c.config != tree)
     status = qp_sizes_read_json(c.config, m->lua, m->architectures, path, file, &c.sizes, err);
+  if (whole.given[QP_SIZE_TIED]) c.sizes.value[QP_SIZE_TIED] = whole.value[QP_SIZE_TIED];
   if (!status) status = qp_architecture_describe(m->lua, m->architectures, &c, &model, err);
   if (status) return status;
   find_quantized(tree, c.config, model.quantized, sizeof model.quantized);
-  if (is_headless(tree)) qp_model_drop_head(&model);
+  if (is_headless(tree) && !qp_architecture_has(m->lua, m->architectures, c.family, "headed"))
+    qp_model_drop_head(&model);
   *out = model;
   return QP_OK;
 }

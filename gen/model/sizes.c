@@ -78,7 +78,8 @@ static qp_status take(const cJSON *v, unsigned i, const char *field, const char 
       return qp_fail(err, QP_E_ARG, "%s: field '%s': true or false is needed", where, field);
     out->value[i] = cJSON_IsTrue(v) != 0;
   } else {
-    const double n = cJSON_IsNumber(v) ? v->valuedouble : 0;
+    const bool list = i == QP_SIZE_LAYERS && cJSON_IsArray(v); /* of what each layer is */
+    const double n = list ? cJSON_GetArraySize(v) : cJSON_IsNumber(v) ? v->valuedouble : 0;
     if (!(n >= 1 && n <= largest(i)) || n != (double)(unsigned)n)
       return qp_fail(err, QP_E_ARG, "%s: field '%s': an integer from 1 to %u is needed", where,
                      field, largest(i));

@@ -33,8 +33,11 @@ static void add_to_architectures(const char *more) {
            "local list = (function ()\n%.*s\nend)()\n%sreturn list\n", (int)bytes, text, more);
   write_file("lua/architectures.lua", changed);
   free(changed);
-  cr_assert_eq(qp_resource_read("lua/rotary.lua", &text, &bytes, &err), QP_OK);
-  write_file("lua/rotary.lua", text);
+  static const char *const others[] = {"lua/rotary.lua", "lua/blocks.lua"};
+  for (unsigned i = 0; i < 2; i++) {
+    cr_assert_eq(qp_resource_read(others[i], &text, &bytes, &err), QP_OK);
+    write_file(others[i], text);
+  }
 }
 
 static void begin(void) { open_folder(); }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gen/base/json.h"
 #include "gen/model/models.h"
 
 static qp_models *models;
@@ -157,7 +158,7 @@ Test(model, wrong_configs_name_file_field_and_what_is_right) {
       {"", "no JSON"},
       {"[1]", "an object is needed"},
       {"{}", "model_type"},
-      {"{\"model_type\": \"mixtral\"}", "mixtral"},
+      {"{\"model_type\": \"mixtrall\"}", "the nearest is 'mixtral'"},
       {"{\"model_type\": \"llama\"}", "hidden_size"},
       {"{\"model_type\": \"llama\", \"hidden_size\": 1, \"hidden_size\": 2}", "twice"},
       {"{\"model_type\": \"llama\", \"hidden_size\": -4096}", "from 1 to"},
@@ -203,4 +204,140 @@ Test(model, infinity_in_a_field_that_is_not_read_is_passed_over) {
   cr_assert_eq(parse("m/config.json", right, &m), QP_OK, "%s", err.text);
   cr_assert_eq(parse("m/config.json", wrong, &m), QP_E_ARG);
   cr_assert(strstr(err.text, "hidden_size"), "%s", err.text);
+}
+
+/* ---- Families, by small configs as transformers 5 writes them, with what its classes count ---- */
+
+static uint64_t weights_of(const qp_model *m) {
+  const uint64_t head = m->tied ? 0 : m->head_weights;
+  return m->linear_weights + (m->embedding_bytes + m->other_bytes + m->passed_bytes) / 2 + head;
+}
+
+/* Linears by their numbers, as often as blocks have them. */
+static void check_numbers(const qp_model *m) {
+  uint64_t sum = 0;
+  const unsigned n = qp_model_count(m);
+  unsigned block, linear;
+  for (unsigned i = 0; i < n; i++) {
+    qp_model_place(m, i, &block, &linear);
+    cr_assert_lt(block, m->layers);
+    cr_assert(qp_model_has(m, block, linear));
+    cr_assert(qp_model_has_group(m, block, m->linear[linear].group));
+    cr_assert_eq(qp_model_number(m, block, linear), i, "%s: %u", m->type, i);
+    sum += qp_model_weights(&m->linear[linear]);
+  }
+  qp_model_place(m, n, &block, &linear);
+  cr_assert(block == m->layers && linear == m->linears);
+  cr_assert_eq(qp_model_number(m, m->layers, m->linears), n);
+  cr_assert_eq(sum, m->linear_weights, "%s", m->type);
+}
+
+static void check_family(const cJSON *line) {
+  const cJSON *config = cJSON_GetObjectItem(line, "config");
+  const double want = cJSON_GetObjectItem(line, "weights")->valuedouble;
+  const bool shell = cJSON_GetObjectItem(config, "text_config") != NULL;
+  char *text = cJSON_PrintUnformatted(config);
+  qp_model *m = calloc(1, sizeof *m);
+  cr_assert_eq(parse("m/config.json", text, m), QP_OK, "%s", err.text);
+  check_numbers(m);
+  const double got = (double)weights_of(m), off = got / want - 1;
+  /* A correction of an expert's score is no parameter to it, of a tower there is an estimate. */
+  const double most = shell ? 0.01 : 2e-4;
+  cr_expect(off < most && off > -most, "%s: %.0f weights, transformers has %.0f", m->type, got,
+            want);
+  free(m);
+  cJSON_free(text);
+}
+
+Test(model, families_have_as_many_weights_as_classes_of_transformers) {
+  FILE *f = fopen(QP_SOURCE_DIR "/tests/model/families.jsonl", "r");
+  char line[8192];
+  unsigned lines = 0;
+  cr_assert(f);
+  for (; fgets(line, sizeof line, f); lines++) {
+    cJSON *tree = NULL;
+    cr_assert_eq(qp_json_parse("line", line, strlen(line), &tree, &err), QP_OK, "%s", err.text);
+    check_family(tree);
+    cJSON_Delete(tree);
+  }
+  fclose(f);
+  cr_assert_geq(lines, 28);
+}
+
+static qp_model *model_of(const char *text) {
+  qp_model *m = calloc(1, sizeof *m);
+  cr_assert_eq(parse("m/config.json", text, m), QP_OK, "%s: %s", text, err.text);
+  return m;
+}
+
+#define SPARSE                                                                                     \
+  "\"model_type\": \"qwen3_moe\", \"hidden_size\": 64, \"intermediate_size\": 96,"                 \
+  "\"num_attention_heads\": 4, \"num_hidden_layers\": 3, \"vocab_size\": 48,"                      \
+  "\"moe_intermediate_size\": 32, \"num_experts_per_tok\": 2, \"mlp_only_layers\": [1],"
+
+/* The hub has "num_experts" and "head_dim": 16 where transformers 5 saves what stands second. */
+Test(model, both_spellings_of_a_config_are_one_model) {
+  qp_model *a = model_of("{" SPARSE "\"num_experts\": 8, \"head_dim\": 16}");
+  qp_model *b = model_of("{" SPARSE "\"num_local_experts\": 8, \"head_dim\": null,"
+                         "\"rope_parameters\": {\"rope_theta\": 1e4}, \"limit\": Infinity}");
+  cr_assert_eq(memcmp(a, b, sizeof *a), 0);
+  free(a);
+  free(b);
+}
+
+Test(model, experts_are_stacks_in_the_blocks_that_have_them) {
+  char name[QP_MODEL_NAME], expert[QP_MODEL_NAME];
+  qp_model *m = model_of("{" SPARSE "\"num_experts\": 8, \"head_dim\": 16}");
+  unsigned up = 0, dense = 0;
+  while (strcmp(m->linear[up].role, "expert_up") != 0) up++;
+  while (strcmp(m->linear[dense].role, "up") != 0) dense++;
+  cr_assert_eq(m->kinds, 2);
+  cr_assert(qp_model_has(m, 0, up) && !qp_model_has(m, 1, up) && qp_model_has(m, 2, up));
+  cr_assert(!qp_model_has(m, 0, dense) && qp_model_has(m, 1, dense));
+  cr_assert_eq(qp_model_copies(m, up), 2);
+  cr_assert(m->linear[up].experts == 8 && m->linear[up].active == 2);
+  cr_assert_eq(qp_model_weights(&m->linear[up]), 8 * 32 * 64);
+  cr_assert_eq(m->linear_weights - m->active_weights, 2u * 6 * 3 * 32 * 64);
+  qp_model_tensor(m, up, 2, name);
+  cr_assert_str_eq(name, "model.layers.2.mlp.experts.*.up_proj");
+  qp_model_expert(name, 7, expert);
+  cr_assert_str_eq(expert, "model.layers.2.mlp.experts.7.up_proj");
+  cr_assert_str_eq(m->linear[up].stack.tensor, "mlp.experts.gate_up_proj");
+  cr_assert(m->linear[up].stack.part == 1 && m->linear[up].stack.parts == 2);
+  free(m);
+}
+
+Test(model, what_is_no_linear_is_refused_in_a_sentence) {
+  qp_model *m = calloc(1, sizeof *m);
+  cr_assert_eq(parse("m/config.json", "{\"model_type\": \"gpt2\"}", m), QP_E_ARG);
+  cr_assert(strstr(err.text, "[in, out]"), "%s", err.text);
+  cr_assert_eq(parse("m/config.json", "{\"model_type\": \"t5\"}", m), QP_E_ARG);
+  cr_assert(strstr(err.text, "two stacks of blocks"), "%s", err.text);
+  cr_assert_eq(
+      parse("m/config.json", "{" SPARSE "\"num_experts\": 8, \"num_attention_heads\": 4}", m),
+      QP_E_ARG, "twice");
+  free(m);
+}
+
+Test(model, a_decoder_is_found_in_any_shell_and_its_head_by_the_whole) {
+  static const char text[] =
+      "{\"model_type\": \"new_vision_thing\", \"tie_word_embeddings\": true, \"llm_config\":"
+      "{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 96,"
+      "\"num_attention_heads\": 4, \"num_hidden_layers\": 3, \"vocab_size\": 48,"
+      "\"tie_word_embeddings\": false}, \"vision_config\": {\"hidden_size\": 32, \"depth\": 2,"
+      "\"intermediate_size\": 64, \"patch_size\": 2}}";
+  qp_model *m = model_of(text);
+  cr_assert_str_eq(m->type, "new_vision_thing");
+  cr_assert_eq(m->hidden, 64);
+  cr_assert(m->tied);
+  cr_assert_gt(m->passed_bytes, 2 * 2 * (4 * 32 * 32 + 2 * 32 * 64));
+  cr_assert_str_eq(m->passed, "vision tower and projector");
+  free(m);
+}
+
+Test(model, quantization_of_a_checkpoint_is_known_by_its_config) {
+  qp_model *m = model_of("{" SPARSE "\"num_experts\": 8, \"quantization_config\":"
+                         "{\"quant_method\": \"modelopt\", \"quant_algo\": \"NVFP4\"}}");
+  cr_assert_str_eq(m->quantized, "modelopt NVFP4");
+  free(m);
 }

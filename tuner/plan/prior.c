@@ -88,8 +88,11 @@ static double depth_factor(const cJSON *points, double place) {
   return exp(log(a) + (log(b) - log(a)) * (at - left));
 }
 
+/* Of experts that of their kind of matrix: "expert_up" has the factor of "up". */
 static double role_factor(const cJSON *roles, const char *role) {
   const cJSON *v = cJSON_GetObjectItemCaseSensitive(roles, role);
+  const char *kind = strchr(role, '_');
+  if (!v && kind) v = cJSON_GetObjectItemCaseSensitive(roles, kind + 1);
   return v ? v->valuedouble : 1;
 }
 
@@ -98,6 +101,11 @@ static qp_status check_factors(const cJSON *list, const char *name, qp_error *er
   cJSON_ArrayForEach(v, list) if (!cJSON_IsNumber(v) || !(v->valuedouble > 0)) return qp_fail(
       err, QP_E_ARG, "%s: field '%s': numbers above 0 are needed", prior_file, name);
   return QP_OK;
+}
+
+/* Weights that a token meets: of a stack those of the experts that it goes through. */
+static double weights_met(const qp_model_linear *l) {
+  return (double)l->rows * l->columns * (l->experts ? l->active : 1);
 }
 
 static void guess(qp_plan_input *in, const cJSON *roles, const cJSON *points) {
@@ -110,9 +118,9 @@ static void guess(qp_plan_input *in, const cJSON *roles, const cJSON *points) {
     qp_model_place(m, i, &block, &number);
     const qp_model_linear *l = &m->linear[number];
     const double place = m->layers > 1 ? (double)block / (m->layers - 1) : 0;
-    all += (double)qp_model_weights(l);
-    in->alpha[i] = (double)qp_model_weights(l) * role_factor(roles, l->role) *
-                   (head ? 1 : depth_factor(points, place));
+    all += weights_met(l);
+    in->alpha[i] =
+        weights_met(l) * role_factor(roles, l->role) * (head ? 1 : depth_factor(points, place));
   }
   for (unsigned i = 0; i < linears; i++) in->alpha[i] /= all;
 }

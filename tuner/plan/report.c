@@ -31,6 +31,7 @@ unsigned qp_report_colour(double bits) {
 static void print_weights(const qp_plan *p, FILE *to) {
   const qp_plan_weights *w = &p->weights;
   const uint64_t all = w->planned + w->lm_head + w->embedding + w->other + w->passed;
+  const uint64_t table = w->embedding;
   if (!all) return;
   fprintf(to, "  weights          %.4f G: planned %.4f G, ", (double)all * 1e-9,
           (double)w->planned * 1e-9);
@@ -38,7 +39,8 @@ static void print_weights(const qp_plan *p, FILE *to) {
   fprintf(to, "embedding %.4f G, norms and others %.4f G", (double)w->embedding * 1e-9,
           (double)w->other * 1e-9);
   if (w->passed) fprintf(to, ", passed through %.4f G", (double)w->passed * 1e-9);
-  fprintf(to, "; a token reads %.4f G\n", (double)w->active * 1e-9);
+  fprintf(to, "; a token goes through %.4f G, %.4f G with the embedding's table\n",
+          (double)w->active * 1e-9, (double)(w->active + table) * 1e-9);
 }
 
 static void print_limits(const qp_plan *p, FILE *to) {

@@ -1,0 +1,77 @@
+-- Encoders: blocks as BERT's, and a few newer ones.
+
+local linear = blocks.linear
+local number = blocks.number
+
+local bert_once = blocks.bert_once
+
+local function bert(m)
+  local h, f = m.hidden, m.intermediate
+  return {
+    linear("q", "qkv", "attention.self.query", h, h, true),
+    linear("k", "qkv", "attention.self.key", h, h, true),
+    linear("v", "qkv", "attention.self.value", h, h, true),
+    linear("o", "o", "attention.output.dense", h, h, true),
+    linear("up", "up", "intermediate.dense", f, h, true),
+    linear("down", "down", "output.dense", h, f, true),
+  }
+end
+
+family {
+  types = { "roberta", "xlm-roberta", "camembert", "ernie" },
+  defaults = { tied = 1 },
+  prefix = "encoder.", blocks = "layer", embedding = "embeddings.word_embeddings",
+  head = "lm_head.decoder",
+  block = bert, extra = function(m) return 4 * m.hidden end, once = bert_once,
+}
+family {
+  types = { "modernbert" },
+  defaults = { tied = 1 },
+  prefix = "model.", embedding = "model.embeddings.tok_embeddings", head = "decoder",
+  block = function(m)
+    local h, f = m.hidden, m.intermediate
+    return {
+      linear("qkv", "qkv", "attn.Wqkv", 3 * h, h), linear("o", "o", "attn.Wo", h, h),
+      linear("gate_up", "up-gate", "mlp.Wi", 2 * f, h), linear("down", "down", "mlp.Wo", h, f),
+    }
+  end,
+  extra = function(m) return 2 * m.hidden end,
+  once = function(m) return 2 * m.hidden + m.hidden * m.hidden end,
+}
+family {
+  types = { "distilbert" },
+  names = { hidden = "dim", heads = "n_heads", layers = "n_layers", intermediate = "hidden_dim" },
+  defaults = { tied = 1 },
+  prefix = "transformer.", blocks = "layer", embedding = "embeddings.word_embeddings",
+  head = "vocab_projector",
+  block = function(m)
+    local h, f = m.hidden, m.intermediate
+    return {
+      linear("q", "qkv", "attention.q_lin", h, h, true),
+      linear("k", "qkv", "attention.k_lin", h, h, true),
+      linear("v", "qkv", "attention.v_lin", h, h, true),
+      linear("o", "o", "attention.out_lin", h, h, true),
+      linear("up", "up", "ffn.lin1", f, h, true), linear("down", "down", "ffn.lin2", h, f, true),
+    }
+  end,
+  extra = function(m) return 4 * m.hidden end,
+  once = function(m)
+    return 2 * m.hidden + number(m.config.max_position_embeddings, 512) * m.hidden
+  end,
+}
+family {
+  types = { "nomic_bert" },
+  names = { hidden = "n_embd", heads = "n_head", layers = "n_layer", intermediate = "n_inner" },
+  defaults = { tied = 1 },
+  prefix = "encoder.", embedding = "embeddings.word_embeddings", head = "cls.predictions.decoder",
+  block = function(m)
+    local h, f = m.hidden, m.intermediate
+    return {
+      linear("qkv", "qkv", "attn.Wqkv", 3 * h, h), linear("o", "o", "attn.out_proj", h, h),
+      linear("up", "up-gate", "mlp.fc11", f, h), linear("gate", "up-gate", "mlp.fc12", f, h),
+      linear("down", "down", "mlp.fc2", h, f),
+    }
+  end,
+  extra = function(m) return 4 * m.hidden end,
+  once = function(m) return 2 * m.hidden + 2 * m.hidden end,
+}

@@ -1,0 +1,129 @@
+-- Decoders inside something larger: what stands around the blocks, which is passed through.
+-- 'text' says where a config.json keeps the decoder's part (text_config), 'of' which family it is
+-- where that part does not say.
+
+local attention, mlp = blocks.attention, blocks.mlp
+local linear, number = blocks.linear, blocks.number
+
+local function shell(types, o)
+  o = o or {}
+  family {
+    types = types, of = o.of, text = o.text, defaults = o.defaults, names = o.names,
+    prefix = o.prefix or "model.language_model.", head = o.head or "lm_head",
+    embedding = o.embedding,
+    passed = o.passed or blocks.passed_vision(o.vision),
+  }
+end
+
+-- The decoders' model_types that only stand inside others.
+local function like(types, of, more)
+  local entry = { types = types, of = of, prefix = "model.", head = "lm_head" }
+  for k, v in pairs(more or {}) do entry[k] = v end
+  family(entry)
+end
+
+local merger = { projector = "merger" }
+local old_llava = { prefix = "language_model.model.", head = "language_model.lm_head" }
+local function under_language_model(o)
+  for k, v in pairs(old_llava) do o[k] = v end
+  return o
+end
+
+shell({ "*" }) -- any other, around a decoder that is known
+shell({ "qwen2_vl" }, { of = "qwen2", vision = { projector = "merger", width = "embed_dim" } })
+shell({ "qwen2_5_vl" }, { of = "qwen2", vision = { projector = "merger", gated = true } })
+shell({ "qwen3_vl" }, { of = "qwen3", vision = merger })
+shell({ "qwen3_vl_moe" }, { of = "qwen3_vl_moe_text", vision = merger })
+shell({ "qwen3_5" }, { of = "qwen3_5_text", vision = merger })
+shell({ "qwen3_5_moe" }, { of = "qwen3_5_moe_text", vision = merger })
+shell({ "qwen2_5_omni", "qwen3_omni_moe" }, {
+  text = "thinker_config.text_config", prefix = "thinker.model.", head = "thinker.lm_head",
+  passed = function()
+    return { weights = 0, what = "towers for images and sound, talker (not counted)" }
+  end,
+})
+shell({ "glm4v", "glm46v" }, { of = "glm4", vision = merger })
+shell({ "glm4v_moe" }, { of = "glm4v_moe_text", vision = merger })
+
+-- The decoder's part may leave out what its class takes for granted: Llama's first sizes.
+local first_llama = { hidden = 4096, intermediate = 11008, heads = 32, layers = 32, vocab = 32000 }
+shell({ "llava", "vipllava", "llava_next", "llava_next_video", "llava_onevision", "video_llava" },
+      under_language_model { of = "llama", defaults = first_llama })
+shell({ "llava_llama", "llava_mistral" }, { of = "llama", prefix = "model." })
+shell({ "mistral3" }, under_language_model { of = "mistral", vision = { gated = true } })
+shell({ "paligemma" }, under_language_model { of = "gemma", vision = { projector = "linear" } })
+shell({ "aya_vision", "cohere2_vision" }, under_language_model { of = "cohere2" })
+shell({ "internvl" }, under_language_model { of = "qwen2" })
+shell({ "internvl_chat" }, under_language_model { text = "llm_config", of = "qwen2" })
+shell({ "kimi_k25" }, under_language_model { of = "kimi_k2", vision = merger })
+shell({ "kimi_vl" }, under_language_model { of = "deepseek_v3", vision = merger })
+shell({ "deepseek_vl_v2", "deepseek_vl2" }, under_language_model {
+  text = "language_config", of = "deepseek_v2", prefix = "language.model.", head = "language.lm_head",
+})
+shell({ "multi_modality", "janus" }, under_language_model { text = "language_config", of = "llama" })
+shell({ "idefics3", "smolvlm", "idefics2" }, { of = "llama", prefix = "model.text_model.",
+                                               defaults = { vocab = 32000 } })
+shell({ "gemma4" }, { of = "gemma4_text", vision = { gated = true, projector = "linear" } })
+shell({ "llama4" }, under_language_model {
+  of = "llama4_text",
+  passed = function(m)
+    local v = m.root.vision_config
+    if type(v) ~= "table" then return nil end
+    local out, mid = number(v.projector_output_dim, 4096), number(v.intermediate_size, 5632)
+    return {
+      weights = blocks.vision(v, { projector = "none" }) + mid * out + out * out
+        + number(v.vision_output_dim, 7680) * m.hidden,
+      what = "vision tower and projector",
+    }
+  end,
+})
+shell({ "voxtral", "qwen2_audio", "ultravox" }, under_language_model {
+  of = "qwen2",
+  passed = function() return { weights = 0, what = "audio tower (not counted)" } end,
+})
+shell({ "minicpmv", "minicpmo" }, { of = "qwen2", prefix = "llm.model.", head = "llm.lm_head" })
+shell({ "mistral_large4" }, under_language_model { of = "mistral4", vision = { gated = true } })
+
+like({ "qwen2_vl_text", "qwen2_5_vl_text" }, "qwen2")
+like({ "qwen3_vl_text" }, "qwen3")
+like({ "glm4v_text", "glm46v_text" }, "glm4")
+
+-- Llama 3.2 Vision: some layers attend to the image alone, whose states k and v read.
+family {
+  types = { "mllama", "mllama_text_model" },
+  prefix = "language_model.model.", head = "language_model.lm_head",
+  block = function(m)
+    local q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
+    return {
+      layers = blocks.layers(m, function(i)
+        return blocks.contains(m.config.cross_attention_layers, i) and "cross" or "own"
+      end),
+      kind = {
+        own = mlp(m, attention(m, false, false), false),
+        cross = mlp(m, {
+          linear("q", "cross q", "cross_attn.q_proj", q, m.hidden),
+          linear("k", "cross kv", "cross_attn.k_proj", kv, m.hidden),
+          linear("v", "cross kv", "cross_attn.v_proj", kv, m.hidden),
+          linear("o", "o", "cross_attn.o_proj", m.hidden, q),
+        }, false),
+      },
+    }
+  end,
+  extra = function(m)
+    return { own = 2 * m.hidden, cross = 2 * m.hidden + 2 * m.head_dim + 2 }
+  end,
+  once = function(m) return m.hidden + 8 * m.hidden end, -- and rows of the embedding for images
+  passed = function(m)
+    local v = m.root.vision_config
+    if type(v) ~= "table" then return nil end
+    local h = number(v.hidden_size, 1280)
+    local block = 4 * h * h + 2 * h * number(v.intermediate_size, 4 * h) + 10 * h
+    local layers = number(v.num_hidden_layers, 32) + number(v.num_global_layers, 8)
+    local places = (number(v.image_size, 560) // number(v.patch_size, 14)) ^ 2 + 1
+    local tiles = number(v.max_num_tiles, 4)
+    local ratios = (type(v.supported_aspect_ratios) == "table" and #v.supported_aspect_ratios or 8) + 1
+    local n = layers * block + ratios * tiles * places * h
+      + number(v.vision_output_dim, 7680) * m.hidden
+    return { weights = math.tointeger(n // 1), what = "vision tower and projector" }
+  end,
+}

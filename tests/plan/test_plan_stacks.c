@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/* Plans of models with experts and blocks of several kinds. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/model/models.h"
+#include "tuner/plan/planner.h"
+#include "tuner/plan/report.h"
+
+static qp_models *models;
+static qp_palette *palette;
+static qp_menu *menu;
+static qp_model *model;
+static qp_plan_input in;
+static qp_error err;
+
+/* Blocks 0 and 2 have 8 experts, block 1 an MLP. */
+static const char config[] =
+    "{\"model_type\": \"qwen3_moe\", \"hidden_size\": 64, \"intermediate_size\": 96,"
+    "\"num_attention_heads\": 4, \"num_hidden_layers\": 3, \"vocab_size\": 48, \"head_dim\": 16,"
+    "\"moe_intermediate_size\": 32, \"num_experts_per_tok\": 2, \"mlp_only_layers\": [1],"
+    "\"num_experts\": 8}";
+
+static void begin(void) {
+  static const char *const names[] = {"nuq-2", "nuq-3", "nuq-4"};
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_palette_open(&palette, &err), QP_OK, "%s", err.text);
+  menu = calloc(1, sizeof *menu);
+  model = calloc(1, sizeof *model);
+  for (unsigned i = 0; i < 3; i++) {
+    const qp_quantizer *q;
+    cr_assert_eq(qp_palette_find(palette, names[i], &q, &err), QP_OK, "%s", err.text);
+    cr_assert_eq(qp_menu_add(menu, q, NULL, &err), QP_OK);
+    menu->entry[i].distortion = 0.12 / (1 << 2 * i);
+  }
+  cr_assert_eq(qp_models_parse(models, "m/config.json", config, strlen(config), model, &err), QP_OK,
+               "%s", err.text);
+  cr_assert_eq(qp_plan_input_init(&in, model, menu, &err), QP_OK, "%s", err.text);
+}
+
+static void end(void) {
+  qp_plan_input_free(&in);
+  free(menu);
+  free(model);
+  qp_palette_close(palette);
+  qp_models_close(models);
+}
+
+TestSuite(plan_stacks, .init = begin, .fini = end);
+
+static qp_plan make(void) {
+  qp_plan plan;
+  qp_solution solution;
+  const qp_planner_options o = {.time_limit_s = 60};
+  cr_assert_eq(qp_planner_run(&in, &o, &plan, &solution, &err), QP_OK, "%s", err.text);
+  return plan;
+}
+
+static const qp_plan_linear *find(const qp_plan *p, const char *tensor) {
+  for (unsigned i = 0; i < p->linears; i++)
+    if (!strcmp(p->linear[i].tensor, tensor)) return &p->linear[i];
+  return NULL;
+}
+
+Test(plan_stacks, a_stack_is_one_item_whose_bytes_are_those_of_all_experts) {
+  in.bits_limit = 4.8;
+  qp_plan plan = make();
+  const qp_plan_linear *up = find(&plan, "model.layers.2.mlp.experts.*.up_proj");
+  cr_assert(up && up->experts == 8 && up->rows == 32 && up->columns == 64);
+  const qp_quantizer *q =
+      menu->entry[qp_menu_find(menu, plan.quantizer[up->quantizer].name)].quantizer;
+  cr_assert_eq(up->bytes, 8 * qp_plan_bytes(q, 32, 64));
+  cr_assert(!find(&plan, "model.layers.1.mlp.experts.*.up_proj"));
+  cr_assert(find(&plan, "model.layers.1.mlp.up_proj") &&
+            !find(&plan, "model.layers.0.mlp.up_proj"));
+  cr_assert_eq(plan.linears, 3 * 4 + 3 * 3 + 1);
+  cr_assert_eq(plan.weights.planned, model->linear_weights);
+  cr_assert_eq(plan.weights.active, model->active_weights + model->head_weights);
+  cr_assert_leq(plan.bits_per_weight, 4.8);
+  qp_plan_free(&plan);
+}
+
+Test(plan_stacks, a_plan_with_stacks_is_read_as_it_was_written) {
+  char *text = NULL, *again = NULL;
+  size_t bytes = 0, n = 0;
+  qp_plan plan = make(), read = {0};
+  cr_assert_eq(qp_plan_print(&plan, &text, &bytes, &err), QP_OK);
+  cr_assert_eq(qp_plan_parse("plan.json", text, bytes, &read, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_plan_check(&read, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_plan_print(&read, &again, &n, &err), QP_OK);
+  cr_assert_str_eq(text, again);
+  char *experts = strstr(text, "\"experts\": 8");
+  memcpy(experts + 11, "0", 1);
+  cr_assert_eq(qp_plan_parse("plan.json", text, bytes, &read, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "experts"), "%s", err.text);
+  free(text);
+  free(again);
+  qp_plan_free(&plan);
+  qp_plan_free(&read);
+}
+
+Test(plan_stacks, rows_of_the_map_are_roles_and_blocks_without_one_are_blank) {
+  qp_plan plan = make();
+  unsigned row[QP_REPORT_ROWS], dense = 0, rows = qp_report_rows(&plan, row);
+  cr_assert_eq(rows, 4 + 3 + 3);
+  while (strcmp(plan.linear[row[dense]].role, "down") != 0) dense++;
+  cr_assert_eq(qp_report_cell(&plan, row, dense, 0), -1);
+  const int cell = qp_report_cell(&plan, row, dense, 1);
+  cr_assert(cell >= 0 && plan.linear[cell].block == 1);
+  qp_plan_free(&plan);
+}
+
+Test(plan_stacks, types_of_blocks_are_for_models_of_equal_blocks) {
+  qp_plan plan;
+  qp_solution solution;
+  const qp_planner_options o = {.time_limit_s = 60, .block_types = 2};
+  cr_assert_eq(qp_planner_run(&in, &o, &plan, &solution, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "2 kinds"), "%s", err.text);
+}
