@@ -19,6 +19,7 @@
 --                 { name = number }
 --   gguf          how GGUF files have such a model, if llama.cpp converts it:
 --                   architecture  general.architecture; the model_type is the first of 'types'
+--                   class         of transformers, for the config.json that is made
 --                   model, block  names of tensors outside and inside the blocks, there = here
 --                   reorders      tensors whose rows are reordered within each head, for RoPE on
 --                                 neighbouring pairs: tensor = "heads" or "kv_heads"
@@ -280,8 +281,10 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = llama,
     extra = two_norms,
-    gguf = { architecture = "llama", model = gguf_model, block = gguf_block(),
-             reorders = reordered },
+    gguf = {
+      architecture = "llama", class = "LlamaForCausalLM",
+      model = gguf_model, block = gguf_block(), reorders = reordered,
+    },
     forward = llama_forward,
   },
   {
@@ -297,8 +300,10 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = llama,
     extra = two_norms,
-    gguf = { architecture = "smollm3", model = gguf_model, block = gguf_block(),
-             reorders = reordered },
+    gguf = {
+      architecture = "smollm3", class = "SmolLM3ForCausalLM",
+      model = gguf_model, block = gguf_block(), reorders = reordered,
+    },
     forward = smollm3_forward,
   },
   {
@@ -306,7 +311,10 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = function(m) return with_mlp(m, attention(m, true, false), false) end,
     extra = two_norms,
-    gguf = { architecture = "qwen2", model = gguf_model, block = gguf_block() },
+    gguf = {
+      architecture = "qwen2", class = "Qwen2ForCausalLM",
+      model = gguf_model, block = gguf_block(),
+    },
     forward = qwen_forward,
   },
   {
@@ -318,7 +326,10 @@ local list = {
       return with_mlp(m, attention(m, bias, bias), false)
     end,
     extra = two_norms_and_qk,
-    gguf = { architecture = "qwen3", model = gguf_model, block = gguf_block() },
+    gguf = {
+      architecture = "qwen3", class = "Qwen3ForCausalLM",
+      model = gguf_model, block = gguf_block(),
+    },
     forward = qwen3_forward,
   },
   {
@@ -327,7 +338,10 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = gemma,
     extra = two_norms,
-    gguf = { architecture = "gemma", model = gguf_model, block = gguf_block(), adds_one = true },
+    gguf = {
+      architecture = "gemma", class = "GemmaForCausalLM",
+      model = gguf_model, block = gguf_block(), adds_one = true,
+    },
     forward = gemma_forward,
   },
   {
@@ -336,7 +350,10 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = gemma,
     extra = four_norms,
-    gguf = { architecture = "gemma2", model = gguf_model, block = gguf_gemma, adds_one = true },
+    gguf = {
+      architecture = "gemma2", class = "Gemma2ForCausalLM",
+      model = gguf_model, block = gguf_gemma, adds_one = true,
+    },
     forward = function(m) return gemma2_forward(m, 46) end,
   },
   {
@@ -345,7 +362,10 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = gemma,
     extra = four_norms_and_qk,
-    gguf = { architecture = "gemma3", model = gguf_model, block = gguf_gemma, adds_one = true },
+    gguf = {
+      architecture = "gemma3", class = "Gemma3ForCausalLM",
+      model = gguf_model, block = gguf_gemma, adds_one = true,
+    },
     forward = gemma3_forward,
   },
   { -- with a vision tower, which is left alone
@@ -372,7 +392,7 @@ local list = {
     end,
     extra = two_norms,
     gguf = {
-      architecture = "phi3", model = gguf_model,
+      architecture = "phi3", class = "Phi3ForCausalLM", model = gguf_model,
       block = gguf_block { attn_qkv = "self_attn.qkv_proj", ffn_up = "mlp.gate_up_proj" },
     },
     forward = phi3_forward,

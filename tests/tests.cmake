@@ -57,13 +57,18 @@ if(CRITERION_FOUND)
   endforeach()
 endif()
 
-# The example of the public interface, built as an engine would be but with the simulator, and the
-# program that judges what it computed.
+# The examples of the public interface, built as an engine would be but with the simulator, and the
+# program that judges what one of them computed.
 add_executable(example_block runtime/examples/block.c)
 target_compile_definitions(example_block PRIVATE EXAMPLE_SIMULATOR)
 target_include_directories(example_block PRIVATE runtime/include)
 target_compile_options(example_block PRIVATE -Wall -Wextra -Wconversion -Wshadow)
 target_link_libraries(example_block PRIVATE libqpal_sim)
+add_executable(example_generate runtime/examples/generate.c)
+target_compile_definitions(example_generate PRIVATE EXAMPLE_SIMULATOR)
+target_include_directories(example_generate PRIVATE runtime/include)
+target_compile_options(example_generate PRIVATE -Wall -Wextra -Wconversion -Wshadow)
+target_link_libraries(example_generate PRIVATE libqpal_sim m)
 add_executable(compare_block tests/circle/compare_block.c)
 target_link_libraries(compare_block PRIVATE qp_tuner ${lua})
 
@@ -183,6 +188,9 @@ if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
   add_test(NAME python_decoder COMMAND ${PROJECT_SOURCE_DIR}/tests/python/run
     decoder ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
   set_tests_properties(python_decoder PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
+    ENVIRONMENT_MODIFICATION "${test_environment}")
+  add_test(NAME generate COMMAND ${PROJECT_SOURCE_DIR}/tests/generate/run ${PROJECT_BINARY_DIR})
+  set_tests_properties(generate PROPERTIES FIXTURES_REQUIRED circle TIMEOUT 600
     ENVIRONMENT_MODIFICATION "${test_environment}")
   add_test(NAME abi COMMAND ${PROJECT_SOURCE_DIR}/tests/abi/run
     ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})

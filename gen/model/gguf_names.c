@@ -63,6 +63,8 @@ static qp_status read_entry(qp_lua *l, qp_lua_ref v, size_t i, qp_gguf_architect
   snprintf(path, sizeof path, "%zu.blocks", i);
   is_text(l, v, path, blocks, sizeof blocks);
   snprintf(a->blocks, sizeof a->blocks, "%s%s", prefix, blocks);
+  snprintf(path, sizeof path, "%zu.gguf.class", i);
+  is_text(l, v, path, a->class, sizeof a->class);
   snprintf(path, sizeof path, "%zu.gguf.adds_one", i);
   qp_lua_get_boolean(l, v, path, &a->adds_one);
   snprintf(path, sizeof path, "%zu.gguf", i);
@@ -201,6 +203,19 @@ static qp_status add_sizes(cJSON *o, const qp_gguf_architecture *a, const qp_ggu
   return QP_OK;
 }
 
+/* What a text begins and ends with; generation needs them. */
+static void add_token_ids(cJSON *o, const qp_gguf *g) {
+  static const char *const of[] = {"bos", "eos", "padding"}, *const as[] = {"bos", "eos", "pad"};
+  char key[64];
+  uint64_t id;
+  for (unsigned i = 0; i < 3; i++) {
+    snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", of[i]);
+    if (!qp_gguf_unsigned(g, key, &id)) continue;
+    snprintf(key, sizeof key, "%s_token_id", as[i]);
+    add_size(o, key, id);
+  }
+}
+
 static bool has_tensor(const qp_gguf_parts *p, const char *name) {
   return qp_gguf_parts_find(p, name) != NULL;
 }
@@ -210,6 +225,8 @@ qp_status qp_gguf_config(const qp_gguf_architecture *a, const qp_gguf_parts *par
   const char *file = parts->part[0].path;
   cJSON *o = cJSON_CreateObject();
   if (!o) return qp_fail(err, QP_E_NOMEM, "%s: no memory for its config", file);
+  if (*a->class)
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(o, "architectures"), cJSON_CreateString(a->class));
   cJSON_AddStringToObject(o, "model_type", a->model_type);
   qp_status status = add_sizes(o, a, parts->part[0].file, file, err);
   if (!status) status = qp_gguf_rotary(a->name, parts, o, err);
@@ -220,6 +237,7 @@ qp_status qp_gguf_config(const qp_gguf_architecture *a, const qp_gguf_parts *par
   char *text = NULL;
   if (!status) {
     add_size(o, "vocab_size", vocab);
+    add_token_ids(o, parts->part[0].file);
     cJSON_AddBoolToObject(o, "tie_word_embeddings", !has_tensor(parts, "output.weight"));
     cJSON_AddBoolToObject(o, "attention_bias", has_tensor(parts, "blk.0.attn_q.bias"));
     cJSON_AddBoolToObject(o, "mlp_bias", has_tensor(parts, "blk.0.ffn_up.bias"));

@@ -26,6 +26,7 @@ typedef struct qp_gguf_name {
 typedef struct qp_gguf_architecture {
   char name[32];       /* general.architecture */
   char model_type[32]; /* of config.json */
+  char class[64];      /* "LlamaForCausalLM", of transformers; "": not known */
   char blocks[96];     /* "model.layers" */
   bool adds_one;       /* to the weights of norms */
   unsigned names;

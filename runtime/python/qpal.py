@@ -112,14 +112,15 @@ Segment = _struct("qpal_segment", [
 GemmArgs = _struct("qpal_gemm_args", [
     ("group", _u), ("rows", _u), ("capacity", _u), ("type", _u), ("out_type", _u), ("flags", _u),
     ("x", _u64), ("signs", _u64), ("workspace", _u64), ("counters", _u64),
-    ("segment", C.POINTER(Segment))])
+    ("segment", C.POINTER(Segment)), ("x_stride", _u), ("y_stride", _u * MAX_MEMBERS),
+    ("residual_stride", _u * MAX_MEMBERS)])
 GemmInfo = _struct("qpal_gemm_info", [
     ("kernel", _u), ("batch", _u), ("launches", _u), ("adds", _i), ("pdl", _i),
     ("prefer_dequant", _i), ("workspace_bytes", _u64), ("counter_bytes", _u64),
     ("latency_ps", _i64)])
 RotateArgs = _struct("qpal_rotate_args", [
     ("columns", _u), ("rows", _u), ("type", _u), ("flags", _u), ("inverse", _i), ("x", _u64),
-    ("y", _u64), ("signs", _u64)])
+    ("y", _u64), ("signs", _u64), ("x_stride", _u), ("y_stride", _u)])
 DequantArgs = _struct("qpal_dequant_args", [
     ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("weights", C.POINTER(Weights)),
     ("w", _u64)])

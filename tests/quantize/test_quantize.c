@@ -140,7 +140,9 @@ Test(quantize, what_is_not_quantized_stays_bit_for_bit) {
   cr_assert_eq(memcmp(tensor(s, "model.layers.1.self_attn.q_proj.weight"), q, 4 * HIDDEN * HIDDEN),
                0);
   cr_assert_null(qp_safetensors_find(s, "model.layers.1.self_attn.q_proj.codes.0"));
-  cr_assert_null(qp_safetensors_find(s, "model.layers.0.self_attn.q_proj.weight"));
+  cr_assert_null(qp_safetensors_find(s, "model.layers.0.self_attn.k_proj.weight"));
+  const qp_tensor *guard = qp_safetensors_find(s, "model.layers.0.self_attn.q_proj.weight");
+  cr_assert(guard && guard->elements == 0, "the first stops loaders that know no packing");
   qp_safetensors_close(s);
   free(embedding);
   free(q);

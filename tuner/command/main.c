@@ -26,6 +26,7 @@ static const struct {
     {"plan", "the best mix of quantizers and fusions within limits, proven", qp_cmd_plan},
     {"make", "the whole way: calibrate, plan, quantize, export, verify", qp_cmd_make},
     {"verify", "are packed weights or a library still what was written", qp_cmd_verify},
+    {"unpack", "packed weights as a plain checkpoint again", qp_cmd_unpack},
     {"evaluate", "perplexity of a model, KL divergence from its source", qp_cmd_evaluate},
     {"export", "write the kernels of a plan as a library that engines link", qp_cmd_export},
     {"tune", "find and measure the fastest kernels on the GPU at hand", qp_cmd_tune},

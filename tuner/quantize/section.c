@@ -14,6 +14,7 @@
 #include "gen/base/json.h"
 #include "runtime/checksums.h"
 #include "runtime/safetensors.h"
+#include "tuner/quantize/companions.h"
 
 enum { CHECKSUM_BYTES = 8 << 20 };
 
@@ -251,6 +252,16 @@ static double bits_per_weight(const gathering *g) {
   return g->weights > 0 ? 8 * (g->linear_bytes + shared) / g->weights : 0;
 }
 
+/* Who loads the folder in transformers and vLLM: the plug-in that is registered by this name. */
+static void add_method(cJSON *config, double bits) {
+  cJSON_DeleteItemFromObjectCaseSensitive(config, "quantization_config");
+  cJSON *method = cJSON_AddObjectToObject(config, "quantization_config");
+  cJSON_AddStringToObject(method, "quant_method", "qpal");
+  cJSON_AddStringToObject(method, "format", "qpal-packed");
+  cJSON_AddNumberToObject(method, "version", QP_PACKED_VERSION);
+  cJSON_AddNumberToObject(method, "bits_per_weight", bits);
+}
+
 static qp_status write_config(const gathering *g) {
   const char *text = qp_checkpoint_config(g->j->checkpoint);
   cJSON *config = NULL, *section = NULL;
@@ -261,6 +272,7 @@ static qp_status write_config(const gathering *g) {
     cJSON_AddNumberToObject(section, "bits_per_weight", bits_per_weight(g));
     cJSON_DeleteItemFromObjectCaseSensitive(config, "quantization");
     cJSON_AddItemToObject(config, "quantization", section);
+    add_method(config, bits_per_weight(g));
     status = write_json(g->j, "config.json", config, g->err);
   }
   cJSON_Delete(config);
@@ -326,6 +338,7 @@ qp_status qp_section_finish(const qp_job *j, cJSON **report, qp_error *err) {
   cJSON *tree = status ? NULL : make_report(&g);
   if (!status) status = write_json(j, "quantize-report.json", tree, err);
   if (!status) status = write_checksums(&g);
+  if (!status) status = qp_companions_copy(qp_checkpoint_path(j->checkpoint), j->folder, err);
   if (!status) status = write_index(&g); /* last: a folder with an index is complete */
   cJSON_Delete(g.linears);
   cJSON_Delete(g.map);

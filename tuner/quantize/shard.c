@@ -316,6 +316,21 @@ static qp_status add_codebooks(assembly *a) {
   return status;
 }
 
+/*
+** The weights of the first linear of a block once more, of no elements: a reader of checkpoints that
+** does not know what is packed would leave linears out without a word, and stops at this one's
+** shape.  Not of the embedding, which engines ask for by that name.
+*/
+static qp_status add_guard(assembly *a) {
+  const uint64_t none = 0;
+  char name[QP_JOB_NAME + 8];
+  size_t i = 0;
+  while (i < a->j->linears && !strcmp(a->j->linear[i].group, "embedding")) i++;
+  if (a->shard != a->j->shard || i == a->j->linears) return QP_OK;
+  snprintf(name, sizeof name, "%s.weight", a->j->linear[i].name);
+  return add(a, name, QP_TENSOR_F16, 1, &none, (source){.data = &a->j->key, .bytes = 0});
+}
+
 static qp_status add_kept(assembly *a) {
   qp_status status = QP_OK;
   for (size_t i = 0; i < a->shard->kepts && !status; i++) {
@@ -388,6 +403,7 @@ qp_status qp_shards_write(qp_shards *s, size_t i, qp_error *err) {
   if (!status) status = path_in(s->j, path, err, "%s", shard->file);
   if (!status) status = qp_tensor_writer_new(path, &a.w, err);
   if (!status) status = add_linears(&a, entries);
+  if (!status) status = add_guard(&a);
   if (!status) status = add_signs(&a);
   if (!status) status = add_codebooks(&a);
   if (!status) status = add_kept(&a);

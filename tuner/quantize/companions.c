@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* Tokenizer and settings of generation:  folder of a checkpoint -> folder of packed weights. */
+#include "tuner/quantize/companions.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gen/base/file.h"
+
+enum { MOST_BYTES = 1 << 28 };
+
+/* As transformers and sentencepiece call them. */
+static const char *const names[] = {"tokenizer.json",
+                                    "tokenizer_config.json",
+                                    "special_tokens_map.json",
+                                    "added_tokens.json",
+                                    "tokenizer.model",
+                                    "vocab.json",
+                                    "vocab.txt",
+                                    "merges.txt",
+                                    "chat_template.jinja",
+                                    "chat_template.json",
+                                    "generation_config.json"};
+
+static qp_status copy(const char *from, const char *to, qp_error *err) {
+  char *text = NULL;
+  size_t bytes = 0;
+  qp_status status = qp_file_read(from, MOST_BYTES, &text, &bytes, err);
+  if (!status) status = qp_file_write(to, text, bytes, err);
+  free(text);
+  return status;
+}
+
+qp_status qp_companions_copy(const char *checkpoint, const char *folder, qp_error *err) {
+  struct stat at;
+  char from[4096], to[4096];
+  const bool is_folder = stat(checkpoint, &at) == 0 && S_ISDIR(at.st_mode);
+  const char *slash = strrchr(checkpoint, '/');
+  const size_t n = strlen(checkpoint);
+  const int length = is_folder ? (int)n : slash ? (int)(slash - checkpoint) : 0;
+  const char *base = length || slash ? checkpoint : ".";
+  qp_status status = QP_OK;
+  if (n > 5 && !strcmp(checkpoint + n - 5, ".gguf")) return QP_OK;
+  for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++) {
+    const int a = snprintf(from, sizeof from, "%.*s/%s", length ? length : 1, base, names[i]);
+    const int b = snprintf(to, sizeof to, "%s/%s", folder, names[i]);
+    if (a >= (int)sizeof from || b >= (int)sizeof to)
+      return qp_fail(err, QP_E_LIMIT, "%s: the path is too long", folder);
+    if (access(from, F_OK) == 0) status = copy(from, to, err);
+  }
+  return status;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* What lies beside a checkpoint's weights and is of no weight: tokenizer, chat template, settings of
+   generation. */
+#ifndef QP_COMPANIONS_H
+#define QP_COMPANIONS_H
+
+#include "runtime/status.h"
+
+/*
+** Copy those that are there from the folder of a checkpoint ('checkpoint': a folder, or a file in
+** one) to 'folder', which is there; a file of that name is replaced.  A GGUF has its tokenizer
+** inside: nothing is copied.  QP_E_IO, QP_E_NOMEM, QP_E_LIMIT: a file or path that is too long.
+*/
+qp_status qp_companions_copy(const char *checkpoint, const char *folder, qp_error *err);
+
+#endif
