@@ -8,6 +8,7 @@
 
 #include "gen/base/cache_dir.h"
 #include "gen/base/file.h"
+#include "gen/base/resource.h"
 #include "gen/encode/beam.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
@@ -19,7 +20,7 @@
 ** use the same sample, so that its noise cancels.
 */
 enum {
-  METHOD = 6, /* of what is kept: changed with the method */
+  METHOD = 7, /* of what is kept: changed with the method */
   MOST_KEPT_BYTES = 64,
   SCAN_POINTS = 10,
   SCAN_WEIGHTS = 4096,
@@ -28,7 +29,8 @@ enum {
   MOST_HALVINGS = 3,    /* at most so often */
   BEAM_AS_WINDOW = 18,  /* a narrow beam takes as long */
   NARROWER = 16,
-  FINE_CODE_WEIGHTS = 1 << 20, /* of codes by themselves: quick, and high rates feel the tail */
+  FINE_CODE_WEIGHTS = 1 << 20, /* of codes by themselves: quick, and high rates feel the tail; */
+  MOST_COMPARED_BITS = 32,     /* fewer where each weight is compared with so many codes */
   SEED = 20
 };
 
@@ -98,12 +100,19 @@ static unsigned halvings(const qp_coder *coder, unsigned parts) {
   return most < MOST_HALVINGS ? most : MOST_HALVINGS;
 }
 
+/* Weights of the fine sample, by what it takes to code one. */
+static size_t fine_weights(const qp_coder *coder, unsigned fewer) {
+  if (coder->kind != QP_CODER_CODES) return (size_t)FINE_WEIGHTS >> fewer;
+  size_t n = FINE_CODE_WEIGHTS;
+  while (n * coder->states > (size_t)1 << MOST_COMPARED_BITS) n /= 2;
+  return n;
+}
+
 static qp_status find_valley(const qp_coder *coder, const double *fraction, unsigned parts,
                              double *out, qp_error *err) {
   const unsigned fewer = halvings(coder, parts);
-  const size_t fine =
-      /* There is a part. NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
-      coder->kind == QP_CODER_CODES ? (size_t)FINE_CODE_WEIGHTS : (size_t)FINE_WEIGHTS >> fewer;
+  /* There is a part. NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
+  const size_t fine = fine_weights(coder, fewer);
   float *sample = malloc(sizeof *sample * fine);
   if (!sample) return qp_fail(err, QP_E_NOMEM, "out of memory");
   qp_sample_gaussian(SEED, fine, sample);
@@ -152,8 +161,25 @@ static bool read_kept(const char *path, double *out) {
   return true;
 }
 
+/* Of the palette's quantizers: lines "HASH-METHOD SCALE" of what comes with qpal. */
+static bool read_shipped(const qp_quantizer *q, double *out) {
+  const char *text = NULL;
+  char key[sizeof q->hash + 16];
+  size_t bytes = 0;
+  snprintf(key, sizeof key, "%s-%d ", q->hash, METHOD);
+  if (qp_resource_read(QP_SHIPPED_SCALES, &text, &bytes, NULL)) return false;
+  for (const char *line = text; line && *line; line = strchr(line, '\n')) {
+    line += *line == '\n';
+    if (strncmp(line, key, strlen(key)) != 0) continue;
+    *out = strtod(line + strlen(key), NULL);
+    return *out > 0 && *out <= 1e6;
+  }
+  return false;
+}
+
 qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *err) {
   char path[4096], line[64];
+  if (read_shipped(q, out)) return QP_OK;
   const bool keep = path_of(q, path, sizeof path);
   if (keep && read_kept(path, out)) return QP_OK;
   qp_coder coder[QP_MAX_PARTS];

@@ -12,11 +12,13 @@ static const qp_verb_help help = {"try", "[options]", "Tries."};
 static bool flag;
 static const char *word = "plain";
 static unsigned number = 3;
+static double real;
 static qp_shapes shapes;
 static qp_repeats repeats;
 static const qp_option table[] = {{"flag", QP_OPT_FLAG, &flag, NULL, "a flag", 0, 0},
                                   {"word", QP_OPT_STRING, &word, "WORD", "a word", 0, 0},
                                   {"number", QP_OPT_UNSIGNED, &number, "N", "a number", 1, 64},
+                                  {"real", QP_OPT_REAL, &real, "S", "a real number", 0, 2},
                                   {"shape", QP_OPT_SHAPES, &shapes, "MxK,...", "shapes", 0, 0},
                                   {"again", QP_OPT_REPEATED, &repeats, "X", "may come again", 0, 0},
                                   {"o", QP_OPT_STRING, &word, "FILE", "a file", 0, 0},
@@ -39,6 +41,8 @@ Test(options, values_stand_behind_a_space_or_an_equals_sign) {
   cr_assert_eq(number, 64);
   cr_assert_eq(parse("--number=1", "--flag"), -1);
   cr_assert(number == 1 && flag);
+  cr_assert_eq(parse("--real=0.25", NULL), -1);
+  cr_assert_eq(real, 0.25);
   cr_assert_eq(parse("--word=a=b", "-o=c"), -1);
   cr_assert_str_eq(word, "c");
   cr_assert_eq(parse("--again=x", "--again=y"), -1);
@@ -79,6 +83,12 @@ Test(options, a_negative_number_is_not_a_large_one) {
 }
 Test(options, a_number_with_a_tail_is_refused) {
   expect_wrong("--number", "8x", "--number|'8x'|a number");
+}
+Test(options, a_real_number_is_above_0_and_in_range) {
+  expect_wrong("--real", "2.5", "--real|'2.5'|above 0 and at most 2");
+}
+Test(options, a_real_number_is_a_number) {
+  expect_wrong("--real", "nan", "--real|'nan'|above 0 and at most 2");
 }
 Test(options, a_shape_without_two_sizes_is_named) {
   expect_wrong("--shape", "4096", "--shape|'4096'|MxK");

@@ -21,6 +21,6 @@ return {
     decode = function (c, k)
       local h = (c >> 2) * (c >> 2) + 7
       local g = h * h + (h >> 1)
-      return k.a[c & 1] + half((g ~ g >> 3) & 63)
+      return k.a[(c & 1) + (c >> 1 & 1)] + half((g ~ g >> 3) & 63)
     end },
 }

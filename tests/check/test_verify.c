@@ -6,10 +6,10 @@
 
 TestSuite(verify, .init = kit_open, .fini = kit_close, .timeout = 120);
 
-/* Both forms of tables, since each reaches the codebooks of rows in its own way. */
-static void expect_right(const char *name, const char *family, unsigned unfold) {
+/* A quantizer of a file beside this one. */
+static void expect_right(const char *file, const char *name, const char *family, unsigned unfold) {
   char path[512];
-  snprintf(path, sizeof path, "%s/tests/check/row_codebooks.lua:%s", QP_SOURCE_DIR, name);
+  snprintf(path, sizeof path, "%s/tests/check/%s:%s", QP_SOURCE_DIR, file, name);
   const qp_family *f = qp_families_find(session.families, family);
   qp_problem p = {.op = f->op, .segments = 1, .columns = 96, .batch = 2, .arch = 90, .sm_count = 2};
   p.segment[0].quantizer = kit_quantizer(path);
@@ -24,11 +24,17 @@ static void expect_right(const char *name, const char *family, unsigned unfold) 
   qp_kernel_free(&k);
 }
 
+/* Both forms of tables, since each reaches the codebooks of rows in its own way. */
 Test(verify, decodes_that_look_up_codebooks_of_rows_are_right) {
   static const char *const names[] = {"two-rows",    "three-of-three", "row-and-all",
                                       "all-and-row", "row-and-sign",   "row-and-unfolded"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    expect_right(names[i], i % 2 ? "gemm_cuda" : "gemm_tensor", 1);
-  expect_right("two-rows", "dequant", 0);
-  expect_right("row-and-unfolded", "gemm_tensor", 0);
+    expect_right("row_codebooks.lua", names[i], i % 2 ? "gemm_cuda" : "gemm_tensor", 1);
+  expect_right("row_codebooks.lua", "two-rows", "dequant", 0);
+  expect_right("row_codebooks.lua", "row-and-unfolded", "gemm_tensor", 0);
+}
+
+Test(verify, weights_as_large_as_fp16_do_not_overflow_what_is_checked) {
+  expect_right("pass_through.lua", "pass-16", "gemm_naive", 0);
+  expect_right("pass_through.lua", "pass-16", "dequant", 0);
 }

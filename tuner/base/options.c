@@ -52,8 +52,13 @@ qp_status qp_shapes_parse(const char *text, qp_shapes *out, qp_error *err) {
   return QP_OK;
 }
 
+static const char *real_range(const qp_option *o, char *out, size_t size) {
+  snprintf(out, size, "%s: a number above 0 and at most %u is needed, not", o->name, o->hi);
+  return out;
+}
+
 static int take_value(const qp_verb_help *verb, const qp_option *o, const char *text) {
-  char range[64], *end;
+  char range[96], *end;
   qp_error err = {0};
   qp_repeats *r = o->value;
   switch (o->type) {
@@ -66,6 +71,13 @@ static int take_value(const qp_verb_help *verb, const qp_option *o, const char *
     if (end == text || *end || text[0] == '-' || v < o->lo || v > o->hi)
       return wrong(verb, "--%s '%s'", range, text);
     *(unsigned *)o->value = (unsigned)v;
+    return -1;
+  }
+  case QP_OPT_REAL: {
+    const double v = strtod(text, &end);
+    if (end == text || *end || !(v > 0 && v <= o->hi))
+      return wrong(verb, "--%s '%s'", real_range(o, range, sizeof range), text);
+    *(double *)o->value = v;
     return -1;
   }
   case QP_OPT_SHAPES:

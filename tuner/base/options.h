@@ -23,6 +23,7 @@ typedef enum qp_option_type {
   QP_OPT_FLAG,     /* bool */
   QP_OPT_STRING,   /* const char * */
   QP_OPT_UNSIGNED, /* unsigned, within lo..hi */
+  QP_OPT_REAL,     /* double, above 0 and at most hi */
   QP_OPT_SHAPES,   /* qp_shapes: MxK[,MxK...], one K for all */
   QP_OPT_REPEATED  /* qp_repeats: may be given again */
 } qp_option_type;
@@ -42,7 +43,7 @@ typedef struct qp_option {
   qp_option_type type;
   void *value;
   const char *argument, *help;
-  unsigned lo, hi; /* QP_OPT_UNSIGNED */
+  unsigned lo, hi; /* QP_OPT_UNSIGNED, QP_OPT_REAL */
 } qp_option;
 
 /* Rows of a table; 'to' is a variable of the type that its kind says, which is checked. */
@@ -56,6 +57,8 @@ typedef struct qp_option {
   QP_OPTION(name, QP_OPT_STRING, const char *, to, argument, help, )
 #define QP_NUMBER(name, to, argument, help, least, most)                                           \
   QP_OPTION(name, QP_OPT_UNSIGNED, unsigned, to, argument, help, .lo = least, .hi = most)
+#define QP_REAL(name, to, argument, help, most)                                                    \
+  QP_OPTION(name, QP_OPT_REAL, double, to, argument, help, .hi = most)
 #define QP_SHAPES(name, to, argument, help)                                                        \
   QP_OPTION(name, QP_OPT_SHAPES, qp_shapes, to, argument, help, )
 #define QP_REPEATS(name, to, argument, help)                                                       \

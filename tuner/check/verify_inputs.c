@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a checked kernel gets:  kernel, seed -> random data, guarded device buffers, arguments. */
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +162,36 @@ qp_dtype qp_check_output_type(const qp_check *c) {
   return qp_op_has_batch(c->k->problem.op) ? c->k->problem.out_type : c->k->problem.type;
 }
 
+/*
+** Weights whose sums or scaled values leave fp16, as those of a code that is fp16 itself, are met by
+** a smaller X and smaller scales: overflow would be the data's fault, not the kernel's.
+*/
+enum { SOME_CODES = 1024, MOST_WEIGHT = 64, MOST_SCALED = 16384 };
+
+static double largest_weight(qp_check *c) {
+  uint16_t w[16];
+  qp_random random = {.state = c->seed};
+  for (unsigned i = 0; i < c->k->streams * SOME_CODES; i++) {
+    const qp_quantizer *q = c->k->stream[i / SOME_CODES].stream.quantizer;
+    uint32_t fields[QP_MAX_FIELDS] = {0};
+    for (unsigned f = 0; f < q->fields; f++)
+      fields[f] = q->field[f].type == QP_FIELD_F16 ? qp_double_to_half(q->field[f].hi)
+                                                   : (uint32_t)q->field[f].hi;
+    const unsigned bits = q->planes ? q->planes_read : q->window;
+    qp_quantizer_decode(q, (uint32_t)(qp_random_next(&random) & ((1ull << bits) - 1)), fields, NULL,
+                        w);
+    for (unsigned d = 0; d < q->dim; d++)
+      c->largest = fmax(c->largest, fabs((double)qp_half_to_float(w[d])));
+  }
+  return c->largest;
+}
+
+/* The factor that brings the largest weight down to 'most'; 1 where it is below. */
+static double shrink_to(qp_check *c, double most) {
+  const double largest = c->largest > 0 ? c->largest : largest_weight(c);
+  return largest > most ? most / largest : 1;
+}
+
 /* What a segment comes with: of five segments or seeds in a row, one has all, one nothing, three
    all but one. */
 enum {
@@ -180,8 +211,9 @@ static bool comes_with(const qp_check *c, unsigned segment, unsigned without) {
 
 static qp_status make_scale(qp_check *c, unsigned i, unsigned m) {
   if (!(c->segment[i].scale = qp_check_host(c, m * sizeof(float)))) return QP_E_NOMEM;
+  const double shrink = shrink_to(c, MOST_SCALED);
   for (unsigned r = 0; r < m; r++)
-    c->segment[i].scale[r] = (float)qp_random_uniform(&c->random, 0.5, 2);
+    c->segment[i].scale[r] = (float)(shrink * qp_random_uniform(&c->random, 0.5, 2));
   return add_buffer(c, c->segment[i].scale, m * sizeof(float), &c->args.segment[i].scale);
 }
 
@@ -239,7 +271,9 @@ static qp_status make_x(qp_check *c, unsigned rows) {
   c->rotated = qp_check_host(c, n * sizeof *c->rotated);
   if (!c->x || !c->signs || !c->rotated) return QP_E_NOMEM;
   fill_random(c, c->signs, (p->columns + 31) / 32 * 4);
-  for (size_t i = 0; i < n; i++) c->x[i] = qp_check_narrow(c, qp_random_uniform(&c->random, -1, 1));
+  const double shrink = shrink_to(c, MOST_WEIGHT);
+  for (size_t i = 0; i < n; i++)
+    c->x[i] = qp_check_narrow(c, shrink * qp_random_uniform(&c->random, -1, 1));
   const bool rotate = p->rotate_fused || c->of->rotates;
   qp_hadamard h;
   qp_hadamard_factor(p->columns, &h);

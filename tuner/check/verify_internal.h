@@ -38,6 +38,7 @@ struct qp_check {
   qp_error *err;
   uint64_t seed;
   unsigned row_groups_max;
+  double largest; /* of some weights by their codes, before scales; 0: not looked at */
   unsigned buffers;
   qp_devptr buffer[QP_CHECK_BUFFERS];
   uint16_t *x;     /* [batch or rows][K], type of the problem */

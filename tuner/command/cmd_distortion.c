@@ -33,6 +33,7 @@ static const qp_verb_help help = {
 
 typedef struct distortion_options {
   const char *against;
+  double input_scale; /* 0: the best one is searched */
   unsigned samples, columns, threads, seed, beam;
   bool json, cost;
 } distortion_options;
@@ -45,6 +46,17 @@ typedef struct figures {
 
 /* ---- Measuring ---- */
 
+static qp_status find_input_scale(const qp_quantizer *q, const distortion_options *o, double *out,
+                                  qp_error *err) {
+  qp_progress bar;
+  if (o->input_scale > 0) return *out = o->input_scale, QP_OK;
+  qp_progress_begin(&bar, "input scale, once", 1);
+  qp_progress_show(&bar, 0, q->name);
+  const qp_status status = qp_encode_input_scale(q, out, err);
+  qp_progress_end(&bar);
+  return status;
+}
+
 /* Rows are coded in chunks of 64 groups of 32, so that memory does not grow with the sample. */
 static qp_status measure(const qp_quantizer *q, const distortion_options *o, figures *out,
                          qp_error *err) {
@@ -56,7 +68,7 @@ static qp_status measure(const qp_quantizer *q, const distortion_options *o, fig
   qp_watch w;
   qp_status status = QP_OK;
   qp_encode_options options = {.threads = o->threads, .beam = o->beam, .done = &w.done};
-  status = qp_encode_input_scale(q, &options.input_scale, err); /* once, not timed */
+  status = find_input_scale(q, o, &options.input_scale, err); /* once, not timed */
   const double started = qp_seconds();
   qp_watch_begin(&w, q->name, "weights", (size_t)groups * 32 * o->columns);
   for (unsigned g = 0; !status && g < groups; g += CHUNK_GROUPS) {
@@ -108,17 +120,18 @@ static void print_row(qp_table_out *t, const qp_quantizer *q, const figures *f, 
     qp_table_number(t, cost->wavefronts, "%.3f");
     qp_table_number(t, cost->slots, "%.3f");
   }
+  qp_table_number(t, (double)f->weights, "%.0f");
   qp_table_number(t, (double)f->weights / f->seconds, "%.0f");
 }
 
 /* all: room for the columns, which the table keeps using */
-static qp_table_out *new_table(const distortion_options *o, qp_column all[static 13]) {
+static qp_table_out *new_table(const distortion_options *o, qp_column all[static 14]) {
   static const qp_column begin[] = {{"quantizer", false}, {"bits", true},
                                     {"distortion", true}, {"standard_error", true},
                                     {"bound", true},      {"db_above_bound", true}};
   static const qp_column against[] = {{"published", true}, {"ratio", true}};
   static const qp_column cost[] = {{"instructions", true}, {"wavefronts", true}, {"slots", true}};
-  static const qp_column end[] = {{"weights_per_s", true}, {NULL, false}};
+  static const qp_column end[] = {{"weights", true}, {"weights_per_s", true}, {NULL, false}};
   size_t n = 0;
   for (size_t i = 0; i < sizeof begin / sizeof *begin; i++) all[n++] = begin[i];
   for (size_t i = 0; o->against && i < sizeof against / sizeof *against; i++) all[n++] = against[i];
@@ -153,7 +166,7 @@ static qp_status run(const distortion_options *o, const char *list, qp_error *er
   const qp_quantizer **quantizer = NULL;
   size_t count = 0;
   qp_cost *cost = NULL;
-  qp_column columns[13];
+  qp_column columns[14];
   cJSON *file = NULL;
   const cJSON *against = NULL;
   qp_status status = qp_session_open(&session, err);
@@ -190,10 +203,16 @@ int qp_cmd_distortion(int argc, char **argv) {
   distortion_options o = {
       .samples = DEFAULT_SAMPLES, .columns = DEFAULT_COLUMNS, .threads = 0, .seed = 1};
   const qp_option table[] = {
-      QP_NUMBER("samples", o.samples, "N", "weights to encode (524288)", 1, 1u << 31),
+      QP_NUMBER("samples", o.samples, "N",
+                "weights to encode, at least: whole groups of 32 rows are (524288)", 1, 1u << 31),
       QP_NUMBER("columns", o.columns, "K",
                 "in_features of the linear they fill (4096): a trellis is circular over them", 64,
                 65536),
+      QP_REAL(
+          "input-scale", o.input_scale, "S",
+          "of the weights before they are coded, as in quantize (the best one, which is searched "
+          "once and kept)",
+          100),
       QP_NUMBER("beam", o.beam, "N",
                 "paths kept at a step of a trellis whose window is over 20 bits (by its step)",
                 QP_BEAM_LEAST, QP_BEAM_MOST),
