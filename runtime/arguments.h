@@ -40,9 +40,11 @@ typedef struct qp_arguments {
   uint64_t x, y; /* rotate: input and output; gemm: x only; gather: ids and Y; encode: targets and
                     codes */
   uint64_t signs, workspace, counters, zero, zero_words;
-  uint64_t table, start; /* encode */
-  uint64_t rows;         /* rotate: rows of X; gather: ids; encode: sequences (codes: targets) */
-  uint64_t x_stride, y_stride; /* elements from row to row; rotate and gemm, gemm: x alone */
+  uint64_t table, start;                             /* encode */
+  uint64_t residual, sum, weight, post_weight, norm; /* rotate-norm */
+  uint64_t up, activation;                           /* rotate-glu */
+  uint64_t rows; /* rotate: rows of X; gather: ids; encode: sequences (codes: targets) */
+  uint64_t x_stride, y_stride, up_stride; /* elements from row to row; of gemm x alone */
   qp_stream_arguments stream[QP_ARGUMENT_STREAMS];
   qp_segment_arguments segment[QP_ARGUMENT_SEGMENTS];
   qp_stride_arguments stride[QP_ARGUMENT_SEGMENTS];
@@ -125,6 +127,30 @@ typedef struct qp_arguments {
        "trellis: [blocks][SEQUENCES][KEPT_STEPS][GROUPS], choices by step")                        \
   WORD(rows, "unsigned long long sequences", "codes: targets")
 
+#define QP_ROTATE_NORM_ARGUMENTS(WORD, LIST)                                                       \
+  WORD(x, "const void *x", "[rows][K]")                                                            \
+  WORD(y, "void *y", "[rows][K]; may be x, if sum is not")                                         \
+  WORD(signs, "const unsigned *signs", "bit k % 32 of word k / 32: s[k] is -1")                    \
+  WORD(rows, "unsigned long long rows", "of X")                                                    \
+  WORD(x_stride, "unsigned long long x_stride", "elements from row to row of X")                   \
+  WORD(y_stride, "unsigned long long y_stride", "of Y")                                            \
+  WORD(residual, "const void *residual", "[rows][K], added to X, or null")                         \
+  WORD(sum, "void *sum", "[rows][K] h; may be x or residual; null: not written")                   \
+  WORD(weight, "const void *weight", "[K] w, or null: ones for offset + w")                        \
+  WORD(post_weight, "const void *post_weight", "[K] w' of a norm of X itself, or null: none")      \
+  WORD(norm, "float eps, offset", "added to the mean of squares, and to w")
+
+#define QP_ROTATE_GLU_ARGUMENTS(WORD, LIST)                                                        \
+  WORD(x, "const void *gate", "[rows][K]")                                                         \
+  WORD(y, "void *y", "[rows][K]; may be gate or up")                                               \
+  WORD(signs, "const unsigned *signs", "bit k % 32 of word k / 32: s[k] is -1")                    \
+  WORD(rows, "unsigned long long rows", "of gate and up")                                          \
+  WORD(x_stride, "unsigned long long gate_stride", "elements from row to row of gate")             \
+  WORD(y_stride, "unsigned long long y_stride", "of Y")                                            \
+  WORD(up, "const void *up", "[rows][K]")                                                          \
+  WORD(up_stride, "unsigned long long up_stride", "of up")                                         \
+  WORD(activation, "unsigned long long activation", "0 silu, 1 gelu by tanh, 2 gelu, 3 relu")
+
 #define QP_NO_WORDS(WORD)
 
 /* LAUNCH(identifier, arguments, words of a segment, of its strides), in the order of the ops of qpal.h. */
@@ -133,7 +159,9 @@ typedef struct qp_arguments {
   LAUNCH(ROTATE, QP_ROTATE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                    \
   LAUNCH(DEQUANT, QP_DEQUANT_ARGUMENTS, QP_DEQUANT_SEGMENT_WORDS, QP_NO_WORDS)                     \
   LAUNCH(GATHER, QP_GATHER_ARGUMENTS, QP_GATHER_SEGMENT_WORDS, QP_NO_WORDS)                        \
-  LAUNCH(ENCODE, QP_ENCODE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
+  LAUNCH(ENCODE, QP_ENCODE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                    \
+  LAUNCH(ROTATE_NORM, QP_ROTATE_NORM_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                          \
+  LAUNCH(ROTATE_GLU, QP_ROTATE_GLU_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
 
 enum {
 #define X(name, arguments, segment, stride) QP_LAUNCH_##name,

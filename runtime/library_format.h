@@ -107,8 +107,8 @@ enum { QP_LIB_PDL = 1, QP_LIB_ADDS = 2, QP_LIB_ROTATES = 4, QP_LIB_INVERSE = 8 }
    batch: all different. */
 typedef struct qp_lib_kernel {
   uint32_t name, source; /* strings */
-  uint32_t target, op;   /* 0 gemm, 1 rotate, 2 dequant, 3 gather */
-  uint32_t problem;      /* QP_LIB_NONE for rotate */
+  uint32_t target, op;   /* qpal_op */
+  uint32_t problem;      /* QP_LIB_NONE for rotations */
   uint32_t columns, type, out_type, batch;
   uint32_t flags, grid, block, smem_bytes;
   uint32_t counters, registers, params_bytes;

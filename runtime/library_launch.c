@@ -5,13 +5,11 @@
 #include <string.h>
 
 #include "runtime/arguments.h"
-#include "runtime/library_state.h"
+#include "runtime/library_launch.h"
 
 enum {
   ROWS_MAX = 65536,
-  /* bytes of structs in QPAL_ABI 1 */
-  GEMM_ARGS_LEAST = offsetof(qpal_gemm_args, x_stride),
-  ROTATE_ARGS_LEAST = offsetof(qpal_rotate_args, x_stride)
+  GEMM_ARGS_LEAST = offsetof(qpal_gemm_args, x_stride) /* bytes in QPAL_ABI 1 */
 };
 
 static_assert((int)QP_LAUNCH_GEMM == (int)QPAL_GEMM && (int)QP_LAUNCH_ROTATE == (int)QPAL_ROTATE &&
@@ -24,19 +22,13 @@ static_assert((int)QPAL_MAX_FIELDS <= (int)QP_ARGUMENT_FIELDS &&
                   (int)QP_LIB_MEMBERS * (int)QP_LIB_PARTS <= (int)QP_ARGUMENT_STREAMS,
               "the arguments hold every linear of a launch");
 
-static const char *const type_names[] = {"f16", "bf16", "f32"};
+const char *const qp_lib_type_names[3] = {"f16", "bf16", "f32"};
 
 /* ---- Arguments ---- */
 
-/* The launch of one kernel: its arguments, and how many streams and segments of them it has. */
-typedef struct arguments {
-  qp_arguments words;
-  unsigned streams, segments;
-} arguments;
-
 /* The streams of one linear: codes, fields, codebooks (the library's own come from its
    constants). */
-static void add_streams(arguments *a, const qpal_kernels *ks, const qp_lib_linear *e,
+static void add_streams(qp_lib_arguments *a, const qpal_kernels *ks, const qp_lib_linear *e,
                         const qpal_weights *w) {
   const qpal_library *l = ks->library;
   for (unsigned i = 0; i < e->parts; i++) {
@@ -51,8 +43,8 @@ static void add_streams(arguments *a, const qpal_kernels *ks, const qp_lib_linea
   }
 }
 
-static qpal_status launch(const qpal_kernels *ks, uint32_t kernel, const arguments *a, bool pdl,
-                          void *stream) {
+qpal_status qp_lib_launch(const qpal_kernels *ks, uint32_t kernel, const qp_lib_arguments *a,
+                          bool pdl, void *stream) {
   const qp_lib_kernel *k = QP_LIB_GET(ks->library, KERNELS, qp_lib_kernel, kernel);
   unsigned char params[QP_PARAMS_MAX];
   qp_error err = {.text = ""};
@@ -74,7 +66,7 @@ static qpal_status launch(const qpal_kernels *ks, uint32_t kernel, const argumen
 
 /* ---- Checks of addresses ---- */
 
-static qpal_status check_address(const char *name, unsigned index, qpal_ptr p, unsigned align,
+qpal_status qp_lib_check_address(const char *name, unsigned index, qpal_ptr p, unsigned align,
                                  bool needed) {
   if (!p && needed) return qp_refuse(QPAL_E_ARG, "%s (member %u) is 0", name, index);
   if (p % align)
@@ -86,21 +78,21 @@ static qpal_status check_address(const char *name, unsigned index, qpal_ptr p, u
 static qpal_status check_weights(const qpal_library *l, const qp_lib_linear *e, unsigned member,
                                  const qpal_weights *w) {
   if (!w) return qp_refuse(QPAL_E_ARG, "weights (member %u) is NULL", member);
-  qpal_status status = check_address("weights.scale", member, w->scale, 4, false);
+  qpal_status status = qp_lib_check_address("weights.scale", member, w->scale, 4, false);
   for (unsigned i = 0; i < e->parts && !status; i++) {
     const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, e->part[i].quantizer);
-    status = check_address("weights.part.codes", member, w->part[i].codes, 16, true);
+    status = qp_lib_check_address("weights.part.codes", member, w->part[i].codes, 16, true);
     for (unsigned f = 0; f < q->fields && !status; f++)
-      status = check_address("weights.part.field", member, w->part[i].field[f], 16, true);
+      status = qp_lib_check_address("weights.part.field", member, w->part[i].field[f], 16, true);
     for (unsigned c = 0; c < q->codebooks && !status; c++)
       if (QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, q->codebook[c])->scope)
-        status = check_address("weights.part.codebook", member, w->part[i].codebook[c], 16, true);
+        status =
+            qp_lib_check_address("weights.part.codebook", member, w->part[i].codebook[c], 16, true);
   }
   return status;
 }
 
-/* A stride of 0 becomes 'width'; x's are of whole 16 bytes, for so rows are read. */
-static qpal_status take_stride(const char *name, unsigned member, unsigned width, unsigned multiple,
+qpal_status qp_lib_take_stride(const char *name, unsigned member, unsigned width, unsigned multiple,
                                unsigned *stride) {
   if (!*stride || *stride == width) return *stride = width, QPAL_OK;
   if (*stride > width && *stride % multiple == 0) return QPAL_OK;
@@ -109,7 +101,7 @@ static qpal_status take_stride(const char *name, unsigned member, unsigned width
                    name, member, *stride, multiple, width, width);
 }
 
-static qpal_status check_type(unsigned type, bool f32) {
+qpal_status qp_lib_check_type(unsigned type, bool f32) {
   if (type <= (f32 ? QPAL_F32 : QPAL_BF16)) return QPAL_OK;
   return qp_refuse(QPAL_E_ARG, "type %u; QPAL_F16, QPAL_BF16%s", type, f32 ? " or QPAL_F32" : "");
 }
@@ -134,12 +126,12 @@ static const qp_lib_problem *problem_of(const qpal_library *l, unsigned group) {
 /* Put in what strides of 0 stand for; '*apart': some rows do not lie close. */
 static qpal_status take_strides(const qpal_library *l, qpal_gemm_args *a, bool *apart) {
   const qp_lib_problem *p = problem_of(l, a->group);
-  qpal_status status = take_stride("x_stride", 0, p->columns, 8, &a->x_stride);
+  qpal_status status = qp_lib_take_stride("x_stride", 0, p->columns, 8, &a->x_stride);
   *apart = a->x_stride != p->columns;
   for (unsigned s = 0; s < p->segments && !status; s++) {
     const unsigned m = linear_of(l, p, s)->rows;
-    status = take_stride("y_stride", s, m, 1, &a->y_stride[s]);
-    if (!status) status = take_stride("residual_stride", s, m, 1, &a->residual_stride[s]);
+    status = qp_lib_take_stride("y_stride", s, m, 1, &a->y_stride[s]);
+    if (!status) status = qp_lib_take_stride("residual_stride", s, m, 1, &a->residual_stride[s]);
     *apart |= a->y_stride[s] != m || a->residual_stride[s] != m;
   }
   return status;
@@ -166,15 +158,15 @@ static qpal_status no_kernel(const qpal_kernels *ks, const qp_lib_group *g,
   for (uint32_t i = first; i < first + count; i++) {
     const qp_lib_kernel *k = kernel_of(ks, i);
     const int more = snprintf(there + n, sizeof there - n, "%s%s to %s, batch %u%s", n ? "; " : "",
-                              type_names[k->type], type_names[k->out_type], k->batch,
+                              qp_lib_type_names[k->type], qp_lib_type_names[k->out_type], k->batch,
                               k->flags & QP_LIB_ROTATES ? ", rotating" : "");
     if (more > 0 && n + (size_t)more < sizeof there) n += (size_t)more;
   }
-  return qp_refuse(QPAL_E_NO_KERNEL, "group '%s' has no kernel from %s to %s%s%s; there are: %s",
-                   qp_lib_string(l, g->name), type_names[a->type], type_names[a->out_type],
-                   a->signs ? " that rotates X ('signs' is given)" : "",
-                   qp_lib_has_strides(l) ? "" : " (with strides of one row alone: export it again)",
-                   there);
+  return qp_refuse(
+      QPAL_E_NO_KERNEL, "group '%s' has no kernel from %s to %s%s%s; there are: %s",
+      qp_lib_string(l, g->name), qp_lib_type_names[a->type], qp_lib_type_names[a->out_type],
+      a->signs ? " that rotates X ('signs' is given)" : "",
+      qp_lib_has_strides(l) ? "" : " (with strides of one row alone: export it again)", there);
 }
 
 /* The kernels that can do it; strides of 0 in '*a' become what they stand for.  Kernels that know
@@ -189,8 +181,8 @@ static qpal_status find_gemms(const qpal_kernels *ks, qpal_gemm_args *a, choice 
     return qp_refuse(QPAL_E_ARG, "rows is %u; 1 to %d are possible", a->rows, ROWS_MAX);
   if (a->capacity && a->capacity < a->rows)
     return qp_refuse(QPAL_E_ARG, "capacity is %u, fewer than the %u rows", a->capacity, a->rows);
-  qpal_status status = check_type(a->type, false);
-  if (!status) status = check_type(a->out_type, true);
+  qpal_status status = qp_lib_check_type(a->type, false);
+  if (!status) status = qp_lib_check_type(a->out_type, true);
   if (!status) status = take_strides(l, a, &apart);
   if (status) return status;
   const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
@@ -275,9 +267,9 @@ static qpal_status check_segments(const qpal_library *l, const qpal_gemm_args *a
   for (unsigned s = 0; s < p->segments && !status; s++) {
     const qpal_segment *e = &a->segment[s];
     status = check_weights(l, linear_of(l, p, s), s, e->weights);
-    if (!status) status = check_address("bias", s, e->bias, 2, false);
-    if (!status) status = check_address("residual", s, e->residual, bytes, false);
-    if (!status) status = check_address("y", s, e->y, bytes, true);
+    if (!status) status = qp_lib_check_address("bias", s, e->bias, 2, false);
+    if (!status) status = qp_lib_check_address("residual", s, e->residual, bytes, false);
+    if (!status) status = qp_lib_check_address("y", s, e->y, bytes, true);
   }
   return status;
 }
@@ -291,10 +283,10 @@ static qpal_status check_gemm(const qpal_kernels *ks, const qpal_gemm_args *a, c
   if (a->flags & ~(unsigned)(QPAL_PDL | QPAL_Y_IS_ZERO))
     return qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL and QPAL_Y_IS_ZERO are known", a->flags);
   if (!a->segment) return qp_refuse(QPAL_E_ARG, "segment is NULL");
-  qpal_status status = check_address("x", 0, a->x, 16, true);
-  if (!status) status = check_address("signs", 0, a->signs, 4, false);
-  if (!status) status = check_address("workspace", 0, a->workspace, 16, workspace);
-  if (!status) status = check_address("counters", 0, a->counters, 4, counters);
+  qpal_status status = qp_lib_check_address("x", 0, a->x, 16, true);
+  if (!status) status = qp_lib_check_address("signs", 0, a->signs, 4, false);
+  if (!status) status = qp_lib_check_address("workspace", 0, a->workspace, 16, workspace);
+  if (!status) status = qp_lib_check_address("counters", 0, a->counters, 4, counters);
   return status ? status : check_segments(ks->library, a);
 }
 
@@ -304,15 +296,16 @@ static qpal_ptr at_row(qpal_ptr p, unsigned row, unsigned stride, unsigned bytes
 }
 
 /* The arguments of rows 'row' and on; 'words.zero' stays 0: nothing to clear for a later launch. */
-static arguments gemm_arguments(const qpal_kernels *ks, const qpal_gemm_args *a, unsigned row) {
+static qp_lib_arguments gemm_arguments(const qpal_kernels *ks, const qpal_gemm_args *a,
+                                       unsigned row) {
   const qp_lib_problem *p = problem_of(ks->library, a->group);
   const unsigned bytes = a->out_type == QPAL_F32 ? 4 : 2;
-  arguments to = {.words = {.x = at_row(a->x, row, a->x_stride, 2),
-                            .x_stride = a->x_stride,
-                            .signs = a->signs,
-                            .workspace = a->workspace,
-                            .counters = a->counters},
-                  .segments = p->segments};
+  qp_lib_arguments to = {.words = {.x = at_row(a->x, row, a->x_stride, 2),
+                                   .x_stride = a->x_stride,
+                                   .signs = a->signs,
+                                   .workspace = a->workspace,
+                                   .counters = a->counters},
+                         .segments = p->segments};
   for (unsigned s = 0; s < p->segments; s++) {
     const qpal_segment *e = &a->segment[s];
     const qp_stride_arguments stride = {.y = a->y_stride[s], .residual = a->residual_stride[s]};
@@ -367,18 +360,17 @@ qpal_status qpal_gemm(const qpal_kernels *ks, const qpal_gemm_args *given, void 
     }
     if (k->flags & QP_LIB_ADDS && !(a.flags & QPAL_Y_IS_ZERO))
       status = clear_y(ks, &a, row, k->batch, stream);
-    const arguments to = gemm_arguments(ks, &a, row);
-    if (!status) status = launch(ks, index, &to, (a.flags & QPAL_PDL) != 0, stream);
+    const qp_lib_arguments to = gemm_arguments(ks, &a, row);
+    if (!status) status = qp_lib_launch(ks, index, &to, (a.flags & QPAL_PDL) != 0, stream);
     row += k->batch;
   }
   qp_device_leave(ks->device, before);
   return status;
 }
 
-/* ---- rotate, dequant, gather ---- */
+/* ---- dequant, gather ---- */
 
-/* The kernel of this op and these properties; QP_LIB_NONE: there is none. */
-static uint32_t find_kernel(const qpal_kernels *ks, unsigned op, uint32_t problem, unsigned columns,
+uint32_t qp_lib_find_kernel(const qpal_kernels *ks, unsigned op, uint32_t problem, unsigned columns,
                             unsigned type, bool inverse) {
   uint32_t low = ks->first, high = ks->first + ks->count;
   while (low < high) { /* sorted: op, problem, columns, type, INVERSE */
@@ -396,44 +388,6 @@ static uint32_t find_kernel(const qpal_kernels *ks, unsigned op, uint32_t proble
       high = middle;
   }
   return QP_LIB_NONE;
-}
-
-qpal_status qpal_rotate(const qpal_kernels *ks, const qpal_rotate_args *given, void *stream) {
-  qpal_rotate_args a;
-  if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status status = qp_take(&a, given, sizeof a, ROTATE_ARGS_LEAST, "qpal_rotate_args");
-  if (!status) status = check_type(a.type, false);
-  if (!status && a.flags & ~(unsigned)QPAL_PDL)
-    status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a.flags);
-  if (!status) status = check_address("x", 0, a.x, 16, true);
-  if (!status) status = check_address("y", 0, a.y, 16, true);
-  if (!status) status = check_address("signs", 0, a.signs, 4, true);
-  if (!status) status = take_stride("x_stride", 0, a.columns, 8, &a.x_stride);
-  if (!status) status = take_stride("y_stride", 0, a.columns, 8, &a.y_stride);
-  if (!status && a.x == a.y && a.x_stride != a.y_stride && a.rows > 1)
-    status = qp_refuse(QPAL_E_ARG, "y is x: x_stride (%u) and y_stride (%u) must be the same",
-                       a.x_stride, a.y_stride);
-  if (status) return status;
-  if (a.rows > 1 && (a.x_stride != a.columns || a.y_stride != a.columns) &&
-      !qp_lib_has_strides(ks->library))
-    return qp_refuse(QPAL_E_NO_KERNEL, "the library was exported before its kernels took strides; "
-                                       "export it again");
-  const uint32_t kernel =
-      find_kernel(ks, QPAL_ROTATE, QP_LIB_NONE, a.columns, a.type, a.inverse != 0);
-  if (kernel == QP_LIB_NONE)
-    return qp_refuse(QPAL_E_NO_KERNEL, "the library has no %s of K = %u in %s",
-                     a.inverse ? "inverse rotation" : "rotation", a.columns, type_names[a.type]);
-  if (!a.rows) return QPAL_OK;
-  const arguments to = {.words = {.x = a.x,
-                                  .y = a.y,
-                                  .signs = a.signs,
-                                  .rows = a.rows,
-                                  .x_stride = a.x_stride,
-                                  .y_stride = a.y_stride}};
-  void *before = qp_device_enter(ks->device);
-  status = launch(ks, kernel, &to, (a.flags & QPAL_PDL) != 0, stream);
-  qp_device_leave(ks->device, before);
-  return status;
 }
 
 /* One member of a group, and its linear. */
@@ -460,16 +414,17 @@ static qpal_status find_member(const qpal_library *l, unsigned group, unsigned m
 
 /* Launch the kernel that does 'op' to one member alone. */
 static qpal_status launch_member(const qpal_kernels *ks, unsigned op, const one_member *one,
-                                 unsigned member, unsigned type, arguments *to, bool pdl,
+                                 unsigned member, unsigned type, qp_lib_arguments *to, bool pdl,
                                  void *stream) {
   const qpal_library *l = ks->library;
-  const uint32_t kernel = find_kernel(ks, op, one->problem, one->linear->columns, type, false);
+  const uint32_t kernel =
+      qp_lib_find_kernel(ks, op, one->problem, one->linear->columns, type, false);
   if (kernel == QP_LIB_NONE)
     return qp_refuse(QPAL_E_NO_KERNEL, "the library has no %s of '%s' to %s",
                      op == QPAL_GATHER ? "gather" : "dequant",
-                     qp_lib_string(l, one->group->tensor[member]), type_names[type]);
+                     qp_lib_string(l, one->group->tensor[member]), qp_lib_type_names[type]);
   void *before = qp_device_enter(ks->device);
-  const qpal_status status = launch(ks, kernel, to, pdl, stream);
+  const qpal_status status = qp_lib_launch(ks, kernel, to, pdl, stream);
   qp_device_leave(ks->device, before);
   return status;
 }
@@ -481,11 +436,11 @@ qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given,
   qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_dequant_args");
   if (!status) status = find_member(ks->library, a.group, a.member, &one);
   if (!status && a.flags) status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; it must be 0", a.flags);
-  if (!status) status = check_type(a.type, false);
+  if (!status) status = qp_lib_check_type(a.type, false);
   if (!status) status = check_weights(ks->library, one.linear, a.member, a.weights);
-  if (!status) status = check_address("w", a.member, a.w, 16, true);
+  if (!status) status = qp_lib_check_address("w", a.member, a.w, 16, true);
   if (status) return status;
-  arguments to = {.words.segment = {{.scale = a.weights->scale, .y = a.w}}, .segments = 1};
+  qp_lib_arguments to = {.words.segment = {{.scale = a.weights->scale, .y = a.w}}, .segments = 1};
   add_streams(&to, ks, one.linear, a.weights);
   return launch_member(ks, QPAL_DEQUANT, &one, a.member, a.type, &to, false, stream);
 }
@@ -498,18 +453,18 @@ qpal_status qpal_gather(const qpal_kernels *ks, const qpal_gather_args *given, v
   if (!status) status = find_member(ks->library, a.group, a.member, &one);
   if (!status && a.flags & ~(unsigned)QPAL_PDL)
     status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a.flags);
-  if (!status) status = check_type(a.type, false);
+  if (!status) status = qp_lib_check_type(a.type, false);
   if (!status) status = check_weights(ks->library, one.linear, a.member, a.weights);
-  if (!status) status = check_address("ids", a.member, a.ids, 4, a.rows > 0);
-  if (!status) status = check_address("signs", a.member, a.signs, 4, false);
-  if (!status) status = check_address("y", a.member, a.y, 16, a.rows > 0);
+  if (!status) status = qp_lib_check_address("ids", a.member, a.ids, 4, a.rows > 0);
+  if (!status) status = qp_lib_check_address("signs", a.member, a.signs, 4, false);
+  if (!status) status = qp_lib_check_address("y", a.member, a.y, 16, a.rows > 0);
   if (status || !a.rows) return status;
-  arguments to = {.words = {.x = a.ids,
-                            .y = a.y,
-                            .signs = a.signs,
-                            .rows = a.rows,
-                            .segment = {{.scale = a.weights->scale}}},
-                  .segments = 1};
+  qp_lib_arguments to = {.words = {.x = a.ids,
+                                   .y = a.y,
+                                   .signs = a.signs,
+                                   .rows = a.rows,
+                                   .segment = {{.scale = a.weights->scale}}},
+                         .segments = 1};
   add_streams(&to, ks, one.linear, a.weights);
   return launch_member(ks, QPAL_GATHER, &one, a.member, a.type, &to, (a.flags & QPAL_PDL) != 0,
                        stream);

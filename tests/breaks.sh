@@ -74,6 +74,7 @@ chained="fine-3 int4-g128" # a trellis, then group fields
 planes="anyprec-3 aqlm-2x8" codebook="mxfp4 nuq-2" split="tcq-1.75 ternary-1.6"
 tensor="--family gemm_tensor" cuda="--family gemm_cuda"
 dequant="--family dequant" gather="--family gather" rotate="--family rotate"
+norm="--family rotate_norm" glu="--family rotate_glu"
 owned="fine-3" # of it, blocks with row groups of their own
 atomic="fine-3 tcq-1.75 --type bf16" # of these two, sums by atomic adds
 
@@ -202,10 +203,29 @@ broken "a stream's end that is not its beginning" templates/weight.cuh.in \
   '(first / 32 + 1) % words' 'first / 32' $chained $gather
 broken "signs of a base order one row off" templates/rotation.cuh.in \
   'low << (31 - r % 32)' 'low << (30 - r % 32)' tcq-2 $rotate
-broken "a rotation's sign word" templates/rotation.cuh.in \
+broken "a rotation's sign word" templates/rows.cuh.in \
   'signs + chunk / 4' 'signs + chunk / 8' tcq-2 $rotate
 broken "a rotation's next row" templates/rotate.cu.in \
   'args.x + n * K' 'args.x + blockIdx.x * K' tcq-2 $rotate
+broken "h of the row before" templates/rotate_norm.cuh.in \
+  'sum ? sum + n * K : 0' 'sum ? sum : 0' tcq-2 $norm
+broken "h that is not written back" templates/rotate_norm.cuh.in \
+  '((uint4 *)row.sum)[chunk] = h;' '' tcq-2 $norm
+broken "an eps that is left out" templates/rotate_norm.cuh.in '+ eps);' ');' tcq-2 $norm
+broken "a norm's sums read before they are there" templates/rotate_norm.cuh.in \
+  $'] = squares;\n  __syncthreads();' '] = squares;' tcq-2 $norm
+broken "a norm's sums overwritten before they are read" templates/rotate_norm.cuh.in \
+  $'  __syncthreads();  // the sums before have been read\n' '' tcq-2 $norm
+broken "an offset left out where the norm's weight is" templates/rotate_norm.cuh.in \
+  '? (offset + w[i])' '? w[i]' tcq-2 $norm
+broken "a gate whose rows lie close" templates/rotate_glu.cu.in \
+  'n * args.gate_stride' 'n * K' tcq-2 $glu
+broken "the gate's activation of up" templates/rotate_glu.cuh.in \
+  'activation(v[i]) * up[i]' 'activation(up[i]) * v[i]' tcq-2 $glu
+broken "the gelu of a negative" templates/rotate_glu.cuh.in \
+  'x < 0 ? half_erfc : 1 - half_erfc' '1 - half_erfc' tcq-2 $glu
+broken "a gelu by tanh without its cube" templates/rotate_glu.cuh.in \
+  '0.035677408136300125f * x * x' '0' tcq-2 $glu
 broken "fp16 sums that subtract" templates/prelude.cuh.in \
   'add.rn.f16x2' 'sub.rn.f16x2' $planes $tensor
 broken "a sign from the wrong bit of the hash" lua/quantizers/tcq.lua \

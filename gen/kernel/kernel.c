@@ -63,6 +63,7 @@ size_t qp_kernel_params(const qp_kernel *k, const qp_arguments *args, unsigned c
   qp_arguments a = *args;
   if (!a.x_stride) a.x_stride = p->columns;
   if (!a.y_stride) a.y_stride = p->columns;
+  if (!a.up_stride) a.up_stride = p->columns;
   for (unsigned s = 0; s < p->segments; s++) {
     if (!a.stride[s].y) a.stride[s].y = p->segment[s].rows;
     if (!a.stride[s].residual) a.stride[s].residual = p->segment[s].rows;

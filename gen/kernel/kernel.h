@@ -79,7 +79,7 @@ typedef struct qp_kernel {
 **   dequant   SEGMENTS "_k" K "_" TYPE DEVICE
 **   gather    SEGMENTS "_k" K "_" TYPE DEVICE
 **   encode    SEGMENTS "_k" K "_" TYPE DEVICE
-**   rotate    "k" K "_" TYPE [ "_inv" ] DEVICE
+**   rotate    "k" K "_" TYPE [ "_inv" ] DEVICE   (also rotate-norm, rotate-glu, without "_inv")
 **   SEGMENTS  SEGMENT { "_" SEGMENT }
 **   SEGMENT   "m" M QUANTIZER    the quantizer's name with '-' as '_' and '.' as 'o', then "h" and
 **                                the first 8 digits of its definition hash

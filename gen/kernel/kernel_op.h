@@ -98,7 +98,9 @@ typedef struct qp_kernel_op {
   ROW(dequant)                                                                                     \
   ROW(gather)                                                                                      \
   ROW(encode_trellis)                                                                              \
-  ROW(encode_codes)
+  ROW(encode_codes)                                                                                \
+  ROW(rotate_norm)                                                                                 \
+  ROW(rotate_glu)
 
 #define X(name) extern const qp_kernel_op qp_op_##name;
 QP_KERNEL_OPS(X)

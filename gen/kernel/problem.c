@@ -21,6 +21,9 @@ const char *qp_op_name(qp_op op) { return ops[op].name; }
 bool qp_op_has_segments(qp_op op) { return ops[op].segments; }
 bool qp_op_has_batch(qp_op op) { return ops[op].batch; }
 bool qp_op_has_inverse(qp_op op) { return ops[op].inverse; }
+bool qp_op_rotates(qp_op op) {
+  return op == QP_OP_ROTATE || op == QP_OP_ROTATE_NORM || op == QP_OP_ROTATE_GLU;
+}
 const char *qp_dtype_name(qp_dtype t) { return dtype_names[t]; }
 unsigned qp_dtype_bytes(qp_dtype t) { return t == QP_F32 ? 4 : 2; }
 

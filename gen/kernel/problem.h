@@ -19,7 +19,9 @@ enum { QP_MAX_SEGMENTS = 8, QP_MAX_BATCH = 64 };
   X(ROTATE, "rotate", false, false, true)                                                          \
   X(DEQUANT, "dequant", true, false, false)                                                        \
   X(GATHER, "gather", true, false, false)                                                          \
-  X(ENCODE, "encode", true, false, false)
+  X(ENCODE, "encode", true, false, false)                                                          \
+  X(ROTATE_NORM, "rotate-norm", false, false, false)                                               \
+  X(ROTATE_GLU, "rotate-glu", false, false, false)
 
 typedef enum qp_op {
 #define X(id, ...) QP_OP_##id,
@@ -35,13 +37,17 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 ** gather   Y[t] = row ids[t] of diag(r) W^ H diag(s), or 0 where 0 <= ids[t] < M does not hold; one
 **          segment; of a W that was not rotated H and s are the identity
 ** rotate   Y[N,K] = H (s * X)   or, inverse,   Y[N,K] = s * (H^T X)
+** rotate-norm   h = post(X) (+ residual),  Y = H (s * (offset + w) * h / rms(h)),
+**          rms(h) = sqrt(mean(h^2) + eps);  post(X) is X, or with a weight of its own
+**          (offset + w') * X / rms(X);  h is written back, and rounded, where a place is given
+** rotate-glu    Y = H (s * activation(gate) * up)
 ** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, which
 **          is no split
 ** X~ is X, or with 'rotate_fused' H (s * X).
 */
 typedef struct qp_problem {
   qp_op op;
-  unsigned segments; /* 0 for rotate */
+  unsigned segments; /* 0 for rotations */
   struct {
     const qp_quantizer *quantizer;
     unsigned rows; /* M, a multiple of 16 */
@@ -65,6 +71,8 @@ const char *qp_op_name(qp_op op);
 bool qp_op_has_segments(qp_op op);
 bool qp_op_has_batch(qp_op op);
 bool qp_op_has_inverse(qp_op op);
+/* Rows of K values in and out, no weights: rotate, and those with a prologue. */
+bool qp_op_rotates(qp_op op);
 qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err);
 const char *qp_dtype_name(qp_dtype t); /* "f16", "bf16", "f32" */
 qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err);

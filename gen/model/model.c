@@ -70,6 +70,11 @@ uint64_t qp_model_weights(const qp_model_linear *l) {
 
 /* ---- Names ---- */
 
+qp_model_producer qp_model_producer_of(const char *role) {
+  if (!strcmp(role, "down")) return QP_PRODUCER_GLU;
+  return !strcmp(role, "o") ? QP_PRODUCER_OTHER : QP_PRODUCER_NORM;
+}
+
 void qp_model_tensor(const qp_model *m, unsigned linear, unsigned block, char out[QP_MODEL_NAME]) {
   if (linear >= m->linears)
     snprintf(out, QP_MODEL_NAME, "%s", m->linear[m->linears].tensor);

@@ -39,6 +39,16 @@ typedef struct qp_model_linear {
   qp_model_stack stack;   /* of a stack, another way in which checkpoints hold it */
 } qp_model_linear;
 
+/* What makes the input of a linear, by its role: the norm before attention, MLP or lm_head; the
+   gated linear unit before "down"; something else (attention before "o"). */
+typedef enum qp_model_producer {
+  QP_PRODUCER_OTHER,
+  QP_PRODUCER_NORM,
+  QP_PRODUCER_GLU
+} qp_model_producer;
+enum { QP_PRODUCERS = QP_PRODUCER_GLU + 1 };
+qp_model_producer qp_model_producer_of(const char *role);
+
 /* Linears of one block that read the same input: they can be fused into one launch. */
 typedef struct qp_model_group {
   char name[32];                                  /* "qkv", "o", "up-gate", "down" */

@@ -97,7 +97,14 @@ enum {
 };
 
 typedef enum qpal_type { QPAL_F16 = 0, QPAL_BF16 = 1, QPAL_F32 = 2 } qpal_type;
-typedef enum qpal_op { QPAL_GEMM = 0, QPAL_ROTATE = 1, QPAL_DEQUANT = 2, QPAL_GATHER = 3 } qpal_op;
+typedef enum qpal_op {
+  QPAL_GEMM = 0,
+  QPAL_ROTATE = 1,
+  QPAL_DEQUANT = 2,
+  QPAL_GATHER = 3,
+  QPAL_ROTATE_NORM = 5, /* rotations with a prologue */
+  QPAL_ROTATE_GLU = 6
+} qpal_op;
 
 /* ---- Kernel libraries ---- */
 
@@ -471,7 +478,30 @@ QPAL_API qpal_status qpal_gemm_query(const qpal_kernels *kernels, const qpal_gem
 QPAL_API qpal_status qpal_gemm(const qpal_kernels *kernels, const qpal_gemm_args *args,
                                void *stream);
 
-/* X~ [rows][K] = H (s * X), or with 'inverse' s * (H^T X).  y may be x, with the same stride. */
+/* What rotates can do before, in the same launch, and what a gated linear unit applies to gate. */
+typedef enum qpal_prologue {
+  QPAL_PROLOGUE_NONE = 0,
+  QPAL_PROLOGUE_NORM = 1,
+  QPAL_PROLOGUE_GLU = 2
+} qpal_prologue;
+typedef enum qpal_activation {
+  QPAL_SILU = 0,
+  QPAL_GELU_TANH = 1, /* gelu by tanh: "gelu_pytorch_tanh" */
+  QPAL_GELU = 2,
+  QPAL_RELU = 3
+} qpal_activation;
+
+/*
+** X~ [rows][K] = H (s * X'), or with 'inverse' s * (H^T X).  y may be x.  By 'prologue' X' is
+**   NONE  x
+**   NORM  (weight_offset + w) * h / rms(h),  rms(h) = sqrt(mean(h^2) + eps),  h = x + residual;
+**         with a post_weight x itself is first normalized by it in the same way (a norm behind
+**         attention or MLP).  h is written to 'sum', rounded to 'type', and then it is the rounded
+**         h that is normalized.  Sums are fp32.
+**   GLU   activation(x) * up, in fp32: x is the gate.  Gate and up may lie in one buffer, as rows of
+**         [gate | up]: up = x + 2 K bytes, x_stride = up_stride = 2 K.
+** 'inverse' goes with NONE alone.
+*/
 typedef struct qpal_rotate_args {
   size_t size;
   unsigned columns; /* K */
@@ -479,11 +509,20 @@ typedef struct qpal_rotate_args {
   unsigned type;    /* QPAL_F16 or QPAL_BF16 */
   unsigned flags;   /* QPAL_PDL */
   int inverse;
-  qpal_ptr x, y, signs;        /* aligned to 16 bytes */
-  unsigned x_stride, y_stride; /* elements from row to row, multiples of 8; 0: K */
+  qpal_ptr x, y, signs;         /* aligned to 16 bytes */
+  unsigned x_stride, y_stride;  /* elements from row to row, multiples of 8; 0: K */
+  unsigned prologue;            /* qpal_prologue */
+  unsigned activation;          /* qpal_activation, of GLU */
+  qpal_ptr up;                  /* GLU: [rows][K], aligned to 16 bytes, as all below */
+  unsigned up_stride;           /* of up; 0: K */
+  float eps, weight_offset;     /* NORM */
+  unsigned reserved;            /* 0 */
+  qpal_ptr residual;            /* NORM: [rows][K], close rows; 0: none */
+  qpal_ptr sum;                 /* NORM: [rows][K], close rows, may be residual; 0: not written */
+  qpal_ptr weight, post_weight; /* NORM: [K] of 'type'; weight 0: 1 without offset; post_weight 0:
+                                   x is not normalized before it is added */
 } qpal_rotate_args;
-/* Like qpal_gemm.  QPAL_E_NO_KERNEL: no rotation of this K, type and direction, or strides and a
-   library from before there were any. */
+/* Like qpal_gemm.  QPAL_E_NO_KERNEL: no rotation of this K, type, direction and prologue. */
 QPAL_API qpal_status qpal_rotate(const qpal_kernels *kernels, const qpal_rotate_args *args,
                                  void *stream);
 

@@ -43,6 +43,7 @@ NONE = 0x7FFFFFFF
 F16, BF16, F32 = 0, 1, 2
 I32 = 3  # of ids alone
 GEMM, ROTATE, DEQUANT, GATHER = 0, 1, 2, 3
+_ACTIVATIONS = "silu", "gelu_tanh", "gelu", "relu"  # qpal_activation
 PDL, Y_IS_ZERO = 1, 2
 MAX_DEVICE, MAX_SIMULATED = 1023, 1024  # number of a GPU, multiprocessors of a simulated one
 _CURRENT = -1
@@ -120,7 +121,10 @@ GemmInfo = _struct("qpal_gemm_info", [
     ("latency_ps", _i64)])
 RotateArgs = _struct("qpal_rotate_args", [
     ("columns", _u), ("rows", _u), ("type", _u), ("flags", _u), ("inverse", _i), ("x", _u64),
-    ("y", _u64), ("signs", _u64), ("x_stride", _u), ("y_stride", _u)])
+    ("y", _u64), ("signs", _u64), ("x_stride", _u), ("y_stride", _u), ("prologue", _u),
+    ("activation", _u), ("up", _u64), ("up_stride", _u), ("eps", C.c_float),
+    ("weight_offset", C.c_float), ("reserved", _u), ("residual", _u64), ("sum", _u64),
+    ("weight", _u64), ("post_weight", _u64)])
 DequantArgs = _struct("qpal_dequant_args", [
     ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("weights", C.POINTER(Weights)),
     ("w", _u64)])
@@ -844,6 +848,65 @@ class Group:
         else:
             self._staged(rows, source, to, stream)
         return tuple(y)
+
+    def rotate(self, x, out=None, stream=None, *, up=None, activation="silu", residual=None,
+               sum=None, weight=None, post_weight=None, eps=None, weight_offset=0.0):
+        """X~ [..., K] as the group's linears read it: what __call__ does first, and what may stand
+        before it in the same launch.
+
+        With 'eps' RMSNorm: h = x + residual, times weight_offset + weight (each [K] or None); h is
+        written to 'sum', which may be residual; 'post_weight' is that of a norm of x before it is
+        added.  With 'up' a gated linear unit: activation(x) * up, "silu", "gelu_tanh", "gelu" or
+        "relu".  On the device as a call is."""
+        if not self.signs:
+            raise ValueError(f"{self.info['name']}: reads x as it is, without a rotation")
+        if up is not None and eps is not None:
+            raise ValueError("up, eps: a rotation has one of them before it")
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"activation: '{activation}'; one of {', '.join(_ACTIVATIONS)}")
+        out = _like(x, tuple(x.shape)) if out is None else out
+        given = {"x": x, "y": out, "up": up, "residual": residual, "sum": sum, "weight": weight,
+                 "post_weight": post_weight}
+        args = RotateArgs(
+            columns=self.info["columns"], flags=self.model.flags, signs=self.signs,
+            activation=_ACTIVATIONS.index(activation), eps=eps or 0, weight_offset=weight_offset,
+            prologue=1 if eps is not None else 2 if up is not None else 0)
+        self._rotate(args, {k: v for k, v in given.items() if v is not None}, stream)
+        return out
+
+    def _rotate(self, args, given, stream):
+        """Addresses of 'given' into 'args', from host memory by way of the device; launch."""
+        arrays = {k: _Array(v.detach() if _is_torch(v) else v, k, (F16, BF16))
+                  for k, v in given.items()}
+        source, place, own = arrays["x"], {}, []
+        for name, a in arrays.items():
+            shape = source.shape[-1:] if "weight" in name else source.shape
+            if a.shape != shape or (a.type, a.device) != (source.type, source.device):
+                raise ValueError(f"{name}: {a.shape}; should be {shape} beside x, of its type")
+        if source.shape[-1:] != (args.columns,):
+            raise ValueError(f"x: shape {source.shape}; the last is {args.columns}")
+        args.rows, args.type = source.bytes // 2 // args.columns, source.type
+        device = self.model.device
+        if stream is None and source.on_device and _is_torch(given["x"]):
+            stream = _torch_stream(given["x"])
+        try:
+            for name, a in arrays.items():  # two names of one array get one place
+                if a.pointer not in place:
+                    place[a.pointer] = a.pointer
+                    if not source.on_device and a.bytes:
+                        own.append(device.upload(a.pointer, a.bytes))
+                        place[a.pointer] = own[-1]
+                setattr(args, name, place[a.pointer])
+            if args.rows:
+                _api().rotate(self._kernels(), C.byref(args), _stream(stream))
+            for name in ("y", "sum"):
+                if own and name in arrays:
+                    device.wait(stream)
+                    _api().download(device.pointer, arrays[name].pointer,
+                                    place[arrays[name].pointer], arrays[name].bytes)
+        finally:
+            for address in own:
+                device.free(address)
 
     def _staged(self, rows, source, to, stream):
         """From host memory and back."""

@@ -55,7 +55,7 @@ static unsigned met_by(const qp_family *f, const char *kind) {
       qp_steady_kind(c->problem.segment[s].quantizer, name, sizeof name);
       if (!*kind || !strcmp(name, kind)) met |= qp_steady_met(&k, c->problem.segment[s].quantizer);
     }
-    if (f->op == QP_OP_ROTATE) met |= qp_steady_met(&k, NULL);
+    if (qp_op_rotates(f->op)) met |= qp_steady_met(&k, NULL);
     qp_kernel_free(&k);
   }
   return met;
@@ -79,7 +79,7 @@ static unsigned wanted_of(const qp_family *f, const qp_quantizer *q) {
 }
 
 static void expect_steady(const qp_family *f) {
-  for (size_t i = 0; i < quantizers && f->op != QP_OP_ROTATE; i++) {
+  for (size_t i = 0; i < quantizers && !qp_op_rotates(f->op); i++) {
     char kind[96], before[96];
     bool known = false;
     qp_steady_kind(quantizer[i], kind, sizeof kind);
@@ -90,11 +90,11 @@ static void expect_steady(const qp_family *f) {
     if (!known) expect_met(f, kind, wanted_of(f, quantizer[i]));
   }
   if (f->op == QP_OP_GEMM) expect_met(f, "", QP_STEADY_BORDERS | QP_STEADY_SOLE | QP_STEADY_BLOCKS);
-  if (f->op == QP_OP_ROTATE) expect_met(f, "", QP_STEADY_ROWS);
+  if (qp_op_rotates(f->op)) expect_met(f, "", QP_STEADY_ROWS);
 }
 
 static bool has_parts(const qp_family *f) {
-  return f->op == QP_OP_ROTATE || f->op == QP_OP_DEQUANT || !strcmp(f->name, "gemm_tensor") ||
+  return qp_op_rotates(f->op) || f->op == QP_OP_DEQUANT || !strcmp(f->name, "gemm_tensor") ||
          !strcmp(f->name, "gemm_cuda");
 }
 

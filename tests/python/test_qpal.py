@@ -178,6 +178,36 @@ class Numpy(unittest.TestCase):
         y = hadamard(x, signs) @ w.astype(np.float64).T
         self.assertLess(distance(group(x)[0], y), 4e-3)
 
+    def signs_of(self, group, member, columns):
+        packed = self.model.packed.find(self.model.library, group.index, member)
+        words = np.ctypeslib.as_array(
+            (qpal.C.c_uint32 * (columns // 32)).from_address(packed.signs.data))
+        at = np.arange(columns)
+        return (words[at // 32] >> (at % 32).astype(np.uint32)) & 1
+
+    def test_a_rotation_takes_the_gated_linear_unit_before_it(self):
+        group, member = self.model.find("model.layers.1.mlp.down_proj")
+        gate, up = inputs(2, 128), inputs(2, 128)[::-1].copy()
+        g = gate.astype(np.float64)
+        want = hadamard(g / (1 + np.exp(-g)) * up, self.signs_of(group, member, 128))
+        self.assertLess(distance(group.rotate(gate, up=up), want), 4e-3)
+        with self.assertRaisesRegex(ValueError, "up: .*should be"):
+            group.rotate(gate, up=up[:1])
+        with self.assertRaisesRegex(ValueError, "activation: 'tanh'"):
+            group.rotate(gate, up=up, activation="tanh")
+
+    def test_a_rotation_takes_the_norm_before_it_and_adds_the_residual_in_place(self):
+        group, member = self.model.find("model.layers.0.self_attn.q_proj")
+        x, weight = inputs(3, 64), inputs(1, 64)[0]
+        residual = inputs(3, 64)[::-1].copy()
+        h = x.astype(np.float64) + residual
+        norm = h / np.sqrt((h * h).mean(-1, keepdims=True) + 0.25) * weight
+        y = group.rotate(x, eps=0.25, residual=residual, sum=residual, weight=weight)
+        self.assertLess(distance(y, hadamard(norm, self.signs_of(group, member, 64))), 4e-3)
+        self.assertLess(distance(residual, h), 1e-3)
+        with self.assertRaisesRegex(ValueError, "one of them"):
+            group.rotate(x, eps=0.25, up=x)
+
     def test_rows_of_the_packed_embedding_are_looked_up_by_ids(self):
         ids = np.array([[5, 0], [-1, 63]], np.int32)
         w, rows = original("model.embed_tokens.weight"), self.model.gather(ids)

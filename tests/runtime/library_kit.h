@@ -84,6 +84,8 @@ static qp_export_request kit_request(const qp_export_group *g) {
                              .dequant = true,
                              .rotate = true,
                              .inverse = true,
+                             .norm = true,
+                             .glu = true,
                              .pdl = true,
                              .ptx = QP_PTX_ALL,
                              .chosen = "the families' defaults"};

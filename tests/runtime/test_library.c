@@ -357,6 +357,121 @@ Test(library, rotate_is_the_hadamard_transform_and_its_inverse_undoes_it) {
   free(x);
 }
 
+/* Rows of X through the prologue in double precision, then H (s *). */
+static void rotated(const double *x, unsigned rows, const uint32_t *signs, double *out) {
+  qp_hadamard h;
+  qp_hadamard_factor(KIT_K, &h);
+  for (unsigned r = 0; r < rows; r++) {
+    double *to = out + r * KIT_K;
+    for (unsigned k = 0; k < KIT_K; k++)
+      to[k] = signs[k / 32] >> (k % 32) & 1 ? -x[r * KIT_K + k] : x[r * KIT_K + k];
+    qp_hadamard_apply(&h, to, to);
+  }
+}
+
+enum { PROLOGUE_ROWS = 2, PROLOGUE_N = PROLOGUE_ROWS * KIT_K };
+
+static void expect_rotated(const qpal_rotate_args *a, const double *x, const uint32_t *signs) {
+  uint16_t got[PROLOGUE_N];
+  double want[PROLOGUE_N];
+  cr_assert_eq(qpal_rotate(kernels, a, NULL), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_download(device, got, a->y, sizeof got), QPAL_OK);
+  rotated(x, PROLOGUE_ROWS, signs, want);
+  cr_expect_lt(kit_error(got, want, PROLOGUE_N), 2e-3);
+}
+
+Test(library, rotate_adds_a_residual_and_normalizes_before) {
+  uint16_t *x = random_halves(PROLOGUE_N), *residual = random_halves(PROLOGUE_N);
+  uint16_t *weight = random_halves(KIT_K), sum[PROLOGUE_N];
+  const uint32_t signs[KIT_K / 32] = {0x12345678, 0x9abcdef0, 1, 2, 3, 4};
+  double v[PROLOGUE_N], h[PROLOGUE_N];
+  load();
+  for (unsigned r = 0; r < PROLOGUE_ROWS; r++) {
+    double squares = 0;
+    for (unsigned i = r * KIT_K; i < (r + 1) * KIT_K; i++) {
+      h[i] = (double)qp_half_to_float(x[i]) + (double)qp_half_to_float(residual[i]);
+      squares += h[i] * h[i];
+    }
+    for (unsigned i = r * KIT_K; i < (r + 1) * KIT_K; i++)
+      v[i] =
+          h[i] / sqrt(squares / KIT_K + 0.25) * (1 + (double)qp_half_to_float(weight[i % KIT_K]));
+  }
+  qpal_rotate_args a = {.size = sizeof a,
+                        .columns = KIT_K,
+                        .rows = PROLOGUE_ROWS,
+                        .type = QPAL_F16,
+                        .x = kit_upload(device, x, sizeof sum),
+                        .y = kit_upload(device, NULL, sizeof sum),
+                        .signs = kit_upload(device, signs, sizeof signs),
+                        .prologue = QPAL_PROLOGUE_NORM,
+                        .eps = 0.25f,
+                        .weight_offset = 1,
+                        .residual = kit_upload(device, residual, sizeof sum),
+                        .weight = kit_upload(device, weight, KIT_K * 2)};
+  a.sum = a.residual;
+  expect_rotated(&a, v, signs);
+  cr_assert_eq(qpal_download(device, sum, a.residual, sizeof sum), QPAL_OK);
+  cr_expect_lt(kit_error(sum, h, PROLOGUE_N), 1e-3);
+  free(x), free(residual), free(weight);
+}
+
+Test(library, rotate_applies_a_gated_linear_unit_before_whose_halves_lie_in_one_buffer) {
+  uint16_t *both = random_halves(2 * PROLOGUE_N);
+  const uint32_t signs[KIT_K / 32] = {0x12345678, 0x9abcdef0, 1, 2, 3, 4};
+  double v[PROLOGUE_N];
+  load();
+  for (unsigned i = 0; i < PROLOGUE_N; i++) {
+    const uint16_t *row = both + i / KIT_K * 2 * KIT_K;
+    const double gate = (double)qp_half_to_float(row[i % KIT_K]);
+    v[i] = gate / (1 + exp(-gate)) * (double)qp_half_to_float(row[KIT_K + i % KIT_K]);
+  }
+  qpal_rotate_args a = {.size = sizeof a,
+                        .columns = KIT_K,
+                        .rows = PROLOGUE_ROWS,
+                        .type = QPAL_F16,
+                        .x = kit_upload(device, both, 4 * PROLOGUE_N),
+                        .y = kit_upload(device, NULL, 2 * PROLOGUE_N),
+                        .signs = kit_upload(device, signs, sizeof signs),
+                        .x_stride = 2 * KIT_K,
+                        .prologue = QPAL_PROLOGUE_GLU,
+                        .activation = QPAL_SILU,
+                        .up_stride = 2 * KIT_K};
+  a.up = a.x + 2 * KIT_K;
+  expect_rotated(&a, v, signs);
+  free(both);
+}
+
+Test(library, refuses_prologues_without_what_they_read_and_names_it) {
+  qpal_rotate_args a = {.size = sizeof a, .columns = KIT_K, .rows = 2, .type = QPAL_F16};
+  load();
+  a.x = kit_upload(device, NULL, 4 * PROLOGUE_N), a.y = kit_upload(device, NULL, 2 * PROLOGUE_N);
+  a.signs = kit_upload(device, NULL, KIT_K / 8);
+  const struct {
+    qpal_rotate_args with;
+    const char *says;
+  } bad[] = {{{.prologue = 3}, "prologue is 3"},
+             {{.prologue = QPAL_PROLOGUE_NORM, .inverse = 1}, "no prologue"},
+             {{.prologue = QPAL_PROLOGUE_NORM, .eps = -1}, "eps is -1"},
+             {{.prologue = QPAL_PROLOGUE_NORM, .weight_offset = NAN}, "weight_offset"},
+             {{.prologue = QPAL_PROLOGUE_NORM, .sum = 8}, "sum (member 0)"},
+             {{.prologue = QPAL_PROLOGUE_NORM, .sum = a.y}, "y is sum"},
+             {{.prologue = QPAL_PROLOGUE_NORM, .sum = a.x, .x_stride = 2 * KIT_K}, "sum is x"},
+             {{.prologue = QPAL_PROLOGUE_NORM, .up = a.x}, "up is given"},
+             {{.prologue = QPAL_PROLOGUE_GLU}, "up (member 0) is 0"},
+             {{.prologue = QPAL_PROLOGUE_GLU, .up = a.x, .activation = 4}, "activation is 4"},
+             {{.prologue = QPAL_PROLOGUE_GLU, .up = a.x, .up_stride = 8}, "up_stride"},
+             {{.prologue = QPAL_PROLOGUE_GLU, .up = a.x, .weight = a.x}, "weight is given"},
+             {{.residual = a.x}, "residual is given"},
+             {{.reserved = 1}, "reserved is 1"}};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    qpal_rotate_args b = bad[i].with;
+    b.size = sizeof b, b.columns = KIT_K, b.rows = 2, b.type = QPAL_F16;
+    b.x = a.x, b.y = a.y, b.signs = a.signs;
+    cr_expect_eq(qpal_rotate(kernels, &b, NULL), QPAL_E_ARG, "%s", bad[i].says);
+    cr_expect(strstr(qpal_message(), bad[i].says), "'%s': %s", bad[i].says, qpal_message());
+  }
+}
+
 Test(library, refuses_launches_without_what_they_need_and_names_it) {
   bench b;
   load();

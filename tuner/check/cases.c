@@ -215,6 +215,8 @@ static void of_rows(maker *m, qp_op op, unsigned i, qp_dtype type) {
   if (qp_op_has_inverse(op) && (all || i % 3 == 0)) push_each(m, &p);
 }
 
+static bool has_prologue(qp_op op) { return qp_op_rotates(op) && op != QP_OP_ROTATE; }
+
 /* Operations that read rows alone, at the K of models. */
 static void rotations(maker *m) {
   const bool all = m->w->coverage == QP_COVER_ALL;
@@ -225,8 +227,36 @@ static void rotations(maker *m) {
     if (m->w->columns && k != m->w->columns) continue;
     for (qp_dtype type = QP_F16; type <= (all ? QP_BF16 : QP_F16); type++)
       for (unsigned op = 0; op < QP_OP_COUNT; op++)
-        if (!qp_op_has_segments((qp_op)op)) of_rows(m, (qp_op)op, i, type);
+        if (!qp_op_has_segments((qp_op)op) && !has_prologue((qp_op)op))
+          of_rows(m, (qp_op)op, i, type);
   }
+}
+
+/*
+** Rotations with a prologue.  What comes with a launch turns with the seed, which rises from case
+** to case, and a kernel does not hang on its number of rows: of each K as many cases as there are
+** turns compile once.
+*/
+static void prologues(maker *m, qp_op op, qp_dtype type) {
+  static const unsigned columns[] = {576, 1024, 1536, 14336}; /* bases, none, a tail, a large one */
+  enum { TURNS = 8 };
+  const bool all = m->w->coverage == QP_COVER_ALL;
+  const unsigned *k = all ? qp_model_columns : columns, n = m->w->coverage == QP_COVER_FEW ? 1 : 4;
+  for (unsigned i = 0; all ? k[i] != 0 : i < n; i++) {
+    if (m->w->columns && k[i] != m->w->columns) continue;
+    for (unsigned turn = 0; turn < (k[i] > 2048 ? 1 : TURNS); turn++) {
+      qp_problem p = problem(m, op, type, 1 + turn % 3);
+      p.columns = k[i];
+      if (turn == TURNS - 1) p.sm_count = 1, p.batch = 3; /* a block takes rows in turn */
+      push_each(m, &p);
+    }
+  }
+}
+
+static void all_prologues(maker *m) {
+  for (unsigned op = 0; op < QP_OP_COUNT; op++)
+    for (qp_dtype type = QP_F16; type <= QP_BF16 && has_prologue((qp_op)op); type++)
+      prologues(m, (qp_op)op, type);
 }
 
 /* The rotation inside the gemm. */
@@ -461,7 +491,7 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   for (unsigned op = 0; op < QP_OP_COUNT; op++) list_families(&m, (qp_op)op);
   steady_state(&m);
   each_quantizer(&m);
-  if (!wishes->rows && !wishes->batch) rotations(&m);
+  if (!wishes->rows && !wishes->batch) rotations(&m), all_prologues(&m);
   if (!wishes->batch) encoders(&m);
   if (!wishes->batch) gathers(&m);
   if (wishes->coverage != QP_COVER_FEW) {

@@ -114,7 +114,7 @@ static unsigned dequant_part_meets(const qp_kernel *k, const qp_part *p) {
 
 unsigned qp_steady_met(const qp_kernel *k, const qp_quantizer *q) {
   unsigned met = 0, steady = 0;
-  if (k->problem.op == QP_OP_ROTATE) return k->problem.batch > k->grid ? QP_STEADY_ROWS : 0;
+  if (qp_op_rotates(k->problem.op)) return k->problem.batch > k->grid ? QP_STEADY_ROWS : 0;
   for (unsigned i = 0; i < k->parts; i++) {
     const qp_part *p = &k->part[i];
     const bool gemm = k->problem.op == QP_OP_GEMM;

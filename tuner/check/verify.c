@@ -21,7 +21,7 @@ static double read_output(const qp_check *c, const unsigned char *bytes, size_t 
   return memcpy(&v, bytes + 2 * i, 2), qp_check_widen(c, v);
 }
 
-static void compare(qp_check_sums *s, double got, double want) {
+void qp_check_compare(qp_check_sums *s, double got, double want) {
   double d = got - want;
   s->difference += d * d;
   s->reference += want * want;
@@ -38,8 +38,8 @@ static void compare_weights(qp_check *c, unsigned segment, unsigned row, const u
   const qp_problem *p = &c->k->problem;
   const double scale = scale_of(c, segment, row);
   for (unsigned k = 0; k < p->columns; k++)
-    compare(s, read_output(c, y, (size_t)row * p->columns + k, p->type),
-            scale * (double)qp_half_to_float(w[k]));
+    qp_check_compare(s, read_output(c, y, (size_t)row * p->columns + k, p->type),
+                     scale * (double)qp_half_to_float(w[k]));
 }
 
 /* What the row adds up to with each row of X~. */
@@ -56,7 +56,7 @@ static void compare_products(qp_check *c, unsigned segment, unsigned row, const 
     if (c->segment[segment].residual)
       sum += read_output(c, c->segment[segment].residual,
                          (size_t)n * p->segment[segment].rows + row, p->out_type);
-    compare(s, read_output(c, y, at, p->out_type), sum);
+    qp_check_compare(s, read_output(c, y, at, p->out_type), sum);
   }
 }
 
@@ -156,8 +156,8 @@ static qp_status check_rotation(qp_check *c, qp_check_sums *s, qp_verdict *v) {
   if (!status) status = qp_check_guard(c, c->args.y, bytes, "output", v);
   if (!status) status = check_rows(c, y, rows, columns, (unsigned)stride, "output", v);
   for (size_t i = 0; i < (size_t)rows * columns && !status; i++)
-    compare(s, read_output(c, y, i / columns * stride + i % columns, c->k->problem.type),
-            c->rotated[i]);
+    qp_check_compare(s, read_output(c, y, i / columns * stride + i % columns, c->k->problem.type),
+                     c->rotated[i]);
   free(y);
   return status;
 }
@@ -188,7 +188,7 @@ static qp_status compare_gathered(qp_check *c, unsigned t, const unsigned char *
   if (id >= 0 && (unsigned)id < p->segment[0].rows) {
     const qp_status status = row_of(c, (unsigned)id, cells, row);
     for (unsigned k = 0; k < p->columns && !status; k++)
-      compare(s, read_output(c, y, (size_t)t * p->columns + k, p->type), row[k]);
+      qp_check_compare(s, read_output(c, y, (size_t)t * p->columns + k, p->type), row[k]);
     return status;
   }
   for (size_t i = 0; i < 2 * (size_t)p->columns; i++)
@@ -301,6 +301,8 @@ static const qp_op_check checks[QP_OP_COUNT] = {
                       .no_outputs = true,
                       .outputs = check_gathered},
     [QP_OP_ENCODE] = {.whole = qp_verify_encode},
+    [QP_OP_ROTATE_NORM] = {.inputs = qp_check_norm_inputs, .outputs = qp_check_prologue_outputs},
+    [QP_OP_ROTATE_GLU] = {.inputs = qp_check_glu_inputs, .outputs = qp_check_prologue_outputs},
 };
 
 static qp_status check_outputs(qp_check *c, qp_verdict *v) {

@@ -24,8 +24,7 @@ double qp_check_widen(const qp_check *c, uint16_t v) {
 
 /* ---- Buffers ---- */
 
-/* A device buffer with a guard behind it; 'data' is uploaded, or the buffer is poisoned. */
-static qp_status add_buffer(qp_check *c, const void *data, size_t bytes, qp_devptr *out) {
+qp_status qp_check_buffer(qp_check *c, const void *data, size_t bytes, qp_devptr *out) {
   unsigned char guard[GUARD_BYTES];
   memset(guard, GUARD_BYTE, sizeof guard);
   assert(c->buffers < QP_CHECK_BUFFERS);
@@ -92,7 +91,7 @@ static qp_status add_rows(qp_check *c, const void *data, unsigned rows, size_t w
   memset(apart, QP_CHECK_POISON, rows * stride);
   for (unsigned n = 0; n < rows; n++)
     memcpy(apart + n * stride, (const unsigned char *)data + n * width, width);
-  const qp_status status = add_buffer(c, apart, rows * stride, out);
+  const qp_status status = qp_check_buffer(c, apart, rows * stride, out);
   free(apart);
   return status;
 }
@@ -135,18 +134,21 @@ static qp_status make_codebook(qp_check *c, unsigned i, unsigned b) {
     data = c->stream[i].codebook[b] = random_codebook(c, book, rows);
     if (!data) return QP_E_NOMEM;
   }
-  return add_buffer(c, data, rows * book->entries * book->dim * 2, &c->args.stream[i].codebook[b]);
+  return qp_check_buffer(c, data, rows * book->entries * book->dim * 2,
+                         &c->args.stream[i].codebook[b]);
 }
 
 static qp_status make_stream(qp_check *c, unsigned i) {
   const qp_stream *s = &c->k->stream[i].stream;
   if (!(c->stream[i].codes = qp_check_host(c, s->code_words * 4))) return QP_E_NOMEM;
   fill_random(c, c->stream[i].codes, s->code_words * 4);
-  qp_status status = add_buffer(c, c->stream[i].codes, s->code_words * 4, &c->args.stream[i].codes);
+  qp_status status =
+      qp_check_buffer(c, c->stream[i].codes, s->code_words * 4, &c->args.stream[i].codes);
   for (unsigned f = 0; f < s->quantizer->fields && !status; f++) {
     if (!(c->stream[i].field[f] = qp_check_host(c, s->field_bytes[f]))) return QP_E_NOMEM;
     random_field(c, &s->quantizer->field[f], c->stream[i].field[f], s->field_bytes[f]);
-    status = add_buffer(c, c->stream[i].field[f], s->field_bytes[f], &c->args.stream[i].field[f]);
+    status =
+        qp_check_buffer(c, c->stream[i].field[f], s->field_bytes[f], &c->args.stream[i].field[f]);
   }
   for (unsigned b = 0; b < s->quantizer->codebooks && !status; b++) status = make_codebook(c, i, b);
   return status;
@@ -214,14 +216,14 @@ static qp_status make_scale(qp_check *c, unsigned i, unsigned m) {
   const double shrink = shrink_to(c, MOST_SCALED);
   for (unsigned r = 0; r < m; r++)
     c->segment[i].scale[r] = (float)(shrink * qp_random_uniform(&c->random, 0.5, 2));
-  return add_buffer(c, c->segment[i].scale, m * sizeof(float), &c->args.segment[i].scale);
+  return qp_check_buffer(c, c->segment[i].scale, m * sizeof(float), &c->args.segment[i].scale);
 }
 
 static qp_status make_bias(qp_check *c, unsigned i, unsigned m) {
   if (!(c->segment[i].bias = qp_check_host(c, m * 2))) return QP_E_NOMEM;
   for (unsigned r = 0; r < m; r++)
     c->segment[i].bias[r] = qp_check_narrow(c, qp_random_uniform(&c->random, -4, 4));
-  return add_buffer(c, c->segment[i].bias, m * 2, &c->args.segment[i].bias);
+  return qp_check_buffer(c, c->segment[i].bias, m * 2, &c->args.segment[i].bias);
 }
 
 static qp_status make_residual(qp_check *c, unsigned i, unsigned m, unsigned type) {
@@ -248,7 +250,7 @@ static qp_status make_segment(qp_check *c, unsigned i) {
   if (!status && adds && comes_with(c, i, WITHOUT_RESIDUAL)) status = make_residual(c, i, m, type);
   if (status || c->of->no_outputs) return status;
   if (adds) c->args.stride[i].y = qp_check_y_stride(c, i);
-  status = add_buffer(c, NULL, outputs * type, &c->args.segment[i].y);
+  status = qp_check_buffer(c, NULL, outputs * type, &c->args.segment[i].y);
   if (!status && c->k->adds_to_zero)
     status = qp_device_fill(c->dev, c->args.segment[i].y, 0, outputs * type, c->err);
   return status;
@@ -259,7 +261,7 @@ static qp_status make_segment(qp_check *c, unsigned i) {
 static qp_status make_zero(qp_check *c) {
   if (!c->k->adds_to_zero) return QP_OK;
   c->args.zero_words = (uint64_t)c->k->grid * c->k->block + 37;
-  return add_buffer(c, NULL, c->args.zero_words * 4, &c->args.zero);
+  return qp_check_buffer(c, NULL, c->args.zero_words * 4, &c->args.zero);
 }
 
 /* X in the problem's type, its signs, and X~ in double precision. */
@@ -292,7 +294,7 @@ static qp_status make_x(qp_check *c, unsigned rows) {
   }
   c->args.x_stride = qp_check_x_stride(c);
   qp_status status = add_rows(c, c->x, rows, 2ul * p->columns, 2 * c->args.x_stride, &c->args.x);
-  if (!status) status = add_buffer(c, c->signs, (p->columns + 31) / 32 * 4, &c->args.signs);
+  if (!status) status = qp_check_buffer(c, c->signs, (p->columns + 31) / 32 * 4, &c->args.signs);
   return status;
 }
 
@@ -307,7 +309,7 @@ qp_status qp_check_rotate_inputs(qp_check *c) {
   const qp_status status = make_x(c, p->batch);
   if (status) return status;
   c->args.y_stride = qp_check_y_stride(c, 0);
-  return add_buffer(c, NULL, p->batch * c->args.y_stride * 2, &c->args.y);
+  return qp_check_buffer(c, NULL, p->batch * c->args.y_stride * 2, &c->args.y);
 }
 
 /* First and last row, behind each end, the same twice, then any. */
@@ -326,12 +328,12 @@ qp_status qp_check_gather_inputs(qp_check *c) {
   c->args.rows = p->batch;
   if (!(c->ids = qp_check_host(c, p->batch * sizeof *c->ids))) return QP_E_NOMEM;
   random_ids(c, p->batch);
-  qp_status status = add_buffer(c, c->ids, p->batch * sizeof *c->ids, &c->args.x);
-  if (!status) status = add_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
+  qp_status status = qp_check_buffer(c, c->ids, p->batch * sizeof *c->ids, &c->args.x);
+  if (!status) status = qp_check_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
   if (status || !comes_with(c, 0, WITHOUT_SIGNS)) return status;
   if (!(c->signs = qp_check_host(c, words * 4))) return QP_E_NOMEM;
   fill_random(c, c->signs, words * 4);
-  return add_buffer(c, c->signs, words * 4, &c->args.signs);
+  return qp_check_buffer(c, c->signs, words * 4, &c->args.signs);
 }
 
 qp_status qp_check_inputs(qp_check *c) {
@@ -340,9 +342,9 @@ qp_status qp_check_inputs(qp_check *c) {
   for (unsigned i = 0; i < k->streams && !status; i++) status = make_stream(c, i);
   for (unsigned i = 0; i < k->problem.segments && !status; i++) status = make_segment(c, i);
   if (!status && k->workspace_bytes)
-    status = add_buffer(c, NULL, k->workspace_bytes, &c->args.workspace);
+    status = qp_check_buffer(c, NULL, k->workspace_bytes, &c->args.workspace);
   if (!status && k->counters) {
-    status = add_buffer(c, NULL, k->counters * 4, &c->args.counters);
+    status = qp_check_buffer(c, NULL, k->counters * 4, &c->args.counters);
     if (!status) status = qp_device_fill(c->dev, c->args.counters, 0, k->counters * 4, c->err);
   }
   return status;
@@ -354,6 +356,7 @@ void qp_check_release(qp_check *c) {
   free(c->ids);
   free(c->signs);
   free(c->rotated);
+  qp_check_prologue_release(c);
   for (unsigned i = 0; i < QP_MAX_STREAMS; i++) {
     free(c->stream[i].codes);
     for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free(c->stream[i].field[f]);

@@ -55,6 +55,10 @@ struct qp_check {
     uint16_t *bias;
     unsigned char *residual;
   } segment[QP_MAX_SEGMENTS];
+  struct {
+    uint16_t *residual, *up, *weight, *post; /* NULL: it comes without */
+    double *sum;                             /* [batch][K]: h */
+  } prologue;
   qp_arguments args;
   qp_launch launch;
   unsigned char params[QP_PARAMS_MAX];
@@ -89,11 +93,22 @@ qp_dtype qp_check_output_type(const qp_check *c);
 uint16_t qp_check_narrow(const qp_check *c, double v);
 double qp_check_widen(const qp_check *c, uint16_t v);
 
+/* A device buffer with a guard behind it; 'data' is uploaded, or the buffer is poisoned. */
+qp_status qp_check_buffer(qp_check *c, const void *data, size_t bytes, qp_devptr *out);
 /* Zeroed host memory, which the caller frees; NULL: none is left, c->err says so. */
 void *qp_check_host(qp_check *c, size_t bytes);
 /* QP_E_WRONG, with 'why' in the verdict: something was written behind a buffer,
    'what' to people. */
 qp_status qp_check_guard(qp_check *c, qp_devptr at, size_t bytes, const char *what, qp_verdict *v);
+
+/* ---- Rotations with a prologue (verify_prologue.c) ---- */
+
+qp_status qp_check_norm_inputs(qp_check *c);
+qp_status qp_check_glu_inputs(qp_check *c);
+/* Y, and h where it is written back. */
+qp_status qp_check_prologue_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
+void qp_check_prologue_release(qp_check *c);
+void qp_check_compare(qp_check_sums *s, double got, double want);
 
 /* ---- Encode (verify_encode.c) ---- */
 

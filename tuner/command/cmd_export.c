@@ -28,7 +28,7 @@ static const qp_verb_help help = {
     "(.jsonl). Where tuned/ has records of it, each launch gets the fastest candidate measured."};
 
 typedef struct export_options {
-  const char *plan, *model, *quantizer, *embedding, *gpu, *batch, *type, *path, *ptx;
+  const char *plan, *model, *quantizer, *embedding, *gpu, *batch, *type, *path, *ptx, *prologue;
   const char *folder, *file, *c_source, *shared;
   qp_shapes shape;
   bool head, out_f32, no_dequant, no_rotation, inverse, rotate, no_pdl, untuned;
@@ -78,6 +78,20 @@ static qp_status read_types(const char *list, qp_export_request *r, qp_error *er
   return QP_OK;
 }
 
+static qp_status read_prologues(const char *list, qp_export_request *r, qp_error *err) {
+  char item[16];
+  r->no_prologue = list != NULL;
+  while (list && next_item(&list, item, sizeof item)) {
+    if (!strcmp(item, "norm"))
+      r->norm = true;
+    else if (!strcmp(item, "glu"))
+      r->glu = true;
+    else if (strcmp(item, "none") != 0)
+      return qp_fail(err, QP_E_ARG, "--prologue: '%s'; norm, glu or none are possible", item);
+  }
+  return QP_OK;
+}
+
 static qp_status read_ptx(const char *text, qp_export_ptx *out, qp_error *err) {
   static const char *const names[] = {"newest", "all", "none"};
   for (unsigned i = 0; i < 3; i++)
@@ -96,6 +110,7 @@ static qp_status read_request(const export_options *o, qp_export_request *r, qp_
                            .workers = o->workers,
                            .chosen = "the families' defaults"};
   qp_status status = read_batches(o->batch, r, err);
+  if (!status) status = read_prologues(o->prologue, r, err);
   if (!status) status = read_types(o->type, r, err);
   return status ? status : read_ptx(o->ptx, &r->ptx, err);
 }
@@ -254,6 +269,8 @@ int qp_cmd_export(int argc, char **argv) {
       QP_FLAG("out-f32", o.out_f32, "Y in f32, not as the activations"),
       QP_FLAG("no-dequant", o.no_dequant, "without dequant kernels"),
       QP_FLAG("no-rotation", o.no_rotation, "without rotations"),
+      QP_TEXT("prologue", o.prologue, "WHICH,...",
+              "rotations with the norm or glu before them: norm, glu, none; as the model has them"),
       QP_FLAG("inverse", o.inverse, "inverse rotations, too"),
       QP_FLAG("rotate", o.rotate, "gemms that rotate x themselves, too"),
       QP_FLAG("no-pdl", o.no_pdl, "without programmatic dependent launch"),

@@ -215,9 +215,12 @@ static size_t each_other(const matrix *m, qp_lookup *l, see_other see, void *arg
   qp_pick pick;
   size_t found = 0;
   for (unsigned i = 0; i < n; i++) {
-    if (!find_other(m, l, QP_OP_ROTATE, NULL, 0, rotation[i].columns, &pick)) continue;
-    see(m, "rotate", NULL, rotation[i].columns, &pick, arg);
-    found++;
+    for (unsigned op = 0; op < QP_OP_COUNT; op++) {
+      if (!qp_op_rotates((qp_op)op)) continue;
+      if (!find_other(m, l, (qp_op)op, NULL, 0, rotation[i].columns, &pick)) continue;
+      see(m, qp_op_name((qp_op)op), NULL, rotation[i].columns, &pick, arg);
+      found++;
+    }
   }
   for (size_t q = 0; q < m->quantizers; q++)
     for (unsigned i = 0; i < m->model->linears + !m->model->headless; i++) {

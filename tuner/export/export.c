@@ -249,19 +249,41 @@ static qp_status add_single(export *e, uint32_t target, const posed *what, qp_dt
   return make_kernel(e, target, what->index, "", &p);
 }
 
+static qp_status add_rotation(export *e, uint32_t target, qp_op op, qp_dtype type, unsigned columns,
+                              bool inverse) {
+  qp_problem p = base_problem(e, target, type, columns);
+  p.op = op;
+  p.inverse = inverse;
+  return make_kernel(e, target, QP_LIB_NONE, "", &p);
+}
+
+/* With what makes the input of the groups that read this K, and with what the request names. */
+static qp_status add_prologues(export *e, uint32_t target, qp_dtype type, unsigned columns) {
+  bool by[QP_PRODUCERS] = {[QP_PRODUCER_NORM] = e->r->norm, [QP_PRODUCER_GLU] = e->r->glu};
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < e->r->groups && !e->r->no_prologue; i++) {
+    const qp_export_group *g = &e->r->group[i];
+    if (g->columns == columns && g->member[0].quantizer && !g->lookup_only) by[g->input] = true;
+  }
+  if (by[QP_PRODUCER_NORM])
+    status = add_rotation(e, target, QP_OP_ROTATE_NORM, type, columns, false);
+  if (!status && by[QP_PRODUCER_GLU])
+    status = add_rotation(e, target, QP_OP_ROTATE_GLU, type, columns, false);
+  return status;
+}
+
 /* Rotations of every K that quantized linears have. */
 static qp_status add_rotations(export *e, uint32_t target, qp_dtype type) {
   qp_status status = QP_OK;
   for (size_t i = 0; i < e->problems && !status; i++) {
+    const unsigned columns = e->problem[i].group->columns;
     bool known = false;
-    for (size_t j = 0; j < i; j++)
-      known |= e->problem[j].group->columns == e->problem[i].group->columns;
+    for (size_t j = 0; j < i; j++) known |= e->problem[j].group->columns == columns;
     if (known) continue;
-    qp_problem p = base_problem(e, target, type, e->problem[i].group->columns);
-    p.op = QP_OP_ROTATE;
-    status = make_kernel(e, target, QP_LIB_NONE, "", &p);
-    p.inverse = true;
-    if (!status && e->r->inverse) status = make_kernel(e, target, QP_LIB_NONE, "", &p);
+    status = add_rotation(e, target, QP_OP_ROTATE, type, columns, false);
+    if (!status && e->r->inverse)
+      status = add_rotation(e, target, QP_OP_ROTATE, type, columns, true);
+    if (!status) status = add_prologues(e, target, type, columns);
   }
   return status;
 }

@@ -29,6 +29,7 @@ typedef struct qp_export_group {
   bool lookup_only; /* ... and is no lm_head: without gemms and dequant */
   int block;        /* -1: none */
   unsigned columns; /* K */
+  qp_model_producer input; /* what makes it: QP_PRODUCER_OTHER where it is not known */
   unsigned members;
   struct {
     char tensor[QP_MODEL_NAME];    /* without ".weight" */
@@ -67,7 +68,9 @@ typedef struct qp_export_request {
   qp_dtype type[2];              /* of X: F16, BF16 */
   bool out_f32;                  /* Y is F32, not as X */
   bool dequant;                  /* with kernels that decode each linear */
-  bool rotate;                   /* with rotations of each K */
+  bool rotate;                   /* with rotations of each K, alone and with what makes the input */
+  bool no_prologue;              /* ... without what makes it */
+  bool norm, glu;                /* ... with a norm, a gated linear unit, of whatever K */
   bool inverse;                  /* and their inverses */
   bool rotate_fused;             /* and gemms that rotate X themselves */
   bool pdl;                      /* programmatic dependent launch, from sm_90 on */

@@ -52,6 +52,7 @@ static qp_status plan_group(const qp_plan *plan, const qp_plan_launch *l,
     quantized += q[e->quantizer] != NULL;
     snprintf(g->member[m].tensor, sizeof g->member[m].tensor, "%s", e->tensor);
   }
+  g->input = qp_model_producer_of(plan->linear[l->linear[0]].role);
   name_group(g, role);
   if (quantized && quantized != l->members)
     return qp_fail(err, QP_E_ARG, "launch %s: it fuses fp16 linears with quantized ones", g->name);
@@ -109,6 +110,7 @@ static void model_group(const qp_model *m, unsigned block, unsigned group, const
     g->member[i].quantizer = q;
     qp_model_tensor(m, from->linear[i], block, g->member[i].tensor);
   }
+  g->input = qp_model_producer_of(role[0]);
   name_group(g, role);
 }
 
@@ -137,6 +139,7 @@ qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q,
     last->member[0].rows = qp_layout_padded_rows(e->rows);
     last->member[0].quantizer = shared ? embedding : q;
     last->lookup = shared;
+    last->input = qp_model_producer_of(role);
     qp_model_tensor(m, m->linears, 0, last->member[0].tensor);
     name_group(last, &role);
   }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* manifest.json, read through the public interface as an engine does; images and constants
    from the file. */
+#include "gen/kernel/problem.h"
 #include "tuner/export/manifest.h"
 
 #include <cjson/cJSON.h>
@@ -13,7 +14,6 @@
 #include "runtime/library_state.h"
 
 static const char *const types[] = {"f16", "bf16", "f32"};
-static const char *const ops[] = {"gemm", "rotate", "dequant", "gather"};
 
 static void add_arch(cJSON *to, unsigned arch) {
   char text[16];
@@ -163,7 +163,7 @@ static void add_kernels(cJSON *root, const qpal_library *l, unsigned n) {
     cJSON_AddStringToObject(o, "name", k.name);
     cJSON_AddStringToObject(o, "file", file);
     cJSON_AddNumberToObject(o, "target", k.target);
-    cJSON_AddStringToObject(o, "op", ops[k.op]);
+    cJSON_AddStringToObject(o, "op", qp_op_name((qp_op)k.op));
     cJSON_AddStringToObject(o, "type", types[k.type]);
     if (k.op == QPAL_GEMM) {
       cJSON_AddStringToObject(o, "out_type", types[k.out_type]);

@@ -179,6 +179,19 @@ static qp_status add_rows(gpu *g, qp_metered *c, qp_error *err) {
   return status;
 }
 
+/* What a prologue reads beside X: up; a residual, in which h is written back, and a weight. */
+static qp_status add_prologue(gpu *g, qp_metered *c, qp_error *err) {
+  const qp_problem *p = &c->kernel->problem;
+  const size_t bytes = (size_t)2 * p->columns * p->batch;
+  const float norm[] = {1e-5f, 0};
+  if (p->op == QP_OP_ROTATE_GLU) return add(g, c, NULL, bytes, &c->args.up, err);
+  if (p->op != QP_OP_ROTATE_NORM) return QP_OK;
+  memcpy(&c->args.norm, norm, sizeof norm);
+  const qp_status status = add(g, c, NULL, bytes, &c->args.residual, err);
+  c->args.sum = c->args.residual;
+  return status ? status : add(g, c, NULL, (size_t)2 * p->columns, &c->args.weight, err);
+}
+
 static qp_status add_ids(gpu *g, qp_metered *c, qp_error *err) {
   const qp_problem *p = &c->kernel->problem;
   int32_t id[QP_MAX_BATCH];
@@ -191,7 +204,7 @@ static qp_status add_ids(gpu *g, qp_metered *c, qp_error *err) {
 static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
   const qp_kernel *k = c->kernel;
   const qp_op op = k->problem.op;
-  const bool rows = op == QP_OP_ROTATE || op == QP_OP_GATHER;
+  const bool rows = qp_op_rotates(op) || op == QP_OP_GATHER;
   qp_status status = QP_OK;
   if (op == QP_OP_GATHER)
     status = add_ids(g, c, err);
@@ -202,6 +215,7 @@ static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
   if (!status && (k->problem.rotate_fused || rows))
     status = add(g, c, NULL, (size_t)k->problem.columns / 8 + 16, &c->args.signs, err);
   if (!status && rows) status = add_rows(g, c, err);
+  if (!status) status = add_prologue(g, c, err);
   if (!status) status = add_segments(g, c, err);
   for (unsigned i = 0; i < k->streams && !status; i++) status = add_codebooks(g, c, i, err);
   return status;
@@ -223,7 +237,7 @@ static void make_launch(gpu *g, qp_metered *c, bool pdl, unsigned at) {
   place_weights(k, g->pool + g->cursor, &a);
   g->cursor += c->copy_bytes;
   for (unsigned i = 0; i < k->problem.segments; i++) a.segment[i].y = c->y[n % 2][i];
-  if (k->problem.op == QP_OP_ROTATE || k->problem.op == QP_OP_GATHER) a.y = c->y[n % 2][0];
+  if (qp_op_rotates(k->problem.op) || k->problem.op == QP_OP_GATHER) a.y = c->y[n % 2][0];
   if (k->adds_to_zero) {
     a.zero = c->y[(n + 1) % 2][0];
     a.zero_words = (uint64_t)k->problem.segment[0].rows * k->problem.batch;

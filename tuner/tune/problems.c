@@ -143,6 +143,8 @@ unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_RO
     while (i < n && out[i].columns != columns) i++;
     if (i == n) out[n++] = (qp_model_rotation){.columns = columns};
     out[i].launches += launches;
+    out[i].by[qp_model_producer_of(m->linear[head ? m->linears : m->group[g].linear[0]].role)] +=
+        launches;
   }
   return n;
 }
@@ -163,25 +165,49 @@ static qp_status add_by_all(qp_tune_problems *list, const qp_families *families,
   return status;
 }
 
+/* The rotation with this prologue of one input, at every batch. */
+static qp_status add_rotation(qp_tune_problems *list, qp_op op, qp_model_rotation r,
+                              const qp_families *families, const qp_problems_wishes *w,
+                              qp_error *err) {
+  qp_status status = QP_OK;
+  for (size_t b = 0; b < w->batches && !status; b++) {
+    qp_tune_problem t = {.problem = {.op = op,
+                                     .columns = r.columns,
+                                     .batch = w->batch[b],
+                                     .type = w->type,
+                                     .out_type = w->type,
+                                     .arch = w->arch,
+                                     .sm_count = w->sm_count},
+                         .launches = r.launches};
+    snprintf(t.label, sizeof t.label, "%s %u", qp_op_name(op), r.columns);
+    status = add_by_all(list, families, &t, err);
+  }
+  return status;
+}
+
+/* By what operation an input of linears can be rotated where it is made. */
+static qp_op op_by_producer(qp_model_producer producer) {
+  return producer == QP_PRODUCER_NORM  ? QP_OP_ROTATE_NORM
+         : producer == QP_PRODUCER_GLU ? QP_OP_ROTATE_GLU
+                                       : QP_OP_ROTATE;
+}
+
+/* Each input's rotation alone, then with the prologue that makes the input. */
 static qp_status add_rotations(qp_tune_problems *list, const qp_model *m,
                                const qp_families *families, const qp_problems_wishes *w,
                                qp_error *err) {
   qp_model_rotation rotation[QP_MODEL_ROTATIONS];
   const unsigned n = qp_model_rotations(m, rotation);
   qp_status status = QP_OK;
-  for (size_t b = 0; b < w->batches; b++)
-    for (unsigned i = 0; i < n && !status; i++) {
-      qp_tune_problem t = {.problem = {.op = QP_OP_ROTATE,
-                                       .columns = rotation[i].columns,
-                                       .batch = w->batch[b],
-                                       .type = w->type,
-                                       .out_type = w->type,
-                                       .arch = w->arch,
-                                       .sm_count = w->sm_count},
-                           .launches = rotation[i].launches};
-      snprintf(t.label, sizeof t.label, "rotate %u", rotation[i].columns);
-      status = add_by_all(list, families, &t, err);
-    }
+  for (unsigned i = 0; i < n && !status; i++)
+    status = add_rotation(list, QP_OP_ROTATE, rotation[i], families, w, err);
+  for (int p = QP_PRODUCER_NORM; p <= QP_PRODUCER_GLU; p++)
+    for (unsigned i = 0; i < n && !status; i++)
+      if (rotation[i].by[p]) {
+        const qp_model_rotation part = {.columns = rotation[i].columns,
+                                        .launches = rotation[i].by[p]};
+        status = add_rotation(list, op_by_producer((qp_model_producer)p), part, families, w, err);
+      }
   return status;
 }
 

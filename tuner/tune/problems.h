@@ -63,7 +63,8 @@ qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch,
                           const qp_problems_wishes *w, size_t *skipped, qp_error *err);
 /*
 ** What a model launches beside its gemms; 'ops' has the bits 1 << QP_OP_*.  With rotate: the
-** rotation of each input of linears, at every batch (of a group one, for all that read it).  With
+** rotation of each input of linears, at every batch (of a group one, for all that read it), alone
+** and with the norm or gated linear unit that makes the input.  With
 ** dequant: the weights of each linear to 16 bits, for every quantizer.  With gather: one row of the
 ** embedding, for every quantizer.  By every family that does them, in front of the problems that
 ** are there.  QP_E_NOMEM.
@@ -72,9 +73,9 @@ qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
                                 const qp_families *families, const qp_problems_wishes *w,
                                 unsigned ops, qp_error *err);
 
-/* An input that a model rotates once a pass: K, and how often. */
+/* An input that a model rotates once a pass: K, how often, and how often of what makes it. */
 typedef struct qp_model_rotation {
-  unsigned columns, launches;
+  unsigned columns, launches, by[QP_PRODUCERS];
 } qp_model_rotation;
 
 /* The inputs of all groups of a model and of its lm_head, equal K once; returns their number. */

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* Private to runtime/library_*.c: what launches of all operations share. */
+#ifndef QP_LIBRARY_LAUNCH_H
+#define QP_LIBRARY_LAUNCH_H
+
+#include "runtime/arguments.h"
+#include "runtime/library_state.h"
+
+/* The launch of one kernel: its arguments, and how many streams and segments of them it has. */
+typedef struct qp_lib_arguments {
+  qp_arguments words;
+  unsigned streams, segments;
+} qp_lib_arguments;
+
+/* Launch kernel 'kernel' of the library on 'stream'.  QPAL_E_DEVICE, with the kernel's name. */
+qpal_status qp_lib_launch(const qpal_kernels *ks, uint32_t kernel, const qp_lib_arguments *a,
+                          bool pdl, void *stream);
+
+/* The kernel of this op and these properties; QP_LIB_NONE: there is none. */
+uint32_t qp_lib_find_kernel(const qpal_kernels *ks, unsigned op, uint32_t problem, unsigned columns,
+                            unsigned type, bool inverse);
+
+extern const char *const qp_lib_type_names[3]; /* by qpal_type */
+
+/* QPAL_E_ARG, naming 'name' and 'index': 'p' is missing, or no multiple of 'align'. */
+qpal_status qp_lib_check_address(const char *name, unsigned index, qpal_ptr p, unsigned align,
+                                 bool needed);
+/* QPAL_E_ARG: 'type' is none of 16 bits (nor, with 'f32', QPAL_F32). */
+qpal_status qp_lib_check_type(unsigned type, bool f32);
+/* A stride of 0 becomes 'width'; x's are of whole 16 bytes, for so rows are read.  QPAL_E_ARG:
+   it is smaller than 'width' or not a multiple of 'multiple'. */
+qpal_status qp_lib_take_stride(const char *name, unsigned member, unsigned width, unsigned multiple,
+                               unsigned *stride);
+
+#endif
