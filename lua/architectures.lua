@@ -24,6 +24,7 @@
 --                   reorders      tensors whose rows are reordered within each head, for RoPE on
 --                                 neighbouring pairs: tensor = "heads" or "kv_heads"
 --                   adds_one      1 is added to the weights of norms
+--                   experts       it is the entry of files that have some
 --   names         what a config.json calls sizes where it is not Hugging Face's usual name:
 --                 layers = "n_layers", or a path: kv_heads = "attn_config.kv_n_heads"
 --   once(m)       weights outside the blocks that are in no linear and no embedding (the last norm)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A model's weights from safetensors or GGUF, under one set of names. */
-#include "gen/model/checkpoint.h"
+#include "gen/model/checkpoint_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,17 +10,6 @@
 
 #include "gen/base/json.h"
 #include "gen/model/gguf_names.h"
-#include "runtime/half.h"
-
-struct qp_checkpoint {
-  char *path, *config;
-  qp_safetensors *plain; /* one of the two */
-  qp_gguf_parts packed;
-  qp_model model;
-  uint64_t stamp;
-  size_t count;
-  qp_source_tensor *tensor;
-};
 
 static qp_status no_memory(const char *path, qp_error *err) {
   return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
@@ -29,7 +18,9 @@ static qp_status no_memory(const char *path, qp_error *err) {
 void qp_checkpoint_close(qp_checkpoint *c) {
   if (!c) return;
   for (size_t i = 0; i < c->count; i++) free(c->tensor[i].name);
+  for (size_t i = 0; i < c->views; i++) free(c->view[i].name);
   free(c->tensor);
+  free(c->view);
   qp_safetensors_close(c->plain);
   qp_gguf_parts_close(&c->packed);
   free(c->path);
@@ -69,11 +60,12 @@ static void set_rows(qp_source_tensor *t) {
   if (part) t->columns *= t->rows, t->rows = 1;
 }
 
-static qp_status sort_tensors(qp_checkpoint *c, qp_error *err) {
-  if (c->count) qsort(c->tensor, c->count, sizeof *c->tensor, compare_names);
-  for (size_t i = 1; i < c->count; i++)
-    if (!compare_names(&c->tensor[i - 1], &c->tensor[i]))
-      return qp_fail(err, QP_E_ARG, "%s: two tensors are '%s'", c->path, c->tensor[i].name);
+qp_status qp_checkpoint_sort(const char *path, qp_source_tensor *list, size_t count,
+                             qp_error *err) {
+  if (count) qsort(list, count, sizeof *list, compare_names);
+  for (size_t i = 1; i < count; i++)
+    if (!compare_names(&list[i - 1], &list[i]))
+      return qp_fail(err, QP_E_ARG, "%s: two tensors are '%s'", path, list[i].name);
   return QP_OK;
 }
 
@@ -92,7 +84,7 @@ static qp_status list_plain(qp_checkpoint *c, qp_error *err) {
     if (from->elements) set_rows(&t); /* of an empty tensor a product could overflow */
     c->tensor[c->count] = t;
   }
-  return sort_tensors(c, err);
+  return qp_checkpoint_sort(c->path, c->tensor, c->count, err);
 }
 
 static bool ends_with(const char *s, const char *end) {
@@ -158,77 +150,7 @@ static qp_status list_packed(qp_checkpoint *c, const qp_gguf_architecture *a, qp
     for (size_t i = 0; i < qp_gguf_count(part->file) && !status; i++)
       status = add_packed(c, a, part, qp_gguf_get(part->file, i), err);
   }
-  return status ? status : sort_tensors(c, err);
-}
-
-/* ---- Names that differ from those of the whole model ---- */
-
-/*
-** What stands before the blocks in names of the checkpoint where it is not the model's prefix:
-** "" of a class of the blocks alone (LlamaModel), or more than the prefix.  NULL: nothing has
-** such a name.
-*/
-static char *find_prefix(const qp_checkpoint *c) {
-  char end[QP_MODEL_NAME];
-  snprintf(end, sizeof end, "%s.0.%s.weight", c->model.blocks, c->model.linear[0].tensor);
-  for (size_t i = 0; i < c->count; i++) {
-    const char *name = c->tensor[i].name;
-    const size_t n = strlen(name), m = strlen(end);
-    if (ends_with(name, end) && (n == m || name[n - m - 1] == '.')) return strndup(name, n - m);
-  }
-  return NULL;
-}
-
-/* 'name' with 'to' in place of 'from' at its beginning, malloc'ed. */
-static char *replaced(const char *name, const char *from, const char *to) {
-  const size_t size = strlen(name) + strlen(to) + 1;
-  char *out = malloc(size);
-  if (out) snprintf(out, size, "%s%s", to, name + strlen(from));
-  return out;
-}
-
-static qp_status rename_all(qp_checkpoint *c, const char *from, const char *to, qp_error *err) {
-  const char *head = c->model.tied ? "" : c->model.linear[c->model.linears].tensor;
-  for (size_t i = 0; i < c->count; i++) {
-    char *name = c->tensor[i].name;
-    if (strncmp(name, from, strlen(from)) != 0) continue;
-    if (*head && !strncmp(name, head, strlen(head))) continue;
-    char *other = replaced(name, from, to);
-    if (!other) return no_memory(c->path, err);
-    c->tensor[i].name = other;
-    free(name);
-  }
-  return sort_tensors(c, err);
-}
-
-/* Give tensors the names that they have in the whole model, which plans and packed files use. */
-static qp_status use_model_names(qp_checkpoint *c, qp_error *err) {
-  char *found = find_prefix(c);
-  const char *wanted = c->model.prefix;
-  qp_status status = QP_OK;
-  if (found && ends_with(wanted, found) && strcmp(wanted, found) != 0) {
-    char front[sizeof c->model.prefix];
-    snprintf(front, sizeof front, "%.*s", (int)(strlen(wanted) - strlen(found)), wanted);
-    status = rename_all(c, "", front, err);
-  } else if (found && ends_with(found, wanted)) {
-    found[strlen(found) - strlen(wanted)] = 0;
-    if (*found) status = rename_all(c, found, "", err);
-  } else if (found) {
-    status = rename_all(c, found, wanted, err);
-  }
-  free(found);
-  return status;
-}
-
-/* A head that is not there is the embedding, whatever config.json says. */
-static void find_head(qp_checkpoint *c) {
-  char name[QP_MODEL_NAME];
-  const char *head = c->model.linear[c->model.linears].tensor;
-  if (c->model.headless || c->model.tied) return;
-  snprintf(name, sizeof name, "%s.weight", head);
-  if (qp_checkpoint_find(c, name)) return;
-  snprintf(name, sizeof name, "%s.weight", c->model.embedding);
-  if (qp_checkpoint_find(c, name)) qp_model_tie_head(&c->model);
+  return status ? status : qp_checkpoint_sort(c->path, c->tensor, c->count, err);
 }
 
 /* ---- Opening ---- */
@@ -243,6 +165,7 @@ static qp_status open_packed(qp_checkpoint *c, qp_models *models, qp_error *err)
   if (!status)
     status = qp_models_parse(models, c->path, c->config, strlen(c->config), &c->model, err);
   if (!status) status = list_packed(c, &a, err);
+  if (!status) status = qp_checkpoint_list_experts(c, err);
   for (unsigned i = 0; i < c->packed.count; i++) stir_file(c, c->packed.part[i].path);
   return status;
 }
@@ -276,8 +199,9 @@ static qp_status open_plain(qp_checkpoint *c, qp_models *models, qp_error *err) 
   if (!status) status = read_config(c, path, err);
   if (!status) status = qp_models_parse(models, path, c->config, strlen(c->config), &c->model, err);
   if (!status) status = list_plain(c, err);
-  if (!status) status = use_model_names(c, err);
-  if (!status) find_head(c);
+  if (!status) status = qp_checkpoint_use_names(c, err);
+  if (!status) qp_checkpoint_find_head(c);
+  if (!status) status = qp_checkpoint_list_experts(c, err);
   for (unsigned i = 0; !status && i < qp_safetensors_shards(c->plain); i++)
     stir_file(c, qp_safetensors_shard_path(c->plain, i));
   return status;
@@ -335,97 +259,17 @@ const qp_source_tensor *qp_checkpoint_get(const qp_checkpoint *c, size_t i) {
   return &c->tensor[i];
 }
 
+static const qp_source_tensor *find_in(const qp_source_tensor *list, size_t count,
+                                       const char *name) {
+  const qp_source_tensor key = {.name = (char *)name};
+  return count ? bsearch(&key, list, count, sizeof *list, compare_names) : NULL;
+}
+
+const qp_source_tensor *qp_checkpoint_find_stored(const qp_checkpoint *c, const char *name) {
+  return find_in(c->tensor, c->count, name);
+}
+
 const qp_source_tensor *qp_checkpoint_find(const qp_checkpoint *c, const char *name) {
-  size_t low = 0, high = c->count;
-  while (low < high) {
-    const size_t middle = low + (high - low) / 2;
-    const int order = strcmp(name, c->tensor[middle].name);
-    if (!order) return &c->tensor[middle];
-    if (order < 0)
-      high = middle;
-    else
-      low = middle + 1;
-  }
-  return NULL;
-}
-
-/* ---- Reading ---- */
-
-/* The file's row that holds row 'row' of the checkpoint. */
-static uint64_t row_in_file(const qp_source_tensor *t, uint64_t row) {
-  if (!t->heads) return row;
-  const uint64_t d = t->rows / t->heads, in_head = row % d;
-  return row - in_head + 2 * (in_head % (d / 2)) + in_head / (d / 2);
-}
-
-static qp_status read_plain(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
-                            uint64_t count, float *out, qp_error *err) {
-  const unsigned bytes = qp_tensor_type_bytes(t->plain->type);
-  const unsigned char *p = t->plain->data + (size_t)(first * t->columns) * bytes;
-  uint32_t number = 0;
-  switch (t->plain->type) {
-  case QP_TENSOR_F32: break;
-  case QP_TENSOR_F16: number = 1; break;
-  case QP_TENSOR_BF16: number = 30; break;
-  default:
-    return qp_fail(
-        err, QP_E_ARG,
-        "%s: tensor '%s' at offset %zu: %s is not read as weights; F32, F16 and BF16 are",
-        qp_safetensors_shard_path(c->plain, t->plain->shard), t->name, t->plain->offset, t->type);
-  }
-  qp_block_type_find(number)->decode(p, (size_t)(count * t->columns), out);
-  return QP_OK;
-}
-
-qp_status qp_checkpoint_read(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
-                             uint64_t count, float *out, qp_error *err) {
-  if (first > t->rows || count > t->rows - first)
-    return qp_fail(err, QP_E_ARG, "%s: tensor '%s' has %llu rows", c->path, t->name,
-                   (unsigned long long)t->rows);
-  if (!count || !t->columns) return QP_OK;
-  if (t->plain) return read_plain(c, t, first, count, out, err);
-  const qp_block_type *type = t->packed->type;
-  const size_t row_bytes = (size_t)(t->columns / type->elements) * type->bytes;
-  for (uint64_t r = 0; r < count; r++) {
-    float *to = out + (size_t)(r * t->columns);
-    type->decode(t->packed->data + (size_t)row_in_file(t, first + r) * row_bytes,
-                 (size_t)t->columns, to);
-    for (uint64_t i = 0; t->minus != 0 && i < t->columns; i++) to[i] -= t->minus;
-  }
-  return QP_OK;
-}
-
-/* fp32 in place of 'out' as F16 or BF16. */
-static void narrow(const float *from, size_t count, qp_tensor_type type, unsigned char *out) {
-  for (size_t i = 0; i < count; i++) {
-    const uint16_t h =
-        type == QP_TENSOR_BF16 ? qp_float_to_bf16(from[i]) : qp_float_to_half(from[i]);
-    memcpy(out + 2 * i, &h, sizeof h);
-  }
-}
-
-qp_status qp_checkpoint_keep(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
-                             uint64_t count, unsigned char *out, qp_error *err) {
-  const size_t n = (size_t)(count * t->columns);
-  if (t->plain) {
-    const uint64_t before = qp_tensor_bytes(t->plain->type, first * t->columns);
-    if (n) memcpy(out, t->plain->data + before, (size_t)qp_tensor_bytes(t->plain->type, n));
-    return QP_OK;
-  }
-  float *values = malloc(n * sizeof *values + 1);
-  if (!values) return no_memory(c->path, err);
-  qp_status status = qp_checkpoint_read(c, t, first, count, values, err);
-  if (!status && t->kept_type == QP_TENSOR_F32)
-    memcpy(out, values, n * sizeof *values);
-  else if (!status)
-    narrow(values, n, t->kept_type, out);
-  free(values);
-  return status;
-}
-
-void qp_checkpoint_release(const qp_checkpoint *c, const qp_source_tensor *t) {
-  if (t->plain)
-    qp_safetensors_release(c->plain, t->plain);
-  else
-    qp_gguf_release(t->file, t->packed->offset, t->packed->bytes);
+  const qp_source_tensor *t = qp_checkpoint_find_stored(c, name);
+  return t ? t : find_in(c->view, c->views, name);
 }

@@ -23,8 +23,14 @@ typedef struct qp_source_tensor {
   const qp_tensor *plain;
   const qp_gguf_tensor *packed;
   const qp_gguf *file; /* that holds 'packed' */
-  unsigned heads;      /* > 0: rows are reordered within each of so many heads, see gguf_names.h */
-  float minus;         /* subtracted from every element */
+  /* Of an expert that lies in a tensor with others: row r is row begin + r step of 'whole', or if it
+     is turned column begin + r step of the whole's rows from turned_row on, one for each column. */
+  const struct qp_source_tensor *whole;
+  uint64_t begin, step, turned_row;
+  bool turned;
+  unsigned views; /* of a tensor that holds experts: how many are views of it */
+  unsigned heads; /* > 0: rows are reordered within each of so many heads, see gguf_names.h */
+  float minus;    /* subtracted from every element */
 } qp_source_tensor;
 
 typedef struct qp_checkpoint qp_checkpoint;
@@ -59,10 +65,17 @@ const char *qp_checkpoint_config(const qp_checkpoint *c);
 /* A hash of names, sizes and times of the files: another checkpoint has another. */
 uint64_t qp_checkpoint_stamp(const qp_checkpoint *c);
 
-/* Tensors sorted by name. */
+/* Tensors of the file, sorted by name. */
 size_t qp_checkpoint_count(const qp_checkpoint *c);
 const qp_source_tensor *qp_checkpoint_get(const qp_checkpoint *c, size_t i);
-const qp_source_tensor *qp_checkpoint_find(const qp_checkpoint *c, const char *name); /* or NULL */
+/*
+** One of these, or an expert ("model.layers.0.mlp.experts.7.up_proj.weight") that lies in one of
+** them with others; NULL: there is neither.
+*/
+const qp_source_tensor *qp_checkpoint_find(const qp_checkpoint *c, const char *name);
+/* The tensor of the file that a tensor is, or lies in; and of how many experts that one is. */
+const qp_source_tensor *qp_checkpoint_whole(const qp_source_tensor *t);
+unsigned qp_checkpoint_experts(const qp_source_tensor *t);
 
 /*
 ** Rows first .. first + count - 1 as fp32, out[count][columns].  Any number of threads.

@@ -74,9 +74,10 @@ static qp_status read_entry(qp_lua *l, qp_lua_ref v, size_t i, qp_gguf_architect
   return status;
 }
 
-/* Number of the entry whose gguf.architecture is 'name', 0: there is none; else
-   'known' lists all. */
-static size_t find_entry(qp_lua *l, qp_lua_ref v, const char *name, char *known, size_t size) {
+/* Number of the entry whose gguf.architecture is 'name', and which has experts or not; 0: there is
+   none; else 'known' lists all. */
+static size_t find_entry(qp_lua *l, qp_lua_ref v, const char *name, bool experts, char *known,
+                         size_t size) {
   const size_t count = qp_lua_length(l, v, "");
   size_t n = 0;
   *known = 0;
@@ -84,7 +85,10 @@ static size_t find_entry(qp_lua *l, qp_lua_ref v, const char *name, char *known,
     char path[64], other[32];
     snprintf(path, sizeof path, "%zu.gguf.architecture", i);
     if (!is_text(l, v, path, other, sizeof other)) continue;
-    if (!strcmp(other, name)) return i;
+    bool has = false;
+    snprintf(path, sizeof path, "%zu.gguf.experts", i);
+    qp_lua_get_boolean(l, v, path, &has);
+    if (!strcmp(other, name) && has == experts) return i;
     if (n < size) n += (size_t)snprintf(known + n, size - n, "%s%s", n ? ", " : "", other);
   }
   return 0;
@@ -99,14 +103,15 @@ qp_status qp_gguf_architecture_of(qp_models *models, const qp_gguf *g, const cha
     return qp_fail(err, QP_E_ARG, "%s: key 'general.architecture' is missing, or too long", file);
   qp_lua *l = qp_models_lua(models);
   const qp_lua_ref v = qp_models_architectures(models);
-  const size_t i = find_entry(l, v, a.name, known, sizeof known);
+  snprintf(key, sizeof key, "%s.expert_count", a.name);
+  qp_gguf_unsigned(g, key, &experts);
+  const size_t i = find_entry(l, v, a.name, experts > 0, known, sizeof known);
+  if (!i && experts)
+    return qp_fail(err, QP_E_ARG, "%s: %s is %llu: experts of this architecture are not read", file,
+                   key, (unsigned long long)experts);
   if (!i)
     return qp_fail(err, QP_E_ARG, "%s: general.architecture is '%s': %s are known", file, a.name,
                    known);
-  snprintf(key, sizeof key, "%s.expert_count", a.name);
-  if (qp_gguf_unsigned(g, key, &experts) && experts)
-    return qp_fail(err, QP_E_ARG, "%s: %s is %llu: models of experts are not read", file, key,
-                   (unsigned long long)experts);
   qp_status status = read_entry(l, v, i, &a, err);
   if (!status) *out = a;
   return status;
@@ -149,7 +154,11 @@ static const struct {
   bool needed;
 } sizes[] = {
     {"embedding_length", "hidden_size", true},
-    {"feed_forward_length", "intermediate_size", true},
+    {"feed_forward_length", "intermediate_size", false},
+    {"expert_count", "num_local_experts", false},
+    {"expert_used_count", "num_experts_per_tok", false},
+    {"expert_feed_forward_length", "moe_intermediate_size", false},
+    {"expert_shared_feed_forward_length", "shared_expert_intermediate_size", false},
     {"attention.head_count", "num_attention_heads", true},
     {"attention.head_count_kv", "num_key_value_heads", false},
     {"attention.key_length", "head_dim", false},
@@ -196,6 +205,12 @@ static qp_status add_sizes(cJSON *o, const qp_gguf_architecture *a, const qp_ggu
                      key);
     }
   }
+  if (!cJSON_GetObjectItem(o, "intermediate_size") &&
+      !cJSON_GetObjectItem(o, "moe_intermediate_size"))
+    return qp_fail(err, QP_E_ARG,
+                   "%s: key '%s.feed_forward_length' is missing, or no single whole "
+                   "number",
+                   file, a->name);
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
     snprintf(key, sizeof key, "%s.%s", a->name, numbers[i].from);
     if (qp_gguf_number(g, key, &v)) cJSON_AddNumberToObject(o, numbers[i].to, v);

@@ -35,7 +35,8 @@ typedef struct qp_gguf_architecture {
 
 /*
 ** The architecture of a file.  QP_E_ARG: no entry has its name (the message names it and those that
-** are known), the entry is wrong, or the model has experts.
+** are known), the entry is wrong, or the model has experts where no
+** entry of the name does.
 */
 qp_status qp_gguf_architecture_of(qp_models *models, const qp_gguf *g, const char *file,
                                   qp_gguf_architecture *out, qp_error *err);

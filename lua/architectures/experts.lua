@@ -52,12 +52,26 @@ local function wide_norms(m) return (m.heads + m.kv_heads) * m.head_dim end
 
 -- ---- Mixtral's names: w1 the gate, w3 up, w2 down ----
 
+-- Names of llama.cpp for them.
+local function gguf_experts(path, names, router_name, more)
+  local all = {
+    ffn_gate_exps = path .. ".experts.*." .. names.gate,
+    ffn_up_exps = path .. ".experts.*." .. names.up,
+    ffn_down_exps = path .. ".experts.*." .. names.down, ffn_gate_inp = path .. "." .. router_name,
+  }
+  for there, here in pairs(more or {}) do all[there] = here end
+  return blocks.gguf_block(all)
+end
+local usual = { gate = "gate_proj", up = "up_proj", down = "down_proj" }
+
 local w = { path = "block_sparse_moe", gate = "w1", up = "w3", down = "w2" }
 family {
   types = { "mixtral" },
   prefix = "model.", head = "lm_head",
   block = function(m) return join(attention(m, false, false), moe(m, w)) end,
   extra = function(m) return 2 * m.hidden + router(m) end,
+  gguf = { architecture = "llama", experts = true, reorders = blocks.reordered,
+           model = blocks.gguf_model, block = gguf_experts("block_sparse_moe", w, "gate") },
 }
 family {
   types = { "minimax_m2" },
@@ -116,10 +130,8 @@ family {
   types = { "qwen3_moe" },
   prefix = "model.", head = "lm_head",
   block = qwen3.block, extra = qwen3.extra,
-  gguf = { architecture = "qwen3moe", model = blocks.gguf_model, block = blocks.gguf_block {
-    ffn_gate_exps = "mlp.experts.*.gate_proj", ffn_up_exps = "mlp.experts.*.up_proj",
-    ffn_down_exps = "mlp.experts.*.down_proj", ffn_gate_inp = "mlp.gate",
-  } },
+  gguf = { architecture = "qwen3moe", experts = true, model = blocks.gguf_model,
+           block = gguf_experts("mlp", usual, "gate") },
 }
 local vl = qwen3_moe { transposed = true }
 family { -- of Qwen3-VL; experts lie as [in, out]
@@ -141,9 +153,18 @@ family {
   end,
   extra = by_kind(function(m) return 2 * m.hidden end,
                   function(m) return router(m) + m.hidden end),
+  gguf = { architecture = "qwen2moe", experts = true, model = blocks.gguf_model,
+           block = gguf_experts("mlp", usual, "gate", {
+             ffn_gate_shexp = "mlp.shared_expert.gate_proj",
+             ffn_up_shexp = "mlp.shared_expert.up_proj",
+             ffn_down_shexp = "mlp.shared_expert.down_proj",
+             ffn_gate_inp_shexp = "mlp.shared_expert_gate",
+           }) },
 }
 family {
   types = { "olmoe", "flex_olmo" },
+  gguf = { architecture = "olmoe", experts = true, model = blocks.gguf_model,
+           block = gguf_experts("mlp", usual, "gate") },
   prefix = "model.", head = "lm_head",
   block = function(m)
     local bias = m.attention_bias == 1
@@ -355,11 +376,10 @@ family {
                 moe(m, { transposed = true, interleaved = true, bias = true }))
   end,
   extra = function(m) return 2 * m.hidden + router(m, true) + m.heads end,
-  gguf = { architecture = "gpt-oss", model = blocks.gguf_model, block = blocks.gguf_block {
-    ffn_gate_exps = "mlp.experts.*.gate_proj", ffn_up_exps = "mlp.experts.*.up_proj",
-    ffn_down_exps = "mlp.experts.*.down_proj", ffn_gate_inp = "mlp.router",
-    attn_sinks = "self_attn.sinks", post_attention_norm = "post_attention_layernorm",
-  } },
+  gguf = { architecture = "gpt-oss", experts = true, model = blocks.gguf_model,
+           block = gguf_experts("mlp", usual, "router", {
+             attn_sinks = "self_attn.sinks", post_attention_norm = "post_attention_layernorm",
+           }) },
 }
 
 family {

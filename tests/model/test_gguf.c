@@ -390,6 +390,53 @@ Test(gguf, names_become_those_of_hugging_face) {
   expect_name("bert", "blk.1.ffn_up.weight", "encoder.layer.1.intermediate.dense.weight");
 }
 
+/* Mixtral is a llama with experts there. */
+Test(gguf, experts_have_an_entry_of_their_own) {
+  enum { COLUMNS = 32, ROWS = 4, EXPERTS = 3 };
+  begin(2, 8);
+  put_text("general.architecture");
+  put32(8);
+  put_text("llama");
+  put_key32("llama.embedding_length", COLUMNS);
+  put_key32("llama.feed_forward_length", ROWS);
+  put_key32("llama.attention.head_count", 2);
+  put_key32("llama.attention.head_count_kv", 1);
+  put_key32("llama.block_count", 1);
+  put_key32("llama.expert_count", EXPERTS);
+  put_key32("llama.expert_used_count", 2);
+  tensor("token_embd.weight", COLUMNS, 4, 0, 0);
+  put_text("blk.0.ffn_up_exps.weight");
+  put32(3);
+  put64(COLUMNS);
+  put64(ROWS);
+  put64(EXPERTS);
+  put32(0);
+  put64(4 * 4 * COLUMNS);
+  align();
+  for (unsigned i = 0; i < (4 + EXPERTS * ROWS) * COLUMNS; i++) {
+    const float v = i < 4 * COLUMNS ? 0 : (float)(i / COLUMNS - 4);
+    put(&v, 4);
+  }
+  char path[] = "/tmp/qpal-experts-XXXXXX.gguf";
+  int f = mkstemps(path, 5);
+  cr_assert(f >= 0 && write(f, b.data, b.n) == (ssize_t)b.n);
+  close(f);
+  qp_models *models;
+  qp_checkpoint *c;
+  float out[COLUMNS];
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_checkpoint_open(path, models, &c, &err), QP_OK, "%s", err.text);
+  unlink(path);
+  cr_assert_str_eq(qp_checkpoint_model(c)->type, "mixtral");
+  const qp_source_tensor *t =
+      qp_checkpoint_find(c, "model.layers.0.block_sparse_moe.experts.2.w3.weight");
+  cr_assert(t && t->rows == ROWS);
+  cr_assert_eq(qp_checkpoint_read(c, t, 1, 1, out, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(out[0], 2 * ROWS + 1);
+  qp_checkpoint_close(c);
+  qp_models_close(models);
+}
+
 /* ---- A llama, with the rows of q and k as llama.cpp has them ---- */
 
 enum { HIDDEN = 32, HEADS = 2, KV_HEADS = 1, HEAD = 16 };

@@ -52,6 +52,14 @@ static void add_notes(const qp_plan_context *c, qp_plan *p) {
   note_figures(c, p);
   for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
     if (*notes[i]) snprintf(p->note[p->notes++], sizeof *p->note, "%s", notes[i]);
+  if (*c->model->quantized)
+    snprintf(p->note[p->notes++], sizeof *p->note,
+             "the checkpoint's weights are quantized already (%.60s): qpal quantize needs them in "
+             "16 bits",
+             c->model->quantized);
+  if (*c->model->passed)
+    snprintf(p->note[p->notes++], sizeof *p->note, "passed through in 16 bits: %s",
+             c->model->passed);
 }
 
 static qp_status put_plan(const qp_plan_context *c, const qp_plan *p) {

@@ -89,13 +89,20 @@ typedef struct row {
 
 enum { MAX_ROWS = 128 };
 
-/* "self_attn.q_proj" of "model.layers.3.self_attn.q_proj". */
-static const char *role_of(const qp_model *m, const char *name) {
+/* "self_attn.q_proj" of "model.layers.3.self_attn.q_proj"; of all experts "mlp.experts.*.up_proj". */
+static void role_of(const qp_model *m, const char *name, char out[QP_MODEL_NAME]) {
   char start[128];
   const int n = snprintf(start, sizeof start, "%s%s.", m->prefix, m->blocks);
-  if (strncmp(name, start, (size_t)n) != 0) return name;
-  const char *dot = strchr(name + n, '.');
-  return dot ? dot + 1 : name;
+  const char *dot = strncmp(name, start, (size_t)n) ? NULL : strchr(name + n, '.');
+  const char *from = dot ? dot + 1 : name;
+  size_t k = 0;
+  while (*from && k + 1 < QP_MODEL_NAME) {
+    const size_t digits = k && out[k - 1] == '.' ? strspn(from, "0123456789") : 0;
+    const bool number = digits && from[digits] == '.';
+    out[k++] = number ? '*' : *from;
+    from += number ? digits : 1;
+  }
+  out[k] = 0;
 }
 
 static double figure(const cJSON *entry, const char *name) {
@@ -136,7 +143,8 @@ static void print_rows(const qp_job *j, const cJSON *report) {
     for (size_t i = 0; i < j->linears; i++) {
       const qp_job_linear *l = &j->linear[i];
       const cJSON *entry = cJSON_GetObjectItemCaseSensitive(linears, l->name);
-      const char *role = role_of(qp_checkpoint_model(j->checkpoint), l->name);
+      char role[QP_MODEL_NAME];
+      role_of(qp_checkpoint_model(j->checkpoint), l->name, role);
       add_to_row(r, &rows, all ? "all" : role, all ? NULL : l->quantizer, l,
                  cJSON_GetObjectItemCaseSensitive(entry, l->quantizer->name));
     }

@@ -18,8 +18,9 @@ typedef struct making {
   const qp_model *model;
   qp_palette *palette;
   qp_plan plan;
-  const qp_quantizer **planned; /* [plan.quantizers]; NULL: fp16 */
-  bool *used;                   /* [plan.linears] */
+  const qp_quantizer **planned;  /* [plan.quantizers]; NULL: fp16 */
+  bool *used;                    /* [plan.linears] */
+  const qp_source_tensor **held; /* tensors of the file that hold a linear's weights, sorted */
   qp_job *j;
   qp_error *err;
 } making;
@@ -149,6 +150,19 @@ static qp_status check_shape(const making *m, const char *name, const qp_source_
   return QP_OK;
 }
 
+/* Of a checkpoint whose config says so, weights in other than 16 or 32 bits. */
+static qp_status check_quantized(const making *m, const char *name, const qp_source_tensor *t) {
+  static const char *const plain[] = {"F32", "F16", "BF16"};
+  if (!*m->model->quantized) return QP_OK;
+  for (size_t i = 0; t && i < sizeof plain / sizeof *plain; i++)
+    if (!strcmp(t->type, plain[i])) return QP_OK;
+  return qp_fail(m->err, QP_E_ARG,
+                 "%s: tensor '%s' is %s: the weights are quantized already (quantization_config: "
+                 "%s), which is not read; the model in 16 bits is needed",
+                 qp_checkpoint_path(m->j->checkpoint), name, t ? t->type : "not there",
+                 m->model->quantized);
+}
+
 /* A linear that no kernel takes stays as it is; a plan must not name it. A vocabulary is padded. */
 static bool fits_kernels(const qp_model_linear *l, bool vocabulary) {
   return (vocabulary || l->rows % 16 == 0) && l->columns % 32 == 0;
@@ -179,10 +193,11 @@ static qp_status add_tensor(making *m, const char *tensor, const qp_model_linear
   *out = NULL;
   snprintf(weight, sizeof weight, "%s.weight", tensor);
   const qp_source_tensor *t = qp_checkpoint_find(m->j->checkpoint, weight);
-  if (!t)
-    return qp_fail(m->err, QP_E_ARG, "%s: tensor '%s' is missing: a %s has it",
-                   qp_checkpoint_path(m->j->checkpoint), weight, m->model->type);
-  const qp_status status = check_shape(m, weight, t, l);
+  qp_status status = check_quantized(m, weight, t);
+  if (!status && !t)
+    status = qp_fail(m->err, QP_E_ARG, "%s: tensor '%s' is missing: a %s has it",
+                     qp_checkpoint_path(m->j->checkpoint), weight, m->model->type);
+  if (!status) status = check_shape(m, weight, t, l);
   if (!status && !fits_kernels(l, vocabulary)) return keep_odd(m, tensor, l);
   if (status) return status;
   qp_job_linear *to = *out = &m->j->linear[m->j->linears++];
@@ -195,21 +210,41 @@ static qp_status add_tensor(making *m, const char *tensor, const qp_model_linear
   return QP_OK;
 }
 
-static qp_status add_linear(making *m, unsigned index, unsigned block) {
+/* A linear of a block; of a stack one of its experts. */
+static qp_status add_one(making *m, const char *tensor, unsigned index, unsigned block,
+                         const qp_quantizer *q) {
   const qp_model *model = m->model;
   const qp_model_linear *l = &model->linear[index];
-  char tensor[QP_MODEL_NAME];
-  const qp_quantizer *q;
   qp_job_linear *to;
-  qp_model_tensor(model, index, block, tensor);
-  qp_status status = choose(m, tensor, false, block, l->rows, l->columns, &q);
-  if (!status && q) status = add_tensor(m, tensor, l, q, false, &to);
-  if (status || !q || !to) return status;
+  const qp_status status = add_tensor(m, tensor, l, q, false, &to);
+  if (status || !to) return status;
   snprintf(to->group, sizeof to->group, "%s", model->group[l->group].name);
   if (m->w->rotate)
     snprintf(to->signs, sizeof to->signs, "%s%s.%u.%s.signs", model->prefix, model->blocks, block,
              to->group);
   return QP_OK;
+}
+
+static qp_status add_linear(making *m, unsigned index, unsigned block) {
+  const qp_model_linear *l = &m->model->linear[index];
+  char tensor[QP_MODEL_NAME], expert[QP_MODEL_NAME];
+  const qp_quantizer *q;
+  qp_model_tensor(m->model, index, block, tensor);
+  qp_status status = choose(m, tensor, false, block, l->rows, l->columns, &q);
+  if (!l->experts) return status || !q ? status : add_one(m, tensor, index, block, q);
+  for (unsigned e = 0; e < l->experts && q && !status; e++) {
+    qp_model_expert(tensor, e, expert);
+    if (!kept_by_wish(m->w, expert, false)) status = add_one(m, expert, index, block, q);
+  }
+  return status;
+}
+
+/* Most linears that the blocks can have. */
+static size_t count_linears(const qp_model *m) {
+  size_t n = 0;
+  for (unsigned i = 0; i < m->linears; i++)
+    n += (size_t)qp_model_copies(m, i) * (m->linear[i].experts ? m->linear[i].experts : 1);
+  return n;
 }
 
 /* The lm_head; of a tied model a copy beside the embedding, unless that is packed for both. */
@@ -263,11 +298,12 @@ static qp_status read_plan(making *m) {
 static qp_status list_linears(making *m) {
   const qp_model *model = m->model;
   bool shared = false;
-  m->j->linear = calloc((size_t)model->layers * model->linears + 2, sizeof *m->j->linear);
+  m->j->linear = calloc(count_linears(model) + 2, sizeof *m->j->linear);
   if (!m->j->linear) return qp_fail(m->err, QP_E_NOMEM, "no memory for the linears' list");
   qp_status status = add_embedding(m, &shared);
   for (unsigned b = 0; b < model->layers; b++)
-    for (unsigned l = 0; l < model->linears && !status; l++) status = add_linear(m, l, b);
+    for (unsigned l = 0; l < model->linears && !status; l++)
+      if (qp_model_has(model, b, l)) status = add_linear(m, l, b);
   if (!status) status = add_head(m, shared);
   for (unsigned i = 0; i < m->plan.linears && !status; i++)
     if (!m->used[i])
@@ -358,12 +394,32 @@ static int compare_placed(const void *a, const void *b) {
   return strcmp(x->tensor->name, y->tensor->name);
 }
 
+static int compare_pointers(const void *a, const void *b) {
+  const char *x = *(const char *const *)a, *y = *(const char *const *)b;
+  return x < y ? -1 : x > y;
+}
+
+/* What holds the weights of a job's linears, so that each tensor need not be looked for in all. */
+static qp_status sort_held(making *m) {
+  const qp_job *j = m->j;
+  m->held = calloc(j->linears + 1, sizeof *m->held);
+  if (!m->held) return qp_fail(m->err, QP_E_NOMEM, "no memory for a list");
+  for (size_t i = 0; i < j->linears; i++)
+    if (!j->linear[i].copy) m->held[i] = qp_checkpoint_whole(j->linear[i].weight);
+  qsort(m->held, j->linears, sizeof *m->held, compare_pointers);
+  return QP_OK;
+}
+
+/* Are all weights of a tensor those of linears?  One that holds experts stays with its last. */
 static bool is_replaced(const making *m, const qp_source_tensor *t) {
-  for (size_t i = 0; i < m->j->linears; i++) {
-    const qp_job_linear *l = &m->j->linear[i];
-    if (l->weight == t && !l->copy) return true;
-  }
-  return false;
+  const unsigned experts = qp_checkpoint_experts(t);
+  const qp_source_tensor **found =
+      bsearch(&t, m->held, m->j->linears, sizeof *m->held, compare_pointers);
+  if (!found || !experts) return found != NULL;
+  size_t first = (size_t)(found - m->held), end = first;
+  while (first && m->held[first - 1] == t) first--;
+  while (end < m->j->linears && m->held[end] == t) end++;
+  return end - first >= experts;
 }
 
 static uint64_t bytes_of_linear(const qp_job_linear *l) {
@@ -415,6 +471,7 @@ static qp_status list_kept(making *m) {
   placed *list = calloc(count + 1, sizeof *list);
   j->kept = calloc(count + 1, sizeof *j->kept);
   qp_status status = list && j->kept ? QP_OK : qp_fail(m->err, QP_E_NOMEM, "no memory for a list");
+  if (!status) status = sort_held(m);
   for (size_t i = 0; i < count && !status; i++) {
     const qp_source_tensor *t = qp_checkpoint_get(j->checkpoint, i);
     if (!is_replaced(m, t)) list[j->kepts++] = (placed){place_of(m->model, t->name), t};
@@ -474,6 +531,7 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
   qp_plan_free(&m.plan);
   free(m.planned);
   free(m.used);
+  free(m.held);
   if (status) return qp_job_free(&j), status;
   *out = j;
   return QP_OK;

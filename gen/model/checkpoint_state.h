@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* What a checkpoint holds, shared by the files that open, name and read it. */
+#ifndef QP_CHECKPOINT_STATE_H
+#define QP_CHECKPOINT_STATE_H
+
+#include "gen/model/checkpoint.h"
+#include "gen/model/gguf_parts.h"
+
+struct qp_checkpoint {
+  char *path, *config;
+  qp_safetensors *plain; /* one of the two */
+  qp_gguf_parts packed;
+  qp_model model;
+  uint64_t stamp;
+  size_t count, views;
+  qp_source_tensor *tensor, *view; /* each sorted by name */
+};
+
+/* Sort by name; QP_E_ARG: two are of one name. */
+qp_status qp_checkpoint_sort(const char *path, qp_source_tensor *list, size_t count, qp_error *err);
+
+/* A tensor of the file, or NULL. */
+const qp_source_tensor *qp_checkpoint_find_stored(const qp_checkpoint *c, const char *name);
+
+/* Give tensors the names that they have in the whole model, which plans and packed files use. */
+qp_status qp_checkpoint_use_names(qp_checkpoint *c, qp_error *err);
+/* A head that is not there is the embedding, whatever config.json says. */
+void qp_checkpoint_find_head(qp_checkpoint *c);
+
+/*
+** Experts that lie in one tensor become views, named as the stack's linears name them.
+** QP_E_ARG: such a tensor has another shape than the model's experts; QP_E_NOMEM.
+*/
+qp_status qp_checkpoint_list_experts(qp_checkpoint *c, qp_error *err);
+
+#endif
