@@ -8,6 +8,7 @@
 
 #include "gen/base/resource.h"
 #include "gen/base/suggest.h"
+#include "gen/model/kinds.h"
 #include "gen/spec/lua_files.h"
 #include "gen/spec/lua_json.h"
 
@@ -145,13 +146,6 @@ static qp_status call(describing *d, size_t entry, const char *name, qp_lua_ref 
 
 /* ---- Linears ---- */
 
-/* Linears of one kind of block, while they are read. */
-typedef struct kind_list {
-  unsigned count;
-  qp_model_linear linear[QP_MODEL_LINEARS];
-  char group[QP_MODEL_LINEARS][sizeof((qp_model_group *)0)->name];
-} kind_list;
-
 static bool get_text(const describing *d, qp_lua_ref v, const char *at, const char *field,
                      char *out, size_t size) {
   char path[160];
@@ -200,7 +194,7 @@ static qp_status read_stack(const describing *d, qp_lua_ref v, const char *at, q
   return QP_OK;
 }
 
-static qp_status read_linear(const describing *d, qp_lua_ref v, const char *at, kind_list *k) {
+static qp_status read_linear(const describing *d, qp_lua_ref v, const char *at, qp_kind_list *k) {
   if (k->count == QP_MODEL_LINEARS) return wrong(d, "too many linears");
   qp_model_linear *l = &k->linear[k->count];
   *l = (qp_model_linear){0};
@@ -224,70 +218,10 @@ static qp_status read_linear(const describing *d, qp_lua_ref v, const char *at, 
   return read_stack(d, v, at, l);
 }
 
-/* ---- Groups ---- */
-
-static bool is_same(const qp_model_linear *a, const qp_model_linear *b) {
-  return !strcmp(a->role, b->role) && !strcmp(a->tensor, b->tensor) && a->rows == b->rows &&
-         a->columns == b->columns && a->bias == b->bias && a->experts == b->experts &&
-         a->active == b->active;
-}
-
-/* Does group g of the model have the same linears as the group of k's linear 'first'? */
-static bool is_same_group(const qp_model *m, unsigned g, const kind_list *k, unsigned first) {
-  const qp_model_group *group = &m->group[g];
-  unsigned n = 0;
-  if (strcmp(group->name, k->group[first]) != 0) return false;
-  for (unsigned i = first; i < k->count; i++) {
-    if (strcmp(k->group[i], k->group[first]) != 0) continue;
-    if (n == group->linears || !is_same(&m->linear[group->linear[n]], &k->linear[i])) return false;
-    n++;
-  }
-  return n == group->linears;
-}
-
-static qp_status add_group(const describing *d, const kind_list *k, unsigned first) {
-  qp_model *m = d->out;
-  if (m->groups == QP_MODEL_GROUPS) return wrong(d, "too many groups");
-  qp_model_group *group = &m->group[m->groups];
-  *group = (qp_model_group){.columns = k->linear[first].columns};
-  memcpy(group->name, k->group[first], sizeof group->name);
-  for (unsigned i = first; i < k->count; i++) {
-    if (strcmp(k->group[i], group->name) != 0) continue;
-    if (k->linear[i].columns != group->columns || k->linear[i].experts != k->linear[first].experts)
-      return wrong(d, "linears of one group need the same columns, and experts");
-    if (group->linears == QP_MODEL_GROUP_LINEARS) return wrong(d, "too many linears in a group");
-    if (m->linears == QP_MODEL_LINEARS) return wrong(d, "too many linears");
-    qp_model_linear *l = &m->linear[m->linears];
-    *l = k->linear[i];
-    l->group = m->groups;
-    group->linear[group->linears] = m->linears++;
-    group->rows[group->linears++] = l->rows;
-  }
-  m->groups++;
-  return QP_OK;
-}
-
-/* The linears of a kind, those that the model does not have yet added; '*has': which they are. */
-static qp_status add_kind(const describing *d, const kind_list *k, uint64_t *has) {
-  qp_model *m = d->out;
-  *has = 0;
-  for (unsigned i = 0; i < k->count; i++) {
-    unsigned g = 0, first = 0;
-    while (strcmp(k->group[first], k->group[i]) != 0) first++;
-    if (first < i) continue; /* with its group */
-    while (g < m->groups && !is_same_group(m, g, k, i)) g++;
-    if (g == m->groups) {
-      const qp_status status = add_group(d, k, i);
-      if (status) return status;
-    }
-    for (unsigned n = 0; n < m->group[g].linears; n++) *has |= (uint64_t)1 << m->group[g].linear[n];
-  }
-  return QP_OK;
-}
-
 static qp_status read_kind(const describing *d, qp_lua_ref v, const char *at, uint64_t *has) {
-  char path[96];
-  kind_list *k = calloc(1, sizeof *k);
+  char path[96], where[96];
+  snprintf(where, sizeof where, "%s: %s", architectures_file, d->out->type);
+  qp_kind_list *k = calloc(1, sizeof *k);
   if (!k) return qp_fail(d->err, QP_E_NOMEM, "%s: no memory", d->c->where);
   snprintf(path, sizeof path, "%.*s", (int)strlen(at) - (*at != 0), at);
   const size_t count = qp_lua_length(d->lua, v, path);
@@ -296,7 +230,7 @@ static qp_status read_kind(const describing *d, qp_lua_ref v, const char *at, ui
     snprintf(path, sizeof path, "%s%zu.", at, i);
     status = read_linear(d, v, path, k);
   }
-  if (!status) status = add_kind(d, k, has);
+  if (!status) status = qp_kinds_add(d->out, where, k, has, d->err);
   free(k);
   return status;
 }
@@ -415,20 +349,6 @@ static qp_status add_head(const describing *d) {
   return QP_OK;
 }
 
-static void count_weights(qp_model *m, uint64_t extra, uint64_t once) {
-  uint64_t biases = 0;
-  for (unsigned i = 0; i < m->linears; i++) {
-    const qp_model_linear *l = &m->linear[i];
-    const uint64_t copies = qp_model_copies(m, i), one = (uint64_t)l->rows * l->columns;
-    m->linear_weights += copies * qp_model_weights(l);
-    m->active_weights += copies * one * (l->experts ? l->active : 1);
-    if (l->bias) biases += copies * l->rows * (l->experts ? l->experts : 1);
-  }
-  m->head_weights = (uint64_t)m->vocab * m->hidden;
-  m->embedding_bytes = 2 * m->head_weights;
-  m->other_bytes = 2 * (extra + biases + once);
-}
-
 static void take_sizes(const qp_sizes *s, qp_model *out) {
   const unsigned *v = s->value;
   out->hidden = v[QP_SIZE_HIDDEN], out->intermediate = v[QP_SIZE_INTERMEDIATE];
@@ -467,7 +387,7 @@ qp_status qp_architecture_describe(qp_lua *l, qp_lua_ref list, const qp_architec
   if (!status) status = weights_of(&d, "once", names, out->hidden, &once);
   if (!status) status = read_passed(&d);
   if (!status) status = add_head(&d);
-  if (!status) count_weights(out, extra, once);
+  if (!status) qp_kinds_count(out, extra + once);
   qp_lua_release(l, d.m);
   return status;
 }

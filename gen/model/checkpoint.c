@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A model's weights from safetensors or GGUF, under one set of names. */
-#include "gen/model/checkpoint_state.h"
+#include "gen/model/checkpoint.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "gen/base/json.h"
+#include "gen/model/checkpoint_state.h"
 #include "gen/model/gguf_names.h"
+#include "gen/model/tensor_survey.h"
 
 static qp_status no_memory(const char *path, qp_error *err) {
   return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
@@ -186,6 +188,17 @@ static qp_status read_config(qp_checkpoint *c, const char *path, qp_error *err) 
   return c->config ? QP_OK : no_memory(path, err);
 }
 
+/* By config.json; of a family that is not described, by the tensors. */
+static qp_status find_model(qp_checkpoint *c, qp_models *models, const char *config,
+                            qp_error *err) {
+  char type[sizeof c->model.type];
+  if (!qp_models_unknown(models, config, c->config, type, sizeof type))
+    return qp_models_parse(models, config, c->config, strlen(c->config), &c->model, err);
+  qp_models_name_after(config, c->model.name, sizeof c->model.name);
+  memcpy(c->model.type, type, sizeof type);
+  return qp_tensor_survey(c->tensor, c->count, c->path, &c->model, err);
+}
+
 static qp_status open_plain(qp_checkpoint *c, qp_models *models, qp_error *err) {
   struct stat info;
   const bool folder = stat(c->path, &info) == 0 && S_ISDIR(info.st_mode);
@@ -197,8 +210,8 @@ static qp_status open_plain(qp_checkpoint *c, qp_models *models, qp_error *err) 
   snprintf(path, sizeof path, "%.*s/config.json", length, folder || slash ? c->path : ".");
   qp_status status = qp_safetensors_open(c->path, &c->plain, err);
   if (!status) status = read_config(c, path, err);
-  if (!status) status = qp_models_parse(models, path, c->config, strlen(c->config), &c->model, err);
   if (!status) status = list_plain(c, err);
+  if (!status) status = find_model(c, models, path, err);
   if (!status) status = qp_checkpoint_use_names(c, err);
   if (!status) qp_checkpoint_find_head(c);
   if (!status) status = qp_checkpoint_list_experts(c, err);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/model/checkpoint.h"
 #include "gen/model/checkpoint_state.h"
 
 const qp_source_tensor *qp_checkpoint_whole(const qp_source_tensor *t) {

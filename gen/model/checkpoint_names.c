@@ -82,7 +82,7 @@ void qp_checkpoint_find_head(qp_checkpoint *c) {
   const char *head = c->model.linear[c->model.linears].tensor;
   if (c->model.headless || c->model.tied) return;
   snprintf(name, sizeof name, "%s.weight", head);
-  if (qp_checkpoint_find(c, name)) return;
+  if (qp_checkpoint_find_stored(c, name)) return;
   snprintf(name, sizeof name, "%s.weight", c->model.embedding);
-  if (qp_checkpoint_find(c, name)) qp_model_tie_head(&c->model);
+  if (qp_checkpoint_find_stored(c, name)) qp_model_tie_head(&c->model);
 }

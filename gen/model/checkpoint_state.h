@@ -3,9 +3,11 @@
 #ifndef QP_CHECKPOINT_STATE_H
 #define QP_CHECKPOINT_STATE_H
 
-#include "gen/model/checkpoint.h"
 #include "gen/model/gguf_parts.h"
+#include "gen/model/models.h"
+#include "gen/model/source_tensor.h"
 
+typedef struct qp_checkpoint qp_checkpoint;
 struct qp_checkpoint {
   char *path, *config;
   qp_safetensors *plain; /* one of the two */

@@ -87,6 +87,7 @@ typedef struct qp_model {
   uint64_t passed_bytes;    /* of what is no part of the decoder, in 16 bits: a vision tower, heads
                                that predict further tokens */
   char passed[160];         /* what that is: "vision tower and projector", or "" */
+  bool surveyed;            /* its family is not described: it is what its tensors are called */
   char quantized[64];       /* quantization_config's method, of a checkpoint that has one, or "" */
 } qp_model;
 

@@ -105,7 +105,7 @@ const qp_model *qp_models_get(const qp_models *m, size_t i) { return &m->model[i
 /* ---- config.json ---- */
 
 /* "models/tiny/config.json" -> "tiny"; a file of another name gives its own. */
-static void name_after(const char *file, char *out, size_t size) {
+void qp_models_name_after(const char *file, char *out, size_t size) {
   const char *end = strrchr(file, '/'), *begin = file;
   if (end && end != file && !strcmp(end, "/config.json")) {
     for (const char *s = file; s < end; s++)
@@ -205,7 +205,7 @@ static qp_status parse_tree(qp_models *m, const char *file, const cJSON *tree, q
   if (strlen(type) >= sizeof model.type)
     return qp_architecture_unknown(m->lua, m->architectures, file, "model_type", type, err);
   memcpy(model.type, type, strlen(type) + 1);
-  name_after(file, model.name, sizeof model.name);
+  qp_models_name_after(file, model.name, sizeof model.name);
   status = find_entries(m, file, tree, type, &c, err);
   snprintf(path, sizeof path, "%zu.names", c.family);
   if (!status)
@@ -231,6 +231,18 @@ qp_status qp_models_parse(qp_models *m, const char *file, const char *text, size
   status = parse_tree(m, file, tree, out, err);
   cJSON_Delete(tree);
   return status;
+}
+
+bool qp_models_unknown(qp_models *m, const char *file, const char *text, char *type, size_t size) {
+  cJSON *tree = NULL;
+  qp_architecture_case c = {0};
+  const char *name = NULL;
+  bool unknown = !qp_json_parse_python(file, text, strlen(text), &tree, NULL) &&
+                 !qp_json_text(tree, file, "model_type", &name, NULL) && strlen(name) < size;
+  if (unknown) unknown = find_entries(m, file, tree, name, &c, NULL) != QP_OK && !c.family;
+  if (unknown) snprintf(type, size, "%s", name);
+  cJSON_Delete(tree);
+  return unknown;
 }
 
 static qp_status load_config(qp_models *m, const char *path, const qp_model **out, qp_error *err) {

@@ -11,6 +11,9 @@
 
 typedef struct qp_models qp_models;
 
+/* What a model is called by the path of its config.json: its folder. */
+void qp_models_name_after(const char *file, char *out, size_t size);
+
 /* Load lua/architectures.lua, the files of lua/architectures and those of lua/models.  Errors name
    file, field and value. */
 qp_status qp_models_open(qp_models **out, qp_error *err);
@@ -46,5 +49,8 @@ qp_status qp_models_add(qp_models *m, const qp_model *model, const qp_model **ou
 */
 qp_status qp_models_parse(qp_models *m, const char *file, const char *text, size_t bytes,
                           qp_model *out, qp_error *err);
+
+/* Is a config.json of a model_type that no entry says anything of?  Its model_type is copied. */
+bool qp_models_unknown(qp_models *m, const char *file, const char *text, char *type, size_t size);
 
 #endif

@@ -373,8 +373,3 @@ family {
             "switch_transformers", "longt5", "blenderbot", "t5gemma", "speech_to_text" },
   refused = "an encoder and a decoder, two stacks of blocks, of which a plan knows one",
 }
-family {
-  types = { "mamba", "falcon_mamba", "rwkv", "rwkv5", "rwkv6", "rwkv7", "recurrent_gemma", "xlstm" },
-  refused = "its mixing is no linear of [out, in] alone, and its narrow state projections are not "
-    .. "described; the path of a folder with its weights is taken",
-}

@@ -144,6 +144,6 @@ Test(architecture, what_is_wrong_with_a_gguf_entry_is_said) {
               "end\n");
   expect_refusal("llama", 0, "gguf of 'llama'");
   expect_refusal("smollm3", 0, "gguf of 'smollm3': model and block are needed");
-  expect_refusal("qwen3", 4, "qwen3.expert_count is 4: models of experts are not read");
+  expect_refusal("qwen3", 4, "qwen3.expert_count is 4: experts of this architecture are not read");
   expect_refusal("nothing", 0, "'nothing': llama, ");
 }

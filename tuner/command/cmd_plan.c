@@ -47,6 +47,29 @@ static void note_figures(const qp_plan_context *c, qp_plan *p) {
         c->model->name);
 }
 
+/* Linears that were taken from names of tensors, for a reader to confirm. */
+static void print_survey(const qp_model *m) {
+  static const qp_column columns[] = {{"linear", false}, {"rows", true},   {"columns", true},
+                                      {"experts", true}, {"blocks", true}, {"group", false},
+                                      {NULL, false}};
+  printf(
+      "\nfamily '%s' is not described: these matrices of %s%s.N are taken for linears [out, in], "
+      "those of a group for readers of one input; confirm them\n",
+      m->type, m->prefix, m->blocks);
+  qp_table_out *t = qp_table_new(columns, false);
+  for (unsigned i = 0; i < m->linears; i++) {
+    const qp_model_linear *l = &m->linear[i];
+    qp_table_row(t);
+    qp_table_text(t, l->tensor);
+    qp_table_number(t, l->rows, "%.0f");
+    qp_table_number(t, l->columns, "%.0f");
+    qp_table_number(t, l->experts, "%.0f");
+    qp_table_number(t, qp_model_copies(m, i), "%.0f");
+    qp_table_text(t, m->group[l->group].name);
+  }
+  qp_table_print(t);
+}
+
 static void add_notes(const qp_plan_context *c, qp_plan *p) {
   const char *const notes[] = {c->prior, c->fed, c->kept, c->head};
   note_figures(c, p);
@@ -57,6 +80,11 @@ static void add_notes(const qp_plan_context *c, qp_plan *p) {
              "the checkpoint's weights are quantized already (%.60s): qpal quantize needs them in "
              "16 bits",
              c->model->quantized);
+  if (c->model->surveyed)
+    snprintf(p->note[p->notes++], sizeof *p->note,
+             "the family '%s' is not described: linears and groups are taken from the names of the "
+             "tensors",
+             c->model->type);
   if (*c->model->passed)
     snprintf(p->note[p->notes++], sizeof *p->note, "passed through in 16 bits: %s",
              c->model->passed);
@@ -82,6 +110,7 @@ static qp_status put_plan(const qp_plan_context *c, const qp_plan *p) {
   }
   qp_report_totals(p, stdout);
   qp_report_map(p, isatty(STDOUT_FILENO) && !getenv("NO_COLOR"), stdout);
+  if (c->model->surveyed) print_survey(c->model);
   return QP_OK;
 }
 

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* A tensor of a checkpoint, whatever file it comes in. */
+#ifndef QP_SOURCE_TENSOR_H
+#define QP_SOURCE_TENSOR_H
+
+#include <stdint.h>
+
+#include "gen/model/gguf.h"
+#include "runtime/safetensors.h"
+
+/* A tensor under its Hugging Face name, in Hugging Face order, whatever the file has. */
+typedef struct qp_source_tensor {
+  char *name; /* "model.layers.0.self_attn.q_proj.weight" */
+  unsigned dims;
+  uint64_t shape[QP_TENSOR_DIMS]; /* row-major */
+  uint64_t rows, columns;         /* columns: the last dimension (1: a scalar); rows: the others */
+  const char *type;               /* in the file: "BF16", "Q4_K" */
+  qp_tensor_type kept_type;       /* as qp_checkpoint_keep gives it */
+  /* private: */
+  const qp_tensor *plain;
+  const qp_gguf_tensor *packed;
+  const qp_gguf *file; /* that holds 'packed' */
+  /* Of an expert that lies in a tensor with others: row r is row begin + r step of 'whole', or if it
+     is turned column begin + r step of the whole's rows from turned_row on, one for each column. */
+  const struct qp_source_tensor *whole;
+  uint64_t begin, step, turned_row;
+  bool turned;
+  unsigned views; /* of a tensor that holds experts: how many are views of it */
+  unsigned heads; /* > 0: rows are reordered within each of so many heads, see gguf_names.h */
+  float minus;    /* subtracted from every element */
+} qp_source_tensor;
+
+#endif
