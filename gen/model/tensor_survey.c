@@ -265,13 +265,15 @@ static void cut_weight(const char *name, char *out, size_t size) {
 
 static qp_status find_ends(surveying *s) {
   static const char *const embeddings[] = {"embed", "wte", "word_emb", NULL};
-  static const char *const not [] = {"pos", "type", "norm", "vision", "visual", "audio", NULL};
+  static const char *const others[] = {"pos", "type", "norm", "vision", "visual", "audio", NULL};
+  static const char *const heads[] = {"unembed", "embed_out", "head", "output", NULL};
   const qp_source_tensor *embedding = NULL, *head = NULL;
   qp_model *m = s->m;
   for (size_t i = 0; i < s->count; i++) {
     const qp_source_tensor *t = &s->tensor[i];
-    if (t->dims != 2 || is_of_blocks(s, t) || contains_any(t->name, not )) continue;
-    if (contains_any(t->name, embeddings) && (!embedding || t->rows > embedding->rows))
+    if (t->dims != 2 || is_of_blocks(s, t) || contains_any(t->name, others)) continue;
+    if (contains_any(t->name, embeddings) && !contains_any(t->name, heads) &&
+        (!embedding || t->rows > embedding->rows))
       embedding = t;
   }
   if (!embedding || embedding->rows > 1 << 24 || embedding->columns > 1 << 24)
@@ -280,7 +282,7 @@ static qp_status find_ends(surveying *s) {
   for (size_t i = 0; i < s->count && !head; i++) {
     const qp_source_tensor *t = &s->tensor[i];
     if (t != embedding && t->dims == 2 && !is_of_blocks(s, t) && t->rows == embedding->rows &&
-        t->columns == embedding->columns && !contains_any(t->name, embeddings))
+        t->columns == embedding->columns && !contains_any(t->name, others))
       head = t;
   }
   m->vocab = (unsigned)embedding->rows, m->hidden = (unsigned)embedding->columns;
