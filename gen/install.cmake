@@ -23,7 +23,8 @@ install(FILES ${PUBLIC_HEADERS} TYPE INCLUDE)
 install(FILES runtime/LAYOUT.md runtime/PACKED.md runtime/LIBRARY.md TYPE DOC)
 install(FILES ${PROJECT_BINARY_DIR}/API.md TYPE DOC)
 install(DIRECTORY runtime/examples TYPE DOC)
-install(FILES runtime/python/qpal.py DESTINATION ${CMAKE_INSTALL_DATADIR}/qpal/python)
+install(DIRECTORY runtime/python/qpal DESTINATION ${CMAKE_INSTALL_DATADIR}/qpal/python
+  FILES_MATCHING PATTERN "*.py" PATTERN "__pycache__" EXCLUDE)
 install(FILES LICENSE README.md TYPE DOC)
 
 # The package files name no absolute path: an installed tree can be moved.

@@ -180,7 +180,7 @@ endif()
 if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
   add_test(NAME circle COMMAND ${PROJECT_SOURCE_DIR}/tests/circle/run ${PROJECT_BINARY_DIR})
   set_tests_properties(circle PROPERTIES FIXTURES_SETUP circle)
-  foreach(word numpy torch cuda)
+  foreach(word numpy torch cuda calibrate)
     add_test(NAME python_${word} COMMAND ${PROJECT_SOURCE_DIR}/tests/python/run
       ${word} ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
     set_tests_properties(python_${word} PROPERTIES FIXTURES_REQUIRED circle SKIP_RETURN_CODE 77)
@@ -197,6 +197,6 @@ if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
   add_test(NAME readme COMMAND ${PROJECT_SOURCE_DIR}/tests/readme/run
     ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
   set_tests_properties(readme PROPERTIES FIXTURES_REQUIRED circle)
-  set_tests_properties(circle python_numpy python_torch python_cuda abi readme PROPERTIES
+  set_tests_properties(circle python_numpy python_torch python_cuda python_calibrate abi readme PROPERTIES
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600)
 endif()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kernel libraries and packed weights of qpal: one file over libqpal's C interface (qpal.h).
+"""Kernel libraries and packed weights of qpal: one module over libqpal's C interface (qpal.h).
 
     model = qpal.Model("lib/library.qpal", "packed", device="cuda:0")
     qkv = model.group("layers.0.q+k+v")
@@ -9,12 +9,13 @@
 
 Arrays in the memory of the device are used where they are, on a stream of the caller's and without
 waiting.  Arrays in host memory are copied there and back.  Needs only the standard library; numpy
-and torch where their arrays are given.
+and torch where their arrays are given.  qpal.calibrate, a package inside this one, is for models of
+transformers and loads no libqpal.
 
-libqpal_sim.so, or else libqpal.so, is taken from $QPAL_LIBRARY, from beside this file, from where it
-was installed with it, or as the system finds it.  Devices: "cuda:N"; "current", the calling thread's current context (what
-torch uses); "sim:90:4", the PTX simulator as sm_90 with 4 multiprocessors, where the library is
-libqpal_sim.so.
+libqpal_sim.so, or else libqpal.so, is taken from $QPAL_LIBRARY, from beside this package, from
+where it was installed with it, or as the system finds it.  Devices: "cuda:N"; "current", the calling
+thread's current context (what torch uses); "sim:90:4", the PTX simulator as sm_90 with 4
+multiprocessors, where the library is libqpal_sim.so.
 
 A Model is for one thread at a time; several threads take a Model each, or a lock.  What holds
 memory has close(), and is closed at the end of a  with  block:
@@ -179,9 +180,9 @@ class Error(Exception):
 
 def _find():
     here = os.path.dirname(os.path.abspath(__file__))
-    prefix = os.path.join(here, "..", "..", "..")  # installed: PREFIX/share/qpal/python
-    folders = [here] + [path for lib in ("lib", "lib64", "lib/*-linux-gnu")
-                        for path in sorted(glob.glob(f"{prefix}/{lib}"))]
+    prefix = os.path.join(here, "..", "..", "..", "..")  # of PREFIX/share/qpal/python/qpal
+    folders = [os.path.join(here, "..")] + [path for lib in ("lib", "lib64", "lib/*-linux-gnu")
+                                            for path in sorted(glob.glob(f"{prefix}/{lib}"))]
     near = [os.path.join(folder, name) for folder in folders
             for name in ("libqpal_sim.so", "libqpal.so")]
     for path in [os.environ.get("QPAL_LIBRARY")] + near:
