@@ -276,6 +276,7 @@ qp_status qp_forward_block(qp_forward *f, unsigned block, const qp_sequences *s,
                            const qp_forward_hook *hook, float *hidden, qp_error *err) {
   qp_forward_weight *linear = f->layer[block].linear;
   qp_status status = QP_OK;
+  if (f->engine.block) return f->engine.block(f->engine.self, block, s, hook, hidden, err);
   for (unsigned i = 0; i < f->model->linears && !status; i++)
     status = need(f, block, i, &linear[i], err);
   if (!status) status = qp_forward_compute(f, block, s, hook, hidden, err);
@@ -318,6 +319,7 @@ qp_status qp_forward_head(qp_forward *f, const float *hidden, size_t rows,
                           const qp_forward_hook *hook, float *logits, qp_error *err) {
   const qp_model *m = f->model;
   const unsigned head = m->linears;
+  if (f->engine.head) return f->engine.head(f->engine.self, hidden, rows, hook, logits, err);
   qp_status status = qp_forward_grow(&f->x, rows * m->hidden, err);
   if (status) return status;
   const qp_norm_rows n = {.norm = &f->final,
@@ -350,6 +352,10 @@ qp_status qp_forward_logits(qp_forward *f, const qp_sequences *s, const qp_forwa
   if (!status) status = qp_forward_head(f, hidden, tokens, hook, logits, err);
   free(hidden);
   return status;
+}
+
+void qp_forward_use(qp_forward *f, const qp_forward_engine *engine) {
+  f->engine = engine ? *engine : (qp_forward_engine){0};
 }
 
 /* ---- Weights for the caller ---- */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the forward pass share: forward.c (weights), forward_block.c (computing). */
+/* What the parts of the forward pass share: forward.c (weights), forward_block.c (computing), and
+   engines (tuner/forward). */
 #ifndef QP_FORWARD_STATE_H
 #define QP_FORWARD_STATE_H
 
 #include "gen/base/blas.h"
 #include "gen/base/parallel.h"
 #include "gen/model/attention.h"
+#include "gen/model/forward_engine.h"
 #include "gen/model/forward_types.h"
 #include "gen/model/rotary.h"
 #include "gen/model/weights.h"
@@ -52,6 +54,7 @@ struct qp_forward {
   qp_attention_scratch attention;
   qp_forward_buffer x, qkv, mixed, y, inner; /* of a block */
   qp_forward_buffer tasks;                   /* of attention, as size_t */
+  qp_forward_engine engine;                  /* zeros: the CPU */
 };
 
 /* At least 'floats' of a buffer; what was in it is lost.  QP_E_NOMEM. */

@@ -100,6 +100,26 @@ Test(evaluate, pieces_are_predicted_from_their_own_beginnings) {
   remove_place(&p);
 }
 
+Test(evaluate, a_device_finds_nearly_what_the_cpu_finds) {
+  place p;
+  char out[4096];
+  make_place("gemma3", &p);
+  const int code = run(out, sizeof out, "evaluate %s --json --tokens %s --context 9 --device sim",
+                       p.source, p.tokens);
+  if (code == 3) cr_skip_test("no NVRTC");
+  cr_assert_eq(code, 0, "%s", out);
+  cJSON *device = cJSON_Parse(out), *cpu = evaluate(&p, p.source, "--context 9");
+  const double there = number(device->child, "perplexity"), here = number(cpu->child, "perplexity");
+  cr_expect(fabs(there / here - 1) < 2e-3, "%g on the device, %g on the CPU", there, here);
+  cr_expect(there != here); /* products take fp16 there */
+  cJSON_Delete(device);
+  cJSON_Delete(cpu);
+  cr_expect_eq(
+      run(out, sizeof out, "evaluate %s --tokens %s --device gpu 2>&1", p.source, p.tokens), 2,
+      "%s", out);
+  remove_place(&p);
+}
+
 /* Packed weights count as they are decoded: fine codes diverge little, coarse ones much, and a
 ** split, fields and rotation are read. */
 Test(evaluate, packed_models_diverge_by_what_their_codes_lose) {

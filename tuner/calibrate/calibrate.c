@@ -20,7 +20,7 @@
 #include "tuner/calibrate/ledger.h"
 #include "tuner/plan/calibration.h"
 
-enum { HEAD_ROWS = 1024, METHOD = 2 /* of what is measured: changed with it */ };
+enum { HEAD_ROWS = 1024, METHOD = 2 /* of what is measured: changed with it */, HALF = 1 << 16 };
 
 typedef struct run {
   qp_forward *f;
@@ -70,10 +70,11 @@ static qp_status hash_weights(run *r, XXH3_state_t *s) {
 static qp_status make_key(run *r) {
   const qp_calibrate_options *o = r->o;
   const qp_tokens *t = r->tokens;
-  const uint64_t facts[] = {
-      QP_CALIBRATION_VERSION, METHOD,      r->model->layers, r->model->hidden,
-      r->model->vocab,        o->hessians, r->probe_tokens,  o->sensitivity.probes,
-      o->sensitivity.seed,    t->sequences};
+  const uint64_t facts[] = {QP_CALIBRATION_VERSION, METHOD + (o->half ? HALF : 0),
+                            r->model->layers,       r->model->hidden,
+                            r->model->vocab,        o->hessians,
+                            r->probe_tokens,        o->sensitivity.probes,
+                            o->sensitivity.seed,    t->sequences};
   XXH3_state_t s;
   XXH3_128bits_reset(&s);
   hash(&s, facts, sizeof facts);
@@ -265,6 +266,7 @@ static void add_facts(const run *r, qp_text *t) {
   add_text(t, "text", r->o->text);
   qp_text_add(t, " \"tokens\": %zu,\n \"sequences\": %zu,\n \"context\": %zu,\n",
               k->end[k->sequences - 1], k->sequences, longest);
+  if (r->o->half) qp_text_add(t, " \"products\": \"fp16\",\n");
   qp_text_add(t, " \"hessians\": %s,\n \"feedback\": %s,\n", r->o->hessians ? "true" : "false",
               r->o->hessians && r->probe_tokens ? "true" : "false");
   qp_text_add(t,

@@ -9,6 +9,7 @@
 #include "tuner/calibrate/calibrate.h"
 #include "tuner/calibrate/ranking.h"
 #include "tuner/command/commands.h"
+#include "tuner/forward/engine.h"
 #include "tuner/plan/calibration.h"
 
 enum { DEFAULT_CONTEXT = 2048, MAX_CONTEXT = 1 << 20, DEFAULT_TOKENS = 32768 };
@@ -32,7 +33,7 @@ static const qp_verb_help help = {
     "A run that was stopped goes on where it was when the same command is given again."};
 
 typedef struct calibrate_options {
-  const char *text, *tokens, *folder, *noise;
+  const char *text, *tokens, *folder, *noise, *device;
   unsigned limit, context, sensitivity_tokens, probes, seed, threads;
   bool no_hessians, no_sensitivities, json;
 } calibrate_options;
@@ -48,6 +49,7 @@ static qp_status print_results(const calibrate_options *o, const qp_model *m, qp
 
 static qp_status run(const calibrate_options *o, const char *path, double noise, qp_error *err) {
   qp_models *models = NULL;
+  qp_engine *engine = NULL;
   qp_forward *f = NULL;
   qp_tokens tokens = {0};
   const qp_forward_options forward = {.threads = o->threads};
@@ -55,16 +57,20 @@ static qp_status run(const calibrate_options *o, const char *path, double noise,
       .folder = o->folder,
       .text = o->text ? o->text : o->tokens,
       .hessians = !o->no_hessians,
+      .half = o->device != NULL,
       .sensitivity_tokens = o->no_sensitivities ? 0 : o->sensitivity_tokens,
       .sensitivity = {.noise = noise, .probes = o->probes, .seed = o->seed},
       .logit_bytes = (uint64_t)2 << 30,
       .stopped = &qp_stopped};
   qp_status status = qp_text_or_ids(path, o->text, o->tokens, o->context, o->limit, &tokens, err);
+  if (!status && o->device) status = qp_engine_open(o->device, 0, &engine, err);
   if (!status) status = qp_models_open(&models, err);
   if (!status) status = qp_forward_open(path, models, &forward, &f, err);
+  if (!status && engine) status = qp_engine_attach(engine, f, err);
   if (!status) status = qp_calibrate(f, &tokens, &wishes, err);
   if (!status) status = print_results(o, qp_forward_model(f), err);
   qp_forward_close(f);
+  qp_engine_close(engine);
   if (models) qp_models_close(models);
   qp_tokens_free(&tokens);
   return status;
@@ -116,6 +122,7 @@ int qp_cmd_calibrate(int argc, char **argv) {
       QP_NUMBER("seed", o.seed, "N", "of the noise (1)", 0, UINT32_MAX),
       QP_FLAG("no-hessians", o.no_hessians, "sensitivities alone"),
       QP_FLAG("no-sensitivities", o.no_sensitivities, "Hessians alone"),
+      QP_TEXT("device", o.device, "D", "run the model on cuda:N, or sim: products take fp16 there"),
       QP_NUMBER("threads", o.threads, "N", "threads (0: as many as CPUs)", 0, 256),
       QP_FLAG("json", o.json, "print every linear's sensitivity as JSON"),
       {0}};

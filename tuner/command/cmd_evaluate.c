@@ -13,6 +13,7 @@
 #include "tuner/base/watch.h"
 #include "tuner/command/commands.h"
 #include "tuner/evaluate/evaluate.h"
+#include "tuner/forward/engine.h"
 
 enum { DEFAULT_CONTEXT = 2048, MAX_CONTEXT = 1 << 20 };
 
@@ -24,14 +25,16 @@ static const qp_verb_help help = {
     "token,\n"
     "of the model's from the source's) and the share of tokens where both find the same one most\n"
     "likely. MODEL is a checkpoint (folder or .safetensors with a config.json, .gguf) or a folder\n"
-    "that qpal quantize wrote, whose weights are decoded on the CPU. All is computed in fp32.\n\n"
+    "that qpal quantize wrote, whose weights are decoded on the CPU. All is computed in fp32; "
+    "with\n"
+    "--device products take fp16 there, and the rest stays fp32.\n\n"
     "FILE of --tokens holds ids, a text a line, with blanks between; lines that begin with # are "
     "left\n"
     "out. A text is cut into pieces of --context tokens, each predicted from its own beginning:\n"
     "its first token is not predicted. Standard errors take tokens as independent."};
 
 typedef struct evaluate_options {
-  const char *against, *text, *tokens, *quantizers;
+  const char *against, *text, *tokens, *quantizers, *device;
   unsigned context, limit, threads, memory; /* memory: MiB */
   bool json;
 } evaluate_options;
@@ -83,9 +86,17 @@ static qp_status open_palette(const evaluate_options *o, qp_session *s, qp_error
   return status;
 }
 
+/* Opened after the engine, and computed by it where there is one. */
+static qp_status open_forward(const char *path, qp_models *models, const qp_forward_options *o,
+                              qp_engine *engine, qp_forward **out, qp_error *err) {
+  qp_status status = qp_forward_open(path, models, o, out, err);
+  return status || !engine ? status : qp_engine_attach(engine, *out, err);
+}
+
 static qp_status run(const evaluate_options *o, const char *path, qp_error *err) {
   qp_session session = {0};
   qp_models *models = NULL;
+  qp_engine *engine = NULL;
   qp_forward *model = NULL, *source = NULL;
   qp_tokens tokens = {0};
   qp_divergence sums = {0};
@@ -96,9 +107,11 @@ static qp_status run(const evaluate_options *o, const char *path, qp_error *err)
   if (!status)
     status = qp_text_or_ids(o->against ? o->against : path, o->text, o->tokens, o->context,
                             o->limit, &tokens, err);
+  if (!status && o->device) status = qp_engine_open(o->device, 0, &engine, err);
   if (!status) status = qp_models_open(&models, err);
-  if (!status) status = qp_forward_open(path, models, &options, &model, err);
-  if (!status && o->against) status = qp_forward_open(o->against, models, &options, &source, err);
+  if (!status) status = open_forward(path, models, &options, engine, &model, err);
+  if (!status && o->against)
+    status = open_forward(o->against, models, &options, engine, &source, err);
   const double started = qp_seconds();
   if (!status) {
     qp_watch w;
@@ -110,6 +123,7 @@ static qp_status run(const evaluate_options *o, const char *path, qp_error *err)
   if (!status) print(o, &sums, qp_seconds() - started);
   qp_forward_close(model);
   qp_forward_close(source);
+  qp_engine_close(engine);
   if (models) qp_models_close(models);
   qp_tokens_free(&tokens);
   qp_session_close(&session);
@@ -142,6 +156,7 @@ int qp_cmd_evaluate(int argc, char **argv) {
           "fp32 weights of a model that stay in memory; others are read again (0: half of what the "
           "machine has)",
           0, 1u << 31),
+      QP_TEXT("device", o.device, "D", "compute on cuda:N, or sim, instead of the CPU"),
       QP_TEXT("quantizers", o.quantizers, "LIST",
               "files of quantizers that MODEL was packed with and the palette lacks"),
       QP_FLAG("json", o.json, "print JSON"),

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* Forward passes on a device beside those of the CPU, by the simulator. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gen/compile/compile.h"
+#include "gen/model/forward.h"
+#include "tests/model/forward_kit.h"
+#include "tuner/forward/engine.h"
+
+enum { TOKENS = 13 };
+
+typedef struct bench {
+  char folder[64];
+  qp_models *models;
+  qp_engine *engine;
+  qp_forward *cpu, *device;
+  uint32_t id[KIT_TOKENS];
+  size_t end[2];
+  qp_sequences all;
+} bench;
+
+static qp_error err;
+
+static const kit_family *family_of(const char *name) {
+  for (unsigned i = 0; i < KIT_FAMILIES; i++)
+    if (!strcmp(kit_families[i].name, name)) return &kit_families[i];
+  return NULL;
+}
+
+/* Two sequences, of 8 and 5 tokens. */
+static void open_bench(const char *family, uint64_t weight_bytes, bench *b) {
+  *b = (bench){.folder = "/tmp/qpal_engine_XXXXXX", .end = {8, TOKENS}};
+  const qp_status status = qp_engine_open("sim:sm_90", weight_bytes, &b->engine, &err);
+  if (status == QP_E_MISSING) cr_skip_test("no NVRTC: %s", err.text);
+  cr_assert_eq(status, QP_OK, "%s", err.text);
+  cr_assert(mkdtemp(b->folder) != NULL);
+  cr_assert_eq(kit_write(b->folder, family_of(family)->config, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_models_open(&b->models, &err), QP_OK, "%s", err.text);
+  qp_forward **const both[] = {&b->cpu, &b->device};
+  for (unsigned i = 0; i < 2; i++)
+    cr_assert_eq(
+        qp_forward_open(b->folder, b->models, &(qp_forward_options){.threads = 1}, both[i], &err),
+        QP_OK, "%s", err.text);
+  cr_assert_eq(qp_engine_attach(b->engine, b->device, &err), QP_OK, "%s", err.text);
+  kit_tokens(TOKENS, b->id);
+  b->all = (qp_sequences){b->id, b->end, 2};
+}
+
+static void close_bench(bench *b) {
+  char path[128];
+  qp_forward_close(b->cpu);
+  qp_forward_close(b->device);
+  qp_engine_close(b->engine);
+  qp_models_close(b->models);
+  const char *const names[] = {"config.json", "model.safetensors"};
+  for (unsigned i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "%s/%s", b->folder, names[i]);
+    unlink(path);
+  }
+  rmdir(b->folder);
+}
+
+static void run(qp_forward *f, const bench *b, const qp_forward_hook *hook, float *logits) {
+  cr_assert_eq(qp_forward_logits(f, &b->all, hook, logits, &err), QP_OK, "%s", err.text);
+}
+
+/* The largest difference relative to the largest of 'b'. */
+static double difference(const float *a, const float *b, size_t n) {
+  double most = 0, off = 0;
+  for (size_t i = 0; i < n; i++) {
+    most = fmax(most, fabs((double)b[i]));
+    off = isfinite(a[i]) ? fmax(off, fabs((double)a[i] - (double)b[i])) : INFINITY;
+  }
+  return off / most;
+}
+
+/* Products read fp16 (2^-11 of each number); the rest is fp32. */
+static void expect_same(const char *family, uint64_t weight_bytes) {
+  static float ours[TOKENS * KIT_VOCAB], theirs[TOKENS * KIT_VOCAB];
+  bench b;
+  open_bench(family, weight_bytes, &b);
+  run(b.cpu, &b, NULL, theirs);
+  run(b.device, &b, NULL, ours);
+  const double off = difference(ours, theirs, TOKENS * KIT_VOCAB);
+  cr_expect(off < 3e-3, "%s: differs by %g of the largest logit", family, off);
+  close_bench(&b);
+}
+
+Test(engine, biases_and_a_head_of_its_own_are_computed_as_by_the_cpu) { expect_same("llama", 0); }
+Test(engine, windows_are_as_by_the_cpu) { expect_same("mistral", 0); }
+Test(engine, norms_of_heads_and_scaled_turns_are_as_by_the_cpu) { expect_same("qwen3", 0); }
+Test(engine, soft_caps_and_norms_behind_are_as_by_the_cpu) { expect_same("gemma2", 0); }
+Test(engine, matrices_stored_as_one_and_part_turns_are_as_by_the_cpu) { expect_same("phi3", 0); }
+Test(engine, weights_that_find_no_room_are_sent_again) { expect_same("smollm3", 20000); }
+
+/* ---- Hooks, other weights ---- */
+
+typedef struct seen {
+  double sum[8][8]; /* [block][group] of squares */
+  size_t rows[8][8];
+} seen;
+
+static qp_status see(void *arg, unsigned block, unsigned group, const float *x, size_t rows,
+                     unsigned columns, qp_error *e) {
+  seen *s = arg;
+  (void)e;
+  s->rows[block][group] += rows;
+  for (size_t i = 0; i < rows * columns; i++) s->sum[block][group] += (double)x[i] * (double)x[i];
+  return QP_OK;
+}
+
+Test(engine, hooks_are_told_what_the_cpu_tells_them) {
+  static float logits[TOKENS * KIT_VOCAB];
+  static seen s[2];
+  bench b;
+  open_bench("qwen2", 0, &b);
+  run(b.cpu, &b, &(qp_forward_hook){see, &s[0]}, logits);
+  run(b.device, &b, &(qp_forward_hook){see, &s[1]}, logits);
+  const qp_model *m = qp_forward_model(b.cpu);
+  for (unsigned block = 0; block <= m->layers; block++)
+    for (unsigned g = 0; g <= m->groups; g++) {
+      cr_expect_eq(s[0].rows[block][g], s[1].rows[block][g]);
+      const double a = s[0].sum[block][g], c = s[1].sum[block][g];
+      cr_expect(fabs(a - c) <= 5e-3 * a, "block %u group %u: %g, %g", block, g, a, c);
+    }
+  cr_expect_eq(s[1].rows[0][0], TOKENS);
+  close_bench(&b);
+}
+
+Test(engine, weights_in_place_of_a_linears_own_count_until_they_are_taken_back) {
+  static float before[TOKENS * KIT_VOCAB], other[2][TOKENS * KIT_VOCAB], after[TOKENS * KIT_VOCAB];
+  bench b;
+  open_bench("llama-3", 0, &b);
+  const qp_model_linear *l = &qp_forward_model(b.cpu)->linear[3];
+  float *w = malloc((size_t)l->rows * l->columns * sizeof *w);
+  cr_assert_eq(qp_forward_weights(b.cpu, 1, 3, w, &err), QP_OK, "%s", err.text);
+  for (size_t i = 0; i < (size_t)l->rows * l->columns; i++) w[i] = -2 * w[i];
+  run(b.device, &b, NULL, before);
+  qp_forward *const both[] = {b.cpu, b.device};
+  for (unsigned i = 0; i < 2; i++) {
+    qp_forward_override(both[i], 1, 3, w);
+    run(both[i], &b, NULL, other[i]);
+  }
+  qp_forward_override(b.device, 1, 3, NULL);
+  run(b.device, &b, NULL, after);
+  cr_expect_arr_eq(before, after, sizeof before);
+  cr_expect(difference(other[1], other[0], TOKENS * KIT_VOCAB) < 3e-3);
+  cr_expect(difference(other[1], before, TOKENS * KIT_VOCAB) > 0.02);
+  w[7] = 1e6f;
+  qp_forward_override(b.device, 1, 3, w);
+  cr_expect_eq(qp_forward_logits(b.device, &b.all, NULL, after, &err), QP_E_ARG);
+  cr_expect(strstr(err.text, "weight [0][7] of a o is 1e+06"), "%s", err.text);
+  free(w);
+  close_bench(&b);
+}
