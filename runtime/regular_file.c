@@ -19,3 +19,8 @@ qp_status qp_regular_file_open(const char *path, int flags, int *file, qp_error 
   if (f >= 0) close(f);
   return qp_fail(err, QP_E_IO, "%s: %s", path, is);
 }
+
+bool qp_is_lfs_pointer(const void *data, size_t bytes) {
+  static const char begin[] = "version https://git-lfs.github.com/spec/";
+  return bytes >= sizeof begin - 1 && !memcmp(data, begin, sizeof begin - 1);
+}

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "runtime/json_scan.h"
+#include "runtime/regular_file.h"
 
 enum { MAX_HEADER = 100000000, MAX_SHARDS = 4096, MAX_METADATA = 1 << 24, MAX_ENTRIES = 1024 };
 
@@ -249,6 +250,7 @@ static qp_status read_header(qp_safetensors *s, unsigned index, const unsigned c
                              size_t size, qp_error *err) {
   const char *file = s->shard[index].path;
   uint64_t length = 0;
+  if (qp_is_lfs_pointer(bytes, size)) return qp_fail(err, QP_E_ARG, "%s: " QP_LFS_POINTER, file);
   if (size < 8)
     return qp_fail(err, QP_E_ARG,
                    "%s: %zu bytes: no safetensors file, that begins with 8 bytes of "
@@ -433,9 +435,9 @@ static bool ends_with(const char *s, const char *end) {
   return n >= m && !strcmp(s + n - m, end);
 }
 
-/* A folder's index, or its single file. */
+/* A folder's single file, or its index; one that was left behind beside a single file says nothing. */
 static qp_status open_folder(qp_safetensors *s, const char *folder, qp_error *err) {
-  static const char *const names[] = {"model.safetensors.index.json", "model.safetensors"};
+  static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
   const size_t size = strlen(folder) + 40;
   char *path = malloc(size);
   if (!path) return no_memory(folder, err);
@@ -444,7 +446,7 @@ static qp_status open_folder(qp_safetensors *s, const char *folder, qp_error *er
   for (unsigned i = 0; i < 2; i++) {
     snprintf(path, size, "%s/%s", folder, names[i]);
     if (stat(path, &info) != 0) continue;
-    status = i ? open_file(s, path, err) : open_index(s, path, err);
+    status = i ? open_index(s, path, err) : open_file(s, path, err);
     free(path);
     return status;
   }

@@ -10,6 +10,7 @@
 
 #include "gen/base/file.h"
 #include "gen/base/json_python.h"
+#include "runtime/regular_file.h"
 
 enum { MAX_FILE = 256 << 20 };
 
@@ -82,6 +83,8 @@ static qp_status parse(const char *file, const char *text, size_t bytes, cJSON *
   const char *end = text;
   cJSON *tree = cJSON_ParseWithLengthOpts(text, bytes, &end, false);
   size_t at = end >= text && end <= text + bytes ? (size_t)(end - text) : 0;
+  if (!tree && qp_is_lfs_pointer(text, bytes))
+    return qp_fail(err, QP_E_ARG, "%s: " QP_LFS_POINTER, file);
   if (!tree) return not_json(file, text, at, err);
   while (at < bytes && strchr(" \t\r\n", text[at]) && text[at]) at++;
   qp_status status = at == bytes ? check_tree(file, tree, err) : not_json(file, text, at, err);

@@ -387,7 +387,7 @@ qp_status qp_architecture_describe(qp_lua *l, qp_lua_ref list, const qp_architec
   if (!status) status = weights_of(&d, "once", names, out->hidden, &once);
   if (!status) status = read_passed(&d);
   if (!status) status = add_head(&d);
-  if (!status) qp_kinds_count(out, extra + once);
+  if (!status) qp_kinds_count(out, extra, once);
   qp_lua_release(l, d.m);
   return status;
 }

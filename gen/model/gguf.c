@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/map.h"
+#include "runtime/regular_file.h"
 
 enum { MAX_TENSORS = 65536, MAX_KEYS = 65536, MAX_ALIGNMENT = 1 << 20, MAX_NESTING = 4 };
 
@@ -285,6 +286,8 @@ static qp_status read_tensors(cursor *c, uint64_t count) {
 static qp_status read_file(qp_gguf *g, qp_error *err) {
   cursor c = {.g = g, .err = err};
   uint64_t version = 0, tensors = 0, pairs = 0;
+  if (qp_is_lfs_pointer(g->data, g->bytes))
+    return qp_fail(err, QP_E_ARG, "%s: " QP_LFS_POINTER, g->file);
   if (g->bytes < 4 || memcmp(g->data, "GGUF", 4) != 0)
     return qp_fail(err, QP_E_ARG, "%s: no GGUF file: it does not begin with 'GGUF'", g->file);
   c.at = 4;

@@ -65,7 +65,7 @@ qp_status qp_kinds_add(qp_model *m, const char *where, const qp_kind_list *k, ui
   return QP_OK;
 }
 
-void qp_kinds_count(qp_model *m, uint64_t other) {
+void qp_kinds_count(qp_model *m, uint64_t extra, uint64_t once) {
   uint64_t biases = 0;
   for (unsigned i = 0; i < m->linears; i++) {
     const qp_model_linear *l = &m->linear[i];
@@ -76,5 +76,6 @@ void qp_kinds_count(qp_model *m, uint64_t other) {
   }
   m->head_weights = (uint64_t)m->vocab * m->hidden;
   m->embedding_bytes = 2 * m->head_weights;
-  m->other_bytes = 2 * (other + biases);
+  m->other_bytes = 2 * (extra + biases + once);
+  m->active_weights += extra;
 }

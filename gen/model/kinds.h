@@ -21,7 +21,10 @@ typedef struct qp_kind_list {
 qp_status qp_kinds_add(qp_model *m, const char *where, const qp_kind_list *k, uint64_t *has,
                        qp_error *err);
 
-/* Sum up the model's weights: 'other' are those in no linear and no embedding, without biases. */
-void qp_kinds_count(qp_model *m, uint64_t other);
+/*
+** Sum up the model's weights.  In no linear and no embedding are 'extra' ones in the blocks, without
+** biases, which every token meets, and 'once' outside them.
+*/
+void qp_kinds_count(qp_model *m, uint64_t extra, uint64_t once);
 
 #endif

@@ -80,7 +80,8 @@ typedef struct qp_model {
   char blocks[32];          /* "layers": ... before ".N." */
   char embedding[96];       /* "model.embed_tokens" */
   uint64_t linear_weights;  /* weights of all blocks' linears, of all experts ... */
-  uint64_t active_weights;  /* ... and of them those that one token goes through */
+  uint64_t active_weights;  /* of the blocks those that one token goes through: of linears, norms,
+                               routers */
   uint64_t head_weights;    /* weights of the lm_head */
   uint64_t embedding_bytes; /* of the embedding in 16 bits */
   uint64_t other_bytes;     /* of norms, biases, routers and the like in 16 bits */

@@ -310,7 +310,7 @@ static void count(surveying *s) {
     else if (!blocks)
       passed += t->rows * t->columns;
   }
-  qp_kinds_count(m, other);
+  qp_kinds_count(m, other, 0);
   m->passed_bytes = 2 * passed;
   if (passed) snprintf(m->passed, sizeof m->passed, "tensors outside %s", s->stem);
 }

@@ -156,6 +156,7 @@ Test(model, wrong_configs_name_file_field_and_what_is_right) {
     const char *text, *part;
   } wrong[] = {
       {"", "no JSON"},
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"},
       {"[1]", "an object is needed"},
       {"{}", "model_type"},
       {"{\"model_type\": \"mixtrall\"}", "the nearest is 'mixtral'"},
@@ -297,7 +298,8 @@ Test(model, experts_are_stacks_in_the_blocks_that_have_them) {
   cr_assert_eq(qp_model_copies(m, up), 2);
   cr_assert(m->linear[up].experts == 8 && m->linear[up].active == 2);
   cr_assert_eq(qp_model_weights(&m->linear[up]), 8 * 32 * 64);
-  cr_assert_eq(m->linear_weights - m->active_weights, 2u * 6 * 3 * 32 * 64);
+  const uint64_t norms = 3 * (2 * 64 + 2 * 16), routers = 2 * 8 * 64;
+  cr_assert_eq(m->linear_weights + norms + routers - m->active_weights, 2u * 6 * 3 * 32 * 64);
   qp_model_tensor(m, up, 2, name);
   cr_assert_str_eq(name, "model.layers.2.mlp.experts.*.up_proj");
   qp_model_expert(name, 7, expert);

@@ -207,6 +207,27 @@ Test(safetensors, shards_are_found_through_their_index, .init = make_folder,
   qp_safetensors_close(s);
 }
 
+/* As transformers does: an index that was left behind names shards that are gone. */
+Test(safetensors, a_single_file_counts_beside_a_stale_index, .init = make_folder,
+     .fini = remove_folder) {
+  qp_safetensors *s;
+  write_two(in_folder("model.safetensors"), "a", "b");
+  write_index("{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}");
+  cr_assert_eq(qp_safetensors_open(folder, &s, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_safetensors_count(s), 2);
+  qp_safetensors_close(s);
+}
+
+Test(safetensors, a_pointer_of_git_lfs_is_called_so) {
+  static const char pointer[] =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
+  qp_safetensors *s = NULL;
+  cr_assert_eq(qp_safetensors_parse("f.safetensors", (const unsigned char *)pointer, sizeof pointer,
+                                    &s, &err),
+               QP_E_ARG);
+  cr_assert(strstr(err.text, "git lfs pull"), "%s", err.text);
+}
+
 Test(safetensors, an_index_that_lies_is_refused, .init = make_folder, .fini = remove_folder) {
   static const struct {
     const char *text, *part;

@@ -114,7 +114,8 @@ int qp_cmd_bench(int argc, char **argv) {
                      .samples = 20,
                      .seed = 1};
   const qp_option table[] = {
-      QP_TEXT("model", o.model, "MODEL", "a name of qpal list models, a checkpoint or a config.json; llama-3.1-8b"),
+      QP_TEXT("model", o.model, "MODEL",
+              "a name of qpal list models, a checkpoint or a config.json; llama-3.1-8b"),
       QP_TEXT("quantizers", o.quantizers, "LIST", "names and prefixes (tcq,vq2,nuq)"),
       QP_TEXT("batch", o.batch, "LIST", "rows of activations; 1,8"),
       QP_TEXT("path", o.path, "PATH",

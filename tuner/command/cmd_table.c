@@ -411,7 +411,8 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
 int qp_cmd_table(int argc, char **argv) {
   table_options o = {.batch = 1, .time = "chain"};
   const qp_option table[] = {
-      QP_TEXT("model", o.model, "MODEL", "a name of qpal list models, a checkpoint or a config.json"),
+      QP_TEXT("model", o.model, "MODEL",
+              "a name of qpal list models, a checkpoint or a config.json"),
       QP_NUMBER("batch", o.batch, "N", "rows of activations; 1", 1, QP_MAX_BATCH),
       QP_TEXT("quantizers", o.quantizers, "LIST", "names and prefixes; the palette"),
       QP_TEXT("path", o.path, "PATH", "only of this path: tensor or cuda"),

@@ -449,7 +449,8 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
 int qp_cmd_tune(int argc, char **argv) {
   tune_options o = {.quantizers = "tcq,vq2,nuq", .batch = "1,8", .device = "cuda:0", .seed = 1};
   const qp_option table[] = {
-      QP_TEXT("model", o.model, "MODEL", "a name of qpal list models, a checkpoint or a config.json"),
+      QP_TEXT("model", o.model, "MODEL",
+              "a name of qpal list models, a checkpoint or a config.json"),
       QP_REPEATS("shape", o.shapes, "MxK,...",
                  "instead: linears of one launch; may be given again"),
       QP_TEXT("plan", o.plan, "FILE",

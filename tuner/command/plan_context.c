@@ -19,6 +19,7 @@
 #include "tuner/quantize/feedback_share.h"
 #include "tuner/plan/embedding.h"
 #include "tuner/plan/figures.h"
+#include "tuner/plan/parallel.h"
 #include "tuner/tune/rows.h"
 
 /* ---- Numbers with units ---- */
@@ -404,6 +405,31 @@ static void restrict_embedding(qp_plan_context *c) {
     c->in.distortion[(size_t)i * menu + (unsigned)own] = NAN;
 }
 
+/* ---- Ranks ---- */
+
+/* With --tp the model is what one rank has of it. */
+static qp_status take_rank(qp_plan_context *c) {
+  if (c->o->tp < 2) return QP_OK;
+  const qp_status status = qp_parallel_split(c->model, c->o->tp, &c->rank, c->err);
+  if (!status) c->model = &c->rank;
+  return status;
+}
+
+/* What --allreduce-us gives for each all-reduce belongs to the constant part of a pass. */
+static qp_status add_reduces(qp_plan_context *c) {
+  static const qp_unit no_unit[] = {{"", 1}, {NULL, 0}};
+  double us = 0;
+  const char *word = c->o->allreduce_us;
+  if (!word) return QP_OK;
+  if (c->o->tp < 2 || !c->has_table)
+    return qp_fail(c->err, QP_E_ARG, "--allreduce-us: it is for --tp with latencies (--gpu)");
+  const qp_status status = qp_quantity_parse("allreduce-us", word, no_unit, &us, c->err);
+  if (status) return status;
+  if (us > 1e6) return qp_fail(c->err, QP_E_ARG, "--allreduce-us %s: at most 1e6", word);
+  c->table.constant_ps += llround(us * 1e6) * qp_parallel_reduces(c->model);
+  return QP_OK;
+}
+
 /* ---- The whole input ---- */
 
 /* The file of --sensitivity or --calibration; NULL: neither is given, or the calibration has
@@ -464,6 +490,11 @@ static qp_status count_feedback(qp_plan_context *c, bool measured) {
     return c->o->hessian ? check_there(c->o->hessian, c->err) : QP_OK;
   }
   if (!*path) return QP_OK;
+  if (c->o->tp > 1) { /* Hessians are of whole inputs */
+    snprintf(c->fed, sizeof c->fed,
+             "losses are those without error feedback, as --tp divides linears");
+    return QP_OK;
+  }
   double *share = malloc(sizeof *share * n), least = 1, most = 0;
   if (!share) return qp_fail(c->err, QP_E_NOMEM, "no memory for %u linears", n);
   qp_status status = qp_feedback_shares(path, &c->planned, share, &found, c->err);
@@ -522,15 +553,18 @@ qp_status qp_plan_context_open(qp_plan_context *c) {
   if (!status) status = check_embedding(c);
   if (!status) status = fill_distortions(c);
   if (!status) status = drop_unknown(c);
+  if (!status) status = take_rank(c);
   if (!status)
     status = qp_kept_drop(c->model, c->menu, has_records(c), &c->planned, c->kept, c->err);
   if (c->embedding) c->planned.embedding_bytes = qp_plan_embedding_bytes(c->model, c->embedding);
   if (!status) status = qp_plan_input_init(&c->in, &c->planned, c->menu, c->err);
   c->in.whole = c->model;
+  c->in.ranks = o->tp;
   if (!status) status = parse_batches(c);
   if (!status) status = parse_accept(c);
   if (!status) status = read_table(c);
   if (!status) status = read_constant(c);
+  if (!status) status = add_reduces(c);
   if (!status) status = read_figures(c);
   if (!status) status = parse_limits(c);
   if (!status) status = parse_paths(c);

@@ -21,7 +21,8 @@ typedef struct qp_plan_options {
       *embedding, *accept;
   const char *constant;
   bool no_fusion, no_mixed_fusion, front, diff, json;
-  unsigned block_types;
+  const char *allreduce_us;
+  unsigned block_types, tp;
 } qp_plan_options;
 
 enum { DISTORTION_FILES = 16 };
@@ -32,7 +33,7 @@ typedef struct qp_plan_context {
   qp_session session;
   qp_models *models;
   const qp_model *model; /* of whose linears 'planned' has those that can be */
-  qp_model planned;
+  qp_model planned, rank; /* rank: of --tp the part of one rank, which 'model' is then */
   char kept[QP_KEPT_NOTE], head[QP_KEPT_NOTE]; /* what cannot be planned and why, or "" */
   qp_menu *menu;
   qp_latency_table table;

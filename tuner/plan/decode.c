@@ -281,6 +281,7 @@ static void set_head(const qp_plan_problem *p, const qp_solution *solution, qp_p
   memcpy(plan->model, in->model->name, sizeof plan->model);
   memcpy(plan->model_type, in->model->type, sizeof plan->model_type);
   plan->blocks = in->model->layers;
+  plan->ranks = in->ranks ? in->ranks : 1;
   if (in->table) memcpy(plan->gpu, in->table->gpu, sizeof plan->gpu);
   plan->batches = in->batches;
   for (unsigned i = 0; i < in->batches; i++) {

@@ -55,6 +55,10 @@ void qp_report_totals(const qp_plan *p, FILE *to) {
   const qp_plan_memory *m = &p->memory;
   fprintf(to, "%s%s%s: %u linears in %u launches\n", p->model, p->gpu[0] ? " on " : "", p->gpu,
           p->linears, p->launches);
+  if (p->ranks > 1)
+    fprintf(to,
+            "  tensor parallel  %u ranks: shapes, weights, bytes and latency are those of one\n",
+            p->ranks);
   fprintf(to, "  loss             %.9g, %s\n", p->loss,
           p->proven ? "proven best" : "not proven best");
   if (!p->proven)

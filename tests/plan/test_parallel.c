@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* A rank's part of a model: whole heads, rows of what comes out, columns of what goes in. */
+#include "tuner/plan/parallel.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/model/models.h"
+
+static qp_models *models;
+static qp_model *whole, *rank;
+static qp_error err;
+
+static void begin(void) {
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK, "%s", err.text);
+  whole = calloc(1, sizeof *whole);
+  rank = calloc(1, sizeof *rank);
+}
+
+static void end(void) {
+  free(whole);
+  free(rank);
+  qp_models_close(models);
+}
+
+TestSuite(parallel, .init = begin, .fini = end);
+
+static void take(const char *type, unsigned heads, unsigned keys, const char *more) {
+  char text[640];
+  snprintf(text, sizeof text,
+           "{\"model_type\": \"%s\", \"hidden_size\": 256, \"intermediate_size\": 512, %s"
+           "\"num_attention_heads\": %u, \"num_key_value_heads\": %u, \"head_dim\": 32,"
+           "\"num_hidden_layers\": 3, \"vocab_size\": 1000}",
+           type, more, heads, keys);
+  cr_assert_eq(qp_models_parse(models, "m/config.json", text, strlen(text), whole, &err), QP_OK,
+               "%s", err.text);
+}
+
+static const qp_model_linear *of_role(const qp_model *m, const char *role) {
+  for (unsigned i = 0; i <= m->linears; i++)
+    if (!strcmp(m->linear[i].role, role)) return &m->linear[i];
+  cr_assert(false, "%s", role);
+  return NULL;
+}
+
+static void expect(const char *role, unsigned rows, unsigned columns) {
+  const qp_model_linear *l = of_role(rank, role);
+  cr_expect(l->rows == rows && l->columns == columns, "%s: %u x %u", role, l->rows, l->columns);
+}
+
+Test(parallel, rows_of_heads_and_columns_of_what_they_give) {
+  take("llama", 8, 4, "");
+  cr_assert_eq(qp_parallel_split(whole, 4, rank, &err), QP_OK, "%s", err.text);
+  expect("q", 64, 256);
+  expect("k", 32, 256);
+  expect("o", 256, 64);
+  expect("up", 128, 256);
+  expect("down", 256, 128);
+  expect("lm_head", 250, 256);
+  cr_assert_eq(rank->group[of_role(rank, "o")->group].columns, 64);
+  cr_assert_eq(rank->linear_weights * 4, whole->linear_weights);
+  cr_assert_eq(rank->other_bytes, whole->other_bytes);
+  cr_assert_eq(qp_parallel_reduces(whole), 2 * 3);
+  cr_assert_eq(qp_parallel_split(whole, 1, rank, &err), QP_OK);
+  cr_assert_eq(memcmp(rank->linear, whole->linear, sizeof rank->linear), 0);
+}
+
+Test(parallel, a_head_of_keys_stays_whole_where_there_are_more_ranks) {
+  take("llama", 8, 2, "");
+  cr_assert_eq(qp_parallel_split(whole, 8, rank, &err), QP_OK, "%s", err.text);
+  expect("q", 32, 256);
+  expect("k", 32, 256);
+  take("phi3", 8, 2, "");
+  cr_assert_eq(qp_parallel_split(whole, 4, rank, &err), QP_OK, "%s", err.text);
+  expect("qkv", (2 + 2) * 32, 256);
+  expect("gate_up", 256, 256);
+}
+
+Test(parallel, every_expert_is_divided_like_an_mlp) {
+  take("qwen3_moe", 8, 4, "\"num_experts\": 4, \"moe_intermediate_size\": 64,");
+  cr_assert_eq(qp_parallel_split(whole, 2, rank, &err), QP_OK, "%s", err.text);
+  expect("expert_up", 32, 256);
+  expect("expert_down", 256, 32);
+  cr_assert_eq(of_role(rank, "expert_up")->experts, 4);
+}
+
+Test(parallel, what_cannot_be_divided_is_named) {
+  take("llama", 6, 6, "");
+  cr_assert_eq(qp_parallel_split(whole, 4, rank, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "6 heads"), "%s", err.text);
+  cr_assert_eq(qp_parallel_split(whole, 3, rank, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "1, 2, 4 or 8"), "%s", err.text);
+  take("llama", 12, 3, "");
+  cr_assert_eq(qp_parallel_split(whole, 2, rank, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "3 heads of keys"), "%s", err.text);
+  take("qwen3_moe", 8, 8, "\"num_experts\": 4, \"moe_intermediate_size\": 36,");
+  cr_assert_eq(qp_parallel_split(whole, 8, rank, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "expert_up"), "%s", err.text);
+}

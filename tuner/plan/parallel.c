@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/* Tensor parallelism; see parallel.h. */
+#include "tuner/plan/parallel.h"
+
+#include <string.h>
+
+typedef enum division { WHOLE, ROWS, KEYS, JOINED, COLUMNS } division;
+
+static const struct {
+  const char *role;
+  division how; /* KEYS: rows of keys' heads; JOINED: q, k and v below one another */
+} divisions[] = {
+    {"q", ROWS},         {"k", KEYS},       {"v", KEYS},        {"qkv", JOINED},
+    {"gate", ROWS},      {"up", ROWS},      {"gate_up", ROWS},  {"q_b", ROWS},
+    {"kv_b", ROWS},      {"o", COLUMNS},    {"down", COLUMNS},  {"attn_gate", ROWS},
+    {"delta_qkv", ROWS}, {"delta_z", ROWS}, {"delta_in", ROWS}, {"delta_out", COLUMNS}};
+
+/* Of experts, routed and shared, as of an MLP: "expert_up" is divided as "up". */
+static division division_of(const char *role) {
+  static const char *const before[] = {"expert_", "shared_"};
+  for (unsigned i = 0; i < 2; i++)
+    if (!strncmp(role, before[i], strlen(before[i]))) role += strlen(before[i]);
+  for (size_t i = 0; i < sizeof divisions / sizeof *divisions; i++)
+    if (!strcmp(divisions[i].role, role)) return divisions[i].how;
+  return WHOLE;
+}
+
+static bool is_divided(const char *role) { return division_of(role) == COLUMNS; }
+
+/* Heads of keys that a rank has. */
+static unsigned keys_of(const qp_model *m, unsigned ranks) {
+  return m->kv_heads > ranks ? m->kv_heads / ranks : 1;
+}
+
+static qp_status cannot(const qp_model *m, const qp_model_linear *l, unsigned ranks,
+                        const char *what, qp_error *err) {
+  return qp_fail(err, QP_E_ARG, "--tp %u: %s of %s is %u x %u, and %u ranks do not divide its %s",
+                 ranks, l->role, m->name, l->rows, l->columns, ranks, what);
+}
+
+static qp_status divide(const qp_model *m, unsigned ranks, qp_model_linear *l, qp_error *err) {
+  const unsigned keys = keys_of(m, ranks);
+  switch (division_of(l->role)) {
+  case WHOLE: break;
+  case ROWS:
+    if (l->rows % (strstr(l->role, "gate_up") ? 2 * ranks : ranks))
+      return cannot(m, l, ranks, "rows", err);
+    l->rows /= ranks;
+    break;
+  case KEYS:
+    if (l->rows % m->kv_heads) return cannot(m, l, ranks, "heads", err);
+    l->rows = l->rows / m->kv_heads * keys;
+    break;
+  case JOINED: {
+    const unsigned all = m->heads + 2 * m->kv_heads;
+    if (l->rows % all) return cannot(m, l, ranks, "heads", err);
+    l->rows = l->rows / all * (m->heads / ranks + 2 * keys);
+    break;
+  }
+  case COLUMNS:
+    if (l->columns % ranks) return cannot(m, l, ranks, "columns", err);
+    l->columns /= ranks;
+  }
+  return QP_OK;
+}
+
+static void count(const qp_model *whole, qp_model *m) {
+  m->linear_weights = m->active_weights = 0;
+  for (unsigned i = 0; i < m->linears; i++) {
+    const qp_model_linear *l = &m->linear[i];
+    const uint64_t copies = qp_model_copies(m, i), one = (uint64_t)l->rows * l->columns;
+    m->linear_weights += copies * qp_model_weights(l);
+    m->active_weights += copies * one * (l->experts ? l->active : 1);
+  }
+  const qp_model_linear *head = &m->linear[m->linears];
+  m->head_weights = whole->head_weights ? (uint64_t)head->rows * head->columns : 0;
+}
+
+static qp_status check_ranks(const qp_model *m, unsigned ranks, qp_error *err) {
+  if (!ranks || ranks > QP_PARALLEL_RANKS || (ranks & (ranks - 1)))
+    return qp_fail(err, QP_E_ARG, "--tp %u: 1, 2, 4 or 8 is needed", ranks);
+  if (m->heads % ranks)
+    return qp_fail(err, QP_E_ARG, "--tp %u: %s has %u heads, which %u ranks do not divide", ranks,
+                   m->name, m->heads, ranks);
+  if (m->kv_heads % ranks && ranks % m->kv_heads)
+    return qp_fail(err, QP_E_ARG,
+                   "--tp %u: %s has %u heads of keys: their number and that of the ranks must "
+                   "divide one another",
+                   ranks, m->name, m->kv_heads);
+  return QP_OK;
+}
+
+qp_status qp_parallel_split(const qp_model *m, unsigned ranks, qp_model *out, qp_error *err) {
+  qp_model to = *m;
+  qp_status status = check_ranks(m, ranks, err);
+  for (unsigned i = 0; i < to.linears && !status && ranks > 1; i++)
+    status = divide(m, ranks, &to.linear[i], err);
+  if (status) return status;
+  for (unsigned g = 0; g < to.groups; g++) {
+    qp_model_group *group = &to.group[g];
+    group->columns = to.linear[group->linear[0]].columns;
+    for (unsigned i = 0; i < group->linears; i++) {
+      group->rows[i] = to.linear[group->linear[i]].rows;
+      if (to.linear[group->linear[i]].columns != group->columns)
+        return cannot(m, &m->linear[group->linear[i]], ranks, "input alike", err);
+    }
+  }
+  qp_model_linear *head = &to.linear[to.linears];
+  if (!to.tied) head->rows = (head->rows + ranks - 1) / ranks;
+  count(m, &to);
+  *out = to;
+  return QP_OK;
+}
+
+unsigned qp_parallel_reduces(const qp_model *m) {
+  unsigned n = 0;
+  for (unsigned b = 0; b < m->layers; b++) {
+    bool attention = false, mlp = false;
+    for (unsigned i = 0; i < m->linears; i++) {
+      if (!qp_model_has(m, b, i) || !is_divided(m->linear[i].role)) continue;
+      if (strstr(m->linear[i].role, "down"))
+        mlp = true;
+      else
+        attention = true;
+    }
+    n += attention + mlp;
+  }
+  return n;
+}
