@@ -279,7 +279,8 @@ def calibrate(model, sequences, folder, options=None):
     """Write 'folder' as tuner/calibrate/CALIBRATION.md describes it, and return what its
     calibration.json says.
 
-    model       of transformers, causal, on its device; its parameters are as before afterwards
+    model       of transformers, causal, on its device; its parameters are as before afterwards,
+                its experts are computed one by one (set_experts_implementation)
     sequences   [[id]]: pieces, each of which sees itself alone, of at least 2 tokens
     options     Options
 
@@ -292,8 +293,6 @@ def calibrate(model, sequences, folder, options=None):
     training, gradients = model.training, [p.requires_grad for p in model.parameters()]
     model.eval()
     model.requires_grad_(False)
-    if hasattr(model, "set_experts_implementation"):
-        model.set_experts_implementation("eager")  # expert by expert, so that each is seen
     try:
         return _Job(model, sequences, folder, options).run()
     finally:

@@ -171,8 +171,10 @@ def find_blocks(model):
 def find(model, ids):
     """All linears of a model, by a pass over 'ids' (a list of some 16 tokens): those of the blocks
     in their order, then what is outside, the lm_head last.  Routers are left out: nobody packs
-    them."""
+    them.  Experts are computed one by one from now on."""
     blocks = find_blocks(model)[0]
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("eager")  # expert by expert, so that each is seen
     discovery = _Discovery(model)
     device = next(model.parameters()).device
     with torch.no_grad(), discovery:
