@@ -294,6 +294,8 @@ void qp_cuda_set_context(void *context) {
   if (!open_once(NULL)) cu.CtxSetCurrent((CUcontext)context);
 }
 
+void *qp_cuda_stream(const qp_device *dev) { return ((const cuda_device *)dev)->stream; }
+
 /* ---- Timing a chain ---- */
 
 enum { WARM_UP = 3, MOST_REPLAYS = 64 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Time of a chain of launches in a CUDA graph: what adds up in a model. */
+/* What libraries beside the driver need of a CUDA device; time of a chain of launches in a CUDA
+   graph: what adds up in a model. */
 #ifndef QP_CUDA_TIME_H
 #define QP_CUDA_TIME_H
 
@@ -31,5 +32,9 @@ qp_status qp_cuda_time_work(qp_device *dev, const qp_graph_work *work, unsigned 
 /* The same of a chain of launches. */
 qp_status qp_cuda_time_chain(qp_device *dev, const qp_chain_link *links, size_t count,
                              size_t flush_bytes, unsigned replays, double *seconds, qp_error *err);
+
+/* The CUstream that launches, copies and fills of a CUDA device go to: libraries that are to be in
+   order with them use it. */
+void *qp_cuda_stream(const qp_device *dev);
 
 #endif

@@ -18,7 +18,8 @@
 # $QUANTIZERS cuts 'all' into parts (names and prefixes).  'pack' and 'ten' tune $QUANTIZERS
 # (tcq-2,tcq-3,tcq-4,lin-3,vq2-3,nuq-4) of $MODEL (llama-3.1-8b); 'pack' compiles $CANDIDATES (2)
 # of each launch, those of more are compiled on the GPU's machine.  'ten' takes $SECONDS_IN_ALL
-# (580).  $PROTOTYPE names the source of a hand-written kernel for comparison.
+# (580).  $PROTOTYPE names the source of a hand-written kernel for comparison; $CHECKPOINT (a folder
+# or .gguf, such as SmolLM2's: MOST_MIB=150) with $TEXT is evaluated beside the CPU.
 # shellcheck disable=SC2086,SC2015 # lists of words are split on purpose; a && b || fail is meant so
 set -u
 self=$(realpath "${BASH_SOURCE[0]}")
@@ -100,6 +101,35 @@ warm_tune() {
   done
 }
 
+# Tiny models of every family, and $CHECKPOINT (a folder, or a .gguf) with 4096 tokens of $TEXT
+# where these are given, each with what the CPU finds.
+pack_models() {
+  local folder
+  rm -rf "$out/models.new"
+  cmake --build "$build" --target forward_families >/dev/null && mkdir "$out/models.new" &&
+    "$build/forward_families" "$out/models.new" || return
+  if [ -n "${CHECKPOINT:-}" ]; then
+    mkdir "$out/models.new/checkpoint" && cp "${TEXT:?a text for \$CHECKPOINT}" \
+      "$out/models.new/checkpoint/text.txt" || return
+    if [ -d "$CHECKPOINT" ]; then cp -r "$CHECKPOINT/." "$out/models.new/checkpoint"
+    else cp "$CHECKPOINT" "$out/models.new/checkpoint"; fi || return
+  fi
+  for folder in "$out"/models.new/*/; do
+    evaluate_one "$build/qpal" "$folder" >"$folder/cpu.json" || return
+  done
+  rm -rf "$out/models" && mv "$out/models.new" "$out/models"
+}
+
+# evaluate_one QPAL FOLDER [OPTION...]: as JSON.
+evaluate_one() {
+  local qpal=$1 folder=${2%/} model words
+  shift 2
+  model=$(find "$folder" -maxdepth 1 -name '*.gguf' | head -1)
+  words=(--tokens "$folder/tokens.txt")
+  [ ! -e "$folder/text.txt" ] || words=(--text "$folder/text.txt" --limit 4096 --context 1024)
+  "$qpal" evaluate "${model:-$folder}" "${words[@]}" --json "$@"
+}
+
 pack() {
   local build=${1:-build} bundle source mib most=${MOST_MIB:-50}
   QUANTIZERS=${QUANTIZERS:-$usual} MODEL=${MODEL:-llama-3.1-8b}
@@ -117,6 +147,7 @@ pack() {
   said "broken control" compile_cuda "$out/control.cu" "$out/control"
   [ ! -e "$source" ] || said prototype compile_cuda "$source" "$out/prototype"
   export QPAL_CACHE=$out/cache
+  said models pack_models || echo "no models could be packed"
   said "kernels of check" warm_check
   warm_tune
   rm -r "$scratch"
@@ -216,6 +247,25 @@ prototype() {
   "$here/prototype" | tee "$work/prototype.txt"
 }
 
+# number FILE NAME: the number of that name in JSON as qpal prints it.
+number() { sed -n "s/.*\"$2\":[[:space:]]*\([-+.0-9e]*\).*/\1/p" "$1" | head -n 1; }
+
+# Perplexities on the device beside those that 'pack' found on the CPU; products take fp16 here.
+evaluate() {
+  local folder code=0
+  [ -d "$here/models" ] || { echo "no models were packed"; return 77; }
+  for folder in "$here"/models/*/; do
+    evaluate_one "$qpal" "$folder" --device "$device" >"$work/evaluate.json" || return
+    awk -v name="$(basename "$folder")" -v p="$(number "$folder/cpu.json" perplexity)" \
+      -v q="$(number "$work/evaluate.json" perplexity)" \
+      -v t="$(number "$work/evaluate.json" seconds)" 'BEGIN {
+        off = q / p - 1; off = off < 0 ? -off : off
+        printf "%-16s perplexity %.4f on the CPU, %.4f here (%.1e off), %.1f s\n", name, p, q, off, t
+        exit !(off < 5e-3) }' || code=1
+  done
+  return $code
+}
+
 profile() {
   command -v ncu >/dev/null || { echo "no ncu on PATH"; return 77; }
   ncu --clock-control none --kernel-name regex:gemm --launch-count 1 --target-processes all \
@@ -236,6 +286,7 @@ ten_steps() {
   step tune-1 130 "${again[@]}" tune 1 110
   step tune-8 60 "${again[@]}" tune 8 45
   step bench 80 "${again[@]}" bench
+  step evaluate 60 "${again[@]}" evaluate
   step prototype 30 "${again[@]}" prototype
   step profile 40 "${again[@]}" profile
 }
@@ -347,5 +398,5 @@ word=${1:-help}
 case $word in
   pack | ten | collect | all) $word "$@" ;;
   _step) "$@" ;;
-  *) sed -n '3,21s/^# \{0,1\}//p' "$self"; [ "$word" = help ] || exit 2 ;;
+  *) sed -n '3,22s/^# \{0,1\}//p' "$self"; [ "$word" = help ] || exit 2 ;;
 esac

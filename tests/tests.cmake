@@ -42,7 +42,7 @@ if(CRITERION_FOUND)
   target_compile_definitions(fake_nvml_old PRIVATE FAKE_NVML_OLD)
   set_target_properties(fake_nvml_old PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   add_dependencies(fake_cuda fake_nvml_old)
-  foreach(name test_cuda test_library_cuda test_meter_cuda test_measurer test_cublas test_bench
+  foreach(name test_cuda test_library_cuda test_meter_cuda test_measurer test_cublas test_engine test_bench
       test_runner)
     add_dependencies(${name} fake_cuda)
   endforeach()

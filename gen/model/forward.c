@@ -202,7 +202,7 @@ qp_status qp_forward_open(const char *path, qp_models *models, const qp_forward_
   qp_forward *f = calloc(1, sizeof *f);
   if (!f) return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
   f->budget = options->resident_bytes ? options->resident_bytes : half_of_memory();
-  qp_status status = qp_blas_open(&f->blas, err);
+  qp_status status = options->engine ? QP_OK : qp_blas_open(&f->blas, err);
   if (!status) status = qp_weights_open(path, models, options->palette, &f->weights, err);
   if (!status) status = qp_parallel_open(options->threads, &f->parallel, err);
   if (!status) status = open_model(f, models, err);
@@ -272,11 +272,16 @@ qp_status qp_forward_embed(qp_forward *f, const qp_sequences *s, float *hidden, 
   return QP_OK;
 }
 
+static qp_status no_engine(qp_error *err) {
+  return qp_fail(err, QP_E_MISSING, "a forward pass for an engine, and none is there");
+}
+
 qp_status qp_forward_block(qp_forward *f, unsigned block, const qp_sequences *s,
                            const qp_forward_hook *hook, float *hidden, qp_error *err) {
   qp_forward_weight *linear = f->layer[block].linear;
   qp_status status = QP_OK;
   if (f->engine.block) return f->engine.block(f->engine.self, block, s, hook, hidden, err);
+  if (!f->blas) return no_engine(err);
   for (unsigned i = 0; i < f->model->linears && !status; i++)
     status = need(f, block, i, &linear[i], err);
   if (!status) status = qp_forward_compute(f, block, s, hook, hidden, err);
@@ -320,6 +325,7 @@ qp_status qp_forward_head(qp_forward *f, const float *hidden, size_t rows,
   const qp_model *m = f->model;
   const unsigned head = m->linears;
   if (f->engine.head) return f->engine.head(f->engine.self, hidden, rows, hook, logits, err);
+  if (!f->blas) return no_engine(err);
   qp_status status = qp_forward_grow(&f->x, rows * m->hidden, err);
   if (status) return status;
   const qp_norm_rows n = {.norm = &f->final,

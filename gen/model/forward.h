@@ -35,6 +35,7 @@ typedef struct qp_forward_options {
   /* fp32 weights that stay in memory, in bytes; blocks beyond are read again each time they are
      run, the head in pieces.  0: half of the machine's memory. */
   uint64_t resident_bytes;
+  bool engine; /* blocks and head are computed by an engine (forward_engine.h): no BLAS is needed */
 } qp_forward_options;
 
 /*

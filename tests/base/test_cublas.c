@@ -7,7 +7,9 @@
 
 #include "tests/fake/fake_cublas.h"
 #include "tests/fake/fake_cuda.h"
-#include "tuner/tune/cublas.h"
+#include "runtime/cuda_time.h"
+#include "runtime/half.h"
+#include "tuner/base/cublas.h"
 
 static const char fake[] = QP_BINARY_DIR "/libfake_cuda.so";
 static qp_error err;
@@ -67,6 +69,36 @@ Test(cublas, a_product_is_w_transposed_times_x_in_fp16_with_fp32_sums) {
   cr_assert_arr_eq(gemm()->shape, shape, sizeof shape);
   cr_assert_arr_eq(gemm()->types, types, sizeof types);
   cr_assert_geq(gemm()->workspace, 32 << 20, "a graph must not allocate");
+}
+
+Test(cublas, a_product_of_a_pass_leaves_fp32_rows_apart_and_is_on_the_devices_stream) {
+  enum { ROWS = 3, FEATURES = 5, COLUMNS = 8, STRIDE = 7 };
+  uint16_t x[ROWS * COLUMNS], w[FEATURES * COLUMNS];
+  float y[ROWS * STRIDE];
+  for (unsigned i = 0; i < ROWS * COLUMNS; i++) x[i] = qp_float_to_half((float)i / 8 - 1);
+  for (unsigned i = 0; i < FEATURES * COLUMNS; i++) w[i] = qp_float_to_half(1 - (float)(i % 7) / 4);
+  qp_cublas_product p = {
+      .y_stride = STRIDE, .rows = ROWS, .features = FEATURES, .columns = COLUMNS};
+  cr_assert_eq(open_it(), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_device_alloc(dev, sizeof x, &p.x, &err), QP_OK);
+  cr_assert_eq(qp_device_alloc(dev, sizeof w, &p.w, &err), QP_OK);
+  cr_assert_eq(qp_device_alloc(dev, sizeof y, &p.y, &err), QP_OK);
+  cr_assert_eq(qp_device_upload(dev, p.x, x, sizeof x, &err), QP_OK);
+  cr_assert_eq(qp_device_upload(dev, p.w, w, sizeof w, &err), QP_OK);
+  cr_assert_eq(qp_device_fill(dev, p.y, 0, sizeof y, &err), QP_OK);
+  cr_assert_eq(qp_cublas_multiply(cublas, &p, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_device_download(dev, y, p.y, sizeof y, &err), QP_OK);
+  for (unsigned r = 0; r < ROWS; r++)
+    for (unsigned f = 0; f < STRIDE; f++) {
+      float want = 0;
+      for (unsigned k = 0; k < COLUMNS && f < FEATURES; k++)
+        want += qp_half_to_float(x[r * COLUMNS + k]) * qp_half_to_float(w[f * COLUMNS + k]);
+      cr_expect_float_eq(y[r * STRIDE + f], want, 1e-5, "[%u][%u]", r, f);
+    }
+  cr_expect_eq(gemm()->stream, qp_cuda_stream(dev));
+  cr_expect_neq(gemm()->stream, NULL);
+  const qp_devptr all[] = {p.x, p.w, p.y};
+  for (unsigned i = 0; i < 3; i++) qp_device_free(dev, all[i]);
 }
 
 Test(cublas, a_chain_walks_over_four_times_the_cache) {

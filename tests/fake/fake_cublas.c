@@ -26,8 +26,9 @@ int cublasSetStream_v2(void *handle, void *stream) { return (void)handle, last.s
 int cublasSetWorkspace_v2(void *handle, void *at, size_t bytes) {
   return (void)handle, last.workspace = at ? bytes : 0, 0;
 }
-/* C (m x n) = A^T (k x m) B (k x n), columns first. */
-static void multiply(int m, int n, int k, const uint16_t *a, const uint16_t *b, uint16_t *c) {
+/* C (m x n, columns 'ldc' apart) = A^T (k x m) B (k x n), columns first; C in fp32 or fp16. */
+static void multiply(int m, int n, int k, const uint16_t *a, const uint16_t *b, void *c, int ldc,
+                     int fp32) {
   const char *wrong = getenv("FAKE_CUBLAS_WRONG");
   if (wrong && !strcmp(wrong, "idle")) return;
   const int last_k = wrong ? k - k / 16 : k;
@@ -37,7 +38,11 @@ static void multiply(int m, int n, int k, const uint16_t *a, const uint16_t *b, 
       for (int t = 0; t < last_k; t++)
         sum += qp_half_to_float(a[(size_t)i * (size_t)k + (size_t)t]) *
                qp_half_to_float(b[(size_t)j * (size_t)k + (size_t)t]);
-      c[(size_t)j * (size_t)m + (size_t)i] = qp_float_to_half(sum);
+      const size_t at = (size_t)j * (size_t)ldc + (size_t)i;
+      if (fp32)
+        ((float *)c)[at] = sum;
+      else
+        ((uint16_t *)c)[at] = qp_float_to_half(sum);
     }
 }
 
@@ -45,7 +50,7 @@ int cublasGemmEx(void *handle, int ta, int tb, int m, int n, int k, const void *
                  const void *a, int at, int lda, const void *b, int bt, int ldb, const void *beta,
                  void *c, int ct, int ldc, int compute, int algorithm) {
   (void)handle, (void)alpha, (void)beta;
-  multiply(m, n, k, a, b, c);
+  multiply(m, n, k, a, b, c, ldc, ct == 0);
   last.launches++;
   last = (fake_cublas_gemm){.launches = last.launches,
                             .stream = last.stream,

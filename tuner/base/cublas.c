@@ -3,7 +3,7 @@
 ** cuBLAS; see cublas.h.  Its header is not needed: these calls and enumerators are those of cuBLAS
 ** 11 to 13.
 */
-#include "tuner/tune/cublas.h"
+#include "tuner/base/cublas.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 #include "runtime/dynlib.h"
 #include "runtime/half.h"
 
-enum { OP_N = 0, OP_T = 1, R_16F = 2, COMPUTE_32F = 68, GEMM_DEFAULT = -1 };
+enum { OP_N = 0, OP_T = 1, R_32F = 0, R_16F = 2, COMPUTE_32F = 68, GEMM_DEFAULT = -1 };
 enum {
   CHUNK = 1 << 20,
   LEAST_LINKS = 12,          /* of a chain */
@@ -87,6 +87,27 @@ void qp_cublas_close(qp_cublas *c) {
   free(c);
 }
 
+/* cuBLAS' calls go to this stream from now on, with a workspace of ours: taking a stream gives its
+   own back. */
+static qp_status take_stream(qp_cublas *c, void *stream, qp_error *err) {
+  int r = c->SetStream(c->handle, stream);
+  if (!r) r = c->SetWorkspace(c->handle, (void *)(uintptr_t)c->workspace, WORKSPACE_BYTES);
+  return r ? failed(r, "cublasSetStream", err) : QP_OK;
+}
+
+/* Column by column: y^T (features x rows) = w (as columns x features)^T x^T. */
+qp_status qp_cublas_multiply(qp_cublas *c, const qp_cublas_product *p, qp_error *err) {
+  const float one = 1, zero = 0;
+  const int m = (int)p->features, n = (int)p->rows, k = (int)p->columns, ld = (int)p->y_stride;
+  c->dev->ops->enter(c->dev);
+  const qp_status status = take_stream(c, qp_cuda_stream(c->dev), err);
+  if (status) return status;
+  const int r = c->GemmEx(c->handle, OP_T, OP_N, m, n, k, &one, (const void *)(uintptr_t)p->w,
+                          R_16F, k, (const void *)(uintptr_t)p->x, R_16F, k, &zero,
+                          (void *)(uintptr_t)p->y, R_32F, ld, COMPUTE_32F, GEMM_DEFAULT);
+  return r ? failed(r, "cublasGemmEx", err) : QP_OK;
+}
+
 /* Finite halves of both signs below 2: what they are does not change the time, NaNs may.  A
    buffer holds this chunk again and again.  malloc'ed. */
 static uint32_t *make_chunk(qp_error *err) {
@@ -134,14 +155,13 @@ static qp_status enqueue(void *stream, void *arg, qp_error *err) {
   qp_cublas *c = g->c;
   const float one = 1, zero = 0;
   const int m = (int)g->rows, n = (int)g->batch, k = (int)g->columns;
-  int r = c->SetStream(c->handle, stream); /* takes cuBLAS' own workspace back */
-  if (!r) r = c->SetWorkspace(c->handle, (void *)(uintptr_t)c->workspace, WORKSPACE_BYTES);
-  if (r) return failed(r, "cublasSetStream", err);
+  const qp_status status = take_stream(c, stream, err);
+  if (status) return status;
   for (unsigned i = 0; i < g->launches; i++) {
     const qp_devptr w = c->weights + (size_t)(i % g->copies) * g->rows * g->columns * 2;
-    r = c->GemmEx(c->handle, OP_T, OP_N, m, n, k, &one, (const void *)(uintptr_t)w, R_16F, k,
-                  (const void *)(uintptr_t)c->x, R_16F, k, &zero, (void *)(uintptr_t)c->y, R_16F, m,
-                  COMPUTE_32F, GEMM_DEFAULT);
+    const int r = c->GemmEx(c->handle, OP_T, OP_N, m, n, k, &one, (const void *)(uintptr_t)w, R_16F,
+                            k, (const void *)(uintptr_t)c->x, R_16F, k, &zero,
+                            (void *)(uintptr_t)c->y, R_16F, m, COMPUTE_32F, GEMM_DEFAULT);
     if (r) return failed(r, "cublasGemmEx", err);
   }
   return QP_OK;

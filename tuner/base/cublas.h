@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cuBLAS by dlopen: what a user would run instead, Y = X W^T with fp16 weights. */
+/* cuBLAS by dlopen: what a user would run instead of our kernels, Y = X W^T with fp16 weights, and the
+   products of a forward pass on a GPU. */
 #ifndef QP_CUBLAS_H
 #define QP_CUBLAS_H
 
@@ -28,5 +29,17 @@ void qp_cublas_close(qp_cublas *c);
 */
 qp_status qp_cublas_time(qp_cublas *c, unsigned rows, unsigned columns, unsigned batch, int64_t *ps,
                          double *error, qp_error *err);
+
+/*
+** y[rows][features] = x[rows][columns] w[features][columns]^T: x and w fp16, sums and y fp32, rows
+** of y 'y_stride' numbers apart.  In order with the device's launches; not waited for.
+** QP_E_DEVICE.
+*/
+typedef struct qp_cublas_product {
+  qp_devptr x, w, y;
+  uint64_t y_stride;
+  unsigned rows, features, columns;
+} qp_cublas_product;
+qp_status qp_cublas_multiply(qp_cublas *c, const qp_cublas_product *p, qp_error *err);
 
 #endif

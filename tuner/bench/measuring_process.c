@@ -9,7 +9,7 @@
 
 #include "gen/compile/compile.h"
 #include "tuner/bench/choose.h"
-#include "tuner/tune/cublas.h"
+#include "tuner/base/cublas.h"
 #include "tuner/base/output.h"
 
 /* What stands behind a row while it is measured. */

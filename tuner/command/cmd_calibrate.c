@@ -64,6 +64,7 @@ static qp_status run(const calibrate_options *o, const char *path, double noise,
       .stopped = &qp_stopped};
   qp_status status = qp_text_or_ids(path, o->text, o->tokens, o->context, o->limit, &tokens, err);
   if (!status && o->device) status = qp_engine_open(o->device, 0, &engine, err);
+  if (engine) fprintf(stderr, "on %s, products by %s\n", o->device, qp_engine_products(engine));
   if (!status) status = qp_models_open(&models, err);
   if (!status) status = qp_forward_open(path, models, &forward, &f, err);
   if (!status && engine) status = qp_engine_attach(engine, f, err);

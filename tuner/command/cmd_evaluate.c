@@ -103,11 +103,13 @@ static qp_status run(const evaluate_options *o, const char *path, qp_error *err)
   qp_status status = open_palette(o, &session, err);
   const qp_forward_options options = {.palette = session.palette,
                                       .threads = o->threads,
-                                      .resident_bytes = (uint64_t)o->memory << 20};
+                                      .resident_bytes = (uint64_t)o->memory << 20,
+                                      .engine = o->device != NULL};
   if (!status)
     status = qp_text_or_ids(o->against ? o->against : path, o->text, o->tokens, o->context,
                             o->limit, &tokens, err);
   if (!status && o->device) status = qp_engine_open(o->device, 0, &engine, err);
+  if (engine) fprintf(stderr, "on %s, products by %s\n", o->device, qp_engine_products(engine));
   if (!status) status = qp_models_open(&models, err);
   if (!status) status = open_forward(path, models, &options, engine, &model, err);
   if (!status && o->against)

@@ -2,6 +2,7 @@
 /* Forward passes on a device: gen/model/forward_block.c, step by step, with kernels. */
 #include "tuner/forward/engine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,8 @@ enum { RUN_ROWS = 2048 /* of whole sequences that are computed together */ };
 struct qp_engine {
   qp_device *dev;
   qp_forward_kernels *kernels;
+  qp_cublas *cublas; /* NULL: the kernels' product */
+  char products[1024];
   uint64_t budget;
   qp_engine_model *models;
 };
@@ -52,6 +55,18 @@ static qp_status tell_linear(const run *r, int linear, qp_devptr x) {
   return tell(r, l->group, x, l->columns);
 }
 
+static qp_status multiply(const qp_engine_model *m, const qp_product_args *a, qp_error *err) {
+  if (!m->cublas) return qp_forward_kernels_product(m->kernels, *a, err);
+  const qp_cublas_product p = {.x = a->x,
+                               .w = a->w,
+                               .y = a->y,
+                               .y_stride = a->y_stride,
+                               .rows = a->rows,
+                               .features = a->features,
+                               .columns = a->columns};
+  return qp_cublas_multiply(m->cublas, &p, err);
+}
+
 /* x [rows][columns] --[linear]--> y + *column, where there is such a linear. */
 static qp_status apply(const run *r, int linear, qp_devptr x, qp_devptr y, size_t y_stride,
                        size_t *column) {
@@ -64,7 +79,7 @@ static qp_status apply(const run *r, int linear, qp_devptr x, qp_devptr y, size_
   a.columns = l->columns;
   *column += l->rows;
   qp_status status = qp_engine_weight(r->m, r->block, (unsigned)linear, &a.w, r->err);
-  if (!status) status = qp_forward_kernels_product(r->m->kernels, a, r->err);
+  if (!status) status = multiply(r->m, &a, r->err);
   if (status || !bias) return status;
   qp_finish_args f = {.y = to, .y_stride = y_stride, .features = l->rows};
   status = qp_engine_vector(r->m, bias, l->rows, &f.bias, r->err);
@@ -287,7 +302,7 @@ static qp_status engine_head(void *self, const float *hidden, size_t rows,
   if (!status) status = qp_engine_weight(m, 0, model->linears, &p.w, err);
   p.x = m->x.at;
   f.y = p.y = m->inner.at;
-  if (!status) status = qp_forward_kernels_product(m->kernels, p, err);
+  if (!status) status = multiply(m, &p, err);
   if (!status && f.softcap > 0) status = qp_forward_kernels_finish(m->kernels, f, rows, err);
   if (!status) status = qp_device_sync(m->dev, err);
   if (status) return status;
@@ -296,12 +311,31 @@ static qp_status engine_head(void *self, const float *hidden, size_t rows,
 
 /* ---- Opening ---- */
 
+/* Without cuBLAS a GPU has the kernels' product, which is right and slow. */
+static qp_status open_cublas(qp_engine *e, qp_error *err) {
+  char version[64];
+  qp_error why = {{0}};
+  snprintf(e->products, sizeof e->products, "a plain kernel");
+  if (e->dev->info.simulated) return QP_OK;
+  const qp_status status = qp_cublas_open(e->dev, &e->cublas, version, sizeof version, &why);
+  if (!status)
+    snprintf(e->products, sizeof e->products, "%s", version);
+  else if (status == QP_E_MISSING)
+    snprintf(e->products, sizeof e->products, "a plain kernel: %.900s", why.text);
+  else
+    return qp_fail(err, status, "%s", why.text);
+  return QP_OK;
+}
+
+const char *qp_engine_products(const qp_engine *e) { return e->products; }
+
 qp_status qp_engine_open(const char *device, uint64_t weight_bytes, qp_engine **out,
                          qp_error *err) {
   qp_engine *e = calloc(1, sizeof *e);
   if (!e) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
   qp_status status = qp_device_open(device, &e->dev, err);
   if (!status) status = qp_forward_kernels_open(e->dev, &e->kernels, err);
+  if (!status) status = open_cublas(e, err);
   if (status) return qp_engine_close(e), status;
   e->budget = weight_bytes ? weight_bytes : e->dev->info.memory_bytes / 4 * 3;
   *out = e;
@@ -314,6 +348,7 @@ void qp_engine_close(qp_engine *e) {
     next = m->next;
     qp_engine_model_free(m);
   }
+  qp_cublas_close(e->cublas);
   qp_forward_kernels_close(e->kernels);
   if (e->dev) qp_device_close(e->dev);
   free(e);
@@ -325,7 +360,8 @@ qp_status qp_engine_attach(qp_engine *e, qp_forward *f, qp_error *err) {
                    qp_forward_path(f), f->model->head_dim, QP_FORWARD_HEAD_DIM);
   qp_engine_model *m = calloc(1, sizeof *m);
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a model on a device");
-  *m = (qp_engine_model){.f = f, .kernels = e->kernels, .dev = e->dev, .budget = &e->budget};
+  *m = (qp_engine_model){
+      .f = f, .kernels = e->kernels, .cublas = e->cublas, .dev = e->dev, .budget = &e->budget};
   m->weights = (size_t)f->model->layers * f->model->linears + 1;
   m->weight = calloc(m->weights, sizeof *m->weight);
   if (!m->weight) return free(m), qp_fail(err, QP_E_NOMEM, "no memory for a model on a device");

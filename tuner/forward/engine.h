@@ -5,7 +5,7 @@
 ** A qp_engine is a device with its kernels; models are attached to it, each with its weights in
 ** fp16. Weights stay on the device while there is room for them and are sent again each time
 ** otherwise; packed ones are decoded by the CPU on their way.  Products take fp16 and add in fp32;
-** norms, attention and what is added up between blocks are fp32.
+** norms, attention and what is added up between blocks are fp32.  On a GPU the products are cuBLAS'.
 */
 #ifndef QP_ENGINE_H
 #define QP_ENGINE_H
@@ -21,6 +21,8 @@ typedef struct qp_engine qp_engine;
 ** QP_E_MISSING: no such device, or no NVRTC; QP_E_COMPILE, QP_E_DEVICE, QP_E_NOMEM.
 */
 qp_status qp_engine_open(const char *device, uint64_t weight_bytes, qp_engine **out, qp_error *err);
+/* What computes the products: "cuBLAS 13.1.0", or "a plain kernel" with why cuBLAS does not. */
+const char *qp_engine_products(const qp_engine *e);
 /* After the forward passes that it computes are closed; NULL is allowed. */
 void qp_engine_close(qp_engine *e);
 

@@ -4,6 +4,7 @@
 #define QP_ENGINE_MODEL_H
 
 #include "gen/model/forward_state.h"
+#include "tuner/base/cublas.h"
 #include "tuner/forward/kernels.h"
 
 typedef struct qp_device_buffer {
@@ -21,6 +22,7 @@ typedef struct qp_engine_model {
   struct qp_engine_model *next;
   qp_forward *f;
   qp_forward_kernels *kernels;
+  qp_cublas *cublas; /* NULL: products by the kernels */
   qp_device *dev;
   uint64_t *budget;  /* bytes that weights may still take, of all models */
   qp_devptr *weight; /* [weights = layers * linears + 1], the head last; 0: not there */

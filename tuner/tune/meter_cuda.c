@@ -14,7 +14,7 @@
 #include "gen/base/resource.h"
 #include "gen/compile/nvrtc.h"
 #include "runtime/cuda_time.h"
-#include "tuner/tune/cublas.h"
+#include "tuner/base/cublas.h"
 #include "tuner/tune/cupti.h"
 #include "tuner/tune/meter.h"
 #include "tuner/tune/nvml.h"
