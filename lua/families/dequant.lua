@@ -9,7 +9,7 @@ return {
   tunables = {
     tunable("warps", { 16, 8, 32 }),
     tunable("unfold", { 1, 0 }),
-    tunable("copies", { 4, 1, 2, 8, 16, 32, 0 }),
+    tunable("copies", { 0, 1, 2, 4, 8, 16, 32 }),
     tunable("mulshift", { 1, 0 }),
     tunable("blocks", { 1, 2, 4 }),
   },

@@ -35,6 +35,11 @@ Test(verify, decodes_that_look_up_codebooks_of_rows_are_right) {
 }
 
 Test(verify, weights_as_large_as_fp16_do_not_overflow_what_is_checked) {
-  expect_right("pass_through.lua", "pass-16", "gemm_naive", 0);
-  expect_right("pass_through.lua", "pass-16", "dequant", 0);
+  expect_right("large.lua", "pass-16", "gemm_naive", 0);
+  expect_right("large.lua", "pass-16", "dequant", 0);
+}
+
+Test(verify, as_many_copies_of_a_large_table_are_made_as_fit) {
+  expect_right("large.lua", "pairs-7", "gemm_tensor", 1);
+  expect_right("large.lua", "pairs-7", "dequant", 1);
 }
