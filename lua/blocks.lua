@@ -24,8 +24,8 @@ end
 -- Routed experts, a stack of each projection.
 --   o: path ("mlp"), rows (of gate and up), experts, active; gate, up, down: names of tensors,
 --   gate = false: there is none; columns (m.hidden); bias
---   stack: how checkpoints also hold them: { gate_up =, down = } or { gate =, up =, down = } names of
---   whole tensors; transposed (all), down_transposed; interleaved (gate and up, row by row)
+--   stack: how checkpoints also hold them: { gate_up =, down = } or { gate =, up =, down = }, names
+--   of whole tensors; transposed (all), down_transposed; interleaved (gate and up, row by row)
 --   names: what an expert's tensor is called, where that is not path.experts.*.name
 function blocks.experts(m, linears, o)
   local path, h = o.path .. ".experts.*.", o.columns or m.hidden
@@ -50,7 +50,8 @@ function blocks.experts(m, linears, o)
     add("expert_gate", "experts-up-gate", gate, o.rows, h,
         part(whole.gate, 0, 1, o.transposed) or part(whole.gate_up, 0, 2, o.transposed))
   end
-  add("expert_down", "experts-down", down, h, o.rows, part(whole.down, 0, 1, o.transposed or o.down_transposed))
+  add("expert_down", "experts-down", down, h, o.rows,
+      part(whole.down, 0, 1, o.transposed or o.down_transposed))
   return linears
 end
 
@@ -184,7 +185,8 @@ end
 
 -- Weights of a vision transformer and its projector, from a vision_config in any of the usual
 -- spellings.  o: gated (a third matrix in the MLP), text (width of the decoder), projector:
--- "mlp" (two matrices to the decoder's width), "linear", "merger" (of merge x merge patches).
+-- "mlp" (two matrices to the decoder's width), "linear", "merger" (of merge x merge patches, once
+-- and for every layer that the config lists), "merged" (of such patches, two matrices).
 function blocks.vision(v, o)
   if type(v) ~= "table" then return 0 end
   o = o or {}
@@ -209,6 +211,7 @@ function blocks.vision(v, o)
   local projector = o.projector or "mlp"
   if projector == "mlp" then n = n + h * out + out * out end
   if projector == "linear" then n = n + h * out end
+  if projector == "merged" then n = n + merged * out + out * out end
   if projector == "merger" then
     local mergers = 1
     if type(v.deepstack_visual_indexes) == "table" then

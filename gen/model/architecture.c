@@ -107,7 +107,8 @@ typedef struct describing {
 } describing;
 
 static qp_status wrong(const describing *d, const char *what) {
-  return qp_fail(d->err, QP_E_ARG, "%s: %s: %s", architectures_file, d->out->type, what);
+  return qp_fail(d->err, QP_E_ARG, "%s: %s: %s: %s", d->c->where, architectures_file, d->out->type,
+                 what);
 }
 
 /* A copy of a config without what is large and says nothing of the model. */
@@ -131,7 +132,7 @@ static qp_status make_argument(describing *d) {
   return status;
 }
 
-/* '*result': what entry.NAME(m) gives; QP_E_MISSING without a message: there is no such function. */
+/* '*result': what entry.NAME(m) gives; QP_E_MISSING without a message: there is none. */
 static qp_status call(describing *d, size_t entry, const char *name, qp_lua_ref *result) {
   char path[64];
   qp_lua_ref f = 0;
@@ -219,8 +220,8 @@ static qp_status read_linear(const describing *d, qp_lua_ref v, const char *at, 
 }
 
 static qp_status read_kind(const describing *d, qp_lua_ref v, const char *at, uint64_t *has) {
-  char path[96], where[96];
-  snprintf(where, sizeof where, "%s: %s", architectures_file, d->out->type);
+  char path[96], where[512];
+  snprintf(where, sizeof where, "%.400s: %s: %s", d->c->where, architectures_file, d->out->type);
   qp_kind_list *k = calloc(1, sizeof *k);
   if (!k) return qp_fail(d->err, QP_E_NOMEM, "%s: no memory", d->c->where);
   snprintf(path, sizeof path, "%.*s", (int)strlen(at) - (*at != 0), at);
@@ -309,8 +310,8 @@ static qp_status weights_of(describing *d, const char *name, char (*names)[32], 
   const bool by_kind = qp_lua_type_of(d->lua, v, "") == QP_LUA_TABLE;
   qp_lua_release(d->lua, v);
   if (n < 0 || n > most)
-    return qp_fail(d->err, QP_E_ARG, "%s: %s: %s gives no number of weights", architectures_file,
-                   d->out->type, name);
+    return qp_fail(d->err, QP_E_ARG, "%s: %s: %s: %s gives no number of weights", d->c->where,
+                   architectures_file, d->out->type, name);
   *out = by_kind || strcmp(name, "extra") != 0 ? (uint64_t)sum : (uint64_t)sum * d->out->layers;
   return QP_OK;
 }

@@ -10,8 +10,8 @@
 #include "runtime/status.h"
 
 /*
-** Run lua/architectures.lua and the files of lua/architectures, which add entries; '*list' is all of
-** them and belongs to the caller.  Errors name file and line.
+** Run lua/architectures.lua and the files of lua/architectures, which add entries; '*list' is all
+** of them and belongs to the caller.  Errors name file and line.
 */
 qp_status qp_architectures_load(qp_lua *l, qp_lua_ref *list, qp_error *err);
 

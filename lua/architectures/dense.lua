@@ -151,7 +151,9 @@ like_llama({ "chatglm" }, {
             kv_heads = "multi_query_group_num", head_dim = "kv_channels" },
   block = packed { qkv = "self_attention.query_key_value", o = "self_attention.dense",
                    gate_up = "mlp.dense_h_to_4h", down = "mlp.dense_4h_to_h",
-                   bias = function(m) return m.config.add_qkv_bias or m.config.add_bias_linear end },
+                   bias = function(m)
+                     return m.config.add_qkv_bias or m.config.add_bias_linear
+                   end },
 })
 family {
   types = { "qwen" }, -- the first; its intermediate_size counts both halves
@@ -218,7 +220,8 @@ family {
 }
 family {
   types = { "falcon", "RefinedWeb", "RefinedWebModel" },
-  names = { heads = "n_head", layers = "n_layer", kv_heads = "num_kv_heads", intermediate = "ffn_hidden_size" },
+  names = { heads = "n_head", layers = "n_layer", kv_heads = "num_kv_heads",
+            intermediate = "ffn_hidden_size" },
   defaults = { tied = 1, intermediate = 1 },
   prefix = "transformer.", blocks = "h", embedding = "transformer.word_embeddings",
   head = "lm_head",

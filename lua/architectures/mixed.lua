@@ -172,7 +172,9 @@ end
 local mixers = { linear_attention = "mamba", mamba2 = "mamba", full_attention = "attention" }
 local function mixer_layers(given)
   local list = {}
-  for i, name in ipairs(type(given) == "table" and given or {}) do list[i] = mixers[name] or name end
+  for i, name in ipairs(type(given) == "table" and given or {}) do
+    list[i] = mixers[name] or name
+  end
   return list
 end
 
@@ -206,7 +208,8 @@ local function nemotron_experts(m)
   if latent then
     for _, l in ipairs(list) do if l.role == "expert_down" then l.rows = latent end end
     table.insert(list, linear("latent_in", "latent_in", "mixer.fc1_latent_proj", latent, m.hidden))
-    table.insert(list, linear("latent_out", "latent_out", "mixer.fc2_latent_proj", m.hidden, latent))
+    table.insert(list, linear("latent_out", "latent_out", "mixer.fc2_latent_proj", m.hidden,
+                              latent))
   end
   local rows = number(c.moe_shared_expert_intermediate_size, 0) * number(c.n_shared_experts, 1)
   return join(list, shared(m, "mixer.shared_experts.", rows, { names = { gate = false } }))

@@ -25,7 +25,7 @@ end
 local merger = { projector = "merger" }
 local old_llava = { prefix = "language_model.model.", head = "language_model.lm_head" }
 local function under_language_model(o)
-  for k, v in pairs(old_llava) do o[k] = v end
+  for k, v in pairs(old_llava) do o[k] = o[k] or v end
   return o
 end
 
@@ -53,14 +53,18 @@ shell({ "llava_llama", "llava_mistral" }, { of = "llama", prefix = "model." })
 shell({ "mistral3" }, under_language_model { of = "mistral", vision = { gated = true } })
 shell({ "paligemma" }, under_language_model { of = "gemma", vision = { projector = "linear" } })
 shell({ "aya_vision", "cohere2_vision" }, under_language_model { of = "cohere2" })
-shell({ "internvl" }, under_language_model { of = "qwen2" })
-shell({ "internvl_chat" }, under_language_model { text = "llm_config", of = "qwen2" })
+shell({ "internvl" }, under_language_model { of = "qwen2", vision = { projector = "merged" } })
+shell({ "internvl_chat", "NVLM_D" }, under_language_model {
+  text = "llm_config", of = "qwen2", vision = { projector = "merged" },
+})
 shell({ "kimi_k25" }, under_language_model { of = "kimi_k2", vision = merger })
 shell({ "kimi_vl" }, under_language_model { of = "deepseek_v3", vision = merger })
 shell({ "deepseek_vl_v2", "deepseek_vl2" }, under_language_model {
-  text = "language_config", of = "deepseek_v2", prefix = "language.model.", head = "language.lm_head",
+  text = "language_config", of = "deepseek_v2", prefix = "language.model.",
+  head = "language.lm_head",
 })
-shell({ "multi_modality", "janus" }, under_language_model { text = "language_config", of = "llama" })
+shell({ "multi_modality", "janus" },
+      under_language_model { text = "language_config", of = "llama" })
 shell({ "idefics3", "smolvlm", "idefics2" }, { of = "llama", prefix = "model.text_model.",
                                                defaults = { vocab = 32000 } })
 shell({ "gemma4" }, { of = "gemma4_text", vision = { gated = true, projector = "linear" } })
@@ -79,7 +83,12 @@ shell({ "llama4" }, under_language_model {
 })
 shell({ "voxtral", "qwen2_audio", "ultravox" }, under_language_model {
   of = "qwen2",
-  passed = function() return { weights = 0, what = "audio tower (not counted)" } end,
+  passed = function(m)
+    local a = m.root.audio_config
+    if type(a) ~= "table" then return nil end
+    return { weights = blocks.vision(a, { projector = "linear", text = m.hidden }),
+             what = "audio tower and projector" }
+  end,
 })
 shell({ "minicpmv", "minicpmo" }, { of = "qwen2", prefix = "llm.model.", head = "llm.lm_head" })
 shell({ "mistral_large4" }, under_language_model { of = "mistral4", vision = { gated = true } })
@@ -121,7 +130,8 @@ family {
     local layers = number(v.num_hidden_layers, 32) + number(v.num_global_layers, 8)
     local places = (number(v.image_size, 560) // number(v.patch_size, 14)) ^ 2 + 1
     local tiles = number(v.max_num_tiles, 4)
-    local ratios = (type(v.supported_aspect_ratios) == "table" and #v.supported_aspect_ratios or 8) + 1
+    local listed = v.supported_aspect_ratios
+    local ratios = (type(listed) == "table" and #listed or 8) + 1
     local n = layers * block + ratios * tiles * places * h
       + number(v.vision_output_dim, 7680) * m.hidden
     return { weights = math.tointeger(n // 1), what = "vision tower and projector" }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Mixtures of experts through the command, by plan and by one quantizer, from stacks or one by one. */
+/* Mixtures of experts through the command, by plan or one quantizer, from stacks or one by one. */
 #include "tests/quantize/quantize_kit.h"
 
 TestSuite(quantize_experts, .init = make_folder, .fini = remove_folder);

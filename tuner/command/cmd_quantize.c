@@ -89,7 +89,7 @@ typedef struct row {
 
 enum { MAX_ROWS = 128 };
 
-/* "self_attn.q_proj" of "model.layers.3.self_attn.q_proj"; of all experts "mlp.experts.*.up_proj". */
+/* "self_attn.q_proj" of "model.layers.3.self_attn.q_proj"; of experts "mlp.experts.*.up_proj". */
 static void role_of(const qp_model *m, const char *name, char out[QP_MODEL_NAME]) {
   char start[128];
   const int n = snprintf(start, sizeof start, "%s%s.", m->prefix, m->blocks);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Tensor parallelism:  model, number of ranks -> [the model as one rank has it].  Heads stay whole:
-** q, k, v, gate, up and what comes of latent vectors are divided by rows, o and down by columns, the
-** lm_head by rows of the vocabulary; all else (latent vectors, state spaces, what stays in 16 bits)
+** q, k, v, gate, up and what comes of latent vectors are divided by rows, o and down by columns,
+** the lm_head by rows of the vocabulary; all else (latent vectors, state spaces, what stays in 16 bits)
 ** is every rank's.  Of keys and values with fewer heads than ranks each rank has one.
 */
 #ifndef QP_PARALLEL_H

@@ -244,7 +244,7 @@ static qp_status run_types(const qp_plan_input *in, const qp_planner_options *o,
   return QP_OK;
 }
 
-/* Blocks that have other linears cannot become one type: counting types would say something else. */
+/* Blocks that have other linears cannot become one type: their number would say little. */
 static qp_status check_types(const qp_plan_input *in, const qp_planner_options *o, qp_error *err) {
   if (!o->block_types || !in->model->kinds) return QP_OK;
   return qp_fail(err, QP_E_ARG,

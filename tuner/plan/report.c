@@ -148,14 +148,25 @@ static void print_cell(const qp_plan *p, unsigned i, bool join, bool colour, FIL
           q->rate_bits > 3.5 ? 16 : 231, letter, join ? '+' : ' ');
 }
 
+/* Columns of the names of rows: 8, or what the longest role needs. */
+static int label_width(const qp_plan *p, const unsigned *rows, unsigned n) {
+  size_t width = 8;
+  for (unsigned i = 0; i < n; i++) {
+    const size_t needed = strlen(p->linear[rows[i]].role) + 1;
+    width = needed > width ? needed : width;
+  }
+  return (int)width;
+}
+
 static void print_band(const qp_plan *p, const unsigned *rows, unsigned n, unsigned first,
                        unsigned last, bool colour, FILE *to) {
-  fprintf(to, "\n%-8s", "block");
+  const int width = label_width(p, rows, n);
+  fprintf(to, "\n%-*s", width, "block");
   for (unsigned b = first; b < last; b++)
     fprintf(to, colour ? "%-2u" : " %-6u", b % (colour ? 100 : 100000));
   fprintf(to, "\n");
   for (unsigned l = 0; l < n; l++) {
-    fprintf(to, "%-8.8s", p->linear[rows[l]].role);
+    fprintf(to, "%-*s", width, p->linear[rows[l]].role);
     for (unsigned b = first; b < last; b++) {
       const int i = qp_report_cell(p, rows, l, b);
       const int below = l + 1 < n ? qp_report_cell(p, rows, l + 1, b) : -1;
