@@ -64,6 +64,22 @@ Test(cases, hold_every_family_however_few_are_asked_for) {
   }
 }
 
+Test(cases, of_one_operation_and_of_all_but_it_are_together_all) {
+  qp_case_wishes w = wishes(QP_COVER_SOME);
+  make(&w);
+  const size_t all = cases.count;
+  qp_cases_free(&cases);
+  w.op = QP_OP_GEMM;
+  make(&w);
+  const size_t gemms = cases.count;
+  cr_expect(gemms > 0 && gemms < all, "%zu of %zu", gemms, all);
+  qp_cases_free(&cases);
+  w.without_op = true;
+  make(&w);
+  cr_expect_eq(gemms + cases.count, all, "%zu + %zu of %zu", gemms, cases.count, all);
+  for (size_t i = 0; i < cases.count; i++) cr_expect_neq(cases.list[i].problem.op, QP_OP_GEMM);
+}
+
 Test(cases, hold_every_quantizer_in_every_gemm_references_too) {
   const qp_case_wishes w = wishes(QP_COVER_FEW);
   const qp_family *gemm[QP_MAX_FAMILIES];

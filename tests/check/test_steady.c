@@ -106,6 +106,33 @@ static void expect_default_list(unsigned sm_count) {
   qp_cases_free(&cases);
 }
 
+/* The place of a quantizer's kind among the kinds that were kept; 'kept' where there is none. */
+static size_t place_of_kind(const qp_quantizer *const *first, size_t kept, const qp_quantizer *q) {
+  char of_kept[96], of_q[96];
+  qp_steady_kind(q, of_q, sizeof of_q);
+  for (size_t k = 0; k < kept; k++) {
+    qp_steady_kind(first[k], of_kept, sizeof of_kept);
+    if (!strcmp(of_kept, of_q)) return k;
+  }
+  return kept;
+}
+
+Test(steady, of_the_palette_the_first_quantizer_of_each_kind_is_kept) {
+  const qp_quantizer **all = malloc(quantizers * sizeof *all);
+  cr_assert(all);
+  memcpy(all, quantizer, quantizers * sizeof *all);
+  const size_t kept = qp_steady_first_of_kinds(quantizer, quantizers);
+  cr_assert(kept > 5 && kept < quantizers / 2, "%zu of %zu", kept, quantizers);
+  size_t met = 0; /* kinds come in the order in which the palette has them */
+  for (size_t i = 0; i < quantizers; i++) {
+    const size_t at = place_of_kind(quantizer, kept, all[i]);
+    cr_assert_leq(at, met, "%s: its kind comes later, or is not there", all[i]->name);
+    if (at == met) cr_expect_eq(quantizer[met++], all[i], "%s is the first", all[i]->name);
+  }
+  cr_expect_eq(met, kept, "each kind once");
+  free(all);
+}
+
 Test(steady, the_default_check_in_the_simulator_meets_it_for_every_family_and_kind) {
   expect_default_list(4);
 }

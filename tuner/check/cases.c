@@ -40,8 +40,8 @@ typedef struct maker {
 
 static void push(maker *m, const qp_problem *p, const qp_choice *choice) {
   const qp_case_wishes *w = m->w;
-  if ((w->op >= 0 && (qp_op)w->op != p->op) || (w->type >= 0 && (qp_dtype)w->type != p->type))
-    return;
+  if (w->op >= 0 && ((qp_op)w->op != p->op) != w->without_op) return;
+  if (w->type >= 0 && (qp_dtype)w->type != p->type) return;
   if (!qp_family_serves(choice->family, p)) return; /* an architecture without its instructions */
   qp_cases *c = m->out;
   if (c->count == c->capacity) {
@@ -98,11 +98,12 @@ static void single(maker *m, qp_problem p, const qp_quantizer *q, const qp_famil
 }
 
 /* The batch of a quantizer in the family with this number, of the batches in turn. Beyond the
-   first family, whose tensor cores take 8 rows for one, most have few rows: products of 16 rows
-   compile for seconds. */
+   first family, whose tensor cores take 8 rows for one, a third have 3 to 8 rows in turn and the
+   others 1 or 2: the code grows with the rows, and what a quantizer adds to it does not. */
 static unsigned batch_in_turn(const qp_quantizer *q, size_t number, qp_dtype type, size_t family) {
-  const unsigned batch = batches[(number + type + 4 * family) % BATCHES];
-  return family && batch > 4 && (q->kind == QP_SPLIT || number % 3) ? batch % 4 + 1 : batch;
+  if (!family) return batches[(number + type) % BATCHES];
+  const bool many = number % 3 == 0 && q->kind != QP_SPLIT;
+  return many ? 3 + (unsigned)(number / 3 + type) % 6 : 1 + (unsigned)number % 2;
 }
 
 /* Is the quantizer with this number the first of its kind? */

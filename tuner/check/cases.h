@@ -34,6 +34,7 @@ typedef struct qp_case_wishes {
   unsigned arch, sm_count;
   /* Filters; negative, 0 or NULL: everything that the coverage holds. */
   int op;                 /* qp_op */
+  bool without_op;        /* of all but 'op' */
   int type;               /* qp_dtype of the activations */
   const char *path;       /* of families that have one */
   const char *family;     /* only this one */

@@ -34,6 +34,23 @@ void qp_steady_kind(const qp_quantizer *q, char *to, size_t size) {
                                               : ", u4 fields");
 }
 
+static bool same_kind(const qp_quantizer *a, const qp_quantizer *b) {
+  char of_a[96], of_b[96];
+  qp_steady_kind(a, of_a, sizeof of_a);
+  qp_steady_kind(b, of_b, sizeof of_b);
+  return !strcmp(of_a, of_b);
+}
+
+size_t qp_steady_first_of_kinds(const qp_quantizer **list, size_t count) {
+  size_t kept = 0;
+  for (size_t i = 0; i < count; i++) {
+    size_t k = 0;
+    while (k < kept && !same_kind(list[k], list[i])) k++;
+    if (k == kept) list[kept++] = list[i];
+  }
+  return kept;
+}
+
 /* ---- What is met ---- */
 
 static bool chained(const qp_quantizer *q) { return q->window > q->step; }

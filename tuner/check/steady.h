@@ -50,6 +50,9 @@ unsigned qp_steady_met(const qp_kernel *k, const qp_quantizer *q);
 /* How kernels tell quantizers apart: "trellis, 2 a code", "scalar, planes, rows", ... */
 void qp_steady_kind(const qp_quantizer *q, char *to, size_t size);
 
+/* Keep the first quantizer of each kind, in their order, at the beginning of the list; how many. */
+size_t qp_steady_first_of_kinds(const qp_quantizer **list, size_t count);
+
 /*
 ** Give a problem the columns, and its last segment of each quantizer the rows, that the steady
 ** state takes. Operation, types, batch, architecture, multiprocessors, quantizers and rows of

@@ -12,6 +12,7 @@
 #include "tuner/base/output.h"
 #include "tuner/check/pins.h"
 #include "tuner/check/runner.h"
+#include "tuner/check/steady.h"
 #include "tuner/base/session.h"
 
 static const qp_verb_help help = {
@@ -29,8 +30,8 @@ static const qp_verb_help help = {
     "running is a SKIP with the reason."};
 
 typedef struct check_options {
-  bool all, few, json, quiet, fail_fast, chains, list;
-  const char *device, *op, *type, *path, *family, *compile_only;
+  bool all, few, kinds, json, quiet, fail_fast, chains, list;
+  const char *device, *op, *without_op, *type, *path, *family, *compile_only;
   unsigned batch, jobs, seed, schedule, timeout_s;
   qp_shapes shape;
 } check_options;
@@ -194,7 +195,11 @@ static qp_status read_filters(const check_options *o, const qp_families *f, qp_c
   w->family = o->family;
   w->batch = o->batch;
   if (o->shape.count) w->rows = o->shape.rows[0], w->columns = o->shape.columns[0];
-  if (o->op && !(status = qp_op_parse(o->op, &op, err))) w->op = (int)op;
+  if (o->op && o->without_op)
+    return qp_fail(err, QP_E_ARG, "--op and --without-op: one of them is enough");
+  w->without_op = o->without_op != NULL;
+  const char *word = o->op ? o->op : o->without_op;
+  if (word && !(status = qp_op_parse(word, &op, err))) w->op = (int)op;
   if (!status && o->type && !(status = qp_dtype_parse(o->type, &type, err))) w->type = (int)type;
   if (!status && o->path && (status = qp_families_check_path(f, QP_OP_GEMM, o->path, err)))
     qp_fail_prefix(err, status, "--path");
@@ -299,6 +304,7 @@ static qp_status run(void *options, const qp_words *words, int *code, qp_error *
   status = read_filters(o, s.families, &w, err);
   if (!status)
     status = qp_session_quantizers(&s, words->count ? list : NULL, &q, &w.quantizers, err);
+  if (!status && o->kinds) w.quantizers = qp_steady_first_of_kinds(q, w.quantizers);
   if (!status) status = choose_device(o, device, sizeof device, &w, err);
   w.quantizer = q;
   if (!status && o->chains)
@@ -315,7 +321,9 @@ int qp_cmd_check(int argc, char **argv) {
   const qp_option table[] = {
       QP_FLAG("all", o.all, "the whole coverage"),
       QP_FLAG("few", o.few, "only each quantizer once on each path"),
+      QP_FLAG("kinds", o.kinds, "only the first quantizer of each kind"),
       QP_TEXT("op", o.op, "OP", "only gemm, dequant, gather, rotate or encode"),
+      QP_TEXT("without-op", o.without_op, "OP", "all but this one"),
       QP_TEXT("path", o.path, "PATH", "only gemms of this path: tensor, cuda or naive"),
       QP_TEXT("family", o.family, "NAME", "only this one (qpal list families)"),
       QP_TEXT("type", o.type, "TYPE", "only f16 or bf16"),
