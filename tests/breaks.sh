@@ -205,7 +205,7 @@ broken "a rotation's next row" templates/rotate.cu.in \
 broken "h of the row before" templates/rotate_norm.cuh.in \
   'sum ? sum + n * K : 0' 'sum ? sum : 0' tcq-2 $norm
 broken "h that is not written back" templates/rotate_norm.cuh.in \
-  '((uint4 *)row.sum)[chunk] = h;' '' tcq-2 $norm
+  'if (row.own) ((uint4 *)row.sum)[chunk] = h;' '' tcq-2 $norm
 broken "an eps that is left out" templates/rotate_norm.cuh.in '+ eps);' ');' tcq-2 $norm
 broken "a norm's sums read before they are there" templates/rotate_norm.cuh.in \
   $'] = squares;\n  __syncthreads();' '] = squares;' tcq-2 $norm
@@ -221,6 +221,22 @@ broken "the gelu of a negative" templates/rotate_glu.cuh.in \
   'x < 0 ? half_erfc : 1 - half_erfc' '1 - half_erfc' tcq-2 $glu
 broken "a gelu by tanh without its cube" templates/rotate_glu.cuh.in \
   '0.035677408136300125f * x * x' '0' tcq-2 $glu
+broken "rows of a tile of the factor in the wrong place" templates/rotation_tensor.cuh.in \
+  'row = tile * TOP_ROWS + of_tile' 'row = tile * 8 + of_tile' tcq-2 --family rotate_tensor
+broken "padding below X that is not cleared" templates/rotation_tensor.cuh.in \
+  'c < DEPTH * (TOP_REST / 8)' 'c < 0' tcq-2 --family rotate_tensor
+broken "a tile whose X is that of the tile before" templates/rotation_tensor.cuh.in \
+  '16 * d * TopX<PLANES>::STRIDE + 2 * j' '16 * d * TopX<PLANES>::STRIDE' tcq-2 --family rotate_tensor
+broken "what is left of a value in the wrong half" templates/rotation_tensor.cuh.in \
+  '"f"(rest_b), "f"(rest_a)' '"f"(rest_a), "f"(rest_b)' tcq-2 --family rotate_norm_tensor
+broken "an input overwritten that other blocks read" templates/rotate_glu_tensor.cu.in \
+  'args.y == args.gate || args.y == args.up' 'false' tcq-2 --family rotate_glu_tensor
+broken "a row in its own place by several blocks" templates/rotate_tensor.cu.in \
+  'args.x == args.y' 'false' tcq-2 --family rotate_tensor
+broken "h written by every block" templates/rotate_norm_tensor.cu.in \
+  'if (first) row.own = false;' 'if (!first) row.own = false;' tcq-2 --family rotate_norm_tensor
+broken "sums that are overwritten before they are stored" templates/rotation_tensor.cuh.in \
+  $'scale);\n    __syncthreads();' 'scale);' tcq-2 --family rotate_tensor
 broken "fp16 sums that subtract" templates/prelude.cuh.in \
   'add.rn.f16x2' 'sub.rn.f16x2' $planes $tensor
 broken "a sign from the wrong bit of the hash" lua/quantizers/tcq.lua \

@@ -100,7 +100,10 @@ typedef struct qp_kernel_op {
   ROW(encode_trellis)                                                                              \
   ROW(encode_codes)                                                                                \
   ROW(rotate_norm)                                                                                 \
-  ROW(rotate_glu)
+  ROW(rotate_glu)                                                                                  \
+  ROW(rotate_tensor)                                                                               \
+  ROW(rotate_norm_tensor)                                                                          \
+  ROW(rotate_glu_tensor)
 
 #define X(name) extern const qp_kernel_op qp_op_##name;
 QP_KERNEL_OPS(X)

@@ -47,21 +47,73 @@ static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
   return qp_rotation_text(t, k->problem.columns, k->block, k->problem.inverse, err);
 }
 
-#define ROTATION(op_, help_, constants, values_)                                                   \
+/* ---- The topmost factor on tensor cores ---- */
+
+/* X as it is; what a prologue makes of it as two bf16. */
+static unsigned planes_of(const qp_problem *p) { return p->op == QP_OP_ROTATE ? 1 : 2; }
+
+enum { USUAL_THREADS = 512 };
+
+static qp_status check_tensor(const qp_problem *p, const char *family, qp_error *err) {
+  qp_rotation_top top;
+  if (!qp_rotation_top_of(p->columns, USUAL_THREADS, &top))
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: K = %u has no factor for tensor cores, or less than 16 "
+                   "below it",
+                   family, p->columns);
+  const unsigned bytes = qp_rotation_top_smem_bytes(&top, planes_of(p));
+  const unsigned room = qp_arch_smem_bytes(p->arch);
+  if (bytes <= room) return QP_OK;
+  return qp_fail(err, QP_E_LIMIT, "%s: K = %u takes %u bytes of shared memory; sm_%u has %u",
+                 family, p->columns, bytes, p->arch, room);
+}
+
+static qp_status size_tensor(qp_kernel *k, qp_error *err) {
+  qp_rotation_top top;
+  qp_rotation_top_of(k->problem.columns, k->block, &top);
+  k->grid = k->problem.sm_count;
+  k->smem_bytes = qp_rotation_top_smem_bytes(&top, planes_of(&k->problem));
+  const unsigned room = qp_arch_smem_bytes(k->problem.arch);
+  if (k->smem_bytes <= room) return QP_OK;
+  return qp_fail(err, QP_E_LIMIT, "%u warps take %u bytes of shared memory; sm_%u has %u",
+                 k->block / 32, k->smem_bytes, k->problem.arch, room);
+}
+
+static qp_status add_rotation_tensor(qp_text *t, const qp_kernel *k, qp_error *err) {
+  qp_rotation_top top;
+  qp_rotation_top_of(k->problem.columns, k->block, &top);
+  return qp_rotation_top_text(t, &top, k->block, k->problem.inverse, err);
+}
+
+/* ---- The rows ---- */
+
+#define ROTATION(op_, form_, help_, constants, values_, check_, size_, rotation_)                  \
   {                                                                                                \
-    .op = op_, .form = "", .help = help_, QP_OP_LIST(tunable, tunable),                            \
-    QP_OP_LIST(constant, constants), .values = values_, .check = check, .size = size, .hole = {    \
+    .op = op_, .form = form_, .help = help_, QP_OP_LIST(tunable, tunable),                         \
+    QP_OP_LIST(constant, constants), .values = values_, .check = check_, .size = size_, .hole = {  \
       QP_HOLES_OF_ALL,                                                                             \
-      [QP_HOLE_rotation] = add_rotation                                                            \
+      [QP_HOLE_rotation] = rotation_                                                               \
     }                                                                                              \
   }
+#define IN_MEMORY  check, size, add_rotation
+#define ON_TENSORS check_tensor, size_tensor, add_rotation_tensor
+#define ROW(...)   ROTATION(__VA_ARGS__)
 
 const qp_kernel_op qp_op_rotate =
-    ROTATION(QP_OP_ROTATE, "the Hadamard rotation of rows, one row in shared memory at a time",
-             constant, values);
+    ROW(QP_OP_ROTATE, "", "the Hadamard rotation of rows, one row in shared memory at a time",
+        constant, values, IN_MEMORY);
+const qp_kernel_op qp_op_rotate_tensor =
+    ROW(QP_OP_ROTATE, "tensor", "the rotation of rows, its topmost factor on tensor cores",
+        constant, values, ON_TENSORS);
 const qp_kernel_op qp_op_rotate_norm =
-    ROTATION(QP_OP_ROTATE_NORM, "a residual added, RMSNorm, and the rotation of what it gives",
-             prologue_constant, prologue_values);
+    ROW(QP_OP_ROTATE_NORM, "", "a residual added, RMSNorm, and the rotation of what it gives",
+        prologue_constant, prologue_values, IN_MEMORY);
+const qp_kernel_op qp_op_rotate_norm_tensor =
+    ROW(QP_OP_ROTATE_NORM, "tensor", "the same, the topmost factor on tensor cores",
+        prologue_constant, prologue_values, ON_TENSORS);
 const qp_kernel_op qp_op_rotate_glu =
-    ROTATION(QP_OP_ROTATE_GLU, "a gated linear unit, and the rotation of what it gives",
-             prologue_constant, prologue_values);
+    ROW(QP_OP_ROTATE_GLU, "", "a gated linear unit, and the rotation of what it gives",
+        prologue_constant, prologue_values, IN_MEMORY);
+const qp_kernel_op qp_op_rotate_glu_tensor =
+    ROW(QP_OP_ROTATE_GLU, "tensor", "the same, the topmost factor on tensor cores",
+        prologue_constant, prologue_values, ON_TENSORS);

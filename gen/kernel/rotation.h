@@ -27,4 +27,23 @@ qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned threads, bool 
  * every 32. */
 unsigned qp_rotation_smem_bytes(unsigned columns);
 
+/*
+** The transform as templates/rotation_tensor.cuh.in does it: its topmost factor of 'order' (a base
+** order, or 32 of Sylvester's) on tensor cores, 'rows' of its outputs a tile, 'group' tiles at a
+** time in 'steps'; 'below' is what remains, on group * rows blocks of 'rest' values.
+*/
+typedef struct qp_rotation_top {
+  unsigned columns, order, rest;
+  unsigned rows, group, steps;
+  qp_hadamard below;
+} qp_rotation_top;
+
+/* false: K has no such factor, or too little below it. */
+bool qp_rotation_top_of(unsigned columns, unsigned threads, qp_rotation_top *out);
+/* Shared memory with X in 'planes' of 16 bits. */
+unsigned qp_rotation_top_smem_bytes(const qp_rotation_top *t, unsigned planes);
+/* Its constants as CUDA text.  QP_E_NOMEM. */
+qp_status qp_rotation_top_text(qp_text *t, const qp_rotation_top *top, unsigned threads,
+                               bool transposed, qp_error *err);
+
 #endif

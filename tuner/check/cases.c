@@ -223,7 +223,7 @@ static void rotations(maker *m) {
   const bool all = m->w->coverage == QP_COVER_ALL;
   for (unsigned i = 0; qp_model_columns[i]; i++) {
     const unsigned k = qp_model_columns[i];
-    if (!all && k > 3072 && k != 11008) continue;
+    if (!all && k > 3072 && k != 11008 && k != 14336) continue;
     if (m->w->coverage == QP_COVER_FEW && k != 576 && k != 1024) continue;
     if (m->w->columns && k != m->w->columns) continue;
     for (qp_dtype type = QP_F16; type <= (all ? QP_BF16 : QP_F16); type++)
@@ -239,7 +239,7 @@ static void rotations(maker *m) {
 ** turns compile once.
 */
 static void prologues(maker *m, qp_op op, qp_dtype type) {
-  static const unsigned columns[] = {576, 1024, 1536, 14336}; /* bases, none, a tail, a large one */
+  static const unsigned columns[] = {1536, 576, 1024, 14336}; /* a base, two, none, a large one */
   enum { TURNS = 8 };
   const bool all = m->w->coverage == QP_COVER_ALL;
   const unsigned *k = all ? qp_model_columns : columns, n = m->w->coverage == QP_COVER_FEW ? 1 : 4;

@@ -149,7 +149,7 @@ static qp_status check_segment(qp_check *c, unsigned i, qp_check_sums *s, unsign
 
 static qp_status check_rotation(qp_check *c, qp_check_sums *s, qp_verdict *v) {
   const unsigned rows = c->k->problem.batch, columns = c->k->problem.columns;
-  const size_t stride = qp_check_y_stride(c, 0), bytes = 2 * rows * stride;
+  const size_t stride = c->args.y_stride, bytes = 2 * rows * stride;
   unsigned char *y = qp_check_host(c, bytes);
   if (!y) return QP_E_NOMEM;
   qp_status status = qp_device_download(c->dev, y, c->args.y, bytes, c->err);

@@ -309,6 +309,11 @@ qp_status qp_check_rotate_inputs(qp_check *c) {
   const qp_status status = make_x(c, p->batch);
   if (status) return status;
   c->args.y_stride = qp_check_y_stride(c, 0);
+  if (p->columns / 32 % 3 == 1) { /* of some K in place, among them 14336, which blocks share */
+    c->args.y = c->args.x;
+    c->args.y_stride = c->args.x_stride;
+    return QP_OK;
+  }
   return qp_check_buffer(c, NULL, p->batch * c->args.y_stride * 2, &c->args.y);
 }
 
