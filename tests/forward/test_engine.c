@@ -215,7 +215,8 @@ Test(engine, weights_in_place_of_a_linears_own_count_until_they_are_taken_back) 
   bench b;
   open_bench("llama-3", 0, &b);
   const qp_model_linear *l = &qp_forward_model(b.cpu)->linear[3];
-  float *w = malloc((size_t)l->rows * l->columns * sizeof *w);
+  const size_t up = (size_t)l[1].rows * l[1].columns; /* more than o */
+  float *w = malloc(up * sizeof *w);
   cr_assert_eq(qp_forward_weights(b.cpu, 1, 3, w, &err), QP_OK, "%s", err.text);
   for (size_t i = 0; i < (size_t)l->rows * l->columns; i++) w[i] = -2 * w[i];
   run(b.device, &b, NULL, before);
@@ -229,6 +230,13 @@ Test(engine, weights_in_place_of_a_linears_own_count_until_they_are_taken_back) 
   cr_expect_arr_eq(before, after, sizeof before);
   cr_expect(difference(other[1], other[0], TOKENS * KIT_VOCAB) < rounding);
   cr_expect(difference(other[1], before, TOKENS * KIT_VOCAB) > 0.02);
+  for (size_t i = 0; i < up; i++) w[i] = 6e4f;
+  cr_expect_eq(qp_forward_logits(b.device, &b.all, NULL, after, &err), QP_OK, "%s", err.text);
+  qp_forward_override(b.device, 1, 3, NULL);
+  qp_forward_override(b.device, 1, 4, w); /* up: its outputs are products' inputs */
+  cr_expect_eq(qp_forward_logits(b.device, &b.all, NULL, after, &err), QP_E_LIMIT);
+  cr_expect(strstr(err.text, "activations of block 1 are beyond"), "%s", err.text);
+  qp_forward_override(b.device, 1, 4, NULL);
   w[7] = 1e6f;
   qp_forward_override(b.device, 1, 3, w);
   cr_expect_eq(qp_forward_logits(b.device, &b.all, NULL, after, &err), QP_E_ARG);

@@ -253,6 +253,19 @@ static qp_status run_some(run *r) {
   return status ? status : mlp(r);
 }
 
+/* What fp16 has not becomes infinite, and NaN in the products behind it. */
+static qp_status check_finite(const qp_engine_model *m, unsigned block, const float *x, size_t n,
+                              qp_error *err) {
+  float sum = 0;
+  for (size_t i = 0; i < n; i++) sum += x[i] * 0.0f;
+  if (sum == 0) return QP_OK;
+  return qp_fail(
+      err, QP_E_LIMIT,
+      "%s: activations of block %u are beyond what fp16 has: compute on the CPU, without "
+      "--device",
+      qp_forward_path(m->f), block);
+}
+
 static qp_status engine_block(void *self, unsigned block, const qp_sequences *s,
                               const qp_forward_hook *hook, float *hidden, qp_error *err) {
   qp_engine_model *m = self;
@@ -276,7 +289,8 @@ static qp_status engine_block(void *self, unsigned block, const qp_sequences *s,
     status = run_some(&r);
   }
   if (!status) status = qp_device_sync(m->dev, err);
-  return status ? status : qp_device_download(m->dev, hidden, m->hidden.at, tokens * width, err);
+  if (!status) status = qp_device_download(m->dev, hidden, m->hidden.at, tokens * width, err);
+  return status ? status : check_finite(m, block, hidden, tokens * m->f->model->hidden, err);
 }
 
 /* ---- Head ---- */
