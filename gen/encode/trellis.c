@@ -414,15 +414,31 @@ static unsigned mark_steps(const qp_trellis *t, unsigned steps) {
   return max_of((steps + MARKS - 1) / MARKS, t->kept / 2);
 }
 
+/* Step 0 of a run that begins behind a given group: 'fan' states in place of all. */
+static void leave_start(const qp_trellis *t, const flight *f, const int16_t *x, uint16_t *least) {
+  const size_t width = width_of(t);
+  for (size_t g = 0; g < t->groups; g++) least[g] = QP_NO_PATH;
+  for (uint32_t code = 0; code < t->fan; code++) {
+    const uint32_t state = code << (t->window - t->step) | f->start, g = state >> t->step;
+    const int16_t *value = t->by_group + (size_t)g * t->dim * t->fan + (state & (t->fan - 1));
+    unsigned v = 0;
+    for (unsigned i = 0; i < t->dim; i++) v += qp_trellis_square(t, x[i], value[i * t->fan]);
+    if (v < least[g]) least[g] = (uint16_t)v;
+  }
+  for (size_t g = t->groups; g < width; g++) least[g] = least[g % t->groups];
+}
+
 static void advance_one(const qp_trellis *t, qp_search *s, const fleet *all, unsigned at) {
+  const bool from_group = at == 0 && all->flight[0]->start < t->groups; /* all, or none */
   qp_step_batch batch = {.count = all->count};
   for (unsigned k = 0; k < all->count; k++) {
     const flight *f = all->flight[k];
     set_x(t, f, at, batch.x[k]);
     batch.sum[k] = f->sum;
     batch.least[k] = before(t, f, at + 1);
+    if (from_group) leave_start(t, f, batch.x[k], batch.least[k]);
   }
-  for (unsigned tile = 0; tile < t->tiles; tile++) s->step.run(t, tile, &batch);
+  for (unsigned tile = 0; tile < t->tiles && !from_group; tile++) s->step.run(t, tile, &batch);
   for (unsigned k = 0; k < all->count; k++) s->step.turn(t, batch.least[k], all->flight[k]->sum);
 }
 
@@ -511,8 +527,7 @@ static fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigne
 }
 
 void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
-                      const float *const *targets, uint32_t *start) {
-  const unsigned around = qp_trellis_seam(t->window, t->step, steps);
+                      unsigned around, const float *const *targets, uint32_t *start) {
   if (t->long_window) {
     for (unsigned k = 0; k < count; k++)
       start[k] = qp_beam_seam(&t->beam, s->beam, steps, around, targets[k]);
@@ -534,7 +549,9 @@ void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned
   assert((ends == QP_ENDS_BETWEEN) == (end != NULL));
   const bool open = ends == QP_ENDS_FREE || ends == QP_ENDS_FROM;
   uint32_t last[SEQUENCES];
-  if (ends == QP_ENDS_TIED) qp_trellis_seams(t, s, count, steps, targets, start);
+  if (ends == QP_ENDS_TIED)
+    qp_trellis_seams(t, s, count, steps, qp_trellis_seam(t->window, t->step, steps), targets,
+                     start);
   if (t->long_window) {
     if (ends == QP_ENDS_TIED) end = start;
     for (unsigned k = 0; k < count; k++)
