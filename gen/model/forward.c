@@ -65,6 +65,18 @@ static void drop(qp_forward *f, unsigned linear, qp_forward_weight *w) {
   f->used -= weight_bytes(f, linear);
 }
 
+qp_status qp_forward_need(qp_forward *f, unsigned block, qp_error *err) {
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < f->model->linears && !status; i++)
+    status = need(f, block, i, &f->layer[block].linear[i], err);
+  return status;
+}
+
+void qp_forward_drop(qp_forward *f, unsigned block) {
+  for (unsigned i = 0; i < f->model->linears && f->used > f->budget; i++)
+    drop(f, i, &f->layer[block].linear[i]);
+}
+
 /* ---- Vectors, read when the model is opened ---- */
 
 /* "NAME.weight" or ".bias"; optional where 'must' is false. */
@@ -278,14 +290,11 @@ static qp_status no_engine(qp_error *err) {
 
 qp_status qp_forward_block(qp_forward *f, unsigned block, const qp_sequences *s,
                            const qp_forward_hook *hook, float *hidden, qp_error *err) {
-  qp_forward_weight *linear = f->layer[block].linear;
-  qp_status status = QP_OK;
   if (f->engine.block) return f->engine.block(f->engine.self, block, s, hook, hidden, err);
   if (!f->blas) return no_engine(err);
-  for (unsigned i = 0; i < f->model->linears && !status; i++)
-    status = need(f, block, i, &linear[i], err);
+  qp_status status = qp_forward_need(f, block, err);
   if (!status) status = qp_forward_compute(f, block, s, hook, hidden, err);
-  for (unsigned i = 0; i < f->model->linears && f->used > f->budget; i++) drop(f, i, &linear[i]);
+  qp_forward_drop(f, block);
   return status;
 }
 

@@ -76,3 +76,16 @@ void qp_rotary_apply(const qp_rotary *r, unsigned set, size_t position, unsigned
       x[i + n] = b * cosine[i] + a * sine[i];
     }
 }
+
+void qp_rotary_back(const qp_rotary *r, unsigned set, size_t position, unsigned heads,
+                    unsigned head_dim, float *x) {
+  if (!set) return;
+  const unsigned n = r->set[set - 1].turns.pairs;
+  const float *cosine = r->set[set - 1].table + position * 2 * n, *sine = cosine + n;
+  for (unsigned h = 0; h < heads; h++, x += head_dim)
+    for (unsigned i = 0; i < n; i++) {
+      const float a = x[i], b = x[i + n];
+      x[i] = a * cosine[i] + b * sine[i];
+      x[i + n] = b * cosine[i] - a * sine[i];
+    }
+}

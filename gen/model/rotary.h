@@ -25,4 +25,8 @@ void qp_rotary_free(qp_rotary *r);
 void qp_rotary_apply(const qp_rotary *r, unsigned set, size_t position, unsigned heads,
                      unsigned head_dim, float *x);
 
+/* The transposed map: dL/d(turned) of such heads becomes dL/d(not turned). */
+void qp_rotary_back(const qp_rotary *r, unsigned set, size_t position, unsigned heads,
+                    unsigned head_dim, float *x);
+
 #endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* Back through the head, and through a block's sequences, some at a time. */
+#include "gen/model/backward.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/model/backward_block.h"
+#include "gen/model/backward_parts.h"
+#include "gen/model/vector_math.h"
+
+enum { RUN_ROWS = 2048, LOGIT_ROWS = 1024, LOGIT_FLOATS = 1 << 25 };
+
+/* ---- Head ---- */
+
+typedef struct loss_job {
+  const qp_forward *f;
+  const qp_loss *loss;
+  size_t first;
+  float *logits;
+} loss_job;
+
+/* logits = cap tanh(z / cap):  dL/dz = dL/dlogits (1 - (logits / cap)^2) */
+static void lose_row(void *argument, size_t i, unsigned thread) {
+  const loss_job *j = argument;
+  const size_t vocab = j->f->model->vocab;
+  const float cap = j->f->computation.softcap;
+  float *row = j->logits + 2 * i * vocab, *before = row + vocab;
+  (void)thread;
+  if (cap > 0) memcpy(before, row, vocab * sizeof *row);
+  j->loss->row(j->loss->arg, j->first + i, row, vocab);
+  for (size_t k = 0; k < vocab && cap > 0; k++)
+    row[k] *= 1 - before[k] / cap * (before[k] / cap);
+}
+
+/* Some rows: logits [rows][2][vocab], the second half is room for a cap's slope. */
+static qp_status head_rows(qp_forward *f, const float *hidden, size_t first, size_t rows,
+                           const qp_loss *loss, float *logits, float *gradient, qp_error *err) {
+  const qp_model *m = f->model;
+  const size_t vocab = m->vocab, width = m->hidden;
+  const float *x = hidden + first * width;
+  qp_status status = qp_forward_head(f, x, rows, NULL, logits, err);
+  const float *w = f->head.override ? f->head.override : f->head.own;
+  if (!status && !w)
+    status = qp_fail(err, QP_E_LIMIT, "%s: gradients need the lm_head in memory: %.1f GB",
+                     qp_forward_path(f), 4e-9 * (double)vocab * (double)width);
+  if (status) return status;
+  for (size_t r = rows; r-- > 1;) /* apart, to make room */
+    memcpy(logits + 2 * r * vocab, logits + r * vocab, vocab * sizeof *logits);
+  loss_job j = {f, loss, first, logits};
+  qp_parallel_for(f->parallel, rows, lose_row, &j);
+  const qp_product_back p = {.dy = logits,
+                             .w = w,
+                             .dx = gradient + first * width,
+                             .rows = rows,
+                             .dy_stride = 2 * vocab,
+                             .dx_stride = width,
+                             .features = (unsigned)vocab,
+                             .columns = (unsigned)width};
+  qp_product_back_run(f, &p);
+  const qp_norm_rows n = {.norm = &f->final,
+                          .x = x,
+                          .rows = rows,
+                          .x_stride = width,
+                          .y_stride = width,
+                          .count = 1};
+  const qp_norm_back b = {.n = n, .dy = p.dx, .dx = p.dx};
+  qp_norm_back_run(f, &b);
+  return QP_OK;
+}
+
+qp_status qp_backward_head(qp_forward *f, const float *hidden, size_t rows, const qp_loss *loss,
+                           float *gradient, qp_error *err) {
+  const size_t vocab = f->model->vocab, fits = LOGIT_FLOATS / vocab;
+  const size_t some = fits < 1 ? 1 : fits > LOGIT_ROWS ? LOGIT_ROWS : fits;
+  float *logits = malloc(some * 2 * vocab * sizeof *logits);
+  if (!logits) return qp_fail(err, QP_E_NOMEM, "no memory for the logits of %zu tokens", some);
+  qp_status status = QP_OK;
+  for (size_t at = 0; at < rows && !status; at += some)
+    status = head_rows(f, hidden, at, rows - at < some ? rows - at : some, loss, logits, gradient,
+                       err);
+  free(logits);
+  return status;
+}
+
+/* ---- Blocks ---- */
+
+/* Whole sequences, about RUN_ROWS tokens of them. */
+qp_status qp_backward_block(qp_forward *f, unsigned block, const qp_sequences *s,
+                            const qp_backward_hook *hook, const float *hidden, float *gradient,
+                            qp_error *err) {
+  const size_t width = f->model->hidden;
+  size_t end[RUN_ROWS]; /* a sequence has a token at least */
+  qp_status status = qp_forward_need(f, block, err);
+  for (size_t i = 0, begin = 0; i < s->count && !status;) {
+    qp_backward_run run = {.f = f,
+                           .block = block,
+                           .hook = hook,
+                           .first = begin,
+                           .end = end,
+                           .hidden = hidden + begin * width,
+                           .gradient = gradient + begin * width,
+                           .err = err};
+    do {
+      run.rows = s->end[i++] - begin;
+      end[run.sequences++] = run.rows;
+    } while (i < s->count && s->end[i] - begin <= RUN_ROWS);
+    status = qp_backward_run_block(&run);
+    begin += run.rows;
+  }
+  qp_forward_drop(f, block);
+  return status;
+}

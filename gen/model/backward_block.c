@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** Back through a block:  x1 = x + post(o(attention(norm(x)))),  y = x1 + post(down(act(gate) up)).
+** What lies between is computed from x as forward_block.c does it, kept, and walked back.
+*/
+#include "gen/model/backward_block.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/model/attention_back.h"
+#include "gen/model/backward_parts.h"
+#include "gen/model/vector_math.h"
+
+/* Arrays of [rows][...]; all lie in 'memory'. */
+typedef struct desk {
+  const qp_backward_run *r;
+  const qp_layer_kind *kind;
+  const qp_forward_layer *layer;
+  size_t hidden, q, kv, stride, inner, wide; /* stride: of qkv; wide: of gate | up */
+  bool gated;
+  float *memory;
+  float *norm;       /* [hidden] what the linears of a group read */
+  float *raw, *qkv;  /* [stride] before and behind norms and turns */
+  float *mixed;      /* [q] */
+  float *from_o;     /* [hidden] what o gives out, before its norm */
+  float *middle;     /* [hidden] x1 */
+  float *gate, *act; /* [wide], [inner] */
+  float *from_down;  /* [hidden] */
+  float *side;       /* [hidden] gradient of what a norm gives out, or of what it takes */
+} desk;
+
+static const float *weights(const desk *d, int linear) {
+  const qp_forward_weight *w = &d->layer->linear[linear];
+  return w->override ? w->override : w->own;
+}
+
+/* ---- Forward, as forward_block.c ---- */
+
+static qp_norm_rows norm_rows(const desk *d, qp_norm_place place, const float *x, float *y) {
+  return (qp_norm_rows){.norm = &d->layer->norm[place],
+                        .x = x,
+                        .y = y,
+                        .rows = d->r->rows,
+                        .x_stride = d->hidden,
+                        .y_stride = d->hidden,
+                        .count = 1};
+}
+
+static void norm(const desk *d, qp_norm_place place, const float *x, float *y) {
+  const qp_norm_rows n = norm_rows(d, place, x, y);
+  if (n.norm->weight)
+    qp_forward_norm_rows(d->r->f, &n);
+  else if (x != y)
+    memcpy(y, x, d->r->rows * d->hidden * sizeof *y);
+}
+
+static size_t apply(const desk *d, int linear, const float *x, float *out, size_t out_stride,
+                    size_t column) {
+  if (linear < 0) return column;
+  const qp_model_linear *l = &d->r->f->model->linear[linear];
+  const qp_product p = {.x = x,
+                        .w = weights(d, linear),
+                        .bias = d->layer->linear[linear].bias,
+                        .out = out + column,
+                        .rows = d->r->rows,
+                        .x_stride = l->columns,
+                        .out_stride = out_stride,
+                        .features = l->rows,
+                        .columns = l->columns};
+  qp_forward_product(d->r->f, &p);
+  return column + l->rows;
+}
+
+/* The heads of q or k: x --> y, both with rows 'stride' apart. */
+static qp_norm_rows head_rows(const desk *d, qp_norm_place place, const float *x, float *y) {
+  const qp_forward_norm *n = &d->layer->norm[place];
+  const size_t width = place == QP_NORM_Q ? d->q : d->kv;
+  return (qp_norm_rows){.norm = n,
+                        .x = x,
+                        .y = y,
+                        .rows = d->r->rows,
+                        .x_stride = d->stride,
+                        .y_stride = d->stride,
+                        .count = n->weight ? (unsigned)(width / n->width) : 0};
+}
+
+/* Turns all heads of q and k; back: dL/d(turned) becomes dL/d(not turned). */
+static qp_status turn(const desk *d, bool back, float *qkv) {
+  const qp_backward_run *r = d->r;
+  const qp_model *m = r->f->model;
+  for (size_t s = 0, begin = 0; s < r->sequences && d->kind->rotary; begin = r->end[s++]) {
+    qp_status status =
+        qp_rotary_prepare(&r->f->rotary, &r->f->computation, r->end[s] - begin, r->err);
+    if (status) return status;
+    for (size_t t = begin; t < r->end[s]; t++)
+      (back ? qp_rotary_back : qp_rotary_apply)(&r->f->rotary, d->kind->rotary, t - begin,
+                                                m->heads + m->kv_heads, m->head_dim,
+                                                qkv + t * d->stride);
+  }
+  return QP_OK;
+}
+
+static qp_attention attention_of(const desk *d) {
+  const qp_forward *f = d->r->f;
+  return (qp_attention){.heads = f->model->heads,
+                        .kv_heads = f->model->kv_heads,
+                        .head_dim = f->model->head_dim,
+                        .window = d->kind->window,
+                        .scale = f->computation.scale,
+                        .softcap = f->computation.attention_softcap};
+}
+
+static qp_attention_input input_of(const desk *d) {
+  return (qp_attention_input){.q = d->qkv,
+                              .k = d->qkv + d->q,
+                              .v = d->qkv + d->q + d->kv,
+                              .stride = d->stride,
+                              .end = d->r->end,
+                              .sequences = d->r->sequences};
+}
+
+static qp_status attend(const desk *d) {
+  qp_forward *f = d->r->f;
+  const qp_forward_roles *roles = &f->roles;
+  const size_t bytes = d->r->rows * d->stride * sizeof(float);
+  norm(d, QP_BEFORE_ATTENTION, d->r->hidden, d->norm);
+  size_t column = apply(d, roles->qkv, d->norm, d->raw, d->stride, 0);
+  column = apply(d, roles->q, d->norm, d->raw, d->stride, column);
+  column = apply(d, roles->k, d->norm, d->raw, d->stride, column);
+  apply(d, roles->v, d->norm, d->raw, d->stride, column);
+  memcpy(d->qkv, d->raw, bytes);
+  const qp_norm_rows q = head_rows(d, QP_NORM_Q, d->raw, d->qkv);
+  const qp_norm_rows k = head_rows(d, QP_NORM_K, d->raw + d->q, d->qkv + d->q);
+  if (q.count) qp_forward_norm_rows(f, &q);
+  if (k.count) qp_forward_norm_rows(f, &k);
+  qp_status status = turn(d, false, d->qkv);
+  if (!status) status = qp_forward_grow(&f->tasks, 2 * (d->r->sequences + 1), d->r->err);
+  if (status) return status;
+  const qp_attention a = attention_of(d);
+  const qp_attention_input in = input_of(d);
+  qp_attention_run(&a, &in, f->blas, f->parallel, &f->attention, (size_t *)(void *)f->tasks.data,
+                   d->mixed);
+  apply(d, roles->o, d->mixed, d->from_o, d->hidden, 0);
+  norm(d, QP_POST_ATTENTION, d->from_o, d->middle);
+  qp_vector_add(d->middle, d->r->hidden, d->r->rows * d->hidden);
+  return QP_OK;
+}
+
+/* Ends with gate | up as they are, before the activation. */
+static void run_mlp(const desk *d) {
+  qp_forward *f = d->r->f;
+  const qp_forward_roles *roles = &f->roles;
+  norm(d, QP_BEFORE_MLP, d->middle, d->norm);
+  size_t column = apply(d, roles->gate_up, d->norm, d->gate, d->wide, 0);
+  column = apply(d, roles->gate, d->norm, d->gate, d->wide, column);
+  apply(d, roles->up, d->norm, d->gate, d->wide, column);
+  for (size_t r = 0; r < d->r->rows; r++) {
+    float *act = d->act + r * d->inner;
+    memcpy(act, d->gate + r * d->wide, d->inner * sizeof *act);
+    qp_vector_activate(f->computation.activation, act,
+                       d->gated ? d->gate + r * d->wide + d->inner : NULL, d->inner);
+  }
+  if (d->layer->norm[QP_POST_MLP].weight) /* else nobody asks what down gives out */
+    apply(d, roles->down, d->act, d->from_down, d->hidden, 0);
+}
+
+/* ---- Back ---- */
+
+static qp_status tell(const desk *d, int linear, const float *x, const float *g, size_t stride) {
+  const qp_backward_run *r = d->r;
+  if (!r->hook || linear < 0) return QP_OK;
+  const qp_gradient of = {.block = r->block,
+                          .linear = (unsigned)linear,
+                          .features = r->f->model->linear[linear].rows,
+                          .columns = r->f->model->linear[linear].columns,
+                          .first = r->first,
+                          .rows = r->rows,
+                          .stride = stride,
+                          .sequences = r->sequences,
+                          .end = r->end,
+                          .x = x,
+                          .g = g};
+  return r->hook->gradient(r->hook->arg, &of, r->err);
+}
+
+/* dx (+)= dy W, and before the hook sees x, which dx may replace, and dy; the columns of dy that
+   come next. */
+static size_t back(const desk *d, int linear, const float *x, const float *dy, size_t dy_stride,
+                   size_t column, float *dx, bool add, qp_status *status) {
+  if (linear < 0 || *status) return column;
+  const qp_model_linear *l = &d->r->f->model->linear[linear];
+  *status = tell(d, linear, x, dy + column, dy_stride);
+  const qp_product_back p = {.dy = dy + column,
+                             .w = weights(d, linear),
+                             .dx = dx,
+                             .rows = d->r->rows,
+                             .dy_stride = dy_stride,
+                             .dx_stride = l->columns,
+                             .features = l->rows,
+                             .columns = l->columns,
+                             .add = add};
+  qp_product_back_run(d->r->f, &p);
+  return column + l->rows;
+}
+
+/* dL/d(what the norm takes) of dy [rows][hidden], where there is one; else dy. */
+static const float *norm_back(const desk *d, qp_norm_place place, const float *x, const float *dy) {
+  const qp_norm_back b = {.n = norm_rows(d, place, x, NULL), .dy = dy, .dx = d->side};
+  if (!b.n.norm->weight) return dy;
+  qp_norm_back_run(d->r->f, &b);
+  return d->side;
+}
+
+/* gradient += dL/d(what the norm takes) of d->side = dL/d(what it gives out) */
+static void join(const desk *d, qp_norm_place place, const float *x) {
+  const qp_norm_back b = {
+      .n = norm_rows(d, place, x, NULL), .dy = d->side, .dx = d->r->gradient, .add = true};
+  if (b.n.norm->weight)
+    qp_norm_back_run(d->r->f, &b);
+  else
+    qp_vector_add(d->r->gradient, d->side, d->r->rows * d->hidden);
+}
+
+/* d->r->gradient: from that of y to that of x1. */
+static qp_status mlp_back(const desk *d) {
+  const qp_forward *f = d->r->f;
+  const qp_forward_roles *roles = &f->roles;
+  qp_status status = QP_OK;
+  const float *dy = norm_back(d, QP_POST_MLP, d->from_down, d->r->gradient);
+  back(d, roles->down, d->act, dy, d->hidden, 0, d->act, false, &status);
+  const qp_activation_back a = {
+      .gate = d->gate, .dy = d->act, .rows = d->r->rows, .inner = d->inner, .gated = d->gated};
+  qp_activation_back_run(f, &a);
+  const float *x = d->norm, *g = d->gate;
+  size_t column = back(d, roles->gate_up, x, g, d->wide, 0, d->side, false, &status);
+  column = back(d, roles->gate, x, g, d->wide, column, d->side, false, &status);
+  back(d, roles->up, x, g, d->wide, column, d->side, column > 0, &status);
+  join(d, QP_BEFORE_MLP, d->middle);
+  return status;
+}
+
+/* dL/d(q, k, v) as the linears give them out, in 'g' [rows][stride]. */
+static qp_status heads_back(const desk *d, float *g) {
+  qp_forward *f = d->r->f;
+  const qp_attention a = attention_of(d);
+  const qp_attention_input in = input_of(d);
+  qp_status status = qp_attention_back(&a, &in, f->blas, f->parallel, d->mixed, g, g + d->q,
+                                       g + d->q + d->kv, d->r->err);
+  if (!status) status = turn(d, true, g);
+  const qp_norm_back q = {.n = head_rows(d, QP_NORM_Q, d->raw, NULL), .dy = g, .dx = g};
+  const qp_norm_back k = {
+      .n = head_rows(d, QP_NORM_K, d->raw + d->q, NULL), .dy = g + d->q, .dx = g + d->q};
+  if (!status && q.n.count) qp_norm_back_run(f, &q);
+  if (!status && k.n.count) qp_norm_back_run(f, &k);
+  return status;
+}
+
+/* d->r->gradient: from that of x1 to that of x. */
+static qp_status attention_back(const desk *d, float *g) {
+  const qp_forward_roles *roles = &d->r->f->roles;
+  qp_status status = QP_OK;
+  const float *dy = norm_back(d, QP_POST_ATTENTION, d->from_o, d->r->gradient);
+  back(d, roles->o, d->mixed, dy, d->hidden, 0, d->mixed, false, &status);
+  if (!status) status = heads_back(d, g);
+  norm(d, QP_BEFORE_ATTENTION, d->r->hidden, d->norm);
+  const float *x = d->norm;
+  size_t column = back(d, roles->qkv, x, g, d->stride, 0, d->side, false, &status);
+  column = back(d, roles->q, x, g, d->stride, column, d->side, false, &status);
+  column = back(d, roles->k, x, g, d->stride, column, d->side, true, &status);
+  back(d, roles->v, x, g, d->stride, column, d->side, true, &status);
+  join(d, QP_BEFORE_ATTENTION, d->r->hidden);
+  return status;
+}
+
+/* ---- All ---- */
+
+static qp_status make_desk(desk *d) {
+  const qp_model *m = d->r->f->model;
+  const qp_forward_roles *roles = &d->r->f->roles;
+  d->hidden = m->hidden;
+  d->q = (size_t)m->heads * m->head_dim;
+  d->kv = (size_t)m->kv_heads * m->head_dim;
+  d->stride = d->q + 2 * d->kv;
+  d->gated = roles->gate_up >= 0 || roles->gate >= 0;
+  d->inner = m->linear[roles->down].columns;
+  d->wide = d->inner * (d->gated ? 2 : 1);
+  float **const array[] = {&d->norm, &d->raw,  &d->qkv, &d->mixed,     &d->from_o,
+                           &d->middle, &d->gate, &d->act, &d->from_down, &d->side};
+  const size_t width[] = {d->hidden, d->stride, d->stride, d->q,      d->hidden,
+                          d->hidden, d->wide,   d->inner,  d->hidden, d->hidden};
+  size_t all = 0;
+  for (size_t i = 0; i < sizeof width / sizeof *width; i++) all += width[i];
+  d->memory = malloc(d->r->rows * all * sizeof *d->memory + 1);
+  if (!d->memory)
+    return qp_fail(d->r->err, QP_E_NOMEM, "no memory for the gradients of %zu tokens", d->r->rows);
+  float *at = d->memory;
+  for (size_t i = 0; i < sizeof width / sizeof *width; at += d->r->rows * width[i++])
+    *array[i] = at;
+  return QP_OK;
+}
+
+qp_status qp_backward_run_block(const qp_backward_run *r) {
+  desk d = {
+      .r = r, .kind = &r->f->computation.layer[r->block], .layer = &r->f->layer[r->block]};
+  qp_status status = make_desk(&d);
+  float *g = status ? NULL : malloc(r->rows * d.stride * sizeof *g + 1);
+  if (!status && !g)
+    status = qp_fail(r->err, QP_E_NOMEM, "no memory for the gradients of %zu tokens", r->rows);
+  if (!status) status = attend(&d);
+  if (!status) run_mlp(&d);
+  if (!status) status = mlp_back(&d);
+  if (!status) status = attention_back(&d, g);
+  free(g);
+  free(d.memory);
+  return status;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* The ways back through the steps of a block, on rows shared out to threads. */
+#ifndef QP_BACKWARD_PARTS_H
+#define QP_BACKWARD_PARTS_H
+
+#include "gen/model/forward_state.h"
+
+/* dx[i] (+)= sum_j dy[i][j] w[j]:  back through a linear of 'features' x 'columns'. */
+typedef struct qp_product_back {
+  const float *dy, *w;
+  float *dx;
+  size_t rows, dy_stride, dx_stride;
+  unsigned features, columns;
+  bool add;
+} qp_product_back;
+void qp_product_back_run(const qp_forward *f, const qp_product_back *p);
+
+/* dx (+)= dL/dx of y = norm(x), n->x; 'n->y' is not looked at.  dy and dx are laid out as y and x
+   of qp_norm_rows; dx may be dy. */
+typedef struct qp_norm_back {
+  qp_norm_rows n;
+  const float *dy;
+  float *dx;
+  bool add;
+} qp_norm_back;
+void qp_norm_back_run(const qp_forward *f, const qp_norm_back *b);
+
+/*
+** y = activation(gate) up (without 'gated': activation(gate)):  gate [inner] | up [inner] of each
+** row, in place, become dL/dgate | dL/dup of dy [rows][inner].
+*/
+typedef struct qp_activation_back {
+  float *gate;
+  const float *dy;
+  size_t rows, inner;
+  bool gated;
+} qp_activation_back;
+void qp_activation_back_run(const qp_forward *f, const qp_activation_back *a);
+
+#endif
