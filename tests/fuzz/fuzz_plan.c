@@ -89,13 +89,13 @@ static void try_figures(unsigned kind, const char *text, size_t bytes) {
   qp_menu own = menu;
   qp_plan_input in;
   cJSON *tree = NULL;
-  bool head = false;
+  bool head = false, fed = false;
   qp_status status = QP_OK;
   if (qp_json_parse("f.json", text, bytes, &tree, NULL)) return;
   if (kind == 0) status = qp_figures_distortion("f.json", tree, &own, NULL);
   if (!status && !qp_plan_input_init(&in, &model, &own, NULL)) {
     if (kind == 0) status = qp_figures_linear_distortion("f.json", tree, &in, NULL);
-    if (kind == 1) status = qp_figures_sensitivity("f.json", tree, &in, &head, NULL);
+    if (kind == 1) status = qp_figures_sensitivity("f.json", tree, &in, &head, &fed, NULL);
     if (kind == 2) status = qp_figures_sizes("f.json", tree, &in, NULL);
     in.head = head;
     in.bits_limit = 3;

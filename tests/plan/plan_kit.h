@@ -44,7 +44,7 @@ static inline qp_status published_json(published *p, const char *name, cJSON **o
 static inline qp_status published_open(published *p, bool only_tcq) {
   *p = (published){0};
   const qp_model *model = NULL;
-  bool head = false;
+  bool head = false, fed;
   cJSON *errors = NULL, *alpha = NULL, *sizes = NULL;
   qp_status status = qp_models_open(&p->models, &p->err);
   if (!status) status = qp_models_find(p->models, "llama-3.1-8b", &model, &p->err);
@@ -59,7 +59,7 @@ static inline qp_status published_open(published *p, bool only_tcq) {
   if (!status) status = qp_figures_distortion("quant_err.json", errors, &p->menu, &p->err);
   if (!status) status = qp_plan_input_init(&p->in, model, &p->menu, &p->err);
   if (!status) status = published_json(p, "sensitivity_llama31_8b.json", &alpha);
-  if (!status) status = qp_figures_sensitivity("sensitivity", alpha, &p->in, &head, &p->err);
+  if (!status) status = qp_figures_sensitivity("sensitivity", alpha, &p->in, &head, &fed, &p->err);
   if (!status) status = published_json(p, "memory_llama31_8b.json", &sizes);
   if (!status) status = qp_figures_sizes("memory", sizes, &p->in, &p->err);
   if (!status)

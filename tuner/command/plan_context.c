@@ -461,7 +461,7 @@ static const char *hessians_of(const qp_plan_context *c) {
   return c->o->hessian ? c->o->hessian : c->calibration.hessian;
 }
 
-/* Were the calibration's sensitivities measured with noise as error feedback leaves it? */
+/* Of a calibration older than the field "feedback" of sensitivity.json. */
 static bool measured_with_feedback(const qp_plan_context *c) {
   return *c->calibration.sensitivity &&
          cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c->calibration.tree, "feedback"));
@@ -486,7 +486,8 @@ static qp_status count_feedback(qp_plan_context *c, bool measured) {
   const unsigned n = qp_plan_linears(&c->planned);
   size_t found = 0;
   if (measured) {
-    snprintf(c->fed, sizeof c->fed, "losses are those with error feedback, as measured");
+    snprintf(c->fed, sizeof c->fed, "losses are those with error feedback, as measured%s",
+             *path ? "" : ":  quantize needs Hessians (--hessian) to keep them so small");
     return c->o->hessian ? check_there(c->o->hessian, c->err) : QP_OK;
   }
   if (!*path) return QP_OK;
@@ -515,17 +516,18 @@ static qp_status count_feedback(qp_plan_context *c, bool measured) {
 }
 
 static qp_status read_figures(qp_plan_context *c) {
-  bool head = true;
+  bool head = true, fed = false;
   cJSON *tree = NULL;
   const char *sensitivity;
   qp_status status = find_sensitivities(c, &sensitivity);
   if (!status && sensitivity) {
     status = read_sensitivity(c, sensitivity, &tree);
-    if (!status) status = qp_figures_sensitivity(sensitivity, tree, &c->in, &head, c->err);
+    if (!status) status = qp_figures_sensitivity(sensitivity, tree, &c->in, &head, &fed, c->err);
     cJSON_Delete(tree);
     tree = NULL;
   }
-  bool feedback = !status && (sensitivity ? measured_with_feedback(c) : *hessians_of(c) != 0);
+  bool feedback = !status && (sensitivity ? fed || measured_with_feedback(c)
+                                            : *hessians_of(c) != 0);
   if (!status && !sensitivity) status = qp_prior_apply(&c->in, &head, &feedback, c->prior, c->err);
   if (!status) status = count_feedback(c, feedback);
   for (unsigned i = 0; i < c->distortions && !status; i++)

@@ -128,6 +128,11 @@ static qp_status read_sensitivity(const char *file, const cJSON *tree, const qp_
                          cJSON_IsString(v) ? v->valuestring : "no name", m->name);
       continue;
     }
+    if (!strcmp(v->string, "feedback")) {
+      if (!cJSON_IsBool(v))
+        status = qp_fail(err, QP_E_ARG, "%s: field 'feedback': true or false is needed", file);
+      continue;
+    }
     if (!strcmp(v->string, "source") || !strcmp(v->string, "note") || v == blocks) continue;
     int64_t i = tensor_linear(m, v->string);
     if (i < 0 && tensor_linear(in->whole, v->string) >= 0) continue; /* it stays as it is */
@@ -137,7 +142,7 @@ static qp_status read_sensitivity(const char *file, const cJSON *tree, const qp_
 }
 
 qp_status qp_figures_sensitivity(const char *file, const cJSON *tree, qp_plan_input *in, bool *head,
-                                 qp_error *err) {
+                                 bool *fed, qp_error *err) {
   unsigned n = qp_plan_linears(in->model);
   double *alpha = calloc(n, sizeof *alpha);
   if (!alpha) return qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
@@ -145,6 +150,7 @@ qp_status qp_figures_sensitivity(const char *file, const cJSON *tree, qp_plan_in
   qp_status status = read_sensitivity(file, tree, in, alpha, err);
   if (!status) {
     *head = !isnan(alpha[n - 1]);
+    *fed = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(tree, "feedback"));
     if (!*head) alpha[n - 1] = 0;
     memcpy(in->alpha, alpha, n * sizeof *alpha);
   }

@@ -51,12 +51,13 @@ static void visit(const char *path, void *arg) {
 static qp_status take_measured(qp_plan_input *in, const char *path, bool *head, bool *found,
                                qp_error *err) {
   cJSON *tree = NULL;
+  bool fed_too; /* by the name of the file */
   *found = false;
   qp_status status = read_resource(path, &tree, err);
   const cJSON *blocks = cJSON_GetObjectItemCaseSensitive(tree, "alpha");
   if (!status && cJSON_GetArraySize(blocks) == (int)in->model->layers) {
     cJSON_DeleteItemFromObjectCaseSensitive(tree, "model");
-    *found = !qp_figures_sensitivity(path, tree, in, head, NULL);
+    *found = !qp_figures_sensitivity(path, tree, in, head, &fed_too, NULL);
   }
   cJSON_Delete(tree);
   return status;
