@@ -22,14 +22,14 @@ static bool all_finite(const float *x, size_t count) {
   return sum == 0;
 }
 
-static qp_status check_rows(const qp_job *j, const qp_job_linear *l, const float *piece,
+static qp_status check_rows(const qp_job *j, const qp_source_tensor *t, const float *piece,
                             uint64_t first, uint64_t rows, qp_error *err) {
-  const size_t columns = l->columns;
+  const size_t columns = (size_t)t->columns;
   if (all_finite(piece, (size_t)rows * columns)) return QP_OK;
   size_t i = 0;
   while (isfinite(piece[i])) i++;
   return qp_fail(err, QP_E_ARG, "%s: tensor '%s' [%llu][%zu] is %g; weights should be finite",
-                 qp_checkpoint_path(j->checkpoint), l->weight->name,
+                 qp_checkpoint_path(j->checkpoint), t->name,
                  (unsigned long long)(first + i / columns), i % columns, (double)piece[i]);
 }
 
@@ -41,9 +41,28 @@ static qp_status check_values(const qp_job *j, const qp_job_linear *l, float *pi
     const uint64_t rows = l->rows - r < at_once ? l->rows - r : at_once;
     if (cancel && atomic_load(cancel)) status = qp_fail(err, QP_E_LIMIT, "stopped");
     if (!status) status = qp_job_read(j, l, r, rows, piece, err);
-    if (!status) status = check_rows(j, l, piece, r, rows, err);
+    if (!status) status = check_rows(j, l->weight, piece, r, rows, err);
   }
   qp_checkpoint_release(j->checkpoint, l->weight);
+  return status;
+}
+
+static bool is_real(qp_tensor_type type) {
+  return type == QP_TENSOR_F32 || type == QP_TENSOR_F16 || type == QP_TENSOR_BF16;
+}
+
+/* A tensor that stays as it is: one NaN in an embedding or a norm spoils every token after it. */
+static qp_status check_kept(const qp_job *j, const qp_source_tensor *t, float *piece,
+                            const _Atomic bool *cancel, qp_error *err) {
+  const uint64_t at_once = t->columns < PIECE_WEIGHTS ? PIECE_WEIGHTS / (t->columns + !t->columns) : 1;
+  qp_status status = QP_OK;
+  for (uint64_t r = 0; r < t->rows && is_real(t->kept_type) && !status; r += at_once) {
+    const uint64_t rows = t->rows - r < at_once ? t->rows - r : at_once;
+    if (cancel && atomic_load(cancel)) status = qp_fail(err, QP_E_LIMIT, "stopped");
+    if (!status) status = qp_checkpoint_read(j->checkpoint, t, r, rows, piece, err);
+    if (!status) status = check_rows(j, t, piece, r, rows, err);
+  }
+  qp_checkpoint_release(j->checkpoint, t);
   return status;
 }
 
@@ -64,6 +83,8 @@ static size_t largest_piece(const qp_job *j) {
   size_t most = PIECE_WEIGHTS;
   for (size_t i = 0; i < j->linears; i++)
     if (j->linear[i].columns > most) most = j->linear[i].columns;
+  for (size_t i = 0; i < j->kepts; i++)
+    if (j->kept[i]->columns > most) most = (size_t)j->kept[i]->columns;
   return most;
 }
 
@@ -75,6 +96,8 @@ qp_status qp_survey_run(const qp_job *j, const _Atomic bool *cancel, qp_error *e
     status = check_type(j, &j->linear[i], piece, err);
   for (size_t i = 0; i < j->linears && !status; i++)
     status = check_values(j, &j->linear[i], piece, cancel, err);
+  for (size_t i = 0; i < j->kepts && !status; i++)
+    status = check_kept(j, j->kept[i], piece, cancel, err);
   for (size_t i = 0; i < j->linears && j->hessian && !status; i++)
     status = check_hessian(j, i, cancel, err);
   free(piece);

@@ -10,8 +10,8 @@
 
 /*
 ** Before anything is encoded: every linear's type is one that is read as numbers (seen by one row
-** of each, so that this takes no time), then all weights of all linears are finite, and then all
-** of their Hessians.
+** of each, so that this takes no time), then all weights of all linears are finite, then all
+** numbers of tensors that stay as they are, and then all of the linears' Hessians.
 ** QP_E_ARG: one is not; the message names the file, the tensor, the element's place in it and what
 ** it is.  QP_E_LIMIT: 'cancel' was set.  QP_E_NOMEM.
 */
