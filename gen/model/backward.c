@@ -29,8 +29,7 @@ static void lose_row(void *argument, size_t i, unsigned thread) {
   (void)thread;
   if (cap > 0) memcpy(before, row, vocab * sizeof *row);
   j->loss->row(j->loss->arg, j->first + i, row, vocab);
-  for (size_t k = 0; k < vocab && cap > 0; k++)
-    row[k] *= 1 - before[k] / cap * (before[k] / cap);
+  for (size_t k = 0; k < vocab && cap > 0; k++) row[k] *= 1 - before[k] / cap * (before[k] / cap);
 }
 
 /* Some rows: logits [rows][2][vocab], the second half is room for a cap's slope. */
@@ -40,17 +39,14 @@ static qp_status head_rows(qp_forward *f, const float *hidden, size_t first, siz
   const size_t vocab = m->vocab, width = m->hidden;
   const float *x = hidden + first * width;
   qp_status status = qp_forward_head(f, x, rows, NULL, logits, err);
-  const float *w = f->head.override ? f->head.override : f->head.own;
-  if (!status && !w)
-    status = qp_fail(err, QP_E_LIMIT, "%s: gradients need the lm_head in memory: %.1f GB",
-                     qp_forward_path(f), 4e-9 * (double)vocab * (double)width);
+  if (!status) status = qp_forward_need_head(f, err);
   if (status) return status;
   for (size_t r = rows; r-- > 1;) /* apart, to make room */
     memcpy(logits + 2 * r * vocab, logits + r * vocab, vocab * sizeof *logits);
   loss_job j = {f, loss, first, logits};
   qp_parallel_for(f->parallel, rows, lose_row, &j);
   const qp_product_back p = {.dy = logits,
-                             .w = w,
+                             .w = f->head.override ? f->head.override : f->head.own,
                              .dx = gradient + first * width,
                              .rows = rows,
                              .dy_stride = 2 * vocab,
@@ -58,12 +54,8 @@ static qp_status head_rows(qp_forward *f, const float *hidden, size_t first, siz
                              .features = (unsigned)vocab,
                              .columns = (unsigned)width};
   qp_product_back_run(f, &p);
-  const qp_norm_rows n = {.norm = &f->final,
-                          .x = x,
-                          .rows = rows,
-                          .x_stride = width,
-                          .y_stride = width,
-                          .count = 1};
+  const qp_norm_rows n = {
+      .norm = &f->final, .x = x, .rows = rows, .x_stride = width, .y_stride = width, .count = 1};
   const qp_norm_back b = {.n = n, .dy = p.dx, .dx = p.dx};
   qp_norm_back_run(f, &b);
   return QP_OK;
@@ -77,8 +69,8 @@ qp_status qp_backward_head(qp_forward *f, const float *hidden, size_t rows, cons
   if (!logits) return qp_fail(err, QP_E_NOMEM, "no memory for the logits of %zu tokens", some);
   qp_status status = QP_OK;
   for (size_t at = 0; at < rows && !status; at += some)
-    status = head_rows(f, hidden, at, rows - at < some ? rows - at : some, loss, logits, gradient,
-                       err);
+    status =
+        head_rows(f, hidden, at, rows - at < some ? rows - at : some, loss, logits, gradient, err);
   free(logits);
   return status;
 }

@@ -43,8 +43,8 @@ typedef struct qp_loss {
 
 /*
 ** gradient [rows][hidden] = dL/dhidden of a loss of the logits of hidden [rows][hidden], as
-** qp_forward_head computes them.  The head's own weights must fit into the memory of
-** qp_forward_options.  QP_E_LIMIT: they do not; QP_E_NOMEM; errors of qp_forward_head.
+** qp_forward_head computes them.  The head's weights are kept in memory from then on.  QP_E_NOMEM;
+** errors of qp_forward_head.
 */
 qp_status qp_backward_head(qp_forward *f, const float *hidden, size_t rows, const qp_loss *loss,
                            float *gradient, qp_error *err);

@@ -285,7 +285,7 @@ static qp_status make_desk(desk *d) {
   d->gated = roles->gate_up >= 0 || roles->gate >= 0;
   d->inner = m->linear[roles->down].columns;
   d->wide = d->inner * (d->gated ? 2 : 1);
-  float **const array[] = {&d->norm, &d->raw,  &d->qkv, &d->mixed,     &d->from_o,
+  float **const array[] = {&d->norm,   &d->raw,  &d->qkv, &d->mixed,     &d->from_o,
                            &d->middle, &d->gate, &d->act, &d->from_down, &d->side};
   const size_t width[] = {d->hidden, d->stride, d->stride, d->q,      d->hidden,
                           d->hidden, d->wide,   d->inner,  d->hidden, d->hidden};
@@ -301,8 +301,7 @@ static qp_status make_desk(desk *d) {
 }
 
 qp_status qp_backward_run_block(const qp_backward_run *r) {
-  desk d = {
-      .r = r, .kind = &r->f->computation.layer[r->block], .layer = &r->f->layer[r->block]};
+  desk d = {.r = r, .kind = &r->f->computation.layer[r->block], .layer = &r->f->layer[r->block]};
   qp_status status = make_desk(&d);
   float *g = status ? NULL : malloc(r->rows * d.stride * sizeof *g + 1);
   if (!status && !g)

@@ -72,6 +72,10 @@ qp_status qp_forward_need(qp_forward *f, unsigned block, qp_error *err) {
   return status;
 }
 
+qp_status qp_forward_need_head(qp_forward *f, qp_error *err) {
+  return need(f, 0, f->model->linears, &f->head, err);
+}
+
 void qp_forward_drop(qp_forward *f, unsigned block) {
   for (unsigned i = 0; i < f->model->linears && f->used > f->budget; i++)
     drop(f, i, &f->layer[block].linear[i]);

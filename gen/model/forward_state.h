@@ -84,6 +84,7 @@ void qp_forward_norm_rows(const qp_forward *f, const qp_norm_rows *n);
 /* The weights of all linears of a block; until qp_forward_drop, where memory is short. */
 qp_status qp_forward_need(qp_forward *f, unsigned block, qp_error *err);
 void qp_forward_drop(qp_forward *f, unsigned block);
+qp_status qp_forward_need_head(qp_forward *f, qp_error *err); /* those of the lm_head */
 
 /* The block on all sequences; its weights are there. */
 qp_status qp_forward_compute(qp_forward *f, unsigned block, const qp_sequences *s,

@@ -21,6 +21,7 @@
 #include "gen/model/forward.h"
 #include "gen/model/tokens.h"
 #include "runtime/safetensors.h"
+#include "tuner/calibrate/gradient_sensitivity.h"
 #include "tuner/calibrate/ledger.h"
 #include "tuner/calibrate/sensitivity.h"
 #include "tuner/plan/calibration.h"
@@ -448,7 +449,7 @@ Test(calibrate, sensitivities_are_those_with_error_feedback_where_hessians_are_m
   qp_hessian h;
   float *moments, *hidden = states(&b, 1);
   double alpha, error;
-  expect(0, "down", "calibrate %s --tokens %s/tokens -o %s/cal");
+  expect(0, "down", "calibrate %s --tokens %s/tokens -o %s/cal --probes 1");
   snprintf(path, sizeof path, "%s/cal", folder);
   qp_model_tensor(b.m, linear, 1, name);
   cr_assert_eq(qp_calibration_open(path, &c, &err), QP_OK, "%s", err.text);
@@ -471,6 +472,99 @@ Test(calibrate, sensitivities_are_those_with_error_feedback_where_hessians_are_m
   qp_calibration_close(&c);
   free(moments);
   free(hidden);
+  close_bench(&b);
+}
+
+/* ---- Sensitivities by gradients ---- */
+
+/* The mean over many draws of tokens, of linear 'linear' of block 1. */
+static double gradient_alpha(bench *b, const char *hessians, unsigned linear) {
+  enum { DRAWS = 60 };
+  qp_sensitivity *out = malloc((size_t)b->m->layers * b->m->linears * sizeof *out);
+  char path[128];
+  double sum = 0;
+  snprintf(path, sizeof path, "%s/gradients", folder);
+  for (unsigned i = 0; i < DRAWS; i++) {
+    const qp_gradient_options o = {.seed = 1000 + i, .hessians = hessians, .file = path};
+    unlink(path);
+    cr_assert_eq(qp_gradient_sensitivities(b->f, &b->s, &o, out, &err), QP_OK, "%s", err.text);
+    sum += out[b->m->linears + linear].alpha / DRAWS;
+  }
+  free(out);
+  return sum;
+}
+
+Test(calibrate, gradients_give_the_divergence_that_noise_causes) {
+  bench b = open_bench();
+  for (unsigned linear = 0; linear < b.m->linears; linear++) {
+    const double wanted = measure(&b, 1 << 30, 1, linear, 16, 0.0025).alpha;
+    const double got = gradient_alpha(&b, NULL, linear); /* of q and k 1e-7: all is rounding */
+    cr_expect_float_eq(got, wanted, 0.15 * wanted + 2e-6, "%s: %g for %g", b.m->linear[linear].role,
+                       got, wanted);
+  }
+  close_bench(&b);
+}
+
+Test(calibrate, gradients_know_what_error_feedback_leaves) {
+  bench b = open_bench();
+  char path[128];
+  float *hidden = states(&b, 1);
+  qp_probe *p;
+  expect(0, "", "calibrate %s --tokens %s/tokens -o %s/cal --no-sensitivities");
+  snprintf(path, sizeof path, "%s/cal/hessians", folder);
+  cr_assert_eq(qp_probe_open(b.f, &b.s, 1 << 30, &p, &err), QP_OK, "%s", err.text);
+  for (unsigned linear = 2; linear < b.m->linears; linear += 4) {
+    qp_sensitivity_options o = {.noise = 0.0025, .probes = 16, .seed = 1};
+    char name[QP_MODEL_NAME];
+    qp_sensitivity fed;
+    qp_hessian h;
+    float *moments;
+    qp_model_tensor(b.m, linear, 1, name);
+    cr_assert_eq(qp_hessian_open(path, name, b.m->linear[linear].rows, b.m->linear[linear].columns,
+                                 &h, &err),
+                 QP_OK);
+    cr_assert_eq(qp_hessian_read(&h, 0, NULL, 1, &moments, &err), QP_OK);
+    o.hessian = moments;
+    cr_assert_eq(qp_probe_measure(p, &o, 1, linear, hidden, &fed, &err), QP_OK);
+    const double got = gradient_alpha(&b, path, linear);
+    cr_expect_float_eq(got, fed.alpha, 0.15 * fed.alpha, "%s: %g for %g", name, got, fed.alpha);
+    qp_hessian_close(&h);
+    free(moments);
+  }
+  qp_probe_close(p);
+  free(hidden);
+  close_bench(&b);
+}
+
+Test(calibrate, gradients_go_on_behind_what_is_whole_in_their_file) {
+  bench b = open_bench();
+  const size_t units = (size_t)b.m->layers * b.m->linears;
+  qp_sensitivity whole[64], torn[64];
+  char path[128];
+  double first[64];
+  snprintf(path, sizeof path, "%s/gradients", folder);
+  cr_assert_leq(units, 64);
+  const qp_gradient_options o = {.seed = 1, .file = path};
+  cr_assert_eq(qp_gradient_sensitivities(b.f, &b.s, &o, whole, &err), QP_OK, "%s", err.text);
+  cr_assert(whole[3].alpha > 0 && whole[3].error > 0);
+  cr_assert_eq(truncate(path, (off_t)(units * sizeof(double) + 5)), 0);
+  cr_assert_eq(qp_gradient_sensitivities(b.f, &b.s, &o, torn, &err), QP_OK, "%s", err.text);
+  for (size_t i = 0; i < units; i++) {
+    cr_expect_eq(torn[i].alpha, whole[i].alpha);
+    cr_expect_eq(torn[i].error, whole[i].error);
+  }
+  FILE *f = fopen(path, "r+"); /* it is read, not made again */
+  cr_assert_eq(fread(first, sizeof *first, units, f), units);
+  for (size_t i = 0; i < units; i++) first[i] *= 2;
+  rewind(f);
+  fwrite(first, sizeof *first, units, f);
+  fclose(f);
+  cr_assert_eq(qp_gradient_sensitivities(b.f, &b.s, &o, torn, &err), QP_OK, "%s", err.text);
+  cr_expect_gt(torn[0].alpha, whole[0].alpha);
+  const _Atomic bool stopped = true;
+  const qp_gradient_options ending = {.seed = 1, .file = path, .stopped = &stopped};
+  cr_assert_eq(truncate(path, 0), 0);
+  cr_expect_eq(qp_gradient_sensitivities(b.f, &b.s, &ending, torn, &err), QP_E_LIMIT);
   close_bench(&b);
 }
 

@@ -195,18 +195,16 @@ static void check_family(const kit_family *family) {
   gradients g = {.b = &b};
   open_bench(family, &b);
   float *gradient = room(b.tokens * b.model->hidden);
-  for (unsigned l = 0; l < b.model->linears; l++)
-    g.g[l] = room(b.tokens * b.model->linear[l].rows);
+  for (unsigned l = 0; l < b.model->linears; l++) g.g[l] = room(b.tokens * b.model->linear[l].rows);
   const qp_loss loss = {give_factor, &b};
   const qp_backward_hook hook = {keep_gradient, &g};
-  cr_assert_eq(
-      qp_backward_head(b.f, b.hidden[b.model->layers], b.tokens, &loss, gradient, &err), QP_OK,
-      "%s", err.text);
+  cr_assert_eq(qp_backward_head(b.f, b.hidden[b.model->layers], b.tokens, &loss, gradient, &err),
+               QP_OK, "%s", err.text);
   check_state(family, &b, b.model->layers, gradient);
   for (unsigned i = b.model->layers; i-- > 0;) {
-    cr_assert_eq(qp_backward_block(b.f, i, &b.all, i == BLOCK ? &hook : NULL, b.hidden[i],
-                                   gradient, &err),
-                 QP_OK, "%s", err.text);
+    cr_assert_eq(
+        qp_backward_block(b.f, i, &b.all, i == BLOCK ? &hook : NULL, b.hidden[i], gradient, &err),
+        QP_OK, "%s", err.text);
     check_state(family, &b, i, gradient);
   }
   for (unsigned l = 0; l < b.model->linears; l++) check_linear(family, &b, l, g.g[l]);

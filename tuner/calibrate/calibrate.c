@@ -16,11 +16,17 @@
 #include "gen/base/file.h"
 #include "gen/base/text.h"
 #include "tuner/base/watch.h"
+#include "tuner/calibrate/gradient_sensitivity.h"
 #include "tuner/calibrate/hessian_files.h"
 #include "tuner/calibrate/ledger.h"
 #include "tuner/plan/calibration.h"
 
-enum { HEAD_ROWS = 1024, METHOD = 2 /* of what is measured: changed with it */, HALF = 1 << 16 };
+enum {
+  HEAD_ROWS = 1024,
+  HEAD_TOKENS = 2048,
+  METHOD = 3, /* of what is measured: changed with it */
+  HALF = 1 << 16
+};
 
 typedef struct run {
   qp_forward *f;
@@ -176,6 +182,7 @@ static qp_status measure(run *r, qp_probe *p, unsigned block, unsigned linear) {
   if (!status && r->o->hessians)
     status = qp_hessian_files_read(r->model, r->hessians, block, linear, &hessian, r->err);
   o.hessian = hessian;
+  if (!o.probes) o.probes = 1;
   if (!status) status = qp_probe_measure(p, &o, block, linear, r->hidden, &s, r->err);
   free(hessian);
   return status ? status : qp_ledger_add_sensitivity(r->ledger, block, linear, &s, r->err);
@@ -200,21 +207,61 @@ static bool has_all_sensitivities(const run *r) {
   return qp_ledger_sensitivity(r->ledger, m->layers, m->linears, &s);
 }
 
-static qp_status run_sensitivities(run *r) {
-  const qp_sequences s = first_sequences(r, r->probe_sequences);
+static void gradients_path(const run *r, char path[4200]) {
+  snprintf(path, 4200, "%s/gradients.f64", r->o->folder);
+}
+
+/* All linears of the blocks, into the ledger. */
+static qp_status run_gradients(run *r, const qp_sequences *s) {
   const qp_model *m = r->model;
+  const size_t units = (size_t)m->layers * m->linears;
+  char path[4200];
+  gradients_path(r, path);
+  const qp_gradient_options o = {.seed = r->o->sensitivity.seed,
+                                 .hessians = r->o->hessians ? r->hessians : NULL,
+                                 .file = path,
+                                 .stopped = r->o->stopped,
+                                 .done = &r->watch.done};
+  qp_sensitivity *out = malloc(units * sizeof *out), before;
+  if (!out) return qp_fail(r->err, QP_E_NOMEM, "no memory for sensitivities");
+  qp_watch_begin(&r->watch, "gradients", "sequences", s->count);
+  qp_status status = qp_gradient_sensitivities(r->f, s, &o, out, r->err);
+  qp_watch_end(&r->watch);
+  for (size_t i = 0; i < units && !status; i++) {
+    const unsigned block = (unsigned)(i / m->linears), linear = (unsigned)(i % m->linears);
+    if (!qp_ledger_sensitivity(r->ledger, block, linear, &before))
+      status = qp_ledger_add_sensitivity(r->ledger, block, linear, &out[i], r->err);
+  }
+  free(out);
+  return status;
+}
+
+/* By noise: all linears, or behind the gradients the lm_head alone, for which fewer tokens do: it
+   is one linear of which every token sees all rows. */
+static qp_status run_noise(run *r) {
+  const qp_model *m = r->model;
+  qp_sequences s = first_sequences(r, r->probe_sequences);
   qp_probe *p = NULL;
-  if (!r->probe_tokens || has_all_sensitivities(r)) return QP_OK;
-  r->hidden = malloc(r->probe_tokens * m->hidden * sizeof *r->hidden);
+  while (!r->o->sensitivity.probes && s.count > 1 && s.end[s.count - 1] > HEAD_TOKENS) s.count--;
+  const size_t tokens = s.end[s.count - 1];
+  r->hidden = malloc(tokens * m->hidden * sizeof *r->hidden);
   if (!r->hidden) return qp_fail(r->err, QP_E_NOMEM, "no memory for hidden states");
-  qp_watch_begin(&r->watch, "sensitivities", "linears", (size_t)m->layers * m->linears + 1);
+  const size_t linears = r->o->sensitivity.probes ? (size_t)m->layers * m->linears + 1 : 1;
+  qp_watch_begin(&r->watch, "sensitivities", "linears", linears);
   qp_status status = qp_probe_open(r->f, &s, r->o->logit_bytes, &p, r->err);
-  if (!status) status = measure_all(r, p, &s);
+  if (!status) status = linears > 1 ? measure_all(r, p, &s) : measure(r, p, m->layers, m->linears);
   qp_watch_end(&r->watch);
   qp_probe_close(p);
   free(r->hidden);
   r->hidden = NULL;
   return status;
+}
+
+static qp_status run_sensitivities(run *r) {
+  const qp_sequences s = first_sequences(r, r->probe_sequences);
+  if (!r->probe_tokens || has_all_sensitivities(r)) return QP_OK;
+  qp_status status = r->o->sensitivity.probes ? QP_OK : run_gradients(r, &s);
+  return status ? status : run_noise(r);
 }
 
 /* ---- Files ---- */
@@ -293,6 +340,7 @@ static qp_status write_results(const run *r) {
                             "measured"
                           : "qpal calibrate: KL divergence (nats a token) per relative variance of "
                             "white noise; calibration.json says how it was measured");
+  qp_text_add(&flat, " \"feedback\": %s,\n", r->o->hessians ? "true" : "false");
   add_facts(r, &whole);
   qp_text_add(&whole, " \"linears\": {\n");
   add_linears(r, &flat, &whole);
@@ -352,6 +400,7 @@ qp_status qp_calibrate(qp_forward *f, const qp_tokens *tokens, const qp_calibrat
                        qp_error *err) {
   run r = {.f = f, .model = qp_forward_model(f), .tokens = tokens, .o = o, .err = err};
   bool done = false;
+  char path[4200];
   choose_probe(&r);
   qp_status status = make_key(&r);
   if (!status) status = look_for_result(&r, &done);
@@ -361,5 +410,7 @@ qp_status qp_calibrate(qp_forward *f, const qp_tokens *tokens, const qp_calibrat
   if (!status) status = run_sensitivities(&r);
   if (!status) status = write_results(&r);
   qp_ledger_close(r.ledger, !status);
+  gradients_path(&r, path);
+  if (!status) (void)remove(path); /* the ledger went too */
   return status;
 }

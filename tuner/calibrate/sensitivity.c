@@ -95,9 +95,8 @@ static void shape_rows(void *argument, size_t i, unsigned thread) {
   free(x);
 }
 
-/* Cholesky of the damped Hessian; '*mean': the geometric mean of what is left column by column. */
-static bool factor_hessian(const qp_blas *blas, const float *h, unsigned columns, double *a,
-                           double *mean) {
+bool qp_noise_factor(const qp_blas *blas, const float *h, unsigned columns, double *a,
+                     double *mean) {
   const size_t k = columns;
   const int n = (int)columns;
   double diagonal = 0, logs = 0;
@@ -120,7 +119,7 @@ qp_status qp_noise_shape(qp_parallel *p, const float *hessian, unsigned rows, un
   if (status) return status;
   double *a = malloc((size_t)columns * columns * sizeof *a);
   if (!a) return qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian");
-  if (factor_hessian(s.blas, hessian, columns, a, &mean)) {
+  if (qp_noise_factor(s.blas, hessian, columns, a, &mean)) {
     s.factor = a;
     s.scale = sqrt(mean);
     qp_parallel_for(p, (rows + SHAPED_ROWS - 1) / SHAPED_ROWS, shape_rows, &s);

@@ -3,8 +3,10 @@
 #ifndef QP_SENSITIVITY_H
 #define QP_SENSITIVITY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "gen/base/blas.h"
 #include "gen/model/forward.h"
 
 /*
@@ -21,7 +23,7 @@ typedef struct qp_sensitivity {
 
 typedef struct qp_sensitivity_options {
   double noise;    /* t, above 0 */
-  unsigned probes; /* at least 1 */
+  unsigned probes; /* at least 1 (qp_calibrate: 0 for gradients, gradient_sensitivity.h) */
   uint64_t seed;   /* of E, with block, linear, probe and row: the same on every machine */
   /* E[x x^T] of the linear at hand [columns][columns]: E is what error feedback makes of white
   ** noise; NULL: E is white. */
@@ -62,5 +64,12 @@ void qp_noise_fill(qp_parallel *p, uint64_t seed, double noise, const float *w, 
 */
 qp_status qp_noise_shape(qp_parallel *p, const float *hessian, unsigned rows, unsigned columns,
                          float *noise, qp_error *err);
+
+/*
+** The factor L of that, a [columns][columns] column by column, and '*mean' = g.  False: there is
+** none.
+*/
+bool qp_noise_factor(const qp_blas *blas, const float *h, unsigned columns, double *a,
+                     double *mean);
 
 #endif

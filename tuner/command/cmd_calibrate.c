@@ -12,7 +12,14 @@
 #include "tuner/forward/engine.h"
 #include "tuner/plan/calibration.h"
 
-enum { DEFAULT_CONTEXT = 2048, MAX_CONTEXT = 1 << 20, DEFAULT_TOKENS = 32768 };
+enum {
+  DEFAULT_CONTEXT = 2048,
+  MAX_CONTEXT = 1 << 20,
+  DEFAULT_TOKENS = 32768,
+  GRADIENT_TOKENS = 8192,
+  NOISE_TOKENS = 2048,
+  UNSAID = 1 << 30
+};
 
 static const qp_verb_help help = {
     "calibrate", "MODEL --text FILE | --tokens FILE  -o DIR [options]",
@@ -20,16 +27,16 @@ static const qp_verb_help help = {
     "plan\n"
     "and quantize take as --calibration DIR: E[x x^T] of what the linears read (Hessians, for "
     "error\n"
-    "feedback), and each linear's sensitivity: the KL divergence of the predictions that noise in\n"
-    "it causes, divided by the noise's relative variance: noise as error feedback leaves it, "
-    "white\n"
-    "with --no-hessians. Prints which linears matter.\n"
-    "A text of 30,000 tokens that resembles the use is enough; evaluate on another one. The noise "
-    "is "
-    "tried\n"
-    "on the first --sensitivity-tokens of it: two runs of the rest of the model for each linear "
-    "and "
-    "probe.\n"
+    "feedback), and each linear's sensitivity: the KL divergence of the predictions that noise in "
+    "it\n"
+    "causes, divided by the noise's relative variance: noise as error feedback leaves it, white "
+    "with\n"
+    "--no-hessians. It comes from gradients, of all linears at once; with --probes N noise is "
+    "drawn\n"
+    "and tried, in each linear by itself: some twenty times as long for as many tokens. Prints "
+    "which\n"
+    "linears matter.\n"
+    "A text of 30,000 tokens that resembles the use is enough; evaluate on another one.\n"
     "A run that was stopped goes on where it was when the same command is given again."};
 
 typedef struct calibrate_options {
@@ -47,6 +54,17 @@ static qp_status print_results(const calibrate_options *o, const qp_model *m, qp
   return status;
 }
 
+/* Gradients are for the CPU: a device is quick with noise. */
+static unsigned probes(const calibrate_options *o) {
+  return o->probes < UNSAID ? o->probes : o->device ? 1 : 0;
+}
+
+static unsigned sensitivity_tokens(const calibrate_options *o) {
+  if (o->no_sensitivities) return 0;
+  if (o->sensitivity_tokens) return o->sensitivity_tokens;
+  return probes(o) ? NOISE_TOKENS : GRADIENT_TOKENS;
+}
+
 static qp_status run(const calibrate_options *o, const char *path, double noise, qp_error *err) {
   qp_models *models = NULL;
   qp_engine *engine = NULL;
@@ -58,8 +76,8 @@ static qp_status run(const calibrate_options *o, const char *path, double noise,
       .text = o->text ? o->text : o->tokens,
       .hessians = !o->no_hessians,
       .half = o->device != NULL,
-      .sensitivity_tokens = o->no_sensitivities ? 0 : o->sensitivity_tokens,
-      .sensitivity = {.noise = noise, .probes = o->probes, .seed = o->seed},
+      .sensitivity_tokens = sensitivity_tokens(o),
+      .sensitivity = {.noise = noise, .probes = probes(o), .seed = o->seed},
       .logit_bytes = (uint64_t)2 << 30,
       .stopped = &qp_stopped};
   qp_status status = qp_text_or_ids(path, o->text, o->tokens, o->context, o->limit, &tokens, err);
@@ -104,11 +122,7 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
 }
 
 int qp_cmd_calibrate(int argc, char **argv) {
-  calibrate_options o = {.limit = DEFAULT_TOKENS,
-                         .context = DEFAULT_CONTEXT,
-                         .sensitivity_tokens = 2048,
-                         .probes = 1,
-                         .seed = 1};
+  calibrate_options o = {.limit = DEFAULT_TOKENS, .context = DEFAULT_CONTEXT, .seed = 1};
   const qp_option table[] = {
       QP_TEXT("text", o.text, "FILE", "UTF-8 text, by the model's own tokenizer"),
       QP_TEXT("tokens", o.tokens, "FILE", "token ids, a text a line"),
@@ -117,10 +131,13 @@ int qp_cmd_calibrate(int argc, char **argv) {
                 0, 1u << 31),
       QP_NUMBER("context", o.context, "N", "tokens of a piece of it (2048)", 2, MAX_CONTEXT),
       QP_NUMBER("sensitivity-tokens", o.sensitivity_tokens, "N",
-                "tokens on which noise is tried, in whole pieces (2048)", 1, 1u << 24),
+                "tokens for sensitivities, in whole pieces (8192; 2048 with --probes)", 1,
+                1u << 24),
       QP_TEXT("noise", o.noise, "T", "relative variance of the noise (0.01)"),
-      QP_NUMBER("probes", o.probes, "N", "pairs of noise a linear (1)", 1, 1024),
-      QP_NUMBER("seed", o.seed, "N", "of the noise (1)", 0, UINT32_MAX),
+      QP_NUMBER("probes", o.probes, "N",
+                "pairs of noise a linear; 0: gradients (0; with --device 1)", 0, 1024),
+      QP_NUMBER("seed", o.seed, "N", "of the noise, or of the tokens drawn for gradients (1)", 0,
+                UINT32_MAX),
       QP_FLAG("no-hessians", o.no_hessians, "sensitivities alone"),
       QP_FLAG("no-sensitivities", o.no_sensitivities, "Hessians alone"),
       QP_TEXT("device", o.device, "D", "run the model on cuda:N, or sim: products take fp16 there"),

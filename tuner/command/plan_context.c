@@ -526,8 +526,8 @@ static qp_status read_figures(qp_plan_context *c) {
     cJSON_Delete(tree);
     tree = NULL;
   }
-  bool feedback = !status && (sensitivity ? fed || measured_with_feedback(c)
-                                            : *hessians_of(c) != 0);
+  bool feedback =
+      !status && (sensitivity ? fed || measured_with_feedback(c) : *hessians_of(c) != 0);
   if (!status && !sensitivity) status = qp_prior_apply(&c->in, &head, &feedback, c->prior, c->err);
   if (!status) status = count_feedback(c, feedback);
   for (unsigned i = 0; i < c->distortions && !status; i++)

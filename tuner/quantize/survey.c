@@ -54,7 +54,8 @@ static bool is_real(qp_tensor_type type) {
 /* A tensor that stays as it is: one NaN in an embedding or a norm spoils every token after it. */
 static qp_status check_kept(const qp_job *j, const qp_source_tensor *t, float *piece,
                             const _Atomic bool *cancel, qp_error *err) {
-  const uint64_t at_once = t->columns < PIECE_WEIGHTS ? PIECE_WEIGHTS / (t->columns + !t->columns) : 1;
+  const uint64_t at_once =
+      t->columns < PIECE_WEIGHTS ? PIECE_WEIGHTS / (t->columns + !t->columns) : 1;
   qp_status status = QP_OK;
   for (uint64_t r = 0; r < t->rows && is_real(t->kept_type) && !status; r += at_once) {
     const uint64_t rows = t->rows - r < at_once ? t->rows - r : at_once;
