@@ -430,6 +430,13 @@ Test(calibrate, plan_and_quantize_use_it_and_say_so_without_it) {
   expect(0, "", "quantize %s --plan %s/plan.json -o %s/out2 --hessian %s/cal/hessians");
   run_shell("cmp %s/out1/model-00001-of-00001.safetensors %s/out2/model-00001-of-00001.safetensors",
             folder, folder);
+  expect(0, "with error feedback, as measured",
+         "plan --model %s/config.json --bits 4 --quantizers nuq --hessian %s/cal/hessians "
+         "--sensitivity %s/cal/sensitivity.json -o %s/again.json");
+  expect(0, "0 of 15 linears differ", "plan --diff %s/plan.json %s/again.json");
+  expect(0, "quantize needs Hessians",
+         "plan --model %s/config.json --bits 4 --quantizers nuq "
+         "--sensitivity %s/cal/sensitivity.json");
   expect(2, "give one",
          "quantize %s --plan %s/plan.json -o %s/out3 --hessian x --calibration %s/cal");
   expect(0, "down", "calibrate %s --tokens %s/tokens -o %s/bare --no-hessians");

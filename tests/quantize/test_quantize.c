@@ -368,11 +368,12 @@ Test(quantize, weights_that_are_not_the_models_are_named) {
   cr_assert(strstr(answer, "128 x 128"), "%s", answer);
 }
 
-/* Scale some elements of block 1's down_proj where they stand in the file. */
-static void change_down(size_t first, size_t count, float factor) {
+/* Scale some elements of a tensor of fp32 where they stand in the file. */
+static void change(const char *name, size_t first, size_t count, float factor) {
   qp_safetensors *s;
   cr_assert_eq(qp_safetensors_open(path("in"), &s, &err), QP_OK);
-  const qp_tensor *t = qp_safetensors_find(s, "model.layers.1.mlp.down_proj.weight");
+  const qp_tensor *t = qp_safetensors_find(s, name);
+  cr_assert(t && t->type == QP_TENSOR_F32, "%s", name);
   float *w = malloc(t->bytes);
   memcpy(w, t->data, t->bytes);
   for (size_t i = first; i < first + count; i++) w[i] *= factor;
@@ -384,10 +385,21 @@ static void change_down(size_t first, size_t count, float factor) {
   qp_safetensors_close(s);
 }
 
+static void change_down(size_t first, size_t count, float factor) {
+  change("model.layers.1.mlp.down_proj.weight", first, count, factor);
+}
+
 Test(quantize, a_weight_that_is_no_number_is_named_before_work) {
   change_down(1 * MIDDLE + 13, 1, NAN);
   cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);
   cr_assert(strstr(answer, "'model.layers.1.mlp.down_proj.weight' [1][13] is nan"), "%s", answer);
+  cr_assert_neq(access(path("out"), F_OK), 0, "nothing is left behind");
+}
+
+Test(quantize, a_number_that_is_none_in_what_stays_is_named_before_work) {
+  change("model.embed_tokens.weight", 2 * HIDDEN + 5, 1, INFINITY);
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);
+  cr_assert(strstr(answer, "'model.embed_tokens.weight' [2][5] is "), "%s", answer);
   cr_assert_neq(access(path("out"), F_OK), 0, "nothing is left behind");
 }
 
