@@ -109,7 +109,8 @@ def write_results(folder, facts, source, sensitivity):
         for name, a in alphas.items():
             whole = re.sub(r"(\.experts\.)\d+\.", r"\1*.", name)
             stacked[whole] = stacked.get(whole, 0.0) + a
-        flat = {"source": source, **{name: float(f"{a:.9g}") for name, a in stacked.items()}}
+        flat = {"source": source, "feedback": facts["feedback"],
+                **{name: float(f"{a:.9g}") for name, a in stacked.items()}}
         write(os.path.join(folder, "sensitivity.json"), json.dumps(flat, indent=1) + "\n")
     linears = {name: {"sensitivity": float(f"{alphas[name]:.9g}"),
                       "standard_error": float(f"{error:.3g}")}
