@@ -5,7 +5,7 @@
 **
 **   qp_backward_head(f, last, tokens, &loss, gradient, err);          // dL/d(last hidden state)
 **   for (unsigned b = layers; b--;)
-**     qp_backward_block(f, b, &sequences, &hook, into[b], gradient, err);    // gradient is replaced
+**     qp_backward_block(f, b, &sequences, &hook, into[b], gradient, err);   // replaces gradient
 **
 ** Everything else of a block is computed again from its input.  All in fp32; sums do not depend on
 ** the number of threads.
