@@ -160,18 +160,59 @@ void qp_hadamard_factor(unsigned order, qp_hadamard *out) {
 
 /* ---- The transform ---- */
 
-/* y[i] = sum_j B[i][j] x[j] over elements 'stride' apart, for all places of one factor. */
-static void apply_base(double *y, unsigned count, unsigned n, unsigned stride, bool transposed) {
+enum {
+  SOME = 4 /* of a base order, which is a multiple of it: neighbours that compilers vectorize */
+};
+
+/* Base matrices as numbers to multiply with, made once: element [j][i] is what input j counts for
+   output i.  NULL: no memory. */
+static const double *base_numbers(unsigned n, bool transposed) {
+  static double *kept[2][MAX_ORDER / 4 + 1];
   const int8_t *b = qp_hadamard_base(n);
-  double in[MAX_ORDER] = {0};
+  pthread_mutex_lock(&lock);
+  double *m = kept[transposed][n / 4];
+  if (b && !m && (m = malloc((size_t)n * n * sizeof *m))) {
+    for (size_t j = 0; j < n; j++)
+      for (size_t i = 0; i < n; i++) m[j * n + i] = transposed ? b[j * n + i] : b[i * n + j];
+    kept[transposed][n / 4] = m;
+  }
+  pthread_mutex_unlock(&lock);
+  return m;
+}
+
+/* sum[i] += b[i] x, i < n */
+static void add_times(double *restrict sum, const double *restrict b, unsigned n, double x) {
+  for (unsigned i = 0; i < n; i += SOME)
+    for (unsigned k = 0; k < SOME; k++) sum[i + k] += b[i + k] * x;
+}
+
+/* y[i] = sum_j B[i][j] x[j] over elements 'stride' apart, for all places of one factor, in the order
+   of j. */
+static void apply_base(double *y, unsigned count, unsigned n, unsigned stride, bool transposed) {
+  const double *b = base_numbers(n, transposed);
+  double sum[MAX_ORDER] = {0};
   for (unsigned start = 0; start < count; start++) {
     if (start / stride % n) continue; /* not the first of its n elements */
-    for (unsigned j = 0; j < n; j++) in[j] = y[start + j * stride];
-    for (unsigned i = 0; i < n; i++) {
-      double sum = 0;
-      for (unsigned j = 0; j < n; j++) sum += (transposed ? b[j * n + i] : b[i * n + j]) * in[j];
-      y[start + i * stride] = sum;
-    }
+    for (unsigned i = 0; i < n; i++) sum[i] = 0;
+    for (unsigned j = 0; j < n; j++) add_times(sum, b + (size_t)j * n, n, y[start + j * stride]);
+    for (unsigned i = 0; i < n; i++) y[start + i * stride] = sum[i];
+  }
+}
+
+/* a, b become a + b, a - b */
+static void add_and_subtract(double *restrict a, double *restrict b, unsigned n) {
+  unsigned i = 0;
+  for (; i + SOME <= n; i += SOME) {
+    double sum[SOME], difference[SOME];
+    for (unsigned k = 0; k < SOME; k++) sum[k] = a[i + k] + b[i + k];
+    for (unsigned k = 0; k < SOME; k++) difference[k] = a[i + k] - b[i + k];
+    for (unsigned k = 0; k < SOME; k++) a[i + k] = sum[k];
+    for (unsigned k = 0; k < SOME; k++) b[i + k] = difference[k];
+  }
+  for (; i < n; i++) {
+    const double sum = a[i] + b[i];
+    b[i] = a[i] - b[i];
+    a[i] = sum;
   }
 }
 
@@ -179,12 +220,7 @@ static void apply(const qp_hadamard *h, const double *x, double *y, bool transpo
   unsigned size = h->order / h->blocks;
   if (x != y) memcpy(y, x, h->order * sizeof *y);
   for (unsigned step = 1; step < 1u << h->log2_tail; step *= 2)
-    for (unsigned i = 0; i < h->order; i++) {
-      if (i / step % 2) continue;
-      double a = y[i], b = y[i + step];
-      y[i] = a + b;
-      y[i + step] = a - b;
-    }
+    for (unsigned i = 0; i < h->order; i += 2 * step) add_and_subtract(y + i, y + i + step, step);
   unsigned stride = 1u << h->log2_tail;
   for (unsigned f = h->bases; f-- > 0; stride *= h->base[f])
     apply_base(y, h->order, h->base[f], stride, transposed);
