@@ -11,6 +11,12 @@
 
 enum { RUN_ROWS = 2048, LOGIT_ROWS = 1024, LOGIT_FLOATS = 1 << 25 };
 
+/* A pass that an engine computes may be without it. */
+static qp_status check_blas(const qp_forward *f, qp_error *err) {
+  if (f->blas) return QP_OK;
+  return qp_fail(err, QP_E_MISSING, "gradients are computed on the CPU, and no BLAS was opened");
+}
+
 /* ---- Head ---- */
 
 typedef struct loss_job {
@@ -67,7 +73,7 @@ qp_status qp_backward_head(qp_forward *f, const float *hidden, size_t rows, cons
   const size_t some = fits < 1 ? 1 : fits > LOGIT_ROWS ? LOGIT_ROWS : fits;
   float *logits = malloc(some * 2 * vocab * sizeof *logits);
   if (!logits) return qp_fail(err, QP_E_NOMEM, "no memory for the logits of %zu tokens", some);
-  qp_status status = QP_OK;
+  qp_status status = check_blas(f, err);
   for (size_t at = 0; at < rows && !status; at += some)
     status =
         head_rows(f, hidden, at, rows - at < some ? rows - at : some, loss, logits, gradient, err);
@@ -83,7 +89,8 @@ qp_status qp_backward_block(qp_forward *f, unsigned block, const qp_sequences *s
                             qp_error *err) {
   const size_t width = f->model->hidden;
   size_t end[RUN_ROWS]; /* a sequence has a token at least */
-  qp_status status = qp_forward_need(f, block, err);
+  qp_status status = check_blas(f, err);
+  if (!status) status = qp_forward_need(f, block, err);
   for (size_t i = 0, begin = 0; i < s->count && !status;) {
     qp_backward_run run = {.f = f,
                            .block = block,

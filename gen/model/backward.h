@@ -43,16 +43,16 @@ typedef struct qp_loss {
 
 /*
 ** gradient [rows][hidden] = dL/dhidden of a loss of the logits of hidden [rows][hidden], as
-** qp_forward_head computes them.  The head's weights are kept in memory from then on.  QP_E_NOMEM;
-** errors of qp_forward_head.
+** qp_forward_head computes them.  The head's weights are kept in memory from then on.
+** QP_E_MISSING: no BLAS; QP_E_NOMEM; errors of qp_forward_head.
 */
 qp_status qp_backward_head(qp_forward *f, const float *hidden, size_t rows, const qp_loss *loss,
                            float *gradient, qp_error *err);
 
 /*
 ** gradient [tokens][hidden]: dL/d(what the block gives out), becomes dL/d(what goes into it) for
-** hidden [tokens][hidden] that goes into it.  hook may be NULL.  Errors of qp_forward_block;
-** 'gradient' is spoilt on error.
+** hidden [tokens][hidden] that goes into it.  hook may be NULL.  QP_E_MISSING: no BLAS;
+** errors of qp_forward_block; 'gradient' is spoilt on error.
 */
 qp_status qp_backward_block(qp_forward *f, unsigned block, const qp_sequences *s,
                             const qp_backward_hook *hook, const float *hidden, float *gradient,
