@@ -3,7 +3,7 @@
 #ifndef QP_BACKWARD_BLOCK_H
 #define QP_BACKWARD_BLOCK_H
 
-#include "gen/model/backward.h"
+#include "gen/model/backward_types.h"
 #include "gen/model/forward_state.h"
 
 typedef struct qp_backward_run {

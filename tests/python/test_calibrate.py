@@ -107,7 +107,7 @@ class Case(unittest.TestCase):
 
 class AgainstC(Case):
     def both(self, checkpoint, tokens):
-        words = (checkpoint, "--tokens", tokens, "--sensitivity-tokens", "80", "-o")
+        words = (checkpoint, "--tokens", tokens, "--sensitivity-tokens", "80", "--probes", "1", "-o")
         self.qpal("calibrate", *words, self.path("c"))
         with contextlib.redirect_stdout(io.StringIO()):
             main.run(main.parser().parse_args([*words, self.path("python")]))
