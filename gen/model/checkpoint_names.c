@@ -17,24 +17,37 @@ static bool ends_with(const char *s, const char *end) {
 
 /* ---- Names that differ from those of the whole model ---- */
 
+/* The first linear of block 0 that is no stack: its name and shape tell the decoder's blocks. */
+static unsigned first_linear(const qp_model *m) {
+  unsigned i = 0;
+  while (i + 1 < m->linears && (!qp_model_has(m, 0, i) || m->linear[i].experts)) i++;
+  return i;
+}
+
 /*
 ** What stands before the blocks in names of the checkpoint where it is not the model's prefix:
-** "" of a class of the blocks alone (LlamaModel), or more than the prefix.  NULL: nothing has
+** "" of a class of the blocks alone (LlamaModel), more than the prefix, or another.  Towers beside
+** the decoder may have blocks of the same names: those of the right shape count.  NULL: nothing has
 ** such a name.
 */
 static char *find_prefix(const qp_checkpoint *c) {
-  char end[QP_MODEL_NAME];
-  unsigned first = 0; /* of the linears that block 0 has, one that is no stack */
-  while (first + 1 < c->model.linears &&
-         (!qp_model_has(&c->model, 0, first) || c->model.linear[first].experts))
-    first++;
-  snprintf(end, sizeof end, "%s.0.%s.weight", c->model.blocks, c->model.linear[first].tensor);
+  char end[QP_MODEL_NAME], whole[2 * QP_MODEL_NAME];
+  const qp_model_linear *l = &c->model.linear[first_linear(&c->model)];
+  const qp_source_tensor *best = NULL;
+  snprintf(end, sizeof end, "%s.0.%s.weight", c->model.blocks, l->tensor);
+  snprintf(whole, sizeof whole, "%s%s", c->model.prefix, end);
+  if (qp_checkpoint_find_stored(c, whole)) return strdup(c->model.prefix);
   for (size_t i = 0; i < c->count; i++) {
-    const char *name = c->tensor[i].name;
-    const size_t n = strlen(name), m = strlen(end);
-    if (ends_with(name, end) && (n == m || name[n - m - 1] == '.')) return strndup(name, n - m);
+    const qp_source_tensor *t = &c->tensor[i];
+    const size_t n = strlen(t->name), m = strlen(end);
+    if (!ends_with(t->name, end) || (n != m && t->name[n - m - 1] != '.')) continue;
+    if (!best) best = t;
+    if (t->rows == l->rows && t->columns == l->columns) {
+      best = t;
+      break;
+    }
   }
-  return NULL;
+  return best ? strndup(best->name, strlen(best->name) - strlen(end)) : NULL;
 }
 
 /* 'name' with 'to' in place of 'from' at its beginning, malloc'ed. */
@@ -77,12 +90,32 @@ qp_status qp_checkpoint_use_names(qp_checkpoint *c, qp_error *err) {
   return status;
 }
 
+/* A matrix of the head's shape whose name ends as the head's does, or NULL. */
+static const qp_source_tensor *find_other_head(const qp_checkpoint *c, const char *head) {
+  char end[QP_MODEL_NAME];
+  const char *dot = strrchr(head, '.');
+  snprintf(end, sizeof end, "%s.weight", dot ? dot + 1 : head);
+  for (size_t i = 0; i < c->count; i++) {
+    const qp_source_tensor *t = &c->tensor[i];
+    const size_t n = strlen(t->name), m = strlen(end);
+    const bool same = ends_with(t->name, end) && (n == m || t->name[n - m - 1] == '.');
+    if (same && t->rows == c->model.vocab && t->columns == c->model.hidden) return t;
+  }
+  return NULL;
+}
+
 void qp_checkpoint_find_head(qp_checkpoint *c) {
   char name[QP_MODEL_NAME];
-  const char *head = c->model.linear[c->model.linears].tensor;
+  char *head = c->model.linear[c->model.linears].tensor;
   if (c->model.headless || c->model.tied) return;
   snprintf(name, sizeof name, "%s.weight", head);
   if (qp_checkpoint_find_stored(c, name)) return;
+  const qp_source_tensor *other = find_other_head(c, head);
+  if (other && strlen(other->name) - 7 < sizeof c->model.linear[0].tensor) {
+    snprintf(head, sizeof c->model.linear[0].tensor, "%.*s", (int)strlen(other->name) - 7,
+             other->name);
+    return;
+  }
   snprintf(name, sizeof name, "%s.weight", c->model.embedding);
   if (qp_checkpoint_find_stored(c, name)) qp_model_tie_head(&c->model);
 }

@@ -78,6 +78,38 @@ Test(checkpoint, whose_names_begin_with_more_than_the_prefix_is_read) {
   qp_checkpoint_close(c);
 }
 
+/* transformers 5 saves other names than the hub has; a tower has blocks of the same names. */
+Test(checkpoint, of_a_decoder_beside_towers_has_one_set_of_names) {
+  static const char *const heads[] = {"lm_head.weight", "language_model.lm_head.weight"};
+  static const char *const before[] = {"model.language_model.", "language_model.model."};
+  for (unsigned i = 0; i < 2; i++) {
+    char name[128];
+    pending p;
+    write_text(path("in/config.json"),
+               "{\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"llama\","
+               "\"hidden_size\": 32, \"intermediate_size\": 64, \"num_attention_heads\": 2,"
+               "\"num_hidden_layers\": 1, \"vocab_size\": 48}}");
+    pending_begin(&p, path("in/model.safetensors"));
+    pending_add(&p, "audio_tower.layers.0.self_attn.q_proj.weight", QP_TENSOR_F32, 16, 16,
+                weights_of(1, 16 * 16));
+    snprintf(name, sizeof name, "%slayers.0.self_attn.q_proj.weight", before[i]);
+    pending_add(&p, name, QP_TENSOR_F32, HIDDEN, HIDDEN, weights_of(2, HIDDEN * HIDDEN));
+    snprintf(name, sizeof name, "%sembed_tokens.weight", before[i]);
+    pending_add(&p, name, QP_TENSOR_F32, VOCAB, HIDDEN, weights_of(3, VOCAB * HIDDEN));
+    pending_add(&p, heads[i], QP_TENSOR_F32, VOCAB, HIDDEN, weights_of(4, VOCAB * HIDDEN));
+    pending_write(&p);
+    qp_checkpoint *c = open_checkpoint("in");
+    const qp_model *m = qp_checkpoint_model(c);
+    cr_assert(!m->tied, "%s", heads[i]);
+    snprintf(name, sizeof name, "%s.weight", m->linear[m->linears].tensor);
+    cr_assert(qp_checkpoint_find(c, name), "%s", name);
+    cr_assert(qp_checkpoint_find(c, "language_model.model.layers.0.self_attn.q_proj.weight"));
+    cr_assert(qp_checkpoint_find(c, "language_model.model.embed_tokens.weight"));
+    cr_assert(qp_checkpoint_find(c, "audio_tower.layers.0.self_attn.q_proj.weight"));
+    qp_checkpoint_close(c);
+  }
+}
+
 Test(checkpoint, with_all_its_names_keeps_them) {
   static const char *const names[] = {"model.layers.0.self_attn.q_proj.weight", "lm_head.weight",
                                       "score.weight", "model.embed_tokens.weight", NULL};

@@ -43,6 +43,7 @@ static void write_strange(const char *config) {
               {"net.h.1.attn.k_proj.weight", 32, HIDDEN},
               {"net.h.1.attn.o_proj.weight", HIDDEN, HIDDEN},
               {"net.h.1.moe.gate.weight", 2, HIDDEN},
+              {"net.h.1.moe.router.proj.weight", 2, HIDDEN},
               {"net.h.1.moe.experts.0.w1.weight", WIDTH, HIDDEN},
               {"net.h.1.moe.experts.0.w2.weight", HIDDEN, WIDTH},
               {"net.h.1.moe.experts.1.w1.weight", WIDTH, HIDDEN},
@@ -83,7 +84,7 @@ Test(tensor_survey, matrices_of_the_largest_blocks_are_linears_in_groups_by_usua
   const qp_model_linear *stack = find(m, "moe.experts.*.w1", &up);
   cr_assert(stack->experts == 2 && stack->rows == WIDTH && qp_model_copies(m, up) == 1);
   cr_assert_eq(m->linear_weights, 2u * (2 * HIDDEN + 32) * HIDDEN + 3u * 2 * WIDTH * HIDDEN);
-  cr_assert_eq(m->other_bytes, 2u * (2 * HIDDEN + 2 * HIDDEN)); /* bias, norm, router */
+  cr_assert_eq(m->other_bytes, 2u * (2 * HIDDEN + 4 * HIDDEN)); /* bias, norm, routers */
   cr_assert_eq(m->passed_bytes, 2u * (2 * VOCAB * HIDDEN + 32 * 32));
   qp_checkpoint_close(c);
 }

@@ -38,6 +38,11 @@ static void take(const char *type, unsigned heads, unsigned keys, const char *mo
                "%s", err.text);
 }
 
+static qp_status split(unsigned ranks, unsigned slices) {
+  const qp_parallel_ways ways = {ranks, slices};
+  return qp_parallel_split(whole, &ways, rank, &err);
+}
+
 static const qp_model_linear *of_role(const qp_model *m, const char *role) {
   for (unsigned i = 0; i <= m->linears; i++)
     if (!strcmp(m->linear[i].role, role)) return &m->linear[i];
@@ -52,7 +57,7 @@ static void expect(const char *role, unsigned rows, unsigned columns) {
 
 Test(parallel, rows_of_heads_and_columns_of_what_they_give) {
   take("llama", 8, 4, "");
-  cr_assert_eq(qp_parallel_split(whole, 4, rank, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(split(4, 1), QP_OK, "%s", err.text);
   expect("q", 64, 256);
   expect("k", 32, 256);
   expect("o", 256, 64);
@@ -63,39 +68,56 @@ Test(parallel, rows_of_heads_and_columns_of_what_they_give) {
   cr_assert_eq(rank->linear_weights * 4, whole->linear_weights);
   cr_assert_eq(rank->other_bytes, whole->other_bytes);
   cr_assert_eq(qp_parallel_reduces(whole), 2 * 3);
-  cr_assert_eq(qp_parallel_split(whole, 1, rank, &err), QP_OK);
+  cr_assert_eq(split(1, 1), QP_OK);
   cr_assert_eq(memcmp(rank->linear, whole->linear, sizeof rank->linear), 0);
 }
 
 Test(parallel, a_head_of_keys_stays_whole_where_there_are_more_ranks) {
   take("llama", 8, 2, "");
-  cr_assert_eq(qp_parallel_split(whole, 8, rank, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(split(8, 1), QP_OK, "%s", err.text);
   expect("q", 32, 256);
   expect("k", 32, 256);
   take("phi3", 8, 2, "");
-  cr_assert_eq(qp_parallel_split(whole, 4, rank, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(split(4, 1), QP_OK, "%s", err.text);
   expect("qkv", (2 + 2) * 32, 256);
   expect("gate_up", 256, 256);
 }
 
 Test(parallel, every_expert_is_divided_like_an_mlp) {
   take("qwen3_moe", 8, 4, "\"num_experts\": 4, \"moe_intermediate_size\": 64,");
-  cr_assert_eq(qp_parallel_split(whole, 2, rank, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(split(2, 1), QP_OK, "%s", err.text);
   expect("expert_up", 32, 256);
   expect("expert_down", 256, 32);
   cr_assert_eq(of_role(rank, "expert_up")->experts, 4);
 }
 
+Test(parallel, slices_of_experts_are_whole_matrices) {
+  take("qwen3_moe", 8, 4,
+       "\"num_experts\": 4, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 64,");
+  cr_assert_eq(split(1, 4), QP_OK, "%s", err.text);
+  expect("expert_up", 64, 256);
+  expect("q", 256, 256);
+  cr_assert(of_role(rank, "expert_up")->experts == 1 && of_role(rank, "expert_up")->active == 1);
+  const uint64_t one = 64 * 256;
+  cr_assert_eq(whole->linear_weights - rank->linear_weights, 3 * 3 * 3 * one);
+  cr_assert_eq(whole->active_weights - rank->active_weights, 3 * 3 * one);
+  cr_assert_eq(split(2, 2), QP_OK, "%s", err.text);
+  expect("q", 128, 256);
+  expect("expert_down", 256, 64);
+  cr_assert_eq(split(1, 8), QP_E_ARG);
+  cr_assert(strstr(err.text, "4 experts"), "%s", err.text);
+}
+
 Test(parallel, what_cannot_be_divided_is_named) {
   take("llama", 6, 6, "");
-  cr_assert_eq(qp_parallel_split(whole, 4, rank, &err), QP_E_ARG);
+  cr_assert_eq(split(4, 1), QP_E_ARG);
   cr_assert(strstr(err.text, "6 heads"), "%s", err.text);
-  cr_assert_eq(qp_parallel_split(whole, 3, rank, &err), QP_E_ARG);
+  cr_assert_eq(split(3, 1), QP_E_ARG);
   cr_assert(strstr(err.text, "1, 2, 4 or 8"), "%s", err.text);
   take("llama", 12, 3, "");
-  cr_assert_eq(qp_parallel_split(whole, 2, rank, &err), QP_E_ARG);
+  cr_assert_eq(split(2, 1), QP_E_ARG);
   cr_assert(strstr(err.text, "3 heads of keys"), "%s", err.text);
   take("qwen3_moe", 8, 8, "\"num_experts\": 4, \"moe_intermediate_size\": 36,");
-  cr_assert_eq(qp_parallel_split(whole, 8, rank, &err), QP_E_ARG);
+  cr_assert_eq(split(8, 1), QP_E_ARG);
   cr_assert(strstr(err.text, "expert_up"), "%s", err.text);
 }

@@ -230,6 +230,8 @@ int qp_cmd_plan(int argc, char **argv) {
       QP_FLAG("no-mixed-fusion", o.no_mixed_fusion, "one quantizer a launch"),
       QP_NUMBER("tp", o.tp, "N", "tensor parallelism: shapes, bytes and latency of one of N ranks",
                 1, 8),
+      QP_NUMBER("ep", o.ep, "N",
+                "expert parallelism: whole experts, of which one of N ranks has a slice", 1, 8),
       QP_TEXT("allreduce-us", o.allreduce_us, "T",
               "microseconds of an all-reduce, of which a block has two (0)"),
       QP_NUMBER("block-types", o.block_types, "K", "at most K different blocks", 1, 1024),

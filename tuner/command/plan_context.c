@@ -409,8 +409,9 @@ static void restrict_embedding(qp_plan_context *c) {
 
 /* With --tp the model is what one rank has of it. */
 static qp_status take_rank(qp_plan_context *c) {
-  if (c->o->tp < 2) return QP_OK;
-  const qp_status status = qp_parallel_split(c->model, c->o->tp, &c->rank, c->err);
+  const qp_parallel_ways ways = {c->o->tp, c->o->ep};
+  if (c->o->tp < 2 && c->o->ep < 2) return QP_OK;
+  const qp_status status = qp_parallel_split(c->model, &ways, &c->rank, c->err);
   if (!status) c->model = &c->rank;
   return status;
 }
@@ -421,8 +422,9 @@ static qp_status add_reduces(qp_plan_context *c) {
   double us = 0;
   const char *word = c->o->allreduce_us;
   if (!word) return QP_OK;
-  if (c->o->tp < 2 || !c->has_table)
-    return qp_fail(c->err, QP_E_ARG, "--allreduce-us: it is for --tp with latencies (--gpu)");
+  if ((c->o->tp < 2 && c->o->ep < 2) || !c->has_table)
+    return qp_fail(c->err, QP_E_ARG,
+                   "--allreduce-us: it is for --tp or --ep with latencies (--gpu)");
   const qp_status status = qp_quantity_parse("allreduce-us", word, no_unit, &us, c->err);
   if (status) return status;
   if (us > 1e6) return qp_fail(c->err, QP_E_ARG, "--allreduce-us %s: at most 1e6", word);
@@ -562,6 +564,7 @@ qp_status qp_plan_context_open(qp_plan_context *c) {
   if (!status) status = qp_plan_input_init(&c->in, &c->planned, c->menu, c->err);
   c->in.whole = c->model;
   c->in.ranks = o->tp;
+  c->in.slices = o->ep;
   if (!status) status = parse_batches(c);
   if (!status) status = parse_accept(c);
   if (!status) status = read_table(c);

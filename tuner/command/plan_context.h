@@ -22,7 +22,7 @@ typedef struct qp_plan_options {
   const char *constant;
   bool no_fusion, no_mixed_fusion, front, diff, json;
   const char *allreduce_us;
-  unsigned block_types, tp;
+  unsigned block_types, tp, ep;
 } qp_plan_options;
 
 enum { DISTORTION_FILES = 16 };
@@ -32,7 +32,7 @@ typedef struct qp_plan_context {
   const qp_plan_options *o;
   qp_session session;
   qp_models *models;
-  const qp_model *model; /* of whose linears 'planned' has those that can be */
+  const qp_model *model;  /* of whose linears 'planned' has those that can be */
   qp_model planned, rank; /* rank: of --tp the part of one rank, which 'model' is then */
   char kept[QP_KEPT_NOTE], head[QP_KEPT_NOTE]; /* what cannot be planned and why, or "" */
   qp_menu *menu;

@@ -204,7 +204,8 @@ static void add_up(decoder *d) {
                                     .embedding = m->tied && p->in->head ? 0 : embedding_weights(m),
                                     .other = m->other_bytes / 2,
                                     .passed = m->passed_bytes / 2,
-                                    .active = m->active_weights + m->head_weights};
+                                    .active = m->active_weights + m->head_weights,
+                                    .table = m->tied ? 0 : embedding_weights(m)};
   plan->loss = 0;
   for (unsigned i = 0; i < plan->linears; i++) {
     const qp_plan_linear *l = &plan->linear[i];
@@ -282,6 +283,7 @@ static void set_head(const qp_plan_problem *p, const qp_solution *solution, qp_p
   memcpy(plan->model_type, in->model->type, sizeof plan->model_type);
   plan->blocks = in->model->layers;
   plan->ranks = in->ranks ? in->ranks : 1;
+  plan->slices = in->slices ? in->slices : 1;
   if (in->table) memcpy(plan->gpu, in->table->gpu, sizeof plan->gpu);
   plan->batches = in->batches;
   for (unsigned i = 0; i < in->batches; i++) {

@@ -48,8 +48,9 @@ typedef struct qp_plan_input {
   bool fusion, mixed_fusion;
   unsigned paths; /* that may be planned, in order of preference; 0: all that the table has */
   char path[QP_PATHS][QP_PATH_NAME];
-  double confidence; /* 0.5 .. 1: latencies are median + quantile * spread */
-  unsigned ranks; /* that share the model, of which 'model' is one's part; 0: it is whole */
+  double confidence;      /* 0.5 .. 1: latencies are median + quantile * spread */
+  unsigned ranks, slices; /* that share the model, and its experts, of which 'model' is one's part;
+                             0: it is whole */
   unsigned batches;
   struct {
     unsigned batch;

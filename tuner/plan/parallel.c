@@ -64,21 +64,36 @@ static qp_status divide(const qp_model *m, unsigned ranks, qp_model_linear *l, q
   return QP_OK;
 }
 
+/* Weights of a linear that one token goes through. */
+static uint64_t active_of(const qp_model_linear *l) {
+  return (uint64_t)l->rows * l->columns * (l->experts ? l->active : 1);
+}
+
 static void count(const qp_model *whole, qp_model *m) {
-  m->linear_weights = m->active_weights = 0;
+  m->linear_weights = 0;
   for (unsigned i = 0; i < m->linears; i++) {
-    const qp_model_linear *l = &m->linear[i];
-    const uint64_t copies = qp_model_copies(m, i), one = (uint64_t)l->rows * l->columns;
-    m->linear_weights += copies * qp_model_weights(l);
-    m->active_weights += copies * one * (l->experts ? l->active : 1);
+    const uint64_t copies = qp_model_copies(m, i);
+    m->linear_weights += copies * qp_model_weights(&m->linear[i]);
+    m->active_weights -= copies * (active_of(&whole->linear[i]) - active_of(&m->linear[i]));
   }
   const qp_model_linear *head = &m->linear[m->linears];
   m->head_weights = whole->head_weights ? (uint64_t)head->rows * head->columns : 0;
 }
 
+static bool is_power(unsigned n) { return n && n <= QP_PARALLEL_RANKS && !(n & (n - 1)); }
+
+/* A slice of the experts, each of them whole. */
+static qp_status slice(const qp_model *m, unsigned slices, qp_model_linear *l, qp_error *err) {
+  if (l->experts % slices)
+    return qp_fail(err, QP_E_ARG, "--ep %u: %s of %s are %u experts, which %u do not divide",
+                   slices, l->role, m->name, l->experts, slices);
+  l->experts /= slices;
+  l->active = l->active > slices ? l->active / slices : l->active ? 1 : 0;
+  return QP_OK;
+}
+
 static qp_status check_ranks(const qp_model *m, unsigned ranks, qp_error *err) {
-  if (!ranks || ranks > QP_PARALLEL_RANKS || (ranks & (ranks - 1)))
-    return qp_fail(err, QP_E_ARG, "--tp %u: 1, 2, 4 or 8 is needed", ranks);
+  if (!is_power(ranks)) return qp_fail(err, QP_E_ARG, "--tp %u: 1, 2, 4 or 8 is needed", ranks);
   if (m->heads % ranks)
     return qp_fail(err, QP_E_ARG, "--tp %u: %s has %u heads, which %u ranks do not divide", ranks,
                    m->name, m->heads, ranks);
@@ -90,11 +105,20 @@ static qp_status check_ranks(const qp_model *m, unsigned ranks, qp_error *err) {
   return QP_OK;
 }
 
-qp_status qp_parallel_split(const qp_model *m, unsigned ranks, qp_model *out, qp_error *err) {
+qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_model *out,
+                            qp_error *err) {
+  const unsigned ranks = ways->ranks ? ways->ranks : 1, slices = ways->slices ? ways->slices : 1;
   qp_model to = *m;
   qp_status status = check_ranks(m, ranks, err);
-  for (unsigned i = 0; i < to.linears && !status && ranks > 1; i++)
-    status = divide(m, ranks, &to.linear[i], err);
+  if (!status && !is_power(slices))
+    status = qp_fail(err, QP_E_ARG, "--ep %u: 1, 2, 4 or 8 is needed", slices);
+  for (unsigned i = 0; i < to.linears && !status; i++) {
+    qp_model_linear *l = &to.linear[i];
+    if (l->experts && slices > 1)
+      status = slice(m, slices, l, err);
+    else if (ranks > 1)
+      status = divide(m, ranks, l, err);
+  }
   if (status) return status;
   for (unsigned g = 0; g < to.groups; g++) {
     qp_model_group *group = &to.group[g];

@@ -2,7 +2,8 @@
 /*
 ** Tensor parallelism:  model, number of ranks -> [the model as one rank has it].  Heads stay whole:
 ** q, k, v, gate, up and what comes of latent vectors are divided by rows, o and down by columns,
-** the lm_head by rows of the vocabulary; all else (latent vectors, state spaces, what stays in 16 bits)
+** the lm_head by rows of the vocabulary; experts like any MLP, or by slices of their number (expert
+** parallelism); all else (latent vectors, state spaces, what stays in 16 bits)
 ** is every rank's.  Of keys and values with fewer heads than ranks each rank has one.
 */
 #ifndef QP_PARALLEL_H
@@ -13,12 +14,20 @@
 
 enum { QP_PARALLEL_RANKS = 8 }; /* most */
 
+/* How many ranks share what; 1 (or 0): it is whole. */
+typedef struct qp_parallel {
+  unsigned ranks;  /* tensor parallelism */
+  unsigned slices; /* of the experts, which are whole matrices then */
+} qp_parallel_ways;
+
 /*
-** '*out' is a rank's model: shapes of linears, weights and bytes.  QP_E_ARG: 1, 2, 4 or 8 ranks are
-** needed, heads or a size of a linear cannot be divided (the message names it), or keys' heads
+** '*out' is a rank's model: shapes of linears, numbers of experts, weights and bytes.  Of the experts
+** that a token goes through a rank has its share, at least one.  QP_E_ARG: 1, 2, 4 or 8 ranks are
+** needed, of either kind, heads or a size of a linear cannot be divided (the message names it), or keys' heads
 ** neither by the ranks nor these by them.
 */
-qp_status qp_parallel_split(const qp_model *m, unsigned ranks, qp_model *out, qp_error *err);
+qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_model *out,
+                            qp_error *err);
 
 /* All-reduces of one pass: behind each o and each down of a block, of which experts, shared and
    routed, have one together. */

@@ -348,9 +348,11 @@ static qp_status read_head(reader *r, const cJSON *o, qp_plan *p) {
   if (!status) status = read_text(r, o, "model", p->model, sizeof p->model);
   if (!status) status = read_text(r, o, "model_type", p->model_type, sizeof p->model_type);
   if (!status) status = read_count(r, o, "blocks", 1, 1 << 16, &p->blocks);
-  p->ranks = 1;
+  p->ranks = p->slices = 1;
   if (!status && cJSON_GetObjectItemCaseSensitive(o, "tp"))
     status = read_count(r, o, "tp", 1, 8, &p->ranks);
+  if (!status && cJSON_GetObjectItemCaseSensitive(o, "ep"))
+    status = read_count(r, o, "ep", 1, 8, &p->slices);
   if (!status && !is_null(o, "gpu")) status = read_text(r, o, "gpu", p->gpu, sizeof p->gpu);
   if (!status) status = qp_json_number(o, r->where, "loss", 0, 1e300, &p->loss, r->err);
   if (!status) status = qp_json_number(o, r->where, "bound", -1e300, 1e300, &p->bound, r->err);

@@ -69,14 +69,16 @@ typedef struct qp_plan_weights {
   uint64_t lm_head; /* that stays in 16 bits and is not the embedding's matrix */
   uint64_t embedding, other, passed;
   uint64_t active; /* of blocks and lm_head, that one token goes through */
+  uint64_t table;  /* of an embedding that is not the lm_head; for the eye, in no file */
 } qp_plan_weights;
 
 typedef struct qp_plan {
   char file[1024]; /* that it was read from, which specs are found beside; "" for one in memory */
   char model[64], model_type[32];
   unsigned blocks;
-  unsigned ranks; /* that share the model: shapes, bytes and latencies are one's; 1: it is whole */
-  char gpu[128]; /* "" where no latency table was used */
+  unsigned ranks;  /* that share the model: shapes, bytes and latencies are one's; 1: it is whole */
+  unsigned slices; /* the same of its experts, which stay whole */
+  char gpu[128];   /* "" where no latency table was used */
   unsigned batches;
   struct {
     unsigned batch;

@@ -64,6 +64,7 @@ static void print_head(qp_text *t, const qp_plan *p) {
   text_field(t, "model_type", p->model_type, ",\n ");
   qp_text_add(t, "\"blocks\": %u,\n ", p->blocks);
   qp_text_add(t, "\"tp\": %u,\n ", p->ranks ? p->ranks : 1);
+  qp_text_add(t, "\"ep\": %u,\n ", p->slices ? p->slices : 1);
   text_field(t, "gpu", p->gpu, ",\n ");
   number_field(t, "loss", p->loss, ",\n ");
   number_field(t, "bound", p->bound, ",\n ");

@@ -31,7 +31,6 @@ unsigned qp_report_colour(double bits) {
 static void print_weights(const qp_plan *p, FILE *to) {
   const qp_plan_weights *w = &p->weights;
   const uint64_t all = w->planned + w->lm_head + w->embedding + w->other + w->passed;
-  const uint64_t table = w->embedding;
   if (!all) return;
   fprintf(to, "  weights          %.4f G: planned %.4f G, ", (double)all * 1e-9,
           (double)w->planned * 1e-9);
@@ -39,8 +38,10 @@ static void print_weights(const qp_plan *p, FILE *to) {
   fprintf(to, "embedding %.4f G, norms and others %.4f G", (double)w->embedding * 1e-9,
           (double)w->other * 1e-9);
   if (w->passed) fprintf(to, ", passed through %.4f G", (double)w->passed * 1e-9);
-  fprintf(to, "; a token goes through %.4f G, %.4f G with the embedding's table\n",
-          (double)w->active * 1e-9, (double)(w->active + table) * 1e-9);
+  fprintf(to, "; a token goes through %.4f G", (double)w->active * 1e-9);
+  if (w->table)
+    fprintf(to, ", %.4f G with the embedding's table", (double)(w->active + w->table) * 1e-9);
+  fprintf(to, "\n");
 }
 
 static void print_limits(const qp_plan *p, FILE *to) {
@@ -55,10 +56,11 @@ void qp_report_totals(const qp_plan *p, FILE *to) {
   const qp_plan_memory *m = &p->memory;
   fprintf(to, "%s%s%s: %u linears in %u launches\n", p->model, p->gpu[0] ? " on " : "", p->gpu,
           p->linears, p->launches);
-  if (p->ranks > 1)
-    fprintf(to,
-            "  tensor parallel  %u ranks: shapes, weights, bytes and latency are those of one\n",
-            p->ranks);
+  if (p->ranks > 1 || p->slices > 1)
+    fprintf(
+        to,
+        "  parallel         shapes, weights, bytes and latency are one rank's: --tp %u --ep %u\n",
+        p->ranks, p->slices);
   fprintf(to, "  loss             %.9g, %s\n", p->loss,
           p->proven ? "proven best" : "not proven best");
   if (!p->proven)

@@ -288,11 +288,11 @@ static qp_status read_plan(making *m) {
   if (!m->w->plan) return QP_OK;
   qp_status status = qp_plan_read(m->w->plan, &m->plan, m->err);
   if (status) return status;
-  if (m->plan.ranks > 1)
+  if (m->plan.ranks > 1 || m->plan.slices > 1)
     return qp_fail(m->err, QP_E_ARG,
                    "%s: a plan for %u ranks, whose shapes are those of one: whole linears are "
-                   "packed; make the plan without --tp",
-                   m->w->plan, m->plan.ranks);
+                   "packed; make the plan without --tp and --ep",
+                   m->w->plan, m->plan.ranks > 1 ? m->plan.ranks : m->plan.slices);
   m->planned = calloc(m->plan.quantizers + 1, sizeof(const qp_quantizer *));
   m->used = calloc(m->plan.linears + 1, sizeof *m->used);
   if (!m->planned || !m->used) return qp_fail(m->err, QP_E_NOMEM, "%s: no memory", m->w->plan);
