@@ -12,10 +12,11 @@ function blocks.number(value, otherwise)
 end
 local number = blocks.number
 
--- The first of several fields that holds a number: spellings of one thing.
+-- The first of several fields that holds a number, or a list of one for each layer: spellings of
+-- one thing.
 function blocks.first(c, names, otherwise)
   for _, name in ipairs(names) do
-    local n = number(c[name])
+    local n = number(type(c[name]) == "table" and c[name][1] or c[name])
     if n then return n end
   end
   return otherwise

@@ -64,6 +64,7 @@ like_llama({ "stablelm", "stablelm_epoch" }, {
   end,
   once = function(m) return 2 * m.hidden end,
 })
+like_llama({ "orion" }, { norms = 4, once = function(m) return 2 * m.hidden end })
 like_llama({ "eurobert" }, { defaults = { head_dim = 64 } })
 like_llama({ "vaultgemma" }, { defaults = { tied = 1, head_dim = 256 } })
 like_llama({ "bitnet" }, {
@@ -205,7 +206,12 @@ family {
   block = packed { qkv = "self_attn.qkv_proj", o = "self_attn.o_proj",
                    gate_up = "mlp.gate_up_proj", down = "mlp.down_proj" },
   extra = norms(2),
-  passed = function() return { weights = 0, what = "towers for images (not counted)" } end,
+  passed = function(m) -- as published: their sizes are in no config
+    local phi4 = m.root.model_type == "phi4mm"
+    return { weights = phi4 and 1730000000 or 304000000 + (4096 + m.hidden) * m.hidden,
+             what = phi4 and "towers for images and sound, their adapters (about 1.73 G)"
+               or "vision tower and projector" }
+  end,
 }
 
 -- ---- Before gates and rotary embeddings were everywhere ----

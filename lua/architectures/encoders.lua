@@ -25,6 +25,25 @@ family {
   block = bert, extra = function(m) return 4 * m.hidden end, once = bert_once,
 }
 family {
+  types = { "new" }, -- GTE
+  defaults = { tied = 1 },
+  prefix = "encoder.", blocks = "layer", embedding = "embeddings.word_embeddings",
+  head = "lm_head.decoder",
+  block = function(m)
+    local h, f = m.hidden, m.intermediate
+    return {
+      linear("qkv", "qkv", "attention.qkv_proj", 3 * h, h, true),
+      linear("o", "o", "attention.o_proj", h, h, true),
+      linear("gate_up", "up-gate", "mlp.up_gate_proj", 2 * f, h),
+      linear("down", "down", "mlp.down_proj", h, f, true),
+    }
+  end,
+  extra = function(m) return 4 * m.hidden end,
+  once = function(m)
+    return 2 * m.hidden + number(m.config.type_vocab_size, 0) * m.hidden
+  end,
+}
+family {
   types = { "modernbert" },
   defaults = { tied = 1 },
   prefix = "model.", embedding = "model.embeddings.tok_embeddings", head = "decoder",

@@ -295,8 +295,9 @@ family {
   prefix = "model.", head = "lm_head",
   block = function(m)
     local bias = m.attention_bias == 1
-    return join(attention(m, bias, bias), moe(m, { rows = m.intermediate }),
-                shared(m, "mlp.shared_mlp.", m.intermediate))
+    local beside = first(m.config, { "num_shared_expert" }, 1)
+    return join(attention(m, bias, bias), moe(m),
+                shared(m, "mlp.shared_mlp.", beside * m.intermediate))
   end,
   extra = function(m) return 2 * m.hidden + qk_norms(m) + router(m) end,
 }

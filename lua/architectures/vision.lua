@@ -42,8 +42,21 @@ shell({ "qwen2_5_omni", "qwen3_omni_moe" }, {
     return { weights = 0, what = "towers for images and sound, talker (not counted)" }
   end,
 })
-shell({ "glm4v", "glm46v" }, { of = "glm4", vision = merger })
-shell({ "glm4v_moe" }, { of = "glm4v_moe_text", vision = merger })
+-- The tower's MLPs are as wide as the decoder; a convolution joins patches, a gated MLP ends it.
+local function glm_tower(m)
+  local v = m.root.vision_config
+  if type(v) ~= "table" then return nil end
+  local h, out = number(v.hidden_size, 1536), number(v.out_hidden_size, m.hidden)
+  local inner, patch = number(v.intermediate_size, 13696), number(v.patch_size, 14)
+  local places = (number(v.image_size, 336) // patch) ^ 2 // 1 | 0
+  return {
+    weights = number(v.depth, 24) * (4 * h * h + 3 * h * out) + (6 * patch * patch + places) * h
+      + out * out + 3 * out * inner + 4 * h * out,
+    what = "vision tower and projector",
+  }
+end
+shell({ "glm4v", "glm46v" }, { of = "glm4", passed = glm_tower })
+shell({ "glm4v_moe" }, { of = "glm4v_moe_text", passed = glm_tower })
 
 -- The decoder's part may leave out what its class takes for granted: Llama's first sizes.
 local first_llama = { hidden = 4096, intermediate = 11008, heads = 32, layers = 32, vocab = 32000 }
@@ -52,7 +65,20 @@ shell({ "llava", "vipllava", "llava_next", "llava_next_video", "llava_onevision"
 shell({ "llava_llama", "llava_mistral" }, { of = "llama", prefix = "model." })
 shell({ "mistral3" }, under_language_model { of = "mistral", vision = { gated = true } })
 shell({ "paligemma" }, under_language_model { of = "gemma", vision = { projector = "linear" } })
-shell({ "aya_vision", "cohere2_vision" }, under_language_model { of = "cohere2" })
+shell({ "aya_vision", "cohere2_vision" }, under_language_model {
+  of = "cohere2",
+  passed = function(m)
+    local v = m.root.vision_config
+    if type(v) ~= "table" then return nil end
+    local merge = number(m.root.downsample_factor, 2) ^ 2 // 1 | 0
+    local wide = number(m.root.alignment_intermediate_size, 36864)
+    return {
+      weights = blocks.vision(v, { projector = "none" })
+        + number(v.hidden_size, 1152) * merge * wide + wide // 2 * m.hidden,
+      what = "vision tower and projector",
+    }
+  end,
+})
 shell({ "internvl" }, under_language_model { of = "qwen2", vision = { projector = "merged" } })
 shell({ "internvl_chat", "NVLM_D" }, under_language_model {
   text = "llm_config", of = "qwen2", vision = { projector = "merged" },
@@ -64,7 +90,7 @@ shell({ "deepseek_vl_v2", "deepseek_vl2" }, under_language_model {
   head = "language.lm_head",
 })
 shell({ "multi_modality", "janus" },
-      under_language_model { text = "language_config", of = "llama" })
+      under_language_model { text = "language_config", of = "llama", defaults = first_llama })
 shell({ "idefics3", "smolvlm", "idefics2" }, { of = "llama", prefix = "model.text_model.",
                                                defaults = { vocab = 32000 } })
 shell({ "gemma4" }, { of = "gemma4_text", vision = { gated = true, projector = "linear" } })
@@ -95,6 +121,8 @@ shell({ "mistral_large4" }, under_language_model { of = "mistral4", vision = { g
 
 like({ "qwen2_vl_text", "qwen2_5_vl_text" }, "qwen2")
 like({ "qwen3_vl_text" }, "qwen3")
+like({ "qwen2_5_omni_text" }, "qwen2")
+like({ "qwen3_omni_moe_text" }, "qwen3_moe")
 like({ "glm4v_text", "glm46v_text" }, "glm4")
 
 -- Llama 3.2 Vision: some layers attend to the image alone, whose states k and v read.
