@@ -131,6 +131,8 @@ if(NOT QPAL_SANITIZE AND NOT QPAL_ANALYZE)
     COMMAND ${PROJECT_SOURCE_DIR}/tests/install/run
       ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER} ${CMAKE_GENERATOR})
   if(TARGET bundle)
+    add_test(NAME wheel COMMAND ${PROJECT_SOURCE_DIR}/tests/python/wheel ${PROJECT_BINARY_DIR})
+    set_tests_properties(wheel PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
     add_test(NAME bundle
       COMMAND ${PROJECT_SOURCE_DIR}/tests/bundle/run
         ${PROJECT_BINARY_DIR} ${bundle_name} ${PROJECT_VERSION})
@@ -197,7 +199,7 @@ endif()
 if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
   add_test(NAME circle COMMAND ${PROJECT_SOURCE_DIR}/tests/circle/run ${PROJECT_BINARY_DIR})
   set_tests_properties(circle PROPERTIES FIXTURES_SETUP circle)
-  foreach(word numpy torch cuda calibrate)
+  foreach(word numpy torch cuda modules transformers calibrate)
     add_test(NAME python_${word} COMMAND ${PROJECT_SOURCE_DIR}/tests/python/run
       ${word} ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
     set_tests_properties(python_${word} PROPERTIES FIXTURES_REQUIRED circle SKIP_RETURN_CODE 77)
@@ -214,7 +216,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
   add_test(NAME readme COMMAND ${PROJECT_SOURCE_DIR}/tests/readme/run
     ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
   set_tests_properties(readme PROPERTIES FIXTURES_REQUIRED circle)
-  set_tests_properties(python_numpy python_torch python_cuda python_calibrate abi readme PROPERTIES
+  set_tests_properties(python_numpy python_torch python_cuda python_modules python_transformers
+    python_calibrate abi readme PROPERTIES
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600)
   set_tests_properties(circle PROPERTIES
     ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 600)

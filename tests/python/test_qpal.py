@@ -28,6 +28,7 @@ if WORD == "cuda" and not torch.cuda.is_available():
     print("skipped: torch sees no GPU")
     sys.exit(77)
 import qpal  # noqa: E402
+from qpal import _c  # noqa: E402
 
 qpal.use(LIBRARY)
 DEVICE = "cuda:0" if WORD == "cuda" else "sim:90:4"
@@ -69,13 +70,13 @@ ATTENTION = [f"model.layers.0.self_attn.{n}_proj" for n in "qkv"]
 
 class Structs(unittest.TestCase):
     def test_have_the_size_and_offsets_that_the_c_compiler_gives_them(self):
-        structs = [v for v in vars(qpal).values() if isinstance(v, type) and v.__name__.startswith("qpal_")
+        structs = [v for v in vars(_c).values() if isinstance(v, type) and v.__name__.startswith("qpal_")
                    and v.__name__ not in ("qpal_packed_part", "qpal_weights_part")]
         self.assertGreater(len(structs), 15)
         lines, expected = [], []
         for s in structs:
             lines.append(f'printf("%zu ", sizeof({s.__name__}));')
-            expected.append(qpal.C.sizeof(s))
+            expected.append(_c.C.sizeof(s))
             for name, _ in s._fields_:
                 lines.append(f'printf("%zu ", offsetof({s.__name__}, {name}));')
                 expected.append(getattr(s, name).offset)
@@ -173,7 +174,7 @@ class Numpy(unittest.TestCase):
         x, w = inputs(2, 128), np.empty((64, 128), np.float16)
         group.dequant(member, w)
         packed = self.model.packed.find(self.model.library, group.index, member)
-        words = np.ctypeslib.as_array((qpal.C.c_uint32 * 4).from_address(packed.signs.data))
+        words = np.ctypeslib.as_array((_c.C.c_uint32 * 4).from_address(packed.signs.data))
         signs = (words[np.arange(128) // 32] >> (np.arange(128) % 32).astype(np.uint32)) & 1
         y = hadamard(x, signs) @ w.astype(np.float64).T
         self.assertLess(distance(group(x)[0], y), 4e-3)
@@ -298,6 +299,65 @@ class Numpy(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "layers.1.o.*closed"):
             group(inputs(1, 64))
 
+    def test_every_linear_is_listed_with_its_group_shape_and_quantizer(self):
+        linears = {e["tensor"]: e for e in self.model.linears}
+        self.assertEqual(len(linears), 16)  # 14 of the blocks, the lm_head, the embedding
+        down = linears["model.layers.1.mlp.down_proj"]
+        self.assertEqual((down["group"], down["member"], down["rows"], down["columns"]),
+                         ("layers.1.down", 0, 64, 128))
+        self.assertEqual(linears["model.embed_tokens"]["quantizer"], "nuq-8")
+
+    def test_rotate_is_the_transform_that_weights_were_packed_for(self):
+        group, _ = self.model.find("model.layers.1.mlp.down_proj")
+        packed = self.model.packed.find(self.model.library, group.index, 0)
+        words = np.ctypeslib.as_array((_c.C.c_uint32 * 4).from_address(packed.signs.data))
+        signs = (words[np.arange(128) // 32] >> (np.arange(128) % 32).astype(np.uint32)) & 1
+        x = inputs(3, 128)
+        self.assertLess(distance(group.rotate(x), hadamard(x, signs)), 1e-3)
+        self.assertEqual(group.rotate(x[0]).shape, (128,))
+        with self.assertRaisesRegex(qpal.Error, "inverse"):
+            group.rotate(x, inverse=True)  # the library has none
+
+    def test_residuals_are_added_to_the_members_that_have_one(self):
+        group, _ = self.model.find(ATTENTION[0])
+        x, k = inputs(2, 64), inputs(2, 32, seed=5)
+        plain, added = group(x), group(x, residual=[None, k, None])
+        np.testing.assert_array_equal(plain[0], added[0])
+        self.assertLess(distance(added[1], plain[1].astype(np.float64) + k), 2e-3)
+        with self.assertRaisesRegex(ValueError, "residual"):
+            group(x, residual=[k])
+        with self.assertRaisesRegex(ValueError, "residual"):
+            group(x, residual=[k, k, None])
+
+    def test_rows_take_as_few_launches_as_the_library_can(self):
+        group, _ = self.model.find("model.layers.0.self_attn.o_proj")
+        self.assertEqual([group.capacity(rows) for rows in (1, 2, 3, 4, 5)], [1, 2, 3, 4, 5])
+        self.assertEqual(group.query(1)["launches"], 1)
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([os.path.join(os.path.dirname(LIBRARY), "qpal"), "export", "--plan",
+                            os.path.join(CIRCLE, "plan.json"), "--gpu", "sm_90", "--batch", "1,8", "-o", folder],
+                           check=True, capture_output=True)
+            with qpal.Model(folder, PATHS[1], device=DEVICE) as model:
+                one, _ = model.find("model.layers.0.self_attn.o_proj")
+                self.assertEqual(one.capacity(3), 8)
+                self.assertEqual(one.query(3)["launches"], 3)
+                self.assertEqual(one.query(3, capacity=8)["launches"], 1)
+                x = inputs(3, 64)
+                self.assertLess(distance(one(x)[0], group(x)[0].astype(np.float64)), 2e-3)
+
+    def test_members_write_into_one_buffer_by_strides(self):
+        group, _ = self.model.find(ATTENTION[0])
+        x, device, api = inputs(2, 64), self.model.device, _c._api()
+        wide = np.full((2, 130), np.nan, np.float16)
+        at, y = device.upload(x.ctypes.data, x.nbytes), device.upload(wide.ctypes.data, wide.nbytes)
+        group.launch(2, qpal.F16, at, at, [y, y + 2 * 64, y + 2 * 96], y_stride=[130] * 3)
+        device.wait()
+        api.download(device.pointer, wide.ctypes.data, y, wide.nbytes)
+        np.testing.assert_array_equal(wide[:, :128], np.concatenate(group(x), -1))
+        self.assertTrue(np.isnan(wide[:, 128:]).all())
+        device.free(at)
+        device.free(y)
+
     def test_no_rows_give_no_rows(self):
         group, _ = self.model.find(ATTENTION[0])
         self.assertEqual([y.shape for y in group(inputs(0, 64))], [(0, 64), (0, 32), (0, 32)])
@@ -348,16 +408,14 @@ class Torch(unittest.TestCase):
     def test_many_rows_go_through_decoded_weights(self):
         layer = qpal.torch_linear(self.model, "model.layers.0.self_attn.o_proj")
         x = self.x(40, 64)
-        self.assertTrue(layer.all.group.query(40)["prefer_dequant"])
+        self.assertTrue(self.model.group(layer.fused.group).query(40)["prefer_dequant"])
         few = torch.cat([layer(x[i:i + 2]) for i in range(0, 40, 2)])
         self.assertLess(distance(layer(x).cpu().numpy(), few.cpu().numpy().astype(np.float64)), 4e-3)
 
     def test_linears_of_a_fused_group_share_a_launch(self):
-        shared, calls = {}, []
-        layers = [qpal.torch_linear(self.model, n, shared) for n in ATTENTION]
-        group = layers[0].all.group
-        launch = group.launch
-        group.launch = lambda *a, **k: (calls.append(1), launch(*a, **k))[1]
+        calls, launch = [], qpal.torch._gemm
+        layers = [qpal.torch_linear(self.model, n) for n in ATTENTION]
+        qpal.torch._gemm = lambda *a: (calls.append(1), launch(*a))[1]
         try:
             x = self.x(1, 64)
             y = [layer(x) for layer in layers]
@@ -366,7 +424,7 @@ class Torch(unittest.TestCase):
             layers[1](x)
             self.assertEqual(len(calls), 2)
         finally:
-            group.launch = launch
+            qpal.torch._gemm = launch
         for name, part in zip(ATTENTION, y):
             w = original(name + ".weight")
             self.assertLess(distance(part.cpu().numpy(), inputs(1, 64).astype(np.float64) @ w.T), 0.25)
