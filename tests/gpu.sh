@@ -353,6 +353,7 @@ circle() {
     return
   rm -rf "$build/circle" && mv "$out" "$build/circle" &&
     mv "$out.checkpoint" "$build/circle/checkpoint" || return
+  "$here/generate/run" "$build" "$device" || return
   "$here/python/run" cuda "$build" "${CC:-cc}" && return
   [ $? = 77 ] # skipped
 }

@@ -7,7 +7,8 @@
 ** LIBRARY: what `qpal export` wrote; PACKED: what `qpal quantize` wrote; DEVICE: cuda:0 or, where
 ** the program is linked with libqpal_sim, sim:90:4.  A '+cpu' behind it (sim:90:4+cpu) has the
 ** kernels decode every weight once and multiplies on the CPU: the reference, for a library that was
-** exported with --inverse.  COUNT ids follow those given, on one line.
+** exported with --inverse.  COUNT ids follow those given, on one line; with GENERATE_LOGITS in the
+** environment each is also told with its logit, on stderr.
 **
 ** Linears run as the plan fused them, one launch a group, x rotated before where the weights are.
 ** Norms, rotary positions, attention and the choice of a token are plain C here, in fp32.
@@ -580,6 +581,7 @@ int main(int argc, char **argv) {
     if (position + 1 < given) continue;
     printf("%s%u", position + 1 > given ? " " : "", next);
     fflush(stdout);
+    if (getenv("GENERATE_LOGITS")) fprintf(stderr, "%u %.6g\n", next, (double)s.logits[next]);
   }
   printf("\n");
   close_model(&m);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Greedy continuation by a Llama in numpy on a folder that `qpal quantize` wrote:
-reference.py PACKED COUNT ID...
+reference.py PACKED COUNT ID...   prints a token and its logit a line
 
 Weights by tests/python/packed_decoder.py; double precision, no cache: every token is computed anew."""
 import json
@@ -69,15 +69,16 @@ class Llama:
             x = self.block(x, i)
         h = rms_norm(x[-1], self.weight("model.norm"), self.config.get("rms_norm_eps", 1e-6))
         head = "lm_head" if not self.config.get("tie_word_embeddings") else "model.embed_tokens"
-        return int((self.weight(head)[: self.config["vocab_size"]] @ h).argmax())
+        logits = self.weight(head)[: self.config["vocab_size"]] @ h
+        return int(logits.argmax()), float(logits.max())
 
 
 def main():
     model, ids = Llama(sys.argv[1]), [int(i) for i in sys.argv[3:]]
-    given = len(ids)
     for _ in range(int(sys.argv[2])):
-        ids.append(model.next(ids))
-    print(*ids[given:])
+        best, logit = model.next(ids)
+        ids.append(best)
+        print(best, f"{logit:.6g}")
 
 
 main()

@@ -182,7 +182,7 @@ class Numpy(unittest.TestCase):
     def signs_of(self, group, member, columns):
         packed = self.model.packed.find(self.model.library, group.index, member)
         words = np.ctypeslib.as_array(
-            (qpal.C.c_uint32 * (columns // 32)).from_address(packed.signs.data))
+            (_c.C.c_uint32 * (columns // 32)).from_address(packed.signs.data))
         at = np.arange(columns)
         return (words[at // 32] >> (at % 32).astype(np.uint32)) & 1
 

@@ -23,7 +23,8 @@ static const qp_verb_help help = {
     "text. Each step is a verb of qpal and is printed as it could be typed. A run that was "
     "stopped\n"
     "goes on where it was when the same command is given again.\n"
-    "OUT/calibration, OUT/plan.json and plan.svg, OUT/packed, OUT/library are what the verbs "
+    "OUT/calibration, OUT/plan.json and plan.svg, OUT/packed, OUT/library and OUT/report.html are "
+    "what the verbs "
     "write."};
 
 typedef struct make_options {
@@ -107,6 +108,7 @@ static void plan(step *s, const make_options *o, const char *model) {
   if (o->text) option(s, "--calibration", in_out(s, o, "calibration"));
   option(s, "-o", in_out(s, o, "plan.json"));
   option(s, "--svg", in_out(s, o, "plan.svg"));
+  say(s, "--front");
 }
 
 static void quantize(step *s, const make_options *o, const char *model) {
@@ -143,6 +145,13 @@ static void evaluate(step *s, const make_options *o, const char *model) {
   option(s, "--text", o->judge);
 }
 
+static void report(step *s, const make_options *o, const char *model) {
+  (void)model;
+  say(s, "report");
+  say(s, o->out);
+  option(s, "-o", in_out(s, o, "report.html"));
+}
+
 /* Each step, what makes it wanted, and the file that says that it was done. */
 typedef struct row {
   void (*words)(step *s, const make_options *o, const char *model);
@@ -162,7 +171,8 @@ static int run_steps(const make_options *o, const char *model) {
                       {quantize, true, NULL},
                       {export, o->gpu != NULL, "library/manifest.json"},
                       {verify, true, NULL},
-                      {evaluate, o->judge != NULL, NULL}};
+                      {evaluate, o->judge != NULL, NULL},
+                      {report, true, NULL}};
   unsigned count = 0, number = 0;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) count += rows[i].wanted;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

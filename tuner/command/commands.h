@@ -14,6 +14,7 @@ int qp_cmd_train(int argc, char **argv);
 int qp_cmd_plan(int argc, char **argv);
 int qp_cmd_make(int argc, char **argv);
 int qp_cmd_verify(int argc, char **argv);
+int qp_cmd_report(int argc, char **argv);
 int qp_cmd_unpack(int argc, char **argv);
 int qp_cmd_evaluate(int argc, char **argv);
 int qp_cmd_export(int argc, char **argv);

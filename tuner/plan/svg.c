@@ -59,6 +59,28 @@ static void draw_joins(const map *m, qp_text *t) {
   }
 }
 
+/* The launch that a linear is in, or NULL. */
+static const qp_plan_launch *launch_of(const qp_plan *p, unsigned linear) {
+  for (unsigned i = 0; i < p->launches; i++)
+    for (unsigned k = 0; k < p->launch[i].members; k++)
+      if (p->launch[i].linear[k] == linear) return &p->launch[i];
+  return NULL;
+}
+
+static void tip_of(const qp_plan *p, unsigned i, char *tip, size_t size) {
+  const qp_plan_linear *l = &p->linear[i];
+  const qp_plan_launch *launch = launch_of(p, i);
+  size_t n = (size_t)snprintf(tip, size, "%s: %s, %.4g bits a weight, distortion %.4g, loss %.3g",
+                              l->tensor, p->quantizer[l->quantizer].name,
+                              p->quantizer[l->quantizer].rate_bits, l->distortion,
+                              l->sensitivity * l->distortion);
+  if (launch && launch->members > 1 && n < size)
+    n += (size_t)snprintf(tip + n, size - n, ", one launch of %u linears", launch->members);
+  if (launch && launch->latency_ps >= 0 && n < size)
+    snprintf(tip + n, size - n, ", launch %.2f us (%s)", (double)launch->latency_ps * 1e-6,
+             launch->how);
+}
+
 static void draw_cells(const map *m, qp_text *t) {
   const qp_plan *p = m->plan;
   if (!m->rows) return;
@@ -67,8 +89,7 @@ static void draw_cells(const map *m, qp_text *t) {
     const qp_plan_linear *l = &p->linear[i];
     if (l->block == QP_PLAN_NO_BLOCK) continue;
     char tip[512];
-    snprintf(tip, sizeof tip, "%s: %s, %.4g bits a weight", l->tensor,
-             p->quantizer[l->quantizer].name, p->quantizer[l->quantizer].rate_bits);
+    tip_of(p, i, tip, sizeof tip);
     qp_chart_mark(t, NULL, family_of(p, l->quantizer) % QP_CHART_SHAPES,
                   qp_report_colour(p->quantizer[l->quantizer].rate_bits), column_x(m, l->block),
                   row_y(m, row_of(m, i)), MARK, tip);

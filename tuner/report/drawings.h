@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* What a report shows of one model beside the plan's own drawings:  plan, figures -> SVG. */
+#ifndef QP_REPORT_DRAWINGS_H
+#define QP_REPORT_DRAWINGS_H
+
+#include <cjson/cJSON.h>
+
+#include "gen/base/text.h"
+#include "tuner/plan/plan_file.h"
+
+/*
+** Distortion of every planned linear, relative to its weights' variance, on a logarithmic axis
+** against its block, a colour a role.  'report' (or NULL) is a quantize-report.json: where it has a
+** linear, what was measured stands for what was planned.
+*/
+void qp_draw_distortions(const qp_plan *p, const cJSON *report, qp_text *to);
+
+/* Stored bytes by part of the model, a bar each: roles of the linears, lm_head, embedding, the
+   rest. */
+void qp_draw_sizes(const qp_plan *p, qp_text *to);
+
+#endif
