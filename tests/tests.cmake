@@ -136,6 +136,7 @@ if(NOT QPAL_SANITIZE AND NOT QPAL_ANALYZE)
     add_test(NAME bundle
       COMMAND ${PROJECT_SOURCE_DIR}/tests/bundle/run
         ${PROJECT_BINARY_DIR} ${bundle_name} ${PROJECT_VERSION})
+    set_tests_properties(wheel bundle PROPERTIES RESOURCE_LOCK bundle) # both make it
   endif()
 endif()
 
@@ -210,7 +211,7 @@ if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
     ENVIRONMENT_MODIFICATION "${test_environment}")
   add_test(NAME generate COMMAND ${PROJECT_SOURCE_DIR}/tests/generate/run ${PROJECT_BINARY_DIR})
   set_tests_properties(generate PROPERTIES FIXTURES_REQUIRED circle TIMEOUT 600
-    ENVIRONMENT_MODIFICATION "${test_environment}")
+    ENVIRONMENT_MODIFICATION "${quick_environment}")
   add_test(NAME abi COMMAND ${PROJECT_SOURCE_DIR}/tests/abi/run
     ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
   add_test(NAME readme COMMAND ${PROJECT_SOURCE_DIR}/tests/readme/run

@@ -16,8 +16,8 @@ of bias and residual are the sum's.  So adapters are trained beside a quantized 
 
 ONE LAUNCH.  Linears that the plan fused (q, k and v) are computed by one launch, whoever asks first:
 the others that are called with the same x take theirs.  In inference_mode tensors have no version by
-which a changed x is known, and each linear computes the group; torch.compile merges equal calls
-itself.
+which a changed x is known, and torch.compile leaves equal calls of a graph for inference apart (one
+that is trained merges them): there each linear computes its group.  A Group is one call anywhere.
 """
 
 import ctypes as C
