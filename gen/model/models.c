@@ -167,7 +167,8 @@ static qp_status find_entries(const qp_models *m, const char *file, const cJSON 
   if (text) inside = cJSON_GetObjectItemCaseSensitive(text, "model_type");
   const char *name = cJSON_IsString(inside) ? inside->valuestring : type;
   c->family = qp_architecture_find(m->lua, m->architectures, name);
-  if (!c->family) c->family = c->shell;
+  /* What the shell takes it for, unless it says that it is something else. */
+  if (!c->family && !strncmp(name, type, strlen(type))) c->family = c->shell;
   if (!c->shell && text) c->shell = qp_architecture_find(m->lua, m->architectures, "*");
   if (!c->shell) c->shell = c->family;
   for (unsigned i = 0; i < 4; i++) {

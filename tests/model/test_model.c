@@ -337,6 +337,17 @@ Test(model, a_decoder_is_found_in_any_shell_and_its_head_by_the_whole) {
   free(m);
 }
 
+Test(model, a_decoder_of_an_unknown_family_is_refused_in_a_known_shell) {
+  qp_model *m = calloc(1, sizeof *m);
+  cr_assert_eq(parse("m/config.json",
+                     "{\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"news\","
+                     "\"hidden_size\": 64}}",
+                     m),
+               QP_E_ARG);
+  cr_assert(strstr(err.text, "'news'") && strstr(err.text, "of the decoder"), "%s", err.text);
+  free(m);
+}
+
 Test(model, quantization_of_a_checkpoint_is_known_by_its_config) {
   qp_model *m = model_of("{" SPARSE "\"num_experts\": 8, \"quantization_config\":"
                          "{\"quant_method\": \"modelopt\", \"quant_algo\": \"NVFP4\"}}");
