@@ -141,7 +141,7 @@ local vl = qwen3_moe { transposed = true }
 family { -- of Qwen3-VL; experts lie as [in, out]
   types = { "qwen3_vl_moe_text" },
   defaults = { head_dim = 128 },
-  prefix = "model.language_model.", head = "lm_head",
+  prefix = "model.", head = "lm_head",
   block = vl.block, extra = vl.extra,
 }
 family {

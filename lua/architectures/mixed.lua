@@ -123,7 +123,7 @@ end
 family {
   types = { "gemma4_text" },
   defaults = { tied = 1, head_dim = 256 },
-  prefix = "model.language_model.", head = "lm_head",
+  prefix = "model.", head = "lm_head",
   block = function(m)
     local kinds, names = gemma4_kinds(m)
     local kind = {}

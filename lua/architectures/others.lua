@@ -149,7 +149,7 @@ family {
   types = { "gemma3n_text" },
   names = { intermediate = "intermediate_size.1" },
   defaults = { tied = 1, head_dim = 256 },
-  prefix = "model.language_model.", head = "lm_head",
+  prefix = "model.", head = "lm_head",
   block = function(m)
     local c = m.config
     local shared_from = m.layers - number(c.num_kv_shared_layers, 15)

@@ -96,8 +96,7 @@ family {
 
 family {
   types = { "llama4_text" },
-  names = { intermediate = "intermediate_size" },
-  prefix = "language_model.model.", head = "language_model.lm_head",
+  prefix = "model.", head = "lm_head",
   block = function(m)
     local c, bias = m.config, m.attention_bias == 1
     local step = number(c.interleave_moe_layer_step, 1)
