@@ -7,6 +7,7 @@
 
 #include "gen/encode/sample.h"
 #include "gen/encode/trellis.h"
+#include "gen/encode/trellis_step.h"
 
 enum { STEPS = 60, COUNT = 6, DIM = 8 };
 
@@ -99,5 +100,55 @@ Test(trellis, paths_begin_and_close_where_they_should_whatever_the_targets) {
       cr_expect_eq(group, start[s], "%u %u %u", k->window, k->step, k->dim);
     }
     free(values);
+  }
+}
+
+/* What the path of 'codes' behind a group costs; *end: the group that it ends in. */
+static unsigned cost_of(const qp_trellis *t, const float *values, const float *target,
+                        unsigned steps, uint32_t group, const uint32_t *codes, uint32_t *end) {
+  unsigned sum = 0;
+  for (unsigned at = 0; at < steps; at++) {
+    const uint32_t state = codes[at] << (t->window - t->step) | group;
+    for (unsigned i = 0; i < t->dim; i++)
+      sum += qp_trellis_square(t, qp_trellis_target(t, target[at * t->dim + i]),
+                               qp_trellis_value(t, values[state * t->dim + i]));
+    group = state >> t->step;
+  }
+  *end = group;
+  return sum;
+}
+
+Test(trellis, short_runs_from_a_group_are_the_best_of_all_paths) {
+  enum { SHORT = 3 };
+  static const kind small[] = {{6, 2, 1}, {8, 4, 2}, {5, 1, 1}, {8, 2, 2}, {6, 4, 1}, {9, 5, 2}};
+  static float values[2 << 9], target[SHORT * 2];
+  for (unsigned i = 0; i < 60; i++) {
+    const kind *k = &small[i % 6];
+    qp_trellis t;
+    qp_search *s;
+    qp_sample_gaussian(i + 1, (size_t)k->dim << k->window, values);
+    qp_sample_gaussian(i + 100, (size_t)SHORT * k->dim, target);
+    cr_assert_eq(qp_trellis_make(&t, k->window, k->step, k->dim, values, &err), QP_OK);
+    cr_assert_eq(qp_search_new(&t, &s, &err), QP_OK);
+    uint32_t start = i % t.groups, found[SHORT], *codes = found, tried[SHORT], end, last;
+    const float *targets = target;
+    unsigned least = ~0u, closed = ~0u;
+    qp_trellis_search(&t, s, QP_ENDS_FROM, 1, SHORT, &targets, &start, NULL, &codes);
+    const unsigned got = cost_of(&t, values, target, SHORT, i % t.groups, found, &last);
+    for (uint32_t n = 0; n < 1u << SHORT * k->step; n++) {
+      for (unsigned at = 0; at < SHORT; at++) tried[at] = n >> at * k->step & (t.fan - 1);
+      const unsigned sum = cost_of(&t, values, target, SHORT, i % t.groups, tried, &end);
+      if (sum < least) least = sum;
+      if (end == (i + 1) % t.groups && sum < closed) closed = sum;
+    }
+    cr_expect_eq(got, least, "%u %u %u: %u for %u", k->window, k->step, k->dim, got, least);
+    if (closed != ~0u) {
+      end = (i + 1) % t.groups;
+      qp_trellis_search(&t, s, QP_ENDS_BETWEEN, 1, SHORT, &targets, &start, &end, &codes);
+      cr_expect_eq(cost_of(&t, values, target, SHORT, i % t.groups, found, &last), closed);
+      cr_expect_eq(last, end);
+    }
+    qp_search_free(s);
+    qp_trellis_free(&t);
   }
 }
