@@ -164,10 +164,14 @@ broken "group fields of the wrong row" $weights \
 broken "group fields of the wrong columns" $weights \
   '(group_row + c / L::GROUP)' '(group_row + c / (2 * L::GROUP))' $chained $cuda
 broken "bit planes read in halves" $weights \
-  'word[2 * plane + h]' 'word[2 * plane]' $planes $tensor
-broken "a pair's code in the next byte" $weights '>> (8 * (q / 4))' '>> (8 * (q / 8))' $planes $cuda
+  'low = word[2 * (N - 1) + h]' 'low = word[2 * (N - 1)]' $planes $tensor
 broken "codebooks of the wrong rows" $weights \
-  'rows * 8 * L::row_entries' 'rows * 4 * L::row_entries' $planes $cuda
+  'books.at[0] + r * 8 * L::row_entries' 'books.at[0] + r * 4 * L::row_entries' $planes $cuda
+broken "the codes of the next row's pairs" $weights '0x4431 : 0x4420' '0x4420 : 0x4431' $planes $tensor
+broken "halves of a value from two codes" $weights \
+  'permute(low, high, 0x7362)' 'permute(low, high, 0x7262)' $planes $tensor
+broken "a bit of the second codes from the first" $weights \
+  'top << (5 - 2 * i)' 'top << (6 - 2 * i)' $planes $cuda
 broken "a copy of the next entry" $weights \
   'return lane * UNIT;' 'return lane * UNIT + 4;' $codebook $tensor
 

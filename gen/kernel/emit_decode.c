@@ -164,6 +164,20 @@ static void emit_entries(qp_text *t, const qp_lowered *l) {
   qp_text_add(t, "  }\n");
 }
 
+/*
+** Row codebooks of at most 8 values that a bit-plane code names as it is: a warp's lane keeps the 16
+** bytes of each of its rows in registers, and a byte permute takes 4 codes, a nibble each.
+*/
+static bool permutes(const qp_quantizer *q) {
+  const qp_ir *ir = q->decode;
+  const qp_codebook *b = q->codebook;
+  if (!q->planes || q->planes_read > 3 || q->fields || q->codebooks != 1) return false;
+  if (b->scope != QP_SCOPE_ROW || b->dim != 1 || b->entries != 1u << q->planes_read) return false;
+  if (b->entries < 4 || ir->outputs != 1 || ir->node[ir->output[0]].op != QP_IR_LOOKUP_H)
+    return false;
+  return ir->node[ir->node[ir->output[0]].arg[0]].op == QP_IR_INPUT;
+}
+
 char *qp_lowered_cuda(const qp_lowered *l, const char *name) {
   const qp_quantizer *q = l->quantizer;
   qp_text t = {0};
@@ -171,9 +185,9 @@ char *qp_lowered_cuda(const qp_lowered *l, const char *name) {
   qp_text_add(&t,
               "  static constexpr unsigned WINDOW = %u, STEP = %u, PAIRS = %u, FIELDS = %u;\n"
               "  static constexpr unsigned TABLES = %u, CODEBOOKS = %u, TABLE_BYTES = %u;\n"
-              "  static constexpr bool ROW_LOOKUP = %s;\n",
+              "  static constexpr bool ROW_LOOKUP = %s, PERMUTES = %s;\n",
               l->window, l->step, l->pairs, q->fields, l->tables, q->codebooks, l->table_bytes,
-              l->row_lookup ? "true" : "false");
+              l->row_lookup ? "true" : "false", permutes(q) ? "true" : "false");
   emit_table_facts(&t, l);
   emit_entries(&t, l);
   qp_text_add(&t, "  static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,\n"

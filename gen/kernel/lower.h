@@ -74,6 +74,7 @@ void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsign
 **     static constexpr unsigned WINDOW = 16, STEP = 6, PAIRS = 1, FIELDS = 0;
 **     static constexpr unsigned TABLES = 1, CODEBOOKS = 1, TABLE_BYTES = 131072;
 **     static constexpr bool ROW_LOOKUP = false;
+**     static constexpr bool PERMUTES = false;  // a row's codebook of 4 or 8 values, by its codes
 **     // Of table T.
 **     template <unsigned T> static constexpr unsigned entries(), words(), copies(), offset();
 **     // One entry of table T; cb[i] is codebook i in global memory, fp16 [entries][dim].

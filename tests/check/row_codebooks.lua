@@ -1,5 +1,5 @@
 -- Decodes that look up codebooks of rows: several, of odd sizes, beside a codebook of all rows,
--- beside an unfolded table.
+-- beside an unfolded table; of bit planes.
 local function sum(name, bits, a, b, decode)
   return scalar { name = name, bits = bits, codebooks = { a = a, b = b }, decode = decode }
 end
@@ -17,6 +17,10 @@ return {
     function (c, k) return k.a[c & 3] + k.b[c >> 2] end),
   scalar { name = "row-and-sign", bits = 3, codebooks = { a = row4 },
     decode = function (c, k) return flip_sign(k.a[c & 3], 1, c >> 2) end },
+  scalar { name = "planes-and-sign", bits = 3, planes = true, codebooks = { a = row4 },
+    decode = function (c, k) return flip_sign(k.a[c & 3], 1, c >> 2) end },
+  scalar { name = "planes-of-five", bits = 5, planes = true, codebooks = { a = row4 },
+    decode = function (c, k) return k.a[c & 3] + k.a[c >> 3] end },
   scalar { name = "row-and-unfolded", bits = 6, codebooks = { a = row3 },
     decode = function (c, k)
       local h = (c >> 2) * (c >> 2) + 7

@@ -26,8 +26,9 @@ static void expect_right(const char *file, const char *name, const char *family,
 
 /* Both forms of tables, since each reaches the codebooks of rows in its own way. */
 Test(verify, decodes_that_look_up_codebooks_of_rows_are_right) {
-  static const char *const names[] = {"two-rows",    "three-of-three", "row-and-all",
-                                      "all-and-row", "row-and-sign",   "row-and-unfolded"};
+  static const char *const names[] = {"two-rows",        "three-of-three", "row-and-all",
+                                      "all-and-row",     "row-and-sign",   "row-and-unfolded",
+                                      "planes-and-sign", "planes-of-five"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     expect_right("row_codebooks.lua", names[i], i % 2 ? "gemm_cuda" : "gemm_tensor", 1);
   expect_right("row_codebooks.lua", "two-rows", "dequant", 0);
