@@ -29,6 +29,9 @@ qp_status qp_checkpoint_use_names(qp_checkpoint *c, qp_error *err);
 /* A head that is not there is the embedding, whatever config.json says. */
 void qp_checkpoint_find_head(qp_checkpoint *c);
 
+/* Say in the model which of its linears the checkpoint does not have as its config says. */
+void qp_checkpoint_compare(qp_checkpoint *c);
+
 /*
 ** Experts that lie in one tensor become views, named as the stack's linears name them.
 ** QP_E_ARG: such a tensor has another shape than the model's experts; QP_E_NOMEM.

@@ -89,6 +89,8 @@ typedef struct qp_model {
                                that predict further tokens */
   char passed[160];         /* what that is: "vision tower and projector", or "" */
   bool surveyed;            /* its family is not described: it is what its tensors are called */
+  char lacks[160];          /* of a checkpoint, the first linear that is not there, or of another
+                               shape than its config says, and how many are so; or "" */
   char quantized[64];       /* quantization_config's method, of a checkpoint that has one, or "" */
 } qp_model;
 

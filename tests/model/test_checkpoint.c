@@ -110,6 +110,20 @@ Test(checkpoint, of_a_decoder_beside_towers_has_one_set_of_names) {
   }
 }
 
+Test(checkpoint, that_lacks_linears_of_its_config_says_the_first) {
+  static const char *const there[] = {"model.layers.0.self_attn.q_proj.weight",
+                                      "model.layers.0.self_attn.k_proj.weight",
+                                      "model.layers.0.self_attn.v_proj.weight",
+                                      "model.layers.0.mlp.up_proj.weight", /* of another shape */
+                                      "model.embed_tokens.weight",
+                                      NULL};
+  write_config("llama", "\"tie_word_embeddings\": true");
+  write_tensors(there);
+  qp_checkpoint *c = open_checkpoint("in");
+  cr_assert_str_eq(qp_checkpoint_model(c)->lacks, "model.layers.0.self_attn.o_proj, 4 in all");
+  qp_checkpoint_close(c);
+}
+
 Test(checkpoint, with_all_its_names_keeps_them) {
   static const char *const names[] = {"model.layers.0.self_attn.q_proj.weight", "lm_head.weight",
                                       "score.weight", "model.embed_tokens.weight", NULL};

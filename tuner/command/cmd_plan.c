@@ -80,6 +80,10 @@ static void add_notes(const qp_plan_context *c, qp_plan *p) {
              "the checkpoint's weights are quantized already (%.60s): qpal quantize needs them in "
              "16 bits",
              c->model->quantized);
+  if (*c->model->lacks)
+    snprintf(p->note[p->notes++], sizeof *p->note,
+             "not in the checkpoint as its config says: %s; qpal quantize needs them",
+             c->model->lacks);
   if (c->model->surveyed)
     snprintf(p->note[p->notes++], sizeof *p->note,
              "the family '%s' is not described: linears and groups are taken from the names of the "
