@@ -564,8 +564,8 @@ local function refuse_unknown(of, prefix)
     local names = sorted_keys(of)
     local near, advice = host.suggest(name, names), instead[name]
     if not advice and prefix == "" and of_numbers[name] then
-      advice = format("Lua's own is math.%s, of plain numbers; of the state, look it up in a codebook",
-        name)
+      advice = format(
+        "Lua's own is math.%s, of plain numbers; of the state, look it up in a codebook", name)
     end
     fail(format("there is no '%s%s'%s%s; there are %s", prefix, name,
       near and format("; did you mean '%s%s'?", prefix, near) or "",

@@ -19,9 +19,9 @@
 ** Capability", "Maximum amount of shared memory per thread block"; for 88 and 107, which it does
 ** not list, the least of their neighbours.  Multiprocessors: the vendor's data sheets and
 ** whitepapers (cores over 128 where they name cores alone); of the B200 and B300, whose papers give
-** what the whole chip has, as devices report them; 0: no part of the architecture is documented, and
-** a command that needs the number asks for it.  First NVRTC: what the library itself lists, 12.8 to
-** 13.5 (12.8 is the oldest that is taken).
+** what the whole chip has, as devices report them; 0: no part of the architecture is documented,
+** and a command that needs the number asks for it.  First NVRTC: what the library itself lists,
+** 12.8 to 13.5 (12.8 is the oldest that is taken).
 */
 #define ROWS(X)                                                                                    \
   X(75, 64, 40, "T4", 0, DESKTOP, 1208)                                                            \

@@ -153,7 +153,8 @@ typedef struct qp_arguments {
 
 #define QP_NO_WORDS(WORD)
 
-/* LAUNCH(identifier, arguments, words of a segment, of its strides), in the order of the ops of qpal.h. */
+/* LAUNCH(identifier, arguments, words of a segment, of its strides), in the order of the ops of
+   qpal.h. */
 #define QP_LAUNCHES(LAUNCH)                                                                        \
   LAUNCH(GEMM, QP_GEMM_ARGUMENTS, QP_GEMM_SEGMENT_WORDS, QP_GEMM_STRIDE_WORDS)                     \
   LAUNCH(ROTATE, QP_ROTATE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                    \

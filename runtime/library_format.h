@@ -88,7 +88,8 @@ typedef struct qp_lib_linear {
   qp_lib_part part[QP_LIB_PARTS];
 } qp_lib_linear;
 
-/* What a gemm launch takes: linears with one K; of one linear, also what dequant and gather take. */
+/* What a gemm launch takes: linears with one K; a problem of one linear is also what dequant and
+   gather take. */
 typedef struct qp_lib_problem {
   uint32_t columns, segments, linear[QP_LIB_MEMBERS];
 } qp_lib_problem;

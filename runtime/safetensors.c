@@ -435,7 +435,8 @@ static bool ends_with(const char *s, const char *end) {
   return n >= m && !strcmp(s + n - m, end);
 }
 
-/* A folder's single file, or its index; one that was left behind beside a single file says nothing. */
+/* A folder's single file, or its index; one that was left behind beside a single file says nothing.
+   */
 static qp_status open_folder(qp_safetensors *s, const char *folder, qp_error *err) {
   static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
   const size_t size = strlen(folder) + 40;

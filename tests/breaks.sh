@@ -82,7 +82,7 @@ broken "a ring refilled once too few" $gemm \
   'if (next < n) ahead' 'if (next + 1 < n) ahead' $chained $cuda
 broken "a row group that is not left" $gemm '    row_group++;' '' $chained $tensor
 broken "X not begun anew with a row group" $gemm \
-  'x_end = x0 + (STAGES - s - 1) * X_UNIT;' '' $chained $tensor
+  'x_end = from.x + (STAGES - s - 1) * X_UNIT;' '' $chained $tensor
 broken "pointers that do not run on" $gemm \
   ', ahead.advance()) {' ') {' $chained $cuda
 broken "fields' pointers that do not run on" $gemm \
@@ -128,12 +128,14 @@ broken "streams of a split mixed up" $gemm \
   '(seg - c.segment) * p.stream_step;' 'seg - c.segment;' $split $tensor
 broken "group fields of another segment's rows" $gemm \
   'group_row = rg * p.groups' 'group_row = row_group * p.groups' $chained $tensor
-broken "a slab that begins at column 0 of X" $gemm 'n * K + p.column)' 'n * K)' $chained $tensor
-broken "a batch row's stride" $gemm 'n * K + p.column)' 'n * (K - 8) + p.column)' $chained $tensor
+broken "a slab that begins at column 0 of X" $gemm \
+  'n * args.x_stride + p.column)' 'n * args.x_stride)' $chained $tensor
+broken "a batch row's stride" $gemm \
+  'n * args.x_stride + p.column)' 'n * (args.x_stride - 8) + p.column)' $chained $tensor
 broken "a superblock beyond a ragged unit" $gemm \
   'if (RAGGED && r >= runs) break;' '' $chained $tensor
 broken "row scales of other rows" $gemm 's.scale + row)' 's.scale + row / 2)' $chained $tensor
-broken "a batch row's stride in Y" $gemm 'n * rows + row;' 'n * 16 + row;' $chained $tensor
+broken "a batch row's stride in Y" $gemm 'n * args.stride[seg].y + row;' 'n * 16 + row;' $chained $tensor
 broken "a shared row group in the wrong place" $gemm \
   'place_of(smem, w, w == first)' 'place_of(smem, w, false)' $owned $tensor
 broken "no barrier before a block adds its sums" $gemm \
@@ -205,7 +207,7 @@ broken "signs of a base order one row off" templates/rotation.cuh.in \
 broken "a rotation's sign word" templates/rows.cuh.in \
   'signs + chunk / 4' 'signs + chunk / 8' tcq-2 $rotate
 broken "a rotation's next row" templates/rotate.cu.in \
-  'args.x + n * K' 'args.x + blockIdx.x * K' tcq-2 $rotate
+  'args.x + n * args.x_stride' 'args.x + blockIdx.x * args.x_stride' tcq-2 $rotate
 broken "h of the row before" templates/rotate_norm.cuh.in \
   'sum ? sum + n * K : 0' 'sum ? sum : 0' tcq-2 $norm
 broken "h that is not written back" templates/rotate_norm.cuh.in \

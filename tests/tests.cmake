@@ -142,6 +142,7 @@ endif()
 
 # The rooms of the house: who may include whom.
 add_test(NAME includes COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/run)
+add_test(NAME lengths COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/lengths)
 add_test(NAME includes_breaks COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/breaks)
 
 # Tuning in shards, also on a cluster where Slurm is installed.

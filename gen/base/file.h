@@ -21,8 +21,9 @@ void qp_file_make_folders(char *path);
 qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err);
 
 /*
-** Read a whole regular file of at most 'most' bytes.  The caller frees *text, which has a NUL behind
-** its *bytes bytes.  QP_E_IO: it cannot be read, or is no regular file; QP_E_LIMIT: it is larger.
+** Read a whole regular file of at most 'most' bytes.  The caller frees *text, which has a NUL
+** behind its *bytes bytes.  QP_E_IO: it cannot be read, or is no regular file; QP_E_LIMIT: it is
+** larger.
 */
 qp_status qp_file_read(const char *path, size_t most, char **text, size_t *bytes, qp_error *err);
 

@@ -186,8 +186,8 @@ static void add_times(double *restrict sum, const double *restrict b, unsigned n
     for (unsigned k = 0; k < SOME; k++) sum[i + k] += b[i + k] * x;
 }
 
-/* y[i] = sum_j B[i][j] x[j] over elements 'stride' apart, for all places of one factor, in the order
-   of j. */
+/* y[i] = sum_j B[i][j] x[j] over elements 'stride' apart, for all places of one factor, in the
+   order of j. */
 static void apply_base(double *y, unsigned count, unsigned n, unsigned stride, bool transposed) {
   const double *b = base_numbers(n, transposed);
   double sum[MAX_ORDER] = {0};

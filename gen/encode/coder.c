@@ -16,10 +16,10 @@ enum {
   MAX_ROW_ENTRIES = 256,
   /*
   ** Columns of a trellis between which feedback passes, and what is looked at behind them, in the
-  ** steps that a state remembers, but at most so many weights of a lane.  Of one layer of a language
-  ** model at 3 bits (576 columns) the loss of outputs is, against 64 columns and as many ahead: .78
-  ** at 4 or 8 columns and 32 weights.  At 8 columns it is the same within its noise (1 %) for 4
-  ** memories ahead as for all 32 weights, at 3 and at 4 bits.
+  ** steps that a state remembers, but at most so many weights of a lane.  Of one layer of a
+  ** language model at 3 bits (576 columns) the loss of outputs is, against 64 columns and as many
+  ** ahead: .78 at 4 or 8 columns and 32 weights.  At 8 columns it is the same within its noise
+  ** (1 %) for 4 memories ahead as for all 32 weights, at 3 and at 4 bits.
   */
   TRELLIS_GRAIN = 8,
   AHEAD_MEMORIES = 4,

@@ -102,8 +102,8 @@ qp_packed qp_encoded_packed(const qp_encoded *e, unsigned part);
 
 /*
 ** The input scale with the least distortion on N(0,1): found by encoding a fixed sample, kept in
-** the cache directory under the quantizer's hash; the palette's come with qpal.  1 for quantizers with group fields or codebooks
-** by row, which take it up; one for all parts of a split.
+** the cache directory under the quantizer's hash; the palette's come with qpal.  1 for quantizers
+** with group fields or codebooks by row, which take it up; one for all parts of a split.
 */
 qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *err);
 #define QP_SHIPPED_SCALES "lua/shipped/scales.txt"

@@ -57,8 +57,8 @@ void qp_trellis_search(const qp_trellis *t, qp_search *search, qp_ends ends, uns
                        unsigned steps, const float *const *targets, uint32_t *start,
                        const uint32_t *end, uint32_t *const *codes);
 
-/* The groups where circular runs meet, as QP_ENDS_TIED finds them from qp_trellis_seam steps on each
-   side; 'around': from so many (at most 'steps'). */
+/* The groups where circular runs meet, as QP_ENDS_TIED finds them from qp_trellis_seam steps on
+   each side; 'around': from so many (at most 'steps'). */
 void qp_trellis_seams(const qp_trellis *t, qp_search *search, unsigned count, unsigned steps,
                       unsigned around, const float *const *targets, uint32_t *start);
 

@@ -74,7 +74,8 @@ static bool half_in_word(qp_ir *ir, int half, bool low, int *word, uint32_t *at)
   return true;
 }
 
-/* The largest value of a word, where that is known: of sums and bounds as e8m0 exponents have them. */
+/* The largest value of a word, where that is known: of sums and of bounds, as exponents in e8m0
+   have them. */
 static uint32_t most_of(const qp_ir *ir, int n, uint32_t *least) {
   uint32_t c, low = 0;
   const qp_ir_node *w = &ir->node[n];
@@ -144,8 +145,8 @@ static bool is_kilo(const qp_ir *ir, const uint32_t *may, unsigned pair) {
          !(may[ir->node[n->arg[0]].arg[0]] & ~0x03ff03ffu);
 }
 
-/* Of pair_of_integers (integers.c):  (1024 + x, 1024 + 2^k y) * (1, 2^-k) + c - n, n an integer below
-   1024 that is 1024 + n - 1024: sums of integers below 2048, exact in any order. */
+/* Of pair_of_integers (integers.c):  (1024 + x, 1024 + 2^k y) * (1, 2^-k) + c - n, n an integer
+   below 1024 that is 1024 + n - 1024: sums of integers below 2048 are exact in any order. */
 static int subtract_from_sum(qp_copy *c, unsigned i, const uint32_t *may) {
   const qp_ir *ir = c->from;
   const qp_ir_node *a = &ir->node[ir->node[i].arg[0]], *n = &ir->node[ir->node[i].arg[1]];

@@ -59,8 +59,9 @@ qp_ir *qp_pass_join_shifts(const qp_ir *ir);
 ** fp16 numbers made of words.  Integers below 1024 (minus a constant) are put into an fp16 number's
 ** last bits: half(x) -> as_half(x | 0x6400) - 1024; conversion has a pipe of its own, four times
 ** slower; differences of two such leave 1024 out;
-** fma(1024 + .., (1, 2^-k), c) - n -> fma(1024 + .., (1, 2^-k), (c + 1024) - (1024 + n)).  pack(x & c, y & d) -> pack(x, y) & (c | d <<
-** 16), for | and ^ too; pack of halves of words at byte boundaries -> PRMT;
+** fma(1024 + .., (1, 2^-k), c) - n -> fma(1024 + .., (1, 2^-k), (c + 1024) - (1024 + n)).
+** pack(x & c, y & d) -> pack(x, y) & (c | d << 16), for | and ^ too; pack of halves of words at
+** byte boundaries -> PRMT;
 ** pack(x << k, x << k) -> x * (2^k + 2^(16+k)) where x << k stays below 2^16.
 */
 qp_ir *qp_pass_choose_halves(const qp_ir *ir);

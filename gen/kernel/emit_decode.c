@@ -165,8 +165,8 @@ static void emit_entries(qp_text *t, const qp_lowered *l) {
 }
 
 /*
-** Row codebooks of at most 8 values that a bit-plane code names as it is: a warp's lane keeps the 16
-** bytes of each of its rows in registers, and a byte permute takes 4 codes, a nibble each.
+** Row codebooks of at most 8 values that a bit-plane code names as it is: a warp's lane keeps the
+** 16 bytes of each of its rows in registers, and a byte permute takes 4 codes, a nibble each.
 */
 static bool permutes(const qp_quantizer *q) {
   const qp_ir *ir = q->decode;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Spec IR -> GPU form.  Masks, folding, integers, bf16, tables, instruction choice, in this order. */
+/* Spec IR -> GPU form: masks, folding, integers, bf16, tables, choice of instructions, in this
+   order. */
 #include "gen/kernel/lower.h"
 
 #include <assert.h>

@@ -16,8 +16,8 @@ typedef struct qp_checkpoint qp_checkpoint;
 ** Open a .gguf file (of a model in several, any of them); or a .safetensors file, an index.json
 ** or a folder of either, with a config.json beside it.  The model is described by 'models'
 ** (lua/architectures.lua), from config.json or from the GGUF's metadata; of a model_type that is
-** not described there, by its tensors (tensor_survey.h).  Of a GGUF, rows of q and k that llama.cpp reorders for its RoPE and norms to which it adds 1 are put back when
-** they are read.
+** not described there, by its tensors (tensor_survey.h).  Of a GGUF, rows of q and k that llama.cpp
+** reorders for its RoPE and norms to which it adds 1 are put back when they are read.
 ** Errors as of qp_safetensors_open, qp_gguf_open, qp_models_parse; QP_E_ARG: no config.json, or a
 ** GGUF of an architecture that is not known.
 */

@@ -21,7 +21,8 @@ typedef struct qp_source_tensor {
   const qp_gguf_tensor *packed;
   const qp_gguf *file; /* that holds 'packed' */
   /* Of an expert that lies in a tensor with others: row r is row begin + r step of 'whole', or if
-     it is turned column begin + r step of the whole's rows from turned_row on, one for each column. */
+     it is turned column begin + r step of the whole's rows from turned_row on, one for each
+     column. */
   const struct qp_source_tensor *whole;
   uint64_t begin, step, turned_row;
   bool turned;

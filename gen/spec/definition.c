@@ -171,8 +171,8 @@ static qp_status check_weights(const sweep *s, uint32_t state, unsigned i, qp_er
   return QP_OK;
 }
 
-/* Is each of the batch's first states right?  The usual answer, without a branch for each.  Notes the
-   highest entries that are read. */
+/* Is each of the batch's first states right?  The usual answer, without a branch for each.  Notes
+   the highest entries that are read. */
 static bool batch_is_right(sweep *s, unsigned states) {
   const qp_ir *ir = s->q->decode;
   uint32_t wrong = 0;

@@ -422,12 +422,13 @@ enum {
 ** each other, into one buffer [rows][q|k|v] or [rows][gate|up].  For many rows qpal_dequant and a
 ** GEMM of the engine's own are faster: 'prefer_dequant' says so.
 **
-** CAPACITY.  Kernels are made for some numbers of rows (batches, `qpal export --batch`).  The nearest
-** one that is large enough is taken if X, Y and residuals have 'capacity' for its rows: rows beyond
-** 'rows' are then read and written, and mean nothing.  With capacity 0 nothing beyond 'rows' is
-** touched, and several launches add up to 'rows': 3 rows of a library with batches 1 and 8 are three
-** launches, which read the weights three times, and with a capacity of 8 they are one.  Buffers that
-** live as long as the engine should have room for the largest batch, and 'capacity' say so.
+** CAPACITY.  Kernels are made for some numbers of rows (batches, `qpal export --batch`).  The
+** nearest one that is large enough is taken if X, Y and residuals have 'capacity' for its rows:
+** rows beyond 'rows' are then read and written, and mean nothing.  With capacity 0 nothing beyond
+** 'rows' is touched, and several launches add up to 'rows': 3 rows of a library with batches 1 and
+** 8 are three launches, which read the weights three times, and with a capacity of 8 they are one.
+** Buffers that live as long as the engine should have room for the largest batch, and 'capacity'
+** say so.
 */
 typedef struct qpal_gemm_args {
   size_t size;
@@ -470,8 +471,8 @@ QPAL_API qpal_status qpal_gemm_query(const qpal_kernels *kernels, const qpal_gem
 /*
 ** Launch it on 'stream' (a CUstream of the device's context; NULL: the default stream).  It
 ** allocates nothing, waits for nothing and may be captured in a CUDA graph: addresses are then part
-** of the graph.  QPAL_E_ARG: an address is missing or not aligned, a stride is shorter than a row or
-** no multiple of 8 (it is named); QPAL_E_NO_KERNEL;
+** of the graph.  QPAL_E_ARG: an address is missing or not aligned, a stride is shorter than a row
+** or no multiple of 8 (it is named); QPAL_E_NO_KERNEL;
 ** QPAL_E_DEVICE: the driver refused a launch.  An error of the kernel itself shows at a later call,
 ** as always with CUDA.
 */
@@ -498,8 +499,8 @@ typedef enum qpal_activation {
 **         with a post_weight x itself is first normalized by it in the same way (a norm behind
 **         attention or MLP).  h is written to 'sum', rounded to 'type', and then it is the rounded
 **         h that is normalized.  Sums are fp32.
-**   GLU   activation(x) * up, in fp32: x is the gate.  Gate and up may lie in one buffer, as rows of
-**         [gate | up]: up = x + 2 K bytes, x_stride = up_stride = 2 K.
+**   GLU   activation(x) * up, in fp32: x is the gate.  Gate and up may lie in one buffer, as rows
+**         of [gate | up]: up = x + 2 K bytes, x_stride = up_stride = 2 K.
 ** 'inverse' goes with NONE alone.
 */
 typedef struct qpal_rotate_args {

@@ -22,8 +22,8 @@ extern "C" {
 ** all.  Launches run to their end before they return; streams are ignored; calls of several threads
 ** take turns.  Out-of-bounds and misaligned accesses, reads of what nothing wrote and races of
 ** kernels are QPAL_E_DEVICE, with the place.  It gives no latencies.
-** QPAL_E_ARG: no such architecture; QPAL_E_NOMEM; QPAL_E_MISMATCH: the process holds another libqpal
-** beside this one, and calls go there.  Close with qpal_device_close.
+** QPAL_E_ARG: no such architecture; QPAL_E_NOMEM; QPAL_E_MISMATCH: the process holds another
+** libqpal beside this one, and calls go there.  Close with qpal_device_close.
 */
 QPAL_API qpal_status qpal_sim_open(unsigned arch, unsigned sm_count, qpal_device **out);
 

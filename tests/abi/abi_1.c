@@ -9,7 +9,7 @@
 
 #define SIZE_IS(type, bytes)   _Static_assert(sizeof(type) == (bytes), #type " changed")
 #define SIZE_FROM(type, bytes) _Static_assert(sizeof(type) >= (bytes), #type " became smaller")
-#define AT(type, field, at)    _Static_assert(offsetof(type, field) == (at), #type "." #field " moved")
+#define AT(type, x, at)        _Static_assert(offsetof(type, x) == (at), #type "." #x " moved")
 #define VALUE(name, value)     _Static_assert((name) == (value), #name " changed")
 
 _Static_assert(QPAL_ABI == 1, "another ABI: this list is of 1");

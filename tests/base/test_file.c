@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Files: read whole within a limit, written whole or not at all, never anything but regular ones. */
+/* Files: read whole within a limit, written whole or not at all, never anything but regular
+   ones. */
 #include "gen/base/file.h"
 
 #include <criterion/criterion.h>

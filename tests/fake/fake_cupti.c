@@ -3,7 +3,7 @@
 ** A libcupti for tests, in one library with the fake driver, whose launches it sees.  Launch i
 ** takes FAKE_CUPTI_NS + i % 3 ns (7000 where it is not set).  FAKE_CUPTI_VERSION is its version.
 ** FAKE_CUPTI_FAULT:
-**   zero       the third record starts at 0          backwards  the third record ends before it starts
+**   zero       the third record starts at 0          backwards  the third one ends before it starts
 **   drop       the third record is dropped, and counted as dropped
 **   lose       the third record never comes           busy       another tool has CUPTI
 **   other      a kernel of someone else runs between ours

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Any bytes as an entry of the cache: a codebook, what is known of a definition, a compiled kernel.
-** An even second byte: the rest is the file; an odd one: a list of changes (where, 2 bytes; to what,
-** 1 byte) of a good one.  It is what was kept, or counts as nothing.
+** An even second byte: the rest is the file; an odd one: a list of changes (where, 2 bytes; to
+** what, 1 byte) of a good one.  It is what was kept, or counts as nothing.
 */
 #include <dirent.h>
 #include <limits.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Any bytes as a file of Hessians.  An even first byte: the rest is the elements of one that is right
-** otherwise; an odd one: the whole file.  It is refused with a message, or read, and what passed the
-** check is finite.
+** Any bytes as a file of Hessians.  An even first byte: the rest is the elements of one that is
+** right otherwise; an odd one: the whole file.  It is refused with a message, or read, and what
+** passed the check is finite.
 */
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Any bytes behind the first line of a tuning run's journal, or as all of it: it is refused by name, or
-** goes on, and what was read is still there when it is opened again.
+** Any bytes behind the first line of a tuning run's journal, or as all of it: it is refused by
+** name, or goes on, and what was read is still there when it is opened again.
 */
 #include "tests/fuzz/fuzz_kit.h"
 #include "tuner/tune/journal.h"

@@ -22,9 +22,10 @@ static qpal_device *device;
 /* gemm of batch 1 and 2, dequant, gather, rotate; their images are no code. */
 static void add_kernels(qp_library_writer *w, uint32_t both, uint32_t alone) {
   static char image[128] = "\177ELF";
+  const uint32_t gemm = 48 + 64 + 3 * 72 + 2 * 32 + 3 * 8; /* bytes of its arguments */
   const qp_lib_kernel kernel[] = {
-      {.op = QPAL_GEMM, .problem = both, .batch = 1, .params_bytes = 48 + 64 + 3 * 72 + 2 * 32 + 3 * 8},
-      {.op = QPAL_GEMM, .problem = both, .batch = 2, .params_bytes = 48 + 64 + 3 * 72 + 2 * 32 + 3 * 8},
+      {.op = QPAL_GEMM, .problem = both, .batch = 1, .params_bytes = gemm},
+      {.op = QPAL_GEMM, .problem = both, .batch = 2, .params_bytes = gemm},
       {.op = QPAL_DEQUANT, .problem = alone, .params_bytes = 64 + 72 + 16},
       {.op = QPAL_GATHER, .problem = alone, .params_bytes = 32 + 72 + 8},
       {.op = QPAL_ROTATE, .problem = QP_LIB_NONE, .params_bytes = 48}};

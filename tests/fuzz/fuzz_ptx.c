@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Any bytes as PTX for the simulator: it is refused with a message, or loads, and its kernel 'k', if it
-** has one, runs within the limit on instructions or is told its fault.
+** Any bytes as PTX for the simulator: it is refused with a message, or loads, and its kernel 'k',
+** if it has one, runs within the limit on instructions or is told its fault.
 */
 #include "runtime/device.h"
 #include "runtime/sim/sim.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Any bytes as a file of records: what is read is printed, and reads back the same; merged with itself,
-   as qpal table --merge does, it stays what it was. */
+/* Any bytes as a file of records: what is read is printed, and reads back the same; merged with
+   itself, as qpal table --merge does, it stays what it was. */
 #include "tuner/tune/lookup.h"
 #include "tuner/tune/records.h"
 #include "tests/fuzz/fuzz_kit.h"

@@ -1,8 +1,14 @@
 -- Trellises small enough to be encoded in the simulator whole: { window, step, dim } of every kind
 -- of split of the work.
 local out = {}
-for _, t in ipairs { {8,3,2}, {8,4,2}, {10,2,1}, {10,8,4}, {6,6,2}, {12,3,1}, {9,1,1}, {11,10,2} } do
-  out[#out+1] = trellis { name = ("small%d-%d-%d"):format(t[1],t[2],t[3]), window = t[1], step = t[2], dim = t[3],
-    codebook = random_gaussian { entries = 64, dim = t[3] }, decode = function (s, c) return c[s * 0x9e3779b1 >> 20 & 63] end }
+for _, t in ipairs {
+  {8,3,2}, {8,4,2}, {10,2,1}, {10,8,4}, {6,6,2}, {12,3,1}, {9,1,1}, {11,10,2},
+} do
+  local window, step, dim = table.unpack(t)
+  out[#out+1] = trellis {
+    name = ("small%d-%d-%d"):format(window, step, dim), window = window, step = step, dim = dim,
+    codebook = random_gaussian { entries = 64, dim = dim },
+    decode = function (s, c) return c[s * 0x9e3779b1 >> 20 & 63] end,
+  }
 end
 return out

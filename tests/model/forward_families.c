@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Writes what other programs compare with:
-**   forward_families DIR          a made-up model of each family to DIR/NAME, as kit_write does, its
-**                                 token ids (tokens.txt) and our logits (logits.f32)
+**   forward_families DIR          a made-up model of each family to DIR/NAME, as kit_write does,
+**                                 its token ids (tokens.txt) and our logits (logits.f32)
 **   forward_families MODEL TOKENS OUT    logits of a model for the sequences of a file, fp32
 */
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** The n-th allocation fails, for n = 1, 2, ...: in all that an engine calls, from opening a library to a
-** launch, and in loading a file of quantizers; it alone, as Lua collects and asks again, or it and all
-** that follow.  Each time an error and its message come back, or what was asked for, and nothing is lost.
+** The n-th allocation fails, for n = 1, 2, ...: in all that an engine calls, from opening a library
+** to a launch, and in loading a file of quantizers; it alone, as Lua collects and asks again, or it
+** and all that follow.  Each time an error and its message come back, or what was asked for, and
+** nothing is lost.
 */
 #include <errno.h>
 #include <stdatomic.h>

@@ -12,8 +12,8 @@
 ** alpha as sensitivity.h defines it, to second order in the noise, without drawing any:  for a
 ** sequence of T tokens let y_t be drawn from the model's own predictions p_t,
 ** L = - sum_t ln p_t(y_t)  and  G = dL/dW  [rows][columns] of a linear.  The mean over y and a
-** noise E of (sum_ij G_ij E_ij)^2 is twice the sum of the KL divergences that E causes, up to terms of
-** third order (p's Fisher matrix).  Rows of E are independent, E_i normal with the covariance
+** noise E of (sum_ij G_ij E_ij)^2 is twice the sum of the KL divergences that E causes, up to terms
+** of third order (p's Fisher matrix).  Rows of E are independent, E_i normal with the covariance
 ** t |W_i|^2 / columns C,  so
 **   alpha = 1 / (2 T) sum_i |W_i|^2 / columns  G_i C G_i^T,
 ** C = 1 of white noise, and  g (L L^T)^-1  of noise as error feedback leaves it (qp_noise_shape).

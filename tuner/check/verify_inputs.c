@@ -165,8 +165,8 @@ qp_dtype qp_check_output_type(const qp_check *c) {
 }
 
 /*
-** Weights whose sums or scaled values leave fp16, as those of a code that is fp16 itself, are met by
-** a smaller X and smaller scales: overflow would be the data's fault, not the kernel's.
+** Weights whose sums or scaled values leave fp16, as those of a code that is fp16 itself, are met
+** by a smaller X and smaller scales: overflow would be the data's fault, not the kernel's.
 */
 enum { SOME_CODES = 1024, MOST_WEIGHT = 64, MOST_SCALED = 16384 };
 

@@ -222,10 +222,9 @@ int qp_cmd_plan(int argc, char **argv) {
       QP_TEXT("sizes", o.sizes, "FILE", "stored bytes of another system's packing"),
       QP_TEXT("quantizers", o.quantizers, "LIST", "the menu; fp16 is a name too (all)"),
       QP_TEXT("paths", o.paths, "LIST", "tensor,cuda"),
-      QP_TEXT(
-          "lm-head", o.lm_head, "WORD",
-          "plan, keep (16 bits) or auto: plan if sensitivity and latencies are known and it is not "
-          "the embedding (tied)"),
+      QP_TEXT("lm-head", o.lm_head, "WORD",
+              "plan, keep (16 bits) or auto: plan if sensitivity and latencies are known and it "
+              "is not the embedding (tied)"),
       QP_TEXT("embedding", o.embedding, "WORD",
               "keep (16 bits), or a quantizer: it is packed and looked up; of a tied model it is "
               "the lm_head as well, and plan chooses the quantizer (as --lm-head plan does, unless "

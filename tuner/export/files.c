@@ -71,7 +71,8 @@ static int remove_entry(const char *path, const struct stat *at, int kind, struc
   return remove(path);
 }
 
-/* A folder of files that write_files wrote, which an earlier run may have left when it was killed. */
+/* A folder of files that write_files wrote, which an earlier run may have left when it was
+   killed. */
 static void remove_part(const char *part) { nftw(part, remove_entry, 8, FTW_DEPTH | FTW_PHYS); }
 
 static qp_status move(const char *part, const char *folder, const char *name, qp_error *err) {

@@ -8,9 +8,9 @@
 #include "runtime/status.h"
 
 /*
-** 'data' is a kernel library, aligned to 8 bytes; files are written whole or not at all, of a folder
-** all or none (they get their names when all are on the disk), folders are made.  QP_E_IO names the
-** file; QP_E_ARG: a path is too long, or the bytes are no library.
+** 'data' is a kernel library, aligned to 8 bytes; files are written whole or not at all, of a
+** folder all or none (they get their names when all are on the disk), folders are made.  QP_E_IO
+** names the file; QP_E_ARG: a path is too long, or the bytes are no library.
 **
 ** DIR/library.qpal, the library; for people DIR/manifest.json, which tells all that it holds, and
 ** DIR/kernels/NAME.cubin and .ptx, its images (NAME: "file" of the manifest; images of an earlier

@@ -5,7 +5,8 @@
 ** A qp_engine is a device with its kernels; models are attached to it, each with its weights in
 ** fp16. Weights stay on the device while there is room for them and are sent again each time
 ** otherwise; packed ones are decoded by the CPU on their way.  Products take fp16 and add in fp32;
-** norms, attention and what is added up between blocks are fp32.  On a GPU the products are cuBLAS'.
+** norms, attention and what is added up between blocks are fp32.  On a GPU the products are
+** cuBLAS'.
 */
 #ifndef QP_ENGINE_H
 #define QP_ENGINE_H

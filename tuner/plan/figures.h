@@ -11,8 +11,8 @@
 ** Sensitivities alpha >= 0 of every linear, in one of two forms:
 **   {"alpha": [{"self_attn.q_proj": A, ...}, ... a block each], "lm_head": A}   names in a block
 **   {"model.layers.0.self_attn.q_proj": A, ..., "lm_head": A}                   names of tensors
-** Names may end in ".weight"; "model", "source", "note" and "feedback" are allowed beside them.  The
-** lm_head may be missing ("lm_head" or its tensor's name): then '*head' is false.  '*fed': the
+** Names may end in ".weight"; "model", "source", "note" and "feedback" are allowed beside them.
+** The lm_head may be missing ("lm_head" or its tensor's name): then '*head' is false.  '*fed': the
 ** field "feedback" is true, so alpha is of linears that are coded with error feedback.
 ** QP_E_ARG: a linear is missing (all that are, are listed), a name is none of the model's linears,
 ** a number is negative or no number, "model" names another one, "feedback" is no truth value.  'in'

@@ -21,10 +21,10 @@ typedef struct qp_parallel {
 } qp_parallel_ways;
 
 /*
-** '*out' is a rank's model: shapes of linears, numbers of experts, weights and bytes.  Of the experts
-** that a token goes through a rank has its share, at least one.  QP_E_ARG: 1, 2, 4 or 8 ranks are
-** needed, of either kind, heads or a size of a linear cannot be divided (the message names it), or keys' heads
-** neither by the ranks nor these by them.
+** '*out' is a rank's model: shapes of linears, numbers of experts, weights and bytes.  Of the
+** experts that a token goes through a rank has its share, at least one.  QP_E_ARG: 1, 2, 4 or 8
+** ranks are needed, of either kind, heads or a size of a linear cannot be divided (the message
+** names it), or keys' heads neither by the ranks nor these by them.
 */
 qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_model *out,
                             qp_error *err);

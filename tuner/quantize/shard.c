@@ -317,8 +317,8 @@ static qp_status add_codebooks(assembly *a) {
 }
 
 /*
-** The weights of the first linear of a block once more, of no elements: a reader of checkpoints that
-** does not know what is packed would leave linears out without a word, and stops at this one's
+** The weights of the first linear of a block once more, of no elements: a reader of checkpoints
+** that does not know what is packed would leave linears out without a word, and stops at this one's
 ** shape.  Not of the embedding, which engines ask for by that name.
 */
 static qp_status add_guard(assembly *a) {

@@ -18,8 +18,8 @@ typedef struct qp_page_parts {
 
 /*
 ** The page as HTML: light or dark as the reader's system is, drawings that scroll where they are
-** wider than the window; every mark with a tooltip can be reached by keyboard (Tab to a drawing, then
-** the arrow keys).  't->failed' where memory is exhausted.
+** wider than the window; every mark with a tooltip can be reached by keyboard (Tab to a drawing,
+** then the arrow keys).  't->failed' where memory is exhausted.
 */
 void qp_page_write(const qp_page_parts *parts, qp_text *t);
 
