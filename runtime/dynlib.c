@@ -58,7 +58,8 @@ static const qp_dynlib rows[] = {
                           .variable = "QPAL_CUBLAS",
                           .name = {"libcublas.so.13", "libcublas.so.12", "libcublas.so"},
                           .toolkit = true,
-                          .need = "fp16 beside our kernels in qpal bench",
+                          .need = "products of qpal evaluate and calibrate on a GPU, and "
+                                  "fp16 beside our kernels in qpal bench",
                           .advice = TOOLKIT_ADVICE "nvidia-cublas"},
     [QP_DYNLIB_BLAS] = {.what = "BLAS and LAPACK",
                         .variable = "QPAL_BLAS",

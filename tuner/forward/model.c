@@ -69,14 +69,17 @@ static qp_status send_halves(qp_engine_model *m, const float *w, const qp_model_
   return status;
 }
 
-/* Where it is to lie: in memory of its own while the budget lasts. */
+/* Where it is to lie: in memory of its own while the budget lasts, which ends when the device has no
+   more. */
 static qp_status place_weight(qp_engine_model *m, qp_devptr *own, size_t bytes, qp_devptr *out,
                               qp_error *err) {
   const bool stays = own && bytes <= *m->budget;
   if (stays) {
-    qp_status status = qp_device_alloc(m->dev, bytes, own, err);
+    const qp_status status = qp_device_alloc(m->dev, bytes, own, err);
     if (!status) *m->budget -= bytes;
-    return *out = *own, status;
+    if (status != QP_E_NOMEM) return *out = *own, status;
+    *m->budget = 0;
+    if (err) *err = (qp_error){{0}};
   }
   qp_status status = qp_engine_grow(m, &m->passing, bytes, err);
   return *out = m->passing.at, status;

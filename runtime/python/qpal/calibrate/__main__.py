@@ -160,6 +160,8 @@ def run(o):
     from .files import FolderError
     if o.threads:
         torch.set_num_threads(o.threads)
+    if not sys.stderr.isatty():
+        transformers.logging.disable_progress_bar()
     model = load(o, torch, transformers)
     pieces = fit(pieces_of(o, transformers), model.get_input_embeddings().weight.shape[0],
                  o.text or o.tokens)
