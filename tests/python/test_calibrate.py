@@ -108,7 +108,7 @@ class Case(unittest.TestCase):
 class AgainstC(Case):
     def both(self, checkpoint, tokens):
         words = (checkpoint, "--tokens", tokens, "--sensitivity-tokens", "80", "--probes", "1", "-o")
-        self.qpal("calibrate", *words, self.path("c"))
+        self.qpal("calibrate", *words, self.path("c"), "--probes", "1")
         with contextlib.redirect_stdout(io.StringIO()):
             main.run(main.parser().parse_args([*words, self.path("python")]))
         c, python = hessians(self.path("c")), hessians(self.path("python"))
@@ -141,6 +141,20 @@ class AgainstC(Case):
                 for made in ("c", "python"):
                     shutil.rmtree(self.path(made), ignore_errors=True)
                 self.both(folder, os.path.join(folder, "tokens.txt"))
+
+    def test_sensitivities_from_gradients_are_those_of_qpal_calibrate_up_to_what_is_drawn(self):
+        program = os.path.join(BUILD, "forward_families")
+        if not os.path.exists(program):
+            self.skipTest("forward_families is not built")
+        subprocess.run([program, self.folder], check=True)
+        words = (self.path("llama"), "--tokens", self.path("llama/tokens.txt"), "-o")
+        self.qpal("calibrate", *words, self.path("c"))
+        with contextlib.redirect_stdout(io.StringIO()):
+            main.run(main.parser().parse_args([*words, self.path("python"), "--fisher", "--probes", "60"]))
+        c, python = (read_json(self.path(f"{n}/calibration.json"))["linears"] for n in ("c", "python"))
+        ratio = torch.tensor([python[n]["sensitivity"] / c[n]["sensitivity"] for n in c]).log()
+        self.assertLess(abs(float(ratio.mean())), 0.35)
+        self.assertLess(float(ratio.std()), 0.35)
 
     def test_plan_and_quantize_take_what_it_writes_guided_and_by_gradients(self):
         done = self.python(CHECKPOINT, "--tokens", self.tokens(), "--guided", "2", "--fisher", "-o", self.path("g"))
