@@ -501,7 +501,8 @@ typedef enum qpal_activation {
 **         h that is normalized.  Sums are fp32.
 **   GLU   activation(x) * up, in fp32: x is the gate.  Gate and up may lie in one buffer, as rows
 **         of [gate | up]: up = x + 2 K bytes, x_stride = up_stride = 2 K.
-** 'inverse' goes with NONE alone.
+** 'inverse' goes with NONE alone.  Of few rows each is shared by several blocks, unless the launch
+** overwrites what it reads: y or sum in the place of an input is right, but slower at large K.
 */
 typedef struct qpal_rotate_args {
   size_t size;

@@ -12,7 +12,7 @@
 
 /* Of the turns of verify_prologue.c: gate and up in one buffer, silu, Y for itself; a norm of X, a
    residual, h in its place. */
-enum { SEED = 4 };
+enum { SEED = 4, ROWS = 2 };
 
 static qp_error error;
 
@@ -31,8 +31,8 @@ Test(rotation, the_topmost_factor_is_a_base_order_or_sylvester_s) {
   cr_expect_not(qp_rotation_top_of(16, 512, &top), "less than 32");
 }
 
-/* PTX instructions of a warp for one row of K values by a family's defaults, moves left out; blocks
-   that share the row are all of 'blocks'. */
+/* PTX instructions of a warp for a row of K values by a family's defaults, moves left out: of two
+   rows, each of which 'blocks' blocks share. */
 static double instructions(const char *family, unsigned columns, unsigned blocks) {
   qp_session s = {0};
   qp_verdict v;
@@ -49,7 +49,7 @@ static double instructions(const char *family, unsigned columns, unsigned blocks
     if (!strcmp(qp_families_get(s.families, i)->name, family)) f = qp_families_get(s.families, i);
   cr_assert_not_null(f);
   const qp_problem p = {
-      .op = f->op, .columns = columns, .batch = 1, .type = QP_F16, .arch = 90, .sm_count = blocks};
+      .op = f->op, .columns = columns, .batch = ROWS, .type = QP_F16, .arch = 90, .sm_count = ROWS * blocks};
   qp_choice_default(f, &choice);
   cr_assert_eq(qp_kernel_make(s.families, &p, &choice, &k, &error), QP_OK, "%s", error.text);
   const qp_compile_job job = {.name = k.name, .source = k.source, .arch = 90, .want_ptx = true};
@@ -58,7 +58,7 @@ static double instructions(const char *family, unsigned columns, unsigned blocks
   cr_assert_eq(qp_compiler_open(&one, &compiler, &error), QP_OK, "%s", error.text);
   cr_assert_eq(qp_compiler_run(compiler, &job, &c, &error), QP_OK, "%s", error.text);
   qp_compiler_close(compiler);
-  snprintf(name, sizeof name, "sim:sm_90:%u", blocks);
+  snprintf(name, sizeof name, "sim:sm_90:%u", ROWS * blocks);
   cr_assert_eq(qp_device_open(name, &dev, &error), QP_OK, "%s", error.text);
   qp_reference *reference = qp_reference_new();
   cr_assert_eq(qp_sim_counters_reset(dev, &error), QP_OK);
@@ -67,7 +67,7 @@ static double instructions(const char *family, unsigned columns, unsigned blocks
   cr_assert_eq(qp_sim_counters_get(dev, &counted, &error), QP_OK);
   for (unsigned i = 0; i < QP_SIM_KIND_COUNT; i++)
     if (i != QP_SIM_MOVE) sum += (double)counted.thread_instructions[i];
-  sum /= blocks * k.block;
+  sum /= ROWS * blocks * k.block;
   qp_reference_free(reference);
   qp_device_close(dev);
   qp_compiled_free(&c);

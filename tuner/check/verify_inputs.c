@@ -309,7 +309,8 @@ qp_status qp_check_rotate_inputs(qp_check *c) {
   const qp_status status = make_x(c, p->batch);
   if (status) return status;
   c->args.y_stride = qp_check_y_stride(c, 0);
-  if (p->columns / 32 % 3 == 1) { /* of some K in place, among them 14336, which blocks share */
+  /* A row of some K in place, among them 14336, which blocks share. */
+  if (p->batch == 1 && p->columns / 32 % 3 == 1) {
     c->args.y = c->args.x;
     c->args.y_stride = c->args.x_stride;
     return QP_OK;
