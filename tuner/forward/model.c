@@ -59,12 +59,12 @@ static qp_status send_halves(qp_engine_model *m, const float *w, const qp_model_
   qp_parallel_for(m->f->parallel, l->rows, halve_row, &h);
   const size_t wrong = atomic_load(&h.wrong);
   qp_status status =
-      wrong
-          ? qp_fail(err, QP_E_ARG,
-                    "%s: weight [%zu][%zu] of a %s is %g, which fp16 has not: evaluate on the CPU",
-                    qp_forward_path(m->f), (wrong - 1) / l->columns, (wrong - 1) % l->columns,
-                    l->role, (double)w[wrong - 1])
-          : qp_device_upload(m->dev, to, h.to, all * sizeof *h.to, err);
+      wrong ? qp_fail(err, QP_E_ARG,
+                      "%s: weight [%zu][%zu] of a %s is %g, which fp16 has not: compute on the "
+                      "CPU",
+                      qp_forward_path(m->f), (wrong - 1) / l->columns, (wrong - 1) % l->columns,
+                      l->role, (double)w[wrong - 1])
+            : qp_device_upload(m->dev, to, h.to, all * sizeof *h.to, err);
   free(h.to);
   return status;
 }
