@@ -62,10 +62,10 @@ static void expect_same(const qp_records *a, const qp_records *b) {
 }
 
 Test(tune, every_candidate_becomes_a_record_and_equal_code_is_measured_once) {
-  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 30 -o a.jsonl"), 0, "%s",
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 20 -o a.jsonl"), 0, "%s",
                text);
   qp_records r = read_results("a.jsonl");
-  cr_expect_eq(r.count, 30);
+  cr_expect_eq(r.count, 20);
   cr_expect_gt(count_outcome(&r, QP_RECORD_OK), 5);
   cr_expect_gt(count_outcome(&r, QP_RECORD_DUPLICATE), 0);
   for (size_t i = 0; i < r.count; i++) {
@@ -91,7 +91,7 @@ Test(tune, faults_are_recorded_against_their_candidate_and_tuning_goes_on) {
                            "{\"match\": \"\", \"fault\": \"device\", \"every\": 7},"
                            "{\"match\": \"\", \"fault\": \"timer\", \"every\": 6},"
                            "{\"match\": \"\", \"fault\": \"hang\", \"every\": 10}]");
-  cr_assert_eq(run(SHAPE "--device replay:bad.json --max-candidates 60 --timeout 1s -o a.jsonl"), 0,
+  cr_assert_eq(run(SHAPE "--device replay:bad.json --max-candidates 32 --timeout 1s -o a.jsonl"), 0,
                "%s", text);
   qp_records r = read_results("a.jsonl");
   static const struct {
@@ -112,7 +112,7 @@ Test(tune, faults_are_recorded_against_their_candidate_and_tuning_goes_on) {
     }
     cr_expect_gt(n, 0, "%s", qp_record_outcome_name(faults[f].outcome));
   }
-  cr_expect_eq(r.count, 60);
+  cr_expect_eq(r.count, 32);
   cr_expect_gt(count_outcome(&r, QP_RECORD_OK), 5, "tuning goes on");
   qp_records_free(&r);
 }
