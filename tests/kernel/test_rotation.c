@@ -48,8 +48,12 @@ static double instructions(const char *family, unsigned columns, unsigned blocks
   for (size_t i = 0; i < qp_families_count(s.families); i++)
     if (!strcmp(qp_families_get(s.families, i)->name, family)) f = qp_families_get(s.families, i);
   cr_assert_not_null(f);
-  const qp_problem p = {
-      .op = f->op, .columns = columns, .batch = ROWS, .type = QP_F16, .arch = 90, .sm_count = ROWS * blocks};
+  const qp_problem p = {.op = f->op,
+                        .columns = columns,
+                        .batch = ROWS,
+                        .type = QP_F16,
+                        .arch = 90,
+                        .sm_count = ROWS * blocks};
   qp_choice_default(f, &choice);
   cr_assert_eq(qp_kernel_make(s.families, &p, &choice, &k, &error), QP_OK, "%s", error.text);
   const qp_compile_job job = {.name = k.name, .source = k.source, .arch = 90, .want_ptx = true};

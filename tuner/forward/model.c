@@ -69,8 +69,8 @@ static qp_status send_halves(qp_engine_model *m, const float *w, const qp_model_
   return status;
 }
 
-/* Where it is to lie: in memory of its own while the budget lasts, which ends when the device has no
-   more. */
+/* Where it is to lie: in memory of its own while the budget lasts, which ends when the device has
+   no more. */
 static qp_status place_weight(qp_engine_model *m, qp_devptr *own, size_t bytes, qp_devptr *out,
                               qp_error *err) {
   const bool stays = own && bytes <= *m->budget;
