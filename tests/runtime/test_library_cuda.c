@@ -280,7 +280,8 @@ Test(library_cuda, a_call_that_the_driver_refuses_is_told_with_the_kernels_name)
       .size = sizeof a, .columns = KIT_K, .rows = 1, .x = p, .y = p, .signs = p};
   setenv("FAKE_CUDA_FAIL", "cuLaunchKernelEx", 1);
   cr_expect_eq(qpal_rotate(kernels, &a, NULL), QPAL_E_DEVICE);
-  cr_expect(strstr(qpal_message(), "rotate__k192") && strstr(qpal_message(), "ILLEGAL_ADDRESS"),
+  cr_expect(strstr(qpal_message(), "rotate_tensor__k192") &&
+                strstr(qpal_message(), "ILLEGAL_ADDRESS"),
             "%s", qpal_message());
   unsetenv("FAKE_CUDA_FAIL");
   qpal_free(device, p);
