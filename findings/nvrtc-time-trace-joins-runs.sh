@@ -16,9 +16,8 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-for version in 13.0.88 13.5.37; do
-  "$work/venv/bin/pip" -q install --target "$work/$version" "nvidia-cuda-nvrtc==$version"
-done
+"$work/venv/bin/pip" -q install --target "$work/13.0.88" nvidia-cuda-nvrtc==13.0.88
+"$work/venv/bin/pip" -q install --target "$work/13.5.37" nvidia-cuda-nvrtc==13.5.37
 cat >"$work/trace.py" <<'END'
 import ctypes
 import glob

@@ -64,28 +64,26 @@ void qp_rotary_free(qp_rotary *r) {
   *r = (qp_rotary){0};
 }
 
-void qp_rotary_apply(const qp_rotary *r, unsigned set, size_t position, unsigned heads,
-                     unsigned head_dim, float *x) {
+/* Turn each head's pairs forwards (direction 1) or back (-1). */
+static void turn(const qp_rotary *r, unsigned set, size_t position, unsigned heads,
+                 unsigned head_dim, float direction, float *x) {
   if (!set) return;
   const unsigned n = r->set[set - 1].turns.pairs;
   const float *cosine = r->set[set - 1].table + position * 2 * n, *sine = cosine + n;
   for (unsigned h = 0; h < heads; h++, x += head_dim)
     for (unsigned i = 0; i < n; i++) {
-      const float a = x[i], b = x[i + n];
-      x[i] = a * cosine[i] - b * sine[i];
-      x[i + n] = b * cosine[i] + a * sine[i];
+      const float a = x[i], b = x[i + n], s = direction * sine[i];
+      x[i] = a * cosine[i] - b * s;
+      x[i + n] = b * cosine[i] + a * s;
     }
+}
+
+void qp_rotary_apply(const qp_rotary *r, unsigned set, size_t position, unsigned heads,
+                     unsigned head_dim, float *x) {
+  turn(r, set, position, heads, head_dim, 1, x);
 }
 
 void qp_rotary_back(const qp_rotary *r, unsigned set, size_t position, unsigned heads,
                     unsigned head_dim, float *x) {
-  if (!set) return;
-  const unsigned n = r->set[set - 1].turns.pairs;
-  const float *cosine = r->set[set - 1].table + position * 2 * n, *sine = cosine + n;
-  for (unsigned h = 0; h < heads; h++, x += head_dim)
-    for (unsigned i = 0; i < n; i++) {
-      const float a = x[i], b = x[i + n];
-      x[i] = a * cosine[i] + b * sine[i];
-      x[i + n] = b * cosine[i] - a * sine[i];
-    }
+  turn(r, set, position, heads, head_dim, -1, x);
 }

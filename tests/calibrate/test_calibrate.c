@@ -378,15 +378,20 @@ static void expect_hessian(const char *hessians, const char *linear, const seen 
   qp_hessian_close(&h);
 }
 
-Test(calibrate, hessians_are_of_what_the_linears_read_and_stored_once) {
+/* What the first block's linears read, by a forward pass of the test's own. */
+static void see_first_block(seen *s) {
   bench b = open_bench();
-  double sum[64 * 64] = {0};
-  seen s = {.sum = sum};
-  const qp_forward_hook hook = {.input = see, .arg = &s};
+  const qp_forward_hook hook = {.input = see, .arg = s};
   float *h = states(&b, 0);
   cr_assert_eq(qp_forward_block(b.f, 0, &b.s, &hook, h, &err), QP_OK);
   free(h);
   close_bench(&b);
+}
+
+Test(calibrate, hessians_are_of_what_the_linears_read_and_stored_once) {
+  double sum[64 * 64] = {0};
+  seen s = {.sum = sum};
+  see_first_block(&s);
   expect(0, "", "calibrate %s --tokens %s/tokens -o %s/cal --no-sensitivities");
   char path[128];
   snprintf(path, sizeof path, "%s/cal/hessians", folder);
@@ -397,14 +402,9 @@ Test(calibrate, hessians_are_of_what_the_linears_read_and_stored_once) {
 
 /* On a device products read fp16, which are what is added up. */
 Test(calibrate, a_device_gives_nearly_the_same_hessians_and_says_that_it_was_one) {
-  bench b = open_bench();
   double sum[64 * 64] = {0};
   seen s = {.sum = sum};
-  const qp_forward_hook hook = {.input = see, .arg = &s};
-  float *h = states(&b, 0);
-  cr_assert_eq(qp_forward_block(b.f, 0, &b.s, &hook, h, &err), QP_OK);
-  free(h);
-  close_bench(&b);
+  see_first_block(&s);
   expect(0, "", "calibrate %s --tokens %s/tokens -o %s/dev --no-sensitivities --device sim");
   char path[128];
   snprintf(path, sizeof path, "%s/dev/hessians", folder);

@@ -4,39 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "gen/encode/encode.h"
+#include "tests/base/home_kit.h"
 
-static char folder[256];
 static qp_error err;
 
-/* A home like the source tree's, in a folder of its own with a cache that is empty. */
-static void make_home(void) {
-  char command[1024];
-  snprintf(folder, sizeof folder, "%s/scale-%d", QP_BINARY_DIR, (int)getpid());
-  snprintf(command, sizeof command, "mkdir -p '%s/home' && cp -r '%s/lua' '%s/home/'", folder,
-           QP_SOURCE_DIR, folder);
-  cr_assert_eq(system(command), 0);
-  snprintf(command, sizeof command, "%s/home", folder);
-  setenv("QPAL_HOME", command, 1);
-  snprintf(command, sizeof command, "%s/cache", folder);
-  setenv("QPAL_CACHE", command, 1);
-}
-
-static void drop_home(void) {
-  char command[512];
-  snprintf(command, sizeof command, "rm -r '%s'", folder);
-  cr_assert_eq(system(command), 0);
-}
-
 TestSuite(scale, .init = make_home, .fini = drop_home);
-
-static bool was_searched(void) {
-  char path[512];
-  snprintf(path, sizeof path, "%s/cache/scale", folder);
-  return access(path, F_OK) == 0;
-}
 
 static double scale_of(const char *name, char hash[40]) {
   qp_palette *palette;
@@ -56,7 +30,7 @@ Test(scale, the_palettes_are_not_searched) {
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     const double scale = scale_of(names[i], hash);
     cr_expect(scale > 0.5 && scale < 2, "%s: %g", names[i], scale);
-    cr_expect_not(was_searched(), "%s: tests/spec/ship was not run after something changed",
+    cr_expect_not(exists("cache/scale"), "%s: tests/spec/ship was not run after something changed",
                   names[i]);
   }
 }
@@ -80,6 +54,6 @@ Test(scale, what_is_shipped_is_what_would_be_found) {
   snprintf(command, sizeof command, "rm '%s/home/lua/shipped/scales.txt'", folder);
   cr_assert_eq(system(command), 0);
   const double found = scale_of("vq2-2", hash);
-  cr_expect(was_searched());
+  cr_expect(exists("cache/scale"));
   cr_expect_eq(shipped_scale(hash), found);
 }

@@ -6,40 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "gen/base/resource.h"
 #include "gen/spec/codebook.h"
 #include "gen/spec/quantizer.h"
+#include "tests/base/home_kit.h"
 
-static char folder[256];
 static qp_error err;
-
-/* A home like the source tree's, in a folder of its own with a cache that is empty. */
-static void make_home(void) {
-  char command[1024];
-  snprintf(folder, sizeof folder, "%s/shipped-%d", QP_BINARY_DIR, (int)getpid());
-  snprintf(command, sizeof command,
-           "mkdir -p '%s/home/tuned' && cp -r '%s/lua' '%s/templates' '%s/home/'", folder,
-           QP_SOURCE_DIR, QP_SOURCE_DIR, folder);
-  cr_assert_eq(system(command), 0);
-  snprintf(command, sizeof command, "%s/home", folder);
-  setenv("QPAL_HOME", command, 1);
-  snprintf(command, sizeof command, "%s/cache", folder);
-  setenv("QPAL_CACHE", command, 1);
-}
-
-static void drop_home(void) {
-  char command[512];
-  snprintf(command, sizeof command, "rm -r '%s'", folder);
-  cr_assert_eq(system(command), 0);
-}
-
-static bool exists(const char *name) {
-  char path[512];
-  snprintf(path, sizeof path, "%s/%s", folder, name);
-  return access(path, F_OK) == 0;
-}
 
 static void edit(const char *sed) {
   char command[2048];
