@@ -75,37 +75,38 @@ atomic="fine-3 tcq-1.75 --type bf16" # of these two, sums by atomic adds
 
 check $chained $tensor && echo "ok   nothing broken passes" || fault "nothing broken, yet:"
 
-gemm=templates/gemm.cuh.in weights=templates/weights.cuh.in
-broken "a ring that is not refilled" $gemm \
+gemm=templates/gemm.cuh.in units=templates/gemm_units.cuh.in sums=templates/gemm_sums.cuh.in
+weights=templates/weights.cuh.in
+broken "a ring that is not refilled" $units \
   'ahead.fetch(ring[s], args, p, next, s, lane, policy);' '' $chained $tensor
-broken "a ring refilled once too few" $gemm \
+broken "a ring refilled once too few" $units \
   'if (next < n) ahead' 'if (next + 1 < n) ahead' $chained $cuda
-broken "a row group that is not left" $gemm '    row_group++;' '' $chained $tensor
-broken "X not begun anew with a row group" $gemm \
+broken "a row group that is not left" $units '    row_group++;' '' $chained $tensor
+broken "X not begun anew with a row group" $units \
   'x_end = from.x + (STAGES - s - 1) * X_UNIT;' '' $chained $tensor
-broken "pointers that do not run on" $gemm \
+broken "pointers that do not run on" $units \
   ', ahead.advance()) {' ') {' $chained $cuda
-broken "fields' pointers that do not run on" $gemm \
+broken "fields' pointers that do not run on" $units \
   'if (FIELDS_RUN) W::advance(fields, STAGES * RUNS * COLUMNS);' '' $chained $tensor
-broken "a unit's fields not taken by its later superblocks" $gemm \
+broken "a unit's fields not taken by its later superblocks" $units \
   'w.take_fields(unit.run[0]);' '{}' $chained $tensor
-broken "a row group's end seen a unit late" $gemm \
+broken "a row group's end seen a unit late" $units \
   '(int)done < event' '(int)done <= event' $chained $tensor
-broken "sums kept from row group to row group" $gemm \
+broken "sums kept from row group to row group" $units \
   $'sums.clear();\n        now.' 'now.' $chained $cuda
-broken "a carry not handed from unit to unit" $gemm \
+broken "a carry not handed from unit to unit" $units \
   'carry = w.word[L::WORDS_READ - 1];' '' $chained $tensor
-broken "no carry where a warp begins" $gemm \
+broken "no carry where a warp begins" $units \
   '? ring[0].run[0].carry :' '? 0 :' $chained $tensor
-broken "no carry where a row group begins" $gemm \
+broken "no carry where a row group begins" $units \
   'carry = ring[(s + 1) % STAGES].run[0].carry;' ';' $chained $cuda
-broken "a carry not fetched where a row group begins" $gemm \
+broken "a carry not fetched where a row group begins" $units \
   'if (W::CHAINED) {' 'if (W::CHAINED && unit == 0) {' $chained $tensor
-broken "a circle closed at the wrong end" $gemm \
+broken "a circle closed at the wrong end" $units \
   '(sb == 0 ? p.total : sb) - 1' '(sb == 0 ? 1 : sb) - 1' $chained $tensor
-broken "a slab's circle closed within the slab" $gemm \
+broken "a slab's circle closed within the slab" $units \
   '(sb == 0 ? p.total : sb) - 1' '(unit == begin ? p.total : sb) - 1' $chained $cuda
-broken "the last warp of a row group one too early" $gemm \
+broken "the last warp of a row group one too early" $sums \
   '(rg + 1) * units - 1' '(rg + 1) * units - 2' $chained $tensor
 broken "the last warp's sum left out" $gemm 'w <= end; w++' 'w < end; w++' $chained $cuda
 broken "a counter that is not reset" $gemm \
@@ -118,21 +119,21 @@ broken "two clusters that share counters" $gemm \
   $chained $tensor --schedule 1
 broken "two partial sums in one slot" $gemm \
   '(p.slot + warp + rg) *' '(p.slot + warp) *' $chained $tensor
-broken "a part of a row group taken for all" $gemm \
+broken "a part of a row group taken for all" $units \
   'starts && done - now.begin == p.units' 'done - now.begin == p.units' fine-3 $tensor
-broken "the next segment entered a row group late" $gemm \
+broken "the next segment entered a row group late" $sums \
   '.row_group <= row_group) s++' '.row_group < row_group) s++' $chained $tensor
 broken "rows of the next segment's codes" $gemm \
-  'rg = row_group - SEGMENT_ROWS[seg].row_group' 'rg = row_group' $chained $cuda
-broken "streams of a split mixed up" $gemm \
+  'return row_group - SEGMENT_ROWS[seg].row_group' 'return row_group' $chained $cuda
+broken "streams of a split mixed up" $units \
   '(seg - c.segment) * p.stream_step;' 'seg - c.segment;' $split $tensor
-broken "group fields of another segment's rows" $gemm \
+broken "group fields of another segment's rows" $units \
   'group_row = rg * p.groups' 'group_row = row_group * p.groups' $chained $tensor
 broken "a slab that begins at column 0 of X" $gemm \
-  'n * args.x_stride + p.column)' 'n * args.x_stride)' $chained $tensor
+  'n * args.x_stride + p.column;' 'n * args.x_stride;' $chained $tensor
 broken "a batch row's stride" $gemm \
-  'n * args.x_stride + p.column)' 'n * (args.x_stride - 8) + p.column)' $chained $tensor
-broken "a superblock beyond a ragged unit" $gemm \
+  'n * args.x_stride + p.column;' 'n * (args.x_stride - 8) + p.column;' $chained $tensor
+broken "a superblock beyond a ragged unit" $units \
   'if (RAGGED && r >= runs) break;' '' $chained $tensor
 broken "row scales of other rows" $gemm 's.scale + row)' 's.scale + row / 2)' $chained $tensor
 broken "a batch row's stride in Y" $gemm 'n * args.stride[seg].y + row;' 'n * 16 + row;' $chained $tensor
@@ -177,11 +178,11 @@ broken "a bit of the second codes from the first" $weights \
 broken "a copy of the next entry" $weights \
   'return lane * UNIT;' 'return lane * UNIT + 4;' $codebook $tensor
 
-broken "rows of a tile swapped" templates/gemm_tensor.cu.in \
+broken "rows of a tile swapped" templates/sums_tensor.cuh.in \
   '8 * (i / 2) + lane / 4, n' '8 * (i & 1) + lane / 4, n' $chained $tensor
-broken "one batch row for all" templates/gemm_tensor.cu.in \
+broken "one batch row for all" templates/sums_tensor.cuh.in \
   'min(lane / 4, BATCH - 1)' '0' $chained $tensor
-broken "half of a row's lanes left out" templates/gemm_cuda.cu.in \
+broken "half of a row's lanes left out" templates/sums_cuda.cuh.in \
   'c[n][i], 2)' 'c[n][i], 1)' $chained $cuda
 broken "columns of W^ swapped" templates/dequant.cu.in \
   'a[q + 2], a[q + 8]' 'a[q + 8], a[q + 2]' $chained $dequant
