@@ -40,7 +40,8 @@ static void lose_row(void *argument, size_t i, unsigned thread) {
 
 /* Some rows: logits [rows][2][vocab], the second half is room for a cap's slope. */
 static qp_status head_rows(qp_forward *f, const float *hidden, size_t first, size_t rows,
-                           const qp_loss *loss, float *logits, float *gradient, qp_error *err) {
+                           const qp_loss *loss, const qp_backward_hook *hook, float *logits,
+                           float *gradient, qp_error *err) {
   const qp_model *m = f->model;
   const size_t vocab = m->vocab, width = m->hidden;
   const float *x = hidden + first * width;
@@ -63,20 +64,21 @@ static qp_status head_rows(qp_forward *f, const float *hidden, size_t first, siz
   const qp_norm_rows n = {
       .norm = &f->final, .x = x, .rows = rows, .x_stride = width, .y_stride = width, .count = 1};
   const qp_norm_back b = {.n = n, .dy = p.dx, .dx = p.dx};
+  status = qp_norm_tell(f, hook, m->layers, 0, &n, p.dx, err);
   qp_norm_back_run(f, &b);
-  return QP_OK;
+  return status;
 }
 
 qp_status qp_backward_head(qp_forward *f, const float *hidden, size_t rows, const qp_loss *loss,
-                           float *gradient, qp_error *err) {
+                           const qp_backward_hook *hook, float *gradient, qp_error *err) {
   const size_t vocab = f->model->vocab, fits = LOGIT_FLOATS / vocab;
   const size_t some = fits < 1 ? 1 : fits > LOGIT_ROWS ? LOGIT_ROWS : fits;
   float *logits = malloc(some * 2 * vocab * sizeof *logits);
   if (!logits) return qp_fail(err, QP_E_NOMEM, "no memory for the logits of %zu tokens", some);
   qp_status status = check_blas(f, err);
   for (size_t at = 0; at < rows && !status; at += some)
-    status =
-        head_rows(f, hidden, at, rows - at < some ? rows - at : some, loss, logits, gradient, err);
+    status = head_rows(f, hidden, at, rows - at < some ? rows - at : some, loss, hook, logits,
+                       gradient, err);
   free(logits);
   return status;
 }

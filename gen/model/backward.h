@@ -3,7 +3,7 @@
 **
 ** The caller keeps the hidden states that go into each block (forward.h), and walks back:
 **
-**   qp_backward_head(f, last, tokens, &loss, gradient, err);          // dL/d(last hidden state)
+**   qp_backward_head(f, last, tokens, &loss, &hook, gradient, err);      // dL/d(last hidden state)
 **   for (unsigned b = layers; b--;)
 **     qp_backward_block(f, b, &sequences, &hook, into[b], gradient, err);   // replaces gradient
 **
@@ -24,11 +24,12 @@ typedef struct qp_loss {
 
 /*
 ** gradient [rows][hidden] = dL/dhidden of a loss of the logits of hidden [rows][hidden], as
-** qp_forward_head computes them.  The head's weights are kept in memory from then on.
-** QP_E_MISSING: no BLAS; QP_E_NOMEM; errors of qp_forward_head.
+** qp_forward_head computes them.  The hook, which may be NULL, hears of the final norm.  The head's
+** weights are kept in memory from then on.
+** QP_E_MISSING: no BLAS; QP_E_NOMEM; errors of qp_forward_head, of the hook.
 */
 qp_status qp_backward_head(qp_forward *f, const float *hidden, size_t rows, const qp_loss *loss,
-                           float *gradient, qp_error *err);
+                           const qp_backward_hook *hook, float *gradient, qp_error *err);
 
 /*
 ** gradient [tokens][hidden]: dL/d(what the block gives out), becomes dL/d(what goes into it) for

@@ -27,6 +27,8 @@ typedef struct desk {
   float *middle;     /* [hidden] x1 */
   float *gate, *act; /* [wide], [inner] */
   float *from_down;  /* [hidden] */
+  float *pre;        /* [wide] gate | up before the activation, for the gradients of factors */
+  float *scaled;     /* [most features] dL/dy times the scales of the rows */
   float *side;       /* [hidden] gradient of what a norm gives out, or of what it takes */
 } desk;
 
@@ -34,6 +36,9 @@ static const float *weights(const desk *d, int linear) {
   const qp_forward_weight *w = &d->layer->linear[linear];
   return w->override ? w->override : w->own;
 }
+
+/* Are gradients of factors asked for? */
+static bool asks(const desk *d) { return d->r->hook && d->r->hook->factor; }
 
 /* ---- Forward, as forward_block.c ---- */
 
@@ -61,6 +66,7 @@ static size_t apply(const desk *d, int linear, const float *x, float *out, size_
   const qp_model_linear *l = &d->r->f->model->linear[linear];
   const qp_product p = {.x = x,
                         .w = weights(d, linear),
+                        .scale = d->layer->linear[linear].scale,
                         .bias = d->layer->linear[linear].bias,
                         .out = out + column,
                         .rows = d->r->rows,
@@ -161,7 +167,7 @@ static void run_mlp(const desk *d) {
     qp_vector_activate(f->computation.activation, act,
                        d->gated ? d->gate + r * d->wide + d->inner : NULL, d->inner);
   }
-  if (d->layer->norm[QP_POST_MLP].weight) /* else nobody asks what down gives out */
+  if (d->layer->norm[QP_POST_MLP].weight || asks(d)) /* else nobody asks what down gives out */
     apply(d, roles->down, d->act, d->from_down, d->hidden, 0);
 }
 
@@ -169,7 +175,7 @@ static void run_mlp(const desk *d) {
 
 static qp_status tell(const desk *d, int linear, const float *x, const float *g, size_t stride) {
   const qp_backward_run *r = d->r;
-  if (!r->hook || linear < 0) return QP_OK;
+  if (!r->hook || !r->hook->gradient) return QP_OK;
   const qp_gradient of = {.block = r->block,
                           .linear = (unsigned)linear,
                           .features = r->f->model->linear[linear].rows,
@@ -184,40 +190,86 @@ static qp_status tell(const desk *d, int linear, const float *x, const float *g,
   return r->hook->gradient(r->hook->arg, &of, r->err);
 }
 
-/* dx (+)= dy W, and before the hook sees x, which dx may replace, and dy; the columns of dy that
+/* y and dy [rows] of the linear's features, 'stride' floats apart. */
+static qp_status tell_factor(const desk *d, int linear, const float *y, const float *dy,
+                             size_t stride) {
+  const qp_backward_run *r = d->r;
+  const unsigned count = r->f->model->linear[linear].rows;
+  if (!asks(d)) return QP_OK;
+  double *g = malloc(count * sizeof *g);
+  if (!g) return qp_fail(r->err, QP_E_NOMEM, "no memory for the gradients of %u rows", count);
+  const qp_factor_back b = {.dy = dy,
+                            .y = y,
+                            .bias = d->layer->linear[linear].bias,
+                            .rows = r->rows,
+                            .dy_stride = stride,
+                            .y_stride = stride,
+                            .count = count,
+                            .out = g};
+  qp_factor_back_run(r->f, &b);
+  const qp_factor_gradient of = {
+      .block = r->block, .linear = (unsigned)linear, .count = count, .g = g};
+  const qp_status status = r->hook->factor(r->hook->arg, &of, r->err);
+  free(g);
+  return status;
+}
+
+/* What a group's linears read and give out, y, with dL/dy in rows of the same stride. */
+typedef struct way {
+  const float *x, *y, *dy;
+  size_t stride;
+  float *dx;
+} way;
+
+/* dx (+)= dy W, and before the hook sees x, which dx may replace, y and dy; the columns of dy that
    come next. */
-static size_t back(const desk *d, int linear, const float *x, const float *dy, size_t dy_stride,
-                   size_t column, float *dx, bool add, qp_status *status) {
+static size_t back(const desk *d, int linear, const way *w, size_t column, bool add,
+                   qp_status *status) {
   if (linear < 0 || *status) return column;
-  const qp_model_linear *l = &d->r->f->model->linear[linear];
-  *status = tell(d, linear, x, dy + column, dy_stride);
-  const qp_product_back p = {.dy = dy + column,
+  const qp_forward *f = d->r->f;
+  const qp_model_linear *l = &f->model->linear[linear];
+  const float *dy = w->dy + column, *scale = d->layer->linear[linear].scale;
+  *status = tell(d, linear, w->x, dy, w->stride);
+  if (!*status) *status = tell_factor(d, linear, w->y + column, dy, w->stride);
+  if (scale) {
+    const qp_scale_back s = {dy, scale, d->scaled, d->r->rows, w->stride, l->rows};
+    qp_scale_back_run(f, &s);
+  }
+  const qp_product_back p = {.dy = scale ? d->scaled : dy,
                              .w = weights(d, linear),
-                             .dx = dx,
+                             .dx = w->dx,
                              .rows = d->r->rows,
-                             .dy_stride = dy_stride,
+                             .dy_stride = scale ? l->rows : w->stride,
                              .dx_stride = l->columns,
                              .features = l->rows,
                              .columns = l->columns,
                              .add = add};
-  qp_product_back_run(d->r->f, &p);
+  qp_product_back_run(f, &p);
   return column + l->rows;
 }
 
+/* Back through a norm, of which the hook hears before. */
+static void run_norm(const desk *d, qp_norm_place place, const qp_norm_back *b, qp_status *status) {
+  const qp_backward_run *r = d->r;
+  if (!*status) *status = qp_norm_tell(r->f, r->hook, r->block, place, &b->n, b->dy, r->err);
+  if (!*status) qp_norm_back_run(r->f, b);
+}
+
 /* dL/d(what the norm takes) of dy [rows][hidden], where there is one; else dy. */
-static const float *norm_back(const desk *d, qp_norm_place place, const float *x, const float *dy) {
+static const float *norm_back(const desk *d, qp_norm_place place, const float *x, const float *dy,
+                              qp_status *status) {
   const qp_norm_back b = {.n = norm_rows(d, place, x, NULL), .dy = dy, .dx = d->side};
   if (!b.n.norm->weight) return dy;
-  qp_norm_back_run(d->r->f, &b);
+  run_norm(d, place, &b, status);
   return d->side;
 }
 
 /* gradient += dL/d(what the norm takes) of d->side = dL/d(what it gives out) */
-static void join(const desk *d, qp_norm_place place, const float *x) {
+static void join(const desk *d, qp_norm_place place, const float *x, qp_status *status) {
   const qp_norm_back b = {
       .n = norm_rows(d, place, x, NULL), .dy = d->side, .dx = d->r->gradient, .add = true};
   if (b.n.norm->weight)
-    qp_norm_back_run(d->r->f, &b);
+    run_norm(d, place, &b, status);
   else
     qp_vector_add(d->r->gradient, d->side, d->r->rows * d->hidden);
 }
@@ -227,16 +279,18 @@ static qp_status mlp_back(const desk *d) {
   const qp_forward *f = d->r->f;
   const qp_forward_roles *roles = &f->roles;
   qp_status status = QP_OK;
-  const float *dy = norm_back(d, QP_POST_MLP, d->from_down, d->r->gradient);
-  back(d, roles->down, d->act, dy, d->hidden, 0, d->act, false, &status);
+  const float *dy = norm_back(d, QP_POST_MLP, d->from_down, d->r->gradient, &status);
+  const way down = {d->act, d->from_down, dy, d->hidden, d->act};
+  back(d, roles->down, &down, 0, false, &status);
+  if (asks(d)) memcpy(d->pre, d->gate, d->r->rows * d->wide * sizeof *d->pre);
   const qp_activation_back a = {
       .gate = d->gate, .dy = d->act, .rows = d->r->rows, .inner = d->inner, .gated = d->gated};
   qp_activation_back_run(f, &a);
-  const float *x = d->norm, *g = d->gate;
-  size_t column = back(d, roles->gate_up, x, g, d->wide, 0, d->side, false, &status);
-  column = back(d, roles->gate, x, g, d->wide, column, d->side, false, &status);
-  back(d, roles->up, x, g, d->wide, column, d->side, column > 0, &status);
-  join(d, QP_BEFORE_MLP, d->middle);
+  const way in = {d->norm, d->pre, d->gate, d->wide, d->side};
+  size_t column = back(d, roles->gate_up, &in, 0, false, &status);
+  column = back(d, roles->gate, &in, column, false, &status);
+  back(d, roles->up, &in, column, column > 0, &status);
+  join(d, QP_BEFORE_MLP, d->middle, &status);
   return status;
 }
 
@@ -251,8 +305,8 @@ static qp_status heads_back(const desk *d, float *g) {
   const qp_norm_back q = {.n = head_rows(d, QP_NORM_Q, d->raw, NULL), .dy = g, .dx = g};
   const qp_norm_back k = {
       .n = head_rows(d, QP_NORM_K, d->raw + d->q, NULL), .dy = g + d->q, .dx = g + d->q};
-  if (!status && q.n.count) qp_norm_back_run(f, &q);
-  if (!status && k.n.count) qp_norm_back_run(f, &k);
+  if (q.n.count) run_norm(d, QP_NORM_Q, &q, &status);
+  if (k.n.count) run_norm(d, QP_NORM_K, &k, &status);
   return status;
 }
 
@@ -260,20 +314,30 @@ static qp_status heads_back(const desk *d, float *g) {
 static qp_status attention_back(const desk *d, float *g) {
   const qp_forward_roles *roles = &d->r->f->roles;
   qp_status status = QP_OK;
-  const float *dy = norm_back(d, QP_POST_ATTENTION, d->from_o, d->r->gradient);
-  back(d, roles->o, d->mixed, dy, d->hidden, 0, d->mixed, false, &status);
+  const float *dy = norm_back(d, QP_POST_ATTENTION, d->from_o, d->r->gradient, &status);
+  const way out = {d->mixed, d->from_o, dy, d->hidden, d->mixed};
+  back(d, roles->o, &out, 0, false, &status);
   if (!status) status = heads_back(d, g);
   norm(d, QP_BEFORE_ATTENTION, d->r->hidden, d->norm);
-  const float *x = d->norm;
-  size_t column = back(d, roles->qkv, x, g, d->stride, 0, d->side, false, &status);
-  column = back(d, roles->q, x, g, d->stride, column, d->side, false, &status);
-  column = back(d, roles->k, x, g, d->stride, column, d->side, true, &status);
-  back(d, roles->v, x, g, d->stride, column, d->side, true, &status);
-  join(d, QP_BEFORE_ATTENTION, d->r->hidden);
+  const way in = {d->norm, d->raw, g, d->stride, d->side};
+  size_t column = back(d, roles->qkv, &in, 0, false, &status);
+  column = back(d, roles->q, &in, column, false, &status);
+  column = back(d, roles->k, &in, column, true, &status);
+  back(d, roles->v, &in, column, true, &status);
+  join(d, QP_BEFORE_ATTENTION, d->r->hidden, &status);
   return status;
 }
 
 /* ---- All ---- */
+
+/* The widest linear whose rows are scaled; 0: none. */
+static size_t widest_scaled(const desk *d) {
+  const qp_model *m = d->r->f->model;
+  size_t most = 0;
+  for (unsigned i = 0; i < m->linears; i++)
+    if (d->layer->linear[i].scale && m->linear[i].rows > most) most = m->linear[i].rows;
+  return most;
+}
 
 static qp_status make_desk(desk *d) {
   const qp_model *m = d->r->f->model;
@@ -285,10 +349,20 @@ static qp_status make_desk(desk *d) {
   d->gated = roles->gate_up >= 0 || roles->gate >= 0;
   d->inner = m->linear[roles->down].columns;
   d->wide = d->inner * (d->gated ? 2 : 1);
-  float **const array[] = {&d->norm,   &d->raw,  &d->qkv, &d->mixed,     &d->from_o,
-                           &d->middle, &d->gate, &d->act, &d->from_down, &d->side};
-  const size_t width[] = {d->hidden, d->stride, d->stride, d->q,      d->hidden,
-                          d->hidden, d->wide,   d->inner,  d->hidden, d->hidden};
+  float **const array[] = {&d->norm, &d->raw, &d->qkv,       &d->mixed, &d->from_o, &d->middle,
+                           &d->gate, &d->act, &d->from_down, &d->side,  &d->pre,    &d->scaled};
+  const size_t width[] = {d->hidden,
+                          d->stride,
+                          d->stride,
+                          d->q,
+                          d->hidden,
+                          d->hidden,
+                          d->wide,
+                          d->inner,
+                          d->hidden,
+                          d->hidden,
+                          asks(d) ? d->wide : 0,
+                          widest_scaled(d)};
   size_t all = 0;
   for (size_t i = 0; i < sizeof width / sizeof *width; i++) all += width[i];
   d->memory = malloc(d->r->rows * all * sizeof *d->memory + 1);

@@ -3,10 +3,12 @@
 #include "gen/model/backward_parts.h"
 
 #include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
 
 #include "gen/model/vector_math.h"
 
-enum { LEAST_TILE = 64, ROWS = 16 };
+enum { LEAST_TILE = 64, ROWS = 16, FACTORS = 64 };
 
 /* ---- Linears ---- */
 
@@ -84,6 +86,71 @@ static void norm_some(void *argument, size_t i, unsigned thread) {
 void qp_norm_back_run(const qp_forward *f, const qp_norm_back *b) {
   norm_job j = {f, b};
   qp_parallel_for(f->parallel, (b->n.rows + ROWS - 1) / ROWS, norm_some, &j);
+}
+
+/* ---- Factors ---- */
+
+static void factor_some(void *argument, size_t i, unsigned thread) {
+  const qp_factor_back *b = argument;
+  (void)thread;
+  const size_t first = i * FACTORS, end = b->count - first < FACTORS ? b->count : first + FACTORS;
+  for (size_t k = first; k < end; k++) b->out[k] = 0;
+  for (size_t r = 0; r < b->rows; r++) {
+    const float *dy = b->dy + r * b->dy_stride, *y = b->y + r * b->y_stride;
+    for (size_t k = first; k < end; k++)
+      b->out[k] += (double)dy[k] * (double)(y[k] - (b->bias ? b->bias[k] : 0));
+  }
+}
+
+void qp_factor_back_run(const qp_forward *f, const qp_factor_back *b) {
+  qp_parallel_for(f->parallel, (b->count + FACTORS - 1) / FACTORS, factor_some,
+                  (void *)(uintptr_t)b);
+}
+
+static void scale_some(void *argument, size_t i, unsigned thread) {
+  const qp_scale_back *b = argument;
+  (void)thread;
+  const size_t end = b->rows - i * ROWS < ROWS ? b->rows : (i + 1) * ROWS;
+  for (size_t r = i * ROWS; r < end; r++)
+    for (size_t k = 0; k < b->count; k++)
+      b->out[r * b->count + k] = b->dy[r * b->dy_stride + k] * b->scale[k];
+}
+
+void qp_scale_back_run(const qp_forward *f, const qp_scale_back *b) {
+  qp_parallel_for(f->parallel, (b->rows + ROWS - 1) / ROWS, scale_some, (void *)(uintptr_t)b);
+}
+
+/* What the norm gives out is computed again; its heads share their weights. */
+qp_status qp_norm_tell(const qp_forward *f, const qp_backward_hook *hook, unsigned block,
+                       qp_norm_place place, const qp_norm_rows *n, const float *dy, qp_error *err) {
+  const unsigned width = n->norm->width;
+  const size_t all = (size_t)n->count * width;
+  if (!hook || !hook->factor) return QP_OK;
+  float *y = malloc(n->rows * all * sizeof *y + 1);
+  double *g = malloc(all * sizeof *g + 1);
+  qp_status status = y && g ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for a norm's gradients");
+  if (!status) {
+    qp_forward_norm again = *n->norm;
+    again.bias = NULL;
+    qp_norm_rows rows = *n;
+    rows.norm = &again, rows.y = y, rows.y_stride = all;
+    qp_forward_norm_rows(f, &rows);
+    const qp_factor_back b = {.dy = dy,
+                              .y = y,
+                              .rows = n->rows,
+                              .dy_stride = n->y_stride,
+                              .y_stride = all,
+                              .count = all,
+                              .out = g};
+    qp_factor_back_run(f, &b);
+    for (size_t i = width; i < all; i++) g[i % width] += g[i];
+    const qp_factor_gradient of = {
+        .block = block, .place = place, .count = width, .norm = true, .g = g};
+    status = hook->factor(hook->arg, &of, err);
+  }
+  free(y);
+  free(g);
+  return status;
 }
 
 /* ---- Activations ---- */

@@ -3,7 +3,31 @@
 #ifndef QP_BACKWARD_PARTS_H
 #define QP_BACKWARD_PARTS_H
 
+#include "gen/model/backward_types.h"
 #include "gen/model/forward_state.h"
+
+/*
+** out[i] = sum_r dy[r][i] (y[r][i] - bias[i]), in the order of the rows:  dL/d(ln of a factor of
+** y - bias).  bias may be NULL.
+*/
+typedef struct qp_factor_back {
+  const float *dy, *y, *bias;
+  size_t rows, dy_stride, y_stride, count;
+  double *out; /* [count] */
+} qp_factor_back;
+void qp_factor_back_run(const qp_forward *f, const qp_factor_back *b);
+
+/* out[r][i] = dy[r][i] scale[i], rows of out one behind another. */
+typedef struct qp_scale_back {
+  const float *dy, *scale;
+  float *out;
+  size_t rows, dy_stride, count;
+} qp_scale_back;
+void qp_scale_back_run(const qp_forward *f, const qp_scale_back *b);
+
+/* Tell the hook of a norm's factors: dy as of qp_norm_back.  QP_E_NOMEM; what the hook returns. */
+qp_status qp_norm_tell(const qp_forward *f, const qp_backward_hook *hook, unsigned block,
+                       qp_norm_place place, const qp_norm_rows *n, const float *dy, qp_error *err);
 
 /* dx[i] (+)= sum_j dy[i][j] w[j]:  back through a linear of 'features' x 'columns'. */
 typedef struct qp_product_back {

@@ -3,6 +3,7 @@
 #ifndef QP_BACKWARD_TYPES_H
 #define QP_BACKWARD_TYPES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "runtime/status.h"
@@ -22,8 +23,22 @@ typedef struct qp_gradient {
   const float *x, *g;
 } qp_gradient;
 
+/*
+** Gradients of factors, of a run of whole sequences, to be added up over runs:
+**   linear: g [rows]   dL/d(ln of each row's scale)
+**   norm:   g [width]  dL/d(ln of each weight), of a norm that adds 1 to its weights of the sum;
+**                      block == layers: the final norm, 'place' is 0
+** both without what a bias adds.
+*/
+typedef struct qp_factor_gradient {
+  unsigned block, linear, place, count;
+  bool norm;
+  const double *g; /* [count], valid during the call */
+} qp_factor_gradient;
+
 typedef struct qp_backward_hook {
-  qp_status (*gradient)(void *arg, const qp_gradient *g, qp_error *err);
+  qp_status (*gradient)(void *arg, const qp_gradient *g, qp_error *err);      /* or NULL */
+  qp_status (*factor)(void *arg, const qp_factor_gradient *g, qp_error *err); /* or NULL */
   void *arg;
 } qp_backward_hook;
 

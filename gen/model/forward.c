@@ -386,6 +386,30 @@ void qp_forward_override(qp_forward *f, unsigned block, unsigned linear, const f
     f->head.override = w;
 }
 
+void qp_forward_scale(qp_forward *f, unsigned block, unsigned linear, const float *scale) {
+  f->layer[block].linear[linear].scale = scale;
+}
+
+float *qp_forward_norm_weights(qp_forward *f, unsigned block, qp_norm_place place,
+                               unsigned *width) {
+  const qp_forward_norm *n = block < f->model->layers ? &f->layer[block].norm[place] : &f->final;
+  *width = n->width;
+  return n->weight;
+}
+
+void qp_forward_norm_name(const qp_forward *f, unsigned block, qp_norm_place place,
+                          char out[QP_FORWARD_NAME]) {
+  const qp_model *m = f->model;
+  const char *name = f->computation.norm[place];
+  out[0] = 0;
+  if (block == m->layers)
+    snprintf(out, QP_FORWARD_NAME, "%s.weight", f->computation.final);
+  else if (*name)
+    snprintf(out, QP_FORWARD_NAME, "%s%s.%u.%s.weight", m->prefix, m->blocks, block, name);
+}
+
+float qp_forward_norm_offset(const qp_forward *f) { return f->computation.norm_offset; }
+
 qp_status qp_forward_weights(qp_forward *f, unsigned block, unsigned linear, float *out,
                              qp_error *err) {
   const float *own = linear < f->model->linears ? f->layer[block].linear[linear].own : f->head.own;

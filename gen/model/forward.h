@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "gen/base/parallel.h"
+#include "gen/model/computation.h"
 #include "gen/model/forward_types.h"
 #include "gen/model/models.h"
 #include "gen/spec/quantizer.h"
@@ -75,6 +76,24 @@ qp_status qp_forward_logits(qp_forward *f, const qp_sequences *s, const qp_forwa
 ** head's w is the embedding as well.
 */
 void qp_forward_override(qp_forward *f, unsigned block, unsigned linear, const float *w);
+
+/*
+** The rows of a block's linear count scale [rows] times, which the caller keeps and may change
+** between passes, until NULL is set.  An engine does not know of it.
+*/
+void qp_forward_scale(qp_forward *f, unsigned block, unsigned linear, const float *scale);
+
+/* The weights [*width] of a norm, which the caller may change between passes; block == layers: the
+   final norm, 'place' is ignored.  NULL: there is none.  They live as long as 'f'. */
+float *qp_forward_norm_weights(qp_forward *f, unsigned block, qp_norm_place place, unsigned *width);
+
+/* What every norm adds to its weights: 0, or 1 of gemma. */
+float qp_forward_norm_offset(const qp_forward *f);
+
+/* That norm's tensor, "model.norm.weight"; "" where there is none. */
+enum { QP_FORWARD_NAME = QP_MODEL_NAME + QP_COMPUTATION_NAME + 16 };
+void qp_forward_norm_name(const qp_forward *f, unsigned block, qp_norm_place place,
+                          char out[QP_FORWARD_NAME]);
 
 /* The linear's own weights: out [rows][columns]. */
 qp_status qp_forward_weights(qp_forward *f, unsigned block, unsigned linear, float *out,

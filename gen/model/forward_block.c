@@ -36,6 +36,7 @@ static size_t apply_from(const run *r, int linear, const float *x, size_t x_stri
   const qp_forward_weight *w = &r->layer->linear[linear];
   const qp_product p = {.x = x,
                         .w = w->override ? w->override : w->own,
+                        .scale = w->scale,
                         .bias = w->bias,
                         .out = out + column,
                         .rows = rows,

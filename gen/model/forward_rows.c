@@ -41,8 +41,9 @@ static void product_tile(void *argument, size_t i, unsigned thread) {
   /* column-major: out^T [features][rows] = W x^T */
   j->f->blas->sgemm("T", "N", &m, &n, &k, &one, p->w + (size_t)feature * p->columns, &k,
                     p->x + row * p->x_stride, &x_stride, &zero, out, &out_stride);
-  if (!p->bias) return;
-  for (size_t r = 0; r < rows; r++)
+  for (size_t r = 0; r < rows && p->scale; r++)
+    for (size_t c = 0; c < (size_t)m; c++) out[r * p->out_stride + c] *= p->scale[feature + c];
+  for (size_t r = 0; r < rows && p->bias; r++)
     qp_vector_add(out + r * p->out_stride, p->bias + feature, (size_t)m);
 }
 

@@ -20,6 +20,7 @@ typedef struct qp_forward_norm {
 typedef struct qp_forward_weight {
   float *own;            /* [rows][columns]; NULL: not read yet, or not kept */
   const float *override; /* the caller's, or NULL */
+  const float *scale;    /* [rows] of the caller's, which the rows count times, or NULL */
   float *bias;           /* [rows], or NULL */
 } qp_forward_weight;
 
@@ -60,10 +61,10 @@ struct qp_forward {
 /* At least 'floats' of a buffer; what was in it is lost.  QP_E_NOMEM. */
 qp_status qp_forward_grow(qp_forward_buffer *b, size_t floats, qp_error *err);
 
-/* out[i][j] = sum_k x[i][k] w[j][k] + bias[j];  rows of x and out begin x_stride and out_stride
-   floats apart. */
+/* out[i][j] = scale[j] sum_k x[i][k] w[j][k] + bias[j];  rows of x and out begin x_stride and
+   out_stride floats apart; scale and bias may be NULL. */
 typedef struct qp_product {
-  const float *x, *w, *bias;
+  const float *x, *w, *scale, *bias;
   float *out;
   size_t rows, x_stride, out_stride;
   unsigned features, columns;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal make: what it writes is what its verbs write, and a run that stopped goes on. */
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/model/forward_kit.h"
 #include "tests/quantize/quantize_kit.h"
 
 enum { HIDDEN = 64, MIDDLE = 128, VOCAB = 64 };
@@ -78,4 +80,43 @@ Test(make, says_what_is_missing) {
   cr_assert_eq(make("--tps 100"), 2);
   cr_assert(strstr(answer, "--gpu"), "%s", answer);
   cr_assert_neq(access(path("out"), F_OK), 0);
+}
+
+/* A decoder that can be run, with a tokenizer of letters, and a text of two pieces. */
+static void make_decoder(void) {
+  char words[1200], tokenizer[1024];
+  char in[512];
+  make_folder();
+  snprintf(in, sizeof in, "%s", path("in"));
+  cr_assert_eq(mkdir(in, 0777), 0);
+  cr_assert_eq(kit_write(in, kit_families[2].config, &err), QP_OK, "%s", err.text);
+  size_t n = (size_t)snprintf(tokenizer, sizeof tokenizer,
+                              "{\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{");
+  for (int i = 0; i < 26; i++)
+    n += (size_t)snprintf(tokenizer + n, sizeof tokenizer - n, "%s\"%c\":%d", i ? "," : "", 'a' + i,
+                          3 + i);
+  snprintf(tokenizer + n, sizeof tokenizer - n, "}}}");
+  write_text(path("in/tokenizer.json"), tokenizer);
+  for (size_t i = 0; i < sizeof words; i++) words[i] = (char)('a' + i * i % 101 % 26);
+  words[sizeof words - 1] = 0;
+  write_text(path("words.txt"), words);
+}
+
+TestSuite(make_text, .init = make_decoder, .fini = remove_folder, .timeout = 120);
+
+Test(make_text, refines_what_it_quantized) {
+  char options[1024], command[2048];
+  snprintf(options, sizeof options, "--bits 3.3 --quantizers nuq --text '%s'", path("words.txt"));
+  cr_assert_eq(make(options), 0, "%s", answer);
+  cr_expect(strstr(answer, "[4/6] qpal refine"), "%s", answer);
+  cr_expect(strstr(answer, "PASS"), "%s", answer);
+  snprintf(command, sizeof command, "cmp -s '%s' '%s'",
+           path("out/packed/model-00001-of-00001.safetensors"),
+           path("out/quantized/model-00001-of-00001.safetensors"));
+  cr_expect_neq(system(command), 0);
+  cr_assert_eq(make(options), 0, "%s", answer);
+  cr_expect(strstr(answer, "packed/config.json is there already"), "%s", answer);
+  strcat(options, " --no-refine");
+  cr_expect_eq(make(options), 2, "%s", answer);
+  cr_expect(strstr(answer, "field 'refine' is ''"), "%s", answer);
 }

@@ -189,6 +189,119 @@ static void check_state(const kit_family *family, bench *b, unsigned block, cons
   free(both);
 }
 
+/* ---- Factors of rows and norms ---- */
+
+/* Gradients of BLOCK and of the final norm: [linears + places + 1][count] */
+typedef struct factors {
+  double *g[QP_MODEL_LINEARS + QP_NORM_PLACES + 1];
+  unsigned linears, layers;
+} factors;
+
+static qp_status add_factor(void *arg, const qp_factor_gradient *g, qp_error *err) {
+  factors *x = arg;
+  (void)err;
+  if (g->block != BLOCK && g->block != x->layers) return QP_OK;
+  const unsigned i = g->block == x->layers ? x->linears + QP_NORM_PLACES
+                     : g->norm             ? x->linears + g->place
+                                           : g->linear;
+  for (unsigned k = 0; k < g->count; k++) x->g[i][k] += g->g[k];
+  return QP_OK;
+}
+
+/* Factors exp(e) near those that a family computes with. */
+static void check_row_factors(const kit_family *family, bench *b, unsigned linear, float *scale,
+                              const double *g) {
+  const unsigned n = b->model->linear[linear].rows;
+  double loss[2], want = 0;
+  float *e = room(n), *both = room(n);
+  fill(linear + 31, n, e);
+  for (unsigned i = 0; i < n; i++) want += (double)e[i] * g[i];
+  const double step = fabs(1e-2 * want) > 0.5 ? 0.5 / fabs(want) : 1e-2;
+  for (int sign = 0; sign < 2; sign++) {
+    for (unsigned i = 0; i < n; i++) both[i] = scale[i] * expf((float)(sign ? -step : step) * e[i]);
+    qp_forward_scale(b->f, BLOCK, linear, both);
+    loss[sign] = loss_from(b, BLOCK, b->hidden[BLOCK]);
+    qp_forward_scale(b->f, BLOCK, linear, scale);
+  }
+  compare(family->name, b->model->linear[linear].role, loss[0], loss[1], step * want);
+  free(e);
+  free(both);
+}
+
+static void check_norm_factors(const kit_family *family, bench *b, unsigned block,
+                               qp_norm_place place, const double *g) {
+  unsigned n = 0;
+  float *weights = qp_forward_norm_weights(b->f, block, place, &n);
+  char name[QP_FORWARD_NAME];
+  qp_forward_norm_name(b->f, block, place, name);
+  cr_expect_eq(weights != NULL, *name != 0);
+  if (!weights) return;
+  const float offset = qp_forward_norm_offset(b->f);
+  double loss[2], want = 0;
+  float *e = room(n), *own = room(n);
+  memcpy(own, weights, n * sizeof *own);
+  fill(place + 51, n, e);
+  for (unsigned i = 0; i < n; i++) want += (double)e[i] * g[i];
+  const double step = fabs(1e-2 * want) > 0.5 ? 0.5 / fabs(want) : 1e-2;
+  for (int sign = 0; sign < 2; sign++) {
+    for (unsigned i = 0; i < n; i++)
+      weights[i] = (offset + own[i]) * expf((float)(sign ? -step : step) * e[i]) - offset;
+    const unsigned from = block < b->model->layers ? block : b->model->layers;
+    loss[sign] = loss_from(b, from, b->hidden[from]);
+    memcpy(weights, own, n * sizeof *own);
+  }
+  compare(family->name, name, loss[0], loss[1], step * want);
+  free(e);
+  free(own);
+}
+
+/* The rows of BLOCK's linears have factors already, which the pass back must know of. */
+static void set_scales(bench *b, float **scale) {
+  qp_error err = {{0}};
+  for (unsigned l = 0; l < b->model->linears; l++) {
+    const unsigned n = b->model->linear[l].rows;
+    scale[l] = room(n);
+    fill(l + 11, n, scale[l]);
+    for (unsigned i = 0; i < n; i++) scale[l][i] = expf(0.2F * scale[l][i]);
+    qp_forward_scale(b->f, BLOCK, l, scale[l]);
+  }
+  for (unsigned i = BLOCK; i < b->model->layers; i++) {
+    memcpy(b->hidden[i + 1], b->hidden[i], b->tokens * b->model->hidden * sizeof(float));
+    cr_assert_eq(qp_forward_block(b->f, i, &b->all, NULL, b->hidden[i + 1], &err), QP_OK);
+  }
+}
+
+static void check_factors(const kit_family *family) {
+  qp_error err = {{0}};
+  bench b;
+  float *scale[QP_MODEL_LINEARS];
+  open_bench(family, &b);
+  factors x = {.linears = b.model->linears, .layers = b.model->layers};
+  for (unsigned i = 0; i <= x.linears + QP_NORM_PLACES; i++)
+    cr_assert_not_null(x.g[i] = calloc(4096, sizeof(double)));
+  float *gradient = room(b.tokens * b.model->hidden);
+  const qp_loss loss = {give_factor, &b};
+  const qp_backward_hook hook = {.factor = add_factor, .arg = &x};
+  set_scales(&b, scale);
+  cr_assert_eq(qp_backward_head(b.f, b.hidden[x.layers], b.tokens, &loss, &hook, gradient, &err),
+               QP_OK);
+  for (unsigned i = x.layers; i-- > BLOCK;)
+    cr_assert_eq(qp_backward_block(b.f, i, &b.all, &hook, b.hidden[i], gradient, &err), QP_OK);
+  check_state(family, &b, BLOCK, gradient);
+  for (unsigned l = 0; l < x.linears; l++) check_row_factors(family, &b, l, scale[l], x.g[l]);
+  for (unsigned p = 0; p < QP_NORM_PLACES; p++)
+    check_norm_factors(family, &b, BLOCK, (qp_norm_place)p, x.g[x.linears + p]);
+  check_norm_factors(family, &b, x.layers, 0, x.g[x.linears + QP_NORM_PLACES]);
+  for (unsigned i = 0; i <= x.linears + QP_NORM_PLACES; i++) free(x.g[i]);
+  for (unsigned l = 0; l < x.linears; l++) free(scale[l]);
+  free(gradient);
+  close_bench(&b);
+}
+
+Test(backward, gradients_of_factors_are_the_differences_of_the_loss) {
+  for (unsigned i = 0; i < KIT_FAMILIES; i++) check_factors(&kit_families[i]);
+}
+
 static void check_family(const kit_family *family) {
   qp_error err = {{0}};
   bench b;
@@ -197,9 +310,10 @@ static void check_family(const kit_family *family) {
   float *gradient = room(b.tokens * b.model->hidden);
   for (unsigned l = 0; l < b.model->linears; l++) g.g[l] = room(b.tokens * b.model->linear[l].rows);
   const qp_loss loss = {give_factor, &b};
-  const qp_backward_hook hook = {keep_gradient, &g};
-  cr_assert_eq(qp_backward_head(b.f, b.hidden[b.model->layers], b.tokens, &loss, gradient, &err),
-               QP_OK, "%s", err.text);
+  const qp_backward_hook hook = {.gradient = keep_gradient, .arg = &g};
+  cr_assert_eq(
+      qp_backward_head(b.f, b.hidden[b.model->layers], b.tokens, &loss, NULL, gradient, &err),
+      QP_OK, "%s", err.text);
   check_state(family, &b, b.model->layers, gradient);
   for (unsigned i = b.model->layers; i-- > 0;) {
     cr_assert_eq(
@@ -225,7 +339,7 @@ static qp_status refuse(void *arg, const qp_gradient *g, qp_error *err) {
 Test(backward, a_hook_may_end_the_pass) {
   qp_error err = {{0}};
   bench b;
-  const qp_backward_hook hook = {refuse, NULL};
+  const qp_backward_hook hook = {.gradient = refuse};
   open_bench(&kit_families[0], &b);
   float *gradient = room(b.tokens * b.model->hidden);
   cr_expect_eq(qp_backward_block(b.f, 0, &b.all, &hook, b.hidden[0], gradient, &err), QP_E_LIMIT);

@@ -187,14 +187,14 @@ static void forget_block(run *r) {
 static qp_status forth_and_back(run *r) {
   const unsigned layers = r->model->layers;
   const qp_loss loss = {lose, r};
-  const qp_backward_hook hook = {take, r};
+  const qp_backward_hook hook = {.gradient = take, .arg = r};
   qp_status status = qp_forward_embed(r->f, &r->s, r->into[0], r->err);
   for (unsigned b = 0; b < layers && !status; b++) {
     memcpy(r->into[b + 1], r->into[b], r->tokens * r->model->hidden * sizeof(float));
     status = qp_forward_block(r->f, b, &r->s, NULL, r->into[b + 1], r->err);
   }
   if (!status)
-    status = qp_backward_head(r->f, r->into[layers], r->tokens, &loss, r->gradient, r->err);
+    status = qp_backward_head(r->f, r->into[layers], r->tokens, &loss, NULL, r->gradient, r->err);
   for (unsigned b = layers; b-- > 0 && !status;) {
     status = factor_block(r, b);
     if (!status) status = qp_backward_block(r->f, b, &r->s, &hook, r->into[b], r->gradient, r->err);

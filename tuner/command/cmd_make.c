@@ -18,18 +18,20 @@
 static const qp_verb_help help = {
     "make", "MODEL -o OUT [--bits B | --tps T --gpu GPU] [--text FILE] [options]",
     "The whole way in one command: calibrates on a text (where one is given), plans, quantizes,\n"
-    "exports the kernels, compares everything with its checksums, and judges the result on "
+    "refines on the text, exports the kernels, compares everything with its checksums, and judges "
+    "the result on "
     "another\n"
     "text. Each step is a verb of qpal and is printed as it could be typed. A run that was "
     "stopped\n"
     "goes on where it was when the same command is given again.\n"
     "OUT/calibration, OUT/plan.json and plan.svg, OUT/packed, OUT/library and OUT/report.html are "
     "what the verbs "
-    "write."};
+    "write; OUT/quantized is OUT/packed before it was refined."};
 
 typedef struct make_options {
   const char *out, *bits, *tps, *memory, *gpu, *text, *judge, *quantizers, *batch;
   unsigned seed;
+  bool no_refine;
 } make_options;
 
 enum { MOST_WORDS = 32, PATH_BYTES = 4096 };
@@ -111,6 +113,8 @@ static void plan(step *s, const make_options *o, const char *model) {
   say(s, "--front");
 }
 
+static bool refines(const make_options *o) { return o->text && !o->no_refine; }
+
 static void quantize(step *s, const make_options *o, const char *model) {
   static char seed[16];
   snprintf(seed, sizeof seed, "%u", o->seed);
@@ -119,6 +123,14 @@ static void quantize(step *s, const make_options *o, const char *model) {
   option(s, "--plan", in_out(s, o, "plan.json"));
   if (o->text) option(s, "--calibration", in_out(s, o, "calibration"));
   option(s, "--seed", seed);
+  option(s, "-o", in_out(s, o, refines(o) ? "quantized" : "packed"));
+}
+
+static void refine(step *s, const make_options *o, const char *model) {
+  say(s, "refine");
+  say(s, in_out(s, o, "quantized"));
+  option(s, "--against", model);
+  option(s, "--text", o->text);
   option(s, "-o", in_out(s, o, "packed"));
 }
 
@@ -169,6 +181,7 @@ static int run_steps(const make_options *o, const char *model) {
   const row rows[] = {{calibrate, o->text != NULL, NULL},
                       {plan, true, "plan.json"},
                       {quantize, true, NULL},
+                      {refine, refines(o), "packed/config.json"},
                       {export, o->gpu != NULL, "library/manifest.json"},
                       {verify, true, NULL},
                       {evaluate, o->judge != NULL, NULL},
@@ -198,9 +211,15 @@ static int run_steps(const make_options *o, const char *model) {
 static qp_status check_request(const make_options *o, const char *model, qp_error *err) {
   const struct {
     const char *name, *value;
-  } asked[] = {
-      {"model", model}, {"bits", o->bits}, {"tps", o->tps},     {"memory", o->memory},
-      {"gpu", o->gpu},  {"text", o->text}, {"batch", o->batch}, {"quantizers", o->quantizers}};
+  } asked[] = {{"model", model},
+               {"bits", o->bits},
+               {"tps", o->tps},
+               {"memory", o->memory},
+               {"gpu", o->gpu},
+               {"text", o->text},
+               {"batch", o->batch},
+               {"quantizers", o->quantizers},
+               {"refine", o->no_refine ? "no" : NULL}};
   char file[PATH_BYTES];
   snprintf(file, sizeof file, "%s/make.json", o->out);
   cJSON *before = NULL, *now = cJSON_CreateObject();
@@ -244,7 +263,8 @@ int qp_cmd_make(int argc, char **argv) {
       QP_TEXT("memory", o.memory, "BYTES", "of the whole model at most: 4GB"),
       QP_TEXT("tps", o.tps, "T", "tokens a second at least, by the records of --gpu"),
       QP_TEXT("gpu", o.gpu, "GPU", "whose kernels to export, as for qpal export; none: no library"),
-      QP_TEXT("text", o.text, "FILE", "calibrate on this text"),
+      QP_TEXT("text", o.text, "FILE", "calibrate and refine on this text"),
+      QP_FLAG("no-refine", o.no_refine, "leave scales and norms as quantize writes them"),
       QP_TEXT("judge", o.judge, "FILE", "another text: perplexity and KL divergence at the end"),
       QP_TEXT("quantizers", o.quantizers, "LIST", "the menu (all)"),
       QP_TEXT("batch", o.batch, "N,...", "rows of activations of the library (1,8)"),

@@ -20,6 +20,7 @@ int qp_cmd_evaluate(int argc, char **argv);
 int qp_cmd_export(int argc, char **argv);
 int qp_cmd_calibrate(int argc, char **argv);
 int qp_cmd_quantize(int argc, char **argv);
+int qp_cmd_refine(int argc, char **argv);
 int qp_cmd_tune(int argc, char **argv);
 int qp_cmd_table(int argc, char **argv);
 int qp_cmd_bench(int argc, char **argv);

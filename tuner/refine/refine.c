@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+/* Training of factors: see refine.h. */
+#include "tuner/refine/refine.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/random.h"
+#include "gen/model/backward.h"
+#include "gen/model/vector_math.h"
+#include "tuner/base/output.h"
+#include "tuner/evaluate/divergence.h"
+
+enum { HELD_OUT = 8, LOOKS = 4, LOGIT_ROWS = 256, LOGIT_FLOATS = 1 << 25 };
+
+static const double pi = 3.14159265358979323846;
+
+/* Some whole sequences that are run together. */
+typedef struct batch {
+  uint32_t *id;
+  size_t *end, sequences, tokens;
+  size_t *from; /* [tokens]: number of each in the text */
+} batch;
+
+typedef struct trainer {
+  qp_forward *model, *source;
+  const qp_tokens *text;
+  const qp_refine_options *o;
+  qp_factors *x;
+  size_t width, vocab, source_width, rows; /* rows: of logits at once */
+  float *truth;                            /* [tokens][source_width]: last states of the source */
+  float **into;                            /* [layers + 1][batch][width] */
+  float *gradient;                         /* [batch][width] */
+  float *logits, *target;                  /* [rows][vocab] */
+  size_t room;                             /* tokens of the largest batch */
+  unsigned steps;
+  batch b;
+  size_t *train, trains, *held, helds; /* sequences of the text */
+  double *before, *now;                /* [held tokens]: divergences */
+  double *mean, *square, *best;        /* [factors] of Adam; the best logarithms */
+  qp_error *err;
+} trainer;
+
+size_t qp_refine_work(const qp_tokens *tokens, const qp_refine_options *o) {
+  const size_t all = tokens->end[tokens->sequences - 1];
+  const size_t held = all / HELD_OUT < o->held ? all / HELD_OUT : o->held;
+  const size_t steps = o->steps ? o->steps : (all - held) / o->batch;
+  return all + (LOOKS + 1) * held + 3 * steps * o->batch;
+}
+
+static void count(const trainer *t, size_t tokens) {
+  if (t->o->done) atomic_fetch_add(t->o->done, tokens);
+}
+
+/* ---- Batches ---- */
+
+static size_t begin_of(const qp_tokens *t, size_t i) { return i ? t->end[i - 1] : 0; }
+
+static void empty_batch(batch *b) { b->sequences = b->tokens = 0; }
+
+static void add_sequence(trainer *t, size_t i) {
+  batch *b = &t->b;
+  for (size_t k = begin_of(t->text, i); k < t->text->end[i]; k++) {
+    b->id[b->tokens] = t->text->id[k];
+    b->from[b->tokens++] = k;
+  }
+  b->end[b->sequences++] = b->tokens;
+}
+
+static qp_sequences sequences_of(const batch *b) {
+  return (qp_sequences){b->id, b->end, b->sequences};
+}
+
+/* The states before each block of the batch, and behind the last. */
+static qp_status run_forth(trainer *t) {
+  const unsigned layers = qp_forward_model(t->model)->layers;
+  const qp_sequences s = sequences_of(&t->b);
+  qp_status status = qp_forward_embed(t->model, &s, t->into[0], t->err);
+  for (unsigned b = 0; b < layers && !status; b++) {
+    memcpy(t->into[b + 1], t->into[b], t->b.tokens * t->width * sizeof(float));
+    status = qp_forward_block(t->model, b, &s, NULL, t->into[b + 1], t->err);
+  }
+  return status;
+}
+
+/* The source's logits of some of the batch's tokens. */
+static qp_status aim(trainer *t, size_t first, size_t rows) {
+  float *state = malloc(rows * t->source_width * sizeof *state);
+  if (!state) return qp_fail(t->err, QP_E_NOMEM, "no memory for %zu hidden states", rows);
+  for (size_t r = 0; r < rows; r++)
+    memcpy(state + r * t->source_width, t->truth + t->b.from[first + r] * t->source_width,
+           t->source_width * sizeof *state);
+  const qp_status status = qp_forward_head(t->source, state, rows, NULL, t->target, t->err);
+  free(state);
+  return status;
+}
+
+/* ---- The loss:  KL(p | q), p = softmax(target), q = softmax(logits) ---- */
+
+/* dKL/dlogits = q - p, over the tokens of the batch. */
+static void lose(void *arg, size_t row, float *logits, size_t vocab) {
+  const trainer *t = arg;
+  float *target = t->target + row * vocab;
+  const double p = (double)qp_vector_exp_sum(target, vocab, qp_vector_max(target, vocab));
+  const double q = (double)qp_vector_exp_sum(logits, vocab, qp_vector_max(logits, vocab));
+  const float a = (float)(1 / (q * (double)t->b.tokens));
+  const float b = (float)(1 / (p * (double)t->b.tokens));
+  for (size_t i = 0; i < vocab; i++) logits[i] = a * logits[i] - b * target[i];
+}
+
+/* ---- Held-out divergence ---- */
+
+typedef struct comparison {
+  const trainer *t;
+  double *to;
+} comparison;
+
+static void compare_row(void *argument, size_t i, unsigned thread) {
+  const comparison *c = argument;
+  const trainer *t = c->t;
+  qp_divergence d = {0};
+  (void)thread;
+  qp_divergence_row(t->logits + i * t->vocab, t->target + i * t->vocab, t->vocab, 0, &d);
+  c->to[i] = d.kl;
+}
+
+/* Divergences of the batch's tokens: out [tokens]. */
+static qp_status compare(trainer *t, double *out) {
+  const float *last = t->into[qp_forward_model(t->model)->layers];
+  qp_status status = run_forth(t);
+  for (size_t at = 0; at < t->b.tokens && !status; at += t->rows) {
+    const size_t rows = t->b.tokens - at < t->rows ? t->b.tokens - at : t->rows;
+    const comparison c = {t, out + at};
+    status = aim(t, at, rows);
+    if (!status)
+      status = qp_forward_head(t->model, last + at * t->width, rows, NULL, t->logits, t->err);
+    if (!status)
+      qp_parallel_for(qp_forward_parallel(t->model), rows, compare_row, (void *)(uintptr_t)&c);
+  }
+  return status;
+}
+
+/* Of all held-out tokens to out [held]; '*mean' of them. */
+static qp_status look(trainer *t, double *out, double *mean) {
+  qp_status status = QP_OK;
+  size_t done = 0;
+  double sum = 0;
+  for (size_t i = 0; i < t->helds && !status; i++) {
+    empty_batch(&t->b);
+    add_sequence(t, t->held[i]);
+    status = compare(t, out + done);
+    done += t->b.tokens;
+    count(t, t->b.tokens);
+  }
+  for (size_t i = 0; i < done && !status; i++) sum += out[i];
+  *mean = sum / (double)done;
+  if (!status && !isfinite(sum))
+    return qp_fail(t->err, QP_E_ARG, "%s: its divergence from %s is not finite",
+                   qp_forward_path(t->model), qp_forward_path(t->source));
+  return status;
+}
+
+/* ---- Steps ---- */
+
+static qp_status go_back(trainer *t) {
+  const unsigned layers = qp_forward_model(t->model)->layers;
+  const qp_backward_hook hook = qp_factors_hook(t->x);
+  const qp_loss loss = {lose, t};
+  const qp_sequences s = sequences_of(&t->b);
+  qp_status status = QP_OK;
+  memset(t->x->gradient, 0, t->x->count * sizeof *t->x->gradient);
+  for (size_t at = 0; at < t->b.tokens && !status; at += t->rows) {
+    const size_t rows = t->b.tokens - at < t->rows ? t->b.tokens - at : t->rows;
+    status = aim(t, at, rows);
+    if (!status)
+      status = qp_backward_head(t->model, t->into[layers] + at * t->width, rows, &loss, &hook,
+                                t->gradient + at * t->width, t->err);
+  }
+  for (unsigned b = layers; b-- > 0 && !status;)
+    status = qp_backward_block(t->model, b, &s, &hook, t->into[b], t->gradient, t->err);
+  return status;
+}
+
+/* Adam; the rate rises over the first twentieth of the steps and falls as a cosine. */
+static void move(trainer *t, unsigned step) {
+  const double beta1 = 0.9, beta2 = 0.95, tiny = 1e-12;
+  const double steps = t->steps, n = step + 1, rise = n / (1 + steps / 20);
+  const double rate = t->o->rate * (rise < 1 ? rise : 1) * (1 + cos(pi * step / steps)) / 2;
+  for (size_t i = 0; i < t->x->count; i++) {
+    const double g = t->x->gradient[i];
+    t->mean[i] = beta1 * t->mean[i] + (1 - beta1) * g;
+    t->square[i] = beta2 * t->square[i] + (1 - beta2) * g * g;
+    const double m = t->mean[i] / (1 - pow(beta1, n)), v = t->square[i] / (1 - pow(beta2, n));
+    t->x->log[i] -= rate * m / (sqrt(v) + tiny);
+  }
+  qp_factors_apply(t->x);
+}
+
+/* Sequences in an order that is drawn anew whenever all were used. */
+static void choose(trainer *t, qp_random *r, size_t *next) {
+  empty_batch(&t->b);
+  while (t->b.tokens < t->o->batch) {
+    for (size_t i = t->trains; *next == 0 && i > 1; i--) {
+      const size_t k = (size_t)(qp_random_unit(qp_random_next(r)) * (double)i);
+      const size_t swap = t->train[i - 1];
+      t->train[i - 1] = t->train[k];
+      t->train[k] = swap;
+    }
+    add_sequence(t, t->train[*next]);
+    *next = (*next + 1) % t->trains;
+  }
+}
+
+static qp_status check_stop(const trainer *t) {
+  if (!t->o->stopped || !atomic_load(t->o->stopped)) return QP_OK;
+  return qp_fail(t->err, QP_E_LIMIT, "stopped; nothing was written");
+}
+
+/* After some steps: is it the best so far? */
+static qp_status judge(trainer *t, unsigned step, double started, qp_refine_result *out) {
+  double kl = 0;
+  qp_status status = look(t, step ? t->now : t->before, &kl);
+  if (status) return status;
+  if (t->o->tell) t->o->tell(t->o->arg, step, kl, qp_seconds() - started);
+  if (step && kl >= out->after) return QP_OK;
+  double squares = 0;
+  for (size_t i = 0; i < out->held && step; i++) {
+    const double d = t->now[i] - t->before[i] - (kl - out->before);
+    squares += d * d;
+  }
+  out->step = step;
+  out->after = kl;
+  if (!step) out->before = kl;
+  out->error = sqrt(squares) / (double)out->held;
+  memcpy(t->best, t->x->log, t->x->count * sizeof *t->best);
+  return QP_OK;
+}
+
+static qp_status train(trainer *t, qp_refine_result *out) {
+  qp_random r = {.state = t->o->seed};
+  const unsigned pause = (t->steps + LOOKS - 1) / LOOKS;
+  const double started = qp_seconds();
+  size_t next = 0;
+  qp_status status = judge(t, 0, started, out);
+  for (unsigned step = 0; step < t->steps && !status; step++) {
+    status = check_stop(t);
+    choose(t, &r, &next);
+    if (!status) status = run_forth(t);
+    if (!status) status = go_back(t);
+    if (status) break;
+    move(t, step);
+    count(t, 3 * t->b.tokens);
+    if ((step + 1) % pause == 0 || step + 1 == t->steps) status = judge(t, step + 1, started, out);
+  }
+  if (!status) memcpy(t->x->log, t->best, t->x->count * sizeof *t->best);
+  qp_factors_apply(t->x);
+  return status;
+}
+
+/* ---- The source ---- */
+
+/* Its last hidden states, some sequences at a time. */
+static qp_status run_source(trainer *t) {
+  const qp_tokens *x = t->text;
+  const unsigned layers = qp_forward_model(t->source)->layers;
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < x->sequences && !status; i++) {
+    const size_t begin = begin_of(x, i), end = x->end[i] - begin;
+    const qp_sequences s = {x->id + begin, &end, 1};
+    float *state = t->truth + begin * t->source_width;
+    status = check_stop(t);
+    if (!status) status = qp_forward_embed(t->source, &s, state, t->err);
+    for (unsigned b = 0; b < layers && !status; b++)
+      status = qp_forward_block(t->source, b, &s, NULL, state, t->err);
+    count(t, end);
+  }
+  return status;
+}
+
+/* ---- All ---- */
+
+static qp_status check(const trainer *t) {
+  const unsigned a = qp_forward_model(t->model)->vocab, b = qp_forward_model(t->source)->vocab;
+  if (a != b)
+    return qp_fail(t->err, QP_E_ARG, "%s has %u tokens, %s has %u: it was not made from that model",
+                   qp_forward_path(t->model), a, qp_forward_path(t->source), b);
+  if (t->text->sequences < 2)
+    return qp_fail(t->err, QP_E_ARG,
+                   "the text is one piece: two are needed, one is held out; a smaller --context "
+                   "cuts it");
+  return QP_OK;
+}
+
+/* Every HELD_OUT-th sequence, or the last; the longest of all gives the room of a batch. */
+static qp_status split(trainer *t, qp_refine_result *out) {
+  const qp_tokens *x = t->text;
+  size_t longest = 0;
+  t->train = malloc(x->sequences * sizeof *t->train);
+  t->held = malloc(x->sequences * sizeof *t->held);
+  if (!t->train || !t->held) return qp_fail(t->err, QP_E_NOMEM, "no memory for the text");
+  for (size_t i = 0; i < x->sequences; i++) {
+    const size_t n = x->end[i] - begin_of(x, i);
+    const bool wanted = i % HELD_OUT == HELD_OUT - 1 || (i + 1 == x->sequences && !t->helds);
+    const bool hold = wanted && (!t->helds || out->held + n <= t->o->held);
+    if (n > longest) longest = n;
+    *(hold ? &out->held : &out->trained) += n;
+    if (hold)
+      t->held[t->helds++] = i;
+    else
+      t->train[t->trains++] = i;
+  }
+  const size_t once = (out->trained + t->o->batch - 1) / t->o->batch;
+  t->steps = out->steps = t->o->steps ? t->o->steps : once < UINT_MAX ? (unsigned)once : UINT_MAX;
+  t->room = t->o->batch + longest;
+  return QP_OK;
+}
+
+static bool reserve(trainer *t, size_t held) {
+  const unsigned layers = qp_forward_model(t->model)->layers;
+  const size_t n = t->x->count, tokens = t->text->end[t->text->sequences - 1];
+  t->rows = LOGIT_FLOATS / t->vocab;
+  t->rows = t->rows < 1 ? 1 : t->rows > LOGIT_ROWS ? LOGIT_ROWS : t->rows;
+  t->truth = malloc(tokens * t->source_width * sizeof *t->truth);
+  t->gradient = malloc(t->room * t->width * sizeof *t->gradient);
+  t->logits = malloc(t->rows * t->vocab * sizeof *t->logits);
+  t->target = malloc(t->rows * t->vocab * sizeof *t->target);
+  t->b.id = malloc(t->room * sizeof *t->b.id);
+  t->b.end = malloc(t->room * sizeof *t->b.end);
+  t->b.from = malloc(t->room * sizeof *t->b.from);
+  t->before = malloc(held * sizeof *t->before);
+  t->now = malloc(held * sizeof *t->now);
+  t->mean = calloc(n + 1, sizeof *t->mean);
+  t->square = calloc(n + 1, sizeof *t->square);
+  t->best = calloc(n + 1, sizeof *t->best);
+  t->into = calloc(layers + 1, sizeof *t->into);
+  for (unsigned b = 0; t->into && b <= layers; b++)
+    if (!(t->into[b] = malloc(t->room * t->width * sizeof(float)))) return false;
+  return t->truth && t->gradient && t->logits && t->target && t->b.id && t->b.end && t->b.from &&
+         t->before && t->now && t->mean && t->square && t->best && t->into;
+}
+
+static void release(trainer *t) {
+  for (unsigned b = 0; t->into && b <= qp_forward_model(t->model)->layers; b++) free(t->into[b]);
+  void *const all[] = {t->truth, t->into,   t->gradient, t->logits, t->target,
+                       t->b.id,  t->b.end,  t->b.from,   t->before, t->now,
+                       t->mean,  t->square, t->best,     t->train,  t->held};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+qp_status qp_refine(qp_forward *model, qp_forward *source, const qp_tokens *tokens,
+                    const qp_refine_options *o, qp_factors *x, qp_refine_result *out,
+                    qp_error *err) {
+  qp_refine_result result = {0};
+  trainer t = {.model = model,
+               .source = source,
+               .text = tokens,
+               .o = o,
+               .x = x,
+               .width = qp_forward_model(model)->hidden,
+               .vocab = qp_forward_model(model)->vocab,
+               .source_width = qp_forward_model(source)->hidden,
+               .err = err};
+  qp_status status = check(&t);
+  if (!status) status = split(&t, &result);
+  if (!status && !reserve(&t, result.held))
+    status = qp_fail(err, QP_E_NOMEM, "no memory for the states of %zu tokens",
+                     tokens->end[tokens->sequences - 1]);
+  if (!status) status = run_source(&t);
+  if (!status) status = train(&t, &result);
+  release(&t);
+  if (!status) *out = result;
+  return status;
+}
