@@ -29,6 +29,20 @@ function tunable(name, values, help)
 end
 
 -- The tunables of kernels made of templates/gemm.cuh.in, but for warps and runs, which differ.
+-- gemm_glu_tunables: without those by which sums of one row group find together, not of a pair.
+function gemm_glu_tunables(warps, runs)
+  return {
+    warps, runs,
+    tunable("stages", { 2, 3, 4 }),
+    tunable("unfold", { 1, 0 }),
+    tunable("copies", { 0, 1, 2, 4, 8, 16, 32 }),
+    tunable("staged", { 1, 0 }),
+    tunable("pdl", { 0, 1 }),
+    tunable("mulshift", { 1, 0 }),
+    tunable("slabs", { 0, 1, 2, 4, 8, 16 }),
+    tunable("blocks", { 1, 2 }),
+  }
+end
 function gemm_tunables(warps, runs)
   return {
     warps, runs,

@@ -42,7 +42,7 @@ typedef struct qp_arguments {
   uint64_t signs, workspace, counters, zero, zero_words;
   uint64_t table, start;                             /* encode */
   uint64_t residual, sum, weight, post_weight, norm; /* rotate-norm */
-  uint64_t up, activation;                           /* rotate-glu */
+  uint64_t up, activation;                           /* rotate-glu; gemm-glu: activation */
   uint64_t rows; /* rotate: rows of X; gather: ids; encode: sequences (codes: targets) */
   uint64_t x_stride, y_stride, up_stride; /* elements from row to row; of gemm x alone */
   qp_stream_arguments stream[QP_ARGUMENT_STREAMS];
@@ -151,6 +151,10 @@ typedef struct qp_arguments {
   WORD(up_stride, "unsigned long long up_stride", "of up")                                         \
   WORD(activation, "unsigned long long activation", "0 silu, 1 gelu by tanh, 2 gelu, 3 relu")
 
+#define QP_GEMM_GLU_ARGUMENTS(WORD, LIST)                                                          \
+  QP_GEMM_ARGUMENTS(WORD, LIST)                                                                    \
+  WORD(activation, "unsigned long long activation", "0 silu, 1 gelu by tanh, 2 gelu, 3 relu")
+
 #define QP_NO_WORDS(WORD)
 
 /* LAUNCH(identifier, arguments, words of a segment, of its strides), in the order of the ops of
@@ -162,7 +166,8 @@ typedef struct qp_arguments {
   LAUNCH(GATHER, QP_GATHER_ARGUMENTS, QP_GATHER_SEGMENT_WORDS, QP_NO_WORDS)                        \
   LAUNCH(ENCODE, QP_ENCODE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                    \
   LAUNCH(ROTATE_NORM, QP_ROTATE_NORM_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                          \
-  LAUNCH(ROTATE_GLU, QP_ROTATE_GLU_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
+  LAUNCH(ROTATE_GLU, QP_ROTATE_GLU_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                            \
+  LAUNCH(GEMM_GLU, QP_GEMM_GLU_ARGUMENTS, QP_GEMM_SEGMENT_WORDS, QP_GEMM_STRIDE_WORDS)
 
 enum {
 #define X(name, arguments, segment, stride) QP_LAUNCH_##name,

@@ -69,7 +69,7 @@ chained="fine-3 int4-g128" # a trellis, then group fields
 planes="anyprec-3 aqlm-2x8" codebook="mxfp4 nuq-2" split="tcq-1.75 ternary-1.6"
 tensor="--family gemm_tensor" cuda="--family gemm_cuda"
 dequant="--family dequant" gather="--family gather" rotate="--family rotate"
-norm="--family rotate_norm" glu="--family rotate_glu"
+norm="--family rotate_norm" glu="--family rotate_glu" pairs="--family gemm_glu_tensor"
 owned="fine-3" # of it, blocks with row groups of their own
 atomic="fine-3 tcq-1.75 --type bf16" # of these two, sums by atomic adds
 
@@ -224,10 +224,16 @@ broken "a gate whose rows lie close" templates/rotate_glu.cu.in \
   'n * args.gate_stride' 'n * K' tcq-2 $glu
 broken "the gate's activation of up" templates/rotate_glu.cuh.in \
   'activation(v[i]) * up[i]' 'activation(up[i]) * v[i]' tcq-2 $glu
-broken "the gelu of a negative" templates/rotate_glu.cuh.in \
+broken "the gelu of a negative" templates/activation.cuh.in \
   'x < 0 ? half_erfc : 1 - half_erfc' '1 - half_erfc' tcq-2 $glu
-broken "a gelu by tanh without its cube" templates/rotate_glu.cuh.in \
+broken "a gelu by tanh without its cube" templates/activation.cuh.in \
   '0.035677408136300125f * x * x' '0' tcq-2 $glu
+broken "a gelu in the place of that by tanh" templates/activation.cuh.in \
+  'activation == 1 ? gelu_tanh' 'activation == 1 ? gelu' fine-3 tcq-1.75 $pairs
+broken "a pair finished without gate's last contributors" $gemm \
+  'contributors_of(c, up) + contributors_of(c, gate)' '2 * contributors_of(c, up)' fine-3 tcq-1.75 $pairs
+broken "a counter a row group where pairs have one" $gemm \
+  'c.counter + pair, lane' 'c.counter + rg, lane' fine-3 tcq-1.75 $pairs
 broken "rows of a tile of the factor in the wrong place" templates/rotation_tensor.cuh.in \
   'row = tile * TOP_ROWS + of_tile' 'row = tile * 8 + of_tile' tcq-2 --family rotate_tensor
 broken "padding below X that is not cleared" templates/rotation_tensor.cuh.in \

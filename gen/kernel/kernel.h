@@ -75,7 +75,7 @@ typedef struct qp_kernel {
 
 /*
 ** Names:   FAMILY "__" PROBLEM "__" TUNABLES
-**   gemm      SEGMENTS "_k" K "_n" N "_" TYPE "_y" TYPE [ "_rot" ] DEVICE
+**   gemm      SEGMENTS "_k" K "_n" N "_" TYPE "_y" TYPE [ "_rot" ] DEVICE   (also gemm-glu)
 **   dequant   SEGMENTS "_k" K "_" TYPE DEVICE
 **   gather    SEGMENTS "_k" K "_" TYPE DEVICE
 **   encode    SEGMENTS "_k" K "_" TYPE DEVICE

@@ -230,7 +230,7 @@ static qp_status add_parts(qp_kernel *k, unsigned room, qp_error *err) {
     unsigned ranges = 0;
     c->part = k->parts;
     c->counter = k->counters;
-    k->counters += c->row_groups;
+    k->counters += k->problem.op == QP_OP_GEMM_GLU ? c->row_groups / 2 : c->row_groups;
     while (stream + ranges < k->streams && k->stream[stream + ranges].segment == c->segment)
       ranges++;
     for (unsigned h = 0; h < ranges && !status; h++)

@@ -37,6 +37,7 @@ static bool ragged(const qp_kernel *k) {
   X(FLAG, PDL, k->pdl, "programmatic dependent launch")                                            \
   X(FLAG, ROTATE, p->rotate_fused, "the kernel rotates X")                                         \
   X(FLAG, RAGGED, ragged(k), "some last unit has fewer superblocks")                               \
+  X(FLAG, GLU, p->op == QP_OP_GEMM_GLU, "Y is of pairs of row groups, up's and gate's in turn")    \
   X(FLAG, X_BY_WARP, k->x_rows >= 4, "a warp stages a row of X, else the block does")
 
 #define PART(X)                                                                                    \
@@ -63,7 +64,7 @@ static bool ragged(const qp_kernel *k) {
   X(UNSIGNED, segments, c->segments, "how many")                                                   \
   X(UNSIGNED, part, c->part, "first of PARTS")                                                     \
   X(UNSIGNED, parts, c->parts, "how many")                                                         \
-  X(UNSIGNED, counter, c->counter, "of its first row group")
+  X(UNSIGNED, counter, c->counter, "of its first row group, or pair of them (GLU)")
 
 #define ROWS(X)                                                                                    \
   X(UNSIGNED, rows, rows, "M of a segment")                                                        \
@@ -111,6 +112,21 @@ static qp_status size(qp_kernel *k, qp_error *err) {
     k->block = 32 * qp_choice_get(&k->choice, "warps");
   }
   return qp_partition_gemm(k, err);
+}
+
+static qp_status size_pairs(qp_kernel *k, qp_error *err) {
+  if (!qp_choice_get(&k->choice, "owned") && !k->adds_to_zero) return size(k, err);
+  return qp_fail(err, QP_E_LIMIT, "%s: sums of a pair of row groups meet in the workspace alone; "
+                                  "'owned' and 'atomic' must be 0",
+                 k->choice.family->name);
+}
+
+static qp_status takes_pairs(const qp_problem *p, const char *family, qp_error *err) {
+  if (qp_kernel_mergeable(p->segment[0].quantizer)) return QP_OK;
+  return qp_fail(err, QP_E_LIMIT,
+                 "%s: up and gate are decoded by one table, and %s has a codebook of its own for "
+                 "each linear",
+                 family, p->segment[0].quantizer->name);
 }
 
 /* ---- Holes ---- */
@@ -167,17 +183,18 @@ static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
   return status;
 }
 
-const qp_kernel_op qp_op_gemm = {
-    .op = QP_OP_GEMM,
-    .form = "",
-    .help = "parts of the grid share X in shared memory and decode with tables there",
-    QP_OP_LIST(tunable, tunable),
-    QP_OP_LIST(constant, constant),
-    .values = values,
-    .structs = structs,
-    .check = qp_kernel_op_takes_all,
-    .size = size,
-    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,
-             [QP_HOLE_quantizers] = qp_hole_text_quantizers, [QP_HOLE_parts] = add_parts,
-             [QP_HOLE_rotation] = add_rotation, [QP_HOLE_dispatch] = add_dispatch},
-};
+#define ROW(op_, check_, size_, help_)                                                             \
+  {                                                                                                \
+    .op = op_, .form = "", .help = help_, QP_OP_LIST(tunable, tunable),                            \
+    QP_OP_LIST(constant, constant), .values = values, .structs = structs, .check = check_,         \
+    .size = size_,                                                                                 \
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,                              \
+             [QP_HOLE_quantizers] = qp_hole_text_quantizers, [QP_HOLE_parts] = add_parts,          \
+             [QP_HOLE_rotation] = add_rotation, [QP_HOLE_dispatch] = add_dispatch},                \
+  }
+const qp_kernel_op qp_op_gemm =
+    ROW(QP_OP_GEMM, qp_kernel_op_takes_all, size,
+        "parts of the grid share X in shared memory and decode with tables there");
+const qp_kernel_op qp_op_gemm_glu =
+    ROW(QP_OP_GEMM_GLU, takes_pairs, size_pairs,
+        "gemm of up and gate, and the gated linear unit of both");

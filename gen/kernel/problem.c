@@ -24,6 +24,7 @@ bool qp_op_has_inverse(qp_op op) { return ops[op].inverse; }
 bool qp_op_rotates(qp_op op) {
   return op == QP_OP_ROTATE || op == QP_OP_ROTATE_NORM || op == QP_OP_ROTATE_GLU;
 }
+bool qp_op_multiplies(qp_op op) { return op == QP_OP_GEMM || op == QP_OP_GEMM_GLU; }
 const char *qp_dtype_name(qp_dtype t) { return dtype_names[t]; }
 unsigned qp_dtype_bytes(qp_dtype t) { return t == QP_F32 ? 4 : 2; }
 
@@ -47,6 +48,19 @@ qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err) {
   return qp_fail(err, QP_E_ARG, "data type '%s' is not known; choose f16, bf16 or f32", text);
 }
 
+/* Up and gate, whose rows meet. */
+static qp_status check_pair(const qp_problem *p, qp_error *err) {
+  if (p->segments != 2)
+    return qp_fail(err, QP_E_ARG, "gemm-glu has 2 segments, up and gate, not %u", p->segments);
+  if (p->segment[0].rows != p->segment[1].rows)
+    return qp_fail(err, QP_E_ARG, "gemm-glu: up has %u rows, gate %u; they must be the same",
+                   p->segment[0].rows, p->segment[1].rows);
+  if (p->segment[0].quantizer != p->segment[1].quantizer)
+    return qp_fail(err, QP_E_ARG, "gemm-glu: up is of %s, gate of %s; they must be the same",
+                   p->segment[0].quantizer->name, p->segment[1].quantizer->name);
+  return QP_OK;
+}
+
 static qp_status check_segments(const qp_problem *p, qp_error *err) {
   if (p->segments < 1 || p->segments > QP_MAX_SEGMENTS)
     return qp_fail(err, QP_E_ARG, "a launch has 1 to %d segments, not %u", QP_MAX_SEGMENTS,
@@ -58,7 +72,7 @@ static qp_status check_segments(const qp_problem *p, qp_error *err) {
                      "segment %u (%s): %u rows; M must be a multiple of 16, at most 1048576", s + 1,
                      p->segment[s].quantizer->name, rows);
   }
-  return QP_OK;
+  return p->op == QP_OP_GEMM_GLU ? check_pair(p, err) : QP_OK;
 }
 
 qp_status qp_problem_check(const qp_problem *p, qp_error *err) {

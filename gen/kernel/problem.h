@@ -21,7 +21,8 @@ enum { QP_MAX_SEGMENTS = 8, QP_MAX_BATCH = 64 };
   X(GATHER, "gather", true, false, false)                                                          \
   X(ENCODE, "encode", true, false, false)                                                          \
   X(ROTATE_NORM, "rotate-norm", false, false, false)                                               \
-  X(ROTATE_GLU, "rotate-glu", false, false, false)
+  X(ROTATE_GLU, "rotate-glu", false, false, false)                                                 \
+  X(GEMM_GLU, "gemm-glu", true, true, false)
 
 typedef enum qp_op {
 #define X(id, ...) QP_OP_##id,
@@ -41,6 +42,8 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 **          rms(h) = sqrt(mean(h^2) + eps);  post(X) is X, or with a weight of its own
 **          (offset + w') * X / rms(X);  h is written back, and rounded, where a place is given
 ** rotate-glu    Y = H (s * activation(gate) * up)
+** gemm-glu      Y[N,M] = activation(g) * u,  u and g what gemm gives of two segments, up and gate,
+**          which have equal quantizers and rows; no residual
 ** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, which
 **          is no split
 ** X~ is X, or with 'rotate_fused' H (s * X).
@@ -73,6 +76,8 @@ bool qp_op_has_batch(qp_op op);
 bool qp_op_has_inverse(qp_op op);
 /* Rows of K values in and out, no weights: rotate, and those with a prologue. */
 bool qp_op_rotates(qp_op op);
+/* X times packed weights: gemm, and with a gated linear unit behind it. */
+bool qp_op_multiplies(qp_op op);
 qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err);
 const char *qp_dtype_name(qp_dtype t); /* "f16", "bf16", "f32" */
 qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err);

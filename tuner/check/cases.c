@@ -21,7 +21,7 @@ static const unsigned shapes[][2] = {{48, 96},   {16, 32},  {80, 352}, {32, 1056
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 static const unsigned batches[] = {1, 2, 3, 4, 5, 6, 7, 8, 16};
 enum { BATCHES = sizeof batches / sizeof *batches };
-enum { KINDS = 64, KIND_NAME = 96 };
+enum { KINDS = 64, KIND_NAME = 96, ACTIVATIONS = 4 /* of gated linear units */ };
 
 /* Families of one operation that the wishes let through: those that compete, then references. */
 typedef struct family_list {
@@ -79,7 +79,7 @@ static void push_in_turn(maker *m, const qp_problem *p, size_t turn) {
 
 static qp_problem problem(const maker *m, qp_op op, qp_dtype type, unsigned batch) {
   return (qp_problem){.op = op,
-                      .batch = m->w->batch && op == QP_OP_GEMM ? m->w->batch : batch,
+                      .batch = m->w->batch && qp_op_multiplies(op) ? m->w->batch : batch,
                       .type = type,
                       .out_type = type,
                       .arch = m->w->arch,
@@ -446,6 +446,65 @@ static void steady_state(maker *m) {
   }
 }
 
+/* ---- Gated linear units behind a gemm ---- */
+
+/* One gemm-glu of two linears of q; rows 0: as many as the steady state takes. */
+static void pair(maker *m, const qp_family *f, qp_problem p, const qp_quantizer *q, unsigned rows) {
+  qp_choice c;
+  if (!qp_kernel_mergeable(q)) return;
+  qp_choice_default(f, &c);
+  p.segments = 2;
+  for (unsigned s = 0; s < 2; s++) {
+    p.segment[s].quantizer = q;
+    p.segment[s].rows = m->w->rows ? m->w->rows : rows;
+  }
+  p.columns = m->w->columns ? m->w->columns : p.columns;
+  if (rows) push(m, &p, &c);
+  if (rows) return;
+  set(&c, "warps=8");
+  set(&c, "runs=2");
+  set(&c, "slabs=2");
+  push_steady(m, p, &c);
+}
+
+/*
+** Up and gate.  Warps in the steady state, slabs, the parts of a split, several blocks; of the
+** default family then as many launches of one kernel as there are activations, which turn with the
+** seed, that rises from case to case, and whose last row group is half a one.
+*/
+static void pairs_by(maker *m, const qp_family *f, bool first, const qp_quantizer *plain,
+                     const qp_quantizer *split) {
+  qp_problem p = problem(m, f->op, QP_F16, 1);
+  p.sm_count = 3;
+  pair(m, f, p, split, 0);
+  if (!first || m->w->coverage == QP_COVER_FEW) return;
+  p = problem(m, f->op, QP_F16, 3);
+  p.out_type = QP_F32;
+  p.columns = 576;
+  for (unsigned i = 0; i < ACTIVATIONS; i++) pair(m, f, p, plain, 80);
+  p = problem(m, f->op, QP_BF16, 2);
+  p.sm_count = 1;
+  pair(m, f, p, plain, 0);
+  p = problem(m, f->op, QP_F16, 12);
+  p.columns = 96;
+  p.rotate_fused = true;
+  pair(m, f, p, plain, 48);
+}
+
+static void all_pairs(maker *m) {
+  const family_list *list = &m->of[QP_OP_GEMM_GLU];
+  const bool all = m->w->coverage == QP_COVER_ALL;
+  const qp_quantizer *first[KINDS];
+  const unsigned kinds = first_of_kinds(m, first);
+  if (!kinds) return;
+  for (size_t f = 0; f < list->count; f++) {
+    pairs_by(m, list->family[f], !f, first_chained(first, kinds, false),
+             first_chained(first, kinds, true));
+    for (unsigned i = 0; i < kinds && all; i++)
+      pair(m, list->family[f], problem(m, QP_OP_GEMM_GLU, QP_BF16, 1), first[i], 0);
+  }
+}
+
 /* Rows by their numbers: of every kind of quantizer, or of all. Shape and type hang on the
    quantizer, as in the steady state. */
 static void gather(maker *m, const qp_quantizer *q, qp_dtype type) {
@@ -493,6 +552,7 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   steady_state(&m);
   each_quantizer(&m);
   if (!wishes->rows && !wishes->batch) rotations(&m), all_prologues(&m);
+  all_pairs(&m);
   if (!wishes->batch) encoders(&m);
   if (!wishes->batch) gathers(&m);
   if (wishes->coverage != QP_COVER_FEW) {

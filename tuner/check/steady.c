@@ -63,12 +63,19 @@ static unsigned segment_of(const qp_kernel *k, const qp_cluster *c, unsigned row
   }
 }
 
+/* How many segments these row groups are of; gemm-glu's two take turns. */
+static unsigned segments_of(const qp_kernel *k, const qp_cluster *c, unsigned first,
+                            unsigned last) {
+  if (k->problem.op == QP_OP_GEMM_GLU) return last > first ? 2 : 1;
+  return segment_of(k, c, last) - segment_of(k, c, first) + 1;
+}
+
 /* What a warp meets whose units are from .. from + n of a part. */
 static unsigned warp_meets(const qp_kernel *k, const qp_part *p, unsigned from, unsigned n) {
   const qp_cluster *c = &k->cluster[p->cluster];
   const unsigned first = from / p->units, last = (from + n - 1) / p->units;
   const unsigned begins = from % p->units, stages = qp_choice_get(&k->choice, "stages");
-  const unsigned segments = segment_of(k, c, last) - segment_of(k, c, first) + 1;
+  const unsigned segments = segments_of(k, c, first, last);
   unsigned met = 0;
   if (n >= 2 * stages + 1) met |= QP_STEADY_UNITS;
   if (begins && n > 1 && begins + 1 < p->units) met |= QP_STEADY_CARRY;
@@ -134,7 +141,7 @@ unsigned qp_steady_met(const qp_kernel *k, const qp_quantizer *q) {
   if (qp_op_rotates(k->problem.op)) return k->problem.batch > k->grid ? QP_STEADY_ROWS : 0;
   for (unsigned i = 0; i < k->parts; i++) {
     const qp_part *p = &k->part[i];
-    const bool gemm = k->problem.op == QP_OP_GEMM;
+    const bool gemm = qp_op_multiplies(k->problem.op);
     const unsigned part = gemm ? gemm_part_meets(k, p) : dequant_part_meets(k, p);
     if (part & QP_STEADY_UNITS) steady |= 1u << p->cluster;
     if (k->problem.segment[k->stream[p->stream].segment].quantizer == q) met |= part;
@@ -181,9 +188,14 @@ static void give_rows(const qp_kernel *k, const bool *open, qp_problem *p) {
   for (unsigned i = 0; i < k->clusters; i++) {
     const qp_cluster *c = &k->cluster[i];
     const unsigned last = c->segment + c->segments - 1;
-    const bool gemm = p->op == QP_OP_GEMM;
+    const bool gemm = qp_op_multiplies(p->op);
     const unsigned wanted = gemm ? row_groups_for(k, c) : row_groups_for_dequant(k, last);
     unsigned given = 0;
+    if (p->op == QP_OP_GEMM_GLU) {
+      if (open[last])
+        p->segment[0].rows = p->segment[1].rows = QP_GROUP_ROWS * ((wanted + 1) / 2) - 16;
+      continue;
+    }
     for (unsigned s = c->segment; s < last && gemm; s++)
       given += (p->segment[s].rows + QP_GROUP_ROWS - 1) / QP_GROUP_ROWS;
     if (open[last])
@@ -193,7 +205,7 @@ static void give_rows(const qp_kernel *k, const bool *open, qp_problem *p) {
 
 static unsigned asked_of(const qp_problem *p) {
   const unsigned both = QP_STEADY_UNITS | QP_STEADY_CARRY | QP_STEADY_ROW_GROUP;
-  return p->op == QP_OP_GEMM ? both | QP_STEADY_SHARED : both;
+  return qp_op_multiplies(p->op) ? both | QP_STEADY_SHARED : both;
 }
 
 static bool all_met(const qp_kernel *k) {

@@ -42,21 +42,41 @@ static void compare_weights(qp_check *c, unsigned segment, unsigned row, const u
                      scale * (double)qp_half_to_float(w[k]));
 }
 
+/* What the row adds up to with row n of X~: r (w x) + bias. */
+static double product(const qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
+                      unsigned n) {
+  const double *x = c->rotated + (size_t)n * c->k->problem.columns;
+  double sum = 0;
+  for (unsigned k = 0; k < c->k->problem.columns; k++)
+    sum += (double)qp_half_to_float(w[k]) * x[k];
+  sum *= scale_of(c, segment, row);
+  return c->segment[segment].bias ? sum + qp_check_widen(c, c->segment[segment].bias[row]) : sum;
+}
+
 /* What the row adds up to with each row of X~. */
 static void compare_products(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
                              const unsigned char *y, qp_check_sums *s) {
   const qp_problem *p = &c->k->problem;
   for (unsigned n = 0; n < p->batch; n++) {
-    const double *x = c->rotated + (size_t)n * p->columns;
-    double sum = 0;
-    for (unsigned k = 0; k < p->columns; k++) sum += (double)qp_half_to_float(w[k]) * x[k];
     const size_t at = (size_t)n * qp_check_y_stride(c, segment) + row;
-    sum *= scale_of(c, segment, row);
-    if (c->segment[segment].bias) sum += qp_check_widen(c, c->segment[segment].bias[row]);
+    double sum = product(c, segment, row, w, n);
     if (c->segment[segment].residual)
       sum += read_output(c, c->segment[segment].residual,
                          (size_t)n * p->segment[segment].rows + row, p->out_type);
     qp_check_compare(s, read_output(c, y, at, p->out_type), sum);
+  }
+}
+
+/* The gated linear unit of up's row, which w is, and gate's. */
+static void compare_pairs(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
+                          const unsigned char *y, qp_check_sums *s) {
+  const qp_problem *p = &c->k->problem;
+  const uint16_t *gate = w + (size_t)QP_GROUP_ROWS * p->columns;
+  for (unsigned n = 0; n < p->batch; n++) {
+    const double g = product(c, segment + 1, row, gate, n);
+    qp_check_compare(
+        s, read_output(c, y, (size_t)n * qp_check_y_stride(c, segment) + row, p->out_type),
+        qp_check_activate(c->args.activation, g) * product(c, segment, row, w, n));
   }
 }
 
@@ -90,12 +110,14 @@ static qp_status compare_segment(qp_check *c, unsigned segment, const unsigned c
   unsigned rows = p->segment[segment].rows, all = (rows + 31) / 32;
   unsigned n = c->row_groups_max && c->row_groups_max < all ? c->row_groups_max : all;
   size_t cells = (size_t)QP_GROUP_ROWS * p->columns;
-  uint16_t *w = qp_check_host(c, 2 * cells * sizeof *w);
+  uint16_t *w = qp_check_host(c, 3 * cells * sizeof *w);
   if (!w) return QP_E_NOMEM;
   qp_status status = QP_OK;
   for (unsigned i = 0; i < n && !status; i++) {
     unsigned rg = choose(i, n, all);
-    status = decode_rows(c, segment, rg, w, w + cells);
+    status = decode_rows(c, segment, rg, w, w + 2 * cells);
+    if (!status && c->of->pairs)
+      status = decode_rows(c, segment + 1, rg, w + cells, w + 2 * cells);
     for (unsigned r = 0; r < QP_GROUP_ROWS && !status && rg * QP_GROUP_ROWS + r < rows; r++)
       c->of->row(c, segment, rg * QP_GROUP_ROWS + r, w + (size_t)r * p->columns, y, s);
   }
@@ -279,7 +301,8 @@ static qp_status check_repeat(qp_check *c, unsigned i, const unsigned char *y, q
 
 static qp_status check_segments(qp_check *c, qp_check_sums *s, qp_verdict *v) {
   qp_status status = QP_OK;
-  for (unsigned i = 0; i < c->k->problem.segments && !status; i++) {
+  const unsigned outputs = c->of->pairs ? 1 : c->k->problem.segments;
+  for (unsigned i = 0; i < outputs && !status; i++) {
     unsigned char *y =
         qp_check_host(c, qp_check_output_count(c, i) * qp_dtype_bytes(qp_check_output_type(c)));
     status = y ? check_segment(c, i, s, y, v) : QP_E_NOMEM;
@@ -302,6 +325,11 @@ static const qp_op_check checks[QP_OP_COUNT] = {
                       .outputs = check_gathered},
     [QP_OP_ENCODE] = {.whole = qp_verify_encode},
     [QP_OP_ROTATE_NORM] = {.inputs = qp_check_norm_inputs, .outputs = qp_check_prologue_outputs},
+    [QP_OP_GEMM_GLU] = {.pairs = true,
+                        .f32_tolerance = 5e-5, /* between gelu and gelu by tanh lie 1e-4 */
+                        .inputs = qp_check_gemm_glu_inputs,
+                        .outputs = check_segments,
+                        .row = compare_pairs},
     [QP_OP_ROTATE_GLU] = {.inputs = qp_check_glu_inputs, .outputs = qp_check_prologue_outputs},
 };
 
@@ -341,6 +369,8 @@ qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *
     return qp_fail(err, QP_E_ARG, "%s was not compiled to %s", kernel->name,
                    dev->info.wants_ptx ? "PTX" : "a cubin");
   const qp_op_check *of = &checks[kernel->problem.op];
+  if (of->f32_tolerance > 0 && kernel->problem.type == QP_F16 && kernel->problem.out_type == QP_F32)
+    v.tolerance = of->f32_tolerance;
   if (of->whole) {
     v.tolerance = 0;
     return settle(of->whole(dev, kernel, compiled, seed, &v, err), &v, out, err);

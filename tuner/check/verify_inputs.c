@@ -70,7 +70,7 @@ enum { X_GAP = 8 /* rows of X begin at 16 bytes */, Y_GAP = 3, RESIDUAL_GAP = 5 
 
 unsigned qp_check_x_stride(const qp_check *c) {
   const qp_op op = c->k->problem.op;
-  return c->k->problem.columns + (op == QP_OP_GEMM || op == QP_OP_ROTATE ? X_GAP : 0);
+  return c->k->problem.columns + (qp_op_multiplies(op) || op == QP_OP_ROTATE ? X_GAP : 0);
 }
 
 unsigned qp_check_y_stride(const qp_check *c, unsigned segment) {
@@ -247,8 +247,9 @@ static qp_status make_segment(qp_check *c, unsigned i) {
   qp_status status = QP_OK;
   if (comes_with(c, i, WITHOUT_SCALE)) status = make_scale(c, i, m);
   if (!status && adds && comes_with(c, i, WITHOUT_BIAS)) status = make_bias(c, i, m);
-  if (!status && adds && comes_with(c, i, WITHOUT_RESIDUAL)) status = make_residual(c, i, m, type);
-  if (status || c->of->no_outputs) return status;
+  if (!status && adds && !c->of->pairs && comes_with(c, i, WITHOUT_RESIDUAL))
+    status = make_residual(c, i, m, type);
+  if (status || c->of->no_outputs || (c->of->pairs && i)) return status;
   if (adds) c->args.stride[i].y = qp_check_y_stride(c, i);
   status = qp_check_buffer(c, NULL, outputs * type, &c->args.segment[i].y);
   if (!status && c->k->adds_to_zero)
@@ -273,7 +274,8 @@ static qp_status make_x(qp_check *c, unsigned rows) {
   c->rotated = qp_check_host(c, n * sizeof *c->rotated);
   if (!c->x || !c->signs || !c->rotated) return QP_E_NOMEM;
   fill_random(c, c->signs, (p->columns + 31) / 32 * 4);
-  const double shrink = shrink_to(c, MOST_WEIGHT);
+  double shrink = shrink_to(c, MOST_WEIGHT);
+  if (c->of->pairs) shrink *= 2 / sqrt(p->columns); /* gates where activations differ */
   for (size_t i = 0; i < n; i++)
     c->x[i] = qp_check_narrow(c, shrink * qp_random_uniform(&c->random, -1, 1));
   const bool rotate = p->rotate_fused || c->of->rotates;
@@ -301,6 +303,11 @@ static qp_status make_x(qp_check *c, unsigned rows) {
 qp_status qp_check_gemm_inputs(qp_check *c) {
   const qp_status status = make_x(c, c->k->problem.batch);
   return status ? status : make_zero(c);
+}
+
+qp_status qp_check_gemm_glu_inputs(qp_check *c) {
+  c->args.activation = c->seed % QP_CHECK_ACTIVATIONS;
+  return make_x(c, c->k->problem.batch);
 }
 
 qp_status qp_check_rotate_inputs(qp_check *c) {

@@ -23,8 +23,11 @@ typedef struct qp_op_check {
   bool rotates;                     /* X~ is rotated, whatever the problem says */
   qp_status (*inputs)(qp_check *c); /* beside streams, segments, workspace and counters */
   bool no_outputs;                  /* segments have none of their own */
+  bool pairs;                       /* the first segment's output is of two: up and gate */
+  double f32_tolerance;             /* of fp32 outputs from fp16; 0: the usual one */
   qp_status (*outputs)(qp_check *c, qp_check_sums *s, qp_verdict *v);
-  /* A row of a segment's W^ (fp16 bits of all K columns) against the outputs that hang on it. */
+  /* A row of a segment's W^ (fp16 bits of all K columns) against the outputs that hang on it; of a
+     pair, gate's row lies a row group behind. */
   void (*row)(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
               const unsigned char *y, qp_check_sums *s);
 } qp_op_check;
@@ -81,6 +84,7 @@ unsigned qp_check_residual_stride(const qp_check *c, unsigned segment);
    them.  QP_E_NOMEM, QP_E_DEVICE; what was made until then is freed by qp_check_release. */
 qp_status qp_check_inputs(qp_check *c);
 qp_status qp_check_gemm_inputs(qp_check *c);
+qp_status qp_check_gemm_glu_inputs(qp_check *c);
 qp_status qp_check_rotate_inputs(qp_check *c);
 qp_status qp_check_gather_inputs(qp_check *c);
 /* Free the check and all that it has. */
@@ -103,6 +107,9 @@ qp_status qp_check_guard(qp_check *c, qp_devptr at, size_t bytes, const char *wh
 
 /* ---- Rotations with a prologue (verify_prologue.c) ---- */
 
+enum { QP_CHECK_ACTIVATIONS = 4 };
+/* What a gated linear unit applies to gate, by the number that arguments have. */
+double qp_check_activate(uint64_t activation, double x);
 qp_status qp_check_norm_inputs(qp_check *c);
 qp_status qp_check_glu_inputs(qp_check *c);
 /* Y, and h where it is written back. */

@@ -146,9 +146,9 @@ qp_status qp_check_norm_inputs(qp_check *c) {
 
 /* ---- GLU ---- */
 
-enum { ACTIVATIONS = 4, GLU_TURNS = 2 * ACTIVATIONS };
+enum { ACTIVATIONS = QP_CHECK_ACTIVATIONS, GLU_TURNS = 2 * ACTIVATIONS };
 
-static double activate(uint64_t activation, double x) {
+double qp_check_activate(uint64_t activation, double x) {
   switch (activation) {
   case 0: return x / (1 + exp(-x));
   case 1: return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
@@ -210,7 +210,7 @@ qp_status qp_check_glu_inputs(qp_check *c) {
   if (!status) status = put_glu(c, turn >= ACTIVATIONS);
   if (status) return status;
   for (size_t i = 0; i < values(c); i++)
-    c->rotated[i] = activate(c->args.activation, qp_check_widen(c, c->x[i])) *
+    c->rotated[i] = qp_check_activate(c->args.activation, qp_check_widen(c, c->x[i])) *
                     qp_check_widen(c, c->prologue.up[i]);
   qp_hadamard_factor(p->columns, &h);
   for (unsigned n = 0; n < p->batch; n++) rotate_row(c, &h, c->rotated + (size_t)n * p->columns);
