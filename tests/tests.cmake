@@ -88,6 +88,9 @@ target_link_libraries(compare_block PRIVATE qp_tuner ${lua})
 # What tests/model/against_transformers/run compares; no part of the tests.
 add_executable(forward_families EXCLUDE_FROM_ALL tests/model/forward_families.c)
 target_link_libraries(forward_families PRIVATE qp_tuner ${lua})
+# And what tests/packings/against_packages/run compares.
+add_executable(read_packings EXCLUDE_FROM_ALL tests/packings/read_packings.c)
+target_link_libraries(read_packings PRIVATE qp_tuner ${lua})
 
 # Benchmarks print figures and judge nothing:  cmake --build build --target bench
 add_custom_target(bench COMMENT "Benchmarks are built in ${PROJECT_BINARY_DIR}")

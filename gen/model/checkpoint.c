@@ -23,6 +23,7 @@ void qp_checkpoint_close(qp_checkpoint *c) {
   for (size_t i = 0; i < c->views; i++) free(c->view[i].name);
   free(c->tensor);
   free(c->view);
+  qp_packings_free(c->packing, c->packings);
   qp_safetensors_close(c->plain);
   qp_gguf_parts_close(&c->packed);
   free(c->path);
@@ -71,22 +72,54 @@ qp_status qp_checkpoint_sort(const char *path, qp_source_tensor *list, size_t co
   return QP_OK;
 }
 
-static qp_status list_plain(qp_checkpoint *c, qp_error *err) {
+static qp_status add_plain(qp_checkpoint *c, const qp_tensor *from, qp_error *err) {
+  qp_source_tensor t = {.name = strdup(from->name),
+                        .dims = from->dims,
+                        .type = qp_tensor_type_name(from->type),
+                        .kept_type = from->type,
+                        .plain = from};
+  if (!t.name) return no_memory(c->path, err);
+  memcpy(t.shape, from->shape, sizeof t.shape);
+  if (from->elements) set_rows(&t); /* of an empty tensor a product could overflow */
+  c->tensor[c->count++] = t;
+  return QP_OK;
+}
+
+static qp_status add_packing(qp_checkpoint *c, const qp_packing *from, qp_error *err) {
+  qp_source_tensor t = {.name = strdup(from->name),
+                        .dims = from->dims,
+                        .rows = from->rows,
+                        .columns = from->columns,
+                        .type = from->kind->name,
+                        .kept_type = from->type,
+                        .packing = from};
+  if (!t.name) return no_memory(c->path, err);
+  memcpy(t.shape, from->shape, sizeof from->shape);
+  c->tensor[c->count++] = t;
+  return QP_OK;
+}
+
+/* Weights that others have packed, by what the config says of them; 'taken' are their tensors. */
+static qp_status find_packings(qp_checkpoint *c, const char *config, bool *taken, qp_error *err) {
+  cJSON *tree = NULL;
+  qp_status status = qp_json_parse_python(config, c->config, strlen(c->config), &tree, err);
+  if (!status)
+    status = qp_packings_find(c->plain, config, tree, &c->packing, &c->packings, taken, err);
+  cJSON_Delete(tree);
+  return status;
+}
+
+static qp_status list_plain(qp_checkpoint *c, const char *config, qp_error *err) {
   const size_t count = qp_safetensors_count(c->plain);
-  if (!(c->tensor = calloc(count + 1, sizeof *c->tensor))) return no_memory(c->path, err);
-  for (; c->count < count; c->count++) {
-    const qp_tensor *from = qp_safetensors_get(c->plain, c->count);
-    qp_source_tensor t = {.name = strdup(from->name),
-                          .dims = from->dims,
-                          .type = qp_tensor_type_name(from->type),
-                          .kept_type = from->type,
-                          .plain = from};
-    if (!t.name) return no_memory(c->path, err);
-    memcpy(t.shape, from->shape, sizeof t.shape);
-    if (from->elements) set_rows(&t); /* of an empty tensor a product could overflow */
-    c->tensor[c->count] = t;
-  }
-  return qp_checkpoint_sort(c->path, c->tensor, c->count, err);
+  bool *taken = calloc(count + 1, sizeof *taken);
+  qp_status status = taken ? find_packings(c, config, taken, err) : no_memory(c->path, err);
+  if (!status && !(c->tensor = calloc(count + 1, sizeof *c->tensor)))
+    status = no_memory(c->path, err);
+  for (size_t i = 0; i < count && !status; i++)
+    if (!taken[i]) status = add_plain(c, qp_safetensors_get(c->plain, i), err);
+  for (size_t i = 0; i < c->packings && !status; i++) status = add_packing(c, &c->packing[i], err);
+  free(taken);
+  return status ? status : qp_checkpoint_sort(c->path, c->tensor, c->count, err);
 }
 
 static bool ends_with(const char *s, const char *end) {
@@ -210,7 +243,7 @@ static qp_status open_plain(qp_checkpoint *c, qp_models *models, qp_error *err) 
   snprintf(path, sizeof path, "%.*s/config.json", length, folder || slash ? c->path : ".");
   qp_status status = qp_safetensors_open(c->path, &c->plain, err);
   if (!status) status = read_config(c, path, err);
-  if (!status) status = list_plain(c, err);
+  if (!status) status = list_plain(c, path, err);
   if (!status) status = find_model(c, models, path, err);
   if (!status) status = qp_checkpoint_use_names(c, err);
   if (!status) qp_checkpoint_find_head(c);
@@ -228,7 +261,7 @@ qp_status qp_checkpoint_open(const char *path, qp_models *models, qp_checkpoint 
   qp_status status =
       ends_with(path, ".gguf") ? open_packed(c, models, err) : open_plain(c, models, err);
   if (status) return qp_checkpoint_close(c), status;
-  if (!*c->model.quantized) qp_checkpoint_compare(c);
+  if (!*c->model.quantized || c->packings) qp_checkpoint_compare(c);
   *out = c;
   return QP_OK;
 }

@@ -87,7 +87,10 @@ static qp_status add_stack(qp_checkpoint *c, const qp_model_linear *l, unsigned 
   if (has_experts_apart(c, tensor)) return QP_OK;
   qp_source_tensor *whole = find_whole(c, l, block, tensor, &direct);
   if (!whole) return QP_OK; /* what needs it says so */
-  const qp_model_stack alone = {.parts = 1}, *s = direct ? &alone : &l->stack;
+  const qp_model_stack alone = {.parts = 1};
+  qp_model_stack there = direct ? alone : l->stack;
+  if (whole->packing) there.transposed = false; /* packed rows are read as rows */
+  const qp_model_stack *s = &there;
   qp_status status = check_shape(c, whole, l, s->parts, s->transposed, err);
   qp_source_tensor *more =
       status ? NULL : realloc(c->view, (c->views + l->experts) * sizeof *c->view);

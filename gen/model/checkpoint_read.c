@@ -77,6 +77,7 @@ qp_status qp_checkpoint_read(const qp_checkpoint *c, const qp_source_tensor *t, 
                    (unsigned long long)t->rows);
   if (!count || !t->columns) return QP_OK;
   if (t->whole) return read_view(c, t, first, count, out, err);
+  if (t->packing) return qp_packing_read(t->packing, first, count, out), QP_OK;
   if (t->plain) return read_plain(c, t, first * t->columns, count * t->columns, out, err);
   const qp_block_type *type = t->packed->type;
   const size_t row_bytes = (size_t)(t->columns / type->elements) * type->bytes;
@@ -119,8 +120,9 @@ qp_status qp_checkpoint_keep(const qp_checkpoint *c, const qp_source_tensor *t, 
 
 void qp_checkpoint_release(const qp_checkpoint *c, const qp_source_tensor *t) {
   if (t->whole) return; /* other experts lie in the same pages */
+  for (unsigned i = 0; t->packing && i < QP_PACKING_PARTS; i++)
+    if (t->packing->part[i]) qp_safetensors_release(c->plain, t->packing->part[i]);
   if (t->plain)
     qp_safetensors_release(c->plain, t->plain);
-  else
-    qp_gguf_release(t->file, t->packed->offset, t->packed->bytes);
+  if (t->packed) qp_gguf_release(t->file, t->packed->offset, t->packed->bytes);
 }

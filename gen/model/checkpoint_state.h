@@ -11,6 +11,8 @@ typedef struct qp_checkpoint qp_checkpoint;
 struct qp_checkpoint {
   char *path, *config;
   qp_safetensors *plain; /* one of the two */
+  qp_packing *packing;   /* [packings]: what tensors of 'plain' hold together */
+  size_t packings;
   qp_gguf_parts packed;
   qp_model model;
   uint64_t stamp;

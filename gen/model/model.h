@@ -92,6 +92,7 @@ typedef struct qp_model {
   char lacks[160];          /* of a checkpoint, the first linear that is not there, or of another
                                shape than its config says, and how many are so; or "" */
   char quantized[64];       /* quantization_config's method, of a checkpoint that has one, or "" */
+  bool packing_is_read;     /* it is one of those that gen/packings reads */
 } qp_model;
 
 /* Does a block have linear[linear], or group[group]? */

@@ -11,6 +11,7 @@
 #include "gen/base/suggest.h"
 #include "gen/model/architecture.h"
 #include "gen/model/sizes.h"
+#include "gen/packings/packing.h"
 #include "gen/spec/lua_files.h"
 #include "gen/spec/lua_host.h"
 
@@ -183,15 +184,17 @@ static qp_status find_entries(const qp_models *m, const char *file, const cJSON 
 }
 
 /* "fp8" of quantization_config; "" where the weights are not quantized. */
-static void find_quantized(const cJSON *tree, const cJSON *config, char *out, size_t size) {
+static void find_quantized(const cJSON *tree, const cJSON *config, qp_model *m) {
   const cJSON *q = cJSON_GetObjectItemCaseSensitive(tree, "quantization_config");
   if (!cJSON_IsObject(q)) q = cJSON_GetObjectItemCaseSensitive(config, "quantization_config");
   if (!cJSON_IsObject(q)) return;
   const char *algorithm = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(q, "quant_algo"));
   const char *method = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(q, "quant_method"));
-  snprintf(out, size, "%s%s%s", method ? method : "a method that it does not name",
-           algorithm ? " " : "", algorithm ? algorithm : "");
-  qp_text_plain(out, size);
+  snprintf(m->quantized, sizeof m->quantized, "%s%s%s",
+           method ? method : "a method that it does not name", algorithm ? " " : "",
+           algorithm ? algorithm : "");
+  qp_text_plain(m->quantized, sizeof m->quantized);
+  m->packing_is_read = method && qp_packing_is_read(method);
 }
 
 static qp_status parse_tree(qp_models *m, const char *file, const cJSON *tree, qp_model *out,
@@ -217,7 +220,7 @@ static qp_status parse_tree(qp_models *m, const char *file, const cJSON *tree, q
   if (whole.given[QP_SIZE_TIED]) c.sizes.value[QP_SIZE_TIED] = whole.value[QP_SIZE_TIED];
   if (!status) status = qp_architecture_describe(m->lua, m->architectures, &c, &model, err);
   if (status) return status;
-  find_quantized(tree, c.config, model.quantized, sizeof model.quantized);
+  find_quantized(tree, c.config, &model);
   if (is_headless(tree) && !qp_architecture_has(m->lua, m->architectures, c.family, "headed"))
     qp_model_drop_head(&model);
   *out = model;

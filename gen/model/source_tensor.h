@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "gen/model/gguf.h"
+#include "gen/packings/packing.h"
 #include "runtime/safetensors.h"
 
 /* A tensor under its Hugging Face name, in Hugging Face order, whatever the file has. */
@@ -18,6 +19,7 @@ typedef struct qp_source_tensor {
   qp_tensor_type kept_type;       /* as qp_checkpoint_keep gives it */
   /* private: */
   const qp_tensor *plain;
+  const qp_packing *packing; /* by others, of several tensors of a safetensors file */
   const qp_gguf_tensor *packed;
   const qp_gguf *file; /* that holds 'packed' */
   /* Of an expert that lies in a tensor with others: row r is row begin + r step of 'whole', or if

@@ -133,14 +133,14 @@ Test(quantize_experts, of_a_plan_for_several_ranks_are_refused) {
 Test(quantize_experts, that_are_quantized_already_are_named_at_plan_and_refused_at_quantize) {
   char arguments[1024];
   pending p;
-  write_config("in", "\"quantization_config\": {\"quant_method\": \"mxfp4\"},");
+  write_config("in", "\"quantization_config\": {\"quant_method\": \"exl3\"},");
   pending_begin(&p, path("in/model.safetensors"));
   pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F32, VOCAB, HIDDEN,
               weights_of(3, VOCAB * HIDDEN));
   pending_write(&p);
   snprintf(arguments, sizeof arguments, "plan --model '%s' --quantizers nuq-3", path("in"));
   cr_assert_eq(ask(arguments), 0, "%s", answer);
-  cr_assert(strstr(answer, "quantized already (mxfp4)"), "%s", answer);
+  cr_assert(strstr(answer, "quantized already (exl3)"), "%s", answer);
   cr_assert_eq(quantize("--quantizer nuq-3", "out"), 2, "%s", answer);
-  cr_assert(strstr(answer, "quantization_config: mxfp4"), "%s", answer);
+  cr_assert(strstr(answer, "quantization_config: exl3), which is not read; gptq, "), "%s", answer);
 }

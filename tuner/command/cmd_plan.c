@@ -77,9 +77,9 @@ static void add_notes(const qp_plan_context *c, qp_plan *p) {
     if (*notes[i]) snprintf(p->note[p->notes++], sizeof *p->note, "%s", notes[i]);
   if (*c->model->quantized)
     snprintf(p->note[p->notes++], sizeof *p->note,
-             "the checkpoint's weights are quantized already (%.60s): qpal quantize needs them in "
-             "16 bits",
-             c->model->quantized);
+             "the checkpoint's weights are quantized already (%.60s)%s", c->model->quantized,
+             c->model->packing_is_read ? ", and read as they decode"
+                                       : ": qpal quantize needs them in 16 bits");
   if (*c->model->lacks)
     snprintf(p->note[p->notes++], sizeof *p->note,
              "not in the checkpoint as its config says: %s; qpal quantize needs them",

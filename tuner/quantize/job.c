@@ -150,17 +150,18 @@ static qp_status check_shape(const making *m, const char *name, const qp_source_
   return QP_OK;
 }
 
-/* Of a checkpoint whose config says so, weights in other than 16 or 32 bits. */
+/* Of a checkpoint whose config says so, weights in other than 16 or 32 bits that are not read. */
 static qp_status check_quantized(const making *m, const char *name, const qp_source_tensor *t) {
   static const char *const plain[] = {"F32", "F16", "BF16"};
-  if (!*m->model->quantized) return QP_OK;
+  char methods[160];
+  if (!*m->model->quantized || (t ? t->packing != NULL : m->model->packing_is_read)) return QP_OK;
   for (size_t i = 0; t && i < sizeof plain / sizeof *plain; i++)
     if (!strcmp(t->type, plain[i])) return QP_OK;
   return qp_fail(m->err, QP_E_ARG,
                  "%s: tensor '%s' is %s: the weights are quantized already (quantization_config: "
-                 "%s), which is not read; the model in 16 bits is needed",
+                 "%s), which is not read; %s are, and the model in 16 bits",
                  qp_checkpoint_path(m->j->checkpoint), name, t ? t->type : "not there",
-                 m->model->quantized);
+                 m->model->quantized, qp_packing_methods(methods));
 }
 
 /* A linear that no kernel takes stays as it is; a plan must not name it. A vocabulary is padded. */

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** bitsandbytes.  NF4 and FP4: 16 values and the largest magnitude of each block of W in row-major
+** order, which may be packed itself ("double quantization").  LLM.int8: integers with a scale for
+** each row.
+*/
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/json.h"
+#include "gen/packings/parts.h"
+
+enum { CODES, STATE, SCALES, BOOK, NESTED, LEVELS };
+
+static float f32(const qp_tensor *t, uint64_t i) {
+  return qp_element_get(t->data, QP_TENSOR_F32, i);
+}
+
+/* Rounded to fp32 after the product and after the sum: not contracted. */
+static float scale_of(const qp_packing *p, uint64_t block) {
+  if (!p->nested) return f32(p->scales, block);
+  const unsigned char level = p->scales->data[block];
+  const float product = f32(p->levels, level) * f32(p->nested, block / p->nested_group);
+  return product + p->offset;
+}
+
+void qp_bitsandbytes_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out) {
+  const unsigned char *bytes = p->part[CODES]->data;
+  const uint64_t begin = first * p->columns;
+  float scale = 0;
+  for (uint64_t i = begin; i < (first + count) * p->columns; i++) {
+    if (i == begin || i % p->group == 0) scale = scale_of(p, i / p->group);
+    const unsigned code = bytes[i / 2] >> (i & 1 ? 0 : 4) & 15u; /* the first one is the upper */
+    *out++ = qp_element_round(f32(p->part[BOOK], code) * scale, p->type);
+  }
+}
+
+/* What the state, a JSON text, says. */
+typedef struct state {
+  int64_t rows, columns, block, nested_block;
+  double offset;
+} state;
+
+static qp_status read_shape(const cJSON *tree, const char *where, state *s, qp_error *err) {
+  const cJSON *shape = NULL;
+  qp_status status = qp_json_array(tree, where, "shape", &shape, err);
+  if (status) return status;
+  const cJSON *rows = cJSON_GetArrayItem(shape, 0), *columns = cJSON_GetArrayItem(shape, 1);
+  if (cJSON_GetArraySize(shape) != 2 || !cJSON_IsNumber(rows) || !cJSON_IsNumber(columns) ||
+      !(rows->valuedouble >= 1 && rows->valuedouble < 1 << 30) ||
+      !(columns->valuedouble >= 1 && columns->valuedouble < 1 << 30))
+    return qp_fail(err, QP_E_ARG, "%s: field 'shape': two sizes are needed", where);
+  s->rows = (int64_t)rows->valuedouble;
+  s->columns = (int64_t)columns->valuedouble;
+  return QP_OK;
+}
+
+static qp_status read_type(qp_packing *p, const cJSON *tree, const char *where, qp_error *err) {
+  const char *type = NULL;
+  qp_status status = qp_json_text(tree, where, "dtype", &type, err);
+  if (status) return status;
+  if (!strcmp(type, "float16")) return p->type = QP_TENSOR_F16, QP_OK;
+  if (!strcmp(type, "bfloat16")) return p->type = QP_TENSOR_BF16, QP_OK;
+  if (!strcmp(type, "float32")) return p->type = QP_TENSOR_F32, QP_OK;
+  return qp_fail(err, QP_E_ARG, "%s: field 'dtype': '%s'; float16, bfloat16 and float32 are read",
+                 where, type);
+}
+
+static qp_status read_state(qp_packing *p, state *s, qp_error *err) {
+  const qp_tensor *t = p->part[STATE];
+  char where[512];
+  cJSON *tree = NULL;
+  qp_packing_where(p, STATE, where);
+  qp_status status = qp_json_parse_python(where, (const char *)t->data, t->bytes, &tree, err);
+  if (!status) status = read_shape(tree, where, s, err);
+  if (!status) status = read_type(p, tree, where, err);
+  if (!status) status = qp_json_integer(tree, where, "blocksize", 2, 1 << 24, &s->block, err);
+  if (!status && p->part[NESTED])
+    status = qp_json_integer(tree, where, "nested_blocksize", 1, 1 << 24, &s->nested_block, err);
+  if (!status && p->part[NESTED])
+    status = qp_json_number(tree, where, "nested_offset", -1e30, 1e30, &s->offset, err);
+  cJSON_Delete(tree);
+  return status;
+}
+
+qp_status qp_bitsandbytes_open(qp_packing *p, const qp_packing_config *c, qp_error *err) {
+  state s = {.nested_block = 1};
+  (void)c;
+  qp_status status = read_state(p, &s, err);
+  if (status) return status;
+  qp_packing_shape(p, (uint64_t)s.rows, (uint64_t)s.columns);
+  const uint64_t blocks = qp_ceil_divide(p->rows * p->columns, (uint64_t)s.block);
+  const bool nested = p->part[NESTED] && p->part[LEVELS];
+  status =
+      qp_packing_expect(p, CODES, QP_TYPE(U8), qp_ceil_divide(p->rows * p->columns, 2), 1, err);
+  if (!status) status = qp_packing_expect(p, BOOK, QP_TYPE(F32), 16, 1, err);
+  if (!status)
+    status = qp_packing_expect(p, SCALES, nested ? QP_TYPE(U8) : QP_TYPE(F32), blocks, 1, err);
+  if (!status && nested)
+    status = qp_packing_expect(p, NESTED, QP_TYPE(F32),
+                               qp_ceil_divide(blocks, (uint64_t)s.nested_block), 1, err);
+  if (!status && nested) status = qp_packing_expect(p, LEVELS, QP_TYPE(F32), 256, 1, err);
+  p->group = (uint64_t)s.block;
+  p->scales = p->part[SCALES];
+  p->nested = nested ? p->part[NESTED] : NULL;
+  p->levels = p->part[LEVELS];
+  p->nested_group = (uint64_t)s.nested_block;
+  p->offset = (float)s.offset;
+  return status;
+}
+
+/* ---- LLM.int8 ---- */
+
+enum { BYTES, ROWS };
+
+void qp_llm_int8_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out) {
+  for (uint64_t row = first; row < first + count; row++)
+    for (uint64_t k = 0; k < p->columns; k++) {
+      const float value = qp_element_get(p->part[BYTES]->data, QP_TENSOR_I8, row * p->columns + k);
+      const float scaled = value * f32(p->part[ROWS], row);
+      *out++ = qp_element_round(scaled * 7.874015718698502e-3f, p->type); /* 1 / 127 */
+    }
+}
+
+qp_status qp_llm_int8_open(qp_packing *p, const qp_packing_config *c, qp_error *err) {
+  qp_status status = qp_packing_matrix(p, BYTES, QP_TYPE(I8), err);
+  if (status) return status;
+  qp_packing_shape(p, p->part[BYTES]->shape[0], p->part[BYTES]->shape[1]);
+  p->type = c->type;
+  return qp_packing_expect(p, ROWS, QP_TYPE(F32), p->rows, 1, err);
+}

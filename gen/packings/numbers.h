@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* Numbers as packed weights of others hold them:  bits in words, narrow floats --> [numbers]. */
+#ifndef QP_NUMBERS_H
+#define QP_NUMBERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/safetensors.h"
+
+/*
+** Unsigned numbers of some bits in little-endian 32-bit words.  Number i of a line is in word
+** i / per_word of it, at bit  bits place(i % per_word); or, with per_word 0, lines are streams
+** without gaps: it begins at bit  bits i,  and may go on in the next word.
+*/
+typedef struct qp_numbers {
+  const unsigned char *data;       /* not aligned; NULL: there are none */
+  size_t word_stride, line_stride; /* in words: between the words of a line, between lines */
+  unsigned bits, per_word;
+  const unsigned char *place; /* [per_word], or NULL: place(i) = i */
+  uint32_t add_to_word;       /* before a word is taken apart, modulo 2^32 */
+  unsigned add;               /* to a number, modulo 2^bits */
+} qp_numbers;
+
+unsigned qp_numbers_get(const qp_numbers *n, uint64_t line, uint64_t i);
+
+/*
+** Element i of a tensor as fp32: F32, F16, BF16, F8_E4M3 (no infinity; 0x7f and 0xff are NaN),
+** F8_E5M2 (IEEE), F8_E8M0 (2^(byte - 127), 255 is NaN), I8, U8, I32.  Other types give NaN:
+** qp_element_is_read says which do not.
+*/
+float qp_element_get(const unsigned char *data, qp_tensor_type type, uint64_t i);
+bool qp_element_is_read(qp_tensor_type type);
+
+/* 4 bits: sign, two bits of exponent, one more (e2m1):  0 0.5 1 1.5 2 3 4 6; code 8 is -0. */
+float qp_fp4(unsigned code);
+
+/* The nearest value that a type (F16, BF16, F32) has, as fp32. */
+float qp_element_round(float value, qp_tensor_type type);
+
+#endif

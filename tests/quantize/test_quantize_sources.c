@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/* Checkpoints that others have packed are sources like those in 16 bits: what is written from them
+   is what is written from their values. */
+#include <math.h>
+
+#include "gen/model/checkpoint.h"
+#include "tests/quantize/quantize_kit.h"
+
+TestSuite(quantize_sources, .init = make_folder, .fini = remove_folder);
+
+enum { HIDDEN = 64, MIDDLE = 96, KV = 32, VOCAB = 48, GROUP = 32 };
+
+static const struct linear {
+  const char *name;
+  unsigned rows, columns;
+} linears[] = {{"self_attn.q_proj", HIDDEN, HIDDEN}, {"self_attn.k_proj", KV, HIDDEN},
+               {"self_attn.v_proj", KV, HIDDEN},     {"self_attn.o_proj", HIDDEN, HIDDEN},
+               {"mlp.up_proj", MIDDLE, HIDDEN},      {"mlp.gate_proj", MIDDLE, HIDDEN},
+               {"mlp.down_proj", HIDDEN, MIDDLE}};
+enum { LINEARS = sizeof linears / sizeof *linears };
+
+static void write_config(const char *in, const char *more) {
+  char text[512];
+  snprintf(text, sizeof text,
+           "{\"model_type\": \"llama\", \"hidden_size\": %d, \"intermediate_size\": %d,"
+           " \"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"num_hidden_layers\": 1,"
+           " \"vocab_size\": %d, \"tie_word_embeddings\": true%s}",
+           HIDDEN, MIDDLE, VOCAB, more);
+  write_text(path("%s/config.json", in), text);
+}
+
+static unsigned code_of(unsigned l, unsigned row, unsigned column) {
+  return (row * 11 + column * 5 + row * column / 3 + l) % 16;
+}
+static uint16_t scale_of(unsigned row, unsigned group) {
+  return (uint16_t)(0x2401 + 37 * row + 489 * group);
+}
+
+/* Takes 'data' over. */
+static void add_raw(pending *p, const char *name, qp_tensor_type type, unsigned rows,
+                    unsigned columns, void *data) {
+  const uint64_t shape[] = {rows, columns};
+  cr_assert_eq(qp_tensor_writer_declare(p->w, name, type, 2, shape, NULL, &err), QP_OK);
+  p->bytes[p->count] = (size_t)rows * columns * qp_tensor_type_bytes(type);
+  p->data[p->count++] = data;
+}
+
+/* GPTQ, 4 bits: words along columns; all zeros are 8. */
+static void add_gptq(pending *p, unsigned l) {
+  const unsigned rows = linears[l].rows, columns = linears[l].columns, groups = columns / GROUP;
+  uint32_t *codes = calloc((size_t)rows * columns / 8, 4);
+  uint32_t *zeros = malloc((size_t)groups * rows / 8 * 4);
+  uint16_t *scales = malloc((size_t)groups * rows * 2);
+  char name[128];
+  for (unsigned r = 0; r < rows; r++) {
+    for (unsigned k = 0; k < columns; k++) codes[k / 8 * rows + r] |= code_of(l, r, k) << k % 8 * 4;
+    for (unsigned g = 0; g < groups; g++) scales[g * rows + r] = scale_of(r, g);
+  }
+  memset(zeros, 0x77, (size_t)groups * rows / 8 * 4);
+  snprintf(name, sizeof name, "model.layers.0.%s.qweight", linears[l].name);
+  add_raw(p, name, QP_TENSOR_I32, columns / 8, rows, codes);
+  snprintf(name, sizeof name, "model.layers.0.%s.qzeros", linears[l].name);
+  add_raw(p, name, QP_TENSOR_I32, groups, rows / 8, zeros);
+  snprintf(name, sizeof name, "model.layers.0.%s.scales", linears[l].name);
+  add_raw(p, name, QP_TENSOR_F16, groups, rows, scales);
+}
+
+static void add_values(pending *p, unsigned l) {
+  const unsigned rows = linears[l].rows, columns = linears[l].columns;
+  float *w = malloc((size_t)rows * columns * sizeof *w);
+  char name[128];
+  for (unsigned i = 0; i < rows * columns; i++)
+    w[i] = ((float)code_of(l, i / columns, i % columns) - 8) *
+           qp_half_to_float(scale_of(i / columns, i % columns / GROUP));
+  snprintf(name, sizeof name, "model.layers.0.%s.weight", linears[l].name);
+  pending_add(p, name, QP_TENSOR_F16, rows, columns, w);
+}
+
+static void write_model(const char *in, bool packed) {
+  pending p;
+  write_config(in, packed ? ", \"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4,"
+                            " \"group_size\": 32, \"sym\": true, \"desc_act\": false}"
+                          : "");
+  pending_begin(&p, path("%s/model.safetensors", in));
+  for (unsigned l = 0; l < LINEARS; l++) {
+    if (packed)
+      add_gptq(&p, l);
+    else
+      add_values(&p, l);
+  }
+  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F16, VOCAB, HIDDEN,
+              weights_of(9, (size_t)VOCAB * HIDDEN));
+  pending_add(&p, "model.norm.weight", QP_TENSOR_F16, 0, HIDDEN, weights_of(10, HIDDEN));
+  pending_write(&p);
+}
+
+static void expect_same_tensors(const char *one, const char *other) {
+  qp_safetensors *a, *b;
+  cr_assert_eq(qp_safetensors_open(path("%s", one), &a, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_safetensors_open(path("%s", other), &b, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_safetensors_count(a), qp_safetensors_count(b));
+  for (size_t i = 0; i < qp_safetensors_count(a); i++) {
+    const qp_tensor *x = qp_safetensors_get(a, i), *y = qp_safetensors_get(b, i);
+    cr_assert_str_eq(x->name, y->name);
+    cr_assert(x->type == y->type && x->bytes == y->bytes && !memcmp(x->data, y->data, x->bytes),
+              "%s", x->name);
+  }
+  qp_safetensors_close(a);
+  qp_safetensors_close(b);
+}
+
+Test(quantize_sources, of_gptq_give_what_their_values_give) {
+  write_model("packed", true);
+  write_model("plain", false);
+  cr_assert_eq(quantize_from("packed", "--quantizer nuq-3 --verify --keep o_proj", "a"), 0, "%s",
+               answer);
+  cr_assert_eq(quantize_from("plain", "--quantizer nuq-3 --verify --keep o_proj", "b"), 0, "%s",
+               answer);
+  expect_same_tensors("a", "b");
+  char arguments[1024];
+  snprintf(arguments, sizeof arguments, "plan --model '%s' --quantizers nuq-3", path("packed"));
+  cr_assert_eq(ask(arguments), 0, "%s", answer);
+  cr_assert(strstr(answer, "quantized already (gptq), and read as they decode"), "%s", answer);
+}
+
+/* Experts of gpt-oss: packed rows are gate and up in turns. */
+Test(quantize_sources, that_are_stacks_of_mxfp4_give_experts) {
+  enum { E = 2, H = 64, W = 32 };
+  static const float fp4[16] = {0,     0.5f,  1,  1.5f,  2,  3,  4,  6,
+                                -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+  const uint64_t blocks[] = {E, 2 * W, H / 32, 16};
+  unsigned char *codes = malloc(E * 2 * W * H / 2), *scales = malloc(E * 2 * W * H / 32);
+  pending p;
+  for (unsigned i = 0; i < E * 2 * W * H / 2; i++) codes[i] = (unsigned char)(i * 41 + i / 64);
+  for (unsigned i = 0; i < E * 2 * W * H / 32; i++) scales[i] = (unsigned char)(120 + i % 9);
+  write_text(path("in/config.json"),
+             "{\"model_type\": \"gpt_oss\", \"hidden_size\": 64, \"intermediate_size\": 32,"
+             " \"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"head_dim\": 32,"
+             " \"num_hidden_layers\": 1, \"vocab_size\": 48, \"num_local_experts\": 2,"
+             " \"num_experts_per_tok\": 1, \"quantization_config\": {\"quant_method\": "
+             "\"mxfp4\"}}");
+  pending_begin(&p, path("in/model.safetensors"));
+  const char *const name = "model.layers.0.mlp.experts.gate_up_proj";
+  char part[96];
+  snprintf(part, sizeof part, "%s_blocks", name);
+  cr_assert_eq(qp_tensor_writer_declare(p.w, part, QP_TENSOR_U8, 4, blocks, NULL, &err), QP_OK);
+  p.bytes[p.count] = E * 2 * W * H / 2;
+  p.data[p.count++] = codes;
+  snprintf(part, sizeof part, "%s_scales", name);
+  cr_assert_eq(qp_tensor_writer_declare(p.w, part, QP_TENSOR_U8, 3, blocks, NULL, &err), QP_OK);
+  p.bytes[p.count] = E * 2 * W * H / 32;
+  p.data[p.count++] = scales;
+  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F32, 48, 64, weights_of(3, 48 * 64));
+  unsigned char kept[E * 2 * W * H / 2], exponents[E * 2 * W * H / 32];
+  memcpy(kept, codes, sizeof kept);
+  memcpy(exponents, scales, sizeof exponents);
+  pending_write(&p);
+  qp_models *models;
+  qp_checkpoint *c;
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_checkpoint_open(path("in"), models, &c, &err), QP_OK, "%s", err.text);
+  for (unsigned i = 0; i < 2 * E; i++) {
+    float out[W * H];
+    snprintf(part, sizeof part, "model.layers.0.mlp.experts.%u.%s_proj.weight", i / 2,
+             i & 1 ? "up" : "gate");
+    const qp_source_tensor *t = qp_checkpoint_find(c, part);
+    cr_assert(t && t->rows == W && t->columns == H, "%s", part);
+    cr_assert_eq(qp_checkpoint_read(c, t, 0, W, out, &err), QP_OK, "%s", err.text);
+    for (unsigned k = 0; k < W * H; k++) {
+      const size_t at = ((size_t)(i / 2) * 2 * W + 2 * (k / H) + (i & 1)) * H + k % H;
+      const unsigned code = kept[at / 2] >> (at & 1 ? 4 : 0) & 15;
+      cr_assert_eq(out[k], ldexpf(fp4[code], exponents[at / 32] - 127), "%s [%u]", part, k);
+    }
+  }
+  qp_checkpoint_close(c);
+  qp_models_close(models);
+}
