@@ -76,6 +76,27 @@ function gemm_allows(problem, t)
   return pdl_allows(problem, t)
 end
 
+-- The same of templates/experts.cuh.in.
+function expert_tunables(warps, runs)
+  return {
+    warps, runs,
+    tunable("stages", { 2, 3, 4 }),
+    tunable("unfold", { 1, 0 }),
+    tunable("copies", { 0, 1, 2, 4, 8, 16, 32 }),
+    tunable("pdl", { 0, 1 }),
+    tunable("mulshift", { 1, 0 }),
+    tunable("slabs", { 0, 1, 2, 4, 8, 16 }),
+    tunable("blocks", { 1, 2 }),
+  }
+end
+
+function experts_allow(problem, t)
+  if t.warps * t.blocks > 32 then
+    return false, "more than 32 warps a multiprocessor leave too few registers"
+  end
+  return pdl_allows(problem, t)
+end
+
 function pdl_allows(problem, t)
   if t.pdl == 1 and problem.pdl == 0 then
     return false, "programmatic dependent launch needs sm_90 or later"

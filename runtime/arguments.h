@@ -43,7 +43,9 @@ typedef struct qp_arguments {
   uint64_t table, start;                             /* encode */
   uint64_t residual, sum, weight, post_weight, norm; /* rotate-norm */
   uint64_t up, activation;                           /* rotate-glu; gemm-glu: activation */
-  uint64_t rows; /* rotate: rows of X; gather: ids; encode: sequences (codes: targets) */
+  uint64_t routing, x_share;                         /* experts */
+  uint64_t rows; /* rotate: rows of X; gather: ids; encode: sequences (codes: targets);
+                    route: assignments */
   uint64_t x_stride, y_stride, up_stride; /* elements from row to row; of gemm x alone */
   qp_stream_arguments stream[QP_ARGUMENT_STREAMS];
   qp_segment_arguments segment[QP_ARGUMENT_SEGMENTS];
@@ -155,6 +157,31 @@ typedef struct qp_arguments {
   QP_GEMM_ARGUMENTS(WORD, LIST)                                                                    \
   WORD(activation, "unsigned long long activation", "0 silu, 1 gelu by tanh, 2 gelu, 3 relu")
 
+#define QP_ROUTE_ARGUMENTS(WORD, LIST)                                                             \
+  WORD(x, "const int *ids", "[tokens][top_k] experts; outside of them an assignment gets no tile") \
+  WORD(y, "unsigned *routing", "runtime/routing.h")                                                \
+  WORD(rows, "unsigned long long assignments", "tokens * top_k, at most ASSIGNMENTS")
+
+#define QP_EXPERTS_SEGMENT_WORDS(WORD)                                                             \
+  WORD(scale, "const float *scale", "[E][M] row scales r, or null: 1")                             \
+  WORD(bias, "const void *bias", "[E][M], type of X, or null")                                     \
+  WORD(y, "void *y", "[assignments][M]")
+
+#define QP_EXPERTS_STRIDE_WORDS(WORD)                                                              \
+  WORD(y, "unsigned y, unused", "elements from row to row; M where rows lie close")
+
+#define QP_EXPERTS_ARGUMENTS(WORD, LIST)                                                           \
+  WORD(x, "const void *x", "[tokens][K], or [assignments][K]")                                     \
+  WORD(routing, "const unsigned *routing", "what route wrote")                                     \
+  WORD(workspace, "float *workspace", "slots of [BATCH][32] partial sums")                         \
+  WORD(counters, "unsigned *counters", "one a row group and tile, zero between launches")          \
+  LIST(POW2, "unsigned pow2[16]", "1 << i")                                                        \
+  LIST(STREAMS, "Stream stream[STREAMS]", "packed weights, of all experts one behind another")     \
+  LIST(SEGMENTS, "Segment segment[SEGMENTS]", "stacks that read x")                                \
+  WORD(x_stride, "unsigned long long x_stride", "elements from row to row of x")                   \
+  WORD(x_share, "unsigned long long x_share", "assignments that read one row of x: top_k or 1")    \
+  LIST(STRIDES, "Stride stride[SEGMENTS]", "of the rows of Y")
+
 #define QP_NO_WORDS(WORD)
 
 /* LAUNCH(identifier, arguments, words of a segment, of its strides), in the order of the ops of
@@ -167,7 +194,9 @@ typedef struct qp_arguments {
   LAUNCH(ENCODE, QP_ENCODE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                    \
   LAUNCH(ROTATE_NORM, QP_ROTATE_NORM_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                          \
   LAUNCH(ROTATE_GLU, QP_ROTATE_GLU_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                            \
-  LAUNCH(GEMM_GLU, QP_GEMM_GLU_ARGUMENTS, QP_GEMM_SEGMENT_WORDS, QP_GEMM_STRIDE_WORDS)
+  LAUNCH(GEMM_GLU, QP_GEMM_GLU_ARGUMENTS, QP_GEMM_SEGMENT_WORDS, QP_GEMM_STRIDE_WORDS)             \
+  LAUNCH(ROUTE, QP_ROUTE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                      \
+  LAUNCH(EXPERTS, QP_EXPERTS_ARGUMENTS, QP_EXPERTS_SEGMENT_WORDS, QP_EXPERTS_STRIDE_WORDS)
 
 enum {
 #define X(name, arguments, segment, stride) QP_LAUNCH_##name,

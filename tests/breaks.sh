@@ -135,8 +135,8 @@ broken "a batch row's stride" $gemm \
   'n * args.x_stride + p.column;' 'n * (args.x_stride - 8) + p.column;' $chained $tensor
 broken "a superblock beyond a ragged unit" $units \
   'if (RAGGED && r >= runs) break;' '' $chained $tensor
-broken "row scales of other rows" $gemm 's.scale + row)' 's.scale + row / 2)' $chained $tensor
-broken "a batch row's stride in Y" $gemm 'n * args.stride[seg].y + row;' 'n * 16 + row;' $chained $tensor
+broken "row scales of other rows" $sums 's.scale + row)' 's.scale + row / 2)' $chained $tensor
+broken "a batch row's stride in Y" $sums 'n * args.stride[seg].y + row;' 'n * 16 + row;' $chained $tensor
 broken "a shared row group in the wrong place" $gemm \
   'place_of(smem, w, w == first)' 'place_of(smem, w, false)' $owned $tensor
 broken "no barrier before a block adds its sums" $gemm \
@@ -192,6 +192,44 @@ broken "a circle of W^ closed at the wrong end" templates/dequant.cu.in \
   '(sb == 0 ? p.superblocks : sb)' '(sb == 0 ? 1 : sb)' $chained $dequant
 broken "columns behind W^'s last" templates/dequant.cu.in \
   ' || column >= p.columns' '' $chained $dequant
+experts=templates/experts.cuh.in
+stacks="fine-3 int4-g128 --family experts_tensor" halves="tcq-1.75 --family experts_tensor"
+broken "another expert's weights" $experts \
+  ' + p.tile.expert * (SEGMENT_ROWS[seg].rows / 32)' '' $stacks
+broken "another expert's scales" $experts \
+  'p.tile.expert * SEGMENT_ROWS[seg].rows + row' 'row' $stacks
+broken "an assignment's row of X, not its token's" $experts ' / (unsigned)args.x_share' '' $stacks
+broken "assignments of the next tile" $experts 'if (n >= p.tile.count) return;' '' $stacks
+broken "X read before it is there" $experts \
+  $'  __syncthreads();\n  gemm_units' '  gemm_units' $stacks
+broken "sums of a piece added before they are there" $experts \
+  '  __syncthreads();  // X has been read' '  // X has been read' $stacks
+broken "two sums of a block in one slot" $experts \
+  '2 * block + (starts ? 1 : 0)' '2 * block' $stacks
+broken "sums of several row groups in one slot" $experts ': block + row_group;' ': block;' $halves
+broken "a counter of a tile that is not reset" $experts 'if (lane == 0) *counter = 0;' '' $stacks
+broken "a block that is waited for in vain" $experts \
+  'o.first_warp(row_group) + 1;' 'o.first_warp(row_group) + 2;' $stacks
+broken "a part of a row group taken for closed" $experts \
+  'if (whole && first == end)' 'if (first == end)' $stacks
+broken "a warp's first sum taken for its last" $experts 'w == first && starts' 'w == first' $stacks
+broken "rows of what is no expert left as they are" $experts \
+  'store_y(args, seg, row, assignment(args, i), 0)' '' $stacks
+broken "a block's next unit as if it were its first" $experts \
+  'block * over.share + min(block, over.extra)' 'block * over.share' $stacks
+broken "the units of a piece from its tile's beginning" $experts \
+  'return {p.units, p.begin, units' 'return {p.units, 0, units' $halves
+broken "a whole row group of one part taken for all" $experts 'if (c.parts > 1) {' 'if (false) {' $halves
+route="nuq-4 --family route"
+broken "an assignment's rank off by one" templates/route.cu.in 'l < lane' 'l <= lane' $route
+broken "chunks before that do not count" templates/route.cu.in 'before += own;' '' $route
+broken "a tile that is not full left out" templates/route.cu.in '(count + TILE - 1) / TILE' 'count / TILE' $route
+broken "an id that is no expert taken for one" templates/route.cu.in \
+  'min((unsigned)args.ids[a], EXPERTS)' '(unsigned)args.ids[a] % EXPERTS' $route
+broken "a tile beyond its expert" templates/route.cu.in 'min(TILE, end - at)' 'TILE' $route
+broken "experts from 32 on begun anew" templates/route.cu.in 'first += counts;' '' $route
+broken "places read before they are there" templates/route.cu.in \
+  $'add_buckets(args, counts, lane);\n  __syncthreads();' 'add_buckets(args, counts, lane);' $route
 broken "a row of an id below 0" templates/gather.cu.in \
   'row >= ROWS' '(int)row >= (int)ROWS' $chained $gather
 broken "a row of Y left as it was" templates/gather.cu.in \

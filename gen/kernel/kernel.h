@@ -70,7 +70,8 @@ typedef struct qp_kernel {
   unsigned parts;
   qp_part part[QP_MAX_KERNEL_PARTS];
   unsigned x_rows, x_stride_bytes, scratch_offset; /* gemm: X in shared memory */
-  unsigned runs;                                   /* gemm: superblocks a unit of work */
+  unsigned x_batch; /* gemm: rows of X that are multiplied at once, the batch; experts: a tile */
+  unsigned runs;    /* gemm: superblocks a unit of work */
 } qp_kernel;
 
 /*
@@ -80,6 +81,9 @@ typedef struct qp_kernel {
 **   gather    SEGMENTS "_k" K "_" TYPE DEVICE
 **   encode    SEGMENTS "_k" K "_" TYPE DEVICE
 **   rotate    "k" K "_" TYPE [ "_inv" ] DEVICE   (also rotate-norm, rotate-glu, without "_inv")
+**   route     ROUTING DEVICE
+**   experts   SEGMENTS "_k" K "_" ROUTING "_" TYPE "_y" TYPE DEVICE
+**   ROUTING   "n" N "t" TOP_K "e" EXPERTS "r" TILE
 **   SEGMENTS  SEGMENT { "_" SEGMENT }
 **   SEGMENT   "m" M QUANTIZER    the quantizer's name with '-' as '_' and '.' as 'o', then "h" and
 **                                the first 8 digits of its definition hash
@@ -109,6 +113,7 @@ qp_status qp_kernel_source(qp_kernel *k, qp_error *err);
 /* Segments can share tables and warps when one quantizer with one codebook decodes them all. */
 bool qp_kernel_mergeable(const qp_quantizer *q);
 qp_status qp_partition_gemm(qp_kernel *k, qp_error *err);
+qp_status qp_partition_experts(qp_kernel *k, qp_error *err);
 qp_status qp_partition_dequant(qp_kernel *k, qp_error *err);
 /* The streams of all segments, and the clusters of segments that can share tables and warps. */
 qp_status qp_partition_streams(qp_kernel *k, qp_error *err);

@@ -27,9 +27,11 @@ void qp_kernel_name(qp_kernel *k) {
   k->name[0] = 0;
   add(k, "%s__", k->choice.family->name);
   for (unsigned s = 0; s < p->segments; s++) add_segment(k, s);
-  add(k, "%sk%u", p->segments ? "_" : "", p->columns);
-  if (qp_op_has_batch(p->op)) add(k, "_n%u", p->batch);
-  add(k, "_%s", qp_dtype_name(p->type));
+  if (qp_op_has_columns(p->op)) add(k, "%sk%u_", p->segments ? "_" : "", p->columns);
+  if (qp_op_has_batch(p->op) && !qp_op_has_experts(p->op)) add(k, "n%u_", p->batch);
+  if (qp_op_has_experts(p->op)) add(k, "n%ut%ue%ur%u", p->batch, p->top_k, p->experts, p->tile);
+  if (p->op == QP_OP_EXPERTS) add(k, "_");
+  if (qp_op_has_columns(p->op)) add(k, "%s", qp_dtype_name(p->type));
   if (qp_op_has_batch(p->op)) add(k, "_y%s", qp_dtype_name(p->out_type));
   if (p->rotate_fused) add(k, "_rot");
   if (qp_op_has_inverse(p->op) && p->inverse) add(k, "_inv");

@@ -104,7 +104,9 @@ typedef struct qp_kernel_op {
   ROW(rotate_tensor)                                                                               \
   ROW(rotate_norm_tensor)                                                                          \
   ROW(rotate_glu_tensor)                                                                           \
-  ROW(gemm_glu)
+  ROW(gemm_glu)                                                                                    \
+  ROW(route)                                                                                       \
+  ROW(experts)
 
 #define X(name) extern const qp_kernel_op qp_op_##name;
 QP_KERNEL_OPS(X)

@@ -3,6 +3,7 @@
 #include "runtime/arch.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/rotation.h"
+#include "runtime/routing.h"
 
 static unsigned align_up(unsigned n, unsigned to) { return (n + to - 1) / to * to; }
 
@@ -37,7 +38,8 @@ static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
                      QP_MAX_STREAMS);
     const qp_quantizer *leaf = q->kind == QP_SPLIT ? q->part[i].quantizer : q;
     qp_kernel_stream *s = &k->stream[k->streams];
-    qp_status status = qp_layout_stream(leaf, p->segment[segment].rows, to - from, &s->stream, err);
+    qp_status status =
+        qp_layout_stream(leaf, qp_problem_stream_rows(p, segment), to - from, &s->stream, err);
     if (status) return status;
     s->segment = segment;
     s->column = from;
@@ -133,7 +135,8 @@ static bool is_owned(const qp_kernel *k) { return qp_choice_get(&k->choice, "own
 
 /* Sums that wait for other warps of the block: of each warp those of two row groups. */
 static unsigned waiting_bytes(const qp_kernel *k) {
-  return is_owned(k) ? 2 * (k->block / 32) * k->problem.batch * QP_SUMS_STRIDE * 4 : 0;
+  const bool waits = is_owned(k) || k->problem.op == QP_OP_EXPERTS;
+  return waits ? 2 * (k->block / 32) * k->x_batch * QP_SUMS_STRIDE * 4 : 0;
 }
 
 /*
@@ -218,7 +221,7 @@ static unsigned choose_runs(const qp_kernel *k) {
 /* Rows of X in shared memory: a family that reads tiles of them gets whole tiles from one tile on;
    below it a lane whose row is not there reads another. */
 static unsigned choose_x_rows(const qp_kernel *k) {
-  const unsigned batch = k->problem.batch, tile = k->choice.family->x_tile;
+  const unsigned batch = k->x_batch, tile = k->choice.family->x_tile;
   return batch < tile ? batch : align_up(batch, tile);
 }
 
@@ -259,7 +262,8 @@ static qp_status place_shared(qp_kernel *k, unsigned room, unsigned scratch, qp_
                  k->smem_bytes, room + scratch);
 }
 
-qp_status qp_partition_gemm(qp_kernel *k, qp_error *err) {
+/* Lower the quantizers, make parts of what fits shared memory, and give them blocks. */
+static qp_status partition_parts(qp_kernel *k, qp_error *err) {
   const qp_problem *p = &k->problem;
   qp_status status = qp_partition_streams(k, err);
   if (status) return status;
@@ -274,7 +278,7 @@ qp_status qp_partition_gemm(qp_kernel *k, qp_error *err) {
     return qp_fail(err, QP_E_LIMIT,
                    "sums of %u batch rows that wait for other warps need %u bytes of shared "
                    "memory, there are %u",
-                   p->batch, waiting, room);
+                   k->x_batch, waiting, room);
   if (rotation >= room)
     return qp_fail(err, QP_E_LIMIT,
                    "a fused rotation of K = %u needs %u bytes of shared memory, "
@@ -284,11 +288,38 @@ qp_status qp_partition_gemm(qp_kernel *k, qp_error *err) {
   status = lower_all(k, room, err);
   if (!status) status = add_parts(k, room, err);
   if (!status) status = place_shared(k, room, scratch, err);
+  if (!status) assign_blocks(k, p->sm_count * resident);
+  return status;
+}
+
+qp_status qp_partition_gemm(qp_kernel *k, qp_error *err) {
+  k->x_batch = k->problem.batch;
+  const qp_status status = partition_parts(k, err);
   if (status) return status;
-  assign_blocks(k, p->sm_count * resident);
   if (is_owned(k)) return assign_row_groups(k), QP_OK;
   assign_warps(k);
   if (k->adds_to_zero) k->workspace_bytes = 0, k->counters = 0;
+  return QP_OK;
+}
+
+/* A counter for each row group of each tile; slots for sums of row groups that blocks share: of one
+   part two a block, that in which it begins and that in which it ends. */
+qp_status qp_partition_experts(qp_kernel *k, qp_error *err) {
+  const qp_problem *p = &k->problem;
+  const unsigned tiles = qp_routing_tiles(qp_problem_assignments(p), p->experts, p->tile);
+  unsigned slots = 0;
+  k->x_batch = p->tile;
+  const qp_status status = partition_parts(k, err);
+  if (status) return status;
+  for (unsigned i = 0; i < k->clusters; i++) k->cluster[i].counter *= tiles;
+  k->counters *= tiles;
+  for (unsigned i = 0; i < k->parts; i++) {
+    qp_part *part = &k->part[i];
+    part->slot = slots;
+    slots += k->cluster[part->cluster].parts == 1 ? 2 * part->blocks
+                                                  : part->blocks + tiles * part->row_groups;
+  }
+  k->workspace_bytes = (size_t)slots * 32 * p->tile * sizeof(float);
   return QP_OK;
 }
 

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* The row of gemm:  parts of the grid, each a cluster of equal linears times a range of columns. */
+/*
+** The rows of gemm and experts:  parts of the grid, each a cluster of equal linears (or stacks of
+** them) times a range of columns.
+*/
 #include <stdlib.h>
 
 #include "gen/kernel/expand.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
 #include "gen/kernel/rotation.h"
+#include "runtime/routing.h"
 
 static bool ragged(const qp_kernel *k) {
   for (unsigned i = 0; i < k->parts; i++)
@@ -13,11 +17,11 @@ static bool ragged(const qp_kernel *k) {
   return false;
 }
 
-#define CONSTANTS(X)                                                                               \
+#define SHARED(X)                                                                                  \
   X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
   X(UNSIGNED, WARPS, k->block / 32, "warps a block")                                               \
   X(UNSIGNED, K, p->columns, "columns of W and X")                                                 \
-  X(UNSIGNED, BATCH, p->batch, "rows of X and Y")                                                  \
+  X(UNSIGNED, BATCH, k->x_batch, "rows of X and Y; experts: most assignments of a tile")           \
   X(UNSIGNED, STREAMS, k->streams, "streams of weights")                                           \
   X(UNSIGNED, SEGMENTS, p->segments, "linears")                                                    \
   X(UNSIGNED, PART_COUNT, k->parts, "rows of PARTS")                                               \
@@ -31,14 +35,22 @@ static bool ragged(const qp_kernel *k) {
   X(UNSIGNED, SUMS_STRIDE, QP_SUMS_STRIDE, "floats from batch row to batch row of such sums")      \
   X(FLAG, BF16, p->type == QP_BF16, "X and biases are bf16, else fp16")                            \
   X(FLAG, OUT_F32, p->out_type == QP_F32, "Y and residuals are fp32, else X's type")               \
-  X(FLAG, ATOMIC, k->adds_to_zero, "sums are added to Y, which is zero")                           \
-  X(FLAG, OWNED, qp_choice_get(c, "owned"), "blocks have whole row groups and add in themselves")  \
-  X(FLAG, STAGED, qp_choice_get(c, "staged"), "further units are fetched behind the tables")       \
   X(FLAG, PDL, k->pdl, "programmatic dependent launch")                                            \
-  X(FLAG, ROTATE, p->rotate_fused, "the kernel rotates X")                                         \
   X(FLAG, RAGGED, ragged(k), "some last unit has fewer superblocks")                               \
   X(FLAG, GLU, p->op == QP_OP_GEMM_GLU, "Y is of pairs of row groups, up's and gate's in turn")    \
   X(FLAG, X_BY_WARP, k->x_rows >= 4, "a warp stages a row of X, else the block does")
+
+#define CONSTANTS(X)                                                                               \
+  SHARED(X)                                                                                        \
+  X(FLAG, ATOMIC, k->adds_to_zero, "sums are added to Y, which is zero")                           \
+  X(FLAG, OWNED, qp_choice_get(c, "owned"), "blocks have whole row groups and add in themselves")  \
+  X(FLAG, STAGED, qp_choice_get(c, "staged"), "further units are fetched behind the tables")       \
+  X(FLAG, ROTATE, p->rotate_fused, "the kernel rotates X")
+
+#define EXPERT_CONSTANTS(X)                                                                        \
+  SHARED(X)                                                                                        \
+  X(UNSIGNED, TILES, qp_routing_tiles(qp_problem_assignments(p), p->experts, p->tile),             \
+    "most tiles of a routing")
 
 #define PART(X)                                                                                    \
   X(UNSIGNED, quantizer, p->lowered, "which of L0, L1, ... decodes it")                            \
@@ -71,6 +83,7 @@ static bool ragged(const qp_kernel *k) {
   X(UNSIGNED, row_group, row_group, "its first row group in the cluster")
 
 static const qp_named constant[] = {CONSTANTS(QP_NAMED)};
+static const qp_named expert_constant[] = {EXPERT_CONSTANTS(QP_NAMED)};
 static const qp_named part_member[] = {PART(QP_NAMED)};
 static const qp_named cluster_member[] = {CLUSTER(QP_NAMED)};
 static const qp_named rows_member[] = {ROWS(QP_NAMED)};
@@ -85,32 +98,44 @@ static void values(const qp_kernel *k, unsigned *v) {
   const qp_choice *c = &k->choice;
   CONSTANTS(QP_VALUE)
 }
+static void expert_values(const qp_kernel *k, unsigned *v) {
+  const qp_problem *p = &k->problem;
+  const qp_choice *c = &k->choice;
+  EXPERT_CONSTANTS(QP_VALUE)
+}
 static void part_values(const qp_part *p, unsigned *v) { PART(QP_VALUE) }
 static void cluster_values(const qp_cluster *c, unsigned *v) { CLUSTER(QP_VALUE) }
 static void rows_values(unsigned rows, unsigned row_group, unsigned *v) { ROWS(QP_VALUE) }
 
+#define TUNABLES                                                                                   \
+  {"warps", 0, 32, QP_NEEDED, false, "warps a block; 0: C chooses 8 or 16"},                       \
+      {"blocks", 1, 32, QP_NEEDED, false, "blocks a multiprocessor"},                              \
+      {"runs", 0, 16, 0, false, "superblocks a unit of work; 0: C chooses 1 or 2"},                \
+      {"stages", 1, 16, 1, false, "units in flight a warp"},                                       \
+      {"unfold", 0, 1, 0, false, "1: tables hold what follows the narrowest cut"},                 \
+      {"copies", 0, 32, 1, true, "copies of each table entry; 0: as many as fit"},                 \
+      {"pdl", 0, 1, 0, false, "1: programmatic dependent launch"},                                 \
+      {"mulshift", 0, 1, 0, false, "1: left shifts by multiplication"},                            \
+      {"slabs", 0, 64, 0, false, "slabs of K; 0: as few as X's room asks"}
+
+static const qp_tunable_use expert_tunable[] = {TUNABLES};
 static const qp_tunable_use tunable[] = {
-    {"warps", 0, 32, QP_NEEDED, false, "warps a block; 0: C chooses 8 or 16"},
-    {"blocks", 1, 32, QP_NEEDED, false, "blocks a multiprocessor"},
-    {"runs", 0, 16, 0, false, "superblocks a unit of work; 0: C chooses 1 or 2"},
-    {"stages", 1, 16, 1, false, "units in flight a warp"},
-    {"unfold", 0, 1, 0, false, "1: tables hold what follows the narrowest cut"},
-    {"copies", 0, 32, 1, true, "copies of each table entry; 0: as many as fit"},
+    TUNABLES,
     {"atomic", 0, 1, 0, false, "1: sums are added to Y, which is zero before the launch"},
     {"owned", 0, 1, 0, false, "1: blocks have whole row groups and add in themselves"},
     {"staged", 0, 1, 0, false, "1: further units are fetched behind the tables"},
-    {"pdl", 0, 1, 0, false, "1: programmatic dependent launch"},
-    {"mulshift", 0, 1, 0, false, "1: left shifts by multiplication"},
-    {"slabs", 0, 64, 0, false, "slabs of K; 0: as few as X's room asks"},
 };
 
 /* Sums of more than 4 rows of x and what decode holds need more than the 128 registers that 16
    warps leave to each thread. */
+static void choose_warps(qp_kernel *k, unsigned rows_of_x) {
+  if (k->block) return;
+  qp_choice_put(&k->choice, "warps", rows_of_x > 4 ? 8 : 16);
+  k->block = 32 * qp_choice_get(&k->choice, "warps");
+}
+
 static qp_status size(qp_kernel *k, qp_error *err) {
-  if (!k->block) {
-    qp_choice_put(&k->choice, "warps", k->problem.batch > 4 ? 8 : 16);
-    k->block = 32 * qp_choice_get(&k->choice, "warps");
-  }
+  choose_warps(k, k->problem.batch);
   return qp_partition_gemm(k, err);
 }
 
@@ -127,6 +152,11 @@ static qp_status takes_pairs(const qp_problem *p, const char *family, qp_error *
                  "%s: up and gate are decoded by one table, and %s has a codebook of its own for "
                  "each linear",
                  family, p->segment[0].quantizer->name);
+}
+
+static qp_status size_experts(qp_kernel *k, qp_error *err) {
+  choose_warps(k, k->problem.tile);
+  return qp_partition_experts(k, err);
 }
 
 /* ---- Holes ---- */
@@ -198,3 +228,18 @@ const qp_kernel_op qp_op_gemm =
 const qp_kernel_op qp_op_gemm_glu =
     ROW(QP_OP_GEMM_GLU, takes_pairs, size_pairs,
         "gemm of up and gate, and the gated linear unit of both");
+
+const qp_kernel_op qp_op_experts = {
+    .op = QP_OP_EXPERTS,
+    .form = "",
+    .help = "parts of the grid divide the tiles of a routing, X of one tile in shared memory",
+    QP_OP_LIST(tunable, expert_tunable),
+    QP_OP_LIST(constant, expert_constant),
+    .values = expert_values,
+    .structs = structs,
+    .check = qp_kernel_op_takes_all,
+    .size = size_experts,
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,
+             [QP_HOLE_quantizers] = qp_hole_text_quantizers, [QP_HOLE_parts] = add_parts,
+             [QP_HOLE_dispatch] = add_dispatch},
+};

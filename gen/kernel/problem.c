@@ -9,9 +9,9 @@
 
 static const struct {
   const char *name;
-  bool segments, batch, inverse;
+  bool segments, batch, inverse, experts;
 } ops[] = {
-#define X(id, name, segments, batch, inverse) [QP_OP_##id] = {name, segments, batch, inverse},
+#define X(id, name, ...) [QP_OP_##id] = {name, __VA_ARGS__},
     QP_OPS(X)
 #undef X
 };
@@ -21,6 +21,8 @@ const char *qp_op_name(qp_op op) { return ops[op].name; }
 bool qp_op_has_segments(qp_op op) { return ops[op].segments; }
 bool qp_op_has_batch(qp_op op) { return ops[op].batch; }
 bool qp_op_has_inverse(qp_op op) { return ops[op].inverse; }
+bool qp_op_has_experts(qp_op op) { return ops[op].experts; }
+bool qp_op_has_columns(qp_op op) { return op != QP_OP_ROUTE; }
 bool qp_op_rotates(qp_op op) {
   return op == QP_OP_ROTATE || op == QP_OP_ROTATE_NORM || op == QP_OP_ROTATE_GLU;
 }
@@ -61,6 +63,42 @@ static qp_status check_pair(const qp_problem *p, qp_error *err) {
   return QP_OK;
 }
 
+unsigned qp_problem_stream_rows(const qp_problem *p, unsigned segment) {
+  return p->segment[segment].rows * (qp_op_has_experts(p->op) ? p->experts : 1);
+}
+
+unsigned qp_problem_assignments(const qp_problem *p) { return p->batch * p->top_k; }
+
+unsigned qp_problem_usual_tile(unsigned tokens, unsigned columns) {
+  unsigned tile = tokens < 8 ? tokens : 8;
+  while (tile > 1 && tile * columns > 1u << 16) tile /= 2; /* of 16 bits */
+  return tile;
+}
+
+static qp_status check_experts(const qp_problem *p, qp_error *err) {
+  if (p->experts < 1 || p->experts > QP_MAX_EXPERTS)
+    return qp_fail(err, QP_E_ARG, "%u experts; 1 to %d are possible", p->experts, QP_MAX_EXPERTS);
+  if (p->top_k < 1 || p->top_k > QP_MAX_TOP_K || p->top_k > p->experts)
+    return qp_fail(err, QP_E_ARG, "top_k is %u of %u experts; 1 to %d of them are possible",
+                   p->top_k, p->experts, QP_MAX_TOP_K);
+  if (p->tile < 1 || p->tile > QP_MAX_TILE)
+    return qp_fail(err, QP_E_ARG, "tiles of %u assignments; 1 to %d are possible", p->tile,
+                   QP_MAX_TILE);
+  if (p->rotate_fused)
+    return qp_fail(err, QP_E_ARG, "experts take x that is rotated; use the rotate operation first");
+  for (unsigned s = 0; s < p->segments; s++)
+    if (p->segment[s].rows % 32)
+      return qp_fail(err, QP_E_ARG, "segment %u: experts of %u rows; M must be a multiple of 32",
+                     s + 1, p->segment[s].rows);
+  return QP_OK;
+}
+
+static qp_status check_batch(const qp_problem *p, qp_error *err) {
+  if (p->batch >= 1 && p->batch <= QP_MAX_BATCH) return QP_OK;
+  return qp_fail(err, QP_E_ARG, "batch is %u; 1 to %d are possible%s", p->batch, QP_MAX_BATCH,
+                 p->op == QP_OP_GEMM ? " (beyond, use dequant)" : "");
+}
+
 static qp_status check_segments(const qp_problem *p, qp_error *err) {
   if (p->segments < 1 || p->segments > QP_MAX_SEGMENTS)
     return qp_fail(err, QP_E_ARG, "a launch has 1 to %d segments, not %u", QP_MAX_SEGMENTS,
@@ -87,15 +125,15 @@ qp_status qp_problem_check(const qp_problem *p, qp_error *err) {
                    p->arch, p->arch);
   if (p->sm_count > 1024)
     return qp_fail(err, QP_E_ARG, "%u multiprocessors; 1 to 1024 are possible", p->sm_count);
+  qp_status status = qp_op_has_experts(p->op) ? check_experts(p, err) : QP_OK;
+  if (!status && (qp_op_has_experts(p->op) || qp_op_has_batch(p->op))) status = check_batch(p, err);
+  if (status || !qp_op_has_columns(p->op)) return status;
   if (p->columns == 0 || p->columns % 32 || p->columns > 1u << 18)
     return qp_fail(err, QP_E_ARG, "K is %u; it must be a multiple of 32, at most 262144",
                    p->columns);
   if (p->type == QP_F32) return qp_fail(err, QP_E_ARG, "activations are f16 or bf16, not f32");
-  const qp_status status = qp_op_has_segments(p->op) ? check_segments(p, err) : QP_OK;
+  status = qp_op_has_segments(p->op) ? check_segments(p, err) : QP_OK;
   if (status || !qp_op_has_batch(p->op)) return status;
-  if (p->batch < 1 || p->batch > QP_MAX_BATCH)
-    return qp_fail(err, QP_E_ARG, "batch is %u; 1 to %d are possible (beyond, use dequant)",
-                   p->batch, QP_MAX_BATCH);
   if (p->out_type != QP_F32 && p->out_type != p->type)
     return qp_fail(err, QP_E_ARG, "output type %s; it must be f32 or the activations' %s",
                    qp_dtype_name(p->out_type), qp_dtype_name(p->type));

@@ -8,21 +8,30 @@
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
-enum { QP_MAX_SEGMENTS = 8, QP_MAX_BATCH = 64 };
+enum {
+  QP_MAX_SEGMENTS = 8,
+  QP_MAX_BATCH = 64,
+  QP_MAX_EXPERTS = 512,
+  QP_MAX_TOP_K = 16,
+  QP_MAX_TILE = 16
+};
 
 /*
-** X(identifier, name, segments, batch, inverse):  does a problem of it have linears; rows of X and
-** a type of Y; an inverse?  The order is that of qpal.h and of runtime/arguments.h.
+** X(identifier, name, segments, batch, inverse, experts):  does a problem of it have linears; rows
+** of X and a type of Y; an inverse; experts, among which a router chooses?  The order is that of
+** qpal.h and of runtime/arguments.h.
 */
 #define QP_OPS(X)                                                                                  \
-  X(GEMM, "gemm", true, true, false)                                                               \
-  X(ROTATE, "rotate", false, false, true)                                                          \
-  X(DEQUANT, "dequant", true, false, false)                                                        \
-  X(GATHER, "gather", true, false, false)                                                          \
-  X(ENCODE, "encode", true, false, false)                                                          \
-  X(ROTATE_NORM, "rotate-norm", false, false, false)                                               \
-  X(ROTATE_GLU, "rotate-glu", false, false, false)                                                 \
-  X(GEMM_GLU, "gemm-glu", true, true, false)
+  X(GEMM, "gemm", true, true, false, false)                                                        \
+  X(ROTATE, "rotate", false, false, true, false)                                                   \
+  X(DEQUANT, "dequant", true, false, false, false)                                                 \
+  X(GATHER, "gather", true, false, false, false)                                                   \
+  X(ENCODE, "encode", true, false, false, false)                                                   \
+  X(ROTATE_NORM, "rotate-norm", false, false, false, false)                                        \
+  X(ROTATE_GLU, "rotate-glu", false, false, false, false)                                          \
+  X(GEMM_GLU, "gemm-glu", true, true, false, false)                                                \
+  X(ROUTE, "route", false, false, false, true)                                                     \
+  X(EXPERTS, "experts", true, true, false, true)
 
 typedef enum qp_op {
 #define X(id, ...) QP_OP_##id,
@@ -44,6 +53,11 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 ** rotate-glu    Y = H (s * activation(gate) * up)
 ** gemm-glu      Y[N,M] = activation(g) * u,  u and g what gemm gives of two segments, up and gate,
 **          which have equal quantizers and rows; no residual
+** route    assignments of N tokens to top_k of E experts each, sorted by expert and cut into tiles
+**          of at most 'tile' (runtime/routing.h)
+** experts  Y_s[a,M_s] = r_s[e] * (X~[row] W^_s[e]^T) (+ bias_s[e])  for each assignment a of a
+**          token to an expert e; row is the token's, or a's own.  Segments are stacks of E equal
+**          linears of M rows each, packed as one of E M rows
 ** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, which
 **          is no split
 ** X~ is X, or with 'rotate_fused' H (s * X).
@@ -53,10 +67,13 @@ typedef struct qp_problem {
   unsigned segments; /* 0 for rotations */
   struct {
     const qp_quantizer *quantizer;
-    unsigned rows; /* M, a multiple of 16 */
+    unsigned rows; /* M, a multiple of 16; experts: of one, a multiple of 32 */
   } segment[QP_MAX_SEGMENTS];
   unsigned columns;  /* K, a multiple of 32 */
-  unsigned batch;    /* N, 1..64 (rows of X for gemm; unused otherwise) */
+  unsigned batch;    /* N, 1..64 (rows of X for gemm, tokens; unused otherwise) */
+  unsigned experts;  /* E, 1..512 (route, experts) */
+  unsigned top_k;    /* experts that each token goes to, 1..16 */
+  unsigned tile;     /* assignments a tile, 1..16: of them weights are decoded once */
   qp_dtype type;     /* of X, bias, W^ and gather's Y: F16 or BF16 */
   qp_dtype out_type; /* of Y and the residual (gemm): F32, or the same as 'type' */
   bool rotate_fused; /* gemm rotates X itself */
@@ -74,6 +91,9 @@ const char *qp_op_name(qp_op op);
 bool qp_op_has_segments(qp_op op);
 bool qp_op_has_batch(qp_op op);
 bool qp_op_has_inverse(qp_op op);
+bool qp_op_has_experts(qp_op op);
+/* All but route. */
+bool qp_op_has_columns(qp_op op);
 /* Rows of K values in and out, no weights: rotate, and those with a prologue. */
 bool qp_op_rotates(qp_op op);
 /* X times packed weights: gemm, and with a gated linear unit behind it. */
@@ -82,5 +102,13 @@ qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err);
 const char *qp_dtype_name(qp_dtype t); /* "f16", "bf16", "f32" */
 qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err);
 unsigned qp_dtype_bytes(qp_dtype t);
+
+/* Rows of all of a segment's packed weights: of a stack those of all experts. */
+unsigned qp_problem_stream_rows(const qp_problem *p, unsigned segment);
+/* Assignments of tokens to experts: N top_k. */
+unsigned qp_problem_assignments(const qp_problem *p);
+/* Assignments a tile where nobody says: an expert gets each token once at most, tensor cores take 8
+   rows for one; fewer where their X would take most of a block's shared memory. */
+unsigned qp_problem_usual_tile(unsigned tokens, unsigned columns);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gen/kernel/kernel.h"
+#include "tuner/check/routing.h"
 #include "tuner/check/steady.h"
 
 const unsigned qp_model_columns[] = {576,   640,   896,   960,   1024,  1152,  1536,  2048,  2304,
@@ -228,7 +229,7 @@ static void rotations(maker *m) {
     if (m->w->columns && k != m->w->columns) continue;
     for (qp_dtype type = QP_F16; type <= (all ? QP_BF16 : QP_F16); type++)
       for (unsigned op = 0; op < QP_OP_COUNT; op++)
-        if (!qp_op_has_segments((qp_op)op) && !has_prologue((qp_op)op))
+        if (qp_op_rotates((qp_op)op) && !has_prologue((qp_op)op))
           of_rows(m, (qp_op)op, i, type);
   }
 }
@@ -532,6 +533,80 @@ static void gathers(maker *m) {
     for (qp_dtype type = QP_F16; type <= QP_BF16; type++) gather(m, m->w->quantizer[i], type);
 }
 
+/*
+** A router's choice, and stacks of experts: up and gate of two quantizers, or one alone.  Where
+** tokens go turns with the seed, which rises from case to case: of each kernel there are as many
+** cases as turns, and they compile once.  A block meets several tiles, and shares row groups with
+** the next one.
+*/
+enum { ROUTING_TURNS = QP_ROUTING_COUNT };
+
+typedef struct routed {
+  unsigned batch, top_k, experts, tile;
+} routed;
+
+static void push_turns(maker *m, qp_problem p, const routed *r, const qp_choice *c) {
+  p.batch = m->w->batch ? m->w->batch : r->batch;
+  p.top_k = r->top_k;
+  p.experts = r->experts;
+  p.tile = r->tile < p.batch ? r->tile : p.batch;
+  const unsigned turns = m->w->coverage == QP_COVER_FEW ? 1 : ROUTING_TURNS;
+  for (unsigned turn = 0; turn < turns; turn++) push(m, &p, c);
+}
+
+static void routes(maker *m) {
+  static const routed of[] = {{64, 16, 512, 8}, {8, 1, 1, 8}, {5, 3, 40, 2}, {1, 8, 128, 1}};
+  const family_list *list = &m->of[QP_OP_ROUTE];
+  const unsigned n = m->w->coverage == QP_COVER_FEW ? 1 : 4;
+  for (size_t f = 0; f < list->count; f++)
+    for (unsigned i = 0; i < n; i++) {
+      qp_choice c;
+      qp_choice_default(list->family[f], &c);
+      push_turns(m, problem(m, QP_OP_ROUTE, QP_F16, 1), &of[i], &c);
+    }
+}
+
+/* Warps have several row groups of a tile, share others, and blocks share some, too. Types and
+   routing hang on the quantizer and the path. */
+static void expert_pair(maker *m, const qp_quantizer *a, const qp_quantizer *b,
+                        const qp_family *f) {
+  static const routed of[] = {{20, 2, 3, 16}, {1, 3, 8, 1}, {4, 1, 1, 2}, {3, 2, 5, 8}};
+  const unsigned turn = a->step + a->dim + f->rank;
+  qp_problem p = problem(m, QP_OP_EXPERTS, turn % 3 == 1 ? QP_BF16 : QP_F16, 1);
+  qp_choice c;
+  qp_choice_default(f, &c);
+  set(&c, "warps=8");
+  p.out_type = turn % 2 ? QP_F32 : p.type;
+  p.sm_count = 5;
+  p.segments = b ? 2 : 1;
+  p.segment[0].quantizer = a;
+  p.segment[1].quantizer = b;
+  p.segment[0].rows = m->w->rows ? m->w->rows : 416;
+  p.segment[1].rows = m->w->rows ? m->w->rows : 32;
+  p.columns = m->w->columns ? m->w->columns : a->kind == QP_SPLIT ? 640 : 320;
+  push_turns(m, p, &of[a->kind == QP_SPLIT ? 0 : f->rank > 1 ? 1 : 2 + turn % 2], &c);
+}
+
+/* Pairs of kinds of quantizers, or by default a trellis and what follows it, a split alone, and the
+   first two on another path. */
+static void experts(maker *m) {
+  const qp_quantizer *first[KINDS];
+  const unsigned kinds = first_of_kinds(m, first);
+  const family_list *list = &m->of[QP_OP_EXPERTS];
+  const bool all = m->w->coverage == QP_COVER_ALL, few = m->w->coverage == QP_COVER_FEW;
+  for (unsigned k = 0; k < kinds; k++)
+    for (size_t f = 0; f < list->count; f++) {
+      const qp_family *family = list->family[f];
+      const bool alone = first[k]->kind == QP_SPLIT || kinds == 1;
+      const bool chosen = family->rank > 1 ? !k
+                          : first[k]->kind == QP_SPLIT
+                              ? first[k] == first_chained(first, kinds, true) && !few
+                              : first[k] == first_chained(first, kinds, false);
+      const qp_quantizer *next = alone ? NULL : first[(k + 1) % kinds];
+      if (all || chosen) expert_pair(m, first[k], next, family);
+    }
+}
+
 static void list_families(maker *m, qp_op op) {
   const qp_family *all[QP_MAX_FAMILIES];
   const size_t n = qp_families_of(m->families, op, NULL, true, all);
@@ -555,6 +630,8 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   all_pairs(&m);
   if (!wishes->batch) encoders(&m);
   if (!wishes->batch) gathers(&m);
+  if (!wishes->rows && !wishes->columns) routes(&m);
+  experts(&m);
   if (wishes->coverage != QP_COVER_FEW) {
     mixtures(&m);
     fused(&m);

@@ -14,7 +14,7 @@
 
 /* ---- Comparison ---- */
 
-static double read_output(const qp_check *c, const unsigned char *bytes, size_t i, qp_dtype type) {
+double qp_check_read(const qp_check *c, const unsigned char *bytes, size_t i, qp_dtype type) {
   uint16_t v;
   float f;
   if (type == QP_F32) return memcpy(&f, bytes + 4 * i, 4), (double)f;
@@ -38,7 +38,7 @@ static void compare_weights(qp_check *c, unsigned segment, unsigned row, const u
   const qp_problem *p = &c->k->problem;
   const double scale = scale_of(c, segment, row);
   for (unsigned k = 0; k < p->columns; k++)
-    qp_check_compare(s, read_output(c, y, (size_t)row * p->columns + k, p->type),
+    qp_check_compare(s, qp_check_read(c, y, (size_t)row * p->columns + k, p->type),
                      scale * (double)qp_half_to_float(w[k]));
 }
 
@@ -61,9 +61,9 @@ static void compare_products(qp_check *c, unsigned segment, unsigned row, const 
     const size_t at = (size_t)n * qp_check_y_stride(c, segment) + row;
     double sum = product(c, segment, row, w, n);
     if (c->segment[segment].residual)
-      sum += read_output(c, c->segment[segment].residual,
+      sum += qp_check_read(c, c->segment[segment].residual,
                          (size_t)n * p->segment[segment].rows + row, p->out_type);
-    qp_check_compare(s, read_output(c, y, at, p->out_type), sum);
+    qp_check_compare(s, qp_check_read(c, y, at, p->out_type), sum);
   }
 }
 
@@ -75,7 +75,7 @@ static void compare_pairs(qp_check *c, unsigned segment, unsigned row, const uin
   for (unsigned n = 0; n < p->batch; n++) {
     const double g = product(c, segment + 1, row, gate, n);
     qp_check_compare(
-        s, read_output(c, y, (size_t)n * qp_check_y_stride(c, segment) + row, p->out_type),
+        s, qp_check_read(c, y, (size_t)n * qp_check_y_stride(c, segment) + row, p->out_type),
         qp_check_activate(c->args.activation, g) * product(c, segment, row, w, n));
   }
 }
@@ -107,7 +107,7 @@ static unsigned choose(unsigned i, unsigned n, unsigned all) {
 static qp_status compare_segment(qp_check *c, unsigned segment, const unsigned char *y,
                                  qp_check_sums *s) {
   const qp_problem *p = &c->k->problem;
-  unsigned rows = p->segment[segment].rows, all = (rows + 31) / 32;
+  unsigned rows = qp_problem_stream_rows(p, segment), all = (rows + 31) / 32;
   unsigned n = c->row_groups_max && c->row_groups_max < all ? c->row_groups_max : all;
   size_t cells = (size_t)QP_GROUP_ROWS * p->columns;
   uint16_t *w = qp_check_host(c, 3 * cells * sizeof *w);
@@ -127,7 +127,7 @@ static qp_status compare_segment(qp_check *c, unsigned segment, const unsigned c
 
 static bool has_nan(const qp_check *c, const unsigned char *y, size_t n, size_t *where) {
   for (size_t i = 0; i < n; i++)
-    if (isnan(read_output(c, y, i, qp_check_output_type(c)))) return *where = i, true;
+    if (isnan(qp_check_read(c, y, i, qp_check_output_type(c)))) return *where = i, true;
   return false;
 }
 
@@ -164,8 +164,9 @@ static qp_status check_segment(qp_check *c, unsigned i, qp_check_sums *s, unsign
   qp_status status = qp_device_download(c->dev, y, c->args.segment[i].y, bytes, c->err);
   if (!status) status = qp_check_guard(c, c->args.segment[i].y, bytes, what, v);
   if (!status)
-    status = check_rows(c, y, batch ? p->batch : p->segment[i].rows,
+    status = check_rows(c, y, qp_check_output_rows(c, i),
                         batch ? p->segment[i].rows : p->columns, qp_check_y_stride(c, i), what, v);
+  if (!status && p->op == QP_OP_EXPERTS) status = qp_check_others(c, i, y, v);
   return status ? status : compare_segment(c, i, y, s);
 }
 
@@ -178,7 +179,7 @@ static qp_status check_rotation(qp_check *c, qp_check_sums *s, qp_verdict *v) {
   if (!status) status = qp_check_guard(c, c->args.y, bytes, "output", v);
   if (!status) status = check_rows(c, y, rows, columns, (unsigned)stride, "output", v);
   for (size_t i = 0; i < (size_t)rows * columns && !status; i++)
-    qp_check_compare(s, read_output(c, y, i / columns * stride + i % columns, c->k->problem.type),
+    qp_check_compare(s, qp_check_read(c, y, i / columns * stride + i % columns, c->k->problem.type),
                      c->rotated[i]);
   free(y);
   return status;
@@ -210,7 +211,7 @@ static qp_status compare_gathered(qp_check *c, unsigned t, const unsigned char *
   if (id >= 0 && (unsigned)id < p->segment[0].rows) {
     const qp_status status = row_of(c, (unsigned)id, cells, row);
     for (unsigned k = 0; k < p->columns && !status; k++)
-      qp_check_compare(s, read_output(c, y, (size_t)t * p->columns + k, p->type), row[k]);
+      qp_check_compare(s, qp_check_read(c, y, (size_t)t * p->columns + k, p->type), row[k]);
     return status;
   }
   for (size_t i = 0; i < 2 * (size_t)p->columns; i++)
@@ -324,6 +325,10 @@ static const qp_op_check checks[QP_OP_COUNT] = {
                       .no_outputs = true,
                       .outputs = check_gathered},
     [QP_OP_ENCODE] = {.whole = qp_verify_encode},
+    [QP_OP_ROUTE] = {.inputs = qp_check_route_inputs, .outputs = qp_check_route_outputs},
+    [QP_OP_EXPERTS] = {.inputs = qp_check_experts_inputs,
+                       .outputs = check_segments,
+                       .row = qp_check_expert_products},
     [QP_OP_ROTATE_NORM] = {.inputs = qp_check_norm_inputs, .outputs = qp_check_prologue_outputs},
     [QP_OP_GEMM_GLU] = {.pairs = true,
                         .f32_tolerance = 5e-5, /* between gelu and gelu by tanh lie 1e-4 */

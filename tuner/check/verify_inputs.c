@@ -70,7 +70,8 @@ enum { X_GAP = 8 /* rows of X begin at 16 bytes */, Y_GAP = 3, RESIDUAL_GAP = 5 
 
 unsigned qp_check_x_stride(const qp_check *c) {
   const qp_op op = c->k->problem.op;
-  return c->k->problem.columns + (qp_op_multiplies(op) || op == QP_OP_ROTATE ? X_GAP : 0);
+  const bool apart = qp_op_multiplies(op) || op == QP_OP_ROTATE || op == QP_OP_EXPERTS;
+  return c->k->problem.columns + (apart ? X_GAP : 0);
 }
 
 unsigned qp_check_y_stride(const qp_check *c, unsigned segment) {
@@ -154,10 +155,14 @@ static qp_status make_stream(qp_check *c, unsigned i) {
   return status;
 }
 
-size_t qp_check_output_count(const qp_check *c, unsigned segment) {
+unsigned qp_check_output_rows(const qp_check *c, unsigned segment) {
   const qp_problem *p = &c->k->problem;
-  const size_t stride = qp_check_y_stride(c, segment);
-  return stride * (qp_op_has_batch(p->op) ? p->batch : p->segment[segment].rows);
+  if (p->op == QP_OP_EXPERTS) return qp_problem_assignments(p);
+  return qp_op_has_batch(p->op) ? p->batch : p->segment[segment].rows;
+}
+
+size_t qp_check_output_count(const qp_check *c, unsigned segment) {
+  return (size_t)qp_check_y_stride(c, segment) * qp_check_output_rows(c, segment);
 }
 
 qp_dtype qp_check_output_type(const qp_check *c) {
@@ -241,13 +246,14 @@ static qp_status make_residual(qp_check *c, unsigned i, unsigned m, unsigned typ
 
 static qp_status make_segment(qp_check *c, unsigned i) {
   const qp_problem *p = &c->k->problem;
-  const unsigned m = p->segment[i].rows, type = qp_dtype_bytes(qp_check_output_type(c));
+  const unsigned m = qp_problem_stream_rows(p, i);
+  const unsigned type = qp_dtype_bytes(qp_check_output_type(c));
   const size_t outputs = qp_check_output_count(c, i);
   const bool adds = qp_op_has_batch(p->op);
   qp_status status = QP_OK;
   if (comes_with(c, i, WITHOUT_SCALE)) status = make_scale(c, i, m);
   if (!status && adds && comes_with(c, i, WITHOUT_BIAS)) status = make_bias(c, i, m);
-  if (!status && adds && !c->of->pairs && comes_with(c, i, WITHOUT_RESIDUAL))
+  if (!status && p->op == QP_OP_GEMM && comes_with(c, i, WITHOUT_RESIDUAL))
     status = make_residual(c, i, m, type);
   if (status || c->of->no_outputs || (c->of->pairs && i)) return status;
   if (adds) c->args.stride[i].y = qp_check_y_stride(c, i);
@@ -265,8 +271,7 @@ static qp_status make_zero(qp_check *c) {
   return qp_check_buffer(c, NULL, c->args.zero_words * 4, &c->args.zero);
 }
 
-/* X in the problem's type, its signs, and X~ in double precision. */
-static qp_status make_x(qp_check *c, unsigned rows) {
+qp_status qp_check_x(qp_check *c, unsigned rows) {
   const qp_problem *p = &c->k->problem;
   size_t n = (size_t)rows * p->columns;
   c->x = qp_check_host(c, n * sizeof *c->x);
@@ -301,19 +306,19 @@ static qp_status make_x(qp_check *c, unsigned rows) {
 }
 
 qp_status qp_check_gemm_inputs(qp_check *c) {
-  const qp_status status = make_x(c, c->k->problem.batch);
+  const qp_status status = qp_check_x(c, c->k->problem.batch);
   return status ? status : make_zero(c);
 }
 
 qp_status qp_check_gemm_glu_inputs(qp_check *c) {
   c->args.activation = c->seed % QP_CHECK_ACTIVATIONS;
-  return make_x(c, c->k->problem.batch);
+  return qp_check_x(c, c->k->problem.batch);
 }
 
 qp_status qp_check_rotate_inputs(qp_check *c) {
   const qp_problem *p = &c->k->problem;
   c->args.rows = p->batch;
-  const qp_status status = make_x(c, p->batch);
+  const qp_status status = qp_check_x(c, p->batch);
   if (status) return status;
   c->args.y_stride = qp_check_y_stride(c, 0);
   /* A row of some K in place, among them 14336, which blocks share. */
@@ -367,6 +372,7 @@ void qp_check_release(qp_check *c) {
   for (unsigned i = 0; i < c->buffers; i++) qp_device_free(c->dev, c->buffer[i]);
   free(c->x);
   free(c->ids);
+  free(c->routing);
   free(c->signs);
   free(c->rotated);
   qp_check_prologue_release(c);

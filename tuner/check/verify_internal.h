@@ -45,7 +45,8 @@ struct qp_check {
   unsigned buffers;
   qp_devptr buffer[QP_CHECK_BUFFERS];
   uint16_t *x;     /* [batch or rows][K], type of the problem */
-  int32_t *ids;    /* [batch], gather */
+  int32_t *ids;    /* [batch], gather; [batch][top_k], route and experts */
+  uint32_t *routing; /* what route makes of them */
   uint32_t *signs; /* [K / 32]; gather: NULL where W was not rotated */
   double *rotated; /* [batch][K]: X~, what the weights are multiplied with */
   struct {
@@ -85,12 +86,15 @@ unsigned qp_check_residual_stride(const qp_check *c, unsigned segment);
 qp_status qp_check_inputs(qp_check *c);
 qp_status qp_check_gemm_inputs(qp_check *c);
 qp_status qp_check_gemm_glu_inputs(qp_check *c);
+/* X of so many rows in the problem's type, its signs, and X~ in double precision. */
+qp_status qp_check_x(qp_check *c, unsigned rows);
 qp_status qp_check_rotate_inputs(qp_check *c);
 qp_status qp_check_gather_inputs(qp_check *c);
 /* Free the check and all that it has. */
 void qp_check_release(qp_check *c);
 
-/* Values of the segment's output, and their type. */
+/* Rows of the segment's output; its values with what lies between rows, and their type. */
+unsigned qp_check_output_rows(const qp_check *c, unsigned segment);
 size_t qp_check_output_count(const qp_check *c, unsigned segment);
 qp_dtype qp_check_output_type(const qp_check *c);
 /* A value in the problem's type, as its 16 bits, and back. */
@@ -116,6 +120,19 @@ qp_status qp_check_glu_inputs(qp_check *c);
 qp_status qp_check_prologue_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
 void qp_check_prologue_release(qp_check *c);
 void qp_check_compare(qp_check_sums *s, double got, double want);
+
+/* Value i of outputs or residuals. */
+double qp_check_read(const qp_check *c, const unsigned char *bytes, size_t i, qp_dtype type);
+
+/* ---- Experts (verify_experts.c) ---- */
+
+qp_status qp_check_route_inputs(qp_check *c);
+qp_status qp_check_route_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
+qp_status qp_check_experts_inputs(qp_check *c);
+void qp_check_expert_products(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
+                              const unsigned char *y, qp_check_sums *s);
+/* QP_E_WRONG: an assignment to what is no expert did not give 0. */
+qp_status qp_check_others(qp_check *c, unsigned segment, const unsigned char *y, qp_verdict *v);
 
 /* ---- Encode (verify_encode.c) ---- */
 

@@ -48,7 +48,10 @@ static void shape_of(const qp_problem *p, char *to, size_t size) {
   size_t n = 0;
   for (unsigned s = 0; s < p->segments && n < size; s++)
     n += (size_t)snprintf(to + n, size - n, "%s%u", s ? "+" : "", p->segment[s].rows);
-  if (n < size) snprintf(to + n, size - n, "x%u", p->columns);
+  if (n < size && qp_op_has_columns(p->op))
+    n += (size_t)snprintf(to + n, size - n, "x%u%s", p->columns, p->top_k ? ", " : "");
+  if (n < size && qp_op_has_experts(p->op))
+    snprintf(to + n, size - n, "%u of %u", p->top_k, p->experts);
 }
 
 /* Tunables that are not at their defaults. */

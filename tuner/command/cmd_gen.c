@@ -25,7 +25,7 @@ static const qp_verb_help help = {
 
 typedef struct gen_options {
   const char *op, *arch, *type, *out_type, *path, *family, *folder;
-  unsigned batch, sms;
+  unsigned batch, sms, experts, top_k, tile;
   bool rotate, inverse;
   qp_shapes shape;
   qp_repeats set;
@@ -46,6 +46,9 @@ static qp_status read_problem(const gen_options *o, const qp_quantizer *const *q
                    o->shape.count);
   p->sm_count = o->sms ? o->sms : qp_arch_sm_count(p->arch);
   p->columns = o->shape.columns[0];
+  p->experts = o->experts;
+  p->top_k = o->top_k;
+  p->tile = o->tile ? o->tile : qp_problem_usual_tile(p->batch, p->columns);
   p->segments = qp_op_has_segments(p->op) ? (unsigned)o->shape.count : 0;
   for (unsigned s = 0; s < p->segments; s++) {
     p->segment[s].quantizer = q[n == 1 ? 0 : s];
@@ -233,11 +236,16 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
 }
 
 int qp_cmd_gen(int argc, char **argv) {
-  gen_options o = {.op = "gemm", .arch = "sm_90", .type = "f16", .batch = 1};
+  gen_options o = {.op = "gemm", .arch = "sm_90", .type = "f16", .batch = 1, .top_k = 1};
   const qp_option table[] = {
-      QP_TEXT("op", o.op, "OP", "gemm (default), dequant, gather, rotate or encode"),
+      QP_TEXT("op", o.op, "OP", "gemm (default), dequant, gather, rotate, encode, route, experts"),
       QP_SHAPES("shape", o.shape, "MxK,...", "out_features x in_features of each linear"),
       QP_NUMBER("batch", o.batch, "N", "rows of activations (1)", 1, 64),
+      QP_NUMBER("experts", o.experts, "E", "experts, route: linears of a stack, each of --shape", 1,
+                QP_MAX_EXPERTS),
+      QP_NUMBER("top-k", o.top_k, "N", "experts, route: experts of each row (1)", 1, QP_MAX_TOP_K),
+      QP_NUMBER("tile", o.tile, "N", "experts, route: rows that an expert takes at once (up to 8)",
+                1, QP_MAX_TILE),
       QP_TEXT("arch", o.arch, "ARCH", "sm_75 to sm_121; sm_90 if not given"),
       QP_NUMBER("sms", o.sms, "N", "multiprocessors; the architecture's usual number", 1, 1024),
       QP_TEXT("type", o.type, "TYPE", "activations: f16 (default) or bf16"),

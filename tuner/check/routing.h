@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* Routings on the CPU:  which experts tokens go to, and what route makes of it. */
+#ifndef QP_CHECK_ROUTING_H
+#define QP_CHECK_ROUTING_H
+
+#include <stdint.h>
+
+#include "gen/base/random.h"
+#include "gen/kernel/problem.h"
+
+/* X(kind, where tokens go) */
+#define QP_ROUTINGS(X)                                                                             \
+  X(RANDOM, "each token to top_k different experts")                                               \
+  X(ONE, "all tokens to the same experts")                                                         \
+  X(FEW, "each token to top_k of 2 top_k experts at most: none to most")                           \
+  X(BROKEN, "to any, the same one twice among them, and to ids that are no expert")
+
+typedef enum qp_routing_kind {
+#define X(kind, help) QP_ROUTING_##kind,
+  QP_ROUTINGS(X)
+#undef X
+      QP_ROUTING_COUNT
+} qp_routing_kind;
+
+/* ids [batch][top_k] of a problem of experts or route. */
+void qp_routing_choose(const qp_problem *p, qp_routing_kind kind, qp_random *random, int32_t *ids);
+
+/* What route makes of 'assignments' ids, at most those of the problem: words as runtime/routing.h
+   says; words that mean nothing are left as they are. */
+void qp_routing_sort(const qp_problem *p, const int32_t *ids, unsigned assignments,
+                     uint32_t *routing);
+
+#endif
