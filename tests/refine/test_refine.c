@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal refine: what is trained, what is written, and what is refused. */
+#include <limits.h>
 #include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/model/forward_kit.h"
 #include "tests/quantize/quantize_kit.h"
+#include "tuner/refine/refine.h"
+#include "tuner/refine/rewrite.h"
 
 #define SHARD "model-00001-of-00001.safetensors"
 
@@ -163,6 +166,75 @@ Test(refine, keeps_the_scales_where_no_step_is_better) {
   cr_expect_eq(said("refined", "best_step"), 0);
   cr_expect_float_eq(divergence("refined", "other.tokens"), divergence("out", "other.tokens"),
                      1e-12);
+}
+
+/* ---- Going on ---- */
+
+typedef struct stopping {
+  unsigned at;
+  _Atomic bool stopped;
+} stopping;
+
+static void stop(void *arg, unsigned step, double kl, double seconds) {
+  stopping *s = arg;
+  (void)kl, (void)seconds;
+  if (step == s->at) atomic_store(&s->stopped, true);
+}
+
+/* The factors of a training that is stopped after step 'at' (0: never), malloc'ed. */
+static double *train(unsigned at, const char *file, uint64_t key, size_t *count,
+                     qp_status expected) {
+  stopping s = {.at = at ? at : UINT_MAX};
+  qp_models *models;
+  qp_forward *model, *source;
+  qp_tokens tokens;
+  qp_factors x;
+  qp_safetensors *files;
+  qp_refine_result result;
+  const qp_forward_options one = {.threads = 1};
+  const qp_refine_options o = {.steps = 8,
+                               .seed = 3,
+                               .batch = 2 * LENGTH,
+                               .held = 2 * LENGTH,
+                               .rate = 0.01,
+                               .file = file,
+                               .key = key,
+                               .stopped = &s.stopped,
+                               .tell = stop,
+                               .arg = &s};
+  cr_assert_eq(qp_tokens_read(path("train.tokens"), &tokens, &err), QP_OK);
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK);
+  cr_assert_eq(qp_forward_open(path("out"), models, &one, &model, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_forward_open(path("in"), models, &one, &source, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_safetensors_open(path("out"), &files, &err), QP_OK);
+  cr_assert_eq(qp_factors_open(model, qp_rewrite_has, files, &x, &err), QP_OK);
+  cr_assert_eq(qp_refine(model, source, &tokens, &o, &x, &result, &err), expected, "%s", err.text);
+  double *log = malloc(x.count * sizeof *log);
+  memcpy(log, x.log, x.count * sizeof *log);
+  *count = x.count;
+  qp_factors_close(&x);
+  qp_safetensors_close(files);
+  qp_forward_close(model);
+  qp_forward_close(source);
+  qp_models_close(models);
+  qp_tokens_free(&tokens);
+  return log;
+}
+
+Test(refine, a_run_that_was_stopped_ends_with_the_same_factors) {
+  char file[512];
+  size_t count, again;
+  make_packed(family_of("llama"), "--quantizer nuq-2");
+  snprintf(file, sizeof file, "%s", path("part"));
+  double *whole = train(0, NULL, 1, &count, QP_OK);
+  free(train(4, file, 1, &again, QP_E_LIMIT));
+  cr_expect_eq(access(file, F_OK), 0);
+  double *rest = train(4, file, 1, &again, QP_OK); /* it goes on behind that step */
+  cr_assert_eq(count, again);
+  cr_expect_arr_eq(rest, whole, count * sizeof *whole);
+  free(train(4, file, 2, &again, QP_E_LIMIT)); /* of other models: it begins anew */
+  free(whole);
+  free(rest);
 }
 
 static void expect_refused(const char *options, const char *to, const char *part) {

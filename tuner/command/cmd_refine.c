@@ -3,7 +3,9 @@
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "gen/base/random.h"
 #include "gen/model/forward.h"
 #include "gen/model/text_tokens.h"
 #include "tuner/base/options.h"
@@ -28,7 +30,9 @@ static const qp_verb_help help = {
     "is\n"
     "written, to DIR; PACKED stays as it is. A text of 100,000 tokens that resembles the use is "
     "better\n"
-    "than one of 30,000; evaluate on another one."};
+    "than one of 30,000; evaluate on another one. A run that was stopped goes on from a quarter of "
+    "its\n"
+    "steps when the same command is given again."};
 
 typedef struct refine_options {
   const char *against, *text, *tokens, *out, *quantizers, *rate;
@@ -105,10 +109,23 @@ static void close_all(running *r) {
   qp_session_close(&r->session);
 }
 
+/* Of the models that are compared: shards have a hash of all that decided about them. */
+static uint64_t key_of(const refine_options *o, const running *r) {
+  const char *job = r->files ? qp_safetensors_metadata(r->files, 0, "job") : NULL;
+  const char *all[] = {job ? job : "", o->against};
+  uint64_t key = 0;
+  for (size_t i = 0; i < 2; i++)
+    for (const char *c = all[i]; *c; c++) key = qp_random_mix(key ^ (unsigned char)*c);
+  return key;
+}
+
 static qp_status run(const refine_options *o, const char *path, double rate, qp_error *err) {
   running r = {0};
   qp_refine_result result = {0};
+  char file[4096];
   qp_status status = open_all(o, path, &r, err);
+  if (!status && snprintf(file, sizeof file, "%s/" QP_REWRITE_PART, o->out) >= (int)sizeof file)
+    status = qp_fail(err, QP_E_LIMIT, "%s: the path is too long", o->out);
   qp_table_out *t = qp_table_new(columns, o->json);
   const size_t room[] = {6, 12, 8};
   qp_table_stream(t, room);
@@ -118,6 +135,8 @@ static qp_status run(const refine_options *o, const char *path, double rate, qp_
                                      .batch = o->batch,
                                      .held = o->held,
                                      .rate = rate,
+                                     .file = file,
+                                     .key = key_of(o, &r),
                                      .stopped = &qp_stopped,
                                      .done = &w.done,
                                      .tell = tell,
@@ -130,6 +149,7 @@ static qp_status run(const refine_options *o, const char *path, double rate, qp_
   qp_table_print(t);
   cJSON *said = status ? NULL : say(o, &result, rate);
   if (!status) status = qp_rewrite(path, o->out, &r.factors, said, err);
+  if (!status) unlink(file);
   cJSON_Delete(said);
   close_all(&r);
   if (!status && !o->json)
@@ -142,7 +162,7 @@ static qp_status run(const refine_options *o, const char *path, double rate, qp_
 static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
   const refine_options *o = options;
   static const qp_unit none[] = {{"", 1}, {NULL, 0}};
-  double rate = 0.002;
+  double rate = 0.003;
   (void)code;
   if (words->count != 1)
     return qp_fail(err, QP_E_ARG, "one PACKED folder is needed, got %zu", words->count);
@@ -174,7 +194,7 @@ int qp_cmd_refine(int argc, char **argv) {
                 1000000),
       QP_NUMBER("batch", o.batch, "N", "tokens of a step, in whole pieces (1024)", 1, 1u << 24),
       QP_NUMBER("held-out", o.held, "N", "tokens held out at most (6144)", 1, 1u << 24),
-      QP_TEXT("rate", o.rate, "R", "largest relative step of a scale (0.002)"),
+      QP_TEXT("rate", o.rate, "R", "largest relative step of a scale (0.003)"),
       QP_NUMBER("seed", o.seed, "N", "of the order of pieces (1)", 0, UINT32_MAX),
       QP_NUMBER("threads", o.threads, "N", "threads (0: as many as CPUs)", 0, 256),
       QP_TEXT("quantizers", o.quantizers, "LIST",

@@ -12,6 +12,7 @@
 #include "gen/model/vector_math.h"
 #include "tuner/base/output.h"
 #include "tuner/evaluate/divergence.h"
+#include "tuner/refine/training_file.h"
 
 enum { HELD_OUT = 8, LOOKS = 4, LOGIT_ROWS = 256, LOGIT_FLOATS = 1 << 25 };
 
@@ -215,47 +216,107 @@ static void choose(trainer *t, qp_random *r, size_t *next) {
 
 static qp_status check_stop(const trainer *t) {
   if (!t->o->stopped || !atomic_load(t->o->stopped)) return QP_OK;
-  return qp_fail(t->err, QP_E_LIMIT, "stopped; nothing was written");
+  return qp_fail(t->err, QP_E_LIMIT, "stopped; the same command goes on where it was");
+}
+
+/* Where a training is; kept with the arrays that go with it. */
+typedef struct place {
+  qp_random random;
+  size_t next;
+  unsigned step;
+  bool begun; /* what is held out was looked at */
+  qp_refine_result result;
+} place;
+
+enum { PIECES = 7 };
+
+static void pieces_of(trainer *t, place *p, qp_training_piece out[PIECES]) {
+  const size_t bytes = t->x->count * sizeof(double);
+  const qp_training_piece all[PIECES] = {{p, sizeof *p},
+                                         {t->train, t->trains * sizeof *t->train},
+                                         {t->before, p->result.held * sizeof *t->before},
+                                         {t->x->log, bytes},
+                                         {t->mean, bytes},
+                                         {t->square, bytes},
+                                         {t->best, bytes}};
+  memcpy(out, all, sizeof all);
+}
+
+/* All that decides about the factors. */
+static uint64_t key_of(const trainer *t) {
+  const qp_refine_options *o = t->o;
+  uint64_t key = o->key, rate;
+  memcpy(&rate, &o->rate, sizeof rate);
+  const uint64_t all[] = {t->steps, o->seed, o->batch, o->held, rate, t->text->sequences};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) key = qp_random_mix(key ^ all[i]);
+  for (size_t i = 0; i < t->text->sequences; i++) key = qp_random_mix(key ^ t->text->end[i]);
+  for (size_t i = 0; i < t->text->end[t->text->sequences - 1]; i++)
+    key = qp_random_mix(key ^ t->text->id[i]);
+  return key;
 }
 
 /* After some steps: is it the best so far? */
-static qp_status judge(trainer *t, unsigned step, double started, qp_refine_result *out) {
-  double kl = 0;
-  qp_status status = look(t, step ? t->now : t->before, &kl);
+static qp_status judge(trainer *t, place *p, double started) {
+  qp_refine_result *out = &p->result;
+  double kl = 0, squares = 0;
+  qp_status status = look(t, p->begun ? t->now : t->before, &kl);
   if (status) return status;
-  if (t->o->tell) t->o->tell(t->o->arg, step, kl, qp_seconds() - started);
-  if (step && kl >= out->after) return QP_OK;
-  double squares = 0;
-  for (size_t i = 0; i < out->held && step; i++) {
+  if (t->o->tell) t->o->tell(t->o->arg, p->step, kl, qp_seconds() - started);
+  for (size_t i = 0; i < out->held && p->begun; i++) {
     const double d = t->now[i] - t->before[i] - (kl - out->before);
     squares += d * d;
   }
-  out->step = step;
-  out->after = kl;
-  if (!step) out->before = kl;
-  out->error = sqrt(squares) / (double)out->held;
-  memcpy(t->best, t->x->log, t->x->count * sizeof *t->best);
+  if (!p->begun) out->before = kl;
+  if (!p->begun || kl < out->after) {
+    out->step = p->step;
+    out->after = kl;
+    out->error = sqrt(squares) / (double)out->held;
+    memcpy(t->best, t->x->log, t->x->count * sizeof *t->best);
+  }
+  p->begun = true;
   return QP_OK;
 }
 
+/* The same, and all of it is kept. */
+static qp_status judge_and_keep(trainer *t, place *p, double started) {
+  qp_training_piece piece[PIECES];
+  qp_status status = judge(t, p, started);
+  pieces_of(t, p, piece);
+  if (!status && t->o->file)
+    status = qp_training_file_write(t->o->file, key_of(t), piece, PIECES, t->err);
+  return status;
+}
+
+static void go_on(trainer *t, place *p) {
+  qp_training_piece piece[PIECES];
+  pieces_of(t, p, piece);
+  if (!t->o->file || !qp_training_file_read(t->o->file, key_of(t), piece, PIECES)) return;
+  qp_factors_apply(t->x);
+  count(t, 3 * p->step * t->o->batch);
+}
+
 static qp_status train(trainer *t, qp_refine_result *out) {
-  qp_random r = {.state = t->o->seed};
   const unsigned pause = (t->steps + LOOKS - 1) / LOOKS;
   const double started = qp_seconds();
-  size_t next = 0;
-  qp_status status = judge(t, 0, started, out);
-  for (unsigned step = 0; step < t->steps && !status; step++) {
+  place p;
+  memset(&p, 0, sizeof p); /* its gaps, too, are kept */
+  p.random.state = t->o->seed;
+  p.result = *out;
+  go_on(t, &p);
+  qp_status status = p.begun ? QP_OK : judge_and_keep(t, &p, started);
+  while (p.step < t->steps && !status) {
     status = check_stop(t);
-    choose(t, &r, &next);
+    choose(t, &p.random, &p.next);
     if (!status) status = run_forth(t);
     if (!status) status = go_back(t);
     if (status) break;
-    move(t, step);
+    move(t, p.step++);
     count(t, 3 * t->b.tokens);
-    if ((step + 1) % pause == 0 || step + 1 == t->steps) status = judge(t, step + 1, started, out);
+    if (p.step % pause == 0 || p.step == t->steps) status = judge_and_keep(t, &p, started);
   }
   if (!status) memcpy(t->x->log, t->best, t->x->count * sizeof *t->best);
   qp_factors_apply(t->x);
+  *out = p.result;
   return status;
 }
 

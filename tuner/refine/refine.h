@@ -18,11 +18,13 @@
 #include "tuner/refine/factors.h"
 
 typedef struct qp_refine_options {
-  unsigned steps; /* 0: as many as the text has batches */
-  unsigned seed;  /* of the order of sequences */
-  size_t batch;   /* tokens of a step, in whole sequences */
-  size_t held;    /* tokens that are held out at most */
-  double rate;    /* the largest relative step of a factor; it falls to 0 as a cosine */
+  unsigned steps;   /* 0: as many as the text has batches */
+  unsigned seed;    /* of the order of sequences */
+  size_t batch;     /* tokens of a step, in whole sequences */
+  size_t held;      /* tokens that are held out at most */
+  double rate;      /* the largest relative step of a factor; it falls to 0 as a cosine */
+  const char *file; /* what is done so far, for a run that was stopped; or NULL */
+  uint64_t key;     /* of the models, of which the file is */
   const _Atomic bool *stopped; /* or NULL */
   _Atomic size_t *done;        /* or NULL: grows to qp_refine_work */
   void (*tell)(void *arg, unsigned step, double kl, double seconds); /* after each look, or NULL */
@@ -42,6 +44,8 @@ size_t qp_refine_work(const qp_tokens *tokens, const qp_refine_options *o);
 /*
 ** 'x' of 'model' becomes the best.  Memory: the source's last hidden states of all tokens, those
 ** before every block of a batch, logits of some hundred tokens.
+** With a file a run that is stopped goes on from the last look at what is held out, and ends with
+** the same factors; the file stays.
 ** QP_E_ARG: vocabularies differ, fewer than two sequences, a loss that is not finite; QP_E_LIMIT:
 ** stopped; errors of qp_forward_block; QP_E_NOMEM.
 */

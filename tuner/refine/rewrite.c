@@ -54,10 +54,11 @@ static qp_status read_config(const char *folder, cJSON **out, qp_error *err) {
 }
 
 qp_status qp_rewrite_check(const char *folder, const char *out, qp_error *err) {
-  char path[PATH];
+  char path[PATH], part[PATH];
   cJSON *config = NULL;
   qp_status status = path_of(out, "config.json", path, err);
-  if (!status && access(path, F_OK) == 0)
+  if (!status) status = path_of(out, QP_REWRITE_PART, part, err);
+  if (!status && access(path, F_OK) == 0 && access(part, F_OK) != 0)
     return qp_fail(err, QP_E_ARG, "%s: there is one already; choose another -o", path);
   if (!status) status = read_config(folder, &config, err);
   cJSON_Delete(config);
