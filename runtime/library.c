@@ -49,6 +49,8 @@ bool qp_lib_rotates(uint32_t op) {
 
 bool qp_lib_has_strides(const qpal_library *l) { return l->header->version > QP_LIB_VERSION_CLOSE; }
 
+bool qp_lib_multiplies(uint32_t op) { return op == QPAL_GEMM || op == QPAL_GEMM_GLU; }
+
 unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t problem) {
   size_t (*bytes)(unsigned, unsigned, unsigned) =
       qp_lib_has_strides(l) ? qp_arguments_bytes : qp_arguments_bytes_close;
@@ -287,6 +289,11 @@ int qp_lib_kernel_order(const qp_lib_kernel *a, const qp_lib_kernel *b) {
   return c ? c : compare_numbers(a->batch, b->batch);
 }
 
+/* Up and gate, of one shape and quantizer. */
+static bool is_pair(const qp_lib_problem *p) {
+  return p->segments == 2 && p->linear[0] == p->linear[1];
+}
+
 static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
   const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, i);
   if (!is_string(l, k->name)) return wrong("kernel", i, "name", k->name);
@@ -295,9 +302,10 @@ static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
   const qp_lib_target *t = QP_LIB_GET(l, TARGETS, qp_lib_target, k->target);
   if (i < t->first_kernel || i - t->first_kernel >= t->kernels)
     return wrong("kernel", i, "target", k->target);
-  if (k->op > QPAL_GATHER && !qp_lib_rotates(k->op)) return wrong("kernel", i, "op", k->op);
+  if (k->op > QPAL_GATHER && !qp_lib_rotates(k->op) && k->op != QPAL_GEMM_GLU)
+    return wrong("kernel", i, "op", k->op);
   if (qp_lib_rotates(k->op) ? k->problem != QP_LIB_NONE
-                           : k->problem >= qp_lib_count(l, QP_LIB_PROBLEMS))
+                            : k->problem >= qp_lib_count(l, QP_LIB_PROBLEMS))
     return wrong("kernel", i, "problem", k->problem);
   if (!qp_lib_rotates(k->op)) {
     const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, k->problem);
@@ -305,11 +313,13 @@ static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
     for (unsigned s = 0; s < p->segments; s++) /* a kernel reads packed weights, not 16-bit ones */
       if (!QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->parts)
         return wrong("kernel", i, "problem", k->problem);
-    if (k->op != QPAL_GEMM && p->segments != 1) return wrong("kernel", i, "problem", k->problem);
+    if (!qp_lib_multiplies(k->op) && p->segments != 1)
+      return wrong("kernel", i, "problem", k->problem);
+    if (k->op == QPAL_GEMM_GLU && !is_pair(p)) return wrong("kernel", i, "problem", k->problem);
   }
   if (k->type > QPAL_BF16) return wrong("kernel", i, "type", k->type);
   if (k->out_type > QPAL_F32) return wrong("kernel", i, "out_type", k->out_type);
-  if (k->op == QPAL_GEMM && (!k->batch || k->batch > BATCH_MAX))
+  if (qp_lib_multiplies(k->op) && (!k->batch || k->batch > BATCH_MAX))
     return wrong("kernel", i, "batch", k->batch);
   if (!k->grid || k->grid > GRID_MAX) return wrong("kernel", i, "grid", k->grid);
   if (!k->block || k->block > 1024 || k->block % 32) return wrong("kernel", i, "block", k->block);

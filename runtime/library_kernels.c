@@ -153,8 +153,9 @@ static qpal_status load_all(qpal_kernels *ks) {
   for (uint32_t i = 0; i < ks->count && !status; i++) {
     const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, ks->first + i);
     status = load_kernel(ks, i);
-    if (k->op != QPAL_GEMM) continue;
-    if (!ks->gemm_count[k->problem]++) ks->gemm_first[k->problem] = ks->first + i;
+    if (!qp_lib_multiplies(k->op)) continue;
+    qp_lib_range *range = &ks->gemm[k->op == QPAL_GEMM_GLU][k->problem];
+    if (!range->count++) range->first = ks->first + i;
     if (k->workspace_bytes > ks->workspace_bytes) ks->workspace_bytes = k->workspace_bytes;
     if (4ull * k->counters > ks->counter_bytes) ks->counter_bytes = 4ull * k->counters;
   }
@@ -191,8 +192,8 @@ static void release(qpal_kernels *ks) {
   qp_device_leave(ks->device, before);
   free(ks->module);
   free(ks->function);
-  free(ks->gemm_first);
-  free(ks->gemm_count);
+  free(ks->gemm[0]);
+  free(ks->gemm[1]);
   free(ks);
 }
 
@@ -208,9 +209,8 @@ static qpal_status fill(qpal_kernels *ks, const qpal_load_options *o) {
   ks->count = t->kernels;
   ks->module = calloc(ks->count + 1, sizeof(qp_module *));
   ks->function = calloc(ks->count + 1, sizeof(qp_function *));
-  ks->gemm_first = calloc(problems + 1, sizeof *ks->gemm_first);
-  ks->gemm_count = calloc(problems + 1, sizeof *ks->gemm_count);
-  if (!ks->module || !ks->function || !ks->gemm_first || !ks->gemm_count)
+  for (unsigned i = 0; i < 2; i++) ks->gemm[i] = calloc(problems + 1, sizeof *ks->gemm[i]);
+  if (!ks->module || !ks->function || !ks->gemm[0] || !ks->gemm[1])
     return qp_refuse(QPAL_E_NOMEM, "no memory for %u kernels", ks->count);
   void *before = qp_device_enter(ks->device);
   status = load_all(ks);

@@ -14,7 +14,8 @@ enum {
 
 static_assert((int)QP_LAUNCH_GEMM == (int)QPAL_GEMM && (int)QP_LAUNCH_ROTATE == (int)QPAL_ROTATE &&
                   (int)QP_LAUNCH_DEQUANT == (int)QPAL_DEQUANT &&
-                  (int)QP_LAUNCH_GATHER == (int)QPAL_GATHER,
+                  (int)QP_LAUNCH_GATHER == (int)QPAL_GATHER &&
+                  (int)QP_LAUNCH_GEMM_GLU == (int)QPAL_GEMM_GLU,
               "kernels of the library are launched by their op");
 static_assert((int)QPAL_MAX_FIELDS <= (int)QP_ARGUMENT_FIELDS &&
                   (int)QPAL_MAX_CODEBOOKS <= (int)QP_ARGUMENT_CODEBOOKS &&
@@ -108,11 +109,6 @@ qpal_status qp_lib_check_type(unsigned type, bool f32) {
 
 /* ---- gemm ---- */
 
-/* Kernels of one group, in and out type, with or without a rotation of their own; by batch. */
-typedef struct choice {
-  uint32_t first, count;
-} choice;
-
 /* The linears of a group in the order of its members. */
 static const qp_lib_linear *linear_of(const qpal_library *l, const qp_lib_problem *p, unsigned s) {
   return QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]);
@@ -146,8 +142,14 @@ static qpal_status no_kernel(const qpal_kernels *ks, const qp_lib_group *g,
   const qpal_library *l = ks->library;
   char there[512] = "";
   size_t n = 0;
-  const uint32_t first = ks->gemm_first[g->problem], count = ks->gemm_count[g->problem];
+  const qp_lib_range all = ks->gemm[a->epilogue][g->problem];
+  const uint32_t first = all.first, count = all.count;
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+  if (!count && ks->gemm[0][g->problem].count)
+    return qp_refuse(QPAL_E_NO_KERNEL,
+                     "group '%s' has no kernel with a gated linear unit: `qpal export --glu` makes "
+                     "them of up and gate",
+                     qp_lib_string(l, g->name));
   if (!count && QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[0])->parts)
     return qp_refuse(QPAL_E_NO_KERNEL, "group '%s' is looked up by qpal_gather alone",
                      qp_lib_string(l, g->name));
@@ -169,9 +171,19 @@ static qpal_status no_kernel(const qpal_kernels *ks, const qp_lib_group *g,
       qp_lib_has_strides(l) ? "" : " (with strides of one row alone: export it again)", there);
 }
 
+static qpal_status check_epilogue(const qpal_gemm_args *a) {
+  if (a->epilogue > QPAL_EPILOGUE_GLU)
+    return qp_refuse(QPAL_E_ARG, "epilogue is %u; QPAL_EPILOGUE_NONE and _GLU are known",
+                     a->epilogue);
+  if (a->activation > QPAL_RELU || (a->activation && !a->epilogue))
+    return qp_refuse(QPAL_E_ARG, "activation is %u; 0 to %d are known, with QPAL_EPILOGUE_GLU",
+                     a->activation, QPAL_RELU);
+  return QPAL_OK;
+}
+
 /* The kernels that can do it; strides of 0 in '*a' become what they stand for.  Kernels that know
    none can take one row at a time: its stride does not count. */
-static qpal_status find_gemms(const qpal_kernels *ks, qpal_gemm_args *a, choice *out) {
+static qpal_status find_gemms(const qpal_kernels *ks, qpal_gemm_args *a, qp_lib_range *out) {
   const qpal_library *l = ks->library;
   bool apart = false;
   if (a->group >= qp_lib_count(l, QP_LIB_GROUPS))
@@ -181,14 +193,15 @@ static qpal_status find_gemms(const qpal_kernels *ks, qpal_gemm_args *a, choice 
     return qp_refuse(QPAL_E_ARG, "rows is %u; 1 to %d are possible", a->rows, ROWS_MAX);
   if (a->capacity && a->capacity < a->rows)
     return qp_refuse(QPAL_E_ARG, "capacity is %u, fewer than the %u rows", a->capacity, a->rows);
-  qpal_status status = qp_lib_check_type(a->type, false);
+  qpal_status status = check_epilogue(a);
+  if (!status) status = qp_lib_check_type(a->type, false);
   if (!status) status = qp_lib_check_type(a->out_type, true);
   if (!status) status = take_strides(l, a, &apart);
   if (status) return status;
   const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, a->group);
-  const uint32_t first = ks->gemm_first[g->problem], count = ks->gemm_count[g->problem];
-  *out = (choice){.count = 0};
-  for (uint32_t i = first; i < first + count; i++) {
+  const qp_lib_range all = ks->gemm[a->epilogue][g->problem];
+  *out = (qp_lib_range){.count = 0};
+  for (uint32_t i = all.first; i < all.first + all.count; i++) {
     const qp_lib_kernel *k = kernel_of(ks, i);
     if (k->type != a->type || k->out_type != a->out_type ||
         (k->flags & QP_LIB_ROTATES) != (a->signs ? QP_LIB_ROTATES : 0u) ||
@@ -203,8 +216,8 @@ static qpal_status find_gemms(const qpal_kernels *ks, qpal_gemm_args *a, choice 
 ** The kernel for the next rows: of those that there is room for, the smallest that takes all that
 ** are left, or the largest; NULL where there is room for none.
 */
-static const qp_lib_kernel *next_kernel(const qpal_kernels *ks, const choice *c, unsigned left,
-                                        unsigned room, uint32_t *index) {
+static const qp_lib_kernel *next_kernel(const qpal_kernels *ks, const qp_lib_range *c,
+                                        unsigned left, unsigned room, uint32_t *index) {
   const qp_lib_kernel *chosen = NULL;
   for (uint32_t i = c->first; i < c->first + c->count; i++) {
     const qp_lib_kernel *k = kernel_of(ks, i);
@@ -216,7 +229,7 @@ static const qp_lib_kernel *next_kernel(const qpal_kernels *ks, const choice *c,
   return chosen;
 }
 
-static qpal_status no_room(const qpal_kernels *ks, const choice *c, unsigned room) {
+static qpal_status no_room(const qpal_kernels *ks, const qp_lib_range *c, unsigned room) {
   return qp_refuse(
       QPAL_E_NO_KERNEL,
       "the smallest kernel of this group takes %u rows, there is room for %u: give X, Y "
@@ -226,7 +239,7 @@ static qpal_status no_room(const qpal_kernels *ks, const choice *c, unsigned roo
 
 /* From which number of rows on a GEMM on decoded weights is faster: as it was measured, else what
    the largest kernel cannot do in one launch. */
-static unsigned dequant_from(const qpal_kernels *ks, const choice *c) {
+static unsigned dequant_from(const qpal_kernels *ks, const qp_lib_range *c) {
   const qp_lib_kernel *largest = kernel_of(ks, c->first + c->count - 1);
   const uint32_t measured = qp_lib_dequant_rows(ks->library, largest);
   return measured ? measured : largest->batch + 1;
@@ -235,7 +248,7 @@ static unsigned dequant_from(const qpal_kernels *ks, const choice *c) {
 qpal_status qpal_gemm_query(const qpal_kernels *ks, const qpal_gemm_args *given,
                             qpal_gemm_info *info) {
   qpal_gemm_args a;
-  choice c;
+  qp_lib_range c;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
   qpal_status status = qp_take(&a, given, sizeof a, GEMM_ARGS_LEAST, "qpal_gemm_args");
   if (!status) status = find_gemms(ks, &a, &c);
@@ -269,12 +282,16 @@ static qpal_status check_segments(const qpal_library *l, const qpal_gemm_args *a
     status = check_weights(l, linear_of(l, p, s), s, e->weights);
     if (!status) status = qp_lib_check_address("bias", s, e->bias, 2, false);
     if (!status) status = qp_lib_check_address("residual", s, e->residual, bytes, false);
-    if (!status) status = qp_lib_check_address("y", s, e->y, bytes, true);
+    if (!status) status = qp_lib_check_address("y", s, e->y, bytes, !a->epilogue || !s);
+    if (!status && a->epilogue && (e->residual || (s && e->y)))
+      status = qp_refuse(QPAL_E_ARG, "%s (member %u) is given, which a gated linear unit has not",
+                         e->residual ? "residual" : "y", s);
   }
   return status;
 }
 
-static qpal_status check_gemm(const qpal_kernels *ks, const qpal_gemm_args *a, const choice *c) {
+static qpal_status check_gemm(const qpal_kernels *ks, const qpal_gemm_args *a,
+                              const qp_lib_range *c) {
   bool workspace = false, counters = false;
   for (uint32_t i = c->first; i < c->first + c->count; i++) {
     workspace |= kernel_of(ks, i)->workspace_bytes > 0;
@@ -304,7 +321,8 @@ static qp_lib_arguments gemm_arguments(const qpal_kernels *ks, const qpal_gemm_a
                                    .x_stride = a->x_stride,
                                    .signs = a->signs,
                                    .workspace = a->workspace,
-                                   .counters = a->counters},
+                                   .counters = a->counters,
+                                   .activation = a->activation},
                          .segments = p->segments};
   for (unsigned s = 0; s < p->segments; s++) {
     const qpal_segment *e = &a->segment[s];
@@ -342,7 +360,7 @@ static qpal_status clear_y(const qpal_kernels *ks, const qpal_gemm_args *a, unsi
 
 qpal_status qpal_gemm(const qpal_kernels *ks, const qpal_gemm_args *given, void *stream) {
   qpal_gemm_args a;
-  choice c;
+  qp_lib_range c;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
   qpal_status status = qp_take(&a, given, sizeof a, GEMM_ARGS_LEAST, "qpal_gemm_args");
   if (!status) status = find_gemms(ks, &a, &c);

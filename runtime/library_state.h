@@ -50,6 +50,8 @@ uint32_t qp_lib_count(const qpal_library *l, unsigned section);
 unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t problem);
 /* A kernel of this op rotates rows and reads no weights. */
 bool qp_lib_rotates(uint32_t op);
+/* gemm, with a gated linear unit or not. */
+bool qp_lib_multiplies(uint32_t op);
 /* Streams of a problem: the parts of all its linears. */
 unsigned qp_lib_streams(const qpal_library *l, uint32_t problem);
 
@@ -70,6 +72,11 @@ qpal_status qp_device_wrap(qp_device *dev, qpal_device **out);
 void *qp_device_enter(qpal_device *d);
 void qp_device_leave(qpal_device *d, void *before);
 
+/* Kernels of one group, in and out type, with or without a rotation of their own; by batch. */
+typedef struct qp_lib_range {
+  uint32_t first, count;
+} qp_lib_range;
+
 struct qpal_kernels {
   const qpal_library *library;
   qpal_device *device;
@@ -79,7 +86,7 @@ struct qpal_kernels {
   qp_function **function; /* [count] */
   qpal_ptr constants;
   bool own_constants;
-  uint32_t *gemm_first, *gemm_count; /* [problems]: range of KERNELS */
+  qp_lib_range *gemm[2]; /* by epilogue, [problems]: of KERNELS */
   uint64_t workspace_bytes, counter_bytes;
 };
 

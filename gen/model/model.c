@@ -75,6 +75,15 @@ qp_model_producer qp_model_producer_of(const char *role) {
   return !strcmp(role, "o") ? QP_PRODUCER_OTHER : QP_PRODUCER_NORM;
 }
 
+static bool ends_in(const char *role, const char *end) {
+  const size_t n = strlen(role), m = strlen(end);
+  return n >= m && !strcmp(role + n - m, end);
+}
+
+bool qp_model_gates(const char *up, const char *gate) {
+  return ends_in(up, "up") && !ends_in(up, "gate_up") && ends_in(gate, "gate");
+}
+
 void qp_model_tensor(const qp_model *m, unsigned linear, unsigned block, char out[QP_MODEL_NAME]) {
   if (linear >= m->linears)
     snprintf(out, QP_MODEL_NAME, "%s", m->linear[m->linears].tensor);

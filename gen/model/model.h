@@ -48,6 +48,8 @@ typedef enum qp_model_producer {
 } qp_model_producer;
 enum { QP_PRODUCERS = QP_PRODUCER_GLU + 1 };
 qp_model_producer qp_model_producer_of(const char *role);
+/* Are linears of these roles up and gate of one gated linear unit ("shared_up", "shared_gate")? */
+bool qp_model_gates(const char *up, const char *gate);
 
 /* Linears of one block that read the same input: they can be fused into one launch. */
 typedef struct qp_model_group {

@@ -103,7 +103,8 @@ typedef enum qpal_op {
   QPAL_DEQUANT = 2,
   QPAL_GATHER = 3,
   QPAL_ROTATE_NORM = 5, /* rotations with a prologue */
-  QPAL_ROTATE_GLU = 6
+  QPAL_ROTATE_GLU = 6,
+  QPAL_GEMM_GLU = 7 /* gemm with a gated linear unit behind it */
 } qpal_op;
 
 /* ---- Kernel libraries ---- */
@@ -228,7 +229,7 @@ typedef struct qpal_kernel_info {
   const char *source; /* what it was chosen by: "default", or a record */
   unsigned target, op, type, out_type;
   unsigned columns;
-  unsigned batch; /* gemm: rows of X that it takes */
+  unsigned batch; /* gemm, with GLU or not: rows of X that it takes */
   unsigned grid, block, smem_bytes, registers;
   unsigned counters; /* 32-bit words */
   int pdl;           /* contains the instructions of programmatic dependent launch */
@@ -407,6 +408,17 @@ typedef struct qpal_segment {
   uint64_t reserved[2];        /* 0 */
 } qpal_segment;
 
+/* What a gated linear unit applies to gate. */
+typedef enum qpal_activation {
+  QPAL_SILU = 0,
+  QPAL_GELU_TANH = 1, /* gelu by tanh: "gelu_pytorch_tanh" */
+  QPAL_GELU = 2,
+  QPAL_RELU = 3
+} qpal_activation;
+
+/* What gemm can do behind its sums, in the same launch. */
+typedef enum qpal_epilogue { QPAL_EPILOGUE_NONE = 0, QPAL_EPILOGUE_GLU = 1 } qpal_epilogue;
+
 enum {
   QPAL_PDL = 1, /* launch by programmatic dependent launch, where the kernel has its instructions:
                         it may begin while the launch before it in the stream ends */
@@ -429,6 +441,11 @@ enum {
 ** 8 are three launches, which read the weights three times, and with a capacity of 8 they are one.
 ** Buffers that live as long as the engine should have room for the largest batch, and 'capacity'
 ** say so.
+**
+** GLU.  Of a group of two members of one shape and quantizer, up and gate in this order, a library
+** may have kernels that give  Y = activation(Y_1) * Y_0  of fp32 sums, biases added: the input of
+** down, half as much to write and read (`qpal export --glu`).  Y is the first member's y; the
+** other's is 0, and neither has a residual.  The bits are the same on every run.
 */
 typedef struct qpal_gemm_args {
   size_t size;
@@ -446,6 +463,8 @@ typedef struct qpal_gemm_args {
   unsigned x_stride;           /* elements from row to row of x, a multiple of 8; 0: K */
   unsigned y_stride[QPAL_MAX_MEMBERS];        /* of y_i; 0: M_i */
   unsigned residual_stride[QPAL_MAX_MEMBERS]; /* of the residual of member i; 0: M_i */
+  unsigned epilogue;                          /* qpal_epilogue */
+  unsigned activation;                        /* qpal_activation, of GLU */
 } qpal_gemm_args;
 
 typedef struct qpal_gemm_info {
@@ -461,10 +480,11 @@ typedef struct qpal_gemm_info {
   int64_t latency_ps; /* of all launches, as measured when they were tuned; -1: not known */
 } qpal_gemm_info;
 
-/* What qpal_gemm would do; only group, rows, capacity, types, strides and whether signs are given
-   count.  Needs no device work.  QPAL_E_ARG; QPAL_E_NO_KERNEL: the group is the engine's, or has no
-   kernel of these types (what there is, is named), or of these strides: a library that was exported
-   before there were strides has them for one row a launch alone. */
+/* What qpal_gemm would do; only group, rows, capacity, types, strides, epilogue and whether signs
+   are given count.  Needs no device work.  QPAL_E_ARG; QPAL_E_NO_KERNEL: the group is the engine's,
+   or has no kernel of these types (what there is, is named) or of this epilogue, or of these
+   strides: a library that was exported before there were strides has them for one row a launch
+   alone. */
 QPAL_API qpal_status qpal_gemm_query(const qpal_kernels *kernels, const qpal_gemm_args *args,
                                      qpal_gemm_info *info);
 
@@ -479,18 +499,12 @@ QPAL_API qpal_status qpal_gemm_query(const qpal_kernels *kernels, const qpal_gem
 QPAL_API qpal_status qpal_gemm(const qpal_kernels *kernels, const qpal_gemm_args *args,
                                void *stream);
 
-/* What rotates can do before, in the same launch, and what a gated linear unit applies to gate. */
+/* What rotates can do before, in the same launch. */
 typedef enum qpal_prologue {
   QPAL_PROLOGUE_NONE = 0,
   QPAL_PROLOGUE_NORM = 1,
   QPAL_PROLOGUE_GLU = 2
 } qpal_prologue;
-typedef enum qpal_activation {
-  QPAL_SILU = 0,
-  QPAL_GELU_TANH = 1, /* gelu by tanh: "gelu_pytorch_tanh" */
-  QPAL_GELU = 2,
-  QPAL_RELU = 3
-} qpal_activation;
 
 /*
 ** X~ [rows][K] = H (s * X'), or with 'inverse' s * (H^T X).  y may be x.  By 'prologue' X' is

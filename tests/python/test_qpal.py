@@ -329,6 +329,30 @@ class Numpy(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "residual"):
             group(x, residual=[k, k, None])
 
+    def test_up_and_gate_give_their_gated_linear_unit_in_one_launch(self):
+        command = os.path.join(os.path.dirname(LIBRARY), "qpal")
+        checkpoint = os.path.join(CIRCLE, "checkpoint")
+        with tempfile.TemporaryDirectory() as folder:
+            library, packed = os.path.join(folder, "library"), os.path.join(folder, "packed")
+            for words in (["quantize", checkpoint, "--quantizer", "nuq-3", "-o", packed],
+                          ["export", "--model", os.path.join(checkpoint, "config.json"), "--quantizer",
+                           "nuq-3", "--gpu", "sm_90", "--batch", "2", "--glu", "--no-dequant",
+                           "--prologue", "none", "-o", library]):
+                subprocess.run([command, *words], check=True, capture_output=True)
+            with qpal.Model(library, packed, device=DEVICE) as model:
+                group, _ = model.find("model.layers.1.mlp.up_proj")
+                x = inputs(3, 64)
+                up, gate = (a.astype(np.float64) for a in group(x))
+                y, = group(x, glu="silu")
+                self.assertLess(distance(y, gate / (1 + np.exp(-gate)) * up), 2e-3)
+                self.assertEqual(group.query(2, glu="silu")["launches"], 1)
+                with self.assertRaisesRegex(ValueError, "activation: 'tanh'"):
+                    group(x, glu="tanh")
+                with self.assertRaisesRegex(ValueError, "residual"):
+                    group(x, glu="silu", residual=[y])
+        with self.assertRaisesRegex(qpal.Error, "--glu"):
+            self.model.find("model.layers.1.mlp.up_proj")[0](x, glu="silu")
+
     def test_rows_take_as_few_launches_as_the_library_can(self):
         group, _ = self.model.find("model.layers.0.self_attn.o_proj")
         self.assertEqual([group.capacity(rows) for rows in (1, 2, 3, 4, 5)], [1, 2, 3, 4, 5])

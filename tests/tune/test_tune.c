@@ -526,6 +526,18 @@ Test(tune, rotations_without_records_are_told_to_be_in_no_latency) {
   cr_expect(strstr(text, "are a model's"), "%s", text);
 }
 
+Test(tune, up_and_gate_are_tuned_with_their_gated_linear_unit_where_that_is_asked_for) {
+  write_config();
+  cr_assert_eq(run("tune --model config.json --quantizers nuq-4 --batch 1 --ops gemm-glu "
+                   "--device replay:plain.json --max-candidates 1 -o a.jsonl"),
+               0, "%s", text);
+  qp_records r = read_results("a.jsonl");
+  cr_expect(r.count == 2 && count_op(&r, "gemm-glu") == 2, "by tensor cores and CUDA cores");
+  cr_expect_eq(count_outcome(&r, QP_RECORD_OK), 2);
+  qp_records_free(&r);
+  cr_expect_eq(run(SHAPE "--ops gemm-glu --device replay:plain.json -o c.jsonl"), 2);
+}
+
 Test(tune, a_plan_s_launches_are_tuned_with_their_quantizers) {
   write_config();
   cr_assert_eq(run("plan --model config.json --quantizers nuq-2,nuq-4 --bits 3 --no-fusion "

@@ -47,8 +47,7 @@ static double product(const qp_check *c, unsigned segment, unsigned row, const u
                       unsigned n) {
   const double *x = c->rotated + (size_t)n * c->k->problem.columns;
   double sum = 0;
-  for (unsigned k = 0; k < c->k->problem.columns; k++)
-    sum += (double)qp_half_to_float(w[k]) * x[k];
+  for (unsigned k = 0; k < c->k->problem.columns; k++) sum += (double)qp_half_to_float(w[k]) * x[k];
   sum *= scale_of(c, segment, row);
   return c->segment[segment].bias ? sum + qp_check_widen(c, c->segment[segment].bias[row]) : sum;
 }
@@ -116,8 +115,7 @@ static qp_status compare_segment(qp_check *c, unsigned segment, const unsigned c
   for (unsigned i = 0; i < n && !status; i++) {
     unsigned rg = choose(i, n, all);
     status = decode_rows(c, segment, rg, w, w + 2 * cells);
-    if (!status && c->of->pairs)
-      status = decode_rows(c, segment + 1, rg, w + cells, w + 2 * cells);
+    if (!status && c->of->pairs) status = decode_rows(c, segment + 1, rg, w + cells, w + 2 * cells);
     for (unsigned r = 0; r < QP_GROUP_ROWS && !status && rg * QP_GROUP_ROWS + r < rows; r++)
       c->of->row(c, segment, rg * QP_GROUP_ROWS + r, w + (size_t)r * p->columns, y, s);
   }

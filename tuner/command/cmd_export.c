@@ -31,7 +31,7 @@ typedef struct export_options {
   const char *plan, *model, *quantizer, *embedding, *gpu, *batch, *type, *path, *ptx, *prologue;
   const char *folder, *file, *c_source, *shared;
   qp_shapes shape;
-  bool head, out_f32, no_dequant, no_rotation, inverse, rotate, no_pdl, untuned;
+  bool head, out_f32, no_dequant, no_rotation, inverse, rotate, glu, no_pdl, untuned;
   unsigned workers;
 } export_options;
 
@@ -106,6 +106,7 @@ static qp_status read_request(const export_options *o, qp_export_request *r, qp_
                            .rotate = !o->no_rotation,
                            .inverse = o->inverse,
                            .rotate_fused = o->rotate,
+                           .gemm_glu = o->glu,
                            .pdl = !o->no_pdl,
                            .workers = o->workers,
                            .chosen = "the families' defaults"};
@@ -273,6 +274,7 @@ int qp_cmd_export(int argc, char **argv) {
               "rotations with the norm or glu before them: norm, glu, none; as the model has them"),
       QP_FLAG("inverse", o.inverse, "inverse rotations, too"),
       QP_FLAG("rotate", o.rotate, "gemms that rotate x themselves, too"),
+      QP_FLAG("glu", o.glu, "gemms of up and gate that give activation(gate) * up, too"),
       QP_FLAG("no-pdl", o.no_pdl, "without programmatic dependent launch"),
       QP_FLAG("untuned", o.untuned, "the families' defaults, whatever was measured"),
       QP_TEXT("ptx", o.ptx, "WHICH",

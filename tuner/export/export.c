@@ -84,6 +84,20 @@ static const char *path_of(const export *e, const qp_export_group *g) {
   return usual ? usual->path : "";
 }
 
+/* Can one kernel do up, gate and what is made of both?  Why not is noted. */
+static bool makes_pair(export *e, const qp_export_group *g) {
+  const qp_quantizer *up = g->member[0].quantizer, *gate = g->member[1].quantizer;
+  const char *why = up != gate                               ? "quantizers differ"
+                    : g->member[0].rows != g->member[1].rows ? "rows differ"
+                    : !qp_kernel_mergeable(up)               ? "codebooks differ"
+                    : !qp_families_for(e->families, QP_OP_GEMM_GLU, path_of(e, g))
+                        ? "path has no such kernels"
+                        : NULL;
+  if (why)
+    qp_text_add(e->notes, "%s: no gated linear unit behind its gemm: its %s\n", g->name, why);
+  return !why;
+}
+
 static qp_status add_group(export *e, const qp_export_group *g) {
   uint32_t linear[QP_MAX_SEGMENTS];
   qp_lib_group record = {.name = qp_library_writer_string(e->writer, g->name),
@@ -107,6 +121,9 @@ static qp_status add_group(export *e, const qp_export_group *g) {
                                        &record.problem, e->err);
   if (!status && g->member[0].quantizer && !g->lookup_only &&
       !pose(e, record.problem, g, QP_OP_GEMM, 0))
+    return no_memory(e);
+  if (!status && g->glu && e->r->gemm_glu && g->member[0].quantizer && makes_pair(e, g) &&
+      !pose(e, record.problem, g, QP_OP_GEMM_GLU, 0))
     return no_memory(e);
   return status ? status : qp_library_writer_group(e->writer, &record, e->err);
 }
@@ -209,7 +226,7 @@ static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dty
                            bool rotate) {
   const qp_export_group *g = what->group;
   qp_problem p = base_problem(e, target, type, g->columns);
-  p.op = QP_OP_GEMM;
+  p.op = what->op;
   p.rotate_fused = rotate;
   p.segments = g->members;
   for (unsigned m = 0; m < g->members; m++) {
@@ -229,7 +246,7 @@ static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dty
     if (status) return status;
     batch[made++] = p.batch;
   }
-  if (made && e->r->crossover) {
+  if (made && e->r->crossover && what->op == QP_OP_GEMM) {
     p.rotate_fused = false; /* decoding wants rotated rows as well */
     const unsigned rows =
         e->r->crossover(e->r->chooser, &e->r->gpu[target], &p, path_of(e, g), batch, made);
@@ -297,7 +314,7 @@ static qp_status add_target(export *e, unsigned i) {
   for (unsigned t = 0; t < e->r->types && !status; t++) {
     for (size_t q = 0; q < e->problems && !status; q++) {
       const posed *what = &e->problem[q];
-      if (what->op != QP_OP_GEMM) {
+      if (!qp_op_multiplies(what->op)) {
         status = add_single(e, target, what, e->r->type[t]);
         continue;
       }

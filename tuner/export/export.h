@@ -30,6 +30,7 @@ typedef struct qp_export_group {
   int block;        /* -1: none */
   unsigned columns; /* K */
   qp_model_producer input; /* what makes it: QP_PRODUCER_OTHER where it is not known */
+  bool glu; /* two members, up and gate in this order */
   unsigned members;
   struct {
     char tensor[QP_MODEL_NAME];    /* without ".weight" */
@@ -73,6 +74,7 @@ typedef struct qp_export_request {
   bool norm, glu;                /* ... with a norm, a gated linear unit, of whatever K */
   bool inverse;                  /* and their inverses */
   bool rotate_fused;             /* and gemms that rotate X themselves */
+  bool gemm_glu;                 /* and of up and gate gemms that give activation(gate) * up */
   bool pdl;                      /* programmatic dependent launch, from sm_90 on */
   qp_export_ptx ptx;             /* of which GPUs: those of the newest architecture, all, none */
   unsigned workers;              /* compilers; 0: as many as CPUs */

@@ -53,6 +53,7 @@ static qp_status plan_group(const qp_plan *plan, const qp_plan_launch *l,
     snprintf(g->member[m].tensor, sizeof g->member[m].tensor, "%s", e->tensor);
   }
   g->input = qp_model_producer_of(plan->linear[l->linear[0]].role);
+  g->glu = g->members == 2 && qp_model_gates(role[0], role[1]);
   name_group(g, role);
   if (quantized && quantized != l->members)
     return qp_fail(err, QP_E_ARG, "launch %s: it fuses fp16 linears with quantized ones", g->name);
@@ -111,6 +112,7 @@ static void model_group(const qp_model *m, unsigned block, unsigned group, const
     qp_model_tensor(m, from->linear[i], block, g->member[i].tensor);
   }
   g->input = qp_model_producer_of(role[0]);
+  g->glu = g->members == 2 && qp_model_gates(role[0], role[1]);
   name_group(g, role);
 }
 
@@ -169,6 +171,7 @@ qp_status qp_export_shape_groups(const qp_shapes *shapes, const qp_quantizer *co
     g->member[i].rows = shapes->rows[i];
     g->member[i].quantizer = q[n == 1 ? 0 : i];
     snprintf(g->member[i].tensor, sizeof g->member[i].tensor, "linear.%u", i);
+    g->glu = g->members == 2;
   }
   *out = g;
   *count = 1;

@@ -165,7 +165,7 @@ static void add_kernels(cJSON *root, const qpal_library *l, unsigned n) {
     cJSON_AddNumberToObject(o, "target", k.target);
     cJSON_AddStringToObject(o, "op", qp_op_name((qp_op)k.op));
     cJSON_AddStringToObject(o, "type", types[k.type]);
-    if (k.op == QPAL_GEMM) {
+    if (qp_lib_multiplies(k.op)) {
       cJSON_AddStringToObject(o, "out_type", types[k.out_type]);
       cJSON_AddNumberToObject(o, "batch", k.batch);
       add_groups_of(o, l, own->problem);

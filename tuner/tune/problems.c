@@ -237,6 +237,34 @@ static qp_status add_dequants(qp_tune_problems *list, const qp_model *m,
   return status;
 }
 
+/* Up and gate of a block by one quantizer, at every batch. */
+static qp_status add_pairs(qp_tune_problems *list, const qp_model *m, const qp_families *families,
+                           const qp_problems_wishes *w, qp_error *err) {
+  qp_status status = QP_OK;
+  for (unsigned g = 0; g < m->groups; g++) {
+    const qp_model_group *of = &m->group[g];
+    const qp_model_linear *up = &m->linear[of->linear[0]], *gate = &m->linear[of->linear[1]];
+    if (of->linears != 2 || up->experts || !qp_model_gates(up->role, gate->role)) continue;
+    for (size_t q = 0; q < w->quantizers; q++)
+      for (size_t b = 0; b < w->batches && !status; b++) {
+        const qp_quantizer *by = w->quantizer[q];
+        qp_tune_problem t = {.problem = {.op = QP_OP_GEMM_GLU,
+                                         .segments = 2,
+                                         .segment = {{by, of->rows[0]}, {by, of->rows[1]}},
+                                         .columns = of->columns,
+                                         .batch = w->batch[b],
+                                         .type = w->type,
+                                         .out_type = w->type,
+                                         .arch = w->arch,
+                                         .sm_count = w->sm_count},
+                             .launches = qp_model_group_copies(m, g)};
+        snprintf(t.label, sizeof t.label, "gemm-glu %ux%u", of->rows[0], of->columns);
+        status = add_by_all(list, families, &t, err);
+      }
+  }
+  return status;
+}
+
 /* The look-up of one token in the embedding. */
 static qp_status add_gathers(qp_tune_problems *list, const qp_model *m, const qp_families *families,
                              const qp_problems_wishes *w, qp_error *err) {
@@ -267,6 +295,7 @@ qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
   if (ops & 1u << QP_OP_ROTATE) status = add_rotations(&front, m, families, w, err);
   if (!status && ops & 1u << QP_OP_DEQUANT) status = add_dequants(&front, m, families, w, err);
   if (!status && ops & 1u << QP_OP_GATHER) status = add_gathers(&front, m, families, w, err);
+  if (!status && ops & 1u << QP_OP_GEMM_GLU) status = add_pairs(&front, m, families, w, err);
   for (size_t i = 0; i < list->count && !status; i++) status = add(&front, &list->list[i], err);
   if (status) return qp_problems_free(&front), status;
   qp_problems_free(list);

@@ -87,7 +87,7 @@ GemmArgs = _struct("qpal_gemm_args", [
     ("group", _u), ("rows", _u), ("capacity", _u), ("type", _u), ("out_type", _u), ("flags", _u),
     ("x", _u64), ("signs", _u64), ("workspace", _u64), ("counters", _u64),
     ("segment", C.POINTER(Segment)), ("x_stride", _u), ("y_stride", _u * MAX_MEMBERS),
-    ("residual_stride", _u * MAX_MEMBERS)])
+    ("residual_stride", _u * MAX_MEMBERS), ("epilogue", _u), ("activation", _u)])
 GemmInfo = _struct("qpal_gemm_info", [
     ("kernel", _u), ("batch", _u), ("launches", _u), ("adds", _i), ("pdl", _i),
     ("prefer_dequant", _i), ("workspace_bytes", _u64), ("counter_bytes", _u64),

@@ -14,6 +14,17 @@ from ._objects import Device, Library, Packed, _Kernels, _free_all
 MOST_ROWS = 65536  # of one gemm
 
 
+def _activation(name):
+    if name not in _ACTIVATIONS:
+        raise ValueError(f"activation: '{name}'; one of {', '.join(_ACTIVATIONS)}")
+    return _ACTIVATIONS.index(name)
+
+
+def _epilogue(glu):
+    """Fields of qpal_gemm_args for a gated linear unit with this activation; none: {}."""
+    return {"epilogue": 1, "activation": _activation(glu)} if glu else {}
+
+
 class Model:
     """A library, packed weights and a device: what runs groups of linears.
 
@@ -176,32 +187,33 @@ class Group:
             raise ValueError(f"{self.info['name']}: is closed")
         return self.model.kernels._open()
 
-    def query(self, rows, kind=F16, capacity=0):
+    def query(self, rows, kind=F16, capacity=0, glu=None):
         """What a call with this many rows would do, as a dict (qpal_gemm_info).  'capacity': rows that
         x and y have room for; 0: no more than those."""
         args, info = GemmArgs(group=self.index, rows=_whole(rows, "rows", 1, NONE),
                               capacity=_whole(capacity, "capacity", 0, NONE),
-                              type=_whole(kind, "kind", F16, F32), out_type=kind), GemmInfo()
+                              type=_whole(kind, "kind", F16, F32), out_type=kind,
+                              **_epilogue(glu)), GemmInfo()
         _api().gemm_query(self._kernels(), C.byref(args), C.byref(info))
         return _table(info)
 
-    def capacity(self, rows, kind=F16):
+    def capacity(self, rows, kind=F16, glu=None):
         """Rows that x and y should have room for, so that 'rows' take as few launches as the library
         can: 3 rows of a library with batches 1 and 8 take one launch with room for 8, three without."""
-        key = rows, kind
+        key = rows, kind, glu
         if key not in self._capacity:
             room, left = 0, rows
             while left > 0:
-                batch = self.query(left, kind, MOST_ROWS)["batch"]
+                batch = self.query(left, kind, MOST_ROWS, glu)["batch"]
                 room += batch
                 left -= batch
             self._capacity[key] = max(room, rows)
         return self._capacity[key]
 
     def launch(self, rows, kind, x, x_rotated, y, stream=None, residual=None, capacity=0, x_stride=0,
-               y_stride=None, residual_stride=None):
+               y_stride=None, residual_stride=None, glu=None):
         """Without arrays: device addresses.  x [rows][K] is rotated into 'x_rotated' (may be x); y:
-        one a member.  Strides are elements from row to row, y's and the residual's one a member; 0 or
+        one a member, with 'glu' one.  Strides are elements from row to row, y's and the residual's one a member; 0 or
         None: rows lie close.  What is rotated lies close where 'x_rotated' is not x."""
         api, model, kernels, stream = _api(), self.model, self._kernels(), _stream(stream)
         _whole(rows, "rows", 1, NONE)
@@ -213,13 +225,14 @@ class Group:
             api.rotate(kernels, C.byref(rotate), stream)
             x, x_stride = x_rotated, 0 if own else x_stride
         workspace, counters = model._scratch(stream)
-        segment = (Segment * len(y))()
+        segment = (Segment * len(self.linears))()
         for m, bias in enumerate(self._biases(kind)):
             segment[m] = Segment(weights=C.pointer(self._weights[m]), bias=bias,
-                                 residual=residual[m] if residual else 0, y=y[m])
+                                 residual=residual[m] if residual else 0,
+                                 y=y[m] if m < len(y) else 0)
         args = GemmArgs(group=self.index, rows=rows, capacity=capacity, type=kind, out_type=kind,
                         flags=model.flags, x=x, workspace=workspace, counters=counters,
-                        segment=segment, x_stride=x_stride)
+                        segment=segment, x_stride=x_stride, **_epilogue(glu))
         for m in range(len(y)):
             args.y_stride[m] = y_stride[m] if y_stride else 0
             args.residual_stride[m] = residual_stride[m] if residual_stride else 0
@@ -248,14 +261,15 @@ class Group:
                 device.free(address)
         return out
 
-    def _beside(self, arrays, source, what):
+    def _beside(self, arrays, source, what, linears=None):
         """Where arrays lie that have a row for each of x's: one for each linear, of x's type and
         beside it."""
+        linears = linears or self.linears
         to = [_Array(a.detach() if _is_torch(a) else a, what, HALVES, apart=True) for a in arrays]
-        if len(to) != len(self.linears):
+        if len(to) != len(linears):
             raise ValueError(f"{what}: {len(to)} arrays; {self.info['name']} has "
-                             f"{len(self.linears)} linears")
-        for a, linear in zip(to, self.linears):
+                             f"{len(linears)} linears")
+        for a, linear in zip(to, linears):
             shape = source.shape[:-1] + (linear.rows,)
             if a.shape != shape or (a.type, a.device) != (source.type, source.device):
                 raise ValueError(f"{what}: {a.shape}; should be {shape} beside x, of its type")
@@ -315,9 +329,12 @@ class Group:
             return sys.modules["torch"].cuda.current_stream(x.device).cuda_stream or None
         return stream
 
-    def __call__(self, x, out=None, stream=None, copy=False, residual=None):
+    def __call__(self, x, out=None, stream=None, copy=False, residual=None, glu=None):
         """y of each member for x [..., K]; 'out': arrays to write to; 'residual': arrays like y that
         are added to it, None for a member without.
+
+        With 'glu' ("silu", "gelu_tanh", "gelu" or "relu") of a group of up and gate one y,
+        activation(gate) * up, by kernels that `qpal export --glu` made.
 
         Arrays must be contiguous; with 'copy' an x that is not is copied first.  On a device rows may
         lie apart (x, out and residual may be columns of wider arrays).
@@ -325,13 +342,16 @@ class Group:
         On the device without waiting, on 'stream' (a CUstream; torch's current one where x is
         torch's).  Without 'out' and 'residual' rows are taken by as few launches as the library can."""
         self._kernels()
+        if glu and residual is not None:
+            raise ValueError("residual: a gated linear unit has none")
+        linears = self.linears[:1] if _epilogue(glu) else self.linears
         x, source, rows = self._take_x(x, copy)
-        shapes = [source.shape[:-1] + (linear.rows,) for linear in self.linears]
+        shapes = [source.shape[:-1] + (linear.rows,) for linear in linears]
         roomy = out is None and residual is None and rows and source.on_device and self.signs
-        room = self.capacity(rows, source.type) if roomy else 0
+        room = self.capacity(rows, source.type, glu) if roomy else 0
         whole = [_like(x, (room or rows, s[-1])) for s in shapes] if out is None else None
         y = out or [a[:rows].reshape(s) for a, s in zip(whole, shapes)]
-        to = self._beside(y, source, "out")
+        to = self._beside(y, source, "out", linears)
         added = self._residuals(residual, y, source)
         if not rows:
             return tuple(y)
@@ -341,9 +361,9 @@ class Group:
             self.launch(rows, source.type, source.pointer,
                         _Array(turned, "x", apart=True).pointer, [a.pointer for a in to], stream,
                         [a.pointer if a else 0 for a in added], room, source.stride,
-                        [a.stride for a in to], [a.stride if a else 0 for a in added])
+                        [a.stride for a in to], [a.stride if a else 0 for a in added], glu)
         else:
-            self._staged(rows, source, to, added, stream)
+            self._staged(rows, source, to, added, stream, glu)
         return tuple(y)
 
     def _residuals(self, residual, y, source):
@@ -356,10 +376,10 @@ class Group:
                               "residual")
         return [None if r is None else a for r, a in zip(residual, all_of)]
 
-    def _staged(self, rows, source, to, added, stream):
+    def _staged(self, rows, source, to, added, stream, glu):
         """From host memory and back: with room for the batch that takes all rows."""
         device, own, api = self.model.device, [], _api()
-        room = self.capacity(rows, source.type)
+        room = self.capacity(rows, source.type, glu)
 
         def stage(a, width):
             address = device.alloc(2 * room * width)
@@ -371,9 +391,9 @@ class Group:
 
         try:
             x = stage(source, self.info["columns"])
-            y = [stage(None, linear.rows) for linear in self.linears]
+            y = [stage(None, linear.rows) for _, linear in zip(to, self.linears)]
             residual = [stage(a, linear.rows) if a else 0 for a, linear in zip(added, self.linears)]
-            self.launch(rows, source.type, x, x, y, stream, residual, room)
+            self.launch(rows, source.type, x, x, y, stream, residual, room, glu=glu)
             device.wait(stream)
             for a, address in zip(to, y):
                 api.download(device.pointer, a.pointer, address, a.bytes)
@@ -395,15 +415,14 @@ class Group:
             raise ValueError(f"{self.info['name']}: reads x as it is, without a rotation")
         if up is not None and eps is not None:
             raise ValueError("up, eps: a rotation has one of them before it")
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"activation: '{activation}'; one of {', '.join(_ACTIVATIONS)}")
+        _activation(activation)
         out = _like(x, tuple(x.shape)) if out is None else out
         given = {"x": x, "y": out, "up": up, "residual": residual, "sum": sum, "weight": weight,
                  "post_weight": post_weight}
         args = RotateArgs(
             columns=self.info["columns"], flags=self.model.flags, signs=self.signs,
             inverse=int(bool(inverse)),
-            activation=_ACTIVATIONS.index(activation), eps=eps or 0, weight_offset=weight_offset,
+            activation=_activation(activation), eps=eps or 0, weight_offset=weight_offset,
             prologue=1 if eps is not None else 2 if up is not None else 0)
         self._rotate(args, {k: v for k, v in given.items() if v is not None}, stream)
         return out
