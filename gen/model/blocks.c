@@ -105,16 +105,35 @@ static void decode_IQ4_NL(const unsigned char *from, size_t count, float *to) {
   }
 }
 
-/* byte e | 16 x 4 bits:  2^(e - 127) times an fp4 number (sign, two bits of exponent, one more) */
+/* Twice the numbers of fp4 (sign, two bits of exponent, one more), as integers: there is no -0. */
+static const int8_t twice_fp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/* byte e | 16 x 4 bits:  2^(e - 128) twice_fp4[q] */
 static void decode_MXFP4(const unsigned char *from, size_t count, float *to) {
-  static const float fp4[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
   for (size_t i = 0; i < count; i += 32, from += 17) {
-    const float d = ldexpf(1, (int)from[0] - 127);
-    for (unsigned j = 0; j < 32; j++) {
-      const unsigned q = bits_at(from[1 + j % 16], j < 16 ? 0 : 4, 4);
-      to[i + j] = d * (q & 8 ? -fp4[q & 7] : fp4[q & 7]);
-    }
+    const float d = ldexpf(1, (int)from[0] - 128);
+    for (unsigned j = 0; j < 32; j++)
+      to[i + j] = d * (float)twice_fp4[bits_at(from[1 + j % 16], j < 16 ? 0 : 4, 4)];
   }
+}
+
+/* Half of an unsigned e4m3 number: the sign is not looked at but in 0x7f, which is 0. */
+static float half_of_ue4m3(unsigned char b) {
+  const unsigned exponent = bits_at(b, 3, 4), fraction = bits_at(b, 0, 3);
+  if (b == 0x7f) return 0;
+  return exponent ? ldexpf((float)(8 + fraction), (int)exponent - 11)
+                  : ldexpf((float)fraction, -10);
+}
+
+/* 4 bytes of scales | 4 x 8 x 4 bits:  half_of_ue4m3(scale) twice_fp4[q]
+   Group g of 16: the lower, then the upper halves of bytes 8 g .. 8 g + 7. */
+static void decode_NVFP4(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 64, from += 36)
+    for (unsigned e = 0; e < 64; e++) {
+      const unsigned g = e / 16, j = e % 16;
+      const unsigned q = bits_at(from[4 + 8 * g + j % 8], j < 8 ? 0 : 4, 4);
+      to[i + e] = half_of_ue4m3(from[g]) * (float)twice_fp4[q];
+    }
 }
 
 /* ---- 256 elements ---- */
@@ -231,6 +250,39 @@ static void decode_Q6_K(const unsigned char *from, size_t count, float *to) {
       const unsigned high = bits_at(from[128 + 32 * n + j], 2 * k, 2);
       const float scale = (float)(int8_t)from[192 + e / 16];
       to[i + e] = d * scale * (float)((int)(low | high << 4) - 32);
+    }
+  }
+}
+
+/* 64 x 4 x 2 bits | half d:  d (q - 1).  Element 128 n + 32 k + j: bits 2 k of byte 32 n + j. */
+static void decode_TQ2_0(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 256, from += 66) {
+    const float d = half_at(from + 64);
+    for (unsigned e = 0; e < 256; e++) {
+      const unsigned q = bits_at(from[32 * (e / 128) + e % 32], 2 * (e / 32 % 4), 2);
+      to[i + e] = d * (float)((int)q - 1);
+    }
+  }
+}
+
+/* Digit n of a byte that holds ceil(256 x / 243), x of five digits to base 3, the first the highest:
+   3^n times it, modulo 256, is below 256 / 3 times digit + 1. */
+static unsigned ternary_digit(unsigned char byte, unsigned n) {
+  static const unsigned char power[5] = {1, 3, 9, 27, 81};
+  return (unsigned)(unsigned char)(byte * power[n]) * 3 >> 8;
+}
+
+/* 32 + 16 bytes of five digits | 4 of four | half d:  d (digit - 1).  Digits n of a part's bytes
+   are neighbours: 32 n + j, 160 + 16 n + j, 240 + 4 n + j for byte j of the part. */
+static void decode_TQ1_0(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 256, from += 54) {
+    const float d = half_at(from + 52);
+    for (unsigned e = 0; e < 256; e++) {
+      const unsigned first = e < 160 ? 0 : e < 240 ? 160 : 240;
+      const unsigned bytes = e < 160 ? 32 : e < 240 ? 16 : 4;
+      const unsigned begin = e < 160 ? 0 : e < 240 ? 32 : 48;
+      const unsigned char byte = from[begin + (e - first) % bytes];
+      to[i + e] = d * (float)((int)ternary_digit(byte, (e - first) / bytes) - 1);
     }
   }
 }

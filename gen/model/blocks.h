@@ -27,7 +27,10 @@
   X(Q4_K, 12, 256, 144)    \
   X(Q5_K, 13, 256, 176)    \
   X(Q6_K, 14, 256, 210)    \
-  X(IQ4_XS, 23, 256, 136)
+  X(IQ4_XS, 23, 256, 136)  \
+  X(TQ1_0, 34, 256, 54)    \
+  X(TQ2_0, 35, 256, 66)    \
+  X(NVFP4, 40, 64, 36)
 /* clang-format on */
 
 typedef struct qp_block_type {

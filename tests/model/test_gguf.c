@@ -19,8 +19,8 @@ static qp_error err;
 /*
 ** What the Python package gguf 0.19 (quants.dequantize) makes of two blocks of bytes
 ** x >> 24, x = 1664525 x + 1013904223 from x = 7, with the half at each scale's place in block b
-** set to the bytes 0x66, 0x2e + b + k (k: first or second scale), and MXFP4's exponents to 126,
-** 129.
+** set to the bytes 0x66, 0x2e + b + k (k: first or second scale), MXFP4's exponents to 126, 129
+** and the first scales of NVFP4 to 0x7f, 0xff.
 */
 static const struct golden {
   const char *name;
@@ -114,6 +114,26 @@ static const struct golden {
      {-0.25f, -1, 3, -2, -0.25f, -1, -1, -2, -24, -2},
      10,
      409.25},
+    {"TQ1_0",
+     34,
+     {0, 31, 32, 63, 64, 100, 127, 128, 200, 255, 256, 300, 500},
+     {-0.0999755859f, -0.0999755859f, 0.0999755859f, -0.0999755859f, -0.0999755859f, -0.0999755859f,
+      0.0999755859f, -0.0999755859f, -0.0999755859f, 0.0999755859f, 0, -0.115600586f, 0},
+     13,
+     35.5075684},
+    {"TQ2_0",
+     35,
+     {0, 31, 32, 63, 64, 100, 127, 128, 200, 255, 256, 300, 500},
+     {0, 0.199951172f, 0.199951172f, 0.0999755859f, 0.199951172f, -0.0999755859f, -0.0999755859f, 0,
+      0, 0.0999755859f, 0.231201172f, -0.115600586f, 0.231201172f},
+     13,
+     57.6213379},
+    {"NVFP4",
+     40,
+     {0, 1, 7, 8, 9, 16, 31, 40, 63, 64, 72, 79, 127},
+     {-0.0f, -0.0f, 0, 0, -0.0f, 108, -216, 0.28125f, 52, -480, 1440, -480, 0.3515625f},
+     13,
+     28749.2441},
     {"Q6_K",
      14,
      {0, 31, 32, 63, 64, 100, 127, 128, 200, 255, 256, 300, 500},
@@ -132,8 +152,9 @@ static void fill(unsigned char *raw, const qp_block_type *t) {
   static const struct {
     const char *name;
     unsigned first, halves;
-  } scales[] = {{"Q4_1", 0, 2},  {"Q5_1", 0, 2},   {"Q4_K", 0, 2},   {"Q5_K", 0, 2},
-                {"Q2_K", 80, 2}, {"Q3_K", 108, 1}, {"Q6_K", 208, 1}, {"MXFP4", 0, 0}};
+  } scales[] = {{"Q4_1", 0, 2},   {"Q5_1", 0, 2},   {"Q4_K", 0, 2},   {"Q5_K", 0, 2},
+                {"Q2_K", 80, 2},  {"Q3_K", 108, 1}, {"Q6_K", 208, 1}, {"MXFP4", 0, 0},
+                {"TQ1_0", 52, 1}, {"TQ2_0", 64, 1}, {"NVFP4", 0, 0}};
   unsigned first = 0, halves = 1;
   for (size_t i = 0; i < sizeof scales / sizeof *scales; i++)
     if (!strcmp(scales[i].name, t->name)) first = scales[i].first, halves = scales[i].halves;
@@ -142,7 +163,8 @@ static void fill(unsigned char *raw, const qp_block_type *t) {
       raw[b * t->bytes + first + 2 * k] = 0x66;
       raw[b * t->bytes + first + 2 * k + 1] = (unsigned char)(0x2e + b + k);
     }
-    if (!halves) raw[b * t->bytes] = (unsigned char)(126 + 3 * b);
+    if (!halves && t->number == 39) raw[b * t->bytes] = (unsigned char)(126 + 3 * b);
+    if (!halves && t->number == 40) raw[b * t->bytes] = b ? 0xff : 0x7f;
   }
 }
 
@@ -161,6 +183,18 @@ Test(gguf, blocks_decode_as_ggml_decodes_them) {
                          golden[g].index[i], (double)out[golden[g].index[i]]);
     for (unsigned i = 0; i < 2 * t->elements; i++) sum += fabs((double)out[i]);
     cr_assert_float_eq(sum, golden[g].sum, 1e-6 * golden[g].sum, "%s", t->name);
+  }
+}
+
+/* findings/gguf-mxfp4-negative-zero-and-nan.sh: code 8 is +0, and 0.5 stays finite at 255. */
+Test(gguf, mxfp4_has_no_negative_zero_and_no_nan) {
+  const unsigned char block[17] = {255, 0x80, 0x19, 0x2a};
+  static const float want[] = {0, -0x1p127f, -INFINITY}, high[] = {0, 0x1p127f, INFINITY};
+  float out[32];
+  qp_block_type_find(39)->decode(block, 32, out);
+  for (unsigned i = 0; i < 3; i++) {
+    cr_assert(out[i] == want[i] && !signbit(out[0]), "%u: %g", i, (double)out[i]);
+    cr_assert(out[16 + i] == high[i] && !signbit(out[16]), "%u: %g", i, (double)out[16 + i]);
   }
 }
 
