@@ -265,8 +265,8 @@ static void decode_TQ2_0(const unsigned char *from, size_t count, float *to) {
   }
 }
 
-/* Digit n of a byte that holds ceil(256 x / 243), x of five digits to base 3, the first the highest:
-   3^n times it, modulo 256, is below 256 / 3 times digit + 1. */
+/* Digit n of a byte that holds ceil(256 x / 243), x of five digits to base 3, the highest first:
+   the whole part of 3 times what 3^n times the byte leaves modulo 256, divided by 256. */
 static unsigned ternary_digit(unsigned char byte, unsigned n) {
   static const unsigned char power[5] = {1, 3, 9, 27, 81};
   return (unsigned)(unsigned char)(byte * power[n]) * 3 >> 8;

@@ -12,8 +12,7 @@ static qp_status no_memory(const char *path, qp_error *err) {
   return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
 }
 
-/* The file's row that holds row 'row' of the checkpoint. */
-static uint64_t row_in_file(const qp_source_tensor *t, uint64_t row) {
+uint64_t qp_checkpoint_row(const qp_source_tensor *t, uint64_t row) {
   if (!t->heads) return row;
   const uint64_t d = t->rows / t->heads, in_head = row % d;
   return row - in_head + 2 * (in_head % (d / 2)) + in_head / (d / 2);
@@ -83,7 +82,7 @@ qp_status qp_checkpoint_read(const qp_checkpoint *c, const qp_source_tensor *t, 
   const size_t row_bytes = (size_t)(t->columns / type->elements) * type->bytes;
   for (uint64_t r = 0; r < count; r++) {
     float *to = out + (size_t)(r * t->columns);
-    type->decode(t->packed->data + (size_t)row_in_file(t, first + r) * row_bytes,
+    type->decode(t->packed->data + (size_t)qp_checkpoint_row(t, first + r) * row_bytes,
                  (size_t)t->columns, to);
     for (uint64_t i = 0; t->minus != 0 && i < t->columns; i++) to[i] -= t->minus;
   }
@@ -122,7 +121,6 @@ void qp_checkpoint_release(const qp_checkpoint *c, const qp_source_tensor *t) {
   if (t->whole) return; /* other experts lie in the same pages */
   for (unsigned i = 0; t->packing && i < QP_PACKING_PARTS; i++)
     if (t->packing->part[i]) qp_safetensors_release(c->plain, t->packing->part[i]);
-  if (t->plain)
-    qp_safetensors_release(c->plain, t->plain);
+  if (t->plain) qp_safetensors_release(c->plain, t->plain);
   if (t->packed) qp_gguf_release(t->file, t->packed->offset, t->packed->bytes);
 }

@@ -20,6 +20,9 @@ struct qp_checkpoint {
   qp_source_tensor *tensor, *view; /* each sorted by name */
 };
 
+/* The file's row that holds row 'row' of a tensor that is no view. */
+uint64_t qp_checkpoint_row(const qp_source_tensor *t, uint64_t row);
+
 /* Sort by name; QP_E_ARG: two are of one name. */
 qp_status qp_checkpoint_sort(const char *path, qp_source_tensor *list, size_t count, qp_error *err);
 

@@ -85,6 +85,23 @@ void qp_compressed_mxfp4_decode(const qp_packing *p, uint64_t first, uint64_t co
         qp_fp4(code_at(bytes, i)) * ldexpf(1, (int)exponents[i / p->group] - 127), p->type);
 }
 
+static bool mxfp4_quantizer(const qp_packing *p, char name[64], char why[256]) {
+  (void)p, (void)why;
+  strcpy(name, "mxfp4");
+  return true;
+}
+
+static uint32_t mxfp4_code(const qp_packing *p, uint64_t row, uint64_t column) {
+  return code_at(p->part[CODES]->data, row * p->columns + column);
+}
+
+static float mxfp4_number(const qp_packing *p, uint64_t row, uint64_t column, const char *field) {
+  (void)field;
+  return (float)p->scales->data[(row * p->columns + column) / p->group];
+}
+
+const qp_packing_codes qp_mxfp4_codes = {mxfp4_quantizer, mxfp4_code, mxfp4_number};
+
 qp_status qp_compressed_mxfp4_open(qp_packing *p, const qp_packing_config *c, qp_error *err) {
   (void)c;
   p->type = QP_TENSOR_BF16;

@@ -3,6 +3,7 @@
 ** Integers with a scale and a zero for each group of columns:  (code - zero) scale,  rounded once
 ** to the scale's type, as GPTQ, AWQ and compressed-tensors' pack-quantized keep them.
 */
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -23,6 +24,11 @@ static float zero_of(const qp_packing *p, uint64_t row, uint64_t group) {
                                  : qp_numbers_get(&p->zeros, group, row));
 }
 
+static uint32_t code_of(const qp_packing *p, uint64_t row, uint64_t column) {
+  return p->codes_by_column ? qp_numbers_get(&p->codes, column, row)
+                            : qp_numbers_get(&p->codes, row, column);
+}
+
 void qp_integers_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out) {
   for (uint64_t row = first; row < first + count; row++) {
     uint64_t last = UINT64_MAX;
@@ -35,12 +41,37 @@ void qp_integers_decode(const qp_packing *p, uint64_t first, uint64_t count, flo
         scale = qp_element_get(p->scales->data, p->scales->type,
                                row * p->scale_row + group * p->scale_group);
       }
-      const unsigned code = p->codes_by_column ? qp_numbers_get(&p->codes, k, row)
-                                               : qp_numbers_get(&p->codes, row, k);
-      *out++ = qp_element_round(((float)code - zero) * scale, p->type);
+      *out++ = qp_element_round(((float)code_of(p, row, k) - zero) * scale, p->type);
     }
   }
 }
+
+/* ---- Keeping ---- */
+
+static float number_of(const qp_packing *p, uint64_t row, uint64_t column, const char *field) {
+  const uint64_t group = group_of(p, column);
+  if (!strcmp(field, "zero")) return zero_of(p, row, group);
+  return qp_element_get(p->scales->data, p->scales->type,
+                        row * p->scale_row + group * p->scale_group);
+}
+
+/* Products of BF16 scales are rounded to BF16, which fp16 arithmetic does not do. */
+static bool find_quantizer(const qp_packing *p, char name[64], char why[256]) {
+  for (uint64_t k = 0; k < p->columns; k++)
+    if (group_of(p, k) != k / p->group) {
+      snprintf(why, 256, "columns of a group do not stand together (act-order)");
+      return false;
+    }
+  if (p->type != QP_TENSOR_F16) {
+    snprintf(why, 256, "scales are %s: products are rounded to that type, not to fp16",
+             qp_tensor_type_name(p->type));
+    return false;
+  }
+  snprintf(name, 64, "int%u-g%llu", p->codes.bits, (unsigned long long)p->group);
+  return true;
+}
+
+const qp_packing_codes qp_integers_codes = {find_quantizer, code_of, number_of};
 
 /* ---- What the formats have in common ---- */
 

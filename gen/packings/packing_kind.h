@@ -34,7 +34,17 @@ typedef struct qp_packing_kind {
   /* Check parts and sizes against each other; fills in all that follows 'part' below. */
   qp_status (*open)(qp_packing *p, const qp_packing_config *config, qp_error *err);
   void (*decode)(const qp_packing *p, uint64_t first, uint64_t count, float *out);
+  const struct qp_packing_codes *codes; /* NULL: they are not kept by import */
 } qp_packing_kind;
+
+/* How weights are kept as they are: codes, and numbers that a row's columns share. */
+typedef struct qp_packing_codes {
+  /* The quantizer of ours that decodes them alike ("int4-g128"); false: 'why' not. */
+  bool (*quantizer)(const qp_packing *p, char name[64], char why[256]);
+  uint32_t (*code)(const qp_packing *p, uint64_t row, uint64_t column);
+  /* What field 'field' of that quantizer is for a weight. */
+  float (*number)(const qp_packing *p, uint64_t row, uint64_t column, const char *field);
+} qp_packing_codes;
 
 /* One matrix W, [rows][columns], or a stack of them, [E][rows][columns], as its tensors hold it. */
 struct qp_packing {

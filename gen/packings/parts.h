@@ -42,6 +42,7 @@ qp_status qp_gptq_open(qp_packing *p, const qp_packing_config *c, qp_error *err)
 qp_status qp_awq_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 qp_status qp_compressed_integers_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_integers_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
+extern const qp_packing_codes qp_integers_codes;
 
 qp_status qp_fp8_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_fp8_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
@@ -53,6 +54,7 @@ qp_status qp_compressed_mxfp4_open(qp_packing *p, const qp_packing_config *c, qp
 void qp_compressed_mxfp4_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
 qp_status qp_gpt_oss_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_gpt_oss_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
+extern const qp_packing_codes qp_mxfp4_codes;
 
 qp_status qp_bitsandbytes_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_bitsandbytes_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);

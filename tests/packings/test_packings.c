@@ -344,9 +344,9 @@ static void fill_4(unsigned columns, unsigned char *bytes) {
 }
 
 Test(packings, nvfp4_of_compressed_tensors_divides_and_of_modelopt_multiplies) {
-  unsigned char bytes[32], scales[] = {0x7e, 0x39, 0x01, 0x4c};
-  static const float decoded[] = {448, 1.125f, 0x1p-9f, 6};
-  const float global = 2688.0f / 1.7f;
+  unsigned char bytes[32], scales[] = {0x7e, 0x0b, 0x01, 0x4c};
+  static const float decoded[] = {448, 0x1.6p-6f, 0x1p-9f, 6};
+  const float global = 0x1.8540b2p+13f; /* by which to divide and to multiply differ in BF16 */
   float want[64];
   shelf s = {0};
   fill_4(32, bytes);

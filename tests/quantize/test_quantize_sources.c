@@ -2,6 +2,7 @@
 /* Checkpoints that others have packed are sources like those in 16 bits: what is written from them
    is what is written from their values. */
 #include <math.h>
+#include <unistd.h>
 
 #include "gen/model/checkpoint.h"
 #include "tests/quantize/quantize_kit.h"
@@ -76,6 +77,19 @@ static void add_values(pending *p, unsigned l) {
   pending_add(p, name, QP_TENSOR_F16, rows, columns, w);
 }
 
+/* The group of each column, the first and the last changed about where they are not in order. */
+static void add_order(pending *p, unsigned l, bool ordered) {
+  const unsigned columns = linears[l].columns;
+  int32_t *order = malloc(columns * sizeof *order);
+  char name[128];
+  for (unsigned k = 0; k < columns; k++) order[k] = (int32_t)(k / GROUP);
+  if (!ordered) order[0] = order[columns - 1], order[columns - 1] = 0;
+  snprintf(name, sizeof name, "model.layers.0.%s.g_idx", linears[l].name);
+  add_raw(p, name, QP_TENSOR_I32, 1, columns, order);
+}
+
+static bool act_order;
+
 static void write_model(const char *in, bool packed) {
   pending p;
   write_config(in, packed ? ", \"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4,"
@@ -84,7 +98,7 @@ static void write_model(const char *in, bool packed) {
   pending_begin(&p, path("%s/model.safetensors", in));
   for (unsigned l = 0; l < LINEARS; l++) {
     if (packed)
-      add_gptq(&p, l);
+      add_gptq(&p, l), add_order(&p, l, !act_order);
     else
       add_values(&p, l);
   }
@@ -121,6 +135,75 @@ Test(quantize_sources, of_gptq_give_what_their_values_give) {
   snprintf(arguments, sizeof arguments, "plan --model '%s' --quantizers nuq-3", path("packed"));
   cr_assert_eq(ask(arguments), 0, "%s", answer);
   cr_assert(strstr(answer, "quantized already (gptq), and read as they decode"), "%s", answer);
+}
+
+/* ---- qpal import ---- */
+
+static int import(const char *in, const char *options, const char *out) {
+  char arguments[2048];
+  snprintf(arguments, sizeof arguments, "import '%s' %s -o '%s'", path("%s", in), options,
+           path("%s", out));
+  return ask(arguments);
+}
+
+Test(quantize_sources, that_are_imported_decode_to_their_values_bit_for_bit) {
+  write_model("packed", true);
+  cr_assert_eq(import("packed", "--keep o_proj", "out"), 0, "%s", answer);
+  cr_assert(strstr(answer, "6 linears kept bit for bit"), "%s", answer);
+  cr_assert(strstr(answer, "int4-g32"), "%s", answer);
+  qp_safetensors *s;
+  cr_assert_eq(qp_safetensors_open(path("out"), &s, &err), QP_OK, "%s", err.text);
+  for (unsigned l = 0; l < LINEARS; l++) {
+    char name[128];
+    snprintf(name, sizeof name, "model.layers.0.%s", linears[l].name);
+    if (strstr(name, "o_proj")) {
+      snprintf(name, sizeof name, "model.layers.0.%s.weight", linears[l].name);
+      cr_assert(qp_safetensors_find(s, name), "%s stays", name);
+      continue;
+    }
+    float *scale = scales_of(s, name, linears[l].rows);
+    double *w = decode(s, name, quantizer_of("int4-g32"), linears[l].rows, linears[l].columns);
+    for (unsigned i = 0; i < linears[l].rows * linears[l].columns; i++) {
+      const unsigned row = i / linears[l].columns, column = i % linears[l].columns;
+      const double exact = ((double)code_of(l, row, column) - 8) *
+                           (double)qp_half_to_float(scale_of(row, column / GROUP));
+      cr_assert(scale[row] == 1 && w[i] == (double)qp_half_to_float(qp_double_to_half(exact)),
+                "%s [%u][%u]: %g for %g", name, row, column, w[i], exact);
+    }
+    free(scale);
+    free(w);
+  }
+  qp_safetensors_close(s);
+  char arguments[1024];
+  cr_assert_eq(import("packed", "--keep o_proj", "out"), 0, "again: %s", answer);
+  snprintf(arguments, sizeof arguments, "verify '%s'", path("out"));
+  cr_assert_eq(ask(arguments), 0, "%s", answer);
+}
+
+Test(quantize_sources, that_cannot_be_kept_are_refused_with_the_reason) {
+  write_model("packed", true);
+  write_model("plain", false);
+  write_config("packed", ", \"quantization_config\": {\"quant_method\": \"exl3\"}");
+  cr_assert_eq(import("packed", "", "out"), 2, "%s", answer);
+  cr_assert(strstr(answer, "exl3, which is not read and cannot be kept bit for bit"), "%s", answer);
+  cr_assert_eq(import("plain", "", "out"), 2, "%s", answer);
+  cr_assert(strstr(answer, "no linear of it is packed; qpal quantize packs"), "%s", answer);
+  write_config("packed", ", \"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 8,"
+                         " \"group_size\": 16}");
+  cr_assert_eq(import("packed", "", "out"), 2, "%s", answer);
+  cr_assert(access(path("out"), F_OK) != 0, "something was written");
+}
+
+/* One column of another group, as act-order has them. */
+Test(quantize_sources, with_act_order_are_read_but_not_kept) {
+  act_order = true;
+  write_model("packed", true);
+  cr_assert_eq(quantize_from("packed", "--quantizer nuq-3", "a"), 0, "%s", answer);
+  cr_assert_eq(import("packed", "", "out"), 2, "%s", answer);
+  cr_assert(strstr(answer, "linear 'model.layers.0.self_attn.q_proj' (GPTQ): no quantizer of ours "
+                           "decodes it bit for bit: columns of a group do not stand together "
+                           "(act-order)"),
+            "%s", answer);
 }
 
 /* Experts of gpt-oss: packed rows are gate and up in turns. */

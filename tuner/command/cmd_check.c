@@ -31,7 +31,7 @@ static const qp_verb_help help = {
 
 typedef struct check_options {
   bool all, few, kinds, json, quiet, fail_fast, chains, list;
-  const char *device, *op, *without_op, *type, *path, *family, *compile_only;
+  const char *device, *op, *without_op, *without, *type, *path, *family, *compile_only;
   unsigned batch, jobs, seed, schedule, timeout_s;
   qp_shapes shape;
 } check_options;
@@ -294,6 +294,24 @@ static qp_status choose_device(const check_options *o, char *device, size_t size
   return status;
 }
 
+/* Take those of LIST out of the quantizers. */
+static qp_status leave_out(qp_session *s, const char *list, const qp_quantizer **q, size_t *count,
+                           qp_error *err) {
+  const qp_quantizer **out = NULL;
+  size_t outs = 0, kept = 0;
+  if (!list) return QP_OK;
+  const qp_status status = qp_session_quantizers(s, list, &out, &outs, err);
+  if (status) return qp_fail_prefix(err, status, "--without");
+  for (size_t i = 0; i < *count; i++) {
+    size_t k = 0;
+    while (k < outs && out[k] != q[i]) k++;
+    if (k == outs) q[kept++] = q[i];
+  }
+  *count = kept;
+  free(out);
+  return QP_OK;
+}
+
 static qp_status run(void *options, const qp_words *words, int *code, qp_error *err) {
   const check_options *o = options;
   qp_session s;
@@ -307,6 +325,7 @@ static qp_status run(void *options, const qp_words *words, int *code, qp_error *
   status = read_filters(o, s.families, &w, err);
   if (!status)
     status = qp_session_quantizers(&s, words->count ? list : NULL, &q, &w.quantizers, err);
+  if (!status) status = leave_out(&s, o->without, q, &w.quantizers, err);
   if (!status && o->kinds) w.quantizers = qp_steady_first_of_kinds(q, w.quantizers);
   if (!status) status = choose_device(o, device, sizeof device, &w, err);
   w.quantizer = q;
@@ -327,6 +346,7 @@ int qp_cmd_check(int argc, char **argv) {
       QP_FLAG("kinds", o.kinds, "only the first quantizer of each kind"),
       QP_TEXT("op", o.op, "OP", "only gemm, gemm-glu, dequant, gather, rotate, encode, ..."),
       QP_TEXT("without-op", o.without_op, "OP", "all but this one"),
+      QP_TEXT("without", o.without, "LIST", "all quantizers but these"),
       QP_TEXT("path", o.path, "PATH", "only gemms of this path: tensor, cuda or naive"),
       QP_TEXT("family", o.family, "NAME", "only this one (qpal list families)"),
       QP_TEXT("type", o.type, "TYPE", "only f16 or bf16"),

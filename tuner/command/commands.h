@@ -19,6 +19,7 @@ int qp_cmd_unpack(int argc, char **argv);
 int qp_cmd_evaluate(int argc, char **argv);
 int qp_cmd_export(int argc, char **argv);
 int qp_cmd_calibrate(int argc, char **argv);
+int qp_cmd_import(int argc, char **argv);
 int qp_cmd_quantize(int argc, char **argv);
 int qp_cmd_refine(int argc, char **argv);
 int qp_cmd_tune(int argc, char **argv);

@@ -28,6 +28,7 @@ static const struct {
     {"make", "the whole way: calibrate, plan, quantize, refine, export, report", qp_cmd_make},
     {"verify", "are packed weights or a library still what was written", qp_cmd_verify},
     {"report", "one page about a planned and packed model", qp_cmd_report},
+    {"import", "weights that others have packed, kept bit for bit", qp_cmd_import},
     {"unpack", "packed weights as a plain checkpoint again", qp_cmd_unpack},
     {"evaluate", "perplexity of a model, KL divergence from its source", qp_cmd_evaluate},
     {"export", "write the kernels of a plan as a library that engines link", qp_cmd_export},

@@ -9,6 +9,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "gen/model/source_codes.h"
 #include "tuner/plan/plan_file.h"
 #include "tuner/quantize/hessian.h"
 
@@ -92,12 +93,37 @@ static bool has_rows(unsigned planned, unsigned rows) {
   return planned == rows || planned == qp_layout_padded_rows(rows);
 }
 
+/* The quantizer of the palette that decodes a packed tensor's codes as the source does; NULL where
+   there is none, and why. */
+static const qp_quantizer *find_alike(const qp_palette *palette, const qp_source_tensor *t,
+                                      char why[512]) {
+  char name[64], reason[256];
+  if (!qp_source_quantizer(t, name, reason))
+    return snprintf(why, 512, "no quantizer of ours decodes it bit for bit: %s", reason), NULL;
+  for (size_t i = 0; i < qp_palette_count(palette); i++)
+    if (!strcmp(qp_palette_get(palette, i)->name, name)) return qp_palette_get(palette, i);
+  return snprintf(why, 512, "it would be '%s', which is no quantizer of ours", name), NULL;
+}
+
+/* Of import: the quantizer of a packed tensor; NULL: it is not packed, or stays. */
+static qp_status choose_kept(making *m, const char *tensor, bool wanted, const qp_quantizer **out) {
+  char weight[QP_JOB_NAME], why[512];
+  snprintf(weight, sizeof weight, "%s.weight", tensor);
+  const qp_source_tensor *t = wanted ? qp_checkpoint_find(m->j->checkpoint, weight) : NULL;
+  if (!t || !qp_source_is_packed(t) || (*out = find_alike(m->palette, t, why))) return QP_OK;
+  return qp_fail(m->err, QP_E_ARG,
+                 "%s: linear '%s' (%s): %s; --keep %s leaves it as it decodes, in 16 bits; qpal "
+                 "quantize codes it anew",
+                 qp_checkpoint_path(m->j->checkpoint), tensor, t->type, why, tensor);
+}
+
 /* The quantizer of a tensor by plan or wish; NULL: it stays. */
 static qp_status choose(making *m, const char *tensor, bool head, unsigned block, unsigned rows,
                         unsigned columns, const qp_quantizer **out) {
   *out = NULL;
   const bool wanted =
       !kept_by_wish(m->w, tensor, head) && (!m->w->blocks || head || block < m->w->blocks);
+  if (m->w->keeps_codes) return choose_kept(m, tensor, wanted && (!head || m->w->head), out);
   if (!m->w->plan) {
     if (wanted && (!head || m->w->head)) *out = m->w->quantizer;
     return QP_OK;
@@ -231,7 +257,9 @@ static qp_status add_linear(making *m, unsigned index, unsigned block) {
   char tensor[QP_MODEL_NAME], expert[QP_MODEL_NAME];
   const qp_quantizer *q;
   qp_model_tensor(m->model, index, block, tensor);
-  qp_status status = choose(m, tensor, false, block, l->rows, l->columns, &q);
+  qp_model_expert(tensor, 0, expert); /* of a stack all are packed alike */
+  qp_status status =
+      choose(m, m->w->keeps_codes ? expert : tensor, false, block, l->rows, l->columns, &q);
   if (!l->experts) return status || !q ? status : add_one(m, tensor, index, block, q);
   for (unsigned e = 0; e < l->experts && q && !status; e++) {
     qp_model_expert(tensor, e, expert);
@@ -301,6 +329,22 @@ static qp_status read_plan(making *m) {
   return status ? qp_fail_prefix(m->err, status, "%s", m->w->plan) : QP_OK;
 }
 
+static qp_status nothing_left(const making *m) {
+  const char *path = qp_checkpoint_path(m->j->checkpoint), *method = m->model->quantized;
+  char methods[160];
+  if (!m->w->keeps_codes)
+    return qp_fail(m->err, QP_E_ARG, "%s: no linear is left to be quantized", path);
+  if (!*method || m->model->packing_is_read)
+    return qp_fail(m->err, QP_E_ARG, "%s: no linear of it is packed; qpal quantize packs", path);
+  return qp_fail(m->err, QP_E_ARG, "%s: quantization_config: %s, which is not read%s; GGUF, %s are",
+                 path, method,
+                 strncmp(method, "exl3", 4) ? ""
+                                            : " and cannot be kept bit for bit: its trellises end "
+                                              "with tiles of 16 x 16 weights, ours with a row's "
+                                              "columns",
+                 qp_packing_methods(methods));
+}
+
 static qp_status list_linears(making *m) {
   const qp_model *model = m->model;
   bool shared = false;
@@ -316,10 +360,7 @@ static qp_status list_linears(making *m) {
       status = qp_fail(m->err, QP_E_ARG, "%s: linear '%s' is not in %s, a %s of %u blocks",
                        m->w->plan, m->plan.linear[i].tensor, qp_checkpoint_path(m->j->checkpoint),
                        model->type, model->layers);
-  if (!status && !m->j->linears)
-    status = qp_fail(m->err, QP_E_ARG, "%s: no linear is left to be quantized",
-                     qp_checkpoint_path(m->j->checkpoint));
-  return status;
+  return !status && !m->j->linears ? nothing_left(m) : status;
 }
 
 /* Before hours of work: are the Hessians there, and of the right shapes? */
@@ -496,8 +537,12 @@ static qp_status list_kept(making *m) {
 static void make_key(qp_job *j) {
   XXH3_state_t s;
   XXH3_128bits_reset(&s);
-  const uint64_t facts[] = {qp_checkpoint_stamp(j->checkpoint), QP_PACKED_VERSION, j->rotate,
-                            j->seed, j->shards};
+  const uint64_t facts[] = {qp_checkpoint_stamp(j->checkpoint),
+                            QP_PACKED_VERSION,
+                            j->rotate,
+                            j->seed,
+                            j->shards,
+                            j->keeps_codes};
   XXH3_128bits_update(&s, facts, sizeof facts);
   XXH3_128bits_update(&s, &j->input_scale, sizeof j->input_scale);
   XXH3_128bits_update(&s, &j->beam, sizeof j->beam);
@@ -521,6 +566,7 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
   qp_job j = {.checkpoint = c,
               .folder = w->folder,
               .rotate = w->rotate,
+              .keeps_codes = w->keeps_codes,
               .seed = w->seed,
               .input_scale = w->input_scale,
               .beam = w->beam,

@@ -36,6 +36,7 @@ typedef struct qp_job {
   const qp_checkpoint *checkpoint;
   const char *folder; /* of the output */
   bool rotate;
+  bool keeps_codes; /* import: linears that are packed already are kept, no others are packed */
   unsigned seed;
   double input_scale;  /* of all quantizers, or 0: the best of each */
   unsigned beam;       /* as in qp_encode_options */
@@ -62,6 +63,7 @@ typedef struct qp_job_wishes {
   const qp_quantizer *embedding;       /* of the embedding, of a tied model the lm_head's too; or
                                           NULL: it stays, unless a plan says otherwise */
   bool rotate;
+  bool keeps_codes; /* in place of plan and quantizer: see qp_job */
   unsigned seed, threads;
   unsigned blocks; /* only the first so many; 0: all */
   unsigned shard_bytes_mib;

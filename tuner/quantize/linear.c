@@ -12,6 +12,7 @@
 #include "tuner/quantize/hessian.h"
 #include "tuner/quantize/measure.h"
 #include "gen/base/rotate.h"
+#include "tuner/quantize/keep_codes.h"
 #include "tuner/quantize/section.h"
 
 /* A linear in work.  Where a Hessian stands for each of several groups of rows, each group is a
@@ -49,6 +50,15 @@ static qp_status encode_piece(bench *b, const qp_hessian *hessian, unsigned i,
         qp_encode_linear(l->quantizer, weights, rows, l->columns, options, &b->piece[i], b->err);
   free(weights);
   free(moments);
+  return status;
+}
+
+/* Codes as the source has them, in one piece. */
+static qp_status keep(bench *b, _Atomic size_t *done) {
+  if (!(b->piece = calloc(1, sizeof *b->piece))) return qp_fail(b->err, QP_E_NOMEM, "no memory");
+  const qp_status status = qp_keep_codes(b->j, b->l, b->piece, b->err);
+  b->pieces = status ? 0 : 1;
+  if (!status && done) *done += (size_t)b->l->rows * b->l->columns;
   return status;
 }
 
@@ -253,7 +263,7 @@ qp_status qp_linear_write(const qp_job *j, const qp_job_linear *l, const char *p
     if (!b.signs) status = qp_fail(err, QP_E_NOMEM, "no memory for signs");
     if (!status) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
   }
-  if (!status) status = encode(&b, done, cancel);
+  if (!status) status = j->keeps_codes ? keep(&b, done) : encode(&b, done, cancel);
   if (!status) status = write_packed(&b, path);
   for (unsigned i = 0; b.piece && i < b.pieces; i++) qp_encoded_free(&b.piece[i]);
   free(b.piece);
