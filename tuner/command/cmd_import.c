@@ -19,7 +19,7 @@ static const qp_verb_help help = {
     "(runtime/PACKED.md), without rotation and without coding anything anew. Every weight is then\n"
     "decoded again and is the source's in fp16, bit for bit; what cannot be kept so is refused "
     "with\n"
-    "the reason. CHECKPOINT: a .gguf, or safetensors with a quantization_config (formats: \n"
+    "the reason. CHECKPOINT: a .gguf, or safetensors with a quantization_config (formats:\n"
     "gen/packings/PACKINGS.md). Linears that are not packed, the embedding and the lm_head stay "
     "in\n"
     "16 bits. A run that was stopped goes on when the same command is given again."};
@@ -103,6 +103,7 @@ static qp_status work(qp_job *j, const import_options *o, qp_error *err) {
   qp_status status = qp_shards_open(j, &shards, err);
   if (status) return status;
   status = keep_all(j, &shards, err);
+  if (status == QP_E_ARG) qp_shards_discard(&shards);
   if (!status) status = qp_section_finish(j, &report, err);
   if (!status) qp_shards_finish(&shards);
   if (!status) print_report(j, report, o->json);

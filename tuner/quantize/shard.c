@@ -425,6 +425,16 @@ qp_status qp_shards_write(qp_shards *s, size_t i, qp_error *err) {
   return QP_OK;
 }
 
+void qp_shards_discard(qp_shards *s) {
+  char path[4096];
+  for (size_t i = 0; i < s->j->shards; i++) {
+    remove_parts(s->j, &s->j->shard[i]);
+    if (s->written[i] && !path_in(s->j, path, NULL, "%s", s->j->shard[i].file)) unlink(path);
+    s->written[i] = false;
+  }
+  for (size_t i = 0; i < s->j->linears; i++) s->encoded[i] = false;
+}
+
 void qp_shards_finish(qp_shards *s) {
   for (size_t i = 0; i < s->j->shards; i++) remove_parts(s->j, &s->j->shard[i]);
   remove_private(s->j);

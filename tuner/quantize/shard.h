@@ -40,6 +40,9 @@ qp_status qp_shards_encode(qp_shards *s, size_t i, _Atomic size_t *done, const _
 /* Put shard i together, if it is not there, and remove its linears' own files. */
 qp_status qp_shards_write(qp_shards *s, size_t i, qp_error *err);
 
+/* Remove what was written, after an error that the same command would meet again; then close. */
+void qp_shards_discard(qp_shards *s);
+
 /* Remove FOLDER/.qpal/ after the index was written. */
 void qp_shards_finish(qp_shards *s);
 
