@@ -9,7 +9,8 @@
 
 enum {
   ROWS_MAX = 65536,
-  GEMM_ARGS_LEAST = offsetof(qpal_gemm_args, x_stride) /* bytes in QPAL_ABI 1 */
+  GEMM_ARGS_LEAST = offsetof(qpal_gemm_args, x_stride), /* bytes in QPAL_ABI 1 */
+  DEQUANT_ARGS_LEAST = offsetof(qpal_dequant_args, signs)
 };
 
 static_assert((int)QP_LAUNCH_GEMM == (int)QPAL_GEMM && (int)QP_LAUNCH_ROTATE == (int)QPAL_ROTATE &&
@@ -447,20 +448,44 @@ static qpal_status launch_member(const qpal_kernels *ks, unsigned op, const one_
   return status;
 }
 
+/* The rows of W in the checkpoint's basis, in their place. */
+static qpal_status unrotate(const qpal_kernels *ks, uint32_t kernel, const qp_lib_linear *e,
+                            const qpal_dequant_args *a, void *stream) {
+  const qp_lib_arguments to = {.words = {.x = a->w,
+                                         .y = a->w,
+                                         .signs = a->signs,
+                                         .rows = e->rows,
+                                         .x_stride = e->columns,
+                                         .y_stride = e->columns}};
+  void *before = qp_device_enter(ks->device);
+  const qpal_status status = qp_lib_launch(ks, kernel, &to, false, stream);
+  qp_device_leave(ks->device, before);
+  return status;
+}
+
 qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given, void *stream) {
   qpal_dequant_args a;
   one_member one;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_dequant_args");
+  qpal_status status = qp_take(&a, given, sizeof a, DEQUANT_ARGS_LEAST, "qpal_dequant_args");
   if (!status) status = find_member(ks->library, a.group, a.member, &one);
   if (!status && a.flags) status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; it must be 0", a.flags);
   if (!status) status = qp_lib_check_type(a.type, false);
   if (!status) status = check_weights(ks->library, one.linear, a.member, a.weights);
   if (!status) status = qp_lib_check_address("w", a.member, a.w, 16, true);
+  if (!status) status = qp_lib_check_address("signs", a.member, a.signs, 16, false);
   if (status) return status;
+  const uint32_t turn =
+      qp_lib_find_kernel(ks, QPAL_ROTATE, QP_LIB_NONE, one.linear->columns, a.type, true);
+  if (a.signs && turn == QP_LIB_NONE)
+    return qp_refuse(QPAL_E_NO_KERNEL,
+                     "the library has no inverse rotation of K = %u in %s, which signs ask for: "
+                     "`qpal export --inverse` makes it",
+                     one.linear->columns, qp_lib_type_names[a.type]);
   qp_lib_arguments to = {.words.segment = {{.scale = a.weights->scale, .y = a.w}}, .segments = 1};
   add_streams(&to, ks, one.linear, a.weights);
-  return launch_member(ks, QPAL_DEQUANT, &one, a.member, a.type, &to, false, stream);
+  status = launch_member(ks, QPAL_DEQUANT, &one, a.member, a.type, &to, false, stream);
+  return status || !a.signs ? status : unrotate(ks, turn, one.linear, &a, stream);
 }
 
 qpal_status qpal_gather(const qpal_kernels *ks, const qpal_gather_args *given, void *stream) {

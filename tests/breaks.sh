@@ -187,7 +187,7 @@ broken "half of a row's lanes left out" templates/sums_cuda.cuh.in \
 broken "columns of W^ swapped" templates/dequant.cu.in \
   'a[q + 2], a[q + 8]' 'a[q + 8], a[q + 2]' $chained $dequant
 broken "superblocks of W^ passed over" templates/dequant.cu.in \
-  'u += p.blocks * WARPS)' 'u += p.blocks * WARPS + 1)' $chained $dequant
+  'next = u + STAGES * step' 'next = u + STAGES * step + 1' $chained $dequant
 broken "a circle of W^ closed at the wrong end" templates/dequant.cu.in \
   '(sb == 0 ? p.superblocks : sb)' '(sb == 0 ? 1 : sb)' $chained $dequant
 broken "columns behind W^'s last" templates/dequant.cu.in \

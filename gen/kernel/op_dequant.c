@@ -11,6 +11,7 @@
   X(UNSIGNED, STREAMS, k->streams, "streams of weights")                                           \
   X(UNSIGNED, SEGMENTS, k->problem.segments, "linears")                                            \
   X(UNSIGNED, PART_COUNT, k->parts, "rows of PARTS")                                               \
+  X(UNSIGNED, STAGES, qp_choice_get(&k->choice, "stages"), "superblocks in flight a warp")         \
   X(FLAG, BF16, k->problem.type == QP_BF16, "W^ is bf16, else fp16")
 
 /* Of part p, which decodes stream s. */
@@ -38,6 +39,7 @@ static void part_values(const qp_part *p, const qp_kernel_stream *s, unsigned *v
 static const qp_tunable_use tunable[] = {
     {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
     {"blocks", 1, 32, QP_NEEDED, false, "blocks a multiprocessor"},
+    {"stages", 1, 16, 1, false, "superblocks in flight a warp"},
     {"unfold", 0, 1, 0, false, "1: tables hold what follows the narrowest cut"},
     {"copies", 0, 32, 1, true, "copies of each table entry; 0: as many as fit"},
     {"mulshift", 0, 1, 0, false, "1: left shifts by multiplication"},

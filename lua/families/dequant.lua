@@ -8,6 +8,7 @@ return {
   help = "W^ (times the row scales) as fp16 or bf16, for prefill with another GEMM",
   tunables = {
     tunable("warps", { 16, 8, 32 }),
+    tunable("stages", { 2, 3, 1 }, "superblocks in flight a warp"),
     tunable("unfold", { 1, 0 }),
     tunable("copies", { 0, 1, 2, 4, 8, 16, 32 }),
     tunable("mulshift", { 1, 0 }),

@@ -542,16 +542,22 @@ typedef struct qpal_rotate_args {
 QPAL_API qpal_status qpal_rotate(const qpal_kernels *kernels, const qpal_rotate_args *args,
                                  void *stream);
 
-/* W [M][K] of 'type' = r * W^ of one member, for a GEMM of the engine's own on rotated x. */
+/*
+** W [M][K] of 'type' of one member, for a GEMM of the engine's own: r * W^, for rotated x; or with
+** 'signs' r * W^ H diag(s), as the checkpoint has it, for x as it is: two launches, the second the
+** inverse rotation of w's rows in their place (`qpal export --inverse`), rounded once more.
+*/
 typedef struct qpal_dequant_args {
   size_t size;
   unsigned group, member;
   unsigned type;  /* QPAL_F16 or QPAL_BF16 */
   unsigned flags; /* 0 */
   const qpal_weights *weights;
-  qpal_ptr w; /* aligned to 16 bytes */
+  qpal_ptr w;     /* aligned to 16 bytes */
+  qpal_ptr signs; /* qpal_packed_linear.signs, aligned to 16 bytes; 0: the rotation stays */
 } qpal_dequant_args;
-/* Like qpal_gemm. */
+/* Like qpal_gemm.  QPAL_E_NO_KERNEL: of this member and type, or no inverse rotation, which 'signs'
+   ask for. */
 QPAL_API qpal_status qpal_dequant(const qpal_kernels *kernels, const qpal_dequant_args *args,
                                   void *stream);
 

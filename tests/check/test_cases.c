@@ -91,6 +91,22 @@ Test(cases, hold_every_quantizer_in_every_gemm_references_too) {
       cr_expect_geq(count_of(gemm[f]->name, list[q]), 1, "%s of %s", gemm[f]->name, list[q]->name);
 }
 
+Test(cases, of_a_rotation_and_a_shape_hold_its_rows_and_columns) {
+  for (unsigned op = QP_OP_ROTATE; op < QP_OP_COUNT; op++) {
+    qp_case_wishes w = wishes(QP_COVER_SOME);
+    if (!qp_op_rotates((qp_op)op)) continue;
+    w.op = (int)op, w.rows = 16, w.columns = 192; /* no model's K */
+    make(&w);
+    cr_expect_gt(cases.count, 0, "%s", qp_op_name((qp_op)op));
+    for (size_t i = 0; i < cases.count; i++) {
+      const qp_problem *p = &cases.list[i].problem;
+      cr_expect_eq(p->columns, 192);
+      cr_expect(p->batch == 16 || p->sm_count == 1, "%u", p->batch);
+    }
+    qp_cases_free(&cases);
+  }
+}
+
 /* A palette with more quantizers than there are kinds: gemm_naive has one of each. */
 Test(cases, of_a_palette_hold_one_quantizer_of_each_kind_in_a_reference) {
   const qp_quantizer *many[66];

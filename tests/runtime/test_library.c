@@ -256,13 +256,42 @@ Test(library, dequant_gives_each_member_s_weights) {
   free_bench(&b);
 }
 
-/* Row 'row' of W in the checkpoint's basis. */
+/* A row of W in the checkpoint's basis. */
 static void turn_back(const double *w, const uint32_t *signs, double *out) {
   qp_hadamard h;
   qp_hadamard_factor(KIT_K, &h);
   qp_hadamard_apply_transposed(&h, w, out);
   for (unsigned k = 0; k < KIT_K; k++)
     if (signs[k / 32] >> (k % 32) & 1) out[k] = -out[k];
+}
+
+Test(library, dequant_with_signs_gives_weights_as_the_checkpoint_has_them) {
+  static uint32_t signs[KIT_K / 32];
+  static double want[48 * KIT_K];
+  static uint16_t got[48 * KIT_K];
+  bench b;
+  load();
+  make_bench(&b, "layers.0.test", 1, 1);
+  for (unsigned i = 0; i < KIT_K / 32; i++) signs[i] = (uint32_t)qp_random_next(&kit_random);
+  for (unsigned r = 0; r < kit_rows[0]; r++)
+    turn_back(b.linear[0].w + (size_t)r * KIT_K, signs, want + (size_t)r * KIT_K);
+  qpal_dequant_args a = {.size = sizeof a,
+                         .group = b.group,
+                         .type = QPAL_F16,
+                         .weights = &b.linear[0].on_device,
+                         .w = kit_upload(device, NULL, sizeof got),
+                         .signs = kit_upload(device, signs, sizeof signs)};
+  cr_assert_eq(qpal_dequant(kernels, &a, NULL), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_download(device, got, a.w, sizeof got), QPAL_OK);
+  cr_expect_lt(kit_error(got, want, 48 * KIT_K), 1e-3);
+  a.size = offsetof(qpal_dequant_args, signs); /* a program from before there were signs */
+  cr_assert_eq(qpal_dequant(kernels, &a, NULL), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_download(device, got, a.w, sizeof got), QPAL_OK);
+  cr_expect_lt(kit_error(got, b.linear[0].w, 48 * KIT_K), 1e-3);
+  a.size = sizeof a, a.signs += 4;
+  cr_expect_eq(qpal_dequant(kernels, &a, NULL), QPAL_E_ARG);
+  cr_expect(strstr(qpal_message(), "signs"), "%s", qpal_message());
+  free_bench(&b);
 }
 
 Test(library, gather_gives_rows_in_the_checkpoint_s_basis_and_zeros_for_ids_that_are_none) {

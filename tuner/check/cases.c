@@ -206,11 +206,17 @@ static void encoders(maker *m) {
   }
 }
 
-/* An operation without weights at one K: rotations, their inverses. */
-static void of_rows(maker *m, qp_op op, unsigned i, qp_dtype type) {
+/* Rows of a rotation: M of the shape that was wished for, as far as it is checked. */
+static unsigned rows_wished(const maker *m, unsigned otherwise) {
+  const unsigned rows = m->w->rows;
+  return !rows ? otherwise : rows < QP_MAX_BATCH ? rows : QP_MAX_BATCH;
+}
+
+/* An operation without weights at one K, the i-th: rotations, their inverses. */
+static void of_rows(maker *m, qp_op op, unsigned k, unsigned i, qp_dtype type) {
   const bool all = m->w->coverage == QP_COVER_ALL;
-  qp_problem p = problem(m, op, type, all ? 2 : 1);
-  p.columns = qp_model_columns[i];
+  qp_problem p = problem(m, op, type, rows_wished(m, all ? 2 : 1));
+  p.columns = k;
   if (!all && i % 2) p.sm_count = 1, p.batch = 3; /* a block takes rows in turn */
   push_each(m, &p);
   p.inverse = true;
@@ -222,15 +228,14 @@ static bool has_prologue(qp_op op) { return qp_op_rotates(op) && op != QP_OP_ROT
 /* Operations that read rows alone, at the K of models. */
 static void rotations(maker *m) {
   const bool all = m->w->coverage == QP_COVER_ALL;
-  for (unsigned i = 0; qp_model_columns[i]; i++) {
-    const unsigned k = qp_model_columns[i];
-    if (!all && k > 3072 && k != 11008 && k != 14336) continue;
-    if (m->w->coverage == QP_COVER_FEW && k != 576 && k != 1024) continue;
-    if (m->w->columns && k != m->w->columns) continue;
+  const unsigned wished[] = {m->w->columns, 0}, *list = *wished ? wished : qp_model_columns;
+  for (unsigned i = 0; list[i]; i++) {
+    const unsigned k = list[i];
+    if (!*wished && !all && k > 3072 && k != 11008 && k != 14336) continue;
+    if (!*wished && m->w->coverage == QP_COVER_FEW && k != 576 && k != 1024) continue;
     for (qp_dtype type = QP_F16; type <= (all ? QP_BF16 : QP_F16); type++)
       for (unsigned op = 0; op < QP_OP_COUNT; op++)
-        if (qp_op_rotates((qp_op)op) && !has_prologue((qp_op)op))
-          of_rows(m, (qp_op)op, i, type);
+        if (qp_op_rotates((qp_op)op) && !has_prologue((qp_op)op)) of_rows(m, (qp_op)op, k, i, type);
   }
 }
 
@@ -243,13 +248,15 @@ static void prologues(maker *m, qp_op op, qp_dtype type) {
   static const unsigned columns[] = {1536, 576, 1024, 14336}; /* a base, two, none, a large one */
   enum { TURNS = 8 };
   const bool all = m->w->coverage == QP_COVER_ALL;
-  const unsigned *k = all ? qp_model_columns : columns, n = m->w->coverage == QP_COVER_FEW ? 1 : 4;
-  for (unsigned i = 0; all ? k[i] != 0 : i < n; i++) {
-    if (m->w->columns && k[i] != m->w->columns) continue;
+  const unsigned wished[] = {m->w->columns, 0};
+  const unsigned *k = *wished ? wished : all ? qp_model_columns : columns;
+  const unsigned n = m->w->coverage == QP_COVER_FEW ? 1 : 4;
+  for (unsigned i = 0; *wished || all ? k[i] != 0 : i < n; i++) {
     for (unsigned turn = 0; turn < (k[i] > 2048 ? 1 : TURNS); turn++) {
-      qp_problem p = problem(m, op, type, 1 + turn % 3);
+      qp_problem p = problem(m, op, type, rows_wished(m, 1 + turn % 3));
       p.columns = k[i];
       if (turn == TURNS - 1) p.sm_count = 1, p.batch = 3; /* a block takes rows in turn */
+      if (turn == TURNS - 2 && k[i] < 1024 && !m->w->rows) p.batch = QP_MAX_BATCH;
       push_each(m, &p);
     }
   }
@@ -626,7 +633,9 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   for (unsigned op = 0; op < QP_OP_COUNT; op++) list_families(&m, (qp_op)op);
   steady_state(&m);
   each_quantizer(&m);
-  if (!wishes->rows && !wishes->batch) rotations(&m), all_prologues(&m);
+  const bool of_rotations =
+      wishes->op >= 0 && !wishes->without_op && qp_op_rotates((qp_op)wishes->op);
+  if ((!wishes->rows || of_rotations) && !wishes->batch) rotations(&m), all_prologues(&m);
   all_pairs(&m);
   if (!wishes->batch) encoders(&m);
   if (!wishes->batch) gathers(&m);

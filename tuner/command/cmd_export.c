@@ -272,7 +272,7 @@ int qp_cmd_export(int argc, char **argv) {
       QP_FLAG("no-rotation", o.no_rotation, "without rotations"),
       QP_TEXT("prologue", o.prologue, "WHICH,...",
               "rotations with the norm or glu before them: norm, glu, none; as the model has them"),
-      QP_FLAG("inverse", o.inverse, "inverse rotations, too"),
+      QP_FLAG("inverse", o.inverse, "inverse rotations, too, also for W as the checkpoint has it"),
       QP_FLAG("rotate", o.rotate, "gemms that rotate x themselves, too"),
       QP_FLAG("glu", o.glu, "gemms of up and gate that give activation(gate) * up, too"),
       QP_FLAG("no-pdl", o.no_pdl, "without programmatic dependent launch"),

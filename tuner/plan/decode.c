@@ -240,8 +240,11 @@ static void add_rotation_note(const qp_plan_input *in, qp_plan *plan) {
   const int64_t ps = qp_plan_rotation_ps(in);
   char *to = plan->note[plan->notes++];
   if (ps >= 0)
-    snprintf(to, sizeof *plan->note, "the constant part has %u rotations, %.3f us",
-             in->table->rotation[0].launches, (double)ps * 1e-6);
+    snprintf(
+        to, sizeof *plan->note,
+        "the constant part has %u rotations, %.3f us; %u of them with the norm or gated linear "
+        "unit before them",
+        in->table->rotation[0].launches, (double)ps * 1e-6, in->table->rotation[0].prologues);
   else
     snprintf(to, sizeof *plan->note,
              "rotations of the linears' inputs are in no latency: qpal tune --ops rotate");

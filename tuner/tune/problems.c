@@ -165,6 +165,12 @@ static qp_status add_by_all(qp_tune_problems *list, const qp_families *families,
   return status;
 }
 
+qp_op qp_op_of_producer(qp_model_producer producer) {
+  return producer == QP_PRODUCER_NORM  ? QP_OP_ROTATE_NORM
+         : producer == QP_PRODUCER_GLU ? QP_OP_ROTATE_GLU
+                                       : QP_OP_ROTATE;
+}
+
 /* The rotation with this prologue of one input, at every batch. */
 static qp_status add_rotation(qp_tune_problems *list, qp_op op, qp_model_rotation r,
                               const qp_families *families, const qp_problems_wishes *w,
@@ -185,13 +191,6 @@ static qp_status add_rotation(qp_tune_problems *list, qp_op op, qp_model_rotatio
   return status;
 }
 
-/* By what operation an input of linears can be rotated where it is made. */
-static qp_op op_by_producer(qp_model_producer producer) {
-  return producer == QP_PRODUCER_NORM  ? QP_OP_ROTATE_NORM
-         : producer == QP_PRODUCER_GLU ? QP_OP_ROTATE_GLU
-                                       : QP_OP_ROTATE;
-}
-
 /* Each input's rotation alone, then with the prologue that makes the input. */
 static qp_status add_rotations(qp_tune_problems *list, const qp_model *m,
                                const qp_families *families, const qp_problems_wishes *w,
@@ -206,7 +205,8 @@ static qp_status add_rotations(qp_tune_problems *list, const qp_model *m,
       if (rotation[i].by[p]) {
         const qp_model_rotation part = {.columns = rotation[i].columns,
                                         .launches = rotation[i].by[p]};
-        status = add_rotation(list, op_by_producer((qp_model_producer)p), part, families, w, err);
+        status =
+            add_rotation(list, qp_op_of_producer((qp_model_producer)p), part, families, w, err);
       }
   return status;
 }

@@ -81,6 +81,8 @@ typedef struct qp_model_rotation {
 /* The inputs of all groups of a model and of its lm_head, equal K once; returns their number. */
 enum { QP_MODEL_ROTATIONS = QP_MODEL_GROUPS + 1 };
 unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_ROTATIONS]);
+/* The rotation that has in its launch what makes the input, or alone where nothing can be. */
+qp_op qp_op_of_producer(qp_model_producer producer);
 
 /* QP_E_ARG: a launch's path is no family's (names the launch and the paths there are). */
 qp_status qp_problems_check_plan(const qp_plan *plan, const qp_families *families, qp_error *err);

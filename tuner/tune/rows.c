@@ -74,32 +74,49 @@ static qp_status add_model(reading *r, unsigned batch) {
   return status;
 }
 
+/* The time of one rotation; false: no record knows. */
+static bool find_rotation(const reading *r, qp_op op, unsigned columns, unsigned batch,
+                          int64_t *ps) {
+  const qp_problem p = {.op = op,
+                        .columns = columns,
+                        .batch = batch,
+                        .type = QP_F16,
+                        .out_type = QP_F16,
+                        .arch = r->records.list[0].arch,
+                        .sm_count = r->records.list[0].sm_count};
+  qp_pick pick;
+  if (!qp_lookup_find(r->lookup, &p, NULL, &pick)) return false;
+  *ps = pick.ps;
+  return true;
+}
+
 /*
-** What the model's rotations take in one pass at this batch, where a record answers each of them.
-** A group's input is rotated once, for all linears that read it.
+** What the model's rotations take in one pass at this batch, where a record answers each of them:
+** with the prologue that makes the input where that was measured, else alone.  A group's input is
+** rotated once, for all linears that read it.
 */
 static void add_rotations(reading *r, unsigned batch) {
   qp_model_rotation rotation[QP_MODEL_ROTATIONS];
   const unsigned n = qp_model_rotations(r->w->model, rotation);
   qp_latency_table *t = &r->table;
-  int64_t ps = 0;
-  unsigned launches = 0;
+  int64_t ps = 0, one;
+  unsigned launches = 0, prologues = 0;
   if (t->rotations == QP_LATENCY_BATCHES) return;
-  for (unsigned i = 0; i < n; i++) {
-    const qp_problem p = {.op = QP_OP_ROTATE,
-                          .columns = rotation[i].columns,
-                          .batch = batch,
-                          .type = QP_F16,
-                          .out_type = QP_F16,
-                          .arch = r->records.list[0].arch,
-                          .sm_count = r->records.list[0].sm_count};
-    qp_pick pick;
-    if (!qp_lookup_find(r->lookup, &p, NULL, &pick)) return;
-    ps += pick.ps * rotation[i].launches;
-    launches += rotation[i].launches;
-  }
+  for (unsigned i = 0; i < n; i++)
+    for (int p = 0; p < QP_PRODUCERS; p++) {
+      const qp_op op = qp_op_of_producer((qp_model_producer)p);
+      const unsigned of = rotation[i].by[p];
+      if (!of) continue;
+      if (op != QP_OP_ROTATE && find_rotation(r, op, rotation[i].columns, batch, &one))
+        prologues += of;
+      else if (!find_rotation(r, QP_OP_ROTATE, rotation[i].columns, batch, &one))
+        return;
+      ps += one * of;
+      launches += of;
+    }
   t->rotation[t->rotations].batch = batch;
   t->rotation[t->rotations].launches = launches;
+  t->rotation[t->rotations].prologues = prologues;
   t->rotation[t->rotations++].ps = ps;
 }
 

@@ -100,7 +100,7 @@ RotateArgs = _struct("qpal_rotate_args", [
     ("weight", _u64), ("post_weight", _u64)])
 DequantArgs = _struct("qpal_dequant_args", [
     ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("weights", C.POINTER(Weights)),
-    ("w", _u64)])
+    ("w", _u64), ("signs", _u64)])
 
 GatherArgs = _struct("qpal_gather_args", [
     ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("rows", _u),

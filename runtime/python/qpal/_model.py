@@ -238,10 +238,11 @@ class Group:
             args.residual_stride[m] = residual_stride[m] if residual_stride else 0
         api.gemm(kernels, C.byref(args), stream)
 
-    def dequant(self, member, out, stream=None):
+    def dequant(self, member, out, stream=None, unrotate=False):
         """W [M][K] of one member, r included, into 'out' (device array, or host array: copied).
 
-        y = W (H (s x))."""
+        y = W (H (s x)), or with 'unrotate' W as the checkpoint has it, y = W x, where the library
+        has inverse rotations (`qpal export --inverse`)."""
         to, kernels, stream = _Array(out, "out"), self._kernels(), _stream(stream)
         linear = self.linears[_whole(member, "member", 0, len(self.linears) - 1)]
         if to.shape != (linear.rows, linear.columns):
@@ -251,7 +252,8 @@ class Group:
         address = to.pointer if to.on_device else device.alloc(to.bytes)
         try:
             args = DequantArgs(group=self.index, member=member, type=to.type,
-                               weights=C.pointer(self._weights[member]), w=address)
+                               weights=C.pointer(self._weights[member]), w=address,
+                               signs=self.signs if unrotate else 0)
             _api().dequant(kernels, C.byref(args), stream)
             if not to.on_device:
                 device.wait(stream)
