@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gen/inspect/disassembler.h"
 #include "tests/command/command_kit.h"
 #include "tuner/tune/records.h"
 
@@ -436,6 +437,32 @@ Test(tune, a_model_s_rotations_dequantizations_and_look_ups_are_tuned_and_planne
   cr_expect(strstr(text, "the constant part has 9 rotations") &&
                 strstr(text, "7 of them with the norm"),
             "%s", text);
+  qp_records_free(&r);
+}
+
+/* Tensor cores answer at once; what the code of CUDA cores counts takes longer. */
+Test(tune, a_path_that_cannot_win_by_what_its_code_counts_is_left_out_and_told_to_be) {
+  qp_error why = {0};
+  char *sass = NULL;
+  if (qp_disassemble("", 0, &sass, &why) == QP_E_MISSING)
+    cr_skip_test("no nvdisasm on this machine");
+  unsetenv("QPAL_NVRTC"); /* of code that is not optimised no hot loop is found */
+  FILE *f = fopen(in_folder("config.json"), "w");
+  cr_assert(f);
+  fputs("{\"model_type\": \"llama\", \"hidden_size\": 256, \"intermediate_size\": 256,"
+        "\"num_attention_heads\": 4, \"num_hidden_layers\": 1, \"vocab_size\": 128}",
+        f);
+  fclose(f);
+  write_device("fast.json", ", \"bandwidth_gbs\": 1000000, \"launch_ns\": 0.001");
+  cr_assert_eq(run("tune --shape 256x256 --quantizers nuq-4 --batch 1 --budget 300s "
+                   "--device replay:fast.json --max-candidates 1 -o a.jsonl"),
+               0, "%s", text);
+  qp_records r = read_results("a.jsonl");
+  cr_expect(r.count == 2 && count_outcome(&r, QP_RECORD_BOUNDED) == 1, "%s", text);
+  for (size_t i = 0; i < r.count; i++)
+    cr_expect_eq(r.list[i].outcome == QP_RECORD_BOUNDED, !strcmp(r.list[i].path, "cuda"));
+  cr_assert_eq(run("table a.jsonl --model config.json --replay"), 0, "%s", text);
+  cr_expect(strstr(text, "nuq-4 256x256, path cuda: bounded by"), "%s", text);
   qp_records_free(&r);
 }
 

@@ -186,6 +186,24 @@ static void print_crossovers(const matrix *m) {
   print_matrix(m, "-", crossover_text);
 }
 
+/* Paths that tuning left out, for what their machine code counts: once a launch and path. */
+static void print_bounded(const qp_records *records, unsigned batch) {
+  const qp_record *last = NULL;
+  for (size_t i = 0; i < records->count; i++) {
+    const qp_record *r = &records->list[i];
+    if (r->outcome != QP_RECORD_BOUNDED || r->batch != batch) continue;
+    const bool again = last && !strcmp(r->path, last->path) && r->columns == last->columns &&
+                       r->segments == last->segments &&
+                       !memcmp(r->segment, last->segment, r->segments * sizeof *r->segment);
+    if (!last) printf("\nNot measured:\n");
+    last = r;
+    if (again) continue;
+    unsigned rows = 0;
+    for (unsigned s = 0; s < r->segments; s++) rows += r->segment[s].rows;
+    printf("%s %ux%u, path %s: %s\n", r->segment[0].quantizer, rows, r->columns, r->path, r->why);
+  }
+}
+
 /* ---- What is no gemm ---- */
 
 /* One launch of rotate, dequant or gather; false: no record answers. */
@@ -343,6 +361,7 @@ static qp_status show(matrix *m, qp_lookup *l, const qp_records *records, const 
   print_matrix(m, "-", latency_text);
   print_others(m, l);
   print_crossovers(m);
+  print_bounded(records, m->o->batch);
   printf("us a launch (%s time) on %s, batch %u, from %s", m->o->time, records->gpu, m->o->batch,
          source);
   for (size_t i = 1; i < m->paths && !m->o->path; i++)

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "tuner/base/output.h"
+#include "tuner/check/bound.h"
 #include "tuner/tune/lookup.h"
 #include "tuner/tune/nearest.h"
 #include "tuner/tune/tune_internal.h"
@@ -69,7 +70,9 @@ static qp_status keep(qp_problem_run *c, qp_candidate *x, bool fresh, qp_error *
   x->settled = true;
   c->t->done++;
   c->t->resumed += !fresh;
-  c->t->failed += outcome != QP_RECORD_OK && outcome != QP_RECORD_DUPLICATE;
+  c->bounded += outcome == QP_RECORD_BOUNDED;
+  c->t->failed +=
+      outcome != QP_RECORD_OK && outcome != QP_RECORD_DUPLICATE && outcome != QP_RECORD_BOUNDED;
   return status;
 }
 
@@ -248,6 +251,27 @@ static const qp_record *find_same(const qp_problem_run *c, const qp_candidate *x
   return NULL;
 }
 
+/*
+** Another path has a result, and this one's candidate takes longer by what its machine code counts
+** alone, on a GPU whose clock is a tenth above the usual part's: it need not be measured.  Not
+** where nothing can be counted: no disassembler, no hot loop.
+*/
+static bool is_bounded(qp_problem_run *c, const qp_candidate *x, qp_error *why) {
+  const double faster_clock = 1.1;
+  qp_bound b;
+  if (!c->rival_ps || c->best_ps || !x->compiled.cubin ||
+      qp_bound_count(&x->kernel, &x->compiled, &b, NULL))
+    return false;
+  double us = b.issue_us;
+  const char *binds = "issue";
+  for (unsigned p = 0; p < QP_PIPE_COUNT; p++)
+    if (b.pipe_us[p] > us) us = b.pipe_us[p], binds = qp_pipe_name((qp_pipe)p);
+  if (us * 1e6 <= faster_clock * (double)c->rival_ps) return false;
+  qp_fail(why, QP_E_LIMIT, "bounded by %s: %.2f us; another path took %.2f us", binds, us,
+          (double)c->rival_ps * 1e-6);
+  return true;
+}
+
 static qp_status measure(qp_problem_run *c, qp_candidate *x, qp_error *err) {
   qp_error why = {0};
   if (x->told) return keep(c, x, false, err);
@@ -261,6 +285,7 @@ static qp_status measure(qp_problem_run *c, qp_candidate *x, qp_error *err) {
     snprintf(why.text, sizeof why.text, "as %.200s", same->kernel);
     return fail(c, x, QP_RECORD_DUPLICATE, why.text, err);
   }
+  if (is_bounded(c, x, &why)) return fail(c, x, QP_RECORD_BOUNDED, why.text, err);
   show(c, x->kernel.name, false);
   qp_measured m;
   qp_measure_job job = {

@@ -17,6 +17,7 @@
   X(QP_RECORD_COMPILE, "compile", "NVRTC refused the source")                                      \
   X(QP_RECORD_RESOURCES, "resources", "its compile report says that it cannot launch or spills")   \
   X(QP_RECORD_DUPLICATE, "duplicate", "the same code and launch as another candidate")             \
+  X(QP_RECORD_BOUNDED, "bounded", "its machine code takes longer than another path, however fast") \
   X(QP_RECORD_WRONG, "wrong", "its result differs from the reference")                             \
   X(QP_RECORD_DEVICE, "device", "a driver call failed while it ran")                               \
   X(QP_RECORD_HANG, "hang", "it did not end within the time limit")                                \

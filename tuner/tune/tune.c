@@ -59,7 +59,11 @@ static unsigned visits_of(const qp_problem_run *c) {
   return n;
 }
 
+/* Under a budget a path whose first candidates cannot win for what their code counts is left. */
+enum { BOUNDED_MOST = 2 };
+
 static bool can_begin(const qp_problem_run *c) {
+  if (c->t->opt.budget_s > 0 && !c->best_ps && c->bounded >= BOUNDED_MOST) return false;
   return !c->closed && !c->waits && visits_of(c) < QP_RUN_VISITS;
 }
 
@@ -153,6 +157,7 @@ static qp_status try_problems(line *l, qp_error *err) {
     if (t->opt.budget_s > 0 && t->begun == l->count && qp_tuner_left_s(t) <= due_s(l)) break;
     qp_visit *v = take_first(l);
     qp_problem_run *c = v->run;
+    c->rival_ps = rival_ps(l, c);
     status = qp_problem_run_visit(c, v, err);
     if (!status) status = begin_more(l, err); /* compilers work while finalists are timed */
     if (!status && is_to_finish(l, c)) status = qp_problem_run_finish(c, err);

@@ -40,6 +40,8 @@ typedef struct qp_problem_run {
   unsigned made;                   /* candidates so far */
   unsigned due;                    /* finalists that are to be timed, 0: they were */
   int64_t best_ps, floor_ps;       /* 0: none; not known */
+  int64_t rival_ps;                /* the best of the same by other families; 0: none yet */
+  unsigned bounded;                /* candidates that were left out for it */
   bool visited;                    /* a visit is over */
   bool timed;                      /* finalists were timed before */
   bool waits;                      /* the search waits for results of what flies */
