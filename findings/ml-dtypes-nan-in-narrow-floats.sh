@@ -20,7 +20,8 @@ python3 -m venv "$work/venv"
 import ml_dtypes, numpy
 for name in ("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"):
     kind = getattr(ml_dtypes, name)
-    a = numpy.array([numpy.nan, numpy.copysign(numpy.nan, -1), numpy.inf], numpy.float32).astype(kind)
+    a = [numpy.nan, numpy.copysign(numpy.nan, -1), numpy.inf]
+    a = numpy.array(a, numpy.float32).astype(kind)
     v = [float(x) for x in a.astype(numpy.float32)]
     print(f"{name}  nan -> {v[0]}  -nan -> {v[1]}  inf -> {v[2]}")
 END

@@ -31,4 +31,5 @@ for mode, size, bits in (("affine", 32, 4), ("mxfp4", 32, 4), ("nvfp4", 16, 4), 
 print(f"to_fp8: {mx.from_fp8(mx.to_fp8(group[0, :1]), mx.float32)[0].item():g}")
 END
 cat "$work/out"
-diff "$work/out" <(sed -n 's/^#   \(affine\|mxfp\|nvfp\|to_fp8\)/\1/p' "$0") && echo "as it was seen"
+diff "$work/out" <(sed -n 's/^#   \(affine\|mxfp\|nvfp\|to_fp8\)/\1/p' "$0") &&
+  echo "as it was seen"

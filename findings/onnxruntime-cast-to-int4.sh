@@ -23,7 +23,8 @@ import onnxruntime
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-VALUES = {"INT4": (0.5, 2.5, -1.5, 7.9), "UINT4": (0.5, 2.5, 6.5, 7.9), "INT8": (0.5, 2.5, -1.5, 7.9)}
+VALUES = {"INT4": (0.5, 2.5, -1.5, 7.9), "UINT4": (0.5, 2.5, 6.5, 7.9),
+          "INT8": (0.5, 2.5, -1.5, 7.9)}
 for name, values in VALUES.items():
     x = numpy.array(values, numpy.float32)
     there = helper.make_node("Cast", ["x"], ["code"], to=getattr(TensorProto, name))

@@ -136,7 +136,8 @@ broken "a batch row's stride" $gemm \
 broken "a superblock beyond a ragged unit" $units \
   'if (RAGGED && r >= runs) break;' '' $chained $tensor
 broken "row scales of other rows" $sums 's.scale + row)' 's.scale + row / 2)' $chained $tensor
-broken "a batch row's stride in Y" $sums 'n * args.stride[seg].y + row;' 'n * 16 + row;' $chained $tensor
+broken "a batch row's stride in Y" $sums \
+  'n * args.stride[seg].y + row;' 'n * 16 + row;' $chained $tensor
 broken "a shared row group in the wrong place" $gemm \
   'place_of(smem, w, w == first)' 'place_of(smem, w, false)' $owned $tensor
 broken "no barrier before a block adds its sums" $gemm \
@@ -170,7 +171,8 @@ broken "bit planes read in halves" $weights \
   'low = word[2 * (N - 1) + h]' 'low = word[2 * (N - 1)]' $planes $tensor
 broken "codebooks of the wrong rows" $weights \
   'books.at[0] + r * 8 * L::row_entries' 'books.at[0] + r * 4 * L::row_entries' $planes $cuda
-broken "the codes of the next row's pairs" $weights '0x4431 : 0x4420' '0x4420 : 0x4431' $planes $tensor
+broken "the codes of the next row's pairs" $weights \
+  '0x4431 : 0x4420' '0x4420 : 0x4431' $planes $tensor
 broken "halves of a value from two codes" $weights \
   'permute(low, high, 0x7362)' 'permute(low, high, 0x7262)' $planes $tensor
 broken "a bit of the second codes from the first" $weights \
@@ -219,11 +221,13 @@ broken "a block's next unit as if it were its first" $experts \
   'block * over.share + min(block, over.extra)' 'block * over.share' $stacks
 broken "the units of a piece from its tile's beginning" $experts \
   'return {p.units, p.begin, units' 'return {p.units, 0, units' $halves
-broken "a whole row group of one part taken for all" $experts 'if (c.parts > 1) {' 'if (false) {' $halves
+broken "a whole row group of one part taken for all" $experts \
+  'if (c.parts > 1) {' 'if (false) {' $halves
 route="nuq-4 --family route"
 broken "an assignment's rank off by one" templates/route.cu.in 'l < lane' 'l <= lane' $route
 broken "chunks before that do not count" templates/route.cu.in 'before += own;' '' $route
-broken "a tile that is not full left out" templates/route.cu.in '(count + TILE - 1) / TILE' 'count / TILE' $route
+broken "a tile that is not full left out" templates/route.cu.in \
+  '(count + TILE - 1) / TILE' 'count / TILE' $route
 broken "an id that is no expert taken for one" templates/route.cu.in \
   'min((unsigned)args.ids[a], EXPERTS)' '(unsigned)args.ids[a] % EXPERTS' $route
 broken "a tile beyond its expert" templates/route.cu.in 'min(TILE, end - at)' 'TILE' $route
@@ -234,9 +238,11 @@ broken "a row of an id below 0" templates/gather.cu.in \
   'row >= ROWS' '(int)row >= (int)ROWS' $chained $gather
 broken "a row of Y left as it was" templates/gather.cu.in \
   'out[c] = make_uint4(0, 0, 0, 0)' ';' $chained $gather
-broken "rows of Y of the ids of others" templates/gather.cu.in 't * K' 'blockIdx.x * K' $chained $gather
+broken "rows of Y of the ids of others" templates/gather.cu.in \
+  't * K' 'blockIdx.x * K' $chained $gather
 broken "signs of a gathered row left out" templates/gather.cu.in \
-  'out[c] = rot_store8(scratch, args.signs, c)' 'out[c] = rot_store8(scratch, 0, c)' $chained $gather
+  'out[c] = rot_store8(scratch, args.signs, c)' 'out[c] = rot_store8(scratch, 0, c)' $chained \
+  $gather
 broken "a row decoded over the one being stored" templates/gather.cu.in \
   $'    }\n    __syncthreads();' '    }' $chained $gather
 broken "a stream's end that is not its beginning" templates/weight.cuh.in \
@@ -269,7 +275,8 @@ broken "a gelu by tanh without its cube" templates/activation.cuh.in \
 broken "a gelu in the place of that by tanh" templates/activation.cuh.in \
   'activation == 1 ? gelu_tanh' 'activation == 1 ? gelu' fine-3 tcq-1.75 $pairs
 broken "a pair finished without gate's last contributors" $gemm \
-  'contributors_of(c, up) + contributors_of(c, gate)' '2 * contributors_of(c, up)' fine-3 tcq-1.75 $pairs
+  'contributors_of(c, up) + contributors_of(c, gate)' '2 * contributors_of(c, up)' fine-3 tcq-1.75 \
+  $pairs
 broken "a counter a row group where pairs have one" $gemm \
   'c.counter + pair, lane' 'c.counter + rg, lane' fine-3 tcq-1.75 $pairs
 broken "rows of a tile of the factor in the wrong place" templates/rotation_tensor.cuh.in \
@@ -277,7 +284,8 @@ broken "rows of a tile of the factor in the wrong place" templates/rotation_tens
 broken "padding below X that is not cleared" templates/rotation_tensor.cuh.in \
   'c < DEPTH * (TOP_REST / 8)' 'c < 0' tcq-2 --family rotate_tensor
 broken "a tile whose X is that of the tile before" templates/rotation_tensor.cuh.in \
-  '16 * d * TopX<PLANES>::STRIDE + 2 * j' '16 * d * TopX<PLANES>::STRIDE' tcq-2 --family rotate_tensor
+  '16 * d * TopX<PLANES>::STRIDE + 2 * j' '16 * d * TopX<PLANES>::STRIDE' tcq-2 \
+  --family rotate_tensor
 broken "what is left of a value in the wrong half" templates/rotation_tensor.cuh.in \
   '"f"(rest_b), "f"(rest_a)' '"f"(rest_a), "f"(rest_b)' tcq-2 --family rotate_norm_tensor
 broken "an input overwritten that other blocks read" templates/rotate_glu_tensor.cu.in \

@@ -260,7 +260,8 @@ evaluate() {
       -v q="$(number "$work/evaluate.json" perplexity)" \
       -v t="$(number "$work/evaluate.json" seconds)" 'BEGIN {
         off = q / p - 1; off = off < 0 ? -off : off
-        printf "%-16s perplexity %.4f on the CPU, %.4f here (%.1e off), %.1f s\n", name, p, q, off, t
+        printf "%-16s perplexity %.4f on the CPU, %.4f here (%.1e off), %.1f s\n",
+          name, p, q, off, t
         exit !(off < 5e-3) }' || code=1
   done
   return $code

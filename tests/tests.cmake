@@ -155,8 +155,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
     ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 600)
 endif()
 
-# Commands that are ended at a call that changes a file, and what goes on beside one; not with sanitizers, which want to be
-# loaded first.
+# Commands that are ended at a call that changes a file, and what goes on beside one; not with
+# sanitizers, which want to be loaded first.
 if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
   add_library(crash_shim MODULE tests/crash/crash_shim.c)
   target_link_libraries(crash_shim PRIVATE qp_flags ${CMAKE_DL_LIBS})

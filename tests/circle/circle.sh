@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # circle.sh BUILD WEIGHTS MODEL OUT: everything that qpal is for, once around.
-#   weights -> plan -> packed weights -> kernel library -> an engine's block, compared with the reference
+#   weights -> plan -> packed weights -> kernel library -> an engine's block, and the reference's
 # WEIGHTS: a checkpoint or .gguf; MODEL: a name or config.json; OUT: folder, made anew.  Settings
 # come as variables:
 #   BITS=3.25         a weight, stored, at most
@@ -11,7 +11,7 @@
 #   BATCHES=1,8       rows of activations that get kernels
 #   ROWS="1"          rows that the block is run with
 #   DEVICE=           cuda:N; without one the PTX simulator as sm_90
-#   TEXT=             a text, of which the first 1024 tokens judge what was quantized against WEIGHTS
+#   TEXT=             a text, whose first 1024 tokens judge what was quantized against WEIGHTS
 set -euo pipefail
 
 build=$1 weights=$2 model=$3 out=$4
@@ -40,16 +40,19 @@ begin plan "a quantizer for every linear of $model, $bits bits a weight at most"
 limits=(--bits "$bits" --quantizers "$quantizers")
 embedding=()
 [ -z "${EMBEDDING:-}" ] || embedding=(--embedding "$EMBEDDING")
-if [ -n "${DEVICE:-}" ] && "$qpal" plan --model "$model" --gpu "$DEVICE" --quantizers "$quantizers" --bits "$bits" \
+if [ -n "${DEVICE:-}" ] &&
+  "$qpal" plan --model "$model" --gpu "$DEVICE" --quantizers "$quantizers" --bits "$bits" \
   -o "$out/by-bits.json" --json >"$out/by-bits.log" 2>&1; then
-  latency=$(sed -n 's/.*"latency_s":[[:space:]]*\([0-9.e+-]*\).*/\1/p' "$out/by-bits.json" | head -n 1)
+  latency=$(sed -n 's/.*"latency_s":[[:space:]]*\([0-9.e+-]*\).*/\1/p' "$out/by-bits.json" |
+    head -n 1)
   latency=$(awk -v s="$latency" 'BEGIN { printf "%.3f", s * 1e6 }')
   echo "records of $DEVICE: the best plan that is as fast as the one of $bits bits, $latency us"
   limits=(--latency "${latency}us" --gpu "$DEVICE" --quantizers "$quantizers")
 else
   echo "no records of a GPU: planned by bits, without latencies"
 fi
-"$qpal" plan --model "$model" "${limits[@]}" "${embedding[@]}" -o "$out/plan.json" --svg "$out/plan.svg"
+"$qpal" plan --model "$model" "${limits[@]}" "${embedding[@]}" -o "$out/plan.json" \
+  --svg "$out/plan.svg"
 
 some=()
 [ "$blocks" = all ] || some=(--blocks "$blocks" --keep lm_head)
@@ -60,17 +63,18 @@ begin quantize "the weights, as planned: $what"
 
 if [ -n "${TEXT:-}" ]; then
   begin evaluate "what that costs: both models predict 1024 tokens of $TEXT"
-  "$qpal" evaluate "$out/packed" --against "$weights" --text "$TEXT" --limit 1024 --context 512 --json >"$out/evaluate.json"
+  "$qpal" evaluate "$out/packed" --against "$weights" --text "$TEXT" --limit 1024 --context 512 \
+    --json >"$out/evaluate.json"
   number() { sed -n "s/.*\"$1\":[[:space:]]*\([0-9.e+-]*\).*/\1/p" "$out/evaluate.json"; }
-  judged=$(printf 'KL divergence %.4f nats a token, perplexity %.2f, of the source %.2f' "$(number kl_divergence)" \
-    "$(number perplexity)" "$(number source_perplexity)")
+  judged=$(printf 'KL divergence %.4f nats a token, perplexity %.2f, of the source %.2f' \
+    "$(number kl_divergence)" "$(number perplexity)" "$(number source_perplexity)")
   echo "$judged"
 fi
 
 begin export "the plan's kernels, compiled, as a library"
 "$qpal" export --plan "$out/plan.json" --gpu "$gpu" --batch "$batches" -o "$out/library"
 
-begin run "block 0 by the public API (runtime/examples/block.c) on $device, compared with the CPU reference"
+begin run "block 0 by the public API (runtime/examples/block.c) on $device; and the CPU reference"
 for n in "${rows[@]}"; do
   "$build/example_block" "$out/library" "$out/packed" "$device" 0 "$n" "$out/block.safetensors"
   "$build/compare_block" "$out/packed" "$out/block.safetensors"
@@ -79,5 +83,6 @@ end_step
 
 printf '\n==> done in %d s\n' $((SECONDS - started))
 printf '%s\n' "${took[@]}"
-printf '  %s\n' "heat map: $out/plan.svg" "packed weights: $out/packed" "kernel library: $out/library/library.qpal"
+printf '  %s\n' "heat map: $out/plan.svg" "packed weights: $out/packed" \
+  "kernel library: $out/library/library.qpal"
 [ -z "$judged" ] || printf '  %s\n' "$what: $judged"
