@@ -4,9 +4,10 @@
 
 set(test_definitions
   QP_SOURCE_DIR="${PROJECT_SOURCE_DIR}" QP_BINARY_DIR="${PROJECT_BINARY_DIR}")
-# Nothing of the user's: not their cubin cache, not their QPAL_HOME.
+# Nothing of the user's: not their cubin cache, not their QPAL_HOME.  Cases of one test follow each
+# other, so that what one has compiled is in the cache for the next; ctest runs tests beside others.
 set(test_environment
-  QPAL_CACHE=set:${PROJECT_BINARY_DIR}/cache QPAL_HOME=unset:
+  QPAL_CACHE=set:${PROJECT_BINARY_DIR}/cache QPAL_HOME=unset: CRITERION_JOBS=set:1
   UBSAN_OPTIONS=set:print_stacktrace=1:halt_on_error=1)
 
 unset(CMAKE_C_CPPCHECK) # it knows no Criterion
@@ -200,8 +201,9 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   add_test(NAME add COMMAND ${PROJECT_SOURCE_DIR}/tests/add/run
     $<TARGET_FILE:qpal> ${PROJECT_SOURCE_DIR})
   add_test(NAME rebuild COMMAND ${PROJECT_SOURCE_DIR}/tests/command/rebuild $<TARGET_FILE:qpal>)
-  set_tests_properties(add rebuild PROPERTIES
-    ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600 SKIP_RETURN_CODE 77)
+  set_tests_properties(add rebuild PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
+  set_tests_properties(add PROPERTIES ENVIRONMENT_MODIFICATION "${quick_environment}")
+  set_tests_properties(rebuild PROPERTIES ENVIRONMENT_MODIFICATION "${test_environment}")
 endif()
 
 # The whole circle on a tiny checkpoint; the Python module on what it made; the promises of the
@@ -227,8 +229,6 @@ if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
     ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
   set_tests_properties(readme PROPERTIES FIXTURES_REQUIRED circle)
   set_tests_properties(python_numpy python_torch python_cuda python_modules python_transformers
-    python_calibrate abi readme PROPERTIES
-    ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 600)
-  set_tests_properties(circle PROPERTIES
+    python_calibrate abi circle readme PROPERTIES
     ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 600)
 endif()

@@ -11,4 +11,14 @@ for _, t in ipairs {
     decode = function (s, c) return c[s * 0x9e3779b1 >> 20 & 63] end,
   }
 end
+
+-- As aqlm-2x8, of which the simulator has too many codes: eight weights, codes in several pieces.
+out[#out+1] = vector {
+  name = "pieces8", dim = 8, bits = 11,
+  codebooks = {
+    a = random_gaussian { entries = 256, dim = 8, scope = "tensor" },
+    b = random_gaussian { entries = 8, dim = 8, seed = 2, scope = "tensor" },
+  },
+  decode = function (code, books) return books.a[code & 255] + books.b[code >> 8] * 0.5 end,
+}
 return out

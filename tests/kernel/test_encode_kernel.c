@@ -27,4 +27,6 @@ Test(encode_kernel, small_trellises_get_the_codes_of_the_cpu) {
   }
 }
 
-Test(encode_kernel, vectors_get_the_codes_of_the_cpu) { check("vq2-2.5", ""); }
+Test(encode_kernel, vectors_in_several_pieces_get_the_codes_of_the_cpu) {
+  check(QP_SOURCE_DIR "/tests/kernel/encode_small.lua:pieces8", "");
+}

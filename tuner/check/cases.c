@@ -188,21 +188,39 @@ static bool can_encode(const maker *m, const qp_problem *p) {
   return false;
 }
 
-/* Encoders: codes of every quantizer that has no fields, and trellises of each kind. */
+/* A trellis with two sequences in flight, which a simulated block has done in half the time. */
+static void push_two_sequences(maker *m, const qp_problem *p) {
+  const family_list *list = &m->of[p->op];
+  for (size_t i = 0; i < list->count; i++) {
+    qp_choice choice;
+    if (!qp_family_serves(list->family[i], p)) continue;
+    qp_choice_default(list->family[i], &choice);
+    qp_choice_put(&choice, "sequences", 2);
+    push(m, p, &choice);
+  }
+}
+
+/* Encoders: codes of every quantizer that has no fields, and trellises of each kind. Every thread
+   meets every code: of a whole palette, unless all is covered, no large codebook, and trellises
+   with few sequences at a time. */
 static void encoders(maker *m) {
-  const bool all = m->w->coverage == QP_COVER_ALL;
+  enum { LARGE_BITS = 12 };
+  const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > KINDS;
   unsigned met[2] = {0}; /* quantizers by codes, and by trellis: some of each are taken */
   for (size_t i = 0; i < m->w->quantizers; i++) {
     const qp_quantizer *q = m->w->quantizer[i];
     qp_problem p = problem(m, QP_OP_ENCODE, QP_F16, 1);
     p.segments = 1;
     p.segment[0].quantizer = q;
-    if (!can_encode(m, &p)) continue;
     const bool trellis = q->kind == QP_TRELLIS;
+    if (!can_encode(m, &p) || (few && !trellis && q->window > LARGE_BITS)) continue;
     if (met[trellis]++ % (trellis ? (all ? 3 : 13) : (all ? 1 : 4))) continue;
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
     p.columns = m->w->columns ? m->w->columns : 64;
-    push_each(m, &p);
+    if (few && trellis)
+      push_two_sequences(m, &p);
+    else
+      push_each(m, &p);
   }
 }
 

@@ -9,7 +9,7 @@
 #include "tuner/quantize/device_search.h"
 #include "tuner/check/verify_internal.h"
 
-enum { BUFFERS = 5, GUARD = 256, SEQUENCES_SIMULATED = 5, TARGETS_SIMULATED = 700 };
+enum { BUFFERS = 5, GUARD = 256, SEQUENCES_SIMULATED = 3, TARGETS_SIMULATED = 700 };
 
 /* One check: what the kernel gets, what the CPU makes of the same. */
 typedef struct encode_check {
