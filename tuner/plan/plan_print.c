@@ -134,13 +134,15 @@ static void print_launches(qp_text *t, const qp_plan *p) {
   }
 }
 
-static void print_plan(qp_text *t, const qp_plan *p) {
-  print_head(t, p);
+static void print_batches(qp_text *t, const qp_plan *p) {
   qp_text_add(t, " \"batches\": [");
   for (unsigned i = 0; i < p->batches; i++) {
     qp_text_add(t, "{\"batch\": %u, ", p->batch[i].batch);
     number_field(t, "weight", p->batch[i].weight, i + 1 < p->batches ? "}, " : "}");
   }
+}
+
+static void print_quantizers(qp_text *t, const qp_plan *p) {
   qp_text_add(t, "],\n \"quantizers\": [\n");
   for (unsigned i = 0; i < p->quantizers; i++) {
     const qp_plan_quantizer *q = &p->quantizer[i];
@@ -153,14 +155,24 @@ static void print_plan(qp_text *t, const qp_plan *p) {
     qp_text_add(t, "%s", between(i, p->quantizers));
   }
   qp_text_add(t, " ],\n");
-  print_linears(t, p);
-  print_launches(t, p);
+}
+
+static void print_notes(qp_text *t, const qp_plan *p) {
   qp_text_add(t, " ],\n \"notes\": [");
   for (unsigned i = 0; i < p->notes; i++) {
     qp_text_add(t, "%s\n  ", i ? "," : "");
     quoted(t, p->note[i]);
   }
   qp_text_add(t, "%s]\n}\n", p->notes ? "\n " : "");
+}
+
+static void print_plan(qp_text *t, const qp_plan *p) {
+  print_head(t, p);
+  print_batches(t, p);
+  print_quantizers(t, p);
+  print_linears(t, p);
+  print_launches(t, p);
+  print_notes(t, p);
 }
 
 qp_status qp_plan_print(const qp_plan *p, char **out, size_t *bytes, qp_error *err) {
