@@ -269,13 +269,6 @@ local function four_norms_and_qk(m) return 4 * m.hidden + 2 * m.head_dim end
 
 local gemma3 = { heads = 8, kv_heads = 4, head_dim = 256, vocab = 262208, tied = 1 }
 
--- Embeddings of positions and of kinds of tokens, a norm and a pooler of BERT.
-local function bert_once(m)
-  local c = m.config
-  return 2 * m.hidden + (c.max_position_embeddings or 512) * m.hidden
-    + (c.type_vocab_size or 2) * m.hidden + m.hidden * m.hidden + m.hidden
-end
-
 local list = {
   {
     types = { "llama" },
@@ -398,44 +391,11 @@ local list = {
     },
     forward = phi3_forward,
   },
-  { -- an encoder; its matrices have biases, its norms too
-    types = { "bert" },
-    defaults = { heads = 12, vocab = 30522, tied = 1 },
-    prefix = "encoder.", blocks = "layer", embedding = "embeddings.word_embeddings",
-    head = "cls.predictions.decoder",
-    block = function(m)
-      local h, f = m.hidden, m.intermediate
-      return {
-        linear("q", "qkv", "attention.self.query", h, h, true),
-        linear("k", "qkv", "attention.self.key", h, h, true),
-        linear("v", "qkv", "attention.self.value", h, h, true),
-        linear("o", "o", "attention.output.dense", h, h, true),
-        linear("up", "up", "intermediate.dense", f, h, true),
-        linear("down", "down", "output.dense", h, f, true),
-      }
-    end,
-    extra = function(m) return 4 * m.hidden end,
-    once = bert_once,
-    gguf = {
-      architecture = "bert",
-      model = {
-        token_embd = "embeddings.word_embeddings", position_embd = "embeddings.position_embeddings",
-        token_types = "embeddings.token_type_embeddings", token_embd_norm = "embeddings.LayerNorm",
-      },
-      block = {
-        attn_q = "attention.self.query", attn_k = "attention.self.key",
-        attn_v = "attention.self.value",
-        attn_output = "attention.output.dense", attn_output_norm = "attention.output.LayerNorm",
-        ffn_up = "intermediate.dense", ffn_down = "output.dense",
-        layer_output_norm = "output.LayerNorm",
-      },
-    },
-  },
 }
 
 -- What lua/blocks.lua and the files of lua/architectures build on.
 blocks = { linear = linear, attention = attention, mlp = with_mlp, gguf_model = gguf_model,
-           gguf_block = gguf_block, reordered = reordered, bert_once = bert_once }
+           gguf_block = gguf_block, reordered = reordered }
 
 -- Add an entry.
 function family(entry) table.insert(list, entry) end

@@ -3,7 +3,12 @@
 local linear = blocks.linear
 local number = blocks.number
 
-local bert_once = blocks.bert_once
+-- Embeddings of positions and of kinds of tokens, a norm and a pooler of BERT.
+local function bert_once(m)
+  local c = m.config
+  return 2 * m.hidden + (c.max_position_embeddings or 512) * m.hidden
+    + (c.type_vocab_size or 2) * m.hidden + m.hidden * m.hidden + m.hidden
+end
 
 local function bert(m)
   local h, f = m.hidden, m.intermediate
@@ -17,6 +22,29 @@ local function bert(m)
   }
 end
 
+family { -- its matrices have biases, its norms too
+  types = { "bert" },
+  defaults = { heads = 12, vocab = 30522, tied = 1 },
+  prefix = "encoder.", blocks = "layer", embedding = "embeddings.word_embeddings",
+  head = "cls.predictions.decoder",
+  block = bert,
+  extra = function(m) return 4 * m.hidden end,
+  once = bert_once,
+  gguf = {
+    architecture = "bert",
+    model = {
+      token_embd = "embeddings.word_embeddings", position_embd = "embeddings.position_embeddings",
+      token_types = "embeddings.token_type_embeddings", token_embd_norm = "embeddings.LayerNorm",
+    },
+    block = {
+      attn_q = "attention.self.query", attn_k = "attention.self.key",
+      attn_v = "attention.self.value",
+      attn_output = "attention.output.dense", attn_output_norm = "attention.output.LayerNorm",
+      ffn_up = "intermediate.dense", ffn_down = "output.dense",
+      layer_output_norm = "output.LayerNorm",
+    },
+  },
+}
 family {
   types = { "roberta", "xlm-roberta", "camembert", "ernie" },
   defaults = { tied = 1 },
