@@ -103,7 +103,7 @@ struct qp_coder_work {
   uint32_t *row_code;                 /* [32][codes of a row], where codes are found by row */
   float *row_value;                   /* [32][states], ROWS: codebooks of the rows */
   qp_codewords row_words[LANES];      /* ROWS */
-  uint32_t at[LANES][QP_MAX_FIELDS];  /* FIELDS: what was chosen for each row's group in hand */
+  qp_field_choice choice[LANES];      /* FIELDS: for each row's group in hand */
   uint32_t seam[LANES], group[LANES]; /* TRELLIS: where circles close, where each run stands */
 };
 
@@ -134,7 +134,10 @@ qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work
 
 void qp_coder_work_free(qp_coder_work *w) {
   if (!w) return;
-  for (unsigned row = 0; row < LANES; row++) qp_codewords_free(&w->row_words[row]);
+  for (unsigned row = 0; row < LANES; row++) {
+    qp_codewords_free(&w->row_words[row]);
+    qp_field_choice_free(&w->choice[row]);
+  }
   qp_search_free(w->search);
   qp_field_search_free(w->fields);
   free(w->target);
@@ -358,14 +361,14 @@ static qp_status choose_fields(const qp_coder *c, qp_coder_work *w, const qp_str
                                const float *targets, unsigned stride, const qp_coder_out *out,
                                qp_error *err) {
   const qp_quantizer *q = c->quantizer;
-  uint32_t fields[QP_MAX_FIELDS] = {0};
+  qp_field_choice *choice = &w->choice[row];
   const unsigned left = s->columns - from, n = left < q->group ? left : q->group;
   const unsigned end = from + n == s->columns ? s->groups * q->group : from + n;
-  qp_status status = qp_field_search_run(w->fields, n, targets + (size_t)row * stride + from,
-                                         fields, w->at[row], err);
+  qp_status status =
+      qp_field_search_run(w->fields, n, targets + (size_t)row * stride + from, choice, err);
   for (unsigned at = from; !status && at < end; at += q->group) /* padding has its neighbour's */
     for (unsigned f = 0; f < q->fields; f++)
-      set_field(s, out, f, row_group * QP_GROUP_ROWS + row, at, fields[f]);
+      set_field(s, out, f, row_group * QP_GROUP_ROWS + row, at, choice->field[f]);
   return status;
 }
 
@@ -384,9 +387,8 @@ static qp_status code_fields(const qp_coder *c, qp_coder_work *w, const qp_strea
       if (from % q->group == 0)
         status = choose_fields(c, w, s, row_group, row, from, targets, stride, out, err);
       if (!status)
-        status =
-            qp_field_search_codes(w->fields, w->at[row], to - from, targets + at,
-                                  w->row_code + row * per_row + from / q->dim, values + at, err);
+        qp_field_choice_codes(&w->choice[row], to - from, targets + at,
+                              w->row_code + row * per_row + from / q->dim, values + at);
     }
   }
   return status;

@@ -77,14 +77,19 @@ void qp_coder_end(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsig
 typedef struct qp_field_search qp_field_search;
 qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_error *err);
 void qp_field_search_free(qp_field_search *s);
-/* targets [n], n a multiple of dim; fields: raw values, as qp_quantizer_table takes them; 'at':
-   the same as places in the lists of values, for qp_field_search_codes. */
+
+/* What was chosen for a group; begins empty, freed by qp_field_choice_free. */
+typedef struct qp_field_choice {
+  uint32_t field[QP_MAX_FIELDS]; /* raw values, as qp_quantizer_table takes them */
+  float *value;                  /* [states][dim]: what codes decode to */
+  qp_codewords words;
+} qp_field_choice;
+/* targets [n], n a multiple of dim. */
 qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targets,
-                              uint32_t fields[QP_MAX_FIELDS], uint32_t at[QP_MAX_FIELDS],
-                              qp_error *err);
+                              qp_field_choice *out, qp_error *err);
 /* The nearest codes for fields that are chosen: targets, values [n]; codes [n / dim]. */
-qp_status qp_field_search_codes(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], unsigned n,
-                                const float *targets, uint32_t *codes, float *values,
-                                qp_error *err);
+void qp_field_choice_codes(const qp_field_choice *c, unsigned n, const float *targets,
+                           uint32_t *codes, float *values);
+void qp_field_choice_free(qp_field_choice *c);
 
 #endif

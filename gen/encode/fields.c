@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gen/encode/coder.h"
+#include "gen/encode/field_fit.h"
 #include "runtime/half.h"
 
 /*
@@ -27,11 +28,6 @@ enum {
   FOLLOWED_STEPS = 4 /* 1, 2, 4, 8: lengths of a field's steps that the others follow */
 };
 
-typedef struct axis {
-  unsigned count, coarse; /* values; distance of the coarse grid's points */
-  uint32_t *value;
-} axis;
-
 typedef struct kept {
   uint32_t at[QP_MAX_FIELDS];
   float *value; /* [states][dim]; NULL: empty */
@@ -41,9 +37,12 @@ typedef struct kept {
 struct qp_field_search {
   const qp_quantizer *quantizer;
   unsigned states;
-  axis axis[QP_MAX_FIELDS];
-  kept *slot;   /* [slots] */
-  kept *coarse; /* [coarse_points], in the order of the scan */
+  qp_affine affine; /* then what follows the fit is not used */
+  qp_field_fit fit;
+  qp_field_axis axis[QP_MAX_FIELDS];
+  unsigned step[QP_MAX_FIELDS]; /* distance of the coarse grid's points */
+  kept *slot;                   /* [slots] */
+  kept *coarse;                 /* [coarse_points], in the order of the scan */
   unsigned slots, coarse_points;
   unsigned last; /* the coarse grid's best point of the group before: a good guess at this one's */
   uint16_t *halves; /* [2^window][dim] */
@@ -55,37 +54,48 @@ struct qp_field_search {
 static int32_t order_of(uint16_t h) { return h & 0x8000 ? -(int32_t)(h & 0x7fff) : h; }
 static uint16_t half_of_order(int32_t o) { return o < 0 ? (uint16_t)(0x8000 | -o) : (uint16_t)o; }
 
-static qp_status list_values(const qp_field *f, axis *a, qp_error *err) {
+static qp_status list_values(const qp_field *f, unsigned dropped, qp_field_axis *a, qp_error *err) {
   const bool half = f->type == QP_FIELD_F16;
-  const int32_t grain = half ? 1 << FRACTION_DROPPED : 1;
+  const int32_t grain = half ? 1 << dropped : 1;
   int32_t lo = half ? order_of(qp_double_to_half(f->lo)) : (int32_t)ceil(f->lo);
   int32_t hi = half ? order_of(qp_double_to_half(f->hi)) : (int32_t)floor(f->hi);
   /* whole grains between the ends, and the ends themselves where there is no grain */
   int32_t first = lo >= 0 ? (lo + grain - 1) / grain * grain : -(-lo / grain) * grain;
-  a->value = malloc(sizeof *a->value * (size_t)((hi - lo) / grain + 2));
-  if (!a->value) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  const size_t room = (size_t)((hi - lo) / grain + 2);
+  a->value = malloc(sizeof *a->value * room);
+  a->number = malloc(sizeof *a->number * room);
+  if (!a->value || !a->number) return qp_fail(err, QP_E_NOMEM, "out of memory");
   for (int32_t v = first; v <= hi; v += grain)
     a->value[a->count++] = half ? half_of_order(v) : (uint32_t)v;
   if (!a->count) a->value[a->count++] = half ? half_of_order(lo) : (uint32_t)lo;
+  for (unsigned i = 0; i < a->count; i++)
+    a->number[i] = half ? (double)qp_half_to_float((uint16_t)a->value[i]) : (double)a->value[i];
   return QP_OK;
 }
 
 /* Spread the coarse grid over the fields: the finest that has no more than COARSE_POINTS. */
 static void choose_coarse(qp_field_search *s) {
   const unsigned n = s->quantizer->fields;
-  for (unsigned f = 0; f < n; f++) s->axis[f].coarse = 1;
+  for (unsigned f = 0; f < n; f++) s->step[f] = 1;
   for (;;) {
     double points = 1;
     unsigned most = 0;
     for (unsigned f = 0; f < n; f++) {
-      points *= ceil(s->axis[f].count / (double)s->axis[f].coarse);
-      if (s->axis[f].count / s->axis[f].coarse > s->axis[most].count / s->axis[most].coarse)
-        most = f;
+      points *= ceil(s->axis[f].count / (double)s->step[f]);
+      if (s->axis[f].count / s->step[f] > s->axis[most].count / s->step[most]) most = f;
     }
     s->coarse_points = (unsigned)points;
     if (points <= COARSE_POINTS) return;
-    s->axis[most].coarse *= 2;
+    s->step[most] *= 2;
   }
+}
+
+static qp_status make_tables(qp_field_search *s, qp_error *err) {
+  choose_coarse(s);
+  s->slots = s->states <= SMALL_CODES ? SMALL_SLOTS : KEPT_SLOTS;
+  s->slot = calloc(s->slots, sizeof *s->slot);
+  s->coarse = calloc(COARSE_POINTS, sizeof *s->coarse);
+  return s->slot && s->coarse ? QP_OK : qp_fail(err, QP_E_NOMEM, "out of memory");
 }
 
 qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_error *err) {
@@ -93,21 +103,21 @@ qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_e
   if (!s) return qp_fail(err, QP_E_NOMEM, "out of memory");
   s->quantizer = q;
   s->states = 1u << (q->planes ? q->planes_read : q->window);
-  qp_status status = QP_OK;
-  if (s->states > MAX_CODES) {
+  s->halves = malloc(sizeof *s->halves * q->dim << q->window);
+  qp_status status = s->halves ? QP_OK : qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (!status && s->states > MAX_CODES) {
     status =
         qp_fail(err, QP_E_LIMIT, "%s: group fields with codes of %u bits; up to 12 can be encoded",
                 q->name, q->window);
   }
+  if (!status) status = qp_affine_make(&s->affine, q, err);
+  const unsigned dropped = s->affine.quantizer ? 0 : FRACTION_DROPPED;
   for (unsigned f = 0; !status && f < q->fields; f++)
-    status = list_values(&q->field[f], &s->axis[f], err);
-  if (!status) choose_coarse(s);
-  s->slots = s->states <= SMALL_CODES ? SMALL_SLOTS : KEPT_SLOTS;
-  s->slot = calloc(s->slots, sizeof *s->slot);
-  s->coarse = calloc(COARSE_POINTS, sizeof *s->coarse);
-  s->halves = malloc(sizeof *s->halves * q->dim << q->window);
-  if (!status && (!s->slot || !s->coarse || !s->halves))
-    status = qp_fail(err, QP_E_NOMEM, "out of memory");
+    status = list_values(&q->field[f], dropped, &s->axis[f], err);
+  if (!status && s->affine.quantizer)
+    status = qp_field_fit_make(&s->fit, &s->affine, s->axis, err);
+  else if (!status)
+    status = make_tables(s, err);
   if (status) {
     qp_field_search_free(s);
     return status;
@@ -126,7 +136,12 @@ static void free_kept(kept *k, unsigned count) {
 
 void qp_field_search_free(qp_field_search *s) {
   if (!s) return;
-  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free(s->axis[f].value);
+  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) {
+    free(s->axis[f].value);
+    free(s->axis[f].number);
+  }
+  qp_field_fit_free(&s->fit);
+  qp_affine_free(&s->affine);
   free_kept(s->slot, s->slots);
   free_kept(s->coarse, COARSE_POINTS);
   free(s->halves);
@@ -205,7 +220,7 @@ static qp_status search_coarse(qp_field_search *s, unsigned n, const float *targ
     if (is_better(k, at, n, target, bound, best)) s->last = i;
     unsigned f = 0;
     for (; f < fields; f++) {
-      at[f] += s->axis[f].coarse;
+      at[f] += s->step[f];
       if (at[f] < s->axis[f].count) break;
       at[f] = 0;
     }
@@ -305,10 +320,10 @@ static qp_status refine(qp_field_search *s, unsigned n, const float *target, bes
                         qp_error *err) {
   unsigned step[QP_MAX_FIELDS], largest = 1;
   for (unsigned f = 0; f < s->quantizer->fields; f++)
-    largest = s->axis[f].coarse > largest ? s->axis[f].coarse : largest;
+    largest = s->step[f] > largest ? s->step[f] : largest;
   for (unsigned shrink = 1; shrink <= largest; shrink *= 2) {
     for (unsigned f = 0; f < s->quantizer->fields; f++)
-      step[f] = s->axis[f].coarse / 2 / shrink ? s->axis[f].coarse / 2 / shrink : 1;
+      step[f] = s->step[f] / 2 / shrink ? s->step[f] / 2 / shrink : 1;
     const qp_status status = descend(s, step, n, target, best, err);
     if (status) return status;
   }
@@ -320,29 +335,57 @@ static qp_status refine(qp_field_search *s, unsigned n, const float *target, bes
   return QP_OK;
 }
 
-qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targets,
-                              uint32_t fields[QP_MAX_FIELDS], uint32_t at[QP_MAX_FIELDS],
-                              qp_error *err) {
+static qp_status search(qp_field_search *s, unsigned n, const float *targets,
+                        uint32_t at[QP_MAX_FIELDS], qp_error *err) {
   best_point best = {.sum = INFINITY};
   qp_status status = search_coarse(s, n, targets, &best, err);
   if (!status) status = refine(s, n, targets, &best, err);
-  if (status) return status;
-  for (unsigned f = 0; f < s->quantizer->fields; f++) fields[f] = s->axis[f].value[best.at[f]];
-  memcpy(at, best.at, sizeof best.at);
-  return QP_OK;
+  if (!status) memcpy(at, best.at, sizeof best.at);
+  return status;
 }
 
-qp_status qp_field_search_codes(qp_field_search *s, const uint32_t at[QP_MAX_FIELDS], unsigned n,
-                                const float *targets, uint32_t *codes, float *values,
-                                qp_error *err) {
-  const unsigned dim = s->quantizer->dim;
-  const kept *k;
-  qp_status status = table_at(s, at, &k, err);
-  if (status) return status;
+/* ---- A group ---- */
+
+/* The codes' table at the fields that were chosen. */
+static qp_status fill_choice(qp_field_search *s, qp_field_choice *c, qp_error *err) {
+  const size_t all = (size_t)s->states * s->quantizer->dim;
+  if (!c->value && !(c->value = malloc(sizeof *c->value * all)))
+    return qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (s->affine.quantizer) {
+    qp_affine_table(&s->affine, c->field, c->value);
+  } else {
+    const qp_status status = qp_quantizer_table(s->quantizer, c->field, NULL, s->halves, err);
+    if (status) return status;
+    for (size_t i = 0; i < all; i++) c->value[i] = qp_half_to_float(s->halves[i]);
+  }
+  qp_codewords_free(&c->words);
+  return qp_codewords_make(&c->words, s->states, s->quantizer->dim, c->value, err);
+}
+
+qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targets,
+                              qp_field_choice *out, qp_error *err) {
+  uint32_t at[QP_MAX_FIELDS] = {0};
+  qp_status status = QP_OK;
+  if (s->affine.quantizer)
+    qp_field_fit_run(&s->fit, n, targets, at);
+  else
+    status = search(s, n, targets, at, err);
+  for (unsigned f = 0; f < s->quantizer->fields; f++) out->field[f] = s->axis[f].value[at[f]];
+  return status ? status : fill_choice(s, out, err);
+}
+
+void qp_field_choice_codes(const qp_field_choice *c, unsigned n, const float *targets,
+                           uint32_t *codes, float *values) {
+  const unsigned dim = c->words.dim;
   assert(dim);
   /* dim is at least 1. NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
-  qp_codewords_nearest(&k->words, n / dim, targets, codes);
+  qp_codewords_nearest(&c->words, n / dim, targets, codes);
   for (unsigned i = 0; i < n / dim; i++)
-    for (unsigned e = 0; e < dim; e++) values[i * dim + e] = k->value[(size_t)codes[i] * dim + e];
-  return QP_OK;
+    for (unsigned e = 0; e < dim; e++) values[i * dim + e] = c->value[(size_t)codes[i] * dim + e];
+}
+
+void qp_field_choice_free(qp_field_choice *c) {
+  free(c->value);
+  qp_codewords_free(&c->words);
+  *c = (qp_field_choice){0};
 }

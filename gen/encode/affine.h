@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* Decodes that group fields scale and shift:  decode's IR --[trace]--> a(fields) u(code) + b. */
+#ifndef QP_AFFINE_H
+#define QP_AFFINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gen/encode/levels.h"
+#include "gen/spec/quantizer.h"
+#include "runtime/status.h"
+
+/*
+** A quantizer of dim 1 whose decode is, but for its rounding,  a(fields) u(code) + b(fields):  sums
+** and products of what depends on the code alone and what depends on the fields alone, with one u
+** for all of it.  That is seen in the IR, then compared with what it decodes to at many fields.
+** Made once, read by all threads.
+*/
+typedef struct qp_affine {
+  const qp_quantizer *quantizer; /* NULL: it is of another form, and the rest is empty */
+  unsigned states;
+  uint8_t *kind;    /* [nodes of the IR]: what each depends on */
+  uint32_t *fixed;  /* [nodes][states]: values of those that depend on no field */
+  unsigned unit;    /* the node that is u */
+  qp_levels levels; /* its values; 'a' and 'b' are those that belong to them */
+  uint32_t *code;   /* [levels.count]: a code of each */
+} qp_affine;
+
+/* One that is of another form is no error.  QP_E_NOMEM. */
+qp_status qp_affine_make(qp_affine *out, const qp_quantizer *q, qp_error *err);
+void qp_affine_free(qp_affine *f);
+
+/* a and b at the fields' raw values, in terms of the levels. */
+void qp_affine_at(const qp_affine *f, const uint32_t *fields, double *a, double *b);
+
+/* What the codes decode to, with all rounding: values [states]. */
+void qp_affine_table(const qp_affine *f, const uint32_t *fields, float *values);
+
+/* The same of the levels' codes, ascending: values [levels.count]. */
+void qp_affine_rounded(const qp_affine *f, const uint32_t *fields, float *values);
+
+#endif

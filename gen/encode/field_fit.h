@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* Group fields of affine decodes, by least squares:  a group's targets --> the fields' values. */
+#ifndef QP_FIELD_FIT_H
+#define QP_FIELD_FIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/encode/affine.h"
+
+/* Values that a field may take, in ascending order of the numbers that they are. */
+typedef struct qp_field_axis {
+  unsigned count;
+  uint32_t *value; /* raw */
+  double *number;
+} qp_field_axis;
+
+/* What is known of all groups, and memory of one thread. */
+typedef struct qp_field_fit {
+  const qp_affine *affine;
+  const qp_field_axis *axis; /* [fields] */
+  unsigned fields;
+  unsigned order[QP_MAX_FIELDS]; /* by their count of values, the largest first */
+  double points;                 /* of all axes together */
+  bool line[QP_MAX_FIELDS];      /* a and b follow a line as the field's number moves */
+  bool flips;                    /* a may be negative */
+  bool shifts;                   /* b is not a times one number, */
+  bool slices;                   /* but is while only the first of the order moves */
+  float *rounded;                /* [levels]: what codes decode to */
+  qp_levels exact;               /* the same as levels */
+} qp_field_fit;
+
+/* 'affine' and 'axis' live as long.  Free with qp_field_fit_free.  QP_E_NOMEM. */
+qp_status qp_field_fit_make(qp_field_fit *out, const qp_affine *affine, const qp_field_axis *axis,
+                            qp_error *err);
+void qp_field_fit_free(qp_field_fit *f);
+
+/* Places in the fields' lists, for targets [n], with nearly the least sum of squared errors. */
+void qp_field_fit_run(qp_field_fit *f, size_t n, const float *targets, uint32_t at[QP_MAX_FIELDS]);
+
+#endif
