@@ -92,6 +92,17 @@ void qp_coder_free(qp_coder *c) {
   *c = (qp_coder){0};
 }
 
+size_t qp_coder_bytes(const qp_coder *c) {
+  const size_t weights = (size_t)c->states * c->quantizer->dim;
+  const size_t value = c->values ? sizeof *c->values : 0;
+  switch (c->kind) {
+  case QP_CODER_TRELLIS: /* its table, by group and by tile, or the beam's */
+    return weights * (value + (c->trellis.long_window ? 1 : 2) * sizeof(int16_t));
+  case QP_CODER_FIELDS: return 0;
+  default: return weights * value + (weights + c->states) * sizeof *c->words.table;
+  }
+}
+
 /* ---- One thread ---- */
 
 struct qp_coder_work {

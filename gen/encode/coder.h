@@ -3,6 +3,7 @@
 #ifndef QP_CODER_H
 #define QP_CODER_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "gen/encode/nearest.h"
@@ -29,6 +30,8 @@ typedef struct qp_coder {
 /* QP_E_LIMIT: the quantizer cannot be encoded; QP_E_NOMEM. */
 qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err);
 void qp_coder_free(qp_coder *c);
+/* Bytes of its tables, about. */
+size_t qp_coder_bytes(const qp_coder *c);
 
 /* Where the results of one stream go, as in qp_packed. */
 typedef struct qp_coder_out {

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "gen/encode/beam.h"
 #include "gen/encode/coder.h"
+#include "gen/encode/coders.h"
 #include "gen/encode/feedback.h"
 #include "gen/encode/lanes.h"
 #include "runtime/half.h"
@@ -53,7 +53,8 @@ typedef struct job {
   const float *weights;
   const qp_encode_options *options;
   qp_encoded *out;
-  qp_coder coder[QP_MAX_PARTS];
+  qp_coders *coders;
+  const qp_coder *coder[QP_MAX_PARTS];
   double input_scale;
   bool feeds;
   qp_feedback feedback;
@@ -121,7 +122,7 @@ static qp_status make_desk(const job *j, desk *d, qp_error *err) {
                   d->half && d->reference;
   qp_status status = ok ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
   for (unsigned p = 0; !status && p < j->out->parts && !j->lanes[0].target; p++)
-    status = qp_coder_work_new(&j->coder[p], &j->out->part[p].stream, &d->work[p], err);
+    status = qp_coder_work_new(j->coder[p], &j->out->part[p].stream, &d->work[p], err);
   return status;
 }
 
@@ -166,7 +167,7 @@ static qp_status code_plainly(const job *j, desk *d, unsigned row_group, qp_erro
     const unsigned offset = e->part[p].column;
     if (!s->columns) continue; /* a split of few columns */
     const qp_coder_out out = out_of(e, p);
-    qp_status status = qp_coder_rows(&j->coder[p], d->work[p], s, row_group, d->x + offset, &out,
+    qp_status status = qp_coder_rows(j->coder[p], d->work[p], s, row_group, d->x + offset, &out,
                                      d->value + offset, e->columns, err);
     if (status) return status;
   }
@@ -180,7 +181,7 @@ static qp_status code_block(const job *j, desk *d, unsigned row_group, unsigned 
   const unsigned offset = e->part[p].column, columns = e->columns;
   const qp_coder_out out = out_of(e, p);
   qp_status status =
-      qp_coder_columns(&j->coder[p], d->work[p], &e->part[p].stream, row_group, column - offset,
+      qp_coder_columns(j->coder[p], d->work[p], &e->part[p].stream, row_group, column - offset,
                        end - offset, d->target + offset, &out, d->value + offset, columns, err);
   for (size_t r = 0; r < QP_GROUP_ROWS && !status; r++)
     for (size_t i = r * columns + column; i < r * columns + end; i++)
@@ -229,10 +230,10 @@ static qp_status code_fed(const job *j, desk *d, unsigned row_group, qp_error *e
     const qp_stream *s = &e->part[p].stream;
     const qp_coder_out out = out_of(e, p);
     if (!s->columns) continue; /* a split of few columns */
-    status = qp_coder_begin(&j->coder[p], d->work[p], s, row_group, d->x + e->part[p].column,
+    status = qp_coder_begin(j->coder[p], d->work[p], s, row_group, d->x + e->part[p].column,
                             e->columns, &out, err);
     if (!status) status = code_fed_part(j, d, row_group, p, &k, err);
-    if (!status) qp_coder_end(&j->coder[p], d->work[p], s, row_group, &out);
+    if (!status) qp_coder_end(j->coder[p], d->work[p], s, row_group, &out);
   }
   return status;
 }
@@ -376,8 +377,8 @@ static qp_status run_searched(job *j, unsigned at_once, qp_error *err) {
     for (unsigned p = 0; p < j->out->parts && !status; p++)
       if (j->out->part[p].stream.columns)
         status =
-            by->search(by->context, &j->coder[p], &j->out->part[p].stream,
-                       (size_t)n * QP_GROUP_ROWS, j->lanes[p].target, j->lanes[p].code, &j->error);
+            by->search(by->context, j->coder[p], &j->out->part[p].stream, (size_t)n * QP_GROUP_ROWS,
+                       j->lanes[p].target, j->lanes[p].code, &j->error);
     if (!status) status = run_threads(j, j->first, j->first + n, pack_row_group);
   }
   return status ? qp_fail(err, status, "%s", j->error.text) : QP_OK;
@@ -387,7 +388,7 @@ static qp_status run_searched(job *j, unsigned at_once, qp_error *err) {
 static bool can_be_searched(const job *j) {
   if (!j->options->searcher || j->feeds) return false;
   for (unsigned p = 0; p < j->out->parts; p++) {
-    const qp_coder *c = &j->coder[p];
+    const qp_coder *c = j->coder[p];
     if (c->kind != QP_CODER_TRELLIS && c->kind != QP_CODER_CODES) return false;
     if (c->quantizer->planes) return false;
   }
@@ -458,9 +459,7 @@ static qp_status make_part(job *j, unsigned p, unsigned columns, qp_error *err) 
     for (size_t i = 0; ok && i < copies; i++) memcpy(to + i * one, b->data, sizeof *to * one);
   }
   if (!ok) return qp_fail(err, QP_E_NOMEM, "no memory for %u x %u codes", e->rows, width);
-  status = qp_coder_make(&j->coder[p], q, err);
-  if (!status && j->options->beam) qp_beam_set_width(&j->coder[p].trellis.beam, j->options->beam);
-  return status;
+  return qp_coders_get(j->coders, q, j->options->beam, &j->coder[p], err);
 }
 
 /* Where feedback may pass: after every grain of each part's coder. */
@@ -471,7 +470,7 @@ static qp_status list_edges(const job *j, unsigned **out, unsigned *blocks, qp_e
   for (unsigned p = 0; p < e->parts; p++) {
     const qp_stream *s = &e->part[p].stream;
     if (!s->columns) continue;
-    const unsigned grain = qp_coder_grain(&j->coder[p], s);
+    const unsigned grain = qp_coder_grain(j->coder[p], s);
     for (unsigned at = 0; at < s->columns; at += grain) edge[n++] = e->part[p].column + at;
   }
   edge[n] = e->columns;
@@ -519,6 +518,7 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
   job j = {.weights = weights,
            .options = options ? options : &usual,
            .out = &e,
+           .coders = options && options->coders ? options->coders : qp_coders_new(QP_CODERS_BYTES),
            .lost = malloc(sizeof *j.lost * rows),
            .power = malloc(sizeof *j.power * rows),
            .out_lost = calloc(rows, sizeof *j.out_lost),
@@ -528,14 +528,18 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
            .lock = PTHREAD_MUTEX_INITIALIZER};
   e.row_scale = malloc(sizeof *e.row_scale * rows);
   e.row_distortion = malloc(sizeof *e.row_distortion * rows);
-  if (!j.lost || !j.power || !j.out_lost || !j.out_power || !e.row_scale || !e.row_distortion)
+  if (!j.coders || !j.lost || !j.power || !j.out_lost || !j.out_power || !e.row_scale ||
+      !e.row_distortion)
     status = qp_fail(err, QP_E_NOMEM, "out of memory");
   for (unsigned p = 0; !status && p < e.parts; p++) status = make_part(&j, p, columns, err);
   if (!status && !(j.input_scale > 0)) status = qp_encode_input_scale(q, &j.input_scale, err);
   if (!status && j.options->hessian) status = make_feedback(&j, err);
   if (!status) status = run(&j, err);
   if (!status) sum_up(&j);
-  for (unsigned p = 0; p < e.parts; p++) qp_coder_free(&j.coder[p]);
+  if (options && options->coders)
+    qp_coders_trim(j.coders);
+  else
+    qp_coders_free(j.coders);
   qp_feedback_free(&j.feedback);
   free(j.lost);
   free(j.power);

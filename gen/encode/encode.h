@@ -61,6 +61,7 @@ typedef struct qp_encode_options {
   ** Hessian; NULL: threads alone.
   */
   const qp_encode_searcher *searcher;
+  struct qp_coders *coders;   /* kept for other linears (gen/encode/coders.h); NULL: made anew */
   _Atomic size_t *done;       /* weights done so far, counted up while it runs, or NULL */
   const _Atomic bool *cancel; /* made true by another thread or a signal: stop, or NULL */
 } qp_encode_options;

@@ -9,6 +9,7 @@
 
 #include "gen/base/json.h"
 #include "gen/encode/beam.h"
+#include "gen/encode/coders.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
 #include "tuner/command/commands.h"
@@ -67,7 +68,10 @@ static qp_status measure(const qp_quantizer *q, const distortion_options *o, fig
   double sum = 0, square = 0, rows = 0;
   qp_watch w;
   qp_status status = QP_OK;
-  qp_encode_options options = {.threads = o->threads, .beam = o->beam, .done = &w.done};
+  qp_encode_options options = {.threads = o->threads,
+                               .beam = o->beam,
+                               .done = &w.done,
+                               .coders = qp_coders_new(QP_CODERS_BYTES)};
   status = find_input_scale(q, o, &options.input_scale, err); /* once, not timed */
   const double started = qp_seconds();
   qp_watch_begin(&w, q->name, "weights", (size_t)groups * 32 * o->columns);
@@ -84,6 +88,7 @@ static qp_status measure(const qp_quantizer *q, const distortion_options *o, fig
     rows += n;
   }
   qp_watch_end(&w);
+  qp_coders_free(options.coders);
   free(weights);
   if (status) return qp_fail_prefix(err, status, "%s", q->name);
   const double mean = sum / rows;

@@ -32,6 +32,7 @@ void qp_job_free(qp_job *j) {
   free(j->quantizer);
   free(j->shard);
   free(j->scale);
+  qp_coders_free(j->coders);
   *j = (qp_job){0};
 }
 
@@ -572,7 +573,8 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
               .beam = w->beam,
               .hessian = w->hessian,
               .damping = w->damping,
-              .threads = w->threads};
+              .threads = w->threads,
+              .coders = qp_coders_new(QP_CODERS_BYTES)};
   making m = {.w = w, .model = qp_checkpoint_model(c), .palette = palette, .j = &j, .err = err};
   qp_status status = read_plan(&m);
   if (!status) status = list_linears(&m);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gen/encode/coders.h"
 #include "gen/encode/encode.h"
 #include "gen/model/checkpoint.h"
 #include "gen/spec/quantizer.h"
@@ -44,6 +45,7 @@ typedef struct qp_job {
   double damping;      /* as hessian_damping in qp_encode_options */
   unsigned threads;
   const qp_encode_searcher *searcher; /* set by the caller: a device, or NULL */
+  qp_coders *coders;                  /* of the linears encoded so far, or NULL */
   size_t linears, kepts, quantizers, shards;
   qp_job_linear *linear;
   const qp_source_tensor **kept;  /* tensors that stay as they are */

@@ -76,6 +76,7 @@ static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *canc
                                .beam = b->j->beam,
                                .hessian_damping = b->j->damping,
                                .searcher = b->j->searcher,
+                               .coders = b->j->coders,
                                .done = done,
                                .cancel = cancel};
   for (unsigned i = 0; i < b->pieces && !status; i++)

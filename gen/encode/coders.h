@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* Coders that are kept from linear to linear:  a quantizer --> its coder, made once. */
+#ifndef QP_CODERS_H
+#define QP_CODERS_H
+
+#include <stddef.h>
+
+#include "gen/encode/coder.h"
+#include "gen/spec/quantizer.h"
+#include "runtime/status.h"
+
+#define QP_CODERS_BYTES ((size_t)1 << 30) /* the usual 'bytes' */
+
+/* Keeps tables of up to 'bytes' that no linear needs just now.  Used by one thread at a time.
+   NULL: no memory. */
+typedef struct qp_coders qp_coders;
+qp_coders *qp_coders_new(size_t bytes);
+void qp_coders_free(qp_coders *c);
+
+/*
+** The coder of a quantizer that is no split, with a beam of 'beam' survivors (0: the usual number).
+** It is valid until qp_coders_trim.  Errors of qp_coder_make.
+*/
+qp_status qp_coders_get(qp_coders *c, const qp_quantizer *q, unsigned beam, const qp_coder **out,
+                        qp_error *err);
+
+/* Forget coders that were not asked for lately, until what is left has no more than 'bytes'. */
+void qp_coders_trim(qp_coders *c);
+
+/* Coders that were made so far. */
+unsigned qp_coders_made(const qp_coders *c);
+
+#endif
