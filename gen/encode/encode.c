@@ -190,11 +190,12 @@ static qp_status code_block(const job *j, desk *d, unsigned row_group, unsigned 
 }
 
 /* How far the coder of part p looks that codes up to 'end': to the end of its group of
-   fields, or ahead. */
-static unsigned seen_from(const qp_encoded *e, unsigned p, unsigned end) {
+   fields, of a trellis ahead. */
+static unsigned seen_from(const job *j, unsigned p, unsigned end) {
+  const qp_encoded *e = j->out;
   const qp_stream *s = &e->part[p].stream;
   const unsigned group = s->quantizer->group, at = end - e->part[p].column;
-  unsigned seen = at + QP_CODER_AHEAD;
+  unsigned seen = at + (j->coder[p]->kind == QP_CODER_TRELLIS ? QP_CODER_AHEAD : 0);
   if (group && seen < (at / group + 1) * group) seen = (at / group + 1) * group;
   return e->part[p].column + (seen < s->columns ? seen : s->columns);
 }
@@ -214,7 +215,7 @@ static qp_status code_fed_part(const job *j, desk *d, unsigned row_group, unsign
     const unsigned column = f->edge[*k], next = f->edge[*k + 1];
     if (column == begin || column >= known + FED_COLUMNS) {
       known = column;
-      seen = seen_from(e, p, next + FED_COLUMNS);
+      seen = seen_from(j, p, next + FED_COLUMNS);
       qp_feedback_targets(f, column, seen, d->x, d->error, d->target);
     }
     status = code_block(j, d, row_group, p, column, next, err);
@@ -251,11 +252,7 @@ static void fit_scales(const job *j, desk *d, unsigned row_group) {
   const qp_encoded *e = j->out;
   const size_t columns = e->columns;
   double xv[QP_GROUP_ROWS], vv[QP_GROUP_ROWS], xx[QP_GROUP_ROWS];
-  if (j->feeds) {
-    qp_feedback_product(&j->feedback, d->x, d->value, d->target, xv);
-    qp_feedback_product(&j->feedback, d->value, d->value, d->target, vv);
-    qp_feedback_product(&j->feedback, d->x, d->x, d->target, xx);
-  }
+  if (j->feeds) qp_feedback_products(&j->feedback, d->x, d->value, d->target, xx, xv, vv);
   for (unsigned r = 0; r < rows_of(e, row_group); r++) {
     const size_t row = (size_t)row_group * QP_GROUP_ROWS + r;
     double cross = 0, square = 0, power = 0;

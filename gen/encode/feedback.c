@@ -141,14 +141,25 @@ void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsign
   }
 }
 
-void qp_feedback_product(const qp_feedback *f, const float *a, const float *b, float *scratch,
-                         double out[32]) {
-  const int n = (int)f->columns, rows = ROWS;
-  const float one = 1, zero = 0;
-  f->blas->sgemm("N", "N", &n, &rows, &n, &one, f->hessian, &n, b, &n, &zero, scratch, &n);
+/* out[r] = a_r . b_r */
+static void dots(unsigned n, const float *a, const float *b, double *out) {
   for (size_t r = 0; r < ROWS; r++) {
     out[r] = 0;
-    for (size_t k = 0; k < f->columns; k++)
-      out[r] += (double)a[r * f->columns + k] * (double)scratch[r * f->columns + k];
+    for (size_t k = r * n; k < (r + 1) * n; k++) out[r] += (double)a[k] * (double)b[k];
   }
+}
+
+static void times_hessian(const qp_feedback *f, const float *x, float *out) {
+  const int n = (int)f->columns, rows = ROWS;
+  const float one = 1, zero = 0;
+  f->blas->sgemm("N", "N", &n, &rows, &n, &one, f->hessian, &n, x, &n, &zero, out, &n);
+}
+
+void qp_feedback_products(const qp_feedback *f, const float *x, const float *v, float *scratch,
+                          double xx[32], double xv[32], double vv[32]) {
+  times_hessian(f, x, scratch);
+  dots(f->columns, x, scratch, xx);
+  dots(f->columns, v, scratch, xv);
+  times_hessian(f, v, scratch);
+  dots(f->columns, v, scratch, vv);
 }

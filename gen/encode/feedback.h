@@ -45,8 +45,9 @@ void qp_feedback_targets(const qp_feedback *f, unsigned column, unsigned end, co
 void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
                       const float *errors, float *targets);
 
-/* out[r] = a_r H b_r^T for 32 rows; a, b and scratch are [32][columns]. */
-void qp_feedback_product(const qp_feedback *f, const float *a, const float *b, float *scratch,
-                         double out[32]);
+/* xx[r] = x_r H x_r^T, xv[r] = x_r H v_r^T, vv[r] = v_r H v_r^T for 32 rows; x, v and scratch are
+   [32][columns]. */
+void qp_feedback_products(const qp_feedback *f, const float *x, const float *v, float *scratch,
+                          double xx[32], double xv[32], double vv[32]);
 
 #endif
