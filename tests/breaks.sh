@@ -159,6 +159,10 @@ broken "a range cleared by one block only" $gemm \
 broken "a window one bit off" $weights 'return low >> c;' 'return low >> (c + 1);' $chained $tensor
 broken "a window over two words one bit off" $weights \
   'word[i + 1], c)' 'word[i + 1], c + 1)' $chained $cuda
+broken "a window moved up by a bit too few" $weights \
+  'word[i + 1] << (32 - c)' 'word[i + 1] << (31 - c)' $codebook $tensor
+broken "a byte of the word's first window in each" $weights \
+  ': bit % 32 / 8)' ': 0)' $chained $tensor
 broken "words of a plane of two in the wrong place" $weights \
   'superblock + Q * 128 + lane * 2' 'superblock + Q * 128 + lane' $chained $tensor
 broken "the word of an odd plane in the wrong place" $weights \

@@ -176,7 +176,7 @@ int qp_ir_add(qp_ir *ir, qp_ir_op op, const int *args, uint32_t imm, uint32_t im
   const qp_ir_op_info *row = qp_ir_op_row(op);
   int a[3] = {0};
   uint32_t v[3] = {0};
-  bool all = row->arity > 0 && !(row->trait & (QP_IR_LOOKS_UP | QP_IR_LOADS));
+  bool all = row->arity > 0 && !(row->trait & (QP_IR_LOOKS_UP | QP_IR_LOADS | QP_IR_FETCHES));
   if (row->arity > 0 && !args) return -1;
   for (unsigned i = 0; i < row->arity; i++) {
     /* NOLINTNEXTLINE(clang-analyzer-core.*): callers give as many operands as the op takes */
@@ -244,7 +244,8 @@ qp_status qp_ir_verify(const qp_ir *ir, qp_error *err) {
 
 static void dump_leaf(qp_text *t, const qp_ir_node *n) {
   static const char *const inputs[] = {"state",  "index", "group0", "group1", "group2",
-                                       "group3", "lane0", "lane1",  "lane2",  "lane3"};
+                                       "group3", "lane0", "lane1",  "lane2",  "lane3",
+                                       "around"};
   if (n->op == QP_IR_CONST)
     qp_text_add(t, " 0x%x", n->imm);
   else if (n->op == QP_IR_HALF_CONST)
@@ -263,6 +264,7 @@ static void dump_node(qp_text *t, const qp_ir *ir, unsigned i) {
     qp_text_add(t, " %s%u[%%%u].%u", memory, n->imm, n->arg[0], n->imm2);
   else
     for (unsigned k = 0; k < op->arity; k++) qp_text_add(t, "%s %%%u", k ? "," : "", n->arg[k]);
+  if (op->trait & QP_IR_FETCHES) qp_text_add(t, op->arity ? ", 0x%04x" : " %u", n->imm);
   if (op->trait & QP_IR_NUMBER) qp_text_add(t, n->op == QP_IR_LOP3 ? ", 0x%02x" : ", %u", n->imm);
   qp_text_append(t, "\n", 1);
 }

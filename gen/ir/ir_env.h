@@ -11,7 +11,8 @@ enum {
   QP_IN_INDEX = 1, /* a table entry's number (in a table's own IR) */
   QP_IN_GROUP = 2, /* + field number: the scale, zero, ... of the weight's group, up to 4 */
   QP_IN_LANE = 6,  /* + table number: byte offset of this lane's copy in a shared-memory table, 4 */
-  QP_IN_COUNT = 10
+  QP_IN_AROUND = 10, /* what the stream holds on both sides of the state's 32 bits */
+  QP_IN_COUNT = 11
 };
 
 /* Codebooks for LOOKUP and tables for LOAD, during an evaluation on the CPU. */

@@ -24,7 +24,8 @@ typedef enum qp_ir_trait {
   QP_IR_RENAMES = 4,   /* the operand's bits under another type: no instruction */
   QP_IR_NUMBER = 8,    /* imm is one more operand of the instruction */
   QP_IR_LOOKS_UP = 16, /* reads codebook imm */
-  QP_IR_LOADS = 32     /* reads table imm in shared memory */
+  QP_IR_LOADS = 32,    /* reads table imm in shared memory */
+  QP_IR_FETCHES = 64   /* reads the stream where the state lies; imm is a number of its own */
 } qp_ir_trait;
 
 /*
@@ -98,6 +99,14 @@ typedef enum qp_ir_trait {
   /* SCALE is a shift to the left on the multiply pipe. */                                        \
   X(SCALE, "scale", "w", WORD, NUMBER, "",                                                        \
     a << imm, "%a * pow2[%i]", d >> imm, ALL)                                                     \
+  /* Made by lowering: the state moved by imm bits as it is fetched, with bits of the stream where \
+     a shift has zeros; bytes of it and of a, by selectors imm. */                                \
+  X(STATE_RIGHT, "state.right", "", WORD, FETCHES, "",                                            \
+    qp_ir_right(env, imm), "at.right(%i)", ALL, ALL)                                              \
+  X(STATE_LEFT, "state.left", "", WORD, FETCHES, "",                                              \
+    qp_ir_left(env, imm), "at.left(%i)", ALL, ALL)                                                \
+  X(STATE_BYTES, "state.bytes", "w", WORD, FETCHES, "",                                           \
+    qp_ir_prmt(env->input[QP_IN_STATE], a, imm), "at.bytes(%a, %i)", ALL, ALL)                    \
   /* fp16 numbers, alone and in pairs. */                                                         \
   X(HALF_CONST, "half.const", "", HALF, LEAF, "",                                                 \
     imm & 0xffffu, "%iu", ALL, imm)                                                               \

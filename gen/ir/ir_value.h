@@ -13,6 +13,14 @@
 static inline uint32_t qp_ir_shl(uint32_t a, uint32_t n) { return n < 32 ? a << n : 0; }
 static inline uint32_t qp_ir_shr(uint32_t a, uint32_t n) { return n < 32 ? a >> n : 0; }
 
+/* The state moved, with bits of the stream where a shift has zeros. */
+static inline uint32_t qp_ir_right(const qp_ir_env *env, uint32_t n) {
+  return qp_ir_shr(env->input[QP_IN_STATE], n) | qp_ir_shl(env->input[QP_IN_AROUND], 32 - n);
+}
+static inline uint32_t qp_ir_left(const qp_ir_env *env, uint32_t n) {
+  return qp_ir_shl(env->input[QP_IN_STATE], n) | qp_ir_shr(env->input[QP_IN_AROUND], 32 - n);
+}
+
 static inline uint32_t qp_ir_funnel(uint32_t low, uint32_t high, uint32_t n) {
   n &= 31;
   return n ? low >> n | high << (32 - n) : low;

@@ -89,6 +89,14 @@ qp_ir *qp_pass_pair_products(const qp_ir *ir);
 */
 qp_ir *qp_pass_move_bits(const qp_ir *ir);
 /*
+** Shifts and byte permutes of the state become part of its fetch, which is a shift anyway, if all
+** that read it are such; of a window that begins with a byte the fetch is a permute:
+**   state >> n -> STATE_RIGHT n   where no bit from window - n on is demanded
+**   state << n -> STATE_LEFT n    where no bit below n is demanded; SCALE too
+**   PRMT(state, constant, sel), PACK(state, state) -> STATE_BYTES(constant, sel)
+*/
+qp_ir *qp_pass_fetch(const qp_ir *ir, unsigned window);
+/*
 ** Instruction choice, in this order: a*b + c -> MAD; four bytes of one word added -> DP4A;
 ** a >> n | b << (32-n) -> FUNNEL; (a >> 8k) & 255 -> PRMT; two nested logical operations, the inner
 ** one used once -> LOP3.

@@ -190,9 +190,11 @@ char *qp_lowered_cuda(const qp_lowered *l, const char *name) {
               l->row_lookup ? "true" : "false", permutes(q) ? "true" : "false");
   emit_table_facts(&t, l);
   emit_entries(&t, l);
-  qp_text_add(&t, "  static __device__ __forceinline__ void decode(unsigned s, const unsigned *g,\n"
+  qp_text_add(&t, "  template <class At>\n"
+                  "  static __device__ __forceinline__ void decode(const At &at, const unsigned *g,\n"
                   "      const unsigned short *const *row, const unsigned *lane, unsigned tables,\n"
-                  "      const unsigned *pow2, unsigned *out) {\n");
+                  "      const unsigned *pow2, unsigned *out) {\n"
+                  "    const unsigned s = at.state();\n");
   emit_body((emitter){.t = &t, .ir = l->main, .q = q, .l = l});
   qp_text_add(&t, "  }\n};\n");
   return qp_text_take(&t);

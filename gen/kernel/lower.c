@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Spec IR -> GPU form: masks, folding, integers, bf16, tables, choice of instructions, in this
-   order. */
+/* Spec IR -> GPU form: masks, folding, integers, bf16, tables, products, fetch, choice of
+   instructions, in this order. */
 #include "gen/kernel/lower.h"
 
 #include <assert.h>
@@ -450,6 +450,7 @@ static qp_status lower(qp_lowered *l, qp_error *err) {
       !step_to(&l->main, qp_pass_move_bits(l->main)) ||
       !step_to(&l->main, qp_pass_choose_halves(l->main)) ||
       !step_to(&l->main, qp_pass_drop_masks(l->main)) ||
+      !step_to(&l->main, qp_pass_fetch(l->main, l->window)) ||
       !step_to(&l->main, qp_pass_select(l->main)))
     return qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", l->quantizer->name);
   for (unsigned i = 0; i < l->main->count; i++) l->row_lookup |= is_lookup(&l->main->node[i]);

@@ -82,6 +82,9 @@ static const value_case values[] = {
     {QP_IR_PRMT, 0, 0x33221100, 0x77665544, 0xffff, 0x77777777},
     {QP_IR_DP4A, 0, 0xff010203u, 0xff0a0b0cu, 5, 0xfe01 + 10 + 22 + 36 + 5},
     {QP_IR_SCALE, 7, 0x02000001, 0, 0, 0x80},
+    {QP_IR_STATE_RIGHT, 8, 0, 0, 0, 0x9a443322}, /* of 0x44332211, 0x7856349a around it */
+    {QP_IR_STATE_LEFT, 8, 0, 0, 0, 0x33221178},
+    {QP_IR_STATE_BYTES, 0x5362, 0x99887766, 0, 0, 0x77448833},
     {QP_IR_HALF_OF_UINT, 0, 2049, 0, 0, 0x6800}, /* half way between 2048 and 2050: to the even */
     {QP_IR_HALF_OF_UINT, 0, 2051, 0, 0, 0x6802},
     {QP_IR_HALF_OF_UINT, 0, 65519, 0, 0, 0x7bff},
@@ -152,7 +155,11 @@ Test(ir, evaluates_every_op_as_worked_out_by_hand) {
   bool covered[QP_IR_OP_COUNT] = {0};
   for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
     const value_case *v = &values[i];
-    const qp_ir_env env = {.input = {[QP_IN_GROUP] = v->a, v->b, v->c}};
+    const qp_ir_env env = {.input = {[QP_IN_STATE] = 0x44332211,
+                                     [QP_IN_GROUP] = v->a,
+                                     v->b,
+                                     v->c,
+                                     [QP_IN_AROUND] = 0x7856349a}};
     uint32_t got;
     NEW(ir);
     output(ir, value_node(ir, v, false));
@@ -171,6 +178,7 @@ Test(ir, folds_constants_to_what_it_evaluates) {
   for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
     uint32_t got = ~values[i].want;
     NEW(ir);
+    if (qp_ir_op_row(values[i].op)->trait & QP_IR_FETCHES) continue; /* of the state too */
     int node = value_node(ir, &values[i], true);
     cr_assert(qp_ir_is_const(ir, (unsigned)node, &got), "case %zu", i);
     cr_assert_eq(got, values[i].want, "case %zu: %08x", i, got);

@@ -34,7 +34,7 @@ static uint32_t number_of(const qp_ir_op_info *row, qp_ir_op op) {
 
 /* Ops that compute something from operands alone. */
 static bool computes(const qp_ir_op_info *row) {
-  return !(row->trait & (QP_IR_LEAF | QP_IR_LOOKS_UP | QP_IR_LOADS));
+  return !(row->trait & (QP_IR_LEAF | QP_IR_LOOKS_UP | QP_IR_LOADS | QP_IR_FETCHES));
 }
 
 /* Bits of an operand that are not demanded may be anything. */

@@ -78,6 +78,7 @@ static void compare(const qp_lowered *l, qp_ir_env *env, uint32_t state, uint64_
   if (l->window < 32) state &= (1u << l->window) - 1;
   expect(l, env, state, fields, want);
   if (l->window < 32) state |= random_word(seed) << l->window; /* what comes next in the stream */
+  env->input[QP_IN_AROUND] = random_word(seed);
   qp_lowered_eval(l, env, state, lane, fields, got);
   for (unsigned p = 0; p < l->pairs; p++)
     cr_assert(same(l, got[p], want[p]),
@@ -474,25 +475,26 @@ Test(lower, computed_codes_cost_what_was_counted) {
 }
 
 Test(lower, look_ups_cost_what_was_counted) {
-  assert_cost(d_vq2, QP_TABLE_PLAIN, false, "scale lop3 load");
-  assert_cost(d_vq2, QP_TABLE_PLAIN, true, "scale lop3 load.b");
-  assert_cost(d_nuq, QP_TABLE_PLAIN, false, "scale lop3 load scale lop3 load pack");
-  assert_cost(d_nuq, QP_TABLE_UNFOLDED, false, "scale lop3 load");
-  assert_cost(d_nuq, QP_TABLE_UNFOLDED, true, "scale lop3 load.b");
-  assert_cost(d_sum, QP_TABLE_UNFOLDED, false, "scale lop3 load");
+  assert_cost(d_vq2, QP_TABLE_PLAIN, false, "state.left lop3 load");
+  assert_cost(d_vq2, QP_TABLE_PLAIN, true, "state.left lop3 load.b");
+  assert_cost(d_nuq, QP_TABLE_PLAIN, false, "state.left lop3 load state.left lop3 load pack");
+  assert_cost(d_nuq, QP_TABLE_UNFOLDED, false, "state.left lop3 load");
+  assert_cost(d_nuq, QP_TABLE_UNFOLDED, true, "state.left lop3 load.b");
+  assert_cost(d_sum, QP_TABLE_UNFOLDED, false, "state.left lop3 load");
   assert_cost(d_aqlm, QP_TABLE_PLAIN, false,
-              "shr lop3 load mul.p scale lop3 load add.p load mul.p load add.p load mul.p load "
+              "state.right lop3 load mul.p state.left lop3 load add.p load mul.p load add.p load mul.p load "
               "add.p load mul.p load add.p"); /* of each table, one load of four words */
   assert_cost(d_planes3, QP_TABLE_PLAIN, false, "and lookup.h shr and lookup.h pack");
 }
 
 Test(lower, scaled_groups_cost_what_was_counted) {
   /* what depends on the group alone (packing scales, converting zeros) is done once a group: of a
-  ** step of int4 four operations are left, and no table is worth it */
-  assert_cost(d_int4, QP_TABLE_PLAIN, false, "pack pack lop3 pack lop3 sub.p fma.p mul.p");
-  assert_cost(d_int4, QP_TABLE_UNFOLDED, false, "pack pack lop3 pack lop3 sub.p fma.p mul.p");
-  assert_cost(d_nf3, QP_TABLE_UNFOLDED, false, "pack scale lop3 load mul.p");
-  assert_cost(d_mxfp4, QP_TABLE_UNFOLDED, false, "and max min mad scale lop3 load mul.p");
+  ** step of int4 four operations are left, its fetch among them, and no table is worth it */
+  assert_cost(d_int4, QP_TABLE_PLAIN, false, "pack state.bytes lop3 pack lop3 sub.p fma.p mul.p");
+  assert_cost(d_int4, QP_TABLE_UNFOLDED, false,
+              "pack state.bytes lop3 pack lop3 sub.p fma.p mul.p");
+  assert_cost(d_nf3, QP_TABLE_UNFOLDED, false, "pack state.left lop3 load mul.p");
+  assert_cost(d_mxfp4, QP_TABLE_UNFOLDED, false, "and max min mad state.left lop3 load mul.p");
 }
 
 /* ---- CUDA text ---- */
@@ -553,7 +555,7 @@ Test(lower, writes_cuda_that_compiles, .timeout = 120) {
       &t, "template <class L> __device__ void use(unsigned *p, const unsigned short *const *row,\n"
           "    const unsigned short *const *cb, const unsigned *pow2) {\n"
           "  unsigned out[L::PAIRS + 4], lane[4] = {p[0], p[1], p[2], p[3]};\n"
-          "  L::decode(p[4], p + 5, row, lane, p[9], pow2, out);\n"
+          "  L::decode(Whole{p[4]}, p + 5, row, lane, p[9], pow2, out);\n"
           "  for (unsigned i = 0; i < L::PAIRS; i++) p[i] += out[i];\n"
           "  if constexpr (L::TABLES > 0) {\n"
           "    L::template entry<0>(p[10], cb, out);\n"
@@ -593,8 +595,8 @@ Test(lower, a_step_of_tcq_is_five_instructions, .timeout = 120) {
                   "#pragma unroll\n"
                   "    for (int j = 0; j < 32; j++) {\n"
                   "      const int bit = 6 * j, c = bit %% 32, at = bit / 32;\n"
-                  "      L::decode(c ? __funnelshift_r(w[at], w[at + 1], c) : w[at], 0, 0, lanes,\n"
-                  "                tables, a.pow2, &pair);\n"
+                  "      const Whole s = {c ? __funnelshift_r(w[at], w[at + 1], c) : w[at]};\n"
+                  "      L::decode(s, 0, 0, lanes, tables, a.pow2, &pair);\n"
                   "      sum = p_add(sum, pair);\n"
                   "    }\n"
                   "  }\n"
