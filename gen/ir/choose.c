@@ -130,6 +130,7 @@ static int pack(qp_ir *ir, int lo, int hi, bool low) {
   uint32_t i, j;
   const int both = lo == hi ? twice(ir, lo) : -1;
   if (both >= 0) return both;
+  if (lo == hi && l.op == QP_IR_INPUT_H) return qp_ir_add(ir, QP_IR_INPUT_P, NULL, l.imm, 0);
   if (!half_in_word(ir, lo, low, &x, &i) || !half_in_word(ir, hi, low, &y, &j) || i + j == 0)
     return qp_ir_add_two(ir, QP_IR_PACK, lo, hi);
   const uint32_t bytes = i | (i + 1) % 4 << 4 | (4 + j) << 8 | (4 + (j + 1) % 4) << 12;
@@ -173,6 +174,32 @@ static int subtract_small(qp_copy *c, unsigned i, const uint32_t *may) {
   return qp_ir_add_two(c->to, QP_IR_PSUB, c->map[a->arg[0]], c->map[b->arg[0]]);
 }
 
+/* (PRMT(x, x, 1 and 3) & 0xff00ff | 0x64006400) - c, of bits 8 and 9 of both halves alone: they are
+   the first bits of 1024 + 256 n where they lie. */
+static int subtract_in_place(qp_copy *c, unsigned i, const uint32_t *may) {
+  const qp_ir *ir = c->from;
+  const qp_ir_node *n = &ir->node[i], *pair = &ir->node[n->arg[0]];
+  const qp_ir_node *kilo = &ir->node[pair->arg[0]], *low = &ir->node[kilo->arg[0]];
+  const qp_ir_node *bytes = &ir->node[low->arg[0]];
+  uint32_t number, mask, selectors, less;
+  if (pair->op != QP_IR_AS_PAIR || kilo->op != QP_IR_OR || low->op != QP_IR_AND) return QP_KEEP;
+  if (bytes->op != QP_IR_PRMT || bytes->arg[0] != bytes->arg[1]) return QP_KEEP;
+  if (!qp_ir_is_const(ir, kilo->arg[1], &number) || number != 0x64006400) return QP_KEEP;
+  if (!qp_ir_is_const(ir, low->arg[1], &mask) || mask != 0xff00ff) return QP_KEEP;
+  if (!qp_ir_is_const(ir, bytes->arg[2], &selectors) || (selectors & 0x303) != 0x301)
+    return QP_KEEP;
+  if (!qp_ir_is_const(ir, n->arg[1], &less) || (may[bytes->arg[0]] & 0xfc00fc00)) return QP_KEEP;
+  /* (1024 + 256 n) / 256 - c',  c' = 4 + (c - 1024):  integers */
+  const uint32_t rest = qp_ir_padd(qp_ir_psub(0x64006400, less), 0xc400c400);
+  qp_ir *to = c->to;
+  int v = qp_ir_add_two(to, QP_IR_AND, c->map[bytes->arg[0]], qp_ir_add_word(to, 0x03000300));
+  v = v < 0 ? -1 : qp_ir_add_two(to, QP_IR_OR, v, c->map[kilo->arg[1]]);
+  v = v < 0 ? -1 : qp_ir_add_one(to, QP_IR_AS_PAIR, v);
+  const int three[] = {v, qp_ir_add_constant(to, QP_PAIR, 0x1c001c00),
+                       qp_ir_add_constant(to, QP_PAIR, rest)};
+  return v < 0 ? -1 : qp_ir_add(to, QP_IR_PFMA, three, 0, 0);
+}
+
 static int choose_half(qp_copy *c, unsigned i, const int *args) {
   const uint32_t *may = c->user;
   const qp_ir_node *n = &c->from->node[i];
@@ -186,8 +213,9 @@ static int choose_half(qp_copy *c, unsigned i, const int *args) {
   case QP_IR_HALF_OF_UINT: return may[n->arg[0]] < 1024 ? small_half(c->to, args[0], 0) : QP_KEEP;
   case QP_IR_PACK: return pack(c->to, args[0], args[1], false);
   case QP_IR_PSUB: {
-    const int v = subtract_small(c, i, may);
-    return v == QP_KEEP ? subtract_from_sum(c, i, may) : v;
+    int v = subtract_small(c, i, may);
+    if (v == QP_KEEP) v = subtract_from_sum(c, i, may);
+    return v == QP_KEEP ? subtract_in_place(c, i, may) : v;
   }
   default: return QP_KEEP;
   }

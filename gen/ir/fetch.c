@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The pass that makes shifts and byte permutes of the state part of its fetch; its rules stand above
-   it in passes.h. */
+/* The pass that makes shifts and byte permutes of the state part of its fetch; its rules stand
+   above it in passes.h. */
 #include <stdlib.h>
 
 #include "gen/ir/passes.h"
@@ -40,8 +40,7 @@ static bool is_permute(const fetch *f, unsigned i, uint32_t *constant, uint32_t 
   if (n->op == QP_IR_PACK && is_renamed(f->ir, n->arg[0]) && n->arg[0] == n->arg[1])
     *bytes = 0x1010;
   else if (n->op != QP_IR_PRMT || !is_state(f->ir, n->arg[0]) ||
-           !qp_ir_is_const(f->ir, n->arg[1], constant) ||
-           !qp_ir_is_const(f->ir, n->arg[2], bytes))
+           !qp_ir_is_const(f->ir, n->arg[1], constant) || !qp_ir_is_const(f->ir, n->arg[2], bytes))
     return false;
   for (unsigned k = 0; k < 4; k++)
     if (!(f->demand[i] >> 8 * k & 255)) *bytes = (*bytes & ~(15u << 4 * k)) | 4u << 4 * k;
@@ -74,8 +73,7 @@ static int fetch_moved(qp_copy *c, unsigned i, const int *args) {
   if (!is_permute(f, i, &number, &bytes)) return QP_KEEP;
   const int constant = qp_ir_add_word(c->to, number);
   const int v = qp_ir_add(c->to, QP_IR_STATE_BYTES, &constant, bytes, 0);
-  return v < 0 || qp_ir_type_of(c->from, i) == QP_WORD ? v
-                                                        : qp_ir_add_one(c->to, QP_IR_AS_PAIR, v);
+  return v < 0 || qp_ir_type_of(c->from, i) == QP_WORD ? v : qp_ir_add_one(c->to, QP_IR_AS_PAIR, v);
 }
 
 qp_ir *qp_pass_fetch(const qp_ir *ir, unsigned window) {

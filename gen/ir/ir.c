@@ -216,7 +216,7 @@ static qp_status verify_node(const qp_ir *ir, unsigned i, qp_error *err) {
       return qp_fail(err, QP_E_ARG, "IR node %%%u (%s): operand %u is a %s, needs '%c'", i,
                      op->name, k + 1, types[t], op->args[k]);
   }
-  const bool input = n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H;
+  const bool input = n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H || n->op == QP_IR_INPUT_P;
   const bool reads = op->trait & (QP_IR_LOOKS_UP | QP_IR_LOADS);
   if ((input && n->imm >= QP_IN_COUNT) || (reads && (n->imm >= 4 || n->imm2 >= 4)))
     return qp_fail(err, QP_E_ARG, "IR node %%%u (%s): number %u.%u is out of range", i, op->name,
@@ -243,9 +243,9 @@ qp_status qp_ir_verify(const qp_ir *ir, qp_error *err) {
 /* ---- Printing ---- */
 
 static void dump_leaf(qp_text *t, const qp_ir_node *n) {
-  static const char *const inputs[] = {"state",  "index", "group0", "group1", "group2",
-                                       "group3", "lane0", "lane1",  "lane2",  "lane3",
-                                       "around"};
+  static const char *const inputs[] = {"state",  "index",  "group0", "group1", "group2", "group3",
+                                       "lane0",  "lane1",  "lane2",  "lane3",  "around", "other0",
+                                       "other1", "other2", "other3", "odd"};
   if (n->op == QP_IR_CONST)
     qp_text_add(t, " 0x%x", n->imm);
   else if (n->op == QP_IR_HALF_CONST)
@@ -264,7 +264,8 @@ static void dump_node(qp_text *t, const qp_ir *ir, unsigned i) {
     qp_text_add(t, " %s%u[%%%u].%u", memory, n->imm, n->arg[0], n->imm2);
   else
     for (unsigned k = 0; k < op->arity; k++) qp_text_add(t, "%s %%%u", k ? "," : "", n->arg[k]);
-  if (op->trait & QP_IR_FETCHES) qp_text_add(t, op->arity ? ", 0x%04x" : " %u", n->imm);
+  if (op->trait & QP_IR_FETCHES && n->op != QP_IR_OWN)
+    qp_text_add(t, n->op == QP_IR_STATE_BYTES ? ", 0x%04x" : " %u", n->imm);
   if (op->trait & QP_IR_NUMBER) qp_text_add(t, n->op == QP_IR_LOP3 ? ", 0x%02x" : ", %u", n->imm);
   qp_text_append(t, "\n", 1);
 }

@@ -12,7 +12,9 @@ enum {
   QP_IN_GROUP = 2, /* + field number: the scale, zero, ... of the weight's group, up to 4 */
   QP_IN_LANE = 6,  /* + table number: byte offset of this lane's copy in a shared-memory table, 4 */
   QP_IN_AROUND = 10, /* what the stream holds on both sides of the state's 32 bits */
-  QP_IN_COUNT = 11
+  QP_IN_OTHER = 11,  /* + field number: that field of the other of two rows, 4 */
+  QP_IN_ODD = 15,    /* bit 0: is this row the second of the two? */
+  QP_IN_COUNT = 16
 };
 
 /* Codebooks for LOOKUP and tables for LOAD, during an evaluation on the CPU. */

@@ -42,8 +42,17 @@ static const uint32_t ALL = ~0u;
 /* All bits at and below the highest of d: carries move upwards only. */
 static uint32_t below(uint32_t d) { return d ? ~0u >> __builtin_clz(d) : 0; }
 
+/* The same of both halves. */
+static uint32_t below2(uint32_t d) { return below(d & 0xffffu) | below(d >> 16) << 16; }
+
 /* The bits of a number that is at most n. */
 static uint32_t up_to(uint64_t n) { return n > UINT32_MAX ? ~0u : below((uint32_t)n); }
+
+/* The bits of a product; of a's halves by themselves where the lower one's stays there. */
+static uint32_t product(uint32_t a, uint32_t b) {
+  const uint64_t low = (uint64_t)(a & 0xffffu) * b, high = (uint64_t)(a >> 16) * b;
+  return low < 0x10000 ? up_to(low) | up_to(high) << 16 : up_to((uint64_t)a * b);
+}
 
 /* A half of which a bit is demanded is demanded whole. */
 static uint32_t a_half(uint32_t d) { return d & 0xffffu ? 0xffffu : 0; }

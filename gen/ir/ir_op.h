@@ -52,12 +52,14 @@ typedef enum qp_ir_trait {
     env->input[imm], "", ALL, ALL)                                                                \
   X(INPUT_H, "input.h", "", HALF, LEAF, "",                                                       \
     env->input[imm] & 0xffffu, "", ALL, ALL)                                                      \
+  X(INPUT_P, "input.p", "", PAIR, LEAF, "",                                                       \
+    (env->input[imm] & 0xffffu) | env->input[imm] << 16, "", ALL, ALL)                            \
   X(ADD, "add", "ww", WORD, COMMUTES, "",                                                         \
     a + b, "%a + %b", below(d), up_to((uint64_t)a + b))                                           \
   X(SUB, "sub", "ww", WORD, PLAIN, "",                                                            \
     a - b, "%a - %b", below(d), ALL)                                                              \
   X(MUL, "mul", "ww", WORD, COMMUTES, "",                                                         \
-    a * b, "%a * %b", factor(k, v, d), up_to((uint64_t)a * b))                                    \
+    a * b, "%a * %b", factor(k, v, d), product(a, b))                                             \
   X(AND, "and", "ww", WORD, COMMUTES, "",                                                         \
     a & b, "%a & %b", k == 0 && v ? d & *v : d, a & b)                                            \
   X(OR, "or", "ww", WORD, COMMUTES, "",                                                           \
@@ -107,6 +109,17 @@ typedef enum qp_ir_trait {
     qp_ir_left(env, imm), "at.left(%i)", ALL, ALL)                                                \
   X(STATE_BYTES, "state.bytes", "w", WORD, FETCHES, "",                                           \
     qp_ir_prmt(env->input[QP_IN_STATE], a, imm), "at.bytes(%a, %i)", ALL, ALL)                    \
+  /* A lane decodes two rows of equal fetches: the byte fields imm of both, the even one's in the \
+     lower half; the smaller or larger of halves that are positive fp16 numbers as they stand; and \
+     the half of this row's place, twice. */                                                      \
+  X(ROWS, "rows", "", WORD, FETCHES, "",                                                          \
+    qp_ir_rows(env, imm), "at.rows(%i)", ALL, 0xff00ff)                                           \
+  X(MIN2, "min2", "ww", WORD, COMMUTES, "",                                                       \
+    qp_ir_min2(a, b), "w_min2(%a, %b)", ALL, below2(a) | below2(b))                               \
+  X(MAX2, "max2", "ww", WORD, COMMUTES, "",                                                       \
+    qp_ir_max2(a, b), "w_max2(%a, %b)", ALL, below2(a) | below2(b))                               \
+  X(OWN, "own", "p", PAIR, FETCHES, "",                                                           \
+    qp_ir_own(env, a), "at.own(%a)", ALL, ALL)                                                    \
   /* fp16 numbers, alone and in pairs. */                                                         \
   X(HALF_CONST, "half.const", "", HALF, LEAF, "",                                                 \
     imm & 0xffffu, "%iu", ALL, imm)                                                               \

@@ -21,6 +21,25 @@ static inline uint32_t qp_ir_left(const qp_ir_env *env, uint32_t n) {
   return qp_ir_shl(env->input[QP_IN_STATE], n) | qp_ir_shr(env->input[QP_IN_AROUND], 32 - n);
 }
 
+/* Byte fields of two rows, and the half of a pair that is this row's. */
+static inline uint32_t qp_ir_rows(const qp_ir_env *env, uint32_t field) {
+  const uint32_t own = env->input[QP_IN_GROUP + field] & 255;
+  const uint32_t other = env->input[QP_IN_OTHER + field] & 255;
+  return env->input[QP_IN_ODD] & 1 ? other | own << 16 : own | other << 16;
+}
+static inline uint32_t qp_ir_own(const qp_ir_env *env, uint32_t a) {
+  return (env->input[QP_IN_ODD] & 1 ? a >> 16 : a & 0xffff) * 0x10001u;
+}
+
+static inline uint32_t qp_ir_min2(uint32_t a, uint32_t b) {
+  const uint32_t low = (a & 0xffff) < (b & 0xffff) ? a : b, high = a >> 16 < b >> 16 ? a : b;
+  return (low & 0xffff) | (high & 0xffff0000u);
+}
+static inline uint32_t qp_ir_max2(uint32_t a, uint32_t b) {
+  const uint32_t low = (a & 0xffff) > (b & 0xffff) ? a : b, high = a >> 16 > b >> 16 ? a : b;
+  return (low & 0xffff) | (high & 0xffff0000u);
+}
+
 static inline uint32_t qp_ir_funnel(uint32_t low, uint32_t high, uint32_t n) {
   n &= 31;
   return n ? low >> n | high << (32 - n) : low;

@@ -61,10 +61,20 @@ qp_ir *qp_pass_join_shifts(const qp_ir *ir);
 ** slower; differences of two such leave 1024 out;
 ** fma(1024 + .., (1, 2^-k), c) - n -> fma(1024 + .., (1, 2^-k), (c + 1024) - (1024 + n)).
 ** pack(x & c, y & d) -> pack(x, y) & (c | d << 16), for | and ^ too; pack of halves of words at
-** byte boundaries -> PRMT;
-** pack(x << k, x << k) -> x * (2^k + 2^(16+k)) where x << k stays below 2^16.
+** byte boundaries -> PRMT; of numbers in bits 8 and 9 of both halves of x, c taken away,
+** (PRMT(x, x, 1 and 3) & 0xff00ff | 0x64006400) - c ->
+** fma((x & 0x03000300) | 0x64006400, 2^-8, -4 - (c - 1024));
+** pack(x << k, x << k) -> x * (2^k + 2^(16+k)) where x << k stays below 2^16; a half of a field in
+** both halves is how fields come.
 */
 qp_ir *qp_pass_choose_halves(const qp_ir *ir);
+/*
+** What depends on a byte field alone is made for two of a lane's rows at once, in the halves of a
+** word; of a pair an instruction takes the half it wants:
+**   pack((x - c) << k, (x - c) << k) -> OWN(x' * 2^k - (c << k | c << k + 16)), x' of ROWS
+** where x is field & 255 between bounds, MIN2 and MAX2 in x', and no half leaves 16 bits.
+*/
+qp_ir *qp_pass_pair_rows(const qp_ir *ir);
 /*
 ** Two small integers side by side in a word become a pair without a look-up or a conversion: both
 ** are the last bits of 1024 + n and 1024 + 2^k n, and one multiply-add takes both back, exactly:
@@ -85,7 +95,8 @@ qp_ir *qp_pass_pair_products(const qp_ir *ir);
 **   w ^ ((x << a) & A) ^ (y << 31)       ->  w ^ (y * 2^31 + ((x & m) << a) & (A | 2^31))
 ** where A and B are single bits, and m all bits of x that any such operation reads; only where the
 ** products of those bits have no bit in common: the sum has no carries.
-**   (x & 1) ? c : d  ->  ((x << k) & 2^k) ^ d   where c ^ d = 2^k
+**   (x & 1) ? c : d  ->  ((x << k) & 2^k) ^ d   where c ^ d = 2^k; of 16 bits in both halves
+**   (x & 1) * (c - d, twice) + (d, twice)
 */
 qp_ir *qp_pass_move_bits(const qp_ir *ir);
 /*

@@ -85,11 +85,29 @@ static int select_by_bit(qp_copy *c, unsigned i) {
   return t < 0 ? -1 : qp_ir_add_two(c->to, QP_IR_XOR, t, qp_ir_add_word(c->to, zero));
 }
 
+/* The same number in both halves. */
+static int select_twice(qp_copy *c, unsigned i) {
+  const qp_ir *ir = c->from;
+  const qp_ir_node *n = &ir->node[i], *half = &ir->node[n->arg[0]];
+  uint32_t mask, one, zero;
+  if (n->arg[0] != n->arg[1] || half->op != QP_IR_AS_HALF) return QP_KEEP;
+  const qp_ir_node *s = &ir->node[half->arg[0]], *x = &ir->node[s->arg[0]];
+  if (s->op != QP_IR_SELECT || x->op != QP_IR_AND) return QP_KEEP;
+  if (!qp_ir_is_const(ir, x->arg[1], &mask) || mask != 1) return QP_KEEP;
+  if (!qp_ir_is_const(ir, s->arg[1], &one) || !qp_ir_is_const(ir, s->arg[2], &zero)) return QP_KEEP;
+  if ((one | zero) >> 16 || !is_single(one ^ zero)) return QP_KEEP;
+  const uint32_t less = 0x10001 * one - 0x10001 * zero;
+  int v = qp_ir_add_two(c->to, QP_IR_MUL, c->map[s->arg[0]], qp_ir_add_word(c->to, less));
+  v = v < 0 ? -1 : qp_ir_add_two(c->to, QP_IR_ADD, v, qp_ir_add_word(c->to, 0x10001 * zero));
+  return v < 0 ? -1 : qp_ir_add_one(c->to, QP_IR_AS_PAIR, v);
+}
+
 static int move_bits(qp_copy *c, unsigned i, const int *args) {
   const flips *f = c->user;
   unsigned w;
   moved a, b;
   (void)args;
+  if (c->from->node[i].op == QP_IR_PACK) return select_twice(c, i);
   if (!is_two_flips(f, i, &w, &a, &b)) return select_by_bit(c, i);
   if (one_product(f, &a, &b)) return flip_both(c, f, &a, &b, c->map[w]);
   if (a.x == b.x || b.up != 31 || (f->read[a.x] << a.up) >> 31) return QP_KEEP;

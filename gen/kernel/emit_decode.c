@@ -107,7 +107,7 @@ static void emit_lookup(emitter *e, unsigned i) {
 static void emit_node(emitter *e, unsigned i) {
   const qp_ir_node *n = &e->ir->node[i];
   char text[256];
-  if (n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H) {
+  if (n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H || n->op == QP_IR_INPUT_P) {
     spell_input(e->name[i], sizeof e->name[i], n->imm);
   } else if (qp_ir_has(e->ir, i, QP_IR_LOADS)) {
     if (!e->name[i][0]) emit_load(e, i);
@@ -191,9 +191,10 @@ char *qp_lowered_cuda(const qp_lowered *l, const char *name) {
   emit_table_facts(&t, l);
   emit_entries(&t, l);
   qp_text_add(&t, "  template <class At>\n"
-                  "  static __device__ __forceinline__ void decode(const At &at, const unsigned *g,\n"
-                  "      const unsigned short *const *row, const unsigned *lane, unsigned tables,\n"
-                  "      const unsigned *pow2, unsigned *out) {\n"
+                  "  static __device__ __forceinline__ void decode(const At &at,\n"
+                  "      const unsigned *g, const unsigned short *const *row,\n"
+                  "      const unsigned *lane, unsigned tables, const unsigned *pow2,\n"
+                  "      unsigned *out) {\n"
                   "    const unsigned s = at.state();\n");
   emit_body((emitter){.t = &t, .ir = l->main, .q = q, .l = l});
   qp_text_add(&t, "  }\n};\n");

@@ -448,6 +448,7 @@ static qp_status lower(qp_lowered *l, qp_error *err) {
   if (status) return status;
   if (!step_to(&l->main, qp_pass_pair_products(l->main)) ||
       !step_to(&l->main, qp_pass_move_bits(l->main)) ||
+      !step_to(&l->main, qp_pass_pair_rows(l->main)) ||
       !step_to(&l->main, qp_pass_choose_halves(l->main)) ||
       !step_to(&l->main, qp_pass_drop_masks(l->main)) ||
       !step_to(&l->main, qp_pass_fetch(l->main, l->window)) ||

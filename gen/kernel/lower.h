@@ -58,8 +58,9 @@ void qp_lowered_free(qp_lowered *l);
 ** The lowered form on the CPU, as the GPU computes it.  'bind' fills env's codebooks and makes its
 ** tables (malloc'ed; qp_lowered_unbind frees them); 'codebooks' overrides data of tensor/row scoped
 ** ones, or NULL.
-** 'eval' decodes one state of any bits above the window for lane 'lane'; out holds 'pairs' words. What
-** the stream holds around these 32 bits is env's input QP_IN_AROUND, which the caller may set.
+** 'eval' decodes one state of any bits above the window for lane 'lane'; out holds 'pairs' words.
+** The caller may set what env's inputs from QP_IN_AROUND on say: the stream around these 32 bits,
+** and the row that is decoded with this one.
 */
 qp_status qp_lowered_bind(const qp_lowered *l, const uint16_t *const *codebooks, qp_ir_env *env,
                           qp_error *err);
@@ -82,11 +83,11 @@ void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsign
 **     template <unsigned T>
 **     static __device__ __forceinline__ void entry(unsigned id, const unsigned short *const *cb,
 **                                                  unsigned *out);
-**     // One step.  at: where its window lies, as Window of templates/weights.cuh.in or Whole of the
-**     // prelude; g: group fields (fp16 bits or integers); row: the row's
-**     // codebooks, those of scope "row" in order (ROW_LOOKUP only, two rows never share a step);
-**     // lane[t]: (laneid % copies) * words * 4; tables: shared-memory address of the table area;
-**     // pow2[i] == 1 << i, a kernel argument.
+**     // One step.  at: where its window lies, as Window of templates/weights.cuh.in or Whole of
+**     // the prelude; g: group fields (fp16 bits, in both halves, or integers and what stands above
+**     // them); row: the row's codebooks, those of scope "row" in order (ROW_LOOKUP only, two rows
+**     // never share a step); lane[t]: (laneid % copies) * words * 4; tables: shared-memory address
+**     // of the table area; pow2[i] == 1 << i, a kernel argument.
 **     template <class At>
 **     static __device__ __forceinline__ void decode(const At &at, const unsigned *g,
 **         const unsigned short *const *row, const unsigned *lane, unsigned tables,

@@ -127,11 +127,11 @@ static inline qp_quantizer d_fine(void) {
   return q;
 }
 
-/* (sum of bytes + 1024 as fp16 bits - 1534) / 147.8 */
+/* (sum of bytes + 1024 as fp16 bits - 1534) / 147.8, rounded once */
 static inline int d_bytes_to_normal(qp_ir *ir, int h) {
   int sum = n_three(ir, QP_IR_DP4A, h, n_word(ir, 0x01010101), n_word(ir, 0x6400));
-  int v = n_two(ir, QP_IR_HSUB, n_one(ir, QP_IR_AS_HALF, sum), n_half(ir, 0x65fe));
-  return n_two(ir, QP_IR_HMUL, v, n_half(ir, 0x1eee));
+  return n_three(ir, QP_IR_HFMA, n_one(ir, QP_IR_AS_HALF, sum), n_half(ir, 0x1eee),
+                 n_half(ir, 0xc931));
 }
 
 static inline qp_quantizer d_1mad(void) {

@@ -84,6 +84,10 @@ static const value_case values[] = {
     {QP_IR_SCALE, 7, 0x02000001, 0, 0, 0x80},
     {QP_IR_STATE_RIGHT, 8, 0, 0, 0, 0x9a443322}, /* of 0x44332211, 0x7856349a around it */
     {QP_IR_STATE_LEFT, 8, 0, 0, 0, 0x33221178},
+    {QP_IR_ROWS, 1, 0, 0x155, 0, 0x00aa0055}, /* the second's other row has 0xaa */
+    {QP_IR_MIN2, 0, 0x00700080, 0x00710010, 0, 0x00700010},
+    {QP_IR_MAX2, 0, 0x00700080, 0x00710010, 0, 0x00710080},
+    {QP_IR_OWN, 0, 0x3c004000, 0, 0, 0x40004000},
     {QP_IR_STATE_BYTES, 0x5362, 0x99887766, 0, 0, 0x77448833},
     {QP_IR_HALF_OF_UINT, 0, 2049, 0, 0, 0x6800}, /* half way between 2048 and 2050: to the even */
     {QP_IR_HALF_OF_UINT, 0, 2051, 0, 0, 0x6802},
@@ -159,7 +163,8 @@ Test(ir, evaluates_every_op_as_worked_out_by_hand) {
                                      [QP_IN_GROUP] = v->a,
                                      v->b,
                                      v->c,
-                                     [QP_IN_AROUND] = 0x7856349a}};
+                                     [QP_IN_AROUND] = 0x7856349a,
+                                     [QP_IN_OTHER + 1] = 0xaa}};
     uint32_t got;
     NEW(ir);
     output(ir, value_node(ir, v, false));

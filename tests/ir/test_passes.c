@@ -534,7 +534,8 @@ Test(passes, gives_each_mask_its_logic) {
 
 Test(passes, keep_the_values_of_every_decode) {
   static qp_ir *(*const passes[])(const qp_ir *) = {qp_pass_drop_masks, qp_pass_join_shifts,
-                                                    qp_pass_choose_halves, qp_pass_select};
+                                                    qp_pass_choose_halves, qp_pass_move_bits,
+                                                    qp_pass_pair_rows,     qp_pass_select};
   for (unsigned d = 0; d < D_COUNT; d++) {
     qp_quantizer q = d_all[d]();
     uint64_t seed = d;
@@ -835,4 +836,98 @@ Test(passes, bytes_of_the_state_are_permuted_as_they_are_fetched) {
   for (unsigned i = 0; i < out->count; i++)
     if (out->node[i].op == QP_IR_STATE_BYTES && out->node[i].imm != 0x4140)
       cr_expect_eq(out->node[i].imm, 0x4040, "bytes that nobody looks at are not the state's");
+}
+
+/* ---- Two rows ---- */
+
+/* pack(x, x) of x = (min(max(field & mask, low), high) - least) << k */
+static qp_ir *scaled_field(uint32_t mask, uint32_t low, uint32_t high, uint32_t least, uint32_t k) {
+  qp_ir *ir = qp_ir_new();
+  int x = n_with(ir, QP_IR_AND, n_input(ir, QP_IN_GROUP + 2), mask);
+  x = n_with(ir, QP_IR_MIN, n_with(ir, QP_IR_MAX, x, low), high);
+  int half = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_SHL, n_with(ir, QP_IR_SUB, x, least), k));
+  n_output(ir, n_two(ir, QP_IR_PACK, half, half));
+  return ir;
+}
+
+Test(passes, two_rows_bound_and_scale_their_byte_fields_at_once) {
+  OWNED qp_ir *ir = scaled_field(255, 113, 140, 112, 10);
+  OWNED qp_ir *out = qp_pass_pair_rows(ir);
+  cr_expect_eq(count_of(out, QP_IR_ROWS) + count_of(out, QP_IR_OWN), 2);
+  cr_expect_eq(count_of(out, QP_IR_MIN2) + count_of(out, QP_IR_MAX2), 2);
+  cr_expect_eq(count_of(out, QP_IR_INPUT), 0);
+  for (uint32_t own = 0; own < 256; own++)
+    for (uint32_t i = 0; i < 64; i++) {
+      const qp_ir_env env = {.input = {[QP_IN_GROUP + 2] = own,
+                                       [QP_IN_OTHER + 2] = 101 + i / 2,
+                                       [QP_IN_ODD] = i}};
+      uint32_t want, got;
+      qp_ir_eval(ir, &env, &want);
+      qp_ir_eval(out, &env, &got);
+      cr_assert_eq(got, want, "%u, %u beside it: %08x, not %08x", own, i, got, want);
+    }
+  assert_equal_values(ir, out, 32);
+}
+
+Test(passes, fields_that_leave_their_half_or_are_no_bytes_are_a_row_s_own) {
+  static const uint32_t fields[][5] = {{255, 113, 140, 114, 10}, {255, 113, 177, 112, 10},
+                                       {511, 113, 140, 112, 10}, {255, 113, 300, 112, 10},
+                                       {255, 113, 140, 112, 12}};
+  for (unsigned i = 0; i < sizeof fields / sizeof *fields; i++) {
+    const uint32_t *f = fields[i];
+    OWNED qp_ir *ir = scaled_field(f[0], f[1], f[2], f[3], f[4]);
+    OWNED qp_ir *out = qp_pass_pair_rows(ir);
+    cr_expect_eq(count_of(out, QP_IR_ROWS), 0, "%u", i);
+    assert_equal_values(ir, out, 32);
+  }
+}
+
+Test(passes, a_field_in_both_halves_is_taken_as_it_comes) {
+  NEW(ir);
+  int half = qp_ir_add(ir, QP_IR_INPUT_H, NULL, QP_IN_GROUP, 0);
+  n_output(ir, n_two(ir, QP_IR_PACK, half, half));
+  OWNED qp_ir *out = qp_pass_choose_halves(ir);
+  cr_expect_eq(count_of(out, QP_IR_INPUT_P), 1);
+  cr_expect_eq(count_of(out, QP_IR_PACK), 0);
+  assert_equal_values(ir, out, 32);
+}
+
+/* ---- Bits of a pair ---- */
+
+Test(passes, a_bit_that_selects_a_number_of_both_halves_is_a_factor) {
+  for (uint32_t one = 0; one < 2; one++) {
+    NEW(ir);
+    int bit = n_with(ir, QP_IR_AND, n_state(ir), 1);
+    int number = n_three(ir, QP_IR_SELECT, bit, n_word(ir, one ? 0x3400 : 0xb400),
+                         n_word(ir, one ? 0xb400 : 0x3400));
+    int half = n_one(ir, QP_IR_AS_HALF, number);
+    n_output(ir, n_two(ir, QP_IR_PACK, half, half));
+    OWNED qp_ir *out = qp_pass_move_bits(ir);
+    cr_expect_eq(count_of(out, QP_IR_MUL), 1);
+    cr_expect_eq(count_of(out, QP_IR_SELECT) + count_of(out, QP_IR_PACK), 0);
+    assert_equal_values(ir, out, 32);
+  }
+}
+
+/* pack(half(x >> 8 & 255) - 1, ..) of both halves of x = (state & 0xff00ff) * factor */
+static qp_ir *digits(uint32_t factor) {
+  qp_ir *ir = qp_ir_new();
+  int x = n_with(ir, QP_IR_MUL, n_with(ir, QP_IR_AND, n_state(ir), 0xff00ff), factor);
+  int low = n_with(ir, QP_IR_AND, n_with(ir, QP_IR_SHR, x, 8), 255);
+  int high = n_with(ir, QP_IR_AND, n_with(ir, QP_IR_SHR, x, 24), 255);
+  int lo = n_one(ir, QP_IR_HALF_OF_INT, n_with(ir, QP_IR_SUB, low, 1));
+  int hi = n_one(ir, QP_IR_HALF_OF_INT, n_with(ir, QP_IR_SUB, high, 1));
+  n_output(ir, n_two(ir, QP_IR_PACK, lo, hi));
+  return ir;
+}
+
+Test(passes, digits_become_numbers_where_they_lie_if_they_have_two_bits) {
+  OWNED qp_ir *three = digits(3), *five = digits(5);
+  OWNED qp_ir *in_place = qp_pass_choose_halves(three), *moved = qp_pass_choose_halves(five);
+  cr_expect_eq(count_of(in_place, QP_IR_PFMA), 1);
+  cr_expect_eq(count_of(in_place, QP_IR_PRMT), 0);
+  cr_expect_eq(count_of(moved, QP_IR_PFMA), 0);
+  cr_expect_eq(count_of(moved, QP_IR_PRMT), 1);
+  assert_equal_values(three, in_place, 32);
+  assert_equal_values(five, moved, 32);
 }

@@ -78,7 +78,7 @@ static void compare(const qp_lowered *l, qp_ir_env *env, uint32_t state, uint64_
   if (l->window < 32) state &= (1u << l->window) - 1;
   expect(l, env, state, fields, want);
   if (l->window < 32) state |= random_word(seed) << l->window; /* what comes next in the stream */
-  env->input[QP_IN_AROUND] = random_word(seed);
+  for (unsigned i = QP_IN_AROUND; i < QP_IN_COUNT; i++) env->input[i] = random_word(seed);
   qp_lowered_eval(l, env, state, lane, fields, got);
   for (unsigned p = 0; p < l->pairs; p++)
     cr_assert(same(l, got[p], want[p]),
@@ -426,6 +426,7 @@ static const char *operations(const qp_ir *ir, char *text, size_t size) {
     case QP_IR_HALF_CONST:
     case QP_IR_INPUT:
     case QP_IR_INPUT_H:
+    case QP_IR_INPUT_P:
     case QP_IR_AS_HALF:
     case QP_IR_AS_PAIR:
     case QP_IR_AS_BPAIR:
@@ -469,8 +470,8 @@ Test(lower, trellis_steps_cost_what_was_counted) {
 }
 
 Test(lower, computed_codes_cost_what_was_counted) {
-  assert_cost(d_1mad, QP_TABLE_PLAIN, false, "and mad dp4a shr and mad dp4a pack sub.p mul.p");
-  assert_cost(d_mul1, QP_TABLE_PLAIN, false, "and mul dp4a shr and mul dp4a pack sub.p mul.p");
+  assert_cost(d_1mad, QP_TABLE_PLAIN, false, "and mad dp4a shr and mad dp4a pack fma.p");
+  assert_cost(d_mul1, QP_TABLE_PLAIN, false, "and mul dp4a shr and mul dp4a pack fma.p");
   assert_cost(d_3inst, QP_TABLE_PLAIN, false, "and mad lop3 shr and mad lop3 prmt pack add.p");
 }
 
@@ -482,19 +483,19 @@ Test(lower, look_ups_cost_what_was_counted) {
   assert_cost(d_nuq, QP_TABLE_UNFOLDED, true, "state.left lop3 load.b");
   assert_cost(d_sum, QP_TABLE_UNFOLDED, false, "state.left lop3 load");
   assert_cost(d_aqlm, QP_TABLE_PLAIN, false,
-              "state.right lop3 load mul.p state.left lop3 load add.p load mul.p load add.p load mul.p load "
-              "add.p load mul.p load add.p"); /* of each table, one load of four words */
+              "state.right lop3 load mul.p state.left lop3 load add.p load mul.p load add.p load "
+              "mul.p load add.p load mul.p load add.p"); /* of each table, one load of four words */
   assert_cost(d_planes3, QP_TABLE_PLAIN, false, "and lookup.h shr and lookup.h pack");
 }
 
 Test(lower, scaled_groups_cost_what_was_counted) {
   /* what depends on the group alone (packing scales, converting zeros) is done once a group: of a
   ** step of int4 four operations are left, its fetch among them, and no table is worth it */
-  assert_cost(d_int4, QP_TABLE_PLAIN, false, "pack state.bytes lop3 pack lop3 sub.p fma.p mul.p");
-  assert_cost(d_int4, QP_TABLE_UNFOLDED, false,
-              "pack state.bytes lop3 pack lop3 sub.p fma.p mul.p");
-  assert_cost(d_nf3, QP_TABLE_UNFOLDED, false, "pack state.left lop3 load mul.p");
-  assert_cost(d_mxfp4, QP_TABLE_UNFOLDED, false, "and max min mad state.left lop3 load mul.p");
+  assert_cost(d_int4, QP_TABLE_PLAIN, false, "state.bytes lop3 pack lop3 sub.p fma.p mul.p");
+  assert_cost(d_int4, QP_TABLE_UNFOLDED, false, "state.bytes lop3 pack lop3 sub.p fma.p mul.p");
+  assert_cost(d_nf3, QP_TABLE_UNFOLDED, false, "state.left lop3 load mul.p");
+  assert_cost(d_mxfp4, QP_TABLE_UNFOLDED, false,
+              "rows max2 min2 mad own state.left lop3 load mul.p");
 }
 
 /* ---- CUDA text ---- */
@@ -555,7 +556,7 @@ Test(lower, writes_cuda_that_compiles, .timeout = 120) {
       &t, "template <class L> __device__ void use(unsigned *p, const unsigned short *const *row,\n"
           "    const unsigned short *const *cb, const unsigned *pow2) {\n"
           "  unsigned out[L::PAIRS + 4], lane[4] = {p[0], p[1], p[2], p[3]};\n"
-          "  L::decode(Whole{p[4]}, p + 5, row, lane, p[9], pow2, out);\n"
+          "  L::decode(Whole(p[4], {p + 5, true}), p + 5, row, lane, p[9], pow2, out);\n"
           "  for (unsigned i = 0; i < L::PAIRS; i++) p[i] += out[i];\n"
           "  if constexpr (L::TABLES > 0) {\n"
           "    L::template entry<0>(p[10], cb, out);\n"
@@ -595,7 +596,7 @@ Test(lower, a_step_of_tcq_is_five_instructions, .timeout = 120) {
                   "#pragma unroll\n"
                   "    for (int j = 0; j < 32; j++) {\n"
                   "      const int bit = 6 * j, c = bit %% 32, at = bit / 32;\n"
-                  "      const Whole s = {c ? __funnelshift_r(w[at], w[at + 1], c) : w[at]};\n"
+                  "      const Whole s(c ? __funnelshift_r(w[at], w[at + 1], c) : w[at], {});\n"
                   "      L::decode(s, 0, 0, lanes, tables, a.pow2, &pair);\n"
                   "      sum = p_add(sum, pair);\n"
                   "    }\n"
