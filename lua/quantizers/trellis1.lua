@@ -3,8 +3,8 @@
 -- sum of two fp16 numbers of random sign and mantissa; their variance is left to the row scales.
 
 local function byte_sum(h)
-  -- 0x6400 + n is the fp16 number 1024 + n.
-  return (as_half(bytesum(h, 0x6400)) - 1534) * (1 / 147.8)
+  -- 0x6400 + n is the fp16 number 1024 + n; (n - 510) / 147.8 with one rounding, as ExLlamaV3 does.
+  return fma(as_half(bytesum(h, 0x6400)), 1 / 147.8, -1534 / 147.8)
 end
 
 local function two_numbers(h)

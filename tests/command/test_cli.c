@@ -144,7 +144,7 @@ Test(cli, json_is_json) {
 
 Test(cli, show_prints_the_decode_as_lua_and_as_cuda) {
   expect("show tcq-3", 0, "local h = s * s + s");
-  expect("show tcq-3", 0, "static __device__ __forceinline__ void decode(unsigned s");
+  expect("show tcq-3", 0, "static __device__ __forceinline__ void decode(const At &at");
   expect("show tcq-3.25", 0, "tcq-3.5");
   expect("show nf4-g64 --ir", 0, "lookup");
 }

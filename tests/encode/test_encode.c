@@ -500,7 +500,7 @@ Test(encode, errors_are_fed_from_few_columns_to_the_next) {
   free(weights);
 }
 
-/* Codes of 5 weights meet words and columns again after 320 columns, which are coded together. */
+/* Codes of 10 weights meet words and columns again after 320 columns, which are coded together. */
 Test(encode, errors_are_fed_between_blocks_wider_than_what_is_looked_ahead) {
   enum { COLUMNS = 640 };
   float *h = malloc(sizeof *h * COLUMNS * COLUMNS),
