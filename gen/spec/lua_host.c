@@ -23,8 +23,8 @@ qp_status qp_lua_open(const qp_lua_limits *limits, qp_lua **out, qp_error *err) 
   if (!l) return qp_fail(err, QP_E_NOMEM, "out of memory");
   l->meter.memory_bytes = limits && limits->memory_bytes ? limits->memory_bytes : (size_t)64 << 20;
   l->meter.instructions = limits && limits->instructions ? limits->instructions : 200000000;
-  l->meter.seconds = limits && limits->seconds > 0 ? limits->seconds : QP_METER_MOST_SECONDS;
-  l->L = lua_newstate(qp_meter_allocate, &l->meter);
+  l->meter.seconds = limits && limits->seconds > 0 ? limits->seconds : QP_LUA_METER_MOST_SECONDS;
+  l->L = lua_newstate(qp_lua_meter_allocate, &l->meter);
   if (!l->L) {
     qp_lua_close(l);
     return qp_fail(err, QP_E_NOMEM, "out of memory");

@@ -10,47 +10,48 @@ enum {
   STRING_HEAD = 64           /* at most, of a string that Lua keeps */
 };
 
-void qp_meter_start(qp_meter *m, bool running) {
+void qp_lua_meter_start(qp_lua_meter *m, bool running) {
   m->budget = m->instructions;
   m->long_string = false;
   m->running = running;
 }
 
-qp_meter_limit qp_meter_charge(qp_meter *m, double instructions) {
-  if (!m->running) return QP_METER_FINE;
+qp_lua_meter_limit qp_lua_meter_charge(qp_lua_meter *m, double instructions) {
+  if (!m->running) return QP_LUA_METER_FINE;
   if (instructions < (double)m->budget) {
     m->budget -= (uint64_t)instructions;
   } else {
     m->budget = 0;
   }
-  return m->budget ? QP_METER_FINE : QP_METER_INSTRUCTIONS;
+  return m->budget ? QP_LUA_METER_FINE : QP_LUA_METER_INSTRUCTIONS;
 }
 
-qp_meter_limit qp_meter_tick(qp_meter *m, double instructions) {
-  const qp_meter_limit limit = qp_meter_charge(m, instructions);
-  if (limit != QP_METER_FINE || !m->running) return limit;
-  return m->overdue ? QP_METER_SECONDS : QP_METER_FINE;
+qp_lua_meter_limit qp_lua_meter_tick(qp_lua_meter *m, double instructions) {
+  const qp_lua_meter_limit limit = qp_lua_meter_charge(m, instructions);
+  if (limit != QP_LUA_METER_FINE || !m->running) return limit;
+  return m->overdue ? QP_LUA_METER_SECONDS : QP_LUA_METER_FINE;
 }
 
 /* May 'more' bytes be added, by an object of Lua's kind 'kind' (0: one that grows)? */
-static bool may_grow(qp_meter *m, size_t more, size_t kind) {
+static bool may_grow(qp_lua_meter *m, size_t more, size_t kind) {
   if (!m->running) return true;
-  if (kind == QP_METER_STRING && more > QP_METER_STRING_BYTES + STRING_HEAD) m->long_string = true;
+  if (kind == QP_LUA_METER_STRING && more > QP_LUA_METER_STRING_BYTES + STRING_HEAD)
+    m->long_string = true;
   if (m->long_string) return false;
   if (m->used_bytes > m->memory_bytes || more > m->memory_bytes - m->used_bytes) return false;
-  qp_meter_charge(m, (double)more / BYTES_AN_INSTRUCTION);
+  qp_lua_meter_charge(m, (double)more / BYTES_AN_INSTRUCTION);
   return true;
 }
 
-static void *resize(qp_meter *m, void *ptr, size_t old_bytes, size_t bytes) {
+static void *resize(qp_lua_meter *m, void *ptr, size_t old_bytes, size_t bytes) {
   if (!bytes) free(ptr);
   void *p = bytes ? realloc(ptr, bytes) : NULL;
   if (p || !bytes) m->used_bytes += bytes - old_bytes;
   return p;
 }
 
-void *qp_meter_allocate(void *meter, void *ptr, size_t old_bytes, size_t bytes) {
-  qp_meter *m = meter;
+void *qp_lua_meter_allocate(void *meter, void *ptr, size_t old_bytes, size_t bytes) {
+  qp_lua_meter *m = meter;
   const size_t kind = ptr ? 0 : old_bytes; /* of what Lua makes */
   if (!ptr) old_bytes = 0;
   if (bytes > old_bytes && !may_grow(m, bytes - old_bytes, kind)) return NULL;
@@ -78,7 +79,7 @@ static unsigned count_choices(const char *pattern, size_t bytes) {
   return choices;
 }
 
-double qp_meter_pattern(const char *pattern, size_t pattern_bytes, size_t subject_bytes) {
+double qp_lua_meter_pattern(const char *pattern, size_t pattern_bytes, size_t subject_bytes) {
   const bool anchored = pattern_bytes > 0 && pattern[0] == '^';
   const double lengths = (double)subject_bytes + 1;
   double steps = anchored ? 1 : lengths;

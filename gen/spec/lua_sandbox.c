@@ -87,7 +87,7 @@ static double cost_of_pattern(lua_State *L) {
   size_t subject = 0, length = 0;
   (void)lua_tolstring(L, 1, &subject);
   const char *pattern = lua_tolstring(L, 2, &length);
-  return qp_meter_pattern(pattern, length, subject);
+  return qp_lua_meter_pattern(pattern, length, subject);
 }
 
 /* Arguments 'first' and the one behind it are the ends of a range, where they are given. */
@@ -118,7 +118,7 @@ int qp_lua_wrapped(lua_State *L) {
 
 static int charged(lua_State *L) {
   const double steps = cost_of(L, (cost)lua_tointeger(L, lua_upvalueindex(2)));
-  qp_lua_check_limit(L, qp_meter_charge(&qp_lua_of(L)->meter, steps > 0 ? steps : 0));
+  qp_lua_check_limit(L, qp_lua_meter_charge(&qp_lua_of(L)->meter, steps > 0 ? steps : 0));
   return qp_lua_wrapped(L);
 }
 

@@ -9,7 +9,7 @@
 
 #include "gen/spec/lua_watchdog.h"
 
-static_assert((int)QP_METER_STRING == LUA_TSTRING, "the meter knows strings by their type");
+static_assert((int)QP_LUA_METER_STRING == LUA_TSTRING, "the meter knows strings by their type");
 
 qp_lua *qp_lua_of(lua_State *L) { return *(qp_lua **)lua_getextraspace(L); }
 
@@ -44,12 +44,12 @@ int qp_lua_raise(lua_State *L) {
   return lua_error(L);
 }
 
-void qp_lua_check_limit(lua_State *L, qp_meter_limit hit) {
+void qp_lua_check_limit(lua_State *L, qp_lua_meter_limit hit) {
   qp_lua *l = qp_lua_of(L);
-  if (hit == QP_METER_FINE) return;
+  if (hit == QP_LUA_METER_FINE) return;
   l->hit = hit;
   push_where(L);
-  if (hit == QP_METER_SECONDS) {
+  if (hit == QP_LUA_METER_SECONDS) {
     char text[64];
     snprintf(text, sizeof text, "took more than %g seconds", l->meter.seconds);
     lua_pushstring(L, text);
@@ -83,7 +83,7 @@ void qp_lua_on_count(lua_State *L, lua_Debug *ar) {
   qp_lua *l = qp_lua_of(L);
   if (!l->meter.running) return;
   if (qp_lua_user_line(L, ar)) see(l, ar->source, ar->currentline);
-  qp_lua_check_limit(L, qp_meter_tick(&l->meter, QP_LUA_HOOK_EVERY));
+  qp_lua_check_limit(L, qp_lua_meter_tick(&l->meter, QP_LUA_HOOK_EVERY));
 }
 
 /* ---- Protected calls ---- */
@@ -126,7 +126,8 @@ static qp_status fail_limit(const qp_lua *l, const char *what, qp_error *err) {
 static qp_status fail_memory(const qp_lua *l, qp_error *err) {
   char what[96];
   if (l->meter.long_string) {
-    snprintf(what, sizeof what, "makes a string longer than %d MiB", QP_METER_STRING_BYTES >> 20);
+    snprintf(what, sizeof what, "makes a string longer than %d MiB",
+             QP_LUA_METER_STRING_BYTES >> 20);
   } else {
     snprintf(what, sizeof what, "needs more than %zu MiB of memory", l->meter.memory_bytes >> 20);
   }
@@ -155,13 +156,13 @@ qp_status qp_lua_protect(qp_lua *l, bool guarded, lua_CFunction f, void *arg, qp
   lua_State *L = l->L;
   if (l->spoilt) return qp_fail(err, QP_E_LIMIT, "an earlier run of this Lua state had no end");
   protected_call call = {.L = L, .handler = lua_gettop(L) + 1};
-  l->hit = QP_METER_FINE;
+  l->hit = QP_LUA_METER_FINE;
   l->seen_line = 0;
   l->seen_file = NULL;
   lua_pushcfunction(L, on_error);
   lua_pushcfunction(L, f);
   lua_pushlightuserdata(L, arg);
-  qp_meter_start(&l->meter, guarded);
+  qp_lua_meter_start(&l->meter, guarded);
   bool came_back = true;
   if (guarded) {
     came_back = qp_watchdog_run(&l->meter, run_protected, &call);

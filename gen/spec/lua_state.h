@@ -19,8 +19,8 @@ enum { QP_LUA_HOOK_EVERY = 1000 }; /* instructions between two looks at the limi
 
 struct qp_lua {
   lua_State *L;
-  qp_meter meter;
-  qp_meter_limit hit;
+  qp_lua_meter meter;
+  qp_lua_meter_limit hit;
   int seen_line;         /* of the spec, when the limits were last looked at; 0: not yet */
   const char *seen_file; /* of that line; NULL: fallback */
   char prelude[64];      /* its resource path; "" before it has run */
@@ -46,7 +46,7 @@ void qp_lua_about_to_call(lua_State *L);
 /* Raise the error on the top of the stack, with the spec's line before it. */
 int qp_lua_raise(lua_State *L);
 /* Raise an error if a limit was hit. */
-void qp_lua_check_limit(lua_State *L, qp_meter_limit hit);
+void qp_lua_check_limit(lua_State *L, qp_lua_meter_limit hit);
 /* A hook for every QP_LUA_HOOK_EVERY instructions: looks at the limits. */
 void qp_lua_on_count(lua_State *L, lua_Debug *ar);
 /* Position of the innermost line of a spec (not of the prelude, not of C); false: there is none. */

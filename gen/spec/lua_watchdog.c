@@ -13,7 +13,7 @@
 #endif
 
 typedef struct watch {
-  qp_meter *meter;
+  qp_lua_meter *meter;
   sigjmp_buf back;
 } watch;
 
@@ -54,7 +54,7 @@ static bool start_timer(double seconds, timer_t *timer) {
   return timer_settime(*timer, 0, &times, NULL) == 0;
 }
 
-bool qp_watchdog_run(qp_meter *m, void (*f)(void *arg), void *arg) {
+bool qp_watchdog_run(qp_lua_meter *m, void (*f)(void *arg), void *arg) {
   m->overdue = m->allocating = 0;
   if (current) return f(arg), true;
   watch w = {.meter = m};

@@ -10,10 +10,10 @@
 /*
 ** Run f(arg) on this thread for at most m->seconds of its CPU time.  Then m->overdue is set, for a
 ** hook to end the run; a quarter of the time later f is left where it stands, and false returned.
-** f must take memory by qp_meter_allocate alone and hold no lock.  What it changed may be half
+** f must take memory by qp_lua_meter_allocate alone and hold no lock.  What it changed may be half
 ** changed after false: a Lua state must not be touched again, not even to close it.  Runs do not
 ** nest: one inside another is watched with it.
 */
-bool qp_watchdog_run(qp_meter *m, void (*f)(void *arg), void *arg);
+bool qp_watchdog_run(qp_lua_meter *m, void (*f)(void *arg), void *arg);
 
 #endif
