@@ -44,6 +44,10 @@ typedef struct qp_arguments {
   uint64_t residual, sum, weight, post_weight, norm; /* rotate-norm */
   uint64_t up, activation;                           /* rotate-glu; gemm-glu: activation */
   uint64_t routing, x_share;                         /* experts */
+  uint64_t k, v, keys, values, rotary;               /* attend */
+  uint64_t positions, context;                       /* attend, pick */
+  uint64_t heads, attention, pairs;                  /* attend */
+  uint64_t tokens, known, ids, vocabulary;           /* pick; weight: its embedding */
   uint64_t rows; /* rotate: rows of X; gather: ids; encode: sequences (codes: targets);
                     route: assignments */
   uint64_t x_stride, y_stride, up_stride; /* elements from row to row; of gemm x alone */
@@ -182,6 +186,38 @@ typedef struct qp_arguments {
   WORD(x_share, "unsigned long long x_share", "assignments that read one row of x: top_k or 1")    \
   LIST(STRIDES, "Stride stride[SEGMENTS]", "of the rows of Y")
 
+#define QP_ATTEND_ARGUMENTS(WORD, LIST)                                                            \
+  WORD(x, "const void *q", "[rows][heads][K]")                                                     \
+  WORD(y, "void *y", "[rows][heads][K]")                                                           \
+  WORD(k, "const void *k", "[rows][kv_heads][K] of the new token")                                 \
+  WORD(v, "const void *v", "[rows][kv_heads][K]")                                                  \
+  WORD(keys, "void *keys", "[rows][context][kv_heads][K], the cache")                              \
+  WORD(values, "void *values", "[rows][context][kv_heads][K]")                                     \
+  WORD(positions, "const int *positions", "[rows]; outside of 0 .. context - 1 a row of Y is 0")   \
+  WORD(rotary, "const float *rotary", "[context][2][pairs] cosines, then sines; null: none")       \
+  WORD(rows, "unsigned long long rows", "sequences")                                               \
+  WORD(x_stride, "unsigned long long q_stride", "elements from row to row of q")                   \
+  WORD(up_stride, "unsigned long long kv_stride", "of k and v")                                    \
+  WORD(y_stride, "unsigned long long y_stride", "of Y")                                            \
+  WORD(context, "unsigned long long context", "positions of the cache")                            \
+  WORD(heads, "unsigned heads, kv_heads", "heads of q; of k and v, which divide them")             \
+  WORD(attention, "float scale; unsigned window", "of q . k; positions seen, 0: all")              \
+  WORD(pairs, "unsigned long long pairs", "elements i and i + pairs of a head turn together")
+
+#define QP_PICK_ARGUMENTS(WORD, LIST)                                                              \
+  WORD(x, "const void *logits", "[rows][logits_stride]")                                           \
+  WORD(y, "void *y", "[rows][K], the token's row of the embedding")                                \
+  WORD(weight, "const void *embedding", "[vocabulary][K], or null: Y is not written")              \
+  WORD(tokens, "int *tokens", "[rows][context] by position")                                       \
+  WORD(known, "const int *known", "[rows]: tokens before it are given; null: none")                \
+  WORD(positions, "int *positions", "[rows] of the token that the logits are of; goes on by 1")    \
+  WORD(ids, "int *ids", "[rows], the tokens picked")                                               \
+  WORD(rows, "unsigned long long rows", "sequences")                                               \
+  WORD(x_stride, "unsigned long long logits_stride", "elements, a multiple of 8")                  \
+  WORD(y_stride, "unsigned long long y_stride", "of Y")                                            \
+  WORD(context, "unsigned long long context", "positions of 'tokens'")                             \
+  WORD(vocabulary, "unsigned long long vocabulary", "logits of a row")
+
 #define QP_NO_WORDS(WORD)
 
 /* LAUNCH(identifier, arguments, words of a segment, of its strides), in the order of the ops of
@@ -196,7 +232,9 @@ typedef struct qp_arguments {
   LAUNCH(ROTATE_GLU, QP_ROTATE_GLU_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                            \
   LAUNCH(GEMM_GLU, QP_GEMM_GLU_ARGUMENTS, QP_GEMM_SEGMENT_WORDS, QP_GEMM_STRIDE_WORDS)             \
   LAUNCH(ROUTE, QP_ROUTE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                      \
-  LAUNCH(EXPERTS, QP_EXPERTS_ARGUMENTS, QP_EXPERTS_SEGMENT_WORDS, QP_EXPERTS_STRIDE_WORDS)
+  LAUNCH(EXPERTS, QP_EXPERTS_ARGUMENTS, QP_EXPERTS_SEGMENT_WORDS, QP_EXPERTS_STRIDE_WORDS)         \
+  LAUNCH(ATTEND, QP_ATTEND_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                    \
+  LAUNCH(PICK, QP_PICK_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
 
 enum {
 #define X(name, arguments, segment, stride) QP_LAUNCH_##name,

@@ -43,8 +43,9 @@ unsigned qp_lib_streams(const qpal_library *l, uint32_t problem) {
   return n;
 }
 
-bool qp_lib_rotates(uint32_t op) {
-  return op == QPAL_ROTATE || op == QPAL_ROTATE_NORM || op == QPAL_ROTATE_GLU;
+bool qp_lib_reads_rows(uint32_t op) {
+  return op == QPAL_ROTATE || op == QPAL_ROTATE_NORM || op == QPAL_ROTATE_GLU ||
+         op == QPAL_ATTEND || op == QPAL_PICK;
 }
 
 bool qp_lib_has_strides(const qpal_library *l) { return l->header->version > QP_LIB_VERSION_CLOSE; }
@@ -54,7 +55,7 @@ bool qp_lib_multiplies(uint32_t op) { return op == QPAL_GEMM || op == QPAL_GEMM_
 unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t problem) {
   size_t (*bytes)(unsigned, unsigned, unsigned) =
       qp_lib_has_strides(l) ? qp_arguments_bytes : qp_arguments_bytes_close;
-  if (qp_lib_rotates(op)) return (unsigned)bytes(op, 0, 0);
+  if (qp_lib_reads_rows(op)) return (unsigned)bytes(op, 0, 0);
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, problem);
   return (unsigned)bytes(op, qp_lib_streams(l, problem), p->segments);
 }
@@ -302,12 +303,12 @@ static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
   const qp_lib_target *t = QP_LIB_GET(l, TARGETS, qp_lib_target, k->target);
   if (i < t->first_kernel || i - t->first_kernel >= t->kernels)
     return wrong("kernel", i, "target", k->target);
-  if (k->op > QPAL_GATHER && !qp_lib_rotates(k->op) && k->op != QPAL_GEMM_GLU)
+  if (k->op > QPAL_GATHER && !qp_lib_reads_rows(k->op) && k->op != QPAL_GEMM_GLU)
     return wrong("kernel", i, "op", k->op);
-  if (qp_lib_rotates(k->op) ? k->problem != QP_LIB_NONE
-                            : k->problem >= qp_lib_count(l, QP_LIB_PROBLEMS))
+  if (qp_lib_reads_rows(k->op) ? k->problem != QP_LIB_NONE
+                               : k->problem >= qp_lib_count(l, QP_LIB_PROBLEMS))
     return wrong("kernel", i, "problem", k->problem);
-  if (!qp_lib_rotates(k->op)) {
+  if (!qp_lib_reads_rows(k->op)) {
     const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, k->problem);
     if (k->columns != p->columns) return wrong("kernel", i, "columns", k->columns);
     for (unsigned s = 0; s < p->segments; s++) /* a kernel reads packed weights, not 16-bit ones */

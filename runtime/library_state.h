@@ -48,8 +48,8 @@ uint32_t qp_lib_count(const qpal_library *l, unsigned section);
 
 /* Bytes of the parameter block of the library's kernels with this op and problem. */
 unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t problem);
-/* A kernel of this op rotates rows and reads no weights. */
-bool qp_lib_rotates(uint32_t op);
+/* A kernel of this op reads rows and no packed weights: it is of no problem. */
+bool qp_lib_reads_rows(uint32_t op);
 /* gemm, with a gated linear unit or not. */
 bool qp_lib_multiplies(uint32_t op);
 /* Streams of a problem: the parts of all its linears. */

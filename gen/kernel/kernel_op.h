@@ -106,7 +106,9 @@ typedef struct qp_kernel_op {
   ROW(rotate_glu_tensor)                                                                           \
   ROW(gemm_glu)                                                                                    \
   ROW(route)                                                                                       \
-  ROW(experts)
+  ROW(experts)                                                                                     \
+  ROW(attend)                                                                                      \
+  ROW(pick)
 
 #define X(name) extern const qp_kernel_op qp_op_##name;
 QP_KERNEL_OPS(X)

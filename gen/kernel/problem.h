@@ -31,7 +31,9 @@ enum {
   X(ROTATE_GLU, "rotate-glu", false, false, false, false)                                          \
   X(GEMM_GLU, "gemm-glu", true, true, false, false)                                                \
   X(ROUTE, "route", false, false, false, true)                                                     \
-  X(EXPERTS, "experts", true, true, false, true)
+  X(EXPERTS, "experts", true, true, false, true)                                                   \
+  X(ATTEND, "attend", false, false, false, false)                                                  \
+  X(PICK, "pick", false, false, false, false)
 
 typedef enum qp_op {
 #define X(id, ...) QP_OP_##id,
@@ -58,6 +60,11 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 ** experts  Y_s[a,M_s] = r_s[e] * (X~[row] W^_s[e]^T) (+ bias_s[e])  for each assignment a of a
 **          token to an expert e; row is the token's, or a's own.  Segments are stacks of E equal
 **          linears of M rows each, packed as one of E M rows
+** attend   of each sequence one token at position p:  k and v, which got its rotary position, go to
+**          the cache at p,  Y_h = sum_t softmax_t(scale Q_h . keys[t]) values[t]  over t <= p, of
+**          the last 'window' ones;  K is the size of a head
+** pick     of each sequence the token behind position p: the one that is given there, else the
+**          largest logit's;  p goes on by one, Y is the token's row of a 16-bit embedding [V][K]
 ** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, which
 **          is no split
 ** X~ is X, or with 'rotate_fused' H (s * X).

@@ -104,7 +104,9 @@ typedef enum qpal_op {
   QPAL_GATHER = 3,
   QPAL_ROTATE_NORM = 5, /* rotations with a prologue */
   QPAL_ROTATE_GLU = 6,
-  QPAL_GEMM_GLU = 7 /* gemm with a gated linear unit behind it */
+  QPAL_GEMM_GLU = 7, /* gemm with a gated linear unit behind it */
+  QPAL_ATTEND = 10,  /* between a decoder's linears: qpal export --decoder */
+  QPAL_PICK = 11
 } qpal_op;
 
 /* ---- Kernel libraries ---- */
@@ -580,6 +582,67 @@ typedef struct qpal_gather_args {
 /* Like qpal_gemm. */
 QPAL_API qpal_status qpal_gather(const qpal_kernels *kernels, const qpal_gather_args *args,
                                  void *stream);
+
+/* ---- Between the linears of a decoder: libraries of `qpal export --decoder` ---- */
+
+/*
+** Attention of one new token of each sequence, whose position p is read from the device, so that a
+** captured graph can be launched for every token:  q and k get their rotary position, k and v go
+** to the caches at p, and
+**   y_h = sum_t softmax_t(scale q_h . keys[t]) values[t],  t = p - window + 1 .. p,
+** of key head h * kv_heads / heads.  Where p is outside of 0 .. context - 1, y is 0 and the caches
+** stay.  A block has a sequence and a key head: made for contexts of some thousand tokens.
+*/
+typedef struct qpal_attend_args {
+  size_t size;
+  unsigned columns;             /* elements of a head */
+  unsigned rows;                /* sequences; 0 does nothing */
+  unsigned type;                /* QPAL_F16 or QPAL_BF16: of q, k, v, y and the caches */
+  unsigned flags;               /* QPAL_PDL */
+  unsigned heads, kv_heads;     /* kv_heads divides heads */
+  unsigned context;             /* positions of the caches */
+  unsigned window;              /* newest positions that are seen; 0: all */
+  unsigned pairs;               /* rotary: elements i and i + pairs of a head turn together */
+  float scale;                  /* 1 / sqrt(columns), usually */
+  qpal_ptr q, k, v, y;          /* [rows][heads or kv_heads][columns], aligned to 16 bytes */
+  unsigned q_stride, kv_stride; /* elements from row to row, multiples of 8; 0: rows lie close */
+  unsigned y_stride, reserved;  /* reserved: 0 */
+  qpal_ptr keys, values;        /* [rows][context][kv_heads][columns], aligned to 16 bytes */
+  qpal_ptr positions;           /* int32 [rows] */
+  qpal_ptr rotary;              /* fp32 [context][2][pairs], cosines then sines; 0: none */
+} qpal_attend_args;
+/* Like qpal_gemm.  QPAL_E_NO_KERNEL: the library has none of this size of a head and type. */
+QPAL_API qpal_status qpal_attend(const qpal_kernels *kernels, const qpal_attend_args *args,
+                                 void *stream);
+
+/*
+** The next token of each sequence:  at position p + 1 the one of 'tokens' where that is below
+** 'known' (a prompt), else the one with the largest logit, the first of equal ones (a NaN is never
+** the largest; where all are, token 0).  It is stored in 'tokens' at p + 1 (where that is below
+** 'context') and in 'ids', p goes on by 1, and y, the next x, is its row of a 16-bit embedding;
+** of a packed one qpal_gather takes 'ids'.
+*/
+typedef struct qpal_pick_args {
+  size_t size;
+  unsigned columns;       /* K of the model's x */
+  unsigned rows;          /* sequences; 0 does nothing */
+  unsigned type;          /* QPAL_F16 or QPAL_BF16: of logits, embedding and y */
+  unsigned flags;         /* QPAL_PDL */
+  unsigned vocabulary;    /* logits of a row that count */
+  unsigned logits_stride; /* elements from row to row, a multiple of 8, readable; 0: vocabulary */
+  unsigned context;       /* positions of 'tokens' */
+  unsigned y_stride;      /* a multiple of 8; 0: K */
+  qpal_ptr logits;        /* [rows][logits_stride], aligned to 16 bytes */
+  qpal_ptr tokens;        /* int32 [rows][context] */
+  qpal_ptr known;         /* int32 [rows]; 0: nothing is given */
+  qpal_ptr positions;     /* int32 [rows] of the tokens that the logits are of */
+  qpal_ptr ids;           /* int32 [rows] */
+  qpal_ptr embedding;     /* [vocabulary][K], aligned to 16 bytes; 0: y is not written */
+  qpal_ptr y;             /* [rows][K], aligned to 16 bytes; with an embedding */
+} qpal_pick_args;
+/* Like qpal_gemm.  QPAL_E_NO_KERNEL: the library has none of this K and type. */
+QPAL_API qpal_status qpal_pick(const qpal_kernels *kernels, const qpal_pick_args *args,
+                               void *stream);
 
 #ifdef __cplusplus
 }

@@ -632,6 +632,21 @@ static void experts(maker *m) {
     }
 }
 
+/* What stands between a decoder's linears: sizes of heads, and of rows of embeddings. What comes
+   with a launch turns with the seed, as with prologues. */
+static void decoders(maker *m) {
+  static const unsigned columns[] = {32, 128, 96, 64, 256};
+  const unsigned n = m->w->coverage == QP_COVER_FEW ? 1 : m->w->coverage == QP_COVER_ALL ? 5 : 3;
+  for (qp_op op = QP_OP_ATTEND; op <= QP_OP_PICK; op++)
+    for (unsigned i = 0; i < n; i++) {
+      qp_problem p = problem(m, op, i % 2 ? QP_BF16 : QP_F16, 3 + i % 2);
+      if (m->w->columns && columns[i] != m->w->columns) continue;
+      p.columns = columns[i];
+      if (i % 2) p.sm_count = 1; /* a block takes sequences in turn */
+      for (unsigned turn = 0; turn < 2; turn++) push_each(m, &p);
+    }
+}
+
 static void list_families(maker *m, qp_op op) {
   const qp_family *all[QP_MAX_FAMILIES];
   const size_t n = qp_families_of(m->families, op, NULL, true, all);
@@ -657,6 +672,7 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   all_pairs(&m);
   if (!wishes->batch) encoders(&m);
   if (!wishes->batch) gathers(&m);
+  if (!wishes->rows && !wishes->batch) decoders(&m);
   if (!wishes->rows && !wishes->columns) routes(&m);
   experts(&m);
   if (wishes->coverage != QP_COVER_FEW) {

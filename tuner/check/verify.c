@@ -334,6 +334,8 @@ static const qp_op_check checks[QP_OP_COUNT] = {
                         .outputs = check_segments,
                         .row = compare_pairs},
     [QP_OP_ROTATE_GLU] = {.inputs = qp_check_glu_inputs, .outputs = qp_check_prologue_outputs},
+    [QP_OP_ATTEND] = {.inputs = qp_check_attend_inputs, .outputs = qp_check_attend_outputs},
+    [QP_OP_PICK] = {.inputs = qp_check_pick_inputs, .outputs = qp_check_pick_outputs},
 };
 
 static qp_status check_outputs(qp_check *c, qp_verdict *v) {

@@ -376,6 +376,7 @@ void qp_check_release(qp_check *c) {
   free(c->signs);
   free(c->rotated);
   qp_check_prologue_release(c);
+  qp_check_decoder_release(c);
   for (unsigned i = 0; i < QP_MAX_STREAMS; i++) {
     free(c->stream[i].codes);
     for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free(c->stream[i].field[f]);

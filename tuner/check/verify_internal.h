@@ -9,6 +9,7 @@
 enum { QP_CHECK_POISON = 0xff /* byte of what nothing has written */, QP_CHECK_BUFFERS = 256 };
 
 typedef struct qp_check qp_check;
+typedef struct qp_check_decoder qp_check_decoder; /* verify_decoder.c */
 
 typedef struct qp_check_sums {
   double difference, reference;
@@ -63,6 +64,7 @@ struct qp_check {
     uint16_t *residual, *up, *weight, *post; /* NULL: it comes without */
     double *sum;                             /* [batch][K]: h */
   } prologue;
+  qp_check_decoder *decoder; /* NULL but of attend and pick */
   qp_arguments args;
   qp_launch launch;
   unsigned char params[QP_PARAMS_MAX];
@@ -133,6 +135,15 @@ void qp_check_expert_products(qp_check *c, unsigned segment, unsigned row, const
                               const unsigned char *y, qp_check_sums *s);
 /* QP_E_WRONG: an assignment to what is no expert did not give 0. */
 qp_status qp_check_others(qp_check *c, unsigned segment, const unsigned char *y, qp_verdict *v);
+
+/* ---- Between a decoder's linears (verify_decoder.c) ---- */
+
+qp_status qp_check_attend_inputs(qp_check *c);
+qp_status qp_check_attend_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
+qp_status qp_check_pick_inputs(qp_check *c);
+/* All of it to the bit. */
+qp_status qp_check_pick_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
+void qp_check_decoder_release(qp_check *c);
 
 /* ---- Encode (verify_encode.c) ---- */
 

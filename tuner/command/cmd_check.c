@@ -344,7 +344,7 @@ int qp_cmd_check(int argc, char **argv) {
       QP_FLAG("all", o.all, "the whole coverage"),
       QP_FLAG("few", o.few, "only each quantizer once on each path"),
       QP_FLAG("kinds", o.kinds, "only the first quantizer of each kind"),
-      QP_TEXT("op", o.op, "OP", "only gemm, gemm-glu, dequant, gather, rotate, encode, ..."),
+      QP_TEXT("op", o.op, "OP", "only this one: gemm, dequant, gather, rotate, attend, ..."),
       QP_TEXT("without-op", o.without_op, "OP", "all but this one"),
       QP_TEXT("without", o.without, "LIST", "all quantizers but these"),
       QP_TEXT("path", o.path, "PATH", "only gemms of this path: tensor, cuda or naive"),

@@ -32,7 +32,7 @@ typedef struct export_options {
   const char *folder, *file, *c_source, *shared;
   qp_shapes shape;
   bool head, out_f32, no_dequant, no_rotation, inverse, rotate, glu, no_pdl, untuned;
-  unsigned workers;
+  unsigned decoder, workers;
 } export_options;
 
 /* Take the next item of a list separated by commas; false at its end.  QP_E_ARG by 'item' "" . */
@@ -105,6 +105,7 @@ static qp_status read_request(const export_options *o, qp_export_request *r, qp_
                            .dequant = !o->no_dequant,
                            .rotate = !o->no_rotation,
                            .inverse = o->inverse,
+                           .decoder = o->decoder,
                            .rotate_fused = o->rotate,
                            .gemm_glu = o->glu,
                            .pdl = !o->no_pdl,
@@ -273,6 +274,8 @@ int qp_cmd_export(int argc, char **argv) {
       QP_TEXT("prologue", o.prologue, "WHICH,...",
               "rotations with the norm or glu before them: norm, glu, none; as the model has them"),
       QP_FLAG("inverse", o.inverse, "inverse rotations, too, also for W as the checkpoint has it"),
+      QP_NUMBER("decoder", o.decoder, "D",
+                "attention of heads of D elements and the choice of a token, too", 32, 512),
       QP_FLAG("rotate", o.rotate, "gemms that rotate x themselves, too"),
       QP_FLAG("glu", o.glu, "gemms of up and gate that give activation(gate) * up, too"),
       QP_FLAG("no-pdl", o.no_pdl, "without programmatic dependent launch"),

@@ -266,8 +266,9 @@ static qp_status add_single(export *e, uint32_t target, const posed *what, qp_dt
   return make_kernel(e, target, what->index, "", &p);
 }
 
-static qp_status add_rotation(export *e, uint32_t target, qp_op op, qp_dtype type, unsigned columns,
-                              bool inverse) {
+/* A kernel that reads no packed weights. */
+static qp_status add_of_rows(export *e, uint32_t target, qp_op op, qp_dtype type, unsigned columns,
+                             bool inverse) {
   qp_problem p = base_problem(e, target, type, columns);
   p.op = op;
   p.inverse = inverse;
@@ -283,9 +284,9 @@ static qp_status add_prologues(export *e, uint32_t target, qp_dtype type, unsign
     if (g->columns == columns && g->member[0].quantizer && !g->lookup_only) by[g->input] = true;
   }
   if (by[QP_PRODUCER_NORM])
-    status = add_rotation(e, target, QP_OP_ROTATE_NORM, type, columns, false);
+    status = add_of_rows(e, target, QP_OP_ROTATE_NORM, type, columns, false);
   if (!status && by[QP_PRODUCER_GLU])
-    status = add_rotation(e, target, QP_OP_ROTATE_GLU, type, columns, false);
+    status = add_of_rows(e, target, QP_OP_ROTATE_GLU, type, columns, false);
   return status;
 }
 
@@ -297,12 +298,31 @@ static qp_status add_rotations(export *e, uint32_t target, qp_dtype type) {
     bool known = false;
     for (size_t j = 0; j < i; j++) known |= e->problem[j].group->columns == columns;
     if (known) continue;
-    status = add_rotation(e, target, QP_OP_ROTATE, type, columns, false);
+    status = add_of_rows(e, target, QP_OP_ROTATE, type, columns, false);
     if (!status && e->r->inverse)
-      status = add_rotation(e, target, QP_OP_ROTATE, type, columns, true);
+      status = add_of_rows(e, target, QP_OP_ROTATE, type, columns, true);
     if (!status) status = add_prologues(e, target, type, columns);
   }
   return status;
+}
+
+/* What stands between the linears of a decoder: attention, and the choice of a token, which reads
+   rows of an embedding as long as what norms make. */
+static qp_status add_decoder(export *e, uint32_t target, qp_dtype type) {
+  qp_status status = add_of_rows(e, target, QP_OP_ATTEND, type, e->r->decoder, false);
+  unsigned last = 0;
+  for (size_t i = 0; i < e->r->groups && !status; i++) {
+    const qp_export_group *g = &e->r->group[i];
+    bool known = g->input != QP_PRODUCER_NORM;
+    for (size_t j = 0; j < i && !known; j++)
+      known = e->r->group[j].input == QP_PRODUCER_NORM && e->r->group[j].columns == g->columns;
+    if (known) continue;
+    status = add_of_rows(e, target, QP_OP_PICK, type, last = g->columns, false);
+  }
+  if (status || last) return status;
+  return qp_fail(e->err, QP_E_ARG,
+                 "--decoder: no group of linears reads what a norm makes, so that the size of an "
+                 "embedding's row is not known; give a plan or a model");
 }
 
 static qp_status add_target(export *e, unsigned i) {
@@ -322,6 +342,7 @@ static qp_status add_target(export *e, unsigned i) {
       if (!status && e->r->rotate_fused) status = add_gemms(e, target, what, e->r->type[t], true);
     }
     if (!status && e->r->rotate) status = add_rotations(e, target, e->r->type[t]);
+    if (!status && e->r->decoder) status = add_decoder(e, target, e->r->type[t]);
   }
   return status;
 }

@@ -73,6 +73,8 @@ typedef struct qp_export_request {
   bool no_prologue;              /* ... without what makes it */
   bool norm, glu;                /* ... with a norm, a gated linear unit, of whatever K */
   bool inverse;                  /* and their inverses */
+  unsigned decoder;              /* size of a head: with attend, and pick of each K that norms make;
+                                    0: without */
   bool rotate_fused;             /* and gemms that rotate X themselves */
   bool gemm_glu;                 /* and of up and gate gemms that give activation(gate) * up */
   bool pdl;                      /* programmatic dependent launch, from sm_90 on */
