@@ -17,6 +17,7 @@
 #include "runtime/regular_file.h"
 
 enum { STREAMS_MAX = 16, GRID_MAX = 1 << 20, BATCH_MAX = 64 };
+enum { EXPERTS_MAX = 512, TOP_K_MAX = 16, TILE_MAX = 16 };
 
 uint32_t qp_lib_count(const qpal_library *l, unsigned section) {
   return l->header->section[section].count;
@@ -50,12 +51,17 @@ bool qp_lib_reads_rows(uint32_t op) {
 
 bool qp_lib_has_strides(const qpal_library *l) { return l->header->version > QP_LIB_VERSION_CLOSE; }
 
-bool qp_lib_multiplies(uint32_t op) { return op == QPAL_GEMM || op == QPAL_GEMM_GLU; }
+bool qp_lib_multiplies(uint32_t op) {
+  return op == QPAL_GEMM || op == QPAL_GEMM_GLU || op == QPAL_EXPERTS;
+}
+
+/* Its kernels read no packed weights: they belong to no problem. */
+static bool stands_alone(uint32_t op) { return qp_lib_reads_rows(op) || op == QPAL_ROUTE; }
 
 unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t problem) {
   size_t (*bytes)(unsigned, unsigned, unsigned) =
       qp_lib_has_strides(l) ? qp_arguments_bytes : qp_arguments_bytes_close;
-  if (qp_lib_reads_rows(op)) return (unsigned)bytes(op, 0, 0);
+  if (stands_alone(op)) return (unsigned)bytes(op, 0, 0);
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, problem);
   return (unsigned)bytes(op, qp_lib_streams(l, problem), p->segments);
 }
@@ -287,7 +293,23 @@ int qp_lib_kernel_order(const qp_lib_kernel *a, const qp_lib_kernel *b) {
   if (!c) c = compare_numbers(a->type, b->type);
   if (!c) c = compare_numbers(a->out_type, b->out_type);
   if (!c) c = compare_numbers(a->flags & turn, b->flags & turn);
-  return c ? c : compare_numbers(a->batch, b->batch);
+  if (!c) c = compare_numbers(a->batch, b->batch);
+  if (!c && a->op == QPAL_ROUTE) c = compare_numbers(a->experts, b->experts);
+  if (!c && a->op == QPAL_ROUTE) c = compare_numbers(a->top_k, b->top_k);
+  return c;
+}
+
+/* Of experts and what routes to them. */
+static qpal_status check_routing(const qpal_library *l, uint32_t i, const qp_lib_kernel *k) {
+  if (k->op != QPAL_ROUTE && k->op != QPAL_EXPERTS) return QPAL_OK;
+  if (l->header->section[QP_LIB_KERNELS].record_bytes < sizeof *k)
+    return damaged("its records of kernels end before their experts");
+  if (!k->experts || k->experts > EXPERTS_MAX) return wrong("kernel", i, "experts", k->experts);
+  if (!k->top_k || k->top_k > TOP_K_MAX || k->top_k > k->experts)
+    return wrong("kernel", i, "top_k", k->top_k);
+  if (!k->tile || k->tile > TILE_MAX) return wrong("kernel", i, "tile", k->tile);
+  if (!k->batch || k->batch > BATCH_MAX) return wrong("kernel", i, "batch", k->batch);
+  return QPAL_OK;
 }
 
 /* Up and gate, of one shape and quantizer. */
@@ -303,12 +325,12 @@ static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
   const qp_lib_target *t = QP_LIB_GET(l, TARGETS, qp_lib_target, k->target);
   if (i < t->first_kernel || i - t->first_kernel >= t->kernels)
     return wrong("kernel", i, "target", k->target);
-  if (k->op > QPAL_GATHER && !qp_lib_reads_rows(k->op) && k->op != QPAL_GEMM_GLU)
+  if (k->op > QPAL_GATHER && !stands_alone(k->op) && !qp_lib_multiplies(k->op))
     return wrong("kernel", i, "op", k->op);
-  if (qp_lib_reads_rows(k->op) ? k->problem != QP_LIB_NONE
-                               : k->problem >= qp_lib_count(l, QP_LIB_PROBLEMS))
+  if (stands_alone(k->op) ? k->problem != QP_LIB_NONE
+                            : k->problem >= qp_lib_count(l, QP_LIB_PROBLEMS))
     return wrong("kernel", i, "problem", k->problem);
-  if (!qp_lib_reads_rows(k->op)) {
+  if (!stands_alone(k->op)) {
     const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, k->problem);
     if (k->columns != p->columns) return wrong("kernel", i, "columns", k->columns);
     for (unsigned s = 0; s < p->segments; s++) /* a kernel reads packed weights, not 16-bit ones */
@@ -333,7 +355,8 @@ static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
     return damaged("its kernels are not in order");
   if (k->cubin == QP_LIB_NONE && k->ptx == QP_LIB_NONE)
     return wrong("kernel", i, "cubin", k->cubin);
-  const qpal_status status = check_image(l, i, k->cubin, 0);
+  qpal_status status = check_routing(l, i, k);
+  if (!status) status = check_image(l, i, k->cubin, 0);
   return status ? status : check_image(l, i, k->ptx, 1);
 }
 

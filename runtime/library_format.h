@@ -105,7 +105,7 @@ typedef struct qp_lib_group {
 enum { QP_LIB_PDL = 1, QP_LIB_ADDS = 2, QP_LIB_ROTATES = 4, QP_LIB_INVERSE = 8 };
 
 /* Sorted by target, op, problem, columns, type, out_type, ROTATES, INVERSE,
-   batch: all different. */
+   batch, route's by experts and top_k: all different. */
 typedef struct qp_lib_kernel {
   uint32_t name, source; /* strings */
   uint32_t target, op;   /* qpal_op */
@@ -119,7 +119,8 @@ typedef struct qp_lib_kernel {
   /* appended: a library without it is read as if it were 0 */
   uint32_t
       dequant_rows; /* gemm: from here on dequant and a GEMM are faster; 0: not known; max: never */
-  uint32_t reserved;
+  uint8_t top_k, tile; /* route, experts: gen/kernel/problem.h; else 0, as are the experts */
+  uint16_t experts;
 } qp_lib_kernel;
 enum { QP_LIB_KERNEL_LEAST = 88 }; /* bytes of the record before anything was appended */
 

@@ -154,7 +154,7 @@ static qpal_status load_all(qpal_kernels *ks) {
     const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, ks->first + i);
     status = load_kernel(ks, i);
     if (!qp_lib_multiplies(k->op)) continue;
-    qp_lib_range *range = &ks->gemm[k->op == QPAL_GEMM_GLU][k->problem];
+    qp_lib_range *range = &ks->gemm[qp_lib_gemm_kind(k->op)][k->problem];
     if (!range->count++) range->first = ks->first + i;
     if (k->workspace_bytes > ks->workspace_bytes) ks->workspace_bytes = k->workspace_bytes;
     if (4ull * k->counters > ks->counter_bytes) ks->counter_bytes = 4ull * k->counters;
@@ -192,8 +192,7 @@ static void release(qpal_kernels *ks) {
   qp_device_leave(ks->device, before);
   free(ks->module);
   free(ks->function);
-  free(ks->gemm[0]);
-  free(ks->gemm[1]);
+  for (unsigned i = 0; i < QP_LIB_GEMM_KINDS; i++) free(ks->gemm[i]);
   free(ks);
 }
 
@@ -209,8 +208,10 @@ static qpal_status fill(qpal_kernels *ks, const qpal_load_options *o) {
   ks->count = t->kernels;
   ks->module = calloc(ks->count + 1, sizeof(qp_module *));
   ks->function = calloc(ks->count + 1, sizeof(qp_function *));
-  for (unsigned i = 0; i < 2; i++) ks->gemm[i] = calloc(problems + 1, sizeof *ks->gemm[i]);
-  if (!ks->module || !ks->function || !ks->gemm[0] || !ks->gemm[1])
+  bool room = ks->module && ks->function;
+  for (unsigned i = 0; i < QP_LIB_GEMM_KINDS; i++)
+    room &= (ks->gemm[i] = calloc(problems + 1, sizeof *ks->gemm[i])) != NULL;
+  if (!room)
     return qp_refuse(QPAL_E_NOMEM, "no memory for %u kernels", ks->count);
   void *before = qp_device_enter(ks->device);
   status = load_all(ks);

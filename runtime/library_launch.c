@@ -30,7 +30,7 @@ const char *const qp_lib_type_names[3] = {"f16", "bf16", "f32"};
 
 /* The streams of one linear: codes, fields, codebooks (the library's own come from its
    constants). */
-static void add_streams(qp_lib_arguments *a, const qpal_kernels *ks, const qp_lib_linear *e,
+void qp_lib_add_streams(qp_lib_arguments *a, const qpal_kernels *ks, const qp_lib_linear *e,
                         const qpal_weights *w) {
   const qpal_library *l = ks->library;
   for (unsigned i = 0; i < e->parts; i++) {
@@ -77,7 +77,7 @@ qpal_status qp_lib_check_address(const char *name, unsigned index, qpal_ptr p, u
   return QPAL_OK;
 }
 
-static qpal_status check_weights(const qpal_library *l, const qp_lib_linear *e, unsigned member,
+qpal_status qp_lib_check_weights(const qpal_library *l, const qp_lib_linear *e, unsigned member,
                                  const qpal_weights *w) {
   if (!w) return qp_refuse(QPAL_E_ARG, "weights (member %u) is NULL", member);
   qpal_status status = qp_lib_check_address("weights.scale", member, w->scale, 4, false);
@@ -146,6 +146,10 @@ static qpal_status no_kernel(const qpal_kernels *ks, const qp_lib_group *g,
   const qp_lib_range all = ks->gemm[a->epilogue][g->problem];
   const uint32_t first = all.first, count = all.count;
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
+  if (ks->gemm[QP_LIB_GEMM_EXPERTS][g->problem].count)
+    return qp_refuse(QPAL_E_NO_KERNEL,
+                     "group '%s' is of stacks of experts, which qpal_experts launches",
+                     qp_lib_string(l, g->name));
   if (!count && ks->gemm[0][g->problem].count)
     return qp_refuse(QPAL_E_NO_KERNEL,
                      "group '%s' has no kernel with a gated linear unit: `qpal export --glu` makes "
@@ -280,7 +284,7 @@ static qpal_status check_segments(const qpal_library *l, const qpal_gemm_args *a
   qpal_status status = QPAL_OK;
   for (unsigned s = 0; s < p->segments && !status; s++) {
     const qpal_segment *e = &a->segment[s];
-    status = check_weights(l, linear_of(l, p, s), s, e->weights);
+    status = qp_lib_check_weights(l, linear_of(l, p, s), s, e->weights);
     if (!status) status = qp_lib_check_address("bias", s, e->bias, 2, false);
     if (!status) status = qp_lib_check_address("residual", s, e->residual, bytes, false);
     if (!status) status = qp_lib_check_address("y", s, e->y, bytes, !a->epilogue || !s);
@@ -328,7 +332,7 @@ static qp_lib_arguments gemm_arguments(const qpal_kernels *ks, const qpal_gemm_a
   for (unsigned s = 0; s < p->segments; s++) {
     const qpal_segment *e = &a->segment[s];
     const qp_stride_arguments stride = {.y = a->y_stride[s], .residual = a->residual_stride[s]};
-    add_streams(&to, ks, linear_of(ks->library, p, s), e->weights);
+    qp_lib_add_streams(&to, ks, linear_of(ks->library, p, s), e->weights);
     to.words.segment[s] =
         (qp_segment_arguments){.scale = e->weights->scale,
                                .bias = e->bias,
@@ -471,7 +475,7 @@ qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given,
   if (!status) status = find_member(ks->library, a.group, a.member, &one);
   if (!status && a.flags) status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; it must be 0", a.flags);
   if (!status) status = qp_lib_check_type(a.type, false);
-  if (!status) status = check_weights(ks->library, one.linear, a.member, a.weights);
+  if (!status) status = qp_lib_check_weights(ks->library, one.linear, a.member, a.weights);
   if (!status) status = qp_lib_check_address("w", a.member, a.w, 16, true);
   if (!status) status = qp_lib_check_address("signs", a.member, a.signs, 16, false);
   if (status) return status;
@@ -483,7 +487,7 @@ qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given,
                      "`qpal export --inverse` makes it",
                      one.linear->columns, qp_lib_type_names[a.type]);
   qp_lib_arguments to = {.words.segment = {{.scale = a.weights->scale, .y = a.w}}, .segments = 1};
-  add_streams(&to, ks, one.linear, a.weights);
+  qp_lib_add_streams(&to, ks, one.linear, a.weights);
   status = launch_member(ks, QPAL_DEQUANT, &one, a.member, a.type, &to, false, stream);
   return status || !a.signs ? status : unrotate(ks, turn, one.linear, &a, stream);
 }
@@ -497,7 +501,7 @@ qpal_status qpal_gather(const qpal_kernels *ks, const qpal_gather_args *given, v
   if (!status && a.flags & ~(unsigned)QPAL_PDL)
     status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a.flags);
   if (!status) status = qp_lib_check_type(a.type, false);
-  if (!status) status = check_weights(ks->library, one.linear, a.member, a.weights);
+  if (!status) status = qp_lib_check_weights(ks->library, one.linear, a.member, a.weights);
   if (!status) status = qp_lib_check_address("ids", a.member, a.ids, 4, a.rows > 0);
   if (!status) status = qp_lib_check_address("signs", a.member, a.signs, 4, false);
   if (!status) status = qp_lib_check_address("y", a.member, a.y, 16, a.rows > 0);
@@ -508,7 +512,7 @@ qpal_status qpal_gather(const qpal_kernels *ks, const qpal_gather_args *given, v
                                    .rows = a.rows,
                                    .segment = {{.scale = a.weights->scale}}},
                          .segments = 1};
-  add_streams(&to, ks, one.linear, a.weights);
+  qp_lib_add_streams(&to, ks, one.linear, a.weights);
   return launch_member(ks, QPAL_GATHER, &one, a.member, a.type, &to, (a.flags & QPAL_PDL) != 0,
                        stream);
 }

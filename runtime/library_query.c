@@ -53,6 +53,15 @@ qpal_status qpal_library_quantizer(const qpal_library *l, unsigned index,
   return qp_give(info, &own, sizeof own, sizeof own, "qpal_quantizer_info");
 }
 
+/* A kernel of experts of a problem; NULL: there is none. */
+static const qp_lib_kernel *find_experts(const qpal_library *l, uint32_t problem) {
+  for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_KERNELS); i++) {
+    const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, i);
+    if (k->op == QPAL_EXPERTS && k->problem == problem) return k;
+  }
+  return NULL;
+}
+
 static bool has_gather(const qpal_library *l, uint32_t problem) {
   for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_KERNELS); i++) {
     const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, i);
@@ -75,6 +84,8 @@ qpal_status qpal_library_group(const qpal_library *l, unsigned index, qpal_group
     own.rows += QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->rows;
     own.gathers |= has_gather(l, g->single[s]);
   }
+  const qp_lib_kernel *routed = find_experts(l, g->problem);
+  if (routed) own.experts = routed->experts, own.top_k = routed->top_k;
   return qp_give(info, &own, sizeof own, offsetof(qpal_group_info, gathers), "qpal_group_info");
 }
 

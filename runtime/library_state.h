@@ -77,6 +77,12 @@ typedef struct qp_lib_range {
   uint32_t first, count;
 } qp_lib_range;
 
+/* Which ranges an op has that multiplies: gemm by its epilogue, or experts. */
+enum { QP_LIB_GEMM_GLU = 1, QP_LIB_GEMM_EXPERTS = 2, QP_LIB_GEMM_KINDS = 3 };
+static inline unsigned qp_lib_gemm_kind(uint32_t op) {
+  return op == QPAL_GEMM_GLU ? QP_LIB_GEMM_GLU : op == QPAL_EXPERTS ? QP_LIB_GEMM_EXPERTS : 0;
+}
+
 struct qpal_kernels {
   const qpal_library *library;
   qpal_device *device;
@@ -86,7 +92,7 @@ struct qpal_kernels {
   qp_function **function; /* [count] */
   qpal_ptr constants;
   bool own_constants;
-  qp_lib_range *gemm[2]; /* by epilogue, [problems]: of KERNELS */
+  qp_lib_range *gemm[QP_LIB_GEMM_KINDS]; /* [problems]: of KERNELS */
   uint64_t workspace_bytes, counter_bytes;
 };
 

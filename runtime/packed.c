@@ -390,13 +390,22 @@ static const linear *find_linear(const qpal_packed *p, const char *name) {
   return bsearch(&key, p->linear, p->linears, sizeof *p->linear, by_name);
 }
 
-qpal_status qpal_packed_find(const qpal_packed *p, const qpal_library *library, unsigned group,
-                             unsigned member, qpal_packed_linear *out) {
+/* The name of a stack's tensor with the number of an expert; of QPAL_NONE as it is. */
+static qpal_status name_expert(const char *tensor, unsigned expert, char out[NAME_BYTES]) {
+  const char *star = strchr(tensor, '*');
+  if (expert == QPAL_NONE) return snprintf(out, NAME_BYTES, "%s", tensor), QPAL_OK;
+  if (!star) return qp_refuse(QPAL_E_ARG, "linear '%s' is no stack of experts", tensor);
+  snprintf(out, NAME_BYTES, "%.*s%u%s", (int)(star - tensor), tensor, expert, star + 1);
+  return QPAL_OK;
+}
+
+static qpal_status find(const qpal_packed *p, const qpal_library *library, unsigned group,
+                        unsigned member, unsigned expert, qpal_packed_linear *out) {
   qpal_linear_info info = {.size = sizeof info};
   qpal_group_info g = {.size = sizeof g};
   qpal_quantizer_info q = {.size = sizeof q};
   qpal_packed_linear own = {.size = sizeof own};
-  char name[NAME_BYTES + 64];
+  char name[NAME_BYTES + 64], tensor[NAME_BYTES];
   if (!p) return qp_refuse(QPAL_E_ARG, "packed is NULL");
   qpal_status status = qpal_library_linear(library, group, member, &info);
   if (!status) status = qpal_library_group(library, group, &g);
@@ -404,10 +413,11 @@ qpal_status qpal_packed_find(const qpal_packed *p, const qpal_library *library, 
     return qp_refuse(QPAL_E_ARG, "linear '%s' stays in 16 bits: see qpal_packed_tensor",
                      info.tensor);
   if (!status) status = qpal_library_quantizer(library, info.quantizer, &q);
+  if (!status) status = name_expert(info.tensor, expert, tensor);
   if (status) return status;
-  const linear *l = find_linear(p, info.tensor);
+  const linear *l = find_linear(p, tensor);
   if (!l && g.block < 0) l = find_linear(p, "lm_head"); /* tied: named after the embedding else */
-  if (!l) return qp_refuse(QPAL_E_ARG, "the packed weights have no linear '%s'", info.tensor);
+  if (!l) return qp_refuse(QPAL_E_ARG, "the packed weights have no linear '%s'", tensor);
   status = compare(p, l, &info, &q);
   own.parts = info.parts;
   for (unsigned i = 0; i < info.parts && !status; i++)
@@ -420,6 +430,22 @@ qpal_status qpal_packed_find(const qpal_packed *p, const qpal_library *library, 
   if (!status && *l->signs)
     status = find_bytes(p, l->signs, (info.columns + 31ull) / 32 * 4, &own.signs);
   return status ? status : qp_give(out, &own, sizeof own, sizeof own, "qpal_packed_linear");
+}
+
+qpal_status qpal_packed_find(const qpal_packed *p, const qpal_library *library, unsigned group,
+                             unsigned member, qpal_packed_linear *out) {
+  return find(p, library, group, member, QPAL_NONE, out);
+}
+
+qpal_status qpal_packed_find_expert(const qpal_packed *p, const qpal_library *library,
+                                    unsigned group, unsigned member, unsigned expert,
+                                    qpal_packed_linear *out) {
+  qpal_group_info g = {.size = sizeof g};
+  const qpal_status status = qpal_library_group(library, group, &g);
+  if (status) return status;
+  if (expert >= g.experts)
+    return qp_refuse(QPAL_E_ARG, "expert %u: group '%s' has %u", expert, g.name, g.experts);
+  return find(p, library, group, member, expert, out);
 }
 
 qpal_status qpal_packed_tensor(const qpal_packed *p, const char *name, qpal_tensor *out) {

@@ -3,14 +3,14 @@
 ** Routing:  a router's choice  ids [tokens][top_k]  --route-->  [sorted, in tiles]  --> experts.
 ** Assignment a = token * top_k + k sends a token to expert ids[a].  32-bit words, at 16 bytes:
 **
-**   [0]  number of tiles       [1]  assignments in tiles       [2]  assignments       [3]  0
+**   [0]  number of tiles    [1]  assignments in tiles    [2]  assignments    [3]  word of order[0]
 **   tiles   {expert, first, count, 0}: the assignments order[first .. first + count), which all go
 **           to one expert.  Experts rise, none is in a tile without an assignment; all tiles of an
 **           expert but the last are full
 **   order   assignments sorted by expert, those of one expert as they came; behind them those whose
 **           id is no expert, which are in no tile
 **
-** There is room for as many tiles as there can be, and 'order' begins behind it.
+** There is room for as many tiles as there can be, and 'order' begins behind it: [3] says where.
 */
 #ifndef QP_ROUTING_H
 #define QP_ROUTING_H

@@ -9,7 +9,6 @@
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
 #include "gen/kernel/rotation.h"
-#include "runtime/routing.h"
 
 static bool ragged(const qp_kernel *k) {
   for (unsigned i = 0; i < k->parts; i++)
@@ -47,11 +46,6 @@ static bool ragged(const qp_kernel *k) {
   X(FLAG, STAGED, qp_choice_get(c, "staged"), "further units are fetched behind the tables")       \
   X(FLAG, ROTATE, p->rotate_fused, "the kernel rotates X")
 
-#define EXPERT_CONSTANTS(X)                                                                        \
-  SHARED(X)                                                                                        \
-  X(UNSIGNED, TILES, qp_routing_tiles(qp_problem_assignments(p), p->experts, p->tile),             \
-    "most tiles of a routing")
-
 #define PART(X)                                                                                    \
   X(UNSIGNED, quantizer, p->lowered, "which of L0, L1, ... decodes it")                            \
   X(UNSIGNED, cluster, p->cluster, "of CLUSTERS")                                                  \
@@ -83,7 +77,7 @@ static bool ragged(const qp_kernel *k) {
   X(UNSIGNED, row_group, row_group, "its first row group in the cluster")
 
 static const qp_named constant[] = {CONSTANTS(QP_NAMED)};
-static const qp_named expert_constant[] = {EXPERT_CONSTANTS(QP_NAMED)};
+static const qp_named expert_constant[] = {SHARED(QP_NAMED)};
 static const qp_named part_member[] = {PART(QP_NAMED)};
 static const qp_named cluster_member[] = {CLUSTER(QP_NAMED)};
 static const qp_named rows_member[] = {ROWS(QP_NAMED)};
@@ -101,7 +95,7 @@ static void values(const qp_kernel *k, unsigned *v) {
 static void expert_values(const qp_kernel *k, unsigned *v) {
   const qp_problem *p = &k->problem;
   const qp_choice *c = &k->choice;
-  EXPERT_CONSTANTS(QP_VALUE)
+  SHARED(QP_VALUE)
 }
 static void part_values(const qp_part *p, unsigned *v) { PART(QP_VALUE) }
 static void cluster_values(const qp_cluster *c, unsigned *v) { CLUSTER(QP_VALUE) }

@@ -105,6 +105,8 @@ typedef enum qpal_op {
   QPAL_ROTATE_NORM = 5, /* rotations with a prologue */
   QPAL_ROTATE_GLU = 6,
   QPAL_GEMM_GLU = 7, /* gemm with a gated linear unit behind it */
+  QPAL_ROUTE = 8,    /* a router's choice, sorted */
+  QPAL_EXPERTS = 9,  /* gemm of stacks of experts */
   QPAL_ATTEND = 10,  /* between a decoder's linears: qpal export --decoder */
   QPAL_PICK = 11
 } qpal_op;
@@ -186,6 +188,7 @@ typedef struct qpal_group_info {
   unsigned members;
   unsigned rows; /* of all members together */
   int gathers;   /* there are kernels for qpal_gather of a member: it is an embedding */
+  unsigned experts, top_k; /* of stacks, for qpal_experts: E, how many a token goes to; else 0 */
 } qpal_group_info;
 QPAL_API qpal_status qpal_library_group(const qpal_library *library, unsigned index,
                                         qpal_group_info *info);
@@ -291,6 +294,12 @@ typedef struct qpal_packed_linear {
 */
 QPAL_API qpal_status qpal_packed_find(const qpal_packed *packed, const qpal_library *library,
                                       unsigned group, unsigned member, qpal_packed_linear *out);
+
+/* The same of one expert of a stack, whose tensor's name in the library has a '*' for its number:
+   an array of it is as long as qpal_linear_info says. */
+QPAL_API qpal_status qpal_packed_find_expert(const qpal_packed *packed, const qpal_library *library,
+                                             unsigned group, unsigned member, unsigned expert,
+                                             qpal_packed_linear *out);
 
 /* A tensor of the packed files that is no quantized linear (embedding, norm, bias): its bytes, its
    type ("F16", "BF16", "F32") and its shape.  QPAL_E_ARG: there is none of this name. */
@@ -643,6 +652,76 @@ typedef struct qpal_pick_args {
 /* Like qpal_gemm.  QPAL_E_NO_KERNEL: the library has none of this K and type. */
 QPAL_API qpal_status qpal_pick(const qpal_kernels *kernels, const qpal_pick_args *args,
                                void *stream);
+
+/* ---- Experts ---- */
+
+/*
+** A group of stacks: linears of E experts, of which a router chooses top_k for each token.  Packed
+** weights of its members are as those of one linear, each array E times as long, expert behind
+** expert (qpal_packed_find_expert); codebooks of a linear's own are not for stacks.  Row scales are
+** [E][M], biases [E][M].
+**
+** An assignment a = token * top_k + k sends a token to its expert k, ids[a].  qpal_route sorts all
+** of them by expert on the device, qpal_experts multiplies each with its expert's linears:
+**
+**   Y_i[a] = r_i * (X~[row] W^_i^T) (+ bias_i)  of expert ids[a], for each member i
+**
+** row is a's token, or a itself.  Weights of an expert are read once for up to as many tokens as a
+** tile has ('tile'), those of experts that no token goes to not at all.  Both launches are of fixed
+** size, so that a CUDA graph may hold them whatever the ids are.
+*/
+typedef struct qpal_experts_args {
+  size_t size;
+  unsigned group;
+  unsigned tokens;    /* from 1 to the largest batch that was exported */
+  unsigned type;      /* qpal_type of X and biases: QPAL_F16 or QPAL_BF16 */
+  unsigned out_type;  /* of Y: the same, or QPAL_F32 */
+  unsigned flags;     /* QPAL_PDL */
+  unsigned by_token;  /* 1: x is [tokens][K]; 0: x is [tokens * top_k][K] */
+  qpal_ptr x;         /* rotated, aligned to 16 bytes */
+  qpal_ptr routing;   /* what qpal_route wrote for as many tokens */
+  qpal_ptr workspace; /* workspace_bytes, aligned to 16; contents do not matter */
+  qpal_ptr counters;  /* counter_bytes; zero before the first launch, and after each */
+  const qpal_segment *segment; /* [members], without residuals; y_i [tokens * top_k][M_i] */
+  unsigned x_stride;           /* elements from row to row of x, a multiple of 8; 0: K */
+  unsigned y_stride[QPAL_MAX_MEMBERS]; /* of y_i; 0: M_i */
+} qpal_experts_args;
+
+typedef struct qpal_experts_info {
+  size_t size;
+  unsigned kernel; /* index in the library */
+  unsigned batch;  /* most tokens that it takes */
+  unsigned experts, top_k, tile;
+  int pdl;
+  uint64_t routing_bytes, workspace_bytes, counter_bytes;
+  int64_t latency_ps; /* as measured when it was tuned; -1: not known */
+} qpal_experts_info;
+
+/* What qpal_experts would do; group, tokens and types count.  QPAL_E_ARG; QPAL_E_NO_KERNEL: the
+   group is none of stacks, or there is no kernel of these types for so many tokens. */
+QPAL_API qpal_status qpal_experts_query(const qpal_kernels *kernels, const qpal_experts_args *args,
+                                        qpal_experts_info *info);
+
+/* Like qpal_gemm.  The bits of Y are the same on every run. */
+QPAL_API qpal_status qpal_experts(const qpal_kernels *kernels, const qpal_experts_args *args,
+                                  void *stream);
+
+/*
+** The routing of a router's choice, for all groups of the model with as many experts and top_k.  An
+** id that is no expert (another rank's) gives rows of zeros.  The ids of one token should differ.
+*/
+typedef struct qpal_route_args {
+  size_t size;
+  unsigned group;  /* one of those that will read it */
+  unsigned tokens; /* from 1 to the largest batch that was exported */
+  unsigned flags;  /* QPAL_PDL */
+  unsigned reserved; /* 0 */
+  qpal_ptr ids;      /* int32 [tokens][top_k] */
+  qpal_ptr routing;  /* routing_bytes of the group, aligned to 16 */
+} qpal_route_args;
+/* Like qpal_gemm. */
+QPAL_API qpal_status qpal_route(const qpal_kernels *kernels, const qpal_route_args *args,
+                                void *stream);
 
 #ifdef __cplusplus
 }

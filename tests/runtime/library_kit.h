@@ -71,7 +71,7 @@ __attribute__((unused)) static void kit_groups(qp_export_group g[3]) {
 }
 
 /* For two simulated GPUs: sm_90 with 2 multiprocessors, sm_80 with 2. */
-static qp_export_request kit_request(const qp_export_group *g) {
+__attribute__((unused)) static qp_export_request kit_request(const qp_export_group *g) {
   return (qp_export_request){.model = "tiny",
                              .groups = 3,
                              .group = g,

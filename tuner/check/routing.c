@@ -59,7 +59,7 @@ void qp_routing_sort(const qp_problem *p, const int32_t *ids, unsigned assignmen
   routing[0] = tiles;
   routing[1] = n;
   routing[2] = assignments;
-  routing[3] = 0;
+  routing[3] = (uint32_t)(order - routing);
   for (unsigned a = 0; a < assignments; a++)
     if (ids[a] < 0 || ids[a] >= (int32_t)p->experts) order[n++] = a;
 }

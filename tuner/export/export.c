@@ -98,8 +98,17 @@ static bool makes_pair(export *e, const qp_export_group *g) {
   return !why;
 }
 
+/* What tells problems apart beside their linears. */
+static void key_of(const export *e, const qp_export_group *g, char *to, size_t size) {
+  if (g->experts)
+    snprintf(to, size, "%s, %u of %u experts", path_of(e, g), g->top_k, g->experts);
+  else
+    snprintf(to, size, "%s", path_of(e, g));
+}
+
 static qp_status add_group(export *e, const qp_export_group *g) {
   uint32_t linear[QP_MAX_SEGMENTS];
+  char key[64];
   qp_lib_group record = {.name = qp_library_writer_string(e->writer, g->name),
                          .path = qp_library_writer_string(e->writer, path_of(e, g)),
                          .block = g->block};
@@ -116,13 +125,15 @@ static qp_status add_group(export *e, const qp_export_group *g) {
       return no_memory(e);
     if (g->lookup && !pose(e, record.single[m], g, QP_OP_GATHER, m)) return no_memory(e);
   }
+  key_of(e, g, key, sizeof key);
   if (!status)
-    status = qp_library_writer_problem(e->writer, linear, g->members, g->columns, path_of(e, g),
+    status = qp_library_writer_problem(e->writer, linear, g->members, g->columns, key,
                                        &record.problem, e->err);
   if (!status && g->member[0].quantizer && !g->lookup_only &&
-      !pose(e, record.problem, g, QP_OP_GEMM, 0))
+      !pose(e, record.problem, g, g->experts ? QP_OP_EXPERTS : QP_OP_GEMM, 0))
     return no_memory(e);
-  if (!status && g->glu && e->r->gemm_glu && g->member[0].quantizer && makes_pair(e, g) &&
+  const bool pair = g->glu && !g->experts && e->r->gemm_glu && g->member[0].quantizer;
+  if (!status && pair && makes_pair(e, g) &&
       !pose(e, record.problem, g, QP_OP_GEMM_GLU, 0))
     return no_memory(e);
   return status ? status : qp_library_writer_group(e->writer, &record, e->err);
@@ -142,7 +153,7 @@ static qp_status add_job(export *e, uint32_t target, uint32_t problem, const qp_
   job *j = calloc(1, sizeof *j);
   if (!j || !(j->name = strdup(k->name))) return free(j), no_memory(e);
   const qp_problem *p = &k->problem;
-  const bool rows = qp_op_has_batch(p->op);
+  const bool rows = qp_op_has_batch(p->op), routed = qp_op_has_experts(p->op);
   j->record = (qp_lib_kernel){
       .name = qp_library_writer_string(e->writer, k->name),
       .source = qp_library_writer_string(e->writer, source),
@@ -152,7 +163,10 @@ static qp_status add_job(export *e, uint32_t target, uint32_t problem, const qp_
       .columns = p->columns,
       .type = (uint32_t)p->type,
       .out_type = (uint32_t)(rows ? p->out_type : p->type),
-      .batch = rows ? p->batch : 0,
+      .batch = rows || routed ? p->batch : 0,
+      .experts = (uint16_t)(routed ? p->experts : 0),
+      .top_k = (uint8_t)(routed ? p->top_k : 0),
+      .tile = (uint8_t)(routed ? p->tile : 0),
       .flags = (k->pdl ? QP_LIB_PDL : 0u) | (k->adds_to_zero ? QP_LIB_ADDS : 0u) |
                (p->rotate_fused ? QP_LIB_ROTATES : 0u) | (p->inverse ? QP_LIB_INVERSE : 0u),
       .grid = k->grid,
@@ -195,7 +209,7 @@ static qp_status make_kernel(export *e, uint32_t target, uint32_t problem, const
   qp_choice_default(family, &choice);
   if (e->r->pdl && qp_arch_has(p->arch, QP_ARCH_PDL)) qp_choice_put(&choice, "pdl", 1);
   qp_status status = QP_OK;
-  if (e->r->choose)
+  if (e->r->choose && !qp_op_has_experts(p->op)) /* of which there are no records */
     status = e->r->choose(e->r->chooser, gpu, p, &choice, source, &latency_ps, e->err);
   if (status) return status;
   qp_kernel *k = calloc(1, sizeof *k);
@@ -221,6 +235,19 @@ static qp_problem base_problem(const export *e, uint32_t target, qp_dtype type, 
                       .sm_count = gpu->sm_count};
 }
 
+/* The same tiles for all stacks with as many experts, so that one routing serves them. */
+static void set_routing(const export *e, const qp_export_group *g, qp_problem *p) {
+  unsigned columns = 0;
+  for (size_t i = 0; i < e->r->groups; i++) {
+    const qp_export_group *other = &e->r->group[i];
+    if (other->experts == g->experts && other->top_k == g->top_k && other->columns > columns)
+      columns = other->columns;
+  }
+  p->experts = g->experts;
+  p->top_k = g->top_k;
+  p->tile = qp_problem_usual_tile(p->batch, columns);
+}
+
 /* The gemms of one problem: each batch; a batch that cannot be is noted, unless none can. */
 static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dtype type,
                            bool rotate) {
@@ -237,6 +264,7 @@ static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dty
   const size_t first = e->jobs;
   for (unsigned b = 0; b < e->r->batches; b++) {
     p.batch = e->r->batch[b];
+    if (g->experts) set_routing(e, g, &p);
     const qp_status status = make_kernel(e, target, what->index, path_of(e, g), &p);
     if (status == QP_E_LIMIT) {
       qp_text_add(e->notes, "%s on %s: no kernel for batch %u%s: %.300s\n", g->name,
@@ -325,6 +353,26 @@ static qp_status add_decoder(export *e, uint32_t target, qp_dtype type) {
                  "embedding's row is not known; give a plan or a model");
 }
 
+/* What routes to stacks: for each number of experts and of those that a token goes to. */
+static qp_status add_routes(export *e, uint32_t target) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < e->r->groups && !status; i++) {
+    const qp_export_group *g = &e->r->group[i];
+    bool known = !g->experts || !g->member[0].quantizer;
+    for (size_t k = 0; k < i; k++)
+      known |= e->r->group[k].member[0].quantizer && e->r->group[k].experts == g->experts &&
+               e->r->group[k].top_k == g->top_k;
+    for (unsigned b = 0; b < e->r->batches && !status && !known; b++) {
+      qp_problem p = base_problem(e, target, QP_F16, 0);
+      p.op = QP_OP_ROUTE;
+      p.batch = e->r->batch[b];
+      set_routing(e, g, &p);
+      status = make_kernel(e, target, QP_LIB_NONE, "", &p);
+    }
+  }
+  return status;
+}
+
 static qp_status add_target(export *e, unsigned i) {
   const qp_export_gpu *gpu = &e->r->gpu[i];
   const char *chosen = gpu->chosen ? gpu->chosen : e->r->chosen;
@@ -334,17 +382,18 @@ static qp_status add_target(export *e, unsigned i) {
   for (unsigned t = 0; t < e->r->types && !status; t++) {
     for (size_t q = 0; q < e->problems && !status; q++) {
       const posed *what = &e->problem[q];
-      if (!qp_op_multiplies(what->op)) {
+      if (!qp_op_multiplies(what->op) && what->op != QP_OP_EXPERTS) {
         status = add_single(e, target, what, e->r->type[t]);
         continue;
       }
       status = add_gemms(e, target, what, e->r->type[t], false);
-      if (!status && e->r->rotate_fused) status = add_gemms(e, target, what, e->r->type[t], true);
+      if (!status && e->r->rotate_fused && !what->group->experts)
+        status = add_gemms(e, target, what, e->r->type[t], true);
     }
     if (!status && e->r->rotate) status = add_rotations(e, target, e->r->type[t]);
     if (!status && e->r->decoder) status = add_decoder(e, target, e->r->type[t]);
   }
-  return status;
+  return status ? status : add_routes(e, target);
 }
 
 /* ---- Compiling and writing ---- */

@@ -31,11 +31,12 @@ typedef struct qp_export_group {
   unsigned columns; /* K */
   qp_model_producer input; /* what makes it: QP_PRODUCER_OTHER where it is not known */
   bool glu; /* two members, up and gate in this order */
+  unsigned experts, top_k; /* of members that are stacks; 0: they are not */
   unsigned members;
   struct {
     char tensor[QP_MODEL_NAME];    /* without ".weight" */
     const qp_quantizer *quantizer; /* NULL: 16 bits (then of all members) */
-    unsigned rows;
+    unsigned rows; /* of a stack those of one expert */
   } member[QP_MAX_SEGMENTS];
 } qp_export_group;
 

@@ -7,17 +7,34 @@
 #include <string.h>
 
 #include "gen/compile/compile.h"
+#include "gen/kernel/kernel.h"
 #include "gen/spec/layout.h"
 #include "runtime/arch.h"
 #include "runtime/device.h"
 
-/* What a library cannot launch. */
-static qp_status refuse_stack(const char *model, const char *tensor, unsigned experts,
-                              qp_error *err) {
-  return qp_fail(err, QP_E_ARG,
-                 "%s: '%s' is a stack of %u experts, of which no launch is exported: qpal quantize "
-                 "packs them, and an engine decodes them one by one",
-                 model, tensor, experts);
+/* What no launch takes. */
+static qp_status check_stacks(const char *model, const qp_export_group *g, qp_error *err) {
+  for (unsigned m = 0; m < g->members && g->experts; m++) {
+    const qp_quantizer *q = g->member[m].quantizer;
+    if (q && g->member[m].rows % 32)
+      return qp_fail(err, QP_E_ARG,
+                     "%s: '%s' are experts of %u rows, of which no launch is exported: a multiple "
+                     "of 32 is needed",
+                     model, g->member[m].tensor, g->member[m].rows);
+    if (q && !qp_kernel_mergeable(q))
+      return qp_fail(err, QP_E_ARG,
+                     "%s: '%s' are experts by %s, which has a codebook of its own for each; no "
+                     "launch of a stack takes it",
+                     model, g->member[m].tensor, q->name);
+    if (!g->top_k || g->top_k > g->experts || g->experts > QP_MAX_EXPERTS ||
+        g->top_k > QP_MAX_TOP_K)
+      return qp_fail(err, QP_E_ARG,
+                     "%s: '%s' are %u experts, a token goes to %u; up to %d and %d can be "
+                     "exported (a plan without 'active' is of an older qpal: plan again)",
+                     model, g->member[m].tensor, g->experts, g->top_k, QP_MAX_EXPERTS,
+                     QP_MAX_TOP_K);
+  }
+  return QP_OK;
 }
 
 static qp_status make_groups(size_t n, qp_export_group **out, qp_error *err) {
@@ -47,6 +64,8 @@ static qp_status plan_group(const qp_plan *plan, const qp_plan_launch *l,
     const qp_plan_linear *e = &plan->linear[l->linear[m]];
     role[m] = e->role;
     g->columns = e->columns;
+    g->experts = e->experts;
+    g->top_k = e->active;
     g->member[m].rows = e->rows;
     g->member[m].quantizer = q[e->quantizer];
     quantized += q[e->quantizer] != NULL;
@@ -57,7 +76,7 @@ static qp_status plan_group(const qp_plan *plan, const qp_plan_launch *l,
   name_group(g, role);
   if (quantized && quantized != l->members)
     return qp_fail(err, QP_E_ARG, "launch %s: it fuses fp16 linears with quantized ones", g->name);
-  return QP_OK;
+  return check_stacks(plan->model, g, err);
 }
 
 /* An embedding that is looked up alone. */
@@ -83,8 +102,6 @@ qp_status qp_export_plan_groups(const qp_plan *plan, qp_palette *palette, qp_exp
     status = plan_group(plan, &plan->launch[i], q, &g[i], err);
   for (unsigned i = 0; i < plan->linears && !status; i++) {
     const qp_plan_linear *l = &plan->linear[i];
-    if (l->experts && q[l->quantizer])
-      status = refuse_stack(plan->model, l->tensor, l->experts, err);
     if (qp_plan_looks_up_alone(l))
       embedding_group(l->tensor, l->rows, l->columns, q[l->quantizer], &g[n++]);
   }
@@ -97,13 +114,16 @@ qp_status qp_export_plan_groups(const qp_plan *plan, qp_palette *palette, qp_exp
 
 /* ---- Models and shapes ---- */
 
-static void model_group(const qp_model *m, unsigned block, unsigned group, const qp_quantizer *q,
-                        const char *path, qp_export_group *g) {
+static qp_status model_group(const qp_model *m, unsigned block, unsigned group,
+                             const qp_quantizer *q, const char *path, qp_export_group *g,
+                             qp_error *err) {
   const qp_model_group *from = &m->group[group];
   const char *role[QP_MAX_SEGMENTS];
   g->block = (int)block;
   g->columns = from->columns;
   g->members = from->linears;
+  g->experts = m->linear[from->linear[0]].experts;
+  g->top_k = g->experts ? m->linear[from->linear[0]].active : 0;
   snprintf(g->path, sizeof g->path, "%s", path);
   for (unsigned i = 0; i < from->linears; i++) {
     role[i] = m->linear[from->linear[i]].role;
@@ -114,6 +134,7 @@ static void model_group(const qp_model *m, unsigned block, unsigned group, const
   g->input = qp_model_producer_of(role[0]);
   g->glu = g->members == 2 && qp_model_gates(role[0], role[1]);
   name_group(g, role);
+  return check_stacks(m->name, g, err);
 }
 
 qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q,
@@ -121,17 +142,15 @@ qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q,
                                  qp_export_group **out, size_t *count, qp_error *err) {
   qp_export_group *g = NULL;
   const bool shared = embedding && m->tied && !m->headless;
-  for (unsigned i = 0; i < m->linears; i++)
-    if (m->linear[i].experts)
-      return refuse_stack(m->name, m->linear[i].tensor, m->linear[i].experts, err);
   head |= shared;
   size_t n = head, at = 0;
   for (unsigned i = 0; i < m->groups; i++) n += qp_model_group_copies(m, i);
-  const qp_status status = make_groups(n + 1, &g, err);
+  qp_status status = make_groups(n + 1, &g, err);
   if (status) return status;
-  for (unsigned b = 0; b < m->layers; b++)
-    for (unsigned i = 0; i < m->groups; i++)
-      if (qp_model_has_group(m, b, i)) model_group(m, b, i, q, path, &g[at++]);
+  for (unsigned b = 0; b < m->layers && !status; b++)
+    for (unsigned i = 0; i < m->groups && !status; i++)
+      if (qp_model_has_group(m, b, i)) status = model_group(m, b, i, q, path, &g[at++], err);
+  if (status) return free(g), status;
   if (head) {
     qp_export_group *last = &g[n - 1];
     const qp_model_linear *e = &m->linear[m->linears];

@@ -33,6 +33,7 @@ static void fill_linears(decoder *d) {
     qp_plan_linear *l = &d->plan->linear[i];
     *l = (qp_plan_linear){.block = head ? QP_PLAN_NO_BLOCK : (int)block,
                           .experts = m->linear[k].experts,
+                          .active = m->linear[k].experts ? m->linear[k].active : 0,
                           .rows = m->linear[k].rows,
                           .columns = m->linear[k].columns,
                           .quantizer = UINT32_MAX,

@@ -36,6 +36,7 @@ typedef struct qp_plan_linear {
   bool lookup;            /* it is the embedding: role "embedding", or "lm_head" where it is both */
   unsigned rows, columns; /* out_features M, in_features K */
   unsigned experts;       /* of a stack, whose tensor has a '*' for their number; 0: one matrix */
+  unsigned active;        /* of them, how many a token goes to; 0: one matrix, or an older plan */
   unsigned quantizer;     /* index into qp_plan.quantizer */
   double sensitivity;     /* alpha */
   double distortion;      /* D, relative to the weights' variance; loss is alpha D */

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/* Stacks of experts through the public interface: routed, launched, refused. */
+#include "tests/runtime/library_kit.h"
+
+#include "runtime/routing.h"
+
+enum { EXPERTS = 3, TOP_K = 2, TOKENS = 3, ASSIGNMENTS = TOKENS * TOP_K, NONE = 5 };
+enum { UP, GATE, DOWN, LINEARS };
+
+static const int32_t ids[ASSIGNMENTS] = {0, 2, 2, 1, NONE, 2};
+static const char *const quantizers[LINEARS] = {"tcq-2.75", "int4-g128", "nuq-4"};
+static const unsigned rows[LINEARS] = {64, 32, 96}; /* of one expert */
+
+static void *file;
+static qpal_library *library;
+static qpal_device *device;
+static qpal_kernels *kernels;
+static kit_linear linear[LINEARS];
+static qpal_ptr routing, workspace, counters, id, y[LINEARS];
+
+static void add_member(qp_export_group *g, unsigned i, const char *name) {
+  const unsigned m = g->members++;
+  snprintf(g->member[m].tensor, sizeof g->member[m].tensor, "model.layers.0.mlp.experts.*.%s",
+           name);
+  g->member[m].quantizer = kit_find(quantizers[i]);
+  g->member[m].rows = rows[i];
+}
+
+static void make_groups(qp_export_group g[2]) {
+  static const char *const names[] = {"layers.0.expert_up+expert_gate", "layers.0.expert_down"};
+  memset(g, 0, 2 * sizeof *g);
+  for (unsigned i = 0; i < 2; i++) {
+    snprintf(g[i].name, sizeof g->name, "%s", names[i]);
+    g[i].columns = KIT_K;
+    g[i].experts = EXPERTS;
+    g[i].top_k = TOP_K;
+  }
+  add_member(&g[0], UP, "up_proj");
+  add_member(&g[0], GATE, "gate_proj");
+  add_member(&g[1], DOWN, "down_proj");
+}
+
+static unsigned group_of(unsigned i) { return i == DOWN; }
+static unsigned member_of(unsigned i) { return i == GATE; }
+
+/* All experts' arrays, one behind the other. */
+static void upload(unsigned i) {
+  kit_linear *l = &linear[i];
+  qpal_linear_info info = {.size = sizeof info};
+  kit_linear_make(l, quantizers[i], EXPERTS * rows[i]);
+  cr_assert_eq(qpal_library_linear(library, group_of(i), member_of(i), &info), QPAL_OK);
+  cr_assert_eq(info.rows, rows[i]);
+  info.rows *= EXPERTS;
+  for (unsigned p = 0; p < info.parts; p++) {
+    info.part[p].code_bytes *= EXPERTS;
+    for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++) info.part[p].field_bytes[f] *= EXPERTS;
+  }
+  kit_linear_upload(l, device, &info);
+}
+
+static qpal_experts_args arguments(unsigned group) {
+  return (qpal_experts_args){.size = sizeof(qpal_experts_args),
+                             .group = group,
+                             .tokens = TOKENS,
+                             .routing = routing,
+                             .workspace = workspace,
+                             .counters = counters};
+}
+
+static void set_up(void) {
+  size_t bytes;
+  qp_export_group g[2];
+  cr_assert_eq(qp_session_open(&kit_session, &kit_err), QP_OK, "%s", kit_err.text);
+  make_groups(g);
+  qp_export_request r = kit_request(g);
+  r.groups = 2;
+  r.dequant = r.rotate = r.inverse = r.norm = r.glu = false;
+  file = kit_export(&r, &bytes);
+  cr_assert_eq(qpal_library_from_memory(file, bytes, &library), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_sim_open(90, 2, &device), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_kernels_load(library, device, NULL, &kernels), QPAL_OK, "%s", qpal_message());
+  qpal_kernels_info k = {.size = sizeof k};
+  cr_assert_eq(qpal_kernels_describe(kernels, &k), QPAL_OK);
+  qpal_experts_info info = {.size = sizeof info};
+  const qpal_experts_args a = arguments(0);
+  cr_assert_eq(qpal_experts_query(kernels, &a, &info), QPAL_OK, "%s", qpal_message());
+  routing = kit_upload(device, NULL, info.routing_bytes);
+  workspace = kit_upload(device, NULL, k.workspace_bytes);
+  counters = kit_upload(device, NULL, k.counter_bytes);
+  id = kit_upload(device, ids, sizeof ids);
+  for (unsigned i = 0; i < LINEARS; i++) {
+    upload(i);
+    y[i] = kit_upload(device, NULL, 2ul * ASSIGNMENTS * rows[i]);
+  }
+}
+
+static void tear_down(void) {
+  for (unsigned i = 0; i < LINEARS; i++) kit_linear_free(&linear[i]);
+  qpal_kernels_close(kernels);
+  qpal_device_close(device);
+  qpal_library_close(library);
+  free(file);
+  qp_session_close(&kit_session);
+}
+
+TestSuite(library_experts, .init = set_up, .fini = tear_down, .timeout = 120);
+
+static void route(unsigned tokens) {
+  const qpal_route_args a = {.size = sizeof a, .tokens = tokens, .ids = id, .routing = routing};
+  cr_assert_eq(qpal_route(kernels, &a, NULL), QPAL_OK, "%s", qpal_message());
+}
+
+static void launch(qpal_experts_args *a) {
+  qpal_segment segment[2];
+  for (unsigned m = 0; m < (a->group ? 1 : 2); m++) {
+    const unsigned i = a->group ? DOWN : m;
+    segment[m] = (qpal_segment){.weights = &linear[i].on_device, .y = y[i]};
+  }
+  a->segment = segment;
+  cr_assert_eq(qpal_experts(kernels, a, NULL), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_wait(device, NULL), QPAL_OK, "%s", qpal_message());
+}
+
+/* Y of a linear; row a of x, or of a's token. */
+static void compare(unsigned i, const double *x, unsigned share, unsigned assignments) {
+  uint16_t got[ASSIGNMENTS * 96];
+  double want[ASSIGNMENTS * 96];
+  const unsigned m = rows[i];
+  cr_assert_eq(qpal_download(device, got, y[i], 2ul * assignments * m), QPAL_OK);
+  for (unsigned a = 0; a < assignments; a++)
+    for (unsigned r = 0; r < m; r++) {
+      double sum = 0;
+      for (unsigned k = 0; k < KIT_K && ids[a] < EXPERTS; k++)
+        sum += linear[i].w[((size_t)ids[a] * m + r) * KIT_K + k] * x[a / share * KIT_K + k];
+      want[a * m + r] = sum;
+      cr_assert(ids[a] < EXPERTS || !got[a * m + r], "no expert's row is 0");
+    }
+  cr_expect_lt(kit_error(got, want, (size_t)assignments * m), 2e-3, "%s", quantizers[i]);
+}
+
+static void make_x(unsigned n, double *x, qpal_ptr *on_device) {
+  uint16_t half[ASSIGNMENTS * KIT_K];
+  for (unsigned i = 0; i < n * KIT_K; i++) {
+    half[i] = qp_double_to_half(qp_random_uniform(&kit_random, -1, 1));
+    x[i] = (double)qp_half_to_float(half[i]);
+  }
+  *on_device = kit_upload(device, half, 2ul * n * KIT_K);
+}
+
+Test(library_experts, multiply_tokens_and_assignments_by_their_own_experts) {
+  double x[ASSIGNMENTS * KIT_K];
+  qpal_experts_args up = arguments(0), down = arguments(1);
+  route(TOKENS);
+  make_x(TOKENS, x, &up.x);
+  up.by_token = 1;
+  launch(&up);
+  compare(UP, x, TOP_K, ASSIGNMENTS);
+  compare(GATE, x, TOP_K, ASSIGNMENTS);
+  make_x(ASSIGNMENTS, x, &down.x);
+  launch(&down);
+  compare(DOWN, x, 1, ASSIGNMENTS);
+}
+
+Test(library_experts, of_one_token_take_the_kernel_of_one) {
+  double x[ASSIGNMENTS * KIT_K];
+  qpal_experts_args a = arguments(0);
+  qpal_experts_info info = {.size = sizeof info};
+  a.tokens = a.by_token = 1;
+  cr_assert_eq(qpal_experts_query(kernels, &a, &info), QPAL_OK, "%s", qpal_message());
+  cr_expect_eq(info.batch, 1);
+  cr_expect_eq(info.tile, 1);
+  cr_expect_eq(info.experts, EXPERTS);
+  cr_expect_eq(info.top_k, TOP_K);
+  route(1);
+  make_x(1, x, &a.x);
+  launch(&a);
+  compare(UP, x, TOP_K, TOP_K);
+}
+
+Test(library_experts, are_told_from_other_groups) {
+  qpal_group_info g = {.size = sizeof g};
+  cr_assert_eq(qpal_library_group(library, 1, &g), QPAL_OK);
+  cr_expect_eq(g.experts, EXPERTS);
+  cr_expect_eq(g.top_k, TOP_K);
+  cr_expect_eq(g.rows, rows[DOWN]);
+  const qpal_gemm_args a = {.size = sizeof a, .group = 1, .rows = 1, .type = QPAL_F16};
+  qpal_gemm_info info = {.size = sizeof info};
+  cr_expect_eq(qpal_gemm_query(kernels, &a, &info), QPAL_E_NO_KERNEL);
+  cr_expect(strstr(qpal_message(), "qpal_experts"), "%s", qpal_message());
+}
+
+/* What is wrong with a call, and what the message says. */
+static void expect_refusal(const qpal_experts_args *a, qpal_status status, const char *text) {
+  cr_expect_eq(qpal_experts(kernels, a, NULL), status);
+  cr_expect(strstr(qpal_message(), text), "'%s' is not in: %s", text, qpal_message());
+}
+
+Test(library_experts, refuse_what_is_not_as_documented) {
+  const qpal_segment segment[2] = {{.weights = &linear[UP].on_device, .y = y[UP]},
+                                   {.weights = &linear[GATE].on_device, .y = y[GATE]}};
+  qpal_experts_args good = arguments(0), a;
+  good.segment = segment;
+  good.x = good.routing;
+  a = good, a.tokens = 5, expect_refusal(&a, QPAL_E_NO_KERNEL, "f16 to f16, 4 tokens");
+  a = good, a.tokens = 0, expect_refusal(&a, QPAL_E_ARG, "tokens is 0");
+  a = good, a.group = 2, expect_refusal(&a, QPAL_E_ARG, "group 2");
+  a = good, a.type = QPAL_F32, expect_refusal(&a, QPAL_E_ARG, "type");
+  a = good, a.out_type = QPAL_F32, expect_refusal(&a, QPAL_E_NO_KERNEL, "f16 to f32");
+  a = good, a.routing += 8, expect_refusal(&a, QPAL_E_ARG, "routing");
+  a = good, a.counters = 0, expect_refusal(&a, QPAL_E_ARG, "counters");
+  a = good, a.by_token = 2, expect_refusal(&a, QPAL_E_ARG, "by_token is 2");
+  a = good, a.flags = 2, expect_refusal(&a, QPAL_E_ARG, "flags is 0x2");
+  a = good, a.x_stride = 100, expect_refusal(&a, QPAL_E_ARG, "x_stride");
+  a = good, a.y_stride[1] = 31, expect_refusal(&a, QPAL_E_ARG, "y_stride (member 1) is 31");
+  a = good, a.segment = NULL, expect_refusal(&a, QPAL_E_ARG, "segment is NULL");
+  qpal_route_args r = {.size = sizeof r, .tokens = 5, .ids = id, .routing = routing};
+  cr_expect_eq(qpal_route(kernels, &r, NULL), QPAL_E_NO_KERNEL);
+  r.tokens = 1, r.ids = 0;
+  cr_expect_eq(qpal_route(kernels, &r, NULL), QPAL_E_ARG);
+}
