@@ -70,14 +70,14 @@ uint64_t qp_model_weights(const qp_model_linear *l) {
 
 /* ---- Names ---- */
 
-qp_model_producer qp_model_producer_of(const char *role) {
-  if (!strcmp(role, "down")) return QP_PRODUCER_GLU;
-  return !strcmp(role, "o") ? QP_PRODUCER_OTHER : QP_PRODUCER_NORM;
-}
-
 static bool ends_in(const char *role, const char *end) {
   const size_t n = strlen(role), m = strlen(end);
   return n >= m && !strcmp(role + n - m, end);
+}
+
+qp_model_producer qp_model_producer_of(const char *role) {
+  if (ends_in(role, "down")) return QP_PRODUCER_GLU;
+  return !strcmp(role, "o") ? QP_PRODUCER_OTHER : QP_PRODUCER_NORM;
 }
 
 bool qp_model_gates(const char *up, const char *gate) {

@@ -7,6 +7,7 @@
     layer = qpal.torch_linear(model, "model.layers.0.self_attn.o_proj")      # a torch.nn.Module
     import qpal.transformers              # AutoModelForCausalLM.from_pretrained(FOLDER) from then on
     hidden = model.gather(ids)            # rows of a packed embedding; ids: int32 arrays
+    stacks = model.experts("layers.0.expert_down")   # experts among which a router chooses
 
 Arrays in the memory of the device are used where they are, on a stream of the caller's and without
 waiting.  Arrays in host memory are copied there and back.  Needs only the standard library; numpy
@@ -30,10 +31,11 @@ of range ValueErrors, what libqpal refuses is an Error.
 
 from ._c import (ABI, BF16, DEQUANT, Error, F16, F32, GATHER, GEMM, NONE, PDL, ROTATE, Y_IS_ZERO, use,
                  version)
+from ._experts import Experts
 from ._model import Group, Model
 from ._objects import Device, Library, Packed
 
-__all__ = ["Error", "Library", "Packed", "Device", "Model", "Group", "torch_group", "torch_linear",
+__all__ = ["Error", "Library", "Packed", "Device", "Model", "Group", "Experts", "torch_group", "torch_linear",
            "use", "version", "ABI", "F16", "BF16", "F32", "GEMM", "ROTATE", "DEQUANT", "GATHER", "NONE",
            "PDL", "Y_IS_ZERO"]
 

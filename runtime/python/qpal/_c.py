@@ -50,7 +50,7 @@ QuantizerInfo = _struct("qpal_quantizer_info", [
     ("parts", _u)])
 GroupInfo = _struct("qpal_group_info", [
     ("name", _s), ("path", _s), ("block", _i), ("columns", _u), ("members", _u), ("rows", _u),
-    ("gathers", _i)])
+    ("gathers", _i), ("experts", _u), ("top_k", _u)])
 PartInfo = _struct("qpal_part_info", [
     ("quantizer", _u), ("column", _u), ("columns", _u), ("fields", _u), ("codebooks", _u),
     ("code_bytes", _u64), ("field_bytes", _u64 * MAX_FIELDS),
@@ -106,6 +106,18 @@ GatherArgs = _struct("qpal_gather_args", [
     ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("rows", _u),
     ("weights", C.POINTER(Weights)), ("ids", _u64), ("signs", _u64), ("y", _u64)])
 
+ExpertsArgs = _struct("qpal_experts_args", [
+    ("group", _u), ("tokens", _u), ("type", _u), ("out_type", _u), ("flags", _u), ("by_token", _u),
+    ("x", _u64), ("routing", _u64), ("workspace", _u64), ("counters", _u64),
+    ("segment", C.POINTER(Segment)), ("x_stride", _u), ("y_stride", _u * MAX_MEMBERS)])
+ExpertsInfo = _struct("qpal_experts_info", [
+    ("kernel", _u), ("batch", _u), ("experts", _u), ("top_k", _u), ("tile", _u), ("pdl", _i),
+    ("routing_bytes", _u64), ("workspace_bytes", _u64), ("counter_bytes", _u64),
+    ("latency_ps", _i64)])
+RouteArgs = _struct("qpal_route_args", [
+    ("group", _u), ("tokens", _u), ("flags", _u), ("reserved", _u), ("ids", _u64),
+    ("routing", _u64)])
+
 _P, _PP = C.c_void_p, C.POINTER(C.c_void_p)
 _UP = C.POINTER(_u)
 
@@ -123,6 +135,7 @@ _FUNCTIONS = {
     "library_kernel": ("status", [_P, _u, C.POINTER(KernelInfo)]),
     "packed_open": ("status", [_s, _PP]), "packed_close": (None, [_P]),
     "packed_find": ("status", [_P, _P, _u, _u, C.POINTER(PackedLinear)]),
+    "packed_find_expert": ("status", [_P, _P, _u, _u, _u, C.POINTER(PackedLinear)]),
     "packed_tensor": ("status", [_P, _s, C.POINTER(Tensor)]),
     "device_open": ("status", [_i, _PP]), "device_close": (None, [_P]),
     "device_describe": ("status", [_P, C.POINTER(DeviceInfo)]),
@@ -138,6 +151,9 @@ _FUNCTIONS = {
     "rotate": ("status", [_P, C.POINTER(RotateArgs), _P]),
     "dequant": ("status", [_P, C.POINTER(DequantArgs), _P]),
     "gather": ("status", [_P, C.POINTER(GatherArgs), _P]),
+    "experts_query": ("status", [_P, C.POINTER(ExpertsArgs), C.POINTER(ExpertsInfo)]),
+    "experts": ("status", [_P, C.POINTER(ExpertsArgs), _P]),
+    "route": ("status", [_P, C.POINTER(RouteArgs), _P]),
     "sim_open": ("status", [_u, _u, _PP]),  # libqpal_sim alone
 }
 

@@ -9,6 +9,7 @@ from ._arrays import HALVES, _Array, _contiguous, _halves, _is_torch, _like
 from ._c import (BF16, Bytes, DequantArgs, Error, F16, F32, GatherArgs, GemmArgs, GemmInfo, GroupInfo, I32,
                  MAX_CODEBOOKS, MAX_FIELDS, NONE, PDL, RotateArgs, Segment, Weights, _ACTIVATIONS,
                  _api, _stream, _table, _whole)
+from ._experts import Experts
 from ._objects import Device, Library, Packed, _Kernels, _free_all
 
 MOST_ROWS = 65536  # of one gemm
@@ -87,6 +88,10 @@ class Model:
         if index not in self._group:
             self._group[index] = Group(self, index)
         return self._group[index]
+
+    def experts(self, name):
+        """The stacks of experts of a group, with their weights on the device: see Experts."""
+        return Experts(self, name)
 
     @property
     def linears(self):

@@ -140,6 +140,14 @@ class Packed(_Handle):
                            _whole(member, "member", 0, MAX_MEMBERS - 1), C.byref(out))
         return out
 
+    def find_expert(self, library, group, member, expert):
+        """The same of one expert of a stack."""
+        out = PackedLinear()
+        _api().packed_find_expert(self._open(), library._open(), _whole(group, "group", 0, NONE),
+                                  _whole(member, "member", 0, MAX_MEMBERS - 1),
+                                  _whole(expert, "expert", 0, NONE), C.byref(out))
+        return out
+
     def tensor(self, name):
         """(bytes, type, shape) of a tensor that is no quantized linear.
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Stacks of experts on a device: routed and launched by addresses."""
+
+import ctypes as C
+import weakref
+
+from ._c import (Error, ExpertsArgs, ExpertsInfo, F16, F32, GroupInfo, MAX_CODEBOOKS, MAX_FIELDS,
+                 RotateArgs, RouteArgs, Segment, Weights, _ACTIVATIONS, _api, _stream, _table, _whole)
+from ._objects import _free_all
+
+MOST_TOKENS = 64
+
+
+class Experts:
+    """The linears of E experts, of which a router chooses top_k for each token (qpal_experts).
+
+    All arrays are addresses of the device's memory: ids int32 [tokens][top_k]; x [tokens][K], or of
+    each assignment [tokens * top_k][K]; y of each member [tokens * top_k][M].  A routing serves all
+    groups with as many experts and top_k; it is as long as query() says."""
+
+    def __init__(self, model, name):
+        self.model, self.index = model, model.library.find_group(name)
+        info = GroupInfo()
+        _api().library_group(model.library.pointer, self.index, C.byref(info))
+        self.info = _table(info)
+        if not info.experts:
+            raise ValueError(f"{name}: its linears are no stacks of experts")
+        self._own, self.linears = [], []
+        self._finalizer = weakref.finalize(self, _free_all, model.device, self._own)
+        self._weights = (Weights * info.members)()
+        for m in range(info.members):
+            self.linears.append(model.library.linear(self.index, m))
+            parts = [model.packed.find_expert(model.library, self.index, m, e)
+                     for e in range(info.experts)]
+            self._upload(self._weights[m], parts)
+            if m == 0:
+                self.signs = self._stack([parts[0].signs])
+        self._biases = [self._bias(linear) for linear in self.linears]
+
+    def _stack(self, arrays):
+        """Arrays of all experts, one behind another in the device's memory."""
+        device, each = self.model.device, arrays[0].bytes
+        address = device.alloc(each * len(arrays))
+        if address:
+            self._own.append(address)
+        for e, a in enumerate(arrays):
+            if each:
+                _api().upload(device.pointer, address + e * each, a.data, each)
+        return address
+
+    def _upload(self, to, experts):
+        to.scale = self._stack([e.scale for e in experts])
+        for p in range(experts[0].parts):
+            to.part[p].codes = self._stack([e.part[p].codes for e in experts])
+            for f in range(MAX_FIELDS):
+                to.part[p].field[f] = self._stack([e.part[p].field[f] for e in experts])
+            for c in range(MAX_CODEBOOKS):
+                to.part[p].codebook[c] = self._stack([e.part[p].codebook[c] for e in experts])
+
+    def _bias(self, linear):
+        """0; a bias of experts would be left out, so it is refused."""
+        name = linear.tensor.decode().replace("*", "0") + ".bias"
+        try:
+            self.model.packed.tensor(name)
+        except Error:
+            return 0
+        raise ValueError(f"{name}: biases of experts are taken by qpal_experts alone")
+
+    def close(self):
+        """Free the weights on the device; no launch may be running."""
+        self._finalizer()
+
+    def _args(self, tokens, kind, out_kind, **given):
+        if not self._finalizer.alive:
+            raise ValueError(f"{self.info['name']}: is closed")
+        return ExpertsArgs(group=self.index, tokens=_whole(tokens, "tokens", 1, MOST_TOKENS),
+                           type=_whole(kind, "kind", F16, F32), flags=self.model.flags,
+                           out_type=kind if out_kind is None else out_kind, **given)
+
+    def query(self, tokens, kind=F16, out_kind=None):
+        """What a launch would do, as a dict (qpal_experts_info)."""
+        args, info = self._args(tokens, kind, out_kind), ExpertsInfo()
+        _api().experts_query(self.model.kernels._open(), C.byref(args), C.byref(info))
+        return _table(info)
+
+    def route(self, tokens, ids, routing, stream=None):
+        """Sort a router's choice by expert."""
+        args = RouteArgs(group=self.index, tokens=_whole(tokens, "tokens", 1, MOST_TOKENS), ids=ids,
+                         flags=self.model.flags, routing=routing)
+        _api().route(self.model.kernels._open(), C.byref(args), _stream(stream))
+
+    def rotate(self, rows, x, y, up=0, activation="silu", kind=F16, stream=None):
+        """What a launch multiplies with: x, or with 'up' activation(x) * up, rotated.  May be in
+        place; without a rotation of these linears there is nothing to do."""
+        args = RotateArgs(columns=self.info["columns"], rows=rows, type=kind,
+                          flags=self.model.flags, x=x, y=y, signs=self.signs, up=up,
+                          prologue=2 if up else 0, activation=_ACTIVATIONS.index(activation))
+        _api().rotate(self.model.kernels._open(), C.byref(args), _stream(stream))
+
+    def launch(self, tokens, x, routing, y, by_token=True, kind=F16, out_kind=None, stream=None):
+        """y: one address a member."""
+        stream = _stream(stream)
+        workspace, counters = self.model._scratch(stream)
+        segment = (Segment * len(self.linears))()
+        for m, address in enumerate(y):
+            segment[m] = Segment(weights=C.pointer(self._weights[m]), bias=self._biases[m],
+                                 y=address)
+        args = self._args(tokens, kind, out_kind, x=x, routing=routing, workspace=workspace,
+                          counters=counters, segment=segment, by_token=int(by_token))
+        _api().experts(self.model.kernels._open(), C.byref(args), stream)
