@@ -207,7 +207,7 @@ broken "another expert's scales" $experts \
 broken "an assignment's row of X, not its token's" $experts ' / (unsigned)args.x_share' '' $stacks
 broken "assignments of the next tile" $experts 'if (n >= p.tile.count) return;' '' $stacks
 broken "X read before it is there" $experts \
-  $'  __syncthreads();\n  gemm_units' '  gemm_units' $stacks
+  $'  __syncthreads();\n  Reads mine' '  Reads mine' $stacks
 broken "sums of a piece added before they are there" $experts \
   '  __syncthreads();  // X has been read' '  // X has been read' $stacks
 broken "two sums of a block in one slot" $experts \

@@ -76,7 +76,7 @@ static loop loop_of(const qp_kernel *k, const qp_period *period) {
   const qp_family *f = k->choice.family;
   const unsigned superblocks = k->runs * qp_choice_get(&k->choice, "stages");
   const unsigned blocks = superblocks * period->blocks;
-  const unsigned tiles = (k->problem.batch + f->x_tile - 1) / f->x_tile;
+  const unsigned tiles = (k->x_batch + f->x_tile - 1) / f->x_tile;
   return (loop){.words = superblocks * period->words_read,
                 .products = f->needs & QP_ARCH_MMA_K16 ? blocks * BLOCK_PRODUCTS * tiles : 0,
                 .pairs = (double)blocks * QP_BLOCK_PAIRS};
@@ -145,7 +145,7 @@ static void judge(const qp_kernel *k, const double *cycles, qp_bound *out) {
 qp_status qp_bound_count(const qp_kernel *k, const qp_compiled *c, qp_bound *out, qp_error *err) {
   double cycles[QP_PIPE_COUNT + 1] = {0}, all = 0;
   qp_bound b = {0};
-  if (k->problem.op != QP_OP_GEMM || !k->lowereds)
+  if ((k->problem.op != QP_OP_GEMM && k->problem.op != QP_OP_EXPERTS) || !k->lowereds)
     return qp_fail(err, QP_E_ARG, "%s: only gemms that decode with tables are counted", k->name);
   for (unsigned i = 0; i < k->lowereds; i++) {
     double pairs = 0;

@@ -82,9 +82,11 @@ static qp_status make_kernel(qp_session *s, const cost_options *o, const row *r,
   if (status) return status;
   const qp_family *f = o->family ? qp_families_find(s->families, o->family)
                                  : qp_families_serving(s->families, &p, o->path);
-  if (!f || f->op != QP_OP_GEMM)
-    return qp_fail(err, QP_E_ARG, "--family '%s' is no family of gemm (qpal list families)",
+  if (!f || (f->op != QP_OP_GEMM && f->op != QP_OP_EXPERTS))
+    return qp_fail(err, QP_E_ARG, "--family '%s' is no family of gemm or experts (qpal list "
+                                  "families)",
                    o->family ? o->family : "");
+  if (f->op == QP_OP_EXPERTS) p.op = f->op, p.experts = p.top_k = 1, p.tile = p.batch; /* a tile */
   qp_choice choice;
   qp_choice_default(f, &choice);
   for (size_t i = 0; i < o->set.count && !status; i++)
