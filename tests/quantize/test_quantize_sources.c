@@ -46,18 +46,22 @@ static void add_raw(pending *p, const char *name, qp_tensor_type type, unsigned 
   p->data[p->count++] = data;
 }
 
-/* GPTQ, 4 bits: words along columns; all zeros are 8. */
+static unsigned zero_of(unsigned row, unsigned group) { return 1 + (row * 3 + group) % 15; }
+
+/* GPTQ, 4 bits, version 1: words along columns; zeros less one in words along rows. */
 static void add_gptq(pending *p, unsigned l) {
   const unsigned rows = linears[l].rows, columns = linears[l].columns, groups = columns / GROUP;
   uint32_t *codes = calloc((size_t)rows * columns / 8, 4);
-  uint32_t *zeros = malloc((size_t)groups * rows / 8 * 4);
+  uint32_t *zeros = calloc((size_t)groups * rows / 8, 4);
   uint16_t *scales = malloc((size_t)groups * rows * 2);
   char name[128];
   for (unsigned r = 0; r < rows; r++) {
     for (unsigned k = 0; k < columns; k++) codes[k / 8 * rows + r] |= code_of(l, r, k) << k % 8 * 4;
-    for (unsigned g = 0; g < groups; g++) scales[g * rows + r] = scale_of(r, g);
+    for (unsigned g = 0; g < groups; g++) {
+      scales[g * rows + r] = scale_of(r, g);
+      zeros[(g * rows + r) / 8] |= (zero_of(r, g) - 1) << r % 8 * 4;
+    }
   }
-  memset(zeros, 0x77, (size_t)groups * rows / 8 * 4);
   snprintf(name, sizeof name, "model.layers.0.%s.qweight", linears[l].name);
   add_raw(p, name, QP_TENSOR_I32, columns / 8, rows, codes);
   snprintf(name, sizeof name, "model.layers.0.%s.qzeros", linears[l].name);
@@ -71,7 +75,8 @@ static void add_values(pending *p, unsigned l) {
   float *w = malloc((size_t)rows * columns * sizeof *w);
   char name[128];
   for (unsigned i = 0; i < rows * columns; i++)
-    w[i] = ((float)code_of(l, i / columns, i % columns) - 8) *
+    w[i] = ((float)code_of(l, i / columns, i % columns) -
+            (float)zero_of(i / columns, i % columns / GROUP)) *
            qp_half_to_float(scale_of(i / columns, i % columns / GROUP));
   snprintf(name, sizeof name, "model.layers.0.%s.weight", linears[l].name);
   pending_add(p, name, QP_TENSOR_F16, rows, columns, w);
@@ -165,7 +170,7 @@ Test(quantize_sources, that_are_imported_decode_to_their_values_bit_for_bit) {
     double *w = decode(s, name, quantizer_of("int4-g32"), linears[l].rows, linears[l].columns);
     for (unsigned i = 0; i < linears[l].rows * linears[l].columns; i++) {
       const unsigned row = i / linears[l].columns, column = i % linears[l].columns;
-      const double exact = ((double)code_of(l, row, column) - 8) *
+      const double exact = ((double)code_of(l, row, column) - zero_of(row, column / GROUP)) *
                            (double)qp_half_to_float(scale_of(row, column / GROUP));
       cr_assert(scale[row] == 1 && w[i] == (double)qp_half_to_float(qp_double_to_half(exact)),
                 "%s [%u][%u]: %g for %g", name, row, column, w[i], exact);
