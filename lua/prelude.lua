@@ -6,6 +6,7 @@ local host = ...
 local op, kind, fail, constant = host.op, host.type, host.fail, host.constant
 local setmetatable = host.setmetatable
 local word_mt, half_mt, pair_mt = host.metatable.word, host.metatable.half, host.metatable.pair
+local single_mt = host.metatable.single
 local type, tostring, ipairs, pairs = type, tostring, ipairs, pairs
 local format, sub, concat_text, sort = string.format, string.sub, table.concat, table.sort
 local unpack = table.unpack
@@ -18,7 +19,7 @@ local PARTS, COUNT = {}, {} -- keys that no spec can name
 
 local function is_vec(x) return type(x) == "table" and x[PARTS] ~= nil end
 
--- "word", "half", "pair", "vec" of a value, "number" or another Lua type.
+-- "word", "half", "pair", "single", "vec" of a value, "number" or another Lua type.
 local function type_of(x)
   return kind(x) or is_vec(x) and "vec" or type(x)
 end
@@ -54,6 +55,14 @@ local function to_half(x, what)
   return host.half(x)
 end
 
+-- A half, single or Lua number as a single; nil where it is none of them.
+local function to_single(x)
+  local t = type_of(x)
+  if t == "half" then return op("single.of_half", 0, 0, x) end
+  if t == "number" then return host.single(x) end
+  return t == "single" and x or nil
+end
+
 -- Operands that must be words: values, or Lua integers.
 local function words(what, ...)
   local out, n = { ... }, lua_select("#", ...)
@@ -63,7 +72,7 @@ local function words(what, ...)
       out[i] = to_word(out[i], what)
     elseif t ~= "word" then
       fail(format("%s: argument %d should be a word, got %s%s", what, i, describe(out[i]),
-        (t == "half" or t == "pair") and "; use word_of(...)" or ""))
+        (t == "half" or t == "pair" or t == "single") and "; use word_of(...)" or ""))
     end
   end
   return unpack(out, 1, n)
@@ -117,6 +126,8 @@ local function vec_of(what, ...)
     local x, t = items[i], type_of(items[i])
     if t == "number" then
       x = to_half(x, what)
+    elseif t == "single" then
+      x = op("half.of_single", 0, 0, x)
     elseif t ~= "half" and t ~= "pair" and t ~= "vec" then
       fail(format("%s: argument %d should be a half, a pair, a vec or a number, got %s", what, i,
         describe(x)))
@@ -183,10 +194,28 @@ end
 
 local floats = { half = true, pair = true, vec = true }
 
+-- The same of singles, where one is a single: halves and numbers become singles.
+local function single_op(name, what, a, b, c)
+  local list = { a, b, c }
+  for i, x in ipairs(list) do
+    list[i] = to_single(x)
+    if not list[i] then
+      fail(format("%s: a single with a %s; a single goes with singles, halves and numbers", what,
+        type_of(x)))
+    end
+  end
+  return op(name .. ".s", 0, 0, unpack(list))
+end
+
+local function is_single(a, b, c)
+  return kind(a) == "single" or kind(b) == "single" or kind(c) == "single"
+end
+
 local function binary(symbol, word_op, float_op)
   local what = "'" .. symbol .. "'"
   return function (a, b)
     local ta, tb = type_of(a), type_of(b)
+    if float_op and is_single(a, b) then return single_op(float_op, what, a, b) end
     if word_op and (ta == "word" and tb == "word" or ta == "word" and tb == "number"
         or ta == "number" and tb == "word") then
       if ta == "number" then a = to_word(a, what) end
@@ -224,6 +253,7 @@ local operators = {
   __shr = binary(">>", "shr"),
   __unm = function (a)
     if kind(a) == "word" then return op("sub", 0, 0, 0, a) end
+    if kind(a) == "single" then return op("neg.s", 0, 0, a) end
     return fp_op("neg", "'-'", a)
   end,
   __bnot = function (a)
@@ -240,10 +270,10 @@ local operators = {
   __le = refuse("<=", "use lt(a, b), which gives 0 or 1, and select(c, a, b)"),
   __eq = refuse("==", "use eq(a, b), which gives 0 or 1, and select(c, a, b)"),
 }
-for _, mt in ipairs { word_mt, half_mt, pair_mt, vec_mt } do
+for _, mt in ipairs { word_mt, half_mt, pair_mt, single_mt, vec_mt } do
   for name, f in pairs(operators) do mt[name] = f end
 end
-for name, mt in pairs { word = word_mt, half = half_mt, pair = pair_mt } do
+for name, mt in pairs { word = word_mt, half = half_mt, pair = pair_mt, single = single_mt } do
   mt.__name = name
   mt.__metatable = false
   mt.__tostring = function () return name end
@@ -312,7 +342,8 @@ local function check(what, x, ...)
 end
 
 function language.half(x)
-  local t = check("half(x)", x, "word", "half", "number")
+  local t = check("half(x)", x, "word", "half", "single", "number")
+  if t == "single" then return op("half.of_single", 0, 0, x) end
   if t == "word" then return op("half.of_uint", 0, 0, x) end
   return t == "half" and x or to_half(x, "half(x)")
 end
@@ -321,19 +352,32 @@ local function word_value(x, what)
   return type(x) == "number" and constant(to_word(x, what)) or (words(what, x))
 end
 function language.half_signed(x) return op("half.of_int", 0, 0, word_value(x, "half_signed(x)")) end
+function language.single(x)
+  if check("single(x)", x, "word", "half", "single", "number") ~= "word" then
+    return to_single(x)
+  end
+  return op("single.of_uint", 0, 0, x)
+end
+function language.single_signed(x)
+  return op("single.of_int", 0, 0, word_value(x, "single_signed(x)"))
+end
+function language.as_single(x) return op("as_single", 0, 0, word_value(x, "as_single(x)")) end
 function language.as_half(x) return op("as_half", 0, 0, word_value(x, "as_half(x)")) end
 function language.as_pair(x) return op("as_pair", 0, 0, word_value(x, "as_pair(x)")) end
 
 local function word_bits(x) return op("word_of_" .. kind(x), 0, 0, x) end
 
 function language.word_of(x)
-  return check("word_of(x)", x, "half", "pair", "word") == "word" and x or word_bits(x)
+  local t = check("word_of(x)", x, "half", "pair", "single", "word")
+  return t == "word" and x or word_bits(x)
 end
 
 function language.pack(a, b)
-  if check("pack(first, second)", a, "half", "number") == "number" then a = to_half(a, "pack") end
-  if check("pack(first, second)", b, "half", "number") == "number" then b = to_half(b, "pack") end
-  return op("pack", 0, 0, a, b)
+  local function as_half(x)
+    local t = check("pack(first, second)", x, "half", "single", "number")
+    return t == "number" and to_half(x, "pack") or language.half(x)
+  end
+  return op("pack", 0, 0, as_half(a), as_half(b))
 end
 
 function language.lo(p) check("lo(p)", p, "pair") return op("lo", 0, 0, p) end
@@ -343,6 +387,7 @@ function language.concat(...) return vec_of("concat(...)", ...) end
 
 function language.fma(a, b, c)
   local args = { a, b, c }
+  if is_single(a, b, c) then return single_op("fma", "fma(a, b, c)", a, b, c) end
   for i = 1, 3 do
     if check("fma(a, b, c)", args[i], "half", "pair", "vec", "number") == "number" then
       args[i] = to_half(args[i], "fma(a, b, c)")
@@ -352,7 +397,9 @@ function language.fma(a, b, c)
 end
 
 function language.abs(x)
-  if check("abs(x)", x, "half", "pair", "vec", "number") == "number" then return lua_abs(x) end
+  local t = check("abs(x)", x, "half", "pair", "single", "vec", "number")
+  if t == "number" then return lua_abs(x) end
+  if t == "single" then return op("abs.s", 0, 0, x) end
   return fp_op("abs", "abs(x)", x)
 end
 
@@ -360,6 +407,12 @@ end
 function language.select(c, a, b)
   local what = "select(condition, a, b)"
   c = words(what, c)
+  if is_single(a, b) then
+    local x, y = to_single(a), to_single(b)
+    if x and y then
+      return op("as_single", 0, 0, op("select", 0, 0, c, word_bits(x), word_bits(y)))
+    end
+  end
   local ta, tb = type_of(a), type_of(b)
   if ta == "number" and (tb == "half" or tb == "pair") then a, ta = to_half(a, what), "half" end
   if tb == "number" and (ta == "half" or ta == "pair") then b, tb = to_half(b, what), "half" end
@@ -419,6 +472,25 @@ local function codebook_value(shape, number)
   return setmetatable({}, mt)
 end
 
+-- The number of a group field's raw bits, exactly: a word, a half or a single.
+local function field_value(number, type_name)
+  local raw = host.input(number, type_name == "f16")
+  local t = { bits = tointeger(type_name:match("^[us](%d)$")) }
+  if type_name:find("^u") or type_name == "f16" then return raw end
+  if t.bits then
+    local half = 1 << t.bits - 1
+    return op("half.of_int", 0, 0, (raw ~ half) - half)
+  end
+  if type_name == "e4m3" then
+    return language.as_half((raw & 0x80) << 8 | (raw & 0x7f) << 7) * 256
+  end
+  if type_name == "e5m2" then return language.as_half(raw << 8) end
+  if type_name == "e8m0" then
+    return language.as_single(op("select", 0, 0, raw, raw << 23, 0x400000))
+  end
+  return language.as_single(type_name == "bf16" and raw << 16 or raw)
+end
+
 -- A table that refuses names that it does not have.
 local function record(what, fields)
   local names = {}
@@ -451,6 +523,8 @@ local function collect(dim, ...)
     local x, t = list[i], type_of(list[i])
     if t == "number" then
       x = to_half(x, "result " .. i)
+    elseif t == "single" then
+      x = op("half.of_single", 0, 0, x)
     elseif not floats[t] then
       fail(format("result %d should be a half, a pair or a vec, got %s%s", i, describe(x),
         t == "word" and "; use half(...), as_half(...) or as_pair(...)" or ""))
@@ -471,7 +545,7 @@ local function trace(decode, shape)
     by_name[book.name] = books[i]
   end
   for i, field in ipairs(shape.fields) do
-    fields[field.name] = host.input(host.GROUP + i - 1, field.half == 1)
+    fields[field.name] = field_value(host.GROUP + i - 1, field.type)
   end
   local codebook = books[1]
   if shape.named == 1 then codebook = record("codebooks", by_name) end

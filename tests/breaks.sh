@@ -66,6 +66,7 @@ QPAL_HOME=$work/home "$qpal" check --device sim --list --json >"$work/default" |
 
 # The quantizers of the default's pairs, and what of them a break needs.
 chained="fine-3 int4-g128" # a trellis, then group fields
+nested="q4_k"              # fields of two sizes, of 6 bits, four in four arrays
 planes="anyprec-3 aqlm-2x8" codebook="mxfp4 nuq-2" split="tcq-1.75 ternary-1.6"
 tensor="--family gemm_tensor" cuda="--family gemm_cuda"
 dequant="--family dequant" gather="--family gather" rotate="--family rotate"
@@ -78,7 +79,7 @@ check $chained $tensor && echo "ok   nothing broken passes" || fault "nothing br
 gemm=templates/gemm.cuh.in units=templates/gemm_units.cuh.in sums=templates/gemm_sums.cuh.in
 weights=templates/weights.cuh.in
 broken "a ring that is not refilled" $units \
-  'ahead.fetch(ring[s], args, p, next, s, lane, policy);' '' $chained $tensor
+  'ahead.fetch(ring[s], p, next, s, lane, policy);' '' $chained $tensor
 broken "a ring refilled once too few" $units \
   'if (next < n) ahead' 'if (next + 1 < n) ahead' $chained $cuda
 broken "a row group that is not left" $units '    row_group++;' '' $chained $tensor
@@ -87,7 +88,7 @@ broken "X not begun anew with a row group" $units \
 broken "pointers that do not run on" $units \
   ', ahead.advance()) {' ') {' $chained $cuda
 broken "fields' pointers that do not run on" $units \
-  'if (FIELDS_RUN) W::advance(fields, STAGES * RUNS * COLUMNS);' '' $chained $tensor
+  'W::template advance<UNIT>(fields, STAGES * UNIT);' '' $chained $tensor
 broken "a unit's fields not taken by its later superblocks" $units \
   'w.take_fields(unit.run[0]);' '{}' $chained $tensor
 broken "a row group's end seen a unit late" $units \
@@ -128,7 +129,7 @@ broken "rows of the next segment's codes" $gemm \
 broken "streams of a split mixed up" $units \
   '(seg - c.segment) * p.stream_step;' 'seg - c.segment;' $split $tensor
 broken "group fields of another segment's rows" $units \
-  'group_row = rg * p.groups' 'group_row = row_group * p.groups' $chained $tensor
+  'fields_at<UNIT>(s, rg,' 'fields_at<UNIT>(s, row_group,' $chained $tensor
 broken "a slab that begins at column 0 of X" $gemm \
   'n * args.x_stride + p.column;' 'n * args.x_stride;' $chained $tensor
 broken "a batch row's stride" $gemm \
@@ -170,7 +171,11 @@ broken "the word of an odd plane in the wrong place" $weights \
 broken "group fields of the wrong row" $weights \
   '2 * (q / 4 % 2) + (q & 1);  // which' '2 * (q / 4 % 2);  // which' $chained $tensor
 broken "group fields of the wrong columns" $weights \
-  '(group_row + c / L::GROUP)' '(group_row + c / (2 * L::GROUP))' $chained $cuda
+  'c / (size ? size : 1) * 8' 'c / (2 * size) * 8' $chained $cuda
+broken "numbers of 6 bits from the wrong byte" $weights \
+  '>> 8 * odd' '>> 0 * odd' $nested $cuda
+broken "pieces of a larger field as long as a smaller one's" $weights \
+  '(columns + size - 1) / size : 1' '(columns + 31) / 32 : 1' $nested $tensor
 broken "bit planes read in halves" $weights \
   'low = word[2 * (N - 1) + h]' 'low = word[2 * (N - 1)]' $planes $tensor
 broken "codebooks of the wrong rows" $weights \

@@ -188,10 +188,12 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   # What is there for qpal import alone differs from int4-g128 and nf4-g64 in numbers; of q4_1, which
   # has a decode of its own, all but the gemms is checked.
   set(for_import int3-g128,int4-g32,int4-g64,int8-g128,q5_0,q5_1,q8_0,tq2_0,iq4_nl)
+  # Of formats with fields of two sizes q4_k stands for all; tests/formats/run looks at the others.
+  set(for_import ${for_import},q2_k,q3_k,q5_k,q6_k,iq4_xs,nf4-g64-dq)
   add_test(NAME check_gemm COMMAND qpal check --kinds --op gemm --device sim --quiet)
   add_test(NAME check_rest COMMAND qpal check --without-op gemm --without ${for_import}
     --device sim --quiet)
-  add_test(NAME check_palette COMMAND qpal check --op gemm --without ${for_import},q4_1
+  add_test(NAME check_palette COMMAND qpal check --op gemm --without ${for_import},q4_1,nvfp4
     --device sim --quiet)
   add_test(NAME check_chains COMMAND qpal check nuq-4 tcq-3 --chains --device sim --quiet)
   add_test(NAME breaks COMMAND ${PROJECT_SOURCE_DIR}/tests/breaks.sh

@@ -228,7 +228,7 @@ static void draw_fields(const qp_quantizer *q, qp_random *r, uint32_t *fields) {
     const qp_field *f = &q->field[i];
     const double u = qp_random_uniform(r, 0, 3), part = u < 1 ? u : u < 2 ? 0 : 1;
     const double x = f->lo + part * (f->hi - f->lo);
-    fields[i] = f->type == QP_FIELD_F16 ? qp_double_to_half(x) : (uint32_t)rint(x);
+    fields[i] = qp_field_raw(f->type, x);
   }
 }
 

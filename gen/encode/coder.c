@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/encode/nested.h"
 #include "runtime/half.h"
 
 enum {
@@ -66,6 +67,7 @@ qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err) {
                    q->window, QP_BEAM_WINDOW);
   }
   c.kind = q->kind == QP_TRELLIS ? QP_CODER_TRELLIS
+           : qp_is_nested(q)     ? QP_CODER_NESTED
            : q->fields           ? QP_CODER_FIELDS
            : has_row_codebook(q) ? QP_CODER_ROWS
                                  : QP_CODER_CODES;
@@ -75,8 +77,9 @@ qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err) {
                    "%s: a trellis with group fields or codebooks by row cannot be encoded",
                    q->name);
   }
-  if (c.kind != QP_CODER_FIELDS) status = make_values(&c, err);
-  if (!status && c.kind != QP_CODER_FIELDS) status = make_search(&c, err);
+  const bool one_table = c.kind != QP_CODER_FIELDS && c.kind != QP_CODER_NESTED;
+  if (one_table) status = make_values(&c, err);
+  if (!status && one_table) status = make_search(&c, err);
   if (status) {
     qp_coder_free(&c);
     return qp_fail_prefix(err, status, "%s", q->name);
@@ -108,6 +111,8 @@ size_t qp_coder_bytes(const qp_coder *c) {
 struct qp_coder_work {
   qp_search *search;                  /* TRELLIS */
   qp_field_search *fields;            /* FIELDS */
+  qp_nested *nested;                  /* NESTED */
+  uint32_t (*chosen)[QP_MAX_FIELDS];  /* NESTED: [32][groups of a unit], for the unit in hand */
   size_t weights, steps;              /* of a lane */
   float *target;                      /* [32][weights], in the order of the lanes' streams */
   uint32_t *code;                     /* [32][steps] */
@@ -117,6 +122,17 @@ struct qp_coder_work {
   qp_field_choice choice[LANES];      /* FIELDS: for each row's group in hand */
   uint32_t seam[LANES], group[LANES]; /* TRELLIS: where circles close, where each run stands */
 };
+
+static unsigned groups_of_unit(const qp_stream *s) {
+  return qp_coder_group(s) / qp_nested_group(s->quantizer);
+}
+
+static qp_status make_nested(const qp_coder *c, const qp_stream *s, qp_coder_work *w,
+                             qp_error *err) {
+  w->chosen = malloc(sizeof *w->chosen * LANES * groups_of_unit(s));
+  if (!w->chosen) return qp_fail(err, QP_E_NOMEM, "no memory for the group fields of 32 rows");
+  return qp_nested_new(c->quantizer, s->columns, &w->nested, err);
+}
 
 qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work **out,
                             qp_error *err) {
@@ -135,6 +151,7 @@ qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work
   if (!status && c->kind == QP_CODER_TRELLIS) status = qp_search_new(&c->trellis, &w->search, err);
   if (!status && c->kind == QP_CODER_FIELDS)
     status = qp_field_search_new(c->quantizer, &w->fields, err);
+  if (!status && c->kind == QP_CODER_NESTED) status = make_nested(c, s, w, err);
   if (status) {
     qp_coder_work_free(w);
     return status;
@@ -151,6 +168,8 @@ void qp_coder_work_free(qp_coder_work *w) {
   }
   qp_search_free(w->search);
   qp_field_search_free(w->fields);
+  qp_nested_free(w->nested);
+  free(w->chosen);
   free(w->target);
   free(w->code);
   free(w->row_code);
@@ -196,22 +215,6 @@ static void pack_lane(const qp_coder_work *w, const qp_stream *s, unsigned row_g
   const uint32_t *code = w->code + lane * w->steps;
   for (unsigned b = 0; b < s->superblocks; b++)
     pack_superblock(s, row_group, lane, b, code + (size_t)b * s->period.steps, codes);
-}
-
-static void set_field(const qp_stream *s, const qp_coder_out *out, unsigned f, unsigned row,
-                      unsigned column, uint32_t value) {
-  const size_t at = qp_layout_field(s, row, column);
-  uint8_t *to = out->field[f];
-  switch (s->quantizer->field[f].type) {
-  case QP_FIELD_F16:
-    to[2 * at] = (uint8_t)value;
-    to[2 * at + 1] = (uint8_t)(value >> 8);
-    break;
-  case QP_FIELD_U8: to[at] = (uint8_t)value; break;
-  case QP_FIELD_U4:
-    to[at / 2] = (uint8_t)((to[at / 2] & (at % 2 ? 0x0f : 0xf0)) | value << (4 * (at % 2)));
-    break;
-  }
 }
 
 /* ---- Lanes: trellises, and vectors whose codes cover several rows ---- */
@@ -379,7 +382,8 @@ static qp_status choose_fields(const qp_coder *c, qp_coder_work *w, const qp_str
       qp_field_search_run(w->fields, n, targets + (size_t)row * stride + from, choice, err);
   for (unsigned at = from; !status && at < end; at += q->group) /* padding has its neighbour's */
     for (unsigned f = 0; f < q->fields; f++)
-      set_field(s, out, f, row_group * QP_GROUP_ROWS + row, at, choice->field[f]);
+      qp_layout_set_field(s, f, row_group * QP_GROUP_ROWS + row, at, out->field[qp_layout_array(f)],
+                          choice->field[f]);
   return status;
 }
 
@@ -400,6 +404,48 @@ static qp_status code_fields(const qp_coder *c, qp_coder_work *w, const qp_strea
       if (!status)
         qp_field_choice_codes(&w->choice[row], to - from, targets + at,
                               w->row_code + row * per_row + from / q->dim, values + at);
+    }
+  }
+  return status;
+}
+
+/* The fields of a row's unit that begins in this column, the padding's its neighbour's. */
+static qp_status choose_nested(qp_coder_work *w, const qp_stream *s, unsigned row_group,
+                               unsigned row, unsigned from, const float *targets,
+                               const qp_coder_out *out, qp_error *err) {
+  const qp_quantizer *q = s->quantizer;
+  const unsigned unit = qp_coder_group(s), group = qp_nested_group(q), left = s->columns - from;
+  const unsigned padded = s->superblocks * s->period.blocks * QP_BLOCK_COLUMNS;
+  const unsigned n = left < unit ? left : unit, end = left > unit ? from + unit : padded;
+  uint32_t(*chosen)[QP_MAX_FIELDS] = w->chosen + (size_t)row * groups_of_unit(s);
+  const qp_status status = qp_nested_choose(w->nested, n, targets, chosen, err);
+  for (unsigned at = from; at < end && !status; at += group) {
+    const unsigned i = ((at < from + n ? at : from + n - 1) - from) / group;
+    for (unsigned f = 0; f < q->fields; f++)
+      qp_layout_set_field(s, f, row_group * QP_GROUP_ROWS + row, at, out->field[qp_layout_array(f)],
+                          chosen[i][f]);
+  }
+  return status;
+}
+
+static qp_status code_nested(qp_coder_work *w, const qp_stream *s, unsigned row_group,
+                             unsigned column, unsigned end, const float *targets,
+                             const qp_coder_out *out, float *values, unsigned stride,
+                             qp_error *err) {
+  const unsigned unit = qp_coder_group(s), group = qp_nested_group(s->quantizer);
+  const unsigned dim = s->quantizer->dim;
+  const size_t per_row = (s->columns + dim - 1) / dim;
+  qp_status status = QP_OK;
+  for (unsigned row = 0; row < LANES; row++) {
+    for (unsigned from = column, to; from < end && !status; from = to) {
+      to = (from / group + 1) * group < end ? (from / group + 1) * group : end;
+      const size_t at = (size_t)row * stride + from;
+      if (from % unit == 0)
+        status = choose_nested(w, s, row_group, row, from, targets + at, out, err);
+      const size_t i = (size_t)row * groups_of_unit(s) + from % unit / group;
+      if (!status)
+        status = qp_nested_codes(w->nested, w->chosen[i], to - from, targets + at,
+                                 w->row_code + row * per_row + from / dim, values + at, err);
     }
   }
   return status;
@@ -479,6 +525,11 @@ static qp_status fit_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *
 
 /* ---- All of them ---- */
 
+unsigned qp_coder_group(const qp_stream *s) {
+  return qp_is_nested(s->quantizer) ? qp_nested_unit(s->quantizer, s->columns)
+                                    : s->quantizer->group;
+}
+
 /* Codes that lie within one row, so that feedback may pass from each to the next. */
 static bool within_rows(const qp_coder *c) {
   if (c->kind == QP_CODER_CODES) return c->quantizer->dim <= 2;
@@ -519,6 +570,8 @@ qp_status qp_coder_columns(const qp_coder *c, qp_coder_work *w, const qp_stream 
                            const qp_coder_out *out, float *values, unsigned stride, qp_error *err) {
   if (c->kind == QP_CODER_FIELDS)
     return code_fields(c, w, s, row_group, column, end, targets, out, values, stride, err);
+  if (c->kind == QP_CODER_NESTED)
+    return code_nested(w, s, row_group, column, end, targets, out, values, stride, err);
   if (within_rows(c))
     code_by_row(c, w, s, column, end, targets, values, stride);
   else

@@ -19,10 +19,11 @@ typedef struct qp_coder {
     QP_CODER_TRELLIS, /* Viterbi along each lane's stream */
     QP_CODER_CODES,   /* each code by itself, one table */
     QP_CODER_FIELDS,  /* group fields are searched with the codes */
+    QP_CODER_NESTED,  /* the same of several sizes, the largest group's together */
     QP_CODER_ROWS     /* a codebook for each row (Lloyd-Max on the row) */
   } kind;
   unsigned states; /* 2^bits that decode() reads */
-  float *values;   /* [states][dim]; NULL for FIELDS */
+  float *values;   /* [states][dim]; NULL for FIELDS and NESTED */
   qp_trellis trellis;
   qp_codewords words;
 } qp_coder;
@@ -36,7 +37,7 @@ size_t qp_coder_bytes(const qp_coder *c);
 /* Where the results of one stream go, as in qp_packed. */
 typedef struct qp_coder_out {
   uint32_t *codes;
-  uint8_t *field[QP_MAX_FIELDS];
+  uint8_t *field[QP_MAX_ARRAYS];
   uint16_t *codebook[QP_MAX_CODEBOOKS];
 } qp_coder_out;
 
@@ -66,6 +67,8 @@ qp_status qp_coder_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
 ** close, codebooks by row), qp_coder_end writes the codes.
 */
 enum { QP_CODER_AHEAD = 64 };
+/* Columns whose group fields are chosen together, of a stream with fields. */
+unsigned qp_coder_group(const qp_stream *s);
 unsigned qp_coder_grain(const qp_coder *c, const qp_stream *s);
 qp_status qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
                          unsigned row_group, const float *targets, unsigned stride,

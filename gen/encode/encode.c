@@ -31,7 +31,7 @@ unsigned qp_encode_threads(unsigned threads) {
 void qp_encoded_free(qp_encoded *e) {
   for (unsigned p = 0; p < e->parts; p++) {
     free(e->part[p].codes);
-    for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free(e->part[p].field[f]);
+    for (unsigned f = 0; f < QP_MAX_ARRAYS; f++) free(e->part[p].field[f]);
     for (unsigned c = 0; c < QP_MAX_CODEBOOKS; c++) free(e->part[p].codebook[c]);
   }
   free(e->row_scale);
@@ -41,7 +41,7 @@ void qp_encoded_free(qp_encoded *e) {
 
 qp_packed qp_encoded_packed(const qp_encoded *e, unsigned part) {
   qp_packed p = {.stream = &e->part[part].stream, .codes = e->part[part].codes};
-  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) p.field[f] = e->part[part].field[f];
+  for (unsigned f = 0; f < QP_MAX_ARRAYS; f++) p.field[f] = e->part[part].field[f];
   for (unsigned c = 0; c < QP_MAX_CODEBOOKS; c++) p.codebook[c] = e->part[part].codebook[c];
   return p;
 }
@@ -194,7 +194,8 @@ static qp_status code_block(const job *j, desk *d, unsigned row_group, unsigned 
 static unsigned seen_from(const job *j, unsigned p, unsigned end) {
   const qp_encoded *e = j->out;
   const qp_stream *s = &e->part[p].stream;
-  const unsigned group = s->quantizer->group, at = end - e->part[p].column;
+  const unsigned group = s->quantizer->fields ? qp_coder_group(s) : 0;
+  const unsigned at = end - e->part[p].column;
   unsigned seen = at + (j->coder[p]->kind == QP_CODER_TRELLIS ? QP_CODER_AHEAD : 0);
   if (group && seen < (at / group + 1) * group) seen = (at / group + 1) * group;
   return e->part[p].column + (seen < s->columns ? seen : s->columns);
@@ -444,7 +445,7 @@ static qp_status make_part(job *j, unsigned p, unsigned columns, qp_error *err) 
   qp_status status = qp_layout_stream(q, e->rows, width, s, err);
   if (status) return status;
   bool ok = (e->part[p].codes = calloc(s->code_words, sizeof(uint32_t))) != NULL;
-  for (unsigned f = 0; ok && f < q->fields; f++)
+  for (unsigned f = 0; ok && f < s->arrays; f++)
     ok = (e->part[p].field[f] = calloc(1, s->field_bytes[f])) != NULL;
   for (unsigned c = 0; ok && c < q->codebooks; c++) {
     const qp_codebook *b = &q->codebook[c];

@@ -74,7 +74,7 @@ typedef struct qp_encoded {
     qp_stream stream;
     unsigned column;                      /* where the part begins */
     uint32_t *codes;                      /* [stream.code_words] */
-    uint8_t *field[QP_MAX_FIELDS];        /* [stream.field_bytes[f]] */
+    uint8_t *field[QP_MAX_ARRAYS];        /* [stream.field_bytes[a]] */
     uint16_t *codebook[QP_MAX_CODEBOOKS]; /* scope tensor or row; NULL for scope spec.
                                              tensor: [entries][dim]; row: [32 groups][entries] */
   } part[QP_MAX_PARTS];

@@ -8,13 +8,7 @@
 #include <stdint.h>
 
 #include "gen/encode/affine.h"
-
-/* Values that a field may take, in ascending order of the numbers that they are. */
-typedef struct qp_field_axis {
-  unsigned count;
-  uint32_t *value; /* raw */
-  double *number;
-} qp_field_axis;
+#include "gen/encode/field_axis.h"
 
 /* What is known of all groups, and memory of one thread. */
 typedef struct qp_field_fit {

@@ -19,7 +19,6 @@
 ** scale); the tables of codes are kept, so that each point costs its decode once.
 */
 enum {
-  FRACTION_DROPPED = 4, /* of fp16's 10 bits */
   COARSE_POINTS = 1024, /* at most, over all fields */
   MAX_CODES = 4096,
   KEPT_SLOTS = 1 << 12,  /* tables kept of other points; a newer one takes the slot of an older */
@@ -47,31 +46,6 @@ struct qp_field_search {
   unsigned last; /* the coarse grid's best point of the group before: a good guess at this one's */
   uint16_t *halves; /* [2^window][dim] */
 };
-
-/* ---- Values of a field ---- */
-
-/* fp16 bits as integers in the order of the numbers. */
-static int32_t order_of(uint16_t h) { return h & 0x8000 ? -(int32_t)(h & 0x7fff) : h; }
-static uint16_t half_of_order(int32_t o) { return o < 0 ? (uint16_t)(0x8000 | -o) : (uint16_t)o; }
-
-static qp_status list_values(const qp_field *f, unsigned dropped, qp_field_axis *a, qp_error *err) {
-  const bool half = f->type == QP_FIELD_F16;
-  const int32_t grain = half ? 1 << dropped : 1;
-  int32_t lo = half ? order_of(qp_double_to_half(f->lo)) : (int32_t)ceil(f->lo);
-  int32_t hi = half ? order_of(qp_double_to_half(f->hi)) : (int32_t)floor(f->hi);
-  /* whole grains between the ends, and the ends themselves where there is no grain */
-  int32_t first = lo >= 0 ? (lo + grain - 1) / grain * grain : -(-lo / grain) * grain;
-  const size_t room = (size_t)((hi - lo) / grain + 2);
-  a->value = malloc(sizeof *a->value * room);
-  a->number = malloc(sizeof *a->number * room);
-  if (!a->value || !a->number) return qp_fail(err, QP_E_NOMEM, "out of memory");
-  for (int32_t v = first; v <= hi; v += grain)
-    a->value[a->count++] = half ? half_of_order(v) : (uint32_t)v;
-  if (!a->count) a->value[a->count++] = half ? half_of_order(lo) : (uint32_t)lo;
-  for (unsigned i = 0; i < a->count; i++)
-    a->number[i] = half ? (double)qp_half_to_float((uint16_t)a->value[i]) : (double)a->value[i];
-  return QP_OK;
-}
 
 /* Spread the coarse grid over the fields: the finest that has no more than COARSE_POINTS. */
 static void choose_coarse(qp_field_search *s) {
@@ -111,9 +85,9 @@ qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_e
                 q->name, q->window);
   }
   if (!status) status = qp_affine_make(&s->affine, q, err);
-  const unsigned dropped = s->affine.quantizer ? 0 : FRACTION_DROPPED;
+  const unsigned fraction = s->affine.quantizer ? QP_FRACTION_FINE : QP_FRACTION_COARSE;
   for (unsigned f = 0; !status && f < q->fields; f++)
-    status = list_values(&q->field[f], dropped, &s->axis[f], err);
+    status = qp_field_axis_make(&s->axis[f], &q->field[f], fraction, err);
   if (!status && s->affine.quantizer)
     status = qp_field_fit_make(&s->fit, &s->affine, s->axis, err);
   else if (!status)
@@ -136,10 +110,7 @@ static void free_kept(kept *k, unsigned count) {
 
 void qp_field_search_free(qp_field_search *s) {
   if (!s) return;
-  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) {
-    free(s->axis[f].value);
-    free(s->axis[f].number);
-  }
+  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) qp_field_axis_free(&s->axis[f]);
   qp_field_fit_free(&s->fit);
   qp_affine_free(&s->affine);
   free_kept(s->slot, s->slots);
@@ -282,7 +253,7 @@ static qp_status follow(qp_field_search *s, unsigned f, unsigned n, const float 
   for (bool better = true; better && !status;) {
     better = false;
     for (unsigned g = 0; g < s->quantizer->fields && !status; g++) {
-      static const unsigned one[QP_MAX_FIELDS] = {1, 1, 1, 1};
+      static const unsigned one[QP_MAX_FIELDS] = {1, 1, 1, 1, 1, 1, 1, 1};
       if (g == f) continue;
       for (int up = 0; up < 2 && !status; up++) {
         status = try_step(s, one, (unsigned[]){g, g}, (int[]){up ? 1 : -1, 0}, n, target, at,

@@ -193,7 +193,7 @@ qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *er
     if (status) break;
     parts++;
     if (coder[p].trellis.long_window) narrow(&coder[p].trellis.beam);
-    fitted |= coder[p].kind == QP_CODER_FIELDS || coder[p].kind == QP_CODER_ROWS;
+    fitted |= coder[p].quantizer->fields || coder[p].kind == QP_CODER_ROWS;
   }
   if (!status && fitted)
     *out = 1;

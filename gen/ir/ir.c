@@ -35,7 +35,8 @@ qp_ir_type qp_ir_type_of(const qp_ir *ir, unsigned node) {
 
 bool qp_ir_is_const(const qp_ir *ir, unsigned node, uint32_t *value) {
   const qp_ir_node *n = &ir->node[node];
-  if (n->op == QP_IR_AS_PAIR || n->op == QP_IR_AS_BPAIR) n = &ir->node[n->arg[0]];
+  if (n->op == QP_IR_AS_PAIR || n->op == QP_IR_AS_BPAIR || n->op == QP_IR_AS_SINGLE)
+    n = &ir->node[n->arg[0]];
   if (n->op != QP_IR_CONST && n->op != QP_IR_HALF_CONST) return false;
   *value = n->imm;
   return true;
@@ -72,7 +73,10 @@ int qp_ir_add_constant(qp_ir *ir, qp_ir_type type, uint32_t value) {
   if (type == QP_HALF) return plain(ir, QP_IR_HALF_CONST, NULL, value & 0xffff, 0);
   int c = plain(ir, QP_IR_CONST, NULL, value, 0);
   if (type == QP_WORD || c < 0) return c;
-  return plain(ir, type == QP_PAIR ? QP_IR_AS_PAIR : QP_IR_AS_BPAIR, &c, 0, 0);
+  const qp_ir_op as = type == QP_PAIR     ? QP_IR_AS_PAIR
+                      : type == QP_SINGLE ? QP_IR_AS_SINGLE
+                                          : QP_IR_AS_BPAIR;
+  return plain(ir, as, &c, 0, 0);
 }
 
 int qp_ir_add_one(qp_ir *ir, qp_ir_op op, int a) { return qp_ir_add(ir, op, &a, 0, 0); }
@@ -149,6 +153,8 @@ static int without_round_trip(qp_ir *ir, qp_ir_op op, const int *a) {
   case QP_IR_AS_PAIR: return is(ir, a[0], QP_IR_WORD_OF_PAIR) ? arg(ir, a[0], 0) : -1;
   case QP_IR_AS_BPAIR: return is(ir, a[0], QP_IR_WORD_OF_BPAIR) ? arg(ir, a[0], 0) : -1;
   case QP_IR_AS_HALF: return is(ir, a[0], QP_IR_WORD_OF_HALF) ? arg(ir, a[0], 0) : -1;
+  case QP_IR_AS_SINGLE: return is(ir, a[0], QP_IR_WORD_OF_SINGLE) ? arg(ir, a[0], 0) : -1;
+  case QP_IR_WORD_OF_SINGLE: return is(ir, a[0], QP_IR_AS_SINGLE) ? arg(ir, a[0], 0) : -1;
   case QP_IR_WORD_OF_PAIR: return is(ir, a[0], QP_IR_AS_PAIR) ? arg(ir, a[0], 0) : -1;
   case QP_IR_WORD_OF_BPAIR: return is(ir, a[0], QP_IR_AS_BPAIR) ? arg(ir, a[0], 0) : -1;
   case QP_IR_LO: return is(ir, a[0], QP_IR_PACK) ? arg(ir, a[0], 0) : -1;
@@ -197,12 +203,10 @@ int qp_ir_add(qp_ir *ir, qp_ir_op op, const int *args, uint32_t imm, uint32_t im
 
 /* ---- Checking ---- */
 
-static bool type_fits(qp_ir_type t, char letter) {
-  return letter == (t == QP_WORD ? 'w' : t == QP_HALF ? 'h' : t == QP_PAIR ? 'p' : 'b');
-}
+static bool type_fits(qp_ir_type t, char letter) { return letter == "whpsb"[t]; }
 
 static qp_status verify_node(const qp_ir *ir, unsigned i, qp_error *err) {
-  static const char *const types[] = {"word", "half", "pair", "bpair"};
+  static const char *const types[] = {"word", "half", "pair", "single", "bpair"};
   const qp_ir_node *n = &ir->node[i];
   if (n->op >= QP_IR_OP_COUNT)
     return qp_fail(err, QP_E_ARG, "IR node %%%u: op %u does not exist", i, n->op);
@@ -234,8 +238,10 @@ qp_status qp_ir_verify(const qp_ir *ir, qp_error *err) {
   for (unsigned i = 0; i < ir->outputs; i++) {
     if (ir->output[i] >= ir->count)
       return qp_fail(err, QP_E_ARG, "IR output %u: node %%%u does not exist", i, ir->output[i]);
-    if (qp_ir_type_of(ir, ir->output[i]) == QP_WORD)
-      return qp_fail(err, QP_E_ARG, "IR output %u: a word; weights are halves or pairs", i);
+    const qp_ir_type type = qp_ir_type_of(ir, ir->output[i]);
+    if (type == QP_WORD || type == QP_SINGLE)
+      return qp_fail(err, QP_E_ARG, "IR output %u: a %s; weights are halves or pairs", i,
+                     type == QP_WORD ? "word" : "single");
   }
   return QP_OK;
 }
@@ -243,9 +249,10 @@ qp_status qp_ir_verify(const qp_ir *ir, qp_error *err) {
 /* ---- Printing ---- */
 
 static void dump_leaf(qp_text *t, const qp_ir_node *n) {
-  static const char *const inputs[] = {"state",  "index",  "group0", "group1", "group2", "group3",
-                                       "lane0",  "lane1",  "lane2",  "lane3",  "around", "other0",
-                                       "other1", "other2", "other3", "odd"};
+  static const char *const inputs[] = {
+      "state",  "index",  "group0", "group1", "group2", "group3", "group4", "group5",
+      "group6", "group7", "lane0",  "lane1",  "lane2",  "lane3",  "around", "other0",
+      "other1", "other2", "other3", "other4", "other5", "other6", "other7", "odd"};
   if (n->op == QP_IR_CONST)
     qp_text_add(t, " 0x%x", n->imm);
   else if (n->op == QP_IR_HALF_CONST)

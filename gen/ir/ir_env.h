@@ -9,12 +9,12 @@
 enum {
   QP_IN_STATE = 0, /* the window or code; its bits above 'window' are not zero on the GPU */
   QP_IN_INDEX = 1, /* a table entry's number (in a table's own IR) */
-  QP_IN_GROUP = 2, /* + field number: the scale, zero, ... of the weight's group, up to 4 */
-  QP_IN_LANE = 6,  /* + table number: byte offset of this lane's copy in a shared-memory table, 4 */
-  QP_IN_AROUND = 10, /* what the stream holds on both sides of the state's 32 bits */
-  QP_IN_OTHER = 11,  /* + field number: that field of the other of two rows, 4 */
-  QP_IN_ODD = 15,    /* bit 0: is this row the second of the two? */
-  QP_IN_COUNT = 16
+  QP_IN_GROUP = 2, /* + field number: the scale, zero, ... of the weight's group, up to 8 */
+  QP_IN_LANE = 10, /* + table number: byte offset of this lane's copy in a shared-memory table, 4 */
+  QP_IN_AROUND = 14, /* what the stream holds on both sides of the state's 32 bits */
+  QP_IN_OTHER = 15,  /* + field number: that field of the other of two rows, 8 */
+  QP_IN_ODD = 23,    /* bit 0: is this row the second of the two? */
+  QP_IN_COUNT = 24
 };
 
 /* Codebooks for LOOKUP and tables for LOAD, during an evaluation on the CPU. */

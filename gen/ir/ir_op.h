@@ -12,9 +12,10 @@
 **   WORD   unsigned integer that wraps
 **   HALF   fp16 in bits 0..15; bits 16..31 are unspecified on the GPU (the evaluator keeps them 0)
 **   PAIR   two fp16: first weight in bits 0..15, second in bits 16..31
+**   SINGLE fp32; operations round once and keep subnormals, any NaN is 0x7fffffff
 **   BPAIR  two bf16, same places; only made by lowering for bf16 activations
 */
-typedef enum qp_ir_type { QP_WORD, QP_HALF, QP_PAIR, QP_BPAIR } qp_ir_type;
+typedef enum qp_ir_type { QP_WORD, QP_HALF, QP_PAIR, QP_SINGLE, QP_BPAIR } qp_ir_type;
 
 /* What is true of an op; passes and printers ask for these in place of the ops' names. */
 typedef enum qp_ir_trait {
@@ -32,7 +33,7 @@ typedef enum qp_ir_trait {
 ** X(op, text, args, result, trait, spec,
 **   evaluation, CUDA, demand, may)
 ** A row is all that there is to an op; rules that rewrite it are added where its pass is.
-**   args        one letter an operand: w h p b, for the types above
+**   args        one letter an operand: w h p s b, for the types above
 **   spec        how a spec calls it as a function of words, or "" for an op that has an operator or
 **               a constructor in lua/prelude.lua, or that specs do not name
 **   evaluation  a, b, c are the operands' 32-bit values, imm and imm2 the node's immediates, 'env'
@@ -165,6 +166,31 @@ typedef enum qp_ir_trait {
     a ^ 0x80008000u, "(%a ^ 0x80008000u)", d, ALL)                                                \
   X(PABS, "abs.p", "p", PAIR, PLAIN, "",                                                          \
     a & 0x7fff7fffu, "(%a & 0x7fff7fffu)", d & 0x7fff7fffu, ALL)                                  \
+  /* fp32 numbers. */                                                                             \
+  X(AS_SINGLE, "as_single", "w", SINGLE, RENAMES, "",                                             \
+    a, "%a", d, ALL)                                                                              \
+  X(WORD_OF_SINGLE, "word_of_single", "s", WORD, RENAMES, "",                                     \
+    a, "%a", d, ALL)                                                                              \
+  X(SINGLE_OF_HALF, "single.of_half", "h", SINGLE, PLAIN, "",                                     \
+    qp_ir_single_of_half(a), "s_of_h(%a)", d ? 0xffffu : 0, ALL)                                  \
+  X(SINGLE_OF_UINT, "single.of_uint", "w", SINGLE, PLAIN, "",                                     \
+    qp_ir_s((float)a), "s_of_uint(%a)", d ? ALL : 0, ALL)                                         \
+  X(SINGLE_OF_INT, "single.of_int", "w", SINGLE, PLAIN, "",                                       \
+    qp_ir_s((float)(int32_t)a), "s_of_int(%a)", d ? ALL : 0, ALL)                                 \
+  X(HALF_OF_SINGLE, "half.of_single", "s", HALF, PLAIN, "",                                       \
+    qp_float_to_half(qp_ir_f(a)), "h_of_s(%a)", d & 0xffffu ? ALL : 0, ALL)                       \
+  X(SADD, "add.s", "ss", SINGLE, COMMUTES, "",                                                    \
+    qp_ir_s(qp_ir_f(a) + qp_ir_f(b)), "s_add(%a, %b)", d ? ALL : 0, ALL)                          \
+  X(SSUB, "sub.s", "ss", SINGLE, PLAIN, "",                                                       \
+    qp_ir_s(qp_ir_f(a) - qp_ir_f(b)), "s_sub(%a, %b)", d ? ALL : 0, ALL)                          \
+  X(SMUL, "mul.s", "ss", SINGLE, COMMUTES, "",                                                    \
+    qp_ir_s(qp_ir_f(a) * qp_ir_f(b)), "s_mul(%a, %b)", d ? ALL : 0, ALL)                          \
+  X(SFMA, "fma.s", "sss", SINGLE, PLAIN, "",                                                      \
+    qp_ir_s(fmaf(qp_ir_f(a), qp_ir_f(b), qp_ir_f(c))), "s_fma(%a, %b, %c)", d ? ALL : 0, ALL)     \
+  X(SNEG, "neg.s", "s", SINGLE, PLAIN, "",                                                        \
+    a ^ 0x80000000u, "(%a ^ 0x80000000u)", d, ALL)                                                \
+  X(SABS, "abs.s", "s", SINGLE, PLAIN, "",                                                        \
+    a & 0x7fffffffu, "(%a & 0x7fffffffu)", d & 0x7fffffffu, ALL)                                  \
   /* codebook[a]: imm is the codebook, imm2 the pair of the entry. */                             \
   X(LOOKUP_H, "lookup.h", "w", HALF, LOOKS_UP, "",                                                \
     qp_ir_lookup(env, imm, 0, a) & 0xffffu, "", ALL, ALL)                                         \

@@ -3,6 +3,7 @@
 #ifndef QP_IR_VALUE_H
 #define QP_IR_VALUE_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -98,6 +99,20 @@ static inline uint32_t qp_ir_pfma(uint32_t a, uint32_t b, uint32_t c) {
 static inline uint32_t qp_ir_half_of_uint(uint32_t a) { return qp_double_to_half((double)a); }
 static inline uint32_t qp_ir_half_of_int(uint32_t a) {
   return qp_double_to_half((double)(int32_t)a);
+}
+/* fp32 by its bits, and the bits of a number. */
+static inline float qp_ir_f(uint32_t bits) {
+  float f;
+  memcpy(&f, &bits, sizeof f);
+  return f;
+}
+static inline uint32_t qp_ir_s(float f) {
+  uint32_t bits;
+  memcpy(&bits, &f, sizeof bits);
+  return f == f ? bits : 0x7fffffffu;
+}
+static inline uint32_t qp_ir_single_of_half(uint32_t h) {
+  return qp_ir_s(qp_half_to_float((uint16_t)h));
 }
 static inline uint32_t qp_ir_bpair_of_pair(uint32_t a) {
   return qp_float_to_bf16(qp_half_to_float((uint16_t)a)) |

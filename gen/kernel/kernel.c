@@ -15,7 +15,7 @@ QP_OPS(X)
 #undef X
 _Static_assert((int)QP_MAX_STREAMS <= (int)QP_ARGUMENT_STREAMS &&
                    (int)QP_MAX_SEGMENTS <= (int)QP_ARGUMENT_SEGMENTS &&
-                   (int)QP_MAX_FIELDS == (int)QP_ARGUMENT_FIELDS &&
+                   (int)QP_MAX_ARRAYS == (int)QP_ARGUMENT_FIELDS &&
                    (int)QP_MAX_CODEBOOKS == (int)QP_ARGUMENT_CODEBOOKS,
                "the arguments hold every stream of a launch");
 

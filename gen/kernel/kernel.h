@@ -41,7 +41,7 @@ typedef struct qp_part {
   unsigned column, columns;
   unsigned first, count, total;
   unsigned units, row_groups;
-  unsigned share, extra, slot, groups;
+  unsigned share, extra, slot;
 } qp_part;
 
 typedef struct qp_cluster {
@@ -107,7 +107,6 @@ void qp_kernel_free(qp_kernel *k);
 size_t qp_kernel_params(const qp_kernel *k, const qp_arguments *args, unsigned char *params);
 
 /* Private to gen/kernel. */
-unsigned qp_field_bits(qp_field_type type); /* 16, 8 or 4 */
 void qp_kernel_name(qp_kernel *k);
 qp_status qp_kernel_source(qp_kernel *k, qp_error *err);
 /* Segments can share tables and warps when one quantizer with one codebook decodes them all. */

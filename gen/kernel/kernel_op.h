@@ -138,6 +138,10 @@ qp_status qp_hole_text_quantizers(qp_text *t, const struct qp_kernel *k, qp_erro
 
 /* "struct NAME { unsigned member;  // help ... };" and one row "  {1, 2}," of a table of it. */
 void qp_text_struct(qp_text *t, const qp_struct *of);
+/* What a quantizer's struct says of its fields, f = 0, 1, ...: field_bits(f), field_size(f) columns
+   a group or 0, field_of_tensor(f), field_loads(f) for a block of 64 columns, field_words(f) of a
+   load, field_first(f) of a superblock's FIELD_WORDS. */
+void qp_text_fields(qp_text *t, const qp_quantizer *q, unsigned blocks);
 void qp_text_row(qp_text *t, const unsigned *value, unsigned members);
 
 /* For the part i of PARTS that a block has, CALL<Ln>(args, ARGUMENTS) with the struct Ln of its

@@ -122,7 +122,6 @@ static qp_status add_slabs(qp_kernel *k, const qp_cluster *c, unsigned stream, u
         .total = all,
         .units = to - from,
         .row_groups = row_groups,
-        .groups = s->stream.groups,
     };
     unsigned stride = (end - from * runs) * width * 2 + pad;
     if (stride > k->x_stride_bytes) k->x_stride_bytes = stride;
@@ -337,7 +336,6 @@ qp_status qp_partition_dequant(qp_kernel *k, qp_error *err) {
         .count = s->superblocks,
         .total = s->superblocks,
         .row_groups = s->row_groups,
-        .groups = s->groups,
     };
     unsigned tables = k->lowered[k->stream[i].lowered].table_bytes;
     if (tables > k->smem_bytes) k->smem_bytes = tables;

@@ -108,8 +108,37 @@ qp_status qp_hole_text_arguments(qp_text *t, const qp_kernel *k, qp_error *err) 
   return QP_OK;
 }
 
-unsigned qp_field_bits(qp_field_type type) {
-  return type == QP_FIELD_F16 ? 16 : type == QP_FIELD_U8 ? 8 : 4;
+/* Words of a lane's 4 rows in registers. */
+static unsigned field_words(const qp_field *f) {
+  const unsigned bits = qp_field_row_of(f->type)->bits;
+  return f->tensor || bits < 16 ? 1 : bits / 8;
+}
+
+/* How often a field is loaded for a block of 64 columns: for each half, or once. */
+static unsigned field_loads(const qp_field *f) { return f->size % QP_BLOCK_COLUMNS ? 2 : 1; }
+
+void qp_text_fields(qp_text *t, const qp_quantizer *q, unsigned blocks) {
+  static const char *const facts[] = {"unsigned field_bits",  "unsigned field_size",
+                                      "bool field_of_tensor", "unsigned field_loads",
+                                      "unsigned field_words", "unsigned field_first"};
+  unsigned words = 0;
+  for (unsigned k = 0; k < sizeof facts / sizeof *facts; k++) {
+    words = 0;
+    qp_text_add(t, "  static __device__ constexpr %s(unsigned f) {\n    return ", facts[k]);
+    for (unsigned f = 0; f < q->fields; f++) {
+      const qp_field *field = &q->field[f];
+      const unsigned fact[] = {qp_field_row_of(field->type)->bits,
+                               field->size,
+                               field->tensor,
+                               field_loads(field),
+                               field_words(field),
+                               words};
+      qp_text_add(t, "f == %u ? %u : ", f, fact[k]);
+      words += blocks * field_loads(field) * field_words(field);
+    }
+    qp_text_add(t, "0;\n  }\n");
+  }
+  qp_text_add(t, "  static constexpr unsigned FIELD_WORDS = %u;\n", words ? words : 1);
 }
 
 /* The codebooks of rows among a quantizer's: how many, their numbers, their entries. */
@@ -146,15 +175,10 @@ static qp_status add_quantizer(qp_text *t, const qp_kernel *k, unsigned i, qp_er
   qp_text_add(t,
               "struct L%u : %s {\n"
               "  static constexpr unsigned BLOCKS = %u, WORDS = %u, WORDS_READ = %u, PLANES = %u;\n"
-              "  static constexpr unsigned GROUP = %u;\n"
-              "  static constexpr unsigned X_OFFSET = %u;\n"
-              "  static __device__ constexpr unsigned field_bits(unsigned f) {\n"
-              "    return ",
+              "  static constexpr unsigned X_OFFSET = %u;\n",
               i, name, period.blocks, period.words, period.words_read,
-              q->planes ? q->planes_read : 0, q->group ? q->group : 64, k->x_offset[i]);
-  for (unsigned f = 0; f < q->fields; f++)
-    qp_text_add(t, "f == %u ? %u : ", f, qp_field_bits(q->field[f].type));
-  qp_text_add(t, "0;\n  }\n");
+              q->planes ? q->planes_read : 0, k->x_offset[i]);
+  qp_text_fields(t, q, period.blocks);
   add_row_books(t, q);
   qp_text_add(t, "};\n");
   return QP_OK;

@@ -175,13 +175,15 @@ static int loaded(qp_ir *ir, unsigned table, unsigned word, int addr, qp_ir_type
   if (addr < 0) return -1;
   int v = qp_ir_add(ir, type == QP_BPAIR ? QP_IR_LOAD_B : QP_IR_LOAD, &addr, table, word);
   if (v < 0 || type == QP_PAIR || type == QP_BPAIR) return v;
-  return qp_ir_add(ir, type == QP_HALF ? QP_IR_LO : QP_IR_WORD_OF_PAIR, &v, 0, 0);
+  v = qp_ir_add_one(ir, type == QP_HALF ? QP_IR_LO : QP_IR_WORD_OF_PAIR, v);
+  return type == QP_SINGLE && v >= 0 ? qp_ir_add_one(ir, QP_IR_AS_SINGLE, v) : v;
 }
 
 /* A root as an entry's word. */
 static int as_entry(qp_ir *ir, int v, qp_ir_type type) {
   if (type == QP_HALF) return qp_ir_add_two(ir, QP_IR_PACK, v, v);
-  if (type == QP_WORD) return qp_ir_add(ir, QP_IR_AS_PAIR, &v, 0, 0);
+  if (type == QP_SINGLE && v >= 0) v = qp_ir_add_one(ir, QP_IR_WORD_OF_SINGLE, v);
+  if (type == QP_WORD || type == QP_SINGLE) return qp_ir_add(ir, QP_IR_AS_PAIR, &v, 0, 0);
   return v;
 }
 
@@ -405,8 +407,8 @@ static qp_status tabulate(qp_lowered *l, qp_error *err) {
 /* The bits that each group field may have. */
 static void field_masks(const qp_quantizer *q, uint32_t *mask) {
   for (unsigned f = 0; f < QP_MAX_FIELDS; f++) {
-    qp_field_type type = q->field[f].type;
-    mask[f] = type == QP_FIELD_U4 ? 15 : type == QP_FIELD_U8 ? 255 : 0xffff;
+    const unsigned bits = qp_field_row_of(q->field[f].type)->bits;
+    mask[f] = bits < 32 ? (1u << bits) - 1 : ~0u;
   }
 }
 

@@ -25,7 +25,6 @@
   X(UNSIGNED, column, p->column, "first of W")                                                     \
   X(UNSIGNED, columns, p->columns, "count without padding")                                        \
   X(UNSIGNED, superblocks, p->total, "of a row group")                                             \
-  X(UNSIGNED, groups, p->groups, "column groups of the fields")                                    \
   X(UNSIGNED, units, p->total * p->row_groups, "superblocks of all row groups")
 
 static const qp_named constant[] = {CONSTANTS(QP_NAMED)};

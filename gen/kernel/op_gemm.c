@@ -62,8 +62,7 @@ static bool ragged(const qp_kernel *k) {
   X(UNSIGNED, extra, p->extra, "first warps (OWNED: blocks) that have one more")                   \
   X(UNSIGNED, slot, p->slot, "of the workspace: slot + warp + row group")                          \
   X(UNSIGNED, stream, p->stream, "of the cluster's first segment")                                 \
-  X(UNSIGNED, stream_step, p->stream_step, "from segment to segment")                              \
-  X(UNSIGNED, groups, p->groups, "column groups of the fields")
+  X(UNSIGNED, stream_step, p->stream_step, "from segment to segment")
 
 #define CLUSTER(X)                                                                                 \
   X(UNSIGNED, segment, c->segment, "first of args.segment")                                        \

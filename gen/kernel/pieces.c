@@ -9,8 +9,7 @@
   X(UNSIGNED, segment, s->segment, "of args.segment")                                              \
   X(UNSIGNED, column, s->column, "first of X and W")                                               \
   X(UNSIGNED, columns, s->stream.columns, "count without padding")                                 \
-  X(UNSIGNED, superblocks, s->stream.superblocks, "of a row group")                                \
-  X(UNSIGNED, groups, s->stream.groups, "column groups of the fields")
+  X(UNSIGNED, superblocks, s->stream.superblocks, "of a row group")
 
 static const qp_named piece_member[] = {PIECE(QP_NAMED)};
 enum { PIECE_MEMBERS = sizeof piece_member / sizeof *piece_member };
@@ -37,13 +36,10 @@ static qp_status add_quantizer(qp_text *t, const qp_quantizer *q, unsigned i, qp
   free(decode);
   qp_text_add(t,
               "struct P%u : %s {\n"
-              "  static constexpr unsigned BLOCKS = %u, WORDS = %u, PLANES = %u, GROUP = %u;\n"
-              "  static __device__ constexpr unsigned field_bits(unsigned f) {\n    return ",
-              i, name, period.blocks, period.words, q->planes ? q->planes_read : 0,
-              q->group ? q->group : 1);
-  for (unsigned f = 0; f < q->fields; f++)
-    qp_text_add(t, "f == %u ? %u : ", f, qp_field_bits(q->field[f].type));
-  qp_text_add(t, "0;\n  }\n};\n");
+              "  static constexpr unsigned BLOCKS = %u, WORDS = %u, PLANES = %u;\n",
+              i, name, period.blocks, period.words, q->planes ? q->planes_read : 0);
+  qp_text_fields(t, q, period.blocks);
+  qp_text_add(t, "};\n");
   return QP_OK;
 }
 

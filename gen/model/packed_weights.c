@@ -175,8 +175,8 @@ static qp_status take_part(const qp_packed_weights *w, const qp_packed_entry *e,
   snprintf(name, sizeof name, "%.*s.codes.%u", NAME, e->name, number);
   qp_status status = take(w, name, QP_TENSOR_U32, p->stream.code_words * 4, &at, err);
   p->packed.codes = at;
-  for (unsigned f = 0; f < q->fields && !status; f++) {
-    const bool half = q->field[f].type == QP_FIELD_F16;
+  for (unsigned f = 0; f < p->stream.arrays && !status; f++) {
+    const bool half = qp_layout_array_is_half(q, f);
     snprintf(name, sizeof name, "%.*s.field.%u.%u", NAME, e->name, number, f);
     status = take(w, name, half ? QP_TENSOR_F16 : QP_TENSOR_U8, p->stream.field_bytes[f], &at, err);
     p->packed.field[f] = at;

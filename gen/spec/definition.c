@@ -260,12 +260,12 @@ static qp_status check_all_read(const sweep *s, qp_error *err) {
 /* Values of a field that are checked: all of a small range of integers, else its two ends. */
 static unsigned field_values(const qp_field *f, bool all) {
   if (f->lo == f->hi) return 1;
-  return all && f->type != QP_FIELD_F16 ? (unsigned)(f->hi - f->lo) + 1 : 2;
+  return all && qp_field_row_of(f->type)->integer ? (unsigned)(f->hi - f->lo) + 1 : 2;
 }
 
 static uint32_t field_value(const qp_field *f, unsigned i, unsigned values) {
-  if (f->type == QP_FIELD_F16) return qp_double_to_half(i ? f->hi : f->lo);
-  return (uint32_t)f->lo + (values > 2 ? i : i * (unsigned)(f->hi - f->lo));
+  if (!qp_field_row_of(f->type)->integer) return qp_field_raw(f->type, i ? f->hi : f->lo);
+  return qp_field_raw(f->type, f->lo + (values > 2 ? i : i * (f->hi - f->lo)));
 }
 
 /* How many combinations of the fields' values there are. */
@@ -394,7 +394,6 @@ static void add_codebook(qp_text *t, const qp_codebook *book) {
 }
 
 static bool add_definition(qp_text *t, const qp_quantizer *q) {
-  static const char *const field_type[] = {"f16", "u4", "u8"};
   qp_text_add(t, "layout %u kind %d\n", q->layout, (int)q->kind);
   for (unsigned i = 0; i < q->parts; i++) {
     qp_text_add(t, "part %.17g %s\n", q->part[i].fraction, q->part[i].quantizer->hash);
@@ -403,7 +402,10 @@ static bool add_definition(qp_text *t, const qp_quantizer *q) {
   qp_text_add(t, "window %u dim %u step %u planes %d %u group %u\n", q->window, q->dim, q->step,
               q->planes, q->planes_read, q->group);
   for (unsigned i = 0; i < q->fields; i++) {
-    qp_text_add(t, "field %s %s\n", q->field[i].name, field_type[q->field[i].type]);
+    const qp_field *f = &q->field[i];
+    qp_text_add(t, "field %s %s", f->name, qp_field_row_of(f->type)->name);
+    if (f->size != q->group || f->tensor) qp_text_add(t, " of %u %d", f->size, f->tensor);
+    qp_text_add(t, "\n");
   }
   for (unsigned i = 0; i < q->codebooks; i++) add_codebook(t, &q->codebook[i]);
   return add_weights(t, q);

@@ -30,7 +30,9 @@ static void add_key(qp_text *t, const qp_quantizer *q) {
               q->planes_read, q->group);
   for (unsigned i = 0; i < q->fields; i++) {
     const qp_field *f = &q->field[i];
-    qp_text_add(t, "field %s %d %a %a\n", f->name, (int)f->type, (double)f->lo, (double)f->hi);
+    qp_text_add(t, "field %s %d %a %a", f->name, (int)f->type, (double)f->lo, (double)f->hi);
+    if (f->size != q->group || f->tensor) qp_text_add(t, " of %u %d", f->size, f->tensor);
+    qp_text_add(t, "\n");
   }
   for (unsigned i = 0; i < q->codebooks; i++) {
     const qp_codebook *c = &q->codebook[i];

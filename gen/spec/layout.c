@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+enum { PIECE_BYTES = 16 };
+
 qp_status qp_layout_period(const qp_quantizer *q, qp_period *out, qp_error *err) {
   for (unsigned blocks = 1; blocks <= 8; blocks++) {
     unsigned weights = blocks * 2 * QP_BLOCK_PAIRS;
@@ -26,6 +28,26 @@ qp_status qp_layout_period(const qp_quantizer *q, qp_period *out, qp_error *err)
                  q->name, q->step, q->dim);
 }
 
+unsigned qp_layout_array(unsigned f) { return f < QP_MAX_ARRAYS ? f : QP_MAX_ARRAYS - 1; }
+
+unsigned qp_layout_arrays(const qp_quantizer *q) {
+  return q->fields < QP_MAX_ARRAYS ? q->fields : QP_MAX_ARRAYS;
+}
+
+bool qp_layout_array_is_half(const qp_quantizer *q, unsigned a) {
+  return q->field[a].type == QP_FIELD_F16 && (a + 1 < QP_MAX_ARRAYS || q->fields <= QP_MAX_ARRAYS);
+}
+
+/* Bytes of field f for a row group. */
+static size_t piece_bytes(const qp_stream *s, unsigned f) {
+  const qp_field *field = &s->quantizer->field[f];
+  const size_t columns = (size_t)s->superblocks * s->period.blocks * QP_BLOCK_COLUMNS;
+  const size_t groups = field->size ? (columns + field->size - 1) / field->size : 1;
+  const size_t elements = field->tensor ? 1 : QP_GROUP_ROWS * groups;
+  const size_t bytes = (elements * qp_field_row_of(field->type)->bits + 7) / 8;
+  return (bytes + PIECE_BYTES - 1) / PIECE_BYTES * PIECE_BYTES;
+}
+
 qp_status qp_layout_stream(const qp_quantizer *q, unsigned rows, unsigned columns, qp_stream *out,
                            qp_error *err) {
   qp_stream s = {.quantizer = q, .rows = rows, .columns = columns};
@@ -35,15 +57,10 @@ qp_status qp_layout_stream(const qp_quantizer *q, unsigned rows, unsigned column
   s.row_groups = (rows + QP_GROUP_ROWS - 1) / QP_GROUP_ROWS;
   s.superblocks = (columns + width - 1) / width;
   s.code_words = (size_t)s.row_groups * s.superblocks * s.period.words * 32;
-  if (q->group) {
-    s.groups = (s.superblocks * width + q->group - 1) / q->group;
-    for (unsigned f = 0; f < q->fields; f++) {
-      size_t elements = (size_t)s.row_groups * s.groups * QP_GROUP_ROWS;
-      s.field_bytes[f] = q->field[f].type == QP_FIELD_F16  ? 2 * elements
-                         : q->field[f].type == QP_FIELD_U8 ? elements
-                                                           : elements / 2;
-    }
-  }
+  if (q->group) s.groups = (s.superblocks * width + q->group - 1) / q->group;
+  s.arrays = qp_layout_arrays(q);
+  for (unsigned f = 0; f < q->fields; f++)
+    s.field_bytes[qp_layout_array(f)] += s.row_groups * piece_bytes(&s, f);
   *out = s;
   return QP_OK;
 }
@@ -64,10 +81,34 @@ void qp_layout_pair(unsigned lane, unsigned j, unsigned *row, unsigned *column) 
   *column = 32 * (k / 2) + 8 * (lane & 3) + 4 * (k & 1) + 2 * (r / 2);
 }
 
-size_t qp_layout_field(const qp_stream *s, unsigned row, unsigned column) {
-  unsigned rg = row / QP_GROUP_ROWS, in = row % QP_GROUP_ROWS;
-  size_t group = (size_t)rg * s->groups + column / s->quantizer->group;
-  return (group * 8 + in % 8) * 4 + in / 8;
+size_t qp_layout_field(const qp_stream *s, unsigned f, unsigned row, unsigned column) {
+  const qp_field *field = &s->quantizer->field[f];
+  const unsigned in = row % QP_GROUP_ROWS, array = qp_layout_array(f);
+  size_t at = row / QP_GROUP_ROWS * (s->field_bytes[array] / s->row_groups);
+  for (unsigned k = array; k < f; k++) at += piece_bytes(s, k);
+  const size_t group = field->size ? column / field->size : 0;
+  const size_t element = field->tensor ? 0 : (group * 8 + in % 8) * 4 + in / 8;
+  return 8 * at + element * qp_field_row_of(field->type)->bits;
+}
+
+uint32_t qp_layout_get_field(const qp_stream *s, unsigned f, unsigned row, unsigned column,
+                             const uint8_t *array) {
+  const size_t at = qp_layout_field(s, f, row, column);
+  const unsigned bits = qp_field_row_of(s->quantizer->field[f].type)->bits;
+  uint32_t raw = 0;
+  for (unsigned i = 0; i < bits; i++)
+    raw |= (uint32_t)(array[(at + i) / 8] >> (at + i) % 8 & 1) << i;
+  return raw;
+}
+
+void qp_layout_set_field(const qp_stream *s, unsigned f, unsigned row, unsigned column,
+                         uint8_t *array, uint32_t raw) {
+  const size_t at = qp_layout_field(s, f, row, column);
+  const unsigned bits = qp_field_row_of(s->quantizer->field[f].type)->bits;
+  for (unsigned i = 0; i < bits; i++) {
+    const unsigned bit = 1u << (at + i) % 8, byte = array[(at + i) / 8];
+    array[(at + i) / 8] = (uint8_t)(raw >> i & 1 ? byte | bit : byte & ~bit);
+  }
 }
 
 unsigned qp_layout_part_column(const qp_quantizer *q, unsigned columns, unsigned part) {

@@ -31,10 +31,14 @@
 ** plane, most significant plane first; bit 2 (j & 15) + i of word j / 16 of a plane belongs to
 ** weight i of pair j.
 **
-** GROUP FIELDS.  Field f of the weights at row (m, l / 4, r & 1) and column group g is element
-** ((row_group * groups + g) * 8 + l / 4) * 4 + 2 m + (r & 1) of the field's own array; fp16 and u8
-** are stored as such, u4 two an element byte, low nibble first.  groups = padded columns / group,
-** rounded up.
+** GROUP FIELDS.  A field has a piece for each row group.  That of the weights at column group g and
+** row (m, l / 4, r & 1) is element  e = (g * 8 + l / 4) * 4 + 2 m + (r & 1)  of the piece.  One of
+** b bits takes the bits [b e, b (e + 1)) of the piece, the lowest in the lowest bits of its first
+** byte.  There are  groups = padded columns / size  of them, rounded up; 1 of a field that is
+** all the row's; of a field that is the linear's the piece is one element, the same in each row
+** group.  Pieces are filled up to a multiple of 16 bytes.
+** Fields 0, 1 and 2 have an array each, of their pieces in the order of the row groups; all others
+** share array 3: a row group's pieces lie in the order of the fields.
 */
 #ifndef QP_LAYOUT_H
 #define QP_LAYOUT_H
@@ -64,9 +68,10 @@ typedef struct qp_stream {
   qp_period period;
   unsigned rows, columns;           /* as the user has them */
   unsigned row_groups, superblocks; /* after padding; superblocks of one row group */
-  unsigned groups;                  /* column groups of the fields; 0: none */
+  unsigned groups;                  /* column groups of the smallest size; 0: none */
   size_t code_words;                /* 32-bit words of all codes */
-  size_t field_bytes[QP_MAX_FIELDS];
+  unsigned arrays;                  /* of fields */
+  size_t field_bytes[QP_MAX_ARRAYS];
 } qp_stream;
 
 /* Sizes of the stream that holds a matrix of rows x columns by a quantizer that is no split.
@@ -83,8 +88,18 @@ unsigned qp_layout_word(unsigned words, unsigned lane, unsigned i);
 /* Row in the row group and column in the block of pair j of 'lane'. */
 void qp_layout_pair(unsigned lane, unsigned j, unsigned *row, unsigned *column);
 
-/* Element of a field's array for a row of the stream and a column. */
-size_t qp_layout_field(const qp_stream *s, unsigned row, unsigned column);
+/* The array of field f of a quantizer; how many arrays there are; may array a be read as fp16? */
+unsigned qp_layout_array(unsigned f);
+unsigned qp_layout_arrays(const qp_quantizer *q);
+bool qp_layout_array_is_half(const qp_quantizer *q, unsigned a);
+
+/* The first bit, in its array, of field f's element for a row of the stream and a column. */
+size_t qp_layout_field(const qp_stream *s, unsigned f, unsigned row, unsigned column);
+/* That element's raw bits in field f's array, and setting them. */
+uint32_t qp_layout_get_field(const qp_stream *s, unsigned f, unsigned row, unsigned column,
+                             const uint8_t *array);
+void qp_layout_set_field(const qp_stream *s, unsigned f, unsigned row, unsigned column,
+                         uint8_t *array, uint32_t raw);
 
 /* The column where part i of a quantizer begins (split: rounded to 64 columns; parts: K). */
 unsigned qp_layout_part_column(const qp_quantizer *q, unsigned columns, unsigned part);

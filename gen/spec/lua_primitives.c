@@ -2,6 +2,8 @@
 /* What lua/prelude.lua is built from: symbolic values as userdata. */
 #include "gen/spec/lua_primitives.h"
 
+#include <string.h>
+
 #include "gen/base/suggest.h"
 #include "gen/spec/lua_sandbox.h"
 #include "runtime/half.h"
@@ -12,13 +14,16 @@ typedef struct value {
   uint16_t node;
 } value;
 
-static const char *const type_name[] = {[QP_WORD] = "word", [QP_HALF] = "half", [QP_PAIR] = "pair"};
-static const char *const metatable_name[] = {
-    [QP_WORD] = "qpal.word", [QP_HALF] = "qpal.half", [QP_PAIR] = "qpal.pair"};
+static const char *const type_name[] = {
+    [QP_WORD] = "word", [QP_HALF] = "half", [QP_PAIR] = "pair", [QP_SINGLE] = "single"};
+static const char *const metatable_name[] = {[QP_WORD] = "qpal.word",
+                                             [QP_HALF] = "qpal.half",
+                                             [QP_PAIR] = "qpal.pair",
+                                             [QP_SINGLE] = "qpal.single"};
 
 static value *value_at(lua_State *L, int index, qp_ir_type *type) {
   if (lua_type(L, index) != LUA_TUSERDATA) return NULL;
-  for (qp_ir_type t = QP_WORD; t <= QP_PAIR; t++) {
+  for (qp_ir_type t = QP_WORD; t <= QP_SINGLE; t++) {
     value *v = luaL_testudata(L, index, metatable_name[t]);
     if (v) {
       *type = t;
@@ -113,6 +118,13 @@ static int prim_half(lua_State *L) {
   return push_value(L, qp_ir_add(tracing(L, "a half"), QP_IR_HALF_CONST, NULL, bits, 0));
 }
 
+static int prim_single(lua_State *L) {
+  const float number = (float)luaL_checknumber(L, 1);
+  uint32_t bits;
+  memcpy(&bits, &number, sizeof bits);
+  return push_value(L, qp_ir_add_constant(tracing(L, "a single"), QP_SINGLE, bits));
+}
+
 static int prim_input(lua_State *L) {
   const uint32_t number = (uint32_t)luaL_checkinteger(L, 1);
   const qp_ir_op op = lua_toboolean(L, 2) ? QP_IR_INPUT_H : QP_IR_INPUT;
@@ -122,7 +134,8 @@ static int prim_input(lua_State *L) {
 static int prim_output(lua_State *L) {
   qp_ir_type type = QP_WORD;
   qp_ir *ir = tracing(L, "output");
-  if (!value_at(L, 1, &type) || type == QP_WORD) return luaL_error(L, "not a half or pair");
+  if (!value_at(L, 1, &type) || type == QP_WORD || type == QP_SINGLE)
+    return luaL_error(L, "not a half or pair");
   const int node = operand(L, 1, type_name[type][0], "result");
   if (ir->outputs == QP_IR_MAX_OUTPUTS) {
     lua_pushfstring(L, "it returns more than %d values", (int)QP_IR_MAX_OUTPUTS);
@@ -203,6 +216,7 @@ void qp_lua_push_primitives(lua_State *L) {
                                        {"type", prim_type},
                                        {"constant", prim_constant},
                                        {"half", prim_half},
+                                       {"single", prim_single},
                                        {"input", prim_input},
                                        {"output", prim_output},
                                        {"value", prim_value},
@@ -218,7 +232,7 @@ void qp_lua_push_primitives(lua_State *L) {
   lua_pushinteger(L, QP_IN_GROUP);
   lua_setfield(L, -2, "GROUP");
   lua_newtable(L);
-  for (qp_ir_type t = QP_WORD; t <= QP_PAIR; t++) {
+  for (qp_ir_type t = QP_WORD; t <= QP_SINGLE; t++) {
     luaL_newmetatable(L, metatable_name[t]);
     lua_setfield(L, -2, type_name[t]);
   }

@@ -34,7 +34,7 @@ static void push_shape(lua_State *L, const qp_lua_decode *d) {
   lua_setfield(L, -2, "codebooks");
   lua_newtable(L);
   for (unsigned i = 0; i < d->fields; i++) {
-    const qp_lua_field field[] = {{"name", d->field[i].name, 0}, {"half", NULL, d->field[i].half}};
+    const qp_lua_field field[] = {{"name", d->field[i].name, 0}, {"type", d->field[i].type, 0}};
     push_item(L, field, 2, i);
   }
   lua_setfield(L, -2, "fields");

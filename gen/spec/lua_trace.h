@@ -10,7 +10,7 @@
 #include "gen/spec/lua_ref.h"
 #include "runtime/status.h"
 
-enum { QP_LUA_MAX_CODEBOOKS = 4, QP_LUA_MAX_FIELDS = 4 };
+enum { QP_LUA_MAX_CODEBOOKS = 4, QP_LUA_MAX_FIELDS = 8 };
 
 /* What a decode function is called with and what it must return. */
 typedef struct qp_lua_decode {
@@ -27,7 +27,7 @@ typedef struct qp_lua_decode {
   unsigned fields;
   struct {
     const char *name;
-    bool half; /* an fp16 value, else a word */
+    const char *type; /* by its name in gen/spec/field.h */
   } field[QP_LUA_MAX_FIELDS];
 } qp_lua_decode;
 

@@ -8,9 +8,16 @@
 #include <stdint.h>
 
 #include "gen/ir/ir.h"
+#include "gen/spec/field.h"
 #include "runtime/status.h"
 
-enum { QP_MAX_CODEBOOKS = 4, QP_MAX_FIELDS = 4, QP_MAX_PARTS = 4, QP_LAYOUT_VERSION = 1 };
+enum {
+  QP_MAX_CODEBOOKS = 4,
+  QP_MAX_FIELDS = 8,
+  QP_MAX_ARRAYS = 4, /* that hold a stream's fields (gen/spec/layout.h) */
+  QP_MAX_PARTS = 4,
+  QP_LAYOUT_VERSION = 1
+};
 
 typedef enum qp_quantizer_kind { QP_TRELLIS, QP_VECTOR, QP_SCALAR, QP_SPLIT } qp_quantizer_kind;
 
@@ -27,12 +34,12 @@ typedef struct qp_codebook {
   uint16_t *data; /* [entries][dim] fp16 bits */
 } qp_codebook;
 
-typedef enum qp_field_type { QP_FIELD_F16, QP_FIELD_U4, QP_FIELD_U8 } qp_field_type;
-
-/* A number stored for each row and each group of columns. */
+/* A number stored for each row and each group of columns, or for all of a row or linear. */
 typedef struct qp_field {
   char name[32];
   qp_field_type type;
+  unsigned size; /* columns a group, a multiple of 8; 0: all of the row */
+  bool tensor;   /* one for the linear; size is 0 */
   double lo, hi; /* range of sensible values: what checks draw from and encoders clamp to */
 } qp_field;
 
@@ -51,7 +58,7 @@ struct qp_quantizer {
   double stored_rate;   /* with the group fields */
   unsigned codebooks;
   qp_codebook codebook[QP_MAX_CODEBOOKS];
-  unsigned group; /* columns a group, 0: none */
+  unsigned group; /* columns of the smallest group, which divides every other's; 0: none */
   unsigned fields;
   qp_field field[QP_MAX_FIELDS];
   qp_ir *decode;   /* state (+ group fields) -> dim weights: ceil(dim/2) outputs, PAIRs;
@@ -86,7 +93,7 @@ const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i); /* in load or
 /*
 ** The table that encoders search and the reference reads: out[state * dim + i], fp16 bits, for all
 ** 2^window states (window <= 20).  Of bit planes only the first 2^planes_read states are codes, the
-** rest is 0.  'fields' are the group's raw values (fp16 bits or integers; NULL: all 0);
+** rest is 0.  'fields' are the group's raw values (gen/spec/field.h; NULL: all 0);
 ** 'codebooks' (or one of them) overrides data of tensor/row scoped ones, or is NULL.
 ** QP_E_ARG: a split; QP_E_LIMIT: the window is too large; QP_E_NOMEM.
 */

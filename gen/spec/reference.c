@@ -82,13 +82,7 @@ static uint32_t read_planes(const qp_quantizer *q, const uint32_t *words, unsign
 }
 
 uint32_t qp_reference_field(const qp_packed *p, unsigned field, unsigned row, unsigned column) {
-  size_t at = qp_layout_field(p->stream, row, column);
-  const uint8_t *bytes = p->field[field];
-  switch (p->stream->quantizer->field[field].type) {
-  case QP_FIELD_F16: return (uint32_t)bytes[2 * at] | (uint32_t)bytes[2 * at + 1] << 8;
-  case QP_FIELD_U8: return bytes[at];
-  default: return bytes[at / 2] >> (4 * (at % 2)) & 15;
-  }
+  return qp_layout_get_field(p->stream, field, row, column, p->field[qp_layout_array(field)]);
 }
 
 /* Decode one code at (row, column) of the stream through the quantizer itself. */

@@ -13,7 +13,7 @@
 typedef struct qp_packed {
   const qp_stream *stream;
   const uint32_t *codes;                      /* [stream->code_words] */
-  const uint8_t *field[QP_MAX_FIELDS];        /* [stream->field_bytes[f]] */
+  const uint8_t *field[QP_MAX_ARRAYS];        /* [stream->field_bytes[a]] */
   const uint16_t *codebook[QP_MAX_CODEBOOKS]; /* tensor scope: [entries][dim]; row scope:
                                                  [32 row_groups][entries]; NULL: the default */
 } qp_packed;
@@ -30,7 +30,7 @@ void qp_reference_free(qp_reference *r);
 qp_status qp_reference_decode(qp_reference *r, const qp_packed *packed, unsigned row_group,
                               uint16_t *out, qp_error *err);
 
-/* Raw value of a group field (fp16 bits or an integer) at a row and column of the stream. */
+/* Raw bits of a group field at a row and column of the stream. */
 uint32_t qp_reference_field(const qp_packed *packed, unsigned field, unsigned row, unsigned column);
 
 #endif

@@ -123,11 +123,11 @@ static bool has_rows(const qp_quantizer *q) {
 
 /* What a kernel cannot do, and the layout of the codes. */
 static qp_status check_form(qp_reader *r, const qp_quantizer *q) {
-  if (q->dim > 2 && (q->group || has_rows(q))) {
+  if (q->dim > 2 && (q->fields || has_rows(q))) {
     return qp_read_fail(r,
                         "field 'dim': %u should be 1 or 2 where there are %s, since a code's "
                         "weights must lie in one row and group",
-                        q->dim, q->group ? "group fields" : "codebooks with scope = \"row\"");
+                        q->dim, q->fields ? "group fields" : "codebooks with scope = \"row\"");
   }
   qp_period period;
   qp_error why = {.text = ""};
@@ -165,7 +165,7 @@ static void describe_decode(const qp_reader *r, const qp_quantizer *q, qp_lua_de
   }
   for (unsigned i = 0; i < q->fields; i++) {
     d->field[i].name = q->field[i].name;
-    d->field[i].half = q->field[i].type == QP_FIELD_F16;
+    d->field[i].type = qp_field_row_of(q->field[i].type)->name;
   }
 }
 
@@ -283,11 +283,11 @@ void qp_spec_finish_split(qp_quantizer *q) {
 /* ---- One quantizer ---- */
 
 static void set_rates(qp_quantizer *q) {
-  static const unsigned bits[] = {[QP_FIELD_F16] = 16, [QP_FIELD_U4] = 4, [QP_FIELD_U8] = 8};
   q->rate = (double)q->planes_read / q->dim;
   q->stored_rate = (double)q->step / q->dim;
   for (unsigned i = 0; i < q->fields; i++) {
-    q->stored_rate += (double)bits[q->field[i].type] / q->group;
+    const qp_field *f = &q->field[i];
+    if (f->size) q->stored_rate += (double)qp_field_row_of(f->type)->bits / f->size;
   }
 }
 

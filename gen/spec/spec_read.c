@@ -13,7 +13,7 @@
 #include "gen/spec/spec_lint.h"
 #include "runtime/half.h"
 
-enum { MAX_ENTRIES = 65536, MIN_GROUP = 16, MAX_GROUP = 65536 };
+enum { MAX_ENTRIES = 65536, MIN_GROUP = 8, MAX_GROUP = 65536 };
 
 /* The line of the field that a message begins with, as in "field 'group.size': ..."; 0 where it
    begins otherwise or the constructor does not spell the field out. */
@@ -374,64 +374,108 @@ qp_status qp_read_codebooks(const qp_reader *r, qp_quantizer *q) {
 
 /* ---- Group fields ---- */
 
-/* A field is { type, lowest, highest } and nothing else. */
+/* A field is { type, lowest, highest } with a size or scope of its own, and nothing else. */
 static qp_status check_field_items(const qp_reader *r, const char *name) {
-  const char **keys = NULL;
-  char path[128];
+  static const char *const known[] = {"size", "scope", NULL};
+  char path[128], what[64];
   snprintf(path, sizeof path, "fields.group.%s", name);
-  const size_t count = qp_lua_keys(r->lua, r->v, path, &keys),
-               items = qp_lua_length(r->lua, r->v, path);
-  qp_status status = QP_OK;
-  if (count) {
-    status =
-        qp_read_fail(r,
-                     "field 'group.%s' has a '%.80s', which no field has; it should be { type, "
-                     "lowest, highest }, and the group's size is that of all its fields",
-                     name, keys[0]);
-  } else if (items > 3) {
-    status = qp_read_fail(r, "field 'group.%s' has %zu items, should be { type, lowest, highest }",
-                          name, items);
+  snprintf(what, sizeof what, "field 'group.%s'", name);
+  const size_t items = qp_lua_length(r->lua, r->v, path);
+  if (items > 3) {
+    return qp_read_fail(r, "%s has %zu items, should be { type, lowest, highest }", what, items);
   }
-  free(keys);
-  return status;
+  return qp_read_known(r, path, what, known, true);
 }
 
-static qp_status read_field(const qp_reader *r, const char *name, qp_field *f) {
-  static const struct {
-    const char *name;
-    double lo, hi;
-  } types[] = {[QP_FIELD_F16] = {"f16", -65504, 65504},
-               [QP_FIELD_U4] = {"u4", 0, 15},
-               [QP_FIELD_U8] = {"u8", 0, 255}};
-  char path[128];
+static qp_status read_type(const qp_reader *r, const char *name, unsigned *out) {
+  char path[128], types[128] = "";
+  size_t used = 0;
   snprintf(path, sizeof path, "fields.group.%s.1", name);
   const char *type = qp_lua_get_string(r->lua, r->v, path);
-  unsigned t = 0;
-  while (t < 3 && (!type || strcmp(type, types[t].name) != 0)) t++;
-  if (t == 3) {
-    return qp_read_fail(r,
-                        "field 'group.%s' should be { type, lowest, highest } with the type "
-                        "\"f16\", \"u4\" or \"u8\", got %s",
-                        name, qp_read_describe(r, path));
+  for (*out = 0; *out < QP_FIELD_TYPE_COUNT; ++*out) {
+    const char *known = qp_field_row_of(*out)->name;
+    if (type && !strcmp(type, known)) return QP_OK;
+    used += (size_t)snprintf(types + used, sizeof types - used, "%s%s", *out ? ", " : "", known);
   }
-  double lo = 0, hi = 0;
+  return qp_read_fail(r,
+                      "field 'group.%s' should be { type, lowest, highest } with a type of %s, "
+                      "got %s",
+                      name, types, qp_read_describe(r, path));
+}
+
+static qp_status read_range(const qp_reader *r, const char *name, qp_field *f) {
+  const qp_field_row *type = qp_field_row_of(f->type);
+  char path[128];
   snprintf(path, sizeof path, "fields.group.%s.2", name);
-  bool right = qp_lua_get_number(r->lua, r->v, path, &lo);
+  bool right = qp_lua_get_number(r->lua, r->v, path, &f->lo);
   snprintf(path, sizeof path, "fields.group.%s.3", name);
-  right = right && qp_lua_get_number(r->lua, r->v, path, &hi);
-  right = right && lo >= types[t].lo && lo <= hi && hi <= types[t].hi;
-  if (t != QP_FIELD_F16) right = right && lo == floor(lo) && hi == floor(hi);
-  if (!right) {
-    return qp_read_fail(r,
-                        "field 'group.%s' should be { \"%s\", lowest, highest } with %g <= "
-                        "lowest <= highest <= %g%s",
-                        name, type, types[t].lo, types[t].hi,
-                        t == QP_FIELD_F16 ? "" : ", both integers");
+  right = right && qp_lua_get_number(r->lua, r->v, path, &f->hi);
+  right = right && f->lo >= type->lo && f->lo <= f->hi && f->hi <= type->hi;
+  if (right && type->integer) right = f->lo == floor(f->lo) && f->hi == floor(f->hi);
+  if (right) return QP_OK;
+  return qp_read_fail(r,
+                      "field 'group.%s' should be { \"%s\", lowest, highest } with %g <= "
+                      "lowest <= highest <= %g%s",
+                      name, type->name, type->lo, type->hi, type->integer ? ", both integers" : "");
+}
+
+static qp_status read_columns(const qp_reader *r, const char *path, unsigned *out) {
+  const qp_status status = qp_read_unsigned(r, path, MIN_GROUP, MAX_GROUP, out);
+  if (status || *out % MIN_GROUP == 0) return status;
+  return wrong_type(r, path, "a multiple of 8");
+}
+
+/* Its own size or scope, or the group's size, which is 0 where there is none. */
+static qp_status read_extent(const qp_reader *r, const char *name, unsigned group, qp_field *f) {
+  char size[128], scope[128];
+  snprintf(size, sizeof size, "fields.group.%s.size", name);
+  snprintf(scope, sizeof scope, "fields.group.%s.scope", name);
+  f->size = group;
+  if (!qp_read_is_nil(r, size) && !qp_read_is_nil(r, scope)) {
+    return qp_read_fail(r, "field 'group.%s' has a size and a scope; leave one out", name);
   }
-  const qp_status status = check_field_items(r, name);
-  if (status) return status;
-  *f = (qp_field){.type = (qp_field_type)t, .lo = lo, .hi = hi};
+  if (!qp_read_is_nil(r, size)) return read_columns(r, size, &f->size);
+  if (qp_read_is_nil(r, scope)) {
+    return group ? QP_OK
+                 : qp_read_fail(r,
+                                "field 'group.size' is missing, and so is a size or "
+                                "scope of 'group.%s'",
+                                name);
+  }
+  const char *text = qp_lua_get_string(r->lua, r->v, scope);
+  f->tensor = text && !strcmp(text, "tensor");
+  f->size = 0;
+  if (f->tensor || (text && !strcmp(text, "row"))) return QP_OK;
+  return wrong_type(r, scope, "\"row\" or \"tensor\"");
+}
+
+static qp_status read_field(const qp_reader *r, const char *name, unsigned group, qp_field *f) {
+  unsigned type = 0;
+  qp_status status = read_type(r, name, &type);
+  f->type = (qp_field_type)type;
   memcpy(f->name, name, strlen(name) + 1);
+  if (!status) status = read_range(r, name, f);
+  if (!status) status = check_field_items(r, name);
+  return status ? status : read_extent(r, name, group, f);
+}
+
+/* Groups lie in one another: the smallest one's size is the quantizer's. */
+static qp_status nest_groups(const qp_reader *r, qp_quantizer *q) {
+  q->group = 0;
+  for (unsigned i = 0; i < q->fields; i++) {
+    const unsigned size = q->field[i].size;
+    if (size && (!q->group || size < q->group)) q->group = size;
+  }
+  for (unsigned i = 0; i < q->fields; i++) {
+    for (unsigned k = 0; k < q->fields; k++) {
+      const unsigned a = q->field[i].size, b = q->field[k].size;
+      if (!a || !b || a > b || b % a == 0) continue;
+      return qp_read_fail(r,
+                          "field 'group.%s': groups of %u columns, of which no whole number is a "
+                          "group of 'group.%s' (%u)",
+                          q->field[i].name, a, q->field[k].name, b);
+    }
+  }
   return QP_OK;
 }
 
@@ -446,11 +490,11 @@ static qp_status read_fields(const qp_reader *r, const char **names, size_t coun
       return qp_read_fail(r, "field 'group': '%.80s' should be a name of letters, digits and '_'",
                           names[i]);
     }
-    const qp_status status = read_field(r, names[i], &q->field[q->fields]);
+    const qp_status status = read_field(r, names[i], q->group, &q->field[q->fields]);
     if (status) return status;
     q->fields++;
   }
-  if (q->fields) return QP_OK;
+  if (q->fields) return nest_groups(r, q);
   return qp_read_fail(r, "field 'group' has no fields; for example scale = { \"f16\", 0.001, 4 }");
 }
 
@@ -459,9 +503,9 @@ qp_status qp_read_group(const qp_reader *r, qp_quantizer *q) {
   if (qp_lua_type_of(r->lua, r->v, "fields.group") != QP_LUA_TABLE) {
     return wrong_type(r, "fields.group", "a table { size = 128, scale = { \"f16\", 0.001, 4 } }");
   }
-  qp_status status = qp_read_unsigned(r, "fields.group.size", MIN_GROUP, MAX_GROUP, &q->group);
-  if (!status && (q->group & (q->group - 1))) {
-    status = qp_read_fail(r, "field 'group.size': %u should be a power of two", q->group);
+  qp_status status = QP_OK;
+  if (!qp_read_is_nil(r, "fields.group.size")) {
+    status = read_columns(r, "fields.group.size", &q->group);
   }
   if (status) return status;
   const char **names = NULL;

@@ -33,7 +33,7 @@ static void slot_of_another(qp_kernel *k) { k->part[1].slot = k->part[0].slot; }
 static void slab_one_column_block_late(qp_kernel *k) { k->part[1].column += 64; }
 static void slab_one_superblock_early(qp_kernel *k) { k->part[1].first--; }
 static void circle_too_short(qp_kernel *k) { k->part[0].total--; }
-static void field_groups(qp_kernel *k) { k->part[k->parts - 1].groups++; }
+static void row_group_too_long(qp_kernel *k) { k->part[k->parts - 1].total++; }
 static void stream_of_another(qp_kernel *k) { k->part[k->parts - 1].stream--; }
 static void contributions_of_one_part(qp_kernel *k) { k->cluster[0].parts--; }
 static void rows_of_x_overlap(qp_kernel *k) { k->x_stride_bytes -= 128; }
@@ -52,7 +52,7 @@ Test(generator_breaks, are_seen_by_the_first_case_of_the_default_check) {
       {"a slab that begins a block too late in X", slab_one_column_block_late},
       {"a slab that begins a superblock too early", slab_one_superblock_early},
       {"a row group one superblock short", circle_too_short},
-      {"a column group too many", field_groups},
+      {"a row group with fields one superblock too long", row_group_too_long},
       {"another segment's stream", stream_of_another},
       {"a part that nobody waits for", contributions_of_one_part},
       {"rows of X that overlap", rows_of_x_overlap},

@@ -86,7 +86,7 @@ static double *decode(const char *name, const qp_quantizer *q, unsigned rows, un
     }
     free(group);
     free((void *)(uintptr_t)p.codes);
-    for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free((void *)(uintptr_t)p.field[f]);
+    for (unsigned f = 0; f < QP_MAX_ARRAYS; f++) free((void *)(uintptr_t)p.field[f]);
     for (unsigned c = 0; c < QP_MAX_CODEBOOKS; c++) free((void *)(uintptr_t)p.codebook[c]);
   }
   qp_reference_free(reference);

@@ -77,7 +77,7 @@ static inline void d_codebook(qp_quantizer *q, unsigned entries, unsigned dim, q
 }
 
 static inline void d_field(qp_quantizer *q, qp_field_type type, double lo, double hi) {
-  q->field[q->fields++] = (qp_field){.name = "field", .type = type, .lo = lo, .hi = hi};
+  q->field[q->fields++] = (qp_field){.name = "field", .type = type, .size = 64, .lo = lo, .hi = hi};
   q->group = 64;
 }
 

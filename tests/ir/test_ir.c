@@ -31,6 +31,7 @@ static int as_type(qp_ir *ir, int w, char letter) {
   case 'h': return one(ir, QP_IR_AS_HALF, w);
   case 'p': return one(ir, QP_IR_AS_PAIR, w);
   case 'b': return one(ir, QP_IR_AS_BPAIR, w);
+  case 's': return one(ir, QP_IR_AS_SINGLE, w);
   default: return w;
   }
 }
@@ -40,6 +41,7 @@ static int as_word(qp_ir *ir, int v) {
   case QP_HALF: return one(ir, QP_IR_WORD_OF_HALF, v);
   case QP_PAIR: return one(ir, QP_IR_WORD_OF_PAIR, v);
   case QP_BPAIR: return one(ir, QP_IR_WORD_OF_BPAIR, v);
+  case QP_SINGLE: return one(ir, QP_IR_WORD_OF_SINGLE, v);
   default: return v;
   }
 }
@@ -139,6 +141,25 @@ static const value_case values[] = {
     {QP_IR_PFMA, 0, 0x40003c01, 0x42003c01, 0x3c00bc02, 0x47000010},
     {QP_IR_PNEG, 0, 0x3c00bc00, 0, 0, 0xbc003c00u},
     {QP_IR_PABS, 0, 0xbc00bc00u, 0, 0, 0x3c003c00},
+    {QP_IR_AS_SINGLE, 0, 0xdead3c00u, 0, 0, 0xdead3c00u},
+    {QP_IR_WORD_OF_SINGLE, 0, 0xdead3c00u, 0, 0, 0xdead3c00u},
+    {QP_IR_SINGLE_OF_HALF, 0, 0xdeadc001u, 0, 0, 0xc0002000u},
+    {QP_IR_SINGLE_OF_HALF, 0, 0x0001, 0, 0, 0x33800000}, /* 2^-24 */
+    {QP_IR_SINGLE_OF_HALF, 0, 0xfe01, 0, 0, 0x7fffffff},
+    {QP_IR_SINGLE_OF_UINT, 0, 0x01000001, 0, 0, 0x4b800000}, /* 2^24 + 1: half way, to the even */
+    {QP_IR_SINGLE_OF_UINT, 0, 0xffffffffu, 0, 0, 0x4f800000},
+    {QP_IR_SINGLE_OF_INT, 0, 0xffffffffu, 0, 0, 0xbf800000u},
+    {QP_IR_HALF_OF_SINGLE, 0, 0x3f801000, 0, 0, 0x3c00}, /* 1 + 2^-11: half way, to the even */
+    {QP_IR_HALF_OF_SINGLE, 0, 0x3f801001, 0, 0, 0x3c01},
+    {QP_IR_HALF_OF_SINGLE, 0, 0x477ff000, 0, 0, 0x7c00},    /* 65520 overflows */
+    {QP_IR_SADD, 0, 0x3f800000, 0x33800000, 0, 0x3f800000}, /* 1 + 2^-24: to the even */
+    {QP_IR_SADD, 0, 0x00000001, 0x00000001, 0, 0x00000002}, /* subnormals are kept */
+    {QP_IR_SADD, 0, 0x7f800000, 0xff800000u, 0, 0x7fffffff},
+    {QP_IR_SSUB, 0, 0x00000000, 0x00000001, 0, 0x80000001u},
+    {QP_IR_SMUL, 0, 0x3f800001, 0x3f800001, 0, 0x3f800002},
+    {QP_IR_SFMA, 0, 0x3f800001, 0x3f800001, 0xbf800002u, 0x28800000}, /* rounded once: 2^-46 */
+    {QP_IR_SNEG, 0, 0x3f800000, 0, 0, 0xbf800000u},
+    {QP_IR_SABS, 0, 0xbf800000u, 0, 0, 0x3f800000},
     /* 1 + 2^-10 has no bf16; 1 + 3*2^-8 lies half way, to the even above; 65504 rounds up */
     {QP_IR_BPAIR_OF_PAIR, 0, 0x3c0c3c01, 0, 0, 0x3f823f80},
     {QP_IR_BPAIR_OF_PAIR, 0, 0x7bff8001u, 0, 0, 0x4780b380},

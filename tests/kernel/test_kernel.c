@@ -378,7 +378,7 @@ static qp_arguments addresses(void) {
   a.zero_words = 7, a.rows = 8;
   for (unsigned s = 0; s < QP_MAX_STREAMS; s++) {
     a.stream[s].codes = 0x1000 + 0x100 * s;
-    for (unsigned f = 0; f < QP_MAX_FIELDS; f++) a.stream[s].field[f] = 0x1010 + 0x100 * s + f;
+    for (unsigned f = 0; f < QP_MAX_ARRAYS; f++) a.stream[s].field[f] = 0x1010 + 0x100 * s + f;
     for (unsigned b = 0; b < QP_MAX_CODEBOOKS; b++)
       a.stream[s].codebook[b] = 0x1020 + 0x100 * s + b;
   }

@@ -34,9 +34,7 @@ static void draw_fields(const qp_quantizer *q, uint64_t *seed, uint32_t *fields)
   for (unsigned f = 0; f < QP_MAX_FIELDS; f++) {
     uint32_t r = random_word(seed);
     const qp_field *field = &q->field[f];
-    fields[f] = field->type == QP_FIELD_F16
-                    ? qp_double_to_half(field->lo + (field->hi - field->lo) * (r / 0x1p32))
-                    : (uint32_t)field->lo + r % (uint32_t)(field->hi - field->lo + 1);
+    fields[f] = qp_field_raw(field->type, field->lo + (field->hi - field->lo) * (r / 0x1p32));
   }
 }
 
@@ -465,8 +463,7 @@ Test(lower, trellis_steps_cost_what_was_counted) {
               "mad mul scale lop3 load lop3 shr lop3 shl lop3 sub.p fma.p");
   assert_cost(d_high, QP_TABLE_PLAIN, false, "and mul shr lop3 load");
   assert_cost(d_dots, QP_TABLE_PLAIN, false, "dp4a lop3 load lop3");
-  assert_cost(d_quad, QP_TABLE_PLAIN, false,
-              "mad mul lop3 load and mul lop3 load lop3 shl lop3");
+  assert_cost(d_quad, QP_TABLE_PLAIN, false, "mad mul lop3 load and mul lop3 load lop3 shl lop3");
 }
 
 Test(lower, computed_codes_cost_what_was_counted) {

@@ -16,6 +16,7 @@
 #include "runtime/half.h"
 #include "runtime/include/qpal.h"
 #include "runtime/include/qpal_sim.h"
+#include "tuner/check/random_fields.h"
 #include "tuner/export/export.h"
 #include "tuner/base/session.h"
 
@@ -112,20 +113,11 @@ typedef struct kit_linear {
     qp_stream stream;
     unsigned column;
     uint32_t *codes;
-    uint8_t *field[QP_MAX_FIELDS];
+    uint8_t *field[QP_MAX_ARRAYS];
     uint16_t *codebook[QP_MAX_CODEBOOKS];
   } part[QP_MAX_PARTS];
   qpal_weights on_device;
 } kit_linear;
-
-static void kit_fill_field(const qp_field *f, uint8_t *to, size_t bytes) {
-  for (size_t i = 0; i < bytes; i++) to[i] = (uint8_t)(qp_random_next(&kit_random) >> 40);
-  if (f->type != QP_FIELD_F16) return;
-  for (size_t i = 0; i + 1 < bytes; i += 2) {
-    const uint16_t h = qp_double_to_half(qp_random_uniform(&kit_random, f->lo, f->hi));
-    memcpy(to + i, &h, 2);
-  }
-}
 
 static void kit_fill_part(kit_linear *l, unsigned i, const qp_quantizer *q, unsigned from,
                           unsigned to) {
@@ -135,10 +127,8 @@ static void kit_fill_part(kit_linear *l, unsigned i, const qp_quantizer *q, unsi
   l->part[i].codes = kit_alloc(4 * s->code_words);
   for (size_t k = 0; k < s->code_words; k++)
     l->part[i].codes[k] = (uint32_t)(qp_random_next(&kit_random) >> 16);
-  for (unsigned f = 0; f < q->fields; f++) {
-    l->part[i].field[f] = kit_alloc(s->field_bytes[f]);
-    kit_fill_field(&q->field[f], l->part[i].field[f], s->field_bytes[f]);
-  }
+  for (unsigned f = 0; f < s->arrays; f++) l->part[i].field[f] = kit_alloc(s->field_bytes[f]);
+  qp_random_fields(&kit_random, s, l->part[i].field);
   for (unsigned b = 0; b < q->codebooks; b++) {
     if (q->codebook[b].scope == QP_SCOPE_SPEC) continue;
     const size_t n = (size_t)q->codebook[b].entries * q->codebook[b].dim *
@@ -153,7 +143,7 @@ static void kit_decode_part(kit_linear *l, unsigned i, qp_reference *reference) 
   const qp_stream *s = &l->part[i].stream;
   uint16_t *out = kit_alloc(2ul * 32 * s->columns);
   qp_packed packed = {.stream = s, .codes = l->part[i].codes};
-  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) packed.field[f] = l->part[i].field[f];
+  for (unsigned f = 0; f < QP_MAX_ARRAYS; f++) packed.field[f] = l->part[i].field[f];
   for (unsigned b = 0; b < QP_MAX_CODEBOOKS; b++) packed.codebook[b] = l->part[i].codebook[b];
   for (unsigned g = 0; g < s->row_groups; g++) {
     cr_assert_eq(qp_reference_decode(reference, &packed, g, out, &kit_err), QP_OK, "%s",
@@ -190,7 +180,7 @@ __attribute__((unused)) static void kit_linear_make(kit_linear *l, const char *q
 __attribute__((unused)) static void kit_linear_free(kit_linear *l) {
   for (unsigned i = 0; i < l->parts; i++) {
     free(l->part[i].codes);
-    for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free(l->part[i].field[f]);
+    for (unsigned f = 0; f < QP_MAX_ARRAYS; f++) free(l->part[i].field[f]);
     for (unsigned b = 0; b < QP_MAX_CODEBOOKS; b++) free(l->part[i].codebook[b]);
   }
   free(l->scale);

@@ -63,8 +63,8 @@ static void add_tensors(writer *w, const char *name, const kit_linear *l, unsign
       snprintf(shape, sizeof shape, "%zu", s->code_words);
       add_tensor(w, tensor, "U32", shape, l->part[i].codes, 4 * s->code_words);
     }
-    for (unsigned f = 0; f < s->quantizer->fields; f++) {
-      const bool halves = s->quantizer->field[f].type == QP_FIELD_F16;
+    for (unsigned f = 0; f < s->arrays; f++) {
+      const bool halves = qp_layout_array_is_half(s->quantizer, f);
       if (element != (halves ? 2 : 1)) continue;
       snprintf(tensor, sizeof tensor, "%s.field.%u.%u", name, i, f);
       snprintf(shape, sizeof shape, "%zu", s->field_bytes[f] / element);

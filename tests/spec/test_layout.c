@@ -157,6 +157,7 @@ static qp_quantizer with_fields(unsigned group) {
   q.field[0].type = QP_FIELD_F16;
   q.field[1].type = QP_FIELD_U4;
   q.field[2].type = QP_FIELD_U8;
+  for (unsigned f = 0; f < 3; f++) q.field[f].size = group;
   return q;
 }
 
@@ -186,10 +187,74 @@ Test(layout, fields_of_a_lane_s_four_rows_are_neighbours) {
         for (unsigned tile = 0; tile < 2; tile++)
           for (unsigned upper = 0; upper < 2; upper++, at++) {
             const unsigned row = 32 * rg + 16 * tile + 8 * upper + in;
-            cr_expect_eq(qp_layout_field(&s, row, 128 * g), at);
-            cr_expect_eq(qp_layout_field(&s, row, 128 * g + 127), at);
+            for (unsigned f = 0; f < 3; f++) {
+              const unsigned bits = qp_field_row_of(q.field[f].type)->bits;
+              cr_expect_eq(qp_layout_field(&s, f, row, 128 * g), bits * at);
+              cr_expect_eq(qp_layout_field(&s, f, row, 128 * g + 127), bits * at);
+            }
           }
   cr_expect_eq(s.field_bytes[2], at);
+}
+
+/* Six fields: three arrays of one, and one of three pieces a row group, 16 bytes at a time. */
+static qp_quantizer with_many_fields(void) {
+  static const struct {
+    qp_field_type type;
+    unsigned size;
+    bool tensor;
+  } fields[] = {{QP_FIELD_U6, 48, false},  {QP_FIELD_U3, 0, false}, {QP_FIELD_F32, 96, false},
+                {QP_FIELD_F16, 96, false}, {QP_FIELD_U2, 8, false}, {QP_FIELD_BF16, 0, true}};
+  qp_quantizer q = codes_of(1, 4);
+  q.group = 8, q.fields = 6;
+  for (unsigned f = 0; f < 6; f++) {
+    q.field[f].type = fields[f].type;
+    q.field[f].size = fields[f].size;
+    q.field[f].tensor = fields[f].tensor;
+  }
+  return q;
+}
+
+Test(layout, fields_from_the_fourth_on_share_an_array_row_group_by_row_group) {
+  const qp_quantizer q = with_many_fields();
+  qp_stream s = {0};
+  cr_assert_eq(qp_layout_stream(&q, 64, 192, &s, &error), QP_OK);
+  cr_expect(s.arrays == 4 && s.groups == 24);
+  cr_expect_eq(s.field_bytes[0], 2 * 4 * 32 * 6 / 8);
+  cr_expect_eq(s.field_bytes[1], 2 * 16); /* 12 bytes, filled up */
+  cr_expect_eq(s.field_bytes[2], 2 * 2 * 32 * 4);
+  const size_t pieces[] = {2 * 32 * 2, 24 * 32 / 4, 16};
+  cr_expect_eq(s.field_bytes[3], 2 * (pieces[0] + pieces[1] + pieces[2]));
+  cr_expect(qp_layout_array(2) == 2 && qp_layout_array(3) == 3 && qp_layout_array(5) == 3);
+  cr_expect(!qp_layout_array_is_half(&q, 3), "of three fields, the first of which is fp16");
+  /* Row 41 is lane row 1 of the second row group, the second of its four: 32 + 8 + 1. */
+  cr_expect_eq(qp_layout_field(&s, 0, 41, 100), 8 * 96 + 6 * ((2 * 8 + 1) * 4 + 1));
+  cr_expect_eq(qp_layout_field(&s, 1, 41, 100), 8 * 16 + 3 * (1 * 4 + 1));
+  const size_t second = 8 * (s.field_bytes[3] / 2);
+  cr_expect_eq(qp_layout_field(&s, 3, 41, 100), second + 16 * ((1 * 8 + 1) * 4 + 1));
+  cr_expect_eq(qp_layout_field(&s, 4, 41, 100),
+               second + 8 * pieces[0] + 2 * ((12 * 8 + 1) * 4 + 1));
+  cr_expect_eq(qp_layout_field(&s, 5, 41, 100), second + 8 * (pieces[0] + pieces[1]));
+}
+
+Test(layout, what_is_set_of_a_field_is_got_and_nothing_else) {
+  const qp_quantizer q = with_many_fields();
+  qp_stream s = {0};
+  cr_assert_eq(qp_layout_stream(&q, 32, 192, &s, &error), QP_OK);
+  for (unsigned f = 0; f < 6; f++) {
+    const size_t bytes = s.field_bytes[qp_layout_array(f)];
+    const uint32_t raw =
+        0xa5c396 & (uint32_t)((1ull << qp_field_row_of(q.field[f].type)->bits) - 1);
+    uint8_t *array = malloc(bytes);
+    cr_assert_not_null(array);
+    memset(array, 0xff, bytes);
+    qp_layout_set_field(&s, f, 9, 100, array, raw);
+    cr_expect_eq(qp_layout_get_field(&s, f, 9, 100, array), raw);
+    unsigned zeros = 0;
+    for (size_t i = 0; i < bytes; i++) zeros += 8 - (unsigned)__builtin_popcount(array[i]);
+    const unsigned bits = qp_field_row_of(q.field[f].type)->bits;
+    cr_expect_eq(zeros, bits - (unsigned)__builtin_popcount(raw), "field %u", f);
+    free(array);
+  }
 }
 
 Test(layout, a_split_begins_its_parts_at_whole_blocks) {

@@ -296,6 +296,61 @@ Test(quantizer, halves_and_pairs_have_arithmetic) {
   cr_expect_eq(body("return select(c & 1, half(c), 3), 0", 4), 3);
 }
 
+Test(quantizer, singles_have_arithmetic_and_halves_become_singles) {
+  cr_expect_eq(body("return (single(c) + 4096) * 2 - 8192, 0", 4), 8); /* fp16 has no 4100 + 2^-2 */
+  cr_expect_eq(body("return single_signed(c - 8) * 0.5, 0", 3), -2.5f);
+  cr_expect_eq(body("return fma(single(c), half(3), -1), 0", 4), 11);
+  cr_expect_eq(body("return as_single(word_of(single(c)) + (1 << 23)), 0", 3), 6);
+  cr_expect_eq(body("return pack(abs(-single(c)), 1)", 3), 3);
+  cr_expect_eq(body("return half(select(c & 1, single(c), 7)) + 1, 0", 5), 6);
+  /* Rounded once, at the end: fp16 has no 2049. */
+  cr_expect_eq(body("return half((single(2048) + half(c)) * 0.5 - 1024), 0", 1), 0.5f);
+  cr_expect_eq(body("return vec(single(c) * 0.25, 1)", 3), 0.75f);
+}
+
+/* Each type's number, by way of the decode: for a raw value what gen/spec/field.h says it is. */
+Test(quantizer, a_decode_gets_every_field_as_the_number_that_it_is) {
+  static const struct {
+    const char *field;
+    uint32_t raw;
+    double number;
+  } cases[] = {
+      {"'u2', 0, 3", 3, 3},
+      {"'u3', 0, 7", 6, 6},
+      {"'u6', 0, 63", 45, 45},
+      {"'s4', -8, 7", 9, -7},
+      {"'s8', -128, 127", 0x81, -127},
+      {"'e4m3', -448, 448", 0xfe, -448},
+      {"'e4m3', 0, 448", 0x03, 0x3p-9},
+      {"'e5m2', -57344, 57344", 0xbd, -1.25},
+      {"'e8m0', 1, 2", 130, 8},
+      {"'bf16', -4, 4", 0xc049, -3.140625},
+      {"'f32', -4, 4", 0x40490fdb, 3.140625},
+      {"'f16', -4, 4", 0xc248, -3.140625},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const bool word = cases[i].field[1] == 'u';
+    qp_palette *fresh = NULL;
+    const qp_quantizer *q = NULL;
+    char text[256];
+    uint16_t w;
+    snprintf(text, sizeof text,
+             "return scalar { name = 'x', bits = 1, group = { x = { %s, scope = 'tensor' } },\n"
+             "  decode = function (c, _, g) return %s * half(c) end }",
+             cases[i].field, word ? "half(g.x)" : "g.x");
+    write_spec(text);
+    cr_assert_eq(qp_palette_open(&fresh, &error), QP_OK);
+    cr_assert_eq(qp_palette_find(fresh, path, &q, &error), QP_OK, "%s", error.text);
+    qp_quantizer_decode(q, 1, (uint32_t[QP_MAX_FIELDS]){cases[i].raw}, NULL, &w);
+    cr_expect_eq((double)qp_half_to_float(w), cases[i].number, "%s: %g", cases[i].field,
+                 (double)qp_half_to_float(w));
+    cr_expect(fabs(qp_field_number(q->field[0].type, cases[i].raw) - cases[i].number) < 1e-3);
+    cr_expect_eq(qp_field_raw(q->field[0].type, qp_field_number(q->field[0].type, cases[i].raw)),
+                 cases[i].raw);
+    qp_palette_close(fresh);
+  }
+}
+
 Test(quantizer, codebooks_and_vecs_have_elements) {
   cr_expect_eq(body("return books.a[c & 3], 0", 3), 8);
   cr_expect_eq(body("return books.p[c & 1]", 1), 3);
@@ -453,11 +508,26 @@ Test(quantizer, errors_in_codebooks_and_groups_name_field_and_value) {
   expect_error("return scalar { name = 'x', bits = 2, codebook = lloyd_max { entris = 4 } }",
                "lloyd_max has no field 'entris'; did you mean 'entries'?");
   expect_error("return scalar { name = 'x', bits = 2, group = { size = 100 } }",
-               "field 'group.size': 100 should be a power of two");
+               "field 'group.size' should be a multiple of 8, got 100");
+  expect_error("return scalar { name = 'x', bits = 2, group = { a = { 'u4', 0, 15 } } }",
+               "field 'group.size' is missing, and so is a size or scope of 'group.a'");
+  expect_error("return scalar { name = 'x', bits = 2, group = { size = 16, a = { 'u4', 0, 15 },\n"
+               "  b = { 'u4', 0, 15, size = 24 } } }",
+               "groups of 16 columns, of which no whole number is a group of 'group.b' (24)");
+  expect_error("return scalar { name = 'x', bits = 2,\n"
+               "  group = { a = { 'f32', 0, 1, size = 24, scope = 'row' } } }",
+               "field 'group.a' has a size and a scope; leave one out");
+  expect_error("return scalar { name = 'x', bits = 2,\n"
+               "  group = { a = { 'f32', 0, 1, scope = 'spec' } } }",
+               "field 'group.a.scope' should be \"row\" or \"tensor\", got the string 'spec'");
+  expect_error(
+      "return scalar { name = 'x', bits = 2, group = { size = 64, a = { 'e8m0', 0, 1 } } }",
+      "with 5.87747e-39 <= lowest <= highest <= 1.70141e+38");
   expect_error("return scalar { name = 'x', bits = 2, group = { size = 64 } }",
                "field 'group' has no fields");
-  expect_error("return scalar { name = 'x', bits = 2, group = { size = 64, a = { 'f32', 0, 1 } } }",
-               "with the type \"f16\", \"u4\" or \"u8\", got the string 'f32'");
+  expect_error("return scalar { name = 'x', bits = 2, group = { size = 64, a = { 'f64', 0, 1 } } }",
+               "a type of f16, u4, u8, u2, u3, u6, s4, s8, e4m3, e5m2, e8m0, bf16, f32, got the "
+               "string 'f64'");
   expect_error("return scalar { name = 'x', bits = 2, group = { size = 64, a = { 'u4', 0, 16 } } }",
                "lowest <= highest <= 15, both integers");
   expect_error("return vector { name = 'x', dim = 4, bits = 4,\n"
@@ -480,8 +550,8 @@ Test(quantizer, what_is_stored_must_be_used) {
                "no state reads codebook 'codebook' behind entry 30");
   expect_error("return scalar { name = 'x', bits = 2,\n"
                "  group = { size = 64,\n"
-               "    a = { 'f16', 0, 1, size = 256 } } }",
-               "my.lua:3: x: field 'group.a' has a 'size', which no field has");
+               "    a = { 'f16', 0, 1, sise = 256 } } }",
+               "my.lua:3: x: field 'group.a' has no field 'sise'; did you mean 'size'?");
   expect_error(
       "return scalar { name = 'x', bits = 2, group = { size = 64, a = { 'u4', 0, 1, 2 } } }",
       "field 'group.a' has 4 items");

@@ -34,7 +34,7 @@ typedef struct linear {
   qp_stream stream;
   qp_packed packed;
   uint32_t *codes;
-  uint8_t *field[QP_MAX_FIELDS];
+  uint8_t *field[QP_MAX_ARRAYS];
   uint16_t *codebook[QP_MAX_CODEBOOKS];
   uint8_t *bit; /* [row groups][32 lanes][bits of a lane] */
   size_t lane_bits;
@@ -71,7 +71,7 @@ static void draw_codes(linear *l) {
 
 static void draw_fields(linear *l) {
   const qp_quantizer *q = l->stream.quantizer;
-  for (unsigned f = 0; f < q->fields; f++) {
+  for (unsigned f = 0; f < l->stream.arrays; f++) {
     const size_t n = l->stream.field_bytes[f];
     l->field[f] = allocate(n);
     for (size_t i = 0; i < n; i++) l->field[f][i] = (uint8_t)(qp_random_next(&rng) >> 50);
@@ -108,7 +108,7 @@ static linear draw(const qp_quantizer *q, unsigned rows, unsigned columns) {
 static void drop(linear *l) {
   free(l->codes);
   free(l->bit);
-  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free(l->field[f]);
+  for (unsigned f = 0; f < QP_MAX_ARRAYS; f++) free(l->field[f]);
   for (unsigned c = 0; c < QP_MAX_CODEBOOKS; c++) free(l->codebook[c]);
 }
 
@@ -139,14 +139,30 @@ static uint32_t state_of(const linear *l, unsigned row, unsigned column) {
   return state;
 }
 
+/* Bytes of a row group's piece of a field. */
+static size_t piece_of(const linear *l, unsigned f) {
+  const qp_field *field = &l->stream.quantizer->field[f];
+  const size_t columns = (size_t)l->stream.superblocks * l->stream.period.blocks * 64;
+  const size_t groups = field->size ? (columns + field->size - 1) / field->size : 1;
+  const size_t bits = (field->tensor ? 1 : 32 * groups) * qp_field_row_of(field->type)->bits;
+  return (bits + 127) / 128 * 16;
+}
+
 static uint32_t field_of(const linear *l, unsigned f, unsigned row, unsigned column) {
-  const qp_quantizer *q = l->stream.quantizer;
-  const size_t group = (size_t)row / 32 * l->stream.groups + column / q->group;
-  const size_t e = 32 * group + row % 8 * 4 + row % 32 / 8;
-  const uint8_t *bytes = l->field[f];
-  if (q->field[f].type == QP_FIELD_U8) return bytes[e];
-  if (q->field[f].type == QP_FIELD_U4) return e % 2 ? bytes[e / 2] >> 4 : bytes[e / 2] & 15u;
-  return bytes[2 * e] + 256u * bytes[2 * e + 1];
+  const qp_field *field = &l->stream.quantizer->field[f];
+  const unsigned array = f < 3 ? f : 3, bits = qp_field_row_of(field->type)->bits;
+  const size_t group = field->size ? column / field->size : 0;
+  const size_t e = field->tensor ? 0 : 32 * group + row % 8 * 4 + row % 32 / 8;
+  size_t all = 0, before = 0;
+  for (unsigned k = array; k < (f < 3 ? f + 1 : l->stream.quantizer->fields); k++) {
+    all += piece_of(l, k);
+    before += k < f ? piece_of(l, k) : 0;
+  }
+  const uint8_t *piece = l->field[array] + row / 32 * all + before;
+  uint32_t raw = 0;
+  for (unsigned i = 0; i < bits; i++)
+    raw |= (piece[(e * bits + i) / 8] >> (e * bits + i) % 8 & 1u) << i;
+  return raw;
 }
 
 static uint16_t weight_of(const linear *l, unsigned row, unsigned column) {

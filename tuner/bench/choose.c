@@ -86,7 +86,7 @@ static uint64_t bytes_of(const qp_kernel *k) {
   for (unsigned i = 0; i < k->streams; i++) {
     const qp_stream *s = &k->stream[i].stream;
     bytes += s->code_words * 4;
-    for (unsigned f = 0; f < s->quantizer->fields; f++) bytes += s->field_bytes[f];
+    for (unsigned f = 0; f < s->arrays; f++) bytes += s->field_bytes[f];
     for (unsigned b = 0; b < s->quantizer->codebooks; b++) {
       const qp_codebook *book = &s->quantizer->codebook[b];
       const uint64_t rows =

@@ -119,7 +119,7 @@ static double bytes_of(const qp_kernel *k) {
   for (unsigned i = 0; i < k->streams; i++) {
     const qp_stream *s = &k->stream[i].stream;
     bytes += 4.0 * (double)s->code_words * s->period.words_read / s->period.words;
-    for (unsigned f = 0; f < s->quantizer->fields; f++) bytes += (double)s->field_bytes[f];
+    for (unsigned f = 0; f < s->arrays; f++) bytes += (double)s->field_bytes[f];
   }
   for (unsigned s = 0; s < p->segments; s++)
     bytes += (double)p->segment[s].rows * p->batch * qp_dtype_bytes(p->out_type);

@@ -12,6 +12,7 @@
 #include "runtime/cuda_time.h"
 #include "runtime/half.h"
 #include "runtime/sim/sim.h"
+#include "tuner/check/random_fields.h"
 
 enum { LINKS = 4, BUFFERS = LINKS + 1, STAGES = 2 };
 
@@ -33,7 +34,7 @@ typedef struct chain {
   size_t values;        /* batch * size: in each of the buffers below, at 4 bytes each */
   qp_devptr x[BUFFERS]; /* X, A, B, C, D: [batch][size], fp16; or X and, fp32, Y */
   qp_devptr signs, scale, workspace, counters;
-  qp_devptr codes[STAGES][QP_MAX_STREAMS], field[STAGES][QP_MAX_STREAMS][QP_MAX_FIELDS];
+  qp_devptr codes[STAGES][QP_MAX_STREAMS], field[STAGES][QP_MAX_STREAMS][QP_MAX_ARRAYS];
   qp_devptr codebook[QP_MAX_STREAMS][QP_MAX_CODEBOOKS];
   qp_devptr made[256];
   unsigned count;
@@ -98,24 +99,36 @@ static qp_status alloc(chain *c, size_t bytes, qp_devptr *out) {
   return status;
 }
 
-/* A buffer of random bytes, or of values of a field that make sense. */
-static qp_status alloc_random(chain *c, size_t bytes, const qp_field *field, qp_devptr *out) {
+static qp_status alloc_data(chain *c, const void *data, size_t bytes, qp_devptr *out) {
+  const qp_status status = alloc(c, bytes, out);
+  return status ? status : qp_device_upload(c->dev, *out, data, bytes, c->err);
+}
+
+/* A buffer of random bytes. */
+static qp_status alloc_random(chain *c, size_t bytes, qp_devptr *out) {
   unsigned char *data = malloc(bytes + 8);
   if (!data) return qp_fail(c->err, QP_E_NOMEM, "no memory for a chain's data");
-  if (field && field->type == QP_FIELD_F16) {
-    for (size_t i = 0; i + 1 < bytes; i += 2) {
-      const uint16_t h = qp_double_to_half(qp_random_uniform(&c->random, field->lo, field->hi));
-      memcpy(data + i, &h, 2);
-    }
-  } else {
-    for (size_t i = 0; i < bytes; i += 8) {
-      const uint64_t v = qp_random_next(&c->random);
-      memcpy(data + i, &v, 8);
-    }
+  for (size_t i = 0; i < bytes; i += 8) {
+    const uint64_t v = qp_random_next(&c->random);
+    memcpy(data + i, &v, 8);
   }
-  qp_status status = alloc(c, bytes, out);
-  if (!status) status = qp_device_upload(c->dev, *out, data, bytes, c->err);
+  const qp_status status = alloc_data(c, data, bytes, out);
   free(data);
+  return status;
+}
+
+/* Buffers of fields whose values make sense. */
+static qp_status alloc_fields(chain *c, const qp_stream *s, qp_devptr out[QP_MAX_ARRAYS]) {
+  uint8_t *array[QP_MAX_ARRAYS] = {0};
+  qp_status status = QP_OK;
+  for (unsigned a = 0; a < s->arrays && !status; a++)
+    if (!(array[a] = calloc(1, s->field_bytes[a])))
+      status = qp_fail(c->err, QP_E_NOMEM, "no memory for a chain's data");
+  if (!status) qp_random_fields(&c->random, s, array);
+  for (unsigned a = 0; a < s->arrays; a++) {
+    if (!status) status = alloc_data(c, array[a], s->field_bytes[a], &out[a]);
+    free(array[a]);
+  }
   return status;
 }
 
@@ -124,9 +137,8 @@ static qp_status make_stream(chain *c, unsigned i) {
   const qp_quantizer *q = s->quantizer;
   qp_status status = QP_OK;
   for (unsigned g = 0; g < STAGES && !status; g++) {
-    status = alloc_random(c, s->code_words * 4, NULL, &c->codes[g][i]);
-    for (unsigned f = 0; f < q->fields && !status; f++)
-      status = alloc_random(c, s->field_bytes[f], &q->field[f], &c->field[g][i][f]);
+    status = alloc_random(c, s->code_words * 4, &c->codes[g][i]);
+    if (!status) status = alloc_fields(c, s, c->field[g][i]);
   }
   for (unsigned b = 0; b < q->codebooks && !status; b++) {
     const qp_codebook *book = &q->codebook[b];
@@ -168,7 +180,7 @@ static qp_status make_buffers(chain *c) {
   const qp_kernel *g = &c->gemm.kernel;
   qp_status status = make_x(c);
   if (!status) status = make_scale(c);
-  if (!status) status = alloc_random(c, (c->what->size + 31) / 32 * 4, NULL, &c->signs);
+  if (!status) status = alloc_random(c, (c->what->size + 31) / 32 * 4, &c->signs);
   if (!status) status = alloc(c, g->workspace_bytes, &c->workspace);
   if (!status) status = alloc(c, g->counters * 4, &c->counters);
   if (!status && g->counters)

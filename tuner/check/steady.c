@@ -26,12 +26,10 @@ void qp_steady_kind(const qp_quantizer *q, char *to, size_t size) {
   const qp_quantizer *l = leaf(q);
   bool rows = false;
   for (unsigned b = 0; b < l->codebooks; b++) rows |= l->codebook[b].scope == QP_SCOPE_ROW;
-  snprintf(to, size, "%s%s, %u a code%s%s%s", q->kind == QP_SPLIT ? "split " : "", kinds[l->kind],
-           l->dim, l->planes ? ", planes" : "", rows ? ", codebooks of rows" : "",
-           !l->fields                         ? ""
-           : l->field[0].type == QP_FIELD_F16 ? ", fp16 fields"
-           : l->field[0].type == QP_FIELD_U8  ? ", u8 fields"
-                                              : ", u4 fields");
+  const char *field = l->fields ? qp_field_row_of(l->field[0].type)->name : "";
+  snprintf(to, size, "%s%s, %u a code%s%s%s%s%s", q->kind == QP_SPLIT ? "split " : "",
+           kinds[l->kind], l->dim, l->planes ? ", planes" : "", rows ? ", codebooks of rows" : "",
+           l->fields ? ", " : "", field, l->fields ? " fields" : "");
 }
 
 static bool same_kind(const qp_quantizer *a, const qp_quantizer *b) {

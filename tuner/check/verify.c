@@ -87,7 +87,7 @@ static qp_status decode_rows(qp_check *c, unsigned segment, unsigned row_group, 
     const qp_kernel_stream *s = &k->stream[i];
     if (s->segment != segment) continue;
     qp_packed packed = {.stream = &s->stream, .codes = c->stream[i].codes};
-    for (unsigned f = 0; f < QP_MAX_FIELDS; f++) packed.field[f] = c->stream[i].field[f];
+    for (unsigned f = 0; f < QP_MAX_ARRAYS; f++) packed.field[f] = c->stream[i].field[f];
     for (unsigned b = 0; b < QP_MAX_CODEBOOKS; b++) packed.codebook[b] = c->stream[i].codebook[b];
     qp_status status = qp_reference_decode(c->reference, &packed, row_group, piece, c->err);
     if (status) return status;

@@ -8,6 +8,7 @@
 
 #include "gen/base/hadamard.h"
 #include "runtime/half.h"
+#include "tuner/check/random_fields.h"
 #include "tuner/check/verify_internal.h"
 
 enum { GUARD_BYTES = 256, GUARD_BYTE = 0xa5 };
@@ -99,21 +100,6 @@ static qp_status add_rows(qp_check *c, const void *data, unsigned rows, size_t w
 
 /* ---- Inputs ---- */
 
-static void random_field(qp_check *c, const qp_field *f, uint8_t *to, size_t bytes) {
-  size_t n = f->type == QP_FIELD_F16 ? bytes / 2 : f->type == QP_FIELD_U8 ? bytes : bytes * 2;
-  for (size_t i = 0; i < n; i++) {
-    double v = qp_random_uniform(&c->random, f->lo, f->type == QP_FIELD_F16 ? f->hi : f->hi + 1);
-    if (f->type == QP_FIELD_F16) {
-      uint16_t h = qp_double_to_half(v);
-      memcpy(to + 2 * i, &h, 2);
-    } else if (f->type == QP_FIELD_U8) {
-      to[i] = (uint8_t)v;
-    } else {
-      to[i / 2] = (uint8_t)(to[i / 2] | (unsigned)v << (4 * (i % 2)));
-    }
-  }
-}
-
 /* Row and tensor codebooks: the default times a factor of each row, so that a wrong row shows. */
 static uint16_t *random_codebook(qp_check *c, const qp_codebook *b, size_t rows) {
   size_t n = (size_t)b->entries * b->dim;
@@ -145,12 +131,12 @@ static qp_status make_stream(qp_check *c, unsigned i) {
   fill_random(c, c->stream[i].codes, s->code_words * 4);
   qp_status status =
       qp_check_buffer(c, c->stream[i].codes, s->code_words * 4, &c->args.stream[i].codes);
-  for (unsigned f = 0; f < s->quantizer->fields && !status; f++) {
-    if (!(c->stream[i].field[f] = qp_check_host(c, s->field_bytes[f]))) return QP_E_NOMEM;
-    random_field(c, &s->quantizer->field[f], c->stream[i].field[f], s->field_bytes[f]);
+  for (unsigned a = 0; a < s->arrays; a++)
+    if (!(c->stream[i].field[a] = qp_check_host(c, s->field_bytes[a]))) return QP_E_NOMEM;
+  qp_random_fields(&c->random, s, c->stream[i].field);
+  for (unsigned a = 0; a < s->arrays && !status; a++)
     status =
-        qp_check_buffer(c, c->stream[i].field[f], s->field_bytes[f], &c->args.stream[i].field[f]);
-  }
+        qp_check_buffer(c, c->stream[i].field[a], s->field_bytes[a], &c->args.stream[i].field[a]);
   for (unsigned b = 0; b < s->quantizer->codebooks && !status; b++) status = make_codebook(c, i, b);
   return status;
 }
@@ -182,8 +168,7 @@ static double largest_weight(qp_check *c) {
     const qp_quantizer *q = c->k->stream[i / SOME_CODES].stream.quantizer;
     uint32_t fields[QP_MAX_FIELDS] = {0};
     for (unsigned f = 0; f < q->fields; f++)
-      fields[f] = q->field[f].type == QP_FIELD_F16 ? qp_double_to_half(q->field[f].hi)
-                                                   : (uint32_t)q->field[f].hi;
+      fields[f] = qp_field_raw(q->field[f].type, q->field[f].hi);
     const unsigned bits = q->planes ? q->planes_read : q->window;
     qp_quantizer_decode(q, (uint32_t)(qp_random_next(&random) & ((1ull << bits) - 1)), fields, NULL,
                         w);
@@ -379,7 +364,7 @@ void qp_check_release(qp_check *c) {
   qp_check_decoder_release(c);
   for (unsigned i = 0; i < QP_MAX_STREAMS; i++) {
     free(c->stream[i].codes);
-    for (unsigned f = 0; f < QP_MAX_FIELDS; f++) free(c->stream[i].field[f]);
+    for (unsigned a = 0; a < QP_MAX_ARRAYS; a++) free(c->stream[i].field[a]);
     for (unsigned b = 0; b < QP_MAX_CODEBOOKS; b++) free(c->stream[i].codebook[b]);
   }
   for (unsigned i = 0; i < QP_MAX_SEGMENTS; i++) {

@@ -52,7 +52,7 @@ struct qp_check {
   double *rotated; /* [batch][K]: X~, what the weights are multiplied with */
   struct {
     uint32_t *codes;
-    uint8_t *field[QP_MAX_FIELDS];
+    uint8_t *field[QP_MAX_ARRAYS];
     uint16_t *codebook[QP_MAX_CODEBOOKS]; /* tensor and row scope; NULL: the default */
   } stream[QP_MAX_STREAMS];
   struct {

@@ -22,10 +22,16 @@ typedef struct show_options {
   const char *state;
 } show_options;
 
+static void print_field(const qp_quantizer *q, const qp_field *f) {
+  printf("    %-10s%s, %g to %g", f->name, qp_field_row_of(f->type)->name, f->lo, f->hi);
+  if (!f->size) printf(", one for each %s", f->tensor ? "linear" : "row");
+  if (f->size && f->size != q->group) printf(", for %u columns", f->size);
+  printf("\n");
+}
+
 static void print_facts(const qp_quantizer *q) {
   static const char *const kinds[] = {"trellis", "vector", "scalar", "split"};
   static const char *const scopes[] = {"all linears", "each linear", "each row"};
-  static const char *const types[] = {"f16", "u4", "u8"};
   printf("%s: %s, %g bits a weight", q->name, kinds[q->kind], q->rate);
   if (q->stored_rate > q->rate) printf(" (%g with group fields)", q->stored_rate);
   printf("\n  defined in  %s:%d\n  hash        %s, layout %u\n", q->file, q->line_first, q->hash,
@@ -44,9 +50,7 @@ static void print_facts(const qp_quantizer *q) {
     printf("  codebook    %s: %u x %u fp16, one for %s\n", q->codebook[i].name,
            q->codebook[i].entries, q->codebook[i].dim, scopes[q->codebook[i].scope]);
   if (q->group) printf("  group       %u columns\n", q->group);
-  for (unsigned i = 0; i < q->fields; i++)
-    printf("    %-10s%s, %g to %g\n", q->field[i].name, types[q->field[i].type], q->field[i].lo,
-           q->field[i].hi);
+  for (unsigned i = 0; i < q->fields; i++) print_field(q, &q->field[i]);
   qp_period p;
   if (!qp_layout_period(q, &p, NULL))
     printf("  layout      superblock of %u x 32 x 64 weights: %u words a lane, %u codes\n",

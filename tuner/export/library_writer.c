@@ -164,7 +164,7 @@ static bool add_quantizer(qp_library_writer *w, const qp_quantizer *q, uint32_t 
     r.window = q->window;
     r.dim = q->dim;
     r.step = q->step;
-    r.fields = q->fields;
+    r.fields = qp_layout_arrays(q);
     r.codebooks = q->codebooks;
     for (unsigned i = 0; i < q->codebooks; i++)
       if (!add_codebook(w, &q->codebook[i], &r.codebook[i])) return false;
@@ -179,7 +179,7 @@ static qp_status lay_out_part(qp_library_writer *w, const qp_quantizer *q, unsig
   const qp_status status = qp_layout_stream(q, rows, to - from, &s, err);
   if (status) return status;
   *out = (qp_lib_part){.column = from, .columns = to - from, .code_bytes = 4ull * s.code_words};
-  for (unsigned f = 0; f < q->fields; f++) out->field_bytes[f] = s.field_bytes[f];
+  for (unsigned f = 0; f < s.arrays; f++) out->field_bytes[f] = s.field_bytes[f];
   for (unsigned c = 0; c < q->codebooks; c++) {
     const uint64_t bytes = 2ull * q->codebook[c].entries * q->codebook[c].dim;
     if (q->codebook[c].scope == QP_SCOPE_TENSOR) out->codebook_bytes[c] = bytes;

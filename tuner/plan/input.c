@@ -37,7 +37,7 @@ static bool add_stream(const qp_quantizer *q, unsigned rows, unsigned columns, u
   qp_stream s;
   if (qp_layout_stream(q, rows, columns, &s, NULL)) return false;
   *sum += 4 * (uint64_t)s.code_words;
-  for (unsigned f = 0; f < q->fields; f++) *sum += s.field_bytes[f];
+  for (unsigned f = 0; f < s.arrays; f++) *sum += s.field_bytes[f];
   for (unsigned b = 0; b < q->codebooks; b++) {
     uint64_t bytes = 2 * (uint64_t)q->codebook[b].entries * q->codebook[b].dim;
     if (q->codebook[b].scope == QP_SCOPE_TENSOR) *sum += bytes;

@@ -37,7 +37,7 @@ static qp_status begin(keeping *k) {
   e->row_scale = malloc(sizeof *e->row_scale * e->rows);
   e->row_distortion = calloc(e->rows, sizeof *e->row_distortion);
   bool ok = e->part[0].codes && e->row_scale && e->row_distortion;
-  for (unsigned f = 0; f < e->quantizer->fields && ok; f++)
+  for (unsigned f = 0; f < s->arrays && ok; f++)
     ok = (e->part[0].field[f] = calloc(1, s->field_bytes[f])) != NULL;
   k->code = malloc(QP_GROUP_ROWS * lane_steps(s) * sizeof *k->code);
   k->lanes = malloc(QP_GROUP_ROWS * lane_steps(s) * sizeof *k->lanes);
@@ -65,27 +65,8 @@ static void end(keeping *k) {
 
 /* A field's raw bits for a number; false: it does not hold that number. */
 static bool raw_of(const qp_field *f, float number, uint32_t *raw) {
-  const float most = f->type == QP_FIELD_U4 ? 15 : 255;
-  if (f->type == QP_FIELD_F16) {
-    *raw = qp_float_to_half(number);
-    return qp_half_to_float((uint16_t)*raw) == number;
-  }
-  if (!(number >= 0 && number <= most) || number != floorf(number)) return false;
-  *raw = (uint32_t)number;
-  return true;
-}
-
-static void set_field(const qp_stream *s, unsigned f, unsigned row, unsigned column, uint8_t *bytes,
-                      uint32_t raw) {
-  const size_t at = qp_layout_field(s, row, column);
-  switch (s->quantizer->field[f].type) {
-  case QP_FIELD_F16:
-    bytes[2 * at] = (uint8_t)raw;
-    bytes[2 * at + 1] = (uint8_t)(raw >> 8);
-    return;
-  case QP_FIELD_U8: bytes[at] = (uint8_t)raw; return;
-  default: bytes[at / 2] |= (uint8_t)(raw << (4 * (at % 2)));
-  }
+  *raw = qp_field_raw(f->type, (double)number);
+  return qp_field_number(f->type, *raw) == (double)number;
 }
 
 static qp_status keep_fields(keeping *k, unsigned row) {
@@ -98,7 +79,7 @@ static qp_status keep_fields(keeping *k, unsigned row) {
       if (!raw_of(&q->field[f], number, &raw))
         return qp_fail(k->err, QP_E_ARG, "row %u, column %u: %s %g is not one that %s holds", row,
                        c, q->field[f].name, (double)number, q->name);
-      set_field(s, f, row, c, k->e->part[0].field[f], raw);
+      qp_layout_set_field(s, f, row, c, k->e->part[0].field[qp_layout_array(f)], raw);
     }
   return QP_OK;
 }

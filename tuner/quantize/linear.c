@@ -123,7 +123,7 @@ typedef struct output {
   const void *data[QP_HESSIAN_GROUPS];
 } output;
 
-enum { MAX_OUTPUTS = QP_MAX_PARTS * (1 + QP_MAX_FIELDS + QP_MAX_CODEBOOKS) + 1 };
+enum { MAX_OUTPUTS = QP_MAX_PARTS * (1 + QP_MAX_ARRAYS + QP_MAX_CODEBOOKS) + 1 };
 
 static void add_output(output *list, unsigned *count, const output *o) {
   if (o->bytes) list[(*count)++] = *o;
@@ -156,8 +156,8 @@ static void list_part(const bench *b, unsigned p, output *list, unsigned *count)
   snprintf(codes.name, sizeof codes.name, "%s.codes.%u", b->l->name, p);
   for (unsigned i = 0; i < b->pieces; i++) codes.data[i] = b->piece[i].part[p].codes;
   add_output(list, count, &codes);
-  for (unsigned f = 0; f < s->quantizer->fields; f++) {
-    const bool half = s->quantizer->field[f].type == QP_FIELD_F16;
+  for (unsigned f = 0; f < s->arrays; f++) {
+    const bool half = qp_layout_array_is_half(s->quantizer, f);
     output o = {.type = half ? QP_TENSOR_F16 : QP_TENSOR_U8,
                 .dims = 1,
                 .shape = {s->field_bytes[f] * b->pieces / (half ? 2 : 1)},

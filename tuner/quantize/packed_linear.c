@@ -41,8 +41,8 @@ static qp_status find_part(const qp_job_linear *l, const qp_safetensors *file, u
   qp_status status = find_tensor(file, QP_TENSOR_U32, out->stream.code_words * 4, &at, err,
                                  "%s.codes.%u", l->name, p);
   k->codes = at;
-  for (unsigned f = 0; f < q->fields && !status; f++) {
-    const bool half = q->field[f].type == QP_FIELD_F16;
+  for (unsigned f = 0; f < out->stream.arrays && !status; f++) {
+    const bool half = qp_layout_array_is_half(q, f);
     status = find_tensor(file, half ? QP_TENSOR_F16 : QP_TENSOR_U8, out->stream.field_bytes[f], &at,
                          err, "%s.field.%u.%u", l->name, p, f);
     k->field[f] = at;

@@ -139,7 +139,7 @@ static qp_status put_stream(proof *p, buffers *b, qp_arguments *args, unsigned i
   const size_t words = s->code_words / s->row_groups;
   qp_status status =
       put(p, b, part->packed.codes + row_group * words, words * 4, &args->stream[i].codes);
-  for (unsigned f = 0; f < q->fields && !status; f++) {
+  for (unsigned f = 0; f < s->arrays && !status; f++) {
     const size_t bytes = s->field_bytes[f] / s->row_groups;
     status = put(p, b, part->packed.field[f] + row_group * bytes, bytes, &args->stream[i].field[f]);
   }

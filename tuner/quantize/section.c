@@ -38,7 +38,7 @@ static void add_part(cJSON *parts, const qp_job_linear *l, unsigned p) {
   cJSON_AddStringToObject(o, "quantizer", q->name);
   cJSON_AddNumberToObject(o, "column", begin);
   cJSON_AddNumberToObject(o, "columns", end - begin);
-  cJSON_AddNumberToObject(o, "fields", q->fields);
+  cJSON_AddNumberToObject(o, "fields", qp_layout_arrays(q));
   cJSON *books = cJSON_AddArrayToObject(o, "codebooks");
   for (unsigned c = 0; c < q->codebooks; c++)
     if (q->codebook[c].scope != QP_SCOPE_SPEC) cJSON_AddItemToArray(books, cJSON_CreateNumber(c));

@@ -129,7 +129,7 @@ static size_t place_weights(const qp_kernel *k, qp_devptr base, qp_arguments *a)
     const qp_stream *s = &k->stream[i].stream;
     a->stream[i].codes = base + at;
     at += aligned(s->code_words * 4);
-    for (unsigned f = 0; f < s->quantizer->fields; f++) {
+    for (unsigned f = 0; f < s->arrays; f++) {
       a->stream[i].field[f] = base + at;
       at += aligned(s->field_bytes[f]);
     }

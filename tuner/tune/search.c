@@ -230,7 +230,7 @@ double qp_kernel_weight_bytes(const qp_kernel *k) {
   for (unsigned i = 0; i < k->streams; i++) {
     const qp_stream *s = &k->stream[i].stream;
     bytes += (double)s->code_words * 4;
-    for (unsigned f = 0; f < s->quantizer->fields; f++) bytes += (double)s->field_bytes[f];
+    for (unsigned f = 0; f < s->arrays; f++) bytes += (double)s->field_bytes[f];
   }
   return bytes;
 }

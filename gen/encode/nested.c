@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** Group fields of several sizes.  A field of a larger group is one number for several smallest
+** groups, whose own fields follow it.  So a point is a place in each field's list of values, for
+** each smallest group; those of larger fields are equal within the larger group.
+**   1. The larger fields for the smallest group with the largest target, its own fields at their
+**      largest: what the others need is then within their range.
+**   2. Each smallest group's own fields, coarsely, then step by step.
+**   3. Each larger field a step up or down, the smallest groups' own following, while that helps.
+** What a decode does is not known, but one thing is asked: is it  a(fields) u(code) + b(fields)? 
+** Then codes are searched among u, and a point costs what two codes decode to.
+*/
+#include "gen/encode/nested.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/base/gaussian.h"
+#include "gen/base/random.h"
+#include "gen/encode/field_axis.h"
+#include "gen/encode/nearest.h"
+#include "runtime/half.h"
+
+enum {
+  MAX_BITS = 16,
+  COARSE_POINTS = 576, /* of a scan of the larger fields, */
+  OWN_POINTS = 64,     /* and of a group's own */
+  PROBES = 24,         /* random fields that a decode is looked at with */
+  FREE_COLUMNS = 64,   /* a group where no field has columns of its own */
+  SAMPLE_COLUMNS = 1024,
+  HEADROOM = 16 /* of numbers that the linear's field scales: outliers are larger */
+};
+#define LEAST_NORMAL 0x1p-14 /* below, fp16 has fewer digits */
+#define MOST_MISFIT  0x1p-8  /* of a decode that counts as a u + b, of its largest weight */
+
+typedef struct point {
+  uint32_t at[QP_MAX_FIELDS];
+  float error;
+} point;
+
+struct qp_nested {
+  const qp_quantizer *quantizer;
+  unsigned states, group, unit;
+  qp_field_axis axis[QP_MAX_FIELDS];
+  unsigned size[QP_MAX_FIELDS]; /* columns of each field: those of rows and linears the unit's */
+  bool frozen[QP_MAX_FIELDS];   /* always at 'at' */
+  uint32_t at[QP_MAX_FIELDS];
+  bool affine;
+  uint32_t low, high;    /* affine: codes with the least and largest u */
+  float u_low, u_high;   /* their u, element 0 */
+  float *table;          /* [states][dim] at the fields in hand */
+  qp_codewords words;    /* affine: of u; else of the table */
+  float *u;              /* affine: [states][dim] */
+  float *level, *middle; /* affine, dim 1: [levels] u, ascending; above which a level is nearer than
+                            the one below */
+  unsigned levels, half_levels; /* how many; the largest power of two below that */
+  float even;                   /* levels for 1 of u where they are equally far apart, else 0 */
+  uint32_t *code;               /* [group] */
+  uint16_t *halves;             /* [2^window][dim] */
+  float *moved;                 /* [group]: targets in terms of u */
+  point *now, *next;            /* [groups of a unit] */
+};
+
+bool qp_is_nested(const qp_quantizer *q) {
+  for (unsigned f = 0; f < q->fields; f++)
+    if (q->field[f].size != q->group) return true;
+  return q->fields && !q->group;
+}
+
+unsigned qp_nested_group(const qp_quantizer *q) { return q->group ? q->group : FREE_COLUMNS; }
+
+unsigned qp_nested_unit(const qp_quantizer *q, unsigned columns) {
+  const unsigned group = qp_nested_group(q);
+  unsigned unit = group;
+  for (unsigned f = 0; f < q->fields; f++) {
+    const bool of_row = !q->field[f].size && !q->field[f].tensor;
+    const unsigned size = of_row ? (columns + group - 1) / group * group : q->field[f].size;
+    if (size > unit) unit = size;
+  }
+  return unit;
+}
+
+/* ---- One point ---- */
+
+static void raw_fields(const qp_nested *n, const point *p, uint32_t raw[QP_MAX_FIELDS]) {
+  memset(raw, 0, sizeof(uint32_t) * QP_MAX_FIELDS);
+  for (unsigned f = 0; f < n->quantizer->fields; f++) raw[f] = n->axis[f].value[p->at[f]];
+}
+
+static qp_status fill_table(qp_nested *n, const uint32_t *raw, qp_error *err) {
+  const qp_quantizer *q = n->quantizer;
+  const qp_status status = qp_quantizer_table(q, raw, NULL, n->halves, err);
+  for (size_t i = 0; i < (size_t)n->states * q->dim && !status; i++)
+    n->table[i] = qp_half_to_float(n->halves[i]);
+  return status;
+}
+
+static float decode_first(const qp_nested *n, uint32_t code, const uint32_t *raw) {
+  uint16_t w[QP_NEAREST_DIM];
+  qp_quantizer_decode(n->quantizer, code, raw, NULL, w);
+  return qp_half_to_float(w[0]);
+}
+
+/* a and b of a decode at these fields. */
+static void line_at(const qp_nested *n, const uint32_t *raw, float *a, float *b) {
+  const float low = decode_first(n, n->low, raw), high = decode_first(n, n->high, raw);
+  *a = (high - low) / (n->u_high - n->u_low);
+  *b = low - *a * n->u_low;
+}
+
+/* Of moved targets, against the nearest of all u: sums of squares of small numbers. */
+static float level_error(const qp_nested *n, unsigned columns) {
+  float sum = 0;
+  for (unsigned i = 0; i < columns; i++) {
+    const float x = n->moved[i];
+    unsigned k = 0;
+    if (n->even > 0) {
+      const float place = (x - n->level[0]) * n->even + 0.5f;
+      k = place > 0 ? place < (float)n->levels ? (unsigned)place : n->levels - 1 : 0;
+    } else {
+      for (unsigned step = n->half_levels; step; step /= 2)
+        if (k + step < n->levels && x > n->middle[k + step]) k += step;
+    }
+    sum += (x - n->level[k]) * (x - n->level[k]);
+  }
+  return sum;
+}
+
+/* The same of codes of several weights. */
+static float line_error(qp_nested *n, unsigned columns, const float *target, float a, float b) {
+  const unsigned dim = n->quantizer->dim;
+  float sum = 0;
+  qp_codewords_nearest(&n->words, columns / dim, n->moved, n->code);
+  for (unsigned i = 0; i < columns; i++) {
+    const float u = n->u[(size_t)n->code[i / dim] * dim + i % dim];
+    sum += (target[i] - a * u - b) * (target[i] - a * u - b);
+  }
+  return sum;
+}
+
+/* The least sum of squared errors of a group's targets at a point, into it. */
+static qp_status judge(qp_nested *n, unsigned columns, const float *target, float most, point *p,
+                       qp_error *err) {
+  uint32_t raw[QP_MAX_FIELDS];
+  raw_fields(n, p, raw);
+  const unsigned codes = columns / n->quantizer->dim;
+  if (!n->affine) {
+    qp_status status = fill_table(n, raw, err);
+    qp_codewords_free(&n->words);
+    if (!status) status = qp_codewords_make(&n->words, n->states, n->quantizer->dim, n->table, err);
+    if (!status) p->error = qp_codewords_error(&n->words, codes, target, most);
+    return status;
+  }
+  float a, b;
+  line_at(n, raw, &a, &b);
+  if (a == 0) {
+    p->error = 0;
+    for (unsigned i = 0; i < columns; i++) p->error += (target[i] - b) * (target[i] - b);
+    return QP_OK;
+  }
+  for (unsigned i = 0; i < columns; i++) n->moved[i] = (target[i] - b) / a;
+  p->error = n->quantizer->dim == 1 ? a * a * level_error(n, columns)
+                                    : line_error(n, columns, target, a, b);
+  return QP_OK;
+}
+
+/* ---- Is it a u + b? ---- */
+
+static void random_point(const qp_nested *n, qp_random *r, point *p) {
+  for (unsigned f = 0; f < n->quantizer->fields; f++)
+    p->at[f] = (uint32_t)(qp_random_next(r) % n->axis[f].count);
+}
+
+/* The largest difference of a table from the best a u + b, against its largest weight. */
+static double misfit(const float *v, const float *u, size_t count) {
+  double su = 0, sv = 0, suu = 0, suv = 0, worst = 0, largest = 0;
+  for (size_t i = 0; i < count; i++) {
+    const double x = (double)u[i], y = (double)v[i];
+    su += x, sv += y, suu += x * x, suv += x * y;
+    largest = fmax(largest, fabs(y));
+  }
+  const double n = (double)count, spread = n * suu - su * su;
+  const double a = spread > 0 ? (n * suv - su * sv) / spread : 0, b = (sv - a * su) / n;
+  for (size_t i = 0; i < count; i++) worst = fmax(worst, fabs((double)v[i] - a * (double)u[i] - b));
+  return worst / (largest + LEAST_NORMAL);
+}
+
+/* How far the weights of a table lie apart. */
+static double spread_of(const float *v, size_t count) {
+  double sum = 0, square = 0;
+  for (size_t i = 0; i < count; i++) sum += (double)v[i], square += (double)v[i] * (double)v[i];
+  return square - sum * sum / (double)count;
+}
+
+static int compare(const void *a, const void *b) {
+  const float x = *(const float *)a, y = *(const float *)b;
+  return (x > y) - (x < y);
+}
+
+/* Sort u's numbers, each once. */
+static void sort_levels(qp_nested *n) {
+  const size_t count = (size_t)n->states * n->quantizer->dim;
+  memcpy(n->level, n->u, sizeof *n->level * count);
+  qsort(n->level, count, sizeof *n->level, compare);
+  n->levels = 1;
+  for (size_t i = 1; i < count; i++)
+    if (n->level[i] > n->level[n->levels - 1]) n->level[n->levels++] = n->level[i];
+  const float apart = (n->level[n->levels - 1] - n->level[0]) / (float)(n->levels - 1);
+  n->even = 1 / apart;
+  for (unsigned k = 1; k < n->levels; k++) {
+    n->middle[k] = (n->level[k - 1] + n->level[k]) / 2;
+    if (fabsf(n->level[k] - n->level[0] - (float)k * apart) > apart / 64) n->even = 0;
+  }
+  for (n->half_levels = 1; 2 * n->half_levels < n->levels;) n->half_levels *= 2;
+}
+
+/* Take u from the table whose weights reach furthest: codes of its ends, levels. */
+static qp_status take_line(qp_nested *n, qp_error *err) {
+  const unsigned dim = n->quantizer->dim;
+  for (uint32_t s = 0; s < n->states; s++) {
+    if (n->u[(size_t)s * dim] < n->u[(size_t)n->low * dim]) n->low = s;
+    if (n->u[(size_t)s * dim] > n->u[(size_t)n->high * dim]) n->high = s;
+  }
+  n->u_low = n->u[(size_t)n->low * dim];
+  n->u_high = n->u[(size_t)n->high * dim];
+  n->affine = n->u_high > n->u_low;
+  if (!n->affine) return QP_OK;
+  sort_levels(n);
+  return qp_codewords_make(&n->words, n->states, dim, n->u, err);
+}
+
+/* A decode at random fields: is every table a u + b? */
+static qp_status find_line(qp_nested *n, qp_error *err) {
+  const size_t count = (size_t)n->states * n->quantizer->dim;
+  qp_random r = {.state = 1};
+  double furthest = 0;
+  bool line = true;
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < 2 * PROBES && !status && line; i++) {
+    point p = {.error = 0};
+    uint32_t raw[QP_MAX_FIELDS];
+    random_point(n, &r, &p);
+    raw_fields(n, &p, raw);
+    status = fill_table(n, raw, err);
+    const double spread = spread_of(n->table, count);
+    if (i < PROBES && spread > furthest)
+      furthest = spread, memcpy(n->u, n->table, sizeof *n->u * count);
+    if (i >= PROBES) line = furthest > 0 && misfit(n->table, n->u, count) <= MOST_MISFIT;
+  }
+  return status || !line ? status : take_line(n, err);
+}
+
+/* ---- Search ---- */
+
+/* Which fields a search moves, as a bit for each. */
+static unsigned own_fields(const qp_nested *n) {
+  unsigned fields = 0;
+  for (unsigned f = 0; f < n->quantizer->fields; f++)
+    if (!n->frozen[f] && n->size[f] == n->group) fields |= 1u << f;
+  return fields;
+}
+
+static unsigned larger_fields(const qp_nested *n) {
+  unsigned fields = 0;
+  for (unsigned f = 0; f < n->quantizer->fields; f++)
+    if (!n->frozen[f] && n->size[f] > n->group) fields |= 1u << f;
+  return fields;
+}
+
+static bool move(const qp_nested *n, point *p, unsigned f, int by) {
+  const int64_t to = (int64_t)p->at[f] + by;
+  if (to < 0 || to >= (int64_t)n->axis[f].count) return false;
+  p->at[f] = (uint32_t)to;
+  return true;
+}
+
+static qp_status try_point(qp_nested *n, unsigned columns, const float *target, point *p,
+                           point *best, bool *better, qp_error *err) {
+  const qp_status status = judge(n, columns, target, best->error, p, err);
+  if (!status && p->error < best->error) *best = *p, *better = true;
+  return status;
+}
+
+/* Steps of one length in each of the fields, and in every two, while one helps. */
+static qp_status descend(qp_nested *n, unsigned fields, const unsigned *step, unsigned columns,
+                         const float *target, point *best, qp_error *err) {
+  const unsigned count = n->quantizer->fields;
+  qp_status status = QP_OK;
+  for (bool better = true; better && !status;) {
+    better = false;
+    for (unsigned i = 0; i < count * count * 4 && !status; i++) {
+      const unsigned f = i / 4 / count, g = i / 4 % count;
+      if (f > g || !(fields >> f & 1) || !(fields >> g & 1) || (f == g && i % 4 > 1)) continue;
+      point p = *best;
+      if (!move(n, &p, f, i & 1 ? (int)step[f] : -(int)step[f])) continue;
+      if (f != g && !move(n, &p, g, i & 2 ? (int)step[g] : -(int)step[g])) continue;
+      status = try_point(n, columns, target, &p, best, &better, err);
+    }
+  }
+  return status;
+}
+
+/* Distances of a grid over the fields that has at most so many points. */
+static void choose_steps(const qp_nested *n, unsigned fields, unsigned most, unsigned *step) {
+  for (unsigned f = 0; f < n->quantizer->fields; f++) step[f] = 1;
+  for (;;) {
+    double points = 1;
+    unsigned widest = QP_MAX_FIELDS;
+    for (unsigned f = 0; f < n->quantizer->fields; f++) {
+      if (!(fields >> f & 1)) continue;
+      points *= ceil(n->axis[f].count / (double)step[f]);
+      if (widest == QP_MAX_FIELDS ||
+          n->axis[f].count / step[f] > n->axis[widest].count / step[widest])
+        widest = f;
+    }
+    if (points <= most) return;
+    step[widest] *= 2;
+  }
+}
+
+/* A grid, then steps that halve: the fields in question for one group's targets. */
+static qp_status search(qp_nested *n, unsigned fields, unsigned points, unsigned columns,
+                        const float *target, point *best, qp_error *err) {
+  unsigned step[QP_MAX_FIELDS];
+  bool better = false;
+  choose_steps(n, fields, points, step);
+  point p = *best;
+  for (unsigned f = 0; f < n->quantizer->fields; f++)
+    if (fields >> f & 1) p.at[f] = step[f] / 2 < n->axis[f].count ? step[f] / 2 : 0;
+  best->error = INFINITY;
+  qp_status status = QP_OK;
+  for (bool more = true; more && !status;) {
+    status = try_point(n, columns, target, &p, best, &better, err);
+    more = false;
+    for (unsigned f = 0; f < n->quantizer->fields && !more; f++) {
+      if (!(fields >> f & 1)) continue;
+      more = move(n, &p, f, (int)step[f]);
+      if (!more) p.at[f] = step[f] / 2 < n->axis[f].count ? step[f] / 2 : 0;
+    }
+  }
+  for (bool last = false; !last && !status;) {
+    last = true;
+    for (unsigned f = 0; f < n->quantizer->fields; f++) {
+      step[f] = (step[f] + 1) / 2;
+      last &= step[f] == 1;
+    }
+    status = descend(n, fields, step, columns, target, best, err);
+  }
+  return status;
+}
+
+/* ---- A unit ---- */
+
+static unsigned columns_of(const qp_nested *n, unsigned columns, unsigned group) {
+  const unsigned left = columns - group * n->group;
+  return left < n->group ? left : n->group;
+}
+
+/* The group with the largest target. */
+static unsigned peak_group(const qp_nested *n, unsigned columns, const float *target) {
+  unsigned peak = 0;
+  for (unsigned i = 1; i < columns; i++)
+    if (fabsf(target[i]) > fabsf(target[peak])) peak = i;
+  return peak / n->group;
+}
+
+/* The larger fields for one group whose own are at their largest. */
+static qp_status begin(qp_nested *n, unsigned columns, const float *target, point *out,
+                       qp_error *err) {
+  const unsigned group = peak_group(n, columns, target), own = own_fields(n);
+  for (unsigned f = 0; f < n->quantizer->fields; f++)
+    out->at[f] = n->frozen[f] ? n->at[f] : own >> f & 1 ? n->axis[f].count - 1 : 0;
+  return search(n, larger_fields(n), COARSE_POINTS, columns_of(n, columns, group),
+                target + (size_t)group * n->group, out, err);
+}
+
+/* Of groups first .. end - 1: a larger field a step away, their own following; kept if better. */
+static qp_status try_larger(qp_nested *n, unsigned f, int by, unsigned first, unsigned end,
+                            unsigned columns, const float *target, bool *better, qp_error *err) {
+  static const unsigned one[QP_MAX_FIELDS] = {1, 1, 1, 1, 1, 1, 1, 1};
+  const unsigned own = own_fields(n);
+  float was = 0, is = 0;
+  qp_status status = QP_OK;
+  for (unsigned g = first; g < end; g++) was += n->now[g].error;
+  for (unsigned g = first; g < end && !status && is < was; g++) {
+    const float *at = target + (size_t)g * n->group;
+    const unsigned count = columns_of(n, columns, g);
+    n->next[g] = n->now[g];
+    if (!move(n, &n->next[g], f, by)) return QP_OK;
+    status = judge(n, count, at, INFINITY, &n->next[g], err);
+    if (!status) status = descend(n, own, one, count, at, &n->next[g], err);
+    is += n->next[g].error;
+  }
+  if (status || !(is < was)) return status;
+  memcpy(n->now + first, n->next + first, sizeof *n->now * (end - first));
+  *better = true;
+  return QP_OK;
+}
+
+static qp_status improve(qp_nested *n, unsigned step, unsigned columns, const float *target,
+                         qp_error *err) {
+  const unsigned groups = (columns + n->group - 1) / n->group, larger = larger_fields(n);
+  qp_status status = QP_OK;
+  for (bool better = true; better && !status;) {
+    better = false;
+    for (unsigned f = 0; f < n->quantizer->fields; f++) {
+      if (!(larger >> f & 1)) continue;
+      const unsigned each = n->size[f] / n->group;
+      for (unsigned first = 0; first < groups && !status; first += each) {
+        const unsigned end = first + each < groups ? first + each : groups;
+        for (int up = 0; up < 2 && !status; up++)
+          status = try_larger(n, f, up ? (int)step : -(int)step, first, end, columns, target,
+                              &better, err);
+      }
+    }
+  }
+  return status;
+}
+
+static qp_status choose(qp_nested *n, unsigned columns, const float *target, qp_error *err) {
+  const unsigned groups = (columns + n->group - 1) / n->group;
+  point start = {.error = INFINITY};
+  qp_status status = begin(n, columns, target, &start, err);
+  for (unsigned g = 0; g < groups && !status; g++) {
+    n->now[g] = start;
+    status = search(n, own_fields(n), OWN_POINTS, columns_of(n, columns, g),
+                    target + (size_t)g * n->group, &n->now[g], err);
+  }
+  for (unsigned step = 8; step && !status; step /= 2)
+    status = improve(n, step, columns, target, err);
+  return status;
+}
+
+qp_status qp_nested_choose(qp_nested *n, unsigned columns, const float *targets,
+                           uint32_t (*fields)[QP_MAX_FIELDS], qp_error *err) {
+  const qp_status status = choose(n, columns, targets, err);
+  for (unsigned g = 0; g * n->group < columns && !status; g++) raw_fields(n, &n->now[g], fields[g]);
+  return status;
+}
+
+qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], unsigned columns,
+                          const float *targets, uint32_t *codes, float *values, qp_error *err) {
+  const unsigned dim = n->quantizer->dim;
+  qp_codewords words = {0};
+  qp_status status = fill_table(n, fields, err);
+  if (!status) status = qp_codewords_make(&words, n->states, dim, n->table, err);
+  if (status) return status;
+  qp_codewords_nearest(&words, columns / dim, targets, codes);
+  qp_codewords_free(&words);
+  for (unsigned i = 0; i < columns; i++)
+    values[i] = n->table[(size_t)codes[i / dim] * dim + i % dim];
+  return QP_OK;
+}
+
+/* ---- What is known of all units ---- */
+
+/* The place of the number nearest to the largest, divided. */
+static uint32_t with_headroom(const qp_nested *n, unsigned f) {
+  const qp_field *field = &n->quantizer->field[f];
+  uint32_t at = n->axis[f].count - 1;
+  if (qp_field_row_of(field->type)->integer) return at;
+  while (at && qp_field_number(field->type, n->axis[f].value[at]) > field->hi / HEADROOM) at--;
+  return at;
+}
+
+/* Fields of the linear: those that are best for a sample, others within their range. */
+static qp_status freeze(qp_nested *n, qp_error *err) {
+  const qp_quantizer *q = n->quantizer;
+  float sample[SAMPLE_COLUMNS];
+  unsigned free_fields = 0;
+  point best = {.error = INFINITY};
+  qp_random r = {.state = 1};
+  for (unsigned i = 0; i < SAMPLE_COLUMNS; i++)
+    sample[i] = (float)qp_gaussian_quantile(qp_random_uniform(&r, 0x1p-60, 1));
+  for (unsigned f = 0; f < q->fields; f++) {
+    const bool freed = q->field[f].tensor;
+    free_fields |= (unsigned)freed << f;
+    best.at[f] = freed ? 0 : with_headroom(n, f);
+  }
+  if (!free_fields) return QP_OK;
+  const unsigned group = n->group < SAMPLE_COLUMNS ? n->group : SAMPLE_COLUMNS;
+  const unsigned peak = peak_group(n, SAMPLE_COLUMNS / group * group, sample);
+  const qp_status status =
+      search(n, free_fields, COARSE_POINTS, group, sample + (size_t)peak * group, &best, err);
+  for (unsigned f = 0; f < q->fields; f++) {
+    n->frozen[f] = free_fields >> f & 1;
+    n->at[f] = best.at[f];
+  }
+  return status;
+}
+
+static qp_status prepare(qp_nested *n, qp_error *err) {
+  const qp_quantizer *q = n->quantizer;
+  const unsigned bits = q->planes ? q->planes_read : q->window, groups = n->unit / n->group;
+  if (bits > MAX_BITS) {
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: group fields of several sizes with codes of %u bits; up to %d can be "
+                   "encoded",
+                   q->name, bits, MAX_BITS);
+  }
+  qp_status status = QP_OK;
+  for (unsigned f = 0; f < q->fields && !status; f++) {
+    n->size[f] = q->field[f].size ? q->field[f].size : n->unit;
+    status = qp_field_axis_make(&n->axis[f], &q->field[f], QP_FRACTION_COARSE, err);
+  }
+  if (status) return status;
+  n->states = 1u << bits;
+  n->table = malloc(sizeof *n->table * n->states * q->dim);
+  n->halves = malloc(sizeof *n->halves * q->dim << q->window);
+  n->u = malloc(sizeof *n->u * n->states * q->dim);
+  n->level = malloc(sizeof *n->level * n->states * q->dim);
+  n->middle = malloc(sizeof *n->middle * n->states * q->dim);
+  n->code = malloc(sizeof *n->code * n->group);
+  n->moved = malloc(sizeof *n->moved * n->group);
+  n->now = malloc(sizeof *n->now * groups);
+  n->next = malloc(sizeof *n->next * groups);
+  const bool ok = n->table && n->halves && n->u && n->level && n->middle && n->code && n->moved &&
+                  n->now && n->next;
+  if (!ok) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  status = find_line(n, err);
+  return status ? status : freeze(n, err);
+}
+
+qp_status qp_nested_new(const qp_quantizer *q, unsigned columns, qp_nested **out, qp_error *err) {
+  qp_nested *n = calloc(1, sizeof *n);
+  if (!n) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  n->quantizer = q;
+  n->group = qp_nested_group(q);
+  n->unit = qp_nested_unit(q, columns);
+  const qp_status status = prepare(n, err);
+  if (status)
+    qp_nested_free(n);
+  else
+    *out = n;
+  return status;
+}
+
+void qp_nested_free(qp_nested *n) {
+  if (!n) return;
+  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) qp_field_axis_free(&n->axis[f]);
+  qp_codewords_free(&n->words);
+  free(n->table);
+  free(n->halves);
+  free(n->u);
+  free(n->level);
+  free(n->middle);
+  free(n->code);
+  free(n->moved);
+  free(n->now);
+  free(n->next);
+  free(n);
+}

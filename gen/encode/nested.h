@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* Group fields of several sizes:  targets of the largest group --> fields of all groups in it. */
+#ifndef QP_NESTED_H
+#define QP_NESTED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gen/spec/quantizer.h"
+#include "runtime/status.h"
+
+/* Has it fields of more than one size, of rows or of the linear? */
+bool qp_is_nested(const qp_quantizer *q);
+/* Columns of a row of 'columns' whose fields are chosen together: the largest group's, or all where
+   a field is the row's. */
+unsigned qp_nested_unit(const qp_quantizer *q, unsigned columns);
+/* Columns of the smallest group, which has one table of codes. */
+unsigned qp_nested_group(const qp_quantizer *q);
+
+/* What is known of all units, and memory for one; used by one thread. */
+typedef struct qp_nested qp_nested;
+/* For rows of 'columns'.  QP_E_LIMIT: too many codes to be searched; QP_E_NOMEM. */
+qp_status qp_nested_new(const qp_quantizer *q, unsigned columns, qp_nested **out, qp_error *err);
+void qp_nested_free(qp_nested *n);
+
+/*
+** The raw fields of each smallest group, fields[ceil(columns / group)], for the targets [columns]
+** of a unit or of what a row has left of it.  Fields of the linear have the same values always,
+** those that are best for N(0,1): rows come with one variance.
+*/
+qp_status qp_nested_choose(qp_nested *n, unsigned columns, const float *targets,
+                           uint32_t (*fields)[QP_MAX_FIELDS], qp_error *err);
+/* The nearest codes of a smallest group, or of columns of it: targets, values [columns]; codes
+   [columns / dim]. */
+qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], unsigned columns,
+                          const float *targets, uint32_t *codes, float *values, qp_error *err);
+
+#endif
