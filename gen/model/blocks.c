@@ -287,6 +287,28 @@ static void decode_TQ1_0(const unsigned char *from, size_t count, float *to) {
   }
 }
 
+unsigned qp_block_group_scale(uint32_t number, const unsigned char *block, unsigned element) {
+  unsigned scale = 0, minimum;
+  switch (number) {
+  case 10: return block[element / 16] & 15u;
+  case 11: return (unsigned)(scale_of_q3(block + 96, element / 16) + 32);
+  case 12:
+  case 13: scale_and_minimum(block + 4, element / 32, &scale, &minimum); return scale;
+  case 14: return block[192 + element / 16];
+  case 23:
+    return bits_at(block[4 + element / 64], 4 * (element / 32 & 1), 4) |
+           (word16(block + 2) >> (2 * (element / 32)) & 3u) << 4;
+  default: return block[element / 16];
+  }
+}
+
+unsigned qp_block_group_minimum(uint32_t number, const unsigned char *block, unsigned element) {
+  unsigned scale, minimum = 0;
+  if (number == 10) return block[element / 16] >> 4;
+  scale_and_minimum(block + 4, element / 32, &scale, &minimum);
+  return minimum;
+}
+
 #define ROW(name, number, elements, bytes) {#name, number, elements, bytes, decode_##name},
 static const qp_block_type types[] = {QP_BLOCK_TYPES(ROW)};
 #undef ROW

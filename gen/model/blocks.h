@@ -41,6 +41,14 @@ typedef struct qp_block_type {
   void (*decode)(const unsigned char *from, size_t count, float *to);
 } qp_block_type;
 
+/*
+** Of a block with two levels of scales (Q2_K to Q6_K, IQ4_XS, NVFP4) the number stored for the
+** group of an element: its scale (Q3_K and IQ4_XS: with 32 added; NVFP4: an e4m3 byte) or its
+** minimum.
+*/
+unsigned qp_block_group_scale(uint32_t number, const unsigned char *block, unsigned element);
+unsigned qp_block_group_minimum(uint32_t number, const unsigned char *block, unsigned element);
+
 /* NULL: not a type that weights can be read from. */
 const qp_block_type *qp_block_type_find(uint32_t number);
 

@@ -9,29 +9,49 @@
 #include "gen/model/checkpoint_state.h"
 #include "runtime/half.h"
 
+/* 'count' bytes from 'at' on become 'byte'. */
+typedef struct patch {
+  unsigned char at, count, byte;
+} patch;
+
 /*
-** Blocks that a quantizer of ours decodes alike.  With scales of 1 and minima of 0 they decode to
-** their own integers, and a code is that plus 'zero', or the place of it among 'values'.
+** Blocks that a quantizer of ours decodes alike.  With scales of 1 and minima of 0, which 'unit'
+** writes, they decode to their own integers, and a code is that plus 'zero', or its place among
+** 'values'.
 */
 typedef struct kept_block {
   uint32_t number; /* of the type in GGUF files */
   const char *quantizer;
   int scale, minimum; /* where these halves stand in a block; -1: there is none */
-  int exponent;       /* a byte e, 2^(e - 128) times integers; -1: there is none */
   int zero;
-  const int8_t *values; /* [16] */
+  const int8_t *values; /* [16], or NULL */
+  patch unit[5];
 } kept_block;
 
 static const int8_t uneven[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                   1,    13,   25,  38,  53,  69,  89,  113};
 static const int8_t twice_fp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
+#define ONE(at)                                                                                    \
+  {at, 1, 0}, { at + 1, 1, 0x3c } /* fp16 */
 static const kept_block kept[] = {
-    {2, "int4-g32", 0, -1, -1, 8, NULL},   {3, "q4_1", 0, 2, -1, 0, NULL},
-    {6, "q5_0", 0, -1, -1, 16, NULL},      {7, "q5_1", 0, 2, -1, 0, NULL},
-    {8, "q8_0", 0, -1, -1, 128, NULL},     {20, "iq4_nl", 0, -1, -1, 0, uneven},
-    {34, "tq2_0", 52, -1, -1, 1, NULL},    {35, "tq2_0", 64, -1, -1, 1, NULL},
-    {39, "mxfp4", -1, -1, 0, 0, twice_fp4}};
+    {2, "int4-g32", 0, -1, 8, NULL, {ONE(0)}},
+    {3, "q4_1", 0, 2, 0, NULL, {ONE(0), {2, 2, 0}}},
+    {6, "q5_0", 0, -1, 16, NULL, {ONE(0)}},
+    {7, "q5_1", 0, 2, 0, NULL, {ONE(0), {2, 2, 0}}},
+    {8, "q8_0", 0, -1, 128, NULL, {ONE(0)}},
+    {10, "q2_k", 80, 82, 0, NULL, {{0, 16, 1}, ONE(80), {82, 2, 0}}},
+    {11, "q3_k", 108, -1, 4, NULL, {{96, 8, 0x11}, {104, 4, 0xaa}, ONE(108)}},
+    {12, "q4_k", 0, 2, 0, NULL, {ONE(0), {2, 2, 0}, {4, 8, 1}, {12, 4, 0x11}}},
+    {13, "q5_k", 0, 2, 0, NULL, {ONE(0), {2, 2, 0}, {4, 8, 1}, {12, 4, 0x11}}},
+    {14, "q6_k", 208, -1, 32, NULL, {{192, 16, 1}, ONE(208)}},
+    {20, "iq4_nl", 0, -1, 0, uneven, {ONE(0)}},
+    {23, "iq4_xs", 0, -1, 0, uneven, {ONE(0), {2, 2, 0xaa}, {4, 4, 0x11}}},
+    {34, "tq2_0", 52, -1, 1, NULL, {ONE(52)}},
+    {35, "tq2_0", 64, -1, 1, NULL, {ONE(64)}},
+    {39, "mxfp4", -1, -1, 0, twice_fp4, {{0, 1, 128}}},
+    {40, "nvfp4", -1, -1, 0, twice_fp4, {{0, 4, 0x40}}},
+};
 
 static const kept_block *find_kept(uint32_t number) {
   for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
@@ -94,9 +114,8 @@ static void block_codes(const qp_source_tensor *t, const kept_block *k, uint64_t
     unsigned char block[256];
     float integer[256];
     memcpy(block, block_of(t, row, c), type->bytes);
-    if (k->scale >= 0) block[k->scale] = 0, block[k->scale + 1] = 0x3c;
-    if (k->minimum >= 0) block[k->minimum] = block[k->minimum + 1] = 0;
-    if (k->exponent >= 0) block[k->exponent] = 128;
+    for (unsigned i = 0; i < 5; i++)
+      memset(block + k->unit[i].at, k->unit[i].byte, k->unit[i].count);
     type->decode(block, type->elements, integer);
     for (unsigned i = 0; i < type->elements; i++) codes[c + i] = code_of_integer(k, integer[i]);
   }
@@ -112,14 +131,32 @@ void qp_source_codes(const qp_source_tensor *t, uint64_t row, uint32_t *codes) {
     codes[c] = whole->packing->kind->codes->code(whole->packing, row, c);
 }
 
-float qp_source_number(const qp_source_tensor *t, uint64_t row, uint64_t column,
-                       const char *field) {
+/* The scale of a group, as the field of our quantizer has it. */
+static double group_scale(uint32_t number, const unsigned char *block, unsigned element) {
+  const unsigned scale = qp_block_group_scale(number, block, element);
+  if (number == 14) return (int8_t)scale;
+  if (number != 40) return scale;
+  return scale == 0x7f ? 0 : (double)qp_element_get(block + element / 16, QP_TENSOR_F8_E4M3, 0);
+}
+
+static double block_number(const kept_block *k, const unsigned char *block, unsigned element,
+                           const char *field) {
+  const bool levels = (k->number >= 10 && k->number <= 14) || k->number == 23 || k->number == 40;
+  if (!strcmp(field, "zero")) return k->zero;
+  if (!strcmp(field, "all")) return 1;
+  if (!strcmp(field, "exponent")) return block[0];
+  if (!strcmp(field, "least")) return qp_block_group_minimum(k->number, block, element);
+  if (!strcmp(field, "scale") && levels) return group_scale(k->number, block, element);
+  const bool minimum = !strcmp(field, "min") || !strcmp(field, "dmin");
+  return (double)half_at(block + (minimum ? k->minimum : k->scale));
+}
+
+double qp_source_number(const qp_source_tensor *t, uint64_t row, uint64_t column,
+                        const char *field) {
   const qp_source_tensor *whole = whole_of(t, &row);
   if (whole->packing)
-    return whole->packing->kind->codes->number(whole->packing, row, column, field);
-  const kept_block *k = find_kept(whole->packed->number);
-  const unsigned char *block = block_of(whole, row, column);
-  if (!strcmp(field, "zero")) return (float)k->zero;
-  if (!strcmp(field, "min")) return half_at(block + k->minimum);
-  return k->exponent >= 0 ? (float)block[k->exponent] : half_at(block + k->scale);
+    return (double)whole->packing->kind->codes->number(whole->packing, row, column, field);
+  const qp_block_type *type = whole->packed->type;
+  return block_number(find_kept(type->number), block_of(whole, row, column),
+                      (unsigned)(column % type->elements), field);
 }

@@ -55,19 +55,19 @@ static float number_of(const qp_packing *p, uint64_t row, uint64_t column, const
                         row * p->scale_row + group * p->scale_group);
 }
 
-/* Products of BF16 scales are rounded to BF16, which fp16 arithmetic does not do. */
+/* Products of BF16 scales are rounded to BF16: other quantizers than those of F16. */
 static bool find_quantizer(const qp_packing *p, char name[64], char why[256]) {
   for (uint64_t k = 0; k < p->columns; k++)
     if (group_of(p, k) != k / p->group) {
       snprintf(why, 256, "columns of a group do not stand together (act-order)");
       return false;
     }
-  if (p->type != QP_TENSOR_F16) {
-    snprintf(why, 256, "scales are %s: products are rounded to that type, not to fp16",
-             qp_tensor_type_name(p->type));
+  if (p->type == QP_TENSOR_F32) {
+    snprintf(why, 256, "scales are F32, and products are not rounded to fp16");
     return false;
   }
-  snprintf(name, 64, "int%u-g%llu", p->codes.bits, (unsigned long long)p->group);
+  snprintf(name, 64, "int%u-g%llu%s", p->codes.bits, (unsigned long long)p->group,
+           p->type == QP_TENSOR_BF16 ? "-bf16" : "");
   return true;
 }
 

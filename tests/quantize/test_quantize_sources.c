@@ -199,6 +199,49 @@ Test(quantize_sources, that_cannot_be_kept_are_refused_with_the_reason) {
   cr_assert(access(path("out"), F_OK) != 0, "something was written");
 }
 
+/* pack-quantized with BF16 scales: products of up to 12 bits, which the package rounds to BF16. */
+static void write_compressed(void) {
+  pending p;
+  write_config("in", ", \"quantization_config\": {\"quant_method\": \"compressed-tensors\","
+                     " \"config_groups\": {\"a\": {\"weights\": {\"num_bits\": 4}}}}");
+  pending_begin(&p, path("in/model.safetensors"));
+  for (unsigned l = 0; l < LINEARS; l++) {
+    const unsigned rows = linears[l].rows, columns = linears[l].columns, groups = columns / GROUP;
+    uint32_t *codes = calloc((size_t)rows * columns / 8, 4);
+    uint32_t *zeros = calloc((size_t)rows / 8 * groups, 4);
+    uint16_t *scales = malloc((size_t)rows * groups * 2);
+    int32_t *shape = malloc(2 * sizeof *shape);
+    char name[128];
+    for (unsigned i = 0; i < rows * columns; i++)
+      codes[i / 8] |= code_of(l, i / columns, i % columns) << i % 8 * 4;
+    for (unsigned i = 0; i < rows * groups; i++) {
+      scales[i] = (uint16_t)(0x3c81 + 2 * i);
+      zeros[i / groups / 8 * groups + i % groups] |= zero_of(i / groups, i % groups)
+                                                     << i / groups % 8 * 4;
+    }
+    shape[0] = (int32_t)rows, shape[1] = (int32_t)columns;
+    snprintf(name, sizeof name, "model.layers.0.%s.weight_packed", linears[l].name);
+    add_raw(&p, name, QP_TENSOR_I32, rows, columns / 8, codes);
+    snprintf(name, sizeof name, "model.layers.0.%s.weight_scale", linears[l].name);
+    add_raw(&p, name, QP_TENSOR_BF16, rows, groups, scales);
+    snprintf(name, sizeof name, "model.layers.0.%s.weight_shape", linears[l].name);
+    add_raw(&p, name, QP_TENSOR_I32, 2, 1, shape);
+    snprintf(name, sizeof name, "model.layers.0.%s.weight_zero_point", linears[l].name);
+    add_raw(&p, name, QP_TENSOR_I32, rows / 8, groups, zeros);
+  }
+  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F16, VOCAB, HIDDEN,
+              weights_of(9, (size_t)VOCAB * HIDDEN));
+  pending_write(&p);
+}
+
+/* What is kept is compared with the source's values weight by weight: this sees the rounding. */
+Test(quantize_sources, with_scales_in_bf16_are_imported_with_their_rounding) {
+  write_compressed();
+  cr_assert_eq(import("in", "", "out"), 0, "%s", answer);
+  cr_assert(strstr(answer, "7 linears kept bit for bit") && strstr(answer, "int4-g32-bf16"), "%s",
+            answer);
+}
+
 /* MXFP4 of compressed-tensors; the last row of down has another exponent. */
 static void write_mxfp4(unsigned char exponent) {
   pending p;

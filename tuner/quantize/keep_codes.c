@@ -37,8 +37,8 @@ static qp_status begin(keeping *k) {
   e->row_scale = malloc(sizeof *e->row_scale * e->rows);
   e->row_distortion = calloc(e->rows, sizeof *e->row_distortion);
   bool ok = e->part[0].codes && e->row_scale && e->row_distortion;
-  for (unsigned f = 0; f < s->arrays && ok; f++)
-    ok = (e->part[0].field[f] = calloc(1, s->field_bytes[f])) != NULL;
+  for (unsigned a = 0; a < s->arrays && ok; a++)
+    ok = (e->part[0].field[a] = calloc(1, s->field_bytes[a])) != NULL;
   k->code = malloc(QP_GROUP_ROWS * lane_steps(s) * sizeof *k->code);
   k->lanes = malloc(QP_GROUP_ROWS * lane_steps(s) * sizeof *k->lanes);
   k->codes = malloc(weights * sizeof *k->codes);
@@ -63,25 +63,32 @@ static void end(keeping *k) {
 
 /* ---- Fields ---- */
 
-/* A field's raw bits for a number; false: it does not hold that number. */
-static bool raw_of(const qp_field *f, float number, uint32_t *raw) {
-  *raw = qp_field_raw(f->type, (double)number);
-  return qp_field_number(f->type, *raw) == (double)number;
+/* Does a field's element begin at a column of a row, that no row before it has set? */
+static bool begins(const qp_field *f, unsigned row, unsigned column) {
+  if (f->tensor) return row % QP_GROUP_ROWS == 0 && column == 0;
+  return f->size ? column % f->size == 0 : column == 0;
+}
+
+static qp_status keep_field(keeping *k, unsigned f, unsigned row, unsigned column) {
+  const qp_quantizer *q = k->e->quantizer;
+  const qp_field *field = &q->field[f];
+  const double number = qp_source_number(k->l->weight, row, column, field->name);
+  const uint32_t raw = qp_field_raw(field->type, number);
+  if (qp_field_number(field->type, raw) != number)
+    return qp_fail(k->err, QP_E_ARG, "row %u, column %u: %s %g is not one that %s holds", row,
+                   column, field->name, number, q->name);
+  qp_layout_set_field(&k->e->part[0].stream, f, row, column,
+                      k->e->part[0].field[qp_layout_array(f)], raw);
+  return QP_OK;
 }
 
 static qp_status keep_fields(keeping *k, unsigned row) {
   const qp_quantizer *q = k->e->quantizer;
-  const qp_stream *s = &k->e->part[0].stream;
+  qp_status status = QP_OK;
   for (unsigned c = 0; c < k->e->columns; c += q->group)
-    for (unsigned f = 0; f < q->fields; f++) {
-      const float number = qp_source_number(k->l->weight, row, c, q->field[f].name);
-      uint32_t raw;
-      if (!raw_of(&q->field[f], number, &raw))
-        return qp_fail(k->err, QP_E_ARG, "row %u, column %u: %s %g is not one that %s holds", row,
-                       c, q->field[f].name, (double)number, q->name);
-      qp_layout_set_field(s, f, row, c, k->e->part[0].field[qp_layout_array(f)], raw);
-    }
-  return QP_OK;
+    for (unsigned f = 0; f < q->fields && !status; f++)
+      if (begins(&q->field[f], row, c)) status = keep_field(k, f, row, c);
+  return status;
 }
 
 /* ---- Rows ---- */
