@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gen/base/random.h"
+#include "gen/ir/ir_value.h"
 #include "runtime/half.h"
 
 /*
@@ -31,7 +32,11 @@ typedef struct term {
 
 /* The number that a value of a type is. */
 static double number_of(qp_ir_type type, uint32_t bits) {
-  return type == QP_HALF ? (double)qp_half_to_float((uint16_t)bits) : (double)(int32_t)bits;
+  switch (type) {
+  case QP_HALF: return (double)qp_half_to_float((uint16_t)bits);
+  case QP_SINGLE: return (double)qp_ir_f(bits);
+  default: return (double)(int32_t)bits;
+  }
 }
 
 static const qp_ir *ir_of(const qp_affine *f) { return f->quantizer->decode; }
@@ -45,9 +50,18 @@ static bool keeps_form(qp_ir_op op, const uint8_t kind[3]) {
   case QP_IR_HSUB:
   case QP_IR_HNEG:
   case QP_IR_HALF_OF_INT:
-  case QP_IR_HALF_OF_UINT: return true;
+  case QP_IR_HALF_OF_UINT:
+  case QP_IR_SADD:
+  case QP_IR_SSUB:
+  case QP_IR_SNEG:
+  case QP_IR_SINGLE_OF_HALF:
+  case QP_IR_SINGLE_OF_INT:
+  case QP_IR_SINGLE_OF_UINT:
+  case QP_IR_HALF_OF_SINGLE: return true;
   case QP_IR_HMUL:
-  case QP_IR_HFMA: return !(kind[0] & CODE) || !(kind[1] & CODE);
+  case QP_IR_HFMA:
+  case QP_IR_SMUL:
+  case QP_IR_SFMA: return !(kind[0] & CODE) || !(kind[1] & CODE);
   default: return false;
   }
 }
@@ -60,12 +74,17 @@ static term product(term x, term y) {
 static term join(qp_ir_op op, const term x[3]) {
   switch (op) {
   case QP_IR_ADD:
-  case QP_IR_HADD: return (term){x[0].a + x[1].a, x[0].b + x[1].b};
+  case QP_IR_HADD:
+  case QP_IR_SADD: return (term){x[0].a + x[1].a, x[0].b + x[1].b};
   case QP_IR_SUB:
-  case QP_IR_HSUB: return (term){x[0].a - x[1].a, x[0].b - x[1].b};
-  case QP_IR_HNEG: return (term){-x[0].a, -x[0].b};
-  case QP_IR_HMUL: return product(x[0], x[1]);
-  case QP_IR_HFMA: {
+  case QP_IR_HSUB:
+  case QP_IR_SSUB: return (term){x[0].a - x[1].a, x[0].b - x[1].b};
+  case QP_IR_HNEG:
+  case QP_IR_SNEG: return (term){-x[0].a, -x[0].b};
+  case QP_IR_HMUL:
+  case QP_IR_SMUL: return product(x[0], x[1]);
+  case QP_IR_HFMA:
+  case QP_IR_SFMA: {
     const term p = product(x[0], x[1]);
     return (term){p.a + x[2].a, p.b + x[2].b};
   }
