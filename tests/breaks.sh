@@ -66,7 +66,6 @@ QPAL_HOME=$work/home "$qpal" check --device sim --list --json >"$work/default" |
 
 # The quantizers of the default's pairs, and what of them a break needs.
 chained="fine-3 int4-g128" # a trellis, then group fields
-nested="q4_k"              # fields of two sizes, of 6 bits, four in four arrays
 planes="anyprec-3 aqlm-2x8" codebook="mxfp4 nuq-2" split="tcq-1.75 ternary-1.6"
 tensor="--family gemm_tensor" cuda="--family gemm_cuda"
 dequant="--family dequant" gather="--family gather" rotate="--family rotate"
@@ -172,10 +171,6 @@ broken "group fields of the wrong row" $weights \
   '2 * (q / 4 % 2) + (q & 1);  // which' '2 * (q / 4 % 2);  // which' $chained $tensor
 broken "group fields of the wrong columns" $weights \
   'c / (size ? size : 1) * 8' 'c / (2 * size) * 8' $chained $cuda
-broken "numbers of 6 bits from the wrong byte" $weights \
-  '>> 8 * odd' '>> 0 * odd' $nested $cuda
-broken "pieces of a larger field as long as a smaller one's" $weights \
-  '(columns + size - 1) / size : 1' '(columns + 31) / 32 : 1' $nested $tensor
 broken "bit planes read in halves" $weights \
   'low = word[2 * (N - 1) + h]' 'low = word[2 * (N - 1)]' $planes $tensor
 broken "codebooks of the wrong rows" $weights \
