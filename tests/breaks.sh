@@ -123,10 +123,10 @@ broken "a part of a row group taken for all" $units \
   'starts && done - now.begin == p.units' 'done - now.begin == p.units' fine-3 $tensor
 broken "the next segment entered a row group late" $sums \
   '.row_group <= row_group) s++' '.row_group < row_group) s++' $chained $tensor
-broken "rows of the next segment's codes" $gemm \
-  'return row_group - SEGMENT_ROWS[seg].row_group' 'return row_group' $chained $cuda
+broken "rows of the next segment's codes" $sums \
+  ': row_group - SEGMENT_ROWS[seg].row_group' ': row_group' $chained $cuda
 broken "streams of a split mixed up" $units \
-  '(seg - c.segment) * p.stream_step;' 'seg - c.segment;' $split $tensor
+  '(seg - c.segment) * p.stream_step]' 'seg - c.segment]' $split $tensor
 broken "group fields of another segment's rows" $units \
   'fields_at<UNIT>(s, rg,' 'fields_at<UNIT>(s, row_group,' $chained $tensor
 broken "a slab that begins at column 0 of X" $gemm \
@@ -300,6 +300,17 @@ broken "h written by every block" templates/rotate_norm_tensor.cu.in \
   'if (first) row.own = false;' 'if (!first) row.own = false;' tcq-2 --family rotate_norm_tensor
 broken "sums that are overwritten before they are stored" templates/rotation_tensor.cuh.in \
   $'scale);\n    __syncthreads();' 'scale);' tcq-2 --family rotate_tensor
+attend="tcq-2 --op attend" pick="tcq-2 --op pick"
+broken "a window that sees one position more" templates/attend.cu.in \
+  'last + 1 - args.window : 0' 'last - args.window : 0' $attend
+broken "heads of a second pass over the first's" templates/attend.cu.in \
+  'y[first * K + e] = ' 'y[e] = ' $attend
+broken "warps' shares added as if of one largest score" templates/attend.cu.in \
+  'all.total[w][h] * shrink' 'all.total[w][h]' $attend
+broken "the last of equal logits" templates/pick.cu.in \
+  'b.token < a.token' 'b.token > a.token' $pick
+broken "a token given that is not known" templates/pick.cu.in \
+  'next < args.known[n]' 'next <= args.known[n]' $pick
 broken "fp16 sums that subtract" templates/prelude.cuh.in \
   'add.rn.f16x2' 'sub.rn.f16x2' $planes $tensor
 broken "a sign from the wrong bit of the hash" lua/quantizers/tcq.lua \
