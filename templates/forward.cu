@@ -143,7 +143,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 
 constexpr unsigned MAX_HEAD = 256;
 
-struct MixArgs {
+struct AttendArgs {
   const float *q, *k, *v; /* rows 'stride' apart */
   half *out;              /* [rows][heads][head_dim] */
   unsigned long long stride;
@@ -154,7 +154,7 @@ struct MixArgs {
 /* A warp has a query and a head. Each lane has a key of 32 for the scores, then every 32nd element
    of the values' sum. */
 extern "C" __global__ void __launch_bounds__(BLOCK)
-    qpal__forward_mix(const __grid_constant__ MixArgs a) {
+    qpal__forward_attend(const __grid_constant__ AttendArgs a) {
   __shared__ float queries[WARPS][MAX_HEAD];
   const unsigned warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
   const unsigned task = blockIdx.x * WARPS + warp;

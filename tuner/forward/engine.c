@@ -144,7 +144,7 @@ static qp_status norm_heads(const run *r, qp_norm_place place, size_t first, uns
 }
 
 /* Turns and attention of one sequence, whose first row is 'first' of the run. */
-static qp_status mix_sequence(const run *r, size_t first, size_t rows, size_t stride) {
+static qp_status attend_sequence(const run *r, size_t first, size_t rows, size_t stride) {
   const qp_model *m = model_of(r);
   const qp_computation *c = computation_of(r);
   const qp_layer_kind *kind = &c->layer[r->block];
@@ -164,19 +164,19 @@ static qp_status mix_sequence(const run *r, size_t first, size_t rows, size_t st
                             .pairs = r->m->f->rotary.set[kind->rotary - 1].turns.pairs};
     status = qp_forward_kernels_turn(r->m->kernels, t, rows, r->err);
   }
-  const qp_mix_args a = {.q = x,
-                         .k = x + q * sizeof(float),
-                         .v = x + (q + kv) * sizeof(float),
-                         .out = r->m->mixed.at + first * q * sizeof(uint16_t),
-                         .stride = stride,
-                         .rows = (unsigned)rows,
-                         .heads = m->heads,
-                         .kv_heads = m->kv_heads,
-                         .head_dim = m->head_dim,
-                         .window = kind->window,
-                         .scale = c->scale,
-                         .softcap = c->attention_softcap};
-  return status ? status : qp_forward_kernels_mix(r->m->kernels, &a, r->err);
+  const qp_attend_args a = {.q = x,
+                            .k = x + q * sizeof(float),
+                            .v = x + (q + kv) * sizeof(float),
+                            .out = r->m->attended.at + first * q * sizeof(uint16_t),
+                            .stride = stride,
+                            .rows = (unsigned)rows,
+                            .heads = m->heads,
+                            .kv_heads = m->kv_heads,
+                            .head_dim = m->head_dim,
+                            .window = kind->window,
+                            .scale = c->scale,
+                            .softcap = c->attention_softcap};
+  return status ? status : qp_forward_kernels_attend(r->m->kernels, &a, r->err);
 }
 
 static qp_status attention(const run *r) {
@@ -194,11 +194,11 @@ static qp_status attention(const run *r) {
   if (!status) status = norm_heads(r, QP_NORM_K, q, m->kv_heads, stride);
   for (size_t i = 0, first = 0; i < r->sequences && !status; i++) {
     const size_t end = r->end[i] - r->before;
-    status = mix_sequence(r, first, end - first, stride);
+    status = attend_sequence(r, first, end - first, stride);
     first = end;
   }
-  if (!status) status = tell_linear(r, roles->o, r->m->mixed.at);
-  if (!status) status = apply_one(r, roles->o, r->m->mixed.at, r->m->y.at);
+  if (!status) status = tell_linear(r, roles->o, r->m->attended.at);
+  if (!status) status = apply_one(r, roles->o, r->m->attended.at, r->m->y.at);
   return status ? status : norm_after(r, QP_POST_ATTENTION);
 }
 
@@ -239,7 +239,7 @@ static qp_status reserve(const run *r) {
     size_t bytes;
   } all[] = {
       {&r->m->x, n * m->hidden * sizeof(uint16_t)},  {&r->m->qkv, n * (q + 2 * kv) * sizeof(float)},
-      {&r->m->mixed, n * q * sizeof(uint16_t)},      {&r->m->inner, n * 2 * inner * sizeof(float)},
+      {&r->m->attended, n * q * sizeof(uint16_t)},   {&r->m->inner, n * 2 * inner * sizeof(float)},
       {&r->m->active, n * inner * sizeof(uint16_t)}, {&r->m->y, n * m->hidden * sizeof(float)}};
   qp_status status = QP_OK;
   for (size_t i = 0; i < sizeof all / sizeof *all && !status; i++)

@@ -11,7 +11,7 @@ enum { BLOCK = 128, WARPS = BLOCK / 32, TILE = 16 }; /* as in the source */
 
 static const char *const source_file = "templates/forward.cu";
 
-#define KERNELS(X) X(norm) X(product) X(finish) X(turn) X(mix) X(gate)
+#define KERNELS(X) X(norm) X(product) X(finish) X(turn) X(attend) X(gate)
 
 struct qp_forward_kernels {
   qp_device *dev;
@@ -104,8 +104,9 @@ qp_status qp_forward_kernels_turn(qp_forward_kernels *k, qp_turn_args a, size_t 
   return launch(k, k->turn, blocks(a.all, BLOCK), BLOCK, &a, sizeof a, err);
 }
 
-qp_status qp_forward_kernels_mix(qp_forward_kernels *k, const qp_mix_args *a, qp_error *err) {
-  return launch(k, k->mix, blocks((uint64_t)a->rows * a->heads, WARPS), BLOCK, a, sizeof *a, err);
+qp_status qp_forward_kernels_attend(qp_forward_kernels *k, const qp_attend_args *a, qp_error *err) {
+  return launch(k, k->attend, blocks((uint64_t)a->rows * a->heads, WARPS), BLOCK, a, sizeof *a,
+                err);
 }
 
 qp_status qp_forward_kernels_gate(qp_forward_kernels *k, qp_gate_args a, size_t rows,

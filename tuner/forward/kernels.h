@@ -66,13 +66,13 @@ qp_status qp_forward_kernels_turn(qp_forward_kernels *k, qp_turn_args a, size_t 
                                   qp_error *err);
 
 /* Causal attention of one sequence: q, k, v fp32 --> out fp16 [rows][heads][head_dim]. */
-typedef struct qp_mix_args {
+typedef struct qp_attend_args {
   qp_devptr q, k, v, out;
   uint64_t stride;
   unsigned rows, heads, kv_heads, head_dim, window;
   float scale, softcap;
-} qp_mix_args;
-qp_status qp_forward_kernels_mix(qp_forward_kernels *k, const qp_mix_args *a, qp_error *err);
+} qp_attend_args;
+qp_status qp_forward_kernels_attend(qp_forward_kernels *k, const qp_attend_args *a, qp_error *err);
 
 /* out fp16 [rows][inner] = activation(gate) up; 'all' is filled in. */
 typedef struct qp_gate_args {

@@ -154,8 +154,8 @@ void qp_engine_model_free(qp_engine_model *m) {
   for (size_t i = 0; m->weight && i < m->weights; i++) qp_device_free(m->dev, m->weight[i]);
   for (size_t i = 0; i < m->vectors; i++) qp_device_free(m->dev, m->vector[i].at);
   for (unsigned i = 0; i < QP_MAX_TURNS; i++) qp_device_free(m->dev, m->table[i].at);
-  qp_device_buffer *const all[] = {&m->passing, &m->hidden, &m->x,      &m->qkv,
-                                   &m->mixed,   &m->inner,  &m->active, &m->y};
+  qp_device_buffer *const all[] = {&m->passing,  &m->hidden, &m->x,      &m->qkv,
+                                   &m->attended, &m->inner,  &m->active, &m->y};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) qp_device_free(m->dev, all[i]->at);
   free(m->weight);
   free(m->vector);

@@ -32,7 +32,7 @@ typedef struct qp_engine_model {
   size_t vectors, vector_room;
   qp_device_buffer table[QP_MAX_TURNS]; /* of cosines and sines ... */
   size_t table_length;                  /* ... for sequences of this length */
-  qp_device_buffer hidden, x, qkv, mixed, inner, active, y;
+  qp_device_buffer hidden, x, qkv, attended, inner, active, y;
   float *host; /* room for weights, or what a hook is told, on their way */
   size_t host_floats;
 } qp_engine_model;
