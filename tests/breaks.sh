@@ -66,7 +66,7 @@ QPAL_HOME=$work/home "$qpal" check --device sim --list --json >"$work/default" |
 
 # The quantizers of the default's pairs, and what of them a break needs.
 chained="fine-3 int4-g128" # a trellis, then group fields
-planes="anyprec-3 aqlm-2x8" codebook="mxfp4 nuq-2" split="tcq-1.75 ternary-1.6"
+planes="anyprec-3 aqlm-2x8" codebook="nuq-2 nvfp4" split="tcq-1.75 ternary-1.6"
 tensor="--family gemm_tensor" cuda="--family gemm_cuda"
 dequant="--family dequant" gather="--family gather" rotate="--family rotate"
 norm="--family rotate_norm" glu="--family rotate_glu" pairs="--family gemm_glu_tensor"
@@ -116,7 +116,7 @@ broken "a counter that is not reset" $gemm \
 broken "two clusters that share counters" $gemm \
   $'template <class S>\n__device__ __forceinline__ void add_in_order' \
   $'#define counter segment * 0\ntemplate <class S>\n__device__ __forceinline__ void add_in_order' \
-  $chained $tensor --schedule 1
+  $chained $tensor --schedule 3
 broken "two partial sums in one slot" $gemm \
   '(p.slot + warp + rg) *' '(p.slot + warp) *' $chained $tensor
 broken "a part of a row group taken for all" $units \
@@ -182,7 +182,7 @@ broken "halves of a value from two codes" $weights \
 broken "a bit of the second codes from the first" $weights \
   'top << (5 - 2 * i)' 'top << (6 - 2 * i)' $planes $cuda
 broken "a copy of the next entry" $weights \
-  'return lane * UNIT;' 'return lane * UNIT + 4;' $codebook $tensor
+  'return lane * UNIT;' 'return lane * UNIT + 4;' $chained $tensor
 
 broken "rows of a tile swapped" templates/sums_tensor.cuh.in \
   '8 * (i / 2) + lane / 4, n' '8 * (i & 1) + lane / 4, n' $chained $tensor

@@ -231,7 +231,8 @@ def part_values(folder, linear, number):
     states = windows(stream, step, 16 if q["kind"] == "trellis" else step)
     if family == "int4":
         scale, zero = int4_fields(folder, name, number, rows, columns)
-        return (to_rows(states, columns) - zero) * scale
+        product = (to_rows(states, columns) - zero) * scale
+        return product.astype(np.float16).astype(float)  # as half(code) ... rounds it
     book = folder[q["codebooks"][0]].astype(float)
     values = DECODE[family](states, book)
     return to_rows(values.reshape(values.shape[:2] + (-1,)), columns)
