@@ -84,7 +84,7 @@ target_include_directories(example_generate PRIVATE runtime/include)
 target_compile_options(example_generate PRIVATE -Wall -Wextra -Wconversion -Wshadow)
 target_link_libraries(example_generate PRIVATE libqpal_sim m)
 find_library(cuda_stub cuda PATHS ${cuda_root}/lib64/stubs NO_DEFAULT_PATH)
-if(cuda_stub) # with its CUDA graph, for a GPU
+if(cuda_stub AND NOT QPAL_SANITIZE) # with its CUDA graph, for a GPU
   add_executable(example_generate_cuda runtime/examples/generate.c)
   target_compile_definitions(example_generate_cuda PRIVATE EXAMPLE_CUDA)
   target_include_directories(example_generate_cuda PRIVATE runtime/include)

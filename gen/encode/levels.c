@@ -111,7 +111,7 @@ QP_AVX2_INLINE few load_few(const qp_levels *l) {
   QP_UNROLL for (unsigned d = 0; d < FEW_DEPTH; d++) {
     float edge[LANES] = {0};
     const unsigned step = 1u << FEW_DEPTH >> (d + 1);
-    QP_UNROLL for (unsigned i = 0; i < 1u << d; i++) edge[i] = l->edge[2 * step * i + step - 1];
+    for (unsigned i = 0; i < 1u << d; i++) edge[i] = l->edge[2 * step * i + step - 1];
     f.edge[d] = _mm256_loadu_ps(edge);
   }
   return f;

@@ -297,7 +297,7 @@ unsigned qp_block_group_scale(uint32_t number, const unsigned char *block, unsig
   case 14: return block[192 + element / 16];
   case 23:
     return bits_at(block[4 + element / 64], 4 * (element / 32 & 1), 4) |
-           (word16(block + 2) >> (2 * (element / 32)) & 3u) << 4;
+           ((unsigned)word16(block + 2) >> (2 * (element / 32)) & 3u) << 4;
   default: return block[element / 16];
   }
 }

@@ -30,7 +30,7 @@ void qp_bitsandbytes_decode(const qp_packing *p, uint64_t first, uint64_t count,
   float scale = 0;
   for (uint64_t i = begin; i < (first + count) * p->columns; i++) {
     if (i == begin || i % p->group == 0) scale = scale_of(p, i / p->group);
-    const unsigned code = bytes[i / 2] >> (i & 1 ? 0 : 4) & 15u; /* the first one is the upper */
+    const unsigned pair = bytes[i / 2], code = i & 1 ? pair & 15u : pair >> 4;
     *out++ = qp_element_round(f32(p->part[BOOK], code) * scale, p->type);
   }
 }

@@ -12,7 +12,8 @@
 enum { CODES, SCALES, FACTOR };
 
 static unsigned code_at(const unsigned char *bytes, uint64_t i) {
-  return bytes[i / 2] >> (4 * (i & 1)) & 15u;
+  const unsigned pair = bytes[i / 2];
+  return pair >> (4 * (i & 1)) & 15u;
 }
 
 /* ---- NVFP4 ---- */

@@ -77,7 +77,7 @@ Test(lost_file, leaves_other_faults_as_they_are) {
 Test(lost_file, is_found_among_many_that_come_and_go) {
   qp_map map[20];
   for (int round = 0; round < 3; round++) {
-    char name[16];
+    char name[32];
     for (int i = 0; i < 20; i++) {
       snprintf(name, sizeof name, "%d-%d", round, i);
       map[i] = map_zeros(name);

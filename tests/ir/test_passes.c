@@ -216,7 +216,7 @@ Test(passes, leaves_the_state_alone_where_they_do_not) {
 }
 
 Test(passes, masks_small_fields) {
-  const uint32_t masks[] = {0xffff, 15, 255, ~0u};
+  const uint32_t masks[8] = {0xffff, 15, 255, ~0u};
   NEW(ir);
   int half = qp_ir_add(ir, QP_IR_INPUT_H, NULL, QP_IN_GROUP, 0);
   int zero = n_one(ir, QP_IR_HALF_OF_UINT, n_input(ir, QP_IN_GROUP + 1));

@@ -45,7 +45,7 @@ static inline void put(shelf *s, const char *name, qp_tensor_type type, const ui
   snprintf(s->tensor[n].name, sizeof s->tensor[n].name, "%s", name);
   s->tensor[n].type = type;
   s->tensor[n].dims = dims;
-  memcpy(s->tensor[n].shape, shape, dims * sizeof *shape);
+  if (dims) memcpy(s->tensor[n].shape, shape, dims * sizeof *shape);
   s->tensor[n].bytes = elements * qp_tensor_type_bytes(type);
   s->tensor[n].data = malloc(s->tensor[n].bytes + 1);
   memcpy(s->tensor[n].data, data, s->tensor[n].bytes);

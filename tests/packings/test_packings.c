@@ -454,7 +454,7 @@ static shelf small_gptq(uint64_t groups) {
 Test(packings, that_are_wrong_are_refused_with_tensor_field_and_value) {
   static const uint32_t order[32] = {7};
   shelf s = small_gptq(2);
-  s.count--;
+  free(s.tensor[--s.count].data);
   expect_refusal(&s, "\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 16",
                  "tensor 'a.scales' is missing: GPTQ has it beside 'a.qweight' (I32)");
   s = small_gptq(2);

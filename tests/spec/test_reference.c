@@ -161,7 +161,7 @@ static uint32_t field_of(const linear *l, unsigned f, unsigned row, unsigned col
   const uint8_t *piece = l->field[array] + row / 32 * all + before;
   uint32_t raw = 0;
   for (unsigned i = 0; i < bits; i++)
-    raw |= (piece[(e * bits + i) / 8] >> (e * bits + i) % 8 & 1u) << i;
+    raw |= ((unsigned)piece[(e * bits + i) / 8] >> (e * bits + i) % 8 & 1u) << i;
   return raw;
 }
 
