@@ -28,23 +28,10 @@ function tunable(name, values, help)
   return { name = name, tag = t[1], values = values, help = help or t[2] }
 end
 
--- The tunables of kernels made of templates/gemm.cuh.in, but for warps and runs, which differ.
--- gemm_glu_tunables: without those by which sums of one row group find together, not of a pair.
-function gemm_glu_tunables(warps, runs)
-  return {
-    warps, runs,
-    tunable("stages", { 2, 3, 4 }),
-    tunable("unfold", { 1, 0 }),
-    tunable("copies", { 0, 1, 2, 4, 8, 16, 32 }),
-    tunable("staged", { 1, 0 }),
-    tunable("pdl", { 0, 1 }),
-    tunable("mulshift", { 1, 0 }),
-    tunable("slabs", { 0, 1, 2, 4, 8, 16 }),
-    tunable("blocks", { 1, 2 }),
-  }
-end
-function gemm_tunables(warps, runs)
-  return {
+-- The tunables of kernels whose loop is templates/gemm_units.cuh.in, but for warps and runs, which
+-- differ, and without those that 'without' names.
+function gemm_tunables(warps, runs, without)
+  local list = {
     warps, runs,
     tunable("stages", { 2, 3, 4 }),
     tunable("unfold", { 1, 0 }),
@@ -57,6 +44,23 @@ function gemm_tunables(warps, runs)
     tunable("slabs", { 0, 1, 2, 4, 8, 16 }),
     tunable("blocks", { 1, 2 }),
   }
+  for _, name in ipairs(without or {}) do
+    for i = #list, 1, -1 do
+      if list[i].name == name then table.remove(list, i) end
+    end
+  end
+  return list
+end
+
+-- Of templates/gemm_cuda.cu.in and templates/gemm_tensor.cu.in.
+function gemm_cuda_tunables(without)
+  local warps = tunable("warps", { 0, 8, 16, 24, 32 },
+    "warps a block; 0: 16, or 8 where more than 4 rows of x need the registers")
+  return gemm_tunables(warps, tunable("runs", { 0, 1, 2 }), without)
+end
+function gemm_tensor_tunables(without)
+  local warps = tunable("warps", { 16, 8, 24, 32 })
+  return gemm_tunables(warps, tunable("runs", { 0, 1, 2, 4 }), without)
 end
 
 -- What every kernel of templates/gemm.cuh.in refuses: true, or false and the reason.
@@ -76,20 +80,20 @@ function gemm_allows(problem, t)
   return pdl_allows(problem, t)
 end
 
--- The same of templates/experts.cuh.in.
-function expert_tunables(warps, runs)
-  return {
-    warps, runs,
-    tunable("stages", { 2, 3, 4 }),
-    tunable("unfold", { 1, 0 }),
-    tunable("copies", { 0, 1, 2, 4, 8, 16, 32 }),
-    tunable("pdl", { 0, 1 }),
-    tunable("mulshift", { 1, 0 }),
-    tunable("slabs", { 0, 1, 2, 4, 8, 16 }),
-    tunable("blocks", { 1, 2 }),
-  }
+function gemm_cuda_allows(problem, t)
+  if problem.batch > 16 then
+    return false, "CUDA cores take at most 16 batch rows; use the tensor path"
+  end
+  return gemm_allows(problem, t)
+end
+function gemm_tensor_allows(problem, t)
+  if t.warps * t.blocks > 32 and problem.batch > 8 then
+    return false, "more than 8 batch rows need more registers than 32 warps have"
+  end
+  return gemm_allows(problem, t)
 end
 
+-- The same of templates/experts.cuh.in.
 function experts_allow(problem, t)
   if t.warps * t.blocks > 32 then
     return false, "more than 32 warps a multiprocessor leave too few registers"

@@ -11,6 +11,7 @@ return {
   needs = { "mma_k16" },
   template = "templates/experts_tensor.cu.in",
   help = "Y = r (X~ W^T) + bias of each assignment's expert on tensor cores",
-  tunables = expert_tunables(tunable("warps", { 16, 8, 32 }), tunable("runs", { 0, 1, 2, 4 })),
+  tunables = gemm_tunables(tunable("warps", { 16, 8, 32 }), tunable("runs", { 0, 1, 2, 4 }),
+    { "atomic", "owned", "staged" }),
   constraint = experts_allow,
 }

@@ -10,12 +10,7 @@ return {
   needs = { "mma_k16" },
   template = "templates/gemm_tensor.cu.in",
   help = "Y = activation(gate) * up of two linears in one launch, on tensor cores, batch 1 to 64",
-  tunables =
-    gemm_glu_tunables(tunable("warps", { 16, 8, 24, 32 }), tunable("runs", { 0, 1, 2, 4 })),
-  constraint = function(problem, t)
-    if t.warps * t.blocks > 32 and problem.batch > 8 then
-      return false, "more than 8 batch rows need more registers than 32 warps have"
-    end
-    return gemm_allows(problem, t)
-  end,
+  -- atomic and owned sums are of one row group, not of a pair
+  tunables = gemm_tensor_tunables({ "atomic", "owned" }),
+  constraint = gemm_tensor_allows,
 }

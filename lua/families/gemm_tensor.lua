@@ -10,11 +10,6 @@ return {
   needs = { "mma_k16" },
   template = "templates/gemm_tensor.cu.in",
   help = "Y = r (X~ W^T) + bias + residual on tensor cores, batch 1 to 64",
-  tunables = gemm_tunables(tunable("warps", { 16, 8, 24, 32 }), tunable("runs", { 0, 1, 2, 4 })),
-  constraint = function(problem, t)
-    if t.warps * t.blocks > 32 and problem.batch > 8 then
-      return false, "more than 8 batch rows need more registers than 32 warps have"
-    end
-    return gemm_allows(problem, t)
-  end,
+  tunables = gemm_tensor_tunables(),
+  constraint = gemm_tensor_allows,
 }
