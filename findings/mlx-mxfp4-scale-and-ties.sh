@@ -11,9 +11,11 @@
 # decode alike everywhere, but equal weights give other bytes than other encoders'; and a finite
 # weight of 3e38 comes back infinite, since it is rounded up within the larger scale.
 # Output seen:
-#   largest 6.0: scale 2^0    largest 6.5: scale 2^1    largest 7.9: scale 2^1
-#   ties 3.5 2.5 1.75 1.25 0.75 0.25 -> 3.0 2.0 1.5 1.0 0.5 0.0
-#   3e38 -> inf
+#   largest 6.0: scale 2^0
+#   largest 6.5: scale 2^1
+#   largest 7.9: scale 2^1
+#   ties 3.5 2.5 1.75 1.25 0.75 0.25: 3.0 2.0 1.5 1.0 0.5 0.0
+#   weight 3e38: inf
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -31,10 +33,11 @@ def through(values):
     return int(scales[0, 0]) - 127, weights.astype(mx.float32)[0].tolist()
 
 
-print("    ".join(f"largest {v}: scale 2^{through([v])[0]}" for v in (6.0, 6.5, 7.9)))
+for largest in (6.0, 6.5, 7.9):
+    print(f"largest {largest}: scale 2^{through([largest])[0]}")
 ties = [3.5, 2.5, 1.75, 1.25, 0.75, 0.25]
-print("ties", *ties, "->", *through([6.0] + ties)[1][1:7])
-print("3e38 ->", through([3e38])[1][0])
+print("ties", " ".join(map(str, ties)) + ":", *through([6.0] + ties)[1][1:7])
+print("weight 3e38:", through([3e38])[1][0])
 END
 cat "$work/out"
-diff "$work/out" <(sed -n 's/^#   \(largest\|ties\|3e38\)/\1/p' "$0") && echo "as it was seen"
+diff "$work/out" <(sed -n 's/^#   \(largest\|ties\|weight\)/\1/p' "$0") && echo "as it was seen"
