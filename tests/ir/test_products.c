@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* Two products of the halves of a pair at once. */
+#include "tests/ir/passes_kit.h"
+
+/* Three digits of base 3 of a byte, as ternary codes have them. */
+static void three_digits(qp_ir *ir, int byte) {
+  for (unsigned i = 0; i < 3; i++) {
+    int p = n_with(ir, QP_IR_MUL, byte, 3);
+    n_output(ir, n_pair(ir, n_with(ir, QP_IR_SHR, p, 8)));
+    byte = n_with(ir, QP_IR_AND, p, 255);
+  }
+}
+
+Test(products, chains_of_two_bytes_multiply_both_at_once) {
+  NEW(ir);
+  int x = n_state(ir);
+  three_digits(ir, n_bits(ir, x, 0, 8));
+  three_digits(ir, n_bits(ir, x, 8, 8));
+  OWNED qp_ir *out = qp_pass_pair_products(ir);
+  cr_expect_eq(count_of(ir, QP_IR_MUL), 6);
+  cr_expect_eq(count_of(out, QP_IR_MUL), 3);
+  cr_expect_eq(count_of(out, QP_IR_PRMT), 1);
+  assert_equal_values(ir, out, 32);
+}
+
+Test(products, products_that_reach_the_other_half_or_differ_are_left_alone) {
+  NEW(ir);
+  int x = n_state(ir), low = n_bits(ir, x, 0, 8), high = n_bits(ir, x, 8, 8);
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, low, 258))); /* 255 * 258 > 65535 */
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, high, 258)));
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, low, 3)));
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, high, 5)));
+  OWNED qp_ir *out = qp_pass_pair_products(ir);
+  cr_expect_eq(count_of(out, QP_IR_MUL), 4);
+  assert_equal_values(ir, out, 32);
+}
+
+/* Digits of the upper byte lie in byte 3: the upper byte of their half is not looked at. */
+Test(products, halves_of_the_uppermost_byte_are_packed_by_one_prmt_where_they_are_masked) {
+  NEW(ir);
+  int a = n_state(ir), b = n_input(ir, QP_IN_GROUP);
+  int lo = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_AND, n_with(ir, QP_IR_SHR, a, 24), 255));
+  int hi = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_AND, n_with(ir, QP_IR_SHR, b, 8), 255));
+  n_output(ir, n_two(ir, QP_IR_PACK, lo, hi));
+  OWNED qp_ir *out = qp_pass_choose_halves(ir);
+  cr_expect_eq(count_of(out, QP_IR_PRMT), 1);
+  cr_expect_eq(count_of(out, QP_IR_SHR), 0);
+  assert_equal_values(ir, out, 32);
+}
+
+/* An upper byte that is looked at keeps its shift. */
+Test(products, halves_of_the_uppermost_byte_that_are_looked_at_whole_are_shifted) {
+  NEW(ir);
+  int a = n_state(ir), b = n_input(ir, QP_IN_GROUP);
+  int lo = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_SHR, a, 24));
+  int hi = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_SHR, b, 8));
+  n_output(ir, n_two(ir, QP_IR_PACK, lo, hi));
+  OWNED qp_ir *out = qp_pass_choose_halves(ir);
+  assert_equal_values(ir, out, 32);
+}
