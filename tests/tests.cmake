@@ -65,7 +65,8 @@ target_link_options(quick_nvrtc PRIVATE LINKER:--exclude-libs,ALL)
 set_target_properties(quick_nvrtc PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 set(quick_environment ${test_environment} QPAL_NVRTC=set:$<TARGET_FILE:quick_nvrtc>)
 if(CRITERION_FOUND)
-  set_tests_properties(test_tune test_bench test_library_cuda test_library test_library_experts test_manifest test_tuned
+  set_tests_properties(test_tune test_bench test_library_cuda test_library test_library_experts test_library_glu
+    test_library_query test_library_sums test_library_decoder test_manifest test_tuned
     test_generator_breaks test_quantize_device test_meter_cuda test_cublas test_verify test_chain
     test_measurer test_candidate test_runner test_crossover
     PROPERTIES ENVIRONMENT_MODIFICATION "${quick_environment}")

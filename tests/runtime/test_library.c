@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Kernel libraries through the public interface: launched in the simulator, refused when
 ** damaged. */
-#include "tests/runtime/library_kit.h"
+#include "tests/runtime/open_library.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -12,35 +12,15 @@
 
 #include "runtime/library_format.h"
 
-static void *file; /* of the library, aligned by malloc */
-static size_t file_bytes;
-static qpal_library *library;
-static qpal_device *device;
-static qpal_kernels *kernels;
-
 static void set_up(void) {
-  cr_assert_eq(qp_session_open(&kit_session, &kit_err), QP_OK, "%s", kit_err.text);
+  open_session();
   qp_export_group g[3];
   kit_groups(g);
   const qp_export_request r = kit_request(g);
-  file = kit_export(&r, &file_bytes);
-  cr_assert_eq(qpal_library_from_memory(file, file_bytes, &library), QPAL_OK, "%s", qpal_message());
+  open_library(&r);
 }
 
-static void load(void) {
-  cr_assert_eq(qpal_sim_open(90, 2, &device), QPAL_OK, "%s", qpal_message());
-  cr_assert_eq(qpal_kernels_load(library, device, NULL, &kernels), QPAL_OK, "%s", qpal_message());
-}
-
-static void tear_down(void) {
-  qpal_kernels_close(kernels);
-  qpal_device_close(device);
-  qpal_library_close(library);
-  free(file);
-  qp_session_close(&kit_session);
-}
-
-TestSuite(library, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(library, .init = set_up, .fini = close_all, .timeout = 120);
 
 /* ---- What it holds ---- */
 
@@ -125,12 +105,6 @@ typedef struct bench {
   qpal_segment segment[KIT_MEMBERS];
   qpal_gemm_args args;
 } bench;
-
-static uint16_t *random_halves(size_t n) {
-  uint16_t *h = kit_alloc(n * sizeof *h);
-  for (size_t i = 0; i < n; i++) h[i] = qp_double_to_half(qp_random_uniform(&kit_random, -1, 1));
-  return h;
-}
 
 static void make_bench(bench *b, const char *group, unsigned rows, unsigned capacity) {
   qpal_group_info g = {.size = sizeof g};
@@ -634,252 +608,6 @@ Test(library, opens_from_a_file_and_says_which_file_is_wrong) {
   unlink(path);
   cr_expect_eq(qpal_library_open(path, &l), QPAL_E_IO);
   cr_expect_eq(qpal_library_open("/tmp", &l), QPAL_E_IO);
-}
-
-/* ---- Sums whose order does not hang on who adds them ---- */
-
-enum { OWNED_M = 64, OWNED_N = 4 };
-
-static qp_status choose_owned(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
-                              qp_choice *choice, char source[QP_EXPORT_SOURCE], int64_t *latency_ps,
-                              qp_error *err) {
-  (void)gpu, (void)source, (void)latency_ps, (void)err;
-  if (p->op == QP_OP_GEMM) qp_choice_put(choice, "owned", *(const unsigned *)arg);
-  return QP_OK;
-}
-
-/* The library that a request makes in the place of the one there was, its kernels loaded. */
-static void export_again(const qp_export_request *r) {
-  qpal_kernels_close(kernels);
-  qpal_device_close(device);
-  qpal_library_close(library);
-  free(file);
-  file = kit_export(r, &file_bytes);
-  cr_assert_eq(qpal_library_from_memory(file, file_bytes, &library), QPAL_OK, "%s", qpal_message());
-  load();
-}
-
-/* A library of one linear whose blocks have whole row groups, or share them. */
-static void export_one(unsigned owned) {
-  qp_export_group g[3];
-  kit_groups(g);
-  g[2].member[0].quantizer = kit_find("int4-g128");
-  g[2].member[0].rows = OWNED_M;
-  qp_export_request r = kit_request(&g[2]);
-  r.groups = 1;
-  r.choose = choose_owned;
-  r.chooser = &owned;
-  export_again(&r);
-}
-
-/* Y of random data that is the same each time; returns what the launch needs of workspace. */
-static uint64_t run_one(unsigned owned, uint16_t *y) {
-  kit_linear l;
-  qpal_linear_info info = {.size = sizeof info};
-  qpal_gemm_info gemm = {.size = sizeof gemm};
-  export_one(owned);
-  kit_random.state = 5;
-  kit_linear_make(&l, "int4-g128", OWNED_M);
-  cr_assert_eq(qpal_library_linear(library, 0, 0, &info), QPAL_OK);
-  kit_linear_upload(&l, device, &info);
-  uint16_t *x = random_halves((size_t)OWNED_N * KIT_K);
-  qpal_segment segment = {.weights = &l.on_device,
-                          .y = kit_upload(device, NULL, 2 * OWNED_M * OWNED_N)};
-  qpal_gemm_args a = {.size = sizeof a,
-                      .rows = OWNED_N,
-                      .type = QPAL_F16,
-                      .out_type = QPAL_F16,
-                      .x = kit_upload(device, x, 2ul * OWNED_N * KIT_K),
-                      .segment = &segment};
-  cr_assert_eq(qpal_gemm_query(kernels, &a, &gemm), QPAL_OK, "%s", qpal_message());
-  if (gemm.workspace_bytes) a.workspace = kit_upload(device, NULL, gemm.workspace_bytes);
-  if (gemm.counter_bytes) a.counters = kit_upload(device, NULL, gemm.counter_bytes);
-  cr_assert_eq(qpal_gemm(kernels, &a, NULL), QPAL_OK, "%s", qpal_message());
-  cr_assert_eq(qpal_download(device, y, segment.y, 2 * OWNED_M * OWNED_N), QPAL_OK);
-  kit_linear_free(&l);
-  free(x);
-  return gemm.workspace_bytes + gemm.counter_bytes;
-}
-
-/* Two row groups of two units each, so that both ways divide them alike: a unit a warp. */
-Test(library, sums_in_a_block_have_the_bits_of_those_in_order_where_units_are_divided_alike) {
-  static uint16_t in_order[OWNED_M * OWNED_N], owned[OWNED_M * OWNED_N];
-  cr_expect_gt(run_one(0, in_order), 0, "warps of several blocks share a row group");
-  cr_expect_eq(run_one(1, owned), 0, "no workspace, no counters");
-  cr_expect_eq(memcmp(in_order, owned, sizeof owned), 0);
-  cr_expect_neq(in_order[0] & 0x7fff, 0);
-}
-
-/* ---- A gated linear unit behind a gemm ---- */
-
-enum { PAIR_M = 48, PAIR_N = 5 /* of kernels for 1 and 4 rows: two launches */ };
-
-typedef struct pair {
-  kit_linear linear[2];
-  uint16_t *x;
-  qpal_segment segment[2];
-  qpal_gemm_args args;
-} pair;
-
-static void make_pair(pair *b) {
-  qp_export_group g[3];
-  qpal_kernels_info all = {.size = sizeof all};
-  kit_groups(g);
-  g[2].lookup = false, g[2].glu = true, g[2].members = 2;
-  snprintf(g[2].path, sizeof g[2].path, "tensor");
-  for (unsigned m = 0; m < 2; m++) {
-    g[2].member[m] = g[2].member[0];
-    g[2].member[m].quantizer = kit_find("tcq-2.75");
-    g[2].member[m].rows = PAIR_M;
-  }
-  qp_export_request r = kit_request(&g[2]);
-  r.groups = 1, r.gemm_glu = true, r.dequant = r.rotate = false;
-  export_again(&r);
-  *b = (pair){.x = random_halves((size_t)PAIR_N * KIT_K)};
-  for (unsigned m = 0; m < 2; m++) {
-    qpal_linear_info info = {.size = sizeof info};
-    kit_linear_make(&b->linear[m], "tcq-2.75", PAIR_M);
-    cr_assert_eq(qpal_library_linear(library, 0, m, &info), QPAL_OK);
-    kit_linear_upload(&b->linear[m], device, &info);
-    b->segment[m].weights = &b->linear[m].on_device;
-  }
-  b->segment[0].y = kit_upload(device, NULL, 2 * PAIR_N * (PAIR_M + 8));
-  cr_assert_eq(qpal_kernels_describe(kernels, &all), QPAL_OK);
-  b->args = (qpal_gemm_args){.size = sizeof b->args,
-                             .rows = PAIR_N,
-                             .type = QPAL_F16,
-                             .out_type = QPAL_F16,
-                             .x = kit_upload(device, b->x, 2ul * PAIR_N * KIT_K),
-                             .workspace = kit_upload(device, NULL, all.workspace_bytes),
-                             .counters = kit_upload(device, NULL, all.counter_bytes),
-                             .segment = b->segment,
-                             .y_stride = {PAIR_M + 8},
-                             .epilogue = QPAL_EPILOGUE_GLU};
-}
-
-static double product_of(const pair *b, unsigned m, unsigned row, unsigned n) {
-  double sum = 0;
-  for (unsigned k = 0; k < KIT_K; k++)
-    sum += b->linear[m].w[(size_t)row * KIT_K + k] *
-           (double)qp_half_to_float(b->x[(size_t)n * KIT_K + k]);
-  return sum;
-}
-
-Test(library, a_gemm_of_up_and_gate_gives_the_gated_linear_unit_of_both) {
-  static uint16_t got[PAIR_N * (PAIR_M + 8)];
-  pair b;
-  make_pair(&b);
-  for (unsigned activation = QPAL_SILU; activation <= QPAL_RELU; activation += QPAL_RELU) {
-    double difference = 0, reference = 0;
-    b.args.activation = activation;
-    cr_assert_eq(qpal_gemm(kernels, &b.args, NULL), QPAL_OK, "%s", qpal_message());
-    cr_assert_eq(qpal_download(device, got, b.segment[0].y, sizeof got), QPAL_OK);
-    for (unsigned n = 0; n < PAIR_N; n++)
-      for (unsigned row = 0; row < PAIR_M; row++) {
-        const double gate = product_of(&b, 1, row, n);
-        const double of = activation == QPAL_SILU ? gate / (1 + exp(-gate)) : fmax(gate, 0);
-        const double want = of * product_of(&b, 0, row, n);
-        const double d = (double)qp_half_to_float(got[n * (PAIR_M + 8) + row]) - want;
-        difference += d * d, reference += want * want;
-      }
-    cr_expect_lt(sqrt(difference / reference), 2e-3, "activation %u: error %g", activation,
-                 sqrt(difference / reference));
-  }
-  qpal_gemm_info info = {.size = sizeof info};
-  cr_assert_eq(qpal_gemm_query(kernels, &b.args, &info), QPAL_OK, "%s", qpal_message());
-  cr_expect(info.batch == 4 && info.launches == 2, "batch %u, %u launches", info.batch,
-            info.launches);
-  for (unsigned m = 0; m < 2; m++) kit_linear_free(&b.linear[m]);
-  free(b.x);
-}
-
-static void refuse_gemm(qpal_gemm_args a, qpal_status status, const char *what) {
-  cr_expect_eq(qpal_gemm(kernels, &a, NULL), status, "%s: %s", what, qpal_message());
-  cr_expect(strstr(qpal_message(), what), "%s: %s", what, qpal_message());
-}
-
-Test(library, a_gated_linear_unit_refuses_what_it_has_not_and_names_it) {
-  pair b;
-  make_pair(&b);
-  qpal_gemm_args a = b.args;
-  a.activation = 4;
-  refuse_gemm(a, QPAL_E_ARG, "activation is 4");
-  a = b.args, a.epilogue = 2;
-  refuse_gemm(a, QPAL_E_ARG, "epilogue is 2");
-  a = b.args, a.epilogue = 0, a.activation = 1;
-  refuse_gemm(a, QPAL_E_ARG, "activation is 1");
-  b.segment[1].y = b.segment[0].y;
-  refuse_gemm(b.args, QPAL_E_ARG, "y (member 1)");
-  b.segment[1].y = 0, b.segment[0].residual = b.segment[0].y;
-  refuse_gemm(b.args, QPAL_E_ARG, "residual (member 0)");
-  qp_export_group g[3];
-  kit_groups(g);
-  const qp_export_request r = kit_request(g);
-  export_again(&r);
-  refuse_gemm(b.args, QPAL_E_NO_KERNEL, "--glu");
-  for (unsigned m = 0; m < 2; m++) kit_linear_free(&b.linear[m]);
-  free(b.x);
-}
-
-/* ---- From which number of rows on decoding is faster ---- */
-
-static unsigned from_three(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
-                           const char *path, const unsigned *batch, size_t batches) {
-  cr_assert(!arg && gpu->arch == 90 && p->op == QP_OP_GEMM && *path);
-  cr_assert(batches == 2 && batch[0] == 1 && batch[1] == 4);
-  return 3;
-}
-
-/* What was measured when the library is one of kernels that were tuned. */
-static void export_measured(void) {
-  qp_export_group g[3];
-  kit_groups(g);
-  qp_export_request r = kit_request(g);
-  r.crossover = from_three;
-  qpal_library_close(library);
-  free(file);
-  file = kit_export(&r, &file_bytes);
-}
-
-static void open_again(void) {
-  cr_assert_eq(qpal_library_from_memory(file, file_bytes, &library), QPAL_OK, "%s", qpal_message());
-  load();
-}
-
-static bool prefers_dequant(unsigned rows) {
-  qpal_gemm_info info = {.size = sizeof info};
-  const qpal_gemm_args a = {.size = sizeof a, .rows = rows, .type = QPAL_F16, .out_type = QPAL_F16};
-  cr_assert_eq(qpal_gemm_query(kernels, &a, &info), QPAL_OK, "%s", qpal_message());
-  return info.prefer_dequant;
-}
-
-Test(library, decoding_is_preferred_from_the_measured_number_of_rows_on) {
-  export_measured();
-  open_again();
-  cr_expect_not(prefers_dequant(2));
-  cr_expect(prefers_dequant(3));
-  cr_expect(prefers_dequant(100));
-}
-
-/* Records as they were before 'dequant_rows' was appended to them. */
-static void shorten_kernels(void) {
-  qp_lib_header *h = file;
-  qp_lib_section *s = &h->section[QP_LIB_KERNELS];
-  unsigned char *records = (unsigned char *)file + s->offset;
-  for (uint32_t i = 0; i < s->count; i++)
-    memmove(records + (size_t)i * QP_LIB_KERNEL_LEAST, records + (size_t)i * s->record_bytes,
-            QP_LIB_KERNEL_LEAST);
-  s->record_bytes = QP_LIB_KERNEL_LEAST;
-  h->checksum = 0;
-  h->checksum = XXH3_64bits(file, (size_t)h->manifest_bytes);
-}
-
-Test(library, a_library_from_before_crossovers_were_measured_prefers_decoding_above_its_kernels) {
-  export_measured();
-  shorten_kernels();
-  open_again();
-  cr_expect_not(prefers_dequant(4));
-  cr_expect(prefers_dequant(5));
 }
 
 /* ---- Threads ---- */

@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal_attend and qpal_pick: what they refuse, and what a small launch of each gives. */
-#include "tests/runtime/library_kit.h"
+#include "tests/runtime/open_library.h"
 
 enum { HEAD = 32, COLUMNS = 64, CONTEXT = 4, VOCABULARY = 16 };
 
-static void *file; /* of the library */
-static qpal_library *library;
-static qpal_device *device;
-static qpal_kernels *kernels;
-
 /* A library of a group in 16 bits: the only kernels are those that it is asked for. */
-static void open_library(void) {
+static void set_up(void) {
   qp_export_group g = {.name = "layers.0.qkv",
                        .path = "any",
                        .columns = COLUMNS,
@@ -18,25 +13,16 @@ static void open_library(void) {
                        .input = QP_PRODUCER_NORM};
   snprintf(g.member[0].tensor, sizeof g.member[0].tensor, "model.layers.0.q");
   g.member[0].rows = 32;
-  cr_assert_eq(qp_session_open(&kit_session, &kit_err), QP_OK, "%s", kit_err.text);
+  open_session();
   qp_export_request r = kit_request(&g);
   r.groups = 1;
   r.norm = r.glu = r.rotate = false;
   r.decoder = HEAD;
-  size_t bytes;
-  file = kit_export(&r, &bytes);
-  cr_assert_eq(qpal_library_from_memory(file, bytes, &library), QPAL_OK, "%s", qpal_message());
-  cr_assert_eq(qpal_sim_open(90, 2, &device), QPAL_OK, "%s", qpal_message());
-  cr_assert_eq(qpal_kernels_load(library, device, NULL, &kernels), QPAL_OK, "%s", qpal_message());
+  open_library(&r);
+  load();
 }
 
-static void close_library(void) {
-  qpal_kernels_close(kernels);
-  qpal_device_close(device);
-  qpal_library_close(library);
-  free(file);
-  qp_session_close(&kit_session);
-}
+TestSuite(library_decoder, .init = set_up, .fini = close_all, .timeout = 120);
 
 static qpal_ptr put(const void *data, uint64_t bytes) {
   qpal_ptr p = 0;
@@ -82,7 +68,6 @@ static void expect_refused(qpal_status got, qpal_status want, const char *word) 
   } while (0)
 
 Test(library_decoder, attend_averages_values_by_equal_scores_and_refuses_what_it_cannot_do) {
-  open_library();
   const qpal_attend_args good = good_attend();
   uint16_t v[HEAD], y[2 * HEAD], cached[HEAD];
   const int32_t position = 1;
@@ -112,11 +97,9 @@ Test(library_decoder, attend_averages_values_by_equal_scores_and_refuses_what_it
   turned.pairs = HEAD / 2 + 1;
   expect_refused(qpal_attend(kernels, &turned, NULL), QPAL_E_ARG, "1 to 16");
   ATTEND_REFUSES(size, sizeof good - 8, QPAL_E_ARG, "qpal_attend_args");
-  close_library();
 }
 
 Test(library_decoder, pick_takes_the_largest_logit_and_refuses_what_it_cannot_do) {
-  open_library();
   uint16_t logits[VOCABULARY] = {0};
   int32_t tokens[CONTEXT] = {3, 9, 9, 9}, id, position;
   logits[11] = logits[13] = qp_float_to_half(2);
@@ -144,5 +127,4 @@ Test(library_decoder, pick_takes_the_largest_logit_and_refuses_what_it_cannot_do
   PICK_REFUSES(ids, 2, QPAL_E_ARG, "ids");
   PICK_REFUSES(embedding, good.logits, QPAL_E_ARG, "y");
   PICK_REFUSES(type, QPAL_F32, QPAL_E_ARG, "type");
-  close_library();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Stacks of experts through the public interface: routed, launched, refused. */
-#include "tests/runtime/library_kit.h"
+#include "tests/runtime/open_library.h"
 
 #include "runtime/routing.h"
 
@@ -11,10 +11,6 @@ static const int32_t ids[ASSIGNMENTS] = {0, 2, 2, 1, NONE, 2};
 static const char *const quantizers[LINEARS] = {"tcq-2.75", "int4-g128", "nuq-4"};
 static const unsigned rows[LINEARS] = {64, 32, 96}; /* of one expert */
 
-static void *file;
-static qpal_library *library;
-static qpal_device *device;
-static qpal_kernels *kernels;
 static kit_linear linear[LINEARS];
 static qpal_ptr routing, workspace, counters, id, y[LINEARS];
 
@@ -68,17 +64,14 @@ static qpal_experts_args arguments(unsigned group) {
 }
 
 static void set_up(void) {
-  size_t bytes;
   qp_export_group g[2];
-  cr_assert_eq(qp_session_open(&kit_session, &kit_err), QP_OK, "%s", kit_err.text);
+  open_session();
   make_groups(g);
   qp_export_request r = kit_request(g);
   r.groups = 2;
   r.dequant = r.rotate = r.inverse = r.norm = r.glu = false;
-  file = kit_export(&r, &bytes);
-  cr_assert_eq(qpal_library_from_memory(file, bytes, &library), QPAL_OK, "%s", qpal_message());
-  cr_assert_eq(qpal_sim_open(90, 2, &device), QPAL_OK, "%s", qpal_message());
-  cr_assert_eq(qpal_kernels_load(library, device, NULL, &kernels), QPAL_OK, "%s", qpal_message());
+  open_library(&r);
+  load();
   qpal_kernels_info k = {.size = sizeof k};
   cr_assert_eq(qpal_kernels_describe(kernels, &k), QPAL_OK);
   qpal_experts_info info = {.size = sizeof info};
@@ -96,11 +89,7 @@ static void set_up(void) {
 
 static void tear_down(void) {
   for (unsigned i = 0; i < LINEARS; i++) kit_linear_free(&linear[i]);
-  qpal_kernels_close(kernels);
-  qpal_device_close(device);
-  qpal_library_close(library);
-  free(file);
-  qp_session_close(&kit_session);
+  close_all();
 }
 
 TestSuite(library_experts, .init = set_up, .fini = tear_down, .timeout = 120);

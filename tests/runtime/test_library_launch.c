@@ -3,56 +3,35 @@
 ** Launches whose matrices are parts of wider ones; and those of a library that was exported before
 ** kernels took strides (version_1.qpal: nuq-2, 32 x 192, batches 1 and 2, and its rotation).
 */
-#include "tests/runtime/library_kit.h"
+#include "tests/runtime/open_library.h"
 
 #include "runtime/library_format.h"
 
 enum { ROWS = 6, X_STRIDE = KIT_K + 16, ALL = 48 + 64 + 16, Y_STRIDE = ALL + 5, POISON = 0xab };
 
-static void *file;
-static qpal_library *library;
-static qpal_device *device;
-static qpal_kernels *kernels;
 static kit_linear linear[KIT_MEMBERS];
 static qpal_segment segment[KIT_MEMBERS];
 static qpal_gemm_args args;
 static uint16_t *x;
 
-static void load(void) {
-  cr_assert_eq(qpal_sim_open(90, 2, &device), QPAL_OK, "%s", qpal_message());
-  cr_assert_eq(qpal_kernels_load(library, device, NULL, &kernels), QPAL_OK, "%s", qpal_message());
-}
-
 static void set_up(void) {
-  size_t bytes;
-  cr_assert_eq(qp_session_open(&kit_session, &kit_err), QP_OK, "%s", kit_err.text);
+  open_session();
   qp_export_group g[3];
   kit_groups(g);
   qp_export_request r = kit_request(g);
   r.groups = 1;
   r.dequant = false;
-  file = kit_export(&r, &bytes);
-  cr_assert_eq(qpal_library_from_memory(file, bytes, &library), QPAL_OK, "%s", qpal_message());
+  open_library(&r);
   load();
 }
 
 static void tear_down(void) {
   for (unsigned m = 0; m < KIT_MEMBERS; m++) kit_linear_free(&linear[m]);
-  qpal_kernels_close(kernels);
-  qpal_device_close(device);
-  qpal_library_close(library);
-  free(file);
   free(x);
-  qp_session_close(&kit_session);
+  close_all();
 }
 
 TestSuite(library_launch, .init = set_up, .fini = tear_down, .timeout = 120);
-
-static uint16_t *random_halves(size_t n) {
-  uint16_t *h = kit_alloc(n * sizeof *h);
-  for (size_t i = 0; i < n; i++) h[i] = qp_double_to_half(qp_random_uniform(&kit_random, -1, 1));
-  return h;
-}
 
 /* Weights on the device, x [ROWS][KIT_K], workspace and counters. */
 static void make_args(unsigned members) {
