@@ -158,6 +158,14 @@ void qp_hadamard_factor(unsigned order, qp_hadamard *out) {
   }
 }
 
+void qp_hadamard_factor_blocks(unsigned order, unsigned block, qp_hadamard *out) {
+  qp_hadamard h;
+  qp_hadamard_factor(block ? block : order, &h);
+  h.blocks *= order / h.order;
+  h.order = order;
+  *out = h;
+}
+
 /* ---- The transform ---- */
 
 enum {

@@ -76,13 +76,16 @@ typedef struct qp_kernel {
 
 /*
 ** Names:   FAMILY "__" PROBLEM "__" TUNABLES
-**   gemm      SEGMENTS "_k" K "_n" N "_" TYPE "_y" TYPE [ "_rot" ] DEVICE   (also gemm-glu)
-**   dequant   SEGMENTS "_k" K "_" TYPE DEVICE
-**   gather    SEGMENTS "_k" K "_" TYPE DEVICE
+**   gemm      SEGMENTS "_k" K INPUT "_n" N "_" TYPE "_y" TYPE [ "_rot" ] DEVICE
+**             (also gemm-glu)
+**   dequant   SEGMENTS "_k" K INPUT "_" TYPE DEVICE
+**   gather    SEGMENTS "_k" K INPUT "_" TYPE DEVICE
 **   encode    SEGMENTS "_k" K "_" TYPE DEVICE
-**   rotate    "k" K "_" TYPE [ "_inv" ] DEVICE   (also rotate-norm, rotate-glu, without "_inv")
+**   rotate    "k" K INPUT "_" TYPE [ "_inv" ] DEVICE
+**             (also rotate-norm, rotate-glu, without "_inv")
 **   route     ROUTING DEVICE
 **   experts   SEGMENTS "_k" K "_" ROUTING "_" TYPE "_y" TYPE DEVICE
+**   INPUT     [ "_p" PIECES ] [ "_b" BLOCK ]    of K; columns of a diagonal block of H
 **   ROUTING   "n" N "t" TOP_K "e" EXPERTS "r" TILE
 **   SEGMENTS  SEGMENT { "_" SEGMENT }
 **   SEGMENT   "m" M QUANTIZER    the quantizer's name with '-' as '_' and '.' as 'o', then "h" and

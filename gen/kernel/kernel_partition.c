@@ -25,13 +25,15 @@ static unsigned find_lowered(qp_kernel *k, const qp_quantizer *q) {
   return i;
 }
 
-static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
+/* The streams of one piece of K: all of it, or an equal range. */
+static qp_status add_piece(qp_kernel *k, unsigned segment, unsigned piece, qp_error *err) {
   const qp_problem *p = &k->problem;
   const qp_quantizer *q = p->segment[segment].quantizer;
-  unsigned parts = q->kind == QP_SPLIT ? q->parts : 1;
+  const unsigned parts = q->kind == QP_SPLIT ? q->parts : 1;
+  const unsigned columns = p->columns / qp_problem_pieces(p);
   for (unsigned i = 0; i < parts; i++) {
-    unsigned from = qp_layout_part_column(q, p->columns, i);
-    unsigned to = qp_layout_part_column(q, p->columns, i + 1);
+    unsigned from = qp_layout_part_column(q, columns, i);
+    unsigned to = qp_layout_part_column(q, columns, i + 1);
     if (from == to) continue;
     if (k->streams == QP_MAX_STREAMS)
       return qp_fail(err, QP_E_LIMIT, "more than %d streams of weights in one launch",
@@ -42,11 +44,18 @@ static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
         qp_layout_stream(leaf, qp_problem_stream_rows(p, segment), to - from, &s->stream, err);
     if (status) return status;
     s->segment = segment;
-    s->column = from;
+    s->column = piece * columns + from;
     s->lowered = find_lowered(k, leaf);
     k->streams++;
   }
   return QP_OK;
+}
+
+static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < qp_problem_pieces(&k->problem) && !status; i++)
+    status = add_piece(k, segment, i, err);
+  return status;
 }
 
 /* The room that X wants in shared memory: all its columns, but no more than a third; two thirds of

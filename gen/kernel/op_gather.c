@@ -45,7 +45,7 @@ static qp_status size(qp_kernel *k, qp_error *err) {
 }
 
 static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
-  return qp_rotation_text(t, k->problem.columns, k->block, true, err);
+  return qp_rotation_text(t, k->problem.columns, k->problem.rotation, k->block, true, err);
 }
 
 static qp_status add_dispatch(qp_text *t, const qp_kernel *k, qp_error *err) {

@@ -194,7 +194,7 @@ static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
     return QP_OK;
   }
   qp_hadamard h;
-  qp_hadamard_factor(k->problem.columns, &h);
+  qp_hadamard_factor_blocks(k->problem.columns, k->problem.rotation, &h);
   char *constants = NULL, *text = NULL;
   qp_status status = qp_rotation_constants(&h, k->block, false, &constants);
   if (status) return qp_fail(err, status, "no memory for the rotation's constants");

@@ -44,7 +44,8 @@ static qp_status size(qp_kernel *k, qp_error *err) {
 }
 
 static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
-  return qp_rotation_text(t, k->problem.columns, k->block, k->problem.inverse, err);
+  const qp_problem *p = &k->problem;
+  return qp_rotation_text(t, p->columns, p->rotation, k->block, p->inverse, err);
 }
 
 /* ---- The topmost factor on tensor cores ---- */
@@ -56,6 +57,10 @@ enum { USUAL_THREADS = 512 };
 
 static qp_status check_tensor(const qp_problem *p, const char *family, qp_error *err) {
   qp_rotation_top top;
+  if (p->rotation)
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: H has diagonal blocks of %u columns; it does one block of K = %u", family,
+                   p->rotation, p->columns);
   if (!qp_rotation_top_of(p->columns, USUAL_THREADS, &top))
     return qp_fail(err, QP_E_LIMIT,
                    "%s: K = %u has no factor for tensor cores, or less than 16 "

@@ -67,6 +67,8 @@ unsigned qp_problem_stream_rows(const qp_problem *p, unsigned segment) {
   return p->segment[segment].rows * (qp_op_has_experts(p->op) ? p->experts : 1);
 }
 
+unsigned qp_problem_pieces(const qp_problem *p) { return p->pieces ? p->pieces : 1; }
+
 unsigned qp_problem_assignments(const qp_problem *p) { return p->batch * p->top_k; }
 
 unsigned qp_problem_usual_tile(unsigned tokens, unsigned columns) {
@@ -113,6 +115,24 @@ static qp_status check_segments(const qp_problem *p, qp_error *err) {
   return p->op == QP_OP_GEMM_GLU ? check_pair(p, err) : QP_OK;
 }
 
+/* Diagonal blocks of the rotation, and ranges of K with streams of their own. */
+static qp_status check_input(const qp_problem *p, qp_error *err) {
+  const unsigned b = p->rotation, n = qp_problem_pieces(p);
+  if (b && (p->columns % b || (b % 32 && b != 1)))
+    return qp_fail(err, QP_E_ARG,
+                   "a rotation in blocks of %u columns; a multiple of 32 that divides K = %u is "
+                   "needed (1: no rotation, 0: one block)",
+                   b, p->columns);
+  if (n > QP_MAX_PIECES || p->columns % (32 * n))
+    return qp_fail(err, QP_E_ARG,
+                   "%u pieces of K = %u; 1 to %d multiples of 32 columns are possible", n,
+                   p->columns, QP_MAX_PIECES);
+  if (n > 1 && p->op != QP_OP_GEMM && p->op != QP_OP_DEQUANT)
+    return qp_fail(err, QP_E_ARG, "%s does not read weights in %u pieces of K; gemm and dequant do",
+                   qp_op_name(p->op), n);
+  return QP_OK;
+}
+
 qp_status qp_problem_check(const qp_problem *p, qp_error *err) {
   char names[160];
   if (!qp_arch_find(p->arch))
@@ -132,7 +152,8 @@ qp_status qp_problem_check(const qp_problem *p, qp_error *err) {
     return qp_fail(err, QP_E_ARG, "K is %u; it must be a multiple of 32, at most 262144",
                    p->columns);
   if (p->type == QP_F32) return qp_fail(err, QP_E_ARG, "activations are f16 or bf16, not f32");
-  status = qp_op_has_segments(p->op) ? check_segments(p, err) : QP_OK;
+  status = check_input(p, err);
+  if (!status && qp_op_has_segments(p->op)) status = check_segments(p, err);
   if (status || !qp_op_has_batch(p->op)) return status;
   if (p->out_type != QP_F32 && p->out_type != p->type)
     return qp_fail(err, QP_E_ARG, "output type %s; it must be f32 or the activations' %s",

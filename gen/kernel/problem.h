@@ -10,6 +10,7 @@
 
 enum {
   QP_MAX_SEGMENTS = 8,
+  QP_MAX_PIECES = 8,
   QP_MAX_BATCH = 64,
   QP_MAX_EXPERTS = 512,
   QP_MAX_TOP_K = 16,
@@ -77,6 +78,9 @@ typedef struct qp_problem {
     unsigned rows; /* M, a multiple of 16; experts: of one, a multiple of 32 */
   } segment[QP_MAX_SEGMENTS];
   unsigned columns;  /* K, a multiple of 32 */
+  unsigned rotation; /* columns of a diagonal block of H, a multiple of 32, or 1: no H, or 0: K */
+  unsigned pieces;   /* equal ranges of K, of which each has streams of its own (gemm, dequant);
+                        0: 1 */
   unsigned batch;    /* N, 1..64 (rows of X for gemm, tokens; unused otherwise) */
   unsigned experts;  /* E, 1..512 (route, experts) */
   unsigned top_k;    /* experts that each token goes to, 1..16 */
@@ -110,6 +114,8 @@ const char *qp_dtype_name(qp_dtype t); /* "f16", "bf16", "f32" */
 qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err);
 unsigned qp_dtype_bytes(qp_dtype t);
 
+/* Ranges of K that have streams of their own: at least 1. */
+unsigned qp_problem_pieces(const qp_problem *p);
 /* Rows of all of a segment's packed weights: of a stack those of all experts. */
 unsigned qp_problem_stream_rows(const qp_problem *p, unsigned segment);
 /* Assignments of tokens to experts: N top_k. */

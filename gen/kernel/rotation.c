@@ -67,11 +67,11 @@ qp_status qp_rotation_constants(const qp_hadamard *h, unsigned threads, bool tra
   return constants(h, threads, transposed, 0, text);
 }
 
-qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned threads, bool transposed,
-                           qp_error *err) {
+qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned block, unsigned threads,
+                           bool transposed, qp_error *err) {
   qp_hadamard h;
   char *text = NULL;
-  qp_hadamard_factor(columns, &h);
+  qp_hadamard_factor_blocks(columns, block, &h);
   if (qp_rotation_constants(&h, threads, transposed, &text))
     return qp_fail(err, QP_E_NOMEM, "no memory for the rotation's constants");
   qp_text_add(t, "%s", text);

@@ -19,9 +19,10 @@
 qp_status qp_rotation_constants(const qp_hadamard *h, unsigned threads, bool transposed,
                                 char **text);
 
-/* The same of the transform of order 'columns', added to 't' (a hole of a template). */
-qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned threads, bool transposed,
-                           qp_error *err);
+/* The same of the transform of order 'columns', in diagonal blocks of 'block' columns (0: one
+   block), added to 't' (a hole of a template). */
+qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned block, unsigned threads,
+                           bool transposed, qp_error *err);
 
 /* Shared memory that the transform of one row of 'columns' values needs: fp32, a word more
  * every 32. */

@@ -74,6 +74,23 @@ Test(hadamard, any_other_order_gets_the_fewest_diagonal_blocks) {
   }
 }
 
+Test(hadamard, diagonal_blocks_are_the_transform_of_each_range_of_columns) {
+  static const unsigned cases[][2] = {{576, 288}, {1024, 128}, {96, 1}, {928, 464}, {768, 0}};
+  for (unsigned c = 0; c < sizeof cases / sizeof *cases; c++) {
+    const unsigned k = cases[c][0], block = cases[c][1] ? cases[c][1] : k;
+    double x[1024], y[1024], z[1024];
+    qp_hadamard all, one;
+    qp_hadamard_factor_blocks(k, cases[c][1], &all);
+    qp_hadamard_factor(block, &one);
+    cr_assert_eq(product(&all), k);
+    cr_assert_eq(all.blocks, k / block * one.blocks, "K = %u in %u", k, block);
+    for (unsigned i = 0; i < k; i++) x[i] = sin(1.0 + i * i);
+    qp_hadamard_apply(&all, x, y);
+    for (unsigned at = 0; at < k; at += block) qp_hadamard_apply(&one, x + at, z + at);
+    for (unsigned i = 0; i < k; i++) cr_assert_eq(y[i], z[i], "K = %u in %u, %u", k, block, i);
+  }
+}
+
 /* The transform against the Kronecker product written out. */
 static int entry(const qp_hadamard *h, unsigned i, unsigned j) {
   unsigned tail = 1u << h->log2_tail;

@@ -45,13 +45,15 @@ typedef struct shape {
   const char *set[4]; /* "warps=8" */
 } shape;
 
-static qp_status make(const shape *s) {
+static qp_status make_cut(const shape *s, unsigned pieces, unsigned rotation) {
   const qp_family *family = qp_families_find(families, s->family);
   cr_assert_not_null(family);
   qp_problem p = {.op = family->op,
                   .columns = s->columns,
                   .batch = s->batch,
                   .out_type = QP_F32,
+                  .pieces = pieces,
+                  .rotation = rotation,
                   .arch = s->arch ? s->arch : 90};
   p.sm_count = qp_arch_sm_count(p.arch);
   for (; p.segments < QP_MAX_SEGMENTS && s->segment[p.segments].quantizer; p.segments++) {
@@ -65,6 +67,8 @@ static qp_status make(const shape *s) {
   qp_kernel_free(&kernel);
   return qp_kernel_make(families, &p, &c, &kernel, &error);
 }
+
+static qp_status make(const shape *s) { return make_cut(s, 0, 0); }
 
 static void make_well(const shape *s) { cr_assert_eq(make(s), QP_OK, "%s", error.text); }
 
@@ -135,6 +139,17 @@ Test(kernel, parts_read_the_columns_of_x_that_their_superblocks_have) {
       }
       cr_expect_eq(at, kernel.problem.columns, "gemm %u, cluster %u ends at %u", g, c, at);
     }
+  }
+}
+
+Test(kernel, pieces_of_k_have_streams_of_their_own_in_the_order_of_their_columns) {
+  const shape split = {"gemm_tensor", {{"tcq-1.75", 512}}, 4096, 1, 90, {0}};
+  cr_assert_eq(make_cut(&split, 8, 0), QP_OK, "%s", error.text);
+  cr_assert_eq(kernel.streams, 16);
+  for (unsigned i = 0, at = 0; i < kernel.streams; at += kernel.stream[i++].stream.columns) {
+    cr_expect_eq(kernel.stream[i].column, at, "stream %u", i);
+    cr_expect_eq(kernel.stream[i].stream.rows, 512);
+    if (i % 2 == 0) cr_expect_eq(at, i / 2 * 512, "a piece begins with its first part");
   }
 }
 
@@ -315,6 +330,8 @@ Test(kernel, names_of_other_operations_have_their_own_parts) {
   make_well(&rotate);
   cr_expect_str_eq(kernel.name, "rotate__k4096_f16_sm90_c132__w16p1");
   cr_expect(kernel.pdl);
+  cr_assert_eq(make_cut(&rotate, 0, 512), QP_OK, "%s", error.text);
+  cr_expect_str_eq(kernel.name, "rotate__k4096_b512_f16_sm90_c132__w16p1");
   const shape dequant = {"dequant", {{"e8p-2", 64}}, 512, 0, 86, {0}};
   char expected[QP_KERNEL_NAME];
   make_well(&dequant);
@@ -354,6 +371,13 @@ Test(kernel, what_cannot_be_is_refused_and_nothing_is_made) {
   s = gemms[0], s.columns = 4095;
   cr_expect_eq(make(&s), QP_E_ARG);
   cr_expect(strstr(error.text, "K is 4095"), "%s", error.text);
+  cr_expect_eq(make_cut(&gemms[0], 3, 0), QP_E_ARG);
+  cr_expect(strstr(error.text, "3 pieces of K = 4096"), "%s", error.text);
+  const shape cut = {"rotate", {{0}}, 4096, 0, 90, {0}};
+  cr_expect_eq(make_cut(&cut, 0, 96), QP_E_ARG);
+  cr_expect(strstr(error.text, "blocks of 96 columns"), "%s", error.text);
+  const shape tensor = {"rotate_tensor", {{0}}, 4096, 0, 90, {0}};
+  cr_expect_eq(make_cut(&tensor, 0, 512), QP_E_LIMIT);
   const shape wide = {"rotate", {{0}}, 1u << 18, 0, 90, {0}};
   cr_expect_eq(make(&wide), QP_E_LIMIT);
   cr_expect(strstr(error.text, "shared memory"), "%s", error.text);

@@ -558,6 +558,57 @@ static void gathers(maker *m) {
     for (qp_dtype type = QP_F16; type <= QP_BF16; type++) gather(m, m->w->quantizer[i], type);
 }
 
+/* ---- What ranks share: pieces of K with streams of their own, H in diagonal blocks ---- */
+
+/* A trellis, whose streams bite their tails, and a split, whose pieces have its parts each. */
+static void pieces_of(maker *m, const qp_quantizer *q, unsigned columns, unsigned pieces) {
+  qp_problem p = problem(m, QP_OP_GEMM, QP_F16, 2);
+  p.segments = 1;
+  p.segment[0].quantizer = q;
+  p.segment[0].rows = m->w->rows ? m->w->rows : 80;
+  p.columns = columns;
+  p.pieces = pieces;
+  const family_list *gemm = &m->of[QP_OP_GEMM];
+  for (size_t f = 0; f < gemm->usual; f++) push_default(m, &p, gemm->family[f]);
+  p.op = QP_OP_DEQUANT;
+  push_each(m, &p);
+}
+
+static void pieces(maker *m) {
+  const qp_quantizer *first[KINDS];
+  const unsigned kinds = first_of_kinds(m, first);
+  if (!kinds) return;
+  pieces_of(m, first_chained(first, kinds, false), 576, 2);
+  if (m->w->coverage == QP_COVER_FEW) return;
+  const qp_quantizer *split = first_chained(first, kinds, true);
+  if (split->kind == QP_SPLIT) pieces_of(m, split, 1056, 3);
+}
+
+/* Blocks of one base order and of none, forwards and back, with what stands before them. */
+static void blocks(maker *m) {
+  static const unsigned of[][2] = {{576, 288}, {1024, 128}};
+  for (unsigned i = 0; i < 2; i++)
+    for (unsigned op = 0; op < QP_OP_COUNT; op++) {
+      qp_problem p = problem(m, (qp_op)op, i ? QP_BF16 : QP_F16, 2);
+      p.columns = of[i][0];
+      p.rotation = of[i][1];
+      if (!qp_op_rotates(p.op) || (i && m->w->coverage == QP_COVER_FEW)) continue;
+      push_each(m, &p);
+      p.inverse = qp_op_has_inverse(p.op);
+      if (p.inverse && i) push_each(m, &p);
+    }
+  for (qp_op op = QP_OP_GEMM; op <= QP_OP_GATHER && m->w->quantizers; op++) {
+    qp_problem p = problem(m, op, QP_F16, 2);
+    p.segments = 1;
+    p.segment[0].quantizer = m->w->quantizer[0];
+    p.segment[0].rows = m->w->rows ? m->w->rows : 48;
+    p.columns = 384;
+    p.rotation = 96;
+    p.rotate_fused = op == QP_OP_GEMM;
+    if (op == QP_OP_GATHER || p.rotate_fused) push_in_turn(m, &p, 0);
+  }
+}
+
 /*
 ** A router's choice, and stacks of experts: up and gate of two quantizers, or one alone.  Where
 ** tokens go turns with the seed, which rises from case to case: of each kernel there are as many
@@ -675,6 +726,7 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   if (!wishes->rows && !wishes->batch) decoders(&m);
   if (!wishes->rows && !wishes->columns) routes(&m);
   experts(&m);
+  if (!wishes->columns && !wishes->batch) pieces(&m), blocks(&m);
   if (wishes->coverage != QP_COVER_FEW) {
     mixtures(&m);
     fused(&m);

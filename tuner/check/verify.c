@@ -194,7 +194,7 @@ static qp_status row_of(qp_check *c, unsigned row, uint16_t *cells, double *out)
     out[k] = scale_of(c, 0, row) * (double)qp_half_to_float(w[k]);
   if (!c->signs) return QP_OK;
   qp_hadamard h;
-  qp_hadamard_factor(columns, &h);
+  qp_hadamard_factor_blocks(columns, c->k->problem.rotation, &h);
   qp_hadamard_apply_transposed(&h, out, out);
   for (unsigned k = 0; k < columns; k++)
     if (c->signs[k / 32] >> (k % 32) & 1) out[k] = -out[k];

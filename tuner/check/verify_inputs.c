@@ -270,7 +270,7 @@ qp_status qp_check_x(qp_check *c, unsigned rows) {
     c->x[i] = qp_check_narrow(c, shrink * qp_random_uniform(&c->random, -1, 1));
   const bool rotate = p->rotate_fused || c->of->rotates;
   qp_hadamard h;
-  qp_hadamard_factor(p->columns, &h);
+  qp_hadamard_factor_blocks(p->columns, p->rotation, &h);
   for (unsigned r = 0; r < rows; r++) {
     double *y = c->rotated + (size_t)r * p->columns;
     for (unsigned k = 0; k < p->columns; k++) {

@@ -139,7 +139,7 @@ qp_status qp_check_norm_inputs(qp_check *c) {
   if (!status) status = put_rows(c, c->x, c->args.x_stride, &c->args.x);
   if (!status) status = put_norm(c);
   if (status) return status;
-  qp_hadamard_factor(p->columns, &h);
+  qp_hadamard_factor_blocks(p->columns, p->rotation, &h);
   for (unsigned n = 0; n < p->batch; n++) norm_row(c, &h, n);
   return QP_OK;
 }
@@ -212,7 +212,7 @@ qp_status qp_check_glu_inputs(qp_check *c) {
   for (size_t i = 0; i < values(c); i++)
     c->rotated[i] = qp_check_activate(c->args.activation, qp_check_widen(c, c->x[i])) *
                     qp_check_widen(c, c->prologue.up[i]);
-  qp_hadamard_factor(p->columns, &h);
+  qp_hadamard_factor_blocks(p->columns, p->rotation, &h);
   for (unsigned n = 0; n < p->batch; n++) rotate_row(c, &h, c->rotated + (size_t)n * p->columns);
   return QP_OK;
 }

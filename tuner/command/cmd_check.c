@@ -73,9 +73,14 @@ static const char *outcome_name(qp_outcome o) {
 }
 
 static void type_of(const qp_problem *p, char *to, size_t size) {
-  snprintf(to, size, "%s%s%s%s", qp_dtype_name(p->type),
+  char more[48] = "";
+  size_t n = 0;
+  if (qp_problem_pieces(p) > 1)
+    n = (size_t)snprintf(more, sizeof more, " %u pieces", p->pieces);
+  if (p->rotation) snprintf(more + n, sizeof more - n, " in %u", p->rotation);
+  snprintf(to, size, "%s%s%s%s%s", qp_dtype_name(p->type),
            p->op == QP_OP_GEMM && p->out_type == QP_F32 ? "->f32" : "",
-           p->rotate_fused ? " rotated" : "", p->inverse ? " inverse" : "");
+           p->rotate_fused ? " rotated" : "", p->inverse ? " inverse" : "", more);
 }
 
 static void print_row(qp_table_out *t, const qp_case *c, const qp_result *r) {

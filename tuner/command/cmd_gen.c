@@ -25,7 +25,7 @@ static const qp_verb_help help = {
 
 typedef struct gen_options {
   const char *op, *arch, *type, *out_type, *path, *family, *folder;
-  unsigned batch, sms, experts, top_k, tile;
+  unsigned batch, sms, experts, top_k, tile, rotation, pieces;
   bool rotate, inverse;
   qp_shapes shape;
   qp_repeats set;
@@ -33,7 +33,11 @@ typedef struct gen_options {
 
 static qp_status read_problem(const gen_options *o, const qp_quantizer *const *q, size_t n,
                               qp_problem *p, qp_error *err) {
-  *p = (qp_problem){.batch = o->batch, .rotate_fused = o->rotate, .inverse = o->inverse};
+  *p = (qp_problem){.batch = o->batch,
+                    .rotate_fused = o->rotate,
+                    .inverse = o->inverse,
+                    .rotation = o->rotation,
+                    .pieces = o->pieces};
   qp_status status = qp_op_parse(o->op, &p->op, err);
   if (!status) status = qp_arch_parse(o->arch, &p->arch, err);
   if (!status) status = qp_dtype_parse(o->type, &p->type, err);
@@ -255,6 +259,10 @@ int qp_cmd_gen(int argc, char **argv) {
       QP_TEXT("family", o.family, "NAME", "the family itself (qpal list families)"),
       QP_FLAG("rotate", o.rotate, "gemm: rotate x inside the kernel"),
       QP_FLAG("inverse", o.inverse, "rotate: the inverse"),
+      QP_NUMBER("rotation", o.rotation, "B", "columns of a diagonal block of the rotation (all)", 0,
+                262144),
+      QP_NUMBER("pieces", o.pieces, "N", "gemm, dequant: ranges of K with streams of their own (1)",
+                0, QP_MAX_PIECES),
       QP_REPEATS("set", o.set, "TUNABLE=V", "a tunable (qpal list families)"),
       QP_TEXT("o", o.folder, "DIR", "folder to write to"),
       {0}};
