@@ -17,6 +17,8 @@
 #include "runtime/regular_file.h"
 
 enum { STREAMS_MAX = 16, GRID_MAX = 1 << 20, BATCH_MAX = 64 };
+/* So that the latencies of as many launches as there can be have a sum. */
+#define LATENCY_MAX_PS ((int64_t)1 << 46)
 enum { EXPERTS_MAX = 512, TOP_K_MAX = 16, TILE_MAX = 16 };
 
 uint32_t qp_lib_count(const qpal_library *l, unsigned section) {
@@ -349,6 +351,8 @@ static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
   if (k->smem_bytes > 1u << 20) return wrong("kernel", i, "smem_bytes", k->smem_bytes);
   if (k->counters > 1u << 20) return wrong("kernel", i, "counters", k->counters);
   if (k->workspace_bytes >> 40) return wrong("kernel", i, "workspace_bytes", k->workspace_bytes);
+  if (k->latency_ps < -1 || k->latency_ps > LATENCY_MAX_PS)
+    return wrong("kernel", i, "latency_ps", (uint64_t)k->latency_ps);
   if (k->params_bytes != qp_lib_params_bytes(l, k->op, k->problem))
     return wrong("kernel", i, "params_bytes", k->params_bytes);
   if (i && qp_lib_kernel_order(QP_LIB_GET(l, KERNELS, qp_lib_kernel, i - 1), k) >= 0)
