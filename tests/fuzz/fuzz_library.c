@@ -13,66 +13,38 @@
 #include "runtime/include/qpal.h"
 #include "runtime/include/qpal_sim.h"
 #include "runtime/library_format.h"
-#include "tests/fuzz/fuzz_kit.h"
+#include "tests/fuzz/fuzz_library_kit.h"
 
 static unsigned char *good;
 static size_t good_bytes;
 static qpal_device *device;
 
-/* gemm of batch 1 and 2, dequant, gather, rotate; their images are no code. */
-static void add_kernels(qp_library_writer *w, uint32_t both, uint32_t alone) {
-  static char image[128] = "\177ELF";
-  const uint32_t gemm = 48 + 64 + 3 * 72 + 2 * 32 + 3 * 8; /* bytes of its arguments */
-  const qp_lib_kernel kernel[] = {
-      {.op = QPAL_GEMM, .problem = both, .batch = 1, .params_bytes = gemm},
-      {.op = QPAL_GEMM, .problem = both, .batch = 2, .params_bytes = gemm},
-      {.op = QPAL_DEQUANT, .problem = alone, .params_bytes = 64 + 72 + 16},
-      {.op = QPAL_GATHER, .problem = alone, .params_bytes = 32 + 72 + 8},
-      {.op = QPAL_ROTATE, .problem = QP_LIB_NONE, .params_bytes = 48}};
-  qp_error err = {.text = ""};
-  for (unsigned i = 0; i < sizeof kernel / sizeof *kernel; i++) {
-    qp_lib_kernel k = kernel[i];
-    k.name = qp_library_writer_string(w, "k");
-    k.columns = 128;
-    k.grid = 4;
-    k.block = 32;
-    k.latency_ps = -1;
-    qp_library_writer_image(w, 0, 90, image, sizeof image, &k.cubin, &err);
-    qp_library_writer_image(w, 1, 90, image, sizeof image, &k.ptx, &err);
-    qp_library_writer_kernel(w, &k, &err);
-  }
-}
-
-/* A library with a group of two linears, one of them split. */
 static void make_good(void) {
-  static uint16_t book[16];
-  static qp_quantizer plain, split;
-  const qp_quantizer *const q[2] = {&plain, &split};
-  qp_error err = {.text = ""};
-  uint32_t both, alone[2], target;
-  plain = four_bits();
-  *plain.hash = 0;
-  plain.codebook[0].scope = QP_SCOPE_SPEC;
-  plain.codebook[0].data = book;
-  split = (qp_quantizer){.name = "b",
-                         .kind = QP_SPLIT,
-                         .rate = 4,
-                         .stored_rate = 4,
-                         .parts = 2,
-                         .part = {{&plain, 0.5}, {&plain, 0.5}},
-                         .layout = QP_LAYOUT_VERSION};
-  qp_library_writer *w = qp_library_writer_new(13000, "m", "g");
-  add_group(w, q, &both, alone);
-  qp_library_writer_target(w, "sm_90", "c", 90, 4, &target, &err);
-  add_kernels(w, both, alone[0]);
-  void *file = NULL;
-  must(!qp_library_writer_finish(w, &file, &good_bytes, &err));
-  good = file;
-  qp_library_writer_free(w);
+  good = make_library(&good_bytes);
   qpal_library *l = NULL;
   must(!qpal_library_from_memory(good, good_bytes, &l));
   qpal_library_close(l);
   must(!qpal_sim_open(90, 4, &device));
+}
+
+/* What launches would do: nothing runs. */
+static void ask_kernels(const qpal_kernels *ks, unsigned groups) {
+  qpal_kernels_info info = {.size = sizeof info};
+  must(!qpal_kernels_describe(ks, &info));
+  for (unsigned i = 0; i < groups && i < 64; i++) {
+    qpal_gemm_info gemm = {.size = sizeof gemm};
+    qpal_experts_info experts = {.size = sizeof experts};
+    for (unsigned way = 0; way < 4; way++) {
+      const qpal_gemm_args g = {.size = sizeof g,
+                                .group = i,
+                                .rows = 1 + way,
+                                .epilogue = way == 3,
+                                .signs = way == 2 ? 16 : 0};
+      must(!qpal_gemm_query(ks, &g, &gemm) || *qpal_message());
+    }
+    const qpal_experts_args e = {.size = sizeof e, .group = i, .tokens = 2};
+    must(!qpal_experts_query(ks, &e, &experts) || *qpal_message());
+  }
 }
 
 static void ask_everything(const qpal_library *l) {
@@ -107,7 +79,10 @@ static void ask_everything(const qpal_library *l) {
   unsigned group, member;
   qpal_library_find_linear(l, "t1.weight", &group, &member);
   qpal_kernels *ks = NULL;
-  if (letters && !qpal_kernels_load(l, device, NULL, &ks)) qpal_kernels_close(ks);
+  if (letters && !qpal_kernels_load(l, device, NULL, &ks)) {
+    ask_kernels(ks, info.groups);
+    qpal_kernels_close(ks);
+  }
 }
 
 static void put_right(unsigned char *file, size_t bytes) {
@@ -115,7 +90,7 @@ static void put_right(unsigned char *file, size_t bytes) {
   if (bytes < sizeof h) return;
   memcpy(&h, file, sizeof h);
   memcpy(h.magic, QP_LIB_MAGIC, sizeof h.magic);
-  h.version = QP_LIB_VERSION;
+  if (h.version != QP_LIB_VERSION_CLOSE) h.version = QP_LIB_VERSION;
   h.file_bytes = bytes;
   h.checksum = 0;
   if (h.manifest_bytes > bytes) h.manifest_bytes = bytes;
