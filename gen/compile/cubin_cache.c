@@ -36,11 +36,13 @@ static_assert(sizeof(entry_head) == 96, "an entry's head has no padding");
 
 struct qp_cubin_cache {
   char directory[PATH_MAX - 128];
+  bool is_own; /* a directory that was given; else the user's cache */
 };
 
 qp_status qp_cubin_cache_open(const char *directory, qp_cubin_cache **out, qp_error *err) {
   qp_cubin_cache *cache = calloc(1, sizeof *cache);
   if (!cache) return qp_fail(err, QP_E_NOMEM, "out of memory for the compile cache");
+  cache->is_own = directory != NULL;
   if (!directory) {
     qp_cache_dir(cache->directory, sizeof cache->directory);
   } else if (strlen(directory) < sizeof cache->directory) {
@@ -196,7 +198,8 @@ bool qp_cubin_cache_read(const qp_cubin_cache *cache, const qp_cubin_cache_key *
 bool qp_cubin_cache_write(const qp_cubin_cache *cache, const qp_cubin_cache_key *key,
                           const qp_compiled *result) {
   char path[PATH_MAX];
-  if (!qp_cubin_cache_path(cache, key, path, sizeof path)) return false;
+  if (!qp_cubin_cache_path(cache, key, path, sizeof path))
+    return !cache->is_own && qp_cache_keep("", NULL, 0);
   entry_head head = {
       .version = FORMAT_VERSION,
       .head_bytes = sizeof head,
@@ -224,7 +227,7 @@ bool qp_cubin_cache_write(const qp_cubin_cache *cache, const qp_cubin_cache_key 
   memcpy(at, result->log, (size_t)head.log_bytes);
   head.checksum = checksum_of(&head, data + sizeof head, payload);
   memcpy(data, &head, sizeof head);
-  const bool ok = !qp_file_write(path, data, sizeof head + payload, NULL);
+  const bool ok = qp_cache_keep(path, data, sizeof head + payload);
   free(data);
   return ok;
 }

@@ -200,9 +200,8 @@ qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *er
   else if (!status)
     status = find_valley(coder, fraction, parts, out, err);
   for (unsigned p = 0; p < parts; p++) qp_coder_free(&coder[p]);
-  if (status || !keep) return status;
-  int n = snprintf(line, sizeof line, "%a\n", *out);
-  (void)qp_file_write(path, line, n > 0 ? (size_t)n : 0,
-                      NULL); /* what cannot be kept is measured again */
+  if (status) return status;
+  const int n = snprintf(line, sizeof line, "%a\n", *out);
+  qp_cache_keep(keep ? path : "", line, n > 0 ? (size_t)n : 0);
   return QP_OK;
 }

@@ -97,7 +97,7 @@ static void write_file(const char *path, const file_head *head, const uint16_t *
   if (!all) return;
   memcpy(all, head, sizeof *head);
   memcpy(all + sizeof *head, data, n);
-  qp_file_write(path, all, sizeof *head + n, NULL);
+  qp_cache_keep(path, all, sizeof *head + n);
   free(all);
 }
 
@@ -165,9 +165,9 @@ static qp_status make(method m, unsigned entries, unsigned dim, uint64_t seed, u
   qp_status status = compute(m, entries, dim, seed, v, err);
   for (size_t i = 0; !status && i < (size_t)entries * dim; i++) out[i] = qp_double_to_half(v[i]);
   free(v);
-  if (status || !kept) return status;
+  if (status) return status;
   head = head_of(m, entries, dim, seed, out);
-  write_file(path, &head, out);
+  write_file(kept ? path : "", &head, out);
   return QP_OK;
 }
 

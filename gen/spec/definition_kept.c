@@ -118,7 +118,8 @@ bool qp_definition_is_kept(qp_quantizer *q) {
 
 void qp_definition_keep(const qp_quantizer *q) {
   char key[KEY_DIGITS + 1], path[PATH_MAX], line[LINE_BYTES + 1];
-  if (!key_of(q, key) || !path_of(key, path, sizeof path)) return;
+  if (!key_of(q, key)) return;
+  if (!path_of(key, path, sizeof path)) *path = 0;
   print_line(key, q->hash, line, sizeof line);
-  (void)qp_file_write(path, line, LINE_BYTES, NULL);
+  qp_cache_keep(path, line, LINE_BYTES);
 }

@@ -173,6 +173,25 @@ Test(cli, a_users_file_is_a_quantizer) {
   rmdir(folder);
 }
 
+Test(cli, a_cache_that_cannot_be_written_is_told_when_it_would_have_kept_something) {
+  char folder[] = "/tmp/qpal-cli-XXXXXX", path[64], below[80], question[128];
+  cr_assert(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/mine.lua", folder);
+  FILE *f = fopen(path, "w");
+  fputs("return scalar { name = 'mine', bits = 2,\n"
+        "  codebook = gaussian_kmeans { entries = 4, dim = 1, seed = 77 },\n"
+        "  decode = function (s, codebook) return codebook[s] end }\n",
+        f);
+  fclose(f);
+  snprintf(below, sizeof below, "%s/cache", path); /* below a file: not even root's */
+  setenv("QPAL_CACHE", below, 1);
+  snprintf(question, sizeof question, "show %s:mine", path);
+  expect(question, 0, "set QPAL_CACHE to a folder that can be written");
+  cr_assert_not(strstr(ask("show nuq-2")->text, "QPAL_CACHE"));
+  unlink(path);
+  rmdir(folder);
+}
+
 Test(cli, a_whole_name_is_that_quantizer_and_no_family) {
   expect("distortion anyprec-3 --samples 64 --json", 0, "\"anyprec-3\"");
 }

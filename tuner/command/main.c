@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gen/base/cache_dir.h"
 #include "qpal.h"
 #include "tuner/base/lost_file.h"
 #include "tuner/command/commands.h"
@@ -79,8 +80,11 @@ static int run(int argc, char **argv) {
 
 /* What was printed has arrived, or the exit code says that it has not. */
 int main(int argc, char **argv) {
+  char lost[1024];
   qp_lost_file_watch();
+  qp_cache_watch();
   const int code = run(argc, argv);
+  if (qp_cache_lost(lost, sizeof lost)) fprintf(stderr, "qpal: %s\n", lost);
   errno = 0;
   if (!fflush(stdout) && !ferror(stdout)) return code;
   const int why = errno;
