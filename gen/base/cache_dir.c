@@ -44,7 +44,7 @@ void qp_cache_watch(void) {
 static void remember(const char *why) {
   int none = 0;
   if (!atomic_compare_exchange_strong(&first_loss->found, &none, 1)) return;
-  snprintf(first_loss->why, sizeof first_loss->why, "%s", why);
+  snprintf(first_loss->why, sizeof first_loss->why, "%.500s", why);
   atomic_store(&first_loss->found, 2);
 }
 

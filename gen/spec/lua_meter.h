@@ -15,7 +15,7 @@ typedef enum qp_lua_meter_limit {
 } qp_lua_meter_limit;
 
 /* The last resort, for what counting instructions does not see. */
-#define QP_LUA_METER_MOST_SECONDS 60.0
+#define QP_LUA_METER_MOST_SECONDS 20.0
 
 enum {
   QP_LUA_METER_STRING = 4, /* what Lua says when it allocates a string: LUA_TSTRING */
