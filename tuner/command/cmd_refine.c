@@ -123,6 +123,7 @@ static qp_status run(const refine_options *o, const char *path, double rate, qp_
   running r = {0};
   qp_refine_result result = {0};
   char file[4096];
+  const bool made = access(o->out, F_OK) != 0;
   qp_status status = open_all(o, path, &r, err);
   if (!status && snprintf(file, sizeof file, "%s/" QP_REWRITE_PART, o->out) >= (int)sizeof file)
     status = qp_fail(err, QP_E_LIMIT, "%s: the path is too long", o->out);
@@ -150,6 +151,7 @@ static qp_status run(const refine_options *o, const char *path, double rate, qp_
   cJSON *said = status ? NULL : say(o, &result, rate);
   if (!status) status = qp_rewrite(path, o->out, &r.factors, said, err);
   if (!status) unlink(file);
+  if (status && made) rmdir(o->out); /* if it is empty */
   cJSON_Delete(said);
   close_all(&r);
   if (!status && !o->json)

@@ -195,6 +195,7 @@ qp_status qp_unpack(const char *folder, const char *out, qp_tensor_type type, qp
   char path[4096];
   uint64_t all = 0;
   const cJSON *l;
+  const bool made = access(out, F_OK) != 0;
   qp_status status = open_all(&u, palette, threads);
   if (!status && snprintf(path, sizeof path, "%s/model.safetensors", out) >= (int)sizeof path)
     status = qp_fail(err, QP_E_LIMIT, "%s: the path is too long", out);
@@ -211,5 +212,6 @@ qp_status qp_unpack(const char *folder, const char *out, qp_tensor_type type, qp
   if (!status) status = qp_companions_copy(folder, out, err);
   if (!status) status = write_config(&u);
   close_all(&u);
+  if (status && made) rmdir(out); /* if it is empty */
   return status;
 }

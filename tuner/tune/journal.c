@@ -221,9 +221,10 @@ qp_status qp_journal_open(const char *file, const qp_journal_stamp *stamp, qp_jo
   for (size_t i = 0; i < j->beguns && !status; i++) settle_begun(&j->begun[i], j->boot);
   if (!status && (ftruncate(j->fd, (off_t)whole) || lseek(j->fd, 0, SEEK_END) < 0))
     status = qp_fail(err, QP_E_IO, "%s: cannot be written: %s", file, strerror(errno));
-  if (!status && !whole) status = begin_file(j, stamp, err);
+  const bool begins = !status && !whole;
+  if (begins) status = begin_file(j, stamp, err);
   qp_text_free(&text);
-  if (status) return qp_journal_close(j, false), status;
+  if (status) return qp_journal_close(j, begins), status;
   *out = j;
   return QP_OK;
 }
