@@ -45,6 +45,13 @@ Test(input_files, that_are_fifos_are_refused_at_once_everywhere) {
       {"evaluate m --text f.txt", "f.txt"},
       {"evaluate m --tokens f.txt", "f.txt"},
       {"calibrate m --text f.txt -o out", "f.txt"},
+      {"import f.gguf -o out", "f.gguf"},
+      {"import f.safetensors -o out", "f.safetensors"},
+      {"table f.jsonl --model smollm2-135m", "f.jsonl"},
+      {"cost nuq-2 --against f.json", "f.json"},
+      {"tune --shape 64x64 --device replay:f.json -o out.jsonl", "f.json"},
+      {"tune --model f.json --device replay:f.json -o out.jsonl", "f.json"},
+      {"train nuq-2 -o f.txt --rounds 1 --weights 4096", "f.txt: cannot be written"},
   };
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     char path[256];

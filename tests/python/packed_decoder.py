@@ -203,18 +203,48 @@ def decode_index(states, book):
 DECODE = {"tcq": decode_tcq, "vq2": decode_index, "nuq": decode_index}
 
 
-def int4_fields(folder, name, part, rows, columns):
-    """Scale and zero of int4-g128 for each weight."""
-    padded = -(-columns // 64) * 64
-    groups = -(-padded // 128)
-    g, c, r = np.meshgrid(np.arange(-(-rows // 32)), np.arange(groups), np.arange(32), indexing="ij")
-    m, lane, half = r // 16, r % 8 * 4, r // 8 % 2
-    at = ((g * groups + c) * 8 + lane // 4) * 4 + 2 * m + half
-    scale = folder[f"{name}.field.{part}.0"].astype(float)[at]
-    packed = folder[f"{name}.field.{part}.1"]
-    zero = (packed[at // 2] >> (4 * (at % 2)) & 15).astype(float)
-    wide = lambda f: np.repeat(f.transpose(0, 2, 1).reshape(-1, groups), 128, 1)[:, :columns]
-    return wide(scale), wide(zero)
+# Group fields in the order of their names: name, bits, columns that share one. What raw bits stand for is gen/spec/field.h's.
+FIELDS = {
+    "int4-g128": (("scale", 16, 128), ("zero", 4, 128)),
+    "q4_k": (("d", 16, 256), ("dmin", 16, 256), ("least", 6, 32), ("scale", 6, 32)),
+}
+
+
+def fields_of(folder, quantizer, name, part, rows, columns):
+    """Each field's number for each weight, by name."""
+    padded, row_groups = -(-columns // 64) * 64, -(-rows // 32)
+    fields = FIELDS[quantizer]
+    out = {}
+    for array in range(4):
+        shared = [f for i, f in enumerate(fields) if min(i, 3) == array]
+        if not shared:
+            continue
+        pieces = folder[f"{name}.field.{part}.{array}"].view(np.uint8).reshape(row_groups, -1)
+        begin = 0
+        for field, bits, size in shared:
+            groups = -(-padded // size)
+            end = begin + -(-groups * 32 * bits // 128) * 16
+            raw = np.unpackbits(pieces[:, begin:end], axis=1, bitorder="little")[:, : groups * 32 * bits]
+            raw = raw.reshape(row_groups, groups, 8, 2, 2, bits).astype(np.int64) << np.arange(bits)
+            numbers = raw.sum(-1)  # [row group][column group][lane / 4][m][r & 1]
+            if bits == 16:
+                numbers = numbers.astype(np.uint16).view(np.float16)
+            by_row = numbers.astype(float).transpose(0, 3, 4, 2, 1).reshape(row_groups * 32, groups)
+            out[field] = np.repeat(by_row, size, 1)[:, :columns]
+            begin = end
+    return out
+
+
+def decode_int4(code, f):
+    return ((code - f["zero"]) * f["scale"]).astype(np.float16)  # as half(code) ... rounds it
+
+
+def decode_q4_k(code, f):
+    d, scale, dmin, least = (f[n].astype(np.float32) for n in ("d", "scale", "dmin", "least"))
+    return (d * scale * code.astype(np.float32) - dmin * least).astype(np.float16)
+
+
+OF_FIELDS = {"int4-g128": decode_int4, "q4_k": decode_q4_k}
 
 
 def part_values(folder, linear, number):
@@ -224,15 +254,15 @@ def part_values(folder, linear, number):
         return np.zeros((-(-rows // 32) * 32, 0))
     q = folder.section["quantizers"][part["quantizer"]]
     family = part["quantizer"].split("-")[0]
+    with_fields = part["quantizer"] in FIELDS
     dim = 1 if q["kind"] == "scalar" else 2
-    step = round(q["rate_bits"] * dim) if family != "int4" else 4
+    step = round(q["rate_bits"] * dim)
     words = 64 // dim * step // 32
     stream = lane_words(folder[f"{name}.codes.{number}"], rows, -(-columns // 64), words)
     states = windows(stream, step, 16 if q["kind"] == "trellis" else step)
-    if family == "int4":
-        scale, zero = int4_fields(folder, name, number, rows, columns)
-        product = (to_rows(states, columns) - zero) * scale
-        return product.astype(np.float16).astype(float)  # as half(code) ... rounds it
+    if with_fields:
+        fields = fields_of(folder, part["quantizer"], name, number, rows, columns)
+        return OF_FIELDS[part["quantizer"]](to_rows(states, columns), fields).astype(float)
     book = folder[q["codebooks"][0]].astype(float)
     values = DECODE[family](states, book)
     return to_rows(values.reshape(values.shape[:2] + (-1,)), columns)

@@ -82,6 +82,9 @@ class Decoder(unittest.TestCase):
     def test_group_fields_in_nibbles(self):
         self.see(32, 64, "--quantizer", "int4-g128", "--keep", "gate", "--keep", "q_", "--keep", "up")
 
+    def test_group_fields_of_several_sizes(self):  # 6 bits of 3 and 5 groups: pieces are filled up
+        self.see(96, 160, "--quantizer", "q4_k", "--keep", "gate", "--keep", "q_", "--keep", "up")
+
     def test_without_rotation(self):
         self.assertIsNone(self.see(64, 96, "--quantizer", "nuq-3", "--no-rotation").section["linears"][0]["signs"])
 
