@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
   QP_ARGUMENT_FIELDS = 4,    /* group fields of a stream */
@@ -44,6 +45,7 @@ typedef struct qp_arguments {
   uint64_t residual, sum, weight, post_weight, norm; /* rotate-norm */
   uint64_t up, activation;                           /* rotate-glu; gemm-glu: activation */
   uint64_t routing, x_share;                         /* experts */
+  uint64_t combined;                                 /* combine; weight: its weights */
   uint64_t k, v, keys, values, rotary;               /* attend */
   uint64_t positions, context;                       /* attend, pick */
   uint64_t heads, attention, pairs;                  /* attend */
@@ -55,6 +57,13 @@ typedef struct qp_arguments {
   qp_segment_arguments segment[QP_ARGUMENT_SEGMENTS];
   qp_stride_arguments stride[QP_ARGUMENT_SEGMENTS];
 } qp_arguments;
+
+/* The word of a gated linear unit: two halves, an activation by its number and a limit, 0: none. */
+static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
+  uint32_t bits;
+  memcpy(&bits, &limit, sizeof bits);
+  return activation | (uint64_t)bits << 32;
+}
 
 /*
 ** WORD(slot, declaration, comment): a 64-bit word, 'slot' of qp_arguments, a stream or a segment.
@@ -155,11 +164,13 @@ typedef struct qp_arguments {
   WORD(y_stride, "unsigned long long y_stride", "of Y")                                            \
   WORD(up, "const void *up", "[rows][K]")                                                          \
   WORD(up_stride, "unsigned long long up_stride", "of up")                                         \
-  WORD(activation, "unsigned long long activation", "0 silu, 1 gelu by tanh, 2 gelu, 3 relu")
+  WORD(activation, "unsigned activation; float limit",                                             \
+       "0 silu, 1 gelu by tanh, 2 gelu, 3 relu, 4 swiglu of gpt-oss; 0: none")
 
 #define QP_GEMM_GLU_ARGUMENTS(WORD, LIST)                                                          \
   QP_GEMM_ARGUMENTS(WORD, LIST)                                                                    \
-  WORD(activation, "unsigned long long activation", "0 silu, 1 gelu by tanh, 2 gelu, 3 relu")
+  WORD(activation, "unsigned activation; float limit",                                             \
+       "0 silu, 1 gelu by tanh, 2 gelu, 3 relu, 4 swiglu of gpt-oss; 0: none")
 
 #define QP_ROUTE_ARGUMENTS(WORD, LIST)                                                             \
   WORD(x, "const int *ids", "[tokens][top_k] experts; outside of them an assignment gets no tile") \
@@ -185,6 +196,17 @@ typedef struct qp_arguments {
   WORD(x_stride, "unsigned long long x_stride", "elements from row to row of x")                   \
   WORD(x_share, "unsigned long long x_share", "assignments that read one row of x: top_k or 1")    \
   LIST(STRIDES, "Stride stride[SEGMENTS]", "of the rows of Y")
+
+#define QP_COMBINE_ARGUMENTS(WORD, LIST)                                                           \
+  WORD(x, "const void *x", "[tokens * top_k][K]")                                                  \
+  WORD(y, "void *y", "[tokens][K]; may be residual")                                               \
+  WORD(weight, "const float *weight", "[tokens][top_k]")                                           \
+  WORD(residual, "const void *residual", "[tokens][K], added, or null")                            \
+  WORD(rows, "unsigned long long rows", "tokens")                                                  \
+  WORD(x_stride, "unsigned long long x_stride", "elements from row to row of x")                   \
+  WORD(y_stride, "unsigned long long y_stride", "of Y")                                            \
+  WORD(up_stride, "unsigned long long residual_stride", "of residual")                             \
+  WORD(combined, "unsigned top_k, x_f32", "rows of x of a token; 1: x is fp32, else as Y")
 
 #define QP_ATTEND_ARGUMENTS(WORD, LIST)                                                            \
   WORD(x, "const void *q", "[rows][heads][K]")                                                     \
@@ -234,7 +256,8 @@ typedef struct qp_arguments {
   LAUNCH(ROUTE, QP_ROUTE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                      \
   LAUNCH(EXPERTS, QP_EXPERTS_ARGUMENTS, QP_EXPERTS_SEGMENT_WORDS, QP_EXPERTS_STRIDE_WORDS)         \
   LAUNCH(ATTEND, QP_ATTEND_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                    \
-  LAUNCH(PICK, QP_PICK_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
+  LAUNCH(PICK, QP_PICK_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                        \
+  LAUNCH(COMBINE, QP_COMBINE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
 
 enum {
 #define X(name, arguments, segment, stride) QP_LAUNCH_##name,

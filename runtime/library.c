@@ -48,7 +48,7 @@ unsigned qp_lib_streams(const qpal_library *l, uint32_t problem) {
 
 bool qp_lib_reads_rows(uint32_t op) {
   return op == QPAL_ROTATE || op == QPAL_ROTATE_NORM || op == QPAL_ROTATE_GLU ||
-         op == QPAL_ATTEND || op == QPAL_PICK;
+         op == QPAL_ATTEND || op == QPAL_PICK || op == QPAL_COMBINE;
 }
 
 bool qp_lib_has_strides(const qpal_library *l) { return l->header->version > QP_LIB_VERSION_CLOSE; }

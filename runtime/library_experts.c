@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Launches of experts: qpal_route, qpal_experts. */
+/* Launches of experts: qpal_route, qpal_experts, qpal_combine. */
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "runtime/library_launch.h"
 #include "runtime/routing.h"
 
 static_assert((int)QP_LAUNCH_ROUTE == (int)QPAL_ROUTE &&
-                  (int)QP_LAUNCH_EXPERTS == (int)QPAL_EXPERTS,
+                  (int)QP_LAUNCH_EXPERTS == (int)QPAL_EXPERTS &&
+                  (int)QP_LAUNCH_COMBINE == (int)QPAL_COMBINE,
               "kernels of the library are launched by their op");
 
 static const qp_lib_kernel *kernel_of(const qpal_kernels *ks, uint32_t i) {
@@ -181,6 +183,62 @@ qpal_status qpal_experts(const qpal_kernels *ks, const qpal_experts_args *given,
   }
   void *before = qp_device_enter(ks->device);
   status = qp_lib_launch(ks, index, &to, (a.flags & QPAL_PDL) != 0, stream);
+  qp_device_leave(ks->device, before);
+  return status;
+}
+
+/* ---- combine ---- */
+
+static qpal_status check_combine(qpal_combine_args *a) {
+  qpal_status status = qp_lib_check_type(a->type, false);
+  if (!status && a->x_type != a->type && a->x_type != QPAL_F32)
+    status = qp_refuse(QPAL_E_ARG, "x_type is %u; it must be type's %u or QPAL_F32", a->x_type,
+                       a->type);
+  if (!status && a->flags & ~(unsigned)QPAL_PDL)
+    status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a->flags);
+  if (!status && (!a->top_k || a->top_k > UINT16_MAX))
+    status = qp_refuse(QPAL_E_ARG, "top_k is %u; 1 to %d are possible", a->top_k, UINT16_MAX);
+  if (!status && a->reserved)
+    status = qp_refuse(QPAL_E_ARG, "reserved is %u; it must be 0", a->reserved);
+  if (!status) status = qp_lib_check_address("x", 0, a->x, 16, true);
+  if (!status) status = qp_lib_check_address("weights", 0, a->weights, 4, true);
+  if (!status) status = qp_lib_check_address("residual", 0, a->residual, 16, false);
+  if (!status) status = qp_lib_check_address("y", 0, a->y, 16, true);
+  if (!status) status = qp_lib_take_stride("x_stride", 0, a->columns, 8, &a->x_stride);
+  if (!status) status = qp_lib_take_stride("y_stride", 0, a->columns, 8, &a->y_stride);
+  if (!status)
+    status = qp_lib_take_stride("residual_stride", 0, a->columns, 8, &a->residual_stride);
+  if (!status && a->y == a->residual && a->y_stride != a->residual_stride && a->tokens > 1)
+    status = qp_refuse(QPAL_E_ARG,
+                       "y is residual: y_stride (%u) and residual_stride (%u) must be the same",
+                       a->y_stride, a->residual_stride);
+  return status;
+}
+
+qpal_status qpal_combine(const qpal_kernels *ks, const qpal_combine_args *given, void *stream) {
+  qpal_combine_args a;
+  if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
+  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_combine_args");
+  if (!status) status = check_combine(&a);
+  if (status) return status;
+  const uint32_t kernel =
+      qp_lib_find_kernel(ks, QPAL_COMBINE, QP_LIB_NONE, a.columns, a.type, false);
+  if (kernel == QP_LIB_NONE)
+    return qp_refuse(QPAL_E_NO_KERNEL, "the library has no sum over experts of K = %u in %s",
+                     a.columns, qp_lib_type_names[a.type]);
+  if (!a.tokens) return QPAL_OK;
+  qp_lib_arguments to = {.words = {.x = a.x,
+                                   .y = a.y,
+                                   .weight = a.weights,
+                                   .residual = a.residual,
+                                   .rows = a.tokens,
+                                   .x_stride = a.x_stride,
+                                   .y_stride = a.y_stride,
+                                   .up_stride = a.residual_stride}};
+  const uint32_t combined[] = {a.top_k, a.x_type == QPAL_F32};
+  memcpy(&to.words.combined, combined, sizeof combined);
+  void *before = qp_device_enter(ks->device);
+  status = qp_lib_launch(ks, kernel, &to, (a.flags & QPAL_PDL) != 0, stream);
   qp_device_leave(ks->device, before);
   return status;
 }

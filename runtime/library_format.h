@@ -102,7 +102,13 @@ typedef struct qp_lib_group {
   uint32_t single[QP_LIB_MEMBERS]; /* problem of each member alone */
 } qp_lib_group;
 
-enum { QP_LIB_PDL = 1, QP_LIB_ADDS = 2, QP_LIB_ROTATES = 4, QP_LIB_INVERSE = 8 };
+enum {
+  QP_LIB_PDL = 1,
+  QP_LIB_ADDS = 2,
+  QP_LIB_ROTATES = 4,
+  QP_LIB_INVERSE = 8,
+  QP_LIB_LIMITS = 16 /* its gated linear unit knows limits and all activations of qpal.h */
+};
 
 /* Sorted by target, op, problem, columns, type, out_type, ROTATES, INVERSE,
    batch, route's by experts and top_k: all different. */

@@ -60,6 +60,11 @@ qpal_status qp_lib_launch(const qpal_kernels *ks, uint32_t kernel, const qp_lib_
                          .on_stream = true,
                          .stream = stream};
   assert(k->params_bytes <= bytes), (void)bytes;
+  if (a->words.activation > QPAL_RELU && !(k->flags & QP_LIB_LIMITS)) /* or a limit, above it */
+    return qp_refuse(QPAL_E_NO_KERNEL,
+                     "kernel '%.200s' was exported before gated linear units took limits, and "
+                     "activation %d: export it again",
+                     qp_lib_string(ks->library, k->name), QPAL_SWIGLU_OAI);
   const qp_status status =
       qp_device_launch(ks->device->dev, ks->function[kernel - ks->first], &how, &err);
   if (status) qp_fail_prefix(&err, status, "kernel '%.200s'", qp_lib_string(ks->library, k->name));
@@ -180,9 +185,13 @@ static qpal_status check_epilogue(const qpal_gemm_args *a) {
   if (a->epilogue > QPAL_EPILOGUE_GLU)
     return qp_refuse(QPAL_E_ARG, "epilogue is %u; QPAL_EPILOGUE_NONE and _GLU are known",
                      a->epilogue);
-  if (a->activation > QPAL_RELU || (a->activation && !a->epilogue))
+  if (a->activation > QPAL_SWIGLU_OAI || (a->activation && !a->epilogue))
     return qp_refuse(QPAL_E_ARG, "activation is %u; 0 to %d are known, with QPAL_EPILOGUE_GLU",
-                     a->activation, QPAL_RELU);
+                     a->activation, QPAL_SWIGLU_OAI);
+  if (!(a->limit >= 0) || (a->limit > 0 && !a->epilogue))
+    return qp_refuse(QPAL_E_ARG, "limit is %g; numbers from 0 on are, with QPAL_EPILOGUE_GLU",
+                     (double)a->limit);
+  if (a->reserved) return qp_refuse(QPAL_E_ARG, "reserved is %u; it must be 0", a->reserved);
   return QPAL_OK;
 }
 
@@ -327,7 +336,7 @@ static qp_lib_arguments gemm_arguments(const qpal_kernels *ks, const qpal_gemm_a
                                    .signs = a->signs,
                                    .workspace = a->workspace,
                                    .counters = a->counters,
-                                   .activation = a->activation},
+                                   .activation = qp_glu_word(a->activation, a->limit)},
                          .segments = p->segments};
   for (unsigned s = 0; s < p->segments; s++) {
     const qpal_segment *e = &a->segment[s];

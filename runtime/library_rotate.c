@@ -51,8 +51,11 @@ static qpal_status check_norm(const qpal_rotate_args *a) {
 }
 
 static qpal_status check_glu(qpal_rotate_args *a) {
-  if (a->activation > QPAL_RELU)
-    return qp_refuse(QPAL_E_ARG, "activation is %u; 0 to %d are known", a->activation, QPAL_RELU);
+  if (a->activation > QPAL_SWIGLU_OAI)
+    return qp_refuse(QPAL_E_ARG, "activation is %u; 0 to %d are known", a->activation,
+                     QPAL_SWIGLU_OAI);
+  if (!(a->limit >= 0))
+    return qp_refuse(QPAL_E_ARG, "limit is %g; it must be a number from 0 on", (double)a->limit);
   const qpal_status status = qp_lib_check_address("up", 0, a->up, 16, true);
   return status ? status : qp_lib_take_stride("up_stride", 0, a->columns, 8, &a->up_stride);
 }
@@ -65,11 +68,14 @@ static qpal_status check_absent(const qpal_rotate_args *a) {
                      : a->sum && !norm         ? "sum"
                      : a->weight && !norm      ? "weight"
                      : a->post_weight && !norm ? "post_weight"
+                     : a->limit > 0 && !glu    ? "limit"
                                                : NULL;
   if (name)
     return qp_refuse(QPAL_E_ARG, "%s is given, which a %s does not read", name,
                      prologue[a->prologue].name);
-  return a->reserved ? qp_refuse(QPAL_E_ARG, "reserved is %u; it must be 0", a->reserved) : QPAL_OK;
+  if (!a->reserved && !a->reserved2) return QPAL_OK;
+  return qp_refuse(QPAL_E_ARG, "reserved%s is %u; it must be 0", a->reserved ? "" : "2",
+                   a->reserved ? a->reserved : a->reserved2);
 }
 
 static qpal_status check_prologue(qpal_rotate_args *a) {
@@ -114,7 +120,7 @@ static qp_lib_arguments arguments_of(const qpal_rotate_args *a) {
                                    .y_stride = a->y_stride,
                                    .up = a->up,
                                    .up_stride = a->up_stride,
-                                   .activation = a->activation,
+                                   .activation = qp_glu_word(a->activation, a->limit),
                                    .residual = a->residual,
                                    .sum = a->sum,
                                    .weight = a->weight,

@@ -311,6 +311,15 @@ broken "the last of equal logits" templates/pick.cu.in \
   'b.token < a.token' 'b.token > a.token' $pick
 broken "a token given that is not known" templates/pick.cu.in \
   'next < args.known[n]' 'next <= args.known[n]' $pick
+combine="tcq-2 --op combine"
+broken "a token's experts added in another order" templates/combine.cu.in \
+  'unsigned k = 0; k < args.top_k; k++' 'unsigned k = args.top_k; k-- > 0;' $combine
+broken "a router's weights of the token before" templates/combine.cu.in \
+  'args.weight[t * args.top_k + k]' 'args.weight[(t ? t - 1 : 0) * args.top_k + k]' $combine
+broken "an up that is not clamped from below" templates/activation.cuh.in \
+  'up < -limit ? -limit : up' 'up' tcq-2 --op rotate-glu
+broken "gpt-oss's up without its 1" templates/rotate_glu.cuh.in \
+  'glu_apply8(v, u, swish, 1)' 'glu_apply8(v, u, swish)' tcq-2 --op rotate-glu
 broken "fp16 sums that subtract" templates/prelude.cuh.in \
   'add.rn.f16x2' 'sub.rn.f16x2' $planes $tensor
 broken "a sign from the wrong bit of the hash" lua/quantizers/tcq.lua \

@@ -108,7 +108,8 @@ typedef struct qp_kernel_op {
   ROW(route)                                                                                       \
   ROW(experts)                                                                                     \
   ROW(attend)                                                                                      \
-  ROW(pick)
+  ROW(pick)                                                                                        \
+  ROW(combine)
 
 #define X(name) extern const qp_kernel_op qp_op_##name;
 QP_KERNEL_OPS(X)

@@ -31,7 +31,7 @@ const char *qp_dtype_name(qp_dtype t) { return dtype_names[t]; }
 unsigned qp_dtype_bytes(qp_dtype t) { return t == QP_F32 ? 4 : 2; }
 
 qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err) {
-  char known[128] = "";
+  char known[192] = "";
   size_t n = 0;
   for (unsigned i = 0; i < QP_OP_COUNT; i++) {
     if (!strcmp(text, ops[i].name)) return *out = (qp_op)i, QP_OK;

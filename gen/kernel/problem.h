@@ -34,7 +34,8 @@ enum {
   X(ROUTE, "route", false, false, false, true)                                                     \
   X(EXPERTS, "experts", true, true, false, true)                                                   \
   X(ATTEND, "attend", false, false, false, false)                                                  \
-  X(PICK, "pick", false, false, false, false)
+  X(PICK, "pick", false, false, false, false)                                                      \
+  X(COMBINE, "combine", false, false, false, false)
 
 typedef enum qp_op {
 #define X(id, ...) QP_OP_##id,
@@ -53,7 +54,7 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 ** rotate-norm   h = post(X) (+ residual),  Y = H (s * (offset + w) * h / rms(h)),
 **          rms(h) = sqrt(mean(h^2) + eps);  post(X) is X, or with a weight of its own
 **          (offset + w') * X / rms(X);  h is written back, and rounded, where a place is given
-** rotate-glu    Y = H (s * activation(gate) * up)
+** rotate-glu    Y = H (s * activation(gate) * up), both clamped first where there is a limit
 ** gemm-glu      Y[N,M] = activation(g) * u,  u and g what gemm gives of two segments, up and gate,
 **          which have equal quantizers and rows; no residual
 ** route    assignments of N tokens to top_k of E experts each, sorted by expert and cut into tiles
@@ -66,6 +67,8 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 **          the last 'window' ones;  K is the size of a head
 ** pick     of each sequence the token behind position p: the one that is given there, else the
 **          largest logit's;  p goes on by one, Y is the token's row of a 16-bit embedding [V][K]
+** combine  of each token  Y = residual + sum over k of weight[k] X[token top_k + k],  k rising: all
+**          that a model adds up of its experts' outputs
 ** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, which
 **          is no split
 ** X~ is X, or with 'rotate_fused' H (s * X).

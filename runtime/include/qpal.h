@@ -108,7 +108,8 @@ typedef enum qpal_op {
   QPAL_ROUTE = 8,    /* a router's choice, sorted */
   QPAL_EXPERTS = 9,  /* gemm of stacks of experts */
   QPAL_ATTEND = 10,  /* between a decoder's linears: qpal export --decoder */
-  QPAL_PICK = 11
+  QPAL_PICK = 11,
+  QPAL_COMBINE = 12 /* a token's experts, added up */
 } qpal_op;
 
 /* ---- Kernel libraries ---- */
@@ -419,12 +420,14 @@ typedef struct qpal_segment {
   uint64_t reserved[2];        /* 0 */
 } qpal_segment;
 
-/* What a gated linear unit applies to gate. */
+/* What a gated linear unit applies to gate.  With a 'limit' above 0 gate is first made no larger
+   than it, and up no larger, nor smaller than its negative. */
 typedef enum qpal_activation {
   QPAL_SILU = 0,
   QPAL_GELU_TANH = 1, /* gelu by tanh: "gelu_pytorch_tanh" */
   QPAL_GELU = 2,
-  QPAL_RELU = 3
+  QPAL_RELU = 3,
+  QPAL_SWIGLU_OAI = 4 /* gate sigmoid(1.702 gate) (up + 1): gpt-oss, with the limit 7 */
 } qpal_activation;
 
 /* What gemm can do behind its sums, in the same launch. */
@@ -476,6 +479,8 @@ typedef struct qpal_gemm_args {
   unsigned residual_stride[QPAL_MAX_MEMBERS]; /* of the residual of member i; 0: M_i */
   unsigned epilogue;                          /* qpal_epilogue */
   unsigned activation;                        /* qpal_activation, of GLU */
+  float limit;                                /* of GLU; 0: none */
+  unsigned reserved;                          /* 0 */
 } qpal_gemm_args;
 
 typedef struct qpal_gemm_info {
@@ -548,6 +553,8 @@ typedef struct qpal_rotate_args {
   qpal_ptr sum;                 /* NORM: [rows][K], close rows, may be residual; 0: not written */
   qpal_ptr weight, post_weight; /* NORM: [K] of 'type'; weight 0: 1 without offset; post_weight 0:
                                    x is not normalized before it is added */
+  float limit;                  /* GLU; 0: none */
+  unsigned reserved2;           /* 0 */
 } qpal_rotate_args;
 /* Like qpal_gemm.  QPAL_E_NO_KERNEL: no rotation of this K, type, direction and prologue. */
 QPAL_API qpal_status qpal_rotate(const qpal_kernels *kernels, const qpal_rotate_args *args,
@@ -708,7 +715,8 @@ QPAL_API qpal_status qpal_experts(const qpal_kernels *kernels, const qpal_expert
 
 /*
 ** The routing of a router's choice, for all groups of the model with as many experts and top_k.  An
-** id that is no expert (another rank's) gives rows of zeros.  The ids of one token should differ.
+** id that is no expert (another rank's) gives rows of zeros.  An expert that a token names twice
+** gives both assignments the same row, each by itself.
 */
 typedef struct qpal_route_args {
   size_t size;
@@ -722,6 +730,31 @@ typedef struct qpal_route_args {
 /* Like qpal_gemm. */
 QPAL_API qpal_status qpal_route(const qpal_kernels *kernels, const qpal_route_args *args,
                                 void *stream);
+
+/*
+** y[t] = residual[t] + sum over k of weights[t][k] x[t top_k + k]:  what qpal_experts gave of a
+** token's experts, by the router's weights.  fp32 sums with k rising, the residual first: the bits
+** of y are the same on every run.  No kernel of it hangs on top_k.
+*/
+typedef struct qpal_combine_args {
+  size_t size;
+  unsigned columns; /* K: rows of one expert's last linear */
+  unsigned tokens;  /* any number; 0 does nothing */
+  unsigned top_k;   /* rows of x that a token has, 1 or more */
+  unsigned type;    /* QPAL_F16 or QPAL_BF16: of y and residual */
+  unsigned x_type;  /* of x: the same, or QPAL_F32 */
+  unsigned flags;   /* QPAL_PDL */
+  qpal_ptr x;       /* [tokens * top_k][K], aligned to 16 bytes, as y and residual */
+  qpal_ptr weights; /* fp32 [tokens][top_k] */
+  qpal_ptr residual; /* [tokens][K], may be y; 0: none */
+  qpal_ptr y;        /* [tokens][K] */
+  unsigned x_stride, y_stride, residual_stride; /* elements, multiples of 8; 0: K */
+  unsigned reserved;                            /* 0 */
+} qpal_combine_args;
+/* Like qpal_gemm.  QPAL_E_NO_KERNEL: the library has no sums of this K and type; qpal export writes
+   those of the experts' last linears. */
+QPAL_API qpal_status qpal_combine(const qpal_kernels *kernels, const qpal_combine_args *args,
+                                  void *stream);
 
 #ifdef __cplusplus
 }

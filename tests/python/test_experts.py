@@ -23,6 +23,7 @@ import qpal  # noqa: E402
 HIDDEN, INNER, EXPERTS, TOP_K = 128, 64, 6, 2
 MLP = "model.layers.0.mlp."
 IDS = [[0, 5], [2, 0], [5, 3]]  # no token goes to 1 and 4
+WEIGHTS = [0.75, 0.25, 0.5, 0.5, 0.125, 0.875]  # of the router
 TOKENS = len(IDS)
 
 
@@ -94,7 +95,7 @@ def run(*args):
 
 
 def reference(x):
-    """down(silu(gate x) * up x) of each token's experts, in double precision."""
+    """The weighted sums of down(silu(gate x) * up x) of each token's experts, in double precision."""
     tensors = read_safetensors(WORK / "plain")
 
     def times(e, name, rows, v):
@@ -104,10 +105,13 @@ def reference(x):
 
     out = []
     for t, ids in enumerate(IDS):
-        for e in ids:
+        token = [0] * HIDDEN
+        for k, e in enumerate(ids):
             row = x[t * HIDDEN:(t + 1) * HIDDEN]
             gate, up = (times(e, name, INNER, row) for name in ("gate", "up"))
-            out += times(e, "down", HIDDEN, [g / (1 + math.exp(-g)) * u for g, u in zip(gate, up)])
+            y = times(e, "down", HIDDEN, [g / (1 + math.exp(-g)) * u for g, u in zip(gate, up)])
+            token = [a + WEIGHTS[t * TOP_K + k] * b for a, b in zip(token, y)]
+        out += token
     return out
 
 
@@ -117,7 +121,7 @@ def halves(values):
 
 
 def layer(model, x):
-    """The same by three launches and the rotations between them."""
+    """The same by four launches and the rotations between them."""
     names = {g["name"]: g for g in model.library.groups if g["experts"]}
     first = model.experts(next(n for n in names if "up" in n))
     down = model.experts(next(n for n in names if "down" in n))
@@ -134,10 +138,13 @@ def layer(model, x):
     first.launch(TOKENS, on_device, routing, y)
     down.rotate(n, gate, gate, up)
     down.launch(TOKENS, gate, routing, [out], by_token=False)
+    weights = device.upload((ctypes.c_float * n)(*WEIGHTS), 4 * n)
+    y = device.alloc(2 * TOKENS * HIDDEN)
+    down.combine(TOKENS, out, weights, y)
     device.wait()
-    got = ctypes.create_string_buffer(2 * n * HIDDEN)
-    qpal._c._api().download(device.pointer, got, out, len(got))
-    return struct.unpack(f"<{n * HIDDEN}e", got.raw)
+    got = ctypes.create_string_buffer(2 * TOKENS * HIDDEN)
+    qpal._c._api().download(device.pointer, got, y, len(got))
+    return struct.unpack(f"<{TOKENS * HIDDEN}e", got.raw)
 
 
 def main():

@@ -150,6 +150,62 @@ Test(library_experts, multiply_tokens_and_assignments_by_their_own_experts) {
   compare(DOWN, x, 1, ASSIGNMENTS);
 }
 
+/* y[t] of down's outputs, which are read back, and of a residual in y's place. */
+static void combine(qpal_combine_args *a, const float *weight) {
+  enum { M = 96, CELLS = TOKENS * M };
+  uint16_t x[ASSIGNMENTS * M], got[CELLS], residual[CELLS];
+  double want[CELLS];
+  cr_assert_eq(qpal_download(device, x, a->x, sizeof x), QPAL_OK);
+  for (unsigned i = 0; i < CELLS; i++)
+    residual[i] = qp_double_to_half(qp_random_uniform(&kit_random, -1, 1));
+  a->y = a->residual = kit_upload(device, residual, sizeof residual);
+  a->weights = kit_upload(device, weight, sizeof(float) * ASSIGNMENTS);
+  cr_assert_eq(qpal_combine(kernels, a, NULL), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_wait(device, NULL), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_download(device, got, a->y, sizeof got), QPAL_OK);
+  for (unsigned t = 0; t < TOKENS; t++)
+    for (unsigned r = 0; r < M; r++) {
+      double sum = (double)qp_half_to_float(residual[t * M + r]);
+      for (unsigned k = 0; k < TOP_K; k++)
+        sum += (double)weight[t * TOP_K + k] * (double)qp_half_to_float(x[(t * TOP_K + k) * M + r]);
+      want[t * M + r] = sum;
+    }
+  cr_expect_lt(kit_error(got, want, CELLS), 1e-3);
+}
+
+Test(library_experts, are_added_up_by_the_weights_of_a_router) {
+  static const float weight[ASSIGNMENTS] = {0.75f, 0.25f, 0.5f, 0.5f, 1, -0.125f};
+  double x[ASSIGNMENTS * KIT_K];
+  qpal_experts_args down = arguments(1);
+  route(TOKENS);
+  make_x(ASSIGNMENTS, x, &down.x);
+  launch(&down);
+  qpal_combine_args good = {
+      .size = sizeof good, .columns = rows[DOWN], .tokens = TOKENS, .top_k = TOP_K, .x = y[DOWN]};
+  combine(&good, weight);
+  static const struct {
+    unsigned columns, top_k, x_type, x_stride, y_stride, reserved;
+    qpal_status status;
+    const char *text;
+  } wrong[] = {{96, 0, 0, 0, 0, 0, QPAL_E_ARG, "top_k is 0"},
+               {64, TOP_K, 0, 0, 0, 0, QPAL_E_NO_KERNEL, "no sum over experts of K = 64 in f16"},
+               {96, TOP_K, 1, 0, 0, 0, QPAL_E_ARG, "x_type is 1"},
+               {96, TOP_K, 0, 100, 0, 0, QPAL_E_ARG, "x_stride"},
+               {96, TOP_K, 0, 0, 104, 0, QPAL_E_ARG, "y is residual"},
+               {96, TOP_K, 0, 0, 0, 1, QPAL_E_ARG, "reserved is 1"}};
+  for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    qpal_combine_args a = good;
+    a.columns = wrong[i].columns;
+    a.top_k = wrong[i].top_k;
+    a.x_type = wrong[i].x_type;
+    a.x_stride = wrong[i].x_stride;
+    a.y_stride = wrong[i].y_stride;
+    a.reserved = wrong[i].reserved;
+    cr_expect_eq(qpal_combine(kernels, &a, NULL), wrong[i].status, "%s", wrong[i].text);
+    cr_expect(strstr(qpal_message(), wrong[i].text), "%s", qpal_message());
+  }
+}
+
 Test(library_experts, of_one_token_take_the_kernel_of_one) {
   double x[ASSIGNMENTS * KIT_K];
   qpal_experts_args a = arguments(0);

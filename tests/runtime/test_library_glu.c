@@ -61,16 +61,22 @@ Test(library_glu, a_gemm_of_up_and_gate_gives_the_gated_linear_unit_of_both) {
   static uint16_t got[PAIR_N * (PAIR_M + 8)];
   pair b;
   make_pair(&b);
-  for (unsigned activation = QPAL_SILU; activation <= QPAL_RELU; activation += QPAL_RELU) {
+  static const unsigned activations[] = {QPAL_SILU, QPAL_RELU, QPAL_SWIGLU_OAI};
+  for (unsigned i = 0; i < 3; i++) {
+    const unsigned activation = activations[i];
+    const bool last = activation == QPAL_SWIGLU_OAI;
     double difference = 0, reference = 0;
     b.args.activation = activation;
+    b.args.limit = last ? 0.5f : 0;
     cr_assert_eq(qpal_gemm(kernels, &b.args, NULL), QPAL_OK, "%s", qpal_message());
     cr_assert_eq(qpal_download(device, got, b.segment[0].y, sizeof got), QPAL_OK);
     for (unsigned n = 0; n < PAIR_N; n++)
       for (unsigned row = 0; row < PAIR_M; row++) {
-        const double gate = product_of(&b, 1, row, n);
-        const double of = activation == QPAL_SILU ? gate / (1 + exp(-gate)) : fmax(gate, 0);
-        const double want = of * product_of(&b, 0, row, n);
+        const double gate = product_of(&b, 1, row, n), up = product_of(&b, 0, row, n);
+        const double g = fmin(gate, 0.5), u = fmax(fmin(up, 0.5), -0.5);
+        const double want = last                      ? g / (1 + exp(-1.702 * g)) * (u + 1)
+                            : activation == QPAL_SILU ? gate / (1 + exp(-gate)) * up
+                                                      : fmax(gate, 0) * up;
         const double d = (double)qp_half_to_float(got[n * (PAIR_M + 8) + row]) - want;
         difference += d * d, reference += want * want;
       }
@@ -94,8 +100,12 @@ Test(library_glu, a_gated_linear_unit_refuses_what_it_has_not_and_names_it) {
   pair b;
   make_pair(&b);
   qpal_gemm_args a = b.args;
-  a.activation = 4;
-  refuse_gemm(a, QPAL_E_ARG, "activation is 4");
+  a.activation = 5;
+  refuse_gemm(a, QPAL_E_ARG, "activation is 5");
+  a = b.args, a.limit = -1;
+  refuse_gemm(a, QPAL_E_ARG, "limit is -1");
+  a = b.args, a.epilogue = 0, a.limit = 7;
+  refuse_gemm(a, QPAL_E_ARG, "limit is 7");
   a = b.args, a.epilogue = 2;
   refuse_gemm(a, QPAL_E_ARG, "epilogue is 2");
   a = b.args, a.epilogue = 0, a.activation = 1;

@@ -22,7 +22,7 @@ static const unsigned shapes[][2] = {{48, 96},   {16, 32},  {80, 352}, {32, 1056
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 static const unsigned batches[] = {1, 2, 3, 4, 5, 6, 7, 8, 16};
 enum { BATCHES = sizeof batches / sizeof *batches };
-enum { KINDS = 64, KIND_NAME = 96, ACTIVATIONS = 4 /* of gated linear units */ };
+enum { KINDS = 64, KIND_NAME = 96, ACTIVATIONS = 5 /* of gated linear units */ };
 
 /* Families of one operation that the wishes let through: those that compete, then references. */
 typedef struct family_list {
@@ -264,7 +264,7 @@ static void rotations(maker *m) {
 */
 static void prologues(maker *m, qp_op op, qp_dtype type) {
   static const unsigned columns[] = {1536, 576, 1024, 14336}; /* a base, two, none, a large one */
-  enum { TURNS = 8 };
+  enum { TURNS = 2 * ACTIVATIONS };
   const bool all = m->w->coverage == QP_COVER_ALL;
   const unsigned wished[] = {m->w->columns, 0};
   const unsigned *k = *wished ? wished : all ? qp_model_columns : columns;
@@ -698,6 +698,21 @@ static void decoders(maker *m) {
     }
 }
 
+/* Sums over a token's experts. Whether there is a residual, and of what type X is, turns with the
+   seed, the kernel does not hang on top_k. */
+static void combines(maker *m) {
+  static const unsigned columns[] = {96, 2880, 2048};
+  enum { TURNS = 4 };
+  const unsigned n = m->w->coverage == QP_COVER_FEW ? 1 : m->w->coverage == QP_COVER_ALL ? 3 : 2;
+  for (unsigned i = 0; i < n; i++) {
+    qp_problem p = problem(m, QP_OP_COMBINE, i % 2 ? QP_BF16 : QP_F16, i % 2 ? 3 : 17);
+    p.columns = m->w->columns ? m->w->columns : columns[i];
+    if (i % 2) p.sm_count = 1; /* a thread takes chunks in turn */
+    for (unsigned turn = 0; turn < TURNS; turn++) push_each(m, &p);
+    if (m->w->columns) break;
+  }
+}
+
 static void list_families(maker *m, qp_op op) {
   const qp_family *all[QP_MAX_FAMILIES];
   const size_t n = qp_families_of(m->families, op, NULL, true, all);
@@ -727,6 +742,7 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   if (!wishes->rows && !wishes->columns) routes(&m);
   experts(&m);
   if (!wishes->columns && !wishes->batch) pieces(&m), blocks(&m);
+  if (!wishes->rows && !wishes->batch) combines(&m);
   if (wishes->coverage != QP_COVER_FEW) {
     mixtures(&m);
     fused(&m);

@@ -75,7 +75,7 @@ static void compare_pairs(qp_check *c, unsigned segment, unsigned row, const uin
     const double g = product(c, segment + 1, row, gate, n);
     qp_check_compare(
         s, qp_check_read(c, y, (size_t)n * qp_check_y_stride(c, segment) + row, p->out_type),
-        qp_check_activate(c->args.activation, g) * product(c, segment, row, w, n));
+        qp_check_glu(c, g, product(c, segment, row, w, n)));
   }
 }
 
@@ -336,6 +336,7 @@ static const qp_op_check checks[QP_OP_COUNT] = {
     [QP_OP_ROTATE_GLU] = {.inputs = qp_check_glu_inputs, .outputs = qp_check_prologue_outputs},
     [QP_OP_ATTEND] = {.inputs = qp_check_attend_inputs, .outputs = qp_check_attend_outputs},
     [QP_OP_PICK] = {.inputs = qp_check_pick_inputs, .outputs = qp_check_pick_outputs},
+    [QP_OP_COMBINE] = {.inputs = qp_check_combine_inputs, .outputs = qp_check_combine_outputs},
 };
 
 static qp_status check_outputs(qp_check *c, qp_verdict *v) {

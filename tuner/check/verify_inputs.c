@@ -296,7 +296,8 @@ qp_status qp_check_gemm_inputs(qp_check *c) {
 }
 
 qp_status qp_check_gemm_glu_inputs(qp_check *c) {
-  c->args.activation = c->seed % QP_CHECK_ACTIVATIONS;
+  c->glu_limit = c->seed % 2 ? 0.75f : 0;
+  c->args.activation = qp_glu_word((uint32_t)(c->seed % QP_CHECK_ACTIVATIONS), c->glu_limit);
   return qp_check_x(c, c->k->problem.batch);
 }
 

@@ -41,6 +41,7 @@ struct qp_check {
   qp_random random;
   qp_error *err;
   uint64_t seed;
+  float glu_limit; /* of a gated linear unit; 0: none */
   unsigned row_groups_max;
   double largest; /* of some weights by their codes, before scales; 0: not looked at */
   unsigned buffers;
@@ -113,9 +114,9 @@ qp_status qp_check_guard(qp_check *c, qp_devptr at, size_t bytes, const char *wh
 
 /* ---- Rotations with a prologue (verify_prologue.c) ---- */
 
-enum { QP_CHECK_ACTIVATIONS = 4 };
-/* What a gated linear unit applies to gate, by the number that arguments have. */
-double qp_check_activate(uint64_t activation, double x);
+enum { QP_CHECK_ACTIVATIONS = 5 };
+/* A gated linear unit by the check's activation and limit. */
+double qp_check_glu(const qp_check *c, double gate, double up);
 qp_status qp_check_norm_inputs(qp_check *c);
 qp_status qp_check_glu_inputs(qp_check *c);
 /* Y, and h where it is written back. */
@@ -135,6 +136,12 @@ void qp_check_expert_products(qp_check *c, unsigned segment, unsigned row, const
                               const unsigned char *y, qp_check_sums *s);
 /* QP_E_WRONG: an assignment to what is no expert did not give 0. */
 qp_status qp_check_others(qp_check *c, unsigned segment, const unsigned char *y, qp_verdict *v);
+
+/* ---- combine (verify_combine.c) ---- */
+
+qp_status qp_check_combine_inputs(qp_check *c);
+/* To the bit: the order of the sum is part of what it promises. */
+qp_status qp_check_combine_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
 
 /* ---- Between a decoder's linears (verify_decoder.c) ---- */
 

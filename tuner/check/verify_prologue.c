@@ -148,13 +148,24 @@ qp_status qp_check_norm_inputs(qp_check *c) {
 
 enum { ACTIVATIONS = QP_CHECK_ACTIVATIONS, GLU_TURNS = 2 * ACTIVATIONS };
 
-double qp_check_activate(uint64_t activation, double x) {
+static double activate(unsigned activation, double x) {
   switch (activation) {
   case 0: return x / (1 + exp(-x));
   case 1: return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
   case 2: return x / 2 * erfc(-x / sqrt(2));
-  default: return x > 0 ? x : 0;
+  case 3: return x > 0 ? x : 0;
+  default: return x / (1 + exp(-1.702 * x));
   }
+}
+
+double qp_check_glu(const qp_check *c, double gate, double up) {
+  const unsigned activation = c->args.activation & 0xff;
+  const double limit = (double)c->glu_limit;
+  if (limit > 0) {
+    gate = fmin(gate, limit);
+    up = fmax(fmin(up, limit), -limit);
+  }
+  return activate(activation, gate) * (activation == 4 ? up + 1 : up);
 }
 
 /* Gate and up in one buffer, rows of [gate | up] or [up | gate]. */
@@ -201,7 +212,8 @@ qp_status qp_check_glu_inputs(qp_check *c) {
   const unsigned turn = (unsigned)(c->seed % GLU_TURNS);
   qp_hadamard h;
   c->args.rows = p->batch;
-  c->args.activation = turn % ACTIVATIONS;
+  c->glu_limit = turn % 2 ? 1.5f : 0; /* each activation's turns are an odd one and an even one */
+  c->args.activation = qp_glu_word(turn % ACTIVATIONS, c->glu_limit);
   c->x = random_values(c, values(c), -6, 6);
   c->prologue.up = random_values(c, values(c), -2, 2);
   c->rotated = qp_check_host(c, values(c) * sizeof *c->rotated);
@@ -210,8 +222,8 @@ qp_status qp_check_glu_inputs(qp_check *c) {
   if (!status) status = put_glu(c, turn >= ACTIVATIONS);
   if (status) return status;
   for (size_t i = 0; i < values(c); i++)
-    c->rotated[i] = qp_check_activate(c->args.activation, qp_check_widen(c, c->x[i])) *
-                    qp_check_widen(c, c->prologue.up[i]);
+    c->rotated[i] =
+        qp_check_glu(c, qp_check_widen(c, c->x[i]), qp_check_widen(c, c->prologue.up[i]));
   qp_hadamard_factor_blocks(p->columns, p->rotation, &h);
   for (unsigned n = 0; n < p->batch; n++) rotate_row(c, &h, c->rotated + (size_t)n * p->columns);
   return QP_OK;

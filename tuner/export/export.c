@@ -154,6 +154,7 @@ static qp_status add_job(export *e, uint32_t target, uint32_t problem, const qp_
   if (!j || !(j->name = strdup(k->name))) return free(j), no_memory(e);
   const qp_problem *p = &k->problem;
   const bool rows = qp_op_has_batch(p->op), routed = qp_op_has_experts(p->op);
+  const bool glu = p->op == QP_OP_ROTATE_GLU || p->op == QP_OP_GEMM_GLU;
   j->record = (qp_lib_kernel){
       .name = qp_library_writer_string(e->writer, k->name),
       .source = qp_library_writer_string(e->writer, source),
@@ -168,7 +169,8 @@ static qp_status add_job(export *e, uint32_t target, uint32_t problem, const qp_
       .top_k = (uint8_t)(routed ? p->top_k : 0),
       .tile = (uint8_t)(routed ? p->tile : 0),
       .flags = (k->pdl ? QP_LIB_PDL : 0u) | (k->adds_to_zero ? QP_LIB_ADDS : 0u) |
-               (p->rotate_fused ? QP_LIB_ROTATES : 0u) | (p->inverse ? QP_LIB_INVERSE : 0u),
+               (p->rotate_fused ? QP_LIB_ROTATES : 0u) | (p->inverse ? QP_LIB_INVERSE : 0u) |
+               (glu ? QP_LIB_LIMITS : 0u),
       .grid = k->grid,
       .block = k->block,
       .smem_bytes = k->smem_bytes,
@@ -353,6 +355,24 @@ static qp_status add_decoder(export *e, uint32_t target, qp_dtype type) {
                  "embedding's row is not known; give a plan or a model");
 }
 
+/* The sums over a token's experts, of every stack that is the last of a layer's: it reads no norm's
+   output and has no other beside it. */
+static qp_status add_combines(export *e, uint32_t target, qp_dtype type) {
+  unsigned known[QP_EXPORT_COMBINES], n = 0;
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < e->r->groups && !status; i++) {
+    const qp_export_group *g = &e->r->group[i];
+    if (!g->experts || g->members != 1 || g->input == QP_PRODUCER_NORM) continue;
+    if (!g->member[0].quantizer) continue;
+    unsigned k = 0;
+    while (k < n && known[k] != g->member[0].rows) k++;
+    if (k < n || n == QP_EXPORT_COMBINES) continue;
+    known[n++] = g->member[0].rows;
+    status = add_of_rows(e, target, QP_OP_COMBINE, type, g->member[0].rows, false);
+  }
+  return status;
+}
+
 /* What routes to stacks: for each number of experts and of those that a token goes to. */
 static qp_status add_routes(export *e, uint32_t target) {
   qp_status status = QP_OK;
@@ -392,6 +412,7 @@ static qp_status add_target(export *e, unsigned i) {
     }
     if (!status && e->r->rotate) status = add_rotations(e, target, e->r->type[t]);
     if (!status && e->r->decoder) status = add_decoder(e, target, e->r->type[t]);
+    if (!status) status = add_combines(e, target, e->r->type[t]);
   }
   return status ? status : add_routes(e, target);
 }

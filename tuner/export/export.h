@@ -14,7 +14,12 @@
 #include "gen/model/model.h"
 #include "runtime/status.h"
 
-enum { QP_EXPORT_GPUS = 16, QP_EXPORT_BATCHES = 16, QP_EXPORT_SOURCE = 160 };
+enum {
+  QP_EXPORT_GPUS = 16,
+  QP_EXPORT_BATCHES = 16,
+  QP_EXPORT_COMBINES = 16, /* widths of experts' outputs that differ; a model has one */
+  QP_EXPORT_SOURCE = 160
+};
 
 typedef struct qp_export_gpu {
   char name[128];

@@ -16,7 +16,7 @@ NONE = 0x7FFFFFFF
 F16, BF16, F32 = 0, 1, 2
 I32 = 3  # of ids alone
 GEMM, ROTATE, DEQUANT, GATHER = 0, 1, 2, 3
-_ACTIVATIONS = "silu", "gelu_tanh", "gelu", "relu"  # qpal_activation
+_ACTIVATIONS = "silu", "gelu_tanh", "gelu", "relu", "swiglu_oai"  # qpal_activation
 PDL, Y_IS_ZERO = 1, 2
 MAX_DEVICE, MAX_SIMULATED = 1023, 1024  # number of a GPU, multiprocessors of a simulated one
 _CURRENT = -1
@@ -87,7 +87,8 @@ GemmArgs = _struct("qpal_gemm_args", [
     ("group", _u), ("rows", _u), ("capacity", _u), ("type", _u), ("out_type", _u), ("flags", _u),
     ("x", _u64), ("signs", _u64), ("workspace", _u64), ("counters", _u64),
     ("segment", C.POINTER(Segment)), ("x_stride", _u), ("y_stride", _u * MAX_MEMBERS),
-    ("residual_stride", _u * MAX_MEMBERS), ("epilogue", _u), ("activation", _u)])
+    ("residual_stride", _u * MAX_MEMBERS), ("epilogue", _u), ("activation", _u),
+    ("limit", C.c_float), ("reserved", _u)])
 GemmInfo = _struct("qpal_gemm_info", [
     ("kernel", _u), ("batch", _u), ("launches", _u), ("adds", _i), ("pdl", _i),
     ("prefer_dequant", _i), ("workspace_bytes", _u64), ("counter_bytes", _u64),
@@ -97,7 +98,7 @@ RotateArgs = _struct("qpal_rotate_args", [
     ("y", _u64), ("signs", _u64), ("x_stride", _u), ("y_stride", _u), ("prologue", _u),
     ("activation", _u), ("up", _u64), ("up_stride", _u), ("eps", C.c_float),
     ("weight_offset", C.c_float), ("reserved", _u), ("residual", _u64), ("sum", _u64),
-    ("weight", _u64), ("post_weight", _u64)])
+    ("weight", _u64), ("post_weight", _u64), ("limit", C.c_float), ("reserved2", _u)])
 DequantArgs = _struct("qpal_dequant_args", [
     ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("weights", C.POINTER(Weights)),
     ("w", _u64), ("signs", _u64)])
@@ -117,6 +118,10 @@ ExpertsInfo = _struct("qpal_experts_info", [
 RouteArgs = _struct("qpal_route_args", [
     ("group", _u), ("tokens", _u), ("flags", _u), ("reserved", _u), ("ids", _u64),
     ("routing", _u64)])
+CombineArgs = _struct("qpal_combine_args", [
+    ("columns", _u), ("tokens", _u), ("top_k", _u), ("type", _u), ("x_type", _u), ("flags", _u),
+    ("x", _u64), ("weights", _u64), ("residual", _u64), ("y", _u64), ("x_stride", _u),
+    ("y_stride", _u), ("residual_stride", _u), ("reserved", _u)])
 
 _P, _PP = C.c_void_p, C.POINTER(C.c_void_p)
 _UP = C.POINTER(_u)
@@ -154,6 +159,7 @@ _FUNCTIONS = {
     "experts_query": ("status", [_P, C.POINTER(ExpertsArgs), C.POINTER(ExpertsInfo)]),
     "experts": ("status", [_P, C.POINTER(ExpertsArgs), _P]),
     "route": ("status", [_P, C.POINTER(RouteArgs), _P]),
+    "combine": ("status", [_P, C.POINTER(CombineArgs), _P]),
     "sim_open": ("status", [_u, _u, _PP]),  # libqpal_sim alone
 }
 
@@ -238,6 +244,12 @@ def _whole(value, what, least, most):
     if not least <= n <= most:
         raise ValueError(f"{what}: {n}; {least} to {most} are possible")
     return n
+
+
+def _activation(name):
+    if name not in _ACTIVATIONS:
+        raise ValueError(f"activation: '{name}'; one of {', '.join(_ACTIVATIONS)}")
+    return _ACTIVATIONS.index(name)
 
 
 def _text(value, what):

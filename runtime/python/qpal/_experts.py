@@ -4,8 +4,8 @@
 import ctypes as C
 import weakref
 
-from ._c import (Error, ExpertsArgs, ExpertsInfo, F16, F32, GroupInfo, MAX_CODEBOOKS, MAX_FIELDS,
-                 RotateArgs, RouteArgs, Segment, Weights, _ACTIVATIONS, _api, _stream, _table, _whole)
+from ._c import (CombineArgs, Error, ExpertsArgs, ExpertsInfo, F16, F32, GroupInfo, MAX_CODEBOOKS, MAX_FIELDS,
+                 RotateArgs, RouteArgs, Segment, Weights, _activation, _api, _stream, _table, _whole)
 from ._objects import _free_all
 
 MOST_TOKENS = 64
@@ -89,12 +89,14 @@ class Experts:
                          flags=self.model.flags, routing=routing)
         _api().route(self.model.kernels._open(), C.byref(args), _stream(stream))
 
-    def rotate(self, rows, x, y, up=0, activation="silu", kind=F16, stream=None):
-        """What a launch multiplies with: x, or with 'up' activation(x) * up, rotated.  May be in
-        place; without a rotation of these linears there is nothing to do."""
+    def rotate(self, rows, x, y, up=0, activation="silu", limit=0, kind=F16, stream=None):
+        """What a launch multiplies with: x, or with 'up' activation(x) * up, rotated; with a limit
+        gate and up are clamped by it first.  May be in place; without a rotation of these linears
+        there is nothing to do."""
         args = RotateArgs(columns=self.info["columns"], rows=rows, type=kind,
                           flags=self.model.flags, x=x, y=y, signs=self.signs, up=up,
-                          prologue=2 if up else 0, activation=_ACTIVATIONS.index(activation))
+                          prologue=2 if up else 0, activation=_activation(activation),
+                          limit=limit)
         _api().rotate(self.model.kernels._open(), C.byref(args), _stream(stream))
 
     def launch(self, tokens, x, routing, y, by_token=True, kind=F16, out_kind=None, stream=None):
@@ -108,3 +110,12 @@ class Experts:
         args = self._args(tokens, kind, out_kind, x=x, routing=routing, workspace=workspace,
                           counters=counters, segment=segment, by_token=int(by_token))
         _api().experts(self.model.kernels._open(), C.byref(args), stream)
+
+    def combine(self, tokens, x, weights, y, residual=0, kind=F16, x_kind=None, stream=None):
+        """y [tokens][M] of the router's weights, fp32 [tokens][top_k], and what launch() gave:
+        residual + the weighted sum of each token's experts (qpal_combine)."""
+        args = CombineArgs(columns=self.linears[0].rows, top_k=self.info["top_k"],
+                           tokens=_whole(tokens, "tokens", 0, 2**31), type=kind,
+                           x_type=kind if x_kind is None else x_kind, flags=self.model.flags, x=x,
+                           weights=weights, residual=residual, y=y)
+        _api().combine(self.model.kernels._open(), C.byref(args), _stream(stream))

@@ -7,18 +7,12 @@ import weakref
 
 from ._arrays import HALVES, _Array, _contiguous, _halves, _is_torch, _like
 from ._c import (BF16, Bytes, DequantArgs, Error, F16, F32, GatherArgs, GemmArgs, GemmInfo, GroupInfo, I32,
-                 MAX_CODEBOOKS, MAX_FIELDS, NONE, PDL, RotateArgs, Segment, Weights, _ACTIVATIONS,
+                 MAX_CODEBOOKS, MAX_FIELDS, NONE, PDL, RotateArgs, Segment, Weights, _activation,
                  _api, _stream, _table, _whole)
 from ._experts import Experts
 from ._objects import Device, Library, Packed, _Kernels, _free_all
 
 MOST_ROWS = 65536  # of one gemm
-
-
-def _activation(name):
-    if name not in _ACTIVATIONS:
-        raise ValueError(f"activation: '{name}'; one of {', '.join(_ACTIVATIONS)}")
-    return _ACTIVATIONS.index(name)
 
 
 def _epilogue(glu):
