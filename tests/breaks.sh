@@ -271,7 +271,7 @@ broken "an offset left out where the norm's weight is" templates/rotate_norm.cuh
 broken "a gate whose rows lie close" templates/rotate_glu.cu.in \
   'n * args.gate_stride' 'n * K' tcq-2 $glu
 broken "the gate's activation of up" templates/rotate_glu.cuh.in \
-  'activation(v[i]) * up[i]' 'activation(up[i]) * v[i]' tcq-2 $glu
+  'activation(v[i]) * (up[i] + more)' 'activation(up[i]) * v[i]' tcq-2 $glu
 broken "the gelu of a negative" templates/activation.cuh.in \
   'x < 0 ? half_erfc : 1 - half_erfc' '1 - half_erfc' tcq-2 $glu
 broken "a gelu by tanh without its cube" templates/activation.cuh.in \
