@@ -3,7 +3,6 @@
 #include "gen/encode/trellis.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,60 +21,6 @@ enum {
   SEAM_MEMORIES = 24, /* steps on each side of a seam, in those that a state remembers */
   MOST_SEAM = 96,
 };
-
-/* ---- Scale ---- */
-
-/* Largest magnitude and mean square of a table's values. */
-static void measure_values(const float *values, size_t n, double *peak, double *power) {
-  double most = 0, sum = 0;
-  for (size_t i = 0; i < n; i++) {
-    const double v = fabs((double)values[i]);
-    most = v > most ? v : most;
-    sum += v * v;
-  }
-  *peak = most;
-  *power = sum / (double)n;
-}
-
-/*
-** With e = 1 / scale, a sum's unit is  2^15 e^2 / 4^doublings  and its rounding has a variance of
-** dim / 12 units^2, against a distortion of a step of  about 1.2 dim power 2^(-2 step / dim):
-** rounding adds the ratio of the two squares to the distortion, relatively.  'coarse' is the unit
-** at which that is 0.1 %. Differences that cannot be beyond 16 bits are best, as nothing has to be
-** clipped: x^ may then be as far out as t^'s peak leaves room. */
-static void choose_scale(qp_trellis *t, const float *values) {
-  enum { FINER = 4, FARTHEST = 8 };
-  const double most = 32767, margin = 0.75;
-  double peak, power;
-  measure_values(values, (size_t)t->groups * t->fan * t->dim, &peak, &power);
-  const double rms = sqrt(power), rate = (double)t->step / t->dim;
-  const double coarse = 0.13 * power * exp2(-2 * rate) * sqrt(t->dim);
-  if (!(power > 0)) peak = 1;
-  if (power > 0 && peak > FARTHEST * rms) peak = FARTHEST * rms;
-  const double reach = peak + margin * rms;
-  double e = (peak + reach) / most;
-  t->clips = power > 0 && 0x1p15 * e * e > coarse;
-  if (t->clips) {
-    e = reach / most;
-    while (t->doublings < 2 && 0x1p15 * e * e / exp2(2 * t->doublings) > coarse) t->doublings++;
-  } else if (0x1p15 * e * e < coarse / FINER) {
-    e = sqrt(coarse / FINER / 0x1p15);
-  }
-  t->scale = (float)(1 / e);
-  t->edge = t->peak = (int)most;
-  if (t->clips) return;
-  t->peak = (int)rint(peak / e);
-  t->edge = (int)most - t->peak;
-}
-
-static int whole(float x, float scale, int limit) {
-  const float v = x * scale;
-  if (!(v > (float)-limit)) return -limit;
-  return v < (float)limit ? (int)rintf(v) : limit;
-}
-
-int qp_trellis_target(const qp_trellis *t, float x) { return whole(x, t->scale, t->edge); }
-int qp_trellis_value(const qp_trellis *t, float v) { return whole(v, t->scale, t->peak); }
 
 /* ---- Table ---- */
 
@@ -99,7 +44,7 @@ static qp_status fill_tables(qp_trellis *t, const float *values, qp_error *err) 
     for (unsigned j = 0; j < t->fan; j++)
       for (unsigned i = 0; i < t->dim; i++) {
         const uint32_t s = g % t->groups * t->fan + j;
-        const int16_t v = (int16_t)qp_trellis_value(t, values[(size_t)s * t->dim + i]);
+        const int16_t v = (int16_t)qp_metric_value(&t->metric, values[(size_t)s * t->dim + i]);
         t->table[(((size_t)(g / LANES) * t->fan + j) * t->dim + i) * LANES + g % LANES] = v;
         t->by_group[((size_t)(g % t->groups) * t->dim + i) * t->fan + j] = v;
       }
@@ -135,7 +80,7 @@ qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigne
                     .spread = max_of(LEAST_SPREAD, columns),
                     .stride = columns < LANES ? LEAST_SPREAD : columns + LANES};
   t->kept = kept_steps(t);
-  choose_scale(t, values);
+  t->metric = qp_metric_choose(step, dim, (size_t)groups * fan, values);
   return fill_tables(t, values, err);
 }
 
@@ -260,7 +205,7 @@ static void set_x(const qp_trellis *t, const flight *f, unsigned at, int16_t x[Q
   unsigned step = f->first + at;
   if (step >= f->steps) step -= f->steps;
   const float *target = f->target + (size_t)step * t->dim;
-  for (unsigned i = 0; i < t->dim; i++) x[i] = (int16_t)qp_trellis_target(t, target[i]);
+  for (unsigned i = 0; i < t->dim; i++) x[i] = (int16_t)qp_metric_target(&t->metric, target[i]);
 }
 
 static uint32_t best_group(const qp_trellis *t, const flight *f, unsigned at) {
@@ -283,7 +228,8 @@ static unsigned choice_near_start(const qp_trellis *t, const flight *f, unsigned
     const uint32_t from = (g << t->step | j) & (t->groups - 1);
     unsigned v = sums[from];
     if ((from ^ old) & mask) continue;
-    for (unsigned i = 0; i < t->dim; i++) v += qp_trellis_square(t, x[i], table[i * t->fan + j]);
+    for (unsigned i = 0; i < t->dim; i++)
+      v += qp_metric_square(&t->metric, x[i], table[i * t->fan + j]);
     v = v < QP_NO_PATH ? v : QP_NO_PATH;
     if (v < least) least = v, best = j;
   }
@@ -422,7 +368,8 @@ static void leave_start(const qp_trellis *t, const flight *f, const int16_t *x, 
     const uint32_t state = code << (t->window - t->step) | f->start, g = state >> t->step;
     const int16_t *value = t->by_group + (size_t)g * t->dim * t->fan + (state & (t->fan - 1));
     unsigned v = 0;
-    for (unsigned i = 0; i < t->dim; i++) v += qp_trellis_square(t, x[i], value[i * t->fan]);
+    for (unsigned i = 0; i < t->dim; i++)
+      v += qp_metric_square(&t->metric, x[i], value[i * t->fan]);
     if (v < least[g]) least[g] = (uint16_t)v;
   }
   for (size_t g = t->groups; g < width; g++) least[g] = least[g % t->groups];

@@ -16,10 +16,6 @@ qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigne
                           const float *values, qp_error *err);
 void qp_trellis_free(qp_trellis *t);
 
-/* x^ of a target, t^ of a state's value. */
-int qp_trellis_target(const qp_trellis *t, float x);
-int qp_trellis_value(const qp_trellis *t, float v);
-
 /* Sequences that are searched together: 8, or fewer where that would take too much memory; 1 of a
    long window. */
 unsigned qp_trellis_sequences(const qp_trellis *t);

@@ -5,8 +5,9 @@
 #include <string.h>
 
 #include "gen/base/simd.h"
+#include "gen/encode/turn.h"
 
-enum { LANES = QP_TRELLIS_LANES, TURN = 8 /* rows and columns that are turned together */ };
+enum { LANES = QP_TRELLIS_LANES, TURN = QP_TURN };
 
 /* ---- Any machine ---- */
 
@@ -14,7 +15,7 @@ static inline unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; 
 
 /* Constant bounds and 32-bit numbers: compilers find vectors for these loops. */
 static void add_squares(const qp_trellis *t, int x, const int16_t *row, int *v) {
-  const int factor = 1 << t->doublings;
+  const int factor = 1 << t->metric.doublings;
   for (unsigned l = 0; l < LANES; l++) {
     int d = (x - row[l]) * factor;
     d = d < -32768 ? -32768 : d;
@@ -64,7 +65,8 @@ static unsigned choice_plain(const qp_trellis *t, uint32_t g, const int16_t *x,
   unsigned best = 0, least = QP_NO_PATH + 1;
   for (unsigned j = 0; j < t->fan; j++) {
     unsigned v = before[(g << t->step | j) & (t->groups - 1)];
-    for (unsigned i = 0; i < t->dim; i++) v += qp_trellis_square(t, x[i], table[i * t->fan + j]);
+    for (unsigned i = 0; i < t->dim; i++)
+      v += qp_metric_square(&t->metric, x[i], table[i * t->fan + j]);
     v = least_of(v, QP_NO_PATH);
     if (v < least) least = v, best = j;
   }
@@ -93,33 +95,6 @@ typedef struct form {
 #define LOAD_NARROW(from) LOAD(from)
 #define STORE(to, v)      _mm256_store_si256((__m256i *)(void *)(to), v)
 #include "gen/encode/trellis_step_wide.h"
-
-QP_AVX2_INLINE unsigned lowest_avx2(__m256i v) {
-  const __m128i half = _mm_min_epu16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  return (unsigned)_mm_extract_epi16(_mm_minpos_epu16(half), 0);
-}
-
-/* Eight columns of eight sums, to eight rows. */
-QP_AVX2_INLINE void turn_eight(const uint16_t *const column[TURN], uint16_t *to, size_t stride) {
-  __m128i a[TURN], b[TURN];
-  QP_UNROLL for (unsigned i = 0; i < TURN; i++) a[i] =
-      _mm_loadu_si128((const __m128i *)(const void *)column[i]);
-  QP_UNROLL for (unsigned i = 0; i < 4; i++) {
-    b[2 * i] = _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
-    b[2 * i + 1] = _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
-  }
-  QP_UNROLL for (unsigned i = 0; i < 2; i++) {
-    a[4 * i] = _mm_unpacklo_epi32(b[4 * i], b[4 * i + 2]);
-    a[4 * i + 1] = _mm_unpackhi_epi32(b[4 * i], b[4 * i + 2]);
-    a[4 * i + 2] = _mm_unpacklo_epi32(b[4 * i + 1], b[4 * i + 3]);
-    a[4 * i + 3] = _mm_unpackhi_epi32(b[4 * i + 1], b[4 * i + 3]);
-  }
-  QP_UNROLL for (unsigned i = 0; i < 4; i++) {
-    const __m128i lo = _mm_unpacklo_epi64(a[i], a[i + 4]), hi = _mm_unpackhi_epi64(a[i], a[i + 4]);
-    _mm_storeu_si128((__m128i *)(void *)(to + 2 * i * stride), lo);
-    _mm_storeu_si128((__m128i *)(void *)(to + (2 * i + 1) * stride), hi);
-  }
-}
 
 /* Eight columns of four sums, to four rows. */
 QP_AVX2_INLINE void turn_four(const uint16_t *from, uint16_t *to, size_t stride) {
@@ -158,7 +133,7 @@ QP_AVX2 static void turn_columns(const qp_trellis *t, const uint16_t *least, uns
     const uint16_t *at[TURN];
     for (unsigned i = 0; i < TURN; i++)
       at[i] = least + (size_t)((column + i) % columns) * rows + row;
-    turn_eight(at, sum + (size_t)row * t->stride + column, t->stride);
+    qp_turn_eight(at, sum + (size_t)row * t->stride + column, t->stride);
   }
 }
 
@@ -168,7 +143,7 @@ QP_AVX2 static void turn_avx2(const qp_trellis *t, uint16_t *least, uint16_t *su
   __m256i low = none;
   for (unsigned g = 0; g < all; g += 16)
     low = _mm256_min_epu16(low, _mm256_load_si256((const __m256i *)(const void *)(least + g)));
-  const unsigned lowest = lowest_avx2(low);
+  const unsigned lowest = qp_lowest_of(low);
   low = _mm256_set1_epi16((short)lowest);
   const __m256i stay = lowest == QP_NO_PATH ? _mm256_setzero_si256() : none;
   for (unsigned g = 0; g < all; g += 16) {
@@ -202,7 +177,7 @@ QP_AVX2_INLINE unsigned choice_form(const qp_trellis *t, uint32_t g, form f, con
   uint16_t lane_least[16], lane_from[16];
   _mm256_storeu_si256((__m256i *)(void *)lane_least, least);
   _mm256_storeu_si256((__m256i *)(void *)lane_from, from);
-  const unsigned lowest = lowest_avx2(least);
+  const unsigned lowest = qp_lowest_of(least);
   unsigned best = t->fan;
   for (unsigned l = 0; l < 16; l++)
     if (lane_least[l] == lowest) best = least_of(best, lane_from[l] * 16u + l);
@@ -212,7 +187,7 @@ QP_AVX2_INLINE unsigned choice_form(const qp_trellis *t, uint32_t g, form f, con
 QP_AVX2 static unsigned choice_avx2(const qp_trellis *t, uint32_t g, const int16_t *x,
                                     const uint16_t *before) {
   if (t->fan < 16 || t->groups < 16) return choice_plain(t, g, x, before);
-  const form f = {t->dim, t->doublings, true};
+  const form f = {t->dim, t->metric.doublings, true};
   if (t->dim == 2) return choice_form(t, g, (form){2, f.doublings, true}, x, before);
   return choice_form(t, g, f, x, before);
 }

@@ -9,8 +9,6 @@
 
 #include "gen/encode/trellis_table.h"
 
-enum { QP_NO_PATH = 65535 };
-
 /* One step of several sequences. */
 typedef struct qp_step_batch {
   unsigned count;
@@ -31,12 +29,5 @@ typedef struct qp_trellis_step {
 
 /* The best that this CPU has. */
 qp_trellis_step qp_trellis_step_choose(void);
-
-/* The square of x^ - t^ as the sums count it. */
-static inline unsigned qp_trellis_square(const qp_trellis *t, int x, int at) {
-  int d = (x - at) * (1 << t->doublings);
-  d = d < -32768 ? -32768 : d > 32767 ? 32767 : d;
-  return (unsigned)(d * d + (1 << 14)) >> 15;
-}
 
 #endif

@@ -79,8 +79,10 @@ INLINE void NAME(dims)(const qp_trellis *t, unsigned tile, unsigned doublings, b
 }
 
 TARGET static void NAME(run)(const qp_trellis *t, unsigned tile, const qp_step_batch *b) {
-  switch (t->doublings) {
-  case 0: t->clips ? NAME(dims)(t, tile, 0, true, b) : NAME(dims)(t, tile, 0, false, b); break;
+  switch (t->metric.doublings) {
+  case 0:
+    t->metric.clips ? NAME(dims)(t, tile, 0, true, b) : NAME(dims)(t, tile, 0, false, b);
+    break;
   case 1: NAME(dims)(t, tile, 1, true, b); break;
   default: NAME(dims)(t, tile, 2, true, b);
   }

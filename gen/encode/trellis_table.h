@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "gen/encode/beam_table.h"
+#include "gen/encode/metric.h"
 
 enum {
   QP_TRELLIS_LANES = 32,   /* groups that lie together in the table */
@@ -22,25 +23,16 @@ enum {
 ** g = s >> step, and what lies behind a group's best state needs no more than one number.  With
 ** m[g] = least sum of squares of all paths that end in group g, one step is
 **  m'[g'] = min over j of  m[s mod groups] + |x - table[s]|^2      s = g' << step | j
-** All of it is whole numbers, so that every instruction set, number of threads and device finds
-** the same codes.  With  clip(v) = v brought into [-2^15, 2^15):
-**  x^ = x scale, to the nearest whole number, brought into [-edge, edge]
-**  t^ = the same of the table's numbers, in [-peak, peak]
-**  d  = clip((x^ - t^) 2^doublings)                                  of each weight of a step
+** in the whole numbers of gen/encode/metric.h:
 **  m'[g'] = min over j of  min(65535, m[s mod groups] + sum of (d d + 2^14) >> 15)
 **  m'[g'] -= the least of all m', but 65535 (no path) stays; where all are, all become 0
 ** The choice j is the lowest of equals; on the way back it is found again from the sums of each
 ** step, which are kept.  In the first steps of a run that begins in a given group those choices
-** alone count that come from it.  Scale and doublings make a unit of a sum so small that rounding
-** adds less than 0.1 % to the distortion at the code's rate, and so large that differences between
-** groups fit. */
+** alone count that come from it. */
 typedef struct qp_trellis {
   unsigned window, step, dim;
   unsigned groups, fan; /* 2^(window - step), 2^step */
-  float scale;
-  int edge, peak;        /* of x^, of t^: the largest */
-  unsigned doublings;    /* 0 to 2 */
-  bool clips;            /* some x^ - t^ may be beyond 16 bits */
+  qp_metric metric;
   unsigned tiles;        /* of 32 groups */
   unsigned rows, spread; /* sums as the next step reads them, [rows][spread] */
   unsigned stride;       /* from row to row: a little more, or rows would share cache sets */

@@ -110,8 +110,9 @@ static unsigned cost_of(const qp_trellis *t, const float *values, const float *t
   for (unsigned at = 0; at < steps; at++) {
     const uint32_t state = codes[at] << (t->window - t->step) | group;
     for (unsigned i = 0; i < t->dim; i++)
-      sum += qp_trellis_square(t, qp_trellis_target(t, target[at * t->dim + i]),
-                               qp_trellis_value(t, values[state * t->dim + i]));
+      sum += qp_metric_square(&t->metric,
+                              qp_metric_target(&t->metric, target[at * t->dim + i]),
+                              qp_metric_value(&t->metric, values[state * t->dim + i]));
     group = state >> t->step;
   }
   *end = group;

@@ -40,7 +40,7 @@ static void *trellis_table(const qp_coder *c, size_t *bytes) {
     const size_t j = s & (t->fan - 1), g = s >> t->step;
     for (unsigned e = 0; e < t->dim; e++)
       table[(j * t->groups + g) * t->dim + e] =
-          qp_trellis_value(t, c->values[s * t->dim + e]) * (1 << t->doublings);
+          qp_metric_value(&t->metric, c->values[s * t->dim + e]) * (1 << t->metric.doublings);
   }
   return table;
 }
@@ -59,7 +59,7 @@ void *qp_device_search_targets(const qp_coder *c, size_t n, const float *targets
   int32_t *out = malloc(sizeof *out * n);
   if (out && !trellis) memcpy(out, targets, sizeof *out * n);
   for (size_t i = 0; out && trellis && i < n; i++)
-    out[i] = qp_trellis_target(&c->trellis, targets[i]) * (1 << c->trellis.doublings);
+    out[i] = qp_metric_target(&c->trellis.metric, targets[i]) * (1 << c->trellis.metric.doublings);
   return out;
 }
 

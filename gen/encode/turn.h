@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* Sums of 16 bits between rows and columns, for the searches' AVX2. */
+#ifndef QP_TURN_H
+#define QP_TURN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/base/simd.h"
+
+enum { QP_TURN = 8 /* rows and columns that are turned together */ };
+
+#ifdef QP_X86
+#include <immintrin.h>
+
+/* The least of sixteen sums. */
+QP_AVX2_INLINE unsigned qp_lowest_of(__m256i v) {
+  const __m128i half = _mm_min_epu16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  return (unsigned)_mm_extract_epi16(_mm_minpos_epu16(half), 0);
+}
+
+/* Eight columns of eight sums, to eight rows. */
+QP_AVX2_INLINE void qp_turn_eight(const uint16_t *const column[QP_TURN], uint16_t *to,
+                                  size_t stride) {
+  __m128i a[QP_TURN], b[QP_TURN];
+  QP_UNROLL for (unsigned i = 0; i < QP_TURN; i++) a[i] =
+      _mm_loadu_si128((const __m128i *)(const void *)column[i]);
+  QP_UNROLL for (unsigned i = 0; i < 4; i++) {
+    b[2 * i] = _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
+    b[2 * i + 1] = _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
+  }
+  QP_UNROLL for (unsigned i = 0; i < 2; i++) {
+    a[4 * i] = _mm_unpacklo_epi32(b[4 * i], b[4 * i + 2]);
+    a[4 * i + 1] = _mm_unpackhi_epi32(b[4 * i], b[4 * i + 2]);
+    a[4 * i + 2] = _mm_unpacklo_epi32(b[4 * i + 1], b[4 * i + 3]);
+    a[4 * i + 3] = _mm_unpackhi_epi32(b[4 * i + 1], b[4 * i + 3]);
+  }
+  QP_UNROLL for (unsigned i = 0; i < 4; i++) {
+    const __m128i lo = _mm_unpacklo_epi64(a[i], a[i + 4]), hi = _mm_unpackhi_epi64(a[i], a[i + 4]);
+    _mm_storeu_si128((__m128i *)(void *)(to + 2 * i * stride), lo);
+    _mm_storeu_si128((__m128i *)(void *)(to + (2 * i + 1) * stride), hi);
+  }
+}
+#endif
+
+#endif
