@@ -2,6 +2,7 @@
 /* Problem: what one kernel launch computes. */
 #include "gen/kernel/problem.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -70,6 +71,11 @@ unsigned qp_problem_stream_rows(const qp_problem *p, unsigned segment) {
 unsigned qp_problem_pieces(const qp_problem *p) { return p->pieces ? p->pieces : 1; }
 
 unsigned qp_problem_assignments(const qp_problem *p) { return p->batch * p->top_k; }
+
+double qp_problem_met_experts(const qp_problem *p) {
+  if (!qp_op_has_experts(p->op)) return 1;
+  return p->experts * (1 - pow(1 - (double)p->top_k / p->experts, p->batch));
+}
 
 unsigned qp_problem_usual_tile(unsigned tokens, unsigned columns) {
   unsigned tile = tokens < 8 ? tokens : 8;

@@ -123,6 +123,9 @@ unsigned qp_problem_pieces(const qp_problem *p);
 unsigned qp_problem_stream_rows(const qp_problem *p, unsigned segment);
 /* Assignments of tokens to experts: N top_k. */
 unsigned qp_problem_assignments(const qp_problem *p);
+/* Experts that some token goes to, on average where each token goes to any top_k: of E, or 1 where
+   the operation has none. */
+double qp_problem_met_experts(const qp_problem *p);
 /* Assignments a tile where nobody says: an expert gets each token once at most, tensor cores take 8
    rows for one; fewer where their X would take most of a block's shared memory. */
 unsigned qp_problem_usual_tile(unsigned tokens, unsigned columns);

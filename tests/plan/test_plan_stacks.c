@@ -81,6 +81,46 @@ Test(plan_stacks, a_stack_is_one_item_whose_bytes_are_those_of_all_experts) {
   qp_plan_free(&plan);
 }
 
+static void add_row(qp_latency_table *t, unsigned experts, unsigned top_k, unsigned rows,
+                    unsigned columns, int64_t ps) {
+  qp_latency_row r = {.members = 1, .experts = experts, .top_k = top_k, .batch = 1, .ps = ps};
+  r.member[0].rows = rows;
+  r.member[0].columns = columns;
+  snprintf(r.member[0].quantizer, sizeof r.member->quantizer, "nuq-3");
+  snprintf(r.path, sizeof r.path, "tensor");
+  cr_assert_eq(qp_latency_add(t, &r, &err), QP_OK, "%s", err.text);
+}
+
+Test(plan_stacks, a_stack_s_latency_is_that_of_as_many_experts_and_top_k) {
+  qp_latency_table t = {.source = "made up", .overhead_ps = -1};
+  const unsigned dense[][2] = {{64, 64}, {96, 64}, {64, 96}, {48, 64}};
+  for (unsigned i = 0; i < 4; i++) add_row(&t, 0, 0, dense[i][0], dense[i][1], 1000);
+  add_row(&t, 0, 0, 32, 64, 10); /* of one matrix of a stack's shape, and of other routers */
+  add_row(&t, 0, 0, 64, 32, 10);
+  add_row(&t, 8, 4, 32, 64, 20);
+  add_row(&t, 16, 2, 64, 32, 20);
+  in.table = &t;
+  qp_plan plan = {0};
+  qp_solution solution;
+  const qp_planner_options o = {.time_limit_s = 60};
+  cr_assert_eq(qp_planner_run(&in, &o, &plan, &solution, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "the stack of 8 experts of expert_"), "%s", err.text);
+  add_row(&t, 8, 2, 32, 64, 700000);
+  add_row(&t, 8, 2, 64, 32, 300000); /* by tiles of 8, and of 16 */
+  add_row(&t, 8, 2, 64, 32, 200000);
+  plan = make();
+  /* Three linears of four, q k v as one row each, of each of three blocks and the head: 1000 ps. */
+  int64_t stacks = 0, others = 0;
+  for (unsigned i = 0; i < plan.launches; i++) {
+    const qp_plan_linear *l = &plan.linear[plan.launch[i].linear[0]];
+    *(l->experts ? &stacks : &others) += plan.launch[i].latency_ps;
+  }
+  cr_expect_eq(stacks, 2 * (2 * 700000 + 200000), "%lld", (long long)stacks);
+  cr_expect_eq(others % 1000, 0);
+  qp_plan_free(&plan);
+  qp_latency_free(&t);
+}
+
 Test(plan_stacks, a_plan_with_stacks_is_read_as_it_was_written) {
   char *text = NULL, *again = NULL;
   size_t bytes = 0, n = 0;

@@ -75,6 +75,28 @@ static void load(unsigned rows, unsigned columns, const char *tunables) {
   cr_assert_eq(meter->ops->load(meter, &kernel, &compiled, &metered, &err), QP_OK, "%s", err.text);
 }
 
+/* A stack of experts, of which tokens go to three each. */
+static void load_stack(void) {
+  const qp_quantizer *q = NULL;
+  qp_choice choice;
+  cr_assert_eq(qp_session_open(&session, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_palette_find(session.palette, "nuq-4", &q, &err), QP_OK, "%s", err.text);
+  const qp_problem problem = {.op = QP_OP_EXPERTS,
+                              .segments = 1,
+                              .segment = {{.quantizer = q, .rows = 64}},
+                              .columns = 128,
+                              .batch = 4,
+                              .experts = 40,
+                              .top_k = 3,
+                              .tile = 4,
+                              .arch = 90,
+                              .sm_count = 132};
+  qp_choice_default(qp_families_find(session.families, "experts_tensor"), &choice);
+  cr_assert_eq(qp_kernel_make(session.families, &problem, &choice, &kernel, &err), QP_OK, "%s",
+               err.text);
+  cr_assert_eq(meter->ops->load(meter, &kernel, &compiled, &metered, &err), QP_OK, "%s", err.text);
+}
+
 static qp_status sample(unsigned n, int64_t *ps) {
   return meter->ops->sample(meter, metered, n, ps, &err);
 }
@@ -278,6 +300,22 @@ Test(meter_cuda, a_small_linear_is_rotated_over_the_whole_pool, .timeout = 120) 
   }
   cr_assert_gt(highest - lowest, 2 * (uint64_t)L2, "%llu bytes",
                (unsigned long long)(highest - lowest));
+}
+
+Test(meter_cuda, a_stack_of_experts_is_timed_with_many_routings_in_turn) {
+  enum { ROUTINGS = 32, WORD = 1 /* of its parameters */ };
+  uint64_t at[ROUTINGS + 1];
+  int64_t ps;
+  open_meter(false);
+  load_stack();
+  for (unsigned n = 0; n <= ROUTINGS; n++) {
+    cr_assert_eq(sample(1, &ps), QP_OK, "%s", err.text);
+    memcpy(&at[n], last()->params + 8 * WORD, 8);
+    cr_expect_eq(at[n] % 16, 0);
+  }
+  cr_expect_eq(at[ROUTINGS], at[0]);
+  for (unsigned n = 2; n < ROUTINGS; n++) cr_expect_eq(at[n] - at[n - 1], at[1] - at[0]);
+  cr_expect_gt(at[1], at[0]);
 }
 
 Test(meter_cuda, a_chain_is_a_graph_whose_replays_find_an_empty_cache) {

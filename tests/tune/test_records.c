@@ -271,6 +271,69 @@ Test(lookup, a_candidate_is_restored_and_goes_stale_with_its_definition) {
   qp_session_close(&s);
 }
 
+/* The record of a candidate of experts, through its line. */
+static qp_record record_of_stack(const qp_session *s, const qp_problem *p) {
+  qp_choice c;
+  qp_kernel k = {0};
+  qp_record r, again;
+  qp_choice_default(qp_families_for(s->families, QP_OP_EXPERTS, "tensor"), &c);
+  cr_assert_eq(qp_kernel_make(s->families, p, &c, &k, &err), QP_OK, "%s", err.text);
+  qp_record_begin(&k, &c, &r);
+  qp_kernel_free(&k);
+  r.ps = r.chain_ps = 5000000, r.samples = 20;
+  snprintf(r.gpu, sizeof r.gpu, "Some GPU");
+  snprintf(r.driver, sizeof r.driver, "1");
+  snprintf(r.nvrtc, sizeof r.nvrtc, "13");
+  snprintf(r.timer, sizeof r.timer, "CUPTI 13");
+  snprintf(r.date, sizeof r.date, "2026-01-01T00:00:00Z");
+  char *text = qp_record_print(&r);
+  cr_assert(strstr(text, "\"experts\":40,\"top_k\":3,\"tile\":4,\"routing_seed\":1"), "%s", text);
+  cr_assert_eq(qp_record_parse("a.jsonl:2", text, strlen(text), &again, &err), QP_OK, "%s",
+               err.text);
+  free(text);
+  cr_assert_not(qp_record_is_stale(&again, s->families, s->palette, &err), "%s", err.text);
+  return again;
+}
+
+Test(lookup, a_stack_s_record_is_found_for_as_many_experts_top_k_and_a_tile) {
+  qp_session s;
+  qp_lookup *l;
+  qp_pick pick;
+  qp_latency_table table = {.overhead_ps = -1};
+  cr_assert_eq(qp_session_open(&s, &err), QP_OK, "%s", err.text);
+  const qp_quantizer *q;
+  cr_assert_eq(qp_palette_find(s.palette, "nuq-4", &q, &err), QP_OK);
+  const qp_problem p = {.op = QP_OP_EXPERTS,
+                        .segments = 1,
+                        .segment = {{q, 64}},
+                        .columns = 128,
+                        .batch = 4,
+                        .experts = 40,
+                        .top_k = 3,
+                        .tile = 4,
+                        .arch = 90,
+                        .sm_count = 132};
+  qp_record r = record_of_stack(&s, &p);
+  const qp_records all = {.gpu = "Some GPU", .count = 1, .list = &r};
+  const qp_lookup_options o = {.worst = QP_MATCH_OTHER_GPU};
+  cr_assert_eq(qp_lookup_open(&all, &o, &l, &err), QP_OK);
+  cr_expect(qp_lookup_find(l, &p, "tensor", &pick) && pick.match == QP_MATCH_EXACT);
+  for (unsigned i = 0; i < 4; i++) {
+    qp_problem other = p;
+    *(i == 0   ? &other.experts
+      : i == 1 ? &other.top_k
+      : i == 2 ? &other.tile
+               : &other.columns) *= 2;
+    cr_expect_not(qp_lookup_find(l, &other, "tensor", &pick), "%u", i);
+  }
+  cr_assert_eq(qp_lookup_latency(l, 4, "a.jsonl", &table, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(table.rows, 1);
+  cr_expect(table.row[0].experts == 40 && table.row[0].top_k == 3);
+  qp_latency_free(&table);
+  qp_lookup_close(l);
+  qp_session_close(&s);
+}
+
 /* ---- Problems ---- */
 
 Test(problems, a_model_s_launches_are_its_linears_and_their_fusions) {
@@ -293,6 +356,32 @@ Test(problems, a_model_s_launches_are_its_linears_and_their_fusions) {
     }
     cr_assert(found, "%ux%u of %u linears", want[w][0], want[w][1], want[w][2]);
   }
+  qp_models_close(models);
+}
+
+Test(problems, a_stack_of_experts_is_a_launch_whose_tiles_are_those_of_its_router) {
+  static const char config[] =
+      "{\"model_type\": \"qwen3_moe\", \"hidden_size\": 8192, \"intermediate_size\": 96,"
+      "\"num_attention_heads\": 4, \"num_hidden_layers\": 3, \"vocab_size\": 48,"
+      "\"head_dim\": 16, \"moe_intermediate_size\": 32768, \"num_experts_per_tok\": 2,"
+      "\"mlp_only_layers\": [1], \"num_experts\": 8}";
+  static qp_model_launch l[QP_MODEL_LAUNCHES];
+  static qp_model m;
+  qp_models *models;
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK);
+  cr_assert_eq(qp_models_parse(models, "m/config.json", config, strlen(config), &m, &err), QP_OK,
+               "%s", err.text);
+  const unsigned n = qp_model_launches(&m, l);
+  unsigned stacks = 0;
+  for (unsigned i = 0; i < n; i++) {
+    qp_problem p = {.batch = 8};
+    qp_model_launch_pose(&l[i], NULL, &p);
+    cr_expect_eq(p.op, l[i].experts ? QP_OP_EXPERTS : QP_OP_GEMM);
+    if (!l[i].experts) continue;
+    cr_expect(p.experts == 8 && p.top_k == 2 && p.tile == 2, "%s: %u", l[i].label, p.tile);
+    stacks++;
+  }
+  cr_expect_eq(stacks, 3, "one, both, and down: %u", stacks);
   qp_models_close(models);
 }
 

@@ -85,20 +85,25 @@ static void choose_launches(qp_bench *b, const qp_model *m, bool all) {
       if (list[i].linears != group->linears || list[i].columns != group->columns ||
           memcmp(list[i].rows, group->rows, group->linears * sizeof *group->rows) != 0)
         continue;
+      if (list[i].experts != m->linear[group->linear[0]].experts) continue;
+      b->op[b->launches] = list[i].experts ? QP_OP_EXPERTS : QP_OP_GEMM;
       b->launch[b->launches] = list[i]; /* of equal shapes the first: named as it is met here */
       snprintf(b->launch[b->launches++].label, sizeof list[i].label, "%s", group->name);
       taken[i] = true;
     }
   b->block_launches = b->launches;
   for (unsigned i = 0; i < n; i++)
-    if (!taken[i] && (all || !strcmp(list[i].label, m->linear[m->linears].role)))
+    if (!taken[i] && (all || !strcmp(list[i].label, m->linear[m->linears].role))) {
+      b->op[b->launches] = list[i].experts ? QP_OP_EXPERTS : QP_OP_GEMM;
       b->launch[b->launches++] = list[i];
+    }
   add_others(b, m);
 }
 
-/* A rotation reads no weights, a dequant no activations. */
+/* A rotation reads no weights, a dequant no activations; cuBLAS knows no routing. */
 static bool is_absent(qp_op op, const qp_quantizer *quantizer, size_t batch) {
-  return quantizer ? op == QP_OP_ROTATE || (op == QP_OP_DEQUANT && batch) : op == QP_OP_DEQUANT;
+  return quantizer ? op == QP_OP_ROTATE || (op == QP_OP_DEQUANT && batch)
+                   : op == QP_OP_DEQUANT || op == QP_OP_EXPERTS;
 }
 
 /* Rows in order: for each batch cuBLAS' launches, then quantizer by quantizer theirs. */

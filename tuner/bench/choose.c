@@ -61,7 +61,8 @@ void qp_bench_chooser_close(qp_bench_chooser *c) {
 
 /* The best pick of the wished path, or of all; what is no gemm has none. */
 static bool find(qp_bench_chooser *c, const qp_problem *p, const char *path, qp_pick *best) {
-  if (p->op != QP_OP_GEMM) return c->lookup && qp_lookup_find(c->lookup, p, NULL, best);
+  if (p->op != QP_OP_GEMM && p->op != QP_OP_EXPERTS)
+    return c->lookup && qp_lookup_find(c->lookup, p, NULL, best);
   const char *paths[QP_MAX_PATHS];
   const size_t n = qp_families_paths(c->session->families, QP_OP_GEMM, paths, NULL);
   bool there = false;
@@ -94,6 +95,8 @@ static uint64_t bytes_of(const qp_kernel *k) {
       bytes += rows * book->entries * book->dim * 2;
     }
   }
+  if (p->op == QP_OP_EXPERTS) /* of those that tokens go to */
+    bytes = (uint64_t)((double)bytes * qp_problem_met_experts(p) / p->experts);
   return bytes;
 }
 
@@ -110,7 +113,8 @@ qp_status qp_bench_choose(qp_bench_chooser *c, const qp_problem *p, const char *
     row->table_ps = pick.ps;
   } else {
     const qp_family *family =
-        qp_families_serving(c->session->families, p, p->op == QP_OP_GEMM ? path : NULL);
+        qp_families_serving(c->session->families, p,
+                            p->op == QP_OP_GEMM || p->op == QP_OP_EXPERTS ? path : NULL);
     if (!family)
       return qp_fail(err, QP_E_ARG, "there is no %s on the path '%s'", qp_op_name(p->op),
                      path ? path : "");

@@ -41,18 +41,13 @@ typedef struct run {
 static qp_problem problem_of(const run *r, const qp_bench_row *row) {
   const qp_model_launch *l = &r->b->launch[row->launch];
   const qp_op op = r->b->op[row->launch];
-  qp_problem p = {.op = op,
-                  .segments = l->linears,
-                  .columns = l->columns,
-                  .batch = op == QP_OP_DEQUANT ? 1 : row->batch,
+  qp_problem p = {.batch = op == QP_OP_DEQUANT ? 1 : row->batch,
                   .type = QP_F16,
                   .out_type = QP_F16,
                   .arch = r->meter->info.device.arch,
                   .sm_count = r->meter->info.device.sm_count};
-  for (unsigned i = 0; i < l->linears; i++) {
-    p.segment[i].quantizer = row->quantizer;
-    p.segment[i].rows = l->rows[i];
-  }
+  qp_model_launch_pose(l, row->quantizer, &p);
+  p.op = op;
   return p;
 }
 

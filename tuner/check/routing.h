@@ -22,6 +22,10 @@ typedef enum qp_routing_kind {
       QP_ROUTING_COUNT
 } qp_routing_kind;
 
+/* Kernels of experts are timed with routings of random tokens from this seed: so many in turn, for
+   tokens of a model go to others every time, and the weights that they meet are in no cache. */
+enum { QP_ROUTING_SEED = 1, QP_ROUTINGS_TIMED = 32 };
+
 /* ids [batch][top_k] of a problem of experts or route. */
 void qp_routing_choose(const qp_problem *p, qp_routing_kind kind, qp_random *random, int32_t *ids);
 

@@ -79,18 +79,12 @@ typedef struct matrix {
 } matrix;
 
 static qp_problem problem_of(const matrix *m, size_t q, const qp_model_launch *at) {
-  qp_problem p = {.op = QP_OP_GEMM,
-                  .segments = at->linears,
-                  .columns = at->columns,
-                  .batch = m->o->batch,
+  qp_problem p = {.batch = m->o->batch,
                   .type = QP_F16,
                   .out_type = QP_F16,
                   .arch = m->arch,
                   .sm_count = m->sm_count};
-  for (unsigned i = 0; i < at->linears; i++) {
-    p.segment[i].quantizer = m->quantizer[q];
-    p.segment[i].rows = at->rows[i];
-  }
+  qp_model_launch_pose(at, m->quantizer[q], &p);
   return p;
 }
 
@@ -117,7 +111,8 @@ static void fill_crossovers(matrix *m, qp_lookup *l, const qp_records *records) 
     cell *c = &m->cell[i];
     qp_crossover_sides sides;
     const qp_problem p = problem_of(m, i / m->launches, &m->launch[i % m->launches]);
-    if (c->there && qp_crossover_find(l, records, &p, m->path[c->path], batch, batches, &sides))
+    if (c->there && p.op == QP_OP_GEMM &&
+        qp_crossover_find(l, records, &p, m->path[c->path], batch, batches, &sides))
       c->crossover = qp_crossover_rows(&sides);
   }
 }
@@ -244,6 +239,7 @@ static size_t each_other(const matrix *m, qp_lookup *l, see_other see, void *arg
     for (unsigned i = 0; i < m->model->linears + !m->model->headless; i++) {
       const qp_model_linear *at = &m->model->linear[i];
       char launch[64];
+      if (at->experts) continue;
       if (!find_other(m, l, QP_OP_DEQUANT, m->quantizer[q], at->rows, at->columns, &pick)) continue;
       snprintf(launch, sizeof launch, "dequant %.48s", at->role);
       see(m, launch, m->quantizer[q], at->columns, &pick, arg);

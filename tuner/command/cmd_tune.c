@@ -56,7 +56,7 @@ static qp_status parse_operations(const tune_options *o, operations *out, qp_err
   const unsigned of_model =
       1u << QP_OP_ROTATE | 1u << QP_OP_DEQUANT | 1u << QP_OP_GATHER | 1u << QP_OP_GEMM_GLU;
   char text[128];
-  const char *usual = o->model ? "gemm,rotate,dequant,gather,crossover" : "gemm";
+  const char *usual = o->model ? "gemm,experts,rotate,dequant,gather,crossover" : "gemm";
   snprintf(text, sizeof text, "%s", o->ops ? o->ops : usual);
   for (char *p = strtok(text, ","); p; p = strtok(NULL, ",")) {
     qp_op op;
@@ -66,9 +66,10 @@ static qp_status parse_operations(const tune_options *o, operations *out, qp_err
     }
     const qp_status status = qp_op_parse(p, &op, err);
     if (status) return qp_fail_prefix(err, status, "--ops");
-    if (op != QP_OP_GEMM && !(of_model >> op & 1))
+    if (op != QP_OP_GEMM && op != QP_OP_EXPERTS && !(of_model >> op & 1))
       return qp_fail(err, QP_E_ARG,
-                     "--ops '%s': gemm, gemm-glu, rotate, dequant, gather or crossover is needed",
+                     "--ops '%s': gemm, experts, gemm-glu, rotate, dequant, gather or crossover is "
+                     "needed",
                      p);
     out->ops |= 1u << op;
   }
@@ -292,8 +293,8 @@ static qp_status make_problems(run *r, qp_error *err) {
   if (model) launches = qp_model_launches(model, launch);
   if (o->plan)
     status = problems_of_plan(r, &w, err);
-  else if (ops & 1u << QP_OP_GEMM)
-    status = qp_problems_add(&r->problems, launch, launches, &w, &r->skipped, err);
+  else
+    status = qp_problems_add(&r->problems, launch, launches, &w, ops, &r->skipped, err);
   if (!status && model)
     status = qp_problems_add_model(&r->problems, model, r->session.families, &w, ops, err);
   free(q);
@@ -463,7 +464,8 @@ int qp_cmd_tune(int argc, char **argv) {
       QP_TEXT("paths", o.paths, "LIST",
               "of gemm families that compete: tensor,cuda; 'naive' is tuned where it is named"),
       QP_TEXT("ops", o.ops, "LIST",
-              "of a model: gemm, rotate (of linears' inputs), dequant (to 16 bits), gather (rows "
+              "of a model: gemm, experts (stacks, by random routings), rotate (of linears' "
+              "inputs), dequant (to 16 bits), gather (rows "
               "of the embedding), crossover (rows from which dequant and cuBLAS are faster): all "
               "of these; gemm-glu (up and gate to activation(gate) * up)"),
       QP_TEXT("budget", o.budget, "TIME",

@@ -211,7 +211,7 @@ static qp_status make_kernel(export *e, uint32_t target, uint32_t problem, const
   qp_choice_default(family, &choice);
   if (e->r->pdl && qp_arch_has(p->arch, QP_ARCH_PDL)) qp_choice_put(&choice, "pdl", 1);
   qp_status status = QP_OK;
-  if (e->r->choose && !qp_op_has_experts(p->op)) /* of which there are no records */
+  if (e->r->choose)
     status = e->r->choose(e->r->chooser, gpu, p, &choice, source, &latency_ps, e->err);
   if (status) return status;
   qp_kernel *k = calloc(1, sizeof *k);

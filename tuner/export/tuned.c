@@ -75,7 +75,8 @@ static qp_status choose(void *arg, const qp_export_gpu *gpu, const qp_problem *p
   qp_pick pick;
   (void)err;
   if (!s->name[0]) return QP_OK;
-  if (!qp_op_has_batch(p->op)) own.batch = 1, own.out_type = p->type; /* as they were tuned */
+  if (!qp_op_has_batch(p->op) && !qp_op_has_experts(p->op))
+    own.batch = 1, own.out_type = p->type; /* as they were tuned */
   own.inverse = false;
   f16 = own;
   f16.type = f16.out_type = QP_F16;

@@ -59,12 +59,15 @@ typedef struct filler {
 
 static qp_status put(filler *f, qp_launch_cost *cost) {
   const qp_latency_row *r = f->row;
-  if (cost->ps >= 0 && cost->row != f->index && cost->match == r->match)
+  /* Of stacks there may be rows by several tiles: the faster counts. */
+  const bool tiles = cost->ps >= 0 && cost->match == r->match && r->experts;
+  if (tiles && r->ps >= cost->ps) return QP_OK;
+  if (cost->ps >= 0 && cost->row != f->index && cost->match == r->match && !tiles)
     return qp_fail(f->err, QP_E_ARG,
                    "%s: two rows for one launch: rows %zu and %zu, %s on the %s path%s%s",
                    f->table->source, cost->row + 1, f->index + 1, r->member[0].quantizer, r->path,
                    r->key[0] ? ", key " : "", r->key);
-  if (cost->ps < 0 || r->match < cost->match)
+  if (cost->ps < 0 || r->match < cost->match || tiles)
     *cost = (qp_launch_cost){r->ps, r->spread_ps, r->match, f->index};
   return QP_OK;
 }
@@ -102,7 +105,8 @@ static qp_status place(filler *f, unsigned l, unsigned mask, unsigned placed, un
   if (placed == r->members) return take_mask(f, mask);
   if (l == f->to->linears) return QP_OK;
   const qp_model_linear *linear = group_linear(f->in->model, f->group, l);
-  if (linear->experts) return QP_OK; /* a launch of one matrix says nothing of a stack's */
+  if (linear->experts != r->experts || (r->experts && linear->active != r->top_k))
+    return QP_OK; /* a launch of one matrix says nothing of a stack's */
   qp_status status = place(f, l + 1, mask, placed, used);
   for (unsigned m = 0; m < r->members && !status; m++) {
     if ((used >> m & 1) || r->member[m].rows != linear->rows ||

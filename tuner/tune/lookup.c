@@ -55,6 +55,9 @@ qp_status qp_record_restore(const qp_record *r, qp_families *families, qp_palett
                   .columns = r->columns,
                   .batch = r->batch,
                   .rotate_fused = r->rotate_fused,
+                  .experts = r->experts,
+                  .top_k = r->top_k,
+                  .tile = r->tile,
                   .arch = r->arch,
                   .sm_count = r->sm_count};
   qp_choice c = {.family = qp_families_find(families, r->family)};
@@ -114,6 +117,7 @@ struct qp_lookup {
 /* What a problem and a path look like, beside batch and types the shapes and definitions. */
 typedef struct wanted {
   unsigned op, segments, columns, batch, fused;
+  unsigned experts, top_k, tile;
   struct {
     unsigned rows;
     char hash[36];
@@ -131,6 +135,9 @@ static void want_record(const qp_record *r, wanted *w) {
   w->columns = r->columns;
   w->batch = r->batch;
   w->fused = r->rotate_fused;
+  w->experts = r->experts;
+  w->top_k = r->top_k;
+  w->tile = r->tile;
   for (unsigned i = 0; i < r->segments; i++) {
     w->segment[i].rows = r->segment[i].rows;
     snprintf(w->segment[i].hash, sizeof w->segment[i].hash, "%s", r->segment[i].hash);
@@ -147,6 +154,9 @@ static void want_problem(const qp_problem *p, const char *path, wanted *w) {
   w->columns = p->columns;
   w->batch = p->batch;
   w->fused = p->rotate_fused;
+  w->experts = p->experts;
+  w->top_k = p->top_k;
+  w->tile = p->tile;
   for (unsigned i = 0; i < p->segments; i++) {
     w->segment[i].rows = p->segment[i].rows;
     snprintf(w->segment[i].hash, sizeof w->segment[i].hash, "%s", p->segment[i].quantizer->hash);
@@ -326,6 +336,8 @@ static qp_status add_row(qp_lookup *l, size_t at, unsigned batch, qp_latency_tab
   if (!e) return QP_OK;
   const qp_record *r = e->record;
   row.members = r->segments;
+  row.experts = r->experts;
+  row.top_k = r->top_k;
   for (unsigned i = 0; i < r->segments; i++) {
     row.member[i].rows = r->segment[i].rows;
     row.member[i].columns = r->columns;
@@ -348,7 +360,9 @@ qp_status qp_lookup_latency(qp_lookup *l, unsigned batch, const char *source, qp
   for (size_t i = 0; i < l->own && !status; i++) {
     const qp_record *r = l->list[i].record;
     bool first = !i || l->list[i].key != l->list[i - 1].key;
-    if (first && !strcmp(r->op, qp_op_name(QP_OP_GEMM)) && r->batch == batch && !r->rotate_fused &&
+    const bool multiplies = !strcmp(r->op, qp_op_name(QP_OP_GEMM)) ||
+                            !strcmp(r->op, qp_op_name(QP_OP_EXPERTS));
+    if (first && multiplies && r->batch == batch && !r->rotate_fused &&
         !strcmp(r->type, "f16") && strcmp(r->out_type, "f32") != 0)
       status = add_row(l, i, batch, out, err);
   }

@@ -61,8 +61,9 @@ bool qp_lookup_find(qp_lookup *l, const qp_problem *p, const char *path, qp_pick
 size_t qp_lookup_stale(const qp_lookup *l);
 
 /*
-** Every gemm problem of this batch as rows of a latency table (exact and other driver), appended to
-** '*out', whose gpu and source are set.  QP_E_ARG: a record cannot be a row; QP_E_NOMEM.
+** Every problem of gemm and experts of this batch as rows of a latency table (exact and other
+** driver), appended to '*out', whose gpu and source are set.  QP_E_ARG: a record cannot be a row;
+** QP_E_NOMEM.
 */
 qp_status qp_lookup_latency(qp_lookup *l, unsigned batch, const char *source, qp_latency_table *out,
                             qp_error *err);

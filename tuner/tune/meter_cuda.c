@@ -14,7 +14,9 @@
 #include "gen/base/resource.h"
 #include "gen/compile/nvrtc.h"
 #include "runtime/cuda_time.h"
+#include "runtime/routing.h"
 #include "tuner/base/cublas.h"
+#include "tuner/check/routing.h"
 #include "tuner/tune/cupti.h"
 #include "tuner/tune/meter.h"
 #include "tuner/tune/nvml.h"
@@ -54,6 +56,8 @@ struct qp_metered {
   qp_devptr own[QP_MAX_STREAMS * QP_MAX_CODEBOOKS + 3 * QP_MAX_SEGMENTS + 4];
   unsigned owns;
   qp_devptr y[2][QP_MAX_SEGMENTS]; /* outputs, in turn; of a rotation the first */
+  qp_devptr routings;              /* QP_ROUTINGS_TIMED of experts, in turn */
+  size_t routing_bytes;            /* of one */
   size_t copy_bytes;               /* of one copy of the weights */
   unsigned next;                   /* launches so far */
 };
@@ -106,7 +110,8 @@ static qp_status add(gpu *g, qp_metered *c, const void *data, size_t bytes, qp_d
 /* Random numbers below 2 in size, as fp16 and as bf16: zeros would draw less power than a model. */
 static qp_status add_activations(gpu *g, qp_metered *c, qp_error *err) {
   const qp_problem *p = &c->kernel->problem;
-  const size_t words = (size_t)p->columns * p->batch / 2 + 16384; /* padding is read, too */
+  const size_t rows = qp_op_has_experts(p->op) ? qp_problem_assignments(p) : p->batch;
+  const size_t words = p->columns * rows / 2 + 16384; /* padding is read, too */
   uint32_t *x = malloc(4 * words);
   if (!x) return qp_fail(err, QP_E_NOMEM, "no memory for activations");
   qp_random random = {2};
@@ -146,14 +151,17 @@ static qp_status add_segments(gpu *g, qp_metered *c, qp_error *err) {
   const qp_problem *p = &c->kernel->problem;
   qp_status status = QP_OK;
   for (unsigned i = 0; i < p->segments && !status; i++) {
-    const size_t rows = (p->segment[i].rows + 31) / 32 * 32;
+    const bool stacks = qp_op_has_experts(p->op);
+    const size_t of_one = (p->segment[i].rows + 31) / 32 * 32;
+    const size_t rows = of_one * (stacks ? p->experts : 1);
+    const size_t rows_of_y = stacks ? qp_problem_assignments(p) : p->batch;
     float *scale = malloc(rows * sizeof *scale);
     if (!scale) return qp_fail(err, QP_E_NOMEM, "no memory for scales");
     for (size_t r = 0; r < rows; r++) scale[r] = 0.03125f;
     status = add(g, c, scale, rows * sizeof *scale, &c->args.segment[i].scale, err);
     free(scale);
     if (p->op == QP_OP_GATHER) continue; /* what it writes is a few rows: add_rows */
-    const size_t bytes = p->op == QP_OP_DEQUANT ? 2 * rows * p->columns : 4 * rows * p->batch;
+    const size_t bytes = p->op == QP_OP_DEQUANT ? 2 * rows * p->columns : 4 * of_one * rows_of_y;
     for (unsigned k = 0; k < 2 && !status; k++) status = add(g, c, NULL, bytes, &c->y[k][i], err);
   }
   return status;
@@ -201,6 +209,27 @@ static qp_status add_ids(gpu *g, qp_metered *c, qp_error *err) {
   return add(g, c, id, p->batch * sizeof *id, &c->args.x, err);
 }
 
+/* Tokens to experts at random, each time to others; each assignment has a row of X of its own. */
+static qp_status add_routings(gpu *g, qp_metered *c, qp_error *err) {
+  const qp_problem *p = &c->kernel->problem;
+  const unsigned n = qp_problem_assignments(p);
+  const size_t words = (qp_routing_words(n, p->experts, p->tile) + 3) / 4 * 4;
+  qp_random random = {QP_ROUTING_SEED};
+  int32_t id[QP_MAX_BATCH * QP_MAX_TOP_K];
+  uint32_t *routing = calloc(QP_ROUTINGS_TIMED * words, sizeof *routing);
+  if (!routing) return qp_fail(err, QP_E_NOMEM, "no memory for routings");
+  for (unsigned i = 0; i < QP_ROUTINGS_TIMED; i++) {
+    qp_routing_choose(p, QP_ROUTING_RANDOM, &random, id);
+    qp_routing_sort(p, id, n, routing + i * words);
+  }
+  c->routing_bytes = 4 * words;
+  c->args.x_share = 1;
+  const qp_status status =
+      add(g, c, routing, QP_ROUTINGS_TIMED * c->routing_bytes, &c->routings, err);
+  free(routing);
+  return status;
+}
+
 static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
   const qp_kernel *k = c->kernel;
   const qp_op op = k->problem.op;
@@ -215,6 +244,7 @@ static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
   if (!status && (k->problem.rotate_fused || rows))
     status = add(g, c, NULL, (size_t)k->problem.columns / 8 + 16, &c->args.signs, err);
   if (!status && rows) status = add_rows(g, c, err);
+  if (!status && op == QP_OP_EXPERTS) status = add_routings(g, c, err);
   if (!status) status = add_prologue(g, c, err);
   if (!status) status = add_segments(g, c, err);
   for (unsigned i = 0; i < k->streams && !status; i++) status = add_codebooks(g, c, i, err);
@@ -237,6 +267,7 @@ static void make_launch(gpu *g, qp_metered *c, bool pdl, unsigned at) {
   place_weights(k, g->pool + g->cursor, &a);
   g->cursor += c->copy_bytes;
   for (unsigned i = 0; i < k->problem.segments; i++) a.segment[i].y = c->y[n % 2][i];
+  if (c->routings) a.routing = c->routings + n % QP_ROUTINGS_TIMED * c->routing_bytes;
   if (qp_op_rotates(k->problem.op) || k->problem.op == QP_OP_GATHER) a.y = c->y[n % 2][0];
   if (k->adds_to_zero) {
     a.zero = c->y[(n + 1) % 2][0];

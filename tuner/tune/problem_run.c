@@ -196,6 +196,7 @@ static int64_t floor_ps(const qp_problem_run *c) {
   for (unsigned i = 0; i < p->segments; i++)
     bytes += (double)p->segment[i].rows * p->columns *
              (p->segment[i].quantizer->stored_rate / 8 + (p->op == QP_OP_DEQUANT ? 2 : 0));
+  bytes *= qp_problem_met_experts(p);
   return c->t->info.read_gbs > 0 ? llround(bytes / c->t->info.read_gbs * 1e3) : 0;
 }
 
@@ -266,6 +267,8 @@ static bool is_bounded(qp_problem_run *c, const qp_candidate *x, qp_error *why) 
   const char *binds = "issue";
   for (unsigned p = 0; p < QP_PIPE_COUNT; p++)
     if (b.pipe_us[p] > us) us = b.pipe_us[p], binds = qp_pipe_name((qp_pipe)p);
+  const qp_problem *problem = &x->kernel.problem;
+  if (problem->experts) us *= qp_problem_met_experts(problem) / problem->experts; /* at least */
   if (us * 1e6 <= faster_clock * (double)c->rival_ps) return false;
   qp_fail(why, QP_E_LIMIT, "bounded by %s: %.2f us; another path took %.2f us", binds, us,
           (double)c->rival_ps * 1e-6);

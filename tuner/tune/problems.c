@@ -10,7 +10,19 @@
 
 static bool same_launch(const qp_model_launch *a, const qp_model_launch *b) {
   return a->linears == b->linears && a->columns == b->columns &&
+         a->experts == b->experts && a->top_k == b->top_k && a->widest == b->widest &&
          !memcmp(a->rows, b->rows, a->linears * sizeof *a->rows);
+}
+
+/* The largest K of the stacks to which one routing goes. */
+static unsigned widest_of(const qp_model *m, unsigned experts, unsigned top_k) {
+  unsigned columns = 0;
+  for (unsigned g = 0; g < m->groups; g++) {
+    const qp_model_linear *l = &m->linear[m->group[g].linear[0]];
+    if (l->experts == experts && l->active == top_k && m->group[g].columns > columns)
+      columns = m->group[g].columns;
+  }
+  return columns;
 }
 
 static unsigned push(qp_model_launch *list, unsigned n, const qp_model_launch *l) {
@@ -22,7 +34,13 @@ static unsigned push(qp_model_launch *list, unsigned n, const qp_model_launch *l
 
 /* The linears of 'mask' of a group, named by their roles. */
 static qp_model_launch subset(const qp_model *m, const qp_model_group *g, unsigned mask) {
+  const qp_model_linear *first = &m->linear[g->linear[0]];
   qp_model_launch l = {.columns = g->columns, .copies = qp_model_copies(m, g->linear[0])};
+  if (first->experts) {
+    l.experts = first->experts;
+    l.top_k = first->active;
+    l.widest = widest_of(m, l.experts, l.top_k);
+  }
   size_t n = 0;
   for (unsigned i = 0; i < g->linears; i++) {
     if (!(mask >> i & 1)) continue;
@@ -40,7 +58,6 @@ unsigned qp_model_launches(const qp_model *m, qp_model_launch out[QP_MODEL_LAUNC
   unsigned n = 0;
   for (unsigned g = 0; g < m->groups; g++)
     for (unsigned mask = 1; mask < 1u << m->group[g].linears; mask++) {
-      if (m->linear[m->group[g].linear[0]].experts) break; /* a stack is no gemm */
       qp_model_launch l = subset(m, &m->group[g], mask);
       n = push(out, n, &l);
     }
@@ -51,9 +68,23 @@ unsigned qp_model_launches(const qp_model *m, qp_model_launch out[QP_MODEL_LAUNC
   return push(out, n, &l);
 }
 
+void qp_model_launch_pose(const qp_model_launch *l, const qp_quantizer *q, qp_problem *p) {
+  p->op = l->experts ? QP_OP_EXPERTS : QP_OP_GEMM;
+  p->segments = l->linears;
+  p->columns = l->columns;
+  for (unsigned i = 0; i < l->linears; i++) {
+    p->segment[i].quantizer = q;
+    p->segment[i].rows = l->rows[i];
+  }
+  p->experts = l->experts;
+  p->top_k = l->top_k;
+  p->tile = l->experts ? qp_problem_usual_tile(p->batch, l->widest) : 0;
+}
+
 static bool same_problem(const qp_problem *a, const qp_problem *b) {
   bool same = a->op == b->op && a->segments == b->segments && a->columns == b->columns &&
-              a->batch == b->batch && a->type == b->type && a->out_type == b->out_type;
+              a->batch == b->batch && a->type == b->type && a->out_type == b->out_type &&
+              a->experts == b->experts && a->top_k == b->top_k && a->tile == b->tile;
   for (unsigned i = 0; i < a->segments && same; i++)
     same = a->segment[i].quantizer == b->segment[i].quantizer &&
            a->segment[i].rows == b->segment[i].rows;
@@ -81,10 +112,7 @@ static qp_status add(qp_tune_problems *list, const qp_tune_problem *p, qp_error 
 
 static qp_tune_problem problem_of(const qp_model_launch *l, const qp_problems_wishes *w,
                                   const qp_quantizer *q, unsigned batch, const qp_family *family) {
-  qp_tune_problem t = {.problem = {.op = QP_OP_GEMM,
-                                   .segments = l->linears,
-                                   .columns = l->columns,
-                                   .batch = batch,
+  qp_tune_problem t = {.problem = {.batch = batch,
                                    .type = w->type,
                                    .out_type = w->type,
                                    .arch = w->arch,
@@ -92,14 +120,26 @@ static qp_tune_problem problem_of(const qp_model_launch *l, const qp_problems_wi
                        .family = family,
                        .launches = l->copies ? l->copies : 1};
   unsigned rows = 0;
-  for (unsigned i = 0; i < l->linears; i++) {
-    t.problem.segment[i].quantizer = q;
-    t.problem.segment[i].rows = l->rows[i];
-    rows += l->rows[i];
-  }
+  qp_model_launch_pose(l, q, &t.problem);
+  for (unsigned i = 0; i < l->linears; i++) rows += l->rows[i];
   snprintf(t.path, sizeof t.path, "%s", family->path);
   snprintf(t.label, sizeof t.label, "%.32s %ux%u", l->label, rows, l->columns);
   return t;
+}
+
+/* The families of gemm that are tuned, or of a stack those of experts on the same paths. */
+static size_t families_of(const qp_model_launch *l, const qp_problems_wishes *w,
+                          const qp_family *out[QP_MAX_FAMILIES]) {
+  size_t n = 0;
+  for (size_t f = 0; f < w->families; f++) {
+    bool known = false;
+    for (size_t i = 0; i < f; i++) known |= !strcmp(w->family[i]->path, w->family[f]->path);
+    if (!l->experts)
+      out[n++] = w->family[f];
+    else if (!known)
+      n += qp_families_of(w->all, QP_OP_EXPERTS, w->family[f]->path, false, out + n);
+  }
+  return n;
 }
 
 /* Shapes that no kernel can have are no problems; '*fits': this is one. */
@@ -108,21 +148,25 @@ static qp_status add_launch(qp_tune_problems *list, const qp_model_launch *launc
                             bool *fits, qp_error *err) {
   qp_error why = {0};
   qp_status status = QP_OK;
-  for (size_t f = 0; f < w->families && !status; f++) {
-    const qp_tune_problem t = problem_of(launch, w, q, batch, w->family[f]);
-    *fits = !qp_problem_check(&t.problem, &why);
+  const qp_family *family[QP_MAX_FAMILIES];
+  const size_t n = families_of(launch, w, family);
+  for (size_t f = 0; f < n && !status; f++) {
+    const qp_tune_problem t = problem_of(launch, w, q, batch, family[f]);
+    *fits = !qp_problem_check(&t.problem, &why) && qp_family_serves(family[f], &t.problem);
     if (*fits) status = add(list, &t, err);
   }
   return status;
 }
 
 qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch, size_t launches,
-                          const qp_problems_wishes *w, size_t *skipped, qp_error *err) {
+                          const qp_problems_wishes *w, unsigned ops, size_t *skipped,
+                          qp_error *err) {
   qp_status status = QP_OK;
   for (size_t b = 0; b < w->batches; b++)
     for (size_t q = 0; q < w->quantizers; q++)
       for (size_t l = 0; l < launches && !status; l++) {
         bool fits = true;
+        if (!(ops >> (launch[l].experts ? QP_OP_EXPERTS : QP_OP_GEMM) & 1)) continue;
         status = add_launch(list, &launch[l], w, w->quantizer[q], w->batch[b], &fits, err);
         *skipped += !fits && !q; /* counted once a batch */
       }
@@ -303,14 +347,28 @@ qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
   return QP_OK;
 }
 
+/* The same of a plan's stacks. */
+static unsigned widest_of_plan(const qp_plan *plan, const qp_plan_linear *like) {
+  unsigned columns = 0;
+  for (unsigned i = 0; i < plan->linears; i++) {
+    const qp_plan_linear *l = &plan->linear[i];
+    if (l->experts == like->experts && l->active == like->active && l->columns > columns)
+      columns = l->columns;
+  }
+  return columns;
+}
+
 /* false: a launch in 16 bits, which is no problem of ours. */
 static bool problem_of_plan(const qp_plan *plan, const qp_plan_launch *l,
                             const qp_quantizer *const *quantizer, const qp_problems_wishes *w,
                             unsigned batch, qp_tune_problem *out) {
+  const qp_plan_linear *first = &plan->linear[l->linear[0]];
   unsigned rows = 0;
-  *out = (qp_tune_problem){.problem = {.op = QP_OP_GEMM,
+  *out = (qp_tune_problem){.problem = {.op = first->experts ? QP_OP_EXPERTS : QP_OP_GEMM,
                                        .segments = l->members,
-                                       .columns = plan->linear[l->linear[0]].columns,
+                                       .columns = first->columns,
+                                       .experts = first->experts,
+                                       .top_k = first->active,
                                        .batch = batch,
                                        .type = w->type,
                                        .out_type = w->type,
@@ -324,6 +382,7 @@ static bool problem_of_plan(const qp_plan *plan, const qp_plan_launch *l,
     out->problem.segment[i].rows = at->rows;
     rows += at->rows;
   }
+  if (first->experts) out->problem.tile = qp_problem_usual_tile(batch, widest_of_plan(plan, first));
   snprintf(out->label, sizeof out->label, "%.31s %ux%u", l->group, rows, out->problem.columns);
   return true;
 }
@@ -331,11 +390,11 @@ static bool problem_of_plan(const qp_plan *plan, const qp_plan_launch *l,
 static bool is_any_path(const char *path) { return !*path || !strcmp(path, "any"); }
 
 /* The families of the launch's path, or of the path that the default family has. */
-static size_t families_of_plan(const qp_families *all, const char *path,
+static size_t families_of_plan(const qp_families *all, qp_op op, const char *path,
                                const qp_family *out[QP_MAX_FAMILIES]) {
-  const qp_family *usual = qp_families_for(all, QP_OP_GEMM, NULL);
+  const qp_family *usual = qp_families_for(all, op, NULL);
   if (is_any_path(path) && !usual) return 0;
-  return qp_families_of(all, QP_OP_GEMM, is_any_path(path) ? usual->path : path, false, out);
+  return qp_families_of(all, op, is_any_path(path) ? usual->path : path, false, out);
 }
 
 qp_status qp_problems_check_plan(const qp_plan *plan, const qp_families *families, qp_error *err) {
@@ -353,7 +412,7 @@ qp_status qp_problems_check_plan(const qp_plan *plan, const qp_families *familie
 static qp_status add_plan_launch(qp_tune_problems *list, const qp_plan_launch *l,
                                  const qp_problems_wishes *w, qp_tune_problem *t, qp_error *err) {
   const qp_family *family[QP_MAX_FAMILIES];
-  const size_t n = families_of_plan(w->all, l->path, family);
+  const size_t n = families_of_plan(w->all, t->problem.op, l->path, family);
   qp_status status = qp_problem_check(&t->problem, err);
   for (size_t f = 0; f < n && !status; f++) {
     t->family = family[f];

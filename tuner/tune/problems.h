@@ -29,16 +29,23 @@ typedef struct qp_model_launch {
   char label[64];
   unsigned linears, rows[QP_MODEL_GROUP_LINEARS], columns;
   bool fused;      /* more than one linear */
+  unsigned experts, top_k; /* of stacks, whose shapes are those of one expert; else 0 */
+  unsigned widest; /* of stacks: the largest K of those that one routing serves, its tiles' */
   unsigned copies; /* in the whole model: linears of all blocks that it may stand for */
 } qp_model_launch;
 
 enum { QP_MODEL_LAUNCHES = 256 };
 
 /*
-** Launches that a plan may use: each linear, each subset of linears that read the same input, and
-** the lm_head; equal shapes in equal order once.  At most QP_MODEL_LAUNCHES; returns their number.
+** Launches that a plan may use: each linear or stack of experts, each subset of those that read the
+** same input, and the lm_head; equal shapes in equal order once.  At most QP_MODEL_LAUNCHES;
+** returns their number.
 */
 unsigned qp_model_launches(const qp_model *m, qp_model_launch out[QP_MODEL_LAUNCHES]);
+
+/* Make '*p' the problem of a launch: operation, shapes, by one quantizer, and of stacks how their
+   tiles are; batch, types and device are those it has. */
+void qp_model_launch_pose(const qp_model_launch *l, const qp_quantizer *q, qp_problem *p);
 
 typedef struct qp_problems_wishes {
   const qp_quantizer *const *quantizer;
@@ -53,14 +60,16 @@ typedef struct qp_problems_wishes {
 } qp_problems_wishes;
 
 /*
-** Every launch x quantizer (one for all segments) x batch x family, in this order from the outside:
+** Of operations, gemm or experts, in 'ops' (bits 1 << QP_OP_*):  every launch x quantizer (one for
+** all segments) x batch x family, in this order from the outside:
 ** batch, quantizer, launch, family; so that where time ends, whole quantizers are known.  Launches
 ** whose shapes kernels cannot have (rows no multiple of 16) are left out and counted in '*skipped',
 ** once a batch.  A problem that is there already is counted ('launches'), not added again.
 ** QP_E_NOMEM.
 */
 qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch, size_t launches,
-                          const qp_problems_wishes *w, size_t *skipped, qp_error *err);
+                          const qp_problems_wishes *w, unsigned ops, size_t *skipped,
+                          qp_error *err);
 /*
 ** What a model launches beside its gemms; 'ops' has the bits 1 << QP_OP_*.  With rotate: the
 ** rotation of each input of linears, at every batch (of a group one, for all that read it), alone

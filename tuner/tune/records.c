@@ -15,6 +15,7 @@
 #include "gen/base/file.h"
 #include "gen/base/json.h"
 #include "gen/base/text.h"
+#include "tuner/check/routing.h"
 
 enum { VERSION = 1, MOST_BYTES = 256 << 20 };
 static const char schema[] = "qpal-records";
@@ -60,6 +61,10 @@ void qp_record_begin(const qp_kernel *kernel, const qp_choice *asked, qp_record 
                      .columns = p->columns,
                      .batch = p->batch,
                      .rotate_fused = p->rotate_fused,
+                     .experts = p->experts,
+                     .top_k = p->top_k,
+                     .tile = p->tile,
+                     .routing_seed = p->op == QP_OP_EXPERTS ? QP_ROUTING_SEED : 0,
                      .arch = p->arch,
                      .sm_count = p->sm_count};
   snprintf(out->kernel, sizeof out->kernel, "%s", kernel->name);
@@ -107,6 +112,13 @@ typedef enum presence { FULL, EMPTY, MISSING } presence;
   X(why, EMPTY)                                                                                    \
   X(throttle, EMPTY)
 
+/* Of stacks alone: written where they are not 0, and 0 where they are missing. */
+#define STACK_NUMBERS(X)                                                                           \
+  X(experts, unsigned, 0, QP_MAX_EXPERTS)                                                          \
+  X(top_k, unsigned, 0, QP_MAX_TOP_K)                                                              \
+  X(tile, unsigned, 0, QP_MAX_TILE)                                                                \
+  X(routing_seed, unsigned, 0, 1 << 30)
+
 #define NUMBERS(X)                                                                                 \
   X(columns, unsigned, 1, 1 << 22)                                                                 \
   X(batch, unsigned, 1, 1 << 20)                                                                   \
@@ -145,6 +157,10 @@ char *qp_record_print(const qp_record *r) {
 #define X(name, type, lo, hi)                                                                      \
   if (ok) ok = cJSON_AddNumberToObject(o, #name, (double)r->name) != NULL;
   NUMBERS(X)
+#undef X
+#define X(name, type, lo, hi)                                                                      \
+  if (ok && r->name) ok = cJSON_AddNumberToObject(o, #name, (double)r->name) != NULL;
+  STACK_NUMBERS(X)
 #undef X
 #define X(name, may)                                                                               \
   if (ok && strcmp(#name, "kernel") != 0) ok = cJSON_AddStringToObject(o, #name, r->name) != NULL;
@@ -216,6 +232,13 @@ static qp_status take_record(const char *where, const cJSON *o, qp_record *out, 
   if (!status) status = qp_json_integer(o, where, #name, lo, (int64_t)(hi), &n, err);              \
   if (!status) r.name = (type)n;
   NUMBERS(X)
+#undef X
+#define X(name, type, lo, hi)                                                                      \
+  if (!status && cJSON_GetObjectItemCaseSensitive(o, #name)) {                                     \
+    status = qp_json_integer(o, where, #name, lo, (int64_t)(hi), &n, err);                         \
+    r.name = (type)n;                                                                              \
+  }
+  STACK_NUMBERS(X)
 #undef X
 #define X(name, may)                                                                               \
   if (!status) status = read_text(o, where, #name, may, r.name, sizeof r.name, err);

@@ -47,6 +47,8 @@ typedef struct qp_record {
   unsigned columns, batch;
   char type[8], out_type[8];
   bool rotate_fused;
+  unsigned experts, top_k, tile; /* of stacks and what routes to them, else 0 */
+  unsigned routing_seed; /* of the routings that were timed (tuner/check/routing.h); 0: of others */
   unsigned arch, sm_count;
   char tunables[256]; /* "warps=16,runs=0,..." as they were asked for */
   char generator[33]; /* hash of the CUDA source that was generated: what makes a record stale */

@@ -27,6 +27,8 @@ static qp_status add_near(reading *r, const qp_problem *p, const char *path) {
   if (!qp_lookup_find(r->lookup, p, path, &pick) || pick.match <= QP_MATCH_OTHER_DRIVER)
     return QP_OK;
   qp_latency_row row = {.members = p->segments,
+                        .experts = p->experts,
+                        .top_k = p->top_k,
                         .batch = p->batch,
                         .ps = pick.ps,
                         .spread_ps = qp_record_standard_error(pick.record),
@@ -45,18 +47,12 @@ static qp_status add_near(reading *r, const qp_problem *p, const char *path) {
 
 static qp_status add_launch(reading *r, const qp_model_launch *launch, const qp_quantizer *q,
                             unsigned batch) {
-  qp_problem p = {.op = QP_OP_GEMM,
-                  .segments = launch->linears,
-                  .columns = launch->columns,
-                  .batch = batch,
+  qp_problem p = {.batch = batch,
                   .type = QP_F16,
                   .out_type = QP_F16,
                   .arch = r->records.list[0].arch,
                   .sm_count = r->records.list[0].sm_count};
-  for (unsigned i = 0; i < launch->linears; i++) {
-    p.segment[i].quantizer = q;
-    p.segment[i].rows = launch->rows[i];
-  }
+  qp_model_launch_pose(launch, q, &p);
   const char *path[QP_MAX_PATHS];
   const size_t paths = qp_families_paths(r->session->families, QP_OP_GEMM, path, NULL);
   qp_status status = QP_OK;
@@ -148,7 +144,8 @@ static void batches_text(const qp_records *records, char *out, size_t size) {
     bool any = false;
     for (size_t i = 0; i < records->count && !any; i++)
       any = records->list[i].batch == b && records->list[i].outcome == QP_RECORD_OK &&
-            !strcmp(records->list[i].op, qp_op_name(QP_OP_GEMM));
+            (!strcmp(records->list[i].op, qp_op_name(QP_OP_GEMM)) ||
+             !strcmp(records->list[i].op, qp_op_name(QP_OP_EXPERTS)));
     if (any) n += (size_t)snprintf(out + n, size - n, "%s%u", n ? ", " : "", b);
   }
 }

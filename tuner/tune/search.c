@@ -240,6 +240,10 @@ int64_t qp_search_roofline(const qp_kernel *k, const qp_instruction_mix *mix, do
   double bytes = qp_kernel_weight_bytes(k), weights = 0;
   for (unsigned s = 0; s < k->problem.segments; s++)
     weights += (double)k->problem.segment[s].rows * k->problem.columns;
+  /* Of stacks the experts that tokens go to; 'bytes' are those of all. */
+  const double met = qp_problem_met_experts(&k->problem);
+  weights *= met;
+  if (k->problem.experts) bytes *= met / k->problem.experts;
   double memory = bytes / ((read_gbs > 0 ? read_gbs : 1000) * 1e9), issue = 0;
   if (mix->global_load && bytes > 0) {
     double lane_weights = mix->global_load * 128.0 / (8 * bytes / weights);
