@@ -88,7 +88,13 @@ qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err) {
   return QP_OK;
 }
 
+qp_status qp_coder_use_stages(qp_coder *c, qp_error *err) {
+  const bool can = c->kind == QP_CODER_CODES && !c->stages.count;
+  return can ? qp_stages_make(&c->stages, c->quantizer, err) : QP_OK;
+}
+
 void qp_coder_free(qp_coder *c) {
+  qp_stages_free(&c->stages);
   free(c->values);
   qp_trellis_free(&c->trellis);
   qp_codewords_free(&c->words);
@@ -113,6 +119,7 @@ struct qp_coder_work {
   qp_field_search *fields;            /* FIELDS */
   qp_nested *nested;                  /* NESTED */
   uint32_t (*chosen)[QP_MAX_FIELDS];  /* NESTED: [32][groups of a unit], for the unit in hand */
+  float *scratch;                     /* CODES in stages */
   size_t weights, steps;              /* of a lane */
   float *target;                      /* [32][weights], in the order of the lanes' streams */
   uint32_t *code;                     /* [32][steps] */
@@ -145,7 +152,8 @@ qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work
   w->row_code = malloc(sizeof *w->row_code * LANES * w->weights);
   const size_t own = c->kind == QP_CODER_ROWS ? (size_t)c->states * c->quantizer->dim : 1;
   w->row_value = malloc(sizeof *w->row_value * LANES * own);
-  qp_status status = w->target && w->code && w->row_code && w->row_value
+  w->scratch = malloc(sizeof *w->scratch * (qp_stages_scratch(&c->stages) + 1));
+  qp_status status = w->target && w->code && w->row_code && w->row_value && w->scratch
                          ? QP_OK
                          : qp_fail(err, QP_E_NOMEM, "no memory for the codes of 32 rows");
   if (!status && c->kind == QP_CODER_TRELLIS) status = qp_search_new(&c->trellis, &w->search, err);
@@ -174,6 +182,7 @@ void qp_coder_work_free(qp_coder_work *w) {
   free(w->code);
   free(w->row_code);
   free(w->row_value);
+  free(w->scratch);
   free(w);
 }
 
@@ -293,15 +302,22 @@ static void scatter(const qp_coder *c, qp_coder_work *w, const qp_stream *s, uns
   w->group[lane] = group;
 }
 
+static void nearest_codes(const qp_coder *c, qp_coder_work *w, size_t n, const float *targets,
+                          uint32_t *codes) {
+  if (c->stages.count)
+    qp_stages_search(&c->stages, n, targets, w->scratch, codes);
+  else
+    qp_codewords_nearest(&c->words, n, targets, codes);
+}
+
 static void code_stretch(const qp_coder *c, qp_coder_work *w, const qp_stream *s, const stretch *p,
                          const float *targets, float *values, unsigned stride) {
   gather(w, s, p, targets, stride);
   if (c->kind == QP_CODER_TRELLIS) search(c, w, p);
   for (unsigned lane = p->lane; lane < LANES; lane += p->apart) {
     if (c->kind == QP_CODER_CODES)
-      qp_codewords_nearest(&c->words, p->steps,
-                           w->target + lane * w->weights + p->step * c->quantizer->dim,
-                           w->code + lane * w->steps + p->step);
+      nearest_codes(c, w, p->steps, w->target + lane * w->weights + p->step * c->quantizer->dim,
+                    w->code + lane * w->steps + p->step);
     scatter(c, w, s, lane, p, values, stride);
   }
 }
@@ -460,7 +476,10 @@ static void code_by_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
     const bool own = c->kind == QP_CODER_ROWS;
     const float *value = own ? w->row_value + (size_t)row * c->states * dim : c->values;
     uint32_t *code = w->row_code + row * per_row + column / dim;
-    qp_codewords_nearest(own ? &w->row_words[row] : &c->words, n, targets + at, code);
+    if (own)
+      qp_codewords_nearest(&w->row_words[row], n, targets + at, code);
+    else
+      nearest_codes(c, w, n, targets + at, code);
     for (size_t i = 0; i < n * dim; i++) values[at + i] = value[code[i / dim] * dim + i % dim];
   }
 }
@@ -584,6 +603,17 @@ void qp_coder_end(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsig
                   const qp_coder_out *out) {
   if (within_rows(c)) lanes_of_rows(c, w, s);
   for (unsigned lane = 0; lane < LANES; lane++) pack_lane(w, s, row_group, lane, out->codes);
+}
+
+void qp_coder_states(const qp_coder *c, const qp_coder_work *w, unsigned lane, uint32_t *states) {
+  const uint32_t *code = w->code + lane * w->steps;
+  const qp_quantizer *q = c->quantizer;
+  uint32_t group = 0; /* of a trellis: what the last steps of the circle leave to the first */
+  for (size_t n = 0; n < w->steps + memory(c); n++) {
+    const size_t i = (n + w->steps - memory(c) % w->steps) % w->steps;
+    states[i] = q->kind == QP_TRELLIS ? code[i] << (q->window - q->step) | group : code[i];
+    group = states[i] >> q->step;
+  }
 }
 
 qp_status qp_coder_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,

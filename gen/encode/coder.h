@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "gen/encode/nearest.h"
+#include "gen/encode/stages.h"
 #include "gen/encode/trellis.h"
 #include "gen/spec/layout.h"
 #include "gen/spec/quantizer.h"
@@ -26,10 +27,13 @@ typedef struct qp_coder {
   float *values;   /* [states][dim]; NULL for FIELDS and NESTED */
   qp_trellis trellis;
   qp_codewords words;
+  qp_stages stages; /* CODES: searched in place of 'words' where it has stages */
 } qp_coder;
 
 /* QP_E_LIMIT: the quantizer cannot be encoded; QP_E_NOMEM. */
 qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err);
+/* Of CODES that are sums, search stages with a beam from now on: much faster, not the nearest. */
+qp_status qp_coder_use_stages(qp_coder *c, qp_error *err);
 void qp_coder_free(qp_coder *c);
 /* Bytes of its tables, about. */
 size_t qp_coder_bytes(const qp_coder *c);
@@ -78,6 +82,9 @@ qp_status qp_coder_columns(const qp_coder *c, qp_coder_work *w, const qp_stream 
                            const qp_coder_out *out, float *values, unsigned stride, qp_error *err);
 void qp_coder_end(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
                   const qp_coder_out *out);
+
+/* The states of a lane's steps [superblocks period.steps], of the row group that was coded last. */
+void qp_coder_states(const qp_coder *c, const qp_coder_work *w, unsigned lane, uint32_t *states);
 
 /* Group fields and codes of one row's group of columns (gen/encode/fields.c). */
 typedef struct qp_field_search qp_field_search;

@@ -4,10 +4,13 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "gen/encode/beam.h"
+#include "gen/encode/book_fit.h"
 #include "gen/encode/coder.h"
 #include "gen/encode/coders.h"
 #include "gen/encode/feedback.h"
@@ -55,6 +58,10 @@ typedef struct job {
   qp_encoded *out;
   qp_coders *coders;
   const qp_coder *coder[QP_MAX_PARTS];
+  struct { /* where codebooks are the linear's: the quantizer with them, its coder */
+    qp_quantizer view;
+    qp_coder coder;
+  } own[QP_MAX_PARTS];
   double input_scale;
   bool feeds;
   qp_feedback feedback;
@@ -388,7 +395,7 @@ static bool can_be_searched(const job *j) {
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_coder *c = j->coder[p];
     if (c->kind != QP_CODER_TRELLIS && c->kind != QP_CODER_CODES) return false;
-    if (c->quantizer->planes) return false;
+    if (c->quantizer->planes || c == &j->own[p].coder) return false;
   }
   return true;
 }
@@ -428,6 +435,77 @@ static qp_status run(job *j, qp_error *err) {
   if (status != QP_E_MISSING) return status;
   status = run_threads(j, 0, j->row_groups, code_row_group);
   return status ? qp_fail(err, status, "%s", j->error.text) : QP_OK;
+}
+
+/* ---- Codebooks of the linear's own ---- */
+
+static float *sample_rows(job *j, unsigned p, qp_stream *s, qp_error *err) {
+  const qp_encoded *e = j->out;
+  const size_t cells = (size_t)QP_GROUP_ROWS * e->part[p].stream.columns;
+  unsigned n = cells < QP_BOOK_FIT_WEIGHTS ? (unsigned)(QP_BOOK_FIT_WEIGHTS / cells) : 1;
+  if (n > j->row_groups) n = j->row_groups;
+  const unsigned rows = n < j->row_groups ? n * QP_GROUP_ROWS : e->rows;
+  float *out = malloc(sizeof *out * cells * n);
+  desk d = {.x = malloc(sizeof *d.x * QP_GROUP_ROWS * e->columns)};
+  if (!out || !d.x ||
+      qp_layout_stream(e->part[p].stream.quantizer, rows, e->part[p].stream.columns, s, err)) {
+    qp_fail(err, QP_E_NOMEM, "no memory for rows to fit codebooks to");
+    free(out);
+    out = NULL;
+  }
+  for (unsigned i = 0; out && i < n; i++) {
+    load_rows(j, &d, (unsigned)((size_t)i * j->row_groups / n));
+    copy_columns(out + i * cells, s->columns, d.x + e->part[p].column, e->columns, s->columns);
+  }
+  free(d.x);
+  return out;
+}
+
+/* The diagonal of the Hessian, of a part's columns; NULL where there is none. */
+static float *column_weights(const job *j, unsigned p) {
+  const unsigned columns = j->out->columns, from = j->out->part[p].column;
+  const unsigned n = j->out->part[p].stream.columns;
+  float *w = j->feeds ? malloc(sizeof *w * n) : NULL;
+  for (size_t k = 0; w && k < n; k++) w[k] = j->options->hessian[(from + k) * columns + from + k];
+  return w;
+}
+
+static qp_status use_own_books(job *j, unsigned p, qp_error *err) {
+  qp_quantizer *view = &j->own[p].view;
+  *view = *j->coder[p]->quantizer;
+  for (unsigned c = 0; c < view->codebooks; c++)
+    if (view->codebook[c].scope == QP_SCOPE_TENSOR)
+      view->codebook[c].data = j->out->part[p].codebook[c];
+  const qp_status status = qp_coder_make(&j->own[p].coder, view, err);
+  if (!status && j->options->beam)
+    qp_beam_set_width(&j->own[p].coder.trellis.beam, j->options->beam);
+  if (!status) j->coder[p] = &j->own[p].coder;
+  return status;
+}
+
+/* What cannot be fitted keeps the spec's codebooks, and says so. */
+static qp_status fit_books(job *j, unsigned p, qp_error *err) {
+  qp_encoded *e = j->out;
+  const qp_quantizer *q = e->part[p].stream.quantizer;
+  if (!e->part[p].stream.columns || !qp_has_tensor_books(q)) return QP_OK;
+  qp_stream s;
+  float *weight = column_weights(j, p), *rows = sample_rows(j, p, &s, err);
+  const qp_book_fit_options options = {.threads = qp_encode_threads(j->options->threads),
+                                       .beam = j->options->beam,
+                                       .column_weight = weight};
+  uint16_t *book[QP_MAX_CODEBOOKS] = {0};
+  for (unsigned c = 0; c < q->codebooks; c++)
+    if (q->codebook[c].scope == QP_SCOPE_TENSOR) book[c] = e->part[p].codebook[c];
+  qp_error why = {{0}};
+  qp_status status = rows ? qp_book_fit(q, &s, rows, &options, book, &why) : QP_E_NOMEM;
+  free(rows);
+  free(weight);
+  if (status == QP_E_ARG) {
+    snprintf(e->unfitted, sizeof e->unfitted, "%.250s", why.text);
+    return QP_OK;
+  }
+  if (status) return qp_fail(err, status, "%s", why.text);
+  return use_own_books(j, p, err);
 }
 
 /* ---- One linear ---- */
@@ -532,6 +610,7 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
   for (unsigned p = 0; !status && p < e.parts; p++) status = make_part(&j, p, columns, err);
   if (!status && !(j.input_scale > 0)) status = qp_encode_input_scale(q, &j.input_scale, err);
   if (!status && j.options->hessian) status = make_feedback(&j, err);
+  for (unsigned p = 0; !status && p < e.parts; p++) status = fit_books(&j, p, err);
   if (!status) status = run(&j, err);
   if (!status) sum_up(&j);
   if (options && options->coders)
@@ -539,6 +618,7 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
   else
     qp_coders_free(j.coders);
   qp_feedback_free(&j.feedback);
+  for (unsigned p = 0; p < e.parts; p++) qp_coder_free(&j.own[p].coder);
   free(j.lost);
   free(j.power);
   free(j.out_lost);

@@ -81,6 +81,15 @@ void qp_layout_pair(unsigned lane, unsigned j, unsigned *row, unsigned *column) 
   *column = 32 * (k / 2) + 8 * (lane & 3) + 4 * (k & 1) + 2 * (r / 2);
 }
 
+void qp_layout_weight(const qp_quantizer *q, unsigned lane, size_t i, unsigned *row,
+                      size_t *column) {
+  enum { LANE_WEIGHTS = 2 * QP_BLOCK_PAIRS };
+  (void)q;
+  unsigned in_block;
+  qp_layout_pair(lane, (unsigned)(i % LANE_WEIGHTS / 2), row, &in_block);
+  *column = i / LANE_WEIGHTS * QP_BLOCK_COLUMNS + in_block + i % 2;
+}
+
 size_t qp_layout_field(const qp_stream *s, unsigned f, unsigned row, unsigned column) {
   const qp_field *field = &s->quantizer->field[f];
   const unsigned in = row % QP_GROUP_ROWS, array = qp_layout_array(f);

@@ -88,6 +88,10 @@ unsigned qp_layout_word(unsigned words, unsigned lane, unsigned i);
 /* Row in the row group and column in the block of pair j of 'lane'. */
 void qp_layout_pair(unsigned lane, unsigned j, unsigned *row, unsigned *column);
 
+/* Row in the row group and column of the stream of weight i of a lane's stream. */
+void qp_layout_weight(const qp_quantizer *q, unsigned lane, size_t i, unsigned *row,
+                      size_t *column);
+
 /* The array of field f of a quantizer; how many arrays there are; may array a be read as fp16? */
 unsigned qp_layout_array(unsigned f);
 unsigned qp_layout_arrays(const qp_quantizer *q);

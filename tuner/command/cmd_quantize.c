@@ -182,9 +182,24 @@ static void print_hessians(const qp_job *j, const cJSON *report) {
   }
 }
 
+/* Codebooks that belong to the linears, but are those of the spec. */
+static void print_unfitted(const qp_job *j, const cJSON *report) {
+  const cJSON *linears = cJSON_GetObjectItemCaseSensitive(report, "linears");
+  for (size_t i = 0; i < j->linears; i++) {
+    const qp_job_linear *l = &j->linear[i];
+    const cJSON *entry = cJSON_GetObjectItemCaseSensitive(linears, l->name);
+    const char *why = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
+        cJSON_GetObjectItemCaseSensitive(entry, l->quantizer->name), "unfitted"));
+    if (why)
+      fprintf(stderr, "%s: its codebooks were not fitted, they are those of the file: %s\n",
+              l->name, why);
+  }
+}
+
 static void print_report(const qp_job *j, const cJSON *report, bool json, size_t encoded,
                          double seconds) {
   print_hessians(j, report);
+  print_unfitted(j, report);
   if (json) {
     char *text = cJSON_Print(report);
     if (text) puts(text);

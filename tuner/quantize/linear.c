@@ -108,6 +108,7 @@ static qp_status measure(bench *b, qp_linear_figures *out) {
                                .original = qp_measure_ratio(sums.lost_back, sums.power_back),
                                .proxy = proxy,
                                .damping = damping};
+  if (!status) memcpy(out->unfitted, b->piece[0].unfitted, sizeof out->unfitted);
   return status;
 }
 

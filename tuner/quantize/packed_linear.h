@@ -14,6 +14,7 @@ typedef struct qp_linear_figures {
   double proxy;      /* of the outputs where a Hessian was given, else = distortion */
   double damping;    /* of its Hessian, the most of several groups; 0: there was none, or zeros */
   uint64_t bytes;    /* of all tensors stored for it, but for the signs that its group shares */
+  char unfitted[256]; /* qp_encoded.unfitted */
 } qp_linear_figures;
 
 /* One part of a linear as it lies in memory or in a file; data belongs to that. */

@@ -66,6 +66,7 @@ qp_status qp_section_linear(const qp_job_linear *l, const qp_linear_figures *f, 
   cJSON_AddNumberToObject(o, "distortion_original", f->original);
   cJSON_AddNumberToObject(o, "proxy", f->proxy);
   if (f->damping > 0) cJSON_AddNumberToObject(o, "damping", f->damping);
+  if (*f->unfitted) cJSON_AddStringToObject(o, "unfitted", f->unfitted);
   char *printed = cJSON_PrintUnformatted(o), *text = printed ? strdup(printed) : NULL;
   cJSON_free(printed);
   cJSON_Delete(o);
@@ -296,7 +297,8 @@ static double mean_of(const gathering *g, const char *figure) {
 /* {"linears": {NAME: {QUANTIZER: {"distortion": D, ...}}}, ...} */
 static cJSON *make_report(const gathering *g) {
   static const char *const figures[] = {
-      "distortion", "distortion_original", "proxy", "damping", "rows", "columns", "bytes"};
+      "distortion", "distortion_original", "proxy", "damping", "rows", "columns", "bytes",
+      "unfitted"};
   const qp_model *model = qp_checkpoint_model(g->j->checkpoint);
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "model", model->name);

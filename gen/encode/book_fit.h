@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* Codebooks of a linear's own:  some of its rows --[code, solve, code again]--> entries. */
+#ifndef QP_BOOK_FIT_H
+#define QP_BOOK_FIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gen/spec/layout.h"
+#include "gen/spec/quantizer.h"
+#include "runtime/status.h"
+
+enum { QP_BOOK_FIT_WEIGHTS = 1 << 19 /* of a linear that are coded again and again */ };
+
+/* Has a quantizer (not a split) codebooks that belong to the linear? */
+bool qp_has_tensor_books(const qp_quantizer *q);
+
+typedef struct qp_book_fit_options {
+  unsigned threads;           /* at least 1 */
+  unsigned beam;              /* as qp_encode_options has it */
+  const float *column_weight; /* [columns]: what an error of a column costs; NULL: all the same */
+} qp_book_fit_options;
+
+/*
+** Fit the codebooks of scope "tensor" to rows of a linear:  's' is the stream of a whole number of
+** groups of 32 rows, rows [32 s->row_groups][s->columns] are brought to the input scale, 0 at and
+** beyond s->rows.  Coding with the codebooks as they stand and solving for their entries
+** (gen/encode/books.h) take turns until that does not help.
+** book[c], for each such codebook: in, where to start; out, the best that was met.
+** QP_E_ARG: decode is no sum of entries, so that nothing can be solved; QP_E_NOMEM, and errors of
+** qp_coder_make.  'book' is untouched on error.
+*/
+qp_status qp_book_fit(const qp_quantizer *q, const qp_stream *s, const float *rows,
+                      const qp_book_fit_options *options, uint16_t *const *book, qp_error *err);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* Codebooks that suit what was coded with them:  targets + states --[least squares]--> entries. */
+#ifndef QP_BOOKS_H
+#define QP_BOOKS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gen/spec/quantizer.h"
+#include "runtime/status.h"
+
+/*
+** Of most decodes each weight is a sum of codebook entries times numbers that the state (and the
+** group fields) choose: additive codebooks, residual ones, a matrix, a table with a scale or signs.
+** Which entries and which numbers is asked of decode itself, entry by entry: all are set to 0, one
+** to 1. Then the entries with the least sum of squared errors solve linear equations.
+*/
+typedef struct qp_books qp_books;
+
+/*
+** 'unknown' [codebooks]: those whose entries are to be found; the others stay as the quantizer has
+** them.  QP_E_NOMEM.  Free with qp_books_free.
+*/
+qp_status qp_books_new(const qp_quantizer *q, const bool *unknown, qp_books **out, qp_error *err);
+void qp_books_free(qp_books *b);
+/* Forget the targets. */
+void qp_books_clear(qp_books *b);
+
+/*
+** One code more: 'state', raw group 'fields' (as qp_quantizer_table takes them), its targets [dim]
+** and their weights [dim] (0: none is there).
+** QP_E_ARG: decode is no such sum; QP_E_NOMEM.
+*/
+qp_status qp_books_add(qp_books *b, uint32_t state, const uint32_t *fields, const float *target,
+                       const float *weight, qp_error *err);
+
+/*
+** entry[c], for each unknown codebook [entries][dim] fp16 bits: in, the entries as they are; out,
+** those with the least sum of weighted squares.  What no code reads stays.  QP_E_NOMEM.
+*/
+qp_status qp_books_solve(qp_books *b, uint16_t *const *entry, qp_error *err);
+
+#endif

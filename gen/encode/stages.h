@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* Codes of several stages whose vectors add up:  targets + a table a stage --[beam]--> codes. */
+#ifndef QP_STAGES_H
+#define QP_STAGES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/encode/nearest.h"
+#include "gen/spec/quantizer.h"
+#include "runtime/status.h"
+
+enum { QP_MAX_STAGES = 4, QP_STAGE_BITS = 16 /* of a stage, at most */ };
+
+/*
+** A vector quantizer whose decode is, but for its rounding, f(0) plus what each run of the code's
+** bits adds: additive and residual codebooks. Where the runs end is found by asking decode; a table
+** a run, the one with the largest vectors first, takes the place of one for all codes.
+*/
+typedef struct qp_stages {
+  const qp_quantizer *quantizer;
+  unsigned count, dim; /* count 0: decode is no such sum, or of one stage alone */
+  float base[QP_NEAREST_DIM];
+  struct {
+    unsigned shift, bits;
+    qp_codewords words; /* [2^bits]: what the run adds */
+    float *value;       /* [2^bits][dim] */
+  } stage[QP_MAX_STAGES];
+} qp_stages;
+
+/* A decode of another form is no error.  QP_E_NOMEM.  Free with qp_stages_free. */
+qp_status qp_stages_make(qp_stages *out, const qp_quantizer *q, qp_error *err);
+void qp_stages_free(qp_stages *s);
+size_t qp_stages_bytes(const qp_stages *s);
+
+/*
+** codes[i]: for targets [n][dim] the best that a beam of survivors finds, stage by stage.
+** 'scratch' is of qp_stages_scratch floats.  The same on every machine.
+*/
+size_t qp_stages_scratch(const qp_stages *s);
+void qp_stages_search(const qp_stages *s, size_t n, const float *targets, float *scratch,
+                      uint32_t *codes);
+
+#endif

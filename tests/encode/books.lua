@@ -1,0 +1,53 @@
+-- Quantizers whose codebooks belong to the linear, and the same with those of the file.
+local list = {}
+local function both(name, make)
+  list[#list + 1] = make(name, "tensor")
+  list[#list + 1] = make(name .. "-as-is", "spec")
+end
+
+both("additive", function (name, scope)
+  return vector {
+    name = name, dim = 4, bits = 8,
+    codebooks = { a = gaussian_kmeans { entries = 16, dim = 4, scope = scope },
+                  b = random_gaussian { entries = 16, dim = 4, seed = 2, scope = scope } },
+    decode = function (c, books) return books.a[c & 15] + books.b[c >> 4] * 0.5 end,
+  }
+end)
+
+-- A matrix times small whole numbers (GLVQ, arXiv 2510.20984).
+both("matrix", function (name, scope)
+  return vector {
+    name = name, dim = 2, bits = 4,
+    codebook = values { dim = 2, scope = scope, 1, 0, 0, 1 },
+    decode = function (c, g)
+      local z = { half_signed((c & 3) * 2 - 3) * 0.5, half_signed((c >> 2) * 2 - 3) * 0.5 }
+      return g[0] * z[1] + g[1] * z[2]
+    end,
+  }
+end)
+
+both("scaled", function (name, scope)
+  return scalar {
+    name = name, bits = 2,
+    codebook = lloyd_max { entries = 4, scope = scope },
+    group = { size = 32, scale = { "u4", 4, 15 } },
+    decode = function (c, book, g) return book[c] * half(g.scale) * 0.125 end,
+  }
+end)
+
+both("path", function (name, scope)
+  return trellis {
+    name = name, window = 8, dim = 1, step = 2,
+    codebook = random_gaussian { entries = 256, scope = scope },
+  }
+end)
+
+-- No sum of entries: a square.
+both("square", function (name, scope)
+  return scalar {
+    name = name, bits = 2,
+    codebook = lloyd_max { entries = 4, scope = scope },
+    decode = function (c, book) return book[c] * book[c] - 1 end,
+  }
+end)
+return list
