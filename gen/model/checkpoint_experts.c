@@ -2,7 +2,8 @@
 /*
 ** Experts that a checkpoint holds in one tensor, as tensors of their own.  The tensor may be
 ** [E, out, in], or [E, in, out] (turned), of two or three dimensions, with gate and up in it one
-** behind another or row by row: qp_model_stack says which.
+** behind another or row by row: qp_model_stack says which.  A bias of all experts beside it,
+** [E, out], is taken apart in the same way.
 */
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,59 @@ static qp_status add_view(qp_checkpoint *c, const qp_source_tensor *whole, const
   return QP_OK;
 }
 
+/* Room for a view of each expert. */
+static qp_status need_views(qp_checkpoint *c, unsigned experts, qp_error *err) {
+  qp_source_tensor *more = realloc(c->view, (c->views + experts) * sizeof *c->view);
+  if (!more) return qp_fail(err, QP_E_NOMEM, "%s: no memory", c->path);
+  c->view = more;
+  return QP_OK;
+}
+
+/* The biases of a stack's experts in one tensor, or NULL. */
+static qp_source_tensor *find_biases(const qp_checkpoint *c, const qp_model_linear *l,
+                                     unsigned block, const char *tensor, bool direct) {
+  char name[2 * QP_MODEL_NAME];
+  snprintf(name, sizeof name, "%s.bias", tensor);
+  if (!direct)
+    snprintf(name, sizeof name, "%s%s.%u.%s_bias", c->model.prefix, c->model.blocks, block,
+             l->stack.tensor);
+  return (qp_source_tensor *)qp_checkpoint_find_stored(c, name);
+}
+
+/* Of [E, parts * M] the M of each expert: columns of its row, which are rows of a view. */
+static qp_status add_biases(qp_checkpoint *c, const qp_model_linear *l, const qp_model_stack *s,
+                            const char *tensor, qp_source_tensor *whole, qp_error *err) {
+  if (whole->rows != l->experts || whole->columns != (uint64_t)s->parts * l->rows)
+    return qp_fail(err, QP_E_ARG,
+                   "%s: tensor '%s' is %llu x %llu: biases of %u experts of %u, so %u x %u, are "
+                   "needed",
+                   c->path, whole->name, (unsigned long long)whole->rows,
+                   (unsigned long long)whole->columns, l->experts, s->parts * l->rows, l->experts,
+                   s->parts * l->rows);
+  qp_status status = need_views(c, l->experts, err);
+  for (unsigned e = 0; e < l->experts && !status; e++) {
+    char name[QP_MODEL_NAME], bias[QP_MODEL_NAME + 16];
+    qp_model_expert(tensor, e, name);
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    c->view[c->views] = (qp_source_tensor){.name = strdup(bias),
+                                           .dims = 1,
+                                           .shape = {l->rows},
+                                           .rows = l->rows,
+                                           .columns = 1,
+                                           .type = whole->type,
+                                           .kept_type = whole->kept_type,
+                                           .whole = whole,
+                                           .begin = s->interleaved ? s->part : s->part * l->rows,
+                                           .step = s->interleaved ? s->parts : 1,
+                                           .turned = true,
+                                           .turned_row = e};
+    if (!c->view[c->views].name) return qp_fail(err, QP_E_NOMEM, "%s: no memory", c->path);
+    c->views++;
+    whole->views++;
+  }
+  return status;
+}
+
 static qp_status add_stack(qp_checkpoint *c, const qp_model_linear *l, unsigned block,
                            const char *tensor, qp_error *err) {
   bool direct;
@@ -92,14 +146,12 @@ static qp_status add_stack(qp_checkpoint *c, const qp_model_linear *l, unsigned 
   if (whole->packing) there.transposed = false; /* packed rows are read as rows */
   const qp_model_stack *s = &there;
   qp_status status = check_shape(c, whole, l, s->parts, s->transposed, err);
-  qp_source_tensor *more =
-      status ? NULL : realloc(c->view, (c->views + l->experts) * sizeof *c->view);
-  if (!status && !more) status = qp_fail(err, QP_E_NOMEM, "%s: no memory", c->path);
-  if (more) c->view = more;
+  if (!status) status = need_views(c, l->experts, err);
   for (unsigned e = 0; e < l->experts && !status; e++)
     status = add_view(c, whole, l, s, tensor, e, err);
   if (!status) whole->views += l->experts;
-  return status;
+  qp_source_tensor *biases = l->bias ? find_biases(c, l, block, tensor, direct) : NULL;
+  return status || !biases ? status : add_biases(c, l, s, tensor, biases, err);
 }
 
 qp_status qp_checkpoint_list_experts(qp_checkpoint *c, qp_error *err) {

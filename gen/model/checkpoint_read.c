@@ -47,12 +47,18 @@ static qp_status read_turned(const qp_checkpoint *c, const qp_source_tensor *t, 
                              uint64_t count, float *out, qp_error *err) {
   const uint64_t span = (count - 1) * t->step + 1, wide = t->whole->columns;
   const uint64_t from = t->turned_row * wide + t->begin + first * t->step;
-  float *piece = malloc((size_t)span * sizeof *piece);
+  float *piece = malloc((size_t)(span > wide ? span : wide) * sizeof *piece);
   if (!piece) return no_memory(c->path, err);
   qp_status status = QP_OK;
   for (uint64_t k = 0; k < t->columns && !status; k++) {
-    status = read_plain(c, t->whole, from + k * wide, span, piece, err);
-    for (uint64_t r = 0; r < count && !status; r++) out[r * t->columns + k] = piece[r * t->step];
+    const float *part = piece;
+    if (t->whole->plain) {
+      status = read_plain(c, t->whole, from + k * wide, span, piece, err);
+    } else { /* blocks are read by whole rows */
+      status = qp_checkpoint_read(c, t->whole, t->turned_row + k, 1, piece, err);
+      part += t->begin + first * t->step;
+    }
+    for (uint64_t r = 0; r < count && !status; r++) out[r * t->columns + k] = part[r * t->step];
   }
   free(piece);
   return status;

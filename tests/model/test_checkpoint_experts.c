@@ -119,6 +119,45 @@ Test(checkpoint_experts, of_gpt_oss_whose_columns_of_gate_and_up_alternate) {
   expect_experts("model.layers.0.mlp.experts.%u.%s.weight", usual);
 }
 
+static float at_biases(const uint64_t *p) { /* [E][2 I], by turns */
+  return weight(p[1] % 2 ? UP : GATE, (unsigned)p[0], (unsigned)(p[1] / 2), 0);
+}
+
+static void write_gpt_oss(uint64_t wide) {
+  static const uint64_t up[] = {E, H, 2 * I};
+  const uint64_t biases[] = {E, wide};
+  pending p;
+  write_config("gpt_oss", "\"num_local_experts\": 3,");
+  pending_begin(&p, path("in/model.safetensors"));
+  add(&p, "model.layers.0.mlp.experts.gate_up_proj", 3, up, at_mixed_gate_up);
+  add(&p, "model.layers.0.mlp.experts.gate_up_proj_bias", 2, biases, at_biases);
+  pending_write(&p);
+}
+
+Test(checkpoint_experts, of_gpt_oss_have_biases_that_alternate_too) {
+  write_gpt_oss(2 * I);
+  qp_checkpoint *c = open_checkpoint();
+  for (unsigned q = GATE; q <= UP; q++)
+    for (unsigned e = 0; e < E; e++) {
+      char name[128];
+      float out[I];
+      snprintf(name, sizeof name, "model.layers.0.mlp.experts.%u.%s.bias", e, usual[q]);
+      const qp_source_tensor *t = qp_checkpoint_find(c, name);
+      cr_assert(t && t->dims == 1 && t->rows == I && t->columns == 1, "%s", name);
+      cr_assert_eq(qp_checkpoint_read(c, t, 1, I - 1, out + 1, &err), QP_OK, "%s", err.text);
+      for (unsigned r = 1; r < I; r++) cr_expect_eq(out[r], weight((projection)q, e, r, 0));
+    }
+  qp_checkpoint_close(c);
+}
+
+Test(checkpoint_experts, with_biases_of_another_shape_are_refused) {
+  qp_checkpoint *c;
+  write_gpt_oss(2 * I + 1);
+  cr_assert_eq(qp_checkpoint_open(path("in"), models, &c, &err), QP_E_ARG);
+  cr_expect(strstr(err.text, "gate_up_proj_bias' is 3 x 9: biases of 3 experts of 8"), "%s",
+            err.text);
+}
+
 static float at_rows(projection q, const uint64_t *p) { /* [E I][H] */
   return weight(q, (unsigned)(p[0] / I), (unsigned)(p[0] % I), (unsigned)p[1]);
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""test_experts.py QPAL LIBQPAL WORK: a made-up Qwen3-MoE goes round.  Planned, quantized, exported,
-and one block's experts run through the public interface in the simulator, compared with a reference
-on the unpacked weights.  Needs the standard library alone."""
+"""test_experts.py QPAL LIBQPAL WORK: a made-up Qwen3-MoE and gpt-oss go round.  Planned, quantized,
+exported, and one block's experts run through the public interface in the simulator, compared with
+a reference on the unpacked weights.  Needs the standard library alone."""
 
 import array
 import ctypes
@@ -25,6 +25,7 @@ MLP = "model.layers.0.mlp."
 IDS = [[0, 5], [2, 0], [5, 3]]  # no token goes to 1 and 4
 WEIGHTS = [0.75, 0.25, 0.5, 0.5, 0.125, 0.875]  # of the router
 TOKENS = len(IDS)
+LIMIT = 2.0  # of gpt-oss; 7 in the published ones
 
 
 def write_safetensors(path, tensors):
@@ -90,18 +91,76 @@ def make_checkpoint(folder):
         "rms_norm_eps": 1e-6}))
 
 
+def make_gpt_oss(folder):
+    """As transformers 5 writes one: gate and up in one tensor, their columns by turns, [in, out];
+    biases of all experts; what steers attention beside it."""
+    rng = random.Random(3)
+
+    def w(*shape, size=0.05):
+        return shape, array.array("f", (rng.gauss(0, size) for _ in range(math.prod(shape))))
+
+    def ones(n):
+        return (n,), array.array("f", [1] * n)
+
+    block = "model.layers.0."
+    tensors = {"model.embed_tokens.weight": w(64, HIDDEN), "lm_head.weight": w(64, HIDDEN),
+               "model.norm.weight": ones(HIDDEN), MLP + "router.weight": w(EXPERTS, HIDDEN),
+               MLP + "router.bias": w(EXPERTS), block + "self_attn.sinks": w(2),
+               MLP + "experts.gate_up_proj": w(EXPERTS, HIDDEN, 2 * INNER, size=0.2),
+               MLP + "experts.gate_up_proj_bias": w(EXPERTS, 2 * INNER, size=0.5),
+               MLP + "experts.down_proj": w(EXPERTS, INNER, HIDDEN),
+               MLP + "experts.down_proj_bias": w(EXPERTS, HIDDEN, size=0.2)}
+    for name, rows, columns in (("q", 128, HIDDEN), ("k", 64, HIDDEN), ("v", 64, HIDDEN),
+                                ("o", HIDDEN, 128)):
+        tensors[f"{block}self_attn.{name}_proj.weight"] = w(rows, columns)
+        tensors[f"{block}self_attn.{name}_proj.bias"] = w(rows)
+    for name in ("input_layernorm", "post_attention_layernorm"):
+        tensors[f"{block}{name}.weight"] = ones(HIDDEN)
+    folder.mkdir()
+    write_safetensors(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps({
+        "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "hidden_size": HIDDEN,
+        "intermediate_size": INNER, "num_local_experts": EXPERTS, "num_experts_per_tok": TOP_K,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64,
+        "vocab_size": 64, "swiglu_limit": LIMIT, "attention_bias": True, "sliding_window": 128,
+        "layer_types": ["full_attention"], "tie_word_embeddings": False, "rms_norm_eps": 1e-5}))
+    return tensors
+
+
 def run(*args):
     subprocess.run([QPAL, *map(str, args)], check=True, stdout=subprocess.DEVNULL)
 
 
-def reference(x):
-    """The weighted sums of down(silu(gate x) * up x) of each token's experts, in double precision."""
-    tensors = read_safetensors(WORK / "plain")
+def silu_glu(g, u):
+    return g / (1 + math.exp(-g)) * u
+
+
+def gpt_oss_glu(g, u):
+    g, u = min(g, LIMIT), max(min(u, LIMIT), -LIMIT)
+    return g / (1 + math.exp(-1.702 * g)) * (u + 1)
+
+
+def gpt_oss_biases(tensors):
+    """bias(expert, projection) of what make_gpt_oss() wrote."""
+    of_gate_up = tensors[MLP + "experts.gate_up_proj_bias"][1]
+    of_down = tensors[MLP + "experts.down_proj_bias"][1]
+
+    def bias(e, name):
+        if name == "down":
+            return of_down[e * HIDDEN:(e + 1) * HIDDEN]
+        return of_gate_up[2 * INNER * e:2 * INNER * (e + 1)][name == "up"::2]
+    return bias
+
+
+def reference(folder, x, glu, bias=None):
+    """The weighted sums of down(glu(gate x, up x)) of each token's experts, in double precision."""
+    tensors = read_safetensors(folder)
 
     def times(e, name, rows, v):
         w = floats(*tensors[f"{MLP}experts.{e}.{name}_proj.weight"])
         n = len(v)
-        return [sum(a * b for a, b in zip(w[r * n:(r + 1) * n], v)) for r in range(rows)]
+        b = bias(e, name) if bias else [0] * rows
+        return [sum(a * b for a, b in zip(w[r * n:(r + 1) * n], v)) + b[r] for r in range(rows)]
 
     out = []
     for t, ids in enumerate(IDS):
@@ -109,7 +168,7 @@ def reference(x):
         for k, e in enumerate(ids):
             row = x[t * HIDDEN:(t + 1) * HIDDEN]
             gate, up = (times(e, name, INNER, row) for name in ("gate", "up"))
-            y = times(e, "down", HIDDEN, [g / (1 + math.exp(-g)) * u for g, u in zip(gate, up)])
+            y = times(e, "down", HIDDEN, [glu(g, u) for g, u in zip(gate, up)])
             token = [a + WEIGHTS[t * TOP_K + k] * b for a, b in zip(token, y)]
         out += token
     return out
@@ -120,13 +179,13 @@ def halves(values):
     return (ctypes.c_char * len(data)).from_buffer_copy(data)
 
 
-def layer(model, x):
+def layer(model, x, choice=IDS, router=WEIGHTS, **glu):
     """The same by four launches and the rotations between them."""
     names = {g["name"]: g for g in model.library.groups if g["experts"]}
     first = model.experts(next(n for n in names if "up" in n))
     down = model.experts(next(n for n in names if "down" in n))
     device, n = model.device, TOKENS * TOP_K
-    flat = (ctypes.c_int32 * n)(*[e for ids in IDS for e in ids])
+    flat = (ctypes.c_int32 * n)(*[e for ids in choice for e in ids])
     ids = device.upload(flat, 4 * n)
     on_device = device.upload(halves(x), 2 * len(x))
     gate, up, out = (device.alloc(2 * n * width) for width in (INNER, INNER, HIDDEN))
@@ -136,9 +195,9 @@ def layer(model, x):
     first.route(TOKENS, ids, routing)
     first.rotate(TOKENS, on_device, on_device)
     first.launch(TOKENS, on_device, routing, y)
-    down.rotate(n, gate, gate, up)
+    down.rotate(n, gate, gate, up, **glu)
     down.launch(TOKENS, gate, routing, [out], by_token=False)
-    weights = device.upload((ctypes.c_float * n)(*WEIGHTS), 4 * n)
+    weights = device.upload((ctypes.c_float * n)(*router), 4 * n)
     y = device.alloc(2 * TOKENS * HIDDEN)
     down.combine(TOKENS, out, weights, y)
     device.wait()
@@ -147,24 +206,39 @@ def layer(model, x):
     return struct.unpack(f"<{TOKENS * HIDDEN}e", got.raw)
 
 
-def main():
-    shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
-    make_checkpoint(WORK / "checkpoint")
-    run("plan", "--model", WORK / "checkpoint/config.json", "--bits", "4.9", "--quantizers",
-        "nuq-4,nf4-g64", "-o", WORK / "plan.json")
-    run("quantize", WORK / "checkpoint", "--plan", WORK / "plan.json", "-o", WORK / "packed")
-    run("unpack", WORK / "packed", "-o", WORK / "plain")
-    run("export", "--plan", WORK / "plan.json", "--gpu", "sm_90:2", "--batch", "4", "-o",
-        WORK / "library")
+def pack(folder):
+    """A checkpoint planned, quantized, unpacked again and exported."""
+    run("plan", "--model", folder / "checkpoint/config.json", "--bits", "4.9", "--quantizers",
+        "nuq-4,nf4-g64", "-o", folder / "plan.json")
+    run("quantize", folder / "checkpoint", "--plan", folder / "plan.json", "-o", folder / "packed")
+    run("unpack", folder / "packed", "-o", folder / "plain")
+    run("export", "--plan", folder / "plan.json", "--gpu", "sm_90:2", "--batch", "4", "-o",
+        folder / "library")
+
+
+def go_round(what, folder, glu, bias=None, **activation):
+    """Pack a checkpoint, run its experts, compare with the reference."""
+    pack(folder)
     rng = random.Random(2)
     x = [struct.unpack("<e", struct.pack("<e", rng.gauss(0, 1)))[0] for _ in range(TOKENS * HIDDEN)]
-    want = reference(x)
-    with qpal.Model(WORK / "library", WORK / "packed", device="sim:90:2") as model:
-        got = layer(model, x)
+    want = reference(folder / "plain", x, glu, bias)
+    with qpal.Model(folder / "library", folder / "packed", device="sim:90:2") as model:
+        got = layer(model, x, **activation)
     error = math.sqrt(sum((a - b) ** 2 for a, b in zip(got, want)) / sum(b * b for b in want))
-    print(f"experts of a made-up Qwen3-MoE: relative L2 error {error:.2e}")
+    print(f"experts of a made-up {what}: relative L2 error {error:.2e}")
     assert error < 4e-3, error  # X~ is rounded twice on its way
 
 
-main()
+def main():
+    shutil.rmtree(WORK, ignore_errors=True)
+    for name in ("qwen", "gpt-oss"):
+        (WORK / name).mkdir(parents=True)
+    make_checkpoint(WORK / "qwen/checkpoint")
+    go_round("Qwen3-MoE", WORK / "qwen", silu_glu)
+    tensors = make_gpt_oss(WORK / "gpt-oss/checkpoint")
+    go_round("gpt-oss", WORK / "gpt-oss", gpt_oss_glu, gpt_oss_biases(tensors),
+             activation="swiglu_oai", limit=LIMIT)
+
+
+if __name__ == "__main__":
+    main()

@@ -513,16 +513,41 @@ static qp_status make_shards(making *m, const placed *kept) {
   return QP_OK;
 }
 
+/* Biases of experts that a checkpoint holds in one tensor: by the names of their linears, as other
+   biases are.  What all of them were taken from is not kept. */
+static void list_biases(making *m, placed *list) {
+  qp_job *j = m->j;
+  for (size_t i = 0; i < j->linears; i++) {
+    char name[QP_MODEL_NAME + 16];
+    const qp_job_linear *l = &j->linear[i];
+    if (qp_checkpoint_whole(l->weight) == l->weight) continue;
+    snprintf(name, sizeof name, "%s.bias", l->name);
+    const qp_source_tensor *t = qp_checkpoint_find(j->checkpoint, name);
+    if (t && qp_checkpoint_whole(t) != t)
+      list[j->kepts++] = (placed){place_of(m->model, t->name), t};
+  }
+}
+
+/* Were all parts of a tensor listed, each a tensor of its own? */
+static bool is_taken_apart(const placed *list, size_t n, const qp_source_tensor *t) {
+  unsigned parts = 0;
+  if (!qp_checkpoint_experts(t)) return false;
+  for (size_t i = 0; i < n; i++) parts += qp_checkpoint_whole(list[i].tensor) == t;
+  return parts == qp_checkpoint_experts(t);
+}
+
 static qp_status list_kept(making *m) {
   qp_job *j = m->j;
   const size_t count = qp_checkpoint_count(j->checkpoint);
-  placed *list = calloc(count + 1, sizeof *list);
-  j->kept = calloc(count + 1, sizeof *j->kept);
+  placed *list = calloc(count + j->linears + 1, sizeof *list);
+  j->kept = calloc(count + j->linears + 1, sizeof *j->kept);
   qp_status status = list && j->kept ? QP_OK : qp_fail(m->err, QP_E_NOMEM, "no memory for a list");
   if (!status) status = sort_held(m);
+  if (!status) list_biases(m, list);
+  const size_t biases = j->kepts;
   for (size_t i = 0; i < count && !status; i++) {
     const qp_source_tensor *t = qp_checkpoint_get(j->checkpoint, i);
-    if (!is_replaced(m, t)) list[j->kepts++] = (placed){place_of(m->model, t->name), t};
+    if (!is_replaced(m, t) && !is_taken_apart(list, biases, t)) list[j->kepts++] = (placed){place_of(m->model, t->name), t};
   }
   if (!status) {
     qsort(list, j->kepts, sizeof *list, compare_placed);

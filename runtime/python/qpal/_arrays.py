@@ -2,6 +2,7 @@
 """Arrays of others (numpy, torch, DLPack): where they lie, new ones beside them."""
 
 import ctypes as C
+import struct
 import sys
 
 from ._c import BF16, F16, F32, I32
@@ -121,3 +122,23 @@ def _halves(array, shape):
     if numpy is not None and isinstance(array, numpy.ndarray):
         return numpy.empty(shape, numpy.float16)
     raise TypeError(f"{type(array).__name__}: give 'out', an array for the result")
+
+
+def _bits(value, to):
+    """A float as the bits of an f16 or bf16 (to nearest, ties to even)."""
+    if to == F16:
+        return struct.unpack("<H", struct.pack("<e", value))[0]
+    word = struct.unpack("<I", struct.pack("<f", value))[0]
+    return (word + 0x7FFF + (word >> 16 & 1)) >> 16
+
+
+def _floats(data, kind):
+    n = len(data) // (4 if kind == "F32" else 2)
+    if kind == "BF16":
+        return [struct.unpack("<f", b"\0\0" + bytes(data[2 * i:2 * i + 2]))[0] for i in range(n)]
+    return struct.unpack(f"<{n}{'f' if kind == 'F32' else 'e'}", data)
+
+
+def _words(data, stored, kind):
+    """A tensor of packed files as the 16-bit words of 'kind'."""
+    return [_bits(v, kind) for v in _floats(data, stored)]

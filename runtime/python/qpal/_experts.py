@@ -4,6 +4,7 @@
 import ctypes as C
 import weakref
 
+from ._arrays import _words
 from ._c import (CombineArgs, Error, ExpertsArgs, ExpertsInfo, F16, F32, GroupInfo, MAX_CODEBOOKS, MAX_FIELDS,
                  RotateArgs, RouteArgs, Segment, Weights, _activation, _api, _stream, _table, _whole)
 from ._objects import _free_all
@@ -35,7 +36,7 @@ class Experts:
             self._upload(self._weights[m], parts)
             if m == 0:
                 self.signs = self._stack([parts[0].signs])
-        self._biases = [self._bias(linear) for linear in self.linears]
+        self._bias = {}
 
     def _stack(self, arrays):
         """Arrays of all experts, one behind another in the device's memory."""
@@ -57,14 +58,27 @@ class Experts:
             for c in range(MAX_CODEBOOKS):
                 to.part[p].codebook[c] = self._stack([e.part[p].codebook[c] for e in experts])
 
-    def _bias(self, linear):
-        """0; a bias of experts would be left out, so it is refused."""
-        name = linear.tensor.decode().replace("*", "0") + ".bias"
-        try:
-            self.model.packed.tensor(name)
-        except Error:
-            return 0
-        raise ValueError(f"{name}: biases of experts are taken by qpal_experts alone")
+    def _biases(self, kind):
+        """Device addresses of the members' biases [E][M] as 'kind'; 0 where there are none."""
+        if kind not in self._bias:
+            self._bias[kind] = [self._bias_of(linear, kind) for linear in self.linears]
+        return self._bias[kind]
+
+    def _bias_of(self, linear, kind):
+        words = []
+        for e in range(self.info["experts"]):
+            name = linear.tensor.decode().replace("*", str(e)) + ".bias"
+            try:
+                data, stored, _ = self.model.packed.tensor(name)
+            except Error:
+                if words:
+                    raise
+                return 0
+            words += _words(data, stored, kind)
+        host = (C.c_uint16 * len(words))(*words)
+        address = self.model.device.upload(host, 2 * len(words))
+        self._own.append(address)
+        return address
 
     def close(self):
         """Free the weights on the device; no launch may be running."""
@@ -104,9 +118,9 @@ class Experts:
         stream = _stream(stream)
         workspace, counters = self.model._scratch(stream)
         segment = (Segment * len(self.linears))()
+        biases = self._biases(kind)
         for m, address in enumerate(y):
-            segment[m] = Segment(weights=C.pointer(self._weights[m]), bias=self._biases[m],
-                                 y=address)
+            segment[m] = Segment(weights=C.pointer(self._weights[m]), bias=biases[m], y=address)
         args = self._args(tokens, kind, out_kind, x=x, routing=routing, workspace=workspace,
                           counters=counters, segment=segment, by_token=int(by_token))
         _api().experts(self.model.kernels._open(), C.byref(args), stream)

@@ -5,7 +5,7 @@ import ctypes as C
 import sys
 import weakref
 
-from ._arrays import HALVES, _Array, _contiguous, _halves, _is_torch, _like
+from ._arrays import HALVES, _Array, _contiguous, _halves, _is_torch, _like, _words
 from ._c import (BF16, Bytes, DequantArgs, Error, F16, F32, GatherArgs, GemmArgs, GemmInfo, GroupInfo, I32,
                  MAX_CODEBOOKS, MAX_FIELDS, NONE, PDL, RotateArgs, Segment, Weights, _activation,
                  _api, _stream, _table, _whole)
@@ -107,23 +107,6 @@ class Model:
         return self._embedding.gather(ids, out, stream)
 
 
-def _bits(value, to):
-    """A float as the bits of an f16 or bf16 (to nearest, ties to even)."""
-    import struct
-    if to == F16:
-        return struct.unpack("<H", struct.pack("<e", value))[0]
-    word = struct.unpack("<I", struct.pack("<f", value))[0]
-    return (word + 0x7FFF + (word >> 16 & 1)) >> 16
-
-
-def _floats(data, kind):
-    import struct
-    n = len(data) // (4 if kind == "F32" else 2)
-    if kind == "BF16":
-        return [struct.unpack("<f", b"\0\0" + bytes(data[2 * i:2 * i + 2]))[0] for i in range(n)]
-    return struct.unpack(f"<{n}{'f' if kind == 'F32' else 'e'}", data)
-
-
 class Group:
     """The linears that read one x.  Call it: y of each, a tuple."""
 
@@ -169,7 +152,7 @@ class Group:
                 except Error:
                     out.append(0)
                     continue
-                words = [_bits(v, kind) for v in _floats(data, stored)]
+                words = _words(data, stored, kind)
                 host = (C.c_uint16 * len(words))(*words)
                 out.append(self._take(Bytes(C.addressof(host), 2 * len(words))))
             self._bias[kind] = out
