@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""test_experts.py QPAL LIBQPAL WORK: a made-up Qwen3-MoE and gpt-oss go round.  Planned, quantized,
-exported, and one block's experts run through the public interface in the simulator, compared with
-a reference on the unpacked weights.  Needs the standard library alone."""
+"""test_experts.py QPAL LIBQPAL WORK [NAME]: a made-up Qwen3-MoE and gpt-oss go round.  Planned,
+quantized, exported, and one block's experts run through the public interface in the simulator,
+compared with a reference on the unpacked weights.  With NAME only that checkpoint, a gpt-oss, is
+written to WORK.  Needs the standard library alone."""
 
 import array
 import ctypes
@@ -17,7 +18,7 @@ import sys
 
 QPAL, LIBQPAL, WORK = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 os.environ["QPAL_LIBRARY"] = LIBQPAL
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "runtime/python"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "runtime/python"))
 import qpal  # noqa: E402
 
 HIDDEN, INNER, EXPERTS, TOP_K = 128, 64, 6, 2
@@ -240,5 +241,7 @@ def main():
              activation="swiglu_oai", limit=LIMIT)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and len(sys.argv) == 4:
     main()
+elif __name__ == "__main__":  # a checkpoint alone, of this name in WORK
+    make_gpt_oss(WORK / sys.argv[4])

@@ -547,7 +547,8 @@ static qp_status list_kept(making *m) {
   const size_t biases = j->kepts;
   for (size_t i = 0; i < count && !status; i++) {
     const qp_source_tensor *t = qp_checkpoint_get(j->checkpoint, i);
-    if (!is_replaced(m, t) && !is_taken_apart(list, biases, t)) list[j->kepts++] = (placed){place_of(m->model, t->name), t};
+    if (!is_replaced(m, t) && !is_taken_apart(list, biases, t))
+      list[j->kepts++] = (placed){place_of(m->model, t->name), t};
   }
   if (!status) {
     qsort(list, j->kepts, sizeof *list, compare_placed);
