@@ -21,17 +21,14 @@ static bool consts_done(parser *p) {
   if (!c->consts) return p_fail(p, "host memory exhausted");
   if (p->consts.count) memcpy(c->consts, p->consts.at, p->consts.count * sizeof(uint32_t));
   c->const_words = p->consts.count;
-  free(p->consts.at);
   return true;
 }
 
 /* Take over what the parser made; the rest of it goes. */
 static qp_status parser_end(parser *p) {
   qp_sim_code *code = p->code;
-  if (p_ok(p))
-    consts_done(p);
-  else
-    free(p->consts.at);
+  if (p_ok(p)) consts_done(p);
+  free(p->consts.at);
   code->ops = p->ops.at;
   code->op_count = p->ops.count;
   code->ext = p->ext.at;
