@@ -29,11 +29,11 @@ static inline void must_name(const qp_error *err, const char *file) {
 
 /* The bytes as a string that ends, malloc'ed. */
 static inline char *as_text(const uint8_t *data, size_t size) {
-  char *text = malloc(size + 1);
-  must(text != NULL);
-  if (size) memcpy(text, data, size);
-  text[size] = 0;
-  return text;
+  char *copy = malloc(size + 1);
+  must(copy != NULL);
+  if (size) memcpy(copy, data, size);
+  copy[size] = 0;
+  return copy;
 }
 
 /* Read all bytes, so that a sanitizer, or the kernel, sees one outside. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A library with a kernel of every operation, each of which does nothing. */
+/* A library with a kernel of every operation, which reads its first argument and does nothing. */
 #ifndef QP_TESTS_FUZZ_LIBRARY_KIT_H
 #define QP_TESTS_FUZZ_LIBRARY_KIT_H
 
@@ -19,7 +19,9 @@ typedef struct kit_problems {
 static inline void kit_kernel(qp_library_writer *w, qp_lib_kernel k, unsigned streams,
                               unsigned segments) {
   static const char ptx[] = ".version 8.7\n.target sm_90\n.address_size 64\n"
-                            ".visible .entry k()\n{\n\tret;\n}\n";
+                            ".visible .entry k(\n\t.param .u64 k_param_0\n)\n{\n"
+                            "\t.reg .b64 \t%rd<2>;\n\tld.param.u64 \t%rd1, [k_param_0];\n"
+                            "\tret;\n}\n";
   static const char cubin[128] = "\177ELF";
   qp_error err = {.text = ""};
   k.name = qp_library_writer_string(w, "k");

@@ -47,16 +47,18 @@ static void use_plan(const qp_plan *p) {
 
 static void try_plan_file(const char *text, size_t bytes) {
   qp_plan p;
-  char *again = NULL;
-  size_t n = 0;
+  char *again = NULL, *last = NULL;
+  size_t n = 0, m = 0;
   if (qp_plan_parse("p.json", text, bytes, &p, NULL)) return;
   qp_plan_check(&p, NULL);
   use_plan(&p);
   if (!qp_plan_print(&p, &again, &n, NULL)) {
     qp_plan q;
     if (qp_plan_parse("again.json", again, n, &q, NULL)) abort(); /* what is written reads back */
+    must(!qp_plan_print(&q, &last, &m, NULL) && n == m && !memcmp(again, last, n));
     qp_plan_free(&q);
   }
+  free(last);
   free(again);
   qp_plan_free(&p);
 }

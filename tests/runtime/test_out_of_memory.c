@@ -13,6 +13,7 @@
 #include "runtime/include/qpal.h"
 #include "runtime/include/qpal_sim.h"
 #include "tests/command/command_kit.h"
+#include "tests/fuzz/fuzz_launch_kit.h"
 
 /* ---- Allocation, counted ---- */
 
@@ -129,6 +130,7 @@ static qpal_status put(engine *e, qpal_bytes b, qpal_ptr *out) {
 static qpal_status open_engine(engine *e) {
   qpal_status status = qpal_library_open(in_folder("library"), &e->library);
   if (!status) status = qpal_packed_open(in_folder("packed"), &e->packed);
+  if (!status) status = qpal_packed_verify(e->packed);
   if (!status) status = qpal_sim_open(90, 4, &e->device);
   if (!status) status = qpal_kernels_load(e->library, e->device, NULL, &e->kernels);
   return status;
@@ -206,6 +208,51 @@ Test(out_of_memory, is_an_error_of_all_that_an_engine_calls, .init = open_all) {
   fail_each("libqpal", use_engine, true, 50);
 }
 
+/* ---- Every operation ---- */
+
+static void *every_kernel;
+static size_t every_kernel_bytes;
+
+static qpal_status ask(const qpal_library *l, const qpal_kernels *ks) {
+  qpal_library_info info = {.size = sizeof info};
+  qpal_kernels_info loaded = {.size = sizeof loaded};
+  unsigned group, member;
+  qpal_status status = qpal_library_verify(l);
+  if (!status) status = qpal_library_describe(l, &info);
+  if (!status) status = qpal_kernels_describe(ks, &loaded);
+  return status ? status : qpal_library_find_linear(l, "gate.weight", &group, &member);
+}
+
+static bool launch_all(char *why, size_t size) {
+  qpal_library *l = NULL;
+  qpal_device *d = NULL;
+  qpal_kernels *ks = NULL;
+  qpal_ptr p = 0;
+  qpal_status status = qpal_library_from_memory(every_kernel, every_kernel_bytes, &l);
+  if (!status) status = qpal_sim_open(90, 4, &d);
+  if (!status) status = qpal_kernels_load(l, d, NULL, &ks);
+  if (!status) status = qpal_alloc(d, 1 << 16, &p);
+  if (!status) status = ask(l, ks);
+  for (unsigned op = 0; op < KIT_CALLS && !status; op++) {
+    kit_call c = kit_begin(op, p);
+    status = kit_launch(ks, op, &c);
+  }
+  if (!status) status = qpal_wait(d, NULL);
+  if (status) snprintf(why, size, "%s: %s", qpal_status_name(status), qpal_message());
+  if (p) qpal_free(d, p);
+  qpal_kernels_close(ks);
+  qpal_device_close(d);
+  qpal_library_close(l);
+  return !status;
+}
+
+Test(out_of_memory, is_an_error_of_a_launch_of_every_operation) {
+  every_kernel = make_library(&every_kernel_bytes);
+  fail_each("launches", launch_all, false, 2000);
+  fail_each("launches", launch_all, true, 500);
+  free(every_kernel);
+}
+
 /* ---- Loading of specs ---- */
 
 static char *spec_text;
@@ -223,7 +270,7 @@ static bool load_spec(char *why, size_t size) {
 }
 
 Test(out_of_memory, is_an_error_of_loading_a_spec) {
-  static const char *const names[] = {"group", "split", "trellis", "words"};
+  static const char *const names[] = {"group", "sizes", "split", "trellis", "words"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     char path[512];
     qp_error err;
