@@ -275,6 +275,14 @@ static uint64_t combinations(const qp_quantizer *q, bool all) {
   return n;
 }
 
+static bool checks_all_values(const qp_quantizer *q) {
+  return combinations(q, true) << qp_quantizer_state_bits(q) <= MOST_EVALUATIONS;
+}
+
+uint64_t qp_quantizer_evaluations(const qp_quantizer *q) {
+  return combinations(q, checks_all_values(q)) << qp_quantizer_state_bits(q);
+}
+
 static void choose_fields(const qp_quantizer *q, bool all, uint64_t number, uint32_t *fields) {
   for (unsigned f = 0; f < q->fields; f++) {
     const unsigned values = field_values(&q->field[f], all);
@@ -302,7 +310,7 @@ qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
   }
   sweep s;
   if (!sweep_open(&s, q)) return qp_fail(err, QP_E_NOMEM, "out of memory");
-  const bool all = combinations(q, true) << qp_quantizer_state_bits(q) <= MOST_EVALUATIONS;
+  const bool all = checks_all_values(q);
   const uint64_t count = combinations(q, all);
   for (uint64_t i = 0; i < count && !status; i++) {
     uint32_t fields[QP_MAX_FIELDS] = {0};

@@ -8,6 +8,9 @@
 /* Bits of the number that decode gets: the window, or the planes that are read. */
 unsigned qp_quantizer_state_bits(const qp_quantizer *q);
 
+/* How often qp_quantizer_check evaluates decode: states times values of fields. */
+uint64_t qp_quantizer_evaluations(const qp_quantizer *q);
+
 /*
 ** Check a quantizer that is not a split over every state and every value of its integer fields (the
 ** ends of their ranges where that is too many, as for fp16 fields):

@@ -16,11 +16,19 @@
 #include "gen/spec/definition.h"
 
 enum {
-  METHOD = 2,     /* of checks, hashes and the meaning of the IR: changed with any of them */
-  QUICK_BITS = 8, /* states up to 2^this are looked at sooner than a file is found */
+  METHOD = 2,  /* of checks, hashes and the meaning of the IR: changed with any of them */
+  QUICK = 256, /* evaluations up to this are done sooner than a file is found */
   KEY_DIGITS = 32,
   HASH_DIGITS = 32
 };
+
+/* Four hexadecimal digits; of codebooks there are so many that printf would take most of the time.
+ */
+static void add_digits(qp_text *t, uint16_t v) {
+  static const char digits[] = "0123456789abcdef";
+  const char four[] = {digits[v >> 12], digits[v >> 8 & 15], digits[v >> 4 & 15], digits[v & 15]};
+  qp_text_append(t, four, sizeof four);
+}
 
 /* All that the check and the hash depend on. */
 static void add_key(qp_text *t, const qp_quantizer *q) {
@@ -37,7 +45,7 @@ static void add_key(qp_text *t, const qp_quantizer *q) {
   for (unsigned i = 0; i < q->codebooks; i++) {
     const qp_codebook *c = &q->codebook[i];
     qp_text_add(t, "codebook %u %u %d\n", c->entries, c->dim, (int)c->scope);
-    for (size_t k = 0; k < (size_t)c->entries * c->dim; k++) qp_text_add(t, "%04x", c->data[k]);
+    for (size_t k = 0; k < (size_t)c->entries * c->dim; k++) add_digits(t, c->data[k]);
   }
   for (unsigned n = 0; n < ir->count; n++) {
     const qp_ir_node *node = &ir->node[n];
@@ -50,7 +58,7 @@ static void add_key(qp_text *t, const qp_quantizer *q) {
 /* False where nothing is kept of this quantizer. */
 static bool key_of(const qp_quantizer *q, char key[KEY_DIGITS + 1]) {
   qp_text t = {0};
-  if (qp_quantizer_state_bits(q) <= QUICK_BITS) return false;
+  if (qp_quantizer_evaluations(q) <= QUICK) return false;
   add_key(&t, q);
   const bool ok = !t.failed;
   const XXH128_hash_t h = ok ? XXH3_128bits(t.s, t.length) : (XXH128_hash_t){0};
