@@ -24,41 +24,60 @@ void qp_rotate_signs(const char *name, uint64_t seed, unsigned columns, uint32_t
 
 /* ---- Rows, by threads that take a few at a time ---- */
 
+enum way { WEIGHTS, BACK, X };
+
 typedef struct work {
   float *values;
-  unsigned rows, columns;
-  const uint32_t *signs;
-  bool back;
+  unsigned rows;
+  const qp_input *in;
+  enum way way;
   qp_hadamard h;
   _Atomic unsigned next;
   _Atomic bool failed;
 } work;
 
+static unsigned place_of(const qp_input *in, unsigned k) { return in->order ? in->order[k] : k; }
+
+static bool is_minus(const qp_input *in, unsigned k) {
+  return in->signs && in->signs[k / 32] >> (k % 32) & 1;
+}
+
+static void take_in(const work *w, const float *row, double *y) {
+  for (unsigned k = 0; k < w->in->columns; k++) {
+    const unsigned at = w->way == BACK ? k : place_of(w->in, k);
+    const double scale = w->in->scale && w->way != BACK ? (double)w->in->scale[at] : 1;
+    const double v = w->way == X ? (double)row[at] * scale : (double)row[at] / scale;
+    y[k] = w->way != BACK && is_minus(w->in, k) ? -v : v;
+  }
+}
+
+static void give_out(const work *w, const double *y, float *row) {
+  for (unsigned k = 0; k < w->in->columns; k++) {
+    const unsigned at = w->way == BACK ? place_of(w->in, k) : k;
+    const double scale = w->in->scale && w->way == BACK ? (double)w->in->scale[at] : 1;
+    row[at] = (float)(w->way == BACK && is_minus(w->in, k) ? -y[k] * scale : y[k] * scale);
+  }
+}
+
 static void rotate_row(const work *w, float *row, double *y) {
-  const unsigned n = w->columns;
-  for (unsigned k = 0; k < n; k++) {
-    const bool minus = !w->back && w->signs[k / 32] >> (k % 32) & 1;
-    y[k] = minus ? -(double)row[k] : (double)row[k];
-  }
-  if (w->back)
+  take_in(w, row, y);
+  if (w->in->signs && w->way == BACK)
     qp_hadamard_apply_transposed(&w->h, y, y);
-  else
+  else if (w->in->signs)
     qp_hadamard_apply(&w->h, y, y);
-  for (unsigned k = 0; k < n; k++) {
-    const bool minus = w->back && w->signs[k / 32] >> (k % 32) & 1;
-    row[k] = (float)(minus ? -y[k] : y[k]);
-  }
+  give_out(w, y, row);
 }
 
 static void *rotate_some(void *argument) {
   work *w = argument;
-  double *y = malloc(w->columns * sizeof *y);
+  const unsigned n = w->in->columns;
+  double *y = malloc(n * sizeof *y);
   if (!y) return atomic_store(&w->failed, true), NULL;
   for (;;) {
     const unsigned first = atomic_fetch_add(&w->next, ROWS_A_TURN);
     if (first >= w->rows) break;
     const unsigned end = w->rows - first < ROWS_A_TURN ? w->rows : first + ROWS_A_TURN;
-    for (unsigned r = first; r < end; r++) rotate_row(w, w->values + (size_t)r * w->columns, y);
+    for (unsigned r = first; r < end; r++) rotate_row(w, w->values + (size_t)r * n, y);
   }
   free(y);
   return NULL;
@@ -68,7 +87,8 @@ static void *rotate_some(void *argument) {
 static qp_status rotate_all(work *w, unsigned threads, qp_error *err) {
   pthread_t thread[MAX_THREADS];
   unsigned started = 0, wanted = threads < MAX_THREADS ? threads : MAX_THREADS;
-  qp_hadamard_factor(w->columns, &w->h);
+  if (!w->in->signs && !w->in->order && !w->in->scale) return QP_OK;
+  qp_hadamard_factor_blocks(w->in->columns, w->in->block, &w->h);
   while (started + 1 < wanted && (started + 1) * ROWS_A_TURN < w->rows &&
          !pthread_create(&thread[started], NULL, rotate_some, w))
     started++;
@@ -78,16 +98,16 @@ static qp_status rotate_all(work *w, unsigned threads, qp_error *err) {
 }
 
 /* Rotated in place. NOLINTNEXTLINE(readability-non-const-parameter) */
-qp_status qp_rotate_rows(float *values, unsigned rows, unsigned columns, const uint32_t *signs,
-                         unsigned threads, qp_error *err) {
-  work w = {.values = values, .rows = rows, .columns = columns, .signs = signs};
+qp_status qp_rotate_rows(float *values, unsigned rows, const qp_input *in, unsigned threads,
+                         qp_error *err) {
+  work w = {.values = values, .rows = rows, .in = in};
   return rotate_all(&w, threads, err);
 }
 
 /* Rotated in place. NOLINTNEXTLINE(readability-non-const-parameter) */
-qp_status qp_rotate_rows_back(float *values, unsigned rows, unsigned columns, const uint32_t *signs,
-                              unsigned threads, qp_error *err) {
-  work w = {.values = values, .rows = rows, .columns = columns, .signs = signs, .back = true};
+qp_status qp_rotate_rows_back(float *values, unsigned rows, const qp_input *in, unsigned threads,
+                              qp_error *err) {
+  work w = {.values = values, .rows = rows, .in = in, .way = BACK};
   return rotate_all(&w, threads, err);
 }
 
@@ -101,10 +121,11 @@ static void transpose(float *values, unsigned n) {
 }
 
 /* Rows, then columns. */
-qp_status qp_rotate_moments(float *values, unsigned columns, const uint32_t *signs,
-                            unsigned threads, qp_error *err) {
-  qp_status status = qp_rotate_rows(values, columns, columns, signs, threads, err);
+qp_status qp_rotate_moments(float *values, const qp_input *in, unsigned threads, qp_error *err) {
+  work w = {.values = values, .rows = in->columns, .in = in, .way = X};
+  qp_status status = rotate_all(&w, threads, err);
   if (status) return status;
-  transpose(values, columns);
-  return qp_rotate_rows(values, columns, columns, signs, threads, err);
+  transpose(values, in->columns);
+  atomic_store(&w.next, 0);
+  return rotate_all(&w, threads, err);
 }

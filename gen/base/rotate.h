@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The rotation of a linear's input side:  W --> W diag(s) H^T, so that y = W~ (H (s x)) = W x. */
+/* The input side of a linear, most of all its rotation:  W --> W diag(s) H^T, so that
+   y = W~ (H (s x)) = W x. */
 #ifndef QP_ROTATE_H
 #define QP_ROTATE_H
 
@@ -15,20 +16,28 @@
 void qp_rotate_signs(const char *name, uint64_t seed, unsigned columns, uint32_t *out);
 
 /*
-** Each row w of 'rows' x 'columns' values becomes  H (s * w),  or inverse  s * (H^T w);  H is the
-** orthonormal Hadamard matrix of gen/base/hadamard.h, computed in double precision by 'threads'
-** threads (at least 1).  QP_E_NOMEM: the values are then half rotated.
+** What stands between x and the codes' columns:  x~ = H (s * x'),  x'[k] = c[o[k]] x[o[k]].
+** Weights on the other side are  w~ = H (s * w'),  w'[k] = w[o[k]] / c[o[k]],  so that w~ x~ = w x.
+** H is the orthonormal Hadamard matrix of gen/base/hadamard.h, in diagonal blocks.
 */
-qp_status qp_rotate_rows(float *values, unsigned rows, unsigned columns, const uint32_t *signs,
-                         unsigned threads, qp_error *err);
-qp_status qp_rotate_rows_back(float *values, unsigned rows, unsigned columns, const uint32_t *signs,
-                              unsigned threads, qp_error *err);
+typedef struct qp_input {
+  unsigned columns;
+  unsigned block;        /* columns of a diagonal block of H, which divides all; 0: one block */
+  const uint32_t *signs; /* s: bit k % 32 of word k / 32 is -1; NULL: no H and no s */
+  const uint32_t *order; /* o [columns], a permutation; NULL: none */
+  const float *scale;    /* c [columns], finite and not 0; NULL: 1 */
+} qp_input;
 
 /*
-** H R H^T of a symmetric matrix R = E[(s x)(s x)^T]: 'values' [columns][columns] holds E[x x^T] and
-** becomes E[x~ x~^T], x~ = H (s x).
+** Each row w of 'rows' x columns values becomes w~, or back, computed in double precision by
+** 'threads' threads (at least 1).  QP_E_NOMEM: the values are then half rotated.
 */
-qp_status qp_rotate_moments(float *values, unsigned columns, const uint32_t *signs,
-                            unsigned threads, qp_error *err);
+qp_status qp_rotate_rows(float *values, unsigned rows, const qp_input *in, unsigned threads,
+                         qp_error *err);
+qp_status qp_rotate_rows_back(float *values, unsigned rows, const qp_input *in, unsigned threads,
+                              qp_error *err);
+
+/* 'values' [columns][columns], symmetric, holds E[x x^T] and becomes E[x~ x~^T].  QP_E_NOMEM. */
+qp_status qp_rotate_moments(float *values, const qp_input *in, unsigned threads, qp_error *err);
 
 #endif

@@ -57,11 +57,11 @@ typedef struct job {
   const qp_encode_options *options;
   qp_encoded *out;
   qp_coders *coders;
-  const qp_coder *coder[QP_MAX_PARTS];
+  const qp_coder *coder[QP_MAX_RANGES];
   struct { /* where codebooks are the linear's: the quantizer with them, its coder */
     qp_quantizer view;
     qp_coder coder;
-  } own[QP_MAX_PARTS];
+  } own[QP_MAX_RANGES];
   double input_scale;
   bool feeds;
   qp_feedback feedback;
@@ -75,7 +75,7 @@ typedef struct job {
   struct {     /* with a searcher: the lanes of the row groups in hand, from 'first' */
     float *target;
     uint32_t *code;
-  } lanes[QP_MAX_PARTS];
+  } lanes[QP_MAX_RANGES];
   unsigned first;
   _Atomic bool stopped;
   pthread_mutex_t lock; /* of status and error */
@@ -85,7 +85,7 @@ typedef struct job {
 
 /* What one thread owns; arrays are [32][columns], rows brought to the input scale. */
 typedef struct desk {
-  qp_coder_work *work[QP_MAX_PARTS];
+  qp_coder_work *work[QP_MAX_RANGES];
   float *x, *value;         /* the rows, and what their codes decode to */
   float *target, *error;    /* with feedback */
   float *part, *part_value; /* with a searcher: one part's columns, contiguous */
@@ -104,7 +104,7 @@ static qp_status check_weights(const float *w, unsigned rows, unsigned columns, 
 }
 
 static void free_desk(desk *d) {
-  for (unsigned p = 0; p < QP_MAX_PARTS; p++) qp_coder_work_free(d->work[p]);
+  for (unsigned p = 0; p < QP_MAX_RANGES; p++) qp_coder_work_free(d->work[p]);
   free(d->x);
   free(d->value);
   free(d->target);
@@ -510,17 +510,13 @@ static qp_status fit_books(job *j, unsigned p, qp_error *err) {
 
 /* ---- One linear ---- */
 
-static const qp_quantizer *part_of(const qp_quantizer *q, unsigned part) {
-  return q->kind == QP_SPLIT ? q->part[part].quantizer : q;
-}
-
 static qp_status make_part(job *j, unsigned p, unsigned columns, qp_error *err) {
   qp_encoded *e = j->out;
-  const qp_quantizer *q = part_of(e->quantizer, p);
+  const qp_range r = qp_layout_range(e->quantizer, columns, j->options->pieces, p);
+  const qp_quantizer *q = r.quantizer;
   qp_stream *s = &e->part[p].stream;
-  e->part[p].column = qp_layout_part_column(e->quantizer, columns, p);
-  unsigned width = qp_layout_part_column(e->quantizer, columns, p + 1) - e->part[p].column;
-  qp_status status = qp_layout_stream(q, e->rows, width, s, err);
+  e->part[p].column = r.column;
+  qp_status status = qp_layout_stream(q, e->rows, r.columns, s, err);
   if (status) return status;
   bool ok = (e->part[p].codes = calloc(s->code_words, sizeof(uint32_t))) != NULL;
   for (unsigned f = 0; ok && f < s->arrays; f++)
@@ -534,7 +530,7 @@ static qp_status make_part(job *j, unsigned p, unsigned columns, qp_error *err) 
     ok = to != NULL;
     for (size_t i = 0; ok && i < copies; i++) memcpy(to + i * one, b->data, sizeof *to * one);
   }
-  if (!ok) return qp_fail(err, QP_E_NOMEM, "no memory for %u x %u codes", e->rows, width);
+  if (!ok) return qp_fail(err, QP_E_NOMEM, "no memory for %u x %u codes", e->rows, r.columns);
   return qp_coders_get(j->coders, q, j->options->beam, &j->coder[p], err);
 }
 
@@ -590,7 +586,7 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
   qp_encoded e = {.quantizer = q,
                   .rows = rows,
                   .columns = columns,
-                  .parts = q->kind == QP_SPLIT ? q->parts : 1};
+                  .parts = qp_layout_ranges(q, options ? options->pieces : 1)};
   job j = {.weights = weights,
            .options = options ? options : &usual,
            .out = &e,

@@ -56,6 +56,7 @@ typedef struct qp_encode_options {
   ** on up to 1, where the Hessian is not positive definite.
   */
   double hessian_damping;
+  unsigned pieces; /* equal ranges of columns, of which each has streams of its own; 0: 1 */
   /*
   ** Used where a quantizer has no group fields, codebooks by row or bit planes and there is no
   ** Hessian; NULL: threads alone.
@@ -66,7 +67,8 @@ typedef struct qp_encode_options {
   const _Atomic bool *cancel; /* made true by another thread or a signal: stop, or NULL */
 } qp_encode_options;
 
-/* A linear encoded: what qp_packed needs, one part for each stream (more than one for a split). */
+/* A linear encoded: what qp_packed needs, one part for each stream (more than one for a split, and
+   where K is in pieces: qp_layout_range). */
 typedef struct qp_encoded {
   const qp_quantizer *quantizer;
   unsigned rows, columns, parts;
@@ -77,7 +79,7 @@ typedef struct qp_encoded {
     uint8_t *field[QP_MAX_ARRAYS];        /* [stream.field_bytes[a]] */
     uint16_t *codebook[QP_MAX_CODEBOOKS]; /* scope tensor or row; NULL for scope spec.
                                              tensor: [entries][dim]; row: [32 groups][entries] */
-  } part[QP_MAX_PARTS];
+  } part[QP_MAX_RANGES];
   float *row_scale; /* [rows]: W ~ row_scale W^; fp16 numbers, but for those out of its range */
   float *row_distortion; /* [rows]: sum (w - r w^)^2 / sum w^2 of each row */
   double distortion;     /* sum (w - r w^)^2 / sum w^2 over the linear; 0 where all weights are 0 */

@@ -25,37 +25,26 @@ static unsigned find_lowered(qp_kernel *k, const qp_quantizer *q) {
   return i;
 }
 
-/* The streams of one piece of K: all of it, or an equal range. */
-static qp_status add_piece(qp_kernel *k, unsigned segment, unsigned piece, qp_error *err) {
+/* Those of each piece of K, in each the parts of a split. */
+static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
   const qp_problem *p = &k->problem;
   const qp_quantizer *q = p->segment[segment].quantizer;
-  const unsigned parts = q->kind == QP_SPLIT ? q->parts : 1;
-  const unsigned columns = p->columns / qp_problem_pieces(p);
-  for (unsigned i = 0; i < parts; i++) {
-    unsigned from = qp_layout_part_column(q, columns, i);
-    unsigned to = qp_layout_part_column(q, columns, i + 1);
-    if (from == to) continue;
+  for (unsigned i = 0; i < qp_layout_ranges(q, p->pieces); i++) {
+    const qp_range r = qp_layout_range(q, p->columns, p->pieces, i);
+    if (!r.columns) continue;
     if (k->streams == QP_MAX_STREAMS)
       return qp_fail(err, QP_E_LIMIT, "more than %d streams of weights in one launch",
                      QP_MAX_STREAMS);
-    const qp_quantizer *leaf = q->kind == QP_SPLIT ? q->part[i].quantizer : q;
     qp_kernel_stream *s = &k->stream[k->streams];
-    qp_status status =
-        qp_layout_stream(leaf, qp_problem_stream_rows(p, segment), to - from, &s->stream, err);
+    qp_status status = qp_layout_stream(r.quantizer, qp_problem_stream_rows(p, segment), r.columns,
+                                        &s->stream, err);
     if (status) return status;
     s->segment = segment;
-    s->column = piece * columns + from;
-    s->lowered = find_lowered(k, leaf);
+    s->column = r.column;
+    s->lowered = find_lowered(k, r.quantizer);
     k->streams++;
   }
   return QP_OK;
-}
-
-static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
-  qp_status status = QP_OK;
-  for (unsigned i = 0; i < qp_problem_pieces(&k->problem) && !status; i++)
-    status = add_piece(k, segment, i, err);
-  return status;
 }
 
 /* The room that X wants in shared memory: all its columns, but no more than a third; two thirds of

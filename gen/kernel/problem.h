@@ -10,7 +10,6 @@
 
 enum {
   QP_MAX_SEGMENTS = 8,
-  QP_MAX_PIECES = 8,
   QP_MAX_BATCH = 64,
   QP_MAX_EXPERTS = 512,
   QP_MAX_TOP_K = 16,

@@ -20,6 +20,8 @@ struct qp_packed_entry {
   const qp_quantizer *quantizer;
   unsigned rows, columns; /* rows: without padding */
   unsigned padding;       /* rows of zeros behind them */
+  unsigned block;         /* columns of a diagonal block of H; 0: all */
+  unsigned pieces;        /* of K, with streams of their own */
 };
 
 struct qp_packed_weights {
@@ -37,7 +39,7 @@ typedef struct part {
 } part;
 
 typedef struct arrays {
-  part part[QP_MAX_PARTS];
+  part part[QP_MAX_RANGES];
   unsigned parts;
   const void *scales; /* [rows], fp32 or fp16 */
   bool half_scales;
@@ -53,7 +55,7 @@ static qp_status check_format(const cJSON *section, const char *where, qp_error 
   if (status) return status;
   if (strcmp(format, "qpal-packed") != 0)
     return qp_fail(err, QP_E_ARG, "%s: format '%s' is not read; qpal-packed is", where, format);
-  status = qp_json_integer(section, where, "version", 1, 2, &version, err);
+  status = qp_json_integer(section, where, "version", 1, 3, &version, err);
   return status ? status
                 : qp_json_integer(section, where, "layout", QP_LAYOUT_VERSION, QP_LAYOUT_VERSION,
                                   &version, err);
@@ -78,6 +80,25 @@ static qp_status find_quantizer(const cJSON *section, const char *where, const c
   return status;
 }
 
+/* What version 3 says of the input side, and of slices for ranks. */
+static qp_status read_cut(const cJSON *v, const char *where, qp_packed_entry *out, qp_error *err) {
+  int64_t block = 0, slices = 1;
+  qp_status status = QP_OK;
+  const char *split = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(v, "split"));
+  if (cJSON_GetObjectItemCaseSensitive(v, "rotation"))
+    status = qp_json_integer(v, where, "rotation", 1, out->columns, &block, err);
+  if (!status && split && !strcmp(split, "columns"))
+    status = qp_json_integer(v, where, "slices", 1, QP_MAX_PIECES, &slices, err);
+  if (!status && ((block && out->columns % block) || out->columns % slices))
+    status = qp_fail(err, QP_E_ARG,
+                     "%s: linear '%s': rotation in blocks of %d columns, %d slices: both must "
+                     "divide its %u columns",
+                     where, out->name, (int)block, (int)slices, out->columns);
+  out->block = (unsigned)block;
+  out->pieces = (unsigned)slices;
+  return status;
+}
+
 static qp_status read_entry(const cJSON *section, const char *where, const cJSON *v,
                             qp_palette *palette, qp_packed_entry *out, qp_error *err) {
   const char *quantizer = NULL;
@@ -96,7 +117,7 @@ static qp_status read_entry(const cJSON *section, const char *where, const cJSON
   out->rows = (unsigned)(rows - padding);
   out->padding = (unsigned)padding;
   out->columns = (unsigned)columns;
-  return QP_OK;
+  return read_cut(v, where, out, err);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -167,49 +188,49 @@ static qp_status take(const qp_packed_weights *w, const char *name, qp_tensor_ty
   return QP_OK;
 }
 
-static qp_status take_part(const qp_packed_weights *w, const qp_packed_entry *e, unsigned number,
+/* Stream r of the linear: its chunk of each of its part's tensors. */
+static qp_status take_part(const qp_packed_weights *w, const qp_packed_entry *e, const qp_range *r,
                            part *p, qp_error *err) {
   const qp_quantizer *q = p->stream.quantizer;
   char name[NAME + 64];
   const void *at = NULL;
-  snprintf(name, sizeof name, "%.*s.codes.%u", NAME, e->name, number);
-  qp_status status = take(w, name, QP_TENSOR_U32, p->stream.code_words * 4, &at, err);
-  p->packed.codes = at;
+  const size_t words = p->stream.code_words;
+  snprintf(name, sizeof name, "%.*s.codes.%u", NAME, e->name, r->part);
+  qp_status status = take(w, name, QP_TENSOR_U32, words * 4 * e->pieces, &at, err);
+  if (!status) p->packed.codes = (const uint32_t *)at + r->piece * words;
   for (unsigned f = 0; f < p->stream.arrays && !status; f++) {
+    const size_t bytes = p->stream.field_bytes[f];
     const bool half = qp_layout_array_is_half(q, f);
-    snprintf(name, sizeof name, "%.*s.field.%u.%u", NAME, e->name, number, f);
-    status = take(w, name, half ? QP_TENSOR_F16 : QP_TENSOR_U8, p->stream.field_bytes[f], &at, err);
-    p->packed.field[f] = at;
+    snprintf(name, sizeof name, "%.*s.field.%u.%u", NAME, e->name, r->part, f);
+    status = take(w, name, half ? QP_TENSOR_F16 : QP_TENSOR_U8, bytes * e->pieces, &at, err);
+    if (!status) p->packed.field[f] = (const uint8_t *)at + r->piece * bytes;
   }
   for (unsigned c = 0; c < q->codebooks && !status; c++) {
     const qp_codebook *b = &q->codebook[c];
     const size_t rows =
         b->scope == QP_SCOPE_ROW ? (size_t)p->stream.row_groups * QP_GROUP_ROWS : b->dim;
     if (b->scope == QP_SCOPE_SPEC) continue; /* the definition's own, which the hash covers */
-    snprintf(name, sizeof name, "%.*s.codebook.%u.%u", NAME, e->name, number, c);
-    status = take(w, name, QP_TENSOR_F16, 2 * rows * b->entries, &at, err);
-    p->packed.codebook[c] = at;
+    snprintf(name, sizeof name, "%.*s.codebook.%u.%u", NAME, e->name, r->part, c);
+    status = take(w, name, QP_TENSOR_F16, 2 * rows * b->entries * e->pieces, &at, err);
+    if (!status) p->packed.codebook[c] = (const uint16_t *)at + r->piece * rows * b->entries;
   }
   return status;
 }
 
 static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *e, arrays *a,
                              qp_error *err) {
-  const qp_quantizer *q = e->quantizer;
-  const bool split = q->kind == QP_SPLIT;
   const unsigned rows = e->rows + e->padding;
   char name[NAME + 64];
   const void *at = NULL;
   qp_status status = QP_OK;
   *a = (arrays){0};
-  for (unsigned i = 0; i < (split ? q->parts : 1) && !status; i++) {
-    const unsigned begin = split ? qp_layout_part_column(q, e->columns, i) : 0;
-    const unsigned end = split ? qp_layout_part_column(q, e->columns, i + 1) : e->columns;
+  for (unsigned i = 0; i < qp_layout_ranges(e->quantizer, e->pieces) && !status; i++) {
+    const qp_range r = qp_layout_range(e->quantizer, e->columns, e->pieces, i);
     part *p = &a->part[a->parts];
-    if (begin == end) continue; /* of a narrow linear */
-    p->column = begin;
-    status = qp_layout_stream(split ? q->part[i].quantizer : q, rows, end - begin, &p->stream, err);
-    if (!status) status = take_part(w, e, i, p, err);
+    if (!r.columns) continue; /* of a narrow linear */
+    p->column = r.column;
+    status = qp_layout_stream(r.quantizer, rows, r.columns, &p->stream, err);
+    if (!status) status = take_part(w, e, &r, p, err);
     p->packed.stream = &p->stream;
     a->parts++;
   }
@@ -273,9 +294,9 @@ static qp_status decode_group(const decoding *d, qp_reference *reference, uint64
     for (size_t i = 0; i < columns; i++) y[i] = scale_of(d->a, r) * qp_half_to_float(row[i]);
   }
   free(half);
-  if (!status && d->a->signs)
-    status = qp_rotate_rows_back(out, (unsigned)(to - from), d->e->columns, d->a->signs, 1, err);
-  return status;
+  const qp_input in = {
+      .columns = d->e->columns, .block = d->e->block, .signs = d->a->signs};
+  return status ? status : qp_rotate_rows_back(out, (unsigned)(to - from), &in, 1, err);
 }
 
 static void decode_some(void *argument, size_t i, unsigned thread) {

@@ -130,3 +130,19 @@ unsigned qp_layout_part_column(const qp_quantizer *q, unsigned columns, unsigned
   unsigned column = (unsigned)lround(fraction * columns / unit) * unit;
   return column < columns ? column : columns;
 }
+
+static unsigned parts_of(const qp_quantizer *q) { return q->kind == QP_SPLIT ? q->parts : 1; }
+
+unsigned qp_layout_ranges(const qp_quantizer *q, unsigned pieces) {
+  return (pieces ? pieces : 1) * parts_of(q);
+}
+
+qp_range qp_layout_range(const qp_quantizer *q, unsigned columns, unsigned pieces, unsigned i) {
+  const unsigned parts = parts_of(q), width = columns / (pieces ? pieces : 1);
+  qp_range r = {.piece = i / parts, .part = i % parts};
+  const unsigned from = qp_layout_part_column(q, width, r.part);
+  r.quantizer = q->kind == QP_SPLIT ? q->part[r.part].quantizer : q;
+  r.column = r.piece * width + from;
+  r.columns = qp_layout_part_column(q, width, r.part + 1) - from;
+  return r;
+}

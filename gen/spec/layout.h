@@ -108,4 +108,15 @@ void qp_layout_set_field(const qp_stream *s, unsigned f, unsigned row, unsigned 
 /* The column where part i of a quantizer begins (split: rounded to 64 columns; parts: K). */
 unsigned qp_layout_part_column(const qp_quantizer *q, unsigned columns, unsigned part);
 
+/* The columns of one stream of a linear: a part of its quantizer in a piece of K. */
+typedef struct qp_range {
+  const qp_quantizer *quantizer; /* no split */
+  unsigned piece, part;
+  unsigned column, columns; /* of W; none where a split has few */
+} qp_range;
+/* Streams of a linear whose K is in 'pieces' equal pieces (0: 1), and range i of them: piece by
+   piece, in each the parts of the quantizer in order. */
+unsigned qp_layout_ranges(const qp_quantizer *q, unsigned pieces);
+qp_range qp_layout_range(const qp_quantizer *q, unsigned columns, unsigned pieces, unsigned i);
+
 #endif

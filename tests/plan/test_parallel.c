@@ -63,7 +63,7 @@ Test(parallel, rows_of_heads_and_columns_of_what_they_give) {
   expect("o", 256, 64);
   expect("up", 128, 256);
   expect("down", 256, 128);
-  expect("lm_head", 250, 256);
+  expect("lm_head", 1000, 256); /* 250 rows are no row groups */
   cr_assert_eq(rank->group[of_role(rank, "o")->group].columns, 64);
   cr_assert_eq(rank->linear_weights * 4, whole->linear_weights);
   cr_assert_eq(rank->other_bytes, whole->other_bytes);
@@ -120,4 +120,42 @@ Test(parallel, what_cannot_be_divided_is_named) {
   take("qwen3_moe", 8, 8, "\"num_experts\": 4, \"moe_intermediate_size\": 36,");
   cr_assert_eq(split(8, 1), QP_E_ARG);
   cr_assert(strstr(err.text, "expert_up"), "%s", err.text);
+}
+
+/* ---- How packed weights are cut ---- */
+
+static qp_cut cut_of(const char *role, unsigned ranks, unsigned slices) {
+  const qp_parallel_ways ways = {ranks, slices};
+  qp_cut cut = {QP_CUT_NONE, 0};
+  cr_assert_eq(qp_parallel_cut(whole, of_role(whole, role), &ways, &cut, &err), QP_OK, "%s: %s",
+               role, err.text);
+  return cut;
+}
+
+static void expect_no_cut(const char *role, unsigned ranks, const char *why) {
+  const qp_parallel_ways ways = {ranks, 1};
+  qp_cut cut;
+  cr_expect_eq(qp_parallel_cut(whole, of_role(whole, role), &ways, &cut, &err), QP_E_ARG, "%s",
+               role);
+  cr_expect(strstr(err.text, why), "%s", err.text);
+}
+
+Test(parallel, a_rank_s_part_is_a_slice_of_packed_weights) {
+  take("llama", 8, 4, "");
+  cr_expect(cut_of("q", 8, 1).way == QP_CUT_ROWS && cut_of("q", 8, 1).slices == 8);
+  cr_expect(cut_of("k", 8, 1).way == QP_CUT_ROWS && cut_of("k", 8, 1).slices == 4, "heads");
+  cr_expect(cut_of("down", 8, 1).way == QP_CUT_COLUMNS && cut_of("down", 8, 1).slices == 8);
+  cr_expect_eq(cut_of("o", 1, 1).way, QP_CUT_NONE);
+  cr_expect_eq(cut_of("lm_head", 8, 1).way, QP_CUT_NONE, "1000 rows");
+  take("qwen3_moe", 8, 4, "\"num_experts\": 4, \"moe_intermediate_size\": 64,");
+  cr_expect_eq(cut_of("expert_down", 2, 2).way, QP_CUT_NONE);
+}
+
+Test(parallel, what_is_no_slice_of_packed_weights_is_named) {
+  take("phi3", 8, 8, "");
+  expect_no_cut("qkv", 2, "below one another");
+  take("qwen3_moe", 8, 4, "\"num_experts\": 4, \"moe_intermediate_size\": 64,");
+  expect_no_cut("expert_up", 2, "--ep");
+  take("llama", 8, 8, "");
+  expect_no_cut("q", 3, "1, 2, 4 or 8");
 }

@@ -107,6 +107,12 @@ def factorings(rest, least):
 
 
 @functools.lru_cache
+def rotation(k, block):
+    """H of order k in diagonal blocks."""
+    return np.kron(np.eye(k // block), hadamard(block))
+
+
+@functools.lru_cache
 def hadamard(k):
     """The orthonormal matrix H of order k."""
     for blocks in (b for b in range(1, k + 1) if k % b == 0):
@@ -210,8 +216,9 @@ FIELDS = {
 }
 
 
-def fields_of(folder, quantizer, name, part, rows, columns):
+def fields_of(folder, linear, quantizer, part, piece):
     """Each field's number for each weight, by name."""
+    name, rows, columns = linear["name"], linear["rows"], linear["parts"][part]["columns"]
     padded, row_groups = -(-columns // 64) * 64, -(-rows // 32)
     fields = FIELDS[quantizer]
     out = {}
@@ -219,7 +226,7 @@ def fields_of(folder, quantizer, name, part, rows, columns):
         shared = [f for i, f in enumerate(fields) if min(i, 3) == array]
         if not shared:
             continue
-        pieces = folder[f"{name}.field.{part}.{array}"].view(np.uint8).reshape(row_groups, -1)
+        pieces = chunk(folder, linear, f"{name}.field.{part}.{array}", piece).view(np.uint8).reshape(row_groups, -1)
         begin = 0
         for field, bits, size in shared:
             groups = -(-padded // size)
@@ -247,7 +254,15 @@ def decode_q4_k(code, f):
 OF_FIELDS = {"int4-g128": decode_int4, "q4_k": decode_q4_k}
 
 
-def part_values(folder, linear, number):
+def chunk(folder, linear, name, piece):
+    """The array of one of the pieces of K, which lie one behind another."""
+    all_of_it = folder[name].reshape(-1)
+    pieces = linear["slices"] if linear.get("split") == "columns" else 1
+    size = len(all_of_it) // pieces
+    return all_of_it[size * piece : size * (piece + 1)]
+
+
+def part_values(folder, linear, number, piece):
     part = linear["parts"][number]
     columns, rows, name = part["columns"], linear["rows"], linear["name"]
     if not columns:
@@ -258,10 +273,10 @@ def part_values(folder, linear, number):
     dim = 1 if q["kind"] == "scalar" else 2
     step = round(q["rate_bits"] * dim)
     words = 64 // dim * step // 32
-    stream = lane_words(folder[f"{name}.codes.{number}"], rows, -(-columns // 64), words)
+    stream = lane_words(chunk(folder, linear, f"{name}.codes.{number}", piece), rows, -(-columns // 64), words)
     states = windows(stream, step, 16 if q["kind"] == "trellis" else step)
     if with_fields:
-        fields = fields_of(folder, part["quantizer"], name, number, rows, columns)
+        fields = fields_of(folder, linear, part["quantizer"], number, piece)
         return OF_FIELDS[part["quantizer"]](to_rows(states, columns), fields).astype(float)
     book = folder[q["codebooks"][0]].astype(float)
     values = DECODE[family](states, book)
@@ -270,7 +285,8 @@ def part_values(folder, linear, number):
 
 def weights(folder, linear):
     """W [rows][columns] of an entry of the section's `linears`, in the basis of the checkpoint."""
-    parts = [part_values(folder, linear, p) for p in range(len(linear["parts"]))]
+    pieces = linear["slices"] if linear.get("split") == "columns" else 1
+    parts = [part_values(folder, linear, p, i) for i in range(pieces) for p in range(len(linear["parts"]))]
     w = np.concatenate(parts, 1)[: linear["rows"]]
     w = w * folder[linear["name"] + ".row_scales"].astype(float)[:, None]
     if linear["signs"] is None:
@@ -278,4 +294,4 @@ def weights(folder, linear):
     k = linear["columns"]
     signs = (signs_from(folder[linear["signs"]], k) if linear["signs"] in folder
              else signs_of(linear["signs"], folder.section["seed"], k))
-    return w @ hadamard(k) * signs
+    return w @ rotation(k, linear.get("rotation", k)) * signs

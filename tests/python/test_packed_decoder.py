@@ -76,6 +76,15 @@ class Decoder(unittest.TestCase):
     def test_trellis(self):
         self.see(96, 160, "--quantizer", "tcq-2", "--keep", "gate", "--keep", "q_", "--keep", "v_")
 
+    def test_columns_that_two_ranks_share(self):
+        packed = self.see(192, 320, "--quantizer", "tcq-2.75", "--tp", "2", "--keep", "gate", "--keep", "up")
+        down = [l for l in packed.section["linears"] if l["name"].endswith("down_proj")][0]
+        self.assertEqual([down[k] for k in ("rotation", "split", "slices")], [160, "columns", 2])
+        self.assertEqual(packed.section["version"], 3)
+
+    def test_groups_in_columns_that_two_ranks_share(self):
+        self.see(64, 512, "--quantizer", "int4-g128", "--tp", "2", "--keep", "gate", "--keep", "up")
+
     def test_split_whose_parts_are_rounded(self):  # 160 / 2 = 80: rounds to 64
         self.see(96, 160, "--quantizer", "tcq-2.75", "--keep", "gate", "--keep", "q_", "--keep", "v_")
 

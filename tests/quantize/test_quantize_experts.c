@@ -118,16 +118,10 @@ Test(quantize_experts, take_what_a_plan_gives_their_stack) {
   cr_assert(strstr(answer, "4 groups of linears"), "%s", answer);
 }
 
-Test(quantize_experts, of_a_plan_for_several_ranks_are_refused) {
-  char arguments[1024];
+Test(quantize_experts, are_no_slices_of_rows_or_columns_for_several_ranks) {
   write_model("in", true);
-  snprintf(arguments, sizeof arguments, "plan --model '%s' --quantizers nuq-3,fp16 --tp 2 -o '%s'",
-           path("in"), path("plan.json"));
-  cr_assert_eq(ask(arguments), 0, "%s", answer);
-  cr_assert(strstr(answer, "--tp 2"), "%s", answer);
-  snprintf(arguments, sizeof arguments, "--plan '%s'", path("plan.json"));
-  cr_assert_eq(quantize(arguments, "out"), 2, "%s", answer);
-  cr_assert(strstr(answer, "a plan for 2 ranks"), "%s", answer);
+  cr_assert_eq(quantize("--quantizer nuq-3 --tp 2", "out"), 2, "%s", answer);
+  cr_assert(strstr(answer, "cannot be packed in slices"), "%s", answer);
 }
 
 Test(quantize_experts, that_are_quantized_already_are_named_at_plan_and_refused_at_quantize) {

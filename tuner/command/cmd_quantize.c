@@ -37,7 +37,7 @@ typedef struct quantize_options {
   const char *plan, *quantizer, *embedding, *folder, *hessian, *calibration, *device, *input_scale;
   const char *damping;
   bool head, plain, verify, json;
-  unsigned seed, threads, blocks, shard_mib, groups, beam;
+  unsigned seed, threads, blocks, shard_mib, groups, beam, tp, ep;
   qp_repeats keep;
 } quantize_options;
 
@@ -270,6 +270,8 @@ static qp_status read_wishes(const quantize_options *o, qp_session *s, qp_job_wi
                        .threads = o->threads,
                        .beam = o->beam,
                        .blocks = o->blocks,
+                       .ranks = o->tp,
+                       .slices = o->ep,
                        .shard_bytes_mib = o->shard_mib,
                        .keep = o->keep.value,
                        .keeps = o->keep.count};
@@ -391,6 +393,11 @@ int qp_cmd_quantize(int argc, char **argv) {
           "added to a Hessian's diagonal, as a share of its mean (0.01); more where it needs it"),
       QP_FLAG("no-rotation", o.plain, "quantize weights as they are"),
       QP_NUMBER("seed", o.seed, "N", "of the rotation's signs (1)", 0, 4294967295u),
+      QP_NUMBER("tp", o.tp, "N",
+                "tensor parallelism: so that 1 to N ranks can open it (as the plan says, or 1)", 1,
+                8),
+      QP_NUMBER("ep", o.ep, "N", "of --tp: ranks have 1/N of the experts each, which stay whole", 1,
+                8),
       QP_TEXT("input-scale", o.input_scale, "S",
               "weights' deviation before codes are chosen (the best for N(0,1))"),
       QP_NUMBER("beam", o.beam, "N",

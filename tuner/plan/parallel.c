@@ -130,10 +130,47 @@ qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_
     }
   }
   qp_model_linear *head = &to.linear[to.linears];
-  if (!to.tied) head->rows = (head->rows + ranks - 1) / ranks;
+  if (!to.tied && head->rows % (32 * ranks) == 0) head->rows /= ranks; /* as it is packed */
   count(m, &to);
   *out = to;
   return QP_OK;
+}
+
+/* Several matrices below one another, of each of which a rank has rows. */
+static bool is_joined(const char *role) {
+  return strstr(role, "qkv") || strstr(role, "gate_up") || !strncmp(role, "delta", 5);
+}
+
+static qp_status cannot_cut(const qp_model *m, const qp_model_linear *l, unsigned ranks,
+                            const char *why, qp_error *err) {
+  return qp_fail(err, QP_E_ARG,
+                 "--tp %u: %s of %s, %u x %u, cannot be packed in slices: %s", ranks, l->role,
+                 m->name, l->rows, l->columns, why);
+}
+
+qp_status qp_parallel_cut(const qp_model *m, const qp_model_linear *l, const qp_parallel_ways *ways,
+                          qp_cut *out, qp_error *err) {
+  const unsigned ranks = ways->ranks ? ways->ranks : 1;
+  const bool head = l == &m->linear[m->linears];
+  const bool whole = head ? m->tied : l->experts && ways->slices > 1;
+  const division how = whole ? WHOLE : head ? ROWS : division_of(l->role);
+  qp_cut cut = {QP_CUT_NONE, 1};
+  qp_status status = check_ranks(m, ranks, err);
+  if (status) return status;
+  if (ranks > 1 && how != WHOLE) {
+    cut = (qp_cut){how == COLUMNS ? QP_CUT_COLUMNS : QP_CUT_ROWS, ranks};
+    if (how == KEYS && m->kv_heads < ranks) cut.slices = m->kv_heads;
+    if (head && l->rows % (32 * ranks)) cut = (qp_cut){QP_CUT_NONE, 1};
+  }
+  if (cut.way && l->experts)
+    return cannot_cut(m, l, ranks, "it is a stack of experts; --ep shares these", err);
+  if (cut.way && is_joined(l->role))
+    return cannot_cut(m, l, ranks, "several matrices lie in it below one another", err);
+  if (cut.way == QP_CUT_ROWS && l->rows % (32 * cut.slices))
+    return cannot_cut(m, l, ranks, "a rank's rows are no multiple of 32", err);
+  if (cut.way == QP_CUT_COLUMNS && l->columns % (32 * cut.slices))
+    return cannot_cut(m, l, ranks, "a rank's columns are no multiple of 32", err);
+  return *out = cut, QP_OK;
 }
 
 unsigned qp_parallel_reduces(const qp_model *m) {

@@ -29,6 +29,22 @@ typedef struct qp_parallel {
 qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_model *out,
                             qp_error *err);
 
+/* How packed weights of a linear are cut, so that a rank's part is a contiguous slice. */
+typedef enum qp_cut_way { QP_CUT_NONE, QP_CUT_ROWS, QP_CUT_COLUMNS } qp_cut_way;
+typedef struct qp_cut {
+  qp_cut_way way;
+  unsigned slices; /* how many: the ranks, or of rows the heads where these are fewer */
+} qp_cut;
+
+/*
+** The cut of a linear, l, of the whole model (the lm_head: m->linear[m->linears]); none of an
+** lm_head whose rows do not divide, and of experts where slices of their number are shared.
+** QP_E_ARG: its slices are no whole row groups of 32, or no multiples of 32 columns, or its matrix
+** is several below one another, or a stack.
+*/
+qp_status qp_parallel_cut(const qp_model *m, const qp_model_linear *l, const qp_parallel_ways *ways,
+                          qp_cut *out, qp_error *err);
+
 /* All-reduces of one pass: behind each o and each down of a block, of which experts, shared and
    routed, have one together. */
 unsigned qp_parallel_reduces(const qp_model *m);

@@ -141,14 +141,14 @@ qp_status qp_hessian_check(const qp_hessian *h, const _Atomic bool *cancel, qp_e
   return status;
 }
 
-qp_status qp_hessian_read(const qp_hessian *h, unsigned i, const uint32_t *signs, unsigned threads,
+qp_status qp_hessian_read(const qp_hessian *h, unsigned i, const qp_input *in, unsigned threads,
                           float **out, qp_error *err) {
   const size_t bytes = (size_t)h->columns * h->columns * sizeof(float);
   float *m = malloc(bytes);
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a Hessian of %u columns", h->columns);
   memcpy(m, h->tensor->data + i * bytes, bytes);
   qp_safetensors_release(h->file, h->tensor);
-  qp_status status = signs ? qp_rotate_moments(m, h->columns, signs, threads, err) : QP_OK;
+  qp_status status = in ? qp_rotate_moments(m, in, threads, err) : QP_OK;
   if (status) return free(m), status;
   *out = m;
   return QP_OK;

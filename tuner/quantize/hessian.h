@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gen/base/rotate.h"
 #include "runtime/safetensors.h"
 #include "runtime/status.h"
 
@@ -44,8 +45,8 @@ void qp_hessian_close(qp_hessian *h);
 */
 qp_status qp_hessian_check(const qp_hessian *h, const _Atomic bool *cancel, qp_error *err);
 
-/* Group i for rotated weights ('signs' NULL: not rotated); malloc'ed [columns][columns]. */
-qp_status qp_hessian_read(const qp_hessian *h, unsigned i, const uint32_t *signs, unsigned threads,
+/* Group i for weights whose input side is 'in' (NULL: x itself); malloc'ed [columns][columns]. */
+qp_status qp_hessian_read(const qp_hessian *h, unsigned i, const qp_input *in, unsigned threads,
                           float **out, qp_error *err);
 
 #endif

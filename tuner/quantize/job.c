@@ -10,6 +10,7 @@
 #include <xxhash.h>
 
 #include "gen/model/source_codes.h"
+#include "tuner/plan/parallel.h"
 #include "tuner/plan/plan_file.h"
 #include "tuner/quantize/hessian.h"
 
@@ -17,6 +18,8 @@
 typedef struct making {
   const qp_job_wishes *w;
   const qp_model *model;
+  qp_model rank; /* as one rank of the plan has it: its shapes are the plan's */
+  qp_parallel_ways ways;
   qp_palette *palette;
   qp_plan plan;
   const qp_quantizer **planned;  /* [plan.quantizers]; NULL: fp16 */
@@ -52,6 +55,20 @@ uint64_t qp_job_weights(const qp_job *j) {
   uint64_t n = 0;
   for (size_t i = 0; i < j->linears; i++) n += (uint64_t)j->linear[i].rows * j->linear[i].columns;
   return n;
+}
+
+unsigned qp_job_pieces(const qp_job_linear *l) {
+  return l->split == QP_JOB_COLUMNS && l->slices ? l->slices : 1;
+}
+
+qp_input qp_job_input(const qp_job_linear *l, const uint32_t *signs) {
+  return (qp_input){.columns = l->columns, .block = l->block, .signs = signs};
+}
+
+unsigned qp_job_version(const qp_job *j) {
+  for (size_t i = 0; i < j->linears; i++)
+    if (j->linear[i].block || j->linear[i].split) return QP_PACKED_VERSION;
+  return QP_PACKED_PLAIN;
 }
 
 /* ---- Input scales ---- */
@@ -238,13 +255,25 @@ static qp_status add_tensor(making *m, const char *tensor, const qp_model_linear
   return QP_OK;
 }
 
+/* How ranks share it; the rotation of columns that they divide is in as many blocks. */
+static qp_status cut(making *m, const qp_model_linear *l, qp_job_linear *to) {
+  qp_cut cut;
+  const qp_status status = qp_parallel_cut(m->model, l, &m->ways, &cut, m->err);
+  if (status || !cut.way) return status;
+  to->split = cut.way == QP_CUT_ROWS ? QP_JOB_ROWS : QP_JOB_COLUMNS;
+  to->slices = cut.slices;
+  if (to->split == QP_JOB_COLUMNS && m->w->rotate) to->block = to->columns / to->slices;
+  return QP_OK;
+}
+
 /* A linear of a block; of a stack one of its experts. */
 static qp_status add_one(making *m, const char *tensor, unsigned index, unsigned block,
                          const qp_quantizer *q) {
   const qp_model *model = m->model;
   const qp_model_linear *l = &model->linear[index];
   qp_job_linear *to;
-  const qp_status status = add_tensor(m, tensor, l, q, false, &to);
+  qp_status status = add_tensor(m, tensor, l, q, false, &to);
+  if (!status && to) status = cut(m, l, to);
   if (status || !to) return status;
   snprintf(to->group, sizeof to->group, "%s", model->group[l->group].name);
   if (m->w->rotate)
@@ -254,13 +283,14 @@ static qp_status add_one(making *m, const char *tensor, unsigned index, unsigned
 }
 
 static qp_status add_linear(making *m, unsigned index, unsigned block) {
-  const qp_model_linear *l = &m->model->linear[index];
+  const qp_model_linear *l = &m->model->linear[index], *planned = &m->rank.linear[index];
   char tensor[QP_MODEL_NAME], expert[QP_MODEL_NAME];
   const qp_quantizer *q;
   qp_model_tensor(m->model, index, block, tensor);
   qp_model_expert(tensor, 0, expert); /* of a stack all are packed alike */
   qp_status status =
-      choose(m, m->w->keeps_codes ? expert : tensor, false, block, l->rows, l->columns, &q);
+      choose(m, m->w->keeps_codes ? expert : tensor, false, block, planned->rows,
+             planned->columns, &q);
   if (!l->experts) return status || !q ? status : add_one(m, tensor, index, block, q);
   for (unsigned e = 0; e < l->experts && q && !status; e++) {
     qp_model_expert(tensor, e, expert);
@@ -286,8 +316,10 @@ static qp_status add_head(making *m, bool shared) {
   qp_job_linear *to;
   if (model->headless || shared) return QP_OK;
   qp_model_tensor(model, model->linears, 0, tensor);
-  qp_status status = choose(m, tensor, true, 0, l->rows, l->columns, &q);
+  const qp_model_linear *planned = &m->rank.linear[model->linears];
+  qp_status status = choose(m, tensor, true, 0, planned->rows, planned->columns, &q);
   if (!status && q) status = add_tensor(m, tensor, l, q, true, &to);
+  if (!status && q && to) status = cut(m, l, to);
   if (status || !q || !to) return status;
   to->copy = model->tied;
   if (to->copy) snprintf(to->name, sizeof to->name, "lm_head");
@@ -318,16 +350,24 @@ static qp_status read_plan(making *m) {
   if (!m->w->plan) return QP_OK;
   qp_status status = qp_plan_read(m->w->plan, &m->plan, m->err);
   if (status) return status;
-  if (m->plan.ranks > 1 || m->plan.slices > 1)
-    return qp_fail(m->err, QP_E_ARG,
-                   "%s: a plan for %u ranks, whose shapes are those of one: whole linears are "
-                   "packed; make the plan without --tp and --ep",
-                   m->w->plan, m->plan.ranks > 1 ? m->plan.ranks : m->plan.slices);
   m->planned = calloc(m->plan.quantizers + 1, sizeof(const qp_quantizer *));
   m->used = calloc(m->plan.linears + 1, sizeof *m->used);
   if (!m->planned || !m->used) return qp_fail(m->err, QP_E_NOMEM, "%s: no memory", m->w->plan);
   status = qp_plan_resolve(&m->plan, m->palette, m->planned, m->err);
   return status ? qp_fail_prefix(m->err, status, "%s", m->w->plan) : QP_OK;
+}
+
+/* Shapes of the plan are one rank's; the folder is for as many ranks, or more. */
+static qp_status take_ranks(making *m) {
+  const unsigned planned = m->plan.ranks ? m->plan.ranks : 1;
+  const qp_parallel_ways ways = {planned, m->plan.slices};
+  m->ways = (qp_parallel_ways){m->w->ranks ? m->w->ranks : planned,
+                               m->w->slices ? m->w->slices : m->plan.slices};
+  if (m->ways.ranks % planned)
+    return qp_fail(m->err, QP_E_ARG, "--tp %u: %s is for %u ranks, which must divide it",
+                   m->ways.ranks, m->w->plan, planned);
+  const qp_status status = qp_parallel_split(m->model, &ways, &m->rank, m->err);
+  return status && m->w->plan ? qp_fail_prefix(m->err, status, "%s", m->w->plan) : status;
 }
 
 static qp_status nothing_left(const making *m) {
@@ -565,7 +605,7 @@ static void make_key(qp_job *j) {
   XXH3_state_t s;
   XXH3_128bits_reset(&s);
   const uint64_t facts[] = {qp_checkpoint_stamp(j->checkpoint),
-                            QP_PACKED_VERSION,
+                            qp_job_version(j),
                             j->rotate,
                             j->seed,
                             j->shards,
@@ -579,6 +619,8 @@ static void make_key(qp_job *j) {
     XXH3_128bits_update(&s, j->linear[i].quantizer->hash, sizeof j->linear[i].quantizer->hash);
     /* Set with a plan. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
     XXH3_128bits_update(&s, j->linear[i].quantizer->name, strlen(j->linear[i].quantizer->name) + 1);
+    const uint32_t cut[] = {j->linear[i].block, j->linear[i].split, j->linear[i].slices};
+    if (cut[0] || cut[1]) XXH3_128bits_update(&s, cut, sizeof cut);
     const char *named = j->linear[i].hessian;
     const uint64_t hessian = j->hessian && *named ? qp_hessian_stamp(j->hessian, named) : 0;
     XXH3_128bits_update(&s, &hessian, sizeof hessian);
@@ -603,6 +645,7 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
               .coders = qp_coders_new(QP_CODERS_BYTES)};
   making m = {.w = w, .model = qp_checkpoint_model(c), .palette = palette, .j = &j, .err = err};
   qp_status status = read_plan(&m);
+  if (!status) status = take_ranks(&m);
   if (!status) status = list_linears(&m);
   if (!status) status = check_hessians(&j, err);
   if (!status) status = list_quantizers(&m);

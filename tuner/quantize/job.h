@@ -7,13 +7,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gen/base/rotate.h"
 #include "gen/encode/coders.h"
 #include "gen/encode/encode.h"
 #include "gen/model/checkpoint.h"
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
-enum { QP_PACKED_VERSION = 2, QP_JOB_NAME = QP_MODEL_NAME + 64 };
+/* Version 3 says more of a linear's input side, or how it is cut (qp_job_version). */
+enum { QP_PACKED_PLAIN = 2, QP_PACKED_VERSION = 3, QP_JOB_NAME = QP_MODEL_NAME + 64 };
+
+/* How ranks share a linear (PACKED.md). */
+typedef enum qp_job_split { QP_JOB_WHOLE, QP_JOB_ROWS, QP_JOB_COLUMNS } qp_job_split;
 
 /* A linear to be quantized. */
 typedef struct qp_job_linear {
@@ -25,6 +30,10 @@ typedef struct qp_job_linear {
   const qp_source_tensor *weight;
   const qp_quantizer *quantizer; /* owned by the palette */
   unsigned rows, columns; /* rows padded to what kernels take; weight->rows are the tensor's */
+  unsigned block;         /* columns of a diagonal block of H; 0: all */
+  qp_job_split split;
+  unsigned slices; /* equal slices of rows or columns that ranks can have; of columns each has
+                      streams of its own; 0: 1 */
 } qp_job_linear;
 
 /* One file of the output: linears and kept tensors [first, first + count) of the job's. */
@@ -68,6 +77,8 @@ typedef struct qp_job_wishes {
   bool keeps_codes; /* in place of plan and quantizer: see qp_job */
   unsigned seed, threads;
   unsigned blocks; /* only the first so many; 0: all */
+  unsigned ranks;  /* tensor parallelism: most ranks that may open it; 0: as the plan says, or 1 */
+  unsigned slices; /* of the number of experts, which stay whole; 0: the same */
   unsigned shard_bytes_mib;
   double input_scale, damping;
   unsigned beam;
@@ -92,6 +103,13 @@ void qp_job_free(qp_job *j);
 ** them.  Errors of that.
 */
 qp_status qp_job_scale(qp_job *j, qp_error *err);
+
+/* Ranges of columns with streams of their own: 1, or the slices of columns. */
+unsigned qp_job_pieces(const qp_job_linear *l);
+/* The input side of a linear with these signs, or NULL. */
+qp_input qp_job_input(const qp_job_linear *l, const uint32_t *signs);
+/* Version of the packed folder: the least that says all. */
+unsigned qp_job_version(const qp_job *j);
 
 /* The input scale of a linear, after qp_job_scale. */
 double qp_job_scale_of(const qp_job *j, const qp_job_linear *l);

@@ -41,6 +41,7 @@ typedef struct rows32 {
   float *want, *got;
   uint16_t *half, *piece;
   uint32_t *signs; /* NULL without rotation */
+  qp_input in;
   qp_reference *reference;
   unsigned threads;
 } rows32;
@@ -57,9 +58,9 @@ static qp_status compare_group(const qp_job *j, const qp_job_linear *l, rows32 *
       /* Read by the caller. NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage) */
       b->got[i] = scales[r] * qp_half_to_float(b->half[i]);
   if (b->signs) {
-    status = qp_rotate_rows_back(b->got, rows, k, b->signs, b->threads, err);
+    status = qp_rotate_rows_back(b->got, rows, &b->in, b->threads, err);
     if (!status) add_difference(b->want, b->got, n, &sums->lost_back, &sums->power_back);
-    if (!status) status = qp_rotate_rows(b->want, rows, k, b->signs, b->threads, err);
+    if (!status) status = qp_rotate_rows(b->want, rows, &b->in, b->threads, err);
     for (unsigned r = 0; r < rows; r++)
       for (size_t i = (size_t)r * k; i < (size_t)(r + 1) * k; i++)
         b->got[i] = scales[r] * qp_half_to_float(b->half[i]);
@@ -85,6 +86,7 @@ qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned firs
   if (!b.want || !b.got || !b.half || !b.piece || !b.reference || (j->rotate && !b.signs))
     status = qp_fail(err, QP_E_NOMEM, "no memory to decode 32 rows");
   if (!status && j->rotate) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
+  b.in = qp_job_input(l, b.signs);
   for (unsigned r = 0; r < rows && !status; r += QP_GROUP_ROWS) {
     const unsigned n = rows - r < QP_GROUP_ROWS ? rows - r : QP_GROUP_ROWS;
     status = qp_measure_decode(b.reference, part, parts, r / QP_GROUP_ROWS, l->columns, b.half,

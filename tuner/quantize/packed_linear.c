@@ -33,28 +33,31 @@ static qp_status find_tensor(const qp_safetensors *file, qp_tensor_type type, si
   return QP_OK;
 }
 
-static qp_status find_part(const qp_job_linear *l, const qp_safetensors *file, unsigned p,
+/* Stream r of the linear: its chunk of each of its part's tensors. */
+static qp_status find_part(const qp_job_linear *l, const qp_safetensors *file, const qp_range *r,
                            qp_linear_part *out, qp_error *err) {
   const qp_quantizer *q = out->stream.quantizer;
+  const unsigned pieces = qp_job_pieces(l), p = r->part, i = r->piece;
   qp_packed *k = &out->packed;
   const void *at = NULL;
-  qp_status status = find_tensor(file, QP_TENSOR_U32, out->stream.code_words * 4, &at, err,
+  qp_status status = find_tensor(file, QP_TENSOR_U32, out->stream.code_words * 4 * pieces, &at, err,
                                  "%s.codes.%u", l->name, p);
-  k->codes = at;
+  if (at) k->codes = (const uint32_t *)at + i * out->stream.code_words;
   for (unsigned f = 0; f < out->stream.arrays && !status; f++) {
     const bool half = qp_layout_array_is_half(q, f);
-    status = find_tensor(file, half ? QP_TENSOR_F16 : QP_TENSOR_U8, out->stream.field_bytes[f], &at,
-                         err, "%s.field.%u.%u", l->name, p, f);
-    k->field[f] = at;
+    status = find_tensor(file, half ? QP_TENSOR_F16 : QP_TENSOR_U8,
+                         out->stream.field_bytes[f] * pieces, &at, err, "%s.field.%u.%u", l->name,
+                         p, f);
+    if (at) k->field[f] = (const uint8_t *)at + i * out->stream.field_bytes[f];
   }
   for (unsigned c = 0; c < q->codebooks && !status; c++) {
     const qp_codebook *book = &q->codebook[c];
     if (book->scope == QP_SCOPE_SPEC) continue;
     const size_t rows =
         book->scope == QP_SCOPE_ROW ? (size_t)out->stream.row_groups * QP_GROUP_ROWS : book->dim;
-    status = find_tensor(file, QP_TENSOR_F16, 2 * rows * book->entries, &at, err,
+    status = find_tensor(file, QP_TENSOR_F16, 2 * rows * book->entries * pieces, &at, err,
                          "%s.codebook.%u.%u", l->name, p, c);
-    k->codebook[c] = at;
+    if (at) k->codebook[c] = (const uint16_t *)at + i * rows * book->entries;
   }
   return status;
 }
@@ -79,18 +82,13 @@ static qp_status find_scales(const qp_job_linear *l, const qp_safetensors *file,
 }
 
 qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
-                         qp_linear_part part[QP_MAX_PARTS], float **scales, qp_error *err) {
-  const unsigned parts = qp_linear_parts(l->quantizer);
+                         qp_linear_part part[QP_MAX_RANGES], float **scales, qp_error *err) {
   qp_status status = QP_OK;
-  for (unsigned p = 0; p < parts && !status; p++) {
-    const bool split = l->quantizer->kind == QP_SPLIT;
-    const qp_quantizer *q = split ? l->quantizer->part[p].quantizer : l->quantizer;
-    const unsigned begin = split ? qp_layout_part_column(l->quantizer, l->columns, p) : 0;
-    const unsigned end =
-        split ? qp_layout_part_column(l->quantizer, l->columns, p + 1) : l->columns;
-    part[p] = (qp_linear_part){.column = begin};
-    status = qp_layout_stream(q, l->rows, end - begin, &part[p].stream, err);
-    if (!status) status = find_part(l, file, p, &part[p], err);
+  for (unsigned p = 0; p < qp_linear_streams(l) && !status; p++) {
+    const qp_range r = qp_layout_range(l->quantizer, l->columns, qp_job_pieces(l), p);
+    part[p] = (qp_linear_part){.column = r.column};
+    status = qp_layout_stream(r.quantizer, l->rows, r.columns, &part[p].stream, err);
+    if (!status) status = find_part(l, file, &r, &part[p], err);
     part[p].packed.stream = &part[p].stream;
   }
   return status ? status : find_scales(l, file, scales, err);

@@ -29,13 +29,19 @@ static inline unsigned qp_linear_parts(const qp_quantizer *q) {
   return q->kind == QP_SPLIT ? q->parts : 1;
 }
 
+/* Streams of a linear: its parts in each of its pieces of K. */
+static inline unsigned qp_linear_streams(const qp_job_linear *l) {
+  return qp_layout_ranges(l->quantizer, qp_job_pieces(l));
+}
+
 /*
-** The linear's packed tensors in an open file: part[qp_linear_parts()], and its row scales, stored
-** as F16 or F32, in *scales [rows], which the caller frees.
+** The packed tensors in an open file: part[qp_linear_streams()], and row scales, stored as F16 or
+** F32, in *scales [rows], which the caller frees.
 ** QP_E_NOMEM; QP_E_ARG: a tensor is missing, of another type or size, or not aligned
 ** to its elements.
 */
 qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
-                         qp_linear_part part[QP_MAX_PARTS], float **scales, qp_error *err);
+                         qp_linear_part part[QP_MAX_RANGES], float **scales,
+                         qp_error *err);
 
 #endif

@@ -14,14 +14,14 @@
 #include "tuner/quantize/measure.h"
 #include "gen/base/rotate.h"
 
-enum { MAX_BUFFERS = 64, POISON_BYTE = 0xff };
+enum { MAX_BUFFERS = 256, POISON_BYTE = 0xff };
 static const double kernel_tolerance = 2e-3, figure_tolerance = 1e-6;
 
-/* A dequant kernel for one row group, kept for all linears of its quantizer and columns. */
+/* A dequant kernel for one row group, kept for all linears of its quantizer, columns and pieces. */
 typedef struct decoder {
   struct decoder *next;
   const qp_quantizer *quantizer;
-  unsigned columns;
+  unsigned columns, pieces;
   qp_kernel kernel;
   qp_module *module;
   qp_function *function;
@@ -64,14 +64,17 @@ static qp_status load_kernel(proof *p, decoder *d) {
 
 static qp_status find_decoder(proof *p, const qp_job_linear *l, decoder **out) {
   for (decoder *d = p->decoders; d; d = d->next)
-    if (d->quantizer == l->quantizer && d->columns == l->columns) return *out = d, QP_OK;
+    if (d->quantizer == l->quantizer && d->columns == l->columns && d->pieces == qp_job_pieces(l))
+      return *out = d, QP_OK;
   decoder *d = calloc(1, sizeof *d);
   if (!d) return qp_fail(p->err, QP_E_NOMEM, "no memory for a kernel");
   d->quantizer = l->quantizer;
   d->columns = l->columns;
+  d->pieces = qp_job_pieces(l);
   qp_problem problem = {.op = QP_OP_DEQUANT,
                         .segments = 1,
                         .columns = l->columns,
+                        .pieces = d->pieces,
                         .batch = 1,
                         .arch = p->o->arch,
                         .sm_count = p->o->sm_count};
@@ -186,7 +189,7 @@ static qp_status decode_on_device(proof *p, const qp_job_linear *l, const qp_lin
   qp_arguments args = {0};
   decoder *d = NULL;
   qp_status status = find_decoder(p, l, &d);
-  for (unsigned i = 0, stream = 0; i < qp_linear_parts(l->quantizer) && !status; i++)
+  for (unsigned i = 0, stream = 0; i < qp_linear_streams(l) && !status; i++)
     if (part[i].stream.columns) status = put_stream(p, &b, &args, stream++, &part[i], row_group);
   if (!status) status = put(p, &b, scale, QP_GROUP_ROWS * sizeof *scale, &args.segment[0].scale);
   if (!status) status = put(p, &b, NULL, bytes, &args.segment[0].y);
@@ -221,7 +224,7 @@ static qp_status compare_kernel(proof *p, const qp_job_linear *l, const qp_linea
     const unsigned g = n > 1 ? (unsigned)((uint64_t)i * (all - 1) / (n - 1)) : i;
     const unsigned left = l->rows - g * QP_GROUP_ROWS;
     const unsigned rows = left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS;
-    status = qp_measure_decode(p->reference, part, qp_linear_parts(l->quantizer), g, l->columns,
+    status = qp_measure_decode(p->reference, part, qp_linear_streams(l), g, l->columns,
                                got + cells, got + 2 * cells, p->err);
     float scale[QP_GROUP_ROWS] = {0};
     scale_mantissas(scales + (size_t)g * QP_GROUP_ROWS, rows, scale);
@@ -281,14 +284,14 @@ static qp_status check_figures(const proof *p, const qp_job_linear *l, const qp_
 }
 
 static qp_status prove_linear(proof *p, const qp_job_linear *l) {
-  qp_linear_part part[QP_MAX_PARTS];
+  qp_linear_part part[QP_MAX_RANGES];
   float *scales = NULL;
   qp_measure sums = {0};
   qp_status status = qp_linear_find(l, p->file, part, &scales, p->err);
   if (status) return status == QP_E_ARG ? QP_E_WRONG : status;
   status = check_signs(p, l);
   if (!status)
-    status = qp_measure_rows(p->j, l, 0, l->rows, part, qp_linear_parts(l->quantizer), scales,
+    status = qp_measure_rows(p->j, l, 0, l->rows, part, qp_linear_streams(l), scales,
                              &sums, p->err);
   if (!status) status = check_figures(p, l, &sums);
   if (!status) {

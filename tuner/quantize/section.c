@@ -30,14 +30,12 @@ static const char *kind_name(qp_quantizer_kind k) {
 /* ---- Linears ---- */
 
 static void add_part(cJSON *parts, const qp_job_linear *l, unsigned p) {
-  const bool split = l->quantizer->kind == QP_SPLIT;
-  const qp_quantizer *q = split ? l->quantizer->part[p].quantizer : l->quantizer;
-  const unsigned begin = split ? qp_layout_part_column(l->quantizer, l->columns, p) : 0;
-  const unsigned end = split ? qp_layout_part_column(l->quantizer, l->columns, p + 1) : l->columns;
+  const qp_range r = qp_layout_range(l->quantizer, l->columns, qp_job_pieces(l), p);
+  const qp_quantizer *q = r.quantizer;
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "quantizer", q->name);
-  cJSON_AddNumberToObject(o, "column", begin);
-  cJSON_AddNumberToObject(o, "columns", end - begin);
+  cJSON_AddNumberToObject(o, "column", r.column);
+  cJSON_AddNumberToObject(o, "columns", r.columns);
   cJSON_AddNumberToObject(o, "fields", qp_layout_arrays(q));
   cJSON *books = cJSON_AddArrayToObject(o, "codebooks");
   for (unsigned c = 0; c < q->codebooks; c++)
@@ -59,6 +57,11 @@ qp_status qp_section_linear(const qp_job_linear *l, const qp_linear_figures *f, 
     cJSON_AddStringToObject(o, "signs", l->signs);
   else
     cJSON_AddNullToObject(o, "signs");
+  if (l->block) cJSON_AddNumberToObject(o, "rotation", l->block);
+  if (l->split) {
+    cJSON_AddStringToObject(o, "split", l->split == QP_JOB_ROWS ? "rows" : "columns");
+    cJSON_AddNumberToObject(o, "slices", l->slices);
+  }
   cJSON *parts = cJSON_AddArrayToObject(o, "parts");
   for (unsigned p = 0; p < qp_linear_parts(l->quantizer); p++) add_part(parts, l, p);
   cJSON_AddNumberToObject(o, "bytes", (double)f->bytes);
@@ -107,7 +110,7 @@ static cJSON *quantizer_entry(const qp_quantizer *q) {
 qp_status qp_section_make(const qp_job *j, cJSON *linears, cJSON **out, qp_error *err) {
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "format", "qpal-packed");
-  cJSON_AddNumberToObject(o, "version", QP_PACKED_VERSION);
+  cJSON_AddNumberToObject(o, "version", qp_job_version(j));
   cJSON_AddNumberToObject(o, "layout", QP_LAYOUT_VERSION);
   cJSON_AddStringToObject(o, "rotation", j->rotate ? "hadamard" : "none");
   cJSON_AddNumberToObject(o, "seed", j->seed);
@@ -254,12 +257,12 @@ static double bits_per_weight(const gathering *g) {
 }
 
 /* Who loads the folder in transformers and vLLM: the plug-in that is registered by this name. */
-static void add_method(cJSON *config, double bits) {
+static void add_method(cJSON *config, unsigned version, double bits) {
   cJSON_DeleteItemFromObjectCaseSensitive(config, "quantization_config");
   cJSON *method = cJSON_AddObjectToObject(config, "quantization_config");
   cJSON_AddStringToObject(method, "quant_method", "qpal");
   cJSON_AddStringToObject(method, "format", "qpal-packed");
-  cJSON_AddNumberToObject(method, "version", QP_PACKED_VERSION);
+  cJSON_AddNumberToObject(method, "version", version);
   cJSON_AddNumberToObject(method, "bits_per_weight", bits);
 }
 
@@ -273,7 +276,7 @@ static qp_status write_config(const gathering *g) {
     cJSON_AddNumberToObject(section, "bits_per_weight", bits_per_weight(g));
     cJSON_DeleteItemFromObjectCaseSensitive(config, "quantization");
     cJSON_AddItemToObject(config, "quantization", section);
-    add_method(config, bits_per_weight(g));
+    add_method(config, qp_job_version(g->j), bits_per_weight(g));
     status = write_json(g->j, "config.json", config, g->err);
   }
   cJSON_Delete(config);

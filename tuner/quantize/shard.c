@@ -375,7 +375,7 @@ static qp_status describe(assembly *a, cJSON *entries) {
   qp_status status = qp_section_make(a->j, entries, &section, a->err);
   if (status) return status;
   char *text = cJSON_PrintUnformatted(section), version[16];
-  snprintf(version, sizeof version, "%d", QP_PACKED_VERSION);
+  snprintf(version, sizeof version, "%u", qp_job_version(a->j));
   cJSON_Delete(section);
   if (!text) return qp_fail(a->err, QP_E_NOMEM, "no memory for a shard");
   status = qp_tensor_writer_metadata(a->w, "format", "qpal-packed", a->err);
