@@ -166,6 +166,12 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
     ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 600)
 endif()
 
+# Checkpoints and configs as others have brought them.
+if(TARGET qpal AND NOT QPAL_ANALYZE)
+  add_test(NAME cases COMMAND ${PROJECT_SOURCE_DIR}/tests/cases/run ${PROJECT_BINARY_DIR})
+  set_tests_properties(cases PROPERTIES ENVIRONMENT_MODIFICATION "${quick_environment}")
+endif()
+
 # Commands that are ended at a call that changes a file, and what goes on beside one; not with
 # sanitizers, which want to be loaded first.
 if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
