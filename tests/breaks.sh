@@ -168,7 +168,9 @@ broken "words of a plane of two in the wrong place" $weights \
 broken "the word of an odd plane in the wrong place" $weights \
   '((L::WORDS & 2) ? 64 : 0) + lane' 'lane' $split $tensor
 broken "group fields of the wrong row" $weights \
-  '2 * (q / 4 % 2) + (q & 1);  // which' '2 * (q / 4 % 2);  // which' $chained $tensor
+  '2 * (q / 4 % 2) + (q & 1);  // of' '2 * (q / 4 % 2);  // of' $chained $tensor
+broken "codes by row put in the wrong tiles" $weights \
+  'q / 2 % 2 * 8 + q % 2 * 2 : q]' 'q / 2 % 2 * 2 + q % 2 * 8 : q]' tq1_0 $tensor
 broken "group fields of the wrong columns" $weights \
   'c / (size ? size : 1) * 8' 'c / (2 * size) * 8' $chained $cuda
 broken "bit planes read in halves" $weights \

@@ -186,13 +186,6 @@ void qp_coder_work_free(qp_coder_work *w) {
   free(w);
 }
 
-/* Row and column of weight i of a lane's stream. */
-static void place(unsigned lane, size_t i, unsigned *row, size_t *column) {
-  unsigned in_block;
-  qp_layout_pair(lane, (unsigned)(i % BLOCK_WEIGHTS / 2), row, &in_block);
-  *column = i / BLOCK_WEIGHTS * QP_BLOCK_COLUMNS + in_block + i % 2;
-}
-
 /* ---- Bits ---- */
 
 /* One lane's codes of superblock b to its words. */
@@ -242,7 +235,7 @@ static void gather(const qp_coder_work *w, const qp_stream *s, const stretch *p,
     for (size_t i = p->step * dim; i < (p->step + p->steps + p->ahead) * dim; i++) {
       unsigned row;
       size_t column;
-      place(lane, i, &row, &column);
+      qp_layout_weight(s->quantizer, lane, i, &row, &column);
       to[i] = column < s->columns ? targets[(size_t)row * stride + column] : 0;
     }
   }
@@ -294,7 +287,7 @@ static void scatter(const qp_coder *c, qp_coder_work *w, const qp_stream *s, uns
     for (unsigned e = 0; e < dim; e++) {
       unsigned row;
       size_t column;
-      place(lane, i * dim + e, &row, &column);
+      qp_layout_weight(s->quantizer, lane, i * dim + e, &row, &column);
       if (column < s->columns)
         values[(size_t)row * stride + column] = c->values[(size_t)state * dim + e];
     }
@@ -379,7 +372,7 @@ static void lanes_of_rows(const qp_coder *c, const qp_coder_work *w, const qp_st
     for (size_t i = 0; i < w->steps; i++) {
       unsigned row;
       size_t column;
-      place(lane, i * dim, &row, &column);
+      qp_layout_weight(s->quantizer, lane, i * dim, &row, &column);
       code[i] = column < s->columns ? w->row_code[row * per_row + column / dim] : 0;
     }
   }

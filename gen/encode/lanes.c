@@ -4,16 +4,14 @@
 
 #include <stddef.h>
 
-enum { BLOCK_WEIGHTS = QP_GROUP_ROWS * QP_BLOCK_COLUMNS / 32 /* of a lane in a block */ };
-
 void qp_lanes_gather(const qp_stream *s, const float *targets, float *out) {
   const size_t weights =
       (size_t)s->superblocks * s->period.steps * s->quantizer->dim; /* of a lane */
   for (unsigned lane = 0; lane < 32; lane++)
     for (size_t i = 0; i < weights; i++) {
-      unsigned row, in_block;
-      qp_layout_pair(lane, (unsigned)(i % BLOCK_WEIGHTS / 2), &row, &in_block);
-      const size_t column = i / BLOCK_WEIGHTS * QP_BLOCK_COLUMNS + in_block + i % 2;
+      unsigned row;
+      size_t column;
+      qp_layout_weight(s->quantizer, lane, i, &row, &column);
       *out++ = column < s->columns ? targets[(size_t)row * s->columns + column] : 0;
     }
 }

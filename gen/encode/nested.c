@@ -20,6 +20,7 @@
 #include "gen/base/random.h"
 #include "gen/encode/field_axis.h"
 #include "gen/encode/nearest.h"
+#include "gen/encode/shapes.h"
 #include "runtime/half.h"
 
 enum {
@@ -41,6 +42,7 @@ typedef struct point {
 
 struct qp_nested {
   const qp_quantizer *quantizer;
+  qp_shapes *shapes; /* codes of more than two weights: they do it all */
   unsigned states, group, unit;
   qp_field_axis axis[QP_MAX_FIELDS];
   unsigned size[QP_MAX_FIELDS]; /* columns of each field: those of rows and linears the unit's */
@@ -63,6 +65,7 @@ struct qp_nested {
 };
 
 bool qp_is_nested(const qp_quantizer *q) {
+  if (qp_has_shapes(q)) return true;
   for (unsigned f = 0; f < q->fields; f++)
     if (q->field[f].size != q->group) return true;
   return q->fields && !q->group;
@@ -434,6 +437,7 @@ static qp_status choose(qp_nested *n, unsigned columns, const float *target, qp_
 
 qp_status qp_nested_choose(qp_nested *n, unsigned columns, const float *targets,
                            uint32_t (*fields)[QP_MAX_FIELDS], qp_error *err) {
+  if (n->shapes) return qp_shapes_choose(n->shapes, columns, targets, fields), QP_OK;
   const qp_status status = choose(n, columns, targets, err);
   for (unsigned g = 0; g * n->group < columns && !status; g++) raw_fields(n, &n->now[g], fields[g]);
   return status;
@@ -442,6 +446,7 @@ qp_status qp_nested_choose(qp_nested *n, unsigned columns, const float *targets,
 qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], unsigned columns,
                           const float *targets, uint32_t *codes, float *values, qp_error *err) {
   const unsigned dim = n->quantizer->dim;
+  if (n->shapes) return qp_shapes_codes(n->shapes, fields, columns, targets, codes, values), QP_OK;
   qp_codewords words = {0};
   qp_status status = fill_table(n, fields, err);
   if (!status) status = qp_codewords_make(&words, n->states, dim, n->table, err);
@@ -528,7 +533,8 @@ qp_status qp_nested_new(const qp_quantizer *q, unsigned columns, qp_nested **out
   n->quantizer = q;
   n->group = qp_nested_group(q);
   n->unit = qp_nested_unit(q, columns);
-  const qp_status status = prepare(n, err);
+  const qp_status status =
+      qp_has_shapes(q) ? qp_shapes_new(q, n->group, n->unit, &n->shapes, err) : prepare(n, err);
   if (status)
     qp_nested_free(n);
   else
@@ -538,6 +544,7 @@ qp_status qp_nested_new(const qp_quantizer *q, unsigned columns, qp_nested **out
 
 void qp_nested_free(qp_nested *n) {
   if (!n) return;
+  qp_shapes_free(n->shapes);
   for (unsigned f = 0; f < QP_MAX_FIELDS; f++) qp_field_axis_free(&n->axis[f]);
   qp_codewords_free(&n->words);
   free(n->table);

@@ -9,7 +9,8 @@
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
-/* Has it fields of more than one size, of rows or of the linear? */
+/* Has it fields of more than one size, of rows or of the linear, or codes of more than two weights
+   together with fields? */
 bool qp_is_nested(const qp_quantizer *q);
 /* Columns of a row of 'columns' whose fields are chosen together: the largest group's, or all where
    a field is the row's. */

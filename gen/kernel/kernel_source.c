@@ -122,6 +122,7 @@ void qp_text_fields(qp_text *t, const qp_quantizer *q, unsigned blocks) {
                                       "bool field_of_tensor", "unsigned field_loads",
                                       "unsigned field_words", "unsigned field_first"};
   unsigned words = 0;
+  qp_text_add(t, "  static constexpr bool BY_ROW = %s;\n", qp_layout_by_row(q) ? "true" : "false");
   for (unsigned k = 0; k < sizeof facts / sizeof *facts; k++) {
     words = 0;
     qp_text_add(t, "  static __device__ constexpr %s(unsigned f) {\n    return ", facts[k]);

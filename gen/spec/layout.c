@@ -81,12 +81,19 @@ void qp_layout_pair(unsigned lane, unsigned j, unsigned *row, unsigned *column) 
   *column = 32 * (k / 2) + 8 * (lane & 3) + 4 * (k & 1) + 2 * (r / 2);
 }
 
+bool qp_layout_by_row(const qp_quantizer *q) {
+  bool rows = q->fields > 0;
+  for (unsigned c = 0; c < q->codebooks; c++) rows |= q->codebook[c].scope == QP_SCOPE_ROW;
+  return rows && q->dim > 2;
+}
+
 void qp_layout_weight(const qp_quantizer *q, unsigned lane, size_t i, unsigned *row,
                       size_t *column) {
   enum { LANE_WEIGHTS = 2 * QP_BLOCK_PAIRS };
-  (void)q;
-  unsigned in_block;
-  qp_layout_pair(lane, (unsigned)(i % LANE_WEIGHTS / 2), row, &in_block);
+  unsigned in_block, j = (unsigned)(i % LANE_WEIGHTS / 2);
+  if (qp_layout_by_row(q)) /* pair j % 4 of row j / 4 % 4 of half j / 16 */
+    j = j / 16 * 16 + j / 8 % 2 * 4 + j / 4 % 2 + j / 2 % 2 * 8 + j % 2 * 2;
+  qp_layout_pair(lane, j, row, &in_block);
   *column = i / LANE_WEIGHTS * QP_BLOCK_COLUMNS + in_block + i % 2;
 }
 

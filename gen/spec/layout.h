@@ -17,6 +17,10 @@
 **
 ** so that a lane's pairs in 32 columns are 8 neighbouring columns in each of 4 rows.
 **
+** BY ROW.  Codes of more than 2 weights together with group fields or codebooks by row lie in one
+** row: weights follow each other in the stream by 32 columns, in them by row (m, then r & 1), then
+** by column.
+**
 ** SUPERBLOCK.  The smallest number of blocks after which codes and words end together: 1 for 2, 4
 ** or 8 weights a code and whole half-bits of rate, 5 for five weights in 8 bits.  It holds 'words'
 ** 32-bit words for each lane, stored in planes so that a warp's loads are coalesced: words / 4
@@ -87,6 +91,9 @@ unsigned qp_layout_word(unsigned words, unsigned lane, unsigned i);
 
 /* Row in the row group and column in the block of pair j of 'lane'. */
 void qp_layout_pair(unsigned lane, unsigned j, unsigned *row, unsigned *column);
+
+/* Do a lane's weights of 32 columns lie row by row? */
+bool qp_layout_by_row(const qp_quantizer *q);
 
 /* Row in the row group and column of the stream of weight i of a lane's stream. */
 void qp_layout_weight(const qp_quantizer *q, unsigned lane, size_t i, unsigned *row,

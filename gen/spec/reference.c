@@ -113,11 +113,11 @@ static void decode_lane(const qp_packed *p, const uint16_t *values, const uint32
                                : read_bits(words, total, total + end - q->window, q->window);
     for (unsigned e = 0; e < q->dim; e++) {
       uint64_t w = c * q->dim + e;
-      unsigned row, column;
-      qp_layout_pair(lane, (unsigned)(w % 64 / 2), &row, &column);
-      column += (unsigned)(w / 64) * QP_BLOCK_COLUMNS + (unsigned)(w % 2);
+      unsigned row;
+      size_t column;
+      qp_layout_weight(q, lane, w, &row, &column);
       if (e == 0 && !values)
-        decode_directly(p, state, row_group * QP_GROUP_ROWS + row, column, decoded);
+        decode_directly(p, state, row_group * QP_GROUP_ROWS + row, (unsigned)column, decoded);
       if (column < s->columns)
         out[(size_t)row * s->columns + column] =
             values ? values[(size_t)state * q->dim + e] : decoded[e];

@@ -123,9 +123,9 @@ static bool has_rows(const qp_quantizer *q) {
 
 /* What a kernel cannot do, and the layout of the codes. */
 static qp_status check_form(qp_reader *r, const qp_quantizer *q) {
-  if (q->dim > 2 && (q->fields || has_rows(q))) {
+  if ((q->dim > 8 || (q->dim & (q->dim - 1))) && (q->fields || has_rows(q))) {
     return qp_read_fail(r,
-                        "field 'dim': %u should be 1 or 2 where there are %s, since a code's "
+                        "field 'dim': %u should be 1, 2, 4 or 8 where there are %s, since a code's "
                         "weights must lie in one row and group",
                         q->dim, q->fields ? "group fields" : "codebooks with scope = \"row\"");
   }

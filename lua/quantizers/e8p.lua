@@ -9,13 +9,9 @@ local function add(row)
   for i = 1, 8 do rows[#rows + 1] = row[i] end
 end
 
--- All vectors of 1/2, 3/2, 5/2 with squared norm up to 10 (227 of them), and the first 29 of
--- norm 12.
+-- All vectors of 1/2, 3/2, 5/2 with squared norm up to 10 (227), and the first 29 of norm 12.
 local function grow(row, n, square, wanted)
-  if n == 8 then
-    if wanted(square) then add { table.unpack(row) } end
-    return
-  end
+  if n == 8 then return wanted(square) and add { table.unpack(row) } end
   for x = 0.5, 2.5 do
     row[n + 1] = x
     if square + x * x <= 12.5 then grow(row, n + 1, square + x * x, wanted) end
@@ -25,15 +21,18 @@ grow({}, 0, 0, function (square) return square <= 10 end)
 grow({}, 0, 0, function (square) return square == 12 and #rows < 256 * 8 end)
 rows.dim = 8
 
-return vector {
-  name = "e8p-2",
-  dim = 8,
-  bits = 16,
-  codebook = values(rows),
-  decode = function (code, codebook)
-    local v = codebook[code >> 8]
-    for i = 1, 7 do v = flip_sign(v, i, code >> i & 1) end
-    v = flip_sign(v, 8, parity(code & 0xfe))
-    return v + select(code & 1, half(0.25), half(-0.25))
-  end,
+local function point(code, codebook)
+  local v = codebook[code >> 8]
+  for i = 1, 7 do v = flip_sign(v, i, code >> i & 1) end
+  v = flip_sign(v, 8, parity(code & 0xfe))
+  return v + select(code & 1, half(0.25), half(-0.25))
+end
+
+return {
+  vector { name = "e8p-2", dim = 8, bits = 16, codebook = values(rows), decode = point },
+  vector {                                           -- with a scale for 64 columns
+    name = "e8p-2-g64", dim = 8, bits = 16, codebook = values(rows),
+    group = { size = 64, scale = { "f16", 0.001, 4 } },
+    decode = function (code, codebook, g) return point(code, codebook) * g.scale end,
+  },
 }

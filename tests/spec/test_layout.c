@@ -57,6 +57,24 @@ Test(layout, a_lane_has_eight_neighbouring_columns_of_four_rows_in_every_32) {
     }
 }
 
+Test(layout, codes_of_several_weights_with_fields_lie_in_one_row) {
+  qp_quantizer q = codes_of(8, 16);
+  bool seen[QP_GROUP_ROWS][2 * QP_BLOCK_COLUMNS] = {{false}};
+  q.fields = 1;
+  cr_expect(qp_layout_by_row(&q));
+  for (unsigned lane = 0; lane < 32; lane++)
+    for (size_t i = 0; i < 4 * QP_BLOCK_PAIRS; i++) {
+      unsigned first_row, row;
+      size_t first, column;
+      qp_layout_weight(&q, lane, i - i % 8, &first_row, &first);
+      qp_layout_weight(&q, lane, i, &row, &column);
+      cr_assert(row < QP_GROUP_ROWS && column < 2 * QP_BLOCK_COLUMNS && !seen[row][column]);
+      cr_expect(row == first_row && column == first + i % 8 && first % 8 == 0,
+                "weight %zu: row %u, column %zu", i, row, column);
+      seen[row][column] = true;
+    }
+}
+
 /* Counted in the order in which memory holds them: planes of 4 words, then 2, then 1. */
 Test(layout, words_of_a_superblock_lie_in_planes_of_four_two_and_one) {
   for (unsigned words = 1; words <= 67; words++) {

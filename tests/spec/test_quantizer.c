@@ -530,9 +530,9 @@ Test(quantizer, errors_in_codebooks_and_groups_name_field_and_value) {
                "string 'f64'");
   expect_error("return scalar { name = 'x', bits = 2, group = { size = 64, a = { 'u4', 0, 16 } } }",
                "lowest <= highest <= 15, both integers");
-  expect_error("return vector { name = 'x', dim = 4, bits = 4,\n"
+  expect_error("return vector { name = 'x', dim = 16, bits = 16,\n"
                "  group = { size = 64, a = { 'u4', 0, 15 } }, decode = function () end }",
-               "field 'dim': 4 should be 1 or 2 where there are group fields");
+               "field 'dim': 16 should be 1, 2, 4 or 8 where there are group fields");
 }
 
 Test(quantizer, what_is_stored_must_be_used) {

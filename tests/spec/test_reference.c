@@ -115,7 +115,12 @@ static void drop(linear *l) {
 /* Where a weight is: its lane, and its number in the lane's stream. */
 static unsigned lane_of(unsigned row, unsigned column) { return 4 * (row % 8) + column % 32 / 8; }
 
-static size_t number_of(unsigned row, unsigned column) {
+static size_t number_of(const qp_quantizer *q, unsigned row, unsigned column) {
+  bool by_row = q->dim > 2 && q->fields;
+  for (unsigned c = 0; c < q->codebooks; c++)
+    by_row |= q->dim > 2 && q->codebook[c].scope == QP_SCOPE_ROW;
+  if (by_row) /* eight columns of each of the lane's four rows, then the next 32 columns */
+    return (size_t)column / 32 * 32 + 8 * (row % 32 / 8) + column % 8;
   const unsigned tile = row % 32 / 16 + 2 * (2 * (column % 64 / 32) + column % 8 / 4);
   const unsigned reg = row / 8 % 2 + 2 * (column % 4 / 2);
   return (size_t)column / 64 * 64 + 2 * (4 * tile + reg) + column % 2;
@@ -124,7 +129,7 @@ static size_t number_of(unsigned row, unsigned column) {
 static uint32_t state_of(const linear *l, unsigned row, unsigned column) {
   const qp_quantizer *q = l->stream.quantizer;
   const uint8_t *bit = l->bit + ((size_t)row / 32 * 32 + lane_of(row, column)) * l->lane_bits;
-  const size_t w = number_of(row, column);
+  const size_t w = number_of(l->stream.quantizer, row, column);
   uint32_t state = 0;
   if (q->planes) {
     for (unsigned p = 0; p < q->planes_read; p++)
@@ -177,7 +182,7 @@ static uint16_t weight_of(const linear *l, unsigned row, unsigned column) {
     if (by_row) books[c] += (size_t)row * q->codebook[c].entries;
   }
   qp_quantizer_decode(q, state_of(l, row, column), fields, books, weights);
-  return weights[number_of(row, column) % q->dim];
+  return weights[number_of(l->stream.quantizer, row, column) % q->dim];
 }
 
 static void expect_round_trip(const qp_quantizer *q, unsigned rows, unsigned columns) {
@@ -231,7 +236,7 @@ Test(reference, one_bit_reaches_the_windows_it_is_in_and_the_stream_is_a_ring) {
   cr_assert_eq(qp_reference_decode(reference, &packed, 0, out, &error), QP_OK);
   for (unsigned row = 0; row < 32; row++)
     for (unsigned column = 0; column < 128; column++) {
-      const size_t step = number_of(row, column) / q->dim;
+      const size_t step = number_of(q, row, column) / q->dim;
       const size_t later = (step + 1) % steps; /* steps after the one that shifted the bit in */
       const bool in_window = later * q->step < q->window && lane_of(row, column) == 31;
       if (!in_window)
@@ -279,7 +284,7 @@ Test(reference, gives_hand_computed_weights_of_4_bit_integers) {
   cr_assert_eq(qp_reference_decode(reference, &packed, 0, out, &error), QP_OK);
   for (unsigned row = 0; row < 32; row++)
     for (unsigned column = 0; column < 64; column++) {
-      const double code = (double)(number_of(row, column) % 8), expected = (code - 3) * 2;
+      const double code = (double)(number_of(q, row, column) % 8), expected = (code - 3) * 2;
       cr_expect_eq((double)qp_half_to_float(out[row * 64 + column]), expected);
     }
 }
