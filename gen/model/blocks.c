@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "gen/model/block_points.h"
 #include "runtime/half.h"
 
 static uint16_t word16(const unsigned char *p) { return (uint16_t)(p[0] | p[1] << 8); }
@@ -287,6 +288,19 @@ static void decode_TQ1_0(const unsigned char *from, size_t count, float *to) {
   }
 }
 
+static void decode_IQ2_XXS(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 256, from += 66)
+    qp_block_points(QP_BLOCK_IQ2_XXS, from, to + i);
+}
+static void decode_IQ2_XS(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 256, from += 74)
+    qp_block_points(QP_BLOCK_IQ2_XS, from, to + i);
+}
+static void decode_IQ3_XXS(const unsigned char *from, size_t count, float *to) {
+  for (size_t i = 0; i < count; i += 256, from += 98)
+    qp_block_points(QP_BLOCK_IQ3_XXS, from, to + i);
+}
+
 unsigned qp_block_group_scale(uint32_t number, const unsigned char *block, unsigned element) {
   unsigned scale = 0, minimum;
   switch (number) {
@@ -295,6 +309,9 @@ unsigned qp_block_group_scale(uint32_t number, const unsigned char *block, unsig
   case 12:
   case 13: scale_and_minimum(block + 4, element / 32, &scale, &minimum); return scale;
   case 14: return block[192 + element / 16];
+  case QP_BLOCK_IQ2_XXS:
+  case QP_BLOCK_IQ2_XS:
+  case QP_BLOCK_IQ3_XXS: return qp_block_point_scale(number, block, element);
   case 23:
     return bits_at(block[4 + element / 64], 4 * (element / 32 & 1), 4) |
            ((unsigned)word16(block + 2) >> (2 * (element / 32)) & 3u) << 4;

@@ -28,6 +28,9 @@
   X(Q5_K, 13, 256, 176)    \
   X(Q6_K, 14, 256, 210)    \
   X(IQ4_XS, 23, 256, 136)  \
+  X(IQ2_XXS, 16, 256, 66)  \
+  X(IQ2_XS, 17, 256, 74)   \
+  X(IQ3_XXS, 18, 256, 98)  \
   X(TQ1_0, 34, 256, 54)    \
   X(TQ2_0, 35, 256, 66)    \
   X(NVFP4, 40, 64, 36)
@@ -42,9 +45,9 @@ typedef struct qp_block_type {
 } qp_block_type;
 
 /*
-** Of a block with two levels of scales (Q2_K to Q6_K, IQ4_XS, NVFP4) the number stored for the
-** group of an element: its scale (Q3_K and IQ4_XS: with 32 added; NVFP4: an e4m3 byte) or its
-** minimum.
+** Of a block with two levels of scales (Q2_K to Q6_K, IQ2_XXS to IQ4_XS, NVFP4) the number stored
+** for the group of an element: its scale (Q3_K and IQ4_XS: with 32 added; NVFP4: an e4m3 byte) or
+** its minimum.
 */
 unsigned qp_block_group_scale(uint32_t number, const unsigned char *block, unsigned element);
 unsigned qp_block_group_minimum(uint32_t number, const unsigned char *block, unsigned element);

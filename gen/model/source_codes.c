@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gen/model/block_points.h"
 #include "gen/model/checkpoint_state.h"
 #include "runtime/half.h"
 
@@ -45,9 +46,12 @@ static const kept_block kept[] = {
     {12, "q4_k", 0, 2, 0, NULL, {ONE(0), {2, 2, 0}, {4, 8, 1}, {12, 4, 0x11}}},
     {13, "q5_k", 0, 2, 0, NULL, {ONE(0), {2, 2, 0}, {4, 8, 1}, {12, 4, 0x11}}},
     {14, "q6_k", 208, -1, 32, NULL, {{192, 16, 1}, ONE(208)}},
+    {QP_BLOCK_IQ2_XXS, "iq2_xxs", 0, -1, 0, NULL, {{0}}},
+    {QP_BLOCK_IQ2_XS, "iq2_xs", 0, -1, 0, NULL, {{0}}},
+    {QP_BLOCK_IQ3_XXS, "iq3_xxs", 0, -1, 0, NULL, {{0}}},
     {20, "iq4_nl", 0, -1, 0, uneven, {ONE(0)}},
     {23, "iq4_xs", 0, -1, 0, uneven, {ONE(0), {2, 2, 0xaa}, {4, 4, 0x11}}},
-    {34, "tq2_0", 52, -1, 1, NULL, {ONE(52)}},
+    {34, "tq1_0", 52, -1, 1, NULL, {ONE(52)}},
     {35, "tq2_0", 64, -1, 1, NULL, {ONE(64)}},
     {39, "mxfp4", -1, -1, 0, twice_fp4, {{0, 1, 128}}},
     {40, "nvfp4", -1, -1, 0, twice_fp4, {{0, 4, 0x40}}},
@@ -107,17 +111,36 @@ static uint32_t code_of_integer(const kept_block *k, float integer) {
   return i;
 }
 
+static bool is_points(const kept_block *k) {
+  return k->number >= QP_BLOCK_IQ2_XXS && k->number <= QP_BLOCK_IQ3_XXS;
+}
+
+/* Of eight neighbouring trits the code that tq1_0 has: ceil(2^13 v / 3^8). */
+static void join_trits(uint32_t *codes, unsigned count) {
+  for (unsigned i = 0; i < count; i += 8) {
+    uint32_t v = 0;
+    for (unsigned k = 0; k < 8; k++) v = 3 * v + codes[i + k];
+    for (unsigned k = 0; k < 8; k++) codes[i + k] = (v * 8192 + 6560) / 6561;
+  }
+}
+
 static void block_codes(const qp_source_tensor *t, const kept_block *k, uint64_t row,
                         uint32_t *codes) {
   const qp_block_type *type = t->packed->type;
   for (uint64_t c = 0; c < t->columns; c += type->elements) {
     unsigned char block[256];
     float integer[256];
+    if (is_points(k)) {
+      for (unsigned i = 0; i < type->elements; i++)
+        codes[c + i] = qp_block_point_code(k->number, block_of(t, row, c), i);
+      continue;
+    }
     memcpy(block, block_of(t, row, c), type->bytes);
     for (unsigned i = 0; i < 5; i++)
       memset(block + k->unit[i].at, k->unit[i].byte, k->unit[i].count);
     type->decode(block, type->elements, integer);
     for (unsigned i = 0; i < type->elements; i++) codes[c + i] = code_of_integer(k, integer[i]);
+    if (!strcmp(k->quantizer, "tq1_0")) join_trits(codes + c, type->elements);
   }
 }
 
@@ -141,7 +164,8 @@ static double group_scale(uint32_t number, const unsigned char *block, unsigned 
 
 static double block_number(const kept_block *k, const unsigned char *block, unsigned element,
                            const char *field) {
-  const bool levels = (k->number >= 10 && k->number <= 14) || k->number == 23 || k->number == 40;
+  const bool levels =
+      (k->number >= 10 && k->number <= 14) || k->number == 23 || k->number == 40 || is_points(k);
   if (!strcmp(field, "zero")) return k->zero;
   if (!strcmp(field, "all")) return 1;
   if (!strcmp(field, "exponent")) return block[0];

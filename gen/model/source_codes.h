@@ -18,8 +18,9 @@ bool qp_source_is_packed(const qp_source_tensor *t);
 */
 bool qp_source_quantizer(const qp_source_tensor *t, char name[64], char why[256]);
 
-/* Codes [columns] of a row, and the number that field 'field' of that quantizer is for a weight;
-   only after qp_source_quantizer.  Any number of threads. */
+/* Codes [columns] of a row, one of several weights at each of them, and the number that field
+   'field' of that quantizer is for a weight; only after qp_source_quantizer.  Any number of
+   threads. */
 void qp_source_codes(const qp_source_tensor *t, uint64_t row, uint32_t *codes);
 double qp_source_number(const qp_source_tensor *t, uint64_t row, uint64_t column,
                         const char *field);

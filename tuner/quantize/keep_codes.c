@@ -16,11 +16,12 @@ typedef struct keeping {
   const qp_job *j;
   const qp_job_linear *l;
   qp_encoded *e;
-  uint32_t *code;       /* [32][steps] of a row group */
-  float *codes, *lanes; /* [32][columns], [32][steps]: the same as numbers, by row and by lane */
-  float *values;        /* [32][columns], of the source */
-  uint16_t *decoded;    /* [32][columns] */
-  uint32_t *row;        /* [columns] */
+  uint32_t *code; /* [32][steps] of a row group */
+  float *codes,
+      *lanes;        /* [32][columns], [32][steps][dim]: the same as numbers, by row and by lane */
+  float *values;     /* [32][columns], of the source */
+  uint16_t *decoded; /* [32][columns] */
+  uint32_t *row;     /* [columns] */
   qp_reference *reference;
   qp_error *err;
 } keeping;
@@ -40,7 +41,7 @@ static qp_status begin(keeping *k) {
   for (unsigned a = 0; a < s->arrays && ok; a++)
     ok = (e->part[0].field[a] = calloc(1, s->field_bytes[a])) != NULL;
   k->code = malloc(QP_GROUP_ROWS * lane_steps(s) * sizeof *k->code);
-  k->lanes = malloc(QP_GROUP_ROWS * lane_steps(s) * sizeof *k->lanes);
+  k->lanes = malloc(QP_GROUP_ROWS * lane_steps(s) * s->quantizer->dim * sizeof *k->lanes);
   k->codes = malloc(weights * sizeof *k->codes);
   k->values = malloc(weights * sizeof *k->values);
   k->decoded = malloc(weights * sizeof *k->decoded);
@@ -113,7 +114,7 @@ static qp_status keep_rows(keeping *k, unsigned row_group) {
     status = keep_fields(k, first + r);
   }
   qp_lanes_gather(s, k->codes, k->lanes);
-  for (size_t i = 0; i < steps; i++) k->code[i] = (uint32_t)k->lanes[i];
+  for (size_t i = 0; i < steps; i++) k->code[i] = (uint32_t)k->lanes[i * s->quantizer->dim];
   qp_lanes_pack(s, row_group, k->code, k->e->part[0].codes);
   for (unsigned r = 0; r < QP_GROUP_ROWS && first + r < k->e->rows; r++)
     k->e->row_scale[first + r] = r < rows ? 1 : 0;

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* GGUF's blocks of 256 elements whose magnitudes are points of a grid: IQ2_XXS, IQ2_XS, IQ3_XXS. */
+#ifndef QP_BLOCK_POINTS_H
+#define QP_BLOCK_POINTS_H
+
+#include <stdint.h>
+
+/* Type numbers of GGUF files. */
+enum { QP_BLOCK_IQ2_XXS = 16, QP_BLOCK_IQ2_XS = 17, QP_BLOCK_IQ3_XXS = 18 };
+
+/* Number of the point and signs above it, of the 8 (IQ3_XXS: 4) elements that 'element' belongs to:
+   a code of the quantizer of the same name (lua/quantizers/iq.lua). */
+uint32_t qp_block_point_code(uint32_t number, const unsigned char *block, unsigned element);
+/* The 4-bit scale of an element's group. */
+unsigned qp_block_point_scale(uint32_t number, const unsigned char *block, unsigned element);
+/* A block's 256 elements, as ggml's dequantize_row_iq*_* has them; NaN where the grids, resources
+   below lua/quantizers/grids, are not to be read. */
+void qp_block_points(uint32_t number, const unsigned char *block, float *to);
+
+#endif
