@@ -85,30 +85,121 @@ qp_status qp_backward_head(qp_forward *f, const float *hidden, size_t rows, cons
 
 /* ---- Blocks ---- */
 
-/* Whole sequences, about RUN_ROWS tokens of them. */
+/* The next whole sequences of 's' from number *i on, about RUN_ROWS tokens of them; end [RUN_ROWS],
+   as a sequence has a token at least. */
+static qp_backward_run next_run(const qp_sequences *s, size_t *i, size_t *end) {
+  const size_t begin = *i ? s->end[*i - 1] : 0;
+  qp_backward_run run = {.first = begin, .end = end};
+  do {
+    run.rows = s->end[(*i)++] - begin;
+    end[run.sequences++] = run.rows;
+  } while (*i < s->count && s->end[*i] - begin <= RUN_ROWS);
+  return run;
+}
+
 qp_status qp_backward_block(qp_forward *f, unsigned block, const qp_sequences *s,
                             const qp_backward_hook *hook, const float *hidden, float *gradient,
                             qp_error *err) {
   const size_t width = f->model->hidden;
-  size_t end[RUN_ROWS]; /* a sequence has a token at least */
+  size_t end[RUN_ROWS];
   qp_status status = check_blas(f, err);
   if (!status) status = qp_forward_need(f, block, err);
-  for (size_t i = 0, begin = 0; i < s->count && !status;) {
-    qp_backward_run run = {.f = f,
-                           .block = block,
-                           .hook = hook,
-                           .first = begin,
-                           .end = end,
-                           .hidden = hidden + begin * width,
-                           .gradient = gradient + begin * width,
-                           .err = err};
-    do {
-      run.rows = s->end[i++] - begin;
-      end[run.sequences++] = run.rows;
-    } while (i < s->count && s->end[i] - begin <= RUN_ROWS);
-    status = qp_backward_run_block(&run);
-    begin += run.rows;
+  for (size_t i = 0; i < s->count && !status;) {
+    qp_backward_run run = next_run(s, &i, end);
+    qp_backward_desk *desk = NULL;
+    run.f = f;
+    run.block = block;
+    run.hook = hook;
+    run.hidden = hidden + run.first * width;
+    run.err = err;
+    status = qp_backward_run_forth(&run, NULL, &desk);
+    if (!status) status = qp_backward_run_back(desk, gradient + run.first * width, err);
+    qp_backward_desk_free(desk);
   }
   qp_forward_drop(f, block);
+  return status;
+}
+
+/* ---- Blocks that were kept ---- */
+
+struct qp_backward_kept {
+  qp_forward *f;
+  unsigned block;
+  size_t runs, *first; /* [runs]: token of each run's first row */
+  size_t *end;         /* of all runs, one behind another */
+  qp_backward_desk **desk;
+};
+
+void qp_backward_kept_free(qp_backward_kept *kept) {
+  if (!kept) return;
+  for (size_t i = 0; kept->desk && i < kept->runs; i++) qp_backward_desk_free(kept->desk[i]);
+  free(kept->first);
+  free(kept->end);
+  free(kept->desk);
+  free(kept);
+}
+
+/* Room for as many runs as there are sequences. */
+static qp_backward_kept *new_kept(qp_forward *f, unsigned block, size_t sequences) {
+  qp_backward_kept *k = calloc(1, sizeof *k);
+  if (!k) return NULL;
+  k->f = f;
+  k->block = block;
+  k->first = malloc(sequences * sizeof *k->first);
+  k->end = malloc(sequences * sizeof *k->end);
+  k->desk = calloc(sequences, sizeof(qp_backward_desk *));
+  if (k->first && k->end && k->desk) return k;
+  return qp_backward_kept_free(k), NULL;
+}
+
+/* Bytes that all runs of the block take. */
+static size_t bytes_of(qp_forward *f, unsigned block, const qp_sequences *s,
+                       const qp_backward_hook *hook) {
+  size_t end[RUN_ROWS], bytes = 0;
+  for (size_t i = 0; i < s->count;) {
+    qp_backward_run run = next_run(s, &i, end);
+    run.f = f;
+    run.block = block;
+    run.hook = hook;
+    bytes += qp_backward_desk_bytes(&run);
+  }
+  return bytes;
+}
+
+qp_status qp_backward_forth(qp_forward *f, unsigned block, const qp_sequences *s,
+                            const qp_backward_hook *hook, const float *hidden, float *out,
+                            size_t *room, qp_backward_kept **kept, qp_error *err) {
+  const size_t width = f->model->hidden, bytes = bytes_of(f, block, s, hook);
+  *kept = NULL;
+  if (!s->count || bytes > *room) {
+    if (s->count) memcpy(out, hidden, s->end[s->count - 1] * width * sizeof *out);
+    return qp_forward_block(f, block, s, NULL, out, err);
+  }
+  qp_backward_kept *k = new_kept(f, block, s->count);
+  qp_status status = k ? check_blas(f, err) : qp_fail(err, QP_E_NOMEM, "no memory for a block");
+  if (!status) status = qp_forward_need(f, block, err);
+  for (size_t i = 0; i < s->count && !status; k->runs++) {
+    qp_backward_run run = next_run(s, &i, k->end + i);
+    run.f = f;
+    run.block = block;
+    run.hook = hook;
+    run.hidden = hidden + run.first * width;
+    run.err = err;
+    k->first[k->runs] = run.first;
+    status = qp_backward_run_forth(&run, out + run.first * width, &k->desk[k->runs]);
+  }
+  qp_forward_drop(f, block);
+  if (status) return qp_backward_kept_free(k), status;
+  *room -= bytes;
+  *kept = k;
+  return QP_OK;
+}
+
+qp_status qp_backward_block_kept(qp_backward_kept *kept, float *gradient, qp_error *err) {
+  qp_status status = qp_forward_need(kept->f, kept->block, err);
+  for (size_t i = 0; i < kept->runs && !status; i++)
+    status = qp_backward_run_back(kept->desk[i], gradient + kept->first[i] * kept->f->model->hidden,
+                                  err);
+  qp_forward_drop(kept->f, kept->block);
   return status;
 }

@@ -7,8 +7,14 @@
 **   for (unsigned b = layers; b--;)
 **     qp_backward_block(f, b, &sequences, &hook, into[b], gradient, err);   // replaces gradient
 **
-** Everything else of a block is computed again from its input.  All in fp32; sums do not depend on
-** the number of threads.
+** Everything else of a block is computed again from its input, or, where there is room, was kept on
+** the way forth:
+**
+**   qp_backward_forth(f, b, &sequences, &hook, into[b], into[b + 1], &room, &kept[b], err);
+**   ...
+**   qp_backward_block_kept(kept[b], gradient, err);     // in place of qp_backward_block, if kept[b]
+**
+** All in fp32; sums do not depend on the number of threads.
 */
 #ifndef QP_BACKWARD_H
 #define QP_BACKWARD_H
@@ -39,5 +45,23 @@ qp_status qp_backward_head(qp_forward *f, const float *hidden, size_t rows, cons
 qp_status qp_backward_block(qp_forward *f, unsigned block, const qp_sequences *s,
                             const qp_backward_hook *hook, const float *hidden, float *gradient,
                             qp_error *err);
+
+/* What a block computed on the way forth.  It belongs to the sequences, the hook, the states and the
+   forward pass that it was made with, whose factors must not change meanwhile. */
+typedef struct qp_backward_kept qp_backward_kept;
+
+/*
+** out [tokens][hidden] = what the block gives out for hidden [tokens][hidden].  Where what lies
+** between takes no more than '*room' bytes, these are taken off and it is kept in '*kept', which
+** qp_backward_kept_free frees; else '*kept' is NULL.  QP_E_MISSING: no BLAS; QP_E_NOMEM; errors of
+** qp_forward_block.
+*/
+qp_status qp_backward_forth(qp_forward *f, unsigned block, const qp_sequences *s,
+                            const qp_backward_hook *hook, const float *hidden, float *out,
+                            size_t *room, qp_backward_kept **kept, qp_error *err);
+
+/* As qp_backward_block, to the bit; once. */
+qp_status qp_backward_block_kept(qp_backward_kept *kept, float *gradient, qp_error *err);
+void qp_backward_kept_free(qp_backward_kept *kept); /* NULL is allowed */
 
 #endif

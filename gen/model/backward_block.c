@@ -13,8 +13,9 @@
 #include "gen/model/vector_math.h"
 
 /* Arrays of [rows][...]; all lie in 'memory'. */
-typedef struct desk {
-  const qp_backward_run *r;
+typedef struct qp_backward_desk {
+  qp_backward_run run;
+  const qp_backward_run *r; /* that */
   const qp_layer_kind *kind;
   const qp_forward_layer *layer;
   size_t hidden, q, kv, stride, inner, wide; /* stride: of qkv; wide: of gate | up */
@@ -153,8 +154,8 @@ static qp_status attend(const desk *d) {
   return QP_OK;
 }
 
-/* Ends with gate | up as they are, before the activation. */
-static void run_mlp(const desk *d) {
+/* Ends with gate | up as they are, before the activation; out [rows][hidden] may be NULL. */
+static void run_mlp(const desk *d, float *out) {
   qp_forward *f = d->r->f;
   const qp_forward_roles *roles = &f->roles;
   norm(d, QP_BEFORE_MLP, d->middle, d->norm);
@@ -167,8 +168,11 @@ static void run_mlp(const desk *d) {
     qp_vector_activate(f->computation.activation, act,
                        d->gated ? d->gate + r * d->wide + d->inner : NULL, d->inner);
   }
-  if (d->layer->norm[QP_POST_MLP].weight || asks(d)) /* else nobody asks what down gives out */
+  if (out || d->layer->norm[QP_POST_MLP].weight || asks(d)) /* else nobody asks for down's */
     apply(d, roles->down, d->act, d->from_down, d->hidden, 0);
+  if (!out) return;
+  norm(d, QP_POST_MLP, d->from_down, out);
+  qp_vector_add(out, d->middle, d->r->rows * d->hidden);
 }
 
 /* ---- Back ---- */
@@ -339,7 +343,10 @@ static size_t widest_scaled(const desk *d) {
   return most;
 }
 
-static qp_status make_desk(desk *d) {
+enum { ARRAYS = 12 };
+
+/* Sizes; floats a row of each array. */
+static void measure(desk *d, size_t width[ARRAYS]) {
   const qp_model *m = d->r->f->model;
   const qp_forward_roles *roles = &d->r->f->roles;
   d->hidden = m->hidden;
@@ -349,42 +356,76 @@ static qp_status make_desk(desk *d) {
   d->gated = roles->gate_up >= 0 || roles->gate >= 0;
   d->inner = m->linear[roles->down].columns;
   d->wide = d->inner * (d->gated ? 2 : 1);
-  float **const array[] = {&d->norm, &d->raw, &d->qkv,       &d->mixed, &d->from_o, &d->middle,
-                           &d->gate, &d->act, &d->from_down, &d->side,  &d->pre,    &d->scaled};
-  const size_t width[] = {d->hidden,
-                          d->stride,
-                          d->stride,
-                          d->q,
-                          d->hidden,
-                          d->hidden,
-                          d->wide,
-                          d->inner,
-                          d->hidden,
-                          d->hidden,
-                          asks(d) ? d->wide : 0,
-                          widest_scaled(d)};
-  size_t all = 0;
-  for (size_t i = 0; i < sizeof width / sizeof *width; i++) all += width[i];
-  d->memory = malloc(d->r->rows * all * sizeof *d->memory + 1);
+  const size_t all[ARRAYS] = {d->hidden,
+                              d->stride,
+                              d->stride,
+                              d->q,
+                              d->hidden,
+                              d->hidden,
+                              d->wide,
+                              d->inner,
+                              d->hidden,
+                              d->hidden,
+                              asks(d) ? d->wide : 0,
+                              widest_scaled(d)};
+  memcpy(width, all, sizeof all);
+}
+
+static void begin(desk *d, const qp_backward_run *r) {
+  *d = (desk){
+      .run = *r, .kind = &r->f->computation.layer[r->block], .layer = &r->f->layer[r->block]};
+  d->r = &d->run;
+}
+
+size_t qp_backward_desk_bytes(const qp_backward_run *r) {
+  size_t width[ARRAYS], all = 0;
+  desk d;
+  begin(&d, r);
+  measure(&d, width);
+  for (size_t i = 0; i < ARRAYS; i++) all += width[i];
+  return r->rows * all * sizeof(float) + sizeof d;
+}
+
+static qp_status make_desk(desk *d) {
+  float **const array[ARRAYS] = {&d->norm,      &d->raw,    &d->qkv,  &d->mixed,
+                                 &d->from_o,    &d->middle, &d->gate, &d->act,
+                                 &d->from_down, &d->side,   &d->pre,  &d->scaled};
+  size_t width[ARRAYS];
+  measure(d, width);
+  d->memory = malloc(qp_backward_desk_bytes(d->r));
   if (!d->memory)
     return qp_fail(d->r->err, QP_E_NOMEM, "no memory for the gradients of %zu tokens", d->r->rows);
   float *at = d->memory;
-  for (size_t i = 0; i < sizeof width / sizeof *width; at += d->r->rows * width[i++])
-    *array[i] = at;
+  for (size_t i = 0; i < ARRAYS; at += d->r->rows * width[i++]) *array[i] = at;
   return QP_OK;
 }
 
-qp_status qp_backward_run_block(const qp_backward_run *r) {
-  desk d = {.r = r, .kind = &r->f->computation.layer[r->block], .layer = &r->f->layer[r->block]};
-  qp_status status = make_desk(&d);
-  float *g = status ? NULL : malloc(r->rows * d.stride * sizeof *g + 1);
-  if (!status && !g)
-    status = qp_fail(r->err, QP_E_NOMEM, "no memory for the gradients of %zu tokens", r->rows);
-  if (!status) status = attend(&d);
-  if (!status) run_mlp(&d);
-  if (!status) status = mlp_back(&d);
-  if (!status) status = attention_back(&d, g);
+void qp_backward_desk_free(qp_backward_desk *kept) {
+  if (!kept) return;
+  free(kept->memory);
+  free(kept);
+}
+
+qp_status qp_backward_run_forth(const qp_backward_run *r, float *out, qp_backward_desk **kept) {
+  desk *d = malloc(sizeof *d);
+  if (!d) return qp_fail(r->err, QP_E_NOMEM, "no memory for a block");
+  begin(d, r);
+  qp_status status = make_desk(d);
+  if (!status) status = attend(d);
+  if (status) return qp_backward_desk_free(d), status;
+  run_mlp(d, out);
+  *kept = d;
+  return QP_OK;
+}
+
+qp_status qp_backward_run_back(qp_backward_desk *kept, float *gradient, qp_error *err) {
+  desk *d = kept;
+  d->run.gradient = gradient;
+  d->run.err = err;
+  float *g = malloc(d->r->rows * d->stride * sizeof *g + 1);
+  if (!g) return qp_fail(err, QP_E_NOMEM, "no memory for the gradients of %zu tokens", d->r->rows);
+  qp_status status = mlp_back(d);
+  if (!status) status = attention_back(d, g);
   free(g);
-  free(d.memory);
   return status;
 }

@@ -18,7 +18,21 @@ typedef struct qp_backward_run {
   qp_error *err;
 } qp_backward_run;
 
-/* The block's weights are there.  QP_E_NOMEM; what the hook returns. */
-qp_status qp_backward_run_block(const qp_backward_run *r);
+/* What the block computed of a run on the way forth. */
+typedef struct qp_backward_desk qp_backward_desk;
+
+/* Bytes of one. */
+size_t qp_backward_desk_bytes(const qp_backward_run *r);
+
+/*
+** Forth: '*kept' for the way back, out [rows][hidden] (may be NULL) what the block gives out.  The
+** block's weights are there; r->end, hidden, hook and f live until qp_backward_run_back, r->gradient
+** is not used.  QP_E_NOMEM.
+*/
+qp_status qp_backward_run_forth(const qp_backward_run *r, float *out, qp_backward_desk **kept);
+
+/* Back: once.  QP_E_NOMEM; what the hook returns. */
+qp_status qp_backward_run_back(qp_backward_desk *kept, float *gradient, qp_error *err);
+void qp_backward_desk_free(qp_backward_desk *kept); /* NULL is allowed */
 
 #endif

@@ -331,6 +331,48 @@ Test(backward, gradients_of_every_family_are_the_differences_of_the_loss) {
   for (unsigned i = 0; i < KIT_FAMILIES; i++) check_family(&kit_families[i]);
 }
 
+/* A block forth and back: what comes out, and its gradient. */
+static void check_kept(const kit_family *family) {
+  qp_error err = {{0}};
+  bench b;
+  factors x = {0};
+  open_bench(family, &b);
+  x.linears = b.model->linears, x.layers = b.model->layers;
+  for (unsigned i = 0; i <= x.linears + QP_NORM_PLACES; i++)
+    cr_assert_not_null(x.g[i] = calloc(4096, sizeof(double)));
+  const size_t n = b.tokens * b.model->hidden;
+  float *out = room(n), *gradient = room(n), *again = room(n);
+  const qp_backward_hook hook = {.factor = add_factor, .arg = &x};
+  qp_backward_kept *kept;
+  size_t space = (size_t)1 << 30, none = 0;
+  fill(9, n, gradient);
+  memcpy(again, gradient, n * sizeof *again);
+  cr_assert_eq(
+      qp_backward_forth(b.f, BLOCK, &b.all, &hook, b.hidden[BLOCK], out, &none, &kept, &err),
+      QP_OK);
+  cr_expect_null(kept);
+  cr_expect_arr_eq(out, b.hidden[BLOCK + 1], n * sizeof *out, "%s: without room", family->name);
+  cr_assert_eq(
+      qp_backward_forth(b.f, BLOCK, &b.all, &hook, b.hidden[BLOCK], out, &space, &kept, &err),
+      QP_OK);
+  cr_assert_not_null(kept);
+  cr_expect_lt(space, ((size_t)1 << 30) - n * sizeof *out);
+  cr_expect_arr_eq(out, b.hidden[BLOCK + 1], n * sizeof *out, "%s", family->name);
+  cr_assert_eq(qp_backward_block_kept(kept, gradient, &err), QP_OK);
+  cr_assert_eq(qp_backward_block(b.f, BLOCK, &b.all, &hook, b.hidden[BLOCK], again, &err), QP_OK);
+  cr_expect_arr_eq(gradient, again, n * sizeof *again, "%s: gradient", family->name);
+  qp_backward_kept_free(kept);
+  for (unsigned i = 0; i <= x.linears + QP_NORM_PLACES; i++) free(x.g[i]);
+  free(out);
+  free(gradient);
+  free(again);
+  close_bench(&b);
+}
+
+Test(backward, what_a_block_kept_on_the_way_forth_gives_the_same_bits) {
+  for (unsigned i = 0; i < KIT_FAMILIES; i++) check_kept(&kit_families[i]);
+}
+
 static qp_status refuse(void *arg, const qp_gradient *g, qp_error *err) {
   (void)arg, (void)g;
   return qp_fail(err, QP_E_LIMIT, "enough");

@@ -16,6 +16,8 @@
 
 enum { HELD_OUT = 8, LOOKS = 4, LOGIT_ROWS = 256, LOGIT_FLOATS = 1 << 25 };
 
+#define KEPT_BYTES ((size_t)2 << 30) /* of what blocks compute of a batch, for the way back */
+
 static const double pi = 3.14159265358979323846;
 
 /* Some whole sequences that are run together. */
@@ -33,6 +35,7 @@ typedef struct trainer {
   size_t width, vocab, source_width, rows; /* rows: of logits at once */
   float *truth;                            /* [tokens][source_width]: last states of the source */
   float **into;                            /* [layers + 1][batch][width] */
+  qp_backward_kept **kept;                 /* [layers]: of a step, NULL where there is no room */
   float *gradient;                         /* [batch][width] */
   float *logits, *target;                  /* [rows][vocab] */
   size_t room;                             /* tokens of the largest batch */
@@ -74,16 +77,23 @@ static qp_sequences sequences_of(const batch *b) {
   return (qp_sequences){b->id, b->end, b->sequences};
 }
 
-/* The states before each block of the batch, and behind the last. */
-static qp_status run_forth(trainer *t) {
+/* The states before each block of the batch, and behind the last.  Where a way back follows, what
+   blocks compute is kept as far as 'room' bytes go. */
+static qp_status run_forth(trainer *t, const qp_backward_hook *hook, size_t room) {
   const unsigned layers = qp_forward_model(t->model)->layers;
   const qp_sequences s = sequences_of(&t->b);
   qp_status status = qp_forward_embed(t->model, &s, t->into[0], t->err);
-  for (unsigned b = 0; b < layers && !status; b++) {
-    memcpy(t->into[b + 1], t->into[b], t->b.tokens * t->width * sizeof(float));
-    status = qp_forward_block(t->model, b, &s, NULL, t->into[b + 1], t->err);
-  }
+  for (unsigned b = 0; b < layers && !status; b++)
+    status = qp_backward_forth(t->model, b, &s, hook, t->into[b], t->into[b + 1], &room,
+                               &t->kept[b], t->err);
   return status;
+}
+
+static void forget(trainer *t) {
+  for (unsigned b = 0; b < qp_forward_model(t->model)->layers; b++) {
+    qp_backward_kept_free(t->kept[b]);
+    t->kept[b] = NULL;
+  }
 }
 
 /* The source's logits of some of the batch's tokens. */
@@ -130,7 +140,7 @@ static void compare_row(void *argument, size_t i, unsigned thread) {
 /* Divergences of the batch's tokens: out [tokens]. */
 static qp_status compare(trainer *t, double *out) {
   const float *last = t->into[qp_forward_model(t->model)->layers];
-  qp_status status = run_forth(t);
+  qp_status status = run_forth(t, NULL, 0);
   for (size_t at = 0; at < t->b.tokens && !status; at += t->rows) {
     const size_t rows = t->b.tokens - at < t->rows ? t->b.tokens - at : t->rows;
     const comparison c = {t, out + at};
@@ -165,9 +175,8 @@ static qp_status look(trainer *t, double *out, double *mean) {
 
 /* ---- Steps ---- */
 
-static qp_status go_back(trainer *t) {
+static qp_status go_back(trainer *t, const qp_backward_hook *hook) {
   const unsigned layers = qp_forward_model(t->model)->layers;
-  const qp_backward_hook hook = qp_factors_hook(t->x);
   const qp_loss loss = {lose, t};
   const qp_sequences s = sequences_of(&t->b);
   qp_status status = QP_OK;
@@ -176,11 +185,21 @@ static qp_status go_back(trainer *t) {
     const size_t rows = t->b.tokens - at < t->rows ? t->b.tokens - at : t->rows;
     status = aim(t, at, rows);
     if (!status)
-      status = qp_backward_head(t->model, t->into[layers] + at * t->width, rows, &loss, &hook,
+      status = qp_backward_head(t->model, t->into[layers] + at * t->width, rows, &loss, hook,
                                 t->gradient + at * t->width, t->err);
   }
   for (unsigned b = layers; b-- > 0 && !status;)
-    status = qp_backward_block(t->model, b, &s, &hook, t->into[b], t->gradient, t->err);
+    status = t->kept[b] ? qp_backward_block_kept(t->kept[b], t->gradient, t->err)
+                        : qp_backward_block(t->model, b, &s, hook, t->into[b], t->gradient, t->err);
+  return status;
+}
+
+/* Gradients of all factors. */
+static qp_status forth_and_back(trainer *t) {
+  const qp_backward_hook hook = qp_factors_hook(t->x);
+  qp_status status = run_forth(t, &hook, KEPT_BYTES);
+  if (!status) status = go_back(t, &hook);
+  forget(t);
   return status;
 }
 
@@ -307,8 +326,7 @@ static qp_status train(trainer *t, qp_refine_result *out) {
   while (p.step < t->steps && !status) {
     status = check_stop(t);
     choose(t, &p.random, &p.next);
-    if (!status) status = run_forth(t);
-    if (!status) status = go_back(t);
+    if (!status) status = forth_and_back(t);
     if (status) break;
     move(t, p.step++);
     count(t, 3 * t->b.tokens);
@@ -396,17 +414,18 @@ static bool reserve(trainer *t, size_t held) {
   t->square = calloc(n + 1, sizeof *t->square);
   t->best = calloc(n + 1, sizeof *t->best);
   t->into = calloc(layers + 1, sizeof *t->into);
+  t->kept = calloc(layers + 1, sizeof(qp_backward_kept *));
   for (unsigned b = 0; t->into && b <= layers; b++)
     if (!(t->into[b] = malloc(t->room * t->width * sizeof(float)))) return false;
   return t->truth && t->gradient && t->logits && t->target && t->b.id && t->b.end && t->b.from &&
-         t->before && t->now && t->mean && t->square && t->best && t->into;
+         t->before && t->now && t->mean && t->square && t->best && t->into && t->kept;
 }
 
 static void release(trainer *t) {
   for (unsigned b = 0; t->into && b <= qp_forward_model(t->model)->layers; b++) free(t->into[b]);
-  void *const all[] = {t->truth, t->into,   t->gradient, t->logits, t->target,
-                       t->b.id,  t->b.end,  t->b.from,   t->before, t->now,
-                       t->mean,  t->square, t->best,     t->train,  t->held};
+  void *const all[] = {t->truth, t->into,   t->gradient, t->logits, t->target, t->b.id,
+                       t->b.end, t->b.from, t->before,   t->now,    t->mean,   t->square,
+                       t->best,  t->train,  t->held,     t->kept};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 

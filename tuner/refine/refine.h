@@ -43,7 +43,7 @@ size_t qp_refine_work(const qp_tokens *tokens, const qp_refine_options *o);
 
 /*
 ** 'x' of 'model' becomes the best.  Memory: the source's last hidden states of all tokens, those
-** before every block of a batch, logits of some hundred tokens.
+** before every block of a batch, up to 2 GiB of what lies between, logits of some hundred tokens.
 ** With a file a run that is stopped goes on from the last look at what is held out, and ends with
 ** the same factors; the file stays.
 ** QP_E_ARG: vocabularies differ, fewer than two sequences, a loss that is not finite; QP_E_LIMIT:
