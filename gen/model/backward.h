@@ -12,7 +12,7 @@
 **
 **   qp_backward_forth(f, b, &sequences, &hook, into[b], into[b + 1], &room, &kept[b], err);
 **   ...
-**   qp_backward_block_kept(kept[b], gradient, err);     // in place of qp_backward_block, if kept[b]
+**   qp_backward_block_kept(kept[b], gradient, err);  // in place of qp_backward_block, if kept[b]
 **
 ** All in fp32; sums do not depend on the number of threads.
 */
@@ -46,8 +46,8 @@ qp_status qp_backward_block(qp_forward *f, unsigned block, const qp_sequences *s
                             const qp_backward_hook *hook, const float *hidden, float *gradient,
                             qp_error *err);
 
-/* What a block computed on the way forth.  It belongs to the sequences, the hook, the states and the
-   forward pass that it was made with, whose factors must not change meanwhile. */
+/* What a block computed on the way forth.  It belongs to the sequences, the hook, the states and
+   the forward pass that it was made with, whose factors must not change meanwhile. */
 typedef struct qp_backward_kept qp_backward_kept;
 
 /*

@@ -26,8 +26,8 @@ size_t qp_backward_desk_bytes(const qp_backward_run *r);
 
 /*
 ** Forth: '*kept' for the way back, out [rows][hidden] (may be NULL) what the block gives out.  The
-** block's weights are there; r->end, hidden, hook and f live until qp_backward_run_back, r->gradient
-** is not used.  QP_E_NOMEM.
+** block's weights are there; r->end, hidden, hook and f live until qp_backward_run_back, which sets
+** r->gradient.  QP_E_NOMEM.
 */
 qp_status qp_backward_run_forth(const qp_backward_run *r, float *out, qp_backward_desk **kept);
 

@@ -218,6 +218,7 @@ qp_status qp_forward_open(const char *path, qp_models *models, const qp_forward_
   qp_forward *f = calloc(1, sizeof *f);
   if (!f) return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
   f->budget = options->resident_bytes ? options->resident_bytes : half_of_memory();
+  f->same = options->same;
   qp_status status = options->engine ? QP_OK : qp_blas_open(&f->blas, err);
   if (!status) status = qp_weights_open(path, models, options->palette, &f->weights, err);
   if (!status) status = qp_parallel_open(options->threads, &f->parallel, err);
@@ -297,7 +298,17 @@ qp_status qp_forward_block(qp_forward *f, unsigned block, const qp_sequences *s,
   if (f->engine.block) return f->engine.block(f->engine.self, block, s, hook, hidden, err);
   if (!f->blas) return no_engine(err);
   qp_status status = qp_forward_need(f, block, err);
-  if (!status) status = qp_forward_compute(f, block, s, hook, hidden, err);
+  if (!status) status = qp_forward_compute(f, block, QP_BOTH_HALVES, s, hook, hidden, err);
+  qp_forward_drop(f, block);
+  return status;
+}
+
+qp_status qp_forward_half(qp_forward *f, unsigned block, bool mlp, const qp_sequences *s,
+                          const qp_forward_hook *hook, float *hidden, qp_error *err) {
+  if (!f->blas) return qp_fail(err, QP_E_MISSING, "halves of blocks are computed on the CPU alone");
+  const unsigned half = mlp ? QP_HALF_MLP : QP_HALF_ATTENTION;
+  qp_status status = qp_forward_need(f, block, err);
+  if (!status) status = qp_forward_compute(f, block, half, s, hook, hidden, err);
   qp_forward_drop(f, block);
   return status;
 }
@@ -378,6 +389,11 @@ void qp_forward_use(qp_forward *f, const qp_forward_engine *engine) {
 }
 
 /* ---- Weights for the caller ---- */
+
+bool qp_forward_norms_sums(const qp_forward *f) {
+  const qp_forward_norm *n = f->layer[0].norm;
+  return n[QP_POST_ATTENTION].weight || n[QP_POST_MLP].weight;
+}
 
 void qp_forward_override(qp_forward *f, unsigned block, unsigned linear, const float *w) {
   if (linear < f->model->linears)

@@ -36,6 +36,7 @@ typedef struct qp_forward_options {
   /* fp32 weights that stay in memory, in bytes; blocks beyond are read again each time they are
      run, the head in pieces.  0: half of the machine's memory. */
   uint64_t resident_bytes;
+  bool same;   /* the same numbers by any number of threads, for a little more time */
   bool engine; /* blocks and head are computed by an engine (forward_engine.h): no BLAS is needed */
 } qp_forward_options;
 
@@ -61,6 +62,14 @@ qp_status qp_forward_embed(qp_forward *f, const qp_sequences *s, float *hidden, 
    of another shape; QP_E_NOMEM.  'hidden' is spoilt on error. */
 qp_status qp_forward_block(qp_forward *f, unsigned block, const qp_sequences *s,
                            const qp_forward_hook *hook, float *hidden, qp_error *err);
+
+/* Half of it: x + post(o(attention(norm(x)))), or with 'mlp' x + post(down(act(gate) up)) of what
+   that gives.  QP_E_MISSING: an engine computes the blocks. */
+qp_status qp_forward_half(qp_forward *f, unsigned block, bool mlp, const qp_sequences *s,
+                          const qp_forward_hook *hook, float *hidden, qp_error *err);
+
+/* Is what o and down give out normed before it is added (gemma2, gemma3)? */
+bool qp_forward_norms_sums(const qp_forward *f);
 
 /* Final norm and lm_head of any 'rows' hidden states: logits [rows][vocab]. */
 qp_status qp_forward_head(qp_forward *f, const float *hidden, size_t rows,

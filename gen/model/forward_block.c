@@ -11,7 +11,7 @@ enum { RUN_ROWS = 2048, MLP_ROWS = 1024, ROWS_A_TURN = 16 };
 /* Whole sequences that are computed together. */
 typedef struct run {
   qp_forward *f;
-  unsigned block;
+  unsigned block, halves;
   const qp_layer_kind *kind;
   const qp_forward_layer *layer;
   const qp_forward_hook *hook;
@@ -238,19 +238,21 @@ static qp_status reserve(const run *r) {
 static qp_status compute_run(const run *r) {
   const unsigned hidden = r->f->model->hidden;
   qp_status status = reserve(r);
-  if (!status) status = attention(r);
-  for (size_t row = 0; row < r->rows && !status; row += MLP_ROWS)
+  if (!status && r->halves & QP_HALF_ATTENTION) status = attention(r);
+  const size_t end = r->halves & QP_HALF_MLP ? r->rows : 0;
+  for (size_t row = 0; row < end && !status; row += MLP_ROWS)
     status = mlp(r, r->hidden + row * hidden, r->rows - row < MLP_ROWS ? r->rows - row : MLP_ROWS);
   return status;
 }
 
-qp_status qp_forward_compute(qp_forward *f, unsigned block, const qp_sequences *s,
+qp_status qp_forward_compute(qp_forward *f, unsigned block, unsigned halves, const qp_sequences *s,
                              const qp_forward_hook *hook, float *hidden, qp_error *err) {
   qp_status status = QP_OK;
   size_t end[RUN_ROWS]; /* a sequence has a token at least */
   for (size_t i = 0, begin = 0; i < s->count && !status;) {
     run r = {.f = f,
              .block = block,
+             .halves = halves,
              .kind = &f->computation.layer[block],
              .layer = &f->layer[block],
              .hook = hook,

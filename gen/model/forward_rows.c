@@ -6,7 +6,7 @@
 #include "gen/model/forward_state.h"
 #include "gen/model/vector_math.h"
 
-enum { LEAST_TILE = 64, NORM_ROWS = 16 };
+enum { LEAST_TILE = 64, SAME_TILE = 256, NORM_ROWS = 16 };
 
 qp_status qp_forward_grow(qp_forward_buffer *b, size_t floats, qp_error *err) {
   if (b->floats >= floats) return QP_OK;
@@ -52,7 +52,9 @@ static void product_tile(void *argument, size_t i, unsigned thread) {
 void qp_forward_product(const qp_forward *f, const qp_product *p) {
   const unsigned threads = qp_parallel_threads(f->parallel);
   product_job j = {f, p, p->rows, p->features, 1};
-  if (p->rows >= p->features) {
+  if (f->same) {
+    j.row_tile = SAME_TILE;
+  } else if (p->rows >= p->features) {
     j.row_tile = (p->rows + threads - 1) / threads;
     if (j.row_tile < LEAST_TILE) j.row_tile = LEAST_TILE;
   } else {

@@ -48,6 +48,7 @@ struct qp_forward {
   const qp_blas *blas;
   qp_parallel *parallel;
   uint64_t budget, used;   /* bytes of weights that stay */
+  bool same;               /* products are cut alike whatever the threads */
   qp_forward_layer *layer; /* [layers] */
   qp_forward_norm final;
   qp_forward_weight head;
@@ -87,8 +88,11 @@ qp_status qp_forward_need(qp_forward *f, unsigned block, qp_error *err);
 void qp_forward_drop(qp_forward *f, unsigned block);
 qp_status qp_forward_need_head(qp_forward *f, qp_error *err); /* those of the lm_head */
 
-/* The block on all sequences; its weights are there. */
-qp_status qp_forward_compute(qp_forward *f, unsigned block, const qp_sequences *s,
+/* Halves of a block. */
+enum { QP_HALF_ATTENTION = 1, QP_HALF_MLP = 2, QP_BOTH_HALVES = 3 };
+
+/* The block, or a half of it, on all sequences; its weights are there. */
+qp_status qp_forward_compute(qp_forward *f, unsigned block, unsigned halves, const qp_sequences *s,
                              const qp_forward_hook *hook, float *hidden, qp_error *err);
 
 #endif

@@ -7,6 +7,7 @@
 #include "gen/encode/beam.h"
 #include "gen/encode/encode.h"
 #include "gen/model/checkpoint.h"
+#include "gen/model/text_tokens.h"
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"
 #include "tuner/base/stop.h"
@@ -15,11 +16,14 @@
 #include "tuner/quantize/hessian.h"
 #include "tuner/quantize/device_search.h"
 #include "tuner/quantize/proof.h"
+#include "tuner/quantize/residual.h"
 #include "tuner/quantize/section.h"
 #include "tuner/quantize/shard.h"
 #include "tuner/quantize/survey.h"
 #include "tuner/base/session.h"
 #include "tuner/base/watch.h"
+
+enum { DEFAULT_TOKENS = 16384, DEFAULT_CONTEXT = 1024, MAX_CONTEXT = 1 << 20 };
 
 static const qp_verb_help help = {
     "quantize", "WEIGHTS --plan plan.json | --quantizer Q  -o DIR [options]",
@@ -36,7 +40,8 @@ static const qp_verb_help help = {
 
 typedef struct quantize_options {
   const char *plan, *quantizer, *embedding, *folder, *hessian, *calibration, *device, *input_scale;
-  const char *damping;
+  const char *damping, *text, *tokens;
+  unsigned limit, context;
   bool head, plain, verify, json;
   unsigned seed, threads, blocks, shard_mib, groups, beam, tp, ep;
   qp_repeats keep;
@@ -344,6 +349,17 @@ static qp_status find_hessians(const quantize_options *o, qp_calibration *c, con
   return status;
 }
 
+/* The text by which targets are corrected, and its key. */
+static qp_status read_text(const char *weights, const quantize_options *o, qp_tokens *tokens,
+                           uint64_t *key, qp_error *err) {
+  if (o->text && o->tokens) return qp_fail(err, QP_E_ARG, "--text FILE or --tokens FILE: give one");
+  if (!o->text && !o->tokens) return QP_OK;
+  const qp_status status =
+      qp_text_or_ids(weights, o->text, o->tokens, o->context, o->limit, tokens, err);
+  if (!status) *key = qp_residual_key(tokens);
+  return status;
+}
+
 static qp_status run(const char *weights, const quantize_options *o, int *code, qp_error *err) {
   qp_session session = {0};
   qp_models *models = NULL;
@@ -351,14 +367,20 @@ static qp_status run(const char *weights, const quantize_options *o, int *code, 
   qp_job_wishes wishes;
   qp_job job = {0};
   qp_calibration calibration = {0};
+  qp_tokens tokens = {0};
   qp_status status = qp_session_open(&session, err);
   if (!status) status = read_wishes(o, &session, &wishes, err);
+  if (!status) status = read_text(weights, o, &tokens, &wishes.text, err);
   if (!status) status = find_hessians(o, &calibration, &wishes.hessian, err);
   if (!status) status = qp_models_open(&models, err);
   if (!status) status = qp_checkpoint_open(weights, models, &checkpoint, err);
   if (!status) status = qp_job_make(checkpoint, &wishes, session.palette, &job, err);
+  if (!status && tokens.sequences)
+    status = qp_residual_open(weights, models, &tokens, o->threads, &job.residual, err);
   if (!status) status = work(&job, &session, o, code, err);
+  qp_residual_close(job.residual);
   qp_job_free(&job);
+  qp_tokens_free(&tokens);
   qp_calibration_close(&calibration);
   qp_checkpoint_close(checkpoint);
   qp_models_close(models);
@@ -374,7 +396,8 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
 }
 
 int qp_cmd_quantize(int argc, char **argv) {
-  quantize_options o = {.seed = 1, .shard_mib = 1024};
+  quantize_options o = {
+      .seed = 1, .shard_mib = 1024, .limit = DEFAULT_TOKENS, .context = DEFAULT_CONTEXT};
   const qp_option table[] = {
       QP_TEXT("plan", o.plan, "FILE", "quantizers by a plan.json of qpal plan"),
       QP_TEXT("quantizer", o.quantizer, "Q", "one quantizer for all linears"),
@@ -389,6 +412,13 @@ int qp_cmd_quantize(int argc, char **argv) {
       QP_TEXT("hessian", o.hessian, "PATH",
               "E[x x^T] of linears: a safetensors file, or a folder with one each"),
       QP_TEXT("calibration", o.calibration, "DIR", "the same, of qpal calibrate"),
+      QP_TEXT("text", o.text, "FILE",
+              "UTF-8 text: o and down are coded so that on it they take back errors of the linears "
+              "before them (tuner/quantize/QUANTIZING.md)"),
+      QP_TEXT("tokens", o.tokens, "FILE", "the same: token ids, a text a line"),
+      QP_NUMBER("tokens-used", o.limit, "N", "tokens of FILE, from its beginning (16384; 0: all)",
+                0, 1u << 31),
+      QP_NUMBER("context", o.context, "N", "tokens of a piece of it (1024)", 2, MAX_CONTEXT),
       QP_TEXT(
           "damping", o.damping, "S",
           "added to a Hessian's diagonal, as a share of its mean (0.01); more where it needs it"),

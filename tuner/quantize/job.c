@@ -601,7 +601,7 @@ static qp_status list_kept(making *m) {
 
 /* ---- Key ---- */
 
-static void make_key(qp_job *j) {
+static void make_key(qp_job *j, uint64_t text) {
   XXH3_state_t s;
   XXH3_128bits_reset(&s);
   const uint64_t facts[] = {qp_checkpoint_stamp(j->checkpoint),
@@ -614,6 +614,7 @@ static void make_key(qp_job *j) {
   XXH3_128bits_update(&s, &j->input_scale, sizeof j->input_scale);
   XXH3_128bits_update(&s, &j->beam, sizeof j->beam);
   XXH3_128bits_update(&s, &j->damping, sizeof j->damping);
+  if (text) XXH3_128bits_update(&s, &text, sizeof text);
   for (size_t i = 0; i < j->linears; i++) {
     XXH3_128bits_update(&s, j->linear[i].name, strlen(j->linear[i].name) + 1);
     XXH3_128bits_update(&s, j->linear[i].quantizer->hash, sizeof j->linear[i].quantizer->hash);
@@ -650,7 +651,7 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
   if (!status) status = check_hessians(&j, err);
   if (!status) status = list_quantizers(&m);
   if (!status) status = list_kept(&m);
-  if (!status) make_key(&j);
+  if (!status) make_key(&j, w->text);
   qp_plan_free(&m.plan);
   free(m.planned);
   free(m.used);

@@ -54,6 +54,7 @@ typedef struct qp_job {
   double damping;      /* as hessian_damping in qp_encode_options */
   unsigned threads;
   const qp_encode_searcher *searcher; /* set by the caller: a device, or NULL */
+  struct qp_residual *residual;       /* set by the caller (residual.h), or NULL */
   qp_coders *coders;                  /* of the linears encoded so far, or NULL */
   size_t linears, kepts, quantizers, shards;
   qp_job_linear *linear;
@@ -79,6 +80,7 @@ typedef struct qp_job_wishes {
   unsigned blocks; /* only the first so many; 0: all */
   unsigned ranks;  /* tensor parallelism: most ranks that may open it; 0: as the plan says, or 1 */
   unsigned slices; /* of the number of experts, which stay whole; 0: the same */
+  uint64_t text;   /* qp_residual_key of what targets are corrected by; 0: they are not */
   unsigned shard_bytes_mib;
   double input_scale, damping;
   unsigned beam;

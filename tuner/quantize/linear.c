@@ -13,6 +13,7 @@
 #include "tuner/quantize/measure.h"
 #include "gen/base/rotate.h"
 #include "tuner/quantize/keep_codes.h"
+#include "tuner/quantize/residual.h"
 #include "tuner/quantize/section.h"
 
 /* A linear in work.  Where a Hessian stands for each of several groups of rows, each group is a
@@ -41,6 +42,12 @@ static qp_status encode_band(bench *b, const qp_hessian *hessian, unsigned i,
   const unsigned threads = qp_encode_threads(b->j->threads);
   qp_status status = qp_job_read(b->j, l, (uint64_t)i * rows, rows, weights, b->err);
   qp_checkpoint_release(b->j->checkpoint, l->weight);
+  if (!status && b->j->residual && b->bands > 1)
+    status = qp_fail(b->err, QP_E_ARG,
+                     "guided Hessians are of parts of a linear, and --text gives targets of a whole "
+                     "one: give one of the two");
+  if (!status && b->j->residual)
+    status = qp_residual_target(b->j->residual, l->name, weights, options->cancel, b->err);
   if (!status) status = qp_rotate_rows(weights, rows, &b->in, threads, b->err);
   if (!status && hessian->groups)
     status = qp_hessian_read(hessian, i, &b->in, threads, &moments, b->err);

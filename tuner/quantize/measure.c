@@ -36,6 +36,37 @@ static void add_difference(const float *want, const float *got, size_t n, double
   }
 }
 
+qp_status qp_measure_weights(const qp_job *j, const qp_job_linear *l, const qp_safetensors *file,
+                             float *out, qp_error *err) {
+  const size_t k = l->columns, cells = QP_GROUP_ROWS * k;
+  qp_linear_part part[QP_MAX_RANGES];
+  float *scales = NULL;
+  uint16_t *half = malloc(cells * sizeof *half), *piece = malloc(cells * sizeof *piece);
+  uint32_t *signs = malloc((k + 31) / 32 * sizeof *signs);
+  qp_reference *reference = qp_reference_new();
+  qp_status status = half && piece && signs && reference
+                         ? qp_linear_find(l, file, part, &scales, err)
+                         : qp_fail(err, QP_E_NOMEM, "no memory to decode 32 rows");
+  for (size_t first = 0; first < l->rows && !status; first += QP_GROUP_ROWS) {
+    const size_t left = l->rows - first, rows = left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS;
+    status = qp_measure_decode(reference, part, qp_linear_streams(l),
+                               (unsigned)(first / QP_GROUP_ROWS), l->columns, half, piece, err);
+    for (size_t i = 0; i < rows * k && !status; i++)
+      out[first * k + i] = scales[first + i / k] * qp_half_to_float(half[i]);
+  }
+  if (!status && j->rotate) {
+    qp_rotate_signs(l->signs, j->seed, l->columns, signs);
+    const qp_input in = qp_job_input(l, signs);
+    status = qp_rotate_rows_back(out, l->rows, &in, qp_encode_threads(j->threads), err);
+  }
+  free(scales);
+  free(half);
+  free(piece);
+  free(signs);
+  qp_reference_free(reference);
+  return status;
+}
+
 /* Buffers for 32 rows. */
 typedef struct rows32 {
   float *want, *got;

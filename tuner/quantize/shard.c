@@ -18,6 +18,8 @@
 #include "gen/model/tensor_writer.h"
 #include "tuner/quantize/linear.h"
 #include "gen/base/rotate.h"
+#include "tuner/quantize/measure.h"
+#include "tuner/quantize/residual.h"
 #include "tuner/quantize/section.h"
 
 enum { COPY_BYTES = 8 << 20 };
@@ -208,14 +210,34 @@ void qp_shards_close(qp_shards *s) {
   *s = (qp_shards){.lock = -1};
 }
 
+/* What the linear is coded as, for the targets of those behind it. */
+static qp_status tell(const qp_shards *s, size_t i, qp_error *err) {
+  const qp_job_linear *l = &s->j->linear[i];
+  char path[4096];
+  size_t shard = 0;
+  qp_safetensors *file = NULL;
+  while (i >= s->j->shard[shard].linear + s->j->shard[shard].linears) shard++;
+  qp_status status = s->written[shard] ? path_in(s->j, path, err, "%s", s->j->shard[shard].file)
+                                       : path_of_linear(s->j, i, path, err);
+  if (!status) status = qp_safetensors_open(path, &file, err);
+  float *w = malloc((size_t)l->rows * l->columns * sizeof *w);
+  if (!status && !w) status = qp_fail(err, QP_E_NOMEM, "no memory for '%s'", l->name);
+  if (!status) status = qp_measure_weights(s->j, l, file, w, err);
+  qp_safetensors_close(file);
+  if (status) return free(w), status;
+  qp_residual_coded(s->j->residual, l->name, w);
+  return QP_OK;
+}
+
 qp_status qp_shards_encode(qp_shards *s, size_t i, _Atomic size_t *done, const _Atomic bool *cancel,
                            qp_error *err) {
   char path[4096];
-  if (s->encoded[i]) return QP_OK;
-  qp_status status = path_of_linear(s->j, i, path, err);
-  if (!status) status = qp_linear_write(s->j, &s->j->linear[i], path, done, cancel, err);
+  qp_status status = QP_OK;
+  if (!s->encoded[i]) status = path_of_linear(s->j, i, path, err);
+  if (!status && !s->encoded[i])
+    status = qp_linear_write(s->j, &s->j->linear[i], path, done, cancel, err);
   if (!status) s->encoded[i] = true;
-  return status;
+  return !status && s->j->residual ? tell(s, i, err) : status;
 }
 
 /* ---- Putting a shard together ---- */
