@@ -377,6 +377,11 @@ static qp_status run(const char *weights, const quantize_options *o, int *code, 
   if (!status) status = qp_job_make(checkpoint, &wishes, session.palette, &job, err);
   if (!status && tokens.sequences)
     status = qp_residual_open(weights, models, &tokens, o->threads, &job.residual, err);
+  if (!status && tokens.sequences && !job.residual)
+    fprintf(stderr,
+            "qpal quantize: --text changes nothing: a %s norms what o and down give out before it "
+            "is added\n",
+            qp_checkpoint_model(checkpoint)->type);
   if (!status) status = work(&job, &session, o, code, err);
   qp_residual_close(job.residual);
   qp_job_free(&job);

@@ -33,7 +33,7 @@ static unsigned band_rows(const bench *b) { return b->l->rows / b->bands; }
 /* ---- Encoding ---- */
 
 static qp_status encode_band(bench *b, const qp_hessian *hessian, unsigned i,
-                              qp_encode_options *options) {
+                             qp_encode_options *options) {
   const qp_job_linear *l = b->l;
   const unsigned rows = band_rows(b);
   float *weights = malloc((size_t)rows * l->columns * sizeof *weights), *moments = NULL;
@@ -43,9 +43,10 @@ static qp_status encode_band(bench *b, const qp_hessian *hessian, unsigned i,
   qp_status status = qp_job_read(b->j, l, (uint64_t)i * rows, rows, weights, b->err);
   qp_checkpoint_release(b->j->checkpoint, l->weight);
   if (!status && b->j->residual && b->bands > 1)
-    status = qp_fail(b->err, QP_E_ARG,
-                     "guided Hessians are of parts of a linear, and --text gives targets of a whole "
-                     "one: give one of the two");
+    status =
+        qp_fail(b->err, QP_E_ARG,
+                "guided Hessians are of parts of a linear, and --text gives targets of a whole "
+                "one: give one of the two");
   if (!status && b->j->residual)
     status = qp_residual_target(b->j->residual, l->name, weights, options->cancel, b->err);
   if (!status) status = qp_rotate_rows(weights, rows, &b->in, threads, b->err);
@@ -87,8 +88,7 @@ static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *canc
                                .coders = b->j->coders,
                                .done = done,
                                .cancel = cancel};
-  for (unsigned i = 0; i < b->bands && !status; i++)
-    status = encode_band(b, &hessian, i, &options);
+  for (unsigned i = 0; i < b->bands && !status; i++) status = encode_band(b, &hessian, i, &options);
   qp_hessian_close(&hessian);
   return status;
 }

@@ -59,11 +59,6 @@ static qp_status open_all(qp_residual *r, const char *model, qp_models *models, 
   if (status) return status;
   r->model = qp_forward_model(r->source);
   r->width = r->model->hidden;
-  if (qp_forward_norms_sums(r->source))
-    return qp_fail(err, QP_E_ARG,
-                   "%s: a %s norms what o and down give out before it is added: --text has no "
-                   "targets for such",
-                   model, r->model->type);
   const size_t floats = r->tokens * r->width;
   r->w = calloc((size_t)r->model->layers * r->model->linears, sizeof(float *));
   r->x = malloc(floats * sizeof *r->x);
@@ -83,9 +78,10 @@ qp_status qp_residual_open(const char *model, qp_models *models, const qp_tokens
   r->text = (qp_sequences){text->id, text->end, text->sequences};
   r->tokens = text->end[text->sequences - 1];
   const qp_status status = open_all(r, model, models, threads, err);
-  if (status) return qp_residual_close(r), status;
-  *out = r;
-  return QP_OK;
+  const bool none = !status && qp_forward_norms_sums(r->source);
+  if (status || none) qp_residual_close(r);
+  if (!status) *out = none ? NULL : r;
+  return status;
 }
 
 /* ---- Where a linear stands ---- */

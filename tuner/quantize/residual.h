@@ -33,8 +33,8 @@ typedef struct qp_residual qp_residual;
 /*
 ** 'model' as qp_forward_open takes it; 'models' and 'text' outlive the result.  Memory: three
 ** hidden states of all tokens, what one linear reads of all, a block of the model in fp32 twice.
-** QP_E_ARG: the family norms what o and down give out before it is added; errors of
-** qp_forward_open; QP_E_NOMEM.
+** '*out' is NULL where the family norms what o and down give out before it is added: it has no
+** targets.  Errors of qp_forward_open; QP_E_NOMEM.
 */
 qp_status qp_residual_open(const char *model, qp_models *models, const qp_tokens *text,
                            unsigned threads, qp_residual **out, qp_error *err);
