@@ -13,10 +13,11 @@
 #include "gen/encode/coder.h"
 
 enum {
-  ROUNDS = 28, /* at most */
+  ROUNDS = 40,     /* at most, codes of several stages searched by a beam, */
+  LAST_ROUNDS = 3, /* and with the nearest codes */
   MAX_THREADS = 64
 };
-#define WORTH_A_ROUND 0.999 /* of the loss before */
+#define WORTH_A_ROUND 0.9993 /* of the loss before */
 
 bool qp_has_tensor_books(const qp_quantizer *q) {
   for (unsigned c = 0; c < q->codebooks; c++)
@@ -37,6 +38,8 @@ typedef struct fit {
   float *value;    /* [rows][columns] */
   qp_coder_out out;
   qp_coder coder;
+  bool beams;   /* search stages, where there are */
+  bool beamed;  /* there were, in the place of a table */
   unsigned end; /* of the row groups in hand */
   _Atomic unsigned next;
   pthread_mutex_t lock;
@@ -69,8 +72,9 @@ static void *code_rows(void *argument) {
 /* Code the first row groups with the codebooks as they stand. */
 static qp_status code(fit *f, unsigned row_groups, qp_error *err) {
   qp_status status = qp_coder_make(&f->coder, &f->view, err);
-  if (!status) status = qp_coder_use_stages(&f->coder, err);
+  if (!status && f->beams) status = qp_coder_use_stages(&f->coder, err);
   if (status) return status;
+  f->beamed = f->coder.stages.count > 0 && f->coder.values;
   if (f->options->beam) qp_beam_set_width(&f->coder.trellis.beam, f->options->beam);
   pthread_t thread[MAX_THREADS];
   unsigned started = 0, wanted = f->options->threads;
@@ -209,7 +213,11 @@ qp_status qp_book_fit(const qp_quantizer *q, const qp_stream *s, const float *ro
            .lock = PTHREAD_MUTEX_INITIALIZER};
   uint16_t *best[QP_MAX_CODEBOOKS] = {0};
   qp_status status = open_fit(&f, book, best, err);
+  f.beams = true;
   if (!status) status = run_rounds(&f, s->row_groups, ROUNDS, best, err);
+  const bool beamed = f.beamed;
+  f.beams = false;
+  if (!status && beamed) status = run_rounds(&f, s->row_groups, LAST_ROUNDS, best, err);
   if (!status) copy_books(&f, best, book);
   close_fit(&f, best);
   return status;

@@ -13,7 +13,8 @@ enum {
   MAX_DIM = 16,
   MAX_READ = 1024, /* numbers of codebooks that one state reads */
   MAX_ITERATIONS = 64,
-  COMPARED_EVERY = 61 /* of so many points one is compared with decode, all of the first ones */
+  MAX_KNOWN_BITS = 20, /* of states that are points once */
+  COMPARED_EVERY = 61  /* of so many points one is compared with decode, all of the first ones */
 };
 #define ONE_HALF      0x3c00 /* 1 as fp16 */
 #define SMALL_STEP    1e-5   /* of the gradient, against the first one: solved */
@@ -45,7 +46,8 @@ struct qp_books {
   size_t count, capacity;
   term *terms;
   size_t terms_count, terms_capacity;
-  uint32_t *point_of; /* [states]: 1 + the point, without fields; else NULL */
+  uint32_t
+      *point_of; /* [states]: 1 + the point, without fields and where these are few; else NULL */
 };
 
 static unsigned states_of(const qp_quantizer *q) {
@@ -64,7 +66,8 @@ qp_status qp_books_new(const qp_quantizer *q, const bool *unknown, qp_books **ou
     if (unknown[c]) ok = (b->probe[c] = calloc(numbers, sizeof *b->probe[c])) != NULL && ok;
   }
   for (unsigned c = q->codebooks; c < QP_MAX_CODEBOOKS; c++) b->begin[c + 1] = b->begin[c];
-  if (ok && !q->fields) ok = (b->point_of = calloc(states_of(q), sizeof *b->point_of)) != NULL;
+  if (ok && !q->fields && q->window <= MAX_KNOWN_BITS)
+    ok = (b->point_of = calloc(states_of(q), sizeof *b->point_of)) != NULL;
   if (!ok) {
     qp_books_free(b);
     return qp_fail(err, QP_E_NOMEM, "out of memory");
@@ -221,7 +224,7 @@ static qp_status new_point(qp_books *b, uint32_t state, const uint32_t *fields, 
 
 qp_status qp_books_add(qp_books *b, uint32_t state, const uint32_t *fields, const float *target,
                        const float *weight, qp_error *err) {
-  assert(state < states_of(b->quantizer));
+  assert(!b->point_of || state < states_of(b->quantizer));
   point *p = NULL;
   if (b->point_of && b->point_of[state]) {
     p = &b->points[b->point_of[state] - 1];

@@ -15,6 +15,7 @@ enum {
   BLOCK_WEIGHTS = 64,
   LLOYD_ROUNDS = 32,
   MAX_ROW_ENTRIES = 256,
+  MAX_CODE_BITS = 20, /* of codes with one table */
   /*
   ** Columns of a trellis between which feedback passes, and what is looked at behind them, in the
   ** steps that a state remembers, but at most so many weights of a lane.  Of one layer of a
@@ -51,18 +52,32 @@ static bool has_row_codebook(const qp_quantizer *q) {
   return false;
 }
 
+static qp_status make_stages(qp_coder *c, qp_error *err) {
+  const qp_status status = qp_stages_make(&c->stages, c->quantizer, err);
+  if (status || c->stages.count) return status;
+  return qp_fail(
+      err, QP_E_LIMIT,
+      "codes of %u bits; up to %d can be encoded, more where decode adds up what runs of "
+      "up to %d bits stand for",
+      c->quantizer->window, MAX_CODE_BITS, QP_STAGE_BITS);
+}
+
 static qp_status make_search(qp_coder *c, qp_error *err) {
   const qp_quantizer *q = c->quantizer;
+  if (!c->values) return make_stages(c, err);
   if (c->kind == QP_CODER_TRELLIS)
     /* It is kept in the coder. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
     return qp_trellis_make(&c->trellis, q->window, q->step, q->dim, c->values, err);
   return qp_codewords_make(&c->words, c->states, q->dim, c->values, err);
 }
 
+static unsigned state_bits(const qp_quantizer *q) { return q->planes ? q->planes_read : q->window; }
+
 qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err) {
   qp_coder c = {.quantizer = q};
-  c.states = 1u << (q->planes ? q->planes_read : q->window);
-  if (q->window > QP_BEAM_WINDOW) {
+  const unsigned bits = state_bits(q);
+  c.states = bits <= QP_BEAM_WINDOW ? 1u << bits : 0;
+  if (q->kind == QP_TRELLIS && q->window > QP_BEAM_WINDOW) {
     return qp_fail(err, QP_E_LIMIT, "%s: a window of %u bits; up to %d can be encoded", q->name,
                    q->window, QP_BEAM_WINDOW);
   }
@@ -77,8 +92,13 @@ qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err) {
                    "%s: a trellis with group fields or codebooks by row cannot be encoded",
                    q->name);
   }
+  if (q->fields && q->window > MAX_CODE_BITS)
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: group fields with codes of %u bits; up to %d can be encoded", q->name,
+                   q->window, MAX_CODE_BITS);
   const bool one_table = c.kind != QP_CODER_FIELDS && c.kind != QP_CODER_NESTED;
-  if (one_table) status = make_values(&c, err);
+  if (one_table && (q->kind == QP_TRELLIS || q->window <= MAX_CODE_BITS))
+    status = make_values(&c, err);
   if (!status && one_table) status = make_search(&c, err);
   if (status) {
     qp_coder_free(&c);
@@ -108,7 +128,9 @@ size_t qp_coder_bytes(const qp_coder *c) {
   case QP_CODER_TRELLIS: /* its table, by group and by tile, or the beam's */
     return weights * (value + (c->trellis.long_window ? 1 : 2) * sizeof(int16_t));
   case QP_CODER_FIELDS: return 0;
-  default: return weights * value + (weights + c->states) * sizeof *c->words.table;
+  default:
+    if (!c->values) return qp_stages_bytes(&c->stages);
+    return weights * value + (weights + c->states) * sizeof *c->words.table;
   }
 }
 
@@ -284,15 +306,25 @@ static void scatter(const qp_coder *c, qp_coder_work *w, const qp_stream *s, uns
   for (size_t i = p->step; i < p->step + p->steps; i++) {
     const uint32_t state = t ? code[i] << (t->window - t->step) | group : code[i];
     if (t) group = state >> t->step;
+    float own[QP_NEAREST_DIM];
+    const float *value = qp_coder_value(c, state, own);
     for (unsigned e = 0; e < dim; e++) {
       unsigned row;
       size_t column;
       qp_layout_weight(s->quantizer, lane, i * dim + e, &row, &column);
-      if (column < s->columns)
-        values[(size_t)row * stride + column] = c->values[(size_t)state * dim + e];
+      if (column < s->columns) values[(size_t)row * stride + column] = value[e];
     }
   }
   w->group[lane] = group;
+}
+
+const float *qp_coder_value(const qp_coder *c, uint32_t state, float *own) {
+  const unsigned dim = c->quantizer->dim;
+  uint16_t half[QP_NEAREST_DIM];
+  if (c->values) return c->values + (size_t)state * dim;
+  qp_quantizer_decode(c->quantizer, state, NULL, NULL, half);
+  for (unsigned e = 0; e < dim; e++) own[e] = qp_half_to_float(half[e]);
+  return own;
 }
 
 static void nearest_codes(const qp_coder *c, qp_coder_work *w, size_t n, const float *targets,
@@ -467,13 +499,17 @@ static void code_by_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
   for (unsigned row = 0; row < LANES; row++) {
     const size_t at = (size_t)row * stride + column;
     const bool own = c->kind == QP_CODER_ROWS;
-    const float *value = own ? w->row_value + (size_t)row * c->states * dim : c->values;
+    const float *rows = own ? w->row_value + (size_t)row * c->states * dim : NULL;
     uint32_t *code = w->row_code + row * per_row + column / dim;
     if (own)
       qp_codewords_nearest(&w->row_words[row], n, targets + at, code);
     else
       nearest_codes(c, w, n, targets + at, code);
-    for (size_t i = 0; i < n * dim; i++) values[at + i] = value[code[i / dim] * dim + i % dim];
+    for (size_t i = 0; i < n; i++) {
+      float decoded[QP_NEAREST_DIM];
+      const float *v = rows ? rows + (size_t)code[i] * dim : qp_coder_value(c, code[i], decoded);
+      memcpy(values + at + i * dim, v, sizeof *v * dim);
+    }
   }
 }
 

@@ -23,8 +23,8 @@ typedef struct qp_coder {
     QP_CODER_NESTED,  /* the same of several sizes, the largest group's together */
     QP_CODER_ROWS     /* a codebook for each row (Lloyd-Max on the row) */
   } kind;
-  unsigned states; /* 2^bits that decode() reads */
-  float *values;   /* [states][dim]; NULL for FIELDS and NESTED */
+  unsigned states; /* 2^bits that decode() reads; 0: too many */
+  float *values;   /* [states][dim]; NULL for FIELDS, NESTED, and codes of more than 20 bits */
   qp_trellis trellis;
   qp_codewords words;
   qp_stages stages; /* CODES: searched in place of 'words' where it has stages */
@@ -35,6 +35,9 @@ qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err);
 /* Of CODES that are sums, search stages with a beam from now on: much faster, not the nearest. */
 qp_status qp_coder_use_stages(qp_coder *c, qp_error *err);
 void qp_coder_free(qp_coder *c);
+/* What a state decodes to, [dim], from the table or made in own [QP_NEAREST_DIM]; of coders with
+   one table or stages. */
+const float *qp_coder_value(const qp_coder *c, uint32_t state, float *own);
 /* Bytes of its tables, about. */
 size_t qp_coder_bytes(const qp_coder *c);
 

@@ -395,7 +395,7 @@ static bool can_be_searched(const job *j) {
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_coder *c = j->coder[p];
     if (c->kind != QP_CODER_TRELLIS && c->kind != QP_CODER_CODES) return false;
-    if (c->quantizer->planes || c == &j->own[p].coder) return false;
+    if (c->quantizer->planes || c->stages.count || c == &j->own[p].coder) return false;
   }
   return true;
 }

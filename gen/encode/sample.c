@@ -54,6 +54,16 @@ static qp_status search_runs(const qp_coder *c, size_t steps, const float *scale
   return QP_OK;
 }
 
+static qp_status search_codes(const qp_coder *c, size_t n, const float *scaled, uint32_t *code,
+                              qp_error *err) {
+  if (!c->stages.count) return qp_codewords_nearest(&c->words, n, scaled, code), QP_OK;
+  float *scratch = malloc(sizeof *scratch * qp_stages_scratch(&c->stages));
+  if (!scratch) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  qp_stages_search(&c->stages, n, scaled, scratch, code);
+  free(scratch);
+  return QP_OK;
+}
+
 qp_status qp_sample_code(const qp_coder *c, size_t n, const float *targets, double scale,
                          double *cross, double *square, uint32_t *states, qp_error *err) {
   const unsigned dim = c->quantizer->dim;
@@ -67,10 +77,11 @@ qp_status qp_sample_code(const qp_coder *c, size_t n, const float *targets, doub
   if (!status && c->kind == QP_CODER_TRELLIS)
     status = search_runs(c, steps, scaled, code, state, err);
   else if (!status)
-    qp_codewords_nearest(&c->words, steps, scaled, state);
+    status = search_codes(c, steps, scaled, state, err);
   *cross = *square = 0;
   for (size_t i = 0; !status && i < n; i++) {
-    const double v = (double)c->values[(size_t)state[i / dim] * dim + i % dim];
+    float own[QP_NEAREST_DIM];
+    const double v = (double)qp_coder_value(c, state[i / dim], own)[i % dim];
     *cross += (double)targets[i] * v;
     *square += v * v;
   }

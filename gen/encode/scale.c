@@ -71,8 +71,23 @@ static void narrow(qp_beam *b) {
   qp_beam_set_width(b, width > least ? width : least < b->width ? least : b->width);
 }
 
+/* The same of codes in stages: of some of them. */
+static double stages_rms(const qp_coder *c) {
+  enum { CODES = 4096 };
+  const unsigned dim = c->quantizer->dim;
+  double sum = 0;
+  for (uint32_t i = 0; i < CODES; i++) {
+    float own[QP_NEAREST_DIM];
+    const uint32_t all = c->quantizer->window < 32 ? (1u << c->quantizer->window) - 1 : ~0u;
+    const float *v = qp_coder_value(c, i * 0x9e3779b1 & all, own);
+    for (unsigned e = 0; e < dim; e++) sum += (double)v[e] * (double)v[e];
+  }
+  return sqrt(sum / (CODES * dim));
+}
+
 /* Root mean square of the states' values. */
 static double table_rms(const qp_coder *c) {
+  if (!c->values) return stages_rms(c);
   const size_t n = (size_t)c->states * c->quantizer->dim;
   double sum = 0;
   for (size_t i = 0; i < n; i++) sum += (double)c->values[i] * (double)c->values[i];
@@ -104,6 +119,7 @@ static unsigned halvings(const qp_coder *coder, unsigned parts) {
 static size_t fine_weights(const qp_coder *coder, unsigned fewer) {
   if (coder->kind != QP_CODER_CODES) return (size_t)FINE_WEIGHTS >> fewer;
   size_t n = FINE_CODE_WEIGHTS;
+  if (coder->stages.count) return FINE_WEIGHTS;
   while (n * coder->states > (size_t)1 << MOST_COMPARED_BITS) n /= 2;
   return n;
 }

@@ -264,6 +264,9 @@ qp_status qp_train_codebook(const qp_quantizer *q, const qp_train_options *optio
   unsigned node = 0;
   qp_status status = find_lookup(q, &node, err);
   if (status) return status;
+  if (q->kind != QP_TRELLIS && q->window > 20)
+    return qp_fail(err, QP_E_LIMIT, "%s: codes of %u bits; those of up to 20 can be trained",
+                   q->name, q->window);
   const unsigned states = 1u << (q->planes ? q->planes_read : q->window);
   const size_t values = (size_t)q->codebook[0].entries * q->codebook[0].dim;
   trainer t = {.quantizer = q,

@@ -20,6 +20,9 @@ enum {
   BATCH = 256,                /* states evaluated together */
   MOST_TABLE_BITS = 24,       /* of a state */
   MOST_EVALUATIONS = 1 << 22, /* states times values of fields; beyond, ends of ranges do */
+  MOST_CODE_BITS = 20,        /* of a code all of whose values are looked at; beyond, */
+  RUN_BITS = 16,              /* all of its lowest bits, all above these, */
+  DRAWN_CODES = 1 << 18       /* and so many others */
 };
 
 unsigned qp_quantizer_state_bits(const qp_quantizer *q) {
@@ -58,11 +61,40 @@ void qp_quantizer_decode(const qp_quantizer *q, uint32_t state, const uint32_t *
   unpack(q->dim, word, out);
 }
 
+/* Some of a quantizer's states: state i is i times 'stride', masked. */
+typedef struct walk {
+  uint32_t count, stride, mask;
+} walk;
+
 /*
-** Evaluate a whole IR for the states first .. first + BATCH - 1, node by node, so that the compiler
-** can make vectors of the loops.  v[node][i] is the value for state first + i.
+** All states, in one walk; of the longest codes, whose parts add up (gen/encode/stages.h) or are
+** put side by side, some.  How many walks there are.
 */
-static void evaluate_batch(const qp_ir *ir, const qp_ir_env *env, uint32_t first,
+static unsigned list_walks(const qp_quantizer *q, walk out[3]) {
+  const unsigned bits = qp_quantizer_state_bits(q);
+  if (q->kind == QP_TRELLIS || bits <= MOST_CODE_BITS)
+    return out[0] = (walk){1u << bits, 1, ~0u}, 1;
+  const uint32_t mask = bits < 32 ? (1u << bits) - 1 : ~0u;
+  out[0] = (walk){1u << RUN_BITS, 1, mask};
+  out[1] = (walk){1u << (bits - RUN_BITS), 1u << RUN_BITS, mask};
+  out[2] = (walk){DRAWN_CODES, 0x9e3779b1, mask};
+  return 3;
+}
+
+static uint32_t state_at(const walk *w, uint32_t i) { return i * w->stride & w->mask; }
+
+static uint64_t states_in(const qp_quantizer *q) {
+  walk w[3];
+  uint64_t sum = 0;
+  for (unsigned i = list_walks(q, w); i-- > 0;) sum += w[i].count;
+  return sum;
+}
+
+/*
+** Evaluate a whole IR for the states first .. first + BATCH - 1 of a walk, node by node, so that
+** the compiler can make vectors of the loops.  v[node][i] is the value for state first + i of it.
+*/
+static void evaluate_batch(const qp_ir *ir, const qp_ir_env *env, const walk *w, uint32_t first,
                            uint32_t (*v)[BATCH]) {
   for (unsigned n = 0; n < ir->count; n++) {
     const qp_ir_node *node = &ir->node[n];
@@ -71,7 +103,7 @@ static void evaluate_batch(const qp_ir *ir, const qp_ir_env *env, uint32_t first
     uint32_t *to = v[n];
     (void)imm2;
     if (node->op == QP_IR_INPUT && imm == QP_IN_STATE) {
-      for (unsigned i = 0; i < BATCH; i++) to[i] = first + i;
+      for (unsigned i = 0; i < BATCH; i++) to[i] = state_at(w, first + i);
       continue;
     }
     switch ((qp_ir_op)node->op) {
@@ -99,10 +131,6 @@ typedef struct sweep {
   uint32_t highest[QP_MAX_CODEBOOKS]; /* entry of each codebook that check_states saw read */
 } sweep;
 
-static uint32_t states_of(const qp_quantizer *q) {
-  return (uint32_t)1 << qp_quantizer_state_bits(q);
-}
-
 static bool sweep_open(sweep *s, const qp_quantizer *q) {
   *s = (sweep){.q = q, .v = calloc(q->decode->count ? q->decode->count : 1, sizeof *s->v)};
   return s->v != NULL;
@@ -126,9 +154,10 @@ qp_status qp_quantizer_table(const qp_quantizer *q, const uint32_t *fields,
   sweep s;
   if (!sweep_open(&s, q)) return qp_fail(err, QP_E_NOMEM, "no memory for a decode table");
   fill_env(q, fields, codebooks, &s.env);
-  const uint32_t states = states_of(q);
+  const uint32_t states = (uint32_t)1 << qp_quantizer_state_bits(q);
+  const walk all = {states, 1, ~0u};
   for (uint32_t first = 0; first < states; first += BATCH) {
-    evaluate_batch(q->decode, &s.env, first, s.v);
+    evaluate_batch(q->decode, &s.env, &all, first, s.v);
     for (unsigned i = 0; i < BATCH && first + i < states; i++) {
       sweep_weights(&s, i, out + (size_t)(first + i) * q->dim);
     }
@@ -195,19 +224,26 @@ static bool batch_is_right(sweep *s, unsigned states) {
   return !wrong;
 }
 
-static qp_status check_states(sweep *s, qp_error *err) {
-  const uint32_t states = states_of(s->q);
-  for (uint32_t first = 0; first < states; first += BATCH) {
-    evaluate_batch(s->q->decode, &s->env, first, s->v);
-    const unsigned count = states - first < BATCH ? states - first : BATCH;
+static qp_status check_walk(sweep *s, const walk *w, qp_error *err) {
+  for (uint32_t first = 0; first < w->count; first += BATCH) {
+    evaluate_batch(s->q->decode, &s->env, w, first, s->v);
+    const unsigned count = w->count - first < BATCH ? w->count - first : BATCH;
     if (batch_is_right(s, count)) continue;
     for (unsigned i = 0; i < count; i++) {
-      qp_status status = check_lookups(s, first + i, i, err);
-      if (!status) status = check_weights(s, first + i, i, err);
+      qp_status status = check_lookups(s, state_at(w, first + i), i, err);
+      if (!status) status = check_weights(s, state_at(w, first + i), i, err);
       if (status) return status;
     }
   }
   return QP_OK;
+}
+
+static qp_status check_states(sweep *s, qp_error *err) {
+  walk w[3];
+  const unsigned walks = list_walks(s->q, w);
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < walks && !status; i++) status = check_walk(s, &w[i], err);
+  return status;
 }
 
 static bool uses_input(const qp_ir *ir, uint32_t input) {
@@ -276,11 +312,11 @@ static uint64_t combinations(const qp_quantizer *q, bool all) {
 }
 
 static bool checks_all_values(const qp_quantizer *q) {
-  return combinations(q, true) << qp_quantizer_state_bits(q) <= MOST_EVALUATIONS;
+  return combinations(q, true) * states_in(q) <= MOST_EVALUATIONS;
 }
 
 uint64_t qp_quantizer_evaluations(const qp_quantizer *q) {
-  return combinations(q, checks_all_values(q)) << qp_quantizer_state_bits(q);
+  return combinations(q, checks_all_values(q)) * states_in(q);
 }
 
 static void choose_fields(const qp_quantizer *q, bool all, uint64_t number, uint32_t *fields) {
@@ -297,7 +333,7 @@ qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
   if (q->decode->outputs != (q->dim % 2 ? q->dim : q->dim / 2)) {
     return qp_fail(err, QP_E_ARG, "decode: %u outputs for %u weights", q->decode->outputs, q->dim);
   }
-  if ((uint64_t)q->decode->count << qp_quantizer_state_bits(q) > MOST_OPERATIONS) {
+  if (q->decode->count * states_in(q) > MOST_OPERATIONS) {
     return qp_fail(err, QP_E_ARG,
                    "decode: %u operations for each of 2^%u states are too many to check; make the "
                    "window smaller or the function simpler",
@@ -336,13 +372,13 @@ static uint16_t *stand_in(const qp_codebook *book) {
 }
 
 /* Weights of all states into the hash, as bytes in one order on every machine. */
-static void hash_states(sweep *s, XXH3_state_t *hash) {
-  const uint32_t states = states_of(s->q);
+static void hash_walk(sweep *s, const walk *along, XXH3_state_t *hash) {
+  const uint32_t states = along->count;
   uint16_t w[QP_IR_MAX_OUTPUTS * 2];
   unsigned char bytes[BATCH * QP_IR_MAX_OUTPUTS * 4];
   for (uint32_t first = 0; first < states; first += BATCH) {
     size_t n = 0;
-    evaluate_batch(s->q->decode, &s->env, first, s->v);
+    evaluate_batch(s->q->decode, &s->env, along, first, s->v);
     for (unsigned i = 0; i < BATCH && first + i < states; i++) {
       if (s->q->dim == 2) { /* the usual case, of which there are many */
         const uint32_t pair = s->v[s->q->decode->output[0]][i];
@@ -378,7 +414,9 @@ static bool add_weights(qp_text *t, const qp_quantizer *q) {
     uint32_t fields[QP_MAX_FIELDS] = {0};
     choose_fields(q, false, i, fields);
     fill_env(q, fields, codebooks, &s.env);
-    hash_states(&s, hash);
+    walk w[3];
+    const unsigned walks = list_walks(q, w);
+    for (unsigned k = 0; k < walks; k++) hash_walk(&s, &w[k], hash);
   }
   if (ok) {
     const XXH128_hash_t h = XXH3_128bits_digest(hash);

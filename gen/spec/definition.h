@@ -12,8 +12,9 @@ unsigned qp_quantizer_state_bits(const qp_quantizer *q);
 uint64_t qp_quantizer_evaluations(const qp_quantizer *q);
 
 /*
-** Check a quantizer that is not a split over every state and every value of its integer fields (the
-** ends of their ranges where that is too many, as for fp16 fields):
+** Check a quantizer that is not a split over every state (of vectors of more than 20 bits some) and
+** every value of its integer fields (the ends of their ranges where that is too many, as for fp16
+** fields):
 ** no codebook index is past the end, no weight is infinite or NaN, the state is used.
 ** QP_E_ARG names the state and what is wrong, or says that there are too many; QP_E_NOMEM.
 */

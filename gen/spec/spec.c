@@ -19,7 +19,13 @@
 _Static_assert((int)QP_MAX_CODEBOOKS == (int)QP_LUA_MAX_CODEBOOKS, "codebooks of a decode");
 _Static_assert((int)QP_MAX_FIELDS == (int)QP_LUA_MAX_FIELDS, "fields of a decode");
 
-enum { MAX_QUANTIZERS = 256, MAX_DIM = 16, MAX_TRELLIS_BITS = 24, MAX_CODE_BITS = 20 };
+enum {
+  MAX_QUANTIZERS = 256,
+  MAX_DIM = 16,
+  MAX_TRELLIS_BITS = 24,
+  MAX_CODE_BITS = 20,
+  MAX_VECTOR_BITS = 32
+};
 
 /* ---- Kinds and the fields that each may have ---- */
 
@@ -81,7 +87,8 @@ static qp_status read_trellis(qp_reader *r, qp_quantizer *q) {
 }
 
 static qp_status read_code(qp_reader *r, qp_quantizer *q) {
-  qp_status status = qp_read_unsigned(r, "fields.bits", 1, MAX_CODE_BITS, &q->step);
+  const unsigned most = q->kind == QP_VECTOR ? MAX_VECTOR_BITS : MAX_CODE_BITS;
+  qp_status status = qp_read_unsigned(r, "fields.bits", 1, most, &q->step);
   q->dim = 1;
   if (!status && q->kind == QP_VECTOR) {
     status = qp_read_unsigned(r, "fields.dim", 1, MAX_DIM, &q->dim);
