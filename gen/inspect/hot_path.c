@@ -6,6 +6,7 @@
 */
 #include "gen/inspect/hot_path.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ typedef struct search {
   way *ways;      /* [blocks][MOST_WAYS] */
   uint8_t *count; /* [blocks] */
   way *own;       /* [blocks] what each block itself adds */
+  bool *hot;      /* [blocks] is it the header of a loop that has a way? */
 } search;
 
 static way cost_of_block(const search *s, uint32_t block) {
@@ -104,24 +106,43 @@ static qp_hot_path count_way(const search *s, uint32_t at) {
   return p;
 }
 
+/* Is there a loop in the natural one of member[] and 'header' that has a way, too?  What goes
+   around it is not hot: its shortest way would leave out the loop inside, as where a piece of work
+   has no unit for a warp. */
+static bool has_hot_inside(const search *s, uint32_t header) {
+  for (uint32_t h = 0; h < s->g->count; h++)
+    if (h != header && s->g->member[h] && s->hot[h]) return true;
+  return false;
+}
+
+/* The ways of each loop: by 'out' NULL which are hot, else the best of those with none inside. */
+static bool see_loops(search *s, unsigned words, unsigned products, qp_hot_path *out) {
+  unsigned fewest = UINT32_MAX;
+  for (uint32_t h = 0; h < s->g->count; h++) {
+    uint32_t best = NO_WAY;
+    unsigned alone = UINT32_MAX;
+    if (!s->g->header[h]) continue;
+    qp_flow_loop(s->g, h);
+    if (out && has_hot_inside(s, h)) continue;
+    if (!qp_flow_own(s->g, h)) return false;
+    walk(s, h);
+    pick(s, h, words, products, &best, out ? &fewest : &alone);
+    if (best != NO_WAY && out) *out = count_way(s, best);
+    s->hot[h] |= best != NO_WAY;
+  }
+  return true;
+}
+
 /* False for want of memory; 'out' has no instructions where no way will do. */
 static bool find(search *s, unsigned words, unsigned products, qp_hot_path *out) {
   const uint32_t blocks = s->g->count;
-  unsigned fewest = UINT32_MAX;
   s->ways = calloc((size_t)blocks * MOST_WAYS + 1, sizeof *s->ways);
   s->own = calloc(blocks + 1, sizeof *s->own);
   s->count = calloc(blocks + 1, 1);
-  if (!s->ways || !s->own || !s->count) return false;
+  s->hot = calloc(blocks + 1, sizeof *s->hot);
+  if (!s->ways || !s->own || !s->count || !s->hot) return false;
   for (uint32_t b = 0; b < blocks; b++) s->own[b] = cost_of_block(s, b);
-  for (uint32_t h = 0; h < blocks; h++) {
-    uint32_t best = NO_WAY;
-    if (!s->g->header[h]) continue;
-    if (!qp_flow_own(s->g, h)) return false;
-    walk(s, h);
-    pick(s, h, words, products, &best, &fewest);
-    if (best != NO_WAY) *out = count_way(s, best);
-  }
-  return true;
+  return see_loops(s, words, products, NULL) && see_loops(s, words, products, out);
 }
 
 qp_status qp_hot_path_find(qp_listing *l, unsigned words, unsigned products, qp_hot_path *out,
@@ -133,6 +154,7 @@ qp_status qp_hot_path_find(qp_listing *l, unsigned words, unsigned products, qp_
   free(s.ways);
   free(s.own);
   free(s.count);
+  free(s.hot);
   qp_listing_flow_free(&g);
   if (!ok) return qp_fail(err, QP_E_NOMEM, "out of memory counting instructions");
   if (!p.instructions)

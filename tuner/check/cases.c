@@ -663,6 +663,21 @@ static void expert_pair(maker *m, const qp_quantizer *a, const qp_quantizer *b,
   push_turns(m, p, &of[a->kind == QP_SPLIT ? 0 : f->rank > 1 ? 1 : 2 + turn % 2], &c);
 }
 
+/* As many tokens, experts and choices as there can be: of each expert a few rows. */
+static void most_experts(maker *m, const qp_quantizer *q, const qp_family *f) {
+  static const routed most = {QP_MAX_BATCH, QP_MAX_TOP_K, QP_MAX_EXPERTS, 8};
+  qp_problem p = problem(m, QP_OP_EXPERTS, QP_F16, 1);
+  qp_choice c;
+  if (m->w->rows || m->w->columns || m->w->batch) return;
+  qp_choice_default(f, &c);
+  p.sm_count = 3;
+  p.segments = 1;
+  p.segment[0].quantizer = q;
+  p.segment[0].rows = 32;
+  p.columns = 64;
+  push_turns(m, p, &most, &c);
+}
+
 /* Pairs of kinds of quantizers, or by default a trellis and what follows it, a split alone, and the
    first two on another path. */
 static void experts(maker *m) {
@@ -681,6 +696,7 @@ static void experts(maker *m) {
       const qp_quantizer *next = alone ? NULL : first[(k + 1) % kinds];
       if (all || chosen) expert_pair(m, first[k], next, family);
     }
+  if (!few && kinds && list->count) most_experts(m, first[0], list->family[0]);
 }
 
 /* What stands between a decoder's linears: sizes of heads, and of rows of embeddings. What comes
