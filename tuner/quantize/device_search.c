@@ -9,7 +9,13 @@
 #include "gen/kernel/kernel.h"
 #include "runtime/half.h"
 
-enum { BUFFERS = 5 };
+/* Buffers that are kept from search to search. */
+enum { ROOM_TARGETS, ROOM_CODES, ROOM_START, ROOM_WORKSPACE, ROOMS };
+
+typedef struct room {
+  qp_devptr at;
+  size_t bytes;
+} room;
 
 /* A kernel of one quantizer and number of columns. */
 typedef struct searcher {
@@ -20,6 +26,7 @@ typedef struct searcher {
   qp_kernel kernel;
   qp_module *module;
   qp_function *function;
+  qp_devptr table; /* the quantizer's, on the device; 0 before the first search */
 } searcher;
 
 struct qp_device_search {
@@ -29,6 +36,7 @@ struct qp_device_search {
   qp_device *dev;
   qp_compiler *compiler;
   searcher *searchers;
+  room room[ROOMS];
   size_t codes; /* found so far */
 };
 
@@ -126,20 +134,45 @@ static qp_status find_searcher(qp_device_search *s, const qp_stream *stream, sea
 
 /* ---- One search ---- */
 
-typedef struct buffers {
-  qp_device *dev;
-  unsigned count;
-  qp_devptr at[BUFFERS];
-  qp_error *err;
-} buffers;
+/* A buffer of at least so many bytes: the one that is kept, or a larger one in its place. */
+static qp_status need(qp_device_search *s, unsigned which, size_t bytes, qp_devptr *out,
+                      qp_error *err) {
+  room *r = &s->room[which];
+  if (r->bytes < bytes) {
+    if (r->at) qp_device_free(s->dev, r->at);
+    *r = (room){0};
+    const qp_status status = qp_device_alloc(s->dev, bytes, &r->at, err);
+    if (status) return status;
+    r->bytes = bytes;
+  }
+  *out = bytes ? r->at : 0;
+  return QP_OK;
+}
 
-static qp_status add(buffers *b, const void *data, size_t bytes, qp_devptr *out) {
-  *out = 0;
-  if (!bytes) return QP_OK;
-  qp_status status = qp_device_alloc(b->dev, bytes, out, b->err);
-  if (status) return status;
-  b->at[b->count++] = *out;
-  return data ? qp_device_upload(b->dev, *out, data, bytes, b->err) : QP_OK;
+static qp_status put_table(qp_device_search *s, const qp_coder *coder, searcher *k, qp_error *err) {
+  if (k->table) return QP_OK;
+  size_t bytes = 0;
+  qp_devptr at = 0;
+  void *table = qp_device_search_table(coder, &bytes);
+  qp_status status =
+      table ? qp_device_alloc(s->dev, bytes, &at, err)
+            : qp_fail(err, QP_E_NOMEM, "no memory for a table of %u states", coder->states);
+  if (!status) status = qp_device_upload(s->dev, at, table, bytes, err);
+  free(table);
+  if (!status)
+    k->table = at;
+  else if (at)
+    qp_device_free(s->dev, at);
+  return status;
+}
+
+static qp_status put_targets(qp_device_search *s, const qp_coder *coder, size_t n,
+                             const float *targets, qp_devptr to, qp_error *err) {
+  void *whole = qp_device_search_targets(coder, n, targets);
+  if (!whole) return qp_fail(err, QP_E_NOMEM, "no memory for %zu targets", n);
+  const qp_status status = qp_device_upload(s->dev, to, whole, sizeof *targets * n, err);
+  free(whole);
+  return status;
 }
 
 static qp_status launch(qp_device_search *s, const searcher *k, const qp_arguments *a,
@@ -163,27 +196,17 @@ static qp_status search(void *context, const qp_coder *coder, const qp_stream *s
   searcher *k = NULL;
   qp_status status = find_searcher(s, stream, &k, err);
   if (status) return status;
-  size_t table_bytes = 0;
-  void *table = qp_device_search_table(coder, &table_bytes);
-  void *whole = qp_device_search_targets(coder, all * dim, targets);
-  if (!table || !whole) {
-    free(table);
-    free(whole);
-    return qp_fail(err, QP_E_NOMEM, "no memory for a table of %u states", coder->states);
-  }
-  buffers b = {.dev = s->dev, .err = err};
   /* vectors are sequences of one step */
   qp_arguments a = {.rows = (unsigned)(trellis ? sequences : all)};
-  status = add(&b, whole, sizeof *targets * all * dim, &a.x);
-  if (!status) status = add(&b, table, table_bytes, &a.table);
-  if (!status) status = add(&b, NULL, sizeof *codes * all, &a.y);
-  if (!status) status = add(&b, NULL, sizeof(uint32_t) * a.rows, &a.start);
-  if (!status) status = add(&b, NULL, k->kernel.workspace_bytes, &a.workspace);
+  status = put_table(s, coder, k, err);
+  a.table = k->table;
+  if (!status) status = need(s, ROOM_TARGETS, sizeof *targets * all * dim, &a.x, err);
+  if (!status) status = need(s, ROOM_CODES, sizeof *codes * all, &a.y, err);
+  if (!status) status = need(s, ROOM_START, sizeof(uint32_t) * a.rows, &a.start, err);
+  if (!status) status = need(s, ROOM_WORKSPACE, k->kernel.workspace_bytes, &a.workspace, err);
+  if (!status) status = put_targets(s, coder, all * dim, targets, a.x, err);
   if (!status) status = launch(s, k, &a, err);
   if (!status) status = qp_device_download(s->dev, codes, a.y, sizeof *codes * all, err);
-  for (unsigned i = 0; i < b.count; i++) qp_device_free(s->dev, b.at[i]);
-  free(table);
-  free(whole);
   if (!status) s->codes += all;
   return status ? qp_fail_prefix(err, status, "encoding %s on the device", stream->quantizer->name)
                 : QP_OK;
@@ -210,10 +233,13 @@ void qp_device_search_close(qp_device_search *s) {
   if (!s) return;
   for (searcher *k = s->searchers, *next; k; k = next) {
     next = k->next;
+    if (k->table) qp_device_free(s->dev, k->table);
     if (k->module) qp_device_unload(s->dev, k->module);
     qp_kernel_free(&k->kernel);
     free(k);
   }
+  for (unsigned i = 0; i < ROOMS; i++)
+    if (s->room[i].at) qp_device_free(s->dev, s->room[i].at);
   qp_compiler_close(s->compiler);
   if (s->dev) qp_device_close(s->dev);
   free(s);

@@ -12,8 +12,8 @@ typedef struct qp_device_search qp_device_search;
 
 /*
 ** Open a device ("cuda:0", "sim"; 'arch' and 'sm_count' as qp_session_device gives them).  Kernels
-** are made when a quantizer and a number of columns are first met, and kept.  'families' must
-** outlive it.
+** are made when a quantizer and a number of columns are first met, and kept, as are their tables
+** and the buffers of a search, the largest so far.  'families' must outlive it.
 ** QP_E_DEVICE, QP_E_MISSING: no such device, or no NVRTC; QP_E_NOMEM.  '*out' is untouched on
 ** error.  Used by one thread at a time.
 */
