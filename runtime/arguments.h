@@ -138,8 +138,8 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
        "[CODES][DIM]")                                                                             \
   WORD(y, "unsigned *codes", "[sequences][STEPS]; of codes [sequences]")                           \
   WORD(start, "unsigned *start", "trellis: [sequences], the group before the first step")          \
-  WORD(workspace, "unsigned short *from",                                                          \
-       "trellis: [blocks][SEQUENCES][KEPT_STEPS][GROUPS], choices by step")                        \
+  WORD(workspace, "void *room",                                                                    \
+       "trellis: [blocks][SEQUENCES] of choices by step [KEPT_STEPS][GROUPS] and new sums")        \
   WORD(rows, "unsigned long long sequences", "codes: targets")
 
 #define QP_ROTATE_NORM_ARGUMENTS(WORD, LIST)                                                       \

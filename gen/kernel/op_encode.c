@@ -5,7 +5,11 @@
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
 
-enum { REGISTER_SUMS = 8 /* least sums and choices that a thread holds */, DIM_MAX = 8 };
+enum {
+  REGISTER_SUMS = 8, /* new sums that a thread holds; more go to the workspace */
+  DIM_MAX = 8,
+  WORKSPACE_BYTES = 1 << 30 /* at most, however long the rows */
+};
 
 static const qp_quantizer *quantizer_of(const qp_kernel *k) {
   return k->problem.segment[0].quantizer;
@@ -92,7 +96,17 @@ static const qp_tunable_use trellis_tunable[] = {
 
 static unsigned shared_bytes(const qp_kernel *k, unsigned groups, unsigned sequences) {
   const unsigned parts = groups < k->block ? k->block : 1;
-  return 4 * sequences * (groups + quantizer_of(k)->dim + 2 * (k->block / 32) + 1 + 2 * parts);
+  const unsigned words = quantizer_of(k)->dim + 2 * (k->block / 32) + 1 + 2 * parts;
+  return (2 * sequences * groups + 3) / 4 * 4 + 4 * sequences * words;
+}
+
+/* Of the workspace, a sequence in flight: choices of the steps that are kept, new sums. */
+static size_t sequence_bytes(const qp_kernel *k, unsigned groups, unsigned sequences,
+                             unsigned kept) {
+  const unsigned each = groups > k->block ? groups / k->block : 1;
+  const size_t choice = quantizer_of(k)->step > 8 ? 2 : 1;
+  return (size_t)kept * groups * choice +
+         (each * sequences > REGISTER_SUMS ? 2 * (size_t)groups : 0);
 }
 
 /* As many sequences as shared memory and registers hold. */
@@ -104,24 +118,43 @@ static unsigned choose_sequences(const qp_kernel *k, unsigned groups, unsigned r
   return asked;
 }
 
+/* How many sequences are in flight, in how many blocks: as many as the workspace holds, and rather
+   all multiprocessors with few each than few with many. */
+static qp_status place_sequences(qp_kernel *k, unsigned groups, unsigned sequences, unsigned all,
+                                 unsigned kept, qp_error *err) {
+  const bool asked = qp_choice_get(&k->choice, "sequences") != 0;
+  size_t grid, fit;
+  for (;; sequences /= 2) {
+    const size_t one = sequence_bytes(k, groups, sequences, kept) * sequences;
+    const size_t blocks = (all + sequences - 1) / sequences;
+    fit = WORKSPACE_BYTES / one;
+    grid = blocks < k->problem.sm_count ? blocks : k->problem.sm_count;
+    k->workspace_bytes = (grid < fit ? grid : fit) * one;
+    if (asked || fit >= grid || sequences == 1) break;
+  }
+  if (!fit)
+    return qp_fail(err, QP_E_LIMIT, "%s: %u steps of %u groups need a workspace of more than %d MB",
+                   quantizer_of(k)->name, kept, groups, WORKSPACE_BYTES >> 20);
+  k->grid = (unsigned)(grid < fit ? grid : fit);
+  k->smem_bytes = shared_bytes(k, groups, sequences);
+  qp_choice_put(&k->choice, "sequences", sequences);
+  return QP_OK;
+}
+
 static qp_status size_trellis(qp_kernel *k, qp_error *err) {
   const qp_quantizer *q = quantizer_of(k);
   const unsigned groups = 1u << (q->window - q->step), room = qp_arch_smem_bytes(k->problem.arch);
-  const unsigned sequences = choose_sequences(k, groups, room);
+  unsigned sequences = choose_sequences(k, groups, room);
   k->smem_bytes = shared_bytes(k, groups, sequences ? sequences : 1);
   if (k->smem_bytes > room || !sequences)
     return qp_fail(err, QP_E_LIMIT,
                    "%s: the sums of %u groups take %u bytes of shared memory; sm_%u has %u",
                    q->name, groups, k->smem_bytes, k->problem.arch, room);
-  qp_choice_put(&k->choice, "sequences", sequences);
   qp_stream stream;
   steps s;
   const qp_status status = steps_of(k, &s, &stream, err);
   if (status) return status;
-  const unsigned blocks = (stream.row_groups * 32 + sequences - 1) / sequences;
-  k->grid = blocks < k->problem.sm_count ? blocks : k->problem.sm_count;
-  k->workspace_bytes = (size_t)k->grid * sequences * s.kept * groups * 2;
-  return QP_OK;
+  return place_sequences(k, groups, sequences, stream.row_groups * 32, s.kept, err);
 }
 
 const qp_kernel_op qp_op_encode_trellis = {

@@ -17,9 +17,10 @@ static void check(const char *quantizer, const char *more) {
   cr_expect(strstr(all, "PASS") != NULL, "%s: %s", quantizer, all);
 }
 
-/* More groups than threads, fewer, one; one, two and four weights a step; steps beyond a byte. */
+/* More groups than threads, fewer, one, more than registers hold; one, two and four weights a step;
+   steps beyond a byte. */
 Test(encode_kernel, small_trellises_get_the_codes_of_the_cpu) {
-  static const char *const names[] = {"small10-8-4", "small12-3-1", "small11-10-2"};
+  static const char *const names[] = {"small10-8-4", "small12-3-1", "small11-10-2", "small14-1-4"};
   char path[512];
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     snprintf(path, sizeof path, "%s/tests/kernel/encode_small.lua:%s", QP_SOURCE_DIR, names[i]);

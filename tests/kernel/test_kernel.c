@@ -518,6 +518,20 @@ Test(kernel, a_gather_of_two_linears_is_refused) {
   cr_expect_str_eq(error.text, "gather reads one matrix, not 2");
 }
 
+Test(kernel, encoding_needs_no_more_than_a_gigabyte_however_long_the_rows) {
+  static const struct {
+    const char *quantizer;
+    unsigned columns;
+  } kinds[] = {{"tcq-3", 4096}, {"tcq-3", 14336}, {"tcq-5", 28672}, {"wide-2", 14336}};
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    const shape s = {"encode_trellis", {{kinds[i].quantizer, 4096}}, kinds[i].columns, 1, 90, {0}};
+    make_well(&s);
+    cr_expect_leq(kernel.workspace_bytes, (size_t)1 << 30, "%s", kinds[i].quantizer);
+    cr_expect_gt(kernel.workspace_bytes, (size_t)kernel.grid << 16, "%s", kinds[i].quantizer);
+    cr_expect_eq(kernel.grid, i < 3 ? kernel.problem.sm_count : 2, "%s", kinds[i].quantizer);
+  }
+}
+
 Test(kernel, the_most_streams_and_segments_have_room_for_their_parameters) {
   unsigned char params[QP_PARAMS_MAX];
   const qp_arguments a = addresses();
