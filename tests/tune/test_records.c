@@ -382,6 +382,19 @@ Test(problems, a_stack_of_experts_is_a_launch_whose_tiles_are_those_of_its_route
     stacks++;
   }
   cr_expect_eq(stacks, 3, "one, both, and down: %u", stacks);
+  qp_model_routing r[QP_MODEL_ROUTINGS];
+  cr_assert_eq(qp_model_routings(&m, r), 1);
+  cr_expect(r[0].experts == 8 && r[0].top_k == 2 && r[0].columns == 8192 && r[0].blocks == 2,
+            "blocks 0 and 2: %u of %u", r[0].blocks, r[0].columns);
+  qp_problem route = {.batch = 8}, combine = {.batch = 8};
+  qp_model_routing_pose(r, QP_OP_ROUTE, &route);
+  qp_model_routing_pose(r, QP_OP_COMBINE, &combine);
+  cr_expect(route.tile == 2 && !route.columns && combine.columns == 8192 && combine.top_k == 2);
+  qp_model_rotation turn[QP_MODEL_ROTATIONS];
+  unsigned down = 0;
+  for (unsigned i = qp_model_rotations(&m, turn); i-- > 0;)
+    if (turn[i].rows == 2) down += turn[i].columns == 32768 ? turn[i].by[QP_PRODUCER_GLU] : 99;
+  cr_expect_eq(down, 2, "of each assignment: %u", down);
   qp_models_close(models);
 }
 

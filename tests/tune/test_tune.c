@@ -435,7 +435,7 @@ Test(tune, a_model_s_rotations_dequantizations_and_look_ups_are_tuned_and_planne
   cr_assert_eq(run("plan --model config.json --gpu b.jsonl --quantizers nuq-4 --latency 1s"), 0,
                "%s", text);
   cr_expect(strstr(text, "the constant part has 9 rotations") &&
-                strstr(text, "7 of them with the norm"),
+                strstr(text, "7 rotations with the norm"),
             "%s", text);
   qp_records_free(&r);
 }

@@ -60,6 +60,7 @@ static void add_others(qp_bench *b, const qp_model *m) {
   qp_model_rotation rotation[QP_MODEL_ROTATIONS];
   const unsigned n = qp_model_rotations(m, rotation);
   for (unsigned i = 0; i < n; i++) {
+    if (rotation[i].rows > 1) continue; /* of assignments: another K at the same batch tells it */
     qp_model_launch l = {.columns = rotation[i].columns, .copies = rotation[i].launches};
     snprintf(l.label, sizeof l.label, "rotate %u", rotation[i].columns);
     add_launch(b, QP_OP_ROTATE, &l);

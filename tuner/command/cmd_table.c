@@ -201,13 +201,14 @@ static void print_bounded(const qp_records *records, unsigned batch) {
 
 /* ---- What is no gemm ---- */
 
-/* One launch of rotate, dequant or gather; false: no record answers. */
+/* One launch of dequant or gather, or by no quantizer of rotate, with so many rows a token; false:
+   no record answers. */
 static bool find_other(const matrix *m, qp_lookup *l, qp_op op, const qp_quantizer *q,
                        unsigned rows, unsigned columns, qp_pick *pick) {
   qp_problem p = {.op = op,
                   .segments = q ? 1 : 0,
                   .columns = columns,
-                  .batch = q ? 1 : m->o->batch,
+                  .batch = q ? 1 : m->o->batch * rows,
                   .type = QP_F16,
                   .out_type = QP_F16,
                   .arch = m->arch,
@@ -220,6 +221,27 @@ static bool find_other(const matrix *m, qp_lookup *l, qp_op op, const qp_quantiz
 typedef void (*see_other)(const matrix *m, const char *launch, const qp_quantizer *q,
                           unsigned columns, const qp_pick *pick, void *arg);
 
+/* What routes to stacks of experts, and the sums of their outputs. */
+static size_t each_routing(const matrix *m, qp_lookup *l, see_other see, void *arg) {
+  static const qp_op op[] = {QP_OP_ROUTE, QP_OP_COMBINE};
+  qp_model_routing r[QP_MODEL_ROUTINGS];
+  const unsigned n = qp_model_routings(m->model, r);
+  size_t found = 0;
+  for (unsigned i = 0; i < 2 * n; i++) {
+    qp_pick pick;
+    qp_problem p = {.batch = m->o->batch,
+                    .type = QP_F16,
+                    .out_type = QP_F16,
+                    .arch = m->arch,
+                    .sm_count = m->sm_count};
+    qp_model_routing_pose(&r[i / 2], op[i % 2], &p);
+    if (!qp_lookup_find(l, &p, NULL, &pick)) continue;
+    see(m, qp_op_name(op[i % 2]), NULL, p.columns, &pick, arg);
+    found++;
+  }
+  return found;
+}
+
 /* Every rotation, dequantization and look-up of the model that a record answers;
    returns their number. */
 static size_t each_other(const matrix *m, qp_lookup *l, see_other see, void *arg) {
@@ -230,11 +252,13 @@ static size_t each_other(const matrix *m, qp_lookup *l, see_other see, void *arg
   for (unsigned i = 0; i < n; i++) {
     for (unsigned op = 0; op < QP_OP_COUNT; op++) {
       if (!qp_op_rotates((qp_op)op)) continue;
-      if (!find_other(m, l, (qp_op)op, NULL, 0, rotation[i].columns, &pick)) continue;
+      if (!find_other(m, l, (qp_op)op, NULL, rotation[i].rows, rotation[i].columns, &pick))
+        continue;
       see(m, qp_op_name((qp_op)op), NULL, rotation[i].columns, &pick, arg);
       found++;
     }
   }
+  found += each_routing(m, l, see, arg);
   for (size_t q = 0; q < m->quantizers; q++)
     for (unsigned i = 0; i < m->model->linears + !m->model->headless; i++) {
       const qp_model_linear *at = &m->model->linear[i];

@@ -368,7 +368,10 @@ static qp_status add_combines(export *e, uint32_t target, qp_dtype type) {
     while (k < n && known[k] != g->member[0].rows) k++;
     if (k < n || n == QP_EXPORT_COMBINES) continue;
     known[n++] = g->member[0].rows;
-    status = add_of_rows(e, target, QP_OP_COMBINE, type, g->member[0].rows, false);
+    qp_problem p = base_problem(e, target, type, g->member[0].rows);
+    p.op = QP_OP_COMBINE;
+    p.top_k = g->top_k; /* no kernel hangs on it, a record is of one */
+    status = make_kernel(e, target, QP_LIB_NONE, "", &p);
   }
   return status;
 }

@@ -239,16 +239,23 @@ static void note(qp_plan *p, const char *format, unsigned a, unsigned b) {
 static void add_rotation_note(const qp_plan_input *in, qp_plan *plan) {
   if (!in->table || *in->table->model) return;
   const int64_t ps = qp_plan_rotation_ps(in);
-  char *to = plan->note[plan->notes++];
+  char *to = plan->note[plan->notes++], routings[80] = "";
+  bool stacks = false;
+  for (unsigned i = 0; i < in->model->linears; i++) stacks |= in->model->linear[i].experts > 0;
+  if (stacks)
+    snprintf(routings, sizeof routings, " and %u launches that route to experts or add them up",
+             in->table->rotation[0].routings);
   if (ps >= 0)
     snprintf(
         to, sizeof *plan->note,
-        "the constant part has %u rotations, %.3f us; %u of them with the norm or gated linear "
+        "the constant part has %u rotations%s, %.3f us; %u rotations with the norm or gated linear "
         "unit before them",
-        in->table->rotation[0].launches, (double)ps * 1e-6, in->table->rotation[0].prologues);
+        in->table->rotation[0].launches, routings, (double)ps * 1e-6,
+        in->table->rotation[0].prologues);
   else
     snprintf(to, sizeof *plan->note,
-             "rotations of the linears' inputs are in no latency: qpal tune --ops rotate");
+             "rotations of the linears' inputs%s are in no latency: qpal tune --ops rotate%s",
+             stacks ? ", and what routes to experts," : "", stacks ? ",experts" : "");
 }
 
 static void add_notes(decoder *d) {

@@ -53,6 +53,7 @@ typedef struct qp_latency_table {
   struct {
     unsigned batch, launches;
     unsigned prologues; /* of the launches: with the norm or gated linear unit before them */
+    unsigned routings;  /* beside them: what routes to experts, and their sums */
     int64_t ps; /* all rotations of one pass: of every input of linears that reads it rotated */
   } rotation[QP_LATENCY_BATCHES];
   int64_t overhead_ps; /* fixed cost of a launch, for modelled launches; -1: not known */

@@ -110,7 +110,7 @@ static qp_status add(gpu *g, qp_metered *c, const void *data, size_t bytes, qp_d
 /* Random numbers below 2 in size, as fp16 and as bf16: zeros would draw less power than a model. */
 static qp_status add_activations(gpu *g, qp_metered *c, qp_error *err) {
   const qp_problem *p = &c->kernel->problem;
-  const size_t rows = qp_op_has_experts(p->op) ? qp_problem_assignments(p) : p->batch;
+  const size_t rows = p->batch * (p->top_k ? p->top_k : 1); /* of experts one an assignment */
   const size_t words = p->columns * rows / 2 + 16384; /* padding is read, too */
   uint32_t *x = malloc(4 * words);
   if (!x) return qp_fail(err, QP_E_NOMEM, "no memory for activations");
@@ -230,6 +230,31 @@ static qp_status add_routings(gpu *g, qp_metered *c, qp_error *err) {
   return status;
 }
 
+/* A router's choice, and room for what route makes of it. */
+static qp_status add_choice(gpu *g, qp_metered *c, qp_error *err) {
+  const qp_problem *p = &c->kernel->problem;
+  const unsigned n = qp_problem_assignments(p);
+  qp_random random = {QP_ROUTING_SEED};
+  int32_t id[QP_MAX_BATCH * QP_MAX_TOP_K];
+  qp_routing_choose(p, QP_ROUTING_RANDOM, &random, id);
+  c->args.rows = n;
+  const qp_status status = add(g, c, id, n * sizeof *id, &c->args.x, err);
+  const size_t words = (qp_routing_words(n, p->experts, p->tile) + 3) / 4 * 4;
+  return status ? status : add(g, c, NULL, 4 * words, &c->args.y, err);
+}
+
+/* The weights of a router beside what combine adds up, and Y. */
+static qp_status add_router(gpu *g, qp_metered *c, qp_error *err) {
+  const qp_problem *p = &c->kernel->problem;
+  const uint32_t combined[] = {p->top_k, 0};
+  memcpy(&c->args.combined, combined, sizeof combined);
+  c->args.rows = p->batch;
+  const qp_status status =
+      add(g, c, NULL, sizeof(float) * p->batch * p->top_k, &c->args.weight, err);
+  return status ? status
+                : add(g, c, NULL, (size_t)2 * p->columns * p->batch, &c->args.y, err);
+}
+
 static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
   const qp_kernel *k = c->kernel;
   const qp_op op = k->problem.op;
@@ -237,6 +262,8 @@ static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
   qp_status status = QP_OK;
   if (op == QP_OP_GATHER)
     status = add_ids(g, c, err);
+  else if (op == QP_OP_ROUTE)
+    status = add_choice(g, c, err);
   else if (op != QP_OP_DEQUANT)
     status = add_activations(g, c, err);
   if (!status) status = add(g, c, NULL, k->workspace_bytes, &c->args.workspace, err);
@@ -244,6 +271,7 @@ static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
   if (!status && (k->problem.rotate_fused || rows))
     status = add(g, c, NULL, (size_t)k->problem.columns / 8 + 16, &c->args.signs, err);
   if (!status && rows) status = add_rows(g, c, err);
+  if (!status && op == QP_OP_COMBINE) status = add_router(g, c, err);
   if (!status && op == QP_OP_EXPERTS) status = add_routings(g, c, err);
   if (!status) status = add_prologue(g, c, err);
   if (!status) status = add_segments(g, c, err);

@@ -94,6 +94,7 @@ static int64_t modelled_ps(const replay *r, const qp_kernel *k) {
   if (qp_op_rotates(p->op)) bytes += 4.0 * p->columns * p->batch;
   if (p->op == QP_OP_ROTATE_NORM) bytes += 4.0 * p->columns * p->batch; /* residual, h */
   if (p->op == QP_OP_ROTATE_GLU) bytes += 2.0 * p->columns * p->batch;  /* up */
+  if (p->op == QP_OP_COMBINE) bytes += 2.0 * p->columns * p->batch * (p->top_k + 1);
   uint64_t h = XXH3_64bits_withSeed(k->name, strlen(k->name), r->seed);
   double factor = 1 + (double)(h >> 11) * 0x1p-53;
   return llround((bytes / r->bandwidth_gbs + r->launch_ns) * factor * 1000);

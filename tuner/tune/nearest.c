@@ -11,6 +11,7 @@ static const double other_quantizer = 16, other_name = 4;
 
 static double distance(const qp_record *r, const qp_problem *p) {
   double there = 0, here = 0, d = 0;
+  if (!p->columns) return fabs(log2((double)r->batch / p->batch)); /* what routes */
   if (!p->segments) /* a rotation: by its columns */
     return fabs(log2((double)r->batch / p->batch)) + fabs(log2((double)r->columns / p->columns));
   for (unsigned i = 0; i < r->segments; i++) there += (double)r->segment[i].rows * r->columns;

@@ -182,13 +182,14 @@ unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_RO
     const unsigned columns = head ? m->linear[m->linears].columns : m->group[g].columns;
     const unsigned launches = head ? 1 : qp_model_group_copies(m, g);
     if (head && m->headless) continue;
-    if (!head && m->linear[m->group[g].linear[0]].experts) continue;
+    const qp_model_linear *first = &m->linear[head ? m->linears : m->group[g].linear[0]];
+    const qp_model_producer by = qp_model_producer_of(first->role);
+    const unsigned rows = first->experts && by != QP_PRODUCER_NORM ? first->active : 1;
     unsigned i = 0;
-    while (i < n && out[i].columns != columns) i++;
-    if (i == n) out[n++] = (qp_model_rotation){.columns = columns};
+    while (i < n && (out[i].columns != columns || out[i].rows != rows)) i++;
+    if (i == n) out[n++] = (qp_model_rotation){.columns = columns, .rows = rows};
     out[i].launches += launches;
-    out[i].by[qp_model_producer_of(m->linear[head ? m->linears : m->group[g].linear[0]].role)] +=
-        launches;
+    out[i].by[by] += launches;
   }
   return n;
 }
@@ -223,7 +224,7 @@ static qp_status add_rotation(qp_tune_problems *list, qp_op op, qp_model_rotatio
   for (size_t b = 0; b < w->batches && !status; b++) {
     qp_tune_problem t = {.problem = {.op = op,
                                      .columns = r.columns,
-                                     .batch = w->batch[b],
+                                     .batch = w->batch[b] * r.rows,
                                      .type = w->type,
                                      .out_type = w->type,
                                      .arch = w->arch,
@@ -248,10 +249,66 @@ static qp_status add_rotations(qp_tune_problems *list, const qp_model *m,
     for (unsigned i = 0; i < n && !status; i++)
       if (rotation[i].by[p]) {
         const qp_model_rotation part = {.columns = rotation[i].columns,
+                                        .rows = rotation[i].rows,
                                         .launches = rotation[i].by[p]};
         status =
             add_rotation(list, qp_op_of_producer((qp_model_producer)p), part, families, w, err);
       }
+  return status;
+}
+
+unsigned qp_model_routings(const qp_model *m, qp_model_routing out[QP_MODEL_ROUTINGS]) {
+  unsigned n = 0;
+  for (unsigned g = 0; g < m->groups; g++) {
+    const qp_model_linear *l = &m->linear[m->group[g].linear[0]];
+    if (!l->experts || qp_model_producer_of(l->role) == QP_PRODUCER_NORM) continue;
+    unsigned i = 0;
+    while (i < n && (out[i].experts != l->experts || out[i].top_k != l->active ||
+                     out[i].columns != l->rows))
+      i++;
+    if (i == QP_MODEL_ROUTINGS) continue;
+    if (i == n)
+      out[n++] = (qp_model_routing){.experts = l->experts,
+                                    .top_k = l->active,
+                                    .widest = widest_of(m, l->experts, l->active),
+                                    .columns = l->rows};
+    out[i].blocks += qp_model_group_copies(m, g);
+  }
+  return n;
+}
+
+void qp_model_routing_pose(const qp_model_routing *r, qp_op op, qp_problem *p) {
+  p->op = op;
+  p->top_k = r->top_k;
+  if (op == QP_OP_COMBINE) {
+    p->columns = r->columns;
+  } else {
+    p->experts = r->experts;
+    p->tile = qp_problem_usual_tile(p->batch, r->widest);
+  }
+}
+
+/* What stands around stacks, at every batch. */
+static qp_status add_routings(qp_tune_problems *list, const qp_model *m,
+                              const qp_families *families, const qp_problems_wishes *w,
+                              qp_error *err) {
+  static const qp_op op[] = {QP_OP_ROUTE, QP_OP_COMBINE};
+  qp_model_routing r[QP_MODEL_ROUTINGS];
+  const unsigned n = qp_model_routings(m, r);
+  qp_status status = QP_OK;
+  for (unsigned i = 0; i < 2 * n; i++)
+    for (size_t b = 0; b < w->batches && !status; b++) {
+      qp_tune_problem t = {.problem = {.batch = w->batch[b],
+                                       .type = w->type,
+                                       .out_type = w->type,
+                                       .arch = w->arch,
+                                       .sm_count = w->sm_count},
+                           .launches = r[i / 2].blocks};
+      qp_model_routing_pose(&r[i / 2], op[i % 2], &t.problem);
+      snprintf(t.label, sizeof t.label, "%s %u of %u", qp_op_name(op[i % 2]), r[i / 2].top_k,
+               r[i / 2].experts);
+      status = add_by_all(list, families, &t, err);
+    }
   return status;
 }
 
@@ -337,6 +394,7 @@ qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
   qp_tune_problems front = {0};
   qp_status status = QP_OK;
   if (ops & 1u << QP_OP_ROTATE) status = add_rotations(&front, m, families, w, err);
+  if (!status && ops & 1u << QP_OP_EXPERTS) status = add_routings(&front, m, families, w, err);
   if (!status && ops & 1u << QP_OP_DEQUANT) status = add_dequants(&front, m, families, w, err);
   if (!status && ops & 1u << QP_OP_GATHER) status = add_gathers(&front, m, families, w, err);
   if (!status && ops & 1u << QP_OP_GEMM_GLU) status = add_pairs(&front, m, families, w, err);

@@ -71,25 +71,38 @@ qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch,
                           const qp_problems_wishes *w, unsigned ops, size_t *skipped,
                           qp_error *err);
 /*
-** What a model launches beside its gemms; 'ops' has the bits 1 << QP_OP_*.  With rotate: the
-** rotation of each input of linears, at every batch (of a group one, for all that read it), alone
-** and with the norm or gated linear unit that makes the input.  With
-** dequant: the weights of each linear to 16 bits, for every quantizer.  With gather: one row of the
-** embedding, for every quantizer.  By every family that does them, in front of the problems that
-** are there.  QP_E_NOMEM.
+** What a model launches beside its gemms and stacks; 'ops' has the bits 1 << QP_OP_*.  With rotate:
+** the rotation of each input of linears, at every batch (of a group one, for all that read it),
+** alone and with the norm or gated linear unit that makes the input.  With dequant: the weights of
+** each linear to 16 bits, for every quantizer.  With gather: one row of the embedding, for every
+** quantizer.  With experts: what routes to stacks, and the sum over a token's experts, at every
+** batch.  By every family that does them, in front of the problems that are there.  QP_E_NOMEM.
 */
 qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
                                 const qp_families *families, const qp_problems_wishes *w,
                                 unsigned ops, qp_error *err);
 
-/* An input that a model rotates once a pass: K, how often, and how often of what makes it. */
+/* An input that a model rotates once a pass: K, how often, and how often of what makes it; rows of
+   it for each token: top_k of what the last linears of experts read, else 1. */
 typedef struct qp_model_rotation {
-  unsigned columns, launches, by[QP_PRODUCERS];
+  unsigned columns, rows, launches, by[QP_PRODUCERS];
 } qp_model_rotation;
 
 /* The inputs of all groups of a model and of its lm_head, equal K once; returns their number. */
 enum { QP_MODEL_ROTATIONS = QP_MODEL_GROUPS + 1 };
 unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_ROTATIONS]);
+/* The stacks of a model to which one routing goes, and in how many blocks. */
+typedef struct qp_model_routing {
+  unsigned experts, top_k, blocks;
+  unsigned widest;  /* K, as in qp_model_launch */
+  unsigned columns; /* of the sum over a token's experts */
+} qp_model_routing;
+enum { QP_MODEL_ROUTINGS = 8 };
+/* Returns their number. */
+unsigned qp_model_routings(const qp_model *m, qp_model_routing out[QP_MODEL_ROUTINGS]);
+/* Make '*p' the problem of route, or of combine; batch and device are those it has. */
+void qp_model_routing_pose(const qp_model_routing *r, qp_op op, qp_problem *p);
+
 /* The rotation that has in its launch what makes the input, or alone where nothing can be. */
 qp_op qp_op_of_producer(qp_model_producer producer);
 

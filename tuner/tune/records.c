@@ -120,7 +120,7 @@ typedef enum presence { FULL, EMPTY, MISSING } presence;
   X(routing_seed, unsigned, 0, 1 << 30)
 
 #define NUMBERS(X)                                                                                 \
-  X(columns, unsigned, 1, 1 << 22)                                                                 \
+  X(columns, unsigned, 0, 1 << 22)                                                                 \
   X(batch, unsigned, 1, 1 << 20)                                                                   \
   X(arch, unsigned, 1, 999)                                                                        \
   X(sm_count, unsigned, 1, 1 << 16)                                                                \

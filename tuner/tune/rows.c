@@ -86,31 +86,54 @@ static bool find_rotation(const reading *r, qp_op op, unsigned columns, unsigned
   return true;
 }
 
+/* What routes to the model's stacks and adds up their outputs, where records answer for all of it;
+   false: they do not. */
+static bool add_routings(const reading *r, unsigned batch, int64_t *ps, unsigned *launches) {
+  static const qp_op op[] = {QP_OP_ROUTE, QP_OP_COMBINE};
+  qp_model_routing routing[QP_MODEL_ROUTINGS];
+  const unsigned n = qp_model_routings(r->w->model, routing);
+  for (unsigned i = 0; i < 2 * n; i++) {
+    qp_pick pick;
+    qp_problem p = {.batch = batch,
+                    .type = QP_F16,
+                    .out_type = QP_F16,
+                    .arch = r->records.list[0].arch,
+                    .sm_count = r->records.list[0].sm_count};
+    qp_model_routing_pose(&routing[i / 2], op[i % 2], &p);
+    if (!qp_lookup_find(r->lookup, &p, NULL, &pick)) return false;
+    *ps += pick.ps * routing[i / 2].blocks;
+    *launches += routing[i / 2].blocks;
+  }
+  return true;
+}
+
 /*
 ** What the model's rotations take in one pass at this batch, where a record answers each of them:
 ** with the prologue that makes the input where that was measured, else alone.  A group's input is
-** rotated once, for all linears that read it.
+** rotated once, for all linears that read it.  With them what stands around stacks of experts.
 */
 static void add_rotations(reading *r, unsigned batch) {
   qp_model_rotation rotation[QP_MODEL_ROTATIONS];
   const unsigned n = qp_model_rotations(r->w->model, rotation);
   qp_latency_table *t = &r->table;
   int64_t ps = 0, one;
-  unsigned launches = 0, prologues = 0;
+  unsigned launches = 0, prologues = 0, routings = 0;
   if (t->rotations == QP_LATENCY_BATCHES) return;
   for (unsigned i = 0; i < n; i++)
     for (int p = 0; p < QP_PRODUCERS; p++) {
       const qp_op op = qp_op_of_producer((qp_model_producer)p);
-      const unsigned of = rotation[i].by[p];
+      const unsigned of = rotation[i].by[p], rows = batch * rotation[i].rows;
       if (!of) continue;
-      if (op != QP_OP_ROTATE && find_rotation(r, op, rotation[i].columns, batch, &one))
+      if (op != QP_OP_ROTATE && find_rotation(r, op, rotation[i].columns, rows, &one))
         prologues += of;
-      else if (!find_rotation(r, QP_OP_ROTATE, rotation[i].columns, batch, &one))
+      else if (!find_rotation(r, QP_OP_ROTATE, rotation[i].columns, rows, &one))
         return;
       ps += one * of;
       launches += of;
     }
+  if (!add_routings(r, batch, &ps, &routings)) return;
   t->rotation[t->rotations].batch = batch;
+  t->rotation[t->rotations].routings = routings;
   t->rotation[t->rotations].launches = launches;
   t->rotation[t->rotations].prologues = prologues;
   t->rotation[t->rotations++].ps = ps;
