@@ -464,8 +464,9 @@ local function codebook_value(shape, number)
     if shape.dim == 1 then return op("lookup.h", number, 0, i) end
     if shape.dim == 2 then return op("lookup.p", number, 0, i) end
     local parts = {}
-    for k = 1, shape.dim // 2 do parts[k] = op("lookup.p", number, k - 1, i) end
-    return new_vec(parts, shape.dim)
+    for k = 1, (shape.given + 1) // 2 do parts[k] = op("lookup.p", number, k - 1, i) end
+    if shape.given % 2 == 1 then parts[#parts] = op("lo", 0, 0, parts[#parts]) end
+    return new_vec(parts, shape.given)
   end
   function mt.__newindex() fail("a codebook cannot be changed in a decode function") end
   function mt.__len() return shape.entries end

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ enum {
   LAST_ROUNDS = 3, /* and with the nearest codes */
   MAX_THREADS = 64
 };
+enum { LEAST_CODES = 4 /* of a lane's codes for an entry, or it would learn them by heart */ };
 #define WORTH_A_ROUND 0.9993 /* of the loss before */
 
 bool qp_has_tensor_books(const qp_quantizer *q) {
@@ -186,8 +188,15 @@ static qp_status open_fit(fit *f, uint16_t *const *book, uint16_t **best, qp_err
   f->view = *q;
   f->steps = (size_t)s->superblocks * s->period.steps;
   for (unsigned c = 0; c < q->codebooks; c++) {
-    unknown[c] = q->codebook[c].scope == QP_SCOPE_TENSOR;
-    if (!unknown[c]) continue;
+    const qp_codebook *b = &q->codebook[c];
+    const size_t codes = (size_t)s->rows * s->columns / q->dim;
+    if (b->scope != QP_SCOPE_TENSOR) continue;
+    unknown[c] = codes >= (size_t)LEAST_CODES * b->entries;
+    if (!unknown[c]) {
+      qp_fail(&f->error, QP_E_ARG, "%s: codebook '%s' has %u entries, and %zu codes are too few",
+              q->name, b->name, b->entries, codes);
+      continue;
+    }
     const size_t bytes = sizeof(uint16_t) * numbers(&q->codebook[c]);
     f->view.codebook[c].data = f->now[c] = malloc(bytes);
     best[c] = malloc(bytes);
@@ -205,7 +214,8 @@ static qp_status open_fit(fit *f, uint16_t *const *book, uint16_t **best, qp_err
 }
 
 qp_status qp_book_fit(const qp_quantizer *q, const qp_stream *s, const float *rows,
-                      const qp_book_fit_options *options, uint16_t *const *book, qp_error *err) {
+                      const qp_book_fit_options *options, uint16_t *const *book, char *left_out,
+                      qp_error *err) {
   fit f = {.quantizer = q,
            .stream = s,
            .rows = rows,
@@ -219,6 +229,7 @@ qp_status qp_book_fit(const qp_quantizer *q, const qp_stream *s, const float *ro
   f.beams = false;
   if (!status && beamed) status = run_rounds(&f, s->row_groups, LAST_ROUNDS, best, err);
   if (!status) copy_books(&f, best, book);
+  if (!status) snprintf(left_out, QP_BOOK_FIT_TEXT, "%.*s", QP_BOOK_FIT_TEXT - 1, f.error.text);
   close_fit(&f, best);
   return status;
 }

@@ -10,7 +10,10 @@
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
-enum { QP_BOOK_FIT_WEIGHTS = 1 << 19 /* of a linear that are coded again and again */ };
+enum {
+  QP_BOOK_FIT_WEIGHTS = 1 << 19 /* of a linear that are coded again and again */,
+  QP_BOOK_FIT_TEXT = 256
+};
 
 /* Has a quantizer (not a split) codebooks that belong to the linear? */
 bool qp_has_tensor_books(const qp_quantizer *q);
@@ -27,10 +30,13 @@ typedef struct qp_book_fit_options {
 ** beyond s->rows.  Coding with the codebooks as they stand and solving for their entries
 ** (gen/encode/books.h) take turns until that does not help.
 ** book[c], for each such codebook: in, where to start; out, the best that was met.
+** 'left_out' [QP_BOOK_FIT_TEXT]: a codebook that is as it was, having too many entries for the
+** rows; else "".
 ** QP_E_ARG: decode is no sum of entries, so that nothing can be solved; QP_E_NOMEM, and errors of
 ** qp_coder_make.  'book' is untouched on error.
 */
 qp_status qp_book_fit(const qp_quantizer *q, const qp_stream *s, const float *rows,
-                      const qp_book_fit_options *options, uint16_t *const *book, qp_error *err);
+                      const qp_book_fit_options *options, uint16_t *const *book, char *left_out,
+                      qp_error *err);
 
 #endif

@@ -4,9 +4,11 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/encode/books.h"
 #include "gen/encode/nested.h"
 #include "runtime/half.h"
 
@@ -14,6 +16,8 @@ enum {
   LANES = 32,
   BLOCK_WEIGHTS = 64,
   LLOYD_ROUNDS = 32,
+  ROW_ROUNDS = 12, /* of rows whose decode is a sum of entries */
+  ROW_PROBES = 64, /* states that it is asked with whether it is one */
   MAX_ROW_ENTRIES = 256,
   MAX_CODE_BITS = 20, /* of codes with one table */
   /*
@@ -136,6 +140,8 @@ size_t qp_coder_bytes(const qp_coder *c) {
 
 /* ---- One thread ---- */
 
+static qp_status make_row_books(const qp_coder *c, qp_books **out, qp_error *err);
+
 struct qp_coder_work {
   qp_search *search;                  /* TRELLIS */
   qp_field_search *fields;            /* FIELDS */
@@ -148,6 +154,8 @@ struct qp_coder_work {
   uint32_t *row_code;                 /* [32][codes of a row], where codes are found by row */
   float *row_value;                   /* [32][states], ROWS: codebooks of the rows */
   qp_codewords row_words[LANES];      /* ROWS */
+  uint16_t *row_half;                 /* ROWS: [2^window][dim] */
+  qp_books *books;                    /* ROWS */
   qp_field_choice choice[LANES];      /* FIELDS: for each row's group in hand */
   uint32_t seam[LANES], group[LANES]; /* TRELLIS: where circles close, where each run stands */
 };
@@ -178,6 +186,11 @@ qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work
   qp_status status = w->target && w->code && w->row_code && w->row_value && w->scratch
                          ? QP_OK
                          : qp_fail(err, QP_E_NOMEM, "no memory for the codes of 32 rows");
+  if (!status && c->kind == QP_CODER_ROWS) {
+    w->row_half = malloc(sizeof *w->row_half * c->quantizer->dim << c->quantizer->window);
+    status = w->row_half ? make_row_books(c, &w->books, err)
+                         : qp_fail(err, QP_E_NOMEM, "no memory for a row's codes");
+  }
   if (!status && c->kind == QP_CODER_TRELLIS) status = qp_search_new(&c->trellis, &w->search, err);
   if (!status && c->kind == QP_CODER_FIELDS)
     status = qp_field_search_new(c->quantizer, &w->fields, err);
@@ -204,6 +217,8 @@ void qp_coder_work_free(qp_coder_work *w) {
   free(w->code);
   free(w->row_code);
   free(w->row_value);
+  free(w->row_half);
+  qp_books_free(w->books);
   free(w->scratch);
   free(w);
 }
@@ -548,27 +563,98 @@ static bool rows_can_be_fitted(const qp_coder *c) {
   return true;
 }
 
+/* Codebooks of one row by least squares, as those of a linear (gen/encode/books.h); 'own' gets what
+   codes decode to with them. */
+static qp_status solve_row(const qp_coder *c, qp_coder_work *w, unsigned n, const float *target,
+                           uint16_t *const *book, float *own, qp_error *err) {
+  const qp_quantizer *q = c->quantizer;
+  const unsigned dim = q->dim, codes = n / dim;
+  static const float one[QP_NEAREST_DIM] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  const uint16_t *books[QP_MAX_CODEBOOKS];
+  double before = INFINITY;
+  for (unsigned b = 0; b < QP_MAX_CODEBOOKS; b++) books[b] = book[b];
+  for (unsigned round = 0;; round++) {
+    qp_codewords words;
+    double lost = 0;
+    qp_status status = qp_quantizer_table(q, NULL, books, w->row_half, err);
+    for (size_t i = 0; i < (size_t)c->states * dim; i++) own[i] = qp_half_to_float(w->row_half[i]);
+    if (!status) status = qp_codewords_make(&words, c->states, dim, own, err);
+    if (status || round == ROW_ROUNDS) return qp_codewords_free(&words), status;
+    qp_codewords_nearest(&words, codes, target, w->row_code);
+    qp_codewords_free(&words);
+    qp_books_clear(w->books);
+    for (unsigned i = 0; i < codes && !status; i++) {
+      for (unsigned e = 0; e < dim; e++) {
+        const double d = (double)(target[i * dim + e] - own[(size_t)w->row_code[i] * dim + e]);
+        lost += d * d;
+      }
+      status = qp_books_add(w->books, w->row_code[i], NULL, target + (size_t)i * dim, one, err);
+    }
+    if (!status && !(lost < before)) return QP_OK;
+    before = lost;
+    if (!status) status = qp_books_solve(w->books, book, err);
+    if (status) return status;
+  }
+}
+
+/* As solve_row; a decode that is no sum keeps the defaults (qp_coder_fits_rows says so). */
+static qp_status fit_row(const qp_coder *c, qp_coder_work *w, unsigned n, const float *target,
+                         uint16_t *const *book, float *own, qp_error *err) {
+  const qp_quantizer *q = c->quantizer;
+  memcpy(own, c->values, sizeof *own * c->states * q->dim);
+  if (rows_can_be_fitted(c)) {
+    fit_codebook(n, target, c->states, own);
+    for (unsigned e = 0; e < c->states; e++) book[0][e] = qp_float_to_half(own[e]);
+    return QP_OK;
+  }
+  const qp_status status = solve_row(c, w, n, target, book, own, err);
+  if (status != QP_E_ARG) return status;
+  memcpy(own, c->values, sizeof *own * c->states * q->dim);
+  return QP_OK;
+}
+
 static qp_status fit_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
                           unsigned row_group, const float *targets, unsigned stride,
                           const qp_coder_out *out, qp_error *err) {
   const qp_quantizer *q = c->quantizer;
-  const bool fit = rows_can_be_fitted(c);
   for (unsigned row = 0; row < LANES; row++) {
     float *own = w->row_value + (size_t)row * c->states * q->dim;
-    memcpy(own, c->values, sizeof *own * c->states * q->dim);
-    if (fit) fit_codebook(s->columns, targets + (size_t)row * stride, c->states, own);
+    uint16_t *book[QP_MAX_CODEBOOKS] = {0};
     for (unsigned b = 0; b < q->codebooks; b++) {
-      const qp_codebook *book = &q->codebook[b];
-      if (book->scope != QP_SCOPE_ROW) continue;
-      uint16_t *to = out->codebook[b] + ((size_t)row_group * QP_GROUP_ROWS + row) * book->entries;
-      for (unsigned e = 0; e < book->entries; e++)
-        to[e] = fit ? qp_float_to_half(own[e]) : book->data[e];
+      const size_t numbers = (size_t)q->codebook[b].entries * q->codebook[b].dim;
+      if (q->codebook[b].scope == QP_SCOPE_ROW)
+        book[b] = out->codebook[b] + ((size_t)row_group * QP_GROUP_ROWS + row) * numbers;
     }
+    qp_status status = fit_row(c, w, s->columns, targets + (size_t)row * stride, book, own, err);
     qp_codewords_free(&w->row_words[row]);
-    qp_status status = qp_codewords_make(&w->row_words[row], c->states, q->dim, own, err);
+    if (!status) status = qp_codewords_make(&w->row_words[row], c->states, q->dim, own, err);
     if (status) return status;
   }
   return QP_OK;
+}
+
+static qp_status make_row_books(const qp_coder *c, qp_books **out, qp_error *err) {
+  bool unknown[QP_MAX_CODEBOOKS] = {0};
+  for (unsigned b = 0; b < c->quantizer->codebooks; b++)
+    unknown[b] = c->quantizer->codebook[b].scope == QP_SCOPE_ROW;
+  return qp_books_new(c->quantizer, unknown, out, err);
+}
+
+bool qp_coder_fits_rows(const qp_coder *c, char *why, size_t size) {
+  static const float none[QP_NEAREST_DIM];
+  qp_error err = {{0}};
+  qp_books *books = NULL;
+  if (!has_row_codebook(c->quantizer)) return true;
+  if (c->kind != QP_CODER_ROWS)
+    return snprintf(why, size, "%s: codebooks by row with group fields are not fitted",
+                    c->quantizer->name),
+           false;
+  qp_status status = rows_can_be_fitted(c) ? QP_OK : make_row_books(c, &books, &err);
+  for (uint32_t s = 0; books && s < c->states && s < ROW_PROBES && !status; s++)
+    status = qp_books_add(books, s, NULL, none, none, &err);
+  qp_books_free(books);
+  if (status) snprintf(why, size, "%s", err.text);
+  return !status;
 }
 
 /* ---- All of them ---- */

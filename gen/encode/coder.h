@@ -3,6 +3,7 @@
 #ifndef QP_CODER_H
 #define QP_CODER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,8 @@ qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err);
 /* Of CODES that are sums, search stages with a beam from now on: much faster, not the nearest. */
 qp_status qp_coder_use_stages(qp_coder *c, qp_error *err);
 void qp_coder_free(qp_coder *c);
+/* False: its codebooks by row stay those of the spec, and 'why' [size] says the reason. */
+bool qp_coder_fits_rows(const qp_coder *c, char *why, size_t size);
 /* What a state decodes to, [dim], from the table or made in own [QP_NEAREST_DIM]; of coders with
    one table or stages. */
 const float *qp_coder_value(const qp_coder *c, uint32_t state, float *own);

@@ -487,7 +487,9 @@ static qp_status use_own_books(job *j, unsigned p, qp_error *err) {
 static qp_status fit_books(job *j, unsigned p, qp_error *err) {
   qp_encoded *e = j->out;
   const qp_quantizer *q = e->part[p].stream.quantizer;
-  if (!e->part[p].stream.columns || !qp_has_tensor_books(q)) return QP_OK;
+  if (!e->part[p].stream.columns) return QP_OK;
+  qp_coder_fits_rows(j->coder[p], e->unfitted, sizeof e->unfitted);
+  if (!qp_has_tensor_books(q)) return QP_OK;
   qp_stream s;
   float *weight = column_weights(j, p), *rows = sample_rows(j, p, &s, err);
   const qp_book_fit_options options = {.threads = qp_encode_threads(j->options->threads),
@@ -497,7 +499,8 @@ static qp_status fit_books(job *j, unsigned p, qp_error *err) {
   for (unsigned c = 0; c < q->codebooks; c++)
     if (q->codebook[c].scope == QP_SCOPE_TENSOR) book[c] = e->part[p].codebook[c];
   qp_error why = {{0}};
-  qp_status status = rows ? qp_book_fit(q, &s, rows, &options, book, &why) : QP_E_NOMEM;
+  qp_status status =
+      rows ? qp_book_fit(q, &s, rows, &options, book, e->unfitted, &why) : QP_E_NOMEM;
   free(rows);
   free(weight);
   if (status == QP_E_ARG) {

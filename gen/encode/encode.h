@@ -85,7 +85,7 @@ typedef struct qp_encoded {
   double distortion;     /* sum (w - r w^)^2 / sum w^2 over the linear; 0 where all weights are 0 */
   double proxy;   /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */
   double damping; /* of the Hessian, as a share of its mean diagonal; 0: coded without feedback */
-  char unfitted[256]; /* why codebooks of scope "tensor" are those of the spec; "": they are not */
+  char unfitted[256]; /* why codebooks of the linear or of rows are those of the spec; "": fitted */
 } qp_encoded;
 
 /*

@@ -222,7 +222,7 @@ static qp_status verify_node(const qp_ir *ir, unsigned i, qp_error *err) {
   }
   const bool input = n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H || n->op == QP_IR_INPUT_P;
   const bool reads = op->trait & (QP_IR_LOOKS_UP | QP_IR_LOADS);
-  if ((input && n->imm >= QP_IN_COUNT) || (reads && (n->imm >= 4 || n->imm2 >= 4)))
+  if ((input && n->imm >= QP_IN_COUNT) || (reads && (n->imm >= 4 || n->imm2 >= 8)))
     return qp_fail(err, QP_E_ARG, "IR node %%%u (%s): number %u.%u is out of range", i, op->name,
                    n->imm, n->imm2);
   return QP_OK;

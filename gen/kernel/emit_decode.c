@@ -10,7 +10,7 @@
 
 /* Where an emitted function finds codebooks that are looked up. */
 typedef enum lookups {
-  FROM_ROW,    /* of the row's own, by pointer: what lowered decode functions have left */
+  FROM_ROW,    /* of those that are far, by pointer: what lowered decode functions have left */
   FROM_GLOBAL, /* in global memory, by codebook: entry functions */
   FROM_ANY     /* in global memory, a row's own at its row: decode functions as the spec says */
 } lookups;
@@ -76,10 +76,10 @@ static void emit_load(emitter *e, unsigned i) {
   }
 }
 
-/* The place of a row-scoped codebook among those. */
-static unsigned row_book(const qp_quantizer *q, unsigned codebook) {
+/* The place of a codebook that is far among those. */
+static unsigned far_book(const qp_quantizer *q, unsigned codebook) {
   unsigned place = 0;
-  for (unsigned b = 0; b < codebook; b++) place += q->codebook[b].scope == QP_SCOPE_ROW;
+  for (unsigned b = 0; b < codebook; b++) place += qp_book_is_far(&q->codebook[b]);
   return place;
 }
 
@@ -87,12 +87,21 @@ static void emit_lookup(emitter *e, unsigned i) {
   const qp_ir_node *n = &e->ir->node[i];
   const qp_codebook *b = &e->q->codebook[n->imm];
   const char *idx = e->name[n->arg[0]];
-  if (e->lookups == FROM_ROW)
-    qp_text_add(e->t, "    const unsigned v%u = __ldg(row[%u] + %s);\n", i, row_book(e->q, n->imm),
+  if (e->lookups == FROM_ROW && b->dim == 1)
+    qp_text_add(e->t, "    const unsigned v%u = __ldg(row[%u] + %s);\n", i, far_book(e->q, n->imm),
                 idx);
-  else if (e->lookups == FROM_ANY && b->scope == QP_SCOPE_ROW)
+  else if (e->lookups == FROM_ROW)
+    qp_text_add(e->t,
+                "    const unsigned v%u = __ldg((const unsigned *)row[%u] + (%s) * %uu + %uu);\n",
+                i, far_book(e->q, n->imm), idx, b->dim / 2, n->imm2);
+  else if (e->lookups == FROM_ANY && b->scope == QP_SCOPE_ROW && b->dim == 1)
     qp_text_add(e->t, "    const unsigned v%u = __ldg(cb[%u] + row * %uu + min(%s, %uu));\n", i,
                 n->imm, b->entries, idx, b->entries - 1);
+  else if (e->lookups == FROM_ANY && b->scope == QP_SCOPE_ROW)
+    qp_text_add(
+        e->t,
+        "    const unsigned v%u = __ldg((const unsigned *)cb[%u] + row * %uu + min(%s, %uu));\n", i,
+        n->imm, b->entries, idx, b->entries - 1);
   else if (b->dim == 1)
     qp_text_add(e->t, "    const unsigned v%u = __ldg(cb[%u] + min(%s, %uu));\n", i, n->imm, idx,
                 b->entries - 1);

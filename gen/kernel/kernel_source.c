@@ -142,14 +142,17 @@ void qp_text_fields(qp_text *t, const qp_quantizer *q, unsigned blocks) {
   qp_text_add(t, "  static constexpr unsigned FIELD_WORDS = %u;\n", words ? words : 1);
 }
 
-/* The codebooks of rows among a quantizer's: how many, their numbers, their entries. */
+/* The codebooks that are far among a quantizer's: how many, their numbers, how many numbers a row
+   has of them (0: they are one for all rows). */
 static void add_row_books(qp_text *t, const qp_quantizer *q) {
   unsigned books = 0;
   qp_text number = {0}, entries = {0};
   for (unsigned b = 0; b < q->codebooks; b++) {
-    if (q->codebook[b].scope != QP_SCOPE_ROW) continue;
+    const qp_codebook *book = &q->codebook[b];
+    if (!qp_book_is_far(book)) continue;
     qp_text_add(&number, "b == %u ? %u : ", books, b);
-    qp_text_add(&entries, "b == %u ? %u : ", books++, q->codebook[b].entries);
+    qp_text_add(&entries, "b == %u ? %u : ", books++,
+                book->scope == QP_SCOPE_ROW ? book->entries * book->dim : 0);
   }
   qp_text_add(t,
               "  static constexpr unsigned ROW_BOOKS = %u;\n"

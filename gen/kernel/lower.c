@@ -24,8 +24,8 @@ static bool step_to(qp_ir **ir, qp_ir *next) {
 
 static unsigned log2_of(unsigned n) { return 31u - (unsigned)__builtin_clz(n); }
 
-static bool row_scoped(const qp_quantizer *q, unsigned codebook) {
-  return q->codebook[codebook].scope == QP_SCOPE_ROW;
+static bool is_far(const qp_quantizer *q, unsigned codebook) {
+  return qp_book_is_far(&q->codebook[codebook]);
 }
 
 static bool is_lookup(const qp_ir_node *n) {
@@ -45,7 +45,7 @@ static void find_dependence(const qp_ir *ir, const qp_quantizer *q, dependence *
     const qp_ir_node *n = &ir->node[i];
     bool input = n->op == QP_IR_INPUT || n->op == QP_IR_INPUT_H;
     d->state[i] = input && n->imm == QP_IN_STATE;
-    d->other[i] = (input && n->imm != QP_IN_STATE) || (is_lookup(n) && row_scoped(q, n->imm));
+    d->other[i] = (input && n->imm != QP_IN_STATE) || (is_lookup(n) && is_far(q, n->imm));
     for (unsigned k = 0; k < qp_ir_arity(ir, i); k++) {
       d->state[i] |= d->state[n->arg[k]];
       d->other[i] |= d->other[n->arg[k]];
@@ -66,7 +66,7 @@ static bool find_roots(const qp_ir *ir, const qp_quantizer *q, const dependence 
   bool root[QP_IR_MAX_NODES] = {0};
   uint32_t value;
   for (unsigned i = 0; i < ir->count; i++)
-    if (is_lookup(&ir->node[i]) && d->other[i] && !row_scoped(q, ir->node[i].imm)) return false;
+    if (is_lookup(&ir->node[i]) && d->other[i] && !is_far(q, ir->node[i].imm)) return false;
   for (unsigned i = 0; i < ir->outputs; i++)
     if (d->state[ir->output[i]] && !d->other[ir->output[i]]) root[ir->output[i]] = true;
   for (unsigned i = 0; i < ir->count; i++)
@@ -251,11 +251,14 @@ static bool all_converted(const qp_ir *ir, unsigned codebook) {
   return true;
 }
 
-static qp_ir *plain_entry(const qp_codebook *b, unsigned codebook, bool bf16) {
+/* Of entries of more than 8 numbers a table holds 8: word 4 and what follows lie in the next. */
+enum { TABLE_WORDS = 4 };
+
+static qp_ir *plain_entry(const qp_codebook *b, unsigned codebook, unsigned first, bool bf16) {
   qp_ir *to = qp_ir_new();
   if (!to) return NULL;
   int idx = qp_ir_add(to, QP_IR_INPUT, NULL, QP_IN_INDEX, 0);
-  for (unsigned i = 0; i < (b->dim + 1) / 2; i++) {
+  for (unsigned i = first; i < (b->dim + 1) / 2 && i < first + TABLE_WORDS; i++) {
     qp_ir_op op = b->dim == 1 ? QP_IR_LOOKUP_H : QP_IR_LOOKUP_P;
     int v = idx < 0 ? -1 : qp_ir_add(to, op, &idx, codebook, i);
     if (v >= 0 && b->dim == 1) v = qp_ir_add_two(to, QP_IR_PACK, v, v);
@@ -298,12 +301,12 @@ static int load_for_lookup(qp_copy *c, unsigned i, const int *args) {
   if (p->bf16[look->imm] && !converts)
     return qp_ir_add_word(c->to, 0); /* its conversion takes its place */
   if (converts && !p->bf16[look->imm]) return QP_KEEP;
-  unsigned t = (unsigned)p->table_of[look->imm], low, width;
+  unsigned t = (unsigned)p->table_of[look->imm] + look->imm2 / TABLE_WORDS, low, width;
   unsigned x = index_bits(c->from, look->arg[0], &low, &width);
   int addr =
       address(c->to, &p->l->table[t], t, c->map[x], low, width, p->l->options.shift_by_multiply);
   qp_ir_type type = converts ? QP_BPAIR : look->op == QP_IR_LOOKUP_H ? QP_HALF : QP_PAIR;
-  return loaded(c->to, t, look->imm2, addr, type);
+  return loaded(c->to, t, look->imm2 % TABLE_WORDS, addr, type);
 }
 
 /* ---- Choosing copies and places ---- */
@@ -368,11 +371,21 @@ static void table_entries(const qp_lowered *l, uint32_t *entries) {
   for (unsigned k = 0; k < q->codebooks; k++) entries[k] = q->codebook[k].entries;
   for (unsigned i = 0; i < l->main->count; i++) {
     const qp_ir_node *n = &l->main->node[i];
-    if (!is_lookup(n) || row_scoped(q, n->imm)) continue;
+    if (!is_lookup(n) || is_far(q, n->imm)) continue;
     uint32_t reach = may[n->arg[0]], most = q->codebook[n->imm].entries - 1;
     if (reach >= entries[n->imm] && most && reach < 2u << log2_of(most))
       entries[n->imm] = reach + 1;
   }
+}
+
+static bool add_plain_table(qp_lowered *l, unsigned codebook, unsigned first, uint32_t entries,
+                            bool bf16) {
+  const qp_codebook *b = &l->quantizer->codebook[codebook];
+  if (l->tables == QP_MAX_CODEBOOKS) return false;
+  const unsigned words = b->dim == 1 ? 1 : b->dim / 2 < TABLE_WORDS ? b->dim / 2 : TABLE_WORDS;
+  qp_ir *entry = plain_entry(b, codebook, first, bf16);
+  if (entry) l->table[l->tables++] = (qp_table){.entries = entries, .words = words, .entry = entry};
+  return entry != NULL;
 }
 
 static qp_status tabulate(qp_lowered *l, qp_error *err) {
@@ -384,17 +397,15 @@ static qp_status tabulate(qp_lowered *l, qp_error *err) {
     return qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", q->name);
   for (unsigned i = 0; i < l->main->count; i++) {
     const qp_ir_node *n = &l->main->node[i];
-    if (!is_lookup(n) || p.table_of[n->imm] >= 0 || row_scoped(q, n->imm)) continue;
-    if (l->tables == QP_MAX_CODEBOOKS)
-      return qp_fail(err, QP_E_LIMIT, "%s: more than %d tables", q->name, QP_MAX_CODEBOOKS);
+    if (!is_lookup(n) || p.table_of[n->imm] >= 0 || is_far(q, n->imm)) continue;
     const qp_codebook *b = &q->codebook[n->imm];
     p.bf16[n->imm] = l->options.bf16 && all_converted(l->main, n->imm);
     p.table_of[n->imm] = (int)l->tables;
-    l->table[l->tables] = (qp_table){.entries = entries[n->imm],
-                                     .words = b->dim == 1 ? 1 : b->dim / 2,
-                                     .entry = plain_entry(b, n->imm, p.bf16[n->imm])};
-    if (!l->table[l->tables++].entry)
-      return qp_fail(err, QP_E_NOMEM, "no memory to lower %s", q->name);
+    for (unsigned first = 0; first < (b->dim + 1) / 2; first += TABLE_WORDS)
+      if (!add_plain_table(l, n->imm, first, entries[n->imm], p.bf16[n->imm]))
+        return l->tables == QP_MAX_CODEBOOKS
+                   ? qp_fail(err, QP_E_LIMIT, "%s: more than %d tables", q->name, QP_MAX_CODEBOOKS)
+                   : qp_fail(err, QP_E_NOMEM, "no memory to lower %s", q->name);
   }
   qp_status status = place_tables(l, err);
   if (status) return status;

@@ -6,6 +6,13 @@
 #include "gen/ir/ir.h"
 #include "gen/spec/quantizer.h"
 
+/* Is a codebook looked up in global memory?  Those of rows, and those that shared memory does not
+   hold. */
+enum { QP_TABLE_NUMBERS = 1 << 15 };
+static inline bool qp_book_is_far(const qp_codebook *b) {
+  return b->scope == QP_SCOPE_ROW || b->entries * b->dim > QP_TABLE_NUMBERS;
+}
+
 typedef enum qp_table_form {
   QP_TABLE_PLAIN,   /* a shared-memory table holds the codebook's entries as they are */
   QP_TABLE_UNFOLDED /* it holds the results of all that follows the narrowest cut of the IR
@@ -46,7 +53,7 @@ typedef struct qp_lowered {
   qp_table table[QP_MAX_CODEBOOKS];
   unsigned table_bytes; /* all tables: the table area's size */
   qp_ir *main;          /* QP_IN_STATE, QP_IN_GROUP+f, QP_IN_LANE+t -> 'pairs' outputs */
-  bool row_lookup;      /* main has LOOKUP_H of a row-scoped codebook (read through a pointer) */
+  bool row_lookup;      /* main looks up a codebook that is far, through a pointer */
 } qp_lowered;
 
 /* QP_E_LIMIT: the tables do not fit (says by how much); QP_E_ARG: an option is out of range. */
@@ -85,7 +92,7 @@ void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsign
 **                                                  unsigned *out);
 **     // One step.  at: where its window lies, as Window of templates/weights.cuh.in or Whole of
 **     // the prelude; g: group fields (fp16 bits, in both halves, or integers and what stands above
-**     // them); row: the row's codebooks, those of scope "row" in order (ROW_LOOKUP only, two rows
+**     // them); row: codebooks that are far, in order, a row's its own (ROW_LOOKUP only, two rows
 **     // never share a step); lane[t]: (laneid % copies) * words * 4; tables: shared-memory address
 **     // of the table area; pow2[i] == 1 << i, a kernel argument.
 **     template <class At>

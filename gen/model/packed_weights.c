@@ -208,7 +208,7 @@ static qp_status take_part(const qp_packed_weights *w, const qp_packed_entry *e,
   for (unsigned c = 0; c < q->codebooks && !status; c++) {
     const qp_codebook *b = &q->codebook[c];
     const size_t rows =
-        b->scope == QP_SCOPE_ROW ? (size_t)p->stream.row_groups * QP_GROUP_ROWS : b->dim;
+        (b->scope == QP_SCOPE_ROW ? (size_t)p->stream.row_groups * QP_GROUP_ROWS : 1) * b->dim;
     if (b->scope == QP_SCOPE_SPEC) continue; /* the definition's own, which the hash covers */
     snprintf(name, sizeof name, "%.*s.codebook.%u.%u", NAME, e->name, r->part, c);
     status = take(w, name, QP_TENSOR_F16, 2 * rows * b->entries * e->pieces, &at, err);

@@ -153,8 +153,9 @@ static qp_status make(method m, unsigned entries, unsigned dim, uint64_t seed, u
   if (entries > most)
     return qp_fail(err, QP_E_ARG, "field 'entries': %u; %s in %u dimensions takes at most %u",
                    entries, method_names[m], dim, most);
-  if (dim != 1 && dim != 2 && dim != 4 && dim != 8)
-    return qp_fail(err, QP_E_ARG, "field 'dim': %u; 1, 2, 4 or 8 are possible", dim);
+  if (dim < 1 || dim > QP_CODEBOOK_MAX_DIM)
+    return qp_fail(err, QP_E_ARG, "field 'dim': %u; 1 to %d are possible", dim,
+                   QP_CODEBOOK_MAX_DIM);
   file_head head = {.method = m, .entries = entries, .dim = dim, .seed = seed};
   name_of(&head, name, sizeof name);
   if (read_shipped(name, &head, out)) return QP_OK;

@@ -7,11 +7,11 @@
 
 #include "runtime/status.h"
 
-enum { QP_CODEBOOK_MAX_ENTRIES = 65536 };
+enum { QP_CODEBOOK_MAX_ENTRIES = 65536, QP_CODEBOOK_MAX_DIM = 16 };
 
 /*
 ** 'out' is [entries][dim] fp16 bits, owned by the caller; entries 1 to 65536 (k-means and
-** Lloyd-Max: 8192, k-means beyond 2 dimensions: 1024), dim 1, 2, 4 or 8.
+** Lloyd-Max: 8192, k-means beyond 2 dimensions: 1024), dim 1 to 16.
 ** Only +, -, *, / and sqrt of doubles are used, in a fixed order and without contraction, so that
 ** results do not depend on the machine or its libm.  Those of the palette come with it
 ** (lua/shipped/codebook); others are kept in the cache directory (gen/base/cache_dir.h), where a

@@ -8,7 +8,7 @@
 #include "runtime/status.h"
 
 /*
-** Centers of 'entries' cells in 'dim' (2, 4 or 8) dimensions, center[entries][dim]; for method,
+** Centers of 'entries' cells in 'dim' (2 to 16) dimensions, center[entries][dim]; for method,
 ** start and seed see qp_codebook_gaussian_kmeans.  QP_E_NOMEM.
 */
 qp_status qp_kmeans(unsigned entries, unsigned dim, uint64_t seed, double *center, qp_error *err);

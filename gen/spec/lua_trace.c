@@ -28,8 +28,9 @@ static void push_shape(lua_State *L, const qp_lua_decode *d) {
   for (unsigned i = 0; i < d->codebooks; i++) {
     const qp_lua_field book[] = {{"name", d->codebook[i].name, 0},
                                  {"entries", NULL, d->codebook[i].entries},
-                                 {"dim", NULL, d->codebook[i].dim}};
-    push_item(L, book, 3, i);
+                                 {"dim", NULL, d->codebook[i].dim},
+                                 {"given", NULL, d->codebook[i].given}};
+    push_item(L, book, 4, i);
   }
   lua_setfield(L, -2, "codebooks");
   lua_newtable(L);

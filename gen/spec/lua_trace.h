@@ -22,7 +22,7 @@ typedef struct qp_lua_decode {
   unsigned codebooks;
   struct {
     const char *name;
-    unsigned entries, dim;
+    unsigned entries, dim, given; /* as qp_codebook has them */
   } codebook[QP_LUA_MAX_CODEBOOKS];
   unsigned fields;
   struct {

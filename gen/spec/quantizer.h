@@ -26,12 +26,13 @@ typedef enum qp_quantizer_kind { QP_TRELLIS, QP_VECTOR, QP_SCALAR, QP_SPLIT } qp
 typedef enum qp_scope {
   QP_SCOPE_SPEC,   /* one codebook for all, part of the definition */
   QP_SCOPE_TENSOR, /* one a linear, stored with the weights; 'data' is the default */
-  QP_SCOPE_ROW     /* one a row (dim 1 only), stored with the weights; 'data' is the default */
+  QP_SCOPE_ROW     /* one a row (dim 1 or 2), stored with the weights; 'data' is the default */
 } qp_scope;
 
 typedef struct qp_codebook {
   char name[32];
-  unsigned entries, dim; /* entries: any; dim: 1, 2, 4 or 8 */
+  unsigned entries, dim; /* entries: any; dim: 1, 2, 4, 8 or 16 */
+  unsigned given;        /* numbers of an entry that decode sees; 0 stands behind them up to dim */
   qp_scope scope;
   uint16_t *data; /* [entries][dim] fp16 bits */
 } qp_codebook;

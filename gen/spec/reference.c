@@ -95,7 +95,7 @@ static void decode_directly(const qp_packed *p, uint32_t state, unsigned row, un
   for (unsigned c = 0; c < q->codebooks; c++) {
     codebooks[c] = p->codebook[c] ? p->codebook[c] : q->codebook[c].data;
     if (q->codebook[c].scope == QP_SCOPE_ROW && p->codebook[c])
-      codebooks[c] += (size_t)row * q->codebook[c].entries;
+      codebooks[c] += (size_t)row * q->codebook[c].entries * q->codebook[c].dim;
   }
   qp_quantizer_decode(q, state, fields, codebooks, out);
 }

@@ -169,6 +169,7 @@ static void describe_decode(const qp_reader *r, const qp_quantizer *q, qp_lua_de
     d->codebook[i].name = q->codebook[i].name;
     d->codebook[i].entries = q->codebook[i].entries;
     d->codebook[i].dim = q->codebook[i].dim;
+    d->codebook[i].given = q->codebook[i].given;
   }
   for (unsigned i = 0; i < q->fields; i++) {
     d->field[i].name = q->field[i].name;

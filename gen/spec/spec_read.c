@@ -225,11 +225,21 @@ static qp_status read_scope(place *p, qp_scope *out) {
 static qp_status read_dim(place *p, unsigned *out) {
   *out = 1;
   if (qp_read_is_nil(p->r, at(p, "dim"))) return QP_OK;
-  const qp_status status = qp_read_unsigned(p->r, at(p, "dim"), 1, 8, out);
-  if (!status && (*out & (*out - 1))) {
-    return wrong_type(p->r, at(p, "dim"), "1, 2, 4 or 8");
-  }
-  return status;
+  return qp_read_unsigned(p->r, at(p, "dim"), 1, QP_CODEBOOK_MAX_DIM, out);
+}
+
+/* Entries as they are stored: zeros behind what is given, up to a power of two. */
+static qp_status widen(place *p, qp_codebook *book) {
+  book->given = book->dim;
+  while (book->dim & (book->dim - 1)) book->dim++;
+  if (book->dim == book->given) return QP_OK;
+  uint16_t *wide = calloc((size_t)book->entries * book->dim, sizeof *wide);
+  if (!wide) return qp_fail(p->r->err, QP_E_NOMEM, "out of memory");
+  for (size_t e = 0; e < book->entries; e++)
+    memcpy(wide + e * book->dim, book->data + e * book->given, sizeof *wide * book->given);
+  free(book->data);
+  book->data = wide;
+  return QP_OK;
 }
 
 static qp_status compute(place *p, source from, qp_codebook *book) {
@@ -319,12 +329,14 @@ static qp_status read_codebook(place *p, qp_codebook *book) {
   book->dim = 1;
   if (!status && from != LLOYD_MAX) status = read_dim(p, &book->dim);
   if (status) return status;
-  if (book->scope == QP_SCOPE_ROW && book->dim != 1) {
-    return qp_read_fail(p->r, "codebook '%s': dim %u should be 1 where scope is \"row\"",
+  if (book->scope == QP_SCOPE_ROW && book->dim > 2) {
+    return qp_read_fail(p->r, "codebook '%s': dim %u should be 1 or 2 where scope is \"row\"",
                         book->name, book->dim);
   }
-  if (from == STORED) return read_stored(p, book);
-  return from == VALUES ? read_values(p, book) : compute(p, from, book);
+  status = from == STORED   ? read_stored(p, book)
+           : from == VALUES ? read_values(p, book)
+                            : compute(p, from, book);
+  return status ? status : widen(p, book);
 }
 
 static qp_status read_named(const qp_reader *r, const char *name, qp_quantizer *q) {

@@ -42,6 +42,34 @@ both("path", function (name, scope)
   }
 end)
 
+-- Codebooks of rows: pairs of weights, and a table that is used with signs.
+for _, scope in ipairs { "row", "spec" } do
+  local as_is = scope == "spec" and "-as-is" or ""
+  list[#list + 1] = vector {
+    name = "row-pairs" .. as_is, dim = 2, bits = 4,
+    codebook = random_gaussian { entries = 16, dim = 2, scope = scope },
+  }
+  list[#list + 1] = scalar {
+    name = "row-signs" .. as_is, bits = 3,
+    codebook = values { 0.3, 0.8, 1.3, 2, scope = scope },
+    decode = function (c, book) return flip_sign(book[c & 3], 1, c >> 2) end,
+  }
+  list[#list + 1] = scalar {
+    name = "row-square" .. as_is, bits = 2, codebook = lloyd_max { entries = 4, scope = scope },
+    decode = function (c, book) return book[c] * book[c] - 1 end,
+  }
+end
+
+-- Entries of 3, 6 and 16 numbers, of which some are in global memory.
+for _, shape in ipairs { { 3, 6, 64 }, { 6, 12, 4096 }, { 16, 16, 256 }, { 8, 16, 65536 } } do
+  local dim, bits, entries = table.unpack(shape)
+  list[#list + 1] = vector {
+    name = "wide-" .. dim, dim = dim, bits = bits,
+    codebook = random_gaussian { entries = entries, dim = dim },
+    decode = function (c, book) return book[c & entries - 1] end,
+  }
+end
+
 -- No sum of entries: a square.
 both("square", function (name, scope)
   return scalar {

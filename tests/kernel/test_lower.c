@@ -48,7 +48,7 @@ static void expect(const qp_lowered *l, const qp_ir_env *bound, uint32_t state,
   uint32_t v[2 * QP_IR_MAX_OUTPUTS];
   for (unsigned f = 0; f < QP_MAX_FIELDS; f++) env.input[QP_IN_GROUP + f] = fields[f];
   for (unsigned code = 0; code < 1 + q->dim % 2; code++) {
-    env.input[QP_IN_STATE] = state >> code * step & ((1u << window) - 1);
+    env.input[QP_IN_STATE] = state >> code * step & (uint32_t)(((uint64_t)1 << window) - 1);
     qp_ir_eval(q->decode, &env, v + code * q->decode->outputs);
   }
   for (unsigned p = 0; p < l->pairs; p++) {

@@ -122,7 +122,7 @@ Test(codebook, what_cannot_be_is_named) {
   uint16_t v[8];
   cr_assert_eq(qp_codebook_gaussian_kmeans(0, 2, 1, v, &err), QP_E_ARG);
   cr_assert(strstr(err.text, "entries"));
-  cr_assert_eq(qp_codebook_gaussian_kmeans(4, 3, 1, v, &err), QP_E_ARG);
+  cr_assert_eq(qp_codebook_gaussian_kmeans(4, 17, 1, v, &err), QP_E_ARG);
   cr_assert(strstr(err.text, "dim"));
   cr_assert_eq(qp_codebook_lloyd_max(65536, v, &err), QP_E_ARG);
   cr_assert_eq(qp_codebook_gaussian_kmeans(65536, 8, 1, v, &err), QP_E_ARG);

@@ -160,8 +160,8 @@ static void list_codebooks(const bench *b, unsigned p, output *list, unsigned *c
     output o = {.type = QP_TENSOR_F16,
                 .dims = 2,
                 .shape = {(by_row ? row_count : book->entries) * chunks,
-                          by_row ? book->entries : book->dim},
-                .bytes = (size_t)2 * book->entries * (by_row ? row_count : book->dim),
+                          by_row ? book->entries * book->dim : book->dim},
+                .bytes = (size_t)2 * book->entries * book->dim * (by_row ? row_count : 1),
                 .chunks = chunks};
     snprintf(o.name, sizeof o.name, "%s.codebook.%u.%u", b->l->name, p, c);
     for (unsigned i = 0; i < chunks; i++)

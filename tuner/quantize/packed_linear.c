@@ -54,7 +54,8 @@ static qp_status find_part(const qp_job_linear *l, const qp_safetensors *file, c
     const qp_codebook *book = &q->codebook[c];
     if (book->scope == QP_SCOPE_SPEC) continue;
     const size_t rows =
-        book->scope == QP_SCOPE_ROW ? (size_t)out->stream.row_groups * QP_GROUP_ROWS : book->dim;
+        (book->scope == QP_SCOPE_ROW ? (size_t)out->stream.row_groups * QP_GROUP_ROWS : 1) *
+        book->dim;
     status = find_tensor(file, QP_TENSOR_F16, 2 * rows * book->entries * pieces, &at, err,
                          "%s.codebook.%u.%u", l->name, p, c);
     if (at) k->codebook[c] = (const uint16_t *)at + i * rows * book->entries;

@@ -152,8 +152,8 @@ static qp_status put_stream(proof *p, buffers *b, qp_arguments *args, unsigned i
     size_t bytes = (size_t)2 * book->entries * book->dim;
     if (book->scope == QP_SCOPE_SPEC) status = stored_codebook(p, q, c, &data);
     if (book->scope == QP_SCOPE_ROW) {
-      bytes = (size_t)2 * book->entries * QP_GROUP_ROWS;
-      data = part->packed.codebook[c] + (size_t)row_group * book->entries * QP_GROUP_ROWS;
+      bytes *= QP_GROUP_ROWS;
+      data = part->packed.codebook[c] + row_group * bytes / 2;
     }
     if (!status) status = put(p, b, data, bytes, &args->stream[i].codebook[c]);
   }
