@@ -19,7 +19,7 @@
 
 #include "gen/base/file.h"
 
-enum { NVDISASM_LIMIT_S = 60 };
+enum { NVDISASM_LIMIT_S = 600 }; /* it takes a second or two, many times that beside other work */
 
 /* ---- where it is ---- */
 
@@ -168,7 +168,10 @@ qp_status qp_disassemble(const void *cubin, size_t bytes, char **text, qp_error 
   int status = -1;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
-  if (!got || status != 0) {
+  if (!got)
+    return qp_fail(err, QP_E_IO, "%s: did not end in %d s, or there is no memory for what it says",
+                   program, NVDISASM_LIMIT_S);
+  if (status != 0) {
     free(got);
     return qp_fail(err, QP_E_IO, "%s: cannot read this cubin (wait status %d)", program, status);
   }
