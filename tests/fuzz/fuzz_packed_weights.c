@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Any text as the section 'quantization' of a packed folder whose tensors are right (linears l0 of
-** int4-g128, l1 of a split, l2 of nuq-4; 32 x 128): it is refused with a message, or every linear's
-** rows are read, or refused.
+** int4-g128, l1 of q4_k, l2 of nuq-4; 32 x 128): it is refused with a message, or every linear's
+** rows are read, or refused.  No trellis, whose table takes seconds each time.
 */
 #include "gen/base/json.h"
 #include "gen/model/packed_weights.h"
@@ -16,7 +16,7 @@ static char folder[64], file[96];
 static qp_palette *palette;
 static qp_parallel *threads;
 static size_t tensor_bytes[16], tensors;
-static const char *const names[LINEARS] = {"int4-g128", "tcq-2.75", "nuq-4"};
+static const char *const names[LINEARS] = {"int4-g128", "q4_k", "nuq-4"};
 
 static void forget(void) {
   unlink(file);
