@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The rows of encode:  trellises by Viterbi's algorithm, codes by the nearest codeword. */
+#include <stdlib.h>
+
 #include "runtime/arch.h"
+#include "runtime/half.h"
+#include "gen/encode/metric.h"
 #include "gen/encode/trellis.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
@@ -71,12 +75,28 @@ static steps steps_known(const qp_kernel *k) { /* after the kernel was sized not
   return s;
 }
 
+/* May a difference be beyond 16 bits?  Where it is not known: to be clipped is never wrong. */
+static unsigned clips(const qp_quantizer *q) {
+  const size_t n = (size_t)q->dim << q->window;
+  uint16_t *halves = malloc(sizeof *halves * n);
+  float *values = malloc(sizeof *values * n);
+  bool so = true;
+  if (halves && values && !qp_quantizer_table(q, NULL, NULL, halves, NULL)) {
+    for (size_t i = 0; i < n; i++) values[i] = qp_half_to_float(halves[i]);
+    so = qp_metric_choose(q->step, q->dim, n / q->dim, values).clips;
+  }
+  free(halves);
+  free(values);
+  return so;
+}
+
 #define TRELLIS_CONSTANTS(X)                                                                       \
   X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
   X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
   X(UNSIGNED, WINDOW, q->window, "bits of a state")                                                \
   X(UNSIGNED, STEP, q->step, "bits of a code")                                                     \
   X(UNSIGNED, SEQUENCES, qp_choice_get(&k->choice, "sequences"), "in flight a block")              \
+  X(UNSIGNED, CLIPS, clips(q), "1: differences may be beyond 16 bits")                             \
   X(UNSIGNED, STEPS, s.all, "of a sequence")                                                       \
   X(UNSIGNED, AROUND, s.around, "on each side of the seam, to find where the circle closes")       \
   X(UNSIGNED, KEPT_STEPS, s.kept, "whose choices the workspace holds")
@@ -94,19 +114,23 @@ static const qp_tunable_use trellis_tunable[] = {
     {"sequences", 0, 8, 0, true, "sequences a block has in flight; 0: as many as fit"},
 };
 
+/* Do new sums go to the workspace?  Those in shared memory are of 16 bits then. */
+static bool spills(const qp_kernel *k, unsigned groups, unsigned sequences) {
+  return (groups > k->block ? groups / k->block : 1) * sequences > REGISTER_SUMS;
+}
+
 static unsigned shared_bytes(const qp_kernel *k, unsigned groups, unsigned sequences) {
   const unsigned parts = groups < k->block ? k->block : 1;
   const unsigned words = quantizer_of(k)->dim + 2 * (k->block / 32) + 1 + 2 * parts;
-  return (2 * sequences * groups + 3) / 4 * 4 + 4 * sequences * words;
+  const unsigned sum = spills(k, groups, sequences) ? 2 : 4;
+  return (sum * sequences * groups + 3) / 4 * 4 + 4 * sequences * words;
 }
 
 /* Of the workspace, a sequence in flight: choices of the steps that are kept, new sums. */
 static size_t sequence_bytes(const qp_kernel *k, unsigned groups, unsigned sequences,
                              unsigned kept) {
-  const unsigned each = groups > k->block ? groups / k->block : 1;
   const size_t choice = quantizer_of(k)->step > 8 ? 2 : 1;
-  return (size_t)kept * groups * choice +
-         (each * sequences > REGISTER_SUMS ? 2 * (size_t)groups : 0);
+  return (size_t)kept * groups * choice + (spills(k, groups, sequences) ? 2 * (size_t)groups : 0);
 }
 
 /* As many sequences as shared memory and registers hold. */
