@@ -18,6 +18,8 @@ typedef struct kit_call {
   qpal_route_args route;
   qpal_attend_args attend;
   qpal_pick_args pick;
+  qpal_combine_args combine;
+  unsigned combines; /* 1: in the place of route */
   qpal_segment segment[2];
   qpal_weights weights[2];
 } kit_call;
@@ -37,6 +39,7 @@ static inline void kit_keep_promises(kit_call *c) {
   AT_MOST(route);
   AT_MOST(attend);
   AT_MOST(pick);
+  AT_MOST(combine);
   if (c->gemm.rows > KIT_MOST_ROWS && c->gemm.rows <= 65536)
     c->gemm.rows = 1 + c->gemm.rows % KIT_MOST_ROWS;
 }
@@ -77,7 +80,14 @@ static inline kit_call kit_right(qpal_ptr p) {
                .logits = p,
                .tokens = p,
                .positions = p,
-               .ids = p}};
+               .ids = p},
+      .combine = {.size = sizeof right.combine,
+                  .columns = KIT_COLUMNS,
+                  .tokens = 1,
+                  .top_k = KIT_TOP_K,
+                  .x = p,
+                  .weights = p,
+                  .y = p + 4096}};
   right.route.routing = p;
   right.attend.q = right.attend.k = right.attend.v = right.attend.y = p;
   right.attend.keys = right.attend.values = p;
@@ -89,7 +99,7 @@ static inline kit_call kit_right(qpal_ptr p) {
   return right;
 }
 
-/* One call of operation 'op' % 10; the last two are gemms with an epilogue and with a prologue. */
+/* One call of operation 'op' % 10, route or combine as 'combines' says; the last two are gemms with an epilogue and with a prologue. */
 static inline qpal_status kit_launch(const qpal_kernels *kernels, unsigned op, kit_call *c) {
   qpal_gemm_info info = {.size = sizeof info};
   qpal_experts_info experts = {.size = sizeof experts};
@@ -104,7 +114,9 @@ static inline qpal_status kit_launch(const qpal_kernels *kernels, unsigned op, k
     status = qpal_experts(kernels, &c->experts, NULL);
     must(!query || status == query);
     return status;
-  case 5: return qpal_route(kernels, &c->route, NULL);
+  case 5:
+    return c->combines & 1 ? qpal_combine(kernels, &c->combine, NULL)
+                       : qpal_route(kernels, &c->route, NULL);
   case 6: return qpal_attend(kernels, &c->attend, NULL);
   case 7: return qpal_pick(kernels, &c->pick, NULL);
   default:
@@ -129,6 +141,7 @@ static inline kit_call kit_begin(unsigned op, qpal_ptr p) {
     c.gemm.capacity = 2;
     c.gemm.signs = p;
   }
+  c.combines = op / 10 % 3 == 1;
   if (op % 10 == 1 && op / 10 % 3) {
     c.rotate.prologue = op / 10 % 3;
     if (op / 10 % 3 == QPAL_PROLOGUE_GLU) c.rotate.up = c.rotate.x;
