@@ -25,7 +25,7 @@ typedef struct qp_verdict {
 ** Encode kernels: codes of N(0,1) targets, equal to the CPU's bit for bit (in the simulator of a
 ** few sequences).  Gather kernels: rows of W in the checkpoint's basis, of the first, the last and
 ** random ids, and zeros of ids behind both ends.  attend and pick: y, the caches and the tokens of
-** sequences at positions inside and outside of the context.  Others:
+** sequences at positions inside and outside of the context.  combine: y to the bit.  Others:
 ** Random codes, group fields, codebooks (tensor and row scope), row scales, bias, residual and
 ** activations from 'seed'; outputs are poisoned with NaNs (or zeroed where the kernel adds),
 ** guarded behind their end, and compared with  Y = r (X~ W^^T) + bias + residual  in double
