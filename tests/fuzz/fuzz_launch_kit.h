@@ -99,7 +99,8 @@ static inline kit_call kit_right(qpal_ptr p) {
   return right;
 }
 
-/* One call of operation 'op' % 10, route or combine as 'combines' says; the last two are gemms with an epilogue and with a prologue. */
+/* One call of operation 'op' % 10, route or combine as 'combines' says; the last two are gemms with
+   an epilogue and with a prologue. */
 static inline qpal_status kit_launch(const qpal_kernels *kernels, unsigned op, kit_call *c) {
   qpal_gemm_info info = {.size = sizeof info};
   qpal_experts_info experts = {.size = sizeof experts};

@@ -7,7 +7,7 @@
 enum { EXPERTS = 3, TOP_K = 2, TOKENS = 3, ASSIGNMENTS = TOKENS * TOP_K, NONE = 5 };
 enum { UP, GATE, DOWN, LINEARS };
 
-static const int32_t ids[ASSIGNMENTS] = {0, 2, 2, 1, NONE, 2};
+static const int32_t ids[ASSIGNMENTS] = {0, 2, 2, 2, NONE, 1}; /* one twice, one that is none */
 static const char *const quantizers[LINEARS] = {"tcq-2.75", "int4-g128", "nuq-4"};
 static const unsigned rows[LINEARS] = {64, 32, 96}; /* of one expert */
 
