@@ -16,7 +16,7 @@
 #include "runtime/library_state.h"
 #include "runtime/regular_file.h"
 
-enum { STREAMS_MAX = 16, GRID_MAX = 1 << 20, BATCH_MAX = 64 };
+enum { STREAMS_MAX = 16, PIECES_MAX = 8, GRID_MAX = 1 << 20, BATCH_MAX = 64 };
 /* So that the latencies of as many launches as there can be have a sum. */
 #define LATENCY_MAX_PS ((int64_t)1 << 46)
 enum { EXPERTS_MAX = 512, TOP_K_MAX = 16, TILE_MAX = 16 };
@@ -41,9 +41,23 @@ const char *qp_lib_string(const qpal_library *l, uint32_t offset) {
 unsigned qp_lib_streams(const qpal_library *l, uint32_t problem) {
   const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, problem);
   unsigned n = 0;
-  for (unsigned s = 0; s < p->segments; s++)
-    n += QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->parts;
+  for (unsigned s = 0; s < p->segments; s++) {
+    const qp_lib_linear *e = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]);
+    n += e->parts * qp_lib_pieces(l, e);
+  }
   return n;
+}
+
+static bool has_pieces(const qpal_library *l) {
+  return l->header->section[QP_LIB_LINEARS].record_bytes >= sizeof(qp_lib_linear);
+}
+
+unsigned qp_lib_pieces(const qpal_library *l, const qp_lib_linear *e) {
+  return has_pieces(l) && e->pieces ? e->pieces : 1;
+}
+
+unsigned qp_lib_rotation(const qpal_library *l, const qp_lib_linear *e) {
+  return has_pieces(l) ? e->rotation : 0;
 }
 
 bool qp_lib_reads_rows(uint32_t op) {
@@ -127,7 +141,9 @@ static qpal_status check_sections(const qp_lib_header *h) {
   for (unsigned i = 0; i < QP_LIB_SECTION_COUNT; i++) {
     const qp_lib_section *s = &h->section[i];
     const bool bytes = known[i].bytes == 1;
-    const uint32_t least = i == QP_LIB_KERNELS ? (uint32_t)QP_LIB_KERNEL_LEAST : known[i].bytes;
+    const uint32_t least = i == QP_LIB_KERNELS   ? (uint32_t)QP_LIB_KERNEL_LEAST
+                           : i == QP_LIB_LINEARS ? (uint32_t)QP_LIB_LINEAR_LEAST
+                                                 : known[i].bytes;
     if (bytes ? s->record_bytes != 1 : s->record_bytes < least || s->record_bytes % 8)
       return wrong(known[i].name, i, "record_bytes", s->record_bytes);
     if (s->offset % 8 || s->offset < h->header_bytes || s->offset > h->manifest_bytes ||
@@ -205,26 +221,30 @@ static qpal_status check_quantizers(const qpal_library *l) {
 }
 
 static qpal_status check_parts(const qpal_library *l, uint32_t i, const qp_lib_linear *e) {
+  const uint32_t pieces = qp_lib_pieces(l, e), all = e->columns / pieces; /* of the first piece */
   uint32_t column = 0;
+  if (pieces > PIECES_MAX || e->columns % pieces) return wrong("linear", i, "pieces", pieces);
+  if (qp_lib_rotation(l, e) && e->columns % e->rotation)
+    return wrong("linear", i, "rotation", e->rotation);
   for (unsigned p = 0; p < e->parts; p++) {
     const qp_lib_part *part = &e->part[p];
     if (part->quantizer >= qp_lib_count(l, QP_LIB_QUANTIZERS) ||
         QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, part->quantizer)->parts)
       return wrong("linear", i, "part.quantizer", part->quantizer);
     if (part->column != column) return wrong("linear", i, "part.column", part->column);
-    if (!part->columns || part->columns > e->columns - column)
+    if (!part->columns || part->columns > all - column)
       return wrong("linear", i, "part.columns", part->columns);
-    if (!part->code_bytes || part->code_bytes >> 48)
+    if (!part->code_bytes || part->code_bytes >> 48 || part->code_bytes % pieces)
       return wrong("linear", i, "part.code_bytes", part->code_bytes);
     for (unsigned f = 0; f < 4; f++) {
-      if (part->field_bytes[f] >> 48)
+      if (part->field_bytes[f] >> 48 || part->field_bytes[f] % pieces)
         return wrong("linear", i, "part.field_bytes", part->field_bytes[f]);
-      if (part->codebook_bytes[f] >> 48)
+      if (part->codebook_bytes[f] >> 48 || part->codebook_bytes[f] % pieces)
         return wrong("linear", i, "part.codebook_bytes", part->codebook_bytes[f]);
     }
     column += part->columns;
   }
-  return column == e->columns || !e->parts ? QPAL_OK : wrong("linear", i, "columns", e->columns);
+  return column == all || !e->parts ? QPAL_OK : wrong("linear", i, "columns", e->columns);
 }
 
 static qpal_status check_linears(const qpal_library *l) {

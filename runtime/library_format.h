@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The bytes of a kernel library, version 2 (LIBRARY.md says the same in words). */
+/* The bytes of a kernel library, versions 2 and 3 (LIBRARY.md says the same in words). */
 #ifndef QP_LIBRARY_FORMAT_H
 #define QP_LIBRARY_FORMAT_H
 
@@ -8,7 +8,11 @@
 
 #define QP_LIB_MAGIC "QPALLIB" /* and a NUL: 8 bytes */
 
-enum { QP_LIB_VERSION = 2, QP_LIB_VERSION_CLOSE = 1 /* kernels know no strides */ };
+enum {
+  QP_LIB_VERSION = 3,      /* some linear is in pieces, or its rotation in blocks */
+  QP_LIB_VERSION_WHOLE = 2, /* none is */
+  QP_LIB_VERSION_CLOSE = 1 /* kernels know no strides */
+};
 enum { QP_LIB_ALIGN = 64, QP_LIB_MEMBERS = 8, QP_LIB_PARTS = 4 };
 #define QP_LIB_NONE UINT32_MAX /* an index that is none */
 
@@ -86,7 +90,12 @@ typedef struct qp_lib_part {
 typedef struct qp_lib_linear {
   uint32_t quantizer, rows, columns, parts;
   qp_lib_part part[QP_LIB_PARTS];
+  /* appended: a library without them is read as if they were 0 */
+  uint32_t pieces;   /* equal ranges of K with streams of their own; parts are those of the first,
+                        sizes those of all; 0: 1 */
+  uint32_t rotation; /* columns of a diagonal block of H; 0: K */
 } qp_lib_linear;
+enum { QP_LIB_LINEAR_LEAST = 368 }; /* bytes of the record before anything was appended */
 
 /* What a gemm launch takes: linears with one K; a problem of one linear is also what dequant and
    gather take. */
@@ -116,7 +125,8 @@ typedef struct qp_lib_kernel {
   uint32_t name, source; /* strings */
   uint32_t target, op;   /* qpal_op */
   uint32_t problem;      /* QP_LIB_NONE for rotations */
-  uint32_t columns, type, out_type, batch;
+  uint32_t columns, type, out_type;
+  uint32_t batch; /* of rotations: columns of a diagonal block; 0: K */
   uint32_t flags, grid, block, smem_bytes;
   uint32_t counters, registers, params_bytes;
   uint32_t cubin, ptx; /* IMAGES; QP_LIB_NONE: there is none */
@@ -142,7 +152,7 @@ static_assert(sizeof(qp_lib_header) == 56 + 16 * QP_LIB_SECTION_COUNT, "header")
 static_assert(sizeof(qp_lib_target) == 24, "target");
 static_assert(sizeof(qp_lib_quantizer) == 88, "quantizer");
 static_assert(sizeof(qp_lib_codebook) == 32, "codebook");
-static_assert(sizeof(qp_lib_linear) == 368, "linear");
+static_assert(sizeof(qp_lib_linear) == 376, "linear");
 static_assert(sizeof(qp_lib_problem) == 40, "problem");
 static_assert(sizeof(qp_lib_group) == 80, "group");
 static_assert(sizeof(qp_lib_kernel) == 96, "kernel");

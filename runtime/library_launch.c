@@ -33,14 +33,20 @@ const char *const qp_lib_type_names[3] = {"f16", "bf16", "f32"};
 void qp_lib_add_streams(qp_lib_arguments *a, const qpal_kernels *ks, const qp_lib_linear *e,
                         const qpal_weights *w) {
   const qpal_library *l = ks->library;
-  for (unsigned i = 0; i < e->parts; i++) {
-    const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, e->part[i].quantizer);
+  const unsigned pieces = qp_lib_pieces(l, e);
+  for (unsigned n = 0; n < pieces * e->parts; n++) { /* piece by piece */
+    const unsigned i = n % e->parts, piece = n / e->parts;
+    const qp_lib_part *part = &e->part[i];
+    const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, part->quantizer);
     qp_stream_arguments *to = &a->words.stream[a->streams++];
-    to->codes = w->part[i].codes;
-    for (unsigned f = 0; f < q->fields; f++) to->field[f] = w->part[i].field[f];
+    to->codes = w->part[i].codes + part->code_bytes / pieces * piece;
+    for (unsigned f = 0; f < q->fields; f++)
+      to->field[f] = w->part[i].field[f] + part->field_bytes[f] / pieces * piece;
     for (unsigned c = 0; c < q->codebooks; c++) {
       const qp_lib_codebook *book = QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, q->codebook[c]);
-      to->codebook[c] = book->scope ? w->part[i].codebook[c] : ks->constants + book->constant;
+      to->codebook[c] = book->scope
+                            ? w->part[i].codebook[c] + part->codebook_bytes[c] / pieces * piece
+                            : ks->constants + book->constant;
     }
   }
 }
@@ -404,15 +410,21 @@ qpal_status qpal_gemm(const qpal_kernels *ks, const qpal_gemm_args *given, void 
 
 uint32_t qp_lib_find_kernel(const qpal_kernels *ks, unsigned op, uint32_t problem, unsigned columns,
                             unsigned type, bool inverse) {
+  return qp_lib_find_rotation(ks, op, problem, columns, type, inverse, 0);
+}
+
+uint32_t qp_lib_find_rotation(const qpal_kernels *ks, unsigned op, uint32_t problem,
+                              unsigned columns, unsigned type, bool inverse, unsigned block) {
+  const bool rotates = op == QPAL_ROTATE || op == QPAL_ROTATE_NORM || op == QPAL_ROTATE_GLU;
   uint32_t low = ks->first, high = ks->first + ks->count;
-  while (low < high) { /* sorted: op, problem, columns, type, INVERSE */
+  while (low < high) { /* sorted: op, problem, columns, type, INVERSE, block */
     const uint32_t middle = low + (high - low) / 2;
     const qp_lib_kernel *k = kernel_of(ks, middle);
     const uint64_t have[] = {k->op, k->problem, k->columns, k->type,
-                             (k->flags & QP_LIB_INVERSE) != 0};
-    const uint64_t want[] = {op, problem, columns, type, inverse};
+                             (k->flags & QP_LIB_INVERSE) != 0, rotates ? k->batch : 0};
+    const uint64_t want[] = {op, problem, columns, type, inverse, block};
     unsigned i = 0;
-    while (i < 4 && have[i] == want[i]) i++;
+    while (i < 5 && have[i] == want[i]) i++;
     if (have[i] == want[i]) return middle;
     if (have[i] < want[i])
       low = middle + 1;
@@ -489,7 +501,8 @@ qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given,
   if (!status) status = qp_lib_check_address("signs", a.member, a.signs, 16, false);
   if (status) return status;
   const uint32_t turn =
-      qp_lib_find_kernel(ks, QPAL_ROTATE, QP_LIB_NONE, one.linear->columns, a.type, true);
+      qp_lib_find_rotation(ks, QPAL_ROTATE, QP_LIB_NONE, one.linear->columns, a.type, true,
+                           qp_lib_rotation(ks->library, one.linear));
   if (a.signs && turn == QP_LIB_NONE)
     return qp_refuse(QPAL_E_NO_KERNEL,
                      "the library has no inverse rotation of K = %u in %s, which signs ask for: "

@@ -26,6 +26,9 @@ qpal_status qp_lib_check_weights(const qpal_library *l, const qp_lib_linear *e, 
 /* The kernel of this op and these properties; QP_LIB_NONE: there is none. */
 uint32_t qp_lib_find_kernel(const qpal_kernels *ks, unsigned op, uint32_t problem, unsigned columns,
                             unsigned type, bool inverse);
+/* The same of a rotation whose H has diagonal blocks of 'block' columns, 0: one. */
+uint32_t qp_lib_find_rotation(const qpal_kernels *ks, unsigned op, uint32_t problem,
+                              unsigned columns, unsigned type, bool inverse, unsigned block);
 
 extern const char *const qp_lib_type_names[3]; /* by qpal_type */
 

@@ -151,6 +151,8 @@ qpal_status qpal_library_linear(const qpal_library *l, unsigned group, unsigned 
                           .rows = e->rows,
                           .columns = e->columns,
                           .parts = e->parts,
+                          .pieces = qp_lib_pieces(l, e),
+                          .rotation = qp_lib_rotation(l, e),
                           .bytes = e->parts ? 4ull * e->rows : 2ull * e->rows * e->columns};
   for (unsigned i = 0; i < e->parts; i++) {
     describe_part(l, &e->part[i], &own.part[i]);
@@ -158,7 +160,7 @@ qpal_status qpal_library_linear(const qpal_library *l, unsigned group, unsigned 
     for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++) own.bytes += own.part[i].field_bytes[f];
     for (unsigned c = 0; c < QPAL_MAX_CODEBOOKS; c++) own.bytes += own.part[i].codebook_bytes[c];
   }
-  return qp_give(info, &own, sizeof own, sizeof own, "qpal_linear_info");
+  return qp_give(info, &own, sizeof own, offsetof(qpal_linear_info, pieces), "qpal_linear_info");
 }
 
 static uint64_t image_bytes(const qpal_library *l, uint32_t image) {
@@ -176,7 +178,7 @@ qpal_status qpal_library_kernel(const qpal_library *l, unsigned index, qpal_kern
                                 .type = k->type,
                                 .out_type = k->out_type,
                                 .columns = k->columns,
-                                .batch = k->batch,
+                                .batch = qp_lib_reads_rows(k->op) ? 0 : k->batch,
                                 .grid = k->grid,
                                 .block = k->block,
                                 .smem_bytes = k->smem_bytes,

@@ -73,9 +73,8 @@ static qpal_status check_absent(const qpal_rotate_args *a) {
   if (name)
     return qp_refuse(QPAL_E_ARG, "%s is given, which a %s does not read", name,
                      prologue[a->prologue].name);
-  if (!a->reserved && !a->reserved2) return QPAL_OK;
-  return qp_refuse(QPAL_E_ARG, "reserved%s is %u; it must be 0", a->reserved ? "" : "2",
-                   a->reserved ? a->reserved : a->reserved2);
+  if (!a->reserved) return QPAL_OK;
+  return qp_refuse(QPAL_E_ARG, "reserved is %u; it must be 0", a->reserved);
 }
 
 static qpal_status check_prologue(qpal_rotate_args *a) {
@@ -135,12 +134,13 @@ qpal_status qpal_rotate(const qpal_kernels *ks, const qpal_rotate_args *given, v
   qpal_status status = qp_take(&a, given, sizeof a, LEAST, "qpal_rotate_args");
   if (!status) status = check(ks->library, &a);
   if (status) return status;
-  const uint32_t kernel = qp_lib_find_kernel(ks, prologue[a.prologue].op, QP_LIB_NONE, a.columns,
-                                             a.type, a.inverse != 0);
+  const unsigned block = a.block == a.columns ? 0 : a.block;
+  const uint32_t kernel = qp_lib_find_rotation(ks, prologue[a.prologue].op, QP_LIB_NONE, a.columns,
+                                               a.type, a.inverse != 0, block);
   if (kernel == QP_LIB_NONE)
-    return qp_refuse(QPAL_E_NO_KERNEL, "the library has no %s%s of K = %u in %s",
+    return qp_refuse(QPAL_E_NO_KERNEL, "the library has no %s%s of K = %u%s in %s",
                      a.inverse ? "inverse " : "", prologue[a.prologue].name, a.columns,
-                     qp_lib_type_names[a.type]);
+                     block ? " in blocks" : "", qp_lib_type_names[a.type]);
   if (!a.rows) return QPAL_OK;
   const qp_lib_arguments to = arguments_of(&a);
   void *before = qp_device_enter(ks->device);

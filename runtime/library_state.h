@@ -52,8 +52,11 @@ unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t proble
 bool qp_lib_reads_rows(uint32_t op);
 /* gemm, with a gated linear unit or not. */
 bool qp_lib_multiplies(uint32_t op);
-/* Streams of a problem: the parts of all its linears. */
+/* Streams of a problem: the parts of all its linears, in each of their pieces. */
 unsigned qp_lib_streams(const qpal_library *l, uint32_t problem);
+/* Pieces of a linear's K, at least 1; columns of a diagonal block of its rotation, 0: K. */
+unsigned qp_lib_pieces(const qpal_library *l, const qp_lib_linear *e);
+unsigned qp_lib_rotation(const qpal_library *l, const qp_lib_linear *e);
 
 /* Its kernels take strides: rows of X, Y and residuals need not lie close. */
 bool qp_lib_has_strides(const qpal_library *l);

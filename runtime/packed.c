@@ -22,6 +22,8 @@ typedef struct quantizer {
 typedef struct linear {
   char name[NAME_BYTES], signs[NAME_BYTES], quantizer[64]; /* signs "": x is not rotated */
   uint64_t rows, columns;
+  uint64_t rotation, slices; /* columns of a diagonal block of H, 0: all; what ranks can share */
+  char split[8];             /* "rows", "columns" or "": it is whole */
   float *scale;           /* [rows], where the file holds fp16; NULL: the file's are taken */
   unsigned listed, parts; /* a split of a narrow linear lists parts of no columns: none is kept */
   struct {
@@ -33,6 +35,7 @@ typedef struct linear {
 struct qpal_packed {
   char *path; /* as it was opened */
   qp_safetensors *tensors;
+  unsigned rank, size; /* which of how many that share the model; 0, 1: all of it */
   size_t quantizers, linears;
   quantizer *quantizer;
   linear *linear;
@@ -146,6 +149,12 @@ static qp_status read_linear(qpal_packed *p, qp_json_scan *s) {
       status = qp_json_scan_unsigned(s, &l->columns);
     else if (!strcmp(key, "signs") && qp_json_scan_peek(s) != QP_JSON_NULL)
       status = qp_json_scan_text(s, l->signs, sizeof l->signs);
+    else if (!strcmp(key, "rotation"))
+      status = qp_json_scan_unsigned(s, &l->rotation);
+    else if (!strcmp(key, "split"))
+      status = qp_json_scan_text(s, l->split, sizeof l->split);
+    else if (!strcmp(key, "slices"))
+      status = qp_json_scan_unsigned(s, &l->slices);
     else if (!strcmp(key, "parts"))
       status = read_parts(s, l);
     else
@@ -179,9 +188,9 @@ static qp_status read_section(qpal_packed *p, const char *file, const char *text
       status = qp_json_scan_skip(&s, NULL, NULL);
   }
   if (!status) status = qp_json_scan_end(&s);
-  if (!status && version != 1 && version != 2)
+  if (!status && (version < 1 || version > 3))
     status = qp_fail(err, QP_E_ARG,
-                     "%s: packed weights of version %llu; this libqpal reads versions 1 and 2",
+                     "%s: packed weights of version %llu; this libqpal reads versions 1 to 3",
                      file, (unsigned long long)version);
   return status;
 }
@@ -211,9 +220,9 @@ static qp_status read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
                    "%s: metadata 'format' is '%.40s'; packed weights of qpal quantize say "
                    "'qpal-packed'",
                    file, format ? format : "");
-  if (!version || (strcmp(version, "1") != 0 && strcmp(version, "2") != 0))
+  if (!version || strlen(version) != 1 || *version < '1' || *version > '3')
     return qp_fail(err, QP_E_ARG,
-                   "%s: packed weights of version '%.40s'; this libqpal reads versions 1 and 2",
+                   "%s: packed weights of version '%.40s'; this libqpal reads versions 1 to 3",
                    file, version ? version : "");
   qp_status status = check_job(p, shard, err);
   if (status) return status;
@@ -268,16 +277,53 @@ static int by_name(const void *a, const void *b) {
   return strcmp(((const linear *)a)->name, ((const linear *)b)->name);
 }
 
+/* Can so many ranks share it? */
+static qp_status check_ranks(const qpal_packed *p, qp_error *err) {
+  bool shared = p->size == 1;
+  for (size_t i = 0; i < p->linears; i++) {
+    const linear *l = &p->linear[i];
+    const bool columns = !strcmp(l->split, "columns");
+    if (*l->split && !columns && strcmp(l->split, "rows") != 0)
+      return qp_fail(err, QP_E_ARG, "linear '%s': split '%s'; rows and columns are known", l->name,
+                     l->split);
+    shared |= *l->split || strstr(l->name, ".experts.");
+    if (!*l->split) continue;
+    const uint64_t of = columns ? l->columns : l->rows, n = l->slices;
+    if (!n || n > 4096 || of % (32 * n) || (n % p->size && p->size % n) ||
+        (columns && n < p->size))
+      return qp_fail(err, QP_E_ARG,
+                     "linear '%s': its %llu %s are in %llu slices, which %u ranks cannot share",
+                     l->name, (unsigned long long)of, l->split, (unsigned long long)n, p->size);
+  }
+  return shared ? QP_OK
+                : qp_fail(err, QP_E_ARG,
+                          "%s was packed for one rank, not %u (qpal quantize --tp)", p->path,
+                          p->size);
+}
+
 qpal_status qpal_packed_open(const char *path, qpal_packed **out) {
+  return qpal_packed_open_rank(path, 0, 1, out);
+}
+
+qpal_status qpal_packed_open_rank(const char *path, unsigned rank, unsigned size,
+                                  qpal_packed **out) {
   qp_error err = {.text = ""};
   if (!path || !out) return qp_refuse(QPAL_E_ARG, "%s is NULL", path ? "out" : "path");
+  if (rank >= size)
+    return qp_refuse(QPAL_E_ARG, "rank is %u of %u; 0 to size - 1 are possible", rank, size);
   qpal_packed *p = calloc(1, sizeof *p);
   if (!p) return qp_refuse(QPAL_E_NOMEM, "no memory for packed weights");
+  p->rank = rank;
+  p->size = size;
   qp_status status = (p->path = strdup(path)) ? QP_OK : no_memory(&err);
   if (!status) status = qp_safetensors_open(path, &p->tensors, &err);
   for (unsigned i = 0; !status && i < qp_safetensors_shards(p->tensors); i++)
     status = read_shard(p, i, &err);
   if (!status && p->linears) qsort(p->linear, p->linears, sizeof *p->linear, by_name);
+  const bool whole = !status;
+  if (!status) status = check_ranks(p, &err);
+  if (status && whole && size > 1)
+    return qpal_packed_close(p), qp_refuse(QPAL_E_ARG, "%s", err.text);
   for (size_t i = 0; !status && i < p->linears; i++) {
     status = widen_scales(p, &p->linear[i], &err);
     if (!status) status = check_scales(p, &p->linear[i], &err);
@@ -318,21 +364,39 @@ qpal_status qpal_packed_verify(const qpal_packed *p) {
 
 /* ---- Finding ---- */
 
-/* The bytes of "NAME.what", which must be there with the size that is expected. */
-static qpal_status find_bytes(const qpal_packed *p, const char *name, uint64_t bytes,
+/* The slices of a linear that this rank has: 'count' of as many equal ones, slice 'at' of them. */
+typedef struct share {
+  uint64_t count, at;
+} share;
+
+static bool by_rows(const linear *l) { return !strcmp(l->split, "rows"); }
+static bool by_columns(const linear *l) { return !strcmp(l->split, "columns"); }
+
+/* Of rows, several ranks have one slice where there are fewer of them. */
+static share share_of(const qpal_packed *p, const linear *l) {
+  if (!by_rows(l) && !by_columns(l)) return (share){1, 0};
+  if (l->slices >= p->size) return (share){p->size, p->rank};
+  return (share){l->slices, p->rank * l->slices / p->size};
+}
+
+/* The rank's slice of the bytes of "NAME.what": 'bytes' of them, as the library says. */
+static qpal_status find_slice(const qpal_packed *p, const char *name, uint64_t bytes, share of,
                               qpal_bytes *out) {
   const qp_tensor *t = qp_safetensors_find(p->tensors, name);
   if (!t) return qp_refuse(QPAL_E_FORMAT, "packed weights: tensor '%s' is missing", name);
-  if (t->bytes != bytes)
+  if (t->bytes % of.count || t->bytes / of.count != bytes)
     return qp_refuse(QPAL_E_MISMATCH,
-                     "packed weights: tensor '%s' has %llu bytes; the library's kernels read %llu",
-                     name, (unsigned long long)t->bytes, (unsigned long long)bytes);
-  *out = (qpal_bytes){t->data, bytes};
+                     "packed weights: tensor '%s' has %llu bytes%s; the library's kernels read "
+                     "%llu",
+                     name, (unsigned long long)(t->bytes / of.count),
+                     of.count > 1 ? " a slice" : "", (unsigned long long)bytes);
+  *out = (qpal_bytes){t->data + bytes * of.at, bytes};
   return QPAL_OK;
 }
 
 static qpal_status find_part(const qpal_packed *p, const linear *l, unsigned i,
                              const qpal_part_info *part, qpal_packed_linear *own) {
+  const share of = share_of(p, l);
   char name[NAME_BYTES + 64];
   const unsigned number = l->part[i].number;
   if (l->part[i].column != part->column || l->part[i].columns != part->columns)
@@ -343,15 +407,18 @@ static qpal_status find_part(const qpal_packed *p, const linear *l, unsigned i,
                      (unsigned long long)l->part[i].column + l->part[i].columns, part->column,
                      part->column + part->columns);
   snprintf(name, sizeof name, "%s.codes.%u", l->name, number);
-  qpal_status status = find_bytes(p, name, part->code_bytes, &own->part[i].codes);
+  qpal_status status = find_slice(p, name, part->code_bytes, of, &own->part[i].codes);
   for (unsigned f = 0; f < part->fields && !status; f++) {
     snprintf(name, sizeof name, "%s.field.%u.%u", l->name, number, f);
-    status = find_bytes(p, name, part->field_bytes[f], &own->part[i].field[f]);
+    status = find_slice(p, name, part->field_bytes[f], of, &own->part[i].field[f]);
   }
   for (unsigned c = 0; c < part->codebooks && !status; c++) {
     if (!part->codebook_bytes[c]) continue;
     snprintf(name, sizeof name, "%s.codebook.%u.%u", l->name, number, c);
-    status = find_bytes(p, name, part->codebook_bytes[c], &own->part[i].codebook[c]);
+    const qp_tensor *t = qp_safetensors_find(p->tensors, name);
+    const bool whole = by_rows(l) && t && t->bytes == part->codebook_bytes[c]; /* all rows' */
+    status = find_slice(p, name, part->codebook_bytes[c], whole ? (share){1, 0} : of,
+                        &own->part[i].codebook[c]);
   }
   return status;
 }
@@ -374,12 +441,24 @@ static qpal_status compare(const qpal_packed *p, const linear *l, const qpal_lin
                      "linear '%s': layout version %llu in the weights, %u in the "
                      "library",
                      l->name, (unsigned long long)own->layout, q->layout);
-  if (l->rows != info->rows || l->columns != info->columns || l->parts != info->parts)
+  const uint64_t count = share_of(p, l).count;
+  const uint64_t rows = by_rows(l) ? l->rows / count : l->rows;
+  const uint64_t columns = by_columns(l) ? l->columns / count : l->columns;
+  if (rows != info->rows || columns != info->columns || l->parts != info->parts)
     return qp_refuse(QPAL_E_MISMATCH,
-                     "linear '%s': %llu x %llu in %u parts in the weights, %u x %u in %u in the "
+                     "linear '%s': %llu x %llu in %u parts in the weights%s, %u x %u in %u in the "
                      "library",
-                     l->name, (unsigned long long)l->rows, (unsigned long long)l->columns, l->parts,
-                     info->rows, info->columns, info->parts);
+                     l->name, (unsigned long long)rows, (unsigned long long)columns, l->parts,
+                     count > 1 ? " of a rank" : "", info->rows, info->columns, info->parts);
+  const uint64_t pieces = by_columns(l) ? l->slices / count : 1;
+  const uint64_t block = l->rotation ? l->rotation : l->columns;
+  const uint64_t known = info->rotation ? info->rotation : info->columns;
+  if (pieces != info->pieces || (*l->signs && block != known))
+    return qp_refuse(QPAL_E_MISMATCH,
+                     "linear '%s': %llu pieces of K, rotation in blocks of %llu in the weights; %u "
+                     "and %llu in the library: export it for the ranks that they were packed for",
+                     l->name, (unsigned long long)pieces, (unsigned long long)block, info->pieces,
+                     (unsigned long long)known);
   return QPAL_OK;
 }
 
@@ -423,12 +502,14 @@ static qpal_status find(const qpal_packed *p, const qpal_library *library, unsig
   for (unsigned i = 0; i < info.parts && !status; i++)
     status = find_part(p, l, i, &info.part[i], &own);
   snprintf(name, sizeof name, "%s.row_scales", l->name);
+  const share of = share_of(p, l), all = {1, 0};
   if (!status && l->scale)
-    own.scale = (qpal_bytes){l->scale, 4ull * info.rows};
+    own.scale = (qpal_bytes){l->scale + (by_rows(l) ? info.rows * of.at : 0), 4ull * info.rows};
   else if (!status)
-    status = find_bytes(p, name, 4ull * info.rows, &own.scale);
+    status = find_slice(p, name, 4ull * info.rows, by_rows(l) ? of : all, &own.scale);
   if (!status && *l->signs)
-    status = find_bytes(p, l->signs, (info.columns + 31ull) / 32 * 4, &own.signs);
+    status = find_slice(p, l->signs, (info.columns + 31ull) / 32 * 4, by_columns(l) ? of : all,
+                        &own.signs);
   return status ? status : qp_give(out, &own, sizeof own, sizeof own, "qpal_packed_linear");
 }
 
@@ -441,19 +522,45 @@ qpal_status qpal_packed_find_expert(const qpal_packed *p, const qpal_library *li
                                     unsigned group, unsigned member, unsigned expert,
                                     qpal_packed_linear *out) {
   qpal_group_info g = {.size = sizeof g};
-  const qpal_status status = qpal_library_group(library, group, &g);
+  qpal_linear_info info = {.size = sizeof info};
+  char last[NAME_BYTES];
+  if (!p) return qp_refuse(QPAL_E_ARG, "packed is NULL");
+  qpal_status status = qpal_library_group(library, group, &g);
+  if (!status) status = qpal_library_linear(library, group, member, &info);
   if (status) return status;
   if (expert >= g.experts)
     return qp_refuse(QPAL_E_ARG, "expert %u: group '%s' has %u", expert, g.name, g.experts);
-  return find(p, library, group, member, expert, out);
+  status = name_expert(info.tensor, g.experts * p->size - 1, last); /* of all ranks */
+  const bool sliced = !status && p->size > 1 && find_linear(p, last);
+  return status ? status
+                : find(p, library, group, member, expert + (sliced ? p->rank * g.experts : 0), out);
+}
+
+/* The linear whose bias a tensor is, or NULL. */
+static const linear *biased_by(const qpal_packed *p, const char *name) {
+  static const char end[] = ".bias";
+  char of[NAME_BYTES];
+  const size_t n = strlen(name), tail = sizeof end - 1;
+  if (n <= tail || n >= sizeof of || strcmp(name + n - tail, end) != 0) return NULL;
+  snprintf(of, sizeof of, "%.*s", (int)(n - tail), name);
+  return find_linear(p, of);
 }
 
 qpal_status qpal_packed_tensor(const qpal_packed *p, const char *name, qpal_tensor *out) {
   if (!p || !name) return qp_refuse(QPAL_E_ARG, "%s is NULL", p ? "name" : "packed");
   const qp_tensor *t = qp_safetensors_find(p->tensors, name);
-  if (!t) return qp_refuse(QPAL_E_ARG, "the packed weights have no tensor '%s'", name);
+  const linear *l = p->size > 1 ? biased_by(p, name) : NULL;
+  if (!t || (l && by_columns(l) && p->rank))
+    return qp_refuse(QPAL_E_ARG, "the packed weights have no tensor '%s'%s", name,
+                     t ? " but rank 0's, which adds it" : "");
   qpal_tensor own = {
       .bytes = {t->data, t->bytes}, .type = qp_tensor_type_name(t->type), .dims = t->dims};
   for (unsigned i = 0; i < t->dims && i < 8; i++) own.dim[i] = t->shape[i];
+  if (l && by_rows(l)) {
+    const share of = share_of(p, l);
+    own.bytes.bytes /= of.count;
+    own.bytes.data = t->data + own.bytes.bytes * of.at;
+    own.dim[0] /= of.count;
+  }
   return qp_give(out, &own, sizeof own, sizeof own, "qpal_tensor");
 }

@@ -225,6 +225,10 @@ typedef struct qpal_linear_info {
   unsigned parts;
   uint64_t bytes; /* of all parts together, and the row scales */
   qpal_part_info part[QPAL_MAX_PARTS];
+  unsigned pieces;   /* equal ranges of K that kernels read as linears of their own: each array of
+                        a part holds them one behind another, 'column' and 'columns' are those of
+                        the first; 1: there is one (`qpal export --tp`) */
+  unsigned rotation; /* columns of a diagonal block of H, qpal_rotate_args.block; 0: K */
 } qpal_linear_info;
 QPAL_API qpal_status qpal_library_linear(const qpal_library *library, unsigned group,
                                          unsigned member, qpal_linear_info *info);
@@ -259,6 +263,16 @@ typedef struct qpal_packed qpal_packed;
 ** QPAL_E_IO, QPAL_E_FORMAT (names file, tensor and reason), QPAL_E_NOMEM.
 */
 QPAL_API qpal_status qpal_packed_open(const char *path, qpal_packed **out);
+/*
+** The same as rank 'rank' of 'size' that share the model: of a linear that they share (PACKED.md)
+** qpal_packed_find gives the rank's slice, which a library for as many ranks reads (`qpal export
+** --tp`).  Rows of q, k, v, gate and up are the rank's own; y of o and down is to be added up over
+** ranks, so that one of them alone adds a bias or residual.  Where a library holds a slice of the
+** experts, its expert 0 is the rank's first.
+** QPAL_E_ARG: 'rank' is not below 'size', or the weights were not packed for so many ranks.
+*/
+QPAL_API qpal_status qpal_packed_open_rank(const char *path, unsigned rank, unsigned size,
+                                           qpal_packed **out);
 /* After the last use of host addresses that it gave.  NULL is allowed. */
 QPAL_API void qpal_packed_close(qpal_packed *packed);
 
@@ -303,7 +317,9 @@ QPAL_API qpal_status qpal_packed_find_expert(const qpal_packed *packed, const qp
                                              qpal_packed_linear *out);
 
 /* A tensor of the packed files that is no quantized linear (embedding, norm, bias): its bytes, its
-   type ("F16", "BF16", "F32") and its shape.  QPAL_E_ARG: there is none of this name. */
+   type ("F16", "BF16", "F32") and its shape.  A rank has its slice of the bias of a linear whose
+   rows are shared; the bias of one whose columns are is rank 0's alone.  QPAL_E_ARG: there is none
+   of this name. */
 typedef struct qpal_tensor {
   size_t size;
   qpal_bytes bytes;
@@ -548,15 +564,16 @@ typedef struct qpal_rotate_args {
   qpal_ptr up;                  /* GLU: [rows][K], aligned to 16 bytes, as all below */
   unsigned up_stride;           /* of up; 0: K */
   float eps, weight_offset;     /* NORM */
-  unsigned reserved;            /* 0 */
+  unsigned block;               /* columns of a diagonal block of H, which divides K; 0: K */
   qpal_ptr residual;            /* NORM: [rows][K], close rows; 0: none */
   qpal_ptr sum;                 /* NORM: [rows][K], close rows, may be residual; 0: not written */
   qpal_ptr weight, post_weight; /* NORM: [K] of 'type'; weight 0: 1 without offset; post_weight 0:
                                    x is not normalized before it is added */
   float limit;                  /* GLU; 0: none */
-  unsigned reserved2;           /* 0 */
+  unsigned reserved;            /* 0 */
 } qpal_rotate_args;
-/* Like qpal_gemm.  QPAL_E_NO_KERNEL: no rotation of this K, type, direction and prologue. */
+/* Like qpal_gemm.  QPAL_E_NO_KERNEL: no rotation of this K, block, type, direction and
+   prologue. */
 QPAL_API qpal_status qpal_rotate(const qpal_kernels *kernels, const qpal_rotate_args *args,
                                  void *stream);
 

@@ -81,7 +81,7 @@ static inline void add_group(qp_library_writer *w, const qp_quantizer *const q[2
   qp_error err = {.text = ""};
   uint32_t linear[2];
   for (unsigned i = 0; i < 2; i++) {
-    qp_library_writer_linear(w, q[i], 32, 128, &linear[i], &err);
+    qp_library_writer_linear(w, q[i], 32, 128, 0, 0, &linear[i], &err);
     qp_library_writer_problem(w, &linear[i], 1, 128, "", &alone[i], &err);
   }
   qp_library_writer_problem(w, linear, 2, 128, "tensor", both, &err);

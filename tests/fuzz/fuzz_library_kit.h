@@ -86,7 +86,7 @@ static inline uint32_t kit_group(qp_library_writer *w, const char *name,
   uint32_t linear[2] = {0}, both;
   const unsigned which = (unsigned)(name[1] - '0');
   for (unsigned i = 0; i < members; i++) {
-    must(!qp_library_writer_linear(w, q[i], KIT_ROWS, KIT_COLUMNS, &linear[i], &err));
+    must(!qp_library_writer_linear(w, q[i], KIT_ROWS, KIT_COLUMNS, 0, 0, &linear[i], &err));
     must(!qp_library_writer_problem(w, &linear[i], 1, KIT_COLUMNS, "", &alone[i], &err));
   }
   must(!qp_library_writer_problem(w, linear, members, KIT_COLUMNS, name, &both, &err));

@@ -32,8 +32,18 @@ typedef struct export_options {
   const char *folder, *file, *c_source, *shared;
   qp_shapes shape;
   bool head, out_f32, no_dequant, no_rotation, inverse, rotate, glu, no_pdl, untuned;
-  unsigned decoder, workers;
+  unsigned decoder, workers, tp, ep, ranks;
 } export_options;
+
+/* Which ranks the library is for, and which the packed weights were made for. */
+static qp_status check_ranks(const export_options *o, unsigned ranks, unsigned made,
+                             qp_error *err) {
+  if (ranks && made && made <= QP_PARALLEL_RANKS && made % ranks == 0) return QP_OK;
+  return qp_fail(err, QP_E_ARG,
+                 "--tp %u%s: the library is for %u ranks, which must divide the 1, 2, 4 or 8 that "
+                 "the weights were packed for",
+                 made, o->plan ? "" : ", --ranks", ranks);
+}
 
 /* Take the next item of a list separated by commas; false at its end.  QP_E_ARG by 'item' "" . */
 static bool next_item(const char **list, char *item, size_t size) {
@@ -125,7 +135,12 @@ static qp_status groups_of_plan(qp_session *s, const export_options *o, char *mo
   qp_status status = qp_plan_read(o->plan, &plan, err);
   if (status) return status;
   status = qp_problems_check_plan(&plan, s->families, err);
+  const unsigned ranks = plan.ranks ? plan.ranks : 1, made = o->tp ? o->tp : ranks;
+  if (!status && o->ranks && o->ranks != ranks)
+    status = qp_fail(err, QP_E_ARG, "--ranks %u: the plan is for %u", o->ranks, ranks);
+  if (!status) status = check_ranks(o, ranks, made, err);
   if (!status) status = qp_export_plan_groups(&plan, s->palette, g, n, err);
+  if (!status) qp_export_cut_groups(*g, *n, ranks, made);
   if (status) qp_fail_prefix(err, status, "%s", o->plan);
   snprintf(model, size, "%s", plan.model);
   qp_plan_free(&plan);
@@ -153,7 +168,14 @@ static qp_status groups_of_quantizers(qp_session *s, const export_options *o, ch
     if (!status && o->embedding &&
         (status = qp_palette_find(s->palette, o->embedding, &embedding, err)))
       qp_fail_prefix(err, status, "--embedding");
-    if (!status) status = qp_export_model_groups(m, q[0], embedding, o->path, o->head, g, n, err);
+    const unsigned made = o->tp ? o->tp : 1, ranks = o->ranks ? o->ranks : made;
+    const qp_parallel_ways ways = {ranks, o->ep};
+    qp_model rank;
+    if (!status) status = check_ranks(o, ranks, made, err);
+    if (!status) status = qp_parallel_split(m, &ways, &rank, err);
+    if (!status)
+      status = qp_export_model_groups(&rank, q[0], embedding, o->path, o->head, g, n, err);
+    if (!status) qp_export_cut_groups(*g, *n, ranks, made);
     if (!status) snprintf(model, size, "%s", m->name);
     if (models) qp_models_close(models);
   }
@@ -172,6 +194,10 @@ static qp_status check_options(const export_options *o, size_t words, qp_error *
   if (!o->plan && !o->quantizer) return qp_fail(err, QP_E_ARG, "--quantizer is needed");
   if (o->embedding && !o->model)
     return qp_fail(err, QP_E_ARG, "--embedding: with --model; a plan says so itself");
+  if (o->shape.count && (o->tp || o->ep || o->ranks))
+    return qp_fail(err, QP_E_ARG, "--tp, --ep, --ranks: with --plan or --model");
+  if (o->plan && o->ep)
+    return qp_fail(err, QP_E_ARG, "--ep: a plan says so itself (qpal plan --ep)");
   if (o->plan && o->quantizer)
     return qp_fail(err, QP_E_ARG, "--quantizer: a plan has its own quantizers");
   return QP_OK;
@@ -264,6 +290,11 @@ int qp_cmd_export(int argc, char **argv) {
       QP_FLAG("head", o.head, "--model: the lm_head, too"),
       QP_TEXT("embedding", o.embedding, "Q",
               "--model: the packed embedding, too (of a tied model it is the lm_head)"),
+      QP_NUMBER("tp", o.tp, "N",
+                "tensor parallelism: weights that were packed for N ranks (as the plan says, or 1)",
+                1, 8),
+      QP_NUMBER("ranks", o.ranks, "R", "the library is for R of them, which divides N (N)", 1, 8),
+      QP_NUMBER("ep", o.ep, "N", "--model: ranks have 1/N of the experts each (1)", 1, 8),
       QP_TEXT("path", o.path, "PATH", "of --model or --shape: tensor (default) or cuda"),
       QP_TEXT("gpu", o.gpu, "GPU,...", "what to compile for"),
       QP_TEXT("batch", o.batch, "N,...", "rows of activations; 1,2,4,8"),

@@ -116,7 +116,7 @@ static qp_status add_group(export *e, const qp_export_group *g) {
   for (unsigned m = 0; m < g->members && !status; m++) {
     record.tensor[m] = qp_library_writer_string(e->writer, g->member[m].tensor);
     status = qp_library_writer_linear(e->writer, g->member[m].quantizer, g->member[m].rows,
-                                      g->columns, &linear[m], e->err);
+                                      g->columns, g->pieces, g->rotation, &linear[m], e->err);
     if (!status)
       status = qp_library_writer_problem(e->writer, &linear[m], 1, g->columns, "",
                                          &record.single[m], e->err);
@@ -164,7 +164,7 @@ static qp_status add_job(export *e, uint32_t target, uint32_t problem, const qp_
       .columns = p->columns,
       .type = (uint32_t)p->type,
       .out_type = (uint32_t)(rows ? p->out_type : p->type),
-      .batch = rows || routed ? p->batch : 0,
+      .batch = rows || routed ? p->batch : qp_op_rotates(p->op) ? p->rotation : 0,
       .experts = (uint16_t)(routed ? p->experts : 0),
       .top_k = (uint8_t)(routed ? p->top_k : 0),
       .tile = (uint8_t)(routed ? p->tile : 0),
@@ -256,6 +256,8 @@ static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dty
   const qp_export_group *g = what->group;
   qp_problem p = base_problem(e, target, type, g->columns);
   p.op = what->op;
+  p.pieces = g->pieces;
+  p.rotation = rotate ? g->rotation : 0;
   p.rotate_fused = rotate;
   p.segments = g->members;
   for (unsigned m = 0; m < g->members; m++) {
@@ -290,33 +292,42 @@ static qp_status add_single(export *e, uint32_t target, const posed *what, qp_dt
   const qp_export_group *g = what->group;
   qp_problem p = base_problem(e, target, type, g->columns);
   p.op = what->op;
+  p.pieces = p.op == QP_OP_DEQUANT ? g->pieces : 0;
+  p.rotation = p.op == QP_OP_GATHER ? g->rotation : 0;
   p.segments = 1;
   p.segment[0].quantizer = g->member[what->member].quantizer;
   p.segment[0].rows = g->member[what->member].rows;
   return make_kernel(e, target, what->index, "", &p);
 }
 
+/* Do two groups read x of one length, rotated alike? */
+static bool has_input_of(const qp_export_group *a, const qp_export_group *b) {
+  return a->columns == b->columns && a->rotation == b->rotation;
+}
+
 /* A kernel that reads no packed weights. */
 static qp_status add_of_rows(export *e, uint32_t target, qp_op op, qp_dtype type, unsigned columns,
-                             bool inverse) {
+                             unsigned rotation, bool inverse) {
   qp_problem p = base_problem(e, target, type, columns);
   p.op = op;
+  p.rotation = rotation;
   p.inverse = inverse;
   return make_kernel(e, target, QP_LIB_NONE, "", &p);
 }
 
-/* With what makes the input of the groups that read this K, and with what the request names. */
-static qp_status add_prologues(export *e, uint32_t target, qp_dtype type, unsigned columns) {
+/* With what makes the input of the groups that read such x, and with what the request names. */
+static qp_status add_prologues(export *e, uint32_t target, qp_dtype type,
+                               const qp_export_group *like) {
   bool by[QP_PRODUCERS] = {[QP_PRODUCER_NORM] = e->r->norm, [QP_PRODUCER_GLU] = e->r->glu};
   qp_status status = QP_OK;
   for (size_t i = 0; i < e->r->groups && !e->r->no_prologue; i++) {
     const qp_export_group *g = &e->r->group[i];
-    if (g->columns == columns && g->member[0].quantizer && !g->lookup_only) by[g->input] = true;
+    if (has_input_of(g, like) && g->member[0].quantizer && !g->lookup_only) by[g->input] = true;
   }
   if (by[QP_PRODUCER_NORM])
-    status = add_of_rows(e, target, QP_OP_ROTATE_NORM, type, columns, false);
+    status = add_of_rows(e, target, QP_OP_ROTATE_NORM, type, like->columns, like->rotation, false);
   if (!status && by[QP_PRODUCER_GLU])
-    status = add_of_rows(e, target, QP_OP_ROTATE_GLU, type, columns, false);
+    status = add_of_rows(e, target, QP_OP_ROTATE_GLU, type, like->columns, like->rotation, false);
   return status;
 }
 
@@ -324,14 +335,14 @@ static qp_status add_prologues(export *e, uint32_t target, qp_dtype type, unsign
 static qp_status add_rotations(export *e, uint32_t target, qp_dtype type) {
   qp_status status = QP_OK;
   for (size_t i = 0; i < e->problems && !status; i++) {
-    const unsigned columns = e->problem[i].group->columns;
+    const qp_export_group *g = e->problem[i].group;
     bool known = false;
-    for (size_t j = 0; j < i; j++) known |= e->problem[j].group->columns == columns;
+    for (size_t j = 0; j < i; j++) known |= has_input_of(e->problem[j].group, g);
     if (known) continue;
-    status = add_of_rows(e, target, QP_OP_ROTATE, type, columns, false);
+    status = add_of_rows(e, target, QP_OP_ROTATE, type, g->columns, g->rotation, false);
     if (!status && e->r->inverse)
-      status = add_of_rows(e, target, QP_OP_ROTATE, type, columns, true);
-    if (!status) status = add_prologues(e, target, type, columns);
+      status = add_of_rows(e, target, QP_OP_ROTATE, type, g->columns, g->rotation, true);
+    if (!status) status = add_prologues(e, target, type, g);
   }
   return status;
 }
@@ -339,7 +350,7 @@ static qp_status add_rotations(export *e, uint32_t target, qp_dtype type) {
 /* What stands between the linears of a decoder: attention, and the choice of a token, which reads
    rows of an embedding as long as what norms make. */
 static qp_status add_decoder(export *e, uint32_t target, qp_dtype type) {
-  qp_status status = add_of_rows(e, target, QP_OP_ATTEND, type, e->r->decoder, false);
+  qp_status status = add_of_rows(e, target, QP_OP_ATTEND, type, e->r->decoder, 0, false);
   unsigned last = 0;
   for (size_t i = 0; i < e->r->groups && !status; i++) {
     const qp_export_group *g = &e->r->group[i];
@@ -347,7 +358,7 @@ static qp_status add_decoder(export *e, uint32_t target, qp_dtype type) {
     for (size_t j = 0; j < i && !known; j++)
       known = e->r->group[j].input == QP_PRODUCER_NORM && e->r->group[j].columns == g->columns;
     if (known) continue;
-    status = add_of_rows(e, target, QP_OP_PICK, type, last = g->columns, false);
+    status = add_of_rows(e, target, QP_OP_PICK, type, last = g->columns, 0, false);
   }
   if (status || last) return status;
   return qp_fail(e->err, QP_E_ARG,

@@ -34,6 +34,8 @@ typedef struct qp_export_group {
   bool lookup_only; /* ... and is no lm_head: without gemms and dequant */
   int block;        /* -1: none */
   unsigned columns; /* K */
+  unsigned pieces, rotation; /* as in qp_problem, of all members; 0: one */
+  bool shares_columns;       /* ranks divide its columns, not its rows */
   qp_model_producer input; /* what makes it: QP_PRODUCER_OTHER where it is not known */
   bool glu; /* two members, up and gate in this order */
   unsigned experts, top_k; /* of members that are stacks; 0: they are not */

@@ -72,6 +72,7 @@ static qp_status plan_group(const qp_plan *plan, const qp_plan_launch *l,
     snprintf(g->member[m].tensor, sizeof g->member[m].tensor, "%s", e->tensor);
   }
   g->input = qp_model_producer_of(plan->linear[l->linear[0]].role);
+  g->shares_columns = qp_parallel_divides_columns(role[0]) && !g->experts;
   g->glu = g->members == 2 && qp_model_gates(role[0], role[1]);
   name_group(g, role);
   if (quantized && quantized != l->members)
@@ -132,6 +133,7 @@ static qp_status model_group(const qp_model *m, unsigned block, unsigned group,
     qp_model_tensor(m, from->linear[i], block, g->member[i].tensor);
   }
   g->input = qp_model_producer_of(role[0]);
+  g->shares_columns = qp_parallel_divides_columns(role[0]) && !g->experts;
   g->glu = g->members == 2 && qp_model_gates(role[0], role[1]);
   name_group(g, role);
   return check_stacks(m->name, g, err);
@@ -169,6 +171,15 @@ qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q,
   *out = g;
   *count = n;
   return QP_OK;
+}
+
+void qp_export_cut_groups(qp_export_group *group, size_t groups, unsigned ranks, unsigned made) {
+  const unsigned pieces = made / ranks;
+  for (size_t i = 0; i < groups && pieces > 1; i++) {
+    if (!group[i].shares_columns) continue;
+    group[i].pieces = pieces;
+    group[i].rotation = group[i].columns / pieces;
+  }
 }
 
 qp_status qp_export_shape_groups(const qp_shapes *shapes, const qp_quantizer *const *q, size_t n,

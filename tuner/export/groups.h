@@ -8,6 +8,7 @@
 #include "runtime/status.h"
 #include "tuner/export/export.h"
 #include "tuner/base/options.h"
+#include "tuner/plan/parallel.h"
 #include "tuner/plan/plan_file.h"
 
 /*
@@ -26,6 +27,10 @@ qp_status qp_export_plan_groups(const qp_plan *plan, qp_palette *palette, qp_exp
 qp_status qp_export_model_groups(const qp_model *model, const qp_quantizer *q,
                                  const qp_quantizer *embedding, const char *path, bool head,
                                  qp_export_group **out, size_t *count, qp_error *err);
+
+/* Of groups for 'ranks' ranks, that o, down and the like were packed for 'made' of them, which is a
+   multiple: their columns are in pieces, their rotation in blocks. */
+void qp_export_cut_groups(qp_export_group *group, size_t groups, unsigned ranks, unsigned made);
 
 /* One group "shapes" of linears "linear.0", ...; one quantizer each, or one for all. */
 qp_status qp_export_shape_groups(const qp_shapes *shapes, const qp_quantizer *const *q, size_t n,

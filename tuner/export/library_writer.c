@@ -81,7 +81,7 @@ qp_library_writer *qp_library_writer_new(uint32_t toolkit, const char *model,
   w->quantizers.record = sizeof(const qp_quantizer *);
   w->keys.record = sizeof(uint32_t);
   memcpy(w->header.magic, QP_LIB_MAGIC, sizeof w->header.magic);
-  w->header.version = QP_LIB_VERSION;
+  w->header.version = QP_LIB_VERSION_WHOLE;
   w->header.header_bytes = sizeof w->header;
   w->header.toolkit = toolkit;
   w->failed = !append(&w->section[QP_LIB_STRINGS], "", 1);
@@ -173,15 +173,24 @@ static bool add_quantizer(qp_library_writer *w, const qp_quantizer *q, uint32_t 
   return append(&w->quantizers, &q, 1) && append(&w->section[QP_LIB_QUANTIZERS], &r, 1);
 }
 
-static qp_status lay_out_part(qp_library_writer *w, const qp_quantizer *q, unsigned rows,
-                              unsigned from, unsigned to, qp_lib_part *out, qp_error *err) {
+/* Sizes are those of all pieces. */
+static qp_status lay_out_part(qp_library_writer *w, const qp_range *r, unsigned rows,
+                              unsigned pieces, qp_lib_part *out, qp_error *err) {
+  const qp_quantizer *q = r->quantizer;
   qp_stream s;
-  const qp_status status = qp_layout_stream(q, rows, to - from, &s, err);
+  const qp_status status = qp_layout_stream(q, rows, r->columns, &s, err);
   if (status) return status;
-  *out = (qp_lib_part){.column = from, .columns = to - from, .code_bytes = 4ull * s.code_words};
-  for (unsigned f = 0; f < s.arrays; f++) out->field_bytes[f] = s.field_bytes[f];
+  *out = (qp_lib_part){.column = r->column,
+                       .columns = r->columns,
+                       .code_bytes = 4ull * s.code_words * pieces};
+  for (unsigned f = 0; f < s.arrays; f++) out->field_bytes[f] = s.field_bytes[f] * pieces;
   for (unsigned c = 0; c < q->codebooks; c++) {
-    const uint64_t bytes = 2ull * q->codebook[c].entries * q->codebook[c].dim;
+    const uint64_t bytes = 2ull * q->codebook[c].entries * q->codebook[c].dim * pieces;
+    if (pieces > 1 && q->codebook[c].scope == QP_SCOPE_TENSOR && bytes / pieces % 16)
+      return qp_fail(err, QP_E_ARG,
+                     "%s: its codebook of %u x %u, one for each of %u pieces, is not aligned to 16 "
+                     "bytes",
+                     q->name, q->codebook[c].entries, q->codebook[c].dim, pieces);
     if (q->codebook[c].scope == QP_SCOPE_TENSOR) out->codebook_bytes[c] = bytes;
     if (q->codebook[c].scope == QP_SCOPE_ROW)
       out->codebook_bytes[c] = bytes * s.row_groups * QP_GROUP_ROWS;
@@ -190,16 +199,18 @@ static qp_status lay_out_part(qp_library_writer *w, const qp_quantizer *q, unsig
 }
 
 qp_status qp_library_writer_linear(qp_library_writer *w, const qp_quantizer *q, unsigned rows,
-                                   unsigned columns, uint32_t *out, qp_error *err) {
+                                   unsigned columns, unsigned pieces, unsigned rotation,
+                                   uint32_t *out, qp_error *err) {
   qp_lib_linear e = {.quantizer = QP_LIB_NONE, .rows = rows, .columns = columns};
   if (q && !add_quantizer(w, q, &e.quantizer)) return no_memory(err);
-  const unsigned ranges = !q ? 0 : q->kind == QP_SPLIT ? q->parts : 1;
-  for (unsigned i = 0; i < ranges; i++) {
-    const unsigned from = qp_layout_part_column(q, columns, i);
-    const unsigned to = qp_layout_part_column(q, columns, i + 1);
-    if (from == to) continue;
-    const qp_status status = lay_out_part(w, q->kind == QP_SPLIT ? q->part[i].quantizer : q, rows,
-                                          from, to, &e.part[e.parts++], err);
+  if (pieces > 1 && q) e.pieces = pieces;
+  if (q && rotation != columns) e.rotation = rotation;
+  if (e.pieces || e.rotation) w->header.version = QP_LIB_VERSION;
+  for (unsigned i = 0; q && i < qp_layout_ranges(q, 1); i++) {
+    const qp_range r = qp_layout_range(q, columns, pieces, i); /* of the first piece */
+    if (!r.columns) continue;
+    const qp_status status =
+        lay_out_part(w, &r, rows, e.pieces ? e.pieces : 1, &e.part[e.parts++], err);
     if (status) return status;
   }
   return find_or_add(&w->section[QP_LIB_LINEARS], &e, out) ? QP_OK : no_memory(err);

@@ -25,9 +25,11 @@ void qp_library_writer_free(qp_library_writer *w);
 /* Offset of a string; it is 0 and wrong where memory ran out, which finish tells. */
 uint32_t qp_library_writer_string(qp_library_writer *w, const char *text);
 
-/* A linear of a shape; 'q' NULL: 16 bits.  QP_E_LIMIT: the quantizer cannot be laid out. */
+/* A linear of a shape; 'q' NULL: 16 bits; 'pieces' and 'rotation' as in qp_problem, 0: one.
+   QP_E_LIMIT: the quantizer cannot be laid out; QP_E_ARG: nor so many pieces of it. */
 qp_status qp_library_writer_linear(qp_library_writer *w, const qp_quantizer *q, unsigned rows,
-                                   unsigned columns, uint32_t *out, qp_error *err);
+                                   unsigned columns, unsigned pieces, unsigned rotation,
+                                   uint32_t *out, qp_error *err);
 
 /* A problem; those with different 'key' (a path, "" for dequant) are different. */
 qp_status qp_library_writer_problem(qp_library_writer *w, const uint32_t *linear, unsigned segments,

@@ -25,7 +25,7 @@ static division division_of(const char *role) {
   return WHOLE;
 }
 
-static bool is_divided(const char *role) { return division_of(role) == COLUMNS; }
+bool qp_parallel_divides_columns(const char *role) { return division_of(role) == COLUMNS; }
 
 /* Heads of keys that a rank has. */
 static unsigned keys_of(const qp_model *m, unsigned ranks) {
@@ -178,7 +178,7 @@ unsigned qp_parallel_reduces(const qp_model *m) {
   for (unsigned b = 0; b < m->layers; b++) {
     bool attention = false, mlp = false;
     for (unsigned i = 0; i < m->linears; i++) {
-      if (!qp_model_has(m, b, i) || !is_divided(m->linear[i].role)) continue;
+      if (!qp_model_has(m, b, i) || !qp_parallel_divides_columns(m->linear[i].role)) continue;
       if (strstr(m->linear[i].role, "down"))
         mlp = true;
       else

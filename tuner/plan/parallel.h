@@ -45,6 +45,9 @@ typedef struct qp_cut {
 qp_status qp_parallel_cut(const qp_model *m, const qp_model_linear *l, const qp_parallel_ways *ways,
                           qp_cut *out, qp_error *err);
 
+/* Do ranks divide the columns of linears of this role ("o", "down")? */
+bool qp_parallel_divides_columns(const char *role);
+
 /* All-reduces of one pass: behind each o and each down of a block, of which experts, shared and
    routed, have one together. */
 unsigned qp_parallel_reduces(const qp_model *m);

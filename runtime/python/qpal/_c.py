@@ -57,7 +57,7 @@ PartInfo = _struct("qpal_part_info", [
     ("codebook_bytes", _u64 * MAX_CODEBOOKS)], C.Structure)
 LinearInfo = _struct("qpal_linear_info", [
     ("tensor", _s), ("quantizer", _u), ("rows", _u), ("columns", _u), ("parts", _u),
-    ("bytes", _u64), ("part", PartInfo * MAX_PARTS)])
+    ("bytes", _u64), ("part", PartInfo * MAX_PARTS), ("pieces", _u), ("rotation", _u)])
 KernelInfo = _struct("qpal_kernel_info", [
     ("name", _s), ("source", _s), ("target", _u), ("op", _u), ("type", _u), ("out_type", _u),
     ("columns", _u), ("batch", _u), ("grid", _u), ("block", _u), ("smem_bytes", _u),
@@ -97,8 +97,8 @@ RotateArgs = _struct("qpal_rotate_args", [
     ("columns", _u), ("rows", _u), ("type", _u), ("flags", _u), ("inverse", _i), ("x", _u64),
     ("y", _u64), ("signs", _u64), ("x_stride", _u), ("y_stride", _u), ("prologue", _u),
     ("activation", _u), ("up", _u64), ("up_stride", _u), ("eps", C.c_float),
-    ("weight_offset", C.c_float), ("reserved", _u), ("residual", _u64), ("sum", _u64),
-    ("weight", _u64), ("post_weight", _u64), ("limit", C.c_float), ("reserved2", _u)])
+    ("weight_offset", C.c_float), ("block", _u), ("residual", _u64), ("sum", _u64),
+    ("weight", _u64), ("post_weight", _u64), ("limit", C.c_float), ("reserved", _u)])
 DequantArgs = _struct("qpal_dequant_args", [
     ("group", _u), ("member", _u), ("type", _u), ("flags", _u), ("weights", C.POINTER(Weights)),
     ("w", _u64), ("signs", _u64)])
@@ -138,7 +138,8 @@ _FUNCTIONS = {
     "library_find_linear": ("status", [_P, _s, _UP, _UP]),
     "library_linear": ("status", [_P, _u, _u, C.POINTER(LinearInfo)]),
     "library_kernel": ("status", [_P, _u, C.POINTER(KernelInfo)]),
-    "packed_open": ("status", [_s, _PP]), "packed_close": (None, [_P]),
+    "packed_open": ("status", [_s, _PP]), "packed_open_rank": ("status", [_s, _u, _u, _PP]),
+    "packed_close": (None, [_P]),
     "packed_find": ("status", [_P, _P, _u, _u, C.POINTER(PackedLinear)]),
     "packed_find_expert": ("status", [_P, _P, _u, _u, _u, C.POINTER(PackedLinear)]),
     "packed_tensor": ("status", [_P, _s, C.POINTER(Tensor)]),

@@ -202,6 +202,7 @@ class Group:
         if self.signs:
             own = x_rotated != x
             rotate = RotateArgs(columns=self.info["columns"], rows=rows, type=kind,
+                                block=self.linears[0].rotation,
                                 flags=model.flags, x=x, y=x_rotated, signs=self.signs,
                                 x_stride=x_stride, y_stride=0 if own else x_stride)
             api.rotate(kernels, C.byref(rotate), stream)
@@ -405,7 +406,7 @@ class Group:
                  "post_weight": post_weight}
         args = RotateArgs(
             columns=self.info["columns"], flags=self.model.flags, signs=self.signs,
-            inverse=int(bool(inverse)),
+            block=self.linears[0].rotation, inverse=int(bool(inverse)),
             activation=_activation(activation), eps=eps or 0, weight_offset=weight_offset,
             prologue=1 if eps is not None else 2 if up is not None else 0)
         self._rotate(args, {k: v for k, v in given.items() if v is not None}, stream)

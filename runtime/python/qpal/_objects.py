@@ -126,11 +126,14 @@ class Library(_Handle):
 
 
 class Packed(_Handle):
-    """Packed weights, mapped from the folder or file that `qpal quantize` wrote."""
+    """Packed weights, mapped from the folder or file that `qpal quantize` wrote; the slices of rank
+    'rank' of 'size' that share them (`qpal quantize --tp`)."""
 
-    def __init__(self, path):
+    def __init__(self, path, rank=0, size=1):
         super().__init__(_api().packed_close)
-        _api().packed_open(os.fsencode(path), C.byref(self.pointer))
+        _api().packed_open_rank(os.fsencode(path), _whole(rank, "rank", 0, NONE), _whole(size, "size", 1, NONE),
+                                C.byref(self.pointer))
+        self.rank, self.size = rank, size
         self.path = os.path.abspath(os.fsdecode(path))
         self._made()
 
