@@ -108,6 +108,17 @@ static double loss_of(const fit *f, unsigned row_groups) {
   return lost;
 }
 
+static double power_of(const fit *f, unsigned row_groups) {
+  const qp_stream *s = f->stream;
+  double power = 0;
+  for (size_t r = 0; r < (size_t)row_groups * QP_GROUP_ROWS && r < s->rows; r++)
+    for (unsigned k = 0; k < s->columns; k++) {
+      const double x = (double)f->rows[r * s->columns + k];
+      power += cost_of(f, k) * x * x;
+    }
+  return power > 0 ? power : 1;
+}
+
 /* ---- Solving ---- */
 
 /* A lane's code i: its targets, what they cost, its fields. */
@@ -161,6 +172,8 @@ static qp_status run_rounds(fit *f, unsigned row_groups, unsigned rounds, uint16
       copy_books(f, f->now, best);
       least = lost;
     }
+    if (f->options->progress && f->beams && round < rounds)
+      f->options->progress(f->options->arg, round, rounds, lost / power_of(f, row_groups));
     if (round == rounds || !worth) break;
     status = solve(f, row_groups, err);
     if (status) return status;
@@ -190,7 +203,8 @@ static qp_status open_fit(fit *f, uint16_t *const *book, uint16_t **best, qp_err
   for (unsigned c = 0; c < q->codebooks; c++) {
     const qp_codebook *b = &q->codebook[c];
     const size_t codes = (size_t)s->rows * s->columns / q->dim;
-    if (b->scope != QP_SCOPE_TENSOR) continue;
+    if (b->scope != QP_SCOPE_TENSOR && !f->options->all) continue;
+    f->view.codebook[c].scope = QP_SCOPE_SPEC;
     unknown[c] = codes >= (size_t)LEAST_CODES * b->entries;
     if (!unknown[c]) {
       qp_fail(&f->error, QP_E_ARG, "%s: codebook '%s' has %u entries, and %zu codes are too few",
@@ -224,7 +238,8 @@ qp_status qp_book_fit(const qp_quantizer *q, const qp_stream *s, const float *ro
   uint16_t *best[QP_MAX_CODEBOOKS] = {0};
   qp_status status = open_fit(&f, book, best, err);
   f.beams = true;
-  if (!status) status = run_rounds(&f, s->row_groups, ROUNDS, best, err);
+  if (!status)
+    status = run_rounds(&f, s->row_groups, options->rounds ? options->rounds : ROUNDS, best, err);
   const bool beamed = f.beamed;
   f.beams = false;
   if (!status && beamed) status = run_rounds(&f, s->row_groups, LAST_ROUNDS, best, err);

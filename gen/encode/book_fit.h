@@ -22,12 +22,17 @@ typedef struct qp_book_fit_options {
   unsigned threads;           /* at least 1 */
   unsigned beam;              /* as qp_encode_options has it */
   const float *column_weight; /* [columns]: what an error of a column costs; NULL: all the same */
+  bool all;                   /* codebooks of every scope, one for all rows */
+  unsigned rounds;            /* at most; 0: 40 */
+  /* Told before each solution: the loss as a share of the weights' squares. May be NULL. */
+  void (*progress)(void *arg, unsigned round, unsigned rounds, double distortion);
+  void *arg;
 } qp_book_fit_options;
 
 /*
-** Fit the codebooks of scope "tensor" to rows of a linear:  's' is the stream of a whole number of
-** groups of 32 rows, rows [32 s->row_groups][s->columns] are brought to the input scale, 0 at and
-** beyond s->rows.  Coding with the codebooks as they stand and solving for their entries
+** Fit the codebooks of scope "tensor" (or all) to rows of a linear:  's' is the stream of a whole
+** number of groups of 32 rows, rows [32 s->row_groups][s->columns] are brought to the input scale,
+** 0 at and beyond s->rows.  Coding with the codebooks as they stand and solving for their entries
 ** (gen/encode/books.h) take turns until that does not help.
 ** book[c], for each such codebook: in, where to start; out, the best that was met.
 ** 'left_out' [QP_BOOK_FIT_TEXT]: a codebook that is as it was, having too many entries for the

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "gen/encode/beam.h"
+#include "gen/encode/book_fit.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
 #include "runtime/half.h"
@@ -298,4 +299,41 @@ qp_status qp_train_codebook(const qp_quantizer *q, const qp_train_options *optio
   free(t.order);
   free(t.begin);
   return status;
+}
+
+/* ---- Several codebooks, group fields ---- */
+
+enum { COLUMNS = 512 };
+
+static qp_status fit_sample(const qp_quantizer *q, const qp_train_options *options,
+                            uint16_t *const *codebook, qp_error *err) {
+  const size_t wanted = options->weights ? options->weights : QP_BOOK_FIT_WEIGHTS;
+  const unsigned rows = (unsigned)((wanted + QP_GROUP_ROWS * COLUMNS - 1) /
+                                   (QP_GROUP_ROWS * COLUMNS) * QP_GROUP_ROWS);
+  const qp_book_fit_options how = {.threads = qp_encode_threads(options->threads),
+                                   .beam = options->beam,
+                                   .all = true,
+                                   .rounds = options->rounds ? options->rounds : DEFAULT_ROUNDS,
+                                   .progress = options->progress,
+                                   .arg = options->arg};
+  char left_out[QP_BOOK_FIT_TEXT] = "";
+  qp_stream s;
+  qp_status status = qp_layout_stream(q, rows, COLUMNS, &s, err);
+  float *x = status ? NULL : malloc(sizeof *x * rows * COLUMNS);
+  if (!status && !x)
+    return qp_fail(err, QP_E_NOMEM, "no memory for %u x %d weights", rows, COLUMNS);
+  if (!status) qp_sample_gaussian(options->seed + 1, (size_t)rows * COLUMNS, x);
+  if (!status) status = qp_book_fit(q, &s, x, &how, codebook, left_out, err);
+  free(x);
+  return !status && *left_out ? qp_fail(err, QP_E_ARG, "%s; --weights", left_out) : status;
+}
+
+qp_status qp_train_codebooks(const qp_quantizer *q, const qp_train_options *options,
+                             uint16_t *const *codebook, qp_error *err) {
+  unsigned node;
+  qp_error why;
+  if (q->kind == QP_SPLIT || !q->codebooks)
+    return qp_fail(err, QP_E_ARG, "%s has no codebook that could be trained", q->name);
+  if (!find_lookup(q, &node, &why)) return qp_train_codebook(q, options, codebook[0], err);
+  return fit_sample(q, options, codebook, err);
 }

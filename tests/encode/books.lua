@@ -29,7 +29,7 @@ end)
 both("scaled", function (name, scope)
   return scalar {
     name = name, bits = 2,
-    codebook = lloyd_max { entries = 4, scope = scope },
+    codebook = values { -2.2, -0.2, 0.2, 2.2, scope = scope },
     group = { size = 32, scale = { "u4", 4, 15 } },
     decode = function (c, book, g) return book[c] * half(g.scale) * 0.125 end,
   }
@@ -69,6 +69,12 @@ for _, shape in ipairs { { 3, 6, 64 }, { 6, 12, 4096 }, { 16, 16, 256 }, { 8, 16
     decode = function (c, book) return book[c & entries - 1] end,
   }
 end
+
+list[#list + 1] = scalar {
+  name = "scaled-square", bits = 2, codebook = lloyd_max { entries = 4 },
+  group = { size = 32, scale = { "u4", 4, 15 } },
+  decode = function (c, book, g) return (book[c] * book[c] - 1) * half(g.scale) * 0.125 end,
+}
 
 -- No sum of entries: a square.
 both("square", function (name, scope)

@@ -14,22 +14,37 @@
 
 static const qp_verb_help help = {
     "train", "QUANTIZER -o FILE [options]",
-    "Trains the codebook of a quantizer on N(0,1): codes are searched as the encoder does, each\n"
+    "Trains the codebooks of a quantizer on N(0,1): codes are searched as the encoder does, each\n"
     "entry becomes the best for what chose it, again and again. FILE is a text that a spec reads\n"
-    "with  stored { file = \"FILE\", entries = ..., dim = ... }  from its own folder."};
+    "with  stored { file = \"FILE\", entries = ..., dim = ... }  from its own folder. Of several\n"
+    "codebooks each has its name behind the file's: -o books.txt  writes books-a.txt, "
+    "books-b.txt."};
 
 static void tell(void *arg, unsigned round, unsigned rounds, double distortion) {
   fprintf(stderr, "%s: round %u of %u: distortion %.6f\n", (const char *)arg, round + 1, rounds,
           distortion);
 }
 
-static qp_status write_codebook(const qp_codebook *book, const uint16_t *data, const char *path,
+/* What a spec gives of each entry: without the zeros behind it. */
+static qp_status write_codebook(const qp_codebook *book, uint16_t *data, const char *path,
                                 qp_error *err) {
-  char *text = qp_codebook_print(book->entries, book->dim, data);
+  for (size_t e = 0; e < book->entries && book->given < book->dim; e++)
+    memmove(data + e * book->given, data + e * book->dim, sizeof *data * book->given);
+  char *text = qp_codebook_print(book->entries, book->given, data);
   if (!text) return qp_fail(err, QP_E_NOMEM, "out of memory");
   qp_status status = qp_file_write(path, text, strlen(text), err);
   free(text);
   return status;
+}
+
+/* FILE, or FILE-NAME before its ending where there are several codebooks. */
+static void path_of(const qp_quantizer *q, unsigned c, const char *file, char *out, size_t size) {
+  const char *slash = strrchr(file, '/'), *dot = strrchr(file, '.');
+  const size_t stem = dot && (!slash || dot > slash) ? (size_t)(dot - file) : strlen(file);
+  if (q->codebooks == 1)
+    snprintf(out, size, "%s", file);
+  else
+    snprintf(out, size, "%.*s-%s%s", (int)stem, file, q->codebook[c].name, file + stem);
 }
 
 typedef struct train_options {
@@ -38,23 +53,30 @@ typedef struct train_options {
   const char *path;
 } train_options;
 
-static qp_status train(const qp_quantizer *q, qp_train_options *options, const char *path,
+static qp_status train(const qp_quantizer *q, const qp_train_options *options, const char *path,
                        qp_error *err) {
-  if (q->codebooks != 1) {
-    return qp_fail(err, QP_E_ARG, "%s has %u codebooks; one can be trained", q->name, q->codebooks);
-  }
-  const qp_codebook *book = &q->codebook[0];
-  const size_t bytes = sizeof *book->data * book->entries * book->dim;
-  uint16_t *data = malloc(bytes);
-  if (!data) return qp_fail(err, QP_E_NOMEM, "out of memory");
-  memcpy(data, book->data, bytes);
-  char name[sizeof q->name];
+  uint16_t *data[QP_MAX_CODEBOOKS] = {0};
+  char name[sizeof q->name], to[4096];
+  qp_status status = QP_OK;
   memcpy(name, q->name, sizeof name);
-  options->progress = tell;
-  options->arg = name;
-  qp_status status = qp_train_codebook(q, options, data, err);
-  if (!status) status = write_codebook(book, data, path, err);
-  free(data);
+  qp_train_options how = *options;
+  how.progress = tell;
+  how.arg = name;
+  for (unsigned c = 0; c < q->codebooks && !status; c++) {
+    const qp_codebook *book = &q->codebook[c];
+    const size_t bytes = sizeof *book->data * book->entries * book->dim;
+    data[c] = malloc(bytes);
+    if (data[c])
+      memcpy(data[c], book->data, bytes);
+    else
+      status = qp_fail(err, QP_E_NOMEM, "out of memory");
+  }
+  if (!status) status = qp_train_codebooks(q, &how, data, err);
+  for (unsigned c = 0; c < q->codebooks; c++) {
+    path_of(q, c, path, to, sizeof to);
+    if (!status) status = write_codebook(&q->codebook[c], data[c], to, err);
+    free(data[c]);
+  }
   return status;
 }
 
