@@ -204,11 +204,13 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   add_test(NAME check_palette COMMAND qpal check --op gemm --without ${for_import},q4_1,nvfp4
     --device sim --quiet)
   add_test(NAME check_chains COMMAND qpal check nuq-4 tcq-3 --chains --device sim --quiet)
+  add_test(NAME check_unrotated COMMAND qpal check nuq-4 tcq-2.25 --few --unrotate --device sim
+    --quiet)
   add_test(NAME breaks COMMAND ${PROJECT_SOURCE_DIR}/tests/breaks.sh
     $<TARGET_FILE:qpal> ${PROJECT_SOURCE_DIR})
   set_tests_properties(check_gemm check_rest PROPERTIES
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 1800)
-  set_tests_properties(check_palette check_chains breaks PROPERTIES
+  set_tests_properties(check_palette check_chains check_unrotated breaks PROPERTIES
     ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 1800)
   set_tests_properties(check_gemm check_palette breaks PROPERTIES COST 1000)
   set_tests_properties(check_gemm check_rest check_palette PROPERTIES

@@ -55,7 +55,7 @@ static void push(maker *m, const qp_problem *p, const qp_choice *choice) {
     c->list = list;
     c->capacity = capacity;
   }
-  c->list[c->count++] = (qp_case){*p, *choice};
+  c->list[c->count++] = (qp_case){*p, *choice, w->unrotate && p->op == QP_OP_DEQUANT};
 }
 
 /* The family's defaults, where its kernels can do the problem. */

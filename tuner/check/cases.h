@@ -13,6 +13,7 @@
 typedef struct qp_case {
   qp_problem problem;
   qp_choice choice;
+  bool unrotate; /* a dequant, and behind it the inverse rotation of W's rows */
 } qp_case;
 
 typedef struct qp_cases {
@@ -40,6 +41,7 @@ typedef struct qp_case_wishes {
   const char *family;     /* only this one */
   unsigned batch;         /* only this one */
   unsigned rows, columns; /* only this shape */
+  bool unrotate;          /* of dequant: W in the checkpoint's basis, by two launches */
 } qp_case_wishes;
 
 /* Append the cases, of every family of lua/families, references too.  QP_E_NOMEM only.  Free the

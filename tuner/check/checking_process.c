@@ -105,6 +105,47 @@ static void submit(worker *w, size_t index) {
   free(p);
 }
 
+/* The inverse rotation of such rows, by its family's defaults; both are the caller's to free. */
+static qp_status make_turn(worker *w, const qp_problem *of, qp_kernel *k, qp_compiled *c,
+                           qp_error *err) {
+  const bool ptx = w->dev->info.wants_ptx;
+  const qp_problem p = {.op = QP_OP_ROTATE,
+                        .columns = of->columns,
+                        .batch = of->segment[0].rows,
+                        .type = of->type,
+                        .inverse = true,
+                        .rotation = of->rotation,
+                        .arch = of->arch,
+                        .sm_count = of->sm_count};
+  const qp_family *family = qp_families_serving(w->share->families, &p, NULL);
+  qp_choice choice;
+  if (!family) return qp_fail(err, QP_E_LIMIT, "no kernel family rotates on sm_%u", p.arch);
+  qp_choice_default(family, &choice);
+  const qp_status status = qp_kernel_make(w->share->families, &p, &choice, k, err);
+  const qp_compile_job job = {.name = k->name,
+                              .source = k->source,
+                              .arch = p.arch,
+                              .want_cubin = !ptx,
+                              .want_ptx = ptx};
+  return status ? status : qp_compiler_run(w->compiler, &job, c, err);
+}
+
+static qp_status verify(worker *w, const pending *p, const qp_compiled *c, qp_verdict *v,
+                        qp_error *err) {
+  const qp_checking_process *s = w->share;
+  qp_kernel k = {0};
+  qp_compiled compiled = {0};
+  const qp_verify_turn turn = {&k, &compiled};
+  const bool unrotate = s->cases->list[p->index].unrotate;
+  qp_status status = unrotate ? make_turn(w, &p->kernel.problem, &k, &compiled, err) : QP_OK;
+  if (!status)
+    status = qp_verify_unrotated(w->dev, &p->kernel, c, unrotate ? &turn : NULL, w->reference,
+                                 s->opt->seed + p->index, s->opt->row_groups_max, v, err);
+  qp_compiled_free(&compiled);
+  qp_kernel_free(&k);
+  return status;
+}
+
 static void judge(worker *w, pending *p, const qp_compiled *c) {
   const qp_checking_process *s = w->share;
   qp_verdict v = {0};
@@ -118,8 +159,7 @@ static void judge(worker *w, pending *p, const qp_compiled *c) {
     return;
   }
   note(w, QP_CHECKING_RUNS, p->index, "");
-  const qp_status status = qp_verify(w->dev, &p->kernel, c, w->reference, s->opt->seed + p->index,
-                                     s->opt->row_groups_max, &v, &err);
+  const qp_status status = verify(w, p, c, &v, &err);
   w->lost = (status == QP_E_DEVICE || v.fault) && !w->dev->info.simulated;
   if (status)
     tell(w, p, refused(status), NAN, c, err.text);

@@ -32,14 +32,27 @@ static double scale_of(const qp_check *c, unsigned segment, unsigned row) {
   return c->segment[segment].scale ? (double)c->segment[segment].scale[row] : 1;
 }
 
-/* The row of W^ itself, times its scale. */
+/* The row of W^ times its scale; where there are signs in the checkpoint's basis. */
+static void plain_row(const qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
+                      double *out) {
+  const unsigned columns = c->k->problem.columns;
+  const double scale = scale_of(c, segment, row);
+  for (unsigned k = 0; k < columns; k++) out[k] = scale * (double)qp_half_to_float(w[k]);
+  if (!c->signs) return;
+  qp_hadamard h;
+  qp_hadamard_factor_blocks(columns, c->k->problem.rotation, &h);
+  qp_hadamard_apply_transposed(&h, out, out);
+  for (unsigned k = 0; k < columns; k++)
+    if (c->signs[k / 32] >> (k % 32) & 1) out[k] = -out[k];
+}
+
+/* The row of W itself. */
 static void compare_weights(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
                             const unsigned char *y, qp_check_sums *s) {
   const qp_problem *p = &c->k->problem;
-  const double scale = scale_of(c, segment, row);
+  plain_row(c, segment, row, w, c->plain);
   for (unsigned k = 0; k < p->columns; k++)
-    qp_check_compare(s, qp_check_read(c, y, (size_t)row * p->columns + k, p->type),
-                     scale * (double)qp_half_to_float(w[k]));
+    qp_check_compare(s, qp_check_read(c, y, (size_t)row * p->columns + k, p->type), c->plain[k]);
 }
 
 /* What the row adds up to with row n of X~: r (w x) + bias. */
@@ -189,15 +202,7 @@ static qp_status row_of(qp_check *c, unsigned row, uint16_t *cells, double *out)
   const size_t all = (size_t)QP_GROUP_ROWS * columns;
   const qp_status status = decode_rows(c, 0, row / QP_GROUP_ROWS, cells, cells + all);
   if (status) return status;
-  const uint16_t *w = cells + (size_t)(row % QP_GROUP_ROWS) * columns;
-  for (unsigned k = 0; k < columns; k++)
-    out[k] = scale_of(c, 0, row) * (double)qp_half_to_float(w[k]);
-  if (!c->signs) return QP_OK;
-  qp_hadamard h;
-  qp_hadamard_factor_blocks(columns, c->k->problem.rotation, &h);
-  qp_hadamard_apply_transposed(&h, out, out);
-  for (unsigned k = 0; k < columns; k++)
-    if (c->signs[k / 32] >> (k % 32) & 1) out[k] = -out[k];
+  plain_row(c, 0, row, cells + (size_t)(row % QP_GROUP_ROWS) * columns, out);
   return QP_OK;
 }
 
@@ -277,8 +282,29 @@ static qp_status check_zero(qp_check *c, qp_verdict *v) {
   return status;
 }
 
+/* The inverse rotation of a segment's rows of W in their place. */
+static qp_status turn_back(qp_check *c, unsigned segment) {
+  const qp_problem *p = &c->k->problem;
+  const qp_kernel *k = c->turn;
+  unsigned char params[QP_PARAMS_MAX];
+  const qp_arguments a = {.x = c->args.segment[segment].y,
+                          .y = c->args.segment[segment].y,
+                          .signs = c->args.signs,
+                          .rows = qp_problem_stream_rows(p, segment),
+                          .x_stride = p->columns,
+                          .y_stride = p->columns};
+  const qp_launch launch = {.grid = k->grid,
+                            .block = k->block,
+                            .smem_bytes = k->smem_bytes,
+                            .params = params,
+                            .params_bytes = qp_kernel_params(k, &a, params)};
+  return qp_device_launch(c->dev, c->turn_function, &launch, c->err);
+}
+
 static qp_status run(qp_check *c) {
   qp_status status = qp_device_launch(c->dev, c->function, &c->launch, c->err);
+  for (unsigned i = 0; c->turn && i < c->k->problem.segments && !status; i++)
+    status = turn_back(c, i);
   return status ? status : qp_device_sync(c->dev, c->err);
 }
 
@@ -318,7 +344,9 @@ static const qp_op_check checks[QP_OP_COUNT] = {
                     .outputs = check_segments,
                     .row = compare_products},
     [QP_OP_ROTATE] = {.rotates = true, .inputs = qp_check_rotate_inputs, .outputs = check_rotation},
-    [QP_OP_DEQUANT] = {.outputs = check_segments, .row = compare_weights},
+    [QP_OP_DEQUANT] = {.inputs = qp_check_dequant_inputs,
+                       .outputs = check_segments,
+                       .row = compare_weights},
     [QP_OP_GATHER] = {.inputs = qp_check_gather_inputs,
                       .no_outputs = true,
                       .outputs = check_gathered},
@@ -365,45 +393,71 @@ static qp_status settle(qp_status status, qp_verdict *v, qp_verdict *out, const 
   return QP_OK;
 }
 
-qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
-                    qp_reference *reference, uint64_t seed, unsigned row_groups_max,
-                    qp_verdict *out, qp_error *err) {
-  qp_verdict v = {.tolerance = kernel->problem.type == QP_BF16 ? 8e-3 : 2e-3};
+/* A compiled kernel on the device. */
+static qp_status load(qp_check *c, const qp_kernel *k, const qp_compiled *compiled,
+                      qp_module **module, qp_function **function) {
   size_t bytes;
-  const void *image = qp_compiled_image(compiled, dev->info.wants_ptx, &bytes);
+  const void *image = qp_compiled_image(compiled, c->dev->info.wants_ptx, &bytes);
   if (!image)
-    return qp_fail(err, QP_E_ARG, "%s was not compiled to %s", kernel->name,
-                   dev->info.wants_ptx ? "PTX" : "a cubin");
+    return qp_fail(c->err, QP_E_ARG, "%s was not compiled to %s", k->name,
+                   c->dev->info.wants_ptx ? "PTX" : "a cubin");
+  const qp_status status = qp_device_load(c->dev, image, bytes, module, c->err);
+  return status ? status : qp_device_function(c->dev, *module, k->name, function, c->err);
+}
+
+static double tolerance_of(const qp_problem *p, const qp_op_check *of) {
+  if (of->whole) return 0;
+  if (of->f32_tolerance > 0 && p->type == QP_F16 && p->out_type == QP_F32)
+    return of->f32_tolerance;
+  return p->type == QP_BF16 ? 8e-3 : 2e-3;
+}
+
+/* Load, run, compare. */
+static qp_status prove(qp_check *c, const qp_compiled *compiled, const qp_compiled *turn,
+                       qp_verdict *v) {
+  qp_module *module = NULL, *turning = NULL;
+  c->launch = (qp_launch){.grid = c->k->grid,
+                          .block = c->k->block,
+                          .smem_bytes = c->k->smem_bytes,
+                          .params = c->params,
+                          .params_bytes = qp_kernel_params(c->k, &c->args, c->params)};
+  qp_status status = load(c, c->k, compiled, &module, &c->function);
+  if (!status && c->turn) status = load(c, c->turn, turn, &turning, &c->turn_function);
+  if (!status) status = run(c);
+  if (!status) status = check_outputs(c, v);
+  if (module) qp_device_unload(c->dev, module);
+  if (turning) qp_device_unload(c->dev, turning);
+  return status;
+}
+
+qp_status qp_verify_unrotated(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
+                              const qp_verify_turn *turn, qp_reference *reference, uint64_t seed,
+                              unsigned row_groups_max, qp_verdict *out, qp_error *err) {
   const qp_op_check *of = &checks[kernel->problem.op];
-  if (of->f32_tolerance > 0 && kernel->problem.type == QP_F16 && kernel->problem.out_type == QP_F32)
-    v.tolerance = of->f32_tolerance;
-  if (of->whole) {
-    v.tolerance = 0;
-    return settle(of->whole(dev, kernel, compiled, seed, &v, err), &v, out, err);
-  }
+  qp_verdict v = {.tolerance = tolerance_of(&kernel->problem, of)};
+  if (of->whole) return settle(of->whole(dev, kernel, compiled, seed, &v, err), &v, out, err);
   qp_check *c = calloc(1, sizeof *c);
   if (!c) return qp_fail(err, QP_E_NOMEM, "no memory for a check");
   *c = (qp_check){.dev = dev,
                   .k = kernel,
+                  .turn = turn ? turn->kernel : NULL,
                   .reference = reference,
                   .seed = seed,
                   .random = {seed},
                   .err = err,
                   .row_groups_max = row_groups_max,
                   .of = of};
-  qp_module *module = NULL;
-  qp_status status = qp_check_inputs(c);
+  c->plain = qp_check_host(c, kernel->problem.columns * sizeof *c->plain);
+  qp_status status = c->plain ? qp_check_inputs(c) : QP_E_NOMEM;
   if (status) return qp_check_release(c), status;
-  c->launch = (qp_launch){.grid = kernel->grid,
-                          .block = kernel->block,
-                          .smem_bytes = kernel->smem_bytes,
-                          .params = c->params,
-                          .params_bytes = qp_kernel_params(kernel, &c->args, c->params)};
-  status = qp_device_load(dev, image, bytes, &module, err);
-  if (!status) status = qp_device_function(dev, module, kernel->name, &c->function, err);
-  if (!status) status = run(c);
-  if (!status) status = check_outputs(c, &v);
-  if (module) qp_device_unload(dev, module);
+  status = prove(c, compiled, turn ? turn->compiled : NULL, &v);
   qp_check_release(c);
   return settle(status, &v, out, err);
+}
+
+qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
+                    qp_reference *reference, uint64_t seed, unsigned row_groups_max,
+                    qp_verdict *out, qp_error *err) {
+  return qp_verify_unrotated(dev, kernel, compiled, NULL, reference, seed, row_groups_max, out,
+                             err);
 }

@@ -40,4 +40,19 @@ qp_status qp_verify(qp_device *dev, const qp_kernel *kernel, const qp_compiled *
                     qp_reference *reference, uint64_t seed, unsigned row_groups_max,
                     qp_verdict *out, qp_error *err);
 
+/* A kernel and what it was compiled to. */
+typedef struct qp_verify_turn {
+  const qp_kernel *kernel;
+  const qp_compiled *compiled;
+} qp_verify_turn;
+
+/*
+** The same of a dequant and, behind it, the inverse rotation of W's rows in their place, as
+** qpal_dequant launches them where it is given signs: what lies there then is compared with
+** r W^ H diag(s).  turn NULL: qp_verify.
+*/
+qp_status qp_verify_unrotated(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
+                              const qp_verify_turn *turn, qp_reference *reference, uint64_t seed,
+                              unsigned row_groups_max, qp_verdict *out, qp_error *err);
+
 #endif

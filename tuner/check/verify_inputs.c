@@ -326,18 +326,23 @@ static void random_ids(qp_check *c, unsigned n) {
                     : (int32_t)(qp_random_next(&c->random) % (uint64_t)rows);
 }
 
+static qp_status make_signs(qp_check *c) {
+  const size_t words = (c->k->problem.columns + 31) / 32;
+  if (!(c->signs = qp_check_host(c, words * 4))) return QP_E_NOMEM;
+  fill_random(c, c->signs, words * 4);
+  return qp_check_buffer(c, c->signs, words * 4, &c->args.signs);
+}
+
+qp_status qp_check_dequant_inputs(qp_check *c) { return c->turn ? make_signs(c) : QP_OK; }
+
 qp_status qp_check_gather_inputs(qp_check *c) {
   const qp_problem *p = &c->k->problem;
-  const size_t words = (p->columns + 31) / 32;
   c->args.rows = p->batch;
   if (!(c->ids = qp_check_host(c, p->batch * sizeof *c->ids))) return QP_E_NOMEM;
   random_ids(c, p->batch);
   qp_status status = qp_check_buffer(c, c->ids, p->batch * sizeof *c->ids, &c->args.x);
   if (!status) status = qp_check_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
-  if (status || !comes_with(c, 0, WITHOUT_SIGNS)) return status;
-  if (!(c->signs = qp_check_host(c, words * 4))) return QP_E_NOMEM;
-  fill_random(c, c->signs, words * 4);
-  return qp_check_buffer(c, c->signs, words * 4, &c->args.signs);
+  return status || !comes_with(c, 0, WITHOUT_SIGNS) ? status : make_signs(c);
 }
 
 qp_status qp_check_inputs(qp_check *c) {
@@ -361,6 +366,7 @@ void qp_check_release(qp_check *c) {
   free(c->routing);
   free(c->signs);
   free(c->rotated);
+  free(c->plain);
   qp_check_prologue_release(c);
   qp_check_decoder_release(c);
   for (unsigned i = 0; i < QP_MAX_STREAMS; i++) {

@@ -49,8 +49,9 @@ struct qp_check {
   uint16_t *x;     /* [batch or rows][K], type of the problem */
   int32_t *ids;    /* [batch], gather; [batch][top_k], route and experts */
   uint32_t *routing; /* what route makes of them */
-  uint32_t *signs; /* [K / 32]; gather: NULL where W was not rotated */
+  uint32_t *signs; /* [K / 32]; gather, dequant: NULL where W stays as it is decoded */
   double *rotated; /* [batch][K]: X~, what the weights are multiplied with */
+  double *plain;   /* [K], for a row of W */
   struct {
     uint32_t *codes;
     uint8_t *field[QP_MAX_ARRAYS];
@@ -70,6 +71,8 @@ struct qp_check {
   qp_launch launch;
   unsigned char params[QP_PARAMS_MAX];
   qp_function *function;
+  const qp_kernel *turn; /* dequant: the inverse rotation behind it; NULL: none */
+  qp_function *turn_function;
   const qp_op_check *of;
 };
 
@@ -93,6 +96,8 @@ qp_status qp_check_gemm_glu_inputs(qp_check *c);
 qp_status qp_check_x(qp_check *c, unsigned rows);
 qp_status qp_check_rotate_inputs(qp_check *c);
 qp_status qp_check_gather_inputs(qp_check *c);
+/* Of a dequant: signs where W is turned back. */
+qp_status qp_check_dequant_inputs(qp_check *c);
 /* Free the check and all that it has. */
 void qp_check_release(qp_check *c);
 

@@ -30,7 +30,7 @@ static const qp_verb_help help = {
     "running is a SKIP with the reason."};
 
 typedef struct check_options {
-  bool all, few, kinds, json, quiet, fail_fast, chains, list;
+  bool all, few, kinds, json, quiet, fail_fast, chains, list, unrotate;
   const char *device, *op, *without_op, *without, *type, *path, *family, *compile_only;
   unsigned batch, jobs, seed, schedule, timeout_s;
   qp_shapes shape;
@@ -72,15 +72,17 @@ static const char *outcome_name(qp_outcome o) {
                                 : "FAIL";
 }
 
-static void type_of(const qp_problem *p, char *to, size_t size) {
+static void type_of(const qp_case *c, char *to, size_t size) {
+  const qp_problem *p = &c->problem;
   char more[48] = "";
   size_t n = 0;
   if (qp_problem_pieces(p) > 1)
     n = (size_t)snprintf(more, sizeof more, " %u pieces", p->pieces);
   if (p->rotation) snprintf(more + n, sizeof more - n, " in %u", p->rotation);
-  snprintf(to, size, "%s%s%s%s%s", qp_dtype_name(p->type),
+  snprintf(to, size, "%s%s%s%s%s%s", qp_dtype_name(p->type),
            p->op == QP_OP_GEMM && p->out_type == QP_F32 ? "->f32" : "",
-           p->rotate_fused ? " rotated" : "", p->inverse ? " inverse" : "", more);
+           p->rotate_fused ? " rotated" : "", p->inverse ? " inverse" : "",
+           c->unrotate ? " unrotated" : "", more);
 }
 
 static void print_row(qp_table_out *t, const qp_case *c, const qp_result *r) {
@@ -93,7 +95,7 @@ static void print_row(qp_table_out *t, const qp_case *c, const qp_result *r) {
   shape_of(p, text, sizeof text);
   qp_table_text(t, text);
   qp_table_number(t, p->batch, "%.0f");
-  type_of(p, text, sizeof text);
+  type_of(c, text, sizeof text);
   qp_table_text(t, text);
   tunables_of(&c->choice, text, sizeof text);
   qp_table_text(t, text);
@@ -155,7 +157,7 @@ static void begin_report(report *to) {
     room[1] = widest(room[1], c->choice.family->name);
     shape_of(&c->problem, text, sizeof text);
     room[2] = widest(room[2], text);
-    type_of(&c->problem, text, sizeof text);
+    type_of(c, text, sizeof text);
     room[4] = widest(room[4], text);
     tunables_of(&c->choice, text, sizeof text);
     room[5] = widest(room[5], text);
@@ -206,7 +208,11 @@ static qp_status read_filters(const check_options *o, const qp_families *f, qp_c
   if (o->op && o->without_op)
     return qp_fail(err, QP_E_ARG, "--op and --without-op: one of them is enough");
   w->without_op = o->without_op != NULL;
-  const char *word = o->op ? o->op : o->without_op;
+  if (o->unrotate && (o->without_op || (o->op && strcmp(o->op, "dequant") != 0)))
+    return qp_fail(err, QP_E_ARG, "--unrotate turns back what dequant gives: --op dequant, not %s",
+                   o->op ? o->op : "--without-op");
+  w->unrotate = o->unrotate;
+  const char *word = o->op ? o->op : o->without_op ? o->without_op : o->unrotate ? "dequant" : NULL;
   if (word && !(status = qp_op_parse(word, &op, err))) w->op = (int)op;
   if (!status && o->type && !(status = qp_dtype_parse(o->type, &type, err))) w->type = (int)type;
   if (!status && o->path && (status = qp_families_check_path(f, QP_OP_GEMM, o->path, err)))
@@ -367,6 +373,8 @@ int qp_cmd_check(int argc, char **argv) {
       QP_NUMBER("schedule", o.schedule, "SEED",
                 "simulator: blocks and warps in a shuffled order, slices of random length", 1,
                 4294967295u),
+      QP_FLAG("unrotate", o.unrotate,
+              "of dequant: the plain W, the inverse rotation of its rows behind it"),
       QP_FLAG("chains", o.chains,
               "instead: launches that depend on each other, overlapped as far as they may"),
       QP_TEXT("compile-only", o.compile_only, "ARCH[:SMS]",

@@ -26,7 +26,7 @@ static const qp_verb_help help = {
 typedef struct gen_options {
   const char *op, *arch, *type, *out_type, *path, *family, *folder;
   unsigned batch, sms, experts, top_k, tile, rotation, pieces;
-  bool rotate, inverse;
+  bool rotate, inverse, unrotate;
   qp_shapes shape;
   qp_repeats set;
 } gen_options;
@@ -191,29 +191,55 @@ static qp_status write_all(const gen_options *o, const qp_kernel *k, const qp_co
   return status;
 }
 
+static qp_status write_kernel(qp_session *s, const gen_options *o, qp_compiler *compiler,
+                              const qp_problem *p, const qp_choice *choice, qp_error *err) {
+  qp_kernel k = {0};
+  qp_compiled c = {0};
+  qp_status status = qp_kernel_make(s->families, p, choice, &k, err);
+  const qp_compile_job job = {
+      .name = k.name, .source = k.source, .arch = p->arch, .want_cubin = true, .want_ptx = true};
+  if (!status) status = qp_compiler_run(compiler, &job, &c, err);
+  if (!status) status = write_all(o, &k, &c, qp_compiler_version(compiler), err);
+  qp_compiled_free(&c);
+  qp_kernel_free(&k);
+  return status;
+}
+
+/* The launch behind a dequant that gives the plain W: the inverse rotation of its rows. */
+static qp_status write_turn(qp_session *s, const gen_options *o, qp_compiler *compiler,
+                            const qp_problem *of, qp_error *err) {
+  const qp_problem p = {.op = QP_OP_ROTATE,
+                        .columns = of->columns,
+                        .batch = of->segment[0].rows,
+                        .type = of->type,
+                        .inverse = true,
+                        .rotation = of->rotation,
+                        .arch = of->arch,
+                        .sm_count = of->sm_count};
+  const qp_family *f = qp_families_serving(s->families, &p, NULL);
+  qp_choice choice;
+  if (!f) return qp_fail(err, QP_E_ARG, "no kernel family rotates on sm_%u", p.arch);
+  qp_choice_default(f, &choice);
+  return write_kernel(s, o, compiler, &p, &choice, err);
+}
+
 static qp_status run(qp_session *s, const gen_options *o, const char *list, qp_error *err) {
   const qp_quantizer **q = NULL;
   size_t n = 0;
   qp_problem p;
   qp_choice choice;
-  qp_kernel k = {0};
-  qp_compiled c = {0};
   qp_compiler *compiler = NULL;
   qp_compiler_options co = {.workers = 1};
   qp_status status = list ? qp_session_quantizers(s, list, &q, &n, err) : QP_OK;
   if (!status) status = read_problem(o, q, n, &p, err);
+  if (!status && o->unrotate && p.op != QP_OP_DEQUANT)
+    status = qp_fail(err, QP_E_ARG,
+                     "--unrotate turns back what dequant gives: --op dequant, not %s", o->op);
   if (!status) status = choose(s, o, &p, &choice, err);
-  if (!status) status = qp_kernel_make(s->families, &p, &choice, &k, err);
   if (!status) status = qp_compiler_open(&co, &compiler, err);
-  if (!status) {
-    qp_compile_job job = {
-        .name = k.name, .source = k.source, .arch = p.arch, .want_cubin = true, .want_ptx = true};
-    status = qp_compiler_run(compiler, &job, &c, err);
-    if (!status) status = write_all(o, &k, &c, qp_compiler_version(compiler), err);
-    qp_compiled_free(&c);
-  }
+  if (!status) status = write_kernel(s, o, compiler, &p, &choice, err);
+  if (!status && o->unrotate) status = write_turn(s, o, compiler, &p, err);
   if (compiler) qp_compiler_close(compiler);
-  qp_kernel_free(&k);
   free(q);
   return status;
 }
@@ -259,6 +285,8 @@ int qp_cmd_gen(int argc, char **argv) {
       QP_TEXT("family", o.family, "NAME", "the family itself (qpal list families)"),
       QP_FLAG("rotate", o.rotate, "gemm: rotate x inside the kernel"),
       QP_FLAG("inverse", o.inverse, "rotate: the inverse"),
+      QP_FLAG("unrotate", o.unrotate,
+              "dequant: the plain W; writes the inverse rotation of its rows, too"),
       QP_NUMBER("rotation", o.rotation, "B", "columns of a diagonal block of the rotation (all)", 0,
                 262144),
       QP_NUMBER("pieces", o.pieces, "N", "gemm, dequant: ranges of K with streams of their own (1)",
