@@ -4,7 +4,7 @@
 -- the default.
 local shared = {
   warps = { "w", "warps a block" },
-  runs = { "r", "superblocks a unit of work; 0: two where they are one block long" },
+  runs = { "r", "superblocks a unit of work; 0: one, two, or four of few words" },
   stages = { "s", "units in flight a warp" },
   unfold = { "f", "1: tables hold what follows the narrowest cut; 0: plain codebooks" },
   copies = { "c", "copies of each table entry; 0: as many as fit" },

@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* How a launch's work is divided:  segments -> clusters -> parts -> blocks and warps. */
+#include <string.h>
+
 #include "runtime/arch.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/rotation.h"
 #include "runtime/routing.h"
+
+enum {
+  FEW_WORDS = 4, /* of a lane in a superblock */
+  USUAL_WARPS = 16,
+  SEVERAL = 4 /* units of a warp */
+};
 
 static unsigned align_up(unsigned n, unsigned to) { return (n + to - 1) / to * to; }
 
@@ -206,13 +214,35 @@ qp_status qp_partition_streams(qp_kernel *k, qp_error *err) {
   return QP_OK;
 }
 
-/* Two superblocks a unit where all are one block long (best on an H100), else one. */
+/* Has the family this value of runs to give? */
+static bool offers_runs(const qp_family *f, unsigned runs) {
+  for (unsigned t = 0; t < f->tunables; t++)
+    for (unsigned v = 0; v < f->tunable[t].values; v++)
+      if (!strcmp(f->tunable[t].name, "runs") && f->tunable[t].value[v] == runs) return true;
+  return false;
+}
+
+/*
+** Superblocks a unit: one where some are longer than a block; else two; but four where all are of
+** few words (2 bits a weight), of which two decode too little beside the end of a unit's own turn.
+** Four only where row groups divide into such units and warps have several of them, so that they
+** still come out even.
+*/
 static unsigned choose_runs(const qp_kernel *k) {
-  unsigned runs = qp_choice_get(&k->choice, "runs");
-  if (runs) return runs;
-  for (unsigned i = 0; i < k->streams; i++)
-    if (k->stream[i].stream.period.blocks > 1) return 1;
-  return 2;
+  const unsigned asked = qp_choice_get(&k->choice, "runs"), many = 4;
+  uint64_t superblocks = 0;
+  if (asked) return asked;
+  bool few_words = offers_runs(k->choice.family, many);
+  for (unsigned i = 0; i < k->streams; i++) {
+    const qp_stream *s = &k->stream[i].stream;
+    if (s->period.blocks > 1) return 1;
+    if (s->period.words > FEW_WORDS || s->superblocks % many) few_words = false;
+    superblocks += (uint64_t)s->row_groups * s->superblocks;
+  }
+  const unsigned warps = qp_choice_get(&k->choice, "warps");
+  const uint64_t all_warps = (uint64_t)(warps ? warps : USUAL_WARPS) *
+                             qp_choice_get(&k->choice, "blocks") * k->problem.sm_count;
+  return few_words && superblocks >= SEVERAL * many * all_warps ? many : 2;
 }
 
 /* Rows of X in shared memory: a family that reads tiles of them gets whole tiles from one tile on;

@@ -103,7 +103,7 @@ static void rows_values(unsigned rows, unsigned row_group, unsigned *v) { ROWS(Q
 #define TUNABLES                                                                                   \
   {"warps", 0, 32, QP_NEEDED, false, "warps a block; 0: C chooses 8 or 16"},                       \
       {"blocks", 1, 32, QP_NEEDED, false, "blocks a multiprocessor"},                              \
-      {"runs", 0, 16, 0, false, "superblocks a unit of work; 0: C chooses 1 or 2"},                \
+      {"runs", 0, 16, 0, false, "superblocks a unit of work; 0: C chooses 1, 2 or 4"},             \
       {"stages", 1, 16, 1, false, "units in flight a warp"},                                       \
       {"unfold", 0, 1, 0, false, "1: tables hold what follows the narrowest cut"},                 \
       {"copies", 0, 32, 1, true, "copies of each table entry; 0: as many as fit"},                 \

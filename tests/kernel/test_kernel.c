@@ -161,6 +161,22 @@ Test(kernel, a_unit_that_is_not_asked_for_is_two_superblocks_of_one_block) {
   cr_expect_eq(kernel.runs, 2);
 }
 
+Test(kernel, a_unit_of_few_words_is_four_superblocks_where_warps_have_several) {
+  const struct {
+    shape s;
+    unsigned runs;
+  } cases[] = {{{"gemm_tensor", {{"tcq-2", 28672}}, 4096, 1, 90, {0}}, 4},
+               {{"gemm_tensor", {{"tcq-2", 4096}}, 4096, 1, 90, {0}}, 2},   /* few units a warp */
+               {{"gemm_tensor", {{"tcq-2", 28672}}, 4224, 1, 90, {0}}, 2},  /* 66 superblocks */
+               {{"gemm_tensor", {{"tcq-3", 28672}}, 4096, 1, 90, {0}}, 2},  /* 6 words */
+               {{"gemm_tensor", {{"tcq-2", 28672}, {"tcq-3", 4096}}, 4096, 1, 90, {0}}, 2},
+               {{"gemm_cuda", {{"tcq-2", 28672}}, 4096, 1, 90, {0}}, 2}};   /* it offers no 4 */
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    make_well(&cases[i].s);
+    cr_expect_eq(kernel.runs, cases[i].runs, "%zu: %u", i, kernel.runs);
+  }
+}
+
 Test(kernel, units_are_dealt_out_evenly_to_all_warps) {
   for (unsigned g = 0; g < GEMMS; g++) {
     make_well(&gemms[g]);
