@@ -64,6 +64,49 @@ static bool is_read_plain(const fetch *f) {
   return false;
 }
 
+/* ---- Halves ---- */
+
+/* 16 bits of the state, from bit *by on. */
+static bool is_half(const qp_ir *ir, unsigned i, unsigned window, uint32_t *by) {
+  const qp_ir_node *n = &ir->node[i], *shift = &ir->node[n->arg[0]];
+  uint32_t mask;
+  *by = 0;
+  if (n->op != QP_IR_AND || !qp_ir_is_const(ir, n->arg[1], &mask) || mask != 0xffff) return false;
+  if (is_state(ir, n->arg[0])) return window >= 16;
+  return shift->op == QP_IR_SHR && is_state(ir, shift->arg[0]) &&
+         qp_ir_is_const(ir, shift->arg[1], by) && *by + 16 <= window;
+}
+
+/* Does anything but such halves read the state? */
+static bool reads_more(const qp_ir *ir, unsigned window) {
+  uint32_t by;
+  for (unsigned i = 0; i < ir->outputs; i++)
+    if (is_renamed(ir, ir->output[i])) return true;
+  for (unsigned i = 0; i < ir->count; i++)
+    for (unsigned k = 0; k < qp_ir_arity(ir, i); k++) {
+      const unsigned x = ir->node[i].arg[k];
+      const bool shifted = ir->node[x].op == QP_IR_SHR && is_state(ir, ir->node[x].arg[0]);
+      if (shifted && !is_half(ir, i, window, &by)) return true;
+      if (is_state(ir, x) && ir->node[i].op != QP_IR_SHR && !is_half(ir, i, window, &by))
+        return true;
+    }
+  return false;
+}
+
+static int fetch_half(qp_copy *c, unsigned i, const int *args) {
+  const unsigned *window = c->user;
+  uint32_t by;
+  (void)args;
+  return is_half(c->from, i, *window, &by) ? qp_ir_add(c->to, QP_IR_STATE_HALF, NULL, by, 0)
+                                           : QP_KEEP;
+}
+
+qp_ir *qp_pass_fetch_halves(const qp_ir *ir, unsigned window) {
+  return qp_pass_rewrite(ir, reads_more(ir, window) ? NULL : fetch_half, &window);
+}
+
+/* ---- What is moved ---- */
+
 static int fetch_moved(qp_copy *c, unsigned i, const int *args) {
   const fetch *f = c->user;
   qp_ir_op as;

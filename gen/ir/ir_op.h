@@ -110,6 +110,9 @@ typedef enum qp_ir_trait {
     qp_ir_left(env, imm), "at.left(%i)", ALL, ALL)                                                \
   X(STATE_BYTES, "state.bytes", "w", WORD, FETCHES, "",                                           \
     qp_ir_prmt(env->input[QP_IN_STATE], a, imm), "at.bytes(%a, %i)", ALL, ALL)                    \
+  /* The same: 16 bits of the state from bit imm on, and zeros. */                                \
+  X(STATE_HALF, "state.half", "", WORD, FETCHES, "",                                              \
+    qp_ir_right(env, imm) & 0xffffu, "at.half(%i)", ALL, 0xffffu)                                 \
   /* A lane decodes two rows of equal fetches: the byte fields imm of both, the even one's in the \
      lower half; the smaller or larger of halves that are positive fp16 numbers as they stand; and \
      the half of this row's place, twice. */                                                      \

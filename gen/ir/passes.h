@@ -100,6 +100,13 @@ qp_ir *qp_pass_pair_products(const qp_ir *ir);
 */
 qp_ir *qp_pass_move_bits(const qp_ir *ir);
 /*
+** 16 bits of the state become a fetch of their own where all that read it take such: a byte permute
+** of words that are shared by all windows which begin with the same bit of a byte, and no mask:
+**   state & 0xffff, state >> n & 0xffff -> STATE_HALF n
+** Never more instructions than a shift and a mask; fewer where states are 1, 2 or 4 bits apart.
+*/
+qp_ir *qp_pass_fetch_halves(const qp_ir *ir, unsigned window);
+/*
 ** Shifts and byte permutes of the state become part of its fetch, which is a shift anyway, if all
 ** that read it are such; of a window that begins with a byte the fetch is a permute:
 **   state >> n -> STATE_RIGHT n   where no bit from window - n on is demanded

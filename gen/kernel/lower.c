@@ -464,6 +464,7 @@ static qp_status lower(qp_lowered *l, qp_error *err) {
       !step_to(&l->main, qp_pass_pair_rows(l->main)) ||
       !step_to(&l->main, qp_pass_choose_halves(l->main)) ||
       !step_to(&l->main, qp_pass_drop_masks(l->main)) ||
+      !step_to(&l->main, qp_pass_fetch_halves(l->main, l->window)) ||
       !step_to(&l->main, qp_pass_fetch(l->main, l->window)) ||
       !step_to(&l->main, qp_pass_select(l->main)))
     return qp_fail(err, QP_E_LIMIT, "%s: its decode has too many operations", l->quantizer->name);

@@ -43,6 +43,37 @@ Test(fetch, a_state_that_is_read_as_it_is_too_is_fetched_once) {
   cr_expect_eq(count_of(out, QP_IR_STATE_LEFT), 0);
 }
 
+static qp_ir *halves_of(const qp_ir *ir, unsigned window) {
+  qp_ir *out = qp_pass_fetch_halves(ir, window);
+  assert_equal_values(ir, out, window);
+  return out;
+}
+
+Test(fetch, sixteen_bits_of_the_state_are_a_fetch) {
+  NEW(ir);
+  int s = n_state(ir);
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, n_with(ir, QP_IR_AND, s, 0xffff), 89226354)));
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, n_bits(ir, s, 3, 16), 89226354)));
+  OWNED qp_ir *out = halves_of(ir, 19);
+  cr_expect_eq(count_of(out, QP_IR_STATE_HALF), 2);
+  cr_expect_eq(count_of(out, QP_IR_INPUT) + count_of(out, QP_IR_AND), 0);
+}
+
+Test(fetch, sixteen_bits_beside_other_uses_of_the_state_are_not) {
+  for (unsigned i = 0; i < 4; i++) {
+    NEW(ir);
+    int s = n_state(ir);
+    n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, n_with(ir, QP_IR_AND, s, 0xffff), 5)));
+    n_output(ir, n_pair(ir, i == 0   ? n_bits(ir, s, 3, 15)
+                            : i == 1 ? n_bits(ir, s, 4, 16) /* beyond the window */
+                            : i == 2 ? n_with(ir, QP_IR_AND, s, 0xfffe)
+                                     : n_one(ir, QP_IR_NOT, n_with(ir, QP_IR_SHR, s, 3))));
+    OWNED qp_ir *out = qp_pass_fetch_halves(ir, 19);
+    cr_expect_eq(count_of(out, QP_IR_STATE_HALF), 0, "%u", i);
+    assert_equal_values(ir, out, 32);
+  }
+}
+
 Test(fetch, bytes_of_the_state_are_permuted_as_they_are_fetched) {
   NEW(ir);
   int s = n_state(ir), half = n_one(ir, QP_IR_AS_HALF, s);

@@ -90,6 +90,7 @@ static const value_case values[] = {
     {QP_IR_MIN2, 0, 0x00700080, 0x00710010, 0, 0x00700010},
     {QP_IR_MAX2, 0, 0x00700080, 0x00710010, 0, 0x00710080},
     {QP_IR_OWN, 0, 0x3c004000, 0, 0, 0x40004000},
+    {QP_IR_STATE_HALF, 12, 0, 0, 0, 0x4332},
     {QP_IR_STATE_BYTES, 0x5362, 0x99887766, 0, 0, 0x77448833},
     {QP_IR_HALF_OF_UINT, 0, 2049, 0, 0, 0x6800}, /* half way between 2048 and 2050: to the even */
     {QP_IR_HALF_OF_UINT, 0, 2051, 0, 0, 0x6802},
