@@ -126,9 +126,9 @@ broken "the next segment entered a row group late" $sums \
 broken "rows of the next segment's codes" $sums \
   ': row_group - SEGMENT_ROWS[seg].row_group' ': row_group' $chained $cuda
 broken "16 bits of a state from the next byte" $weights \
-  '0x4410 + 0x11 * byte' '0x4410 + 0x11 * (byte + 1)' 1mad-1 $cuda
+  '0x4410 + 0x11 * byte' '0x4410 + 0x11 * (byte + 1)' 1mad-1 quad-1.5 $cuda
 broken "16 bits of a state from the neighbour's word" $weights \
-  'low, high, in % 8)' 'high, low, in % 8)' 1mad-1 $cuda
+  'low, high, in % 8)' 'high, low, in % 8)' 1mad-1 quad-1.5 $cuda
 broken "streams of a split mixed up" $units \
   '(seg - c.segment) * p.stream_step]' 'seg - c.segment]' $split $tensor
 broken "group fields of another segment's rows" $units \

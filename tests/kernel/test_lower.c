@@ -469,7 +469,8 @@ Test(lower, trellis_steps_cost_what_was_counted) {
 Test(lower, computed_codes_cost_what_was_counted) {
   assert_cost(d_1mad, QP_TABLE_PLAIN, false, "state.half mad dp4a state.half mad dp4a pack fma.p");
   assert_cost(d_mul1, QP_TABLE_PLAIN, false, "state.half mul dp4a state.half mul dp4a pack fma.p");
-  assert_cost(d_3inst, QP_TABLE_PLAIN, false, "state.half mad lop3 state.half mad lop3 prmt pack add.p");
+  assert_cost(d_3inst, QP_TABLE_PLAIN, false,
+              "state.half mad lop3 state.half mad lop3 prmt pack add.p");
 }
 
 Test(lower, look_ups_cost_what_was_counted) {

@@ -555,6 +555,35 @@ Test(tune, rotations_without_records_are_told_to_be_in_no_latency) {
   cr_expect(strstr(text, "are a model's"), "%s", text);
 }
 
+/* A plan and a table of b.jsonl, in which gemm-glu takes so many picoseconds. */
+static void plan_with_pair_of(unsigned ps) {
+  char command[512];
+  snprintf(command, sizeof command,
+           "sed 's/\"timer\":\"replay\"/\"timer\":\"CUPTI 13.0\"/; /\"op\":\"gemm-glu\"/ "
+           "s/\"chain_ps\":[0-9]*/\"chain_ps\":%u/' '%s/a.jsonl' > '%s/b.jsonl'",
+           ps, folder, folder);
+  cr_assert_eq(system(command), 0);
+  cr_assert_eq(run("table b.jsonl --model config.json"), 0, "%s", text);
+  cr_expect(strstr(text, ps > 1000000 ? "before\n" : "behind\n"), "%s", text);
+  cr_assert_eq(run("plan --model config.json --gpu b.jsonl --quantizers nuq-4 --latency 1s"), 0,
+               "%s", text);
+}
+
+Test(tune, a_gated_linear_unit_is_counted_where_it_is_quicker) {
+  write_config();
+  cr_assert_eq(run("tune --model config.json --quantizers nuq-4 --batch 1 --paths tensor --ops "
+                   "gemm,gemm-glu,rotate --device replay:plain.json --max-candidates 1 -o a.jsonl"),
+               0, "%s", text);
+  plan_with_pair_of(900000000);
+  cr_expect(!strstr(text, "gemm-glu"), "%s", text);
+  plan_with_pair_of(1000);
+  cr_expect(strstr(text, "1 measured launches of up and gate are quicker"), "%s", text);
+  cr_assert_eq(run("export --model config.json --quantizer nuq-4 --gpu b.jsonl --batch 1 "
+                   "--no-dequant -o library"),
+               0, "%s", text);
+  cr_expect(strstr(text, "also with the gated linear unit behind its gemm"), "%s", text);
+}
+
 Test(tune, up_and_gate_are_tuned_with_their_gated_linear_unit_where_that_is_asked_for) {
   write_config();
   cr_assert_eq(run("tune --model config.json --quantizers nuq-4 --batch 1 --ops gemm-glu "

@@ -121,7 +121,7 @@ static double bytes_of(const qp_kernel *k) {
     bytes += 4.0 * (double)s->code_words * s->period.words_read / s->period.words;
     for (unsigned f = 0; f < s->arrays; f++) bytes += (double)s->field_bytes[f];
   }
-  for (unsigned s = 0; s < p->segments; s++)
+  for (unsigned s = 0; s < (p->op == QP_OP_GEMM_GLU ? 1 : p->segments); s++)
     bytes += (double)p->segment[s].rows * p->batch * qp_dtype_bytes(p->out_type);
   return bytes;
 }
@@ -142,10 +142,14 @@ static void judge(const qp_kernel *k, const double *cycles, qp_bound *out) {
   }
 }
 
+bool qp_bound_counts(qp_op op) {
+  return op == QP_OP_GEMM || op == QP_OP_GEMM_GLU || op == QP_OP_EXPERTS;
+}
+
 qp_status qp_bound_count(const qp_kernel *k, const qp_compiled *c, qp_bound *out, qp_error *err) {
   double cycles[QP_PIPE_COUNT + 1] = {0}, all = 0;
   qp_bound b = {0};
-  if ((k->problem.op != QP_OP_GEMM && k->problem.op != QP_OP_EXPERTS) || !k->lowereds)
+  if (!qp_bound_counts(k->problem.op) || !k->lowereds)
     return qp_fail(err, QP_E_ARG, "%s: only gemms that decode with tables are counted", k->name);
   for (unsigned i = 0; i < k->lowereds; i++) {
     double pairs = 0;

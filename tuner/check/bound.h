@@ -25,6 +25,9 @@ typedef struct qp_bound {
   const char *binds; /* which: "issue", a pipe's name or "memory" */
 } qp_bound;
 
+/* Is it an operation whose kernels can be counted: gemm, gemm-glu, experts? */
+bool qp_bound_counts(qp_op op);
+
 /*
 ** Of a gemm (not by rows) and its cubin.  QP_E_ARG: another operation, or the hot loop is not
 ** found; QP_E_MISSING: no nvdisasm; else as qp_disassemble.

@@ -55,7 +55,8 @@ static void push(maker *m, const qp_problem *p, const qp_choice *choice) {
     c->list = list;
     c->capacity = capacity;
   }
-  c->list[c->count++] = (qp_case){*p, *choice, w->unrotate && p->op == QP_OP_DEQUANT};
+  const bool turns = p->op == QP_OP_DEQUANT && p->rotation != 1;
+  c->list[c->count++] = (qp_case){*p, *choice, w->unrotate && turns};
 }
 
 /* The family's defaults, where its kernels can do the problem. */

@@ -64,6 +64,12 @@ static qp_status read_archs(const char *list, unsigned *arch, unsigned *count, q
   return *count ? QP_OK : qp_fail(err, QP_E_ARG, "--arch '': one architecture at least is needed");
 }
 
+/* Up and gate: two linears, or one shape twice. */
+static void make_pair(qp_problem *p) {
+  p->op = QP_OP_GEMM_GLU;
+  if (p->segments == 1) p->segment[p->segments++] = p->segment[0];
+}
+
 static qp_status make_kernel(qp_session *s, const cost_options *o, const row *r, qp_kernel *k,
                              qp_error *err) {
   qp_problem p = {.op = QP_OP_GEMM,
@@ -82,10 +88,11 @@ static qp_status make_kernel(qp_session *s, const cost_options *o, const row *r,
   if (status) return status;
   const qp_family *f = o->family ? qp_families_find(s->families, o->family)
                                  : qp_families_serving(s->families, &p, o->path);
-  if (!f || (f->op != QP_OP_GEMM && f->op != QP_OP_EXPERTS))
-    return qp_fail(err, QP_E_ARG, "--family '%s' is no family of gemm or experts (qpal list "
-                                  "families)",
+  if (!f || !qp_bound_counts(f->op))
+    return qp_fail(err, QP_E_ARG,
+                   "--family '%s' is no family of gemm, gemm-glu or experts (qpal list families)",
                    o->family ? o->family : "");
+  if (f->op == QP_OP_GEMM_GLU) make_pair(&p);
   if (f->op == QP_OP_EXPERTS) p.op = f->op, p.experts = p.top_k = 1, p.tile = p.batch; /* a tile */
   qp_choice choice;
   qp_choice_default(f, &choice);

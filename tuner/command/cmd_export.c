@@ -308,7 +308,7 @@ int qp_cmd_export(int argc, char **argv) {
       QP_NUMBER("decoder", o.decoder, "D",
                 "attention of heads of D elements and the choice of a token, too", 32, 512),
       QP_FLAG("rotate", o.rotate, "gemms that rotate x themselves, too"),
-      QP_FLAG("glu", o.glu, "gemms of up and gate that give activation(gate) * up, too"),
+      QP_FLAG("glu", o.glu, "gemms of up and gate that give activation(gate) * up: all of them"),
       QP_FLAG("no-pdl", o.no_pdl, "without programmatic dependent launch"),
       QP_FLAG("untuned", o.untuned, "the families' defaults, whatever was measured"),
       QP_TEXT("ptx", o.ptx, "WHICH",

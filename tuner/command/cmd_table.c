@@ -16,6 +16,7 @@
 #include "tuner/tune/library.h"
 #include "tuner/tune/crossover.h"
 #include "tuner/tune/lookup.h"
+#include "tuner/tune/pairs.h"
 #include "tuner/tune/problems.h"
 
 static const qp_verb_help help = {
@@ -308,6 +309,52 @@ static void print_others(const matrix *m, qp_lookup *l) {
   qp_table_print(t);
 }
 
+/* ---- Gated linear units ---- */
+
+static bool find_pair(const matrix *m, qp_lookup *l, unsigned group, size_t q, size_t path,
+                      qp_problem *p, qp_pair *pair) {
+  *p = problem_of(m, q, &(qp_model_launch){.linears = 0});
+  return (!m->o->path || !strcmp(m->o->path, m->path[path])) &&
+         qp_pair_of_group(m->model, group, m->quantizer[q], p) &&
+         qp_pair_find(l, p, m->path[path], pair);
+}
+
+static void add_pair_row(qp_table_out *t, const matrix *m, size_t q, size_t path,
+                         const qp_problem *p, const qp_pair *pair) {
+  const int64_t before = qp_pair_before_ps(pair), behind = qp_pair_behind_ps(pair);
+  const int64_t ps[] = {pair->gemm.ps,   pair->rotate_glu.ps, before,
+                        pair->gemm_glu.ps, pair->rotate.ps,   behind};
+  qp_table_row(t);
+  qp_table_text(t, m->quantizer[q]->name);
+  qp_table_number(t, p->segment[0].rows, "%.0f");
+  qp_table_number(t, p->columns, "%.0f");
+  qp_table_text(t, m->path[path]);
+  for (size_t i = 0; i < sizeof ps / sizeof *ps; i++)
+    qp_table_number(t, (double)ps[i] * 1e-6, "%.2f");
+  qp_table_text(t, behind < before ? "behind" : "before");
+}
+
+/* Both ways to a gated linear unit, where all four launches were measured. */
+static void print_pairs(const matrix *m, qp_lookup *l) {
+  static const qp_column column[] = {
+      {"quantizer", false}, {"rows", true},       {"columns", true}, {"path", false},
+      {"gemm", true},       {"rotate-glu", true}, {"both", true},    {"gemm-glu", true},
+      {"rotate", true},     {"both", true},       {"quicker", false}, {NULL, false}};
+  qp_table_out *t = NULL;
+  for (unsigned g = 0; g < m->model->groups; g++)
+    for (size_t q = 0; q < m->quantizers; q++)
+      for (size_t path = 0; path < m->paths; path++) {
+        qp_problem p;
+        qp_pair pair;
+        if (!find_pair(m, l, g, q, path, &p, &pair)) continue;
+        if (!t) t = qp_table_new(column, false);
+        add_pair_row(t, m, q, path, &p, &pair);
+      }
+  if (!t) return;
+  printf("\nThe gated linear unit of up and gate before down's rotation, or behind their gemm:\n");
+  qp_table_print(t);
+}
+
 static void print_json(const matrix *m) {
   static const qp_column column[] = {
       {"quantizer", false}, {"launch", false},      {"columns", true},      {"batch", true},
@@ -380,6 +427,7 @@ static qp_status show(matrix *m, qp_lookup *l, const qp_records *records, const 
   if (m->o->json) return print_json(m), QP_OK;
   print_matrix(m, "-", latency_text);
   print_others(m, l);
+  print_pairs(m, l);
   print_crossovers(m);
   print_bounded(records, m->o->batch);
   printf("us a launch (%s time) on %s, batch %u, from %s", m->o->time, records->gpu, m->o->batch,

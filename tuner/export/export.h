@@ -64,6 +64,11 @@ typedef qp_status (*qp_export_chooser)(void *arg, const qp_export_gpu *gpu, cons
 typedef unsigned (*qp_export_crossover)(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
                                         const char *path, const unsigned *batch, size_t batches);
 
+/* Picoseconds that a gated linear unit behind this gemm of up and gate saves against one before the
+   rotation that follows; 0: it saves none, or is not known to. */
+typedef int64_t (*qp_export_pair)(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
+                                  const char *path);
+
 typedef enum qp_export_ptx { QP_PTX_NEWEST, QP_PTX_ALL, QP_PTX_NONE } qp_export_ptx;
 
 typedef struct qp_export_request {
@@ -84,13 +89,15 @@ typedef struct qp_export_request {
   unsigned decoder;              /* size of a head: with attend, and pick of each K that norms make;
                                     0: without */
   bool rotate_fused;             /* and gemms that rotate X themselves */
-  bool gemm_glu;                 /* and of up and gate gemms that give activation(gate) * up */
+  bool gemm_glu;                 /* and of up and gate gemms that give activation(gate) * up, all;
+                                    else those that 'pair' tells to be quicker */
   bool pdl;                      /* programmatic dependent launch, from sm_90 on */
   qp_export_ptx ptx;             /* of which GPUs: those of the newest architecture, all, none */
   unsigned workers;              /* compilers; 0: as many as CPUs */
   qp_export_chooser choose;      /* NULL: the families' defaults */
   qp_export_crossover crossover; /* NULL: not known */
-  void *chooser;                 /* the argument of both */
+  qp_export_pair pair;           /* NULL: not known */
+  void *chooser;                 /* the argument of these */
   const char *chosen;            /* said of every target: "the families' defaults" */
 } qp_export_request;
 

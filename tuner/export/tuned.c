@@ -10,6 +10,7 @@
 #include "tuner/tune/crossover.h"
 #include "tuner/tune/library.h"
 #include "tuner/tune/lookup.h"
+#include "tuner/tune/pairs.h"
 
 /* Records of one GPU by the time in a chain, and by the kernel's own where there is none. */
 enum { KINDS = 2 };
@@ -103,6 +104,22 @@ static unsigned crossover(void *arg, const qp_export_gpu *gpu, const qp_problem 
   if (!s->lookup[0]) return 0;
   if (!qp_crossover_find(s->lookup[0], s->used, &f16, path, batch, batches, &sides)) return 0;
   return sides.batches == batches ? qp_crossover_rows(&sides) : 0;
+}
+
+/* Of fp16, as above; fp32 outputs have no records. */
+static int64_t pair_saves(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
+                          const char *path) {
+  qp_export_tuned *t = arg;
+  source *s = &t->source[gpu - t->request->gpu];
+  qp_problem f16 = *p;
+  qp_pair pair;
+  f16.type = f16.out_type = QP_F16;
+  for (unsigned k = 0; k < KINDS; k++)
+    if (s->lookup[k] && qp_pair_find(s->lookup[k], &f16, path, &pair)) {
+      const int64_t saves = qp_pair_before_ps(&pair) - qp_pair_behind_ps(&pair);
+      return saves > 0 ? saves : 0;
+    }
+  return 0;
 }
 
 /* ---- GPUs ---- */
@@ -211,6 +228,7 @@ qp_status qp_export_tuned_open(const qp_session *s, const char *list, bool measu
   if (measured) {
     r->choose = choose;
     r->crossover = crossover;
+    r->pair = pair_saves;
     r->chooser = t;
   }
   *out = t;

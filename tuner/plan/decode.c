@@ -234,6 +234,15 @@ static void note(qp_plan *p, const char *format, unsigned a, unsigned b) {
   if (n < 0) *to = 0;
 }
 
+/* Which launches have the gated linear unit behind them. */
+static void add_unit_note(const qp_plan_input *in, qp_plan *plan) {
+  if (!in->table || !in->table->units_behind) return;
+  snprintf(plan->note[plan->notes++], sizeof *plan->note,
+           "%u measured launches of up and gate are quicker with the gated linear unit behind the "
+           "gemm (gemm-glu) than with it before down's rotation, and are counted so",
+           in->table->units_behind);
+}
+
 /* Records know no attention and no norms; rotations they may know.  Other tables say what
    is in them. */
 static void add_rotation_note(const qp_plan_input *in, qp_plan *plan) {
@@ -269,6 +278,7 @@ static void add_notes(decoder *d) {
     note(plan, "%u of %u launches have latencies that are not exact: see how", d->inexact,
          plan->launches);
   if (!d->p->in->table) note(plan, "no latencies were used", 0, 0);
+  add_unit_note(d->p->in, plan);
   add_rotation_note(d->p->in, plan);
   if (d->p->in->lookup)
     note(plan, "the embedding is the lm_head: one matrix, planned and counted once", 0, 0);

@@ -41,6 +41,8 @@ typedef struct qp_latency_row {
   int64_t spread_ps; /* standard error of that median; 0: not known */
   unsigned samples;  /* behind the median; 0: not known */
   qp_latency_match match;
+  bool unit_behind; /* up and gate: with the gated linear unit behind the gemm, which is quicker; ps
+                       has what the rotation behind it, whose time is elsewhere, saves by it */
 } qp_latency_row;
 
 typedef struct qp_latency_table {
@@ -56,6 +58,7 @@ typedef struct qp_latency_table {
     unsigned routings;  /* beside them: what routes to experts, and their sums */
     int64_t ps; /* all rotations of one pass: of every input of linears that reads it rotated */
   } rotation[QP_LATENCY_BATCHES];
+  unsigned units_behind; /* rows with the gated linear unit behind the gemm */
   int64_t overhead_ps; /* fixed cost of a launch, for modelled launches; -1: not known */
   size_t rows, capacity;
   qp_latency_row *row;

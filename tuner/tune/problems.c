@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gen/spec/layout.h"
+#include "tuner/tune/pairs.h"
 
 static bool same_launch(const qp_model_launch *a, const qp_model_launch *b) {
   return a->linears == b->linears && a->columns == b->columns &&
@@ -342,27 +343,21 @@ static qp_status add_dequants(qp_tune_problems *list, const qp_model *m,
 static qp_status add_pairs(qp_tune_problems *list, const qp_model *m, const qp_families *families,
                            const qp_problems_wishes *w, qp_error *err) {
   qp_status status = QP_OK;
-  for (unsigned g = 0; g < m->groups; g++) {
-    const qp_model_group *of = &m->group[g];
-    const qp_model_linear *up = &m->linear[of->linear[0]], *gate = &m->linear[of->linear[1]];
-    if (of->linears != 2 || up->experts || !qp_model_gates(up->role, gate->role)) continue;
+  for (unsigned g = 0; g < m->groups; g++)
     for (size_t q = 0; q < w->quantizers; q++)
       for (size_t b = 0; b < w->batches && !status; b++) {
-        const qp_quantizer *by = w->quantizer[q];
         qp_tune_problem t = {.problem = {.op = QP_OP_GEMM_GLU,
-                                         .segments = 2,
-                                         .segment = {{by, of->rows[0]}, {by, of->rows[1]}},
-                                         .columns = of->columns,
                                          .batch = w->batch[b],
                                          .type = w->type,
                                          .out_type = w->type,
                                          .arch = w->arch,
                                          .sm_count = w->sm_count},
                              .launches = qp_model_group_copies(m, g)};
-        snprintf(t.label, sizeof t.label, "gemm-glu %ux%u", of->rows[0], of->columns);
+        if (!qp_pair_of_group(m, g, w->quantizer[q], &t.problem)) continue;
+        snprintf(t.label, sizeof t.label, "gemm-glu %ux%u", t.problem.segment[0].rows,
+                 t.problem.columns);
         status = add_by_all(list, families, &t, err);
       }
-  }
   return status;
 }
 

@@ -8,6 +8,7 @@
 
 #include "tuner/tune/library.h"
 #include "tuner/tune/lookup.h"
+#include "tuner/tune/pairs.h"
 #include "tuner/tune/problems.h"
 
 typedef struct reading {
@@ -139,6 +140,48 @@ static void add_rotations(reading *r, unsigned batch) {
   t->rotation[t->rotations++].ps = ps;
 }
 
+/* Is the row the launch of this problem by this path? */
+static bool is_launch(const qp_latency_row *row, const qp_problem *p, const char *path) {
+  bool same = row->members == p->segments && row->batch == p->batch && !strcmp(row->path, path);
+  for (unsigned i = 0; same && i < p->segments; i++)
+    same = row->member[i].rows == p->segment[i].rows && row->member[i].columns == p->columns &&
+           !strcmp(row->member[i].hash, p->segment[i].quantizer->hash);
+  return same;
+}
+
+/* The gated linear unit behind the gemm instead of before down's rotation, whose time is in the
+   constant part with the unit in it. */
+static void put_behind(reading *r, const qp_problem *p, const char *path) {
+  qp_pair pair;
+  if (!qp_pair_find(r->lookup, p, path, &pair)) return;
+  const int64_t saves = qp_pair_before_ps(&pair) - qp_pair_behind_ps(&pair);
+  for (size_t i = 0; saves > 0 && i < r->table.rows; i++) {
+    qp_latency_row *row = &r->table.row[i];
+    if (!is_launch(row, p, path) || row->unit_behind) continue;
+    row->ps = row->ps > saves ? row->ps - saves : 1;
+    row->unit_behind = true;
+    r->table.units_behind++;
+  }
+}
+
+/* Launches of up and gate where that is quicker, by each path. */
+static void add_units(reading *r, unsigned batch) {
+  const char *path[QP_MAX_PATHS];
+  const size_t paths = qp_families_paths(r->session->families, QP_OP_GEMM, path, NULL);
+  for (unsigned g = 0; g < r->w->model->groups; g++)
+    for (size_t q = 0; q < r->w->quantizers; q++) {
+      qp_problem p = {.op = QP_OP_GEMM,
+                      .batch = batch,
+                      .type = QP_F16,
+                      .out_type = QP_F16,
+                      .arch = r->records.list[0].arch,
+                      .sm_count = r->records.list[0].sm_count};
+      const qp_quantizer *by = r->w->quantizer[q];
+      if (!by || !qp_pair_of_group(r->w->model, g, by, &p)) continue;
+      for (size_t i = 0; i < paths; i++) put_behind(r, &p, path[i]);
+    }
+}
+
 static qp_status add_rows(reading *r, qp_time_kind kind) {
   const qp_lookup_options lo = {.kind = kind,
                                 .worst = r->w->worst,
@@ -152,7 +195,10 @@ static qp_status add_rows(reading *r, qp_time_kind kind) {
   for (size_t i = 0; i < r->w->batches && !status; i++) {
     status = qp_lookup_latency(r->lookup, r->w->batch[i], source, &r->table, r->err);
     if (!status && r->w->worst > QP_MATCH_OTHER_DRIVER) status = add_model(r, r->w->batch[i]);
-    if (!status && r->w->model) add_rotations(r, r->w->batch[i]);
+    if (!status && r->w->model) {
+      add_rotations(r, r->w->batch[i]);
+      add_units(r, r->w->batch[i]);
+    }
   }
   qp_lookup_close(r->lookup);
   r->lookup = NULL;

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a gated linear unit is quicker:  records of four launches -> behind the gemm of up and
+   gate, or before the rotation that follows it. */
+#ifndef QP_PAIRS_H
+#define QP_PAIRS_H
+
+#include "gen/model/model.h"
+#include "tuner/tune/lookup.h"
+
+/*
+** Two ways from the input of up and gate to down's rotated input, as measured:
+**   before   gemm of up and gate, then a rotation with the unit before it (rotate-glu)
+**   behind   gemm that has the unit behind it (gemm-glu), then a rotation alone, of half as much
+*/
+typedef struct qp_pair {
+  qp_pick gemm, rotate_glu, gemm_glu, rotate;
+} qp_pair;
+
+/* The gemm of a group of a model by one quantizer, its linears and K; the rest is the caller's.
+   False, and *p untouched: the group is not up and gate of equal rows, or of experts. */
+bool qp_pair_of_group(const qp_model *m, unsigned group, const qp_quantizer *q, qp_problem *p);
+
+/* The four records, of this GPU, of such a gemm.  False: one is missing. */
+bool qp_pair_find(qp_lookup *l, const qp_problem *gemm, const char *path, qp_pair *out);
+int64_t qp_pair_before_ps(const qp_pair *p);
+int64_t qp_pair_behind_ps(const qp_pair *p);
+
+#endif
