@@ -109,7 +109,7 @@ Test(bench, rows_stand_beside_the_time_that_their_bytes_take) {
 }
 
 Test(bench, rotations_are_rows_once_a_batch_and_dequants_once_a_quantizer) {
-  size_t rotations = 0, dequants = 0;
+  size_t rotations = 0, with_norm = 0, with_glu = 0, dequants = 0;
   const cJSON *r;
   replay("");
   cr_assert_eq(ask("bench", "--quantizers nuq-4,nuq-2 --batch 1,8 --json"), 0, "%s", text);
@@ -118,9 +118,14 @@ Test(bench, rotations_are_rows_once_a_batch_and_dequants_once_a_quantizer) {
     const char *op = get(r, "op")->valuestring;
     if (strcmp(op, "gemm") != 0) cr_expect_str_eq(get(r, "outcome")->valuestring, "PASS");
     rotations += !strcmp(op, "rotate");
+    with_norm += !strcmp(op, "rotate-norm");
+    with_glu += !strcmp(op, "rotate-glu");
     dequants += !strcmp(op, "dequant");
   }
   cr_expect_eq(rotations, 2 * 2, "K of 4096 and 14336, batch 1 and 8: %zu", rotations);
+  cr_expect_eq(with_norm, 2, "K of 4096, batch 1 and 8: %zu", with_norm);
+  cr_expect_eq(with_glu, 2, "K of 14336, batch 1 and 8: %zu", with_glu);
+  cr_expect_float_eq(number(row("rotate-glu 14336", 8), "bytes"), 6.0 * 14336 * 8, 0.5);
   cr_expect_eq(dequants, 2 * 5, "q, k, up, down and lm_head, k as v: %zu", dequants);
   cr_expect_float_eq(number(row("rotate 14336", 8), "bytes"), 4.0 * 14336 * 8, 0.5);
   const double bytes = 4096.0 * 4096 * (0.25 + 2); /* the last one: 2 bits read, 16 written */
@@ -162,8 +167,8 @@ Test(bench, tuned_kernels_are_taken_where_there_are_records) {
 Test(bench, a_wrong_kernel_is_a_row_that_fails_and_makes_the_answer_false) {
   replay(",\"rules\":[{\"match\":\"k14336\",\"fault\":\"wrong\"}]");
   cr_assert_eq(ask("bench", "--quantizers nuq-4 --batch 1"), 1, "%s", text);
-  cr_assert(strstr(text, "FAIL") && strstr(text, "3 rows failed"), "gemm, dequant, rotate: %s",
-            text);
+  cr_assert(strstr(text, "FAIL") && strstr(text, "4 rows failed"),
+            "gemm, dequant, rotate, rotate-glu: %s", text);
   cr_assert(strstr(text, "nuq-4 down at batch 1: relative L2 error"), "%s", text);
 }
 
@@ -229,7 +234,7 @@ Test(bench, two_runs_are_compared_row_by_row) {
   cr_assert_eq(ask("bench", "--quantizers nuq-4 --batch 1 --json >before.json"), 0);
   replay(",\"rules\":[{\"match\":\"k14336\",\"fault\":\"throttle\"}]");
   cr_assert_eq(ask("bench", "--quantizers nuq-4 --batch 1 --against before.json"), 0, "%s", text);
-  cr_assert(strstr(text, "12 rows are in both"), "%s", text);
+  cr_assert(strstr(text, "14 rows are in both"), "%s", text);
   cr_assert(strstr(text, "+50.0%"), "throttled: half as long again: %s", text);
   cr_assert_eq(ask("bench", "--quantizers vq2-4 --batch 2 --against before.json"), 2, "%s", text);
   cr_assert(strstr(text, "no row is also in this run"), "%s", text);

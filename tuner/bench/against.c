@@ -16,7 +16,7 @@ typedef struct change {
 
 /* As rows are printed. */
 static const char *name_of(const qp_bench *b, const qp_bench_row *r) {
-  if (b->op[r->launch] == QP_OP_ROTATE) return "-";
+  if (qp_op_rotates(b->op[r->launch])) return "-";
   return r->quantizer ? r->quantizer->name : "fp16 cuBLAS";
 }
 

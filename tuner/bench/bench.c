@@ -40,7 +40,7 @@ void qp_bench_free(qp_bench *b) {
 }
 
 bool qp_bench_has_kernel(const qp_bench *b, const qp_bench_row *row) {
-  return !row->absent && (row->quantizer || b->op[row->launch] == QP_OP_ROTATE);
+  return !row->absent && (row->quantizer || qp_op_rotates(b->op[row->launch]));
 }
 
 /* ---- What is to be measured ---- */
@@ -55,7 +55,8 @@ static void add_launch(qp_bench *b, qp_op op, const qp_model_launch *l) {
   b->launch[b->launches++] = *l;
 }
 
-/* What a model launches beside its gemms: rotations of their inputs, linears to 16 bits. */
+/* What a model launches beside its gemms: rotations of their inputs, alone and with what makes
+   them, linears to 16 bits. */
 static void add_others(qp_bench *b, const qp_model *m) {
   qp_model_rotation rotation[QP_MODEL_ROTATIONS];
   const unsigned n = qp_model_rotations(m, rotation);
@@ -64,6 +65,13 @@ static void add_others(qp_bench *b, const qp_model *m) {
     qp_model_launch l = {.columns = rotation[i].columns, .copies = rotation[i].launches};
     snprintf(l.label, sizeof l.label, "rotate %u", rotation[i].columns);
     add_launch(b, QP_OP_ROTATE, &l);
+    for (int p = 0; p < QP_PRODUCERS; p++) {
+      const qp_op op = qp_op_of_producer((qp_model_producer)p);
+      if (op == QP_OP_ROTATE || !rotation[i].by[p]) continue;
+      l.copies = rotation[i].by[p];
+      snprintf(l.label, sizeof l.label, "%s %u", qp_op_name(op), rotation[i].columns);
+      add_launch(b, op, &l);
+    }
   }
   for (unsigned i = 0; i < m->linears + !m->headless; i++) {
     const qp_model_linear *at = &m->linear[i];
@@ -103,7 +111,7 @@ static void choose_launches(qp_bench *b, const qp_model *m, bool all) {
 
 /* A rotation reads no weights, a dequant no activations; cuBLAS knows no routing. */
 static bool is_absent(qp_op op, const qp_quantizer *quantizer, size_t batch) {
-  return quantizer ? op == QP_OP_ROTATE || (op == QP_OP_DEQUANT && batch)
+  return quantizer ? qp_op_rotates(op) || (op == QP_OP_DEQUANT && batch)
                    : op == QP_OP_DEQUANT || op == QP_OP_EXPERTS;
 }
 

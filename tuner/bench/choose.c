@@ -81,7 +81,10 @@ static bool find(qp_bench_chooser *c, const qp_problem *p, const char *path, qp_
 static uint64_t bytes_of(const qp_kernel *k) {
   const qp_problem *p = &k->problem;
   uint64_t bytes = 0;
-  if (p->op == QP_OP_ROTATE) return (uint64_t)4 * p->columns * p->batch;
+  const uint64_t values = (uint64_t)p->columns * p->batch;
+  if (p->op == QP_OP_ROTATE) return 4 * values;
+  if (p->op == QP_OP_ROTATE_GLU) return 6 * values;  /* gate and up */
+  if (p->op == QP_OP_ROTATE_NORM) return 8 * values; /* a residual, and their sum written back */
   for (unsigned i = 0; i < p->segments && p->op == QP_OP_DEQUANT; i++)
     bytes += (uint64_t)2 * p->segment[i].rows * p->columns;
   for (unsigned i = 0; i < k->streams; i++) {

@@ -14,7 +14,7 @@ static const char *name_of(const qp_quantizer *q) { return q ? q->name : "fp16 c
 
 /* Whose row it is; a rotation's is nobody's. */
 static const char *whose(const qp_bench *b, const qp_bench_row *r) {
-  return b->op[r->launch] == QP_OP_ROTATE ? "-" : name_of(r->quantizer);
+  return qp_op_rotates(b->op[r->launch]) ? "-" : name_of(r->quantizer);
 }
 
 /* Is there a row, and does it say something?  Without cuBLAS its rows do not. */
