@@ -476,6 +476,25 @@ Test(quantize, a_byte_that_changed_anywhere_in_a_packed_folder_is_found) {
   cr_assert_eq(ask_verify(), 1, "does not bless what is damaged: %s", answer);
 }
 
+/* In config.json, after whole ones: what it says of a linear, of a quantizer, of all. */
+Test(quantize, a_config_that_does_not_say_what_the_shards_say_is_found) {
+  static const char *const changes[][2] = {
+      {"s/(\"rows\":\\s*)([0-9]+)/$1.($2 + 16)/e", "linear 'model.layers."},
+      {"s/\"rate_bits\":\\s*4/\"rate_bits\": 3/", "quantizer 'nuq-4' is not what"},
+      {"s/\"seed\":\\s*[0-9]+/\"seed\": 77/", "field 'seed' is not what"}};
+  cr_assert_eq(quantize("--quantizer nuq-4", "whole"), 0, "%s", answer);
+  for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+    char command[1200];
+    copy_folder("whole", "out");
+    cr_assert_eq(ask_verify(), 0, "%s", answer);
+    snprintf(command, sizeof command, "perl -0pi -e '%s' '%s'", changes[i][0],
+             path("out/config.json"));
+    cr_assert_eq(system(command), 0);
+    cr_assert_eq(ask_verify(), 1, "%s: %s", changes[i][0], answer);
+    cr_assert(strstr(answer, changes[i][1]), "%s: %s", changes[i][0], answer);
+  }
+}
+
 Test(quantize, a_scale_that_is_no_number_is_refused_on_opening) {
   cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
   change_byte("model.layers.1.self_attn.k_proj.row_scales", 7, 0x7e); /* fp16: a NaN */

@@ -8,12 +8,13 @@
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
 #include "tuner/command/commands.h"
+#include "tuner/quantize/section_check.h"
 
 static const qp_verb_help help = {
     "verify", "FOLDER... [--json]",
     "Reads every array of packed weights (of qpal quantize) and every kernel of a library (of\n"
-    "qpal export), and compares them with the checksums that were written beside them. Prints "
-    "PASS\n"
+    "qpal export), and compares them with the checksums that were written beside them, and what\n"
+    "config.json says of packed weights with what their files say. Prints PASS\n"
     "or FAIL with what is damaged. Exit codes: 0 all are whole, 1 one is damaged, 2 one cannot be\n"
     "read."};
 
@@ -39,11 +40,12 @@ static qpal_status verify_library(const char *path) {
   return status;
 }
 
-static qpal_status verify_packed(const char *path) {
+static qpal_status verify_packed(const char *path, qp_error *err) {
   qpal_packed *packed = NULL;
   qpal_status status = qpal_packed_open(path, &packed);
   if (!status) status = qpal_packed_verify(packed);
   qpal_packed_close(packed);
+  if (!status && qp_section_check(path, err)) return QPAL_E_FORMAT;
   return status;
 }
 
@@ -54,12 +56,13 @@ static int code_of(qpal_status status) {
 
 static int verify(const char *path, qp_table_out *rows) {
   const bool library = is_library(path);
-  const qpal_status status = library ? verify_library(path) : verify_packed(path);
+  qp_error err = {.text = ""};
+  const qpal_status status = library ? verify_library(path) : verify_packed(path, &err);
   qp_table_row(rows);
   qp_table_text(rows, path);
   qp_table_text(rows, library ? "library" : "weights");
   qp_table_text(rows, status ? "FAIL" : "PASS");
-  qp_table_text(rows, status ? qpal_message() : "");
+  qp_table_text(rows, !status ? "" : *err.text ? err.text : qpal_message());
   return code_of(status);
 }
 

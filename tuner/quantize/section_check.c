@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* Do config.json and the shards of a packed folder say the same? */
+#include "tuner/quantize/section_check.h"
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gen/base/file.h"
+#include "gen/base/json.h"
+#include "gen/base/json_python.h"
+#include "runtime/safetensors.h"
+
+enum { MOST_BYTES = 256 << 20, PATH = 4096 };
+
+typedef struct checking {
+  char config[PATH]; /* its path */
+  const cJSON *section;
+  const cJSON *next; /* linear of the config that is likely to be asked for next */
+  size_t linears;
+  qp_error *err;
+} checking;
+
+static qp_status differs(const checking *c, const char *shard, const char *kind,
+                         const char *name) {
+  return qp_fail(c->err, QP_E_ARG, "%s: %s '%s' is not what %s says of it: one of them was changed",
+                 c->config, kind, name, shard);
+}
+
+/* Shards have linears in the order of config.json. */
+static const cJSON *find_linear(checking *c, const char *name) {
+  const cJSON *all = cJSON_GetObjectItemCaseSensitive(c->section, "linears"), *l;
+  const char *next = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(c->next, "name"));
+  if (next && !strcmp(next, name)) return c->next;
+  cJSON_ArrayForEach(l, all) {
+    const char *other = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(l, "name"));
+    if (other && !strcmp(other, name)) return l;
+  }
+  return NULL;
+}
+
+static qp_status check_linears(checking *c, const char *shard, const cJSON *linears) {
+  const cJSON *l;
+  cJSON_ArrayForEach(l, linears) {
+    const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(l, "name"));
+    const cJSON *own = name ? find_linear(c, name) : NULL;
+    if (!own || !cJSON_Compare(l, own, true))
+      return differs(c, shard, "linear", name ? name : "without a name");
+    c->next = own->next;
+    c->linears++;
+  }
+  return QP_OK;
+}
+
+static qp_status check_members(const checking *c, const char *shard, const char *kind,
+                               const cJSON *of_shard, const cJSON *own) {
+  const cJSON *v;
+  cJSON_ArrayForEach(v, of_shard) {
+    const bool list = !strcmp(v->string, "linears") || !strcmp(v->string, "quantizers");
+    const cJSON *other = cJSON_GetObjectItemCaseSensitive(own, v->string);
+    if (!list && !cJSON_Compare(v, other, true)) return differs(c, shard, kind, v->string);
+  }
+  return QP_OK;
+}
+
+static qp_status check_shard(checking *c, const qp_safetensors *s, unsigned shard) {
+  const char *file = qp_safetensors_shard_path(s, shard);
+  const char *text = qp_safetensors_metadata(s, shard, "quantization");
+  cJSON *tree = NULL;
+  if (!text) return QP_OK; /* opening it says so */
+  qp_status status = qp_json_parse(file, text, strlen(text), &tree, c->err);
+  if (!status) status = check_members(c, file, "field", tree, c->section);
+  if (!status)
+    status = check_members(c, file, "quantizer",
+                           cJSON_GetObjectItemCaseSensitive(tree, "quantizers"),
+                           cJSON_GetObjectItemCaseSensitive(c->section, "quantizers"));
+  if (!status)
+    status = check_linears(c, file, cJSON_GetObjectItemCaseSensitive(tree, "linears"));
+  cJSON_Delete(tree);
+  return status;
+}
+
+static qp_status check_all(checking *c, const char *folder, const cJSON *tree) {
+  qp_safetensors *s = NULL;
+  c->section = cJSON_GetObjectItemCaseSensitive(tree, "quantization");
+  if (!cJSON_IsObject(c->section))
+    return qp_fail(c->err, QP_E_ARG, "%s: has no section 'quantization'", c->config);
+  qp_status status = qp_safetensors_open(folder, &s, c->err);
+  for (unsigned i = 0; !status && i < qp_safetensors_shards(s); i++)
+    status = check_shard(c, s, i);
+  qp_safetensors_close(s);
+  const cJSON *all = cJSON_GetObjectItemCaseSensitive(c->section, "linears");
+  if (!status && (size_t)cJSON_GetArraySize(all) != c->linears)
+    status = qp_fail(c->err, QP_E_ARG, "%s: lists %d linears; the shards have %zu", c->config,
+                     cJSON_GetArraySize(all), c->linears);
+  return status;
+}
+
+qp_status qp_section_check(const char *folder, qp_error *err) {
+  checking c = {.err = err};
+  cJSON *tree = NULL;
+  char *text = NULL;
+  size_t bytes = 0;
+  const int n = snprintf(c.config, sizeof c.config, "%s/config.json", folder);
+  if (n < 0 || (size_t)n >= sizeof c.config || access(c.config, F_OK) != 0) return QP_OK;
+  qp_status status = qp_file_read(c.config, MOST_BYTES, &text, &bytes, err);
+  if (!status) status = qp_json_parse_python(c.config, text, bytes, &tree, err);
+  if (!status) status = check_all(&c, folder, tree);
+  cJSON_Delete(tree);
+  free(text);
+  return status;
+}
