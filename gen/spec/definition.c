@@ -444,6 +444,7 @@ static bool add_definition(qp_text *t, const qp_quantizer *q) {
   for (unsigned i = 0; i < q->parts; i++) {
     qp_text_add(t, "part %.17g %s\n", q->part[i].fraction, q->part[i].quantizer->hash);
   }
+  if (q->rotation) qp_text_add(t, "rotation %u\n", q->rotation);
   if (q->kind == QP_SPLIT) return true;
   qp_text_add(t, "window %u dim %u step %u planes %d %u group %u\n", q->window, q->dim, q->step,
               q->planes, q->planes_read, q->group);

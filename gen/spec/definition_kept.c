@@ -36,6 +36,7 @@ static void add_key(qp_text *t, const qp_quantizer *q) {
   qp_text_add(t, "method %d layout %u kind %d window %u dim %u step %u planes %d %u group %u\n",
               METHOD, q->layout, (int)q->kind, q->window, q->dim, q->step, q->planes,
               q->planes_read, q->group);
+  if (q->rotation) qp_text_add(t, "rotation %u\n", q->rotation);
   for (unsigned i = 0; i < q->fields; i++) {
     const qp_field *f = &q->field[i];
     qp_text_add(t, "field %s %d %a %a", f->name, (int)f->type, (double)f->lo, (double)f->hi);

@@ -61,6 +61,7 @@ struct qp_quantizer {
   double stored_rate;   /* with the group fields */
   unsigned codebooks;
   qp_codebook codebook[QP_MAX_CODEBOOKS];
+  unsigned rotation; /* columns of a diagonal block of the rotation; 0: all, 1: none */
   unsigned group; /* columns of the smallest group, which divides every other's; 0: none */
   unsigned fields;
   qp_field field[QP_MAX_FIELDS];

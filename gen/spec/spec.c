@@ -30,12 +30,13 @@ enum {
 /* ---- Kinds and the fields that each may have ---- */
 
 static const char *const trellis_fields[] = {"name",      "window", "dim",    "step", "codebook",
-                                             "codebooks", "group",  "decode", NULL};
+                                             "codebooks", "group",  "decode", "rotation", NULL};
 static const char *const vector_fields[] = {"name",      "dim",   "bits",   "codebook",
-                                            "codebooks", "group", "decode", NULL};
+                                            "codebooks", "group", "decode", "rotation", NULL};
 static const char *const scalar_fields[] = {
-    "name", "bits", "planes", "planes_read", "codebook", "codebooks", "group", "decode", NULL};
-static const char *const split_fields[] = {"name", "parts", NULL};
+    "name", "bits", "planes", "planes_read", "codebook", "codebooks", "group", "decode",
+    "rotation", NULL};
+static const char *const split_fields[] = {"name", "parts", "rotation", NULL};
 
 static const struct {
   const char *name;
@@ -299,6 +300,23 @@ static void set_rates(qp_quantizer *q) {
   }
 }
 
+/* rotation = "full", "none", or columns of its diagonal blocks. */
+static qp_status read_rotation(qp_reader *r, qp_quantizer *q) {
+  static const unsigned possible[] = {128, 256, 512};
+  const char *word = NULL;
+  double number = 0;
+  if (qp_read_is_nil(r, "fields.rotation")) return QP_OK;
+  if (qp_lua_get_number(r->lua, r->v, "fields.rotation", &number)) {
+    for (unsigned i = 0; i < sizeof possible / sizeof *possible; i++)
+      if (number == possible[i]) return q->rotation = possible[i], QP_OK;
+  } else if (!qp_read_string(r, "fields.rotation", &word)) {
+    if (!strcmp(word, "full")) return QP_OK;
+    if (!strcmp(word, "none")) return q->rotation = 1, QP_OK;
+  }
+  return qp_read_fail(r, "field 'rotation' should be \"full\", \"none\", 128, 256 or 512, got %s",
+                      qp_read_describe(r, "fields.rotation"));
+}
+
 static qp_status read_coded(qp_reader *r, qp_quantizer *q, const char *text, size_t bytes) {
   qp_status status = read_numbers(r, q);
   if (!status) status = qp_read_codebooks(r, q);
@@ -347,6 +365,7 @@ static qp_status read_spec(qp_reader *r, qp_spec *s, const char *text, size_t by
   if (!status) {
     status = qp_read_known(r, "fields", kinds[q->kind].name, kinds[q->kind].fields, false);
   }
+  if (!status) status = read_rotation(r, q);
   if (status) return status;
   return q->kind == QP_SPLIT ? read_parts(r, s) : read_coded(r, q, text, bytes);
 }

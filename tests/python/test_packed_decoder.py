@@ -82,6 +82,18 @@ class Decoder(unittest.TestCase):
         self.assertEqual([down[k] for k in ("rotation", "split", "slices")], [160, "columns", 2])
         self.assertEqual(packed.section["version"], 3)
 
+    def test_blocks_that_a_definition_asks_for(self):
+        with tempfile.TemporaryDirectory() as folder:
+            spec = os.path.join(folder, "mine.lua")
+            for name, rotation in (("nuq-blocks", 128), ("nuq-none", '"none"')):
+                with open(spec, "w", encoding="utf-8") as f:
+                    f.write(f'return scalar {{ name = "{name}", bits = 2, rotation = {rotation},\n'
+                            '  codebook = values { -1.5, -0.45, 0.45, 1.5 } }\n')
+                packed = self.see(256, 384, "--quantizer", spec, "--keep", "gate", "--keep", "up")
+                for linear in packed.section["linears"]:
+                    self.assertEqual(linear.get("rotation"), 128 if rotation == 128 else None)
+                    self.assertEqual(linear["signs"] is None, rotation != 128)
+
     def test_groups_in_columns_that_two_ranks_share(self):
         self.see(64, 512, "--quantizer", "int4-g128", "--tp", "2", "--keep", "gate", "--keep", "up")
 

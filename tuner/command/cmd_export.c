@@ -140,7 +140,7 @@ static qp_status groups_of_plan(qp_session *s, const export_options *o, char *mo
     status = qp_fail(err, QP_E_ARG, "--ranks %u: the plan is for %u", o->ranks, ranks);
   if (!status) status = check_ranks(o, ranks, made, err);
   if (!status) status = qp_export_plan_groups(&plan, s->palette, g, n, err);
-  if (!status) qp_export_cut_groups(*g, *n, ranks, made);
+  if (!status) status = qp_export_cut_groups(*g, *n, ranks, made, err);
   if (status) qp_fail_prefix(err, status, "%s", o->plan);
   snprintf(model, size, "%s", plan.model);
   qp_plan_free(&plan);
@@ -159,6 +159,7 @@ static qp_status groups_of_quantizers(qp_session *s, const export_options *o, ch
     qp_fail_prefix(err, status, "--path");
   if (!status && o->shape.count)
     status = qp_export_shape_groups(&o->shape, q, quantizers, o->path, g, n, err);
+  if (!status && o->shape.count) status = qp_export_cut_groups(*g, *n, 1, 1, err);
   if (!status && o->model) {
     if (quantizers != 1)
       status = qp_fail(err, QP_E_ARG, "--model takes one quantizer, not %zu; mix them by a plan",
@@ -175,7 +176,7 @@ static qp_status groups_of_quantizers(qp_session *s, const export_options *o, ch
     if (!status) status = qp_parallel_split(m, &ways, &rank, err);
     if (!status)
       status = qp_export_model_groups(&rank, q[0], embedding, o->path, o->head, g, n, err);
-    if (!status) qp_export_cut_groups(*g, *n, ranks, made);
+    if (!status) status = qp_export_cut_groups(*g, *n, ranks, made, err);
     if (!status) snprintf(model, size, "%s", m->name);
     if (models) qp_models_close(models);
   }

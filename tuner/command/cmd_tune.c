@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "gen/model/checkpoint.h"
+#include "tuner/plan/parallel.h"
 #include "gen/base/file.h"
 #include "gen/base/text.h"
 #include "tuner/command/commands.h"
@@ -40,7 +41,7 @@ typedef struct tune_options {
   qp_repeats shapes;
   const char *model, *plan, *quantizers, *batch, *paths, *ops, *budget, *device, *strategy, *shard,
       *timer, *out, *svg, *timeout;
-  unsigned most, finalists, seed, workers, spills;
+  unsigned most, finalists, seed, workers, spills, tp, ep;
   bool missing, json;
 } tune_options;
 
@@ -270,6 +271,7 @@ static qp_status make_problems(run *r, qp_error *err) {
   const tune_options *o = r->o;
   qp_model_launch launch[QP_MODEL_LAUNCHES];
   const qp_model *model = NULL;
+  static qp_model rank; /* one rank's part of it */
   const qp_quantizer **q = NULL;
   size_t launches = 0;
   unsigned batch[QP_MAX_BATCHES];
@@ -286,6 +288,10 @@ static qp_status make_problems(run *r, qp_error *err) {
   if (!status) status = qp_session_quantizers(&r->session, o->quantizers, &q, &w.quantizers, err);
   if (!status && o->model) status = qp_models_open(&r->models, err);
   if (!status && o->model) status = qp_checkpoint_find_model(r->models, o->model, &model, err);
+  if (!status && model && (o->tp > 1 || o->ep > 1)) {
+    status = qp_parallel_split(model, &(qp_parallel_ways){o->tp, o->ep}, &rank, err);
+    model = &rank;
+  }
   for (size_t i = 0; i < o->shapes.count && !status; i++)
     status = launch_of_shapes(o->shapes.value[i], &launch[launches++], err);
   if (status) return free(q), status;
@@ -442,6 +448,8 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
   (void)code;
   qp_status status = qp_words_none(words, err);
   if (status) return status;
+  if (!o->model && (o->tp || o->ep))
+    return qp_fail(err, QP_E_ARG, "--tp, --ep: with --model; shapes and plans are one rank's");
   if ((o->model != NULL) + (o->shapes.count > 0) + (o->plan != NULL) != 1)
     return qp_fail(err, QP_E_ARG, "one of --model, --shape and --plan is needed");
   run r = {.o = o};
@@ -455,6 +463,8 @@ int qp_cmd_tune(int argc, char **argv) {
   const qp_option table[] = {
       QP_TEXT("model", o.model, "MODEL",
               "a name of qpal list models, a checkpoint or a config.json"),
+      QP_NUMBER("tp", o.tp, "N", "of a model: what one of N ranks has of it (1)", 1, 8),
+      QP_NUMBER("ep", o.ep, "N", "the same of its experts, which stay whole (1)", 1, 8),
       QP_REPEATS("shape", o.shapes, "MxK,...",
                  "instead: linears of one launch; may be given again"),
       QP_TEXT("plan", o.plan, "FILE",

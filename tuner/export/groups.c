@@ -173,13 +173,35 @@ qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q,
   return QP_OK;
 }
 
-void qp_export_cut_groups(qp_export_group *group, size_t groups, unsigned ranks, unsigned made) {
+/* Blocks that definitions ask for. */
+static qp_status rotate_group(qp_export_group *g, qp_error *err) {
+  const qp_quantizer *q = g->member[0].quantizer;
+  const unsigned piece = g->columns / (g->pieces ? g->pieces : 1);
+  for (unsigned m = 1; m < g->members && q; m++)
+    if (g->member[m].quantizer && g->member[m].quantizer->rotation != q->rotation)
+      return qp_fail(err, QP_E_ARG, "group %s: %s and %s rotate x in different ways", g->name,
+                     q->name, g->member[m].quantizer->name);
+  if (!q || q->rotation <= 1) return QP_OK;
+  if (piece % q->rotation)
+    return qp_fail(err, QP_E_ARG,
+                   "group %s: %s is rotated in blocks of %u columns, which do not divide %u",
+                   g->name, q->name, q->rotation, piece);
+  g->rotation = q->rotation == g->columns ? 0 : q->rotation;
+  return QP_OK;
+}
+
+qp_status qp_export_cut_groups(qp_export_group *group, size_t groups, unsigned ranks, unsigned made,
+                               qp_error *err) {
   const unsigned pieces = made / ranks;
-  for (size_t i = 0; i < groups && pieces > 1; i++) {
-    if (!group[i].shares_columns) continue;
-    group[i].pieces = pieces;
-    group[i].rotation = group[i].columns / pieces;
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < groups && !status; i++) {
+    if (group[i].shares_columns && pieces > 1) {
+      group[i].pieces = pieces;
+      group[i].rotation = group[i].columns / pieces;
+    }
+    status = rotate_group(&group[i], err);
   }
+  return status;
 }
 
 qp_status qp_export_shape_groups(const qp_shapes *shapes, const qp_quantizer *const *q, size_t n,

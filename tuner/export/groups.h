@@ -29,8 +29,10 @@ qp_status qp_export_model_groups(const qp_model *model, const qp_quantizer *q,
                                  qp_export_group **out, size_t *count, qp_error *err);
 
 /* Of groups for 'ranks' ranks, that o, down and the like were packed for 'made' of them, which is a
-   multiple: their columns are in pieces, their rotation in blocks. */
-void qp_export_cut_groups(qp_export_group *group, size_t groups, unsigned ranks, unsigned made);
+   multiple: their columns are in pieces, their rotation in blocks; and the blocks that definitions
+   ask for.  QP_E_ARG: these do not divide the columns, or differ in one group. */
+qp_status qp_export_cut_groups(qp_export_group *group, size_t groups, unsigned ranks, unsigned made,
+                               qp_error *err);
 
 /* One group "shapes" of linears "linear.0", ...; one quantizer each, or one for all. */
 qp_status qp_export_shape_groups(const qp_shapes *shapes, const qp_quantizer *const *q, size_t n,

@@ -67,7 +67,7 @@ qp_input qp_job_input(const qp_job_linear *l, const uint32_t *signs) {
 
 unsigned qp_job_version(const qp_job *j) {
   for (size_t i = 0; i < j->linears; i++)
-    if (j->linear[i].block || j->linear[i].split) return QP_PACKED_VERSION;
+    if (j->linear[i].block > 1 || j->linear[i].split) return QP_PACKED_VERSION;
   return QP_PACKED_PLAIN;
 }
 
@@ -404,6 +404,38 @@ static qp_status list_linears(making *m) {
   return !status && !m->j->linears ? nothing_left(m) : status;
 }
 
+/* The rotation that a quantizer's definition asks for, in what ranks leave of the columns. */
+static qp_status rotate_linear(const making *m, qp_job_linear *l) {
+  const unsigned wanted = l->quantizer->rotation, piece = l->columns / qp_job_pieces(l);
+  if (!wanted || !*l->signs) return QP_OK;
+  if (piece % wanted)
+    return qp_fail(m->err, QP_E_ARG,
+                   "linear '%s': %s is rotated in blocks of %u columns, which do not divide %u",
+                   l->name, l->quantizer->name, wanted, piece);
+  l->block = wanted == l->columns ? 0 : wanted;
+  if (wanted == 1) l->signs[0] = 0;
+  return QP_OK;
+}
+
+static long place_of_linear(const qp_model *model, const qp_job_linear *l);
+
+/* Linears that read one x read it rotated in one way. */
+static qp_status rotate_all(const making *m) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < m->j->linears && !status; i++) {
+    qp_job_linear *l = &m->j->linear[i], *last = i ? l - 1 : NULL;
+    status = rotate_linear(m, l);
+    const bool together = last && !strcmp(last->group, l->group) &&
+                          place_of_linear(m->model, last) == place_of_linear(m->model, l);
+    if (!status && together && last->block != l->block)
+      return qp_fail(m->err, QP_E_ARG,
+                     "linears '%s' (%s) and '%s' (%s) read one x, and their quantizers' "
+                     "definitions rotate it in different ways",
+                     last->name, last->quantizer->name, l->name, l->quantizer->name);
+  }
+  return status;
+}
+
 /* Before hours of work: are the Hessians there, and of the right shapes? */
 static qp_status check_hessians(const qp_job *j, qp_error *err) {
   size_t found = 0;
@@ -648,6 +680,7 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
   qp_status status = read_plan(&m);
   if (!status) status = take_ranks(&m);
   if (!status) status = list_linears(&m);
+  if (!status) status = rotate_all(&m);
   if (!status) status = check_hessians(&j, err);
   if (!status) status = list_quantizers(&m);
   if (!status) status = list_kept(&m);

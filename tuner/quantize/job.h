@@ -30,7 +30,7 @@ typedef struct qp_job_linear {
   const qp_source_tensor *weight;
   const qp_quantizer *quantizer; /* owned by the palette */
   unsigned rows, columns; /* rows padded to what kernels take; weight->rows are the tensor's */
-  unsigned block;         /* columns of a diagonal block of H; 0: all */
+  unsigned block;         /* columns of a diagonal block of H; 0: all, 1: it is not rotated */
   qp_job_split split;
   unsigned slices; /* equal slices of rows or columns that ranks can have; of columns each has
                       streams of its own; 0: 1 */

@@ -288,7 +288,7 @@ qp_status qp_linear_write(const qp_job *j, const qp_job_linear *l, const char *p
                           _Atomic size_t *done, const _Atomic bool *cancel, qp_error *err) {
   bench b = {.j = j, .l = l, .err = err};
   qp_status status = QP_OK;
-  if (j->rotate) {
+  if (*l->signs) {
     b.signs = malloc((l->columns + 31) / 32 * sizeof *b.signs);
     if (!b.signs) status = qp_fail(err, QP_E_NOMEM, "no memory for signs");
     if (!status) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);

@@ -54,7 +54,7 @@ qp_status qp_measure_weights(const qp_job *j, const qp_job_linear *l, const qp_s
     for (size_t i = 0; i < rows * k && !status; i++)
       out[first * k + i] = scales[first + i / k] * qp_half_to_float(half[i]);
   }
-  if (!status && j->rotate) {
+  if (!status && *l->signs) {
     qp_rotate_signs(l->signs, j->seed, l->columns, signs);
     const qp_input in = qp_job_input(l, signs);
     status = qp_rotate_rows_back(out, l->rows, &in, qp_encode_threads(j->threads), err);
@@ -110,13 +110,13 @@ qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned firs
               .got = malloc(cells * sizeof *b.got),
               .half = malloc(cells * sizeof *b.half),
               .piece = malloc(cells * sizeof *b.piece),
-              .signs = j->rotate ? malloc((l->columns + 31) / 32 * sizeof *b.signs) : NULL,
+              .signs = *l->signs ? malloc((l->columns + 31) / 32 * sizeof *b.signs) : NULL,
               .reference = qp_reference_new(),
               .threads = qp_encode_threads(j->threads)};
   qp_status status = QP_OK;
-  if (!b.want || !b.got || !b.half || !b.piece || !b.reference || (j->rotate && !b.signs))
+  if (!b.want || !b.got || !b.half || !b.piece || !b.reference || (*l->signs && !b.signs))
     status = qp_fail(err, QP_E_NOMEM, "no memory to decode 32 rows");
-  if (!status && j->rotate) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
+  if (!status && *l->signs) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
   b.in = qp_job_input(l, b.signs);
   for (unsigned r = 0; r < rows && !status; r += QP_GROUP_ROWS) {
     const unsigned n = rows - r < QP_GROUP_ROWS ? rows - r : QP_GROUP_ROWS;

@@ -57,7 +57,7 @@ qp_status qp_section_linear(const qp_job_linear *l, const qp_linear_figures *f, 
     cJSON_AddStringToObject(o, "signs", l->signs);
   else
     cJSON_AddNullToObject(o, "signs");
-  if (l->block) cJSON_AddNumberToObject(o, "rotation", l->block);
+  if (l->block > 1) cJSON_AddNumberToObject(o, "rotation", l->block);
   if (l->split) {
     cJSON_AddStringToObject(o, "split", l->split == QP_JOB_ROWS ? "rows" : "columns");
     cJSON_AddNumberToObject(o, "slices", l->slices);
