@@ -19,6 +19,7 @@
 #include "gen/base/gaussian.h"
 #include "gen/base/random.h"
 #include "gen/encode/field_axis.h"
+#include "gen/encode/levels.h"
 #include "gen/encode/nearest.h"
 #include "gen/encode/shapes.h"
 #include "runtime/half.h"
@@ -27,8 +28,9 @@ enum {
   MAX_BITS = 16,
   COARSE_POINTS = 576, /* of a scan of the larger fields, */
   OWN_POINTS = 64,     /* and of a group's own */
-  PROBES = 24,         /* random fields that a decode is looked at with */
-  FREE_COLUMNS = 64,   /* a group where no field has columns of its own */
+  LINE_BITS = 14,
+  PROBES = 24,       /* random fields that a decode is looked at with */
+  FREE_COLUMNS = 64, /* a group where no field has columns of its own */
   SAMPLE_COLUMNS = 1024,
   HEADROOM = 16 /* of numbers that the linear's field scales: outliers are larger */
 };
@@ -40,6 +42,13 @@ typedef struct point {
   float error;
 } point;
 
+/* a and b at a point. */
+typedef struct kept_line {
+  uint32_t at[QP_MAX_FIELDS];
+  float a, b;
+  bool known;
+} kept_line;
+
 struct qp_nested {
   const qp_quantizer *quantizer;
   qp_shapes *shapes; /* codes of more than two weights: they do it all */
@@ -49,19 +58,17 @@ struct qp_nested {
   bool frozen[QP_MAX_FIELDS];   /* always at 'at' */
   uint32_t at[QP_MAX_FIELDS];
   bool affine;
-  uint32_t low, high;    /* affine: codes with the least and largest u */
-  float u_low, u_high;   /* their u, element 0 */
-  float *table;          /* [states][dim] at the fields in hand */
-  qp_codewords words;    /* affine: of u; else of the table */
-  float *u;              /* affine: [states][dim] */
-  float *level, *middle; /* affine, dim 1: [levels] u, ascending; above which a level is nearer than
-                            the one below */
-  unsigned levels, half_levels; /* how many; the largest power of two below that */
-  float even;                   /* levels for 1 of u where they are equally far apart, else 0 */
-  uint32_t *code;               /* [group] */
-  uint16_t *halves;             /* [2^window][dim] */
-  float *moved;                 /* [group]: targets in terms of u */
-  point *now, *next;            /* [groups of a unit] */
+  uint32_t low, high;  /* affine: codes with the least and largest u */
+  float u_low, u_high; /* their u, element 0 */
+  float *table;        /* [states][dim] at the fields in hand */
+  qp_codewords words;  /* affine: of u; else of the table */
+  float *u;            /* affine: [states][dim] */
+  qp_levels levels;    /* affine: u's numbers */
+  kept_line *lines;    /* [2^LINE_BITS]: a and b of points */
+  uint32_t *code;      /* [group] */
+  uint16_t *halves;    /* [2^window][dim] */
+  float *moved;        /* [group]: targets in terms of u */
+  point *now, *next;   /* [groups of a unit] */
 };
 
 bool qp_is_nested(const qp_quantizer *q) {
@@ -112,25 +119,7 @@ static void line_at(const qp_nested *n, const uint32_t *raw, float *a, float *b)
   *b = low - *a * n->u_low;
 }
 
-/* Of moved targets, against the nearest of all u: sums of squares of small numbers. */
-static float level_error(const qp_nested *n, unsigned columns) {
-  float sum = 0;
-  for (unsigned i = 0; i < columns; i++) {
-    const float x = n->moved[i];
-    unsigned k = 0;
-    if (n->even > 0) {
-      const float place = (x - n->level[0]) * n->even + 0.5f;
-      k = place > 0 ? place < (float)n->levels ? (unsigned)place : n->levels - 1 : 0;
-    } else {
-      for (unsigned step = n->half_levels; step; step /= 2)
-        if (k + step < n->levels && x > n->middle[k + step]) k += step;
-    }
-    sum += (x - n->level[k]) * (x - n->level[k]);
-  }
-  return sum;
-}
-
-/* The same of codes of several weights. */
+/* The least sum of squares of codes of several weights. */
 static float line_error(qp_nested *n, unsigned columns, const float *target, float a, float b) {
   const unsigned dim = n->quantizer->dim;
   float sum = 0;
@@ -140,6 +129,21 @@ static float line_error(qp_nested *n, unsigned columns, const float *target, flo
     sum += (target[i] - a * u - b) * (target[i] - a * u - b);
   }
   return sum;
+}
+
+/* The same, kept: points near each other come again and again. */
+static void line_of(qp_nested *n, const point *p, const uint32_t *raw, float *a, float *b) {
+  uint64_t key = 0;
+  for (unsigned f = 0; f < n->quantizer->fields; f++)
+    key = (key + p->at[f] + 1) * 0x9e3779b97f4a7c15u;
+  kept_line *k = &n->lines[key >> (64 - LINE_BITS)];
+  if (!k->known || memcmp(k->at, p->at, sizeof k->at) != 0) {
+    line_at(n, raw, &k->a, &k->b);
+    memcpy(k->at, p->at, sizeof k->at);
+    k->known = true;
+  }
+  *a = k->a;
+  *b = k->b;
 }
 
 /* The least sum of squared errors of a group's targets at a point, into it. */
@@ -156,15 +160,21 @@ static qp_status judge(qp_nested *n, unsigned columns, const float *target, floa
     return status;
   }
   float a, b;
-  line_at(n, raw, &a, &b);
+  line_of(n, p, raw, &a, &b);
   if (a == 0) {
     p->error = 0;
     for (unsigned i = 0; i < columns; i++) p->error += (target[i] - b) * (target[i] - b);
     return QP_OK;
   }
+  if (n->quantizer->dim == 1) {
+    qp_level_sums sums;
+    qp_levels_fit(&n->levels, columns, target, (double)a * n->levels.apart,
+                  (double)b + (double)a * n->levels.first, &sums);
+    p->error = (float)sums.ee;
+    return QP_OK;
+  }
   for (unsigned i = 0; i < columns; i++) n->moved[i] = (target[i] - b) / a;
-  p->error = n->quantizer->dim == 1 ? a * a * level_error(n, columns)
-                                    : line_error(n, columns, target, a, b);
+  p->error = line_error(n, columns, target, a, b);
   return QP_OK;
 }
 
@@ -201,21 +211,32 @@ static int compare(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Sort u's numbers, each once. */
-static void sort_levels(qp_nested *n) {
+/* Levels that are equally far apart but for the rounding of a decode are so. */
+static void make_even(unsigned levels, double *value) {
+  const double apart = (value[levels - 1] - value[0]) / (levels - 1);
+  for (unsigned k = 1; k < levels; k++)
+    if (fabs(value[k] - value[0] - k * apart) > apart / 64) return;
+  for (unsigned k = 1; k < levels; k++) value[k] = value[0] + k * apart;
+}
+
+/* u's numbers, each once. */
+static qp_status sort_levels(qp_nested *n, qp_error *err) {
   const size_t count = (size_t)n->states * n->quantizer->dim;
-  memcpy(n->level, n->u, sizeof *n->level * count);
-  qsort(n->level, count, sizeof *n->level, compare);
-  n->levels = 1;
-  for (size_t i = 1; i < count; i++)
-    if (n->level[i] > n->level[n->levels - 1]) n->level[n->levels++] = n->level[i];
-  const float apart = (n->level[n->levels - 1] - n->level[0]) / (float)(n->levels - 1);
-  n->even = 1 / apart;
-  for (unsigned k = 1; k < n->levels; k++) {
-    n->middle[k] = (n->level[k - 1] + n->level[k]) / 2;
-    if (fabsf(n->level[k] - n->level[0] - (float)k * apart) > apart / 64) n->even = 0;
+  float *level = malloc(sizeof *level * count);
+  double *value = malloc(sizeof *value * count);
+  unsigned levels = 0;
+  qp_status status = level && value ? QP_OK : qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (!status) {
+    memcpy(level, n->u, sizeof *level * count);
+    qsort(level, count, sizeof *level, compare);
+    for (size_t i = 0; i < count; i++)
+      if (!i || level[i] > level[i - 1]) value[levels++] = (double)level[i];
+    make_even(levels, value);
+    status = qp_levels_make(&n->levels, levels, value, err);
   }
-  for (n->half_levels = 1; 2 * n->half_levels < n->levels;) n->half_levels *= 2;
+  free(level);
+  free(value);
+  return status;
 }
 
 /* Take u from the table whose weights reach furthest: codes of its ends, levels. */
@@ -229,8 +250,8 @@ static qp_status take_line(qp_nested *n, qp_error *err) {
   n->u_high = n->u[(size_t)n->high * dim];
   n->affine = n->u_high > n->u_low;
   if (!n->affine) return QP_OK;
-  sort_levels(n);
-  return qp_codewords_make(&n->words, n->states, dim, n->u, err);
+  const qp_status status = sort_levels(n, err);
+  return status ? status : qp_codewords_make(&n->words, n->states, dim, n->u, err);
 }
 
 /* A decode at random fields: is every table a u + b? */
@@ -514,14 +535,13 @@ static qp_status prepare(qp_nested *n, qp_error *err) {
   n->table = malloc(sizeof *n->table * n->states * q->dim);
   n->halves = malloc(sizeof *n->halves * q->dim << q->window);
   n->u = malloc(sizeof *n->u * n->states * q->dim);
-  n->level = malloc(sizeof *n->level * n->states * q->dim);
-  n->middle = malloc(sizeof *n->middle * n->states * q->dim);
+  n->lines = calloc((size_t)1 << LINE_BITS, sizeof *n->lines);
   n->code = malloc(sizeof *n->code * n->group);
   n->moved = malloc(sizeof *n->moved * n->group);
   n->now = malloc(sizeof *n->now * groups);
   n->next = malloc(sizeof *n->next * groups);
-  const bool ok = n->table && n->halves && n->u && n->level && n->middle && n->code && n->moved &&
-                  n->now && n->next;
+  const bool ok =
+      n->table && n->halves && n->u && n->lines && n->code && n->moved && n->now && n->next;
   if (!ok) return qp_fail(err, QP_E_NOMEM, "out of memory");
   status = find_line(n, err);
   return status ? status : freeze(n, err);
@@ -550,8 +570,8 @@ void qp_nested_free(qp_nested *n) {
   free(n->table);
   free(n->halves);
   free(n->u);
-  free(n->level);
-  free(n->middle);
+  qp_levels_free(&n->levels);
+  free(n->lines);
   free(n->code);
   free(n->moved);
   free(n->now);
