@@ -156,6 +156,7 @@ struct qp_coder_work {
   qp_codewords row_words[LANES];      /* ROWS */
   uint16_t *row_half;                 /* ROWS: [2^window][dim] */
   qp_books *books;                    /* ROWS */
+  const float *weight;                /* ROWS: [columns], the caller's, or NULL */
   qp_field_choice choice[LANES];      /* FIELDS: for each row's group in hand */
   uint32_t seam[LANES], group[LANES]; /* TRELLIS: where circles close, where each run stands */
 };
@@ -202,6 +203,8 @@ qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work
   *out = w;
   return QP_OK;
 }
+
+void qp_coder_weigh(qp_coder_work *w, const float *weight) { w->weight = weight; }
 
 void qp_coder_work_free(qp_coder_work *w) {
   if (!w) return;
@@ -528,8 +531,10 @@ static void code_by_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
   }
 }
 
-/* Lloyd's rounds on one row from the codebook's defaults; ascending order is kept. */
-static void fit_codebook(unsigned n, const float *target, unsigned entries, float *value) {
+/* Lloyd's rounds on one row from the codebook's defaults, by what errors of the columns cost ([n],
+   or NULL); ascending order is kept. */
+static void fit_codebook(unsigned n, const float *target, const float *weight, unsigned entries,
+                         float *value) {
   double sum[MAX_ROW_ENTRIES] = {0}, count[MAX_ROW_ENTRIES] = {0}, before = INFINITY;
   for (unsigned round = 0; round < LLOYD_ROUNDS; round++) {
     double lost = 0;
@@ -538,10 +543,10 @@ static void fit_codebook(unsigned n, const float *target, unsigned entries, floa
     for (unsigned i = 0; i < n; i++) {
       unsigned e = 0; /* few entries: the edges are looked at in order */
       while (e + 1 < entries && target[i] > (value[e] + value[e + 1]) / 2) e++;
-      const double d = (double)(target[i] - value[e]);
-      lost += d * d;
-      sum[e] += (double)target[i];
-      count[e]++;
+      const double d = (double)(target[i] - value[e]), w = weight ? (double)weight[i] : 1;
+      lost += w * d * d;
+      sum[e] += w * (double)target[i];
+      count[e] += w;
     }
     if (!(lost < before)) return;
     before = lost;
@@ -586,9 +591,10 @@ static qp_status solve_row(const qp_coder *c, qp_coder_work *w, unsigned n, cons
     for (unsigned i = 0; i < codes && !status; i++) {
       for (unsigned e = 0; e < dim; e++) {
         const double d = (double)(target[i * dim + e] - own[(size_t)w->row_code[i] * dim + e]);
-        lost += d * d;
+        lost += (w->weight ? (double)w->weight[i * dim + e] : 1) * d * d;
       }
-      status = qp_books_add(w->books, w->row_code[i], NULL, target + (size_t)i * dim, one, err);
+      status = qp_books_add(w->books, w->row_code[i], NULL, target + (size_t)i * dim,
+                            w->weight ? w->weight + (size_t)i * dim : one, err);
     }
     if (!status && !(lost < before)) return QP_OK;
     before = lost;
@@ -603,7 +609,7 @@ static qp_status fit_row(const qp_coder *c, qp_coder_work *w, unsigned n, const 
   const qp_quantizer *q = c->quantizer;
   memcpy(own, c->values, sizeof *own * c->states * q->dim);
   if (rows_can_be_fitted(c)) {
-    fit_codebook(n, target, c->states, own);
+    fit_codebook(n, target, w->weight, c->states, own);
     for (unsigned e = 0; e < c->states; e++) book[0][e] = qp_float_to_half(own[e]);
     return QP_OK;
   }

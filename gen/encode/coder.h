@@ -56,6 +56,9 @@ typedef struct qp_coder_work qp_coder_work;
 qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work **out,
                             qp_error *err);
 void qp_coder_work_free(qp_coder_work *w);
+/* What errors of the columns cost, [s->columns], to codebooks that are fitted to rows; NULL: all
+   the same.  It lives as long as the work. */
+void qp_coder_weigh(qp_coder_work *w, const float *weight);
 
 /*
 ** Encode rows 32 row_group .. + 31: 'targets' is [32][s->columns], 'values' of the same shape

@@ -62,6 +62,8 @@ typedef struct job {
     qp_quantizer view;
     qp_coder coder;
   } own[QP_MAX_RANGES];
+  float *
+      weight[QP_MAX_RANGES]; /* with feedback: the diagonal of the Hessian, [columns of the part] */
   double input_scale;
   bool feeds;
   qp_feedback feedback;
@@ -130,6 +132,8 @@ static qp_status make_desk(const job *j, desk *d, qp_error *err) {
   qp_status status = ok ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
   for (unsigned p = 0; !status && p < j->out->parts && !j->lanes[0].target; p++)
     status = qp_coder_work_new(j->coder[p], &j->out->part[p].stream, &d->work[p], err);
+  for (unsigned p = 0; !status && p < j->out->parts; p++)
+    if (d->work[p]) qp_coder_weigh(d->work[p], j->weight[p]);
   return status;
 }
 
@@ -461,13 +465,16 @@ static float *sample_rows(job *j, unsigned p, qp_stream *s, qp_error *err) {
   return out;
 }
 
-/* The diagonal of the Hessian, of a part's columns; NULL where there is none. */
-static float *column_weights(const job *j, unsigned p) {
-  const unsigned columns = j->out->columns, from = j->out->part[p].column;
-  const unsigned n = j->out->part[p].stream.columns;
-  float *w = j->feeds ? malloc(sizeof *w * n) : NULL;
-  for (size_t k = 0; w && k < n; k++) w[k] = j->options->hessian[(from + k) * columns + from + k];
-  return w;
+/* The diagonal of the Hessian, by parts. */
+static qp_status weigh_columns(job *j, qp_error *err) {
+  const size_t columns = j->out->columns;
+  for (unsigned p = 0; p < j->out->parts && j->feeds; p++) {
+    const unsigned from = j->out->part[p].column, n = j->out->part[p].stream.columns;
+    float *w = j->weight[p] = malloc(sizeof *w * (n + 1));
+    if (!w) return qp_fail(err, QP_E_NOMEM, "out of memory");
+    for (size_t k = 0; k < n; k++) w[k] = j->options->hessian[(from + k) * columns + from + k];
+  }
+  return QP_OK;
 }
 
 static qp_status use_own_books(job *j, unsigned p, qp_error *err) {
@@ -491,10 +498,10 @@ static qp_status fit_books(job *j, unsigned p, qp_error *err) {
   qp_coder_fits_rows(j->coder[p], e->unfitted, sizeof e->unfitted);
   if (!qp_has_tensor_books(q)) return QP_OK;
   qp_stream s;
-  float *weight = column_weights(j, p), *rows = sample_rows(j, p, &s, err);
+  float *rows = sample_rows(j, p, &s, err);
   const qp_book_fit_options options = {.threads = qp_encode_threads(j->options->threads),
                                        .beam = j->options->beam,
-                                       .column_weight = weight};
+                                       .column_weight = j->weight[p]};
   uint16_t *book[QP_MAX_CODEBOOKS] = {0};
   for (unsigned c = 0; c < q->codebooks; c++)
     if (q->codebook[c].scope == QP_SCOPE_TENSOR) book[c] = e->part[p].codebook[c];
@@ -502,7 +509,6 @@ static qp_status fit_books(job *j, unsigned p, qp_error *err) {
   qp_status status =
       rows ? qp_book_fit(q, &s, rows, &options, book, e->unfitted, &why) : QP_E_NOMEM;
   free(rows);
-  free(weight);
   if (status == QP_E_ARG) {
     snprintf(e->unfitted, sizeof e->unfitted, "%.250s", why.text);
     return QP_OK;
@@ -580,6 +586,18 @@ static void sum_up(const job *j) {
   j->out->proxy = out_power > 0 ? out_lost / out_power : j->out->distortion;
 }
 
+static void free_job(job *j) {
+  qp_feedback_free(&j->feedback);
+  for (unsigned p = 0; p < j->out->parts; p++) {
+    qp_coder_free(&j->own[p].coder);
+    free(j->weight[p]);
+  }
+  free(j->lost);
+  free(j->power);
+  free(j->out_lost);
+  free(j->out_power);
+}
+
 qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned rows,
                            unsigned columns, const qp_encode_options *options, qp_encoded *out,
                            qp_error *err) {
@@ -609,6 +627,7 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
   for (unsigned p = 0; !status && p < e.parts; p++) status = make_part(&j, p, columns, err);
   if (!status && !(j.input_scale > 0)) status = qp_encode_input_scale(q, &j.input_scale, err);
   if (!status && j.options->hessian) status = make_feedback(&j, err);
+  if (!status) status = weigh_columns(&j, err);
   for (unsigned p = 0; !status && p < e.parts; p++) status = fit_books(&j, p, err);
   if (!status) status = run(&j, err);
   if (!status) sum_up(&j);
@@ -616,12 +635,7 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
     qp_coders_trim(j.coders);
   else
     qp_coders_free(j.coders);
-  qp_feedback_free(&j.feedback);
-  for (unsigned p = 0; p < e.parts; p++) qp_coder_free(&j.own[p].coder);
-  free(j.lost);
-  free(j.power);
-  free(j.out_lost);
-  free(j.out_power);
+  free_job(&j);
   if (status)
     qp_encoded_free(&e);
   else
