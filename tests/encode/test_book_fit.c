@@ -123,8 +123,8 @@ Test(book_fit, columns_that_cost_more_have_the_smaller_errors) {
       lost[weighed] = lost_in(&e, 32);
       qp_encoded_free(&e);
     }
-    cr_expect(lost[1] < most[i] * lost[0], "%s: %g, and %g with all columns alike", names[i], lost[1],
-              lost[0]);
+    cr_expect(lost[1] < most[i] * lost[0], "%s: %g, and %g with all columns alike", names[i],
+              lost[1], lost[0]);
   }
   free(hessian);
 }
