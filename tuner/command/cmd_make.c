@@ -122,7 +122,6 @@ static void quantize(step *s, const make_options *o, const char *model) {
   say(s, model);
   option(s, "--plan", in_out(s, o, "plan.json"));
   if (o->text) option(s, "--calibration", in_out(s, o, "calibration"));
-  option(s, "--text", o->text);
   option(s, "--seed", seed);
   option(s, "-o", in_out(s, o, refines(o) ? "quantized" : "packed"));
 }
@@ -264,7 +263,7 @@ int qp_cmd_make(int argc, char **argv) {
       QP_TEXT("memory", o.memory, "BYTES", "of the whole model at most: 4GB"),
       QP_TEXT("tps", o.tps, "T", "tokens a second at least, by the records of --gpu"),
       QP_TEXT("gpu", o.gpu, "GPU", "whose kernels to export, as for qpal export; none: no library"),
-      QP_TEXT("text", o.text, "FILE", "calibrate, quantize and refine on this text"),
+      QP_TEXT("text", o.text, "FILE", "calibrate and refine on this text"),
       QP_FLAG("no-refine", o.no_refine, "leave scales and norms as quantize writes them"),
       QP_TEXT("judge", o.judge, "FILE", "another text: perplexity and KL divergence at the end"),
       QP_TEXT("quantizers", o.quantizers, "LIST", "the menu (all)"),
