@@ -484,6 +484,10 @@ Test(quantizer, field_errors_name_field_value_and_what_would_be_right) {
   expect_error("return scalar { name = 'x', bits = 2 }", "field 'decode' is missing");
   expect_error("return scalar { name = 'x', bits = 2, decode = 3 }",
                "field 'decode' should be a function, got 3");
+  expect_error("return scalar { name = 'x', bits = 1, rotation = 96, codebook = values { -1, 1 } }",
+               "field 'rotation' should be");
+  expect_error("return scalar { name = 'x', bits = 1, rotation = 'no', codebook = values { 1 } }",
+               "field 'rotation' should be");
   expect_error("return scalar { name = 'x', bits = 2, planes_read = 1 }",
                "goes with 'planes = true'");
 }
@@ -642,6 +646,12 @@ Test(quantizer, the_hash_is_of_the_definition_and_nothing_else) {
           "  decode = function (c, b) return -b[c] end }",
           second);
   cr_expect_str_neq(first, second);
+  hash_of("return scalar { name = 'x', bits = 1, rotation = 128, codebook = values { 1, 2 } }",
+          second);
+  cr_expect_str_neq(first, second, "another rotation");
+  hash_of("return scalar { name = 'x', bits = 1, rotation = 'full', codebook = values { 1, 2 } }",
+          second);
+  cr_expect_str_eq(first, second, "the usual rotation is not said");
   hash_of("return scalar { name = 'x', bits = 1, codebook = values { 1, 2, scope = 'tensor' } }",
           first);
   hash_of("return scalar { name = 'x', bits = 1, codebook = values { 1, 9, scope = 'tensor' } }",

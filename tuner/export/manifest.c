@@ -104,6 +104,8 @@ static void add_linear(cJSON *list, const qpal_library *l, unsigned group, unsig
   cJSON_AddNumberToObject(o, "rows", e.rows);
   cJSON_AddNumberToObject(o, "columns", e.columns);
   cJSON_AddNumberToObject(o, "bytes", (double)e.bytes);
+  if (e.pieces > 1) cJSON_AddNumberToObject(o, "pieces", e.pieces);
+  if (e.rotation) cJSON_AddNumberToObject(o, "rotation", e.rotation);
   add_parts(o, l, &e);
 }
 
