@@ -579,7 +579,7 @@ static qp_status solve_row(const qp_coder *c, qp_coder_work *w, unsigned n, cons
   double before = INFINITY;
   for (unsigned b = 0; b < QP_MAX_CODEBOOKS; b++) books[b] = book[b];
   for (unsigned round = 0;; round++) {
-    qp_codewords words;
+    qp_codewords words = {0};
     double lost = 0;
     qp_status status = qp_quantizer_table(q, NULL, books, w->row_half, err);
     for (size_t i = 0; i < (size_t)c->states * dim; i++) own[i] = qp_half_to_float(w->row_half[i]);
