@@ -46,7 +46,7 @@ qp_status qp_cubin_cache_open(const char *directory, qp_cubin_cache **out, qp_er
   if (!directory) {
     qp_cache_dir(cache->directory, sizeof cache->directory);
   } else if (strlen(directory) < sizeof cache->directory) {
-    strcpy(cache->directory, directory);
+    memcpy(cache->directory, directory, strlen(directory) + 1);
   }
   *out = cache;
   return QP_OK;

@@ -58,6 +58,7 @@ static bool in_packages(char *path, size_t size) {
   static const char *const wheels[] = {"/nvidia/cu13/bin", "/nvidia/cuda_nvdisasm/bin"};
   char folder[PATH_MAX];
   bool done = false;
+  /* A constant command. NOLINTNEXTLINE(cert-env33-c) */
   FILE *python = popen("python3 -c 'import sys; print(\"\\n\".join(p for p in sys.path if p))' "
                        "2>/dev/null </dev/null",
                        "r");

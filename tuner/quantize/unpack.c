@@ -113,11 +113,11 @@ static qp_status declare_all(unpacking *u) {
 
 /* As 'type', in place: a narrower element is written behind those that were read. */
 static void narrow(float *v, size_t n, qp_tensor_type type) {
-  uint16_t *to = (uint16_t *)v;
+  unsigned char *to = (unsigned char *)v;
   for (size_t i = 0; i < n && type != QP_TENSOR_F32; i++) {
     const float f = v[i];
     const uint16_t bits = type == QP_TENSOR_F16 ? qp_float_to_half(f) : qp_float_to_bf16(f);
-    memcpy(to + i, &bits, sizeof bits);
+    memcpy(to + i * sizeof bits, &bits, sizeof bits);
   }
 }
 
@@ -126,6 +126,7 @@ static qp_status write_linear(unpacking *u, const cJSON *linear, size_t id) {
   uint64_t shape[2];
   shape_of(linear, shape);
   snprintf(name, sizeof name, "%s.weight", name_of(linear));
+  /* It was declared with columns. NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
   const uint64_t most = CHUNK_WEIGHTS / shape[1] + 1;
   const size_t bytes = qp_tensor_type_bytes(u->type);
   float *v = malloc(most * shape[1] * sizeof *v);
