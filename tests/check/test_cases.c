@@ -91,6 +91,37 @@ Test(cases, hold_every_quantizer_in_every_gemm_references_too) {
       cr_expect_geq(count_of(gemm[f]->name, list[q]), 1, "%s of %s", gemm[f]->name, list[q]->name);
 }
 
+/* Launches of one quantizer in a family. */
+static size_t count_alone(const char *family, const qp_quantizer *q) {
+  size_t n = 0;
+  for (size_t i = 0; i < cases.count; i++) {
+    const qp_case *c = &cases.list[i];
+    n += !strcmp(c->choice.family->name, family) && c->problem.segments == 1 &&
+         c->problem.segment[0].quantizer == q;
+  }
+  return n;
+}
+
+Test(cases, leave_out_a_quantizer_alone_where_that_is_wished_but_no_kind_in_its_steady_state) {
+  qp_case_wishes w = wishes(QP_COVER_FEW);
+  const qp_quantizer *two[] = {list[0], NULL}; /* tcq-3, and another of its kind */
+  cr_assert_eq(qp_palette_find(palette, "tcq-4", &two[1], &error), QP_OK, "%s", error.text);
+  w.quantizer = two;
+  w.quantizers = 2;
+  w.singles = QP_SINGLES_TURN;
+  make(&w);
+  cr_expect_eq(count_alone("gemm_tensor", two[0]) + count_alone("gemm_cuda", two[0]), 2);
+  cr_expect_eq(count_alone("gemm_tensor", two[1]) + count_alone("gemm_cuda", two[1]), 1);
+  cr_expect_eq(count_alone("dequant", two[1]), 1);
+  qp_cases_free(&cases);
+  w.singles = QP_SINGLES_NONE;
+  make(&w);
+  cr_expect_eq(count_alone("gemm_tensor", two[0]) + count_alone("gemm_cuda", two[0]), 0);
+  cr_expect_eq(count_alone("dequant", two[0]), 0);
+  cr_expect_gt(count_of("gemm_tensor", two[0]), 0, "the steady state stays");
+  cr_expect_gt(count_alone("gemm_naive", two[0]), 0, "so does the reference");
+}
+
 Test(cases, of_a_rotation_and_a_shape_hold_its_rows_and_columns) {
   for (unsigned op = QP_OP_ROTATE; op < QP_OP_COUNT; op++) {
     qp_case_wishes w = wishes(QP_COVER_SOME);

@@ -119,27 +119,36 @@ static bool is_first_of_kind(const maker *m, size_t number) {
   return true;
 }
 
-/* Each family at every batch, or at one that differs from family to family. Of a whole palette a
-** reference has one quantizer of each kind: dequant and the families that compete have them all. */
+/* Is the quantizer with this number alone in this family? Of a whole palette a reference has one
+   quantizer of each kind: dequant and the families that compete have them all. */
+static bool stands_alone(const maker *m, size_t number, const family_list *list, size_t f) {
+  const qp_singles singles = m->w->singles;
+  if (list->family[f]->reference)
+    return m->w->coverage != QP_COVER_SOME || m->w->quantizers <= KINDS ||
+           is_first_of_kind(m, number);
+  if (singles == QP_SINGLES_NONE) return false;
+  return singles == QP_SINGLES_EACH || number % list->usual == f || is_first_of_kind(m, number);
+}
+
+/* Each family at every batch, or at one that differs from family to family. */
 static void each_gemm(maker *m, const qp_quantizer *q, size_t number, qp_dtype type) {
   const family_list *list = &m->of[QP_OP_GEMM];
   const bool every = m->w->coverage == QP_COVER_ALL;
   for (size_t b = 0; b < (every && !m->w->batch ? BATCHES : 1); b++)
     for (size_t f = 0; f < list->count; f++) {
       const unsigned batch = every ? batches[b] : batch_in_turn(q, number, type, f);
-      if (m->w->coverage == QP_COVER_SOME && list->family[f]->reference &&
-          m->w->quantizers > KINDS && !is_first_of_kind(m, number))
-        continue;
+      if (!stands_alone(m, number, list, f)) continue;
       single(m, problem(m, QP_OP_GEMM, type, batch), q, list->family[f]);
     }
 }
 
 static void each_quantizer(maker *m) {
   const family_list *list = &m->of[QP_OP_DEQUANT];
+  const size_t dequants = m->w->singles == QP_SINGLES_NONE ? 0 : list->count;
   for (size_t i = 0; i < m->w->quantizers; i++)
     for (qp_dtype type = QP_F16; type <= QP_BF16; type++) {
       each_gemm(m, m->w->quantizer[i], i, type);
-      for (size_t f = 0; f < list->count; f++)
+      for (size_t f = 0; f < dequants; f++)
         single(m, problem(m, QP_OP_DEQUANT, type, 1), m->w->quantizer[i], list->family[f]);
       if (m->w->coverage != QP_COVER_ALL) break;
     }

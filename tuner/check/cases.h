@@ -28,8 +28,17 @@ typedef enum qp_coverage {
   QP_COVER_ALL   /* each quantizer x family x batch 1..8 and 16 x fp16 and bf16, every rotation */
 } qp_coverage;
 
+/* Where a quantizer stands alone in a gemm or dequant, beside launches of several. */
+typedef enum qp_singles {
+  QP_SINGLES_EACH, /* in each family of gemm, in dequant */
+  QP_SINGLES_TURN, /* of gemm in one of the families that compete, in turn, but the first quantizer
+                      of each kind in all */
+  QP_SINGLES_NONE  /* in reference families alone */
+} qp_singles;
+
 typedef struct qp_case_wishes {
   qp_coverage coverage;
+  qp_singles singles;
   const qp_quantizer *const *quantizer; /* the ones to cover */
   size_t quantizers;
   unsigned arch, sm_count;

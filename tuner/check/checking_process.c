@@ -217,7 +217,7 @@ void qp_checking_process_run(const qp_checking_process *p) {
   if (open_worker(&w, p->opt, p->compilers, &err))
     note(&w, QP_CHECKING_GONE, 0, err.text);
   else
-    check_share(&w, p->opt->fail_fast ? 2 : p->compilers + 2);
+    check_share(&w, p->opt->fail_fast ? 1 : p->compilers + 2);
   close_worker(&w);
 }
 

@@ -31,7 +31,7 @@ static const qp_verb_help help = {
 
 typedef struct check_options {
   bool all, few, kinds, json, quiet, fail_fast, chains, list, unrotate;
-  const char *device, *op, *without_op, *without, *type, *path, *family, *compile_only;
+  const char *device, *op, *without_op, *without, *type, *path, *family, *compile_only, *singles;
   unsigned batch, jobs, seed, schedule, timeout_s;
   qp_shapes shape;
 } check_options;
@@ -194,6 +194,15 @@ static int end_report(report *to, const char *device, double seconds, int cut) {
   return cut || (to->changed && !to->o->compile_only) || failed || !good ? 1 : 0;
 }
 
+static qp_status read_singles(const char *word, qp_singles *out, qp_error *err) {
+  static const char *const words[] = {
+      [QP_SINGLES_EACH] = "each", [QP_SINGLES_TURN] = "turn", [QP_SINGLES_NONE] = "none"};
+  for (unsigned i = 0; word && i < sizeof words / sizeof *words; i++)
+    if (!strcmp(word, words[i])) return *out = (qp_singles)i, QP_OK;
+  if (!word) return QP_OK;
+  return qp_fail(err, QP_E_ARG, "--singles '%.40s': should be each, turn or none", word);
+}
+
 static qp_status read_filters(const check_options *o, const qp_families *f, qp_case_wishes *w,
                               qp_error *err) {
   qp_op op;
@@ -212,6 +221,7 @@ static qp_status read_filters(const check_options *o, const qp_families *f, qp_c
     return qp_fail(err, QP_E_ARG, "--unrotate turns back what dequant gives: --op dequant, not %s",
                    o->op ? o->op : "--without-op");
   w->unrotate = o->unrotate;
+  if ((status = read_singles(o->singles, &w->singles, err))) return status;
   const char *word = o->op ? o->op : o->without_op ? o->without_op : o->unrotate ? "dequant" : NULL;
   if (word && !(status = qp_op_parse(word, &op, err))) w->op = (int)op;
   if (!status && o->type && !(status = qp_dtype_parse(o->type, &type, err))) w->type = (int)type;
@@ -355,6 +365,9 @@ int qp_cmd_check(int argc, char **argv) {
       QP_FLAG("all", o.all, "the whole coverage"),
       QP_FLAG("few", o.few, "only each quantizer once on each path"),
       QP_FLAG("kinds", o.kinds, "only the first quantizer of each kind"),
+      QP_TEXT("singles", o.singles, "WHICH",
+              "gemms of one quantizer: in each family, in one in turn (but the first of each kind\n"
+              "                             in all), or none, and no dequant of one: each, turn, none"),
       QP_TEXT("op", o.op, "OP", "only this one: gemm, dequant, gather, rotate, attend, ..."),
       QP_TEXT("without-op", o.without_op, "OP", "all but this one"),
       QP_TEXT("without", o.without, "LIST", "all quantizers but these"),
