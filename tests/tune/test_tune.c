@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal tune as a user calls it, on the replay device: everything but the clock. */
+#include <limits.h>
 #include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "gen/inspect/disassembler.h"
@@ -92,7 +92,7 @@ Test(tune, faults_are_recorded_against_their_candidate_and_tuning_goes_on) {
                            "{\"match\": \"\", \"fault\": \"device\", \"every\": 7},"
                            "{\"match\": \"\", \"fault\": \"timer\", \"every\": 6},"
                            "{\"match\": \"\", \"fault\": \"hang\", \"every\": 10}]");
-  cr_assert_eq(run(SHAPE "--device replay:bad.json --max-candidates 32 --timeout 1s -o a.jsonl"), 0,
+  cr_assert_eq(run(SHAPE "--device replay:bad.json --max-candidates 20 --timeout 1s -o a.jsonl"), 0,
                "%s", text);
   qp_records r = read_results("a.jsonl");
   static const struct {
@@ -113,7 +113,7 @@ Test(tune, faults_are_recorded_against_their_candidate_and_tuning_goes_on) {
     }
     cr_expect_gt(n, 0, "%s", qp_record_outcome_name(faults[f].outcome));
   }
-  cr_expect_eq(r.count, 32);
+  cr_expect_eq(r.count, 20);
   cr_expect_gt(count_outcome(&r, QP_RECORD_OK), 5, "tuning goes on");
   qp_records_free(&r);
 }
@@ -136,7 +136,7 @@ Test(tune, the_seed_decides_which_candidates_are_tried) {
                text);
   cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 14 -o b.jsonl"), 0, "%s",
                text);
-  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 14 --seed 2 -o c.jsonl"), 0,
+  cr_assert_eq(run(SHAPE "--device replay:plain.json --max-candidates 6 --seed 2 -o c.jsonl"), 0,
                "%s", text);
   cr_assert_eq(run(SHAPE "--device replay:noisy.json --max-candidates 14 -o d.jsonl"), 0, "%s",
                text);
@@ -295,27 +295,31 @@ Test(tune, a_budget_in_time_ends_the_run) {
   qp_records_free(&r);
 }
 
-/* Problems, told by their batch, that have an outcome of 'ok'. */
-static unsigned batches_with_result(const qp_records *r, unsigned most) {
+/* Kernels of the problem with this batch that were measured. */
+static unsigned measured(const qp_records *r, unsigned batch) {
   unsigned n = 0;
-  for (unsigned b = 1; b <= most; b++) {
-    bool there = false;
-    for (size_t i = 0; i < r->count; i++)
-      there |= r->list[i].batch == b && r->list[i].outcome == QP_RECORD_OK && r->list[i].chain_ps;
-    n += there;
-  }
+  for (size_t i = 0; i < r->count; i++)
+    n += r->list[i].batch == batch && r->list[i].outcome == QP_RECORD_OK && r->list[i].chain_ps;
   return n;
 }
 
+/* Three problems' candidates would take all of the time.  On a machine that is too busy for one of
+   each problem, none has two. */
 Test(tune, a_budget_gives_every_problem_a_record_before_it_is_spent_on_any) {
-  write_device("slow.json", ", \"delay_ms\": 20");
-  const time_t begun = time(NULL);
-  cr_assert_eq(run("tune --shape 64x64 --batch 1,2,3,4,5,6,7,8 --paths tensor --quantizers nuq-2 "
-                   "--device replay:slow.json --budget 20s -o a.jsonl"),
+  enum { PROBLEMS = 4 };
+  unsigned fewest = UINT_MAX, most = 0;
+  write_device("slow.json", ", \"delay_ms\": 1000");
+  cr_assert_eq(run("tune --shape 64x64 --batch 1,2,3,4 --paths tensor --quantizers nuq-2 "
+                   "--device replay:slow.json --budget 14s --max-candidates 5 -o a.jsonl"),
                0, "%s", text);
   qp_records r = read_results("a.jsonl");
-  cr_expect_eq(batches_with_result(&r, 8), 8, "%s", text);
-  cr_expect(r.count > 8 || time(NULL) - begun >= 20, "and then goes on, while there is time");
+  for (unsigned b = 1; b <= PROBLEMS; b++) {
+    const unsigned n = measured(&r, b);
+    if (n < fewest) fewest = n;
+    if (n > most) most = n;
+  }
+  cr_expect(fewest > 0 || most == 1, "%u to %u: %s", fewest, most, text);
+  cr_expect_gt(most, 0);
   cr_expect_neq(access(in_folder("a.jsonl.journal"), F_OK), 0);
   qp_records_free(&r);
 }
