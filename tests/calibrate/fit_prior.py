@@ -24,7 +24,9 @@ OUT = pathlib.Path(__file__).resolve().parent.parent.parent / "lua/sensitivity/p
 def read(argument):
     path, sizes = argument.rsplit(":", 1)
     hidden, inner, q, kv, *vocab = map(int, sizes.split(","))
-    shape = {"q": q * hidden, "k": kv * hidden, "v": kv * hidden, "o": q * hidden, "gate": inner * hidden, "up": inner * hidden, "down": inner * hidden}
+    shape = {
+        "q": q * hidden, "k": kv * hidden, "v": kv * hidden, "o": q * hidden,
+        "gate": inner * hidden, "up": inner * hidden, "down": inner * hidden}
     data = json.load(open(path))
     blocks = {}
     for b, block in enumerate(data.get("alpha", [])):
@@ -43,7 +45,9 @@ def read(argument):
     for r in rows:
         r["density"] = max(r["alpha"] / total, 1e-9) / (r["w"] / weights)
     head = data.get("lm_head")
-    return {"name": pathlib.Path(path).stem, "rows": rows, "head": head and (head / total) / (vocab[0] * hidden / weights)}
+    return {
+        "name": pathlib.Path(path).stem, "rows": rows, "head": head
+        and (head / total) / (vocab[0] * hidden / weights)}
 
 
 def features(row):
@@ -122,11 +126,15 @@ def report(models):
         rows = model["rows"]
         measured = [r["alpha"] for r in rows]
         others = [m for m in models if m is not model] or models
-        lines = [("weights alone", [r["w"] for r in rows]), ("fitted on all", [guess(fit(models), r) for r in rows]),
-                 ("fitted on others", [guess(fit(others), r) for r in rows]), ("measured", measured)]
+        lines = [("weights alone", [r["w"] for r in rows]),
+                 ("fitted on all", [guess(fit(models), r) for r in rows]),
+                 ("fitted on others", [guess(fit(others), r) for r in rows]),
+                 ("measured", measured)]
         best = loss(model, measured)
         for name, alpha in lines:
-            print(f"{model['name']:28} {name:17} rank {correlation(alpha, measured):6.3f}   loss / best {loss(model, alpha) / best:6.3f}")
+            print(
+                f"{model['name']:28} {name:17} rank {correlation(alpha, measured):6.3f}   loss / best {loss(model, alpha) / best:6.3f}"
+            )
 
 
 def main():
@@ -141,13 +149,16 @@ def main():
     heads = [m["head"] for m in models if m["head"]]
     sizes = [m for m in models][0]["rows"]
     per_block = {r["role"]: r["w"] for r in sizes[:len(ROLES)]}
-    both = lambda names: round(sum(roles[n] * per_block[n] for n in names) / sum(per_block[n] for n in names), 3)
+    both = lambda names: round(
+        sum(roles[n] * per_block[n] for n in names) / sum(per_block[n] for n in names), 3)
     roles |= {"qkv": both(["q", "k", "v"]), "gate_up": both(["gate", "up"])}
     if heads:
         roles["lm_head"] = round(math.exp(sum(map(math.log, heads)) / len(heads)), 3)
-    text = json.dumps({"about": "alpha per weight of roles, and by depth from the first block to the last, where nothing was measured",
-                       "fitted": "tests/calibrate/fit_prior.py on " + ", ".join(m["name"] for m in models),
-                       "roles": roles, "depth": [round(math.exp(v), 3) for v in c[len(ROLES):]]}, indent=1)
+    text = json.dumps(
+        {
+            "about": "alpha per weight of roles, and by depth from the first block to the last, where nothing was measured",
+            "fitted": "tests/calibrate/fit_prior.py on " + ", ".join(m["name"] for m in models),
+            "roles": roles, "depth": [round(math.exp(v), 3) for v in c[len(ROLES):]]}, indent=1)
     print(text)
     if options.write:
         OUT.write_text(text + "\n")

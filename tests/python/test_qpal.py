@@ -11,7 +11,8 @@ import tempfile
 import unittest
 
 WORD, LIBRARY, CIRCLE, CC, INCLUDE = sys.argv[1:6]
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "runtime", "python"))
+sys.path.insert(
+    0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "runtime", "python"))
 
 
 def need(name):
@@ -70,8 +71,10 @@ ATTENTION = [f"model.layers.0.self_attn.{n}_proj" for n in "qkv"]
 
 class Structs(unittest.TestCase):
     def test_have_the_size_and_offsets_that_the_c_compiler_gives_them(self):
-        structs = [v for v in vars(_c).values() if isinstance(v, type) and v.__name__.startswith("qpal_")
-                   and v.__name__ not in ("qpal_packed_part", "qpal_weights_part")]
+        structs = [
+            v for v in vars(_c).values()
+            if isinstance(v, type) and v.__name__.startswith("qpal_") and v.__name__ not in (
+                "qpal_packed_part", "qpal_weights_part")]
         self.assertGreater(len(structs), 15)
         lines, expected = [], []
         for s in structs:
@@ -83,8 +86,9 @@ class Structs(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             source, program = os.path.join(folder, "a.c"), os.path.join(folder, "a")
             with open(source, "w") as f:
-                f.write("#include <stddef.h>\n#include <stdio.h>\n#include <qpal.h>\nint main(void) {"
-                        + "\n".join(lines) + "}\n")
+                f.write(
+                    "#include <stddef.h>\n#include <stdio.h>\n#include <qpal.h>\nint main(void) {" +
+                    "\n".join(lines) + "}\n")
             subprocess.run([CC, "-I", INCLUDE, source, "-o", program], check=True)
             said = subprocess.run([program], check=True, capture_output=True, text=True).stdout
         self.assertEqual([int(n) for n in said.split()], expected)
@@ -167,7 +171,8 @@ class Numpy(unittest.TestCase):
             for name, part in zip(ATTENTION, y):
                 w = original(name + ".weight")
                 self.assertEqual(part.shape, (rows, w.shape[0]))
-                self.assertLess(distance(part, x.astype(np.float64) @ w.T), 0.25)  # 3.5 bits: 0.1 to 0.2
+                self.assertLess(distance(part,
+                                         x.astype(np.float64) @ w.T), 0.25)  # 3.5 bits: 0.1 to 0.2
 
     def test_a_group_is_its_decoded_weights_times_the_rotated_x(self):
         group, member = self.model.find("model.layers.1.mlp.down_proj")
@@ -244,7 +249,8 @@ class Numpy(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "contiguous; copy=True"):
             group(inputs(64, 64).T)
         with self.assertRaisesRegex(ValueError, "out: is not contiguous$"):
-            group(inputs(1, 64), out=[np.zeros((1, 2 * n), np.float16)[:, ::2] for n in (64, 32, 32)])
+            group(inputs(1, 64),
+                  out=[np.zeros((1, 2 * n), np.float16)[:, ::2] for n in (64, 32, 32)])
         with self.assertRaisesRegex(TypeError, "list"):
             group([0.0] * 64)
         with self.assertRaisesRegex(ValueError, "out"):
@@ -334,10 +340,11 @@ class Numpy(unittest.TestCase):
         checkpoint = os.path.join(CIRCLE, "checkpoint")
         with tempfile.TemporaryDirectory() as folder:
             library, packed = os.path.join(folder, "library"), os.path.join(folder, "packed")
-            for words in (["quantize", checkpoint, "--quantizer", "nuq-3", "-o", packed],
-                          ["export", "--model", os.path.join(checkpoint, "config.json"), "--quantizer",
-                           "nuq-3", "--gpu", "sm_90", "--batch", "2", "--glu", "--no-dequant",
-                           "--prologue", "none", "-o", library]):
+            for words in (["quantize", checkpoint, "--quantizer", "nuq-3", "-o", packed], [
+                    "export", "--model",
+                    os.path.join(checkpoint,
+                                 "config.json"), "--quantizer", "nuq-3", "--gpu", "sm_90",
+                    "--batch", "2", "--glu", "--no-dequant", "--prologue", "none", "-o", library]):
                 subprocess.run([command, *words], check=True, capture_output=True)
             with qpal.Model(library, packed, device=DEVICE) as model:
                 group, _ = model.find("model.layers.1.mlp.up_proj")
@@ -358,9 +365,10 @@ class Numpy(unittest.TestCase):
         self.assertEqual([group.capacity(rows) for rows in (1, 2, 3, 4, 5)], [1, 2, 3, 4, 5])
         self.assertEqual(group.query(1)["launches"], 1)
         with tempfile.TemporaryDirectory() as folder:
-            subprocess.run([os.path.join(os.path.dirname(LIBRARY), "qpal"), "export", "--plan",
-                            os.path.join(CIRCLE, "plan.json"), "--gpu", "sm_90", "--batch", "1,8", "-o", folder],
-                           check=True, capture_output=True)
+            subprocess.run([
+                os.path.join(os.path.dirname(LIBRARY), "qpal"), "export", "--plan",
+                os.path.join(CIRCLE, "plan.json"), "--gpu", "sm_90", "--batch", "1,8", "-o", folder
+            ], check=True, capture_output=True)
             with qpal.Model(folder, PATHS[1], device=DEVICE) as model:
                 one, _ = model.find("model.layers.0.self_attn.o_proj")
                 self.assertEqual(one.capacity(3), 8)
@@ -390,7 +398,9 @@ class Numpy(unittest.TestCase):
         group, _ = self.model.find(ATTENTION[0])
         self.assertFalse(group.query(2)["prefer_dequant"])
         self.assertTrue(group.query(100)["prefer_dequant"])
-        self.assertLess(distance(group(inputs(5, 64))[0], np.vstack([group(r)[0] for r in inputs(5, 64)])), 1e-2)
+        self.assertLess(
+            distance(group(inputs(5, 64))[0], np.vstack([group(r)[0] for r in inputs(5, 64)])),
+            1e-2)
 
     def test_closed_groups_come_back(self):
         group, _ = self.model.find("model.layers.0.self_attn.o_proj")
@@ -405,14 +415,16 @@ class Torch(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.place = "cuda" if WORD == "cuda" else "cpu"
-        cls.model = qpal.Model(*PATHS, device="current" if WORD == "cuda" and torch.zeros(1).cuda() is not None
-                               else DEVICE)
+        cls.model = qpal.Model(
+            *PATHS,
+            device="current" if WORD == "cuda" and torch.zeros(1).cuda() is not None else DEVICE)
 
     def x(self, rows, columns, seed=1):
         return torch.from_numpy(inputs(rows, columns, seed)).to(self.place)
 
     def test_a_linear_is_near_the_original(self):
-        for name, columns in (("model.layers.0.self_attn.o_proj", 64), ("model.layers.1.mlp.down_proj", 128)):
+        for name, columns in (("model.layers.0.self_attn.o_proj", 64),
+                              ("model.layers.1.mlp.down_proj", 128)):
             layer = qpal.torch_linear(self.model, name)
             self.assertIsInstance(layer, torch.nn.Module)
             self.assertIn(name, repr(layer))
@@ -420,21 +432,25 @@ class Torch(unittest.TestCase):
             y = layer(x)
             self.assertEqual((y.dtype, y.device.type), (torch.float16, self.place))
             w = original(name + ".weight")
-            self.assertLess(distance(y.cpu().numpy(), x.cpu().numpy().astype(np.float64) @ w.T), 0.25)
+            self.assertLess(distance(y.cpu().numpy(),
+                                     x.cpu().numpy().astype(np.float64) @ w.T), 0.25)
 
     def test_batches_of_sequences_keep_their_shape(self):
         layer = qpal.torch_linear(self.model, "model.layers.0.self_attn.o_proj")
         x = self.x(6, 64)
         y = layer(x.reshape(2, 3, 64))
         self.assertEqual(tuple(y.shape), (2, 3, 64))
-        self.assertTrue(torch.allclose(y.reshape(6, 64).float(), layer(x).float(), rtol=0, atol=1e-2))
+        self.assertTrue(
+            torch.allclose(y.reshape(6, 64).float(),
+                           layer(x).float(), rtol=0, atol=1e-2))
 
     def test_many_rows_go_through_decoded_weights(self):
         layer = qpal.torch_linear(self.model, "model.layers.0.self_attn.o_proj")
         x = self.x(40, 64)
         self.assertTrue(self.model.group(layer.fused.group).query(40)["prefer_dequant"])
         few = torch.cat([layer(x[i:i + 2]) for i in range(0, 40, 2)])
-        self.assertLess(distance(layer(x).cpu().numpy(), few.cpu().numpy().astype(np.float64)), 4e-3)
+        self.assertLess(distance(layer(x).cpu().numpy(),
+                                 few.cpu().numpy().astype(np.float64)), 4e-3)
 
     def test_linears_of_a_fused_group_share_a_launch(self):
         calls, launch = [], qpal.torch._gemm
@@ -451,7 +467,8 @@ class Torch(unittest.TestCase):
             qpal.torch._gemm = launch
         for name, part in zip(ATTENTION, y):
             w = original(name + ".weight")
-            self.assertLess(distance(part.cpu().numpy(), inputs(1, 64).astype(np.float64) @ w.T), 0.25)
+            self.assertLess(distance(part.cpu().numpy(),
+                                     inputs(1, 64).astype(np.float64) @ w.T), 0.25)
 
     def test_bfloat16_without_kernels_says_what_there_is(self):
         layer = qpal.torch_linear(self.model, "model.layers.0.self_attn.o_proj")

@@ -103,7 +103,8 @@ class Modules(unittest.TestCase):
             self.assertEqual(len(calls), 5)
         finally:
             qpal.torch._gemm = launch
-        self.assertTrue(torch.allclose(again[0].float(), 2 * first[0].float(), rtol=1e-2, atol=1e-2))
+        self.assertTrue(torch.allclose(again[0].float(), 2 * first[0].float(), rtol=1e-2,
+                                       atol=1e-2))
         self.assertTrue(torch.equal(y, net.linears[1](x.clone())))
 
     def test_a_group_gives_all_its_linears(self):
@@ -116,8 +117,8 @@ class Modules(unittest.TestCase):
         ids = torch.tensor([[3, 5], [63, 0]])
         rows = layer(ids)
         self.assertTrue(torch.equal(rows, model.gather(ids.to(torch.int32))))
-        torch.library.opcheck(torch.ops.qpal.gather, (ids, layer.linear.fused.packed(ids.device), False,
-                              layer.linear.fused.library, layer.linear.fused.group, "sim:90:4"))
+        torch.library.opcheck(torch.ops.qpal.gather, (ids, layer.linear.fused.packed(
+            ids.device), False, layer.linear.fused.library, layer.linear.fused.group, "sim:90:4"))
 
 
 def product_of(layer):
@@ -149,10 +150,12 @@ class Gradients(unittest.TestCase):
         self.assertLess((x.grad - wanted).norm() / wanted.norm(), 5e-3)
 
     def test_an_adapter_learns_through_the_residual(self):
-        said = subprocess.run([sys.executable, os.path.join(RUNTIME, "examples", "lora.py"), *PATHS, O, "sim:90:4"],
-                              check=True, capture_output=True, text=True,
-                              env={**os.environ, "QPAL_LIBRARY": LIBRARY,
-                                   "PYTHONPATH": os.path.join(RUNTIME, "python")}).stdout
+        said = subprocess.run(
+            [sys.executable,
+             os.path.join(RUNTIME, "examples", "lora.py"), *PATHS, O, "sim:90:4"], check=True,
+            capture_output=True, text=True, env={
+                **os.environ, "QPAL_LIBRARY": LIBRARY,
+                "PYTHONPATH": os.path.join(RUNTIME, "python")}).stdout
         losses = [float(line.split()[-1]) for line in said.splitlines()]
         self.assertLess(losses[-1], losses[0] / 4, said)
 
@@ -164,8 +167,8 @@ class Compiled(unittest.TestCase):
         packed = fused.packed(x.device)
         torch.library.opcheck(torch.ops.qpal.linear, (x, packed, None, torch.randn(2, 64).half(),
                                                       fused.library, fused.group, fused.simulator))
-        torch.library.opcheck(torch.ops.qpal.grad_input, (x.detach(), packed, fused.library, fused.group,
-                                                          fused.simulator))
+        torch.library.opcheck(torch.ops.qpal.grad_input,
+                              (x.detach(), packed, fused.library, fused.group, fused.simulator))
 
     def test_a_whole_graph_is_compiled_and_exported(self):
         net, x = Net(), torch.randn(2, 64).half()

@@ -25,7 +25,8 @@ qpal.use(LIBRARY)
 
 
 def generate(model, count):
-    ids = model.generate(torch.tensor([IDS]), max_new_tokens=count, do_sample=False, eos_token_id=None)
+    ids = model.generate(torch.tensor([IDS]), max_new_tokens=count, do_sample=False,
+                         eos_token_id=None)
     return ids[0].tolist()[len(IDS):]
 
 
@@ -45,8 +46,10 @@ class Plugin(unittest.TestCase):
         import qpal.transformers
         with tempfile.TemporaryDirectory() as folder:
             plain = os.path.join(folder, "plain")
-            subprocess.run([QPAL, "unpack", PACKED, "-o", plain, "--type", "f32"], check=True, capture_output=True)
-            cls.plain = transformers.AutoModelForCausalLM.from_pretrained(plain, dtype=torch.float32)
+            subprocess.run([QPAL, "unpack", PACKED, "-o", plain, "--type", "f32"], check=True,
+                           capture_output=True)
+            cls.plain = transformers.AutoModelForCausalLM.from_pretrained(
+                plain, dtype=torch.float32)
         cls.wanted = generate(cls.plain, 8)
 
     def tearDown(self):
@@ -96,15 +99,18 @@ class Plugin(unittest.TestCase):
 
 def stub_vllm():
     """The parts of vLLM's documented interface that the plug-in uses."""
-    names = ["vllm", "vllm.model_executor", "vllm.model_executor.layers", "vllm.model_executor.layers.linear",
-             "vllm.model_executor.layers.quantization", "vllm.model_executor.layers.quantization.base_config"]
+    names = [
+        "vllm", "vllm.model_executor", "vllm.model_executor.layers",
+        "vllm.model_executor.layers.linear", "vllm.model_executor.layers.quantization",
+        "vllm.model_executor.layers.quantization.base_config"]
     made = {name: types.ModuleType(name) for name in names}
     made[names[3]].LinearBase = type("LinearBase", (torch.nn.Module,), {})
     made[names[3]].LinearMethodBase = type("LinearMethodBase", (), {})
     registered = {}
     made[names[4]].register_quantization_config = \
         lambda name: lambda kind: registered.setdefault(name, kind)
-    made[names[5]].QuantizationConfig = type("QuantizationConfig", (), {"__init__": lambda self: None})
+    made[names[5]].QuantizationConfig = type("QuantizationConfig", (),
+                                             {"__init__": lambda self: None})
     sys.modules.update(made)
     return made[names[3]].LinearBase, registered
 

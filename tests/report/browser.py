@@ -27,10 +27,11 @@ class Browser:
             os.dup2(reads, 3)
             os.dup2(writes, 4)
 
-        self.process = subprocess.Popen(
-            [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
-             "--hide-scrollbars", f"--user-data-dir={folder}", "about:blank"], preexec_fn=pipes, close_fds=False,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([
+            program, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
+            "--hide-scrollbars", f"--user-data-dir={folder}", "about:blank"], preexec_fn=pipes,
+                                        close_fds=False, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
         os.close(here[0])
         os.close(there[1])
         self.number, self.held, self.events, self.session = 0, b"", [], None
@@ -70,7 +71,8 @@ class Browser:
 
     def key(self, key, code):
         for kind in ("rawKeyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key,
+                     windowsVirtualKeyCode=code)
 
 
 TIP = """(() => {
@@ -100,7 +102,8 @@ def walk(browser, name):
             tip = browser.value(TIP)
             where = f"{name}: drawing {drawing}, mark {mark}"
             need(tip["drawing"] == drawing, f"{where}: Tab went to drawing {tip['drawing']}")
-            need(tip["shown"] and tip["text"] and tip["text"] == tip["wanted"], f"{where}: no tooltip: {tip}")
+            need(tip["shown"] and tip["text"] and tip["text"] == tip["wanted"],
+                 f"{where}: no tooltip: {tip}")
             need(tip["inside"], f"{where}: the tooltip is outside of the window")
             if drawing == 0 and mark == 1:
                 shoot(browser, name + "-tooltip", whole=False)
@@ -123,18 +126,23 @@ def shoot(browser, name, whole=True):
 
 def look(browser, url, width, scheme):
     name = f"{width}-{scheme}"
-    browser.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
-    browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1,
+                mobile=False)
+    browser.ask("Emulation.setEmulatedMedia",
+                features=[{"name": "prefers-color-scheme", "value": scheme}])
     browser.events.clear()
     browser.ask("Page.navigate", url=url)
     browser.wait("Page.loadEventFired")
-    need(browser.value("document.documentElement.scrollWidth <= innerWidth"), f"{name}: the page is too wide")
+    need(browser.value("document.documentElement.scrollWidth <= innerWidth"),
+         f"{name}: the page is too wide")
     drawings, marks = walk(browser, name)
     shoot(browser, name)
     said = [e for e in browser.events if e.get("method") in
             ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")]
     need(not said, f"{name}: the console says {said}")
-    loaded = [e["params"]["request"]["url"] for e in browser.events if e.get("method") == "Network.requestWillBeSent"]
+    loaded = [
+        e["params"]["request"]["url"] for e in browser.events
+        if e.get("method") == "Network.requestWillBeSent"]
     loaded = [u for u in loaded if not u.startswith("data:")]
     need(loaded == [url], f"{name}: loaded {loaded}")
     print(f"{name}: {drawings} drawings, {marks} marks by keyboard, console empty, nothing loaded")
@@ -147,7 +155,8 @@ def main():
         browser = Browser(sys.argv[3] if len(sys.argv) > 3 else "chromium", folder)
         try:
             target = browser.ask("Target.createTarget", url="about:blank")["targetId"]
-            browser.session = browser.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            browser.session = browser.ask("Target.attachToTarget", targetId=target,
+                                          flatten=True)["sessionId"]
             for domain in ("Page", "Runtime", "Log", "Network"):
                 browser.ask(domain + ".enable")
             for width in (1280, 390):
