@@ -91,13 +91,14 @@ Test(cases, hold_every_quantizer_in_every_gemm_references_too) {
       cr_expect_geq(count_of(gemm[f]->name, list[q]), 1, "%s of %s", gemm[f]->name, list[q]->name);
 }
 
-/* Launches of one quantizer in a family. */
+/* Launches of one quantizer in a family, of a whole linear and without a rotation. */
 static size_t count_alone(const char *family, const qp_quantizer *q) {
   size_t n = 0;
   for (size_t i = 0; i < cases.count; i++) {
     const qp_case *c = &cases.list[i];
     n += !strcmp(c->choice.family->name, family) && c->problem.segments == 1 &&
-         c->problem.segment[0].quantizer == q;
+         c->problem.segment[0].quantizer == q && qp_problem_pieces(&c->problem) == 1 &&
+         !c->problem.rotate_fused;
   }
   return n;
 }

@@ -46,10 +46,9 @@ Test(cost, a_linear_hash_saves_an_instruction_for_two_weights) {
 /* One of each family, and with $QPAL_ALL (tests/nightly) all: two kernels are compiled for each. */
 Test(cost, trained_codes_cost_no_more_than_the_published_one_at_their_rate) {
   static const char *const codes[][2] = {
-      {"lin-3", "tcq-3"},  {"wide-3", "tcq-3"},     {"mix-5", "tcq-5"},
-      {"wide-2", "tcq-2"}, {"wide-2.5", "tcq-2.5"}, {"wide-3.5", "tcq-3.5"},
-      {"lin-2", "tcq-2"},  {"mix-3.5", "tcq-3.5"},  {"mix-4", "tcq-4"},
-      {"mix-4.5", "tcq-4.5"}};
+      {"lin-3", "tcq-3"},      {"wide-3", "tcq-3"},     {"mix-5", "tcq-5"}, {"wide-2", "tcq-2"},
+      {"wide-2.5", "tcq-2.5"}, {"wide-3.5", "tcq-3.5"}, {"lin-2", "tcq-2"}, {"mix-3.5", "tcq-3.5"},
+      {"mix-4", "tcq-4"},      {"mix-4.5", "tcq-4.5"}};
   const size_t count = getenv("QPAL_ALL") ? sizeof codes / sizeof *codes : 3;
   for (size_t i = 0; i < count; i++) {
     const double ours = cost_of(codes[i][0]).slots, published = cost_of(codes[i][1]).slots;

@@ -92,7 +92,7 @@ Test(tune, faults_are_recorded_against_their_candidate_and_tuning_goes_on) {
                            "{\"match\": \"\", \"fault\": \"device\", \"every\": 7},"
                            "{\"match\": \"\", \"fault\": \"timer\", \"every\": 6},"
                            "{\"match\": \"\", \"fault\": \"hang\", \"every\": 10}]");
-  cr_assert_eq(run(SHAPE "--device replay:bad.json --max-candidates 20 --timeout 1s -o a.jsonl"), 0,
+  cr_assert_eq(run(SHAPE "--device replay:bad.json --max-candidates 32 --timeout 1s -o a.jsonl"), 0,
                "%s", text);
   qp_records r = read_results("a.jsonl");
   static const struct {
@@ -113,7 +113,7 @@ Test(tune, faults_are_recorded_against_their_candidate_and_tuning_goes_on) {
     }
     cr_expect_gt(n, 0, "%s", qp_record_outcome_name(faults[f].outcome));
   }
-  cr_expect_eq(r.count, 20);
+  cr_expect_eq(r.count, 32);
   cr_expect_gt(count_outcome(&r, QP_RECORD_OK), 5, "tuning goes on");
   qp_records_free(&r);
 }

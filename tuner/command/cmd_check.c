@@ -366,8 +366,7 @@ int qp_cmd_check(int argc, char **argv) {
       QP_FLAG("few", o.few, "only each quantizer once on each path"),
       QP_FLAG("kinds", o.kinds, "only the first quantizer of each kind"),
       QP_TEXT("singles", o.singles, "WHICH",
-              "gemms of one quantizer: in each family, in one in turn (but the first of each kind\n"
-              "                             in all), or none, and no dequant of one: each, turn, none"),
+              "gemms of one quantizer: in each family, in one in turn, none: each, turn, none"),
       QP_TEXT("op", o.op, "OP", "only this one: gemm, dequant, gather, rotate, attend, ..."),
       QP_TEXT("without-op", o.without_op, "OP", "all but this one"),
       QP_TEXT("without", o.without, "LIST", "all quantizers but these"),
