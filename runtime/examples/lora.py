@@ -33,7 +33,8 @@ def main():
     layer = Lora(linear, 8).to(linear.device)
     optimizer = torch.optim.Adam(layer.parameters(), 1e-1)
     x = torch.randn(32, linear.in_features, device=linear.device)
-    change = torch.randn(linear.in_features, 2) @ torch.randn(2, linear.out_features) / linear.in_features
+    change = torch.randn(linear.in_features, 2) @ torch.randn(
+        2, linear.out_features) / linear.in_features
     with torch.no_grad():
         wanted = linear(x) + x @ change.to(x)
     for step in range(20):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What pyproject.toml cannot say: the version is the public header's, and the package holds what was built.
+"""What pyproject.toml cannot say: the version is the public header's, and the package holds what
+was built.
 
-$QPAL_BUILD is a CMake build folder of this tree whose targets libqpal_sim and bundle are made; without
-it a build of its own is made first (minutes)."""
+$QPAL_BUILD is a CMake build folder of this tree whose targets libqpal_sim and bundle are made;
+without it a build of its own is made first (minutes)."""
 
 import glob
 import os
@@ -32,19 +33,22 @@ def version():
 
 def make_build(folder):
     subprocess.run(["cmake", "-S", ROOT, "-B", folder, "-DCMAKE_BUILD_TYPE=Release"], check=True)
-    subprocess.run(["cmake", "--build", folder, "--parallel", "--target", "libqpal_sim", "bundle"], check=True)
+    subprocess.run(["cmake", "--build", folder, "--parallel", "--target", "libqpal_sim", "bundle"],
+                   check=True)
     return folder
 
 
 def one(pattern):
     found = sorted(glob.glob(pattern))
     if not found:
-        raise FileNotFoundError(f"{pattern}: not built; cmake --build BUILD --target libqpal_sim bundle")
+        raise FileNotFoundError(
+            f"{pattern}: not built; cmake --build BUILD --target libqpal_sim bundle")
     return found[-1]
 
 
 class BuildWithBinaries(build_py):
-    """The modules, then libqpal_sim (libqpal and the simulator) and the command with what it needs."""
+    """The modules, then libqpal_sim (libqpal and the simulator) and the command with what it
+    needs."""
 
     def run(self):
         super().run()
@@ -74,4 +78,5 @@ class PlatformWheel(bdist_wheel):
         return "py3", "none", f"manylinux_{major}_{minor}_{platform.machine()}"
 
 
-setup(version=version(), packages=find_packages(include=["qpal", "qpal.*"]), cmdclass={"build_py": BuildWithBinaries, "bdist_wheel": PlatformWheel})
+setup(version=version(), packages=find_packages(include=["qpal", "qpal.*"]),
+      cmdclass={"build_py": BuildWithBinaries, "bdist_wheel": PlatformWheel})

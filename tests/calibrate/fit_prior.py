@@ -4,11 +4,12 @@
 
     tests/calibrate/fit_prior.py [--write] FILE:HIDDEN,INNER,Q,KV[,VOCAB] ...
 
-FILE holds sensitivities (either form of tuner/calibrate/CALIBRATION.md), the numbers are the model's sizes: Q and KV are the
-rows of q and k.  Each model counts alike.  The logarithm of alpha per weight, by its mean over the blocks, is fitted as
-role + depth (piecewise linear over 5 points), by least squares.  Prints for each model, fitted with and without it, the rank correlation
-with what was measured, and the loss (sum of measured alpha x D, D = 2^-2R) of the best rates for 3.25 bits a weight by the guess, beside
-those by weights alone and by the measured alpha itself.
+FILE holds sensitivities (either form of tuner/calibrate/CALIBRATION.md), the numbers are the
+model's sizes: Q and KV are the rows of q and k.  Each model counts alike.  The logarithm of alpha
+per weight, by its mean over the blocks, is fitted as role + depth (piecewise linear over 5 points),
+by least squares.  Prints for each model, fitted with and without it, the rank correlation with what
+was measured, and the loss (sum of measured alpha x D, D = 2^-2R) of the best rates for 3.25 bits a
+weight by the guess, beside those by weights alone and by the measured alpha itself.
 """
 import argparse
 import json
@@ -133,7 +134,8 @@ def report(models):
         best = loss(model, measured)
         for name, alpha in lines:
             print(
-                f"{model['name']:28} {name:17} rank {correlation(alpha, measured):6.3f}   loss / best {loss(model, alpha) / best:6.3f}"
+                f"{model['name']:28} {name:17} rank {correlation(alpha, measured):6.3f}   loss / "
+                f"best {loss(model, alpha) / best:6.3f}"
             )
 
 
@@ -156,7 +158,8 @@ def main():
         roles["lm_head"] = round(math.exp(sum(map(math.log, heads)) / len(heads)), 3)
     text = json.dumps(
         {
-            "about": "alpha per weight of roles, and by depth from the first block to the last, where nothing was measured",
+            "about": "alpha per weight of roles, and by depth from the first block to the last, "
+                     "where nothing was measured",
             "fitted": "tests/calibrate/fit_prior.py on " + ", ".join(m["name"] for m in models),
             "roles": roles, "depth": [round(math.exp(v), 3) for v in c[len(ROLES):]]}, indent=1)
     print(text)

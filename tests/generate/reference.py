@@ -2,7 +2,8 @@
 """Greedy continuation by a Llama in numpy on a folder that `qpal quantize` wrote:
 reference.py PACKED COUNT ID...   prints a token and its logit a line
 
-Weights by tests/python/packed_decoder.py; double precision, no cache: every token is computed anew."""
+Weights by tests/python/packed_decoder.py; double precision, no cache: every token is computed
+anew."""
 import json
 import os
 import sys

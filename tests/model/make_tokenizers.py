@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes tests/model/tokenizers/: small tokenizers and the ids that Hugging Face's tokenizers gives for lines of text.
+"""Writes tests/model/tokenizers/: small tokenizers and the ids that Hugging Face's tokenizers gives
+for lines of text.
 
     pip install tokenizers gguf
     tests/model/make_tokenizers.py
 
-test_tokenizer.c reads them.  Trained on the lines themselves, so that a run makes the same files.  Two are written as GGUF
-too: byte.gguf (gpt2, smollm) is byte.json, pieces.gguf (llama) has scores in the order of pieces.json's tokens.
+test_tokenizer.c reads them.  Trained on the lines themselves, so that a run makes the same files.
+Two are written as GGUF too: byte.gguf (gpt2, smollm) is byte.json, pieces.gguf (llama) has scores
+in the order of pieces.json's tokens.
 """
 import base64
 import json
@@ -15,7 +17,8 @@ import random
 import struct
 
 import gguf
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
+from tokenizers import pre_tokenizers, processors, trainers
 
 OUT = pathlib.Path(__file__).resolve().parent / "tokenizers"
 PROSE = """The quick brown fox jumps over the lazy dog; it's what they've said, isn't it?
@@ -92,9 +95,11 @@ def byte():
 
 
 def regex():
-    """Llama 3's words, whole words before merges, NFC as Qwen has it, tokens that take blanks with them or stand alone."""
+    """Llama 3's words, whole words before merges, NFC as Qwen has it, tokens that take blanks with
+    them or stand alone."""
     words = (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| "
+        r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     )
     t = Tokenizer(models.BPE(ignore_merges=True))
     t.normalizer = normalizers.NFC()
@@ -137,7 +142,8 @@ def pieces():
 
 
 def metaspace():
-    """BPE on characters without bytes: unknown ones stay unknown; a mark before the first word only."""
+    """BPE on characters without bytes: unknown ones stay unknown; a mark before the first word
+    only."""
     t = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=False))
     t.normalizer = normalizers.Sequence([
         normalizers.NFKD(), normalizers.StripAccents(),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Weights of a folder that `qpal quantize` wrote, by runtime/PACKED.md and LAYOUT.md alone (numpy; no code of the project)."""
+"""Weights of a folder that `qpal quantize` wrote, by runtime/PACKED.md and LAYOUT.md alone (numpy;
+no code of the project)."""
 import functools
 import json
 import os
@@ -213,7 +214,8 @@ def decode_index(states, book):
 DECODE = {"tcq": decode_tcq, "vq2": decode_index, "nuq": decode_index}
 
 
-# Group fields in the order of their names: name, bits, columns that share one. What raw bits stand for is gen/spec/field.h's.
+# Group fields in the order of their names: name, bits, columns that share one. What raw bits stand
+# for is gen/spec/field.h's.
 FIELDS = {
     "int4-g128": (("scale", 16, 128), ("zero", 4, 128)),
     "q4_k": (("d", 16, 256), ("dmin", 16, 256), ("least", 6, 32), ("scale", 6, 32)),
@@ -230,7 +232,8 @@ def fields_of(folder, linear, quantizer, part, piece):
         shared = [f for i, f in enumerate(fields) if min(i, 3) == array]
         if not shared:
             continue
-        pieces = chunk(folder, linear, f"{name}.field.{part}.{array}", piece).view(np.uint8).reshape(row_groups, -1)
+        pieces = chunk(folder, linear, f"{name}.field.{part}.{array}",
+                       piece).view(np.uint8).reshape(row_groups, -1)
         begin = 0
         for field, bits, size in shared:
             groups = -(-padded // size)
@@ -278,7 +281,8 @@ def part_values(folder, linear, number, piece):
     dim = 1 if q["kind"] == "scalar" else 2
     step = round(q["rate_bits"] * dim)
     words = 64 // dim * step // 32
-    stream = lane_words(chunk(folder, linear, f"{name}.codes.{number}", piece), rows, -(-columns // 64), words)
+    stream = lane_words(chunk(folder, linear, f"{name}.codes.{number}", piece), rows,
+                        -(-columns // 64), words)
     states = windows(stream, step, 16 if q["kind"] == "trellis" else step)
     if with_fields:
         fields = fields_of(folder, linear, part["quantizer"], number, piece)
@@ -291,7 +295,9 @@ def part_values(folder, linear, number, piece):
 def weights(folder, linear):
     """W [rows][columns] of an entry of the section's `linears`, in the basis of the checkpoint."""
     pieces = linear["slices"] if linear.get("split") == "columns" else 1
-    parts = [part_values(folder, linear, p, i) for i in range(pieces) for p in range(len(linear["parts"]))]
+    parts = [
+        part_values(folder, linear, p, i) for i in range(pieces)
+        for p in range(len(linear["parts"]))]
     w = np.concatenate(parts, 1)[: linear["rows"]]
     w = w * folder[linear["name"] + ".row_scales"].astype(float)[:, None]
     if linear["signs"] is None:

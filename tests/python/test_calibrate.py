@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Tests of runtime/python/qpal/calibrate:  test_calibrate.py BUILD  with the checkpoint that the test 'circle' made.
+"""Tests of runtime/python/qpal/calibrate:  test_calibrate.py BUILD  with the checkpoint that the
+test 'circle' made.
 
 Exit code 77: torch, transformers or safetensors is not installed."""
 import contextlib
@@ -190,7 +191,8 @@ class AgainstC(Case):
 
 class Hessians(Case):
     def expected(self, model, sequences, labels):
-        """Mean of x x^T and of the squares of dL/dy, by hooks on modules: [(x, dL/dy)] of each name."""
+        """Mean of x x^T and of the squares of dL/dy, by hooks on modules: [(x, dL/dy)] of each
+        name."""
         seen = {}
         model.requires_grad_(False)
         modules = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Does a decoder written from runtime/PACKED.md find the weights that qpal quantize packed?  test_packed_decoder.py QPAL
+"""Does a decoder written from runtime/PACKED.md find the weights that qpal quantize packed?
+test_packed_decoder.py QPAL
 
-Checkpoints of one block are made, packed, decoded, and compared with their source: the error must be the one that quantize
-reports, which no other rotation, order of columns or rounding of a split gives.  Exit code 77: there is no numpy."""
+Checkpoints of one block are made, packed, decoded, and compared with their source: the error must
+be the one that quantize reports, which no other rotation, order of columns or rounding of a split
+gives.  Exit code 77: there is no numpy."""
 import json
 import os
 import struct
@@ -88,7 +90,8 @@ class Decoder(unittest.TestCase):
         self.see(96, 160, "--quantizer", "tcq-2", "--keep", "gate", "--keep", "q_", "--keep", "v_")
 
     def test_columns_that_two_ranks_share(self):
-        packed = self.see(192, 320, "--quantizer", "tcq-2.75", "--tp", "2", "--keep", "gate", "--keep", "up")
+        packed = self.see(192, 320, "--quantizer", "tcq-2.75", "--tp", "2", "--keep", "gate",
+                          "--keep", "up")
         down = [l for l in packed.section["linears"] if l["name"].endswith("down_proj")][0]
         self.assertEqual([down[k] for k in ("rotation", "split", "slices")], [160, "columns", 2])
         self.assertEqual(packed.section["version"], 3)

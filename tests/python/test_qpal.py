@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Tests of runtime/python/qpal on what the test 'circle' made:  test_qpal.py numpy|torch LIBQPAL_SIM CIRCLE CC INCLUDE
+"""Tests of runtime/python/qpal on what the test 'circle' made:  test_qpal.py numpy|torch
+LIBQPAL_SIM CIRCLE CC INCLUDE
 
 Exit code 77: numpy or torch is not installed, or CUDA is asked for (cuda) and there is none."""
 import importlib

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Tests of qpal.torch in the simulator, on what the test 'circle' made:  test_torch.py LIBQPAL_SIM CIRCLE"""
+"""Tests of qpal.torch in the simulator, on what the test 'circle' made:  test_torch.py LIBQPAL_SIM
+CIRCLE"""
 import copy
 import io
 import os

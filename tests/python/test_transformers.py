@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Tests of qpal.transformers, and of qpal.vllm against stubs of vLLM's interface, on what the test 'circle'
-made:  test_transformers.py LIBQPAL_SIM CIRCLE QPAL"""
+"""Tests of qpal.transformers, and of qpal.vllm against stubs of vLLM's interface, on what the test
+'circle' made:  test_transformers.py LIBQPAL_SIM CIRCLE QPAL"""
 import json
 import os
 import shutil

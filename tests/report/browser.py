@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""A page of `qpal report` in a real browser (Debian's chromium, headless); run by hand, never by the tests:
+"""A page of `qpal report` in a real browser (Debian's chromium, headless); run by hand, never by
+the tests:
 
     python3 tests/report/browser.py report.html SCREENSHOTS [chromium]
 
-At two widths, light and dark: nothing on the console, nothing loaded but the page, no scrolling of the
-page itself to the side; every drawing is reached by Tab and every mark in it by the arrow keys, each with
-the words of its tooltip beside it inside the window.  Screenshots are written for a person to look at."""
+At two widths, light and dark: nothing on the console, nothing loaded but the page, no scrolling of
+the page itself to the side; every drawing is reached by Tab and every mark in it by the arrow keys,
+each with the words of its tooltip beside it inside the window.  Screenshots are written for a
+person to look at."""
 import base64
 import fcntl
 import json
@@ -76,9 +78,12 @@ class Browser:
 
 
 TIP = """(() => {
-  const tip = document.getElementById('tip'), box = tip.getBoundingClientRect(), at = document.activeElement;
-  return { shown: getComputedStyle(tip).display !== 'none', text: tip.textContent, wanted: at.dataset.tip,
-           inside: box.left >= 0 && box.top >= 0 && box.right <= innerWidth && box.bottom <= innerHeight,
+  const tip = document.getElementById('tip'), box = tip.getBoundingClientRect();
+  const at = document.activeElement;
+  return { shown: getComputedStyle(tip).display !== 'none', text: tip.textContent,
+           wanted: at.dataset.tip,
+           inside: box.left >= 0 && box.top >= 0 && box.right <= innerWidth &&
+                   box.bottom <= innerHeight,
            drawing: [...document.querySelectorAll('figure svg')].indexOf(at.closest('svg')) };
 })()"""
 

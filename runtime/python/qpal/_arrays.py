@@ -46,8 +46,8 @@ def _rows_apart(shape, strides):
 class _Array:
     """Where an array lies: pointer, shape, type, device.  Keeps the array alive.
 
-    'apart': its rows need not lie one behind another where it is on a device; 'stride' is the number
-    of elements from one to the next."""
+    'apart': its rows need not lie one behind another where it is on a device; 'stride' is the
+    number of elements from one to the next."""
 
     def __init__(self, array, what, types=(F16, BF16, F32), hint="", apart=False):
         self.keep = array

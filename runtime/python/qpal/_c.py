@@ -176,8 +176,9 @@ class Error(Exception):
 def _find():
     here = os.path.dirname(os.path.abspath(__file__))
     prefix = os.path.join(here, "..", "..", "..", "..")  # of PREFIX/share/qpal/python/qpal
-    folders = [os.path.join(here, "lib"), os.path.join(here, "..")] + [path for lib in ("lib", "lib64", "lib/*-linux-gnu")
-                        for path in sorted(glob.glob(f"{prefix}/{lib}"))]
+    folders = [os.path.join(here, "lib"), os.path.join(here, "..")] + [
+        path for lib in ("lib", "lib64", "lib/*-linux-gnu")
+        for path in sorted(glob.glob(f"{prefix}/{lib}"))]
     near = [os.path.join(folder, name) for folder in folders
             for name in ("libqpal_sim.so", "libqpal.so")]
     for path in [os.environ.get("QPAL_LIBRARY")] + near:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The command qpal: the one in this package, the one that was installed with it, or that on PATH."""
+"""The command qpal: the one in this package, the one that was installed with it, or that on
+PATH."""
 
 import os
 import shutil
@@ -17,8 +18,9 @@ def find():
             return os.path.abspath(path)
     on_path = shutil.which("qpal")
     if on_path is None or _is_script(on_path):  # the script of this package would call itself
-        raise FileNotFoundError("the command qpal was not found in $QPAL_COMMAND, in the package, beside it "
-                                "or on PATH")
+        raise FileNotFoundError(
+            "the command qpal was not found in $QPAL_COMMAND, in the package, beside it "
+            "or on PATH")
     return on_path
 
 
@@ -39,15 +41,18 @@ def environment():
         for folder in ("cu13", "cuda_nvrtc"):
             lib = os.path.join(root, folder, "lib")
             if os.path.isdir(lib):
-                out["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [out.get("LD_LIBRARY_PATH"), lib]))
+                out["LD_LIBRARY_PATH"] = os.pathsep.join(
+                    filter(None, [out.get("LD_LIBRARY_PATH"), lib]))
     return out
 
 
 def run(*arguments):
     """Run it to its end.  RuntimeError with what it said where it fails."""
-    done = subprocess.run([find(), *arguments], env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run([find(), *arguments], env=environment(), capture_output=True, text=True,
+                          check=False)
     if done.returncode:
-        raise RuntimeError(f"qpal {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+        raise RuntimeError(
+            f"qpal {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 

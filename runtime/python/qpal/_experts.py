@@ -5,8 +5,9 @@ import ctypes as C
 import weakref
 
 from ._arrays import _words
-from ._c import (CombineArgs, Error, ExpertsArgs, ExpertsInfo, F16, F32, GroupInfo, MAX_CODEBOOKS, MAX_FIELDS,
-                 RotateArgs, RouteArgs, Segment, Weights, _activation, _api, _stream, _table, _whole)
+from ._c import (CombineArgs, Error, ExpertsArgs, ExpertsInfo, F16, F32, GroupInfo, MAX_CODEBOOKS,
+                 MAX_FIELDS, RotateArgs, RouteArgs, Segment, Weights, _activation, _api, _stream,
+                 _table, _whole)
 from ._objects import _free_all
 
 MOST_TOKENS = 64

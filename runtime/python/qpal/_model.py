@@ -6,9 +6,9 @@ import sys
 import weakref
 
 from ._arrays import HALVES, _Array, _contiguous, _halves, _is_torch, _like, _words
-from ._c import (BF16, Bytes, DequantArgs, Error, F16, F32, GatherArgs, GemmArgs, GemmInfo, GroupInfo, I32,
-                 MAX_CODEBOOKS, MAX_FIELDS, NONE, PDL, RotateArgs, Segment, Weights, _activation,
-                 _api, _stream, _table, _whole)
+from ._c import (BF16, Bytes, DequantArgs, Error, F16, F32, GatherArgs, GemmArgs, GemmInfo,
+                 GroupInfo, I32, MAX_CODEBOOKS, MAX_FIELDS, NONE, PDL, RotateArgs, Segment, Weights,
+                 _activation, _api, _stream, _table, _whole)
 from ._experts import Experts
 from ._objects import Device, Library, Packed, _Kernels, _free_all
 
@@ -170,8 +170,8 @@ class Group:
         return self.model.kernels._open()
 
     def query(self, rows, kind=F16, capacity=0, glu=None):
-        """What a call with this many rows would do, as a dict (qpal_gemm_info).  'capacity': rows that
-        x and y have room for; 0: no more than those."""
+        """What a call with this many rows would do, as a dict (qpal_gemm_info).  'capacity': rows
+        that x and y have room for; 0: no more than those."""
         args, info = GemmArgs(group=self.index, rows=_whole(rows, "rows", 1, NONE),
                               capacity=_whole(capacity, "capacity", 0, NONE),
                               type=_whole(kind, "kind", F16, F32), out_type=kind,
@@ -180,8 +180,9 @@ class Group:
         return _table(info)
 
     def capacity(self, rows, kind=F16, glu=None):
-        """Rows that x and y should have room for, so that 'rows' take as few launches as the library
-        can: 3 rows of a library with batches 1 and 8 take one launch with room for 8, three without."""
+        """Rows that x and y should have room for, so that 'rows' take as few launches as the
+        library can: 3 rows of a library with batches 1 and 8 take one launch with room for 8, three
+        without."""
         key = rows, kind, glu
         if key not in self._capacity:
             room, left = 0, rows
@@ -192,11 +193,12 @@ class Group:
             self._capacity[key] = max(room, rows)
         return self._capacity[key]
 
-    def launch(self, rows, kind, x, x_rotated, y, stream=None, residual=None, capacity=0, x_stride=0,
-               y_stride=None, residual_stride=None, glu=None):
+    def launch(self, rows, kind, x, x_rotated, y, stream=None, residual=None, capacity=0,
+               x_stride=0, y_stride=None, residual_stride=None, glu=None):
         """Without arrays: device addresses.  x [rows][K] is rotated into 'x_rotated' (may be x); y:
-        one a member, with 'glu' one.  Strides are elements from row to row, y's and the residual's one a member; 0 or
-        None: rows lie close.  What is rotated lies close where 'x_rotated' is not x."""
+        one a member, with 'glu' one.  Strides are elements from row to row, y's and the residual's
+        one a member; 0 or None: rows lie close.  What is rotated lies close where 'x_rotated' is
+        not x."""
         api, model, kernels, stream = _api(), self.model, self._kernels(), _stream(stream)
         _whole(rows, "rows", 1, NONE)
         if self.signs:
@@ -315,17 +317,18 @@ class Group:
         return stream
 
     def __call__(self, x, out=None, stream=None, copy=False, residual=None, glu=None):
-        """y of each member for x [..., K]; 'out': arrays to write to; 'residual': arrays like y that
-        are added to it, None for a member without.
+        """y of each member for x [..., K]; 'out': arrays to write to; 'residual': arrays like y
+        that are added to it, None for a member without.
 
         With 'glu' ("silu", "gelu_tanh", "gelu" or "relu") of a group of up and gate one y,
         activation(gate) * up, by kernels that `qpal export --glu` made.
 
-        Arrays must be contiguous; with 'copy' an x that is not is copied first.  On a device rows may
-        lie apart (x, out and residual may be columns of wider arrays).
+        Arrays must be contiguous; with 'copy' an x that is not is copied first.  On a device rows
+        may lie apart (x, out and residual may be columns of wider arrays).
 
         On the device without waiting, on 'stream' (a CUstream; torch's current one where x is
-        torch's).  Without 'out' and 'residual' rows are taken by as few launches as the library can."""
+        torch's).  Without 'out' and 'residual' rows are taken by as few launches as the library
+        can."""
         self._kernels()
         if glu and residual is not None:
             raise ValueError("residual: a gated linear unit has none")
@@ -386,16 +389,16 @@ class Group:
             for address in own:
                 device.free(address)
 
-    def rotate(self, x, out=None, stream=None, *, inverse=False, up=None, activation="silu", residual=None,
-               sum=None, weight=None, post_weight=None, eps=None, weight_offset=0.0):
+    def rotate(self, x, out=None, stream=None, *, inverse=False, up=None, activation="silu",
+               residual=None, sum=None, weight=None, post_weight=None, eps=None, weight_offset=0.0):
         """X~ [..., K] as the group's linears read it: what __call__ does first, and what may stand
         before it in the same launch.
 
         With 'eps' RMSNorm: h = x + residual, times weight_offset + weight (each [K] or None); h is
         written to 'sum', which may be residual; 'post_weight' is that of a norm of x before it is
         added.  With 'up' a gated linear unit: activation(x) * up, "silu", "gelu_tanh", "gelu" or
-        "relu".  'inverse': s (H^T x) instead, where the library was exported with --inverse.  On the
-        device as a call is."""
+        "relu".  'inverse': s (H^T x) instead, where the library was exported with --inverse.  On
+        the device as a call is."""
         if not self.signs:
             raise ValueError(f"{self.info['name']}: reads x as it is, without a rotation")
         if up is not None and eps is not None:

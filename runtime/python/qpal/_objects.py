@@ -5,9 +5,10 @@ import ctypes as C
 import os
 import weakref
 
-from ._c import (DeviceInfo, Error, GroupInfo, KernelInfo, KernelsInfo, LibraryInfo, LinearInfo, LoadOptions,
-                 MAX_DEVICE, MAX_MEMBERS, MAX_SIMULATED, NONE, PackedLinear, QuantizerInfo, TargetInfo, Tensor,
-                 _CURRENT, _api, _number, _stream, _table, _text, _u, _u64, _whole)
+from ._c import (DeviceInfo, Error, GroupInfo, KernelInfo, KernelsInfo, LibraryInfo, LinearInfo,
+                 LoadOptions, MAX_DEVICE, MAX_MEMBERS, MAX_SIMULATED, NONE, PackedLinear,
+                 QuantizerInfo, TargetInfo, Tensor, _CURRENT, _api, _number, _stream, _table, _text,
+                 _u, _u64, _whole)
 
 def _give_back(close, pointer, _keep):
     close(pointer)
@@ -107,9 +108,10 @@ class Library(_Handle):
         for index, group in enumerate(self.groups):
             for member in range(group["members"]):
                 e = self.linear(index, member)
-                out.append({"tensor": e.tensor.decode(), "group": group["name"], "member": member,
-                            "rows": e.rows, "columns": e.columns, "bytes": e.bytes,
-                            "quantizer": None if e.quantizer == NONE else quantizers[e.quantizer]["name"]})
+                out.append({
+                    "tensor": e.tensor.decode(), "group": group["name"], "member": member,
+                    "rows": e.rows, "columns": e.columns, "bytes": e.bytes,
+                    "quantizer": None if e.quantizer == NONE else quantizers[e.quantizer]["name"]})
         return out
 
     def find_group(self, name):

@@ -2,7 +2,8 @@
 """Quantized linears as torch modules, whose packed weights are tensors.
 
     layer = qpal.torch.linear(model, "model.layers.0.self_attn.q_proj")       # a torch.nn.Module
-    y = layer(x)             # x float16, bfloat16 or float32 (computed in 16 bits); any leading shape
+    y = layer(x)             # x float16, bfloat16 or float32 (computed in 16 bits); any leading
+    shape
 
 A module is as torch's own are: the packed weights are its buffers, so that it has a state_dict, is
 copied and pickled, counts its memory and follows .to().  On a GPU it runs the library's kernels on
@@ -10,14 +11,15 @@ torch's current stream; on a CPU the PTX simulator does (Model's device, or "sim
 works under torch.compile(fullgraph=True), torch.export, inference_mode and in CUDA graphs: what it
 calls are the custom operators qpal::linear and qpal::grad_input.
 
-GRADIENTS.  The packed weights are constants; the gradient of x is that by the decoded weights, those
-of bias and residual are the sum's.  So adapters are trained beside a quantized model: LoRA adds to
-'residual' what it computes (runtime/examples/lora.py).
+GRADIENTS.  The packed weights are constants; the gradient of x is that by the decoded weights,
+those of bias and residual are the sum's.  So adapters are trained beside a quantized model: LoRA
+adds to 'residual' what it computes (runtime/examples/lora.py).
 
-ONE LAUNCH.  Linears that the plan fused (q, k and v) are computed by one launch, whoever asks first:
-the others that are called with the same x take theirs.  In inference_mode tensors have no version by
-which a changed x is known, and torch.compile leaves equal calls of a graph for inference apart (one
-that is trained merges them): there each linear computes its group.  A Group is one call anywhere.
+ONE LAUNCH.  Linears that the plan fused (q, k and v) are computed by one launch, whoever asks
+first: the others that are called with the same x take theirs.  In inference_mode tensors have no
+version by which a changed x is known, and torch.compile leaves equal calls of a graph for inference
+apart (one that is trained merges them): there each linear computes its group.  A Group is one call
+anywhere.
 """
 
 import ctypes as C
@@ -30,8 +32,8 @@ from torch import Tensor
 
 from . import _c
 from ._arrays import HALVES, _Array
-from ._c import (BF16, DEQUANT, DequantArgs, F16, GEMM, GatherArgs, GemmArgs, GemmInfo, MAX_CODEBOOKS, MAX_FIELDS, NONE,
-                 PackedLinear, RotateArgs, Segment, Weights, _api)
+from ._c import (BF16, DEQUANT, DequantArgs, F16, GEMM, GatherArgs, GemmArgs, GemmInfo,
+                 MAX_CODEBOOKS, MAX_FIELDS, NONE, PackedLinear, RotateArgs, Segment, Weights, _api)
 from ._model import MOST_ROWS
 from ._objects import Device, Library, Packed, _Kernels
 
@@ -94,7 +96,8 @@ _shape = functools.lru_cache(maxsize=None)(_Shape)
 
 
 class _Staged:
-    """Addresses on the device of tensors in its memory, or of copies where they are in the host's."""
+    """Addresses on the device of tensors in its memory, or of copies where they are in the
+    host's."""
 
     def __init__(self, loaded):
         self.loaded, self.own = loaded, []
@@ -162,8 +165,8 @@ def _capacity(loaded, group, rows, kind):
 
 def _rotate(loaded, staged, columns, kind, rows, x, y, signs, stream, inverse=False):
     if signs and rows:
-        args = RotateArgs(columns=columns, rows=rows, type=kind, flags=1, inverse=int(inverse), x=x, y=y,
-                          signs=signs)
+        args = RotateArgs(columns=columns, rows=rows, type=kind, flags=1, inverse=int(inverse), x=x,
+                          y=y, signs=signs)
         _api().rotate(loaded.kernels.pointer, C.byref(args), stream)
 
 
@@ -174,7 +177,8 @@ def _rotated(loaded, staged, x, signs, inverse=False):
     kind, y, stream = _KINDS[x.dtype], torch.empty_like(x), _stream(x)
     a = staged.address(x)
     b = y.data_ptr() if x.is_cuda else a
-    _rotate(loaded, staged, x.shape[-1], kind, x.shape[0], a, b, staged.address(signs), stream, inverse)
+    _rotate(loaded, staged, x.shape[-1], kind, x.shape[0], a, b, staged.address(signs), stream,
+            inverse)
     staged.back(y, b)
     return y
 
@@ -185,8 +189,8 @@ def _decoded(loaded, staged, shape, weights, dtype, like):
     size = w.element_size() * shape.columns
     address = staged.address(w)
     for m in range(len(shape.linears)):
-        args = DequantArgs(group=shape.index, member=m, type=_KINDS[dtype], weights=C.pointer(weights[m]),
-                           w=address + size * shape.begin[m])
+        args = DequantArgs(group=shape.index, member=m, type=_KINDS[dtype],
+                           weights=C.pointer(weights[m]), w=address + size * shape.begin[m])
         _api().dequant(loaded.kernels.pointer, C.byref(args), _stream(like))
     staged.back(w, address)
     return w
@@ -204,8 +208,8 @@ def _product(a, b):
 
 
 @torch.library.custom_op("qpal::linear", mutates_args=())
-def _linear(x: Tensor, packed: list[Tensor], bias: Tensor | None, residual: Tensor | None, library: str,
-            group: int, simulator: str) -> Tensor:
+def _linear(x: Tensor, packed: list[Tensor], bias: Tensor | None, residual: Tensor | None,
+            library: str, group: int, simulator: str) -> Tensor:
     """[..., all rows] = x W^T (+ bias) (+ residual) of all linears of a group, side by side."""
     shape = _shape(library, group)
     loaded = _loaded(library, x.device, simulator)
@@ -247,11 +251,12 @@ def _gemm(loaded, staged, shape, x, weights, signs, bias, residual, room):
     added = staged.address(bias.to(x.dtype).contiguous()) if bias is not None else 0
     size = wide.element_size()
     workspace, counters = loaded.room(stream)
-    args = GemmArgs(group=shape.index, rows=rows, capacity=room, type=kind, out_type=kind, flags=1, x=b,
-                    workspace=workspace, counters=counters, segment=segment)
+    args = GemmArgs(group=shape.index, rows=rows, capacity=room, type=kind, out_type=kind, flags=1,
+                    x=b, workspace=workspace, counters=counters, segment=segment)
     for m, begin in enumerate(shape.begin[:-1]):
         at = y + size * begin
-        segment[m] = Segment(weights=C.pointer(weights[m]), bias=added + size * begin if added else 0, y=at,
+        segment[m] = Segment(weights=C.pointer(weights[m]),
+                             bias=added + size * begin if added else 0, y=at,
                              residual=at if residual is not None else 0)
         args.y_stride[m] = args.residual_stride[m] = all_rows
     _api().gemm(loaded.kernels.pointer, C.byref(args), stream)
@@ -265,7 +270,8 @@ def _(x, packed, bias, residual, library, group, simulator):
 
 
 @torch.library.custom_op("qpal::grad_input", mutates_args=())
-def _grad_input(grad: Tensor, packed: list[Tensor], library: str, group: int, simulator: str) -> Tensor:
+def _grad_input(grad: Tensor, packed: list[Tensor], library: str, group: int,
+                simulator: str) -> Tensor:
     """[..., K] = grad W: the gradient of x, by the decoded weights."""
     shape = _shape(library, group)
     loaded = _loaded(library, grad.device, simulator)
@@ -333,7 +339,8 @@ def _save(ctx, inputs, output):
 def _backward(ctx, grad):
     x = bias = residual = None
     if ctx.needs_input_grad[0]:
-        x = torch.ops.qpal.grad_input(grad, list(ctx.saved_tensors), ctx.library, ctx.group, ctx.simulator)
+        x = torch.ops.qpal.grad_input(grad, list(ctx.saved_tensors), ctx.library, ctx.group,
+                                      ctx.simulator)
     if ctx.needs_input_grad[2]:
         bias = grad.reshape(-1, grad.shape[-1]).sum(0, dtype=torch.float32).to(ctx.bias)
     if ctx.needs_input_grad[3]:
@@ -382,7 +389,8 @@ class Linear(torch.nn.Module):
         self.fused, self.member, self.name = fused, member, linear.tensor.decode()
         self.quantizer = _library(fused.library).quantizers[linear.quantizer]["name"]
         self.in_features, self.out_features = shape.columns, linear.rows
-        self.parts = [(linear.part[p].fields, [c for c in range(MAX_CODEBOOKS) if linear.part[p].codebook_bytes[c]])
+        self.parts = [(linear.part[p].fields,
+                       [c for c in range(MAX_CODEBOOKS) if linear.part[p].codebook_bytes[c]])
                       for p in range(linear.parts)]
         found = PackedLinear()
         _api().packed_find(packed.pointer, _library(fused.library).pointer, fused.group, member,
@@ -441,10 +449,11 @@ class Linear(torch.nn.Module):
         """W in the basis of the checkpoint, by the kernels that decode it; a new tensor."""
         fused = self.fused
         begin, end = fused.begin[self.member], fused.begin[self.member + 1]
-        unit = torch.zeros((self.out_features, fused.begin[-1]), dtype=self.dtype, device=self.device)
+        unit = torch.zeros((self.out_features, fused.begin[-1]), dtype=self.dtype,
+                           device=self.device)
         unit[:, begin:end] = torch.eye(self.out_features, dtype=self.dtype, device=self.device)
-        return torch.ops.qpal.grad_input(unit, fused.packed(self.device), fused.library, fused.group,
-                                         fused.simulator)
+        return torch.ops.qpal.grad_input(unit, fused.packed(self.device), fused.library,
+                                         fused.group, fused.simulator)
 
     def extra_repr(self):
         return (f"{self.name}, in_features={self.in_features}, out_features={self.out_features}, "
@@ -455,7 +464,8 @@ class Linear(torch.nn.Module):
 
 
 class Embedding(torch.nn.Module):
-    """A packed embedding: forward(ids) gives rows of W in 'dtype'.  Made by qpal.torch.embedding."""
+    """A packed embedding: forward(ids) gives rows of W in 'dtype'.  Made by
+    qpal.torch.embedding."""
 
     def __init__(self, linear, dtype):
         super().__init__()
@@ -464,8 +474,9 @@ class Embedding(torch.nn.Module):
 
     def forward(self, ids):
         fused = self.linear.fused
-        y = torch.ops.qpal.gather(ids, fused.packed(ids.device), self.output_dtype == torch.bfloat16,
-                                  fused.library, fused.group, fused.simulator)
+        y = torch.ops.qpal.gather(ids, fused.packed(ids.device),
+                                  self.output_dtype == torch.bfloat16, fused.library, fused.group,
+                                  fused.simulator)
         return y.to(self.output_dtype)
 
 
@@ -477,7 +488,8 @@ class _Fused:
         self.library, self.group, self.simulator = library, group, simulator
         self.halves = any(k["op"] == GEMM and k["type"] == F16 for k in _library(library).kernels)
         shape = _shape(library, group)
-        self.name, self.columns, self.rows, self.begin = shape.name, shape.columns, shape.rows, shape.begin
+        self.name, self.columns = shape.name, shape.columns
+        self.rows, self.begin = shape.rows, shape.begin
         self.members = [Linear(self, m, packed) for m in range(len(self.rows))]
         self._last = threading.local()
 
@@ -515,12 +527,13 @@ class _Fused:
     def all(self, x, residual=None):
         """[..., all rows], in the type of what is computed with."""
         if not x.shape or x.shape[-1] != self.columns:
-            raise ValueError(f"x: shape {tuple(x.shape)}; the last is {self.columns} for {self.name}")
+            raise ValueError(
+                f"x: shape {tuple(x.shape)}; the last is {self.columns} for {self.name}")
         kind = self.kind(x)
         a = x.to(kind)
         r = None if residual is None else residual.to(kind)
-        return torch.ops.qpal.linear(a, self.packed(x.device), self.bias(a), r, self.library, self.group,
-                                     self.simulator)
+        return torch.ops.qpal.linear(a, self.packed(x.device), self.bias(a), r, self.library,
+                                     self.group, self.simulator)
 
     def known(self, x, taker):
         """What was computed for this very x, unchanged since, and not taken by 'taker' yet."""
@@ -537,12 +550,14 @@ class _Fused:
         begin, end = self.begin[member], self.begin[member + 1]
         if residual is not None and len(self.members) == 1:
             return self.all(x, residual).to(x.dtype)
-        shares = len(self.members) > 1 and not torch.compiler.is_compiling() and not x.is_inference()
+        shares = len(
+            self.members) > 1 and not torch.compiler.is_compiling() and not x.is_inference()
         y = self.known(x, member) if shares else None
         if y is None:
             y = self.all(x)
             if shares:
-                self._last.value = (weakref.ref(x), x._version, y, {member}, torch.is_grad_enabled())
+                self._last.value = (weakref.ref(x), x._version, y, {member},
+                                    torch.is_grad_enabled())
         y = y[..., begin:end].to(x.dtype)
         return y if residual is None else y + residual
 
@@ -556,7 +571,8 @@ class Group(torch.nn.Module):
         self.linears = torch.nn.ModuleList(fused.members)
 
     def extra_repr(self):
-        return f"{self.fused.name}, in_features={self.fused.columns}, out_features={self.fused.rows}"
+        fused = self.fused
+        return f"{fused.name}, in_features={fused.columns}, out_features={fused.rows}"
 
     def forward(self, x):
         y = self.fused.all(x).to(x.dtype)
@@ -572,18 +588,20 @@ def _fused(model, index):
     if library is None:
         raise ValueError("library: is in memory; modules that can be copied need one with a path")
     simulator = model.device.name if model.device.info["simulated"] else _SIMULATOR
-    key, groups = (library, index, simulator), _known.setdefault(model.packed, weakref.WeakValueDictionary())
+    key, groups = (library, index, simulator), _known.setdefault(model.packed,
+                                                                 weakref.WeakValueDictionary())
     fused = groups.get(key)
     if fused is None:
         if model.library.linear(index, 0).quantizer == NONE:
-            raise ValueError(f"{model.library.groups[index]['name']}: stays in 16 bits; it is torch's own")
+            raise ValueError(
+                f"{model.library.groups[index]['name']}: stays in 16 bits; it is torch's own")
         fused = groups[key] = _Fused(library, index, model.packed, simulator)
     return fused
 
 
 def linear(model, tensor):
-    """A Linear for the linear of this name in the checkpoint, with its packed weights on the CPU, or
-    on the GPU where the Model is."""
+    """A Linear for the linear of this name in the checkpoint, with its packed weights on the CPU,
+    or on the GPU where the Model is."""
     index, member = model.library.find_linear(tensor)
     return _placed(model, _fused(model, index).members[member])
 

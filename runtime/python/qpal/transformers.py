@@ -29,7 +29,8 @@ _how = {"library": os.environ.get("QPAL_KERNELS"), "cpu": "decode"}
 
 
 def use(library=None, cpu=None):
-    """For models that are loaded from now on: the kernel library; on a CPU "decode" or "simulator"."""
+    """For models that are loaded from now on: the kernel library; on a CPU "decode" or
+    "simulator"."""
     if cpu not in (None, "decode", "simulator"):
         raise ValueError(f"cpu: '{cpu}'; should be decode or simulator")
     if library is not None:
@@ -42,10 +43,12 @@ def use(library=None, cpu=None):
 class QpalConfig(QuantizationConfigMixin):
     """What config.json says: made by `qpal quantize`, not by hand."""
 
-    def __init__(self, quant_method="qpal", format="qpal-packed", version=2, bits_per_weight=None, **more):
+    def __init__(self, quant_method="qpal", format="qpal-packed", version=2, bits_per_weight=None,
+                 **more):
         if format != "qpal-packed" or version not in (1, 2, 3):
-            raise ValueError(f"quantization_config: format '{format}', version {version}; this qpal reads "
-                             "qpal-packed, versions 1 to 3")
+            raise ValueError(
+                f"quantization_config: format '{format}', version {version}; this qpal reads "
+                "qpal-packed, versions 1 to 3")
         self.quant_method, self.format, self.version = quant_method, format, version
         self.bits_per_weight = bits_per_weight
         self.more = more
@@ -111,7 +114,8 @@ class QpalQuantizer(HfQuantizer):
                 parent, last = _parent(model, name)
                 was = getattr(parent, last)
             except AttributeError:
-                raise ValueError(f"{self.folder}: linear '{name}' is not in a {type(model).__name__}") from None
+                raise ValueError(
+                    f"{self.folder}: linear '{name}' is not in a {type(model).__name__}") from None
             setattr(parent, last, _Later(name, was))
         self._untie(model)
         model._keys_to_ignore_on_load_unexpected = ignored
@@ -167,8 +171,10 @@ class QpalQuantizer(HfQuantizer):
         for path in filter(None, candidates):
             if os.path.exists(path):
                 return Library(path)
-        raise FileNotFoundError(f"{self.folder}: no kernel library was found for it ({', '.join(filter(None, candidates))}); "
-                                "make one with qpal export and say qpal.transformers.use(library=...)")
+        raise FileNotFoundError(
+            f"{self.folder}: no kernel library was found for it "
+            f"({', '.join(filter(None, candidates))}); "
+            "make one with qpal export and say qpal.transformers.use(library=...)")
 
     def _run_kernels(self, model, dtype, place):
         source = _modules.Source(self._library(), Packed(self.folder))

@@ -3,10 +3,10 @@
 
     VLLM_PLUGINS=qpal QPAL_KERNELS=library vllm serve packed
 
-As thin as it can be: vLLM's fused linears (qkv_proj, gate_up_proj) are made of the packed linears that
-they stand for, from the folder, when vLLM has loaded the rest; a launch is one of the library's groups.
-Tensor parallelism is refused.  It was written against vLLM's documented interface and is tested against
-stubs of it, not with vLLM itself.
+As thin as it can be: vLLM's fused linears (qkv_proj, gate_up_proj) are made of the packed linears
+that they stand for, from the folder, when vLLM has loaded the rest; a launch is one of the
+library's groups. Tensor parallelism is refused.  It was written against vLLM's documented interface
+and is tested against stubs of it, not with vLLM itself.
 """
 
 import os
@@ -53,7 +53,8 @@ class QpalConfig(QuantizationConfig):
     @classmethod
     def from_config(cls, config):
         if config.get("format") != "qpal-packed":
-            raise ValueError(f"quantization_config: format '{config.get('format')}'; should be qpal-packed")
+            raise ValueError(
+                f"quantization_config: format '{config.get('format')}'; should be qpal-packed")
         return cls(config)
 
     def maybe_update_config(self, model_name, *_, **__):
@@ -65,8 +66,9 @@ class QpalConfig(QuantizationConfig):
         if self._source is None:
             library = os.environ.get("QPAL_KERNELS") or os.path.join(self.folder, "library")
             if not os.path.exists(library):
-                raise FileNotFoundError(f"{library}: there is no kernel library; set QPAL_KERNELS to what qpal "
-                                        "export wrote")
+                raise FileNotFoundError(
+                    f"{library}: there is no kernel library; set QPAL_KERNELS to what qpal "
+                    "export wrote")
             self._source = _modules.Source(library, Packed(self.folder))
         return self._source
 
@@ -82,8 +84,8 @@ class QpalLinearMethod(LinearMethodBase):
         self.config = config
         self.names = [f"{path}.{name}" for name in _FUSED.get(last, (last,))]
 
-    def create_weights(self, layer, input_size_per_partition, output_partition_sizes, input_size, output_size,
-                       params_dtype, **extra):
+    def create_weights(self, layer, input_size_per_partition, output_partition_sizes, input_size,
+                       output_size, params_dtype, **extra):
         """Nothing that vLLM's loader fills: what it hands over by name is left out."""
         if input_size_per_partition != input_size or sum(output_partition_sizes) != output_size:
             raise ValueError("qpal: tensor parallelism is not supported by this plug-in")
@@ -92,7 +94,8 @@ class QpalLinearMethod(LinearMethodBase):
     def process_weights_after_loading(self, layer):
         source = self.config.source()
         place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        layer.qpal = torch.nn.ModuleList(_modules.linear(source, name) for name in self.names).to(place)
+        layer.qpal = torch.nn.ModuleList(_modules.linear(source, name)
+                                         for name in self.names).to(place)
         rows = [linear.out_features for linear in layer.qpal]
         if rows != layer.qpal_rows:
             raise ValueError(f"{self.names}: {rows} rows are packed; vLLM has {layer.qpal_rows}")
