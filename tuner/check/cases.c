@@ -37,10 +37,12 @@ typedef struct maker {
   qp_cases *out;
   bool failed;
   unsigned turn; /* rotates shapes and batches through the cases */
+  bool met[QP_OP_COUNT]; /* operations that some list of cases is for */
 } maker;
 
 static void push(maker *m, const qp_problem *p, const qp_choice *choice) {
   const qp_case_wishes *w = m->w;
+  m->met[p->op] = true;
   if (w->op >= 0 && ((qp_op)w->op != p->op) != w->without_op) return;
   if (w->type >= 0 && (qp_dtype)w->type != p->type) return;
   if (!qp_family_serves(choice->family, p)) return; /* an architecture without its instructions */
@@ -739,6 +741,13 @@ static void combines(maker *m) {
   }
 }
 
+/* Operations without weights that no list above is for: a new one is checked before it has any. */
+static void others(maker *m) {
+  for (unsigned op = 0; op < QP_OP_COUNT; op++)
+    if (!m->met[op] && !qp_op_has_segments((qp_op)op))
+      for (unsigned k = 576; k <= 1024; k += 448) of_rows(m, (qp_op)op, k, 0, QP_F16);
+}
+
 static void list_families(maker *m, qp_op op) {
   const qp_family *all[QP_MAX_FAMILIES];
   const size_t n = qp_families_of(m->families, op, NULL, true, all);
@@ -769,6 +778,7 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   experts(&m);
   if (!wishes->columns && !wishes->batch) pieces(&m), blocks(&m);
   if (!wishes->rows && !wishes->batch) combines(&m);
+  if (!wishes->rows && !wishes->columns && !wishes->batch) others(&m);
   if (wishes->coverage != QP_COVER_FEW) {
     mixtures(&m);
     fused(&m);
