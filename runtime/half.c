@@ -40,8 +40,7 @@ uint16_t qp_double_to_bf16(double d) { return round_double(d, 7, -126, QP_BF16_I
 uint16_t qp_float_to_half(float f) { return round_double((double)f, 10, -14, QP_HALF_INF); }
 
 uint16_t qp_float_to_bf16(float f) {
-  uint32_t bits;
-  memcpy(&bits, &f, sizeof bits);
+  const uint32_t bits = qp_float_bits(f);
   if ((bits & 0x7fffffff) > 0x7f800000) return QP_HALF_NAN;
   return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }

@@ -12,29 +12,30 @@ enum {
   QP_BF16_INF = 0x7f80
 };
 
-/* The value of fp16 bits; exact.  A NaN stays a NaN (its sign and payload are kept). */
-static inline float qp_half_to_float(uint16_t h) {
-  uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
+/* The bits of an fp32, and the fp32 of bits. */
+static inline uint32_t qp_float_bits(float f) {
+  uint32_t bits;
+  memcpy(&bits, &f, sizeof bits);
+  return bits;
+}
+static inline float qp_float_of_bits(uint32_t bits) {
   float f;
-  if (bits >= (uint32_t)QP_HALF_INF << 13) {
-    bits |= 0x7f800000;
-  } else { /* rebias by 2^(127-15); the product is exact for subnormals too */
-    memcpy(&f, &bits, sizeof f);
-    f *= 0x1p112f;
-    memcpy(&bits, &f, sizeof bits);
-  }
-  bits |= (uint32_t)(h & 0x8000) << 16;
   memcpy(&f, &bits, sizeof f);
   return f;
 }
 
-/* The value of bf16 bits; exact. */
-static inline float qp_bf16_to_float(uint16_t b) {
-  const uint32_t bits = (uint32_t)b << 16;
-  float f;
-  memcpy(&f, &bits, sizeof f);
-  return f;
+/* The value of fp16 bits; exact.  A NaN stays a NaN (its sign and payload are kept). */
+static inline float qp_half_to_float(uint16_t h) {
+  uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
+  if (bits >= (uint32_t)QP_HALF_INF << 13)
+    bits |= 0x7f800000;
+  else /* rebias by 2^(127-15); the product is exact for subnormals too */
+    bits = qp_float_bits(qp_float_of_bits(bits) * 0x1p112f);
+  return qp_float_of_bits(bits | (uint32_t)(h & 0x8000) << 16);
 }
+
+/* The value of bf16 bits; exact. */
+static inline float qp_bf16_to_float(uint16_t b) { return qp_float_of_bits((uint32_t)b << 16); }
 
 /*
 ** Round to the nearest fp16, ties to even; overflow gives infinity, NaN gives QP_HALF_NAN, the sign

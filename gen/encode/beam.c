@@ -135,21 +135,9 @@ void qp_beam_search_free(qp_beam_search *s) {
 
 /* ---- One step ---- */
 
-static uint32_t bits_of(float f) {
-  uint32_t bits;
-  memcpy(&bits, &f, sizeof bits);
-  return bits;
-}
-
-static float float_of(uint32_t bits) {
-  float f;
-  memcpy(&f, &bits, sizeof f);
-  return f;
-}
-
 /* The upper edge of bin 'i'. */
 static float edge_of(uint32_t i) {
-  return i + 1 < BINS ? float_of((i + 1) << BIN_SHIFT) : INFINITY;
+  return i + 1 < BINS ? qp_float_of_bits((i + 1) << BIN_SHIFT) : INFINITY;
 }
 
 /* A limit below which 'wanted' of the step's candidates are, by a sample of them. */
@@ -159,7 +147,7 @@ static float guess_limit(const qp_beam *b, qp_beam_search *s, const float *x, do
   const unsigned stride = (unsigned)((all + SAMPLE - 1) / SAMPLE);
   const unsigned n = s->step.sample(b, &s->now, x, stride / 2, stride, s->sample);
   memset(s->bin, 0, sizeof *s->bin * BINS);
-  for (unsigned i = 0; i < n; i++) s->bin[bits_of(s->sample[i]) >> BIN_SHIFT]++;
+  for (unsigned i = 0; i < n; i++) s->bin[qp_float_bits(s->sample[i]) >> BIN_SHIFT]++;
   const double share = wanted * n / (double)all;
   double below = 0;
   uint32_t i = 0;
@@ -179,7 +167,8 @@ static void drop_worst(const qp_beam *b, qp_beam_search *s) {
   memset(s->bin, 0, sizeof *s->bin * BINS);
   for (unsigned code = 0; code < b->fan; code++) {
     const qp_candidate *list = s->found.list + code * s->found.room;
-    for (unsigned i = 0; i < s->found.count[code]; i++) s->bin[bits_of(list[i].sum) >> BIN_SHIFT]++;
+    for (unsigned i = 0; i < s->found.count[code]; i++)
+      s->bin[qp_float_bits(list[i].sum) >> BIN_SHIFT]++;
   }
   unsigned kept = 0;
   uint32_t end = 0;
@@ -190,7 +179,7 @@ static void drop_worst(const qp_beam *b, qp_beam_search *s) {
     qp_candidate *list = s->found.list + code * s->found.room;
     unsigned n = 0;
     for (unsigned i = 0; i < s->found.count[code]; i++) {
-      const uint32_t at = bits_of(list[i].sum) >> BIN_SHIFT;
+      const uint32_t at = qp_float_bits(list[i].sum) >> BIN_SHIFT;
       if (at > end || (at == end && !left)) continue;
       if (at == end) left--;
       list[n++] = list[i];

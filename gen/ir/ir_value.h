@@ -101,16 +101,8 @@ static inline uint32_t qp_ir_half_of_int(uint32_t a) {
   return qp_double_to_half((double)(int32_t)a);
 }
 /* fp32 by its bits, and the bits of a number. */
-static inline float qp_ir_f(uint32_t bits) {
-  float f;
-  memcpy(&f, &bits, sizeof f);
-  return f;
-}
-static inline uint32_t qp_ir_s(float f) {
-  uint32_t bits;
-  memcpy(&bits, &f, sizeof bits);
-  return f == f ? bits : 0x7fffffffu;
-}
+static inline float qp_ir_f(uint32_t bits) { return qp_float_of_bits(bits); }
+static inline uint32_t qp_ir_s(float f) { return f == f ? qp_float_bits(f) : 0x7fffffffu; }
 static inline uint32_t qp_ir_single_of_half(uint32_t h) {
   return qp_ir_s(qp_half_to_float((uint16_t)h));
 }

@@ -29,7 +29,6 @@ static double e4m3_number(uint32_t raw) {
 }
 
 double qp_field_number(qp_field_type type, uint32_t raw) {
-  float f;
   switch (type) {
   case QP_FIELD_F16: return (double)qp_half_to_float((uint16_t)raw);
   case QP_FIELD_S4:
@@ -38,7 +37,7 @@ double qp_field_number(qp_field_type type, uint32_t raw) {
   case QP_FIELD_E5M2: return (double)qp_half_to_float((uint16_t)(raw << 8));
   case QP_FIELD_E8M0: return (raw & 255) == 255 ? NAN : ldexp(1, (int)(raw & 255) - 127);
   case QP_FIELD_BF16: return (double)qp_bf16_to_float((uint16_t)raw);
-  case QP_FIELD_F32: return memcpy(&f, &raw, sizeof f), (double)f;
+  case QP_FIELD_F32: return (double)qp_float_of_bits(raw);
   default: return raw & ((1u << rows[type].bits) - 1);
   }
 }
@@ -57,15 +56,13 @@ static uint32_t nearest_byte(qp_field_type type, double number) {
 uint32_t qp_field_raw(qp_field_type type, double number) {
   const qp_field_row *row = &rows[type];
   const double x = fmin(fmax(number, row->lo), row->hi);
-  const float f = (float)x;
-  uint32_t bits;
   switch (type) {
   case QP_FIELD_F16: return qp_double_to_half(x);
   case QP_FIELD_E4M3:
   case QP_FIELD_E5M2:
   case QP_FIELD_E8M0: return nearest_byte(type, x);
   case QP_FIELD_BF16: return qp_double_to_bf16(x);
-  case QP_FIELD_F32: return memcpy(&bits, &f, sizeof bits), bits;
+  case QP_FIELD_F32: return qp_float_bits((float)x);
   default: return (uint32_t)(int32_t)nearbyint(x) & ((1u << row->bits) - 1);
   }
 }

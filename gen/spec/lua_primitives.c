@@ -119,9 +119,7 @@ static int prim_half(lua_State *L) {
 }
 
 static int prim_single(lua_State *L) {
-  const float number = (float)luaL_checknumber(L, 1);
-  uint32_t bits;
-  memcpy(&bits, &number, sizeof bits);
+  const uint32_t bits = qp_float_bits((float)luaL_checknumber(L, 1));
   return push_value(L, qp_ir_add_constant(tracing(L, "a single"), QP_SINGLE, bits));
 }
 

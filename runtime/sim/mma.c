@@ -90,12 +90,12 @@ static void read_tf32(const qp_sim_warp *w, const shape *s, const int32_t *r, ti
   for (unsigned i = 0; i < s->a; i++) {
     const uint32_t *a = qp_sim_reg(w, r[i]);
     for (unsigned l = 0; l < QP_SIM_LANES; l++)
-      t->a[l / 4 + 8 * (i & 1)][l % 4 + 4 * (i >> 1)] = qp_sim_float_of(a[l] & ~0x1fffu);
+      t->a[l / 4 + 8 * (i & 1)][l % 4 + 4 * (i >> 1)] = qp_float_of_bits(a[l] & ~0x1fffu);
   }
   for (unsigned i = 0; i < s->b; i++) {
     const uint32_t *b = qp_sim_reg(w, r[s->a + i]);
     for (unsigned l = 0; l < QP_SIM_LANES; l++)
-      t->b[l / 4][l % 4 + 4 * i] = qp_sim_float_of(b[l] & ~0x1fffu);
+      t->b[l / 4][l % 4 + 4 * i] = qp_float_of_bits(b[l] & ~0x1fffu);
   }
 }
 
@@ -157,8 +157,9 @@ static void mma_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint32_
       } else if (s->kind == S32_INT) {
         out[l] = dot_int(&t, g + 8 * (i >> 1), column + (i & 1), s->k, in[l]);
       } else {
-        const float sum = dot(&t, g + 8 * (i >> 1), column + (i & 1), s->k, qp_sim_float_of(in[l]));
-        out[l] = qp_sim_bits_of(sum);
+        const float sum =
+            dot(&t, g + 8 * (i >> 1), column + (i & 1), s->k, qp_float_of_bits(in[l]));
+        out[l] = qp_float_bits(sum);
       }
     }
   }

@@ -5,6 +5,8 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "runtime/half.h"
+
 /* ---- types ---- */
 
 static const struct {
@@ -355,10 +357,7 @@ static uint64_t immediate(const operand *x, unsigned letter) {
   } else if (x->tok.is_single) {
     bits = x->tok.single;
   } else {
-    const float f = (float)x->tok.real;
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    bits = u;
+    bits = qp_float_bits((float)x->tok.real);
   }
   const unsigned width = letter_bits(letter);
   return width == 64 ? bits : bits & ((UINT64_C(1) << width) - 1);

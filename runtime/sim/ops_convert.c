@@ -50,7 +50,7 @@ static number read_number(const qp_sim_op *o, uint64_t raw) {
   case QP_SIM_F16: f = qp_half_to_float((uint16_t)raw); break;
   case QP_SIM_BF16: f = qp_bf16_to_float((uint16_t)raw); break;
   case QP_SIM_F32:
-    f = qp_sim_float_of((uint32_t)raw);
+    f = qp_float_of_bits((uint32_t)raw);
     if (o->mode & QP_SIM_FTZ) f = qp_sim_flush(f);
     break;
   case QP_SIM_F64: memcpy(&d, &raw, sizeof d); return (number){.is_float = true, .f = d};
@@ -156,7 +156,7 @@ static uint64_t float_bits(const qp_sim_op *o, number n) {
     return finish_half(h, bf16, o->mode);
   }
   case QP_SIM_TF32: { /* ties away from zero; 10 bits of mantissa are kept */
-    const uint32_t u = qp_sim_bits_of((float)n.f);
+    const uint32_t u = qp_float_bits((float)n.f);
     if ((u & 0x7fffffff) >= 0x7f800000) return u;
     if (o->n) return (u + 0xfff + (u >> 13 & 1)) & ~0x1fffu; /* .rn */
     return (u + 0x1000) & ~0x1fffu;
@@ -165,7 +165,7 @@ static uint64_t float_bits(const qp_sim_op *o, number n) {
     float f = to_float(n, o->sub & TO_INTEGRAL ? QP_SIM_RN : o->mode);
     if (o->mode & QP_SIM_FTZ) f = qp_sim_flush(f);
     if (o->mode & QP_SIM_SAT) f = qp_sim_saturate(f);
-    return isnan(f) ? QP_SIM_NAN_BITS : qp_sim_bits_of(f);
+    return isnan(f) ? QP_SIM_NAN_BITS : qp_float_bits(f);
   }
   default: {
     double d = to_double(n, o->mode);

@@ -23,10 +23,10 @@ static inline float max_f(float x, float y) {
   return x > y ? x : y;
 }
 static inline float min_nan_f(float x, float y) {
-  return isnan(x) || isnan(y) ? qp_sim_float_of(QP_SIM_NAN_BITS) : min_f(x, y);
+  return isnan(x) || isnan(y) ? qp_float_of_bits(QP_SIM_NAN_BITS) : min_f(x, y);
 }
 static inline float max_nan_f(float x, float y) {
-  return isnan(x) || isnan(y) ? qp_sim_float_of(QP_SIM_NAN_BITS) : max_f(x, y);
+  return isnan(x) || isnan(y) ? qp_float_of_bits(QP_SIM_NAN_BITS) : max_f(x, y);
 }
 static inline double min_d(double x, double y) {
   if (isnan(x)) return y;

@@ -156,7 +156,7 @@ static uint64_t min_max(uint64_t old, uint64_t v, unsigned type, bool max) {
   switch (type) {
   case QP_SIM_S32: less = (int32_t)v < (int32_t)old; break;
   case QP_SIM_S64: less = (int64_t)v < (int64_t)old; break;
-  case QP_SIM_F32: less = qp_sim_float_of((uint32_t)v) < qp_sim_float_of((uint32_t)old); break;
+  case QP_SIM_F32: less = qp_float_of_bits((uint32_t)v) < qp_float_of_bits((uint32_t)old); break;
   default: less = v < old; break;
   }
   return less != max ? v : old;
@@ -166,7 +166,7 @@ static uint64_t add_typed(uint64_t old, uint64_t v, unsigned type) {
   double x, y;
   switch (type) {
   case QP_SIM_F32:
-    return qp_sim_bits_of(qp_sim_float_of((uint32_t)old) + qp_sim_float_of((uint32_t)v));
+    return qp_float_bits(qp_float_of_bits((uint32_t)old) + qp_float_of_bits((uint32_t)v));
   case QP_SIM_F64:
     memcpy(&x, &old, 8);
     memcpy(&y, &v, 8);

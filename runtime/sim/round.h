@@ -12,20 +12,10 @@
 
 #define QP_SIM_NAN_BITS 0x7fffffffu /* what CUDA makes of a NaN in fp32 */
 
-static inline uint32_t qp_sim_bits_of(float f) {
-  uint32_t u;
-  memcpy(&u, &f, sizeof u);
-  return u;
-}
-static inline float qp_sim_float_of(uint32_t u) {
-  float f;
-  memcpy(&f, &u, sizeof f);
-  return f;
-}
 /* Subnormals become zeros of the same sign. */
 static inline float qp_sim_flush(float f) {
-  const uint32_t u = qp_sim_bits_of(f);
-  return u & 0x7f800000 ? f : qp_sim_float_of(u & 0x80000000);
+  const uint32_t u = qp_float_bits(f);
+  return u & 0x7f800000 ? f : qp_float_of_bits(u & 0x80000000);
 }
 /* To [0, 1]; NaN becomes 0. */
 static inline float qp_sim_saturate(float f) { return f > 0 ? (f < 1 ? f : 1.0f) : 0.0f; }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "runtime/half.h"
+
 char *p_copy_name(parser *p, const token *t) {
   char *s = strndup(t->text, t->length);
   if (!s && p->status == QP_OK) p->status = qp_fail(p->err, QP_E_NOMEM, "host memory exhausted");
@@ -122,11 +124,8 @@ static bool init_values(parser *p, const variable *v, uint8_t *out, uint32_t *at
     bits = (uint64_t)(minus ? 0 - p->tok.integer : p->tok.integer);
   } else if (p->tok.kind == T_FLOAT) {
     const double d = minus ? -p->tok.real : p->tok.real;
-    const float f = (float)d;
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
     memcpy(&bits, &d, sizeof bits);
-    if (size == 4) bits = p->tok.is_single && !minus ? p->tok.single : u;
+    if (size == 4) bits = p->tok.is_single && !minus ? p->tok.single : qp_float_bits((float)d);
   } else {
     return p_fail(p, "an initial value must be a number");
   }
