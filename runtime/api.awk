@@ -58,9 +58,11 @@ function flush(    rest) {
 /^\/\*/ {
   flush()
   prose = 1
+  begun = $0 ~ /^\/\* / # "/* words": the lines below stand under the first word
 }
 
 prose {
+  if (begun && !/^\/\*/) sub(/^   /, " ")
   say($0)
   if (/\*\/$/) end_prose()
   next

@@ -139,12 +139,12 @@ QPAL_API void qpal_library_close(qpal_library *library);
 /* Strings of all infos belong to the library and live as long as it does; never NULL. */
 typedef struct qpal_library_info {
   size_t size;
-  const char *model;     /* "smollm2-135m"; "" where it was exported for no model */
-  const char *generator; /* what made it: "qpal 0.1.0, NVRTC 13.0 (...)" */
+  const char *model;     /* It was exported for this one ("smollm2-135m"); "" if for none. */
+  const char *generator; /* This made it: "qpal 0.1.0, NVRTC 13.0 (...)". */
   uint64_t file_bytes;
-  uint64_t checksum; /* XXH3-64 of the tables: which hold the kernels' own, so of everything */
-  unsigned toolkit;  /* CUDA version of the kernels, 1000 major + 10 minor */
-  unsigned targets;  /* GPUs that it has kernels for */
+  uint64_t checksum; /* It is the tables' XXH3-64; they hold the kernels' own, so it is of all. */
+  unsigned toolkit;  /* CUDA of this version made the kernels: 1000 major + 10 minor. */
+  unsigned targets;  /* It has kernels for so many GPUs. */
   unsigned quantizers, groups, kernels;
 } qpal_library_info;
 QPAL_API qpal_status qpal_library_describe(const qpal_library *library, qpal_library_info *info);
@@ -152,10 +152,10 @@ QPAL_API qpal_status qpal_library_describe(const qpal_library *library, qpal_lib
 /* A GPU that kernels were made for. */
 typedef struct qpal_target_info {
   size_t size;
-  const char *name;   /* "NVIDIA H100 80GB HBM3", or "sm_90" where none in particular was meant */
-  const char *chosen; /* how: "records of tuned/h100.jsonl", "the families' defaults" */
-  unsigned arch;      /* 10 major + minor of the compute capability */
-  unsigned sm_count;  /* multiprocessors that work is divided over */
+  const char *name;   /* "NVIDIA H100 80GB HBM3", or "sm_90" where none in particular was meant. */
+  const char *chosen; /* "records of tuned/h100.jsonl" or "the families' defaults" chose them. */
+  unsigned arch;      /* Its compute capability is 10 major + minor. */
+  unsigned sm_count;  /* Work is divided over so many multiprocessors. */
   unsigned kernels;
 } qpal_target_info;
 /* Index 0 .. targets-1; QPAL_E_ARG beyond. */
@@ -164,12 +164,12 @@ QPAL_API qpal_status qpal_library_target(const qpal_library *library, unsigned i
 
 typedef struct qpal_quantizer_info {
   size_t size;
-  const char *name;   /* "tcq-3" */
-  const char *hash;   /* 32 hex digits of the definition: packed weights carry the same */
-  double rate_bits;   /* of the codes, a weight */
-  double stored_bits; /* with group fields */
-  unsigned layout;    /* version of the layout of packed weights, runtime/LAYOUT.md */
-  unsigned parts;     /* a split's column ranges; 1 where it is none */
+  const char *name;   /* Users call it so: "tcq-3". */
+  const char *hash;   /* These 32 hex digits of its definition stand in packed weights, too. */
+  double rate_bits;   /* The codes take so many bits a weight. */
+  double stored_bits; /* Codes and group fields take so many. */
+  unsigned layout;    /* Packed weights lie as this version of runtime/LAYOUT.md says. */
+  unsigned parts;     /* A split has so many ranges of columns; others have 1. */
 } qpal_quantizer_info;
 QPAL_API qpal_status qpal_library_quantizer(const qpal_library *library, unsigned index,
                                             qpal_quantizer_info *info);
@@ -180,16 +180,19 @@ QPAL_API qpal_status qpal_library_quantizer(const qpal_library *library, unsigne
 */
 typedef struct qpal_group_info {
   size_t size;
-  const char *name; /* "layers.3.qkv"; unique */
-  const char *path; /* "tensor" or "cuda": the cores that its kernels use; "engine": none, its
-                        linears stay in 16 bits and are the engine's; "gather": an embedding that
-                        is no lm_head, for qpal_gather alone */
-  int block;        /* decoder block; -1: the lm_head, or no model */
-  unsigned columns; /* K, in_features of all members */
+  const char *name; /* No other has this name: "layers.3.qkv". */
+  /* Its kernels use these cores: "tensor" or "cuda". "engine": it has none, its linears stay in 16
+     bits and are the engine's. "gather": it is an embedding that is no lm_head, for qpal_gather
+     alone. */
+  const char *path;
+  int block;        /* It is of this decoder block; -1: it is the lm_head, or there is no model. */
+  unsigned columns; /* All members have this K (in_features). */
   unsigned members;
-  unsigned rows; /* of all members together */
-  int gathers;   /* there are kernels for qpal_gather of a member: it is an embedding */
-  unsigned experts, top_k; /* of stacks, for qpal_experts: E, how many a token goes to; else 0 */
+  unsigned rows; /* The members have so many rows (out_features) together. */
+  int gathers;   /* A member is an embedding and has kernels for qpal_gather. */
+  /* A stack for qpal_experts has so many experts E, of which a token goes to top_k; else both are
+     0. */
+  unsigned experts, top_k;
 } qpal_group_info;
 QPAL_API qpal_status qpal_library_group(const qpal_library *library, unsigned index,
                                         qpal_group_info *info);
@@ -206,24 +209,24 @@ QPAL_API qpal_status qpal_library_find_linear(const qpal_library *library, const
 
 /* One column range of a linear: buffers of its own (runtime/LAYOUT.md). */
 typedef struct qpal_part_info {
-  unsigned quantizer;       /* index; never a split */
-  unsigned column, columns; /* of W: first, and how many */
+  unsigned quantizer;       /* It has this index, and is never a split. */
+  unsigned column, columns; /* The range begins at this column of W and has so many. */
   unsigned fields, codebooks;
   uint64_t code_bytes;
   uint64_t field_bytes[QPAL_MAX_FIELDS];
-  uint64_t codebook_bytes[QPAL_MAX_CODEBOOKS]; /* of those stored with the weights; 0: the
-                                                  library has it */
+  /* A codebook that is stored with the weights has so many bytes; 0: the library has it. */
+  uint64_t codebook_bytes[QPAL_MAX_CODEBOOKS];
 } qpal_part_info;
 
 /* A linear and how its packed weights lie in memory.  Row scales are fp32 [rows]
    beside the parts. */
 typedef struct qpal_linear_info {
   size_t size;
-  const char *tensor;     /* name in the checkpoint, without ".weight" */
-  unsigned quantizer;     /* index; QPAL_NONE: 16 bits, the engine's own */
-  unsigned rows, columns; /* M (out_features), K (in_features) */
+  const char *tensor;     /* It is called so in the checkpoint, where ".weight" follows. */
+  unsigned quantizer;     /* It has this index; QPAL_NONE: it stays in 16 bits, the engine's own. */
+  unsigned rows, columns; /* W has M rows (out_features) and K columns (in_features). */
   unsigned parts;
-  uint64_t bytes; /* of all parts together, and the row scales */
+  uint64_t bytes; /* All parts and the row scales take so many. */
   qpal_part_info part[QPAL_MAX_PARTS];
   unsigned pieces;   /* equal ranges of K that kernels read as linears of their own: each array of
                         a part holds them one behind another, 'column' and 'columns' are those of
@@ -235,19 +238,19 @@ QPAL_API qpal_status qpal_library_linear(const qpal_library *library, unsigned g
 
 typedef struct qpal_kernel_info {
   size_t size;
-  const char *name;   /* its configuration, and its symbol */
-  const char *source; /* what it was chosen by: "default", or a record */
+  const char *name;   /* It is its configuration, and its symbol. */
+  const char *source; /* This chose it: "default", or a record. */
   unsigned target, op, type, out_type;
   unsigned columns;
-  unsigned batch; /* gemm, with GLU or not: rows of X that it takes */
+  unsigned batch; /* A gemm, with GLU or not, takes so many rows of X. */
   unsigned grid, block, smem_bytes, registers;
-  unsigned counters; /* 32-bit words */
-  int pdl;           /* contains the instructions of programmatic dependent launch */
-  int adds;          /* sums into Y by atomics: not the same bits every time */
-  int rotates;       /* gemm: rotates X itself */
+  unsigned counters; /* It wants so many 32-bit words. */
+  int pdl;           /* It has the instructions of programmatic dependent launch. */
+  int adds;          /* It sums into Y by atomics: not the same bits every time. */
+  int rotates;       /* This gemm rotates X itself. */
   uint64_t workspace_bytes;
   uint64_t cubin_bytes, ptx_bytes;
-  int64_t latency_ps; /* measured; -1: not known */
+  int64_t latency_ps; /* It was measured; -1: it is not known. */
 } qpal_kernel_info;
 QPAL_API qpal_status qpal_library_kernel(const qpal_library *library, unsigned index,
                                          qpal_kernel_info *info);
