@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""test_ranks.py QPAL LIBQPAL WORK [QUANTIZER]: one folder that was packed for 8 ranks is opened by 1,
-2, 4 and 8 of them in the simulator; what their linears give, concatenated or added up, is what the unpacked
-weights give.  Needs the standard library alone."""
+"""test_ranks.py QPAL LIBQPAL WORK [QUANTIZER]: one folder that was packed for 8 ranks is opened by
+1, 2, 4 and 8 of them in the simulator; what their linears give, concatenated or added up, is what
+the unpacked weights give.  Needs the standard library alone."""
 
 import array
 import ctypes
@@ -60,15 +60,19 @@ def make_checkpoint(folder):
     for name in ("input_layernorm", "post_attention_layernorm"):
         tensors[f"{BLOCK}{name}.weight"] = (HIDDEN,), array.array("f", [1] * HIDDEN)
     for name, (m, k) in SHAPES.items():
-        tensors[f"{BLOCK}{name}.weight"] = (m, k), array.array("f", (rng.gauss(0, 0.05) for _ in range(m * k)))
+        tensors[f"{BLOCK}{name}.weight"] = (m, k), array.array("f", (rng.gauss(0, 0.05)
+                                                                     for _ in range(m * k)))
         if name[10] in "qkv" and name.startswith("self"):
-            tensors[f"{BLOCK}{name}.bias"] = (m,), array.array("f", (rng.gauss(0, 0.2) for _ in range(m)))
+            tensors[f"{BLOCK}{name}.bias"] = (m, ), array.array("f", (rng.gauss(0, 0.2)
+                                                                      for _ in range(m)))
     folder.mkdir(parents=True)
     write_safetensors(folder / "model.safetensors", tensors)
-    (folder / "config.json").write_text(json.dumps({
-        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": HIDDEN,
-        "intermediate_size": INNER, "num_hidden_layers": 1, "num_attention_heads": HEADS,
-        "num_key_value_heads": KEYS, "vocab_size": 64, "tie_word_embeddings": True, "rms_norm_eps": 1e-6}))
+    (folder / "config.json").write_text(
+        json.dumps({
+            "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": HIDDEN,
+            "intermediate_size": INNER, "num_hidden_layers": 1, "num_attention_heads": HEADS,
+            "num_key_value_heads": KEYS, "vocab_size": 64, "tie_word_embeddings": True,
+            "rms_norm_eps": 1e-6}))
 
 
 def run(*args, code=0):
@@ -80,8 +84,9 @@ def run(*args, code=0):
 def call(group, x):
     """y of each member for one row of x."""
     device, rows = group.model.device, [e.rows for e in group.linears]
-    a = device.upload((ctypes.c_uint16 * len(x))(*struct.unpack(f"<{len(x)}H", struct.pack(f"<{len(x)}e", *x))),
-                      2 * len(x))
+    a = device.upload(
+        (ctypes.c_uint16 * len(x))(*struct.unpack(f"<{len(x)}H", struct.pack(f"<{len(x)}e", *x))),
+        2 * len(x))
     y = [device.alloc(2 * n) for n in rows]
     group.launch(1, qpal.F16, a, device.alloc(2 * len(x)), y)
     device.wait()
@@ -120,7 +125,9 @@ def of_ranks(size, x):
                     parts = out.setdefault(name, {})
                     parts[rank * (m // entry["rows"]) // size] = y
         packed.close()
-    return {n: y if isinstance(y, list) else [v for i in sorted(y) for v in y[i]] for n, y in out.items()}
+    return {
+        n: y if isinstance(y, list) else [v for i in sorted(y) for v in y[i]]
+        for n, y in out.items()}
 
 
 def refuse(rank, size, library, words):
@@ -141,25 +148,27 @@ def main():
     run("quantize", WORK / "checkpoint", "--quantizer", QUANTIZER, "--tp", 8, "-o", WORK / "packed")
     run("unpack", WORK / "packed", "--type", "f32", "-o", WORK / "plain")
     rng = random.Random(2)
-    x = {k: [struct.unpack("<e", struct.pack("<e", rng.gauss(0, 1)))[0] for _ in range(k)] for k in (HIDDEN, INNER)}
+    x = {
+        k: [struct.unpack("<e", struct.pack("<e", rng.gauss(0, 1)))[0] for _ in range(k)]
+        for k in (HIDDEN, INNER)}
     want = products(read_floats(WORK / "plain"), x)
     for size in (1, 2, 4, 8):
-        run("export", "--model", WORK / "checkpoint/config.json", "--quantizer", QUANTIZER, "--tp", 8, "--ranks",
-            size, "--gpu", "sm_90:2", "--batch", 1, "--no-dequant", "--prologue", "none", "-o",
-            WORK / f"library{size}")
+        run("export", "--model", WORK / "checkpoint/config.json", "--quantizer", QUANTIZER, "--tp",
+            8, "--ranks", size, "--gpu", "sm_90:2", "--batch", 1, "--no-dequant", "--prologue",
+            "none", "-o", WORK / f"library{size}")
         got = of_ranks(size, x)
         assert got.keys() == want.keys(), got.keys()
         for name, y in want.items():
             assert len(got[name]) == len(y), f"{name}: {len(got[name])} rows of {size} ranks"
-            error = math.sqrt(sum((a - b) ** 2 for a, b in zip(got[name], y)) / sum(b * b for b in y))
+            error = math.sqrt(sum((a - b)**2 for a, b in zip(got[name], y)) / sum(b * b for b in y))
             print(f"{size} ranks, {name}: relative L2 error {error:.2e}")
             assert error < BOUND, f"{size} ranks, {name}: {error}"
     refuse(0, 3, 1, "cannot share")
     refuse(2, 2, 2, "rank is 2 of 2")
     refuse(0, 2, 1, "in the library")
     refuse(0, 1, 2, "in the library")
-    told = run("export", "--model", WORK / "checkpoint/config.json", "--quantizer", QUANTIZER, "--tp", 8, "--ranks", 3,
-               "--gpu", "sm_90:2", "-o", WORK / "none", code=2)
+    told = run("export", "--model", WORK / "checkpoint/config.json", "--quantizer", QUANTIZER,
+               "--tp", 8, "--ranks", 3, "--gpu", "sm_90:2", "-o", WORK / "none", code=2)
     assert "which must divide" in told, told
 
 

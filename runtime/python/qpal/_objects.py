@@ -133,8 +133,8 @@ class Packed(_Handle):
 
     def __init__(self, path, rank=0, size=1):
         super().__init__(_api().packed_close)
-        _api().packed_open_rank(os.fsencode(path), _whole(rank, "rank", 0, NONE), _whole(size, "size", 1, NONE),
-                                C.byref(self.pointer))
+        _api().packed_open_rank(os.fsencode(path), _whole(rank, "rank", 0, NONE),
+                                _whole(size, "size", 1, NONE), C.byref(self.pointer))
         self.rank, self.size = rank, size
         self.path = os.path.abspath(os.fsdecode(path))
         self._made()
