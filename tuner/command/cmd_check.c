@@ -338,12 +338,11 @@ static qp_status run(void *options, const qp_words *words, int *code, qp_error *
   qp_session s;
   qp_status status = qp_session_open(&s, err);
   if (status) return status;
-  char list[8192] = "", device[64];
-  for (size_t i = 0, n = 0; i < words->count && n < sizeof list; i++)
-    n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? "," : "", words->word[i]);
+  char list[16384], device[64];
   qp_case_wishes w = {0};
   const qp_quantizer **q = NULL;
-  status = read_filters(o, s.families, &w, err);
+  status = qp_words_list(words, list, sizeof list, err);
+  if (!status) status = read_filters(o, s.families, &w, err);
   if (!status)
     status = qp_session_quantizers(&s, words->count ? list : NULL, &q, &w.quantizers, err);
   if (!status) status = leave_out(&s, o->without, q, &w.quantizers, err);
