@@ -24,48 +24,26 @@ void qp_rotate_signs(const char *name, uint64_t seed, unsigned columns, uint32_t
 
 /* ---- Rows, by threads that take a few at a time ---- */
 
-enum way { WEIGHTS, BACK, X };
-
 typedef struct work {
   float *values;
   unsigned rows;
   const qp_input *in;
-  enum way way;
+  bool back;
   qp_hadamard h;
   _Atomic unsigned next;
   _Atomic bool failed;
 } work;
 
-static unsigned place_of(const qp_input *in, unsigned k) { return in->order ? in->order[k] : k; }
-
-static bool is_minus(const qp_input *in, unsigned k) {
-  return in->signs && in->signs[k / 32] >> (k % 32) & 1;
-}
-
-static void take_in(const work *w, const float *row, double *y) {
-  for (unsigned k = 0; k < w->in->columns; k++) {
-    const unsigned at = w->way == BACK ? k : place_of(w->in, k);
-    const double scale = w->in->scale && w->way != BACK ? (double)w->in->scale[at] : 1;
-    const double v = w->way == X ? (double)row[at] * scale : (double)row[at] / scale;
-    y[k] = w->way != BACK && is_minus(w->in, k) ? -v : v;
-  }
-}
-
-static void give_out(const work *w, const double *y, float *row) {
-  for (unsigned k = 0; k < w->in->columns; k++) {
-    const unsigned at = w->way == BACK ? place_of(w->in, k) : k;
-    const double scale = w->in->scale && w->way == BACK ? (double)w->in->scale[at] : 1;
-    row[at] = (float)(w->way == BACK && is_minus(w->in, k) ? -y[k] * scale : y[k] * scale);
-  }
-}
+static bool is_minus(const qp_input *in, unsigned k) { return in->signs[k / 32] >> (k % 32) & 1; }
 
 static void rotate_row(const work *w, float *row, double *y) {
-  take_in(w, row, y);
-  if (w->in->signs && w->way == BACK)
+  const unsigned n = w->in->columns;
+  for (unsigned k = 0; k < n; k++) y[k] = !w->back && is_minus(w->in, k) ? -row[k] : row[k];
+  if (w->back)
     qp_hadamard_apply_transposed(&w->h, y, y);
-  else if (w->in->signs)
+  else
     qp_hadamard_apply(&w->h, y, y);
-  give_out(w, y, row);
+  for (unsigned k = 0; k < n; k++) row[k] = (float)(w->back && is_minus(w->in, k) ? -y[k] : y[k]);
 }
 
 static void *rotate_some(void *argument) {
@@ -87,7 +65,7 @@ static void *rotate_some(void *argument) {
 static qp_status rotate_all(work *w, unsigned threads, qp_error *err) {
   pthread_t thread[MAX_THREADS];
   unsigned started = 0, wanted = threads < MAX_THREADS ? threads : MAX_THREADS;
-  if (!w->in->signs && !w->in->order && !w->in->scale) return QP_OK;
+  if (!w->in->signs) return QP_OK;
   qp_hadamard_factor_blocks(w->in->columns, w->in->block, &w->h);
   while (started + 1 < wanted && (started + 1) * ROWS_A_TURN < w->rows &&
          !pthread_create(&thread[started], NULL, rotate_some, w))
@@ -107,7 +85,7 @@ qp_status qp_rotate_rows(float *values, unsigned rows, const qp_input *in, unsig
 /* Rotated in place. NOLINTNEXTLINE(readability-non-const-parameter) */
 qp_status qp_rotate_rows_back(float *values, unsigned rows, const qp_input *in, unsigned threads,
                               qp_error *err) {
-  work w = {.values = values, .rows = rows, .in = in, .way = BACK};
+  work w = {.values = values, .rows = rows, .in = in, .back = true};
   return rotate_all(&w, threads, err);
 }
 
@@ -122,7 +100,7 @@ static void transpose(float *values, unsigned n) {
 
 /* Rows, then columns. */
 qp_status qp_rotate_moments(float *values, const qp_input *in, unsigned threads, qp_error *err) {
-  work w = {.values = values, .rows = in->columns, .in = in, .way = X};
+  work w = {.values = values, .rows = in->columns, .in = in};
   qp_status status = rotate_all(&w, threads, err);
   if (status) return status;
   transpose(values, in->columns);

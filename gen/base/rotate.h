@@ -16,16 +16,14 @@
 void qp_rotate_signs(const char *name, uint64_t seed, unsigned columns, uint32_t *out);
 
 /*
-** What stands between x and the codes' columns:  x~ = H (s * x'),  x'[k] = c[o[k]] x[o[k]].
-** Weights on the other side are  w~ = H (s * w'),  w'[k] = w[o[k]] / c[o[k]],  so that w~ x~ = w x.
-** H is the orthonormal Hadamard matrix of gen/base/hadamard.h, in diagonal blocks.
+** What stands between x and the codes' columns:  x~ = H (s * x).  Weights on the other side are
+** w~ = H (s * w), so that w~ x~ = w x.  H is the orthonormal Hadamard matrix of
+** gen/base/hadamard.h, in diagonal blocks.
 */
 typedef struct qp_input {
   unsigned columns;
   unsigned block;        /* columns of a diagonal block of H, which divides all; 0: one block */
   const uint32_t *signs; /* s: bit k % 32 of word k / 32 is -1; NULL: no H and no s */
-  const uint32_t *order; /* o [columns], a permutation; NULL: none */
-  const float *scale;    /* c [columns], finite and not 0; NULL: 1 */
 } qp_input;
 
 /*
