@@ -64,7 +64,7 @@ uint32_t qp_block_point_code(uint32_t number, const unsigned char *block, unsign
 }
 
 unsigned qp_block_point_scale(uint32_t number, const unsigned char *block, unsigned element) {
-  if (number == QP_BLOCK_IQ2_XS) return block[66 + element / 32] >> (element / 16 % 2 * 4) & 15u;
+  if (number == QP_BLOCK_IQ2_XS) return block[66 + element / 32] >> (element / 16 % 2 * 4) & 15;
   return tail_of(number, block, element) >> 28;
 }
 
