@@ -18,7 +18,7 @@ target_link_options(quick_nvrtc PRIVATE LINKER:--exclude-libs,ALL)
 set_target_properties(quick_nvrtc PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 set(quick_environment ${test_environment} QPAL_NVRTC=set:$<TARGET_FILE:quick_nvrtc>)
 set(as_shipped test_compile test_cubin test_cost test_instruction_mix test_hot_path test_dynlib
-  test_library_probe)
+  test_library_probe test_rotation)
 
 # What searches or computes much in the test itself; the others are compiled without optimisation.
 set(computes test_encode test_trellis test_nested test_beam test_fields test_train test_hadamard
