@@ -65,7 +65,7 @@ fresh
 QPAL_HOME=$work/home "$qpal" check --device sim --list --json >"$work/default" || exit 1
 
 # The quantizers of the default's pairs, and what of them a break needs.
-chained="fine-3 int4-g128" # a trellis, then group fields
+chained="e8p-2-g64 fine-3" # group fields, then a trellis
 planes="anyprec-3 aqlm-2x8" codebook="nuq-2 nvfp4" split="tcq-1.75 ternary-1.6"
 tensor="--family gemm_tensor" cuda="--family gemm_cuda"
 dequant="--family dequant" gather="--family gather" rotate="--family rotate"
