@@ -167,7 +167,7 @@ broken "a window over two words one bit off" $weights \
 broken "a window moved up by a bit too few" $weights \
   'word[i + 1] << (32 - c)' 'word[i + 1] << (31 - c)' $codebook $tensor
 broken "a byte of the word's first window in each" $weights \
-  ': bit % 32 / 8)' ': 0)' $chained $tensor
+  ': bit % 32 / 8)' ': 0)' int4-g128 int4-g128-bf16 $tensor
 broken "words of a plane of two in the wrong place" $weights \
   'superblock + Q * 128 + lane * 2' 'superblock + Q * 128 + lane' $chained $tensor
 broken "the word of an odd plane in the wrong place" $weights \
