@@ -90,7 +90,7 @@ broken "pointers that do not run on" $units \
 broken "fields' pointers that do not run on" $units \
   'W::template advance<UNIT>(fields, STAGES * UNIT);' '' $chained $tensor
 broken "a unit's fields not taken by its later superblocks" $units \
-  'w.take_fields(unit.run[0]);' '{}' $chained $tensor
+  'w.take_fields(unit.run[0]);' '{}' int4-g128 int4-g128-bf16 $tensor
 broken "a row group's end seen a unit late" $units \
   '(int)done < event' '(int)done <= event' $chained $tensor
 broken "sums kept from row group to row group" $units \
@@ -173,9 +173,10 @@ broken "words of a plane of two in the wrong place" $weights \
 broken "the word of an odd plane in the wrong place" $weights \
   '((L::WORDS & 2) ? 64 : 0) + lane' 'lane' $split $tensor
 broken "group fields of the wrong row" $weights \
-  '2 * (q / 4 % 2) + (q & 1);  // of' '2 * (q / 4 % 2);  // of' $chained $tensor
+  '2 * (q / 4 % 2) + (q & 1);  // of' '2 * (q / 4 % 2);  // of' int4-g128 int4-g128-bf16 \
+  $tensor
 broken "codes by row put in the wrong tiles" $weights \
-  'q / 2 % 2 * 8 + q % 2 * 2 : q]' 'q / 2 % 2 * 2 + q % 2 * 8 : q]' tq1_0 $tensor
+  'q / 2 % 2 * 8 + q % 2 * 2 : q]' 'q / 2 % 2 * 2 + q % 2 * 8 : q]' $chained $tensor
 broken "group fields of the wrong columns" $weights \
   'c / (size ? size : 1) * 8' 'c / (2 * size) * 8' $chained $cuda
 broken "bit planes read in halves" $weights \
