@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Linears that `qpal quantize` packed, on the CPU:  folder (runtime/PACKED.md)
- * --> W = diag(r) W^ H diag(s). */
+/* Linears that `qpal quantize` packed, on the CPU:  folder (runtime/PACKED.md) -->
+   W = diag(r) W^ H diag(s). */
 #ifndef QP_PACKED_WEIGHTS_H
 #define QP_PACKED_WEIGHTS_H
 
@@ -14,10 +14,8 @@
 typedef struct qp_packed_weights qp_packed_weights;
 
 /*
-** Of a folder whose config.json has the section 'section', which must outlive
-*the result, as
-** 'palette' must.  QP_E_ARG: another format, version or layout, or a quantizer
-*that the palette
+** Of a folder whose config.json has the section 'section', which must outlive the result, as
+** 'palette' must.  QP_E_ARG: another format, version or layout, or a quantizer that the palette
 ** lacks or defines otherwise (its hash differs); errors of qp_safetensors_open.
 */
 qp_status qp_packed_weights_open(const char *folder, const cJSON *section, qp_palette *palette,
@@ -30,9 +28,8 @@ const qp_packed_entry *qp_packed_weights_find(const qp_packed_weights *w, const 
 uint64_t qp_packed_entry_rows(const qp_packed_entry *e);
 uint64_t qp_packed_entry_columns(const qp_packed_entry *e);
 
-/* Rows [first, first + count): out [count][columns], decoded by the threads of
-*'p'.  QP_E_ARG: a
-** tensor is missing or of another size; QP_E_NOMEM. */
+/* Rows [first, first + count): out [count][columns], decoded by the threads of 'p'.  QP_E_ARG: a
+   tensor is missing or of another size; QP_E_NOMEM. */
 qp_status qp_packed_weights_read(qp_packed_weights *w, const qp_packed_entry *e, uint64_t first,
                                  uint64_t count, qp_parallel *p, float *out, qp_error *err);
 
