@@ -89,7 +89,8 @@ FORWARDED(FORWARD)
 
 const char *nvrtcGetErrorString(nvrtcResult result) { return behind.error(result); }
 
-/* An NVRTC that does not know the option compiles without it. */
+/* An NVRTC that does not know the option compiles without it, and so does one that fails with it:
+   13.5.37, told so, refuses __dp4a below sm_100 ("unsupported operation"). */
 nvrtcResult nvrtcCompileProgram(nvrtcProgram p, int count, const char *const *options) {
   enum { MOST = 16 };
   const char *all[MOST + 1];
@@ -97,7 +98,7 @@ nvrtcResult nvrtcCompileProgram(nvrtcProgram p, int count, const char *const *op
   if (count > 0) memcpy(all, options, (size_t)count * sizeof *all);
   all[count] = "--Ofast-compile=mid";
   const nvrtcResult result = behind.compile(p, count + 1, all);
-  return result == NVRTC_ERROR_INVALID_OPTION ? behind.compile(p, count, options) : result;
+  return result != NVRTC_SUCCESS ? behind.compile(p, count, options) : result;
 }
 
 nvrtcResult nvrtcGetPTX(nvrtcProgram p, char *ptx) {
