@@ -1,15 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# NVRTC 13.5.37: with --Ofast-compile=mid (or min, max) __dp4a does not compile for architectures
-# below compute_100, and the log of every kernel there has a complaint about an option that nobody
-# gave. 13.0.88 compiles all.
+# NVRTC 13.5.37: with --Ofast-compile=mid (min, max) __dp4a does not compile below compute_100, and
+# the log of every kernel there complains of an option that nobody gave. 13.0.88 compiles all.
 #
-# Guess: the option trades the code's speed for the compiler's; what compiles without it compiles
-# with it.
-# Seen: "Error: unsupported operation" where __dp4a stands, which compiles without the option, as
-# the same instruction does by inline assembly with it. Where a log must be empty for success,
-# every kernel fails: it holds a message of an inner tool, "Unknown command line argument
-# '-enable-scalar-pre=false'". Whoever compiles quickly first and well later needs a way back.
+# Guess: the option trades the code's speed for the compiler's; it never keeps code from compiling.
+# Seen: "Error: unsupported operation" where __dp4a stands; the same instruction by inline assembly
+# compiles. Every log has "Unknown command line argument '-enable-scalar-pre=false'" of an inner
+# tool: who wants empty logs sees all fail. Compiling quickly first needs a way back.
 # Output seen (of kernels: one product, __dp4a, dp4a by inline assembly; result, is the log empty):
 #   13.0.88 compute_90: 0 yes, 0 yes, 0 yes
 #   13.0.88 compute_100: 0 yes, 0 yes, 0 yes
@@ -18,10 +15,11 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for version in 13.0.88 13.5.37; do
+for pinned in nvidia-cuda-nvrtc==13.0.88 nvidia-cuda-nvrtc==13.5.37; do
+  version=${pinned#*==}
   python3 -m venv "$work/$version"
-  "$work/$version/bin/pip" -q install nvidia-cuda-nvrtc==$version
-  "$work/$version/bin/python" - $version <<'END'
+  "$work/$version/bin/pip" -q install "$pinned"
+  "$work/$version/bin/python" - "$version" <<'END'
 import ctypes
 import glob
 import sys
