@@ -1,15 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# mlx 0.32.4 on the CPU: quantize(mode="mxfp4") rounds a block's scale up and a tie of two codes
-# towards zero.
+# mlx 0.32.4 on the CPU: quantize(mode="mxfp4") rounds a block's scale up, a tie of codes to zero.
 #
 # Guess: as the OCP microscaling specification has it: the scale is 2^(floor(log2 max) - 2), so a
 # largest weight of 7.9 saturates at 6, and ties go to the even code.
-# Seen: the scale is the least power of two at which the largest weight fits in 6, so blocks whose
-# largest weight is above 6/4 of a power of two have a scale twice the specification's; 3.5, 1.75
-# and 0.75 become 3, 1.5 and 0.5, where the even codes are 4, 2 and 1. The codes are valid MXFP4 and
-# decode alike everywhere, but equal weights give other bytes than other encoders'; and a finite
-# weight of 3e38 comes back infinite, since it is rounded up within the larger scale.
+# Seen: the scale is the least power of two at which the largest weight fits in 6; 3.5, 1.75, 0.75
+# become 3, 1.5, 0.5, where the even codes are 4, 2, 1. The codes are valid MXFP4 and decode alike
+# everywhere, but equal weights give other bytes than other encoders', and a finite weight of 3e38
+# comes back infinite.
 # Output seen:
 #   largest 6.0: scale 2^0
 #   largest 6.5: scale 2^1
