@@ -70,6 +70,17 @@ unsigned qp_problem_stream_rows(const qp_problem *p, unsigned segment) {
 
 unsigned qp_problem_pieces(const qp_problem *p) { return p->pieces ? p->pieces : 1; }
 
+qp_problem qp_problem_rotation_back(const qp_problem *of) {
+  return (qp_problem){.op = QP_OP_ROTATE,
+                      .columns = of->columns,
+                      .batch = of->segment[0].rows,
+                      .type = of->type,
+                      .inverse = true,
+                      .rotation = of->rotation,
+                      .arch = of->arch,
+                      .sm_count = of->sm_count};
+}
+
 unsigned qp_problem_assignments(const qp_problem *p) { return p->batch * p->top_k; }
 
 double qp_problem_met_experts(const qp_problem *p) {

@@ -120,6 +120,8 @@ unsigned qp_dtype_bytes(qp_dtype t);
 unsigned qp_problem_pieces(const qp_problem *p);
 /* Rows of all of a segment's packed weights: of a stack those of all experts. */
 unsigned qp_problem_stream_rows(const qp_problem *p, unsigned segment);
+/* What makes the plain W of what the dequant 'of' writes: the inverse rotation of its rows. */
+qp_problem qp_problem_rotation_back(const qp_problem *of);
 /* Assignments of tokens to experts: N top_k. */
 unsigned qp_problem_assignments(const qp_problem *p);
 /* Experts that some token goes to, on average where each token goes to any top_k: of E, or 1 where

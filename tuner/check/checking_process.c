@@ -109,24 +109,14 @@ static void submit(worker *w, size_t index) {
 static qp_status make_turn(worker *w, const qp_problem *of, qp_kernel *k, qp_compiled *c,
                            qp_error *err) {
   const bool ptx = w->dev->info.wants_ptx;
-  const qp_problem p = {.op = QP_OP_ROTATE,
-                        .columns = of->columns,
-                        .batch = of->segment[0].rows,
-                        .type = of->type,
-                        .inverse = true,
-                        .rotation = of->rotation,
-                        .arch = of->arch,
-                        .sm_count = of->sm_count};
+  const qp_problem p = qp_problem_rotation_back(of);
   const qp_family *family = qp_families_serving(w->share->families, &p, NULL);
   qp_choice choice;
   if (!family) return qp_fail(err, QP_E_LIMIT, "no kernel family rotates on sm_%u", p.arch);
   qp_choice_default(family, &choice);
   const qp_status status = qp_kernel_make(w->share->families, &p, &choice, k, err);
-  const qp_compile_job job = {.name = k->name,
-                              .source = k->source,
-                              .arch = p.arch,
-                              .want_cubin = !ptx,
-                              .want_ptx = ptx};
+  const qp_compile_job job = {
+      .name = k->name, .source = k->source, .arch = p.arch, .want_cubin = !ptx, .want_ptx = ptx};
   return status ? status : qp_compiler_run(w->compiler, &job, c, err);
 }
 

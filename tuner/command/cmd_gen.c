@@ -208,14 +208,7 @@ static qp_status write_kernel(qp_session *s, const gen_options *o, qp_compiler *
 /* The launch behind a dequant that gives the plain W: the inverse rotation of its rows. */
 static qp_status write_turn(qp_session *s, const gen_options *o, qp_compiler *compiler,
                             const qp_problem *of, qp_error *err) {
-  const qp_problem p = {.op = QP_OP_ROTATE,
-                        .columns = of->columns,
-                        .batch = of->segment[0].rows,
-                        .type = of->type,
-                        .inverse = true,
-                        .rotation = of->rotation,
-                        .arch = of->arch,
-                        .sm_count = of->sm_count};
+  const qp_problem p = qp_problem_rotation_back(of);
   const qp_family *f = qp_families_serving(s->families, &p, NULL);
   qp_choice choice;
   if (!f) return qp_fail(err, QP_E_ARG, "no kernel family rotates on sm_%u", p.arch);
