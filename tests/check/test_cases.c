@@ -193,3 +193,59 @@ Test(cases, of_a_family_are_its_own) {
   cr_expect_gt(cases.count, 6);
   cr_expect_eq(count_of("gemm_naive", NULL), cases.count);
 }
+
+static bool is_same(const qp_case *a, const qp_case *b) {
+  const qp_problem *p = &a->problem, *q = &b->problem;
+  bool same = a->choice.family == b->choice.family && p->op == q->op && p->type == q->type &&
+              p->out_type == q->out_type && p->batch == q->batch && p->columns == q->columns &&
+              p->sm_count == q->sm_count && p->segments == q->segments && p->pieces == q->pieces &&
+              p->rotation == q->rotation && p->inverse == q->inverse;
+  for (unsigned s = 0; same && s < p->segments; s++)
+    same = p->segment[s].quantizer == q->segment[s].quantizer &&
+           p->segment[s].rows == q->segment[s].rows;
+  for (unsigned t = 0; same && t < a->choice.family->tunables; t++)
+    same = a->choice.value[t] == b->choice.value[t];
+  return same;
+}
+
+/* The first case that the longer list has not, in the order of the shorter one. */
+static const qp_case *missing(const qp_cases *shorter, const qp_cases *longer) {
+  size_t j = 0;
+  for (size_t i = 0; i < shorter->count; i++, j++) {
+    while (j < longer->count && !is_same(&shorter->list[i], &longer->list[j])) j++;
+    if (j == longer->count) return &shorter->list[i];
+  }
+  return NULL;
+}
+
+/* Of the palette without one kind, and that kind behind it: a kind has a partner in the steady
+   state, and of the others none may get another. */
+Test(cases, stay_when_a_quantizer_is_appended) {
+  const qp_quantizer *all[512], *last = NULL;
+  size_t n = 0;
+  for (size_t i = 0; i < qp_palette_count(palette); i++) {
+    const qp_quantizer *q = qp_palette_get(palette, i);
+    if (!strcmp(q->name, "ternary-1.6"))
+      last = q;
+    else if (n < 511)
+      all[n++] = q;
+  }
+  cr_assert_not_null(last);
+  all[n] = last;
+  for (int coverage = QP_COVER_FEW; coverage <= QP_COVER_SOME; coverage++) {
+    qp_case_wishes w = wishes((qp_coverage)coverage);
+    w.quantizer = all;
+    w.quantizers = n;
+    make(&w);
+    qp_cases before = cases;
+    cases = (qp_cases){0};
+    w.quantizers = n + 1;
+    make(&w);
+    cr_expect_gt(cases.count, before.count);
+    const qp_case *gone = missing(&before, &cases);
+    cr_expect_null(gone, "coverage %d: %s of %s", coverage, gone ? gone->choice.family->name : "",
+                   gone ? gone->problem.segment[0].quantizer->name : "");
+    qp_cases_free(&cases);
+    qp_cases_free(&before);
+  }
+}

@@ -3,64 +3,12 @@
 #ifndef QP_CASES_H
 #define QP_CASES_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
-#include "gen/kernel/family.h"
-#include "gen/kernel/problem.h"
-#include "gen/spec/quantizer.h"
-
-typedef struct qp_case {
-  qp_problem problem;
-  qp_choice choice;
-  bool unrotate; /* a dequant, and behind it the inverse rotation of W's rows */
-} qp_case;
-
-typedef struct qp_cases {
-  qp_case *list; /* malloc'ed */
-  size_t count, capacity;
-} qp_cases;
-
-typedef enum qp_coverage {
-  QP_COVER_FEW,  /* each quantizer in each family once, two rotations */
-  QP_COVER_SOME, /* the same and mixtures, some rotations and tunables; but of a whole palette a
-                    reference family has one quantizer of each kind */
-  QP_COVER_ALL   /* each quantizer x family x batch 1..8 and 16 x fp16 and bf16, every rotation */
-} qp_coverage;
-
-/* Where a quantizer stands alone in a gemm or dequant, beside launches of several. */
-typedef enum qp_singles {
-  QP_SINGLES_EACH, /* in each family of gemm, in dequant */
-  QP_SINGLES_TURN, /* of gemm in one of the families that compete, in turn, but the first quantizer
-                      of each kind in all */
-  QP_SINGLES_NONE  /* in reference families alone */
-} qp_singles;
-
-typedef struct qp_case_wishes {
-  qp_coverage coverage;
-  qp_singles singles;
-  const qp_quantizer *const *quantizer; /* the ones to cover */
-  size_t quantizers;
-  unsigned arch, sm_count;
-  /* Filters; negative, 0 or NULL: everything that the coverage holds. */
-  int op;                 /* qp_op */
-  bool without_op;        /* of all but 'op' */
-  int type;               /* qp_dtype of the activations */
-  const char *path;       /* of families that have one */
-  const char *family;     /* only this one */
-  unsigned batch;         /* only this one */
-  unsigned rows, columns; /* only this shape */
-  bool unrotate;          /* of dequant: W in the checkpoint's basis, by two launches */
-} qp_case_wishes;
+#include "tuner/check/case.h"
 
 /* Append the cases, of every family of lua/families, references too.  QP_E_NOMEM only.  Free the
    list with qp_cases_free. */
 qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
                         qp_error *err);
 void qp_cases_free(qp_cases *c);
-
-/* The K of the supported models' linears (Llama 2/3, Qwen 2.5/3, Mistral, Gemma 2/3, Phi-3,
-   SmolLM2), ending with 0: every Hadamard order that rotations meet. */
-extern const unsigned qp_model_columns[];
 
 #endif

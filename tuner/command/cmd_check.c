@@ -345,6 +345,7 @@ static qp_status run(void *options, const qp_words *words, int *code, qp_error *
   if (!status) status = read_filters(o, s.families, &w, err);
   if (!status)
     status = qp_session_quantizers(&s, words->count ? list : NULL, &q, &w.quantizers, err);
+  if (!status && !words->count) status = qp_pins_sort(q, w.quantizers, err);
   if (!status) status = leave_out(&s, o->without, q, &w.quantizers, err);
   if (!status && o->kinds) w.quantizers = qp_steady_first_of_kinds(q, w.quantizers);
   if (!status) status = choose_device(o, device, sizeof device, &w, err);

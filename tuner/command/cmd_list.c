@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal list: quantizers, kernel families, GPUs. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gen/base/json.h"
@@ -11,6 +12,7 @@
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
 #include "tuner/base/session.h"
+#include "tuner/check/pins.h"
 
 static const qp_verb_help help = {"list", "[quantizers|families|models|gpus] [--json]",
                                   "Lists the palette (default), the kernel families with their "
@@ -44,12 +46,15 @@ static void list_quantizers(qp_session *s, bool json) {
   qp_table_print(t);
 }
 
-/* The text of lua/quantizers/definitions.txt. */
-static void list_pins(qp_session *s) {
-  for (size_t i = 0; i < qp_palette_count(s->palette); i++) {
-    const qp_quantizer *q = qp_palette_get(s->palette, i);
-    printf("%s %s\n", q->name, q->hash);
-  }
+/* The text of lua/quantizers/definitions.txt: lines stay where they are, new ones come last. */
+static qp_status list_pins(qp_session *s, qp_error *err) {
+  const qp_quantizer **q = NULL;
+  size_t n = 0;
+  qp_status status = qp_session_quantizers(s, NULL, &q, &n, err);
+  if (!status) status = qp_pins_sort(q, n, err);
+  for (size_t i = 0; !status && i < n; i++) printf("%s %s\n", q[i]->name, q[i]->hash);
+  free(q);
+  return status;
 }
 
 static void list_families(qp_session *s, bool json) {
@@ -167,16 +172,16 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
     return qp_fail(err, QP_E_ARG, "'%s' cannot be listed; quantizers, families, models or gpus can",
                    what);
   qp_session s;
-  const qp_status status = qp_session_open(&s, err);
+  qp_status status = qp_session_open(&s, err);
   if (status) return status;
   if (o->pins)
-    list_pins(&s);
+    status = list_pins(&s, err);
   else if (quantizers)
     list_quantizers(&s, o->json);
   else
     list_families(&s, o->json);
   qp_session_close(&s);
-  return QP_OK;
+  return status;
 }
 
 int qp_cmd_list(int argc, char **argv) {
