@@ -6,7 +6,6 @@ written to WORK.  Needs the standard library alone."""
 
 import array
 import ctypes
-import json
 import math
 import os
 import pathlib
@@ -19,6 +18,7 @@ import sys
 QPAL, LIBQPAL, WORK = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 os.environ["QPAL_LIBRARY"] = LIBQPAL
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "runtime/python"))
+import checkpoints  # noqa: E402
 import qpal  # noqa: E402
 
 HIDDEN, INNER, EXPERTS, TOP_K = 128, 64, 6, 2
@@ -27,36 +27,6 @@ IDS = [[0, 5], [2, 0], [5, 3]]  # no token goes to 1 and 4
 WEIGHTS = [0.75, 0.25, 0.5, 0.5, 0.125, 0.875]  # of the router
 TOKENS = len(IDS)
 LIMIT = 2.0  # of gpt-oss; 7 in the published ones
-
-
-def write_safetensors(path, tensors):
-    header, at = {}, 0
-    for name, (shape, a) in tensors.items():
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + 4 * len(a)]}
-        at += 4 * len(a)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text
-                     + b"".join(a.tobytes() for _, a in tensors.values()))
-
-
-def read_safetensors(folder):
-    out = {}
-    for path in folder.glob("*.safetensors"):
-        data = path.read_bytes()
-        n = int.from_bytes(data[:8], "little")
-        for name, t in json.loads(data[8:8 + n]).items():
-            if name != "__metadata__":
-                begin, end = (8 + n + o for o in t["data_offsets"])
-                out[name] = t["dtype"], data[begin:end]
-    return out
-
-
-def floats(kind, data):
-    if kind == "BF16":
-        return [struct.unpack("<f", b"\0\0" + data[i:i + 2])[0] for i in range(0, len(data), 2)]
-    letter, size = ("f", 4) if kind == "F32" else ("e", 2)
-    return struct.unpack(f"<{len(data) // size}{letter}", data)
 
 
 def make_checkpoint(folder):
@@ -82,14 +52,13 @@ def make_checkpoint(folder):
                                     ("down", HIDDEN, INNER)):
             tensors[f"{MLP}experts.{e}.{name}_proj.weight"] = w(rows, columns)
     folder.mkdir()
-    write_safetensors(folder / "model.safetensors", tensors)
-    (folder / "config.json").write_text(json.dumps({
+    checkpoints.write(folder, tensors, {
         "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_size": HIDDEN,
         "intermediate_size": 256, "moe_intermediate_size": INNER, "num_experts": EXPERTS,
         "num_experts_per_tok": TOP_K, "num_hidden_layers": 1, "num_attention_heads": 2,
         "num_key_value_heads": 1, "head_dim": 64, "vocab_size": 64, "decoder_sparse_step": 1,
         "mlp_only_layers": [], "norm_topk_prob": True, "tie_word_embeddings": False,
-        "rms_norm_eps": 1e-6}))
+        "rms_norm_eps": 1e-6})
 
 
 def make_gpt_oss(folder):
@@ -118,13 +87,12 @@ def make_gpt_oss(folder):
     for name in ("input_layernorm", "post_attention_layernorm"):
         tensors[f"{block}{name}.weight"] = ones(HIDDEN)
     folder.mkdir()
-    write_safetensors(folder / "model.safetensors", tensors)
-    (folder / "config.json").write_text(json.dumps({
+    checkpoints.write(folder, tensors, {
         "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "hidden_size": HIDDEN,
         "intermediate_size": INNER, "num_local_experts": EXPERTS, "num_experts_per_tok": TOP_K,
         "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64,
         "vocab_size": 64, "swiglu_limit": LIMIT, "attention_bias": True, "sliding_window": 128,
-        "layer_types": ["full_attention"], "tie_word_embeddings": False, "rms_norm_eps": 1e-5}))
+        "layer_types": ["full_attention"], "tie_word_embeddings": False, "rms_norm_eps": 1e-5})
     return tensors
 
 
@@ -155,10 +123,10 @@ def gpt_oss_biases(tensors):
 
 def reference(folder, x, glu, bias=None):
     """The weighted sums of down(glu(gate x, up x)) of each token's experts, in double precision."""
-    tensors = read_safetensors(folder)
+    tensors = checkpoints.read(folder)
 
     def times(e, name, rows, v):
-        w = floats(*tensors[f"{MLP}experts.{e}.{name}_proj.weight"])
+        w = checkpoints.floats(*tensors[f"{MLP}experts.{e}.{name}_proj.weight"])
         n = len(v)
         b = bias(e, name) if bias else [0] * rows
         return [sum(a * b for a, b in zip(w[r * n:(r + 1) * n], v)) + b[r] for r in range(rows)]

@@ -7,7 +7,7 @@ be the one that quantize reports, which no other rotation, order of columns or r
 gives.  Exit code 77: there is no numpy."""
 import json
 import os
-import struct
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -18,6 +18,7 @@ try:
 except ImportError:
     print("skipped: no numpy")
     sys.exit(77)
+import checkpoints
 import packed_decoder
 
 QPAL = sys.argv[1]
@@ -39,22 +40,11 @@ def checkpoint(folder, hidden, middle):
                  "model.norm"):
         tensors[name + ".weight"] = np.ones(hidden, np.float32)
     tensors["model.embed_tokens.weight"] = np.zeros((64, hidden), np.float32)
-    head, at = {}, 0
-    for name, t in tensors.items():
-        head[name] = {"dtype": "F32", "shape": list(t.shape), "data_offsets": [at, at + t.nbytes]}
-        at += t.nbytes
-    text = json.dumps(head).encode()
-    text += b" " * (-len(text) % 8)
-    with open(os.path.join(folder, "model.safetensors"), "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text)
-        for t in tensors.values():
-            f.write(t.tobytes())
-    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
-        json.dump(
-            {
-                "model_type": "llama", "hidden_size": hidden, "intermediate_size": middle,
-                "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 1,
-                "vocab_size": 64, "tie_word_embeddings": True}, f)
+    shaped = {name: (t.shape, t) for name, t in tensors.items()}
+    checkpoints.write(pathlib.Path(folder), shaped, {
+        "model_type": "llama", "hidden_size": hidden, "intermediate_size": middle,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 1,
+        "vocab_size": 64, "tie_word_embeddings": True})
     return weights
 
 

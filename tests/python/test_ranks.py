@@ -5,7 +5,6 @@ the unpacked weights give.  Needs the standard library alone."""
 
 import array
 import ctypes
-import json
 import math
 import os
 import pathlib
@@ -19,6 +18,7 @@ QPAL, LIBQPAL, WORK = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 QUANTIZER = sys.argv[4] if len(sys.argv) > 4 else "tcq-3"
 os.environ["QPAL_LIBRARY"] = LIBQPAL
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "runtime/python"))
+import checkpoints  # noqa: E402
 import qpal  # noqa: E402
 
 HIDDEN, INNER, HEADS, KEYS, DIM = 256, 512, 8, 4, 32
@@ -30,27 +30,8 @@ SHAPES = {"self_attn.q_proj": (HEADS * DIM, HIDDEN), "self_attn.k_proj": (KEYS *
 BOUND = 2e-3  # relative L2, as qpal check has it in fp16; X~ is rounded once more
 
 
-def write_safetensors(path, tensors):
-    header, at = {}, 0
-    for name, (shape, a) in tensors.items():
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + 4 * len(a)]}
-        at += 4 * len(a)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text
-                     + b"".join(a.tobytes() for _, a in tensors.values()))
-
-
 def read_floats(folder):
-    out = {}
-    for path in folder.glob("*.safetensors"):
-        data = path.read_bytes()
-        n = int.from_bytes(data[:8], "little")
-        for name, t in json.loads(data[8:8 + n]).items():
-            if name != "__metadata__" and t["dtype"] == "F32":
-                begin, end = (8 + n + o for o in t["data_offsets"])
-                out[name] = array.array("f", data[begin:end])
-    return out
+    return {name: checkpoints.floats(*t) for name, t in checkpoints.read(folder).items()}
 
 
 def make_checkpoint(folder):
@@ -66,13 +47,11 @@ def make_checkpoint(folder):
             tensors[f"{BLOCK}{name}.bias"] = (m, ), array.array("f", (rng.gauss(0, 0.2)
                                                                       for _ in range(m)))
     folder.mkdir(parents=True)
-    write_safetensors(folder / "model.safetensors", tensors)
-    (folder / "config.json").write_text(
-        json.dumps({
-            "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": HIDDEN,
-            "intermediate_size": INNER, "num_hidden_layers": 1, "num_attention_heads": HEADS,
-            "num_key_value_heads": KEYS, "vocab_size": 64, "tie_word_embeddings": True,
-            "rms_norm_eps": 1e-6}))
+    checkpoints.write(folder, tensors, {
+        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": HIDDEN,
+        "intermediate_size": INNER, "num_hidden_layers": 1, "num_attention_heads": HEADS,
+        "num_key_value_heads": KEYS, "vocab_size": 64, "tie_word_embeddings": True,
+        "rms_norm_eps": 1e-6})
 
 
 def run(*args, code=0):
