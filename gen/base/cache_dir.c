@@ -51,7 +51,7 @@ static void remember(const char *why) {
 bool qp_cache_keep(const char *path, const void *data, size_t bytes) {
   qp_error err = {.text = ""};
   const char *own = getenv("QPAL_CACHE");
-  const bool kept = *path && !qp_file_write(path, data, bytes, &err);
+  const bool kept = *path && !qp_file_write_unsafely(path, data, bytes, &err);
   if (kept || (own && !*own)) return kept;
   remember(*path ? err.text
                  : "$QPAL_CACHE, $XDG_CACHE_HOME and $HOME name no folder for the cache");

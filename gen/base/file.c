@@ -88,17 +88,20 @@ static bool is_replaceable(const char *path) {
   return stat(path, &info) != 0 || S_ISREG(info.st_mode);
 }
 
-static bool put_file(const char *path, const void *data, size_t bytes) {
+bool qp_file_sync(int file) { return fsync(file) == 0 || errno == EINVAL || errno == ENOSYS; }
+
+static bool put_file(const char *path, const void *data, size_t bytes, bool safely) {
   const int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (file < 0) return false;
-  const bool whole = qp_file_put(file, data, bytes);
+  const bool whole = qp_file_put(file, data, bytes) && (!safely || qp_file_sync(file));
   const int why = errno;
   if (close(file) != 0) return false;
   errno = why;
   return whole;
 }
 
-qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err) {
+static qp_status write_beside(const char *path, const void *data, size_t bytes, bool safely,
+                              qp_error *err) {
   const size_t n = strlen(path) + 32;
   if (!is_replaceable(path))
     return qp_fail(err, QP_E_IO, "%s: cannot be written: is no regular file", path);
@@ -110,9 +113,17 @@ qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_err
   if (!temporary) return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
   snprintf(temporary, n, "%s.%016" PRIx64 ".part", path, mark);
   qp_file_make_folders(temporary);
-  const bool ok = put_file(temporary, data, bytes) && rename(temporary, path) == 0;
+  const bool ok = put_file(temporary, data, bytes, safely) && rename(temporary, path) == 0;
   const int why = errno;
   if (!ok) unlink(temporary);
   free(temporary);
   return ok ? QP_OK : qp_fail(err, QP_E_IO, "%s: cannot be written: %s", path, strerror(why));
+}
+
+qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err) {
+  return write_beside(path, data, bytes, true, err);
+}
+
+qp_status qp_file_write_unsafely(const char *path, const void *data, size_t bytes, qp_error *err) {
+  return write_beside(path, data, bytes, false, err);
 }

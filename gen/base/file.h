@@ -13,12 +13,21 @@
 void qp_file_make_folders(char *path);
 
 /*
-** Write under a temporary name beside 'path', then rename: others see all of it or nothing; folders
-** are made.  The name is random and not the process's number, which another container or machine
-** that shares the folder may have as well.  QP_E_IO names path and reason: also where 'path' is
-** there and is no regular file, which would be replaced.
+** Write under a temporary name beside 'path', bring it to the disk, then rename: others see all of
+** it or nothing, also after a loss of power; folders are made.  The name is random and not the
+** process's number, which another container or machine that shares the folder may have as well.
+** QP_E_IO names path and reason: also where 'path' is there and is no regular file, which would be
+** replaced.
 */
 qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err);
+
+/* The same without waiting for the disk, for entries of a cache, whose readers know a checksum: a
+   loss of power may leave a file of zeros, or an empty one. */
+qp_status qp_file_write_unsafely(const char *path, const void *data, size_t bytes, qp_error *err);
+
+/* Bring what was written to the disk; true also where the file system knows no such thing.  False:
+   errno says why. */
+bool qp_file_sync(int file);
 
 /*
 ** Read a whole regular file of at most 'most' bytes.  The caller frees *text, which has a NUL

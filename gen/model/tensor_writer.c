@@ -209,7 +209,7 @@ qp_status qp_tensor_writer_finish(qp_tensor_writer *w, qp_error *err) {
       return qp_fail(err, QP_E_ARG, "%s: %llu of %llu bytes of tensor '%s' were written", w->path,
                      (unsigned long long)w->tensor[i].written,
                      (unsigned long long)w->tensor[i].bytes, w->tensor[i].name);
-  bool ok = fsync(w->file) == 0;
+  bool ok = qp_file_sync(w->file);
   ok = close(w->file) == 0 && ok;
   w->file = -1;
   if (ok) ok = rename(w->part, w->path) == 0;

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -173,6 +174,14 @@ static qp_status run_compiler(const char *source, const char *to, qp_error *err)
   return QP_OK;
 }
 
+/* To the disk, before others see it by its name. */
+static bool sync_file(const char *path) {
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  const bool synced = file >= 0 && qp_file_sync(file);
+  if (file >= 0) close(file);
+  return synced;
+}
+
 qp_status qp_export_write_shared(const char *file, const void *data, size_t bytes, qp_error *err) {
   char source[PATH_BYTES], made[PATH_BYTES];
   const int n = snprintf(source, sizeof source, "%s.%ld.c", file, (long)getpid());
@@ -181,7 +190,7 @@ qp_status qp_export_write_shared(const char *file, const void *data, size_t byte
     return qp_fail(err, QP_E_ARG, "'%.100s...' is too long", file);
   qp_status status = qp_export_write_source(source, data, bytes, err);
   if (!status) status = run_compiler(source, made, err);
-  if (!status && rename(made, file))
+  if (!status && (!sync_file(made) || rename(made, file)))
     status = qp_fail(err, QP_E_IO, "%s: %s", file, strerror(errno));
   unlink(source);
   unlink(made);
