@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gen/base/file.h"
 #include "tests/model/forward_kit.h"
 #include "tests/quantize/quantize_kit.h"
 #include "tuner/refine/refine.h"
@@ -235,6 +236,24 @@ Test(refine, a_run_that_was_stopped_ends_with_the_same_factors) {
   free(train(4, file, 2, &again, QP_E_LIMIT)); /* of other models: it begins anew */
   free(whole);
   free(rest);
+}
+
+Test(refine, a_training_that_was_damaged_begins_anew) {
+  char file[512];
+  size_t count, bytes = 0;
+  char *text = NULL;
+  make_packed(family_of("llama"), "--quantizer nuq-2");
+  snprintf(file, sizeof file, "%s", path("part"));
+  free(train(2, file, 1, &count, QP_E_LIMIT));
+  cr_assert_eq(qp_file_read(file, 1 << 20, &text, &bytes, &err), QP_OK, "%s", err.text);
+  for (unsigned i = 0; i < 4; i++) { /* its key, a place, an order, a factor */
+    const size_t at[] = {1, 40, 200, bytes - 1};
+    text[at[i]] ^= 0x40;
+    cr_assert_eq(qp_file_write(file, text, bytes, &err), QP_OK);
+    text[at[i]] ^= 0x40;
+    free(train(2, file, 1, &count, QP_E_LIMIT));
+  }
+  free(text);
 }
 
 static void expect_refused(const char *options, const char *to, const char *part) {

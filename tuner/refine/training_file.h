@@ -18,7 +18,8 @@ typedef struct qp_training_piece {
 qp_status qp_training_file_write(const char *file, uint64_t key, const qp_training_piece *piece,
                                  size_t pieces, qp_error *err);
 
-/* The same pieces; false, with all as they were: there is no such file of this key and size. */
+/* The same pieces; false, with all as they were: there is no such file of this key and size, or it
+   is damaged. */
 bool qp_training_file_read(const char *file, uint64_t key, const qp_training_piece *piece,
                            size_t pieces);
 
