@@ -548,7 +548,7 @@ Test(calibrate, gradients_go_on_behind_what_is_whole_in_their_file) {
   const size_t units = (size_t)b.m->layers * b.m->linears;
   qp_sensitivity whole[64], torn[64];
   char path[128];
-  double first[64];
+  static const double first[64];
   snprintf(path, sizeof path, "%s/gradients", folder);
   cr_assert_leq(units, 64);
   const qp_gradient_options o = {.seed = 1, .file = path};
@@ -560,16 +560,15 @@ Test(calibrate, gradients_go_on_behind_what_is_whole_in_their_file) {
     cr_expect_eq(torn[i].alpha, whole[i].alpha);
     cr_expect_eq(torn[i].error, whole[i].error);
   }
-  FILE *f = fopen(path, "r+"); /* it is read, not made again */
-  cr_assert_eq(fread(first, sizeof *first, units, f), units);
-  for (size_t i = 0; i < units; i++) first[i] *= 2;
-  rewind(f);
-  fwrite(first, sizeof *first, units, f);
-  fclose(f);
-  cr_assert_eq(qp_gradient_sensitivities(b.f, &b.s, &o, torn, &err), QP_OK, "%s", err.text);
-  cr_expect_gt(torn[0].alpha, whole[0].alpha);
   const _Atomic bool stopped = true;
   const qp_gradient_options ending = {.seed = 1, .file = path, .stopped = &stopped};
+  cr_expect_eq(qp_gradient_sensitivities(b.f, &b.s, &ending, torn, &err), QP_OK); /* it is read */
+  cr_expect_eq(torn[0].alpha, whole[0].alpha);
+  FILE *f = fopen(path, "r+"); /* zeros, as a disk leaves them that lost its power, count nothing */
+  fwrite(first, sizeof *first, units, f);
+  fclose(f);
+  cr_expect_eq(qp_gradient_sensitivities(b.f, &b.s, &o, torn, &err), QP_OK, "%s", err.text);
+  cr_expect_eq(torn[0].alpha, whole[0].alpha);
   cr_assert_eq(truncate(path, 0), 0);
   cr_expect_eq(qp_gradient_sensitivities(b.f, &b.s, &ending, torn, &err), QP_E_LIMIT);
   close_bench(&b);

@@ -13,6 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "gen/base/blas.h"
 #include "gen/base/random.h"
 #include "gen/model/backward.h"
@@ -228,7 +231,7 @@ static qp_status measure(run *r) {
   return status;
 }
 
-/* ---- The file: of each sequence [units] doubles ---- */
+/* ---- The file: of each run [sequences][units] doubles and their checksum ---- */
 
 static qp_status fail_file(const run *r, const char *what) {
   return qp_fail(r->err, QP_E_IO, "%s: cannot %s: %s", r->o->file, what, strerror(errno));
@@ -247,16 +250,25 @@ static size_t choose(run *r, const qp_sequences *s, size_t first) {
   return n;
 }
 
-/* Whole runs that the file holds are read; a torn one is cut off, so that it is made again as it
-   would have been. */
+/* Zeros where the disk was to have numbers are no sum of other runs either. */
+static uint64_t checksum_of(const double *loss, size_t bytes, size_t first) {
+  return XXH3_64bits_withSeed(loss, bytes, first + 1);
+}
+
+/* Whole runs that the file holds are read; one that is torn or damaged is cut off with all behind
+   it, so that it is made again as it would have been. */
 static qp_status read_done(run *r, const qp_sequences *s, FILE *file, double *loss, size_t *done) {
   const size_t bytes = r->units * sizeof *loss;
+  uint64_t checksum;
+  long at = 0;
   for (*done = 0; *done < s->count;) {
+    double *to = loss + *done * r->units;
     const size_t n = choose(r, s, *done);
-    if (fread(loss + *done * r->units, bytes, n, file) != n) break;
+    if (fread(to, bytes, n, file) != n || fread(&checksum, sizeof checksum, 1, file) != 1) break;
+    if (checksum != checksum_of(to, n * bytes, *done)) break;
     *done += n;
+    at = ftell(file);
   }
-  const long at = (long)(*done * bytes);
   if (fseek(file, at, SEEK_SET) || ftruncate(fileno(file), at)) return fail_file(r, "cut");
   return QP_OK;
 }
@@ -271,7 +283,10 @@ static qp_status measure_all(run *r, const qp_sequences *s, FILE *file, double *
     const size_t n = choose(r, s, done);
     r->loss = loss + done * r->units;
     status = measure(r);
-    if (!status && (fwrite(r->loss, r->units * sizeof *loss, n, file) != n || fflush(file)))
+    const size_t bytes = r->units * sizeof *loss;
+    const uint64_t checksum = status ? 0 : checksum_of(r->loss, n * bytes, done);
+    if (!status && (fwrite(r->loss, bytes, n, file) != n ||
+                    fwrite(&checksum, sizeof checksum, 1, file) != 1 || fflush(file)))
       status = fail_file(r, "write");
     done += n;
     if (r->o->done) atomic_fetch_add(r->o->done, n);
