@@ -23,12 +23,12 @@ static const qp_model *tiny(qp_models **models) {
   return m;
 }
 
-/* The Hessian of q_proj: 'first' in one half of the diagonal, 'second' in the other, 'other'
-** elsewhere. */
-static double share(float first, float second, float other, size_t *found) {
+/* The profile of q_proj, whose Hessian is 'first' in one half of the diagonal, 'second' in the
+** other, 'other' elsewhere. */
+static qp_feedback_profile profile(float first, float second, float other, size_t *found) {
   const uint64_t shape[] = {HIDDEN, HIDDEN};
   float h[HIDDEN * HIDDEN];
-  double all[16];
+  qp_feedback_profile all[16];
   qp_tensor_writer *w;
   qp_models *models;
   const qp_model *m = tiny(&models);
@@ -42,13 +42,17 @@ static double share(float first, float second, float other, size_t *found) {
   qp_tensor_writer_write(w, 0, 0, h, sizeof h, &err);
   cr_assert_eq(qp_tensor_writer_finish(w, &err), QP_OK, "%s", err.text);
   qp_tensor_writer_free(w);
-  const qp_status status = qp_feedback_shares(file, m, all, found, &err);
+  const qp_status status = qp_feedback_profiles(file, m, all, found, &err);
   const unsigned linears = m->layers * m->linears + 1;
   qp_models_close(models);
   if (status == QP_E_MISSING) cr_skip_test("no BLAS");
   cr_assert_eq(status, QP_OK, "%s", err.text);
-  for (unsigned i = 1; i < linears; i++) cr_expect_eq(all[i], 1);
+  for (unsigned i = 1; i < linears; i++) cr_expect_eq(all[i].share, 1);
   return all[0];
+}
+
+static double share(float first, float second, float other, size_t *found) {
+  return profile(first, second, other, found).share;
 }
 
 Test(feedback_share, is_the_geometric_by_the_arithmetic_mean_of_what_the_inputs_hold) {
@@ -65,4 +69,20 @@ Test(feedback_share, is_the_geometric_by_the_arithmetic_mean_of_what_the_inputs_
 Test(feedback_share, says_nothing_of_inputs_that_never_came) {
   size_t found = 0;
   cr_expect_eq(share(0, 0, 0, &found), 1);
+}
+
+Test(feedback_share, lies_in_the_last_columns) {
+  size_t found = 0;
+  const qp_feedback_profile white = profile(3, 3, 0, &found), p = profile(1, 9, 0, &found);
+  cr_expect_float_eq(white.excess, 1, 1e-6);
+  cr_expect_float_eq(qp_feedback_before(&white, 0.3), 0.3, 1e-6);
+  cr_expect_eq(p.before[0], 0);
+  cr_expect_float_eq(p.before[QP_FEEDBACK_STEPS], 1, 1e-9);
+  for (unsigned i = 0; i < QP_FEEDBACK_STEPS; i++) cr_expect_geq(p.before[i + 1], p.before[i]);
+  /* d_0 = 1 / (H^-1)_00 is the harmonic mean of 1.05 and 9.05 at least, d_31 = H_31,31 is 5.05;
+     the sum of all lies between what the means say */
+  cr_expect_float_eq(p.before[2] * 32 * p.share * 5.05 * p.excess, 2 / (1 / 1.05 + 1 / 9.05), 1e-4);
+  cr_expect_float_eq((1 - p.before[62]) * 32 * p.share * 5.05 * p.excess, 5.05, 1e-4);
+  cr_expect_lt(qp_feedback_before(&p, 0.5), 0.45);
+  cr_expect(p.excess > 1.05 && p.excess < 1 / p.share, "%g", p.excess);
 }

@@ -479,41 +479,57 @@ static qp_status check_there(const char *path, qp_error *err) {
   return status;
 }
 
+static double before(const void *profile, double fraction) {
+  return qp_feedback_before(profile, fraction);
+}
+
 /*
-** Where quantize will have Hessians and sensitivities are of white noise, each linear's counts with
-** the share of its loss that error feedback leaves.
+** Where quantize will have Hessians, each linear's sensitivity counts with what error feedback
+** leaves of its loss, if it is of white noise, and with what columns of equal distortion lose above
+** the least; parts of splits count as their columns do.
 */
-static qp_status count_feedback(qp_plan_context *c, bool measured) {
-  const char *path = hessians_of(c);
+static qp_status apply_profiles(qp_plan_context *c, const char *path, bool measured) {
   const unsigned n = qp_plan_linears(&c->planned);
+  double least = 1, most = 0;
   size_t found = 0;
-  if (measured) {
-    snprintf(c->fed, sizeof c->fed, "losses are those with error feedback, as measured%s",
-             *path ? "" : ":  quantize needs Hessians (--hessian) to keep them so small");
-    return c->o->hessian ? check_there(c->o->hessian, c->err) : QP_OK;
-  }
-  if (!*path) return QP_OK;
-  if (c->o->tp > 1) { /* Hessians are of whole inputs */
-    snprintf(c->fed, sizeof c->fed,
-             "losses are those without error feedback, as --tp divides linears");
-    return QP_OK;
-  }
-  double *share = malloc(sizeof *share * n), least = 1, most = 0;
-  if (!share) return qp_fail(c->err, QP_E_NOMEM, "no memory for %u linears", n);
-  qp_status status = qp_feedback_shares(path, &c->planned, share, &found, c->err);
+  qp_feedback_profile *p = malloc(sizeof *p * n);
+  if (!p) return qp_fail(c->err, QP_E_NOMEM, "no memory for %u linears", n);
+  const qp_status status = qp_feedback_profiles(path, &c->planned, p, &found, c->err);
   for (unsigned i = 0; i < n && !status; i++) {
-    c->in.alpha[i] *= share[i];
-    least = share[i] < least ? share[i] : least;
-    most = share[i] > most && share[i] < 1 ? share[i] : most;
+    c->in.alpha[i] *= (measured ? 1 : p[i].share) * p[i].excess;
+    qp_plan_input_fed(&c->in, i, before, &p[i]);
+    least = p[i].share < least ? p[i].share : least;
+    most = p[i].share > most && p[i].share < 1 ? p[i].share : most;
   }
-  free(share);
-  if (!status && found)
+  free(p);
+  if (!status && found && !measured)
     snprintf(c->fed, sizeof c->fed,
              "%zu linears have Hessians: their losses count with the share that error feedback "
              "leaves, %.3f to %.3f",
              found, least, most);
-  if (status != QP_E_MISSING || c->o->hessian) return status;
-  snprintf(c->fed, sizeof c->fed, "losses are those without error feedback: no BLAS was found");
+  return status;
+}
+
+static qp_status count_feedback(qp_plan_context *c, bool measured) {
+  const char *path = hessians_of(c);
+  if (measured)
+    snprintf(c->fed, sizeof c->fed, "losses are those with error feedback, as measured%s",
+             *path ? "" : ":  quantize needs Hessians (--hessian) to keep them so small");
+  if (c->o->hessian) {
+    const qp_status status = check_there(c->o->hessian, c->err);
+    if (status) return status;
+  }
+  if (!*path) return QP_OK;
+  if (c->o->tp > 1) { /* Hessians are of whole inputs */
+    if (!measured)
+      snprintf(c->fed, sizeof c->fed,
+               "losses are those without error feedback, as --tp divides linears");
+    return QP_OK;
+  }
+  const qp_status status = apply_profiles(c, path, measured);
+  if (status != QP_E_MISSING || (c->o->hessian && !measured)) return status;
+  if (!measured)
+    snprintf(c->fed, sizeof c->fed, "losses are those without error feedback: no BLAS was found");
   return QP_OK;
 }
 

@@ -104,22 +104,35 @@ static const qp_model_linear *linear_of(const qp_model *m, unsigned i) {
   return &m->linear[linear];
 }
 
+static double as_columns(const void *arg, double fraction) { return (void)arg, fraction; }
+
 /*
-** Parts of a split begin at multiples of 64 columns, so that narrow linears have other shares of
-** them than the definition says: what a linear's distortion is of the split's, with 4^-rate for
-** that of each part.
+** What a linear's distortion is of that of the split, with 4^-rate for that of each part: parts
+** begin at multiples of 64 columns, so that narrow linears have other shares of them than the
+** definition says, and with feedback columns count differently ('before').
 */
-static double split_share(const qp_quantizer *q, unsigned columns) {
+static double split_share(const qp_quantizer *q, unsigned columns,
+                          double (*before)(const void *arg, double fraction), const void *arg) {
   double real = 0, defined = 0;
   if (!q || q->kind != QP_SPLIT) return 1;
   for (unsigned i = 0; i < q->parts; i++) {
     const unsigned from = qp_layout_part_column(q, columns, i);
     const unsigned to = qp_layout_part_column(q, columns, i + 1);
     const double lost = exp2(-2 * q->part[i].quantizer->rate);
-    real += lost * (to - from) / columns;
+    real += lost * (before(arg, (double)to / columns) - before(arg, (double)from / columns));
     defined += lost * q->part[i].fraction;
   }
   return real / defined;
+}
+
+void qp_plan_input_fed(qp_plan_input *in, unsigned i,
+                       double (*before)(const void *arg, double fraction), const void *arg) {
+  for (unsigned q = 0; q < in->menu->count; q++) {
+    const qp_menu_entry *e = &in->menu->entry[q];
+    double *d = &in->distortion[(size_t)i * in->menu->count + q];
+    if (!isnan(*d))
+      *d = e->distortion * split_share(e->quantizer, linear_of(in->model, i)->columns, before, arg);
+  }
 }
 
 static void default_alpha(qp_plan_input *in) {
@@ -158,11 +171,7 @@ qp_status qp_plan_input_init(qp_plan_input *in, const qp_model *model, const qp_
     return qp_fail(err, QP_E_NOMEM, "no memory for the plan's input");
   }
   default_alpha(in);
-  for (unsigned i = 0; i < n; i++)
-    for (unsigned q = 0; q < menu->count; q++)
-      in->distortion[(size_t)i * menu->count + q] =
-          menu->entry[q].distortion *
-          split_share(menu->entry[q].quantizer, linear_of(model, i)->columns);
+  for (unsigned i = 0; i < n; i++) qp_plan_input_fed(in, i, as_columns, NULL);
   for (unsigned l = 0; l <= model->linears; l++)
     for (unsigned q = 0; q < menu->count; q++)
       in->bytes[(size_t)l * menu->count + q] =

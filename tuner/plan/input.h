@@ -71,6 +71,13 @@ qp_status qp_plan_input_init(qp_plan_input *in, const qp_model *model, const qp_
                              qp_error *err);
 void qp_plan_input_free(qp_plan_input *in);
 
+/*
+** Linear i is coded with error feedback: 'before' says what share of its loss lies in the first
+** 'fraction' of its columns if all have one distortion, and distortions of splits are weighted so.
+*/
+void qp_plan_input_fed(qp_plan_input *in, unsigned i,
+                       double (*before)(const void *arg, double fraction), const void *arg);
+
 /* Number of linears, the lm_head included: its index is the last. */
 unsigned qp_plan_linears(const qp_model *m);
 
