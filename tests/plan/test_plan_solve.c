@@ -23,6 +23,7 @@ typedef struct instance {
   int ps[1 << LINEARS][MAX_Q][2]; /* by mask, quantizer, path; -1: not measured */
   int bytes[LINEARS][MAX_Q];
   int alpha[MAX_BLOCKS][LINEARS], distortion[MAX_Q]; /* in 64ths */
+  bool turned[MAX_Q]; /* x is rotated in blocks of 32 before it, else whole */
   int64_t ps_limit, bytes_limit;                     /* -1: none */
 } instance;
 
@@ -41,6 +42,7 @@ static instance draw(unsigned number, unsigned blocks, unsigned quantizers) {
   n.fp16 = pick(0, 2) == 0;
   n.fusion = number % 4 != 0;
   n.mixed = number % 4 >= 2;
+  for (unsigned q = 0; q < quantizers; q++) n.turned[q] = number % 3 == 1 && (q + number) % 2;
   for (unsigned q = 0; q < quantizers; q++) {
     n.distortion[q] = (int)(200 / (1 << (2 * q))) + pick(0, 9);
     for (unsigned l = 0; l < LINEARS; l++) n.bytes[l][q] = (int)(20 + 30 * q) + pick(0, 12);
@@ -64,12 +66,20 @@ static instance draw(unsigned number, unsigned blocks, unsigned quantizers) {
 /* ---- Every launch of the instance, said once more ---- */
 
 typedef struct launch {
-  unsigned mask;
+  unsigned mask, turns; /* bit 0, 1: x may be rotated whole, in blocks */
   int loss[MAX_BLOCKS], ps, bytes;
 } launch;
 
+/* The ways in which x may be rotated before all of a launch: 0, there is none. */
+static unsigned turns_of(const instance *n, unsigned mask, const unsigned *q) {
+  unsigned turns = 3;
+  for (unsigned k = 0; k < (unsigned)__builtin_popcount(mask); k++)
+    if (!(n->fp16 && q[k] == 0)) turns &= n->turned[q[k]] ? 2 : 1;
+  return mask == 8 ? 3 : turns; /* d is alone with its input */
+}
+
 static void put(const instance *n, unsigned mask, const unsigned *q, int ps, launch *to) {
-  *to = (launch){.mask = mask, .ps = ps};
+  *to = (launch){.mask = mask, .turns = turns_of(n, mask, q), .ps = ps};
   for (unsigned l = 0, k = 0; l < LINEARS; l++) {
     if (!(mask >> l & 1)) continue;
     to->bytes += n->bytes[l][q[k]];
@@ -112,7 +122,7 @@ static unsigned launches_of(const instance *n, launch *list) {
         for (unsigned k = 0; k < members; k++, rest /= n->quantizers) q[k] = rest % n->quantizers;
         int ps = launch_ps(n, mask, q, path);
         cr_assert_lt(count, MAX_LAUNCHES);
-        if (ps >= 0) put(n, mask, q, ps, &list[count++]);
+        if (ps >= 0 && turns_of(n, mask, q)) put(n, mask, q, ps, &list[count++]);
       }
   }
   return count;
@@ -154,6 +164,7 @@ static void fill_menu(const instance *n, qp_menu *menu, char (*shown)[8]) {
   for (unsigned q = 0; q < n->quantizers; q++) {
     bool fp16 = n->fp16 && q == 0;
     quantizer[q] = (qp_quantizer){.kind = QP_SCALAR, .window = 2, .dim = 1, .step = 2};
+    quantizer[q].rotation = n->turned[q] ? 32 : q % 2 ? 64 : 0; /* of 64 columns: the same */
     snprintf(quantizer[q].name, sizeof quantizer[q].name, "%s", names[q]);
     snprintf(shown[q], 8, "%s", fp16 ? "fp16" : names[q]);
     cr_assert_eq(qp_menu_add(menu, fp16 ? NULL : &quantizer[q], NULL, &err), QP_OK);
@@ -251,9 +262,9 @@ typedef struct whole {
   int loss, ps, bytes;
 } whole;
 
-/* All ways to launch the linears of 'left' in block b, added to 'sum'. */
-static void enumerate(const launch *list, unsigned count, unsigned b, unsigned left, whole sum,
-                      whole *out, size_t *n, size_t room) {
+/* All ways to launch the linears of 'left' in block b behind rotations 'turns', added to 'sum'. */
+static void enumerate(const launch *list, unsigned count, unsigned b, unsigned left,
+                      unsigned turns, whole sum, whole *out, size_t *n, size_t room) {
   if (!left) {
     cr_assert_lt(*n, room);
     out[(*n)++] = sum;
@@ -262,8 +273,8 @@ static void enumerate(const launch *list, unsigned count, unsigned b, unsigned l
   unsigned low = left & (~left + 1);
   for (unsigned i = 0; i < count; i++) {
     const launch *l = &list[i];
-    if (!(l->mask & low) || (l->mask & ~left)) continue;
-    enumerate(list, count, b, left & ~l->mask,
+    if (!(l->mask & low) || (l->mask & ~left) || !(l->turns & turns)) continue;
+    enumerate(list, count, b, left & ~l->mask, l->mask == 8 ? turns : turns & l->turns,
               (whole){sum.loss + l->loss[b], sum.ps + l->ps, sum.bytes + l->bytes}, out, n, room);
   }
 }
@@ -284,7 +295,7 @@ Test(plan_solve, plans_are_those_of_plain_enumeration) {
     size_t size[2] = {0, 0};
     int best = INT32_MAX;
     for (unsigned b = 0; b < 2; b++)
-      enumerate(list, count, b, 15, (whole){0, 0, 0}, block[b], &size[b], ROOM);
+      enumerate(list, count, b, 15, 3, (whole){0, 0, 0}, block[b], &size[b], ROOM);
     for (size_t x = 0; x < size[0]; x++)
       for (size_t y = 0; y < size[1]; y++) {
         whole w = {block[0][x].loss + block[1][y].loss, block[0][x].ps + block[1][y].ps,
@@ -336,6 +347,17 @@ static void write_terms(FILE *f, const instance *n, const launch *list, unsigned
     }
 }
 
+/* The launches with linear l of block b that want one rotation alone; t_b: x is rotated in blocks. */
+static void write_turns(FILE *f, const launch *list, unsigned count, unsigned b, unsigned l) {
+  for (unsigned turns = 1; turns <= 2; turns++) {
+    fprintf(f, " t%u_%u_%u: 0 x%u_0", turns, b, l, b);
+    for (unsigned i = 0; i < count; i++)
+      if (list[i].turns == turns && list[i].mask >> l & 1)
+        fprintf(f, " + x%u_%u%s", b, i, i % 12 == 11 ? "\n" : "");
+    fprintf(f, turns == 1 ? " + t%u <= 1\n" : " - t%u <= 0\n", b);
+  }
+}
+
 /* minimise the loss (or, 'fastest', ps without a limit on it) in the LP format. */
 static void write_program(const char *file, const instance *n, const launch *list, unsigned count,
                           bool fastest) {
@@ -350,6 +372,7 @@ static void write_program(const char *file, const instance *n, const launch *lis
       for (unsigned i = 0; i < count; i++)
         if (list[i].mask >> l & 1) fprintf(f, " + x%u_%u%s", b, i, i % 12 == 11 ? "\n" : "");
       fprintf(f, " = 1\n");
+      if (l < 3) write_turns(f, list, count, b, l);
     }
   if (n->ps_limit >= 0 && !fastest) {
     fprintf(f, " ps:");
@@ -364,6 +387,7 @@ static void write_program(const char *file, const instance *n, const launch *lis
   fprintf(f, "Binary\n");
   for (unsigned b = 0; b < n->blocks; b++)
     for (unsigned i = 0; i < count; i++) fprintf(f, " x%u_%u\n", b, i);
+  for (unsigned b = 0; b < n->blocks; b++) fprintf(f, " t%u\n", b);
   fprintf(f, "End\n");
   fclose(f);
 }

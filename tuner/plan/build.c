@@ -30,7 +30,7 @@ void qp_plan_problem_free(qp_plan_problem *p) {
 
 /* ---- One item ---- */
 
-enum { MAX_LISTS = 256, MAX_MODES = 4096 };
+enum { MAX_LISTS = 1 << 11, MAX_MODES = 1 << 14, MAX_TURNS = 16 };
 
 typedef struct builder {
   qp_plan_problem *p;
@@ -40,6 +40,7 @@ typedef struct builder {
   bool head, by_ps, by_bytes;
   const qp_group_costs *costs;
   double *loss; /* [linears][menu]: sum over the blocks of the class; NAN: not for this linear */
+  unsigned turns, turn[MAX_TURNS]; /* ways in which quantizers of the menu have x rotated */
   qp_knap_list list[MAX_LISTS];
   qp_knap_mode mode[MAX_MODES];
   qp_mode_info info[MAX_MODES];
@@ -63,6 +64,39 @@ static double loss_of(const builder *b, unsigned l, unsigned q) {
 
 static bool fits(const builder *b, unsigned l, unsigned q) {
   return !isnan(loss_of(b, l, q)) && bytes_of(b, l, q) != UINT64_MAX;
+}
+
+/* Columns of a diagonal block of the rotation before a quantizer; 1: none, 0: fp16, which takes x
+   however linears beside it have it. */
+static unsigned turn_of(const builder *b, unsigned q) {
+  const qp_quantizer *quantizer = b->in->menu->entry[q].quantizer;
+  const unsigned columns = b->in->model->linear[model_linear(b, 0)].columns;
+  if (!quantizer) return 0;
+  return quantizer->rotation ? quantizer->rotation : columns;
+}
+
+/* Can linears with this quantizer be beside those that have x turned in the way of a class? */
+static bool is_of_class(const builder *b, unsigned q, unsigned class) {
+  const unsigned turn = turn_of(b, q);
+  return !turn || b->turn[class] == turn;
+}
+
+/* Linears of one input read it rotated in one way: a class of launches for each way. */
+static qp_status find_turns(builder *b) {
+  b->turns = 0;
+  for (unsigned q = 0; q < b->in->menu->count; q++) {
+    unsigned turn = turn_of(b, q), i = 0;
+    bool held = false;
+    for (unsigned l = 0; l < b->linears; l++) held = held || fits(b, l, q);
+    while (i < b->turns && b->turn[i] != turn) i++;
+    if (!turn || !held || i < b->turns) continue;
+    if (b->turns == MAX_TURNS)
+      return qp_fail(b->err, QP_E_LIMIT, "quantizers of the menu rotate x in more than %d ways",
+                     MAX_TURNS);
+    b->turn[b->turns++] = turn;
+  }
+  if (!b->turns) b->turn[b->turns++] = 1; /* fp16 alone */
+  return QP_OK;
 }
 
 static void sum_losses(builder *b) {
@@ -115,23 +149,25 @@ static int end_list(builder *b, qp_status *status) {
   return (int)b->lists++;
 }
 
-static qp_knap_mode *add_mode(builder *b, unsigned mask, qp_mode_info info, qp_status *status) {
+static qp_knap_mode *add_mode(builder *b, unsigned mask, unsigned class, qp_mode_info info,
+                              qp_status *status) {
   if (b->modes == MAX_MODES) {
     *status = qp_fail(b->err, QP_E_LIMIT, "no room for the plan's launches");
     return NULL;
   }
-  b->mode[b->modes] = (qp_knap_mode){.mask = mask};
+  b->mode[b->modes] = (qp_knap_mode){.mask = mask, .class = class};
   b->info[b->modes] = info;
   return &b->mode[b->modes++];
 }
 
 /* Options of all of a mask with one quantizer: alone, or fused where that was measured. */
-static qp_status add_same(builder *b, unsigned mask) {
+static qp_status add_same(builder *b, unsigned mask, unsigned class) {
   const qp_plan_input *in = b->in;
   unsigned linears = (unsigned)__builtin_popcount(mask);
   for (unsigned i = 0; i < in->menu->count * (in->table ? QP_PATHS : 1); i++) {
     unsigned q = in->table ? i / QP_PATHS : i, path = in->table ? i % QP_PATHS : QP_PATH_ANY;
     int64_t ps = 0;
+    if (!is_of_class(b, q, class)) continue;
     if (in->table) ps = qp_costs_same(&b->p->costs, in, b->group, mask, q, path)->ps;
     qp_knap_option o = {.ps = ps * b->blocks, .tag = q * QP_KNAP_TAGS + path};
     bool ok = ps >= 0;
@@ -149,15 +185,17 @@ static qp_status add_same(builder *b, unsigned mask) {
   int list = end_list(b, &status);
   if (list < 0) return status;
   qp_mode_info info = {linears == 1 ? QP_MODE_ALONE : QP_MODE_SAME, 0};
-  qp_knap_mode *m = add_mode(b, mask, info, &status);
+  qp_knap_mode *m = add_mode(b, mask, class, info, &status);
   if (m) m->parts = 1, m->list[0] = (unsigned)list;
   return status;
 }
 
 /* Launches of several quantizers that were measured: a mode for each, with one option a linear. */
-static qp_status add_measured(builder *b, const qp_mixed_cost *mixed) {
+static qp_status add_measured(builder *b, const qp_mixed_cost *mixed, unsigned class) {
   qp_status status = QP_OK;
   unsigned list[QP_GROUP_LINEARS_MAX], parts = 0;
+  for (int k = 0; k < __builtin_popcount(mixed->mask); k++)
+    if (!is_of_class(b, mixed->tag[k] / QP_KNAP_TAGS, class)) return QP_OK;
   for (unsigned l = 0; l < b->linears; l++) {
     if (!(mixed->mask >> l & 1)) continue;
     unsigned q = mixed->tag[parts] / QP_KNAP_TAGS;
@@ -170,7 +208,7 @@ static qp_status add_measured(builder *b, const qp_mixed_cost *mixed) {
     if (made < 0) return status;
     list[parts++] = (unsigned)made;
   }
-  qp_knap_mode *m = add_mode(b, mixed->mask, (qp_mode_info){QP_MODE_MIXED, 0}, &status);
+  qp_knap_mode *m = add_mode(b, mixed->mask, class, (qp_mode_info){QP_MODE_MIXED, 0}, &status);
   if (!m) return status;
   m->parts = parts;
   memcpy(m->list, list, parts * sizeof *list);
@@ -178,12 +216,13 @@ static qp_status add_measured(builder *b, const qp_mixed_cost *mixed) {
 }
 
 /* The parts of modelled launches: linear l with each quantizer on a path; list[l], -1: none. */
-static qp_status part_lists(builder *b, unsigned path, int *list) {
+static qp_status part_lists(builder *b, unsigned path, unsigned class, int *list) {
   const qp_plan_input *in = b->in;
   for (unsigned l = 0; l < b->linears; l++) {
     for (unsigned q = 0; q < in->menu->count; q++) {
       int64_t ps = qp_costs_same(&b->p->costs, in, b->group, 1u << l, q, path)->ps;
       if (ps < 0 || !in->menu->entry[q].quantizer || !fits(b, l, q)) continue;
+      if (!is_of_class(b, q, class)) continue;
       b->option[b->options++] = (qp_knap_option){.loss = loss_of(b, l, q),
                                                  .ps = ps * b->blocks,
                                                  .bytes = (int64_t)(bytes_of(b, l, q) * b->blocks),
@@ -229,13 +268,13 @@ static qp_status exclude_measured(builder *b, unsigned mask, unsigned path, qp_k
   return QP_OK;
 }
 
-static qp_status add_modelled(builder *b, unsigned path) {
+static qp_status add_modelled(builder *b, unsigned path, unsigned class) {
   int list[QP_GROUP_LINEARS_MAX] = {0};
-  qp_status status = part_lists(b, path, list);
+  qp_status status = part_lists(b, path, class, list);
   for (unsigned mask = 3; mask < 1u << b->linears && !status; mask++) {
     unsigned parts = 0;
     if (!(mask & (mask - 1))) continue;
-    qp_knap_mode *m = add_mode(b, mask, (qp_mode_info){QP_MODE_MODELLED, path}, &status);
+    qp_knap_mode *m = add_mode(b, mask, class, (qp_mode_info){QP_MODE_MODELLED, path}, &status);
     if (!m) break;
     for (unsigned l = 0; l < b->linears; l++) {
       if (!(mask >> l & 1)) continue;
@@ -251,6 +290,17 @@ static qp_status add_modelled(builder *b, unsigned path) {
     status = exclude_measured(b, mask, path, m);
   }
   return status;
+}
+
+/* Is there a class in which each linear is in some launch? */
+static bool has_whole_class(const builder *b) {
+  for (unsigned class = 0; class < b->turns; class++) {
+    unsigned met = 0;
+    for (unsigned i = 0; i < b->modes; i++)
+      if (b->mode[i].class == class) met |= b->mode[i].mask;
+    if (met == (1u << b->linears) - 1) return true;
+  }
+  return false;
 }
 
 /* The first linear that no mode serves. */
@@ -272,7 +322,11 @@ static qp_status check_covered(const builder *b) {
                    linear->rows, linear->columns, b->in->model->name,
                    b->in->table ? "" : " that can hold this shape");
   }
-  return QP_OK;
+  if (has_whole_class(b)) return QP_OK;
+  return qp_fail(b->err, QP_E_ARG,
+                 "group %s of %s: its linears read one x, and no quantizers that rotate it alike "
+                 "can hold all of them",
+                 b->in->model->group[b->group].name, b->in->model->name);
 }
 
 /* Can every quantizer that a launch may give a linear also be had for it alone? */
@@ -301,42 +355,60 @@ static bool is_free_alone(const builder *b) {
   return true;
 }
 
-/* Without a limit on latency: each linear by itself, options that bytes and loss leave. */
+/* The mode of a linear by itself in a class; -1: it has none. */
+static int mode_alone(const builder *b, unsigned l, unsigned class) {
+  for (unsigned m = 0; m < b->modes; m++)
+    if (b->mode[m].mask == 1u << l && b->mode[m].class == class) return (int)m;
+  return -1;
+}
+
+/* Without a limit on latency: each linear by itself, options that bytes and loss leave.  A class
+   in which a linear has none cannot serve the item. */
 static qp_status make_thin(builder *b, qp_knap_item *item) {
-  unsigned first = b->lists;
+  unsigned n = 0;
   qp_status status = QP_OK;
-  qp_knap_mode *mode = keep(b->p, calloc(b->linears, sizeof *mode));
-  qp_knap_list *list = keep(b->p, calloc(b->linears, sizeof *list));
+  qp_knap_mode *mode = keep(b->p, calloc((size_t)b->linears * b->turns, sizeof *mode));
+  qp_knap_list *list = keep(b->p, calloc((size_t)b->linears * b->turns, sizeof *list));
   if (!mode || !list) return qp_fail(b->err, QP_E_NOMEM, "no memory for the plan's choices");
-  for (unsigned l = 0; l < b->linears; l++) {
-    unsigned m = 0;
-    while (m < b->modes && b->mode[m].mask != 1u << l) m++;
-    if (m == b->modes) return QP_OK; /* the whole item stays */
+  for (unsigned i = 0; i < b->linears * b->turns; i++) {
+    const unsigned l = i % b->linears, class = i / b->linears;
+    const int m = mode_alone(b, l, class);
+    if (m < 0) continue;
     const qp_knap_list *from = &b->list[b->mode[m].list[0]];
     memcpy(b->option, from->option, from->count * sizeof *b->option);
     b->options = from->count;
     prune(b);
-    if (end_list(b, &status) < 0) return status;
-    list[l] = b->list[first + l];
-    mode[l] = (qp_knap_mode){.mask = 1u << l, .parts = 1, .list = {l}};
+    const int made = end_list(b, &status);
+    if (made < 0) return status;
+    list[n] = b->list[made];
+    mode[n] = (qp_knap_mode){.mask = 1u << l, .class = class, .parts = 1, .list = {n}};
+    n++;
   }
-  *item = (qp_knap_item){b->linears, b->linears, b->linears, list, mode};
-  return QP_OK;
+  const qp_knap_item thin = {b->linears, n, n, list, mode, b->turns};
+  if (isfinite(qp_knap_cheapest(&thin, 1, 0, 0, NULL, NULL))) *item = thin;
+  return QP_OK; /* else the whole item stays */
+}
+
+/* Every launch of a class. */
+static qp_status add_class(builder *b, unsigned class) {
+  qp_status status = QP_OK;
+  const qp_plan_input *in = b->in;
+  for (unsigned mask = 1; mask < 1u << b->linears && !status; mask++)
+    if (!(mask & (mask - 1)) || (in->fusion && in->table)) status = add_same(b, mask, class);
+  const bool mixed = in->fusion && in->mixed_fusion && in->table && b->linears > 1;
+  for (unsigned i = 0; i < b->costs->mixeds && mixed && !status; i++)
+    status = add_measured(b, &b->costs->mixed[i], class);
+  const unsigned paths = mixed && b->p->costs.overhead_ps > 0 ? b->p->costs.paths : 0;
+  for (unsigned path = 0; path < paths && !status; path++) status = add_modelled(b, path, class);
+  return status;
 }
 
 static qp_status make_item(builder *b, qp_knap_item *item, qp_knap_item *full, qp_item_info *info) {
-  qp_status status = QP_OK;
-  const qp_plan_input *in = b->in;
   b->lists = b->modes = b->options = 0;
   b->costs = &b->p->costs.group[b->group];
   sum_losses(b);
-  for (unsigned mask = 1; mask < 1u << b->linears && !status; mask++)
-    if (!(mask & (mask - 1)) || (in->fusion && in->table)) status = add_same(b, mask);
-  bool mixed = in->fusion && in->mixed_fusion && in->table && b->linears > 1;
-  for (unsigned i = 0; i < b->costs->mixeds && mixed && !status; i++)
-    status = add_measured(b, &b->costs->mixed[i]);
-  const unsigned paths = mixed && b->p->costs.overhead_ps > 0 ? b->p->costs.paths : 0;
-  for (unsigned path = 0; path < paths && !status; path++) status = add_modelled(b, path);
+  qp_status status = find_turns(b);
+  for (unsigned class = 0; class < b->turns && !status; class++) status = add_class(b, class);
   if (!status) status = check_covered(b);
   if (status) return status;
   qp_knap_list *list = keep(b->p, calloc(b->lists + 1, sizeof *list));
@@ -347,7 +419,7 @@ static qp_status make_item(builder *b, qp_knap_item *item, qp_knap_item *full, q
   memcpy(list, b->list, b->lists * sizeof *list);
   memcpy(mode, b->mode, b->modes * sizeof *mode);
   memcpy(mode_info, b->info, b->modes * sizeof *mode_info);
-  *full = *item = (qp_knap_item){b->linears, b->lists, b->modes, list, mode};
+  *full = *item = (qp_knap_item){b->linears, b->lists, b->modes, list, mode, b->turns};
   *info = (qp_item_info){b->class, b->group, b->blocks, mode_info};
   return !b->by_ps && is_free_alone(b) ? make_thin(b, item) : QP_OK;
 }

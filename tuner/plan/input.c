@@ -49,7 +49,7 @@ static bool add_stream(const qp_quantizer *q, unsigned rows, unsigned columns, u
 uint64_t qp_plan_bytes(const qp_quantizer *q, unsigned rows, unsigned columns) {
   if (!q) return 2 * (uint64_t)rows * columns;
   uint64_t sum = 2 * (uint64_t)rows; /* fp16 scales */
-  if (rows % 16 || columns % 32) return UINT64_MAX;
+  if (rows % 16 || columns % 32 || (q->rotation > 1 && columns % q->rotation)) return UINT64_MAX;
   if (q->kind != QP_SPLIT) return add_stream(q, rows, columns, &sum) ? sum : UINT64_MAX;
   for (unsigned i = 0; i < q->parts; i++) {
     unsigned from = qp_layout_part_column(q, columns, i);

@@ -6,7 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MASKS = 1 << QP_KNAP_LINEARS, MAX_LISTS = 256, MAX_OPTIONS = 1 << 16, MAX_MODES = 1 << 12 };
+enum {
+  MASKS = 1 << QP_KNAP_LINEARS,
+  MAX_LISTS = 1 << 11,
+  MAX_OPTIONS = 1 << 16,
+  MAX_MODES = 1 << 14
+};
 
 /* Multipliers and, for one item, the best option of each list at them. */
 typedef struct prices {
@@ -136,17 +141,32 @@ static void combine(partition *t, unsigned full) {
   }
 }
 
-static void fill_partition(const prices *p, partition *t) {
+static unsigned classes_of(const qp_knap_item *item) { return item->classes ? item->classes : 1; }
+
+/* The partitions into modes of a class. */
+static void fill_partition(const prices *p, unsigned class, partition *t) {
   const qp_knap_item *item = p->item;
   unsigned full = (1u << item->linears) - 1;
   uint16_t option[QP_KNAP_LINEARS];
   for (unsigned mask = 0; mask <= full; mask++) t->of_mask[mask] = INFINITY, t->mode[mask] = -1;
   for (unsigned i = 0; i < item->modes; i++) {
     const qp_knap_mode *m = &item->mode[i];
+    if (m->class != class) continue;
     double v = best_of_mode(p, m, option);
     if (v < t->of_mask[m->mask]) t->of_mask[m->mask] = v, t->mode[m->mask] = (int)i;
   }
   combine(t, full);
+}
+
+/* Those of the class with the best one; the first of equals. */
+static void fill_best(const prices *p, partition *t) {
+  const unsigned full = (1u << p->item->linears) - 1, classes = classes_of(p->item);
+  fill_partition(p, 0, t);
+  for (unsigned class = 1; class < classes; class++) {
+    partition other;
+    fill_partition(p, class, &other);
+    if (other.least[full] < t->least[full]) *t = other;
+  }
 }
 
 static void take_partition(const prices *p, const partition *t, qp_knap_choice *choice) {
@@ -194,7 +214,7 @@ double qp_knap_cheapest(const qp_knap_item *item, double weight, double lambda, 
   partition t;
   qp_knap_choice own;
   set_prices(&p, item, weight, lambda, mu);
-  fill_partition(&p, &t);
+  fill_best(&p, &t);
   if (total && !choice) choice = &own;
   if (choice) take_partition(&p, &t, choice);
   if (total) *total = qp_knap_sum(item, choice);
@@ -239,18 +259,29 @@ static int64_t fastest_of_mode(const qp_knap_item *item, const qp_knap_mode *m, 
   return is_excluded(item, m, option) ? -1 : sum;
 }
 
+static void fill_fastest(const qp_knap_item *item, const unsigned *tag, unsigned class,
+                         partition *t) {
+  const unsigned full = (1u << item->linears) - 1;
+  uint16_t option[QP_KNAP_LINEARS];
+  for (unsigned mask = 0; mask <= full; mask++) t->of_mask[mask] = INFINITY, t->mode[mask] = -1;
+  for (unsigned i = 0; i < item->modes; i++) {
+    const qp_knap_mode *m = &item->mode[i];
+    int64_t v = m->class == class ? fastest_of_mode(item, m, tag, option) : -1;
+    if (v >= 0 && (double)v < t->of_mask[m->mask])
+      t->of_mask[m->mask] = (double)v, t->mode[m->mask] = (int)i;
+  }
+  combine(t, full);
+}
+
 bool qp_knap_fastest(const qp_knap_item *item, const unsigned *tag, qp_knap_choice *choice) {
   partition t;
   unsigned full = (1u << item->linears) - 1, parts = 0;
-  uint16_t option[QP_KNAP_LINEARS];
-  for (unsigned mask = 0; mask <= full; mask++) t.of_mask[mask] = INFINITY, t.mode[mask] = -1;
-  for (unsigned i = 0; i < item->modes; i++) {
-    const qp_knap_mode *m = &item->mode[i];
-    int64_t v = fastest_of_mode(item, m, tag, option);
-    if (v >= 0 && (double)v < t.of_mask[m->mask])
-      t.of_mask[m->mask] = (double)v, t.mode[m->mask] = (int)i;
+  fill_fastest(item, tag, 0, &t);
+  for (unsigned class = 1; class < classes_of(item); class++) {
+    partition other;
+    fill_fastest(item, tag, class, &other);
+    if (other.least[full] < t.least[full]) t = other;
   }
-  combine(&t, full);
   if (!isfinite(t.least[full])) return false;
   *choice = (qp_knap_choice){0};
   for (unsigned mask = full; mask; mask &= ~t.first[mask]) {
@@ -266,8 +297,9 @@ bool qp_knap_fastest(const qp_knap_item *item, const unsigned *tag, qp_knap_choi
 
 typedef struct near_search {
   const prices *p;
-  const partition *t;
-  double most_price; /* least + delta */
+  const partition *t; /* of the class in which is searched */
+  unsigned class;
+  double least, most_price; /* least of all classes, and with delta */
   qp_knap_choice at;
   unsigned parts;
   qp_knap_near *near;
@@ -292,7 +324,7 @@ static void keep(near_search *s, double sum) {
     s->near = more;
     s->capacity = capacity;
   }
-  double reduced = sum - s->t->least[(1u << s->p->item->linears) - 1];
+  double reduced = sum - s->least;
   qp_knap_total total = qp_knap_sum(s->p->item, &s->at);
   s->near[s->count++] = (qp_knap_near){.loss = total.loss,
                                        .reduced = reduced > 0 ? reduced : 0,
@@ -330,7 +362,7 @@ static void search_launch(near_search *s, unsigned mask, double sum) {
   }
   for (unsigned i = 0; i < item->modes && !s->status; i++) {
     const qp_knap_mode *m = &item->mode[i];
-    if (!(m->mask & lowest(mask)) || (m->mask & ~mask)) continue;
+    if (m->class != s->class || !(m->mask & lowest(mask)) || (m->mask & ~mask)) continue;
     double start = sum + offset_price(s->p, m), rest = s->t->least[mask & ~m->mask];
     for (unsigned k = 0; k < m->parts; k++) rest += s->p->least[m->list[k]];
     if (!(start + rest <= s->most_price)) continue;
@@ -367,10 +399,14 @@ qp_status qp_knap_within(const qp_knap_item *item, double lambda, double mu, dou
   prices p;
   partition t;
   set_prices(&p, item, 1, lambda, mu);
-  fill_partition(&p, &t);
+  fill_best(&p, &t);
   unsigned full = (1u << item->linears) - 1;
-  near_search s = {.p = &p, .t = &t, .most_price = t.least[full] + delta, .most = most};
-  search_launch(&s, full, 0);
+  near_search s = {.p = &p, .t = &t, .least = t.least[full], .most = most};
+  s.most_price = s.least + delta;
+  for (; s.class < classes_of(item) && !s.status; s.class++) {
+    fill_partition(&p, s.class, &t);
+    search_launch(&s, full, 0);
+  }
   if (s.status) return free(s.near), s.status;
   for (size_t i = 0; i < s.count; i++) { /* what has no limit must not keep anything alive */
     if (!by_ps) s.near[i].ps = 0;
@@ -399,6 +435,7 @@ static const char *item_fault(const qp_knap_item *item) {
   for (unsigned i = 0; i < item->modes; i++) {
     const qp_knap_mode *m = &item->mode[i];
     if (!m->mask || m->mask >> item->linears) return "mask of a mode";
+    if (m->class >= classes_of(item)) return "class of a mode";
     if (m->parts < 1 || m->parts > (unsigned)__builtin_popcount(m->mask)) return "parts of a mode";
     if (m->offset_ps > most || m->offset_ps < -most || !isfinite(m->offset_loss))
       return "offset of a mode";

@@ -6,7 +6,7 @@
 ** A mode says how the linears of a mask can be launched together: one option is taken from each of
 ** its lists, and an offset is added (a mode with one list: a measured launch; a mode with a list
 ** for each linear: a launch whose latency is the sum of its parts less the overheads that are
-** saved).
+** saved).  All modes that an item takes are of one class: they want the input in the same form.
 **
 **   minimise   sum of loss      subject to   sum of ps <= ps_limit,   sum of bytes <= bytes_limit
 **
@@ -37,6 +37,7 @@ typedef struct qp_knap_list {
 
 typedef struct qp_knap_mode {
   unsigned mask;                         /* linears of the item, bit by bit */
+  unsigned class;                        /* below the item's 'classes' */
   unsigned parts, list[QP_KNAP_LINEARS]; /* indices of the item's lists */
   int64_t offset_ps;
   double offset_loss;
@@ -49,6 +50,7 @@ typedef struct qp_knap_item {
   unsigned linears, lists, modes; /* the modes can make up the full mask */
   const qp_knap_list *list;
   const qp_knap_mode *mode;
+  unsigned classes; /* 0: 1 */
 } qp_knap_item;
 
 typedef struct qp_knap {
