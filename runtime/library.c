@@ -327,7 +327,7 @@ static qpal_status check_routing(const qpal_library *l, uint32_t i, const qp_lib
   if (l->header->section[QP_LIB_KERNELS].record_bytes < sizeof *k)
     return damaged("its records of kernels end before their experts");
   if (!k->experts || k->experts > EXPERTS_MAX) return wrong("kernel", i, "experts", k->experts);
-  if (!k->top_k || k->top_k > TOP_K_MAX || k->top_k > k->experts)
+  if (!k->top_k || k->top_k > TOP_K_MAX) /* ids may be of other ranks' experts */
     return wrong("kernel", i, "top_k", k->top_k);
   if (!k->tile || k->tile > TILE_MAX) return wrong("kernel", i, "tile", k->tile);
   if (!k->batch || k->batch > BATCH_MAX) return wrong("kernel", i, "batch", k->batch);

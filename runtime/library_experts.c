@@ -176,7 +176,7 @@ qpal_status qpal_experts(const qpal_kernels *ks, const qpal_experts_args *given,
   for (unsigned s = 0; s < p->segments; s++) {
     const qpal_segment *e = &a.segment[s];
     qp_lib_add_streams(&to, ks, QP_LIB_GET(ks->library, LINEARS, qp_lib_linear, p->linear[s]),
-                       e->weights);
+                       kernel_of(ks, index)->experts, e->weights);
     to.words.segment[s] =
         (qp_segment_arguments){.scale = e->weights->scale, .bias = e->bias, .y = e->y};
     to.words.stride[s] = (qp_stride_arguments){.y = a.y_stride[s]};

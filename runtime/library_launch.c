@@ -31,7 +31,7 @@ const char *const qp_lib_type_names[3] = {"f16", "bf16", "f32"};
 /* The streams of one linear: codes, fields, codebooks (the library's own come from its
    constants). */
 void qp_lib_add_streams(qp_lib_arguments *a, const qpal_kernels *ks, const qp_lib_linear *e,
-                        const qpal_weights *w) {
+                        unsigned experts, const qpal_weights *w) {
   const qpal_library *l = ks->library;
   const unsigned pieces = qp_lib_pieces(l, e);
   for (unsigned n = 0; n < pieces * e->parts; n++) { /* piece by piece */
@@ -39,9 +39,9 @@ void qp_lib_add_streams(qp_lib_arguments *a, const qpal_kernels *ks, const qp_li
     const qp_lib_part *part = &e->part[i];
     const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, part->quantizer);
     qp_stream_arguments *to = &a->words.stream[a->streams++];
-    to->codes = w->part[i].codes + part->code_bytes / pieces * piece;
+    to->codes = w->part[i].codes + part->code_bytes / pieces * piece * experts;
     for (unsigned f = 0; f < q->fields; f++)
-      to->field[f] = w->part[i].field[f] + part->field_bytes[f] / pieces * piece;
+      to->field[f] = w->part[i].field[f] + part->field_bytes[f] / pieces * piece * experts;
     for (unsigned c = 0; c < q->codebooks; c++) {
       const qp_lib_codebook *book = QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, q->codebook[c]);
       to->codebook[c] = book->scope
@@ -347,7 +347,7 @@ static qp_lib_arguments gemm_arguments(const qpal_kernels *ks, const qpal_gemm_a
   for (unsigned s = 0; s < p->segments; s++) {
     const qpal_segment *e = &a->segment[s];
     const qp_stride_arguments stride = {.y = a->y_stride[s], .residual = a->residual_stride[s]};
-    qp_lib_add_streams(&to, ks, linear_of(ks->library, p, s), e->weights);
+    qp_lib_add_streams(&to, ks, linear_of(ks->library, p, s), 1, e->weights);
     to.words.segment[s] =
         (qp_segment_arguments){.scale = e->weights->scale,
                                .bias = e->bias,
@@ -509,7 +509,7 @@ qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given,
                      "`qpal export --inverse` makes it",
                      one.linear->columns, qp_lib_type_names[a.type]);
   qp_lib_arguments to = {.words.segment = {{.scale = a.weights->scale, .y = a.w}}, .segments = 1};
-  qp_lib_add_streams(&to, ks, one.linear, a.weights);
+  qp_lib_add_streams(&to, ks, one.linear, 1, a.weights);
   status = launch_member(ks, QPAL_DEQUANT, &one, a.member, a.type, &to, false, stream);
   return status || !a.signs ? status : unrotate(ks, turn, one.linear, &a, stream);
 }
@@ -534,7 +534,7 @@ qpal_status qpal_gather(const qpal_kernels *ks, const qpal_gather_args *given, v
                                    .rows = a.rows,
                                    .segment = {{.scale = a.weights->scale}}},
                          .segments = 1};
-  qp_lib_add_streams(&to, ks, one.linear, a.weights);
+  qp_lib_add_streams(&to, ks, one.linear, 1, a.weights);
   return launch_member(ks, QPAL_GATHER, &one, a.member, a.type, &to, (a.flags & QPAL_PDL) != 0,
                        stream);
 }

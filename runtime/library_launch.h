@@ -16,9 +16,10 @@ typedef struct qp_lib_arguments {
 qpal_status qp_lib_launch(const qpal_kernels *ks, uint32_t kernel, const qp_lib_arguments *a,
                           bool pdl, void *stream);
 
-/* Add the streams of one linear: its weights, and codebooks of the library's own. */
+/* Add the streams of one linear, or of a stack of so many experts: its weights, and codebooks of
+   the library's own. */
 void qp_lib_add_streams(qp_lib_arguments *a, const qpal_kernels *ks, const qp_lib_linear *e,
-                        const qpal_weights *w);
+                        unsigned experts, const qpal_weights *w);
 /* QPAL_E_ARG: an address of a member's weights is missing or not aligned. */
 qpal_status qp_lib_check_weights(const qpal_library *l, const qp_lib_linear *e, unsigned member,
                                  const qpal_weights *w);

@@ -83,9 +83,13 @@ qp_problem qp_problem_rotation_back(const qp_problem *of) {
 
 unsigned qp_problem_assignments(const qp_problem *p) { return p->batch * p->top_k; }
 
+unsigned qp_problem_all_experts(const qp_problem *p) {
+  return p->experts * (p->slices ? p->slices : 1);
+}
+
 double qp_problem_met_experts(const qp_problem *p) {
   if (!qp_op_has_experts(p->op)) return 1;
-  return p->experts * (1 - pow(1 - (double)p->top_k / p->experts, p->batch));
+  return p->experts * (1 - pow(1 - (double)p->top_k / qp_problem_all_experts(p), p->batch));
 }
 
 unsigned qp_problem_usual_tile(unsigned tokens, unsigned columns) {
@@ -97,9 +101,12 @@ unsigned qp_problem_usual_tile(unsigned tokens, unsigned columns) {
 static qp_status check_experts(const qp_problem *p, qp_error *err) {
   if (p->experts < 1 || p->experts > QP_MAX_EXPERTS)
     return qp_fail(err, QP_E_ARG, "%u experts; 1 to %d are possible", p->experts, QP_MAX_EXPERTS);
-  if (p->top_k < 1 || p->top_k > QP_MAX_TOP_K || p->top_k > p->experts)
+  if (p->slices > QP_MAX_SLICES)
+    return qp_fail(err, QP_E_ARG, "experts in %u slices; 1 to %d are possible", p->slices,
+                   QP_MAX_SLICES);
+  if (p->top_k < 1 || p->top_k > QP_MAX_TOP_K || p->top_k > qp_problem_all_experts(p))
     return qp_fail(err, QP_E_ARG, "top_k is %u of %u experts; 1 to %d of them are possible",
-                   p->top_k, p->experts, QP_MAX_TOP_K);
+                   p->top_k, qp_problem_all_experts(p), QP_MAX_TOP_K);
   if (p->tile < 1 || p->tile > QP_MAX_TILE)
     return qp_fail(err, QP_E_ARG, "tiles of %u assignments; 1 to %d are possible", p->tile,
                    QP_MAX_TILE);
@@ -144,8 +151,9 @@ static qp_status check_input(const qp_problem *p, qp_error *err) {
     return qp_fail(err, QP_E_ARG,
                    "%u pieces of K = %u; 1 to %d multiples of 32 columns are possible", n,
                    p->columns, QP_MAX_PIECES);
-  if (n > 1 && p->op != QP_OP_GEMM && p->op != QP_OP_DEQUANT)
-    return qp_fail(err, QP_E_ARG, "%s does not read weights in %u pieces of K; gemm and dequant do",
+  if (n > 1 && p->op != QP_OP_GEMM && p->op != QP_OP_DEQUANT && p->op != QP_OP_EXPERTS)
+    return qp_fail(err, QP_E_ARG,
+                   "%s does not read weights in %u pieces of K; gemm, experts and dequant do",
                    qp_op_name(p->op), n);
   return QP_OK;
 }

@@ -13,6 +13,7 @@ enum {
   QP_MAX_BATCH = 64,
   QP_MAX_EXPERTS = 512,
   QP_MAX_TOP_K = 16,
+  QP_MAX_SLICES = 8,
   QP_MAX_TILE = 16
 };
 
@@ -86,6 +87,8 @@ typedef struct qp_problem {
   unsigned batch;    /* N, 1..64 (rows of X for gemm, tokens; unused otherwise) */
   unsigned experts;  /* E, 1..512 (route, experts) */
   unsigned top_k;    /* experts that each token goes to, 1..16 */
+  unsigned slices;   /* E is one rank's of so many equal slices of the experts that tokens go to;
+                        0: 1, it has all of them */
   unsigned tile;     /* assignments a tile, 1..16: of them weights are decoded once */
   qp_dtype type;     /* of X, bias, W^ and gather's Y: F16 or BF16 */
   qp_dtype out_type; /* of Y and the residual (gemm): F32, or the same as 'type' */
@@ -124,6 +127,8 @@ unsigned qp_problem_stream_rows(const qp_problem *p, unsigned segment);
 qp_problem qp_problem_rotation_back(const qp_problem *of);
 /* Assignments of tokens to experts: N top_k. */
 unsigned qp_problem_assignments(const qp_problem *p);
+/* Experts that tokens go to, of this rank and others. */
+unsigned qp_problem_all_experts(const qp_problem *p);
 /* Experts that some token goes to, on average where each token goes to any top_k: of E, or 1 where
    the operation has none. */
 double qp_problem_met_experts(const qp_problem *p);

@@ -81,6 +81,7 @@ typedef struct qp_model {
   char prefix[64];          /* "model.": begins the names of tensors of blocks ... */
   char blocks[32];          /* "layers": ... before ".N." */
   char embedding[96];       /* "model.embed_tokens" */
+  unsigned slices;          /* a rank's experts are one of so many equal slices; 0: all */
   uint64_t linear_weights;  /* weights of all blocks' linears, of all experts ... */
   uint64_t active_weights;  /* of the blocks those that one token goes through: of linears, norms,
                                routers */

@@ -271,7 +271,9 @@ QPAL_API qpal_status qpal_packed_open(const char *path, qpal_packed **out);
 ** qpal_packed_find gives the rank's slice, which a library for as many ranks reads (`qpal export
 ** --tp`).  Rows of q, k, v, gate and up are the rank's own; y of o and down is to be added up over
 ** ranks, so that one of them alone adds a bias or residual.  Where a library holds a slice of the
-** experts, its expert 0 is the rank's first.
+** experts (--ep), its expert 0 is the rank's first: to qpal_route an id is the router's less that
+** expert's number, below 0 or from E on where it is another rank's; the combined y is to be added
+** up.
 ** QPAL_E_ARG: 'rank' is not below 'size', or the weights were not packed for so many ranks.
 */
 QPAL_API qpal_status qpal_packed_open_rank(const char *path, unsigned rank, unsigned size,
@@ -686,7 +688,8 @@ QPAL_API qpal_status qpal_pick(const qpal_kernels *kernels, const qpal_pick_args
 ** A group of stacks: linears of E experts, of which a router chooses top_k for each token.  Packed
 ** weights of its members are as those of one linear, each array E times as long, expert behind
 ** expert (qpal_packed_find_expert); codebooks of a linear's own are not for stacks.  Row scales are
-** [E][M], biases [E][M].
+** [E][M], biases [E][M].  Where linears have several 'pieces' (qpal_linear_info), an array of codes
+** or fields has them one behind another, each of all experts: [pieces][E][...].
 **
 ** An assignment a = token * top_k + k sends a token to its expert k, ids[a].  qpal_route sorts all
 ** of them by expert on the device, qpal_experts multiplies each with its expert's linears:

@@ -97,10 +97,11 @@ Test(parallel, slices_of_experts_are_whole_matrices) {
   cr_assert_eq(split(1, 4), QP_OK, "%s", err.text);
   expect("expert_up", 64, 256);
   expect("q", 256, 256);
-  cr_assert(of_role(rank, "expert_up")->experts == 1 && of_role(rank, "expert_up")->active == 1);
+  cr_assert(of_role(rank, "expert_up")->experts == 1 && of_role(rank, "expert_up")->active == 2);
+  cr_assert_eq(rank->slices, 4);
   const uint64_t one = 64 * 256;
   cr_assert_eq(whole->linear_weights - rank->linear_weights, 3 * 3 * 3 * one);
-  cr_assert_eq(whole->active_weights - rank->active_weights, 3 * 3 * one);
+  cr_assert_eq(2 * (whole->active_weights - rank->active_weights), 3 * 3 * 3 * one, "a half of 2");
   cr_assert_eq(split(2, 2), QP_OK, "%s", err.text);
   expect("q", 128, 256);
   expect("expert_down", 256, 64);
@@ -149,13 +150,15 @@ Test(parallel, a_rank_s_part_is_a_slice_of_packed_weights) {
   cr_expect_eq(cut_of("lm_head", 8, 1).way, QP_CUT_NONE, "1000 rows");
   take("qwen3_moe", 8, 4, "\"num_experts\": 4, \"moe_intermediate_size\": 64,");
   cr_expect_eq(cut_of("expert_down", 2, 2).way, QP_CUT_NONE);
+  cr_expect(cut_of("expert_down", 2, 1).way == QP_CUT_COLUMNS);
+  cr_expect(cut_of("expert_up", 2, 1).way == QP_CUT_ROWS && cut_of("expert_up", 2, 1).slices == 2);
 }
 
 Test(parallel, what_is_no_slice_of_packed_weights_is_named) {
   take("phi3", 8, 8, "");
   expect_no_cut("qkv", 2, "below one another");
   take("qwen3_moe", 8, 4, "\"num_experts\": 4, \"moe_intermediate_size\": 64,");
-  expect_no_cut("expert_up", 2, "--ep");
+  expect_no_cut("expert_up", 4, "multiple of 32");
   take("llama", 8, 8, "");
   expect_no_cut("q", 3, "1, 2, 4 or 8");
 }

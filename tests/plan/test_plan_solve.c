@@ -347,7 +347,7 @@ static void write_terms(FILE *f, const instance *n, const launch *list, unsigned
     }
 }
 
-/* The launches with linear l of block b that want one rotation alone; t_b: x is rotated in blocks. */
+/* The launches with linear l of block b that want one rotation alone; t_b: it is in blocks. */
 static void write_turns(FILE *f, const launch *list, unsigned count, unsigned b, unsigned l) {
   for (unsigned turns = 1; turns <= 2; turns++) {
     fprintf(f, " t%u_%u_%u: 0 x%u_0", turns, b, l, b);

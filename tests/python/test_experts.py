@@ -22,11 +22,18 @@ import checkpoints  # noqa: E402
 import qpal  # noqa: E402
 
 HIDDEN, INNER, EXPERTS, TOP_K = 128, 64, 6, 2
+HEADS, KEYS, DIM = 2, 1, 64
 MLP = "model.layers.0.mlp."
 IDS = [[0, 5], [2, 0], [5, 3]]  # no token goes to 1 and 4
 WEIGHTS = [0.75, 0.25, 0.5, 0.5, 0.125, 0.875]  # of the router
 TOKENS = len(IDS)
 LIMIT = 2.0  # of gpt-oss; 7 in the published ones
+
+
+def attention():
+    """Name, rows and columns of the attention's linears."""
+    q, kv = HEADS * DIM, KEYS * DIM
+    return ("q", q, HIDDEN), ("k", kv, HIDDEN), ("v", kv, HIDDEN), ("o", HIDDEN, q)
 
 
 def make_checkpoint(folder):
@@ -41,11 +48,10 @@ def make_checkpoint(folder):
     block = "model.layers.0."
     tensors = {"model.embed_tokens.weight": w(64, HIDDEN), "lm_head.weight": w(64, HIDDEN),
                "model.norm.weight": ones(HIDDEN), MLP + "gate.weight": w(EXPERTS, HIDDEN)}
-    for name, rows, columns in (("q", 128, HIDDEN), ("k", 64, HIDDEN), ("v", 64, HIDDEN),
-                                ("o", HIDDEN, 128)):
+    for name, rows, columns in attention():
         tensors[f"{block}self_attn.{name}_proj.weight"] = w(rows, columns)
     for name, n in (("input_layernorm", HIDDEN), ("post_attention_layernorm", HIDDEN),
-                    ("self_attn.q_norm", 64), ("self_attn.k_norm", 64)):
+                    ("self_attn.q_norm", DIM), ("self_attn.k_norm", DIM)):
         tensors[f"{block}{name}.weight"] = ones(n)
     for e in range(EXPERTS):
         for name, rows, columns in (("gate", INNER, HIDDEN), ("up", INNER, HIDDEN),
@@ -55,8 +61,8 @@ def make_checkpoint(folder):
     checkpoints.write(folder, tensors, {
         "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_size": HIDDEN,
         "intermediate_size": 256, "moe_intermediate_size": INNER, "num_experts": EXPERTS,
-        "num_experts_per_tok": TOP_K, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "num_key_value_heads": 1, "head_dim": 64, "vocab_size": 64, "decoder_sparse_step": 1,
+        "num_experts_per_tok": TOP_K, "num_hidden_layers": 1, "num_attention_heads": HEADS,
+        "num_key_value_heads": KEYS, "head_dim": DIM, "vocab_size": 64, "decoder_sparse_step": 1,
         "mlp_only_layers": [], "norm_topk_prob": True, "tie_word_embeddings": False,
         "rms_norm_eps": 1e-6})
 
@@ -75,13 +81,12 @@ def make_gpt_oss(folder):
     block = "model.layers.0."
     tensors = {"model.embed_tokens.weight": w(64, HIDDEN), "lm_head.weight": w(64, HIDDEN),
                "model.norm.weight": ones(HIDDEN), MLP + "router.weight": w(EXPERTS, HIDDEN),
-               MLP + "router.bias": w(EXPERTS), block + "self_attn.sinks": w(2),
+               MLP + "router.bias": w(EXPERTS), block + "self_attn.sinks": w(HEADS),
                MLP + "experts.gate_up_proj": w(EXPERTS, HIDDEN, 2 * INNER, size=0.2),
                MLP + "experts.gate_up_proj_bias": w(EXPERTS, 2 * INNER, size=0.5),
                MLP + "experts.down_proj": w(EXPERTS, INNER, HIDDEN),
                MLP + "experts.down_proj_bias": w(EXPERTS, HIDDEN, size=0.2)}
-    for name, rows, columns in (("q", 128, HIDDEN), ("k", 64, HIDDEN), ("v", 64, HIDDEN),
-                                ("o", HIDDEN, 128)):
+    for name, rows, columns in attention():
         tensors[f"{block}self_attn.{name}_proj.weight"] = w(rows, columns)
         tensors[f"{block}self_attn.{name}_proj.bias"] = w(rows)
     for name in ("input_layernorm", "post_attention_layernorm"):
@@ -90,9 +95,10 @@ def make_gpt_oss(folder):
     checkpoints.write(folder, tensors, {
         "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "hidden_size": HIDDEN,
         "intermediate_size": INNER, "num_local_experts": EXPERTS, "num_experts_per_tok": TOP_K,
-        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64,
-        "vocab_size": 64, "swiglu_limit": LIMIT, "attention_bias": True, "sliding_window": 128,
-        "layer_types": ["full_attention"], "tie_word_embeddings": False, "rms_norm_eps": 1e-5})
+        "num_hidden_layers": 1, "num_attention_heads": HEADS, "num_key_value_heads": KEYS,
+        "head_dim": DIM, "vocab_size": 64, "swiglu_limit": LIMIT, "attention_bias": True,
+        "sliding_window": 128, "layer_types": ["full_attention"], "tie_word_embeddings": False,
+        "rms_norm_eps": 1e-5})
     return tensors
 
 
@@ -148,8 +154,9 @@ def halves(values):
     return (ctypes.c_char * len(data)).from_buffer_copy(data)
 
 
-def layer(model, x, choice=IDS, router=WEIGHTS, **glu):
-    """The same by four launches and the rotations between them."""
+def layer(model, x, choice=IDS, router=WEIGHTS, inner=None, **glu):
+    """The same by four launches and the rotations between them; 'inner' is a rank's rows of up."""
+    inner = inner or INNER
     names = {g["name"]: g for g in model.library.groups if g["experts"]}
     first = model.experts(next(n for n in names if "up" in n))
     down = model.experts(next(n for n in names if "down" in n))
@@ -157,7 +164,7 @@ def layer(model, x, choice=IDS, router=WEIGHTS, **glu):
     flat = (ctypes.c_int32 * n)(*[e for ids in choice for e in ids])
     ids = device.upload(flat, 4 * n)
     on_device = device.upload(halves(x), 2 * len(x))
-    gate, up, out = (device.alloc(2 * n * width) for width in (INNER, INNER, HIDDEN))
+    gate, up, out = (device.alloc(2 * n * width) for width in (inner, inner, HIDDEN))
     routing = device.alloc(first.query(TOKENS)["routing_bytes"])
     assert first.query(TOKENS)["tile"] == down.query(TOKENS)["tile"]
     y = [up if b"up_proj" in linear.tensor else gate for linear in first.linears]

@@ -277,6 +277,13 @@ static void pieces_of(qp_case_maker *m, const qp_quantizer *q, unsigned columns,
   for (size_t f = 0; f < gemm->usual; f++) qp_cases_push_default(m, &p, gemm->family[f]);
   p.op = QP_OP_DEQUANT;
   qp_cases_push_each(m, &p);
+  if (q->kind == QP_SPLIT || m->w->rows) return;
+  p.op = QP_OP_EXPERTS; /* of three experts the first, which two of three tokens may go to */
+  p.segment[0].rows = 96;
+  p.experts = p.tile = 1;
+  p.slices = 3;
+  p.top_k = 2;
+  qp_cases_push_in_turn(m, &p, 0);
 }
 
 static void pieces(qp_case_maker *m) {

@@ -21,7 +21,7 @@ static void choose_different(qp_random *random, unsigned base, unsigned of, unsi
 }
 
 void qp_routing_choose(const qp_problem *p, qp_routing_kind kind, qp_random *random, int32_t *ids) {
-  const unsigned e = p->experts, few = 2 * p->top_k < e ? 2 * p->top_k : e;
+  const unsigned e = qp_problem_all_experts(p), few = 2 * p->top_k < e ? 2 * p->top_k : e;
   const unsigned base = (unsigned)(qp_random_next(random) % (e - few + 1));
   const int32_t wrong[] = {-1, (int32_t)e, INT32_MIN, INT32_MAX};
   for (unsigned t = 0; t < p->batch; t++, ids += p->top_k) {

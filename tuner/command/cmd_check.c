@@ -51,7 +51,7 @@ static void shape_of(const qp_problem *p, char *to, size_t size) {
   if (n < size && qp_op_has_columns(p->op))
     n += (size_t)snprintf(to + n, size - n, "x%u%s", p->columns, p->top_k ? ", " : "");
   if (n < size && qp_op_has_experts(p->op))
-    snprintf(to + n, size - n, "%u of %u", p->top_k, p->experts);
+    snprintf(to + n, size - n, "%u of %u", p->top_k, qp_problem_all_experts(p));
 }
 
 /* Tunables that are not at their defaults. */

@@ -174,8 +174,6 @@ static qp_status groups_of_quantizers(qp_session *s, const export_options *o, ch
     qp_model rank;
     if (!status) status = check_ranks(o, ranks, made, err);
     if (!status) status = qp_parallel_split(m, &ways, &rank, err);
-    for (unsigned i = 0; !status && i < rank.linears; i++) /* ids of other ranks' come, too */
-      rank.linear[i].active = m->linear[i].active;
     if (!status)
       status = qp_export_model_groups(&rank, q[0], embedding, o->path, o->head, g, n, err);
     if (!status) status = qp_export_cut_groups(*g, *n, ranks, made, err);

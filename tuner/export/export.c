@@ -247,6 +247,7 @@ static void set_routing(const export *e, const qp_export_group *g, qp_problem *p
       columns = other->columns;
   }
   p->experts = g->experts;
+  p->slices = g->slices;
   p->top_k = g->top_k;
   p->tile = qp_problem_usual_tile(p->batch, columns);
 }

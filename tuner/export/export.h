@@ -38,7 +38,7 @@ typedef struct qp_export_group {
   bool shares_columns;       /* ranks divide its columns, not its rows */
   qp_model_producer input; /* what makes it: QP_PRODUCER_OTHER where it is not known */
   bool glu; /* two members, up and gate in this order */
-  unsigned experts, top_k; /* of members that are stacks; 0: they are not */
+  unsigned experts, top_k, slices; /* of stacks, as in qp_problem; 0: they are none */
   unsigned members;
   struct {
     char tensor[QP_MODEL_NAME];    /* without ".weight" */

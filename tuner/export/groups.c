@@ -26,8 +26,8 @@ static qp_status check_stacks(const char *model, const qp_export_group *g, qp_er
                      "%s: '%s' are experts by %s, which has a codebook of its own for each; no "
                      "launch of a stack takes it",
                      model, g->member[m].tensor, q->name);
-    if (!g->top_k || g->top_k > g->experts || g->experts > QP_MAX_EXPERTS ||
-        g->top_k > QP_MAX_TOP_K)
+    const unsigned all = g->experts * (g->slices ? g->slices : 1);
+    if (!g->top_k || g->top_k > all || g->experts > QP_MAX_EXPERTS || g->top_k > QP_MAX_TOP_K)
       return qp_fail(err, QP_E_ARG,
                      "%s: '%s' are %u experts, a token goes to %u; up to %d and %d can be "
                      "exported (a plan without 'active' is of an older qpal: plan again)",
@@ -66,13 +66,14 @@ static qp_status plan_group(const qp_plan *plan, const qp_plan_launch *l,
     g->columns = e->columns;
     g->experts = e->experts;
     g->top_k = e->active;
+    g->slices = e->experts ? plan->slices : 0;
     g->member[m].rows = e->rows;
     g->member[m].quantizer = q[e->quantizer];
     quantized += q[e->quantizer] != NULL;
     snprintf(g->member[m].tensor, sizeof g->member[m].tensor, "%s", e->tensor);
   }
   g->input = qp_model_producer_of(plan->linear[l->linear[0]].role);
-  g->shares_columns = qp_parallel_divides_columns(role[0]) && !g->experts;
+  g->shares_columns = qp_parallel_divides_columns(role[0]) && g->slices <= 1;
   g->glu = g->members == 2 && qp_model_gates(role[0], role[1]);
   name_group(g, role);
   if (quantized && quantized != l->members)
@@ -125,6 +126,7 @@ static qp_status model_group(const qp_model *m, unsigned block, unsigned group,
   g->members = from->linears;
   g->experts = m->linear[from->linear[0]].experts;
   g->top_k = g->experts ? m->linear[from->linear[0]].active : 0;
+  g->slices = g->experts ? m->slices : 0;
   snprintf(g->path, sizeof g->path, "%s", path);
   for (unsigned i = 0; i < from->linears; i++) {
     role[i] = m->linear[from->linear[i]].role;
@@ -133,7 +135,7 @@ static qp_status model_group(const qp_model *m, unsigned block, unsigned group,
     qp_model_tensor(m, from->linear[i], block, g->member[i].tensor);
   }
   g->input = qp_model_producer_of(role[0]);
-  g->shares_columns = qp_parallel_divides_columns(role[0]) && !g->experts;
+  g->shares_columns = qp_parallel_divides_columns(role[0]) && g->slices <= 1;
   g->glu = g->members == 2 && qp_model_gates(role[0], role[1]);
   name_group(g, role);
   return check_stacks(m->name, g, err);

@@ -105,7 +105,9 @@ static qp_status place(filler *f, unsigned l, unsigned mask, unsigned placed, un
   if (placed == r->members) return take_mask(f, mask);
   if (l == f->to->linears) return QP_OK;
   const qp_model_linear *linear = group_linear(f->in->model, f->group, l);
-  if (linear->experts != r->experts || (r->experts && linear->active != r->top_k))
+  const unsigned slices = f->in->slices > 1 && linear->experts ? f->in->slices : 0;
+  if (linear->experts != r->experts || slices != r->slices ||
+      (r->experts && linear->active != r->top_k))
     return QP_OK; /* a launch of one matrix says nothing of a stack's */
   qp_status status = place(f, l + 1, mask, placed, used);
   for (unsigned m = 0; m < r->members && !status; m++) {

@@ -30,6 +30,7 @@ typedef struct qp_latency_row {
   char key[32];
   unsigned members; /* 1 with a key */
   unsigned experts, top_k; /* of stacks, whose shapes are those of one expert; else 0 */
+  unsigned slices;         /* of stacks that are one of so many slices of all experts; else 0 */
   struct {
     unsigned rows, columns; /* M and K; 0 with a key */
     char quantizer[64];     /* its name, or "fp16" */

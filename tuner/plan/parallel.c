@@ -64,9 +64,10 @@ static qp_status divide(const qp_model *m, unsigned ranks, qp_model_linear *l, q
   return QP_OK;
 }
 
-/* Weights of a linear that one token goes through. */
-static uint64_t active_of(const qp_model_linear *l) {
-  return (uint64_t)l->rows * l->columns * (l->experts ? l->active : 1);
+/* Weights of a linear that one token goes through, of a slice of the experts on average. */
+static uint64_t active_of(const qp_model *m, const qp_model_linear *l) {
+  const uint64_t one = (uint64_t)l->rows * l->columns;
+  return l->experts ? one * l->active / (m->slices ? m->slices : 1) : one;
 }
 
 static void count(const qp_model *whole, qp_model *m) {
@@ -74,7 +75,8 @@ static void count(const qp_model *whole, qp_model *m) {
   for (unsigned i = 0; i < m->linears; i++) {
     const uint64_t copies = qp_model_copies(m, i);
     m->linear_weights += copies * qp_model_weights(&m->linear[i]);
-    m->active_weights -= copies * (active_of(&whole->linear[i]) - active_of(&m->linear[i]));
+    m->active_weights -=
+        copies * (active_of(whole, &whole->linear[i]) - active_of(m, &m->linear[i]));
   }
   const qp_model_linear *head = &m->linear[m->linears];
   m->head_weights = whole->head_weights ? (uint64_t)head->rows * head->columns : 0;
@@ -88,7 +90,6 @@ static qp_status slice(const qp_model *m, unsigned slices, qp_model_linear *l, q
     return qp_fail(err, QP_E_ARG, "--ep %u: %s of %s are %u experts, which %u do not divide",
                    slices, l->role, m->name, l->experts, slices);
   l->experts /= slices;
-  l->active = l->active > slices ? l->active / slices : l->active ? 1 : 0;
   return QP_OK;
 }
 
@@ -115,7 +116,7 @@ qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_
   for (unsigned i = 0; i < to.linears && !status; i++) {
     qp_model_linear *l = &to.linear[i];
     if (l->experts && slices > 1)
-      status = slice(m, slices, l, err);
+      status = slice(m, slices, l, err), to.slices = slices;
     else if (ranks > 1)
       status = divide(m, ranks, l, err);
   }
@@ -162,8 +163,6 @@ qp_status qp_parallel_cut(const qp_model *m, const qp_model_linear *l, const qp_
     if (how == KEYS && m->kv_heads < ranks) cut.slices = m->kv_heads;
     if (head && l->rows % (32 * ranks)) cut = (qp_cut){QP_CUT_NONE, 1};
   }
-  if (cut.way && l->experts)
-    return cannot_cut(m, l, ranks, "it is a stack of experts; --ep shares these", err);
   if (cut.way && is_joined(l->role))
     return cannot_cut(m, l, ranks, "several matrices lie in it below one another", err);
   if (cut.way == QP_CUT_ROWS && l->rows % (32 * cut.slices))

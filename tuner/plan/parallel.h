@@ -22,9 +22,9 @@ typedef struct qp_parallel {
 
 /*
 ** '*out' is a rank's model: shapes of linears, numbers of experts, weights and bytes.  Of the
-** experts that a token goes through a rank has its share, at least one.  QP_E_ARG: 1, 2, 4 or 8
-** ranks are needed, of either kind, heads or a size of a linear cannot be divided (the message
-** names it), or keys' heads neither by the ranks nor these by them.
+** experts that a token goes through ('active', of all ranks) a rank has its share on average.
+** QP_E_ARG: 1, 2, 4 or 8 ranks are needed, of either kind, heads or a size of a linear cannot be
+** divided (the message names it), or keys' heads neither by the ranks nor these by them.
 */
 qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_model *out,
                             qp_error *err);
@@ -40,7 +40,7 @@ typedef struct qp_cut {
 ** The cut of a linear, l, of the whole model (the lm_head: m->linear[m->linears]); none of an
 ** lm_head whose rows do not divide, and of experts where slices of their number are shared.
 ** QP_E_ARG: its slices are no whole row groups of 32, or no multiples of 32 columns, or its matrix
-** is several below one another, or a stack.
+** is several below one another.
 */
 qp_status qp_parallel_cut(const qp_model *m, const qp_model_linear *l, const qp_parallel_ways *ways,
                           qp_cut *out, qp_error *err);

@@ -150,7 +150,7 @@ static qp_status read_linear(reader *r, const cJSON *o, const qp_plan *p, qp_pla
   if (!status && cJSON_GetObjectItemCaseSensitive(o, "experts"))
     status = read_count(r, o, "experts", 1, MAX_LINEARS, &l->experts);
   if (!status && l->experts && cJSON_GetObjectItemCaseSensitive(o, "active"))
-    status = read_count(r, o, "active", 1, l->experts, &l->active);
+    status = read_count(r, o, "active", 1, p->slices * l->experts, &l->active);
   if (!status && !l->experts != !strchr(l->tensor, '*'))
     return qp_fail(r->err, QP_E_ARG,
                    "%s: '%s': a '*' for the number of an expert and the field 'experts' belong "

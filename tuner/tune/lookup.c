@@ -58,6 +58,7 @@ qp_status qp_record_restore(const qp_record *r, qp_families *families, qp_palett
                   .experts = r->experts,
                   .top_k = r->top_k,
                   .tile = r->tile,
+                  .slices = r->slices,
                   .arch = r->arch,
                   .sm_count = r->sm_count};
   qp_choice c = {.family = qp_families_find(families, r->family)};
@@ -117,7 +118,7 @@ struct qp_lookup {
 /* What a problem and a path look like, beside batch and types the shapes and definitions. */
 typedef struct wanted {
   unsigned op, segments, columns, batch, fused;
-  unsigned experts, top_k, tile;
+  unsigned experts, top_k, tile, slices;
   struct {
     unsigned rows;
     char hash[36];
@@ -138,6 +139,7 @@ static void want_record(const qp_record *r, wanted *w) {
   w->experts = r->experts;
   w->top_k = r->top_k;
   w->tile = r->tile;
+  w->slices = r->slices;
   for (unsigned i = 0; i < r->segments; i++) {
     w->segment[i].rows = r->segment[i].rows;
     snprintf(w->segment[i].hash, sizeof w->segment[i].hash, "%s", r->segment[i].hash);
@@ -157,6 +159,7 @@ static void want_problem(const qp_problem *p, const char *path, wanted *w) {
   w->experts = p->experts;
   w->top_k = p->top_k;
   w->tile = p->tile;
+  w->slices = p->slices > 1 ? p->slices : 0;
   for (unsigned i = 0; i < p->segments; i++) {
     w->segment[i].rows = p->segment[i].rows;
     snprintf(w->segment[i].hash, sizeof w->segment[i].hash, "%s", p->segment[i].quantizer->hash);
@@ -338,6 +341,7 @@ static qp_status add_row(qp_lookup *l, size_t at, unsigned batch, qp_latency_tab
   row.members = r->segments;
   row.experts = r->experts;
   row.top_k = r->top_k;
+  row.slices = r->slices;
   for (unsigned i = 0; i < r->segments; i++) {
     row.member[i].rows = r->segment[i].rows;
     row.member[i].columns = r->columns;

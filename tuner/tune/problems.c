@@ -10,8 +10,8 @@
 #include "tuner/tune/pairs.h"
 
 static bool same_launch(const qp_model_launch *a, const qp_model_launch *b) {
-  return a->linears == b->linears && a->columns == b->columns &&
-         a->experts == b->experts && a->top_k == b->top_k && a->widest == b->widest &&
+  return a->linears == b->linears && a->columns == b->columns && a->experts == b->experts &&
+         a->top_k == b->top_k && a->slices == b->slices && a->widest == b->widest &&
          !memcmp(a->rows, b->rows, a->linears * sizeof *a->rows);
 }
 
@@ -40,6 +40,7 @@ static qp_model_launch subset(const qp_model *m, const qp_model_group *g, unsign
   if (first->experts) {
     l.experts = first->experts;
     l.top_k = first->active;
+    l.slices = m->slices;
     l.widest = widest_of(m, l.experts, l.top_k);
   }
   size_t n = 0;
@@ -79,13 +80,15 @@ void qp_model_launch_pose(const qp_model_launch *l, const qp_quantizer *q, qp_pr
   }
   p->experts = l->experts;
   p->top_k = l->top_k;
+  p->slices = l->slices;
   p->tile = l->experts ? qp_problem_usual_tile(p->batch, l->widest) : 0;
 }
 
 static bool same_problem(const qp_problem *a, const qp_problem *b) {
   bool same = a->op == b->op && a->segments == b->segments && a->columns == b->columns &&
               a->batch == b->batch && a->type == b->type && a->out_type == b->out_type &&
-              a->experts == b->experts && a->top_k == b->top_k && a->tile == b->tile;
+              a->experts == b->experts && a->top_k == b->top_k && a->tile == b->tile &&
+              a->slices == b->slices;
   for (unsigned i = 0; i < a->segments && same; i++)
     same = a->segment[i].quantizer == b->segment[i].quantizer &&
            a->segment[i].rows == b->segment[i].rows;
@@ -271,6 +274,7 @@ unsigned qp_model_routings(const qp_model *m, qp_model_routing out[QP_MODEL_ROUT
     if (i == n)
       out[n++] = (qp_model_routing){.experts = l->experts,
                                     .top_k = l->active,
+                                    .slices = m->slices,
                                     .widest = widest_of(m, l->experts, l->active),
                                     .columns = l->rows};
     out[i].blocks += qp_model_group_copies(m, g);
@@ -285,6 +289,7 @@ void qp_model_routing_pose(const qp_model_routing *r, qp_op op, qp_problem *p) {
     p->columns = r->columns;
   } else {
     p->experts = r->experts;
+    p->slices = r->slices;
     p->tile = qp_problem_usual_tile(p->batch, r->widest);
   }
 }
@@ -307,7 +312,7 @@ static qp_status add_routings(qp_tune_problems *list, const qp_model *m,
                            .launches = r[i / 2].blocks};
       qp_model_routing_pose(&r[i / 2], op[i % 2], &t.problem);
       snprintf(t.label, sizeof t.label, "%s %u of %u", qp_op_name(op[i % 2]), r[i / 2].top_k,
-               r[i / 2].experts);
+               r[i / 2].experts * (r[i / 2].slices ? r[i / 2].slices : 1));
       status = add_by_all(list, families, &t, err);
     }
   return status;
@@ -416,12 +421,14 @@ static bool problem_of_plan(const qp_plan *plan, const qp_plan_launch *l,
                             const qp_quantizer *const *quantizer, const qp_problems_wishes *w,
                             unsigned batch, qp_tune_problem *out) {
   const qp_plan_linear *first = &plan->linear[l->linear[0]];
+  const unsigned sliced = plan->slices > 1 ? plan->slices : 0;
   unsigned rows = 0;
   *out = (qp_tune_problem){.problem = {.op = first->experts ? QP_OP_EXPERTS : QP_OP_GEMM,
                                        .segments = l->members,
                                        .columns = first->columns,
                                        .experts = first->experts,
                                        .top_k = first->active,
+                                       .slices = first->experts ? sliced : 0,
                                        .batch = batch,
                                        .type = w->type,
                                        .out_type = w->type,

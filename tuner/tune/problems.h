@@ -30,6 +30,7 @@ typedef struct qp_model_launch {
   unsigned linears, rows[QP_MODEL_GROUP_LINEARS], columns;
   bool fused;      /* more than one linear */
   unsigned experts, top_k; /* of stacks, whose shapes are those of one expert; else 0 */
+  unsigned slices;         /* of stacks that are one of so many slices of all experts; else 0 */
   unsigned widest; /* of stacks: the largest K of those that one routing serves, its tiles' */
   unsigned copies; /* in the whole model: linears of all blocks that it may stand for */
 } qp_model_launch;
@@ -93,7 +94,7 @@ enum { QP_MODEL_ROTATIONS = QP_MODEL_GROUPS + 1 };
 unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_ROTATIONS]);
 /* The stacks of a model to which one routing goes, and in how many blocks. */
 typedef struct qp_model_routing {
-  unsigned experts, top_k, blocks;
+  unsigned experts, top_k, slices, blocks;
   unsigned widest;  /* K, as in qp_model_launch */
   unsigned columns; /* of the sum over a token's experts */
 } qp_model_routing;

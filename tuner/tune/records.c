@@ -64,6 +64,7 @@ void qp_record_begin(const qp_kernel *kernel, const qp_choice *asked, qp_record 
                      .experts = p->experts,
                      .top_k = p->top_k,
                      .tile = p->tile,
+                     .slices = p->slices > 1 ? p->slices : 0,
                      .routing_seed = p->op == QP_OP_EXPERTS ? QP_ROUTING_SEED : 0,
                      .arch = p->arch,
                      .sm_count = p->sm_count};
@@ -117,6 +118,7 @@ typedef enum presence { FULL, EMPTY, MISSING } presence;
   X(experts, unsigned, 0, QP_MAX_EXPERTS)                                                          \
   X(top_k, unsigned, 0, QP_MAX_TOP_K)                                                              \
   X(tile, unsigned, 0, QP_MAX_TILE)                                                                \
+  X(slices, unsigned, 0, QP_MAX_SLICES)                                                            \
   X(routing_seed, unsigned, 0, 1 << 30)
 
 #define NUMBERS(X)                                                                                 \

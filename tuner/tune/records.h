@@ -48,6 +48,7 @@ typedef struct qp_record {
   char type[8], out_type[8];
   bool rotate_fused;
   unsigned experts, top_k, tile; /* of stacks and what routes to them, else 0 */
+  unsigned slices; /* the experts are one of so many slices of those that tokens go to; 0: all */
   unsigned routing_seed; /* of the routings that were timed (tuner/check/routing.h); 0: of others */
   unsigned arch, sm_count;
   char tunables[256]; /* "warps=16,runs=0,..." as they were asked for */

@@ -30,6 +30,7 @@ static qp_status add_near(reading *r, const qp_problem *p, const char *path) {
   qp_latency_row row = {.members = p->segments,
                         .experts = p->experts,
                         .top_k = p->top_k,
+                        .slices = p->slices > 1 ? p->slices : 0,
                         .batch = p->batch,
                         .ps = pick.ps,
                         .spread_ps = qp_record_standard_error(pick.record),

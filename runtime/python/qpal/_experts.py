@@ -34,28 +34,30 @@ class Experts:
             self.linears.append(model.library.linear(self.index, m))
             parts = [model.packed.find_expert(model.library, self.index, m, e)
                      for e in range(info.experts)]
-            self._upload(self._weights[m], parts)
+            self._upload(self._weights[m], parts, self.linears[m].pieces)
             if m == 0:
                 self.signs = self._stack([parts[0].signs])
         self._bias = {}
 
-    def _stack(self, arrays):
-        """Arrays of all experts, one behind another in the device's memory."""
-        device, each = self.model.device, arrays[0].bytes
-        address = device.alloc(each * len(arrays))
+    def _stack(self, arrays, pieces=1):
+        """Arrays of all experts, one behind another in the device's memory, piece by piece."""
+        device, each = self.model.device, arrays[0].bytes // pieces
+        address = device.alloc(arrays[0].bytes * len(arrays))
         if address:
             self._own.append(address)
-        for e, a in enumerate(arrays):
-            if each:
-                _api().upload(device.pointer, address + e * each, a.data, each)
+        for i in range(pieces):
+            for e, a in enumerate(arrays):
+                if each:
+                    _api().upload(device.pointer, address + (i * len(arrays) + e) * each,
+                                  a.data + i * each, each)
         return address
 
-    def _upload(self, to, experts):
+    def _upload(self, to, experts, pieces):
         to.scale = self._stack([e.scale for e in experts])
         for p in range(experts[0].parts):
-            to.part[p].codes = self._stack([e.part[p].codes for e in experts])
+            to.part[p].codes = self._stack([e.part[p].codes for e in experts], pieces)
             for f in range(MAX_FIELDS):
-                to.part[p].field[f] = self._stack([e.part[p].field[f] for e in experts])
+                to.part[p].field[f] = self._stack([e.part[p].field[f] for e in experts], pieces)
             for c in range(MAX_CODEBOOKS):
                 to.part[p].codebook[c] = self._stack([e.part[p].codebook[c] for e in experts])
 
@@ -65,10 +67,19 @@ class Experts:
             self._bias[kind] = [self._bias_of(linear, kind) for linear in self.linears]
         return self._bias[kind]
 
+    def _first(self, tensor):
+        """The number in the model of expert 0: not 0 where ranks have slices of the experts."""
+        packed, own = self.model.packed, self.info["experts"]
+        try:
+            packed.tensor(tensor.replace("*", str(own * packed.size - 1)) + ".row_scales")
+        except Error:
+            return 0
+        return own * packed.rank
+
     def _bias_of(self, linear, kind):
-        words = []
+        words, tensor, first = [], linear.tensor.decode(), self._first(linear.tensor.decode())
         for e in range(self.info["experts"]):
-            name = linear.tensor.decode().replace("*", str(e)) + ".bias"
+            name = tensor.replace("*", str(first + e)) + ".bias"
             try:
                 data, stored, _ = self.model.packed.tensor(name)
             except Error:
@@ -111,7 +122,7 @@ class Experts:
         args = RotateArgs(columns=self.info["columns"], rows=rows, type=kind,
                           flags=self.model.flags, x=x, y=y, signs=self.signs, up=up,
                           prologue=2 if up else 0, activation=_activation(activation),
-                          limit=limit)
+                          limit=limit, block=self.linears[0].rotation)
         _api().rotate(self.model.kernels._open(), C.byref(args), _stream(stream))
 
     def launch(self, tokens, x, routing, y, by_token=True, kind=F16, out_kind=None, stream=None):
