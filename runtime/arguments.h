@@ -50,6 +50,7 @@ typedef struct qp_arguments {
   uint64_t positions, context;                       /* attend, pick */
   uint64_t heads, attention, pairs;                  /* attend */
   uint64_t tokens, known, ids, vocabulary;           /* pick; weight: its embedding */
+  uint64_t matrix, bias, outputs, prologue;          /* plain; with norm, up and activation */
   uint64_t rows; /* rotate: rows of X; gather: ids; encode: sequences (codes: targets);
                     route: assignments */
   uint64_t x_stride, y_stride, up_stride; /* elements from row to row; of gemm x alone */
@@ -240,6 +241,24 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   WORD(context, "unsigned long long context", "positions of 'tokens'")                             \
   WORD(vocabulary, "unsigned long long vocabulary", "logits of a row")
 
+#define QP_PLAIN_ARGUMENTS(WORD, LIST)                                                             \
+  WORD(x, "const void *x", "[rows][K]; of GLU the gate")                                           \
+  WORD(y, "void *y", "[rows][outputs]; may be residual")                                           \
+  WORD(matrix, "const void *matrix", "[outputs][K] W")                                             \
+  WORD(bias, "const void *bias", "[outputs], or null")                                             \
+  WORD(residual, "const void *residual", "[rows][outputs], rows as those of Y, or null")           \
+  WORD(weight, "const void *weight", "NORM: [K] w, or null: ones for offset + w")                  \
+  WORD(up, "const void *up", "GLU: [rows][K]")                                                     \
+  WORD(rows, "unsigned long long rows", "of X")                                                    \
+  WORD(outputs, "unsigned long long outputs", "rows of W")                                         \
+  WORD(x_stride, "unsigned long long x_stride", "elements from row to row of x")                   \
+  WORD(y_stride, "unsigned long long y_stride", "of Y and residual")                               \
+  WORD(up_stride, "unsigned long long up_stride", "of up")                                         \
+  WORD(prologue, "unsigned long long prologue", "0 none, 1 NORM, 2 GLU")                           \
+  WORD(norm, "float eps, offset", "NORM: added to the mean of squares, and to w")                  \
+  WORD(activation, "unsigned activation; float limit",                                             \
+       "GLU: 0 silu, 1 gelu by tanh, 2 gelu, 3 relu, 4 swiglu of gpt-oss; 0: none")
+
 #define QP_NO_WORDS(WORD)
 
 /* LAUNCH(identifier, arguments, words of a segment, of its strides), in the order of the ops of
@@ -257,7 +276,8 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   LAUNCH(EXPERTS, QP_EXPERTS_ARGUMENTS, QP_EXPERTS_SEGMENT_WORDS, QP_EXPERTS_STRIDE_WORDS)         \
   LAUNCH(ATTEND, QP_ATTEND_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                    \
   LAUNCH(PICK, QP_PICK_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                        \
-  LAUNCH(COMBINE, QP_COMBINE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
+  LAUNCH(COMBINE, QP_COMBINE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                  \
+  LAUNCH(PLAIN, QP_PLAIN_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
 
 enum {
 #define X(name, arguments, segment, stride) QP_LAUNCH_##name,

@@ -62,7 +62,8 @@ unsigned qp_lib_rotation(const qpal_library *l, const qp_lib_linear *e) {
 
 bool qp_lib_reads_rows(uint32_t op) {
   return op == QPAL_ROTATE || op == QPAL_ROTATE_NORM || op == QPAL_ROTATE_GLU ||
-         op == QPAL_ATTEND || op == QPAL_PICK || op == QPAL_COMBINE;
+         op == QPAL_ATTEND || op == QPAL_PICK || op == QPAL_COMBINE ||
+         op == QPAL_PLAIN;
 }
 
 bool qp_lib_has_strides(const qpal_library *l) { return l->header->version > QP_LIB_VERSION_CLOSE; }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Launches between the linears of a decoder: qpal_attend, qpal_pick. */
+/* Launches beside the packed linears of a decoder: qpal_attend, qpal_pick, qpal_plain. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
 #include "runtime/library_launch.h"
 
-static_assert((int)QP_LAUNCH_ATTEND == (int)QPAL_ATTEND && (int)QP_LAUNCH_PICK == (int)QPAL_PICK,
+static_assert((int)QP_LAUNCH_ATTEND == (int)QPAL_ATTEND &&
+                  (int)QP_LAUNCH_PICK == (int)QPAL_PICK && (int)QP_LAUNCH_PLAIN == (int)QPAL_PLAIN,
               "kernels of the library are launched by their op");
 
 static qpal_status check_flags(unsigned flags) {
@@ -21,8 +22,10 @@ static qpal_status launch(const qpal_kernels *ks, unsigned op, unsigned columns,
     return qp_refuse(QPAL_E_NO_KERNEL,
                      "the library has no %s of K = %u in %s; qpal export "
                      "--decoder puts them in",
-                     op == QPAL_ATTEND ? "attention" : "choice of tokens", columns,
-                     qp_lib_type_names[type]);
+                     op == QPAL_ATTEND ? "attention"
+                     : op == QPAL_PICK ? "choice of tokens"
+                                       : "linear in 16 bits",
+                     columns, qp_lib_type_names[type]);
   if (!a->words.rows) return QPAL_OK;
   void *before = qp_device_enter(ks->device);
   const qpal_status status = qp_lib_launch(ks, kernel, a, (flags & QPAL_PDL) != 0, stream);
@@ -148,4 +151,81 @@ qpal_status qpal_pick(const qpal_kernels *ks, const qpal_pick_args *given, void 
                                          .context = a.context,
                                          .vocabulary = a.vocabulary}};
   return launch(ks, QPAL_PICK, a.columns, a.type, &to, a.flags, stream);
+}
+
+/* ---- plain ---- */
+
+static qpal_status check_plain_norm(const qpal_plain_args *a) {
+  if (!(a->eps >= 0) || !isfinite(a->eps))
+    return qp_refuse(QPAL_E_ARG, "eps is %g; it must be a number from 0 on", (double)a->eps);
+  if (!isfinite(a->weight_offset))
+    return qp_refuse(QPAL_E_ARG, "weight_offset is %g; it must be a number",
+                     (double)a->weight_offset);
+  return qp_lib_check_address("weight", 0, a->weight, 16, false);
+}
+
+static qpal_status check_plain_glu(qpal_plain_args *a) {
+  if (a->activation > QPAL_SWIGLU_OAI)
+    return qp_refuse(QPAL_E_ARG, "activation is %u; 0 to %d are known", a->activation,
+                     QPAL_SWIGLU_OAI);
+  if (!(a->limit >= 0))
+    return qp_refuse(QPAL_E_ARG, "limit is %g; it must be a number from 0 on", (double)a->limit);
+  const qpal_status status = qp_lib_check_address("up", 0, a->up, 16, true);
+  return status ? status : qp_lib_take_stride("up_stride", 0, a->columns, 8, &a->up_stride);
+}
+
+static qpal_status check_plain_prologue(qpal_plain_args *a) {
+  if (a->prologue > QPAL_PROLOGUE_GLU)
+    return qp_refuse(QPAL_E_ARG, "prologue is %u; QPAL_PROLOGUE_NONE, _NORM and _GLU are known",
+                     a->prologue);
+  if (a->up && a->prologue != QPAL_PROLOGUE_GLU)
+    return qp_refuse(QPAL_E_ARG, "up is given, which prologue %u does not read", a->prologue);
+  if (a->weight && a->prologue != QPAL_PROLOGUE_NORM)
+    return qp_refuse(QPAL_E_ARG, "weight is given, which prologue %u does not read", a->prologue);
+  if (a->prologue == QPAL_PROLOGUE_NORM) return check_plain_norm(a);
+  return a->prologue == QPAL_PROLOGUE_GLU ? check_plain_glu(a) : QPAL_OK;
+}
+
+static qpal_status check_plain(qpal_plain_args *a) {
+  qpal_status status = qp_lib_check_type(a->type, false);
+  if (!status) status = check_flags(a->flags);
+  if (!status && (!a->outputs || a->outputs > 1u << 30))
+    status = qp_refuse(QPAL_E_ARG, "outputs is %u; 1 to 2^30 are possible", a->outputs);
+  if (!status && a->reserved)
+    status = qp_refuse(QPAL_E_ARG, "reserved is %u; it must be 0", a->reserved);
+  if (!status) status = qp_lib_take_stride("x_stride", 0, a->columns, 8, &a->x_stride);
+  if (!status) status = qp_lib_take_stride("y_stride", 0, a->outputs, 1, &a->y_stride);
+  if (!status) status = qp_lib_check_address("x", 0, a->x, 16, true);
+  if (!status) status = qp_lib_check_address("y", 0, a->y, 2, true);
+  if (!status) status = qp_lib_check_address("w", 0, a->w, 16, true);
+  if (!status) status = qp_lib_check_address("bias", 0, a->bias, 2, false);
+  if (!status) status = qp_lib_check_address("residual", 0, a->residual, 2, false);
+  if (!status) status = check_plain_prologue(a);
+  if (!status && (a->y == a->x || a->y == a->up))
+    status = qp_refuse(QPAL_E_ARG, "y is %s, which every block reads", a->y == a->x ? "x" : "up");
+  return status;
+}
+
+qpal_status qpal_plain(const qpal_kernels *ks, const qpal_plain_args *given, void *stream) {
+  qpal_plain_args a;
+  if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
+  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_plain_args");
+  if (!status) status = check_plain(&a);
+  if (status) return status;
+  qp_lib_arguments to = {.words = {.x = a.x,
+                                   .y = a.y,
+                                   .matrix = a.w,
+                                   .bias = a.bias,
+                                   .residual = a.residual,
+                                   .weight = a.weight,
+                                   .up = a.up,
+                                   .rows = a.rows,
+                                   .outputs = a.outputs,
+                                   .x_stride = a.x_stride,
+                                   .y_stride = a.y_stride,
+                                   .up_stride = a.up_stride,
+                                   .prologue = a.prologue,
+                                   .activation = qp_glu_word(a.activation, a.limit)}};
+  memcpy(&to.words.norm, (const float[]){a.eps, a.weight_offset}, sizeof to.words.norm);
+  return launch(ks, QPAL_PLAIN, a.columns, a.type, &to, a.flags, stream);
 }

@@ -319,6 +319,12 @@ broken "the last of equal logits" templates/pick.cu.in \
   'b.token < a.token' 'b.token > a.token' $pick
 broken "a token given that is not known" templates/pick.cu.in \
   'next < args.known[n]' 'next <= args.known[n]' $pick
+plain="tcq-2 --op plain"
+broken "a norm's factor left out of the sums" templates/plain.cu.in 'mine * factor' 'mine' $plain
+broken "a residual's rows taken for one" templates/plain.cu.in \
+  'value_at(args.residual, at)' 'value_at(args.residual, output)' $plain
+broken "outputs behind the last row of W" templates/plain.cu.in \
+  'first + lane < args.outputs' 'true' $plain
 combine="tcq-2 --op combine"
 broken "a token's experts added in another order" templates/combine.cu.in \
   'unsigned k = 0; k < args.top_k; k++' 'unsigned k = args.top_k; k-- > 0;' $combine

@@ -109,7 +109,8 @@ typedef struct qp_kernel_op {
   ROW(experts)                                                                                     \
   ROW(attend)                                                                                      \
   ROW(pick)                                                                                        \
-  ROW(combine)
+  ROW(combine)                                                                                     \
+  ROW(plain)
 
 #define X(name) extern const qp_kernel_op qp_op_##name;
 QP_KERNEL_OPS(X)

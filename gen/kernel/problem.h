@@ -35,7 +35,8 @@ enum {
   X(EXPERTS, "experts", true, true, false, true)                                                   \
   X(ATTEND, "attend", false, false, false, false)                                                  \
   X(PICK, "pick", false, false, false, false)                                                      \
-  X(COMBINE, "combine", false, false, false, false)
+  X(COMBINE, "combine", false, false, false, false)                                                \
+  X(PLAIN, "plain", false, false, false, false)
 
 typedef enum qp_op {
 #define X(id, ...) QP_OP_##id,
@@ -69,6 +70,8 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 **          largest logit's;  p goes on by one, Y is the token's row of a 16-bit embedding [V][K]
 ** combine  of each token  Y = residual + sum over k of weight[k] X[token top_k + k],  k rising: all
 **          that a model adds up of its experts' outputs
+** plain    Y[N,M] = X' W^T (+ bias) (+ residual)  of a W [M,K] that stays in 16 bits, of any M;
+**          X' is X, (offset + w) * X / rms(X), or activation(gate) * up
 ** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, which
 **          is no split
 ** X~ is X, or with 'rotate_fused' H (s * X).

@@ -4,16 +4,17 @@
 **
 **   generate LIBRARY PACKED DEVICE COUNT ID...
 **
-** LIBRARY: what `qpal export --decoder D` wrote, D the size of a head; PACKED: what `qpal quantize`
-** wrote of a plan that quantizes every linear; DEVICE: cuda:0 or, where the program is linked with
-** libqpal_sim, sim:90:4.  COUNT ids follow those given, on one line; with GENERATE_LOGITS in the
-** environment each is also told with its logit, on stderr.
+** LIBRARY and PACKED: what `qpal make MODEL -o OUT --gpu GPU` wrote into OUT/library (or `qpal
+** export --decoder D`, D the size of a head) and OUT/packed; DEVICE: cuda:0 or, where the program
+** is linked with libqpal_sim, sim:90:4.  COUNT ids follow those given, on one line; with
+** GENERATE_LOGITS in the environment each is also told with its logit, on stderr.
 **
 ** On the device a token is one chain of launches: norms and gated units with the rotations, linears
-** as the plan fused them, attention, the choice of the next token, which the next chain finds on
-** the device.  Built with -DEXAMPLE_CUDA and -lcuda the chain is a CUDA graph, and tokens a second
-** are told.  A '+cpu' behind DEVICE has the kernels decode every weight once and computes the rest
-** in plain C, in fp32: the reference, for a library that was exported with --inverse.
+** as the plan fused them or plain in 16 bits, attention, the choice of the next token, which the
+** next chain finds on the device.  Built with -DEXAMPLE_CUDA and -lcuda the chain is a CUDA graph,
+** and tokens a second are told.  A '+cpu' behind DEVICE has the kernels decode every weight once,
+** computes the rest in plain C, in fp32: the reference, for a library that was exported with
+** --inverse.
 **
 **   cc -O2 generate.c $(pkg-config --cflags --libs qpal) -lm -o generate
 */
@@ -30,6 +31,7 @@
 
 enum { MAX_LAYERS = 256, LAYER_LINEARS = 7, MAX_CONTEXT = 4096 };
 enum { Q, K, V, O, GATE, UP, DOWN };
+#define EMBEDDING "model.embed_tokens"
 static const char *const linear_names[LAYER_LINEARS] = {
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
     "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
@@ -42,11 +44,12 @@ typedef struct group {
   qpal_ptr signs, bias[QPAL_MAX_MEMBERS], y[QPAL_MAX_MEMBERS];
 } group;
 
-/* Member of a group, on the device, or w on the CPU. */
+/* Member of a group, or NULL: it stays in 16 bits; w on the CPU. */
 typedef struct linear {
   unsigned rows, columns, member;
   group *group;
-  float *w, *bias; /* [rows][columns], [rows] or NULL */
+  float *w, *bias;               /* [rows][columns], [rows] or NULL */
+  qpal_ptr plain, plain_bias, y; /* in 16 bits, on the device */
 } linear;
 
 /* A vector of the model, on the CPU and on the device. */
@@ -167,24 +170,13 @@ static group *load_group(model *m, unsigned index) {
   return g;
 }
 
-/* W [rows][columns] in the basis of the checkpoint: decoded, then every row rotated back. */
+/* W [rows][columns] in the basis of the checkpoint: decoded, its rows rotated back. */
 static float *decode(const model *m, const group *g, unsigned member) {
   const size_t n = (size_t)g->rows[member] * g->columns;
   const qpal_ptr w = allocate(m, 2 * n);
-  const qpal_dequant_args d = {.size = sizeof d,
-                               .group = g->index,
-                               .member = member,
-                               .weights = &g->weights[member],
-                               .w = w};
-  need(qpal_dequant(m->kernels, &d, NULL), "decoding");
-  const qpal_rotate_args back = {.size = sizeof back,
-                                 .columns = g->columns,
-                                 .rows = g->rows[member],
-                                 .inverse = 1,
-                                 .x = w,
-                                 .y = w,
-                                 .signs = g->signs};
-  if (g->signs) need(qpal_rotate(m->kernels, &back, NULL), "qpal export --inverse");
+  const qpal_dequant_args d = {.size = sizeof d, .group = g->index, .member = member,
+                               .weights = &g->weights[member], .w = w, .signs = g->signs};
+  need(qpal_dequant(m->kernels, &d, NULL), "qpal export --inverse");
   float *out = fetch(m, w, n);
   qpal_free(m->device, w);
   return out;
@@ -193,15 +185,10 @@ static float *decode(const model *m, const group *g, unsigned member) {
 /* Rows of the packed embedding by their ids. */
 static void gather(const model *m, qpal_ptr ids, unsigned rows, qpal_ptr y) {
   const group *g = &m->groups[m->embedding_group];
-  const qpal_gather_args a = {.size = sizeof a,
-                              .group = g->index,
-                              .member = m->embedding_member,
-                              .flags = QPAL_PDL,
-                              .rows = rows,
-                              .weights = &g->weights[m->embedding_member],
-                              .ids = ids,
-                              .signs = g->signs,
-                              .y = y};
+  const qpal_gather_args a = {.size = sizeof a, .group = g->index, .member = m->embedding_member,
+                              .flags = QPAL_PDL, .rows = rows,
+                              .weights = &g->weights[m->embedding_member], .ids = ids,
+                              .signs = g->signs, .y = y};
   need(qpal_gather(m->kernels, &a, m->stream), "the embedding");
 }
 
@@ -215,21 +202,33 @@ static float *gather_all(const model *m) {
   return fetch(m, y, n);
 }
 
-/* A linear of the checkpoint, quantized or, for the CPU alone, not. */
+/* A linear in 16 bits; a tied head's matrix is on the device already. */
+static void load_plain(const model *m, linear *l, const char *weight) {
+  const size_t n = (size_t)l->rows * l->columns;
+  const int tied = !strcmp(weight, EMBEDDING ".weight");
+  l->w = tensor(m->packed, weight, n, 1);
+  if (m->on_cpu) return;
+  l->plain = tied && m->embedding.v ? m->embedding.on_device : upload_halves(m, l->w, n);
+  if (l->bias) l->plain_bias = upload_halves(m, l->bias, l->rows);
+  l->y = allocate(m, 2ull * (l->rows + 8));
+}
+
+/* A linear of the checkpoint, quantized or not. */
 static void load_linear(model *m, linear *l, const char *name, unsigned rows, unsigned columns) {
   char full[256];
   unsigned index;
+  qpal_tensor t = {.size = sizeof t};
   qpal_linear_info info = {.size = sizeof info};
   *l = (linear){.rows = rows, .columns = columns};
   snprintf(full, sizeof full, "%s.bias", name);
   l->bias = tensor(m->packed, full, rows, 0);
   snprintf(full, sizeof full, "%s.weight", name);
-  if (qpal_library_find_linear(m->library, name, &index, &l->member) ||
-      qpal_library_linear(m->library, index, l->member, &info) || info.quantizer == QPAL_NONE) {
-    if (!m->on_cpu) die(name, "is in 16 bits; quantize it, or add +cpu to the device");
-    l->w = tensor(m->packed, full, (size_t)rows * columns, 1);
+  if (!qpal_packed_tensor(m->packed, full, &t) && t.bytes.bytes) { /* of packed ones it is empty */
+    load_plain(m, l, full);
     return;
   }
+  need(qpal_library_find_linear(m->library, name, &index, &l->member), name);
+  need(qpal_library_linear(m->library, index, l->member, &info), name);
   if (info.rows < rows || info.columns != columns) /* a vocabulary may have rows of zeros behind */
     die(name, "has another shape than config.json says");
   l->group = load_group(m, index);
@@ -265,11 +264,10 @@ static void load_layer(model *m, unsigned i) {
 /* The embedding and the lm_head, which a tied model has once. */
 static void load_vocabulary(model *m) {
   unsigned index, member;
-  m->embedding = vector_of(m, "model.embed_tokens.weight", (size_t)m->vocabulary * m->hidden, 0);
+  m->embedding = vector_of(m, EMBEDDING ".weight", (size_t)m->vocabulary * m->hidden, 0);
   const int packed = !m->embedding.v;
   if (packed) {
-    need(qpal_library_find_linear(m->library, "model.embed_tokens", &index, &member),
-         "the embedding");
+    need(qpal_library_find_linear(m->library, EMBEDDING, &index, &member), EMBEDDING);
     load_group(m, m->embedding_group = index);
     m->embedding_member = member;
     if (m->on_cpu) m->embedding.v = gather_all(m);
@@ -279,7 +277,7 @@ static void load_vocabulary(model *m) {
       !qpal_packed_tensor(m->packed, "lm_head.weight", &t))
     load_linear(m, &m->head, "lm_head", m->vocabulary, m->hidden);
   else
-    load_linear(m, &m->head, "model.embed_tokens", m->vocabulary, m->hidden);
+    load_linear(m, &m->head, EMBEDDING, m->vocabulary, m->hidden);
   m->norm = vector_of(m, "model.norm.weight", m->hidden, 1);
 }
 
@@ -303,15 +301,20 @@ static void multiply_group(const model *m, const group *g, qpal_ptr sum) {
   for (unsigned i = 0; i < g->members; i++)
     segment[i] = (qpal_segment){
         .weights = &g->weights[i], .bias = g->bias[i], .residual = sum, .y = sum ? sum : g->y[i]};
-  const qpal_gemm_args a = {.size = sizeof a,
-                            .group = g->index,
-                            .rows = 1,
-                            .flags = QPAL_PDL,
-                            .x = m->x,
-                            .workspace = m->workspace,
-                            .counters = m->counters,
+  const qpal_gemm_args a = {.size = sizeof a, .group = g->index, .rows = 1, .flags = QPAL_PDL,
+                            .x = m->x, .workspace = m->workspace, .counters = m->counters,
                             .segment = segment};
   need(qpal_gemm(m->kernels, &a, m->stream), "gemm");
+}
+
+/* Y of a linear in 16 bits, of what the rotation of another would take. */
+static void multiply_plain(const model *m, const linear *l, qpal_rotate_args a, qpal_ptr sum) {
+  const qpal_plain_args p = {.size = sizeof p, .columns = l->columns, .outputs = l->rows, .rows = 1,
+                             .flags = QPAL_PDL, .prologue = a.prologue, .activation = a.activation,
+                             .eps = (float)m->eps, .x = a.x, .y = sum ? sum : l->y, .w = l->plain,
+                             .bias = l->plain_bias, .residual = sum, .up = a.up,
+                             .weight = a.weight};
+  need(qpal_plain(m->kernels, &p, m->stream), "qpal export --decoder");
 }
 
 /* Linears of one input, each group once. */
@@ -319,33 +322,24 @@ static void multiply_all(const model *m, const linear *l, unsigned count, qpal_r
                          qpal_ptr sum) {
   for (unsigned i = 0; i < count; i++) {
     int ran = 0;
+    if (!l[i].group) multiply_plain(m, &l[i], before, sum);
     for (unsigned j = 0; j < i; j++) ran |= l[j].group == l[i].group;
-    if (ran) continue;
+    if (ran || !l[i].group) continue;
     rotate(m, l[i].group, before);
     multiply_group(m, l[i].group, sum);
   }
 }
 
-static qpal_ptr y_of(const linear *l) { return l->group->y[l->member]; }
+static qpal_ptr y_of(const linear *l) { return l->group ? l->group->y[l->member] : l->y; }
 
 static void attend_on_device(const model *m, const layer *l) {
-  const qpal_attend_args a = {.size = sizeof a,
-                              .columns = m->head_dim,
-                              .rows = 1,
-                              .flags = QPAL_PDL,
-                              .heads = m->heads,
-                              .kv_heads = m->kv_heads,
-                              .context = m->context,
-                              .pairs = m->head_dim / 2,
-                              .scale = 1 / sqrtf((float)m->head_dim),
-                              .q = y_of(&l->linear[Q]),
-                              .k = y_of(&l->linear[K]),
-                              .v = y_of(&l->linear[V]),
-                              .y = m->attended,
-                              .keys = l->key_cache,
-                              .values = l->value_cache,
-                              .positions = m->position,
-                              .rotary = m->rotary_table};
+  const qpal_attend_args a = {.size = sizeof a, .columns = m->head_dim, .rows = 1,
+                              .flags = QPAL_PDL, .heads = m->heads, .kv_heads = m->kv_heads,
+                              .context = m->context, .pairs = m->head_dim / 2,
+                              .scale = 1 / sqrtf((float)m->head_dim), .q = y_of(&l->linear[Q]),
+                              .k = y_of(&l->linear[K]), .v = y_of(&l->linear[V]), .y = m->attended,
+                              .keys = l->key_cache, .values = l->value_cache,
+                              .positions = m->position, .rotary = m->rotary_table};
   need(qpal_attend(m->kernels, &a, m->stream), "attention");
 }
 
@@ -358,30 +352,20 @@ static void layer_on_device(const model *m, const layer *l) {
   attend_on_device(m, l);
   multiply_all(m, &l->linear[O], 1, (qpal_rotate_args){.x = m->attended}, m->hidden_x);
   multiply_all(m, &l->linear[GATE], 2, mlp_norm, 0);
-  const qpal_rotate_args unit = {.prologue = QPAL_PROLOGUE_GLU,
-                                 .activation = QPAL_SILU,
-                                 .x = y_of(&l->linear[GATE]),
-                                 .up = y_of(&l->linear[UP])};
+  const qpal_rotate_args unit = {.prologue = QPAL_PROLOGUE_GLU, .activation = QPAL_SILU,
+                                 .x = y_of(&l->linear[GATE]), .up = y_of(&l->linear[UP])};
   multiply_all(m, &l->linear[DOWN], 1, unit, m->hidden_x);
 }
 
 static void step_on_device(const model *m) {
   const qpal_rotate_args norm = {
       .prologue = QPAL_PROLOGUE_NORM, .x = m->hidden_x, .weight = m->norm.on_device};
-  const qpal_pick_args pick = {.size = sizeof pick,
-                               .columns = m->hidden,
-                               .rows = 1,
-                               .flags = QPAL_PDL,
-                               .vocabulary = m->vocabulary,
-                               .logits_stride = m->head.group->rows[m->head.member],
-                               .context = m->context,
-                               .logits = y_of(&m->head),
-                               .tokens = m->tokens,
-                               .known = m->known,
-                               .positions = m->position,
-                               .ids = m->id,
-                               .embedding = m->embedding.on_device,
-                               .y = m->hidden_x};
+  const qpal_pick_args pick = {.size = sizeof pick, .columns = m->hidden, .rows = 1,
+                               .flags = QPAL_PDL, .vocabulary = m->vocabulary,
+                               .logits_stride = (m->vocabulary + 7) / 8 * 8, .context = m->context,
+                               .logits = y_of(&m->head), .tokens = m->tokens, .known = m->known,
+                               .positions = m->position, .ids = m->id,
+                               .embedding = m->embedding.on_device, .y = m->hidden_x};
   if (!m->embedding.v) gather(m, m->id, 1, m->hidden_x);
   for (unsigned i = 0; i < m->layers; i++) layer_on_device(m, &m->layer[i]);
   multiply_all(m, &m->head, 1, norm, 0);

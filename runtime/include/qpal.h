@@ -109,7 +109,8 @@ typedef enum qpal_op {
   QPAL_EXPERTS = 9,  /* gemm of stacks of experts */
   QPAL_ATTEND = 10,  /* between a decoder's linears: qpal export --decoder */
   QPAL_PICK = 11,
-  QPAL_COMBINE = 12 /* a token's experts, added up */
+  QPAL_COMBINE = 12, /* a token's experts, added up */
+  QPAL_PLAIN = 13    /* a linear that stays in 16 bits: qpal export --decoder */
 } qpal_op;
 
 /* ---- Kernel libraries ---- */
@@ -681,6 +682,41 @@ typedef struct qpal_pick_args {
 /* Like qpal_gemm.  QPAL_E_NO_KERNEL: the library has none of this K and type. */
 QPAL_API qpal_status qpal_pick(const qpal_kernels *kernels, const qpal_pick_args *args,
                                void *stream);
+
+/*
+** Y [rows][M] = X' W^T (+ bias) (+ residual) of a W [M][K] that stays in 16 bits, row-major as the
+** checkpoint has it: a head, or linears that a plan keeps.  X' is by 'prologue', in fp32:
+**   NONE  x
+**   NORM  (weight_offset + w) * x / rms(x)
+**   GLU   activation(x) * up, x the gate
+** y may be residual, and neither is x or up.  W is read once for each row: for few rows; an engine
+** has a GEMM for more.  The bits of y are the same on every run.
+*/
+typedef struct qpal_plain_args {
+  size_t size;
+  unsigned columns;            /* K */
+  unsigned outputs;            /* M; any */
+  unsigned rows;               /* of X; 0 does nothing */
+  unsigned type;               /* QPAL_F16 or QPAL_BF16: of all but eps, weight_offset and limit */
+  unsigned flags;              /* QPAL_PDL: W is then read before the launch before is done */
+  unsigned prologue;           /* qpal_prologue */
+  unsigned activation;         /* qpal_activation, of GLU */
+  unsigned x_stride, y_stride; /* elements from row to row, x's a multiple of 8; y's are those of
+                                  residual, too; 0: K, M */
+  unsigned up_stride;          /* GLU: a multiple of 8; 0: K */
+  float eps, weight_offset;    /* NORM */
+  float limit;                 /* GLU; 0: none */
+  unsigned reserved;           /* 0 */
+  qpal_ptr x, y;               /* x aligned to 16 bytes, y to 2 */
+  qpal_ptr w;                  /* [M][K], aligned to 16 bytes */
+  qpal_ptr bias;               /* [M]; 0: none */
+  qpal_ptr residual;           /* [rows][M]; 0: none */
+  qpal_ptr up;                 /* GLU: [rows][K], aligned to 16 bytes */
+  qpal_ptr weight;             /* NORM: [K] w, aligned to 16 bytes; 0: 1 without offset */
+} qpal_plain_args;
+/* Like qpal_gemm.  QPAL_E_NO_KERNEL: the library has none of this K and type. */
+QPAL_API qpal_status qpal_plain(const qpal_kernels *kernels, const qpal_plain_args *args,
+                                void *stream);
 
 /* ---- Experts ---- */
 

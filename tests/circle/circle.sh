@@ -9,6 +9,7 @@
 #   EMBEDDING=        quantizer of the embedding; without one it stays in 16 bits
 #   BLOCKS=1          blocks that are quantized and run; all: every block
 #   BATCHES=1,8       rows of activations that get kernels
+#   TYPES=f16         of activations
 #   ROWS="1"          rows that the block is run with
 #   DEVICE=           cuda:N; without one the PTX simulator as sm_90
 #   TEXT=             a text, whose first 1024 tokens judge what was quantized against WEIGHTS
@@ -72,7 +73,8 @@ if [ -n "${TEXT:-}" ]; then
 fi
 
 begin export "the plan's kernels, compiled, as a library"
-"$qpal" export --plan "$out/plan.json" --gpu "$gpu" --batch "$batches" -o "$out/library"
+"$qpal" export --plan "$out/plan.json" --gpu "$gpu" --batch "$batches" \
+  --type "${TYPES:-f16}" -o "$out/library"
 
 begin run "block 0 by the public API (runtime/examples/block.c) on $device; and the CPU reference"
 for n in "${rows[@]}"; do

@@ -159,7 +159,8 @@ Test(tuned, a_plan_takes_its_latencies_from_the_records) {
 
 Test(tuned, a_library_gets_the_kernels_that_were_fastest) {
   make_tuned("CUPTI 13.0", "tuned/made-up-gpu-9000.jsonl");
-  expect("export --shape 576x576 --quantizer nuq-4 --gpu made-up --batch 1 --ptx none -o lib", 0,
+  expect("export --shape 576x576 --quantizer nuq-4 --gpu made-up --batch 1 --type f16 --ptx none "
+         "-o lib", 0,
          "tuned/made-up-gpu-9000.jsonl");
   char file[128];
   snprintf(file, sizeof file, "%s/lib/manifest.json", folder);
@@ -169,8 +170,8 @@ Test(tuned, a_library_gets_the_kernels_that_were_fastest) {
   fclose(f);
   cr_assert(strstr(text, "_sm90_c20__w8"), "%.3000s", text);
   cr_assert(strstr(text, "Made-up GPU 9000"));
-  expect("export --shape 576x576 --quantizer nuq-4 --gpu made-up --batch 1 --ptx none --untuned "
-         "-o plain",
+  expect("export --shape 576x576 --quantizer nuq-4 --gpu made-up --batch 1 --type f16 --ptx none "
+         "--untuned -o plain",
          0, "the families' defaults");
   snprintf(file, sizeof file, "%s/plain/manifest.json", folder);
   f = fopen(file, "r");
@@ -186,8 +187,8 @@ Test(tuned, a_file_of_records_by_its_path_does_as_well) {
   expect("table elsewhere/mine.jsonl --model smollm2-135m", 0, "nuq-2");
   expect("plan --model smollm2-135m --gpu elsewhere/mine.jsonl --quantizers nuq-4 --latency 100s",
          0, "Made-up GPU 9000");
-  expect("export --shape 576x576 --quantizer nuq-4 --gpu elsewhere/mine.jsonl --batch 1 --ptx none "
-         "-o lib",
+  expect("export --shape 576x576 --quantizer nuq-4 --gpu elsewhere/mine.jsonl --batch 1 "
+         "--type f16 --ptx none -o lib",
          0, "elsewhere/mine.jsonl");
 }
 

@@ -72,7 +72,7 @@ static inline void kit_kernels(qp_library_writer *w, const kit_problems *p) {
   kit_kernel(w, (qp_lib_kernel){.op = QPAL_GATHER, .problem = p->alone}, 1, 1);
   kit_kernel(w, (qp_lib_kernel){.op = QPAL_ROTATE, .problem = none, .flags = QP_LIB_INVERSE}, 0, 0);
   static const unsigned rows[] = {QPAL_ROTATE, QPAL_ROTATE_NORM, QPAL_ROTATE_GLU, QPAL_ATTEND,
-                                  QPAL_PICK,   QPAL_COMBINE};
+                                  QPAL_PICK,   QPAL_COMBINE, QPAL_PLAIN};
   for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++)
     kit_kernel(w, (qp_lib_kernel){.op = rows[i], .problem = none}, 0, 0);
 }

@@ -188,8 +188,8 @@ def pack(folder):
         "nuq-4,nf4-g64", "-o", folder / "plan.json")
     run("quantize", folder / "checkpoint", "--plan", folder / "plan.json", "-o", folder / "packed")
     run("unpack", folder / "packed", "-o", folder / "plain")
-    run("export", "--plan", folder / "plan.json", "--gpu", "sm_90:2", "--batch", "4", "-o",
-        folder / "library")
+    run("export", "--plan", folder / "plan.json", "--gpu", "sm_90:2", "--batch", "4", "--type",
+        "f16", "-o", folder / "library")
 
 
 def go_round(what, folder, glu, bias=None, **activation):

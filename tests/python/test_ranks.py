@@ -133,8 +133,8 @@ def main():
     want = products(read_floats(WORK / "plain"), x)
     for size in (1, 2, 4, 8):
         run("export", "--model", WORK / "checkpoint/config.json", "--quantizer", QUANTIZER, "--tp",
-            8, "--ranks", size, "--gpu", "sm_90:2", "--batch", 1, "--no-dequant", "--prologue",
-            "none", "-o", WORK / f"library{size}")
+            8, "--ranks", size, "--gpu", "sm_90:2", "--batch", 1, "--type", "f16", "--no-dequant",
+            "--prologue", "none", "-o", WORK / f"library{size}")
         got = of_ranks(size, x)
         assert got.keys() == want.keys(), got.keys()
         for name, y in want.items():

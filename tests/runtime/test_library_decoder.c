@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* qpal_attend and qpal_pick: what they refuse, and what a small launch of each gives. */
+/* qpal_attend, qpal_pick and qpal_plain: what they refuse, what a small launch of each gives. */
 #include "tests/runtime/open_library.h"
 
 enum { HEAD = 32, COLUMNS = 64, CONTEXT = 4, VOCABULARY = 16 };
@@ -127,4 +127,52 @@ Test(library_decoder, pick_takes_the_largest_logit_and_refuses_what_it_cannot_do
   PICK_REFUSES(ids, 2, QPAL_E_ARG, "ids");
   PICK_REFUSES(embedding, good.logits, QPAL_E_ARG, "y");
   PICK_REFUSES(type, QPAL_F32, QPAL_E_ARG, "type");
+}
+
+#define PLAIN_REFUSES(field, value, status, word)                                                  \
+  do {                                                                                             \
+    qpal_plain_args changed = good;                                                                \
+    changed.field = value;                                                                         \
+    expect_refused(qpal_plain(kernels, &changed, NULL), status, word);                             \
+  } while (0)
+
+Test(library_decoder, plain_multiplies_by_a_matrix_in_16_bits_and_refuses_what_it_cannot_do) {
+  enum { OUTPUTS = 3 };
+  uint16_t x[COLUMNS], w[OUTPUTS * COLUMNS], bias[OUTPUTS], y[OUTPUTS];
+  for (unsigned k = 0; k < COLUMNS; k++) x[k] = qp_float_to_half(k % 2 ? 2 : -2);
+  for (unsigned i = 0; i < OUTPUTS * COLUMNS; i++)
+    w[i] = qp_float_to_half(i % 2 ? 0 : (float)(i / COLUMNS));
+  for (unsigned m = 0; m < OUTPUTS; m++) bias[m] = qp_float_to_half(100);
+  const qpal_plain_args good = {.size = sizeof good,
+                                .columns = COLUMNS,
+                                .outputs = OUTPUTS,
+                                .rows = 1,
+                                .x = put(x, sizeof x),
+                                .y = put(NULL, sizeof y),
+                                .w = put(w, sizeof w),
+                                .bias = put(bias, sizeof bias)};
+  cr_assert_eq(qpal_plain(kernels, &good, NULL), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_download(device, y, good.y, sizeof y), QPAL_OK);
+  for (unsigned m = 0; m < OUTPUTS; m++) /* half of the columns, -2 each */
+    cr_expect_float_eq(qp_half_to_float(y[m]), 100 - (float)(m * COLUMNS), 0.1, "%u", m);
+  qpal_plain_args normed = good; /* x / rms(x) is x / 2; y is its own residual */
+  normed.prologue = QPAL_PROLOGUE_NORM;
+  normed.residual = normed.y;
+  cr_assert_eq(qpal_plain(kernels, &normed, NULL), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_download(device, y, good.y, sizeof y), QPAL_OK);
+  cr_expect_float_eq(qp_half_to_float(y[1]), 200 - 1.5f * COLUMNS, 0.1);
+  PLAIN_REFUSES(columns, 32, QPAL_E_NO_KERNEL, "no linear in 16 bits of K = 32 in f16; qpal");
+  PLAIN_REFUSES(type, QPAL_BF16, QPAL_E_NO_KERNEL, "in bf16");
+  PLAIN_REFUSES(outputs, 0, QPAL_E_ARG, "outputs is 0");
+  PLAIN_REFUSES(prologue, 3, QPAL_E_ARG, "prologue is 3");
+  PLAIN_REFUSES(prologue, QPAL_PROLOGUE_GLU, QPAL_E_ARG, "up");
+  PLAIN_REFUSES(up, good.x, QPAL_E_ARG, "up is given");
+  PLAIN_REFUSES(weight, good.x, QPAL_E_ARG, "weight is given");
+  PLAIN_REFUSES(w, good.w + 2, QPAL_E_ARG, "w");
+  PLAIN_REFUSES(y, good.x, QPAL_E_ARG, "y is x");
+  PLAIN_REFUSES(x_stride, 65, QPAL_E_ARG, "x_stride");
+  PLAIN_REFUSES(y_stride, 2, QPAL_E_ARG, "y_stride");
+  PLAIN_REFUSES(flags, 8, QPAL_E_ARG, "flags is 0x8");
+  PLAIN_REFUSES(reserved, 1, QPAL_E_ARG, "reserved is 1");
+  PLAIN_REFUSES(size, sizeof good - 8, QPAL_E_ARG, "qpal_plain_args");
 }

@@ -117,7 +117,7 @@ static void open_all(void) {
   cr_assert_eq(system(command), 0);
   expect("plan --model c/config.json --quantizers nuq-2 --no-fusion -o p.json", 0, "");
   expect("quantize c --plan p.json --blocks 1 --keep lm_head -o packed", 0, "");
-  expect("export --plan p.json --gpu sm_90:4 --batch 1 --workers 1 -o library", 0, "");
+  expect("export --plan p.json --gpu sm_90:4 --batch 1 --type f16 --workers 1 -o library", 0, "");
 }
 
 static qpal_status put(engine *e, qpal_bytes b, qpal_ptr *out) {

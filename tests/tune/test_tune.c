@@ -512,7 +512,7 @@ Test(tune, the_crossover_to_cublas_is_measured_shown_and_exported) {
            folder, folder);
   cr_assert_eq(system(command), 0);
   cr_assert_eq(run("export --model config.json --quantizer nuq-4 --gpu b.jsonl --batch 1,8 "
-                   "-o library"),
+                   "--type f16 -o library"),
                0, "%s", text);
   read_text("library/manifest.json");
   const size_t w = numbers("dequant_from_rows", written, MOST);
@@ -523,7 +523,7 @@ Test(tune, the_crossover_to_cublas_is_measured_shown_and_exported) {
     cr_expect_lt(k, n, "%u rows are in the library, not in the table", written[i]);
   }
   cr_assert_eq(run("export --model config.json --quantizer nuq-4 --gpu b.jsonl --batch 1,4 "
-                   "-o other"),
+                   "--type f16 -o other"),
                0, "%s", text);
   read_text("other/manifest.json");
   cr_expect_eq(numbers("dequant_from_rows", written, MOST), 0, "batch 4 was not measured");
@@ -583,7 +583,7 @@ Test(tune, a_gated_linear_unit_is_counted_where_it_is_quicker) {
   plan_with_pair_of(1000);
   cr_expect(strstr(text, "1 measured launches of up and gate are quicker"), "%s", text);
   cr_assert_eq(run("export --model config.json --quantizer nuq-4 --gpu b.jsonl --batch 1 "
-                   "--no-dequant -o library"),
+                   "--type f16 --no-dequant -o library"),
                0, "%s", text);
   cr_expect(strstr(text, "also with the gated linear unit behind its gemm"), "%s", text);
 }

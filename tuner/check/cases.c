@@ -350,7 +350,7 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   if (!wishes->rows && !wishes->columns) qp_cases_routes(&m);
   qp_cases_experts(&m);
   if (!wishes->columns && !wishes->batch) pieces(&m), blocks(&m);
-  if (!wishes->rows && !wishes->batch) qp_cases_combines(&m);
+  if (!wishes->rows && !wishes->batch) qp_cases_combines(&m), qp_cases_plains(&m);
   if (!wishes->rows && !wishes->columns && !wishes->batch) qp_cases_others(&m);
   if (wishes->coverage != QP_COVER_FEW) {
     mixtures(&m);

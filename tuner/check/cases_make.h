@@ -62,6 +62,7 @@ void qp_cases_pairs(qp_case_maker *m);     /* gemm-glu */
 void qp_cases_rotations(qp_case_maker *m); /* with and without a prologue */
 void qp_cases_decoders(qp_case_maker *m);  /* attend and pick */
 void qp_cases_combines(qp_case_maker *m);  /* sums over a token's experts */
+void qp_cases_plains(qp_case_maker *m);    /* linears in 16 bits */
 void qp_cases_routes(qp_case_maker *m);    /* a router's choice */
 void qp_cases_experts(qp_case_maker *m);   /* stacks of experts */
 

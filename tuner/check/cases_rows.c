@@ -103,6 +103,22 @@ void qp_cases_combines(qp_case_maker *m) {
   }
 }
 
+/* Linears in 16 bits: a K of less than a warp's chunks, one of more than a block's, one whose X'
+   takes much of shared memory. How many outputs there are, and the prologue, turn with the
+   seed. */
+void qp_cases_plains(qp_case_maker *m) {
+  static const unsigned columns[] = {96, 2080, 8192};
+  enum { TURNS = 4 };
+  const unsigned n = m->w->coverage == QP_COVER_FEW ? 1 : m->w->coverage == QP_COVER_ALL ? 3 : 2;
+  for (unsigned i = 0; i < n; i++) {
+    qp_problem p = qp_cases_problem(m, QP_OP_PLAIN, i % 2 ? QP_BF16 : QP_F16, i % 2 ? 1 : 3);
+    p.columns = m->w->columns ? m->w->columns : columns[i];
+    if (i % 2) p.sm_count = 1; /* a warp takes outputs in turn */
+    for (unsigned turn = 0; turn < TURNS; turn++) qp_cases_push_each(m, &p);
+    if (m->w->columns) break;
+  }
+}
+
 /* Operations without weights that no list above is for: a new one is checked before it has any. */
 void qp_cases_others(qp_case_maker *m) {
   for (unsigned op = 0; op < QP_OP_COUNT; op++)

@@ -364,6 +364,7 @@ static const qp_op_check checks[QP_OP_COUNT] = {
     [QP_OP_ROTATE_GLU] = {.inputs = qp_check_glu_inputs, .outputs = qp_check_prologue_outputs},
     [QP_OP_ATTEND] = {.inputs = qp_check_attend_inputs, .outputs = qp_check_attend_outputs},
     [QP_OP_PICK] = {.inputs = qp_check_pick_inputs, .outputs = qp_check_pick_outputs},
+    [QP_OP_PLAIN] = {.inputs = qp_check_plain_inputs, .outputs = qp_check_plain_outputs},
     [QP_OP_COMBINE] = {.inputs = qp_check_combine_inputs, .outputs = qp_check_combine_outputs},
 };
 

@@ -148,6 +148,11 @@ qp_status qp_check_combine_inputs(qp_check *c);
 /* To the bit: the order of the sum is part of what it promises. */
 qp_status qp_check_combine_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
 
+/* ---- plain (verify_plain.c) ---- */
+
+qp_status qp_check_plain_inputs(qp_check *c);
+qp_status qp_check_plain_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
+
 /* ---- Between a decoder's linears (verify_decoder.c) ---- */
 
 qp_status qp_check_attend_inputs(qp_check *c);

@@ -32,7 +32,8 @@ typedef struct export_options {
   const char *folder, *file, *c_source, *shared;
   qp_shapes shape;
   bool head, out_f32, no_dequant, no_rotation, inverse, rotate, glu, no_pdl, untuned;
-  unsigned decoder, workers, tp, ep, ranks;
+  const char *decoder;
+  unsigned workers, tp, ep, ranks;
 } export_options;
 
 /* Which ranks the library is for, and which the packed weights were made for. */
@@ -77,6 +78,8 @@ static qp_status read_batches(const char *list, qp_export_request *r, qp_error *
 
 static qp_status read_types(const char *list, qp_export_request *r, qp_error *err) {
   char item[16];
+  r->second_if_small = !list;
+  if (!list) list = "f16,bf16";
   while (next_item(&list, item, sizeof item)) {
     qp_dtype t;
     const qp_status status = qp_dtype_parse(item, &t, err);
@@ -85,6 +88,19 @@ static qp_status read_types(const char *list, qp_export_request *r, qp_error *er
       return qp_fail(err, QP_E_ARG, "--type: f16, bf16 or f16,bf16; not '%s' here", item);
     r->type[r->types++] = t;
   }
+  return QP_OK;
+}
+
+/* "model" leaves the size to what is exported. */
+static qp_status read_decoder(const char *text, qp_export_request *r, qp_error *err) {
+  char *end;
+  r->decoder_of_model = text && !strcmp(text, "model");
+  if (!text || r->decoder_of_model) return QP_OK;
+  const unsigned long n = strtoul(text, &end, 10);
+  if (*text < '0' || *text > '9' || *end || n < QP_EXPORT_LEAST_HEAD || n > QP_EXPORT_MOST_HEAD)
+    return qp_fail(err, QP_E_ARG, "--decoder: '%.40s'; %d to %d, or the word model", text,
+                   QP_EXPORT_LEAST_HEAD, QP_EXPORT_MOST_HEAD);
+  r->decoder = (unsigned)n;
   return QP_OK;
 }
 
@@ -115,7 +131,6 @@ static qp_status read_request(const export_options *o, qp_export_request *r, qp_
                            .dequant = !o->no_dequant,
                            .rotate = !o->no_rotation,
                            .inverse = o->inverse,
-                           .decoder = o->decoder,
                            .rotate_fused = o->rotate,
                            .gemm_glu = o->glu,
                            .pdl = !o->no_pdl,
@@ -124,13 +139,24 @@ static qp_status read_request(const export_options *o, qp_export_request *r, qp_
   qp_status status = read_batches(o->batch, r, err);
   if (!status) status = read_prologues(o->prologue, r, err);
   if (!status) status = read_types(o->type, r, err);
+  if (!status) status = read_decoder(o->decoder, r, err);
   return status ? status : read_ptx(o->ptx, &r->ptx, err);
 }
 
 /* ---- What to export ---- */
 
-static qp_status groups_of_plan(qp_session *s, const export_options *o, char *model, size_t size,
-                                qp_export_group **g, size_t *n, qp_error *err) {
+/* What is exported, and of what model. */
+typedef struct exported {
+  qp_export_group *group;
+  size_t groups;
+  char model[64];
+  unsigned head_dim; /* 0: not known */
+} exported;
+
+static qp_status groups_of_plan(qp_session *s, const export_options *o, exported *out,
+                                qp_error *err) {
+  qp_export_group **g = &out->group;
+  size_t *n = &out->groups;
   qp_plan plan;
   qp_status status = qp_plan_read(o->plan, &plan, err);
   if (status) return status;
@@ -142,13 +168,16 @@ static qp_status groups_of_plan(qp_session *s, const export_options *o, char *mo
   if (!status) status = qp_export_plan_groups(&plan, s->palette, g, n, err);
   if (!status) status = qp_export_cut_groups(*g, *n, ranks, made, err);
   if (status) qp_fail_prefix(err, status, "%s", o->plan);
-  snprintf(model, size, "%s", plan.model);
+  snprintf(out->model, sizeof out->model, "%s", plan.model);
+  out->head_dim = plan.head_dim;
   qp_plan_free(&plan);
   return status;
 }
 
-static qp_status groups_of_quantizers(qp_session *s, const export_options *o, char *model,
-                                      size_t size, qp_export_group **g, size_t *n, qp_error *err) {
+static qp_status groups_of_quantizers(qp_session *s, const export_options *o, exported *out,
+                                      qp_error *err) {
+  qp_export_group **g = &out->group;
+  size_t *n = &out->groups;
   const qp_quantizer **q = NULL, *embedding = NULL;
   size_t quantizers = 0;
   qp_models *models = NULL;
@@ -177,7 +206,8 @@ static qp_status groups_of_quantizers(qp_session *s, const export_options *o, ch
     if (!status)
       status = qp_export_model_groups(&rank, q[0], embedding, o->path, o->head, g, n, err);
     if (!status) status = qp_export_cut_groups(*g, *n, ranks, made, err);
-    if (!status) snprintf(model, size, "%s", m->name);
+    if (!status) snprintf(out->model, sizeof out->model, "%s", m->name);
+    if (!status) out->head_dim = m->head_dim;
     if (models) qp_models_close(models);
   }
   free(q);
@@ -247,19 +277,19 @@ static qp_status report(const export_options *o, const void *data, size_t bytes,
 
 static qp_status run(qp_session *s, const export_options *o, qp_error *err) {
   qp_export_request r;
-  qp_export_group *g = NULL;
+  exported all = {.model = ""};
   qp_text notes = {0};
-  char model[64] = "";
   void *data = NULL;
   size_t bytes = 0;
   qp_export_tuned *tuned = NULL;
   qp_status status = read_request(o, &r, err);
   if (!status) status = qp_export_tuned_open(s, o->gpu, !o->untuned, &r, &tuned, err);
   if (!status)
-    status = o->plan ? groups_of_plan(s, o, model, sizeof model, &g, &r.groups, err)
-                     : groups_of_quantizers(s, o, model, sizeof model, &g, &r.groups, err);
-  r.group = g;
-  r.model = model;
+    status = o->plan ? groups_of_plan(s, o, &all, err) : groups_of_quantizers(s, o, &all, err);
+  r.group = all.group;
+  r.groups = all.groups;
+  r.model = all.model;
+  if (r.decoder_of_model) r.decoder = all.head_dim;
   if (!status) status = qp_export_make(s->families, &r, &data, &bytes, &notes, err);
   if (notes.s) fputs(notes.s, stderr);
   if (!status) status = write_all(o, data, bytes, err);
@@ -267,7 +297,7 @@ static qp_status run(qp_session *s, const export_options *o, qp_error *err) {
   qp_export_tuned_close(tuned);
   qp_text_free(&notes);
   free(data);
-  free(g);
+  free(all.group);
   return status;
 }
 
@@ -282,7 +312,7 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
 }
 
 int qp_cmd_export(int argc, char **argv) {
-  export_options o = {.batch = "1,2,4,8", .type = "f16", .path = "", .ptx = "newest"};
+  export_options o = {.batch = "1,2,4,8", .path = "", .ptx = "newest"};
   const qp_option table[] = {
       QP_TEXT("plan", o.plan, "FILE", "plan.json: linears, quantizers, launches"),
       QP_TEXT("model", o.model, "MODEL", "instead: a model's linears"),
@@ -299,15 +329,18 @@ int qp_cmd_export(int argc, char **argv) {
       QP_TEXT("path", o.path, "PATH", "of --model or --shape: tensor (default) or cuda"),
       QP_TEXT("gpu", o.gpu, "GPU,...", "what to compile for"),
       QP_TEXT("batch", o.batch, "N,...", "rows of activations; 1,2,4,8"),
-      QP_TEXT("type", o.type, "TYPE,...", "activations: f16 (default), bf16 or both"),
+      QP_TEXT("type", o.type, "TYPE,...",
+              "activations: f16, bf16 or f16,bf16; both where that makes a small library: 128 "
+              "kernels of a type"),
       QP_FLAG("out-f32", o.out_f32, "Y in f32, not as the activations"),
       QP_FLAG("no-dequant", o.no_dequant, "without dequant kernels"),
       QP_FLAG("no-rotation", o.no_rotation, "without rotations"),
       QP_TEXT("prologue", o.prologue, "WHICH,...",
               "rotations with the norm or glu before them: norm, glu, none; as the model has them"),
       QP_FLAG("inverse", o.inverse, "inverse rotations, too, also for W as the checkpoint has it"),
-      QP_NUMBER("decoder", o.decoder, "D",
-                "attention of heads of D elements and the choice of a token, too", 32, 512),
+      QP_TEXT("decoder", o.decoder, "D",
+              "attention of heads of D elements, the choice of a token, linears in 16 bits, too; "
+              "the word model: as the plan or model has them"),
       QP_FLAG("rotate", o.rotate, "gemms that rotate x themselves, too"),
       QP_FLAG("glu", o.glu, "gemms of up and gate that give activation(gate) * up: all of them"),
       QP_FLAG("no-pdl", o.no_pdl, "without programmatic dependent launch"),

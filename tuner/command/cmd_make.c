@@ -29,7 +29,7 @@ static const qp_verb_help help = {
     "write; OUT/quantized is OUT/packed before it was refined."};
 
 typedef struct make_options {
-  const char *out, *bits, *tps, *memory, *gpu, *text, *judge, *quantizers, *batch;
+  const char *out, *bits, *tps, *memory, *gpu, *text, *judge, *quantizers, *batch, *type;
   unsigned seed;
   bool no_refine;
 } make_options;
@@ -140,6 +140,8 @@ static void export(step *s, const make_options *o, const char *model) {
   option(s, "--plan", in_out(s, o, "plan.json"));
   option(s, "--gpu", o->gpu);
   option(s, "--batch", o->batch);
+  option(s, "--type", o->type);
+  option(s, "--decoder", "model");
   option(s, "-o", in_out(s, o, "library"));
 }
 
@@ -218,6 +220,7 @@ static qp_status check_request(const make_options *o, const char *model, qp_erro
                {"gpu", o->gpu},
                {"text", o->text},
                {"batch", o->batch},
+               {"type", o->type},
                {"quantizers", o->quantizers},
                {"refine", o->no_refine ? "no" : NULL}};
   char file[PATH_BYTES];
@@ -268,6 +271,7 @@ int qp_cmd_make(int argc, char **argv) {
       QP_TEXT("judge", o.judge, "FILE", "another text: perplexity and KL divergence at the end"),
       QP_TEXT("quantizers", o.quantizers, "LIST", "the menu (all)"),
       QP_TEXT("batch", o.batch, "N,...", "rows of activations of the library (1,8)"),
+      QP_TEXT("type", o.type, "TYPE,...", "its activations: f16, bf16 (as for qpal export)"),
       QP_NUMBER("seed", o.seed, "N", "of the rotation's signs (1)", 0, 4294967295u),
       {0}};
   qp_words words = {0};

@@ -39,6 +39,8 @@ typedef struct export {
   job **job; /* each malloc'ed, as compile jobs point to it */
   size_t problems;
   posed *problem;
+  bool told;  /* that there is no attention */
+  bool large; /* too much for a second type that nobody asked for */
 }
 export;
 
@@ -368,9 +370,41 @@ static qp_status add_rotations(export *e, uint32_t target, qp_dtype type) {
   return status;
 }
 
+/* Linears that stay in 16 bits, whether the plan or those who quantize keep them: of every K. */
+static qp_status add_plains(export *e, uint32_t target, qp_dtype type) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < e->r->groups && !status; i++) {
+    const unsigned columns = e->r->group[i].columns;
+    bool known = false;
+    for (size_t j = 0; j < i && !known; j++) known = e->r->group[j].columns == columns;
+    if (known) continue;
+    status = add_of_rows(e, target, QP_OP_PLAIN, type, columns, 0, false);
+    if (status != QP_E_LIMIT) continue;
+    qp_text_add(e->notes, "%s: no kernel for linears in 16 bits: %.300s\n",
+                e->r->gpu[target].name, e->err->text);
+    status = QP_OK;
+  }
+  return status;
+}
+
+/* Of a model that nobody looked at: is its attention of a kind that there are kernels for?  Why not
+   is noted. */
+static bool can_decode(export *e) {
+  const unsigned d = e->r->decoder;
+  if (!e->r->decoder_of_model) return true;
+  bool norm = false;
+  for (size_t i = 0; i < e->r->groups; i++) norm |= e->r->group[i].input == QP_PRODUCER_NORM;
+  const bool fits = d >= QP_EXPORT_LEAST_HEAD && d <= QP_EXPORT_MOST_HEAD;
+  if (norm && fits && d % QP_EXPORT_LEAST_HEAD == 0) return true;
+  if (!e->told) qp_text_add(e->notes, "no attention: the model has heads of %u elements\n", d);
+  e->told = true;
+  return false;
+}
+
 /* What stands between the linears of a decoder: attention, and the choice of a token, which reads
    rows of an embedding as long as what norms make. */
 static qp_status add_decoder(export *e, uint32_t target, qp_dtype type) {
+  if (!can_decode(e)) return QP_OK;
   qp_status status = add_of_rows(e, target, QP_OP_ATTEND, type, e->r->decoder, 0, false);
   unsigned last = 0;
   for (size_t i = 0; i < e->r->groups && !status; i++) {
@@ -381,7 +415,8 @@ static qp_status add_decoder(export *e, uint32_t target, qp_dtype type) {
     if (known) continue;
     status = add_of_rows(e, target, QP_OP_PICK, type, last = g->columns, 0, false);
   }
-  if (status || last) return status;
+  if (!status && last) return add_plains(e, target, type);
+  if (status) return status;
   return qp_fail(e->err, QP_E_ARG,
                  "--decoder: no group of linears reads what a norm makes, so that the size of an "
                  "embedding's row is not known; give a plan or a model");
@@ -428,13 +463,27 @@ static qp_status add_routes(export *e, uint32_t target) {
   return status;
 }
 
+/* Would a second type make a small library large?  The first target's kernels say so for all. */
+static bool is_large(export *e, unsigned target, size_t kernels) {
+  if (!e->r->second_if_small) return false;
+  if (!target && kernels > QP_EXPORT_SMALL) {
+    e->large = true;
+    qp_text_add(e->notes,
+                "%zu kernels for activations in %s, none in %s: --type f16,bf16 makes both\n",
+                kernels, qp_dtype_name(e->r->type[0]), qp_dtype_name(e->r->type[1]));
+  }
+  return e->large;
+}
+
 static qp_status add_target(export *e, unsigned i) {
   const qp_export_gpu *gpu = &e->r->gpu[i];
   const char *chosen = gpu->chosen ? gpu->chosen : e->r->chosen;
   uint32_t target = 0;
   qp_status status = qp_library_writer_target(e->writer, gpu->name, chosen, gpu->arch,
                                               gpu->sm_count, &target, e->err);
+  const size_t first = e->jobs;
   for (unsigned t = 0; t < e->r->types && !status; t++) {
+    if (t && is_large(e, i, e->jobs - first)) break;
     for (size_t q = 0; q < e->problems && !status; q++) {
       const posed *what = &e->problem[q];
       if (!qp_op_multiplies(what->op) && what->op != QP_OP_EXPERTS) {
@@ -446,7 +495,8 @@ static qp_status add_target(export *e, unsigned i) {
         status = add_gemms(e, target, what, e->r->type[t], true);
     }
     if (!status && e->r->rotate) status = add_rotations(e, target, e->r->type[t]);
-    if (!status && e->r->decoder) status = add_decoder(e, target, e->r->type[t]);
+    if (!status && (e->r->decoder || e->r->decoder_of_model))
+      status = add_decoder(e, target, e->r->type[t]);
     if (!status) status = add_combines(e, target, e->r->type[t]);
   }
   return status ? status : add_routes(e, target);

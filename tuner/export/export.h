@@ -17,6 +17,9 @@
 enum {
   QP_EXPORT_GPUS = 16,
   QP_EXPORT_BATCHES = 16,
+  QP_EXPORT_LEAST_HEAD = 32,
+  QP_EXPORT_MOST_HEAD = 512, /* elements of a head that attention can do */
+  QP_EXPORT_SMALL = 128,     /* kernels of a type that make a small library */
   QP_EXPORT_COMBINES = 16, /* widths of experts' outputs that differ; a model has one */
   QP_EXPORT_SOURCE = 160
 };
@@ -80,14 +83,16 @@ typedef struct qp_export_request {
   unsigned batches, batch[QP_EXPORT_BATCHES];
   unsigned types;
   qp_dtype type[2];              /* of X: F16, BF16 */
+  bool second_if_small;          /* the second only beside at most QP_EXPORT_SMALL of the first */
   bool out_f32;                  /* Y is F32, not as X */
   bool dequant;                  /* with kernels that decode each linear */
   bool rotate;                   /* with rotations of each K, alone and with what makes the input */
   bool no_prologue;              /* ... without what makes it */
   bool norm, glu;                /* ... with a norm, a gated linear unit, of whatever K */
   bool inverse;                  /* and their inverses */
-  unsigned decoder;              /* size of a head: with attend, and pick of each K that norms make;
-                                    0: without */
+  unsigned decoder;              /* size of a head: with attend, pick of each K that norms make, and
+                                    plain of each; 0: without */
+  bool decoder_of_model;         /* what of it cannot be is noted, else it is an error */
   bool rotate_fused;             /* and gemms that rotate X themselves */
   bool gemm_glu;                 /* and of up and gate gemms that give activation(gate) * up, all;
                                     else those that 'pair' tells to be quicker */

@@ -303,6 +303,7 @@ static void set_head(const qp_plan_problem *p, const qp_solution *solution, qp_p
   memcpy(plan->model, in->model->name, sizeof plan->model);
   memcpy(plan->model_type, in->model->type, sizeof plan->model_type);
   plan->blocks = in->model->layers;
+  plan->head_dim = in->model->head_dim;
   plan->ranks = in->ranks ? in->ranks : 1;
   plan->slices = in->slices ? in->slices : 1;
   if (in->table) memcpy(plan->gpu, in->table->gpu, sizeof plan->gpu);

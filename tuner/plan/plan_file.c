@@ -350,6 +350,8 @@ static qp_status read_head(reader *r, const cJSON *o, qp_plan *p) {
   if (!status) status = read_text(r, o, "model", p->model, sizeof p->model);
   if (!status) status = read_text(r, o, "model_type", p->model_type, sizeof p->model_type);
   if (!status) status = read_count(r, o, "blocks", 1, 1 << 16, &p->blocks);
+  if (!status && cJSON_GetObjectItemCaseSensitive(o, "head_dim"))
+    status = read_count(r, o, "head_dim", 0, 1 << 16, &p->head_dim);
   p->ranks = p->slices = 1;
   if (!status && cJSON_GetObjectItemCaseSensitive(o, "tp"))
     status = read_count(r, o, "tp", 1, 8, &p->ranks);

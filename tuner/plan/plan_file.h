@@ -77,6 +77,7 @@ typedef struct qp_plan {
   char file[1024]; /* that it was read from, which specs are found beside; "" for one in memory */
   char model[64], model_type[32];
   unsigned blocks;
+  unsigned head_dim; /* elements of a head of attention; 0: not known */
   unsigned ranks;  /* that share the model: shapes, bytes and latencies are one's; 1: it is whole */
   unsigned slices; /* the same of its experts, which stay whole */
   char gpu[128];   /* "" where no latency table was used */

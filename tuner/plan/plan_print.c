@@ -63,6 +63,7 @@ static void print_head(qp_text *t, const qp_plan *p) {
   text_field(t, "model", p->model, ",\n ");
   text_field(t, "model_type", p->model_type, ",\n ");
   qp_text_add(t, "\"blocks\": %u,\n ", p->blocks);
+  if (p->head_dim) qp_text_add(t, "\"head_dim\": %u,\n ", p->head_dim);
   qp_text_add(t, "\"tp\": %u,\n ", p->ranks ? p->ranks : 1);
   qp_text_add(t, "\"ep\": %u,\n ", p->slices ? p->slices : 1);
   text_field(t, "gpu", p->gpu, ",\n ");
