@@ -3,6 +3,7 @@
 #include <cjson/cJSON.h>
 #include <unistd.h>
 
+#include "gen/base/file.h"
 #include "gen/model/models.h"
 #include "tests/command/command_kit.h"
 #include "tuner/base/session.h"
@@ -180,6 +181,42 @@ Test(tuned, a_library_gets_the_kernels_that_were_fastest) {
   fclose(f);
   cr_assert(strstr(text, "_sm90_c20__w16"), "%.3000s", text);
   cr_assert_null(strstr(text, "_sm90_c20__w8"));
+}
+
+/* The whole of page.html, which the caller frees. */
+static char *report(const char *options) {
+  char command[256], file[128];
+  snprintf(command, sizeof command, "report . -o page.html %s", options);
+  expect(command, 0, "page.html");
+  snprintf(file, sizeof file, "%s/page.html", folder);
+  char *page = NULL;
+  size_t bytes = 0;
+  cr_assert_eq(qp_file_read(file, 1 << 24, &page, &bytes, &err), QP_OK, "%s", err.text);
+  char *whole = strndup(page, bytes);
+  free(page);
+  return whole;
+}
+
+Test(tuned, a_report_draws_what_was_measured_of_the_plan_s_launches) {
+  make_tuned("CUPTI 13.0", "tuned/made-up-gpu-9000.jsonl");
+  expect("plan --model smollm2-135m --quantizers nuq-4,nuq-2 --lm-head keep --bits 3 -o plan.json",
+         0, "");
+  char *page = report("");
+  cr_expect_null(strstr(page, "class=\"floor\""), "no GPU is known");
+  free(page);
+  write_file("make.json", "{\"gpu\": \"made-up\"}");
+  page = report("");
+  cr_expect(strstr(page, "class=\"floor\""));
+  cr_expect(strstr(page, "576 x 1536, batch 1") && strstr(page, "nuq-2: 2"), "%.2000s", page);
+  cr_expect_null(strstr(page, "49152 x 576"), "no launch of the plan's");
+  free(page);
+  write_file("make.json", "{\"gpu\": \"sm_90\"}");
+  page = report("");
+  cr_expect(strstr(page, "no records of such a GPU"));
+  free(page);
+  expect("report . -o page.html --gpu sm_90", 2, "no records of such a GPU");
+  expect("report . -o page.html --gpu made-up --records tuned/made-up-gpu-9000.jsonl", 2,
+         "not both");
 }
 
 Test(tuned, a_file_of_records_by_its_path_does_as_well) {

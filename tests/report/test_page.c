@@ -73,7 +73,7 @@ Test(page, shows_the_plan_its_fronts_distortions_and_sizes_and_loads_nothing) {
   static const char *const loads[] = {"src=", "@import", "fetch(", "url(", "href=\"http"};
   for (unsigned i = 0; i < sizeof loads / sizeof *loads; i++)
     cr_expect_null(strstr(page, loads[i]), "%s", loads[i]);
-  cr_expect(strstr(page, "qpal report --records"), "what is missing is said");
+  cr_expect(strstr(page, "qpal report --gpu GPU"), "what is missing is said");
   free(page);
 }
 

@@ -152,8 +152,21 @@ static void add_notes(const qp_plan *p, qp_text *t) {
   qp_text_add(t, "</ul></section>\n");
 }
 
+/* What stands in the place of measured kernels. */
+static void add_untuned(const qp_page_parts *parts, qp_text *t) {
+  if (parts->untuned && *parts->untuned) {
+    qp_chart_xml(t, parts->untuned);
+    qp_text_add(t, "<br>\n");
+  }
+  qp_text_add(t,
+              "No measured kernels are drawn: <code>qpal tune --model MODEL</code> measures those "
+              "of the GPU at hand, <code>qpal report --gpu GPU</code> or "
+              "<code>--records FILE.jsonl</code> draws them.");
+}
+
 void qp_page_write(const qp_page_parts *parts, qp_text *t) {
-  qp_text map = {0}, distortions = {0}, sizes = {0};
+  qp_text map = {0}, distortions = {0}, sizes = {0}, untuned = {0};
+  add_untuned(parts, &untuned);
   qp_text_add(t, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                  "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
                  "<link rel=\"icon\" href=\"data:,\">\n<title>");
@@ -173,8 +186,8 @@ void qp_page_write(const qp_page_parts *parts, qp_text *t) {
   qp_draw_distortions(parts->plan, parts->quantized, &distortions);
   add_own(t, "Distortions", &distortions);
   add_drawing(t, "Measured kernels, against what reading the weights takes", parts->tuned,
-              "No records of kernels were given: <code>qpal report --records FILE.jsonl</code> "
-              "draws what <code>qpal tune</code> measured.");
+              untuned.s);
+  qp_text_free(&untuned);
   qp_draw_sizes(parts->plan, &sizes);
   add_own(t, "Sizes", &sizes);
   add_notes(parts->plan, t);
