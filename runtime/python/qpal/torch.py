@@ -16,10 +16,11 @@ those of bias and residual are the sum's.  So adapters are trained beside a quan
 adds to 'residual' what it computes (runtime/examples/lora.py).
 
 ONE LAUNCH.  Linears that the plan fused (q, k and v) are computed by one launch, whoever asks
-first: the others that are called with the same x take theirs.  In inference_mode tensors have no
-version by which a changed x is known, and torch.compile leaves equal calls of a graph for inference
-apart (one that is trained merges them): there each linear computes its group.  A Group is one call
-anywhere.
+first: the others that are called with the same x take theirs.  torch.compile merges their calls in
+its graph (by a pass of inductor's that importing this module adds; other backends that do not merge
+equal calls leave them apart).  An x that was made in inference_mode has no version by which a
+change is known: there, outside of torch.compile, each linear computes its group.  A Group is one
+call anywhere.
 """
 
 import ctypes as C
@@ -349,6 +350,69 @@ def _backward(ctx, grad):
 
 
 _linear.register_autograd(_backward, setup_context=_save)
+
+# ---- Linears of one x, merged in compiled graphs ----
+
+
+def _frozen(v):
+    """Arguments of a node as a key; a TypeError where they are none."""
+    if isinstance(v, (list, tuple)):
+        return tuple(map(_frozen, v))
+    if isinstance(v, dict):
+        return tuple((k, _frozen(w)) for k, w in sorted(v.items()))
+    hash(v)
+    return type(v), v
+
+
+def _merge(graph):
+    """Equal calls of qpal::linear become one, with what is made of x and biases before them: in a
+    graph without side effects, where equal nodes have equal values."""
+    aten, prims = torch.ops.aten, torch.ops.prims
+    mergeable = {torch.ops.qpal.linear.default, prims.convert_element_type.default,
+                 aten._to_copy.default, aten.cat.default, aten.full.default, aten.zeros.default}
+    first = {}
+    for node in list(graph.nodes):
+        if node.op != "call_function" or node.target not in mergeable:
+            continue
+        if any(user.op == "output" for user in node.users):
+            continue  # two outputs of the graph are two tensors
+        try:
+            known = first.setdefault((node.target, _frozen(node.args), _frozen(node.kwargs)), node)
+        except TypeError:
+            continue
+        if known is not node:
+            node.replace_all_uses_with(known)
+            graph.erase_node(node)
+
+
+def _add_pass():
+    """Before inductor's own passes; one that is there already runs first."""
+    try:
+        from torch._inductor import config
+        from torch._inductor.custom_graph_pass import CustomGraphPass
+    except ImportError:
+        return  # an older torch: each call stays
+
+    class Merge(CustomGraphPass):
+        def __init__(self, before):
+            self.before = before
+
+        def __call__(self, graph):
+            if self.before is not None:
+                self.before(graph)
+            _merge(graph)
+
+        def uuid(self):
+            """Of this pass and the one before it; None: nothing may be cached."""
+            before = getattr(self.before, "uuid", lambda: None)()
+            if self.before is not None and before is None:
+                return None
+            return "qpal merge 1", before
+
+    config.post_grad_custom_pre_pass = Merge(config.post_grad_custom_pre_pass)
+
+
+_add_pass()
 
 # ---- Modules ----
 
