@@ -28,6 +28,15 @@ Test(chart, ticks_are_multiples_of_1_2_or_5_times_a_power_of_ten) {
     }
 }
 
+Test(chart, ends_that_differ_by_rounding_alone_are_one_tick) {
+  double tick[QP_CHART_TICKS];
+  const qp_chart_axis axis = {.lo = 4.25, .hi = 4.25 + 4e-15}, up = {1e6, 1e6 + 1e-9, true, NULL};
+  cr_expect_eq(qp_chart_ticks(&axis, 8, tick), 1);
+  cr_expect_eq(qp_chart_ticks(&up, 8, tick), 1);
+  const qp_chart_plot p = {.width = 100, .height = 100, .across = axis, .up = up};
+  cr_expect_eq(qp_chart_x(&p, 4.25 + 2e-15), 50);
+}
+
 Test(chart, logarithmic_ticks_are_1_2_and_5_of_a_decade_or_decades_where_those_are_many) {
   double tick[QP_CHART_TICKS];
   const qp_chart_axis two = {.lo = 0.9, .hi = 110, .logarithmic = true};

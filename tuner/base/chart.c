@@ -140,15 +140,20 @@ static unsigned log_ticks(const qp_chart_axis *axis, unsigned most, double *out)
   return linear_ticks(axis, most, out); /* less than a decade, or too many of them */
 }
 
+/* Do the ends of an axis differ by more than what rounding makes of one value? */
+static bool has_span(const qp_chart_axis *axis) {
+  return axis->hi - axis->lo > 1e-9 * fmax(fabs(axis->lo), fabs(axis->hi));
+}
+
 unsigned qp_chart_ticks(const qp_chart_axis *axis, unsigned most, double out[QP_CHART_TICKS]) {
   if (most > QP_CHART_TICKS) most = QP_CHART_TICKS;
-  if (!(axis->hi > axis->lo) || most < 2) return out[0] = axis->lo, 1;
+  if (!has_span(axis) || most < 2) return out[0] = axis->lo, 1;
   return axis->logarithmic ? log_ticks(axis, most, out) : linear_ticks(axis, most, out);
 }
 
 /* Where a value lies between the ends of an axis: 0 to 1. */
 static double place(const qp_chart_axis *axis, double value) {
-  if (!(axis->hi > axis->lo)) return 0.5;
+  if (!has_span(axis)) return 0.5;
   if (!axis->logarithmic) return (value - axis->lo) / (axis->hi - axis->lo);
   return log(fmax(value, 1e-300) / axis->lo) / log(axis->hi / axis->lo);
 }
