@@ -185,6 +185,37 @@ class Compiled(unittest.TestCase):
         wanted = sum((i + 1) * product_of(l).sum(0) for i, l in enumerate(net.linears))
         self.assertLess((x.grad - wanted).norm() / wanted.norm(), 5e-3)
 
+    def test_linears_of_a_group_share_a_launch_in_a_compiled_graph(self):
+        calls, launch = [], qpal.torch._gemm
+        qpal.torch._gemm = lambda *a: (calls.append(1), launch(*a))[1]
+        try:
+            for x in (torch.randn(2, 64).half(), torch.randn(2, 64)):  # as it is; converted
+                net = Net()
+                with torch.no_grad():
+                    wanted = net(x)
+                    compiled = torch.compile(net, fullgraph=True)
+                    calls.clear()
+                    got = compiled(x)
+                self.assertEqual(len(calls), 1)
+                for a, b in zip(got, wanted):
+                    self.assertTrue(torch.equal(a, b))
+        finally:
+            qpal.torch._gemm = launch
+
+    def test_an_x_that_changes_between_is_not_merged_in_a_compiled_graph(self):
+        net = Net()
+
+        def changed(x):
+            x = x.clone()
+            first = net.linears[0](x)
+            x.mul_(2)
+            return first, net.linears[1](x)
+        x = torch.randn(2, 64).half()
+        with torch.no_grad():
+            wanted = changed(x)
+            for a, b in zip(torch.compile(changed, fullgraph=True)(x), wanted):
+                self.assertTrue(torch.equal(a, b))
+
     def test_inference_mode_works(self):
         net, x = Net(), torch.randn(2, 64).half()
         wanted = net(x)
