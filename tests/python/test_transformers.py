@@ -98,44 +98,127 @@ class Plugin(unittest.TestCase):
 
 
 def stub_vllm():
-    """The parts of vLLM's documented interface that the plug-in uses."""
-    names = [
-        "vllm", "vllm.model_executor", "vllm.model_executor.layers",
-        "vllm.model_executor.layers.linear", "vllm.model_executor.layers.quantization",
-        "vllm.model_executor.layers.quantization.base_config"]
-    made = {name: types.ModuleType(name) for name in names}
-    made[names[3]].LinearBase = type("LinearBase", (torch.nn.Module,), {})
-    made[names[3]].LinearMethodBase = type("LinearMethodBase", (), {})
-    registered = {}
-    made[names[4]].register_quantization_config = \
-        lambda name: lambda kind: registered.setdefault(name, kind)
-    made[names[5]].QuantizationConfig = type("QuantizationConfig", (),
-                                             {"__init__": lambda self: None})
+    """The parts of vLLM's interface that the plug-in uses, as tests/python/against_vllm finds
+    them."""
+    layers = "vllm.model_executor.layers."
+    made = {name: types.ModuleType(name) for name in (
+        "vllm", "vllm.model_executor", "vllm.model_executor.layers", layers + "linear",
+        layers + "quantization", layers + "quantization.base_config",
+        layers + "vocab_parallel_embedding", "vllm.model_executor.models",
+        "vllm.model_executor.models.utils")}
+
+    class Stub(types.SimpleNamespace):
+        def kind(self, name, *bases, **members):
+            setattr(self, name, type(name, bases, members))
+            return getattr(self, name)
+
+    stub = Stub(registered={})
+    base = stub.kind("QuantizeMethodBase")
+    method = stub.kind("LinearMethodBase", base)
+    linear, plain = made[layers + "linear"], made[layers + "quantization"]
+    linear.LinearBase = stub.kind("LinearBase", torch.nn.Module)
+    linear.LinearMethodBase = method
+    linear.UnquantizedLinearMethod = stub.kind("UnquantizedLinearMethod", method)
+    plain.register_quantization_config = \
+        lambda name: lambda kind: stub.registered.setdefault(name, kind)
+    config = made[layers + "quantization.base_config"]
+    config.QuantizeMethodBase = base
+    config.QuantizationConfig = stub.kind(
+        "QuantizationConfig", __init__=lambda self: setattr(self, "packed_modules_mapping", {}))
+    vocabulary = made[layers + "vocab_parallel_embedding"]
+    vocabulary.VocabParallelEmbedding = stub.kind("VocabParallelEmbedding", torch.nn.Module)
+    vocabulary.ParallelLMHead = stub.kind("ParallelLMHead", stub.VocabParallelEmbedding)
+    made["vllm.model_executor.models.utils"].WeightsMapper = types.SimpleNamespace
     sys.modules.update(made)
-    return made[names[3]].LinearBase, registered
+    return stub
 
 
 class Vllm(unittest.TestCase):
-    def test_a_fused_linear_is_that_of_the_packed_ones(self):
-        base, registered = stub_vllm()
+    @classmethod
+    def setUpClass(cls):
+        cls.stub = stub_vllm()
         import qpal.vllm
         os.environ["QPAL_KERNELS"] = os.path.join(CIRCLE, "library")
         with open(os.path.join(PACKED, "config.json"), encoding="utf-8") as f:
-            config = registered["qpal"].from_config(json.load(f)["quantization_config"])
-        config.maybe_update_config(PACKED)
-        self.assertIsNone(config.get_quant_method(torch.nn.Embedding(2, 2), "model.embed_tokens"))
-        layer = base()
-        method = config.get_quant_method(layer, "model.layers.0.self_attn.qkv_proj")
-        with self.assertRaisesRegex(ValueError, "tensor parallelism"):
-            method.create_weights(layer, 64, [32, 16, 16], 64, 128, torch.float16)
-        method.create_weights(layer, 64, [64, 32, 32], 64, 128, torch.float16)
+            section = json.load(f)["quantization_config"]
+        cls.config = cls.stub.registered["qpal"].from_config(section)
+        cls.config.maybe_update_config(PACKED, hf_config=None)
+
+    def made(self, kind, prefix, sizes, dtype=torch.float16):
+        """A layer as vLLM makes one, its weights loaded."""
+        layer = kind()
+        method = self.config.get_quant_method(layer, prefix)
+        method.create_weights(layer, input_size_per_partition=64, output_partition_sizes=sizes,
+                              input_size=64, output_size=sum(sizes), params_dtype=dtype,
+                              weight_loader=None)
         method.process_weights_after_loading(layer)
+        return layer, method
+
+    def test_a_fused_linear_is_that_of_the_packed_ones_in_one_launch(self):
+        calls, launch = [], qpal.torch._gemm
+        qpal.torch._gemm = lambda *a: (calls.append(1), launch(*a))[1]
+        layer, method = self.made(self.stub.LinearBase, "model.layers.0.self_attn.qkv_proj",
+                                  [64, 32, 32])
         x = torch.randn(2, 64).half()
+        try:
+            with torch.inference_mode():
+                y = method.apply(layer, x.clone())
+        finally:
+            qpal.torch._gemm = launch
+        self.assertEqual(len(calls), 1)
         with qpal.Model(os.path.join(CIRCLE, "library"), PACKED, device="sim:90:4") as model:
             group, _ = model.find("model.layers.0.self_attn.q_proj")
             wanted = torch.cat(group(x), -1)
-        self.assertTrue(torch.equal(method.apply(layer, x), wanted))
+        self.assertTrue(torch.equal(y, wanted))
         self.assertTrue(torch.equal(method.apply(layer, x, torch.ones(128).half()), wanted + 1))
+
+    def test_gate_and_up_keep_vllm_s_order_whatever_the_plan_s_is(self):
+        layer, method = self.made(self.stub.LinearBase, "model.layers.0.mlp.gate_up_proj",
+                                  [l["rows"] for l in self.linears("gate_proj", "up_proj")])
+        x = torch.randn(1, 64).half()
+        source = self.config.source
+        wanted = torch.cat([qpal.torch.linear(source, f"model.layers.0.mlp.{n}_proj")(x)
+                            for n in ("gate", "up")], -1)
+        self.assertTrue(torch.equal(method.apply(layer, x), wanted))
+
+    def linears(self, *names):
+        with open(os.path.join(PACKED, "config.json"), encoding="utf-8") as f:
+            found = {e["name"]: e for e in json.load(f)["quantization"]["linears"]}
+        return [found[f"model.layers.0.mlp.{n}"] for n in names]
+
+    def test_a_packed_vocabulary_looks_up_and_gives_logits(self):
+        embedding, lookup = self.made(self.stub.VocabParallelEmbedding, "model.embed_tokens", [64])
+        head, logits = self.made(self.stub.ParallelLMHead, "lm_head", [64])
+        self.assertIs(logits.tie_weights(head, embedding), head)
+        ids, x = torch.tensor(IDS), torch.randn(2, 64).half()
+        with qpal.Model(os.path.join(CIRCLE, "library"), PACKED, device="sim:90:4") as model:
+            self.assertTrue(torch.equal(lookup.embedding(embedding, ids),
+                                        model.gather(ids.to(torch.int32))))
+            group, _ = model.find("lm_head")
+            self.assertTrue(torch.equal(logits.apply(head, x), group(x)[0]))
+
+    def test_what_is_not_packed_is_vllm_s_own_and_ranks_are_refused(self):
+        get = self.config.get_quant_method
+        own = get(self.stub.LinearBase(), "model.layers.0.router")
+        self.assertIsInstance(own, self.stub.UnquantizedLinearMethod)
+        self.assertIsNone(get(self.stub.VocabParallelEmbedding(), "model.other_tokens"))
+        self.assertIsNone(get(torch.nn.Embedding(2, 2), "model.embed_tokens"))
+        method = get(self.stub.LinearBase(), "model.layers.0.self_attn.qkv_proj")
+        with self.assertRaisesRegex(ValueError, "on this machine"):
+            self.config.maybe_update_config("someone/model", hf_config=None)
+        with self.assertRaisesRegex(ValueError, "tensor parallelism"):
+            method.create_weights(self.stub.LinearBase(), 64, [32, 16, 16], 64, 128, torch.float16)
+
+    def test_its_loader_is_handed_no_packed_array_and_every_other_tensor(self):
+        dropped = self.config.get_checkpoint_weight_mapper().orig_to_new_regex
+        from safetensors import safe_open
+        left = []
+        for file in os.listdir(PACKED):
+            if file.endswith(".safetensors"):
+                with safe_open(os.path.join(PACKED, file), "pt") as f:
+                    left += [k for k in f.keys() if not any(r.search(k) for r in dropped)]
+        self.assertTrue(left)
+        self.assertFalse([name for name in left if "norm" not in name], left)
 
 
 unittest.main(argv=sys.argv[:1], verbosity=2)
