@@ -11,11 +11,10 @@ trap 'rm -rf "$work"' EXIT
 export QPAL_CACHE=${QPAL_CACHE:-$work/cache}
 failures=0 seen=0
 
-fresh() { # a copy of what qpal reads, whole
-  rm -rf "$work/home"
-  mkdir "$work/home"
-  cp -r "$source/lua" "$source/templates" "$work/home"
-}
+# A copy of what qpal reads; 'whole' puts back the one file that was broken.
+mkdir "$work/home"
+cp -r "$source/lua" "$source/templates" "$work/home"
+whole() { cp "$source/$1" "$work/home/$1"; }
 
 check() {
   QPAL_HOME=$work/home "$qpal" check --device sim --jobs 1 --fail-fast --quiet --json "$@" \
@@ -43,14 +42,14 @@ broken() {
   local what=$1 file=$2 from=$3 to=$4 code=0
   shift 4
   [[ "$what $file" == *$only* ]] || return
-  fresh
-  if ! grep -qF -- "$from" "$work/home/$file"; then
+  if ! FROM=$from TO=$to perl -0pi -e 's/\Q$ENV{FROM}\E/$ENV{TO}/ and $there = 1;
+    END { $? = !$there }' "$work/home/$file"; then
     : >"$work/out" >"$work/log"
     fault "$what: $file: '$from' is not there to be broken"
     return
   fi
-  FROM=$from TO=$to perl -0pi -e 's/\Q$ENV{FROM}\E/$ENV{TO}/' "$work/home/$file"
   check "$@" || code=$?
+  whole "$file"
   if [ $code -ne 1 ]; then
     fault "$what: $file: '$from' -> '$to': qpal check ended with $code"
   elif ! failed_row_is_of_the_default; then
@@ -61,7 +60,6 @@ broken() {
   fi
 }
 
-fresh
 QPAL_HOME=$work/home "$qpal" check --device sim --list --json >"$work/default" || exit 1
 
 # The quantizers of the default's pairs, and what of them a break needs.
@@ -342,7 +340,6 @@ broken "a constant of a computed code" lua/quantizers/trellis1.lua \
   '34038481' '34038483' 1mad-1 $rotate
 
 # Of chains of dependent launches: not a row of the default check, but of `qpal check --chains`.
-fresh
 sed -i '/griddepcontrol.wait/d' "$work/home/$gemm"
 if [[ "a wait left out $gemm" == *$only* ]]; then
   if QPAL_HOME=$work/home "$qpal" check nuq-4 --chains --device sim >"$work/out" 2>"$work/log"; then
