@@ -1,11 +1,12 @@
 #!/usr/bin/env perl
 # SPDX-License-Identifier: MIT
-# checkpoint.pl DIR: a Llama of two tiny blocks with made-up weights, as Hugging Face stores it.
+# checkpoint.pl DIR [VOCABULARY]: a Llama of two tiny blocks with made-up weights, as Hugging Face
+# stores it.
 use strict;
 use warnings;
 
-my ($dir) = @ARGV;
-my ($hidden, $inner, $layers, $vocab, $kv) = (64, 128, 2, 64, 32);
+my ($dir, $vocab) = (@ARGV, 64);
+my ($hidden, $inner, $layers, $kv) = (64, 128, 2, 32);
 my $state = 1;
 
 # About N(0, 0.02^2): the sum of four uniform numbers.

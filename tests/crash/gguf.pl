@@ -1,10 +1,12 @@
 #!/usr/bin/env perl
 # SPDX-License-Identifier: MIT
-# gguf.pl FILE: a llama of one tiny block whose linears are made-up Q4_0 blocks.
+# gguf.pl FILE [ARCHITECTURE [VOCABULARY]]: a llama, or what has its tensors, of one tiny block
+# whose linears are made-up Q4_0 blocks.
 use strict;
 use warnings;
 
-my ($hidden, $inner, $kv, $vocab) = (64, 128, 32, 64);
+my ($path, $name, $vocab) = ($ARGV[0], $ARGV[1] // 'llama', $ARGV[2] // 64);
+my ($hidden, $inner, $kv) = (64, 128, 32);
 my ($state, $at, $data) = (1, 0, '');
 my @infos;
 
@@ -43,12 +45,12 @@ linear("blk.0.$_->[0]", @$_[1, 2])
   ['ffn_down', $hidden, $inner];
 
 my @fields = (
-  text('general.architecture') . pack('L<', 8) . text('llama'),
-  number('llama.embedding_length', $hidden), number('llama.feed_forward_length', $inner),
-  number('llama.block_count', 1), number('llama.attention.head_count', 2),
-  number('llama.attention.head_count_kv', 1),
-  text('llama.attention.layer_norm_rms_epsilon') . pack('L<f<', 6, 1e-5));
+  text('general.architecture') . pack('L<', 8) . text($name),
+  number("$name.embedding_length", $hidden), number("$name.feed_forward_length", $inner),
+  number("$name.block_count", 1), number("$name.attention.head_count", 2),
+  number("$name.attention.head_count_kv", 1),
+  text("$name.attention.layer_norm_rms_epsilon") . pack('L<f<', 6, 1e-5));
 my $head = 'GGUF' . pack('L<Q<Q<', 3, scalar @infos, scalar @fields) . join('', @fields, @infos);
-open my $file, '>:raw', $ARGV[0] or die "$ARGV[0]: $!";
+open my $file, '>:raw', $path or die "$path: $!";
 print $file $head, "\0" x (-length($head) % 32), $data;
-close $file or die "$ARGV[0]: $!";
+close $file or die "$path: $!";
