@@ -12,7 +12,7 @@
 #include "runtime/library_state.h"
 #include "runtime/safetensors.h"
 
-enum { NAME_BYTES = 256, HASH_BYTES = 40 };
+enum { NAME_BYTES = 256, HASH_BYTES = 40, MOST_RANKS = 4096 };
 
 typedef struct quantizer {
   char name[64], hash[HASH_BYTES];
@@ -277,23 +277,37 @@ static int by_name(const void *a, const void *b) {
   return strcmp(((const linear *)a)->name, ((const linear *)b)->name);
 }
 
+static bool is_cut(const linear *l, const char *way) { return !strcmp(l->split, way); }
+
+/* The slices that ranks share are of whole row groups, or of columns that a stream may have. */
+static qp_status check_slices(const qpal_packed *p, qp_error *err) {
+  for (size_t i = 0; i < p->linears; i++) {
+    const linear *l = &p->linear[i];
+    const uint64_t of = is_cut(l, "columns") ? l->columns : l->rows, n = l->slices;
+    if (*l->split && !is_cut(l, "columns") && !is_cut(l, "rows"))
+      return qp_fail(err, QP_E_ARG, "%s: linear '%s': split '%s'; rows and columns are known",
+                     p->path, l->name, l->split);
+    if (*l->split && (!n || n > MOST_RANKS || of % (32 * n)))
+      return qp_fail(err, QP_E_ARG,
+                     "%s: linear '%s': slices: %llu; of its %llu %s each should have a multiple "
+                     "of 32",
+                     p->path, l->name, (unsigned long long)n, (unsigned long long)of, l->split);
+  }
+  return QP_OK;
+}
+
 /* Can so many ranks share it? */
 static qp_status check_ranks(const qpal_packed *p, qp_error *err) {
   bool shared = p->size == 1;
   for (size_t i = 0; i < p->linears; i++) {
     const linear *l = &p->linear[i];
-    const bool columns = !strcmp(l->split, "columns");
-    if (*l->split && !columns && strcmp(l->split, "rows") != 0)
-      return qp_fail(err, QP_E_ARG, "linear '%s': split '%s'; rows and columns are known", l->name,
-                     l->split);
+    const uint64_t n = l->slices;
     shared |= *l->split || strstr(l->name, ".experts.");
     if (!*l->split) continue;
-    const uint64_t of = columns ? l->columns : l->rows, n = l->slices;
-    if (!n || n > 4096 || of % (32 * n) || (n % p->size && p->size % n) ||
-        (columns && n < p->size))
+    if ((n % p->size && p->size % n) || (is_cut(l, "columns") && n < p->size))
       return qp_fail(err, QP_E_ARG,
-                     "linear '%s': its %llu %s are in %llu slices, which %u ranks cannot share",
-                     l->name, (unsigned long long)of, l->split, (unsigned long long)n, p->size);
+                     "linear '%s': its %s are in %llu slices, which %u ranks cannot share", l->name,
+                     l->split, (unsigned long long)n, p->size);
   }
   return shared ? QP_OK
                 : qp_fail(err, QP_E_ARG,
@@ -309,8 +323,9 @@ qpal_status qpal_packed_open_rank(const char *path, unsigned rank, unsigned size
                                   qpal_packed **out) {
   qp_error err = {.text = ""};
   if (!path || !out) return qp_refuse(QPAL_E_ARG, "%s is NULL", path ? "out" : "path");
-  if (rank >= size)
-    return qp_refuse(QPAL_E_ARG, "rank is %u of %u; 0 to size - 1 are possible", rank, size);
+  if (rank >= size || size > MOST_RANKS)
+    return qp_refuse(QPAL_E_ARG, "rank is %u of %u; 0 to size - 1 are possible, of at most %u",
+                     rank, size, MOST_RANKS);
   qpal_packed *p = calloc(1, sizeof *p);
   if (!p) return qp_refuse(QPAL_E_NOMEM, "no memory for packed weights");
   p->rank = rank;
@@ -320,6 +335,7 @@ qpal_status qpal_packed_open_rank(const char *path, unsigned rank, unsigned size
   for (unsigned i = 0; !status && i < qp_safetensors_shards(p->tensors); i++)
     status = read_shard(p, i, &err);
   if (!status && p->linears) qsort(p->linear, p->linears, sizeof *p->linear, by_name);
+  if (!status) status = check_slices(p, &err);
   const bool whole = !status;
   if (!status) status = check_ranks(p, &err);
   if (status && whole && size > 1)
@@ -369,8 +385,8 @@ typedef struct share {
   uint64_t count, at;
 } share;
 
-static bool by_rows(const linear *l) { return !strcmp(l->split, "rows"); }
-static bool by_columns(const linear *l) { return !strcmp(l->split, "columns"); }
+static bool by_rows(const linear *l) { return is_cut(l, "rows"); }
+static bool by_columns(const linear *l) { return is_cut(l, "columns"); }
 
 /* Of rows, several ranks have one slice where there are fewer of them. */
 static share share_of(const qpal_packed *p, const linear *l) {
@@ -530,7 +546,11 @@ qpal_status qpal_packed_find_expert(const qpal_packed *p, const qpal_library *li
   if (status) return status;
   if (expert >= g.experts)
     return qp_refuse(QPAL_E_ARG, "expert %u: group '%s' has %u", expert, g.name, g.experts);
-  status = name_expert(info.tensor, g.experts * p->size - 1, last); /* of all ranks */
+  const uint64_t all = (uint64_t)g.experts * p->size; /* of all ranks */
+  if (all > UINT32_MAX)
+    return qp_refuse(QPAL_E_MISMATCH, "group '%s': %u experts of each of %u ranks are too many",
+                     g.name, g.experts, p->size);
+  status = name_expert(info.tensor, (unsigned)(all - 1), last);
   const bool sliced = !status && p->size > 1 && find_linear(p, last);
   return status ? status
                 : find(p, library, group, member, expert + (sliced ? p->rank * g.experts : 0), out);

@@ -275,7 +275,8 @@ QPAL_API qpal_status qpal_packed_open(const char *path, qpal_packed **out);
 ** experts (--ep), its expert 0 is the rank's first: to qpal_route an id is the router's less that
 ** expert's number, below 0 or from E on where it is another rank's; the combined y is to be added
 ** up.
-** QPAL_E_ARG: 'rank' is not below 'size', or the weights were not packed for so many ranks.
+** QPAL_E_ARG: 'rank' is not below 'size', which is at most 4096, or the weights were not packed for
+** so many ranks.
 */
 QPAL_API qpal_status qpal_packed_open_rank(const char *path, unsigned rank, unsigned size,
                                            qpal_packed **out);

@@ -2,8 +2,8 @@
 /*
 ** Any bytes as packed weights.  An even first byte: the rest is the metadata 'quantization' of a
 ** file that is right otherwise; an odd one: the rest is the whole file.  It is refused with a
-** message, or each linear of a library is asked for, and what is handed out lies inside of the
-** file.
+** message, or each linear of a library is asked for, by one rank and by each of two, and what is
+** handed out lies inside of the file.
 */
 #include "runtime/include/qpal.h"
 #include "tests/fuzz/fuzz_kit.h"
@@ -55,7 +55,8 @@ static void add_text(FILE *to, const uint8_t *text, size_t size) {
       fputc(text[i], to);
 }
 
-/* All that t0 needs is there, so that metadata that are right reach the end. */
+/* All that t0 needs is there, and t1 of two ranks, twice as many rows, so that metadata that are
+   right reach the end. */
 static void write_around(FILE *to, const uint8_t *text, size_t size) {
   char *header = NULL;
   size_t length = 0;
@@ -64,17 +65,21 @@ static void write_around(FILE *to, const uint8_t *text, size_t size) {
   fputs("{\"__metadata__\":{\"format\":\"qpal-packed\",\"version\":\"1\",\"quantization\":\"", h);
   add_text(h, text, size);
   const unsigned long long a = code_bytes, b = a + SCALES, c = b + SIGNS, d = c + 32;
+  const unsigned long long e = d + 2 * a, g = e + 2 * SCALES;
   fprintf(h,
           "\"},\"t0.codes.0\":{\"dtype\":\"U32\",\"shape\":[%llu],\"data_offsets\":[0,%llu]},"
           "\"t0.row_scales\":{\"dtype\":\"F32\",\"shape\":[32],\"data_offsets\":[%llu,%llu]},"
           "\"s\":{\"dtype\":\"U32\",\"shape\":[4],\"data_offsets\":[%llu,%llu]},"
-          "\"t0.codebook.0.0\":{\"dtype\":\"F16\",\"shape\":[1,16],\"data_offsets\":[%llu,%llu]}}",
-          a / 4, a, a, b, b, c, c, d);
+          "\"t0.codebook.0.0\":{\"dtype\":\"F16\",\"shape\":[1,16],\"data_offsets\":[%llu,%llu]},"
+          "\"t1.codes.0\":{\"dtype\":\"U32\",\"shape\":[%llu],\"data_offsets\":[%llu,%llu]},"
+          "\"t1.row_scales\":{\"dtype\":\"F32\",\"shape\":[64],\"data_offsets\":[%llu,%llu]},"
+          "\"t1.codebook.0.0\":{\"dtype\":\"F16\",\"shape\":[1,16],\"data_offsets\":[%llu,%llu]}}",
+          a / 4, a, a, b, b, c, c, d, a / 2, d, e, e, g, g, g + 32);
   if (fclose(h)) abort();
   const uint64_t bytes = length;
   if (!fwrite(&bytes, 8, 1, to) || !fwrite(header, length, 1, to)) abort();
   free(header);
-  for (unsigned long long i = 0; i < d; i++) fputc((int)(i & 127), to);
+  for (unsigned long long i = 0; i < g + 32; i++) fputc((int)(i & 127), to);
 }
 
 static void walk(qpal_bytes b) { touch(b.data, (size_t)b.bytes); }
@@ -112,5 +117,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   }
   ask(p);
   qpal_packed_close(p);
+  for (unsigned rank = 0; rank < 2; rank++) {
+    if (qpal_packed_open_rank(path, rank, 2, &p)) {
+      if (!*qpal_message()) abort();
+      continue;
+    }
+    ask(p);
+    qpal_packed_close(p);
+  }
   return 0;
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Any bytes as a .safetensors file, or after a first byte '#' as the index of a folder with one
-** shard: refused with a message that names the file, or every tensor's bytes are inside of it.
+** shard: refused with a message that names the file, or every tensor's bytes are inside of it, and
+** all tensors, written to another file, are read from that as they were.
 */
+#include "gen/model/tensor_writer.h"
 #include "runtime/safetensors.h"
 #include "tests/fuzz/fuzz_kit.h"
 
-static char folder[64], shard[96], list[96];
+static char folder[64], shard[96], list[96], copy[64];
 
 /* A shard with the tensors a (F32, 2 values) and b (U8, 4 values). */
 static const char header[] = "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
@@ -15,6 +17,7 @@ static const char header[] = "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_off
 static void remove_folder(void) {
   unlink(shard);
   unlink(list);
+  unlink(copy);
   rmdir(folder);
 }
 
@@ -24,6 +27,9 @@ static void begin(void) {
   if (!mkdtemp(folder)) abort();
   snprintf(shard, sizeof shard, "%s/x.safetensors", folder);
   snprintf(list, sizeof list, "%s/model.safetensors.index.json", folder);
+  /* in memory where that can be had: it is brought to the disk each time */
+  const char *shm = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
+  snprintf(copy, sizeof copy, "%s/fuzz-%ld.safetensors", shm, (long)getpid());
   memcpy(file + 8, header, sizeof header - 1);
   write_bytes(shard, file, sizeof file);
   atexit(remove_folder);
@@ -36,6 +42,39 @@ static void walk(const qp_safetensors *s) {
     if (t->bytes != qp_tensor_bytes(t->type, t->elements)) abort();
     touch(t->data, t->bytes);
   }
+}
+
+static void write_copy(const qp_safetensors *s) {
+  qp_tensor_writer *w = NULL;
+  qp_error err = {.text = ""};
+  must(!qp_tensor_writer_new(copy, &w, &err));
+  for (size_t i = 0; i < qp_safetensors_count(s); i++) {
+    const qp_tensor *t = qp_safetensors_get(s, i);
+    size_t id = 0;
+    must(!qp_tensor_writer_declare(w, t->name, t->type, t->dims, t->shape, &id, &err) && id == i);
+  }
+  must(!qp_tensor_writer_start(w, &err));
+  for (size_t i = 0; i < qp_safetensors_count(s); i++) {
+    const qp_tensor *t = qp_safetensors_get(s, i);
+    must(!qp_tensor_writer_write(w, i, 0, t->data, t->bytes, &err));
+  }
+  must(!qp_tensor_writer_finish(w, &err));
+  qp_tensor_writer_free(w);
+}
+
+static void go_round(const qp_safetensors *s) {
+  qp_safetensors *again = NULL;
+  qp_error err = {.text = ""};
+  write_copy(s);
+  must(!qp_safetensors_open(copy, &again, &err));
+  must(qp_safetensors_count(again) == qp_safetensors_count(s));
+  for (size_t i = 0; i < qp_safetensors_count(s); i++) {
+    const qp_tensor *t = qp_safetensors_get(s, i), *u = qp_safetensors_find(again, t->name);
+    must(u && u->type == t->type && u->dims == t->dims && u->bytes == t->bytes);
+    must(!memcmp(u->shape, t->shape, t->dims * sizeof *t->shape));
+    must(!t->bytes || !memcmp(u->data, t->data, t->bytes));
+  }
+  qp_safetensors_close(again);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -51,6 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     return 0;
   }
   walk(s);
+  go_round(s);
   for (unsigned i = 0; i < qp_safetensors_shards(s); i++) qp_safetensors_metadata(s, i, "format");
   qp_safetensors_close(s);
   return 0;

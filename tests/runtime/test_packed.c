@@ -38,6 +38,7 @@ TestSuite(packed, .init = set_up, .fini = tear_down, .timeout = 120);
 typedef struct writer {
   qp_text tensors, data, linears, quantizers;
   bool half_scales;
+  const char *cut; /* what each linear says of its slices, or NULL */
 } writer;
 
 /* Tensors of 4-byte elements must be added before those of 2, these before bytes. */
@@ -99,8 +100,8 @@ static void describe(writer *w, const char *name, const kit_linear *l, const qp_
               w->quantizers.length ? "," : "", q->name, q->hash, kind_of(q));
   qp_text_add(&w->linears,
               "%s{\\\"name\\\":\\\"%s\\\",\\\"rows\\\":%u,\\\"columns\\\":%d,\\\"quantizer\\\":"
-              "\\\"%s\\\",\\\"signs\\\":\\\"in.signs\\\",\\\"parts\\\":[",
-              w->linears.length ? "," : "", name, rows, KIT_K, q->name);
+              "\\\"%s\\\",%s\\\"signs\\\":\\\"in.signs\\\",\\\"parts\\\":[",
+              w->linears.length ? "," : "", name, rows, KIT_K, q->name, w->cut ? w->cut : "");
   for (unsigned i = 0; i < l->parts; i++)
     qp_text_add(&w->linears, "%s{\\\"quantizer\\\":\\\"x\\\",\\\"column\\\":%u,\\\"columns\\\":%u}",
                 i ? "," : "", l->part[i].column, l->part[i].stream.columns);
@@ -131,14 +132,14 @@ typedef struct lies {
   const char *hash_of; /* quantizer whose hash the second linear claims */
   unsigned rows;       /* of the first */
   bool no_scales, half_scales;
-  const char *format;
+  const char *format, *cut;
 } lies;
 
 static void write_packed(kit_linear linear[KIT_MEMBERS], lies lie) {
   static const uint32_t signs[KIT_K / 32] = {1, 2, 3, 4, 5, 6};
   static const unsigned elements[] = {4, 2, 1};
   char name[64];
-  writer w = {.half_scales = lie.half_scales};
+  writer w = {.half_scales = lie.half_scales, .cut = lie.cut};
   for (unsigned m = 0; m < KIT_MEMBERS; m++)
     kit_linear_make(&linear[m], kit_quantizers[m], kit_rows[m]);
   add_tensor(&w, "in.signs", "U32", "6", signs, sizeof signs);
@@ -245,6 +246,27 @@ Test(packed, refuses_weights_of_another_shape_with_both_shapes) {
 Test(packed, refuses_weights_that_lack_a_tensor_and_names_it) {
   expect_refusal((lies){.no_scales = true}, 0, QPAL_E_FORMAT, "model.layers.0.w0.row_scales",
                  "missing");
+}
+
+#define CUT(way, n) "\\\"split\\\":\\\"" way "\\\",\\\"slices\\\":" n ","
+
+Test(packed, refuses_slices_that_no_rank_can_have_by_file_and_number) {
+  kit_linear linear[KIT_MEMBERS];
+  qpal_packed *p = NULL;
+  expect_refusal((lies){.cut = CUT("columns", "5")}, 0, QPAL_E_FORMAT, path,
+                 "slices: 5; of its 192 columns");
+  expect_refusal((lies){.cut = CUT("columns", "0")}, 0, QPAL_E_FORMAT, path,
+                 "slices: 0;");
+  expect_refusal((lies){.cut = CUT("diag", "2")}, 0, QPAL_E_FORMAT, path,
+                 "split 'diag'");
+  write_packed(linear, (lies){.cut = CUT("columns", "2")});
+  cr_expect_eq(qpal_packed_open_rank(path, 1, 2, &p), QPAL_OK, "%s", qpal_message());
+  qpal_packed_close(p);
+  p = NULL;
+  cr_expect_eq(qpal_packed_open_rank(path, 1, 3, &p), QPAL_E_ARG);
+  cr_expect_eq(qpal_packed_open_rank(path, 1, 1u << 31, &p), QPAL_E_ARG);
+  cr_expect(strstr(qpal_message(), "at most 4096"), "%s", qpal_message());
+  free_linears(linear);
 }
 
 Test(packed, refuses_a_checkpoint_that_is_not_packed) {
