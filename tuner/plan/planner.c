@@ -192,11 +192,12 @@ static void improve(typer *t) {
   for (unsigned round = 0; round < ROUNDS; round++) {
     qp_plan plan;
     qp_solution solution;
-    double lambda, mu;
+    double lambda = 0, mu = 0;
     t->types = renumber(t->class_of, t->in->model->layers, t->types);
     t->status = solve_classes(t->in, t->options, t->class_of, t->types, &plan, &solution, t->err);
-    if (!t->status) t->status = multipliers(t, &lambda, &mu);
     if (t->status) return;
+    t->status = multipliers(t, &lambda, &mu);
+    if (t->status) return qp_plan_free(&plan);
     bool changed = reassign(t, &plan, lambda, mu);
     if (!t->found || plan.loss < t->best.loss) {
       if (t->found) qp_plan_free(&t->best);
