@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 #include "runtime/arguments.h"
+#include "runtime/input_side.h"
 #include "runtime/library_state.h"
 #include "runtime/regular_file.h"
 
@@ -225,7 +226,9 @@ static qpal_status check_parts(const qpal_library *l, uint32_t i, const qp_lib_l
   const uint32_t pieces = qp_lib_pieces(l, e), all = e->columns / pieces; /* of the first piece */
   uint32_t column = 0;
   if (pieces > PIECES_MAX || e->columns % pieces) return wrong("linear", i, "pieces", pieces);
-  if (qp_lib_rotation(l, e) && e->columns % e->rotation)
+  const unsigned rotation = qp_lib_rotation(l, e), block = qp_side_block(rotation);
+  if ((block && e->columns % block) ||
+      (qp_side_has_order(rotation) && e->columns > QP_SIDE_COLUMNS_MAX))
     return wrong("linear", i, "rotation", e->rotation);
   for (unsigned p = 0; p < e->parts; p++) {
     const qp_lib_part *part = &e->part[p];

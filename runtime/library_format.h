@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The bytes of a kernel library, versions 2 and 3 (LIBRARY.md says the same in words). */
+/* The bytes of a kernel library, versions 2 to 4 (LIBRARY.md says the same in words). */
 #ifndef QP_LIBRARY_FORMAT_H
 #define QP_LIBRARY_FORMAT_H
 
@@ -9,7 +9,8 @@
 #define QP_LIB_MAGIC "QPALLIB" /* and a NUL: 8 bytes */
 
 enum {
-  QP_LIB_VERSION = 3,      /* some linear is in pieces, or its rotation in blocks */
+  QP_LIB_VERSION = 4,        /* columns of some linear have an order, or scales */
+  QP_LIB_VERSION_PIECES = 3, /* some linear is in pieces, or its rotation in blocks */
   QP_LIB_VERSION_WHOLE = 2, /* none is */
   QP_LIB_VERSION_CLOSE = 1 /* kernels know no strides */
 };
@@ -93,7 +94,7 @@ typedef struct qp_lib_linear {
   /* appended: a library without them is read as if they were 0 */
   uint32_t pieces;   /* equal ranges of K with streams of their own; parts are those of the first,
                         sizes those of all; 0: 1 */
-  uint32_t rotation; /* columns of a diagonal block of H; 0: K */
+  uint32_t rotation; /* columns of a diagonal block of H, 0: K, and flags (input_side.h) */
 } qp_lib_linear;
 enum { QP_LIB_LINEAR_LEAST = 368 }; /* bytes of the record before anything was appended */
 
@@ -126,7 +127,7 @@ typedef struct qp_lib_kernel {
   uint32_t target, op;   /* qpal_op */
   uint32_t problem;      /* QP_LIB_NONE for rotations */
   uint32_t columns, type, out_type;
-  uint32_t batch; /* of rotations: columns of a diagonal block; 0: K */
+  uint32_t batch; /* of rotations: as 'rotation' of a linear */
   uint32_t flags, grid, block, smem_bytes;
   uint32_t counters, registers, params_bytes;
   uint32_t cubin, ptx; /* IMAGES; QP_LIB_NONE: there is none */

@@ -4,10 +4,13 @@
 #include <math.h>
 #include <string.h>
 
+#include "runtime/input_side.h"
 #include "runtime/library_launch.h"
 
 enum { LEAST = offsetof(qpal_rotate_args, x_stride) /* bytes of the struct in QPAL_ABI 1 */ };
 
+static_assert((int)QP_SIDE_ORDER == (int)QPAL_ORDER && (int)QP_SIDE_SCALE == (int)QPAL_SCALES,
+              "flags of the input side");
 static_assert((int)QP_LAUNCH_ROTATE == (int)QPAL_ROTATE &&
                   (int)QP_LAUNCH_ROTATE_NORM == (int)QPAL_ROTATE_NORM &&
                   (int)QP_LAUNCH_ROTATE_GLU == (int)QPAL_ROTATE_GLU,
@@ -96,7 +99,8 @@ static qpal_status check(const qpal_library *l, qpal_rotate_args *a) {
     status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a->flags);
   if (!status) status = qp_lib_check_address("x", 0, a->x, 16, true);
   if (!status) status = qp_lib_check_address("y", 0, a->y, 16, true);
-  if (!status) status = qp_lib_check_address("signs", 0, a->signs, 4, true);
+  const unsigned aligned = a->block & QP_SIDE_FLAGS ? 16 : 4;
+  if (!status) status = qp_lib_check_address("signs", 0, a->signs, aligned, true);
   if (!status) status = qp_lib_take_stride("x_stride", 0, a->columns, 8, &a->x_stride);
   if (!status) status = qp_lib_take_stride("y_stride", 0, a->columns, 8, &a->y_stride);
   if (!status) status = check_prologue(a);
@@ -109,6 +113,15 @@ static qpal_status check(const qpal_library *l, qpal_rotate_args *a) {
 }
 
 /* ---- The launch ---- */
+
+static const char *side_text(unsigned rotation) {
+  const bool order = qp_side_has_order(rotation), scale = qp_side_has_scale(rotation);
+  return order && scale                ? " with an order and scales of the columns"
+         : order                       ? " with an order of the columns"
+         : scale                       ? " with scales of the columns"
+         : qp_side_block(rotation) > 0 ? " in blocks"
+                                       : "";
+}
 
 static qp_lib_arguments arguments_of(const qpal_rotate_args *a) {
   qp_lib_arguments to = {.words = {.x = a->x,
@@ -134,13 +147,13 @@ qpal_status qpal_rotate(const qpal_kernels *ks, const qpal_rotate_args *given, v
   qpal_status status = qp_take(&a, given, sizeof a, LEAST, "qpal_rotate_args");
   if (!status) status = check(ks->library, &a);
   if (status) return status;
-  const unsigned block = a.block == a.columns ? 0 : a.block;
+  const unsigned block = qp_side_plain(a.columns, a.block);
   const uint32_t kernel = qp_lib_find_rotation(ks, prologue[a.prologue].op, QP_LIB_NONE, a.columns,
                                                a.type, a.inverse != 0, block);
   if (kernel == QP_LIB_NONE)
     return qp_refuse(QPAL_E_NO_KERNEL, "the library has no %s%s of K = %u%s in %s",
                      a.inverse ? "inverse " : "", prologue[a.prologue].name, a.columns,
-                     block ? " in blocks" : "", qp_lib_type_names[a.type]);
+                     side_text(block), qp_lib_type_names[a.type]);
   if (!a.rows) return QPAL_OK;
   const qp_lib_arguments to = arguments_of(&a);
   void *before = qp_device_enter(ks->device);

@@ -8,6 +8,7 @@
 
 #include "runtime/checksums.h"
 #include "runtime/half.h"
+#include "runtime/input_side.h"
 #include "runtime/json_scan.h"
 #include "runtime/library_state.h"
 #include "runtime/safetensors.h"
@@ -23,6 +24,7 @@ typedef struct linear {
   char name[NAME_BYTES], signs[NAME_BYTES], quantizer[64]; /* signs "": x is not rotated */
   uint64_t rows, columns;
   uint64_t rotation, slices; /* columns of a diagonal block of H, 0: all; what ranks can share */
+  bool order, scaled;        /* of columns: input_side.h */
   char split[8];             /* "rows", "columns" or "": it is whole */
   float *scale;           /* [rows], where the file holds fp16; NULL: the file's are taken */
   unsigned listed, parts; /* a split of a narrow linear lists parts of no columns: none is kept */
@@ -151,6 +153,10 @@ static qp_status read_linear(qpal_packed *p, qp_json_scan *s) {
       status = qp_json_scan_text(s, l->signs, sizeof l->signs);
     else if (!strcmp(key, "rotation"))
       status = qp_json_scan_unsigned(s, &l->rotation);
+    else if (!strcmp(key, "order"))
+      status = qp_json_scan_boolean(s, &l->order);
+    else if (!strcmp(key, "scale"))
+      status = qp_json_scan_boolean(s, &l->scaled);
     else if (!strcmp(key, "split"))
       status = qp_json_scan_text(s, l->split, sizeof l->split);
     else if (!strcmp(key, "slices"))
@@ -188,9 +194,9 @@ static qp_status read_section(qpal_packed *p, const char *file, const char *text
       status = qp_json_scan_skip(&s, NULL, NULL);
   }
   if (!status) status = qp_json_scan_end(&s);
-  if (!status && (version < 1 || version > 3))
+  if (!status && (version < 1 || version > 4))
     status = qp_fail(err, QP_E_ARG,
-                     "%s: packed weights of version %llu; this libqpal reads versions 1 to 3",
+                     "%s: packed weights of version %llu; this libqpal reads versions 1 to 4",
                      file, (unsigned long long)version);
   return status;
 }
@@ -220,9 +226,9 @@ static qp_status read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
                    "%s: metadata 'format' is '%.40s'; packed weights of qpal quantize say "
                    "'qpal-packed'",
                    file, format ? format : "");
-  if (!version || strlen(version) != 1 || *version < '1' || *version > '3')
+  if (!version || strlen(version) != 1 || *version < '1' || *version > '4')
     return qp_fail(err, QP_E_ARG,
-                   "%s: packed weights of version '%.40s'; this libqpal reads versions 1 to 3",
+                   "%s: packed weights of version '%.40s'; this libqpal reads versions 1 to 4",
                    file, version ? version : "");
   qp_status status = check_job(p, shard, err);
   if (status) return status;
@@ -439,6 +445,10 @@ static qpal_status find_part(const qpal_packed *p, const linear *l, unsigned i,
   return status;
 }
 
+static unsigned side_flags(const linear *l) {
+  return (l->order ? (unsigned)QP_SIDE_ORDER : 0) | (l->scaled ? (unsigned)QP_SIDE_SCALE : 0);
+}
+
 static qpal_status compare(const qpal_packed *p, const linear *l, const qpal_linear_info *info,
                            const qpal_quantizer_info *q) {
   const quantizer *own = find_quantizer(p, l->quantizer);
@@ -468,13 +478,39 @@ static qpal_status compare(const qpal_packed *p, const linear *l, const qpal_lin
                      count > 1 ? " of a rank" : "", info->rows, info->columns, info->parts);
   const uint64_t pieces = by_columns(l) ? l->slices / count : 1;
   const uint64_t block = l->rotation ? l->rotation : l->columns;
-  const uint64_t known = info->rotation ? info->rotation : info->columns;
+  const unsigned of_library = qp_side_block(info->rotation);
+  const uint64_t known = of_library ? of_library : info->columns;
+  if (*l->signs && side_flags(l) != (info->rotation & QP_SIDE_FLAGS))
+    return qp_refuse(QPAL_E_MISMATCH,
+                     "linear '%s': columns of x have%s order and%s scales in the weights, and%s "
+                     "order and%s scales in the library",
+                     l->name, l->order ? " an" : " no", l->scaled ? "" : " no",
+                     qp_side_has_order(info->rotation) ? " an" : " no",
+                     qp_side_has_scale(info->rotation) ? "" : " no");
   if (pieces != info->pieces || (*l->signs && block != known))
     return qp_refuse(QPAL_E_MISMATCH,
                      "linear '%s': %llu pieces of K, rotation in blocks of %llu in the weights; %u "
                      "and %llu in the library: export it for the ranks that they were packed for",
                      l->name, (unsigned long long)pieces, (unsigned long long)block, info->pieces,
                      (unsigned long long)known);
+  return QPAL_OK;
+}
+
+/* An order names columns, scales are numbers other than 0. */
+static qpal_status check_side(const linear *l, const qpal_linear_info *info, const void *side) {
+  const unsigned char *order = (const unsigned char *)side + qp_side_order_at(info->columns);
+  const unsigned char *scale =
+      (const unsigned char *)side + qp_side_scale_at(info->columns, info->rotation);
+  for (unsigned k = 0; k < info->columns; k++) {
+    const unsigned to = l->order ? order[2 * k] | (unsigned)order[2 * k + 1] << 8 : k;
+    const uint16_t d = l->scaled ? (uint16_t)(scale[2 * k] | scale[2 * k + 1] << 8) : 0x3c00;
+    if (to >= info->columns)
+      return qp_refuse(QPAL_E_FORMAT, "tensor '%s': column %u goes to %u of %u", l->signs, k, to,
+                       info->columns);
+    if (!(d & 0x7fff) || (d & 0x7c00) == 0x7c00)
+      return qp_refuse(QPAL_E_FORMAT, "tensor '%s': the scale of column %u is %g", l->signs, k,
+                       (double)qp_half_to_float(d));
+  }
   return QPAL_OK;
 }
 
@@ -492,6 +528,19 @@ static qpal_status name_expert(const char *tensor, unsigned expert, char out[NAM
   if (!star) return qp_refuse(QPAL_E_ARG, "linear '%s' is no stack of experts", tensor);
   snprintf(out, NAME_BYTES, "%.*s%u%s", (int)(star - tensor), tensor, expert, star + 1);
   return QPAL_OK;
+}
+
+/* Members of a group take one x~, of the first's order and scales. */
+static qpal_status check_shared(const qpal_packed *p, const qpal_library *library, unsigned group,
+                                const linear *l) {
+  qpal_linear_info first = {.size = sizeof first};
+  const qpal_status status = qpal_library_linear(library, group, 0, &first);
+  const linear *other = status ? NULL : find_linear(p, first.tensor);
+  if (status || !other || !strcmp(other->signs, l->signs)) return status;
+  return qp_refuse(QPAL_E_MISMATCH,
+                   "linear '%s' has its columns in another order than '%s', with which it shares "
+                   "a launch: export the library without fusion",
+                   l->name, other->name);
 }
 
 static qpal_status find(const qpal_packed *p, const qpal_library *library, unsigned group,
@@ -524,8 +573,10 @@ static qpal_status find(const qpal_packed *p, const qpal_library *library, unsig
   else if (!status)
     status = find_slice(p, name, 4ull * info.rows, by_rows(l) ? of : all, &own.scale);
   if (!status && *l->signs)
-    status = find_slice(p, l->signs, (info.columns + 31ull) / 32 * 4, by_columns(l) ? of : all,
-                        &own.signs);
+    status = find_slice(p, l->signs, qp_side_bytes(info.columns, info.rotation),
+                        by_columns(l) ? of : all, &own.signs);
+  if (!status && side_flags(l)) status = check_side(l, &info, own.signs.data);
+  if (!status && side_flags(l) && member) status = check_shared(p, library, group, l);
   return status ? status : qp_give(out, &own, sizeof own, sizeof own, "qpal_packed_linear");
 }
 

@@ -259,6 +259,10 @@ broken "a stream's end that is not its beginning" templates/weight.cuh.in \
   '(first / 32 + 1) % words' 'first / 32' $chained $gather
 broken "signs of a base order one row off" templates/rotation.cuh.in \
   'low << (31 - r % 32)' 'low << (30 - r % 32)' tcq-2 $rotate
+broken "the order of columns" templates/rotation.cuh.in \
+  'order[i / 2] >> (16 * (i & 1))' 'order[i / 2] >> (16 * (~i & 1))' tcq-2 $rotate
+broken "the scales of columns" templates/rotation.cuh.in \
+  'float_of_half(scale[i / 2]' 'float_of_half(order[i / 2]' tcq-2 $rotate
 broken "a rotation's sign word" templates/rows.cuh.in \
   'signs + chunk / 4' 'signs + chunk / 8' tcq-2 $rotate
 broken "a rotation's next row" templates/rotate.cu.in \

@@ -10,6 +10,8 @@
 
 #include "gen/base/random.h"
 #include "gen/base/hadamard.h"
+#include "runtime/half.h"
+#include "runtime/input_side.h"
 
 enum { MAX_THREADS = 256, ROWS_A_TURN = 16 };
 
@@ -22,13 +24,23 @@ void qp_rotate_signs(const char *name, uint64_t seed, unsigned columns, uint32_t
   if (columns % 32) out[words - 1] &= (1u << columns % 32) - 1;
 }
 
+qp_input qp_input_of(unsigned columns, unsigned rotation, const void *side) {
+  qp_input in = {.columns = columns, .block = qp_side_block(rotation), .signs = side};
+  const unsigned char *bytes = side;
+  if (side && qp_side_has_order(rotation))
+    in.order = (const void *)(bytes + qp_side_order_at(columns));
+  if (side && qp_side_has_scale(rotation))
+    in.scale = (const void *)(bytes + qp_side_scale_at(columns, rotation));
+  return in;
+}
+
 /* ---- Rows, by threads that take a few at a time ---- */
 
 typedef struct work {
   float *values;
   unsigned rows;
   const qp_input *in;
-  bool back;
+  bool back, of_x; /* from w~ to w; rows are of x, which is multiplied by d where w is divided */
   qp_hadamard h;
   _Atomic unsigned next;
   _Atomic bool failed;
@@ -36,14 +48,28 @@ typedef struct work {
 
 static bool is_minus(const qp_input *in, unsigned k) { return in->signs[k / 32] >> (k % 32) & 1; }
 
+static double scale_of(const qp_input *in, unsigned k) {
+  return in->scale ? (double)qp_half_to_float(in->scale[k]) : 1;
+}
+
 static void rotate_row(const work *w, float *row, double *y) {
-  const unsigned n = w->in->columns;
-  for (unsigned k = 0; k < n; k++) y[k] = !w->back && is_minus(w->in, k) ? -row[k] : row[k];
-  if (w->back)
+  const qp_input *in = w->in;
+  const unsigned n = in->columns;
+  if (w->back) {
+    for (unsigned k = 0; k < n; k++) y[k] = (double)row[k];
     qp_hadamard_apply_transposed(&w->h, y, y);
-  else
-    qp_hadamard_apply(&w->h, y, y);
-  for (unsigned k = 0; k < n; k++) row[k] = (float)(w->back && is_minus(w->in, k) ? -y[k] : y[k]);
+    for (unsigned k = 0; k < n; k++) {
+      const double v = y[in->order ? in->order[k] : k] * scale_of(in, k);
+      row[k] = (float)(is_minus(in, k) ? -v : v);
+    }
+    return;
+  }
+  for (unsigned k = 0; k < n; k++) {
+    const double d = scale_of(in, k), v = w->of_x ? (double)row[k] * d : (double)row[k] / d;
+    y[in->order ? in->order[k] : k] = is_minus(in, k) ? -v : v;
+  }
+  qp_hadamard_apply(&w->h, y, y);
+  for (unsigned k = 0; k < n; k++) row[k] = (float)y[k];
 }
 
 static void *rotate_some(void *argument) {
@@ -100,7 +126,7 @@ static void transpose(float *values, unsigned n) {
 
 /* Rows, then columns. */
 qp_status qp_rotate_moments(float *values, const qp_input *in, unsigned threads, qp_error *err) {
-  work w = {.values = values, .rows = in->columns, .in = in};
+  work w = {.values = values, .rows = in->columns, .in = in, .of_x = true};
   qp_status status = rotate_all(&w, threads, err);
   if (status) return status;
   transpose(values, in->columns);

@@ -16,15 +16,21 @@
 void qp_rotate_signs(const char *name, uint64_t seed, unsigned columns, uint32_t *out);
 
 /*
-** What stands between x and the codes' columns:  x~ = H (s * x).  Weights on the other side are
-** w~ = H (s * w), so that w~ x~ = w x.  H is the orthonormal Hadamard matrix of
-** gen/base/hadamard.h, in diagonal blocks.
+** What stands between x and the codes' columns:  x~ = H P (s * d * x).  Weights on the other side
+** are  w~ = H P (s * w / d),  so that w~ x~ = w x.  H is the orthonormal Hadamard matrix of
+** gen/base/hadamard.h, in diagonal blocks, P a permutation.
 */
 typedef struct qp_input {
   unsigned columns;
   unsigned block;        /* columns of a diagonal block of H, which divides all; 0: one block */
-  const uint32_t *signs; /* s: bit k % 32 of word k / 32 is -1; NULL: no H and no s */
+  const uint32_t *signs; /* s: bit k % 32 of word k / 32 is -1; NULL: nothing stands between them */
+  const uint16_t *order; /* P: [columns], where column k of x goes; NULL: it stays */
+  const uint16_t *scale; /* d: [columns], fp16, none is 0; NULL: ones */
 } qp_input;
+
+/* The input side whose tensor is 'side' (runtime/input_side.h), or NULL; its arrays are the
+   tensor's. */
+qp_input qp_input_of(unsigned columns, unsigned rotation, const void *side);
 
 /*
 ** Each row w of 'rows' x columns values becomes w~, or back, computed in double precision by

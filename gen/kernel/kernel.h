@@ -85,7 +85,8 @@ typedef struct qp_kernel {
 **             (also rotate-norm, rotate-glu, without "_inv")
 **   route     ROUTING DEVICE
 **   experts   SEGMENTS "_k" K "_" ROUTING "_" TYPE "_y" TYPE DEVICE
-**   INPUT     [ "_p" PIECES ] [ "_b" BLOCK ]    of K; columns of a diagonal block of H
+**   INPUT     [ "_p" PIECES ] [ "_b" BLOCK ] [ "_" SIDE ]    of K; columns of a diagonal block of H
+**   SIDE      "o", "d" or "od": columns have an order, scales
 **   ROUTING   "n" N "t" TOP_K "e" EXPERTS "r" TILE
 **   SEGMENTS  SEGMENT { "_" SEGMENT }
 **   SEGMENT   "m" M QUANTIZER    the quantizer's name with '-' as '_' and '.' as 'o', then "h" and

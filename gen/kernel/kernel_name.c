@@ -29,7 +29,10 @@ void qp_kernel_name(qp_kernel *k) {
   for (unsigned s = 0; s < p->segments; s++) add_segment(k, s);
   if (qp_op_has_columns(p->op)) add(k, "%sk%u_", p->segments ? "_" : "", p->columns);
   if (qp_problem_pieces(p) > 1) add(k, "p%u_", p->pieces);
-  if (p->rotation) add(k, "b%u_", p->rotation);
+  if (qp_side_block(p->rotation)) add(k, "b%u_", qp_side_block(p->rotation));
+  if (p->rotation & QP_SIDE_FLAGS)
+    add(k, "%s%s_", qp_side_has_order(p->rotation) ? "o" : "",
+        qp_side_has_scale(p->rotation) ? "d" : "");
   if (qp_op_has_batch(p->op) && !qp_op_has_experts(p->op)) add(k, "n%u_", p->batch);
   if (qp_op_has_experts(p->op)) add(k, "n%ut%ue%ur%u", p->batch, p->top_k, p->experts, p->tile);
   if (p->op == QP_OP_EXPERTS) add(k, "_");

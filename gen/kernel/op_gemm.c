@@ -194,9 +194,10 @@ static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
     return QP_OK;
   }
   qp_hadamard h;
-  qp_hadamard_factor_blocks(k->problem.columns, k->problem.rotation, &h);
+  qp_hadamard_factor_blocks(k->problem.columns, qp_side_block(k->problem.rotation), &h);
   char *constants = NULL, *text = NULL;
-  qp_status status = qp_rotation_constants(&h, k->block, false, &constants);
+  qp_status status =
+      qp_rotation_constants(&h, k->problem.rotation, k->block, false, &constants);
   if (status) return qp_fail(err, status, "no memory for the rotation's constants");
   qp_hole holes[] = {{"rotation_constants", constants}};
   status = qp_expand("templates/rotate_x.cuh.in", holes, 1, &text, err);

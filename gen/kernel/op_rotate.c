@@ -57,6 +57,9 @@ enum { USUAL_THREADS = 512 };
 
 static qp_status check_tensor(const qp_problem *p, const char *family, qp_error *err) {
   qp_rotation_top top;
+  if (p->rotation & QP_SIDE_FLAGS)
+    return qp_fail(err, QP_E_LIMIT, "%s: columns have an order or scales of their own, which it "
+                                    "does not apply", family);
   if (p->rotation)
     return qp_fail(err, QP_E_LIMIT,
                    "%s: H has diagonal blocks of %u columns; it does one block of K = %u", family,

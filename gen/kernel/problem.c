@@ -141,7 +141,10 @@ static qp_status check_segments(const qp_problem *p, qp_error *err) {
 
 /* Diagonal blocks of the rotation, and ranges of K with streams of their own. */
 static qp_status check_input(const qp_problem *p, qp_error *err) {
-  const unsigned b = p->rotation, n = qp_problem_pieces(p);
+  const unsigned b = qp_side_block(p->rotation), n = qp_problem_pieces(p);
+  if (qp_side_has_order(p->rotation) && p->columns > QP_SIDE_COLUMNS_MAX)
+    return qp_fail(err, QP_E_ARG, "an order of K = %u columns; %d at most are possible", p->columns,
+                   QP_SIDE_COLUMNS_MAX);
   if (b && (p->columns % b || (b % 32 && b != 1)))
     return qp_fail(err, QP_E_ARG,
                    "a rotation in blocks of %u columns; a multiple of 32 that divides K = %u is "

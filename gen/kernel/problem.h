@@ -75,6 +75,8 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 ** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, which
 **          is no split
 ** X~ is X, or with 'rotate_fused' H (s * X).
+** With an order and scales of the columns H stands for H P, s for s * d (runtime/input_side.h); the
+** inverse rotation is the transposed, which makes W of W^.
 */
 typedef struct qp_problem {
   qp_op op;
@@ -84,7 +86,8 @@ typedef struct qp_problem {
     unsigned rows; /* M, a multiple of 16; experts: of one, a multiple of 32 */
   } segment[QP_MAX_SEGMENTS];
   unsigned columns;  /* K, a multiple of 32 */
-  unsigned rotation; /* columns of a diagonal block of H, a multiple of 32, or 1: no H, or 0: K */
+  unsigned rotation; /* columns of a diagonal block of H, a multiple of 32, or 1: no H, or 0: K;
+                        with flags of runtime/input_side.h: order and scales of the columns */
   unsigned pieces;   /* equal ranges of K, of which each has streams of its own (gemm, dequant);
                         0: 1 */
   unsigned batch;    /* N, 1..64 (rows of X for gemm, tokens; unused otherwise) */

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "runtime/input_side.h"
+
 enum { TILE_ROWS = 44 };
 
 unsigned qp_rotation_smem_bytes(unsigned columns) { return (columns + columns / 32 + 1) * 4; }
@@ -32,8 +34,8 @@ static unsigned stride_of(const qp_hadamard *h, unsigned factor) {
   return stride;
 }
 
-static qp_status constants(const qp_hadamard *h, unsigned threads, bool transposed, unsigned pad,
-                           char **text) {
+static qp_status constants(const qp_hadamard *h, unsigned side, unsigned threads, bool transposed,
+                           unsigned pad, char **text) {
   qp_text t = {0};
   qp_text_add(&t, "constexpr unsigned ROT_THREADS = %u, ROT_K = %u, ROT_LOG2_TAIL = %u;\n", threads,
               h->order, h->log2_tail);
@@ -41,6 +43,9 @@ static qp_status constants(const qp_hadamard *h, unsigned threads, bool transpos
               pad);
   qp_text_add(&t, "constexpr float ROT_SCALE = %.9ef;\n",
               1 / sqrt((double)h->order / (double)h->blocks));
+  qp_text_add(&t, "constexpr unsigned ROT_ORDER_AT = %u, ROT_SCALES_AT = %u;\n",
+              qp_side_has_order(side) ? (unsigned)qp_side_order_at(h->order) : 0,
+              qp_side_has_scale(side) ? (unsigned)qp_side_scale_at(h->order, side) : 0);
   qp_text_add(&t, "// H = ");
   if (h->blocks > 1) qp_text_add(&t, "I_%u (x) ", h->blocks);
   for (unsigned f = 0; f < h->bases; f++) qp_text_add(&t, "B_%u (x) ", h->base[f]);
@@ -62,17 +67,17 @@ static qp_status constants(const qp_hadamard *h, unsigned threads, bool transpos
   return QP_OK;
 }
 
-qp_status qp_rotation_constants(const qp_hadamard *h, unsigned threads, bool transposed,
-                                char **text) {
-  return constants(h, threads, transposed, 0, text);
+qp_status qp_rotation_constants(const qp_hadamard *h, unsigned side, unsigned threads,
+                                bool transposed, char **text) {
+  return constants(h, side, threads, transposed, 0, text);
 }
 
-qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned block, unsigned threads,
+qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned rotation, unsigned threads,
                            bool transposed, qp_error *err) {
   qp_hadamard h;
   char *text = NULL;
-  qp_hadamard_factor_blocks(columns, block, &h);
-  if (qp_rotation_constants(&h, threads, transposed, &text))
+  qp_hadamard_factor_blocks(columns, qp_side_block(rotation), &h);
+  if (qp_rotation_constants(&h, rotation, threads, transposed, &text))
     return qp_fail(err, QP_E_NOMEM, "no memory for the rotation's constants");
   qp_text_add(t, "%s", text);
   free(text);
@@ -140,7 +145,7 @@ qp_status qp_rotation_top_text(qp_text *t, const qp_rotation_top *top, unsigned 
                                bool transposed, qp_error *err) {
   const unsigned words = (top->order + 31) / 32;
   char *text = NULL;
-  if (constants(&top->below, threads, transposed, pad_of(top->rest), &text))
+  if (constants(&top->below, 0, threads, transposed, pad_of(top->rest), &text))
     return qp_fail(err, QP_E_NOMEM, "no memory for the rotation's constants");
   qp_text_add(t, "// The topmost factor, and below it:\n%s", text);
   free(text);

@@ -10,18 +10,19 @@
 #include "runtime/status.h"
 
 /*
-** Constants of the transform H (or H^T) for blocks of 'threads' threads, as CUDA text; '*text' is
+** Constants of the transform H (or H^T) for blocks of 'threads' threads, and of the order and
+** scales that the flags of 'side' (runtime/input_side.h) say, as CUDA text; '*text' is
 ** malloc'ed, the caller frees it.  A base order n is done in tiles of at most 44 outputs, one tile
 ** a thread; its signs are ROT_SIGNS<f>[tile][input][2]: bit r of the 64 is set where output tile *
 ** ROWS + r takes the input negative.
 ** QP_E_NOMEM only.
 */
-qp_status qp_rotation_constants(const qp_hadamard *h, unsigned threads, bool transposed,
-                                char **text);
+qp_status qp_rotation_constants(const qp_hadamard *h, unsigned side, unsigned threads,
+                                bool transposed, char **text);
 
-/* The same of the transform of order 'columns', in diagonal blocks of 'block' columns (0: one
-   block), added to 't' (a hole of a template). */
-qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned block, unsigned threads,
+/* The same of the transform of order 'columns' by a problem's 'rotation', added to 't' (a hole of a
+   template). */
+qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned rotation, unsigned threads,
                            bool transposed, qp_error *err);
 
 /* Shared memory that the transform of one row of 'columns' values needs: fp32, a word more

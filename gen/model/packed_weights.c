@@ -2,6 +2,7 @@
 /* Linears that `qpal quantize` packed, on the CPU. */
 #include "gen/model/packed_weights.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,16 +12,18 @@
 #include "gen/base/rotate.h"
 #include "gen/spec/reference.h"
 #include "runtime/half.h"
+#include "runtime/input_side.h"
 #include "runtime/safetensors.h"
 
 enum { NAME = 256, MAX_THREADS = 256, MAX_SIZE = 1 << 24 };
 
 struct qp_packed_entry {
-  const char *name, *signs; /* signs NULL: not rotated */
+  const char *name, *signs; /* tensor of the side of x; NULL: it is taken as it is */
   const qp_quantizer *quantizer;
   unsigned rows, columns; /* rows: without padding */
   unsigned padding;       /* rows of zeros behind them */
-  unsigned block;         /* columns of a diagonal block of H; 0: all */
+  unsigned rotation;      /* columns of a diagonal block of H, 0: all, and flags
+                             (runtime/input_side.h) */
   unsigned pieces;        /* of K, with streams of their own */
 };
 
@@ -43,7 +46,7 @@ typedef struct arrays {
   unsigned parts;
   const void *scales; /* [rows], fp32 or fp16 */
   bool half_scales;
-  const uint32_t *signs;
+  const void *side; /* of x, or NULL */
 } arrays;
 
 /* ---- The section ---- */
@@ -55,7 +58,7 @@ static qp_status check_format(const cJSON *section, const char *where, qp_error 
   if (status) return status;
   if (strcmp(format, "qpal-packed") != 0)
     return qp_fail(err, QP_E_ARG, "%s: format '%s' is not read; qpal-packed is", where, format);
-  status = qp_json_integer(section, where, "version", 1, 3, &version, err);
+  status = qp_json_integer(section, where, "version", 1, 4, &version, err);
   return status ? status
                 : qp_json_integer(section, where, "layout", QP_LAYOUT_VERSION, QP_LAYOUT_VERSION,
                                   &version, err);
@@ -80,7 +83,7 @@ static qp_status find_quantizer(const cJSON *section, const char *where, const c
   return status;
 }
 
-/* What version 3 says of the input side, and of slices for ranks. */
+/* What versions 3 and 4 say of the input side, and of slices for ranks. */
 static qp_status read_cut(const cJSON *v, const char *where, qp_packed_entry *out, qp_error *err) {
   int64_t block = 0, slices = 1;
   qp_status status = QP_OK;
@@ -94,7 +97,12 @@ static qp_status read_cut(const cJSON *v, const char *where, qp_packed_entry *ou
                      "%s: linear '%s': rotation in blocks of %d columns, %d slices: both must "
                      "divide its %u columns",
                      where, out->name, (int)block, (int)slices, out->columns);
-  out->block = (unsigned)block;
+  out->rotation = (unsigned)block;
+  if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(v, "order"))) out->rotation |= QP_SIDE_ORDER;
+  if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(v, "scale"))) out->rotation |= QP_SIDE_SCALE;
+  if (!status && qp_side_has_order(out->rotation) && out->columns > QP_SIDE_COLUMNS_MAX)
+    status = qp_fail(err, QP_E_ARG, "%s: linear '%s': an order of %u columns; at most %d", where,
+                     out->name, out->columns, QP_SIDE_COLUMNS_MAX);
   out->pieces = (unsigned)slices;
   return status;
 }
@@ -217,6 +225,23 @@ static qp_status take_part(const qp_packed_weights *w, const qp_packed_entry *e,
   return status;
 }
 
+/* An order names columns, scales are numbers other than 0. */
+static qp_status check_side(const qp_packed_weights *w, const qp_packed_entry *e, const void *side,
+                            qp_error *err) {
+  const qp_input in = qp_input_of(e->columns, e->rotation, side);
+  const char *path = qp_safetensors_shard_path(w->file, 0);
+  for (unsigned k = 0; k < e->columns; k++) {
+    if (in.order && in.order[k] >= e->columns)
+      return qp_fail(err, QP_E_ARG, "%s: tensor '%s': column %u goes to %u of %u", path, e->signs,
+                     k, in.order[k], e->columns);
+    const float d = in.scale ? qp_half_to_float(in.scale[k]) : 1;
+    if (!isfinite(d) || d == 0)
+      return qp_fail(err, QP_E_ARG, "%s: tensor '%s': the scale of column %u is %g", path, e->signs,
+                     k, (double)d);
+  }
+  return QP_OK;
+}
+
 static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *e, arrays *a,
                              qp_error *err) {
   const unsigned rows = e->rows + e->padding;
@@ -241,8 +266,9 @@ static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *
   if (!status) status = take(w, name, type, rows * qp_tensor_type_bytes(type), &at, err);
   a->scales = at;
   if (!status && e->signs)
-    status = take(w, e->signs, QP_TENSOR_U32, (size_t)(e->columns + 31) / 32 * 4, &at, err);
-  a->signs = e->signs ? at : NULL;
+    status = take(w, e->signs, QP_TENSOR_U32, qp_side_bytes(e->columns, e->rotation), &at, err);
+  if (!status && e->signs) status = check_side(w, e, at, err);
+  a->side = e->signs ? at : NULL;
   return status;
 }
 
@@ -294,8 +320,7 @@ static qp_status decode_group(const decoding *d, qp_reference *reference, uint64
     for (size_t i = 0; i < columns; i++) y[i] = scale_of(d->a, r) * qp_half_to_float(row[i]);
   }
   free(half);
-  const qp_input in = {
-      .columns = d->e->columns, .block = d->e->block, .signs = d->a->signs};
+  const qp_input in = qp_input_of(d->e->columns, d->e->rotation, d->a->side);
   return status ? status : qp_rotate_rows_back(out, (unsigned)(to - from), &in, 1, err);
 }
 

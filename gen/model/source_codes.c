@@ -184,3 +184,11 @@ double qp_source_number(const qp_source_tensor *t, uint64_t row, uint64_t column
   return block_number(find_kept(type->number), block_of(whole, row, column),
                       (unsigned)(column % type->elements), field);
 }
+
+void qp_source_order(const qp_source_tensor *t, uint16_t *order) {
+  uint64_t row = 0;
+  const qp_source_tensor *whole = whole_of(t, &row);
+  const qp_packing *p = whole->packing;
+  for (uint64_t c = 0; c < whole->columns; c++) order[c] = (uint16_t)c;
+  if (p && p->kind->codes->order) p->kind->codes->order(p, order);
+}

@@ -18,6 +18,10 @@ bool qp_source_is_packed(const qp_source_tensor *t);
 */
 bool qp_source_quantizer(const qp_source_tensor *t, char name[64], char why[256]);
 
+/* Where each column stands for that quantizer, whose groups are of neighbours: [columns], at most
+   65536; in its place but of act-order. */
+void qp_source_order(const qp_source_tensor *t, uint16_t *order);
+
 /* Codes [columns] of a row, one of several weights at each of them, and the number that field
    'field' of that quantizer is for a weight; only after qp_source_quantizer.  Any number of
    threads. */

@@ -101,7 +101,7 @@ static float mxfp4_number(const qp_packing *p, uint64_t row, uint64_t column, co
   return (float)p->scales->data[(row * p->columns + column) / p->group];
 }
 
-const qp_packing_codes qp_mxfp4_codes = {mxfp4_quantizer, mxfp4_code, mxfp4_number};
+const qp_packing_codes qp_mxfp4_codes = {mxfp4_quantizer, mxfp4_code, mxfp4_number, NULL};
 
 qp_status qp_compressed_mxfp4_open(qp_packing *p, const qp_packing_config *c, qp_error *err) {
   (void)c;

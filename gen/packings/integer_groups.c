@@ -55,23 +55,52 @@ static float number_of(const qp_packing *p, uint64_t row, uint64_t column, const
                         row * p->scale_row + group * p->scale_group);
 }
 
+static bool has_act_order(const qp_packing *p) {
+  for (uint64_t k = 0; k < p->columns; k++)
+    if (group_of(p, k) != k / p->group) return true;
+  return false;
+}
+
+/* Columns by their groups, those of a group as they stand. */
+static void order_columns(const qp_packing *p, uint16_t *order) {
+  const uint64_t groups = qp_ceil_divide(p->columns, p->group);
+  uint64_t place = 0;
+  for (uint64_t g = 0; g < groups; g++)
+    for (uint64_t k = 0; k < p->columns; k++)
+      if (group_of(p, k) == g) order[k] = (uint16_t)place++;
+}
+
+/* Has every group as many columns as the others? */
+static bool has_equal_groups(const qp_packing *p, char why[256]) {
+  for (uint64_t g = 0; g * p->group < p->columns; g++) {
+    uint64_t count = 0;
+    for (uint64_t k = 0; k < p->columns; k++) count += group_of(p, k) == g;
+    if (count == p->group) continue;
+    snprintf(why, 256, "act-order: group %llu has %llu columns of %llu", (unsigned long long)g,
+             (unsigned long long)count, (unsigned long long)p->group);
+    return false;
+  }
+  return true;
+}
+
 /* Products of BF16 scales are rounded to BF16: other quantizers than those of F16. */
 static bool find_quantizer(const qp_packing *p, char name[64], char why[256]) {
-  for (uint64_t k = 0; k < p->columns; k++)
-    if (group_of(p, k) != k / p->group) {
-      snprintf(why, 256, "columns of a group do not stand together (act-order)");
-      return false;
-    }
+  const bool act_order = has_act_order(p);
+  if (act_order && !has_equal_groups(p, why)) return false;
+  if (act_order && p->type == QP_TENSOR_BF16) {
+    snprintf(why, 256, "columns of a group do not stand together (act-order), and scales are BF16");
+    return false;
+  }
   if (p->type == QP_TENSOR_F32) {
     snprintf(why, 256, "scales are F32, and products are not rounded to fp16");
     return false;
   }
-  snprintf(name, 64, "int%u-g%llu%s", p->codes.bits, (unsigned long long)p->group,
-           p->type == QP_TENSOR_BF16 ? "-bf16" : "");
+  snprintf(name, 64, "int%u-g%llu%s%s", p->codes.bits, (unsigned long long)p->group,
+           p->type == QP_TENSOR_BF16 ? "-bf16" : "", act_order ? "-act" : "");
   return true;
 }
 
-const qp_packing_codes qp_integers_codes = {find_quantizer, code_of, number_of};
+const qp_packing_codes qp_integers_codes = {find_quantizer, code_of, number_of, order_columns};
 
 /* ---- What the formats have in common ---- */
 

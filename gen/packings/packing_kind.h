@@ -44,6 +44,8 @@ typedef struct qp_packing_codes {
   uint32_t (*code)(const qp_packing *p, uint64_t row, uint64_t column);
   /* What field 'field' of that quantizer is for a weight. */
   float (*number)(const qp_packing *p, uint64_t row, uint64_t column, const char *field);
+  /* Where columns go so that those of a group stand together, [columns]; NULL: they do. */
+  void (*order)(const qp_packing *p, uint16_t *order);
 } qp_packing_codes;
 
 /* One matrix W, [rows][columns], or a stack of them, [E][rows][columns], as its tensors hold it. */

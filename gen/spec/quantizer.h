@@ -9,6 +9,7 @@
 
 #include "gen/ir/ir.h"
 #include "gen/spec/field.h"
+#include "runtime/input_side.h"
 #include "runtime/status.h"
 
 enum {
@@ -46,10 +47,18 @@ typedef struct qp_field {
   double lo, hi; /* range of sensible values: what checks draw from and encoders clamp to */
 } qp_field;
 
+/* By what columns of x are multiplied:  d[k] = m[k]^e, e chosen by the error of what is encoded. */
+typedef enum qp_column_scale {
+  QP_SCALE_NONE,
+  QP_SCALE_ACTIVATIONS, /* m the root of E[x x^T]'s diagonal, e from -1 to 0, as AWQ does */
+  QP_SCALE_WEIGHTS      /* m the root of the mean square of W's columns, e from 0 to 1 */
+} qp_column_scale;
+
 typedef struct qp_quantizer qp_quantizer;
 struct qp_quantizer {
   char name[64];
   char file[256];            /* where it was defined */
+  int line;                  /* of its constructor in that file */
   int line_first, line_last; /* of the decode function in that file; 0 for a default decode */
   char *decode_text;         /* those lines */
   qp_quantizer_kind kind;
@@ -61,7 +70,9 @@ struct qp_quantizer {
   double stored_rate;   /* with the group fields */
   unsigned codebooks;
   qp_codebook codebook[QP_MAX_CODEBOOKS];
-  unsigned rotation; /* columns of a diagonal block of the rotation; 0: all, 1: none */
+  unsigned rotation; /* columns of a diagonal block of the rotation; 0: all, 1: none; with flags of
+                        runtime/input_side.h: columns have an order, and scales, of their own */
+  qp_column_scale scale; /* how these are found */
   unsigned group; /* columns of the smallest group, which divides every other's; 0: none */
   unsigned fields;
   qp_field field[QP_MAX_FIELDS];
@@ -75,6 +86,11 @@ struct qp_quantizer {
     double fraction;               /* of the columns, in order; they add up to 1 */
   } part[QP_MAX_PARTS];
 };
+
+/* A number for how x is taken: linears share a launch, and what stands before, where it is one. */
+static inline unsigned qp_quantizer_side(const qp_quantizer *q) {
+  return q->rotation | (unsigned)q->scale << 30;
+}
 
 typedef struct qp_palette qp_palette;
 

@@ -29,14 +29,15 @@ enum {
 
 /* ---- Kinds and the fields that each may have ---- */
 
-static const char *const trellis_fields[] = {"name",      "window", "dim",    "step", "codebook",
-                                             "codebooks", "group",  "decode", "rotation", NULL};
-static const char *const vector_fields[] = {"name",      "dim",   "bits",   "codebook",
-                                            "codebooks", "group", "decode", "rotation", NULL};
+#define INPUT_SIDE "rotation", "order", "scale" /* of all */
+static const char *const trellis_fields[] = {
+    "name", "window", "dim", "step", "codebook", "codebooks", "group", "decode", INPUT_SIDE, NULL};
+static const char *const vector_fields[] = {
+    "name", "dim", "bits", "codebook", "codebooks", "group", "decode", INPUT_SIDE, NULL};
 static const char *const scalar_fields[] = {
-    "name", "bits", "planes", "planes_read", "codebook", "codebooks", "group", "decode",
-    "rotation", NULL};
-static const char *const split_fields[] = {"name", "parts", "rotation", NULL};
+    "name",  "bits",   "planes",   "planes_read", "codebook", "codebooks",
+    "group", "decode", INPUT_SIDE, NULL};
+static const char *const split_fields[] = {"name", "parts", INPUT_SIDE, NULL};
 
 static const struct {
   const char *name;
@@ -317,6 +318,34 @@ static qp_status read_rotation(qp_reader *r, qp_quantizer *q) {
                       qp_read_describe(r, "fields.rotation"));
 }
 
+/* A word of two, or nil: '*out' is its number from 1 on, or 0. */
+static qp_status read_word(qp_reader *r, const char *name, const char *const words[2],
+                           unsigned *out) {
+  char path[64];
+  const char *word = NULL;
+  snprintf(path, sizeof path, "fields.%s", name);
+  if (qp_read_is_nil(r, path)) return *out = 0, QP_OK;
+  word = qp_lua_get_string(r->lua, r->v, path);
+  for (unsigned i = 0; word && i < 2 && words[i]; i++)
+    if (!strcmp(word, words[i])) return *out = i + 1, QP_OK;
+  return qp_read_fail(r, "field '%s' should be \"%s\"%s%s%s, got %s", name, words[0],
+                      words[1] ? " or \"" : "", words[1] ? words[1] : "", words[1] ? "\"" : "",
+                      qp_read_describe(r, path));
+}
+
+/* order = "sensitivity", scale = "activations" or "weights". */
+static qp_status read_columns(qp_reader *r, qp_quantizer *q) {
+  static const char *const orders[2] = {"sensitivity"};
+  static const char *const scales[2] = {"activations", "weights"};
+  unsigned order = 0, scale = 0;
+  qp_status status = read_word(r, "order", orders, &order);
+  if (!status) status = read_word(r, "scale", scales, &scale);
+  if (order) q->rotation |= QP_SIDE_ORDER;
+  if (scale) q->rotation |= QP_SIDE_SCALE;
+  q->scale = (qp_column_scale)scale;
+  return status;
+}
+
 static qp_status read_coded(qp_reader *r, qp_quantizer *q, const char *text, size_t bytes) {
   qp_status status = read_numbers(r, q);
   if (!status) status = qp_read_codebooks(r, q);
@@ -357,7 +386,7 @@ static qp_status read_spec(qp_reader *r, qp_spec *s, const char *text, size_t by
   if (status) return status;
   int64_t line = 0;
   if (qp_lua_get_integer(r->lua, r->v, "line", &line) && line > 0 && line < 1 << 24) {
-    r->line = s->line = (int)line;
+    r->line = s->line = q->line = (int)line;
   }
   q->layout = QP_LAYOUT_VERSION;
   snprintf(q->file, sizeof q->file, "%s", r->file);
@@ -366,6 +395,7 @@ static qp_status read_spec(qp_reader *r, qp_spec *s, const char *text, size_t by
     status = qp_read_known(r, "fields", kinds[q->kind].name, kinds[q->kind].fields, false);
   }
   if (!status) status = read_rotation(r, q);
+  if (!status) status = read_columns(r, q);
   if (status) return status;
   return q->kind == QP_SPLIT ? read_parts(r, s) : read_coded(r, q, text, bytes);
 }

@@ -1,11 +1,14 @@
 -- Integers with a scale and a zero for each group of columns (GPTQ arXiv 2210.17323, AWQ
 -- 2306.00978), as packed weights of others have them (qpal import).
 
-local function integers(bits, group)
+-- With 'side' x is not rotated, and "-act" has its columns in an order of their own (act-order).
+local function integers(bits, group, side)
   local zero = { bits > 4 and "u8" or "u4", 0, 2 ^ bits - 1 }
   return scalar {
-    name = ("int%d-g%d"):format(bits, group),
+    name = ("int%d-g%d%s"):format(bits, group, side or ""),
     bits = bits,
+    rotation = side and "none",
+    order = side == "-act" and "sensitivity" or nil,
     group = { size = group, scale = { "f16", 0.001, 4 }, zero = zero },
     decode = function (code, _, group)
       return (half(code) - half(group.zero)) * group.scale
@@ -32,4 +35,5 @@ local function in_bf16(group)
 end
 
 return { integers(4, 128), integers(4, 64), integers(4, 32), integers(3, 128), integers(8, 128),
-  in_bf16(128), in_bf16(64), in_bf16(32) }
+  integers(4, 128, "-act"), integers(4, 64, "-act"), integers(4, 32, "-act"),
+  integers(3, 128, "-act"), integers(8, 128, "-act"), in_bf16(128), in_bf16(64), in_bf16(32) }

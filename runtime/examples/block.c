@@ -136,6 +136,7 @@ static void run_group(engine *e, unsigned index, uint32_t *state) {
   if (signs) {
     const qpal_rotate_args rotate = {.size = sizeof rotate,
                                      .columns = g.columns,
+                                     .block = linear.rotation,
                                      .rows = e->rows,
                                      .type = QPAL_F16,
                                      .x = x,

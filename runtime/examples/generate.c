@@ -38,7 +38,7 @@ static const char *const linear_names[LAYER_LINEARS] = {
 
 /* The linears of one launch, on the device. */
 typedef struct group {
-  unsigned index, members, columns;
+  unsigned index, members, columns, rotation;
   qpal_weights weights[QPAL_MAX_MEMBERS];
   unsigned rows[QPAL_MAX_MEMBERS];
   qpal_ptr signs, bias[QPAL_MAX_MEMBERS], y[QPAL_MAX_MEMBERS];
@@ -146,6 +146,7 @@ static void upload_member(const model *m, group *g, unsigned member) {
   need(qpal_library_linear(m->library, g->index, member, &info), "linear");
   need(qpal_packed_find(m->packed, m->library, g->index, member, &p), info.tensor);
   g->rows[member] = info.rows;
+  g->rotation = info.rotation;
   w->scale = upload(m, p.scale);
   for (unsigned i = 0; i < p.parts; i++) {
     w->part[i].codes = upload(m, p.part[i].codes);
@@ -287,6 +288,7 @@ static void load_vocabulary(model *m) {
 static void rotate(const model *m, const group *g, qpal_rotate_args a) {
   a.size = sizeof a;
   a.columns = g->columns;
+  a.block = g->rotation;
   a.rows = 1;
   a.flags = QPAL_PDL;
   a.y = m->x;

@@ -232,7 +232,8 @@ typedef struct qpal_linear_info {
   unsigned pieces;   /* equal ranges of K that kernels read as linears of their own: each array of
                         a part holds them one behind another, 'column' and 'columns' are those of
                         the first; 1: there is one (`qpal export --tp`) */
-  unsigned rotation; /* columns of a diagonal block of H, qpal_rotate_args.block; 0: K */
+  unsigned rotation; /* of x: columns of a diagonal block of H, 0: K, with flags; it is
+                        qpal_rotate_args.block */
 } qpal_linear_info;
 QPAL_API qpal_status qpal_library_linear(const qpal_library *library, unsigned group,
                                          unsigned member, qpal_linear_info *info);
@@ -303,7 +304,8 @@ typedef struct qpal_packed_linear {
   size_t size;
   unsigned parts;
   qpal_bytes scale; /* fp32 [rows] */
-  qpal_bytes signs; /* of its input, a bit a column in 32-bit words; none: x is not rotated */
+  qpal_bytes signs; /* of its input, a bit a column in 32-bit words, and behind them an order and
+                       scales of the columns, if it has such; none: x is taken as it is */
   struct {
     qpal_bytes codes, field[QPAL_MAX_FIELDS], codebook[QPAL_MAX_CODEBOOKS];
   } part[QPAL_MAX_PARTS];
@@ -554,9 +556,14 @@ typedef enum qpal_prologue {
 **         h that is normalized.  Sums are fp32.
 **   GLU   activation(x) * up, in fp32: x is the gate.  Gate and up may lie in one buffer, as rows
 **         of [gate | up]: up = x + 2 K bytes, x_stride = up_stride = 2 K.
+** Where 'block' has QPAL_ORDER, columns go to places of their own before H, where it has
+** QPAL_SCALES, each is multiplied by a number of its own; 'signs' then holds these too
+** (runtime/PACKED.md). 'inverse' undoes the order and multiplies by the same numbers: so it makes W
+** of what qpal_dequant gives.
 ** 'inverse' goes with NONE alone.  Of few rows each is shared by several blocks, unless the launch
 ** overwrites what it reads: y or sum in the place of an input is right, but slower at large K.
 */
+enum { QPAL_ORDER = 1 << 28, QPAL_SCALES = 1 << 29 };
 typedef struct qpal_rotate_args {
   size_t size;
   unsigned columns; /* K */
@@ -571,7 +578,8 @@ typedef struct qpal_rotate_args {
   qpal_ptr up;                  /* GLU: [rows][K], aligned to 16 bytes, as all below */
   unsigned up_stride;           /* of up; 0: K */
   float eps, weight_offset;     /* NORM */
-  unsigned block;               /* columns of a diagonal block of H, which divides K; 0: K */
+  unsigned block;               /* qpal_linear_info.rotation: columns of a diagonal block of H,
+                                   which divides K, 0: K, 1: no H; with QPAL_ORDER, QPAL_SCALES */
   qpal_ptr residual;            /* NORM: [rows][K], close rows; 0: none */
   qpal_ptr sum;                 /* NORM: [rows][K], close rows, may be residual; 0: not written */
   qpal_ptr weight, post_weight; /* NORM: [K] of 'type'; weight 0: 1 without offset; post_weight 0:

@@ -55,9 +55,36 @@ Test(rotate, weights_without_signs_stay_as_they_are) {
   cr_assert_arr_eq(rotated, w, sizeof w);
 }
 
+static uint16_t order[K], scale[K];
+
+/* Columns in another order, some twice or half as large. */
+static qp_input with_columns(void) {
+  for (unsigned k = 0; k < K; k++) {
+    order[k] = (uint16_t)((k * 35 + 11) % K);
+    scale[k] = k % 3 ? 0x3c00 : k % 2 ? 0x4000 : 0x3800;
+  }
+  return (qp_input){.columns = K, .block = BLOCK, .signs = signs, .order = order, .scale = scale};
+}
+
+Test(rotate, columns_go_to_their_places_and_are_divided_by_their_scales) {
+  qp_input in = with_columns();
+  qp_error err = {0};
+  in.block = 1;
+  make(&in, 2);
+  for (unsigned i = 0; i < ROWS * K; i++) {
+    const unsigned k = i % K, at = i - k + order[k];
+    const float minus = signs[k / 32] >> (k % 32) & 1 ? -1 : 1;
+    cr_assert_eq(rotated[at], minus * w[i] / (k % 3 ? 1 : k % 2 ? 2.0f : 0.5f));
+  }
+  in.block = BLOCK;
+  make(&in, 2);
+  cr_assert_eq(qp_rotate_rows_back(rotated, ROWS, &in, 2, &err), QP_OK);
+  for (unsigned i = 0; i < ROWS * K; i++) cr_assert_float_eq(rotated[i], w[i], 1e-6);
+}
+
 /* The error that a change of weights causes is one number, rotated or not. */
 Test(rotate, moments_turn_as_their_inputs_do) {
-  const qp_input in = {.columns = K, .block = BLOCK, .signs = signs};
+  const qp_input in = with_columns();
   qp_error err = {0};
   make(&in, 2);
   fill(around, K * K, 2);

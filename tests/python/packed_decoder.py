@@ -305,4 +305,20 @@ def weights(folder, linear):
     k = linear["columns"]
     signs = (signs_from(folder[linear["signs"]], k) if linear["signs"] in folder
              else signs_of(linear["signs"], folder.section["seed"], k))
-    return w @ rotation(k, linear.get("rotation", k)) * signs
+    order, scale = columns_of(folder, linear)
+    return (w @ rotation(k, linear.get("rotation", k)))[:, order] * scale * signs
+
+
+def columns_of(folder, linear):
+    """Where columns go, and what they are multiplied by, behind the signs."""
+    k = linear["columns"]
+    order, scale = np.arange(k), np.ones(k)
+    if not linear.get("order") and not linear.get("scale"):
+        return order, scale
+    rest = folder[linear["signs"]].view(np.uint8)[-(-k // 128) * 16:]
+    if linear.get("order"):
+        order, rest = rest[:2 * k].view(np.uint16), rest[2 * k:]
+    if linear.get("scale"):
+        scale, rest = rest[:2 * k].view(np.float16).astype(float), rest[2 * k:]
+    assert not len(rest) and sorted(order) == list(range(k))
+    return order, scale

@@ -98,6 +98,24 @@ class Decoder(unittest.TestCase):
                     self.assertEqual(linear.get("rotation"), 128 if rotation == 128 else None)
                     self.assertEqual(linear["signs"] is None, rotation != 128)
 
+    def test_columns_in_an_order_of_their_own_and_with_scales(self):
+        sides = ('rotation = "none", order = "sensitivity"', 'scale = "weights"',
+                 'rotation = 128, order = "sensitivity", scale = "weights"')
+        with tempfile.TemporaryDirectory() as folder:
+            spec = os.path.join(folder, "mine.lua")
+            for i, side in enumerate(sides):
+                with open(spec, "w", encoding="utf-8") as f:
+                    f.write(f'return scalar {{ name = "nuq-side{i}", bits = 2, {side},\n'
+                            '  codebook = values { -1.5, -0.45, 0.45, 1.5 } }\n')
+                packed = self.see(256, 384, "--quantizer", spec, "--keep", "gate", "--keep", "up")
+                self.assertEqual(packed.section["version"], 4)
+                for linear in packed.section["linears"]:
+                    order, scale = packed_decoder.columns_of(packed, linear)
+                    self.assertEqual(any(order != np.arange(len(order))), i != 1)
+                    self.assertEqual("scale" in linear, i != 0)
+                    if i == 1:
+                        self.assertNotEqual(len(set(scale)), 1)
+
     def test_groups_in_columns_that_two_ranks_share(self):
         self.see(64, 512, "--quantizer", "int4-g128", "--tp", "2", "--keep", "gate", "--keep", "up")
 

@@ -29,6 +29,7 @@ torch = need("torch") if WORD != "numpy" else None
 if WORD == "cuda" and not torch.cuda.is_available():
     print("skipped: torch sees no GPU")
     sys.exit(77)
+import packed_decoder  # noqa: E402
 import qpal  # noqa: E402
 from qpal import _c  # noqa: E402
 
@@ -360,6 +361,34 @@ class Numpy(unittest.TestCase):
                     group(x, glu="silu", residual=[y])
         with self.assertRaisesRegex(qpal.Error, "--glu"):
             self.model.find("model.layers.1.mlp.up_proj")[0](x, glu="silu")
+
+    def test_columns_have_an_order_and_scales_of_their_own(self):
+        command = os.path.join(os.path.dirname(LIBRARY), "qpal")
+        checkpoint = os.path.join(CIRCLE, "checkpoint")
+        with tempfile.TemporaryDirectory() as folder:
+            library, packed = os.path.join(folder, "library"), os.path.join(folder, "packed")
+            spec = os.path.join(folder, "sides.lua")
+            with open(spec, "w", encoding="utf-8") as f:
+                f.write('return scalar { name = "nuq-side", bits = 4, rotation = "none", '
+                        'order = "sensitivity",\n  scale = "weights", '
+                        'codebook = lloyd_max { entries = 16 } }\n')
+            for words in (["quantize", checkpoint, "--quantizer", spec, "-o", packed], [
+                    "export", "--model",
+                    os.path.join(checkpoint, "config.json"), "--quantizer", spec, "--gpu", "sm_90",
+                    "--batch", "2", "--inverse", "--prologue", "none", "-o", library]):
+                subprocess.run([command, *words], check=True, capture_output=True)
+            files = packed_decoder.Folder(packed)
+            with qpal.Model(library, packed, device=DEVICE) as model:
+                group, _ = model.find("model.layers.1.mlp.up_proj")
+                x = inputs(2, 64)
+                for name, y in zip(("up", "gate"), group(x)):
+                    linear = [e for e in files.section["linears"]
+                              if e["name"] == f"model.layers.1.mlp.{name}_proj"][0]
+                    w = packed_decoder.weights(files, linear)
+                    self.assertLess(distance(y, x.astype(np.float64) @ w.T), 2e-3)
+                    out = np.empty(w.shape, np.float16)
+                    group.dequant(0 if name == "up" else 1, out, unrotate=True)
+                    self.assertLess(distance(out, w), 2e-3)
 
     def test_rows_take_as_few_launches_as_the_library_can(self):
         group, _ = self.model.find("model.layers.0.self_attn.o_proj")

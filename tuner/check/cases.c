@@ -79,10 +79,33 @@ static void each_gemm(qp_case_maker *m, const qp_quantizer *q, size_t number, qp
     }
 }
 
+/* Do two quantizers differ in how x is taken alone?  Kernels of the weights are the same then. */
+static bool decode_alike(const qp_quantizer *a, const qp_quantizer *b) {
+  if (a->kind == QP_SPLIT || a->kind != b->kind || a->step != b->step || a->dim != b->dim ||
+      a->planes != b->planes || a->fields != b->fields || a->codebooks || b->codebooks ||
+      a->group != b->group || a->decode->count != b->decode->count)
+    return false;
+  for (unsigned f = 0; f < a->fields; f++)
+    if (a->field[f].type != b->field[f].type || a->field[f].size != b->field[f].size ||
+        a->field[f].tensor != b->field[f].tensor)
+      return false;
+  return !memcmp(a->decode->node, b->decode->node, a->decode->count * sizeof *a->decode->node);
+}
+
+/* Of a whole palette one of those that decode alike stands for the others. */
+static bool is_stood_for(const qp_case_maker *m, size_t number) {
+  const qp_quantizer *q = m->w->quantizer[number];
+  if (m->w->coverage != QP_COVER_SOME || m->w->quantizers <= QP_CASE_KINDS) return false;
+  for (size_t i = 0; i < number; i++)
+    if (decode_alike(m->w->quantizer[i], q)) return true;
+  return false;
+}
+
 static void each_quantizer(qp_case_maker *m) {
   const qp_case_families *list = &m->of[QP_OP_DEQUANT];
   const size_t dequants = m->w->singles == QP_SINGLES_NONE ? 0 : list->count;
-  for (size_t i = 0; i < m->w->quantizers; i++)
+  for (size_t i = 0; i < m->w->quantizers; i++) {
+    if (is_stood_for(m, i)) continue;
     for (qp_dtype type = QP_F16; type <= QP_BF16; type++) {
       each_gemm(m, m->w->quantizer[i], i, type);
       for (size_t f = 0; f < dequants; f++)
@@ -90,6 +113,7 @@ static void each_quantizer(qp_case_maker *m) {
                        list->family[f]);
       if (m->w->coverage != QP_COVER_ALL) break;
     }
+  }
 }
 
 /* Three different quantizers in one launch, one and two that stand at two thirds and one third of
@@ -321,6 +345,33 @@ static void blocks(qp_case_maker *m) {
   }
 }
 
+/* Columns in an order of their own, and with scales, of H in blocks, whole and none. */
+static void sides(qp_case_maker *m) {
+  static const unsigned side[] = {QP_SIDE_ORDER | QP_SIDE_SCALE, QP_SIDE_SCALE, QP_SIDE_ORDER};
+  static const unsigned of[][2] = {{576, 0}, {384, 128}, {96, 1}};
+  const unsigned n = m->w->coverage == QP_COVER_FEW ? 1 : 3;
+  for (unsigned i = 0; i < n; i++)
+    for (unsigned op = 0; op < QP_OP_COUNT; op++) {
+      qp_problem p = qp_cases_problem(m, (qp_op)op, i % 2 ? QP_BF16 : QP_F16, 2);
+      p.columns = of[i][0];
+      p.rotation = of[i][1] | side[i];
+      if (!qp_op_rotates(p.op)) continue;
+      qp_cases_push_each(m, &p);
+      p.inverse = qp_op_has_inverse(p.op);
+      if (p.inverse && !i) qp_cases_push_each(m, &p);
+    }
+  for (qp_op op = QP_OP_GEMM; op <= QP_OP_GATHER && m->w->quantizers; op++) {
+    qp_problem p = qp_cases_problem(m, op, QP_F16, 2);
+    p.segments = 1;
+    p.segment[0].quantizer = m->w->quantizer[0];
+    p.segment[0].rows = m->w->rows ? m->w->rows : 48;
+    p.columns = 96;
+    p.rotation = 1 | side[0];
+    p.rotate_fused = op == QP_OP_GEMM;
+    if (op == QP_OP_GATHER || p.rotate_fused) qp_cases_push_in_turn(m, &p, 0);
+  }
+}
+
 static void list_families(qp_case_maker *m, qp_op op) {
   const qp_family *all[QP_MAX_FAMILIES];
   const size_t n = qp_families_of(m->families, op, NULL, true, all);
@@ -349,7 +400,7 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   if (!wishes->rows && !wishes->batch) qp_cases_decoders(&m);
   if (!wishes->rows && !wishes->columns) qp_cases_routes(&m);
   qp_cases_experts(&m);
-  if (!wishes->columns && !wishes->batch) pieces(&m), blocks(&m);
+  if (!wishes->columns && !wishes->batch) pieces(&m), blocks(&m), sides(&m);
   if (!wishes->rows && !wishes->batch) qp_cases_combines(&m), qp_cases_plains(&m);
   if (!wishes->rows && !wishes->columns && !wishes->batch) qp_cases_others(&m);
   if (wishes->coverage != QP_COVER_FEW) {

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/base/hadamard.h"
 #include "runtime/half.h"
 
 /* ---- Comparison ---- */
@@ -38,12 +37,7 @@ static void plain_row(const qp_check *c, unsigned segment, unsigned row, const u
   const unsigned columns = c->k->problem.columns;
   const double scale = scale_of(c, segment, row);
   for (unsigned k = 0; k < columns; k++) out[k] = scale * (double)qp_half_to_float(w[k]);
-  if (!c->signs) return;
-  qp_hadamard h;
-  qp_hadamard_factor_blocks(columns, c->k->problem.rotation, &h);
-  qp_hadamard_apply_transposed(&h, out, out);
-  for (unsigned k = 0; k < columns; k++)
-    if (c->signs[k / 32] >> (k % 32) & 1) out[k] = -out[k];
+  if (c->signs) qp_check_turn(c, true, out);
 }
 
 /* The row of W itself. */

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/base/hadamard.h"
 #include "runtime/half.h"
 #include "tuner/check/random_fields.h"
 #include "tuner/check/verify_internal.h"
@@ -260,34 +259,22 @@ qp_status qp_check_x(qp_check *c, unsigned rows) {
   const qp_problem *p = &c->k->problem;
   size_t n = (size_t)rows * p->columns;
   c->x = qp_check_host(c, n * sizeof *c->x);
-  c->signs = qp_check_host(c, (p->columns + 31) / 32 * 4);
   c->rotated = qp_check_host(c, n * sizeof *c->rotated);
-  if (!c->x || !c->signs || !c->rotated) return QP_E_NOMEM;
-  fill_random(c, c->signs, (p->columns + 31) / 32 * 4);
+  if (!c->x || !c->rotated) return QP_E_NOMEM;
+  qp_status status = qp_check_make_side(c);
+  if (status) return status;
   double shrink = shrink_to(c, MOST_WEIGHT);
   if (c->of->pairs) shrink *= 2 / sqrt(p->columns); /* gates where activations differ */
   for (size_t i = 0; i < n; i++)
     c->x[i] = qp_check_narrow(c, shrink * qp_random_uniform(&c->random, -1, 1));
-  const bool rotate = p->rotate_fused || c->of->rotates;
-  qp_hadamard h;
-  qp_hadamard_factor_blocks(p->columns, p->rotation, &h);
   for (unsigned r = 0; r < rows; r++) {
     double *y = c->rotated + (size_t)r * p->columns;
-    for (unsigned k = 0; k < p->columns; k++) {
+    for (unsigned k = 0; k < p->columns; k++)
       y[k] = qp_check_widen(c, c->x[(size_t)r * p->columns + k]);
-      if (rotate && !p->inverse && c->signs[k / 32] >> (k % 32) & 1) y[k] = -y[k];
-    }
-    if (rotate && p->inverse)
-      qp_hadamard_apply_transposed(&h, y, y);
-    else if (rotate)
-      qp_hadamard_apply(&h, y, y);
-    for (unsigned k = 0; k < p->columns && rotate && p->inverse; k++)
-      if (c->signs[k / 32] >> (k % 32) & 1) y[k] = -y[k];
+    if (p->rotate_fused || c->of->rotates) qp_check_turn(c, p->inverse, y);
   }
   c->args.x_stride = qp_check_x_stride(c);
-  qp_status status = add_rows(c, c->x, rows, 2ul * p->columns, 2 * c->args.x_stride, &c->args.x);
-  if (!status) status = qp_check_buffer(c, c->signs, (p->columns + 31) / 32 * 4, &c->args.signs);
-  return status;
+  return add_rows(c, c->x, rows, 2ul * p->columns, 2 * c->args.x_stride, &c->args.x);
 }
 
 qp_status qp_check_gemm_inputs(qp_check *c) {
@@ -326,14 +313,7 @@ static void random_ids(qp_check *c, unsigned n) {
                     : (int32_t)(qp_random_next(&c->random) % (uint64_t)rows);
 }
 
-static qp_status make_signs(qp_check *c) {
-  const size_t words = (c->k->problem.columns + 31) / 32;
-  if (!(c->signs = qp_check_host(c, words * 4))) return QP_E_NOMEM;
-  fill_random(c, c->signs, words * 4);
-  return qp_check_buffer(c, c->signs, words * 4, &c->args.signs);
-}
-
-qp_status qp_check_dequant_inputs(qp_check *c) { return c->turn ? make_signs(c) : QP_OK; }
+qp_status qp_check_dequant_inputs(qp_check *c) { return c->turn ? qp_check_make_side(c) : QP_OK; }
 
 qp_status qp_check_gather_inputs(qp_check *c) {
   const qp_problem *p = &c->k->problem;
@@ -342,7 +322,7 @@ qp_status qp_check_gather_inputs(qp_check *c) {
   random_ids(c, p->batch);
   qp_status status = qp_check_buffer(c, c->ids, p->batch * sizeof *c->ids, &c->args.x);
   if (!status) status = qp_check_buffer(c, NULL, (size_t)p->batch * p->columns * 2, &c->args.y);
-  return status || !comes_with(c, 0, WITHOUT_SIGNS) ? status : make_signs(c);
+  return status || !comes_with(c, 0, WITHOUT_SIGNS) ? status : qp_check_make_side(c);
 }
 
 qp_status qp_check_inputs(qp_check *c) {
@@ -365,6 +345,7 @@ void qp_check_release(qp_check *c) {
   free(c->ids);
   free(c->routing);
   free(c->signs);
+  free(c->turned);
   free(c->rotated);
   free(c->plain);
   qp_check_prologue_release(c);

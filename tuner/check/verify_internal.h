@@ -49,7 +49,9 @@ struct qp_check {
   uint16_t *x;     /* [batch or rows][K], type of the problem */
   int32_t *ids;    /* [batch], gather; [batch][top_k], route and experts */
   uint32_t *routing; /* what route makes of them */
-  uint32_t *signs; /* [K / 32]; gather, dequant: NULL where W stays as it is decoded */
+  uint32_t *signs; /* the side of x (runtime/input_side.h); gather, dequant: NULL where W stays as
+                      it is decoded */
+  double *turned;  /* [K], room for a row that is turned */
   double *rotated; /* [batch][K]: X~, what the weights are multiplied with */
   double *plain;   /* [K], for a row of W */
   struct {
@@ -96,6 +98,11 @@ qp_status qp_check_gemm_glu_inputs(qp_check *c);
 qp_status qp_check_x(qp_check *c, unsigned rows);
 qp_status qp_check_rotate_inputs(qp_check *c);
 qp_status qp_check_gather_inputs(qp_check *c);
+/* Random signs, order and scales, as the problem's rotation has them: c->signs, and on the device.
+   QP_E_NOMEM, QP_E_DEVICE. */
+qp_status qp_check_make_side(qp_check *c);
+/* v [K] becomes H P (s * d * v), or 'back' s * d * (P^T H^T v); after qp_check_make_side. */
+void qp_check_turn(const qp_check *c, bool back, double *v);
 /* Of a dequant: signs where W is turned back. */
 qp_status qp_check_dequant_inputs(qp_check *c);
 /* Free the check and all that it has. */

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/base/hadamard.h"
 #include "tuner/check/verify_internal.h"
 
 enum { X_GAP = 8, Y_GAP = 16, UP_GAP = 24 }; /* values; rows begin at 16 bytes */
@@ -37,20 +36,6 @@ static qp_status put_rows(qp_check *c, const uint16_t *data, size_t stride, qp_d
   const qp_status status = qp_check_buffer(c, apart, p->batch * stride * 2, out);
   free(apart);
   return status;
-}
-
-static qp_status put_signs(qp_check *c) {
-  const size_t words = (c->k->problem.columns + 31) / 32;
-  if (!(c->signs = qp_check_host(c, words * 4))) return QP_E_NOMEM;
-  for (size_t i = 0; i < words; i++) c->signs[i] = (uint32_t)qp_random_next(&c->random);
-  return qp_check_buffer(c, c->signs, words * 4, &c->args.signs);
-}
-
-/* H (s * v) in place, of one row. */
-static void rotate_row(const qp_check *c, const qp_hadamard *h, double *v) {
-  for (unsigned k = 0; k < h->order; k++)
-    if (c->signs[k / 32] >> (k % 32) & 1) v[k] = -v[k];
-  qp_hadamard_apply(h, v, v);
 }
 
 /* ---- RMSNorm ---- */
@@ -85,18 +70,19 @@ static void weigh(const qp_check *c, double *v, const uint16_t *weight, double f
     v[k] *= weight ? factor * (offset + qp_check_widen(c, weight[k])) : factor;
 }
 
-static void norm_row(qp_check *c, const qp_hadamard *h, unsigned n) {
-  const size_t at = (size_t)n * h->order;
+static void norm_row(qp_check *c, unsigned n) {
+  const unsigned columns = c->k->problem.columns;
+  const size_t at = (size_t)n * columns;
   double *y = c->rotated + at, *sum = c->prologue.sum + at;
-  for (unsigned k = 0; k < h->order; k++) y[k] = qp_check_widen(c, c->x[at + k]);
-  if (c->prologue.post) weigh(c, y, c->prologue.post, norm_factor(y, h->order));
-  for (unsigned k = 0; k < h->order; k++) {
+  for (unsigned k = 0; k < columns; k++) y[k] = qp_check_widen(c, c->x[at + k]);
+  if (c->prologue.post) weigh(c, y, c->prologue.post, norm_factor(y, columns));
+  for (unsigned k = 0; k < columns; k++) {
     if (c->prologue.residual) y[k] += qp_check_widen(c, c->prologue.residual[at + k]);
     if (norm_of(c)->sum) y[k] = qp_check_widen(c, qp_check_narrow(c, y[k]));
     sum[k] = y[k];
   }
-  weigh(c, y, c->prologue.weight, norm_factor(y, h->order));
-  rotate_row(c, h, y);
+  weigh(c, y, c->prologue.weight, norm_factor(y, columns));
+  qp_check_turn(c, false, y);
 }
 
 static qp_status put_norm(qp_check *c) {
@@ -121,7 +107,6 @@ static qp_status put_norm(qp_check *c) {
 qp_status qp_check_norm_inputs(qp_check *c) {
   const qp_problem *p = &c->k->problem;
   const struct norm_with *with = norm_of(c);
-  qp_hadamard h;
   c->args.rows = p->batch;
   c->args.x_stride = p->columns + (with->sum == SUM_X ? 0 : X_GAP);
   c->args.y_stride = with->y_is_x ? c->args.x_stride : p->columns + Y_GAP;
@@ -135,12 +120,11 @@ qp_status qp_check_norm_inputs(qp_check *c) {
   if (!c->x || !c->rotated || !c->prologue.sum || with->residual != !!c->prologue.residual ||
       with->weight != !!c->prologue.weight || with->post != !!c->prologue.post)
     return QP_E_NOMEM;
-  qp_status status = put_signs(c);
+  qp_status status = qp_check_make_side(c);
   if (!status) status = put_rows(c, c->x, c->args.x_stride, &c->args.x);
   if (!status) status = put_norm(c);
   if (status) return status;
-  qp_hadamard_factor_blocks(p->columns, p->rotation, &h);
-  for (unsigned n = 0; n < p->batch; n++) norm_row(c, &h, n);
+  for (unsigned n = 0; n < p->batch; n++) norm_row(c, n);
   return QP_OK;
 }
 
@@ -210,7 +194,6 @@ static qp_status put_glu(qp_check *c, bool together) {
 qp_status qp_check_glu_inputs(qp_check *c) {
   const qp_problem *p = &c->k->problem;
   const unsigned turn = (unsigned)(c->seed % GLU_TURNS);
-  qp_hadamard h;
   c->args.rows = p->batch;
   c->glu_limit = turn % 2 ? 1.5f : 0; /* each activation's turns are an odd one and an even one */
   c->args.activation = qp_glu_word(turn % ACTIVATIONS, c->glu_limit);
@@ -218,14 +201,14 @@ qp_status qp_check_glu_inputs(qp_check *c) {
   c->prologue.up = random_values(c, values(c), -2, 2);
   c->rotated = qp_check_host(c, values(c) * sizeof *c->rotated);
   if (!c->x || !c->prologue.up || !c->rotated) return QP_E_NOMEM;
-  qp_status status = put_signs(c);
+  qp_status status = qp_check_make_side(c);
   if (!status) status = put_glu(c, turn >= ACTIVATIONS);
   if (status) return status;
   for (size_t i = 0; i < values(c); i++)
     c->rotated[i] =
         qp_check_glu(c, qp_check_widen(c, c->x[i]), qp_check_widen(c, c->prologue.up[i]));
-  qp_hadamard_factor_blocks(p->columns, p->rotation, &h);
-  for (unsigned n = 0; n < p->batch; n++) rotate_row(c, &h, c->rotated + (size_t)n * p->columns);
+  for (unsigned n = 0; n < p->batch; n++)
+    qp_check_turn(c, false, c->rotated + (size_t)n * p->columns);
   return QP_OK;
 }
 

@@ -78,7 +78,10 @@ static void type_of(const qp_case *c, char *to, size_t size) {
   size_t n = 0;
   if (qp_problem_pieces(p) > 1)
     n = (size_t)snprintf(more, sizeof more, " %u pieces", p->pieces);
-  if (p->rotation) snprintf(more + n, sizeof more - n, " in %u", p->rotation);
+  if (qp_side_block(p->rotation))
+    n += (size_t)snprintf(more + n, sizeof more - n, " in %u", qp_side_block(p->rotation));
+  snprintf(more + n, sizeof more - n, "%s%s", qp_side_has_order(p->rotation) ? " ordered" : "",
+           qp_side_has_scale(p->rotation) ? " scaled" : "");
   snprintf(to, size, "%s%s%s%s%s%s", qp_dtype_name(p->type),
            p->op == QP_OP_GEMM && p->out_type == QP_F32 ? "->f32" : "",
            p->rotate_fused ? " rotated" : "", p->inverse ? " inverse" : "",

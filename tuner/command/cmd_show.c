@@ -29,13 +29,28 @@ static void print_field(const qp_quantizer *q, const qp_field *f) {
   printf("\n");
 }
 
+/* Where it is not the usual rotation over all columns. */
+static void print_input(const qp_quantizer *q) {
+  static const char *const scales[] = {"", ", scaled by activations", ", scaled by weights"};
+  const unsigned block = qp_side_block(q->rotation);
+  if (!q->rotation) return;
+  printf("  input       ");
+  if (block > 1)
+    printf("rotated in blocks of %u columns", block);
+  else
+    printf("%s", block ? "not rotated" : "rotated");
+  printf("%s%s\n", qp_side_has_order(q->rotation) ? ", columns ordered by sensitivity" : "",
+         scales[q->scale]);
+}
+
 static void print_facts(const qp_quantizer *q) {
   static const char *const kinds[] = {"trellis", "vector", "scalar", "split"};
   static const char *const scopes[] = {"all linears", "each linear", "each row"};
   printf("%s: %s, %g bits a weight", q->name, kinds[q->kind], q->rate);
   if (q->stored_rate > q->rate) printf(" (%g with group fields)", q->stored_rate);
-  printf("\n  defined in  %s:%d\n  hash        %s, layout %u\n", q->file, q->line_first, q->hash,
+  printf("\n  defined in  %s:%d\n  hash        %s, layout %u\n", q->file, q->line, q->hash,
          q->layout);
+  print_input(q);
   for (unsigned i = 0; i < q->parts; i++)
     printf("  part %u      %g of the columns: %s\n", i + 1, q->part[i].fraction,
            q->part[i].quantizer->name);

@@ -175,20 +175,26 @@ qp_status qp_export_model_groups(const qp_model *m, const qp_quantizer *q,
   return QP_OK;
 }
 
-/* Blocks that definitions ask for. */
+/* What definitions ask for: blocks, order, scales. */
 static qp_status rotate_group(qp_export_group *g, qp_error *err) {
   const qp_quantizer *q = g->member[0].quantizer;
   const unsigned piece = g->columns / (g->pieces ? g->pieces : 1);
   for (unsigned m = 1; m < g->members && q; m++)
-    if (g->member[m].quantizer && g->member[m].quantizer->rotation != q->rotation)
-      return qp_fail(err, QP_E_ARG, "group %s: %s and %s rotate x in different ways", g->name,
+    if (g->member[m].quantizer && qp_quantizer_side(g->member[m].quantizer) != qp_quantizer_side(q))
+      return qp_fail(err, QP_E_ARG,
+                     "group %s: %s and %s rotate, order or scale x in different ways", g->name,
                      q->name, g->member[m].quantizer->name);
-  if (!q || q->rotation <= 1) return QP_OK;
-  if (piece % q->rotation)
+  const unsigned block = q ? qp_side_block(q->rotation) : 0;
+  const unsigned flags = q ? q->rotation & QP_SIDE_FLAGS : 0;
+  if (flags && g->pieces > 1)
+    return qp_fail(err, QP_E_ARG,
+                   "group %s: %s has an order or scales of columns, which ranks cannot share",
+                   g->name, q->name);
+  if (block > 1 && piece % block)
     return qp_fail(err, QP_E_ARG,
                    "group %s: %s is rotated in blocks of %u columns, which do not divide %u",
-                   g->name, q->name, q->rotation, piece);
-  g->rotation = q->rotation == g->columns ? 0 : q->rotation;
+                   g->name, q->name, block, piece);
+  if (block > 1 || flags) g->rotation = qp_side_plain(g->columns, block | flags);
   return QP_OK;
 }
 

@@ -204,8 +204,11 @@ qp_status qp_library_writer_linear(qp_library_writer *w, const qp_quantizer *q, 
   qp_lib_linear e = {.quantizer = QP_LIB_NONE, .rows = rows, .columns = columns};
   if (q && !add_quantizer(w, q, &e.quantizer)) return no_memory(err);
   if (pieces > 1 && q) e.pieces = pieces;
-  if (q && rotation != columns) e.rotation = rotation;
-  if (e.pieces || e.rotation) w->header.version = QP_LIB_VERSION;
+  if (q) e.rotation = qp_side_plain(columns, rotation);
+  const uint32_t version = e.rotation & QP_SIDE_FLAGS   ? QP_LIB_VERSION
+                           : e.pieces || e.rotation ? QP_LIB_VERSION_PIECES
+                                                    : QP_LIB_VERSION_WHOLE;
+  if (version > w->header.version) w->header.version = version;
   for (unsigned i = 0; q && i < qp_layout_ranges(q, 1); i++) {
     const qp_range r = qp_layout_range(q, columns, pieces, i); /* of the first piece */
     if (!r.columns) continue;

@@ -105,7 +105,10 @@ static void add_linear(cJSON *list, const qpal_library *l, unsigned group, unsig
   cJSON_AddNumberToObject(o, "columns", e.columns);
   cJSON_AddNumberToObject(o, "bytes", (double)e.bytes);
   if (e.pieces > 1) cJSON_AddNumberToObject(o, "pieces", e.pieces);
-  if (e.rotation) cJSON_AddNumberToObject(o, "rotation", e.rotation);
+  const unsigned block = qp_side_block(e.rotation);
+  if (block) cJSON_AddNumberToObject(o, "rotation", block);
+  if (qp_side_has_order(e.rotation)) cJSON_AddTrueToObject(o, "order");
+  if (qp_side_has_scale(e.rotation)) cJSON_AddTrueToObject(o, "scale");
   add_parts(o, l, &e);
 }
 

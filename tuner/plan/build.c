@@ -66,13 +66,14 @@ static bool fits(const builder *b, unsigned l, unsigned q) {
   return !isnan(loss_of(b, l, q)) && bytes_of(b, l, q) != UINT64_MAX;
 }
 
-/* Columns of a diagonal block of the rotation before a quantizer; 1: none, 0: fp16, which takes x
-   however linears beside it have it. */
+/* How a quantizer takes x: qp_quantizer_side() with the columns of the rotation's diagonal blocks;
+   0: fp16, which takes x however linears beside it have it. */
 static unsigned turn_of(const builder *b, unsigned q) {
   const qp_quantizer *quantizer = b->in->menu->entry[q].quantizer;
   const unsigned columns = b->in->model->linear[model_linear(b, 0)].columns;
   if (!quantizer) return 0;
-  return quantizer->rotation ? quantizer->rotation : columns;
+  const unsigned side = qp_quantizer_side(quantizer);
+  return qp_side_block(quantizer->rotation) ? side : side | columns;
 }
 
 /* Can linears with this quantizer be beside those that have x turned in the way of a class? */

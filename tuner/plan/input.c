@@ -49,7 +49,9 @@ static bool add_stream(const qp_quantizer *q, unsigned rows, unsigned columns, u
 uint64_t qp_plan_bytes(const qp_quantizer *q, unsigned rows, unsigned columns) {
   if (!q) return 2 * (uint64_t)rows * columns;
   uint64_t sum = 2 * (uint64_t)rows; /* fp16 scales */
-  if (rows % 16 || columns % 32 || (q->rotation > 1 && columns % q->rotation)) return UINT64_MAX;
+  const unsigned block = qp_side_block(q->rotation);
+  if (rows % 16 || columns % 32 || (block > 1 && columns % block)) return UINT64_MAX;
+  if (q->rotation & QP_SIDE_FLAGS) sum += qp_side_bytes(columns, q->rotation);
   if (q->kind != QP_SPLIT) return add_stream(q, rows, columns, &sum) ? sum : UINT64_MAX;
   for (unsigned i = 0; i < q->parts; i++) {
     unsigned from = qp_layout_part_column(q, columns, i);

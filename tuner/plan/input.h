@@ -83,9 +83,9 @@ unsigned qp_plan_linears(const qp_model *m);
 
 /*
 ** Stored bytes of one linear: codes with padding and group fields (gen/spec/layout.h), fp16
-** row scales, codebooks of its own (scope tensor or row); without the rotation's signs and
-** the definition's codebooks.  NULL: 16 bits a weight.  UINT64_MAX: the quantizer cannot
-** hold this shape.
+** row scales, codebooks of its own (scope tensor or row), order and scales of columns, as if no
+** other linear had them too; without the rotation's signs and the definition's codebooks.  NULL:
+** 16 bits a weight.  UINT64_MAX: the quantizer cannot hold this shape.
 */
 uint64_t qp_plan_bytes(const qp_quantizer *q, unsigned rows, unsigned columns);
 

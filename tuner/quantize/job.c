@@ -36,6 +36,7 @@ void qp_job_free(qp_job *j) {
   free(j->shard);
   free(j->scale);
   qp_coders_free(j->coders);
+  qp_sides_free(j->sides);
   *j = (qp_job){0};
 }
 
@@ -61,14 +62,13 @@ unsigned qp_job_pieces(const qp_job_linear *l) {
   return l->split == QP_JOB_COLUMNS && l->slices ? l->slices : 1;
 }
 
-qp_input qp_job_input(const qp_job_linear *l, const uint32_t *signs) {
-  return (qp_input){.columns = l->columns, .block = l->block, .signs = signs};
-}
-
 unsigned qp_job_version(const qp_job *j) {
-  for (size_t i = 0; i < j->linears; i++)
-    if (j->linear[i].block > 1 || j->linear[i].split) return QP_PACKED_VERSION;
-  return QP_PACKED_PLAIN;
+  unsigned version = QP_PACKED_PLAIN;
+  for (size_t i = 0; i < j->linears; i++) {
+    if (j->linear[i].rotation & QP_SIDE_FLAGS) return QP_PACKED_VERSION;
+    if (j->linear[i].rotation > 1 || j->linear[i].split) version = QP_PACKED_CUT;
+  }
+  return version;
 }
 
 /* ---- Input scales ---- */
@@ -262,7 +262,7 @@ static qp_status cut(making *m, const qp_model_linear *l, qp_job_linear *to) {
   if (status || !cut.way) return status;
   to->split = cut.way == QP_CUT_ROWS ? QP_JOB_ROWS : QP_JOB_COLUMNS;
   to->slices = cut.slices;
-  if (to->split == QP_JOB_COLUMNS && m->w->rotate) to->block = to->columns / to->slices;
+  if (to->split == QP_JOB_COLUMNS && m->w->rotate) to->rotation = to->columns / to->slices;
   return QP_OK;
 }
 
@@ -276,9 +276,8 @@ static qp_status add_one(making *m, const char *tensor, unsigned index, unsigned
   if (!status && to) status = cut(m, l, to);
   if (status || !to) return status;
   snprintf(to->group, sizeof to->group, "%s", model->group[l->group].name);
-  if (m->w->rotate)
-    snprintf(to->signs, sizeof to->signs, "%s%s.%u.%s.signs", model->prefix, model->blocks, block,
-             to->group);
+  snprintf(to->signs, sizeof to->signs, "%s%s.%u.%s.signs", model->prefix, model->blocks, block,
+           to->group);
   return QP_OK;
 }
 
@@ -325,7 +324,7 @@ static qp_status add_head(making *m, bool shared) {
   if (to->copy) snprintf(to->name, sizeof to->name, "lm_head");
   if (to->copy) snprintf(to->hessian, sizeof to->hessian, "lm_head");
   snprintf(to->group, sizeof to->group, "lm_head");
-  if (m->w->rotate) snprintf(to->signs, sizeof to->signs, "%s.signs", to->name);
+  snprintf(to->signs, sizeof to->signs, "%s.signs", to->name);
   return QP_OK;
 }
 
@@ -342,7 +341,7 @@ static qp_status add_embedding(making *m, bool *shared) {
   *shared = model->tied && !model->headless;
   snprintf(to->hessian, sizeof to->hessian, "%s", *shared ? "lm_head" : "");
   snprintf(to->group, sizeof to->group, "embedding");
-  if (m->w->rotate) snprintf(to->signs, sizeof to->signs, "%s.signs", to->name);
+  snprintf(to->signs, sizeof to->signs, "%s.signs", to->name);
   return QP_OK;
 }
 
@@ -404,36 +403,85 @@ static qp_status list_linears(making *m) {
   return !status && !m->j->linears ? nothing_left(m) : status;
 }
 
-/* The rotation that a quantizer's definition asks for, in what ranks leave of the columns. */
-static qp_status rotate_linear(const making *m, qp_job_linear *l) {
-  const unsigned wanted = l->quantizer->rotation, piece = l->columns / qp_job_pieces(l);
-  if (!wanted || !*l->signs) return QP_OK;
-  if (piece % wanted)
+static long place_of_linear(const qp_model *model, const qp_job_linear *l);
+
+/* Has a linear of import another order of columns than another one? */
+static bool has_other_order(const qp_job_linear *l, const qp_job_linear *than) {
+  uint16_t *order[2] = {malloc(2ul * l->columns), malloc(2ul * l->columns)};
+  bool other = true;
+  if (order[0] && order[1]) {
+    qp_source_order(l->weight, order[0]);
+    qp_source_order(than->weight, order[1]);
+    other = memcmp(order[0], order[1], 2ul * l->columns) != 0;
+  }
+  free(order[0]);
+  free(order[1]);
+  return other;
+}
+
+/* Of import: the order is that of another linear of this input, or the linear's own. */
+static void name_order(const making *m, qp_job_linear *l) {
+  const long place = place_of_linear(m->model, l);
+  bool others = false;
+  for (const qp_job_linear *o = l; o-- > m->j->linear;) {
+    if (strcmp(o->group, l->group) != 0 || place_of_linear(m->model, o) != place) break;
+    if (!qp_side_has_order(o->rotation) || o->columns != l->columns) continue;
+    others = true;
+    if (has_other_order(l, o)) continue;
+    snprintf(l->signs, sizeof l->signs, "%s", o->signs);
+    return;
+  }
+  if (others) snprintf(l->signs, sizeof l->signs, "%s.input", l->name);
+}
+
+/* Order and scales of columns: a tensor of another name holds them and the signs. */
+static qp_status name_side(const making *m, qp_job_linear *l, unsigned flags) {
+  static const char *const scales[] = {"", ".activations", ".weights"};
+  const size_t n = strlen(l->signs) - strlen(".signs");
+  if (qp_job_pieces(l) > 1)
     return qp_fail(m->err, QP_E_ARG,
-                   "linear '%s': %s is rotated in blocks of %u columns, which do not divide %u",
-                   l->name, l->quantizer->name, wanted, piece);
-  l->block = wanted == l->columns ? 0 : wanted;
-  if (wanted == 1) l->signs[0] = 0;
+                   "linear '%s': %s has an order or scales of columns, which ranks that share them "
+                   "cannot take apart: --tp 1 is needed",
+                   l->name, l->quantizer->name);
+  if (l->columns > QP_SIDE_COLUMNS_MAX)
+    return qp_fail(m->err, QP_E_ARG, "linear '%s': an order or scales of %u columns; at most %d",
+                   l->name, l->columns, QP_SIDE_COLUMNS_MAX);
+  if (!m->w->rotate) l->rotation = 1;
+  l->rotation |= flags;
+  snprintf(l->signs + n, sizeof l->signs - n, "%s%s.input",
+           qp_side_has_order(flags) ? ".order" : "", scales[l->quantizer->scale]);
+  if (m->j->keeps_codes) name_order(m, l);
   return QP_OK;
 }
 
-static long place_of_linear(const qp_model *model, const qp_job_linear *l);
+/* The rotation that a quantizer's definition asks for, in what ranks leave of the columns. */
+static qp_status rotate_linear(const making *m, qp_job_linear *l) {
+  const unsigned wanted = qp_side_block(l->quantizer->rotation),
+                 piece = l->columns / qp_job_pieces(l);
+  if (wanted && m->w->rotate) {
+    if (piece % wanted)
+      return qp_fail(m->err, QP_E_ARG,
+                     "linear '%s': %s is rotated in blocks of %u columns, which do not divide %u",
+                     l->name, l->quantizer->name, wanted, piece);
+    l->rotation = wanted == l->columns ? 0 : wanted;
+  }
+  const unsigned flags = l->quantizer->rotation & QP_SIDE_FLAGS;
+  if (flags) return name_side(m, l, flags);
+  if (wanted == 1 || !m->w->rotate) l->signs[0] = 0;
+  return QP_OK;
+}
 
-/* Linears that read one x read it rotated in one way. */
 static qp_status rotate_all(const making *m) {
   qp_status status = QP_OK;
-  for (size_t i = 0; i < m->j->linears && !status; i++) {
-    qp_job_linear *l = &m->j->linear[i], *last = i ? l - 1 : NULL;
-    status = rotate_linear(m, l);
-    const bool together = last && !strcmp(last->group, l->group) &&
-                          place_of_linear(m->model, last) == place_of_linear(m->model, l);
-    if (!status && together && last->block != l->block)
-      return qp_fail(m->err, QP_E_ARG,
-                     "linears '%s' (%s) and '%s' (%s) read one x, and their quantizers' "
-                     "definitions rotate it in different ways",
-                     last->name, last->quantizer->name, l->name, l->quantizer->name);
-  }
+  for (size_t i = 0; i < m->j->linears && !status; i++) status = rotate_linear(m, &m->j->linear[i]);
   return status;
+}
+
+bool qp_job_side_is_new(const qp_job *j, size_t i) {
+  const qp_job_linear *l = &j->linear[i];
+  for (size_t k = i; k-- && !strcmp(j->linear[k].group, l->group);)
+    if (!strcmp(j->linear[k].signs, l->signs)) return false;
+  return true;
 }
 
 /* Before hours of work: are the Hessians there, and of the right shapes? */
@@ -652,7 +700,7 @@ static void make_key(qp_job *j, uint64_t text) {
     XXH3_128bits_update(&s, j->linear[i].quantizer->hash, sizeof j->linear[i].quantizer->hash);
     /* Set with a plan. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
     XXH3_128bits_update(&s, j->linear[i].quantizer->name, strlen(j->linear[i].quantizer->name) + 1);
-    const uint32_t cut[] = {j->linear[i].block, j->linear[i].split, j->linear[i].slices};
+    const uint32_t cut[] = {j->linear[i].rotation, j->linear[i].split, j->linear[i].slices};
     if (cut[0] || cut[1]) XXH3_128bits_update(&s, cut, sizeof cut);
     const char *named = j->linear[i].hessian;
     const uint64_t hessian = j->hessian && *named ? qp_hessian_stamp(j->hessian, named) : 0;
@@ -675,9 +723,10 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
               .hessian = w->hessian,
               .damping = w->damping,
               .threads = w->threads,
-              .coders = qp_coders_new(QP_CODERS_BYTES)};
+              .coders = qp_coders_new(QP_CODERS_BYTES),
+              .sides = qp_sides_new()};
   making m = {.w = w, .model = qp_checkpoint_model(c), .palette = palette, .j = &j, .err = err};
-  qp_status status = read_plan(&m);
+  qp_status status = j.sides ? read_plan(&m) : qp_fail(err, QP_E_NOMEM, "no memory for a list");
   if (!status) status = take_ranks(&m);
   if (!status) status = list_linears(&m);
   if (!status) status = rotate_all(&m);

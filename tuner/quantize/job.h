@@ -13,9 +13,16 @@
 #include "gen/model/checkpoint.h"
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
+#include "tuner/quantize/sides.h"
 
-/* Version 3 says more of a linear's input side, or how it is cut (qp_job_version). */
-enum { QP_PACKED_PLAIN = 2, QP_PACKED_VERSION = 3, QP_JOB_NAME = QP_MODEL_NAME + 64 };
+/* Version 3 has rotations in blocks, or slices for ranks, 4 orders and scales of columns
+   (qp_job_version). */
+enum {
+  QP_PACKED_PLAIN = 2,
+  QP_PACKED_CUT = 3,
+  QP_PACKED_VERSION = 4,
+  QP_JOB_NAME = QP_MODEL_NAME + 64
+};
 
 /* How ranks share a linear (PACKED.md). */
 typedef enum qp_job_split { QP_JOB_WHOLE, QP_JOB_ROWS, QP_JOB_COLUMNS } qp_job_split;
@@ -23,14 +30,15 @@ typedef enum qp_job_split { QP_JOB_WHOLE, QP_JOB_ROWS, QP_JOB_COLUMNS } qp_job_s
 /* A linear to be quantized. */
 typedef struct qp_job_linear {
   char name[QP_MODEL_NAME]; /* of its packed tensors; see runtime/PACKED.md */
-  char signs[QP_JOB_NAME];  /* tensor of its input's signs; "" without rotation */
+  char signs[QP_JOB_NAME];  /* tensor of its input's side; "": x is taken as it is */
   char group[32];           /* "qkv"; "lm_head"; "embedding", of a tied model the lm_head as well */
   char hessian[QP_MODEL_NAME]; /* name of its Hessian; "" : it has none */
   bool copy; /* its tensor stays: of a tied model the embedding, beside a packed lm_head */
   const qp_source_tensor *weight;
   const qp_quantizer *quantizer; /* owned by the palette */
   unsigned rows, columns; /* rows padded to what kernels take; weight->rows are the tensor's */
-  unsigned block;         /* columns of a diagonal block of H; 0: all, 1: it is not rotated */
+  unsigned rotation; /* columns of a diagonal block of H, 0: all, 1: it is not rotated, and flags
+                        of runtime/input_side.h */
   qp_job_split split;
   unsigned slices; /* equal slices of rows or columns that ranks can have; of columns each has
                       streams of its own; 0: 1 */
@@ -56,6 +64,7 @@ typedef struct qp_job {
   const qp_encode_searcher *searcher; /* set by the caller: a device, or NULL */
   struct qp_residual *residual;       /* set by the caller (residual.h), or NULL */
   qp_coders *coders;                  /* of the linears encoded so far, or NULL */
+  qp_sides *sides;                    /* input sides made so far (side.h) */
   size_t linears, kepts, quantizers, shards;
   qp_job_linear *linear;
   const qp_source_tensor **kept;  /* tensors that stay as they are */
@@ -108,8 +117,8 @@ qp_status qp_job_scale(qp_job *j, qp_error *err);
 
 /* Ranges of columns with streams of their own: 1, or the slices of columns. */
 unsigned qp_job_pieces(const qp_job_linear *l);
-/* The input side of a linear with these signs, or NULL. */
-qp_input qp_job_input(const qp_job_linear *l, const uint32_t *signs);
+/* Is linear i the first that has the tensor of its input's side? */
+bool qp_job_side_is_new(const qp_job *j, size_t i);
 /* Version of the packed folder: the least that says all. */
 unsigned qp_job_version(const qp_job *j);
 

@@ -21,12 +21,29 @@ typedef struct keeping {
       *lanes;        /* [32][columns], [32][steps][dim]: the same as numbers, by row and by lane */
   float *values;     /* [32][columns], of the source */
   uint16_t *decoded; /* [32][columns] */
-  uint32_t *row;     /* [columns] */
+  uint32_t *row;     /* [columns], as the source has them */
+  uint16_t *order, *from; /* [columns]: where the source's go, where each is from; NULL: as here */
   qp_reference *reference;
   qp_error *err;
 } keeping;
 
 static size_t lane_steps(const qp_stream *s) { return (size_t)s->superblocks * s->period.steps; }
+
+/* false: no memory. */
+static bool take_order(keeping *k) {
+  const unsigned columns = k->e->columns;
+  if (!qp_side_has_order(k->l->rotation)) return true;
+  k->order = malloc(columns * sizeof *k->order);
+  k->from = malloc(columns * sizeof *k->from);
+  if (!k->order || !k->from) return false;
+  qp_source_order(k->l->weight, k->order);
+  for (unsigned c = 0; c < columns; c++) k->from[k->order[c]] = (uint16_t)c;
+  return true;
+}
+
+static size_t place_of(const keeping *k, size_t column) {
+  return k->order ? k->order[column] : column;
+}
 
 static qp_status begin(keeping *k) {
   qp_encoded *e = k->e;
@@ -47,6 +64,7 @@ static qp_status begin(keeping *k) {
   k->decoded = malloc(weights * sizeof *k->decoded);
   k->row = malloc(e->columns * sizeof *k->row);
   k->reference = qp_reference_new();
+  ok = ok && take_order(k);
   if (ok && k->code && k->lanes && k->codes && k->values && k->decoded && k->row && k->reference)
     return QP_OK;
   return qp_fail(k->err, QP_E_NOMEM, "no memory for %u x %u codes", e->rows, e->columns);
@@ -59,6 +77,8 @@ static void end(keeping *k) {
   free(k->values);
   free(k->decoded);
   free(k->row);
+  free(k->order);
+  free(k->from);
   qp_reference_free(k->reference);
 }
 
@@ -73,7 +93,8 @@ static bool begins(const qp_field *f, unsigned row, unsigned column) {
 static qp_status keep_field(keeping *k, unsigned f, unsigned row, unsigned column) {
   const qp_quantizer *q = k->e->quantizer;
   const qp_field *field = &q->field[f];
-  const double number = qp_source_number(k->l->weight, row, column, field->name);
+  const unsigned from = k->from ? k->from[column] : column;
+  const double number = qp_source_number(k->l->weight, row, from, field->name);
   const uint32_t raw = qp_field_raw(field->type, number);
   if (qp_field_number(field->type, raw) != number)
     return qp_fail(k->err, QP_E_ARG, "row %u, column %u: %s %g is not one that %s holds", row,
@@ -110,7 +131,7 @@ static qp_status keep_rows(keeping *k, unsigned row_group) {
   qp_status status = QP_OK;
   for (unsigned r = 0; r < rows && !status; r++) {
     qp_source_codes(k->l->weight, first + r, k->row);
-    for (size_t c = 0; c < columns; c++) k->codes[r * columns + c] = (float)k->row[c];
+    for (size_t c = 0; c < columns; c++) k->codes[r * columns + place_of(k, c)] = (float)k->row[c];
     status = keep_fields(k, first + r);
   }
   qp_lanes_gather(s, k->codes, k->lanes);
@@ -127,14 +148,17 @@ static qp_status check_rows(keeping *k, unsigned row_group) {
   const qp_packed packed = qp_encoded_packed(k->e, 0);
   qp_status status = qp_reference_decode(k->reference, &packed, row_group, k->decoded, k->err);
   if (!status) status = qp_job_read(k->j, k->l, first, rows, k->values, k->err);
-  for (size_t i = 0; i < (size_t)rows * k->e->columns && !status; i++)
-    if (!isfinite(k->values[i]) || k->decoded[i] != qp_float_to_half(k->values[i]))
+  const size_t columns = k->e->columns;
+  for (size_t i = 0; i < rows * columns && !status; i++) {
+    const uint16_t decoded = k->decoded[i - i % columns + place_of(k, i % columns)];
+    if (!isfinite(k->values[i]) || decoded != qp_float_to_half(k->values[i]))
       status =
           qp_fail(k->err, QP_E_ARG,
                   "row %zu, column %zu is %g in the source, and %g as %s decodes it: it cannot "
                   "be kept bit for bit",
-                  first + i / k->e->columns, i % k->e->columns, (double)k->values[i],
-                  (double)qp_half_to_float(k->decoded[i]), k->e->quantizer->name);
+                  first + i / columns, i % columns, (double)k->values[i],
+                  (double)qp_half_to_float(decoded), k->e->quantizer->name);
+  }
   return status;
 }
 

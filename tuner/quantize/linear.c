@@ -15,13 +15,14 @@
 #include "tuner/quantize/keep_codes.h"
 #include "tuner/quantize/residual.h"
 #include "tuner/quantize/section.h"
+#include "tuner/quantize/side.h"
 
 /* A linear in work.  Where a Hessian stands for each of several groups of rows, each group is a
    band that is encoded by itself; codes of row groups follow each other, so bands do too. */
 typedef struct bench {
   const qp_job *j;
   const qp_job_linear *l;
-  uint32_t *signs; /* NULL without rotation */
+  void *side; /* of x, or NULL */
   qp_input in;
   unsigned bands;
   qp_encoded *band;
@@ -287,18 +288,13 @@ static qp_status write_packed(bench *b, const char *path) {
 qp_status qp_linear_write(const qp_job *j, const qp_job_linear *l, const char *path,
                           _Atomic size_t *done, const _Atomic bool *cancel, qp_error *err) {
   bench b = {.j = j, .l = l, .err = err};
-  qp_status status = QP_OK;
-  if (*l->signs) {
-    b.signs = malloc((l->columns + 31) / 32 * sizeof *b.signs);
-    if (!b.signs) status = qp_fail(err, QP_E_NOMEM, "no memory for signs");
-    if (!status) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
-  }
-  b.in = qp_job_input(l, b.signs);
+  qp_status status = qp_side_make(j, l, cancel, &b.side, err);
+  b.in = qp_input_of(l->columns, l->rotation, b.side);
   if (!status) status = j->keeps_codes ? keep(&b, done) : encode(&b, done, cancel);
   if (!status) status = write_packed(&b, path);
   for (unsigned i = 0; b.band && i < b.bands; i++) qp_encoded_free(&b.band[i]);
   free(b.band);
-  free(b.signs);
+  free(b.side);
   return status ? qp_fail_prefix(err, status, "%s: linear '%s' (%s at %s)",
                                  qp_checkpoint_path(j->checkpoint), l->name, l->weight->type,
                                  l->quantizer->name)

@@ -8,24 +8,9 @@
 #include "gen/encode/encode.h"
 #include "runtime/half.h"
 #include "gen/base/rotate.h"
+#include "tuner/quantize/side.h"
 
 double qp_measure_ratio(double lost, double power) { return power > 0 ? lost / power : 0; }
-
-qp_status qp_measure_decode(qp_reference *r, const qp_linear_part *part, unsigned parts,
-                            unsigned row_group, unsigned columns, uint16_t *out, uint16_t *piece,
-                            qp_error *err) {
-  for (unsigned p = 0; p < parts; p++) {
-    const unsigned n = part[p].stream.columns;
-    qp_packed packed = part[p].packed;
-    packed.stream = &part[p].stream;
-    if (!n) continue;
-    qp_status status = qp_reference_decode(r, &packed, row_group, piece, err);
-    if (status) return status;
-    for (unsigned i = 0; i < QP_GROUP_ROWS; i++)
-      memcpy(out + (size_t)i * columns + part[p].column, piece + (size_t)i * n, n * sizeof *out);
-  }
-  return QP_OK;
-}
 
 static void add_difference(const float *want, const float *got, size_t n, double *lost,
                            double *power) {
@@ -42,27 +27,26 @@ qp_status qp_measure_weights(const qp_job *j, const qp_job_linear *l, const qp_s
   qp_linear_part part[QP_MAX_RANGES];
   float *scales = NULL;
   uint16_t *half = malloc(cells * sizeof *half), *piece = malloc(cells * sizeof *piece);
-  uint32_t *signs = malloc((k + 31) / 32 * sizeof *signs);
+  void *side = NULL;
   qp_reference *reference = qp_reference_new();
-  qp_status status = half && piece && signs && reference
+  qp_status status = half && piece && reference
                          ? qp_linear_find(l, file, part, &scales, err)
                          : qp_fail(err, QP_E_NOMEM, "no memory to decode 32 rows");
   for (size_t first = 0; first < l->rows && !status; first += QP_GROUP_ROWS) {
     const size_t left = l->rows - first, rows = left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS;
-    status = qp_measure_decode(reference, part, qp_linear_streams(l),
+    status = qp_linear_decode(reference, part, qp_linear_streams(l),
                                (unsigned)(first / QP_GROUP_ROWS), l->columns, half, piece, err);
     for (size_t i = 0; i < rows * k && !status; i++)
       out[first * k + i] = scales[first + i / k] * qp_half_to_float(half[i]);
   }
-  if (!status && *l->signs) {
-    qp_rotate_signs(l->signs, j->seed, l->columns, signs);
-    const qp_input in = qp_job_input(l, signs);
+  if (!status) status = qp_side_make(j, l, NULL, &side, err);
+  const qp_input in = qp_input_of(l->columns, l->rotation, side);
+  if (!status)
     status = qp_rotate_rows_back(out, l->rows, &in, qp_encode_threads(j->threads), err);
-  }
   free(scales);
   free(half);
   free(piece);
-  free(signs);
+  free(side);
   qp_reference_free(reference);
   return status;
 }
@@ -71,7 +55,7 @@ qp_status qp_measure_weights(const qp_job *j, const qp_job_linear *l, const qp_s
 typedef struct rows32 {
   float *want, *got;
   uint16_t *half, *piece;
-  uint32_t *signs; /* NULL without rotation */
+  void *side; /* of x, or NULL */
   qp_input in;
   qp_reference *reference;
   unsigned threads;
@@ -88,7 +72,7 @@ static qp_status compare_group(const qp_job *j, const qp_job_linear *l, rows32 *
     for (size_t i = (size_t)r * k; i < (size_t)(r + 1) * k; i++)
       /* Read by the caller. NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage) */
       b->got[i] = scales[r] * qp_half_to_float(b->half[i]);
-  if (b->signs) {
+  if (b->side) {
     status = qp_rotate_rows_back(b->got, rows, &b->in, b->threads, err);
     if (!status) add_difference(b->want, b->got, n, &sums->lost_back, &sums->power_back);
     if (!status) status = qp_rotate_rows(b->want, rows, &b->in, b->threads, err);
@@ -110,17 +94,16 @@ qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned firs
               .got = malloc(cells * sizeof *b.got),
               .half = malloc(cells * sizeof *b.half),
               .piece = malloc(cells * sizeof *b.piece),
-              .signs = *l->signs ? malloc((l->columns + 31) / 32 * sizeof *b.signs) : NULL,
               .reference = qp_reference_new(),
               .threads = qp_encode_threads(j->threads)};
   qp_status status = QP_OK;
-  if (!b.want || !b.got || !b.half || !b.piece || !b.reference || (*l->signs && !b.signs))
+  if (!b.want || !b.got || !b.half || !b.piece || !b.reference)
     status = qp_fail(err, QP_E_NOMEM, "no memory to decode 32 rows");
-  if (!status && *l->signs) qp_rotate_signs(l->signs, j->seed, l->columns, b.signs);
-  b.in = qp_job_input(l, b.signs);
+  if (!status) status = qp_side_make(j, l, NULL, &b.side, err);
+  b.in = qp_input_of(l->columns, l->rotation, b.side);
   for (unsigned r = 0; r < rows && !status; r += QP_GROUP_ROWS) {
     const unsigned n = rows - r < QP_GROUP_ROWS ? rows - r : QP_GROUP_ROWS;
-    status = qp_measure_decode(b.reference, part, parts, r / QP_GROUP_ROWS, l->columns, b.half,
+    status = qp_linear_decode(b.reference, part, parts, r / QP_GROUP_ROWS, l->columns, b.half,
                                b.piece, err);
     if (!status) status = compare_group(j, l, &b, first + r, n, scales + r, sums, err);
   }
@@ -129,7 +112,7 @@ qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned firs
   free(b.got);
   free(b.half);
   free(b.piece);
-  free(b.signs);
+  free(b.side);
   qp_reference_free(b.reference);
   return status;
 }

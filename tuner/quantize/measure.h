@@ -30,9 +30,4 @@ double qp_measure_ratio(double lost, double power);
 qp_status qp_measure_weights(const qp_job *j, const qp_job_linear *l, const qp_safetensors *file,
                              float *out, qp_error *err);
 
-/* W^ of 32 rows over all parts as fp16 bits: out[32][columns]; 'piece' [32][columns] is scratch. */
-qp_status qp_measure_decode(qp_reference *r, const qp_linear_part *part, unsigned parts,
-                            unsigned row_group, unsigned columns, uint16_t *out, uint16_t *piece,
-                            qp_error *err);
-
 #endif

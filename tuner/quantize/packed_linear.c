@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "runtime/half.h"
 
@@ -93,4 +94,20 @@ qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
     part[p].packed.stream = &part[p].stream;
   }
   return status ? status : find_scales(l, file, scales, err);
+}
+
+qp_status qp_linear_decode(qp_reference *r, const qp_linear_part *part, unsigned parts,
+                           unsigned row_group, unsigned columns, uint16_t *out, uint16_t *piece,
+                           qp_error *err) {
+  for (unsigned p = 0; p < parts; p++) {
+    const unsigned n = part[p].stream.columns;
+    qp_packed packed = part[p].packed;
+    packed.stream = &part[p].stream;
+    if (!n) continue;
+    qp_status status = qp_reference_decode(r, &packed, row_group, piece, err);
+    if (status) return status;
+    for (unsigned i = 0; i < QP_GROUP_ROWS; i++)
+      memcpy(out + (size_t)i * columns + part[p].column, piece + (size_t)i * n, n * sizeof *out);
+  }
+  return QP_OK;
 }

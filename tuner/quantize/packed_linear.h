@@ -44,4 +44,9 @@ qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
                          qp_linear_part part[QP_MAX_RANGES], float **scales,
                          qp_error *err);
 
+/* W^ of 32 rows over all parts as fp16 bits: out[32][columns]; 'piece' [32][columns] is scratch. */
+qp_status qp_linear_decode(qp_reference *r, const qp_linear_part *part, unsigned parts,
+                            unsigned row_group, unsigned columns, uint16_t *out, uint16_t *piece,
+                            qp_error *err);
+
 #endif

@@ -12,6 +12,7 @@
 #include "gen/kernel/kernel.h"
 #include "runtime/half.h"
 #include "tuner/quantize/measure.h"
+#include "tuner/quantize/side.h"
 #include "gen/base/rotate.h"
 
 enum { MAX_BUFFERS = 256, POISON_BYTE = 0xff };
@@ -224,7 +225,7 @@ static qp_status compare_kernel(proof *p, const qp_job_linear *l, const qp_linea
     const unsigned g = n > 1 ? (unsigned)((uint64_t)i * (all - 1) / (n - 1)) : i;
     const unsigned left = l->rows - g * QP_GROUP_ROWS;
     const unsigned rows = left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS;
-    status = qp_measure_decode(p->reference, part, qp_linear_streams(l), g, l->columns,
+    status = qp_linear_decode(p->reference, part, qp_linear_streams(l), g, l->columns,
                                got + cells, got + 2 * cells, p->err);
     float scale[QP_GROUP_ROWS] = {0};
     scale_mantissas(scales + (size_t)g * QP_GROUP_ROWS, rows, scale);
@@ -248,17 +249,17 @@ static qp_status compare_kernel(proof *p, const qp_job_linear *l, const qp_linea
 
 static qp_status check_signs(const proof *p, const qp_job_linear *l) {
   if (!*l->signs) return QP_OK;
-  const size_t bytes = (size_t)(l->columns + 31) / 32 * 4;
-  uint32_t *want = malloc(bytes);
-  if (!want) return qp_fail(p->err, QP_E_NOMEM, "no memory for signs");
-  qp_rotate_signs(l->signs, p->j->seed, l->columns, want);
+  const size_t bytes = qp_side_bytes(l->columns, l->rotation);
+  void *want = NULL;
+  const qp_status status = qp_side_make(p->j, l, NULL, &want, p->err);
+  if (status) return status;
   const qp_tensor *t = qp_safetensors_find(p->file, l->signs);
   const bool right =
       t && t->type == QP_TENSOR_U32 && t->bytes == bytes && !memcmp(t->data, want, bytes);
   free(want);
   if (right) return QP_OK;
-  return qp_fail(p->err, QP_E_WRONG, "tensor '%s' is missing, or not made from seed %u", l->signs,
-                 p->j->seed);
+  return qp_fail(p->err, QP_E_WRONG, "tensor '%s' is missing, or not made from seed %u%s", l->signs,
+                 p->j->seed, l->rotation & QP_SIDE_FLAGS ? ", weights and Hessian" : "");
 }
 
 static qp_status check_figures(const proof *p, const qp_job_linear *l, const qp_measure *m) {

@@ -57,7 +57,10 @@ qp_status qp_section_linear(const qp_job_linear *l, const qp_linear_figures *f, 
     cJSON_AddStringToObject(o, "signs", l->signs);
   else
     cJSON_AddNullToObject(o, "signs");
-  if (l->block > 1) cJSON_AddNumberToObject(o, "rotation", l->block);
+  const unsigned block = qp_side_block(l->rotation);
+  if (block > 1 || (block && *l->signs)) cJSON_AddNumberToObject(o, "rotation", block);
+  if (qp_side_has_order(l->rotation)) cJSON_AddTrueToObject(o, "order");
+  if (qp_side_has_scale(l->rotation)) cJSON_AddTrueToObject(o, "scale");
   if (l->split) {
     cJSON_AddStringToObject(o, "split", l->split == QP_JOB_ROWS ? "rows" : "columns");
     cJSON_AddNumberToObject(o, "slices", l->slices);
@@ -129,8 +132,7 @@ uint64_t qp_section_sign_bytes(const qp_job *j) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < j->linears; i++) {
     const qp_job_linear *l = &j->linear[i];
-    const bool seen = i && !strcmp(j->linear[i - 1].signs, l->signs); /* groups are neighbours */
-    if (*l->signs && !seen) bytes += (l->columns + 31) / 32 * 4;
+    if (*l->signs && qp_job_side_is_new(j, i)) bytes += qp_side_bytes(l->columns, l->rotation);
   }
   return bytes;
 }

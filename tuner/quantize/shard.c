@@ -21,6 +21,7 @@
 #include "tuner/quantize/measure.h"
 #include "tuner/quantize/residual.h"
 #include "tuner/quantize/section.h"
+#include "tuner/quantize/side.h"
 
 enum { COPY_BYTES = 8 << 20 };
 
@@ -302,20 +303,18 @@ static qp_status add_linears(assembly *a, cJSON *entries) {
   return status;
 }
 
-/* Signs of each input, once. */
+/* The side of each input, once. */
 static qp_status add_signs(assembly *a) {
   qp_status status = QP_OK;
-  const char *last = "";
   for (size_t i = 0; i < a->shard->linears && !status; i++) {
     const qp_job_linear *l = &a->j->linear[a->shard->linear + i];
-    const uint64_t words = (l->columns + 31) / 32;
-    if (!*l->signs || !strcmp(l->signs, last)) continue;
-    last = l->signs;
-    uint32_t *signs = malloc(words * sizeof *signs);
-    if (!signs) return qp_fail(a->err, QP_E_NOMEM, "no memory for signs");
-    qp_rotate_signs(l->signs, a->j->seed, l->columns, signs);
-    status = add(a, l->signs, QP_TENSOR_U32, 1, &words,
-                 (source){.data = signs, .bytes = words * sizeof *signs, .owned = signs});
+    const uint64_t bytes = qp_side_bytes(l->columns, l->rotation), words = bytes / 4;
+    void *side = NULL;
+    if (!*l->signs || !qp_job_side_is_new(a->j, a->shard->linear + i)) continue;
+    status = qp_side_make(a->j, l, NULL, &side, a->err);
+    if (!status)
+      status = add(a, l->signs, QP_TENSOR_U32, 1, &words,
+                   (source){.data = side, .bytes = bytes, .owned = side});
   }
   return status;
 }

@@ -71,7 +71,8 @@ static bool is_packing(const unpacking *u, const char *tensor) {
   static const char *const parts[] = {"codes.", "field.", "codebook.", "row_scales", "weight"};
   const size_t n = strlen(tensor);
   const cJSON *l, *q;
-  if (n > 6 && !strcmp(tensor + n - 6, ".signs")) return true;
+  if (n > 6 && (!strcmp(tensor + n - 6, ".signs") || !strcmp(tensor + n - 6, ".input")))
+    return true;
   cJSON_ArrayForEach(l, u->linears) {
     const char *name = name_of(l);
     const size_t length = name ? strlen(name) : 0;

@@ -120,7 +120,8 @@ class Experts:
         gate and up are clamped by it first.  May be in place; without a rotation of these linears
         there is nothing to do."""
         args = RotateArgs(columns=self.info["columns"], rows=rows, type=kind,
-                          flags=self.model.flags, x=x, y=y, signs=self.signs, up=up,
+                          block=self.linears[0].rotation, flags=self.model.flags, x=x, y=y,
+                          signs=self.signs, up=up,
                           prologue=2 if up else 0, activation=_activation(activation),
                           limit=limit, block=self.linears[0].rotation)
         _api().rotate(self.model.kernels._open(), C.byref(args), _stream(stream))

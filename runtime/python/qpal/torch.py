@@ -164,22 +164,22 @@ def _capacity(loaded, group, rows, kind):
     return max(room, rows), prefer
 
 
-def _rotate(loaded, staged, columns, kind, rows, x, y, signs, stream, inverse=False):
+def _rotate(loaded, staged, shape, kind, rows, x, y, signs, stream, inverse=False):
     if signs and rows:
-        args = RotateArgs(columns=columns, rows=rows, type=kind, flags=1, inverse=int(inverse), x=x,
-                          y=y, signs=signs)
+        args = RotateArgs(columns=shape.columns, rows=rows, type=kind, flags=1,
+                          block=shape.linears[0].rotation, inverse=int(inverse), x=x, y=y,
+                          signs=signs)
         _api().rotate(loaded.kernels.pointer, C.byref(args), stream)
 
 
-def _rotated(loaded, staged, x, signs, inverse=False):
+def _rotated(loaded, staged, shape, x, signs, inverse=False):
     """H (s x) of a [rows][K] tensor, or its inverse, as a new one."""
     if signs is None:
         return x
     kind, y, stream = _KINDS[x.dtype], torch.empty_like(x), _stream(x)
     a = staged.address(x)
     b = y.data_ptr() if x.is_cuda else a
-    _rotate(loaded, staged, x.shape[-1], kind, x.shape[0], a, b, staged.address(signs), stream,
-            inverse)
+    _rotate(loaded, staged, shape, kind, x.shape[0], a, b, staged.address(signs), stream, inverse)
     staged.back(y, b)
     return y
 
@@ -222,7 +222,7 @@ def _linear(x: Tensor, packed: list[Tensor], bias: Tensor | None, residual: Tens
     with _Staged(loaded) as staged:
         weights, signs = _weights(staged, shape, packed)
         if prefer and kind in loaded.decodes:
-            turned = _rotated(loaded, staged, flat, signs)
+            turned = _rotated(loaded, staged, shape, flat, signs)
             y = _product(turned, _decoded(loaded, staged, shape, weights, x.dtype, x).t())
             for more in (bias, residual):
                 y = y if more is None else y + more.reshape(-1, all_rows)
@@ -247,7 +247,7 @@ def _gemm(loaded, staged, shape, x, weights, signs, bias, residual, room):
         b = turned.data_ptr()
         if signs is None:
             turned[:rows] = x
-    _rotate(loaded, staged, shape.columns, kind, rows, a, b, staged.address(signs), stream)
+    _rotate(loaded, staged, shape, kind, rows, a, b, staged.address(signs), stream)
     segment = (Segment * len(shape.linears))()
     added = staged.address(bias.to(x.dtype).contiguous()) if bias is not None else 0
     size = wide.element_size()
@@ -280,21 +280,21 @@ def _grad_input(grad: Tensor, packed: list[Tensor], library: str, group: int,
     with _Staged(loaded) as staged:
         weights, signs = _weights(staged, shape, packed)
         x = _product(flat, _decoded(loaded, staged, shape, weights, grad.dtype, grad))
-        x = _turned_back(loaded, staged, x, signs)
+        x = _turned_back(loaded, staged, shape, x, signs)
     return x.reshape(grad.shape[:-1] + (shape.columns,))
 
 
-def _turned_back(loaded, staged, x, signs):
+def _turned_back(loaded, staged, shape, x, signs):
     """s (H^T x): by the library's kernel, or by the matrix that rotating the identity gives."""
     if signs is None:
         return x
     try:
-        return _rotated(loaded, staged, x.contiguous(), signs, inverse=True)
+        return _rotated(loaded, staged, shape, x.contiguous(), signs, inverse=True)
     except _c.Error as e:
         if e.status != _NO_KERNEL:
             raise
     identity = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    return _product(x, _rotated(loaded, staged, identity, signs).t())
+    return _product(x, _rotated(loaded, staged, shape, identity, signs).t())
 
 
 _NO_KERNEL = 8

@@ -45,10 +45,10 @@ class QpalConfig(QuantizationConfigMixin):
 
     def __init__(self, quant_method="qpal", format="qpal-packed", version=2, bits_per_weight=None,
                  **more):
-        if format != "qpal-packed" or version not in (1, 2, 3):
+        if format != "qpal-packed" or version not in (1, 2, 3, 4):
             raise ValueError(
                 f"quantization_config: format '{format}', version {version}; this qpal reads "
-                "qpal-packed, versions 1 to 3")
+                "qpal-packed, versions 1 to 4")
         self.quant_method, self.format, self.version = quant_method, format, version
         self.bits_per_weight = bits_per_weight
         self.more = more
@@ -107,7 +107,7 @@ class QpalQuantizer(HfQuantizer):
             section = json.load(f)["quantization"]
         self.linears = {e["name"]: e for e in section["linears"]}
         ignored = set(model._keys_to_ignore_on_load_unexpected or ())
-        ignored |= {r"\.(codes|field|codebook)\.\d", r"\.row_scales$", r"\.signs$"}
+        ignored |= {r"\.(codes|field|codebook)\.\d", r"\.row_scales$", r"\.(signs|input)$"}
         for name in self.linears:
             ignored.add(rf"^{name.replace('.', '[.]')}[.]weight$")
             try:
