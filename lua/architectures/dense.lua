@@ -23,6 +23,8 @@ local function like_llama(types, o)
   }
 end
 
+blocks.like_llama = like_llama
+
 like_llama { "granite", "internlm3", "xverse", "aquila", "Yi", "ministral", "ministral3", "cwm" }
 like_llama({ "minicpm" }, { defaults = { tied = 1 } })
 like_llama({ "mimo" }, {
@@ -80,6 +82,7 @@ local function ungated(bias)
                   { names = { gate = false }, bias = bias and bias(m), group = "up" })
   end
 end
+blocks.ungated = ungated
 local function mlp_bias(m) return m.mlp_bias == 1 end
 like_llama({ "arcee" }, { block = ungated(mlp_bias) })
 like_llama({ "nemotron" }, { block = ungated(mlp_bias), norms = 4,

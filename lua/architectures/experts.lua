@@ -210,6 +210,7 @@ local function deepseek(types, o)
                     function(m) return router(m, o.corrected ~= false) end),
   }
 end
+blocks.deepseek = deepseek
 deepseek({ "deepseek_v2" }, { attention = blocks.mla, extra = blocks.mla_extra, corrected = false })
 deepseek({ "deepseek_v3", "kimi_k2", "glm4_moe_lite" },
          { attention = blocks.mla, extra = blocks.mla_extra })

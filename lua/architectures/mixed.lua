@@ -121,7 +121,7 @@ local function gemma4_linears(m, k)
 end
 
 family {
-  types = { "gemma4_text" },
+  types = { "gemma4_text", "gemma4_unified_text" },
   defaults = { tied = 1, head_dim = 256 },
   prefix = "model.", head = "lm_head",
   block = function(m)
@@ -404,9 +404,12 @@ family {
     local kind, dense = {}, number(m.config.num_dense_layers, 0)
     lfm2(m, mlp_of(m, {}, "feed_forward.", m.intermediate, { names = w }), kind, "")
     lfm2(m, moe(m, { path = "feed_forward", gate = "w1", up = "w3", down = "w2" }), kind, "_sparse")
+    local types, full = m.config.layer_types, m.config.full_attn_idxs
     return {
       layers = blocks.layers(m, function(i)
-        return m.config.layer_types[i + 1] .. (i < dense and "" or "_sparse")
+        local what = type(types) == "table" and types[i + 1]
+          or blocks.contains(full, i) and "full_attention" or "conv"
+        return what .. (i < dense and "" or "_sparse")
       end),
       kind = kind,
     }

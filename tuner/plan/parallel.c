@@ -13,7 +13,9 @@ static const struct {
     {"q", ROWS},         {"k", KEYS},       {"v", KEYS},        {"qkv", JOINED},
     {"gate", ROWS},      {"up", ROWS},      {"gate_up", ROWS},  {"q_b", ROWS},
     {"kv_b", ROWS},      {"o", COLUMNS},    {"down", COLUMNS},  {"attn_gate", ROWS},
-    {"delta_qkv", ROWS}, {"delta_z", ROWS}, {"delta_in", ROWS}, {"delta_out", COLUMNS}};
+    {"delta_qkv", ROWS}, {"delta_z", ROWS}, {"delta_in", ROWS}, {"delta_out", COLUMNS},
+    {"delta_q", ROWS},    {"delta_k", ROWS},    {"delta_v", ROWS},    {"delta_f", ROWS},
+    {"delta_g", ROWS},    {"r", ROWS}};
 
 /* Of experts, routed and shared, as of an MLP: "expert_up" is divided as "up". */
 static division division_of(const char *role) {
