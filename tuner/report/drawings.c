@@ -140,8 +140,10 @@ static void bytes_text(uint64_t bytes, char out[32]) {
     snprintf(out, 32, "%.2f GB", v / 1e9);
   else if (v >= 1e6)
     snprintf(out, 32, "%.1f MB", v / 1e6);
-  else
+  else if (v >= 1e3)
     snprintf(out, 32, "%.1f kB", v / 1e3);
+  else
+    snprintf(out, 32, "%.0f bytes", v);
 }
 
 void qp_draw_sizes(const qp_plan *p, qp_text *to) {
