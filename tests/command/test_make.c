@@ -62,10 +62,29 @@ Test(make, writes_what_the_verbs_write_one_by_one) {
 Test(make, goes_on_where_it_was_and_only_with_the_same_wishes) {
   cr_assert_eq(make("--bits 4.2 --quantizers nuq"), 0, "%s", answer);
   cr_assert_eq(make("--bits 4.2 --quantizers nuq"), 0, "%s", answer);
-  cr_assert(strstr(answer, "plan.json is there already"), "%s", answer);
+  cr_assert(strstr(answer, "plan.front.svg is there already"), "%s", answer);
   cr_assert(strstr(answer, "weights were there already"), "%s", answer);
   cr_assert_eq(make("--bits 3.2 --quantizers nuq"), 2, "%s", answer);
   cr_assert(strstr(answer, "field 'bits' is '4.2'"), "%s", answer);
+}
+
+/* What a run that is killed between two files leaves: the same command writes the rest. */
+Test(make, goes_on_behind_every_file_to_the_same_bytes) {
+  static const char *const last[] = {"report.html", "packed/config.json", "packed", "plan.front.svg",
+                                     "plan.front.json", "plan.svg", "plan.json"};
+  char command[2048];
+  cr_assert_eq(make("--bits 4.6 --quantizers nuq-4,nuq-5"), 0, "%s", answer);
+  snprintf(command, sizeof command, "cp -r '%s' '%s'", path("out"), path("whole"));
+  cr_assert_eq(system(command), 0);
+  for (size_t i = 0; i < sizeof last / sizeof *last; i++) {
+    for (size_t k = 0; k <= i; k++) {
+      snprintf(command, sizeof command, "rm -rf '%s/%s'", path("out"), last[k]);
+      cr_assert_eq(system(command), 0);
+    }
+    cr_assert_eq(make("--bits 4.6 --quantizers nuq-4,nuq-5"), 0, "%s: %s", last[i], answer);
+    snprintf(command, sizeof command, "diff -r '%s' '%s' >&2", path("out"), path("whole"));
+    cr_assert_eq(system(command), 0, "behind %s", last[i]);
+  }
 }
 
 Test(make, a_step_that_fails_ends_it_with_that_steps_code) {

@@ -29,8 +29,9 @@ static const qp_verb_help help = {
     "write; OUT/quantized is OUT/packed before it was refined."};
 
 typedef struct make_options {
-  const char *out, *bits, *tps, *memory, *gpu, *text, *judge, *quantizers, *batch, *type;
-  unsigned seed;
+  const char *out, *bits, *tps, *memory, *gpu, *text, *judge, *quantizers, *embedding, *batch;
+  const char *type;
+  unsigned seed, blocks, judge_tokens;
   bool no_refine;
 } make_options;
 
@@ -40,7 +41,7 @@ enum { MOST_WORDS = 32, PATH_BYTES = 4096 };
 typedef struct step {
   const char *word[MOST_WORDS];
   size_t words;
-  char path[6][PATH_BYTES];
+  char path[8][PATH_BYTES];
   size_t paths;
 } step;
 
@@ -99,6 +100,12 @@ static void calibrate(step *s, const make_options *o, const char *model) {
   option(s, "-o", in_out(s, o, "calibration"));
 }
 
+static void number(step *s, const char *name, unsigned value) {
+  char *text = s->path[s->paths++];
+  snprintf(text, PATH_BYTES, "%u", value);
+  option(s, name, text);
+}
+
 static void plan(step *s, const make_options *o, const char *model) {
   say(s, "plan");
   option(s, "--model", model);
@@ -107,6 +114,7 @@ static void plan(step *s, const make_options *o, const char *model) {
   option(s, "--memory", o->memory);
   if (o->tps) option(s, "--gpu", o->gpu);
   option(s, "--quantizers", o->quantizers);
+  option(s, "--embedding", o->embedding);
   if (o->text) option(s, "--calibration", in_out(s, o, "calibration"));
   option(s, "-o", in_out(s, o, "plan.json"));
   option(s, "--svg", in_out(s, o, "plan.svg"));
@@ -116,13 +124,15 @@ static void plan(step *s, const make_options *o, const char *model) {
 static bool refines(const make_options *o) { return o->text && !o->no_refine; }
 
 static void quantize(step *s, const make_options *o, const char *model) {
-  static char seed[16];
-  snprintf(seed, sizeof seed, "%u", o->seed);
   say(s, "quantize");
   say(s, model);
   option(s, "--plan", in_out(s, o, "plan.json"));
   if (o->text) option(s, "--calibration", in_out(s, o, "calibration"));
-  option(s, "--seed", seed);
+  if (o->blocks) {
+    number(s, "--blocks", o->blocks);
+    option(s, "--keep", "lm_head");
+  }
+  number(s, "--seed", o->seed);
   option(s, "-o", in_out(s, o, refines(o) ? "quantized" : "packed"));
 }
 
@@ -157,6 +167,7 @@ static void evaluate(step *s, const make_options *o, const char *model) {
   say(s, in_out(s, o, "packed"));
   option(s, "--against", model);
   option(s, "--text", o->judge);
+  if (o->judge_tokens) number(s, "--limit", o->judge_tokens);
 }
 
 static void report(step *s, const make_options *o, const char *model) {
@@ -181,7 +192,7 @@ static bool is_there(const make_options *o, const char *name) {
 
 static int run_steps(const make_options *o, const char *model) {
   const row rows[] = {{calibrate, o->text != NULL, NULL},
-                      {plan, true, "plan.json"},
+                      {plan, true, "plan.front.svg"}, /* what it writes last */
                       {quantize, true, NULL},
                       {refine, refines(o), "packed/config.json"},
                       {export, o->gpu != NULL, "library/manifest.json"},
@@ -211,6 +222,8 @@ static int run_steps(const make_options *o, const char *model) {
 
 /* OUT/make.json holds the options of the run that made OUT: another run's steps do not fit them. */
 static qp_status check_request(const make_options *o, const char *model, qp_error *err) {
+  char file[PATH_BYTES], blocks[16] = "";
+  if (o->blocks) snprintf(blocks, sizeof blocks, "%u", o->blocks);
   const struct {
     const char *name, *value;
   } asked[] = {{"model", model},
@@ -222,8 +235,9 @@ static qp_status check_request(const make_options *o, const char *model, qp_erro
                {"batch", o->batch},
                {"type", o->type},
                {"quantizers", o->quantizers},
+               {"embedding", o->embedding},
+               {"blocks", blocks},
                {"refine", o->no_refine ? "no" : NULL}};
-  char file[PATH_BYTES];
   snprintf(file, sizeof file, "%s/make.json", o->out);
   cJSON *before = NULL, *now = cJSON_CreateObject();
   qp_status status = QP_OK;
@@ -269,7 +283,11 @@ int qp_cmd_make(int argc, char **argv) {
       QP_TEXT("text", o.text, "FILE", "calibrate and refine on this text"),
       QP_FLAG("no-refine", o.no_refine, "leave scales and norms as quantize writes them"),
       QP_TEXT("judge", o.judge, "FILE", "another text: perplexity and KL divergence at the end"),
+      QP_NUMBER("judge-tokens", o.judge_tokens, "N", "of that text, from its beginning (all)", 1,
+                1 << 30),
       QP_TEXT("quantizers", o.quantizers, "LIST", "the menu (all)"),
+      QP_TEXT("embedding", o.embedding, "Q", "pack the embedding, too, as qpal plan does"),
+      QP_NUMBER("blocks", o.blocks, "N", "quantize only the first N blocks, to try", 1, 1 << 16),
       QP_TEXT("batch", o.batch, "N,...", "rows of activations of the library (1,8)"),
       QP_TEXT("type", o.type, "TYPE,...", "its activations: f16, bf16 (as for qpal export)"),
       QP_NUMBER("seed", o.seed, "N", "of the rotation's signs (1)", 0, 4294967295u),
