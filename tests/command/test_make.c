@@ -70,8 +70,9 @@ Test(make, goes_on_where_it_was_and_only_with_the_same_wishes) {
 
 /* What a run that is killed between two files leaves: the same command writes the rest. */
 Test(make, goes_on_behind_every_file_to_the_same_bytes) {
-  static const char *const last[] = {"report.html", "packed/config.json", "packed", "plan.front.svg",
-                                     "plan.front.json", "plan.svg", "plan.json"};
+  static const char *const last[] = {
+      "report.html",     "packed/config.json", "packed",   "plan.front.svg",
+      "plan.front.json", "plan.svg",           "plan.json"};
   char command[2048];
   cr_assert_eq(make("--bits 4.6 --quantizers nuq-4,nuq-5"), 0, "%s", answer);
   snprintf(command, sizeof command, "cp -r '%s' '%s'", path("out"), path("whole"));
