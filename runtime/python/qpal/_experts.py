@@ -123,7 +123,7 @@ class Experts:
                           block=self.linears[0].rotation, flags=self.model.flags, x=x, y=y,
                           signs=self.signs, up=up,
                           prologue=2 if up else 0, activation=_activation(activation),
-                          limit=limit, block=self.linears[0].rotation)
+                          limit=limit)
         _api().rotate(self.model.kernels._open(), C.byref(args), _stream(stream))
 
     def launch(self, tokens, x, routing, y, by_token=True, kind=F16, out_kind=None, stream=None):
