@@ -22,28 +22,29 @@ enum {
 };
 
 typedef struct qp_tunable {
-  char name[24]; /* "warps" */
-  char tag[8];   /* its short form in kernel names: "w" */
+  char name[24]; /* As it is typed: "warps". */
+  char tag[8];   /* Kernel names have this in its place: "w". */
   char help[160];
   unsigned values;
-  unsigned value[QP_MAX_TUNABLE_VALUES]; /* the first is the default */
+  unsigned value[QP_MAX_TUNABLE_VALUES]; /* The first one is the default. */
 } qp_tunable;
 
 typedef struct qp_family {
   char name[32]; /* "gemm_tensor" */
-  char file[64]; /* "lua/families/gemm_tensor.lua" */
-  char path[16]; /* "tensor", "cuda"; "" where the operation has one path */
+  char file[64]; /* It was read from this one: "lua/families/gemm_tensor.lua". */
+  char path[16]; /* "tensor" or "cuda"; empty where the operation has only one path. */
   char template_file[64];
   char help[160];
   qp_op op;
-  const qp_kernel_op *kernel; /* what C makes for its template: by op and form */
-  unsigned rank;              /* of several families of an operation the lowest is the default */
-  unsigned x_tile;            /* gemm: rows of X that the kernel reads at once */
-  unsigned needs;             /* qp_arch_ability bits that its kernels use */
-  bool reference; /* for checks and readers: not tuned or exported unless its path is named */
+  const qp_kernel_op *kernel; /* What C makes for the template follows from operation and form. */
+  unsigned rank;              /* The family with the lowest rank is its operation's default. */
+  unsigned x_tile;            /* The kernels of a gemm read so many rows of X at once. */
+  unsigned needs; /* Its kernels run where an architecture has all these qp_arch_ability bits. */
+  bool reference; /* It is there for checks and readers: it is neither tuned nor exported unless
+                     its path is named. */
   unsigned tunables;
   qp_tunable tunable[QP_MAX_TUNABLES];
-  int constraint; /* the Lua function (private) */
+  int constraint; /* The Lua function, by its number in the host; private to family.c. */
 } qp_family;
 
 /* X(field, what it says): what a family's file returns. */

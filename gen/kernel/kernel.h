@@ -24,54 +24,69 @@ enum {
 
 /* One stream of packed weights that a kernel reads: a segment, or a column range of its split. */
 typedef struct qp_kernel_stream {
-  qp_stream stream; /* quantizer (never a split), sizes */
-  unsigned segment;
-  unsigned column;  /* where it begins in K */
-  unsigned lowered; /* which of the kernel's lowered quantizers decodes it */
+  qp_stream stream; /* Its quantizer is never a split. */
+  unsigned segment; /* The problem's segment that it belongs to. */
+  unsigned column;  /* The stream begins at this column of K. */
+  unsigned lowered; /* The kernel's lowered quantizer with this number decodes it. */
 } qp_kernel_stream;
 
-/* Floats from batch row to batch row of sums that wait in shared memory: a warp's stores of one
-** product go to 32 banks. */
+/* Sums that wait in shared memory have so many floats from batch row to batch row: a warp's stores
+   of one product go to 32 banks. */
 enum { QP_SUMS_STRIDE = 36 };
 
-/* What the fields of parts and clusters mean stands in the lists of op_gemm.c. */
+/* A range of the grid's blocks that work at one stream's columns; the templates see its fields by
+   the list PART of op_gemm.c (op_dequant.c has one of its own). */
 typedef struct qp_part {
-  unsigned lowered, cluster, stream, stream_step;
-  unsigned block, blocks;
-  unsigned column, columns;
-  unsigned first, count, total;
-  unsigned units, row_groups;
-  unsigned share, extra, slot;
+  unsigned lowered;           /* This lowered quantizer decodes it. */
+  unsigned cluster;           /* It belongs to the cluster with this number. */
+  unsigned stream;            /* The stream of the cluster's first segment ... */
+  unsigned stream_step;       /* ... and how many streams further the next segment's is. */
+  unsigned block, blocks;     /* The first block of the grid, and how many there are. */
+  unsigned column, columns;   /* The first column of X, and how many there are without padding. */
+  unsigned first, count;      /* Of a row group's superblocks these belong to the part ... */
+  unsigned total;             /* ... of so many that the row group has. */
+  unsigned units, row_groups; /* A row group has so many units of work, the cluster so many row
+                                 groups. */
+  unsigned share, extra; /* Each warp has 'share' units (each block that owns row groups so many of
+                            those), the first 'extra' of them one more. */
+  unsigned slot;         /* Sums go to the workspace at slot + warp + row group. */
 } qp_part;
 
+/* Segments that share tables, warps and counters, because one quantizer decodes them all. */
 typedef struct qp_cluster {
-  unsigned segment, segments, part, parts, counter, row_groups;
+  unsigned segment, segments; /* The first one, and how many there are. */
+  unsigned part, parts;       /* The same of its parts. */
+  unsigned counter;           /* Its first row group (of gemm-glu: pair of them) counts here. */
+  unsigned row_groups;        /* All segments together have so many. */
 } qp_cluster;
 
 typedef struct qp_kernel {
-  char name[QP_KERNEL_NAME]; /* the configuration, by the grammar below; also the symbol */
+  char name[QP_KERNEL_NAME]; /* The configuration, by the grammar below; the symbol, too. */
   qp_problem problem;
   qp_choice choice;
-  char *source;           /* freestanding CUDA C++ */
-  unsigned grid, block;   /* blocks, threads a block */
-  unsigned smem_bytes;    /* dynamic, a block */
-  bool pdl;               /* contains the instructions of programmatic dependent launch */
-  bool adds_to_zero;      /* gemm: Y must be zero before the launch (atomic sums) */
-  size_t workspace_bytes; /* fp32 partial sums; contents do not matter */
-  unsigned counters; /* 32-bit words, zero before the first launch; the kernel leaves them zero */
-  unsigned plain;    /* gemm by rows, gather: quantizers that decode without being lowered */
-  unsigned lowereds; /* else: those that are lowered */
+  char *source;           /* Freestanding CUDA C++, owned by the kernel. */
+  unsigned grid, block;   /* How many blocks there are, and how many threads a block has. */
+  unsigned smem_bytes;    /* A block asks for so much dynamic shared memory. */
+  bool pdl;               /* It contains the instructions of programmatic dependent launch. */
+  bool adds_to_zero;      /* A gemm adds to Y by atomics: Y must be zero before the launch. */
+  size_t workspace_bytes; /* Partial sums in fp32 go there; what it holds before does not matter. */
+  unsigned counters;      /* So many 32-bit words must be zero before the first launch; every launch
+                             leaves them zero. */
+  unsigned plain; /* A gemm by rows and a gather decode so many quantizers that are not lowered; */
+  unsigned lowereds; /* all other kernels decode these, which are. */
   qp_lowered lowered[QP_MAX_STREAMS];
-  unsigned x_offset[QP_MAX_STREAMS]; /* of X in shared memory, by lowered */
+  unsigned x_offset[QP_MAX_STREAMS]; /* For each lowered one X begins here in shared memory. */
   unsigned streams;
   qp_kernel_stream stream[QP_MAX_STREAMS];
   unsigned clusters;
   qp_cluster cluster[QP_MAX_CLUSTERS];
   unsigned parts;
   qp_part part[QP_MAX_KERNEL_PARTS];
-  unsigned x_rows, x_stride_bytes, scratch_offset; /* gemm: X in shared memory */
-  unsigned x_batch; /* gemm: rows of X that are multiplied at once, the batch; experts: a tile */
-  unsigned runs;    /* gemm: superblocks a unit of work */
+  /* A gemm keeps so many rows of X in shared memory, padding included, so many bytes apart; what
+     rotations and sums need in passing begins at 'scratch_offset'. */
+  unsigned x_rows, x_stride_bytes, scratch_offset;
+  unsigned x_batch; /* A gemm multiplies so many rows of X at once: the batch; experts: a tile. */
+  unsigned runs;    /* A gemm's unit of work has so many superblocks. */
 } qp_kernel;
 
 /*

@@ -80,28 +80,31 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 */
 typedef struct qp_problem {
   qp_op op;
-  unsigned segments; /* 0 for rotations */
+  unsigned segments; /* How many of the list below are used; rotations have none. */
   struct {
     const qp_quantizer *quantizer;
-    unsigned rows; /* M, a multiple of 16; experts: of one, a multiple of 32 */
+    unsigned rows; /* M of the linear, a multiple of 16; of one expert, a multiple of 32. */
   } segment[QP_MAX_SEGMENTS];
-  unsigned columns;  /* K, a multiple of 32 */
-  unsigned rotation; /* columns of a diagonal block of H, a multiple of 32, or 1: no H, or 0: K;
-                        with flags of runtime/input_side.h: order and scales of the columns */
-  unsigned pieces;   /* equal ranges of K, of which each has streams of its own (gemm, dequant);
-                        0: 1 */
-  unsigned batch;    /* N, 1..64 (rows of X for gemm, tokens; unused otherwise) */
-  unsigned experts;  /* E, 1..512 (route, experts) */
-  unsigned top_k;    /* experts that each token goes to, 1..16 */
-  unsigned slices;   /* E is one rank's of so many equal slices of the experts that tokens go to;
-                        0: 1, it has all of them */
-  unsigned tile;     /* assignments a tile, 1..16: of them weights are decoded once */
-  qp_dtype type;     /* of X, bias, W^ and gather's Y: F16 or BF16 */
-  qp_dtype out_type; /* of Y and the residual (gemm): F32, or the same as 'type' */
-  bool rotate_fused; /* gemm rotates X itself */
-  bool inverse;      /* rotate */
-  unsigned arch;     /* one of qp_arch_table */
-  unsigned sm_count; /* multiprocessors the work is divided over */
+  unsigned columns; /* K, a multiple of 32. */
+  /* H has diagonal blocks of so many columns, a multiple of 32.  0 stands for one block of all K
+     columns, 1 for no rotation at all.  Flags of runtime/input_side.h say that columns have an
+     order, or scales, of their own. */
+  unsigned rotation;
+  unsigned pieces;   /* K is cut into so many equal ranges, each with streams of its own (gemm,
+                        dequant); 0 counts as 1. */
+  unsigned batch;    /* N, 1 to 64: rows of X, or tokens; operations without rows ignore it. */
+  unsigned experts;  /* E, 1 to 512, where the operation has experts. */
+  unsigned top_k;    /* Each token goes to so many experts, 1 to 16. */
+  unsigned slices;   /* E is one rank's share where so many ranks divide the experts that tokens go
+                        to; 0 counts as 1, which has all of them. */
+  unsigned tile;     /* A tile has so many assignments at most, 1 to 16; its weights are decoded
+                        once for all of them. */
+  qp_dtype type;     /* X, bias, W^ and gather's Y have this type: F16 or BF16. */
+  qp_dtype out_type; /* gemm's Y and residual have this one: F32, or the same as 'type'. */
+  bool rotate_fused; /* The gemm rotates X itself. */
+  bool inverse;      /* A rotation goes back. */
+  unsigned arch;     /* One of qp_arch_table. */
+  unsigned sm_count; /* The work is divided over so many multiprocessors. */
 } qp_problem;
 
 /* Shapes, types and architecture within what kernels can do; the message names the field. */

@@ -25,26 +25,26 @@ enum {
 typedef enum qp_quantizer_kind { QP_TRELLIS, QP_VECTOR, QP_SCALAR, QP_SPLIT } qp_quantizer_kind;
 
 typedef enum qp_scope {
-  QP_SCOPE_SPEC,   /* one codebook for all, part of the definition */
-  QP_SCOPE_TENSOR, /* one a linear, stored with the weights; 'data' is the default */
-  QP_SCOPE_ROW     /* one a row (dim 1 or 2), stored with the weights; 'data' is the default */
+  QP_SCOPE_SPEC,   /* All linears have the same codebook, which is part of the definition. */
+  QP_SCOPE_TENSOR, /* Each linear has its own, stored with its weights; 'data' is the default. */
+  QP_SCOPE_ROW     /* Each row has its own (dim 1 or 2), stored likewise; 'data' is the default. */
 } qp_scope;
 
 typedef struct qp_codebook {
   char name[32];
-  unsigned entries, dim; /* entries: any; dim: 1, 2, 4, 8 or 16 */
-  unsigned given;        /* numbers of an entry that decode sees; 0 stands behind them up to dim */
+  unsigned entries, dim; /* Any number of entries; dim is 1, 2, 4, 8 or 16. */
+  unsigned given;        /* Decode sees so many numbers of an entry; zeros follow them up to dim. */
   qp_scope scope;
-  uint16_t *data; /* [entries][dim] fp16 bits */
+  uint16_t *data; /* [entries][dim] fp16 bits, owned by the quantizer */
 } qp_codebook;
 
 /* A number stored for each row and each group of columns, or for all of a row or linear. */
 typedef struct qp_field {
   char name[32];
   qp_field_type type;
-  unsigned size; /* columns a group, a multiple of 8; 0: all of the row */
-  bool tensor;   /* one for the linear; size is 0 */
-  double lo, hi; /* range of sensible values: what checks draw from and encoders clamp to */
+  unsigned size; /* A group has so many columns, a multiple of 8; 0: it is all of the row. */
+  bool tensor;   /* The linear has one for all its weights; 'size' is 0 then. */
+  double lo, hi; /* Sensible values lie in this range: checks draw from it, encoders clamp to it. */
 } qp_field;
 
 /* By what columns of x are multiplied:  d[k] = m[k]^e, e chosen by the error of what is encoded. */
@@ -57,33 +57,37 @@ typedef enum qp_column_scale {
 typedef struct qp_quantizer qp_quantizer;
 struct qp_quantizer {
   char name[64];
-  char file[256];            /* where it was defined */
-  int line;                  /* of its constructor in that file */
-  int line_first, line_last; /* of the decode function in that file; 0 for a default decode */
-  char *decode_text;         /* those lines */
+  char file[256];            /* It was defined in this file. */
+  int line;                  /* Its constructor stands there in that file. */
+  int line_first, line_last; /* There the decode function stands; 0 for a default decode. */
+  char *decode_text;         /* The text of those lines. */
   qp_quantizer_kind kind;
-  unsigned window, dim,
-      step;             /* bits, weights, bits; for vector and scalar window == step == bits */
-  bool planes;          /* scalar only: codes stored as bit planes, most significant plane first */
-  unsigned planes_read; /* planes used by decode: step where all are (any-precision reads fewer) */
-  double rate;          /* code bits per weight: step / dim (planes_read / dim for bit planes) */
-  double stored_rate;   /* with the group fields */
+  unsigned window; /* Decode sees a state of so many bits, ... */
+  unsigned dim;    /* ... makes so many weights of it, ... */
+  unsigned step;   /* ... and the next state shifts in so many new bits.  A vector or scalar has no
+                      chain: its window and step are the bits of a code. */
+  bool planes;     /* A scalar's codes are stored as bit planes, the most significant first. */
+  unsigned planes_read; /* Decode reads so many planes: all ('step'), or fewer (any-precision). */
+  double rate;          /* Code bits a weight: step / dim, or planes_read / dim of bit planes. */
+  double stored_rate;   /* The same with the group fields. */
   unsigned codebooks;
   qp_codebook codebook[QP_MAX_CODEBOOKS];
-  unsigned rotation; /* columns of a diagonal block of the rotation; 0: all, 1: none; with flags of
-                        runtime/input_side.h: columns have an order, and scales, of their own */
-  qp_column_scale scale; /* how these are found */
-  unsigned group; /* columns of the smallest group, which divides every other's; 0: none */
+  /* The rotation has diagonal blocks of so many columns; 0: one of all columns, 1: there is no
+     rotation.  Flags of runtime/input_side.h say that columns have an order, or scales. */
+  unsigned rotation;
+  qp_column_scale scale; /* How those scales are found. */
+  unsigned group; /* The smallest group has so many columns, which divide every other's; 0: there
+                     are no groups. */
   unsigned fields;
   qp_field field[QP_MAX_FIELDS];
-  qp_ir *decode;   /* state (+ group fields) -> dim weights: ceil(dim/2) outputs, PAIRs;
-                      for odd dim all outputs are HALFs, dim of them */
+  qp_ir *decode; /* From a state and the group fields it makes 'dim' weights: ceil(dim / 2) outputs
+                    that are PAIRs, or for an odd dim as many HALFs as there are weights. */
   unsigned layout; /* QP_LAYOUT_VERSION */
-  char hash[33];   /* hex of the definition: canonical IR, codebooks, numbers, layout version */
-  unsigned parts;  /* split only */
+  char hash[33];   /* Of the definition, in hex: canonical IR, codebooks, numbers, layout. */
+  unsigned parts;  /* A split has so many; other kinds have none. */
   struct {
-    const qp_quantizer *quantizer; /* owned by the palette */
-    double fraction;               /* of the columns, in order; they add up to 1 */
+    const qp_quantizer *quantizer; /* Owned by the palette. */
+    double fraction;               /* Its share of the columns, in order; all add up to 1. */
   } part[QP_MAX_PARTS];
 };
 

@@ -30,17 +30,19 @@ typedef struct qp_plan_quantizer {
 } qp_plan_quantizer;
 
 typedef struct qp_plan_linear {
-  char tensor[QP_MODEL_NAME]; /* as qp_model_tensor: name in the checkpoint without ".weight" */
+  char tensor[QP_MODEL_NAME]; /* Its name in the checkpoint without ".weight" (qp_model_tensor). */
   char role[16];
-  int block;              /* 0 .. blocks-1, or QP_PLAN_NO_BLOCK */
-  bool lookup;            /* it is the embedding: role "embedding", or "lm_head" where it is both */
-  unsigned rows, columns; /* out_features M, in_features K */
-  unsigned experts;       /* of a stack, whose tensor has a '*' for their number; 0: one matrix */
-  unsigned active;        /* of them, how many a token goes to; 0: one matrix, or an older plan */
-  unsigned quantizer;     /* index into qp_plan.quantizer */
-  double sensitivity;     /* alpha */
-  double distortion;      /* D, relative to the weights' variance; loss is alpha D */
-  uint64_t bytes;         /* stored: codes after padding, fields, row scales, own codebooks */
+  int block;   /* 0 to blocks - 1, or QP_PLAN_NO_BLOCK. */
+  bool lookup; /* It is the embedding: its role is "embedding", or "lm_head" where it is both. */
+  unsigned rows, columns; /* out_features M and in_features K. */
+  unsigned experts;       /* A stack has so many, and a '*' in 'tensor' for their number; a single
+                             matrix has 0. */
+  unsigned active;    /* A token goes to so many of them; 0 for one matrix, or in an older plan. */
+  unsigned quantizer; /* Index into qp_plan.quantizer. */
+  double sensitivity; /* alpha */
+  double distortion;  /* D, relative to the variance of the weights; the loss is alpha D. */
+  uint64_t bytes;     /* All that is stored: codes after padding, fields, row scales, codebooks of
+                         its own. */
 } qp_plan_linear;
 
 /* One gemm launch: the linears fused into it, in order; all read the same input. */
@@ -54,54 +56,57 @@ typedef struct qp_plan_launch {
                    "other gpu", "modelled", or "none" */
 } qp_plan_launch;
 
-/* Where bytes go; all of the stored model. */
+/* Where the bytes of the stored model go. */
 typedef struct qp_plan_memory {
-  uint64_t linears;          /* of the blocks: codes, fields, row scales, codebooks of their own */
-  uint64_t lm_head;          /* 0 where a tied lm_head is the embedding itself */
-  uint64_t signs;            /* of the rotations, a bit a column and group */
-  uint64_t codebooks;        /* of quantizers, once a model */
-  uint64_t embedding, other; /* other: norms, biases, routers */
-  uint64_t passed;           /* what is no part of the decoder: a vision tower */
+  uint64_t linears;   /* Those of the blocks: codes, fields, row scales, codebooks of their own. */
+  uint64_t lm_head;   /* 0 where a tied lm_head is the embedding itself. */
+  uint64_t signs;     /* The rotations take a bit for each column of each group. */
+  uint64_t codebooks; /* Codebooks that belong to a quantizer are stored once a model. */
+  uint64_t embedding;
+  uint64_t other;  /* Norms, biases and routers. */
+  uint64_t passed; /* What is no part of the decoder, such as a vision tower. */
 } qp_plan_memory;
 
-/* How many weights the model has, and where; all 0 in plans that do not say. */
+/* How many weights the model has, and where; all are 0 in plans that do not say. */
 typedef struct qp_plan_weights {
-  uint64_t planned; /* of linears that have a quantizer, of all experts */
-  uint64_t lm_head; /* that stays in 16 bits and is not the embedding's matrix */
-  uint64_t embedding, other, passed;
-  uint64_t active; /* of blocks and lm_head, that one token goes through */
-  uint64_t table;  /* of an embedding that is not the lm_head; for the eye, in no file */
+  uint64_t planned; /* Linears that have a quantizer, with all their experts. */
+  uint64_t lm_head; /* One that stays in 16 bits and is not the embedding's matrix. */
+  uint64_t embedding, other, passed; /* As in qp_plan_memory. */
+  uint64_t active; /* One token goes through so many weights of the blocks and the lm_head. */
+  uint64_t table;  /* An embedding that is not the lm_head; it is shown, but stands in no file. */
 } qp_plan_weights;
 
 typedef struct qp_plan {
-  char file[1024]; /* that it was read from, which specs are found beside; "" for one in memory */
+  char file[1024]; /* It was read from this file, and specs are found beside it; "" in memory. */
   char model[64], model_type[32];
   unsigned blocks;
-  unsigned head_dim; /* elements of a head of attention; 0: not known */
-  unsigned ranks;  /* that share the model: shapes, bytes and latencies are one's; 1: it is whole */
-  unsigned slices; /* the same of its experts, which stay whole */
-  char gpu[128];   /* "" where no latency table was used */
+  unsigned head_dim; /* A head of attention has so many elements; 0: it is not known. */
+  unsigned ranks;  /* So many share the model, and shapes, bytes and latencies are those of one; 1:
+                      the model is whole. */
+  unsigned slices; /* So many share its experts, each of which stays whole. */
+  char gpu[128];   /* "" where no latency table was used. */
   unsigned batches;
   struct {
     unsigned batch;
-    double weight; /* they add up to 1: latency is the weighted mean over batches */
+    double weight; /* They add up to 1: the latency is the weighted mean over the batches. */
   } batch[QP_PLAN_BATCHES];
-  double loss, bound, gap; /* gap = (loss - bound) / loss; 0 where proven */
+  double loss, bound, gap; /* gap = (loss - bound) / loss, and 0 where the plan is proven best. */
   bool proven;
-  int64_t latency_ps, constant_ps; /* of one pass, with the constant part; -1: not known */
-  double confidence;               /* 0.5: medians; else the quantile that latencies stand for */
+  int64_t latency_ps, constant_ps; /* One pass takes so long, of which a part is constant; -1: it is
+                                      not known. */
+  double confidence; /* 0.5: latencies are medians; else this quantile of what was measured. */
   qp_plan_memory memory;
   qp_plan_weights weights;
-  uint64_t memory_bytes;      /* sum of 'memory' */
-  double bits_per_weight;     /* 8 * planned bytes / planned weights, see PLAN.md */
-  int64_t latency_limit_ps;   /* -1: none; likewise below */
-  int64_t memory_limit_bytes; /* on memory_bytes */
-  double bits_limit;          /* on bits_per_weight */
+  uint64_t memory_bytes;      /* The sum of 'memory'. */
+  double bits_per_weight;     /* 8 * planned bytes / planned weights, see PLAN.md. */
+  int64_t latency_limit_ps;   /* -1: none was asked for; likewise the two below. */
+  int64_t memory_limit_bytes; /* It limits memory_bytes. */
+  double bits_limit;          /* It limits bits_per_weight. */
   unsigned quantizers, linears, launches, notes;
   qp_plan_quantizer *quantizer;
   qp_plan_linear *linear;
   qp_plan_launch *launch;
-  char (*note)[256]; /* what a reader should know: assumptions, rows that are modelled */
+  char (*note)[256]; /* What a reader should know: assumptions, rows that are modelled. */
 } qp_plan;
 
 /* Is a linear an embedding that is looked up alone, no lm_head? */

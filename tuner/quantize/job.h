@@ -29,19 +29,20 @@ typedef enum qp_job_split { QP_JOB_WHOLE, QP_JOB_ROWS, QP_JOB_COLUMNS } qp_job_s
 
 /* A linear to be quantized. */
 typedef struct qp_job_linear {
-  char name[QP_MODEL_NAME]; /* of its packed tensors; see runtime/PACKED.md */
-  char signs[QP_JOB_NAME];  /* tensor of its input's side; "": x is taken as it is */
-  char group[32];           /* "qkv"; "lm_head"; "embedding", of a tied model the lm_head as well */
-  char hessian[QP_MODEL_NAME]; /* name of its Hessian; "" : it has none */
-  bool copy; /* its tensor stays: of a tied model the embedding, beside a packed lm_head */
+  char name[QP_MODEL_NAME]; /* Its packed tensors have this name (runtime/PACKED.md). */
+  char signs[QP_JOB_NAME];  /* The tensor of its input's side; "": x is taken as it is. */
+  char group[32]; /* "qkv", "lm_head", or "embedding", which of a tied model is the lm_head, too. */
+  char hessian[QP_MODEL_NAME]; /* The name of its Hessian; "" where it has none. */
+  bool copy; /* Its tensor stays beside the packed one: a tied model's embedding, of which the
+                lm_head is packed. */
   const qp_source_tensor *weight;
-  const qp_quantizer *quantizer; /* owned by the palette */
-  unsigned rows, columns; /* rows padded to what kernels take; weight->rows are the tensor's */
-  unsigned rotation; /* columns of a diagonal block of H, 0: all, 1: it is not rotated, and flags
-                        of runtime/input_side.h */
+  const qp_quantizer *quantizer; /* Owned by the palette. */
+  unsigned rows, columns; /* Rows are padded to what kernels take; the tensor has weight->rows. */
+  unsigned rotation;      /* H has diagonal blocks of so many columns; 0: one of all columns, 1: the
+                             linear is not rotated; with flags of runtime/input_side.h. */
   qp_job_split split;
-  unsigned slices; /* equal slices of rows or columns that ranks can have; of columns each has
-                      streams of its own; 0: 1 */
+  unsigned slices; /* Ranks can have so many equal slices of rows or columns; slices of columns have
+                      streams of their own; 0 counts as 1. */
 } qp_job_linear;
 
 /* One file of the output: linears and kept tensors [first, first + count) of the job's. */
@@ -52,48 +53,50 @@ typedef struct qp_job_shard {
 
 typedef struct qp_job {
   const qp_checkpoint *checkpoint;
-  const char *folder; /* of the output */
+  const char *folder; /* The output goes there. */
   bool rotate;
-  bool keeps_codes; /* import: linears that are packed already are kept, no others are packed */
+  bool keeps_codes; /* An import: linears that are packed already are kept, no others are packed. */
   unsigned seed;
-  double input_scale;  /* of all quantizers, or 0: the best of each */
-  unsigned beam;       /* as in qp_encode_options */
-  const char *hessian; /* file or folder, or NULL */
-  double damping;      /* as hessian_damping in qp_encode_options */
+  double input_scale;  /* All quantizers get this one; 0: each gets its best. */
+  unsigned beam;       /* As in qp_encode_options. */
+  const char *hessian; /* A file or folder, or NULL. */
+  double damping;      /* hessian_damping in qp_encode_options. */
   unsigned threads;
-  const qp_encode_searcher *searcher; /* set by the caller: a device, or NULL */
-  struct qp_residual *residual;       /* set by the caller (residual.h), or NULL */
-  qp_coders *coders;                  /* of the linears encoded so far, or NULL */
-  qp_sides *sides;                    /* input sides made so far (side.h) */
+  const qp_encode_searcher *searcher; /* The caller sets it to search on a device; else NULL. */
+  struct qp_residual *residual;       /* The caller sets it to correct targets (residual.h). */
+  qp_coders *coders;                  /* Those of the linears that were encoded so far, or NULL. */
+  qp_sides *sides;                    /* Input sides that were made so far (sides.h). */
   size_t linears, kepts, quantizers, shards;
   qp_job_linear *linear;
-  const qp_source_tensor **kept;  /* tensors that stay as they are */
-  const qp_quantizer **quantizer; /* those in use, splits before their parts, sorted by name */
-  unsigned odds; /* linears that stay as they are because no kernel takes their shapes ... */
-  char odd[256]; /* ... "mlp.up_proj (172 x 64), ..." */
-  double *scale; /* [quantizers], or NULL before qp_job_scale */
+  const qp_source_tensor **kept;  /* These tensors stay as they are. */
+  const qp_quantizer **quantizer; /* All that are in use, splits before their parts, by name. */
+  unsigned odds; /* So many linears stay as they are because no kernel takes their shapes, ... */
+  char odd[256]; /* ... as this says: "mlp.up_proj (172 x 64), ..." */
+  double *scale; /* [quantizers], or NULL before qp_job_scale. */
   qp_job_shard *shard;
-  char key[33]; /* hash of all that decides about the output */
+  char key[33]; /* A hash of all that decides about the output. */
 } qp_job;
 
 /* What the caller wants. */
 typedef struct qp_job_wishes {
-  const char *folder, *plan, *hessian; /* plan: file of a plan.json, or NULL */
-  const qp_quantizer *quantizer;       /* of all linears, where there is no plan */
-  bool head;                           /* the lm_head too (a plan says so itself) */
-  const qp_quantizer *embedding;       /* of the embedding, of a tied model the lm_head's too; or
-                                          NULL: it stays, unless a plan says otherwise */
+  const char *folder, *plan, *hessian; /* 'plan' is the file of a plan.json, or NULL. */
+  const qp_quantizer *quantizer;       /* All linears get it where there is no plan. */
+  bool head;                           /* The lm_head gets it, too (a plan says so itself). */
+  /* The embedding gets this one, which of a tied model is the lm_head, too; NULL: it stays, unless
+     a plan says otherwise. */
+  const qp_quantizer *embedding;
   bool rotate;
-  bool keeps_codes; /* in place of plan and quantizer: see qp_job */
+  bool keeps_codes; /* As in qp_job, in place of plan and quantizer. */
   unsigned seed, threads;
-  unsigned blocks; /* only the first so many; 0: all */
-  unsigned ranks;  /* tensor parallelism: most ranks that may open it; 0: as the plan says, or 1 */
-  unsigned slices; /* of the number of experts, which stay whole; 0: the same */
-  uint64_t text;   /* qp_residual_key of what targets are corrected by; 0: they are not */
+  unsigned blocks; /* Only the first so many are quantized; 0: all. */
+  unsigned ranks;  /* So many may share the output by tensor parallelism; 0: as many as the plan
+                      says, or 1. */
+  unsigned slices; /* So many may share the experts, each of which stays whole; 0 likewise. */
+  uint64_t text;   /* qp_residual_key of what corrects the targets; 0: nothing does. */
   unsigned shard_bytes_mib;
   double input_scale, damping;
   unsigned beam;
-  const char *const *keep; /* linears whose name contains one of these stay as they are */
+  const char *const *keep; /* Linears whose name contains one of these stay as they are. */
   size_t keeps;
 } qp_job_wishes;
 

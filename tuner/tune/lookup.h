@@ -30,12 +30,14 @@ typedef struct qp_lookup qp_lookup;
 
 typedef struct qp_lookup_options {
   qp_time_kind kind;
-  const char *driver;      /* of the GPU at hand; NULL: of the newest record */
-  qp_latency_match worst;  /* the worst match to return */
-  const qp_records *other; /* records of other GPUs, 'others' files of them */
+  const char *driver;      /* The driver of the GPU at hand; NULL: the newest record's. */
+  qp_latency_match worst;  /* No worse match is returned. */
+  const qp_records *other; /* Records of other GPUs, 'others' files of them. */
   size_t others;
-  qp_families *families; /* with 'palette': records whose generator or quantizer has changed */
-  qp_palette *palette;   /* since are stale and never found; NULL: not looked for */
+  /* With both of these, records whose generator or quantizer has changed since are stale and never
+     found; with NULL nobody looks. */
+  qp_families *families;
+  qp_palette *palette;
 } qp_lookup_options;
 
 typedef struct qp_pick {

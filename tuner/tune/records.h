@@ -37,7 +37,7 @@ const char *qp_record_outcome_name(qp_record_outcome o);
 
 /* One measured candidate.  Times are whole picoseconds of one launch; 0: not measured. */
 typedef struct qp_record {
-  char kernel[QP_KERNEL_NAME]; /* the candidate by its name, see gen/kernel/kernel.h */
+  char kernel[QP_KERNEL_NAME]; /* The candidate by its name (gen/kernel/kernel.h). */
   char op[16], family[32], path[16];
   unsigned segments;
   struct {
@@ -47,24 +47,25 @@ typedef struct qp_record {
   unsigned columns, batch;
   char type[8], out_type[8];
   bool rotate_fused;
-  unsigned experts, top_k, tile; /* of stacks and what routes to them, else 0 */
-  unsigned slices; /* the experts are one of so many slices of those that tokens go to; 0: all */
-  unsigned routing_seed; /* of the routings that were timed (tuner/check/routing.h); 0: of others */
+  unsigned experts, top_k, tile; /* Those of a stack or of what routes to it; 0 for all others. */
+  unsigned slices; /* The experts are one of so many slices of those that tokens go to; 0: all. */
+  unsigned routing_seed; /* The routings that were timed came from it (tuner/check/routing.h); 0:
+                            they came from elsewhere. */
   unsigned arch, sm_count;
-  char tunables[256]; /* "warps=16,runs=0,..." as they were asked for */
-  char generator[33]; /* hash of the CUDA source that was generated: what makes a record stale */
-  char code[17];      /* hash of machine code and launch: equal for duplicates; "": not known */
+  char tunables[256]; /* As they were asked for: "warps=16,runs=0,...". */
+  char generator[33]; /* A hash of the CUDA source: a record is stale when it changes. */
+  char code[17];      /* A hash of machine code and launch, equal for duplicates; "": not known. */
   char gpu[128], driver[32], nvrtc[96];
   char timer[32]; /* "CUPTI 13.0", "events" or "replay" */
   char date[24];  /* "2026-01-31T12:00:00Z" */
   qp_record_outcome outcome;
-  char why[240];         /* of any outcome but ok */
-  double error;          /* relative L2 error against the reference; 0 where it was not verified */
-  int64_t ps, spread_ps; /* kernel duration: median, and median distance from it */
+  char why[240];         /* The reason of any outcome but ok. */
+  double error;          /* Relative L2 error against the reference; 0 where it was not verified. */
+  int64_t ps, spread_ps; /* The kernel's duration: the median, and the median distance from it. */
   unsigned samples;
-  int64_t chain_ps, chain_pdl_ps; /* a launch in a CUDA graph chain, without and with PDL */
-  unsigned clock_mhz;             /* of the multiprocessors while it was timed; 0: not known */
-  char throttle[64];              /* reasons that NVML gave; "" for none */
+  int64_t chain_ps, chain_pdl_ps; /* One launch in a CUDA graph chain, without and with PDL. */
+  unsigned clock_mhz;             /* The multiprocessors' clock while it was timed; 0: not known. */
+  char throttle[64];              /* The reasons that NVML gave; "" where there were none. */
   unsigned registers, smem_bytes, spill_bytes;
 } qp_record;
 

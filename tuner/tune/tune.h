@@ -14,36 +14,37 @@
 
 /* Where a run is, for who draws it.  Strings are valid during the call. */
 typedef struct qp_tune_state {
-  const qp_tune_problem *problem; /* the one that is tuned */
-  size_t number, problems;        /* it is number .. of problems, from 1 */
-  size_t begun;                   /* problems that have been tried */
-  unsigned candidates;            /* of this problem that are done */
-  int64_t best_ps;                /* of this problem; 0: none yet */
-  int64_t floor_ps;               /* its weights at the read bandwidth; 0: not known */
-  size_t done, failed, resumed;   /* candidates of the run; resumed: told by the journal */
-  double left_s;                  /* of the budget; negative: there is none */
-  const char *now;                /* kernel that is measured; "" while compiling */
-  bool news;                      /* the problem was tried first, or has a better result */
+  const qp_tune_problem *problem; /* This one is being tuned, ... */
+  size_t number, problems;        /* ... the number-th of so many, counted from 1. */
+  size_t begun;                   /* So many problems have been tried. */
+  unsigned candidates;            /* So many candidates of this problem are done. */
+  int64_t best_ps;                /* The best of them; 0: none yet. */
+  int64_t floor_ps;             /* Its weights take so long at the read bandwidth; 0: not known. */
+  size_t done, failed, resumed; /* Candidates of the run; the journal told the resumed ones. */
+  double left_s;                /* So much of the budget is left; negative: there is none. */
+  const char *now;              /* The kernel that is measured; "" while kernels are compiled. */
+  bool news; /* The problem was tried for the first time, or has a better result. */
 } qp_tune_state;
 
 typedef struct qp_tune_options {
-  const char *device; /* as qp_meter_open takes it */
+  const char *device; /* As qp_meter_open takes it. */
   bool events;
-  double budget_s;      /* 0: none */
-  unsigned most;        /* candidates a problem at most; 0: no limit */
-  unsigned finalists;   /* of a problem, timed again interleaved; 0: 4 */
-  unsigned workers;     /* NVRTC processes; 0: as many as CPUs */
-  unsigned spill_limit; /* bytes a thread, stores and loads together */
+  double budget_s;      /* Seconds for the whole run; 0: there is no limit. */
+  unsigned most;        /* A problem may have so many candidates; 0: there is no limit. */
+  unsigned finalists;   /* So many of a problem are timed again, interleaved; 0: 4. */
+  unsigned workers;     /* So many processes run NVRTC; 0: as many as CPUs. */
+  unsigned spill_limit; /* Bytes a thread may spill, stores and loads together. */
   qp_strategy strategy;
   uint64_t seed;
-  bool crossovers;         /* search them at the end (crossover.h) */
-  double timeout_s;        /* of a candidate; 0: 30 */
-  const qp_records *known; /* where searches of like problems begin; NULL: nowhere */
+  bool crossovers;         /* Crossovers are searched at the end (crossover.h). */
+  double timeout_s;        /* A candidate may take so long; 0: 30. */
+  const qp_records *known; /* Searches of problems like these begin there; NULL: nowhere. */
   const qp_records
-      *earlier;             /* candidates of this GPU, driver, timer and compiler that are in it are
-                                not measured again; NULL: none */
-  const _Atomic bool *stop; /* set from outside: end after the candidate in flight; may be NULL */
-  void (*show)(void *arg, const qp_tune_state *state); /* may be NULL */
+      *earlier;             /* Candidates of this GPU, driver, timer and compiler that are in it are
+                               not measured again; NULL: there are none. */
+  const _Atomic bool *stop; /* Set from outside: the run ends after the candidate in flight.  May
+                               be NULL. */
+  void (*show)(void *arg, const qp_tune_state *state); /* May be NULL. */
   void *arg;
 } qp_tune_options;
 
@@ -60,14 +61,14 @@ const qp_meter_info *qp_tuner_info(const qp_tuner *t);
 
 /* How a run ended. */
 typedef struct qp_tune_end {
-  bool complete;  /* not stopped, and every problem was tried */
-  size_t begun;   /* problems that were tried */
-  size_t working; /* problems that have a kernel which works */
-  size_t resumed; /* candidates that were told by the journal or by 'earlier' */
-  size_t launches,
-      crossovers;      /* gemms but for batch and family, and those whose crossover is known */
-  size_t products;     /* of cuBLAS that were measured */
-  bool without_cublas; /* there is none; 'why' says where it was looked for */
+  bool complete;       /* The run was not stopped, and every problem was tried. */
+  size_t begun;        /* So many problems were tried, ... */
+  size_t working;      /* ... and so many have a kernel that works. */
+  size_t resumed;      /* The journal or 'earlier' told so many candidates. */
+  size_t launches;     /* Gemms that differ in more than batch and family, ... */
+  size_t crossovers;   /* ... and those of them whose crossover is known. */
+  size_t products;     /* So many of cuBLAS were measured. */
+  bool without_cublas; /* There is none; 'why' says where it was looked for. */
   char why[512];
 } qp_tune_end;
 
