@@ -60,13 +60,15 @@ CUresult CUDAAPI cuDeviceGetName(char *s, int n, CUdevice d) {
 }
 CUresult CUDAAPI cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice d) {
   const char *given = getenv("FAKE_CUDA_CAPABILITY");
+  const char *multiprocessors = getenv("FAKE_CUDA_MULTIPROCESSORS");
   const int capability = given ? atoi(given) : 90;
   (void)d;
   *v = a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR   ? capability / 10
        : a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? capability % 10
-       : a == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT     ? 132
-       : a == CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE            ? 8 << 20
-                                                           : 232448;
+       : a == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+           ? multiprocessors ? atoi(multiprocessors) : 132
+       : a == CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE ? 8 << 20
+                                                : 232448;
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuDeviceGetPCIBusId(char *s, int n, CUdevice d) {

@@ -13,16 +13,39 @@ static void *file;
 static size_t file_bytes;
 static qpal_library *library;
 
+static void make_of(qp_export_request *r, qp_export_gpu gpu, qp_export_ptx ptx) {
+  r->gpu[0] = gpu;
+  r->ptx = ptx;
+  file = kit_export(r, &file_bytes);
+  cr_assert_eq(qpal_library_from_memory(file, file_bytes, &library), QPAL_OK, "%s", qpal_message());
+}
+
+static void open_session(void) {
+  setenv("QPAL_LIBCUDA", fake, 1);
+  setenv("FAKE_CUDA_MULTIPROCESSORS", "2", 1);
+  cr_assert_eq(qp_session_open(&kit_session, &kit_err), QP_OK, "%s", kit_err.text);
+}
+
 static void make_library(qp_export_gpu gpu, qp_export_ptx ptx) {
   qp_export_group g[3];
-  setenv("QPAL_LIBCUDA", fake, 1);
-  cr_assert_eq(qp_session_open(&kit_session, &kit_err), QP_OK, "%s", kit_err.text);
+  open_session();
   kit_groups(g);
   qp_export_request r = kit_request(g);
-  r.gpu[0] = gpu;
-  r.ptx = ptx;
-  file = kit_export(&r, &file_bytes);
-  cr_assert_eq(qpal_library_from_memory(file, file_bytes, &library), QPAL_OK, "%s", qpal_message());
+  make_of(&r, gpu, ptx);
+}
+
+/* One gemm, which is all that it takes to see whether a GPU gets a kernel. */
+static void make_small_library(qp_export_gpu gpu, qp_export_ptx ptx) {
+  qp_export_group g[3];
+  open_session();
+  kit_groups(g);
+  g[2].member[0].quantizer = kit_find("nuq-4");
+  g[2].lookup = false;
+  qp_export_request r = kit_request(&g[2]);
+  r.groups = 1;
+  r.batches = 1;
+  r.dequant = r.rotate = r.inverse = r.norm = r.glu = false;
+  make_of(&r, gpu, ptx);
 }
 
 static void tear_down(void) {
@@ -32,7 +55,9 @@ static void tear_down(void) {
 }
 TestSuite(library_cuda, .fini = tear_down, .timeout = 120);
 
-static const qp_export_gpu h100 = {.name = "Fake H100", .arch = 90, .sm_count = 132};
+/* So few multiprocessors that kernels are those of test_library.c, which are in the cache then. */
+enum { MULTIPROCESSORS = 2 };
+static const qp_export_gpu h100 = {.name = "Fake H100", .arch = 90, .sm_count = MULTIPROCESSORS};
 
 /* A function of the fake driver itself. */
 static void *ask(const char *name) {
@@ -97,7 +122,7 @@ static void make_kernel_of_group(qp_kernel *k) {
                   .columns = KIT_K,
                   .batch = 1,
                   .arch = 90,
-                  .sm_count = 132};
+                  .sm_count = MULTIPROCESSORS};
   for (unsigned m = 0; m < KIT_MEMBERS; m++) {
     p.segment[m].quantizer = g[0].member[m].quantizer;
     p.segment[m].rows = g[0].member[m].rows;
@@ -234,7 +259,7 @@ Test(library_cuda, a_newer_gpu_gets_ptx_and_without_ptx_is_refused) {
   qpal_device *device = NULL;
   qpal_kernels *kernels = NULL;
   const qp_export_gpu a100 = {.name = "A100", .arch = 80, .sm_count = 108};
-  make_library(a100, QP_PTX_NEWEST);
+  make_small_library(a100, QP_PTX_NEWEST);
   cr_assert_eq(qpal_device_open(0, &device), QPAL_OK, "%s", qpal_message());
   cr_assert_eq(qpal_kernels_load(library, device, NULL, &kernels), QPAL_OK, "%s", qpal_message());
   qpal_kernels_info info = {.size = sizeof info};
@@ -244,7 +269,7 @@ Test(library_cuda, a_newer_gpu_gets_ptx_and_without_ptx_is_refused) {
   qpal_library_close(library);
   free(file);
   qp_session_close(&kit_session);
-  make_library(a100, QP_PTX_NONE);
+  make_small_library(a100, QP_PTX_NONE);
   cr_expect_eq(qpal_kernels_load(library, device, NULL, &kernels), QPAL_E_MISMATCH);
   cr_expect(strstr(qpal_message(), "sm_90") && strstr(qpal_message(), "sm_80"), "%s",
             qpal_message());
@@ -260,7 +285,7 @@ Test(library_cuda, a_desktop_cubin_is_not_taken_for_a_tegra_of_the_same_major_ve
     const char *capability;
     unsigned match;
   } cases[] = {{"87", QPAL_MATCH_PTX}, {"89", QPAL_MATCH_COMPATIBLE}, {"132", QPAL_MATCH_PTX}};
-  make_library(a6000, QP_PTX_NEWEST);
+  make_small_library(a6000, QP_PTX_NEWEST);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     qpal_kernels_info info = {.size = sizeof info};
     setenv("FAKE_CUDA_CAPABILITY", cases[i].capability, 1);
