@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,4 +93,27 @@ Test(chart, names_cannot_break_out_of_the_drawing) {
   qp_chart_text(&t, 0, 0, "start", "a<b>&\"c\x1b[0m");
   cr_expect_not_null(strstr(t.s, "a&lt;b&gt;&amp;&quot;c [0m"));
   qp_text_free(&t);
+}
+
+/* A label of a point at these places of a plot from 50, 50 to 450, 350: where its text begins or
+   ends, and its base line. */
+static void place_label(double x, double y, char anchor[8], double *at_x, double *at_y) {
+  const qp_chart_plot p = {.x = 50, .y = 50, .width = 400, .height = 300};
+  qp_text t = {0};
+  qp_chart_label(&t, &p, x, y, "chosen: loss 0.39 at 3.5 bits");
+  cr_assert_eq(sscanf(t.s, "<text class=\"label\" x=\"%lf\" y=\"%lf\" text-anchor=\"%7[a-z]", at_x,
+                      at_y, anchor),
+               3, "%s", t.s);
+  qp_text_free(&t);
+}
+
+Test(chart, a_label_stays_off_the_falling_line_of_its_point_and_within_the_plot) {
+  char anchor[8];
+  double x, y;
+  place_label(100, 100, anchor, &x, &y);
+  cr_expect(!strcmp(anchor, "start") && x > 100 && y < 100, "%s %g %g", anchor, x, y);
+  place_label(400, 300, anchor, &x, &y);
+  cr_expect(!strcmp(anchor, "end") && x < 400 && y > 300 && y < 350, "%s %g %g", anchor, x, y);
+  place_label(440, 345, anchor, &x, &y);
+  cr_expect(!strcmp(anchor, "end") && x < 440 && y < 345, "no room below: %g %g", x, y);
 }

@@ -249,8 +249,9 @@ void qp_chart_mark(qp_text *to, const char *kind, qp_chart_shape shape, unsigned
 
 void qp_chart_label(qp_text *to, const qp_chart_plot *p, double x, double y, const char *text) {
   const bool left = x + 10 + qp_chart_text_width(text) > p->x + p->width;
+  const bool below = left && y + 24 < p->y + p->height;
   qp_text_add(to, "<text class=\"label\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">",
-              left ? x - 9 : x + 9, y - 7, left ? "end" : "start");
+              left ? x - 9 : x + 9, below ? y + 18 : y - 7, left ? "end" : "start");
   qp_chart_xml(to, text);
   qp_text_add(to, "</text>\n");
 }

@@ -73,7 +73,8 @@ double qp_chart_y(const qp_chart_plot *p, double value);
 */
 void qp_chart_mark(qp_text *to, const char *kind, qp_chart_shape shape, unsigned rgb, double x,
                    double y, double radius, const char *tooltip);
-/* Words beside a point, readable over lines; placed left of it where the plot ends. */
+/* Words beside a point of a falling line:  right of it above the line, or left of it below the line
+   where the plot ends.  Where they meet another line they can still be read. */
 void qp_chart_label(qp_text *to, const qp_chart_plot *p, double x, double y, const char *text);
 
 /* A legend in rows within 'width', its first row at y; returns the y of the row below it. */
