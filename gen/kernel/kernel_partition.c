@@ -9,6 +9,7 @@
 
 enum {
   FEW_WORDS = 4, /* of a lane in a superblock */
+  FEW_OF_EXPERTS = 6,
   USUAL_WARPS = 16,
   SEVERAL = 4 /* units of a warp */
 };
@@ -224,7 +225,8 @@ static bool offers_runs(const qp_family *f, unsigned runs) {
 
 /*
 ** Superblocks a unit: one where some are longer than a block; else two; but four where all are of
-** few words (2 bits a weight), of which two decode too little beside the end of a unit's own turn.
+** few words (2 bits a weight; of experts, whose units end with more to do, 3), of which two decode
+** too little beside the end of a unit's own turn.
 ** Four only where row groups divide into such units and warps have several of them, so that they
 ** still come out even.
 */
@@ -232,11 +234,12 @@ static unsigned choose_runs(const qp_kernel *k) {
   const unsigned asked = qp_choice_get(&k->choice, "runs"), many = 4;
   uint64_t superblocks = 0;
   if (asked) return asked;
+  const unsigned few = k->problem.op == QP_OP_EXPERTS ? FEW_OF_EXPERTS : FEW_WORDS;
   bool few_words = offers_runs(k->choice.family, many);
   for (unsigned i = 0; i < k->streams; i++) {
     const qp_stream *s = &k->stream[i].stream;
     if (s->period.blocks > 1) return 1;
-    if (s->period.words > FEW_WORDS || s->superblocks % many) few_words = false;
+    if (s->period.words > few || s->superblocks % many) few_words = false;
     superblocks += (uint64_t)s->row_groups * s->superblocks;
   }
   const unsigned warps = qp_choice_get(&k->choice, "warps");

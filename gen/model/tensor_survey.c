@@ -57,17 +57,26 @@ static const char *last_of(const char *rest) {
   return dot ? dot + 1 : rest;
 }
 
+/* A score for each expert, and the like: a matrix called a gate, of few rows, that is in no
+   expert. */
+static bool is_router(const char *rest, const qp_source_tensor *t) {
+  static const char *const routers[] = {"gate", "wg", "shared_expert_gate", "gate_inp", NULL};
+  static const char of_expert[] = "experts.";
+  const char *expert = strstr(rest, of_expert);
+  unsigned i = 0;
+  while (routers[i] && strcmp(last_of(rest), routers[i]) != 0) i++;
+  if (!routers[i] || t->dims == 3 || t->shape[0] >= t->shape[1]) return false;
+  return !expert || !isdigit((unsigned char)expert[sizeof of_expert - 1]);
+}
+
 /* Is a tensor of a block a matrix, or a stack of them, that a linear multiplies by? */
 static bool is_linear(const char *rest, const qp_source_tensor *t) {
   static const char *const no[] = {"norm",  "embed", "rotary", "bias", "conv1d",
                                    "scale", "_pos",  "router", NULL};
-  static const char *const routers[] = {"gate", "wg", "shared_expert_gate", "gate_inp", NULL};
   if (t->dims != 2 && t->dims != 3) return false;
   if (t->dims == 3 && (t->shape[0] < 2 || t->shape[1] < 2)) return false;
   if (t->shape[t->dims - 1] < 2 || t->shape[t->dims - 2] < 2) return false;
-  for (unsigned i = 0; routers[i]; i++)
-    if (!strcmp(last_of(rest), routers[i])) return false;
-  return !contains_any(rest, no);
+  return !is_router(rest, t) && !contains_any(rest, no);
 }
 
 /* ---- Roles and groups, by the usual names ---- */
@@ -79,10 +88,10 @@ static const struct {
     {"k", {"k_proj", "key", "wk", "k_lin", "k"}},
     {"v", {"v_proj", "value", "wv", "v_lin", "v"}},
     {"qkv", {"qkv_proj", "query_key_value", "c_attn", "Wqkv", "W_pack", "wqkv", "qkv"}},
-    {"gate", {"gate_proj", "w1"}},
-    {"up", {"up_proj", "w3", "fc1", "fc_in", "c_fc", "dense_h_to_4h", "lin1"}},
+    {"gate", {"gate_proj", "w1", "gate"}},
+    {"up", {"up_proj", "w3", "up", "fc1", "fc_in", "c_fc", "dense_h_to_4h", "lin1"}},
     {"gate_up", {"gate_up_proj"}},
-    {"down", {"down_proj", "w2", "fc2", "fc_out", "dense_4h_to_h", "lin2"}},
+    {"down", {"down_proj", "w2", "down", "fc2", "fc_out", "dense_4h_to_h", "lin2"}},
     {"o", {"o_proj", "out_proj", "wo", "out_lin", "c_proj"}},
 };
 

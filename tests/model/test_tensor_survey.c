@@ -46,6 +46,8 @@ static void write_strange(const char *config) {
               {"net.h.1.moe.router.proj.weight", 2, HIDDEN},
               {"net.h.1.moe.experts.0.w1.weight", WIDTH, HIDDEN},
               {"net.h.1.moe.experts.0.w2.weight", HIDDEN, WIDTH},
+              {"net.h.1.moe.experts.0.gate.weight", 32, HIDDEN}, /* it is no router */
+              {"net.h.1.moe.experts.1.gate.weight", 32, HIDDEN},
               {"net.h.1.moe.experts.1.w1.weight", WIDTH, HIDDEN},
               {"net.h.1.moe.experts.1.w2.weight", HIDDEN, WIDTH},
               {"tower.layers.0.fc1.weight", 32, 32}};
@@ -83,7 +85,8 @@ Test(tensor_survey, matrices_of_the_largest_blocks_are_linears_in_groups_by_usua
   cr_assert(qp_model_has(m, 0, w1) && !qp_model_has(m, 1, w1));
   const qp_model_linear *stack = find(m, "moe.experts.*.w1", &up);
   cr_assert(stack->experts == 2 && stack->rows == WIDTH && qp_model_copies(m, up) == 1);
-  cr_assert_eq(m->linear_weights, 2u * (2 * HIDDEN + 32) * HIDDEN + 3u * 2 * WIDTH * HIDDEN);
+  cr_assert_eq(m->linear_weights,
+               2u * (2 * HIDDEN + 32) * HIDDEN + 3u * 2 * WIDTH * HIDDEN + 2u * 32 * HIDDEN);
   cr_assert_eq(m->other_bytes, 2u * (2 * HIDDEN + 4 * HIDDEN)); /* bias, norm, routers */
   cr_assert_eq(m->passed_bytes, 2u * (2 * VOCAB * HIDDEN + 32 * 32));
   qp_checkpoint_close(c);
