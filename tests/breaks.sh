@@ -110,6 +110,12 @@ broken "the last warp of a row group one too early" $sums \
 broken "the last warp's sum left out" $gemm 'w <= end; w++' 'w < end; w++' $chained $cuda
 broken "a counter that is not reset" $gemm \
   'if (lane == 0) args.counters[c.counter + rg] = 0;' '' $chained $tensor
+broken "sums that another block may not see yet" $sums \
+  'atom.acq_rel.gpu' 'atom.relaxed.gpu' $chained $tensor
+broken "sums of other lanes behind an arrival" $sums \
+  $'  __syncwarp();\n  if (lane == 0)\n' $'  if (lane == 0)\n' $chained $cuda
+broken "sums of other blocks read by lanes that did not arrive" $sums \
+  $'  __syncwarp();\n  return before;' '  return before;' $chained $tensor
 # Read in two places, so by a macro; in the usual order of blocks one cluster ends before the next
 # begins.
 broken "two clusters that share counters" $gemm \

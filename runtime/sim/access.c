@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Checked accesses to global, shared and local memory; shared-memory races; bank conflicts. */
+#include "runtime/sim/order.h"
 #include "runtime/sim/overlap.h"
 
 #include <stdio.h>
@@ -230,6 +231,22 @@ void qp_sim_touch_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint3
 
 /* ---- accesses ---- */
 
+/* An access to global memory in the order of those of the launch and of launches before it. */
+static bool in_order(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t address,
+                     unsigned bytes, bool write, bool strong) {
+  const qp_sim_launch *launch = w->block->launch;
+  const uint64_t offset = address - QP_SIM_ARENA_BASE;
+  if (launch->chain && !(write ? qp_sim_chain_write(w, o, lane, offset, bytes)
+                               : qp_sim_chain_read(w, o, lane, offset, bytes)))
+    return false;
+  if (!launch->order) return true;
+  if (!(write ? qp_sim_order_write(w, o, lane, offset, bytes, strong)
+              : qp_sim_order_read(w, o, lane, offset, bytes)))
+    return false;
+  if (strong) qp_sim_order_meet(w, o, lane, offset);
+  return w->event != QP_SIM_FAULT;
+}
+
 const uint8_t *qp_sim_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
                            uint64_t address, unsigned bytes) {
   if (space == QP_SIM_GENERIC) space = qp_sim_resolve(&address);
@@ -242,9 +259,7 @@ const uint8_t *qp_sim_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, un
   qp_sim_counters *count = w->block->launch->count;
   if (space == QP_SIM_GLOBAL) {
     count->global_read_bytes += bytes;
-    if (w->block->launch->chain &&
-        !qp_sim_chain_read(w, o, lane, address - QP_SIM_ARENA_BASE, bytes))
-      return NULL;
+    if (!in_order(w, o, lane, address, bytes, false, o->mode & QP_SIM_STRONG)) return NULL;
   } else if (space == QP_SIM_SHARED) {
     count->shared_read_bytes += bytes;
     if (w->block->launch->switches.races) {
@@ -271,9 +286,7 @@ static uint8_t *write_common(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, 
   if (space == QP_SIM_GLOBAL) {
     count->global_write_bytes += bytes;
     if (also_read) count->global_read_bytes += bytes;
-    if (w->block->launch->chain &&
-        !qp_sim_chain_write(w, o, lane, address - QP_SIM_ARENA_BASE, bytes))
-      return NULL;
+    if (!in_order(w, o, lane, address, bytes, true, strong)) return NULL;
   } else if (space == QP_SIM_SHARED) {
     count->shared_write_bytes += bytes;
     if (also_read) count->shared_read_bytes += bytes;

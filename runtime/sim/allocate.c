@@ -260,14 +260,29 @@ static bool push_down(parser *p, bool *changed) {
         p->tok.line = p->ops.at[f->start].line;
         return p_fail(p, "'%s' calls '%s', which has no body", f->name, g->name);
       }
-      const uint32_t regs = f->reg_base + f->reg_words, frame = f->frame_base + f->frame_bytes;
-      if (g->level <= f->level || g->reg_base < regs || g->frame_base < frame) *changed = true;
+      const uint32_t frame = f->frame_base + f->frame_bytes;
+      if (g->level <= f->level || g->frame_base < frame) *changed = true;
       if (g->level <= f->level) g->level = f->level + 1;
-      if (g->reg_base < regs) g->reg_base = regs;
       if (g->frame_base < frame) g->frame_base = frame;
     }
   }
   return true;
+}
+
+/* Functions never share places of registers, as widths of one function do not:
+   lanes of a warp may stand in different ones. */
+static void spread_registers(parser *p) {
+  uint32_t end = 0;
+  for (uint32_t i = 0; i < p->functions.count; i++) {
+    const qp_sim_function *f = p->functions.at + i;
+    if (f->entry && f->reg_words > end) end = f->reg_words;
+  }
+  for (uint32_t i = 0; i < p->functions.count; i++) {
+    qp_sim_function *f = p->functions.at + i;
+    if (f->entry) continue;
+    f->reg_base = end;
+    end += f->reg_words;
+  }
 }
 
 /* Largest ends of a function and all that it may reach; 'seen' has a mark for each function. */
@@ -318,6 +333,7 @@ bool p_link(parser *p) {
     }
     if (!push_down(p, &changed)) return false;
   }
+  spread_registers(p);
   if (!totals(p)) return false;
   for (uint32_t i = 0; i < p->refs.count; i++) {
     const qp_sim_function *f = owner(p, p->refs.at[i].op);

@@ -74,7 +74,12 @@ enum {
   QP_SIM_FTZ = 4,
   QP_SIM_SAT = 8,
   QP_SIM_RELU = 16,
-  QP_SIM_STRONG = 32 /* memory: volatile, relaxed, acquire, release: never races with its like */
+  /* of memory instead: */
+  QP_SIM_NC = 4,       /* through the non-coherent cache */
+  QP_SIM_CTA = 8,      /* of a scope no larger than the block */
+  QP_SIM_STRONG = 32,  /* volatile, relaxed, acquire, release: never races with its like */
+  QP_SIM_ACQUIRE = 64, /* acquire, acq_rel */
+  QP_SIM_RELEASE = 128 /* release, acq_rel */
 };
 
 /* Where a thread may be after an instruction. */
@@ -129,7 +134,8 @@ typedef struct qp_sim_function {
   uint32_t callee_count;
   uint32_t level;                              /* longest chain of calls above it */
   uint32_t reg_words, frame_bytes;             /* own need */
-  uint32_t reg_base, frame_base;               /* behind those of its callers; 0 for an entry */
+  uint32_t reg_base;                           /* behind all other functions'; 0 for an entry */
+  uint32_t frame_base;                         /* behind those of its callers; 0 for an entry */
   uint32_t total_reg_words, total_frame_bytes; /* entry: with what it calls */
 } qp_sim_function;
 

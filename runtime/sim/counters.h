@@ -50,7 +50,7 @@ typedef struct qp_sim_counters {
 
 typedef struct qp_sim_switches {
   bool bank_conflicts;   /* count wavefronts and conflicts of shared memory; off at first */
-  bool races;            /* report shared-memory races; on at first */
+  bool races;            /* report races within a launch (order.h); on at first */
   bool uninitialised;    /* report reads of bytes that nothing has written; on at first */
   bool overlap;          /* report what a launch with 'pdl' touches of those before it, which may
                             still run, without having waited for them (overlap.h); off at first */

@@ -169,7 +169,16 @@ static bool decode_griddepcontrol(parser *p, unsigned variant) {
   return finish(p, &o);
 }
 
-/* Without effect here: the order of memory is kept anyway, caches are not modelled. */
+/* fence{.sc,.acq_rel}.SCOPE, membar.LEVEL; those of proxies order nothing of ordinary accesses, one
+   of a block's scope is not relied on. */
+static bool decode_fence(parser *p, unsigned variant) {
+  (void)variant;
+  const bool idle = p_part(p, "proxy") || p_part(p, "mbarrier_init") || p_part(p, "cta");
+  qp_sim_op o = p_op(p, idle ? qp_sim_do_nop : qp_sim_do_fence, QP_SIM_BARRIER);
+  return finish(p, &o);
+}
+
+/* Without effect here: caches are not modelled. */
 static bool decode_idle(parser *p, unsigned kind) {
   qp_sim_op o = p_op(p, qp_sim_do_nop, (qp_sim_kind)kind);
   return finish(p, &o);
@@ -180,8 +189,8 @@ const decoder p_decoders_async[] = {
     {.name = "mbarrier", .decode = decode_mbarrier},
     {.name = "griddepcontrol", .decode = decode_griddepcontrol},
     {.name = "createpolicy", .decode = decode_createpolicy},
-    {.name = "fence", .decode = decode_idle, .variant = QP_SIM_BARRIER},
-    {.name = "membar", .decode = decode_idle, .variant = QP_SIM_BARRIER},
+    {.name = "fence", .decode = decode_fence},
+    {.name = "membar", .decode = decode_fence},
     {.name = "prefetch", .decode = decode_idle, .variant = QP_SIM_OTHER},
     {.name = "prefetchu", .decode = decode_idle, .variant = QP_SIM_OTHER},
     {.name = "applypriority", .decode = decode_idle, .variant = QP_SIM_OTHER},

@@ -3,8 +3,8 @@
 #include "runtime/sim/parse.h"
 #include "runtime/arch.h"
 
-/* Modifiers that advise caches, or order accesses in ways that running in turn already does. */
-static void drop_hints(parser *p, bool *strong, bool *hint_operand) {
+/* Modifiers that advise caches, and those that order accesses, which become bits of the mode. */
+static void drop_hints(parser *p, uint8_t *mode, bool *hint_operand) {
   static const char *const hints[] = {
       "ca",
       "cg",
@@ -13,8 +13,6 @@ static void drop_hints(parser *p, bool *strong, bool *hint_operand) {
       "cv",
       "wb",
       "wt",
-      "nc",
-      "cta",
       "cluster",
       "gpu",
       "sys",
@@ -33,10 +31,19 @@ static void drop_hints(parser *p, bool *strong, bool *hint_operand) {
       "unified",
       "mmio",
   };
-  static const char *const orders[] = {"volatile", "relaxed", "acquire", "release", "acq_rel"};
+  static const struct {
+    const char *name;
+    unsigned mode;
+  } orders[] = {{"volatile", QP_SIM_STRONG},
+                {"relaxed", QP_SIM_STRONG},
+                {"acquire", QP_SIM_STRONG | QP_SIM_ACQUIRE},
+                {"release", QP_SIM_STRONG | QP_SIM_RELEASE},
+                {"acq_rel", QP_SIM_STRONG | QP_SIM_ACQUIRE | QP_SIM_RELEASE},
+                {"nc", QP_SIM_NC},
+                {"cta", QP_SIM_CTA}};
   for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) p_part(p, hints[i]);
   for (size_t i = 0; i < sizeof orders / sizeof *orders; i++)
-    if (p_part(p, orders[i])) *strong = true;
+    if (p_part(p, orders[i].name)) *mode |= (uint8_t)orders[i].mode;
   *hint_operand = p_part(p, "L2::cache_hint");
 }
 
@@ -116,8 +123,8 @@ static bool param_address(parser *p, qp_sim_op *o, bool load, bool frame, const 
 
 static bool decode_access(parser *p, unsigned load) {
   qp_sim_op o = p_op(p, NULL, QP_SIM_LD_GLOBAL);
-  bool strong = false, hint, is_param, wide, frame;
-  drop_hints(p, &strong, &hint);
+  bool hint, is_param, wide, frame;
+  drop_hints(p, &o.mode, &hint);
   space_of(p, &o, &is_param);
   o.n = (uint8_t)vector_part(p);
   unsigned type, letter;
@@ -126,7 +133,6 @@ static bool decode_access(parser *p, unsigned load) {
     return p_fail(p, "%u operands are expected", hint ? 3 : 2);
   o.type = (uint8_t)type;
   o.kind = (uint8_t)kind_of(o.space, load);
-  if (strong) o.mode |= QP_SIM_STRONG;
   if (p_type_bits(type) / 8 * o.n > 16 && !qp_arch_has(p->arch, QP_ARCH_WIDE_LOAD))
     return p_fail(p, "an access of more than 16 bytes");
   const operand *data = p->ops_in + (load ? 0 : 1), *address = p->ops_in + (load ? 1 : 0);
@@ -167,8 +173,8 @@ static bool atomic_type(unsigned sub, unsigned type) {
 
 static bool decode_atomic(parser *p, unsigned returns) {
   qp_sim_op o = p_op(p, qp_sim_do_atom, QP_SIM_ATOMIC);
-  bool strong, hint, is_param, wide, frame;
-  drop_hints(p, &strong, &hint);
+  bool hint, is_param, wide, frame;
+  drop_hints(p, &o.mode, &hint);
   p_part(p, "noftz");
   space_of(p, &o, &is_param);
   o.n = (uint8_t)vector_part(p);
@@ -182,7 +188,7 @@ static bool decode_atomic(parser *p, unsigned returns) {
   const operand *x = p->ops_in;
   const unsigned letter = p_type_letter(type);
   if (letter == 'd' || letter == 'g') o.sub2 |= 1;
-  if (returns) o.mode = 1;
+  if (returns) o.mode |= 1;
   if (returns && !data_list(p, &o, x++, letter, true)) return false;
   const operand *address = x++;
   if (!data_list(p, &o, x++, letter, false)) return false;

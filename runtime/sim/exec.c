@@ -199,8 +199,20 @@ static void report_deadlock(qp_sim_block *b) {
 
 /* ---- blocks ---- */
 
+/* What a block's threads have learnt of others. */
+static void forget(qp_sim_block *b) {
+  for (uint32_t i = 0; i < b->warps; i++) {
+    free(b->warp[i].far);
+    free(b->warp[i].fresh);
+    free(b->warp[i].heard);
+  }
+  free(b->handed);
+  b->handed = NULL;
+}
+
 static void block_free(qp_sim_block *b) {
   if (!b) return;
+  forget(b);
   free(b->shared);
   free(b->shared_shadow);
   free(b->touch);
@@ -248,6 +260,7 @@ static qp_sim_block *block_new(qp_sim_launch *launch) {
 /* Put a fresh block of the grid into the memory of 'b'. */
 static void block_start(qp_sim_block *b, uint32_t index, uint32_t sm) {
   const qp_sim_launch *launch = b->launch;
+  forget(b);
   b->index = index;
   b->sm = sm;
   b->live_warps = b->warps;

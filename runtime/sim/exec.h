@@ -96,6 +96,12 @@ struct qp_sim_warp {
   uint32_t synced[QP_SIM_LANES];   /* own clock at the lane's last warp-level synchronisation */
   uint32_t acquired[QP_SIM_LANES]; /* own warp's clock that the lane learnt from an mbarrier */
   uint32_t group[QP_SIM_LANES];    /* cp.async: current commit group */
+  /* ordering of accesses to global memory, order.h */
+  struct qp_sim_far *far;   /* what all lanes know of warps; NULL: nothing but 'seen' */
+  struct qp_sim_far *fresh; /* what lane 'fresh_lane' has acquired since the warp last met */
+  struct qp_sim_far *heard; /* what relaxed accesses have met: acquired by a fence */
+  uint32_t fresh_lane;
+  uint32_t fenced, fence_clock; /* lanes that executed a fence; the clock at the last one */
 };
 
 struct qp_sim_block {
@@ -113,6 +119,7 @@ struct qp_sim_block {
   qp_sim_mbarrier *mbarriers;
   uint32_t mbarrier_count, mbarrier_room;
   qp_sim_copies copies;
+  struct qp_sim_far *handed; /* what arrivals at mbarriers hand on */
   uint64_t progress; /* counts whatever may free a waiting thread */
   qp_sim_warp warp[QP_SIM_WARPS];
   void *registers;
@@ -130,6 +137,7 @@ struct qp_sim_launch {
   struct qp_sim_chain *chain; /* NULL: launches are not tracked */
   unsigned slot;              /* of this launch in the chain; overlap.h */
   unsigned open, open_after;  /* first slot that may still run: before, and after a thread waited */
+  struct qp_sim_order *order; /* NULL: accesses to global memory are not ordered */
   bool waited, let_go_early;  /* a thread has waited; one let dependents go before it had */
   uint64_t random;            /* of the schedule */
   qp_sim_switches switches;
@@ -160,6 +168,7 @@ typedef struct qp_sim_collective {
   void (*take)(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint32_t all);
   bool any_place; /* may complete between different instructions of its kind */
   bool full;      /* needs all 32 lanes, exited ones too */
+  bool orders;    /* orders memory among the lanes: a barrier does, a shuffle or vote does not */
 } qp_sim_collective;
 void qp_sim_gather(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint32_t *members,
                    const qp_sim_collective *how);

@@ -164,7 +164,7 @@ static void mma_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint32_
     }
   }
 }
-const qp_sim_collective qp_sim_mma_collective = {NULL, mma_take, false, true};
+const qp_sim_collective qp_sim_mma_collective = {NULL, mma_take, false, true, false};
 
 /*
 ** ldmatrix: lane 8 i + r gives the address of row r (16 bytes) of matrix i; lane l receives from
@@ -208,7 +208,7 @@ static void ldmatrix_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, ui
     }
   }
 }
-const qp_sim_collective qp_sim_ldmatrix_collective = {NULL, ldmatrix_take, false, true};
+const qp_sim_collective qp_sim_ldmatrix_collective = {NULL, ldmatrix_take, false, true, false};
 
 static void stmatrix_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint32_t all) {
   (void)lanes;
@@ -232,4 +232,4 @@ static void stmatrix_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, ui
     memcpy(p, m[l / 8][l % 8], 16);
   }
 }
-const qp_sim_collective qp_sim_stmatrix_collective = {NULL, stmatrix_take, false, true};
+const qp_sim_collective qp_sim_stmatrix_collective = {NULL, stmatrix_take, false, true, false};

@@ -4,6 +4,7 @@
 ** issued; the data lands when a thread waits for it (cp.async.wait_*, or a test of the mbarrier
 ** that it completes on).  Reading or writing the target before is a fault.
 */
+#include "runtime/sim/order.h"
 #include "runtime/sim/rows.h"
 
 #include <stdlib.h>
@@ -191,6 +192,10 @@ static void mbarrier_arrive(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, q
   for (uint32_t i = 0; i < w->block->warps; i++)
     if (w->seen[i] > m->clock[i]) m->clock[i] = w->seen[i];
   m->clock[w->index] = w->clock + 1;
+  if (!qp_sim_far_add(&w->block->handed, w->far)) {
+    qp_sim_fault(w, o, lane, "host memory exhausted");
+    return;
+  }
   m->pending -= count;
   mbarrier_turn(w->block, m);
 }
@@ -201,6 +206,7 @@ static bool mbarrier_test(qp_sim_warp *w, qp_sim_mbarrier *m, uint32_t parity, u
   for (uint32_t i = 0; i < w->block->warps; i++)
     if (m->clock[i] > w->seen[i]) w->seen[i] = m->clock[i];
   if (m->clock[w->index] > w->acquired[lane]) w->acquired[lane] = m->clock[w->index];
+  (void)qp_sim_far_add(&w->far, w->block->handed); /* without memory a race too many is reported */
   return true;
 }
 

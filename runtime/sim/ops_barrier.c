@@ -1,6 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* Block-level barriers: bar, barrier (sync, arrive, red), with and without thread counts. */
+#include "runtime/sim/order.h"
 #include "runtime/sim/rows.h"
+
+#include <stdlib.h>
+
+/* What participants have learnt of other blocks. */
+static void share_far(qp_sim_warp *self, const qp_sim_barrier *bar) {
+  qp_sim_block *b = self->block;
+  qp_sim_far *all = NULL;
+  bool good = true;
+  for (uint32_t i = 0; i < b->warps && good; i++)
+    if (bar->came[i]) good = qp_sim_far_add(&all, b->warp[i].far);
+  for (uint32_t i = 0; i < b->warps && good; i++)
+    if (bar->waiting[i]) good = qp_sim_far_add(&b->warp[i].far, all);
+  free(all);
+  if (!good) qp_sim_fault(self, b->launch->code->ops + self->here, 0, "host memory exhausted");
+}
 
 /* What each participant did before is ordered before what all do after. */
 static void order_warps(qp_sim_block *b, const qp_sim_barrier *bar) {
@@ -42,6 +58,7 @@ static void complete(qp_sim_warp *self, qp_sim_barrier *bar) {
   qp_sim_block *b = self->block;
   const qp_sim_op *ops = b->launch->code->ops;
   order_warps(b, bar);
+  if (b->launch->order) share_far(self, bar);
   for (uint32_t i = 0; i < b->warps; i++) {
     qp_sim_warp *w = b->warp + i;
     QP_SIM_LOOP(bar->waiting[i], l) {
@@ -119,4 +136,8 @@ void qp_sim_do_barrier(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
     qp_sim_barrier *bar = b->barriers + id;
     if (bar->arrived >= bar->expected) complete(w, bar);
   }
+}
+
+void qp_sim_do_fence(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
+  qp_sim_order_fence(w, o, mask);
 }

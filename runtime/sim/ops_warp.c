@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Warp-level collectives: gathering of lanes, shuffles, votes, matches, reductions. */
+#include "runtime/sim/order.h"
 #include "runtime/sim/rows.h"
 
 #define HANDLER(name) void name(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask)
@@ -7,6 +8,7 @@
 void qp_sim_order_lanes(qp_sim_warp *w, uint32_t lanes) {
   w->clock++;
   QP_SIM_LOOP(lanes, l) w->synced[l] = w->clock;
+  qp_sim_order_share(w, lanes);
 }
 
 /* ---- gathering ---- */
@@ -46,7 +48,7 @@ static void complete_parked(qp_sim_warp *w, uint32_t all, const qp_sim_collectiv
   w->parked &= ~all;
   w->ready |= all;
   w->block->progress++;
-  qp_sim_order_lanes(w, all);
+  if (how->orders) qp_sim_order_lanes(w, all);
 }
 
 /* Everyone named must be there: exited lanes count as there, unless all 32 are needed. */
@@ -83,7 +85,7 @@ void qp_sim_gather(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint
     if (w->event == QP_SIM_FAULT) return;
     if (how->offer) how->offer(w, o, mask);
     how->take(w, o, mask, mask);
-    qp_sim_order_lanes(w, mask);
+    if (how->orders) qp_sim_order_lanes(w, mask);
     return;
   }
   if (w->event == QP_SIM_FAULT) return;
@@ -153,7 +155,7 @@ static void shfl_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint32
   }
   if (o->r[5]) qp_sim_set_pred(w, o->r[5], lanes, in_range);
 }
-static const qp_sim_collective shfl = {shfl_offer, shfl_take, true, false};
+static const qp_sim_collective shfl = {shfl_offer, shfl_take, true, false, false};
 HANDLER(qp_sim_do_shfl) { gather_by(w, o, mask, o->r[4], &shfl); }
 
 /* ---- vote: r = d (predicate or register), predicate, members ---- */
@@ -175,7 +177,7 @@ static void vote_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint32
                                                : ballot == all || ballot == 0;
   qp_sim_set_pred(w, o->r[0], lanes, yes ? UINT32_MAX : 0);
 }
-static const qp_sim_collective vote = {vote_offer, vote_take, true, false};
+static const qp_sim_collective vote = {vote_offer, vote_take, true, false, false};
 HANDLER(qp_sim_do_vote) { gather_by(w, o, mask, o->r[2], &vote); }
 
 /* ---- match: r = d, a, members; r[5] predicate (all) or 0; sub 1: all ---- */
@@ -199,7 +201,7 @@ static void match_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint3
   }
   if (o->r[5]) qp_sim_set_pred(w, o->r[5], lanes, agree);
 }
-static const qp_sim_collective match = {match_offer, match_take, true, false};
+static const qp_sim_collective match = {match_offer, match_take, true, false, false};
 HANDLER(qp_sim_do_match) { gather_by(w, o, mask, o->r[2], &match); }
 
 /* ---- redux: r = d, a, members ---- */
@@ -220,7 +222,7 @@ static void redux_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint3
   uint32_t *d = qp_sim_reg(w, o->r[0]);
   QP_SIM_LOOP(lanes, l) d[l] = r;
 }
-static const qp_sim_collective redux = {shfl_offer, redux_take, true, false};
+static const qp_sim_collective redux = {shfl_offer, redux_take, true, false, false};
 HANDLER(qp_sim_do_redux) { gather_by(w, o, mask, o->r[2], &redux); }
 
 /* ---- elect: r = d, members; r[5] predicate ---- */
@@ -231,7 +233,7 @@ static void elect_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint3
   QP_SIM_LOOP(lanes, l) d[l] = leader;
   qp_sim_set_pred(w, o->r[5], lanes, 1u << leader);
 }
-static const qp_sim_collective elect = {NULL, elect_take, true, false};
+static const qp_sim_collective elect = {NULL, elect_take, true, false, false};
 HANDLER(qp_sim_do_elect) { gather_by(w, o, mask, o->r[1], &elect); }
 
 HANDLER(qp_sim_do_activemask) {
@@ -247,7 +249,7 @@ static void nothing(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint32_t
   (void)lanes;
   (void)all;
 }
-static const qp_sim_collective warpsync = {NULL, nothing, true, false};
+static const qp_sim_collective warpsync = {.take = nothing, .any_place = true, .orders = true};
 HANDLER(qp_sim_do_warpsync) { gather_by(w, o, mask, o->r[0], &warpsync); }
 
 /* ---- instructions of the whole warp ---- */

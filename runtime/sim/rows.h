@@ -74,6 +74,7 @@ void qp_sim_do_match(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_redux(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_elect(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_activemask(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
+void qp_sim_do_fence(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_warpsync(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_mma(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_ldmatrix(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);

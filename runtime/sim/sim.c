@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "runtime/arch.h"
+#include "runtime/sim/order.h"
 #include "runtime/sim/overlap.h"
 #include "runtime/sim/sim.h"
 
@@ -13,6 +14,7 @@ typedef struct sim {
   qp_sim_counters count;
   qp_sim_switches switches;
   qp_sim_chain chain;
+  qp_sim_order *order; /* NULL until first needed */
   uint64_t launches;
 } sim;
 
@@ -218,6 +220,7 @@ static qp_status sim_launch(qp_device *d, qp_function *f, const qp_launch *how, 
   };
   s->count.launches++;
   if (s->switches.overlap) status = qp_sim_chain_begin(&s->chain, &launch, how->pdl, err);
+  if (status == QP_OK && s->switches.races) status = qp_sim_order_begin(&s->order, &launch, err);
   if (status == QP_OK) status = qp_sim_run(&launch);
   if (launch.chain) qp_sim_chain_end(&s->chain, &launch);
   free(params);
@@ -234,6 +237,7 @@ static void sim_close(qp_device *d) {
   sim *s = self_of(d);
   qp_sim_arena_close(&s->arena);
   qp_sim_chain_close(&s->chain);
+  qp_sim_order_close(s->order);
   free(s);
 }
 

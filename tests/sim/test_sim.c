@@ -87,6 +87,25 @@ Test(sim, variables_of_a_module_are_initialised) {
   cr_assert_arr_eq(out, want, sizeof want);
 }
 
+/* One function keeps 64 bits over a barrier of the warp that others come to in a function of words.
+ */
+Test(sim, lanes_in_different_functions_keep_their_registers) {
+  uint32_t out[32];
+  kit_words(
+      ".func (.param .b32 r) wide(.param .b32 x)\n{ .reg .b32 %a; .reg .b64 %z;\n"
+      "ld.param.u32 %a, [x]; mul.wide.u32 %z, %a, 5; bar.warp.sync -1;\n"
+      "cvt.u32.u64 %a, %z; st.param.b32 [r], %a; ret; }\n"
+      ".func (.param .b32 r) narrow(.param .b32 x)\n{ .reg .b32 %a<4>;\n"
+      "ld.param.u32 %a1, [x]; mul.lo.u32 %a2, %a1, 3; add.s32 %a3, %a1, %a2; bar.warp.sync -1;\n"
+      "xor.b32 %a3, %a3, %a2; xor.b32 %a3, %a3, %a1; st.param.b32 [r], %a3; ret; }\n",
+      "setp.lt.u32 %p1, %r0, 13; { .param .b32 p; .param .b32 q; st.param.b32 [p], %r0;\n"
+      "@%p1 bra WIDE; call (q), narrow, (p); bra END; WIDE: call (q), wide, (p);\n"
+      "END: ld.param.b32 %r2, [q]; }\nst.global.u32 [%d2], %r2;",
+      NULL, 0, 32, out);
+  for (unsigned i = 0; i < 32; i++)
+    cr_assert_eq(out[i], i < 13 ? 5 * i : 4 * i ^ 3 * i ^ i, "%u: %u", i, out[i]);
+}
+
 Test(sim, functions_take_arguments_and_return) {
   uint32_t out[64];
   kit_words(

@@ -5,8 +5,10 @@
 
 static const char *const wait = "griddepcontrol.wait;\n";
 static const char *const go = "griddepcontrol.launch_dependents;\n";
-/* One word of the input goes to the output. */
-static const char *const copy = "ld.global.u32 %r1, [%d0]; st.global.u32 [%d1], %r1;\n";
+/* One word of the input goes to the output, by one thread. */
+static const char *const copy =
+    "mov.u32 %r2, %ctaid.x; or.b32 %r2, %r2, %r0; setp.eq.u32 %p9, %r2, 0;\n"
+    "@%p9 ld.global.u32 %r1, [%d0]; @%p9 st.global.u32 [%d1], %r1;\n";
 
 /* A kernel of these pieces, one after another. */
 static qp_function *piece(kit *k, qp_module **module, const char *a, const char *b, const char *c,

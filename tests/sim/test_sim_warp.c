@@ -340,7 +340,7 @@ Test(sim_warp, blocks_that_wait_for_one_another_go_on) {
   const char *body = "mov.u32 %r1, %ctaid.x; setp.ne.u32 %p1, %r1, 0; mov.u32 %r2, 77;\n"
                      "@%p1 st.release.gpu.global.u32 [%d0], %r2; @%p1 bra END;\n"
                      "SPIN: ld.acquire.gpu.global.u32 %r3, [%d0]; setp.ne.u32 %p2, %r3, 77;\n"
-                     "@%p2 bra SPIN; st.global.u32 [%d1], %r3;\nEND:";
+                     "@%p2 bra SPIN; setp.eq.u32 %p3, %r0, 0; @%p3 st.global.u32 [%d1], %r3;\nEND:";
   cr_assert_eq(kit_run(&k, "", body, 2, 32, 0), QP_OK, "%s", k.err.text);
   cr_assert_eq(k.result[0], 77);
   kit_close(&k);
@@ -376,14 +376,15 @@ Test(sim_warp, atomics_return_what_was_there) {
   cr_assert_eq(out[0], 0xffffffff);
   run32("",
         "setp.eq.u32 %p1, %r0, 0; mov.f32 %f1, 0f3FC00000; mov.u32 %r1, 0; "
-        "st.global.v2.u32 [%d0], {%r1, %r1}; bar.warp.sync -1;\n"
+        "@%p1 st.global.v2.u32 [%d0], {%r1, %r1}; bar.warp.sync -1;\n"
         "red.global.add.v2.f32 [%d0], {%f1, %f1}; bar.warp.sync -1; ld.global.u32 %r1, "
         "[%d0+4];" STORE("%r1"),
         out);
   const float want = 48;
   cr_assert_eq(memcmp(out, &want, 4), 0);
   run32("",
-        "mov.u32 %r1, 0x3c004000; st.global.u32 [%d0], 0; bar.warp.sync -1; "
+        "mov.u32 %r1, 0x3c004000; setp.eq.u32 %p1, %r0, 0;\n"
+        "@%p1 st.global.u32 [%d0], 0; bar.warp.sync -1; "
         "red.global.add.noftz.f16x2 [%d0], %r1; bar.warp.sync -1; ld.global.u32 %r2, [%d0];" STORE(
             "%r2"),
         out);
