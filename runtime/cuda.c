@@ -251,9 +251,15 @@ static qp_status cuda_launch(qp_device *self, qp_function *f, const qp_launch *h
   return r ? failed(r, "cuLaunchKernelEx", err) : QP_OK;
 }
 
+/* Without an attribute to set, a lazily loaded function would be loaded by its first launch, maybe
+   within a capture. */
 static qp_status cuda_prepare(qp_device *self, qp_function *f, unsigned smem_bytes, qp_error *err) {
   qp_status status = make_current((cuda_device *)self, err);
-  return status ? status : allow_smem(f, smem_bytes, err);
+  if (status) return status;
+  if (smem_bytes > f->smem_bytes) return allow_smem(f, smem_bytes, err);
+  CUresult r = cu.FuncSetAttribute(f->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                   (int)f->smem_bytes);
+  return r ? failed(r, "cuFuncSetAttribute", err) : QP_OK;
 }
 
 /* ---- The caller's streams and contexts ---- */

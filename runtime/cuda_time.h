@@ -22,6 +22,15 @@ typedef struct qp_graph_work {
 } qp_graph_work;
 
 /*
+** What to flush before work that reads so many bytes once, in order: nothing where that is several
+** times the L2 cache, which clears itself then.  What a flush writes stays in the cache and goes to
+** memory while the work reads: as many bytes as the cache has, at the cost of the work's bandwidth.
+*/
+static inline size_t qp_flush_before(size_t bytes, size_t l2_bytes) {
+  return bytes >= 4 * l2_bytes ? 0 : 2 * l2_bytes;
+}
+
+/*
 ** Capture the work into a graph, replay it 3 times to warm up and then 'replays' times (1 to 64);
 ** '*seconds' is the median of one replay, by events: all launches with the gaps between them.
 ** 'dev' must be a CUDA device.  QP_E_DEVICE: a driver call failed; QP_E_NOMEM; as 'enqueue' fails.

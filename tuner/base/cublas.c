@@ -227,7 +227,10 @@ qp_status qp_cublas_time(qp_cublas *c, unsigned rows, unsigned columns, unsigned
   if (!status)
     status = qp_device_fill(c->dev, c->y, 0xff, (size_t)batch * rows * 2, err); /* NaNs */
   if (status) return status;
-  const qp_graph_work work = {.enqueue = enqueue, .arg = &g, .warm = true, .flush_bytes = 2 * l2};
+  const qp_graph_work work = {.enqueue = enqueue,
+                              .arg = &g,
+                              .warm = true,
+                              .flush_bytes = qp_flush_before(g.copies * one, l2)};
   status = qp_cuda_time_work(c->dev, &work, REPLAYS, &seconds, err);
   if (!status) status = check(&g, error, err);
   if (!status) *ps = llround(seconds * 1e12 / g.launches);

@@ -2,7 +2,8 @@
 /*
 ** A GPU as a meter.  Weights are random bits in one pool that is much larger than the L2 cache;
 ** launches walk through it, each reads its weights where the one before ended, so that they are in
-** no cache; the cache is cleared before a chain's replays, which read the same once more.
+** no cache. A chain's replays read the same once more: where a chain reads too little to clear the
+** cache, it is cleared before them.
 ** Activations, codebooks and outputs are the same in every launch and stay warm.
 */
 #include <math.h>
@@ -30,7 +31,6 @@ enum {
   LEAST_LINKS = 48,      /* fewer hide what a chain's ends cost */
   REPLAYS = 15,          /* of a chain; the median counts */
   READS = 8,             /* of the pool, to measure the bandwidth */
-  FLUSH_IN_L2 = 2,       /* written before a replay, in sizes of the L2 cache */
   ROW_GROUPS = 8         /* compared by the verification, of each segment */
 };
 
@@ -111,7 +111,7 @@ static qp_status add(gpu *g, qp_metered *c, const void *data, size_t bytes, qp_d
 static qp_status add_activations(gpu *g, qp_metered *c, qp_error *err) {
   const qp_problem *p = &c->kernel->problem;
   const size_t rows = p->batch * (p->top_k ? p->top_k : 1); /* of experts one an assignment */
-  const size_t words = p->columns * rows / 2 + 16384; /* padding is read, too */
+  const size_t words = p->columns * rows / 2 + 16384;       /* padding is read, too */
   uint32_t *x = malloc(4 * words);
   if (!x) return qp_fail(err, QP_E_NOMEM, "no memory for activations");
   qp_random random = {2};
@@ -251,8 +251,7 @@ static qp_status add_router(gpu *g, qp_metered *c, qp_error *err) {
   c->args.rows = p->batch;
   const qp_status status =
       add(g, c, NULL, sizeof(float) * p->batch * p->top_k, &c->args.weight, err);
-  return status ? status
-                : add(g, c, NULL, (size_t)2 * p->columns * p->batch, &c->args.y, err);
+  return status ? status : add(g, c, NULL, (size_t)2 * p->columns * p->batch, &c->args.y, err);
 }
 
 static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
@@ -348,12 +347,12 @@ static qp_status time_passes(gpu *g, qp_metered *const *c, const bool *pdl, unsi
   size_t passes = bytes ? g->pool_bytes / bytes : 1;
   if (passes * count < LEAST_LINKS) passes = (LEAST_LINKS + count - 1) / count;
   if (passes > LINKS / count) passes = LINKS / count;
+  const size_t flush = qp_flush_before(passes * bytes, g->dev->info.l2_bytes);
   for (unsigned p = 0; p < passes; p++)
     for (unsigned i = 0; i < count; i++) make_launch(g, c[i], pdl[i], p * count + i);
   qp_status status = qp_cupti_pause(err);
   if (!status)
-    status = qp_cuda_time_chain(g->dev, g->link, passes * count,
-                                FLUSH_IN_L2 * g->dev->info.l2_bytes, replays, &seconds, err);
+    status = qp_cuda_time_chain(g->dev, g->link, passes * count, flush, replays, &seconds, err);
   if (status) return status;
   *ps = llround(seconds * 1e12 / (double)passes);
   return QP_OK;
@@ -496,9 +495,7 @@ static qp_status measure_bandwidth(gpu *g, qp_error *err) {
                                .block = 1024,
                                .params = &args,
                                .params_bytes = sizeof args}};
-  if (!status)
-    status = qp_cuda_time_chain(g->dev, link, READS, FLUSH_IN_L2 * g->dev->info.l2_bytes, REPLAYS,
-                                &seconds, err);
+  if (!status) status = qp_cuda_time_chain(g->dev, link, READS, 0, REPLAYS, &seconds, err);
   if (!status && seconds > 0)
     g->base.info.read_gbs = READS * (double)g->pool_bytes / seconds * 1e-9;
   if (!status && !g->events) status = prove_pause(g, link, err);
