@@ -4,10 +4,13 @@
 # made and packed first.
 #
 #   gpu.sh pack [BUILD] [DIR]   without a GPU: what must travel, into DIR (BUILD/gpu-pack), and the
-#                               same as DIR.tar.gz of at most $MOST_MIB (50); given again it goes on
+#                               same as DIR.tar.gz of at most $MOST_MIB (54); given again it goes
+#                               on.  The NVRTC that compiled the kernels travels, too: with another
+#                               one there they would all be compiled again
 #   gpu.sh ten [RESULTS] [DEVICE]   on the GPU: proof first, then records and speed, within ten
-#                               minutes.  RESULTS gets three files, rewritten after every step, so
-#                               that a run that is cut has what it had until then
+#                               minutes.  RESULTS gets four files: the log as it comes, the others
+#                               rewritten after every step and within it, so that a run that is cut
+#                               has what it had until then
 #   gpu.sh collect RESULTS      back home: records into tuned/, and the tables for the README
 #   gpu.sh all [QPAL] [DEVICE] [STEP...]   without hurry: check --all, sanitizers, bench, ...
 #
@@ -80,8 +83,32 @@ said() {
 # The kernels that 'ten' runs first, compiled for sm_90 with 132 multiprocessors into the cache that
 # travels.  What is in the cache is not compiled again.
 warm_check() {
-  "$out/qpal" check $kinds --op gemm --compile-only sm_90:132 --quiet ||
-    echo "some kernels of check did not compile"
+  "$out/qpal" check "$@" --compile-only sm_90:132 --quiet || echo "some kernels did not compile"
+}
+
+# NVRTC and its builtins, compressed once: they are the larger part of what travels.
+pack_nvrtc() {
+  local library file
+  library=$("$build/qpal" doctor --json |
+    sed -n 's/.*"file":[[:space:]]*"\(.*libnvrtc\.so[^"]*\)".*/\1/p' | head -1)
+  [ -n "$library" ] && command -v xz >/dev/null || return
+  mkdir -p "$out/nvrtc" || return
+  for file in "$library" "${library%/*}"/libnvrtc-builtins.so.[0-9]*.[0-9]; do
+    [ -e "$out/nvrtc/${file##*/}.xz" ] || {
+      xz -T0 -c "$file" >"$out/nvrtc/new" && mv "$out/nvrtc/new" "$out/nvrtc/${file##*/}.xz"
+    } || return
+  done
+}
+
+# Beside this script, where 'pack' put it; without xz there the NVRTC of the machine is used.
+unpack_nvrtc() {
+  local file
+  [ -z "${QPAL_NVRTC:-}" ] && [ -d "$here/nvrtc" ] || return 0
+  for file in "$here"/nvrtc/*.xz; do
+    [ -e "${file%.xz}" ] || xz -dkf "$file" || { echo "NVRTC is not unpacked"; return 0; }
+  done
+  QPAL_NVRTC=$(find "$here/nvrtc" -name 'libnvrtc.so*[0-9]' | head -1)
+  export QPAL_NVRTC
 }
 
 # tune_launches QUANTIZER: its candidates, of which the replay device says how long they take.
@@ -131,7 +158,7 @@ evaluate_one() {
 }
 
 pack() {
-  local build=${1:-build} bundle source mib most=${MOST_MIB:-50}
+  local build=${1:-build} bundle source mib most=${MOST_MIB:-54}
   QUANTIZERS=${QUANTIZERS:-$usual} MODEL=${MODEL:-llama-3.1-8b}
   [ -x "$build/qpal" ] || fail "$build/qpal: not built; cmake --build $build"
   build=$(realpath "$build") out=${2:-$build/gpu-pack}
@@ -145,10 +172,14 @@ pack() {
   write_control >"$scratch/control.cu"
   cmp -s "$scratch/control.cu" "$out/control.cu" || cp "$scratch/control.cu" "$out/control.cu"
   said "broken control" compile_cuda "$out/control.cu" "$out/control"
-  [ ! -e "$source" ] || said prototype compile_cuda "$source" "$out/prototype"
+  [ ! -e "$source" ] || cmp -s "$source" "$out/prototype.cu" || cp "$source" "$out/prototype.cu"
+  [ ! -e "$source" ] || said prototype compile_cuda "$out/prototype.cu" "$out/prototype"
   export QPAL_CACHE=$out/cache
   said models pack_models || echo "no models could be packed"
-  said "kernels of check" warm_check
+  said NVRTC pack_nvrtc || echo "NVRTC is not packed: kernels will be compiled there"
+  said "kernels of check" warm_check $kinds --op gemm
+  said "kernels of other ops" warm_check --kinds --few --without-op gemm
+  said "kernels of chains" warm_check --chains
   warm_tune
   rm -r "$scratch"
   tar czf "$out.tar.gz.new" -C "$out" . && mv "$out.tar.gz.new" "$out.tar.gz" ||
@@ -169,14 +200,14 @@ give_back() {
     [ -s "$work/$file" ] || continue
     cp "$work/$file" "$results/$file.new" && mv "$results/$file.new" "$results/$file"
   done
-  tar czf "$results/all.tar.gz.new" -C "$work" . &&
+  tar czf "$results/all.tar.gz.new" -C "$work" . || [ $? = 1 ] && # 1: a file grew meanwhile
     mv "$results/all.tar.gz.new" "$results/all.tar.gz"
 }
 
 # step NAME LIMIT COMMAND...: run it for LIMIT seconds at most, less where the budget ends; a line
 # of steps.jsonl.  77: skipped.
 step() {
-  local name=$1 limit=$2 left begun code result
+  local name=$1 limit=$2 left begun code result saver
   shift 2
   begun=$(date +%s) left=$((deadline - begun))
   [ "$limit" -le "$left" ] || limit=$left
@@ -188,8 +219,11 @@ step() {
   fi
   echo "== $name (at most $limit s)"
   export limit
-  timeout --kill-after=5 "$limit" "$@" > >(tee -a "$work/log.txt") 2>&1
+  while sleep 15; do give_back; done &
+  saver=$!
+  timeout --kill-after=5 "$limit" "$@" > >(tee -a "$results/log.txt") 2>&1
   code=$?
+  kill $saver && wait $saver 2>/dev/null
   case $code in
     0) result=PASS ;;
     77) result=SKIP ;;
@@ -204,11 +238,17 @@ step() {
 
 libraries() { "$qpal" doctor; "$qpal" doctor --json >"$work/libraries.json"; }
 
+# A program that could not be compiled where it was packed.
+make_there() {
+  [ -x "$here/$1" ] || { [ -e "$here/$1.cu" ] && compile_cuda "$here/$1.cu" "$here/$1"; }
+  [ -x "$here/$1" ]
+}
+
 # The control must be caught; where the sanitizer refuses the device there is nothing to learn.
 sanitize() {
   local tool=$1 said code=0
   command -v compute-sanitizer >/dev/null || { echo "no compute-sanitizer on PATH"; return 77; }
-  [ -x "$here/control" ] || { echo "no control program was packed"; return 77; }
+  make_there control || { echo "no control program was packed"; return 77; }
   said=$(compute-sanitizer --tool "$tool" --error-exitcode 9 "$here/control" "$tool" 2>&1) ||
     code=$?
   if [ $code != 9 ]; then
@@ -243,7 +283,7 @@ bench() {
 }
 
 prototype() {
-  [ -x "$here/prototype" ] || { echo "no prototype was packed"; return 77; }
+  make_there prototype || { echo "no prototype was packed"; return 77; }
   "$here/prototype" | tee "$work/prototype.txt"
 }
 
@@ -275,21 +315,24 @@ profile() {
     >"$work/ncu.txt" 2>&1
 }
 
+# Seconds at most; what is packed compiled takes a fraction of them. In all 580 but for the last,
+# the check of the whole palette, most of which is compiled there: it has what the others leave.
 ten_steps() {
   local again=("$self" _step)
-  step libraries 20 "${again[@]}" libraries
+  step libraries 15 "${again[@]}" libraries
   step first-kernel 30 "$qpal" check tcq-3 --few --op gemm --path tensor --device "$device"
   step steady-state 60 "$qpal" check $kinds --op gemm --device "$device" --quiet
-  step check 120 "${again[@]}" check
-  step chains 30 "$qpal" check --chains --device "$device"
+  step other-ops 50 "$qpal" check --kinds --few --without-op gemm --device "$device" --quiet
+  step chains 30 "$qpal" check --chains --device "$device" --quiet
   step memcheck 40 "${again[@]}" sanitize memcheck tcq-3 nuq-4
   step racecheck 40 "${again[@]}" sanitize racecheck tcq-3 nuq-4
-  step tune-1 130 "${again[@]}" tune 1 110
-  step tune-8 60 "${again[@]}" tune 8 45
-  step bench 80 "${again[@]}" bench
-  step evaluate 60 "${again[@]}" evaluate
-  step prototype 30 "${again[@]}" prototype
-  step profile 40 "${again[@]}" profile
+  step tune-1 110 "${again[@]}" tune 1 90
+  step bench 65 "${again[@]}" bench
+  step tune-8 50 "${again[@]}" tune 8 35
+  step evaluate 40 "${again[@]}" evaluate
+  step prototype 20 "${again[@]}" prototype
+  step profile 30 "${again[@]}" profile
+  step check 300 "${again[@]}" check
 }
 
 ten() {
@@ -299,7 +342,9 @@ ten() {
   [ -x "$qpal" ] || fail "no qpal beside this script; 'gpu.sh pack' makes what travels"
   budget=${SECONDS_IN_ALL:-580} deadline=$(($(date +%s) + budget))
   mkdir -p "$results" && results=$(realpath "$results") || fail "$results: cannot be made"
-  work=$(mktemp -d) && : >"$work/steps.jsonl" && : >"$work/log.txt" || fail "no folder to work in"
+  work=$(mktemp -d) && : >"$work/steps.jsonl" && : >"$results/log.txt" ||
+    fail "no folder to work in"
+  unpack_nvrtc
   [ ! -d "$here/cache" ] || export QPAL_CACHE=$here/cache
   # exported for the steps that are functions: timeout runs commands, so it runs this script again
   export work device qpal model timer quantizers kinds
@@ -400,5 +445,5 @@ word=${1:-help}
 case $word in
   pack | ten | collect | all) $word "$@" ;;
   _step) "$@" ;;
-  *) sed -n '3,22s/^# \{0,1\}//p' "$self"; [ "$word" = help ] || exit 2 ;;
+  *) sed -n '3,25s/^# \{0,1\}//p' "$self"; [ "$word" = help ] || exit 2 ;;
 esac
