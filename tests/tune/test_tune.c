@@ -578,6 +578,11 @@ Test(tune, a_gated_linear_unit_is_counted_where_it_is_quicker) {
   cr_assert_eq(run("tune --model config.json --quantizers nuq-4 --batch 1 --paths tensor --ops "
                    "gemm,gemm-glu,rotate --device replay:plain.json --max-candidates 1 -o a.jsonl"),
                0, "%s", text);
+  cr_assert_eq(run("table a.jsonl --model config.json --replay"), 0, "%s", text);
+  cr_expect(strstr(text, "The gated linear unit of up and gate before"), "%s", text);
+  cr_assert_eq(run("table a.jsonl --model config.json --replay --json"), 0, "%s", text);
+  cr_expect(strstr(text, "\"gemm, rotate-glu\"") && strstr(text, "\"gemm-glu, rotate\""), "%s",
+            text);
   plan_with_pair_of(900000000);
   cr_expect(!strstr(text, "gemm-glu"), "%s", text);
   plan_with_pair_of(1000);

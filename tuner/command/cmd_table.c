@@ -319,11 +319,32 @@ static bool find_pair(const matrix *m, qp_lookup *l, unsigned group, size_t q, s
          qp_pair_find(l, p, m->path[path], pair);
 }
 
-static void add_pair_row(qp_table_out *t, const matrix *m, size_t q, size_t path,
-                         const qp_problem *p, const qp_pair *pair) {
+typedef void (*see_pair)(const matrix *m, size_t q, size_t path, const qp_problem *p,
+                         const qp_pair *pair, void *arg);
+
+/* Every gated linear unit of which all four launches were measured. */
+static void each_pair(const matrix *m, qp_lookup *l, see_pair see, void *arg) {
+  for (unsigned g = 0; g < m->model->groups; g++)
+    for (size_t q = 0; q < m->quantizers; q++)
+      for (size_t path = 0; path < m->paths; path++) {
+        qp_problem p;
+        qp_pair pair;
+        if (find_pair(m, l, g, q, path, &p, &pair)) see(m, q, path, &p, &pair, arg);
+      }
+}
+
+static void see_any_pair(const matrix *m, size_t q, size_t path, const qp_problem *p,
+                         const qp_pair *pair, void *any) {
+  (void)m, (void)q, (void)path, (void)p, (void)pair;
+  *(bool *)any = true;
+}
+
+static void add_pair_row(const matrix *m, size_t q, size_t path, const qp_problem *p,
+                         const qp_pair *pair, void *arg) {
+  qp_table_out *t = arg;
   const int64_t before = qp_pair_before_ps(pair), behind = qp_pair_behind_ps(pair);
-  const int64_t ps[] = {pair->gemm.ps,   pair->rotate_glu.ps, before,
-                        pair->gemm_glu.ps, pair->rotate.ps,   behind};
+  const int64_t ps[] = {pair->gemm.ps,     pair->rotate_glu.ps, before,
+                        pair->gemm_glu.ps, pair->rotate.ps,     behind};
   qp_table_row(t);
   qp_table_text(t, m->quantizer[q]->name);
   qp_table_number(t, p->segment[0].rows, "%.0f");
@@ -336,26 +357,40 @@ static void add_pair_row(qp_table_out *t, const matrix *m, size_t q, size_t path
 
 /* Both ways to a gated linear unit, where all four launches were measured. */
 static void print_pairs(const matrix *m, qp_lookup *l) {
-  static const qp_column column[] = {
-      {"quantizer", false}, {"rows", true},       {"columns", true}, {"path", false},
-      {"gemm", true},       {"rotate-glu", true}, {"both", true},    {"gemm-glu", true},
-      {"rotate", true},     {"both", true},       {"quicker", false}, {NULL, false}};
-  qp_table_out *t = NULL;
-  for (unsigned g = 0; g < m->model->groups; g++)
-    for (size_t q = 0; q < m->quantizers; q++)
-      for (size_t path = 0; path < m->paths; path++) {
-        qp_problem p;
-        qp_pair pair;
-        if (!find_pair(m, l, g, q, path, &p, &pair)) continue;
-        if (!t) t = qp_table_new(column, false);
-        add_pair_row(t, m, q, path, &p, &pair);
-      }
-  if (!t) return;
+  static const qp_column column[] = {{"quantizer", false}, {"rows", true},     {"columns", true},
+                                     {"path", false},      {"gemm", true},     {"rotate-glu", true},
+                                     {"both", true},       {"gemm-glu", true}, {"rotate", true},
+                                     {"both", true},       {"quicker", false}, {NULL, false}};
+  bool any = false;
+  each_pair(m, l, see_any_pair, &any);
+  if (!any) return;
+  qp_table_out *t = qp_table_new(column, false);
+  each_pair(m, l, add_pair_row, t);
   printf("\nThe gated linear unit of up and gate before down's rotation, or behind their gemm:\n");
   qp_table_print(t);
 }
 
-static void print_json(const matrix *m) {
+/* Both ways as launches of the table, by their sums: which is quicker shows. */
+static void add_pair_cells(const matrix *m, size_t q, size_t path, const qp_problem *p,
+                           const qp_pair *pair, void *arg) {
+  enum { UNKNOWN = 4, TEXTS = 4 }; /* numbers, then texts that a single launch has */
+  qp_table_out *t = arg;
+  for (unsigned behind = 0; behind < 2; behind++) {
+    const int64_t ps = behind ? qp_pair_behind_ps(pair) : qp_pair_before_ps(pair);
+    qp_table_row(t);
+    qp_table_text(t, m->quantizer[q]->name);
+    qp_table_text(t, behind ? "gemm-glu, rotate" : "gemm, rotate-glu");
+    qp_table_number(t, p->columns, "%.0f");
+    qp_table_number(t, m->o->batch, "%.0f");
+    qp_table_text(t, m->path[path]);
+    qp_table_number(t, (double)ps * 1e-6, "%.3f");
+    for (unsigned i = 0; i < UNKNOWN; i++) qp_table_number(t, (double)NAN, "%.3f");
+    for (unsigned i = 0; i < TEXTS; i++) qp_table_text(t, "");
+    qp_table_number(t, (double)NAN, "%.0f");
+  }
+}
+
+static void print_json(const matrix *m, qp_lookup *lookup) {
   static const qp_column column[] = {
       {"quantizer", false}, {"launch", false},      {"columns", true},      {"batch", true},
       {"path", false},      {"us", true},           {"spread_us", true},    {"kernel_us", true},
@@ -383,6 +418,7 @@ static void print_json(const matrix *m) {
     const bool crosses = c->crossover && c->crossover != QP_CROSSOVER_NEVER;
     qp_table_number(t, crosses ? (double)c->crossover : (double)NAN, "%.0f");
   }
+  each_pair(m, lookup, add_pair_cells, t);
   qp_table_print(t);
 }
 
@@ -424,7 +460,7 @@ static qp_status show(matrix *m, qp_lookup *l, const qp_records *records, const 
     return qp_fail(err, QP_E_WRONG, "%s: no record fits %s at batch %u (%zu records, %zu stale)",
                    source, m->model->name, m->o->batch, records->count, qp_lookup_stale(l));
   if (m->o->csv) return write_csv(m, err);
-  if (m->o->json) return print_json(m), QP_OK;
+  if (m->o->json) return print_json(m, l), QP_OK;
   print_matrix(m, "-", latency_text);
   print_others(m, l);
   print_pairs(m, l);
