@@ -32,8 +32,9 @@ Test(rotation, the_topmost_factor_is_a_base_order_or_sylvester_s) {
 }
 
 /* PTX instructions of a warp for a row of K values by a family's defaults, moves left out: of two
-   rows, each of which 'blocks' blocks share. */
-static double instructions(const char *family, unsigned columns, unsigned blocks) {
+   rows, each of which 'blocks' blocks share; 'set' is a tunable's value, or NULL. */
+static double instructions_with(const char *family, unsigned columns, unsigned blocks,
+                                const char *set) {
   qp_session s = {0};
   qp_verdict v;
   qp_sim_counters counted;
@@ -55,6 +56,7 @@ static double instructions(const char *family, unsigned columns, unsigned blocks
                         .arch = 90,
                         .sm_count = ROWS * blocks};
   qp_choice_default(f, &choice);
+  if (set) cr_assert_eq(qp_choice_set(&choice, set, &error), QP_OK, "%s", error.text);
   cr_assert_eq(qp_kernel_make(s.families, &p, &choice, &k, &error), QP_OK, "%s", error.text);
   const qp_compile_job job = {.name = k.name, .source = k.source, .arch = 90, .want_ptx = true};
   qp_compiler *compiler;
@@ -78,6 +80,18 @@ static double instructions(const char *family, unsigned columns, unsigned blocks
   qp_kernel_free(&k);
   qp_session_close(&s);
   return sum;
+}
+
+static double instructions(const char *family, unsigned columns, unsigned blocks) {
+  return instructions_with(family, columns, blocks, NULL);
+}
+
+/* A row whose place the result takes is one block's: of more warps. */
+Test(rotation, a_row_of_14336_in_its_place_takes_at_most_1200_instructions_of_32_warps,
+     .timeout = 120) {
+  const double sum = instructions_with("rotate_tensor", 14336, 1, "warps=32");
+  cr_log_info("%.0f", sum);
+  cr_expect_leq(sum, 1200);
 }
 
 Test(rotation, a_row_of_14336_takes_at_most_1200_instructions_a_warp, .timeout = 120) {
