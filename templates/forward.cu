@@ -212,7 +212,7 @@ static __device__ float activate(unsigned kind, float x) {
   if (kind == 1) return 0.5f * x * (1 + erff(x * 0.70710678118654752f));
   if (kind == 2)
     return 0.5f * x * (1 + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
-  return fmaxf(x, 0);
+  return x < 0 ? 0 : x;
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK)
