@@ -319,7 +319,7 @@ profile() {
 # the check of the whole palette, most of which is compiled there: it has what the others leave.
 ten_steps() {
   local again=("$self" _step)
-  step libraries 15 "${again[@]}" libraries
+  step libraries 20 "${again[@]}" libraries
   step first-kernel 30 "$qpal" check tcq-3 --few --op gemm --path tensor --device "$device"
   step steady-state 60 "$qpal" check $kinds --op gemm --device "$device" --quiet
   step other-ops 50 "$qpal" check --kinds --few --without-op gemm --device "$device" --quiet
@@ -329,7 +329,7 @@ ten_steps() {
   step tune-1 110 "${again[@]}" tune 1 90
   step bench 65 "${again[@]}" bench
   step tune-8 50 "${again[@]}" tune 8 35
-  step evaluate 40 "${again[@]}" evaluate
+  step evaluate 35 "${again[@]}" evaluate
   step prototype 20 "${again[@]}" prototype
   step profile 30 "${again[@]}" profile
   step check 300 "${again[@]}" check
