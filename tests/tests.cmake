@@ -21,7 +21,7 @@ set(as_shipped test_compile test_cubin test_cost test_instruction_mix test_hot_p
   test_library_probe test_rotation)
 
 # What searches or computes much in the test itself; the others are compiled without optimisation.
-set(computes test_encode test_trellis test_nested test_beam test_fields test_train test_hadamard
+set(computes test_encode test_trellis test_nested test_trellis_table test_fields test_train test_hadamard
   test_lower test_reference test_layout test_vector_math test_attention test_backward test_calibrate
   test_quantize test_steady test_plan_solve test_choose test_products test_passes test_tokenizer)
 include(CheckLinkerFlag)

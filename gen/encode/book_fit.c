@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/encode/beam.h"
 #include "gen/encode/books.h"
 #include "gen/encode/coder.h"
 
@@ -77,7 +76,7 @@ static qp_status code(fit *f, unsigned row_groups, qp_error *err) {
   if (!status && f->beams) status = qp_coder_use_stages(&f->coder, err);
   if (status) return status;
   f->beamed = f->coder.stages.count > 0 && f->coder.values;
-  if (f->options->beam) qp_beam_set_width(&f->coder.trellis.beam, f->options->beam);
+  if (f->options->beam) qp_trellis_set_width(&f->coder.trellis, f->options->beam);
   pthread_t thread[MAX_THREADS];
   unsigned started = 0, wanted = f->options->threads;
   if (wanted > row_groups) wanted = row_groups;

@@ -129,8 +129,9 @@ size_t qp_coder_bytes(const qp_coder *c) {
   const size_t weights = (size_t)c->states * c->quantizer->dim;
   const size_t value = c->values ? sizeof *c->values : 0;
   switch (c->kind) {
-  case QP_CODER_TRELLIS: /* its table, by group and by tile, or the beam's */
-    return weights * (value + (c->trellis.long_window ? 1 : 2) * sizeof(int16_t));
+  case QP_CODER_TRELLIS: /* its table, by group, by tile or by row */
+    return weights *
+           (value + (c->trellis.table && c->trellis.rows.table ? 3 : 2) * sizeof(int16_t));
   case QP_CODER_FIELDS: return 0;
   default:
     if (!c->values) return qp_stages_bytes(&c->stages);
@@ -308,7 +309,8 @@ static void search(const qp_coder *c, qp_coder_work *w, const stretch *p) {
   for (unsigned lane = p->lane; lane < LANES;) {
     crew k = make_crew(c, w, p, lane);
     qp_trellis_search(&c->trellis, w->search, ends, k.count, (unsigned)(p->steps + p->ahead),
-                      k.target, k.start, ends == QP_ENDS_BETWEEN ? k.end : NULL, k.code);
+                      (unsigned)p->ahead, k.target, k.start, ends == QP_ENDS_BETWEEN ? k.end : NULL,
+                      k.code);
     for (unsigned i = 0; i < k.count; i++) w->group[k.lane[i]] = k.start[i];
     lane += k.count * p->apart;
   }

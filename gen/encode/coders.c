@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 
-#include "gen/encode/beam.h"
 
 typedef struct kept {
   struct kept *next;
@@ -61,7 +60,7 @@ qp_status qp_coders_get(qp_coders *c, const qp_quantizer *q, unsigned beam, cons
     return status;
   }
   k->beam = beam;
-  if (beam) qp_beam_set_width(&k->coder.trellis.beam, beam);
+  if (beam) qp_trellis_set_width(&k->coder.trellis, beam);
   put_first(c, k);
   c->made++;
   *out = &k->coder;

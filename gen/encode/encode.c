@@ -9,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "gen/encode/beam.h"
 #include "gen/encode/book_fit.h"
 #include "gen/encode/coder.h"
 #include "gen/encode/coders.h"
@@ -485,7 +484,7 @@ static qp_status use_own_books(job *j, unsigned p, qp_error *err) {
       view->codebook[c].data = j->out->part[p].codebook[c];
   const qp_status status = qp_coder_make(&j->own[p].coder, view, err);
   if (!status && j->options->beam)
-    qp_beam_set_width(&j->own[p].coder.trellis.beam, j->options->beam);
+    qp_trellis_set_width(&j->own[p].coder.trellis, j->options->beam);
   if (!status) j->coder[p] = &j->own[p].coder;
   return status;
 }

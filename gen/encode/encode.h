@@ -40,7 +40,7 @@ typedef struct qp_encode_options {
   double input_scale;
   /*
   ** Paths that survive a step of a trellis whose window is beyond QP_TRELLIS_WINDOW
-  ** (gen/encode/beam.h); 0: the usual number.  Other quantizers have no use for it.
+  ** (gen/encode/trellis.h); 0: the usual number.  Other quantizers have no use for it.
   */
   unsigned beam;
   /*

@@ -30,7 +30,7 @@ static qp_status search_runs(const qp_coder *c, size_t steps, const float *scale
     target[k] = scaled + k * each * t->dim;
     to[k] = code + k * each;
   }
-  qp_trellis_search(t, search, QP_ENDS_FREE, runs, (unsigned)each, target, start, NULL, to);
+  qp_trellis_search(t, search, QP_ENDS_FREE, runs, (unsigned)each, 0, target, start, NULL, to);
   for (unsigned k = 0; k < runs; k++) {
     uint32_t group = start[k];
     for (size_t i = 0; i < each; i++) {
@@ -43,7 +43,7 @@ static qp_status search_runs(const qp_coder *c, size_t steps, const float *scale
     const size_t at = runs * each;
     const float *rest = scaled + at * t->dim;
     uint32_t *rest_code = code + at, group = states[at - 1] >> t->step;
-    qp_trellis_search(t, search, QP_ENDS_FROM, 1, (unsigned)(steps - at), &rest, &group, NULL,
+    qp_trellis_search(t, search, QP_ENDS_FROM, 1, (unsigned)(steps - at), 0, &rest, &group, NULL,
                       &rest_code);
     for (size_t i = at; i < steps; i++) {
       states[i] = code[i] << (t->window - t->step) | group;

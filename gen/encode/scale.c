@@ -9,7 +9,6 @@
 #include "gen/base/cache_dir.h"
 #include "gen/base/file.h"
 #include "gen/base/resource.h"
-#include "gen/encode/beam.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
 
@@ -65,10 +64,10 @@ static void set_sample(valley *v, size_t n) {
 
 /* The valley lies nearly where it lies with a narrower beam, if that is not too narrow: so much
    that paths are found only at smaller scales. */
-static void narrow(qp_beam *b) {
-  const unsigned least = 1u << 20 >> b->step < 4096 ? 1u << 20 >> b->step : 4096;
-  const unsigned width = b->width / NARROWER;
-  qp_beam_set_width(b, width > least ? width : least < b->width ? least : b->width);
+static void narrow(qp_trellis *t) {
+  const unsigned least = 1u << 20 >> t->step < 4096 ? 1u << 20 >> t->step : 4096;
+  const unsigned width = t->width / NARROWER;
+  qp_trellis_set_width(t, width > least ? width : least < t->width ? least : t->width);
 }
 
 /* The same of codes in stages: of some of them. */
@@ -108,7 +107,7 @@ static unsigned halvings(const qp_coder *coder, unsigned parts) {
   unsigned most = 0;
   for (unsigned p = 0; p < parts; p++) {
     const unsigned window = coder[p].kind != QP_CODER_TRELLIS ? 0
-                            : coder[p].trellis.long_window    ? BEAM_AS_WINDOW
+                            : coder[p].trellis.width          ? BEAM_AS_WINDOW
                                                               : coder[p].quantizer->window;
     if (window > USUAL_WINDOW + most) most = window - USUAL_WINDOW;
   }
@@ -208,7 +207,7 @@ qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *er
     status = qp_coder_make(&coder[p], q->kind == QP_SPLIT ? q->part[p].quantizer : q, err);
     if (status) break;
     parts++;
-    if (coder[p].trellis.long_window) narrow(&coder[p].trellis.beam);
+    if (coder[p].trellis.width) narrow(&coder[p].trellis);
     fitted |= coder[p].quantizer->fields || coder[p].kind == QP_CODER_ROWS;
   }
   if (!status && fitted)

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/encode/beam.h"
 #include "gen/encode/book_fit.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
@@ -163,7 +162,7 @@ static qp_status make_coder(trainer *t, qp_error *err) {
   q.codebook[0].data = t->codebook; /* a view: the quantizer itself keeps its own */
   qp_status status = qp_coder_make(&t->coder, &q, err);
   t->coder.quantizer = t->quantizer;
-  if (!status && t->options->beam) qp_beam_set_width(&t->coder.trellis.beam, t->options->beam);
+  if (!status && t->options->beam) qp_trellis_set_width(&t->coder.trellis, t->options->beam);
   return status;
 }
 

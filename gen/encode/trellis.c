@@ -6,90 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/encode/beam.h"
+#include "gen/encode/trellis_push.h"
 #include "gen/encode/trellis_step.h"
 
 enum {
   LANES = QP_TRELLIS_LANES,
   SEQUENCES = QP_TRELLIS_SEQUENCES,
-  LEAST_SPREAD = 16,             /* sums of a row, at least: they are repeated */
-  KEPT = 8192,                   /* steps whose sums are kept; fewer where they take much memory, */
-  LEAST_KEPT = 512,              /* but so many */
-  FLIGHT_BYTES = 128 << 20,      /* of sums kept, for one thread; */
-  MOST_BYTES = 2 * FLIGHT_BYTES, /* with the least number of steps */
-  MARKS = 32,         /* most steps whose sums are kept longer, to search again from there */
-  SEAM_MEMORIES = 24, /* steps on each side of a seam, in those that a state remembers */
-  MOST_SEAM = 96,
+  MOST_BYTES = 256 << 20, /* of sums kept, for one thread, with the least number of steps */
+  MARKS = 32,             /* most steps whose sums are kept longer, to search again from there */
+  TRIES = 64,             /* of a limit that is to let so many paths through */
+  FIRST_LIMIT = 4096
 };
-
-/* ---- Table ---- */
-
-static unsigned max_of(unsigned a, unsigned b) { return a > b ? a : b; }
-
-static qp_status make_long(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
-                           const float *values, qp_error *err) {
-  *t = (qp_trellis){.window = window, .step = step, .dim = dim, .long_window = true};
-  return qp_beam_make(&t->beam, window, step, dim, qp_beam_usual_width(step), values, err);
-}
-
-static qp_status fill_tables(qp_trellis *t, const float *values, qp_error *err) {
-  const size_t one = sizeof *t->table * t->fan * t->dim;
-  t->table = aligned_alloc(64, one * t->tiles * LANES);
-  t->by_group = malloc(one * t->groups + 64);
-  if (!t->table || !t->by_group) {
-    qp_trellis_free(t);
-    return qp_fail(err, QP_E_NOMEM, "no memory for a trellis of %u states", t->groups * t->fan);
-  }
-  for (unsigned g = 0; g < t->tiles * LANES; g++)
-    for (unsigned j = 0; j < t->fan; j++)
-      for (unsigned i = 0; i < t->dim; i++) {
-        const uint32_t s = g % t->groups * t->fan + j;
-        const int16_t v = (int16_t)qp_metric_value(&t->metric, values[(size_t)s * t->dim + i]);
-        t->table[(((size_t)(g / LANES) * t->fan + j) * t->dim + i) * LANES + g % LANES] = v;
-        t->by_group[((size_t)(g % t->groups) * t->dim + i) * t->fan + j] = v;
-      }
-  return QP_OK;
-}
-
-/* Steps whose sums are kept, so that those of all sequences take no more than FLIGHT_BYTES. */
-static unsigned kept_steps(const qp_trellis *t) {
-  const size_t one = sizeof(uint16_t) * t->tiles * LANES * SEQUENCES;
-  unsigned n = KEPT;
-  while (n > LEAST_KEPT && n * one > FLIGHT_BYTES) n /= 2;
-  return n;
-}
-
-qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
-                          const float *values, qp_error *err) {
-  if (window > QP_TRELLIS_WINDOW) return make_long(t, window, step, dim, values, err);
-  if (step > 16 || step > window || !step || !dim || dim > QP_TRELLIS_DIM) {
-    return qp_fail(err, QP_E_LIMIT,
-                   "window %u, step %u, dim %u: windows of up to %d bits, steps of up to 16 and up "
-                   "to %d weights a step can be encoded",
-                   window, step, dim, QP_TRELLIS_WINDOW, QP_TRELLIS_DIM);
-  }
-  const unsigned groups = 1u << (window - step), fan = 1u << step;
-  const unsigned columns = groups > fan ? groups / fan : 1;
-  *t = (qp_trellis){.window = window,
-                    .step = step,
-                    .dim = dim,
-                    .groups = groups,
-                    .fan = fan,
-                    .tiles = (groups + LANES - 1) / LANES,
-                    .rows = groups < fan ? groups : fan,
-                    .spread = max_of(LEAST_SPREAD, columns),
-                    .stride = columns < LANES ? LEAST_SPREAD : columns + LANES};
-  t->kept = kept_steps(t);
-  t->metric = qp_metric_choose(step, dim, (size_t)groups * fan, values);
-  return fill_tables(t, values, err);
-}
-
-void qp_trellis_free(qp_trellis *t) {
-  free(t->table);
-  free(t->by_group);
-  qp_beam_free(&t->beam);
-  *t = (qp_trellis){0};
-}
 
 /* ---- Memory of a thread ---- */
 
@@ -99,8 +26,10 @@ typedef struct flight {
       *target; /* [steps][dim], circular: position p of the run is step (first + p) % steps */
   unsigned first, steps;
   uint32_t start;   /* the group before position 0, or >= groups: any */
+  uint32_t end;     /* the group behind the last position, or >= groups: any */
+  unsigned limit;   /* where paths are given up: sums above the least, of the last position */
   uint32_t *codes;  /* or NULL */
-  uint16_t *sum;    /* [rows][stride], of the position that comes next */
+  uint16_t *sum;    /* [rows][stride], of the position that comes next; NULL where all is pushed */
   uint16_t *before; /* [kept + 1][tiles * 32]: sums before each position, by group */
   uint16_t *mark;   /* [MARKS][tiles * 32]: sums before every mark_steps-th position */
   unsigned told;    /* positions whose codes are written */
@@ -114,23 +43,20 @@ struct qp_search {
   uint32_t *alive, *kin, *seen, *number, *renumber;
   uint32_t stamp;
   qp_trellis_step step;
-  qp_beam_search *beam; /* of a long window, alone */
+  qp_trellis_push push;
+  uint16_t *square; /* [rows.size] */
+  uint16_t *out;    /* [groups / fan][qp_push_stride] */
 };
 
 static size_t width_of(const qp_trellis *t) { return (size_t)t->tiles * LANES; }
+static unsigned max_of(unsigned a, unsigned b) { return a > b ? a : b; }
 
 unsigned qp_trellis_sequences(const qp_trellis *t) {
-  if (t->long_window) return 1;
+  if (t->width) return 1;
   const size_t one = sizeof(uint16_t) * width_of(t) * t->kept;
   unsigned n = SEQUENCES;
   while (n > 2 && n * one > MOST_BYTES) n /= 2;
   return n;
-}
-
-unsigned qp_trellis_seam(unsigned window, unsigned step, unsigned steps) {
-  const unsigned wanted = SEAM_MEMORIES * ((window + step - 1) / step);
-  const unsigned around = wanted < MOST_SEAM ? wanted : MOST_SEAM;
-  return around < steps ? around : steps;
 }
 
 static uint16_t *new_sums(size_t n) {
@@ -139,10 +65,18 @@ static uint16_t *new_sums(size_t n) {
 
 static bool new_flight(const qp_trellis *t, flight *f) {
   const size_t width = width_of(t);
-  f->sum = new_sums((size_t)t->rows * t->stride);
+  f->sum = t->pushed ? NULL : new_sums((size_t)t->turned * t->stride);
   f->before = new_sums(width * (t->kept + 1));
   f->mark = new_sums(width * MARKS);
-  return f->sum && f->before && f->mark;
+  return (f->sum || t->pushed) && f->before && f->mark;
+}
+
+static bool new_push(const qp_trellis *t, qp_search *s) {
+  if (!t->rows.windows) return true;
+  s->push = qp_trellis_push_choose();
+  s->square = new_sums(t->rows.size + 1);
+  s->out = new_sums((size_t)t->groups / t->fan * qp_push_stride(t));
+  return s->square && s->out;
 }
 
 qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err) {
@@ -150,12 +84,7 @@ qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err) {
   qp_search *s = calloc(1, sizeof *s);
   if (!s) return qp_fail(err, QP_E_NOMEM, "out of memory");
   *out = s;
-  if (t->long_window) {
-    const qp_status status = qp_beam_search_new(&t->beam, &s->beam, err);
-    if (status) free(s);
-    return status;
-  }
-  bool ok = true;
+  bool ok = new_push(t, s);
   for (unsigned k = 0; ok && k < qp_trellis_sequences(t); k++) ok = new_flight(t, &s->flight[k]);
   s->alive = malloc(sizeof *s->alive * width);
   s->kin = malloc(sizeof *s->kin * width);
@@ -182,7 +111,8 @@ void qp_search_free(qp_search *s) {
   free(s->seen);
   free(s->number);
   free(s->renumber);
-  qp_beam_search_free(s->beam);
+  free(s->square);
+  free(s->out);
   free(s);
 }
 
@@ -192,13 +122,28 @@ static uint16_t *before(const qp_trellis *t, const flight *f, unsigned at) {
   return f->before + at % (t->kept + 1) * width_of(t);
 }
 
+/* The sums of a position are changed: those from which the next one reads are made anew. */
+static void settle(const qp_trellis *t, const qp_search *s, const flight *f, uint16_t *sums) {
+  if (!t->pushed) s->step.turn(t, sums, f->sum);
+}
+
+/* Does a path that may begin anywhere begin in group g?  Where few are kept, in as many that are
+   spread over all. */
+static bool may_begin(const qp_trellis *t, uint32_t g) {
+  const uint32_t apart = t->width ? t->groups / t->width : 1;
+  return (g * UINT32_C(0x9e3779b1) >> 16) % apart == 0;
+}
+
 /* Every path begins in the start group, or in any. */
 static void begin(const qp_trellis *t, const qp_search *s, flight *f) {
   uint16_t *sums = before(t, f, 0);
   for (unsigned g = 0; g < width_of(t); g++)
-    sums[g] = f->start < t->groups && g % t->groups != f->start ? QP_NO_PATH : 0;
-  s->step.turn(t, sums, f->sum);
+    sums[g] = (f->start < t->groups ? g % t->groups == f->start : may_begin(t, g % t->groups))
+                  ? 0
+                  : QP_NO_PATH;
+  settle(t, s, f, sums);
   f->told = 0;
+  f->limit = FIRST_LIMIT;
 }
 
 static void set_x(const qp_trellis *t, const flight *f, unsigned at, int16_t x[QP_TRELLIS_DIM]) {
@@ -321,7 +266,7 @@ static uint32_t keep_best(const qp_trellis *t, const qp_search *s, flight *f, un
   for (uint32_t g = 0; g < t->groups; g++)
     if (s->kin[g] != best) sums[g] = QP_NO_PATH;
   for (uint32_t g = t->groups; g < width_of(t); g++) sums[g] = sums[g % t->groups];
-  s->step.turn(t, sums, f->sum);
+  settle(t, s, f, sums);
   return s->alive[best];
 }
 
@@ -353,6 +298,9 @@ static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned e
 typedef struct fleet {
   unsigned count;
   flight *flight[SEQUENCES];
+  unsigned end;    /* positions of the run */
+  unsigned pruned; /* position from which on only the best paths are kept; */
+  unsigned width;  /* so many */
 } fleet;
 
 /* From mark to mark: far enough apart that MARKS reach to the end. */
@@ -375,18 +323,114 @@ static void leave_start(const qp_trellis *t, const flight *f, const int16_t *x, 
   for (size_t g = t->groups; g < width; g++) least[g] = least[g % t->groups];
 }
 
-static void advance_one(const qp_trellis *t, qp_search *s, const fleet *all, unsigned at) {
-  const bool from_group = at == 0 && all->flight[0]->start < t->groups; /* all, or none */
-  qp_step_batch batch = {.count = all->count};
+/* ---- Forward, from groups that paths lead to ---- */
+
+/*
+** A limit below which about 'width' sums of 'lowest' and more are: the last position's, or nearby.
+** Whole numbers alone, so that it is the same everywhere.
+*/
+static unsigned find_limit(const qp_trellis *t, const qp_search *s, flight *f, unsigned width,
+                           const uint16_t *sums, unsigned lowest) {
+  const unsigned many = width + width / 4, few = width - width / 4;
+  bool up = false, down = false;
+  for (unsigned i = 0; i < TRIES; i++) {
+    const unsigned limit = lowest + f->limit < QP_NO_PATH ? lowest + f->limit : QP_NO_PATH;
+    const unsigned count = s->push.count((unsigned)width_of(t), sums, limit);
+    if (count > many && !up && f->limit > 1) {
+      f->limit -= f->limit / (count / 2 > many ? 8 : 32) + 1;
+      down = true;
+    } else if (count < few && !down && limit < QP_NO_PATH) {
+      f->limit += f->limit / (count < few / 2 ? 8 : 32) + 1;
+      up = true;
+    } else {
+      break;
+    }
+  }
+  return lowest + f->limit < QP_NO_PATH ? lowest + f->limit : QP_NO_PATH;
+}
+
+/* Of the sums before the last 'left' positions those that can lead to the end. */
+static void keep_what_ends(const qp_trellis *t, const flight *f, unsigned left, uint16_t *sums) {
+  const unsigned gone = left * t->step;
+  for (uint32_t g = 0; g < t->groups; g++)
+    if (((g >> gone) ^ f->end) & ((t->groups >> gone) - 1)) sums[g] = QP_NO_PATH;
+}
+
+/* Sums behind a position, less their least; with 'width' the best ones alone.  Near a given end all
+   paths stay that lead there. */
+static void level(const qp_trellis *t, const qp_search *s, flight *f, unsigned width, unsigned left,
+                  unsigned lowest, uint16_t *sums) {
+  const unsigned n = (unsigned)width_of(t);
+  const bool ends = f->end < t->groups && left * t->step < t->window - t->step;
+  unsigned limit = QP_NO_PATH;
+  if (width && !ends) limit = find_limit(t, s, f, width, sums, lowest);
+  if (lowest == QP_NO_PATH)
+    memset(sums, 0, sizeof *sums * n);
+  else
+    s->push.level(n, lowest, limit, sums);
+  if (width && ends) keep_what_ends(t, f, left, sums);
+}
+
+static void push_one(const qp_trellis *t, const qp_search *s, const fleet *all, flight *f,
+                     unsigned at) {
+  int16_t x[QP_TRELLIS_DIM];
+  uint16_t *sums = before(t, f, at + 1);
+  unsigned lowest = QP_NO_PATH;
+  set_x(t, f, at, x);
+  if (at == 0 && f->start < t->groups) {
+    leave_start(t, f, x, sums);
+    for (uint32_t g = 0; g < t->groups; g++) lowest = sums[g] < lowest ? sums[g] : lowest;
+  } else {
+    if (t->rows.pool) s->push.squares(t, x, s->square);
+    lowest = s->push.run(t, x, s->square, before(t, f, at), s->out);
+    s->push.turn(t, s->out, sums);
+    for (uint32_t g = t->groups; g < width_of(t); g++) sums[g] = sums[g % t->groups];
+  }
+  level(t, s, f, at >= all->pruned ? all->width : 0, all->end - at - 1, lowest, sums);
+}
+
+/* ---- A position of all of them ---- */
+
+/* In the first positions behind a given group a part of the choices can be made alone: every
+   'apart'-th from 'first' on. */
+static void limit_choices(const qp_trellis *t, const flight *f, unsigned at, qp_step_batch *batch) {
+  const unsigned fixed = t->window - t->step - at * t->step;
+  const uint32_t apart = fixed < t->step ? 1u << fixed : t->fan;
+  batch->first = f->start >> at * t->step & (apart - 1);
+  batch->apart = apart;
+}
+
+static void run_tiles(const qp_trellis *t, const qp_search *s, const qp_step_batch *batch) {
+  for (unsigned tile = 0; tile < t->tiles; tile++) s->step.run(t, tile, batch);
+}
+
+static void pull_all(const qp_trellis *t, const qp_search *s, const fleet *all, unsigned at) {
+  const bool given = all->flight[0]->start < t->groups; /* of all, or none */
+  const bool near = given && (at == 0 || at * t->step < t->window - t->step);
+  qp_step_batch batch = {.count = all->count, .apart = 1};
   for (unsigned k = 0; k < all->count; k++) {
     const flight *f = all->flight[k];
     set_x(t, f, at, batch.x[k]);
     batch.sum[k] = f->sum;
     batch.least[k] = before(t, f, at + 1);
-    if (from_group) leave_start(t, f, batch.x[k], batch.least[k]);
+    if (given && at == 0) leave_start(t, f, batch.x[k], batch.least[k]);
   }
-  for (unsigned tile = 0; tile < t->tiles && !from_group; tile++) s->step.run(t, tile, &batch);
+  if (!near) run_tiles(t, s, &batch);
+  for (unsigned k = 0; near && at && k < all->count; k++) {
+    qp_step_batch one = {.count = 1, .sum = {batch.sum[k]}, .least = {batch.least[k]}};
+    memcpy(one.x[0], batch.x[k], sizeof one.x[0]);
+    limit_choices(t, all->flight[k], at, &one);
+    run_tiles(t, s, &one);
+  }
   for (unsigned k = 0; k < all->count; k++) s->step.turn(t, batch.least[k], all->flight[k]->sum);
+}
+
+static void advance_one(const qp_trellis *t, const qp_search *s, const fleet *all, unsigned at) {
+  if (!t->pushed && at < all->pruned) {
+    pull_all(t, s, all, at);
+    return;
+  }
+  for (unsigned k = 0; k < all->count; k++) push_one(t, s, all, all->flight[k], at);
 }
 
 /* Is it time to tell, before position 'at' of a run that ends at 'end'?  Where all that is not told
@@ -416,7 +460,7 @@ static void go_back(const qp_trellis *t, const qp_search *s, flight *f, unsigned
                     unsigned at) {
   uint16_t *sums = before(t, f, at);
   memcpy(sums, f->mark + mark * width_of(t), sizeof *sums * width_of(t));
-  s->step.turn(t, sums, f->sum);
+  settle(t, s, f, sums);
 }
 
 /*
@@ -457,17 +501,34 @@ static void tell_rest(const qp_trellis *t, qp_search *s, fleet all, unsigned ste
 
 /* ---- Searches ---- */
 
-static fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
-                      unsigned first, const float *const *targets, const uint32_t *start,
-                      uint32_t *const *codes) {
-  fleet all = {.count = count};
+/* A run of which the last 'ahead' positions are but looked at. */
+typedef struct run {
+  unsigned steps, ahead, first;
+  const float *const *target;
+  const uint32_t *start, *end; /* or NULL */
+  uint32_t *const *codes;
+} run;
+
+/* Looking ahead, a quarter of the groups is enough. */
+enum { AHEAD_SHARE = 4 };
+
+static fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigned positions,
+                      const run *r) {
+  const bool can_prune = t->width || t->rows.windows;
+  fleet all = {.count = count,
+               .end = positions,
+               .pruned = t->width    ? 0
+                         : can_prune ? positions - r->ahead
+                                     : positions,
+               .width = t->width ? t->width : t->groups / AHEAD_SHARE};
   for (unsigned k = 0; k < count; k++) {
     flight *f = all.flight[k] = &s->flight[k];
-    f->target = targets[k];
-    f->first = first;
-    f->steps = steps;
-    f->start = start ? start[k] : t->groups;
-    f->codes = codes ? codes[k] : NULL;
+    f->target = r->target[k];
+    f->first = r->first;
+    f->steps = r->steps;
+    f->start = r->start ? r->start[k] : t->groups;
+    f->end = r->end ? r->end[k] : t->groups;
+    f->codes = r->codes ? r->codes[k] : NULL;
     begin(t, s, f);
   }
   return all;
@@ -475,12 +536,8 @@ static fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigne
 
 void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
                       unsigned around, const float *const *targets, uint32_t *start) {
-  if (t->long_window) {
-    for (unsigned k = 0; k < count; k++)
-      start[k] = qp_beam_seam(&t->beam, s->beam, steps, around, targets[k]);
-    return;
-  }
-  const fleet all = fleet_of(t, s, count, steps, steps - around, targets, NULL, NULL);
+  const run r = {.steps = steps, .first = steps - around, .target = targets};
+  const fleet all = fleet_of(t, s, count, 2 * around, &r);
   advance(t, s, &all, 0, 2 * around, TELL_NOTHING, 0);
   for (unsigned k = 0; k < count; k++) {
     const uint32_t best = best_group(t, all.flight[k], 2 * around);
@@ -489,28 +546,29 @@ void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigne
 }
 
 void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned count,
-                       unsigned steps, const float *const *targets, uint32_t *start,
+                       unsigned steps, unsigned ahead, const float *const *targets, uint32_t *start,
                        const uint32_t *end, uint32_t *const *codes) {
-  assert(count >= 1 && count <= qp_trellis_sequences(t) && steps > 0);
+  assert(count >= 1 && count <= qp_trellis_sequences(t) && steps > ahead);
   assert(ends != QP_ENDS_TIED || (uint64_t)steps * t->step >= t->window);
   assert((ends == QP_ENDS_BETWEEN) == (end != NULL));
   const bool open = ends == QP_ENDS_FREE || ends == QP_ENDS_FROM;
   uint32_t last[SEQUENCES];
-  if (ends == QP_ENDS_TIED)
+  if (ends == QP_ENDS_TIED) {
     qp_trellis_seams(t, s, count, steps, qp_trellis_seam(t->window, t->step, steps), targets,
                      start);
-  if (t->long_window) {
-    if (ends == QP_ENDS_TIED) end = start;
-    for (unsigned k = 0; k < count; k++)
-      qp_beam_run(&t->beam, s->beam, steps, targets[k], ends == QP_ENDS_FREE, start + k,
-                  end ? end + k : NULL, codes[k]);
-    return;
+    memcpy(last, start, sizeof *last * count);
+    end = last;
   }
-  const fleet all =
-      fleet_of(t, s, count, steps, 0, targets, ends == QP_ENDS_FREE ? NULL : start, codes);
+  const run r = {.steps = steps,
+                 .ahead = ahead,
+                 .target = targets,
+                 .start = ends == QP_ENDS_FREE ? NULL : start,
+                 .end = end,
+                 .codes = codes};
+  const fleet all = fleet_of(t, s, count, steps, &r);
   advance(t, s, &all, 0, steps, open ? TELL_SOON : TELL_COMMON, open ? 0 : mark_steps(t, steps));
   for (unsigned k = 0; k < count; k++)
-    last[k] = open ? best_group(t, all.flight[k], steps) : end ? end[k] : start[k];
+    last[k] = open ? best_group(t, all.flight[k], steps) : all.flight[k]->end;
   tell_rest(t, s, all, steps, last);
   for (unsigned k = 0; ends == QP_ENDS_FREE && k < count; k++) start[k] = last[k];
 }

@@ -8,20 +8,9 @@
 #include "gen/encode/trellis_table.h"
 #include "runtime/status.h"
 
-/*
-** 'values' is [2^window][dim], fp16 numbers.  Free with qp_trellis_free.
-** QP_E_LIMIT: window, step or dim are beyond what can be searched; QP_E_NOMEM.
-*/
-qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
-                          const float *values, qp_error *err);
-void qp_trellis_free(qp_trellis *t);
-
 /* Sequences that are searched together: 8, or fewer where that would take too much memory; 1 of a
    long window. */
 unsigned qp_trellis_sequences(const qp_trellis *t);
-
-/* Steps looked at on each side of a circle's seam: many times what a state remembers. */
-unsigned qp_trellis_seam(unsigned window, unsigned step, unsigned steps);
 
 /* Memory of one thread that searches; any trellis no larger than the one it was made for. */
 typedef struct qp_search qp_search;
@@ -42,15 +31,17 @@ typedef enum qp_ends {
 **   codes[k]    [steps]: 'step' bits each, newest bits of the states
 **   start[k]    FROM, BETWEEN: the group before step 0;  FREE, TIED: written, the group found there
 **   end[k]      BETWEEN: the group behind the last step; else NULL
+**   ahead       of the steps the last ones are only there to tell which code is best before them:
+**               paths that are much worse than the best are given up there
 ** Of all paths with these ends the codes are those with the least sum as defined above (of a long
-** window, of the paths that a beam keeps); for TIED the group where the ends meet is that of the
-** best path through the seam and qp_trellis_seam steps on each side of it, and the path is the best
-** one for that group.  TIED needs steps * step >= window.
+** window, of about as many paths as are kept); for TIED the group where the ends meet is that of
+** the best path through the seam and qp_trellis_seam steps on each side of it, and the path is the
+** best one for that group.  TIED needs steps * step >= window.
 ** Results do not depend on the instruction set, nor on how many sequences are in flight.
 ** QP_E_NOMEM cannot happen: memory is in 'search'.
 */
 void qp_trellis_search(const qp_trellis *t, qp_search *search, qp_ends ends, unsigned count,
-                       unsigned steps, const float *const *targets, uint32_t *start,
+                       unsigned steps, unsigned ahead, const float *const *targets, uint32_t *start,
                        const uint32_t *end, uint32_t *const *codes);
 
 /* The groups where circular runs meet, as QP_ENDS_TIED finds them from qp_trellis_seam steps on

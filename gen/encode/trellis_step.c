@@ -30,8 +30,8 @@ static void run_plain(const qp_trellis *t, unsigned tile, const qp_step_batch *b
   for (unsigned k = 0; k < b->count; k++) {
     int least[LANES], v[LANES];
     for (unsigned l = 0; l < LANES; l++) least[l] = QP_NO_PATH;
-    for (unsigned j = 0; j < t->fan; j++) {
-      const uint16_t *sum = b->sum[k] + (size_t)(j % t->rows) * t->stride + column;
+    for (unsigned j = b->first; j < t->fan; j += b->apart) {
+      const uint16_t *sum = b->sum[k] + (size_t)(j % t->turned) * t->stride + column;
       for (unsigned l = 0; l < LANES / 2; l++) v[l] = sum[l];
       for (unsigned l = 0; l < LANES / 2; l++) v[LANES / 2 + l] = sum[second + l];
       for (unsigned i = 0; i < t->dim; i++)
@@ -45,10 +45,10 @@ static void run_plain(const qp_trellis *t, unsigned tile, const qp_step_batch *b
 /* Rows [row, row + rows) of the sums, all columns. */
 static void turn_rows(const qp_trellis *t, const uint16_t *least, unsigned row, unsigned rows,
                       uint16_t *sum) {
-  const unsigned columns = t->groups / t->rows;
+  const unsigned columns = t->groups / t->turned;
   for (unsigned r = row; r < row + rows; r++)
     for (unsigned c = 0; c < t->spread; c++)
-      sum[(size_t)r * t->stride + c] = least[(size_t)(c % columns) * t->rows + r];
+      sum[(size_t)r * t->stride + c] = least[(size_t)(c % columns) * t->turned + r];
 }
 
 static void turn_plain(const qp_trellis *t, uint16_t *least, uint16_t *sum) {
@@ -56,7 +56,7 @@ static void turn_plain(const qp_trellis *t, uint16_t *least, uint16_t *sum) {
   for (unsigned g = 0; g < t->groups; g++) lowest = least_of(least[g], lowest);
   for (unsigned g = 0; g < t->tiles * LANES; g++)
     if (least[g] < QP_NO_PATH || lowest == QP_NO_PATH) least[g] = (uint16_t)(least[g] - lowest);
-  turn_rows(t, least, 0, t->rows, sum);
+  turn_rows(t, least, 0, t->turned, sum);
 }
 
 static unsigned choice_plain(const qp_trellis *t, uint32_t g, const int16_t *x,
@@ -125,7 +125,7 @@ QP_AVX2_INLINE void turn_two(const uint16_t *from, uint16_t *to, size_t stride) 
 
 QP_AVX2 static void turn_columns(const qp_trellis *t, const uint16_t *least, unsigned column,
                                  uint16_t *sum) {
-  const unsigned columns = t->groups / t->rows, rows = t->rows;
+  const unsigned columns = t->groups / t->turned, rows = t->turned;
   const uint16_t *from = least + (size_t)column * rows;
   if (rows == 2) return turn_two(from, sum + column, t->stride);
   if (rows == 4) return turn_four(from, sum + column, t->stride);
@@ -151,8 +151,9 @@ QP_AVX2 static void turn_avx2(const qp_trellis *t, uint16_t *least, uint16_t *su
     const __m256i no_path = _mm256_and_si256(_mm256_cmpeq_epi16(v, none), stay);
     _mm256_store_si256(at, _mm256_or_si256(_mm256_sub_epi16(v, low), no_path));
   }
-  if ((t->rows % TURN && t->rows != 2 && t->rows != 4) || (t->rows < TURN && t->groups < 64))
-    return turn_rows(t, least, 0, t->rows, sum);
+  if ((t->turned % TURN && t->turned != 2 && t->turned != 4) ||
+      (t->turned < TURN && t->groups < 64))
+    return turn_rows(t, least, 0, t->turned, sum);
   for (unsigned column = 0; column < t->spread; column += TURN) turn_columns(t, least, column, sum);
 }
 

@@ -9,38 +9,21 @@
 ** All of it is undefined again at the end.  Hence no include guard.
 */
 
-INLINE VECTOR NAME(square)(form f, VECTOR x, VECTOR t) {
-  VECTOR d = f.clips ? MM(subs_epi16)(x, t) : MM(sub_epi16)(x, t);
-  if (f.doublings >= 1) d = MM(adds_epi16)(d, d);
-  if (f.doublings >= 2) d = MM(adds_epi16)(d, d);
-  return MM(mulhrs_epi16)(d, d);
-}
-
-/* v plus the squares of all weights of a step, the first two of which fit together in 16 bits if
-   nothing is clipped. */
-INLINE VECTOR NAME(add)(form f, const VECTOR *x, const VECTOR *t, VECTOR v) {
-  VECTOR first = NAME(square)(f, x[0], t[0]);
-  if (f.dim > 1) {
-    const VECTOR second = NAME(square)(f, x[1], t[1]);
-    first = f.clips ? MM(adds_epu16)(first, second) : MM(add_epi16)(first, second);
-  }
-  v = MM(adds_epu16)(v, first);
-  QP_UNROLL for (unsigned i = 2; i < f.dim; i++) v = MM(adds_epu16)(v, NAME(square)(f, x[i], t[i]));
-  return v;
-}
+#include "gen/encode/square_wide.h"
 
 /* Least sums of WIDTH groups from 'group' on, in the 'count' sequences from 'from' on (up to 4, so
    that a table entry that was loaded serves all of them). */
 INLINE void NAME(groups)(const qp_trellis *t, unsigned group, const int16_t *row, form f,
                          bool narrow, unsigned count, const qp_step_batch *b, unsigned from) {
   const unsigned dim = f.dim;
-  const size_t column = group % t->spread, mask = t->rows - 1, stride = t->stride;
+  const size_t column = group % t->spread, mask = t->turned - 1, stride = t->stride;
   VECTOR x[4][QP_TRELLIS_DIM] = {{{0}}}, least[4];
   QP_UNROLL for (unsigned k = 0; k < count; k++) {
     QP_UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = MM(set1_epi16)(b->x[from + k][i]);
     least[k] = MM(set1_epi16)(-1);
   }
-  for (unsigned j = 0; j < t->fan; j++, row += dim * LANES) {
+  row += b->first * dim * LANES;
+  for (unsigned j = b->first; j < t->fan; j += b->apart, row += b->apart * dim * LANES) {
     const size_t at = (j & mask) * stride + column;
     VECTOR v[QP_TRELLIS_DIM] = {{0}};
     QP_UNROLL for (unsigned i = 0; i < dim; i++) v[i] = LOAD(row + i * LANES);

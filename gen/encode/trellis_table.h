@@ -6,13 +6,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gen/encode/beam_table.h"
+#include "gen/encode/code_rows.h"
 #include "gen/encode/metric.h"
+#include "runtime/status.h"
 
 enum {
   QP_TRELLIS_LANES = 32,   /* groups that lie together in the table */
   QP_TRELLIS_DIM = 8,      /* most weights a step */
-  QP_TRELLIS_WINDOW = 20,  /* most bits a state of which all paths are looked at; a beam, beyond */
+  QP_TRELLIS_WINDOW = 20,  /* most bits a state of which all paths are looked at, */
+  QP_BEAM_WINDOW = 24,     /* or of which some are kept, */
+  QP_BEAM_LEAST = 64,      /* so many at least, */
+  QP_BEAM_MOST = 1 << 20,  /* and at most */
   QP_TRELLIS_SEQUENCES = 8 /* sequences in flight */
 };
 
@@ -28,19 +32,46 @@ enum {
 **  m'[g'] -= the least of all m', but 65535 (no path) stays; where all are, all become 0
 ** The choice j is the lowest of equals; on the way back it is found again from the sums of each
 ** step, which are kept.  In the first steps of a run that begins in a given group those choices
-** alone count that come from it. */
+** alone count that come from it.
+** Of windows beyond QP_TRELLIS_WINDOW only about 'width' groups with the least sums survive each
+** step, by a limit that is moved so that their number stays (the T-algorithm, Simmons 1990); the
+** sums of the others become 65535.  At 2 bits a weight, of 2^20 groups, keeping a quarter loses
+** 0.004 dB against keeping half, a sixteenth 0.03 dB; the window of 20 bits with all of its 2^16
+** groups loses 0.07 dB. */
 typedef struct qp_trellis {
   unsigned window, step, dim;
   unsigned groups, fan; /* 2^(window - step), 2^step */
   qp_metric metric;
-  unsigned tiles;        /* of 32 groups */
-  unsigned rows, spread; /* sums as the next step reads them, [rows][spread] */
-  unsigned stride;       /* from row to row: a little more, or rows would share cache sets */
-  unsigned kept;         /* steps whose sums are kept */
-  int16_t *table;        /* t^ [tiles][fan][dim][32] of s = g' << step | j */
-  int16_t *by_group;     /* t^ [groups][dim][fan] */
-  bool long_window;      /* beyond QP_TRELLIS_WINDOW: 'beam' in place of all this */
-  qp_beam beam;
+  unsigned tiles;          /* of 32 groups */
+  unsigned turned, spread; /* sums as the next step reads them, [turned][spread] */
+  unsigned stride;         /* from row to row: a little more, or rows would share cache sets */
+  unsigned kept;           /* steps whose sums are kept */
+  int16_t *table;          /* t^ [tiles][fan][dim][32] of s = g' << step | j; NULL where pushed */
+  int16_t *by_group;       /* t^ [groups][dim][fan] */
+  qp_code_rows rows;       /* of the states behind each group; empty where they serve nothing */
+  bool pushed;             /* steps are made forward by 'rows', which is quicker */
+  unsigned width;          /* of a long window: paths that are kept of each step; else 0 */
 } qp_trellis;
+
+/*
+** 'values' is [2^window][dim], fp16 numbers.  Free with qp_trellis_free.
+** QP_E_LIMIT: window, step or dim are beyond what can be searched; QP_E_NOMEM.
+*/
+qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
+                          const float *values, qp_error *err);
+void qp_trellis_free(qp_trellis *t);
+/* The same whatever the window with about 'width' paths kept of each step, or all: 0.
+   2 step <= window. */
+qp_status qp_trellis_make_kept(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
+                               unsigned width, const float *values, qp_error *err);
+
+/* Paths that are kept at each step of a long window: 2^(21 - step), twice that for up to 4 bits, at
+   least 1024.  Other numbers are brought between QP_BEAM_LEAST and QP_BEAM_MOST or the number of
+   groups; a shorter window keeps all. */
+unsigned qp_trellis_usual_width(unsigned step);
+void qp_trellis_set_width(qp_trellis *t, unsigned width);
+
+/* Steps looked at on each side of a circle's seam: many times what a state remembers. */
+unsigned qp_trellis_seam(unsigned window, unsigned step, unsigned steps);
 
 #endif

@@ -156,7 +156,7 @@ Test(encode, a_trellis_run_is_the_best_of_all_for_its_ends) {
   uint32_t code[STEPS], start = 5, end;
   const float *targets[] = {target};
   uint32_t *codes[] = {code};
-  qp_trellis_search(&t, search, QP_ENDS_FROM, 1, STEPS, targets, &start, NULL, codes);
+  qp_trellis_search(&t, search, QP_ENDS_FROM, 1, STEPS, 0, targets, &start, NULL, codes);
   double sum[STATES], next[STATES], best = INFINITY;
   for (unsigned i = 0; i < STEPS; i++) {
     for (unsigned s = 0; s < STATES; s++) {
@@ -190,7 +190,7 @@ Test(encode, circular_runs_close_and_are_seldom_worse_than_the_best_circle) {
     uint32_t code[STEPS], start, end;
     const float *targets[] = {target};
     uint32_t *codes[] = {code};
-    qp_trellis_search(&t, search, QP_ENDS_TIED, 1, STEPS, targets, &start, NULL, codes);
+    qp_trellis_search(&t, search, QP_ENDS_TIED, 1, STEPS, 0, targets, &start, NULL, codes);
     const double cost = cost_of(&t, values, STEPS, target, start, code, &end);
     const double least = best_circular(&t, values, STEPS, target);
     cr_expect_eq(end, start);
@@ -240,7 +240,7 @@ Test(encode, runs_whose_two_best_paths_never_meet_are_the_best_for_their_ends) {
   uint32_t *codes[] = {code[0], code[1], code[2]};
   for (unsigned l = 0; l < sizeof length / sizeof *length; l++) {
     uint32_t start[RUNS] = {0}, end[RUNS], at;
-    qp_trellis_search(&t, search, QP_ENDS_TIED, RUNS, length[l], targets, start, NULL, codes);
+    qp_trellis_search(&t, search, QP_ENDS_TIED, RUNS, length[l], 0, targets, start, NULL, codes);
     for (unsigned pass = 0; pass < 2; pass++) { /* circles, then to another end */
       for (unsigned run = 0; run < RUNS; run++) {
         const uint32_t to = pass ? end[run] : start[run];
@@ -252,7 +252,8 @@ Test(encode, runs_whose_two_best_paths_never_meet_are_the_best_for_their_ends) {
         end[run] = t.groups - 1 - start[run];
       }
       if (!pass)
-        qp_trellis_search(&t, search, QP_ENDS_BETWEEN, RUNS, length[l], targets, start, end, codes);
+        qp_trellis_search(&t, search, QP_ENDS_BETWEEN, RUNS, length[l], 0, targets, start, end,
+                          codes);
     }
   }
   qp_search_free(search);
@@ -272,7 +273,7 @@ Test(encode, long_runs_agree_with_the_same_run_searched_with_all_steps_kept) {
   uint32_t *code = malloc(sizeof *code * STEPS), start = 0, end;
   const float *targets[] = {target};
   uint32_t *codes[] = {code};
-  qp_trellis_search(&t, search, QP_ENDS_FROM, 1, STEPS, targets, &start, NULL, codes);
+  qp_trellis_search(&t, search, QP_ENDS_FROM, 1, STEPS, 0, targets, &start, NULL, codes);
   double *sum = malloc(sizeof *sum * STATES / 2), *next = malloc(sizeof *next * STATES / 2);
   for (unsigned g = 0; g < STATES / 2; g++) sum[g] = g ? INFINITY : 0;
   for (unsigned i = 0; i < STEPS; i++) {

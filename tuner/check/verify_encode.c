@@ -53,7 +53,7 @@ static qp_status encode_on_cpu(encode_check *c) {
       target[k] = c->target + (n + k) * c->steps * dim;
       code[k] = c->code + (n + k) * c->steps;
     }
-    qp_trellis_search(&c->coder.trellis, search, QP_ENDS_TIED, count, (unsigned)c->steps, target,
+    qp_trellis_search(&c->coder.trellis, search, QP_ENDS_TIED, count, (unsigned)c->steps, 0, target,
                       c->start + n, NULL, code);
   }
   qp_search_free(search);

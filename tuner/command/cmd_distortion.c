@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "gen/base/json.h"
-#include "gen/encode/beam.h"
+#include "gen/encode/trellis_table.h"
 #include "gen/encode/coders.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"

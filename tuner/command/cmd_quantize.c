@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/encode/beam.h"
+#include "gen/encode/trellis_table.h"
 #include "gen/encode/encode.h"
 #include "gen/model/checkpoint.h"
 #include "gen/model/text_tokens.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "gen/base/file.h"
-#include "gen/encode/beam.h"
+#include "gen/encode/trellis_table.h"
 #include "gen/encode/train.h"
 #include "gen/spec/codebook_file.h"
 #include "tuner/command/commands.h"

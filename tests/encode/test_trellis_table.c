@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The beam search: exact where it keeps every group, close to it where it does not, always on its
-** ends. */
+/* Searches that keep some of the paths: exact where they keep every group, close to it where they
+** do not, always on their ends. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/base/random.h"
-#include "gen/encode/beam.h"
 #include "gen/encode/sample.h"
-#include "gen/encode/traceback.h"
+#include "gen/encode/trellis.h"
 #include "runtime/half.h"
 
 static qp_error err;
@@ -26,8 +24,8 @@ static float *random_values(uint64_t seed, unsigned window, unsigned dim) {
 typedef struct bench {
   float *values, *target;
   uint32_t *code;
-  qp_beam beam;
-  qp_beam_search *search;
+  qp_trellis beam;
+  qp_search *search;
 } bench;
 
 static bench make_bench(unsigned window, unsigned step, unsigned dim, unsigned width,
@@ -36,15 +34,22 @@ static bench make_bench(unsigned window, unsigned step, unsigned dim, unsigned w
   b.target = malloc(sizeof *b.target * steps * dim);
   b.code = malloc(sizeof *b.code * steps);
   qp_sample_gaussian(2, (size_t)steps * dim, b.target);
-  cr_assert_eq(qp_beam_make(&b.beam, window, step, dim, width, b.values, &err), QP_OK, "%s",
+  cr_assert_eq(qp_trellis_make_kept(&b.beam, window, step, dim, width, b.values, &err), QP_OK, "%s",
                err.text);
-  cr_assert_eq(qp_beam_search_new(&b.beam, &b.search, &err), QP_OK);
+  cr_assert_eq(qp_search_new(&b.beam, &b.search, &err), QP_OK);
   return b;
 }
 
+/* The codes of a run. */
+static void search(bench *b, qp_ends ends, unsigned steps, uint32_t *start, const uint32_t *end) {
+  const float *target = b->target;
+  uint32_t *code = b->code;
+  qp_trellis_search(&b->beam, b->search, ends, 1, steps, 0, &target, start, end, &code);
+}
+
 static void free_bench(bench *b) {
-  qp_beam_search_free(b->search);
-  qp_beam_free(&b->beam);
+  qp_search_free(b->search);
+  qp_trellis_free(&b->beam);
   free(b->values);
   free(b->target);
   free(b->code);
@@ -52,7 +57,7 @@ static void free_bench(bench *b) {
 
 /* Sum of squares of a bench's codes from 'group' on; *end is the group that they lead to. */
 static double cost_of(const bench *b, unsigned steps, uint32_t group, uint32_t *end) {
-  const qp_beam *t = &b->beam;
+  const qp_trellis *t = &b->beam;
   double sum = 0;
   for (unsigned i = 0; i < steps; i++) {
     cr_assert_lt(b->code[i], t->fan);
@@ -69,7 +74,7 @@ static double cost_of(const bench *b, unsigned steps, uint32_t group, uint32_t *
 
 /* Least sums of squares of all paths from a group (or any: >= groups) to each group. */
 static void best_to_all(const bench *b, unsigned steps, uint32_t from, double *sum) {
-  const qp_beam *t = &b->beam;
+  const qp_trellis *t = &b->beam;
   double *next = calloc(t->groups, sizeof *next);
   for (uint32_t g = 0; g < t->groups; g++) sum[g] = from >= t->groups || g == from ? 0 : INFINITY;
   for (unsigned i = 0; i < steps; i++) {
@@ -93,7 +98,9 @@ static double least_of(const double *sum, uint32_t n) {
   return least;
 }
 
-Test(beam, a_beam_of_all_groups_finds_the_best_path_for_its_ends) {
+enum { ROUNDING = 1000 }; /* of sums in whole numbers: less than a part of so many */
+
+Test(trellis_table, a_beam_of_all_groups_finds_the_best_path_for_its_ends) {
   static const struct {
     unsigned window, step, dim;
   } kinds[] = {{12, 3, 1}, {11, 4, 2}, {10, 2, 4}, {9, 1, 3}, {12, 5, 2}};
@@ -105,18 +112,18 @@ Test(beam, a_beam_of_all_groups_finds_the_best_path_for_its_ends) {
     const uint32_t last = 77 % b.beam.groups;
     best_to_all(&b, STEPS, b.beam.groups, sum);
     double best = least_of(sum, b.beam.groups);
-    qp_beam_run(&b.beam, b.search, STEPS, b.target, true, &start, NULL, b.code);
-    cr_expect_float_eq(cost_of(&b, STEPS, start, &end), best, 1e-5 * best, "free, kind %u", i);
+    search(&b, QP_ENDS_FREE, STEPS, &start, NULL);
+    cr_expect_float_eq(cost_of(&b, STEPS, start, &end), best, best / ROUNDING, "free, kind %u", i);
     start = 5;
     best_to_all(&b, STEPS, start, sum);
     best = least_of(sum, b.beam.groups);
-    qp_beam_run(&b.beam, b.search, STEPS, b.target, false, &start, NULL, b.code);
-    cr_expect_float_eq(cost_of(&b, STEPS, start, &end), best, 1e-5 * best, "from, kind %u", i);
+    search(&b, QP_ENDS_FROM, STEPS, &start, NULL);
+    cr_expect_float_eq(cost_of(&b, STEPS, start, &end), best, best / ROUNDING, "from, kind %u", i);
     for (unsigned steps = (kinds[i].window + kinds[i].step - 1) / kinds[i].step; steps <= STEPS;
          steps = steps * 3 / 2) {
       best_to_all(&b, steps, start, sum);
-      qp_beam_run(&b.beam, b.search, steps, b.target, false, &start, &last, b.code);
-      cr_expect_float_eq(cost_of(&b, steps, start, &end), sum[last], 1e-5 * sum[last],
+      search(&b, QP_ENDS_BETWEEN, steps, &start, &last);
+      cr_expect_float_eq(cost_of(&b, steps, start, &end), sum[last], sum[last] / ROUNDING,
                          "between, kind %u, %u steps", i, steps);
       cr_expect_eq(end, last);
     }
@@ -124,13 +131,13 @@ Test(beam, a_beam_of_all_groups_finds_the_best_path_for_its_ends) {
   }
 }
 
-Test(beam, a_beam_of_an_eighth_of_the_groups_loses_little_and_closes_its_circle) {
+Test(trellis_table, a_beam_of_an_eighth_of_the_groups_loses_little_and_closes_its_circle) {
   enum { WINDOW = 14, STEP = 2, STEPS = 1500, GROUPS = 1 << (WINDOW - STEP) };
   static double sum[GROUPS];
   bench b = make_bench(WINDOW, STEP, 1, GROUPS / 8, STEPS);
-  uint32_t start = qp_beam_seam(&b.beam, b.search, STEPS, QP_BEAM_AROUND, b.target), end;
+  uint32_t start, end;
+  search(&b, QP_ENDS_TIED, STEPS, &start, NULL);
   best_to_all(&b, STEPS, start, sum);
-  qp_beam_run(&b.beam, b.search, STEPS, b.target, false, &start, &start, b.code);
   const double circle = cost_of(&b, STEPS, start, &end);
   cr_expect_eq(end, start);
   cr_expect_geq(circle, sum[start] * (1 - 1e-6));
@@ -141,7 +148,7 @@ Test(beam, a_beam_of_an_eighth_of_the_groups_loses_little_and_closes_its_circle)
   free_bench(&b);
 }
 
-Test(beam, codes_do_not_depend_on_the_instruction_set) {
+Test(trellis_table, codes_do_not_depend_on_the_instruction_set) {
   static const struct {
     unsigned window, step, dim;
   } kinds[] = {{16, 4, 2}, {14, 2, 1}, {16, 7, 2}, {12, 3, 4}, {12, 2, 5}};
@@ -149,13 +156,13 @@ Test(beam, codes_do_not_depend_on_the_instruction_set) {
   for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     uint32_t first[STEPS], start;
     bench b = make_bench(kinds[i].window, kinds[i].step, kinds[i].dim, 256, STEPS);
-    qp_beam_run(&b.beam, b.search, STEPS, b.target, true, &start, NULL, b.code);
+    search(&b, QP_ENDS_FREE, STEPS, &start, NULL);
     memcpy(first, b.code, sizeof first);
     free_bench(&b);
     setenv("QPAL_ISA", "plain", 1);
     b = make_bench(kinds[i].window, kinds[i].step, kinds[i].dim, 256, STEPS);
     uint32_t again;
-    qp_beam_run(&b.beam, b.search, STEPS, b.target, true, &again, NULL, b.code);
+    search(&b, QP_ENDS_FREE, STEPS, &again, NULL);
     unsetenv("QPAL_ISA");
     cr_expect_eq(again, start, "kind %u", i);
     cr_expect_arr_eq(b.code, first, sizeof first, "kind %u", i);
@@ -163,18 +170,18 @@ Test(beam, codes_do_not_depend_on_the_instruction_set) {
   }
 }
 
-Test(beam, a_circle_closes_where_two_families_of_paths_never_meet) {
+Test(trellis_table, a_circle_closes_where_two_families_of_paths_never_meet) {
   /* States s and ~s decode to the same; the run is longer than the steps whose past is kept. */
   enum { WINDOW = 10, STEP = 2, STEPS = 30000, STATES = 1 << WINDOW };
   bench b = make_bench(WINDOW, STEP, 1, STATES, STEPS);
-  qp_beam_search_free(b.search);
-  qp_beam_free(&b.beam);
+  qp_search_free(b.search);
+  qp_trellis_free(&b.beam);
   for (unsigned s = 0; s < STATES / 2; s++) b.values[STATES - 1 - s] = b.values[s];
-  cr_assert_eq(qp_beam_make(&b.beam, WINDOW, STEP, 1, STATES, b.values, &err), QP_OK);
-  cr_assert_eq(qp_beam_search_new(&b.beam, &b.search, &err), QP_OK);
+  cr_assert_eq(qp_trellis_make_kept(&b.beam, WINDOW, STEP, 1, STATES, b.values, &err), QP_OK);
+  cr_assert_eq(qp_search_new(&b.beam, &b.search, &err), QP_OK);
   static double sum[STATES >> STEP];
-  uint32_t start = qp_beam_seam(&b.beam, b.search, STEPS, QP_BEAM_AROUND, b.target), end;
-  qp_beam_run(&b.beam, b.search, STEPS, b.target, false, &start, &start, b.code);
+  uint32_t start, end;
+  search(&b, QP_ENDS_TIED, STEPS, &start, NULL);
   const double cost = cost_of(&b, STEPS, start, &end);
   best_to_all(&b, STEPS, start, sum);
   cr_expect_eq(end, start);
@@ -183,90 +190,32 @@ Test(beam, a_circle_closes_where_two_families_of_paths_never_meet) {
   free_bench(&b);
 }
 
-Test(beam, equal_sums_everywhere_are_no_trouble) {
+Test(trellis_table, equal_sums_everywhere_are_no_trouble) {
   enum { WINDOW = 12, STEP = 2, STEPS = 200, STATES = 1 << WINDOW };
   float *values = calloc(STATES, sizeof *values);
   float target[STEPS];
   uint32_t code[STEPS], start = 3;
-  qp_beam beam;
-  qp_beam_search *search;
+  qp_trellis beam;
+  qp_search *work;
+  const float *targets = target;
+  uint32_t *codes = code;
   for (unsigned i = 0; i < STEPS; i++) target[i] = i % 7 ? 0 : 1;
-  cr_assert_eq(qp_beam_make(&beam, WINDOW, STEP, 1, 64, values, &err), QP_OK);
-  cr_assert_eq(qp_beam_search_new(&beam, &search, &err), QP_OK);
-  qp_beam_run(&beam, search, STEPS, target, false, &start, &start, code);
+  cr_assert_eq(qp_trellis_make_kept(&beam, WINDOW, STEP, 1, 64, values, &err), QP_OK);
+  cr_assert_eq(qp_search_new(&beam, &work, &err), QP_OK);
+  qp_trellis_search(&beam, work, QP_ENDS_BETWEEN, 1, STEPS, 0, &targets, &start, &start, &codes);
   uint32_t group = start;
   for (unsigned i = 0; i < STEPS; i++) group = (code[i] << (WINDOW - STEP) | group) >> STEP;
   cr_expect_eq(group, start);
-  qp_beam_search_free(search);
-  qp_beam_free(&beam);
+  qp_search_free(work);
+  qp_trellis_free(&beam);
   free(values);
 }
 
-Test(beam, what_cannot_be_searched_is_refused) {
-  qp_beam b;
+Test(trellis_table, what_cannot_be_searched_is_refused) {
+  qp_trellis b;
   const float value = 0;
-  cr_expect_eq(qp_beam_make(&b, 25, 4, 2, 64, &value, &err), QP_E_LIMIT);
+  cr_expect_eq(qp_trellis_make(&b, 25, 4, 2, &value, &err), QP_E_LIMIT);
   cr_expect(strstr(err.text, "window 25") && strstr(err.text, "24"), "%s", err.text);
-  cr_expect_eq(qp_beam_make(&b, 22, 12, 2, 64, &value, &err), QP_E_LIMIT);
-  cr_expect_eq(qp_beam_make(&b, 22, 4, 9, 64, &value, &err), QP_E_LIMIT);
-}
-
-Test(past, walks_back_through_steps_that_were_swept_and_told) {
-  /* A random tree of survivors, followed beside it in plain arrays of whole paths. */
-  enum { WIDTH = 32, BITS = 3, STEPS = 3000 };
-  static uint32_t path[2][WIDTH][STEPS], codes[STEPS];
-  uint32_t origin[2][WIDTH], keep[WIDTH], *record;
-  qp_traceback *past;
-  qp_random r = {.state = 9};
-  cr_assert_eq(qp_traceback_new(WIDTH, BITS, &past, &err), QP_OK);
-  qp_traceback_begin(past, codes);
-  for (uint32_t j = 0; j < WIDTH; j++) origin[0][j] = j;
-  unsigned count = WIDTH;
-  for (unsigned i = 0; i < STEPS; i++) {
-    const unsigned now = i % 2, next = !now;
-    const unsigned stay = qp_traceback_reserve(past, count, 0, keep, &record);
-    cr_assert_eq(stay, count, "families of a random tree soon share their past");
-    count = 1 + (unsigned)(qp_random_next(&r) % WIDTH);
-    for (unsigned j = 0; j < count; j++) {
-      const unsigned parent = (unsigned)(qp_random_next(&r) % stay);
-      const uint32_t code = (uint32_t)(qp_random_next(&r) % (1 << BITS));
-      record[j] = parent << BITS | code;
-      memcpy(path[next][j], path[now][parent], sizeof ***path * i);
-      path[next][j][i] = code;
-      origin[next][j] = origin[now][parent];
-    }
-    qp_traceback_add(past, count);
-  }
-  const unsigned last = count - 1;
-  cr_expect_eq(qp_traceback_walk(past, last), origin[STEPS % 2][last]);
-  cr_expect_arr_eq(codes, path[STEPS % 2][last], sizeof codes);
-  qp_traceback_free(past);
-}
-
-Test(past, gives_up_distant_relatives_where_two_families_last) {
-  /* Two survivors, each the child of its own: nothing is ever shared. */
-  enum { WIDTH = 4, BITS = 2, STEPS = 20000 };
-  static uint32_t codes[STEPS];
-  uint32_t keep[WIDTH], *record;
-  unsigned count = 2, given_up = 0;
-  qp_traceback *past;
-  cr_assert_eq(qp_traceback_new(WIDTH, BITS, &past, &err), QP_OK);
-  qp_traceback_begin(past, codes);
-  for (unsigned i = 0; i < STEPS; i++) {
-    const unsigned best = count - 1;
-    const unsigned stay = qp_traceback_reserve(past, count, best, keep, &record);
-    if (stay < count) {
-      given_up++;
-      cr_expect_eq(stay, 1);
-      cr_expect_eq(keep[0], best);
-    }
-    count = stay;
-    for (unsigned j = 0; j < count; j++) record[j] = j << BITS | (i + j) % 4;
-    qp_traceback_add(past, count);
-  }
-  cr_expect_eq(given_up, 1);
-  cr_expect_eq(count, 1);
-  cr_expect_eq(qp_traceback_walk(past, 0), 1, "the better one descends from the second");
-  for (unsigned i = 0; i < 90; i++) cr_expect_eq(codes[i], (i + 1) % 4);
-  qp_traceback_free(past);
+  cr_expect_eq(qp_trellis_make(&b, 22, 12, 2, &value, &err), QP_E_LIMIT);
+  cr_expect_eq(qp_trellis_make(&b, 22, 4, 9, &value, &err), QP_E_LIMIT);
 }

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* What the states behind each group of a trellis decode to:  table of states --> rows by code. */
+#include "gen/encode/code_rows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { NONE = 0x7fffffff };
+
+static uint32_t groups_of(const qp_code_rows_of *of) { return 1u << (of->window - of->step); }
+static unsigned fan_of(const qp_code_rows_of *of) { return 1u << of->step; }
+static unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; }
+
+/* The state behind group p by a code. */
+static size_t state_of(const qp_code_rows_of *of, uint32_t p, unsigned code) {
+  return (size_t)code << (of->window - of->step) | p;
+}
+
+/* t^ of a state's weight e. */
+static int16_t number_at(const qp_code_rows_of *of, size_t state, unsigned e) {
+  return (int16_t)qp_metric_value(of->metric, of->value[state * of->dim + e]);
+}
+
+/* ---- Equal things get equal numbers ---- */
+
+/* A hash table of arrays of equal length, each known by a place where it stands. */
+typedef struct numbering {
+  uint32_t *slot; /* [slots]: number + 1, or 0 */
+  size_t slots;   /* a power of two */
+  size_t *place;  /* [most], of each number */
+  uint32_t count, most;
+} numbering;
+
+static bool new_numbering(numbering *n, size_t most) {
+  *n = (numbering){.most = (uint32_t)most, .slots = 64};
+  while (n->slots < 2 * most) n->slots *= 2;
+  n->slot = calloc(n->slots, sizeof *n->slot);
+  n->place = malloc(sizeof *n->place * most);
+  return n->slot && n->place;
+}
+
+static void free_numbering(numbering *n) {
+  free(n->slot);
+  free(n->place);
+}
+
+/* The number of the 'bytes' bytes at base + place * bytes; NONE: there are too many. */
+static uint32_t number_of(numbering *n, const void *base, size_t bytes, size_t place) {
+  const unsigned char *at = (const unsigned char *)base + place * bytes;
+  uint64_t hash = 0xcbf29ce484222325;
+  for (size_t i = 0; i < bytes; i++) hash = (hash ^ at[i]) * 0x100000001b3;
+  for (size_t i = hash ^ hash >> 29;; i++) {
+    uint32_t *slot = &n->slot[i & (n->slots - 1)];
+    if (!*slot && n->count == n->most) return NONE;
+    if (!*slot) {
+      n->place[n->count] = place;
+      return *slot = ++n->count, n->count - 1;
+    }
+    if (!memcmp((const unsigned char *)base + n->place[*slot - 1] * bytes, at, bytes))
+      return *slot - 1;
+  }
+}
+
+/* ---- Strips ---- */
+
+typedef struct strips {
+  const qp_code_rows_of *of;
+  size_t most;
+  numbering value; /* of different values [dim] */
+  uint32_t *id;    /* [2^window]: the number of each state's */
+  uint32_t *next;  /* [values]: which comes at the next code of a row, or NONE */
+  uint32_t *pool;  /* [most]: numbers of values */
+  uint32_t *begin; /* [values]: where windows that begin with it do */
+} strips;
+
+static bool number_values(strips *s) {
+  const size_t states = (size_t)1 << s->of->window, bytes = sizeof(float) * s->of->dim;
+  for (size_t i = 0; i < states; i++)
+    if ((s->id[i] = number_of(&s->value, s->of->value, bytes, i)) == NONE) return false;
+  return true;
+}
+
+/* Is each value followed by the same one in all windows of 'span' codes?  next[] says by which. */
+static bool find_next(strips *s, unsigned span) {
+  for (uint32_t i = 0; i < s->value.count; i++) s->next[i] = NONE;
+  for (unsigned code = 0; code + 1 < fan_of(s->of); code++) {
+    if ((code + 1) % span == 0) continue;
+    for (uint32_t p = 0; p < groups_of(s->of); p++) {
+      uint32_t *next = &s->next[s->id[state_of(s->of, p, code)]];
+      const uint32_t is = s->id[state_of(s->of, p, code + 1)];
+      if (*next != NONE && *next != is) return false;
+      *next = is;
+    }
+  }
+  return true;
+}
+
+/* Values from 'id' on, as they follow each other, until one that has a place; behind it as many as
+   windows reach. */
+static bool lay_strip(strips *s, uint32_t id, unsigned span, size_t *used) {
+  for (; id != NONE && s->begin[id] == NONE; id = s->next[id]) {
+    if (*used + span > s->most) return false;
+    s->begin[id] = (uint32_t)*used;
+    s->pool[(*used)++] = id;
+  }
+  for (unsigned i = 1; i < span; i++) {
+    s->pool[(*used)++] = id == NONE ? 0 : id;
+    id = id == NONE ? NONE : s->next[id];
+  }
+  return true;
+}
+
+/* Those that follow no other one first, or their strips would be cut. */
+static bool lay_strips(strips *s, unsigned span, size_t *used) {
+  const uint32_t count = s->value.count;
+  bool *follows = calloc(count, sizeof *follows), ok = follows != NULL;
+  for (uint32_t i = 0; ok && i < count; i++)
+    if (s->next[i] != NONE) follows[s->next[i]] = true;
+  for (uint32_t i = 0; i < count; i++) s->begin[i] = NONE;
+  *used = 0;
+  for (unsigned pass = 0; pass < 2; pass++)
+    for (uint32_t i = 0; ok && i < count; i++)
+      if (s->begin[i] == NONE && (pass || !follows[i])) ok = lay_strip(s, i, span, used);
+  free(follows);
+  return ok;
+}
+
+/* Windows that are equal once only, where nothing better is known. */
+static bool lay_windows(strips *s, unsigned span, qp_code_rows *out, size_t *used) {
+  const qp_code_rows_of *of = s->of;
+  const size_t all = (size_t)groups_of(of) * out->windows;
+  uint32_t *window = malloc(sizeof *window * all * span);
+  numbering n = {0};
+  bool ok = window && new_numbering(&n, s->most / span);
+  for (size_t i = 0; ok && i < all; i++) {
+    const uint32_t p = (uint32_t)(i / out->windows);
+    for (unsigned c = 0; c < span; c++)
+      window[i * span + c] = s->id[state_of(of, p, (unsigned)(i % out->windows) * span + c)];
+    const uint32_t is = number_of(&n, window, sizeof *window * span, i);
+    ok = is != NONE;
+    out->offset[i] = is * span;
+  }
+  *used = (size_t)n.count * span;
+  for (size_t i = 0; ok && i < *used; i++) s->pool[i] = window[n.place[i / span] * span + i % span];
+  free(window);
+  free_numbering(&n);
+  return ok;
+}
+
+static bool fill_pool(const strips *s, size_t used, qp_code_rows *out) {
+  const qp_code_rows_of *of = s->of;
+  const size_t size = (used + 2 * QP_CODE_ROWS_SLACK - 1) / QP_CODE_ROWS_SLACK * QP_CODE_ROWS_SLACK;
+  out->pool = aligned_alloc(64, sizeof *out->pool * size * of->dim);
+  if (!out->pool) return false;
+  out->size = (unsigned)size;
+  memset(out->pool, 0, sizeof *out->pool * size * of->dim);
+  for (size_t i = 0; i < used; i++)
+    for (unsigned e = 0; e < of->dim; e++)
+      out->pool[e * size + i] = number_at(of, s->value.place[s->pool[i]], e);
+  return true;
+}
+
+static bool new_offsets(const qp_code_rows_of *of, unsigned span, qp_code_rows *out) {
+  free(out->offset);
+  *out = (qp_code_rows){.span = span, .windows = fan_of(of) / span};
+  out->offset = malloc(sizeof *out->offset * groups_of(of) * out->windows);
+  return out->offset != NULL;
+}
+
+/* As long windows as there can be.  False: out->pool is NULL, there are too many of them. */
+static bool find_strips(strips *s, qp_code_rows *out) {
+  const qp_code_rows_of *of = s->of;
+  const unsigned most = least_of(fan_of(of), QP_CODE_ROWS_CHUNK),
+                 least = least_of(most, QP_CODE_ROWS_LANES);
+  size_t used = 0;
+  if (!number_values(s)) return false;
+  for (unsigned span = most; span >= least; span /= 2) {
+    if (!find_next(s, span) || !lay_strips(s, span, &used)) continue;
+    if (!new_offsets(of, span, out)) return false;
+    for (uint32_t p = 0; p < groups_of(of); p++)
+      for (unsigned w = 0; w < out->windows; w++)
+        out->offset[(size_t)p * out->windows + w] = s->begin[s->id[state_of(of, p, w * span)]];
+    return fill_pool(s, used, out);
+  }
+  return new_offsets(of, least, out) && lay_windows(s, least, out, &used) &&
+         fill_pool(s, used, out);
+}
+
+qp_status qp_code_rows_make_strips(qp_code_rows *out, const qp_code_rows_of *of, size_t most,
+                                   qp_error *err) {
+  strips s = {.of = of, .most = most};
+  *out = (qp_code_rows){0};
+  s.id = malloc(sizeof *s.id << of->window);
+  s.next = malloc(sizeof *s.next * most);
+  s.begin = malloc(sizeof *s.begin * most);
+  s.pool = malloc(sizeof *s.pool * (most + QP_CODE_ROWS_CHUNK));
+  const bool ok = new_numbering(&s.value, most) && s.id && s.next && s.begin && s.pool;
+  if (ok && !find_strips(&s, out)) qp_code_rows_free(out);
+  free_numbering(&s.value);
+  free(s.id);
+  free(s.next);
+  free(s.begin);
+  free(s.pool);
+  return ok ? QP_OK
+            : qp_fail(err, QP_E_NOMEM, "no memory for a trellis of 2^%u states", of->window);
+}
+
+/* ---- All rows ---- */
+
+qp_status qp_code_rows_make_table(qp_code_rows *out, const qp_code_rows_of *of, qp_error *err) {
+  const unsigned fan = fan_of(of), dim = of->dim;
+  const unsigned blocks = fan < QP_CODE_ROWS_LANES ? 1 : fan / QP_CODE_ROWS_LANES;
+  const size_t row = (size_t)blocks * dim * QP_CODE_ROWS_LANES;
+  *out = (qp_code_rows){.span = least_of(fan, QP_CODE_ROWS_LANES), .windows = blocks};
+  const size_t bytes = sizeof *out->table * row * groups_of(of);
+  out->table = aligned_alloc(64, bytes);
+  if (!out->table)
+    return qp_fail(err, QP_E_NOMEM, "no memory for a trellis of 2^%u states", of->window);
+  memset(out->table, 0, bytes);
+  for (unsigned code = 0; code < fan; code++)
+    for (uint32_t p = 0; p < groups_of(of); p++) {
+      int16_t *to =
+          out->table + p * row + (size_t)(code / QP_CODE_ROWS_LANES) * dim * QP_CODE_ROWS_LANES;
+      for (unsigned e = 0; e < dim; e++)
+        to[e * QP_CODE_ROWS_LANES + code % QP_CODE_ROWS_LANES] =
+            number_at(of, state_of(of, p, code), e);
+    }
+  return QP_OK;
+}
+
+void qp_code_rows_free(qp_code_rows *r) {
+  free(r->pool);
+  free(r->offset);
+  free(r->table);
+  *r = (qp_code_rows){0};
+}

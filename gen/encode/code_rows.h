@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* What the states behind each group of a trellis decode to:  table of states --> rows by code. */
+#ifndef QP_CODE_ROWS_H
+#define QP_CODE_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gen/encode/metric.h"
+#include "runtime/status.h"
+
+enum {
+  QP_CODE_ROWS_CHUNK = 64, /* codes that are looked at together */
+  QP_CODE_ROWS_LANES = 16, /* codes that lie together in a table */
+  QP_CODE_ROWS_SLACK = 64  /* numbers behind a pool that may be read */
+};
+
+/*
+** Group p is followed by the states  code << (window - step) | p,  one for each code.  Where decode
+** looks a hash of the state up in a codebook, few different rows of neighbouring codes are there:
+** of a hash that is linear in the code, each of them is a window of a few long strips.  A step of
+** the search then needs the squares of these strips alone, and to know where each row begins.
+*/
+typedef struct qp_code_rows {
+  unsigned
+      span; /* codes of a window, a power of two: at most the codes, at most QP_CODE_ROWS_CHUNK */
+  unsigned windows; /* of a row */
+  unsigned size;    /* numbers of the pool, QP_CODE_ROWS_SLACK included; 0: there is a table */
+  int16_t *pool;    /* t^ [dim][size] */
+  uint32_t *offset; /* [groups][windows], into the pool */
+  int16_t *table;   /* t^ [groups][fan / 16 or 1][dim][16] */
+} qp_code_rows;
+
+/* Sizes of a trellis, and what its states decode to, [2^window][dim]. */
+typedef struct qp_code_rows_of {
+  unsigned window, step, dim;
+  const qp_metric *metric;
+  const float *value;
+} qp_code_rows_of;
+
+/* Strips of at most 'most' numbers; out->pool stays NULL where there are more.  QP_E_NOMEM. */
+qp_status qp_code_rows_make_strips(qp_code_rows *out, const qp_code_rows_of *of, size_t most,
+                                   qp_error *err);
+/* A table of all rows.  QP_E_NOMEM. */
+qp_status qp_code_rows_make_table(qp_code_rows *out, const qp_code_rows_of *of, qp_error *err);
+void qp_code_rows_free(qp_code_rows *r);
+
+#endif

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/* The forward step of the trellis search, for each instruction set: all give the same numbers. */
+#include "gen/encode/trellis_push.h"
+
+#include <string.h>
+
+#include "gen/base/simd.h"
+#include "gen/encode/turn.h"
+
+enum { TURN = QP_TURN };
+
+static inline unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; }
+
+unsigned qp_push_stride(const qp_trellis *t) {
+  return t->fan < QP_CODE_ROWS_LANES ? QP_CODE_ROWS_LANES : t->fan;
+}
+
+/* ---- Any machine ---- */
+
+static void squares_plain(const qp_trellis *t, const int16_t *x, uint16_t *square) {
+  for (size_t at = 0; at < t->rows.size; at++) {
+    unsigned v = 0;
+    for (unsigned i = 0; i < t->dim; i++)
+      v += qp_metric_square(&t->metric, x[i], t->rows.pool[i * t->rows.size + at]);
+    square[at] = (uint16_t)least_of(v, QP_NO_PATH);
+  }
+}
+
+/* What a code behind group p adds to its sum. */
+static unsigned square_behind(const qp_trellis *t, uint32_t p, unsigned code, const int16_t *x,
+                              const uint16_t *square) {
+  const unsigned window = code / t->rows.span, lane = code % t->rows.span;
+  const size_t at = (size_t)p * t->rows.windows + window;
+  if (t->rows.pool) return square[t->rows.offset[at] + lane];
+  unsigned v = 0;
+  for (unsigned i = 0; i < t->dim; i++)
+    v += qp_metric_square(&t->metric, x[i],
+                          t->rows.table[(at * t->dim + i) * QP_CODE_ROWS_LANES + lane]);
+  return v;
+}
+
+static unsigned run_plain(const qp_trellis *t, const int16_t *x, const uint16_t *square,
+                          const uint16_t *before, uint16_t *out) {
+  const unsigned stride = qp_push_stride(t);
+  unsigned lowest = QP_NO_PATH;
+  for (uint32_t b = 0; b < t->groups / t->fan; b++) {
+    uint16_t *row = out + (size_t)b * stride;
+    memset(row, 0xff, sizeof *row * stride);
+    for (unsigned j = 0; j < t->fan; j++) {
+      const uint32_t p = b * t->fan + j;
+      for (unsigned code = 0; before[p] < QP_NO_PATH && code < t->fan; code++) {
+        const unsigned v = before[p] + square_behind(t, p, code, x, square);
+        if (v < row[code]) row[code] = (uint16_t)v;
+      }
+    }
+    for (unsigned code = 0; code < t->fan; code++) lowest = least_of(lowest, row[code]);
+  }
+  return lowest;
+}
+
+/* Rows [b, end) of 'out'. */
+static void turn_rows(const qp_trellis *t, const uint16_t *out, uint32_t b, uint32_t end,
+                      uint16_t *sums) {
+  const uint32_t rows = t->groups / t->fan;
+  const unsigned stride = qp_push_stride(t);
+  for (; b < end; b++)
+    for (unsigned code = 0; code < t->fan; code++)
+      sums[(size_t)code * rows + b] = out[(size_t)b * stride + code];
+}
+
+static void turn_plain(const qp_trellis *t, const uint16_t *out, uint16_t *sums) {
+  turn_rows(t, out, 0, t->groups / t->fan, sums);
+}
+
+static unsigned count_plain(unsigned n, const uint16_t *sums, unsigned limit) {
+  unsigned count = 0;
+  for (unsigned i = 0; i < n; i++) count += sums[i] < limit;
+  return count;
+}
+
+static void level_plain(unsigned n, unsigned lowest, unsigned limit, uint16_t *sums) {
+  for (unsigned i = 0; i < n; i++)
+    sums[i] = (uint16_t)(sums[i] < limit ? sums[i] - lowest : QP_NO_PATH);
+}
+
+#ifdef QP_X86
+#include <immintrin.h>
+
+/* How differences become squares: a constant where the loops are inlined. */
+typedef struct form {
+  unsigned dim, doublings;
+  bool clips;
+} form;
+
+/* ---- AVX2 ---- */
+
+QP_AVX2_INLINE __m256i load(const void *from) { return _mm256_loadu_si256((const __m256i *)from); }
+
+/* Which of up to 64 groups a path leads to. */
+QP_AVX2_INLINE uint64_t live_avx2(const qp_trellis *t, const uint16_t *before) {
+  const __m256i none = _mm256_set1_epi16(-1);
+  uint64_t live = 0;
+  for (unsigned i = 0; i < QP_CODE_ROWS_CHUNK && i < t->fan; i += 16) {
+    const __m256i gone = _mm256_cmpeq_epi16(load(before + i), none);
+    const __m128i bytes =
+        _mm_packs_epi16(_mm256_castsi256_si128(gone), _mm256_extracti128_si256(gone, 1));
+    live |= (uint64_t)(~(unsigned)_mm_movemask_epi8(bytes) & 0xffff) << i;
+  }
+  return live;
+}
+
+#define NAME(function) function##_avx2
+#define TARGET         QP_AVX2
+#define INLINE         QP_AVX2_INLINE
+#define MM(operation)  _mm256_##operation
+#define VECTOR         __m256i
+#define WIDTH          16u
+#define LOAD(from)     _mm256_load_si256((const __m256i *)(const void *)(from))
+#define LOAD_ANY(from) load(from)
+#define STORE(to, v)   _mm256_store_si256((__m256i *)(void *)(to), v)
+#include "gen/encode/trellis_push_wide.h"
+
+/* Windows of 64, 32 or 16 codes, and chunks of 64, or all codes. */
+QP_AVX2_INLINE __m256i strips_avx2(const qp_trellis *t, const uint16_t *square,
+                                   const uint16_t *before, uint16_t *out) {
+  const form none = {.dim = 0};
+  const bool wide = t->fan >= QP_CODE_ROWS_CHUNK;
+  switch (t->rows.span) {
+  case 64: return rows_avx2(t, (shape_avx2){4, 1, false, none}, NULL, square, before, out);
+  case 32:
+    return wide ? rows_avx2(t, (shape_avx2){2, 2, false, none}, NULL, square, before, out)
+                : rows_avx2(t, (shape_avx2){2, 1, false, none}, NULL, square, before, out);
+  default:
+    if (wide) return rows_avx2(t, (shape_avx2){1, 4, false, none}, NULL, square, before, out);
+    return t->fan == 32 ? rows_avx2(t, (shape_avx2){1, 2, false, none}, NULL, square, before, out)
+                        : rows_avx2(t, (shape_avx2){1, 1, false, none}, NULL, square, before, out);
+  }
+}
+
+QP_AVX2_INLINE __m256i table_form(const qp_trellis *t, form f, const int16_t *x,
+                                  const uint16_t *before, uint16_t *out) {
+  switch (t->fan) {
+  case 16: return rows_avx2(t, (shape_avx2){1, 1, true, f}, x, NULL, before, out);
+  case 32: return rows_avx2(t, (shape_avx2){1, 2, true, f}, x, NULL, before, out);
+  default: return rows_avx2(t, (shape_avx2){1, 4, true, f}, x, NULL, before, out);
+  }
+}
+
+QP_AVX2_INLINE __m256i table_avx2(const qp_trellis *t, const int16_t *x, const uint16_t *before,
+                                  uint16_t *out) {
+  const qp_metric *m = &t->metric;
+  if (t->dim == 2 && !m->clips) return table_form(t, (form){2, 0, false}, x, before, out);
+  if (t->dim == 2) return table_form(t, (form){2, m->doublings, true}, x, before, out);
+  return table_form(t, (form){t->dim, m->doublings, true}, x, before, out);
+}
+
+QP_AVX2 static unsigned run_avx2(const qp_trellis *t, const int16_t *x, const uint16_t *square,
+                                 const uint16_t *before, uint16_t *out) {
+  if (t->fan < 16) return run_plain(t, x, square, before, out);
+  return qp_lowest_of(t->rows.pool ? strips_avx2(t, square, before, out)
+                                   : table_avx2(t, x, before, out));
+}
+
+/* A block of 'out' that a cache keeps at a time, so that whole lines of sums are written. */
+QP_AVX2 static void turn_avx2(const qp_trellis *t, const uint16_t *out, uint16_t *sums) {
+  enum { BLOCK = 32 };
+  const uint32_t rows = t->groups / t->fan;
+  const unsigned stride = qp_push_stride(t);
+  if (rows < TURN || t->fan < TURN) return turn_plain(t, out, sums);
+  for (uint32_t block = 0; block < rows; block += BLOCK)
+    for (unsigned code = 0; code < t->fan; code += TURN)
+      for (uint32_t b = block; b < block + BLOCK && b < rows; b += TURN) {
+        const uint16_t *at[TURN];
+        for (unsigned i = 0; i < TURN; i++) at[i] = out + (size_t)(b + i) * stride + code;
+        qp_turn_eight(at, sums + (size_t)code * rows + b, rows);
+      }
+}
+
+QP_AVX2 static unsigned count_avx2(unsigned n, const uint16_t *sums, unsigned limit) {
+  const __m256i most = _mm256_set1_epi16((short)(limit - 1)), zero = _mm256_setzero_si256();
+  __m256i count = zero;
+  if (!limit || n % 32) return count_plain(n, sums, limit);
+  for (unsigned i = 0; i < n; i += 32) { /* -1 for each; bytes of eight ones add up */
+    const __m256i a = _mm256_cmpeq_epi16(_mm256_subs_epu16(load(sums + i), most), zero);
+    const __m256i b = _mm256_cmpeq_epi16(_mm256_subs_epu16(load(sums + i + 16), most), zero);
+    const __m256i ones = _mm256_sub_epi8(zero, _mm256_packs_epi16(a, b));
+    count = _mm256_add_epi64(count, _mm256_sad_epu8(ones, zero));
+  }
+  uint64_t part[4];
+  _mm256_storeu_si256((__m256i *)(void *)part, count);
+  return (unsigned)(part[0] + part[1] + part[2] + part[3]);
+}
+
+QP_AVX2 static void level_avx2(unsigned n, unsigned lowest, unsigned limit, uint16_t *sums) {
+  const __m256i low = _mm256_set1_epi16((short)lowest), zero = _mm256_setzero_si256();
+  const __m256i most = _mm256_set1_epi16((short)(limit - 1)), none = _mm256_set1_epi16(-1);
+  if (!limit || n % 16) return level_plain(n, lowest, limit, sums);
+  for (unsigned i = 0; i < n; i += 16) {
+    const __m256i v = load(sums + i);
+    const __m256i stays = _mm256_cmpeq_epi16(_mm256_subs_epu16(v, most), zero);
+    const __m256i less = _mm256_blendv_epi8(none, _mm256_sub_epi16(v, low), stays);
+    _mm256_storeu_si256((__m256i *)(void *)(sums + i), less);
+  }
+}
+
+/* ---- AVX-512: windows of 32 codes at least ---- */
+
+#define live_avx512    live_avx2
+#define NAME(function) function##_avx512
+#define TARGET         QP_AVX512
+#define INLINE         QP_AVX512_INLINE
+#define MM(operation)  _mm512_##operation
+#define VECTOR         __m512i
+#define WIDTH          32u
+#define LOAD(from)     _mm512_load_si512(from)
+#define LOAD_ANY(from) _mm512_loadu_si512(from)
+#define STORE(to, v)   _mm512_store_si512(to, v)
+#include "gen/encode/trellis_push_wide.h"
+
+QP_AVX512 static unsigned run_avx512(const qp_trellis *t, const int16_t *x, const uint16_t *square,
+                                     const uint16_t *before, uint16_t *out) {
+  const form none = {.dim = 0};
+  const bool wide = t->fan >= QP_CODE_ROWS_CHUNK;
+  __m512i low;
+  if (!t->rows.pool || t->rows.span < 32) return run_avx2(t, x, square, before, out);
+  if (t->rows.span == 64)
+    low = rows_avx512(t, (shape_avx512){2, 1, false, none}, NULL, square, before, out);
+  else if (wide)
+    low = rows_avx512(t, (shape_avx512){1, 2, false, none}, NULL, square, before, out);
+  else
+    low = rows_avx512(t, (shape_avx512){1, 1, false, none}, NULL, square, before, out);
+  return qp_lowest_of(
+      _mm256_min_epu16(_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1)));
+}
+#endif
+
+qp_trellis_push qp_trellis_push_choose(void) {
+#ifdef QP_X86
+  switch (qp_simd()) {
+  case QP_SIMD_AVX512:
+    return (qp_trellis_push){squares_avx512, run_avx512, turn_avx2, count_avx2, level_avx2};
+  case QP_SIMD_AVX2:
+    return (qp_trellis_push){squares_avx2, run_avx2, turn_avx2, count_avx2, level_avx2};
+  default: break;
+  }
+#endif
+  return (qp_trellis_push){squares_plain, run_plain, turn_plain, count_plain, level_plain};
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* The trellis search forward from each group that a path leads to:  sums before a step + targets
+   --> sums behind it.  The numbers are those of gen/encode/trellis_step.h. */
+#ifndef QP_TRELLIS_PUSH_H
+#define QP_TRELLIS_PUSH_H
+
+#include <stdint.h>
+
+#include "gen/encode/trellis_table.h"
+
+/*
+** Groups whose sum is QP_NO_PATH are passed over.  With  p = b fan + j  the group before and
+** code << (window - 2 step) | b  the one behind a step, all j of one b lead to the same 'fan'
+** groups, a row of 'out'; the rows, turned, are the sums by group.
+*/
+typedef struct qp_trellis_push {
+  /* squares of a pool [rows.size] */
+  void (*squares)(const qp_trellis *t, const int16_t *x, uint16_t *square);
+  /* out [groups / fan][qp_push_stride]; returns the least of it */
+  unsigned (*run)(const qp_trellis *t, const int16_t *x, const uint16_t *square,
+                  const uint16_t *before, uint16_t *out);
+  /* to sums [groups] by group */
+  void (*turn)(const qp_trellis *t, const uint16_t *out, uint16_t *sums);
+  /* How many of n sums are below a limit (n a multiple of 32) */
+  unsigned (*count)(unsigned n, const uint16_t *sums, unsigned limit);
+  /* Sums less 'lowest'; those that were no less than 'limit' become QP_NO_PATH. */
+  void (*level)(unsigned n, unsigned lowest, unsigned limit, uint16_t *sums);
+} qp_trellis_push;
+
+/* From row to row of 'out': codes, but whole vectors. */
+unsigned qp_push_stride(const qp_trellis *t);
+
+/* The best that this CPU has. */
+qp_trellis_push qp_trellis_push_choose(void);
+
+#endif
