@@ -15,7 +15,7 @@ enum {
   MOST_BYTES = 256 << 20, /* of sums kept, for one thread, with the least number of steps */
   MARKS = 32,             /* most steps whose sums are kept longer, to search again from there */
   TRIES = 64,             /* of a limit that is to let so many paths through */
-  FIRST_LIMIT = 4096
+  FIRST_LIMIT = 256
 };
 
 /* ---- Memory of a thread ---- */
@@ -326,18 +326,18 @@ static void leave_start(const qp_trellis *t, const flight *f, const int16_t *x, 
 /* ---- Forward, from groups that paths lead to ---- */
 
 /*
-** A limit below which about 'width' sums of 'lowest' and more are: the last position's, or nearby.
-** Whole numbers alone, so that it is the same everywhere.
+** A limit below which 'width' sums are, of 'lowest' and more, up to twice as many: the last
+** position's, or nearby.  Whole numbers alone, so that it is the same everywhere.
 */
 static unsigned find_limit(const qp_trellis *t, const qp_search *s, flight *f, unsigned width,
                            const uint16_t *sums, unsigned lowest) {
-  const unsigned many = width + width / 4, few = width - width / 4;
+  const unsigned many = 2 * width, few = width;
   bool up = false, down = false;
   for (unsigned i = 0; i < TRIES; i++) {
     const unsigned limit = lowest + f->limit < QP_NO_PATH ? lowest + f->limit : QP_NO_PATH;
     const unsigned count = s->push.count((unsigned)width_of(t), sums, limit);
     if (count > many && !up && f->limit > 1) {
-      f->limit -= f->limit / (count / 2 > many ? 8 : 32) + 1;
+      f->limit -= f->limit / (count > 2 * many ? 8 : 32) + 1;
       down = true;
     } else if (count < few && !down && limit < QP_NO_PATH) {
       f->limit += f->limit / (count < few / 2 ? 8 : 32) + 1;

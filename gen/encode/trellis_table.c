@@ -15,7 +15,6 @@ enum {
   FEW_CHOICES = 4,            /* bits at most */
   USUAL_LEAST = 1024,         /* paths */
   LEAST_PUSHED = 4,      /* bits of a step that is made forward; of fewer if nothing else does */
-  FINER_BITS = 2,        /* a weight */
   SMALL_TABLE = 1 << 20, /* bytes */
   STATES_A_SQUARE = 4,   /* at least, or strips are no gain */
   SEAM_MEMORIES = 24,    /* steps on each side of a seam, in those that a state remembers */
@@ -151,9 +150,7 @@ qp_status qp_trellis_make_kept(qp_trellis *t, unsigned window, unsigned step, un
                     .width = width};
   qp_trellis_set_width(t, width);
   t->kept = kept_steps(t);
-  /* Sums that are far above the least are given up: there is room for units as of finer codes. */
-  t->metric = qp_metric_choose(t->width ? step + FINER_BITS * dim : step, dim, (size_t)groups * fan,
-                               values);
+  t->metric = qp_metric_choose(step, dim, (size_t)groups * fan, values);
   return make_tables(t, values, err);
 }
 

@@ -33,11 +33,11 @@ enum {
 ** The choice j is the lowest of equals; on the way back it is found again from the sums of each
 ** step, which are kept.  In the first steps of a run that begins in a given group those choices
 ** alone count that come from it.
-** Of windows beyond QP_TRELLIS_WINDOW only about 'width' groups with the least sums survive each
-** step, by a limit that is moved so that their number stays (the T-algorithm, Simmons 1990); the
-** sums of the others become 65535.  At 2 bits a weight, of 2^20 groups, keeping a quarter loses
-** 0.004 dB against keeping half, a sixteenth 0.03 dB; the window of 20 bits with all of its 2^16
-** groups loses 0.07 dB. */
+** Of windows beyond QP_TRELLIS_WINDOW only the 'width' groups with the least sums survive each
+** step, up to twice as many, by a limit that is moved where it lets fewer or more through (the
+** T-algorithm, Simmons 1990); the sums of the others become 65535.  At 2 bits a weight, of 2^20
+** groups, keeping a quarter loses 0.004 dB against keeping half, a sixteenth 0.03 dB; the window of
+** 20 bits with all of its 2^16 groups loses 0.07 dB. */
 typedef struct qp_trellis {
   unsigned window, step, dim;
   unsigned groups, fan; /* 2^(window - step), 2^step */
