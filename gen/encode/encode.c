@@ -212,22 +212,23 @@ static unsigned seen_from(const job *j, unsigned p, unsigned end) {
 }
 
 /*
-** Blocks of U in order.  Errors from before the FED_COLUMNS in hand come into the targets by one
-** product, those within them block by block.
+** Blocks of U in order.  Every FED_COLUMNS columns the next ones get their targets by one product
+** with all errors so far; errors that come later pass on to them block by block.
 */
 static qp_status code_fed_part(const job *j, desk *d, unsigned row_group, unsigned p, unsigned *k,
                                qp_error *err) {
   const qp_encoded *e = j->out;
   const qp_feedback *f = &j->feedback;
   const unsigned begin = e->part[p].column, end = begin + e->part[p].stream.columns;
-  unsigned known = begin, seen = begin; /* targets of [known, seen) are up to date before 'known' */
+  unsigned known = begin, seen = begin; /* targets of [known, seen) know of all that is coded */
   qp_status status = QP_OK;
   for (; !status && *k < f->blocks && f->edge[*k] < end; ++*k) {
     const unsigned column = f->edge[*k], next = f->edge[*k + 1];
     if (column == begin || column >= known + FED_COLUMNS) {
+      const unsigned fresh = column < seen ? seen : column;
       known = column;
       seen = seen_from(j, p, next + FED_COLUMNS);
-      qp_feedback_targets(f, column, seen, d->x, d->error, d->target);
+      if (fresh < seen) qp_feedback_targets(f, column, fresh, seen, d->x, d->error, d->target);
     }
     status = code_block(j, d, row_group, p, column, next, err);
     if (!status) qp_feedback_pass(f, column, next, seen, d->error, d->target);
@@ -483,8 +484,7 @@ static qp_status use_own_books(job *j, unsigned p, qp_error *err) {
     if (view->codebook[c].scope == QP_SCOPE_TENSOR)
       view->codebook[c].data = j->out->part[p].codebook[c];
   const qp_status status = qp_coder_make(&j->own[p].coder, view, err);
-  if (!status && j->options->beam)
-    qp_trellis_set_width(&j->own[p].coder.trellis, j->options->beam);
+  if (!status && j->options->beam) qp_trellis_set_width(&j->own[p].coder.trellis, j->options->beam);
   if (!status) j->coder[p] = &j->own[p].coder;
   return status;
 }

@@ -35,10 +35,10 @@ qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hess
                            unsigned *edge, unsigned blocks, qp_error *err);
 void qp_feedback_free(qp_feedback *f);
 
-/* targets[:, column..end) = x[:, column..end) - errors[:, 0..column) U[0..column, column..end)
-   for 32 rows, arrays [32][columns]. */
-void qp_feedback_targets(const qp_feedback *f, unsigned column, unsigned end, const float *x,
-                         const float *errors, float *targets);
+/* targets[:, from..end) = x[:, from..end) - errors[:, 0..column) U[0..column, from..end)
+   for 32 rows, arrays [32][columns]; column <= from. */
+void qp_feedback_targets(const qp_feedback *f, unsigned column, unsigned from, unsigned end,
+                         const float *x, const float *errors, float *targets);
 
 /* targets[:, at..end) -= errors[:, column..at) U[column..at, at..end): the part of a block that was
    coded since; arrays as above. */

@@ -280,7 +280,7 @@ typedef enum telling {
 static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned end, telling tell) {
   const unsigned half = end - t->kept / 2;
   unsigned at = end;
-  const bool one = trace(t, s, f, f->told, &at) == 1;
+  const bool one = trace(t, s, f, f->told, &at) == 1 && at > f->told;
   if (!one && (tell != TELL_SOON || end - f->told < t->kept)) return;
   uint32_t g = s->alive[0];
   if (!one) {
