@@ -65,7 +65,8 @@ qpal_status qp_lib_launch(const qpal_kernels *ks, uint32_t kernel, const qp_lib_
                          .pdl = pdl && k->flags & QP_LIB_PDL,
                          .on_stream = true,
                          .stream = stream};
-  assert(k->params_bytes <= bytes), (void)bytes;
+  assert(k->params_bytes <= bytes);
+  (void)bytes;
   if (a->words.activation > QPAL_RELU && !(k->flags & QP_LIB_LIMITS)) /* or a limit, above it */
     return qp_refuse(QPAL_E_NO_KERNEL,
                      "kernel '%.200s' was exported before gated linear units took limits, and "

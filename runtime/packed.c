@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Packed weights:  safetensors of `qpal quantize` (PACKED.md) + library ->
    [pointers for upload]. */
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -397,6 +398,7 @@ static bool by_columns(const linear *l) { return is_cut(l, "columns"); }
 /* Of rows, several ranks have one slice where there are fewer of them. */
 static share share_of(const qpal_packed *p, const linear *l) {
   if (!by_rows(l) && !by_columns(l)) return (share){1, 0};
+  assert(p->size > 0 && l->slices > 0); /* check_slices */
   if (l->slices >= p->size) return (share){p->size, p->rank};
   return (share){l->slices, p->rank * l->slices / p->size};
 }
@@ -515,7 +517,7 @@ static qpal_status check_side(const linear *l, const qpal_linear_info *info, con
 }
 
 static const linear *find_linear(const qpal_packed *p, const char *name) {
-  linear key;
+  linear key = {.rows = 0};
   if ((size_t)snprintf(key.name, sizeof key.name, "%s", name) >= sizeof key.name || !p->linears)
     return NULL;
   return bsearch(&key, p->linear, p->linears, sizeof *p->linear, by_name);

@@ -130,6 +130,7 @@ void qp_affine_at(const qp_affine *f, const uint32_t *fields, double *a, double 
     v[n] = is_fixed(f, n) ? f->fixed[(size_t)n * f->states] : evaluate(ir, n, v, &env);
     t[n] = n == f->unit ? (term){1, 0} : (term){0, number_of(qp_ir_type_of(ir, n), v[n])};
   }
+  /* cppcheck-suppress uninitvar ; an IR has nodes */
   const term all = t[ir->output[0]];
   *a = all.a * f->levels.apart;
   *b = all.b + all.a * f->levels.first;

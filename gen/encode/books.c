@@ -311,8 +311,9 @@ static uint16_t rounded(double v) {
 
 qp_status qp_books_solve(qp_books *b, uint16_t *const *entry, qp_error *err) {
   const uint32_t n = b->begin[QP_MAX_CODEBOOKS];
-  double *x = calloc((size_t)6 * n + 1, sizeof *x), *own = x + n, *w = x + 2 * (size_t)n;
+  double *x = calloc((size_t)6 * n + 1, sizeof *x);
   if (!x) return qp_fail(err, QP_E_NOMEM, "no memory for %u numbers of codebooks", n);
+  double *own = x + n, *w = x + 2 * (size_t)n;
   for (unsigned c = 0; c < b->quantizer->codebooks; c++)
     for (uint32_t i = b->begin[c]; i < b->begin[c + 1]; i++)
       x[i] = (double)qp_half_to_float(entry[c][i - b->begin[c]]);

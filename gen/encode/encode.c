@@ -263,7 +263,7 @@ static float stored_scale(double scale) {
 static void fit_scales(const job *j, desk *d, unsigned row_group) {
   const qp_encoded *e = j->out;
   const size_t columns = e->columns;
-  double xv[QP_GROUP_ROWS], vv[QP_GROUP_ROWS], xx[QP_GROUP_ROWS];
+  double xv[QP_GROUP_ROWS], vv[QP_GROUP_ROWS] = {0}, xx[QP_GROUP_ROWS];
   if (j->feeds) qp_feedback_products(&j->feedback, d->x, d->value, d->target, xx, xv, vv);
   for (unsigned r = 0; r < rows_of(e, row_group); r++) {
     const size_t row = (size_t)row_group * QP_GROUP_ROWS + r;

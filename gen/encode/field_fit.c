@@ -451,11 +451,12 @@ static void try_all(const qp_field_fit *f, const group *g, place *best) {
 /* Where b is a times one number in each of some slices, those are looked at that promise most. */
 static void scan_slices(const qp_field_fit *f, const group *g, guess kept[KEPT]) {
   uint32_t at[QP_MAX_FIELDS] = {0};
-  double best[2 * MOST_SLICES], ratio[MOST_SLICES], least = INFINITY;
+  double best[2 * MOST_SLICES] = {0}, ratio[MOST_SLICES], least = INFINITY;
+  const unsigned ways = f->flips ? 2 : 1;
   unsigned slices = 0;
   do {
     ratio[slices] = ratio_at(f, at);
-    for (unsigned flip = 0; flip <= f->flips; flip++) {
+    for (unsigned flip = 0; flip < ways; flip++) {
       guess other[KEPT];
       forget(other);
       const double reached = scan_ratio(f, g, ratio[slices], flip ? -1 : 1, coarsely, other);
@@ -465,7 +466,7 @@ static void scan_slices(const qp_field_fit *f, const group *g, guess kept[KEPT])
     slices++;
   } while (f->shifts && next_place(f, 1, at));
   for (unsigned i = 0; i < 2 * slices; i++)
-    if (i % 2 <= f->flips && best[i] <= promising * least)
+    if (i % 2 < ways && best[i] <= promising * least)
       scan_ratio(f, g, ratio[i / 2], i % 2 ? -1 : 1, slices > 1 ? usually : finely, kept);
 }
 

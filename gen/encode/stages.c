@@ -207,6 +207,7 @@ static void run_stage(const qp_stages *s, unsigned k, survivor *in, unsigned *co
       insert(out, &kept, width, next_of(s, k, &in[i], c));
     }
   }
+  /* cppcheck-suppress uninitvar ; as many are set */
   memcpy(in, out, sizeof *in * kept);
   *count = kept;
 }

@@ -355,7 +355,7 @@ size_t qp_gguf_count(const qp_gguf *g) { return g->tensors; }
 const qp_gguf_tensor *qp_gguf_get(const qp_gguf *g, size_t i) { return &g->tensor[i]; }
 
 const qp_gguf_tensor *qp_gguf_find(const qp_gguf *g, const char *name) {
-  qp_gguf_tensor key;
+  qp_gguf_tensor key = {.number = 0};
   if (!g->tensors || strlen(name) >= sizeof key.name) return NULL;
   memcpy(key.name, name, strlen(name) + 1);
   return bsearch(&key, g->tensor, g->tensors, sizeof key, compare_names);

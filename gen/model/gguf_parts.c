@@ -87,6 +87,7 @@ qp_status qp_gguf_parts_open(const char *path, qp_gguf_parts *out, qp_error *err
     if (!p.part || !copy)
       return free(p.part), free(copy), qp_gguf_close(file), no_memory(path, err);
     p.part[p.count++] = (qp_gguf_part){copy, file};
+    /* cppcheck-suppress memleak ; the part has the copy */
   }
   if (status) return qp_gguf_parts_close(&p), status;
   *out = p;

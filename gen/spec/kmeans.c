@@ -189,7 +189,7 @@ typedef struct slice {
 
 static void *find_nearest(void *argument) {
   slice *s = argument;
-  cloud *c = s->c;
+  cloud *c = s->c; /* cppcheck-suppress uninitvar ; all of it is set before a thread has it */
   for (unsigned i = s->first; i < s->end; i++) {
     const double *p = c->point + (size_t)i * c->dim;
     const unsigned was = c->nearest[i];

@@ -74,6 +74,7 @@ static int operand(lua_State *L, int index, char letter, const char *what) {
                     v ? type_name[type] : luaL_typename(L, index));
     qp_lua_raise(L);
   }
+  /* cppcheck-suppress nullPointerRedundantCheck ; what raises does not come back */
   return v->node;
 }
 

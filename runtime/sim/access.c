@@ -321,6 +321,7 @@ void qp_sim_count_banks(qp_sim_warp *w, uint32_t mask, const uint32_t *addresses
   const unsigned parts = bytes <= 4 ? 1 : bytes / 4, width = QP_SIM_LANES / parts;
   qp_sim_counters *count = w->block->launch->count;
   for (unsigned part = 0; part < parts; part++) {
+    /* cppcheck-suppress shiftTooManyBits ; of several parts each has fewer lanes */
     const uint32_t lanes = parts == 1 ? mask : mask >> (part * width) & ((1u << width) - 1);
     if (!lanes) continue;
     uint32_t words[QP_SIM_LANES][QP_SIM_LANES];

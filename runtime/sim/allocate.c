@@ -193,6 +193,7 @@ static void rewrite(flow *f, const uint32_t *place) {
     qp_sim_op *o = p->ops.at + r->op;
     const int32_t word = (int32_t)(place[r->vreg] * QP_SIM_LANES);
     if (r->field < REF_EXT)
+      /* cppcheck-suppress arrayIndexOutOfBoundsCond ; a number below REF_EXT is of r */
       o->r[r->field] = word;
     else
       p->ext.at[o->ext + r->field - REF_EXT] = word;
@@ -319,6 +320,7 @@ static const qp_sim_function *owner(const parser *p, uint32_t op) {
 static void move_registers(parser *p, const reference *r, uint32_t base) {
   qp_sim_op *o = p->ops.at + r->op;
   if (r->field < REF_EXT)
+    /* cppcheck-suppress arrayIndexOutOfBoundsCond ; a number below REF_EXT is of r */
     o->r[r->field] += (int32_t)base;
   else
     p->ext.at[o->ext + r->field - REF_EXT] += (int32_t)base;

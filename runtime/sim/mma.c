@@ -70,6 +70,7 @@ static void read_half(const qp_sim_warp *w, const shape *s, const int32_t *r, ti
   for (unsigned i = 0; i < s->a; i++) {
     const uint32_t *a = qp_sim_reg(w, r[i]);
     for (unsigned l = 0; l < QP_SIM_LANES; l++) {
+      /* cppcheck-suppress uninitvar ; it is written */
       float *row = t->a[l / 4 + 8 * (i & 1)] + 2 * (l % 4) + 8 * (i >> 1);
       row[0] = half_value(a[l], 0, bf16);
       row[1] = half_value(a[l], 1, bf16);

@@ -324,6 +324,7 @@ static uint32_t hidden_local(parser *p, uint32_t offset, unsigned words) {
 static bool use_value(parser *p, qp_sim_op *o, unsigned field, uint64_t value, unsigned words) {
   const int32_t c = p_const(p, value, words);
   if (field < REF_EXT)
+    /* cppcheck-suppress arrayIndexOutOfBoundsCond ; a number below REF_EXT is of r */
     o->r[field] = c;
   else
     p->ext.at[o->ext + field - REF_EXT] = c;

@@ -321,9 +321,9 @@ qp_status qp_gradient_sensitivities(qp_forward *f, const qp_sequences *s,
   }
   *r = (run){.f = f, .model = m, .o = o, .units = (size_t)m->layers * m->linears, .err = err};
   qp_status status = qp_blas_open(&r->blas, err);
-  FILE *file = fopen(o->file, "a"); /* made where it is missing */
-  if (file) fclose(file);
-  file = file ? fopen(o->file, "r+") : NULL;
+  FILE *there = fopen(o->file, "a"); /* made where it is missing */
+  if (there) fclose(there);
+  FILE *file = there ? fopen(o->file, "r+") : NULL;
   if (!status) status = file ? measure_all(r, s, file, loss) : fail_file(r, "open");
   if (file && fclose(file) && !status) status = fail_file(r, "close");
   for (size_t u = 0; u < r->units && !status; u++) out[u] = mean_of(s, loss + u, r->units);

@@ -48,7 +48,10 @@ static qp_status new_ledger(const char *path, const qp_model *m, qp_ledger **out
   l->hessians = calloc(m->layers + 1, sizeof *l->hessians);
   l->measured = calloc(l->linears, sizeof *l->measured);
   l->measure = calloc(l->linears, sizeof *l->measure);
-  if (l->path && l->hessians && l->measured && l->measure) return *out = l, QP_OK;
+  if (l->path && l->hessians && l->measured && l->measure) {
+    *out = l;
+    return QP_OK;
+  }
   qp_ledger_close(l, false);
   return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
 }

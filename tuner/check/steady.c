@@ -215,7 +215,7 @@ static bool all_met(const qp_kernel *k) {
 
 qp_status qp_steady_shape(qp_families *families, qp_problem *p, const qp_choice *choice,
                           qp_error *err) {
-  bool open[QP_MAX_SEGMENTS];
+  bool open[QP_MAX_SEGMENTS] = {0};
   for (unsigned s = 0; s < p->segments; s++) open[s] = !p->segment[s].rows;
   for (unsigned i = 0; i < COLUMNS; i++) {
     qp_problem tried = *p;

@@ -183,7 +183,7 @@ static void attend_head(qp_check *c, size_t n, size_t head, double *q, double *y
   const qp_check_decoder *d = c->decoder;
   const unsigned columns = c->k->problem.columns;
   const int32_t p = d->position[n], w = (int32_t)d->window;
-  double score[CONTEXT], most = -INFINITY, total = 0;
+  double score[CONTEXT] = {0}, most = -INFINITY, total = 0;
   turn_head(c, d->q + (n * KV_HEADS * d->group + head) * columns, p, q);
   const int32_t from = w && p + 1 > w ? p + 1 - w : 0;
   for (int32_t t = from; t <= p; t++) {

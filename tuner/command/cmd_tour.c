@@ -121,7 +121,7 @@ static qp_status run(const char *list, const tour_options *o, int *code, qp_erro
   if (status) return status;
   const qp_quantizer **q = NULL;
   size_t n = 0;
-  char chosen[64];
+  char chosen[64] = "";
   unsigned arch, sms;
   bool *verify = NULL;
   qp_cases cases = {0};

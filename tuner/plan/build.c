@@ -520,7 +520,10 @@ static qp_status make_builder(qp_plan_problem *p, builder **out, qp_error *err) 
     b->by_bytes = p->knap.bytes_limit != QP_KNAP_NO_LIMIT;
     b->loss = calloc((size_t)QP_GROUP_LINEARS_MAX * in->menu->count + 1, sizeof *b->loss);
     b->option = calloc((size_t)in->menu->count * QP_PATHS + 1, sizeof *b->option);
-    if (b->loss && b->option) return *out = b, QP_OK;
+    if (b->loss && b->option) {
+      *out = b;
+      return QP_OK;
+    }
     free(b->loss);
     free(b->option);
   }

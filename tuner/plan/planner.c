@@ -118,7 +118,7 @@ static void split_by(const double *value, unsigned blocks, unsigned types, unsig
   for (unsigned b = 0; b < blocks; b++) {
     unsigned rank = 0;
     for (unsigned k = 0; k < blocks; k++)
-      rank += value[k] < value[b] || (value[k] == value[b] && k < b);
+      rank += value[k] < value[b] || (k < b && value[k] == value[b]);
     class_of[b] = rank * types / blocks;
   }
 }

@@ -2,6 +2,7 @@
 /* Which linears of a checkpoint are quantized how, and which file they go to. */
 #include "tuner/quantize/job.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,7 +266,7 @@ static qp_status add_embedding(making *m, bool *shared) {
   const qp_model *model = m->model;
   const qp_model_linear l = {.role = "embedding", .rows = model->vocab, .columns = model->hidden};
   const qp_quantizer *q;
-  qp_job_linear *to;
+  qp_job_linear *to = NULL;
   qp_status status = choose_embedding(m, &q);
   if (!status && q) status = add_tensor(m, model->embedding, &l, q, true, &to);
   if (status || !q || !to) return status;
@@ -385,6 +386,7 @@ static qp_status name_side(const making *m, qp_job_linear *l, unsigned flags) {
 
 /* The rotation that a quantizer's definition asks for, in what ranks leave of the columns. */
 static qp_status rotate_linear(const making *m, qp_job_linear *l) {
+  assert(l->quantizer); /* of each that was added */
   const unsigned wanted = qp_side_block(l->quantizer->rotation),
                  piece = l->columns / qp_job_pieces(l);
   if (wanted && m->w->rotate) {

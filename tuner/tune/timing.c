@@ -16,7 +16,7 @@ static int by_value(const void *a, const void *b) {
 }
 
 qp_timing qp_timing_of(int64_t *ps, unsigned n) {
-  int64_t distance[QP_TIMING_MOST];
+  int64_t distance[QP_TIMING_MOST] = {0};
   if (n > QP_TIMING_MOST) n = QP_TIMING_MOST;
   qsort(ps, n, sizeof *ps, by_value);
   int64_t median = ps[(n - 1) / 2];
