@@ -10,232 +10,11 @@
 #include "runtime/checksums.h"
 #include "runtime/half.h"
 #include "runtime/input_side.h"
-#include "runtime/json_scan.h"
 #include "runtime/library_state.h"
+#include "runtime/packed_table.h"
 #include "runtime/safetensors.h"
 
-enum { NAME_BYTES = 256, HASH_BYTES = 40, MOST_RANKS = 4096 };
-
-typedef struct quantizer {
-  char name[64], hash[HASH_BYTES];
-  uint64_t layout;
-} quantizer;
-
-typedef struct linear {
-  char name[NAME_BYTES], signs[NAME_BYTES], quantizer[64]; /* signs "": x is not rotated */
-  uint64_t rows, columns;
-  uint64_t rotation, slices; /* columns of a diagonal block of H, 0: all; what ranks can share */
-  bool order, scaled;        /* of columns: input_side.h */
-  char split[8];             /* "rows", "columns" or "": it is whole */
-  float *scale;           /* [rows], where the file holds fp16; NULL: the file's are taken */
-  unsigned listed, parts; /* a split of a narrow linear lists parts of no columns: none is kept */
-  struct {
-    uint64_t column, columns;
-    unsigned number; /* among those listed, as its tensors are named */
-  } part[QPAL_MAX_PARTS];
-} linear;
-
-struct qpal_packed {
-  char *path; /* as it was opened */
-  qp_safetensors *tensors;
-  unsigned rank, size; /* which of how many that share the model; 0, 1: all of it */
-  size_t quantizers, linears;
-  quantizer *quantizer;
-  linear *linear;
-};
-
-/* ---- The section 'quantization' of a shard's metadata ---- */
-
-/* A further element of a growing array; zeroed.  NULL: no memory. */
-static void *grow(void **array, size_t *count, size_t bytes) {
-  if (!(*count & (*count + 1)) || !*array) { /* full at 0, 1, 3, 7, ... */
-    char *more = realloc(*array, (2 * *count + 1) * bytes);
-    if (!more) return NULL;
-    *array = more;
-  }
-  void *last = (char *)*array + (*count)++ * bytes;
-  memset(last, 0, bytes);
-  return last;
-}
-
-static qp_status no_memory(qp_error *err) {
-  return qp_fail(err, QP_E_NOMEM, "no memory for the table of packed weights");
-}
-
-static quantizer *find_quantizer(const qpal_packed *p, const char *name) {
-  for (size_t i = 0; i < p->quantizers; i++)
-    if (!strcmp(p->quantizer[i].name, name)) return &p->quantizer[i];
-  return NULL;
-}
-
-/* {"hash": ..., "layout": 1, ...}; every shard must say the same of a quantizer. */
-static qp_status read_quantizer(qpal_packed *p, qp_json_scan *s, const char *name) {
-  quantizer q = {.layout = 0};
-  char key[QP_JSON_SCAN_KEY];
-  bool more = false;
-  if ((size_t)snprintf(q.name, sizeof q.name, "%s", name) >= sizeof q.name)
-    return qp_json_scan_fail(s, QP_E_ARG, "the quantizer's name is too long");
-  qp_status status = qp_json_scan_open(s, '{');
-  while (!status && !(status = qp_json_scan_key(s, key, &more)) && more) {
-    if (!strcmp(key, "hash"))
-      status = qp_json_scan_text(s, q.hash, sizeof q.hash);
-    else if (!strcmp(key, "layout"))
-      status = qp_json_scan_unsigned(s, &q.layout);
-    else
-      status = qp_json_scan_skip(s, NULL, NULL);
-  }
-  if (status) return status;
-  const quantizer *known = find_quantizer(p, name);
-  if (known && (strcmp(known->hash, q.hash) != 0 || known->layout != q.layout))
-    return qp_json_scan_fail(s, QP_E_ARG, "another shard says otherwise of this quantizer");
-  if (known) return QP_OK;
-  void *array = p->quantizer;
-  quantizer *to = grow(&array, &p->quantizers, sizeof *to);
-  p->quantizer = array;
-  if (!to) return no_memory(s->err);
-  *to = q;
-  return QP_OK;
-}
-
-static qp_status read_quantizers(qpal_packed *p, qp_json_scan *s) {
-  char key[QP_JSON_SCAN_KEY];
-  bool more = false;
-  qp_status status = qp_json_scan_open(s, '{');
-  while (!status && !(status = qp_json_scan_key(s, key, &more)) && more)
-    status = read_quantizer(p, s, key);
-  return status;
-}
-
-static qp_status read_part(qp_json_scan *s, linear *l) {
-  char key[QP_JSON_SCAN_KEY];
-  bool more = false;
-  if (l->listed == QPAL_MAX_PARTS) return qp_json_scan_fail(s, QP_E_ARG, "more than 4 parts");
-  const unsigned i = l->parts;
-  l->part[i].columns = 0;
-  l->part[i].number = l->listed++;
-  qp_status status = qp_json_scan_open(s, '{');
-  while (!status && !(status = qp_json_scan_key(s, key, &more)) && more) {
-    if (!strcmp(key, "column"))
-      status = qp_json_scan_unsigned(s, &l->part[i].column);
-    else if (!strcmp(key, "columns"))
-      status = qp_json_scan_unsigned(s, &l->part[i].columns);
-    else
-      status = qp_json_scan_skip(s, NULL, NULL);
-  }
-  if (!status && l->part[i].columns) l->parts++;
-  return status;
-}
-
-static qp_status read_parts(qp_json_scan *s, linear *l) {
-  bool more = false;
-  qp_status status = qp_json_scan_open(s, '[');
-  while (!status && !(status = qp_json_scan_item(s, &more)) && more) status = read_part(s, l);
-  return status;
-}
-
-static qp_status read_linear(qpal_packed *p, qp_json_scan *s) {
-  char key[QP_JSON_SCAN_KEY];
-  bool more = false;
-  void *array = p->linear;
-  linear *l = grow(&array, &p->linears, sizeof *l);
-  p->linear = array;
-  if (!l) return no_memory(s->err);
-  qp_status status = qp_json_scan_open(s, '{');
-  while (!status && !(status = qp_json_scan_key(s, key, &more)) && more) {
-    if (!strcmp(key, "name"))
-      status = qp_json_scan_text(s, l->name, sizeof l->name);
-    else if (!strcmp(key, "quantizer"))
-      status = qp_json_scan_text(s, l->quantizer, sizeof l->quantizer);
-    else if (!strcmp(key, "rows"))
-      status = qp_json_scan_unsigned(s, &l->rows);
-    else if (!strcmp(key, "columns"))
-      status = qp_json_scan_unsigned(s, &l->columns);
-    else if (!strcmp(key, "signs") && qp_json_scan_peek(s) != QP_JSON_NULL)
-      status = qp_json_scan_text(s, l->signs, sizeof l->signs);
-    else if (!strcmp(key, "rotation"))
-      status = qp_json_scan_unsigned(s, &l->rotation);
-    else if (!strcmp(key, "order"))
-      status = qp_json_scan_boolean(s, &l->order);
-    else if (!strcmp(key, "scale"))
-      status = qp_json_scan_boolean(s, &l->scaled);
-    else if (!strcmp(key, "split"))
-      status = qp_json_scan_text(s, l->split, sizeof l->split);
-    else if (!strcmp(key, "slices"))
-      status = qp_json_scan_unsigned(s, &l->slices);
-    else if (!strcmp(key, "parts"))
-      status = read_parts(s, l);
-    else
-      status = qp_json_scan_skip(s, NULL, NULL);
-  }
-  return status;
-}
-
-static qp_status read_linears(qpal_packed *p, qp_json_scan *s) {
-  bool more = false;
-  qp_status status = qp_json_scan_open(s, '[');
-  while (!status && !(status = qp_json_scan_item(s, &more)) && more) status = read_linear(p, s);
-  return status;
-}
-
-static qp_status read_section(qpal_packed *p, const char *file, const char *text, qp_error *err) {
-  qp_json_scan s;
-  char key[QP_JSON_SCAN_KEY];
-  bool more = false;
-  uint64_t version = 1;
-  qp_json_scan_begin(&s, file, text, strlen(text), err);
-  qp_status status = qp_json_scan_open(&s, '{');
-  while (!status && !(status = qp_json_scan_key(&s, key, &more)) && more) {
-    if (!strcmp(key, "quantizers"))
-      status = read_quantizers(p, &s);
-    else if (!strcmp(key, "linears"))
-      status = read_linears(p, &s);
-    else if (!strcmp(key, "version"))
-      status = qp_json_scan_unsigned(&s, &version);
-    else
-      status = qp_json_scan_skip(&s, NULL, NULL);
-  }
-  if (!status) status = qp_json_scan_end(&s);
-  if (!status && (version < 1 || version > 4))
-    status = qp_fail(err, QP_E_ARG,
-                     "%s: packed weights of version %llu; this libqpal reads versions 1 to 4",
-                     file, (unsigned long long)version);
-  return status;
-}
-
-/* Shards of one run have one 'job': weights of another have other signs, scales and codebooks. */
-static qp_status check_job(const qpal_packed *p, unsigned shard, qp_error *err) {
-  const char *first = qp_safetensors_metadata(p->tensors, 0, "job");
-  const char *job = qp_safetensors_metadata(p->tensors, shard, "job");
-  if (!first && !job) return QP_OK;
-  if (first && job && !strcmp(first, job)) return QP_OK;
-  return qp_fail(
-      err, QP_E_ARG,
-      "%s: metadata 'job' is '%.40s', that of %s is '%.40s': the shards are of different "
-      "runs of qpal quantize",
-      qp_safetensors_shard_path(p->tensors, shard), job ? job : "",
-      qp_safetensors_shard_path(p->tensors, 0), first ? first : "");
-}
-
-static qp_status read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
-  const char *file = qp_safetensors_shard_path(p->tensors, shard);
-  const char *format = qp_safetensors_metadata(p->tensors, shard, "format");
-  const char *version = qp_safetensors_metadata(p->tensors, shard, "version");
-  const char *text = qp_safetensors_metadata(p->tensors, shard, "quantization");
-  char where[600];
-  if (!format || strcmp(format, "qpal-packed") != 0)
-    return qp_fail(err, QP_E_ARG,
-                   "%s: metadata 'format' is '%.40s'; packed weights of qpal quantize say "
-                   "'qpal-packed'",
-                   file, format ? format : "");
-  if (!version || strlen(version) != 1 || *version < '1' || *version > '4')
-    return qp_fail(err, QP_E_ARG,
-                   "%s: packed weights of version '%.40s'; this libqpal reads versions 1 to 4",
-                   file, version ? version : "");
-  qp_status status = check_job(p, shard, err);
-  if (status) return status;
-  snprintf(where, sizeof where, "%.500s: metadata 'quantization'", file);
-  return text ? read_section(p, where, text, err) : QP_OK; /* a shard may hold no linear */
-}
+enum { MOST_RANKS = 4096 };
 
 /* ---- Opening ---- */
 
@@ -246,8 +25,8 @@ static qpal_status refuse(qp_status status, const qp_error *err) {
 }
 
 /* Row scales that are stored in fp16: kernels read fp32. */
-static qp_status widen_scales(const qpal_packed *p, linear *l, qp_error *err) {
-  char name[NAME_BYTES + 64];
+static qp_status widen_scales(const qpal_packed *p, qp_packed_linear *l, qp_error *err) {
+  char name[QP_PACKED_NAME + 64];
   snprintf(name, sizeof name, "%s.row_scales", l->name);
   const qp_tensor *t = qp_safetensors_find(p->tensors, name);
   if (!t || t->type != QP_TENSOR_F16) return QP_OK;
@@ -256,15 +35,15 @@ static qp_status widen_scales(const qpal_packed *p, linear *l, qp_error *err) {
                    (unsigned long long)l->rows);
   const uint8_t *half = t->data;
   l->scale = malloc(sizeof *l->scale * l->rows + 1);
-  if (!l->scale) return no_memory(err);
+  if (!l->scale) return qp_packed_no_memory(err);
   for (size_t i = 0; i < l->rows; i++)
     l->scale[i] = qp_half_to_float((uint16_t)(half[2 * i] | half[2 * i + 1] << 8));
   return QP_OK;
 }
 
 /* A NaN or an infinity among them would be in every output. */
-static qp_status check_scales(const qpal_packed *p, const linear *l, qp_error *err) {
-  char name[NAME_BYTES + 64];
+static qp_status check_scales(const qpal_packed *p, const qp_packed_linear *l, qp_error *err) {
+  char name[QP_PACKED_NAME + 64];
   snprintf(name, sizeof name, "%s.row_scales", l->name);
   const qp_tensor *t = qp_safetensors_find(p->tensors, name);
   for (size_t i = 0; t && i < l->rows; i++) {
@@ -281,15 +60,15 @@ static qp_status check_scales(const qpal_packed *p, const linear *l, qp_error *e
 }
 
 static int by_name(const void *a, const void *b) {
-  return strcmp(((const linear *)a)->name, ((const linear *)b)->name);
+  return strcmp(((const qp_packed_linear *)a)->name, ((const qp_packed_linear *)b)->name);
 }
 
-static bool is_cut(const linear *l, const char *way) { return !strcmp(l->split, way); }
+static bool is_cut(const qp_packed_linear *l, const char *way) { return !strcmp(l->split, way); }
 
 /* The slices that ranks share are of whole row groups, or of columns that a stream may have. */
 static qp_status check_slices(const qpal_packed *p, qp_error *err) {
   for (size_t i = 0; i < p->linears; i++) {
-    const linear *l = &p->linear[i];
+    const qp_packed_linear *l = &p->linear[i];
     const uint64_t of = is_cut(l, "columns") ? l->columns : l->rows, n = l->slices;
     if (*l->split && !is_cut(l, "columns") && !is_cut(l, "rows"))
       return qp_fail(err, QP_E_ARG, "%s: linear '%s': split '%s'; rows and columns are known",
@@ -307,7 +86,7 @@ static qp_status check_slices(const qpal_packed *p, qp_error *err) {
 static qp_status check_ranks(const qpal_packed *p, qp_error *err) {
   bool shared = p->size == 1;
   for (size_t i = 0; i < p->linears; i++) {
-    const linear *l = &p->linear[i];
+    const qp_packed_linear *l = &p->linear[i];
     const uint64_t n = l->slices;
     shared |= *l->split || strstr(l->name, ".experts.");
     if (!*l->split) continue;
@@ -317,9 +96,8 @@ static qp_status check_ranks(const qpal_packed *p, qp_error *err) {
                      l->split, (unsigned long long)n, p->size);
   }
   return shared ? QP_OK
-                : qp_fail(err, QP_E_ARG,
-                          "%s was packed for one rank, not %u (qpal quantize --tp)", p->path,
-                          p->size);
+                : qp_fail(err, QP_E_ARG, "%s was packed for one rank, not %u (qpal quantize --tp)",
+                          p->path, p->size);
 }
 
 qpal_status qpal_packed_open(const char *path, qpal_packed **out) {
@@ -337,10 +115,10 @@ qpal_status qpal_packed_open_rank(const char *path, unsigned rank, unsigned size
   if (!p) return qp_refuse(QPAL_E_NOMEM, "no memory for packed weights");
   p->rank = rank;
   p->size = size;
-  qp_status status = (p->path = strdup(path)) ? QP_OK : no_memory(&err);
+  qp_status status = (p->path = strdup(path)) ? QP_OK : qp_packed_no_memory(&err);
   if (!status) status = qp_safetensors_open(path, &p->tensors, &err);
   for (unsigned i = 0; !status && i < qp_safetensors_shards(p->tensors); i++)
-    status = read_shard(p, i, &err);
+    status = qp_packed_read_shard(p, i, &err);
   if (!status && p->linears) qsort(p->linear, p->linears, sizeof *p->linear, by_name);
   if (!status) status = check_slices(p, &err);
   const bool whole = !status;
@@ -392,11 +170,11 @@ typedef struct share {
   uint64_t count, at;
 } share;
 
-static bool by_rows(const linear *l) { return is_cut(l, "rows"); }
-static bool by_columns(const linear *l) { return is_cut(l, "columns"); }
+static bool by_rows(const qp_packed_linear *l) { return is_cut(l, "rows"); }
+static bool by_columns(const qp_packed_linear *l) { return is_cut(l, "columns"); }
 
 /* Of rows, several ranks have one slice where there are fewer of them. */
-static share share_of(const qpal_packed *p, const linear *l) {
+static share share_of(const qpal_packed *p, const qp_packed_linear *l) {
   if (!by_rows(l) && !by_columns(l)) return (share){1, 0};
   assert(p->size > 0 && l->slices > 0); /* check_slices */
   if (l->slices >= p->size) return (share){p->size, p->rank};
@@ -418,10 +196,10 @@ static qpal_status find_slice(const qpal_packed *p, const char *name, uint64_t b
   return QPAL_OK;
 }
 
-static qpal_status find_part(const qpal_packed *p, const linear *l, unsigned i,
+static qpal_status find_part(const qpal_packed *p, const qp_packed_linear *l, unsigned i,
                              const qpal_part_info *part, qpal_packed_linear *own) {
   const share of = share_of(p, l);
-  char name[NAME_BYTES + 64];
+  char name[QP_PACKED_NAME + 64];
   const unsigned number = l->part[i].number;
   if (l->part[i].column != part->column || l->part[i].columns != part->columns)
     return qp_refuse(QPAL_E_MISMATCH,
@@ -447,13 +225,13 @@ static qpal_status find_part(const qpal_packed *p, const linear *l, unsigned i,
   return status;
 }
 
-static unsigned side_flags(const linear *l) {
+static unsigned side_flags(const qp_packed_linear *l) {
   return (l->order ? (unsigned)QP_SIDE_ORDER : 0) | (l->scaled ? (unsigned)QP_SIDE_SCALE : 0);
 }
 
-static qpal_status compare(const qpal_packed *p, const linear *l, const qpal_linear_info *info,
-                           const qpal_quantizer_info *q) {
-  const quantizer *own = find_quantizer(p, l->quantizer);
+static qpal_status compare(const qpal_packed *p, const qp_packed_linear *l,
+                           const qpal_linear_info *info, const qpal_quantizer_info *q) {
+  const qp_packed_quantizer *own = qp_packed_find_quantizer(p, l->quantizer);
   if (!own)
     return qp_refuse(QPAL_E_FORMAT,
                      "packed weights: linear '%s' has quantizer '%s', which is not "
@@ -499,7 +277,8 @@ static qpal_status compare(const qpal_packed *p, const linear *l, const qpal_lin
 }
 
 /* An order names columns, scales are numbers other than 0. */
-static qpal_status check_side(const linear *l, const qpal_linear_info *info, const void *side) {
+static qpal_status check_side(const qp_packed_linear *l, const qpal_linear_info *info,
+                              const void *side) {
   const unsigned char *order = (const unsigned char *)side + qp_side_order_at(info->columns);
   const unsigned char *scale =
       (const unsigned char *)side + qp_side_scale_at(info->columns, info->rotation);
@@ -516,28 +295,28 @@ static qpal_status check_side(const linear *l, const qpal_linear_info *info, con
   return QPAL_OK;
 }
 
-static const linear *find_linear(const qpal_packed *p, const char *name) {
-  linear key = {.rows = 0};
+static const qp_packed_linear *find_linear(const qpal_packed *p, const char *name) {
+  qp_packed_linear key = {.rows = 0};
   if ((size_t)snprintf(key.name, sizeof key.name, "%s", name) >= sizeof key.name || !p->linears)
     return NULL;
   return bsearch(&key, p->linear, p->linears, sizeof *p->linear, by_name);
 }
 
 /* The name of a stack's tensor with the number of an expert; of QPAL_NONE as it is. */
-static qpal_status name_expert(const char *tensor, unsigned expert, char out[NAME_BYTES]) {
+static qpal_status name_expert(const char *tensor, unsigned expert, char out[QP_PACKED_NAME]) {
   const char *star = strchr(tensor, '*');
-  if (expert == QPAL_NONE) return snprintf(out, NAME_BYTES, "%s", tensor), QPAL_OK;
+  if (expert == QPAL_NONE) return snprintf(out, QP_PACKED_NAME, "%s", tensor), QPAL_OK;
   if (!star) return qp_refuse(QPAL_E_ARG, "linear '%s' is no stack of experts", tensor);
-  snprintf(out, NAME_BYTES, "%.*s%u%s", (int)(star - tensor), tensor, expert, star + 1);
+  snprintf(out, QP_PACKED_NAME, "%.*s%u%s", (int)(star - tensor), tensor, expert, star + 1);
   return QPAL_OK;
 }
 
 /* Members of a group take one x~, of the first's order and scales. */
 static qpal_status check_shared(const qpal_packed *p, const qpal_library *library, unsigned group,
-                                const linear *l) {
+                                const qp_packed_linear *l) {
   qpal_linear_info first = {.size = sizeof first};
   const qpal_status status = qpal_library_linear(library, group, 0, &first);
-  const linear *other = status ? NULL : find_linear(p, first.tensor);
+  const qp_packed_linear *other = status ? NULL : find_linear(p, first.tensor);
   if (status || !other || !strcmp(other->signs, l->signs)) return status;
   return qp_refuse(QPAL_E_MISMATCH,
                    "linear '%s' has its columns in another order than '%s', with which it shares "
@@ -551,7 +330,7 @@ static qpal_status find(const qpal_packed *p, const qpal_library *library, unsig
   qpal_group_info g = {.size = sizeof g};
   qpal_quantizer_info q = {.size = sizeof q};
   qpal_packed_linear own = {.size = sizeof own};
-  char name[NAME_BYTES + 64], tensor[NAME_BYTES];
+  char name[QP_PACKED_NAME + 64], tensor[QP_PACKED_NAME];
   if (!p) return qp_refuse(QPAL_E_ARG, "packed is NULL");
   qpal_status status = qpal_library_linear(library, group, member, &info);
   if (!status) status = qpal_library_group(library, group, &g);
@@ -561,7 +340,7 @@ static qpal_status find(const qpal_packed *p, const qpal_library *library, unsig
   if (!status) status = qpal_library_quantizer(library, info.quantizer, &q);
   if (!status) status = name_expert(info.tensor, expert, tensor);
   if (status) return status;
-  const linear *l = find_linear(p, tensor);
+  const qp_packed_linear *l = find_linear(p, tensor);
   if (!l && g.block < 0) l = find_linear(p, "lm_head"); /* tied: named after the embedding else */
   if (!l) return qp_refuse(QPAL_E_ARG, "the packed weights have no linear '%s'", tensor);
   status = compare(p, l, &info, &q);
@@ -592,7 +371,7 @@ qpal_status qpal_packed_find_expert(const qpal_packed *p, const qpal_library *li
                                     qpal_packed_linear *out) {
   qpal_group_info g = {.size = sizeof g};
   qpal_linear_info info = {.size = sizeof info};
-  char last[NAME_BYTES];
+  char last[QP_PACKED_NAME];
   if (!p) return qp_refuse(QPAL_E_ARG, "packed is NULL");
   qpal_status status = qpal_library_group(library, group, &g);
   if (!status) status = qpal_library_linear(library, group, member, &info);
@@ -610,9 +389,9 @@ qpal_status qpal_packed_find_expert(const qpal_packed *p, const qpal_library *li
 }
 
 /* The linear whose bias a tensor is, or NULL. */
-static const linear *biased_by(const qpal_packed *p, const char *name) {
+static const qp_packed_linear *biased_by(const qpal_packed *p, const char *name) {
   static const char end[] = ".bias";
-  char of[NAME_BYTES];
+  char of[QP_PACKED_NAME];
   const size_t n = strlen(name), tail = sizeof end - 1;
   if (n <= tail || n >= sizeof of || strcmp(name + n - tail, end) != 0) return NULL;
   snprintf(of, sizeof of, "%.*s", (int)(n - tail), name);
@@ -622,7 +401,7 @@ static const linear *biased_by(const qpal_packed *p, const char *name) {
 qpal_status qpal_packed_tensor(const qpal_packed *p, const char *name, qpal_tensor *out) {
   if (!p || !name) return qp_refuse(QPAL_E_ARG, "%s is NULL", p ? "name" : "packed");
   const qp_tensor *t = qp_safetensors_find(p->tensors, name);
-  const linear *l = p->size > 1 ? biased_by(p, name) : NULL;
+  const qp_packed_linear *l = p->size > 1 ? biased_by(p, name) : NULL;
   if (!t || (l && by_columns(l) && p->rank))
     return qp_refuse(QPAL_E_ARG, "the packed weights have no tensor '%s'%s", name,
                      t ? " but rank 0's, which adds it" : "");

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* What stands in the metadata of packed weights (PACKED.md):  shards -> [table] -> packed.c. */
+#ifndef QP_PACKED_TABLE_H
+#define QP_PACKED_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/include/qpal.h"
+#include "runtime/safetensors.h"
+#include "runtime/status.h"
+
+enum { QP_PACKED_NAME = 256, QP_PACKED_HASH = 40 };
+
+typedef struct qp_packed_quantizer {
+  char name[64], hash[QP_PACKED_HASH];
+  uint64_t layout;
+} qp_packed_quantizer;
+
+typedef struct qp_packed_linear {
+  char name[QP_PACKED_NAME];
+  char signs[QP_PACKED_NAME]; /* The tensor of its input's side; "": x is taken as it is. */
+  char quantizer[64];
+  uint64_t rows, columns;
+  uint64_t rotation;  /* H has diagonal blocks of so many columns; 0: one of all columns. */
+  uint64_t slices;    /* Ranks can share so many equal slices of rows or columns. */
+  bool order, scaled; /* Its columns have an order, and scales (runtime/input_side.h). */
+  char split[8];      /* What the slices are of: "rows" or "columns"; "": it is whole. */
+  float *scale;       /* [rows], where the file holds fp16; NULL: those of the file are taken. */
+  unsigned listed;    /* A split lists so many parts, of a narrow linear some of no columns, ... */
+  unsigned parts;     /* ... of which only those that have some are kept. */
+  struct {
+    uint64_t column, columns;
+    unsigned number; /* Its place among those listed, by which its tensors are named. */
+  } part[QPAL_MAX_PARTS];
+} qp_packed_linear;
+
+/* Owned by the caller of qpal_packed_open, with all that it points to. */
+struct qpal_packed {
+  char *path; /* As it was opened. */
+  qp_safetensors *tensors;
+  unsigned rank, size; /* The rank-th of so many that share the model; 0 of 1: all of it. */
+  size_t quantizers, linears;
+  qp_packed_quantizer *quantizer;
+  qp_packed_linear *linear;
+};
+
+/* The quantizer of this name in the table, or NULL. */
+qp_packed_quantizer *qp_packed_find_quantizer(const qpal_packed *p, const char *name);
+
+/* Read one shard's metadata into the table.  QP_E_ARG: it is not what PACKED.md says, or of another
+   run than the first shard's (names file, field and value); QP_E_NOMEM. */
+qp_status qp_packed_read_shard(qpal_packed *p, unsigned shard, qp_error *err);
+
+/* QP_E_NOMEM with its message. */
+qp_status qp_packed_no_memory(qp_error *err);
+
+#endif
