@@ -48,6 +48,8 @@ static void add_raw(pending *p, const char *name, qp_tensor_type type, unsigned 
 
 static unsigned zero_of(unsigned row, unsigned group) { return 1 + (row * 3 + group) % 15; }
 
+static unsigned mistyped = LINEARS; /* the linear whose codes say that they are F32 */
+
 /* GPTQ, 4 bits, version 1: words along columns; zeros less one in words along rows. */
 static void add_gptq(pending *p, unsigned l) {
   const unsigned rows = linears[l].rows, columns = linears[l].columns, groups = columns / GROUP;
@@ -63,7 +65,7 @@ static void add_gptq(pending *p, unsigned l) {
     }
   }
   snprintf(name, sizeof name, "model.layers.0.%s.qweight", linears[l].name);
-  add_raw(p, name, QP_TENSOR_I32, columns / 8, rows, codes);
+  add_raw(p, name, l == mistyped ? QP_TENSOR_F32 : QP_TENSOR_I32, columns / 8, rows, codes);
   snprintf(name, sizeof name, "model.layers.0.%s.qzeros", linears[l].name);
   add_raw(p, name, QP_TENSOR_I32, groups, rows / 8, zeros);
   snprintf(name, sizeof name, "model.layers.0.%s.scales", linears[l].name);
@@ -202,6 +204,11 @@ Test(quantize_sources, that_cannot_be_kept_are_refused_with_the_reason) {
   write_config("packed", ", \"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 8,"
                          " \"group_size\": 16}");
   cr_assert_eq(import("packed", "", "out"), 2, "%s", answer);
+  mistyped = 1; /* it must not be left out without a word */
+  write_model("packed", true);
+  cr_assert_eq(import("packed", "", "out"), 2, "%s", answer);
+  cr_assert(strstr(answer, ".weight' is not there, nor one of a type that it is packed as"), "%s",
+            answer);
   cr_assert(access(path("out"), F_OK) != 0, "something was written");
 }
 

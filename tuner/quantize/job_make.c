@@ -56,11 +56,18 @@ static const qp_quantizer *find_alike(const qp_palette *palette, const qp_source
   return snprintf(why, 512, "it would be '%s', which is no quantizer of ours", name), NULL;
 }
 
-/* Of import: the quantizer of a packed tensor; NULL: it is not packed, or stays. */
-static qp_status choose_kept(making *m, const char *tensor, bool wanted, const qp_quantizer **out) {
+/* Of import: the quantizer of a packed tensor; NULL: it is not packed, or stays.  One whose packed
+   tensor is of another type, and so is taken for none, would be lost. */
+static qp_status choose_kept(making *m, const char *tensor, bool head, bool wanted,
+                             const qp_quantizer **out) {
   char weight[QP_JOB_NAME], why[512];
   snprintf(weight, sizeof weight, "%s.weight", tensor);
   const qp_source_tensor *t = wanted ? qp_checkpoint_find(m->j->checkpoint, weight) : NULL;
+  const bool read = !*m->model->quantized || m->model->packing_is_read;
+  if (wanted && read && !t && !head && !strstr(tensor, ".experts."))
+    return qp_fail(m->err, QP_E_ARG,
+                   "%s: tensor '%s' is not there, nor one of a type that it is packed as",
+                   qp_checkpoint_path(m->j->checkpoint), weight);
   if (!t || !qp_source_is_packed(t) || (*out = find_alike(m->palette, t, why))) return QP_OK;
   return qp_fail(m->err, QP_E_ARG,
                  "%s: linear '%s' (%s): %s; --keep %s leaves it as it decodes, in 16 bits; qpal "
@@ -74,7 +81,7 @@ static qp_status choose(making *m, const char *tensor, bool head, unsigned block
   *out = NULL;
   const bool wanted =
       !kept_by_wish(m->w, tensor, head) && (!m->w->blocks || head || block < m->w->blocks);
-  if (m->w->keeps_codes) return choose_kept(m, tensor, wanted && (!head || m->w->head), out);
+  if (m->w->keeps_codes) return choose_kept(m, tensor, head, wanted && (!head || m->w->head), out);
   if (!m->w->plan) {
     if (wanted && (!head || m->w->head)) *out = m->w->quantizer;
     return QP_OK;
