@@ -162,11 +162,21 @@ static uint64_t min_max(uint64_t old, uint64_t v, unsigned type, bool max) {
   return less != max ? v : old;
 }
 
-static uint64_t add_typed(uint64_t old, uint64_t v, unsigned type) {
+/* In global memory fp32 is added without subnormal numbers, in shared memory with them. */
+static uint32_t add_float(uint32_t old, uint32_t v, bool global) {
+  const uint32_t number[] = {old, v};
+  float x[2];
+  for (unsigned i = 0; i < 2; i++)
+    x[i] = qp_float_of_bits(global && !(number[i] & 0x7f800000u) ? number[i] & 0x80000000u
+                                                                 : number[i]);
+  const uint32_t sum = qp_float_bits(x[0] + x[1]);
+  return global && !(sum & 0x7f800000u) ? sum & 0x80000000u : sum;
+}
+
+static uint64_t add_typed(uint64_t old, uint64_t v, unsigned type, bool global) {
   double x, y;
   switch (type) {
-  case QP_SIM_F32:
-    return qp_float_bits(qp_float_of_bits((uint32_t)old) + qp_float_of_bits((uint32_t)v));
+  case QP_SIM_F32: return add_float((uint32_t)old, (uint32_t)v, global);
   case QP_SIM_F64:
     memcpy(&x, &old, 8);
     memcpy(&y, &v, 8);
@@ -187,7 +197,7 @@ static uint64_t add_typed(uint64_t old, uint64_t v, unsigned type) {
 
 static uint64_t atomic_result(const qp_sim_op *o, uint64_t old, uint64_t v, uint64_t compare) {
   switch (o->sub) {
-  case QP_SIM_ADD: return add_typed(old, v, o->type);
+  case QP_SIM_ADD: return add_typed(old, v, o->type, o->space == QP_SIM_GLOBAL);
   case QP_SIM_MIN: return min_max(old, v, o->type, false);
   case QP_SIM_MAX: return min_max(old, v, o->type, true);
   case QP_SIM_INC: return old >= v ? 0 : old + 1;

@@ -171,7 +171,7 @@ static qp_status check_launch(const sim *s, const qp_function *f, const qp_launc
   if (f->f->max_threads && how->block > f->f->max_threads)
     return qp_fail(err, QP_E_ARG, "kernel '%s': %u threads a block; it allows %u", name, how->block,
                    f->f->max_threads);
-  if (how->params_bytes < f->f->param_bytes)
+  if (how->params_bytes != f->f->param_bytes)
     return qp_fail(err, QP_E_ARG, "kernel '%s': %zu bytes of parameters; it takes %u", name,
                    how->params_bytes, f->f->param_bytes);
   if (shared_bytes > s->base.info.smem_block_bytes)

@@ -389,6 +389,13 @@ Test(sim_warp, atomics_return_what_was_there) {
             "%r2"),
         out);
   cr_assert_eq(out[0], 0x50005400);
+  /* subnormal numbers: none in global memory */
+  run32("",
+        "mov.u32 %r1, 0x00400000; setp.eq.u32 %p1, %r0, 0; @%p1 st.global.u32 [%d0], 0;\n"
+        "bar.warp.sync -1; red.global.add.f32 [%d0], 0f00400000; bar.warp.sync -1;\n"
+        "ld.global.u32 %r1, [%d0];" STORE("%r1"),
+        out);
+  cr_assert_eq(out[0], 0);
   run32("", "atom.global.inc.u32 %r1, [%d0], 3; atom.global.exch.b32 %r2, [%d0], 9;" STORE("%r2"),
         out);
   cr_assert_eq(out[31], 9);

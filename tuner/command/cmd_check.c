@@ -310,6 +310,8 @@ static qp_status choose_device(const check_options *o, char *device, size_t size
   char posing[64];
   if (o->compile_only && o->device)
     return qp_fail(err, QP_E_ARG, "--compile-only runs on no device; leave --device out");
+  if (o->compile_only && o->chains)
+    return qp_fail(err, QP_E_ARG, "--compile-only makes no --chains; they compile as they run");
   snprintf(posing, sizeof posing, "sim:%s", o->compile_only ? o->compile_only : "");
   const qp_status status = qp_session_device(o->compile_only ? posing : o->device, device, size,
                                              &w->arch, &w->sm_count, err);
