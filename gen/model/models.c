@@ -241,8 +241,13 @@ bool qp_models_unknown(qp_models *m, const char *file, const char *text, char *t
   cJSON *tree = NULL;
   qp_architecture_case c = {0};
   const char *name = NULL;
-  bool unknown = !qp_json_parse_python(file, text, strlen(text), &tree, NULL) &&
-                 !qp_json_text(tree, file, "model_type", &name, NULL) && strlen(name) < size;
+  bool unknown = !qp_json_parse_python(file, text, strlen(text), &tree, NULL);
+  if (unknown && cJSON_IsObject(tree) && !cJSON_GetObjectItemCaseSensitive(tree, "model_type")) {
+    snprintf(type, size, "unnamed");
+    cJSON_Delete(tree);
+    return true;
+  }
+  unknown = unknown && !qp_json_text(tree, file, "model_type", &name, NULL) && strlen(name) < size;
   if (unknown) unknown = find_entries(m, file, tree, name, &c, NULL) != QP_OK && !c.family;
   if (unknown) snprintf(type, size, "%s", name);
   cJSON_Delete(tree);

@@ -50,7 +50,8 @@ qp_status qp_models_add(qp_models *m, const qp_model *model, const qp_model **ou
 qp_status qp_models_parse(qp_models *m, const char *file, const char *text, size_t bytes,
                           qp_model *out, qp_error *err);
 
-/* Is a config.json of a model_type that no entry says anything of?  Its model_type is copied. */
+/* Is a config.json of a model_type that no entry says anything of?  Its model_type is copied,
+   "unnamed" where there is none. */
 bool qp_models_unknown(qp_models *m, const char *file, const char *text, char *type, size_t size);
 
 #endif

@@ -110,6 +110,15 @@ Test(tensor_survey, a_folder_is_planned_with_a_list_and_quantized_by_it) {
   cr_assert(strstr(answer, "ff.w1") && strstr(answer, "moe.experts.*.w2"), "%s", answer);
 }
 
+Test(tensor_survey, a_config_may_leave_its_type_out) {
+  qp_checkpoint *c;
+  write_strange("{\"dim\": 64, \"n_layers\": 2}");
+  cr_assert_eq(qp_checkpoint_open(path("in"), models, &c, &err), QP_OK, "%s", err.text);
+  cr_assert(qp_checkpoint_model(c)->surveyed && qp_checkpoint_model(c)->layers == 2);
+  cr_assert_str_eq(qp_checkpoint_model(c)->type, "unnamed");
+  qp_checkpoint_close(c);
+}
+
 Test(tensor_survey, what_is_refused_by_name_is_refused_with_its_weights_too) {
   qp_checkpoint *c;
   write_strange("{\"model_type\": \"gpt2\"}");
