@@ -100,12 +100,20 @@ pack_nvrtc() {
   done
 }
 
-# Beside this script, where 'pack' put it; without xz there the NVRTC of the machine is used.
+unpack_file() { # FILE.xz
+  if command -v xz >/dev/null; then xz -dkf "$1"
+  else
+    python3 -c 'import lzma, shutil, sys
+shutil.copyfileobj(lzma.open(sys.argv[1]), open(sys.argv[1][:-3], "wb"))' "$1"
+  fi
+}
+
+# Beside this script, where 'pack' put it; where it is not unpacked the machine's own is used.
 unpack_nvrtc() {
   local file
   [ -z "${QPAL_NVRTC:-}" ] && [ -d "$here/nvrtc" ] || return 0
   for file in "$here"/nvrtc/*.xz; do
-    [ -e "${file%.xz}" ] || xz -dkf "$file" || { echo "NVRTC is not unpacked"; return 0; }
+    [ -e "${file%.xz}" ] || unpack_file "$file" || { echo "NVRTC is not unpacked"; return 0; }
   done
   QPAL_NVRTC=$(find "$here/nvrtc" -name 'libnvrtc.so*[0-9]' | head -1)
   export QPAL_NVRTC
