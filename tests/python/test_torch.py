@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Tests of qpal.torch in the simulator, on what the test 'circle' made:  test_torch.py LIBQPAL_SIM
-CIRCLE"""
+"""Tests of qpal.torch on what the test 'circle' made, in the simulator, or on a GPU with libqpal:
+test_torch.py LIBQPAL CIRCLE [DEVICE]      Exit code 77: there is no such GPU."""
 import copy
 import io
 import os
@@ -12,6 +12,13 @@ import unittest
 import torch
 
 LIBRARY, CIRCLE = sys.argv[1:3]
+DEVICE = sys.argv[3] if len(sys.argv) > 3 else "sim:90:4"
+ON_GPU = DEVICE.startswith("cuda")
+if ON_GPU and not torch.cuda.is_available():
+    print("skipped: torch finds no GPU")
+    sys.exit(77)
+if ON_GPU:
+    torch.set_default_device("cuda")  # of all that the tests make
 HERE = os.path.dirname(os.path.abspath(__file__))
 RUNTIME = os.path.join(HERE, "..", "..", "runtime")
 sys.path.insert(0, os.path.join(RUNTIME, "python"))
@@ -26,7 +33,7 @@ O = "model.layers.0.self_attn.o_proj"
 
 def setUpModule():
     global model
-    model = qpal.Model(*PATHS, device="sim:90:4")
+    model = qpal.Model(*PATHS, device="current" if ON_GPU else DEVICE)
     torch.manual_seed(1)
 
 
@@ -153,7 +160,7 @@ class Gradients(unittest.TestCase):
     def test_an_adapter_learns_through_the_residual(self):
         said = subprocess.run(
             [sys.executable,
-             os.path.join(RUNTIME, "examples", "lora.py"), *PATHS, O, "sim:90:4"], check=True,
+             os.path.join(RUNTIME, "examples", "lora.py"), *PATHS, O, DEVICE], check=True,
             capture_output=True, text=True, env={
                 **os.environ, "QPAL_LIBRARY": LIBRARY,
                 "PYTHONPATH": os.path.join(RUNTIME, "python")}).stdout
