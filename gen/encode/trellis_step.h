@@ -15,7 +15,7 @@ typedef struct qp_step_batch {
   int16_t x[QP_TRELLIS_SEQUENCES][QP_TRELLIS_DIM]; /* x^ */
   const uint16_t *sum[QP_TRELLIS_SEQUENCES];       /* [rows][stride], as qp_trellis says */
   uint16_t *least[QP_TRELLIS_SEQUENCES];           /* [tiles * 32]: the new sums, by group */
-  unsigned first, apart; /* choices first, first + apart, ... alone; apart is a power of two */
+  unsigned first, apart; /* choices first, first + apart, ... alone, if count is 1; else 0, 1 */
 } qp_step_batch;
 
 typedef struct qp_trellis_step {

@@ -12,7 +12,8 @@
 #include "gen/encode/square_wide.h"
 
 /* Least sums of WIDTH groups from 'group' on, in the 'count' sequences from 'from' on (up to 4, so
-   that a table entry that was loaded serves all of them). */
+   that a table entry that was loaded serves all of them); choices are left out where there is one
+   sequence alone. */
 INLINE void NAME(groups)(const qp_trellis *t, unsigned group, const int16_t *row, form f,
                          bool narrow, unsigned count, const qp_step_batch *b, unsigned from) {
   const unsigned dim = f.dim;
@@ -22,8 +23,9 @@ INLINE void NAME(groups)(const qp_trellis *t, unsigned group, const int16_t *row
     QP_UNROLL for (unsigned i = 0; i < dim; i++) x[k][i] = MM(set1_epi16)(b->x[from + k][i]);
     least[k] = MM(set1_epi16)(-1);
   }
-  row += b->first * dim * LANES;
-  for (unsigned j = b->first; j < t->fan; j += b->apart, row += b->apart * dim * LANES) {
+  const unsigned first = count > 1 ? 0 : b->first, apart = count > 1 ? 1 : b->apart;
+  row += first * dim * LANES;
+  for (unsigned j = first; j < t->fan; j += apart, row += apart * dim * LANES) {
     const size_t at = (j & mask) * stride + column;
     VECTOR v[QP_TRELLIS_DIM] = {{0}};
     QP_UNROLL for (unsigned i = 0; i < dim; i++) v[i] = LOAD(row + i * LANES);
