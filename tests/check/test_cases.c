@@ -5,6 +5,9 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "tuner/check/pins.h"
+#include "tuner/check/steady.h"
+
 static qp_palette *palette;
 static qp_families *families;
 static qp_error error;
@@ -218,6 +221,23 @@ static const qp_case *missing(const qp_cases *shorter, const qp_cases *longer) {
   return NULL;
 }
 
+/* Without the quantizers of the kind that came last, where kinds are odd in number: that kind has
+   no partner of its own yet. */
+static size_t of_paired_kinds(const qp_quantizer **all, size_t count) {
+  const qp_quantizer *first[512];
+  char last[96], kind[96];
+  size_t kept = 0;
+  memcpy(first, all, count * sizeof *all);
+  const size_t kinds = qp_steady_first_of_kinds(first, count);
+  if (kinds % 2 == 0) return count;
+  qp_steady_kind(first[kinds - 1], last, sizeof last);
+  for (size_t i = 0; i < count; i++) {
+    qp_steady_kind(all[i], kind, sizeof kind);
+    if (strcmp(kind, last)) all[kept++] = all[i];
+  }
+  return kept;
+}
+
 /* Of the palette without one kind, and that kind behind it: a kind has a partner in the steady
    state, and of the others none may get another. */
 Test(cases, stay_when_a_quantizer_is_appended) {
@@ -231,6 +251,8 @@ Test(cases, stay_when_a_quantizer_is_appended) {
       all[n++] = q;
   }
   cr_assert_not_null(last);
+  cr_assert_eq(qp_pins_sort(all, n, &error), QP_OK, "%s", error.text);
+  n = of_paired_kinds(all, n);
   all[n] = last;
   for (int coverage = QP_COVER_FEW; coverage <= QP_COVER_SOME; coverage++) {
     qp_case_wishes w = wishes((qp_coverage)coverage);

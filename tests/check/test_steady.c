@@ -9,6 +9,7 @@
 #include "gen/kernel/kernel.h"
 #include "tuner/base/session.h"
 #include "tuner/check/cases.h"
+#include "tuner/check/pins.h"
 #include "tuner/check/steady.h"
 
 static qp_session session;
@@ -20,6 +21,8 @@ static size_t quantizers;
 static void set_up(void) {
   cr_assert_eq(qp_session_open(&session, &err), QP_OK, "%s", err.text);
   cr_assert_eq(qp_session_quantizers(&session, NULL, &quantizer, &quantizers, &err), QP_OK);
+  /* as check does */
+  cr_assert_eq(qp_pins_sort(quantizer, quantizers, &err), QP_OK, "%s", err.text);
 }
 
 static void tear_down(void) {

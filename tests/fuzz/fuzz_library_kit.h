@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A library with a kernel of every operation, which reads its first argument and does nothing. */
+/* A library with a kernel of every operation, which takes its arguments, reads the first and does
+   nothing. */
 #ifndef QP_TESTS_FUZZ_LIBRARY_KIT_H
 #define QP_TESTS_FUZZ_LIBRARY_KIT_H
 
@@ -18,11 +19,12 @@ typedef struct kit_problems {
 
 static inline void kit_kernel(qp_library_writer *w, qp_lib_kernel k, unsigned streams,
                               unsigned segments) {
-  static const char ptx[] = ".version 8.7\n.target sm_90\n.address_size 64\n"
-                            ".visible .entry k(\n\t.param .u64 k_param_0\n)\n{\n"
-                            "\t.reg .b64 \t%rd<2>;\n\tld.param.u64 \t%rd1, [k_param_0];\n"
-                            "\tret;\n}\n";
+  static const char form[] = ".version 8.7\n.target sm_90\n.address_size 64\n"
+                             ".visible .entry k(\n\t.param .align 8 .b8 k_param_0[%u]\n)\n{\n"
+                             "\t.reg .b64 \t%%rd<2>;\n\tld.param.u64 \t%%rd1, [k_param_0];\n"
+                             "\tret;\n}\n";
   static const char cubin[128] = "\177ELF";
+  char ptx[sizeof form + 16];
   qp_error err = {.text = ""};
   k.name = qp_library_writer_string(w, "k");
   k.columns = KIT_COLUMNS;
@@ -31,7 +33,8 @@ static inline void kit_kernel(qp_library_writer *w, qp_lib_kernel k, unsigned st
   k.latency_ps = -1;
   k.params_bytes = (uint32_t)qp_arguments_bytes(k.op, streams, segments);
   must(!qp_library_writer_image(w, 0, 90, cubin, sizeof cubin, &k.cubin, &err));
-  must(!qp_library_writer_image(w, 1, 90, ptx, sizeof ptx - 1, &k.ptx, &err));
+  const int length = snprintf(ptx, sizeof ptx, form, k.params_bytes);
+  must(!qp_library_writer_image(w, 1, 90, ptx, (size_t)length, &k.ptx, &err));
   must(!qp_library_writer_kernel(w, &k, &err));
 }
 
