@@ -284,13 +284,13 @@ static qpal_status check_side(const qp_packed_linear *l, const qpal_linear_info 
       (const unsigned char *)side + qp_side_scale_at(info->columns, info->rotation);
   for (unsigned k = 0; k < info->columns; k++) {
     const unsigned to = l->order ? order[2 * k] | (unsigned)order[2 * k + 1] << 8 : k;
-    const uint16_t d = l->scaled ? (uint16_t)(scale[2 * k] | scale[2 * k + 1] << 8) : 0x3c00;
+    const unsigned d = l->scaled ? scale[2 * k] | (unsigned)scale[2 * k + 1] << 8 : 0x3c00;
     if (to >= info->columns)
       return qp_refuse(QPAL_E_FORMAT, "tensor '%s': column %u goes to %u of %u", l->signs, k, to,
                        info->columns);
     if (!(d & 0x7fff) || (d & 0x7c00) == 0x7c00)
       return qp_refuse(QPAL_E_FORMAT, "tensor '%s': the scale of column %u is %g", l->signs, k,
-                       (double)qp_half_to_float(d));
+                       (double)qp_half_to_float((uint16_t)d));
   }
   return QPAL_OK;
 }

@@ -199,7 +199,7 @@ static uint32_t me(const qp_sim_warp *w, unsigned lane) {
 
 /* Which bytes of its first word an access has; of 4 bytes or more all. */
 static uint8_t bytes_of(uint64_t offset, unsigned bytes) {
-  return bytes >= 4 ? 15 : (uint8_t)(((1u << bytes) - 1) << (offset & 3));
+  return (uint8_t)(bytes >= 4 ? 15u : ((1u << bytes) - 1) << (offset & 3));
 }
 
 bool qp_sim_order_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t offset,
