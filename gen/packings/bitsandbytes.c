@@ -4,6 +4,7 @@
 ** order, which may be packed itself ("double quantization").  LLM.int8: integers with a scale for
 ** each row.
 */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,51 @@ void qp_bitsandbytes_decode(const qp_packing *p, uint64_t first, uint64_t count,
     *out++ = qp_element_round(f32(p->part[BOOK], code) * scale, p->type);
   }
 }
+
+/* ---- Keeping NF4 ---- */
+
+static uint32_t nf4_code(const qp_packing *p, uint64_t row, uint64_t column) {
+  const uint64_t i = row * p->columns + column;
+  const unsigned pair = p->part[CODES]->data[i / 2];
+  return i & 1 ? pair & 15u : pair >> 4;
+}
+
+static float nf4_number(const qp_packing *p, uint64_t row, uint64_t column, const char *field) {
+  (void)field;
+  return scale_of(p, (row * p->columns + column) / p->group);
+}
+
+static bool nf4_quantizer(const qp_packing *p, char name[64], char why[256]) {
+  static const float map[16] = {-1,
+                                -0.6961928009986877f,
+                                -0.5250730514526367f,
+                                -0.39491748809814453f,
+                                -0.28444138169288635f,
+                                -0.18477343022823334f,
+                                -0.09105003625154495f,
+                                0,
+                                0.07958029955625534f,
+                                0.16093020141124725f,
+                                0.24611230194568634f,
+                                0.33791524171829224f,
+                                0.44070982933044434f,
+                                0.5626170039176941f,
+                                0.7229568362236023f,
+                                1};
+  bool usual = p->group == 64 && p->columns % 64 == 0 && p->type != QP_TENSOR_F32;
+  for (unsigned i = 0; i < 16; i++) usual = usual && f32(p->part[BOOK], i) == map[i];
+  if (!usual) {
+    snprintf(why, 256,
+             "blocks of 64 of a row, the usual map and values in 16 bits are kept, not blocks of "
+             "%llu in rows of %llu",
+             (unsigned long long)p->group, (unsigned long long)p->columns);
+    return false;
+  }
+  snprintf(name, 64, "nf4-g64-f32%s", p->type == QP_TENSOR_BF16 ? "-bf16" : "");
+  return true;
+}
+
+const qp_packing_codes qp_nf4_codes = {nf4_quantizer, nf4_code, nf4_number, NULL};
 
 /* What the state, a JSON text, says. */
 typedef struct state {

@@ -5,6 +5,7 @@
 **   MXFP4  a power of two (e8m0) for each 32 columns
 */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "gen/packings/parts.h"
@@ -33,6 +34,27 @@ void qp_nvfp4_decode(const qp_packing *p, uint64_t first, uint64_t count, float 
     *out++ = qp_element_round(qp_fp4(code_at(bytes, i)) * scale, p->type);
   }
 }
+
+static uint32_t nvfp4_code(const qp_packing *p, uint64_t row, uint64_t column) {
+  return code_at(p->part[CODES]->data, row * p->columns + column);
+}
+
+static float nvfp4_number(const qp_packing *p, uint64_t row, uint64_t column, const char *field) {
+  if (!strcmp(field, "all")) return p->factor;
+  return qp_element_get(p->scales->data, p->scales->type, (row * p->columns + column) / p->group);
+}
+
+static bool nvfp4_quantizer(const qp_packing *p, char name[64], char why[256]) {
+  if (p->divides || p->type == QP_TENSOR_F32) {
+    snprintf(why, 256, p->divides ? "its scales are quotients in fp32, and ours are products"
+                                  : "products are not rounded to fp16");
+    return false;
+  }
+  snprintf(name, 64, "nvfp4%s", p->type == QP_TENSOR_BF16 ? "-f32-bf16" : "");
+  return true;
+}
+
+const qp_packing_codes qp_nvfp4_codes = {nvfp4_quantizer, nvfp4_code, nvfp4_number, NULL};
 
 static qp_status open_fp4(qp_packing *p, uint64_t group, uint32_t types, qp_error *err) {
   char where[512];

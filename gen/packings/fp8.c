@@ -5,6 +5,7 @@
 ** rounded to the type that weights are loaded in.
 */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "gen/packings/parts.h"
@@ -31,6 +32,38 @@ void qp_fp8_decode(const qp_packing *p, uint64_t first, uint64_t count, float *o
       *out++ = qp_element_round(value * scale, p->type);
     }
 }
+
+/* ---- Keeping ---- */
+
+static uint32_t code_of(const qp_packing *p, uint64_t row, uint64_t column) {
+  return p->part[VALUES]->data[row * p->columns + column];
+}
+
+static float number_of(const qp_packing *p, uint64_t row, uint64_t column, const char *field) {
+  (void)field;
+  return scale_of(p, scale_at(p, row, column));
+}
+
+/* A scale of all of W or of blocks of rows is one of each row. */
+static bool find_quantizer(const qp_packing *p, char name[64], char why[256]) {
+  const bool rows = p->group == p->columns;
+  if (p->part[VALUES]->type != QP_TENSOR_F8_E4M3 || p->type != QP_TENSOR_BF16) {
+    snprintf(why, 256, "of %s only F8_E4M3 whose products are rounded to BF16 is kept",
+             p->kind->name);
+    return false;
+  }
+  if (!rows && p->group != 128) {
+    snprintf(why, 256, "scales are of %llu columns; those of rows, or of 128, are kept",
+             (unsigned long long)p->group);
+    return false;
+  }
+  snprintf(name, 64, "e4m3-%s-bf16", rows ? "row" : "g128");
+  return true;
+}
+
+const qp_packing_codes qp_fp8_codes = {find_quantizer, code_of, number_of, NULL};
+
+/* ---- What config.json says ---- */
 
 /* weight_block_size of a section, or block_structure of a scheme: [rows, columns]. */
 static bool find_block(const cJSON *section, const char *name, uint64_t block[2]) {

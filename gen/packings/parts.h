@@ -46,10 +46,12 @@ extern const qp_packing_codes qp_integers_codes;
 
 qp_status qp_fp8_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_fp8_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
+extern const qp_packing_codes qp_fp8_codes;
 
 qp_status qp_compressed_nvfp4_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 qp_status qp_modelopt_nvfp4_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_nvfp4_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
+extern const qp_packing_codes qp_nvfp4_codes;
 qp_status qp_compressed_mxfp4_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_compressed_mxfp4_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
 qp_status qp_gpt_oss_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
@@ -58,6 +60,7 @@ extern const qp_packing_codes qp_mxfp4_codes;
 
 qp_status qp_bitsandbytes_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_bitsandbytes_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
+extern const qp_packing_codes qp_nf4_codes;
 qp_status qp_llm_int8_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_llm_int8_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
 

@@ -69,7 +69,8 @@ struct qp_quantizer {
   bool planes;     /* A scalar's codes are stored as bit planes, the most significant first. */
   unsigned planes_read; /* Decode reads so many planes: all ('step'), or fewer (any-precision). */
   double rate;          /* Code bits a weight: step / dim, or planes_read / dim of bit planes. */
-  double stored_rate;   /* The same with the group fields. */
+  double stored_rate;   /* The same with group fields and codebooks of rows and linears, of which
+                           4096 x 4096 weights share theirs. */
   unsigned codebooks;
   qp_codebook codebook[QP_MAX_CODEBOOKS];
   /* The rotation has diagonal blocks of so many columns; 0: one of all columns, 1: there is no

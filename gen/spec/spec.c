@@ -292,12 +292,22 @@ void qp_spec_finish_split(qp_quantizer *q) {
 
 /* ---- One quantizer ---- */
 
+/* What a row or a linear has once is divided among USUAL_COLUMNS, and as many rows. */
 static void set_rates(qp_quantizer *q) {
+  enum { USUAL_COLUMNS = 4096 };
+  const double row = 1.0 / USUAL_COLUMNS, linear = row * row;
   q->rate = (double)q->planes_read / q->dim;
   q->stored_rate = (double)q->step / q->dim;
   for (unsigned i = 0; i < q->fields; i++) {
     const qp_field *f = &q->field[i];
-    if (f->size) q->stored_rate += (double)qp_field_row_of(f->type)->bits / f->size;
+    const double share = f->tensor ? linear : f->size ? 1.0 / f->size : row;
+    q->stored_rate += (double)qp_field_row_of(f->type)->bits * share;
+  }
+  for (unsigned i = 0; i < q->codebooks; i++) {
+    const qp_codebook *b = &q->codebook[i];
+    const double bits = 16.0 * b->entries * b->dim;
+    if (b->scope == QP_SCOPE_ROW) q->stored_rate += bits * row;
+    if (b->scope == QP_SCOPE_TENSOR) q->stored_rate += bits * linear;
   }
 }
 

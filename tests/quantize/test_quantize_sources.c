@@ -255,6 +255,109 @@ Test(quantize_sources, with_scales_in_bf16_are_imported_with_their_rounding) {
             answer);
 }
 
+/* ---- Products in fp32, rounded once ---- */
+
+/* Bytes of codes, without the NaNs of E4M3, all below 'end'. */
+static unsigned char *bytes_of(size_t n, unsigned seed, unsigned end) {
+  unsigned char *bytes = malloc(n);
+  for (size_t i = 0; i < n; i++) {
+    bytes[i] = (unsigned char)((i * i * 7 + i * 37 + seed) % 251 % end);
+    if ((bytes[i] & 127) == 127) bytes[i] = 1;
+  }
+  return bytes;
+}
+
+static float *floats_of(size_t n, unsigned seed) {
+  float *f = malloc(n * sizeof *f);
+  qp_random r = {seed};
+  for (size_t i = 0; i < n; i++) f[i] = (float)qp_random_uniform(&r, 0.0007, 0.0011);
+  return f;
+}
+
+static void add_named(pending *p, unsigned l, const char *end, qp_tensor_type type, unsigned rows,
+                      unsigned columns, void *data) {
+  char name[128];
+  snprintf(name, sizeof name, "model.layers.0.%s%s", linears[l].name, end);
+  add_raw(p, name, type, rows, columns, data);
+}
+
+static void add_nf4(pending *p, unsigned l, const char *type) {
+  const unsigned rows = linears[l].rows, columns = linears[l].columns;
+  static const float map[16] = {
+      -1.0f,         -0.69619280100f, -0.52507305145f, -0.39491748810f, -0.28444138169f,
+      -0.18477343023f, -0.091050036252f, 0,              0.079580299556f, 0.16093020141f,
+      0.24611230195f,  0.33791524172f,   0.44070982933f, 0.56261700392f,  0.72295683622f, 1};
+  char *state = calloc(1, 256);
+  const int n = snprintf(state, 256,
+                         "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"%s\", "
+                         "\"shape\": [%u, %u]}",
+                         type, rows, columns);
+  add_named(p, l, ".weight", QP_TENSOR_U8, rows * columns / 2, 1,
+            bytes_of(rows * columns / 2, l, 256));
+  add_named(p, l, ".weight.quant_state.bitsandbytes__nf4", QP_TENSOR_U8, (unsigned)n, 1, state);
+  add_named(p, l, ".weight.absmax", QP_TENSOR_F32, rows * columns / 64, 1,
+            floats_of(rows * columns / 64, l));
+  add_named(p, l, ".weight.quant_map", QP_TENSOR_F32, 16, 1, memcpy(malloc(64), map, 64));
+}
+
+/* Of 64 columns: down, of 96, stays as it is. */
+static void write_format(const char *in, const char *method, const char *more, const char *type) {
+  pending p;
+  char config[256];
+  snprintf(config, sizeof config,
+           ", \"torch_dtype\": \"%s\", \"quantization_config\": "
+           "{\"quant_method\": \"%s\"%s}",
+           type, method, more);
+  write_config(in, config);
+  pending_begin(&p, path("%s/model.safetensors", in));
+  for (unsigned l = 0; l < LINEARS; l++) {
+    const unsigned rows = linears[l].rows, columns = linears[l].columns;
+    const size_t n = (size_t)rows * columns;
+    if (l + 1 == LINEARS) {
+      add_values(&p, l);
+    } else if (!strcmp(method, "fp8")) {
+      const bool blocks = *more != 0;
+      add_named(&p, l, ".weight", QP_TENSOR_F8_E4M3, rows, columns, bytes_of(n, l, 256));
+      add_named(&p, l, blocks ? ".weight_scale_inv" : ".weight_scale", QP_TENSOR_F32,
+                blocks ? 1 : rows, 1, floats_of(rows, l));
+    } else if (!strcmp(method, "modelopt")) {
+      add_named(&p, l, ".weight", QP_TENSOR_U8, rows, columns / 2, bytes_of(n / 2, l, 256));
+      add_named(&p, l, ".weight_scale", QP_TENSOR_F8_E4M3, rows, columns / 16,
+                bytes_of(n / 16, l + 3, 128));
+      add_named(&p, l, ".weight_scale_2", QP_TENSOR_F32, 1, 1, floats_of(1, l));
+    } else {
+      add_nf4(&p, l, type);
+    }
+  }
+  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F16, VOCAB, HIDDEN,
+              weights_of(9, (size_t)VOCAB * HIDDEN));
+  pending_write(&p);
+}
+
+Test(quantize_sources, whose_products_are_in_fp32_are_imported_with_their_rounding) {
+  static const struct {
+    const char *method, *more, *type, *quantizer;
+  } of[] = {{"fp8", "", "bfloat16", "e4m3-row-bf16"},
+            {"fp8", ", \"weight_block_size\": [128, 128]", "bfloat16", "e4m3-g128-bf16"},
+            {"modelopt", "", "bfloat16", "nvfp4-f32-bf16"},
+            {"modelopt", "", "float16", "nvfp4 "},
+            {"bitsandbytes", "", "bfloat16", "nf4-g64-f32-bf16"},
+            {"bitsandbytes", "", "float16", "nf4-g64-f32 "}};
+  for (unsigned i = 0; i < sizeof of / sizeof *of; i++) {
+    char in[8], out[8];
+    snprintf(in, sizeof in, "in%u", i);
+    snprintf(out, sizeof out, "out%u", i);
+    write_format(in, of[i].method, of[i].more, of[i].type);
+    cr_assert_eq(import(in, "", out), 0, "%s: %s", of[i].quantizer, answer);
+    cr_assert(strstr(answer, "6 linears kept bit for bit") && strstr(answer, of[i].quantizer),
+              "%s: %s", of[i].quantizer, answer);
+  }
+  write_format("half", "fp8", "", "float16");
+  cr_assert_eq(import("half", "", "none"), 2, "%s", answer);
+  cr_assert(strstr(answer, "of FP8 only F8_E4M3 whose products are rounded to BF16 is kept"), "%s",
+            answer);
+}
+
 /* MXFP4 of compressed-tensors; the last row of down has another exponent. */
 static void write_mxfp4(unsigned char exponent) {
   pending p;

@@ -106,8 +106,9 @@ static qp_status keep_field(keeping *k, unsigned f, unsigned row, unsigned colum
 
 static qp_status keep_fields(keeping *k, unsigned row) {
   const qp_quantizer *q = k->e->quantizer;
+  const unsigned step = q->group ? q->group : k->e->columns;
   qp_status status = QP_OK;
-  for (unsigned c = 0; c < k->e->columns; c += q->group)
+  for (unsigned c = 0; c < k->e->columns; c += step)
     for (unsigned f = 0; f < q->fields && !status; f++)
       if (begins(&q->field[f], row, c)) status = keep_field(k, f, row, c);
   return status;
