@@ -213,6 +213,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   # has a decode of its own, all but the gemms is checked.
   set(for_import int3-g128,int4-g32,int4-g64,int8-g128,q5_0,q5_1,q8_0,tq2_0,iq4_nl)
   set(for_import ${for_import},int4-g128-bf16,int4-g64-bf16,int4-g32-bf16)
+  # Those in BF16 differ from e4m3-row-bf16 and nf4-g64-f32 in groups and in how they round.
+  set(for_import ${for_import},e4m3-g128-bf16,nvfp4-f32-bf16,nf4-g64-f32-bf16)
   # Of formats with fields of two sizes q4_k stands for all; tests/formats/run looks at the others.
   set(for_import ${for_import},q2_k,q3_k,q5_k,q6_k,iq4_xs,nf4-g64-dq)
   add_test(NAME check_shipped COMMAND qpal check --kinds --few --singles none --device sim --quiet)
