@@ -12,6 +12,7 @@
 #define QP_INPUT_SIDE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -44,5 +45,13 @@ static inline uint64_t qp_side_bytes(unsigned columns, unsigned rotation) {
   return qp_side_scale_at(columns, rotation) +
          (qp_side_has_scale(rotation) ? 2ull * columns : 0);
 }
+
+/*
+** Is each of its columns the goal of one of them, and each scale a finite number other than 0?
+** 'side' has qp_side_bytes; with an order 'columns' is at most QP_SIDE_COLUMNS_MAX.  Where not,
+** 'why' says which column is wrong, in 'size' bytes.
+*/
+bool qp_side_is_right(const void *side, unsigned columns, unsigned rotation, char *why,
+                      size_t size);
 
 #endif

@@ -276,23 +276,11 @@ static qpal_status compare(const qpal_packed *p, const qp_packed_linear *l,
   return QPAL_OK;
 }
 
-/* An order names columns, scales are numbers other than 0. */
 static qpal_status check_side(const qp_packed_linear *l, const qpal_linear_info *info,
                               const void *side) {
-  const unsigned char *order = (const unsigned char *)side + qp_side_order_at(info->columns);
-  const unsigned char *scale =
-      (const unsigned char *)side + qp_side_scale_at(info->columns, info->rotation);
-  for (unsigned k = 0; k < info->columns; k++) {
-    const unsigned to = l->order ? order[2 * k] | (unsigned)order[2 * k + 1] << 8 : k;
-    const unsigned d = l->scaled ? scale[2 * k] | (unsigned)scale[2 * k + 1] << 8 : 0x3c00;
-    if (to >= info->columns)
-      return qp_refuse(QPAL_E_FORMAT, "tensor '%s': column %u goes to %u of %u", l->signs, k, to,
-                       info->columns);
-    if (!(d & 0x7fff) || (d & 0x7c00) == 0x7c00)
-      return qp_refuse(QPAL_E_FORMAT, "tensor '%s': the scale of column %u is %g", l->signs, k,
-                       (double)qp_half_to_float((uint16_t)d));
-  }
-  return QPAL_OK;
+  char why[96];
+  if (qp_side_is_right(side, info->columns, info->rotation, why, sizeof why)) return QPAL_OK;
+  return qp_refuse(QPAL_E_FORMAT, "tensor '%s': %s", l->signs, why);
 }
 
 static const qp_packed_linear *find_linear(const qpal_packed *p, const char *name) {

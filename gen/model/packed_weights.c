@@ -2,7 +2,6 @@
 /* Linears that `qpal quantize` packed, on the CPU. */
 #include "gen/model/packed_weights.h"
 
-#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -225,21 +224,12 @@ static qp_status take_part(const qp_packed_weights *w, const qp_packed_entry *e,
   return status;
 }
 
-/* An order names columns, scales are numbers other than 0. */
 static qp_status check_side(const qp_packed_weights *w, const qp_packed_entry *e, const void *side,
                             qp_error *err) {
-  const qp_input in = qp_input_of(e->columns, e->rotation, side);
-  const char *path = qp_safetensors_shard_path(w->file, 0);
-  for (unsigned k = 0; k < e->columns; k++) {
-    if (in.order && in.order[k] >= e->columns)
-      return qp_fail(err, QP_E_ARG, "%s: tensor '%s': column %u goes to %u of %u", path, e->signs,
-                     k, in.order[k], e->columns);
-    const float d = in.scale ? qp_half_to_float(in.scale[k]) : 1;
-    if (!isfinite(d) || d == 0)
-      return qp_fail(err, QP_E_ARG, "%s: tensor '%s': the scale of column %u is %g", path, e->signs,
-                     k, (double)d);
-  }
-  return QP_OK;
+  char why[96];
+  if (qp_side_is_right(side, e->columns, e->rotation, why, sizeof why)) return QP_OK;
+  return qp_fail(err, QP_E_ARG, "%s: tensor '%s': %s", qp_safetensors_shard_path(w->file, 0),
+                 e->signs, why);
 }
 
 static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *e, arrays *a,
