@@ -187,6 +187,22 @@ Test(quantizer, stored_codebooks_are_replaced_by_the_caller) {
   cr_expect_eq(qp_half_to_float(w), 3);
 }
 
+/* Of 4096 columns and as many rows. */
+Test(quantizer, what_rows_and_linears_store_once_is_part_of_the_stored_rate) {
+  const qp_quantizer *q =
+      load("return scalar { name = 'once', bits = 2,\n"
+           "  codebooks = { a = values { 1, 2, 3, 4, scope = 'row' },\n"
+           "    b = values { 1, 2, 3, 4, scope = 'tensor' }, c = values { 1, 2, 3, 4 } },\n"
+           "  group = { size = 16, scale = { 'e4m3', 1, 4 },\n"
+           "    row = { 'f16', 1, 4, scope = 'row' }, all = { 'f32', 1, 4, scope = 'tensor' } },\n"
+           "  decode = function (code, m, g)\n"
+           "    return (m.a[code] + m.b[code] + m.c[code]) * g.scale * g.row * half(g.all)\n"
+           "  end }");
+  cr_expect_float_eq(q->stored_rate,
+                     2 + 8 / 16.0 + (16 + 64) / 4096.0 + (32 + 64) / 4096.0 / 4096.0, 1e-12,
+                     "%.12f", q->stored_rate);
+}
+
 Test(quantizer, bit_planes_that_are_not_read_are_no_part_of_the_code) {
   const qp_quantizer *q = load("return scalar { name = 'any', bits = 4, planes = true,\n"
                                "  planes_read = 2, codebook = values { 1, 2, 3, 4 } }");
