@@ -155,25 +155,6 @@ qpal_status qpal_pick(const qpal_kernels *ks, const qpal_pick_args *given, void 
 
 /* ---- plain ---- */
 
-static qpal_status check_plain_norm(const qpal_plain_args *a) {
-  if (!(a->eps >= 0) || !isfinite(a->eps))
-    return qp_refuse(QPAL_E_ARG, "eps is %g; it must be a number from 0 on", (double)a->eps);
-  if (!isfinite(a->weight_offset))
-    return qp_refuse(QPAL_E_ARG, "weight_offset is %g; it must be a number",
-                     (double)a->weight_offset);
-  return qp_lib_check_address("weight", 0, a->weight, 16, false);
-}
-
-static qpal_status check_plain_glu(qpal_plain_args *a) {
-  if (a->activation > QPAL_SWIGLU_OAI)
-    return qp_refuse(QPAL_E_ARG, "activation is %u; 0 to %d are known", a->activation,
-                     QPAL_SWIGLU_OAI);
-  if (!(a->limit >= 0))
-    return qp_refuse(QPAL_E_ARG, "limit is %g; it must be a number from 0 on", (double)a->limit);
-  const qpal_status status = qp_lib_check_address("up", 0, a->up, 16, true);
-  return status ? status : qp_lib_take_stride("up_stride", 0, a->columns, 8, &a->up_stride);
-}
-
 static qpal_status check_plain_prologue(qpal_plain_args *a) {
   if (a->prologue > QPAL_PROLOGUE_GLU)
     return qp_refuse(QPAL_E_ARG, "prologue is %u; QPAL_PROLOGUE_NONE, _NORM and _GLU are known",
@@ -182,8 +163,11 @@ static qpal_status check_plain_prologue(qpal_plain_args *a) {
     return qp_refuse(QPAL_E_ARG, "up is given, which prologue %u does not read", a->prologue);
   if (a->weight && a->prologue != QPAL_PROLOGUE_NORM)
     return qp_refuse(QPAL_E_ARG, "weight is given, which prologue %u does not read", a->prologue);
-  if (a->prologue == QPAL_PROLOGUE_NORM) return check_plain_norm(a);
-  return a->prologue == QPAL_PROLOGUE_GLU ? check_plain_glu(a) : QPAL_OK;
+  if (a->prologue == QPAL_PROLOGUE_NORM)
+    return qp_lib_check_norm(a->eps, a->weight_offset, a->weight);
+  return a->prologue == QPAL_PROLOGUE_GLU
+             ? qp_lib_check_glu(a->activation, a->limit, a->up, a->columns, &a->up_stride)
+             : QPAL_OK;
 }
 
 static qpal_status check_plain(qpal_plain_args *a) {

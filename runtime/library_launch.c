@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Launches:  arguments of the public interface --> which kernels, their parameters, the stream. */
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -118,6 +119,25 @@ qpal_status qp_lib_take_stride(const char *name, unsigned member, unsigned width
 qpal_status qp_lib_check_type(unsigned type, bool f32) {
   if (type <= (f32 ? QPAL_F32 : QPAL_BF16)) return QPAL_OK;
   return qp_refuse(QPAL_E_ARG, "type %u; QPAL_F16, QPAL_BF16%s", type, f32 ? " or QPAL_F32" : "");
+}
+
+qpal_status qp_lib_check_norm(float eps, float weight_offset, qpal_ptr weight) {
+  if (!(eps >= 0) || !isfinite(eps))
+    return qp_refuse(QPAL_E_ARG, "eps is %g; it must be a number from 0 on", (double)eps);
+  if (!isfinite(weight_offset))
+    return qp_refuse(QPAL_E_ARG, "weight_offset is %g; it must be a number", (double)weight_offset);
+  return qp_lib_check_address("weight", 0, weight, 16, false);
+}
+
+qpal_status qp_lib_check_glu(unsigned activation, float limit, qpal_ptr up, unsigned columns,
+                             unsigned *up_stride) {
+  if (activation > QPAL_SWIGLU_OAI)
+    return qp_refuse(QPAL_E_ARG, "activation is %u; 0 to %d are known", activation,
+                     QPAL_SWIGLU_OAI);
+  if (!(limit >= 0))
+    return qp_refuse(QPAL_E_ARG, "limit is %g; it must be a number from 0 on", (double)limit);
+  const qpal_status status = qp_lib_check_address("up", 0, up, 16, true);
+  return status ? status : qp_lib_take_stride("up_stride", 0, columns, 8, up_stride);
 }
 
 /* ---- gemm ---- */

@@ -42,5 +42,12 @@ qpal_status qp_lib_check_type(unsigned type, bool f32);
    it is smaller than 'width' or not a multiple of 'multiple'. */
 qpal_status qp_lib_take_stride(const char *name, unsigned member, unsigned width, unsigned multiple,
                                unsigned *stride);
+/* QPAL_E_ARG: an RMSNorm's eps is no number from 0 on, its offset no number, or its weight, which
+   may be missing, lies wrongly. */
+qpal_status qp_lib_check_norm(float eps, float weight_offset, qpal_ptr weight);
+/* A gated linear unit's activation, limit and other factor, 'columns' wide; its stride is taken as
+   by qp_lib_take_stride.  QPAL_E_ARG: one of them cannot be. */
+qpal_status qp_lib_check_glu(unsigned activation, float limit, qpal_ptr up, unsigned columns,
+                             unsigned *up_stride);
 
 #endif

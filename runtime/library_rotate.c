@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Launches of rotations, with what stands before them in a model: qpal_rotate. */
 #include <assert.h>
-#include <math.h>
 #include <string.h>
 
 #include "runtime/input_side.h"
@@ -42,25 +41,10 @@ static qpal_status check_places(const qpal_rotate_args *a) {
 }
 
 static qpal_status check_norm(const qpal_rotate_args *a) {
-  if (!(a->eps >= 0) || !isfinite(a->eps))
-    return qp_refuse(QPAL_E_ARG, "eps is %g; it must be a number from 0 on", (double)a->eps);
-  if (!isfinite(a->weight_offset))
-    return qp_refuse(QPAL_E_ARG, "weight_offset is %g; it must be a number",
-                     (double)a->weight_offset);
-  qpal_status status = qp_lib_check_address("residual", 0, a->residual, 16, false);
+  qpal_status status = qp_lib_check_norm(a->eps, a->weight_offset, a->weight);
+  if (!status) status = qp_lib_check_address("residual", 0, a->residual, 16, false);
   if (!status) status = qp_lib_check_address("sum", 0, a->sum, 16, false);
-  if (!status) status = qp_lib_check_address("weight", 0, a->weight, 16, false);
   return status ? status : qp_lib_check_address("post_weight", 0, a->post_weight, 16, false);
-}
-
-static qpal_status check_glu(qpal_rotate_args *a) {
-  if (a->activation > QPAL_SWIGLU_OAI)
-    return qp_refuse(QPAL_E_ARG, "activation is %u; 0 to %d are known", a->activation,
-                     QPAL_SWIGLU_OAI);
-  if (!(a->limit >= 0))
-    return qp_refuse(QPAL_E_ARG, "limit is %g; it must be a number from 0 on", (double)a->limit);
-  const qpal_status status = qp_lib_check_address("up", 0, a->up, 16, true);
-  return status ? status : qp_lib_take_stride("up_stride", 0, a->columns, 8, &a->up_stride);
 }
 
 /* What another prologue reads, or none, is not given. */
@@ -89,7 +73,8 @@ static qpal_status check_prologue(qpal_rotate_args *a) {
                      a->prologue);
   qpal_status status = check_absent(a);
   if (!status && a->prologue == QPAL_PROLOGUE_NORM) status = check_norm(a);
-  if (!status && a->prologue == QPAL_PROLOGUE_GLU) status = check_glu(a);
+  if (!status && a->prologue == QPAL_PROLOGUE_GLU)
+    status = qp_lib_check_glu(a->activation, a->limit, a->up, a->columns, &a->up_stride);
   return status ? status : check_places(a);
 }
 

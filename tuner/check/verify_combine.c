@@ -28,18 +28,10 @@ static float *random_floats(qp_check *c, size_t n) {
   return v;
 }
 
-/* Rows of K values to the device, 'stride' values of 'bytes' apart, poison between. */
+/* Rows of K values to the device, 'stride' values of 'bytes' apart. */
 static qp_status put_rows(qp_check *c, const void *data, size_t rows, size_t bytes, size_t stride,
                           qp_devptr *out) {
-  const size_t width = c->k->problem.columns * bytes, all = rows * stride * bytes;
-  unsigned char *apart = qp_check_host(c, all);
-  if (!apart) return QP_E_NOMEM;
-  memset(apart, QP_CHECK_POISON, all);
-  for (size_t i = 0; i < rows; i++)
-    memcpy(apart + i * stride * bytes, (const unsigned char *)data + i * width, width);
-  const qp_status status = qp_check_buffer(c, apart, all, out);
-  free(apart);
-  return status;
+  return qp_check_put_rows(c, data, rows, c->k->problem.columns, stride, bytes, out);
 }
 
 /* y[t] as the kernel adds it up, rounded: one fused multiply-add after the other. */

@@ -32,26 +32,6 @@ void qp_check_decoder_release(qp_check *c) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
-static uint16_t *random_values(qp_check *c, size_t n, double most) {
-  uint16_t *v = qp_check_host(c, n * sizeof *v);
-  for (size_t i = 0; i < n && v; i++)
-    v[i] = qp_check_narrow(c, qp_random_uniform(&c->random, -most, most));
-  return v;
-}
-
-/* Rows of 'width' values to the device, 'stride' values apart, NaNs between. */
-static qp_status put_rows(qp_check *c, const uint16_t *data, size_t width, size_t stride,
-                          qp_devptr *out) {
-  const size_t rows = c->k->problem.batch, bytes = 2 * rows * stride;
-  uint16_t *apart = qp_check_host(c, bytes);
-  if (!apart) return QP_E_NOMEM;
-  memset(apart, QP_CHECK_POISON, bytes);
-  for (size_t n = 0; n < rows; n++) memcpy(apart + n * stride, data + n * width, 2 * width);
-  const qp_status status = qp_check_buffer(c, apart, bytes, out);
-  free(apart);
-  return status;
-}
-
 /* A buffer of the device back, its guard looked at; NULL with *status. */
 static uint16_t *fetch(qp_check *c, qp_devptr from, size_t values, const char *what, qp_verdict *v,
                        qp_status *status) {
@@ -112,9 +92,9 @@ static qp_status put_attend(qp_check *c, qp_check_decoder *d) {
   memcpy(&a->heads, (const uint32_t[]){d->group * KV_HEADS, KV_HEADS}, sizeof a->heads);
   memcpy(&a->attention, &d->scale, 4);
   memcpy((char *)&a->attention + 4, &d->window, 4);
-  qp_status status = put_rows(c, d->q, q, a->x_stride, &a->x);
-  if (!status) status = put_rows(c, d->k, kv, a->up_stride, &a->k);
-  if (!status) status = put_rows(c, d->v, kv, a->up_stride, &a->v);
+  qp_status status = qp_check_put_rows(c, d->q, c->k->problem.batch, q, a->x_stride, 2, &a->x);
+  if (!status) status = qp_check_put_rows(c, d->k, c->k->problem.batch, kv, a->up_stride, 2, &a->k);
+  if (!status) status = qp_check_put_rows(c, d->v, c->k->problem.batch, kv, a->up_stride, 2, &a->v);
   if (!status) status = qp_check_buffer(c, d->keys, 2 * cache, &a->keys);
   if (!status) status = qp_check_buffer(c, d->values, 2 * cache, &a->values);
   if (!status) status = qp_check_buffer(c, d->position, 4 * rows, &a->positions);
@@ -135,11 +115,11 @@ qp_status qp_check_attend_inputs(qp_check *c) {
                                                 : 0,
                           .scale = (float)(1 / sqrt((double)columns))};
   const size_t kv = rows * KV_HEADS * columns;
-  d->q = random_values(c, kv * d->group, 4);
-  d->k = random_values(c, kv, 4);
-  d->v = random_values(c, kv, 1);
-  d->keys = random_values(c, kv * CONTEXT, 4);
-  d->values = random_values(c, kv * CONTEXT, 1);
+  d->q = qp_check_random(c, kv * d->group, -4, 4);
+  d->k = qp_check_random(c, kv, -4, 4);
+  d->v = qp_check_random(c, kv, -1, 1);
+  d->keys = qp_check_random(c, kv * CONTEXT, -4, 4);
+  d->values = qp_check_random(c, kv * CONTEXT, -1, 1);
   d->position = qp_check_host(c, rows * sizeof *d->position);
   if (!d->q || !d->k || !d->v || !d->keys || !d->values || !d->position) return QP_E_NOMEM;
   for (size_t n = 0; n < rows; n++)
@@ -262,7 +242,8 @@ static qp_status put_pick(qp_check *c, qp_check_decoder *d) {
   qp_arguments *a = &c->args;
   a->rows = rows, a->context = CONTEXT, a->vocabulary = d->vocabulary;
   a->x_stride = (d->vocabulary + GAP - 1) / GAP * GAP + GAP, a->y_stride = columns + GAP;
-  qp_status status = put_rows(c, d->logits, d->vocabulary, a->x_stride, &a->x);
+  qp_status status =
+      qp_check_put_rows(c, d->logits, c->k->problem.batch, d->vocabulary, a->x_stride, 2, &a->x);
   if (!status) status = qp_check_buffer(c, d->tokens, 4 * rows * CONTEXT, &a->tokens);
   if (!status && d->known) status = qp_check_buffer(c, d->known, 4 * rows, &a->known);
   if (!status) status = qp_check_buffer(c, d->position, 4 * rows, &a->positions);
@@ -278,12 +259,12 @@ qp_status qp_check_pick_inputs(qp_check *c) {
   qp_check_decoder *d = c->decoder = qp_check_host(c, sizeof *d);
   if (!d) return QP_E_NOMEM;
   d->vocabulary = c->seed % 2 ? 301 : 8 * c->k->block + 43; /* threads without, and with two */
-  d->logits = random_values(c, rows * d->vocabulary, 8);
+  d->logits = qp_check_random(c, rows * d->vocabulary, -8, 8);
   d->tokens = qp_check_host(c, rows * CONTEXT * sizeof *d->tokens);
   d->position = qp_check_host(c, rows * sizeof *d->position);
   const bool with = c->seed % TURNS != 1;
   if (with) d->known = qp_check_host(c, rows * sizeof *d->known);
-  if (with) d->embedding = random_values(c, d->vocabulary * columns, 1);
+  if (with) d->embedding = qp_check_random(c, d->vocabulary * columns, -1, 1);
   if (!d->logits || !d->tokens || !d->position || (with && (!d->known || !d->embedding)))
     return QP_E_NOMEM;
   for (size_t n = 0; n < rows; n++) {

@@ -55,6 +55,27 @@ void *qp_check_host(qp_check *c, size_t bytes) {
   return p;
 }
 
+uint16_t *qp_check_random(qp_check *c, size_t n, double low, double high) {
+  uint16_t *v = qp_check_host(c, n * sizeof *v);
+  for (size_t i = 0; i < n && v; i++)
+    v[i] = qp_check_narrow(c, qp_random_uniform(&c->random, low, high));
+  return v;
+}
+
+qp_status qp_check_put_rows(qp_check *c, const void *data, size_t rows, size_t width, size_t stride,
+                            size_t bytes, qp_devptr *out) {
+  const size_t all = rows * stride * bytes;
+  unsigned char *apart = qp_check_host(c, all);
+  if (!apart) return QP_E_NOMEM;
+  memset(apart, QP_CHECK_POISON, all);
+  for (size_t i = 0; i < rows; i++)
+    memcpy(apart + i * stride * bytes, (const unsigned char *)data + i * width * bytes,
+           width * bytes);
+  const qp_status status = qp_check_buffer(c, apart, all, out);
+  free(apart);
+  return status;
+}
+
 static void fill_random(qp_check *c, void *to, size_t bytes) {
   unsigned char *p = to;
   for (size_t i = 0; i < bytes; i += 8) {

@@ -120,6 +120,11 @@ double qp_check_widen(const qp_check *c, uint16_t v);
 qp_status qp_check_buffer(qp_check *c, const void *data, size_t bytes, qp_devptr *out);
 /* Zeroed host memory, which the caller frees; NULL: none is left, c->err says so. */
 void *qp_check_host(qp_check *c, size_t bytes);
+/* Numbers of the problem's type between 'low' and 'high', which the caller frees; NULL: c->err. */
+uint16_t *qp_check_random(qp_check *c, size_t n, double low, double high);
+/* Rows of 'width' values of 'bytes' to the device, 'stride' values apart, poison between. */
+qp_status qp_check_put_rows(qp_check *c, const void *data, size_t rows, size_t width, size_t stride,
+                            size_t bytes, qp_devptr *out);
 /* QP_E_WRONG, with 'why' in the verdict: something was written behind a buffer,
    'what' to people. */
 qp_status qp_check_guard(qp_check *c, qp_devptr at, size_t bytes, const char *what, qp_verdict *v);

@@ -29,26 +29,6 @@ static const struct with {
 
 static const struct with *with_of(const qp_check *c) { return &withs[c->seed % TURNS]; }
 
-static uint16_t *random_values(qp_check *c, size_t n, double low, double high) {
-  uint16_t *v = qp_check_host(c, n * sizeof *v);
-  for (size_t i = 0; i < n && v; i++)
-    v[i] = qp_check_narrow(c, qp_random_uniform(&c->random, low, high));
-  return v;
-}
-
-/* Rows of 'width' values to the device, 'stride' values apart, NaNs between. */
-static qp_status put_rows(qp_check *c, const uint16_t *data, size_t width, size_t stride,
-                          qp_devptr *out) {
-  const size_t rows = c->k->problem.batch, bytes = 2 * rows * stride;
-  uint16_t *apart = qp_check_host(c, bytes);
-  if (!apart) return QP_E_NOMEM;
-  memset(apart, QP_CHECK_POISON, bytes);
-  for (size_t n = 0; n < rows; n++) memcpy(apart + n * stride, data + n * width, 2 * width);
-  const qp_status status = qp_check_buffer(c, apart, bytes, out);
-  free(apart);
-  return status;
-}
-
 /* X' of row n. */
 static void prepare(qp_check *c, size_t n, double *x) {
   const struct with *with = with_of(c);
@@ -94,13 +74,16 @@ static qp_status put(qp_check *c) {
   c->glu_limit = with->limit;
   a->activation = qp_glu_word(with->activation, with->limit);
   memcpy(&a->norm, (const float[]){eps, with->offset}, sizeof a->norm);
-  qp_status status = put_rows(c, c->x, columns, a->x_stride, &a->x);
+  qp_status status =
+      qp_check_put_rows(c, c->x, rows, columns, a->x_stride, 2, &a->x);
   if (!status && with->prologue == GLU)
-    status = put_rows(c, c->prologue.up, columns, a->up_stride, &a->up);
+    status =
+        qp_check_put_rows(c, c->prologue.up, rows, columns, a->up_stride, 2, &a->up);
   if (!status && with->weight)
     status = qp_check_buffer(c, c->prologue.weight, 2 * columns, &a->weight);
   if (!status && with->residual)
-    status = put_rows(c, c->prologue.residual, with->outputs, a->y_stride, &a->residual);
+    status = qp_check_put_rows(c, c->prologue.residual, rows, with->outputs,
+                               a->y_stride, 2, &a->residual);
   if (with->in_place) a->y = a->residual;
   else if (!status) status = qp_check_buffer(c, NULL, 2 * rows * a->y_stride, &a->y);
   return status;
@@ -110,13 +93,13 @@ qp_status qp_check_plain_inputs(qp_check *c) {
   const struct with *with = with_of(c);
   const size_t columns = c->k->problem.columns, rows = c->k->problem.batch;
   const size_t outputs = with->outputs;
-  uint16_t *matrix = random_values(c, outputs * columns, -1, 1);
-  uint16_t *bias = random_values(c, outputs, -9, 9);
+  uint16_t *matrix = qp_check_random(c, outputs * columns, -1, 1);
+  uint16_t *bias = qp_check_random(c, outputs, -9, 9);
   double *x = qp_check_host(c, columns * sizeof *x);
-  c->x = random_values(c, rows * columns, -3, 3);
-  c->prologue.up = random_values(c, rows * columns, -2, 2);
-  c->prologue.weight = random_values(c, columns, 0.5, 2);
-  c->prologue.residual = random_values(c, rows * outputs, -9, 9);
+  c->x = qp_check_random(c, rows * columns, -3, 3);
+  c->prologue.up = qp_check_random(c, rows * columns, -2, 2);
+  c->prologue.weight = qp_check_random(c, columns, 0.5, 2);
+  c->prologue.residual = qp_check_random(c, rows * outputs, -9, 9);
   c->rotated = qp_check_host(c, rows * outputs * sizeof *c->rotated);
   const bool made = matrix && bias && x && c->x && c->prologue.up && c->prologue.weight &&
                     c->prologue.residual && c->rotated;

@@ -18,24 +18,10 @@ static size_t values(const qp_check *c) {
   return (size_t)c->k->problem.batch * c->k->problem.columns;
 }
 
-static uint16_t *random_values(qp_check *c, size_t n, double low, double high) {
-  uint16_t *v = qp_check_host(c, n * sizeof *v);
-  for (size_t i = 0; i < n && v; i++)
-    v[i] = qp_check_narrow(c, qp_random_uniform(&c->random, low, high));
-  return v;
-}
-
-/* Rows to the device, 'stride' values apart. */
-static qp_status put_rows(qp_check *c, const uint16_t *data, size_t stride, qp_devptr *out) {
+/* Rows of K values to the device, 'stride' values apart. */
+static qp_status put_own(qp_check *c, const uint16_t *data, size_t stride, qp_devptr *out) {
   const qp_problem *p = &c->k->problem;
-  uint16_t *apart = qp_check_host(c, p->batch * stride * 2);
-  if (!apart) return QP_E_NOMEM;
-  memset(apart, QP_CHECK_POISON, p->batch * stride * 2);
-  for (unsigned n = 0; n < p->batch; n++)
-    memcpy(apart + n * stride, data + (size_t)n * p->columns, 2ul * p->columns);
-  const qp_status status = qp_check_buffer(c, apart, p->batch * stride * 2, out);
-  free(apart);
-  return status;
+  return qp_check_put_rows(c, data, p->batch, p->columns, stride, 2, out);
 }
 
 /* ---- RMSNorm ---- */
@@ -89,7 +75,7 @@ static qp_status put_norm(qp_check *c) {
   const struct norm_with *with = norm_of(c);
   const unsigned columns = c->k->problem.columns;
   qp_status status = QP_OK;
-  if (with->residual) status = put_rows(c, c->prologue.residual, columns, &c->args.residual);
+  if (with->residual) status = put_own(c, c->prologue.residual, columns, &c->args.residual);
   if (!status && with->weight)
     status = qp_check_buffer(c, c->prologue.weight, 2ul * columns, &c->args.weight);
   if (!status && with->post)
@@ -111,17 +97,17 @@ qp_status qp_check_norm_inputs(qp_check *c) {
   c->args.x_stride = p->columns + (with->sum == SUM_X ? 0 : X_GAP);
   c->args.y_stride = with->y_is_x ? c->args.x_stride : p->columns + Y_GAP;
   memcpy(&c->args.norm, (const float[]){eps, with->offset}, sizeof c->args.norm);
-  c->x = random_values(c, values(c), -1, 1);
-  c->prologue.residual = with->residual ? random_values(c, values(c), -2, 2) : NULL;
-  c->prologue.weight = with->weight ? random_values(c, p->columns, 0.5, 2) : NULL;
-  c->prologue.post = with->post ? random_values(c, p->columns, 0.5, 2) : NULL;
+  c->x = qp_check_random(c, values(c), -1, 1);
+  c->prologue.residual = with->residual ? qp_check_random(c, values(c), -2, 2) : NULL;
+  c->prologue.weight = with->weight ? qp_check_random(c, p->columns, 0.5, 2) : NULL;
+  c->prologue.post = with->post ? qp_check_random(c, p->columns, 0.5, 2) : NULL;
   c->rotated = qp_check_host(c, values(c) * sizeof *c->rotated);
   c->prologue.sum = qp_check_host(c, values(c) * sizeof *c->prologue.sum);
   if (!c->x || !c->rotated || !c->prologue.sum || with->residual != !!c->prologue.residual ||
       with->weight != !!c->prologue.weight || with->post != !!c->prologue.post)
     return QP_E_NOMEM;
   qp_status status = qp_check_make_side(c);
-  if (!status) status = put_rows(c, c->x, c->args.x_stride, &c->args.x);
+  if (!status) status = put_own(c, c->x, c->args.x_stride, &c->args.x);
   if (!status) status = put_norm(c);
   if (status) return status;
   for (unsigned n = 0; n < p->batch; n++) norm_row(c, n);
@@ -180,8 +166,8 @@ static qp_status put_glu(qp_check *c, bool together) {
   } else {
     c->args.x_stride = p->columns + X_GAP;
     c->args.up_stride = p->columns + UP_GAP;
-    status = put_rows(c, c->x, c->args.x_stride, &c->args.x);
-    if (!status) status = put_rows(c, c->prologue.up, c->args.up_stride, &c->args.up);
+    status = put_own(c, c->x, c->args.x_stride, &c->args.x);
+    if (!status) status = put_own(c, c->prologue.up, c->args.up_stride, &c->args.up);
   }
   if (status) return status;
   if (together || c->args.activation % 2)
@@ -197,8 +183,8 @@ qp_status qp_check_glu_inputs(qp_check *c) {
   c->args.rows = p->batch;
   c->glu_limit = turn % 2 ? 1.5f : 0; /* each activation's turns are an odd one and an even one */
   c->args.activation = qp_glu_word(turn % ACTIVATIONS, c->glu_limit);
-  c->x = random_values(c, values(c), -6, 6);
-  c->prologue.up = random_values(c, values(c), -2, 2);
+  c->x = qp_check_random(c, values(c), -6, 6);
+  c->prologue.up = qp_check_random(c, values(c), -2, 2);
   c->rotated = qp_check_host(c, values(c) * sizeof *c->rotated);
   if (!c->x || !c->prologue.up || !c->rotated) return QP_E_NOMEM;
   qp_status status = qp_check_make_side(c);
