@@ -8,6 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "gen/base/json.h"
 #include "gen/model/checkpoint_state.h"
 #include "gen/model/gguf_names.h"
@@ -301,6 +304,30 @@ const char *qp_checkpoint_path(const qp_checkpoint *c) { return c->path; }
 const char *qp_checkpoint_config(const qp_checkpoint *c) { return c->config; }
 uint64_t qp_checkpoint_stamp(const qp_checkpoint *c) { return c->stamp; }
 size_t qp_checkpoint_count(const qp_checkpoint *c) { return c->count; }
+
+static void digest_tensor(XXH3_state_t *s, const char *name, const void *data, size_t bytes) {
+  const uint64_t size = bytes; /* tells where a tensor ends */
+  XXH3_64bits_update(s, name, strlen(name) + 1);
+  XXH3_64bits_update(s, &size, sizeof size);
+  if (data) XXH3_64bits_update(s, data, bytes);
+}
+
+uint64_t qp_checkpoint_digest(const qp_checkpoint *c) {
+  XXH3_state_t s;
+  XXH3_64bits_reset(&s);
+  XXH3_64bits_update(&s, c->config, strlen(c->config) + 1);
+  for (size_t i = 0; c->plain && i < qp_safetensors_count(c->plain); i++) {
+    const qp_tensor *t = qp_safetensors_get(c->plain, i);
+    digest_tensor(&s, t->name, t->data, t->bytes);
+    qp_safetensors_release(c->plain, t);
+  }
+  for (unsigned p = 0; p < c->packed.count; p++)
+    for (size_t i = 0; i < qp_gguf_count(c->packed.part[p].file); i++) {
+      const qp_gguf_tensor *t = qp_gguf_get(c->packed.part[p].file, i);
+      digest_tensor(&s, t->name, t->data, t->bytes);
+    }
+  return XXH3_64bits_digest(&s);
+}
 
 const qp_source_tensor *qp_checkpoint_get(const qp_checkpoint *c, size_t i) {
   return &c->tensor[i];

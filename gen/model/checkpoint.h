@@ -41,6 +41,9 @@ const char *qp_checkpoint_path(const qp_checkpoint *c);
 const char *qp_checkpoint_config(const qp_checkpoint *c);
 /* A hash of names, sizes and times of the files: another checkpoint has another. */
 uint64_t qp_checkpoint_stamp(const qp_checkpoint *c);
+/* A hash of what the model is: its config and every tensor's name and bytes, wherever they lie.
+   It reads all of the files. */
+uint64_t qp_checkpoint_digest(const qp_checkpoint *c);
 
 /* Tensors of the file, sorted by name. */
 size_t qp_checkpoint_count(const qp_checkpoint *c);

@@ -262,6 +262,7 @@ void qp_forward_close(qp_forward *f) {
 
 const qp_model *qp_forward_model(const qp_forward *f) { return f->model; }
 const char *qp_forward_path(const qp_forward *f) { return qp_weights_path(f->weights); }
+uint64_t qp_forward_digest(const qp_forward *f) { return qp_weights_digest(f->weights); }
 qp_parallel *qp_forward_parallel(const qp_forward *f) { return f->parallel; }
 
 /* ---- Steps ---- */

@@ -53,6 +53,7 @@ void qp_forward_close(qp_forward *f); /* NULL is allowed */
 /* The model and the path that were opened; they live as long as the forward pass. */
 const qp_model *qp_forward_model(const qp_forward *f);
 const char *qp_forward_path(const qp_forward *f);
+uint64_t qp_forward_digest(const qp_forward *f);       /* of its files: qp_checkpoint_digest */
 qp_parallel *qp_forward_parallel(const qp_forward *f); /* its threads, for the caller's own loops */
 
 /* Hidden states of the tokens: hidden [tokens][hidden].  QP_E_ARG: an id is not below vocab. */

@@ -53,6 +53,7 @@ void qp_weights_close(qp_weights *w) {
 
 const qp_model *qp_weights_model(const qp_weights *w) { return qp_checkpoint_model(w->checkpoint); }
 const char *qp_weights_path(const qp_weights *w) { return qp_checkpoint_path(w->checkpoint); }
+uint64_t qp_weights_digest(const qp_weights *w) { return qp_checkpoint_digest(w->checkpoint); }
 const char *qp_weights_config(const qp_weights *w) { return qp_checkpoint_config(w->checkpoint); }
 
 uint64_t qp_weights_elements(const qp_weights *w, const char *name) {

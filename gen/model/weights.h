@@ -25,6 +25,7 @@ void qp_weights_close(qp_weights *w);
 /* The model and the path that were opened; they live as long as the weights. */
 const qp_model *qp_weights_model(const qp_weights *w);
 const char *qp_weights_path(const qp_weights *w);
+uint64_t qp_weights_digest(const qp_weights *w);    /* qp_checkpoint_digest of what was opened */
 const char *qp_weights_config(const qp_weights *w); /* the text of config.json */
 
 /*

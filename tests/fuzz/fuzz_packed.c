@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Any bytes as packed weights.  An even first byte: the rest is the metadata 'quantization' of a
-** file that is right otherwise; an odd one: the rest is the whole file.  It is refused with a
-** message, or each linear of a library is asked for, by one rank and by each of two, and what is
-** handed out lies inside of the file.
+** file that is right otherwise (with its bit 1, the last three bytes change one of the order and
+** scales of columns of t2); an odd one: the rest is the whole file.  It is refused with a message,
+** or each linear of a library is asked for, by one rank and by each of two, and what is handed out
+** lies inside of the file; an order leads each column to another place.
 */
 #include "runtime/include/qpal.h"
+#include "runtime/input_side.h"
 #include "tests/fuzz/fuzz_kit.h"
 
-enum { SCALES = 4 * 32, SIGNS = 128 / 8 }; /* bytes of a linear of 32 x 128 */
+/* Bytes of a linear of 32 x 128; of the side of t2's input: signs, an order, scales. */
+enum { SCALES = 4 * 32, COLUMNS = 128, SIGNS = COLUMNS / 8, BOOK = 32, SIDE = SIGNS + 4 * COLUMNS };
 
 static char path[64];
 static qpal_library *library;
@@ -17,6 +20,20 @@ static uint64_t code_bytes;
 static void forget(void) {
   unlink(path);
   qpal_library_close(library);
+}
+
+/* The linear t2, whose columns have an order and scales, as the second group. */
+static void add_ordered(qp_library_writer *w, const qp_quantizer *q) {
+  qp_error err = {.text = ""};
+  uint32_t linear, problem;
+  must(!qp_library_writer_linear(w, q, 32, COLUMNS, 0, QP_SIDE_FLAGS, &linear, &err));
+  must(!qp_library_writer_problem(w, &linear, 1, COLUMNS, "tensor", &problem, &err));
+  const qp_lib_group g = {.name = qp_library_writer_string(w, "g1"),
+                          .path = qp_library_writer_string(w, "tensor"),
+                          .problem = problem,
+                          .tensor = {qp_library_writer_string(w, "t2")},
+                          .single = {problem}};
+  must(!qp_library_writer_group(w, &g, &err));
 }
 
 static void make_library(void) {
@@ -30,6 +47,7 @@ static void make_library(void) {
   quantizer = four_bits();
   qp_library_writer *w = qp_library_writer_new(13000, "m", "g");
   add_group(w, q, &both, alone);
+  add_ordered(w, &quantizer);
   must(!qp_library_writer_finish(w, &made, &bytes, &err) && bytes <= sizeof file);
   memcpy(file, made, bytes);
   free(made);
@@ -55,9 +73,20 @@ static void add_text(FILE *to, const uint8_t *text, size_t size) {
       fputc(text[i], to);
 }
 
-/* All that t0 needs is there, and t1 of two ranks, twice as many rows, so that metadata that are
-   right reach the end. */
-static void write_around(FILE *to, const uint8_t *text, size_t size) {
+/* Signs as they come, columns in reverse order, scales of 1; one byte is changed. */
+static void write_side(FILE *to, const uint8_t *change) {
+  unsigned char side[SIDE] = {1, 2, 4};
+  for (unsigned k = 0; k < COLUMNS; k++) {
+    side[SIGNS + 2 * k] = (unsigned char)(COLUMNS - 1 - k);
+    side[SIGNS + 2 * COLUMNS + 2 * k + 1] = 0x3c;
+  }
+  if (change) side[(change[0] | change[1] << 8) % SIDE] = change[2];
+  if (!fwrite(side, sizeof side, 1, to)) abort();
+}
+
+/* All that t0 and t2 need is there, and t1 of two ranks, twice as many rows, so that metadata that
+   are right reach the end. */
+static void write_around(FILE *to, const uint8_t *text, size_t size, const uint8_t *change) {
   char *header = NULL;
   size_t length = 0;
   FILE *h = open_memstream(&header, &length);
@@ -73,18 +102,48 @@ static void write_around(FILE *to, const uint8_t *text, size_t size) {
           "\"t0.codebook.0.0\":{\"dtype\":\"F16\",\"shape\":[1,16],\"data_offsets\":[%llu,%llu]},"
           "\"t1.codes.0\":{\"dtype\":\"U32\",\"shape\":[%llu],\"data_offsets\":[%llu,%llu]},"
           "\"t1.row_scales\":{\"dtype\":\"F32\",\"shape\":[64],\"data_offsets\":[%llu,%llu]},"
-          "\"t1.codebook.0.0\":{\"dtype\":\"F16\",\"shape\":[1,16],\"data_offsets\":[%llu,%llu]}}",
-          a / 4, a, a, b, b, c, c, d, a / 2, d, e, e, g, g, g + 32);
+          "\"t1.codebook.0.0\":{\"dtype\":\"F16\",\"shape\":[1,16],\"data_offsets\":[%llu,%llu]},",
+          a / 4, a, a, b, b, c, c, d, a / 2, d, e, e, g, g, g + BOOK);
+  const unsigned long long i = g + BOOK, j = i + a, k = j + SCALES, m = k + BOOK;
+  fprintf(h,
+          "\"t2.codes.0\":{\"dtype\":\"U32\",\"shape\":[%llu],\"data_offsets\":[%llu,%llu]},"
+          "\"t2.row_scales\":{\"dtype\":\"F32\",\"shape\":[32],\"data_offsets\":[%llu,%llu]},"
+          "\"t2.codebook.0.0\":{\"dtype\":\"F16\",\"shape\":[1,16],\"data_offsets\":[%llu,%llu]},"
+          "\"x\":{\"dtype\":\"U32\",\"shape\":[%d],\"data_offsets\":[%llu,%llu]}}",
+          a / 4, i, j, j, k, k, m, SIDE / 4, m, m + SIDE);
   if (fclose(h)) abort();
   const uint64_t bytes = length;
   if (!fwrite(&bytes, 8, 1, to) || !fwrite(header, length, 1, to)) abort();
   free(header);
-  for (unsigned long long i = 0; i < g + 32; i++) fputc((int)(i & 127), to);
+  for (unsigned long long n = 0; n < m; n++) fputc((int)(n & 127), to);
+  write_side(to, change);
 }
 
 static void walk(qpal_bytes b) { touch(b.data, (size_t)b.bytes); }
 
+/* Every column of what a side says goes to a place of its own. */
+static void check_order(const unsigned char *side) {
+  unsigned seen[COLUMNS] = {0};
+  for (unsigned k = 0; k < COLUMNS; k++) {
+    const unsigned to = side[SIGNS + 2 * k] | (unsigned)side[SIGNS + 2 * k + 1] << 8;
+    must(to < COLUMNS && !seen[to]++);
+  }
+}
+
+static void ask_ordered(const qpal_packed *p) {
+  qpal_packed_linear l = {.size = sizeof l};
+  if (qpal_packed_find(p, library, 1, 0, &l)) {
+    must(*qpal_message());
+    return;
+  }
+  walk(l.scale), walk(l.signs), walk(l.part[0].codes), walk(l.part[0].codebook[0]);
+  if (!l.signs.data) return; /* x is taken as it is */
+  must(l.signs.bytes == SIDE);
+  check_order(l.signs.data);
+}
+
 static void ask(const qpal_packed *p) {
+  ask_ordered(p);
   for (unsigned m = 0; m < 2; m++) {
     qpal_packed_linear l = {.size = sizeof l};
     if (qpal_packed_find(p, library, 0, m, &l)) {
@@ -100,6 +159,11 @@ static void ask(const qpal_packed *p) {
   if (!qpal_packed_tensor(p, "s", &t)) walk(t.bytes);
 }
 
+static void write_metadata(FILE *to, const uint8_t *data, size_t size) {
+  const bool changed = (data[0] & 2) && size > 4;
+  write_around(to, data + 1, size - 1 - 3 * changed, changed ? data + size - 3 : NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!library) begin();
   if (!size) return 0;
@@ -108,7 +172,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (data[0] & 1)
     fwrite(data + 1, 1, size - 1, f);
   else
-    write_around(f, data + 1, size - 1);
+    write_metadata(f, data, size);
   if (fclose(f)) abort();
   qpal_packed *p = NULL;
   if (qpal_packed_open(path, &p)) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Any text as the section 'quantization' of a packed folder whose tensors are right (linears l0 of
-** int4-g128, l1 of q4_k, l2 of nuq-4; 32 x 128): it is refused with a message, or every linear's
-** rows are read, or refused.  No trellis, whose table takes seconds each time.
+** int4-g128, l1 of q4_k, l2 of nuq-4; 32 x 128; an input's side with an order and scales): it is
+** refused with a message, or every linear's rows are read, or refused.  No trellis, whose table
+** takes seconds each time.
 */
 #include "gen/base/json.h"
 #include "gen/model/packed_weights.h"
@@ -54,12 +55,24 @@ static void declare_linear(qp_tensor_writer *w, unsigned i) {
   declare(w, name, QP_TENSOR_F32, 4 * ROWS);
 }
 
+/* Columns in reverse order, scales of 1. */
+static void make_side(uint16_t *side) {
+  for (unsigned k = 0; k < COLUMNS; k++) {
+    side[COLUMNS / 16 + k] = (uint16_t)(COLUMNS - 1 - k);
+    side[COLUMNS / 16 + COLUMNS + k] = 0x3c00;
+  }
+}
+
 static void fill(qp_tensor_writer *w) {
   static const unsigned char zeros[1 << 14];
+  static uint16_t side[COLUMNS / 16 + 2 * COLUMNS];
   must(!qp_tensor_writer_start(w, NULL));
+  make_side(side);
   for (size_t i = 0; i < tensors; i++) {
-    must(tensor_bytes[i] <= sizeof zeros);
-    must(!qp_tensor_writer_write(w, i, 0, zeros, tensor_bytes[i], NULL));
+    const bool last = i + 1 == tensors;
+    must(tensor_bytes[i] <= sizeof zeros && (!last || tensor_bytes[i] == sizeof side));
+    must(
+        !qp_tensor_writer_write(w, i, 0, last ? (const void *)side : zeros, tensor_bytes[i], NULL));
   }
   must(!qp_tensor_writer_finish(w, NULL));
 }
@@ -73,6 +86,7 @@ static void begin(void) {
   must(!qp_tensor_writer_new(file, &w, NULL));
   for (unsigned i = 0; i < LINEARS; i++) declare_linear(w, i);
   declare(w, "signs", QP_TENSOR_U32, COLUMNS / 8);
+  declare(w, "side", QP_TENSOR_U32, COLUMNS / 8 + 4 * COLUMNS);
   fill(w);
   qp_tensor_writer_free(w);
 }

@@ -183,8 +183,7 @@ static void stop(void *arg, unsigned step, double kl, double seconds) {
 }
 
 /* The factors of a training that is stopped after step 'at' (0: never), malloc'ed. */
-static double *train(unsigned at, const char *file, uint64_t key, size_t *count,
-                     qp_status expected) {
+static double *train(unsigned at, const char *file, size_t *count, qp_status expected) {
   stopping s = {.at = at ? at : UINT_MAX};
   qp_models *models;
   qp_forward *model, *source;
@@ -199,7 +198,6 @@ static double *train(unsigned at, const char *file, uint64_t key, size_t *count,
                                .held = 2 * LENGTH,
                                .rate = 0.01,
                                .file = file,
-                               .key = key,
                                .stopped = &s.stopped,
                                .tell = stop,
                                .arg = &s};
@@ -227,15 +225,41 @@ Test(refine, a_run_that_was_stopped_ends_with_the_same_factors) {
   size_t count, again;
   make_packed(family_of("llama"), "--quantizer nuq-2");
   snprintf(file, sizeof file, "%s", path("part"));
-  double *whole = train(0, NULL, 1, &count, QP_OK);
-  free(train(4, file, 1, &again, QP_E_LIMIT));
+  double *whole = train(0, NULL, &count, QP_OK);
+  free(train(4, file, &again, QP_E_LIMIT));
   cr_expect_eq(access(file, F_OK), 0);
-  double *rest = train(4, file, 1, &again, QP_OK); /* it goes on behind that step */
+  double *rest = train(4, file, &again, QP_OK); /* it goes on behind that step */
   cr_assert_eq(count, again);
   cr_expect_arr_eq(rest, whole, count * sizeof *whole);
-  free(train(4, file, 2, &again, QP_E_LIMIT)); /* of other models: it begins anew */
   free(whole);
   free(rest);
+}
+
+/* A byte in the middle of a tensor of a folder's weights is another. */
+static void change_tensor(const char *of, const char *name) {
+  qp_safetensors *s;
+  cr_assert_eq(qp_safetensors_open(path("%s", of), &s, &err), QP_OK, "%s", err.text);
+  const qp_tensor *t = qp_safetensors_find(s, name);
+  cr_assert(t, "%s", name);
+  FILE *f = fopen(qp_safetensors_shard_path(s, t->shard), "r+b");
+  cr_assert(f && !fseek(f, (long)(t->offset + t->bytes / 2), SEEK_SET));
+  cr_assert(fputc(t->data[t->bytes / 2] ^ 1, f) != EOF && !fclose(f));
+  qp_safetensors_close(s);
+}
+
+Test(refine, a_run_whose_models_were_changed_in_their_place_begins_anew) {
+  static const char *const changed[][2] = {{"in", "model.layers.1.mlp.up_proj.weight"},
+                                           {"out", "model.layers.0.self_attn.o_proj.row_scales"}};
+  char file[512];
+  size_t count;
+  make_packed(family_of("llama"), "--quantizer nuq-2");
+  snprintf(file, sizeof file, "%s", path("part"));
+  free(train(4, file, &count, QP_E_LIMIT));
+  for (unsigned i = 0; i < 2; i++) {
+    change_tensor(changed[i][0], changed[i][1]);
+    free(train(4, file, &count, QP_E_LIMIT)); /* it comes to that step again */
+  }
+  free(train(4, file, &count, QP_OK));
 }
 
 Test(refine, a_training_that_was_damaged_begins_anew) {
@@ -244,14 +268,14 @@ Test(refine, a_training_that_was_damaged_begins_anew) {
   char *text = NULL;
   make_packed(family_of("llama"), "--quantizer nuq-2");
   snprintf(file, sizeof file, "%s", path("part"));
-  free(train(2, file, 1, &count, QP_E_LIMIT));
+  free(train(2, file, &count, QP_E_LIMIT));
   cr_assert_eq(qp_file_read(file, 1 << 20, &text, &bytes, &err), QP_OK, "%s", err.text);
   for (unsigned i = 0; i < 4; i++) { /* its key, a place, an order, a factor */
     const size_t at[] = {1, 40, 200, bytes - 1};
     text[at[i]] ^= 0x40;
     cr_assert_eq(qp_file_write(file, text, bytes, &err), QP_OK);
     text[at[i]] ^= 0x40;
-    free(train(2, file, 1, &count, QP_E_LIMIT));
+    free(train(2, file, &count, QP_E_LIMIT));
   }
   free(text);
 }

@@ -57,41 +57,25 @@ static void hash(XXH3_state_t *s, const void *data, size_t bytes) {
   XXH3_128bits_update(s, data, bytes);
 }
 
-/* Weights of the first and the last linear of the blocks stand for the checkpoint. */
-static qp_status hash_weights(run *r, XXH3_state_t *s) {
-  const qp_model *m = r->model;
-  for (unsigned i = 0; i < 2; i++) {
-    const unsigned linear = i ? m->linears - 1 : 0, block = i ? m->layers - 1 : 0;
-    const size_t bytes = sizeof(float) * m->linear[linear].rows * m->linear[linear].columns;
-    float *w = malloc(bytes);
-    if (!w) return qp_fail(r->err, QP_E_NOMEM, "no memory for a linear's weights");
-    qp_status status = qp_forward_weights(r->f, block, linear, w, r->err);
-    if (!status) hash(s, w, bytes);
-    free(w);
-    if (status) return status;
-  }
-  return QP_OK;
-}
-
-static qp_status make_key(run *r) {
+/* Of the model by what its files hold. */
+static void make_key(run *r) {
   const qp_calibrate_options *o = r->o;
   const qp_tokens *t = r->tokens;
   const uint64_t facts[] = {QP_CALIBRATION_VERSION, METHOD + (o->half ? HALF : 0),
                             r->model->layers,       r->model->hidden,
                             r->model->vocab,        o->hessians,
                             r->probe_tokens,        o->sensitivity.probes,
-                            o->sensitivity.seed,    t->sequences};
+                            o->sensitivity.seed,    t->sequences,
+                            qp_forward_digest(r->f)};
   XXH3_state_t s;
   XXH3_128bits_reset(&s);
   hash(&s, facts, sizeof facts);
   hash(&s, &o->sensitivity.noise, sizeof o->sensitivity.noise);
   hash(&s, t->end, t->sequences * sizeof *t->end);
   hash(&s, t->id, t->end[t->sequences - 1] * sizeof *t->id);
-  qp_status status = hash_weights(r, &s);
   const XXH128_hash_t h = XXH3_128bits_digest(&s);
   snprintf(r->key, sizeof r->key, "%016llx%016llx", (unsigned long long)h.high64,
            (unsigned long long)h.low64);
-  return status;
 }
 
 /* ---- Hessians ---- */
@@ -402,8 +386,8 @@ qp_status qp_calibrate(qp_forward *f, const qp_tokens *tokens, const qp_calibrat
   bool done = false;
   char path[4200];
   choose_probe(&r);
-  qp_status status = make_key(&r);
-  if (!status) status = look_for_result(&r, &done);
+  make_key(&r);
+  qp_status status = look_for_result(&r, &done);
   if (status || done) return status;
   status = open_folder(&r);
   if (!status) status = run_hessians(&r);

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "gen/base/random.h"
 #include "gen/model/forward.h"
 #include "gen/model/text_tokens.h"
 #include "tuner/base/options.h"
@@ -109,16 +108,6 @@ static void close_all(running *r) {
   qp_session_close(&r->session);
 }
 
-/* Of the models that are compared: shards have a hash of all that decided about them. */
-static uint64_t key_of(const refine_options *o, const running *r) {
-  const char *job = r->files ? qp_safetensors_metadata(r->files, 0, "job") : NULL;
-  const char *all[] = {job ? job : "", o->against};
-  uint64_t key = 0;
-  for (size_t i = 0; i < 2; i++)
-    for (const char *c = all[i]; *c; c++) key = qp_random_mix(key ^ (unsigned char)*c);
-  return key;
-}
-
 static qp_status run(const refine_options *o, const char *path, double rate, qp_error *err) {
   running r = {0};
   qp_refine_result result = {0};
@@ -137,7 +126,6 @@ static qp_status run(const refine_options *o, const char *path, double rate, qp_
                                      .held = o->held,
                                      .rate = rate,
                                      .file = file,
-                                     .key = key_of(o, &r),
                                      .stopped = &qp_stopped,
                                      .done = &w.done,
                                      .tell = tell,

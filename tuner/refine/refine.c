@@ -44,6 +44,7 @@ typedef struct trainer {
   size_t *train, trains, *held, helds; /* sequences of the text */
   double *before, *now;                /* [held tokens]: divergences */
   double *mean, *square, *best;        /* [factors] of Adam; the best logarithms */
+  uint64_t key;                        /* of the file of what is done so far */
   qp_error *err;
 } trainer;
 
@@ -262,12 +263,13 @@ static void pieces_of(trainer *t, place *p, qp_training_piece out[PIECES]) {
   memcpy(out, all, sizeof all);
 }
 
-/* All that decides about the factors. */
+/* All that decides about the factors, the models by what their files hold. */
 static uint64_t key_of(const trainer *t) {
   const qp_refine_options *o = t->o;
-  uint64_t key = o->key, rate;
+  uint64_t key = qp_forward_digest(t->model), rate;
   memcpy(&rate, &o->rate, sizeof rate);
-  const uint64_t all[] = {t->steps, o->seed, o->batch, o->held, rate, t->text->sequences};
+  const uint64_t all[] = {
+      qp_forward_digest(t->source), t->steps, o->seed, o->batch, o->held, rate, t->text->sequences};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) key = qp_random_mix(key ^ all[i]);
   for (size_t i = 0; i < t->text->sequences; i++) key = qp_random_mix(key ^ t->text->end[i]);
   for (size_t i = 0; i < t->text->end[t->text->sequences - 1]; i++)
@@ -303,14 +305,14 @@ static qp_status judge_and_keep(trainer *t, place *p, double started) {
   qp_status status = judge(t, p, started);
   pieces_of(t, p, piece);
   if (!status && t->o->file)
-    status = qp_training_file_write(t->o->file, key_of(t), piece, PIECES, t->err);
+    status = qp_training_file_write(t->o->file, t->key, piece, PIECES, t->err);
   return status;
 }
 
 static void go_on(trainer *t, place *p) {
   qp_training_piece piece[PIECES];
   pieces_of(t, p, piece);
-  if (!t->o->file || !qp_training_file_read(t->o->file, key_of(t), piece, PIECES)) return;
+  if (!t->o->file || !qp_training_file_read(t->o->file, t->key, piece, PIECES)) return;
   qp_factors_apply(t->x);
   count(t, 3 * p->step * t->o->batch);
 }
@@ -322,6 +324,7 @@ static qp_status train(trainer *t, qp_refine_result *out) {
   memset(&p, 0, sizeof p); /* its gaps, too, are kept */
   p.random.state = t->o->seed;
   p.result = *out;
+  if (t->o->file) t->key = key_of(t);
   go_on(t, &p);
   qp_status status = p.begun ? QP_OK : judge_and_keep(t, &p, started);
   while (p.step < t->steps && !status) {

@@ -24,7 +24,6 @@ typedef struct qp_refine_options {
   size_t held;      /* tokens that are held out at most */
   double rate;      /* the largest relative step of a factor; it falls to 0 as a cosine */
   const char *file; /* what is done so far, for a run that was stopped; or NULL */
-  uint64_t key;     /* of the models, of which the file is */
   const _Atomic bool *stopped; /* or NULL */
   _Atomic size_t *done;        /* or NULL: grows to qp_refine_work */
   void (*tell)(void *arg, unsigned step, double kl, double seconds); /* after each look, or NULL */
@@ -45,7 +44,8 @@ size_t qp_refine_work(const qp_tokens *tokens, const qp_refine_options *o);
 ** 'x' of 'model' becomes the best.  Memory: the source's last hidden states of all tokens, those
 ** before every block of a batch, up to 2 GiB of what lies between, logits of some hundred tokens.
 ** With a file a run that is stopped goes on from the last look at what is held out, and ends with
-** the same factors; the file stays.
+** the same factors; the file stays.  It is of the contents of both models, of the text and the
+** options: where one of them is another, the training begins anew.
 ** QP_E_ARG: vocabularies differ, fewer than two sequences, a loss that is not finite; QP_E_LIMIT:
 ** stopped; errors of qp_forward_block; QP_E_NOMEM.
 */
