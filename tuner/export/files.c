@@ -174,6 +174,40 @@ static qp_status run_compiler(const char *source, const char *to, qp_error *err)
   return QP_OK;
 }
 
+/* A name between the quotes of an assembler's string that stands in a string of C. */
+static void add_quoted(qp_text *t, const char *name) {
+  for (const char *c = name; *c; c++) {
+    const bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+                       (*c >= '0' && *c <= '9') || strchr("/._-", *c);
+    qp_text_add(t, plain ? "%c" : "\\\\%03o", plain ? *c : (unsigned char)*c);
+  }
+}
+
+/* What becomes the shared library: the assembler takes the bytes from the file 'data' as they are,
+   since as an array of C they keep a compiler busy for seconds. */
+static qp_status write_inclusion(const char *file, const char *data, size_t bytes, qp_error *err) {
+  qp_text t = {0};
+  qp_text_add(&t,
+              "#include <stddef.h>\n"
+              "extern const size_t qpal_library_bytes;\n"
+              "const size_t qpal_library_bytes = %zu;\n"
+              "__asm__(\".section .rodata\\n\"\n"
+              "        \".globl qpal_library_data\\n\"\n"
+              "        \".type qpal_library_data, %%object\\n\"\n"
+              "        \".balign 32\\n\"\n"
+              "        \"qpal_library_data:\\n\"\n"
+              "        \".incbin \\\"",
+              bytes);
+  add_quoted(&t, data);
+  qp_text_add(&t, "\\\"\\n\"\n"
+                  "        \".balign 8\\n\"\n"
+                  "        \".size qpal_library_data, . - qpal_library_data\\n\");\n");
+  const qp_status status = t.failed ? qp_fail(err, QP_E_NOMEM, "no memory for the C source")
+                                    : qp_file_write(file, t.s, t.length, err);
+  qp_text_free(&t);
+  return status;
+}
+
 /* To the disk, before others see it by its name. */
 static bool sync_file(const char *path) {
   const int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -183,15 +217,19 @@ static bool sync_file(const char *path) {
 }
 
 qp_status qp_export_write_shared(const char *file, const void *data, size_t bytes, qp_error *err) {
-  char source[PATH_BYTES], made[PATH_BYTES];
-  const int n = snprintf(source, sizeof source, "%s.%ld.c", file, (long)getpid());
-  const int m = snprintf(made, sizeof made, "%s.%ld.so", file, (long)getpid());
-  if (n < 0 || (size_t)n >= sizeof source || m < 0 || (size_t)m >= sizeof made)
+  char source[PATH_BYTES], inside[PATH_BYTES], made[PATH_BYTES];
+  const long pid = (long)getpid();
+  const int n = snprintf(inside, sizeof inside, "%s.%ld.qpal", file, pid);
+  if (n < 0 || (size_t)n >= sizeof inside)
     return qp_fail(err, QP_E_ARG, "'%.100s...' is too long", file);
-  qp_status status = qp_export_write_source(source, data, bytes, err);
+  snprintf(source, sizeof source, "%s.%ld.c", file, pid);
+  snprintf(made, sizeof made, "%s.%ld.so", file, pid);
+  qp_status status = qp_file_write(inside, data, bytes, err);
+  if (!status) status = write_inclusion(source, inside, bytes, err);
   if (!status) status = run_compiler(source, made, err);
   if (!status && (!sync_file(made) || rename(made, file)))
     status = qp_fail(err, QP_E_IO, "%s: %s", file, strerror(errno));
+  unlink(inside);
   unlink(source);
   unlink(made);
   return status;
