@@ -5,7 +5,8 @@
 
 #include "runtime/status.h"
 
-/* The Fortran interface: column-major, sizes of 32 bits, all by reference; single-threaded. */
+/* The functions have the Fortran interface: matrices are column-major, sizes have 32 bits,
+   everything is passed by reference, and calls use one thread. */
 typedef struct qp_blas {
   void (*dpotrf)(const char *uplo, const int *n, double *a, const int *lda, int *info);
   void (*dtrsm)(const char *side, const char *uplo, const char *trans, const char *diag,
@@ -16,8 +17,9 @@ typedef struct qp_blas {
                 const float *beta, float *c, const int *ldc);
 } qp_blas;
 
-/* Opened once, kept until exit; $QPAL_BLAS names a library to use instead.  Any thread may call it.
-   QP_E_MISSING: there is none, with what was tried and how to get it. */
+/* Open the library once and keep it until exit; $QPAL_BLAS names one to be used instead.  Any
+   thread may call this.  QP_E_MISSING means that there is none: the message says what was tried and
+   how to get one. */
 qp_status qp_blas_open(const qp_blas **out, qp_error *err);
 
 #endif

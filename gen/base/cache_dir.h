@@ -7,9 +7,9 @@
 #include <stddef.h>
 
 /*
-** The cache directory: $QPAL_CACHE (empty: none), else $XDG_CACHE_HOME/qpal, else ~/.cache/qpal.
-** False, and "" in 'out', where there is none or its path does not fit.  It need not exist: who
-** writes into it makes it.
+** The cache directory is $QPAL_CACHE (if that is empty there is none), else $XDG_CACHE_HOME/qpal,
+** else ~/.cache/qpal.  Returns false, and "" in 'out', where there is none or its path does not
+** fit.  The directory need not exist: whoever writes into it makes it.
 */
 bool qp_cache_dir(char *out, size_t size);
 

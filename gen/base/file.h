@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Files written whole or not at all. */
+/* Writes files so that they are there as a whole or not at all, and reads them. */
 #ifndef QP_FILE_H
 #define QP_FILE_H
 
@@ -13,11 +13,11 @@
 void qp_file_make_folders(char *path);
 
 /*
-** Write under a temporary name beside 'path', bring it to the disk, then rename: others see all of
-** it or nothing, also after a loss of power; folders are made.  The name is random and not the
-** process's number, which another container or machine that shares the folder may have as well.
-** QP_E_IO names path and reason: also where 'path' is there and is no regular file, which would be
-** replaced.
+** Write under a temporary name beside 'path', bring the bytes to the disk, then rename: others see
+** all of the file or nothing of it, also after a loss of power.  Folders are made where they are
+** missing.  The temporary name is random and not the process's number, which another container or
+** machine that shares the folder may have as well. QP_E_IO names path and reason.  It is also given
+** where 'path' exists and is no regular file, which would be replaced.
 */
 qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err);
 

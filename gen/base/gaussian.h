@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The normal distribution by basic arithmetic: the same bits on every machine. */
+/* The normal distribution, computed by basic arithmetic alone so that every machine gets the same
+   bits. */
 #ifndef QP_GAUSSIAN_H
 #define QP_GAUSSIAN_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* JSON from outside, read with care:  file -> [checked cJSON tree]. */
+/* Reads JSON from outside with care:  file -> [checked cJSON tree]. */
 #ifndef QP_JSON_H
 #define QP_JSON_H
 
@@ -26,18 +26,20 @@ qp_status qp_json_parse(const char *file, const char *text, size_t bytes, cJSON 
    it is larger. */
 qp_status qp_json_read(const char *file, cJSON **out, qp_error *err);
 
-/* The same of what Python's json module wrote, such as a config.json: see json_python.h. */
+/* Read and parse a file that Python's json module may have written, such as a config.json:
+   json_python.h says what it allows. */
 qp_status qp_json_parse_python(const char *file, const char *text, size_t bytes, cJSON **out,
                                qp_error *err);
 qp_status qp_json_read_python(const char *file, cJSON **out, qp_error *err);
 
 /*
-** A member of 'object' by its exact name.  'where' begins messages ("plan.json: launch 3").
-** qp_json_text: a string that is not empty, owned by the tree.  qp_json_number: a finite number
-** from 'lo' to 'hi'.  qp_json_integer: the same without a fraction, at most 2^53 in size.
-** qp_json_array, qp_json_object: a value of that kind.
-** QP_E_ARG: missing or something else; the message names field, value and what is right.
-** '*out' is untouched on error.
+** Get a member of 'object' by its exact name; 'where' begins messages ("plan.json: launch 3").
+**   qp_json_text            a string that is not empty, owned by the tree
+**   qp_json_number          a finite number from 'lo' to 'hi'
+**   qp_json_integer         such a number without a fraction, at most 2^53 in size
+**   qp_json_array, _object  a value of that kind
+** QP_E_ARG means that it is missing or is something else: the message names field and value and
+** says what is right.  '*out' is untouched on error.
 */
 qp_status qp_json_text(const cJSON *object, const char *where, const char *name, const char **out,
                        qp_error *err);

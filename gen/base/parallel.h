@@ -19,9 +19,9 @@ void qp_parallel_close(qp_parallel *p); /* NULL is allowed */
 unsigned qp_parallel_threads(const qp_parallel *p); /* at least 1 */
 
 /*
-** run(arg, i, thread) for i = 0 .. count - 1, each once, in any order, by any thread (0 ..
-** qp_parallel_threads - 1; the caller is 0); returns when all are done.  Not from within 'run', and
-** by one caller at a time.
+** Call run(arg, i, thread) for i = 0 .. count - 1, each once, in any order and from any thread (0
+** .. qp_parallel_threads - 1; the caller is 0), and return when all are done.  It must not be
+** called from within 'run', and by one caller at a time only.
 */
 typedef void qp_parallel_run(void *arg, size_t i, unsigned thread);
 void qp_parallel_for(qp_parallel *p, size_t count, qp_parallel_run *run, void *arg);

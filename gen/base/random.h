@@ -17,7 +17,7 @@ static inline uint64_t qp_random_mix(uint64_t z) {
   return z ^ z >> 31;
 }
 
-/* The upper bits as a number in (0, 1). */
+/* Take the upper bits as a number in (0, 1). */
 static inline double qp_random_unit(uint64_t bits) {
   return ((double)(bits >> 12) + 0.5) * 0x1p-52;
 }
@@ -28,7 +28,7 @@ static inline uint64_t qp_random_next(qp_random *r) {
   return bits;
 }
 
-/* Uniform in [lo, hi). */
+/* Draw a number uniformly from [lo, hi). */
 static inline double qp_random_uniform(qp_random *r, double lo, double hi) {
   return lo + (hi - lo) * (double)(qp_random_next(r) >> 11) * 0x1p-53;
 }

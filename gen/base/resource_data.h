@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The table that gen/embed.cmake writes at build time:  lua/ templates/ tuned/ -> [this] ->
+/* The table that gen/embed.cmake writes when qpal is built:  lua/ templates/ tuned/ -> [this] ->
    resource.c */
 #ifndef QP_RESOURCE_DATA_H
 #define QP_RESOURCE_DATA_H
@@ -12,7 +12,8 @@ typedef struct qp_resource_entry {
   size_t bytes;
 } qp_resource_entry;
 
-/* Sorted by path (strcmp), each path once; one entry of NULLs follows the last. */
+/* Entries are sorted by path (strcmp) and each path stands once; an entry of NULLs follows the last
+   one. */
 extern const qp_resource_entry qp_resource_table[];
 extern const size_t qp_resource_count; /* without the entry of NULLs */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The input side of a linear, most of all its rotation:  W --> W diag(s) H^T, so that
-   y = W~ (H (s x)) = W x. */
+/* Computes the input side of a linear, most of all its rotation:  W --> W diag(s) H^T,  so that  y
+   = W~ (H (s x)) = W x. */
 #ifndef QP_ROTATE_H
 #define QP_ROTATE_H
 
@@ -9,9 +9,9 @@
 #include "runtime/status.h"
 
 /*
-** Signs of the input of 'columns' values that the tensor 'name' holds: word i is the low half of
-** the i-th splitmix64 number, its state begun as FNV-1a(name) ^ seed; bits at and beyond 'columns'
-** are 0. out[(columns + 31) / 32].
+** Make the signs of an input of 'columns' values, which the tensor 'name' holds: word i is the low
+** half of the i-th splitmix64 number, whose state begins as FNV-1a(name) ^ seed.  Bits at and
+** beyond 'columns' are 0.  They go to out[(columns + 31) / 32].
 */
 void qp_rotate_signs(const char *name, uint64_t seed, unsigned columns, uint32_t *out);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A growing string. */
+/* A string that grows as text is added. */
 #ifndef QP_TEXT_H
 #define QP_TEXT_H
 
@@ -16,7 +16,8 @@ typedef struct qp_text {
    qp_text_take tells. */
 void qp_text_add(qp_text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void qp_text_append(qp_text *t, const char *s, size_t n);
-/* Hand over the string ("" if empty) and clear the text; NULL if memory ran out. */
+/* Hand over the string ("" if nothing was added) and clear the text.  NULL means that memory ran
+   out. */
 char *qp_text_take(qp_text *t);
 void qp_text_free(qp_text *t);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* CUDA source -> cubin + PTX:  NVRTC in worker processes, behind a content-addressed cache. */
+/* Compiles  CUDA source -> cubin + PTX  by NVRTC in worker processes, behind a cache whose keys are
+   contents. */
 #ifndef QP_COMPILE_H
 #define QP_COMPILE_H
 
@@ -31,7 +32,8 @@ qp_status qp_compiler_open(const qp_compiler_options *opt, qp_compiler **out, qp
 /* Ends the workers, whatever they do, and drops results that nobody took.  NULL is allowed. */
 void qp_compiler_close(qp_compiler *c);
 
-/* "NVRTC 13.0 (V13.0.88, CL-36424714)": version and build, which are part of every cache key. */
+/* Describe the compiler by its version and build, which are part of every cache key: "NVRTC 13.0
+   (V13.0.88, CL-36424714)". */
 const char *qp_compiler_version(const qp_compiler *c);
 
 /*

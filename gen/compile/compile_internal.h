@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of the compiler: what runs in a worker process, and a seam for tests of bad workers. */
+/* The inside of the compiler: what runs in a worker process, and a seam by which tests put bad
+   workers in. */
 #ifndef QP_COMPILE_INTERNAL_H
 #define QP_COMPILE_INTERNAL_H
 
@@ -8,11 +9,12 @@
 #include "gen/compile/backend.h"
 #include "gen/compile/compile.h"
 
-/* qp_compiler_open with another backend in the workers; 'backend' must outlive the compiler. */
+/* Open a compiler whose workers run another backend; 'backend' must outlive the compiler. */
 qp_status qp_compiler_open_with(const qp_compiler_options *opt, const qp_compile_backend *backend,
                                 qp_compiler **out, qp_error *err);
 
-/* Number of worker slots, and the process in one; 0 where none has been started yet. */
+/* How many worker slots there are, and the process in one of them; 0 means that none has been
+   started yet. */
 unsigned qp_compiler_worker_count(const qp_compiler *c);
 pid_t qp_compiler_worker_pid(const qp_compiler *c, unsigned index);
 

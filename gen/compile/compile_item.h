@@ -10,7 +10,7 @@
 #include "gen/compile/job.h"
 #include "gen/compile/worker.h"
 
-/* A job on its way: in the queue, then in a worker, then among the results. */
+/* A job on its way: it stands in the queue, then goes to a worker, then is among the results. */
 typedef struct qp_item {
   struct qp_item *next;
   qp_worker_task task;
@@ -27,10 +27,11 @@ typedef struct qp_item_list {
 /* A copy of a job as an item; NULL for want of memory. */
 qp_item *qp_item_new(qp_worker_task task, const qp_compile_job *job);
 void qp_item_free(qp_item *it); /* NULL is allowed */
-/* Give the item a failure instead of what it has; without memory even for that, a NOMEM. */
+/* Give the item a failure in place of what it has; where there is no memory even for that, it
+   becomes QP_E_NOMEM. */
 void qp_item_fail(qp_item *it, qp_status status, const char *why);
-/* Resources of a compiled kernel, from cubin and log; false: there are none, which is the
-   result. */
+/* Read the resources of a compiled kernel from its cubin and log.  False means that there are none,
+   and then that is the result. */
 bool qp_item_find_resources(qp_item *it);
 /* Leave in a result what the job asked for. */
 void qp_item_keep_wanted(qp_item *it);

@@ -11,7 +11,7 @@
 #include "gen/compile/compile_item.h"
 #include "gen/compile/fork_server.h"
 
-/* A slot for a worker process; pid 0: none is running. */
+/* A slot for a worker process.  Its pid is 0 while none is running. */
 typedef struct qp_slot {
   pid_t pid;
   int fd;
@@ -37,7 +37,7 @@ bool qp_slot_request(qp_slot *s, const qp_item *it);
 /* Send or receive what goes without waiting.  BROKEN: the other end is gone, or no reply comes. */
 qp_slot_progress qp_slot_send(qp_slot *s);
 qp_slot_progress qp_slot_receive(qp_slot *s);
-/* A whole reply's parts as a result; false for want of memory. */
+/* Take the parts of a whole reply as a result.  False means that there is no memory. */
 bool qp_slot_unpack(const qp_slot *s, qp_compiled *out);
 
 #endif

@@ -20,9 +20,9 @@ typedef struct qp_cubin_cache_key {
 } qp_cubin_cache_key;
 
 /*
-** 'directory' as in qp_compiler_options: NULL for the default, "" for a cache that holds nothing
-** (also what an empty $QPAL_CACHE says).  The directory is made when the first entry is written.
-** QP_E_NOMEM only.
+** 'directory' is as in qp_compiler_options: NULL stands for the default, "" for a cache that holds
+** nothing (which an empty $QPAL_CACHE also says).  The directory is made when the first entry is
+** written.  QP_E_NOMEM is the only error.
 */
 qp_status qp_cubin_cache_open(const char *directory, qp_cubin_cache **out, qp_error *err);
 void qp_cubin_cache_close(qp_cubin_cache *cache);
@@ -30,7 +30,8 @@ void qp_cubin_cache_close(qp_cubin_cache *cache);
 /* The directory in use; "" where there is none. */
 const char *qp_cubin_cache_directory(const qp_cubin_cache *cache);
 
-/* Key of a compile by the compiler that describes itself as 'version'; with or without a cubin. */
+/* Compute the key of a compile, with or without a cubin, by the compiler that describes itself as
+   'version'. */
 qp_cubin_cache_key qp_cubin_cache_key_of(const char *version, const qp_compile_job *job,
                                          bool cubin);
 
@@ -45,7 +46,8 @@ bool qp_cubin_cache_read(const qp_cubin_cache *cache, const qp_cubin_cache_key *
 bool qp_cubin_cache_write(const qp_cubin_cache *cache, const qp_cubin_cache_key *key,
                           const qp_compiled *result);
 
-/* The file of an entry (for tests and for messages); false if there is no directory. */
+/* Give the path of an entry's file, for tests and messages.  False means that there is no
+   directory. */
 bool qp_cubin_cache_path(const qp_cubin_cache *cache, const qp_cubin_cache_key *key, char *path,
                          size_t size);
 

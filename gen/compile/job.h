@@ -28,7 +28,8 @@ typedef struct qp_compile_job {
   void *user;                /* handed back */
 } qp_compile_job;
 
-/* The caller's once handed out: qp_compiled_free.  After a failure there are no images. */
+/* What came of a compile.  It belongs to the caller once it was handed out, who frees it by
+   qp_compiled_free.  After a failure there are no images. */
 typedef struct qp_compiled {
   qp_status status;
   char *log;   /* NVRTC's log or the reason of a failure; never NULL */

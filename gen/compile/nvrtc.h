@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* NVRTC, opened by dlopen in a worker process; the stage  CUDA source -> cubin + PTX. */
+/* NVRTC, which a worker process opens by dlopen, for the stage  CUDA source -> cubin + PTX. */
 #ifndef QP_NVRTC_H
 #define QP_NVRTC_H
 
 #include "gen/compile/backend.h"
 
 /*
-** The product's backend.  open takes the first NVRTC of 12.8 or newer in the places of
-** runtime/LIBRARIES.md ($QPAL_NVRTC alone where that is set), and fails with QP_E_MISSING and the
-** list of what was tried.
+** The backend of the product.  'open' takes the first NVRTC of 12.8 or newer in the places that
+** runtime/LIBRARIES.md lists ($QPAL_NVRTC alone where that is set); where there is none it fails
+** with QP_E_MISSING and says what was tried.
 */
 extern const qp_compile_backend qp_nvrtc_backend;
 

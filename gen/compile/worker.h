@@ -31,17 +31,17 @@ typedef struct qp_reply_head {
   double seconds;
 } qp_reply_head;
 
-/* Most bytes of a request or a reply behind its head. */
+/* The most bytes that a request or a reply may have behind its head. */
 #define QP_WORKER_MOST_BYTES ((uint64_t)1 << 30)
 
-/* Bytes behind a reply's head; false if the head is not one. */
+/* Tell how many bytes follow a reply's head; false means that it is no such head. */
 bool qp_reply_payload(const qp_reply_head *head, size_t *bytes);
 
 /* The worker: answer requests on 'fd' with 'backend' (a qp_compile_backend) until the other end is
    closed. */
 void qp_worker_serve(int fd, const void *backend);
 
-/* Seconds of the monotonic clock. */
+/* Read the monotonic clock, in seconds. */
 double qp_worker_clock(void);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Cubin -> [nvdisasm] -> SASS text. */
+/* Runs nvdisasm:  cubin -> [nvdisasm] -> SASS text. */
 #ifndef QP_DISASSEMBLER_H
 #define QP_DISASSEMBLER_H
 

@@ -13,7 +13,7 @@
 
 #define QP_FLOW_NOWHERE UINT32_MAX
 
-/* A jump of instruction 'from'; one to beyond the last instruction goes nowhere. */
+/* Add a jump from instruction 'from'; one to beyond the last instruction goes nowhere. */
 typedef struct qp_jump {
   uint32_t from, to;
 } qp_jump;
@@ -48,9 +48,9 @@ void qp_flow_free(qp_flow *g);
 
 /* Does the edge go back to a block that dominates where it comes from? */
 bool qp_flow_goes_back(const qp_flow *g, uint32_t from, uint32_t to);
-/* The natural loop of a header, in member[]. */
+/* Mark the natural loop of a header in member[]. */
 void qp_flow_loop(qp_flow *g, uint32_t header);
-/* The same less the loops inside it; false for want of memory. */
+/* Mark the loop of a header less the loops inside it.  False means that there is no memory. */
 bool qp_flow_own(qp_flow *g, uint32_t header);
 
 #endif

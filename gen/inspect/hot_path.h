@@ -25,7 +25,8 @@ typedef struct qp_hot_path {
 qp_status qp_hot_path_find(qp_listing *l, unsigned words, unsigned products, qp_hot_path *out,
                            qp_error *err);
 
-/* The same of a cubin's kernel; also fails as qp_disassemble. */
+/* Count the hot path of a kernel in a cubin.  Errors are those of qp_hot_path and of
+   qp_disassemble. */
 qp_status qp_hot_path_of_cubin(const void *cubin, size_t bytes, const char *kernel, unsigned words,
                                unsigned products, qp_hot_path *out, qp_error *err);
 

@@ -17,16 +17,17 @@ typedef struct qp_instruction_mix {
 } qp_instruction_mix;
 
 /*
-** Instruction mix of a kernel's main loop: of all loops, each without the loops inside it, the one
-** with the most instructions; of the whole kernel where it has no loop.  'ptx' is NUL-ended text as
-** NVRTC writes it.  QP_E_ARG: the text has no such kernel.  Thread-safe.
+** Count the instructions of a kernel's main loop: of all loops, each taken without the loops inside
+** it, this is the one with the most instructions; a kernel that has no loop is counted as a whole.
+** 'ptx' is NUL-ended text as NVRTC writes it.  QP_E_ARG means that the text has no such kernel.
+** Thread-safe.
 */
 qp_status qp_instruction_mix_ptx(const char *ptx, const char *kernel, qp_instruction_mix *out,
                                  qp_error *err);
 
 /*
-** The same from a cubin, through nvdisasm: $QPAL_NVDISASM, or one on PATH, in $CUDA_HOME/bin or in
-** /usr/local/cuda/bin.  QP_E_MISSING: there is none; QP_E_IO: it fails; QP_E_ARG: no such kernel.
+** Count them in a cubin, of which nvdisasm makes text; qp_disassemble says where it is looked for
+** and which errors that gives.  QP_E_ARG means that the cubin has no such kernel.
 */
 qp_status qp_instruction_mix_sass(const void *cubin, size_t bytes, const char *kernel,
                                   qp_instruction_mix *out, qp_error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A kernel's instructions by kind, with its jumps: what PTX and SASS are read into to be
+/* Holds a kernel's instructions by kind, with its jumps: PTX and SASS are read into it to be
    counted. */
 #ifndef QP_LISTING_H
 #define QP_LISTING_H
@@ -50,7 +50,7 @@ typedef struct qp_instruction {
 
 typedef struct qp_listing qp_listing;
 
-/* An empty listing, freed by qp_listing_free; NULL: no memory. */
+/* Make an empty listing, which qp_listing_free frees.  NULL means that there is no memory. */
 qp_listing *qp_listing_new(void);
 void qp_listing_free(qp_listing *l);
 
@@ -68,10 +68,11 @@ void qp_listing_label(qp_listing *l, const char *text, size_t length);
 void qp_listing_open(qp_listing *l);
 void qp_listing_close(qp_listing *l);
 
-/* Instruction i, from 0. */
+/* Get instruction i, counted from 0. */
 const qp_instruction *qp_listing_at(const qp_listing *l, size_t i);
 
-/* The flow graph, after the last instruction; false for want of memory.  Free it in any case. */
+/* Make the flow graph, after the last instruction was added.  False means that there is no memory;
+   the graph must be freed in any case. */
 bool qp_listing_flow(qp_listing *l, qp_flow *g);
 void qp_listing_flow_free(qp_flow *g);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What an evaluation of the decode IR reads beside its operands: inputs, codebooks, tables. */
+/* What an evaluation of the decode IR reads beside its operands: it gets inputs, codebooks and
+   tables from here. */
 #ifndef QP_IR_ENV_H
 #define QP_IR_ENV_H
 

@@ -219,7 +219,7 @@ typedef enum qp_ir_op {
       QP_IR_OP_COUNT
 } qp_ir_op;
 
-/* An op's row without its expressions. */
+/* What an op's row says, without its expressions. */
 typedef struct qp_ir_op_info {
   const char *name, *args, *spec, *cuda;
   unsigned arity;
@@ -227,18 +227,20 @@ typedef struct qp_ir_op_info {
   qp_ir_trait trait;
 } qp_ir_op_info;
 
-/* The row of an op below QP_IR_OP_COUNT. */
+/* The row of an op, which must be below QP_IR_OP_COUNT. */
 const qp_ir_op_info *qp_ir_op_row(unsigned op);
 /* QP_IR_OP_COUNT where no op has this name. */
 qp_ir_op qp_ir_op_find(const char *name);
-/* The value of an op from its operands' values; those that it lacks are not read. */
+/* Compute an op's value from the values of its operands; those that it does not have are not read.
+   */
 uint32_t qp_ir_op_evaluate(unsigned op, const uint32_t operand[3], uint32_t imm, uint32_t imm2,
                            const qp_ir_env *env);
 /* Bits of operand k that the bits 'demanded' of the result depend on; 'second' is NULL unless the
    second operand is a constant. */
 uint32_t qp_ir_op_demand(unsigned op, unsigned k, uint32_t demanded, const uint32_t *second,
                          uint32_t imm);
-/* Bits that the result may have set, from those that its operands may have; 'second' as above. */
+/* Tell which bits the result may have set, from those that its operands may have; 'second' is as
+   above. */
 uint32_t qp_ir_op_may(unsigned op, const uint32_t may[3], const uint32_t *second, uint32_t imm);
 
 #endif

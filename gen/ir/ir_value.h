@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What evaluations of QP_IR_OPS call: bit tricks and fp16 arithmetic, bit-exact with the GPU. */
+/* What the evaluations in QP_IR_OPS call: bit tricks and fp16 arithmetic that give the bits a GPU
+   gives. */
 #ifndef QP_IR_VALUE_H
 #define QP_IR_VALUE_H
 
@@ -100,7 +101,7 @@ static inline uint32_t qp_ir_half_of_uint(uint32_t a) { return qp_double_to_half
 static inline uint32_t qp_ir_half_of_int(uint32_t a) {
   return qp_double_to_half((double)(int32_t)a);
 }
-/* fp32 by its bits, and the bits of a number. */
+/* An fp32 number is kept as its bits; these turn bits into the number and back. */
 static inline float qp_ir_f(uint32_t bits) { return qp_float_of_bits(bits); }
 static inline uint32_t qp_ir_s(float f) { return f == f ? qp_float_bits(f) : 0x7fffffffu; }
 static inline uint32_t qp_ir_single_of_half(uint32_t h) {
@@ -111,8 +112,8 @@ static inline uint32_t qp_ir_bpair_of_pair(uint32_t a) {
          (uint32_t)qp_float_to_bf16(qp_half_to_float((uint16_t)(a >> 16))) << 16;
 }
 
-/* Pair 'pair' of a codebook entry (a lone fp16 for dim 1); an index beyond the end reads the last
-   entry. */
+/* Give pair 'pair' of a codebook entry (for dim 1 it is a lone fp16).  An index beyond the end
+   reads the last entry. */
 static inline uint32_t qp_ir_lookup(const qp_ir_env *env, uint32_t book, uint32_t pair,
                                     uint32_t idx) {
   unsigned dim = env->codebook[book].dim, entries = env->codebook[book].entries;

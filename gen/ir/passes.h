@@ -19,8 +19,9 @@ void qp_pass_demand(const qp_ir *ir, const uint16_t *roots, unsigned n, int stop
    max(count, 1) words. */
 void qp_pass_known(const qp_ir *ir, uint32_t *may);
 
-/* Copying with changes: 'visit' gets each needed node in order with its operands' new numbers, and
-   returns the new node's number, QP_KEEP for a plain copy, or -1 on failure. */
+/* Copy an IR with changes.  'visit' gets each needed node in order with the new numbers of its
+   operands, and returns the new node's number, QP_KEEP to have it copied as it is, or -1 on
+   failure. */
 enum { QP_KEEP = -2 };
 typedef struct qp_copy qp_copy;
 struct qp_copy {
@@ -33,7 +34,8 @@ typedef int (*qp_visit)(qp_copy *c, unsigned node, const int *args);
 qp_ir *qp_pass_copy(const qp_ir *ir, qp_visit visit, void *user);
 /* The same, and what the visit made superfluous is gone. */
 qp_ir *qp_pass_rewrite(const qp_ir *ir, qp_visit visit, void *user);
-/* The same into an IR that exists, without outputs; map[node] gets new numbers (-1: not needed). */
+/* Copy in the same way into an IR that exists, without the outputs; map[node] gets the new numbers
+   (-1 where a node is not needed). */
 bool qp_pass_copy_into(qp_ir *to, const qp_ir *from, const bool *need, qp_visit visit, void *user,
                        int *map);
 
@@ -43,11 +45,11 @@ qp_ir *qp_pass_drop_masks(const qp_ir *ir);
 /* If bits of the state at and above 'window' are demanded, the state is masked; once, where it
    is read. */
 qp_ir *qp_pass_mask_state(const qp_ir *ir, unsigned window);
-/* Small integers among the group fields say so:  input -> input & masks[field], of words. */
+/* Where a group field is a small integer, say so:  input -> input & masks[field],  of words. */
 qp_ir *qp_pass_mask_fields(const qp_ir *ir, const uint32_t *masks);
 /* An index that may lie beyond 'entries[codebook]' becomes the last entry's. */
 qp_ir *qp_pass_clamp_lookups(const qp_ir *ir, const uint32_t *entries);
-/* Two codes, 'step' bits apart in the state, decoded at once; halves become pairs. */
+/* Decode two codes at once that lie 'step' bits apart in the state, so that halves become pairs. */
 qp_ir *qp_pass_fold(const qp_ir *ir, unsigned step);
 /* Outputs become bf16 pairs; the conversion moves up through changes of sign, towards the
    tables. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Template expander:  templates/x.cu.in + values of its holes -> CUDA source with #line. */
+/* The template expander puts values into the holes of templates/x.cu.in and gives CUDA source with
+   #line. */
 #ifndef QP_EXPAND_H
 #define QP_EXPAND_H
 

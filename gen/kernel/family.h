@@ -76,7 +76,7 @@ typedef struct qp_family {
   X(out_type, string, qp_dtype_name(p->out_type), "of y: the same or 'f32'")                       \
   X(rotate_fused, number, p->rotate_fused, "1: the kernel rotates x")
 
-/* A family and one value for each tunable: with a problem, a candidate. */
+/* A family with one value for each tunable; together with a problem this is a candidate. */
 typedef struct qp_choice {
   const qp_family *family;
   unsigned value[QP_MAX_TUNABLES];
@@ -96,9 +96,9 @@ const qp_family *qp_families_get(const qp_families *f, size_t i); /* in the orde
 const qp_family *qp_families_find(const qp_families *f, const char *name);
 
 /*
-** The families of an operation with this path ("" or NULL: any), by rank, then by name, references
-** last.  References are left out where no path is named, unless 'references'.  Returns their
-** number.
+** List the families of an operation that have this path ("" or NULL stands for any), by rank, then
+** by name, with references last.  Where no path is named references are left out, unless
+** 'references' is true.  Returns their number.
 */
 size_t qp_families_of(const qp_families *f, qp_op op, const char *path, bool references,
                       const qp_family *out[QP_MAX_FAMILIES]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Candidate -> kernel:  problem + family + tunables -> CUDA source, launch geometry, parameters. */
+/* Makes a kernel of a candidate:  problem + family + tunables -> CUDA source, launch geometry,
+   parameters. */
 #ifndef QP_KERNEL_H
 #define QP_KERNEL_H
 
@@ -121,11 +122,11 @@ qp_status qp_kernel_make(qp_families *families, const qp_problem *problem, const
                          qp_kernel *out, qp_error *err);
 void qp_kernel_free(qp_kernel *k);
 
-/* Lay the arguments (runtime/arguments.h) out as the kernel's parameter; returns the bytes used, at
-   most QP_PARAMS_MAX. */
+/* Lay the arguments (runtime/arguments.h) out as the kernel's parameter.  Returns the number of
+   bytes used, at most QP_PARAMS_MAX. */
 size_t qp_kernel_params(const qp_kernel *k, const qp_arguments *args, unsigned char *params);
 
-/* Private to gen/kernel. */
+/* What follows is private to gen/kernel. */
 void qp_kernel_name(qp_kernel *k);
 qp_status qp_kernel_source(qp_kernel *k, qp_error *err);
 /* Segments can share tables and warps when one quantizer with one codebook decodes them all. */

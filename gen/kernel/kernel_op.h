@@ -37,13 +37,13 @@ typedef enum qp_hole_id {
       QP_HOLE_COUNT
 } qp_hole_id;
 
-/* A constant of a template, or a member of one of its structs. */
+/* A constant of a template, or a member of one of the structs of its tables. */
 typedef struct qp_named {
   const char *name, *help;
   bool flag; /* true or false, else an unsigned number */
 } qp_named;
 
-/* A struct of a template's tables; a list of them ends with a name that is NULL. */
+/* A struct of a template's tables; a list of them ends with one whose name is NULL. */
 typedef struct qp_struct {
   const char *name;
   const qp_named *member;
@@ -81,9 +81,10 @@ typedef struct qp_kernel_op {
   const qp_struct *structs; /* of the hole 'parts'; NULL: there are none */
   /* Can a kernel of this row do the problem?  QP_E_LIMIT with the reason, which names 'family'. */
   qp_status (*check)(const qp_problem *p, const char *family, qp_error *err);
-  /* Fill in what the launch needs: grid, shared memory, workspace, parts, tunables left to C. */
+  /* Fill in what the launch needs: grid, shared memory, workspace, parts, and the tunables that are
+     left to C. */
   qp_status (*size)(struct qp_kernel *k, qp_error *err);
-  /* The text of each hole; NULL: a template of this row has no such hole. */
+  /* These make the text of each hole; NULL means that templates of this row have no such hole. */
   qp_status (*hole[QP_HOLE_COUNT])(qp_text *t, const struct qp_kernel *k, qp_error *err);
 } qp_kernel_op;
 
@@ -116,7 +117,7 @@ typedef struct qp_kernel_op {
 QP_KERNEL_OPS(X)
 #undef X
 
-/* All rows, ending with NULL. */
+/* All rows; NULL ends the list. */
 extern const qp_kernel_op *const qp_kernel_ops[];
 
 /* The row of an operation and form.  QP_E_ARG: there is none; the message names those there are. */

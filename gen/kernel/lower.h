@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Spec IR -> GPU form:  folding, tables in shared memory, masks, instruction choice, CUDA text. */
+/* Lowers a spec's IR to its form for a GPU, by folding, tables in shared memory, masks and choice
+   of instructions, and prints it as CUDA. */
 #ifndef QP_LOWER_H
 #define QP_LOWER_H
 

@@ -15,7 +15,7 @@ extern const qp_struct qp_pieces_structs[];
 /* The streams of a kernel none of whose quantizers is lowered; 'plain' counts them. */
 qp_status qp_pieces_size(qp_kernel *k, qp_error *err);
 
-/* Texts of the holes 'quantizers' and 'parts'. */
+/* Make the texts of the holes 'quantizers' and 'parts'. */
 qp_status qp_pieces_quantizers(qp_text *t, const qp_kernel *k, qp_error *err);
 qp_status qp_pieces_parts(qp_text *t, const qp_kernel *k, qp_error *err);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The Hadamard rotation's constants as CUDA text, for templates/rotation.cuh.in. */
+/* Prints the constants of the Hadamard rotation as CUDA text for templates/rotation.cuh.in. */
 #ifndef QP_ROTATION_H
 #define QP_ROTATION_H
 
@@ -25,8 +25,8 @@ qp_status qp_rotation_constants(const qp_hadamard *h, unsigned side, unsigned th
 qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned rotation, unsigned threads,
                            bool transposed, qp_error *err);
 
-/* Shared memory that the transform of one row of 'columns' values needs: fp32, a word more
- * every 32. */
+/* Tell how much shared memory the transform of one row of 'columns' values needs: these are fp32,
+   with a word more every 32. */
 unsigned qp_rotation_smem_bytes(unsigned columns);
 
 /*
@@ -42,9 +42,9 @@ typedef struct qp_rotation_top {
 
 /* false: K has no such factor, or too little below it. */
 bool qp_rotation_top_of(unsigned columns, unsigned threads, qp_rotation_top *out);
-/* Shared memory with X in 'planes' of 16 bits. */
+/* Tell how much shared memory X takes in 'planes' of 16 bits. */
 unsigned qp_rotation_top_smem_bytes(const qp_rotation_top *t, unsigned planes);
-/* Its constants as CUDA text.  QP_E_NOMEM. */
+/* Print the constants as CUDA text.  QP_E_NOMEM. */
 qp_status qp_rotation_top_text(qp_text *t, const qp_rotation_top *top, unsigned threads,
                                bool transposed, qp_error *err);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Numbers as packed weights of others hold them:  bits in words, narrow floats --> [numbers]. */
+/* Reads numbers as others hold them in packed weights:  bits in words, narrow floats --> [numbers].
+   */
 #ifndef QP_NUMBERS_H
 #define QP_NUMBERS_H
 

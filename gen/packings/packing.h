@@ -13,7 +13,8 @@
 
 #include "gen/packings/packing_kind.h"
 
-/* Can weights of this quant_method be read?  All of them, for messages: "gptq, awq, ...". */
+/* Tell whether weights of this quant_method can be read, and list all methods for messages: "gptq,
+   awq, ...". */
 bool qp_packing_is_read(const char *method);
 const char *qp_packing_methods(char out[160]);
 

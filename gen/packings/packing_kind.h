@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A format of packed weights, and a matrix in it; formats and their layouts: PACKINGS.md. */
+/* What a format of packed weights is, and a matrix in it; PACKINGS.md describes formats and their
+   layouts. */
 #ifndef QP_PACKING_KIND_H
 #define QP_PACKING_KIND_H
 
@@ -24,7 +25,7 @@ typedef struct qp_packing_config {
   qp_tensor_type type;  /* torch_dtype: F16, BF16 or F32 */
 } qp_packing_config;
 
-/* A format: a row of the table in packing.c. */
+/* A format, which is a row of the table in packing.c. */
 typedef struct qp_packing_kind {
   const char *method, *name;          /* quant_method; in messages: "GPTQ" */
   const char *made;                   /* ends the name of the matrix: ".weight" or "" */

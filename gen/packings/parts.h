@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the formats' files share: fields of quantization_config, parts of the right shape. */
+/* What the files of several formats share: they read fields of quantization_config and find parts
+   of the right shape. */
 #ifndef QP_PARTS_H
 #define QP_PARTS_H
 
@@ -7,11 +8,11 @@
 
 /* ---- Fields of quantization_config, or of a section in it ---- */
 
-/* An integer from 'lo' to 'hi'; 'otherwise' where it is missing or null. */
+/* Read an integer from 'lo' to 'hi'; it is 'otherwise' where it is missing or null. */
 qp_status qp_packing_integer(const qp_packing_config *c, const cJSON *section, const char *name,
                              int64_t lo, int64_t hi, int64_t otherwise, int64_t *out,
                              qp_error *err);
-/* A text, or 'otherwise'. */
+/* Read a text; it is 'otherwise' where it is missing. */
 const char *qp_packing_text(const cJSON *section, const char *name, const char *otherwise);
 
 /* ---- Parts ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Codebooks for N(0,1) weights, the same bits on every machine, kept on disk. */
+/* Makes codebooks for N(0,1) weights, which have the same bits on every machine and are kept on
+   disk. */
 #ifndef QP_CODEBOOK_H
 #define QP_CODEBOOK_H
 
@@ -26,11 +27,11 @@ enum { QP_CODEBOOK_MAX_ENTRIES = 65536, QP_CODEBOOK_MAX_DIM = 16 };
 qp_status qp_codebook_gaussian_kmeans(unsigned entries, unsigned dim, uint64_t seed, uint16_t *out,
                                       qp_error *err);
 
-/* The Lloyd-Max quantizer of N(0,1) (Lloyd 1957, Max 1960), ascending: each value the mean of
-   its cell. */
+/* The Lloyd-Max quantizer of N(0,1) (Lloyd 1957, Max 1960) in ascending order: each value is the
+   mean of its cell. */
 qp_status qp_codebook_lloyd_max(unsigned entries, uint16_t *out, qp_error *err);
 
-/* Independent N(0,1) values: where entries are free, and trained later. */
+/* Independent values of N(0,1), for codebooks whose entries are free and are trained later. */
 qp_status qp_codebook_random_gaussian(unsigned entries, unsigned dim, uint64_t seed, uint16_t *out,
                                       qp_error *err);
 

@@ -24,7 +24,8 @@
 qp_status qp_codebook_parse(const char *file, const char *text, size_t bytes, unsigned entries,
                             unsigned dim, uint16_t **out, qp_error *err);
 
-/* The text of a codebook; malloc'ed, the caller frees it.  NULL: out of memory. */
+/* Write a codebook as text, which is malloc'ed and freed by the caller.  NULL means that there is
+   no memory. */
 char *qp_codebook_print(unsigned entries, unsigned dim, const uint16_t *data);
 
 /*

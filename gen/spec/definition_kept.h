@@ -12,8 +12,8 @@
 */
 
 /*
-** Those of the palette come with it, in this resource: lines of key and content of such a file,
-** sorted. tests/spec/ship writes it.
+** What was found for the palette comes with qpal, in this resource: sorted lines of the key and the
+** content of such a file, which tests/spec/ship writes.
 */
 #define QP_SHIPPED_DEFINITIONS "lua/shipped/definitions.txt"
 

@@ -43,7 +43,7 @@ typedef struct qp_field_row {
   bool integer;
 } qp_field_row;
 
-/* The row of a type below QP_FIELD_TYPE_COUNT. */
+/* The row of a type, which must be below QP_FIELD_TYPE_COUNT. */
 const qp_field_row *qp_field_row_of(unsigned type);
 /* The number that raw bits stand for; a NaN where they stand for none. */
 double qp_field_number(qp_field_type type, uint32_t raw);

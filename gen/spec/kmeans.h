@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* k-means on N(0, I), the same centers on every machine. */
+/* Runs k-means on N(0, I), with the same centers on every machine. */
 #ifndef QP_KMEANS_H
 #define QP_KMEANS_H
 
@@ -8,8 +8,8 @@
 #include "runtime/status.h"
 
 /*
-** Centers of 'entries' cells in 'dim' (2 to 16) dimensions, center[entries][dim]; for method,
-** start and seed see qp_codebook_gaussian_kmeans.  QP_E_NOMEM.
+** Compute the centers of 'entries' cells in 'dim' (2 to 16) dimensions, center[entries][dim];
+** qp_codebook_gaussian_kmeans explains method, start and seed.  QP_E_NOMEM.
 */
 qp_status qp_kmeans(unsigned entries, unsigned dim, uint64_t seed, double *center, qp_error *err);
 

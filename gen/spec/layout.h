@@ -66,7 +66,7 @@ typedef struct qp_period {
 /* QP_E_LIMIT: the code does not fill whole words within 8 blocks. */
 qp_status qp_layout_period(const qp_quantizer *q, qp_period *out, qp_error *err);
 
-/* Sizes of one stream. */
+/* The sizes of one stream. */
 typedef struct qp_stream {
   const qp_quantizer *quantizer; /* not a split */
   qp_period period;
@@ -78,51 +78,56 @@ typedef struct qp_stream {
   size_t field_bytes[QP_MAX_ARRAYS];
 } qp_stream;
 
-/* Sizes of the stream that holds a matrix of rows x columns by a quantizer that is no split.
-   Errors of qp_layout_period. */
+/* Compute the sizes of the stream that holds a matrix of rows x columns.  The quantizer must be no
+   split.  Errors are those of qp_layout_period. */
 qp_status qp_layout_stream(const qp_quantizer *q, unsigned rows, unsigned columns, qp_stream *out,
                            qp_error *err);
 
-/* Rows that a kernel takes for a matrix of 'rows': the next multiple of 16. */
+/* The number of rows that a kernel takes for a matrix of 'rows': this is the next multiple of 16.
+   */
 unsigned qp_layout_padded_rows(unsigned rows);
 
-/* Index of word i of 'lane' in its superblock. */
+/* Find where word i of 'lane' lies in its superblock. */
 unsigned qp_layout_word(unsigned words, unsigned lane, unsigned i);
 
-/* Row in the row group and column in the block of pair j of 'lane'. */
+/* Find the row in the row group and the column in the block at which pair j of 'lane' begins. */
 void qp_layout_pair(unsigned lane, unsigned j, unsigned *row, unsigned *column);
 
 /* Do a lane's weights of 32 columns lie row by row? */
 bool qp_layout_by_row(const qp_quantizer *q);
 
-/* Row in the row group and column of the stream of weight i of a lane's stream. */
+/* Find the row in the row group and the column of the stream that weight i of a lane's stream has.
+   */
 void qp_layout_weight(const qp_quantizer *q, unsigned lane, size_t i, unsigned *row,
                       size_t *column);
 
-/* The array of field f of a quantizer; how many arrays there are; may array a be read as fp16? */
+/* Which array holds field f of a quantizer, how many arrays there are, and whether array a may be
+   read as fp16. */
 unsigned qp_layout_array(unsigned f);
 unsigned qp_layout_arrays(const qp_quantizer *q);
 bool qp_layout_array_is_half(const qp_quantizer *q, unsigned a);
 
-/* The first bit, in its array, of field f's element for a row of the stream and a column. */
+/* Find the first bit, in its array, of field f's element for a row of the stream and a column. */
 size_t qp_layout_field(const qp_stream *s, unsigned f, unsigned row, unsigned column);
-/* That element's raw bits in field f's array, and setting them. */
+/* Get or set that element's raw bits in the array of field f. */
 uint32_t qp_layout_get_field(const qp_stream *s, unsigned f, unsigned row, unsigned column,
                              const uint8_t *array);
 void qp_layout_set_field(const qp_stream *s, unsigned f, unsigned row, unsigned column,
                          uint8_t *array, uint32_t raw);
 
-/* The column where part i of a quantizer begins (split: rounded to 64 columns; parts: K). */
+/* Find the column where part i of a quantizer begins; that of a split is rounded to 64 columns, and
+   at i = parts it is K. */
 unsigned qp_layout_part_column(const qp_quantizer *q, unsigned columns, unsigned part);
 
-/* The columns of one stream of a linear: a part of its quantizer in a piece of K. */
+/* The columns that one stream of a linear holds: a part of its quantizer in a piece of K. */
 typedef struct qp_range {
   const qp_quantizer *quantizer; /* no split */
   unsigned piece, part;
   unsigned column, columns; /* of W; none where a split has few */
 } qp_range;
-/* Streams of a linear whose K is in 'pieces' equal pieces (0: 1), and range i of them: piece by
-   piece, in each the parts of the quantizer in order. */
+/* Count the streams of a linear whose K is in 'pieces' equal pieces (0 stands for 1), and give the
+   range of stream i.  They are numbered piece by piece, and in each piece the parts of the
+   quantizer follow in order. */
 unsigned qp_layout_ranges(const qp_quantizer *q, unsigned pieces);
 qp_range qp_layout_range(const qp_quantizer *q, unsigned columns, unsigned pieces, unsigned i);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Lua functions called with tables of numbers and strings. */
+/* Calls Lua functions with tables of numbers and strings. */
 #ifndef QP_LUA_CALL_H
 #define QP_LUA_CALL_H
 
@@ -8,8 +8,8 @@
 #include "gen/spec/lua_ref.h"
 #include "runtime/status.h"
 
-/* Calling functions, such as a family's constraint.  Arguments are flat tables of numbers and
-   strings. */
+/* These call functions such as a family's constraint.  Their arguments are flat tables of numbers
+   and strings. */
 typedef struct qp_lua_field {
   const char *name;
   const char *string; /* used if not NULL, else 'number' (passed as an integer when it is one) */

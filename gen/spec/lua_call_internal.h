@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Tables of numbers and strings on the stack of a Lua state. */
+/* Moves tables of numbers and strings to and from the stack of a Lua state. */
 #ifndef QP_LUA_CALL_INTERNAL_H
 #define QP_LUA_CALL_INTERNAL_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The Lua sandbox: a state that runs text of lua/ and of users under limits. */
+/* The Lua sandbox: a state in which text of lua/ and of users runs under limits. */
 #ifndef QP_LUA_HOST_H
 #define QP_LUA_HOST_H
 
@@ -17,8 +17,9 @@ typedef struct qp_lua_limits {
   double seconds;        /* of CPU time, a call; 0: 20 */
 } qp_lua_limits;
 
-/* A state with the base, string, table, math and utf8 libraries less everything that reaches files,
-   processes, modules, bytecode, metatables of strings or the collector; math.random is absent. */
+/* Make a state with the base, string, table, math and utf8 libraries, less everything that reaches
+   files, processes, modules, bytecode, metatables of strings or the collector; math.random is
+   absent too. */
 qp_status qp_lua_open(const qp_lua_limits *limits, qp_lua **out, qp_error *err);
 void qp_lua_close(qp_lua *l);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A JSON tree as a Lua value:  cJSON --> [text of a Lua table] --> value in the sandbox. */
+/* Turns a JSON tree into a Lua value:  cJSON --> [text of a Lua table] --> value in the sandbox. */
 #ifndef QP_LUA_JSON_H
 #define QP_LUA_JSON_H
 

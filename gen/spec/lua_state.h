@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The inside of a sandboxed Lua state, for the files that know Lua: lua_*.c of this room alone. */
+/* The inside of a sandboxed Lua state.  Only the files that know Lua, lua_*.c of this room, include
+   it. */
 #ifndef QP_LUA_STATE_H
 #define QP_LUA_STATE_H
 
@@ -43,13 +44,14 @@ qp_lua *qp_lua_of(lua_State *L);
 qp_status qp_lua_protect(qp_lua *l, bool guarded, lua_CFunction f, void *arg, qp_error *err);
 /* What runs next is the function on top of the stack: for a message that has no better line. */
 void qp_lua_about_to_call(lua_State *L);
-/* Raise the error on the top of the stack, with the spec's line before it. */
+/* Raise the error on the top of the stack and put the spec's line before it. */
 int qp_lua_raise(lua_State *L);
 /* Raise an error if a limit was hit. */
 void qp_lua_check_limit(lua_State *L, qp_lua_meter_limit hit);
-/* A hook for every QP_LUA_HOOK_EVERY instructions: looks at the limits. */
+/* This hook runs every QP_LUA_HOOK_EVERY instructions and looks at the limits. */
 void qp_lua_on_count(lua_State *L, lua_Debug *ar);
-/* Position of the innermost line of a spec (not of the prelude, not of C); false: there is none. */
+/* Find the innermost line of a spec that is running (not of the prelude, not of C); false means
+   that there is none. */
 bool qp_lua_user_line(lua_State *L, lua_Debug *ar);
 /* What follows 'prefix' in 'text'; NULL if it does not begin so. */
 const char *qp_lua_after(const char *text, const char *prefix);
@@ -60,7 +62,7 @@ void qp_lua_push_ref(lua_State *L, qp_lua_ref v);
 /* Replace the table on top by its element 'key': a string, or a number where it is all digits;
    false: it is no table. */
 bool qp_lua_step_into(lua_State *L, const char *key, size_t bytes);
-/* Push the value at a dotted path from 'v', or nil. */
+/* Push the value that a dotted path leads to from 'v', or nil. */
 void qp_lua_push_path(lua_State *L, qp_lua_ref v, const char *path);
 
 #endif

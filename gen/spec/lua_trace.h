@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A decode function called with symbolic values:  Lua function --trace--> IR. */
+/* Calls a decode function with symbolic values:  Lua function --trace--> IR. */
 #ifndef QP_LUA_TRACE_H
 #define QP_LUA_TRACE_H
 

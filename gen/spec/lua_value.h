@@ -28,7 +28,8 @@ bool qp_lua_get_number(qp_lua *l, qp_lua_ref v, const char *path, double *out);
 /* The string is owned by the state until it is closed. */
 const char *qp_lua_get_string(qp_lua *l, qp_lua_ref v, const char *path);
 size_t qp_lua_length(qp_lua *l, qp_lua_ref v, const char *path); /* of an array; 0 if none */
-/* String keys of a table, sorted; '*keys' is one malloc'ed block, caller frees. */
+/* List the string keys of a table, sorted; '*keys' is one malloc'ed block, which the caller frees.
+   */
 size_t qp_lua_keys(qp_lua *l, qp_lua_ref v, const char *path, const char ***keys);
 qp_status qp_lua_get(qp_lua *l, qp_lua_ref v, const char *path, qp_lua_ref *out, qp_error *err);
 void qp_lua_release(qp_lua *l, qp_lua_ref v);
@@ -41,7 +42,8 @@ void qp_lua_release(qp_lua *l, qp_lua_ref v);
 qp_status qp_lua_get_numbers(qp_lua *l, qp_lua_ref v, const char *path, double **values,
                              size_t *count, qp_error *err);
 
-/* First and last line of a Lua function's definition; false if the value is none. */
+/* Find the first and the last line of a Lua function's definition; false means that the value is no
+   function. */
 bool qp_lua_get_lines(qp_lua *l, qp_lua_ref v, const char *path, int *first, int *last);
 
 #endif

@@ -38,7 +38,7 @@ typedef struct qp_codebook {
   uint16_t *data; /* [entries][dim] fp16 bits, owned by the quantizer */
 } qp_codebook;
 
-/* A number stored for each row and each group of columns, or for all of a row or linear. */
+/* A number that is stored for each row and each group of columns, or for a whole row or linear. */
 typedef struct qp_field {
   char name[32];
   qp_field_type type;
@@ -124,7 +124,7 @@ const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i); /* in load or
 */
 qp_status qp_quantizer_table(const qp_quantizer *q, const uint32_t *fields,
                              const uint16_t *const *codebooks, uint16_t *out, qp_error *err);
-/* One state, same meaning; out holds dim fp16 bits. */
+/* Decode one state, with arguments as above; 'out' holds dim fp16 bits. */
 void qp_quantizer_decode(const qp_quantizer *q, uint32_t state, const uint32_t *fields,
                          const uint16_t *const *codebooks, uint16_t *out);
 

@@ -9,7 +9,7 @@
 #include "gen/spec/layout.h"
 #include "runtime/status.h"
 
-/* Packed weights of one stream in host memory; arrays are owned by the caller. */
+/* The packed weights of one stream in host memory; the caller owns the arrays. */
 typedef struct qp_packed {
   const qp_stream *stream;
   const uint32_t *codes;                      /* [stream->code_words] */
@@ -30,7 +30,7 @@ void qp_reference_free(qp_reference *r);
 qp_status qp_reference_decode(qp_reference *r, const qp_packed *packed, unsigned row_group,
                               uint16_t *out, qp_error *err);
 
-/* Raw bits of a group field at a row and column of the stream. */
+/* Read the raw bits of a group field at a row and column of the stream. */
 uint32_t qp_reference_field(const qp_packed *packed, unsigned field, unsigned row, unsigned column);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* One Lua file of quantizers:  text --lua_host--> [checked quantizers]. */
+/* Reads one Lua file of quantizers:  text --lua_host--> [checked quantizers]. */
 #ifndef QP_SPEC_H
 #define QP_SPEC_H
 
 #include "gen/spec/quantizer.h"
 
-/* A quantizer of a file; a split's parts are names until the palette knows all. */
+/* A quantizer of a file.  The parts of a split are names until the palette knows all quantizers. */
 typedef struct qp_spec {
   qp_quantizer quantizer;
   int line;    /* of its constructor, 0 if not known */

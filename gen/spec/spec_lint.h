@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the text of a spec tells and its values do not: conditions on values, lines of fields. */
+/* Reads from the text of a spec what its values do not tell: conditions on values, and the lines of
+   fields. */
 #ifndef QP_SPEC_LINT_H
 #define QP_SPEC_LINT_H
 

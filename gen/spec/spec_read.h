@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading one quantizer's Lua table: typed fields, codebooks, group fields. */
+/* Reads one quantizer's Lua table: its typed fields, codebooks and group fields. */
 #ifndef QP_SPEC_READ_H
 #define QP_SPEC_READ_H
 
@@ -22,8 +22,8 @@ typedef struct qp_reader {
 qp_status qp_read_fail(const qp_reader *r, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* A value in words, for "got ...": "17", "the string 'x'", "a table", "nothing"; valid until the
-   next call by the same thread. */
+/* Say what a value is, for "got ...": "17", "the string 'x'", "a table", "nothing".  The text is
+   valid until the next call by the same thread. */
 const char *qp_read_describe(const qp_reader *r, const char *path);
 
 /*
@@ -42,8 +42,8 @@ qp_status qp_read_unsigned(const qp_reader *r, const char *path, unsigned lo, un
 qp_status qp_read_known(const qp_reader *r, const char *path, const char *what,
                         const char *const *known, bool items);
 
-/* fields.codebook or fields.codebooks; data is computed.  q->codebooks counts those that the caller
-   frees, also after an error. */
+/* Read fields.codebook or fields.codebooks and compute their data.  q->codebooks counts those that
+   the caller frees, also after an error. */
 qp_status qp_read_codebooks(const qp_reader *r, qp_quantizer *q);
 
 /* fields.group; sets group 0 where there is none. */
