@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Decodes that group fields scale and shift:  decode's IR --[trace]--> a(fields) u(code) + b. */
+/* Finds decodes that group fields scale and shift:  decode's IR --[trace]--> a(fields) u(code) + b.
+   */
 #ifndef QP_AFFINE_H
 #define QP_AFFINE_H
 
@@ -30,13 +31,13 @@ typedef struct qp_affine {
 qp_status qp_affine_make(qp_affine *out, const qp_quantizer *q, qp_error *err);
 void qp_affine_free(qp_affine *f);
 
-/* a and b at the fields' raw values, in terms of the levels. */
+/* Compute a and b at the fields' raw values, in terms of the levels. */
 void qp_affine_at(const qp_affine *f, const uint32_t *fields, double *a, double *b);
 
 /* What the codes decode to, with all rounding: values [states]. */
 void qp_affine_table(const qp_affine *f, const uint32_t *fields, float *values);
 
-/* The same of the levels' codes, ascending: values [levels.count]. */
+/* Compute what the levels' codes decode to there, ascending: values [levels.count]. */
 void qp_affine_rounded(const qp_affine *f, const uint32_t *fields, float *values);
 
 #endif

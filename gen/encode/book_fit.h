@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Codebooks of a linear's own:  some of its rows --[code, solve, code again]--> entries. */
+/* Fits codebooks to one linear:  some of its rows --[code, solve, code again]--> entries. */
 #ifndef QP_BOOK_FIT_H
 #define QP_BOOK_FIT_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Codebooks that suit what was coded with them:  targets + states --[least squares]--> entries. */
+/* Solves for codebooks that suit what was coded with them:  targets + states --[least squares]-->
+   entries. */
 #ifndef QP_BOOKS_H
 #define QP_BOOKS_H
 

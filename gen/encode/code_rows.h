@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the states behind each group of a trellis decode to:  table of states --> rows by code. */
+/* Lists what the states behind each group of a trellis decode to:  table of states --> rows by
+   code. */
 #ifndef QP_CODE_ROWS_H
 #define QP_CODE_ROWS_H
 
@@ -39,10 +40,11 @@ typedef struct qp_code_rows_of {
   const float *value;
 } qp_code_rows_of;
 
-/* Strips of at most 'most' numbers; out->pool stays NULL where there are more.  QP_E_NOMEM. */
+/* Make strips of at most 'most' numbers; where there are more, out->pool stays NULL.  QP_E_NOMEM.
+   */
 qp_status qp_code_rows_make_strips(qp_code_rows *out, const qp_code_rows_of *of, size_t most,
                                    qp_error *err);
-/* A table of all rows.  QP_E_NOMEM. */
+/* Make a table of all rows.  QP_E_NOMEM. */
 qp_status qp_code_rows_make_table(qp_code_rows *out, const qp_code_rows_of *of, qp_error *err);
 void qp_code_rows_free(qp_code_rows *r);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Codes for one stream, a group of 32 rows at a time:  targets --> codes, group fields, W^. */
+/* Chooses codes for one stream, a group of 32 rows at a time:  targets --> codes, group fields, W^.
+   */
 #ifndef QP_CODER_H
 #define QP_CODER_H
 
@@ -33,15 +34,16 @@ typedef struct qp_coder {
 
 /* QP_E_LIMIT: the quantizer cannot be encoded; QP_E_NOMEM. */
 qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err);
-/* Of CODES that are sums, search stages with a beam from now on: much faster, not the nearest. */
+/* From now on search the stages of codes that are sums (kind CODES) with a beam.  This is much
+   faster, but the codes are not always the nearest ones. */
 qp_status qp_coder_use_stages(qp_coder *c, qp_error *err);
 void qp_coder_free(qp_coder *c);
 /* False: its codebooks by row stay those of the spec, and 'why' [size] says the reason. */
 bool qp_coder_fits_rows(const qp_coder *c, char *why, size_t size);
-/* What a state decodes to, [dim], from the table or made in own [QP_NEAREST_DIM]; of coders with
-   one table or stages. */
+/* Get what a state decodes to, [dim], from the table or made in own [QP_NEAREST_DIM].  The coder
+   must have one table or stages. */
 const float *qp_coder_value(const qp_coder *c, uint32_t state, float *own);
-/* Bytes of its tables, about. */
+/* Tell about how many bytes its tables take. */
 size_t qp_coder_bytes(const qp_coder *c);
 
 /* Where the results of one stream go, as in qp_packed. */
@@ -51,13 +53,13 @@ typedef struct qp_coder_out {
   uint16_t *codebook[QP_MAX_CODEBOOKS];
 } qp_coder_out;
 
-/* Memory of one thread, for one stream's size. */
+/* The memory of one thread, made for the size of one stream. */
 typedef struct qp_coder_work qp_coder_work;
 qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work **out,
                             qp_error *err);
 void qp_coder_work_free(qp_coder_work *w);
-/* What errors of the columns cost, [s->columns], to codebooks that are fitted to rows; NULL: all
-   the same.  It lives as long as the work. */
+/* Say what errors of the columns cost, [s->columns], to codebooks that are fitted to rows; NULL
+   means that all cost the same.  The array must live as long as the work. */
 void qp_coder_weigh(qp_coder_work *w, const float *weight);
 
 /*
@@ -95,7 +97,7 @@ void qp_coder_end(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsig
 /* The states of a lane's steps [superblocks period.steps], of the row group that was coded last. */
 void qp_coder_states(const qp_coder *c, const qp_coder_work *w, unsigned lane, uint32_t *states);
 
-/* Group fields and codes of one row's group of columns (gen/encode/fields.c). */
+/* Searches the group fields and the codes of one row's group of columns (gen/encode/fields.c). */
 typedef struct qp_field_search qp_field_search;
 qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_error *err);
 void qp_field_search_free(qp_field_search *s);
@@ -106,10 +108,11 @@ typedef struct qp_field_choice {
   float *value;                  /* [states][dim]: what codes decode to */
   qp_codewords words;
 } qp_field_choice;
-/* targets [n], n a multiple of dim. */
+/* Choose fields for targets [n], where n is a multiple of dim. */
 qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targets,
                               qp_field_choice *out, qp_error *err);
-/* The nearest codes for fields that are chosen: targets, values [n]; codes [n / dim]. */
+/* Find the nearest codes for fields that are chosen: targets and values are [n], codes [n / dim].
+   */
 void qp_field_choice_codes(const qp_field_choice *c, unsigned n, const float *targets,
                            uint32_t *codes, float *values);
 void qp_field_choice_free(qp_field_choice *c);

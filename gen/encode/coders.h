@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Coders that are kept from linear to linear:  a quantizer --> its coder, made once. */
+/* Keeps coders from linear to linear:  a quantizer --> its coder, which is made once. */
 #ifndef QP_CODERS_H
 #define QP_CODERS_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The encoder:  a linear's weights --[codes of its quantizer]--> packed weights. */
+/* The encoder chooses codes for a linear:  weights --[codes of its quantizer]--> packed weights. */
 #ifndef QP_ENCODE_H
 #define QP_ENCODE_H
 
@@ -18,12 +18,13 @@
 struct qp_coder; /* gen/encode/coder.h */
 
 /*
-** Finds codes in place of this machine's threads, such as encode kernels on a GPU.  'search' gets
-** the targets of 'sequences' sequences (32 lanes for each group of rows) of one stream,
+** Finds codes in place of this machine's threads, as encode kernels on a GPU do.  'search' gets the
+** targets of 'sequences' sequences (32 lanes for each group of rows) of one stream,
 ** [sequences][steps][dim] with  steps = superblocks period.steps,  and gives codes
-** [sequences][steps]: for a trellis those of each whole circle, else the nearest.  They are to be
-** those of gen/encode bit for bit.  It is called by one thread at a time.
-** QP_E_MISSING: it has nothing for this quantizer, so the threads do it; other errors end the run.
+** [sequences][steps]: for a trellis these are the codes of each whole circle, else the nearest
+** ones.  They must be those of gen/encode bit for bit.  One thread at a time calls it. QP_E_MISSING
+** means that it has nothing for this quantizer, and the threads do the work; other errors end the
+** run.
 */
 typedef struct qp_encode_searcher {
   void *context;
@@ -39,16 +40,16 @@ typedef struct qp_encode_options {
   */
   double input_scale;
   /*
-  ** Paths that survive a step of a trellis whose window is beyond QP_TRELLIS_WINDOW
-  ** (gen/encode/trellis.h); 0: the usual number.  Other quantizers have no use for it.
+  ** How many paths survive a step of a trellis whose window is beyond QP_TRELLIS_WINDOW
+  ** (gen/encode/trellis.h); 0 stands for the usual number.  Other quantizers have no use for it.
   */
   unsigned beam;
   /*
-  ** E[x~ x~^T] of the rotated activations, [columns][columns], symmetric, or NULL.  With it
-  ** the error of the outputs, tr(E H E^T), is made small instead of that of the weights: errors of
+  ** E[x~ x~^T] of the rotated activations, [columns][columns] and symmetric, or NULL.  With it the
+  ** error of the outputs, tr(E H E^T), is made small instead of that of the weights: the errors of
   ** columns are fed forward into the targets of those that follow (block-LDLQ: QuIP#, arXiv
-  ** 2402.04396; GPTQ, arXiv 2210.17323), from each code to the next where codes stand alone, from 8
-  ** columns of a trellis to the next.  One of zeros alone counts as none.
+  ** 2402.04396; GPTQ, arXiv 2210.17323).  Where codes stand alone they are fed from each code to
+  ** the next, in a trellis from 8 columns to the next.  A matrix of zeros counts as none.
   */
   const float *hessian;
   /*
@@ -67,8 +68,8 @@ typedef struct qp_encode_options {
   const _Atomic bool *cancel; /* made true by another thread or a signal: stop, or NULL */
 } qp_encode_options;
 
-/* A linear encoded: what qp_packed needs, one part for each stream (more than one for a split, and
-   where K is in pieces: qp_layout_range). */
+/* An encoded linear holds what qp_packed needs.  It has one part for each stream, of which there
+   are several for a split and where K is in pieces (qp_layout_range). */
 typedef struct qp_encoded {
   const qp_quantizer *quantizer;
   unsigned rows, columns, parts;
@@ -101,18 +102,19 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
                            qp_error *err);
 void qp_encoded_free(qp_encoded *e);
 
-/* The packed form of part i, for qp_reference_decode; valid as long as 'e'. */
+/* Give the packed form of part i, for qp_reference_decode.  It is valid as long as 'e' is. */
 qp_packed qp_encoded_packed(const qp_encoded *e, unsigned part);
 
 /*
-** The input scale with the least distortion on N(0,1): found by encoding a fixed sample, kept in
-** the cache directory under the quantizer's hash; the palette's come with qpal.  1 for quantizers
-** with group fields or codebooks by row, which take it up; one for all parts of a split.
+** Find the input scale with the least distortion on N(0,1) by encoding a fixed sample.  It is kept
+** in the cache directory under the quantizer's hash; the scales of the palette come with qpal.  It
+** is 1 for quantizers with group fields or codebooks by row, which take the scale up themselves,
+** and one scale serves all parts of a split.
 */
 qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *err);
 #define QP_SHIPPED_SCALES "lua/shipped/scales.txt"
 
-/* The threads that 'threads' (0: as many as CPUs) stands for. */
+/* Tell how many threads 'threads' stands for: 0 means as many as there are CPUs. */
 unsigned qp_encode_threads(unsigned threads);
 
 #endif

@@ -35,18 +35,18 @@ qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hess
                            unsigned *edge, unsigned blocks, qp_error *err);
 void qp_feedback_free(qp_feedback *f);
 
-/* targets[:, from..end) = x[:, from..end) - errors[:, 0..column) U[0..column, from..end)
-   for 32 rows, arrays [32][columns]; column <= from. */
+/* Compute  targets[:, from..end) = x[:, from..end) - errors[:, 0..column) U[0..column, from..end)
+   for 32 rows of arrays [32][columns]; column <= from. */
 void qp_feedback_targets(const qp_feedback *f, unsigned column, unsigned from, unsigned end,
                          const float *x, const float *errors, float *targets);
 
-/* targets[:, at..end) -= errors[:, column..at) U[column..at, at..end): the part of a block that was
-   coded since; arrays as above. */
+/* Subtract what comes of the part of a block that was coded since:  targets[:, at..end) -=
+   errors[:, column..at) U[column..at, at..end),  with arrays as above. */
 void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
                       const float *errors, float *targets);
 
-/* xx[r] = x_r H x_r^T, xv[r] = x_r H v_r^T, vv[r] = v_r H v_r^T for 32 rows; x, v and scratch are
-   [32][columns]. */
+/* Compute  xx[r] = x_r H x_r^T,  xv[r] = x_r H v_r^T,  vv[r] = v_r H v_r^T  for 32 rows; x, v and
+   scratch are [32][columns]. */
 void qp_feedback_products(const qp_feedback *f, const float *x, const float *v, float *scratch,
                           double xx[32], double xv[32], double vv[32]);
 

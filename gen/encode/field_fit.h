@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Group fields of affine decodes, by least squares:  a group's targets --> the fields' values. */
+/* Fits the group fields of affine decodes by least squares:  a group's targets --> the fields'
+   values. */
 #ifndef QP_FIELD_FIT_H
 #define QP_FIELD_FIT_H
 

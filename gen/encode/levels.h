@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Nearest of ascending levels, scaled and shifted:  targets + a, b --> codes, sums of a fit. */
+/* Finds the nearest of ascending levels that are scaled and shifted:  targets + a, b --> codes,
+   sums of a fit. */
 #ifndef QP_LEVELS_H
 #define QP_LEVELS_H
 
@@ -24,7 +25,7 @@ typedef struct qp_levels {
 /* 'values' [count] ascend, no two are equal; count is at least 2.  Free with qp_levels_free.
    QP_E_NOMEM only. */
 qp_status qp_levels_make(qp_levels *out, unsigned count, const double *values, qp_error *err);
-/* Other values in the place of the levels', ascending but for equal ones: 'count' of them. */
+/* Put 'count' other values, ascending but for equal ones, in the place of the levels' own. */
 void qp_levels_set(qp_levels *l, const float *values);
 void qp_levels_free(qp_levels *l);
 

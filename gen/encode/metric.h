@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a search of paths counts in: squares of differences as whole numbers of 16 bits. */
+/* What a search of paths counts in: it sums squares of differences as whole numbers of 16 bits. */
 #ifndef QP_METRIC_H
 #define QP_METRIC_H
 
@@ -27,7 +27,7 @@ enum { QP_NO_PATH = 65535 };
 /* For a table of 'states' times 'dim' values, of codes of 'step' bits. */
 qp_metric qp_metric_choose(unsigned step, unsigned dim, size_t states, const float *values);
 
-/* x^ of a target, t^ of a state's value. */
+/* Compute x^ of a target, or t^ of a state's value. */
 int qp_metric_target(const qp_metric *m, float x);
 int qp_metric_value(const qp_metric *m, float v);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Nearest codewords:  targets + table of codes --> codes (vector and scalar quantizers). */
+/* Finds the nearest codewords of vector and scalar quantizers:  targets + table of codes --> codes.
+   */
 #ifndef QP_NEAREST_H
 #define QP_NEAREST_H
 

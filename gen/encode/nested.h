@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Group fields of several sizes:  targets of the largest group --> fields of all groups in it. */
+/* Chooses group fields of several sizes:  targets of the largest group --> fields of all groups in
+   it. */
 #ifndef QP_NESTED_H
 #define QP_NESTED_H
 
@@ -20,7 +21,8 @@ unsigned qp_nested_group(const qp_quantizer *q);
 
 /* What is known of all units, and memory for one; used by one thread. */
 typedef struct qp_nested qp_nested;
-/* For rows of 'columns'.  QP_E_LIMIT: too many codes to be searched; QP_E_NOMEM. */
+/* Make a search for rows of 'columns'.  QP_E_LIMIT means that there are too many codes to be
+   searched; QP_E_NOMEM. */
 qp_status qp_nested_new(const qp_quantizer *q, unsigned columns, qp_nested **out, qp_error *err);
 void qp_nested_free(qp_nested *n);
 
@@ -31,8 +33,8 @@ void qp_nested_free(qp_nested *n);
 */
 qp_status qp_nested_choose(qp_nested *n, unsigned columns, const float *targets,
                            uint32_t (*fields)[QP_MAX_FIELDS], qp_error *err);
-/* The nearest codes of a smallest group, or of columns of it: targets, values [columns]; codes
-   [columns / dim]. */
+/* Find the nearest codes of a smallest group, or of columns of it: targets and values are
+   [columns], codes [columns / dim]. */
 qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], unsigned columns,
                           const float *targets, uint32_t *codes, float *values, qp_error *err);
 

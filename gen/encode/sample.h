@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* N(0,1) weights coded by a quantizer: what distortion, input scales and training
-   are measured on. */
+/* Codes N(0,1) weights by a quantizer: distortion, input scales and training are measured on them.
+   */
 #ifndef QP_SAMPLE_H
 #define QP_SAMPLE_H
 
@@ -8,7 +8,7 @@
 
 #include "gen/encode/coder.h"
 
-/* n values of N(0,1) by 'seed', the same on every machine. */
+/* Make n values of N(0,1) from 'seed', which are the same on every machine. */
 void qp_sample_gaussian(uint64_t seed, size_t n, float *out);
 
 /*

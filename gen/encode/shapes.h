@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Vectors that group fields scale:  targets of the largest group --> fields of all groups in it. */
+/* Chooses group fields that scale vectors:  targets of the largest group --> fields of all groups
+   in it. */
 #ifndef QP_SHAPES_H
 #define QP_SHAPES_H
 
@@ -17,7 +18,8 @@
 */
 typedef struct qp_shapes qp_shapes;
 
-/* Fields are to be searched so: codes of more than two weights. */
+/* Tell whether the fields are to be searched in this way: they are where codes have more than two
+   weights. */
 static inline bool qp_has_shapes(const qp_quantizer *q) { return q->fields && q->dim > 2; }
 
 /* 'group' and 'unit' are columns of the smallest and the largest group.  QP_E_LIMIT: decode is of
@@ -26,7 +28,7 @@ qp_status qp_shapes_new(const qp_quantizer *q, unsigned group, unsigned unit, qp
                         qp_error *err);
 void qp_shapes_free(qp_shapes *s);
 
-/* As qp_nested_choose and qp_nested_codes (gen/encode/nested.h). */
+/* These do what qp_nested_choose and qp_nested_codes (gen/encode/nested.h) do. */
 void qp_shapes_choose(qp_shapes *s, unsigned columns, const float *targets,
                       uint32_t (*fields)[QP_MAX_FIELDS]);
 void qp_shapes_codes(qp_shapes *s, const uint32_t fields[QP_MAX_FIELDS], unsigned columns,

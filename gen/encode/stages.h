@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Codes of several stages whose vectors add up:  targets + a table a stage --[beam]--> codes. */
+/* Searches codes of several stages whose vectors add up:  targets + a table for each stage
+   --[beam]--> codes. */
 #ifndef QP_STAGES_H
 #define QP_STAGES_H
 
@@ -35,8 +36,8 @@ void qp_stages_free(qp_stages *s);
 size_t qp_stages_bytes(const qp_stages *s);
 
 /*
-** codes[i]: for targets [n][dim] the best that a beam of survivors finds, stage by stage.
-** 'scratch' is of qp_stages_scratch floats.  The same on every machine.
+** Find codes[i] for targets [n][dim], stage by stage: they are the best that a beam of survivors
+** meets.  'scratch' has qp_stages_scratch floats.  Every machine finds the same codes.
 */
 size_t qp_stages_scratch(const qp_stages *s);
 void qp_stages_search(const qp_stages *s, size_t n, const float *targets, float *scratch,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Codes of a bitshift trellis:  targets + table of states --Viterbi--> codes. */
+/* Finds the codes of a bitshift trellis:  targets + table of states --Viterbi--> codes. */
 #ifndef QP_TRELLIS_H
 #define QP_TRELLIS_H
 
@@ -8,8 +8,8 @@
 #include "gen/encode/trellis_table.h"
 #include "runtime/status.h"
 
-/* Sequences that are searched together: 8, or fewer where that would take too much memory; 1 of a
-   long window. */
+/* Tell how many sequences are searched together: 8, or fewer where that would take too much memory;
+   for a long window it is 1. */
 unsigned qp_trellis_sequences(const qp_trellis *t);
 
 /* Memory of one thread that searches; any trellis no larger than the one it was made for. */

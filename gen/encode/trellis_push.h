@@ -14,9 +14,9 @@
 ** groups, a row of 'out'; the rows, turned, are the sums by group.
 */
 typedef struct qp_trellis_push {
-  /* squares of a pool [rows.size] */
+  /* The squares of a pool, [rows.size]. */
   void (*squares)(const qp_trellis *t, const int16_t *x, uint16_t *square);
-  /* out [groups / fan][qp_push_stride]; returns the least of it */
+  /* Write out [groups / fan][qp_push_stride] and return the least number in it. */
   unsigned (*run)(const qp_trellis *t, const int16_t *x, const uint16_t *square,
                   const uint16_t *before, uint16_t *out);
   /* to sums [groups] by group */
@@ -27,7 +27,8 @@ typedef struct qp_trellis_push {
   void (*level)(unsigned n, unsigned lowest, unsigned limit, uint16_t *sums);
 } qp_trellis_push;
 
-/* From row to row of 'out': codes, but whole vectors. */
+/* The distance from row to row of 'out': there are as many numbers as codes, filled up to whole
+   vectors. */
 unsigned qp_push_stride(const qp_trellis *t);
 
 /* The best that this CPU has. */

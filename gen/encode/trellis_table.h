@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A bitshift trellis as it is searched: its sizes, its arithmetic and the values of its states. */
+/* A bitshift trellis as the search needs it: its sizes, its arithmetic and the values of its
+   states. */
 #ifndef QP_TRELLIS_TABLE_H
 #define QP_TRELLIS_TABLE_H
 
@@ -71,7 +72,8 @@ qp_status qp_trellis_make_kept(qp_trellis *t, unsigned window, unsigned step, un
 unsigned qp_trellis_usual_width(unsigned step);
 void qp_trellis_set_width(qp_trellis *t, unsigned width);
 
-/* Steps looked at on each side of a circle's seam: many times what a state remembers. */
+/* How many steps are looked at on each side of a circle's seam: many times as many as a state
+   remembers. */
 unsigned qp_trellis_seam(unsigned window, unsigned step, unsigned steps);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Families of models:  an entry of lua/architectures.lua + sizes, config -> [linears, groups]. */
+/* Reads families of models:  an entry of lua/architectures.lua + sizes, config -> [linears,
+   groups]. */
 #ifndef QP_ARCHITECTURE_H
 #define QP_ARCHITECTURE_H
 
@@ -17,7 +18,8 @@ qp_status qp_architectures_load(qp_lua *l, qp_lua_ref *list, qp_error *err);
 
 /* Number of the entry that describes model_type 'type', from 1; 0: there is none. */
 size_t qp_architecture_find(qp_lua *l, qp_lua_ref list, const char *type);
-/* A field of an entry as text, written to out[size]; false: there is none, or it does not fit. */
+/* Write a field of an entry as text to out[size]; false means that there is none, or that it does
+   not fit. */
 bool qp_architecture_text(qp_lua *l, qp_lua_ref list, size_t entry, const char *field, char *out,
                           size_t size);
 bool qp_architecture_has(qp_lua *l, qp_lua_ref list, size_t entry, const char *field);

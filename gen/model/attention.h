@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Causal attention over whole sequences, in blocks:  q, k, v of some tokens --> mixed values. */
+/* Computes causal attention over whole sequences, in blocks:  q, k, v of some tokens --> mixed
+   values. */
 #ifndef QP_ATTENTION_H
 #define QP_ATTENTION_H
 
@@ -14,7 +15,7 @@ typedef struct qp_attention {
   float scale, softcap; /* of q k^T; softcap 0: none */
 } qp_attention;
 
-/* Memory of a thread; made by qp_attention_open, for these heads and fewer. */
+/* Memory of a thread; qp_attention_open makes it for these heads, and it serves fewer as well. */
 typedef struct qp_attention_scratch {
   unsigned threads;
   size_t floats; /* of each */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The way back through attention:  q, k, v, dL/dout --> dL/dq, dL/dk, dL/dv. */
+/* Takes gradients back through attention:  q, k, v, dL/dout --> dL/dq, dL/dk, dL/dv. */
 #ifndef QP_ATTENTION_BACK_H
 #define QP_ATTENTION_BACK_H
 

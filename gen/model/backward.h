@@ -22,7 +22,7 @@
 #include "gen/model/backward_types.h"
 #include "gen/model/forward.h"
 
-/* Replaces the logits [vocab] of a row by dL/dlogits; called by any thread, each row once. */
+/* Replaces a row's logits [vocab] by dL/dlogits.  Any thread calls it, for each row once. */
 typedef struct qp_loss {
   void (*row)(void *arg, size_t row, float *logits, size_t vocab);
   void *arg;
@@ -60,7 +60,7 @@ qp_status qp_backward_forth(qp_forward *f, unsigned block, const qp_sequences *s
                             const qp_backward_hook *hook, const float *hidden, float *out,
                             size_t *room, qp_backward_kept **kept, qp_error *err);
 
-/* As qp_backward_block, to the bit; once. */
+/* Do what qp_backward_block does, with the same bits.  It can be done once. */
 qp_status qp_backward_block_kept(qp_backward_kept *kept, float *gradient, qp_error *err);
 void qp_backward_kept_free(qp_backward_kept *kept); /* NULL is allowed */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Back through one block, for some whole sequences. */
+/* Takes gradients back through one block, for some whole sequences. */
 #ifndef QP_BACKWARD_BLOCK_H
 #define QP_BACKWARD_BLOCK_H
 
@@ -21,7 +21,7 @@ typedef struct qp_backward_run {
 /* What the block computed of a run on the way forth. */
 typedef struct qp_backward_desk qp_backward_desk;
 
-/* Bytes of one. */
+/* Tell how many bytes one of them takes. */
 size_t qp_backward_desk_bytes(const qp_backward_run *r);
 
 /*

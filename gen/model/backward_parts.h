@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The ways back through the steps of a block, on rows shared out to threads. */
+/* Takes gradients back through the steps of a block, with rows shared out to threads. */
 #ifndef QP_BACKWARD_PARTS_H
 #define QP_BACKWARD_PARTS_H
 
@@ -7,8 +7,8 @@
 #include "gen/model/forward_state.h"
 
 /*
-** out[i] = sum_r dy[r][i] (y[r][i] - bias[i]), in the order of the rows:  dL/d(ln of a factor of
-** y - bias).  bias may be NULL.
+** Compute  out[i] = sum_r dy[r][i] (y[r][i] - bias[i])  in the order of the rows: this is dL/d(ln
+** of a factor of y - bias).  'bias' may be NULL.
 */
 typedef struct qp_factor_back {
   const float *dy, *y, *bias;
@@ -17,7 +17,7 @@ typedef struct qp_factor_back {
 } qp_factor_back;
 void qp_factor_back_run(const qp_forward *f, const qp_factor_back *b);
 
-/* out[r][i] = dy[r][i] scale[i], rows of out one behind another. */
+/* Compute  out[r][i] = dy[r][i] scale[i],  where rows of 'out' lie one behind another. */
 typedef struct qp_scale_back {
   const float *dy, *scale;
   float *out;
@@ -25,11 +25,12 @@ typedef struct qp_scale_back {
 } qp_scale_back;
 void qp_scale_back_run(const qp_forward *f, const qp_scale_back *b);
 
-/* Tell the hook of a norm's factors: dy as of qp_norm_back.  QP_E_NOMEM; what the hook returns. */
+/* Tell the hook of a norm's factors, with dy as for qp_norm_back.  Returns QP_E_NOMEM or what the
+   hook returns. */
 qp_status qp_norm_tell(const qp_forward *f, const qp_backward_hook *hook, unsigned block,
                        qp_norm_place place, const qp_norm_rows *n, const float *dy, qp_error *err);
 
-/* dx[i] (+)= sum_j dy[i][j] w[j]:  back through a linear of 'features' x 'columns'. */
+/* Go back through a linear of 'features' x 'columns':  dx[i] (+)= sum_j dy[i][j] w[j]. */
 typedef struct qp_product_back {
   const float *dy, *w;
   float *dx;
@@ -39,8 +40,8 @@ typedef struct qp_product_back {
 } qp_product_back;
 void qp_product_back_run(const qp_forward *f, const qp_product_back *p);
 
-/* dx (+)= dL/dx of y = norm(x), n->x; 'n->y' is not looked at.  dy and dx are laid out as y and x
-   of qp_norm_rows; dx may be dy. */
+/* Compute  dx (+)= dL/dx  of  y = norm(x)  with x = n->x; 'n->y' is not looked at.  dy and dx are
+   laid out as y and x of qp_norm_rows, and dx may be dy. */
 typedef struct qp_norm_back {
   qp_norm_rows n;
   const float *dy;

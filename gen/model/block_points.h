@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* GGUF's blocks of 256 elements whose magnitudes are points of a grid: IQ2_XXS, IQ2_XS, IQ3_XXS. */
+/* Reads those of GGUF's blocks of 256 elements whose magnitudes are points of a grid: IQ2_XXS,
+   IQ2_XS, IQ3_XXS. */
 #ifndef QP_BLOCK_POINTS_H
 #define QP_BLOCK_POINTS_H
 
 #include <stdint.h>
 
-/* Type numbers of GGUF files. */
+/* The types' numbers in GGUF files. */
 enum { QP_BLOCK_IQ2_XXS = 16, QP_BLOCK_IQ2_XS = 17, QP_BLOCK_IQ3_XXS = 18 };
 
 /* Number of the point and signs above it, of the 8 (IQ3_XXS: 4) elements that 'element' belongs to:

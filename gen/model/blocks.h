@@ -55,7 +55,7 @@ unsigned qp_block_group_minimum(uint32_t number, const unsigned char *block, uns
 /* NULL: not a type that weights can be read from. */
 const qp_block_type *qp_block_type_find(uint32_t number);
 
-/* All of them, for messages. */
+/* The names of all types, for messages. */
 size_t qp_block_types(void);
 const qp_block_type *qp_block_type_get(size_t i);
 

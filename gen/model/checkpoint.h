@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A model's weights, whatever file they come in:  safetensors or GGUF -> [checkpoint]. */
+/* Opens a model's weights, whatever file they come in:  safetensors or GGUF -> [checkpoint]. */
 #ifndef QP_CHECKPOINT_H
 #define QP_CHECKPOINT_H
 
@@ -37,7 +37,7 @@ qp_status qp_checkpoint_find_model(qp_models *models, const char *name, const qp
 /* The model and the path that were opened; they live as long as the checkpoint. */
 const qp_model *qp_checkpoint_model(const qp_checkpoint *c);
 const char *qp_checkpoint_path(const qp_checkpoint *c);
-/* The text of config.json; of a GGUF one with what its metadata says. */
+/* Give the text of config.json; of a GGUF it is one that says what the metadata says. */
 const char *qp_checkpoint_config(const qp_checkpoint *c);
 /* A hash of names, sizes and times of the files: another checkpoint has another. */
 uint64_t qp_checkpoint_stamp(const qp_checkpoint *c);
@@ -58,15 +58,17 @@ const qp_source_tensor *qp_checkpoint_whole(const qp_source_tensor *t);
 unsigned qp_checkpoint_experts(const qp_source_tensor *t);
 
 /*
-** Rows first .. first + count - 1 as fp32, out[count][columns].  Any number of threads.
-** QP_E_ARG: a type that is no real number (the message names tensor, type and file).
+** Read rows first .. first + count - 1 as fp32 into out[count][columns].  Any number of threads may
+** do so at once.  QP_E_ARG means that the type is no real number (the message names tensor, type
+** and file).
 */
 qp_status qp_checkpoint_read(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
                              uint64_t count, float *out, qp_error *err);
 
 /*
-** The same in the type in which a tensor that is not quantized is kept ('kept_type': that of a
-** safetensors file; of GGUF blocks F16): out[count][columns] elements.
+** Read rows in the type in which a tensor that is not quantized is kept, 'kept_type': it is that of
+** a safetensors file, and F16 for the blocks of a GGUF.  out[count][columns] are elements of this
+** type.
 */
 qp_status qp_checkpoint_keep(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
                              uint64_t count, unsigned char *out, qp_error *err);

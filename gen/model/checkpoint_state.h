@@ -26,7 +26,7 @@ uint64_t qp_checkpoint_row(const qp_source_tensor *t, uint64_t row);
 /* Sort by name; QP_E_ARG: two are of one name. */
 qp_status qp_checkpoint_sort(const char *path, qp_source_tensor *list, size_t count, qp_error *err);
 
-/* A tensor of the file, or NULL. */
+/* Find a tensor of the file; NULL means that it has none of this name. */
 const qp_source_tensor *qp_checkpoint_find_stored(const qp_checkpoint *c, const char *name);
 
 /* Give tensors the names that they have in the whole model, which plans and packed files use. */

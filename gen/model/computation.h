@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a model computes, in numbers:  lua/architectures.lua (forward) +
-   config.json --> [computation]. */
+/* What a model computes, in numbers:  lua/architectures.lua (forward) + config.json -->
+   [computation]. */
 #ifndef QP_COMPUTATION_H
 #define QP_COMPUTATION_H
 

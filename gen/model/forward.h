@@ -33,8 +33,8 @@
 typedef struct qp_forward_options {
   qp_palette *palette; /* quantizers of packed models, kept open by the caller; NULL: the palette */
   unsigned threads;    /* 0: as many as CPUs */
-  /* fp32 weights that stay in memory, in bytes; blocks beyond are read again each time they are
-     run, the head in pieces.  0: half of the machine's memory. */
+  /* How many bytes of fp32 weights may stay in memory.  Blocks beyond that are read again each time
+     they are run, and the head is read in pieces.  0 stands for half of the machine's memory. */
   uint64_t resident_bytes;
   bool same;   /* the same numbers by any number of threads, for a little more time */
   bool engine; /* blocks and head are computed by an engine (forward_engine.h): no BLAS is needed */
@@ -56,27 +56,31 @@ const char *qp_forward_path(const qp_forward *f);
 uint64_t qp_forward_digest(const qp_forward *f);       /* of its files: qp_checkpoint_digest */
 qp_parallel *qp_forward_parallel(const qp_forward *f); /* its threads, for the caller's own loops */
 
-/* Hidden states of the tokens: hidden [tokens][hidden].  QP_E_ARG: an id is not below vocab. */
+/* Look up the hidden states of the tokens, hidden [tokens][hidden].  QP_E_ARG means that an id is
+   not below the size of the vocabulary. */
 qp_status qp_forward_embed(qp_forward *f, const qp_sequences *s, float *hidden, qp_error *err);
 
-/* Block 'block' of all sequences, in place; hook may be NULL.  QP_E_ARG: its weights are missing or
-   of another shape; QP_E_NOMEM.  'hidden' is spoilt on error. */
+/* Run block 'block' on all sequences, in place; 'hook' may be NULL.  QP_E_ARG means that its
+   weights are missing or of another shape; QP_E_NOMEM.  On error 'hidden' is spoilt. */
 qp_status qp_forward_block(qp_forward *f, unsigned block, const qp_sequences *s,
                            const qp_forward_hook *hook, float *hidden, qp_error *err);
 
-/* Half of it: x + post(o(attention(norm(x)))), or with 'mlp' x + post(down(act(gate) up)) of what
-   that gives.  QP_E_MISSING: an engine computes the blocks. */
+/* Run half of a block:  x + post(o(attention(norm(x)))),  or with 'mlp'  x + post(down(act(gate)
+   up))  of what that gives.  QP_E_MISSING means that an engine computes the blocks, which has no
+   halves. */
 qp_status qp_forward_half(qp_forward *f, unsigned block, bool mlp, const qp_sequences *s,
                           const qp_forward_hook *hook, float *hidden, qp_error *err);
 
 /* Is what o and down give out normed before it is added (gemma2, gemma3)? */
 bool qp_forward_norms_sums(const qp_forward *f);
 
-/* Final norm and lm_head of any 'rows' hidden states: logits [rows][vocab]. */
+/* Apply the final norm and the lm_head to any 'rows' hidden states, which gives logits
+   [rows][vocab]. */
 qp_status qp_forward_head(qp_forward *f, const float *hidden, size_t rows,
                           const qp_forward_hook *hook, float *logits, qp_error *err);
 
-/* All of it: logits [tokens][vocab], which is large for more than some thousand tokens. */
+/* Run all of the model.  The logits [tokens][vocab] are large for more than some thousand tokens.
+   */
 qp_status qp_forward_logits(qp_forward *f, const qp_sequences *s, const qp_forward_hook *hook,
                             float *logits, qp_error *err);
 
@@ -93,14 +97,15 @@ void qp_forward_override(qp_forward *f, unsigned block, unsigned linear, const f
 */
 void qp_forward_scale(qp_forward *f, unsigned block, unsigned linear, const float *scale);
 
-/* The weights [*width] of a norm, which the caller may change between passes; block == layers: the
-   final norm, 'place' is ignored.  NULL: there is none.  They live as long as 'f'. */
+/* The weights [*width] of a norm, which the caller may change between passes and which live as long
+   as 'f'.  With block == layers it is the final norm, and 'place' is ignored.  NULL means that
+   there is no such norm. */
 float *qp_forward_norm_weights(qp_forward *f, unsigned block, qp_norm_place place, unsigned *width);
 
-/* What every norm adds to its weights: 0, or 1 of gemma. */
+/* What every norm adds to its weights: this is 0, or 1 for gemma. */
 float qp_forward_norm_offset(const qp_forward *f);
 
-/* That norm's tensor, "model.norm.weight"; "" where there is none. */
+/* The name of that norm's tensor, such as "model.norm.weight"; it is "" where there is none. */
 enum { QP_FORWARD_NAME = QP_MODEL_NAME + QP_COMPUTATION_NAME + 16 };
 void qp_forward_norm_name(const qp_forward *f, unsigned block, qp_norm_place place,
                           char out[QP_FORWARD_NAME]);

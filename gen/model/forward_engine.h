@@ -12,15 +12,16 @@
 
 typedef struct qp_forward_engine {
   void *self;
-  /* As qp_forward_block and qp_forward_head. */
+  /* These compute what qp_forward_block and qp_forward_head do, with the same arguments and errors.
+     */
   qp_status (*block)(void *self, unsigned block, const qp_sequences *s, const qp_forward_hook *hook,
                      float *hidden, qp_error *err);
   qp_status (*head)(void *self, const float *hidden, size_t rows, const qp_forward_hook *hook,
                     float *logits, qp_error *err);
 } qp_forward_engine;
 
-/* From now on 'f' is computed by a copy of 'engine', whose 'self' must outlive it; NULL: by the
-   CPU. */
+/* From now on a copy of 'engine' computes what 'f' does; its 'self' must outlive 'f'.  NULL gives
+   the work back to the CPU. */
 void qp_forward_use(qp_forward *f, const qp_forward_engine *engine);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the forward pass share: forward.c (weights), forward_block.c (computing), and
-   engines (tuner/forward). */
+/* What the parts of the forward pass share: forward.c reads weights, forward_block.c computes with
+   them, and engines (tuner/forward) do so on a GPU. */
 #ifndef QP_FORWARD_STATE_H
 #define QP_FORWARD_STATE_H
 
@@ -59,11 +59,11 @@ struct qp_forward {
   qp_forward_engine engine;                  /* zeros: the CPU */
 };
 
-/* At least 'floats' of a buffer; what was in it is lost.  QP_E_NOMEM. */
+/* Make room for at least 'floats' numbers in a buffer, whose content is lost.  QP_E_NOMEM. */
 qp_status qp_forward_grow(qp_forward_buffer *b, size_t floats, qp_error *err);
 
-/* out[i][j] = scale[j] sum_k x[i][k] w[j][k] + bias[j];  rows of x and out begin x_stride and
-   out_stride floats apart; scale and bias may be NULL. */
+/* A product  out[i][j] = scale[j] sum_k x[i][k] w[j][k] + bias[j].  Rows of x and out begin
+   x_stride and out_stride floats apart; scale and bias may be NULL. */
 typedef struct qp_product {
   const float *x, *w, *scale, *bias;
   float *out;
@@ -83,15 +83,16 @@ typedef struct qp_norm_rows {
 } qp_norm_rows;
 void qp_forward_norm_rows(const qp_forward *f, const qp_norm_rows *n);
 
-/* The weights of all linears of a block; until qp_forward_drop, where memory is short. */
+/* See to it that the weights of all linears of a block are there.  Where memory is short they are
+   until qp_forward_drop. */
 qp_status qp_forward_need(qp_forward *f, unsigned block, qp_error *err);
 void qp_forward_drop(qp_forward *f, unsigned block);
 qp_status qp_forward_need_head(qp_forward *f, qp_error *err); /* those of the lm_head */
 
-/* Halves of a block. */
+/* The halves of a block, which may be run by themselves. */
 enum { QP_HALF_ATTENTION = 1, QP_HALF_MLP = 2, QP_BOTH_HALVES = 3 };
 
-/* The block, or a half of it, on all sequences; its weights are there. */
+/* Run the block, or a half of it, on all sequences.  Its weights must be there. */
 qp_status qp_forward_compute(qp_forward *f, unsigned block, unsigned halves, const qp_sequences *s,
                              const qp_forward_hook *hook, float *hidden, qp_error *err);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* GGUF files (llama.cpp), versions 2 and 3, in mapped memory:  file -> [metadata, tensors]. */
+/* Reads GGUF files (llama.cpp) of versions 2 and 3 in mapped memory:  file -> [metadata, tensors].
+   */
 #ifndef QP_GGUF_H
 #define QP_GGUF_H
 
@@ -50,8 +51,9 @@ bool qp_gguf_number(const qp_gguf *g, const char *key, double *out);
 bool qp_gguf_text(const qp_gguf *g, const char *key, char *out, size_t size);
 bool qp_gguf_length(const qp_gguf *g, const char *key, uint64_t *out);
 
-/* The items of an array, in order: numbers of any type, strings (in the file, not NUL-ended).
-   False (and no call) where there is no such key, or its items are of another kind. */
+/* Call 'visit' with the items of an array in order: these are numbers of any type, or strings (in
+   the file, not NUL-ended).  Returns false, without a call, where there is no such key or its items
+   are of another kind. */
 typedef void qp_gguf_number_visit(void *arg, uint64_t i, double value);
 typedef void qp_gguf_string_visit(void *arg, uint64_t i, const char *s, size_t bytes);
 bool qp_gguf_each_number(const qp_gguf *g, const char *key, qp_gguf_number_visit *visit, void *arg);

@@ -11,7 +11,7 @@
 
 enum { QP_GGUF_NAMES = 64 };
 
-/* A tensor of an architecture: "attn_q" of each block is "self_attn.q_proj" of it. */
+/* How a tensor of an architecture is called: "attn_q" of each block is "self_attn.q_proj" of it. */
 typedef struct qp_gguf_name {
   char there[32], here[96];
   bool block; /* of each block; else of the whole model */
@@ -21,8 +21,8 @@ typedef struct qp_gguf_name {
   bool of_kv_heads; /* such a head is one of the keys */
 } qp_gguf_name;
 
-/* How llama.cpp's convert_hf_to_gguf.py treats an architecture:
-   its entry in lua/architectures.lua. */
+/* How llama.cpp's convert_hf_to_gguf.py treats an architecture, as its entry in
+   lua/architectures.lua says. */
 typedef struct qp_gguf_architecture {
   char name[32];       /* general.architecture */
   char model_type[32]; /* of config.json */
@@ -34,9 +34,9 @@ typedef struct qp_gguf_architecture {
 } qp_gguf_architecture;
 
 /*
-** The architecture of a file.  QP_E_ARG: no entry has its name (the message names it and those that
-** are known), the entry is wrong, or the model has experts where no
-** entry of the name does.
+** Find the architecture of a file.  QP_E_ARG means that no entry has its name (the message gives it
+** and those that are known), that the entry is wrong, or that the model has experts where no entry
+** of this name does.
 */
 qp_status qp_gguf_architecture_of(qp_models *models, const qp_gguf *g, const char *file,
                                   qp_gguf_architecture *out, qp_error *err);

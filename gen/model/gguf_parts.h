@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A GGUF model of one file or of several (llama-gguf-split):  any part's path -> [all parts]. */
+/* Opens a GGUF model that is one file or several (llama-gguf-split):  any part's path -> [all
+   parts]. */
 #ifndef QP_GGUF_PARTS_H
 #define QP_GGUF_PARTS_H
 
@@ -25,7 +26,7 @@ typedef struct qp_gguf_parts {
 qp_status qp_gguf_parts_open(const char *path, qp_gguf_parts *out, qp_error *err);
 void qp_gguf_parts_close(qp_gguf_parts *p);
 
-/* A tensor of any part, or NULL. */
+/* Find a tensor in any of the parts; NULL means that none has it. */
 const qp_gguf_tensor *qp_gguf_parts_find(const qp_gguf_parts *p, const char *name);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What GGUF files say of rotary embeddings, as a config.json says it:  metadata,
-   tensors --> [rope_scaling]. */
+/* Says what GGUF files tell of rotary embeddings as a config.json says it:  metadata, tensors -->
+   [rope_scaling]. */
 #ifndef QP_GGUF_ROTARY_H
 #define QP_GGUF_ROTARY_H
 

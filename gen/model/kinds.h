@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kinds of blocks:  lists of linears with names of their groups -> a model's linears, groups. */
+/* Makes a model of kinds of blocks:  lists of linears with names of their groups -> its linears and
+   groups. */
 #ifndef QP_KINDS_H
 #define QP_KINDS_H
 

@@ -25,7 +25,7 @@ typedef struct qp_model_stack {
   bool transposed;  /* the file has [E, in, out], not [E, out, in] */
 } qp_model_stack;
 
-/* One weight matrix of a block, a stack of equal ones (experts), or the lm_head. */
+/* One weight matrix of a block, or a stack of equal ones (experts), or the lm_head. */
 typedef struct qp_model_linear {
   char role[16];          /* "q", "k", "v", "o", "up", "gate", "down", "lm_head"; "qkv" and
                              "gate_up" where the checkpoint stores them as one matrix */
@@ -39,8 +39,8 @@ typedef struct qp_model_linear {
   qp_model_stack stack;   /* of a stack, another way in which checkpoints hold it */
 } qp_model_linear;
 
-/* What makes the input of a linear, by its role: the norm before attention, MLP or lm_head; the
-   gated linear unit before "down"; something else (attention before "o"). */
+/* What makes the input of a linear, by its role: it is the norm before attention, MLP or lm_head,
+   the gated linear unit before "down", or something else (attention before "o"). */
 typedef enum qp_model_producer {
   QP_PRODUCER_OTHER,
   QP_PRODUCER_NORM,
@@ -101,16 +101,16 @@ typedef struct qp_model {
 /* Does a block have linear[linear], or group[group]? */
 bool qp_model_has(const qp_model *m, unsigned block, unsigned linear);
 bool qp_model_has_group(const qp_model *m, unsigned block, unsigned group);
-/* Number of linears (a stack is one) in all blocks: the number of the lm_head. */
+/* Count the linears in all blocks, where a stack is one; this is also the number of the lm_head. */
 unsigned qp_model_count(const qp_model *m);
-/* Number of a linear that the block has, block by block; block == layers: of the lm_head. */
+/* Number a linear that the block has, counting block by block; block == layers is the lm_head. */
 unsigned qp_model_number(const qp_model *m, unsigned block, unsigned linear);
-/* The inverse: of the lm_head block = layers and linear = m->linears. */
+/* Find block and linear of a number; the lm_head has block = layers and linear = m->linears. */
 void qp_model_place(const qp_model *m, unsigned number, unsigned *block, unsigned *linear);
 /* Number of blocks that have a linear, a group. */
 unsigned qp_model_copies(const qp_model *m, unsigned linear);
 unsigned qp_model_group_copies(const qp_model *m, unsigned group);
-/* Weights of a linear, of a stack those of all its experts. */
+/* Count the weights of a linear; of a stack, those of all its experts. */
 uint64_t qp_model_weights(const qp_model_linear *l);
 
 /*

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Linears that `qpal quantize` packed, on the CPU:  folder (runtime/PACKED.md) -->
-   W = diag(r) W^ H diag(s). */
+/* Decodes linears that `qpal quantize` packed, on the CPU:  folder (runtime/PACKED.md) --> W =
+   diag(r) W^ H diag(s). */
 #ifndef QP_PACKED_WEIGHTS_H
 #define QP_PACKED_WEIGHTS_H
 
@@ -28,8 +28,8 @@ const qp_packed_entry *qp_packed_weights_find(const qp_packed_weights *w, const 
 uint64_t qp_packed_entry_rows(const qp_packed_entry *e);
 uint64_t qp_packed_entry_columns(const qp_packed_entry *e);
 
-/* Rows [first, first + count): out [count][columns], decoded by the threads of 'p'.  QP_E_ARG: a
-   tensor is missing or of another size; QP_E_NOMEM. */
+/* Decode rows [first, first + count) to out [count][columns], by the threads of 'p'.  QP_E_ARG
+   means that a tensor is missing or of another size; QP_E_NOMEM. */
 qp_status qp_packed_weights_read(qp_packed_weights *w, const qp_packed_entry *e, uint64_t first,
                                  uint64_t count, qp_parallel *p, float *out, qp_error *err);
 

@@ -5,7 +5,7 @@
 
 #include "gen/model/computation.h"
 
-/* The tables of sequences of one length; zeroed before the first use. */
+/* The tables for sequences of one length; they are zeroed before the first use. */
 typedef struct qp_rotary {
   size_t length; /* of the sequences that it is prepared for; 0: none */
   unsigned sets;
@@ -16,8 +16,8 @@ typedef struct qp_rotary {
   } set[QP_MAX_TURNS];
 } qp_rotary;
 
-/* For sequences of 'length' tokens; tables that hold already are kept.  Errors as of
-   qp_computation_turns, QP_E_NOMEM. */
+/* Make the tables for sequences of 'length' tokens; those that hold already are kept.  Errors are
+   those of qp_computation_turns, and QP_E_NOMEM. */
 qp_status qp_rotary_prepare(qp_rotary *r, const qp_computation *c, size_t length, qp_error *err);
 void qp_rotary_free(qp_rotary *r);
 

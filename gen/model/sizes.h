@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Sizes of a model:  an entry of lua/models, or a config.json -> [numbers by our names]. */
+/* Reads the sizes of a model:  an entry of lua/models, or a config.json -> [numbers by our names].
+   */
 #ifndef QP_SIZES_H
 #define QP_SIZES_H
 
@@ -26,7 +27,7 @@ typedef enum qp_size_name {
 
 enum { QP_SIZE_MOST = 1 << 24 /* of any size but the number of layers */ };
 
-/* What is said; 0: nothing (a flag: false). */
+/* What is said of a size; 0 (of a flag: false) means that nothing is. */
 typedef struct qp_sizes {
   unsigned value[QP_SIZES];
   bool given[QP_SIZES];
@@ -59,7 +60,8 @@ void qp_sizes_default(qp_sizes *s, const qp_sizes *defaults);
 */
 qp_status qp_sizes_complete(qp_sizes *s, const char *where, bool config, qp_error *err);
 
-/* A value at a path in a tree, "a.b" or of a list's first item "a.1"; NULL: there is none. */
+/* Find the value at a path in a tree, "a.b", or "a.1" for a list's first item.  NULL means that
+   there is none. */
 const cJSON *qp_sizes_at(const cJSON *tree, const char *path);
 
 #endif

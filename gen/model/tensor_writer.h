@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Writes a .safetensors file, whole or not at all:  declared tensors --> PATH.part --> PATH. */
+/* Writes a .safetensors file as a whole or not at all:  declared tensors --> PATH.part --> PATH. */
 #ifndef QP_TENSOR_WRITER_H
 #define QP_TENSOR_WRITER_H
 

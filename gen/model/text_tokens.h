@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A text file for a model:  its tokenizer, FILE --> [sequences of ids]. */
+/* Reads a text file for a model, by the model's own tokenizer:  FILE --> [sequences of ids]. */
 #ifndef QP_TEXT_TOKENS_H
 #define QP_TEXT_TOKENS_H
 

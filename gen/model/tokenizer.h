@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A model's own tokenizer:  tokenizer.json or GGUF metadata; text -> [token ids]. */
+/* A model's own tokenizer, from tokenizer.json or a GGUF's metadata:  text -> [token ids]. */
 #ifndef QP_TOKENIZER_H
 #define QP_TOKENIZER_H
 

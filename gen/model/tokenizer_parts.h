@@ -34,7 +34,7 @@ typedef struct qp_ids {
 /* Append; 'failed' is set where memory runs out. */
 void qp_ids_add(qp_ids *ids, uint32_t id);
 
-/* Pieces of a text, each a slice of 'text'. */
+/* The pieces of a text, each of which is a slice of 'text'. */
 typedef struct qp_piece {
   size_t begin, length;
   bool first; /* the source's first character is in it */
@@ -54,7 +54,8 @@ void qp_pieces_free(qp_pieces *p);
 
 /* ---- Characters ---- */
 
-/* Bytes of the character at s[0] of valid UTF-8; the character, by its first 'qp_utf8_bytes'. */
+/* Tell how many bytes the character at s[0] of valid UTF-8 has, and which character it is, given
+   the bytes that qp_utf8_bytes told. */
 unsigned qp_utf8_bytes(const char *s);
 uint32_t qp_utf8_read(const char *s);
 unsigned qp_utf8_write(uint32_t c, char out[4]);
@@ -96,7 +97,7 @@ typedef struct qp_normalizer {
 /* Checks what a charsmap's own numbers promise; 'field' begins the message. */
 qp_status qp_charsmap_check(const unsigned char *map, size_t bytes, const char *field,
                             qp_error *err);
-/* out = step(s[n]); 'out' is empty before. */
+/* Compute out = step(s[n]), where 'out' is empty before. */
 qp_status qp_normalize(const qp_normalizer *step, const char *s, size_t n, qp_text *out,
                        qp_error *err);
 void qp_normalizer_free(qp_normalizer *step);
@@ -134,7 +135,7 @@ typedef struct qp_splitter {
   qp_prepend_scheme scheme;
 } qp_splitter;
 
-/* out = step(in); 'out' is empty before. */
+/* Compute out = step(in), where 'out' is empty before. */
 qp_status qp_split(const qp_splitter *step, const qp_pieces *in, qp_pieces *out, qp_error *err);
 void qp_splitter_free(qp_splitter *step);
 
@@ -167,7 +168,8 @@ void qp_bpe_add(qp_bpe *b, uint32_t left, uint32_t right, uint32_t id);
 qp_status qp_bpe_encode(const qp_tokenizer *t, const char *s, size_t n, qp_ids *out);
 qp_status qp_unigram_encode(const qp_tokenizer *t, const char *s, size_t n, qp_ids *out,
                             qp_error *err);
-/* Append <0x..> of each byte; false (and nothing appended): the vocabulary lacks one. */
+/* Append <0x..> for each byte; false means that the vocabulary lacks one, and then nothing was
+   appended. */
 bool qp_append_byte_tokens(const qp_tokenizer *t, const char *s, size_t n, qp_ids *out);
 
 /* ---- Added tokens ---- */
@@ -217,7 +219,8 @@ qp_tokenizer *qp_tokenizer_new(const char *file); /* NULL: no memory */
 qp_status qp_tokenizer_finish(qp_tokenizer *t, qp_error *err);
 qp_status qp_tokenizer_add_token(qp_tokenizer *t, const qp_added_token *token, qp_error *err);
 
-/* The "normalizer" and "pre_tokenizer" objects of a tokenizer.json (NULL or null: none). */
+/* Read the "normalizer" and "pre_tokenizer" objects of a tokenizer.json; NULL or null means that
+   there is none. */
 qp_status qp_tokenizer_read_normalizer(qp_tokenizer *t, const cJSON *object, qp_error *err);
 qp_status qp_tokenizer_read_splitter(qp_tokenizer *t, const cJSON *object, qp_error *err);
 qp_status qp_tokenizer_read_json(qp_tokenizer *t, const cJSON *tree, qp_error *err);

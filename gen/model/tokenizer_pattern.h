@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Patterns of tokenizers:  a regular expression as tokenizer.json has it -> [spans of a text]. */
+/* Finds the patterns of tokenizers:  a regular expression as tokenizer.json has it -> [spans of a
+   text]. */
 #ifndef QP_TOKENIZER_PATTERN_H
 #define QP_TOKENIZER_PATTERN_H
 
@@ -25,10 +26,10 @@ typedef struct qp_span {
 } qp_span;
 
 /*
-** All matches in a text of valid UTF-8, from left to right, empty ones left out.  '*out' is
-** malloc'ed, also where '*count' is 0.  Any number of threads.
-** QP_E_LIMIT: PCRE2's limit on matches, depth or memory was reached: the message gives pattern,
-** byte and reason; QP_E_NOMEM.
+** Find all matches in a text of valid UTF-8, from left to right; empty ones are left out.  '*out'
+** is malloc'ed, also where '*count' is 0.  Any number of threads may do so at once.  QP_E_LIMIT
+** means that PCRE2's limit on matches, depth or memory was reached: the message gives pattern, byte
+** and reason; QP_E_NOMEM.
 */
 qp_status qp_pattern_find(const qp_pattern *p, const char *text, size_t bytes, qp_span **out,
                           size_t *count, qp_error *err);

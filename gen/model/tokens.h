@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Token ids from a text file:  FILE --> [sequences of ids]. */
+/* Reads token ids from a text file:  FILE --> [sequences of ids]. */
 #ifndef QP_TOKENS_H
 #define QP_TOKENS_H
 
@@ -8,7 +8,7 @@
 
 #include "runtime/status.h"
 
-/* Sequences, one behind another. */
+/* Sequences of token ids, which lie one behind another. */
 typedef struct qp_tokens {
   uint32_t *id;     /* [tokens] */
   size_t *end;      /* [sequences]: sequence i ends before id[end[i]]; none is empty */
@@ -26,10 +26,11 @@ qp_status qp_tokens_parse(const char *file, const char *text, size_t bytes, qp_t
                           qp_error *err);
 void qp_tokens_free(qp_tokens *t);
 
-/* The first 'most' (at least 1) tokens alone. */
+/* Keep only the first 'most' (at least 1) tokens. */
 void qp_tokens_limit(qp_tokens *t, size_t most);
 
-/* The same tokens in sequences of at most 'context': each line in pieces from its beginning. */
+/* Cut the sequences so that none is longer than 'context': each line becomes pieces, from its
+   beginning on. */
 qp_status qp_tokens_cut(const qp_tokens *t, size_t context, qp_tokens *out, qp_error *err);
 
 #endif

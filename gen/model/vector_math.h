@@ -11,9 +11,9 @@
    is within 2 units in the last place.  Sums are taken over 16 partial sums, so they do not
    depend on the CPU. */
 
-/* The largest of x[n], -INFINITY for n = 0. */
+/* The largest of x[n]; it is -INFINITY for n = 0. */
 float qp_vector_max(const float *x, size_t n);
-/* x[i] = exp(x[i] - shift); returns their sum. */
+/* Replace x[i] by exp(x[i] - shift) and return their sum. */
 float qp_vector_exp_sum(float *x, size_t n, float shift);
 /* The sum of exp(x[i] - shift), x as it is. */
 float qp_vector_sum_exp(const float *x, size_t n, float shift);
@@ -21,16 +21,16 @@ float qp_vector_sum_exp(const float *x, size_t n, float shift);
 double qp_vector_weighted_difference(const float *a, const float *b, size_t n, float shift);
 float qp_vector_sum(const float *x, size_t n);
 float qp_vector_sum_squares(const float *x, size_t n);
-/* x[i] *= factor */
+/* Multiply: x[i] *= factor. */
 void qp_vector_scale(float *x, size_t n, float factor);
-/* y[i] += x[i] */
+/* Add: y[i] += x[i]. */
 void qp_vector_add(float *y, const float *x, size_t n);
-/* x[i] = cap tanh(x[i] / cap) */
+/* Cap softly: x[i] = cap tanh(x[i] / cap). */
 void qp_vector_softcap(float *x, size_t n, float cap);
 /* y[i] = (x[i] - mean) factor (offset + weight[i]) + bias[i];  bias may be NULL */
 void qp_vector_norm(const float *x, float mean, float factor, const float *weight, float offset,
                     const float *bias, size_t n, float *y);
-/* gate[i] = activation(gate[i]) up[i];  up may be NULL: activation(gate[i]) */
+/* Compute gate[i] = activation(gate[i]) up[i]; where 'up' is NULL it is activation(gate[i]). */
 void qp_vector_activate(qp_activation activation, float *gate, const float *up, size_t n);
 
 #endif

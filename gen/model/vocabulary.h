@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Strings and their numbers, by hash and by prefix; the vocabulary of a tokenizer. */
+/* Maps strings to their numbers, by hash and by prefix; a tokenizer keeps its vocabulary in it. */
 #ifndef QP_VOCABULARY_H
 #define QP_VOCABULARY_H
 
@@ -27,8 +27,8 @@ const char *qp_vocabulary_string(const qp_vocabulary *v, size_t i, size_t *n, ui
 int64_t qp_vocabulary_find(const qp_vocabulary *v, const char *s, size_t n); /* value, or -1 */
 
 /*
-** Call 'visit' with each string of a sorted vocabulary that s[n] begins with, the shortest first:
-** its length and value.
+** Call 'visit' with the length and the value of each string of a sorted vocabulary that s[n] begins
+** with, the shortest first.
 */
 typedef void qp_prefix_visit(void *arg, size_t length, uint32_t value);
 void qp_vocabulary_prefixes(const qp_vocabulary *v, const char *s, size_t n, qp_prefix_visit *visit,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A model's weights in fp32, whatever they are stored as:  checkpoint, GGUF or packed
-   folder --> [rows]. */
+/* Reads a model's weights in fp32, whatever they are stored as:  checkpoint, GGUF or packed folder
+   --> [rows]. */
 #ifndef QP_WEIGHTS_H
 #define QP_WEIGHTS_H
 
@@ -36,7 +36,7 @@ const char *qp_weights_config(const qp_weights *w); /* the text of config.json *
 qp_status qp_weights_read(qp_weights *w, const char *name, uint64_t rows, uint64_t columns,
                           uint64_t first, uint64_t count, qp_parallel *p, float *out,
                           qp_error *err);
-/* The same error, if any, without reading. */
+/* Report the same error, if there is one, without reading. */
 qp_status qp_weights_check(const qp_weights *w, const char *name, uint64_t rows, uint64_t columns,
                            qp_error *err);
 bool qp_weights_has(const qp_weights *w, const char *name);
