@@ -47,18 +47,19 @@ typedef struct qp_arch {
   unsigned nvrtc; /* the first NVRTC that compiles for it, 100 major + minor: 1208 */
 } qp_arch;
 
-/* All rows, by rising number, ending with one of number 0. */
+/* All rows by rising number; one of number 0 ends them. */
 extern const qp_arch qp_arch_table[];
 
-/* The row of an architecture; NULL where there is none. */
+/* Find the row of an architecture; NULL means that there is none. */
 const qp_arch *qp_arch_find(unsigned number);
-/* The row whose code a GPU of this compute capability runs, as PTX at least: its own or the
-   nearest lower one; NULL below the first row. */
+/* Find the row whose code a GPU of this compute capability runs, as PTX at least: this is its own
+   row or the nearest lower one.  Below the first row it is NULL. */
 const qp_arch *qp_arch_nearest(unsigned capability);
 
-/* "sm_90", "90" -> 90; QP_E_ARG names the ones known and leaves *arch alone. */
+/* Read "sm_90" or "90" as 90.  QP_E_ARG names the architectures that are known and leaves 'arch'
+   alone. */
 qp_status qp_arch_parse(const char *text, unsigned *arch, qp_error *err);
-/* "sm_75, 80, ... or 121" in 'to', cut at its end; returns 'to'. */
+/* Write "sm_75, 80, ... or 121" to 'to', cut at its end, and return 'to'. */
 const char *qp_arch_names(char *to, size_t size);
 
 /* The bit of an ability's name; 0: there is none of this name. */
@@ -66,7 +67,7 @@ unsigned qp_arch_ability_parse(const char *name);
 /* "mma_k16, pdl" for bits, in 'to', cut at its end; returns 'to'. */
 const char *qp_arch_ability_names(unsigned abilities, char *to, size_t size);
 
-/* Fields of a row; 0 or false where there is none. */
+/* Fields of a row, for an architecture that may have none: it then gives 0 or false. */
 unsigned qp_arch_smem_bytes(unsigned arch);
 unsigned qp_arch_sm_count(unsigned arch);
 bool qp_arch_has(unsigned arch, qp_arch_ability ability);

@@ -300,7 +300,7 @@ typedef struct qp_argument {
   const char *declaration, *comment;
 } qp_argument;
 
-/* An operation's struct Args; a list ends with a declaration that is NULL. */
+/* An operation's struct Args; a declaration that is NULL ends the list. */
 typedef struct qp_launch_arguments {
   const qp_argument *args, *segment, *stride;
 } qp_launch_arguments;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The device interface: one set of calls for the CUDA driver and for the PTX simulator. */
+/* The device interface is one set of calls that both the CUDA driver and the PTX simulator answer.
+   */
 #ifndef QP_DEVICE_H
 #define QP_DEVICE_H
 
@@ -67,7 +68,7 @@ typedef struct qp_device_ops {
   void (*leave)(qp_device *self, void *before);
 } qp_device_ops;
 
-/* The head of every backend's device. */
+/* Every backend's device begins with this. */
 struct qp_device {
   const qp_device_ops *ops;
   qp_device_info info;
@@ -119,11 +120,12 @@ static inline qp_status qp_device_sync(qp_device *d, qp_error *err) { return d->
    'to'. */
 const char *qp_device_remark(const qp_device_info *info, char *to, size_t size);
 
-/* Backends, called by qp_device_open. */
+/* The backends, which qp_device_open calls. */
 qp_status qp_cuda_open(unsigned index, qp_device **out, qp_error *err);
 /* The context that is current on this thread; it stays the caller's.  QP_E_MISSING: none is. */
 qp_status qp_cuda_open_current(qp_device **out, qp_error *err);
-/* The context that is current on this thread (NULL: none, or no driver), and back. */
+/* Get the context that is current on this thread (NULL: there is none, or no driver), and set it
+   again. */
 void *qp_cuda_context(void);
 void qp_cuda_set_context(void *context);
 qp_status qp_sim_open(unsigned arch, unsigned sm_count, qp_device **out, qp_error *err);

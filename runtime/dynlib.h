@@ -34,7 +34,7 @@ typedef struct qp_dynlib {
   const char *advice;                /* how to get it */
 } qp_dynlib;
 
-/* The row of a library. */
+/* Find the row of a library. */
 const qp_dynlib *qp_dynlib_row(qp_dynlib_id id);
 
 /*
@@ -56,8 +56,8 @@ typedef qp_status (*qp_dynlib_judge)(void *handle, qp_error *err);
 */
 qp_status qp_dynlib_open(qp_dynlib_id id, qp_dynlib_judge judge, void **handle, qp_error *err);
 
-/* The address of a symbol in '*function' (a pointer to a function pointer); QP_E_MISSING names it.
- */
+/* Put the address of a symbol into '*function', which is a pointer to a function pointer.
+   QP_E_MISSING names the symbol. */
 qp_status qp_dynlib_symbol(void *handle, const char *what, const char *symbol, void *function,
                            qp_error *err);
 

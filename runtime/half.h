@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* fp16 (IEEE binary16) and bf16 as bit patterns: conversions with one correct rounding. */
+/* Converts fp16 (IEEE binary16) and bf16, which are kept as bit patterns, rounding correctly once.
+   */
 #ifndef QP_HALF_H
 #define QP_HALF_H
 
@@ -12,7 +13,7 @@ enum {
   QP_BF16_INF = 0x7f80
 };
 
-/* The bits of an fp32, and the fp32 of bits. */
+/* An fp32 number as its bits, and the number that bits stand for. */
 static inline uint32_t qp_float_bits(float f) {
   uint32_t bits;
   memcpy(&bits, &f, sizeof bits);
@@ -24,7 +25,7 @@ static inline float qp_float_of_bits(uint32_t bits) {
   return f;
 }
 
-/* The value of fp16 bits; exact.  A NaN stays a NaN (its sign and payload are kept). */
+/* The exact value of fp16 bits.  A NaN stays a NaN and keeps its sign and payload. */
 static inline float qp_half_to_float(uint16_t h) {
   uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
   if (bits >= (uint32_t)QP_HALF_INF << 13)
@@ -34,7 +35,7 @@ static inline float qp_half_to_float(uint16_t h) {
   return qp_float_of_bits(bits | (uint32_t)(h & 0x8000) << 16);
 }
 
-/* The value of bf16 bits; exact. */
+/* The exact value of bf16 bits. */
 static inline float qp_bf16_to_float(uint16_t b) { return qp_float_of_bits((uint32_t)b << 16); }
 
 /*
@@ -45,7 +46,7 @@ static inline float qp_bf16_to_float(uint16_t b) { return qp_float_of_bits((uint
 uint16_t qp_float_to_half(float f);
 uint16_t qp_double_to_half(double d);
 
-/* The same for bf16. */
+/* Round a number to bf16, as above. */
 uint16_t qp_float_to_bf16(float f);
 uint16_t qp_double_to_bf16(double d);
 

@@ -22,7 +22,8 @@ enum {
   QP_SIDE_COLUMNS_MAX = 65536 /* with an order */
 };
 
-/* Columns of a diagonal block of H; 0: all, 1: no H. */
+/* Tell how many columns a diagonal block of H has: 0 stands for all, and 1 means that there is no
+   H. */
 static inline unsigned qp_side_block(unsigned rotation) {
   return rotation & ~(unsigned)QP_SIDE_FLAGS;
 }
@@ -33,7 +34,7 @@ static inline unsigned qp_side_plain(unsigned columns, unsigned rotation) {
 static inline bool qp_side_has_order(unsigned rotation) { return (rotation & QP_SIDE_ORDER) != 0; }
 static inline bool qp_side_has_scale(unsigned rotation) { return (rotation & QP_SIDE_SCALE) != 0; }
 
-/* Bytes of the tensor before P and before d, and of all of it. */
+/* Tell how many bytes of the tensor stand before P and before d, and how many it has in all. */
 static inline uint64_t qp_side_order_at(unsigned columns) {
   return (uint64_t)(columns + 127) / 128 * 16;
 }

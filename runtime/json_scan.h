@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* JSON read from front to back without building a tree:  text -> [values, as asked for]. */
+/* Reads JSON from front to back without building a tree:  text -> [values, as asked for]. */
 #ifndef QP_JSON_SCAN_H
 #define QP_JSON_SCAN_H
 
@@ -9,7 +9,7 @@
 
 #include "runtime/status.h"
 
-/* A reader of one text; set up by qp_json_scan_begin.  Owns nothing. */
+/* A reader of one text, set up by qp_json_scan_begin.  It owns nothing. */
 typedef struct qp_json_scan {
   const char *file; /* what messages call the text */
   const char *text;
@@ -55,9 +55,9 @@ qp_status qp_json_scan_key(qp_json_scan *s, char key[QP_JSON_SCAN_KEY], bool *mo
 /* Is there another item?  False at the array's end, which is left. */
 qp_status qp_json_scan_item(qp_json_scan *s, bool *more);
 
-/* A string, unescaped to UTF-8 and NUL-ended; '\u0000' is refused. */
+/* Read a string, unescaped to UTF-8 and NUL-ended; '\u0000' is refused. */
 qp_status qp_json_scan_text(qp_json_scan *s, char *out, size_t size);
-/* A whole number from 0 to 2^64 - 1, without sign, fraction or exponent. */
+/* Read a whole number from 0 to 2^64 - 1, without sign, fraction or exponent. */
 qp_status qp_json_scan_unsigned(qp_json_scan *s, uint64_t *out);
 /* Any number that is finite as a double. */
 qp_status qp_json_scan_number(qp_json_scan *s, double *out);

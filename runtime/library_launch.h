@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Private to runtime/library_*.c: what launches of all operations share. */
+/* What launches of all operations share.  Only runtime/library_*.c include it. */
 #ifndef QP_LIBRARY_LAUNCH_H
 #define QP_LIBRARY_LAUNCH_H
 
@@ -24,7 +24,7 @@ void qp_lib_add_streams(qp_lib_arguments *a, const qpal_kernels *ks, const qp_li
 qpal_status qp_lib_check_weights(const qpal_library *l, const qp_lib_linear *e, unsigned member,
                                  const qpal_weights *w);
 
-/* The kernel of this op and these properties; QP_LIB_NONE: there is none. */
+/* Find the kernel of this op with these properties; QP_LIB_NONE means that the library has none. */
 uint32_t qp_lib_find_kernel(const qpal_kernels *ks, unsigned op, uint32_t problem, unsigned columns,
                             unsigned type, bool inverse);
 /* The same of a rotation whose H has diagonal blocks of 'block' columns, 0: one. */
@@ -45,8 +45,9 @@ qpal_status qp_lib_take_stride(const char *name, unsigned member, unsigned width
 /* QPAL_E_ARG: an RMSNorm's eps is no number from 0 on, its offset no number, or its weight, which
    may be missing, lies wrongly. */
 qpal_status qp_lib_check_norm(float eps, float weight_offset, qpal_ptr weight);
-/* A gated linear unit's activation, limit and other factor, 'columns' wide; its stride is taken as
-   by qp_lib_take_stride.  QPAL_E_ARG: one of them cannot be. */
+/* Check and take a gated linear unit's activation, its limit and its other factor, which is
+   'columns' wide and whose stride is taken by qp_lib_take_stride.  QPAL_E_ARG means that one of
+   them cannot be. */
 qpal_status qp_lib_check_glu(unsigned activation, float limit, qpal_ptr up, unsigned columns,
                              unsigned *up_stride);
 

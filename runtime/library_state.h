@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files behind the public interface share: messages, struct sizes, an opened library. */
+/* What the files behind the public interface share: how they write messages, check the sizes of
+   structs, and read a library that is open. */
 #ifndef QP_LIBRARY_STATE_H
 #define QP_LIBRARY_STATE_H
 
@@ -46,22 +47,24 @@ const void *qp_lib_record(const qpal_library *l, unsigned section, uint32_t inde
 const char *qp_lib_string(const qpal_library *l, uint32_t offset);
 uint32_t qp_lib_count(const qpal_library *l, unsigned section);
 
-/* Bytes of the parameter block of the library's kernels with this op and problem. */
+/* Tell how many bytes the parameter block of the library's kernels with this op and problem has. */
 unsigned qp_lib_params_bytes(const qpal_library *l, uint32_t op, uint32_t problem);
 /* A kernel of this op reads rows and no packed weights: it is of no problem. */
 bool qp_lib_reads_rows(uint32_t op);
-/* gemm, with a gated linear unit or not. */
+/* Tell whether an op is gemm, with a gated linear unit or without, or experts. */
 bool qp_lib_multiplies(uint32_t op);
-/* Streams of a problem: the parts of all its linears, in each of their pieces. */
+/* Count the streams of a problem: each part of each of its linears has one in each piece of K. */
 unsigned qp_lib_streams(const qpal_library *l, uint32_t problem);
-/* Pieces of a linear's K, at least 1; columns of a diagonal block of its rotation, 0: K. */
+/* Tell in how many pieces a linear's K is (at least 1), and how many columns a diagonal block of
+   its rotation has (0 stands for K). */
 unsigned qp_lib_pieces(const qpal_library *l, const qp_lib_linear *e);
 unsigned qp_lib_rotation(const qpal_library *l, const qp_lib_linear *e);
 
 /* Its kernels take strides: rows of X, Y and residuals need not lie close. */
 bool qp_lib_has_strides(const qpal_library *l);
 
-/* A kernel's 'dequant_rows'; 0 where the library was written before there were any. */
+/* Tell a kernel's 'dequant_rows', which is 0 where the library was written before there were any.
+   */
 uint32_t qp_lib_dequant_rows(const qpal_library *l, const qp_lib_kernel *k);
 
 struct qpal_device {
@@ -80,7 +83,8 @@ typedef struct qp_lib_range {
   uint32_t first, count;
 } qp_lib_range;
 
-/* Which ranges an op has that multiplies: gemm by its epilogue, or experts. */
+/* The ranges of kernels for ops that multiply: those of gemm are told apart by what is behind it,
+   and experts have ranges of their own. */
 enum { QP_LIB_GEMM_GLU = 1, QP_LIB_GEMM_EXPERTS = 2, QP_LIB_GEMM_KINDS = 3 };
 static inline unsigned qp_lib_gemm_kind(uint32_t op) {
   return op == QPAL_GEMM_GLU ? QP_LIB_GEMM_GLU : op == QPAL_EXPERTS ? QP_LIB_GEMM_EXPERTS : 0;

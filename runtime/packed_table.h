@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What stands in the metadata of packed weights (PACKED.md):  shards -> [table] -> packed.c. */
+/* What the metadata of packed weights (PACKED.md) says:  shards -> [table] -> packed.c. */
 #ifndef QP_PACKED_TABLE_H
 #define QP_PACKED_TABLE_H
 
@@ -36,7 +36,7 @@ typedef struct qp_packed_linear {
   } part[QPAL_MAX_PARTS];
 } qp_packed_linear;
 
-/* Owned by the caller of qpal_packed_open, with all that it points to. */
+/* Owned by the caller of qpal_packed_open, together with all that it points to. */
 struct qpal_packed {
   char *path; /* As it was opened. */
   qp_safetensors *tensors;
@@ -53,7 +53,7 @@ qp_packed_quantizer *qp_packed_find_quantizer(const qpal_packed *p, const char *
    run than the first shard's (names file, field and value); QP_E_NOMEM. */
 qp_status qp_packed_read_shard(qpal_packed *p, unsigned shard, qp_error *err);
 
-/* QP_E_NOMEM with its message. */
+/* Write the message that memory ran out, and return QP_E_NOMEM. */
 qp_status qp_packed_no_memory(qp_error *err);
 
 #endif

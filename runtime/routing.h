@@ -29,7 +29,7 @@ static inline unsigned qp_routing_order(unsigned assignments, unsigned experts, 
   return QP_ROUTING_HEAD + QP_ROUTING_TILE * qp_routing_tiles(assignments, experts, tile);
 }
 
-/* Words of all. */
+/* Count the words of all of it. */
 static inline unsigned qp_routing_words(unsigned assignments, unsigned experts, unsigned tile) {
   return qp_routing_order(assignments, experts, tile) + assignments;
 }

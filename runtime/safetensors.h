@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Tensors of .safetensors files, single or sharded, in mapped memory. */
+/* Reads the tensors of .safetensors files, single or sharded, in mapped memory. */
 #ifndef QP_SAFETENSORS_H
 #define QP_SAFETENSORS_H
 
@@ -26,7 +26,7 @@ enum { QP_TENSOR_DIMS = 8 };
 const char *qp_tensor_type_name(qp_tensor_type t); /* "F16" */
 unsigned qp_tensor_type_bits(qp_tensor_type t);    /* of an element */
 unsigned qp_tensor_type_bytes(qp_tensor_type t);   /* of an element that stands alone, at least 1 */
-/* Of so many elements one behind another, the last byte filled up. */
+/* Tell how many bytes so many elements take one behind another; the last byte is filled up. */
 uint64_t qp_tensor_bytes(qp_tensor_type t, uint64_t elements);
 
 typedef struct qp_tensor {
@@ -66,7 +66,8 @@ size_t qp_safetensors_count(const qp_safetensors *s);
 const qp_tensor *qp_safetensors_get(const qp_safetensors *s, size_t i);
 const qp_tensor *qp_safetensors_find(const qp_safetensors *s, const char *name); /* or NULL */
 
-/* Files, and an entry of a file's __metadata__ (NULL: it has none of that name). */
+/* How many files there are, and an entry of a file's __metadata__ (NULL means that it has none of
+   that name). */
 unsigned qp_safetensors_shards(const qp_safetensors *s);
 const char *qp_safetensors_shard_path(const qp_safetensors *s, unsigned shard);
 const char *qp_safetensors_metadata(const qp_safetensors *s, unsigned shard, const char *key);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The arithmetic of a decoder in plain C and fp32, for comparison. */
+/* Computes a decoder's arithmetic in plain C and fp32, to compare with. */
 #ifndef EXAMPLE_REFERENCE_H
 #define EXAMPLE_REFERENCE_H
 
@@ -23,7 +23,7 @@ static void rms_norm(const float *x, const float *weight, unsigned n, double eps
   for (unsigned k = 0; k < n; k++) y[k] = (float)((double)x[k] * scale) * weight[k];
 }
 
-/* [positions][2][dim / 2]: cosines, then sines; the caller frees it. */
+/* The tables [positions][2][dim / 2] hold cosines, then sines; the caller frees them. */
 static float *rotary_table(unsigned positions, unsigned dim, double theta) {
   const unsigned half = dim / 2;
   float *table = calloc((size_t)positions * dim, sizeof *table);

@@ -139,7 +139,7 @@ typedef struct qp_sim_function {
   uint32_t total_reg_words, total_frame_bytes; /* entry: with what it calls */
 } qp_sim_function;
 
-/* A module-scope variable in global or constant memory. */
+/* A variable of the module in global or constant memory. */
 typedef struct qp_sim_global {
   char *name;
   uint8_t *init; /* 'bytes' bytes, NULL: not initialised */
@@ -176,7 +176,7 @@ qp_status qp_sim_decode(const char *ptx, size_t bytes, unsigned arch, qp_sim_pla
                         qp_sim_code **out, qp_error *err);
 void qp_sim_code_free(qp_sim_code *code);
 
-/* Text of a line, without leading blanks; '*bytes' is its length. */
+/* Give the text of a line without its leading blanks; '*bytes' becomes its length. */
 const char *qp_sim_code_line(const qp_sim_code *code, uint32_t line, size_t *bytes);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Kinds of instructions; each executed PTX instruction counts in one of them. */
+/* The kinds of instructions.  Each PTX instruction that is executed counts in one of them. */
 #define QP_SIM_KINDS(X)                                                                            \
   X(INT_ALU, "integer ALU")      /* add, logic, shift, compare, select, pack */                    \
   X(INT_MUL, "integer multiply") /* mul, mad, dp4a, div, rem */                                    \

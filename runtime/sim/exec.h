@@ -19,7 +19,8 @@ enum {
 typedef struct qp_sim_block qp_sim_block;
 typedef struct qp_sim_launch qp_sim_launch;
 
-/* Last accesses to a word of shared memory.  Clocks are those of the accessing thread's warp. */
+/* The last accesses to a word of shared memory.  Clocks are those of the warp whose thread accessed
+   it. */
 typedef struct qp_sim_touch {
   uint32_t write_clock, read_clock;
   uint16_t writer, reader;              /* thread, or QP_SIM_NOBODY */
@@ -146,7 +147,7 @@ struct qp_sim_launch {
   qp_error *err;
 };
 
-/* Run a launch to its end.  QP_E_DEVICE: a fault, described in launch->err; QP_E_NOMEM. */
+/* Run a launch to its end.  QP_E_DEVICE means a fault, which launch->err describes; QP_E_NOMEM. */
 qp_status qp_sim_run(qp_sim_launch *launch);
 
 /*
@@ -156,7 +157,7 @@ qp_status qp_sim_run(qp_sim_launch *launch);
 void qp_sim_fault(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Lanes end.  Wakes collectives that waited for nobody else. */
+/* End some lanes.  This wakes collectives that waited for nobody else. */
 void qp_sim_exit_lanes(qp_sim_warp *w, uint32_t mask);
 
 /*
@@ -172,7 +173,7 @@ typedef struct qp_sim_collective {
 } qp_sim_collective;
 void qp_sim_gather(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint32_t *members,
                    const qp_sim_collective *how);
-/* The collective behind an op, or NULL; kept by ops_warp.c. */
+/* Find the collective behind an op, or NULL; ops_warp.c keeps them. */
 const qp_sim_collective *qp_sim_collective_of(const qp_sim_op *o);
 
 /* Order the lanes of a warp after one another's earlier accesses. */
@@ -232,12 +233,14 @@ uint8_t *qp_sim_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigne
 /* Read and write at once, as one atomic access. */
 uint8_t *qp_sim_update(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
                        uint64_t address, unsigned bytes);
-/* Shared memory by address within the window; 'pending' copies are allowed to be there or not. */
+/* Find shared memory by its address within the window; copies that are 'pending' are allowed to be
+   there or not. */
 void qp_sim_touch_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint32_t address,
                         unsigned bytes, bool strong);
 /* Count the wavefronts of one group's shared accesses (vector of 'bytes' a lane). */
 void qp_sim_count_banks(qp_sim_warp *w, uint32_t mask, const uint32_t *addresses, unsigned bytes);
-/* Shared or local window address behind a generic one; the space that it is in. */
+/* Find the address in the shared or local window that a generic address stands for, and the space
+   it is in. */
 qp_sim_space qp_sim_resolve(uint64_t *address);
 
 #endif

@@ -14,7 +14,7 @@
 
 #include "runtime/status.h"
 
-/* Bits of a shadow byte. */
+/* The bits of a shadow byte. */
 enum {
   QP_SIM_LIVE = 1,     /* belongs to an allocation */
   QP_SIM_INIT = 2,     /* has been written */
@@ -50,7 +50,8 @@ typedef struct qp_sim_arena {
 /* QP_E_NOMEM: the address space cannot be reserved. */
 qp_status qp_sim_arena_open(qp_sim_arena *a, uint64_t bytes, qp_error *err);
 void qp_sim_arena_close(qp_sim_arena *a);
-/* 256-byte aligned, uninitialised, with a guard of at least 256 bytes to its neighbours. */
+/* Reserve memory that is aligned to 256 bytes and not initialised, with a guard of at least 256
+   bytes to its neighbours. */
 qp_status qp_sim_arena_alloc(qp_sim_arena *a, uint64_t bytes, uint64_t *address, qp_error *err);
 /* False: no allocation begins at this address. */
 bool qp_sim_arena_free(qp_sim_arena *a, uint64_t address);

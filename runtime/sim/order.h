@@ -36,13 +36,14 @@ typedef struct qp_sim_order qp_sim_order; /* of a device; its memory is kept bet
 qp_status qp_sim_order_begin(qp_sim_order **order, qp_sim_launch *launch, qp_error *err);
 void qp_sim_order_close(qp_sim_order *order);
 
-/* A lane reads or writes global memory (offset in the arena); false after a fault. */
+/* Note that a lane reads or writes global memory at an offset in the arena; false means that this
+   is a fault. */
 bool qp_sim_order_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t offset,
                        unsigned bytes);
 bool qp_sim_order_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t offset,
                         unsigned bytes, bool strong);
 
-/* A lane's atomic or strong access, after it was recorded: what it releases and acquires. */
+/* Note what a lane's atomic or strong access releases and acquires, after it was recorded. */
 void qp_sim_order_meet(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t offset);
 /* Lanes execute a fence. */
 void qp_sim_order_fence(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes);

@@ -43,7 +43,8 @@ qp_status qp_sim_chain_begin(qp_sim_chain *c, qp_sim_launch *launch, bool pdl, q
 /* The launch was run: what it tells about those before it. */
 void qp_sim_chain_end(qp_sim_chain *c, const qp_sim_launch *launch);
 
-/* A lane reads or writes global memory (offset in the arena); false after a fault. */
+/* Note that a lane reads or writes global memory at an offset in the arena; false means that this
+   is a fault. */
 bool qp_sim_chain_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t offset,
                        unsigned bytes);
 bool qp_sim_chain_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t offset,

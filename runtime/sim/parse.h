@@ -164,7 +164,7 @@ struct parser {
 bool p_fail(parser *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static inline bool p_ok(const parser *p) { return p->status == QP_OK; }
 
-/* Room for one more element; false (and an error) if there is no memory. */
+/* Make room for one more element; false means that there is no memory, which is then the error. */
 bool p_grow(parser *p, void **at, uint32_t count, uint32_t *room, size_t size);
 #define P_PUSH(p, list, value)                                                                     \
   (p_grow((p), (void **)&(p)->list.at, (p)->list.count, &(p)->list.room, sizeof *(p)->list.at)     \
@@ -189,7 +189,7 @@ bool p_declare(parser *p, symbol s);
 uint32_t p_new_vreg(parser *p, unsigned words);
 bool p_operands(parser *p); /* up to ';' */
 int32_t p_const(parser *p, uint64_t value, unsigned words);
-/* Bind an operand to a field of the op being built. */
+/* Bind an operand to a field of the op that is being built. */
 bool p_use(parser *p, qp_sim_op *o, unsigned field, const operand *x, unsigned letter);
 bool p_def(parser *p, qp_sim_op *o, unsigned field, const operand *x, unsigned letter);
 bool p_use_pred(parser *p, int32_t *out, const operand *x);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* fp32, fp16 and bf16 values under PTX's modifiers: rounding modes, .ftz, .sat, .relu. */
+/* Rounds fp32, fp16 and bf16 values as PTX's modifiers say: rounding modes, .ftz, .sat, .relu. */
 #ifndef QP_SIM_ROUND_H
 #define QP_SIM_ROUND_H
 
@@ -17,10 +17,10 @@ static inline float qp_sim_flush(float f) {
   const uint32_t u = qp_float_bits(f);
   return u & 0x7f800000 ? f : qp_float_of_bits(u & 0x80000000);
 }
-/* To [0, 1]; NaN becomes 0. */
+/* Bring a number into [0, 1]; NaN becomes 0. */
 static inline float qp_sim_saturate(float f) { return f > 0 ? (f < 1 ? f : 1.0f) : 0.0f; }
 
-/* The C rounding mode of a PTX one. */
+/* Give the rounding mode of C that a mode of PTX stands for. */
 static inline int qp_sim_fenv(unsigned mode) {
   static const int modes[] = {FE_TONEAREST, FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD};
   return modes[mode & QP_SIM_RND];

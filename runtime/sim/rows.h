@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Tables of plain instructions: spelling, operand types, what executes them.  The
-** spelling is that of PTX without rounding, .ftz, .sat, .relu, .approx and .full, which
+** Tables of plain instructions: how each is spelled, the types of its operands, and what executes
+** it.  The spelling is that of PTX without rounding, .ftz, .sat, .relu, .approx and .full, which
 ** become bits of qp_sim_op.mode.
 */
 #ifndef QP_SIM_ROWS_H

@@ -12,9 +12,9 @@
 /* Name of a kind ("integer ALU"). */
 const char *qp_sim_kind_name(qp_sim_kind kind);
 
-/* Copy the sums to '*out'.  QP_E_ARG: not a simulator. */
+/* Copy the sums to '*out'.  QP_E_ARG means that the device is no simulator. */
 qp_status qp_sim_counters_get(qp_device *dev, qp_sim_counters *out, qp_error *err);
-/* Set all sums to zero.  QP_E_ARG: not a simulator. */
+/* Set all sums to zero.  QP_E_ARG means that the device is no simulator. */
 qp_status qp_sim_counters_reset(qp_device *dev, qp_error *err);
 
 /* Read or set the switches; they hold from the next launch on.  QP_E_ARG: not a simulator, or a

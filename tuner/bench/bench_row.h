@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the GPU tier is asked and what it finds: options, rows, blocks. */
+/* What the GPU tier is asked and what it finds, as options, rows and blocks. */
 #ifndef QP_BENCH_ROW_H
 #define QP_BENCH_ROW_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Which kernel a row of the bench runs:  records, else the family's defaults. */
+/* Chooses which kernel a row of the bench runs: from records, else by the family's defaults. */
 #ifndef QP_BENCH_CHOOSE_H
 #define QP_BENCH_CHOOSE_H
 
@@ -21,8 +21,9 @@ qp_status qp_bench_chooser_open(qp_session *s, const qp_meter_info *info, const 
 void qp_bench_chooser_close(qp_bench_chooser *c);
 
 /*
-** The kernel of a row: sets its path, kernel, source, bytes and table_ps.  QP_E_LIMIT: the family
-** has none for this problem; QP_E_ARG, QP_E_NOMEM.  Free '*out' with qp_kernel_free.
+** Make the kernel of a row, and set its path, kernel, source, bytes and table_ps.  QP_E_LIMIT means
+** that the family has none for this problem; QP_E_ARG, QP_E_NOMEM.  Free '*out' with
+** qp_kernel_free.
 */
 qp_status qp_bench_choose(qp_bench_chooser *c, const qp_problem *p, const char *path,
                           qp_bench_row *row, qp_kernel *out, qp_error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows of a quantizer as one line:  time = a x bytes + b. */
+/* Fits a line to the rows of a quantizer:  time = a x bytes + b. */
 #ifndef QP_BENCH_FIT_H
 #define QP_BENCH_FIT_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A model's calibration:  forward pass, tokens --> [DIR: Hessians, sensitivities]. */
+/* Calibrates a model:  forward pass, tokens --> [DIR: Hessians, sensitivities]. */
 #ifndef QP_CALIBRATE_H
 #define QP_CALIBRATE_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Sensitivities of all linears of the blocks at once:  forward and backward pass --> [alpha]. */
+/* Measures the sensitivities of all linears of the blocks at once:  forward and backward pass -->
+   [alpha]. */
 #ifndef QP_GRADIENT_SENSITIVITY_H
 #define QP_GRADIENT_SENSITIVITY_H
 

@@ -21,7 +21,8 @@ typedef struct qp_hessian_files {
 qp_status qp_hessian_files_begin(const qp_model *m, unsigned block, qp_parallel *p,
                                  qp_hessian_files *out, qp_error *err);
 qp_forward_hook qp_hessian_files_hook(qp_hessian_files *h);
-/* Into 'folder', whole or not at all.  QP_E_ARG: activations that are not finite; QP_E_IO. */
+/* Write the files into 'folder', each as a whole or not at all.  QP_E_ARG means that activations
+   are not finite; QP_E_IO. */
 qp_status qp_hessian_files_write(const qp_hessian_files *h, const char *folder, qp_error *err);
 void qp_hessian_files_end(qp_hessian_files *h);
 

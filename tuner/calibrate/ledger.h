@@ -26,11 +26,11 @@ void qp_ledger_close(qp_ledger *l, bool remove);
 
 /* Are the files of the block's Hessians written? */
 bool qp_ledger_has_hessians(const qp_ledger *l, unsigned block);
-/* False: not measured yet. */
+/* Look up what was measured; false means that it was not yet. */
 bool qp_ledger_sensitivity(const qp_ledger *l, unsigned block, unsigned linear,
                            qp_sensitivity *out);
 
-/* Each reaches the file at once.  QP_E_IO. */
+/* Note what was done.  Each line reaches the file at once.  QP_E_IO. */
 qp_status qp_ledger_add_hessians(qp_ledger *l, unsigned block, qp_error *err);
 qp_status qp_ledger_add_sensitivity(qp_ledger *l, unsigned block, unsigned linear,
                                     const qp_sensitivity *s, qp_error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Second moments of a linear's inputs:  rows x of any number --> [E[x x^T]]. */
+/* Sums second moments of a linear's inputs:  rows x of any number --> [E[x x^T]]. */
 #ifndef QP_MOMENTS_H
 #define QP_MOMENTS_H
 
@@ -9,7 +9,8 @@
 #include "gen/base/parallel.h"
 #include "runtime/status.h"
 
-/* The sum so far; 8 bytes for each of columns^2 elements.  Used by one thread at a time. */
+/* The sum so far, which takes 8 bytes for each of columns^2 elements.  It is used by one thread at
+   a time. */
 typedef struct qp_moments qp_moments;
 
 /* 'p' and 'blas' must outlive the result.  QP_E_NOMEM names the size. */
@@ -25,8 +26,8 @@ void qp_moments_free(qp_moments *m); /* NULL is allowed */
 void qp_moments_add(qp_moments *m, const float *x, size_t rows);
 
 /*
-** The mean over all rows: out [columns][columns], symmetric.  QP_E_ARG: no rows were added, or an
-** element is not finite: the model's activations overflow.
+** Compute the mean over all rows, out [columns][columns], which is symmetric.  QP_E_ARG means that
+** no rows were added, or that an element is not finite because the model's activations overflow.
 */
 qp_status qp_moments_mean(const qp_moments *m, float *out, qp_error *err);
 size_t qp_moments_rows(const qp_moments *m);

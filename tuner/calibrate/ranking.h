@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Which linears of a model matter:  sensitivities --> [table by role, by block, the first]. */
+/* Shows which linears of a model matter:  sensitivities --> [table by role, by block, the first].
+   */
 #ifndef QP_RANKING_H
 #define QP_RANKING_H
 

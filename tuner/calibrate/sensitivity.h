@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What noise in one linear does to a model's predictions:  noise --> [alpha, its error]. */
+/* Measures what noise in one linear does to a model's predictions:  noise --> [alpha, its error].
+   */
 #ifndef QP_SENSITIVITY_H
 #define QP_SENSITIVITY_H
 
@@ -51,7 +52,8 @@ qp_status qp_probe_measure(qp_probe *p, const qp_sensitivity_options *o, unsigne
                            unsigned linear, const float *hidden, qp_sensitivity *out,
                            qp_error *err);
 
-/* Noise of one probe: out[rows][columns] = E for w[rows][columns]; rows of zeros stay so. */
+/* Draw the noise of one probe, out[rows][columns] = E for w[rows][columns]; rows of zeros stay so.
+   */
 void qp_noise_fill(qp_parallel *p, uint64_t seed, double noise, const float *w, unsigned rows,
                    unsigned columns, float *out);
 

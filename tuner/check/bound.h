@@ -25,12 +25,14 @@ typedef struct qp_bound {
   const char *binds; /* which: "issue", a pipe's name or "memory" */
 } qp_bound;
 
-/* Is it an operation whose kernels can be counted: gemm, gemm-glu, experts? */
+/* Tell whether kernels of an operation can be counted: this holds for gemm, gemm-glu and experts.
+   */
 bool qp_bound_counts(qp_op op);
 
 /*
-** Of a gemm (not by rows) and its cubin.  QP_E_ARG: another operation, or the hot loop is not
-** found; QP_E_MISSING: no nvdisasm; else as qp_disassemble.
+** Count a gemm (not by rows) in its cubin.  QP_E_ARG means that it is another operation, or that
+** the hot loop is not found; QP_E_MISSING, that there is no nvdisasm.  Other errors are those of
+** qp_disassemble.
 */
 qp_status qp_bound_count(const qp_kernel *k, const qp_compiled *c, qp_bound *out, qp_error *err);
 

@@ -42,7 +42,8 @@ typedef struct qp_case_wishes {
   const qp_quantizer *const *quantizer; /* the ones to cover */
   size_t quantizers;
   unsigned arch, sm_count;
-  /* Filters; negative, 0 or NULL: everything that the coverage holds. */
+  /* These filter the cases; a negative number, 0 or NULL lets through everything that the coverage
+     holds. */
   int op;                 /* qp_op */
   bool without_op;        /* of all but 'op' */
   int type;               /* qp_dtype of the activations */

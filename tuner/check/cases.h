@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What `qpal check` covers: a list of candidates, from quantizers and a few wishes. */
+/* Lists what `qpal check` covers:  quantizers + a few wishes -> [candidates]. */
 #ifndef QP_CASES_H
 #define QP_CASES_H
 

@@ -17,7 +17,8 @@ enum {
   QP_CASE_ACTIVATIONS = 5 /* of gated linear units */
 };
 
-/* Families of one operation that the wishes let through: 'usual' that compete, then references. */
+/* List the families of one operation that the wishes let through: the first 'usual' of them
+   compete, then come references. */
 typedef struct qp_case_families {
   const qp_family *family[QP_MAX_FAMILIES];
   size_t count, usual;
@@ -34,7 +35,8 @@ typedef struct qp_case_maker {
   bool met[QP_OP_COUNT]; /* operations that some list of cases is for */
 } qp_case_maker;
 
-/* A problem without segments and columns; the batch is the wish's where the operation has one. */
+/* Begin a problem without segments and columns; its batch is the wish's where the operation has
+   one. */
 qp_problem qp_cases_problem(const qp_case_maker *m, qp_op op, qp_dtype type, unsigned batch);
 
 /* Set a tunable ("warps=8") where the family has it. */
@@ -52,7 +54,8 @@ void qp_cases_push_in_turn(qp_case_maker *m, const qp_problem *p, size_t turn);
    many. */
 unsigned qp_cases_first_of_kinds(const qp_case_maker *m, const qp_quantizer **first);
 
-/* The first split of the list, or the first whose windows overlap; else the first of all. */
+/* Find the first split of the list, or the first quantizer whose windows overlap; where there is
+   none it is the first of all. */
 const qp_quantizer *qp_cases_first_chained(const qp_quantizer *const *list, unsigned n, bool split);
 
 /* ---- Each appends the cases of one matter ---- */

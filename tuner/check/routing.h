@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Routings on the CPU:  which experts tokens go to, and what route makes of it. */
+/* Routes on the CPU: it chooses which experts tokens go to, and computes what `route` makes of
+   that. */
 #ifndef QP_CHECK_ROUTING_H
 #define QP_CHECK_ROUTING_H
 
@@ -26,7 +27,7 @@ typedef enum qp_routing_kind {
    tokens of a model go to others every time, and the weights that they meet are in no cache. */
 enum { QP_ROUTING_SEED = 1, QP_ROUTINGS_TIMED = 32 };
 
-/* ids [batch][top_k] of a problem of experts or route. */
+/* Make ids [batch][top_k] for a problem of experts or route. */
 void qp_routing_choose(const qp_problem *p, qp_routing_kind kind, qp_random *random, int32_t *ids);
 
 /* What route makes of 'assignments' ids, at most those of the problem: words as runtime/routing.h

@@ -47,7 +47,7 @@ const char *qp_steady_help(unsigned bit);
    QP_STEADY_*. */
 unsigned qp_steady_met(const qp_kernel *k, const qp_quantizer *q);
 
-/* How kernels tell quantizers apart: "trellis, 2 a code", "scalar, planes, rows", ... */
+/* Say how kernels tell quantizers apart: "trellis, 2 a code", "scalar, planes, rows", ... */
 void qp_steady_kind(const qp_quantizer *q, char *to, size_t size);
 
 /* Keep the first quantizer of each kind, in their order, at the beginning of the list; how many. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Private to tuner/check/verify*.c: one check, from its inputs (verify_inputs.c) to its verdict. */
+/* One check, from its inputs (verify_inputs.c) to its verdict.  Only tuner/check/verify*.c include
+   it. */
 #ifndef QP_VERIFY_INTERNAL_H
 #define QP_VERIFY_INTERNAL_H
 
@@ -94,7 +95,7 @@ unsigned qp_check_residual_stride(const qp_check *c, unsigned segment);
 qp_status qp_check_inputs(qp_check *c);
 qp_status qp_check_gemm_inputs(qp_check *c);
 qp_status qp_check_gemm_glu_inputs(qp_check *c);
-/* X of so many rows in the problem's type, its signs, and X~ in double precision. */
+/* Make X of so many rows in the problem's type, its signs, and X~ in double precision. */
 qp_status qp_check_x(qp_check *c, unsigned rows);
 qp_status qp_check_rotate_inputs(qp_check *c);
 qp_status qp_check_gather_inputs(qp_check *c);
@@ -103,36 +104,39 @@ qp_status qp_check_gather_inputs(qp_check *c);
 qp_status qp_check_make_side(qp_check *c);
 /* v [K] becomes H P (s * d * v), or 'back' s * d * (P^T H^T v); after qp_check_make_side. */
 void qp_check_turn(const qp_check *c, bool back, double *v);
-/* Of a dequant: signs where W is turned back. */
+/* Make the signs of a dequant whose W is turned back. */
 qp_status qp_check_dequant_inputs(qp_check *c);
 /* Free the check and all that it has. */
 void qp_check_release(qp_check *c);
 
-/* Rows of the segment's output; its values with what lies between rows, and their type. */
+/* How many rows the segment's output has, and its values with what lies between rows, and their
+   type. */
 unsigned qp_check_output_rows(const qp_check *c, unsigned segment);
 size_t qp_check_output_count(const qp_check *c, unsigned segment);
 qp_dtype qp_check_output_type(const qp_check *c);
-/* A value in the problem's type, as its 16 bits, and back. */
+/* Turn a value into the 16 bits of the problem's type, and back. */
 uint16_t qp_check_narrow(const qp_check *c, double v);
 double qp_check_widen(const qp_check *c, uint16_t v);
 
-/* A device buffer with a guard behind it; 'data' is uploaded, or the buffer is poisoned. */
+/* Make a device buffer with a guard behind it; 'data' is uploaded, or else the buffer is poisoned.
+   */
 qp_status qp_check_buffer(qp_check *c, const void *data, size_t bytes, qp_devptr *out);
 /* Zeroed host memory, which the caller frees; NULL: none is left, c->err says so. */
 void *qp_check_host(qp_check *c, size_t bytes);
 /* Numbers of the problem's type between 'low' and 'high', which the caller frees; NULL: c->err. */
 uint16_t *qp_check_random(qp_check *c, size_t n, double low, double high);
-/* Rows of 'width' values of 'bytes' to the device, 'stride' values apart, poison between. */
+/* Send rows of 'width' values of 'bytes' to the device, 'stride' values apart, with poison between
+   them. */
 qp_status qp_check_put_rows(qp_check *c, const void *data, size_t rows, size_t width, size_t stride,
                             size_t bytes, qp_devptr *out);
-/* QP_E_WRONG, with 'why' in the verdict: something was written behind a buffer,
-   'what' to people. */
+/* Return QP_E_WRONG, with 'why' in the verdict, if something was written behind a buffer; 'what' is
+   its name for people. */
 qp_status qp_check_guard(qp_check *c, qp_devptr at, size_t bytes, const char *what, qp_verdict *v);
 
 /* ---- Rotations with a prologue (verify_prologue.c) ---- */
 
 enum { QP_CHECK_ACTIVATIONS = 5 };
-/* A gated linear unit by the check's activation and limit. */
+/* Apply a gated linear unit by the check's activation and limit. */
 double qp_check_glu(const qp_check *c, double gate, double up);
 qp_status qp_check_norm_inputs(qp_check *c);
 qp_status qp_check_glu_inputs(qp_check *c);
@@ -141,7 +145,7 @@ qp_status qp_check_prologue_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v
 void qp_check_prologue_release(qp_check *c);
 void qp_check_compare(qp_check_sums *s, double got, double want);
 
-/* Value i of outputs or residuals. */
+/* Get value i of outputs or residuals. */
 double qp_check_read(const qp_check *c, const unsigned char *bytes, size_t i, qp_dtype type);
 
 /* ---- Experts (verify_experts.c) ---- */
@@ -157,7 +161,7 @@ qp_status qp_check_others(qp_check *c, unsigned segment, const unsigned char *y,
 /* ---- combine (verify_combine.c) ---- */
 
 qp_status qp_check_combine_inputs(qp_check *c);
-/* To the bit: the order of the sum is part of what it promises. */
+/* Compare to the bit: the order of the sum is part of what it promises. */
 qp_status qp_check_combine_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
 
 /* ---- plain (verify_plain.c) ---- */
@@ -170,7 +174,7 @@ qp_status qp_check_plain_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
 qp_status qp_check_attend_inputs(qp_check *c);
 qp_status qp_check_attend_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
 qp_status qp_check_pick_inputs(qp_check *c);
-/* All of it to the bit. */
+/* Compare all of it to the bit. */
 qp_status qp_check_pick_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
 void qp_check_decoder_release(qp_check *c);
 

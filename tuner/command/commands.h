@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The verbs of qpal; each gets argv from its own name on and returns the exit code. */
+/* The verbs of qpal.  Each gets argv from its own name on and returns the exit code. */
 #ifndef QP_COMMANDS_H
 #define QP_COMMANDS_H
 

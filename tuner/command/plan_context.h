@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What `qpal plan` is asked and what that means:  words, files -> [model,
-   menu, latencies, limits]. */
+/* Works out what `qpal plan` is asked:  words, files -> [model, menu, latencies, limits]. */
 #ifndef QP_PLAN_CONTEXT_H
 #define QP_PLAN_CONTEXT_H
 
@@ -27,7 +26,7 @@ typedef struct qp_plan_options {
 
 enum { DISTORTION_FILES = 16 };
 
-/* What a plan is made with; closed as one. */
+/* What a plan is made with; it is opened and closed as one. */
 typedef struct qp_plan_context {
   const qp_plan_options *o;
   qp_session session;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Two distributions of the next token, compared:  logits --> [perplexity, KL
-   divergence, top token]. */
+/* Compares two distributions of the next token:  logits --> [perplexity, KL divergence, top token].
+   */
 #ifndef QP_DIVERGENCE_H
 #define QP_DIVERGENCE_H
 
@@ -16,12 +16,14 @@ typedef struct qp_divergence {
   double kl, kl_squares;                   /* sum p (ln p - ln q), nats */
 } qp_divergence;
 
-/* One prediction: logits of the model and of the source (NULL: none), [vocab]; next < vocab. */
+/* Add one prediction: the logits [vocab] of the model and of the source (NULL means that there is
+   none), and the token that came next, which is below vocab. */
 void qp_divergence_row(const float *model, const float *source, size_t vocab, uint32_t next,
                        qp_divergence *sums);
 void qp_divergence_add(qp_divergence *sums, const qp_divergence *more);
 
-/* sum / n, and its standard error as of n independent tokens; NAN for n = 0 (error: n < 2). */
+/* The mean sum / n, and its standard error as if the n tokens were independent.  Both are NAN for n
+   = 0, the error also for n = 1. */
 double qp_divergence_mean(double sum, size_t n);
 double qp_divergence_error(double sum, double squares, size_t n);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A model judged on a text:  model, source, token ids --> [sums of losses and divergences]. */
+/* Judges a model on a text:  model, source, token ids --> [sums of losses and divergences]. */
 #ifndef QP_EVALUATE_H
 #define QP_EVALUATE_H
 

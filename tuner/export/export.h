@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What goes into a kernel library:  groups + GPUs -> chosen candidates -> cubins, PTX -> [file]. */
+/* Chooses and compiles what goes into a kernel library:  groups + GPUs -> chosen candidates ->
+   cubins, PTX -> [file]. */
 #ifndef QP_EXPORT_H
 #define QP_EXPORT_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A kernel library on disk:  its bytes -> [directory, C source, shared library]. */
+/* Writes a kernel library to disk:  its bytes -> [directory, C source, shared library]. */
 #ifndef QP_EXPORT_FILES_H
 #define QP_EXPORT_FILES_H
 
@@ -24,8 +24,8 @@ qp_status qp_export_write_folder(const char *folder, const void *data, size_t by
 */
 qp_status qp_export_write_source(const char *file, const void *data, size_t bytes, qp_error *err);
 
-/* The same as a shared library with these two symbols, made by $CC (or cc).  QP_E_MISSING: there is
-   no compiler; QP_E_COMPILE: it failed. */
+/* Write a shared library with these two symbols, which $CC (or cc) makes.  QP_E_MISSING means that
+   there is no compiler, QP_E_COMPILE that it failed. */
 qp_status qp_export_write_shared(const char *file, const void *data, size_t bytes, qp_error *err);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What to export:  plan, model or shapes -> [groups];  names of GPUs -> architectures. */
+/* Says what to export:  plan, model or shapes -> [groups]; names of GPUs -> architectures. */
 #ifndef QP_EXPORT_GROUPS_H
 #define QP_EXPORT_GROUPS_H
 
@@ -34,7 +34,7 @@ qp_status qp_export_model_groups(const qp_model *model, const qp_quantizer *q,
 qp_status qp_export_cut_groups(qp_export_group *group, size_t groups, unsigned ranks, unsigned made,
                                qp_error *err);
 
-/* One group "shapes" of linears "linear.0", ...; one quantizer each, or one for all. */
+/* Make one group "shapes" of linears "linear.0", ..., with a quantizer for each or one for all. */
 qp_status qp_export_shape_groups(const qp_shapes *shapes, const qp_quantizer *const *q, size_t n,
                                  const char *path, qp_export_group **out, size_t *count,
                                  qp_error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The bytes of a kernel library:  quantizers, linears, groups, kernels --> [file]. */
+/* Writes the bytes of a kernel library:  quantizers, linears, groups, kernels --> [file]. */
 #ifndef QP_LIBRARY_WRITER_H
 #define QP_LIBRARY_WRITER_H
 
@@ -17,12 +17,14 @@
 */
 typedef struct qp_library_writer qp_library_writer;
 
-/* 'toolkit': NVRTC's CUDA version, 1000 major + 10 minor.  NULL: no memory. */
+/* Begin a library; 'toolkit' is NVRTC's CUDA version, 1000 major + 10 minor.  NULL means that there
+   is no memory. */
 qp_library_writer *qp_library_writer_new(uint32_t toolkit, const char *model,
                                          const char *generator);
 void qp_library_writer_free(qp_library_writer *w);
 
-/* Offset of a string; it is 0 and wrong where memory ran out, which finish tells. */
+/* Add a string and give its offset.  Where memory runs out the offset is 0 and wrong, which finish
+   tells. */
 uint32_t qp_library_writer_string(qp_library_writer *w, const char *text);
 
 /* A linear of a shape; 'q' NULL: 16 bits; 'pieces' and 'rotation' as in qp_problem, 0: one.
@@ -46,7 +48,7 @@ qp_status qp_library_writer_target(qp_library_writer *w, const char *name, const
 qp_status qp_library_writer_image(qp_library_writer *w, uint32_t kind, unsigned arch,
                                   const void *data, size_t bytes, uint32_t *out, qp_error *err);
 
-/* QP_E_ARG: the same kernel twice (told by finish). */
+/* Add a kernel.  That the same kernel is added twice is QP_E_ARG, which finish tells. */
 qp_status qp_library_writer_kernel(qp_library_writer *w, const qp_lib_kernel *kernel,
                                    qp_error *err);
 

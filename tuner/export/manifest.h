@@ -13,7 +13,8 @@ enum { QP_EXPORT_FILE_NAME = 232 };
    they stay different. */
 void qp_export_file_name(const char *kernel, char name[QP_EXPORT_FILE_NAME]);
 
-/* As JSON text; malloc'ed, the caller's.  NULL: no memory. */
+/* Write the library's manifest as JSON text, which is malloc'ed and the caller's.  NULL means that
+   there is no memory. */
 char *qp_export_manifest(const qpal_library *library);
 
 #endif

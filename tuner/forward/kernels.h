@@ -38,7 +38,8 @@ typedef struct qp_norm_args {
 qp_status qp_forward_kernels_norm(qp_forward_kernels *k, const qp_norm_args *a, size_t rows,
                                   qp_error *err);
 
-/* y [rows][features] = x [rows][columns] w [features][columns]^T; 'feature_tiles' is filled in. */
+/* Multiply:  y [rows][features] = x [rows][columns] w [features][columns]^T.  'feature_tiles' is
+   filled in. */
 typedef struct qp_product_args {
   qp_devptr x, w, y;
   uint64_t y_stride;
@@ -46,7 +47,7 @@ typedef struct qp_product_args {
 } qp_product_args;
 qp_status qp_forward_kernels_product(qp_forward_kernels *k, qp_product_args a, qp_error *err);
 
-/* y [rows][features] = cap(y + bias); 'all' is filled in. */
+/* Add a bias and cap:  y [rows][features] = cap(y + bias).  'all' is filled in. */
 typedef struct qp_finish_args {
   qp_devptr y, bias;
   uint64_t y_stride, all;
@@ -56,7 +57,7 @@ typedef struct qp_finish_args {
 qp_status qp_forward_kernels_finish(qp_forward_kernels *k, qp_finish_args a, size_t rows,
                                     qp_error *err);
 
-/* Rotary embedding of a sequence's heads in place; 'all' is filled in. */
+/* Turn the heads of a sequence by the rotary embedding, in place.  'all' is filled in. */
 typedef struct qp_turn_args {
   qp_devptr x, table;
   uint64_t stride, all;
@@ -65,7 +66,7 @@ typedef struct qp_turn_args {
 qp_status qp_forward_kernels_turn(qp_forward_kernels *k, qp_turn_args a, size_t rows,
                                   qp_error *err);
 
-/* Causal attention of one sequence: q, k, v fp32 --> out fp16 [rows][heads][head_dim]. */
+/* Attend causally within one sequence:  q, k, v fp32 --> out fp16 [rows][heads][head_dim]. */
 typedef struct qp_attend_args {
   qp_devptr q, k, v, out;
   uint64_t stride;
@@ -74,7 +75,7 @@ typedef struct qp_attend_args {
 } qp_attend_args;
 qp_status qp_forward_kernels_attend(qp_forward_kernels *k, const qp_attend_args *a, qp_error *err);
 
-/* out fp16 [rows][inner] = activation(gate) up; 'all' is filled in. */
+/* Apply the gated unit:  out fp16 [rows][inner] = activation(gate) up.  'all' is filled in. */
 typedef struct qp_gate_args {
   qp_devptr gate, up, out;
   uint64_t stride, all;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A model's arrays on a device: weights in fp16, vectors, room for activations. */
+/* A model's arrays on a device: weights in fp16, vectors, and room for activations. */
 #ifndef QP_ENGINE_MODEL_H
 #define QP_ENGINE_MODEL_H
 
@@ -42,14 +42,14 @@ typedef struct qp_engine_model {
 qp_status qp_engine_weight(qp_engine_model *m, unsigned block, unsigned linear, qp_devptr *out,
                            qp_error *err);
 
-/* host[n], a vector of the model; NULL gives 0. */
+/* Send host[n], a vector of the model; NULL gives 0. */
 qp_status qp_engine_vector(qp_engine_model *m, const float *host, size_t n, qp_devptr *out,
                            qp_error *err);
 
 /* The tables of turns for sequences of 'length' tokens, of which f->rotary has those of the CPU. */
 qp_status qp_engine_turns(qp_engine_model *m, size_t length, qp_error *err);
 
-/* At least 'bytes'; what was in it is lost. */
+/* Make room for at least 'bytes'; what was in it is lost. */
 qp_status qp_engine_grow(qp_engine_model *m, qp_device_buffer *b, size_t bytes, qp_error *err);
 qp_status qp_engine_grow_host(qp_engine_model *m, size_t floats, qp_error *err);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Input -> [knapsack], and its solution -> [plan]. */
+/* Translates:  input -> [knapsack], and the knapsack's solution -> [plan]. */
 #ifndef QP_BUILD_H
 #define QP_BUILD_H
 
@@ -20,7 +20,7 @@ typedef struct qp_mode_info {
   unsigned path; /* of QP_MODE_MODELLED */
 } qp_mode_info;
 
-/* One item: a group of linears in all blocks of one class. */
+/* One item of the knapsack: a group of linears in all blocks of one class. */
 typedef struct qp_item_info {
   unsigned class, group; /* group == model->groups: the lm_head */
   unsigned blocks;       /* in the class; ps, bytes and losses are of all of them together */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A folder that qpal calibrate wrote:  DIR -> [sensitivities, Hessians]. */
+/* Reads a folder that qpal calibrate wrote:  DIR -> [sensitivities, Hessians]. */
 #ifndef QP_CALIBRATION_H
 #define QP_CALIBRATION_H
 
@@ -19,9 +19,9 @@ typedef struct qp_calibration {
 } qp_calibration;
 
 /*
-** QP_E_IO: there is no calibration.json (the message says how one is made); QP_E_ARG: it is of
-** another version or wrong; QP_E_LIMIT: too long a path.  '*out' is untouched on error; free
-** it with qp_calibration_close.
+** Open the folder.  QP_E_IO means that there is no calibration.json (the message says how one is
+** made), QP_E_ARG that it is of another version or wrong, QP_E_LIMIT that a path is too long.
+** '*out' is untouched on error; free it with qp_calibration_close.
 */
 qp_status qp_calibration_open(const char *folder, qp_calibration *out, qp_error *err);
 void qp_calibration_close(qp_calibration *c);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The Lagrangian bound of the planner's problem:  knapsack -> [bound, multipliers, first plan]. */
+/* Bounds the planner's problem by its Lagrangian:  knapsack -> [bound, multipliers, first plan]. */
 #ifndef QP_DUAL_H
 #define QP_DUAL_H
 

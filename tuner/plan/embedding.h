@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* An embedding that is no lm_head, packed by a quantizer that is given:  plan -> [plan]. */
+/* Adds an embedding that is no lm_head, packed by a quantizer that is given:  plan -> [plan]. */
 #ifndef QP_PLAN_EMBEDDING_H
 #define QP_PLAN_EMBEDDING_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Pareto fronts of an input:  loss against latency, and loss against bits. */
+/* Traces the Pareto fronts of an input: loss against latency, and loss against bits. */
 #ifndef QP_FRONT_H
 #define QP_FRONT_H
 
@@ -46,9 +46,9 @@ void qp_front_free(qp_front *f);
 ** 'chosen' may be NULL.
 */
 void qp_front_print(const qp_front *f, const qp_plan *chosen, qp_text *to);
-/* Both fronts, loss on a logarithmic axis, the chosen plan marked. */
+/* Draw both fronts with loss on a logarithmic axis and the chosen plan marked. */
 void qp_front_svg(const qp_front *f, const qp_plan *chosen, qp_text *to);
-/* About 20 points of each front, on stdout. */
+/* Print about 20 points of each front on stdout. */
 void qp_front_table(const qp_front *f);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the last items of a problem with one limit can still do; a part of the dominance DP. */
+/* Bounds what the last items of a problem with one limit can still do; it is a part of the
+   dominance DP. */
 #ifndef QP_HULL_H
 #define QP_HULL_H
 
@@ -34,7 +35,7 @@ qp_status qp_hull_make(const qp_near_list *list, const unsigned *order, unsigned
                        qp_hull *out);
 void qp_hull_free(qp_hull *h);
 
-/* Of plans for layers 'from'.. with a cost of at most 'left'. */
+/* The bound over plans for layers 'from'.. with a cost of at most 'left'. */
 typedef struct qp_hull_rest {
   double bound;   /* none has less loss (the linear relaxation's value); INFINITY: there is none */
   double loss;    /* of the plan of whole steps, unless bound is INFINITY */
@@ -42,7 +43,7 @@ typedef struct qp_hull_rest {
 } qp_hull_rest;
 qp_hull_rest qp_hull_left(const qp_hull *h, unsigned from, int64_t left);
 
-/* The choices of that plan: take[layer] for layers 'from'.. */
+/* List the choices of that plan, take[layer] for layers 'from'.. */
 void qp_hull_take(const qp_hull *h, unsigned from, unsigned steps, uint32_t *take);
 
 #endif

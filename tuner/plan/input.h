@@ -78,7 +78,7 @@ void qp_plan_input_free(qp_plan_input *in);
 void qp_plan_input_fed(qp_plan_input *in, unsigned i,
                        double (*before)(const void *arg, double fraction), const void *arg);
 
-/* Number of linears, the lm_head included: its index is the last. */
+/* Count the linears with the lm_head, whose index is the last. */
 unsigned qp_plan_linears(const qp_model *m);
 
 /*
@@ -94,7 +94,8 @@ uint64_t qp_plan_bytes(const qp_quantizer *q, unsigned rows, unsigned columns);
 uint64_t qp_plan_codebook_bytes(const qp_menu *m, const bool *used);
 
 /*
-** Bytes of signs: a bit a column in 32-bit words, for each group of each block (and the lm_head).
+** Tell how many bytes signs take: a bit for each column in 32-bit words, for each group of each
+** block and for the lm_head.
 */
 uint64_t qp_plan_sign_bytes(const qp_model *m, bool head);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Linears that cannot be planned:  model, menu -> [the model without them], and why.  They stay in
-** 16 bits, where no quantizer of the menu can hold their shape: kernels take rows in multiples of
-** 16 and columns in multiples of 32.
+** Finds the linears that cannot be planned:  model, menu -> [the model without them], and why.
+** They stay in 16 bits because no quantizer of the menu can hold their shape: kernels take rows in
+** multiples of 16 and columns in multiples of 32.
 */
 #ifndef QP_KEPT_H
 #define QP_KEPT_H

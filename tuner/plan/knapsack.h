@@ -59,7 +59,7 @@ typedef struct qp_knap {
   int64_t ps_limit, bytes_limit; /* >= 0, or QP_KNAP_NO_LIMIT */
 } qp_knap;
 
-/* Order of two combinations of tags: by the first that differs; -1, 0 or 1. */
+/* Compare two combinations of tags by the first that differs; returns -1, 0 or 1. */
 int qp_knap_compare_tags(const unsigned *a, const unsigned *b, unsigned parts);
 
 /* What is taken for one item: modes in order of their lowest linear, options in order of parts. */
@@ -73,7 +73,7 @@ typedef struct qp_knap_total {
   int64_t ps, bytes;
 } qp_knap_total;
 
-/* The choice added up. */
+/* Add up a choice. */
 qp_knap_total qp_knap_sum(const qp_knap_item *item, const qp_knap_choice *choice);
 /* The same over all items of a plan, in order. */
 qp_knap_total qp_knap_plan_sum(const qp_knap *k, const qp_knap_choice *plan);
@@ -86,7 +86,8 @@ qp_knap_total qp_knap_plan_sum(const qp_knap *k, const qp_knap_choice *plan);
 double qp_knap_cheapest(const qp_knap_item *item, double weight, double lambda, double mu,
                         qp_knap_choice *choice, qp_knap_total *total);
 
-/* tag[l] = option tag / QP_KNAP_TAGS of each linear of a choice: in the planner, its quantizer. */
+/* List what each linear of a choice has: tag[l] = option tag / QP_KNAP_TAGS, which in the planner
+   is its quantizer. */
 enum { QP_KNAP_TAGS = 8 };
 void qp_knap_quantizers(const qp_knap_item *item, const qp_knap_choice *choice, unsigned *tag);
 

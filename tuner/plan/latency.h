@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Latencies of launches in one neutral form:  records, foreign tables -> [rows] -> planner. */
+/* Keeps latencies of launches in one neutral form:  records, foreign tables -> [rows] -> planner.
+   */
 #ifndef QP_LATENCY_H
 #define QP_LATENCY_H
 
@@ -66,7 +67,8 @@ typedef struct qp_latency_table {
 } qp_latency_table;
 
 /*
-** Append a row.  QP_E_ARG: not positive, no member, ... (names 'source' and the row); QP_E_NOMEM.
+** Append a row.  QP_E_ARG means that a number is not positive, that there is no member, ... (the
+** message names 'source' and the row); QP_E_NOMEM.
 */
 qp_status qp_latency_add(qp_latency_table *t, const qp_latency_row *row, qp_error *err);
 void qp_latency_free(qp_latency_table *t);

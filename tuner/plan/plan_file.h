@@ -127,7 +127,7 @@ qp_status qp_plan_read(const char *file, qp_plan *out, qp_error *err);
 qp_status qp_plan_parse(const char *file, const char *text, size_t bytes, qp_plan *out,
                         qp_error *err);
 
-/* The plan as JSON text, malloc'ed: a line for each linear and launch. */
+/* Write the plan as JSON text with a line for each linear and launch; it is malloc'ed. */
 qp_status qp_plan_print(const qp_plan *p, char **out, size_t *bytes, qp_error *err);
 /* Write it to 'file', whole or not at all. */
 qp_status qp_plan_write(const qp_plan *p, const char *file, qp_error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where the quantizers of a plan come from: the palette, or spec files beside the plan. */
+/* Finds where the quantizers of a plan come from: the palette, or spec files beside the plan. */
 #ifndef QP_PLAN_SPEC_H
 #define QP_PLAN_SPEC_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Input -> problem -> solution -> [plan]: what `qpal plan` runs. */
+/* What `qpal plan` runs:  input -> problem -> solution -> [plan]. */
 #ifndef QP_PLANNER_H
 #define QP_PLANNER_H
 
@@ -24,7 +24,7 @@ typedef struct qp_planner_options {
 qp_status qp_planner_run(const qp_plan_input *in, const qp_planner_options *options, qp_plan *out,
                          qp_solution *solution, qp_error *err);
 
-/* Number of different blocks in a plan: by quantizers, launches and paths. */
+/* Count the different blocks in a plan, which differ by quantizers, launches or paths. */
 unsigned qp_planner_block_types(const qp_plan *p);
 
 #endif

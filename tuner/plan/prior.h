@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Sensitivities of a model of which nothing was measured:  tuned/, lua/sensitivity/ -> [alpha]. */
+/* Guesses the sensitivities of a model of which nothing was measured:  tuned/, lua/sensitivity/ ->
+   [alpha]. */
 #ifndef QP_PRIOR_H
 #define QP_PRIOR_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Plans for the eye:  plan -> [totals, heat map in the terminal, SVG, differences]. */
+/* Shows plans:  plan -> [totals, heat map in the terminal, SVG, differences]. */
 #ifndef QP_REPORT_H
 #define QP_REPORT_H
 
@@ -8,7 +8,7 @@
 #include "gen/base/text.h"
 #include "tuner/plan/plan_file.h"
 
-/* Totals, limits, memory by part, notes: a line each. */
+/* Print totals, limits, memory by part and notes, a line for each. */
 void qp_report_totals(const qp_plan *p, FILE *to);
 
 /*
@@ -18,7 +18,8 @@ void qp_report_totals(const qp_plan *p, FILE *to);
 */
 void qp_report_map(const qp_plan *p, bool colour, FILE *to);
 
-/* The same as an SVG drawing: colour = bits, shape = family, fused cells joined by a line. */
+/* Draw the heat map as SVG, where colour stands for bits, shape for the family, and a line joins
+   fused cells. */
 void qp_report_svg(const qp_plan *p, qp_text *to);
 
 /* Every linear and launch in which two plans differ, and what it costs; as JSON rows if asked for.
@@ -31,13 +32,13 @@ unsigned qp_report_colour(double bits);
 /* The entry of a packed embedding that is no lm_head, which is the last, or NULL: there is none. */
 const qp_plan_linear *qp_report_embedding(const qp_plan *p);
 
-/* The lm_head's entry, or NULL: the model has none. */
+/* Find the lm_head's entry; NULL means that the model has none. */
 const qp_plan_linear *qp_report_head(const qp_plan *p);
 /* Rows of the heat map, a role each: a linear that has it; 0: a block has two of one role, or there
    are too many. */
 enum { QP_REPORT_ROWS = 64 };
 unsigned qp_report_rows(const qp_plan *p, unsigned out[QP_REPORT_ROWS]);
-/* The plan's linear in a row and block, or -1: the block has none. */
+/* Find the plan's linear in a row and block; -1 means that the block has none. */
 int qp_report_cell(const qp_plan *p, const unsigned *rows, unsigned row, unsigned block);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What lies beside a checkpoint's weights and is of no weight: tokenizer, chat template, settings
-   of generation. */
+/* Copies what lies beside a checkpoint's weights and is no weight: tokenizer, chat template,
+   settings of generation. */
 #ifndef QP_COMPANIONS_H
 #define QP_COMPANIONS_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Codes by the `encode` kernels:  lanes' targets --[kernel on a device]--> codes. */
+/* Finds codes by the `encode` kernels:  lanes' targets --[kernel on a device]--> codes. */
 #ifndef QP_DEVICE_SEARCH_H
 #define QP_DEVICE_SEARCH_H
 
@@ -27,7 +27,7 @@ void qp_device_search_close(qp_device_search *s);
 ** a launch fails, and with errors of the compiler. */
 const qp_encode_searcher *qp_device_search_hook(const qp_device_search *s);
 
-/* Codes found so far. */
+/* Count the codes found so far. */
 size_t qp_device_search_codes(const qp_device_search *s);
 
 /*

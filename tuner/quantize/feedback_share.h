@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What error feedback leaves of each linear's loss:  Hessians --> [shares], for the planner. */
+/* Tells the planner what error feedback leaves of each linear's loss:  Hessians --> [shares]. */
 #ifndef QP_FEEDBACK_SHARE_H
 #define QP_FEEDBACK_SHARE_H
 
@@ -29,7 +29,8 @@ typedef struct qp_feedback_profile {
   double before[QP_FEEDBACK_STEPS + 1];
 } qp_feedback_profile;
 
-/* 'before' at a fraction of the columns, 0 to 1, between its points in proportion. */
+/* The value of 'before' at a fraction of the columns, 0 to 1; between its points it is in
+   proportion. */
 double qp_feedback_before(const qp_feedback_profile *p, double fraction);
 
 /*

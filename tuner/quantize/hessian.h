@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Hessians of linears:  safetensors -> E[x~ x~^T] of the rotated inputs. */
+/* Reads Hessians of linears:  safetensors -> E[x~ x~^T] of the rotated inputs. */
 #ifndef QP_HESSIAN_H
 #define QP_HESSIAN_H
 

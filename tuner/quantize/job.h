@@ -45,7 +45,7 @@ typedef struct qp_job_linear {
                       streams of their own; 0 counts as 1. */
 } qp_job_linear;
 
-/* One file of the output: linears and kept tensors [first, first + count) of the job's. */
+/* One file of the output: it has linears and kept tensors [first, first + count) of the job's. */
 typedef struct qp_job_shard {
   char file[64]; /* "model-00001-of-00004.safetensors" */
   size_t linear, linears, kept, kepts;
@@ -113,24 +113,25 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
 void qp_job_free(qp_job *j);
 
 /*
-** Find the input scale of each quantizer that a linear has (qp_encode_input_scale), once for all of
-** them.  Errors of that.
+** Find the input scale of each quantizer that a linear has, once for all of its linears.  Errors
+** are those of qp_encode_input_scale.
 */
 qp_status qp_job_scale(qp_job *j, qp_error *err);
 
-/* Ranges of columns with streams of their own: 1, or the slices of columns. */
+/* Count the ranges of columns with streams of their own: this is 1, or the number of slices where
+   columns are sliced. */
 unsigned qp_job_pieces(const qp_job_linear *l);
 /* Is linear i the first that has the tensor of its input's side? */
 bool qp_job_side_is_new(const qp_job *j, size_t i);
-/* Version of the packed folder: the least that says all. */
+/* Tell the version of the packed folder, which is the least that says all. */
 unsigned qp_job_version(const qp_job *j);
 
 /* The input scale of a linear, after qp_job_scale. */
 double qp_job_scale_of(const qp_job *j, const qp_job_linear *l);
 
 /*
-** Rows [first, first + count) of a linear's weights as fp32: out [count][columns]; rows behind the
-** tensor's last are 0.  Errors of qp_checkpoint_read.
+** Read rows [first, first + count) of a linear's weights as fp32 into out [count][columns]; rows
+** behind the tensor's last are 0.  Errors are those of qp_checkpoint_read.
 */
 qp_status qp_job_read(const qp_job *j, const qp_job_linear *l, uint64_t first, uint64_t count,
                       float *out, qp_error *err);
@@ -138,7 +139,7 @@ qp_status qp_job_read(const qp_job *j, const qp_job_linear *l, uint64_t first, u
 /* Weights of the linears that are quantized. */
 uint64_t qp_job_weights(const qp_job *j);
 
-/* Path of a file in the output folder; false: too long. */
+/* Make the path of a file in the output folder; false means that it is too long. */
 bool qp_job_path(const qp_job *j, const char *file, char out[4096]);
 
 #endif

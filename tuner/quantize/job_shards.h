@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The output's files:  linears of a job, tensors of its checkpoint -> [kept tensors, shards]. */
+/* Divides the output into files:  linears of a job, tensors of its checkpoint -> [kept tensors,
+   shards]. */
 #ifndef QP_JOB_SHARDS_H
 #define QP_JOB_SHARDS_H
 
 #include "tuner/quantize/job.h"
 
-/* Where a linear stands in the model: -1 before the blocks, the number of its block, or the number
-   of blocks behind them. */
+/* Tell where a linear stands in the model: -1 before the blocks, the number of its block, or the
+   number of blocks if it is behind them. */
 long qp_job_place(const qp_model *model, const qp_job_linear *l);
 
 /*

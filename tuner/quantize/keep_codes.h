@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A linear that is packed already, as it is:  codes and numbers of the source -->
-   packed weights. */
+/* Keeps a linear that is packed already as it is:  codes and numbers of the source --> packed
+   weights. */
 #ifndef QP_KEEP_CODES_H
 #define QP_KEEP_CODES_H
 

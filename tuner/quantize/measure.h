@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What packed weights lost:  packed rows + checkpoint -> sums of squares, in both bases. */
+/* Measures what packed weights lost:  packed rows + checkpoint -> sums of squares, in both bases.
+   */
 #ifndef QP_MEASURE_H
 #define QP_MEASURE_H
 
@@ -20,12 +21,12 @@ qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned firs
                           const qp_linear_part *part, unsigned parts, const float *scales,
                           qp_measure *sums, qp_error *err);
 
-/* lost / power; 0 where there is no power. */
+/* lost / power, or 0 where there is no power. */
 double qp_measure_ratio(double lost, double power);
 
 /*
-** The linear's weights as a file with its packed tensors decodes, in the basis of the checkpoint:
-** out [rows][columns].  QP_E_NOMEM; errors of qp_linear_find.
+** Decode the linear from a file with its packed tensors, in the basis of the checkpoint: out
+** [rows][columns].  QP_E_NOMEM; errors of qp_linear_find.
 */
 qp_status qp_measure_weights(const qp_job *j, const qp_job_linear *l, const qp_safetensors *file,
                              float *out, qp_error *err);

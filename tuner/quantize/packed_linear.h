@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A packed linear:  a file with its tensors -> its parts, as the reference and
-   kernels read them. */
+/* A packed linear:  a file with its tensors -> its parts, as the reference and kernels read them.
+   */
 #ifndef QP_PACKED_LINEAR_H
 #define QP_PACKED_LINEAR_H
 
@@ -29,7 +29,7 @@ static inline unsigned qp_linear_parts(const qp_quantizer *q) {
   return q->kind == QP_SPLIT ? q->parts : 1;
 }
 
-/* Streams of a linear: its parts in each of its pieces of K. */
+/* Count the streams of a linear: each of its parts has one in each of its pieces of K. */
 static inline unsigned qp_linear_streams(const qp_job_linear *l) {
   return qp_layout_ranges(l->quantizer, qp_job_pieces(l));
 }
@@ -44,7 +44,8 @@ qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
                          qp_linear_part part[QP_MAX_RANGES], float **scales,
                          qp_error *err);
 
-/* W^ of 32 rows over all parts as fp16 bits: out[32][columns]; 'piece' [32][columns] is scratch. */
+/* Decode 32 rows of W^ over all parts to fp16 bits, out[32][columns]; 'piece' [32][columns] is
+   scratch. */
 qp_status qp_linear_decode(qp_reference *r, const qp_linear_part *part, unsigned parts,
                             unsigned row_group, unsigned columns, uint16_t *out, uint16_t *piece,
                             qp_error *err);

@@ -40,7 +40,7 @@ qp_status qp_residual_open(const char *model, qp_models *models, const qp_tokens
                            unsigned threads, qp_residual **out, qp_error *err);
 void qp_residual_close(qp_residual *r); /* NULL is allowed */
 
-/* Of the text and all that decides about targets. */
+/* A hash of the text and of all that decides about targets. */
 uint64_t qp_residual_key(const qp_tokens *text);
 
 /*

@@ -8,14 +8,16 @@
 #include "tuner/quantize/job.h"
 #include "tuner/quantize/packed_linear.h"
 
-/* A linear's entry with its figures as JSON text, malloc'ed.  QP_E_NOMEM. */
+/* Write a linear's entry with its figures as JSON text, which is malloc'ed.  QP_E_NOMEM. */
 qp_status qp_section_linear(const qp_job_linear *l, const qp_linear_figures *f, char **out,
                             qp_error *err);
 
-/* The section with these entries (taken over, also on error); the caller frees '*out'. */
+/* Make the section with these entries, which it takes over even on error; the caller frees '*out'.
+   */
 qp_status qp_section_make(const qp_job *j, cJSON *linears, cJSON **out, qp_error *err);
 
-/* Bytes of the signs of all inputs, and of the definitions' codebooks, once a model. */
+/* Tell how many bytes the signs of all inputs and the definitions' codebooks take, which stand once
+   in a model. */
 uint64_t qp_section_sign_bytes(const qp_job *j);
 uint64_t qp_section_codebook_bytes(const qp_job *j);
 

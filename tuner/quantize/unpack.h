@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Packed weights become a plain checkpoint again: folder (runtime/PACKED.md) ->
-   model.safetensors. */
+/* Makes packed weights a plain checkpoint again:  folder (runtime/PACKED.md) -> model.safetensors.
+   */
 #ifndef QP_UNPACK_H
 #define QP_UNPACK_H
 

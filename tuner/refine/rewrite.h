@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A packed folder with other scales and norms:  folder + factors --> folder (runtime/PACKED.md). */
+/* Writes a packed folder with other scales and norms:  folder + factors --> folder
+   (runtime/PACKED.md). */
 #ifndef QP_REWRITE_H
 #define QP_REWRITE_H
 
@@ -8,7 +9,8 @@
 #include "runtime/safetensors.h"
 #include "tuner/refine/factors.h"
 
-/* Is there such a tensor?  For qp_factors_open; arg: the folder's qp_safetensors. */
+/* Tell whether there is such a tensor, for qp_factors_open; 'arg' is the folder's qp_safetensors.
+   */
 bool qp_rewrite_has(void *files, const char *tensor);
 
 /*

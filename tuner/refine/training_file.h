@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a run that was stopped goes on from:  pieces of memory <--> one file. */
+/* Keeps what a run that was stopped goes on from:  pieces of memory <--> one file. */
 #ifndef QP_TRAINING_FILE_H
 #define QP_TRAINING_FILE_H
 
@@ -18,8 +18,8 @@ typedef struct qp_training_piece {
 qp_status qp_training_file_write(const char *file, uint64_t key, const qp_training_piece *piece,
                                  size_t pieces, qp_error *err);
 
-/* The same pieces; false, with all as they were: there is no such file of this key and size, or it
-   is damaged. */
+/* Read the same pieces back.  False, with all as they were, means that there is no such file of
+   this key and size, or that it is damaged. */
 bool qp_training_file_read(const char *file, uint64_t key, const qp_training_piece *piece,
                            size_t pieces);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a report shows of one model beside the plan's own drawings:  plan, figures -> SVG. */
+/* Draws what a report shows of one model beside the plan's own drawings:  plan, figures -> SVG. */
 #ifndef QP_REPORT_DRAWINGS_H
 #define QP_REPORT_DRAWINGS_H
 
@@ -15,8 +15,8 @@
 */
 void qp_draw_distortions(const qp_plan *p, const cJSON *report, qp_text *to);
 
-/* Stored bytes by part of the model, a bar each: roles of the linears, lm_head, embedding, the
-   rest. */
+/* Draw the stored bytes by part of the model, with a bar each: roles of the linears, lm_head,
+   embedding, the rest. */
 void qp_draw_sizes(const qp_plan *p, qp_text *to);
 
 #endif

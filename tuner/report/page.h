@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One page about a planned model:  plan, figures, drawings -> HTML that needs no network. */
+/* Makes one page about a planned model:  plan, figures, drawings -> HTML that needs no network. */
 #ifndef QP_REPORT_PAGE_H
 #define QP_REPORT_PAGE_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One candidate on its way:  choice -> kernel -> cubin -> record. */
+/* Takes one candidate on its way:  choice -> kernel -> cubin -> record. */
 #ifndef QP_CANDIDATE_H
 #define QP_CANDIDATE_H
 
@@ -18,7 +18,8 @@ typedef struct qp_candidate {
   bool compiling, settled;
 } qp_candidate;
 
-/* The kernel and the head of its record; fails as qp_kernel_make.  Free with qp_candidate_free. */
+/* Make the kernel and the head of its record; errors are those of qp_kernel_make.  Free it with
+   qp_candidate_free. */
 qp_status qp_candidate_make(qp_families *families, const qp_problem *p, const qp_choice *choice,
                             qp_candidate *out, qp_error *err);
 void qp_candidate_free(qp_candidate *c);
@@ -26,8 +27,8 @@ void qp_candidate_free(qp_candidate *c);
 /* Take over what the compiler gave: resources and the code's hash into the record, estimate. */
 void qp_candidate_compiled(qp_candidate *c, qp_compiled *compiled, double read_gbs);
 
-/* By its compile report: can a block be launched, and does it spill at most 'spill_limit' bytes a
-   thread?  QP_E_LIMIT with the reason. */
+/* Judge a candidate by its compile report: a block must be launchable and must spill at most
+   'spill_limit' bytes a thread.  Otherwise QP_E_LIMIT says why. */
 qp_status qp_candidate_launches(const qp_candidate *c, unsigned spill_limit, qp_error *err);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows from which decoding the weights and cuBLAS beat the fused kernels:  records -> [rows]. */
+/* Finds the rows from which decoding the weights and cuBLAS beat the fused kernels:  records ->
+   [rows]. */
 #ifndef QP_CROSSOVER_H
 #define QP_CROSSOVER_H
 
@@ -36,7 +37,8 @@ typedef struct qp_crossover_sides {
 /* Fused kernels for this number of rows: as the runtime launches them where buffers have room for
    padding (the smallest that takes all that are left, else the largest).  'batches' is not 0. */
 int64_t qp_crossover_fused_ps(const qp_crossover_sides *s, unsigned rows);
-/* Decoding and cuBLAS; between two points on the line through them.  0: outside of the points. */
+/* The time of decoding and cuBLAS; between two points it lies on the line through them.  It is 0
+   outside of the points. */
 int64_t qp_crossover_decoded_ps(const qp_crossover_sides *s, unsigned rows);
 /* Enter a point of cuBLAS in its place.  One of the same rows is replaced, unless its record is
    newer; what has no room is left out. */
@@ -44,7 +46,8 @@ void qp_crossover_add(qp_crossover_sides *s, unsigned rows, int64_t ps, const qp
 
 /*
 ** The least number of rows from which on decoding is faster at every number up to the last point.
-** 0: not known, for want of a side; QP_CROSSOVER_NEVER: not at the last point.
+** 0 means that this is not known, for want of a side; QP_CROSSOVER_NEVER, that it is not faster at
+** the last point.
 */
 #define QP_CROSSOVER_NEVER UINT32_MAX
 unsigned qp_crossover_rows(const qp_crossover_sides *s);
@@ -59,7 +62,7 @@ bool qp_crossover_find(qp_lookup *l, const qp_records *records, const qp_problem
                        const char *path, const unsigned *batch, size_t batches,
                        qp_crossover_sides *out);
 
-/* The batches of the records' gemms, rising; returns their number. */
+/* List the batches of the records' gemms, rising; returns their number. */
 size_t qp_crossover_batches(const qp_records *records, unsigned batch[QP_MAX_BATCHES]);
 
 /* Enter what the records have of cuBLAS at the launch's shape. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* CUPTI's activity records, by dlopen:  launches of a kernel -> durations. */
+/* Reads CUPTI's activity records, by dlopen:  launches of a kernel -> durations. */
 #ifndef QP_CUPTI_H
 #define QP_CUPTI_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Measured latencies as a drawing:  records -> SVG, latency against rate, with the floor. */
+/* Draws measured latencies:  records -> SVG of latency against rate, with the floor. */
 #ifndef QP_TUNE_DRAWING_H
 #define QP_TUNE_DRAWING_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where records are found: files, tuned/ of the current folder, and tuned/ inside the binary. */
+/* Finds records: in files, in tuned/ of the current folder, and in tuned/ inside the binary. */
 #ifndef QP_TUNE_LIBRARY_H
 #define QP_TUNE_LIBRARY_H
 

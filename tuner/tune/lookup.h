@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The best record of a problem, and how it matched:  records -> [look-up] -> table, planner. */
+/* Finds the best record of a problem and says how it matched:  records -> [look-up] -> table,
+   planner. */
 #ifndef QP_LOOKUP_H
 #define QP_LOOKUP_H
 
@@ -21,8 +22,9 @@ qp_status qp_time_kind_parse(const char *text, qp_time_kind *out, qp_error *err)
 int64_t qp_record_time(const qp_record *r, qp_time_kind kind);
 
 /*
-** Standard error of a record's median, in picoseconds:  1.2533 sigma / sqrt(samples)  where sigma
-** is 1.4826 times the median distance from the median, both as for normally distributed samples.
+** The standard error of a record's median, in picoseconds: 1.2533 sigma / sqrt(samples), where
+** sigma is 1.4826 times the median distance from the median.  Both factors are those of normally
+** distributed samples.
 */
 int64_t qp_record_standard_error(const qp_record *r);
 
@@ -71,8 +73,8 @@ qp_status qp_lookup_latency(qp_lookup *l, unsigned batch, const char *source, qp
                             qp_error *err);
 
 /*
-** A record's candidate as problem and choice again.  QP_E_ARG: its quantizer, family or a tunable
-** is not known, or the quantizer has another definition now.
+** Turn a record's candidate into a problem and a choice again.  QP_E_ARG means that its quantizer,
+** its family or a tunable is not known, or that the quantizer has another definition now.
 */
 qp_status qp_record_restore(const qp_record *r, qp_families *families, qp_palette *palette,
                             qp_problem *problem, qp_choice *choice, qp_error *err);

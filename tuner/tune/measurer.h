@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The measuring process:  cubin -> [verified, timed], whatever the kernel does to the process. */
+/* The measuring process:  cubin -> [verified, timed].  Whatever a kernel does to the process, the
+   run goes on. */
 #ifndef QP_MEASURER_H
 #define QP_MEASURER_H
 

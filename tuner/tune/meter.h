@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What measures: a GPU with CUPTI or events, or the replay device, behind one table of calls. */
+/* What measures: a GPU with CUPTI or events, or the replay device, is called through one table. */
 #ifndef QP_METER_H
 #define QP_METER_H
 
@@ -27,7 +27,7 @@ typedef struct qp_meter_state {
 typedef struct qp_meter qp_meter;
 typedef struct qp_metered qp_metered; /* a candidate that is loaded, with cold weights */
 
-/* What a library's product took. */
+/* How long a library's matrix product took, and how right it was. */
 typedef struct qp_meter_product {
   int64_t ps;
   double error;     /* relative L2 error of the rows that were checked */
@@ -60,7 +60,7 @@ typedef struct qp_meter_ops {
 
 enum { QP_PASS_MOST = 64 };
 
-/* The head of every meter. */
+/* Every meter begins with this. */
 struct qp_meter {
   const qp_meter_ops *ops;
   qp_meter_info info;
@@ -68,9 +68,10 @@ struct qp_meter {
 };
 
 /*
-** Open what measures on 'device':  "cuda:N", or "replay:FILE" (meter_replay.h).  'events': time by
-** events where it is a GPU.  QP_E_MISSING: no GPU, or no CUPTI and events were not asked for (says
-** how to get it); QP_E_ARG; QP_E_IO.  Close with ops->close.  Used by one thread at a time.
+** Open what measures on 'device', which is "cuda:N" or "replay:FILE" (meter_replay.h).  With
+** 'events' a GPU is timed by events instead of CUPTI.  A meter is used by one thread at a time and
+** closed with ops->close. QP_E_MISSING means that there is no GPU, or no CUPTI while events were
+** not asked for (the message says how to get it); QP_E_ARG; QP_E_IO.
 */
 qp_status qp_meter_open(const char *device, bool events, qp_meter **out, qp_error *err);
 qp_status qp_meter_open_cuda(unsigned index, bool events, qp_meter **out, qp_error *err);
@@ -83,18 +84,19 @@ typedef struct qp_timing {
   unsigned samples;
 } qp_timing;
 
-/* Median (the lower of two) and median absolute deviation; 'ps' is sorted.  n >= 1. */
+/* Compute the median (the lower of two) and the median absolute deviation of n >= 1 durations; 'ps'
+   is sorted on the way. */
 qp_timing qp_timing_of(int64_t *ps, unsigned n);
 
 enum { QP_TIMING_MOST = 1024 };
 
-/* Warm up, then one timing of 'n' launches (1 .. QP_TIMING_MOST). */
+/* Launch a few times to warm up, then time 'n' launches (1 .. QP_TIMING_MOST). */
 qp_status qp_timing_take(qp_meter *m, qp_metered *c, unsigned n, qp_timing *out, qp_error *err);
 
 /*
-** Finalists, interleaved: 'rounds' rounds, in each 'n' launches of every candidate in turn, so that
-** what drifts (clock, heat) meets all alike.  out[i] is over all launches of candidate i.
-** 'now' is told the candidate before its launches.
+** Time finalists in turns: in each of 'rounds' rounds every candidate is launched 'n' times, one
+** candidate after another, so that what drifts (clock, heat) meets all alike.  out[i] is over all
+** launches of candidate i.  'now' is told the candidate before its launches.
 */
 qp_status qp_timing_interleaved(qp_meter *m, qp_metered *const *c, unsigned count, unsigned rounds,
                                 unsigned n, qp_timing *out,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where a search begins:  records + problem -> the best choices of the nearest problems. */
+/* Finds where a search begins:  records + problem -> the best choices of the nearest problems. */
 #ifndef QP_NEAREST_H
 #define QP_NEAREST_H
 

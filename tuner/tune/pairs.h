@@ -16,11 +16,12 @@ typedef struct qp_pair {
   qp_pick gemm, rotate_glu, gemm_glu, rotate;
 } qp_pair;
 
-/* The gemm of a group of a model by one quantizer, its linears and K; the rest is the caller's.
-   False, and *p untouched: the group is not up and gate of equal rows, or of experts. */
+/* Fill 'p' with the gemm of a group of a model by one quantizer, its linears and K; the caller
+   fills in the rest.  False, with 'p' untouched, means that the group is not up and gate of equal
+   rows, or is one of experts. */
 bool qp_pair_of_group(const qp_model *m, unsigned group, const qp_quantizer *q, qp_problem *p);
 
-/* The four records, of this GPU, of such a gemm.  False: one is missing. */
+/* Find the four records of such a gemm that this GPU gave; false means that one is missing. */
 bool qp_pair_find(qp_lookup *l, const qp_problem *gemm, const char *path, qp_pair *out);
 int64_t qp_pair_before_ps(const qp_pair *p);
 int64_t qp_pair_behind_ps(const qp_pair *p);

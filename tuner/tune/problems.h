@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Which problems a model's (or a shape's) tuning consists of. */
+/* Lists the problems that the tuning of a model, or of a shape, consists of. */
 #ifndef QP_PROBLEMS_H
 #define QP_PROBLEMS_H
 
@@ -24,7 +24,7 @@ typedef struct qp_tune_problems {
   size_t count, capacity;
 } qp_tune_problems;
 
-/* One launch of a model: linears of one group, or the lm_head. */
+/* One launch of a model: it computes linears of one group, or the lm_head. */
 typedef struct qp_model_launch {
   char label[64];
   unsigned linears, rows[QP_MODEL_GROUP_LINEARS], columns;
@@ -89,7 +89,8 @@ typedef struct qp_model_rotation {
   unsigned columns, rows, launches, by[QP_PRODUCERS];
 } qp_model_rotation;
 
-/* The inputs of all groups of a model and of its lm_head, equal K once; returns their number. */
+/* List the inputs of all groups of a model and of its lm_head, those of equal K once; returns their
+   number. */
 enum { QP_MODEL_ROTATIONS = QP_MODEL_GROUPS + 1 };
 unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_ROTATIONS]);
 /* The stacks of a model to which one routing goes, and in how many blocks. */
@@ -124,7 +125,7 @@ void qp_problems_free(qp_tune_problems *list);
 /* Do two problems compute the same, if by different families? */
 bool qp_problems_alike(const qp_tune_problem *a, const qp_tune_problem *b);
 
-/* "1,8" -> numbers from 1 to 64; QP_E_ARG. */
+/* Read "1,8" as numbers from 1 to 64.  QP_E_ARG. */
 enum { QP_MAX_BATCHES = 16 };
 qp_status qp_batches_parse(const char *text, unsigned out[QP_MAX_BATCHES], size_t *count,
                            qp_error *err);

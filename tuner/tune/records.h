@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Measured candidates and their files:  measurement -> [tuned/GPU.jsonl] -> look-up. */
+/* Keeps measured candidates in files:  measurement -> [tuned/GPU.jsonl] -> look-up. */
 #ifndef QP_RECORDS_H
 #define QP_RECORDS_H
 
@@ -35,7 +35,7 @@ typedef enum qp_record_outcome {
 /* As it stands in a record, "ok". */
 const char *qp_record_outcome_name(qp_record_outcome o);
 
-/* One measured candidate.  Times are whole picoseconds of one launch; 0: not measured. */
+/* One measured candidate.  Times are whole picoseconds of one launch; 0 means not measured. */
 typedef struct qp_record {
   char kernel[QP_KERNEL_NAME]; /* The candidate by its name (gen/kernel/kernel.h). */
   char op[16], family[32], path[16];
@@ -81,15 +81,15 @@ void qp_records_free(qp_records *r);
 qp_status qp_records_add(qp_records *r, const qp_record *record, qp_error *err);
 
 /*
-** Problem, candidate and generator hash of a kernel as a record; the rest is zero.  'asked' is the
-** choice before the generator filled in what was left to it.
+** Write the problem, the candidate and the generator's hash of a kernel into a record, whose other
+** fields become zero.  'asked' is the choice before the generator filled in what was left to it.
 */
 void qp_record_begin(const qp_kernel *kernel, const qp_choice *asked, qp_record *out);
 
 /* Was this record made by the replay device?  Such records never enter tuned/ or a plan. */
 bool qp_record_is_replay(const qp_record *r);
 
-/* 32 hex digits of XXH3-128 over a kernel's source. */
+/* Hash a kernel's source: the 32 hex digits of its XXH3-128. */
 void qp_record_generator(const char *source, char out[33]);
 
 /* One line of JSON without the line feed, fields in a fixed order; malloc'ed, NULL: no memory. */
@@ -122,13 +122,13 @@ qp_status qp_records_print(const qp_records *r, char **text, size_t *bytes, qp_e
 /* May records of the replay device ('replay') go to this file?  QP_E_ARG: into a folder 'tuned', by
    whatever path or link it is reached. */
 qp_status qp_records_check_place(const char *file, bool replay, qp_error *err);
-/* Write it whole or not at all; QP_E_ARG as above. */
+/* Write the file as a whole or not at all.  QP_E_ARG as above. */
 qp_status qp_records_write(const char *file, const qp_records *r, qp_error *err);
 
 /* Add all of 'from' to 'to'; QP_E_ARG: they are of two GPUs; QP_E_NOMEM. */
 qp_status qp_records_merge(qp_records *to, const qp_records *from, qp_error *err);
 
-/* "NVIDIA H100 80GB HBM3" -> "nvidia-h100-80gb-hbm3": the name of the GPU's file in tuned/. */
+/* Make the name of a GPU's file in tuned/:  "NVIDIA H100 80GB HBM3" -> "nvidia-h100-80gb-hbm3". */
 void qp_records_file_name(const char *gpu, char *out, size_t size);
 
 #endif

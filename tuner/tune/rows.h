@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A GPU's records as the planner's latency table:  GPU name + model -> [rows]. */
+/* Makes the planner's latency table of a GPU's records:  GPU name + model -> [rows]. */
 #ifndef QP_TUNE_ROWS_H
 #define QP_TUNE_ROWS_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Which problem gets the next candidates when time is limited:  results so far -> problem. */
+/* Decides which problem gets the next candidates when time is limited:  results so far -> problem.
+   */
 #ifndef QP_SCHEDULE_H
 #define QP_SCHEDULE_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Which candidate of a problem to try next:  family's values and constraints -> [choices]. */
+/* Chooses which candidate of a problem to try next:  family's values and constraints -> [choices].
+   */
 #ifndef QP_SEARCH_H
 #define QP_SEARCH_H
 
@@ -45,10 +46,10 @@ unsigned qp_search_propose(qp_search *s, qp_choice *out, unsigned most);
 enum { QP_SEARCH_SEEDS = 8 };
 void qp_search_seed(qp_search *s, const qp_choice *choices, unsigned count);
 
-/* A result: picoseconds, or 0 for a candidate that failed. */
+/* Tell the search a result in picoseconds; 0 stands for a candidate that failed. */
 void qp_search_tell(qp_search *s, const qp_choice *choice, int64_t ps);
 
-/* Choices proposed so far. */
+/* Count the choices proposed so far. */
 unsigned qp_search_count(const qp_search *s);
 
 /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A tuning run:  problems + budget --compile, verify, time--> records. */
+/* Runs a tuning:  problems + budget --compile, verify, time--> records. */
 #ifndef QP_TUNE_H
 #define QP_TUNE_H
 

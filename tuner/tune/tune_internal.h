@@ -60,9 +60,10 @@ struct qp_visit {
 /* ---- Limits of the run ---- */
 
 bool qp_tuner_stopped(const qp_tuner *t);
-/* Seconds of the budget; negative: there is none. */
+/* Tell how many seconds of the budget are left; a negative number means that there is no budget. */
 double qp_tuner_left_s(const qp_tuner *t);
-/* Stopped, or the budget is over; without any result yet it lasts a little longer. */
+/* Tell whether the run was stopped or its budget is over.  While there is no result at all it lasts
+   a little longer. */
 bool qp_tuner_is_over(const qp_tuner *t);
 
 /* ---- After the candidates (crossover_run.c) ---- */
