@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Arguments of kernel launches:  addresses --> [one parameter]; the lists stand in arguments.h. */
+/* Packs arguments of kernel launches:  addresses --> [one parameter].  The lists stand in
+   arguments.h. */
 #include "runtime/arguments.h"
 
 #include <assert.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The checksums of packed weights. */
+/* Compares the checksums of packed weights. */
 #include "runtime/checksums.h"
 
 #include <inttypes.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The CUDA backend of the device interface, by the driver API; the only file that includes cuda.h.
- */
+/* The CUDA backend of the device interface, by the driver API.  No other file includes cuda.h. */
 #include <cuda.h>
 #include <pthread.h>
 #include <stdio.h>

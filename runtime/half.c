@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* fp16 and bf16 rounding. */
+/* Rounds numbers to fp16 and bf16. */
 #include "runtime/half.h"
 
 #include <stdbool.h>

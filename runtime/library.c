@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A kernel library in memory:  file -> [checked tables]. */
+/* Opens a kernel library in memory:  file -> [checked tables]. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Launches beside the packed linears of a decoder: qpal_attend, qpal_pick, qpal_plain. */
+/* Launches what stands beside the packed linears of a decoder: qpal_attend, qpal_pick, qpal_plain.
+   */
 #include <assert.h>
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Devices of the public interface: a CUDA context, or whatever backend was wrapped. */
+/* Opens devices of the public interface: a CUDA context, or whatever backend was wrapped. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Launches of experts: qpal_route, qpal_experts, qpal_combine. */
+/* Launches what experts need: qpal_route, qpal_experts, qpal_combine. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>

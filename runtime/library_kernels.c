@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernels of a library on a device:  library + device -> [modules, functions, codebooks]. */
+/* Loads the kernels of a library on a device:  library + device -> [modules, functions, codebooks].
+   */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Launches:  arguments of the public interface --> which kernels, their parameters, the stream. */
+/* Launches kernels:  arguments of the public interface --> which kernels, their parameters, the
+   stream. */
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>

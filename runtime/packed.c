@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Packed weights:  safetensors of `qpal quantize` (PACKED.md) + library ->
-   [pointers for upload]. */
+/* Opens packed weights:  safetensors of `qpal quantize` (PACKED.md) + library -> [pointers for
+   upload]. */
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The section 'quantization' of a shard's metadata. */
+/* Reads the section 'quantization' of a shard's metadata. */
 #include "runtime/packed_table.h"
 
 #include <math.h>

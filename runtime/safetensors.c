@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Tensors of .safetensors files; the format: https://huggingface.co/docs/safetensors */
+/* Reads the tensors of .safetensors files; https://huggingface.co/docs/safetensors describes the
+   format. */
 #include "runtime/safetensors.h"
 
 #include <stdbool.h>

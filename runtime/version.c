@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The version of the library, from the public header. */
+/* Tells the version of the library, which the public header says. */
 #include "runtime/include/qpal.h"
 
 #define TEXT_OF(x) #x

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Files written whole or not at all. */
+/* Writes files as a whole or not at all. */
 #include "gen/base/file.h"
 
 #include <errno.h>

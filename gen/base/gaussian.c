@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The normal distribution by basic arithmetic. */
+/* Computes the normal distribution by basic arithmetic. */
 #include "gen/base/gaussian.h"
 
 #include <math.h>

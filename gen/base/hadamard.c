@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Hadamard matrices: constructions, factoring of K, the transform in double precision. */
+/* Constructs Hadamard matrices, factors K into their orders, and transforms in double precision. */
 #include "gen/base/hadamard.h"
 
 #include <math.h>

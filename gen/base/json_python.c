@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* NaN, Infinity and -Infinity, which Python's json module writes: text -> JSON text
-   -> raw items. */
+/* Reads NaN, Infinity and -Infinity, which Python's json module writes:  text -> JSON text -> raw
+   items. */
 #include "gen/base/json_python.h"
 
 #include <stdbool.h>

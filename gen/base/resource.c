@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Files that the generator reads:  lua/ templates/ tuned/ -> [resource] -> Lua host, expander */
+/* Finds the files that the generator reads:  lua/ templates/ tuned/ -> [resource] -> Lua host,
+   expander */
 #include "gen/base/resource.h"
 
 #include <assert.h>

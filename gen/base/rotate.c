@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The rotation of a linear's input side. */
+/* Computes the rotation of a linear's input side. */
 #include "gen/base/rotate.h"
 
 #include <pthread.h>

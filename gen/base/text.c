@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A growing string. */
+/* A string that grows as text is added. */
 #include "gen/base/text.h"
 
 #include <stdarg.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The compiler:  jobs -> [cache] -> worker processes -> results, one event loop without threads. */
+/* The compiler:  jobs -> [cache] -> worker processes -> results.  It is one event loop without
+   threads. */
 #include "gen/compile/compile_internal.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The conversation with one worker process. */
+/* Leads the conversation with one worker process. */
 #include "gen/compile/compile_slot.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reader of cubins: a bounds-checked walk over ELF64 sections and NVIDIA's attribute records. */
+/* Reads cubins by a bounds-checked walk over ELF64 sections and NVIDIA's attribute records. */
 #include "gen/compile/cubin.h"
 
 #include <elf.h>

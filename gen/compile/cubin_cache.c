@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The cache of compiled kernels:  key of (source, options, NVRTC build) -> cubin + PTX on disk. */
+/* Keeps compiled kernels:  key of (source, options, NVRTC build) -> cubin + PTX on disk. */
 #include "gen/compile/cubin_cache.h"
 
 #include <assert.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* NVRTC by dlopen: the worker's side of  CUDA source -> cubin + PTX.  No other file knows nvrtc.h.
- */
+/* The worker's side of  CUDA source -> cubin + PTX,  by NVRTC, which is opened by dlopen.  No other
+   file knows nvrtc.h. */
 #include "gen/compile/nvrtc.h"
 
 #include <assert.h>

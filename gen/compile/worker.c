@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The loop of a worker process: request -> NVRTC -> reply. */
+/* Runs the loop of a worker process:  request -> NVRTC -> reply. */
 #include "gen/compile/worker.h"
 
 #include <errno.h>

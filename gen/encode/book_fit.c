@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Lloyd's algorithm on a linear's own codebooks: code, solve, code again. */
+/* Runs Lloyd's algorithm on a linear's own codebooks: it codes, solves, and codes again. */
 #include "gen/encode/book_fit.h"
 
 #include <math.h>

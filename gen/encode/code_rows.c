@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the states behind each group of a trellis decode to:  table of states --> rows by code. */
+/* Lists what the states behind each group of a trellis decode to:  table of states --> rows by
+   code. */
 #include "gen/encode/code_rows.h"
 
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Codes for one stream:  rows <-> lanes, the search that suits the quantizer, bits into words. */
+/* Chooses the codes of one stream: it takes rows to lanes, runs the search that suits the
+   quantizer, and puts the bits into words. */
 #include "gen/encode/coder.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A linear's weights --> packed weights: rows are normalized, coded by all threads, scaled back. */
+/* Packs a linear's weights: rows are normalized, coded by all threads, and scaled back. */
 #include "gen/encode/encode.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Least squares for group fields. */
+/* Fits group fields by least squares. */
 #include "gen/encode/field_fit.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows as the lanes' sequences, and codes as words. */
+/* Takes rows apart into the lanes' sequences, and puts codes into words. */
 #include "gen/encode/lanes.h"
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Nearest codewords, by looking at all of them. */
+/* Finds the nearest codewords by looking at all of them. */
 #include "gen/encode/nearest.h"
 
 #include <math.h>

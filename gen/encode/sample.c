@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* N(0,1) weights coded by a quantizer. */
+/* Codes N(0,1) weights by a quantizer. */
 #include "gen/encode/sample.h"
 
 #include <stdlib.h>

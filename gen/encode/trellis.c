@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Codes of a bitshift trellis:  table of states, sequences in flight, choices told. */
+/* Finds the codes of a bitshift trellis, with the table of states, sequences in flight, and choices
+   told. */
 #include "gen/encode/trellis.h"
 
 #include <assert.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Tables of a bitshift trellis:  values of its states --> as the search reads them. */
+/* Makes the tables of a bitshift trellis:  values of its states --> as the search reads them. */
 #include "gen/encode/trellis_table.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Cubin -> [nvdisasm] -> SASS text: finds the disassembler and runs it as a process. */
+/* Finds nvdisasm and runs it as a process:  cubin -> [nvdisasm] -> SASS text. */
 #include "gen/inspect/disassembler.h"
 
 #include <errno.h>

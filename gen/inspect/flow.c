@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Instructions and jumps -> blocks -> dominators -> natural loops. */
+/* Makes a flow graph:  instructions and jumps -> blocks -> dominators -> natural loops. */
 #include "gen/inspect/flow.h"
 
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* PTX text -> listing:  finds a kernel's body, splits it into statements, names each one's pipe. */
+/* Reads PTX text into a listing: it finds a kernel's body, splits it into statements, and names
+   each one's pipe. */
 #include <ctype.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Listing -> flow graph -> the inner loop's instruction mix. */
+/* Counts a listing:  instructions -> flow graph -> the inner loop's instruction mix. */
 #include "gen/inspect/listing.h"
 
 #include <stdlib.h>

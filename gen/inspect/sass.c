@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* SASS text -> listing:  names each instruction's kind, and the unit that executes it. */
+/* Reads SASS text into a listing: it names each instruction's kind, and the unit that executes it.
+   */
 #include "gen/inspect/sass.h"
 
 #include <ctype.h>

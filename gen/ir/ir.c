@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The decode IR: building, checking, printing, evaluating. */
+/* Builds, checks, prints and evaluates the decode IR. */
 #include "gen/ir/ir.h"
 
 #include <assert.h>

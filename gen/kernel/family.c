@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernel families:  lua/families/x.lua -> tunables, their values, constraints, template. */
+/* Reads kernel families:  lua/families/x.lua -> tunables, their values, constraints, template. */
 #include "gen/kernel/family.h"
 
 #include <stdio.h>

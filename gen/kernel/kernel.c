@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Candidate -> kernel; its parameters.  The stages are the same for every operation: check the
-** problem, the family's constraint and the row, size the launch, name it, write its source.  What
-** differs stands in the operation's row (kernel_op.h).
+** Makes a kernel of a candidate, and its parameters.  The stages are the same for every operation:
+** check the problem, the family's constraint and the row, size the launch, name it, write its
+** source. What differs stands in the operation's row (kernel_op.h).
 */
 #include "gen/kernel/kernel.h"
 

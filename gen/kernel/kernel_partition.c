@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How a launch's work is divided:  segments -> clusters -> parts -> blocks and warps. */
+/* Divides a launch's work:  segments -> clusters -> parts -> blocks and warps. */
 #include <string.h>
 
 #include "runtime/arch.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernel -> CUDA source: the text of a template's holes, those that operations share among them. */
+/* Writes a kernel's CUDA source: it makes the text of a template's holes, those that operations
+   share. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The row of combine:  outputs of a token's experts -> their weighted sum; threads take chunks of
-   eight columns in turn. */
+/* The row of combine adds up the outputs of a token's experts by their weights; threads take chunks
+   of eight columns in turn. */
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
 

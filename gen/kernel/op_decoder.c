@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** The rows of what stands between a decoder's linears when it writes a text, token by token:
-** attend, a block a sequence and key head;  pick, a block a sequence.
+** The rows of what stands between a decoder's linears when it writes a text, token by token: attend
+** takes a block for each sequence and key head, pick a block for each sequence.
 */
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The row of dequant:  packed weights -> W^, a part of the grid for each stream. */
+/* The row of dequant:  packed weights -> W^,  with a part of the grid for each stream. */
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The rows of encode:  trellises by Viterbi's algorithm, codes by the nearest codeword. */
+/* The rows of encode find codes of trellises by Viterbi's algorithm, other codes by the nearest
+   codeword. */
 #include <stdlib.h>
 
 #include "runtime/arch.h"

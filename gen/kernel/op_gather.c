@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** The row of gather:  ids -> rows of W in the checkpoint's basis, a block an id.  It decodes code
-** by code without tables: a look-up reads a few rows, and filling tables would take longer than
-** decoding them.
+** The row of gather:  ids -> rows of W in the checkpoint's basis, with a block for each id.  It
+** decodes code by code without tables: a look-up reads a few rows, and filling tables would take
+** longer than decoding them.
 */
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** The rows of gemm and experts:  parts of the grid, each a cluster of equal linears (or stacks of
-** them) times a range of columns.
+** The rows of gemm and experts divide the grid into parts, each of which is a cluster of equal
+** linears (or stacks of them) times a range of columns.
 */
 #include <stdlib.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The row of plain:  few rows of X times a matrix in 16 bits; warps take rows of W in turn. */
+/* The row of plain multiplies few rows of X by a matrix in 16 bits; warps take rows of W in turn.
+   */
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
 #include "runtime/arch.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The row of route:  a router's ids -> assignments sorted by expert, in tiles; one block. */
+/* The row of route:  a router's ids -> assignments sorted by expert, in tiles.  One block does it.
+   */
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
 #include "runtime/routing.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Texts of templates that decode code by code:  streams, quantizers -> PIECES, P0, P1, ... */
+/* Writes the texts of templates that decode code by code:  streams, quantizers -> PIECES, P0, P1,
+   ... */
 #include "gen/kernel/pieces.h"
 
 #include <stdlib.h>

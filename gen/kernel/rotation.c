@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The Hadamard rotation's constants as CUDA text. */
+/* Prints the Hadamard rotation's constants as CUDA text. */
 #include "gen/kernel/rotation.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Families of models: entries of lua/architectures.lua; see architecture.h. */
+/* Reads families of models, the entries of lua/architectures.lua, as architecture.h describes. */
 #include "gen/model/architecture.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Causal attention over whole sequences, in blocks. */
+/* Computes causal attention over whole sequences, in blocks. */
 #include "gen/model/attention.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** The way back through attention.  A task is a key head of a sequence: its query heads, block of
-** queries by block, add to the gradients of its keys and values, which no other task touches.
+** Takes gradients back through attention.  A task is a key head of a sequence: its query heads add,
+** block of queries by block, to the gradients of its keys and values, which no other task touches.
 */
 #include "gen/model/attention_back.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Back through a block:  x1 = x + post(o(attention(norm(x)))),  y = x1 + post(down(act(gate) up)).
-** What lies between is computed from x as forward_block.c does it, kept, and walked back.
+** Takes gradients back through a block:  x1 = x + post(o(attention(norm(x)))),  y = x1 +
+** post(down(act(gate) up)).  What lies between is computed from x as forward_block.c does it, kept,
+** and walked back.
 */
 #include "gen/model/backward_block.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The ways back through linears, norms and activations. */
+/* Takes gradients back through linears, norms and activations. */
 #include "gen/model/backward_parts.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Blocks of GGUF files --> fp32; the layouts are ggml's (ggml/src/ggml-common.h). */
+/* Decodes blocks of GGUF files to fp32; their layouts are ggml's (ggml/src/ggml-common.h). */
 #include "gen/model/blocks.h"
 
 #include <math.h>

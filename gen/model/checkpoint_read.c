@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A checkpoint's tensors as numbers. */
+/* Reads a checkpoint's tensors as numbers. */
 #include "gen/model/checkpoint.h"
 #include "gen/model/checkpoint_state.h"
 

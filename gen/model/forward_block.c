@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One block of a decoder:  x += post(o(attention(norm(x)))),  x += post(down(act(gate) up)). */
+/* Runs one block of a decoder:  x += post(o(attention(norm(x)))),  x += post(down(act(gate) up)).
+   */
 #include <math.h>
 #include <string.h>
 

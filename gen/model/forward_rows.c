@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a forward pass does to rows: products with weights, norms; shared out to threads. */
+/* Does to rows what a forward pass does: products with weights and norms, shared out to threads. */
 #include <math.h>
 #include <stdlib.h>
 

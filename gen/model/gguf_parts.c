@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A GGUF model of one file or of several; see gguf_parts.h. */
+/* Opens a GGUF model that is one file or several, as gguf_parts.h describes. */
 #include "gen/model/gguf_parts.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Kinds of blocks; see kinds.h. */
+/* Makes a model of kinds of blocks, as kinds.h describes. */
 #include "gen/model/kinds.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A model's linears: their names, numbers and blocks. */
+/* Names and numbers a model's linears and its blocks. */
 #include "gen/model/model.h"
 
 #include <stdio.h>

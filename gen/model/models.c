@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Models:  lua/models/x.lua or a config.json, with lua/architectures.lua -> [linears]. */
+/* Finds models:  lua/models/x.lua or a config.json, with lua/architectures.lua -> [linears]. */
 #include "gen/model/models.h"
 
 #include <stdio.h>

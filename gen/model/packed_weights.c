@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Linears that `qpal quantize` packed, on the CPU. */
+/* Decodes linears that `qpal quantize` packed, on the CPU. */
 #include "gen/model/packed_weights.h"
 
 #include <stdatomic.h>

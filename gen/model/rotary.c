@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Rotary position embeddings. */
+/* Computes rotary position embeddings. */
 #include "gen/model/rotary.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sizes of a model; see sizes.h. */
+/* Reads the sizes of a model, as sizes.h describes. */
 #include "gen/model/sizes.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A text file as a model's tokens. */
+/* Reads a text file as a model's tokens. */
 #include "gen/model/text_tokens.h"
 
 #include <stdlib.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A model's own tokenizer: opening it, and the way of a text through its steps
-   (tokenizer_parts.h). */
+/* Opens a model's own tokenizer and takes a text through its steps (tokenizer_parts.h). */
 #include "gen/model/tokenizer.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Patterns of tokenizers, matched by PCRE2 under limits. */
+/* Matches the patterns of tokenizers by PCRE2, under limits. */
 #include "gen/model/tokenizer_pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8

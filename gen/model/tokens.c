@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Token ids from a text file. */
+/* Reads token ids from a text file. */
 #include "gen/model/tokens.h"
 
 #include <stdbool.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Strings and their numbers.  Entries lie in the order in which they were added; a hash table and,
-** once sorted, a list in byte order hold their indices.  In that list the strings that begin with
-** the same bytes are neighbours, so a walk over a text narrows a range byte by byte.
+** Maps strings to their numbers.  Entries lie in the order in which they were added; a hash table
+** and, once sorted, a list in byte order hold their indices.  In that list the strings that begin
+** with the same bytes are neighbours, so a walk over a text narrows a range byte by byte.
 */
 #include "gen/model/vocabulary.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** bitsandbytes.  NF4 and FP4: 16 values and the largest magnitude of each block of W in row-major
-** order, which may be packed itself ("double quantization").  LLM.int8: integers with a scale for
-** each row.
+** Reads what bitsandbytes packs.  NF4 and FP4 are 16 values and the largest magnitude of each block
+** of W in row-major order, which may be packed itself ("double quantization").  LLM.int8 has
+** integers with a scale for each row.
 */
 #include <stdio.h>
 #include <stdlib.h>

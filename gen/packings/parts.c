@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Fields of quantization_config, and parts of the right shape. */
+/* Reads fields of quantization_config and finds parts of the right shape. */
 #include "gen/packings/parts.h"
 
 #include <stdio.h>

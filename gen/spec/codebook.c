@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Codebooks for N(0,1) weights; see codebook.h. */
+/* Makes codebooks for N(0,1) weights, as codebook.h describes. */
 #include "gen/spec/codebook.h"
 
 #include <limits.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Codebooks as text. */
+/* Reads and writes codebooks as text. */
 #include "gen/spec/codebook_file.h"
 
 #include <assert.h>

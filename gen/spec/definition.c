@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* quantizer --evaluate all states--> tables, checks;  quantizer --serialise--> hash. */
+/* Defines what a quantizer is:  it evaluates all states to tables and checks, and serialises to a
+   hash. */
 #include "gen/spec/definition.h"
 
 #include <assert.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Group fields: raw bits <-> numbers. */
+/* Turns the raw bits of group fields into numbers and back. */
 #include "gen/spec/field.h"
 
 #include <math.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* k-means on N(0, I):  quasi-random points, Lloyd's rounds over strips of sorted centers. */
+/* Runs k-means on N(0, I): it draws quasi-random points and does Lloyd's rounds over strips of
+   sorted centers. */
 #include "gen/spec/kmeans.h"
 
 #include <math.h>

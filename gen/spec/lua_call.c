@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Lua functions called with tables of numbers and strings. */
+/* Calls Lua functions with tables of numbers and strings. */
 #include <math.h>
 
 #include "gen/spec/lua_call_internal.h"

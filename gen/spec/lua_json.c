@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A JSON tree as a Lua value. */
+/* Turns a JSON tree into a Lua value. */
 #include "gen/spec/lua_json.h"
 
 #include <math.h>

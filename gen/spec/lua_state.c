@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The inside of a sandboxed Lua state: messages, limits, protected calls, references. */
+/* The inside of a sandboxed Lua state holds messages, limits, protected calls and references. */
 #include "gen/spec/lua_state.h"
 
 #include <assert.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The files of lua/quantizers and those of users --spec--> [palette of quantizers]. */
+/* Loads the palette:  files of lua/quantizers and of users --spec--> [quantizers]. */
 #include "gen/spec/quantizer.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* CPU reference:  packed weights -> W^. */
+/* The CPU reference decodes packed weights to W^. */
 #include "gen/spec/reference.h"
 
 #include <stdbool.h>

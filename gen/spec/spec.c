@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One Lua file of quantizers:  text --lua_host--> tables --check, trace--> [quantizers]. */
+/* Reads one Lua file of quantizers:  text --lua_host--> tables --check, trace--> [quantizers]. */
 #include "gen/spec/spec.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading one quantizer's Lua table: typed fields, codebooks, group fields. */
+/* Reads one quantizer's Lua table: its typed fields, codebooks and group fields. */
 #include "gen/spec/spec_read.h"
 
 #include <math.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Checked accesses to global, shared and local memory; shared-memory races; bank conflicts. */
+/* Checks accesses to global, shared and local memory; it finds races in shared memory and counts
+   bank conflicts. */
 #include "runtime/sim/order.h"
 #include "runtime/sim/overlap.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Instructions: plain ones by table; moves, comparisons, conversions, branches and calls by rule.
- */
+/* Decodes instructions: plain ones by table; moves, comparisons, conversions, branches and calls by
+   rule. */
 #include "runtime/sim/parse.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Collectives: shuffles, votes, barriers, mma, ldmatrix. */
+/* Decodes collectives: shuffles, votes, barriers, mma and ldmatrix. */
 #include "runtime/sim/parse.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Scheduling: groups of lanes, warps, blocks; waiting and its dead ends; faults. */
+/* Schedules groups of lanes, warps and blocks; it finds who waits in vain, and reports faults. */
 #include "runtime/sim/exec.h"
 
 #include <stdio.h>

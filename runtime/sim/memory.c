@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The arena of global memory. */
+/* Manages the arena of global memory. */
 #include "runtime/sim/memory.h"
 
 #include <stdlib.h>

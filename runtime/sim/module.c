@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* PTX text -> code:  hands the instructions that there are to the parser, and keeps
-   what it made. */
+/* Makes code of PTX text: it hands the instructions that there are to the parser, and keeps what it
+   made. */
 #include "runtime/sim/parse.h"
 
 #include <stdio.h>

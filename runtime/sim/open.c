@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Devices by name:  "cuda:0", "sim", "sim:sm_80", "sim:sm_90:8".  Here and not in runtime/, so that
-** what engines link does not drag the simulator in.
+** Opens devices by name: "cuda:0", "sim", "sim:sm_80", "sim:sm_90:8".  This is done here and not in
+** runtime/, so that what engines link does not drag the simulator in.
 */
 #include "runtime/device.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Operands of PTX instructions: reading them, and binding them to the fields of an op. */
+/* Reads operands of PTX instructions and binds them to the fields of an op. */
 #include "runtime/sim/parse.h"
 
 #include <ctype.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Logic, shifts, bit fields, bytes. */
+/* Executes logic, shifts, bit fields and permutations of bytes. */
 #include "runtime/sim/handler.h"
 #include "runtime/sim/rows.h"
 

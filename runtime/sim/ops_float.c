@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** fp32 and fp64 arithmetic.  Instructions that GPUs only approximate (rcp, rsqrt, sqrt.approx, ex2,
-** lg2, sin, cos, tanh, div.approx) give the correctly rounded result or the C library's.
+** Executes fp32 and fp64 arithmetic.  Instructions that GPUs only approximate (rcp, rsqrt,
+** sqrt.approx, ex2, lg2, sin, cos, tanh, div.approx) give the correctly rounded result or the C
+** library's.
 */
 #include "runtime/sim/handler.h"
 #include "runtime/sim/round.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Integer arithmetic: one table row and one loop over lanes an instruction. */
+/* Executes integer arithmetic: an instruction is one table row and one loop over lanes. */
 #include "runtime/sim/rows.h"
 
 /* Instructions of one to three sources; x, y, z are the sources of lane l. */

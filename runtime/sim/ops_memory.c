@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ld, st, atom, red. */
+/* Executes ld, st, atom and red. */
 #include "runtime/sim/round.h"
 
 /* sub2 */

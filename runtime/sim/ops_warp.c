@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Warp-level collectives: gathering of lanes, shuffles, votes, matches, reductions. */
+/* Executes collectives of a warp: it gathers lanes, then shuffles, votes, matches or reduces. */
 #include "runtime/sim/order.h"
 #include "runtime/sim/rows.h"
 

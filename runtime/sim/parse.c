@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The text of a PTX module: directives, functions, scopes, labels, statements. */
+/* Parses the text of a PTX module: its directives, functions, scopes, labels and statements. */
 #include "runtime/sim/parse.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The simulator as a device of the public interface. */
+/* Opens the simulator as a device of the public interface. */
 #include "runtime/include/qpal_sim.h"
 
 #include "runtime/library_state.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The simulator as a device: memory, modules, launches, counters. */
+/* The simulator as a device: it has memory, modules, launches and counters. */
 #include <stdio.h>
 #include <stdlib.h>
 

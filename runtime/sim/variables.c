@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Variables of PTX: registers, global, constant, shared and local memory. */
+/* Decodes the variables of PTX: registers, global, constant, shared and local memory. */
 #include "runtime/sim/parse.h"
 
 #include <stdio.h>

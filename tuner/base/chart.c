@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What all drawings share: page, style, axes, marks, legends; see chart.h. */
+/* Draws what all drawings share: page, style, axes, marks and legends (chart.h). */
 #include "tuner/base/chart.h"
 
 #include <math.h>

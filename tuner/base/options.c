@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Command-line options from a table. */
+/* Reads command-line options by a table. */
 #include "tuner/base/options.h"
 
 #include <math.h>

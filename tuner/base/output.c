@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows of results as an aligned table or as JSON; progress on a terminal. */
+/* Prints rows of results as an aligned table or as JSON, and progress on a terminal. */
 #include "tuner/base/output.h"
 
 #include <cjson/cJSON.h>

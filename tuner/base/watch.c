@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Progress drawn by a thread; see watch.h. */
+/* Draws progress from a thread of its own, as watch.h describes. */
 #include "tuner/base/watch.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The GPU tier; see bench.h.  A kernel that crashes, hangs or breaks the device costs its own row:
-   measuring is done by a child process, which is replaced when it is lost. */
+/* Runs the GPU tier (bench.h).  A kernel that crashes, hangs or breaks the device costs its own
+   row: measuring is done by a child process, which is replaced when it is lost. */
 #include "tuner/bench/bench.h"
 
 #include <signal.h>

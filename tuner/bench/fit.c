@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows of a quantizer as one line; see fit.h. */
+/* Fits a line to the rows of a quantizer, as fit.h describes. */
 #include "tuner/bench/fit.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The measuring half of the bench; see measure.h. */
+/* The measuring half of the bench, as measure.h describes. */
 #include "tuner/bench/measuring_process.h"
 
 #include <math.h>

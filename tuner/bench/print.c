@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Results of the bench as tables and as JSON; see bench.h. */
+/* Prints results of the bench as tables and as JSON (bench.h). */
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>

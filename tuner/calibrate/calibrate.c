@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** A model's calibration.  Two passes over its blocks, each with the states that go into a block in
-** memory: Hessians from all tokens, then sensitivities from the first of them.  After each block,
-** and after each linear, the ledger says that it is done.
+** Calibrates a model in two passes over its blocks, each with the states that go into a block in
+** memory: first Hessians from all tokens, then sensitivities from the first of them.  After each
+** block, and after each linear, the ledger says that it is done.
 */
 #include "tuner/calibrate/calibrate.h"
 

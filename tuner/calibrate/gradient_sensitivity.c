@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Sensitivities by gradients.  Some whole sequences go through the model with the states before
-** each block kept, and back; what each of them says is appended to a file, so that a stopped run
-** loses little.
+** Measures sensitivities by gradients.  Some whole sequences go through the model with the states
+** before each block kept, and back; what each of them says is appended to a file, so that a stopped
+** run loses little.
 */
 #include "tuner/calibrate/gradient_sensitivity.h"
 

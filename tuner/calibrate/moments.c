@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Second moments of a linear's inputs.  The matrix is cut into square tiles; those on and below the
-** diagonal are summed, each by one thread, in an order that does not depend on their number.
+** Sums second moments of a linear's inputs.  The matrix is cut into square tiles; those on and
+** below the diagonal are summed, each by one thread, in an order that does not depend on their
+** number.
 */
 #include "tuner/calibrate/moments.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Sensitivities of linears.  The states that go into the linear's block are given; so only that
-** block, the later ones and the head are run again, twice for each probe.
+** Measures sensitivities of linears.  The states that go into the linear's block are given; so only
+** that block, the later ones and the head are run again, twice for each probe.
 */
 #include "tuner/calibrate/sensitivity.h"
 

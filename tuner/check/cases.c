@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What `qpal check` covers. */
+/* Lists what `qpal check` covers. */
 #include "tuner/check/cases.h"
 
 #include <stdlib.h>

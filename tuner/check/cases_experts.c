@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What `qpal check` covers of a router's choice and of stacks of experts. */
+/* Lists what `qpal check` covers of a router's choice and of stacks of experts. */
 #include "tuner/check/cases_make.h"
 #include "tuner/check/routing.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Launches of gemm, dequant and gemm-glu whose warps reach their steady state: of every kind of
-   quantizer in every family, in pairs of two kinds. */
+/* Lists launches of gemm, dequant and gemm-glu whose warps reach their steady state, for every kind
+   of quantizer in every family, in pairs of two kinds. */
 #include "tuner/check/cases_make.h"
 #include "tuner/check/steady.h"
 

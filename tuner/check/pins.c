@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The definitions that packed weights rely on. */
+/* Reads and compares the definitions that packed weights rely on. */
 #include "tuner/check/pins.h"
 
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Routings on the CPU:  which experts tokens go to, and what route makes of it. */
+/* Routes on the CPU: it chooses which experts tokens go to, and computes what `route` makes of
+   that. */
 #include "tuner/check/routing.h"
 
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* An encode kernel against the CPU's encoder: the same codes, bit for bit. */
+/* Compares an encode kernel with the CPU's encoder: the codes must be the same, bit for bit. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

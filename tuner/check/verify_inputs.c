@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a checked kernel gets:  kernel, seed -> random data, guarded device buffers, arguments. */
+/* Makes what a checked kernel gets:  kernel, seed -> random data, guarded device buffers,
+   arguments. */
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* qpal bench: the GPU tier's rows, and a transformer block against its floor. */
+/* qpal bench prints the GPU tier's rows, and a transformer block against its floor. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

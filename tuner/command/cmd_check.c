@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* qpal check: prove kernels right on a GPU or in the PTX simulator. */
+/* qpal check proves kernels right on a GPU or in the PTX simulator. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* qpal distortion: what the real encoder loses on N(0,1), beside the bound and
-   a published figure. */
+/* qpal distortion shows what the real encoder loses on N(0,1), beside the bound and a published
+   figure. */
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>

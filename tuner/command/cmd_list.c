@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* qpal list: quantizers, kernel families, GPUs. */
+/* qpal list shows quantizers, kernel families, models and GPUs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* qpal make: the whole way from a checkpoint to packed weights and a kernel library. */
+/* qpal make goes the whole way from a checkpoint to packed weights and a kernel library. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

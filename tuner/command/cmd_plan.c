@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* qpal plan: the proven best mix of quantizers and fusions under limits. */
+/* qpal plan finds the proven best mix of quantizers and fusions under limits. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* qpal table: the best measured latencies of a model's launches; unions of record files. */
+/* qpal table shows the best measured latencies of a model's launches, and makes unions of record
+   files. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

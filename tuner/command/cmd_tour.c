@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* qpal tour: the palette's kernels for Llama-3.1-8B, compiled, a sample of them checked. */
+/* qpal tour compiles the palette's kernels for Llama-3.1-8B and checks a sample of them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

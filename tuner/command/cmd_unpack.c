@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* qpal unpack: packed weights as a plain checkpoint, for programs without kernels. */
+/* qpal unpack writes packed weights as a plain checkpoint, for programs without kernels. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The command `qpal`: finds the verb. */
+/* The command `qpal` finds the verb and runs it. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Two distributions of the next token, compared. */
+/* Compares two distributions of the next token. */
 #include "tuner/evaluate/divergence.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A model judged on a text. */
+/* Judges a model on a text. */
 #include "tuner/evaluate/evaluate.h"
 
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From groups to a kernel library: the problems they pose, a kernel for each, compiled. */
+/* Makes a kernel library of groups: it finds the problems they pose and compiles a kernel for each.
+   */
 #include "tuner/export/export.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Plans, models and shapes as groups of linears; GPUs by name. */
+/* Turns plans, models and shapes into groups of linears, and finds GPUs by name. */
 #include "tuner/export/groups.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The bytes of a kernel library: growing tables, written one behind the other. */
+/* Writes the bytes of a kernel library: its tables grow, and are written one behind the other. */
 #include "tuner/export/library_writer.h"
 
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* manifest.json, read through the public interface as an engine does; images and constants
-   from the file. */
+/* Writes manifest.json, reading the library through the public interface as an engine does; images
+   and constants it takes from the file. */
 #include "gen/kernel/problem.h"
 #include "tuner/export/manifest.h"
 

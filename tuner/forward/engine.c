@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Forward passes on a device: gen/model/forward_block.c, step by step, with kernels. */
+/* Runs forward passes on a device: it follows gen/model/forward_block.c step by step, with kernels.
+   */
 #include "tuner/forward/engine.h"
 
 #include <stdio.h>

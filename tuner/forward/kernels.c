@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernels of templates/forward.cu on a device. */
+/* Launches the kernels of templates/forward.cu on a device. */
 #include "tuner/forward/kernels.h"
 
 #include <stdlib.h>

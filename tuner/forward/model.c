@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A model's arrays on a device. */
+/* Keeps a model's arrays on a device. */
 #include "tuner/forward/model.h"
 
 #include <stdatomic.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Input -> [knapsack]; see build.h. */
+/* Makes the knapsack of an input, as build.h describes. */
 #include "tuner/plan/build.h"
 
 #include <math.h>

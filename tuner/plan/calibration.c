@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A folder that qpal calibrate wrote. */
+/* Reads a folder that qpal calibrate wrote. */
 #include "tuner/plan/calibration.h"
 
 #include <stdio.h>

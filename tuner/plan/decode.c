@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The solution of the knapsack -> [plan]; see build.h. */
+/* Makes a plan of the knapsack's solution, as build.h describes. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

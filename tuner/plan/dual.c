@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The Lagrangian bound of the planner's problem; see dual.h. */
+/* Bounds the planner's problem by its Lagrangian, as dual.h describes. */
 #include "tuner/plan/dual.h"
 
 #include <float.h>

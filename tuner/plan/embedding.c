@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A packed embedding in a plan; see embedding.h. */
+/* Adds a packed embedding to a plan, as embedding.h describes. */
 #include "tuner/plan/embedding.h"
 
 #include <stdio.h>

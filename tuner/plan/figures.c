@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sensitivities, distortions and sizes from files; see figures.h. */
+/* Reads sensitivities, distortions and sizes from files, as figures.h describes. */
 #include "tuner/plan/figures.h"
 
 #include <math.h>

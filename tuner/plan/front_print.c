@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Pareto fronts as JSON, as a drawing and as a table; see front.h. */
+/* Prints Pareto fronts as JSON, as a drawing and as a table (front.h). */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

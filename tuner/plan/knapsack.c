@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One item of the planner's problem at given multipliers; see knapsack.h. */
+/* Solves one item of the planner's problem at given multipliers, as knapsack.h describes. */
 #include "tuner/plan/knapsack.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Latencies of launches in one neutral form; the reader of foreign tables.  See latency.h. */
+/* Keeps latencies of launches in one neutral form, and reads foreign tables (latency.h). */
 #include "tuner/plan/latency.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* plan.json:  text -> [checked plan]; see plan_file.h and PLAN.md. */
+/* Reads and checks plan.json, as plan_file.h and PLAN.md describe. */
 #include "tuner/plan/plan_file.h"
 
 #include <math.h>

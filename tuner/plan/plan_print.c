@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** A plan -> [plan.json]: a line for each linear and launch, so that a diff of two plans reads well.
+** Writes plan.json with a line for each linear and launch, so that a diff of two plans reads well.
 */
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Input -> problem -> solution -> [plan]; see planner.h. */
+/* Runs all of planning:  input -> problem -> solution -> [plan]  (planner.h). */
 #include "tuner/plan/planner.h"
 
 #include <math.h>

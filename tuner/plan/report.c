@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Plans for the eye: totals, and the heat map in the terminal; see report.h. */
+/* Shows plans in the terminal: totals, and the heat map (report.h). */
 #include "tuner/plan/report.h"
 
 #include <ctype.h>

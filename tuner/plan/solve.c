@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The exact solver; see solve.h. */
+/* The exact solver, whose method solve.h describes. */
 #include "tuner/plan/solve.h"
 
 #include <math.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Tokenizer and settings of generation:  folder of a checkpoint -> folder of packed weights. */
+/* Copies tokenizer and settings of generation:  folder of a checkpoint -> folder of packed weights.
+   */
 #include "tuner/quantize/companions.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Codes by the `encode` kernels. */
+/* Finds codes by the `encode` kernels. */
 #include "tuner/quantize/device_search.h"
 
 #include <stdlib.h>

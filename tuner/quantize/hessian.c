@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Hessians of linears. */
+/* Reads Hessians of linears. */
 #include "tuner/quantize/hessian.h"
 
 #include <math.h>

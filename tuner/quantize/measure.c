@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What packed weights lost. */
+/* Measures what packed weights lost. */
 #include "tuner/quantize/measure.h"
 
 #include <stdlib.h>

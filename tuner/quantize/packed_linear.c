@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A packed linear: a file with its tensors -> its parts. */
+/* Opens a packed linear:  a file with its tensors -> its parts. */
 #include "tuner/quantize/packed_linear.h"
 
 #include <stdarg.h>

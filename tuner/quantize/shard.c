@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The files of a packed model. */
+/* Writes the files of a packed model. */
 #include "tuner/quantize/shard.h"
 
 #include <cjson/cJSON.h>

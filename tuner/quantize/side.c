@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The input side of linears. */
+/* Makes the input side of linears. */
 #include "tuner/quantize/side.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Packed weights -> a plain checkpoint, one model.safetensors. */
+/* Unpacks packed weights to a plain checkpoint, which is one model.safetensors. */
 #include "tuner/quantize/unpack.h"
 
 #include <cjson/cJSON.h>

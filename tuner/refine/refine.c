@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Training of factors: see refine.h. */
+/* Trains factors, as refine.h describes. */
 #include "tuner/refine/refine.h"
 
 #include <limits.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Pieces of memory in a file: see training_file.h. */
+/* Keeps pieces of memory in a file, as training_file.h describes. */
 #include "tuner/refine/training_file.h"
 
 #include <stdlib.h>

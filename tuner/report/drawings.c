@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Distortions and sizes of a planned model as drawings; see drawings.h. */
+/* Draws distortions and sizes of a planned model, as drawings.h describes. */
 #include "tuner/report/drawings.h"
 
 #include <math.h>

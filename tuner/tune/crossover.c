@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows from which decoding and cuBLAS beat the fused kernels; see crossover.h. */
+/* Finds the rows from which decoding and cuBLAS beat the fused kernels, as crossover.h describes.
+   */
 #include "tuner/tune/crossover.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** Activity records of CUPTI; see cupti.h.  Its header is not needed: the calls have kept their
+** Reads activity records of CUPTI (cupti.h).  Its header is not needed: the calls have kept their
 ** types from CUPTI 11 to 13, and of a kernel's record only the prefix is read that all versions
 ** share.
 */

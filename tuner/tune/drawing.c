@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Plots of measured latencies; see drawing.h. */
+/* Plots measured latencies, as drawing.h describes. */
 #include "tuner/tune/drawing.h"
 
 #include <math.h>

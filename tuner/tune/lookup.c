@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The best record of a problem; see lookup.h. */
+/* Finds the best record of a problem, as lookup.h describes. */
 #include "tuner/tune/lookup.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The measuring process; see measurer.h. */
+/* Runs the measuring process, as measurer.h describes. */
 #include "tuner/tune/measurer.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The replay device; see meter_replay.h. */
+/* The replay device, whose file meter_replay.h describes. */
 #include "tuner/tune/meter_replay.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One problem's candidates:  search -> compile, verify, time -> records; see tune_internal.h. */
+/* Runs one problem's candidates:  search -> compile, verify, time -> records  (tune_internal.h). */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>

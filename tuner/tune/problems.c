@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Which problems a model's tuning consists of; see problems.h. */
+/* Lists the problems that a model's tuning consists of, as problems.h describes. */
 #include "tuner/tune/problems.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Measured candidates and their files; see records.h. */
+/* Keeps measured candidates in files, as records.h describes. */
 #include "tuner/tune/records.h"
 
 #include <ctype.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Records as rows of a latency table; see rows.h. */
+/* Makes rows of a latency table of records, as rows.h describes. */
 #include "tuner/tune/rows.h"
 
 #include <stdio.h>
