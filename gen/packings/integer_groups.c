@@ -124,14 +124,25 @@ static qp_status set_group_of(qp_packing *p, unsigned part, uint64_t groups, qp_
   if (!p->part[part]) return QP_OK;
   qp_status status = qp_packing_expect(p, part, QP_TYPE(I32), p->columns, 1, err);
   for (uint64_t k = 0; k < p->columns && !status; k++) {
-    const float group = qp_element_get(p->part[part]->data, QP_TENSOR_I32, k);
-    if (!(group >= 0 && group < (float)groups))
-      status = qp_fail(err, QP_E_ARG, "%s: column %llu is of group %g: there are %llu",
-                       qp_packing_where(p, part, where), (unsigned long long)k, (double)group,
+    int32_t group;
+    memcpy(&group, p->part[part]->data + 4 * k, sizeof group);
+    if (group < 0 || (uint64_t)group >= groups)
+      status = qp_fail(err, QP_E_ARG, "%s: column %llu is of group %d: there are %llu",
+                       qp_packing_where(p, part, where), (unsigned long long)k, group,
                        (unsigned long long)groups);
   }
   if (!status) p->group_of = p->part[part]->data;
   return status;
+}
+
+/* Where columns have an order and no part says it, which scale is whose is not known. */
+static qp_status refuse_unordered(const qp_packing *p, const qp_packing_config *c,
+                                  const char *field, const char *missing, qp_error *err) {
+  char where[512];
+  return qp_fail(err, QP_E_ARG,
+                 "%s: its groups have columns in an order of their own (%s of "
+                 "%s's quantization_config), which a tensor '%s' beside it says; it is missing",
+                 qp_packing_where(p, CODES, where), field, c->file, missing);
 }
 
 static void set_scales(qp_packing *p, unsigned part, size_t by_row, size_t by_group) {
@@ -218,6 +229,9 @@ qp_status qp_gptq_open(qp_packing *p, const qp_packing_config *c, qp_error *err)
   if (!status) status = qp_packing_expect(p, ZEROS, QP_TYPE(I32), groups, zero_words, err);
   if (!status) status = qp_packing_expect(p, SCALES, QP_REAL_TYPES, groups, rows, err);
   if (!status) status = set_group_of(p, GROUPS, groups, err);
+  if (!status && !p->group_of &&
+      cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c->section, "desc_act")))
+    status = refuse_unordered(p, c, "desc_act", "g_idx", err);
   if (status) return status;
   p->codes =
       (qp_numbers){.data = p->part[CODES]->data, .word_stride = rows, .line_stride = 1, .bits = b};
@@ -312,6 +326,25 @@ static unsigned bits_of(const cJSON *scheme) {
   return right ? (unsigned)bits->valueint : 0;
 }
 
+/* Is it "group", or its other name?  "weight" leaves columns where they are. */
+static bool is_by_group(const cJSON *actorder) {
+  const char *name = cJSON_GetStringValue(actorder);
+  return cJSON_IsTrue(actorder) ||
+         (name && (!strcasecmp(name, "group") || !strcasecmp(name, "dynamic")));
+}
+
+/* Do all schemes of so many bits have columns in an order of their own? */
+static bool is_ordered(const qp_packing_config *c, unsigned bits) {
+  const cJSON *groups = cJSON_GetObjectItemCaseSensitive(c->section, "config_groups"), *scheme;
+  bool all = true;
+  cJSON_ArrayForEach(scheme, groups) {
+    const cJSON *weights = cJSON_GetObjectItemCaseSensitive(scheme, "weights");
+    if (bits_of(scheme) == bits)
+      all = all && is_by_group(cJSON_GetObjectItemCaseSensitive(weights, "actorder"));
+  }
+  return all;
+}
+
 /* The one number of bits of config_groups by which a row of W takes the words that it has. */
 static qp_status find_bits(const qp_packing *p, const qp_packing_config *c, unsigned *out,
                            bool *gaps, qp_error *err) {
@@ -400,5 +433,8 @@ qp_status qp_compressed_integers_open(qp_packing *p, const qp_packing_config *c,
                           .per_word = gaps ? 32 / bits : 0};
   set_scales(p, CT_SCALES, groups, 1);
   status = set_zeros(p, groups, gaps, err);
-  return status ? status : set_group_of(p, CT_GROUPS, groups, err);
+  if (!status) status = set_group_of(p, CT_GROUPS, groups, err);
+  if (!status && !p->group_of && is_ordered(c, bits))
+    status = refuse_unordered(p, c, "actorder", "weight_g_idx", err);
+  return status;
 }

@@ -478,6 +478,45 @@ Test(packings, that_are_wrong_are_refused_with_tensor_field_and_value) {
                  "field 'version': gemv_fast is not read; gemm and gemv are");
 }
 
+Test(packings, whose_columns_have_an_order_that_no_tensor_says_are_refused) {
+  static const char *const orders[] = {"true", "\"group\"", "\"Dynamic\""};
+  static float want[ROWS * COLUMNS];
+  shelf s = small_gptq(2);
+  expect_refusal(
+      &s, "\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 16, \"desc_act\": true",
+      "tensor 'a.qweight': its groups have columns in an order of their own (desc_act of");
+  for (unsigned i = 0; i < 3; i++) {
+    char section[256];
+    put_compressed(&s, (compressed_case){.bits = 4}, want);
+    snprintf(section, sizeof section,
+             "\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"g\": {\"weights\": "
+             "{\"num_bits\": 4, \"actorder\": %s}}}",
+             orders[i]);
+    expect_refusal(&s, section, "(actorder of");
+  }
+  put_compressed(&s, (compressed_case){.bits = 4}, want);
+  expect_values(
+      &s,
+      "\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"g\": {\"weights\": "
+      "{\"num_bits\": 4, \"actorder\": \"weight\"}}}",
+      "", "a.weight", QP_TENSOR_BF16, ROWS, COLUMNS, want);
+}
+
+/* Where it is needed, it is named; where it may be missing, it is as if it were. */
+Test(packings, a_tensor_without_elements_holds_nothing) {
+  static const char section[] =
+      "\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"g\": {\"weights\": "
+      "{\"num_bits\": 4}}}";
+  static float want[ROWS * COLUMNS];
+  shelf s = {0};
+  put_compressed(&s, (compressed_case){.bits = 4}, want);
+  PUT(&s, "a.weight_g_idx", I32, want, 0);
+  expect_values(&s, section, "", "a.weight", QP_TENSOR_BF16, ROWS, COLUMNS, want);
+  put_compressed(&s, (compressed_case){.bits = 4}, want);
+  s.tensor[1].shape[1] = s.tensor[1].bytes = 0;
+  expect_refusal(&s, section, "tensor 'a.weight_scale' has no elements: pack-quantized needs them");
+}
+
 Test(packings, of_methods_that_are_not_known_are_left_alone) {
   opened o;
   shelf s = small_gptq(2);
