@@ -495,6 +495,20 @@ Test(quantize, a_config_that_does_not_say_what_the_shards_say_is_found) {
   }
 }
 
+/* Config and shard say alike that columns have an order, which their tensor does not hold. */
+Test(quantize, an_order_that_no_tensor_holds_is_found) {
+  char command[1200];
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  snprintf(command, sizeof command,
+           "cd '%s' && perl -0pi -e 's/\"group\":\\s*\"qkv\"/\"order\": true/g' config.json && "
+           "perl -0pi -e 's/\\\\\"group\\\\\":\\\\\"qkv\\\\\",/\\\\\"order\\\\\":true   ,/g' "
+           "*.safetensors",
+           path("out"));
+  cr_assert_eq(system(command), 0);
+  cr_assert_eq(ask_verify(), 1, "%s", answer);
+  cr_assert(strstr(answer, "qkv.signs' of its input has 12 bytes; 208 are needed"), "%s", answer);
+}
+
 Test(quantize, a_scale_that_is_no_number_is_refused_on_opening) {
   cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
   change_byte("model.layers.1.self_attn.k_proj.row_scales", 7, 0x7e); /* fp16: a NaN */

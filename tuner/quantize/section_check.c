@@ -12,6 +12,7 @@
 #include "gen/base/file.h"
 #include "gen/base/json.h"
 #include "gen/base/json_python.h"
+#include "runtime/input_side.h"
 #include "runtime/safetensors.h"
 
 enum { MOST_BYTES = 256 << 20, PATH = 4096 };
@@ -20,12 +21,12 @@ typedef struct checking {
   char config[PATH]; /* its path */
   const cJSON *section;
   const cJSON *next; /* linear of the config that is likely to be asked for next */
+  const qp_safetensors *tensors;
   size_t linears;
   qp_error *err;
 } checking;
 
-static qp_status differs(const checking *c, const char *shard, const char *kind,
-                         const char *name) {
+static qp_status differs(const checking *c, const char *shard, const char *kind, const char *name) {
   return qp_fail(c->err, QP_E_ARG, "%s: %s '%s' is not what %s says of it: one of them was changed",
                  c->config, kind, name, shard);
 }
@@ -42,6 +43,31 @@ static const cJSON *find_linear(checking *c, const char *name) {
   return NULL;
 }
 
+static bool is_true(const cJSON *l, const char *name) {
+  return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(l, name));
+}
+
+/* The tensor of a linear's input has the bytes that its columns, an order and scales take. */
+static qp_status check_side(const checking *c, const cJSON *l) {
+  const char *signs = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(l, "signs"));
+  const cJSON *columns = cJSON_GetObjectItemCaseSensitive(l, "columns");
+  const qp_tensor *t = signs ? qp_safetensors_find(c->tensors, signs) : NULL;
+  const bool known =
+      cJSON_IsNumber(columns) && columns->valuedouble >= 1 && columns->valuedouble <= 1 << 24;
+  if (!signs || !known) return QP_OK; /* who decodes says what is wrong with them */
+  const unsigned flags = (is_true(l, "order") ? (unsigned)QP_SIDE_ORDER : 0) |
+                         (is_true(l, "scale") ? (unsigned)QP_SIDE_SCALE : 0);
+  const uint64_t bytes = qp_side_bytes((unsigned)columns->valuedouble, flags);
+  if (t && t->bytes == bytes) return QP_OK;
+  return qp_fail(c->err, QP_E_ARG,
+                 "%s: linear '%s': the tensor '%s' of its input has %zu bytes; %llu are needed for "
+                 "the signs of %.0f columns%s%s",
+                 c->config, cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(l, "name")),
+                 signs, t ? t->bytes : 0, (unsigned long long)bytes, columns->valuedouble,
+                 flags & QP_SIDE_ORDER ? ", their order" : "",
+                 flags & QP_SIDE_SCALE ? ", their scales" : "");
+}
+
 static qp_status check_linears(checking *c, const char *shard, const cJSON *linears) {
   const cJSON *l;
   cJSON_ArrayForEach(l, linears) {
@@ -49,6 +75,8 @@ static qp_status check_linears(checking *c, const char *shard, const cJSON *line
     const cJSON *own = name ? find_linear(c, name) : NULL;
     if (!own || !cJSON_Compare(l, own, true))
       return differs(c, shard, "linear", name ? name : "without a name");
+    const qp_status status = check_side(c, l);
+    if (status) return status;
     c->next = own->next;
     c->linears++;
   }
@@ -74,11 +102,10 @@ static qp_status check_shard(checking *c, const qp_safetensors *s, unsigned shar
   qp_status status = qp_json_parse(file, text, strlen(text), &tree, c->err);
   if (!status) status = check_members(c, file, "field", tree, c->section);
   if (!status)
-    status = check_members(c, file, "quantizer",
-                           cJSON_GetObjectItemCaseSensitive(tree, "quantizers"),
-                           cJSON_GetObjectItemCaseSensitive(c->section, "quantizers"));
-  if (!status)
-    status = check_linears(c, file, cJSON_GetObjectItemCaseSensitive(tree, "linears"));
+    status =
+        check_members(c, file, "quantizer", cJSON_GetObjectItemCaseSensitive(tree, "quantizers"),
+                      cJSON_GetObjectItemCaseSensitive(c->section, "quantizers"));
+  if (!status) status = check_linears(c, file, cJSON_GetObjectItemCaseSensitive(tree, "linears"));
   cJSON_Delete(tree);
   return status;
 }
@@ -89,8 +116,8 @@ static qp_status check_all(checking *c, const char *folder, const cJSON *tree) {
   if (!cJSON_IsObject(c->section))
     return qp_fail(c->err, QP_E_ARG, "%s: has no section 'quantization'", c->config);
   qp_status status = qp_safetensors_open(folder, &s, c->err);
-  for (unsigned i = 0; !status && i < qp_safetensors_shards(s); i++)
-    status = check_shard(c, s, i);
+  c->tensors = s;
+  for (unsigned i = 0; !status && i < qp_safetensors_shards(s); i++) status = check_shard(c, s, i);
   qp_safetensors_close(s);
   const cJSON *all = cJSON_GetObjectItemCaseSensitive(c->section, "linears");
   if (!status && (size_t)cJSON_GetArraySize(all) != c->linears)
