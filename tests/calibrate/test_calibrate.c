@@ -427,6 +427,12 @@ Test(calibrate, plan_and_quantize_use_it_and_say_so_without_it) {
   expect(0, "--calibration", "quantize %s --plan %s/plan.json -o %s/out0");
   expect(0, "", "quantize %s --plan %s/plan.json -o %s/out1 --calibration %s/cal");
   cr_assert_null(strstr(text, "qpal calibrate"), "%s", text);
+  cr_assert_null(strstr(text, "other files"), "%s", text);
+  run_shell("cd %s && mkdir tuned && cp config.json tuned && perl -0777pe "
+            "'s/(.)$/chr(1 ^ ord $1)/se' model.safetensors >%s/tuned/model.safetensors",
+            folder, folder);
+  expect(0, "/cal was measured on other files than",
+         "quantize %s/tuned --plan %s/plan.json -o %s/out1b --calibration %s/cal");
   expect(0, "", "quantize %s --plan %s/plan.json -o %s/out2 --hessian %s/cal/hessians");
   run_shell("cmp %s/out1/model-00001-of-00001.safetensors %s/out2/model-00001-of-00001.safetensors",
             folder, folder);

@@ -294,6 +294,7 @@ static void add_facts(const run *r, qp_text *t) {
     if (k->end[i] - begin > longest) longest = k->end[i] - begin;
   qp_text_add(t, "{\n \"calibration\": %d,\n \"key\": \"%s\",\n", QP_CALIBRATION_VERSION, r->key);
   add_text(t, "model", r->model->name);
+  qp_text_add(t, " \"weights\": \"%016llx\",\n", (unsigned long long)qp_forward_digest(r->f));
   add_text(t, "text", r->o->text);
   qp_text_add(t, " \"tokens\": %zu,\n \"sequences\": %zu,\n \"context\": %zu,\n",
               k->end[k->sequences - 1], k->sequences, longest);

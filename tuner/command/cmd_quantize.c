@@ -349,6 +349,20 @@ static qp_status find_hessians(const quantize_options *o, qp_calibration *c, con
   return status;
 }
 
+/* It may be right for them, as for a GGUF of the same model: so it is said, not refused. */
+static void compare_calibration(const quantize_options *o, const qp_calibration *c,
+                                const qp_checkpoint *checkpoint) {
+  if (!o->calibration || qp_calibration_is_of(c, qp_checkpoint_digest(checkpoint))) return;
+  const cJSON *model = cJSON_GetObjectItemCaseSensitive(c->tree, "model");
+  char name[96];
+  snprintf(name, sizeof name, "%s", cJSON_IsString(model) ? model->valuestring : "?");
+  qp_text_plain(name, sizeof name);
+  fprintf(stderr,
+          "qpal quantize: %s was measured on other files than %s (on a model '%s'): it is right "
+          "only where they hold the same weights\n",
+          o->calibration, qp_checkpoint_path(checkpoint), name);
+}
+
 /* The text by which targets are corrected, and its key. */
 static qp_status read_text(const char *weights, const quantize_options *o, qp_tokens *tokens,
                            uint64_t *key, qp_error *err) {
@@ -374,6 +388,7 @@ static qp_status run(const char *weights, const quantize_options *o, int *code, 
   if (!status) status = find_hessians(o, &calibration, &wishes.hessian, err);
   if (!status) status = qp_models_open(&models, err);
   if (!status) status = qp_checkpoint_open(weights, models, &checkpoint, err);
+  if (!status) compare_calibration(o, &calibration, checkpoint);
   if (!status) status = qp_job_make(checkpoint, &wishes, session.palette, &job, err);
   if (!status && tokens.sequences)
     status = qp_residual_open(weights, models, &tokens, o->threads, &job.residual, err);

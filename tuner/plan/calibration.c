@@ -57,6 +57,13 @@ qp_status qp_calibration_open(const char *folder, qp_calibration *out, qp_error 
   return QP_OK;
 }
 
+bool qp_calibration_is_of(const qp_calibration *c, uint64_t digest) {
+  char own[17];
+  const char *said = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(c->tree, "weights"));
+  snprintf(own, sizeof own, "%016llx", (unsigned long long)digest);
+  return !said || !strcmp(said, own);
+}
+
 bool qp_calibration_find(const qp_calibration *c, const char *linear, double *alpha,
                          double *error) {
   const cJSON *linears = cJSON_GetObjectItemCaseSensitive(c->tree, "linears");

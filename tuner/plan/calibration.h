@@ -5,6 +5,7 @@
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "runtime/status.h"
 
@@ -25,6 +26,10 @@ typedef struct qp_calibration {
 */
 qp_status qp_calibration_open(const char *folder, qp_calibration *out, qp_error *err);
 void qp_calibration_close(qp_calibration *c);
+
+/* Was it measured on the files of which 'digest' is (qp_checkpoint_digest)?  True too where it does
+   not say. */
+bool qp_calibration_is_of(const qp_calibration *c, uint64_t digest);
 
 /* Sensitivity and its standard error of a linear by the name of its tensor ("lm_head" of the head);
    false: not measured. */
