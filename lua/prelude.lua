@@ -367,6 +367,14 @@ function language.as_pair(x) return op("as_pair", 0, 0, word_value(x, "as_pair(x
 
 local function word_bits(x) return op("word_of_" .. kind(x), 0, 0, x) end
 
+-- To the nearest bf16, ties to even: half of a unit in the last place is added, a little less where
+-- the place before it is even, and what is behind it is cut off.
+function language.round_bf16(x)
+  check("round_bf16(x)", x, "half", "single", "number")
+  local w = word_bits(to_single(x))
+  return language.as_single(w + 0x7fff + (w >> 16 & 1) & 0xffff0000)
+end
+
 function language.word_of(x)
   local t = check("word_of(x)", x, "half", "pair", "single", "word")
   return t == "word" and x or word_bits(x)

@@ -173,19 +173,26 @@ static bool try_usual(search *s) {
          try_folder(s, CPU_SYSTEM, "", "the system's folder");
 }
 
-static bool try_python(search *s) {
+bool qp_dynlib_each_package_folder(bool (*visit)(const char *folder, void *arg), void *arg) {
   char folder[PATH_MAX];
   bool done = false;
+  /* A constant command. NOLINTNEXTLINE(cert-env33-c) */
   FILE *python = popen("python3 -c 'import sys; print(\"\\n\".join(p for p in sys.path if p))' "
                        "2>/dev/null </dev/null",
                        "r");
   while (python && fgets(folder, sizeof folder, python)) {
     folder[strcspn(folder, "\n")] = 0;
-    if (!done && *folder == '/') done = try_packages(s, folder, "python3's packages");
+    if (!done && *folder == '/') done = visit(folder, arg);
   }
   if (python) pclose(python);
   return done;
 }
+
+static bool try_python_folder(const char *folder, void *arg) {
+  return try_packages(arg, folder, "python3's packages");
+}
+
+static bool try_python(search *s) { return qp_dynlib_each_package_folder(try_python_folder, s); }
 
 /* What the driver brings lies where the loader finds it, but for WSL and stripped containers. */
 static bool try_driver(search *s) {

@@ -46,6 +46,10 @@ const qp_dynlib *qp_dynlib_row(qp_dynlib_id id);
 bool qp_dynlib_each(qp_dynlib_id id, bool (*visit)(const char *path, const char *place, void *arg),
                     void *arg);
 
+/* Ask python3 for the folders of its packages, and call 'visit' with each until it returns true.
+   Returns what the last visit returned, false where there is no python3. */
+bool qp_dynlib_each_package_folder(bool (*visit)(const char *folder, void *arg), void *arg);
+
 /* Whether a library that was opened will do; QP_E_MISSING with the reason where it will not. */
 typedef qp_status (*qp_dynlib_judge)(void *handle, qp_error *err);
 

@@ -456,30 +456,8 @@ uint32_t qp_lib_find_rotation(const qpal_kernels *ks, unsigned op, uint32_t prob
   return QP_LIB_NONE;
 }
 
-/* One member of a group, and its linear. */
-typedef struct one_member {
-  const qp_lib_group *group;
-  const qp_lib_linear *linear;
-  uint32_t problem; /* of it alone */
-} one_member;
-
-static qpal_status find_member(const qpal_library *l, unsigned group, unsigned member,
-                               one_member *out) {
-  if (group >= qp_lib_count(l, QP_LIB_GROUPS))
-    return qp_refuse(QPAL_E_ARG, "group %u: the library has %u", group,
-                     qp_lib_count(l, QP_LIB_GROUPS));
-  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, group);
-  const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, g->problem);
-  if (member >= p->segments)
-    return qp_refuse(QPAL_E_ARG, "member %u: group '%s' has %u", member, qp_lib_string(l, g->name),
-                     p->segments);
-  const qp_lib_linear *e = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[member]);
-  *out = (one_member){g, e, g->single[member]};
-  return QPAL_OK;
-}
-
 /* Launch the kernel that does 'op' to one member alone. */
-static qpal_status launch_member(const qpal_kernels *ks, unsigned op, const one_member *one,
+static qpal_status launch_member(const qpal_kernels *ks, unsigned op, const qp_lib_member *one,
                                  unsigned member, unsigned type, qp_lib_arguments *to, bool pdl,
                                  void *stream) {
   const qpal_library *l = ks->library;
@@ -512,10 +490,10 @@ static qpal_status unrotate(const qpal_kernels *ks, uint32_t kernel, const qp_li
 
 qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given, void *stream) {
   qpal_dequant_args a;
-  one_member one;
+  qp_lib_member one;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
   qpal_status status = qp_take(&a, given, sizeof a, DEQUANT_ARGS_LEAST, "qpal_dequant_args");
-  if (!status) status = find_member(ks->library, a.group, a.member, &one);
+  if (!status) status = qp_lib_find_member(ks->library, a.group, a.member, &one);
   if (!status && a.flags) status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; it must be 0", a.flags);
   if (!status) status = qp_lib_check_type(a.type, false);
   if (!status) status = qp_lib_check_weights(ks->library, one.linear, a.member, a.weights);
@@ -538,10 +516,10 @@ qpal_status qpal_dequant(const qpal_kernels *ks, const qpal_dequant_args *given,
 
 qpal_status qpal_gather(const qpal_kernels *ks, const qpal_gather_args *given, void *stream) {
   qpal_gather_args a;
-  one_member one;
+  qp_lib_member one;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
   qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_gather_args");
-  if (!status) status = find_member(ks->library, a.group, a.member, &one);
+  if (!status) status = qp_lib_find_member(ks->library, a.group, a.member, &one);
   if (!status && a.flags & ~(unsigned)QPAL_PDL)
     status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a.flags);
   if (!status) status = qp_lib_check_type(a.type, false);

@@ -136,8 +136,8 @@ static void describe_part(const qpal_library *l, const qp_lib_part *from, qpal_p
       to->codebook_bytes[c] = from->codebook_bytes[c];
 }
 
-qpal_status qpal_library_linear(const qpal_library *l, unsigned group, unsigned member,
-                                qpal_linear_info *info) {
+qpal_status qp_lib_find_member(const qpal_library *l, unsigned group, unsigned member,
+                               qp_lib_member *out) {
   const qpal_status status = check_index(l, "group", group, QP_LIB_GROUPS);
   if (status) return status;
   const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, group);
@@ -146,7 +146,17 @@ qpal_status qpal_library_linear(const qpal_library *l, unsigned group, unsigned 
     return qp_refuse(QPAL_E_ARG, "member %u: group '%s' has %u", member, qp_lib_string(l, g->name),
                      p->segments);
   const qp_lib_linear *e = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[member]);
-  qpal_linear_info own = {.tensor = qp_lib_string(l, g->tensor[member]),
+  *out = (qp_lib_member){g, e, g->single[member]};
+  return QPAL_OK;
+}
+
+qpal_status qpal_library_linear(const qpal_library *l, unsigned group, unsigned member,
+                                qpal_linear_info *info) {
+  qp_lib_member one;
+  const qpal_status status = qp_lib_find_member(l, group, member, &one);
+  if (status) return status;
+  const qp_lib_linear *e = one.linear;
+  qpal_linear_info own = {.tensor = qp_lib_string(l, one.group->tensor[member]),
                           .quantizer = e->parts ? e->quantizer : QPAL_NONE,
                           .rows = e->rows,
                           .columns = e->columns,

@@ -60,6 +60,16 @@ unsigned qp_lib_streams(const qpal_library *l, uint32_t problem);
 unsigned qp_lib_pieces(const qpal_library *l, const qp_lib_linear *e);
 unsigned qp_lib_rotation(const qpal_library *l, const qp_lib_linear *e);
 
+/* A member of a group: its linear, and the problem of it alone. */
+typedef struct qp_lib_member {
+  const qp_lib_group *group;
+  const qp_lib_linear *linear;
+  uint32_t problem;
+} qp_lib_member;
+/* Find a member by the numbers that a caller gives.  QPAL_E_ARG: the library has not so many. */
+qpal_status qp_lib_find_member(const qpal_library *l, unsigned group, unsigned member,
+                               qp_lib_member *out);
+
 /* Its kernels take strides: rows of X, Y and residuals need not lie close. */
 bool qp_lib_has_strides(const qpal_library *l);
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "gen/base/file.h"
+#include "runtime/dynlib.h"
 
 enum { NVDISASM_LIMIT_S = 600 }; /* it takes a second or two, many times that beside other work */
 
@@ -53,22 +54,22 @@ static bool in_toolkit(char *path, size_t size) {
   return done;
 }
 
+typedef struct place {
+  char *path;
+  size_t size;
+} place;
+
 /* NVIDIA's wheels among the packages of python3. */
-static bool in_packages(char *path, size_t size) {
+static bool in_package_folder(const char *folder, void *arg) {
   static const char *const wheels[] = {"/nvidia/cu13/bin", "/nvidia/cuda_nvdisasm/bin"};
-  char folder[PATH_MAX];
-  bool done = false;
-  /* A constant command. NOLINTNEXTLINE(cert-env33-c) */
-  FILE *python = popen("python3 -c 'import sys; print(\"\\n\".join(p for p in sys.path if p))' "
-                       "2>/dev/null </dev/null",
-                       "r");
-  while (python && fgets(folder, sizeof folder, python)) {
-    folder[strcspn(folder, "\n")] = 0;
-    for (size_t i = 0; !done && *folder == '/' && i < sizeof wheels / sizeof *wheels; i++)
-      done = usable(path, size, folder, strlen(folder), wheels[i]);
-  }
-  if (python) pclose(python);
-  return done;
+  const place *to = arg;
+  for (size_t i = 0; i < sizeof wheels / sizeof *wheels; i++)
+    if (usable(to->path, to->size, folder, strlen(folder), wheels[i])) return true;
+  return false;
+}
+
+static bool in_packages(char *path, size_t size) {
+  return qp_dynlib_each_package_folder(in_package_folder, &(place){path, size});
 }
 
 static bool find_nvdisasm(char *path, size_t size) {

@@ -50,11 +50,7 @@ static qp_status add_rotation(qp_text *t, const qp_kernel *k, qp_error *err) {
 
 static qp_status add_dispatch(qp_text *t, const qp_kernel *k, qp_error *err) {
   (void)err;
-  for (unsigned i = 0; i < k->plain; i++)
-    qp_text_add(
-        t,
-        "      if (PIECES[i].quantizer == %u) decode_piece<P%u>(args, i, row, scale, scratch);\n",
-        i, i);
+  qp_pieces_dispatch(t, k, "decode_piece", "scale, scratch");
   return QP_OK;
 }
 

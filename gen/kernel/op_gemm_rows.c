@@ -44,9 +44,7 @@ static qp_status size(qp_kernel *k, qp_error *err) {
 
 static qp_status add_dispatch(qp_text *t, const qp_kernel *k, qp_error *err) {
   (void)err;
-  for (unsigned i = 0; i < k->plain; i++)
-    qp_text_add(t, "      if (PIECES[i].quantizer == %u) add_piece<P%u>(args, i, row, sum);\n", i,
-                i);
+  qp_pieces_dispatch(t, k, "add_piece", "sum");
   return QP_OK;
 }
 

@@ -67,3 +67,9 @@ qp_status qp_pieces_parts(qp_text *t, const qp_kernel *k, qp_error *err) {
   qp_text_add(t, "};\n");
   return QP_OK;
 }
+
+void qp_pieces_dispatch(qp_text *t, const qp_kernel *k, const char *function, const char *more) {
+  for (unsigned i = 0; i < k->plain; i++)
+    qp_text_add(t, "      if (PIECES[i].quantizer == %u) %s<P%u>(args, i, row, %s);\n", i, function,
+                i, more);
+}

@@ -18,5 +18,7 @@ qp_status qp_pieces_size(qp_kernel *k, qp_error *err);
 /* Make the texts of the holes 'quantizers' and 'parts'. */
 qp_status qp_pieces_quantizers(qp_text *t, const qp_kernel *k, qp_error *err);
 qp_status qp_pieces_parts(qp_text *t, const qp_kernel *k, qp_error *err);
+/* Call function<P>(args, i, row, more) with the struct P of the quantizer that piece i has. */
+void qp_pieces_dispatch(qp_text *t, const qp_kernel *k, const char *function, const char *more);
 
 #endif

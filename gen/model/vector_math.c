@@ -120,38 +120,29 @@ INLINE float body_max(const float *x, size_t n) {
   return result;
 }
 
-INLINE float body_exp_sum(float *x, size_t n, float shift) {
+/* The sum of exp(x[i] - shift), which also goes to 'to' unless that is NULL. */
+INLINE float add_exps(const float *x, float *to, size_t n, float shift) {
   lanes sum = {0}, v;
   size_t i = 0;
   for (; i + LANES <= n; i += LANES) {
     load(x + i, &v);
     v -= shift;
     exp_lanes(&v);
-    store(&v, x + i);
+    if (to) store(&v, to + i);
     sum += v;
   }
   load_some(x + i, n - i, -INFINITY, &v);
   v -= shift;
   exp_lanes(&v);
-  store_some(&v, n - i, x + i);
+  if (to) store_some(&v, n - i, to + i);
   sum += v;
   return add_lanes(&sum);
 }
 
+INLINE float body_exp_sum(float *x, size_t n, float shift) { return add_exps(x, x, n, shift); }
+
 INLINE float body_sum_exp(const float *x, size_t n, float shift) {
-  lanes sum = {0}, v;
-  size_t i = 0;
-  for (; i + LANES <= n; i += LANES) {
-    load(x + i, &v);
-    v -= shift;
-    exp_lanes(&v);
-    sum += v;
-  }
-  load_some(x + i, n - i, -INFINITY, &v);
-  v -= shift;
-  exp_lanes(&v);
-  sum += v;
-  return add_lanes(&sum);
+  return add_exps(x, NULL, n, shift);
 }
 
 INLINE double body_weighted_difference(const float *a, const float *b, size_t n, float shift) {

@@ -1,11 +1,6 @@
 -- Packed weights of others whose packages dequantize in fp32, bit for bit (qpal import): products
 -- of fp32, rounded once to the type of the model, BF16 or (where a name does not say so) fp16.
 
-local function to_bf16(x)
-  local w = word_of(x)
-  return as_single(w + 0x7fff + (w >> 16 & 1) & 0xffff0000)
-end
-
 -- FP8 (E4M3) with a scale for each row or for 128 columns; NaNs stand for 0.
 local e4m3 = {}
 for code = 0, 255 do
@@ -18,7 +13,7 @@ end
 local function fp8(name, group)
   return scalar {
     name = name, bits = 8, codebook = values(e4m3), group = group,
-    decode = function (code, book, g) return to_bf16(single(book[code]) * g.scale) end,
+    decode = function (code, book, g) return round_bf16(single(book[code]) * g.scale) end,
   }
 end
 
@@ -29,7 +24,7 @@ local nvfp4 = scalar {
   group = { size = 16, scale = { "e4m3", 2^-6, 448 },
     all = { "f32", 2^-14, 0.01, scope = "tensor" } },
   decode = function (code, book, g)
-    return to_bf16(single(book[code]) * (single(g.scale) * g.all))
+    return round_bf16(single(book[code]) * (single(g.scale) * g.all))
   end,
 }
 

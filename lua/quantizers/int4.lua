@@ -16,20 +16,14 @@ local function integers(bits, group, side)
   }
 end
 
--- The same with scales in BF16, whose products are rounded to BF16 (compressed-tensors): half of a
--- unit in the last place is added, a little less where the place before it is even.
-local function to_bf16(x)
-  local w = word_of(x)
-  return as_single(w + 0x7fff + (w >> 16 & 1) & 0xffff0000)
-end
-
+-- The same with scales in BF16, whose products are rounded to BF16 (compressed-tensors).
 local function in_bf16(group)
   return scalar {
     name = ("int4-g%d-bf16"):format(group),
     bits = 4,
     group = { size = group, scale = { "bf16", 0.001, 4 }, zero = { "u4", 0, 15 } },
     decode = function (code, _, group)
-      return to_bf16((single(code) - single(group.zero)) * group.scale)
+      return round_bf16((single(code) - single(group.zero)) * group.scale)
     end,
   }
 end

@@ -1,11 +1,6 @@
 -- NF4 of bitsandbytes, bit for bit (qpal import): 16 fp32 numbers, each here the sum of three
 -- halves over 256, times the largest magnitude of 64 weights, whose double quantization is undone.
 
-local function to_bf16(x)
-  local w = word_of(x)
-  return as_single(w + 0x7fff + (w >> 16 & 1) & 0xffff0000)
-end
-
 local nf4 = { -1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
   -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0, 0.07958029955625534,
   0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434,
@@ -33,5 +28,5 @@ end
 
 return {
   normal_floats("nf4-g64-f32", function (x) return x end),
-  normal_floats("nf4-g64-f32-bf16", to_bf16),
+  normal_floats("nf4-g64-f32-bf16", round_bf16),
 }

@@ -320,6 +320,21 @@ static void pieces(qp_case_maker *m) {
   if (split->kind == QP_SPLIT) pieces_of(m, split, 1056, 3);
 }
 
+/* The operations that rotate within their own kernel: a gemm that rotates X, and a gather. */
+static void rotating_inside(qp_case_maker *m, unsigned columns, unsigned rotation) {
+  static const qp_op ops[] = {QP_OP_GEMM, QP_OP_GATHER};
+  for (unsigned i = 0; i < 2 && m->w->quantizers; i++) {
+    qp_problem p = qp_cases_problem(m, ops[i], QP_F16, 2);
+    p.segments = 1;
+    p.segment[0].quantizer = m->w->quantizer[0];
+    p.segment[0].rows = m->w->rows ? m->w->rows : 48;
+    p.columns = columns;
+    p.rotation = rotation;
+    p.rotate_fused = ops[i] == QP_OP_GEMM;
+    qp_cases_push_in_turn(m, &p, 0);
+  }
+}
+
 /* Blocks of one base order and of none, forwards and back, with what stands before them. */
 static void blocks(qp_case_maker *m) {
   static const unsigned of[][2] = {{576, 288}, {1024, 128}};
@@ -333,16 +348,7 @@ static void blocks(qp_case_maker *m) {
       p.inverse = qp_op_has_inverse(p.op);
       if (p.inverse && i) qp_cases_push_each(m, &p);
     }
-  for (qp_op op = QP_OP_GEMM; op <= QP_OP_GATHER && m->w->quantizers; op++) {
-    qp_problem p = qp_cases_problem(m, op, QP_F16, 2);
-    p.segments = 1;
-    p.segment[0].quantizer = m->w->quantizer[0];
-    p.segment[0].rows = m->w->rows ? m->w->rows : 48;
-    p.columns = 384;
-    p.rotation = 96;
-    p.rotate_fused = op == QP_OP_GEMM;
-    if (op == QP_OP_GATHER || p.rotate_fused) qp_cases_push_in_turn(m, &p, 0);
-  }
+  rotating_inside(m, 384, 96);
 }
 
 /* Columns in an order of their own, and with scales, of H in blocks, whole and none. */
@@ -360,16 +366,7 @@ static void sides(qp_case_maker *m) {
       p.inverse = qp_op_has_inverse(p.op);
       if (p.inverse && !i) qp_cases_push_each(m, &p);
     }
-  for (qp_op op = QP_OP_GEMM; op <= QP_OP_GATHER && m->w->quantizers; op++) {
-    qp_problem p = qp_cases_problem(m, op, QP_F16, 2);
-    p.segments = 1;
-    p.segment[0].quantizer = m->w->quantizer[0];
-    p.segment[0].rows = m->w->rows ? m->w->rows : 48;
-    p.columns = 96;
-    p.rotation = 1 | side[0];
-    p.rotate_fused = op == QP_OP_GEMM;
-    if (op == QP_OP_GATHER || p.rotate_fused) qp_cases_push_in_turn(m, &p, 0);
-  }
+  rotating_inside(m, 96, 1 | side[0]);
 }
 
 static void list_families(qp_case_maker *m, qp_op op) {

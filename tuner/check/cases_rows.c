@@ -88,35 +88,32 @@ void qp_cases_decoders(qp_case_maker *m) {
     }
 }
 
-/* Sums over a token's experts. Whether there is a residual, and of what type X is, turns with the
-   seed, the kernel does not hang on top_k. */
-void qp_cases_combines(qp_case_maker *m) {
-  static const unsigned columns[] = {96, 2880, 2048};
+/* An operation without weights at three numbers of columns: in turn in fp16 with rows[0] rows, and
+   in bf16 with rows[1] on one multiprocessor, where each warp or thread takes work in turn.  What
+   comes with a launch turns with the seed, so each is launched with several. */
+static void push_columns(qp_case_maker *m, qp_op op, const unsigned columns[3],
+                         const unsigned rows[2]) {
   enum { TURNS = 4 };
   const unsigned n = m->w->coverage == QP_COVER_FEW ? 1 : m->w->coverage == QP_COVER_ALL ? 3 : 2;
   for (unsigned i = 0; i < n; i++) {
-    qp_problem p = qp_cases_problem(m, QP_OP_COMBINE, i % 2 ? QP_BF16 : QP_F16, i % 2 ? 3 : 17);
+    qp_problem p = qp_cases_problem(m, op, i % 2 ? QP_BF16 : QP_F16, rows[i % 2]);
     p.columns = m->w->columns ? m->w->columns : columns[i];
-    if (i % 2) p.sm_count = 1; /* a thread takes chunks in turn */
+    if (i % 2) p.sm_count = 1;
     for (unsigned turn = 0; turn < TURNS; turn++) qp_cases_push_each(m, &p);
     if (m->w->columns) break;
   }
 }
 
-/* Linears in 16 bits: a K of less than a warp's chunks, one of more than a block's, one whose X'
-   takes much of shared memory. How many outputs there are, and the prologue, turn with the
-   seed. */
+/* Sums over a token's experts.  Whether there is a residual, and of what type X is, turns with the
+   seed; the kernel does not hang on top_k. */
+void qp_cases_combines(qp_case_maker *m) {
+  push_columns(m, QP_OP_COMBINE, (const unsigned[]){96, 2880, 2048}, (const unsigned[]){17, 3});
+}
+
+/* Linears in 16 bits: one K has fewer chunks than a warp, one more than a block, X' of one takes
+   much of shared memory.  How many outputs there are, and the prologue, turn with the seed. */
 void qp_cases_plains(qp_case_maker *m) {
-  static const unsigned columns[] = {96, 2080, 8192};
-  enum { TURNS = 4 };
-  const unsigned n = m->w->coverage == QP_COVER_FEW ? 1 : m->w->coverage == QP_COVER_ALL ? 3 : 2;
-  for (unsigned i = 0; i < n; i++) {
-    qp_problem p = qp_cases_problem(m, QP_OP_PLAIN, i % 2 ? QP_BF16 : QP_F16, i % 2 ? 1 : 3);
-    p.columns = m->w->columns ? m->w->columns : columns[i];
-    if (i % 2) p.sm_count = 1; /* a warp takes outputs in turn */
-    for (unsigned turn = 0; turn < TURNS; turn++) qp_cases_push_each(m, &p);
-    if (m->w->columns) break;
-  }
+  push_columns(m, QP_OP_PLAIN, (const unsigned[]){96, 2080, 8192}, (const unsigned[]){3, 1});
 }
 
 /* Operations without weights that no list above is for: a new one is checked before it has any. */
