@@ -3,6 +3,7 @@
 #include "tests/runtime/library_kit.h"
 
 #include <cjson/cJSON.h>
+#include <dirent.h>
 #include <ftw.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -187,4 +188,40 @@ Test(manifest, a_disk_that_is_full_leaves_all_of_an_export_or_nothing) {
   cr_assert_eq(write_within(fresh, RLIM_INFINITY, &err), QP_OK, "%s", err.text);
   free(before);
   free(after);
+}
+
+static unsigned images_there(void) {
+  char path[512];
+  unsigned count = 0;
+  snprintf(path, sizeof path, "%s/kernels", folder);
+  DIR *d = opendir(path);
+  cr_assert(d);
+  for (const struct dirent *e; (e = readdir(d));) count += *e->d_name != '.';
+  closedir(d);
+  return count;
+}
+
+/* An export of fewer kernels into the same folder, in which something of the user's lies, too. */
+Test(manifest, another_library_in_its_place_has_its_own_kernels_beside_it_alone) {
+  char mine[512], manifest_file[512];
+  qp_export_group g[3];
+  qp_error err = {{0}};
+  size_t bytes = 0;
+  kit_groups(g);
+  qp_export_request r = kit_request(g);
+  r.batches = 1;
+  void *fewer = kit_export(&r, &bytes);
+  snprintf(mine, sizeof mine, "%s/kernels/mine.txt", folder);
+  FILE *f = fopen(mine, "w");
+  cr_assert(f && !fclose(f));
+  const unsigned before = images_there();
+  cr_assert_eq(qp_export_write_folder(folder, fewer, bytes, &err), QP_OK, "%s", err.text);
+  cr_expect_eq(images_there(), before - 4, "two gemms of the other batch, cubin and PTX");
+  cr_expect_eq(access(mine, F_OK), 0);
+  snprintf(manifest_file, sizeof manifest_file, "%s/manifest.json", folder);
+  cr_assert(!unlink(manifest_file) && !mkdir(manifest_file, 0777));
+  cr_assert_eq(qp_export_write_folder(folder, library, library_bytes, &err), QP_E_IO);
+  cr_assert(strstr(err.text, "manifest.json: cannot be written: it is a folder"), "%s", err.text);
+  cr_expect_eq(images_there(), before - 4, "nothing was moved");
+  free(fewer);
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -100,11 +101,50 @@ static qp_status move_kernels(const char *part, const char *folder, qp_error *er
   return status;
 }
 
+/* What would keep one of the last two from its place is found before anything is moved. */
+static qp_status check_places(const char *folder, qp_error *err) {
+  static const char *const names[] = {"library.qpal", "manifest.json"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    char path[PATH_BYTES];
+    struct stat at;
+    snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+    if (!lstat(path, &at) && S_ISDIR(at.st_mode))
+      return qp_fail(err, QP_E_IO, "%s: cannot be written: it is a folder", path);
+  }
+  return QP_OK;
+}
+
 /* Kernels first, the library and its manifest at once after them: what belongs together. */
 static qp_status move_files(const char *part, const char *folder, qp_error *err) {
   qp_status status = move_kernels(part, folder, err);
   if (!status) status = move(part, folder, "library.qpal", err);
   return status ? status : move(part, folder, "manifest.json", err);
+}
+
+/* ---- What another library had there ---- */
+
+static void remove_image(const char *part, const char *folder, const char *name,
+                         const char *ending) {
+  char now[PATH_BYTES + 64], before[PATH_BYTES + 64];
+  const int n = snprintf(now, sizeof now, "%s/kernels/%s%s", part, name, ending);
+  const int m = snprintf(before, sizeof before, "%s/kernels/%s%s", folder, name, ending);
+  if (n < 0 || (size_t)n >= sizeof now || m < 0 || (size_t)m >= sizeof before) return;
+  if (access(now, F_OK) != 0) unlink(before);
+}
+
+/* Kernels of the library that stands in the folder and that 'part' has not: they would seem to be
+   of the new one.  Whatever else lies there stays. */
+static void remove_former(const char *part, const char *folder) {
+  qpal_library *former = NULL;
+  if (qpal_library_open(folder, &former)) return;
+  for (uint32_t i = 0; i < qp_lib_count(former, QP_LIB_KERNELS); i++) {
+    char name[QP_EXPORT_FILE_NAME];
+    qp_export_file_name(qp_lib_string(former, QP_LIB_GET(former, KERNELS, qp_lib_kernel, i)->name),
+                        name);
+    remove_image(part, folder, name, ".cubin");
+    remove_image(part, folder, name, ".ptx");
+  }
+  qpal_library_close(former);
 }
 
 qp_status qp_export_write_folder(const char *folder, const void *data, size_t bytes,
@@ -119,6 +159,8 @@ qp_status qp_export_write_folder(const char *folder, const void *data, size_t by
   const bool made = access(folder, F_OK) != 0;
   remove_part(part);
   qp_status status = write_files(part, l, data, bytes, err);
+  if (!status) status = check_places(folder, err);
+  if (!status) remove_former(part, folder);
   if (!status) status = move_files(part, folder, err);
   remove_part(part);
   if (status && made) rmdir(folder); /* if it is empty */

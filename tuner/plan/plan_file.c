@@ -233,6 +233,15 @@ static qp_status read_members(reader *r, const cJSON *o, const qp_plan *p, const
   return QP_OK;
 }
 
+/* Each linear of a block is in a launch; the lm_head may be left to the engine. */
+static qp_status check_used(reader *r, const qp_plan *p, const bool *used) {
+  for (unsigned i = 0; i < p->linears; i++)
+    if (!used[i] && p->linear[i].block != QP_PLAN_NO_BLOCK)
+      return qp_fail(r->err, QP_E_ARG, "%s: launches: linear '%s' is in none of them", r->file,
+                     p->linear[i].tensor);
+  return QP_OK;
+}
+
 static qp_status read_launches(reader *r, const cJSON *o, qp_plan *p, const name_index *index) {
   const cJSON *list, *item;
   unsigned n = 0, i = 0;
@@ -253,6 +262,7 @@ static qp_status read_launches(reader *r, const cJSON *o, qp_plan *p, const name
     if (status) break;
     p->launches = ++i;
   }
+  if (!status) status = check_used(r, p, used);
   free(used);
   return status;
 }
