@@ -4,7 +4,8 @@ test_packed_decoder.py QPAL
 
 Checkpoints of one block are made, packed, decoded, and compared with their source: the error must
 be the one that quantize reports, which no other rotation, order of columns or rounding of a split
-gives.  Exit code 77: there is no numpy."""
+gives.  And every field that quantize writes must be in PACKED.md.  Exit code 77: there is no
+numpy."""
 import json
 import os
 import pathlib
@@ -22,6 +23,16 @@ import checkpoints
 import packed_decoder
 
 QPAL = sys.argv[1]
+PACKED = pathlib.Path(__file__).resolve().parents[2] / "runtime" / "PACKED.md"
+
+
+def fields(value, names):
+    """All keys of objects in a JSON value, but for names that are no fields."""
+    if isinstance(value, list):
+        return set().union(*(fields(v, names) for v in value))
+    if not isinstance(value, dict):
+        return set()
+    return ({k for k in value if k not in names}).union(*(fields(v, names) for v in value.values()))
 
 
 def checkpoint(folder, hidden, middle):
@@ -49,6 +60,17 @@ def checkpoint(folder, hidden, middle):
 
 
 class Decoder(unittest.TestCase):
+    def see_fields(self, packed, report):
+        """Section and report have no field that PACKED.md does not name."""
+        names = set(packed.section["quantizers"]) | {l["name"] for l in packed.section["linears"]}
+        text = PACKED.read_text(encoding="utf-8")
+        section, table = text.split("## quantize-report.json")
+        section = section.split("## The section `quantization`")[1]
+        for field in fields(packed.section, names):
+            self.assertIn(f'"{field}":', section)
+        for field in fields(report, names):
+            self.assertIn(f"`{field}`", table)
+
     def see(self, hidden, middle, *options):
         with tempfile.TemporaryDirectory() as folder:
             weights = checkpoint(folder, hidden, middle)
@@ -57,7 +79,9 @@ class Decoder(unittest.TestCase):
                            stdout=subprocess.DEVNULL)
             packed = packed_decoder.Folder(out)
             with open(os.path.join(out, "quantize-report.json"), encoding="utf-8") as f:
-                report = json.load(f)["linears"]
+                report = json.load(f)
+            self.see_fields(packed, report)
+            report = report["linears"]
             for linear in packed.section["linears"]:
                 source = weights[linear["name"] + ".weight"].astype(float)
                 error = np.sum(

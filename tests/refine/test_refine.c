@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "gen/base/file.h"
+#include "gen/base/json.h"
 #include "tests/model/forward_kit.h"
 #include "tests/quantize/quantize_kit.h"
 #include "tuner/refine/refine.h"
@@ -108,6 +109,26 @@ static void expect_same_codes(const char *one, const char *other) {
   qp_safetensors_close(b);
 }
 
+/* Every field of "refined" is in the document of the format. */
+static void expect_documented(const char *model) {
+  size_t bytes;
+  char *text = read_file(QP_SOURCE_DIR "/runtime/PACKED.md", &bytes);
+  text[bytes] = 0;
+  const char *from = strstr(text, "\"refined\": {");
+  cJSON *config = NULL;
+  cr_assert_eq(qp_json_read(path("%s/config.json", model), &config, &err), QP_OK, "%s", err.text);
+  const cJSON *said = cJSON_GetObjectItem(cJSON_GetObjectItem(config, "quantization"), "refined");
+  cr_assert(from && said && said->child);
+  *strchr(from, '}') = 0;
+  for (const cJSON *field = said->child; field; field = field->next) {
+    char key[64];
+    snprintf(key, sizeof key, "\"%s\":", field->string);
+    cr_expect(strstr(from, key), "%s", key);
+  }
+  cJSON_Delete(config);
+  free(text);
+}
+
 Test(refine, lowers_the_divergence_on_other_text_with_the_same_codes) {
   char arguments[1024];
   make_packed(family_of("llama"), "--quantizer nuq-2");
@@ -116,6 +137,7 @@ Test(refine, lowers_the_divergence_on_other_text_with_the_same_codes) {
   const double after = divergence("refined", "other.tokens");
   cr_expect_lt(after, 0.9 * before, "%g -> %g", before, after);
   expect_same_codes("out", "refined");
+  expect_documented("refined");
   snprintf(arguments, sizeof arguments, "verify '%s'", path("refined"));
   cr_expect_eq(ask(arguments), 0, "%s", answer);
   cr_expect(strstr(answer, "PASS"), "%s", answer);
