@@ -68,17 +68,23 @@ static void finish_broken(qp_compiler *c, qp_slot *s) {
   qp_item_list_push(&c->done, it);
 }
 
-static void finish_late(qp_compiler *c, qp_slot *s) {
+static void end_late(qp_compiler *c, qp_slot *s, const char *how) {
   qp_item *it = s->item;
+  const double seconds = qp_worker_clock() - s->start;
   int wait_status;
   qp_error why;
   qp_slot_end(c->server, s, &wait_status);
-  qp_fail(&why, QP_E_LIMIT, "%s: compiling took longer than %g s and was ended", it->job.name,
-          s->limit_s);
+  qp_fail(&why, QP_E_LIMIT, "%s: compiling %s %g s and was ended", it->job.name, how, s->limit_s);
   qp_item_fail(it, QP_E_LIMIT, why.text);
-  it->result.seconds = s->limit_s;
+  it->result.seconds = seconds;
   qp_item_list_push(&c->done, it);
 }
+
+static void finish_spent(qp_compiler *c, qp_slot *s) {
+  end_late(c, s, "took more processor time than");
+}
+
+static void finish_standing(qp_compiler *c, qp_slot *s) { end_late(c, s, "stood still for"); }
 
 static void slot_finish(qp_compiler *c, qp_slot *s, void (*how)(qp_compiler *, qp_slot *)) {
   how(c, s);
@@ -140,8 +146,7 @@ static void slot_start(qp_compiler *c, qp_slot *s, qp_item *it) {
     }
   }
   s->item = it;
-  s->start = qp_worker_clock();
-  s->limit_s = it->task == QP_WORKER_COMPILE ? c->timeout_s : fmax(c->timeout_s, LOAD_S);
+  qp_slot_limit(s, it->task == QP_WORKER_COMPILE ? c->timeout_s : fmax(c->timeout_s, LOAD_S));
   c->busy++;
 }
 
@@ -169,7 +174,7 @@ static void dispatch(qp_compiler *c, const qp_item *urgent) {
 static int wait_ms(const qp_compiler *c) {
   double first = INFINITY;
   for (unsigned i = 0; i < c->slot_count; i++) {
-    if (c->slots[i].item) first = fmin(first, c->slots[i].start + c->slots[i].limit_s);
+    if (c->slots[i].item) first = fmin(first, c->slots[i].time.next);
   }
   const double ms = ceil(1e3 * (first - qp_worker_clock()));
   return ms <= 0 ? 0 : (int)fmin(ms, 60e3);
@@ -185,8 +190,10 @@ static void slot_advance(qp_compiler *c, qp_slot *s, short events) {
     slot_finish(c, s, finish_reply);
   } else if (p == QP_SLOT_BROKEN) {
     slot_finish(c, s, finish_broken);
-  } else if (qp_worker_clock() >= s->start + s->limit_s) {
-    slot_finish(c, s, finish_late);
+  } else {
+    const qp_slot_pace pace = qp_slot_look(s);
+    if (pace == QP_SLOT_SPENT) slot_finish(c, s, finish_spent);
+    if (pace == QP_SLOT_STANDS) slot_finish(c, s, finish_standing);
   }
 }
 

@@ -13,7 +13,8 @@ typedef struct qp_compiler_options {
   unsigned workers;      /* most processes at a time; 0: as many as CPUs are online */
   const char *cache_dir; /* "": none; NULL: $QPAL_CACHE (empty: none), else
                             $XDG_CACHE_HOME/qpal, else ~/.cache/qpal */
-  double timeout_s;      /* a compile that takes longer is killed and fails; 0: 120 */
+  double timeout_s;      /* a compile that takes more processor time, or stands still for as
+                            long, is ended and fails; 0: 120 */
 } qp_compiler_options;
 
 /*

@@ -3,10 +3,18 @@
 #include "gen/compile/compile_slot.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "gen/base/process.h"
+
+enum {
+  SLOWEST = 200, /* a process that gets less than this part of a processor stands still */
+  SHORTEST_S = 1 /* within which each process is given some of its time */
+};
 
 void qp_slot_rest(qp_slot *s) {
   free(s->request);
@@ -22,6 +30,25 @@ bool qp_slot_end(qp_fork_server *server, qp_slot *s, int *wait_status) {
   s->pid = 0;
   s->fd = -1;
   return known;
+}
+
+void qp_slot_limit(qp_slot *s, double limit_s) {
+  s->limit_s = limit_s;
+  s->start = s->time.at = qp_worker_clock();
+  s->time.began = qp_process_seconds(s->pid);
+  s->time.used = 0;
+  s->time.next = s->start + limit_s;
+}
+
+qp_slot_pace qp_slot_look(qp_slot *s) {
+  const double now = qp_worker_clock(), used = qp_process_seconds(s->pid) - s->time.began;
+  if (now < s->time.next) return QP_SLOT_GOES_ON;
+  if (used >= s->limit_s) return QP_SLOT_SPENT;
+  if (used - s->time.used < (now - s->time.at) / SLOWEST) return QP_SLOT_STANDS;
+  s->time.at = now;
+  s->time.used = used;
+  s->time.next = now + fmax(s->limit_s - used, SHORTEST_S);
+  return QP_SLOT_GOES_ON;
 }
 
 bool qp_slot_request(qp_slot *s, const qp_item *it) {

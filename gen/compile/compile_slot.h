@@ -17,7 +17,12 @@ typedef struct qp_slot {
   int fd;
   qp_item *item;  /* what it works on; NULL: idle */
   double start;   /* of that, on the monotonic clock */
-  double limit_s; /* how long it may take */
+  double limit_s; /* how much processor time it may take, and how long it may stand still */
+  struct {
+    double began;    /* processor time of the process, when it began */
+    double at, used; /* when that was looked at last, and what it had used for this item */
+    double next;     /* when to look again */
+  } time;
   char *request;
   size_t request_bytes, sent;
   qp_reply_head head;
@@ -32,6 +37,15 @@ typedef enum qp_slot_progress { QP_SLOT_MORE, QP_SLOT_COMPLETE, QP_SLOT_BROKEN }
 void qp_slot_rest(qp_slot *s);
 /* End the process of a slot, tell how it had died if it had, and leave the slot empty. */
 bool qp_slot_end(qp_fork_server *server, qp_slot *s, int *wait_status);
+/*
+** Where a machine has more to do than processors, a compile takes long without being at fault. So
+** the limit is of processor time, and a process that takes next to none is ended when as much time
+** has passed. Both are looked at where the process could have reached its limit by then.
+*/
+void qp_slot_limit(qp_slot *s, double limit_s);
+typedef enum qp_slot_pace { QP_SLOT_GOES_ON, QP_SLOT_SPENT, QP_SLOT_STANDS } qp_slot_pace;
+qp_slot_pace qp_slot_look(qp_slot *s);
+
 /* Make the request of an item; false for want of memory. */
 bool qp_slot_request(qp_slot *s, const qp_item *it);
 /* Send or receive what goes without waiting.  BROKEN: the other end is gone, or no reply comes. */

@@ -8,8 +8,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "gen/base/process.h"
 #include "gen/compile/compile_internal.h"
 
 TestSuite(compile, .timeout = 120); /* for what would wait for ever */
@@ -323,12 +325,25 @@ static qp_status fake_describe(void *self, char *text, size_t size, qp_error *er
   return QP_OK;
 }
 
+static void spend(double seconds) {
+  const double end = qp_process_seconds(getpid()) + seconds;
+  while (qp_process_seconds(getpid()) < end) {
+  }
+}
+
 static void fake_compile(void *self, const qp_compile_job *job, qp_compiled *out) {
   (void)self;
   if (strcmp(job->source, "crash") == 0) raise(SIGSEGV);
   if (strcmp(job->source, "exit") == 0) _exit(7);
   if (strcmp(job->source, "hang") == 0) {
     for (;;) pause();
+  }
+  if (strcmp(job->source, "spin") == 0) spend(60);
+  if (strcmp(job->source, "starve") == 0) { /* 0.1 s of work, in at least 0.5 s */
+    for (int i = 0; i < 10; i++) {
+      spend(0.01);
+      nanosleep(&(struct timespec){.tv_nsec = 40000000}, NULL);
+    }
   }
   if (strcmp(job->source, "lie") == 0) { /* not a reply's head, on whatever socket we have */
     for (int fd = 3; fd < 64; fd++) send(fd, "garbage garbage garbage garbage garbage", 40, 0);
@@ -388,7 +403,17 @@ Test(compile, a_worker_that_crashes_fails_its_job_only) {
 
 Test(compile, a_worker_that_hangs_is_ended_at_the_time_limit) {
   qp_compiler *c = open_fake(1, 0.2);
-  expect_failure(c, "hang", QP_E_LIMIT, "0.2 s");
+  expect_failure(c, "hang", QP_E_LIMIT, "stood still for 0.2 s");
+  expect_alive(c);
+  qp_compiler_close(c);
+}
+
+Test(compile, the_time_limit_is_of_processor_time) {
+  qp_compiler *c = open_fake(1, 0.25);
+  qp_compiled out = compile(c, ptx_job("patient", "starve"));
+  cr_assert_eq(out.status, QP_OK);
+  qp_compiled_free(&out);
+  expect_failure(c, "spin", QP_E_LIMIT, "more processor time than 0.25 s");
   expect_alive(c);
   qp_compiler_close(c);
 }

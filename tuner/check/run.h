@@ -35,7 +35,8 @@ typedef struct qp_run_options {
   uint64_t seed;      /* of the data; each case adds its index */
   uint64_t schedule;  /* simulator: seed of a shuffled order of blocks and warps; 0: in order */
   unsigned row_groups_max; /* as qp_verify takes it */
-  double timeout_s;        /* that verifying one kernel may take; 0: 120 on a GPU, 600 else */
+  double timeout_s;        /* that verifying one kernel may take, in the simulator of processor
+                              time; 0: 120 on a GPU, 600 else */
   bool cubins;             /* make cubins too where the device wants PTX */
   bool fail_fast;          /* no further cases once one has failed */
   const char *what;        /* for the progress line */

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gen/base/process.h"
 #include "tuner/base/output.h"
 #include "tuner/check/checking_process.h"
 
@@ -39,6 +40,7 @@ typedef struct runner {
   member member[MAX_PROCESSES];
   size_t members;
   double timeout_s;
+  bool simulated;
   bool stop;
   qp_progress bar;
 } runner;
@@ -151,6 +153,12 @@ static bool read_message(int fd, qp_checking_message *m) {
   return true;
 }
 
+/* What the limit of a kernel counts: in the simulator the processor time of the process, which is
+   no more where other work has the machine too. */
+static double clock_of(const runner *r, const member *m) {
+  return r->simulated ? qp_process_seconds(m->pid) : qp_seconds();
+}
+
 static void hear(runner *r, size_t number) {
   member *m = &r->member[number];
   qp_checking_message message;
@@ -169,16 +177,15 @@ static void hear(runner *r, size_t number) {
     m->busy = message.kind != QP_CHECKING_WAITS;
     m->timed = message.kind == QP_CHECKING_RUNS;
     m->now = message.result.index;
-    m->since = qp_seconds();
+    m->since = clock_of(r, m);
   }
 }
 
 static void end_overdue(runner *r) {
-  const double now = qp_seconds();
   for (size_t i = 0; i < r->members; i++) {
     member *m = &r->member[i];
     char why[128];
-    if (m->fd < 0 || !m->busy || !m->timed || now - m->since < r->timeout_s) continue;
+    if (m->fd < 0 || !m->busy || !m->timed || clock_of(r, m) - m->since < r->timeout_s) continue;
     snprintf(why, sizeof why, "not done after %.3g s: it hangs, and its process was killed",
              r->timeout_s);
     kill(m->pid, SIGKILL);
@@ -248,6 +255,7 @@ static qp_status try_once(const qp_run_options *opt, qp_error *err) {
 static void size_run(runner *r, unsigned *compilers) {
   const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
   const bool sim = !strncmp(r->opt->device, "sim", 3);
+  r->simulated = sim;
   r->members = r->opt->processes ? r->opt->processes : sim && cpus > 0 ? (size_t)cpus : 1;
   if (r->members > MAX_PROCESSES) r->members = MAX_PROCESSES;
   *compilers = sim || cpus < 1 ? 1 : (unsigned)cpus;
