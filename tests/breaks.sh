@@ -294,20 +294,27 @@ broken "a gelu by tanh without its cube" templates/activation.cuh.in \
   '0.035677408136300125f * x * x' '0' tcq-2 $glu
 broken "a gelu in the place of that by tanh" templates/activation.cuh.in \
   'activation == 1 ? gelu_tanh' 'activation == 1 ? gelu' fine-3 tcq-1.75 $pairs
+broken "a pair's activation of up" $gemm \
+  'const float u = sum_in_order(args, c, up, n, lane), g' \
+  'const float g = sum_in_order(args, c, up, n, lane), u' fine-3 $pairs
+broken "a pair's gate in bf16" $gemm \
+  'row, g),' 'row, __uint_as_float(__float_as_uint(g) + 0x8000 & 0xffff0000)),' fine-3 $pairs
+broken "the 1 that is added to an up left out" templates/activation.cuh.in \
+  'swish(gate) * (up + 1)' 'swish(gate) * up' fine-3 $pairs
 broken "a pair finished without gate's last contributors" $gemm \
   'contributors_of(c, up) + contributors_of(c, gate)' '2 * contributors_of(c, up)' fine-3 tcq-1.75 \
   $pairs
 broken "a counter a row group where pairs have one" $gemm \
   'c.counter + pair, lane' 'c.counter + rg, lane' fine-3 tcq-1.75 $pairs
 broken "rows of a tile of the factor in the wrong place" templates/rotation_tensor.cuh.in \
-  'row = tile * TOP_ROWS + of_tile' 'row = tile * 8 + of_tile' tcq-2 --family rotate_tensor
+  'min(tile * TOP_ROWS' 'min(tile * 8' tcq-2 --family rotate_tensor
 broken "padding below X that is not cleared" templates/rotation_tensor.cuh.in \
   'c < DEPTH * (TOP_REST / 8)' 'c < 0' tcq-2 --family rotate_tensor
 broken "a tile whose X is that of the tile before" templates/rotation_tensor.cuh.in \
   '16 * d * TopX<PLANES>::STRIDE + 2 * j' '16 * d * TopX<PLANES>::STRIDE' tcq-2 \
   --family rotate_tensor
 broken "what is left of a value in the wrong half" templates/rotation_tensor.cuh.in \
-  '"f"(rest_b), "f"(rest_a)' '"f"(rest_a), "f"(rest_b)' tcq-2 --family rotate_norm_tensor
+  'bf16_pair(rest_a, rest_b)' 'bf16_pair(rest_b, rest_a)' tcq-2 --family rotate_norm_tensor
 broken "an input overwritten that other blocks read" templates/rotate_glu_tensor.cu.in \
   'args.y == args.gate || args.y == args.up' 'false' tcq-2 --family rotate_glu_tensor
 broken "a row in its own place by several blocks" templates/rotate_tensor.cu.in \

@@ -38,11 +38,13 @@ void qp_slot_rest(qp_slot *s);
 /* End the process of a slot, tell how it had died if it had, and leave the slot empty. */
 bool qp_slot_end(qp_fork_server *server, qp_slot *s, int *wait_status);
 /*
+** Begin the time of an item.
 ** Where a machine has more to do than processors, a compile takes long without being at fault. So
 ** the limit is of processor time, and a process that takes next to none is ended when as much time
 ** has passed. Both are looked at where the process could have reached its limit by then.
 */
 void qp_slot_limit(qp_slot *s, double limit_s);
+/* Say whether the process goes on, has spent its time, or stands still. */
 typedef enum qp_slot_pace { QP_SLOT_GOES_ON, QP_SLOT_SPENT, QP_SLOT_STANDS } qp_slot_pace;
 qp_slot_pace qp_slot_look(qp_slot *s);
 

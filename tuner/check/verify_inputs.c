@@ -285,10 +285,9 @@ qp_status qp_check_x(qp_check *c, unsigned rows) {
   if (!c->x || !c->rotated) return QP_E_NOMEM;
   qp_status status = qp_check_make_side(c);
   if (status) return status;
-  double shrink = shrink_to(c, MOST_WEIGHT);
-  if (c->of->pairs) shrink *= 2 / sqrt(p->columns); /* gates where activations differ */
+  const double most = c->x_most > 0 ? c->x_most : shrink_to(c, MOST_WEIGHT);
   for (size_t i = 0; i < n; i++)
-    c->x[i] = qp_check_narrow(c, shrink * qp_random_uniform(&c->random, -1, 1));
+    c->x[i] = qp_check_narrow(c, most * qp_random_uniform(&c->random, -1, 1));
   for (unsigned r = 0; r < rows; r++) {
     double *y = c->rotated + (size_t)r * p->columns;
     for (unsigned k = 0; k < p->columns; k++)
@@ -302,12 +301,6 @@ qp_status qp_check_x(qp_check *c, unsigned rows) {
 qp_status qp_check_gemm_inputs(qp_check *c) {
   const qp_status status = qp_check_x(c, c->k->problem.batch);
   return status ? status : make_zero(c);
-}
-
-qp_status qp_check_gemm_glu_inputs(qp_check *c) {
-  c->glu_limit = c->seed % 2 ? 0.75f : 0;
-  c->args.activation = qp_glu_word((uint32_t)(c->seed % QP_CHECK_ACTIVATIONS), c->glu_limit);
-  return qp_check_x(c, c->k->problem.batch);
 }
 
 qp_status qp_check_rotate_inputs(qp_check *c) {
@@ -349,9 +342,11 @@ qp_status qp_check_gather_inputs(qp_check *c) {
 
 qp_status qp_check_inputs(qp_check *c) {
   const qp_kernel *k = c->k;
-  qp_status status = c->of->inputs ? c->of->inputs(c) : QP_OK;
+  const bool last = c->of->pairs, first = c->of->inputs && !last;
+  qp_status status = first ? c->of->inputs(c) : QP_OK;
   for (unsigned i = 0; i < k->streams && !status; i++) status = make_stream(c, i);
   for (unsigned i = 0; i < k->problem.segments && !status; i++) status = make_segment(c, i);
+  if (!status && last) status = c->of->inputs(c);
   if (!status && k->workspace_bytes)
     status = qp_check_buffer(c, NULL, k->workspace_bytes, &c->args.workspace);
   if (!status && k->counters) {

@@ -26,7 +26,8 @@ typedef struct qp_op_check {
   qp_status (*inputs)(qp_check *c); /* beside streams, segments, workspace and counters */
   bool no_outputs;                  /* segments have none of their own */
   bool pairs;                       /* the first segment's output is of two: up and gate */
-  double f32_tolerance;             /* of fp32 outputs from fp16; 0: the usual one */
+  double tolerance;                 /* in fp16, four times it in bf16; 0: the usual one */
+  double f32_tolerance;             /* of fp32 outputs from fp16; 0: that of fp16 */
   qp_status (*outputs)(qp_check *c, qp_check_sums *s, qp_verdict *v);
   /* A row of a segment's W^ (fp16 bits of all K columns) against the outputs that hang on it; of a
      pair, gate's row lies a row group behind. */
@@ -44,6 +45,7 @@ struct qp_check {
   uint64_t seed;
   float glu_limit; /* of a gated linear unit; 0: none */
   unsigned row_groups_max;
+  double x_most;  /* the largest of X; 0: 1, or what weights leave of it that would overflow */
   double largest; /* of some weights by their codes, before scales; 0: not looked at */
   unsigned buffers;
   qp_devptr buffer[QP_CHECK_BUFFERS];
@@ -94,7 +96,6 @@ unsigned qp_check_residual_stride(const qp_check *c, unsigned segment);
    them.  QP_E_NOMEM, QP_E_DEVICE; what was made until then is freed by qp_check_release. */
 qp_status qp_check_inputs(qp_check *c);
 qp_status qp_check_gemm_inputs(qp_check *c);
-qp_status qp_check_gemm_glu_inputs(qp_check *c);
 /* Make X of so many rows in the problem's type, its signs, and X~ in double precision. */
 qp_status qp_check_x(qp_check *c, unsigned rows);
 qp_status qp_check_rotate_inputs(qp_check *c);
@@ -144,9 +145,31 @@ qp_status qp_check_glu_inputs(qp_check *c);
 qp_status qp_check_prologue_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
 void qp_check_prologue_release(qp_check *c);
 void qp_check_compare(qp_check_sums *s, double got, double want);
+/* Add the same where errors are to be seen beside 'size', not beside the value itself. */
+void qp_check_compare_by(qp_check_sums *s, double got, double want, double size);
 
 /* Get value i of outputs or residuals. */
 double qp_check_read(const qp_check *c, const unsigned char *bytes, size_t i, qp_dtype type);
+
+/* ---- Rows of W^ (verify.c) ---- */
+
+/* Decode W^ of one row group over all column ranges, [32][K] fp16 bits; 'piece' is room for as
+   much. */
+qp_status qp_check_decode_rows(qp_check *c, unsigned segment, unsigned row_group, uint16_t *w,
+                               uint16_t *piece);
+/* Get the fp32 factor of a row; 1 where the segment comes without. */
+double qp_check_scale(const qp_check *c, unsigned segment, unsigned row);
+/* Compute what a row of W^ adds up to with row n of X~: r (w x) + bias. */
+double qp_check_product(const qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
+                        unsigned n);
+
+/* ---- gemm-glu (verify_pair.c) ---- */
+
+/* Make X by how large W^ is, so that gates are where activations differ; after all other inputs. */
+qp_status qp_check_pair_inputs(qp_check *c);
+/* Compare the gated linear unit of up's row, which w is, and gate's. */
+void qp_check_pair(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
+                   const unsigned char *y, qp_check_sums *s);
 
 /* ---- Experts (verify_experts.c) ---- */
 
