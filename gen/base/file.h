@@ -16,7 +16,8 @@ void qp_file_make_folders(char *path);
 ** Write under a temporary name beside 'path', bring the bytes to the disk, then rename: others see
 ** all of the file or nothing of it, also after a loss of power.  Folders are made where they are
 ** missing.  The temporary name is random and not the process's number, which another container or
-** machine that shares the folder may have as well. QP_E_IO names path and reason.  It is also given
+** machine that shares the folder may have as well.  What processes that were killed left beside
+** 'path' under such names is removed.  QP_E_IO names path and reason.  It is also given
 ** where 'path' exists and is no regular file, which would be replaced.
 */
 qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gen/base/suggest.h"
 #include "runtime/arch.h"
 
 static const struct {
@@ -42,7 +43,11 @@ qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err) {
                                                 : " or ",
                           ops[i].name);
   }
-  return qp_fail(err, QP_E_ARG, "operation '%.40s' is not known; choose %s", text, known);
+  const char *names[QP_OP_COUNT];
+  for (unsigned i = 0; i < QP_OP_COUNT; i++) names[i] = ops[i].name;
+  const char *near = qp_suggest(text, names, QP_OP_COUNT);
+  return qp_fail(err, QP_E_ARG, "operation '%.40s' is not known%s%s%s; choose %s", text,
+                 near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", known);
 }
 
 qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err) {

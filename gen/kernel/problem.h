@@ -38,6 +38,9 @@ enum {
   X(COMBINE, "combine", false, false, false, false)                                                \
   X(PLAIN, "plain", false, false, false, false)
 
+/* Their names for a help text:  QP_OPS(QP_OP_WORD). */
+#define QP_OP_WORD(id, name, ...) name " "
+
 typedef enum qp_op {
 #define X(id, ...) QP_OP_##id,
   QP_OPS(X)

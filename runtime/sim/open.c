@@ -30,14 +30,22 @@ static bool sim_name(const char *s, unsigned *arch, unsigned *sms) {
   return *s++ == ':' && number(&s, 1024, sms) && !*s;
 }
 
+/* What runs without a GPU is named where there is none. */
+static qp_status cuda(unsigned index, qp_device **out, qp_error *err) {
+  const qp_status status = qp_cuda_open(index, out, err);
+  if (status != QP_E_MISSING) return status;
+  return qp_fail_prefix(err, status, "device 'cuda:%u' is not here, device 'sim' needs no GPU",
+                        index);
+}
+
 qp_status qp_device_open(const char *name, qp_device **out, qp_error *err) {
   unsigned index, arch, sms;
   const char *s = name;
   if (!strncmp(name, "cuda:", 5)) {
     s += 5;
-    if (number(&s, 1023, &index) && !*s) return qp_cuda_open(index, out, err);
+    if (number(&s, 1023, &index) && !*s) return cuda(index, out, err);
   } else if (!strcmp(name, "cuda")) {
-    return qp_cuda_open(0, out, err);
+    return cuda(0, out, err);
   } else if (!strncmp(name, "sim", 3) && sim_name(name + 3, &arch, &sms)) {
     return qp_sim_open(arch, sms, out, err);
   }

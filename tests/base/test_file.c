@@ -4,6 +4,8 @@
 #include "gen/base/file.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -64,4 +66,24 @@ Test(file, that_is_a_fifo_is_not_replaced_by_what_is_written) {
   cr_expect_eq(qp_file_write(in_folder("fifo"), "x", 1, &error), QP_E_IO);
   cr_expect(says("fifo: cannot be written: is no regular file"), "%s", error.text);
   cr_expect(!stat(in_folder("fifo"), &info) && S_ISFIFO(info.st_mode));
+}
+
+/* What a killed process left beside a file goes when the file is written again; what a living one
+   holds stays, and so does what only looks like it. */
+Test(file, that_was_left_half_written_goes_when_it_is_written_again) {
+  static const char *const stay[] = {"a/b.txt.00112233445566778.part", "a/b.txt.part",
+                                     "a/b.txt.0011223344556677.part.x", "a/c.0011223344556677.part",
+                                     "a/b.txt.00112233445566GG.part"};
+  for (size_t i = 0; i < sizeof stay / sizeof *stay; i++)
+    cr_assert_eq(qp_file_write(in_folder(stay[i]), "", 0, &error), QP_OK);
+  cr_assert_eq(qp_file_write(in_folder("a/b.txt.0011223344556677.part"), "", 0, &error), QP_OK);
+  cr_assert_eq(qp_file_write(in_folder("a/b.txt.0123456789abcdef.part"), "", 0, &error), QP_OK);
+  const int held = open(in_folder("a/b.txt.0123456789abcdef.part"), O_WRONLY);
+  cr_assert(held >= 0 && flock(held, LOCK_EX) == 0);
+  cr_assert_eq(qp_file_write(in_folder("a/b.txt"), "b", 1, &error), QP_OK);
+  cr_expect_neq(access(in_folder("a/b.txt.0011223344556677.part"), F_OK), 0);
+  cr_expect_eq(access(in_folder("a/b.txt.0123456789abcdef.part"), F_OK), 0);
+  for (size_t i = 0; i < sizeof stay / sizeof *stay; i++)
+    cr_expect_eq(access(in_folder(stay[i]), F_OK), 0, "%s", stay[i]);
+  close(held);
 }

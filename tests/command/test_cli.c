@@ -37,9 +37,14 @@ static void expect(const char *arguments, int code, const char *part) {
 Test(cli, help_and_version_end_well) {
   expect("--help", 0, "check");
   expect("--version", 0, "qpal ");
+  expect("-h", 0, "check");
+  expect("help", 0, "check");
+  expect("help list", 0, "usage: qpal list");
+  expect("list -h", 0, "usage: qpal list");
   expect("list --help", 0, "usage: qpal list");
   expect("show --help", 0, "usage: qpal show");
   expect("gen --help", 0, "--shape");
+  expect("gen --help", 0, "attend pick combine plain");
   expect("check --help", 0, "--device");
   expect("bench --help", 0, "--records");
   expect("tour --help", 0, "Llama-3.1-8B");
@@ -89,6 +94,8 @@ Test(cli, every_verb_that_help_lists_explains_itself) {
 Test(cli, wrong_words_name_what_would_be_right) {
   expect("", 2, "usage");
   expect("chekc", 2, "did you mean 'check'");
+  expect("xyzzy", 2, "there is no verb 'xyzzy'; qpal --help lists them");
+  expect("gen nuq-2 --shape 64x64 --op gem -o /nowhere", 2, "did you mean 'gemm'?; choose gemm, ");
   expect("list cows", 2, "quantizers, families, models or gpus");
   expect("show", 2, "one quantizer is needed");
   expect("show tcq-99", 2, "tcq-99");
@@ -113,6 +120,8 @@ Test(cli, what_is_measured_without_a_gpu_names_what_goes_without_one) {
   setenv("QPAL_LIBCUDA", "/nowhere/libcuda.so", 1);
   expect("tune --shape 64x64 --quantizers nuq-3", 3, "--device replay:FILE");
   expect("bench --model smollm2-135m --quantizers nuq-3", 3, "check --device sim");
+  expect("check tcq-3 --device cuda:0", 3, "device 'sim' needs no GPU");
+  expect("export --model smollm2-135m --quantizer nuq-3 --gpu cuda:0 -o /nowhere", 3, "or sm_90");
 }
 
 /* Published figures are a plan's: named as what they are, and no records of a GPU. */

@@ -49,6 +49,7 @@ Test(input_files, that_are_fifos_are_refused_at_once_everywhere) {
       {"import f.safetensors -o out", "f.safetensors"},
       {"table f.jsonl --model smollm2-135m", "f.jsonl"},
       {"cost nuq-2 --against f.json", "f.json"},
+      {"bench --against f.json", "f.json"}, /* before a GPU is asked for */
       {"tune --shape 64x64 --device replay:f.json -o out.jsonl", "f.json"},
       {"tune --model f.json --device replay:f.json -o out.jsonl", "f.json"},
       {"train nuq-2 -o f.txt --rounds 1 --weights 4096", "f.txt: cannot be written"},

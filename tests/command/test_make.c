@@ -68,11 +68,31 @@ Test(make, goes_on_where_it_was_and_only_with_the_same_wishes) {
   cr_assert(strstr(answer, "field 'bits' is '4.2'"), "%s", answer);
 }
 
+/* Words are wrong before anything is begun, also those of the last steps; and what nothing was made
+   with yet may be said otherwise. */
+Test(make, refuses_wrong_words_first_and_lets_them_be_put_right) {
+  write_text(path("text"), "a text\n");
+  cr_assert_eq(make("--bits 4.2 --quantizers nuq --gpu sm_9x"), 2, "%s", answer);
+  cr_assert(strstr(answer, "sm_9x") && !strstr(answer, "[1/"), "%s", answer);
+  cr_assert_eq(make("--bits 4.2 --quantizers nuq --gpu sm_90 --type f17"), 2, "%s", answer);
+  cr_assert(strstr(answer, "f17") && !strstr(answer, "[1/"), "%s", answer);
+  cr_assert_eq(make("--bits 4.2 --quantizers nuq --judge /nowhere"), 2, "%s", answer);
+  cr_assert(strstr(answer, "/nowhere") && !strstr(answer, "[1/"), "%s", answer);
+  char arguments[512];
+  snprintf(arguments, sizeof arguments, "--bits 1 --quantizers nuq --text '%s'", path("text"));
+  cr_assert_eq(make(arguments), 1, "%s", answer);
+  cr_assert(strstr(answer, "infeasible") && !strstr(answer, "qpal calibrate"), "%s", answer);
+  cr_assert_eq(make("--bits 1 --quantizers nuq"), 1, "%s", answer); /* has begun nothing */
+  cr_assert_eq(make("--bits 4.2 --quantizers nuq"), 0, "%s", answer);
+  cr_assert_eq(make("--bits 4.2 --quantizers nuq --seed 2"), 2, "%s", answer);
+  cr_assert(strstr(answer, "field 'seed' is '', and '2' is asked for"), "%s", answer);
+}
+
 /* What a run that is killed between two files leaves: the same command writes the rest. */
 Test(make, goes_on_behind_every_file_to_the_same_bytes) {
-  static const char *const last[] = {
-      "report.html",     "packed/config.json", "packed",   "plan.front.svg",
-      "plan.front.json", "plan.svg",           "plan.json"};
+  static const char *const last[] = {"report.html",    "packed/config.json", "packed",
+                                     "plan.front.svg", "plan.front.json",    "plan.svg",
+                                     "plan.json"};
   char command[2048];
   cr_assert_eq(make("--bits 4.6 --quantizers nuq-4,nuq-5"), 0, "%s", answer);
   snprintf(command, sizeof command, "cp -r '%s' '%s'", path("out"), path("whole"));

@@ -126,7 +126,7 @@ int qp_options_parse(const qp_verb_help *verb, const qp_option *table, int argc,
   for (int i = 1; i < argc; i++) {
     const char *a = argv[i];
     int code = -1;
-    if (options && !strcmp(a, "--help")) return print_help(verb, table), 0;
+    if (options && (!strcmp(a, "--help") || !strcmp(a, "-h"))) return print_help(verb, table), 0;
     if (options && !strcmp(a, "--"))
       options = false;
     else if (options && a[0] == '-' && a[1])

@@ -79,34 +79,43 @@ static void print_changes(const qp_bench *b, const change *list, size_t n, const
   qp_table_print(t);
 }
 
-qp_status qp_bench_against(const qp_bench *b, const char *file, qp_error *err) {
+qp_status qp_bench_read_earlier(const char *file, cJSON **out, qp_error *err) {
   cJSON *o = NULL;
   const cJSON *rows = NULL;
   const char *gpu = NULL;
-  size_t n = 0;
-  change *list = calloc(b->rows ? b->rows : 1, sizeof *list);
-  if (!list) return qp_fail(err, QP_E_NOMEM, "no memory for a comparison");
   qp_status status = qp_json_read(file, &o, err);
   if (!status && !cJSON_IsObject(o))
     status =
         qp_fail(err, QP_E_ARG, "%s: an object, as qpal bench --json prints it, is needed", file);
   if (!status) status = qp_json_text(o, file, "gpu", &gpu, err);
   if (!status) status = qp_json_array(o, file, "rows", &rows, err);
-  if (!status && strcmp(gpu, b->info.device.name) != 0)
-    status = qp_fail(err, QP_E_ARG, "%s: field 'gpu': '%s' is not this GPU, '%s'", file, gpu,
-                     b->info.device.name);
-  for (size_t i = 0; i < b->rows && !status; i++) {
+  if (status)
+    cJSON_Delete(o);
+  else
+    *out = o;
+  return status;
+}
+
+qp_status qp_bench_against(const qp_bench *b, const cJSON *earlier, const char *file,
+                           qp_error *err) {
+  const char *gpu = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(earlier, "gpu"));
+  const cJSON *rows = cJSON_GetObjectItemCaseSensitive(earlier, "rows");
+  if (strcmp(gpu, b->info.device.name) != 0)
+    return qp_fail(err, QP_E_ARG, "%s: field 'gpu': '%s' is not this GPU, '%s'", file, gpu,
+                   b->info.device.name);
+  size_t n = 0;
+  change *list = calloc(b->rows ? b->rows : 1, sizeof *list);
+  if (!list) return qp_fail(err, QP_E_NOMEM, "no memory for a comparison");
+  for (size_t i = 0; i < b->rows; i++) {
     const double now = (double)qp_bench_row_ps(&b->row[i]) * 1e-6;
     const cJSON *before = find(rows, b, &b->row[i]);
     if (now <= 0 || !before || !isfinite(time_of(before))) continue;
     list[n++] = (change){&b->row[i], time_of(before), now, now / time_of(before) - 1};
   }
-  if (!status && !n) status = qp_fail(err, QP_E_ARG, "%s: no row is also in this run", file);
-  if (!status) {
+  if (n) {
     qsort(list, n, sizeof *list, by_size);
     print_changes(b, list, n, file);
   }
-  cJSON_Delete(o);
   free(list);
-  return status;
+  return n ? QP_OK : qp_fail(err, QP_E_ARG, "%s: no row is also in this run", file);
 }

@@ -3,6 +3,8 @@
 #ifndef QP_BENCH_H
 #define QP_BENCH_H
 
+#include <cJSON.h>
+
 #include "tuner/bench/bench_row.h"
 
 /*
@@ -22,9 +24,17 @@ void qp_bench_print(const qp_bench *b);
 qp_status qp_bench_print_json(const qp_bench *b, qp_error *err);
 
 /*
-** Compare with what an earlier run printed as JSON: the change of each row that both have, the
-** median and the largest one.  QP_E_ARG: not such a file, or it is of another GPU; QP_E_IO.
+** What an earlier run printed as JSON, so that a wrong file is known before anything is measured.
+** '*out' belongs to the caller (cJSON_Delete) and is untouched on error.
+** QP_E_ARG: not such a file, a field is missing; QP_E_IO.
 */
-qp_status qp_bench_against(const qp_bench *b, const char *file, qp_error *err);
+qp_status qp_bench_read_earlier(const char *file, cJSON **out, qp_error *err);
+
+/*
+** Compare with what qp_bench_read_earlier read from 'file': the change of each row that both have,
+** the median and the largest one.  QP_E_ARG: it is of another GPU, or no row is in both.
+*/
+qp_status qp_bench_against(const qp_bench *b, const cJSON *earlier, const char *file,
+                           qp_error *err);
 
 #endif

@@ -52,15 +52,16 @@ static qp_status judge(const qp_bench *b, qp_error *err) {
   return failed ? qp_fail(err, QP_E_WRONG, "%zu rows failed", failed) : QP_OK;
 }
 
-static qp_status show(const bench_options *o, const qp_bench *b, qp_error *err) {
+static qp_status show(const bench_options *o, const qp_bench *b, const cJSON *earlier,
+                      qp_error *err) {
   if (o->json) return qp_bench_print_json(b, err);
   qp_bench_print(b);
-  return o->against ? qp_bench_against(b, o->against, err) : QP_OK;
+  return earlier ? qp_bench_against(b, earlier, o->against, err) : QP_OK;
 }
 
 static const qp_unit seconds[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {NULL, 0}};
 
-static qp_status run(const bench_options *o, qp_error *err) {
+static qp_status run(const bench_options *o, const cJSON *earlier, qp_error *err) {
   qp_session s;
   qp_models *models = NULL;
   const qp_quantizer **quantizer = NULL;
@@ -89,7 +90,7 @@ static qp_status run(const bench_options *o, qp_error *err) {
   if (!status) {
     status = qp_bench_run(&s, &bo, &b, err);
     if (status && b.row && !o->json) qp_bench_print(&b); /* what was measured before it broke */
-    if (!status) status = show(o, &b, err);
+    if (!status) status = show(o, &b, earlier, err);
     if (!status) status = judge(&b, err);
   }
   qp_bench_free(&b);
@@ -101,8 +102,13 @@ static qp_status run(const bench_options *o, qp_error *err) {
 
 static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
   (void)code;
-  const qp_status status = check(options, words, err);
-  return status ? status : run(options, err);
+  const bench_options *o = options;
+  cJSON *earlier = NULL;
+  qp_status status = check(o, words, err);
+  if (!status && o->against) status = qp_bench_read_earlier(o->against, &earlier, err);
+  if (!status) status = run(o, earlier, err);
+  cJSON_Delete(earlier);
+  return status;
 }
 
 int qp_cmd_bench(int argc, char **argv) {

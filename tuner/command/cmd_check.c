@@ -77,8 +77,7 @@ static void type_of(const qp_case *c, char *to, size_t size) {
   const qp_problem *p = &c->problem;
   char more[48] = "";
   size_t n = 0;
-  if (qp_problem_pieces(p) > 1)
-    n = (size_t)snprintf(more, sizeof more, " %u pieces", p->pieces);
+  if (qp_problem_pieces(p) > 1) n = (size_t)snprintf(more, sizeof more, " %u pieces", p->pieces);
   if (qp_side_block(p->rotation))
     n += (size_t)snprintf(more + n, sizeof more - n, " in %u", qp_side_block(p->rotation));
   snprintf(more + n, sizeof more - n, "%s%s", qp_side_has_order(p->rotation) ? " ordered" : "",
@@ -373,7 +372,7 @@ int qp_cmd_check(int argc, char **argv) {
       QP_FLAG("kinds", o.kinds, "only the first quantizer of each kind"),
       QP_TEXT("singles", o.singles, "WHICH",
               "gemms of one quantizer: in each family, in one in turn, none: each, turn, none"),
-      QP_TEXT("op", o.op, "OP", "only this one: gemm, dequant, gather, rotate, attend, ..."),
+      QP_TEXT("op", o.op, "OP", "only this one of  " QP_OPS(QP_OP_WORD)),
       QP_TEXT("without-op", o.without_op, "OP", "all but this one"),
       QP_TEXT("without", o.without, "LIST", "all quantizers but these"),
       QP_TEXT("path", o.path, "PATH", "only gemms of this path: tensor, cuda or naive"),

@@ -301,6 +301,20 @@ static qp_status run(qp_session *s, const export_options *o, qp_error *err) {
   return status;
 }
 
+qp_status qp_cmd_export_check(const char *gpu, const char *batch, const char *type, qp_error *err) {
+  const export_options o = {.batch = batch, .type = type, .ptx = "newest"};
+  qp_session s;
+  qp_export_request r;
+  qp_export_tuned *tuned = NULL;
+  qp_status status = qp_session_open(&s, err);
+  if (status) return status;
+  status = read_request(&o, &r, err);
+  if (!status) status = qp_export_tuned_open(&s, gpu, true, &r, &tuned, err);
+  qp_export_tuned_close(tuned);
+  qp_session_close(&s);
+  return status;
+}
+
 static qp_status act(void *options, const qp_words *words, int *code, qp_error *err) {
   qp_session s;
   (void)code;

@@ -261,7 +261,7 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
 int qp_cmd_gen(int argc, char **argv) {
   gen_options o = {.op = "gemm", .arch = "sm_90", .type = "f16", .batch = 1, .top_k = 1};
   const qp_option table[] = {
-      QP_TEXT("op", o.op, "OP", "gemm (default), dequant, gather, rotate, experts, attend, ..."),
+      QP_TEXT("op", o.op, "OP", "one of  " QP_OPS(QP_OP_WORD) "(gemm)"),
       QP_SHAPES("shape", o.shape, "MxK,...", "out_features x in_features of each linear"),
       QP_NUMBER("batch", o.batch, "N", "rows of activations (1)", 1, 64),
       QP_NUMBER("experts", o.experts, "E", "experts, route: linears of a stack, each of --shape", 1,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal make goes the whole way from a checkpoint to packed weights and a kernel library. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ typedef struct make_options {
   bool no_refine;
 } make_options;
 
-enum { MOST_WORDS = 32, PATH_BYTES = 4096 };
+enum { MOST_WORDS = 32, PATH_BYTES = 4096, FIRST_SEED = 1 };
 
 /* A command that is being put together; words belong to the caller or to 'path'. */
 typedef struct step {
@@ -75,13 +76,16 @@ static void show(const step *s, unsigned number, unsigned count) {
   fflush(stdout);
 }
 
-/* This very program as another process, so that no step sees another's threads and memory. */
-static int run_process(const step *s) {
+/* This very program as another process, so that no step sees another's threads and memory. 'quiet':
+   only what it complains of is seen. */
+static int run_process(const step *s, bool quiet) {
   const char *argv[MOST_WORDS + 2] = {"qpal"};
   memcpy(argv + 1, s->word, s->words * sizeof *argv);
   const pid_t pid = fork();
   if (pid < 0) return 3;
   if (!pid) {
+    const int nowhere = quiet ? open("/dev/null", O_WRONLY) : -1;
+    if (nowhere >= 0) dup2(nowhere, STDOUT_FILENO);
     execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
     _exit(127);
   }
@@ -106,7 +110,8 @@ static void number(step *s, const char *name, unsigned value) {
   option(s, name, text);
 }
 
-static void plan(step *s, const make_options *o, const char *model) {
+/* What a plan is made of, but for what a calibration knows. */
+static void plan_within(step *s, const make_options *o, const char *model) {
   say(s, "plan");
   option(s, "--model", model);
   option(s, "--bits", o->bits);
@@ -115,6 +120,10 @@ static void plan(step *s, const make_options *o, const char *model) {
   if (o->tps) option(s, "--gpu", o->gpu);
   option(s, "--quantizers", o->quantizers);
   option(s, "--embedding", o->embedding);
+}
+
+static void plan(step *s, const make_options *o, const char *model) {
+  plan_within(s, o, model);
   if (o->text) option(s, "--calibration", in_out(s, o, "calibration"));
   option(s, "-o", in_out(s, o, "plan.json"));
   option(s, "--svg", in_out(s, o, "plan.svg"));
@@ -190,6 +199,15 @@ static bool is_there(const make_options *o, const char *name) {
   return stat(in_out(&s, o, name), &info) == 0;
 }
 
+/* Whether a plan is possible, before a calibration takes its time: what is wrong with the model,
+   the limits or the menu is known without one. */
+static int try_plan(const make_options *o, const char *model) {
+  static step s;
+  if (!o->text || is_there(o, "calibration")) return 0;
+  plan_within(&s, o, model);
+  return run_process(&s, true);
+}
+
 static int run_steps(const make_options *o, const char *model) {
   const row rows[] = {{calibrate, o->text != NULL, NULL},
                       {plan, true, "plan.front.svg"}, /* what it writes last */
@@ -200,6 +218,8 @@ static int run_steps(const make_options *o, const char *model) {
                       {evaluate, o->judge != NULL, NULL},
                       {report, true, NULL}};
   unsigned count = 0, number = 0;
+  const int impossible = try_plan(o, model);
+  if (impossible) return impossible;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) count += rows[i].wanted;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     static step s;
@@ -211,7 +231,7 @@ static int run_steps(const make_options *o, const char *model) {
       printf("%s/%s is there already\n", o->out, rows[i].done);
       continue;
     }
-    const int code = run_process(&s);
+    const int code = run_process(&s, false);
     if (code) return code;
   }
   if (!o->gpu) printf("no kernels were exported: --gpu says for which GPU\n");
@@ -220,39 +240,49 @@ static int run_steps(const make_options *o, const char *model) {
 
 /* ---- What was asked for ---- */
 
-/* OUT/make.json holds the options of the run that made OUT: another run's steps do not fit them. */
+/* OUT/make.json holds the options of the run that made OUT: another run's steps do not fit those
+   that what is there already was made with. */
 static qp_status check_request(const make_options *o, const char *model, qp_error *err) {
-  char file[PATH_BYTES], blocks[16] = "";
+  char file[PATH_BYTES], blocks[16] = "", seed[16] = "";
   if (o->blocks) snprintf(blocks, sizeof blocks, "%u", o->blocks);
+  if (o->seed != FIRST_SEED) snprintf(seed, sizeof seed, "%u", o->seed);
+  const bool packed = is_there(o, "packed") || is_there(o, "quantized");
+  const bool planned = packed || is_there(o, "plan.json");
+  const bool begun = planned || is_there(o, "calibration"), exported = is_there(o, "library");
   const struct {
     const char *name, *value;
-  } asked[] = {{"model", model},
-               {"bits", o->bits},
-               {"tps", o->tps},
-               {"memory", o->memory},
-               {"gpu", o->gpu},
-               {"text", o->text},
-               {"batch", o->batch},
-               {"type", o->type},
-               {"quantizers", o->quantizers},
-               {"embedding", o->embedding},
-               {"blocks", blocks},
-               {"refine", o->no_refine ? "no" : NULL}};
+    bool used;
+  } asked[] = {{"model", model, begun},
+               {"bits", o->bits, planned},
+               {"tps", o->tps, planned},
+               {"memory", o->memory, planned},
+               {"gpu", o->gpu, exported || (o->tps && planned)},
+               {"text", o->text, begun},
+               {"batch", o->batch, exported},
+               {"type", o->type, exported},
+               {"quantizers", o->quantizers, planned},
+               {"embedding", o->embedding, planned},
+               {"blocks", blocks, packed},
+               {"seed", seed, packed},
+               {"refine", o->no_refine ? "no" : NULL, packed}};
   snprintf(file, sizeof file, "%s/make.json", o->out);
   cJSON *before = NULL, *now = cJSON_CreateObject();
+  bool changed = false;
   qp_status status = QP_OK;
   if (access(file, F_OK) == 0) status = qp_json_read(file, &before, err);
   for (size_t i = 0; i < sizeof asked / sizeof *asked && !status; i++) {
     const char *was = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(before, asked[i].name));
     const char *is = asked[i].value ? asked[i].value : "";
     cJSON_AddStringToObject(now, asked[i].name, is);
-    if (before && strcmp(was ? was : "", is) != 0)
+    const bool same = !strcmp(was ? was : "", is);
+    changed = changed || !same;
+    if (before && asked[i].used && !same)
       status = qp_fail(err, QP_E_ARG,
                        "%s: field '%s' is '%s', and '%s' is asked for now: choose another -o, or "
                        "give the same command to go on",
                        file, asked[i].name, was ? was : "", is);
   }
-  char *text = status || before ? NULL : cJSON_Print(now);
+  char *text = status || (before && !changed) ? NULL : cJSON_Print(now);
   if (text) status = qp_file_write(file, text, strlen(text), err);
   cJSON_free(text);
   cJSON_Delete(before);
@@ -269,11 +299,17 @@ static qp_status check(const make_options *o, const qp_words *words, qp_error *e
     return qp_fail(err, QP_E_ARG, "--bits, --memory or --tps is needed: how small, or how fast");
   if (o->tps && !o->gpu)
     return qp_fail(err, QP_E_ARG, "--tps: --gpu is needed, whose latencies count");
+  const char *const files[] = {o->text, o->judge};
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+    if (files[i] && access(files[i], R_OK) != 0)
+      return qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", files[i], strerror(errno));
+  const qp_status status = o->gpu ? qp_cmd_export_check(o->gpu, o->batch, o->type, err) : QP_OK;
+  if (status) return status;
   return check_request(o, words->word[0], err);
 }
 
 int qp_cmd_make(int argc, char **argv) {
-  make_options o = {.batch = "1,8", .seed = 1};
+  make_options o = {.batch = "1,8", .seed = FIRST_SEED};
   const qp_option table[] = {
       QP_TEXT("o", o.out, "OUT", "folder to write to"),
       QP_TEXT("bits", o.bits, "B", "stored bits per planned weight at most"),

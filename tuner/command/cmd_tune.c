@@ -70,7 +70,8 @@ static qp_status parse_operations(const tune_options *o, operations *out, qp_err
     if (op != QP_OP_GEMM && op != QP_OP_EXPERTS && !(of_model >> op & 1))
       return qp_fail(err, QP_E_ARG,
                      "--ops '%s': gemm, experts, gemm-glu, rotate, dequant, gather or crossover is "
-                     "needed",
+                     "needed; other operations have few candidates, are not timed, and are "
+                     "exported with their families' defaults",
                      p);
     out->ops |= 1u << op;
   }

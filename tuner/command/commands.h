@@ -3,6 +3,8 @@
 #ifndef QP_COMMANDS_H
 #define QP_COMMANDS_H
 
+#include "runtime/status.h"
+
 int qp_cmd_doctor(int argc, char **argv);
 int qp_cmd_list(int argc, char **argv);
 int qp_cmd_show(int argc, char **argv);
@@ -26,5 +28,9 @@ int qp_cmd_tune(int argc, char **argv);
 int qp_cmd_table(int argc, char **argv);
 int qp_cmd_bench(int argc, char **argv);
 int qp_cmd_tour(int argc, char **argv);
+
+/* Whether qpal export would take these words of --gpu, --batch and --type (NULL: its defaults),
+   for who asks long before it runs.  Fails as export does; QP_E_MISSING: no such GPU is here. */
+qp_status qp_cmd_export_check(const char *gpu, const char *batch, const char *type, qp_error *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gen/base/cache_dir.h"
+#include "gen/base/suggest.h"
 #include "qpal.h"
 #include "tuner/base/lost_file.h"
 #include "tuner/command/commands.h"
@@ -51,31 +52,29 @@ static void print_usage(FILE *to) {
   for (size_t i = 0; i < VERBS; i++) fprintf(to, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
 }
 
-/* Letters that two words have in common at their ends: enough to guess a mistyped verb. */
-static size_t likeness(const char *a, const char *b) {
-  size_t head = 0, tail = 0, n = strlen(a), m = strlen(b);
-  while (a[head] && a[head] == b[head]) head++;
-  while (tail < n && tail < m && a[n - 1 - tail] == b[m - 1 - tail]) tail++;
-  return head + tail;
+static int unknown(const char *word) {
+  const char *names[VERBS];
+  for (size_t i = 0; i < VERBS; i++) names[i] = verbs[i].name;
+  const char *near = qp_suggest(word, names, VERBS);
+  fprintf(stderr, "qpal: there is no verb '%s'%s%s%s; qpal --help lists them\n", word,
+          near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+  return 2;
 }
 
 static int run(int argc, char **argv) {
   if (argc < 2) return print_usage(stderr), 2;
-  if (!strcmp(argv[1], "--help") || (argc == 2 && !strcmp(argv[1], "help")))
+  if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
+      (argc == 2 && !strcmp(argv[1], "help")))
     return print_usage(stdout), 0;
   if (!strcmp(argv[1], "--version")) return printf("qpal %s\n", qpal_version()), 0;
   char *told[] = {argv[2], "--help", NULL};
   const bool helps = argc > 2 && !strcmp(argv[1], "help");
   if (helps) argc = 3, argv[1] = argv[2];
-  size_t best = 0;
   for (size_t i = 0; i < VERBS; i++) {
     if (!strcmp(argv[1], verbs[i].name))
       return helps ? verbs[i].run(2, told) : verbs[i].run(argc - 1, argv + 1);
-    if (likeness(argv[1], verbs[i].name) > likeness(argv[1], verbs[best].name)) best = i;
   }
-  fprintf(stderr, "qpal: there is no verb '%s'; did you mean '%s'? qpal --help lists them\n",
-          argv[1], verbs[best].name);
-  return 2;
+  return unknown(argv[1]);
 }
 
 /* What was printed has arrived, or the exit code says that it has not. */

@@ -278,6 +278,11 @@ static qp_status gpu_by_arch(const char *text, qp_export_gpu *out, qp_error *err
 static qp_status gpu_at_hand(const char *text, qp_export_gpu *out, qp_error *err) {
   qp_device *dev;
   const qp_status status = qp_device_open(text, &dev, err);
+  if (status == QP_E_MISSING)
+    return qp_fail_prefix(err, status,
+                          "--gpu %.20s: kernels for a GPU that is not here are asked for by its "
+                          "name or architecture (qpal list gpus, or sm_90)",
+                          text);
   if (status) return status;
   out->arch = dev->info.arch;
   out->sm_count = dev->info.sm_count;
