@@ -159,9 +159,9 @@ static qp_status read_section(qpal_packed *p, const char *file, const char *text
       status = qp_json_scan_skip(&s, NULL, NULL);
   }
   if (!status) status = qp_json_scan_end(&s);
-  if (!status && (version < 1 || version > 4))
+  if (!status && (version < 1 || version > 5))
     status = qp_fail(err, QP_E_ARG,
-                     "%s: packed weights of version %llu; this libqpal reads versions 1 to 4", file,
+                     "%s: packed weights of version %llu; this libqpal reads versions 1 to 5", file,
                      (unsigned long long)version);
   return status;
 }
@@ -191,9 +191,9 @@ qp_status qp_packed_read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
                    "%s: metadata 'format' is '%.40s'; packed weights of qpal quantize say "
                    "'qpal-packed'",
                    file, format ? format : "");
-  if (!version || strlen(version) != 1 || *version < '1' || *version > '4')
+  if (!version || strlen(version) != 1 || *version < '1' || *version > '5')
     return qp_fail(err, QP_E_ARG,
-                   "%s: packed weights of version '%.40s'; this libqpal reads versions 1 to 4",
+                   "%s: packed weights of version '%.40s'; this libqpal reads versions 1 to 5",
                    file, version ? version : "");
   qp_status status = check_job(p, shard, err);
   if (status) return status;

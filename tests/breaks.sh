@@ -65,6 +65,7 @@ QPAL_HOME=$work/home "$qpal" check --device sim --list --json >"$work/default" |
 # The quantizers of the default's pairs, and what of them a break needs.
 chained="e8p-2-g64 fine-3" # group fields, then a trellis
 planes="anyprec-3 aqlm-2x8" codebook="nuq-2 nvfp4" split="tcq-1.75 ternary-1.6"
+sparse="outliers-3.4 squeezellm-3"
 tensor="--family gemm_tensor" cuda="--family gemm_cuda"
 dequant="--family dequant" gather="--family gather" rotate="--family rotate"
 norm="--family rotate_norm" glu="--family rotate_glu" pairs="--family gemm_glu_tensor"
@@ -202,6 +203,12 @@ broken "one batch row for all" templates/sums_tensor.cuh.in \
   'min(lane / 4, BATCH - 1)' '0' $chained $tensor
 broken "half of a row's lanes left out" templates/sums_cuda.cuh.in \
   'c[n][i], 2)' 'c[n][i], 1)' $chained $cuda
+broken "sparse entries added by each warp" $units \
+  'if (starts) add_sparse' 'add_sparse' $sparse $tensor
+broken "sparse entries of another slab's columns" templates/sums_cuda.cuh.in \
+  'if (column >= columns) continue;' '' $sparse $cuda
+broken "sparse entries of W^ in the column before" templates/dequant.cu.in \
+  'in & 1 ? 0 : v' 'in & 1 ? v : 0' $sparse $dequant
 broken "columns of W^ swapped" templates/dequant.cu.in \
   'a[q + 2], a[q + 8]' 'a[q + 8], a[q + 2]' $chained $dequant
 broken "superblocks of W^ passed over" templates/dequant.cu.in \

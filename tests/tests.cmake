@@ -23,7 +23,7 @@ set(as_shipped test_compile test_cubin test_cost test_instruction_mix test_hot_p
 # What searches or computes much in the test itself; the others are compiled without optimisation.
 set(computes test_encode test_trellis test_nested test_trellis_table test_fields test_train test_hadamard
   test_lower test_reference test_layout test_vector_math test_attention test_backward test_calibrate
-  test_quantize test_steady test_plan_solve test_choose test_products test_passes test_tokenizer)
+  test_quantize test_sparse test_steady test_plan_solve test_choose test_products test_passes test_tokenizer)
 include(CheckLinkerFlag)
 check_linker_flag(C -fuse-ld=gold LINKER_IS_GOLD)
 
@@ -217,6 +217,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   set(for_import ${for_import},e4m3-g128-bf16,nvfp4-f32-bf16,nf4-g64-f32-bf16)
   # Of formats with fields of two sizes q4_k stands for all; tests/formats/run looks at the others.
   set(for_import ${for_import},q2_k,q3_k,q5_k,q6_k,iq4_xs,nf4-g64-dq)
+  # Of those with sparse entries squeezellm-3.
+  set(for_import ${for_import},squeezellm-4,spqr-3)
   add_test(NAME check_shipped COMMAND qpal check --kinds --few --singles none --device sim --quiet)
   add_test(NAME check_gemm COMMAND qpal check --op gemm --singles turn
     --without ${for_import},q4_1,nvfp4 --device sim --quiet)

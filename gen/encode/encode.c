@@ -14,6 +14,7 @@
 #include "gen/encode/coders.h"
 #include "gen/encode/feedback.h"
 #include "gen/encode/lanes.h"
+#include "gen/encode/sparse.h"
 #include "runtime/half.h"
 
 enum {
@@ -21,6 +22,8 @@ enum {
   SEARCHED_WEIGHTS = 1 << 24, /* at once, by a searcher */
   FED_COLUMNS = 64            /* with feedback: as many between two products with all of U before */
 };
+
+#define SCALE_OF_ENTRIES 0x1p-8
 
 struct desk;
 
@@ -92,6 +95,8 @@ typedef struct desk {
   float *part, *part_value; /* with a searcher: one part's columns, contiguous */
   qp_reference *reference;  /* with a searcher, in place of 'work' */
   uint16_t *half;
+  qp_sparse_entry *apart[QP_MAX_RANGES]; /* [32][sparse of the part]: stored apart, 0 in x */
+  qp_sparse_entry *any;                  /* [columns] */
   double rms[QP_GROUP_ROWS];
 } desk;
 
@@ -104,8 +109,27 @@ static qp_status check_weights(const float *w, unsigned rows, unsigned columns, 
   return QP_OK;
 }
 
+static void free_apart(desk *d) {
+  for (unsigned p = 0; p < QP_MAX_RANGES; p++) free(d->apart[p]);
+  free(d->any);
+}
+
+static qp_status make_apart(const job *j, desk *d, qp_error *err) {
+  const qp_encoded *e = j->out;
+  bool ok = true;
+  for (unsigned p = 0; p < e->parts; p++) {
+    const unsigned n = e->part[p].stream.sparse;
+    if (!n) continue;
+    d->apart[p] = calloc((size_t)QP_GROUP_ROWS * n, sizeof *d->apart[p]);
+    if (!d->any) d->any = malloc(sizeof *d->any * e->columns);
+    ok = ok && d->apart[p] && d->any;
+  }
+  return ok ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for sparse entries of 32 rows");
+}
+
 static void free_desk(desk *d) {
   for (unsigned p = 0; p < QP_MAX_RANGES; p++) qp_coder_work_free(d->work[p]);
+  free_apart(d);
   free(d->x);
   free(d->value);
   free(d->target);
@@ -128,7 +152,7 @@ static qp_status make_desk(const job *j, desk *d, qp_error *err) {
               .reference = qp_reference_new()};
   const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->error &&
                   d->half && d->reference;
-  qp_status status = ok ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
+  qp_status status = ok ? make_apart(j, d, err) : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
   for (unsigned p = 0; !status && p < j->out->parts && !j->lanes[0].target; p++)
     status = qp_coder_work_new(j->coder[p], &j->out->part[p].stream, &d->work[p], err);
   for (unsigned p = 0; !status && p < j->out->parts; p++)
@@ -142,18 +166,84 @@ static unsigned rows_of(const qp_encoded *e, unsigned row_group) {
   return left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS;
 }
 
-/* Rows, each brought to the input scale by its root mean square. */
+static double mean_square(const float *x, unsigned columns, unsigned counted) {
+  double sum = 0;
+  for (unsigned k = 0; k < columns; k++) sum += (double)x[k] * (double)x[k];
+  return sum / counted;
+}
+
+/* Sparse entries leave the row; returns how many. */
+static unsigned take_apart(const job *j, desk *d, unsigned r, float *row) {
+  const qp_encoded *e = j->out;
+  unsigned taken = 0;
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    if (!s->sparse) continue;
+    qp_sparse_take(s->sparse, s->columns, j->weight[p], row + e->part[p].column, d->any,
+                   d->apart[p] + (size_t)r * s->sparse);
+    taken += s->sparse;
+  }
+  return taken;
+}
+
+/* Rows, each brought to the input scale by the root mean square of what is coded. */
 static void load_rows(const job *j, desk *d, unsigned row_group) {
   const unsigned columns = j->out->columns, rows = rows_of(j->out, row_group);
   memset(d->x, 0, sizeof *d->x * QP_GROUP_ROWS * columns);
   for (unsigned r = 0; r < QP_GROUP_ROWS; r++) {
     const float *w = j->weights + ((size_t)row_group * QP_GROUP_ROWS + r) * columns;
-    double sum = 0;
-    for (unsigned k = 0; r < rows && k < columns; k++) sum += (double)w[k] * (double)w[k];
-    d->rms[r] = sqrt(sum / columns);
+    float *x = d->x + (size_t)r * columns;
+    d->rms[r] = 0;
+    if (r >= rows) continue;
+    memcpy(x, w, sizeof *x * columns);
+    const unsigned taken = take_apart(j, d, r, x);
+    d->rms[r] = sqrt(mean_square(x, columns, columns - taken));
+    if (!(d->rms[r] > 0)) d->rms[r] = sqrt(mean_square(w, columns, columns));
     if (!(d->rms[r] > 0)) continue;
     for (unsigned k = 0; k < columns; k++)
-      d->x[(size_t)r * columns + k] = (float)((double)w[k] * (j->input_scale / d->rms[r]));
+      x[k] = (float)((double)x[k] * (j->input_scale / d->rms[r]));
+  }
+}
+
+/*
+** Columns [column, end) of part p are coded: sparse entries keep what they were coded to, and their
+** errors count as none.  With feedback they come to their targets, and so take up errors of columns
+** before them.
+*/
+static void set_apart(const job *j, desk *d, unsigned p, unsigned column, unsigned end) {
+  const qp_encoded *e = j->out;
+  const unsigned n = e->part[p].stream.sparse;
+  for (size_t i = 0; i < (size_t)QP_GROUP_ROWS * n; i++) {
+    qp_sparse_entry *a = &d->apart[p][i];
+    const unsigned k = e->part[p].column + a->column;
+    if (k < column || k >= end) continue;
+    float *value = &d->value[i / n * e->columns + k];
+    a->coded = *value;
+    *value = j->feeds ? d->target[i / n * e->columns + k] : 0;
+  }
+}
+
+/* Sparse entries of part p, by the scales of rows; x and what it is coded to have them again. */
+static void store_apart(const job *j, desk *d, unsigned row_group, unsigned p) {
+  const qp_encoded *e = j->out;
+  const qp_stream *s = &e->part[p].stream;
+  uint8_t *array = e->part[p].field[qp_layout_sparse_array(s->quantizer)];
+  float wanted[QP_SPARSE_MOST];
+  for (unsigned r = 0; r < rows_of(e, row_group); r++) {
+    const unsigned row = row_group * QP_GROUP_ROWS + r;
+    const qp_sparse_entry *a = d->apart[p] + (size_t)r * s->sparse;
+    const size_t first = (size_t)r * e->columns + e->part[p].column;
+    const double unit = d->rms[r] / j->input_scale, scale = (double)e->row_scale[row];
+    if (!(unit > 0) || scale == 0) continue;
+    for (unsigned i = 0; i < s->sparse; i++) {
+      const double w = (double)a[i].weight + unit * (double)d->value[first + a[i].column];
+      wanted[i] = (float)(w / scale);
+    }
+    qp_sparse_store(s, row, a, wanted, array);
+    for (unsigned i = 0; i < s->sparse; i++) {
+      d->x[first + a[i].column] = (float)((double)a[i].weight / unit);
+      d->value[first + a[i].column] = wanted[i];
+    }
   }
 }
 
@@ -180,6 +270,7 @@ static qp_status code_plainly(const job *j, desk *d, unsigned row_group, qp_erro
     qp_status status = qp_coder_rows(j->coder[p], d->work[p], s, row_group, d->x + offset, &out,
                                      d->value + offset, e->columns, err);
     if (status) return status;
+    set_apart(j, d, p, offset, offset + s->columns);
   }
   return QP_OK;
 }
@@ -193,6 +284,7 @@ static qp_status code_block(const job *j, desk *d, unsigned row_group, unsigned 
   qp_status status =
       qp_coder_columns(j->coder[p], d->work[p], &e->part[p].stream, row_group, column - offset,
                        end - offset, d->target + offset, &out, d->value + offset, columns, err);
+  set_apart(j, d, p, column, end);
   for (size_t r = 0; r < QP_GROUP_ROWS && !status; r++)
     for (size_t i = r * columns + column; i < r * columns + end; i++)
       d->error[i] = d->value[i] - d->x[i];
@@ -258,34 +350,67 @@ static float stored_scale(double scale) {
   return qp_half_to_float(qp_double_to_half(scale));
 }
 
-/* Each row's scale, fitted to what came out:  r = x.v / v.v,  through the Hessian if
-   there is one. */
-static void fit_scales(const job *j, desk *d, unsigned row_group) {
-  const qp_encoded *e = j->out;
-  const size_t columns = e->columns;
-  double xv[QP_GROUP_ROWS], vv[QP_GROUP_ROWS] = {0}, xx[QP_GROUP_ROWS];
-  if (j->feeds) qp_feedback_products(&j->feedback, d->x, d->value, d->target, xx, xv, vv);
-  for (unsigned r = 0; r < rows_of(e, row_group); r++) {
-    const size_t row = (size_t)row_group * QP_GROUP_ROWS + r;
-    double cross = 0, square = 0, power = 0;
+/* Sums over rows in the codes' units; o...: through the Hessian, where there is one. */
+typedef struct row_sums {
+  double cross[QP_GROUP_ROWS], square[QP_GROUP_ROWS], power[QP_GROUP_ROWS];
+  double o_cross[QP_GROUP_ROWS], o_square[QP_GROUP_ROWS], o_power[QP_GROUP_ROWS];
+} row_sums;
+
+static void sum_rows(const job *j, desk *d, unsigned row_group, row_sums *s) {
+  const size_t columns = j->out->columns;
+  *s = (row_sums){0};
+  if (j->feeds)
+    qp_feedback_products(&j->feedback, d->x, d->value, d->target, s->o_power, s->o_cross,
+                         s->o_square);
+  for (unsigned r = 0; r < rows_of(j->out, row_group); r++)
     for (size_t i = r * columns; i < (r + 1) * columns; i++) {
       const double x = (double)d->x[i], v = (double)d->value[i];
-      cross += x * v;
-      square += v * v;
-      power += x * x;
+      s->cross[r] += x * v;
+      s->square[r] += v * v;
+      s->power[r] += x * x;
     }
+}
+
+/* Each row's scale, fitted to what came out:  r = x.v / v.v,  through the Hessian if there is one.
+   Of a row that is nothing but its sparse entries it is small: codes that are not 0 add little. */
+static void choose_scales(const job *j, const desk *d, unsigned row_group, const row_sums *s) {
+  for (unsigned r = 0; r < rows_of(j->out, row_group); r++) {
+    double fit = s->square[r] > 0 ? s->cross[r] / s->square[r] : 0;
+    if (j->feeds && s->o_square[r] > 0) fit = s->o_cross[r] / s->o_square[r];
+    if (d->any && fit == 0) fit = SCALE_OF_ENTRIES;
     const double unit = d->rms[r] / j->input_scale; /* w = unit x */
-    double fit = square > 0 ? cross / square : 0;
-    if (j->feeds && vv[r] > 0) fit = xv[r] / vv[r];
-    e->row_scale[row] = stored_scale(fit * unit);
-    fit = unit > 0 ? (double)e->row_scale[row] / unit : 0;
+    j->out->row_scale[(size_t)row_group * QP_GROUP_ROWS + r] = stored_scale(fit * unit);
+  }
+}
+
+/* What rows lose with their scales. */
+static void measure_rows(const job *j, const desk *d, unsigned row_group, const row_sums *s) {
+  const qp_encoded *e = j->out;
+  for (unsigned r = 0; r < rows_of(e, row_group); r++) {
+    const size_t row = (size_t)row_group * QP_GROUP_ROWS + r;
+    const double unit = d->rms[r] / j->input_scale, power = s->power[r];
+    const double fit = unit > 0 ? (double)e->row_scale[row] / unit : 0;
     j->power[row] = unit * unit * power;
-    j->lost[row] = unit * unit * (power - 2 * fit * cross + fit * fit * square);
+    j->lost[row] = unit * unit * (power - 2 * fit * s->cross[r] + fit * fit * s->square[r]);
     e->row_distortion[row] = power > 0 ? (float)(j->lost[row] / j->power[row]) : 0;
     if (!j->feeds) continue;
-    j->out_power[row] = unit * unit * xx[r];
-    j->out_lost[row] = unit * unit * (xx[r] - 2 * fit * xv[r] + fit * fit * vv[r]);
+    j->out_power[row] = unit * unit * s->o_power[r];
+    j->out_lost[row] =
+        unit * unit * (s->o_power[r] - 2 * fit * s->o_cross[r] + fit * fit * s->o_square[r]);
   }
+}
+
+/* Scales of rows, then what is stored apart, by these. */
+static void fit_scales(const job *j, desk *d, unsigned row_group) {
+  row_sums sums;
+  sum_rows(j, d, row_group, &sums);
+  choose_scales(j, d, row_group, &sums);
+  if (d->any) {
+    for (unsigned p = 0; p < j->out->parts; p++)
+      if (j->out->part[p].stream.sparse) store_apart(j, d, row_group, p);
+    sum_rows(j, d, row_group, &sums);
+  }
+  measure_rows(j, d, row_group, &sums);
 }
 
 static qp_status code_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
@@ -326,6 +451,7 @@ static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *e
     for (size_t i = 0; i < (size_t)QP_GROUP_ROWS * s->columns; i++)
       d->part_value[i] = qp_half_to_float(d->half[i]);
     copy_columns(d->value + e->part[p].column, e->columns, d->part_value, s->columns, s->columns);
+    set_apart(j, d, p, e->part[p].column, e->part[p].column + s->columns);
   }
   fit_scales(j, d, row_group);
   return QP_OK;
@@ -451,7 +577,7 @@ static float *sample_rows(job *j, unsigned p, qp_stream *s, qp_error *err) {
   const unsigned rows = n < j->row_groups ? n * QP_GROUP_ROWS : e->rows;
   float *out = malloc(sizeof *out * cells * n);
   desk d = {.x = malloc(sizeof *d.x * QP_GROUP_ROWS * e->columns)};
-  if (!out || !d.x ||
+  if (!out || !d.x || make_apart(j, &d, err) ||
       qp_layout_stream(e->part[p].stream.quantizer, rows, e->part[p].stream.columns, s, err)) {
     qp_fail(err, QP_E_NOMEM, "no memory for rows to fit codebooks to");
     free(out);
@@ -462,6 +588,7 @@ static float *sample_rows(job *j, unsigned p, qp_stream *s, qp_error *err) {
     copy_columns(out + i * cells, s->columns, d.x + e->part[p].column, e->columns, s->columns);
   }
   free(d.x);
+  free_apart(&d);
   return out;
 }
 

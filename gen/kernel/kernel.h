@@ -51,6 +51,7 @@ typedef struct qp_part {
   unsigned share, extra; /* Each warp has 'share' units (each block that owns row groups so many of
                             those), the first 'extra' of them one more. */
   unsigned slot;         /* Sums go to the workspace at slot + warp + row group. */
+  unsigned sparse;       /* A row of the stream has so many sparse entries. */
 } qp_part;
 
 /* Segments that share tables, warps and counters, because one quantizer decodes them all. */

@@ -129,6 +129,7 @@ static qp_status add_slabs(qp_kernel *k, const qp_cluster *c, unsigned stream, u
         .total = all,
         .units = to - from,
         .row_groups = row_groups,
+        .sparse = s->stream.sparse,
     };
     unsigned stride = (end - from * runs) * width * 2 + pad;
     if (stride > k->x_stride_bytes) k->x_stride_bytes = stride;

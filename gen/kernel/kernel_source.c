@@ -123,7 +123,11 @@ void qp_text_fields(qp_text *t, const qp_quantizer *q, unsigned blocks) {
                                       "bool field_of_tensor", "unsigned field_loads",
                                       "unsigned field_words", "unsigned field_first"};
   unsigned words = 0;
-  qp_text_add(t, "  static constexpr bool BY_ROW = %s;\n", qp_layout_by_row(q) ? "true" : "false");
+  qp_text_add(t,
+              "  static constexpr bool BY_ROW = %s, SPARSE = %s;\n"
+              "  static constexpr unsigned SPARSE_ARRAY = %u;\n",
+              qp_layout_by_row(q) ? "true" : "false", q->sparse > 0 ? "true" : "false",
+              qp_layout_sparse_array(q));
   for (unsigned k = 0; k < sizeof facts / sizeof *facts; k++) {
     words = 0;
     qp_text_add(t, "  static __device__ constexpr %s(unsigned f) {\n    return ", facts[k]);

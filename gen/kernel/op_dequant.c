@@ -24,6 +24,7 @@
   X(UNSIGNED, rows, s->stream.rows, "M")                                                           \
   X(UNSIGNED, column, p->column, "first of W")                                                     \
   X(UNSIGNED, columns, p->columns, "count without padding")                                        \
+  X(UNSIGNED, sparse, s->stream.sparse, "entries of a row")                                        \
   X(UNSIGNED, superblocks, p->total, "of a row group")                                             \
   X(UNSIGNED, units, p->total * p->row_groups, "superblocks of all row groups")
 

@@ -61,6 +61,7 @@ static bool ragged(const qp_kernel *k) {
   X(UNSIGNED, share, p->share, "units a warp; OWNED: row groups a block")                          \
   X(UNSIGNED, extra, p->extra, "first warps (OWNED: blocks) that have one more")                   \
   X(UNSIGNED, slot, p->slot, "of the workspace: slot + warp + row group")                          \
+  X(UNSIGNED, sparse, p->sparse, "entries of a row of the stream")                                 \
   X(UNSIGNED, stream, p->stream, "of the cluster's first segment")                                 \
   X(UNSIGNED, stream_step, p->stream_step, "from segment to segment")
 

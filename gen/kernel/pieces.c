@@ -10,6 +10,7 @@
   X(UNSIGNED, segment, s->segment, "of args.segment")                                              \
   X(UNSIGNED, column, s->column, "first of X and W")                                               \
   X(UNSIGNED, columns, s->stream.columns, "count without padding")                                 \
+  X(UNSIGNED, sparse, s->stream.sparse, "entries of a row")                                        \
   X(UNSIGNED, superblocks, s->stream.superblocks, "of a row group")
 
 static const qp_named piece_member[] = {PIECE(QP_NAMED)};

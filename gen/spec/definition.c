@@ -455,6 +455,7 @@ static bool add_definition(qp_text *t, const qp_quantizer *q) {
     if (f->size != q->group || f->tensor) qp_text_add(t, " of %u %d", f->size, f->tensor);
     qp_text_add(t, "\n");
   }
+  if (q->sparse > 0) qp_text_add(t, "sparse %.17g\n", q->sparse);
   for (unsigned i = 0; i < q->codebooks; i++) add_codebook(t, &q->codebook[i]);
   return add_weights(t, q);
 }

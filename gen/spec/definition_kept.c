@@ -43,6 +43,7 @@ static void add_key(qp_text *t, const qp_quantizer *q) {
     if (f->size != q->group || f->tensor) qp_text_add(t, " of %u %d", f->size, f->tensor);
     qp_text_add(t, "\n");
   }
+  if (q->sparse > 0) qp_text_add(t, "sparse %a\n", q->sparse);
   for (unsigned i = 0; i < q->codebooks; i++) {
     const qp_codebook *c = &q->codebook[i];
     qp_text_add(t, "codebook %u %u %d\n", c->entries, c->dim, (int)c->scope);

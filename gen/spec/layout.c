@@ -3,6 +3,7 @@
 #include "gen/spec/layout.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { PIECE_BYTES = 16 };
 
@@ -31,10 +32,15 @@ qp_status qp_layout_period(const qp_quantizer *q, qp_period *out, qp_error *err)
 unsigned qp_layout_array(unsigned f) { return f < QP_MAX_ARRAYS ? f : QP_MAX_ARRAYS - 1; }
 
 unsigned qp_layout_arrays(const qp_quantizer *q) {
-  return q->fields < QP_MAX_ARRAYS ? q->fields : QP_MAX_ARRAYS;
+  const unsigned pieces = q->fields + (q->sparse > 0 ? 1 : 0);
+  return pieces < QP_MAX_ARRAYS ? pieces : QP_MAX_ARRAYS;
 }
 
+unsigned qp_layout_sparse_array(const qp_quantizer *q) { return qp_layout_array(q->fields); }
+
 bool qp_layout_array_is_half(const qp_quantizer *q, unsigned a) {
+  const bool shared = a == qp_layout_array(q->fields) && q->sparse > 0;
+  if (a >= q->fields || shared) return false;
   return q->field[a].type == QP_FIELD_F16 && (a + 1 < QP_MAX_ARRAYS || q->fields <= QP_MAX_ARRAYS);
 }
 
@@ -61,6 +67,16 @@ qp_status qp_layout_stream(const qp_quantizer *q, unsigned rows, unsigned column
   s.arrays = qp_layout_arrays(q);
   for (unsigned f = 0; f < q->fields; f++)
     s.field_bytes[qp_layout_array(f)] += s.row_groups * piece_bytes(&s, f);
+  if (q->sparse > 0 && columns) {
+    const unsigned n = (unsigned)lround(q->sparse * columns);
+    s.sparse = n ? n : 1;
+    s.field_bytes[qp_layout_sparse_array(q)] += 4 * (size_t)s.row_groups * QP_GROUP_ROWS * s.sparse;
+  }
+  if (s.sparse && columns > QP_SPARSE_COLUMNS)
+    return qp_fail(err, QP_E_LIMIT,
+                   "quantizer %s: sparse entries of %u columns, whose numbers have 16 bits: %d are "
+                   "possible",
+                   q->name, columns, QP_SPARSE_COLUMNS);
   *out = s;
   return QP_OK;
 }
@@ -125,6 +141,25 @@ void qp_layout_set_field(const qp_stream *s, unsigned f, unsigned row, unsigned 
     const unsigned bit = 1u << (at + i) % 8, byte = array[(at + i) / 8];
     array[(at + i) / 8] = (uint8_t)(raw >> i & 1 ? byte | bit : byte & ~bit);
   }
+}
+
+/* Words lie in bytes that need not be aligned. */
+static size_t sparse_at(const qp_stream *s, unsigned row, unsigned e) {
+  const unsigned array = qp_layout_sparse_array(s->quantizer);
+  size_t at = row / QP_GROUP_ROWS * (s->field_bytes[array] / s->row_groups);
+  for (unsigned f = array; f < s->quantizer->fields; f++) at += piece_bytes(s, f);
+  return at + 4 * ((size_t)e * QP_GROUP_ROWS + row % QP_GROUP_ROWS);
+}
+
+uint32_t qp_layout_get_sparse(const qp_stream *s, unsigned row, unsigned e, const uint8_t *array) {
+  uint32_t word;
+  memcpy(&word, array + sparse_at(s, row, e), sizeof word);
+  return word;
+}
+
+void qp_layout_set_sparse(const qp_stream *s, unsigned row, unsigned e, uint8_t *array,
+                          uint32_t word) {
+  memcpy(array + sparse_at(s, row, e), &word, sizeof word);
 }
 
 unsigned qp_layout_part_column(const qp_quantizer *q, unsigned columns, unsigned part) {

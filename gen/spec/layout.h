@@ -43,6 +43,12 @@
 ** group.  Pieces are filled up to a multiple of 16 bytes.
 ** Fields 0, 1 and 2 have an array each, of their pieces in the order of the row groups; all others
 ** share array 3: a row group's pieces lie in the order of the fields.
+**
+** SPARSE ENTRIES.  Of a quantizer that has them, one more piece for each row group, behind that of
+** its last field as if it were one, holds n words for each row: [n][32 rows].  A word is a column
+** of the stream (low 16 bits) and the bits of an fp16 number, which is added to the weight there.
+** A row's columns ascend; none is twice, but for words of 0, which stand for nothing, at the
+** beginning.  n is the row's share of the stream's columns, rounded to nearest, at least 1.
 */
 #ifndef QP_LAYOUT_H
 #define QP_LAYOUT_H
@@ -53,7 +59,13 @@
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
-enum { QP_GROUP_ROWS = 32, QP_BLOCK_COLUMNS = 64, QP_BLOCK_PAIRS = 32 };
+enum {
+  QP_GROUP_ROWS = 32,
+  QP_BLOCK_COLUMNS = 64,
+  QP_BLOCK_PAIRS = 32,
+  QP_SPARSE_COLUMNS = 65536, /* of a stream that has sparse entries */
+  QP_SPARSE_MOST = QP_SPARSE_COLUMNS / QP_SPARSE_SHARE /* of a row */
+};
 
 /* The period of a quantizer's codes (not of a split). */
 typedef struct qp_period {
@@ -74,12 +86,14 @@ typedef struct qp_stream {
   unsigned row_groups, superblocks; /* after padding; superblocks of one row group */
   unsigned groups;                  /* column groups of the smallest size; 0: none */
   size_t code_words;                /* 32-bit words of all codes */
-  unsigned arrays;                  /* of fields */
+  unsigned arrays;                  /* of fields and sparse entries */
   size_t field_bytes[QP_MAX_ARRAYS];
+  unsigned sparse; /* entries of a row; 0: none */
 } qp_stream;
 
 /* Compute the sizes of the stream that holds a matrix of rows x columns.  The quantizer must be no
-   split.  Errors are those of qp_layout_period. */
+   split.  Errors are those of qp_layout_period, and QP_E_LIMIT where sparse entries are of too many
+   columns. */
 qp_status qp_layout_stream(const qp_quantizer *q, unsigned rows, unsigned columns, qp_stream *out,
                            qp_error *err);
 
@@ -101,8 +115,8 @@ bool qp_layout_by_row(const qp_quantizer *q);
 void qp_layout_weight(const qp_quantizer *q, unsigned lane, size_t i, unsigned *row,
                       size_t *column);
 
-/* Which array holds field f of a quantizer, how many arrays there are, and whether array a may be
-   read as fp16. */
+/* Which array holds field f of a quantizer, how many arrays there are with that of the sparse
+   entries, and whether array a may be read as fp16. */
 unsigned qp_layout_array(unsigned f);
 unsigned qp_layout_arrays(const qp_quantizer *q);
 bool qp_layout_array_is_half(const qp_quantizer *q, unsigned a);
@@ -114,6 +128,12 @@ uint32_t qp_layout_get_field(const qp_stream *s, unsigned f, unsigned row, unsig
                              const uint8_t *array);
 void qp_layout_set_field(const qp_stream *s, unsigned f, unsigned row, unsigned column,
                          uint8_t *array, uint32_t raw);
+
+/* Which array holds the sparse entries; get and set the word of entry e of a row there. */
+unsigned qp_layout_sparse_array(const qp_quantizer *q);
+uint32_t qp_layout_get_sparse(const qp_stream *s, unsigned row, unsigned e, const uint8_t *array);
+void qp_layout_set_sparse(const qp_stream *s, unsigned row, unsigned e, uint8_t *array,
+                          uint32_t word);
 
 /* Find the column where part i of a quantizer begins; that of a split is rounded to 64 columns, and
    at i = parts it is K. */

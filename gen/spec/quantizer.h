@@ -19,6 +19,7 @@ enum {
   QP_MAX_PARTS = 4,
   QP_MAX_PIECES = 8, /* equal ranges of K, of which each has streams of its own */
   QP_MAX_RANGES = QP_MAX_PIECES * QP_MAX_PARTS,
+  QP_SPARSE_SHARE = 8, /* of a row at most one entry in so many is sparse */
   QP_LAYOUT_VERSION = 1
 };
 
@@ -69,8 +70,8 @@ struct qp_quantizer {
   bool planes;     /* A scalar's codes are stored as bit planes, the most significant first. */
   unsigned planes_read; /* Decode reads so many planes: all ('step'), or fewer (any-precision). */
   double rate;          /* Code bits a weight: step / dim, or planes_read / dim of bit planes. */
-  double stored_rate;   /* The same with group fields and codebooks of rows and linears, of which
-                           4096 x 4096 weights share theirs. */
+  double stored_rate;   /* The same with group fields, sparse entries, and codebooks of rows and
+                           linears, of which 4096 x 4096 weights share theirs. */
   unsigned codebooks;
   qp_codebook codebook[QP_MAX_CODEBOOKS];
   /* The rotation has diagonal blocks of so many columns; 0: one of all columns, 1: there is no
@@ -81,6 +82,8 @@ struct qp_quantizer {
                      are no groups. */
   unsigned fields;
   qp_field field[QP_MAX_FIELDS];
+  double sparse; /* The share of a row's entries that have an fp16 number of their own, which is
+                    added to what their codes decode to; 0: none. */
   qp_ir *decode; /* From a state and the group fields it makes 'dim' weights: ceil(dim / 2) outputs
                     that are PAIRs, or for an odd dim as many HALFs as there are weights. */
   unsigned layout; /* QP_LAYOUT_VERSION */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/half.h"
+
 enum { MAX_TABLE_BITS = 20 };
 
 typedef struct table {
@@ -125,6 +127,20 @@ static void decode_lane(const qp_packed *p, const uint16_t *values, const uint32
   }
 }
 
+/* The numbers of sparse entries to the weights of a row group. */
+static void add_sparse(const qp_packed *p, unsigned row_group, uint16_t *out) {
+  const qp_stream *s = p->stream;
+  const uint8_t *array = p->field[qp_layout_sparse_array(s->quantizer)];
+  for (unsigned r = 0; r < QP_GROUP_ROWS; r++)
+    for (unsigned e = 0; e < s->sparse; e++) {
+      const uint32_t word = qp_layout_get_sparse(s, row_group * QP_GROUP_ROWS + r, e, array);
+      const uint32_t column = word & 0xffff;
+      if (!(word >> 16) || column >= s->columns) continue;
+      uint16_t *w = out + (size_t)r * s->columns + column;
+      *w = qp_float_to_half(qp_half_to_float(*w) + qp_half_to_float((uint16_t)(word >> 16)));
+    }
+}
+
 qp_status qp_reference_decode(qp_reference *r, const qp_packed *p, unsigned row_group,
                               uint16_t *out, qp_error *err) {
   const qp_stream *s = p->stream;
@@ -137,6 +153,7 @@ qp_status qp_reference_decode(qp_reference *r, const qp_packed *p, unsigned row_
     gather_lane(p, row_group, lane, words);
     decode_lane(p, values, words, row_group, lane, out);
   }
+  if (s->sparse) add_sparse(p, row_group, out);
   free(words);
   return QP_OK;
 }

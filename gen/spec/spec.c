@@ -30,13 +30,12 @@ enum {
 /* ---- Kinds and the fields that each may have ---- */
 
 #define INPUT_SIDE "rotation", "order", "scale" /* of all */
-static const char *const trellis_fields[] = {
-    "name", "window", "dim", "step", "codebook", "codebooks", "group", "decode", INPUT_SIDE, NULL};
-static const char *const vector_fields[] = {
-    "name", "dim", "bits", "codebook", "codebooks", "group", "decode", INPUT_SIDE, NULL};
-static const char *const scalar_fields[] = {
-    "name",  "bits",   "planes",   "planes_read", "codebook", "codebooks",
-    "group", "decode", INPUT_SIDE, NULL};
+#define CODED "codebook", "codebooks", "group", "sparse", "decode" /* of all but splits */
+static const char *const trellis_fields[] = {"name", "window",   "dim", "step",
+                                             CODED,  INPUT_SIDE, NULL};
+static const char *const vector_fields[] = {"name", "dim", "bits", CODED, INPUT_SIDE, NULL};
+static const char *const scalar_fields[] = {"name",        "bits", "planes",
+                                            "planes_read", CODED,  INPUT_SIDE, NULL};
 static const char *const split_fields[] = {"name", "parts", INPUT_SIDE, NULL};
 
 static const struct {
@@ -303,12 +302,26 @@ static void set_rates(qp_quantizer *q) {
     const double share = f->tensor ? linear : f->size ? 1.0 / f->size : row;
     q->stored_rate += (double)qp_field_row_of(f->type)->bits * share;
   }
+  q->stored_rate += 32 * q->sparse;
   for (unsigned i = 0; i < q->codebooks; i++) {
     const qp_codebook *b = &q->codebook[i];
     const double bits = 16.0 * b->entries * b->dim;
     if (b->scope == QP_SCOPE_ROW) q->stored_rate += bits * row;
     if (b->scope == QP_SCOPE_TENSOR) q->stored_rate += bits * linear;
   }
+}
+
+/* sparse = the share of a row's entries. */
+static qp_status read_sparse(qp_reader *r, qp_quantizer *q) {
+  if (qp_read_is_nil(r, "fields.sparse")) return QP_OK;
+  if (!qp_lua_get_number(r->lua, r->v, "fields.sparse", &q->sparse) ||
+      !(q->sparse > 0 && q->sparse * QP_SPARSE_SHARE <= 1)) {
+    return qp_read_fail(r,
+                        "field 'sparse' should be the share of a row's entries that are also "
+                        "stored in fp16, above 0 and at most 1/%d, got %s",
+                        QP_SPARSE_SHARE, qp_read_describe(r, "fields.sparse"));
+  }
+  return QP_OK;
 }
 
 /* rotation = "full", "none", or columns of its diagonal blocks. */
@@ -360,6 +373,7 @@ static qp_status read_coded(qp_reader *r, qp_quantizer *q, const char *text, siz
   qp_status status = read_numbers(r, q);
   if (!status) status = qp_read_codebooks(r, q);
   if (!status) status = qp_read_group(r, q);
+  if (!status) status = read_sparse(r, q);
   if (!status) status = check_form(r, q);
   if (!status) status = read_decode(r, q, text, bytes);
   if (status) return status;

@@ -219,6 +219,7 @@ DECODE = {"tcq": decode_tcq, "vq2": decode_index, "nuq": decode_index}
 FIELDS = {
     "int4-g128": (("scale", 16, 128), ("zero", 4, 128)),
     "q4_k": (("d", 16, 256), ("dmin", 16, 256), ("least", 6, 32), ("scale", 6, 32)),
+    "spqr-3": (("d", 16, 256), ("dmin", 16, 256), ("least", 3, 16), ("scale", 3, 16)),
 }
 
 
@@ -259,7 +260,23 @@ def decode_q4_k(code, f):
     return (d * scale * code.astype(np.float32) - dmin * least).astype(np.float16)
 
 
-OF_FIELDS = {"int4-g128": decode_int4, "q4_k": decode_q4_k}
+OF_FIELDS = {"int4-g128": decode_int4, "q4_k": decode_q4_k, "spqr-3": decode_q4_k}
+
+
+def add_sparse(folder, linear, number, piece, w):
+    """Sparse entries stand at the end of each row group's piece of the last array."""
+    part = linear["parts"][number]
+    n, row_groups = part.get("sparse", 0), len(w) // 32
+    if not n:
+        return w
+    array = chunk(folder, linear, f"{linear['name']}.field.{number}.{part['fields'] - 1}", piece)
+    words = np.ascontiguousarray(array.view(np.uint8).reshape(row_groups, -1)[:, -128 * n:])
+    words = words.view(np.uint32).reshape(row_groups, n, 32)
+    for group, entry, row in zip(*np.nonzero(words)):
+        word = words[group, entry, row]
+        at = (group * 32 + row, word & 0xFFFF)
+        w[at] = np.float16(w[at] + np.uint16(word >> 16).view(np.float16).astype(float))
+    return w
 
 
 def chunk(folder, linear, name, piece):
@@ -286,7 +303,8 @@ def part_values(folder, linear, number, piece):
     states = windows(stream, step, 16 if q["kind"] == "trellis" else step)
     if with_fields:
         fields = fields_of(folder, linear, part["quantizer"], number, piece)
-        return OF_FIELDS[part["quantizer"]](to_rows(states, columns), fields).astype(float)
+        w = OF_FIELDS[part["quantizer"]](to_rows(states, columns), fields).astype(float)
+        return add_sparse(folder, linear, number, piece, w)
     book = folder[q["codebooks"][0]].astype(float)
     values = DECODE[family](states, book)
     return to_rows(values.reshape(values.shape[:2] + (-1,)), columns)

@@ -140,6 +140,12 @@ class Decoder(unittest.TestCase):
                     if i == 1:
                         self.assertNotEqual(len(set(scale)), 1)
 
+    def test_sparse_entries(self):
+        packed = self.see(96, 256, "--quantizer", "spqr-3", "--keep", "gate", "--keep", "up",
+                          "--keep", "v_", "--keep", "o_")
+        self.assertEqual(packed.section["version"], 5)
+        self.assertEqual({l["parts"][0]["sparse"] for l in packed.section["linears"]}, {1, 3})
+
     def test_groups_in_columns_that_two_ranks_share(self):
         self.see(64, 512, "--quantizer", "int4-g128", "--tp", "2", "--keep", "gate", "--keep", "up")
 

@@ -275,6 +275,45 @@ Test(layout, what_is_set_of_a_field_is_got_and_nothing_else) {
   }
 }
 
+/* Behind the last field as if they were one: an array of their own, or the end of the fourth. */
+Test(layout, sparse_entries_lie_entry_by_entry_and_row_by_row_behind_the_fields) {
+  for (unsigned fields = 0; fields <= 6; fields++) {
+    qp_quantizer q = with_many_fields();
+    q.fields = fields, q.sparse = 0.02;
+    qp_stream plain = {0}, s = {0};
+    const unsigned array = fields < 3 ? fields : 3;
+    cr_assert_eq(qp_layout_stream(&q, 80, 192, &s, &error), QP_OK); /* 3 row groups, 4 entries */
+    q.sparse = 0;
+    cr_assert_eq(qp_layout_stream(&q, 80, 192, &plain, &error), QP_OK);
+    q.sparse = 0.02;
+    cr_assert_eq(s.sparse, 4);
+    cr_expect_eq(s.arrays, array + 1);
+    cr_expect_eq(s.field_bytes[array], plain.field_bytes[array] + 3 * 4 * 32 * 4);
+    cr_expect(!qp_layout_array_is_half(&q, array), "%u fields", fields);
+    const size_t piece = s.field_bytes[array] / 3, before = plain.field_bytes[array] / 3;
+    uint8_t *to = calloc(1, s.field_bytes[array]);
+    cr_assert_not_null(to);
+    qp_layout_set_sparse(&s, 41, 2, to, 0x3c000007);
+    cr_expect_eq(qp_layout_get_sparse(&s, 41, 2, to), 0x3c000007);
+    cr_expect_eq(to[piece + before + 4 * (2 * 32 + 9)], 7);
+    cr_expect_eq(to[piece + before + 4 * (2 * 32 + 9) + 3], 0x3c);
+    if (fields > 3) cr_expect_eq(qp_layout_field(&s, 3, 41, 0), 8 * piece + 16 * 5);
+    free(to);
+  }
+}
+
+Test(layout, sparse_entries_are_a_share_of_the_columns_which_have_numbers_of_16_bits) {
+  qp_quantizer q = codes_of(1, 4);
+  qp_stream s = {0};
+  q.sparse = 0.004;
+  cr_assert_eq(qp_layout_stream(&q, 32, 64, &s, &error), QP_OK);
+  cr_expect_eq(s.sparse, 1);
+  cr_assert_eq(qp_layout_stream(&q, 32, 65536, &s, &error), QP_OK);
+  cr_expect_eq(s.sparse, 262);
+  cr_expect_eq(qp_layout_stream(&q, 32, 65600, &s, &error), QP_E_LIMIT);
+  cr_expect_not_null(strstr(error.text, "65600"), "%s", error.text);
+}
+
 Test(layout, a_split_begins_its_parts_at_whole_blocks) {
   qp_quantizer q = {.name = "s", .kind = QP_SPLIT, .parts = 3};
   q.part[0].fraction = 0.3, q.part[1].fraction = 0.25, q.part[2].fraction = 0.45;

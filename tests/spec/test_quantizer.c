@@ -674,3 +674,23 @@ Test(quantizer, the_hash_is_of_the_definition_and_nothing_else) {
           second);
   cr_expect_str_eq(first, second);
 }
+
+Test(quantizer, sparse_entries_are_part_of_the_stored_rate_and_of_the_hash) {
+  const qp_quantizer *q =
+      load("return scalar { name = 'x', bits = 4, sparse = 1 / 64, codebook = lloyd_max {\n"
+           "  entries = 16, scope = 'row' } }");
+  cr_expect(q->sparse == 1 / 64.0 && q->rate == 4);
+  cr_expect_float_eq(q->stored_rate, 4 + 32 / 64.0 + 16.0 * 16 / 4096, 1e-12);
+  char with[33], other[33], without[33];
+  hash_of("return scalar { name = 'x', bits = 1, sparse = 0.1, codebook = values { 1, 2 } }", with);
+  hash_of("return scalar { name = 'x', bits = 1, sparse = 0.01, codebook = values { 1, 2 } }",
+          other);
+  hash_of("return scalar { name = 'x', bits = 1, codebook = values { 1, 2 } }", without);
+  cr_expect(strcmp(with, other) && strcmp(with, without) && strcmp(other, without));
+  expect_error("return scalar { name = 'x', bits = 1, sparse = 0.2, codebook = values { 1, 2 } }",
+               "field 'sparse' should be the share of a row's entries");
+  expect_error("return scalar { name = 'x', bits = 1, sparse = 16, codebook = values { 1, 2 } }",
+               "at most 1/8, got 16");
+  expect_error("return split { name = 'x', sparse = 0.1, parts = { { 'a', 0.5 }, { 'b', 0.5 } } }",
+               "sparse");
+}

@@ -75,10 +75,29 @@ static void draw_fields(linear *l) {
     const size_t n = l->stream.field_bytes[f];
     l->field[f] = allocate(n);
     for (size_t i = 0; i < n; i++) l->field[f][i] = (uint8_t)(qp_random_next(&rng) >> 50);
-    if (q->field[f].type == QP_FIELD_F16) /* no NaN, whose bits mean nothing */
+    if (f < q->fields && q->field[f].type == QP_FIELD_F16) /* no NaN, whose bits mean nothing */
       for (size_t i = 1; i < n; i += 2) l->field[f][i] &= 0xbf;
     l->packed.field[f] = l->field[f];
   }
+}
+
+/* Of each row all entries but the first, which is a word of 0. */
+static void draw_sparse(linear *l) {
+  const qp_stream *s = &l->stream;
+  const unsigned array = qp_layout_sparse_array(s->quantizer);
+  for (unsigned row = 0; row < 32 * s->row_groups; row++)
+    for (unsigned e = 0; e < s->sparse; e++) {
+      const uint32_t column = s->columns * e / s->sparse + row % 5, half = 0x3c00 + 16 * row + e;
+      qp_layout_set_sparse(s, row, e, l->field[array], e ? half << 16 | column : 0);
+    }
+}
+
+/* What they add to a weight. */
+static float sparse_of(const linear *l, unsigned row, unsigned column) {
+  for (unsigned e = 1; e < l->stream.sparse; e++)
+    if (l->stream.columns * e / l->stream.sparse + row % 5 == column)
+      return qp_half_to_float((uint16_t)(0x3c00 + 16 * row + e));
+  return 0;
 }
 
 static void draw_codebooks(linear *l) {
@@ -100,6 +119,7 @@ static linear draw(const qp_quantizer *q, unsigned rows, unsigned columns) {
   cr_assert_eq(qp_layout_stream(q, rows, columns, &l.stream, &error), QP_OK, "%s", error.text);
   draw_codes(&l);
   draw_fields(&l);
+  draw_sparse(&l);
   draw_codebooks(&l);
   l.packed.codes = l.codes;
   return l;
@@ -158,7 +178,7 @@ static uint32_t field_of(const linear *l, unsigned f, unsigned row, unsigned col
   const unsigned array = f < 3 ? f : 3, bits = qp_field_row_of(field->type)->bits;
   const size_t group = field->size ? column / field->size : 0;
   const size_t e = field->tensor ? 0 : 32 * group + row % 8 * 4 + row % 32 / 8;
-  size_t all = 0, before = 0;
+  size_t all = f < 3 ? 0 : 128 * (size_t)l->stream.sparse, before = 0;
   for (unsigned k = array; k < (f < 3 ? f + 1 : l->stream.quantizer->fields); k++) {
     all += piece_of(l, k);
     before += k < f ? piece_of(l, k) : 0;
@@ -182,7 +202,9 @@ static uint16_t weight_of(const linear *l, unsigned row, unsigned column) {
     if (by_row) books[c] += (size_t)row * q->codebook[c].entries;
   }
   qp_quantizer_decode(q, state_of(l, row, column), fields, books, weights);
-  return weights[number_of(l->stream.quantizer, row, column) % q->dim];
+  const uint16_t weight = weights[number_of(l->stream.quantizer, row, column) % q->dim];
+  const float more = sparse_of(l, row, column);
+  return more != 0 ? qp_float_to_half(qp_half_to_float(weight) + more) : weight;
 }
 
 static void expect_round_trip(const qp_quantizer *q, unsigned rows, unsigned columns) {

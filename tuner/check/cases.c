@@ -83,7 +83,7 @@ static void each_gemm(qp_case_maker *m, const qp_quantizer *q, size_t number, qp
 static bool decode_alike(const qp_quantizer *a, const qp_quantizer *b) {
   if (a->kind == QP_SPLIT || a->kind != b->kind || a->step != b->step || a->dim != b->dim ||
       a->planes != b->planes || a->fields != b->fields || a->codebooks || b->codebooks ||
-      a->group != b->group || a->decode->count != b->decode->count)
+      a->group != b->group || a->sparse != b->sparse || a->decode->count != b->decode->count)
     return false;
   for (unsigned f = 0; f < a->fields; f++)
     if (a->field[f].type != b->field[f].type || a->field[f].size != b->field[f].size ||

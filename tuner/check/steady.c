@@ -27,9 +27,10 @@ void qp_steady_kind(const qp_quantizer *q, char *to, size_t size) {
   bool rows = false;
   for (unsigned b = 0; b < l->codebooks; b++) rows |= l->codebook[b].scope == QP_SCOPE_ROW;
   const char *field = l->fields ? qp_field_row_of(l->field[0].type)->name : "";
-  snprintf(to, size, "%s%s, %u a code%s%s%s%s%s", q->kind == QP_SPLIT ? "split " : "",
+  snprintf(to, size, "%s%s, %u a code%s%s%s%s%s%s", q->kind == QP_SPLIT ? "split " : "",
            kinds[l->kind], l->dim, l->planes ? ", planes" : "", rows ? ", codebooks of rows" : "",
-           l->fields ? ", " : "", field, l->fields ? " fields" : "");
+           l->fields ? ", " : "", field, l->fields ? " fields" : "",
+           l->sparse > 0 ? ", sparse" : "");
 }
 
 static bool same_kind(const qp_quantizer *a, const qp_quantizer *b) {

@@ -47,7 +47,7 @@ static void print_facts(const qp_quantizer *q) {
   static const char *const kinds[] = {"trellis", "vector", "scalar", "split"};
   static const char *const scopes[] = {"all linears", "each linear", "each row"};
   printf("%s: %s, %g bits a weight", q->name, kinds[q->kind], q->rate);
-  if (q->stored_rate > q->rate) printf(" (%g with group fields)", q->stored_rate);
+  if (q->stored_rate > q->rate) printf(" (%g as stored)", q->stored_rate);
   printf("\n  defined in  %s:%d\n  hash        %s, layout %u\n", q->file, q->line, q->hash,
          q->layout);
   print_input(q);
@@ -66,6 +66,7 @@ static void print_facts(const qp_quantizer *q) {
            q->codebook[i].entries, q->codebook[i].dim, scopes[q->codebook[i].scope]);
   if (q->group) printf("  group       %u columns\n", q->group);
   for (unsigned i = 0; i < q->fields; i++) print_field(q, &q->field[i]);
+  if (q->sparse > 0) printf("  sparse      %g of a row's entries, in fp16\n", q->sparse);
   qp_period p;
   if (!qp_layout_period(q, &p, NULL))
     printf("  layout      superblock of %u x 32 x 64 weights: %u words a lane, %u codes\n",

@@ -39,11 +39,23 @@ unsigned qp_job_pieces(const qp_job_linear *l) {
   return l->split == QP_JOB_COLUMNS && l->slices ? l->slices : 1;
 }
 
+static bool has_sparse(const qp_quantizer *q) {
+  bool any = q->sparse > 0;
+  for (unsigned i = 0; i < q->parts; i++) any |= q->part[i].quantizer->sparse > 0;
+  return any;
+}
+
+static unsigned version_of(const qp_job_linear *l) {
+  if (has_sparse(l->quantizer)) return QP_PACKED_SPARSE;
+  if (l->rotation & QP_SIDE_FLAGS) return QP_PACKED_SIDE;
+  return l->rotation > 1 || l->split ? QP_PACKED_CUT : QP_PACKED_PLAIN;
+}
+
 unsigned qp_job_version(const qp_job *j) {
   unsigned version = QP_PACKED_PLAIN;
   for (size_t i = 0; i < j->linears; i++) {
-    if (j->linear[i].rotation & QP_SIDE_FLAGS) return QP_PACKED_VERSION;
-    if (j->linear[i].rotation > 1 || j->linear[i].split) version = QP_PACKED_CUT;
+    const unsigned of = version_of(&j->linear[i]);
+    version = of > version ? of : version;
   }
   return version;
 }

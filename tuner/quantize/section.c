@@ -37,6 +37,9 @@ static void add_part(cJSON *parts, const qp_job_linear *l, unsigned p) {
   cJSON_AddNumberToObject(o, "column", r.column);
   cJSON_AddNumberToObject(o, "columns", r.columns);
   cJSON_AddNumberToObject(o, "fields", qp_layout_arrays(q));
+  qp_stream stream;
+  if (!qp_layout_stream(q, l->rows, r.columns, &stream, NULL) && stream.sparse)
+    cJSON_AddNumberToObject(o, "sparse", stream.sparse);
   cJSON *books = cJSON_AddArrayToObject(o, "codebooks");
   for (unsigned c = 0; c < q->codebooks; c++)
     if (q->codebook[c].scope != QP_SCOPE_SPEC) cJSON_AddItemToArray(books, cJSON_CreateNumber(c));
