@@ -325,7 +325,7 @@ int qp_lib_kernel_order(const qp_lib_kernel *a, const qp_lib_kernel *b) {
   return c;
 }
 
-/* Of experts and what routes to them. */
+/* Checks what is said of experts and of what routes to them. */
 static qpal_status check_routing(const qpal_library *l, uint32_t i, const qp_lib_kernel *k) {
   if (k->op != QPAL_ROUTE && k->op != QPAL_EXPERTS) return QPAL_OK;
   if (l->header->section[QP_LIB_KERNELS].record_bytes < sizeof *k)

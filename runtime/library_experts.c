@@ -61,7 +61,7 @@ static qpal_status find_experts(const qpal_kernels *ks, const qpal_experts_args 
                    qp_lib_type_names[a->type], qp_lib_type_names[a->out_type], a->tokens, there);
 }
 
-/* What routes to a kernel of experts. */
+/* Finds what routes to a kernel of experts. */
 static uint32_t find_route(const qpal_kernels *ks, const qp_lib_kernel *to) {
   for (uint32_t i = ks->first; i < ks->first + ks->count; i++) {
     const qp_lib_kernel *k = kernel_of(ks, i);

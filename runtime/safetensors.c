@@ -325,7 +325,7 @@ static qp_status open_file(qp_safetensors *s, const char *path, qp_error *err) {
 
 /* ---- Index ---- */
 
-/* What an index says: the shard of each tensor. */
+/* What an index says, which is the shard of each tensor. */
 typedef struct listing {
   size_t count, capacity;
   struct listed {

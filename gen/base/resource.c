@@ -113,7 +113,7 @@ static qp_status load_file(char *name, loaded_file **out, qp_error *err) {
   return QP_OK;
 }
 
-/* As qp_resource_read; called with the lock held. */
+/* Does what qp_resource_read does; it is called with the lock held. */
 static qp_status read_from_home(const char *home, const char *path, const char **text,
                                 size_t *bytes, qp_error *err) {
   qp_status status = check_home(home, err);

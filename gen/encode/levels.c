@@ -153,7 +153,8 @@ QP_AVX2_INLINE float total_avx2(__m256 v) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-/* Of whole eights: their totals.  Of others: what each lane has before the last, incomplete one. */
+/* Of whole eights these are the totals; of others they are what each lane has before the last,
+   incomplete one. */
 QP_AVX2_INLINE void add_kind(const qp_levels *l, int kind, size_t n, const float *x, const line *t,
                              lanes sum, float *all) {
   const __m256 p = _mm256_set1_ps(t->p), r = _mm256_set1_ps(t->r);

@@ -131,7 +131,7 @@ static float line_error(qp_nested *n, unsigned columns, const float *target, flo
   return sum;
 }
 
-/* The same, kept: points near each other come again and again. */
+/* Finds a point's line, which is kept, since points near each other come again and again. */
 static void line_of(qp_nested *n, const point *p, const uint32_t *raw, float *a, float *b) {
   uint64_t key = 0;
   for (unsigned f = 0; f < n->quantizer->fields; f++)
@@ -399,7 +399,8 @@ static qp_status begin(qp_nested *n, unsigned columns, const float *target, poin
                 target + (size_t)group * n->group, out, err);
 }
 
-/* Of groups first .. end - 1: a larger field a step away, their own following; kept if better. */
+/* Tries a larger field of groups first .. end - 1 a step away, with their own fields following, and
+   keeps it if that is better. */
 static qp_status try_larger(qp_nested *n, unsigned f, int by, unsigned first, unsigned end,
                             unsigned columns, const float *target, bool *better, qp_error *err) {
   static const unsigned one[QP_MAX_FIELDS] = {1, 1, 1, 1, 1, 1, 1, 1};

@@ -70,7 +70,7 @@ static void narrow(qp_trellis *t) {
   qp_trellis_set_width(t, width > least ? width : least < t->width ? least : t->width);
 }
 
-/* The same of codes in stages: of some of them. */
+/* Estimates it for codes in stages from some of them. */
 static double stages_rms(const qp_coder *c) {
   enum { CODES = 4096 };
   const unsigned dim = c->quantizer->dim;
@@ -176,7 +176,7 @@ static bool read_kept(const char *path, double *out) {
   return true;
 }
 
-/* Of the palette's quantizers: lines "HASH-METHOD SCALE" of what comes with qpal. */
+/* Looks a quantizer of the palette up in what comes with qpal, lines of "HASH-METHOD SCALE". */
 static bool read_shipped(const qp_quantizer *q, double *out) {
   const char *text = NULL;
   char key[sizeof q->hash + 16];

@@ -24,7 +24,7 @@ enum {
   REFITS = 2
 };
 #define MOST_MISFIT 0x1p-7 /* of the largest weight */
-/* Of the numbers tried first: the root mean square of targets, of that of all vectors. */
+/* The numbers tried first are the root mean square of the targets over that of all vectors. */
 static const double tried[] = {0.65, 0.8, 0.95, 1.15};
 
 /* What a group has at one number. */

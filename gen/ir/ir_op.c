@@ -42,7 +42,7 @@ static const uint32_t ALL = ~0u;
 /* All bits at and below the highest of d: carries move upwards only. */
 static uint32_t below(uint32_t d) { return d ? ~0u >> __builtin_clz(d) : 0; }
 
-/* The same of both halves. */
+/* Does so for both halves. */
 static uint32_t below2(uint32_t d) { return below(d & 0xffffu) | below(d >> 16) << 16; }
 
 /* The bits of a number that is at most n. */

@@ -85,7 +85,7 @@ static int select_by_bit(qp_copy *c, unsigned i) {
   return t < 0 ? -1 : qp_ir_add_two(c->to, QP_IR_XOR, t, qp_ir_add_word(c->to, zero));
 }
 
-/* The same number in both halves. */
+/* Does so where both halves hold the same number. */
 static int select_twice(qp_copy *c, unsigned i) {
   const qp_ir *ir = c->from;
   const qp_ir_node *n = &ir->node[i], *half = &ir->node[n->arg[0]];

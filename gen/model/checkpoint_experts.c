@@ -101,7 +101,8 @@ static qp_source_tensor *find_biases(const qp_checkpoint *c, const qp_model_line
   return (qp_source_tensor *)qp_checkpoint_find_stored(c, name);
 }
 
-/* Of [E, parts * M] the M of each expert: columns of its row, which are rows of a view. */
+/* Makes views of [E, parts M]: the M of each expert are columns of its row, which are rows of a
+   view. */
 static qp_status add_biases(qp_checkpoint *c, const qp_model_linear *l, const qp_model_stack *s,
                             const char *tensor, qp_source_tensor *whole, qp_error *err) {
   if (whole->rows != l->experts || whole->columns != (uint64_t)s->parts * l->rows)

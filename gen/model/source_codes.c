@@ -115,7 +115,7 @@ static bool is_points(const kept_block *k) {
   return k->number >= QP_BLOCK_IQ2_XXS && k->number <= QP_BLOCK_IQ3_XXS;
 }
 
-/* Of eight neighbouring trits the code that tq1_0 has: ceil(2^13 v / 3^8). */
+/* The code that tq1_0 has for eight neighbouring trits:  ceil(2^13 v / 3^8). */
 static void join_trits(uint32_t *codes, unsigned count) {
   for (unsigned i = 0; i < count; i += 8) {
     uint32_t v = 0;

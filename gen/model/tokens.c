@@ -14,7 +14,7 @@ void qp_tokens_free(qp_tokens *t) {
   *t = (qp_tokens){0};
 }
 
-/* What is being read: the text, and ids so far. */
+/* What is being read: the text, and the ids that were found so far. */
 typedef struct reading {
   const char *file, *text;
   size_t bytes, at, line, line_start;

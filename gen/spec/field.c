@@ -42,7 +42,7 @@ double qp_field_number(qp_field_type type, uint32_t raw) {
   }
 }
 
-/* Of 256 numbers the nearest, compared one by one. */
+/* Finds the nearest of 256 numbers by comparing one by one. */
 static uint32_t nearest_byte(qp_field_type type, double number) {
   uint32_t best = 0;
   double least = INFINITY;

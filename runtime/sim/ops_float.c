@@ -95,7 +95,7 @@ PLAIN1(sin_f32, (float)sin((double)a[l]))
 PLAIN1(cos_f32, (float)cos((double)a[l]))
 PLAIN1(tanh_f32, (float)tanh((double)a[l]))
 
-/* The same with modifiers; sub says which. */
+/* Does so with modifiers; sub says which. */
 enum {
   ADD,
   SUB,

@@ -234,7 +234,7 @@ static void dp2a(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
 
 #define ALU QP_SIM_INT_ALU
 #define MUL QP_SIM_INT_MUL
-/* The same for signed and unsigned. */
+/* These ops do the same for signed and unsigned numbers. */
 #define BOTH(op, t, sig, fn, kind)                                                                 \
   {op ".u" #t, sig, fn, NULL, kind, 0}, { op ".s" #t, sig, fn, NULL, kind, 0 }
 #define SIGNED(op, t, sig, id, kind)                                                               \

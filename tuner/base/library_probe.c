@@ -112,7 +112,7 @@ static void load(qp_dynlib_id id, const char *path, qp_library_find *f) {
 
 /* ---- A child for each ---- */
 
-/* What the child writes; false: it ended before, or took too long. */
+/* Reads what the child writes; false means that it ended before, or took too long. */
 static bool read_answer(int fd, qp_library_find *f, bool *late) {
   size_t got = 0;
   struct pollfd p = {.fd = fd, .events = POLLIN};

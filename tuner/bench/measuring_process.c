@@ -244,7 +244,7 @@ static qp_status measure_product(run *r, qp_cublas *c, qp_bench_row *row, qp_err
   return status == QP_E_WRONG ? QP_OK : status; /* a row that failed; the device is fine */
 }
 
-/* What needs no quantizer: products of cuBLAS, rotations. */
+/* Measures what needs no quantizer: products of cuBLAS and rotations. */
 static qp_status measure_others(run *r, qp_cublas *c, size_t block, qp_error *err) {
   qp_bench_row *row = &r->b->row[block * r->b->launches];
   qp_status status = QP_OK;

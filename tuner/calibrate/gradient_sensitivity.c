@@ -62,7 +62,7 @@ static void lose(void *arg, size_t row, float *logits, size_t vocab) {
 
 /* ---- One linear's gradients ---- */
 
-/* Of one sequence; tasks are ROWS rows of G. */
+/* Works on one sequence, whose tasks are ROWS rows of G. */
 typedef struct gather {
   const run *r;
   const qp_gradient *g;

@@ -231,7 +231,8 @@ static void tunables(qp_case_maker *m, const qp_family *f, const qp_quantizer *q
     }
 }
 
-/* Of the default gemm; where all is covered, of every gemm and dequant. */
+/* Tries the tunables of the default gemm, and where all is covered those of every gemm and dequant.
+   */
 static void all_tunables(qp_case_maker *m) {
   const qp_case_families *gemm = &m->of[QP_OP_GEMM], *dequant = &m->of[QP_OP_DEQUANT];
   const bool all = m->w->coverage == QP_COVER_ALL;

@@ -57,7 +57,7 @@ static void expert_pair(qp_case_maker *m, const qp_quantizer *a, const qp_quanti
   push_turns(m, p, &of[a->kind == QP_SPLIT ? 0 : f->rank > 1 ? 1 : 2 + turn % 2], &c);
 }
 
-/* As many tokens, experts and choices as there can be: of each expert a few rows. */
+/* A case of as many tokens, experts and choices as there can be, with a few rows of each expert. */
 static void most_experts(qp_case_maker *m, const qp_quantizer *q, const qp_family *f) {
   static const routed most = {QP_MAX_BATCH, QP_MAX_TOP_K, QP_MAX_EXPERTS, 8};
   qp_problem p = qp_cases_problem(m, QP_OP_EXPERTS, QP_F16, 1);

@@ -73,8 +73,8 @@ void qp_cases_rotations(qp_case_maker *m) {
       prologues(m, (qp_op)op, type);
 }
 
-/* What stands between a decoder's linears: sizes of heads, and of rows of embeddings. What comes
-   with a launch turns with the seed, as with prologues. */
+/* Lists what stands between a decoder's linears, by sizes of heads and of rows of embeddings.  What
+   comes with a launch turns with the seed, as with prologues. */
 void qp_cases_decoders(qp_case_maker *m) {
   static const unsigned columns[] = {32, 128, 96, 64, 256};
   const unsigned n = m->w->coverage == QP_COVER_FEW ? 1 : m->w->coverage == QP_COVER_ALL ? 5 : 3;

@@ -69,7 +69,7 @@ static unsigned segments_of(const qp_kernel *k, const qp_cluster *c, unsigned fi
   return segment_of(k, c, last) - segment_of(k, c, first) + 1;
 }
 
-/* What a warp meets whose units are from .. from + n of a part. */
+/* Finds what a warp meets whose units are from .. from + n of a part. */
 static unsigned warp_meets(const qp_kernel *k, const qp_part *p, unsigned from, unsigned n) {
   const qp_cluster *c = &k->cluster[p->cluster];
   const unsigned first = from / p->units, last = (from + n - 1) / p->units;

@@ -25,7 +25,7 @@ static void tell(void *arg, unsigned round, unsigned rounds, double distortion) 
           distortion);
 }
 
-/* What a spec gives of each entry: without the zeros behind it. */
+/* Writes what a spec gives of each entry, without the zeros behind it. */
 static qp_status write_codebook(const qp_codebook *book, uint16_t *data, const char *path,
                                 qp_error *err) {
   for (size_t e = 0; e < book->entries && book->given < book->dim; e++)

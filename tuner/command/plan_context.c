@@ -463,7 +463,7 @@ static const char *hessians_of(const qp_plan_context *c) {
   return c->o->hessian ? c->o->hessian : c->calibration.hessian;
 }
 
-/* Of a calibration older than the field "feedback" of sensitivity.json. */
+/* Serves a calibration that is older than the field "feedback" of sensitivity.json. */
 static bool measured_with_feedback(const qp_plan_context *c) {
   return *c->calibration.sensitivity &&
          cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(c->calibration.tree, "feedback"));

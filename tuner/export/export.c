@@ -388,8 +388,8 @@ static qp_status add_plains(export *e, uint32_t target, qp_dtype type) {
   return status;
 }
 
-/* Of a model that nobody looked at: is its attention of a kind that there are kernels for?  Why not
-   is noted. */
+/* Tells, for a model that nobody looked at, whether its attention is of a kind that there are
+   kernels for; if not, a note says why. */
 static bool can_decode(export *e) {
   const unsigned d = e->r->decoder;
   if (!e->r->decoder_of_model) return true;
@@ -444,7 +444,7 @@ static qp_status add_combines(export *e, uint32_t target, qp_dtype type) {
   return status;
 }
 
-/* What routes to stacks: for each number of experts and of those that a token goes to. */
+/* Adds what routes to stacks, for each number of experts and of those that a token goes to. */
 static qp_status add_routes(export *e, uint32_t target) {
   qp_status status = QP_OK;
   for (size_t i = 0; i < e->r->groups && !status; i++) {

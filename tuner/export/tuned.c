@@ -93,7 +93,7 @@ static qp_status choose(void *arg, const qp_export_gpu *gpu, const qp_problem *p
   return QP_OK;
 }
 
-/* Of fp16, whatever the type: both are of 16 bits. */
+/* Records are of fp16, whatever the type is: both have 16 bits. */
 static unsigned crossover(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
                           const char *path, const unsigned *batch, size_t batches) {
   qp_export_tuned *t = arg;
@@ -106,7 +106,7 @@ static unsigned crossover(void *arg, const qp_export_gpu *gpu, const qp_problem 
   return sides.batches == batches ? qp_crossover_rows(&sides) : 0;
 }
 
-/* Of fp16, as above; fp32 outputs have no records. */
+/* Records are of fp16, as above; fp32 outputs have none. */
 static int64_t pair_saves(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
                           const char *path) {
   qp_export_tuned *t = arg;

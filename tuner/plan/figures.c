@@ -26,7 +26,7 @@ static int block_linear(const qp_model *m, const char *key) {
   return -1;
 }
 
-/* The same of one block: blocks of several kinds may have it in several shapes. */
+/* Does so for one block: blocks of several kinds may have the linear in several shapes. */
 static int linear_of_block(const qp_model *m, unsigned block, const char *key) {
   for (unsigned i = 0; i < m->linears; i++)
     if (qp_model_has(m, block, i) && says(key, m->linear[i].tensor)) return (int)i;

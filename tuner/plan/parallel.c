@@ -17,7 +17,7 @@ static const struct {
     {"delta_q", ROWS},    {"delta_k", ROWS},    {"delta_v", ROWS},    {"delta_f", ROWS},
     {"delta_g", ROWS},    {"r", ROWS}};
 
-/* Of experts, routed and shared, as of an MLP: "expert_up" is divided as "up". */
+/* Experts, routed and shared, are divided as an MLP is: "expert_up" as "up". */
 static division division_of(const char *role) {
   static const char *const before[] = {"expert_", "shared_"};
   for (unsigned i = 0; i < 2; i++)

@@ -89,7 +89,7 @@ static double depth_factor(const cJSON *points, double place) {
   return exp(log(a) + (log(b) - log(a)) * (at - left));
 }
 
-/* Of experts that of their kind of matrix: "expert_up" has the factor of "up". */
+/* Experts have the factor of their kind of matrix: "expert_up" has that of "up". */
 static double role_factor(const cJSON *roles, const char *role) {
   const cJSON *v = cJSON_GetObjectItemCaseSensitive(roles, role);
   const char *kind = strchr(role, '_');

@@ -60,7 +60,8 @@ static void summarise(const double *d, size_t n, double mean, qp_feedback_profil
   }
 }
 
-/* Of one Hessian [n][n]; flat where it is zero or not positive definite even when damped. */
+/* Computes the share of one Hessian [n][n]; it is flat where the Hessian is zero, or not positive
+   definite even when damped. */
 static qp_status profile_of(const qp_blas *blas, const float *h, size_t n, qp_feedback_profile *out,
                             qp_error *err) {
   const size_t taken = n < QP_FEEDBACK_SHARE_COLUMNS ? n : QP_FEEDBACK_SHARE_COLUMNS;

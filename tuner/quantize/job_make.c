@@ -56,8 +56,8 @@ static const qp_quantizer *find_alike(const qp_palette *palette, const qp_source
   return snprintf(why, 512, "it would be '%s', which is no quantizer of ours", name), NULL;
 }
 
-/* Of import: the quantizer of a packed tensor; NULL: it is not packed, or stays.  One whose packed
-   tensor is of another type, and so is taken for none, would be lost. */
+/* Finds, for import, the quantizer of a packed tensor.  NULL means that it is not packed, or stays.
+   One whose packed tensor is of another type, and so is taken for none, would be lost. */
 static qp_status choose_kept(making *m, const char *tensor, bool head, bool wanted,
                              const qp_quantizer **out) {
   char weight[QP_JOB_NAME], why[512];

@@ -112,7 +112,7 @@ static qp_status declare_all(unpacking *u) {
   return status;
 }
 
-/* As 'type', in place: a narrower element is written behind those that were read. */
+/* Converts to 'type' in place: a narrower element is written behind those that were read. */
 static void narrow(float *v, size_t n, qp_tensor_type type) {
   unsigned char *to = (unsigned char *)v;
   for (size_t i = 0; i < n && type != QP_TENSOR_F32; i++) {

@@ -155,7 +155,7 @@ static qp_status compare(trainer *t, double *out) {
   return status;
 }
 
-/* Of all held-out tokens to out [held]; '*mean' of them. */
+/* Computes the divergence of all held-out tokens into out [held], and '*mean' over them. */
 static qp_status look(trainer *t, double *out, double *mean) {
   qp_status status = QP_OK;
   size_t done = 0;

@@ -102,7 +102,7 @@ static void take_buffer(void *context, uint32_t stream, uint8_t *buffer, size_t 
 
 /* ---- Opening ---- */
 
-/* What a refusal means and what to do about it; numbers of CUptiResult in CUPTI 11 to 13. */
+/* What a refusal means and what to do about it, by the numbers of CUptiResult in CUPTI 11 to 13. */
 static const struct {
   int result;
   const char *advice;

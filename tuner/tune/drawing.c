@@ -49,7 +49,7 @@ static double bits_of(const drawing *d, const qp_record *r) {
   return qp_palette_find(d->palette, r->segment[0].quantizer, &q, &ignored) ? 0 : q->stored_rate;
 }
 
-/* Of every shape and quantizer the fastest record, into best[records]; returns their number. */
+/* Puts the fastest record of every shape and quantizer into best[records]; returns their number. */
 static size_t find_fastest(const drawing *d, const qp_record **best) {
   size_t n = 0;
   for (size_t i = 0; i < d->records->count; i++) {

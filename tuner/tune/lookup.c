@@ -242,8 +242,9 @@ static size_t lower_bound(const qp_lookup *l, size_t from, size_t to, uint64_t k
   return from;
 }
 
-/* Of the entries of a key from 'at': the fastest, or of those within each other's spread the one
-   whose name is first.  'driver': only of this one; NULL: of any. */
+/* Finds the fastest of the entries of a key from 'at' on, or of those within each other's spread
+   the one whose name is first.  With 'driver' only entries of that driver count; NULL stands for
+   any. */
 static const entry *fastest(qp_lookup *l, size_t at, size_t to, const char *driver) {
   const entry *best = NULL;
   int64_t limit = 0;

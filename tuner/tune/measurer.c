@@ -358,7 +358,7 @@ qp_status qp_measurer_info(qp_measurer *m, qp_meter_info *out, qp_error *err) {
   return begin_worker(m, out, err);
 }
 
-/* What the worker died of, as the outcome of the candidate it last named. */
+/* Says what the worker died of, as the outcome of the candidate that it last named. */
 static void blame(qp_measurer *m, channel c, qp_measured *out) {
   int status = 0;
   bool known = end_worker(m, &status);

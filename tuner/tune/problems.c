@@ -405,7 +405,7 @@ qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
   return QP_OK;
 }
 
-/* The same of a plan's stacks. */
+/* Does so for a plan's stacks. */
 static unsigned widest_of_plan(const qp_plan *plan, const qp_plan_linear *like) {
   unsigned columns = 0;
   for (unsigned i = 0; i < plan->linears; i++) {

@@ -113,7 +113,8 @@ typedef enum presence { FULL, EMPTY, MISSING } presence;
   X(why, EMPTY)                                                                                    \
   X(throttle, EMPTY)
 
-/* Of stacks alone: written where they are not 0, and 0 where they are missing. */
+/* Fields that only stacks have: they are written where they are not 0, and are 0 where they are
+   missing. */
 #define STACK_NUMBERS(X)                                                                           \
   X(experts, unsigned, 0, QP_MAX_EXPERTS)                                                          \
   X(top_k, unsigned, 0, QP_MAX_TOP_K)                                                              \

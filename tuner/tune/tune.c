@@ -21,7 +21,7 @@ enum {
 
 /* How long beyond its budget a run without any result goes on looking for one. */
 static const double patience_s = 10;
-/* Of the budget, for the products of cuBLAS. */
+/* The share of the budget that the products of cuBLAS may take. */
 static const double crossover_share = 0.1;
 /* What timing a finalist takes, about, before any was seen. */
 static const double first_finalist_s = 0.1;
