@@ -89,15 +89,17 @@ FORWARDED(FORWARD)
 
 const char *nvrtcGetErrorString(nvrtcResult result) { return behind.error(result); }
 
-/* An NVRTC that does not know the option compiles without it, and so does one that fails with it:
-   13.5.37, told so, refuses __dp4a below sm_100 ("unsupported operation"). */
+/* The second option leaves out declarations of CUDA that kernels do not use.  An NVRTC that does
+   not know an option compiles without both, and so does one that fails with them: 13.5.37, told so,
+   refuses __dp4a below sm_100 ("unsupported operation"). */
 nvrtcResult nvrtcCompileProgram(nvrtcProgram p, int count, const char *const *options) {
-  enum { MOST = 16 };
-  const char *all[MOST + 1];
+  static const char *const more[] = {"--Ofast-compile=mid", "--minimal"};
+  enum { MOST = 16, MORE = sizeof more / sizeof *more };
+  const char *all[MOST + MORE];
   if (count > MOST) return NVRTC_ERROR_INVALID_INPUT;
   if (count > 0) memcpy(all, options, (size_t)count * sizeof *all);
-  all[count] = "--Ofast-compile=mid";
-  const nvrtcResult result = behind.compile(p, count + 1, all);
+  memcpy(all + count, more, sizeof more);
+  const nvrtcResult result = behind.compile(p, count + MORE, all);
   return result != NVRTC_SUCCESS ? behind.compile(p, count, options) : result;
 }
 
