@@ -117,6 +117,7 @@ static void open_all(void) {
   cr_assert_eq(system(command), 0);
   expect("plan --model c/config.json --quantizers nuq-2 --no-fusion -o p.json", 0, "");
   expect("quantize c --plan p.json --blocks 1 --keep lm_head -o packed", 0, "");
+  expect("quantize c --quantizer nuq-2 --tp 2 --blocks 1 --keep lm_head -o ranks", 0, "");
   expect("export --plan p.json --gpu sm_90:4 --batch 1 --type f16 --workers 1 -o library", 0, "");
 }
 
@@ -201,11 +202,25 @@ static bool use_engine(char *why, size_t size) {
   return !status;
 }
 
+/* The slices of one of two ranks, and what is not packed. */
+static bool use_rank(char *why, size_t size) {
+  qpal_packed *p = NULL;
+  qpal_tensor t = {.size = sizeof t};
+  qpal_status status = qpal_packed_open_rank(in_folder("ranks"), 1, 2, &p);
+  if (!status) status = qpal_packed_verify(p);
+  if (!status) status = qpal_packed_tensor(p, "model.embed_tokens.weight", &t);
+  if (status) snprintf(why, size, "%s: %s", qpal_status_name(status), qpal_message());
+  qpal_packed_close(p);
+  return !status;
+}
+
 TestSuite(out_of_memory, .fini = close_folder, .timeout = 300);
 
 Test(out_of_memory, is_an_error_of_all_that_an_engine_calls, .init = open_all) {
   fail_each("libqpal", use_engine, false, 150);
   fail_each("libqpal", use_engine, true, 50);
+  fail_each("a rank", use_rank, false, 500);
+  fail_each("a rank", use_rank, true, 500);
 }
 
 /* ---- Every operation ---- */
@@ -220,7 +235,28 @@ static qpal_status ask(const qpal_library *l, const qpal_kernels *ks) {
   qpal_status status = qpal_library_verify(l);
   if (!status) status = qpal_library_describe(l, &info);
   if (!status) status = qpal_kernels_describe(ks, &loaded);
+  if (!status) status = qpal_library_find_group(l, "g2", &group);
   return status ? status : qpal_library_find_linear(l, "gate.weight", &group, &member);
+}
+
+/* Everything that tells of a library, its groups' launches too. */
+static qpal_status ask_more(const qpal_library *l, const qpal_kernels *ks) {
+  qpal_target_info target = {.size = sizeof target};
+  qpal_quantizer_info quantizer = {.size = sizeof quantizer};
+  qpal_group_info group = {.size = sizeof group};
+  qpal_linear_info linear = {.size = sizeof linear};
+  qpal_kernel_info kernel = {.size = sizeof kernel};
+  qpal_gemm_info gemm = {.size = sizeof gemm};
+  qpal_experts_info experts = {.size = sizeof experts};
+  const qpal_gemm_args g = {.size = sizeof g, .group = KIT_FUSED, .rows = 1};
+  const qpal_experts_args e = {.size = sizeof e, .group = KIT_STACKS, .tokens = 2};
+  qpal_status status = qpal_library_target(l, 0, &target);
+  if (!status) status = qpal_library_quantizer(l, 0, &quantizer);
+  if (!status) status = qpal_library_group(l, KIT_FUSED, &group);
+  if (!status) status = qpal_library_linear(l, KIT_FUSED, 1, &linear);
+  if (!status) status = qpal_library_kernel(l, 0, &kernel);
+  if (!status) status = qpal_gemm_query(ks, &g, &gemm);
+  return status ? status : qpal_experts_query(ks, &e, &experts);
 }
 
 static bool launch_all(char *why, size_t size) {
@@ -233,6 +269,7 @@ static bool launch_all(char *why, size_t size) {
   if (!status) status = qpal_kernels_load(l, d, NULL, &ks);
   if (!status) status = qpal_alloc(d, 1 << 16, &p);
   if (!status) status = ask(l, ks);
+  if (!status) status = ask_more(l, ks);
   for (unsigned op = 0; op < KIT_CALLS && !status; op++) {
     kit_call c = kit_begin(op, p);
     status = kit_launch(ks, op, &c);
