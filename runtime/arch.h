@@ -64,8 +64,8 @@ const char *qp_arch_names(char *to, size_t size);
 
 /* The bit of an ability's name; 0: there is none of this name. */
 unsigned qp_arch_ability_parse(const char *name);
-/* "mma_k16, pdl" for bits, in 'to', cut at its end; returns 'to'. */
-const char *qp_arch_ability_names(unsigned abilities, char *to, size_t size);
+/* "mma_k16, pdl" for these bits, in 'to', cut at its end; returns 'to'. */
+const char *qp_arch_ability_names(unsigned bits, char *to, size_t size);
 
 /* Fields of a row, for an architecture that may have none: it then gives 0 or false. */
 unsigned qp_arch_smem_bytes(unsigned arch);

@@ -30,7 +30,7 @@ const char *qpal_status_name(qpal_status status) {
 
 unsigned qpal_abi(void) { return QPAL_ABI; }
 
-qpal_status qp_refuse(qpal_status status, const char *format, ...) {
+qpal_status(qp_refuse)(qpal_status status, const char *format, ...) {
   va_list args;
   va_start(args, format);
   vsnprintf(message, sizeof message, format, args);

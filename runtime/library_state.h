@@ -17,6 +17,10 @@
 qpal_status qp_refuse(qpal_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__ /* does not look into library_message.c: it sees what is returned */
+#define qp_refuse(status, ...) (qp_refuse(status, __VA_ARGS__), (status))
+#endif
+
 /* What qpal_message gives where calls of public functions come to this library: it is hidden, so
    that none else can stand in for it. */
 const char *qp_own_message(void);

@@ -495,6 +495,15 @@ Test(quantize, a_config_that_does_not_say_what_the_shards_say_is_found) {
   }
 }
 
+Test(quantize, what_qpal_packed_is_no_source) {
+  char arguments[1200];
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  snprintf(arguments, sizeof arguments, "quantize '%s' --quantizer nuq-3 -o '%s/again'",
+           path("out"), folder);
+  cr_assert_eq(ask(arguments), 2, "%s", answer);
+  cr_assert(strstr(answer, "out: its weights were packed by qpal"), "%s", answer);
+}
+
 /* Config and shard say alike that columns have an order, which their tensor does not hold. */
 Test(quantize, an_order_that_no_tensor_holds_is_found) {
   char command[1200];

@@ -305,6 +305,7 @@ Test(refine, a_training_that_was_damaged_begins_anew) {
 static void expect_refused(const char *options, const char *to, const char *part) {
   cr_expect_eq(refine(options, to), 2, "%s", options);
   cr_expect(strstr(answer, part), "%s: %s", options, answer);
+  cr_expect_null(strstr(answer, "kl_held_out"), "no heading over nothing: %s", answer);
 }
 
 Test(refine, refuses_bad_input_and_writes_nothing) {

@@ -123,10 +123,7 @@ void qp_table_stream(qp_table_out *t, const size_t *room) {
   t->streams = true;
   for (size_t c = 0; c < t->columns; c++)
     t->room[c] = room[c] > width(t->column[c].name) ? room[c] : width(t->column[c].name);
-  if (t->array)
-    printf("[");
-  else
-    print_heading(t, t->room);
+  if (t->array) printf("[");
   fflush(stdout);
 }
 
@@ -134,6 +131,7 @@ void qp_table_flush(qp_table_out *t) {
   if (!t || !t->streams || !t->rows) return;
   char *text = t->object ? cJSON_PrintUnformatted(t->object) : NULL;
   if (text) printf("%s%s", t->printed ? ",\n" : "\n", text);
+  if (!t->array && !t->printed) print_heading(t, t->room); /* none over no rows */
   if (!t->array) print_rows(t, t->room);
   cJSON_free(text);
   if (t->array) cJSON_DeleteItemFromArray(t->array, 0);

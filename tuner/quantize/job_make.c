@@ -506,6 +506,16 @@ static void make_key(qp_job *j, uint64_t text) {
            (unsigned long long)h.low64);
 }
 
+/* What this program packed lies under names of its own. */
+static qp_status refuse_packed(const making *m) {
+  const char *path = qp_checkpoint_path(m->j->checkpoint);
+  if (strcmp(m->model->quantized, "qpal") != 0) return QP_OK;
+  return qp_fail(m->err, QP_E_ARG,
+                 "%s: its weights were packed by qpal: take what they were packed from, or what  "
+                 "qpal unpack %s -o DIR  writes",
+                 path, path);
+}
+
 qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette *palette,
                       qp_job *out, qp_error *err) {
   qp_job j = {.checkpoint = c,
@@ -521,7 +531,8 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
               .coders = qp_coders_new(QP_CODERS_BYTES),
               .sides = qp_sides_new()};
   making m = {.w = w, .model = qp_checkpoint_model(c), .palette = palette, .j = &j, .err = err};
-  qp_status status = j.sides ? read_plan(&m) : qp_fail(err, QP_E_NOMEM, "no memory for a list");
+  qp_status status = j.sides ? refuse_packed(&m) : qp_fail(err, QP_E_NOMEM, "no memory for a list");
+  if (!status) status = read_plan(&m);
   if (!status) status = take_ranks(&m);
   if (!status) status = list_linears(&m);
   if (!status) status = rotate_all(&m);
