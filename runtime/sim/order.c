@@ -23,7 +23,8 @@ typedef struct touches {
 
 /* The touches of 4 KiB of memory by one launch. */
 typedef struct page {
-  uint64_t launch;
+  struct page *next; /* of all that were made */
+  uint64_t launch, number;
   touches *writes, *reads; /* NULL: none yet */
   bool written, was_read;  /* by this launch */
 } page;
@@ -37,8 +38,8 @@ typedef struct meeting {
 
 struct qp_sim_order {
   page **pages; /* by offset / 4096 */
-  page *list;   /* all that were made */
-  size_t count, room;
+  page *list;   /* all that were made, 'count' */
+  size_t count;
   uint64_t launch;
   meeting *meetings[BUCKETS];
 };
@@ -58,15 +59,15 @@ static void forget_meetings(qp_sim_order *order) {
 static const size_t table_bytes = QP_SIM_ARENA_BYTES / 4096 * sizeof(page *);
 
 static void forget_pages(qp_sim_order *order) {
-  for (size_t i = 0; i < QP_SIM_ARENA_BYTES / 4096 && order->count; i++) {
-    page *p = order->pages[i];
-    if (!p) continue;
+  for (page *p = order->list, *next; p; p = next) {
+    next = p->next;
+    order->pages[p->number] = NULL;
     free(p->writes);
     free(p->reads);
     free(p);
-    order->pages[i] = NULL;
-    order->count--;
   }
+  order->list = NULL;
+  order->count = 0;
 }
 
 void qp_sim_order_close(qp_sim_order *order) {
@@ -157,7 +158,8 @@ static page *page_at(qp_sim_order *order, uint64_t offset) {
   page *p = order->pages[offset / 4096];
   if (!p) {
     if (!(p = calloc(1, sizeof *p))) return NULL;
-    order->pages[offset / 4096] = p;
+    *p = (page){.next = order->list, .number = offset / 4096};
+    order->list = order->pages[p->number] = p;
     order->count++;
   }
   if (p->launch != order->launch) {
