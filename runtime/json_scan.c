@@ -25,7 +25,7 @@ static qp_status wrong(const qp_json_scan *s, const char *message) {
 }
 
 /* The next byte, 0 at the end; a NUL in the text is nothing that JSON allows either. */
-static char look(const qp_json_scan *s) { return s->at < s->bytes ? s->text[s->at] : 0; }
+static char look(const qp_json_scan *s) { return (char)(s->at < s->bytes ? s->text[s->at] : 0); }
 
 static char next_of_value(qp_json_scan *s) {
   while (s->at < s->bytes && s->text[s->at] && strchr(" \t\r\n", s->text[s->at])) s->at++;

@@ -65,7 +65,7 @@ static void skip_blank(parser *p) {
 static void number(parser *p) {
   token *t = &p->tok;
   const char *s = p->cursor;
-  const char kind = s + 1 < p->end ? (char)tolower((unsigned char)s[1]) : 0;
+  const int kind = s + 1 < p->end ? tolower((unsigned char)s[1]) : 0;
   char digits[72];
   size_t n = 0;
   while (s + n < p->end && n < sizeof digits - 1 &&

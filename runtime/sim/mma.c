@@ -44,7 +44,7 @@ static const shape shapes[] = {
 
 bool qp_sim_mma_shape(const char *name, unsigned *index, unsigned *a, unsigned *b, unsigned *c) {
   for (unsigned i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-    if (strcmp(shapes[i].name, name)) continue;
+    if (strcmp(shapes[i].name, name) != 0) continue;
     *index = i;
     *a = shapes[i].a;
     *b = shapes[i].b;

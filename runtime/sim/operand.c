@@ -63,7 +63,7 @@ const symbol *p_find(const parser *p, const char *name, size_t length, uint32_t 
   for (uint32_t i = p->symbols.count; i-- > 0;) {
     const symbol *s = p->symbols.at + i;
     if (s->range) {
-      if (!numbered || s->length != stem || memcmp(s->name, name, stem) || number >= s->count)
+      if (!numbered || s->length != stem || memcmp(s->name, name, stem) != 0 || number >= s->count)
         continue;
       *index = number;
       return s;

@@ -67,7 +67,7 @@ static bool fault(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, const char 
   qp_sim_fault(w, o, lane,
                "race of launches: %s global address 0x%llx, which kernel '%s' %s and may not have "
                "ended with: the thread %s",
-               now, (unsigned long long)(offset + QP_SIM_ARENA_BASE), c->name[slot], then,
+               now, (unsigned long long)offset + QP_SIM_ARENA_BASE, c->name[slot], then,
                w->waited >> lane & 1
                    ? "has executed griddepcontrol.wait, but no thread of the kernel between did"
                    : "has not executed griddepcontrol.wait");

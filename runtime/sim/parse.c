@@ -291,7 +291,7 @@ static void skip_braces(parser *p) {
 static bool parse_target(parser *p) {
   p_next(p);
   unsigned sm = 0;
-  if (p->tok.kind != T_IDENT || p->tok.length < 4 || memcmp(p->tok.text, "sm_", 3))
+  if (p->tok.kind != T_IDENT || p->tok.length < 4 || memcmp(p->tok.text, "sm_", 3) != 0)
     return p_fail(p, ".target sm_XY expected");
   for (size_t i = 3; i < p->tok.length && p->tok.text[i] >= '0' && p->tok.text[i] <= '9'; i++)
     sm = 10 * sm + (unsigned)(p->tok.text[i] - '0');

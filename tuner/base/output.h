@@ -20,8 +20,8 @@ void qp_table_text(qp_table_out *t, const char *text); /* the next cell */
 void qp_table_number(qp_table_out *t, double v,
                      const char *format); /* format: how the table shows it */
 /* Print rows as they come, each when it is flushed, the heading with the first: columns are at
-   least room[column] characters wide. As JSON each row is a line of the array, so that what a killed process left can be read
-   line by line. */
+   least room[column] characters wide. As JSON each row is a line of the array, so that what a
+   killed process left can be read line by line. */
 void qp_table_stream(qp_table_out *t, const size_t *room);
 void qp_table_flush(qp_table_out *t); /* the row that was begun last, if the table streams */
 void qp_table_print(qp_table_out *t); /* to stdout; frees the table */
