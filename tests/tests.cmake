@@ -217,8 +217,10 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   set(for_import ${for_import},e4m3-g128-bf16,nvfp4-f32-bf16,nf4-g64-f32-bf16)
   # Of formats with fields of two sizes q4_k stands for all; tests/formats/run looks at the others.
   set(for_import ${for_import},q2_k,q3_k,q5_k,q6_k,iq4_xs,nf4-g64-dq)
-  # Of those with sparse entries squeezellm-3.
-  set(for_import ${for_import},squeezellm-4,spqr-3)
+  set(for_import ${for_import},fp4-g64-f32,fp4-g64-f32-bf16,int8-row-f32-bf16)
+  set(for_import ${for_import},nvfp4-quotient-bf16)
+  # Of those with sparse entries squeezellm-3; of vectors of 4 with fields iq3_xxs.
+  set(for_import ${for_import},squeezellm-4,spqr-3,ccq-2)
   add_test(NAME check_shipped COMMAND qpal check --kinds --few --singles none --device sim --quiet)
   add_test(NAME check_gemm COMMAND qpal check --op gemm --singles turn
     --without ${for_import},q4_1,nvfp4 --device sim --quiet)

@@ -36,7 +36,7 @@ void qp_bitsandbytes_decode(const qp_packing *p, uint64_t first, uint64_t count,
   }
 }
 
-/* ---- Keeping NF4 ---- */
+/* ---- Keeping NF4 and FP4 ---- */
 
 static uint32_t nf4_code(const qp_packing *p, uint64_t row, uint64_t column) {
   const uint64_t i = row * p->columns + column;
@@ -49,33 +49,49 @@ static float nf4_number(const qp_packing *p, uint64_t row, uint64_t column, cons
   return scale_of(p, (row * p->columns + column) / p->group);
 }
 
+/* The 16 numbers of each type, as its package makes them. */
+static const struct {
+  const char *name;
+  float number[16];
+} maps[] = {
+    {"nf4", {-1,
+             -0.6961928009986877f,
+             -0.5250730514526367f,
+             -0.39491748809814453f,
+             -0.28444138169288635f,
+             -0.18477343022823334f,
+             -0.09105003625154495f,
+             0,
+             0.07958029955625534f,
+             0.16093020141124725f,
+             0.24611230194568634f,
+             0.33791524171829224f,
+             0.44070982933044434f,
+             0.5626170039176941f,
+             0.7229568362236023f,
+             1}},
+    {"fp4", {0, 0.0625f / 12, 8.0f / 12, 1, 4.0f / 12, 0.5f, 2.0f / 12, 0.25f,
+             0, -0.0625f / 12, -8.0f / 12, -1, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f}}};
+
+static const char *map_of(const qp_packing *p) {
+  for (unsigned m = 0; m < sizeof maps / sizeof *maps; m++) {
+    bool same = true;
+    for (unsigned i = 0; i < 16; i++) same = same && f32(p->part[BOOK], i) == maps[m].number[i];
+    if (same) return maps[m].name;
+  }
+  return NULL;
+}
+
 static bool nf4_quantizer(const qp_packing *p, char name[64], char why[256]) {
-  static const float map[16] = {-1,
-                                -0.6961928009986877f,
-                                -0.5250730514526367f,
-                                -0.39491748809814453f,
-                                -0.28444138169288635f,
-                                -0.18477343022823334f,
-                                -0.09105003625154495f,
-                                0,
-                                0.07958029955625534f,
-                                0.16093020141124725f,
-                                0.24611230194568634f,
-                                0.33791524171829224f,
-                                0.44070982933044434f,
-                                0.5626170039176941f,
-                                0.7229568362236023f,
-                                1};
-  bool usual = p->group == 64 && p->columns % 64 == 0 && p->type != QP_TENSOR_F32;
-  for (unsigned i = 0; i < 16; i++) usual = usual && f32(p->part[BOOK], i) == map[i];
-  if (!usual) {
+  const char *map = map_of(p);
+  if (!map || p->group != 64 || p->columns % 64 || p->type == QP_TENSOR_F32) {
     snprintf(why, 256,
              "blocks of 64 of a row, the usual map and values in 16 bits are kept, not blocks of "
              "%llu in rows of %llu",
              (unsigned long long)p->group, (unsigned long long)p->columns);
     return false;
   }
-  snprintf(name, 64, "nf4-g64-f32%s", p->type == QP_TENSOR_BF16 ? "-bf16" : "");
+  snprintf(name, 64, "%s-g64-f32%s", map, p->type == QP_TENSOR_BF16 ? "-bf16" : "");
   return true;
 }
 
@@ -175,3 +191,23 @@ qp_status qp_llm_int8_open(qp_packing *p, const qp_packing_config *c, qp_error *
   p->type = c->type;
   return qp_packing_expect(p, ROWS, QP_TYPE(F32), p->rows, 1, err);
 }
+
+/* ---- Keeping LLM.int8 ---- */
+
+static bool int8_quantizer(const qp_packing *p, char name[64], char why[256]) {
+  if (p->type == QP_TENSOR_F32)
+    return snprintf(why, 256, "products are not rounded to fp16"), false;
+  snprintf(name, 64, "int8-row-f32%s", p->type == QP_TENSOR_BF16 ? "-bf16" : "");
+  return true;
+}
+
+static uint32_t int8_code(const qp_packing *p, uint64_t row, uint64_t column) {
+  return p->part[BYTES]->data[row * p->columns + column] ^ 0x80u;
+}
+
+static float int8_number(const qp_packing *p, uint64_t row, uint64_t column, const char *field) {
+  (void)column, (void)field;
+  return f32(p->part[ROWS], row);
+}
+
+const qp_packing_codes qp_llm_int8_codes = {int8_quantizer, int8_code, int8_number, NULL};

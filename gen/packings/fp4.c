@@ -40,17 +40,20 @@ static uint32_t nvfp4_code(const qp_packing *p, uint64_t row, uint64_t column) {
 }
 
 static float nvfp4_number(const qp_packing *p, uint64_t row, uint64_t column, const char *field) {
-  if (!strcmp(field, "all")) return p->factor;
+  if (!strcmp(field, "all") || !strcmp(field, "by")) return p->factor;
+  if (!strcmp(field, "reciprocal")) return 1 / p->factor;
   return qp_element_get(p->scales->data, p->scales->type, (row * p->columns + column) / p->group);
 }
 
 static bool nvfp4_quantizer(const qp_packing *p, char name[64], char why[256]) {
-  if (p->divides || p->type == QP_TENSOR_F32) {
-    snprintf(why, 256, p->divides ? "its scales are quotients in fp32, and ours are products"
-                                  : "products are not rounded to fp16");
+  if (p->type == QP_TENSOR_F32) {
+    snprintf(why, 256, "products are not rounded to fp16");
     return false;
   }
-  snprintf(name, 64, "nvfp4%s", p->type == QP_TENSOR_BF16 ? "-f32-bf16" : "");
+  snprintf(name, 64, "nvfp4%s",
+           p->divides                     ? "-quotient-bf16"
+           : p->type == QP_TENSOR_BF16 ? "-f32-bf16"
+                                          : "");
   return true;
 }
 

@@ -151,7 +151,7 @@ static const qp_packing_kind kinds[] = {
      QP_TYPE(U8),
      qp_bitsandbytes_open,
      qp_bitsandbytes_decode,
-     NULL},
+     &qp_nf4_codes},
     {"bitsandbytes",
      "LLM.int8",
      ".weight",
@@ -160,7 +160,7 @@ static const qp_packing_kind kinds[] = {
      QP_TYPE(I8),
      qp_llm_int8_open,
      qp_llm_int8_decode,
-     NULL},
+     &qp_llm_int8_codes},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 

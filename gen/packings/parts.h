@@ -62,6 +62,7 @@ extern const qp_packing_codes qp_mxfp4_codes;
 qp_status qp_bitsandbytes_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_bitsandbytes_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
 extern const qp_packing_codes qp_nf4_codes;
+extern const qp_packing_codes qp_llm_int8_codes;
 qp_status qp_llm_int8_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_llm_int8_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
 

@@ -281,20 +281,26 @@ static void add_named(pending *p, unsigned l, const char *end, qp_tensor_type ty
   add_raw(p, name, type, rows, columns, data);
 }
 
-static void add_nf4(pending *p, unsigned l, const char *type) {
+static void add_4_bits(pending *p, unsigned l, const char *type, bool fp4) {
   const unsigned rows = linears[l].rows, columns = linears[l].columns;
-  static const float map[16] = {
+  static const float nf4_map[16] = {
       -1.0f,         -0.69619280100f, -0.52507305145f, -0.39491748810f, -0.28444138169f,
       -0.18477343023f, -0.091050036252f, 0,              0.079580299556f, 0.16093020141f,
       0.24611230195f,  0.33791524172f,   0.44070982933f, 0.56261700392f,  0.72295683622f, 1};
+  static const float fp4_map[16] = {
+      0, 5.20833349e-3f,  0.666666687f,  1,  0.333333343f,  0.5f,  0.166666672f,  0.25f,
+      0, -5.20833349e-3f, -0.666666687f, -1, -0.333333343f, -0.5f, -0.166666672f, -0.25f};
+  const float *map = fp4 ? fp4_map : nf4_map;
   char *state = calloc(1, 256);
   const int n = snprintf(state, 256,
-                         "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"%s\", "
+                         "{\"quant_type\": \"%s\", \"blocksize\": 64, \"dtype\": \"%s\", "
                          "\"shape\": [%u, %u]}",
-                         type, rows, columns);
+                         fp4 ? "fp4" : "nf4", type, rows, columns);
   add_named(p, l, ".weight", QP_TENSOR_U8, rows * columns / 2, 1,
             bytes_of(rows * columns / 2, l, 256));
-  add_named(p, l, ".weight.quant_state.bitsandbytes__nf4", QP_TENSOR_U8, (unsigned)n, 1, state);
+  add_named(p, l, fp4 ? ".weight.quant_state.bitsandbytes__fp4"
+                      : ".weight.quant_state.bitsandbytes__nf4",
+            QP_TENSOR_U8, (unsigned)n, 1, state);
   add_named(p, l, ".weight.absmax", QP_TENSOR_F32, rows * columns / 64, 1,
             floats_of(rows * columns / 64, l));
   add_named(p, l, ".weight.quant_map", QP_TENSOR_F32, 16, 1, memcpy(malloc(64), map, 64));
@@ -325,14 +331,29 @@ static void write_format(const char *in, const char *method, const char *more, c
       add_named(&p, l, ".weight_scale", QP_TENSOR_F8_E4M3, rows, columns / 16,
                 bytes_of(n / 16, l + 3, 128));
       add_named(&p, l, ".weight_scale_2", QP_TENSOR_F32, 1, 1, floats_of(1, l));
+    } else if (!strcmp(method, "compressed-tensors")) {
+      float *global = floats_of(1, l);
+      *global = 2688 / (*global * 100);
+      add_named(&p, l, ".weight_packed", QP_TENSOR_U8, rows, columns / 2, bytes_of(n / 2, l, 256));
+      add_named(&p, l, ".weight_scale", QP_TENSOR_F8_E4M3, rows, columns / 16,
+                bytes_of(n / 16, l + 3, 128));
+      add_named(&p, l, ".weight_global_scale", QP_TENSOR_F32, 1, 1, global);
+    } else if (strstr(more, "8bit")) {
+      float *largest = floats_of(rows, l);
+      for (unsigned r = 0; r < rows; r++) largest[r] *= 100;
+      add_named(&p, l, ".weight", QP_TENSOR_I8, rows, columns, bytes_of(n, l, 256));
+      add_named(&p, l, ".SCB", QP_TENSOR_F32, rows, 1, largest);
     } else {
-      add_nf4(&p, l, type);
+      add_4_bits(&p, l, type, strstr(more, "fp4") != NULL);
     }
   }
   pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F16, VOCAB, HIDDEN,
               weights_of(9, (size_t)VOCAB * HIDDEN));
   pending_write(&p);
 }
+
+#define FP4 ", \"bnb_4bit_quant_type\": \"fp4\""
+#define INT8 ", \"load_in_8bit\": true"
 
 Test(quantize_sources, whose_products_are_in_fp32_are_imported_with_their_rounding) {
   static const struct {
@@ -341,8 +362,13 @@ Test(quantize_sources, whose_products_are_in_fp32_are_imported_with_their_roundi
             {"fp8", ", \"weight_block_size\": [128, 128]", "bfloat16", "e4m3-g128-bf16"},
             {"modelopt", "", "bfloat16", "nvfp4-f32-bf16"},
             {"modelopt", "", "float16", "nvfp4 "},
+            {"compressed-tensors", "", "bfloat16", "nvfp4-quotient-bf16"},
             {"bitsandbytes", "", "bfloat16", "nf4-g64-f32-bf16"},
-            {"bitsandbytes", "", "float16", "nf4-g64-f32 "}};
+            {"bitsandbytes", "", "float16", "nf4-g64-f32 "},
+            {"bitsandbytes", FP4, "bfloat16", "fp4-g64-f32-bf16"},
+            {"bitsandbytes", FP4, "float16", "fp4-g64-f32 "},
+            {"bitsandbytes", INT8, "bfloat16", "int8-row-f32-bf16"},
+            {"bitsandbytes", INT8, "float16", "int8-row-f32 "}};
   for (unsigned i = 0; i < sizeof of / sizeof *of; i++) {
     char in[8], out[8];
     snprintf(in, sizeof in, "in%u", i);
