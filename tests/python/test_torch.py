@@ -46,6 +46,17 @@ class Net(torch.nn.Module):
         return [linear(x) * (i + 1) for i, linear in enumerate(self.linears)]
 
 
+class Attention(torch.nn.Module):
+    """The same, which holds its linears itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (qpal.torch_linear(model, name) for name in ATTENTION)
+
+    def forward(self, x):
+        return [self.q(x), self.k(x) * 2, self.v(x) * 3]
+
+
 class Modules(unittest.TestCase):
     def test_a_linear_gives_what_its_group_gives(self):
         x = torch.randn(2, 64).half()
@@ -223,11 +234,39 @@ class Compiled(unittest.TestCase):
             for a, b in zip(torch.compile(changed, fullgraph=True)(x), wanted):
                 self.assertTrue(torch.equal(a, b))
 
-    def test_inference_mode_works(self):
-        net, x = Net(), torch.randn(2, 64).half()
-        wanted = net(x)
+    def test_inference_mode_works_in_one_launch_where_x_is_known_not_to_change(self):
+        x, calls, launch = torch.randn(2, 64).half(), [], qpal.torch._gemm
+        wanted = Net()(x)
+        qpal.torch._gemm = lambda *a: (calls.append(1), launch(*a))[1]
+        try:
+            for promised in (False, True):
+                net = Attention()
+                self.assertFalse(qpal.torch.share(Net()))  # holds none itself
+                self.assertEqual(promised and qpal.torch.share(net), promised)
+                for made in (net, copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+                    self.check_in_inference_mode(made, x, wanted, calls, 1 if promised else 3)
+        finally:
+            qpal.torch._gemm = launch
+
+    def check_in_inference_mode(self, net, x, wanted, calls, launches):
         with torch.inference_mode():
-            for a, b in zip(net(x.clone()), wanted):
+            calls.clear()
+            given = x.clone()
+            for a, b in zip(net(given), wanted):
+                self.assertTrue(torch.equal(a, b))
+            self.assertEqual(len(calls), launches)
+            net.q(given)
+            given.mul_(2)  # nobody promised anything here
+            last = 3 * net.v(given)
+        self.assertTrue(torch.allclose(last.float(), 2 * wanted[2].float(), rtol=1e-2, atol=1e-2))
+
+    def test_a_module_that_shares_compiles(self):
+        net, x = Attention(), torch.randn(2, 64).half()
+        qpal.torch.share(net)
+        with torch.inference_mode():
+            wanted = net(x)
+            compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+            for a, b in zip(compiled(x), wanted):
                 self.assertTrue(torch.equal(a, b))
 
 

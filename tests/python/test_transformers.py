@@ -73,6 +73,24 @@ class Plugin(unittest.TestCase):
         self.assertLess((a - b).norm() / b.norm(), 2e-2)
         self.assertFalse(any(p.requires_grad for n, p in model.named_parameters() if "proj" in n))
 
+    def test_what_the_plan_fused_is_one_launch_in_no_grad_and_in_inference_mode(self):
+        qpal.transformers.use(cpu="simulator")
+        model = transformers.AutoModelForCausalLM.from_pretrained(PACKED, dtype=torch.float16)
+        with qpal.Library(os.path.join(CIRCLE, "library")) as library:
+            groups = sum(not g["gathers"] for g in library.groups)
+        calls, launch, x = [], qpal.torch._gemm, torch.tensor([IDS[:1]])
+        qpal.torch._gemm = lambda *a: (calls.append(1), launch(*a))[1]
+        try:
+            logits = []
+            for mode in (torch.no_grad, torch.inference_mode):
+                calls.clear()
+                with mode():
+                    logits.append(model(x).logits)
+                self.assertEqual(len(calls), groups)
+        finally:
+            qpal.torch._gemm = launch
+        self.assertTrue(torch.equal(*logits))
+
     def test_without_a_library_it_says_where_it_looked(self):
         qpal.transformers.use(cpu="simulator")
         with tempfile.TemporaryDirectory() as folder:

@@ -19,8 +19,9 @@ ONE LAUNCH.  Linears that the plan fused (q, k and v) are computed by one launch
 first: the others that are called with the same x take theirs.  torch.compile merges their calls in
 its graph (by a pass of inductor's that importing this module adds; other backends that do not merge
 equal calls leave them apart).  An x that was made in inference_mode has no version by which a
-change is known: there, outside of torch.compile, each linear computes its group.  A Group is one
-call anywhere.
+change is known: there, outside of torch.compile, each linear computes its group, unless share()
+says that the module that holds them calls them with an x that it does not change, as
+qpal.transformers does.  A Group is one call anywhere.
 """
 
 import ctypes as C
@@ -38,7 +39,7 @@ from ._c import (BF16, DEQUANT, DequantArgs, F16, GEMM, GatherArgs, GemmArgs, Ge
 from ._model import MOST_ROWS
 from ._objects import Device, Library, Packed, _Kernels
 
-__all__ = ["Embedding", "Group", "Linear", "embedding", "group", "linear"]
+__all__ = ["Embedding", "Group", "Linear", "embedding", "group", "linear", "share"]
 
 _SIMULATOR = "sim:90:4"
 _KINDS = {torch.float16: F16, torch.bfloat16: BF16}
@@ -544,6 +545,11 @@ class Embedding(torch.nn.Module):
         return y.to(self.output_dtype)
 
 
+def _version(x):
+    """The number of changes of a tensor; None in inference_mode, which counts none."""
+    return None if x.is_inference() else x._version
+
+
 class _Fused:
     """The linears that one launch computes, and what was computed last.  No module: members are
     where the user puts them."""
@@ -602,7 +608,7 @@ class _Fused:
     def known(self, x, taker):
         """What was computed for this very x, unchanged since, and not taken by 'taker' yet."""
         last = getattr(self._last, "value", None)
-        if last is None or last[0]() is not x or last[1] != x._version or taker in last[3] \
+        if last is None or last[0]() is not x or last[1] != _version(x) or taker in last[3] \
                 or last[4] != torch.is_grad_enabled():
             return None
         last[3].add(taker)
@@ -610,17 +616,23 @@ class _Fused:
             self._last.value = None
         return last[2]
 
+    def promise(self, unchanged):
+        """Whether this thread is in a module that does not change the x that members are called
+        with (see share); nothing is kept beyond it."""
+        self._last.unchanged = unchanged
+        self._last.value = None
+
     def compute(self, x, member, residual=None):
         begin, end = self.begin[member], self.begin[member + 1]
         if residual is not None and len(self.members) == 1:
             return self.all(x, residual).to(x.dtype)
-        shares = len(
-            self.members) > 1 and not torch.compiler.is_compiling() and not x.is_inference()
+        shares = len(self.members) > 1 and not torch.compiler.is_compiling() and (
+            not x.is_inference() or getattr(self._last, "unchanged", False))
         y = self.known(x, member) if shares else None
         if y is None:
             y = self.all(x)
             if shares:
-                self._last.value = (weakref.ref(x), x._version, y, {member},
+                self._last.value = (weakref.ref(x), _version(x), y, {member},
                                     torch.is_grad_enabled())
         y = y[..., begin:end].to(x.dtype)
         return y if residual is None else y + residual
@@ -682,6 +694,24 @@ def group(model, name):
     """A Group by its name or number in the library."""
     index = model.library.find_group(name) if isinstance(name, str) else name
     return _placed(model, Group(_fused(model, index)))
+
+
+def _promise(fused, unchanged, *_):
+    if not torch.compiler.is_compiling():
+        for one in fused:
+            one.promise(unchanged)
+
+
+def share(module):
+    """Linears that 'module' holds itself and that the plan fused are one launch in inference_mode,
+    too: a promise that its forward calls them with an x that is not changed in between.  True
+    where there are such linears."""
+    held = [child.fused for child in module.children() if isinstance(child, Linear)]
+    fused = [one for i, one in enumerate(held) if one in held[:i] and one not in held[i + 1:]]
+    if fused:
+        module.register_forward_pre_hook(functools.partial(_promise, fused, True))
+        module.register_forward_hook(functools.partial(_promise, fused, False), always_call=True)
+    return bool(fused)
 
 
 def _placed(model, module):

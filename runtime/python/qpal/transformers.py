@@ -187,6 +187,8 @@ class QpalQuantizer(HfQuantizer):
             return _Head(linear, linear.out_features - padding) if padding else linear
 
         self._put(model, make)
+        for module in list(model.modules()):  # no modeling file changes what it projects
+            _modules.share(module)
 
 
 def _plain(weight, at):
