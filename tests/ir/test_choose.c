@@ -91,9 +91,12 @@ Test(choose, converts_large_integers_as_before) {
   int x = n_bits(ir, n_state(ir), 3, 11);
   n_output(ir, n_one(ir, QP_IR_HALF_OF_UINT, x));
   n_output(ir, n_one(ir, QP_IR_HALF_OF_INT, n_with(ir, QP_IR_SUB, x, 1)));
+  n_output(ir, n_one(ir, QP_IR_HALF_OF_INT, x));
+  n_output(ir, n_one(ir, QP_IR_HALF_OF_INT, n_with(ir, QP_IR_SUB, n_bits(ir, x, 0, 8), 1500)));
   OWNED qp_ir *out = qp_pass_choose_halves(ir);
   cr_assert_eq(out->node[out->output[0]].op, QP_IR_HALF_OF_UINT);
-  cr_assert_eq(out->node[out->output[1]].op, QP_IR_HALF_OF_INT);
+  for (unsigned i = 1; i < 4; i++)
+    cr_assert_eq(out->node[out->output[i]].op, QP_IR_HALF_OF_INT, "%u", i);
   assert_equal_values(ir, out, 32);
 }
 

@@ -74,6 +74,26 @@ Test(fetch, sixteen_bits_beside_other_uses_of_the_state_are_not) {
   }
 }
 
+Test(fetch, more_or_fewer_than_sixteen_bits_are_not) {
+  static const struct { uint32_t mask; unsigned window; } of[] = {{0x1ffff, 19}, {0xffff, 12}};
+  for (unsigned i = 0; i < 2; i++) {
+    NEW(ir);
+    n_output(ir, n_pair(ir, n_with(ir, QP_IR_AND, n_state(ir), of[i].mask)));
+    OWNED qp_ir *out = qp_pass_fetch_halves(ir, of[i].window);
+    cr_expect_eq(count_of(out, QP_IR_STATE_HALF), 0, "%u", i);
+    assert_equal_values(ir, out, 32);
+  }
+}
+
+Test(fetch, a_state_beside_another_half_is_fetched_as_it_is) {
+  NEW(ir);
+  int half = n_one(ir, QP_IR_AS_HALF, n_state(ir));
+  int other = n_one(ir, QP_IR_AS_HALF, n_input(ir, QP_IN_GROUP));
+  n_output(ir, n_two(ir, QP_IR_PACK, half, other));
+  OWNED qp_ir *out = fetched(ir, 16);
+  cr_expect_eq(count_of(out, QP_IR_STATE_BYTES), 0);
+}
+
 Test(fetch, bytes_of_the_state_are_permuted_as_they_are_fetched) {
   NEW(ir);
   int s = n_state(ir), half = n_one(ir, QP_IR_AS_HALF, s);

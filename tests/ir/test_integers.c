@@ -32,6 +32,20 @@ Test(integers, integers_that_fill_a_half_s_last_bits_or_lie_apart_are_converted)
   assert_equal_values(ir, out, 32);
 }
 
+Test(integers, fields_of_other_masks_or_above_the_first_bit_are_converted) {
+  NEW(ir);
+  const int x = n_state(ir);
+  int lo = n_one(ir, QP_IR_HALF_OF_UINT, n_with(ir, QP_IR_AND, x, 15));
+  int hi = n_one(ir, QP_IR_HALF_OF_UINT, n_bits(ir, x, 4, 3));
+  n_output(ir, n_two(ir, QP_IR_PACK, lo, hi)); /* four bits and three */
+  lo = n_one(ir, QP_IR_HALF_OF_UINT, n_bits(ir, x, 2, 4));
+  hi = n_one(ir, QP_IR_HALF_OF_UINT, n_bits(ir, x, 6, 4));
+  n_output(ir, n_two(ir, QP_IR_PACK, lo, hi));
+  OWNED qp_ir *out = qp_pass_pair_integers(ir);
+  cr_expect_eq(count_of(out, QP_IR_PFMA), 0);
+  assert_equal_values(ir, out, 32);
+}
+
 /* A zero of each half is part of the multiply-add; every code with every zero. */
 Test(integers, a_zero_that_is_subtracted_joins_the_multiply_add) {
   NEW(ir);

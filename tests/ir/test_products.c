@@ -35,6 +35,27 @@ Test(products, products_that_reach_the_other_half_or_differ_are_left_alone) {
   assert_equal_values(ir, out, 32);
 }
 
+Test(products, bytes_of_two_words_are_multiplied_each_by_itself) {
+  NEW(ir);
+  int x = n_state(ir), y = n_input(ir, QP_IN_GROUP);
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, n_bits(ir, x, 0, 8), 3)));
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, n_bits(ir, y, 8, 8), 3)));
+  OWNED qp_ir *out = qp_pass_pair_products(ir);
+  cr_expect_eq(count_of(out, QP_IR_MUL), 2);
+  assert_equal_values(ir, out, 32);
+}
+
+/* Both by 7, once as a factor, once as a mask. */
+Test(products, chains_of_other_operations_part_where_they_differ) {
+  NEW(ir);
+  int x = n_state(ir), low = n_with(ir, QP_IR_MUL, n_bits(ir, x, 0, 8), 3);
+  int high = n_with(ir, QP_IR_MUL, n_bits(ir, x, 8, 8), 3);
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, low, 7)));
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_AND, high, 7)));
+  OWNED qp_ir *out = qp_pass_pair_products(ir);
+  assert_equal_values(ir, out, 32);
+}
+
 /* Digits of the upper byte lie in byte 3: the upper byte of their half is not looked at. */
 Test(products, halves_of_the_uppermost_byte_are_packed_by_one_prmt_where_they_are_masked) {
   NEW(ir);

@@ -2,14 +2,19 @@
 /* Fields of two rows are bounded and scaled at once. */
 #include "tests/ir/passes_kit.h"
 
-/* pack(x, x) of x = (min(max(field & mask, low), high) - least) << k */
-static qp_ir *scaled_field(uint32_t mask, uint32_t low, uint32_t high, uint32_t least, uint32_t k) {
+/* pack(x, x) of x = (min(max(input & mask, low), high) - least) << k */
+static qp_ir *scaled(uint32_t input, uint32_t mask, uint32_t low, uint32_t high, uint32_t least,
+                     uint32_t k) {
   qp_ir *ir = qp_ir_new();
-  int x = n_with(ir, QP_IR_AND, n_input(ir, QP_IN_GROUP + 2), mask);
+  int x = n_with(ir, QP_IR_AND, n_input(ir, input), mask);
   x = n_with(ir, QP_IR_MIN, n_with(ir, QP_IR_MAX, x, low), high);
   int half = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_SHL, n_with(ir, QP_IR_SUB, x, least), k));
   n_output(ir, n_two(ir, QP_IR_PACK, half, half));
   return ir;
+}
+
+static qp_ir *scaled_field(uint32_t mask, uint32_t low, uint32_t high, uint32_t least, uint32_t k) {
+  return scaled(QP_IN_GROUP + 2, mask, low, high, least, k);
 }
 
 Test(rows, two_rows_bound_and_scale_their_byte_fields_at_once) {
@@ -40,6 +45,16 @@ Test(rows, fields_that_leave_their_half_or_are_no_bytes_are_a_row_s_own) {
     OWNED qp_ir *ir = scaled_field(f[0], f[1], f[2], f[3], f[4]);
     OWNED qp_ir *out = qp_pass_pair_rows(ir);
     cr_expect_eq(count_of(out, QP_IR_ROWS), 0, "%u", i);
+    assert_equal_values(ir, out, 32);
+  }
+}
+
+Test(rows, what_is_no_field_of_a_group_is_a_row_s_own) {
+  static const uint32_t inputs[] = {QP_IN_STATE, QP_IN_LANE};
+  for (unsigned i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+    OWNED qp_ir *ir = scaled(inputs[i], 255, 113, 140, 112, 10);
+    OWNED qp_ir *out = qp_pass_pair_rows(ir);
+    cr_expect_eq(count_of(out, QP_IR_ROWS), 0);
     assert_equal_values(ir, out, 32);
   }
 }

@@ -59,6 +59,18 @@ Test(signs, a_parity_does_not_share_a_sum_with_a_bit_that_reaches_the_top) {
   for (unsigned i = 0; i < out->count; i++) cr_expect_neq(out->node[i].op, QP_IR_MAD);
 }
 
+/* Bit 2 of another word goes to the top, which leaves bits of it that would be added. */
+Test(signs, a_bit_of_another_word_that_is_not_its_lowest_stays_where_it_is) {
+  NEW(ir);
+  int x = n_state(ir), y = n_input(ir, QP_IN_GROUP), w = n_input(ir, QP_IN_GROUP + 1);
+  int bit = n_with(ir, QP_IR_AND, n_with(ir, QP_IR_SHL, x, 8), 0x8000);
+  int top = n_with(ir, QP_IR_AND, n_with(ir, QP_IR_SHL, y, 29), 0x80000000u);
+  n_output(ir, n_pair(ir, n_two(ir, QP_IR_XOR, n_two(ir, QP_IR_XOR, w, bit), top)));
+  OWNED qp_ir *out = qp_pass_move_bits(ir);
+  cr_expect_eq(count_of(out, QP_IR_MAD), 0);
+  assert_equal_values(ir, out, 32);
+}
+
 Test(signs, a_parity_goes_to_the_top_with_another_bit_and_a_bit_selects_without_a_test) {
   NEW(ir);
   int x = n_state(ir), w = n_input(ir, QP_IN_GROUP);
@@ -88,6 +100,23 @@ Test(signs, a_bit_that_selects_a_number_of_both_halves_is_a_factor) {
     OWNED qp_ir *out = qp_pass_move_bits(ir);
     cr_expect_eq(count_of(out, QP_IR_MUL), 1);
     cr_expect_eq(count_of(out, QP_IR_SELECT) + count_of(out, QP_IR_PACK), 0);
+    assert_equal_values(ir, out, 32);
+  }
+}
+
+/* They differ in two bits, another bit selects, or they are no halves. */
+Test(signs, numbers_that_no_single_bit_tells_apart_are_selected) {
+  static const struct { uint32_t mask, one, zero; } of[] = {
+      {1, 0x3403, 0x3400}, {2, 0x3400, 0xb400}, {3, 0x3400, 0xb400}, {1, 0x13400, 0x1b400}};
+  for (unsigned i = 0; i < sizeof of / sizeof *of; i++) {
+    NEW(ir);
+    int bit = n_with(ir, QP_IR_AND, n_state(ir), of[i].mask);
+    int number = n_three(ir, QP_IR_SELECT, bit, n_word(ir, of[i].one), n_word(ir, of[i].zero));
+    int half = n_one(ir, QP_IR_AS_HALF, number);
+    n_output(ir, n_two(ir, QP_IR_PACK, half, half));
+    if (of[i].one < 0x10000) n_output(ir, n_pair(ir, number));
+    OWNED qp_ir *out = qp_pass_move_bits(ir);
+    cr_expect_eq(count_of(out, QP_IR_SELECT), 1, "%u", i);
     assert_equal_values(ir, out, 32);
   }
 }
