@@ -142,6 +142,57 @@ Test(choose, digits_become_numbers_where_they_lie_if_they_have_two_bits) {
   assert_equal_values(five, moved, 32);
 }
 
+Test(choose, packs_words_of_two_masks_by_both) {
+  NEW(ir);
+  int lo = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_AND, n_state(ir), 0x00ff));
+  int hi = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_AND, n_input(ir, QP_IN_GROUP), 0xff0f));
+  n_output(ir, n_two(ir, QP_IR_PACK, lo, hi));
+  n_output(ir, n_two(ir, QP_IR_PACK, hi, lo));
+  OWNED qp_ir *out = qp_pass_choose_halves(ir);
+  assert_equal_values(ir, out, 32);
+}
+
+/* 1024 + x and 1024 + 16 y of two integers of a word, times (1, 1/16), and 'add' to each. */
+static int scaled_kilos(qp_ir *ir, uint32_t add) {
+  int bits = n_with(ir, QP_IR_OR, n_with(ir, QP_IR_AND, n_state(ir), 0xf0000f), 0x64006400);
+  return n_three(ir, QP_IR_PFMA, n_pair(ir, bits), qp_ir_add_constant(ir, QP_PAIR, 0x2c003c00),
+                 qp_ir_add_constant(ir, QP_PAIR, add));
+}
+
+/* Where the sum is rounded, or what is subtracted is no small integer, order counts. */
+Test(choose, subtracts_from_sums_only_where_all_are_small_integers) {
+  NEW(ir);
+  const int word = n_with(ir, QP_IR_AND, n_input(ir, QP_IN_GROUP), 0xff00ff);
+  const int small = n_two(ir, QP_IR_PSUB, n_pair(ir, n_with(ir, QP_IR_OR, word, 0x64006400)),
+                          qp_ir_add_constant(ir, QP_PAIR, 0x64006400));
+  const int any = n_two(ir, QP_IR_PSUB, n_pair(ir, n_input(ir, QP_IN_GROUP + 1)),
+                        qp_ir_add_constant(ir, QP_PAIR, 0x64006400));
+  n_output(ir, n_two(ir, QP_IR_PSUB, scaled_kilos(ir, 0x64006400), small));
+  n_output(ir, n_two(ir, QP_IR_PSUB, scaled_kilos(ir, 0xd400e400), any));
+  OWNED qp_ir *out = qp_pass_choose_halves(ir);
+  assert_equal_values(ir, out, 32);
+}
+
+/* Another constant, another number, and bytes that do not lie at the top of their halves. */
+Test(choose, leaves_differences_that_only_look_like_small_integers) {
+  NEW(ir);
+  const int kilo = qp_ir_add_constant(ir, QP_PAIR, 0x64006400);
+  const int low = n_with(ir, QP_IR_AND, n_state(ir), 0x00ff00ff);
+  const int a = n_two(ir, QP_IR_PSUB, n_pair(ir, n_with(ir, QP_IR_OR, low, 0x64006400)), kilo);
+  const int other = n_with(ir, QP_IR_AND, n_input(ir, QP_IN_GROUP), 0x00ff00ff);
+  const int b = n_pair(ir, n_with(ir, QP_IR_OR, other, 0x64006400));
+  const int less = n_two(ir, QP_IR_PSUB, b, qp_ir_add_constant(ir, QP_PAIR, 0x60006000));
+  const int any = n_two(ir, QP_IR_PSUB, n_pair(ir, n_input(ir, QP_IN_GROUP + 1)), kilo);
+  const int x = n_with(ir, QP_IR_AND, n_state(ir), 0x03ff03ff);
+  const int bytes = n_three(ir, QP_IR_PRMT, x, x, n_word(ir, 0x4240));
+  const int n = n_with(ir, QP_IR_OR, n_with(ir, QP_IR_AND, bytes, 0x00ff00ff), 0x64006400);
+  n_output(ir, n_two(ir, QP_IR_PSUB, a, less));
+  n_output(ir, n_two(ir, QP_IR_PSUB, a, any));
+  n_output(ir, n_two(ir, QP_IR_PSUB, n_pair(ir, n), kilo));
+  OWNED qp_ir *out = qp_pass_choose_halves(ir);
+  assert_equal_values(ir, out, 32);
+}
+
 /* ---- Instruction choice ---- */
 
 static void assert_chosen(const qp_ir *ir, qp_ir_op op, unsigned nodes) {

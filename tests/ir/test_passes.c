@@ -133,6 +133,16 @@ Test(passes, drops_masks_of_bits_that_are_clear) {
   assert_equal_values(ir, out, 32);
 }
 
+Test(passes, keeps_masks_and_words_whose_upper_half_counts) {
+  NEW(ir);
+  int x = n_state(ir), y = n_input(ir, QP_IN_GROUP);
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_AND, x, 0x1ffff)));
+  n_output(ir, n_one(ir, QP_IR_HI, n_pair(ir, n_two(ir, QP_IR_XOR, x, y))));
+  OWNED qp_ir *out = qp_pass_drop_masks(ir);
+  cr_expect_eq(count_of(out, QP_IR_AND), 1);
+  assert_equal_values(ir, out, 32);
+}
+
 Test(passes, never_drops_both_of_two_masks_that_need_each_other) {
   NEW(ir);
   int inner = n_with(ir, QP_IR_AND, n_state(ir), 0xff);
@@ -165,6 +175,13 @@ Test(passes, masks_the_state_where_bits_above_the_window_count) {
                      "%3 = mul %2, %2\n"
                      "%4 = as_pair %3\n"
                      "return %4\n");
+  assert_equal_values(ir, out, 16);
+}
+
+Test(passes, masks_the_state_where_the_next_bit_alone_counts) {
+  NEW(ir);
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_AND, n_state(ir), 0x10000)));
+  OWNED qp_ir *out = qp_pass_mask_state(ir, 16);
   assert_equal_values(ir, out, 16);
 }
 
@@ -213,6 +230,14 @@ Test(passes, clamps_indices_that_may_lie_beyond_the_codebook) {
                      "%8 = add.p %6, %7\n"
                      "return %8\n");
   assert_equal_values(ir, out, 32);
+}
+
+Test(passes, clamps_an_index_that_may_be_just_the_number_of_entries) {
+  const uint32_t entries[] = {4, 8, 8, 8};
+  NEW(ir);
+  n_output(ir, n_lookup_h(ir, 1, n_with(ir, QP_IR_AND, n_state(ir), 8)));
+  OWNED qp_ir *out = qp_pass_clamp_lookups(ir, entries);
+  cr_expect_eq(count_of(out, QP_IR_MIN), 1);
 }
 
 /* ---- Folding ---- */
@@ -283,11 +308,15 @@ Test(passes, moves_the_conversion_above_changes_of_sign) {
 }
 
 Test(passes, leaves_what_is_no_change_of_sign_below_the_conversion) {
-  NEW(ir);
-  int v = n_one(ir, QP_IR_WORD_OF_PAIR, n_lookup_p(ir, 0, n_bits(ir, n_state(ir), 0, 2), 0));
-  n_output(ir, n_pair(ir, n_two(ir, QP_IR_XOR, v, n_bits(ir, n_state(ir), 0, 4))));
-  OWNED qp_ir *out = qp_pass_bf16(ir);
-  cr_assert_eq(out->node[out->output[0]].op, QP_IR_BPAIR_OF_PAIR);
+  static const uint32_t masks[] = {0xf, 0x4000, 0x40000000};
+  for (unsigned i = 0; i < sizeof masks / sizeof *masks; i++) {
+    NEW(ir);
+    int v = n_one(ir, QP_IR_WORD_OF_PAIR, n_lookup_p(ir, 0, n_bits(ir, n_state(ir), 0, 2), 0));
+    int flips = n_with(ir, QP_IR_AND, n_state(ir), masks[i]);
+    n_output(ir, n_pair(ir, n_two(ir, QP_IR_XOR, v, flips)));
+    OWNED qp_ir *out = qp_pass_bf16(ir);
+    cr_assert_eq(out->node[out->output[0]].op, QP_IR_BPAIR_OF_PAIR, "%u", i);
+  }
 }
 
 /* ---- All of them on whole decodes ---- */

@@ -104,8 +104,8 @@ Test(signs, a_bit_that_selects_a_number_of_both_halves_is_a_factor) {
   }
 }
 
-/* They differ in two bits, another bit selects, or they are no halves. */
-Test(signs, numbers_that_no_single_bit_tells_apart_are_selected) {
+/* They differ in two bits, another bit selects, or they are more than halves. */
+Test(signs, numbers_that_no_single_bit_tells_apart_are_no_products_of_it) {
   static const struct { uint32_t mask, one, zero; } of[] = {
       {1, 0x3403, 0x3400}, {2, 0x3400, 0xb400}, {3, 0x3400, 0xb400}, {1, 0x13400, 0x1b400}};
   for (unsigned i = 0; i < sizeof of / sizeof *of; i++) {
@@ -116,7 +116,8 @@ Test(signs, numbers_that_no_single_bit_tells_apart_are_selected) {
     n_output(ir, n_two(ir, QP_IR_PACK, half, half));
     if (of[i].one < 0x10000) n_output(ir, n_pair(ir, number));
     OWNED qp_ir *out = qp_pass_move_bits(ir);
-    cr_expect_eq(count_of(out, QP_IR_SELECT), 1, "%u", i);
+    cr_expect_eq(count_of(out, QP_IR_MUL), 0, "%u", i);
+    cr_expect_eq(count_of(out, QP_IR_SELECT), of[i].one < 0x10000, "%u", i);
     assert_equal_values(ir, out, 32);
   }
 }
