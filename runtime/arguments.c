@@ -57,8 +57,7 @@ static void put_pow2(writer *w) {
 }
 
 size_t qp_arguments_pack(unsigned launch, const qp_arguments *a, unsigned streams,
-                         unsigned segments,
-                         unsigned char *params) { /* NOLINT(readability-non-const-parameter) */
+                         unsigned segments, unsigned char *params) {
   const qp_launch_arguments *of = &qp_launch_arguments_of[launch];
   writer w = {params, 0};
   assert(streams <= QP_ARGUMENT_STREAMS && segments <= QP_ARGUMENT_SEGMENTS);

@@ -101,14 +101,14 @@ static qp_status rotate_all(work *w, unsigned threads, qp_error *err) {
   return atomic_load(&w->failed) ? qp_fail(err, QP_E_NOMEM, "no memory to rotate a row") : QP_OK;
 }
 
-/* Rotated in place. NOLINTNEXTLINE(readability-non-const-parameter) */
+/* Rotated in place. */
 qp_status qp_rotate_rows(float *values, unsigned rows, const qp_input *in, unsigned threads,
                          qp_error *err) {
   work w = {.values = values, .rows = rows, .in = in};
   return rotate_all(&w, threads, err);
 }
 
-/* Rotated in place. NOLINTNEXTLINE(readability-non-const-parameter) */
+/* Rotated in place. */
 qp_status qp_rotate_rows_back(float *values, unsigned rows, const qp_input *in, unsigned threads,
                               qp_error *err) {
   work w = {.values = values, .rows = rows, .in = in, .back = true};

@@ -41,7 +41,7 @@ typedef struct qp_architecture_case {
 ** Fill in 'out', whose name and type are set.  QP_E_ARG: sizes are missing (the message names the
 ** field), or the entry is wrong.
 */
-qp_status qp_architecture_describe(qp_lua *l, qp_lua_ref list, const qp_architecture_case *c,
+qp_status qp_architecture_describe(qp_lua *l, qp_lua_ref list, const qp_architecture_case *given,
                                    qp_model *out, qp_error *err);
 
 #endif

@@ -138,8 +138,7 @@ static void compare_row(void *argument, size_t i, unsigned thread) {
   c->to[i] = d.kl;
 }
 
-/* Divergences of the batch's tokens: out [tokens].
-   Threads write it. NOLINTNEXTLINE(readability-non-const-parameter) */
+/* Divergences of the batch's tokens: out [tokens]. */
 static qp_status compare(trainer *t, double *out) {
   const float *last = t->into[qp_forward_model(t->model)->layers];
   qp_status status = run_forth(t, NULL, 0);
