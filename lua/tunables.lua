@@ -93,7 +93,17 @@ function gemm_tensor_allows(problem, t)
   return gemm_allows(problem, t)
 end
 
--- The same of templates/experts.cuh.in.
+-- The same of templates/experts_cuda.cu.in, experts_tensor.cu.in and what both include.
+local not_of_experts = { "atomic", "owned", "staged" }
+function experts_cuda_tunables()
+  local warps = tunable("warps", { 0, 8, 16, 32 },
+    "warps a block; 0: 16, or 8 where tiles of more than 4 rows need the registers")
+  return gemm_tunables(warps, tunable("runs", { 0, 1, 2 }), not_of_experts)
+end
+function experts_tensor_tunables()
+  local warps = tunable("warps", { 16, 8, 32 })
+  return gemm_tunables(warps, tunable("runs", { 0, 1, 2, 4 }), not_of_experts)
+end
 function experts_allow(problem, t)
   if t.warps * t.blocks > 32 then
     return false, "more than 32 warps a multiprocessor leave too few registers"

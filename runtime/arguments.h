@@ -43,7 +43,8 @@ typedef struct qp_arguments {
   uint64_t signs, workspace, counters, zero, zero_words;
   uint64_t table, start;                             /* encode */
   uint64_t residual, sum, weight, post_weight, norm; /* rotate-norm */
-  uint64_t up, activation;                           /* rotate-glu; gemm-glu: activation */
+  uint64_t up, activation;                           /* rotate-glu; of gemm-glu and experts-glu
+                                                        activation */
   uint64_t routing, x_share;                         /* experts */
   uint64_t combined;                                 /* combine; weight: its weights */
   uint64_t k, v, keys, values, rotary;               /* attend */
@@ -198,6 +199,11 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   WORD(x_share, "unsigned long long x_share", "assignments that read one row of x: top_k or 1")    \
   LIST(STRIDES, "Stride stride[SEGMENTS]", "of the rows of Y")
 
+#define QP_EXPERTS_GLU_ARGUMENTS(WORD, LIST)                                                       \
+  QP_EXPERTS_ARGUMENTS(WORD, LIST)                                                                 \
+  WORD(activation, "unsigned activation; float limit",                                             \
+       "0 silu, 1 gelu by tanh, 2 gelu, 3 relu, 4 swiglu of gpt-oss; 0: none")
+
 #define QP_COMBINE_ARGUMENTS(WORD, LIST)                                                           \
   WORD(x, "const void *x", "[tokens * top_k][K]")                                                  \
   WORD(y, "void *y", "[tokens][K]; may be residual")                                               \
@@ -277,7 +283,9 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   LAUNCH(ATTEND, QP_ATTEND_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                    \
   LAUNCH(PICK, QP_PICK_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                        \
   LAUNCH(COMBINE, QP_COMBINE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                  \
-  LAUNCH(PLAIN, QP_PLAIN_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
+  LAUNCH(PLAIN, QP_PLAIN_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                      \
+  LAUNCH(EXPERTS_GLU, QP_EXPERTS_GLU_ARGUMENTS, QP_EXPERTS_SEGMENT_WORDS,                          \
+         QP_EXPERTS_STRIDE_WORDS)
 
 enum {
 #define X(name, arguments, segment, stride) QP_LAUNCH_##name,

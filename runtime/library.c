@@ -70,7 +70,7 @@ bool qp_lib_reads_rows(uint32_t op) {
 bool qp_lib_has_strides(const qpal_library *l) { return l->header->version > QP_LIB_VERSION_CLOSE; }
 
 bool qp_lib_multiplies(uint32_t op) {
-  return op == QPAL_GEMM || op == QPAL_GEMM_GLU || op == QPAL_EXPERTS;
+  return op == QPAL_GEMM || op == QPAL_GEMM_GLU || op == QPAL_EXPERTS || op == QPAL_EXPERTS_GLU;
 }
 
 /* Its kernels read no packed weights: they belong to no problem. */
@@ -327,7 +327,7 @@ int qp_lib_kernel_order(const qp_lib_kernel *a, const qp_lib_kernel *b) {
 
 /* Checks what is said of experts and of what routes to them. */
 static qpal_status check_routing(const qpal_library *l, uint32_t i, const qp_lib_kernel *k) {
-  if (k->op != QPAL_ROUTE && k->op != QPAL_EXPERTS) return QPAL_OK;
+  if (k->op != QPAL_ROUTE && k->op != QPAL_EXPERTS && k->op != QPAL_EXPERTS_GLU) return QPAL_OK;
   if (l->header->section[QP_LIB_KERNELS].record_bytes < sizeof *k)
     return damaged("its records of kernels end before their experts");
   if (!k->experts || k->experts > EXPERTS_MAX) return wrong("kernel", i, "experts", k->experts);
@@ -338,9 +338,12 @@ static qpal_status check_routing(const qpal_library *l, uint32_t i, const qp_lib
   return QPAL_OK;
 }
 
-/* Up and gate, of one shape and quantizer. */
-static bool is_pair(const qp_lib_problem *p) {
-  return p->segments == 2 && p->linear[0] == p->linear[1];
+/* Up and gate, of equal rows; but of stacks of one quantizer. */
+static bool is_pair(const qpal_library *l, const qp_lib_problem *p, bool stacks) {
+  if (p->segments != 2) return false;
+  if (!stacks) return p->linear[0] == p->linear[1];
+  return QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[0])->rows ==
+         QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[1])->rows;
 }
 
 static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
@@ -364,7 +367,9 @@ static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
         return wrong("kernel", i, "problem", k->problem);
     if (!qp_lib_multiplies(k->op) && p->segments != 1)
       return wrong("kernel", i, "problem", k->problem);
-    if (k->op == QPAL_GEMM_GLU && !is_pair(p)) return wrong("kernel", i, "problem", k->problem);
+    const bool stacks = k->op == QPAL_EXPERTS_GLU;
+    if ((stacks || k->op == QPAL_GEMM_GLU) && !is_pair(l, p, stacks))
+      return wrong("kernel", i, "problem", k->problem);
   }
   if (k->type > QPAL_BF16) return wrong("kernel", i, "type", k->type);
   if (k->out_type > QPAL_F32) return wrong("kernel", i, "out_type", k->out_type);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Launches what experts need: qpal_route, qpal_experts, qpal_combine. */
 #include <assert.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,8 +10,11 @@
 
 static_assert((int)QP_LAUNCH_ROUTE == (int)QPAL_ROUTE &&
                   (int)QP_LAUNCH_EXPERTS == (int)QPAL_EXPERTS &&
+                  (int)QP_LAUNCH_EXPERTS_GLU == (int)QPAL_EXPERTS_GLU &&
                   (int)QP_LAUNCH_COMBINE == (int)QPAL_COMBINE,
               "kernels of the library are launched by their op");
+
+enum { EXPERTS_ARGS_LEAST = offsetof(qpal_experts_args, epilogue) }; /* before there was one */
 
 static const qp_lib_kernel *kernel_of(const qpal_kernels *ks, uint32_t i) {
   return QP_LIB_GET(ks->library, KERNELS, qp_lib_kernel, i);
@@ -39,14 +43,30 @@ static qpal_status find_group(const qpal_kernels *ks, unsigned group, unsigned t
   return QPAL_OK;
 }
 
+static qpal_status no_unit(const qpal_library *l, unsigned group) {
+  const qp_lib_group *g = QP_LIB_GET(l, GROUPS, qp_lib_group, group);
+  return qp_refuse(QPAL_E_NO_KERNEL,
+                   "group '%s' has no kernel with a gated linear unit: `qpal export --glu` makes "
+                   "them of up and gate",
+                   qp_lib_string(l, g->name));
+}
+
 /* The kernel of the smallest batch that takes the tokens. */
 static qpal_status find_experts(const qpal_kernels *ks, const qpal_experts_args *a,
                                 uint32_t *index) {
   qp_lib_range range;
   qpal_status status = find_group(ks, a->group, a->tokens, &range);
+  if (!status) status = qp_lib_check_epilogue(a->epilogue, a->activation, a->limit);
+  if (!status && a->reserved)
+    status = qp_refuse(QPAL_E_ARG, "reserved is %u; it must be 0", a->reserved);
   if (!status) status = qp_lib_check_type(a->type, false);
   if (!status) status = qp_lib_check_type(a->out_type, true);
   if (status) return status;
+  if (a->epilogue) {
+    const qp_lib_group *g = QP_LIB_GET(ks->library, GROUPS, qp_lib_group, a->group);
+    range = ks->gemm[QP_LIB_GEMM_EXPERTS_GLU][g->problem];
+    if (!range.count) return no_unit(ks->library, a->group);
+  }
   char there[256] = "";
   size_t n = 0;
   for (uint32_t i = range.first; i < range.first + range.count; i++) {
@@ -77,7 +97,7 @@ qpal_status qpal_experts_query(const qpal_kernels *ks, const qpal_experts_args *
   qpal_experts_args a;
   uint32_t index = 0;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_experts_args");
+  qpal_status status = qp_take(&a, given, sizeof a, EXPERTS_ARGS_LEAST, "qpal_experts_args");
   if (!status) status = find_experts(ks, &a, &index);
   if (status) return status;
   const qp_lib_kernel *k = kernel_of(ks, index);
@@ -133,7 +153,11 @@ static qpal_status check_segments(const qpal_library *l, const qp_lib_problem *p
     const qp_lib_linear *linear = QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]);
     status = qp_lib_check_weights(l, linear, s, e->weights);
     if (!status) status = qp_lib_check_address("bias", s, e->bias, 2, false);
-    if (!status) status = qp_lib_check_address("y", s, e->y, bytes, true);
+    if (!status && a->epilogue && s && e->y)
+      status = qp_refuse(QPAL_E_ARG, "y (member %u) is given; a gated linear unit has one, the "
+                                     "first member's",
+                         s);
+    if (!status) status = qp_lib_check_address("y", s, e->y, bytes, !a->epilogue || !s);
     if (!status) status = qp_lib_take_stride("y_stride", s, linear->rows, 1, &a->y_stride[s]);
     if (!status && e->residual)
       status = qp_refuse(QPAL_E_ARG, "residual (member %u) is given; experts add none", s);
@@ -161,7 +185,7 @@ qpal_status qpal_experts(const qpal_kernels *ks, const qpal_experts_args *given,
   qpal_experts_args a;
   uint32_t index = 0;
   if (!ks) return qp_refuse(QPAL_E_ARG, "kernels is NULL");
-  qpal_status status = qp_take(&a, given, sizeof a, sizeof a, "qpal_experts_args");
+  qpal_status status = qp_take(&a, given, sizeof a, EXPERTS_ARGS_LEAST, "qpal_experts_args");
   if (!status) status = find_experts(ks, &a, &index);
   if (!status) status = check_experts(ks, kernel_of(ks, index), &a);
   if (status) return status;
@@ -171,7 +195,8 @@ qpal_status qpal_experts(const qpal_kernels *ks, const qpal_experts_args *given,
                                    .x_share = a.by_token ? kernel_of(ks, index)->top_k : 1,
                                    .routing = a.routing,
                                    .workspace = a.workspace,
-                                   .counters = a.counters},
+                                   .counters = a.counters,
+                                   .activation = qp_glu_word(a.activation, a.limit)},
                          .segments = p->segments};
   for (unsigned s = 0; s < p->segments; s++) {
     const qpal_segment *e = &a.segment[s];

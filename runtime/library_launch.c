@@ -209,17 +209,15 @@ static qpal_status no_kernel(const qpal_kernels *ks, const qp_lib_group *g,
       qp_lib_has_strides(l) ? "" : " (with strides of one row alone: export it again)", there);
 }
 
-static qpal_status check_epilogue(const qpal_gemm_args *a) {
-  if (a->epilogue > QPAL_EPILOGUE_GLU)
-    return qp_refuse(QPAL_E_ARG, "epilogue is %u; QPAL_EPILOGUE_NONE and _GLU are known",
-                     a->epilogue);
-  if (a->activation > QPAL_SWIGLU_OAI || (a->activation && !a->epilogue))
+qpal_status qp_lib_check_epilogue(unsigned epilogue, unsigned activation, float limit) {
+  if (epilogue > QPAL_EPILOGUE_GLU)
+    return qp_refuse(QPAL_E_ARG, "epilogue is %u; QPAL_EPILOGUE_NONE and _GLU are known", epilogue);
+  if (activation > QPAL_SWIGLU_OAI || (activation && !epilogue))
     return qp_refuse(QPAL_E_ARG, "activation is %u; 0 to %d are known, with QPAL_EPILOGUE_GLU",
-                     a->activation, QPAL_SWIGLU_OAI);
-  if (!(a->limit >= 0) || (a->limit > 0 && !a->epilogue))
+                     activation, QPAL_SWIGLU_OAI);
+  if (!(limit >= 0) || (limit > 0 && !epilogue))
     return qp_refuse(QPAL_E_ARG, "limit is %g; numbers from 0 on are, with QPAL_EPILOGUE_GLU",
-                     (double)a->limit);
-  if (a->reserved) return qp_refuse(QPAL_E_ARG, "reserved is %u; it must be 0", a->reserved);
+                     (double)limit);
   return QPAL_OK;
 }
 
@@ -235,7 +233,9 @@ static qpal_status find_gemms(const qpal_kernels *ks, qpal_gemm_args *a, qp_lib_
     return qp_refuse(QPAL_E_ARG, "rows is %u; 1 to %d are possible", a->rows, ROWS_MAX);
   if (a->capacity && a->capacity < a->rows)
     return qp_refuse(QPAL_E_ARG, "capacity is %u, fewer than the %u rows", a->capacity, a->rows);
-  qpal_status status = check_epilogue(a);
+  qpal_status status = qp_lib_check_epilogue(a->epilogue, a->activation, a->limit);
+  if (!status && a->reserved)
+    status = qp_refuse(QPAL_E_ARG, "reserved is %u; it must be 0", a->reserved);
   if (!status) status = qp_lib_check_type(a->type, false);
   if (!status) status = qp_lib_check_type(a->out_type, true);
   if (!status) status = take_strides(l, a, &apart);

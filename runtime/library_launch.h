@@ -45,6 +45,8 @@ qpal_status qp_lib_take_stride(const char *name, unsigned member, unsigned width
 /* QPAL_E_ARG: an RMSNorm's eps is no number from 0 on, its offset no number, or its weight, which
    may be missing, lies wrongly. */
 qpal_status qp_lib_check_norm(float eps, float weight_offset, qpal_ptr weight);
+/* Check an epilogue, its activation and its limit; QPAL_E_ARG means that one of them cannot be. */
+qpal_status qp_lib_check_epilogue(unsigned epilogue, unsigned activation, float limit);
 /* Check and take a gated linear unit's activation, its limit and its other factor, which is
    'columns' wide and whose stride is taken by qp_lib_take_stride.  QPAL_E_ARG means that one of
    them cannot be. */

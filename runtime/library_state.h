@@ -97,11 +97,19 @@ typedef struct qp_lib_range {
   uint32_t first, count;
 } qp_lib_range;
 
-/* The ranges of kernels for ops that multiply: those of gemm are told apart by what is behind it,
-   and experts have ranges of their own. */
-enum { QP_LIB_GEMM_GLU = 1, QP_LIB_GEMM_EXPERTS = 2, QP_LIB_GEMM_KINDS = 3 };
+/* The ranges of kernels for ops that multiply: those of gemm and those of experts, each told apart
+   by what is behind it. */
+enum {
+  QP_LIB_GEMM_GLU = 1,
+  QP_LIB_GEMM_EXPERTS = 2,
+  QP_LIB_GEMM_EXPERTS_GLU = 3,
+  QP_LIB_GEMM_KINDS = 4
+};
 static inline unsigned qp_lib_gemm_kind(uint32_t op) {
-  return op == QPAL_GEMM_GLU ? QP_LIB_GEMM_GLU : op == QPAL_EXPERTS ? QP_LIB_GEMM_EXPERTS : 0;
+  return op == QPAL_GEMM_GLU      ? QP_LIB_GEMM_GLU
+         : op == QPAL_EXPERTS     ? QP_LIB_GEMM_EXPERTS
+         : op == QPAL_EXPERTS_GLU ? QP_LIB_GEMM_EXPERTS_GLU
+                                  : 0;
 }
 
 struct qpal_kernels {

@@ -348,6 +348,17 @@ broken "a residual's rows taken for one" templates/plain.cu.in \
 broken "outputs behind the last row of W" templates/plain.cu.in \
   'first + lane < args.outputs' 'true' $plain
 combine="tcq-2 --op combine"
+gated="--family experts_glu_tensor"
+broken "a pair of row groups that is not waited for" templates/experts.cuh.in \
+  'if (arrive(pair, lane) == 0) return;' 'arrive(pair, lane);' fine-3 int4-g128 $gated
+broken "sums of gate over those of up" templates/experts.cuh.in \
+  '2ull * (p.tile.first + n) + seg' '2ull * (p.tile.first + n)' fine-3 int4-g128 $gated
+broken "rows of no expert that keep what was there" templates/experts.cuh.in \
+  'seg < (GATED ? 1 : SEGMENTS)' 'seg < (GATED ? 0 : SEGMENTS)' fine-3 int4-g128 $gated
+broken "a counter of a pair that is not reset" templates/experts.cuh.in \
+  'if (lane == 0) *pair = 0;' '' fine-3 int4-g128 $gated
+broken "counters of pairs among those of row groups" templates/experts.cuh.in \
+  'args.counters + GATED_COUNTERS + ' 'args.counters + ' tcq-1.75 $gated
 broken "a token's experts added in another order" templates/combine.cu.in \
   'unsigned k = 0; k < args.top_k; k++' 'unsigned k = args.top_k; k-- > 0;' $combine
 broken "a router's weights of the token before" templates/combine.cu.in \

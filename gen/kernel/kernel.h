@@ -89,6 +89,9 @@ typedef struct qp_kernel {
   unsigned x_rows, x_stride_bytes, scratch_offset;
   unsigned x_batch; /* A gemm multiplies so many rows of X at once: the batch; experts: a tile. */
   unsigned runs;    /* A gemm's unit of work has so many superblocks. */
+  /* experts-glu: sums of up and gate that wait for each other lie so many floats behind the
+     workspace's begin, counters of their row groups so many behind the first. */
+  unsigned gated_sums, gated_counters;
 } qp_kernel;
 
 /*
@@ -102,6 +105,7 @@ typedef struct qp_kernel {
 **             (also rotate-norm, rotate-glu, without "_inv")
 **   route     ROUTING DEVICE
 **   experts   SEGMENTS "_k" K "_" ROUTING "_" TYPE "_y" TYPE DEVICE
+**             (also experts-glu)
 **   INPUT     [ "_p" PIECES ] [ "_b" BLOCK ] [ "_" SIDE ]    of K; columns of a diagonal block of H
 **   SIDE      "o", "d" or "od": columns have an order, scales
 **   ROUTING   "n" N "t" TOP_K "e" EXPERTS "r" TILE

@@ -35,7 +35,7 @@ void qp_kernel_name(qp_kernel *k) {
         qp_side_has_scale(p->rotation) ? "d" : "");
   if (qp_op_has_batch(p->op) && !qp_op_has_experts(p->op)) add(k, "n%u_", p->batch);
   if (qp_op_has_experts(p->op)) add(k, "n%ut%ue%ur%u", p->batch, p->top_k, p->experts, p->tile);
-  if (p->op == QP_OP_EXPERTS) add(k, "_");
+  if (qp_op_multiplies_stacks(p->op)) add(k, "_");
   if (qp_op_has_columns(p->op)) add(k, "%s", qp_dtype_name(p->type));
   if (qp_op_has_batch(p->op)) add(k, "_y%s", qp_dtype_name(p->out_type));
   if (p->rotate_fused) add(k, "_rot");

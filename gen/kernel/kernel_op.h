@@ -111,7 +111,8 @@ typedef struct qp_kernel_op {
   ROW(attend)                                                                                      \
   ROW(pick)                                                                                        \
   ROW(combine)                                                                                     \
-  ROW(plain)
+  ROW(plain)                                                                                       \
+  ROW(experts_glu)
 
 #define X(name) extern const qp_kernel_op qp_op_##name;
 QP_KERNEL_OPS(X)

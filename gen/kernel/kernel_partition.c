@@ -142,7 +142,7 @@ static bool is_owned(const qp_kernel *k) { return qp_choice_get(&k->choice, "own
 
 /* Sums that wait for other warps of the block: of each warp those of two row groups. */
 static unsigned waiting_bytes(const qp_kernel *k) {
-  const bool waits = is_owned(k) || k->problem.op == QP_OP_EXPERTS;
+  const bool waits = is_owned(k) || qp_op_multiplies_stacks(k->problem.op);
   return waits ? 2 * (k->block / 32) * k->x_batch * QP_SUMS_STRIDE * 4 : 0;
 }
 
@@ -235,7 +235,7 @@ static unsigned choose_runs(const qp_kernel *k) {
   const unsigned asked = qp_choice_get(&k->choice, "runs"), many = 4;
   uint64_t superblocks = 0;
   if (asked) return asked;
-  const unsigned few = k->problem.op == QP_OP_EXPERTS ? FEW_OF_EXPERTS : FEW_WORDS;
+  const unsigned few = qp_op_multiplies_stacks(k->problem.op) ? FEW_OF_EXPERTS : FEW_WORDS;
   bool few_words = offers_runs(k->choice.family, many);
   for (unsigned i = 0; i < k->streams; i++) {
     const qp_stream *s = &k->stream[i].stream;
@@ -333,6 +333,16 @@ qp_status qp_partition_gemm(qp_kernel *k, qp_error *err) {
   return QP_OK;
 }
 
+/* Of up and gate one behind the other: room for both sums of each assignment, and a counter for
+   each row group of both in each tile. */
+static void add_gated(qp_kernel *k, unsigned tiles) {
+  const unsigned rows = k->problem.segment[0].rows;
+  k->gated_sums = (unsigned)(k->workspace_bytes / sizeof(float));
+  k->gated_counters = k->counters;
+  k->workspace_bytes += 2 * sizeof(float) * rows * qp_problem_assignments(&k->problem);
+  k->counters += tiles * (rows / 32);
+}
+
 /* A counter for each row group of each tile; slots for sums of row groups that blocks share: of one
    part two a block, that in which it begins and that in which it ends. */
 qp_status qp_partition_experts(qp_kernel *k, qp_error *err) {
@@ -351,6 +361,7 @@ qp_status qp_partition_experts(qp_kernel *k, qp_error *err) {
                                                   : part->blocks + tiles * part->row_groups;
   }
   k->workspace_bytes = (size_t)slots * 32 * p->tile * sizeof(float);
+  if (p->op == QP_OP_EXPERTS_GLU) add_gated(k, tiles);
   return QP_OK;
 }
 

@@ -46,6 +46,12 @@ static bool ragged(const qp_kernel *k) {
   X(FLAG, STAGED, qp_choice_get(c, "staged"), "further units are fetched behind the tables")       \
   X(FLAG, ROTATE, p->rotate_fused, "the kernel rotates X")
 
+#define EXPERT_CONSTANTS(X)                                                                        \
+  SHARED(X)                                                                                        \
+  X(FLAG, GATED, qp_op_has_unit(p->op), "Y is of two stacks, up's and gate's")                     \
+  X(UNSIGNED, GATED_SUMS, k->gated_sums, "floats of the workspace to sums that wait (GATED)")      \
+  X(UNSIGNED, GATED_COUNTERS, k->gated_counters, "to counters of pairs of row groups (GATED)")
+
 #define PART(X)                                                                                    \
   X(UNSIGNED, quantizer, p->lowered, "which of L0, L1, ... decodes it")                            \
   X(UNSIGNED, cluster, p->cluster, "of CLUSTERS")                                                  \
@@ -77,7 +83,7 @@ static bool ragged(const qp_kernel *k) {
   X(UNSIGNED, row_group, row_group, "its first row group in the cluster")
 
 static const qp_named constant[] = {CONSTANTS(QP_NAMED)};
-static const qp_named expert_constant[] = {SHARED(QP_NAMED)};
+static const qp_named expert_constant[] = {EXPERT_CONSTANTS(QP_NAMED)};
 static const qp_named part_member[] = {PART(QP_NAMED)};
 static const qp_named cluster_member[] = {CLUSTER(QP_NAMED)};
 static const qp_named rows_member[] = {ROWS(QP_NAMED)};
@@ -95,7 +101,7 @@ static void values(const qp_kernel *k, unsigned *v) {
 static void expert_values(const qp_kernel *k, unsigned *v) {
   const qp_problem *p = &k->problem;
   const qp_choice *c = &k->choice;
-  SHARED(QP_VALUE)
+  EXPERT_CONSTANTS(QP_VALUE)
 }
 static void part_values(const qp_part *p, unsigned *v) { PART(QP_VALUE) }
 static void cluster_values(const qp_cluster *c, unsigned *v) { CLUSTER(QP_VALUE) }
@@ -224,17 +230,18 @@ const qp_kernel_op qp_op_gemm_glu =
     ROW(QP_OP_GEMM_GLU, takes_pairs, size_pairs,
         "gemm of up and gate, and the gated linear unit of both");
 
-const qp_kernel_op qp_op_experts = {
-    .op = QP_OP_EXPERTS,
-    .form = "",
-    .help = "parts of the grid divide the tiles of a routing, X of one tile in shared memory",
-    QP_OP_LIST(tunable, expert_tunable),
-    QP_OP_LIST(constant, expert_constant),
-    .values = expert_values,
-    .structs = structs,
-    .check = qp_kernel_op_takes_all,
-    .size = size_experts,
-    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,
-             [QP_HOLE_quantizers] = qp_hole_text_quantizers, [QP_HOLE_parts] = add_parts,
-             [QP_HOLE_dispatch] = add_dispatch},
-};
+#define EXPERTS_ROW(op_, help_)                                                                    \
+  {                                                                                                \
+    .op = op_, .form = "", .help = help_, QP_OP_LIST(tunable, expert_tunable),                     \
+    QP_OP_LIST(constant, expert_constant), .values = expert_values, .structs = structs,            \
+    .check = qp_kernel_op_takes_all, .size = size_experts,                                         \
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_stream] = qp_hole_text_stream,                              \
+             [QP_HOLE_quantizers] = qp_hole_text_quantizers, [QP_HOLE_parts] = add_parts,          \
+             [QP_HOLE_dispatch] = add_dispatch},                                                   \
+  }
+const qp_kernel_op qp_op_experts =
+    EXPERTS_ROW(QP_OP_EXPERTS,
+                "parts of the grid divide the tiles of a routing, X of one tile in shared memory");
+const qp_kernel_op qp_op_experts_glu =
+    EXPERTS_ROW(QP_OP_EXPERTS_GLU,
+                "experts of up's and gate's stacks, and the gated linear unit of both");

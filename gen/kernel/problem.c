@@ -29,6 +29,8 @@ bool qp_op_rotates(qp_op op) {
   return op == QP_OP_ROTATE || op == QP_OP_ROTATE_NORM || op == QP_OP_ROTATE_GLU;
 }
 bool qp_op_multiplies(qp_op op) { return op == QP_OP_GEMM || op == QP_OP_GEMM_GLU; }
+bool qp_op_multiplies_stacks(qp_op op) { return op == QP_OP_EXPERTS || op == QP_OP_EXPERTS_GLU; }
+bool qp_op_has_unit(qp_op op) { return op == QP_OP_GEMM_GLU || op == QP_OP_EXPERTS_GLU; }
 const char *qp_dtype_name(qp_dtype t) { return dtype_names[t]; }
 unsigned qp_dtype_bytes(qp_dtype t) { return t == QP_F32 ? 4 : 2; }
 
@@ -56,15 +58,16 @@ qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err) {
   return qp_fail(err, QP_E_ARG, "data type '%s' is not known; choose f16, bf16 or f32", text);
 }
 
-/* Up and gate, whose rows meet. */
+/* Up and gate, whose rows meet; those of gemm-glu in one cluster. */
 static qp_status check_pair(const qp_problem *p, qp_error *err) {
+  const char *op = qp_op_name(p->op);
   if (p->segments != 2)
-    return qp_fail(err, QP_E_ARG, "gemm-glu has 2 segments, up and gate, not %u", p->segments);
+    return qp_fail(err, QP_E_ARG, "%s has 2 segments, up and gate, not %u", op, p->segments);
   if (p->segment[0].rows != p->segment[1].rows)
-    return qp_fail(err, QP_E_ARG, "gemm-glu: up has %u rows, gate %u; they must be the same",
+    return qp_fail(err, QP_E_ARG, "%s: up has %u rows, gate %u; they must be the same", op,
                    p->segment[0].rows, p->segment[1].rows);
-  if (p->segment[0].quantizer != p->segment[1].quantizer)
-    return qp_fail(err, QP_E_ARG, "gemm-glu: up is of %s, gate of %s; they must be the same",
+  if (p->op == QP_OP_GEMM_GLU && p->segment[0].quantizer != p->segment[1].quantizer)
+    return qp_fail(err, QP_E_ARG, "%s: up is of %s, gate of %s; they must be the same", op,
                    p->segment[0].quantizer->name, p->segment[1].quantizer->name);
   return QP_OK;
 }
@@ -141,7 +144,7 @@ static qp_status check_segments(const qp_problem *p, qp_error *err) {
                      "segment %u (%s): %u rows; M must be a multiple of 16, at most 1048576", s + 1,
                      p->segment[s].quantizer->name, rows);
   }
-  return p->op == QP_OP_GEMM_GLU ? check_pair(p, err) : QP_OK;
+  return qp_op_has_unit(p->op) ? check_pair(p, err) : QP_OK;
 }
 
 /* Diagonal blocks of the rotation, and ranges of K with streams of their own. */
@@ -159,7 +162,7 @@ static qp_status check_input(const qp_problem *p, qp_error *err) {
     return qp_fail(err, QP_E_ARG,
                    "%u pieces of K = %u; 1 to %d multiples of 32 columns are possible", n,
                    p->columns, QP_MAX_PIECES);
-  if (n > 1 && p->op != QP_OP_GEMM && p->op != QP_OP_DEQUANT && p->op != QP_OP_EXPERTS)
+  if (n > 1 && p->op != QP_OP_GEMM && p->op != QP_OP_DEQUANT && !qp_op_multiplies_stacks(p->op))
     return qp_fail(err, QP_E_ARG,
                    "%s does not read weights in %u pieces of K; gemm, experts and dequant do",
                    qp_op_name(p->op), n);

@@ -36,7 +36,8 @@ enum {
   X(ATTEND, "attend", false, false, false, false)                                                  \
   X(PICK, "pick", false, false, false, false)                                                      \
   X(COMBINE, "combine", false, false, false, false)                                                \
-  X(PLAIN, "plain", false, false, false, false)
+  X(PLAIN, "plain", false, false, false, false)                                                    \
+  X(EXPERTS_GLU, "experts-glu", true, true, false, true)
 
 /* Their names for a help text:  QP_OPS(QP_OP_WORD). */
 #define QP_OP_WORD(id, name, ...) name " "
@@ -66,6 +67,8 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 ** experts  Y_s[a,M_s] = r_s[e] * (X~[row] W^_s[e]^T) (+ bias_s[e])  for each assignment a of a
 **          token to an expert e; row is the token's, or a's own.  Segments are stacks of E equal
 **          linears of M rows each, packed as one of E M rows
+** experts-glu   Y[a,M] = activation(g) * u,  u and g what experts gives of two stacks, up and gate,
+**          of equal rows
 ** attend   of each sequence one token at position p:  k and v, which got its rotary position, go to
 **          the cache at p,  Y_h = sum_t softmax_t(scale Q_h . keys[t]) values[t]  over t <= p, of
 **          the last 'window' ones;  K is the size of a head
@@ -126,6 +129,10 @@ bool qp_op_has_columns(qp_op op);
 bool qp_op_rotates(qp_op op);
 /* X times packed weights: gemm, and with a gated linear unit behind it. */
 bool qp_op_multiplies(qp_op op);
+/* The same of stacks, among which a router chooses: experts, and with the unit behind it. */
+bool qp_op_multiplies_stacks(qp_op op);
+/* A gated linear unit is behind the sums, of up and gate: gemm-glu, experts-glu. */
+bool qp_op_has_unit(qp_op op);
 qp_status qp_op_parse(const char *text, qp_op *out, qp_error *err);
 const char *qp_dtype_name(qp_dtype t); /* "f16", "bf16", "f32" */
 qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err);

@@ -9,10 +9,6 @@ return {
   rank = 2,
   template = "templates/experts_cuda.cu.in",
   help = "Y = r (X~ W^T) + bias of each assignment's expert on CUDA cores",
-  tunables = gemm_tunables(
-    tunable("warps", { 0, 8, 16, 32 },
-      "warps a block; 0: 16, or 8 where tiles of more than 4 rows need the registers"),
-    tunable("runs", { 0, 1, 2 }),
-    { "atomic", "owned", "staged" }),
+  tunables = experts_cuda_tunables(),
   constraint = experts_allow,
 }

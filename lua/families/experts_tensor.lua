@@ -11,7 +11,6 @@ return {
   needs = { "mma_k16" },
   template = "templates/experts_tensor.cu.in",
   help = "Y = r (X~ W^T) + bias of each assignment's expert on tensor cores",
-  tunables = gemm_tunables(tunable("warps", { 16, 8, 32 }), tunable("runs", { 0, 1, 2, 4 }),
-    { "atomic", "owned", "staged" }),
+  tunables = experts_tensor_tunables(),
   constraint = experts_allow,
 }

@@ -110,7 +110,8 @@ typedef enum qpal_op {
   QPAL_ATTEND = 10,  /* between a decoder's linears: qpal export --decoder */
   QPAL_PICK = 11,
   QPAL_COMBINE = 12, /* a token's experts, added up */
-  QPAL_PLAIN = 13    /* a linear that stays in 16 bits: qpal export --decoder */
+  QPAL_PLAIN = 13,   /* a linear that stays in 16 bits: qpal export --decoder */
+  QPAL_EXPERTS_GLU = 14 /* gemm of stacks of up and gate with a gated linear unit behind it */
 } qpal_op;
 
 /* ---- Kernel libraries ---- */
@@ -744,6 +745,10 @@ QPAL_API qpal_status qpal_plain(const qpal_kernels *kernels, const qpal_plain_ar
 ** row is a's token, or a itself.  Weights of an expert are read once for up to as many tokens as a
 ** tile has ('tile'), those of experts that no token goes to not at all.  Both launches are of fixed
 ** size, so that a CUDA graph may hold them whatever the ids are.
+**
+** GLU.  Of a group of two members of equal rows, up and gate in this order, which may be of
+** different quantizers, a library may have kernels that give  Y[a] = activation(Y_1[a]) * Y_0[a]
+** of fp32 sums, biases added (`qpal export --glu`).  Y is the first member's y; the other's is 0.
 */
 typedef struct qpal_experts_args {
   size_t size;
@@ -760,6 +765,11 @@ typedef struct qpal_experts_args {
   const qpal_segment *segment; /* [members], without residuals; y_i [tokens * top_k][M_i] */
   unsigned x_stride;           /* elements from row to row of x, a multiple of 8; 0: K */
   unsigned y_stride[QPAL_MAX_MEMBERS]; /* of y_i; 0: M_i */
+  unsigned unused;                     /* not read */
+  unsigned epilogue;                   /* qpal_epilogue */
+  unsigned activation;                 /* qpal_activation, of GLU */
+  float limit;                         /* of GLU; 0: none */
+  unsigned reserved;                   /* 0 */
 } qpal_experts_args;
 
 typedef struct qpal_experts_info {
@@ -772,8 +782,9 @@ typedef struct qpal_experts_info {
   int64_t latency_ps; /* as measured when it was tuned; -1: not known */
 } qpal_experts_info;
 
-/* What qpal_experts would do; group, tokens and types count.  QPAL_E_ARG; QPAL_E_NO_KERNEL: the
-   group is none of stacks, or there is no kernel of these types for so many tokens. */
+/* What qpal_experts would do; group, tokens, types and epilogue count.  QPAL_E_ARG;
+   QPAL_E_NO_KERNEL: the group is none of stacks, or there is no kernel of these types, or of this
+   epilogue, for so many tokens. */
 QPAL_API qpal_status qpal_experts_query(const qpal_kernels *kernels, const qpal_experts_args *args,
                                         qpal_experts_info *info);
 

@@ -137,6 +137,11 @@ static inline kit_call kit_begin(unsigned op, qpal_ptr p) {
     c.gemm.epilogue = QPAL_EPILOGUE_GLU;
     c.segment[1].y = 0;
   }
+  if (op % 10 == 4 && op / 10 == 1) {
+    c.experts.group = KIT_PAIR;
+    c.experts.epilogue = QPAL_EPILOGUE_GLU;
+    c.segment[1].y = 0;
+  }
   if (op % 10 == 9) {
     c.gemm.out_type = QPAL_F32;
     c.gemm.capacity = 2;

@@ -71,6 +71,16 @@ static inline void kit_kernels(qp_library_writer *w, const kit_problems *p) {
              3, 2);
   kit_kernel(
       w, (qp_lib_kernel){.op = QPAL_GEMM_GLU, .problem = p->group[KIT_PAIR], .batch = 1}, 2, 2);
+  for (unsigned i = 0; i < 2; i++) /* of experts, too: with the unit and without */
+    kit_kernel(w,
+               (qp_lib_kernel){.op = i ? QPAL_EXPERTS_GLU : QPAL_EXPERTS,
+                               .problem = p->group[KIT_PAIR],
+                               .batch = 1,
+                               .experts = KIT_EXPERTS,
+                               .top_k = KIT_TOP_K,
+                               .tile = KIT_TILE,
+                               .flags = i ? QP_LIB_LIMITS : 0},
+               2, 2);
   kit_kernel(w, (qp_lib_kernel){.op = QPAL_DEQUANT, .problem = p->alone}, 1, 1);
   kit_kernel(w, (qp_lib_kernel){.op = QPAL_GATHER, .problem = p->alone}, 1, 1);
   kit_kernel(w, (qp_lib_kernel){.op = QPAL_ROTATE, .problem = none, .flags = QP_LIB_INVERSE}, 0, 0);

@@ -154,8 +154,9 @@ def halves(values):
     return (ctypes.c_char * len(data)).from_buffer_copy(data)
 
 
-def layer(model, x, choice=IDS, router=WEIGHTS, inner=None, **glu):
-    """The same by four launches and the rotations between them; 'inner' is a rank's rows of up."""
+def layer(model, x, choice=IDS, router=WEIGHTS, inner=None, behind=False, **glu):
+    """The same by four launches and the rotations between them; 'inner' is a rank's rows of up.
+    'behind': the gated linear unit behind up and gate, not before down's rotation."""
     inner = inner or INNER
     names = {g["name"]: g for g in model.library.groups if g["experts"]}
     first = model.experts(next(n for n in names if "up" in n))
@@ -170,8 +171,13 @@ def layer(model, x, choice=IDS, router=WEIGHTS, inner=None, **glu):
     y = [up if b"up_proj" in linear.tensor else gate for linear in first.linears]
     first.route(TOKENS, ids, routing)
     first.rotate(TOKENS, on_device, on_device)
-    first.launch(TOKENS, on_device, routing, y)
-    down.rotate(n, gate, gate, up, **glu)
+    if behind:
+        first.launch(TOKENS, on_device, routing, [gate], glu=glu.get("activation", "silu"),
+                     limit=glu.get("limit", 0))
+        down.rotate(n, gate, gate)
+    else:
+        first.launch(TOKENS, on_device, routing, y)
+        down.rotate(n, gate, gate, up, **glu)
     down.launch(TOKENS, gate, routing, [out], by_token=False)
     weights = device.upload((ctypes.c_float * n)(*router), 4 * n)
     y = device.alloc(2 * TOKENS * HIDDEN)
@@ -182,27 +188,30 @@ def layer(model, x, choice=IDS, router=WEIGHTS, inner=None, **glu):
     return struct.unpack(f"<{TOKENS * HIDDEN}e", got.raw)
 
 
-def pack(folder):
+def pack(folder, *more):
     """A checkpoint planned, quantized, unpacked again and exported."""
     run("plan", "--model", folder / "checkpoint/config.json", "--bits", "4.9", "--quantizers",
         "nuq-4,nf4-g64", "-o", folder / "plan.json")
     run("quantize", folder / "checkpoint", "--plan", folder / "plan.json", "-o", folder / "packed")
     run("unpack", folder / "packed", "-o", folder / "plain")
     run("export", "--plan", folder / "plan.json", "--gpu", "sm_90:2", "--batch", "4", "--type",
-        "f16", "-o", folder / "library")
+        "f16", "-o", folder / "library", *more)
 
 
 def go_round(what, folder, glu, bias=None, **activation):
     """Pack a checkpoint, run its experts, compare with the reference."""
-    pack(folder)
+    pack(folder, "--glu")
     rng = random.Random(2)
     x = [struct.unpack("<e", struct.pack("<e", rng.gauss(0, 1)))[0] for _ in range(TOKENS * HIDDEN)]
     want = reference(folder / "plain", x, glu, bias)
     with qpal.Model(folder / "library", folder / "packed", device="sim:90:2") as model:
-        got = layer(model, x, **activation)
-    error = math.sqrt(sum((a - b) ** 2 for a, b in zip(got, want)) / sum(b * b for b in want))
-    print(f"experts of a made-up {what}: relative L2 error {error:.2e}")
-    assert error < 4e-3, error  # X~ is rounded twice on its way
+        for behind in (False, True):
+            got = layer(model, x, behind=behind, **activation)
+            error = math.sqrt(sum((a - b) ** 2 for a, b in zip(got, want)) /
+                              sum(b * b for b in want))
+            print(f"experts of a made-up {what}{', unit behind' if behind else ''}: "
+                  f"relative L2 error {error:.2e}")
+            assert error < 4e-3, error  # X~ is rounded twice on its way
 
 
 def main():

@@ -40,12 +40,12 @@ static unsigned group_of(unsigned i) { return i == DOWN; }
 static unsigned member_of(unsigned i) { return i == GATE; }
 
 /* All experts' arrays, one behind the other. */
-static void upload(unsigned i) {
+static void upload_rows(unsigned i, unsigned m, const char *quantizer) {
   kit_linear *l = &linear[i];
   qpal_linear_info info = {.size = sizeof info};
-  kit_linear_make(l, quantizers[i], EXPERTS * rows[i]);
+  kit_linear_make(l, quantizer, EXPERTS * m);
   cr_assert_eq(qpal_library_linear(library, group_of(i), member_of(i), &info), QPAL_OK);
-  cr_assert_eq(info.rows, rows[i]);
+  cr_assert_eq(info.rows, m);
   info.rows *= EXPERTS;
   for (unsigned p = 0; p < info.parts; p++) {
     info.part[p].code_bytes *= EXPERTS;
@@ -53,6 +53,8 @@ static void upload(unsigned i) {
   }
   kit_linear_upload(l, device, &info);
 }
+
+static void upload(unsigned i) { upload_rows(i, rows[i], quantizers[i]); }
 
 static qpal_experts_args arguments(unsigned group) {
   return (qpal_experts_args){.size = sizeof(qpal_experts_args),
@@ -206,6 +208,95 @@ Test(library_experts, are_added_up_by_the_weights_of_a_router) {
   }
 }
 
+/* What is wrong with a call, and what the message says. */
+static void expect_refusal(const qpal_experts_args *a, qpal_status status, const char *text) {
+  cr_expect_eq(qpal_experts(kernels, a, NULL), status);
+  cr_expect(strstr(qpal_message(), text), "'%s' is not in: %s", text, qpal_message());
+}
+
+/* Up and gate of two quantizers and of equal rows: the unit behind both in one launch. */
+static void set_up_pair(void) {
+  qp_export_group g[2];
+  open_session();
+  make_groups(g);
+  g[0].glu = true;
+  g[0].member[GATE].rows = rows[UP];
+  g[0].member[UP].quantizer = kit_find(quantizers[DOWN]); /* which compiles faster */
+  qp_export_request r = kit_request(g);
+  r.groups = 1;
+  r.dequant = r.rotate = r.inverse = r.norm = r.glu = false;
+  r.gemm_glu = true;
+  r.batches = 1, r.batch[0] = 4;
+  open_library(&r);
+  load();
+}
+
+static void tear_down_pair(void) {
+  for (unsigned i = 0; i < DOWN; i++) kit_linear_free(&linear[i]);
+  close_all();
+}
+
+TestSuite(library_expert_units, .init = set_up_pair, .fini = tear_down_pair, .timeout = 120);
+
+static double unit_of(double gate, double up, const qpal_experts_args *a) {
+  const double limit = a->limit > 0 ? (double)a->limit : (double)INFINITY;
+  gate = fmin(gate, limit), up = fmax(fmin(up, limit), -limit);
+  return a->activation == QPAL_SWIGLU_OAI ? gate / (1 + exp(-1.702 * gate)) * (up + 1)
+                                          : gate / (1 + exp(-gate)) * up;
+}
+
+static void compare_units(const qpal_experts_args *a, const double *x) {
+  uint16_t got[ASSIGNMENTS * 64];
+  double want[ASSIGNMENTS * 64];
+  cr_assert_eq(qpal_download(device, got, y[UP], sizeof got), QPAL_OK);
+  for (unsigned i = 0; i < ASSIGNMENTS; i++)
+    for (unsigned r = 0; r < rows[UP]; r++) {
+      double sum[2] = {0};
+      const bool there = ids[i] < EXPERTS;
+      for (unsigned m = 0; m < 2; m++)
+        for (unsigned k = 0; k < KIT_K && there; k++)
+          sum[m] += linear[m].w[((size_t)ids[i] * rows[UP] + r) * KIT_K + k] *
+                    x[i / TOP_K * KIT_K + k];
+      want[i * rows[UP] + r] = there ? unit_of(sum[GATE], sum[UP], a) : 0;
+      cr_assert(there || !got[i * rows[UP] + r], "no expert's row is 0");
+    }
+  cr_expect_lt(kit_error(got, want, ASSIGNMENTS * rows[UP]), 2e-3, "activation %u", a->activation);
+}
+
+Test(library_expert_units, of_up_and_gate_give_the_gated_linear_unit_of_both) {
+  double x[ASSIGNMENTS * KIT_K];
+  qpal_segment segment[2];
+  qpal_experts_args a = arguments(0);
+  qpal_experts_info info = {.size = sizeof info};
+  a.epilogue = QPAL_EPILOGUE_GLU;
+  cr_assert_eq(qpal_experts_query(kernels, &a, &info), QPAL_OK, "%s", qpal_message());
+  a.routing = routing = kit_upload(device, NULL, info.routing_bytes);
+  a.workspace = kit_upload(device, NULL, info.workspace_bytes);
+  a.counters = kit_upload(device, NULL, info.counter_bytes);
+  id = kit_upload(device, ids, sizeof ids);
+  for (unsigned m = 0; m < 2; m++) {
+    upload_rows(m, rows[UP], quantizers[m ? GATE : DOWN]);
+    segment[m] = (qpal_segment){.weights = &linear[m].on_device};
+  }
+  segment[0].y = y[UP] = kit_upload(device, NULL, 2ul * ASSIGNMENTS * rows[UP]);
+  a.segment = segment;
+  a.by_token = 1;
+  route(TOKENS);
+  make_x(TOKENS, x, &a.x);
+  for (unsigned i = 0; i < 2; i++) {
+    a.activation = i ? QPAL_SWIGLU_OAI : QPAL_SILU;
+    a.limit = i ? 0.5f : 0;
+    cr_assert_eq(qpal_experts(kernels, &a, NULL), QPAL_OK, "%s", qpal_message());
+    compare_units(&a, x);
+  }
+  segment[1].y = y[UP];
+  expect_refusal(&a, QPAL_E_ARG, "y (member 1)");
+  segment[1].y = 0;
+  a.epilogue = 2, expect_refusal(&a, QPAL_E_ARG, "epilogue is 2");
+  a.epilogue = 0, expect_refusal(&a, QPAL_E_ARG, "activation is 4");
+  a.activation = 0, a.limit = 0, a.reserved = 1, expect_refusal(&a, QPAL_E_ARG, "reserved is 1");
+}
+
 Test(library_experts, of_one_token_take_the_kernel_of_one) {
   double x[ASSIGNMENTS * KIT_K];
   qpal_experts_args a = arguments(0);
@@ -234,12 +325,6 @@ Test(library_experts, are_told_from_other_groups) {
   cr_expect(strstr(qpal_message(), "qpal_experts"), "%s", qpal_message());
 }
 
-/* What is wrong with a call, and what the message says. */
-static void expect_refusal(const qpal_experts_args *a, qpal_status status, const char *text) {
-  cr_expect_eq(qpal_experts(kernels, a, NULL), status);
-  cr_expect(strstr(qpal_message(), text), "'%s' is not in: %s", text, qpal_message());
-}
-
 Test(library_experts, refuse_what_is_not_as_documented) {
   const qpal_segment segment[2] = {{.weights = &linear[UP].on_device, .y = y[UP]},
                                    {.weights = &linear[GATE].on_device, .y = y[GATE]}};
@@ -257,6 +342,7 @@ Test(library_experts, refuse_what_is_not_as_documented) {
   a = good, a.flags = 2, expect_refusal(&a, QPAL_E_ARG, "flags is 0x2");
   a = good, a.x_stride = 100, expect_refusal(&a, QPAL_E_ARG, "x_stride");
   a = good, a.y_stride[1] = 31, expect_refusal(&a, QPAL_E_ARG, "y_stride (member 1) is 31");
+  a = good, a.epilogue = 1, expect_refusal(&a, QPAL_E_NO_KERNEL, "`qpal export --glu`");
   a = good, a.segment = NULL, expect_refusal(&a, QPAL_E_ARG, "segment is NULL");
   qpal_route_args r = {.size = sizeof r, .tokens = 5, .ids = id, .routing = routing};
   cr_expect_eq(qpal_route(kernels, &r, NULL), QPAL_E_NO_KERNEL);

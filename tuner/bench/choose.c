@@ -98,7 +98,7 @@ static uint64_t bytes_of(const qp_kernel *k) {
       bytes += rows * book->entries * book->dim * 2;
     }
   }
-  if (p->op == QP_OP_EXPERTS) /* of those that tokens go to */
+  if (qp_op_multiplies_stacks(p->op)) /* of those that tokens go to */
     bytes = (uint64_t)((double)bytes * qp_problem_met_experts(p) / p->experts);
   return bytes;
 }

@@ -121,7 +121,7 @@ static double bytes_of(const qp_kernel *k) {
     bytes += 4.0 * (double)s->code_words * s->period.words_read / s->period.words;
     for (unsigned f = 0; f < s->arrays; f++) bytes += (double)s->field_bytes[f];
   }
-  for (unsigned s = 0; s < (p->op == QP_OP_GEMM_GLU ? 1 : p->segments); s++)
+  for (unsigned s = 0; s < (qp_op_has_unit(p->op) ? 1 : p->segments); s++)
     bytes += (double)p->segment[s].rows * p->batch * qp_dtype_bytes(p->out_type);
   return bytes;
 }
@@ -143,7 +143,7 @@ static void judge(const qp_kernel *k, const double *cycles, qp_bound *out) {
 }
 
 bool qp_bound_counts(qp_op op) {
-  return op == QP_OP_GEMM || op == QP_OP_GEMM_GLU || op == QP_OP_EXPERTS;
+  return qp_op_multiplies(op) || qp_op_multiplies_stacks(op);
 }
 
 qp_status qp_bound_count(const qp_kernel *k, const qp_compiled *c, qp_bound *out, qp_error *err) {

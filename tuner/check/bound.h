@@ -25,8 +25,8 @@ typedef struct qp_bound {
   const char *binds; /* which: "issue", a pipe's name or "memory" */
 } qp_bound;
 
-/* Tell whether kernels of an operation can be counted: this holds for gemm, gemm-glu and experts.
-   */
+/* Tell whether kernels of an operation can be counted: this holds for gemm and experts, with a
+   gated linear unit behind them or without. */
 bool qp_bound_counts(qp_op op);
 
 /*

@@ -161,7 +161,7 @@ static qp_status check_segment(qp_check *c, unsigned i, qp_check_sums *s, unsign
   if (!status)
     status = check_rows(c, y, qp_check_output_rows(c, i),
                         batch ? p->segment[i].rows : p->columns, qp_check_y_stride(c, i), what, v);
-  if (!status && p->op == QP_OP_EXPERTS) status = qp_check_others(c, i, y, v);
+  if (!status && qp_op_multiplies_stacks(p->op)) status = qp_check_others(c, i, y, v);
   return status ? status : compare_segment(c, i, y, s);
 }
 
@@ -339,6 +339,12 @@ static const qp_op_check checks[QP_OP_COUNT] = {
     [QP_OP_EXPERTS] = {.inputs = qp_check_experts_inputs,
                        .outputs = check_segments,
                        .row = qp_check_expert_products},
+    [QP_OP_EXPERTS_GLU] = {.pairs = true,
+                           .tolerance = 1e-3, /* as of gemm-glu */
+                           .f32_tolerance = 5e-5,
+                           .inputs = qp_check_experts_glu_inputs,
+                           .outputs = check_segments,
+                           .row = qp_check_expert_products},
     [QP_OP_ROTATE_NORM] = {.inputs = qp_check_norm_inputs, .outputs = qp_check_prologue_outputs},
     [QP_OP_GEMM_GLU] = {.pairs = true,
                         .tolerance = 1e-3,     /* a third of it is seen */

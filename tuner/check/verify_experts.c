@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "runtime/half.h"
 #include "runtime/routing.h"
 #include "tuner/check/routing.h"
 #include "tuner/check/verify_internal.h"
@@ -81,20 +80,25 @@ qp_status qp_check_experts_inputs(qp_check *c) {
   return status;
 }
 
-/* A row of all experts' with each assignment to its expert. */
+qp_status qp_check_experts_glu_inputs(qp_check *c) {
+  const qp_status status = qp_check_choose_pair(c);
+  return status ? status : qp_check_experts_inputs(c);
+}
+
+/* A row of all experts' with each assignment to its expert: up's of a pair with gate's. */
 void qp_check_expert_products(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
                               const unsigned char *y, qp_check_sums *s) {
   const qp_problem *p = &c->k->problem;
   const unsigned m = p->segment[segment].rows, expert = row / m;
   for (unsigned a = 0; a < qp_problem_assignments(p); a++) {
     if (c->ids[a] != (int32_t)expert) continue;
-    const double *x = c->rotated + (size_t)(a / c->args.x_share) * p->columns;
-    double sum = 0;
-    for (unsigned k = 0; k < p->columns; k++) sum += (double)qp_half_to_float(w[k]) * x[k];
-    if (c->segment[segment].scale) sum *= (double)c->segment[segment].scale[row];
-    if (c->segment[segment].bias) sum += qp_check_widen(c, c->segment[segment].bias[row]);
+    const unsigned n = a / (unsigned)c->args.x_share;
     const size_t at = (size_t)a * qp_check_y_stride(c, segment) + row % m;
-    qp_check_compare(s, qp_check_read(c, y, at, p->out_type), sum);
+    if (c->of->pairs)
+      qp_check_pair_at(c, segment, row, w, n, y, at, s);
+    else
+      qp_check_compare(s, qp_check_read(c, y, at, p->out_type),
+                       qp_check_product(c, segment, row, w, n));
   }
 }
 

@@ -92,7 +92,7 @@ enum { X_GAP = 8 /* rows of X begin at 16 bytes */, Y_GAP = 3, RESIDUAL_GAP = 5 
 
 unsigned qp_check_x_stride(const qp_check *c) {
   const qp_op op = c->k->problem.op;
-  const bool apart = qp_op_multiplies(op) || op == QP_OP_ROTATE || op == QP_OP_EXPERTS;
+  const bool apart = qp_op_multiplies(op) || op == QP_OP_ROTATE || qp_op_multiplies_stacks(op);
   return c->k->problem.columns + (apart ? X_GAP : 0);
 }
 
@@ -164,7 +164,7 @@ static qp_status make_stream(qp_check *c, unsigned i) {
 
 unsigned qp_check_output_rows(const qp_check *c, unsigned segment) {
   const qp_problem *p = &c->k->problem;
-  if (p->op == QP_OP_EXPERTS) return qp_problem_assignments(p);
+  if (qp_op_multiplies_stacks(p->op)) return qp_problem_assignments(p);
   return qp_op_has_batch(p->op) ? p->batch : p->segment[segment].rows;
 }
 

@@ -163,11 +163,17 @@ double qp_check_scale(const qp_check *c, unsigned segment, unsigned row);
 double qp_check_product(const qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
                         unsigned n);
 
-/* ---- gemm-glu (verify_pair.c) ---- */
+/* ---- gemm-glu, and what experts-glu shares with it (verify_pair.c) ---- */
 
-/* Make X by how large W^ is, so that gates are where activations differ; after all other inputs. */
+/* Choose activation and limit, and the size of X by how large W^ is, so that gates are where
+   activations differ; after all other inputs. */
+qp_status qp_check_choose_pair(qp_check *c);
+/* Compare output 'at' of the gated linear unit of up's row, which w is, and gate's with what row n
+   of X~ gives. */
+void qp_check_pair_at(qp_check *c, unsigned segment, unsigned row, const uint16_t *w, unsigned n,
+                      const unsigned char *y, size_t at, qp_check_sums *s);
+/* The same two of gemm-glu: X, and all outputs of a row. */
 qp_status qp_check_pair_inputs(qp_check *c);
-/* Compare the gated linear unit of up's row, which w is, and gate's. */
 void qp_check_pair(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
                    const unsigned char *y, qp_check_sums *s);
 
@@ -176,6 +182,7 @@ void qp_check_pair(qp_check *c, unsigned segment, unsigned row, const uint16_t *
 qp_status qp_check_route_inputs(qp_check *c);
 qp_status qp_check_route_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
 qp_status qp_check_experts_inputs(qp_check *c);
+qp_status qp_check_experts_glu_inputs(qp_check *c);
 void qp_check_expert_products(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
                               const unsigned char *y, qp_check_sums *s);
 /* QP_E_WRONG: an assignment to what is no expert did not give 0. */

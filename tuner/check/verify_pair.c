@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** The check of gemm-glu:  up, gate -> activation(gate) * up.
+** The check of gemm-glu and experts-glu:  up, gate -> activation(gate) * up.
 **
 ** What a kernel rounds, it rounds before the unit: weights and X to the problem's type, sums to
 ** fp32. That moves gate by a part of G, the root of the sum of its terms' squares, and up by a part
@@ -34,7 +34,7 @@ static qp_status mean_square(qp_check *c, double *out) {
   return status;
 }
 
-qp_status qp_check_pair_inputs(qp_check *c) {
+qp_status qp_check_choose_pair(qp_check *c) {
   const qp_problem *p = &c->k->problem;
   double square = 0;
   c->glu_limit = c->seed % 2 ? 0.75f : 0;
@@ -43,7 +43,12 @@ qp_status qp_check_pair_inputs(qp_check *c) {
   if (status) return status;
   /* X is even between -most and most, of mean square most^2 / 3. */
   c->x_most = square > 0 ? GATES * sqrt(3 / (square * p->columns)) : 1;
-  return qp_check_x(c, p->batch);
+  return QP_OK;
+}
+
+qp_status qp_check_pair_inputs(qp_check *c) {
+  const qp_status status = qp_check_choose_pair(c);
+  return status ? status : qp_check_x(c, c->k->problem.batch);
 }
 
 /* Gate or up: the sum, and the root of the sum of its terms' squares. */
@@ -74,15 +79,18 @@ static double moved(const qp_check *c, sum gate, sum up) {
   return sqrt((by_gate * by_gate + by_up * by_up) / 2) / (2 * part);
 }
 
-void qp_check_pair(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
-                   const unsigned char *y, qp_check_sums *s) {
+void qp_check_pair_at(qp_check *c, unsigned segment, unsigned row, const uint16_t *w, unsigned n,
+                      const unsigned char *y, size_t at, qp_check_sums *s) {
   const qp_problem *p = &c->k->problem;
   const uint16_t *w_gate = w + (size_t)QP_GROUP_ROWS * p->columns;
-  for (unsigned n = 0; n < p->batch; n++) {
-    const sum gate = sum_of(c, segment + 1, row, w_gate, n), up = sum_of(c, segment, row, w, n);
-    const double want = qp_check_glu(c, gate.value, up.value);
-    const size_t at = (size_t)n * qp_check_y_stride(c, segment) + row;
-    qp_check_compare_by(s, qp_check_read(c, y, at, p->out_type), want,
-                        fmax(fabs(want), moved(c, gate, up)));
-  }
+  const sum gate = sum_of(c, segment + 1, row, w_gate, n), up = sum_of(c, segment, row, w, n);
+  const double want = qp_check_glu(c, gate.value, up.value);
+  qp_check_compare_by(s, qp_check_read(c, y, at, p->out_type), want,
+                      fmax(fabs(want), moved(c, gate, up)));
+}
+
+void qp_check_pair(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
+                   const unsigned char *y, qp_check_sums *s) {
+  for (unsigned n = 0; n < c->k->problem.batch; n++)
+    qp_check_pair_at(c, segment, row, w, n, y, (size_t)n * qp_check_y_stride(c, segment) + row, s);
 }

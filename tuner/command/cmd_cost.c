@@ -66,7 +66,6 @@ static qp_status read_archs(const char *list, unsigned *arch, unsigned *count, q
 
 /* Up and gate: two linears, or one shape twice. */
 static void make_pair(qp_problem *p) {
-  p->op = QP_OP_GEMM_GLU;
   if (p->segments == 1) p->segment[p->segments++] = p->segment[0];
 }
 
@@ -90,10 +89,12 @@ static qp_status make_kernel(qp_session *s, const cost_options *o, const row *r,
                                  : qp_families_serving(s->families, &p, o->path);
   if (!f || !qp_bound_counts(f->op))
     return qp_fail(err, QP_E_ARG,
-                   "--family '%s' is no family of gemm, gemm-glu or experts (qpal list families)",
+                   "--family '%s' is no family of gemm or experts, or of either with -glu (qpal "
+                   "list families)",
                    o->family ? o->family : "");
-  if (f->op == QP_OP_GEMM_GLU) make_pair(&p);
-  if (f->op == QP_OP_EXPERTS) p.op = f->op, p.experts = p.top_k = 1, p.tile = p.batch; /* a tile */
+  p.op = f->op;
+  if (qp_op_has_unit(f->op)) make_pair(&p);
+  if (qp_op_multiplies_stacks(f->op)) p.experts = p.top_k = 1, p.tile = p.batch; /* a tile */
   qp_choice choice;
   qp_choice_default(f, &choice);
   for (size_t i = 0; i < o->set.count && !status; i++)

@@ -356,7 +356,7 @@ int qp_cmd_export(int argc, char **argv) {
               "attention of heads of D elements, the choice of a token, linears in 16 bits, too; "
               "the word model: as the plan or model has them"),
       QP_FLAG("rotate", o.rotate, "gemms that rotate x themselves, too"),
-      QP_FLAG("glu", o.glu, "gemms of up and gate that give activation(gate) * up: all of them"),
+      QP_FLAG("glu", o.glu, "gemms, experts of up and gate that give activation(gate) * up: all"),
       QP_FLAG("no-pdl", o.no_pdl, "without programmatic dependent launch"),
       QP_FLAG("untuned", o.untuned, "the families' defaults, whatever was measured"),
       QP_TEXT("ptx", o.ptx, "WHICH",

@@ -316,7 +316,7 @@ static bool find_pair(const matrix *m, qp_lookup *l, unsigned group, size_t q, s
                       qp_problem *p, qp_pair *pair) {
   *p = problem_of(m, q, &(qp_model_launch){.linears = 0});
   return (!m->o->path || !strcmp(m->o->path, m->path[path])) &&
-         qp_pair_of_group(m->model, group, m->quantizer[q], p) &&
+         qp_model_pair_pose(m->model, group, m->quantizer[q], p) &&
          qp_pair_find(l, p, m->path[path], pair);
 }
 
@@ -360,14 +360,15 @@ static void add_pair_row(const matrix *m, size_t q, size_t path, const qp_proble
 static void print_pairs(const matrix *m, qp_lookup *l) {
   static const qp_column column[] = {{"quantizer", false}, {"rows", true},     {"columns", true},
                                      {"path", false},      {"gemm", true},     {"rotate-glu", true},
-                                     {"both", true},       {"gemm-glu", true}, {"rotate", true},
+                                     {"both", true},       {"with unit", true}, {"rotate", true},
                                      {"both", true},       {"quicker", false}, {NULL, false}};
   bool any = false;
   each_pair(m, l, see_any_pair, &any);
   if (!any) return;
   qp_table_out *t = qp_table_new(column, false);
   each_pair(m, l, add_pair_row, t);
-  printf("\nThe gated linear unit of up and gate before down's rotation, or behind their gemm:\n");
+  printf("\nThe gated linear unit of up and gate before down's rotation, or behind their gemm\n"
+         "(of stacks experts):\n");
   qp_table_print(t);
 }
 
@@ -376,11 +377,14 @@ static void add_pair_cells(const matrix *m, size_t q, size_t path, const qp_prob
                            const qp_pair *pair, void *arg) {
   enum { UNKNOWN = 4, TEXTS = 4 }; /* numbers, then texts that a single launch has */
   qp_table_out *t = arg;
+  char launches[48];
   for (unsigned behind = 0; behind < 2; behind++) {
     const int64_t ps = behind ? qp_pair_behind_ps(pair) : qp_pair_before_ps(pair);
     qp_table_row(t);
     qp_table_text(t, m->quantizer[q]->name);
-    qp_table_text(t, behind ? "gemm-glu, rotate" : "gemm, rotate-glu");
+    snprintf(launches, sizeof launches, behind ? "%s-glu, rotate" : "%s, rotate-glu",
+             qp_op_name(p->op));
+    qp_table_text(t, launches);
     qp_table_number(t, p->columns, "%.0f");
     qp_table_number(t, m->o->batch, "%.0f");
     qp_table_text(t, m->path[path]);

@@ -55,7 +55,8 @@ typedef struct operations {
 
 static qp_status parse_operations(const tune_options *o, operations *out, qp_error *err) {
   const unsigned of_model =
-      1u << QP_OP_ROTATE | 1u << QP_OP_DEQUANT | 1u << QP_OP_GATHER | 1u << QP_OP_GEMM_GLU;
+      1u << QP_OP_ROTATE | 1u << QP_OP_DEQUANT | 1u << QP_OP_GATHER | 1u << QP_OP_GEMM_GLU |
+      1u << QP_OP_EXPERTS_GLU;
   char text[128];
   const char *usual = o->model ? "gemm,experts,rotate,dequant,gather,crossover" : "gemm";
   snprintf(text, sizeof text, "%s", o->ops ? o->ops : usual);
@@ -69,16 +70,16 @@ static qp_status parse_operations(const tune_options *o, operations *out, qp_err
     if (status) return qp_fail_prefix(err, status, "--ops");
     if (op != QP_OP_GEMM && op != QP_OP_EXPERTS && !(of_model >> op & 1))
       return qp_fail(err, QP_E_ARG,
-                     "--ops '%s': gemm, experts, gemm-glu, rotate, dequant, gather or crossover is "
-                     "needed; other operations have few candidates, are not timed, and are "
-                     "exported with their families' defaults",
+                     "--ops '%s': gemm, experts, gemm-glu, experts-glu, rotate, dequant, gather or "
+                     "crossover is needed; other operations have few candidates, are not timed, "
+                     "and are exported with their families' defaults",
                      p);
     out->ops |= 1u << op;
   }
   if ((out->ops & of_model || out->crossover) && !o->model)
     return qp_fail(err, QP_E_ARG,
-                   "--ops: gemm-glu, rotate, dequant, gather and crossover are a model's; give "
-                   "--model");
+                   "--ops: gemm-glu, experts-glu, rotate, dequant, gather and crossover are a "
+                   "model's; give --model");
   return QP_OK;
 }
 
@@ -478,7 +479,7 @@ int qp_cmd_tune(int argc, char **argv) {
               "of a model: gemm, experts (stacks, by random routings), rotate (of linears' "
               "inputs), dequant (to 16 bits), gather (rows "
               "of the embedding), crossover (rows from which dequant and cuBLAS are faster): all "
-              "of these; gemm-glu (up and gate to activation(gate) * up)"),
+              "of these; gemm-glu, experts-glu (up and gate to activation(gate) * up)"),
       QP_TEXT("budget", o.budget, "TIME",
               "of the run: 90s, 25m, 2h (20m, or no limit with --max-candidates)"),
       QP_NUMBER("max-candidates", o.most, "N", "of a problem at most (no limit)", 1, 1 << 20),

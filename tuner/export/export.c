@@ -87,17 +87,24 @@ static const char *path_of(const export *e, const qp_export_group *g) {
   return usual ? usual->path : "";
 }
 
+static qp_op op_of(const qp_export_group *g) { return g->experts ? QP_OP_EXPERTS : QP_OP_GEMM; }
+
+/* The same with a gated linear unit behind it. */
+static qp_op with_unit(qp_op op) { return op == QP_OP_GEMM ? QP_OP_GEMM_GLU : QP_OP_EXPERTS_GLU; }
+
 /* Can one kernel do up, gate and what is made of both?  Why not is noted. */
 static bool makes_pair(export *e, const qp_export_group *g) {
   const qp_quantizer *up = g->member[0].quantizer, *gate = g->member[1].quantizer;
-  const char *why = up != gate                               ? "quantizers differ"
+  const bool one = !g->experts; /* one table decodes both */
+  const char *why = one && up != gate                        ? "quantizers differ"
                     : g->member[0].rows != g->member[1].rows ? "rows differ"
-                    : !qp_kernel_mergeable(up)               ? "codebooks differ"
-                    : !qp_families_for(e->families, QP_OP_GEMM_GLU, path_of(e, g))
+                    : one && !qp_kernel_mergeable(up)        ? "codebooks differ"
+                    : !qp_families_for(e->families, with_unit(op_of(g)), path_of(e, g))
                         ? "path has no such kernels"
                         : NULL;
   if (why && e->r->gemm_glu)
-    qp_text_add(e->notes, "%s: no gated linear unit behind its gemm: its %s\n", g->name, why);
+    qp_text_add(e->notes, "%s: no gated linear unit behind its %s: its %s\n", g->name,
+                qp_op_name(op_of(g)), why);
   return !why;
 }
 
@@ -133,12 +140,11 @@ static qp_status add_group(export *e, const qp_export_group *g) {
     status = qp_library_writer_problem(e->writer, linear, g->members, g->columns, key,
                                        &record.problem, e->err);
   if (!status && g->member[0].quantizer && !g->lookup_only &&
-      !pose(e, record.problem, g, g->experts ? QP_OP_EXPERTS : QP_OP_GEMM, 0))
+      !pose(e, record.problem, g, op_of(g), 0))
     return no_memory(e);
-  const bool pair = g->glu && !g->experts && (e->r->gemm_glu || e->r->pair) &&
-                    g->member[0].quantizer;
+  const bool pair = g->glu && (e->r->gemm_glu || e->r->pair) && g->member[0].quantizer;
   if (!status && pair && makes_pair(e, g) &&
-      !pose(e, record.problem, g, QP_OP_GEMM_GLU, 0))
+      !pose(e, record.problem, g, with_unit(op_of(g)), 0))
     return no_memory(e);
   return status ? status : qp_library_writer_group(e->writer, &record, e->err);
 }
@@ -158,7 +164,7 @@ static qp_status add_job(export *e, uint32_t target, uint32_t problem, const qp_
   if (!j || !(j->name = strdup(k->name))) return free(j), no_memory(e);
   const qp_problem *p = &k->problem;
   const bool rows = qp_op_has_batch(p->op), routed = qp_op_has_experts(p->op);
-  const bool glu = p->op == QP_OP_ROTATE_GLU || p->op == QP_OP_GEMM_GLU;
+  const bool glu = p->op == QP_OP_ROTATE_GLU || qp_op_has_unit(p->op);
   j->record = (qp_lib_kernel){
       .name = qp_library_writer_string(e->writer, k->name),
       .source = qp_library_writer_string(e->writer, source),
@@ -260,15 +266,16 @@ static void set_routing(const export *e, const qp_export_group *g, qp_problem *p
 static bool wants(export *e, uint32_t target, const posed *what, const qp_problem *p) {
   const qp_export_group *g = what->group;
   qp_problem gemm = *p;
-  if (p->op != QP_OP_GEMM_GLU || e->r->gemm_glu) return true;
-  gemm.op = QP_OP_GEMM;
+  if (!qp_op_has_unit(p->op) || e->r->gemm_glu) return true;
+  gemm.op = op_of(g);
   const int64_t saves =
       p->rotate_fused ? 0 : e->r->pair(e->r->chooser, &e->r->gpu[target], &gemm, path_of(e, g));
   if (saves > 0)
     qp_text_add(e->notes,
-                "%s on %s: batch %u also with the gated linear unit behind its gemm, %.2f us "
+                "%s on %s: batch %u also with the gated linear unit behind its %s, %.2f us "
                 "quicker\n",
-                g->name, e->r->gpu[target].name, p->batch, (double)saves * 1e-6);
+                g->name, e->r->gpu[target].name, p->batch, qp_op_name(gemm.op),
+                (double)saves * 1e-6);
   return saves > 0;
 }
 
@@ -307,7 +314,7 @@ static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dty
         e->r->crossover(e->r->chooser, &e->r->gpu[target], &p, path_of(e, g), batch, made);
     for (size_t i = first; i < e->jobs; i++) e->job[i]->record.dequant_rows = rows;
   }
-  const bool may_lack = rotate || (what->op == QP_OP_GEMM_GLU && !e->r->gemm_glu);
+  const bool may_lack = rotate || (qp_op_has_unit(what->op) && !e->r->gemm_glu);
   return made || may_lack ? QP_OK : QP_E_LIMIT; /* the reason of the last is in err */
 }
 
@@ -487,7 +494,7 @@ static qp_status add_target(export *e, unsigned i) {
     if (t && is_large(e, i, e->jobs - first)) break;
     for (size_t q = 0; q < e->problems && !status; q++) {
       const posed *what = &e->problem[q];
-      if (!qp_op_multiplies(what->op) && what->op != QP_OP_EXPERTS) {
+      if (!qp_op_multiplies(what->op) && !qp_op_multiplies_stacks(what->op)) {
         status = add_single(e, target, what, e->r->type[t]);
         continue;
       }

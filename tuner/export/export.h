@@ -95,8 +95,9 @@ typedef struct qp_export_request {
                                     plain of each; 0: without */
   bool decoder_of_model;         /* what of it cannot be is noted, else it is an error */
   bool rotate_fused;             /* and gemms that rotate X themselves */
-  bool gemm_glu;                 /* and of up and gate gemms that give activation(gate) * up, all;
-                                    else those that 'pair' tells to be quicker */
+  bool gemm_glu;                 /* and of up and gate gemms, or experts, that give
+                                    activation(gate) * up, all; else those that 'pair' tells to be
+                                    quicker */
   bool pdl;                      /* programmatic dependent launch, from sm_90 on */
   qp_export_ptx ptx;             /* of which GPUs: those of the newest architecture, all, none */
   unsigned workers;              /* compilers; 0: as many as CPUs */

@@ -239,7 +239,8 @@ static void add_unit_note(const qp_plan_input *in, qp_plan *plan) {
   if (!in->table || !in->table->units_behind) return;
   snprintf(plan->note[plan->notes++], sizeof *plan->note,
            "%u measured launches of up and gate are quicker with the gated linear unit behind the "
-           "gemm (gemm-glu) than with it before down's rotation, and are counted so",
+           "gemm or experts (gemm-glu, experts-glu) than with it before down's rotation, and are "
+           "counted so",
            in->table->units_behind);
 }
 

@@ -271,7 +271,7 @@ static qp_status add_buffers(gpu *g, qp_metered *c, qp_error *err) {
     status = add(g, c, NULL, (size_t)k->problem.columns / 8 + 16, &c->args.signs, err);
   if (!status && rows) status = add_rows(g, c, err);
   if (!status && op == QP_OP_COMBINE) status = add_router(g, c, err);
-  if (!status && op == QP_OP_EXPERTS) status = add_routings(g, c, err);
+  if (!status && qp_op_multiplies_stacks(op)) status = add_routings(g, c, err);
   if (!status) status = add_prologue(g, c, err);
   if (!status) status = add_segments(g, c, err);
   for (unsigned i = 0; i < k->streams && !status; i++) status = add_codebooks(g, c, i, err);

@@ -85,9 +85,9 @@ static int64_t modelled_ps(const replay *r, const qp_kernel *k) {
   const qp_problem *p = &k->problem;
   for (unsigned i = 0; i < k->streams; i++)
     bytes += (double)k->stream[i].stream.code_words * 4 *
-             (p->op == QP_OP_GATHER    ? (double)p->batch / p->segment[0].rows
-              : p->op == QP_OP_EXPERTS ? qp_problem_met_experts(p) / p->experts
-                                       : 1);
+             (p->op == QP_OP_GATHER              ? (double)p->batch / p->segment[0].rows
+              : qp_op_multiplies_stacks(p->op) ? qp_problem_met_experts(p) / p->experts
+                                               : 1);
   for (unsigned i = 0; i < p->segments && p->op == QP_OP_DEQUANT; i++)
     bytes += 2.0 * p->segment[i].rows * p->columns;
   if (p->op == QP_OP_GATHER) bytes += 2.0 * p->columns * p->batch;

@@ -2,19 +2,7 @@
 /* Where a gated linear unit is quicker; see pairs.h. */
 #include "tuner/tune/pairs.h"
 
-bool qp_pair_of_group(const qp_model *m, unsigned group, const qp_quantizer *q, qp_problem *p) {
-  const qp_model_group *of = &m->group[group];
-  const qp_model_linear *up = &m->linear[of->linear[0]], *gate = &m->linear[of->linear[1]];
-  if (of->linears != 2 || up->experts || !qp_model_gates(up->role, gate->role)) return false;
-  if (of->rows[0] != of->rows[1]) return false;
-  p->segments = 2;
-  p->columns = of->columns;
-  for (unsigned i = 0; i < 2; i++) {
-    p->segment[i].quantizer = q;
-    p->segment[i].rows = of->rows[i];
-  }
-  return true;
-}
+#include "tuner/tune/problems.h"
 
 static bool find(qp_lookup *l, const qp_problem *p, const char *path, qp_pick *out) {
   return qp_lookup_find(l, p, path, out) && out->match <= QP_MATCH_OTHER_DRIVER;
@@ -24,7 +12,7 @@ static bool find(qp_lookup *l, const qp_problem *p, const char *path, qp_pick *o
 static bool find_rotation(qp_lookup *l, qp_op op, const qp_problem *gemm, qp_pick *out) {
   const qp_problem p = {.op = op,
                         .columns = gemm->segment[0].rows,
-                        .batch = gemm->batch,
+                        .batch = gemm->batch * (gemm->experts ? gemm->top_k : 1),
                         .type = gemm->type,
                         .out_type = gemm->type,
                         .arch = gemm->arch,
@@ -33,11 +21,10 @@ static bool find_rotation(qp_lookup *l, qp_op op, const qp_problem *gemm, qp_pic
 }
 
 bool qp_pair_find(qp_lookup *l, const qp_problem *gemm, const char *path, qp_pair *out) {
-  qp_problem both = *gemm, plain = *gemm;
-  both.op = QP_OP_GEMM_GLU;
-  plain.op = QP_OP_GEMM;
+  qp_problem both = *gemm;
+  both.op = qp_model_pair_op(gemm);
   return gemm->segments == 2 && gemm->segment[0].quantizer == gemm->segment[1].quantizer &&
-         find(l, &plain, path, &out->gemm) && find(l, &both, path, &out->gemm_glu) &&
+         find(l, gemm, path, &out->gemm) && find(l, &both, path, &out->gemm_glu) &&
          find_rotation(l, QP_OP_ROTATE_GLU, gemm, &out->rotate_glu) &&
          find_rotation(l, QP_OP_ROTATE, gemm, &out->rotate);
 }

@@ -11,15 +11,12 @@
 ** Two ways from the input of up and gate to down's rotated input, as measured:
 **   before   gemm of up and gate, then a rotation with the unit before it (rotate-glu)
 **   behind   gemm that has the unit behind it (gemm-glu), then a rotation alone, of half as much
+** Of stacks the gemm is experts, with the unit behind it experts-glu; rotations are then of a row
+** of each expert that a token goes to.
 */
 typedef struct qp_pair {
   qp_pick gemm, rotate_glu, gemm_glu, rotate;
 } qp_pair;
-
-/* Fill 'p' with the gemm of a group of a model by one quantizer, its linears and K; the caller
-   fills in the rest.  False, with 'p' untouched, means that the group is not up and gate of equal
-   rows, or is one of experts. */
-bool qp_pair_of_group(const qp_model *m, unsigned group, const qp_quantizer *q, qp_problem *p);
 
 /* Find the four records of such a gemm that this GPU gave; false means that one is missing. */
 bool qp_pair_find(qp_lookup *l, const qp_problem *gemm, const char *path, qp_pair *out);

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "gen/spec/layout.h"
-#include "tuner/tune/pairs.h"
 
 static bool same_launch(const qp_model_launch *a, const qp_model_launch *b) {
   return a->linears == b->linears && a->columns == b->columns && a->experts == b->experts &&
@@ -82,6 +81,20 @@ void qp_model_launch_pose(const qp_model_launch *l, const qp_quantizer *q, qp_pr
   p->top_k = l->top_k;
   p->slices = l->slices;
   p->tile = l->experts ? qp_problem_usual_tile(p->batch, l->widest) : 0;
+}
+
+bool qp_model_pair_pose(const qp_model *m, unsigned group, const qp_quantizer *q, qp_problem *p) {
+  const qp_model_group *of = &m->group[group];
+  const qp_model_linear *up = &m->linear[of->linear[0]], *gate = &m->linear[of->linear[1]];
+  if (of->linears != 2 || !qp_model_gates(up->role, gate->role)) return false;
+  if (of->rows[0] != of->rows[1]) return false;
+  const qp_model_launch both = subset(m, of, 3);
+  qp_model_launch_pose(&both, q, p);
+  return true;
+}
+
+qp_op qp_model_pair_op(const qp_problem *gemm) {
+  return gemm->experts ? QP_OP_EXPERTS_GLU : QP_OP_GEMM_GLU;
 }
 
 static bool same_problem(const qp_problem *a, const qp_problem *b) {
@@ -344,23 +357,24 @@ static qp_status add_dequants(qp_tune_problems *list, const qp_model *m,
   return status;
 }
 
-/* Up and gate of a block by one quantizer, at every batch. */
+/* Up and gate of a block by one quantizer, at every batch: linears, stacks, as 'ops' has it. */
 static qp_status add_pairs(qp_tune_problems *list, const qp_model *m, const qp_families *families,
-                           const qp_problems_wishes *w, qp_error *err) {
+                           const qp_problems_wishes *w, unsigned ops, qp_error *err) {
   qp_status status = QP_OK;
   for (unsigned g = 0; g < m->groups; g++)
     for (size_t q = 0; q < w->quantizers; q++)
       for (size_t b = 0; b < w->batches && !status; b++) {
-        qp_tune_problem t = {.problem = {.op = QP_OP_GEMM_GLU,
-                                         .batch = w->batch[b],
+        qp_tune_problem t = {.problem = {.batch = w->batch[b],
                                          .type = w->type,
                                          .out_type = w->type,
                                          .arch = w->arch,
                                          .sm_count = w->sm_count},
                              .launches = qp_model_group_copies(m, g)};
-        if (!qp_pair_of_group(m, g, w->quantizer[q], &t.problem)) continue;
-        snprintf(t.label, sizeof t.label, "gemm-glu %ux%u", t.problem.segment[0].rows,
-                 t.problem.columns);
+        if (!qp_model_pair_pose(m, g, w->quantizer[q], &t.problem)) continue;
+        t.problem.op = qp_model_pair_op(&t.problem);
+        if (!(ops >> t.problem.op & 1)) continue;
+        snprintf(t.label, sizeof t.label, "%s %ux%u", qp_op_name(t.problem.op),
+                 t.problem.segment[0].rows, t.problem.columns);
         status = add_by_all(list, families, &t, err);
       }
   return status;
@@ -397,7 +411,7 @@ qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
   if (!status && ops & 1u << QP_OP_EXPERTS) status = add_routings(&front, m, families, w, err);
   if (!status && ops & 1u << QP_OP_DEQUANT) status = add_dequants(&front, m, families, w, err);
   if (!status && ops & 1u << QP_OP_GATHER) status = add_gathers(&front, m, families, w, err);
-  if (!status && ops & 1u << QP_OP_GEMM_GLU) status = add_pairs(&front, m, families, w, err);
+  if (!status) status = add_pairs(&front, m, families, w, ops, err);
   for (size_t i = 0; i < list->count && !status; i++) status = add(&front, &list->list[i], err);
   if (status) return qp_problems_free(&front), status;
   qp_problems_free(list);

@@ -48,6 +48,13 @@ unsigned qp_model_launches(const qp_model *m, qp_model_launch out[QP_MODEL_LAUNC
    tiles are; batch, types and device are those it has. */
 void qp_model_launch_pose(const qp_model_launch *l, const qp_quantizer *q, qp_problem *p);
 
+/* Fill 'p' with the gemm of a group of a model by one quantizer, or with the experts of its stacks,
+   at the batch that the caller has put in it, as type and GPU.  False, with 'p' untouched, means
+   that the group is not up and gate of equal rows. */
+bool qp_model_pair_pose(const qp_model *m, unsigned group, const qp_quantizer *q, qp_problem *p);
+/* The op of such a gemm, or of experts, with the gated linear unit behind it. */
+qp_op qp_model_pair_op(const qp_problem *gemm);
+
 typedef struct qp_problems_wishes {
   const qp_quantizer *const *quantizer;
   size_t quantizers;

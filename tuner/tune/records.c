@@ -65,7 +65,7 @@ void qp_record_begin(const qp_kernel *kernel, const qp_choice *asked, qp_record 
                      .top_k = p->top_k,
                      .tile = p->tile,
                      .slices = p->slices > 1 ? p->slices : 0,
-                     .routing_seed = p->op == QP_OP_EXPERTS ? QP_ROUTING_SEED : 0,
+                     .routing_seed = qp_op_multiplies_stacks(p->op) ? QP_ROUTING_SEED : 0,
                      .arch = p->arch,
                      .sm_count = p->sm_count};
   snprintf(out->kernel, sizeof out->kernel, "%s", kernel->name);

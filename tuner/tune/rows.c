@@ -143,7 +143,8 @@ static void add_rotations(reading *r, unsigned batch) {
 
 /* Is the row the launch of this problem by this path? */
 static bool is_launch(const qp_latency_row *row, const qp_problem *p, const char *path) {
-  bool same = row->members == p->segments && row->batch == p->batch && !strcmp(row->path, path);
+  bool same = row->members == p->segments && row->batch == p->batch && !strcmp(row->path, path) &&
+              row->experts == p->experts && row->top_k == p->top_k;
   for (unsigned i = 0; same && i < p->segments; i++)
     same = row->member[i].rows == p->segment[i].rows && row->member[i].columns == p->columns &&
            !strcmp(row->member[i].hash, p->segment[i].quantizer->hash);
@@ -178,7 +179,7 @@ static void add_units(reading *r, unsigned batch) {
                       .arch = r->records.list[0].arch,
                       .sm_count = r->records.list[0].sm_count};
       const qp_quantizer *by = r->w->quantizer[q];
-      if (!by || !qp_pair_of_group(r->w->model, g, by, &p)) continue;
+      if (!by || !qp_model_pair_pose(r->w->model, g, by, &p)) continue;
       for (size_t i = 0; i < paths; i++) put_behind(r, &p, path[i]);
     }
 }

@@ -110,7 +110,8 @@ GatherArgs = _struct("qpal_gather_args", [
 ExpertsArgs = _struct("qpal_experts_args", [
     ("group", _u), ("tokens", _u), ("type", _u), ("out_type", _u), ("flags", _u), ("by_token", _u),
     ("x", _u64), ("routing", _u64), ("workspace", _u64), ("counters", _u64),
-    ("segment", C.POINTER(Segment)), ("x_stride", _u), ("y_stride", _u * MAX_MEMBERS)])
+    ("segment", C.POINTER(Segment)), ("x_stride", _u), ("y_stride", _u * MAX_MEMBERS),
+    ("unused", _u), ("epilogue", _u), ("activation", _u), ("limit", C.c_float), ("reserved", _u)])
 ExpertsInfo = _struct("qpal_experts_info", [
     ("kernel", _u), ("batch", _u), ("experts", _u), ("top_k", _u), ("tile", _u), ("pdl", _i),
     ("routing_bytes", _u64), ("workspace_bytes", _u64), ("counter_bytes", _u64),
@@ -235,6 +236,11 @@ def _api():
 def version():
     """Version of the libqpal that is loaded."""
     return _api().version().decode()
+
+
+def _epilogue(glu, limit=0):
+    """Fields of a launch's arguments for a gated linear unit with this activation; none: {}."""
+    return {"epilogue": 1, "activation": _activation(glu), "limit": limit} if glu else {}
 
 
 def _whole(value, what, least, most):

@@ -6,8 +6,8 @@ import weakref
 
 from ._arrays import _words
 from ._c import (CombineArgs, Error, ExpertsArgs, ExpertsInfo, F16, F32, GroupInfo, MAX_CODEBOOKS,
-                 MAX_FIELDS, RotateArgs, RouteArgs, Segment, Weights, _activation, _api, _stream,
-                 _table, _whole)
+                 MAX_FIELDS, RotateArgs, RouteArgs, Segment, Weights, _activation, _api, _epilogue,
+                 _stream, _table, _whole)
 from ._objects import _free_all
 
 MOST_TOKENS = 64
@@ -103,9 +103,9 @@ class Experts:
                            type=_whole(kind, "kind", F16, F32), flags=self.model.flags,
                            out_type=kind if out_kind is None else out_kind, **given)
 
-    def query(self, tokens, kind=F16, out_kind=None):
+    def query(self, tokens, kind=F16, out_kind=None, glu=None):
         """What a launch would do, as a dict (qpal_experts_info)."""
-        args, info = self._args(tokens, kind, out_kind), ExpertsInfo()
+        args, info = self._args(tokens, kind, out_kind, **_epilogue(glu)), ExpertsInfo()
         _api().experts_query(self.model.kernels._open(), C.byref(args), C.byref(info))
         return _table(info)
 
@@ -126,16 +126,20 @@ class Experts:
                           limit=limit)
         _api().rotate(self.model.kernels._open(), C.byref(args), _stream(stream))
 
-    def launch(self, tokens, x, routing, y, by_token=True, kind=F16, out_kind=None, stream=None):
-        """y: one address a member."""
+    def launch(self, tokens, x, routing, y, by_token=True, kind=F16, out_kind=None, stream=None,
+               glu=None, limit=0):
+        """y: one address a member.  With 'glu' ("silu" and so on) of up and gate one y,
+        activation(gate) * up, by kernels that `qpal export --glu` made; 'limit' clamps both."""
         stream = _stream(stream)
         workspace, counters = self.model._scratch(stream)
         segment = (Segment * len(self.linears))()
         biases = self._biases(kind)
-        for m, address in enumerate(y):
-            segment[m] = Segment(weights=C.pointer(self._weights[m]), bias=biases[m], y=address)
+        for m, bias in enumerate(biases):
+            segment[m] = Segment(weights=C.pointer(self._weights[m]), bias=bias,
+                                 y=y[m] if m < len(y) else 0)
         args = self._args(tokens, kind, out_kind, x=x, routing=routing, workspace=workspace,
-                          counters=counters, segment=segment, by_token=int(by_token))
+                          counters=counters, segment=segment, by_token=int(by_token),
+                          **_epilogue(glu, limit))
         _api().experts(self.model.kernels._open(), C.byref(args), stream)
 
     def combine(self, tokens, x, weights, y, residual=0, kind=F16, x_kind=None, stream=None):

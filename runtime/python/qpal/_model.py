@@ -8,16 +8,11 @@ import weakref
 from ._arrays import HALVES, _Array, _contiguous, _halves, _is_torch, _like, _words
 from ._c import (BF16, Bytes, DequantArgs, Error, F16, F32, GatherArgs, GemmArgs, GemmInfo,
                  GroupInfo, I32, MAX_CODEBOOKS, MAX_FIELDS, NONE, PDL, RotateArgs, Segment, Weights,
-                 _activation, _api, _stream, _table, _whole)
+                 _activation, _api, _epilogue, _stream, _table, _whole)
 from ._experts import Experts
 from ._objects import Device, Library, Packed, _Kernels, _free_all
 
 MOST_ROWS = 65536  # of one gemm
-
-
-def _epilogue(glu):
-    """Fields of qpal_gemm_args for a gated linear unit with this activation; none: {}."""
-    return {"epilogue": 1, "activation": _activation(glu)} if glu else {}
 
 
 class Model:
