@@ -55,6 +55,8 @@ Test(output, progress_without_a_terminal_is_a_line_now_and_then) {
   qp_progress_begin(&p, "quantize", 200);
   qp_progress_show(&p, 10, "now");
   p.started -= 6; /* as if it had begun so long ago */
+  qp_progress_show(&p, 0, "0 weights/s");
+  p.drawn -= 11;
   qp_progress_show(&p, 50, "50 weights/s");
   qp_progress_show(&p, 60, "60 weights/s");
   p.drawn -= 11;
@@ -63,6 +65,7 @@ Test(output, progress_without_a_terminal_is_a_line_now_and_then) {
   fflush(stderr);
   FILE *f = cr_get_redirected_stderr();
   text[fread(text, 1, sizeof text - 1, f)] = 0;
-  cr_assert_str_eq(text, "quantize: 25 %, 18 s left  50 weights/s\n"
+  cr_assert_str_eq(text, "quantize: 0 %, begun 6 s ago\n"
+                         "quantize: 25 %, 18 s left  50 weights/s\n"
                          "quantize: 50 %, 6 s left  70 weights/s\n");
 }

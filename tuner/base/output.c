@@ -181,23 +181,35 @@ void qp_progress_begin(qp_progress *p, const char *what, size_t total) {
 /* Seconds until a first line, and from one to the next, where no terminal shows a bar. */
 static const double first_line_s = 5, line_s = 10;
 
-static void show_line(qp_progress *p, size_t done, const char *now, double t, double left) {
+/* What is left by the pace so far, and 'now'; before anything is done no pace is known. */
+static void tell_pace(const qp_progress *p, size_t done, const char *now, double t,
+                      char text[128]) {
+  const double passed = t - p->started;
+  if (done)
+    snprintf(text, 128, "%.0f s left  %.60s", passed / (double)done * (double)(p->total - done),
+             now);
+  else
+    snprintf(text, 128, "begun %.0f s ago", passed);
+}
+
+static void show_line(qp_progress *p, size_t done, const char *pace, double t) {
   if (t - p->started < first_line_s || t - p->drawn < line_s) return;
   p->drawn = t;
-  fprintf(stderr, "%s: %.0f %%, %.0f s left  %.60s\n", p->what,
-          p->total ? 100.0 * (double)done / (double)p->total : 0, left, now);
+  fprintf(stderr, "%s: %.0f %%, %s\n", p->what,
+          p->total ? 100.0 * (double)done / (double)p->total : 0, pace);
   fflush(stderr);
 }
 
 void qp_progress_show(qp_progress *p, size_t done, const char *now) {
   double t = qp_seconds();
-  double left = done ? (t - p->started) / (double)done * (double)(p->total - done) : 0;
-  if (!isatty(STDERR_FILENO)) return show_line(p, done, now, t, left);
+  char pace[128];
+  tell_pace(p, done, now, t, pace);
+  if (!isatty(STDERR_FILENO)) return show_line(p, done, pace, t);
   if (t - p->started < 1 || t - p->drawn < 0.1) return;
   p->drawn = t;
   int bar = p->total ? (int)(24 * done / p->total) : 0;
-  fprintf(stderr, "\r\033[K%s [%.*s%*s] %zu/%zu, %.0f s left  %.60s", p->what, bar,
-          "########################", 24 - bar, "", done, p->total, left, now);
+  fprintf(stderr, "\r\033[K%s [%.*s%*s] %zu/%zu, %s", p->what, bar, "########################",
+          24 - bar, "", done, p->total, pace);
   fflush(stderr);
 }
 
