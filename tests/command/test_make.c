@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal make: what it writes is what its verbs write, and a run that stopped goes on. */
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/model/forward_kit.h"
@@ -86,6 +88,40 @@ Test(make, refuses_wrong_words_first_and_lets_them_be_put_right) {
   cr_assert_eq(make("--bits 4.2 --quantizers nuq"), 0, "%s", answer);
   cr_assert_eq(make("--bits 4.2 --quantizers nuq --seed 2"), 2, "%s", answer);
   cr_assert(strstr(answer, "field 'seed' is '', and '2' is asked for"), "%s", answer);
+}
+
+/* The step that runs ends with make, however make ends: what it would have said is never said, and
+   the folder is free for the same command. */
+Test(make, that_is_killed_takes_its_step_with_it) {
+  char command[1024], said[4096];
+  size_t n = 0;
+  write_text(path("slow.lua"), "for i = 1, 1 << 40 do end");
+  snprintf(command, sizeof command,
+           "exec '%s/qpal' make '%s' -o '%s' --bits 4 --quantizers '%s:a' 2>&1", QP_BINARY_DIR,
+           path("in"), path("out"), path("slow.lua"));
+  int fd[2];
+  cr_assert_eq(pipe(fd), 0);
+  const pid_t pid = fork();
+  if (!pid) {
+    dup2(fd[1], 1);
+    close(fd[0]);
+    close(fd[1]);
+    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(127);
+  }
+  close(fd[1]);
+  for (ssize_t got;
+       n + 1 < sizeof said && (got = read(fd[0], said + n, sizeof said - 1 - n)) > 0;) {
+    n += (size_t)got;
+    said[n] = 0;
+    if (!strstr(said, "[1/4]")) continue;
+    usleep(500000); /* the step is in slow.lua now, for seconds */
+    kill(pid, SIGKILL);
+  }
+  close(fd[0]);
+  waitpid(pid, NULL, 0);
+  cr_assert(strstr(said, "[1/4] qpal plan") && !strstr(strchr(said, '\n'), "slow.lua"), "%s", said);
+  cr_assert_eq(make("--bits 4.2 --quantizers nuq"), 0, "%s", answer);
 }
 
 /* What a run that is killed between two files leaves: the same command writes the rest. */

@@ -308,6 +308,17 @@ static void expect_refused(const char *options, const char *to, const char *part
   cr_expect_null(strstr(answer, "kl_held_out"), "no heading over nothing: %s", answer);
 }
 
+Test(refine, cuts_a_short_text_in_two_where_nobody_says_how_long_pieces_are) {
+  char arguments[2048];
+  make_packed(family_of("llama"), "--quantizer nuq-2");
+  snprintf(arguments, sizeof arguments,
+           "refine '%s' --against '%s' --tokens '%s' --tokens-used 12 --steps 1 -o '%s'",
+           path("out"), path("in"), path("train.tokens"), path("refined"));
+  cr_assert_eq(ask(arguments), 0, "%s", answer);
+  cr_expect(strstr(answer, "a text of 12 tokens is short; pieces of it have 6, not 1024"), "%s",
+            answer);
+}
+
 Test(refine, refuses_bad_input_and_writes_nothing) {
   char arguments[2048];
   make_packed(family_of("llama"), "--quantizer nuq-2");

@@ -2,9 +2,11 @@
 /* qpal make goes the whole way from a checkpoint to packed weights and a kernel library. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -76,14 +78,17 @@ static void show(const step *s, unsigned number, unsigned count) {
   fflush(stdout);
 }
 
-/* This very program as another process, so that no step sees another's threads and memory. 'quiet':
-   only what it complains of is seen. */
+/* This very program as another process, so that no step sees another's threads and memory.  It ends
+   when this one is killed, and holds no folder against the next.  'quiet': only what it complains
+   of is seen. */
 static int run_process(const step *s, bool quiet) {
   const char *argv[MOST_WORDS + 2] = {"qpal"};
   memcpy(argv + 1, s->word, s->words * sizeof *argv);
-  const pid_t pid = fork();
+  const pid_t self = getpid(), pid = fork();
   if (pid < 0) return 3;
   if (!pid) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != self) _exit(127);
     const int nowhere = quiet ? open("/dev/null", O_WRONLY) : -1;
     if (nowhere >= 0) dup2(nowhere, STDOUT_FILENO);
     execv("/proc/self/exe", (char *const *)(uintptr_t)argv);

@@ -79,12 +79,28 @@ typedef struct running {
   qp_factors factors;
 } running;
 
+/* Two pieces at least are needed, of which one is held out: where nobody said how long they are, a
+   text shorter than two of the usual length is cut in the middle. */
+static qp_status read_text(const refine_options *o, qp_tokens *out, qp_error *err) {
+  const unsigned usual = o->context ? o->context : DEFAULT_CONTEXT;
+  qp_tokens x = {0};
+  qp_status status = qp_text_or_ids(o->against, o->text, o->tokens, usual, o->limit, &x, err);
+  if (!status && !o->context && x.sequences == 1 && x.end[0] >= 4) {
+    const size_t half = (x.end[0] + 1) / 2;
+    fprintf(stderr, "qpal refine: a text of %zu tokens is short; pieces of it have %zu, not %u\n",
+            x.end[0], half, usual);
+    qp_tokens_free(&x);
+    status = qp_text_or_ids(o->against, o->text, o->tokens, half, o->limit, &x, err);
+  }
+  if (!status) *out = x;
+  return status;
+}
+
 static qp_status open_all(const refine_options *o, const char *path, running *r, qp_error *err) {
   const qp_quantizer **list = NULL;
   size_t count = 0;
   qp_status status = qp_rewrite_check(path, o->out, err);
-  if (!status)
-    status = qp_text_or_ids(o->against, o->text, o->tokens, o->context, o->limit, &r->tokens, err);
+  if (!status) status = read_text(o, &r->tokens, err);
   if (!status && o->quantizers) status = qp_session_open(&r->session, err);
   if (!status && o->quantizers)
     status = qp_session_quantizers(&r->session, o->quantizers, &list, &count, err);
@@ -170,8 +186,7 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
 }
 
 int qp_cmd_refine(int argc, char **argv) {
-  refine_options o = {
-      .context = DEFAULT_CONTEXT, .batch = DEFAULT_BATCH, .held = DEFAULT_HELD, .seed = 1};
+  refine_options o = {.batch = DEFAULT_BATCH, .held = DEFAULT_HELD, .seed = 1};
   const qp_option table[] = {
       QP_TEXT("against", o.against, "MODEL", "the source that PACKED was made from"),
       QP_TEXT("text", o.text, "FILE", "UTF-8 text, by the tokenizer of the source"),
@@ -179,7 +194,8 @@ int qp_cmd_refine(int argc, char **argv) {
       QP_TEXT("o", o.out, "DIR", "folder to write to"),
       QP_NUMBER("tokens-used", o.limit, "N", "tokens of FILE, from its beginning (0: all)", 0,
                 1u << 31),
-      QP_NUMBER("context", o.context, "N", "tokens of a piece of it (1024)", 2, MAX_CONTEXT),
+      QP_NUMBER("context", o.context, "N",
+                "tokens of a piece of it (1024, or half of a shorter text)", 2, MAX_CONTEXT),
       QP_NUMBER("steps", o.steps, "N", "steps of training (0: the text goes through once)", 0,
                 1000000),
       QP_NUMBER("batch", o.batch, "N", "tokens of a step, in whole pieces (1024)", 1, 1u << 24),
