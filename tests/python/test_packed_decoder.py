@@ -59,6 +59,29 @@ def checkpoint(folder, hidden, middle):
     return weights
 
 
+def experts_checkpoint(folder):
+    """A mixtral of one block, in which each expert is a linear of its own; its weights by name."""
+    hidden, middle, experts = 64, 96, 3
+    random = np.random.default_rng(7)
+    block = "model.layers.0."
+    shapes = {f"{block}block_sparse_moe.experts.{e}.{n}.weight": shape for e in range(experts)
+              for n, shape in (("w1", (middle, hidden)), ("w2", (hidden, middle)),
+                               ("w3", (middle, hidden)))}
+    shapes |= {f"{block}self_attn.{n}_proj.weight": (hidden, hidden) for n in "qkvo"}
+    weights = {n: 0.1 * random.normal(size=s).astype(np.float32) for n, s in shapes.items()}
+    tensors = weights | {
+        block + "block_sparse_moe.gate.weight": np.zeros((experts, hidden), np.float32),
+        "model.embed_tokens.weight": np.zeros((64, hidden), np.float32)}
+    for name in (block + "input_layernorm", block + "post_attention_layernorm", "model.norm"):
+        tensors[name + ".weight"] = np.ones(hidden, np.float32)
+    checkpoints.write(pathlib.Path(folder), {n: (t.shape, t) for n, t in tensors.items()}, {
+        "model_type": "mixtral", "hidden_size": hidden, "intermediate_size": middle,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 1,
+        "num_local_experts": experts, "num_experts_per_tok": 2, "vocab_size": 64,
+        "tie_word_embeddings": True})
+    return weights
+
+
 class Decoder(unittest.TestCase):
     def see_fields(self, packed, report):
         """Section and report have no field that PACKED.md does not name."""
@@ -72,8 +95,11 @@ class Decoder(unittest.TestCase):
             self.assertIn(f"`{field}`", table)
 
     def see(self, hidden, middle, *options):
+        return self.see_checkpoint(lambda folder: checkpoint(folder, hidden, middle), *options)
+
+    def see_checkpoint(self, make, *options):
         with tempfile.TemporaryDirectory() as folder:
-            weights = checkpoint(folder, hidden, middle)
+            weights = make(folder)
             out = os.path.join(folder, "out")
             subprocess.run([QPAL, "quantize", folder, "-o", out, *options], check=True,
                            stdout=subprocess.DEVNULL)
@@ -139,6 +165,11 @@ class Decoder(unittest.TestCase):
                     self.assertEqual("scale" in linear, i != 0)
                     if i == 1:
                         self.assertNotEqual(len(set(scale)), 1)
+
+    def test_stacks_of_experts(self):
+        packed = self.see_checkpoint(experts_checkpoint, "--quantizer", "nuq-3")
+        names = [l["name"] for l in packed.section["linears"]]
+        self.assertEqual(sum(".experts." in n for n in names), 9)
 
     def test_sparse_entries(self):
         packed = self.see(96, 256, "--quantizer", "spqr-3", "--keep", "gate", "--keep", "up",
