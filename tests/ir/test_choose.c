@@ -188,7 +188,10 @@ Test(choose, leaves_differences_that_only_look_like_small_integers) {
   const int n = n_with(ir, QP_IR_OR, n_with(ir, QP_IR_AND, bytes, 0x00ff00ff), 0x64006400);
   n_output(ir, n_two(ir, QP_IR_PSUB, a, less));
   n_output(ir, n_two(ir, QP_IR_PSUB, a, any));
+  const int top = n_three(ir, QP_IR_PRMT, x, x, n_word(ir, 0x4341));
+  const int even = n_with(ir, QP_IR_OR, n_with(ir, QP_IR_AND, top, 0x00fe00fe), 0x64006400);
   n_output(ir, n_two(ir, QP_IR_PSUB, n_pair(ir, n), kilo));
+  n_output(ir, n_two(ir, QP_IR_PSUB, n_pair(ir, even), kilo));
   OWNED qp_ir *out = qp_pass_choose_halves(ir);
   assert_equal_values(ir, out, 32);
 }
@@ -238,6 +241,26 @@ Test(choose, chooses_no_byte_sum_of_bytes_of_two_words) {
   n_output(ir, n_pair(ir, sum));
   OWNED qp_ir *out = qp_pass_select(ir);
   for (unsigned i = 0; i < out->count; i++) cr_assert_neq(out->node[i].op, QP_IR_DP4A);
+  assert_equal_values(ir, out, 32);
+}
+
+Test(choose, chooses_no_byte_sum_of_three_bytes) {
+  NEW(ir);
+  int sum = n_input(ir, QP_IN_GROUP);
+  for (unsigned k = 0; k < 3; k++)
+    sum = n_two(ir, QP_IR_ADD, sum, n_bits(ir, n_state(ir), 8 * k, 8));
+  n_output(ir, n_pair(ir, sum));
+  OWNED qp_ir *out = qp_pass_select(ir);
+  cr_expect_eq(count_of(out, QP_IR_DP4A), 0);
+  assert_equal_values(ir, out, 32);
+}
+
+Test(choose, chooses_no_funnel_of_shifts_that_do_not_meet) {
+  NEW(ir);
+  int low = n_with(ir, QP_IR_SHR, n_state(ir), 11);
+  n_output(ir, n_pair(ir, n_two(ir, QP_IR_OR, n_with(ir, QP_IR_SHL, n_state(ir), 20), low)));
+  OWNED qp_ir *out = qp_pass_select(ir);
+  cr_expect_eq(count_of(out, QP_IR_FUNNEL), 0);
   assert_equal_values(ir, out, 32);
 }
 

@@ -317,6 +317,16 @@ Test(passes, leaves_what_is_no_change_of_sign_below_the_conversion) {
     OWNED qp_ir *out = qp_pass_bf16(ir);
     cr_assert_eq(out->node[out->output[0]].op, QP_IR_BPAIR_OF_PAIR, "%u", i);
   }
+  for (unsigned i = 0; i < 2; i++) {
+    NEW(ir);
+    int v = n_one(ir, QP_IR_WORD_OF_PAIR, n_lookup_p(ir, 0, n_bits(ir, n_state(ir), 0, 2), 0));
+    int sign = n_with(ir, QP_IR_AND, n_state(ir), 0x8000);
+    int flips = i ? n_two(ir, QP_IR_OR, sign, n_with(ir, QP_IR_AND, n_state(ir), 4))
+                  : n_with(ir, QP_IR_SHR, sign, 1);
+    n_output(ir, n_pair(ir, n_two(ir, QP_IR_XOR, v, flips)));
+    OWNED qp_ir *out = qp_pass_bf16(ir);
+    cr_assert_eq(out->node[out->output[0]].op, QP_IR_BPAIR_OF_PAIR, "%u", i);
+  }
 }
 
 /* ---- All of them on whole decodes ---- */
