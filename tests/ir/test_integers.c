@@ -65,14 +65,28 @@ Test(integers, a_zero_that_is_subtracted_joins_the_multiply_add) {
   }
 }
 
+/* (x - least) << k in both halves. */
+static void scaled_twice(qp_ir *ir, int x, uint32_t least, uint32_t k) {
+  int half = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_SHL, n_with(ir, QP_IR_SUB, x, least), k));
+  n_output(ir, n_two(ir, QP_IR_PACK, half, half));
+}
+
 /* (min(max(x, 113), 140) - least) << 10 in both halves. */
 static qp_ir *exponents(uint32_t least) {
   qp_ir *ir = qp_ir_new();
   int e = n_with(ir, QP_IR_MIN, n_with(ir, QP_IR_MAX, n_state(ir), 113), 140);
-  e = n_with(ir, QP_IR_SHL, n_with(ir, QP_IR_SUB, e, least), 10);
-  int half = n_one(ir, QP_IR_AS_HALF, e);
-  n_output(ir, n_two(ir, QP_IR_PACK, half, half));
+  scaled_twice(ir, e, least, 10);
   return ir;
+}
+
+/* The second bound is beyond the first: 100 - 112 wraps, 200 << 9 leaves its half. */
+Test(integers, a_bound_beyond_another_is_what_a_number_is) {
+  NEW(ir);
+  scaled_twice(ir, n_with(ir, QP_IR_MIN, n_with(ir, QP_IR_MAX, n_state(ir), 113), 100), 112, 10);
+  scaled_twice(ir, n_with(ir, QP_IR_MAX, n_with(ir, QP_IR_MIN, n_state(ir), 100), 200), 0, 9);
+  OWNED qp_ir *out = qp_pass_choose_halves(ir);
+  cr_expect_eq(count_of(out, QP_IR_MUL), 0);
+  assert_equal_values(ir, out, 32);
 }
 
 Test(integers, an_exponent_goes_into_both_halves_by_one_product_if_it_fits) {

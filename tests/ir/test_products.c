@@ -76,6 +76,9 @@ Test(products, halves_of_the_uppermost_byte_that_are_looked_at_whole_are_shifted
   int lo = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_SHR, a, 24));
   int hi = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_SHR, b, 8));
   n_output(ir, n_two(ir, QP_IR_PACK, lo, hi));
+  lo = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_AND, n_with(ir, QP_IR_SHR, a, 24), 0x1ff));
+  hi = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_AND, n_with(ir, QP_IR_SHR, b, 8), 0x1ff));
+  n_output(ir, n_two(ir, QP_IR_PACK, lo, hi));
   OWNED qp_ir *out = qp_pass_choose_halves(ir);
   assert_equal_values(ir, out, 32);
 }
