@@ -218,7 +218,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   # Of formats with fields of two sizes q4_k stands for all; tests/formats/run looks at the others.
   set(for_import ${for_import},q2_k,q3_k,q5_k,q6_k,iq4_xs,nf4-g64-dq)
   set(for_import ${for_import},fp4-g64-f32,fp4-g64-f32-bf16,int8-row-f32-bf16)
-  set(for_import ${for_import},nvfp4-quotient-bf16)
+  set(for_import ${for_import},nvfp4-quotient-bf16,affine4-g32,affine4-g64,affine8-g64)
+  set(for_import ${for_import},affine4-g64-bf16,affine8-g64-bf16)
   # Of those with sparse entries squeezellm-3; of vectors of 4 with fields iq3_xxs.
   set(for_import ${for_import},squeezellm-4,spqr-3,ccq-2)
   add_test(NAME check_shipped COMMAND qpal check --kinds --few --singles none --device sim --quiet)

@@ -185,11 +185,11 @@ static qp_status find_entries(const qp_models *m, const char *file, const cJSON 
 
 /* "fp8" of quantization_config; "" where the weights are not quantized. */
 static void find_quantized(const cJSON *tree, const cJSON *config, qp_model *m) {
-  const cJSON *q = cJSON_GetObjectItemCaseSensitive(tree, "quantization_config");
-  if (!cJSON_IsObject(q)) q = cJSON_GetObjectItemCaseSensitive(config, "quantization_config");
-  if (!cJSON_IsObject(q)) return;
+  const char *method = NULL;
+  const cJSON *q = qp_packing_section(tree, &method);
+  if (!q) q = qp_packing_section(config, &method);
+  if (!q) return;
   const char *algorithm = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(q, "quant_algo"));
-  const char *method = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(q, "quant_method"));
   snprintf(m->quantized, sizeof m->quantized, "%s%s%s",
            method ? method : "a method that it does not name", algorithm ? " " : "",
            algorithm ? algorithm : "");

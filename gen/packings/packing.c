@@ -161,6 +161,15 @@ static const qp_packing_kind kinds[] = {
      qp_llm_int8_open,
      qp_llm_int8_decode,
      &qp_llm_int8_codes},
+    {"mlx",
+     "mlx",
+     ".weight",
+     {".weight", ".scales", ".biases"},
+     3,
+     QP_TYPE(U32),
+     qp_mlx_open,
+     qp_mlx_decode,
+     &qp_mlx_codes},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -201,9 +210,26 @@ static qp_tensor_type type_of(const cJSON *tree) {
   return name && !strcmp(name, "float32") ? QP_TENSOR_F32 : QP_TENSOR_BF16;
 }
 
+/* mlx writes a section without a method, under both names or under the second alone. */
+static bool is_of_mlx(const cJSON *section) {
+  return cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(section, "group_size")) &&
+         cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(section, "bits"));
+}
+
+const cJSON *qp_packing_section(const cJSON *tree, const char **method) {
+  const cJSON *section = member(tree, "quantization_config"), *other = member(tree, "quantization");
+  *method = NULL;
+  if (!cJSON_IsObject(section)) section = is_of_mlx(other) ? other : NULL;
+  if (!section) return NULL;
+  *method = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(section, "quant_method"));
+  if (!*method && is_of_mlx(section)) *method = "mlx";
+  return section;
+}
+
 static qp_packing_config config_of(const char *file, const cJSON *tree) {
-  const cJSON *section = member(tree, "quantization_config");
-  const char *method = qp_packing_text(section, "quant_method", "");
+  const char *method = NULL;
+  const cJSON *section = qp_packing_section(tree, &method);
+  if (!method) method = "";
   return (qp_packing_config){
       .file = file, .method = method, .section = section, .type = type_of(tree)};
 }

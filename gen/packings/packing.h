@@ -13,6 +13,10 @@
 
 #include "gen/packings/packing_kind.h"
 
+/* Find the section of config.json that says how weights are packed, and its quant_method, or "mlx",
+   which names none.  NULL: there is no such section; '*method' NULL: it names none. */
+const cJSON *qp_packing_section(const cJSON *tree, const char **method);
+
 /* Tell whether weights of this quant_method can be read, and list all methods for messages: "gptq,
    awq, ...". */
 bool qp_packing_is_read(const char *method);

@@ -59,6 +59,10 @@ qp_status qp_gpt_oss_open(qp_packing *p, const qp_packing_config *c, qp_error *e
 void qp_gpt_oss_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
 extern const qp_packing_codes qp_mxfp4_codes;
 
+qp_status qp_mlx_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
+void qp_mlx_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
+extern const qp_packing_codes qp_mlx_codes;
+
 qp_status qp_bitsandbytes_open(qp_packing *p, const qp_packing_config *c, qp_error *err);
 void qp_bitsandbytes_decode(const qp_packing *p, uint64_t first, uint64_t count, float *out);
 extern const qp_packing_codes qp_nf4_codes;

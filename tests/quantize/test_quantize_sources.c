@@ -384,6 +384,75 @@ Test(quantize_sources, whose_products_are_in_fp32_are_imported_with_their_roundi
             answer);
 }
 
+static uint16_t *halves_of(size_t n, unsigned seed, double lo, double hi, bool bf16) {
+  uint16_t *to = malloc(n * sizeof *to);
+  qp_random r = {seed};
+  for (size_t i = 0; i < n; i++) {
+    const float f = (float)qp_random_uniform(&r, lo, hi);
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    to[i] = bf16 ? (uint16_t)(bits >> 16) : qp_float_to_half(f);
+  }
+  return to;
+}
+
+/* The value of the first linear's first weight; q has 8 bits, by an object of its own. */
+static void write_mlx(const char *in, bool bf16, double *first) {
+  pending p;
+  char config[256];
+  snprintf(config, sizeof config,
+           ", \"quantization\": {\"group_size\": 32, \"bits\": 4, "
+           "\"model.layers.0.%s\": {\"group_size\": 64, \"bits\": 8}}",
+           linears[0].name);
+  write_config(in, config);
+  pending_begin(&p, path("%s/model.safetensors", in));
+  for (unsigned l = 0; l < LINEARS; l++) {
+    const unsigned rows = linears[l].rows, columns = linears[l].columns, bits = l ? 4 : 8;
+    const unsigned n = rows * columns / (l ? 32 : 64);
+    const qp_tensor_type type = bf16 ? QP_TENSOR_BF16 : QP_TENSOR_F16;
+    unsigned char *codes = bytes_of(rows * columns * bits / 8, l, 256);
+    uint16_t *scales = halves_of(n, l + 1, 0.0007, 0.0011, bf16);
+    uint16_t *biases = halves_of(n, l + 9, -0.2, -0.1, bf16);
+    if (!l && !bf16)
+      *first = (double)qp_half_to_float(qp_float_to_half(
+          qp_half_to_float(qp_float_to_half(codes[0] * qp_half_to_float(scales[0]))) +
+          qp_half_to_float(biases[0])));
+    add_named(&p, l, ".weight", QP_TENSOR_U32, rows, columns * bits / 32, codes);
+    add_named(&p, l, ".scales", type, rows, n / rows, scales);
+    add_named(&p, l, ".biases", type, rows, n / rows, biases);
+  }
+  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F16, VOCAB, HIDDEN,
+              weights_of(9, (size_t)VOCAB * HIDDEN));
+  pending_write(&p);
+}
+
+/* mlx rounds the product and the sum (seen of mlx 0.32.4, 2 to 8 bits, both types). */
+Test(quantize_sources, of_mlx_are_read_and_kept_with_both_roundings) {
+  double first = 0;
+  char arguments[1024], name[128];
+  write_mlx("bf16", true, &first);
+  cr_assert_eq(import("bf16", "", "kept"), 0, "%s", answer);
+  cr_assert(strstr(answer, "7 linears kept bit for bit") && strstr(answer, "affine4-g32-bf16") &&
+                strstr(answer, "affine8-g64-bf16"),
+            "%s", answer);
+  write_mlx("in", false, &first);
+  cr_assert_eq(import("in", "", "out"), 0, "%s", answer);
+  cr_assert(strstr(answer, "7 linears kept bit for bit") && strstr(answer, "affine4-g32 "), "%s",
+            answer);
+  snprintf(arguments, sizeof arguments, "unpack '%s' -o '%s' --type f16", path("out"),
+           path("plain"));
+  cr_assert_eq(ask(arguments), 0, "%s", answer);
+  qp_safetensors *s;
+  cr_assert_eq(qp_safetensors_open(path("plain"), &s, &err), QP_OK, "%s", err.text);
+  snprintf(name, sizeof name, "model.layers.0.%s.weight", linears[0].name);
+  const qp_tensor *t = qp_safetensors_find(s, name);
+  uint16_t got;
+  cr_assert_not_null(t);
+  memcpy(&got, t->data, 2);
+  cr_expect_eq((double)qp_half_to_float(got), first);
+  qp_safetensors_close(s);
+}
+
 /* MXFP4 of compressed-tensors; the last row of down has another exponent. */
 static void write_mxfp4(unsigned char exponent) {
   pending p;
