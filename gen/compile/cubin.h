@@ -17,15 +17,15 @@ qp_status qp_cubin_resources(const void *cubin, size_t bytes, const char *kernel
                              qp_error *err);
 
 /*
-** Hash of what 'kernel' executes and reads: its machine code, the constants and the initialised
-** data of the cubin, not their names.  Kernels that differ in name alone have one hash.  0: not a
-** cubin, a damaged one, or no such kernel.  Thread-safe.
+** Hash what 'kernel' executes and reads: its machine code, the constants and the initialised data
+** of the cubin, but not their names, so kernels that differ in name alone have one hash.  0 stands
+** for what is no cubin, a damaged one, or one without such a kernel.  Thread-safe.
 */
 uint64_t qp_cubin_code(const void *cubin, size_t bytes, const char *kernel);
 
 /*
-** Bytes per thread that 'kernel' spills, from the lines that ptxas -v left in NVRTC's log; false
-** and outputs untouched where the log does not speak of the kernel.
+** Read the bytes per thread that 'kernel' spills from the lines that ptxas -v left in NVRTC's log.
+** Where the log does not speak of the kernel it returns false and leaves the outputs untouched.
 */
 bool qp_ptxas_spills(const char *log, const char *kernel, unsigned *store_bytes,
                      unsigned *load_bytes);

@@ -28,16 +28,17 @@ void qp_books_free(qp_books *b);
 void qp_books_clear(qp_books *b);
 
 /*
-** One code more: 'state', raw group 'fields' (as qp_quantizer_table takes them), its targets [dim]
-** and their weights [dim] (0: none is there).
-** QP_E_ARG: decode is no such sum; QP_E_NOMEM.
+** Add one code: its 'state', the raw group 'fields' (as qp_quantizer_table takes them), its targets
+** [dim] and their weights [dim], where 0 stands for a target that is not there.  QP_E_ARG means
+** that decode is no such sum; QP_E_NOMEM.
 */
 qp_status qp_books_add(qp_books *b, uint32_t state, const uint32_t *fields, const float *target,
                        const float *weight, qp_error *err);
 
 /*
-** entry[c], for each unknown codebook [entries][dim] fp16 bits: in, the entries as they are; out,
-** those with the least sum of weighted squares.  What no code reads stays.  QP_E_NOMEM.
+** Solve for entry[c] of each unknown codebook, [entries][dim] fp16 bits, which hold the entries as
+** they are and become those with the least sum of weighted squares.  What no code reads stays.
+** QP_E_NOMEM.
 */
 qp_status qp_books_solve(qp_books *b, uint16_t *const *entry, qp_error *err);
 

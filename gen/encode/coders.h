@@ -18,8 +18,8 @@ qp_coders *qp_coders_new(size_t bytes);
 void qp_coders_free(qp_coders *c);
 
 /*
-** The coder of a quantizer that is no split, with a beam of 'beam' survivors (0: the usual number).
-** It is valid until qp_coders_trim.  Errors of qp_coder_make.
+** Get the coder of a quantizer that is no split, with a beam of 'beam' survivors (0 stands for the
+** usual number).  It is valid until qp_coders_trim.  Errors are those of qp_coder_make.
 */
 qp_status qp_coders_get(qp_coders *c, const qp_quantizer *q, unsigned beam, const qp_coder **out,
                         qp_error *err);

@@ -23,8 +23,9 @@ qp_status qp_codewords_make(qp_codewords *c, unsigned count, unsigned dim, const
 void qp_codewords_free(qp_codewords *c);
 
 /*
-** codes[i] = the code t with the least |x_i - t|^2, the lowest of equals, for 'targets' [n][dim].
-** Squares are taken as |t|^2 - 2 x.t in fused multiply-adds, the same on every machine.
+** Find for each of 'targets' [n][dim] the code t with the least |x_i - t|^2, the lowest of equals,
+** as codes[i].  Squares are taken as |t|^2 - 2 x.t in fused multiply-adds, which are the same on
+** every machine.
 */
 void qp_codewords_nearest(const qp_codewords *c, size_t n, const float *targets, uint32_t *codes);
 

@@ -12,9 +12,10 @@
 void qp_sample_gaussian(uint64_t seed, size_t n, float *out);
 
 /*
-** Code n targets (a multiple of dim; for a trellis one run, free at both ends) times 'scale' and
-** sum up:  cross = sum x v, square = sum v^2  over x = targets (unscaled) and v, the codes' values.
-** 'states' [n / dim] gets each step's state, or is NULL.  Not for quantizers with group fields.
+** Code n targets times 'scale' (n is a multiple of dim; for a trellis they are one run, free at
+** both ends) and sum up:  cross = sum x v,  square = sum v^2  over x, the unscaled targets, and v,
+** the codes' values.  'states' [n / dim] gets each step's state, or is NULL.  This does not serve
+** quantizers with group fields.
 */
 qp_status qp_sample_code(const qp_coder *c, size_t n, const float *targets, double scale,
                          double *cross, double *square, uint32_t *states, qp_error *err);

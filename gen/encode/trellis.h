@@ -44,8 +44,8 @@ void qp_trellis_search(const qp_trellis *t, qp_search *search, qp_ends ends, uns
                        unsigned steps, unsigned ahead, const float *const *targets, uint32_t *start,
                        const uint32_t *end, uint32_t *const *codes);
 
-/* The groups where circular runs meet, as QP_ENDS_TIED finds them from qp_trellis_seam steps on
-   each side; 'around': from so many (at most 'steps'). */
+/* Find the groups where circular runs meet, as QP_ENDS_TIED finds them, but from 'around' steps on
+   each side (at most 'steps') in place of qp_trellis_seam. */
 void qp_trellis_seams(const qp_trellis *t, qp_search *search, unsigned count, unsigned steps,
                       unsigned around, const float *const *targets, uint32_t *start);
 

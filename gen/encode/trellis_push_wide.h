@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** The forward step for one width of vectors: trellis_push.c includes this text once for each
-** instruction set, with the names that trellis_step_wide.h explains, and LOAD_ANY for what is not
-** aligned.  All of it is undefined again at the end.  Hence no include guard.
+** The forward step for one width of vectors.  trellis_push.c includes this text once for each
+** instruction set, with the names that trellis_step_wide.h explains, and with LOAD_ANY for what is
+** not aligned.  All of them are undefined again at the end, so there is no include guard.
 */
 
 #include "gen/encode/square_wide.h"

@@ -17,10 +17,10 @@ typedef struct qp_hot_path {
 } qp_hot_path;
 
 /*
-** Of all ways around all loops (inner loops left out) on which a lane fetches at least 'words'
-** words of weights and a warp issues at least 'products' tensor instructions, the one with the
-** fewest instructions.  QP_E_ARG: there is none: the kernel is not what the caller thinks;
-** QP_E_NOMEM.
+** Find the way with the fewest instructions among all ways around all loops (inner loops left out)
+** on which a lane fetches at least 'words' words of weights and a warp issues at least 'products'
+** tensor instructions.  QP_E_ARG means that there is none, so the kernel is not what the caller
+** thinks; QP_E_NOMEM.
 */
 qp_status qp_hot_path_find(qp_listing *l, unsigned words, unsigned products, qp_hot_path *out,
                            qp_error *err);

@@ -54,8 +54,8 @@ qp_ir *qp_pass_fold(const qp_ir *ir, unsigned step);
 /* Outputs become bf16 pairs; the conversion moves up through changes of sign, towards the
    tables. */
 qp_ir *qp_pass_bf16(const qp_ir *ir);
-/* Shifts by constants move inside masks and into each other:  (x & m) << a -> x << a & m << a,
-   x >> a << b -> x >> (a-b) & mask (or x << (b-a) & mask). */
+/* Shifts by constants move inside masks and into each other:  (x & m) << a -> x << a & m << a,  x
+   >> a << b -> x >> (a-b) & mask  (or x << (b-a) & mask). */
 qp_ir *qp_pass_join_shifts(const qp_ir *ir);
 /*
 ** fp16 numbers made of words.  Integers below 1024 (minus a constant) are put into an fp16 number's

@@ -112,8 +112,8 @@ bool qp_family_serves(const qp_family *family, const qp_problem *p);
 qp_status qp_family_check_arch(const qp_family *family, unsigned arch, qp_error *err);
 
 /*
-** The paths of an operation, by the rank of their best family; the first '*usual' (NULL: not asked)
-** have a family that is no reference.
+** List the paths of an operation by the rank of their best family.  The first '*usual' of them
+** (NULL: not asked for) have a family that is no reference.
 */
 size_t qp_families_paths(const qp_families *f, qp_op op, const char *out[QP_MAX_PATHS],
                          size_t *usual);

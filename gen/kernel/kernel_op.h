@@ -140,7 +140,8 @@ qp_status qp_hole_text_quantizers(qp_text *t, const struct qp_kernel *k, qp_erro
   [QP_HOLE_name] = qp_hole_text_name, [QP_HOLE_header] = qp_hole_text_header,                      \
   [QP_HOLE_constants] = qp_hole_text_constants, [QP_HOLE_arguments] = qp_hole_text_arguments
 
-/* "struct NAME { unsigned member;  // help ... };" and one row "  {1, 2}," of a table of it. */
+/* Print "struct NAME { unsigned member;  // help ... };" and one row "  {1, 2}," of a table of it.
+   */
 void qp_text_struct(qp_text *t, const qp_struct *of);
 /* What a quantizer's struct says of its fields, f = 0, 1, ...: field_bits(f), field_size(f) columns
    a group or 0, field_of_tensor(f), field_loads(f) for a block of 64 columns, field_words(f) of a

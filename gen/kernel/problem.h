@@ -123,11 +123,12 @@ bool qp_op_has_segments(qp_op op);
 bool qp_op_has_batch(qp_op op);
 bool qp_op_has_inverse(qp_op op);
 bool qp_op_has_experts(qp_op op);
-/* All but route. */
+/* All operations but route have a K. */
 bool qp_op_has_columns(qp_op op);
-/* Rows of K values in and out, no weights: rotate, and those with a prologue. */
+/* These take rows of K values in and out and no weights: rotate, and the rotations with a prologue.
+   */
 bool qp_op_rotates(qp_op op);
-/* X times packed weights: gemm, and with a gated linear unit behind it. */
+/* These multiply X by packed weights: gemm, and gemm with a gated linear unit behind it. */
 bool qp_op_multiplies(qp_op op);
 /* The same of stacks, among which a router chooses: experts, and with the unit behind it. */
 bool qp_op_multiplies_stacks(qp_op op);
@@ -138,13 +139,15 @@ const char *qp_dtype_name(qp_dtype t); /* "f16", "bf16", "f32" */
 qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err);
 unsigned qp_dtype_bytes(qp_dtype t);
 
-/* Ranges of K that have streams of their own: at least 1. */
+/* Count the ranges of K that have streams of their own; there is at least 1. */
 unsigned qp_problem_pieces(const qp_problem *p);
-/* Rows of all of a segment's packed weights: of a stack those of all experts. */
+/* Count the rows of all of a segment's packed weights; of a stack these are the rows of all
+   experts. */
 unsigned qp_problem_stream_rows(const qp_problem *p, unsigned segment);
-/* What makes the plain W of what the dequant 'of' writes: the inverse rotation of its rows. */
+/* Give the problem that makes the plain W of what the dequant 'of' writes: it is the inverse
+   rotation of its rows. */
 qp_problem qp_problem_rotation_back(const qp_problem *of);
-/* Assignments of tokens to experts: N top_k. */
+/* Count the assignments of tokens to experts, which are N top_k. */
 unsigned qp_problem_assignments(const qp_problem *p);
 /* Experts that tokens go to, of this rank and others. */
 unsigned qp_problem_all_experts(const qp_problem *p);

@@ -29,18 +29,19 @@ typedef struct qp_loss {
 } qp_loss;
 
 /*
-** gradient [rows][hidden] = dL/dhidden of a loss of the logits of hidden [rows][hidden], as
-** qp_forward_head computes them.  The hook, which may be NULL, hears of the final norm.  The head's
-** weights are kept in memory from then on.
-** QP_E_MISSING: no BLAS; QP_E_NOMEM; errors of qp_forward_head, of the hook.
+** Compute gradient [rows][hidden] = dL/dhidden for a loss of the logits of hidden [rows][hidden],
+** as qp_forward_head computes them.  The hook, which may be NULL, hears of the final norm.  The
+** head's weights are kept in memory from then on.  QP_E_MISSING means that there is no BLAS;
+** QP_E_NOMEM; errors of qp_forward_head and of the hook.
 */
 qp_status qp_backward_head(qp_forward *f, const float *hidden, size_t rows, const qp_loss *loss,
                            const qp_backward_hook *hook, float *gradient, qp_error *err);
 
 /*
-** gradient [tokens][hidden]: dL/d(what the block gives out), becomes dL/d(what goes into it) for
-** hidden [tokens][hidden] that goes into it.  hook may be NULL.  QP_E_MISSING: no BLAS;
-** errors of qp_forward_block; 'gradient' is spoilt on error.
+** Go back through a block: gradient [tokens][hidden], which is dL/d(what the block gives out),
+** becomes dL/d(what goes into it), for the hidden [tokens][hidden] that goes into it.  'hook' may
+** be NULL.  QP_E_MISSING means that there is no BLAS; other errors are those of qp_forward_block.
+** On error 'gradient' is spoilt.
 */
 qp_status qp_backward_block(qp_forward *f, unsigned block, const qp_sequences *s,
                             const qp_backward_hook *hook, const float *hidden, float *gradient,
@@ -51,10 +52,10 @@ qp_status qp_backward_block(qp_forward *f, unsigned block, const qp_sequences *s
 typedef struct qp_backward_kept qp_backward_kept;
 
 /*
-** out [tokens][hidden] = what the block gives out for hidden [tokens][hidden].  Where what lies
-** between takes no more than '*room' bytes, these are taken off and it is kept in '*kept', which
-** qp_backward_kept_free frees; else '*kept' is NULL.  QP_E_MISSING: no BLAS; QP_E_NOMEM; errors of
-** qp_forward_block.
+** Compute out [tokens][hidden], what the block gives out for hidden [tokens][hidden].  Where what
+** lies between takes no more than '*room' bytes, these are taken off and it is kept in '*kept',
+** which qp_backward_kept_free frees; else '*kept' is NULL.  QP_E_MISSING means that there is no
+** BLAS; QP_E_NOMEM; errors of qp_forward_block.
 */
 qp_status qp_backward_forth(qp_forward *f, unsigned block, const qp_sequences *s,
                             const qp_backward_hook *hook, const float *hidden, float *out,

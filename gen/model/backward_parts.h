@@ -51,8 +51,8 @@ typedef struct qp_norm_back {
 void qp_norm_back_run(const qp_forward *f, const qp_norm_back *b);
 
 /*
-** y = activation(gate) up (without 'gated': activation(gate)):  gate [inner] | up [inner] of each
-** row, in place, become dL/dgate | dL/dup of dy [rows][inner].
+** Go back through  y = activation(gate) up  (without 'gated':  activation(gate)).  The rows gate
+** [inner] | up [inner] become dL/dgate | dL/dup of dy [rows][inner], in place.
 */
 typedef struct qp_activation_back {
   float *gate;

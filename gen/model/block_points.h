@@ -9,8 +9,8 @@
 /* The types' numbers in GGUF files. */
 enum { QP_BLOCK_IQ2_XXS = 16, QP_BLOCK_IQ2_XS = 17, QP_BLOCK_IQ3_XXS = 18 };
 
-/* Number of the point and signs above it, of the 8 (IQ3_XXS: 4) elements that 'element' belongs to:
-   a code of the quantizer of the same name (lua/quantizers/iq.lua). */
+/* Get the number of a point, with signs above it, for the 8 (of IQ3_XXS: 4) elements that 'element'
+   belongs to.  This is a code of the quantizer of the same name (lua/quantizers/iq.lua). */
 uint32_t qp_block_point_code(uint32_t number, const unsigned char *block, unsigned element);
 /* The 4-bit scale of an element's group. */
 unsigned qp_block_point_scale(uint32_t number, const unsigned char *block, unsigned element);

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
-** Type number in GGUF files, elements a block, bytes a block.  Decoded as ggml's
-** dequantize_row_* does (llama.cpp, ggml/src/ggml-quants.c), in fp32.
+** Each row gives a type's number in GGUF files, the elements of a block and its bytes.  Blocks are
+** decoded in fp32 as ggml's dequantize_row_* does it (llama.cpp, ggml/src/ggml-quants.c).
 */
 /* clang-format off */
 #define QP_BLOCK_TYPES(X)  \
@@ -45,9 +45,9 @@ typedef struct qp_block_type {
 } qp_block_type;
 
 /*
-** Of a block with two levels of scales (Q2_K to Q6_K, IQ2_XXS to IQ4_XS, NVFP4) the number stored
-** for the group of an element: its scale (Q3_K and IQ4_XS: with 32 added; NVFP4: an e4m3 byte) or
-** its minimum.
+** Get the number that a block with two levels of scales (Q2_K to Q6_K, IQ2_XXS to IQ4_XS, NVFP4)
+** stores for the group of an element.  It is the group's scale (with 32 added for Q3_K and IQ4_XS,
+** an e4m3 byte for NVFP4) or its minimum.
 */
 unsigned qp_block_group_scale(uint32_t number, const unsigned char *block, unsigned element);
 unsigned qp_block_group_minimum(uint32_t number, const unsigned char *block, unsigned element);

@@ -85,9 +85,9 @@ qp_status qp_forward_logits(qp_forward *f, const qp_sequences *s, const qp_forwa
                             float *logits, qp_error *err);
 
 /*
-** Linear 'linear' (0 .. linears - 1 as in qp_model.linear; linears: the head, 'block' is ignored)
-** of a block computes with w [rows][columns], which the caller keeps, until NULL is set.  A tied
-** head's w is the embedding as well.
+** Let linear 'linear' of a block compute with w [rows][columns], which the caller keeps, until NULL
+** is set.  Linears are numbered 0 .. linears - 1 as in qp_model.linear; 'linears' is the head, for
+** which 'block' is ignored.  A tied head's w is the embedding as well.
 */
 void qp_forward_override(qp_forward *f, unsigned block, unsigned linear, const float *w);
 

@@ -10,7 +10,7 @@
 
 typedef struct qp_forward qp_forward; /* used by one thread at a time; it has threads of its own */
 
-/* Sequences of tokens, one behind another; each begins at position 0 and sees itself alone. */
+/* Sequences of tokens lie one behind another; each begins at position 0 and sees itself alone. */
 typedef struct qp_sequences {
   const uint32_t *token; /* [end[count - 1]] ids below vocab */
   const size_t *end;     /* [count], ascending: sequence i ends before token end[i] */

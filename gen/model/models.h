@@ -24,8 +24,8 @@ qp_lua_ref qp_models_architectures(const qp_models *m);
 
 /* Models of lua/models, then those of config.json that were parsed. */
 size_t qp_models_count(const qp_models *m);
-/* What lua/architectures.lua says of a model_type under a name ("forward"), nil where nothing; the
-   caller releases '*out'.  QP_E_ARG: the type is not known. */
+/* Get what lua/architectures.lua says of a model_type under a name ("forward"); it is nil where
+   nothing is said.  The caller releases '*out'.  QP_E_ARG means that the type is not known. */
 qp_status qp_models_entry(qp_models *m, const char *type, const char *name, qp_lua_ref *out,
                           qp_error *err);
 const qp_model *qp_models_get(const qp_models *m, size_t i);

@@ -14,9 +14,10 @@
 typedef struct qp_packed_weights qp_packed_weights;
 
 /*
-** Of a folder whose config.json has the section 'section', which must outlive the result, as
-** 'palette' must.  QP_E_ARG: another format, version or layout, or a quantizer that the palette
-** lacks or defines otherwise (its hash differs); errors of qp_safetensors_open.
+** Open a folder whose config.json has the section 'section', which must outlive the result, as
+** 'palette' must.  QP_E_ARG means that format, version or layout is another one, or that the
+** palette lacks a quantizer or defines it otherwise (its hash differs); errors of
+** qp_safetensors_open.
 */
 qp_status qp_packed_weights_open(const char *folder, const cJSON *section, qp_palette *palette,
                                  qp_packed_weights **out, qp_error *err);

@@ -44,9 +44,9 @@ qp_status qp_sizes_read_lua(qp_lua *l, qp_lua_ref v, const char *at, const char 
                             qp_sizes *out, qp_error *err);
 
 /*
-** The same of an object of a config.json: under the names of Hugging Face, or those of the table
-** 'names' of 'v' (names.hidden = "d_model", or a path into it: "attn_config.kv_n_heads").  The
-** number of layers may be the length of a list.
+** Read sizes from an object of a config.json in the same way, under the names of Hugging Face, or
+** under those of the table 'names' of 'v' (names.hidden = "d_model", or a path into it:
+** "attn_config.kv_n_heads").  The number of layers may be the length of a list.
 */
 qp_status qp_sizes_read_json(const cJSON *object, qp_lua *l, qp_lua_ref v, const char *names,
                              const char *where, qp_sizes *out, qp_error *err);

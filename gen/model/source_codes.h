@@ -19,12 +19,12 @@ bool qp_source_is_packed(const qp_source_tensor *t);
 bool qp_source_quantizer(const qp_source_tensor *t, char name[64], char why[256]);
 
 /* Where each column stands for that quantizer, whose groups are of neighbours: [columns], at most
-   65536; in its place but of act-order. */
+   65536.  Every column stands in its place unless there is act-order. */
 void qp_source_order(const qp_source_tensor *t, uint16_t *order);
 
-/* Codes [columns] of a row, one of several weights at each of them, and the number that field
-   'field' of that quantizer is for a weight; only after qp_source_quantizer.  Any number of
-   threads. */
+/* Read the codes [columns] of a row, where a code of several weights stands at each of them, and
+   the number that field 'field' of that quantizer is for a weight.  They may be called only after
+   qp_source_quantizer, by any number of threads. */
 void qp_source_codes(const qp_source_tensor *t, uint64_t row, uint32_t *codes);
 double qp_source_number(const qp_source_tensor *t, uint64_t row, uint64_t column,
                         const char *field);

@@ -17,9 +17,10 @@ qp_status qp_text_tokens(const char *model, const char *file, size_t context, si
                          qp_tokens *out, qp_error *err);
 
 /*
-** Tokens from one of two files, the other is NULL: 'text' as above, or 'ids' as qp_tokens_read has
-** them, at most 'most' of them (0: all), cut into sequences of at most 'context'.
-** Errors of qp_text_tokens, qp_tokens_read and qp_tokens_cut.
+** Read tokens from one of two files, while the other is NULL: from 'text' as above, or from 'ids'
+** as qp_tokens_read does.  At most 'most' of them are taken (0 stands for all) and cut into
+** sequences of at most 'context'.  Errors are those of qp_text_tokens, qp_tokens_read and
+** qp_tokens_cut.
 */
 qp_status qp_text_or_ids(const char *model, const char *text, const char *ids, size_t context,
                          size_t most, qp_tokens *out, qp_error *err);

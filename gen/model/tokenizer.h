@@ -43,8 +43,8 @@ void qp_tokenizer_close(qp_tokenizer *t);
 qp_status qp_tokenizer_encode(const qp_tokenizer *t, const char *text, size_t bytes, bool special,
                               uint32_t **out, size_t *count, qp_error *err);
 
-/* One more than the largest id; the name of an id (of bytes as the vocabulary writes them), or NULL
-   where it has none; and its id, or -1. */
+/* These give one more than the largest id; the name of an id (of bytes as the vocabulary writes
+   them), or NULL where it has none; and the id of a name, or -1. */
 uint32_t qp_tokenizer_size(const qp_tokenizer *t);
 const char *qp_tokenizer_token(const qp_tokenizer *t, uint32_t id);
 int64_t qp_tokenizer_id(const qp_tokenizer *t, const char *token);

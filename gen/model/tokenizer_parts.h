@@ -63,7 +63,7 @@ unsigned qp_utf8_write(uint32_t c, char out[4]);
 size_t qp_utf8_check(const char *s, size_t n);
 /* Unicode's White_Space. */
 bool qp_is_white_space(uint32_t c);
-/* A letter, mark, digit or connector: what \w matches. */
+/* Tell whether a character is a letter, mark, digit or connector, which is what \w matches. */
 bool qp_is_word(uint32_t c);
 /* GPT-2's way to write bytes as characters: those that print stay, others are U+0100 and up. */
 void qp_append_bytes_as_characters(qp_text *out, const char *s, size_t n);

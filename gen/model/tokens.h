@@ -16,9 +16,9 @@ typedef struct qp_tokens {
 } qp_tokens;
 
 /*
-** A sequence a line: decimal ids below 2^32 with blanks or tabs between; empty lines and lines that
-** begin with '#' are passed over.  qp_tokens_free frees it.
-** QP_E_ARG: something else (the message names line and column), or no ids at
+** Read a sequence from each line: decimal ids below 2^32 with blanks or tabs between.  Empty lines
+** and lines that begin with '#' are passed over.  qp_tokens_free frees the result.  QP_E_ARG means
+** that something else stands there (the message names line and column), or that there are no ids at
 ** all; QP_E_IO; QP_E_NOMEM.
 */
 qp_status qp_tokens_read(const char *path, qp_tokens *out, qp_error *err);

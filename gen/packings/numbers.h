@@ -27,14 +27,15 @@ typedef struct qp_numbers {
 unsigned qp_numbers_get(const qp_numbers *n, uint64_t line, uint64_t i);
 
 /*
-** Element i of a tensor as fp32: F32, F16, BF16, F8_E4M3 (no infinity; 0x7f and 0xff are NaN),
-** F8_E5M2 (IEEE), F8_E8M0 (2^(byte - 127), 255 is NaN), I8, U8, I32.  Other types give NaN:
-** qp_element_is_read says which do not.
+** Read element i of a tensor as fp32.  Its type may be F32, F16, BF16, F8_E4M3 (no infinity; 0x7f
+** and 0xff are NaN), F8_E5M2 (IEEE), F8_E8M0 (2^(byte - 127), 255 is NaN), I8, U8 or I32.  Other
+** types give NaN: qp_element_is_read says which do not.
 */
 float qp_element_get(const unsigned char *data, qp_tensor_type type, uint64_t i);
 bool qp_element_is_read(qp_tensor_type type);
 
-/* 4 bits: sign, two bits of exponent, one more (e2m1):  0 0.5 1 1.5 2 3 4 6; code 8 is -0. */
+/* Decode 4 bits, which are a sign, two bits of exponent and one more (e2m1): 0 0.5 1 1.5 2 3 4 6;
+   code 8 is -0. */
 float qp_fp4(unsigned code);
 
 /* The nearest value that a type (F16, BF16, F32) has, as fp32. */

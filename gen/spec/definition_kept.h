@@ -6,9 +6,10 @@
 #include "gen/spec/quantizer.h"
 
 /*
-** A check and a hash look at every state, which for long windows takes as long as many a command. 
-** What they found is kept in DIR/definition/<XXH3-128 of all that they depend on>, one line: the
-** definition's hash and a checksum.  A definition that failed its check is never kept.
+** A check and a hash look at every state, which for long windows takes longer than many a command
+** does. What they found is kept in DIR/definition/<XXH3-128 of all that they depend on>, as one
+** line that has the definition's hash and a checksum.  A definition that failed its check is never
+** kept.
 */
 
 /*

@@ -6,8 +6,8 @@
 #include "gen/spec/lua_host.h"
 #include "runtime/status.h"
 
-/* What a file returned; the value belongs to the caller of qp_lua_each_file during the call only,
-   unless 'visit' takes references of its own (qp_lua_get). */
+/* Gets what a file returned.  The value belongs to the caller of qp_lua_each_file and lasts for the
+   call only, unless 'visit' takes references of its own (qp_lua_get). */
 typedef qp_status (*qp_lua_visit)(const char *file, qp_lua_ref value, void *arg, qp_error *err);
 
 /*

@@ -18,9 +18,9 @@
 bool qp_spec_find_condition(const char *text, int *line, char *found, size_t size);
 
 /*
-** The line (from 1) where the first constructor at or behind line 'line' of a file's text spells a
-** field out, by its path: "dim", "group.size", "codebooks.a.entries".  Where only a beginning of
-** the path is spelled out, that one's line; 0: none is.  Thread-safe.
+** Find the line (from 1) where the first constructor at or behind line 'line' of a file's text
+** spells a field out, by its path: "dim", "group.size", "codebooks.a.entries".  Where only a
+** beginning of the path is spelled out it is that one's line; 0 means that none is.  Thread-safe.
 */
 int qp_spec_find_field(const char *text, int line, const char *path);
 

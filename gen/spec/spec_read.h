@@ -27,9 +27,9 @@ qp_status qp_read_fail(const qp_reader *r, const char *format, ...)
 const char *qp_read_describe(const qp_reader *r, const char *path);
 
 /*
-** Fields by path ("fields.window"); a message names the field as the user wrote it.  QP_E_ARG where
-** it is missing (a boolean: false then), of another type or out of lo..hi; outputs are then
-** untouched.  A string is owned by the Lua state.
+** Read fields by their path ("fields.window"); a message names the field as the user wrote it.
+** QP_E_ARG is given where a field is missing (a boolean is false then), of another type or out of
+** lo..hi; outputs are then untouched.  The Lua state owns a string.
 */
 bool qp_read_is_nil(const qp_reader *r, const char *path);
 qp_status qp_read_string(const qp_reader *r, const char *path, const char **out);

@@ -29,7 +29,7 @@ typedef struct qp_chart_axis {
   const char *title; /* with the unit, as in "latency (us)" */
 } qp_chart_axis;
 
-/* A plot: the rectangle between its axes, on the page. */
+/* A plot is the rectangle between its axes, on the page. */
 typedef struct qp_chart_plot {
   double x, y, width, height;
   const char *title; /* NULL: none */
@@ -52,32 +52,33 @@ void qp_chart_close(qp_text *to);
 
 /* Text with the characters that XML keeps for itself replaced. */
 void qp_chart_xml(qp_text *to, const char *text);
-/* Width of a line of text in the drawing's font, with a little to spare. */
+/* Estimate the width of a line of text in the drawing's font, with a little to spare. */
 double qp_chart_text_width(const char *text);
 /* 'anchor': "start", "middle" or "end". */
 void qp_chart_text(qp_text *to, double x, double y, const char *anchor, const char *text);
 
 /*
-** Round values within [lo, hi]: multiples of 1, 2 or 5 times a power of ten, at most 'most' of
+** Find round values within [lo, hi]: multiples of 1, 2 or 5 times a power of ten, at most 'most' of
 ** them; on a logarithmic axis 1, 2, 5 of each decade, or the decades alone.  Returns their number.
 */
 unsigned qp_chart_ticks(const qp_chart_axis *axis, unsigned most, double out[QP_CHART_TICKS]);
 
-/* Axes with ticks, grid lines and titles; then values have places. */
+/* Draw axes with ticks, grid lines and titles; from then on values have places. */
 void qp_chart_axes(qp_text *to, const qp_chart_plot *p);
 double qp_chart_x(const qp_chart_plot *p, double value);
 double qp_chart_y(const qp_chart_plot *p, double value);
 
 /*
-** A mark with a tooltip: class "s0".."s9" of the series, or 'rgb' where 'kind' is NULL.
+** Draw a mark with a tooltip, in the class "s0".."s9" of its series, or in 'rgb' where 'kind' is
+** NULL.
 */
 void qp_chart_mark(qp_text *to, const char *kind, qp_chart_shape shape, unsigned rgb, double x,
                    double y, double radius, const char *tooltip);
-/* Words beside a point of a falling line:  right of it above the line, or left of it below the line
-   where the plot ends.  Where they meet another line they can still be read. */
+/* Write words beside a point of a falling line: right of it above the line, or left of it below the
+   line where the plot ends.  Where they meet another line they can still be read. */
 void qp_chart_label(qp_text *to, const qp_chart_plot *p, double x, double y, const char *text);
 
-/* A legend in rows within 'width', its first row at y; returns the y of the row below it. */
+/* Draw a legend in rows within 'width', its first row at y; returns the y of the row below it. */
 double qp_chart_legend(qp_text *to, double x, double y, double width, const qp_chart_entry *entry,
                        unsigned count);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cuBLAS by dlopen: what a user would run instead of our kernels, Y = X W^T with fp16 weights, and
-   the products of a forward pass on a GPU. */
+/* Opens cuBLAS by dlopen.  It computes what a user would run instead of our kernels, Y = X W^T with
+   fp16 weights, and the products of a forward pass on a GPU. */
 #ifndef QP_CUBLAS_H
 #define QP_CUBLAS_H
 

@@ -46,7 +46,8 @@ typedef struct qp_option {
   unsigned lo, hi; /* QP_OPT_UNSIGNED, QP_OPT_REAL */
 } qp_option;
 
-/* Rows of a table; 'to' is a variable of the type that its kind says, which is checked. */
+/* These make the rows of a table; 'to' is a variable of the type that the row's kind says, which is
+   checked. */
 #define QP_OPTION(name_, type_, ctype, to, argument_, help_, ...)                                  \
   {                                                                                                \
     .name = name_, .type = type_, .value = 1 ? &(to) : (ctype *)NULL, .argument = argument_,       \
@@ -93,7 +94,7 @@ qp_status qp_words_none(const qp_words *words, qp_error *err);
 /* The words as one list, "a,b,c", in 'list'; QP_E_LIMIT: it does not fit. */
 qp_status qp_words_list(const qp_words *words, char *list, size_t size, qp_error *err);
 
-/* "4096x4096,1024x4096": M x K of each; QP_E_ARG names what is wrong. */
+/* Read "4096x4096,1024x4096" as M x K of each; QP_E_ARG names what is wrong. */
 qp_status qp_shapes_parse(const char *text, qp_shapes *out, qp_error *err);
 
 /* A unit and what it counts: {"ms", 1e9}.  A list ends with a NULL name. */
@@ -102,8 +103,8 @@ typedef struct qp_unit {
   double factor;
 } qp_unit;
 
-/* A number above 0 and one of the units; the first is meant where none is written.  QP_E_ARG names
-   the option ("latency"), the text and the units. */
+/* Read a number above 0 and one of the units; where none is written the first is meant.  QP_E_ARG
+   names the option ("latency"), the text and the units. */
 qp_status qp_quantity_parse(const char *option, const char *text, const qp_unit *units, double *out,
                             qp_error *err);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows of results as an aligned table or as JSON; progress on a terminal. */
+/* Prints rows of results as an aligned table or as JSON, and progress on a terminal. */
 #ifndef QP_OUTPUT_H
 #define QP_OUTPUT_H
 
@@ -26,8 +26,8 @@ void qp_table_stream(qp_table_out *t, const size_t *room);
 void qp_table_flush(qp_table_out *t); /* the row that was begun last, if the table streams */
 void qp_table_print(qp_table_out *t); /* to stdout; frees the table */
 
-/* One line on stderr, redrawn, if that is a terminal; nothing during the first second.  Elsewhere
-   (a log) a line of its own every 10 seconds, the first after 5. */
+/* Print one line on stderr, which is redrawn if that is a terminal; nothing is printed during the
+   first second.  Elsewhere (a log) it is a line of its own every 10 seconds, the first after 5. */
 typedef struct qp_progress {
   const char *what;
   size_t total;

@@ -21,15 +21,16 @@ qp_status qp_session_open(qp_session *s, qp_error *err);
 void qp_session_close(qp_session *s);
 
 /*
-** Quantizers of a LIST: names, paths of .lua files, and family prefixes such as "tcq" (all names
-** that begin with it and '-'), separated by commas; NULL: the whole palette.  '*out' is malloc'ed,
-** the caller frees it; the quantizers belong to the palette.
+** Find the quantizers of a LIST: names, paths of .lua files, and family prefixes such as "tcq" (all
+** names that begin with it and '-'), separated by commas; NULL stands for the whole palette.
+** '*out' is malloc'ed and the caller frees it; the quantizers belong to the palette.
 */
 qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quantizer ***out,
                                 size_t *count, qp_error *err);
 
-/* "sim", "sim:sm_90:4", "cuda:0", or NULL: the first GPU if there is a driver, else the simulator.
-   Gives the device's name, architecture and multiprocessors without keeping it open. */
+/* Read the name of a device: "sim", "sim:sm_90:4", "cuda:0", or NULL for the first GPU if there is
+   a driver, else the simulator.  Gives the device's name, architecture and multiprocessors without
+   keeping it open. */
 qp_status qp_session_device(const char *name, char *chosen, size_t size, unsigned *arch,
                             unsigned *sm_count, qp_error *err);
 

@@ -7,9 +7,9 @@
 #include "tuner/calibrate/moments.h"
 
 /*
-** The groups of one block (or the lm_head, block == layers).  Given to qp_forward_block as a hook
-** (qp_hessian_files_hook), it adds up E[x x^T] of each group; then qp_hessian_files_write writes a
-** file for each, in the form of tuner/calibrate/CALIBRATION.md.
+** Adds up the Hessians of one block's groups (or of the lm_head: block == layers).  Given to
+** qp_forward_block as a hook (qp_hessian_files_hook), it adds up E[x x^T] of each group; then
+** qp_hessian_files_write writes a file for each, in the form of tuner/calibrate/CALIBRATION.md.
 */
 typedef struct qp_hessian_files {
   const qp_model *model;
@@ -26,13 +26,13 @@ qp_forward_hook qp_hessian_files_hook(qp_hessian_files *h);
 qp_status qp_hessian_files_write(const qp_hessian_files *h, const char *folder, qp_error *err);
 void qp_hessian_files_end(qp_hessian_files *h);
 
-/* Name of a group's file without ".safetensors", and of its tensor without ".hessian":
-   "model.layers.0.qkv"; of the lm_head "lm_head". */
+/* Make the name of a group's file without ".safetensors", which is also the name of its tensor
+   without ".hessian": "model.layers.0.qkv"; that of the lm_head is "lm_head". */
 void qp_hessian_files_name(const qp_model *m, unsigned block, unsigned group,
                            char out[QP_MODEL_NAME]);
-/* What qp_hessian_files_write wrote for the group that linear 'linear' of the block (linears: the
-** lm_head) reads: out, malloc'ed [columns][columns].  QP_E_ARG: it is of another size; QP_E_NOMEM;
-** errors of qp_safetensors_open. */
+/* Read what qp_hessian_files_write wrote for the group that linear 'linear' of the block reads
+   ('linears' stands for the lm_head): 'out' is malloc'ed, [columns][columns].  QP_E_ARG means that
+   it is of another size; QP_E_NOMEM; errors of qp_safetensors_open. */
 qp_status qp_hessian_files_read(const qp_model *m, const char *folder, unsigned block,
                                 unsigned linear, float **out, qp_error *err);
 

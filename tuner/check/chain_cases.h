@@ -16,8 +16,9 @@ typedef struct qp_chain_wishes {
 
 /*
 ** Run each quantizer's chain (chain.h) at batch 1 and 8 on every path, and the launch that adds
-** after a fill; a row each on stdout.  '*failed' counts those that did not pass.  An architecture
-** without dependent launches has none: says so.  QP_E_MISSING: no device, no NVRTC; QP_E_NOMEM.
+** after a fill, with a row for each on stdout.  '*failed' counts those that did not pass.  An
+** architecture without dependent launches has no chains, which is said.  QP_E_MISSING means that
+** there is no device or no NVRTC; QP_E_NOMEM.
 */
 qp_status qp_chain_cases_run(const qp_session *s, const qp_chain_wishes *w, size_t *failed,
                              qp_error *err);

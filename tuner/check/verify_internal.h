@@ -29,8 +29,8 @@ typedef struct qp_op_check {
   double tolerance;                 /* in fp16, four times it in bf16; 0: the usual one */
   double f32_tolerance;             /* of fp32 outputs from fp16; 0: that of fp16 */
   qp_status (*outputs)(qp_check *c, qp_check_sums *s, qp_verdict *v);
-  /* A row of a segment's W^ (fp16 bits of all K columns) against the outputs that hang on it; of a
-     pair, gate's row lies a row group behind. */
+  /* Compare a row of a segment's W^ (fp16 bits of all K columns) with the outputs that hang on it;
+     of a pair, gate's row lies a row group behind. */
   void (*row)(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
               const unsigned char *y, qp_check_sums *s);
 } qp_op_check;

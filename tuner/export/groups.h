@@ -21,9 +21,10 @@
 qp_status qp_export_plan_groups(const qp_plan *plan, qp_palette *palette, qp_export_group **out,
                                 size_t *count, qp_error *err);
 
-/* A model's groups of linears that read one input, all with one quantizer, on 'path'; the lm_head
-   only with 'head'. 'embedding' is the packed embedding's quantizer, or NULL: of a tied model the
-   lm_head's as well, of others a group "embedding" that is looked up alone. */
+/* Make a model's groups of linears that read one input, all with one quantizer, on 'path'.  The
+   lm_head is there only with 'head'.  'embedding' is the packed embedding's quantizer, or NULL: of
+   a tied model it is the lm_head's as well, of others it makes a group "embedding" that is looked
+   up alone. */
 qp_status qp_export_model_groups(const qp_model *model, const qp_quantizer *q,
                                  const qp_quantizer *embedding, const char *path, bool head,
                                  qp_export_group **out, size_t *count, qp_error *err);

@@ -27,8 +27,9 @@ void qp_library_writer_free(qp_library_writer *w);
    tells. */
 uint32_t qp_library_writer_string(qp_library_writer *w, const char *text);
 
-/* A linear of a shape; 'q' NULL: 16 bits; 'pieces' and 'rotation' as in qp_problem, 0: one.
-   QP_E_LIMIT: the quantizer cannot be laid out; QP_E_ARG: nor so many pieces of it. */
+/* Add a linear of a shape.  Where 'q' is NULL it has 16 bits; 'pieces' and 'rotation' are as in
+   qp_problem, and 0 stands for one.  QP_E_LIMIT means that the quantizer cannot be laid out,
+   QP_E_ARG that it cannot be in so many pieces. */
 qp_status qp_library_writer_linear(qp_library_writer *w, const qp_quantizer *q, unsigned rows,
                                    unsigned columns, unsigned pieces, unsigned rotation,
                                    uint32_t *out, qp_error *err);

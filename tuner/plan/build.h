@@ -44,10 +44,10 @@ typedef struct qp_plan_problem {
 } qp_plan_problem;
 
 /*
-** The knapsack of an input.  Blocks of one class (class_of[block] < classes; NULL: each its own)
-** get the same choice.  'in' must outlive the problem.
-** QP_E_ARG: a linear has no quantizer with a latency (named), a limit that the fixed part alone
-** exceeds, bad limits; qp_costs_make's errors; QP_E_NOMEM.
+** Make the knapsack of an input.  Blocks of one class (class_of[block] < classes; NULL: each block
+** is its own class) get the same choice.  'in' must outlive the problem.  QP_E_ARG means that a
+** linear has no quantizer with a latency (it is named), that the fixed part alone exceeds a limit,
+** or that limits are bad; errors of qp_costs_make; QP_E_NOMEM.
 */
 qp_status qp_plan_build(const qp_plan_input *in, const unsigned *class_of, unsigned classes,
                         qp_plan_problem *out, qp_error *err);
@@ -57,8 +57,8 @@ void qp_plan_problem_free(qp_plan_problem *p);
 int64_t qp_plan_rotation_ps(const qp_plan_input *in);
 
 /*
-** The plan of a choice for each item: totals, linears, launches, notes.  Each item's launches are
-** the fastest for its quantizers, where latencies are known.
+** Make the plan of a choice for each item, with totals, linears, launches and notes.  Each item's
+** launches are the fastest for its quantizers, where latencies are known.
 */
 qp_status qp_plan_decode(const qp_plan_problem *p, const qp_knap_choice *choice,
                          const qp_solution *solution, qp_plan *out, qp_error *err);

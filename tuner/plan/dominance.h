@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Dominance DP over the choices of each item within the gap; a part of solve. */
+/* Does the dominance DP over the choices of each item within the gap; solve uses it. */
 #ifndef QP_DOMINANCE_H
 #define QP_DOMINANCE_H
 

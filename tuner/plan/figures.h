@@ -29,9 +29,10 @@ qp_status qp_figures_sensitivity(const char *file, const cJSON *tree, qp_plan_in
 **                      of one linear: the report of qpal quantize; "quantizers" may stand beside it
 ** Quantizers that are not in the menu are skipped, and so is what stands beside "linears".
 */
-/* Figures for the menu, before qp_plan_input_init. */
+/* Read figures for the menu, which must be done before qp_plan_input_init. */
 qp_status qp_figures_distortion(const char *file, const cJSON *tree, qp_menu *menu, qp_error *err);
-/* Those of linears, after it.  QP_E_ARG: a name is none of the model's linears. */
+/* Read figures of linears, which must be done after it.  QP_E_ARG means that a name is none of the
+   model's linears. */
 qp_status qp_figures_linear_distortion(const char *file, const cJSON *tree, qp_plan_input *in,
                                        qp_error *err);
 

@@ -6,7 +6,7 @@
 
 #include "tuner/plan/knapsack.h"
 
-/* A step along an item's convex hull: to 'choice', which costs more and loses less. */
+/* A step along an item's convex hull leads to 'choice', which costs more and loses less. */
 typedef struct qp_hull_step {
   unsigned layer;
   uint32_t choice;

@@ -79,9 +79,9 @@ qp_knap_total qp_knap_sum(const qp_knap_item *item, const qp_knap_choice *choice
 qp_knap_total qp_knap_plan_sum(const qp_knap *k, const qp_knap_choice *plan);
 
 /*
-** min over all choices of  weight loss + lambda ps + mu bytes,  by the best option of each list,
-** the best modes of each mask, and a recursion over masks.  Writes the choice (the first of equals)
-** and its totals unless NULL.  Exact up to rounding.
+** Find the minimum over all choices of  weight loss + lambda ps + mu bytes,  by the best option of
+** each list, the best modes of each mask, and a recursion over masks.  The choice (the first of
+** equals) and its totals are written unless NULL.  The result is exact up to rounding.
 */
 double qp_knap_cheapest(const qp_knap_item *item, double weight, double lambda, double mu,
                         qp_knap_choice *choice, qp_knap_total *total);
@@ -92,8 +92,9 @@ enum { QP_KNAP_TAGS = 8 };
 void qp_knap_quantizers(const qp_knap_item *item, const qp_knap_choice *choice, unsigned *tag);
 
 /*
-** Of the choices in which linear l has an option whose tag / QP_KNAP_TAGS is tag[l] (of a mode with
-** one list for several linears: all of them), the one with the least ps.  False: there is none.
+** Find the choice with the least ps among those in which linear l has an option whose tag /
+** QP_KNAP_TAGS is tag[l] (in a mode with one list for several linears: all of them).  False means
+** that there is none.
 */
 bool qp_knap_fastest(const qp_knap_item *item, const unsigned *tag, qp_knap_choice *choice);
 

@@ -23,9 +23,10 @@ typedef enum qp_latency_match {
 const char *qp_latency_match_name(qp_latency_match m); /* "exact", "other driver", ... */
 
 /*
-** One launch at one batch.  Either by shapes: 'members' linears in fused order, each with its own
-** quantizer.  Or by 'key', for tables that know no shapes: the role of one linear ("lm_head"), or
-** the first letters of the roles of several ("qkv", "ug"); then all have member[0].quantizer.
+** One launch at one batch.  Either it is known by shapes: 'members' linears in fused order, each
+** with its own quantizer.  Or it is known by 'key', for tables that know no shapes: the role of one
+** linear ("lm_head"), or the first letters of the roles of several ("qkv", "ug"); then all have
+** member[0].quantizer.
 */
 typedef struct qp_latency_row {
   char key[32];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* plan.json, what `qpal plan` writes and quantize, export and diff read; schema in PLAN.md. */
+/* plan.json is what `qpal plan` writes and quantize, export and diff read; PLAN.md has its schema.
+   */
 #ifndef QP_PLAN_FILE_H
 #define QP_PLAN_FILE_H
 
@@ -133,16 +134,16 @@ qp_status qp_plan_print(const qp_plan *p, char **out, size_t *bytes, qp_error *e
 qp_status qp_plan_write(const qp_plan *p, const char *file, qp_error *err);
 
 /*
-** The palette's quantizer of each of the plan's (out[quantizers]; NULL for fp16; owned by the
-** palette).  QP_E_ARG: one is not known, or its definition hash differs from the plan's: weights
-** packed by the plan would decode to something else.
+** Find the palette's quantizer for each of the plan's, out[quantizers]; NULL stands for fp16, and
+** the palette owns them.  QP_E_ARG means that one is not known, or that its definition hash differs
+** from the plan's: weights packed by the plan would decode to something else.
 */
 qp_status qp_plan_resolve(const qp_plan *p, qp_palette *palette, const qp_quantizer **out,
                           qp_error *err);
 
 /*
-** Add up again what the plan says of itself: loss, latency, memory and limits.  QP_E_ARG: a total
-** differs from its parts, or a limit is exceeded by a picosecond or a byte.
+** Add up again what the plan says of itself: loss, latency, memory and limits.  QP_E_ARG means that
+** a total differs from its parts, or that a limit is exceeded by a picosecond or a byte.
 */
 qp_status qp_plan_check(const qp_plan *p, qp_error *err);
 

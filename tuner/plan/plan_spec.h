@@ -23,9 +23,9 @@ qp_status qp_plan_spec_open(const char *file, const char *spec, char *out, size_
                             qp_error *err);
 
 /*
-** The other way: a spec of the command line as a plan that is written to 'file'
-** names it, out[size].
-** QP_E_ARG: its file is not in the plan's folder or below it, or cannot be found; QP_E_LIMIT.
+** Go the other way: write a spec of the command line to out[size] as a plan that is written to
+** 'file' names it.  QP_E_ARG means that the spec's file is not in the plan's folder or below it, or
+** cannot be found; QP_E_LIMIT.
 */
 qp_status qp_plan_spec_name(const char *file, const char *spec, char *out, size_t size,
                             qp_error *err);

@@ -22,11 +22,12 @@ void qp_report_map(const qp_plan *p, bool colour, FILE *to);
    fused cells. */
 void qp_report_svg(const qp_plan *p, qp_text *to);
 
-/* Every linear and launch in which two plans differ, and what it costs; as JSON rows if asked for.
-   QP_E_ARG: the plans are of different models. */
+/* Print every linear and launch in which two plans differ, and what it costs; as JSON rows if asked
+   for. QP_E_ARG means that the plans are of different models. */
 qp_status qp_report_diff(const qp_plan *a, const qp_plan *b, bool json, qp_error *err);
 
-/* A colour for stored bits per weight, 0xRRGGBB: blue at 1.5 and less, yellow at 6 and more. */
+/* Give a colour for stored bits per weight, 0xRRGGBB: blue at 1.5 and less, yellow at 6 and more.
+   */
 unsigned qp_report_colour(double bits);
 
 /* The entry of a packed embedding that is no lm_head, which is the last, or NULL: there is none. */

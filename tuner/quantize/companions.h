@@ -7,9 +7,10 @@
 #include "runtime/status.h"
 
 /*
-** Copy those that are there from the folder of a checkpoint ('checkpoint': a folder, or a file in
-** one) to 'folder', which is there; a file of that name is replaced.  A GGUF has its tokenizer
-** inside: nothing is copied.  QP_E_IO, QP_E_NOMEM, QP_E_LIMIT: a file or path that is too long.
+** Copy those that are there from the folder of a checkpoint ('checkpoint' is a folder, or a file in
+** one) to 'folder', which exists; a file of that name is replaced.  A GGUF has its tokenizer
+** inside, so nothing is copied.  QP_E_IO, QP_E_NOMEM; QP_E_LIMIT means that a file or path is too
+** long.
 */
 qp_status qp_companions_copy(const char *checkpoint, const char *folder, qp_error *err);
 

@@ -22,9 +22,10 @@ qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_c
 void qp_device_search_close(qp_device_search *s);
 
 /*
-** To be put into qp_encode_options; valid as long as 's'.  Its search fails with QP_E_MISSING
-** where no encode kernel takes the quantizer (gen/kernel/kernel_encode.c), with QP_E_DEVICE where
-** a launch fails, and with errors of the compiler. */
+** Give the searcher that is put into qp_encode_options; it is valid as long as 's' is.  Its search
+** fails with QP_E_MISSING where no encode kernel takes the quantizer (gen/kernel/op_encode.c), with
+** QP_E_DEVICE where a launch fails, and with errors of the compiler.
+*/
 const qp_encode_searcher *qp_device_search_hook(const qp_device_search *s);
 
 /* Count the codes found so far. */
@@ -38,8 +39,8 @@ size_t qp_device_search_codes(const qp_device_search *s);
 void *qp_device_search_table(const qp_coder *coder, size_t *bytes);
 
 /*
-** What the kernels read of 'n' targets: themselves, or of a trellis x^ 2^doublings as 32-bit words.
-** malloc'ed, 4 n bytes; NULL: no memory.
+** Make what the kernels read of 'n' targets: the targets themselves, or of a trellis x^ 2^doublings
+** as 32-bit words.  It is malloc'ed, 4 n bytes; NULL means that there is no memory.
 */
 void *qp_device_search_targets(const qp_coder *coder, size_t n, const float *targets);
 

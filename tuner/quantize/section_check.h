@@ -6,10 +6,10 @@
 #include "runtime/status.h"
 
 /*
-** The section `quantization` of FOLDER/config.json, by which weights are decoded, beside the same
-** in the metadata of each shard: quantizers, linears, and what stands beside them.  QP_OK too where
-** the folder has no config.json.
-** QP_E_ARG: they differ (file and entry are named); errors of reading.
+** Compare the section `quantization` of FOLDER/config.json, by which weights are decoded, with the
+** same section in the metadata of each shard: quantizers, linears, and what stands beside them.
+** Returns QP_OK also where the folder has no config.json.  QP_E_ARG means that they differ (file
+** and entry are named); errors of reading.
 */
 qp_status qp_section_check(const char *folder, qp_error *err);
 

@@ -67,10 +67,10 @@ qp_status qp_measurer_final(qp_measurer *m, const qp_measure_job *job, unsigned 
                             qp_measured *out, qp_error *err);
 
 /*
-** Time cuBLAS with 16-bit weights at the shape of the job's problem, which has one segment of
-** no quantizer, and its batch.  In '*out' the time in a chain is 'timing'; 'resources': it
-** has no room.
-** QP_E_MISSING: there is no cuBLAS; else as qp_measurer_screen.
+** Time cuBLAS with 16-bit weights at the shape and batch of the job's problem, which has one
+** segment of no quantizer.  In '*out' the time in a chain is 'timing', and 'resources' says that
+** there is no room.  QP_E_MISSING means that there is no cuBLAS; other errors are those of
+** qp_measurer_screen.
 */
 qp_status qp_measurer_cublas(qp_measurer *m, const qp_measure_job *job, qp_measured *out,
                              qp_error *err);

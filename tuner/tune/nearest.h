@@ -8,9 +8,10 @@
 #include "tuner/tune/records.h"
 
 /*
-** Up to 'most' different choices, each the fastest measured one of a problem by the same family and
-** architecture, nearest problem first: by quantizer (same definition, same rate, other), then
-** batch, then weights, both as ratios.  Records whose family or tunables changed are passed over.
+** Find up to 'most' different choices, each the fastest measured one of a problem by the same
+** family and architecture.  The nearest problem comes first: by quantizer (same definition, same
+** rate, other), then by batch, then by weights, both as ratios.  Records whose family or tunables
+** changed are passed over.
 */
 unsigned qp_nearest_choices(const qp_records *records, const qp_tune_problem *problem,
                             const qp_session *s, qp_choice *out, unsigned most);

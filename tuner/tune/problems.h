@@ -9,8 +9,8 @@
 #include "tuner/base/options.h"
 #include "tuner/plan/plan_file.h"
 
-/* A launch by one family; families compete, those of one path for its row of the table.  'label'
-   names its linears ("qkv 6144x4096"), or what else it is ("rotate 4096"). */
+/* A launch by one family.  Families of one path compete for its row of the table.  'label' names
+   its linears ("qkv 6144x4096"), or what else it is ("rotate 4096"). */
 typedef struct qp_tune_problem {
   qp_problem problem;
   const qp_family *family;
@@ -38,9 +38,9 @@ typedef struct qp_model_launch {
 enum { QP_MODEL_LAUNCHES = 256 };
 
 /*
-** Launches that a plan may use: each linear or stack of experts, each subset of those that read the
-** same input, and the lm_head; equal shapes in equal order once.  At most QP_MODEL_LAUNCHES;
-** returns their number.
+** List the launches that a plan may use: each linear or stack of experts, each subset of those that
+** read the same input, and the lm_head; equal shapes in equal order stand once.  There are at most
+** QP_MODEL_LAUNCHES; returns their number.
 */
 unsigned qp_model_launches(const qp_model *m, qp_model_launch out[QP_MODEL_LAUNCHES]);
 
@@ -138,8 +138,8 @@ qp_status qp_batches_parse(const char *text, unsigned out[QP_MAX_BATCHES], size_
                            qp_error *err);
 
 /*
-** Shard i of n ("2/4", from 1): keep the problems whose number leaves the rest i - 1 when divided
-** by n; the n shards are disjoint and together everything.  QP_E_ARG.
+** Keep shard i of n ("2/4", from 1): the problems whose number leaves the rest i - 1 when divided
+** by n.  The n shards are disjoint and together they are everything.  QP_E_ARG.
 */
 qp_status qp_problems_shard(qp_tune_problems *list, const char *shard, qp_error *err);
 

@@ -31,9 +31,9 @@ enum { QP_STAKE_FAILURES = 8 };
 double qp_stake_worth(const qp_stake *s);
 
 /*
-** The problem to try next, 'n' for none.  First each problem once, in order; then those that have
-** no result yet; then the one with the largest worth for each candidate it has had, so that in the
-** long run candidates are spread in proportion to worth.  Of equals the first.
+** Choose the problem to try next; 'n' means none.  First comes each problem once, in order; then
+** those that have no result yet; then the one with the largest worth for each candidate it has had,
+** so that in the long run candidates are spread in proportion to worth.  Of equals it is the first.
 */
 size_t qp_schedule_next(const qp_stake *stake, size_t n);
 
