@@ -303,7 +303,7 @@ broken "a gelu in the place of that by tanh" templates/activation.cuh.in \
   'activation == 1 ? gelu_tanh' 'activation == 1 ? gelu' fine-3 tcq-1.75 $pairs
 broken "a pair's activation of up" $gemm \
   'const float u = sum_in_order(args, c, up, n, lane), g' \
-  'const float g = sum_in_order(args, c, up, n, lane), u' fine-3 $pairs
+  'const float g = sum_in_order(args, c, up, n, lane), u' fine-3 tcq-1.75 $pairs
 broken "a pair's gate in bf16" $gemm \
   'row, g),' 'row, __uint_as_float(__float_as_uint(g) + 0x8000 & 0xffff0000)),' fine-3 $pairs
 broken "the 1 that is added to an up left out" templates/activation.cuh.in \
