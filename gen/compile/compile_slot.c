@@ -11,10 +11,8 @@
 
 #include "gen/base/process.h"
 
-enum {
-  SLOWEST = 200, /* a process that gets less than this part of a processor stands still */
-  SHORTEST_S = 1 /* within which each process is given some of its time */
-};
+enum { SHORTEST_S = 1 /* between two looks at a process */ };
+static const double some_s = 1e-3; /* a process that has used less stands still */
 
 void qp_slot_rest(qp_slot *s) {
   free(s->request);
@@ -44,9 +42,12 @@ qp_slot_pace qp_slot_look(qp_slot *s) {
   const double now = qp_worker_clock(), used = qp_process_seconds(s->pid) - s->time.began;
   if (now < s->time.next) return QP_SLOT_GOES_ON;
   if (used >= s->limit_s) return QP_SLOT_SPENT;
-  if (used - s->time.used < (now - s->time.at) / SLOWEST) return QP_SLOT_STANDS;
-  s->time.at = now;
-  s->time.used = used;
+  if (used - s->time.used >= some_s) {
+    s->time.at = now;
+    s->time.used = used;
+  } else if (now - s->time.at >= s->limit_s) {
+    return QP_SLOT_STANDS;
+  }
   s->time.next = now + fmax(s->limit_s - used, SHORTEST_S);
   return QP_SLOT_GOES_ON;
 }

@@ -20,7 +20,7 @@ typedef struct qp_slot {
   double limit_s; /* how much processor time it may take, and how long it may stand still */
   struct {
     double began;    /* processor time of the process, when it began */
-    double at, used; /* when that was looked at last, and what it had used for this item */
+    double at, used; /* when it was seen to go on last, and what it had used for this item */
     double next;     /* when to look again */
   } time;
   char *request;
@@ -40,8 +40,9 @@ bool qp_slot_end(qp_fork_server *server, qp_slot *s, int *wait_status);
 /*
 ** Begin the time of an item.
 ** Where a machine has more to do than processors, a compile takes long without being at fault. So
-** the limit is of processor time, and a process that takes next to none is ended when as much time
-** has passed. Both are looked at where the process could have reached its limit by then.
+** the limit is of processor time, and a process that takes none at all is ended when as much time
+** has passed; one to which others leave little of a processor goes on. Both are looked at where the
+** process could have reached its limit by then.
 */
 void qp_slot_limit(qp_slot *s, double limit_s);
 /* Say whether the process goes on, has spent its time, or stands still. */

@@ -339,10 +339,10 @@ static void fake_compile(void *self, const qp_compile_job *job, qp_compiled *out
     for (;;) pause();
   }
   if (strcmp(job->source, "spin") == 0) spend(60);
-  if (strcmp(job->source, "starve") == 0) { /* 0.1 s of work, in at least 0.5 s */
-    for (int i = 0; i < 10; i++) {
-      spend(0.01);
-      nanosleep(&(struct timespec){.tv_nsec = 40000000}, NULL);
+  if (strcmp(job->source, "starve") == 0) { /* 0.01 s of work, in at least 0.9 s */
+    for (int i = 0; i < 5; i++) {
+      spend(0.002);
+      nanosleep(&(struct timespec){.tv_nsec = 180000000}, NULL);
     }
   }
   if (strcmp(job->source, "lie") == 0) { /* not a reply's head, on whatever socket we have */
