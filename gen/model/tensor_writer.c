@@ -155,6 +155,7 @@ static char *header_of(qp_tensor_writer *w, size_t *bytes) {
     header = malloc(*bytes);
     if (header) {
       memset(header, ' ', *bytes);
+      /* Bytes, no string. NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
       memcpy(header + 8, text, n);
       const uint64_t length = *bytes - 8;
       for (unsigned i = 0; i < 8; i++) header[i] = (char)(length >> (8 * i));
