@@ -26,11 +26,12 @@ enum {
   ** steps that a state remembers, but at most so many weights of a lane.  Of one layer of a
   ** language model at 3 bits (576 columns) the loss of outputs is, against 64 columns and as many
   ** ahead: .78 at 4 or 8 columns and 32 weights.  At 8 columns it is the same within its noise
-  ** (1 %) for 4 memories ahead as for all 32 weights, at 3 and at 4 bits.
+  ** (1 %) for 4 memories ahead as for all 32 weights, at 3 and at 4 bits, and at 2 bits for 24
+  ** weights.
   */
   TRELLIS_GRAIN = 8,
   AHEAD_MEMORIES = 4,
-  AHEAD_WEIGHTS = 32,
+  AHEAD_WEIGHTS = 24,
   /* The seam of a circle is chosen before feedback moves the targets: a rough choice will do. */
   SEAM_MEMORIES = 4
 };
