@@ -211,15 +211,7 @@ local function deepseek(types, o)
   }
 end
 blocks.deepseek = deepseek
--- DeepSeek-VL2's smallest decoder has heads of keys and values of its own.
-local function is_latent(m) return m.config.use_mla ~= false end
-deepseek({ "deepseek_v2" }, {
-  attention = function(m)
-    return is_latent(m) and blocks.mla(m) or attention(m, m.attention_bias == 1, false)
-  end,
-  extra = function(m) return is_latent(m) and blocks.mla_extra(m) or 0 end,
-  corrected = false,
-})
+deepseek({ "deepseek_v2" }, { attention = blocks.mla, extra = blocks.mla_extra, corrected = false })
 deepseek({ "deepseek_v3", "kimi_k2", "glm4_moe_lite" },
          { attention = blocks.mla, extra = blocks.mla_extra })
 

@@ -89,25 +89,8 @@ shell({ "deepseek_vl_v2", "deepseek_vl2" }, under_language_model {
   text = "language_config", of = "deepseek_v2", prefix = "language.model.",
   head = "language.lm_head",
 })
-shell({ "janus" },
+shell({ "multi_modality", "janus" },
       under_language_model { text = "language_config", of = "llama", defaults = first_llama })
--- Its config names towers and not their sizes: SigLIP-L of 16 x 16 patches with attention that
--- pools; what makes images is a head and a VQ-16 of 72 million weights.
-shell({ "multi_modality" }, under_language_model {
-  text = "language_config", of = "llama", defaults = first_llama,
-  passed = function(m)
-    local of = m.root.gen_head_config
-    local head = type(of) == "table" and type(of.params) == "table" and of.params or {}
-    local width = number(head.image_token_embed, m.hidden)
-    local tower = { hidden_size = 1024, num_hidden_layers = 24, patch_size = 16, image_size = 384,
-                    out_hidden_size = m.hidden }
-    return {
-      weights = blocks.vision(tower) + 12 * 1024 * 1024 + 2 * width * width
-        + width * number(head.image_token_size, 16384) + 72000000,
-      what = "towers for images, in and out, and projectors",
-    }
-  end,
-})
 shell({ "idefics3", "smolvlm", "idefics2" }, { of = "llama", prefix = "model.text_model.",
                                                defaults = { vocab = 32000 } })
 shell({ "gemma4" }, { of = "gemma4_text", vision = { gated = true, projector = "linear" } })
