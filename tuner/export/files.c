@@ -243,7 +243,8 @@ static qp_status write_inclusion(const char *file, const char *data, size_t byte
   add_quoted(&t, data);
   qp_text_add(&t, "\\\"\\n\"\n"
                   "        \".balign 8\\n\"\n"
-                  "        \".size qpal_library_data, . - qpal_library_data\\n\");\n");
+                  "        \".size qpal_library_data, . - qpal_library_data\\n\"\n"
+                  "        \".text\\n\");\n");
   const qp_status status = t.failed ? qp_fail(err, QP_E_NOMEM, "no memory for the C source")
                                     : qp_file_write(file, t.s, t.length, err);
   qp_text_free(&t);
