@@ -26,13 +26,11 @@ enum {
   ** steps that a state remembers, but at most so many weights of a lane.  Of one layer of a
   ** language model at 3 bits (576 columns) the loss of outputs is, against 64 columns and as many
   ** ahead: .78 at 4 or 8 columns and 32 weights.  At 8 columns it is the same within its noise
-  ** (1 %) for 4 memories ahead as for all 32 weights, at 3 and at 4 bits, and at 2 bits for 24
-  ** weights.  Larger windows than 16 bits need 32: 24 lose 1.2 % (lin-2), 1.5 (wide-3), 4 (wide-2).
+  ** (1 %) for 4 memories ahead as for all 32 weights, at 3 and at 4 bits.
   */
   TRELLIS_GRAIN = 8,
   AHEAD_MEMORIES = 4,
-  AHEAD_WEIGHTS = 24,
-  AHEAD_WEIGHTS_WIDE = 32,
+  AHEAD_WEIGHTS = 32,
   /* The seam of a circle is chosen before feedback moves the targets: a rough choice will do. */
   SEAM_MEMORIES = 4
 };
@@ -396,9 +394,8 @@ static stretch stretch_of(const qp_coder *c, const qp_coder_work *w, const qp_st
   stretch p = {.lane = tile, .apart = 4};
   p.step = ((size_t)column / 32 * 32 + column % 8 / 4 * 16) / dim;
   p.steps = (size_t)grain / 4 * 16 / dim;
-  const unsigned most = c->quantizer->window > 16 ? AHEAD_WEIGHTS_WIDE : AHEAD_WEIGHTS;
   p.ahead = (size_t)AHEAD_MEMORIES * memory(c);
-  if (p.ahead > most / dim) p.ahead = most / dim;
+  if (p.ahead > AHEAD_WEIGHTS / dim) p.ahead = AHEAD_WEIGHTS / dim;
   if (p.step + p.steps + p.ahead > w->steps) p.ahead = w->steps - p.step - p.steps;
   return p;
 }

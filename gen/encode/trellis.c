@@ -136,15 +136,13 @@ static bool may_begin(const qp_trellis *t, uint32_t g) {
 }
 
 /* Every path begins in the start group, or in any. */
-static void begin(const qp_trellis *t, const qp_search *s, flight *f, bool pushed) {
+static void begin(const qp_trellis *t, const qp_search *s, flight *f) {
   uint16_t *sums = before(t, f, 0);
-  const uint32_t width = (uint32_t)width_of(t);
-  memset(sums, 0xff, sizeof *sums * width);
-  if (f->start < t->groups)
-    for (uint32_t g = f->start; g < width; g += t->groups) sums[g] = 0;
-  for (uint32_t g = 0; f->start >= t->groups && g < width; g++)
-    if (may_begin(t, g % t->groups)) sums[g] = 0;
-  if (!pushed) settle(t, s, f, sums);
+  for (unsigned g = 0; g < width_of(t); g++)
+    sums[g] = (f->start < t->groups ? g % t->groups == f->start : may_begin(t, g % t->groups))
+                  ? 0
+                  : QP_NO_PATH;
+  settle(t, s, f, sums);
   f->told = 0;
   f->limit = FIRST_LIMIT;
 }
@@ -301,8 +299,9 @@ static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned e
 typedef struct fleet {
   unsigned count;
   flight *flight[SEQUENCES];
-  unsigned end;   /* positions of the run */
-  unsigned width; /* 0, or about how many paths are kept of each position, the best ones */
+  unsigned end;    /* positions of the run */
+  unsigned pruned; /* position from which on only the best paths are kept; */
+  unsigned width;  /* so many */
 } fleet;
 
 /* From mark to mark: far enough apart that MARKS reach to the end. */
@@ -313,7 +312,7 @@ static unsigned mark_steps(const qp_trellis *t, unsigned steps) {
 /* Step 0 of a run that begins behind a given group: 'fan' states in place of all. */
 static void leave_start(const qp_trellis *t, const flight *f, const int16_t *x, uint16_t *least) {
   const size_t width = width_of(t);
-  memset(least, 0xff, sizeof *least * t->groups);
+  for (size_t g = 0; g < t->groups; g++) least[g] = QP_NO_PATH;
   for (uint32_t code = 0; code < t->fan; code++) {
     const uint32_t state = code << (t->window - t->step) | f->start, g = state >> t->step;
     const int16_t *value = t->by_group + (size_t)g * t->dim * t->fan + (state & (t->fan - 1));
@@ -388,10 +387,7 @@ static void push_one(const qp_trellis *t, const qp_search *s, const fleet *all, 
     s->push.turn(t, s->out, sums);
     for (uint32_t g = t->groups; g < width_of(t); g++) sums[g] = sums[g % t->groups];
   }
-  /* Paths from one group become more and more. */
-  const bool few = f->start < t->groups && (at + 1) * t->step < 32 &&
-                   UINT32_C(1) << (at + 1) * t->step <= 2 * all->width;
-  level(t, s, f, few ? 0 : all->width, all->end - at - 1, lowest, sums);
+  level(t, s, f, at >= all->pruned ? all->width : 0, all->end - at - 1, lowest, sums);
 }
 
 /* ---- A position of all of them ---- */
@@ -431,7 +427,7 @@ static void pull_all(const qp_trellis *t, const qp_search *s, const fleet *all, 
 }
 
 static void advance_one(const qp_trellis *t, const qp_search *s, const fleet *all, unsigned at) {
-  if (!t->pushed && !all->width) {
+  if (!t->pushed && at < all->pruned) {
     pull_all(t, s, all, at);
     return;
   }
@@ -506,34 +502,26 @@ static void tell_rest(const qp_trellis *t, qp_search *s, fleet all, unsigned ste
 
 /* ---- Searches ---- */
 
-/* Of all paths, or of the best ones alone. */
+/* A run of which the last 'ahead' positions are but looked at. */
 typedef struct run {
-  unsigned steps, first;
-  bool rough;
+  unsigned steps, ahead, first;
   const float *const *target;
   const uint32_t *start, *end; /* or NULL */
   uint32_t *const *codes;
 } run;
 
-/*
-** Where targets move while they are coded, one group of 16 is enough, but at least 64: with
-** feedback the outputs' error is the same within its noise (0.5 %) as with all groups.  16 of the
-** 256 of `mix-4` would add 5 %; one of 16 adds 1.7 % to `wide-3`, so that larger windows than 17
-** bits keep one of 4.  Steps of 4 bits have so many groups for each choice that giving up takes
-** longer than it saves (`lin-2` 1.6 times, `wide-2` 1.4).
-*/
-enum { ROUGH_SHARE = 16, ROUGH_SHARE_WIDE = 4, ROUGH_LEAST = 64, ROUGH_STEP = 5 };
-
-static unsigned rough_width(const qp_trellis *t) {
-  const unsigned share = t->window > 17 ? ROUGH_SHARE_WIDE : ROUGH_SHARE;
-  const unsigned few = max_of(t->groups / share, ROUGH_LEAST);
-  return t->step >= ROUGH_STEP && t->rows.windows && few < t->groups ? few : 0;
-}
+/* Looking ahead, a quarter of the groups is enough. */
+enum { AHEAD_SHARE = 4 };
 
 static fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigned positions,
                       const run *r) {
-  const unsigned few = r->rough ? rough_width(t) : 0;
-  fleet all = {.count = count, .end = positions, .width = t->width ? t->width : few};
+  const bool can_prune = t->width || t->rows.windows;
+  fleet all = {.count = count,
+               .end = positions,
+               .pruned = t->width    ? 0
+                         : can_prune ? positions - r->ahead
+                                     : positions,
+               .width = t->width ? t->width : t->groups / AHEAD_SHARE};
   for (unsigned k = 0; k < count; k++) {
     flight *f = all.flight[k] = &s->flight[k];
     f->target = r->target[k];
@@ -542,25 +530,20 @@ static fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigne
     f->start = r->start ? r->start[k] : t->groups;
     f->end = r->end ? r->end[k] : t->groups;
     f->codes = r->codes ? r->codes[k] : NULL;
-    begin(t, s, f, all.width != 0);
+    begin(t, s, f);
   }
   return all;
 }
 
-static void find_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
-                       unsigned around, bool rough, const float *const *targets, uint32_t *start) {
-  const run r = {.steps = steps, .first = steps - around, .rough = rough, .target = targets};
+void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
+                      unsigned around, const float *const *targets, uint32_t *start) {
+  const run r = {.steps = steps, .first = steps - around, .target = targets};
   const fleet all = fleet_of(t, s, count, 2 * around, &r);
   advance(t, s, &all, 0, 2 * around, TELL_NOTHING, 0);
   for (unsigned k = 0; k < count; k++) {
     const uint32_t best = best_group(t, all.flight[k], 2 * around);
     start[k] = walk(t, s, all.flight[k], best, around, 2 * around, false);
   }
-}
-
-void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
-                      unsigned around, const float *const *targets, uint32_t *start) {
-  find_seams(t, s, count, steps, around, true, targets, start);
 }
 
 void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned count,
@@ -572,13 +555,13 @@ void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned
   const bool open = ends == QP_ENDS_FREE || ends == QP_ENDS_FROM;
   uint32_t last[SEQUENCES];
   if (ends == QP_ENDS_TIED) {
-    find_seams(t, s, count, steps, qp_trellis_seam(t->window, t->step, steps), false, targets,
-               start);
+    qp_trellis_seams(t, s, count, steps, qp_trellis_seam(t->window, t->step, steps), targets,
+                     start);
     memcpy(last, start, sizeof *last * count);
     end = last;
   }
   const run r = {.steps = steps,
-                 .rough = ahead != 0,
+                 .ahead = ahead,
                  .target = targets,
                  .start = ends == QP_ENDS_FREE ? NULL : start,
                  .end = end,

@@ -32,12 +32,11 @@ typedef enum qp_ends {
 **   start[k]    FROM, BETWEEN: the group before step 0;  FREE, TIED: written, the group found there
 **   end[k]      BETWEEN: the group behind the last step; else NULL
 **   ahead       of the steps the last ones are only there to tell which code is best before them:
-**               targets may still move there, so where it is quicker (steps of 5 bits and more, or
-**               rows of strips) paths that are much worse than the best are given up at all steps
+**               paths that are much worse than the best are given up there
 ** Of all paths with these ends the codes are those with the least sum as defined above (of a long
-** window, and with steps ahead, of about as many paths as are kept); for TIED the group where the
-** ends meet is that of the best path through the seam and qp_trellis_seam steps on each side of it,
-** and the path is the best one for that group.  TIED needs steps * step >= window.
+** window, of about as many paths as are kept); for TIED the group where the ends meet is that of
+** the best path through the seam and qp_trellis_seam steps on each side of it, and the path is the
+** best one for that group.  TIED needs steps * step >= window.
 ** Results do not depend on the instruction set, nor on how many sequences are in flight.
 ** QP_E_NOMEM cannot happen: memory is in 'search'.
 */
@@ -45,9 +44,8 @@ void qp_trellis_search(const qp_trellis *t, qp_search *search, qp_ends ends, uns
                        unsigned steps, unsigned ahead, const float *const *targets, uint32_t *start,
                        const uint32_t *end, uint32_t *const *codes);
 
-/* Find the groups where circular runs meet, about as QP_ENDS_TIED finds them: from 'around' steps
-   (at most 'steps') on each side in place of qp_trellis_seam, and paths are given up as with steps
-   ahead. */
+/* Find the groups where circular runs meet, as QP_ENDS_TIED finds them, but from 'around' steps on
+   each side (at most 'steps') in place of qp_trellis_seam. */
 void qp_trellis_seams(const qp_trellis *t, qp_search *search, unsigned count, unsigned steps,
                       unsigned around, const float *const *targets, uint32_t *start);
 

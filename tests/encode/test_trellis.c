@@ -161,32 +161,3 @@ Test(trellis, short_runs_from_a_group_are_the_best_of_all_paths) {
     qp_trellis_free(&t);
   }
 }
-
-/* With steps ahead paths are given up: one group of 16 stays, but 64 at least. */
-Test(trellis, a_run_that_looks_ahead_finds_a_path_next_to_the_best) {
-  enum { AHEAD = 12 };
-  static const kind tried[] = {{14, 6, 2}, {14, 6, 2}, {13, 5, 1}, {12, 4, 2}};
-  static float values[2 << 14], target[STEPS * 2];
-  for (unsigned i = 0; i < sizeof tried / sizeof *tried; i++) {
-    const kind *k = &tried[i];
-    uint32_t found[STEPS], *codes = found, start = 5, last;
-    const float *targets = target;
-    unsigned cost[2];
-    qp_trellis t;
-    qp_search *s;
-    qp_sample_gaussian(i + 1, (size_t)k->dim << k->window, values);
-    if (i) look_up(k, values);
-    qp_sample_gaussian(i + 100, (size_t)STEPS * k->dim, target);
-    cr_assert_eq(qp_trellis_make(&t, k->window, k->step, k->dim, values, &err), QP_OK);
-    cr_assert_eq(qp_search_new(&t, &s, &err), QP_OK);
-    for (unsigned rough = 0; rough < 2; rough++) {
-      qp_trellis_search(&t, s, QP_ENDS_FROM, 1, STEPS, rough ? AHEAD : 0, &targets, &start, NULL,
-                        &codes);
-      cost[rough] = cost_of(&t, values, target, STEPS, start, found, &last);
-    }
-    cr_expect_geq(cost[1], cost[0]);
-    cr_expect_lt(100 * cost[1], 102 * cost[0], "%u for %u", cost[1], cost[0]);
-    qp_search_free(s);
-    qp_trellis_free(&t);
-  }
-}
