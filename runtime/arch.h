@@ -42,12 +42,12 @@ typedef struct qp_arch {
   unsigned smem_bytes; /* most dynamic shared memory that a block can opt into */
   unsigned sm_count;   /* multiprocessors of the usual part: what grids are made for by default */
   const char *part;    /* that part: "H100 SXM" */
-  unsigned abilities;  /* qp_arch_ability bits */
+  unsigned abilities;  /* The qpal_arch_ability bits of the architecture. */
   qp_arch_line line;
   unsigned nvrtc; /* the first NVRTC that compiles for it, 100 major + minor: 1208 */
 } qp_arch;
 
-/* All rows by rising number; one of number 0 ends them. */
+/* All rows by rising number; a row of number 0 ends them. */
 extern const qp_arch qp_arch_table[];
 
 /* Find the row of an architecture; NULL means that there is none. */
@@ -62,9 +62,9 @@ qp_status qp_arch_parse(const char *text, unsigned *arch, qp_error *err);
 /* Write "sm_75, 80, ... or 121" to 'to', cut at its end, and return 'to'. */
 const char *qp_arch_names(char *to, size_t size);
 
-/* The bit of an ability's name; 0: there is none of this name. */
+/* Find the bit of an ability's name; 0: there is none of this name. */
 unsigned qp_arch_ability_parse(const char *name);
-/* "mma_k16, pdl" for these bits, in 'to', cut at its end; returns 'to'. */
+/* Write the names of these bits, "mma_k16, pdl", to 'to', cut at its end.  Returns 'to'. */
 const char *qp_arch_ability_names(unsigned bits, char *to, size_t size);
 
 /* Fields of a row, for an architecture that may have none: it then gives 0 or false. */
@@ -73,8 +73,8 @@ unsigned qp_arch_sm_count(unsigned arch);
 bool qp_arch_has(unsigned arch, qp_arch_ability ability);
 
 /*
-** Whether a cubin made for architecture 'made_for' runs on a GPU of this compute capability: the
-** same one, or, both desktop parts with a row, a higher minor version of one major (CUDA C++
+** Say whether a cubin made for architecture 'made_for' runs on a GPU of this compute capability:
+** the same one, or, both desktop parts with a row, a higher minor version of one major (CUDA C++
 ** Programming Guide, "Binary Compatibility").
 */
 bool qp_arch_runs_cubin(unsigned made_for, unsigned capability);

@@ -15,8 +15,8 @@
 enum {
   QP_ARGUMENT_FIELDS = 4,    /* group fields of a stream */
   QP_ARGUMENT_CODEBOOKS = 4, /* codebooks of a stream */
-  QP_ARGUMENT_STREAMS = 32,  /* most streams of a launch */
-  QP_ARGUMENT_SEGMENTS = 8,  /* most segments of a launch */
+  QP_ARGUMENT_STREAMS = 32,  /* A launch has at most so many streams. */
+  QP_ARGUMENT_SEGMENTS = 8,  /* A launch has at most so many segments. */
   QP_ARGUMENT_POW2 = 16,
   QP_PARAMS_MAX = 4096 /* bytes of a kernel's parameters */
 };
@@ -26,25 +26,25 @@ typedef struct qp_stream_arguments {
   uint64_t codes, field[QP_ARGUMENT_FIELDS], codebook[QP_ARGUMENT_CODEBOOKS];
 } qp_stream_arguments;
 
-/* One linear of a launch; dequant: scale, and W^ as y; gather: scale. */
+/* One linear of a launch.  Of a dequant it has the scale, and W^ as y; of a gather the scale. */
 typedef struct qp_segment_arguments {
   uint64_t scale, bias, residual, y;
 } qp_segment_arguments;
 
-/* Elements from row to row of a segment's Y and residual: two halves of a word. */
+/* Elements from row to row of a segment's Y and residual, which are the two halves of a word. */
 typedef struct qp_stride_arguments {
   uint32_t y, residual;
 } qp_stride_arguments;
 
 /* What a launch may be given: device addresses and counts; 0 where there is none. */
 typedef struct qp_arguments {
-  uint64_t x, y; /* rotate: input and output; gemm: x only; gather: ids and Y; encode: targets and
-                    codes */
+  uint64_t x, y; /* What a launch reads and writes (rotate: input and output; gemm: x only; gather:
+                    ids and Y; encode: targets and codes). */
   uint64_t signs, workspace, counters, zero, zero_words;
   uint64_t table, start;                             /* encode */
   uint64_t residual, sum, weight, post_weight, norm; /* rotate-norm */
-  uint64_t up, activation;                           /* rotate-glu; of gemm-glu and experts-glu
-                                                        activation */
+  uint64_t up, activation;                           /* Words of rotate-glu; of gemm-glu and
+                                                        experts-glu only 'activation'. */
   uint64_t routing, x_share;                         /* experts */
   uint64_t combined;                                 /* combine; weight: its weights */
   uint64_t k, v, keys, values, rotary;               /* attend */
@@ -54,13 +54,14 @@ typedef struct qp_arguments {
   uint64_t matrix, bias, outputs, prologue;          /* plain; with norm, up and activation */
   uint64_t rows; /* rotate: rows of X; gather: ids; encode: sequences (codes: targets);
                     route: assignments */
-  uint64_t x_stride, y_stride, up_stride; /* elements from row to row; of gemm x alone */
+  uint64_t x_stride, y_stride, up_stride; /* Elements from row to row; of gemm only those of x. */
   qp_stream_arguments stream[QP_ARGUMENT_STREAMS];
   qp_segment_arguments segment[QP_ARGUMENT_SEGMENTS];
   qp_stride_arguments stride[QP_ARGUMENT_SEGMENTS];
 } qp_arguments;
 
-/* The word of a gated linear unit: two halves, an activation by its number and a limit, 0: none. */
+/* The word of a gated linear unit.  Its halves are an activation by its number and a limit, 0:
+   there is none. */
 static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   uint32_t bits;
   memcpy(&bits, &limit, sizeof bits);
@@ -308,7 +309,7 @@ typedef struct qp_argument {
   const char *declaration, *comment;
 } qp_argument;
 
-/* An operation's struct Args; a declaration that is NULL ends the list. */
+/* The words of an operation's struct Args; in each list a declaration that is NULL comes last. */
 typedef struct qp_launch_arguments {
   const qp_argument *args, *segment, *stride;
 } qp_launch_arguments;

@@ -16,7 +16,8 @@ typedef struct qp_graph_work {
   /* Puts the work on 'stream' (a CUstream); it is being captured, so it must not wait. */
   qp_status (*enqueue)(void *stream, void *arg, qp_error *err);
   void *arg;
-  bool warm;          /* enqueue it once outside the graph: libraries load their kernels then */
+  bool warm;          /* It is enqueued once outside the graph, because libraries load their kernels
+                         then. */
   size_t flush_bytes; /* written before each replay and not timed: more than the L2 cache, and the
                          work finds nothing in it; 0: none */
 } qp_graph_work;
@@ -38,7 +39,7 @@ static inline size_t qp_flush_before(size_t bytes, size_t l2_bytes) {
 qp_status qp_cuda_time_work(qp_device *dev, const qp_graph_work *work, unsigned replays,
                             double *seconds, qp_error *err);
 
-/* The same of a chain of launches. */
+/* Do the same with a chain of launches. */
 qp_status qp_cuda_time_chain(qp_device *dev, const qp_chain_link *links, size_t count,
                              size_t flush_bytes, unsigned replays, double *seconds, qp_error *err);
 

@@ -11,32 +11,34 @@
 #include "runtime/status.h"
 
 typedef struct qp_device qp_device;
-typedef struct qp_module qp_module;     /* a loaded cubin (CUDA) or PTX text (simulator) */
-typedef struct qp_function qp_function; /* a kernel of a module; owned by the module */
+typedef struct qp_module qp_module;     /* A loaded module: a cubin (CUDA) or PTX text
+                                           (simulator). */
+typedef struct qp_function qp_function; /* A kernel of a module, which owns it. */
 typedef uint64_t qp_devptr;             /* device address; 0 is no address */
 
 typedef struct qp_device_info {
   char name[128];      /* "NVIDIA H100 80GB HBM3", "PTX simulator" */
   char bus[32];        /* PCI address "0000:3b:00.0"; "" for the simulator */
   unsigned arch;       /* of qp_arch_table, what code is made for: its own or the nearest lower */
-  unsigned capability; /* 10 * major + minor of the compute capability */
+  unsigned capability; /* The compute capability as 10 * major + minor. */
   unsigned sm_count;
   unsigned smem_block_bytes; /* most dynamic shared memory a block may opt into */
   size_t memory_bytes;
   size_t l2_bytes;
   bool simulated;  /* true: never gives a latency */
   bool wants_ptx;  /* images to load are PTX: a simulator, or a GPU whose capability has no row */
-  unsigned driver; /* newest CUDA version of the driver, 1000 major + 10 minor; 0: no driver */
+  unsigned driver; /* The newest CUDA version of the driver, 1000 major + 10 minor; 0: there is no
+                      driver. */
 } qp_device_info;
 
 typedef struct qp_launch {
   unsigned grid, block; /* blocks; threads a block (one dimension) */
   unsigned smem_bytes;  /* dynamic shared memory a block */
-  const void *params;   /* the kernel's parameter space, laid out as in CUDA C (one struct) */
+  const void *params;   /* The kernel's parameter space, laid out as one struct in CUDA C. */
   size_t params_bytes;
-  bool pdl; /* programmatic dependent launch (CUDA only; ignored before sm_90) */
-  bool
-      on_stream; /* launch on 'stream' (a CUstream of the device's context), not the device's own */
+  bool pdl; /* Launch by programmatic dependent launch (CUDA only; it is ignored before sm_90). */
+  bool on_stream; /* Launch on 'stream' (a CUstream of the device's context), not the device's
+                     own. */
   void *stream;
 } qp_launch;
 
@@ -77,8 +79,8 @@ struct qp_device {
 /*
 ** Open a device by name:  "cuda:N"  (driver API, opened by dlopen), or
 ** "sim[:sm_90[:SMS]]"  (the PTX simulator posing as that architecture with SMS multiprocessors;
-** by default sm_90 and 4).  QP_E_ARG: the name is not of these forms; QP_E_MISSING: no driver or
-** no such GPU.  Close with qp_device_close.  A device is used by one thread at a time.
+** by default sm_90 and 4).  QP_E_ARG: the name has none of these forms; QP_E_MISSING: there is no
+** driver or no such GPU.  Close with qp_device_close.  A device is used by one thread at a time.
 */
 qp_status qp_device_open(const char *name, qp_device **out, qp_error *err);
 void qp_device_close(qp_device *dev);

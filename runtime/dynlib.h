@@ -27,8 +27,9 @@ enum { QP_DYNLIB_NAMES = 6 };
 typedef struct qp_dynlib {
   const char *what;                  /* "NVRTC" */
   const char *variable;              /* its value, a file or a folder, is looked at alone */
-  const char *name[QP_DYNLIB_NAMES]; /* best first, ending with NULL */
-  bool toolkit;                      /* part of the CUDA Toolkit and of NVIDIA's Python wheels */
+  const char *name[QP_DYNLIB_NAMES]; /* Names, the best first; a NULL ends them. */
+  bool toolkit;                      /* The library is part of the CUDA Toolkit and of NVIDIA's
+                                        Python wheels. */
   unsigned oldest;                   /* 100 major + minor that will do; 0: any */
   const char *need;                  /* what it is needed for */
   const char *advice;                /* how to get it */

@@ -25,7 +25,7 @@ static inline float qp_float_of_bits(uint32_t bits) {
   return f;
 }
 
-/* The exact value of fp16 bits.  A NaN stays a NaN and keeps its sign and payload. */
+/* Give the exact value of fp16 bits.  A NaN stays a NaN and keeps its sign and payload. */
 static inline float qp_half_to_float(uint16_t h) {
   uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
   if (bits >= (uint32_t)QP_HALF_INF << 13)
@@ -35,7 +35,7 @@ static inline float qp_half_to_float(uint16_t h) {
   return qp_float_of_bits(bits | (uint32_t)(h & 0x8000) << 16);
 }
 
-/* The exact value of bf16 bits. */
+/* Give the exact value of bf16 bits. */
 static inline float qp_bf16_to_float(uint16_t b) { return qp_float_of_bits((uint32_t)b << 16); }
 
 /*

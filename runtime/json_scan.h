@@ -11,7 +11,7 @@
 
 /* A reader of one text, set up by qp_json_scan_begin.  It owns nothing. */
 typedef struct qp_json_scan {
-  const char *file; /* what messages call the text */
+  const char *file; /* Messages call the text so. */
   const char *text;
   size_t bytes, at;
   unsigned depth;   /* objects and arrays that are open */
@@ -33,11 +33,12 @@ typedef enum qp_json_kind {
 } qp_json_kind;
 
 /*
-** Strict RFC 8259: no comments, no trailing commas, no control characters in strings, no leading
-** zeros; escapes must be whole and surrogates paired.  The functions below take the next value
-** and return QP_E_ARG with file, line and column where it is not what was asked for, QP_E_LIMIT
-** where objects and arrays nest deeper than QP_JSON_SCAN_DEPTH or a string does not fit.  After an
-** error the reader must not be used any more.  A reader is used by one thread; 'err' may be NULL.
+** Begin to read a text, which is strict RFC 8259: no comments, no trailing commas, no control
+** characters in strings, no leading zeros; escapes must be whole and surrogates paired.  The
+** functions below take the next value and return QP_E_ARG with file, line and column where it is
+** not what was asked for, QP_E_LIMIT where objects and arrays nest deeper than QP_JSON_SCAN_DEPTH
+** or a string does not fit.  After an error the reader must not be used any more.  A reader is used
+** by one thread; 'err' may be NULL.
 **
 **   qp_json_scan_open(s, '{');
 **   while (!(st = qp_json_scan_key(s, key, &more)) && more) { take or skip the value of 'key' }

@@ -11,8 +11,8 @@
 enum {
   QP_LIB_VERSION = 4,        /* columns of some linear have an order, or scales */
   QP_LIB_VERSION_PIECES = 3, /* some linear is in pieces, or its rotation in blocks */
-  QP_LIB_VERSION_WHOLE = 2, /* none is */
-  QP_LIB_VERSION_CLOSE = 1 /* kernels know no strides */
+  QP_LIB_VERSION_WHOLE = 2,  /* none is */
+  QP_LIB_VERSION_CLOSE = 1   /* kernels know no strides */
 };
 enum { QP_LIB_ALIGN = 64, QP_LIB_MEMBERS = 8, QP_LIB_PARTS = 4 };
 #define QP_LIB_NONE UINT32_MAX /* an index that is none */
@@ -39,7 +39,7 @@ enum {
 
 /* Records lie 'record_bytes' apart: a later version of this format may append fields to them. */
 typedef struct qp_lib_section {
-  uint64_t offset; /* from the start of the file, a multiple of QP_LIB_ALIGN */
+  uint64_t offset; /* It begins so far from the start of the file, at a multiple of QP_LIB_ALIGN. */
   uint32_t count, record_bytes;
 } qp_lib_section;
 
@@ -59,7 +59,7 @@ typedef struct qp_lib_header {
 typedef struct qp_lib_target {
   uint32_t name, chosen;
   uint32_t arch, sm_count;
-  uint32_t first_kernel, kernels; /* its range of KERNELS */
+  uint32_t first_kernel, kernels; /* Its range of KERNELS. */
 } qp_lib_target;
 
 typedef struct qp_lib_quantizer {
@@ -87,14 +87,16 @@ typedef struct qp_lib_part {
   uint64_t code_bytes, field_bytes[4], codebook_bytes[4];
 } qp_lib_part;
 
-/* A shape and a quantizer; many linears of a model share one.  parts 0: 16 bits, the engine's. */
+/* A shape and a quantizer; many linears of a model share one.  With 0 parts the weights have 16
+   bits and are the engine's. */
 typedef struct qp_lib_linear {
   uint32_t quantizer, rows, columns, parts;
   qp_lib_part part[QP_LIB_PARTS];
   /* appended: a library without them is read as if they were 0 */
   uint32_t pieces;   /* equal ranges of K with streams of their own; parts are those of the first,
                         sizes those of all; 0: 1 */
-  uint32_t rotation; /* columns of a diagonal block of H, 0: K, and flags (input_side.h) */
+  uint32_t rotation; /* H has diagonal blocks of so many columns (0: K), with flags
+                        (input_side.h). */
 } qp_lib_linear;
 enum { QP_LIB_LINEAR_LEAST = 368 }; /* bytes of the record before anything was appended */
 
@@ -109,7 +111,7 @@ typedef struct qp_lib_group {
   int32_t block;    /* -1: none */
   uint32_t problem; /* of all members */
   uint32_t tensor[QP_LIB_MEMBERS];
-  uint32_t single[QP_LIB_MEMBERS]; /* problem of each member alone */
+  uint32_t single[QP_LIB_MEMBERS]; /* The problem of each member alone. */
 } qp_lib_group;
 
 enum {
@@ -127,7 +129,7 @@ typedef struct qp_lib_kernel {
   uint32_t target, op;   /* qpal_op */
   uint32_t problem;      /* QP_LIB_NONE for rotations */
   uint32_t columns, type, out_type;
-  uint32_t batch; /* of rotations: as 'rotation' of a linear */
+  uint32_t batch; /* The batch; of rotations, what 'rotation' of a linear is. */
   uint32_t flags, grid, block, smem_bytes;
   uint32_t counters, registers, params_bytes;
   uint32_t cubin, ptx; /* IMAGES; QP_LIB_NONE: there is none */
@@ -136,7 +138,8 @@ typedef struct qp_lib_kernel {
   /* appended: a library without it is read as if it were 0 */
   uint32_t
       dequant_rows; /* gemm: from here on dequant and a GEMM are faster; 0: not known; max: never */
-  uint8_t top_k, tile; /* route, experts: gen/kernel/problem.h; else 0, as are the experts */
+  uint8_t top_k, tile; /* Of route and experts as gen/kernel/problem.h has them; else 0, as are the
+                          experts. */
   uint16_t experts;
 } qp_lib_kernel;
 enum { QP_LIB_KERNEL_LEAST = 88 }; /* bytes of the record before anything was appended */

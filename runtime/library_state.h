@@ -88,11 +88,12 @@ struct qpal_device {
 
 /* Wrap a device that is open; closes it on error. */
 qpal_status qp_device_wrap(qp_device *dev, qpal_device **out);
-/* Before and after every use of d->dev: its context, its turn. */
+/* Call these before and after every use of d->dev: they take its context and its turn, and give
+   them back. */
 void *qp_device_enter(qpal_device *d);
 void qp_device_leave(qpal_device *d, void *before);
 
-/* Kernels of one group, in and out type, with or without a rotation of their own; by batch. */
+/* The kernels of one group, in and out type, with or without a rotation of their own, by batch. */
 typedef struct qp_lib_range {
   uint32_t first, count;
 } qp_lib_range;

@@ -25,8 +25,8 @@ void qp_map_close(qp_map *m);
    of signals. */
 const char *qp_map_file_at(const void *address);
 
-/* The pages inside [offset, offset + bytes) are not needed for now: they leave memory, and are read
-   again if touched.  So that a pass over a large file needs little memory. */
+/* Say that the pages inside [offset, offset + bytes) are not needed for now: they leave memory, and
+   are read again if touched, so that a pass over a large file needs little memory. */
 void qp_map_release(const qp_map *m, size_t offset, size_t bytes);
 
 #endif

@@ -40,13 +40,14 @@ typedef struct qp_packed_linear {
 struct qpal_packed {
   char *path; /* As it was opened. */
   qp_safetensors *tensors;
-  unsigned rank, size; /* The rank-th of so many that share the model; 0 of 1: all of it. */
+  unsigned rank, size; /* This is the rank-th of so many that share the model; 0 of 1 has all of
+                          it. */
   size_t quantizers, linears;
   qp_packed_quantizer *quantizer;
   qp_packed_linear *linear;
 };
 
-/* The quantizer of this name in the table, or NULL. */
+/* Find the quantizer of this name in the table, or NULL. */
 qp_packed_quantizer *qp_packed_find_quantizer(const qpal_packed *p, const char *name);
 
 /* Read one shard's metadata into the table.  QP_E_ARG: it is not what PACKED.md says, or of another

@@ -38,7 +38,7 @@ typedef struct qp_tensor {
   const unsigned char *data;      /* [bytes]; not aligned to more than the file is */
   size_t bytes;
   unsigned shard; /* which file */
-  size_t offset;  /* of 'data' in it */
+  size_t offset;  /* So many bytes of 'data' are in it. */
 } qp_tensor;
 
 typedef struct qp_safetensors qp_safetensors;
@@ -61,7 +61,8 @@ qp_status qp_safetensors_parse(const char *file, const unsigned char *data, size
                                qp_safetensors **out, qp_error *err);
 void qp_safetensors_close(qp_safetensors *s);
 
-/* Tensors sorted by name; owned by 's', data valid until it is closed. */
+/* These give the tensors, sorted by name.  's' owns them, and their data is valid until it is
+   closed. */
 size_t qp_safetensors_count(const qp_safetensors *s);
 const qp_tensor *qp_safetensors_get(const qp_safetensors *s, size_t i);
 const qp_tensor *qp_safetensors_find(const qp_safetensors *s, const char *name); /* or NULL */

@@ -10,10 +10,10 @@ typedef enum qp_status {
   QP_OK = 0,
   QP_E_ARG,     /* an argument or an input file is wrong; the message names file, field, value */
   QP_E_IO,      /* reading or writing a file failed */
-  QP_E_NOMEM,   /* host or device memory exhausted */
+  QP_E_NOMEM,   /* Host or device memory is exhausted. */
   QP_E_MISSING, /* a library, driver or device that is needed is not there; says how to get it */
   QP_E_DEVICE,  /* a driver call failed, or the simulator found a fault in a kernel */
-  QP_E_COMPILE, /* NVRTC refused the source; the message carries its log */
+  QP_E_COMPILE, /* NVRTC refused the source; the message carries its log. */
   QP_E_WRONG,   /* a result differs from the reference */
   QP_E_LIMIT,   /* a resource limit was exceeded (time, memory, registers, shared memory) */
   QP_STATUS_COUNT
@@ -45,7 +45,7 @@ qp_status qp_fail_prefix(qp_error *err, qp_status status, const char *format, ..
 */
 void qp_text_plain(char *text, size_t size);
 
-/* Short English name of a status ("wrong argument", ...). */
+/* Give the short English name of a status ("wrong argument", ...). */
 const char *qp_status_name(qp_status status);
 
 #endif

@@ -19,7 +19,7 @@ enum { QP_HADAMARD_FACTORS = 6 };
 typedef struct qp_hadamard {
   unsigned order;                     /* K */
   unsigned blocks;                    /* 1, or the number of diagonal blocks */
-  unsigned bases;                     /* how many base orders, 0 to 6 */
+  unsigned bases;                     /* So many base orders are factors, 0 to 6. */
   unsigned base[QP_HADAMARD_FACTORS]; /* 12, 20, 28, 36, ... each > 2 and a known order */
   unsigned log2_tail;                 /* a of 2^a */
 } qp_hadamard;
@@ -33,8 +33,8 @@ void qp_hadamard_factor(unsigned order, qp_hadamard *out);
 void qp_hadamard_factor_blocks(unsigned order, unsigned block, qp_hadamard *out);
 
 /* Give the row-major matrix of +1 and -1 of a base order (4 <= n <= 428, a multiple of 4), which
-   the library owns, or NULL if the order is not known.  H H^T = n I always holds; row 0 need not be
-   all ones. */
+   the library owns, or NULL if the order is not known.  H H^T = n I always holds; row 0 need not
+   consist of ones. */
 const int8_t *qp_hadamard_base(unsigned n);
 
 /* Compute  y = H x / sqrt(order / blocks)  in double precision; x and y hold 'order' values and may

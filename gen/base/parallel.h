@@ -10,8 +10,9 @@
 typedef struct qp_parallel qp_parallel;
 
 /*
-** 'threads' of them count the caller; 0: as many as CPUs that this process may use.  A thread that
-** cannot be started leaves its work to the others.  QP_E_NOMEM.
+** Open a pool of 'threads' threads, of which the caller is one; 0 stands for as many as there are
+** CPUs that this process may use.  A thread that cannot be started leaves its work to the others.
+** QP_E_NOMEM.
 */
 qp_status qp_parallel_open(unsigned threads, qp_parallel **out, qp_error *err);
 void qp_parallel_close(qp_parallel *p); /* NULL is allowed */

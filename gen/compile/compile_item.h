@@ -24,7 +24,7 @@ typedef struct qp_item_list {
   size_t count;
 } qp_item_list;
 
-/* A copy of a job as an item; NULL for want of memory. */
+/* Copy a job into a new item.  NULL means that there is no memory. */
 qp_item *qp_item_new(qp_worker_task task, const qp_compile_job *job);
 void qp_item_free(qp_item *it); /* NULL is allowed */
 /* Give the item a failure in place of what it has; where there is no memory even for that, it

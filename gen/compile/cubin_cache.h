@@ -27,7 +27,7 @@ typedef struct qp_cubin_cache_key {
 qp_status qp_cubin_cache_open(const char *directory, qp_cubin_cache **out, qp_error *err);
 void qp_cubin_cache_close(qp_cubin_cache *cache);
 
-/* The directory in use; "" where there is none. */
+/* Say which directory is in use; "" means that there is none. */
 const char *qp_cubin_cache_directory(const qp_cubin_cache *cache);
 
 /* Compute the key of a compile, with or without a cubin, by the compiler that describes itself as

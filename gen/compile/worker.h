@@ -7,7 +7,7 @@
 
 /*
 ** A request is  head | name | source,  a reply  head | log | cubin | PTX;  both in the
-** machine's own byte order, since both ends are one program.  One request at a time.
+** machine's own byte order, since both ends are one program.  A worker gets one request at a time.
 */
 enum {
   QP_WORKER_REQUEST = 0x51505251,

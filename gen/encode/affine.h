@@ -15,7 +15,7 @@
 ** A quantizer of dim 1 whose decode is, but for its rounding,  a(fields) u(code) + b(fields):  sums
 ** and products of what depends on the code alone and what depends on the fields alone, with one u
 ** for all of it.  That is seen in the IR, then compared with what it decodes to at many fields.
-** Made once, read by all threads.
+** It is made once and may be read by all threads.
 */
 typedef struct qp_affine {
   const qp_quantizer *quantizer; /* NULL: it is of another form, and the rest is empty */
@@ -34,7 +34,7 @@ void qp_affine_free(qp_affine *f);
 /* Compute a and b at the fields' raw values, in terms of the levels. */
 void qp_affine_at(const qp_affine *f, const uint32_t *fields, double *a, double *b);
 
-/* What the codes decode to, with all rounding: values [states]. */
+/* Compute what the codes decode to under these fields, with all rounding: values [states]. */
 void qp_affine_table(const qp_affine *f, const uint32_t *fields, float *values);
 
 /* Compute what the levels' codes decode to there, ascending: values [levels.count]. */

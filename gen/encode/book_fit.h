@@ -22,9 +22,10 @@ typedef struct qp_book_fit_options {
   unsigned threads;           /* at least 1 */
   unsigned beam;              /* as qp_encode_options has it */
   const float *column_weight; /* [columns]: what an error of a column costs; NULL: all the same */
-  bool all;                   /* codebooks of every scope, one for all rows */
+  bool all;                   /* Codebooks of every scope are fitted, one for all rows. */
   unsigned rounds;            /* at most; 0: 40 */
-  /* Told before each solution: the loss as a share of the weights' squares. May be NULL. */
+  /* It is told before each solution what the loss is, as a share of the weights' squares.  NULL is
+     allowed. */
   void (*progress)(void *arg, unsigned round, unsigned rounds, double distortion);
   void *arg;
 } qp_book_fit_options;

@@ -20,12 +20,13 @@ typedef struct qp_coder {
   const qp_quantizer *quantizer;
   enum {
     QP_CODER_TRELLIS, /* Viterbi along each lane's stream */
-    QP_CODER_CODES,   /* each code by itself, one table */
+    QP_CODER_CODES,   /* Each code is chosen by itself, from one table. */
     QP_CODER_FIELDS,  /* group fields are searched with the codes */
-    QP_CODER_NESTED,  /* the same of several sizes, the largest group's together */
-    QP_CODER_ROWS     /* a codebook for each row (Lloyd-Max on the row) */
+    QP_CODER_NESTED,  /* Groups of several sizes are fitted so, those inside the largest group
+                         together. */
+    QP_CODER_ROWS     /* Each row gets a codebook of its own (Lloyd-Max on the row). */
   } kind;
-  unsigned states; /* 2^bits that decode() reads; 0: too many */
+  unsigned states; /* decode() can read 2^bits of them; 0: too many for a table. */
   float *values;   /* [states][dim]; NULL for FIELDS, NESTED, and codes of more than 20 bits */
   qp_trellis trellis;
   qp_codewords words;

@@ -11,8 +11,8 @@
 
 #define QP_CODERS_BYTES ((size_t)1 << 30) /* the usual 'bytes' */
 
-/* Keeps tables of up to 'bytes' that no linear needs just now.  Used by one thread at a time.
-   NULL: no memory. */
+/* A store of coders for later linears, which keeps up to 'bytes' of tables that none needs just
+   now.  One thread at a time uses it. qp_coders_open returns NULL where there is no memory. */
 typedef struct qp_coders qp_coders;
 qp_coders *qp_coders_new(size_t bytes);
 void qp_coders_free(qp_coders *c);

@@ -13,7 +13,7 @@
 #include "gen/spec/reference.h"
 #include "runtime/status.h"
 
-#define QP_ENCODE_DAMPING 0.01 /* of a Hessian, as a share of its mean diagonal */
+#define QP_ENCODE_DAMPING 0.01 /* A Hessian's diagonal grows by this share of its mean. */
 
 struct qp_coder; /* gen/encode/coder.h */
 
@@ -53,8 +53,8 @@ typedef struct qp_encode_options {
   */
   const float *hessian;
   /*
-  ** Added to the diagonal, as a share of its mean; 0: QP_ENCODE_DAMPING.  Ten times as much, and so
-  ** on up to 1, where the Hessian is not positive definite.
+  ** What is added to the diagonal, as a share of its mean; 0 stands for QP_ENCODE_DAMPING.  Where
+  ** the Hessian is not positive definite ten times as much is tried, and so on up to 1.
   */
   double hessian_damping;
   unsigned pieces; /* equal ranges of columns, of which each has streams of its own; 0: 1 */
@@ -63,9 +63,11 @@ typedef struct qp_encode_options {
   ** Hessian; NULL: threads alone.
   */
   const qp_encode_searcher *searcher;
-  struct qp_coders *coders;   /* kept for other linears (gen/encode/coders.h); NULL: made anew */
+  struct qp_coders *coders;   /* These are kept for other linears (gen/encode/coders.h); NULL: they
+                                 are made anew. */
   _Atomic size_t *done;       /* weights done so far, counted up while it runs, or NULL */
-  const _Atomic bool *cancel; /* made true by another thread or a signal: stop, or NULL */
+  const _Atomic bool *cancel; /* Another thread or a signal makes it true to stop the run; NULL:
+                                 nobody does. */
 } qp_encode_options;
 
 /* An encoded linear holds what qp_packed needs.  It has one part for each stream, of which there
@@ -85,7 +87,8 @@ typedef struct qp_encoded {
   float *row_distortion; /* [rows]: sum (w - r w^)^2 / sum w^2 of each row */
   double distortion;     /* sum (w - r w^)^2 / sum w^2 over the linear; 0 where all weights are 0 */
   double proxy;   /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */
-  double damping; /* of the Hessian, as a share of its mean diagonal; 0: coded without feedback */
+  double damping; /* So much was added to the Hessian's diagonal, as a share of its mean; 0: coded
+                     without feedback. */
   char unfitted[256]; /* why codebooks of the linear or of rows are those of the spec; "": fitted */
 } qp_encoded;
 

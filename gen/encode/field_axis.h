@@ -19,9 +19,9 @@ typedef struct qp_field_axis {
 enum { QP_FRACTION_COARSE = 6, QP_FRACTION_FINE = 10 };
 
 /*
-** All numbers between a field's ends where its type has few; of fp16, bf16 and fp32 those with
-** 'fraction' bits of fraction (6: 64 an octave, within 0.8% of any).  Free with qp_field_axis_free.
-** QP_E_NOMEM.
+** List all numbers between a field's ends where its type has few, and of fp16, bf16 and fp32 those
+** with 'fraction' bits of fraction (6: 64 an octave, within 0.8% of any).  Free with
+** qp_field_axis_free.  QP_E_NOMEM.
 */
 qp_status qp_field_axis_make(qp_field_axis *out, const qp_field *f, unsigned fraction,
                              qp_error *err);

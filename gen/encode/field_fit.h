@@ -16,17 +16,17 @@ typedef struct qp_field_fit {
   const qp_affine *affine;
   const qp_field_axis *axis; /* [fields] */
   unsigned fields;
-  unsigned order[QP_MAX_FIELDS]; /* by their count of values, the largest first */
-  double points;                 /* of all axes together */
+  unsigned order[QP_MAX_FIELDS]; /* The fields, those with most values first. */
+  double points;                 /* The axes of all fields have so many points together. */
   bool line[QP_MAX_FIELDS];      /* a and b follow a line as the field's number moves */
   bool flips;                    /* a may be negative */
   bool shifts;                   /* b is not a times one number, */
   bool slices;                   /* but is while only the first of the order moves */
   float *rounded;                /* [levels]: what codes decode to */
-  qp_levels exact;               /* the same as levels */
+  qp_levels exact;               /* The levels that 'rounded' is compared with. */
 } qp_field_fit;
 
-/* 'affine' and 'axis' live as long.  Free with qp_field_fit_free.  QP_E_NOMEM. */
+/* 'affine' and 'axis' must outlive the result.  Free with qp_field_fit_free.  QP_E_NOMEM. */
 qp_status qp_field_fit_make(qp_field_fit *out, const qp_affine *affine, const qp_field_axis *axis,
                             qp_error *err);
 void qp_field_fit_free(qp_field_fit *f);

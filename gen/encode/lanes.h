@@ -9,15 +9,15 @@
 #include "gen/spec/layout.h"
 
 /*
-** The 32 lanes' targets of 32 rows, in the order of their streams (runtime/LAYOUT.md):
+** Put the targets of 32 rows in the order of the 32 lanes' streams (runtime/LAYOUT.md):
 ** targets [32][s->columns] --> out [32][superblocks period.steps][dim]; 0 beyond the columns.
 */
 void qp_lanes_gather(const qp_stream *s, const float *targets, float *out);
 
 /*
-** Codes [32][superblocks period.steps] of a group of rows to their words of 'codes'
-** [s->code_words]: step i of a lane has the bits [i step, (i + 1) step) of the lane's words.
-** Not for bit planes.
+** Write codes [32][superblocks period.steps] of a group of rows into their words of 'codes'
+** [s->code_words]: step i of a lane has the bits [i step, (i + 1) step) of the lane's words.  Bit
+** planes are not written so.
 */
 void qp_lanes_pack(const qp_stream *s, unsigned row_group, const uint32_t *code, uint32_t *codes);
 

@@ -14,12 +14,13 @@
 ** u is 0, 1, 2, ..., and a value v stands at (v - first) / apart.
 */
 typedef struct qp_levels {
-  unsigned count, depth; /* depth: log2 of the count, rounded up */
+  unsigned count, depth; /* How many there are, and the log2 of that, rounded up. */
   bool even;
   double first, apart; /* of even ones; else 0 and 1 */
-  float *value;        /* [2^depth, at least 16]: u; beyond the count the last one */
-  float *edge; /* [2^depth, at least 16]: halfway to the next u; beyond the last: infinite */
-  int simd;    /* qp_simd_level of this CPU */
+  float *value;        /* [2^depth, at least 16]: u; beyond the count the last one is repeated. */
+  float *edge; /* [2^depth, at least 16]: the middle between u and the next one; infinite beyond the
+                  last. */
+  int simd;    /* The qp_simd_level of this CPU. */
 } qp_levels;
 
 /* 'values' [count] ascend, no two are equal; count is at least 2.  Free with qp_levels_free.

@@ -17,21 +17,21 @@
 ** distortion at the code's rate, and so large that differences between paths fit. */
 typedef struct qp_metric {
   float scale;
-  int edge, peak;     /* of x^, of t^: the largest */
+  int edge, peak;     /* The largest x^ and the largest t^. */
   unsigned doublings; /* 0 to 2 */
   bool clips;         /* some x^ - t^ may be beyond 16 bits */
 } qp_metric;
 
 enum { QP_NO_PATH = 65535 };
 
-/* For a table of 'states' times 'dim' values, of codes of 'step' bits. */
+/* Choose the metric for a table of 'states' times 'dim' values, of codes of 'step' bits. */
 qp_metric qp_metric_choose(unsigned step, unsigned dim, size_t states, const float *values);
 
 /* Compute x^ of a target, or t^ of a state's value. */
 int qp_metric_target(const qp_metric *m, float x);
 int qp_metric_value(const qp_metric *m, float v);
 
-/* The square of x^ - t^ as the sums count it. */
+/* Compute the square of x^ - t^ as the sums count it. */
 static inline unsigned qp_metric_square(const qp_metric *m, int x, int at) {
   int d = (x - at) * (1 << m->doublings);
   d = d < -32768 ? -32768 : d > 32767 ? 32767 : d;

@@ -18,9 +18,9 @@ typedef struct qp_sparse_entry {
 } qp_sparse_entry;
 
 /*
-** The n entries of row x, [columns], with the largest  column_weight x^2  (NULL: x^2) to 'out', by
-** column; in x they become 0.  Of equal ones the first are taken.
-** 'scratch' has room for 'columns' entries.
+** Move the n entries of row x, [columns], with the largest column_weight x^2 (NULL: x^2) to 'out',
+** by column; in x they become 0.  Of equal ones the first are taken. 'scratch' has room for
+** 'columns' entries.
 */
 void qp_sparse_take(unsigned n, unsigned columns, const float *column_weight, float *x,
                     qp_sparse_entry *scratch, qp_sparse_entry *out);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** Squares of differences as gen/encode/metric.h counts them, for one width of vectors:
-** trellis_step_wide.h and trellis_push_wide.h include this text, with the same names defined.
-** Hence no include guard.
+** trellis_step_wide.h and trellis_push_wide.h include this text, with the same names defined, so
+** there is no include guard.
 */
 
 INLINE VECTOR NAME(square)(form f, VECTOR x, VECTOR t) {

@@ -10,11 +10,13 @@
 
 typedef struct qp_train_options {
   unsigned rounds;  /* 0: 14 */
-  size_t weights;   /* a round of the last ones; the first take a quarter. 0: 2^20 */
+  size_t weights;   /* The last rounds code so many, the first a quarter; 0: 2^20. */
   unsigned threads; /* 0: as many as CPUs */
-  unsigned beam; /* survivors of a step for windows beyond QP_TRELLIS_WINDOW; 0: the usual number */
+  unsigned beam;    /* So many paths survive a step where the window is beyond QP_TRELLIS_WINDOW; 0:
+                       the usual number. */
   uint64_t seed;
-  /* Told after each round: distortion of the round's weights before its update. May be NULL. */
+  /* It is told after each round what the distortion of the round's weights was before its update.
+     NULL is allowed. */
   void (*progress)(void *arg, unsigned round, unsigned rounds, double distortion);
   void *arg;
 } qp_train_options;

@@ -14,7 +14,7 @@
 ** groups, a row of 'out'; the rows, turned, are the sums by group.
 */
 typedef struct qp_trellis_push {
-  /* The squares of a pool, [rows.size]. */
+  /* Computes the squares of a pool, [rows.size]. */
   void (*squares)(const qp_trellis *t, const int16_t *x, uint16_t *square);
   /* Write out [groups / fan][qp_push_stride] and return the least number in it. */
   unsigned (*run)(const qp_trellis *t, const int16_t *x, const uint16_t *square,

@@ -9,7 +9,7 @@
 
 #include "gen/encode/trellis_table.h"
 
-/* One step of several sequences. */
+/* What one step of several sequences reads and writes. */
 typedef struct qp_step_batch {
   unsigned count;
   int16_t x[QP_TRELLIS_SEQUENCES][QP_TRELLIS_DIM]; /* x^ */
@@ -19,12 +19,12 @@ typedef struct qp_step_batch {
 } qp_step_batch;
 
 typedef struct qp_trellis_step {
-  /* groups 32 tile to 32 tile + 31 */
+  /* Makes the step for groups 32 tile to 32 tile + 31. */
   void (*run)(const qp_trellis *t, unsigned tile, const qp_step_batch *batch);
-  /* least [tiles * 32] less their least, in place, and to where the next step reads them:
-     group g = column * fan + row (modulo groups) at sum [row][column] */
+  /* Takes the least of 'least' [tiles * 32] off all, in place, and writes them where the next step
+     reads them: group g = column * fan + row (modulo groups) at sum [row][column] */
   void (*turn)(const qp_trellis *t, uint16_t *least, uint16_t *sum);
-  /* the choice j of group g, from the sums before the step, by group */
+  /* Says which choice j group g made, from the sums before the step, by group. */
   unsigned (*choice)(const qp_trellis *t, uint32_t g, const int16_t *x, const uint16_t *before);
 } qp_trellis_step;
 

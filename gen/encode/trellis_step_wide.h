@@ -6,7 +6,7 @@
 **   VECTOR, WIDTH, MM(op)       type of WIDTH 16-bit numbers, and its operations
 **   LOAD, STORE                 of WIDTH sums or weights, aligned
 **   IS_NARROW(t)                has a row fewer sums than WIDTH?  They come by LOAD_NARROW then.
-** All of it is undefined again at the end.  Hence no include guard.
+** All of it is undefined again at the end, so there is no include guard.
 */
 
 #include "gen/encode/square_wide.h"

@@ -14,10 +14,10 @@
 enum {
   QP_TRELLIS_LANES = 32,   /* groups that lie together in the table */
   QP_TRELLIS_DIM = 8,      /* most weights a step */
-  QP_TRELLIS_WINDOW = 20,  /* most bits a state of which all paths are looked at, */
-  QP_BEAM_WINDOW = 24,     /* or of which some are kept, */
-  QP_BEAM_LEAST = 64,      /* so many at least, */
-  QP_BEAM_MOST = 1 << 20,  /* and at most */
+  QP_TRELLIS_WINDOW = 20,  /* all paths of a window of at most so many bits are looked at, */
+  QP_BEAM_WINDOW = 24,     /* of one of at most so many bits some are kept: */
+  QP_BEAM_LEAST = 64,      /* at least so many */
+  QP_BEAM_MOST = 1 << 20,  /* and at most so many */
   QP_TRELLIS_SEQUENCES = 8 /* sequences in flight */
 };
 
@@ -43,15 +43,19 @@ typedef struct qp_trellis {
   unsigned window, step, dim;
   unsigned groups, fan; /* 2^(window - step), 2^step */
   qp_metric metric;
-  unsigned tiles;          /* of 32 groups */
-  unsigned turned, spread; /* sums as the next step reads them, [turned][spread] */
-  unsigned stride;         /* from row to row: a little more, or rows would share cache sets */
-  unsigned kept;           /* steps whose sums are kept */
-  int16_t *table;          /* t^ [tiles][fan][dim][32] of s = g' << step | j; NULL where pushed */
+  unsigned tiles;          /* They hold 32 groups each. */
+  unsigned turned, spread; /* The next step reads sums as [turned][spread]. */
+  unsigned stride;         /* Rows begin so far apart: a little more than a row, or rows would share
+                              cache sets. */
+  unsigned kept;           /* The sums of so many steps are kept. */
+  int16_t *table;          /* t^ [tiles][fan][dim][32] of s = g' << step | j; NULL where steps are
+                              pushed. */
   int16_t *by_group;       /* t^ [groups][dim][fan] */
-  qp_code_rows rows;       /* of the states behind each group; empty where they serve nothing */
-  bool pushed;             /* steps are made forward by 'rows', which is quicker */
-  unsigned width;          /* of a long window: paths that are kept of each step; else 0 */
+  qp_code_rows rows;       /* Rows of the states behind each group; empty where they serve
+                              nothing. */
+  bool pushed;             /* 'rows' push the sums of a step forward, which is quicker. */
+  unsigned width;          /* So many paths are kept of each step where the window is long; else
+                              0. */
 } qp_trellis;
 
 /*
@@ -61,8 +65,8 @@ typedef struct qp_trellis {
 qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
                           const float *values, qp_error *err);
 void qp_trellis_free(qp_trellis *t);
-/* The same whatever the window with about 'width' paths kept of each step, or all: 0.
-   2 step <= window. */
+/* Do the same for a window of any length, and keep about 'width' paths of each step, or all if
+   'width' is 0. 2 step <= window. */
 qp_status qp_trellis_make_kept(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
                                unsigned width, const float *values, qp_error *err);
 

@@ -13,13 +13,13 @@ enum { QP_TURN = 8 /* rows and columns that are turned together */ };
 #ifdef QP_X86
 #include <immintrin.h>
 
-/* The least of sixteen sums. */
+/* Find the least of sixteen sums. */
 QP_AVX2_INLINE unsigned qp_lowest_of(__m256i v) {
   const __m128i half = _mm_min_epu16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   return (unsigned)_mm_extract_epi16(_mm_minpos_epu16(half), 0);
 }
 
-/* Eight columns of eight sums, to eight rows. */
+/* Write eight columns of eight sums as eight rows. */
 QP_AVX2_INLINE void qp_turn_eight(const uint16_t *const column[QP_TURN], uint16_t *to,
                                   size_t stride) {
   __m128i a[QP_TURN], b[QP_TURN];

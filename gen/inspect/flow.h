@@ -34,12 +34,13 @@ typedef struct qp_flow {
   uint32_t *block_of; /* [instructions] */
   uint32_t *out_row, *out;
   uint32_t *in_row, *in;
-  uint32_t *order, *rank; /* blocks in reverse postorder; a block's place in it, or NOWHERE */
+  uint32_t *order, *rank; /* Blocks in reverse postorder, and where a block stands in it, or
+                             NOWHERE. */
   uint32_t reached;       /* blocks in 'order' */
-  uint32_t *dominator;    /* immediate, of reached blocks */
+  uint32_t *dominator;    /* The immediate dominator of every reached block. */
   bool *header;           /* may be cleared to leave a loop out */
   uint32_t *work;
-  uint8_t *member; /* [count] what the last qp_flow_loop or qp_flow_own found */
+  uint8_t *member; /* [count]: the blocks that the last qp_flow_loop or qp_flow_own found. */
 } qp_flow;
 
 /* False for want of memory; qp_flow_free is due in any case. */

@@ -45,7 +45,8 @@ typedef enum qp_pipe {
 
 typedef struct qp_rates {
   unsigned arch;
-  bool measured;                /* else taken from neighbours and data sheets: assumed */
+  bool measured;                /* The numbers were measured; else they come from neighbours and
+                                   data sheets. */
   double clock_ghz;             /* that a busy GPU of the usual part keeps */
   double read_gbs;              /* that a kernel which only reads gets from memory, 1e9 bytes/s */
   double cycles[QP_UNIT_COUNT]; /* 0: not counted */
@@ -54,7 +55,8 @@ typedef struct qp_rates {
 qp_pipe qp_unit_pipe(qp_sm_unit unit);
 const char *qp_pipe_name(qp_pipe pipe);
 
-/* The row of an architecture (runtime/arch.h), or of its nearest lower neighbour; never NULL. */
+/* Find the row of an architecture (runtime/arch.h), or of its nearest lower neighbour; never
+   NULL. */
 const qp_rates *qp_rates_of(unsigned arch);
 
 #endif

@@ -14,7 +14,7 @@ enum { QP_IR_MAX_NODES = 4096, QP_IR_MAX_OUTPUTS = 32 };
 
 typedef struct qp_ir_node {
   uint16_t op;     /* qp_ir_op */
-  uint16_t arg[3]; /* node numbers, all smaller than this node's */
+  uint16_t arg[3]; /* The nodes it reads, whose numbers are smaller than this node's. */
   uint32_t imm, imm2;
 } qp_ir_node;
 

@@ -9,11 +9,13 @@
 /* What an INPUT's immediate names. */
 enum {
   QP_IN_STATE = 0, /* the window or code; its bits above 'window' are not zero on the GPU */
-  QP_IN_INDEX = 1, /* a table entry's number (in a table's own IR) */
-  QP_IN_GROUP = 2, /* + field number: the scale, zero, ... of the weight's group, up to 8 */
-  QP_IN_LANE = 10, /* + table number: byte offset of this lane's copy in a shared-memory table, 4 */
+  QP_IN_INDEX = 1, /* the number of a table's entry, in the IR of a table */
+  QP_IN_GROUP = 2, /* + field number, up to 8 of them: the scale, zero, ... of the weight's group */
+  QP_IN_LANE = 10, /* + table number, up to 4: byte offset of this lane's copy of a table in shared
+                      memory */
   QP_IN_AROUND = 14, /* what the stream holds on both sides of the state's 32 bits */
-  QP_IN_OTHER = 15,  /* + field number: that field of the other of two rows, 8 */
+  QP_IN_OTHER = 15,  /* + field number, up to 8: that field of the other row, where a lane decodes
+                        two */
   QP_IN_ODD = 23,    /* bit 0: is this row the second of the two? */
   QP_IN_COUNT = 24
 };

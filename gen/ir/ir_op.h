@@ -22,7 +22,7 @@ typedef enum qp_ir_trait {
   QP_IR_PLAIN = 0,
   QP_IR_LEAF = 1,      /* a constant or an input: no operands, and written where it is used */
   QP_IR_COMMUTES = 2,  /* its two operands may change places */
-  QP_IR_RENAMES = 4,   /* the operand's bits under another type: no instruction */
+  QP_IR_RENAMES = 4,   /* it gives the operand's bits another type, which takes no instruction */
   QP_IR_NUMBER = 8,    /* imm is one more operand of the instruction */
   QP_IR_LOOKS_UP = 16, /* reads codebook imm */
   QP_IR_LOADS = 32,    /* reads table imm in shared memory */

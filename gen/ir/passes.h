@@ -5,7 +5,7 @@
 
 #include "gen/ir/ir.h"
 
-/* Which nodes the outputs need: need[node]. */
+/* Mark the nodes that the outputs need: need[node]. */
 void qp_pass_reach(const qp_ir *ir, bool *need);
 
 /*
@@ -27,7 +27,7 @@ typedef struct qp_copy qp_copy;
 struct qp_copy {
   const qp_ir *from;
   qp_ir *to;
-  const int *map; /* new numbers of nodes copied so far */
+  const int *map; /* The new numbers of the nodes that were copied so far. */
   void *user;
 };
 typedef int (*qp_visit)(qp_copy *c, unsigned node, const int *args);
@@ -58,9 +58,9 @@ qp_ir *qp_pass_bf16(const qp_ir *ir);
    >> a << b -> x >> (a-b) & mask  (or x << (b-a) & mask). */
 qp_ir *qp_pass_join_shifts(const qp_ir *ir);
 /*
-** fp16 numbers made of words.  Integers below 1024 (minus a constant) are put into an fp16 number's
-** last bits: half(x) -> as_half(x | 0x6400) - 1024; conversion has a pipe of its own, four times
-** slower; differences of two such leave 1024 out;
+** Words are made fp16 numbers without a conversion.  Integers below 1024 (minus a constant) are put
+** into an fp16 number's last bits: half(x) -> as_half(x | 0x6400) - 1024; conversion has a pipe of
+** its own, four times slower; differences of two such leave 1024 out;
 ** fma(1024 + .., (1, 2^-k), c) - n -> fma(1024 + .., (1, 2^-k), (c + 1024) - (1024 + n)).
 ** pack(x & c, y & d) -> pack(x, y) & (c | d << 16), for | and ^ too; pack of halves of words at
 ** byte boundaries -> PRMT; of numbers in bits 8 and 9 of both halves of x, c taken away,

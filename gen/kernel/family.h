@@ -44,7 +44,7 @@ typedef struct qp_family {
                      its path is named. */
   unsigned tunables;
   qp_tunable tunable[QP_MAX_TUNABLES];
-  int constraint; /* The Lua function, by its number in the host; private to family.c. */
+  int constraint; /* The Lua function, by its number in the host; only family.c uses it. */
 } qp_family;
 
 /* X(field, what it says): what a family's file returns. */
@@ -92,7 +92,8 @@ typedef struct qp_families qp_families;
 qp_status qp_families_open(qp_families **out, qp_error *err);
 void qp_families_close(qp_families *f);
 size_t qp_families_count(const qp_families *f);
-const qp_family *qp_families_get(const qp_families *f, size_t i); /* in the order of file names */
+const qp_family *qp_families_get(const qp_families *f, size_t i); /* They come in the order of file
+                                                                     names. */
 const qp_family *qp_families_find(const qp_families *f, const char *name);
 
 /*

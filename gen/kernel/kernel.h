@@ -58,7 +58,8 @@ typedef struct qp_part {
 typedef struct qp_cluster {
   unsigned segment, segments; /* The first one, and how many there are. */
   unsigned part, parts;       /* The same of its parts. */
-  unsigned counter;           /* Its first row group (of gemm-glu: pair of them) counts here. */
+  unsigned counter;           /* Its first row group (of gemm-glu: pair of row groups) counts with
+                                 this counter. */
   unsigned row_groups;        /* All segments together have so many. */
 } qp_cluster;
 
@@ -66,7 +67,7 @@ typedef struct qp_kernel {
   char name[QP_KERNEL_NAME]; /* The configuration, by the grammar below; the symbol, too. */
   qp_problem problem;
   qp_choice choice;
-  char *source;           /* Freestanding CUDA C++, owned by the kernel. */
+  char *source;           /* It is freestanding CUDA C++, and the kernel owns it. */
   unsigned grid, block;   /* How many blocks there are, and how many threads a block has. */
   unsigned smem_bytes;    /* A block asks for so much dynamic shared memory. */
   bool pdl;               /* It contains the instructions of programmatic dependent launch. */

@@ -40,7 +40,7 @@ typedef enum qp_hole_id {
 /* A constant of a template, or a member of one of the structs of its tables. */
 typedef struct qp_named {
   const char *name, *help;
-  bool flag; /* true or false, else an unsigned number */
+  bool flag; /* It is true or false; else it is an unsigned number. */
 } qp_named;
 
 /* A struct of a template's tables; a list of them ends with one whose name is NULL. */
@@ -63,9 +63,10 @@ enum { QP_NAMED_MAX = 32 }; /* most values of one list */
 enum { QP_NEEDED = 1 << 30 };
 typedef struct qp_tunable_use {
   const char *name;
-  unsigned low, high; /* possible values */
+  unsigned low, high; /* A family without it works as if it were this; QP_NEEDED: no family can be
+                         without. */
   unsigned absent;    /* what a family without it has; QP_NEEDED: none can be without */
-  bool power;         /* only 0 and powers of two */
+  bool power;         /* It may be 0 or a power of two alone. */
   const char *help;
 } qp_tunable_use;
 
@@ -77,8 +78,9 @@ typedef struct qp_kernel_op {
   unsigned tunables;
   const qp_named *constant;
   unsigned constants;
-  void (*values)(const struct qp_kernel *k, unsigned *v); /* of the constants, in order */
-  const qp_struct *structs; /* of the hole 'parts'; NULL: there are none */
+  void (*values)(const struct qp_kernel *k, unsigned *v); /* Writes the values of the constants, in
+                                                             order. */
+  const qp_struct *structs; /* The structs of the hole 'parts'; NULL: there are none. */
   /* Can a kernel of this row do the problem?  QP_E_LIMIT with the reason, which names 'family'. */
   qp_status (*check)(const qp_problem *p, const char *family, qp_error *err);
   /* Fill in what the launch needs: grid, shared memory, workspace, parts, and the tunables that are
@@ -118,10 +120,11 @@ typedef struct qp_kernel_op {
 QP_KERNEL_OPS(X)
 #undef X
 
-/* All rows; NULL ends the list. */
+/* All rows; a NULL ends the list. */
 extern const qp_kernel_op *const qp_kernel_ops[];
 
-/* The row of an operation and form.  QP_E_ARG: there is none; the message names those there are. */
+/* Find the row of an operation and form.  QP_E_ARG: there is none; the message names those there
+   are. */
 qp_status qp_kernel_op_find(qp_op op, const char *form, const qp_kernel_op **out, qp_error *err);
 const char *qp_hole_name(qp_hole_id hole);
 

@@ -39,7 +39,7 @@ enum {
   X(PLAIN, "plain", false, false, false, false)                                                    \
   X(EXPERTS_GLU, "experts-glu", true, true, false, true)
 
-/* Their names for a help text:  QP_OPS(QP_OP_WORD). */
+/* Their names for a help text, as QP_OPS(QP_OP_WORD). */
 #define QP_OP_WORD(id, name, ...) name " "
 
 typedef enum qp_op {
@@ -89,7 +89,8 @@ typedef struct qp_problem {
   unsigned segments; /* How many of the list below are used; rotations have none. */
   struct {
     const qp_quantizer *quantizer;
-    unsigned rows; /* M of the linear, a multiple of 16; of one expert, a multiple of 32. */
+    unsigned rows; /* M of the linear, or of one expert: a multiple of 16, of an expert one of
+                      32. */
   } segment[QP_MAX_SEGMENTS];
   unsigned columns; /* K, a multiple of 32. */
   /* H has diagonal blocks of so many columns, a multiple of 32.  0 stands for one block of all K
@@ -98,7 +99,7 @@ typedef struct qp_problem {
   unsigned rotation;
   unsigned pieces;   /* K is cut into so many equal ranges, each with streams of its own (gemm,
                         dequant); 0 counts as 1. */
-  unsigned batch;    /* N, 1 to 64: rows of X, or tokens; operations without rows ignore it. */
+  unsigned batch;    /* N, 1 to 64: rows of X, or tokens.  Operations without rows ignore it. */
   unsigned experts;  /* E, 1 to 512, where the operation has experts. */
   unsigned top_k;    /* Each token goes to so many experts, 1 to 16. */
   unsigned slices;   /* E is one rank's share where so many ranks divide the experts that tokens go
@@ -109,7 +110,7 @@ typedef struct qp_problem {
   qp_dtype out_type; /* gemm's Y and residual have this one: F32, or the same as 'type'. */
   bool rotate_fused; /* The gemm rotates X itself. */
   bool inverse;      /* A rotation goes back. */
-  unsigned arch;     /* One of qp_arch_table. */
+  unsigned arch;     /* It is one of qp_arch_table. */
   unsigned sm_count; /* The work is divided over so many multiprocessors. */
 } qp_problem;
 

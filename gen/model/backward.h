@@ -14,7 +14,7 @@
 **   ...
 **   qp_backward_block_kept(kept[b], gradient, err);  // in place of qp_backward_block, if kept[b]
 **
-** All in fp32; sums do not depend on the number of threads.
+** All numbers are fp32; sums do not depend on the number of threads.
 */
 #ifndef QP_BACKWARD_H
 #define QP_BACKWARD_H
@@ -22,7 +22,7 @@
 #include "gen/model/backward_types.h"
 #include "gen/model/forward.h"
 
-/* Replaces a row's logits [vocab] by dL/dlogits.  Any thread calls it, for each row once. */
+/* A loss replaces a row's logits [vocab] by dL/dlogits.  Any thread calls it, for each row once. */
 typedef struct qp_loss {
   void (*row)(void *arg, size_t row, float *logits, size_t vocab);
   void *arg;

@@ -18,7 +18,7 @@ typedef struct qp_backward_run {
   qp_error *err;
 } qp_backward_run;
 
-/* What the block computed of a run on the way forth. */
+/* What the block computed for a run of tokens on the way forth. */
 typedef struct qp_backward_desk qp_backward_desk;
 
 /* Tell how many bytes one of them takes. */

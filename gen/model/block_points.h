@@ -12,7 +12,7 @@ enum { QP_BLOCK_IQ2_XXS = 16, QP_BLOCK_IQ2_XS = 17, QP_BLOCK_IQ3_XXS = 18 };
 /* Get the number of a point, with signs above it, for the 8 (of IQ3_XXS: 4) elements that 'element'
    belongs to.  This is a code of the quantizer of the same name (lua/quantizers/iq.lua). */
 uint32_t qp_block_point_code(uint32_t number, const unsigned char *block, unsigned element);
-/* The 4-bit scale of an element's group. */
+/* Read the 4-bit scale of an element's group. */
 unsigned qp_block_point_scale(uint32_t number, const unsigned char *block, unsigned element);
 /* A block's 256 elements, as ggml's dequantize_row_iq*_* has them; NaN where the grids, resources
    below lua/quantizers/grids, are not to be read. */

@@ -40,7 +40,7 @@ typedef struct qp_block_type {
   const char *name; /* "Q4_K" */
   uint32_t number;  /* in a GGUF file */
   unsigned elements, bytes;
-  /* 'count' elements, a multiple of 'elements', from 'from' (not aligned) to 'to' */
+  /* Decodes 'count' elements, a multiple of 'elements', from 'from' (not aligned) to 'to'. */
   void (*decode)(const unsigned char *from, size_t count, float *to);
 } qp_block_type;
 
@@ -59,7 +59,7 @@ const qp_block_type *qp_block_type_find(uint32_t number);
 size_t qp_block_types(void);
 const qp_block_type *qp_block_type_get(size_t i);
 
-/* ggml's name of any type number ("Q2_K"), or NULL; for messages. */
+/* Give ggml's name of any type number ("Q2_K"), or NULL; it is for messages. */
 const char *qp_block_type_name(uint32_t number);
 
 #endif

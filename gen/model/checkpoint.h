@@ -45,7 +45,7 @@ uint64_t qp_checkpoint_stamp(const qp_checkpoint *c);
    It reads all of the files. */
 uint64_t qp_checkpoint_digest(const qp_checkpoint *c);
 
-/* Tensors of the file, sorted by name. */
+/* Count, get or find tensors of the file, which are sorted by name. */
 size_t qp_checkpoint_count(const qp_checkpoint *c);
 const qp_source_tensor *qp_checkpoint_get(const qp_checkpoint *c, size_t i);
 /*

@@ -10,14 +10,14 @@
 typedef struct qp_checkpoint qp_checkpoint;
 struct qp_checkpoint {
   char *path, *config;
-  qp_safetensors *plain; /* one of the two */
+  qp_safetensors *plain; /* Either this or 'packed' holds the tensors. */
   qp_packing *packing;   /* [packings]: what tensors of 'plain' hold together */
   size_t packings;
   qp_gguf_parts packed;
   qp_model model;
   uint64_t stamp;
   size_t count, views;
-  qp_source_tensor *tensor, *view; /* each sorted by name */
+  qp_source_tensor *tensor, *view; /* Both are sorted by name. */
 };
 
 /* The file's row that holds row 'row' of a tensor that is no view. */

@@ -11,7 +11,7 @@
 typedef enum qp_norm_kind { QP_NORM_RMS, QP_NORM_LAYER } qp_norm_kind;
 typedef enum qp_activation {
   QP_ACTIVATION_SILU,
-  QP_ACTIVATION_GELU, /* with the error function */
+  QP_ACTIVATION_GELU, /* It is the one with the error function. */
   QP_ACTIVATION_GELU_TANH,
   QP_ACTIVATION_RELU
 } qp_activation;
@@ -38,7 +38,8 @@ enum { QP_COMPUTATION_NAME = 96, QP_MAX_TURNS = 4 };
 typedef struct qp_computation {
   qp_norm_kind norm_kind;
   float eps, norm_offset;
-  char norm[QP_NORM_PLACES][QP_COMPUTATION_NAME]; /* in a block, without ".weight"; "": none */
+  char norm[QP_NORM_PLACES][QP_COMPUTATION_NAME]; /* Names of norms in a block, without ".weight";
+                                                     "": there is none. */
   char final[QP_COMPUTATION_NAME];                /* whole name, without ".weight" */
   float embedding_scale, scale;
   float attention_softcap, softcap; /* 0: none */
@@ -58,9 +59,9 @@ typedef struct qp_turns {
 } qp_turns;
 
 /*
-** Of a model and its config.json's text ('file' names it in messages).  'models' must outlive the
-** result.  QP_E_ARG: the architecture has no forward pass, or the config says what it does not know
-** (the message names field and value); QP_E_NOMEM.
+** Read how a model computes from its config.json's text ('file' names it in messages).  'models'
+** must outlive the result.  QP_E_ARG: the architecture has no forward pass, or the config says what
+** it does not know (the message names field and value); QP_E_NOMEM.
 */
 qp_status qp_computation_open(qp_models *models, const qp_model *model, const char *file,
                               const char *config, qp_computation *out, qp_error *err);

@@ -31,12 +31,13 @@
 #include "gen/spec/quantizer.h"
 
 typedef struct qp_forward_options {
-  qp_palette *palette; /* quantizers of packed models, kept open by the caller; NULL: the palette */
+  qp_palette *palette; /* It has the quantizers of packed models, and the caller keeps it open;
+                          NULL: the built-in one. */
   unsigned threads;    /* 0: as many as CPUs */
   /* How many bytes of fp32 weights may stay in memory.  Blocks beyond that are read again each time
      they are run, and the head is read in pieces.  0 stands for half of the machine's memory. */
   uint64_t resident_bytes;
-  bool same;   /* the same numbers by any number of threads, for a little more time */
+  bool same;   /* Any number of threads gives the same numbers, for a little more time. */
   bool engine; /* blocks and head are computed by an engine (forward_engine.h): no BLAS is needed */
 } qp_forward_options;
 
@@ -53,8 +54,10 @@ void qp_forward_close(qp_forward *f); /* NULL is allowed */
 /* The model and the path that were opened; they live as long as the forward pass. */
 const qp_model *qp_forward_model(const qp_forward *f);
 const char *qp_forward_path(const qp_forward *f);
-uint64_t qp_forward_digest(const qp_forward *f);       /* of its files: qp_checkpoint_digest */
-qp_parallel *qp_forward_parallel(const qp_forward *f); /* its threads, for the caller's own loops */
+uint64_t qp_forward_digest(const qp_forward *f);       /* The digest of its files, as
+                                                          qp_checkpoint_digest has it. */
+qp_parallel *qp_forward_parallel(const qp_forward *f); /* The caller's own loops may use its
+                                                          threads. */
 
 /* Look up the hidden states of the tokens, hidden [tokens][hidden].  QP_E_ARG means that an id is
    not below the size of the vocabulary. */
@@ -110,7 +113,7 @@ enum { QP_FORWARD_NAME = QP_MODEL_NAME + QP_COMPUTATION_NAME + 16 };
 void qp_forward_norm_name(const qp_forward *f, unsigned block, qp_norm_place place,
                           char out[QP_FORWARD_NAME]);
 
-/* The linear's own weights: out [rows][columns]. */
+/* Copy the linear's own weights to out [rows][columns]. */
 qp_status qp_forward_weights(qp_forward *f, unsigned block, unsigned linear, float *out,
                              qp_error *err);
 

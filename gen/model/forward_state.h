@@ -20,7 +20,7 @@ typedef struct qp_forward_norm {
 typedef struct qp_forward_weight {
   float *own;            /* [rows][columns]; NULL: not read yet, or not kept */
   const float *override; /* the caller's, or NULL */
-  const float *scale;    /* [rows] of the caller's, which the rows count times, or NULL */
+  const float *scale;    /* The caller's [rows], with which the rows are multiplied, or NULL. */
   float *bias;           /* [rows], or NULL */
 } qp_forward_weight;
 
@@ -54,9 +54,9 @@ struct qp_forward {
   qp_forward_weight head;
   qp_rotary rotary;
   qp_attention_scratch attention;
-  qp_forward_buffer x, qkv, mixed, y, inner; /* of a block */
-  qp_forward_buffer tasks;                   /* of attention, as size_t */
-  qp_forward_engine engine;                  /* zeros: the CPU */
+  qp_forward_buffer x, qkv, mixed, y, inner; /* Scratch of the block that runs. */
+  qp_forward_buffer tasks;                   /* The tasks of attention, as size_t. */
+  qp_forward_engine engine;                  /* It computes the blocks; zeros: the CPU does. */
 };
 
 /* Make room for at least 'floats' numbers in a buffer, whose content is lost.  QP_E_NOMEM. */
@@ -87,7 +87,8 @@ void qp_forward_norm_rows(const qp_forward *f, const qp_norm_rows *n);
    until qp_forward_drop. */
 qp_status qp_forward_need(qp_forward *f, unsigned block, qp_error *err);
 void qp_forward_drop(qp_forward *f, unsigned block);
-qp_status qp_forward_need_head(qp_forward *f, qp_error *err); /* those of the lm_head */
+qp_status qp_forward_need_head(qp_forward *f, qp_error *err); /* Read the weights of the lm_head
+                                                                 where they are not there yet. */
 
 /* The halves of a block, which may be run by themselves. */
 enum { QP_HALF_ATTENTION = 1, QP_HALF_MLP = 2, QP_BOTH_HALVES = 3 };

@@ -8,7 +8,7 @@
 
 #include "runtime/status.h"
 
-typedef struct qp_forward qp_forward; /* used by one thread at a time; it has threads of its own */
+typedef struct qp_forward qp_forward; /* One thread at a time uses it; it has threads of its own. */
 
 /* Sequences of tokens lie one behind another; each begins at position 0 and sees itself alone. */
 typedef struct qp_sequences {

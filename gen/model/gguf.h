@@ -38,7 +38,7 @@ qp_status qp_gguf_parse(const char *file, const unsigned char *data, size_t byte
                         qp_error *err);
 void qp_gguf_close(qp_gguf *g);
 
-/* Tensors sorted by name, owned by 'g'. */
+/* Count, get or find tensors, which are sorted by name and owned by 'g'. */
 size_t qp_gguf_count(const qp_gguf *g);
 const qp_gguf_tensor *qp_gguf_get(const qp_gguf *g, size_t i);
 const qp_gguf_tensor *qp_gguf_find(const qp_gguf *g, const char *name);

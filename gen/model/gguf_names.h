@@ -14,10 +14,10 @@ enum { QP_GGUF_NAMES = 64 };
 /* How a tensor of an architecture is called: "attn_q" of each block is "self_attn.q_proj" of it. */
 typedef struct qp_gguf_name {
   char there[32], here[96];
-  bool block; /* of each block; else of the whole model */
+  bool block; /* Each block has such a tensor; else the whole model has one. */
   bool
       reorders; /* rows of each head of d are reordered, for RoPE on neighbouring pairs: row 2 i + j
-                    of the file is row j d/2 + i of the checkpoint (i < d/2, j < 2) */
+                   of the file is row j d/2 + i of the checkpoint (i < d/2, j < 2) */
   bool of_kv_heads; /* such a head is one of the keys */
 } qp_gguf_name;
 
@@ -28,7 +28,7 @@ typedef struct qp_gguf_architecture {
   char model_type[32]; /* of config.json */
   char class[64];      /* "LlamaForCausalLM", of transformers; "": not known */
   char blocks[96];     /* "model.layers" */
-  bool adds_one;       /* to the weights of norms */
+  bool adds_one;       /* The file's weights of norms have 1 added to them. */
   unsigned names;
   qp_gguf_name tensor[QP_GGUF_NAMES];
 } qp_gguf_architecture;

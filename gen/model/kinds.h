@@ -7,7 +7,7 @@
 #include "gen/model/model.h"
 #include "runtime/status.h"
 
-/* Linears of one kind of block, in order. */
+/* The linears of one kind of block, in order. */
 typedef struct qp_kind_list {
   unsigned count;
   qp_model_linear linear[QP_MODEL_LINEARS];

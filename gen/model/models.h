@@ -40,11 +40,11 @@ const qp_model *qp_models_get(const qp_models *m, size_t i);
 */
 qp_status qp_models_find(qp_models *m, const char *name, const qp_model **out, qp_error *err);
 
-/* A copy of a model, owned by 'm'.  QP_E_LIMIT: there are too many. */
+/* Let 'm' own a copy of a model.  QP_E_LIMIT: there are too many. */
 qp_status qp_models_add(qp_models *m, const qp_model *model, const qp_model **out, qp_error *err);
 
 /*
-** The same from a text in memory, which 'file' names in messages and (by its folder) the model.
+** Do the same with a text in memory, which 'file' names in messages and (by its folder) the model.
 ** '*out' is copied to; it stays valid without 'm'.
 */
 qp_status qp_models_parse(qp_models *m, const char *file, const char *text, size_t bytes,

@@ -23,7 +23,7 @@ qp_status qp_packed_weights_open(const char *folder, const cJSON *section, qp_pa
                                  qp_packed_weights **out, qp_error *err);
 void qp_packed_weights_close(qp_packed_weights *w); /* NULL is allowed */
 
-/* A linear by its name without ".weight", or NULL. */
+/* Find a linear by its name without ".weight", or NULL. */
 typedef struct qp_packed_entry qp_packed_entry;
 const qp_packed_entry *qp_packed_weights_find(const qp_packed_weights *w, const char *name);
 uint64_t qp_packed_entry_rows(const qp_packed_entry *e);

@@ -25,7 +25,7 @@ typedef enum qp_size_name {
   QP_SIZES
 } qp_size_name;
 
-enum { QP_SIZE_MOST = 1 << 24 /* of any size but the number of layers */ };
+enum { QP_SIZE_MOST = 1 << 24 /* Every size but the number of layers is at most this. */ };
 
 /* What is said of a size; 0 (of a flag: false) means that nothing is. */
 typedef struct qp_sizes {

@@ -14,14 +14,15 @@ typedef struct qp_source_tensor {
   char *name; /* "model.layers.0.self_attn.q_proj.weight" */
   unsigned dims;
   uint64_t shape[QP_TENSOR_DIMS]; /* row-major */
-  uint64_t rows, columns;         /* columns: the last dimension (1: a scalar); rows: the others */
-  const char *type;               /* in the file: "BF16", "Q4_K" */
+  uint64_t rows, columns;         /* Columns are the last dimension (1 of a scalar), rows all others
+                                     together. */
+  const char *type;               /* The file calls its type so: "BF16", "Q4_K". */
   qp_tensor_type kept_type;       /* as qp_checkpoint_keep gives it */
   /* private: */
   const qp_tensor *plain;
-  const qp_packing *packing; /* by others, of several tensors of a safetensors file */
+  const qp_packing *packing; /* Others packed it, in several tensors of a safetensors file. */
   const qp_gguf_tensor *packed;
-  const qp_gguf *file; /* that holds 'packed' */
+  const qp_gguf *file; /* It holds 'packed'. */
   /* Of an expert that lies in a tensor with others: row r is row begin + r step of 'whole', or if
      it is turned column begin + r step of the whole's rows from turned_row on, one for each
      column. */

@@ -6,10 +6,10 @@
 #include "gen/model/tokens.h"
 
 /*
-** The text of 'file' by the tokenizer of the model at 'model' (as qp_tokenizer_open finds it),
-** at most 'most' tokens of it (0: all), in sequences of at most 'context' tokens.  Each begins
-** with what the tokenizer puts before a text (<s>), which counts as tokens of the context, not
-** of the text.
+** Tokenize the text of 'file' as the model at 'model' does (its tokenizer is found as by
+** qp_tokenizer_open), at most 'most' tokens of it (0: all), in sequences of at most 'context'
+** tokens.  Each begins with what the tokenizer puts before a text (<s>), which counts as tokens of
+** the context, not of the text.
 ** QP_E_ARG: an empty file, no UTF-8, or a context that leaves no room; errors of qp_tokenizer_open;
 ** QP_E_IO; QP_E_NOMEM.  Free with qp_tokens_free.
 */

@@ -27,7 +27,7 @@ typedef struct qp_tokenizer qp_tokenizer;
 */
 qp_status qp_tokenizer_open(const char *path, qp_tokenizer **out, qp_error *err);
 
-/* The same from the text of a tokenizer.json, which 'file' names in messages. */
+/* Do the same with the text of a tokenizer.json, which 'file' names in messages. */
 qp_status qp_tokenizer_parse(const char *file, const char *text, size_t bytes, qp_tokenizer **out,
                              qp_error *err);
 void qp_tokenizer_close(qp_tokenizer *t);

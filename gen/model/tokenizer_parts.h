@@ -115,15 +115,16 @@ typedef enum qp_split_behavior {
 
 typedef enum qp_prepend_scheme {
   QP_PREPEND_NEVER,
-  QP_PREPEND_FIRST, /* before the first piece only */
+  QP_PREPEND_FIRST, /* It is put before the first piece only. */
   QP_PREPEND_ALWAYS
 } qp_prepend_scheme;
 
 typedef enum qp_splitter_kind {
   QP_SPLITTER_SPACE,   /* put a space before a piece that has none: ByteLevel's add_prefix_space */
-  QP_SPLITTER_PATTERN, /* pattern, behavior, invert */
+  QP_SPLITTER_PATTERN, /* It splits by 'pattern', 'behavior' and 'invert'. */
   QP_SPLITTER_BYTES,   /* bytes become characters */
-  QP_SPLITTER_METASPACE, /* spaces become 'mark'; scheme; then 'pattern' (NULL: no split) */
+  QP_SPLITTER_METASPACE, /* Spaces become 'mark', which 'scheme' puts in front; then it splits by
+                            'pattern' (NULL: not). */
 } qp_splitter_kind;
 
 typedef struct qp_splitter {
@@ -142,15 +143,16 @@ void qp_splitter_free(qp_splitter *step);
 /* ---- Models ---- */
 
 typedef struct qp_merge {
-  uint64_t pair; /* left id << 32 | right id; UINT64_MAX: an empty place */
+  uint64_t pair; /* Left id << 32 | right id; UINT64_MAX: the place is empty. */
   uint32_t rank, id;
 } qp_merge;
 
 typedef struct qp_bpe {
-  qp_merge *merge; /* hash table of 'places', a power of two */
+  qp_merge *merge; /* A hash table of 'places' places, a power of two. */
   size_t places, merges;
   bool byte_fallback, fuse_unknown, ignore_merges;
-  char *prefix, *suffix; /* continuing_subword_prefix, end_of_word_suffix; NULL: none */
+  char *prefix, *suffix; /* They are continuing_subword_prefix and end_of_word_suffix; NULL: there
+                            is none. */
 } qp_bpe;
 
 typedef struct qp_unigram {
@@ -161,8 +163,8 @@ typedef struct qp_unigram {
 
 typedef enum qp_tokenizer_model { QP_TOKENIZER_BPE, QP_TOKENIZER_UNIGRAM } qp_tokenizer_model;
 
-/* A table for 'count' merges; then each in the order of rank.  A pair that is there already gets
-   the later rank.  QP_E_NOMEM. */
+/* Make a table for 'count' merges, then add each in the order of rank.  A pair that is there
+   already gets the later rank.  QP_E_NOMEM. */
 qp_status qp_bpe_reserve(qp_bpe *b, size_t count, const char *file, qp_error *err);
 void qp_bpe_add(qp_bpe *b, uint32_t left, uint32_t right, uint32_t id);
 qp_status qp_bpe_encode(const qp_tokenizer *t, const char *s, size_t n, qp_ids *out);

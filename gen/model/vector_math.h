@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Functions of long vectors that a forward pass spends its time in beside matrix products. */
+/* Functions of long vectors that take much of a forward pass's time beside matrix products. */
 #ifndef QP_VECTOR_MATH_H
 #define QP_VECTOR_MATH_H
 

@@ -11,17 +11,17 @@
 #include "runtime/safetensors.h"
 
 /*
-** Unsigned numbers of some bits in little-endian 32-bit words.  Number i of a line is in word
-** i / per_word of it, at bit  bits place(i % per_word); or, with per_word 0, lines are streams
+** Unsigned numbers of 'bits' bits that lie in little-endian 32-bit words.  Number i of a line is in
+** word i / per_word of it, at bit  bits place(i % per_word); or, with per_word 0, lines are streams
 ** without gaps: it begins at bit  bits i,  and may go on in the next word.
 */
 typedef struct qp_numbers {
   const unsigned char *data;       /* not aligned; NULL: there are none */
-  size_t word_stride, line_stride; /* in words: between the words of a line, between lines */
+  size_t word_stride, line_stride; /* Words of a line and lines lie so far apart, in words. */
   unsigned bits, per_word;
   const unsigned char *place; /* [per_word], or NULL: place(i) = i */
-  uint32_t add_to_word;       /* before a word is taken apart, modulo 2^32 */
-  unsigned add;               /* to a number, modulo 2^bits */
+  uint32_t add_to_word;       /* It is added to a word before that is taken apart, modulo 2^32. */
+  unsigned add;               /* It is added to a number, modulo 2^bits. */
 } qp_numbers;
 
 unsigned qp_numbers_get(const qp_numbers *n, uint64_t line, uint64_t i);

@@ -36,8 +36,8 @@ qp_status qp_packings_find(const qp_safetensors *s, const char *file, const cJSO
 void qp_packings_free(qp_packing *list, size_t count);
 
 /*
-** Rows [first, first + count) as fp32, out[count][columns]: the values that the format's own
-** package gives, which are numbers of p->type.  Any number of threads.
+** Read rows [first, first + count) as fp32 into out[count][columns]: the values that the format's
+** own package gives, which are numbers of p->type.  Any number of threads may call it.
 */
 void qp_packing_read(const qp_packing *p, uint64_t first, uint64_t count, float *out);
 

@@ -31,7 +31,8 @@ typedef struct qp_packing_kind {
   const char *made;                   /* ends the name of the matrix: ".weight" or "" */
   const char *part[QP_PACKING_PARTS]; /* ends of the names of its tensors */
   unsigned needed;                    /* so many of them, from the first, must be there */
-  uint32_t types;                     /* of the first part: bits 1 << QP_TENSOR_... */
+  uint32_t types;                     /* The first part may have these types: bits 1 <<
+                                         QP_TENSOR_... */
   /* Check parts and sizes against each other; fills in all that follows 'part' below. */
   qp_status (*open)(qp_packing *p, const qp_packing_config *config, qp_error *err);
   void (*decode)(const qp_packing *p, uint64_t first, uint64_t count, float *out);
@@ -64,7 +65,8 @@ struct qp_packing {
   bool codes_by_column;          /* lines of codes are columns of W; else rows */
   bool zeros_by_row;             /* lines of zeros are rows of W; else groups */
   unsigned zero;                 /* where there are no zeros */
-  size_t scale_row, scale_group; /* element of part 'scales' for a row, for a group */
+  size_t scale_row, scale_group; /* A row, and a group, moves so many elements on in part
+                                    'scales'. */
   const qp_tensor *scales;
   uint64_t group_rows, group;       /* rows and columns that have one scale */
   const unsigned char *group_of;    /* I32 [columns]: the group of each column, or NULL */

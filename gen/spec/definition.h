@@ -21,10 +21,10 @@ uint64_t qp_quantizer_evaluations(const qp_quantizer *q);
 qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err);
 
 /*
-** Write the definition's hash to q->hash: XXH3-128 of kind, numbers, fields, codebook data (shape
-** alone of those that are stored with the weights), the weights of all states and the layout;
-** of a split: of its parts.  It does not depend on how decode is written.
-** Names of quantizers, codebooks and files do not count.  False: out of memory.
+** Write the definition's hash to q->hash: XXH3-128 of kind, numbers, fields, codebook data (of
+** those that are stored with the weights only their shape), the weights of all states and the
+** layout, or for a split of its parts.  It does not depend on how decode is written.  Names of
+** quantizers, codebooks and files do not count.  False means that memory ran out.
 */
 bool qp_quantizer_hash(qp_quantizer *q);
 

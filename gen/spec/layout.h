@@ -63,15 +63,15 @@ enum {
   QP_GROUP_ROWS = 32,
   QP_BLOCK_COLUMNS = 64,
   QP_BLOCK_PAIRS = 32,
-  QP_SPARSE_COLUMNS = 65536, /* of a stream that has sparse entries */
+  QP_SPARSE_COLUMNS = 65536,                           /* of a stream that has sparse entries */
   QP_SPARSE_MOST = QP_SPARSE_COLUMNS / QP_SPARSE_SHARE /* of a row */
 };
 
-/* The period of a quantizer's codes (not of a split). */
+/* The period of a quantizer's codes; a split has none. */
 typedef struct qp_period {
   unsigned blocks;     /* blocks a superblock */
-  unsigned steps;      /* codes of one lane in it */
-  unsigned words;      /* 32-bit words of one lane in it */
+  unsigned steps;      /* A lane has so many codes in it. */
+  unsigned words;      /* A lane has so many 32-bit words in it. */
   unsigned words_read; /* the same, less than 'words' where only the first bit planes are read */
 } qp_period;
 
@@ -83,10 +83,12 @@ typedef struct qp_stream {
   const qp_quantizer *quantizer; /* not a split */
   qp_period period;
   unsigned rows, columns;           /* as the user has them */
-  unsigned row_groups, superblocks; /* after padding; superblocks of one row group */
-  unsigned groups;                  /* column groups of the smallest size; 0: none */
+  unsigned row_groups, superblocks; /* These count what there is with padding; superblocks are those
+                                       of one row group. */
+  unsigned groups;                  /* There are so many column groups of the smallest size; 0:
+                                       none. */
   size_t code_words;                /* 32-bit words of all codes */
-  unsigned arrays;                  /* of fields and sparse entries */
+  unsigned arrays;                  /* Fields and sparse entries lie in so many arrays. */
   size_t field_bytes[QP_MAX_ARRAYS];
   unsigned sparse; /* entries of a row; 0: none */
 } qp_stream;

@@ -23,12 +23,13 @@ enum {
 };
 
 typedef struct qp_lua_meter {
-  size_t used_bytes, memory_bytes; /* in use, most */
-  uint64_t instructions, budget;   /* most of a call, left of the call that runs */
-  double seconds;                  /* most of a call, of the thread's CPU time */
+  size_t used_bytes, memory_bytes; /* So many are in use, and so many may be. */
+  uint64_t instructions, budget;   /* A call may execute so many; the call that runs has so many
+                                      left. */
+  double seconds;                  /* A call may take so much of the thread's CPU time. */
   bool running;                    /* code of a spec runs: the limits hold */
-  bool long_string;                /* one was refused */
-  /* shared with the handler of a signal (lua_watchdog.c) */
+  bool long_string;                /* A string was refused because it is too long. */
+  /* The handler of a signal shares these (lua_watchdog.c). */
   volatile sig_atomic_t overdue, allocating;
 } qp_lua_meter;
 

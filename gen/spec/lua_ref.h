@@ -3,7 +3,7 @@
 #ifndef QP_LUA_REF_H
 #define QP_LUA_REF_H
 
-typedef struct qp_lua qp_lua; /* one sandboxed state; used by one thread */
+typedef struct qp_lua qp_lua; /* One sandboxed state; one thread at a time uses it. */
 typedef int qp_lua_ref;       /* a value kept alive by the state; 0 is nil */
 
 #endif

@@ -16,7 +16,7 @@
 #include "gen/spec/lua_ref.h"
 #include "runtime/status.h"
 
-enum { QP_LUA_HOOK_EVERY = 1000 }; /* instructions between two looks at the limits */
+enum { QP_LUA_HOOK_EVERY = 1000 }; /* So many instructions run between two looks at the limits. */
 
 struct qp_lua {
   lua_State *L;
@@ -25,7 +25,7 @@ struct qp_lua {
   int seen_line;         /* of the spec, when the limits were last looked at; 0: not yet */
   const char *seen_file; /* of that line; NULL: fallback */
   char prelude[64];      /* its resource path; "" before it has run */
-  int prelude_ref;       /* what the prelude returned */
+  int prelude_ref;       /* It is what the prelude returned. */
   qp_ir *ir;             /* of the trace that runs */
   uint32_t trace;        /* its number */
   const char *what;      /* is traced */
@@ -56,7 +56,7 @@ bool qp_lua_user_line(lua_State *L, lua_Debug *ar);
 /* What follows 'prefix' in 'text'; NULL if it does not begin so. */
 const char *qp_lua_after(const char *text, const char *prefix);
 
-/* Keep the value on top of the stack; always 0, for a C function to return. */
+/* Keep the value on top of the stack, and return 0, which a C function passes on. */
 int qp_lua_keep(lua_State *L, qp_lua_ref *out);
 void qp_lua_push_ref(lua_State *L, qp_lua_ref v);
 /* Replace the table on top by its element 'key': a string, or a number where it is all digits;

@@ -17,7 +17,8 @@ typedef struct qp_lua_decode {
   const char *where;     /* "my.lua:3", for messages that have no line of their own */
   const char *what;      /* "tcq-3: decode": begins messages about values */
   unsigned dim;          /* weights it returns */
-  const uint32_t *state; /* a constant state or code; NULL: the input QP_IN_STATE */
+  const uint32_t *state; /* Decode is called with this state or code; NULL: with the input
+                            QP_IN_STATE. */
   bool named;            /* codebooks are passed as a table by name, else the only one itself */
   unsigned codebooks;
   struct {
@@ -27,7 +28,7 @@ typedef struct qp_lua_decode {
   unsigned fields;
   struct {
     const char *name;
-    const char *type; /* by its name in gen/spec/field.h */
+    const char *type; /* The name of its type in gen/spec/field.h. */
   } field[QP_LUA_MAX_FIELDS];
 } qp_lua_decode;
 

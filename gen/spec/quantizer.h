@@ -33,10 +33,10 @@ typedef enum qp_scope {
 
 typedef struct qp_codebook {
   char name[32];
-  unsigned entries, dim; /* Any number of entries; dim is 1, 2, 4, 8 or 16. */
+  unsigned entries, dim; /* It has any number of entries; dim is 1, 2, 4, 8 or 16. */
   unsigned given;        /* Decode sees so many numbers of an entry; zeros follow them up to dim. */
   qp_scope scope;
-  uint16_t *data; /* [entries][dim] fp16 bits, owned by the quantizer */
+  uint16_t *data; /* [entries][dim] fp16 bits, which the quantizer owns. */
 } qp_codebook;
 
 /* A number that is stored for each row and each group of columns, or for a whole row or linear. */
@@ -51,8 +51,9 @@ typedef struct qp_field {
 /* By what columns of x are multiplied:  d[k] = m[k]^e, e chosen by the error of what is encoded. */
 typedef enum qp_column_scale {
   QP_SCALE_NONE,
-  QP_SCALE_ACTIVATIONS, /* m the root of E[x x^T]'s diagonal, e from -1 to 0, as AWQ does */
-  QP_SCALE_WEIGHTS      /* m the root of the mean square of W's columns, e from 0 to 1 */
+  QP_SCALE_ACTIVATIONS, /* m is the root of E[x x^T]'s diagonal, e goes from -1 to 0, as AWQ
+                           does. */
+  QP_SCALE_WEIGHTS      /* m is the root of the mean square of W's columns, e goes from 0 to 1. */
 } qp_column_scale;
 
 typedef struct qp_quantizer qp_quantizer;
@@ -102,13 +103,13 @@ static inline unsigned qp_quantizer_side(const qp_quantizer *q) {
 
 typedef struct qp_palette qp_palette;
 
-/* Load every file of lua/quantizers (resources).  Errors name file, line, field, value. */
+/* Load every file of lua/quantizers (a resource).  Errors name file, line, field and value. */
 qp_status qp_palette_open(qp_palette **out, qp_error *err);
 void qp_palette_close(qp_palette *p);
 /*
-** By palette name, or by path of a user's .lua file (contains '/' or ends in ".lua"; "path:name"
-** picks one of several that a file returns; a file with exactly one needs no name).  A file is read
-** once.  Owned by the palette.
+** Find a quantizer by its palette name, or by the path of a user's .lua file (contains '/' or ends
+** in ".lua"; "path:name" picks one of several that a file returns; a file with exactly one needs no
+** name).  A file is read once.  The palette owns the quantizer.
 ** QP_E_ARG: no such quantizer (with the nearest name), or the file is wrong; QP_E_IO: it cannot be
 ** read; QP_E_LIMIT: it runs too long, or needs too much memory; QP_E_NOMEM.
 */
@@ -116,7 +117,9 @@ qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **
 /* Bytes of the path in such a name, "path" or "path:name"; 0: it is a name of the palette. */
 size_t qp_palette_path_bytes(const char *name);
 size_t qp_palette_count(const qp_palette *p);
-const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i); /* in load order: family, rate */
+const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i); /* They come in the order of
+                                                                      loading: by family, then by
+                                                                      rate. */
 
 /*
 ** The table that encoders search and the reference reads: out[state * dim + i], fp16 bits, for all

@@ -14,8 +14,9 @@ typedef struct qp_packed {
   const qp_stream *stream;
   const uint32_t *codes;                      /* [stream->code_words] */
   const uint8_t *field[QP_MAX_ARRAYS];        /* [stream->field_bytes[a]] */
-  const uint16_t *codebook[QP_MAX_CODEBOOKS]; /* tensor scope: [entries][dim]; row scope:
-                                                 [32 row_groups][entries]; NULL: the default */
+  const uint16_t *codebook[QP_MAX_CODEBOOKS]; /* With tensor scope it is [entries][dim], with row
+                                                 scope [32 row_groups][entries]; NULL: the
+                                                 default. */
 } qp_packed;
 
 /* Keeps decode tables of the quantizers met; used by one thread. */

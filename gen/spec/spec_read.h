@@ -6,13 +6,14 @@
 #include "gen/spec/lua_host.h"
 #include "gen/spec/quantizer.h"
 
-/* The table being read, { kind, line, fields }, and where its messages point. */
+/* The table that is read, { kind, line, fields }, and where messages about it point. */
 typedef struct qp_reader {
   qp_lua *lua;
   const char *file;
-  const char *text; /* of the file, to find the line of a field; NULL: the constructor's is named */
-  int line;         /* of the constructor; 0: not known */
-  const char *name; /* of the quantizer, NULL before it is known */
+  const char *text; /* The file's text, in which the line of a field is found; NULL: the
+                       constructor's line is named. */
+  int line;         /* The constructor's line; 0: it is not known. */
+  const char *name; /* The quantizer's name, NULL before it is known. */
   qp_lua_ref v;
   qp_error *err;
 } qp_reader;

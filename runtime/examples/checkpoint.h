@@ -54,7 +54,7 @@ static float half_to_float(uint16_t h) {
   return sign ? -magnitude : magnitude;
 }
 
-/* To nearest, ties to even. */
+/* Round to the nearest number, ties to even. */
 static uint16_t float_to_half(float f) {
   const float a = fabsf(f);
   uint32_t bits;

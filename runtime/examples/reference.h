@@ -36,7 +36,7 @@ static float *rotary_table(unsigned positions, unsigned dim, double theta) {
   return table;
 }
 
-/* Rotary positions: elements k and k + dim / 2 of each head turn together, by the cosines and
+/* Apply rotary positions: elements k and k + dim / 2 of each head turn together, by the cosines and
    sines of their position. */
 static void turn(float *x, unsigned heads, unsigned dim, const float *table) {
   const unsigned half = dim / 2;

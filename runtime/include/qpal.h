@@ -43,7 +43,7 @@
 extern "C" {
 #endif
 
-/* Version of this header, MAJOR.MINOR.PATCH. */
+/* The version of this header, MAJOR.MINOR.PATCH. */
 #define QPAL_VERSION_MAJOR 0
 #define QPAL_VERSION_MINOR 1
 #define QPAL_VERSION_PATCH 0
@@ -82,8 +82,8 @@ typedef enum qpal_status {
 /* "wrong argument", "damaged file", ...; static storage, never NULL. */
 QPAL_API const char *qpal_status_name(qpal_status status);
 
-/* The message of this thread's last failed call; "" before any.  Valid until this thread's next
-   failing call. */
+/* Give the message of this thread's last failed call; "" before any.  It is valid until this
+   thread's next failing call. */
 QPAL_API const char *qpal_message(void);
 
 typedef uint64_t qpal_ptr; /* device address; 0 is none */
@@ -107,10 +107,10 @@ typedef enum qpal_op {
   QPAL_GEMM_GLU = 7, /* gemm with a gated linear unit behind it */
   QPAL_ROUTE = 8,    /* a router's choice, sorted */
   QPAL_EXPERTS = 9,  /* gemm of stacks of experts */
-  QPAL_ATTEND = 10,  /* between a decoder's linears: qpal export --decoder */
+  QPAL_ATTEND = 10,  /* a decoder's attention: qpal export --decoder */
   QPAL_PICK = 11,
-  QPAL_COMBINE = 12, /* a token's experts, added up */
-  QPAL_PLAIN = 13,   /* a linear that stays in 16 bits: qpal export --decoder */
+  QPAL_COMBINE = 12,    /* a token's experts, added up */
+  QPAL_PLAIN = 13,      /* a linear that stays in 16 bits: qpal export --decoder */
   QPAL_EXPERTS_GLU = 14 /* gemm of stacks of up and gate with a gated linear unit behind it */
 } qpal_op;
 
@@ -209,7 +209,7 @@ QPAL_API qpal_status qpal_library_find_group(const qpal_library *library, const 
 QPAL_API qpal_status qpal_library_find_linear(const qpal_library *library, const char *tensor,
                                               unsigned *group, unsigned *member);
 
-/* One column range of a linear: buffers of its own (runtime/LAYOUT.md). */
+/* One column range of a linear, which has buffers of its own (runtime/LAYOUT.md). */
 typedef struct qpal_part_info {
   unsigned quantizer;       /* It has this index, and is never a split. */
   unsigned column, columns; /* The range begins at this column of W and has so many. */
@@ -233,8 +233,8 @@ typedef struct qpal_linear_info {
   unsigned pieces;   /* equal ranges of K that kernels read as linears of their own: each array of
                         a part holds them one behind another, 'column' and 'columns' are those of
                         the first; 1: there is one (`qpal export --tp`) */
-  unsigned rotation; /* of x: columns of a diagonal block of H, 0: K, with flags; it is
-                        qpal_rotate_args.block */
+  unsigned rotation; /* How x is taken: H has diagonal blocks of so many columns (0: K), with flags;
+                        it is qpal_rotate_args.block. */
 } qpal_linear_info;
 QPAL_API qpal_status qpal_library_linear(const qpal_library *library, unsigned group,
                                          unsigned member, qpal_linear_info *info);
@@ -287,20 +287,19 @@ QPAL_API void qpal_packed_close(qpal_packed *packed);
 
 /*
 ** Compare every array with the checksum that was written beside it (checksums.json), reading all of
-** them once.  Opening does not, for it reads next to nothing.  Opened as one file of several, that
-** file's arrays.
-** QPAL_E_FORMAT: one differs or is missing (named), or there are no checksums; QPAL_E_IO,
-** QPAL_E_NOMEM.
+** them once.  Opening does not, for it reads next to nothing.  Of what was opened as one file of
+** several it compares that file's arrays.  QPAL_E_FORMAT: one differs or is missing (named), or
+** there are no checksums; QPAL_E_IO, QPAL_E_NOMEM.
 */
 QPAL_API qpal_status qpal_packed_verify(const qpal_packed *packed);
 
-/* Bytes in host memory, most of them mapped from a file. */
+/* Bytes in host memory, most of which are mapped from a file. */
 typedef struct qpal_bytes {
   const void *data; /* NULL: there are none */
   uint64_t bytes;
 } qpal_bytes;
 
-/* A linear's packed weights in host memory; upload each as it is, aligned to 16 bytes. */
+/* A linear's packed weights in host memory.  Upload each array as it is, aligned to 16 bytes. */
 typedef struct qpal_packed_linear {
   size_t size;
   unsigned parts;
@@ -313,9 +312,10 @@ typedef struct qpal_packed_linear {
 } qpal_packed_linear;
 
 /*
-** Packed weights of a linear of the library, found by the name of its tensor and compared with what
-** the library's kernels read.  QPAL_E_MISMATCH: quantizer, definition hash, layout version, shape
-** or a size differs (all named); QPAL_E_ARG: the weights have no such tensor; QPAL_E_FORMAT.
+** Find the packed weights of a linear of the library by the name of its tensor, and compare them
+** with what the library's kernels read.  QPAL_E_MISMATCH: quantizer, definition hash, layout
+** version, shape or a size differs (all named); QPAL_E_ARG: the weights have no such tensor;
+** QPAL_E_FORMAT.
 */
 QPAL_API qpal_status qpal_packed_find(const qpal_packed *packed, const qpal_library *library,
                                       unsigned group, unsigned member, qpal_packed_linear *out);
@@ -354,7 +354,7 @@ enum { QPAL_CURRENT = -1 };
 ** QPAL_E_MISSING: no driver, no such GPU, or no current context; QPAL_E_DEVICE; QPAL_E_NOMEM.
 */
 QPAL_API qpal_status qpal_device_open(int ordinal, qpal_device **out);
-/* After the kernels loaded on it.  NULL is allowed. */
+/* Close a device, after the kernels that were loaded on it.  NULL is allowed. */
 QPAL_API void qpal_device_close(qpal_device *device);
 
 typedef struct qpal_device_info {
@@ -368,8 +368,9 @@ typedef struct qpal_device_info {
 QPAL_API qpal_status qpal_device_describe(const qpal_device *device, qpal_device_info *info);
 
 /*
-** Memory, for programs that have no allocator of their own; an engine uses its own buffers.  These
-** wait until the copy is done.  Addresses are aligned to 256 bytes.  QPAL_E_NOMEM, QPAL_E_DEVICE.
+** Get, free and fill memory, in programs that have no allocator of their own; an engine uses its
+** own buffers.  These wait until the copy is done.  Addresses are aligned to 256 bytes.
+** QPAL_E_NOMEM, QPAL_E_DEVICE.
 */
 QPAL_API qpal_status qpal_alloc(qpal_device *device, uint64_t bytes, qpal_ptr *out);
 QPAL_API void qpal_free(qpal_device *device, qpal_ptr address);
@@ -387,20 +388,20 @@ typedef struct qpal_kernels qpal_kernels;
 
 typedef struct qpal_load_options {
   size_t size;
-  int exact;          /* refuse kernels made for another GPU than this architecture and number of
-                        multiprocessors; 0: take the nearest that runs */
+  int exact;          /* Kernels made for another GPU than this architecture and number of
+                         multiprocessors are refused; 0: the nearest that runs is taken. */
   qpal_ptr constants; /* qpal_constants_bytes of device memory, aligned to 256 bytes, kept until the
-                        kernels are closed; 0: allocated here */
+                         kernels are closed; 0: allocated here */
 } qpal_load_options;
 
 /* Device memory that a library's codebooks take. */
 QPAL_API uint64_t qpal_constants_bytes(const qpal_library *library);
 
 /*
-** Load the kernels of the target that fits the device best, and its codebooks.  In this order: the
-** same architecture (nearest number of multiprocessors); an older one of the same major version;
-** PTX of an older architecture, compiled by the driver.  This allocates, copies and waits; launches
-** do not.  'options' may be NULL.
+** Load the kernels of the target that fits the device best, and its codebooks.  They are tried in
+** this order: the same architecture (nearest number of multiprocessors); an older one of the same
+** major version; PTX of an older architecture, compiled by the driver.  This allocates, copies and
+** waits; launches do not.  'options' may be NULL.
 ** QPAL_E_MISMATCH: no target runs on this GPU, or its driver is older than the kernels need (both
 ** are named); QPAL_E_FORMAT: a kernel's checksum is wrong; QPAL_E_DEVICE, QPAL_E_NOMEM.
 */
@@ -412,7 +413,7 @@ QPAL_API void qpal_kernels_close(qpal_kernels *kernels);
 typedef enum qpal_match {
   QPAL_MATCH_EXACT = 0,      /* made for this architecture and number of multiprocessors */
   QPAL_MATCH_SM_COUNT = 1,   /* another number of multiprocessors: right, divided less evenly */
-  QPAL_MATCH_COMPATIBLE = 2, /* an older architecture's of the same major version */
+  QPAL_MATCH_COMPATIBLE = 2, /* made for an older architecture of the same major version */
   QPAL_MATCH_PTX = 3         /* compiled by the driver from an older architecture's PTX */
 } qpal_match;
 
@@ -420,25 +421,26 @@ typedef struct qpal_kernels_info {
   size_t size;
   unsigned target, match;   /* qpal_match */
   unsigned kernels;         /* loaded */
-  uint64_t workspace_bytes; /* enough for every gemm of every group */
+  uint64_t workspace_bytes; /* It is enough for every gemm of every group. */
   uint64_t counter_bytes;
 } qpal_kernels_info;
 QPAL_API qpal_status qpal_kernels_describe(const qpal_kernels *kernels, qpal_kernels_info *info);
 
-/* Packed weights of one linear on the device.  Fixed: it does not grow. */
+/* The packed weights of one linear on the device.  The struct is fixed: it does not grow. */
 typedef struct qpal_weights {
   qpal_ptr scale; /* r, fp32 [M]; 0: all 1 */
   struct {
-    qpal_ptr codes;                        /* aligned to 16 bytes, as all below */
+    qpal_ptr codes;                        /* It is aligned to 16 bytes, as all below are. */
     qpal_ptr field[QPAL_MAX_FIELDS];       /* all that the part has */
-    qpal_ptr codebook[QPAL_MAX_CODEBOOKS]; /* those stored with the weights; others: 0 */
+    qpal_ptr codebook[QPAL_MAX_CODEBOOKS]; /* Those that are stored with the weights; the others are
+                                              0. */
   } part[QPAL_MAX_PARTS];
   uint64_t reserved[4]; /* 0 */
 } qpal_weights;
 
-/* One member of a gemm.  Fixed: it does not grow. */
+/* One member of a gemm.  The struct is fixed: it does not grow. */
 typedef struct qpal_segment {
-  const qpal_weights *weights; /* host memory; only read during the call */
+  const qpal_weights *weights; /* It is in host memory, and only read during the call. */
   qpal_ptr bias;               /* [M], type of X; 0: none */
   qpal_ptr residual;           /* [rows][M], type of Y, added; may be y itself unless the kernel
                                   'adds'; 0: none */
@@ -450,10 +452,10 @@ typedef struct qpal_segment {
    than it, and up no larger, nor smaller than its negative. */
 typedef enum qpal_activation {
   QPAL_SILU = 0,
-  QPAL_GELU_TANH = 1, /* gelu by tanh: "gelu_pytorch_tanh" */
+  QPAL_GELU_TANH = 1, /* gelu by tanh, as "gelu_pytorch_tanh" names it */
   QPAL_GELU = 2,
   QPAL_RELU = 3,
-  QPAL_SWIGLU_OAI = 4 /* gate sigmoid(1.702 gate) (up + 1): gpt-oss, with the limit 7 */
+  QPAL_SWIGLU_OAI = 4 /* gate sigmoid(1.702 gate) (up + 1), which gpt-oss takes with the limit 7 */
 } qpal_activation;
 
 /* What gemm can do behind its sums, in the same launch. */
@@ -461,7 +463,7 @@ typedef enum qpal_epilogue { QPAL_EPILOGUE_NONE = 0, QPAL_EPILOGUE_GLU = 1 } qpa
 
 enum {
   QPAL_PDL = 1, /* launch by programmatic dependent launch, where the kernel has its instructions:
-                        it may begin while the launch before it in the stream ends */
+                   it may begin while the launch before it in the stream ends */
   QPAL_Y_IS_ZERO = 2 /* kernels that 'add': Y is zero already, do not clear it */
 };
 
@@ -492,17 +494,19 @@ typedef struct qpal_gemm_args {
   unsigned group;
   unsigned rows;      /* N, 1 .. 65536 */
   unsigned capacity;  /* rows that X, Y and residuals have room for; 0: 'rows' */
-  unsigned type;      /* qpal_type of X and biases: QPAL_F16 or QPAL_BF16 */
-  unsigned out_type;  /* of Y and residuals: the same, or QPAL_F32 */
+  unsigned type;      /* The qpal_type of X and biases: QPAL_F16 or QPAL_BF16. */
+  unsigned out_type;  /* The type of Y and residuals: the same, or QPAL_F32. */
   unsigned flags;     /* QPAL_PDL, QPAL_Y_IS_ZERO */
   qpal_ptr x;         /* aligned to 16 bytes */
   qpal_ptr signs;     /* bit k % 32 of word k / 32: s[k] is -1; 0: X is rotated already */
-  qpal_ptr workspace; /* workspace_bytes, aligned to 16; contents do not matter */
+  qpal_ptr workspace; /* It has workspace_bytes and is aligned to 16; what it holds does not
+                         matter. */
   qpal_ptr counters; /* counter_bytes; zero before the first launch, each launch leaves them zero */
-  const qpal_segment *segment; /* [members of the group], host memory; only read during the call */
-  unsigned x_stride;           /* elements from row to row of x, a multiple of 8; 0: K */
+  const qpal_segment *segment; /* [members of the group], in host memory, and only read during the
+                                  call. */
+  unsigned x_stride;           /* Elements from row to row of x, a multiple of 8; 0: K. */
   unsigned y_stride[QPAL_MAX_MEMBERS];        /* of y_i; 0: M_i */
-  unsigned residual_stride[QPAL_MAX_MEMBERS]; /* of the residual of member i; 0: M_i */
+  unsigned residual_stride[QPAL_MAX_MEMBERS]; /* The stride of the residual of member i; 0: M_i. */
   unsigned epilogue;                          /* qpal_epilogue */
   unsigned activation;                        /* qpal_activation, of GLU */
   float limit;                                /* of GLU; 0: none */
@@ -511,13 +515,13 @@ typedef struct qpal_gemm_args {
 
 typedef struct qpal_gemm_info {
   size_t size;
-  unsigned kernel;   /* index in the library of the first launch's */
+  unsigned kernel;   /* The index in the library of the first launch's kernel. */
   unsigned batch;    /* rows that it takes */
   unsigned launches; /* that add up to 'rows' */
   int adds, pdl;
   int prefer_dequant;       /* decoding first is faster at 'rows', as qpal tune measured it with
-                         cuBLAS; where it did not, 'rows' is above the largest kernel's */
-  uint64_t workspace_bytes; /* of the largest launch */
+                               cuBLAS; where it did not, 'rows' is above the largest kernel's */
+  uint64_t workspace_bytes; /* The largest launch needs so many. */
   uint64_t counter_bytes;
   int64_t latency_ps; /* of all launches, as measured when they were tuned; -1: not known */
 } qpal_gemm_info;
@@ -573,14 +577,15 @@ typedef struct qpal_rotate_args {
   unsigned flags;   /* QPAL_PDL */
   int inverse;
   qpal_ptr x, y, signs;         /* aligned to 16 bytes */
-  unsigned x_stride, y_stride;  /* elements from row to row, multiples of 8; 0: K */
+  unsigned x_stride, y_stride;  /* Elements from row to row, multiples of 8; 0: K. */
   unsigned prologue;            /* qpal_prologue */
   unsigned activation;          /* qpal_activation, of GLU */
   qpal_ptr up;                  /* GLU: [rows][K], aligned to 16 bytes, as all below */
   unsigned up_stride;           /* of up; 0: K */
   float eps, weight_offset;     /* NORM */
-  unsigned block;               /* qpal_linear_info.rotation: columns of a diagonal block of H,
-                                   which divides K, 0: K, 1: no H; with QPAL_ORDER, QPAL_SCALES */
+  unsigned block;               /* It is qpal_linear_info.rotation: H has diagonal blocks of so many
+                                   columns, which divides K; 0: K, 1: there is no H; with
+                                   QPAL_ORDER, QPAL_SCALES. */
   qpal_ptr residual;            /* NORM: [rows][K], close rows; 0: none */
   qpal_ptr sum;                 /* NORM: [rows][K], close rows, may be residual; 0: not written */
   qpal_ptr weight, post_weight; /* NORM: [K] of 'type'; weight 0: 1 without offset; post_weight 0:
@@ -605,7 +610,8 @@ typedef struct qpal_dequant_args {
   unsigned flags; /* 0 */
   const qpal_weights *weights;
   qpal_ptr w;     /* aligned to 16 bytes */
-  qpal_ptr signs; /* qpal_packed_linear.signs, aligned to 16 bytes; 0: the rotation stays */
+  qpal_ptr signs; /* They are qpal_packed_linear.signs, aligned to 16 bytes; 0: the rotation
+                     stays. */
 } qpal_dequant_args;
 /* Like qpal_gemm.  QPAL_E_NO_KERNEL: of this member and type, or no inverse rotation, which 'signs'
    ask for. */
@@ -620,12 +626,12 @@ QPAL_API qpal_status qpal_dequant(const qpal_kernels *kernels, const qpal_dequan
 typedef struct qpal_gather_args {
   size_t size;
   unsigned group, member;
-  unsigned type;               /* of Y: QPAL_F16 or QPAL_BF16 */
+  unsigned type;               /* The type of Y: QPAL_F16 or QPAL_BF16. */
   unsigned flags;              /* QPAL_PDL */
   unsigned rows;               /* number of ids; any; 0 does nothing */
-  const qpal_weights *weights; /* host memory; only read during the call */
+  const qpal_weights *weights; /* It is in host memory, and only read during the call. */
   qpal_ptr ids;                /* int32 [rows] */
-  qpal_ptr signs;              /* qpal_packed_linear.signs; 0: W was not rotated */
+  qpal_ptr signs;              /* They are qpal_packed_linear.signs; 0: W was not rotated. */
   qpal_ptr y;                  /* [rows][K], aligned to 16 bytes */
 } qpal_gather_args;
 /* Like qpal_gemm. */
@@ -646,19 +652,21 @@ typedef struct qpal_attend_args {
   size_t size;
   unsigned columns;             /* elements of a head */
   unsigned rows;                /* sequences; 0 does nothing */
-  unsigned type;                /* QPAL_F16 or QPAL_BF16: of q, k, v, y and the caches */
+  unsigned type;                /* The type of q, k, v, y and the caches: QPAL_F16 or QPAL_BF16. */
   unsigned flags;               /* QPAL_PDL */
   unsigned heads, kv_heads;     /* kv_heads divides heads */
   unsigned context;             /* positions of the caches */
   unsigned window;              /* newest positions that are seen; 0: all */
-  unsigned pairs;               /* rotary: elements i and i + pairs of a head turn together */
+  unsigned pairs;               /* So many pairs are rotary: elements i and i + pairs of a head turn
+                                   together. */
   float scale;                  /* 1 / sqrt(columns), usually */
   qpal_ptr q, k, v, y;          /* [rows][heads or kv_heads][columns], aligned to 16 bytes */
-  unsigned q_stride, kv_stride; /* elements from row to row, multiples of 8; 0: rows lie close */
+  unsigned q_stride, kv_stride; /* Elements from row to row, multiples of 8; 0: rows lie close. */
   unsigned y_stride, reserved;  /* reserved: 0 */
   qpal_ptr keys, values;        /* [rows][context][kv_heads][columns], aligned to 16 bytes */
   qpal_ptr positions;           /* int32 [rows] */
-  qpal_ptr rotary;              /* fp32 [context][2][pairs], cosines then sines; 0: none */
+  qpal_ptr rotary;              /* fp32 [context][2][pairs], cosines, then sines; 0: there is no
+                                   rotary embedding. */
 } qpal_attend_args;
 /* Like qpal_gemm.  QPAL_E_NO_KERNEL: the library has none of this size of a head and type. */
 QPAL_API qpal_status qpal_attend(const qpal_kernels *kernels, const qpal_attend_args *args,
@@ -675,10 +683,11 @@ typedef struct qpal_pick_args {
   size_t size;
   unsigned columns;       /* K of the model's x */
   unsigned rows;          /* sequences; 0 does nothing */
-  unsigned type;          /* QPAL_F16 or QPAL_BF16: of logits, embedding and y */
+  unsigned type;          /* The type of logits, embedding and y: QPAL_F16 or QPAL_BF16. */
   unsigned flags;         /* QPAL_PDL */
   unsigned vocabulary;    /* logits of a row that count */
-  unsigned logits_stride; /* elements from row to row, a multiple of 8, readable; 0: vocabulary */
+  unsigned logits_stride; /* Elements from row to row, a multiple of 8, all readable; 0:
+                             vocabulary. */
   unsigned context;       /* positions of 'tokens' */
   unsigned y_stride;      /* a multiple of 8; 0: K */
   qpal_ptr logits;        /* [rows][logits_stride], aligned to 16 bytes */
@@ -707,12 +716,13 @@ typedef struct qpal_plain_args {
   unsigned columns;            /* K */
   unsigned outputs;            /* M; any */
   unsigned rows;               /* of X; 0 does nothing */
-  unsigned type;               /* QPAL_F16 or QPAL_BF16: of all but eps, weight_offset and limit */
+  unsigned type;               /* The type of all but eps, weight_offset and limit: QPAL_F16 or
+                                  QPAL_BF16. */
   unsigned flags;              /* QPAL_PDL: W is then read before the launch before is done */
   unsigned prologue;           /* qpal_prologue */
   unsigned activation;         /* qpal_activation, of GLU */
-  unsigned x_stride, y_stride; /* elements from row to row, x's a multiple of 8; y's are those of
-                                  residual, too; 0: K, M */
+  unsigned x_stride, y_stride; /* Elements from row to row, of x a multiple of 8; y's are those of
+                                  residual, too; 0: K, M. */
   unsigned up_stride;          /* GLU: a multiple of 8; 0: K */
   float eps, weight_offset;    /* NORM */
   float limit;                 /* GLU; 0: none */
@@ -754,16 +764,18 @@ typedef struct qpal_experts_args {
   size_t size;
   unsigned group;
   unsigned tokens;    /* from 1 to the largest batch that was exported */
-  unsigned type;      /* qpal_type of X and biases: QPAL_F16 or QPAL_BF16 */
-  unsigned out_type;  /* of Y: the same, or QPAL_F32 */
+  unsigned type;      /* The qpal_type of X and biases: QPAL_F16 or QPAL_BF16. */
+  unsigned out_type;  /* The type of Y: the same, or QPAL_F32. */
   unsigned flags;     /* QPAL_PDL */
   unsigned by_token;  /* 1: x is [tokens][K]; 0: x is [tokens * top_k][K] */
   qpal_ptr x;         /* rotated, aligned to 16 bytes */
   qpal_ptr routing;   /* what qpal_route wrote for as many tokens */
-  qpal_ptr workspace; /* workspace_bytes, aligned to 16; contents do not matter */
-  qpal_ptr counters;  /* counter_bytes; zero before the first launch, and after each */
-  const qpal_segment *segment; /* [members], without residuals; y_i [tokens * top_k][M_i] */
-  unsigned x_stride;           /* elements from row to row of x, a multiple of 8; 0: K */
+  qpal_ptr workspace; /* It has workspace_bytes and is aligned to 16; what it holds does not
+                         matter. */
+  qpal_ptr counters;  /* They have counter_bytes, and are zero before the first launch and after
+                         each. */
+  const qpal_segment *segment;         /* [members], without residuals; y_i [tokens * top_k][M_i] */
+  unsigned x_stride;                   /* Elements from row to row of x, a multiple of 8; 0: K. */
   unsigned y_stride[QPAL_MAX_MEMBERS]; /* of y_i; 0: M_i */
   unsigned unused;                     /* not read */
   unsigned epilogue;                   /* qpal_epilogue */
@@ -782,7 +794,7 @@ typedef struct qpal_experts_info {
   int64_t latency_ps; /* as measured when it was tuned; -1: not known */
 } qpal_experts_info;
 
-/* What qpal_experts would do; group, tokens, types and epilogue count.  QPAL_E_ARG;
+/* Say what qpal_experts would do; group, tokens, types and epilogue count.  QPAL_E_ARG;
    QPAL_E_NO_KERNEL: the group is none of stacks, or there is no kernel of these types, or of this
    epilogue, for so many tokens. */
 QPAL_API qpal_status qpal_experts_query(const qpal_kernels *kernels, const qpal_experts_args *args,
@@ -799,12 +811,12 @@ QPAL_API qpal_status qpal_experts(const qpal_kernels *kernels, const qpal_expert
 */
 typedef struct qpal_route_args {
   size_t size;
-  unsigned group;  /* one of those that will read it */
-  unsigned tokens; /* from 1 to the largest batch that was exported */
-  unsigned flags;  /* QPAL_PDL */
+  unsigned group;    /* one of those that will read it */
+  unsigned tokens;   /* from 1 to the largest batch that was exported */
+  unsigned flags;    /* QPAL_PDL */
   unsigned reserved; /* 0 */
   qpal_ptr ids;      /* int32 [tokens][top_k] */
-  qpal_ptr routing;  /* routing_bytes of the group, aligned to 16 */
+  qpal_ptr routing;  /* It has the routing_bytes of the group and is aligned to 16. */
 } qpal_route_args;
 /* Like qpal_gemm. */
 QPAL_API qpal_status qpal_route(const qpal_kernels *kernels, const qpal_route_args *args,
@@ -817,14 +829,14 @@ QPAL_API qpal_status qpal_route(const qpal_kernels *kernels, const qpal_route_ar
 */
 typedef struct qpal_combine_args {
   size_t size;
-  unsigned columns; /* K: rows of one expert's last linear */
-  unsigned tokens;  /* any number; 0 does nothing */
-  unsigned top_k;   /* rows of x that a token has, 1 or more */
-  unsigned type;    /* QPAL_F16 or QPAL_BF16: of y and residual */
-  unsigned x_type;  /* of x: the same, or QPAL_F32 */
-  unsigned flags;   /* QPAL_PDL */
-  qpal_ptr x;       /* [tokens * top_k][K], aligned to 16 bytes, as y and residual */
-  qpal_ptr weights; /* fp32 [tokens][top_k] */
+  unsigned columns;  /* K: one expert's last linear has so many rows. */
+  unsigned tokens;   /* any number; 0 does nothing */
+  unsigned top_k;    /* rows of x that a token has, 1 or more */
+  unsigned type;     /* The type of y and residual: QPAL_F16 or QPAL_BF16. */
+  unsigned x_type;   /* The type of x: the same, or QPAL_F32. */
+  unsigned flags;    /* QPAL_PDL */
+  qpal_ptr x;        /* [tokens * top_k][K], aligned to 16 bytes, as y and residual */
+  qpal_ptr weights;  /* fp32 [tokens][top_k] */
   qpal_ptr residual; /* [tokens][K], may be y; 0: none */
   qpal_ptr y;        /* [tokens][K] */
   unsigned x_stride, y_stride, residual_stride; /* elements, multiples of 8; 0: K */

@@ -24,16 +24,17 @@ enum {
   QP_SIM_LANES = 32,
   QP_SIM_OPERANDS = 6,
   QP_SIM_TRUE = -1,          /* the predicate operand that always holds */
-  QP_SIM_CALL_DEPTH = 16,    /* nested calls of device functions */
-  QP_SIM_SHARED_START = 1024 /* first address of a block's shared memory; below is reserved */
+  QP_SIM_CALL_DEPTH = 16,    /* Calls of device functions nest at most so deep. */
+  QP_SIM_SHARED_START = 1024 /* A block's shared memory begins at this address; what is below is
+                                reserved. */
 };
 
 /* State spaces of memory instructions. */
 typedef enum qp_sim_space {
   QP_SIM_GENERIC,
-  QP_SIM_GLOBAL, /* .const too: constants live in the same arena, read-only */
+  QP_SIM_GLOBAL, /* .const has it too, because constants live in the same arena, read-only */
   QP_SIM_SHARED,
-  QP_SIM_LOCAL, /* .param variables of device functions too */
+  QP_SIM_LOCAL, /* .param variables of device functions have it too */
   QP_SIM_PARAM  /* the kernel's parameters */
 } qp_sim_space;
 
@@ -76,18 +77,19 @@ enum {
   QP_SIM_RELU = 16,
   /* of memory instead: */
   QP_SIM_NC = 4,       /* through the non-coherent cache */
-  QP_SIM_CTA = 8,      /* of a scope no larger than the block */
-  QP_SIM_STRONG = 32,  /* volatile, relaxed, acquire, release: never races with its like */
+  QP_SIM_CTA = 8,      /* its scope is no larger than the block */
+  QP_SIM_STRONG = 32,  /* it is volatile, relaxed, acquire or release, and never races with its
+                          like */
   QP_SIM_ACQUIRE = 64, /* acquire, acq_rel */
   QP_SIM_RELEASE = 128 /* release, acq_rel */
 };
 
 /* Where a thread may be after an instruction. */
 typedef enum qp_sim_flow {
-  QP_SIM_FLOW_NEXT,  /* at the next one */
-  QP_SIM_FLOW_JUMP,  /* at op.target */
-  QP_SIM_FLOW_TABLE, /* at one of op.imm targets in the ext list */
-  QP_SIM_FLOW_LEAVE  /* out of the function */
+  QP_SIM_FLOW_NEXT,  /* it goes on at the next one */
+  QP_SIM_FLOW_JUMP,  /* it goes on at op.target */
+  QP_SIM_FLOW_TABLE, /* it goes on at one of the op.imm targets in the ext list */
+  QP_SIM_FLOW_LEAVE  /* it leaves the function */
 } qp_sim_flow;
 
 typedef struct qp_sim_warp qp_sim_warp;
@@ -98,12 +100,12 @@ typedef void (*qp_sim_fn)(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 
 struct qp_sim_op {
   qp_sim_fn run;
-  int32_t r[QP_SIM_OPERANDS]; /* operands in the order of the text, destination first */
+  int32_t r[QP_SIM_OPERANDS]; /* The operands in the order of the text, destination first. */
   int32_t guard;              /* predicate operand */
-  int64_t imm;                /* address offset or immediate */
-  uint32_t ext;               /* first of this op's operand list in code.ext */
+  int64_t imm;                /* An address offset or an immediate. */
+  uint32_t ext;               /* The first of this op's operand list in code.ext. */
   uint32_t target;            /* branch: op index; call: function index */
-  uint32_t line;              /* in the PTX text, from 1 */
+  uint32_t line;              /* Its line in the PTX text, from 1. */
   uint8_t kind;               /* qp_sim_kind */
   uint8_t type, type2;        /* qp_sim_type; type2: the source's where it differs */
   uint8_t n;                  /* elements of a vector */
@@ -116,7 +118,8 @@ struct qp_sim_op {
 
 /* A parameter of a function. */
 typedef struct qp_sim_param {
-  uint32_t offset, bytes; /* entry: in the parameter space; function: in its frame */
+  uint32_t offset, bytes; /* Of an entry they count in the parameter space, of a function in its
+                             frame. */
 } qp_sim_param;
 
 typedef struct qp_sim_function {
@@ -126,23 +129,25 @@ typedef struct qp_sim_function {
   qp_sim_param *params;
   uint32_t param_count, param_bytes;
   qp_sim_param result;   /* bytes 0: none */
-  uint32_t shared_bytes; /* static shared memory of its own */
+  uint32_t shared_bytes; /* Its own static shared memory has so many. */
   uint32_t shared_align;
   uint32_t max_threads;      /* .maxntid or .reqntid; 0: not given */
   uint32_t required_threads; /* .reqntid; 0: not given */
   uint32_t *callees;         /* function indices */
   uint32_t callee_count;
-  uint32_t level;                              /* longest chain of calls above it */
+  uint32_t level;                              /* The longest chain of calls above it. */
   uint32_t reg_words, frame_bytes;             /* own need */
-  uint32_t reg_base;                           /* behind all other functions'; 0 for an entry */
-  uint32_t frame_base;                         /* behind those of its callers; 0 for an entry */
+  uint32_t reg_base;                           /* Its registers begin here, behind all other
+                                                  functions'; 0 for an entry. */
+  uint32_t frame_base;                         /* Its frame begins here, behind those of its
+                                                  callers; 0 for an entry. */
   uint32_t total_reg_words, total_frame_bytes; /* entry: with what it calls */
 } qp_sim_function;
 
 /* A variable of the module in global or constant memory. */
 typedef struct qp_sim_global {
   char *name;
-  uint8_t *init; /* 'bytes' bytes, NULL: not initialised */
+  uint8_t *init; /* It has 'bytes' bytes; NULL: it is not initialised. */
   size_t bytes;
   uint32_t align;
   bool constant;
@@ -158,12 +163,13 @@ typedef struct qp_sim_code {
   uint32_t ext_count;
   uint32_t *consts; /* the pool, 64-byte aligned */
   uint32_t const_words;
-  uint32_t preds; /* predicates of all functions together */
+  uint32_t preds; /* All functions together have so many predicates. */
   qp_sim_function *functions;
   uint32_t function_count;
   qp_sim_global *globals;
   uint32_t global_count;
-  uint32_t shared_bytes, shared_align; /* module-scope static shared variables */
+  uint32_t shared_bytes, shared_align; /* They are of static shared variables of the module's
+                                          scope. */
 } qp_sim_code;
 
 /*

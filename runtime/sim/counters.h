@@ -19,8 +19,8 @@
   X(ST_GLOBAL, "global store")   /* also stores by generic address */                              \
   X(LD_SHARED, "shared load")    /* ld.shared, ldmatrix */                                         \
   X(ST_SHARED, "shared store")   /* st.shared, stmatrix */                                         \
-  X(LD_LOCAL, "local load")      /* also parameters of device functions */                         \
-  X(ST_LOCAL, "local store")     /* also parameters of device functions */                         \
+  X(LD_LOCAL, "local load")      /* parameters of device functions count too */                    \
+  X(ST_LOCAL, "local store")     /* parameters of device functions count too */                    \
   X(LD_CONST, "constant load")   /* ld.const and kernel parameters */                              \
   X(ATOMIC, "atomic")            /* atom, red */                                                   \
   X(ASYNC, "asynchronous copy")  /* cp.async, cp.async.bulk and what waits for them */             \
@@ -41,21 +41,22 @@ typedef enum qp_sim_kind {
 typedef struct qp_sim_counters {
   uint64_t launches, blocks;
   uint64_t thread_instructions[QP_SIM_KIND_COUNT]; /* once for each thread whose guard holds */
-  uint64_t warp_instructions[QP_SIM_KIND_COUNT];   /* once for each group of lanes in step */
-  uint64_t global_read_bytes, global_write_bytes;  /* atomics count in both; copies too */
+  uint64_t warp_instructions[QP_SIM_KIND_COUNT];   /* Each group of lanes in step counts once. */
+  uint64_t global_read_bytes, global_write_bytes;  /* Atomics count in both, and copies too. */
   uint64_t shared_read_bytes, shared_write_bytes;
   uint64_t shared_wavefronts; /* passes that the shared accesses need, at 32 banks of 4 bytes */
-  uint64_t bank_conflicts;    /* wavefronts beyond the fewest possible for each access's bytes */
+  uint64_t bank_conflicts;    /* Wavefronts beyond the fewest that each access's bytes could
+                                 take. */
 } qp_sim_counters;
 
 typedef struct qp_sim_switches {
-  bool bank_conflicts;   /* count wavefronts and conflicts of shared memory; off at first */
-  bool races;            /* report races within a launch (order.h); on at first */
+  bool bank_conflicts;   /* Wavefronts and conflicts of shared memory are counted; off at first. */
+  bool races;            /* Races within a launch are reported (order.h); on at first. */
   bool uninitialised;    /* report reads of bytes that nothing has written; on at first */
   bool overlap;          /* report what a launch with 'pdl' touches of those before it, which may
                             still run, without having waited for them (overlap.h); off at first */
-  uint64_t schedule;     /* 0: blocks and warps run in order; else the seed of a shuffled order and
-                            of slices of random length; 0 at first */
+  uint64_t schedule;     /* 0: blocks and warps run in order; else it seeds a shuffled order and
+                            slices of random length.  It is 0 at first. */
   uint64_t thread_limit; /* instructions one thread may execute in a launch before it counts as
                             hung; 2^25 at first */
 } qp_sim_switches;

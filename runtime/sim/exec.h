@@ -24,8 +24,9 @@ typedef struct qp_sim_launch qp_sim_launch;
 typedef struct qp_sim_touch {
   uint32_t write_clock, read_clock;
   uint16_t writer, reader;              /* thread, or QP_SIM_NOBODY */
-  uint8_t write_bytes, read_bytes;      /* which of the four bytes */
-  uint8_t write_strong, read_many;      /* an atomic or strong write; read by more than 'reader' */
+  uint8_t write_bytes, read_bytes;      /* Which of the four bytes were accessed. */
+  uint8_t write_strong, read_many;      /* It was an atomic or strong write; more than 'reader' read
+                                           it. */
   uint32_t read_generation, read_warps; /* warps that read since that block-wide barrier */
 } qp_sim_touch;
 
@@ -34,9 +35,9 @@ typedef struct qp_sim_copy {
   uint64_t source;        /* global address */
   uint32_t target, bytes; /* shared address, bytes it fills */
   uint32_t source_bytes;  /* the rest is zero */
-  uint32_t group;         /* cp.async: commit group */
-  uint32_t barrier;       /* mbarrier that it completes on, 0: none */
-  uint32_t clock;         /* of the issuing warp */
+  uint32_t group;         /* The commit group of a cp.async. */
+  uint32_t barrier;       /* The copy completes on this mbarrier; 0: on none. */
+  uint32_t clock;         /* The issuing warp's clock. */
   uint16_t thread;
   const qp_sim_op *op;
 } qp_sim_copy;
@@ -50,7 +51,7 @@ typedef struct qp_sim_copies {
 typedef struct qp_sim_mbarrier {
   uint32_t address;
   uint32_t expected, pending; /* arrivals */
-  int64_t bytes;              /* transactions outstanding in this phase */
+  int64_t bytes;              /* So many transactions are outstanding in this phase. */
   uint32_t phase;
   uint32_t clock[QP_SIM_WARPS];
 } qp_sim_mbarrier;
@@ -74,46 +75,48 @@ struct qp_sim_warp {
   uint32_t *base[2]; /* registers, constants */
   uint32_t *preds;
   qp_sim_block *block;
-  uint32_t active;      /* lanes of the running group */
+  uint32_t active;      /* The lanes of the group that runs. */
   uint32_t next;        /* its next op */
   uint32_t here;        /* its current op */
   uint32_t event;       /* qp_sim_event */
-  uint32_t carry;       /* CC.CF of each lane */
+  uint32_t carry;       /* The CC.CF of each lane. */
   uint32_t live, ready; /* not exited; of these, not waiting */
   uint32_t waited;      /* lanes that executed griddepcontrol.wait */
   uint32_t parked;      /* lanes that wait at a warp collective */
   uint32_t index;       /* in the block */
-  uint64_t ticks;       /* instructions executed by groups of this warp */
+  uint64_t ticks;       /* Groups of this warp have executed so many instructions. */
   uint32_t pc[QP_SIM_LANES];
-  uint32_t members[QP_SIM_LANES];  /* parked: the lanes waited for */
+  uint32_t members[QP_SIM_LANES];  /* While it is parked: the lanes that it waits for. */
   uint64_t last_run[QP_SIM_LANES]; /* ticks */
   uint32_t offer[3][QP_SIM_LANES]; /* what lanes bring to a collective */
   uint64_t wide[QP_SIM_LANES];     /* scratch of an instruction */
   uint32_t depth[QP_SIM_LANES];
   uint32_t stack[QP_SIM_CALL_DEPTH][QP_SIM_LANES]; /* return addresses */
-  /* ordering of shared-memory accesses */
+  /* These order accesses to shared memory: */
   uint32_t clock;
   uint32_t seen[QP_SIM_WARPS];     /* clocks of other warps that are ordered before now */
-  uint32_t synced[QP_SIM_LANES];   /* own clock at the lane's last warp-level synchronisation */
-  uint32_t acquired[QP_SIM_LANES]; /* own warp's clock that the lane learnt from an mbarrier */
-  uint32_t group[QP_SIM_LANES];    /* cp.async: current commit group */
-  /* ordering of accesses to global memory, order.h */
-  struct qp_sim_far *far;   /* what all lanes know of warps; NULL: nothing but 'seen' */
+  uint32_t synced[QP_SIM_LANES];   /* The own clock at the lane's last warp-level
+                                      synchronisation. */
+  uint32_t acquired[QP_SIM_LANES]; /* The own warp's clock that the lane learnt from an mbarrier. */
+  uint32_t group[QP_SIM_LANES];    /* The current commit group of cp.async. */
+  /* These order accesses to global memory (order.h): */
+  struct qp_sim_far *far;   /* What all lanes know of warps; NULL: they know nothing but 'seen'. */
   struct qp_sim_far *fresh; /* what lane 'fresh_lane' has acquired since the warp last met */
   struct qp_sim_far *heard; /* what relaxed accesses have met: acquired by a fence */
   uint32_t fresh_lane;
-  uint32_t fenced, fence_clock; /* lanes that executed a fence; the clock at the last one */
+  uint32_t fenced, fence_clock; /* The lanes that executed a fence, and the clock at the last
+                                   one. */
 };
 
 struct qp_sim_block {
   qp_sim_launch *launch;
   uint32_t index, sm, threads, warps;
   uint32_t live_warps;
-  uint32_t generation;                     /* block-wide barriers so far, from 1 */
+  uint32_t generation;                     /* The block-wide barriers so far, counted from 1. */
   uint32_t generation_clock[QP_SIM_WARPS]; /* each warp's clock that all have seen since then */
   uint32_t shared_bytes;                   /* from address 0 */
   uint8_t *shared, *shared_shadow;
-  qp_sim_touch *touch;           /* one per word of shared memory */
+  qp_sim_touch *touch;           /* There is one for each word of shared memory. */
   uint8_t *local, *local_shadow; /* [thread][frame] */
   uint32_t frame_bytes;
   qp_sim_barrier barriers[QP_SIM_BARRIERS];
@@ -121,7 +124,7 @@ struct qp_sim_block {
   uint32_t mbarrier_count, mbarrier_room;
   qp_sim_copies copies;
   struct qp_sim_far *handed; /* what arrivals at mbarriers hand on */
-  uint64_t progress; /* counts whatever may free a waiting thread */
+  uint64_t progress;         /* counts whatever may free a waiting thread */
   qp_sim_warp warp[QP_SIM_WARPS];
   void *registers;
 };
@@ -136,11 +139,11 @@ struct qp_sim_launch {
   uint32_t sm_count;
   uint64_t id;
   struct qp_sim_chain *chain; /* NULL: launches are not tracked */
-  unsigned slot;              /* of this launch in the chain; overlap.h */
+  unsigned slot;              /* The launch has this slot in the chain (overlap.h). */
   unsigned open, open_after;  /* first slot that may still run: before, and after a thread waited */
   struct qp_sim_order *order; /* NULL: accesses to global memory are not ordered */
   bool waited, let_go_early;  /* a thread has waited; one let dependents go before it had */
-  uint64_t random;            /* of the schedule */
+  uint64_t random;            /* The schedule is made of it. */
   qp_sim_switches switches;
   qp_sim_counters *count;
   qp_status status;

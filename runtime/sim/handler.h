@@ -45,7 +45,7 @@
     REG64(b, 2);                                                                                   \
     QP_SIM_EACH(mask, d[l] = (uint64_t)(expr));                                                    \
   }
-/* 64-bit value, 32-bit amount */
+/* These have a 64-bit value and a 32-bit amount. */
 #define DO64_W(name, expr)                                                                         \
   HANDLER(name) {                                                                                  \
     REG64(d, 0);                                                                                   \

@@ -20,7 +20,8 @@ enum { QP_SIM_SLOTS = 256, QP_SIM_SLOT_NAME = 96 };
 
 /* The launches of a device that may still run.  A slot is a launch's number; 0 is none. */
 typedef struct qp_sim_chain {
-  uint8_t *writer, *reader; /* slots, a byte for each of the arena; NULL until first needed */
+  uint8_t *writer, *reader; /* The slots, a byte for each of the arena; NULL until they are first
+                               needed. */
   unsigned last;            /* newest slot */
   unsigned open;            /* slots open .. last may still run when the next launch begins */
   bool before_last_waited;  /* a thread of the newest launch waited for those before it */
@@ -36,7 +37,7 @@ void qp_sim_chain_close(qp_sim_chain *c);
 
 /*
 ** Give a launch its place: launch->slot and the slots that its threads may meet before and after
-** they have waited.  QP_E_NOMEM: no address space for the slots.
+** they have waited.  QP_E_NOMEM: there is no address space for the slots.
 */
 qp_status qp_sim_chain_begin(qp_sim_chain *c, qp_sim_launch *launch, bool pdl, qp_error *err);
 

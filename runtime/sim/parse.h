@@ -83,13 +83,14 @@ struct operand {
 
 typedef struct reference {
   uint32_t op, vreg;
-  uint16_t field; /* 0..5: r[field]; REF_EXT + i: ext list of the op, element i */
+  uint16_t field; /* 0..5: it is r[field]; REF_EXT + i: it is element i of the ext list of the
+                     op. */
   bool def;
 } reference;
 enum { REF_EXT = 16 };
 
 typedef struct patch { /* a branch whose label is not known yet */
-  uint32_t op, ext;    /* ext: UINT32_MAX: op.target, else code.ext[ext] */
+  uint32_t op, ext;    /* Of the ext list it is code.ext[ext]; UINT32_MAX: op.target. */
   const char *name;
   size_t length;
   uint32_t line, scope;
@@ -117,7 +118,7 @@ struct parser {
   const char *begin, *cursor, *end;
   uint32_t line;
   token tok;
-  unsigned arch, target; /* of the device; of the PTX */
+  unsigned arch, target; /* The device's, and the PTX's. */
   qp_sim_place place;
   void *place_arg;
   qp_sim_code *code;
@@ -130,20 +131,20 @@ struct parser {
   LIST(symbol) symbols;
   LIST(patch) patches;
   LIST(reference) refs;
-  uint32_t pending;          /* first reference of the op being built */
-  LIST(uint8_t) vregs;       /* words of each virtual register: 1 or 2 */
+  uint32_t pending;          /* The first reference of the op that is being built. */
+  LIST(uint8_t) vregs;       /* Each virtual register takes so many words, 1 or 2. */
   LIST(uint32_t) frame_ops;  /* ops whose imm is relative to the function's frame */
-  LIST(uint32_t) frame_exts; /* the same for ext elements */
+  LIST(uint32_t) frame_exts; /* The same of ext elements. */
   LIST(uint32_t) callees;
   uint32_t const_hash[4096]; /* 1 + offset in consts */
 
-  /* the function being parsed */
+  /* The function that is being parsed: */
   int32_t function;
   uint32_t scope;
   uint32_t preds, frame;
   uint32_t op_begin, ref_begin;
 
-  /* the instruction being parsed */
+  /* The instruction that is being parsed: */
   operand pool[96];
   uint32_t pool_used;
   operand ops_in[16];
@@ -182,7 +183,7 @@ bool token_is(const token *t, const char *text);
 
 /* operand.c */
 bool p_type(const char *name, unsigned *type); /* "u32" */
-unsigned p_type_letter(unsigned type);         /* its letter in qp_sim_row.operands */
+unsigned p_type_letter(unsigned type);         /* Its letter in qp_sim_row.operands. */
 unsigned p_type_bits(unsigned type);
 const symbol *p_find(const parser *p, const char *name, size_t length, uint32_t *index);
 bool p_declare(parser *p, symbol s);
@@ -221,13 +222,15 @@ typedef struct variable {
   uint32_t range;                         /* name<range> */
 } variable;
 
-bool p_variable_head(parser *p, variable *v); /* ".align 16 .b8" and the like, up to the name */
+bool p_variable_head(parser *p, variable *v); /* This reads ".align 16 .b8" and the like, up to the
+                                                 name. */
 bool p_variable_name(parser *p, variable *v); /* the name, "<n>" and "[n]" */
 bool p_variable_declare(parser *p, const variable *v, symbol s);
 bool p_registers(parser *p);             /* .reg */
 bool p_global(parser *p, bool constant); /* .global, .const */
-bool p_shared(parser *p, bool external); /* .shared: of the module, or of the function */
-bool p_frame(parser *p);                 /* .local, and .param for calls: places in the frame */
+bool p_shared(parser *p, bool external); /* This reads .shared, of the module or of the function. */
+bool p_frame(parser *p);                 /* This reads .local, and .param for calls, which become
+                                            places in the frame. */
 char *p_copy_name(parser *p, const token *t); /* malloc'ed */
 static inline uint32_t p_align(uint32_t x, uint32_t align) {
   return (x + align - 1) / align * align;
@@ -237,7 +240,7 @@ static inline uint32_t p_align(uint32_t x, uint32_t align) {
 bool p_top(parser *p);
 
 /* allocate.c: registers and frames of all functions */
-bool p_allocate(parser *p); /* of the function just read */
-bool p_link(parser *p);     /* places of functions relative to their callers */
+bool p_allocate(parser *p); /* This gives registers to the function that was just read. */
+bool p_link(parser *p);     /* This gives functions their places relative to their callers. */
 
 #endif

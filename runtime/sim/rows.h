@@ -17,7 +17,7 @@ typedef struct qp_sim_row {
   qp_sim_fn run;      /* without modifiers */
   qp_sim_fn run_mode; /* with modifiers; NULL: they are refused */
   uint8_t kind;       /* qp_sim_kind */
-  uint8_t sub;        /* to qp_sim_op.sub */
+  uint8_t sub;        /* It goes to qp_sim_op.sub. */
 } qp_sim_row;
 
 /* Each table ends with a row whose name is NULL. */
@@ -50,7 +50,8 @@ void qp_sim_do_mov_pred_const(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask)
 void qp_sim_do_mov_to_pred(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_pack(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);   /* n parts to one */
 void qp_sim_do_unpack(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask); /* one to n parts */
-void qp_sim_do_cvta(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);   /* sub 1: to the space */
+void qp_sim_do_cvta(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);   /* sub 1: it goes to the
+                                                                             space */
 void qp_sim_do_isspacep(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_nop(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_grid_wait(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
@@ -88,7 +89,7 @@ void qp_sim_do_cp_mbarrier(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_bulk_copy(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 void qp_sim_do_mbarrier(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask);
 
-/* Variants, in qp_sim_op.sub. */
+/* Variants of instructions, in qp_sim_op.sub. */
 enum { /* comparisons; the unordered ones hold for NaN */
        QP_SIM_EQ,
        QP_SIM_NE,

@@ -20,10 +20,10 @@ qp_status qp_cublas_open(qp_device *dev, qp_cublas **out, char *version, size_t 
 void qp_cublas_close(qp_cublas *c);
 
 /*
-** Picoseconds a launch of  Y[N,M] = X[N,K] W[M,K]^T,  all fp16, sums in fp32, in a CUDA graph
-** chain.  The chain walks through copies of W, and the L2 cache is cleared before each replay,
-** so that weights come from DRAM.  X and Y are warm.  Then 64 rows of what the last launch left
-** in Y, which was poisoned, are compared with sums in double precision: '*error' is their
+** Measure the picoseconds of a launch of Y[N,M] = X[N,K] W[M,K]^T, all fp16, sums in fp32, in a
+** CUDA graph chain.  The chain walks through copies of W, and the L2 cache is cleared before each
+** replay, so that weights come from DRAM.  X and Y are warm.  Then 64 rows of what the last launch
+** left in Y, which was poisoned, are compared with sums in double precision: '*error' is their
 ** relative L2 error.
 ** QP_E_WRONG: it is above 2e-3, or Y was not written; QP_E_NOMEM, QP_E_DEVICE.
 */
@@ -32,8 +32,8 @@ qp_status qp_cublas_time(qp_cublas *c, unsigned rows, unsigned columns, unsigned
 
 /*
 ** y[rows][features] = x[rows][columns] w[features][columns]^T: x and w fp16, sums and y fp32, rows
-** of y 'y_stride' numbers apart.  In order with the device's launches; not waited for.
-** QP_E_DEVICE.
+** of y 'y_stride' numbers apart.  It runs in order with the device's launches and is not waited
+** for.  QP_E_DEVICE.
 */
 typedef struct qp_cublas_product {
   qp_devptr x, w, y;

@@ -23,8 +23,8 @@ typedef enum qp_option_type {
   QP_OPT_FLAG,     /* bool */
   QP_OPT_STRING,   /* const char * */
   QP_OPT_UNSIGNED, /* unsigned, within lo..hi */
-  QP_OPT_REAL,     /* double, above 0 and at most hi */
-  QP_OPT_SHAPES,   /* qp_shapes: MxK[,MxK...], one K for all */
+  QP_OPT_REAL,     /* The value is a double above 0 and at most hi. */
+  QP_OPT_SHAPES,   /* The value is a qp_shapes: MxK[,MxK...], with one K for all. */
   QP_OPT_REPEATED  /* qp_repeats: may be given again */
 } qp_option_type;
 

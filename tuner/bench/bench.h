@@ -9,12 +9,12 @@
 
 /*
 ** Compile, verify and time one kernel for each batch x quantizer x launch: the tuned one where the
-** records hold one for this GPU, else the family's default.  Then each block in a CUDA graph, and
-** cuBLAS with fp16 weights on the same shapes.  A kernel that is wrong, hangs, crashes or breaks
-** the device is a row that failed; the process that measures is replaced.  Must be called before
-** the process starts threads.
-** Fails as qp_meter_open, qp_compiler_open and qp_records_read; QP_E_DEVICE: too many kernels broke
-** the device (rows so far are in '*out').  Free '*out' with qp_bench_free in any case.
+** records hold one for this GPU, else the family's default.  Then do so with each block in a CUDA
+** graph, and with cuBLAS and fp16 weights on the same shapes.  A kernel that is wrong, hangs,
+** crashes or breaks the device is a row that failed; the process that measures is replaced.  It
+** must be called before the process starts threads.  Fails as qp_meter_open, qp_compiler_open and
+** qp_records_read; QP_E_DEVICE: too many kernels broke the device (rows so far are in '*out').
+** Free '*out' with qp_bench_free in any case.
 */
 qp_status qp_bench_run(qp_session *s, const qp_bench_options *opt, qp_bench *out, qp_error *err);
 void qp_bench_free(qp_bench *b);

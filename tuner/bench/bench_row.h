@@ -39,10 +39,10 @@ typedef enum qp_bench_outcome {
 /* 'why' of a row that was not measured for want of time. */
 #define QP_BENCH_LATE "the budget ended before"
 
-/* One kernel at one launch of the model. */
+/* What was measured of one kernel at one launch of the model. */
 typedef struct qp_bench_row {
   const qp_quantizer *quantizer; /* NULL: cuBLAS with fp16 weights, or a rotation */
-  unsigned launch, batch;        /* index into qp_bench.launch; rows of activations */
+  unsigned launch, batch;        /* An index into qp_bench.launch, and the rows of activations. */
   bool
       absent; /* there is no such row: a rotation once for all quantizers, a dequant at one batch */
   char path[16], kernel[QP_KERNEL_NAME];
@@ -51,14 +51,16 @@ typedef struct qp_bench_row {
   char why[240];
   double error;                   /* relative L2 error against the reference */
   uint64_t bytes;                 /* of packed weights that a launch reads */
-  qp_timing timing;               /* the kernel's own duration; of cuBLAS none */
-  int64_t chain_ps, chain_pdl_ps; /* a launch in a CUDA graph chain; 0: not measured */
-  int64_t table_ps;               /* the same by the record of it; 0: there is none */
-  int64_t floor_ps;               /* bytes over the read bandwidth of this run; 0: not known */
+  qp_timing timing;               /* The kernel's own duration, which cuBLAS has none of. */
+  int64_t chain_ps, chain_pdl_ps; /* The duration of a launch in a CUDA graph chain; 0: it was not
+                                     measured. */
+  int64_t table_ps;               /* The same as its record has it; 0: there is none. */
+  int64_t floor_ps;               /* The bytes over the read bandwidth of this run; 0: that is not
+                                     known. */
   qp_meter_state state;
 } qp_bench_row;
 
-/* The faster of the two chain times, else the kernel's own; 0: none. */
+/* Give the faster of the two chain times, else the kernel's own; 0: there is none. */
 int64_t qp_bench_row_ps(const qp_bench_row *row);
 
 /* All linears of one transformer block, one launch for each group that reads one input. */
@@ -66,8 +68,8 @@ typedef struct qp_bench_block {
   const qp_quantizer *quantizer; /* NULL: cuBLAS with fp16 weights */
   unsigned batch;
   bool whole;           /* every launch passed */
-  bool from_table;      /* 'predicted_ps' adds up records; else the rows of this run */
-  int64_t measured_ps;  /* one pass in a CUDA graph; 0: not measured */
+  bool from_table;      /* 'predicted_ps' adds up records, else rows of this run. */
+  int64_t measured_ps;  /* One pass in a CUDA graph takes so long; 0: it was not measured. */
   int64_t predicted_ps; /* sum over the launches */
   int64_t floor_ps;
   char why[240]; /* it could not be measured */
@@ -82,9 +84,9 @@ typedef struct qp_bench {
   /* The first 'block_launches' make up a block; what is no gemm comes last. */
   unsigned launches, block_launches;
   qp_model_launch launch[QP_MODEL_LAUNCHES];
-  qp_op op[QP_MODEL_LAUNCHES]; /* of each launch: gemm, rotate or dequant */
+  qp_op op[QP_MODEL_LAUNCHES]; /* What each launch does: gemm, rotate or dequant. */
   size_t rows, blocks, stale;
-  size_t late;           /* rows that the budget left no time for */
+  size_t late;           /* The budget left no time for so many rows. */
   qp_bench_row *row;     /* malloc'ed */
   qp_bench_block *block; /* malloc'ed */
 } qp_bench;

@@ -10,9 +10,9 @@
 typedef struct qp_bench_fit {
   const qp_quantizer *quantizer;
   unsigned batch, rows;
-  double tb_s;      /* 1 / a: what more bytes cost, as 1e12 bytes a second */
+  double tb_s;      /* 1 / a: what more bytes cost, in 1e12 bytes a second. */
   double launch_us; /* b: what a launch costs whose weights are nothing */
-  double worst;     /* largest distance of a row from the line, as part of the row's time */
+  double worst;     /* The largest distance of a row from the line, as a part of the row's time. */
 } qp_bench_fit;
 
 /*

@@ -22,7 +22,8 @@
 */
 typedef struct qp_gradient_options {
   uint64_t seed;               /* of y */
-  const char *hessians;        /* a folder of qp_hessian_files_write: noise as feedback leaves it */
+  const char *hessians;        /* A folder of qp_hessian_files_write, with which noise is as
+                                  feedback leaves it. */
   const char *file;            /* what is done so far, for a run that was stopped; stays */
   const _Atomic bool *stopped; /* or NULL */
   _Atomic size_t *done;        /* sequences, counted up, or NULL */

@@ -13,7 +13,8 @@
    a time. */
 typedef struct qp_moments qp_moments;
 
-/* 'p' and 'blas' must outlive the result.  QP_E_NOMEM names the size. */
+/* Begin sums of 'columns' columns.  'p' and 'blas' must outlive the result.  QP_E_NOMEM names the
+   size. */
 qp_status qp_moments_new(unsigned columns, qp_parallel *p, const qp_blas *blas, qp_moments **out,
                          qp_error *err);
 void qp_moments_free(qp_moments *m); /* NULL is allowed */

@@ -18,14 +18,15 @@
 */
 typedef struct qp_sensitivity {
   double alpha;
-  double error; /* standard error of alpha: of tokens (taken as independent) and of probes, added
-                   in squares */
+  double error; /* The standard error of alpha: those of tokens (taken as independent) and of
+                   probes, added in squares. */
 } qp_sensitivity;
 
 typedef struct qp_sensitivity_options {
   double noise;    /* t, above 0 */
-  unsigned probes; /* at least 1 (qp_calibrate: 0 for gradients, gradient_sensitivity.h) */
-  uint64_t seed;   /* of E, with block, linear, probe and row: the same on every machine */
+  unsigned probes; /* It is at least 1; qp_calibrate takes 0 for gradients
+                      (gradient_sensitivity.h). */
+  uint64_t seed;   /* With block, linear, probe and row it gives E, the same on every machine. */
   /* E[x x^T] of the linear at hand [columns][columns]: E is what error feedback makes of white
   ** noise; NULL: E is white. */
   const float *hessian;
@@ -34,9 +35,9 @@ typedef struct qp_sensitivity_options {
 typedef struct qp_probe qp_probe;
 
 /*
-** Predictions of 'f' on all tokens of 's', kept to compare with: 'f' and what 's' points to must
-** outlive it.  Logits are kept where they fit into 'logit_bytes', else computed again each time.
-** 'hidden' [tokens][hidden]: room that the probe uses until it is closed, malloc'ed by it.
+** Keep the predictions of 'f' on all tokens of 's' to compare with; 'f' and what 's' points to must
+** outlive the probe.  Logits are kept where they fit into 'logit_bytes', else computed again each
+** time. 'hidden' [tokens][hidden]: room that the probe uses until it is closed, malloc'ed by it.
 ** Errors of qp_forward_block; QP_E_NOMEM.
 */
 qp_status qp_probe_open(qp_forward *f, const qp_sequences *s, uint64_t logit_bytes, qp_probe **out,
@@ -68,8 +69,8 @@ qp_status qp_noise_shape(qp_parallel *p, const float *hessian, unsigned rows, un
                          float *noise, qp_error *err);
 
 /*
-** The factor L of that, a [columns][columns] column by column, and '*mean' = g.  False: there is
-** none.
+** Compute the factor L of that, into 'a', [columns][columns] column by column, and '*mean' = g.
+** False: there is none.
 */
 bool qp_noise_factor(const qp_blas *blas, const float *h, unsigned columns, double *a,
                      double *mean);

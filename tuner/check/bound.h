@@ -22,7 +22,7 @@ typedef struct qp_bound {
   double instructions, pipe[QP_PIPE_COUNT], lds_passes;
   double issue_us, pipe_us[QP_PIPE_COUNT], memory_us;
   double us;         /* the largest of them: no launch is faster */
-  const char *binds; /* which: "issue", a pipe's name or "memory" */
+  const char *binds; /* What binds: "issue", a pipe's name or "memory". */
 } qp_bound;
 
 /* Tell whether kernels of an operation can be counted: this holds for gemm and experts, with a

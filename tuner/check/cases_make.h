@@ -14,7 +14,7 @@
 
 enum {
   QP_CASE_KINDS = 64,     /* kinds of quantizers (steady.h) that are told apart, at most */
-  QP_CASE_ACTIVATIONS = 5 /* of gated linear units */
+  QP_CASE_ACTIVATIONS = 5 /* Gated linear units have so many activations. */
 };
 
 /* List the families of one operation that the wishes let through: the first 'usual' of them
@@ -50,8 +50,8 @@ void qp_cases_push_default(qp_case_maker *m, const qp_problem *p, const qp_famil
 void qp_cases_push_each(qp_case_maker *m, const qp_problem *p);
 void qp_cases_push_in_turn(qp_case_maker *m, const qp_problem *p, size_t turn);
 
-/* The first quantizer of each kind, in their order; 'first' has room for QP_CASE_KINDS. How
-   many. */
+/* Find the first quantizer of each kind, in their order; 'first' has room for QP_CASE_KINDS.
+   Returns how many there are. */
 unsigned qp_cases_first_of_kinds(const qp_case_maker *m, const qp_quantizer **first);
 
 /* Find the first split of the list, or the first quantizer whose windows overlap; where there is
@@ -60,9 +60,9 @@ const qp_quantizer *qp_cases_first_chained(const qp_quantizer *const *list, unsi
 
 /* ---- Each appends the cases of one matter ---- */
 
-void qp_cases_steady(qp_case_maker *m);    /* gemm and dequant in the steady state */
+void qp_cases_steady(qp_case_maker *m);    /* Add gemm and dequant in the steady state. */
 void qp_cases_pairs(qp_case_maker *m);     /* gemm-glu */
-void qp_cases_rotations(qp_case_maker *m); /* with and without a prologue */
+void qp_cases_rotations(qp_case_maker *m); /* Add rotations with and without a prologue. */
 void qp_cases_decoders(qp_case_maker *m);  /* attend and pick */
 void qp_cases_combines(qp_case_maker *m);  /* sums over a token's experts */
 void qp_cases_plains(qp_case_maker *m);    /* linears in 16 bits */

@@ -43,7 +43,7 @@ enum {
 /* What one of the bits means, for people. */
 const char *qp_steady_help(unsigned bit);
 
-/* What the launch of a kernel meets for one of its quantizers (NULL: rotate), as bits
+/* Say what the launch of a kernel meets for one of its quantizers (NULL: rotate), as bits
    QP_STEADY_*. */
 unsigned qp_steady_met(const qp_kernel *k, const qp_quantizer *q);
 

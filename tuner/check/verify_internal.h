@@ -19,17 +19,19 @@ typedef struct qp_check_sums {
 
 /* What the check of one operation makes and compares; the table of them is in verify.c. */
 typedef struct qp_op_check {
-  /* All of a check in a file of its own; NULL: what follows. */
+  /* Does all of a check in a file of its own; NULL: what follows does it. */
   qp_status (*whole)(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
                      uint64_t seed, qp_verdict *v, qp_error *err);
   bool rotates;                     /* X~ is rotated, whatever the problem says */
-  qp_status (*inputs)(qp_check *c); /* beside streams, segments, workspace and counters */
+  qp_status (*inputs)(qp_check *c); /* Makes the inputs, beside streams, segments, workspace and
+                                       counters. */
   bool no_outputs;                  /* segments have none of their own */
   bool pairs;                       /* the first segment's output is of two: up and gate */
-  double tolerance;                 /* in fp16, four times it in bf16; 0: the usual one */
-  double f32_tolerance;             /* of fp32 outputs from fp16; 0: that of fp16 */
+  double tolerance;                 /* Holds for fp16, and four times it for bf16; 0: the usual
+                                       one. */
+  double f32_tolerance;             /* Holds for fp32 outputs from fp16; 0: that of fp16 does. */
   qp_status (*outputs)(qp_check *c, qp_check_sums *s, qp_verdict *v);
-  /* Compare a row of a segment's W^ (fp16 bits of all K columns) with the outputs that hang on it;
+  /* Compares a row of a segment's W^ (fp16 bits of all K columns) with the outputs that hang on it;
      of a pair, gate's row lies a row group behind. */
   void (*row)(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
               const unsigned char *y, qp_check_sums *s);
@@ -43,20 +45,21 @@ struct qp_check {
   qp_random random;
   qp_error *err;
   uint64_t seed;
-  float glu_limit; /* of a gated linear unit; 0: none */
+  float glu_limit; /* The limit of a gated linear unit; 0: there is none. */
   unsigned row_groups_max;
   double x_most;  /* the largest of X; 0: 1, or what weights leave of it that would overflow */
-  double largest; /* of some weights by their codes, before scales; 0: not looked at */
+  double largest; /* The largest of some weights by their codes, before scales; 0: that was not
+                     looked at. */
   unsigned buffers;
   qp_devptr buffer[QP_CHECK_BUFFERS];
-  uint16_t *x;     /* [batch or rows][K], type of the problem */
-  int32_t *ids;    /* [batch], gather; [batch][top_k], route and experts */
+  uint16_t *x;       /* [batch or rows][K], type of the problem */
+  int32_t *ids;      /* [batch], gather; [batch][top_k], route and experts */
   uint32_t *routing; /* what route makes of them */
-  uint32_t *signs; /* the side of x (runtime/input_side.h); gather, dequant: NULL where W stays as
-                      it is decoded */
-  double *turned;  /* [K], room for a row that is turned */
-  double *rotated; /* [batch][K]: X~, what the weights are multiplied with */
-  double *plain;   /* [K], for a row of W */
+  uint32_t *signs;   /* the side of x (runtime/input_side.h); gather, dequant: NULL where W stays as
+                        it is decoded */
+  double *turned;    /* [K], room for a row that is turned */
+  double *rotated;   /* [batch][K]: X~, what the weights are multiplied with */
+  double *plain;     /* [K], for a row of W */
   struct {
     uint32_t *codes;
     uint8_t *field[QP_MAX_ARRAYS];
@@ -76,7 +79,7 @@ struct qp_check {
   qp_launch launch;
   unsigned char params[QP_PARAMS_MAX];
   qp_function *function;
-  const qp_kernel *turn; /* dequant: the inverse rotation behind it; NULL: none */
+  const qp_kernel *turn; /* It rotates back what a dequant wrote; NULL: nothing does. */
   qp_function *turn_function;
   const qp_op_check *of;
 };
@@ -166,13 +169,13 @@ double qp_check_product(const qp_check *c, unsigned segment, unsigned row, const
 /* ---- gemm-glu, and what experts-glu shares with it (verify_pair.c) ---- */
 
 /* Choose activation and limit, and the size of X by how large W^ is, so that gates are where
-   activations differ; after all other inputs. */
+   activations differ.  All other inputs are made before. */
 qp_status qp_check_choose_pair(qp_check *c);
 /* Compare output 'at' of the gated linear unit of up's row, which w is, and gate's with what row n
    of X~ gives. */
 void qp_check_pair_at(qp_check *c, unsigned segment, unsigned row, const uint16_t *w, unsigned n,
                       const unsigned char *y, size_t at, qp_check_sums *s);
-/* The same two of gemm-glu: X, and all outputs of a row. */
+/* These do both for gemm-glu: they make X, and compare all outputs of a row. */
 qp_status qp_check_pair_inputs(qp_check *c);
 void qp_check_pair(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
                    const unsigned char *y, qp_check_sums *s);
@@ -210,8 +213,8 @@ void qp_check_decoder_release(qp_check *c);
 
 /* ---- Encode (verify_encode.c) ---- */
 
-/* The check of an encode kernel; QP_E_WRONG with 'why' where codes differ, else as
-   the device says. */
+/* Check an encode kernel.  QP_E_WRONG with 'why' where codes differ; other errors are the
+   device's. */
 qp_status qp_verify_encode(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
                            uint64_t seed, qp_verdict *v, qp_error *err);
 

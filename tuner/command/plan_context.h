@@ -12,7 +12,7 @@
 #include "tuner/plan/kept.h"
 #include "tuner/plan/prior.h"
 
-/* The words of the command; NULL, 0 or false where they are not given. */
+/* The words of the command; what is not given is NULL, 0 or false. */
 typedef struct qp_plan_options {
   const char *model, *gpu, *tps, *latency, *bits, *memory, *sensitivity, *calibration, *hessian,
       *distortion, *sizes;

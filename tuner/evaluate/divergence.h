@@ -11,7 +11,8 @@
 /* Sums over predicted tokens. */
 typedef struct qp_divergence {
   size_t tokens, same_top;
-  double loss, loss_squares;               /* -ln q(next) of the model, nats */
+  double loss, loss_squares;               /* The sums of -ln q(next) of the model, in nats, and of
+                                              its squares. */
   double source_loss, source_loss_squares; /* -ln p(next) of the source */
   double kl, kl_squares;                   /* sum p (ln p - ln q), nats */
 } qp_divergence;

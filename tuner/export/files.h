@@ -19,7 +19,7 @@
 qp_status qp_export_write_folder(const char *folder, const void *data, size_t bytes, qp_error *err);
 
 /*
-** A C source with the library inside, for C and C++:
+** Write a C source with the library inside, for C and C++:
 **   extern const unsigned long long qpal_library_data[];   extern const size_t qpal_library_bytes;
 */
 qp_status qp_export_write_source(const char *file, const void *data, size_t bytes, qp_error *err);

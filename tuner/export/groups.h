@@ -14,7 +14,7 @@
 /*
 ** All of these give a malloc'ed array, which the caller frees.
 **
-** A plan's launches become groups, in its order; each member with its own quantizer.
+** A plan's launches become groups, in its order; each member keeps its own quantizer.
 ** QP_E_ARG: a quantizer is not known, or its hash differs from the plan's; a launch mixes fp16 with
 ** quantized linears.
 */

@@ -28,9 +28,9 @@ const char *qp_engine_products(const qp_engine *e);
 void qp_engine_close(qp_engine *e);
 
 /*
-** From now on qp_forward_block and qp_forward_head of 'f' run here.  QP_E_LIMIT: heads longer than
-** the kernels take.  They then fail with QP_E_ARG also where a weight is too large for fp16, and
-** with QP_E_LIMIT where activations are.
+** From now on qp_forward_block and qp_forward_head of 'f' run here.  QP_E_LIMIT: heads are longer
+** than the kernels take.  They then fail with QP_E_ARG also where a weight is too large for fp16,
+** and with QP_E_LIMIT where activations are.
 */
 qp_status qp_engine_attach(qp_engine *e, qp_forward *f, qp_error *err);
 

@@ -2,7 +2,7 @@
 /*
 ** The kernels of templates/forward.cu on a device.  A qp_forward_kernels owns its module, not the
 ** device.  Addresses are the device's; fp16 arrays are what products read, all others are fp32.
-** Launches are in order; errors of a kernel may come with a later call.
+** Launches run in order; errors of a kernel may come with a later call.
 */
 #ifndef QP_FORWARD_KERNELS_H
 #define QP_FORWARD_KERNELS_H

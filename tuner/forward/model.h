@@ -12,7 +12,7 @@ typedef struct qp_device_buffer {
   size_t bytes;
 } qp_device_buffer;
 
-/* A vector of the model's that is on the device too; those of a pass live as long as it. */
+/* A vector of the model that is on the device too.  Those of a pass live as long as the pass. */
 typedef struct qp_device_vector {
   const float *host;
   qp_devptr at;
@@ -30,15 +30,16 @@ typedef struct qp_engine_model {
   qp_device_buffer passing; /* a weight that does not stay */
   qp_device_vector *vector; /* [vectors] */
   size_t vectors, vector_room;
-  qp_device_buffer table[QP_MAX_TURNS]; /* of cosines and sines ... */
+  qp_device_buffer table[QP_MAX_TURNS]; /* The tables of cosines and sines ... */
   size_t table_length;                  /* ... for sequences of this length */
   qp_device_buffer hidden, x, qkv, attended, inner, active, y;
   float *host; /* room for weights, or what a hook is told, on their way */
   size_t host_floats;
 } qp_engine_model;
 
-/* '*out' is on the device until the next call: the weights [rows][columns] in fp16, with what the
-   caller of the pass has put in their place.  linear == linears: the head. */
+/* Bring a linear's weights to the device; '*out' is valid until the next call.  They are
+   [rows][columns] in fp16, with what the caller of the pass has put in their place.  linear ==
+   linears: the head. */
 qp_status qp_engine_weight(qp_engine_model *m, unsigned block, unsigned linear, qp_devptr *out,
                            qp_error *err);
 

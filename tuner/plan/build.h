@@ -11,18 +11,19 @@
 typedef enum qp_mode_kind {
   QP_MODE_ALONE,   /* one linear */
   QP_MODE_SAME,    /* several with one quantizer, measured */
-  QP_MODE_MIXED,   /* several with their own quantizers, measured */
-  QP_MODE_MODELLED /* several with their own quantizers: parts with one launch overhead */
+  QP_MODE_MIXED,   /* Several go together with their own quantizers, as measured. */
+  QP_MODE_MODELLED /* Several go together with their own quantizers: the sum of their parts less
+                      launch overheads. */
 } qp_mode_kind;
 
 typedef struct qp_mode_info {
   qp_mode_kind kind;
-  unsigned path; /* of QP_MODE_MODELLED */
+  unsigned path; /* The path of QP_MODE_MODELLED. */
 } qp_mode_info;
 
 /* One item of the knapsack: a group of linears in all blocks of one class. */
 typedef struct qp_item_info {
-  unsigned class, group; /* group == model->groups: the lm_head */
+  unsigned class, group; /* The lm_head has group == model->groups. */
   unsigned blocks;       /* in the class; ps, bytes and losses are of all of them together */
   const qp_mode_info *mode;
 } qp_item_info;

@@ -11,10 +11,10 @@
 
 enum { QP_CALIBRATION_VERSION = 1, QP_CALIBRATION_PATH = 4096 };
 
-/* The format: tuner/calibrate/CALIBRATION.md. */
+/* A calibration, whose format is described in tuner/calibrate/CALIBRATION.md. */
 typedef struct qp_calibration {
   cJSON *tree;                           /* of calibration.json */
-  char key[64];                          /* of model, text and options */
+  char key[64];                          /* It stands for model, text and options. */
   char sensitivity[QP_CALIBRATION_PATH]; /* a file as --sensitivity takes it; "": not measured */
   char hessian[QP_CALIBRATION_PATH];     /* a folder as --hessian takes it; "": not measured */
 } qp_calibration;
@@ -31,8 +31,8 @@ void qp_calibration_close(qp_calibration *c);
    not say. */
 bool qp_calibration_is_of(const qp_calibration *c, uint64_t digest);
 
-/* Sensitivity and its standard error of a linear by the name of its tensor ("lm_head" of the head);
-   false: not measured. */
+/* Find a linear's sensitivity and its standard error by the name of its tensor ("lm_head" of the
+   head); false: they were not measured. */
 bool qp_calibration_find(const qp_calibration *c, const char *linear, double *alpha, double *error);
 
 #endif

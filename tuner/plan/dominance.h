@@ -12,7 +12,7 @@ typedef struct qp_dominance {
   double delta;             /* partial plans of more reduced cost are dropped */
   double most_loss;         /* plans of so much loss and more are not looked for */
   double bound, margin;     /* of the dual, and what rounding may do to it */
-  double deadline_s;        /* of qp_seconds(); 0: none */
+  double deadline_s;        /* It ends at this time of qp_seconds(); 0: at none. */
   size_t most_states;
   /* out: */
   bool found;
@@ -21,11 +21,11 @@ typedef struct qp_dominance {
 } qp_dominance;
 
 /*
-** The plan of least loss below most_loss within the limits among the lists, if it has reduced cost
-** (with the slack of the limits at their multipliers) of at most delta.  Partial plans are also
-** dropped by bounds of what is left (one limit: the linear relaxation, hull.h; two: at multipliers
-** around (lambda, mu)), and completed with the choices behind those bounds: a complete plan within
-** the limits lowers most_loss at once.
+** Find the plan of least loss below most_loss within the limits among the lists, if it has reduced
+** cost (with the slack of the limits at their multipliers) of at most delta.  Partial plans are
+** also dropped by bounds of what is left (one limit: the linear relaxation, hull.h; two: at
+** multipliers around (lambda, mu)), and completed with the choices behind those bounds: a complete
+** plan within the limits lowers most_loss at once.
 **   plan: [k->items], written if d->found.
 ** QP_E_LIMIT: time or states ran out; QP_E_NOMEM.
 */

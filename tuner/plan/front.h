@@ -28,13 +28,13 @@ typedef struct qp_front {
 #define QP_FRONT_STEP 0.01
 
 /*
-** Both fronts without limits.  First all plans on the lower convex hulls of (latency, loss) and
-** of (bits, loss), found by halving segments (for two neighbours, the plan that is best in the
-** direction of their segment; none below it proves that no plan lies below the segment).  Then
-** exact plans with limits in between, until neighbours' losses are within QP_FRONT_STEP or it is
-** proven that no plan lies between them.  So under any limit the best point of a front has a loss
-** of at most 1 + 'step' times the best plan's; 'step' is larger than QP_FRONT_STEP only if the
-** time ran out (0: no limit).
+** Trace both fronts without limits.  First come all plans on the lower convex hulls of (latency,
+** loss) and of (bits, loss), found by halving segments (for two neighbours, the plan that is best
+** in the direction of their segment; none below it proves that no plan lies below the segment).
+** Then come exact plans with limits in between, until neighbours' losses are within QP_FRONT_STEP
+** or it is proven that no plan lies between them.  So under any limit the best point of a front has
+** a loss of at most 1 + 'step' times the best plan's; 'step' is larger than QP_FRONT_STEP only if
+** the time ran out (0: no limit).
 ** Errors: those of qp_plan_build.  Free with qp_front_free.
 */
 qp_status qp_front_trace(const qp_plan_input *in, double time_limit_s, qp_front *out,

@@ -11,18 +11,18 @@ typedef struct qp_hull_step {
   unsigned layer;
   uint32_t choice;
   int64_t cost;
-  double loss;  /* that the step saves, > 0 */
-  double slope; /* loss / cost, no more than that of the layer's step before */
+  double loss;  /* The step saves so much, > 0. */
+  double slope; /* It is loss / cost, and no more than that of the layer's step before. */
 } qp_hull_step;
 
 typedef struct qp_hull {
   unsigned layers, steps;
-  qp_hull_step *step; /* of all layers, the most loss saved for a unit of cost first */
+  qp_hull_step *step; /* The steps of all layers, those that save most for a unit of cost first. */
   uint32_t *cheapest; /* [layers]: the choice of least cost */
   int64_t *base_cost; /* [layers + 1]: of the cheapest choices of layers i.. */
   double *base_loss;
   unsigned *first; /* [layers + 1]: where in 'cost' and 'saved' the sums for layers i.. begin */
-  int64_t *cost;   /* running sums over the steps of layers i.., in the order of 'step' */
+  int64_t *cost;   /* Sums over the steps of layers i.., running in the order of 'step'. */
   double *saved;
 } qp_hull;
 
@@ -35,7 +35,7 @@ qp_status qp_hull_make(const qp_near_list *list, const unsigned *order, unsigned
                        qp_hull *out);
 void qp_hull_free(qp_hull *h);
 
-/* The bound over plans for layers 'from'.. with a cost of at most 'left'. */
+/* A bound over all plans for layers 'from'.. with a cost of at most 'left'. */
 typedef struct qp_hull_rest {
   double bound;   /* none has less loss (the linear relaxation's value); INFINITY: there is none */
   double loss;    /* of the plan of whole steps, unless bound is INFINITY */

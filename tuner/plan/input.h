@@ -20,7 +20,7 @@ enum { QP_MENU_MAX = 512, QP_PATHS = 7 /* most in a table */, QP_PATH_ANY = 7, Q
 typedef struct qp_menu_entry {
   const qp_quantizer *quantizer; /* NULL: fp16 */
   char name[64], spec[320];      /* spec: what qp_palette_find takes */
-  double distortion;             /* on N(0,1); NAN: not known */
+  double distortion;             /* It is measured on N(0,1); NAN: it is not known. */
 } qp_menu_entry;
 
 typedef struct qp_menu {
@@ -56,8 +56,9 @@ typedef struct qp_plan_input {
     unsigned batch;
     double weight;
   } batch[QP_PLAN_BATCHES];
-  int64_t latency_limit_ps;   /* of a pass, with the constant; -1: none; likewise below */
-  int64_t memory_limit_bytes; /* of the whole stored model */
+  int64_t latency_limit_ps;   /* A pass may take so much, with the constant; -1: there is no limit;
+                                 likewise below. */
+  int64_t memory_limit_bytes; /* The whole stored model may take so much. */
   double bits_limit;          /* bits per planned weight */
 } qp_plan_input;
 
@@ -82,9 +83,9 @@ void qp_plan_input_fed(qp_plan_input *in, unsigned i,
 unsigned qp_plan_linears(const qp_model *m);
 
 /*
-** Stored bytes of one linear: codes with padding and group fields (gen/spec/layout.h), fp16
-** row scales, codebooks of its own (scope tensor or row), order and scales of columns, as if no
-** other linear had them too; without the rotation's signs and the definition's codebooks.  NULL:
+** Count the stored bytes of one linear: codes with padding and group fields (gen/spec/layout.h),
+** fp16 row scales, codebooks of its own (scope tensor or row), order and scales of columns, as if
+** no other linear had them too; without the rotation's signs and the definition's codebooks.  NULL:
 ** 16 bits a weight.  UINT64_MAX: the quantizer cannot hold this shape.
 */
 uint64_t qp_plan_bytes(const qp_quantizer *q, unsigned rows, unsigned columns);

@@ -36,7 +36,7 @@ typedef struct qp_knap_list {
 } qp_knap_list;
 
 typedef struct qp_knap_mode {
-  unsigned mask;                         /* linears of the item, bit by bit */
+  unsigned mask;                         /* The linears of the item, bit by bit. */
   unsigned class;                        /* below the item's 'classes' */
   unsigned parts, list[QP_KNAP_LINEARS]; /* indices of the item's lists */
   int64_t offset_ps;
@@ -75,7 +75,7 @@ typedef struct qp_knap_total {
 
 /* Add up a choice. */
 qp_knap_total qp_knap_sum(const qp_knap_item *item, const qp_knap_choice *choice);
-/* The same over all items of a plan, in order. */
+/* Do the same over all items of a plan, in order. */
 qp_knap_total qp_knap_plan_sum(const qp_knap *k, const qp_knap_choice *plan);
 
 /*
@@ -98,7 +98,7 @@ void qp_knap_quantizers(const qp_knap_item *item, const qp_knap_choice *choice, 
 */
 bool qp_knap_fastest(const qp_knap_item *item, const unsigned *tag, qp_knap_choice *choice);
 
-/* A choice within 'delta' of the item's least reduced cost. */
+/* A choice whose reduced cost is within 'delta' of the item's least. */
 typedef struct qp_knap_near {
   double loss, reduced; /* reduced = loss + lambda ps + mu bytes - least, >= 0 */
   int64_t ps, bytes;
@@ -112,7 +112,7 @@ typedef struct qp_near_list {
 } qp_near_list;
 
 /*
-** All choices with reduced <= delta at multipliers (lambda, mu), less those that another one
+** List all choices with reduced <= delta at multipliers (lambda, mu), less those that another one
 ** dominates (no more loss; no more ps where 'by_ps'; no more bytes where 'by_bytes').  ps (bytes)
 ** are 0 in '*out' unless 'by_ps' ('by_bytes').  '*out' is malloc'ed.  QP_E_LIMIT: more than 'most'
 ** before pruning; QP_E_NOMEM.
@@ -121,7 +121,7 @@ qp_status qp_knap_within(const qp_knap_item *item, double lambda, double mu, dou
                          bool by_ps, bool by_bytes, size_t most, qp_knap_near **out, size_t *count);
 
 /*
-** Check that counts, indices, masks and numbers are as said above; QP_E_ARG names item and field.
+** Check that counts, indices, masks and numbers are as said above.  QP_E_ARG names item and field.
 */
 qp_status qp_knap_check(const qp_knap *k, qp_error *err);
 

@@ -14,8 +14,9 @@ enum { QP_LATENCY_MEMBERS = 8, QP_LATENCY_BATCHES = 16 };
 
 /* How a row came to be there, best first.  The planner takes the best row of a launch. */
 typedef enum qp_latency_match {
-  QP_MATCH_EXACT,         /* measured on this GPU with this driver, these shapes */
-  QP_MATCH_OTHER_DRIVER,  /* the same GPU, another driver: used, and marked */
+  QP_MATCH_EXACT,         /* It was measured on this GPU with this driver and these shapes. */
+  QP_MATCH_OTHER_DRIVER,  /* It was measured on this GPU with another driver, so it is used and
+                             marked. */
   QP_MATCH_NEAREST_SHAPE, /* scaled from other shapes: refused unless asked for */
   QP_MATCH_OTHER_GPU,     /* another GPU: refused unless asked for */
   QP_MATCH_KINDS
@@ -30,18 +31,18 @@ const char *qp_latency_match_name(qp_latency_match m); /* "exact", "other driver
 */
 typedef struct qp_latency_row {
   char key[32];
-  unsigned members; /* 1 with a key */
+  unsigned members;        /* 1 with a key */
   unsigned experts, top_k; /* of stacks, whose shapes are those of one expert; else 0 */
   unsigned slices;         /* of stacks that are one of so many slices of all experts; else 0 */
   struct {
     unsigned rows, columns; /* M and K; 0 with a key */
-    char quantizer[64];     /* its name, or "fp16" */
+    char quantizer[64];     /* The quantizer's name, or "fp16". */
     char hash[33];          /* definition hash; "": not known, as in foreign tables */
   } member[QP_LATENCY_MEMBERS];
-  char path[16]; /* of a gemm family: "tensor", ... */
+  char path[16]; /* The path of a gemm family: "tensor", ... */
   unsigned batch;
   int64_t ps;        /* median picoseconds of one launch, > 0 */
-  int64_t spread_ps; /* standard error of that median; 0: not known */
+  int64_t spread_ps; /* The standard error of that median; 0: it is not known. */
   unsigned samples;  /* behind the median; 0: not known */
   qp_latency_match match;
   bool unit_behind; /* up and gate: with the gated linear unit behind the gemm, which is quicker; ps
@@ -57,12 +58,14 @@ typedef struct qp_latency_table {
   unsigned rotations;  /* batches whose rotations are known */
   struct {
     unsigned batch, launches;
-    unsigned prologues; /* of the launches: with the norm or gated linear unit before them */
-    unsigned routings;  /* beside them: what routes to experts, and their sums */
+    unsigned prologues; /* So many launches have the norm or gated linear unit before them as a
+                           part. */
+    unsigned routings;  /* So many launches stand beside them: those that route to experts, and sums
+                           of experts. */
     int64_t ps; /* all rotations of one pass: of every input of linears that reads it rotated */
   } rotation[QP_LATENCY_BATCHES];
-  unsigned units_behind; /* rows with the gated linear unit behind the gemm */
-  int64_t overhead_ps; /* fixed cost of a launch, for modelled launches; -1: not known */
+  unsigned units_behind; /* So many rows have the gated linear unit behind the gemm. */
+  int64_t overhead_ps; /* The fixed cost of a launch, for modelled launches; -1: it is not known. */
   size_t rows, capacity;
   qp_latency_row *row;
 } qp_latency_table;

@@ -26,8 +26,8 @@ typedef struct qp_plan_quantizer {
   char name[64];
   char hash[33];           /* of the definition; "" for fp16 */
   char spec[320];          /* a palette name, or "path.lua:name"; see plan_spec.h */
-  double rate_bits;        /* stored bits per weight, without padding and row scales */
-  uint64_t codebook_bytes; /* stored once a model, however many linears use it */
+  double rate_bits;        /* Stored bits of a weight, without padding and row scales. */
+  uint64_t codebook_bytes; /* It is stored once in a model, however many linears use it. */
 } qp_plan_quantizer;
 
 typedef struct qp_plan_linear {
@@ -46,7 +46,8 @@ typedef struct qp_plan_linear {
                          its own. */
 } qp_plan_linear;
 
-/* One gemm launch: the linears fused into it, in order; all read the same input. */
+/* One gemm launch.  It lists the linears that are fused into it, in order; all read the same
+   input. */
 typedef struct qp_plan_launch {
   int block;
   char group[32]; /* "qkv", "o", ...; "lm_head" */
@@ -59,7 +60,8 @@ typedef struct qp_plan_launch {
 
 /* Where the bytes of the stored model go. */
 typedef struct qp_plan_memory {
-  uint64_t linears;   /* Those of the blocks: codes, fields, row scales, codebooks of their own. */
+  uint64_t linears;   /* The linears of the blocks: codes, fields, row scales, codebooks of their
+                         own. */
   uint64_t lm_head;   /* 0 where a tied lm_head is the embedding itself. */
   uint64_t signs;     /* The rotations take a bit for each column of each group. */
   uint64_t codebooks; /* Codebooks that belong to a quantizer are stored once a model. */
@@ -72,7 +74,7 @@ typedef struct qp_plan_memory {
 typedef struct qp_plan_weights {
   uint64_t planned; /* Linears that have a quantizer, with all their experts. */
   uint64_t lm_head; /* One that stays in 16 bits and is not the embedding's matrix. */
-  uint64_t embedding, other, passed; /* As in qp_plan_memory. */
+  uint64_t embedding, other, passed; /* They are as in qp_plan_memory. */
   uint64_t active; /* One token goes through so many weights of the blocks and the lm_head. */
   uint64_t table;  /* An embedding that is not the lm_head; it is shown, but stands in no file. */
 } qp_plan_weights;
@@ -100,7 +102,7 @@ typedef struct qp_plan {
   qp_plan_weights weights;
   uint64_t memory_bytes;      /* The sum of 'memory'. */
   double bits_per_weight;     /* 8 * planned bytes / planned weights, see PLAN.md. */
-  int64_t latency_limit_ps;   /* -1: none was asked for; likewise the two below. */
+  int64_t latency_limit_ps;   /* -1: none was asked for; the same holds for the two below. */
   int64_t memory_limit_bytes; /* It limits memory_bytes. */
   double bits_limit;          /* It limits bits_per_weight. */
   unsigned quantizers, linears, launches, notes;
@@ -114,7 +116,7 @@ typedef struct qp_plan {
 bool qp_plan_looks_up_alone(const qp_plan_linear *l);
 
 /* Bytes, loss and other derived totals are not recomputed: qp_plan_check does that. */
-void qp_plan_free(qp_plan *p); /* what it points to; a zeroed plan is fine */
+void qp_plan_free(qp_plan *p); /* It frees what the plan points to; a zeroed plan is fine. */
 
 /*
 ** Read and check a plan: every field of the schema with its type and range, indices, names that are
@@ -124,7 +126,7 @@ void qp_plan_free(qp_plan *p); /* what it points to; a zeroed plan is fine */
 ** QP_E_IO, QP_E_LIMIT, QP_E_NOMEM.  '*out' is untouched on error.
 */
 qp_status qp_plan_read(const char *file, qp_plan *out, qp_error *err);
-/* The same from a text in memory, which 'file' names in messages. */
+/* Do the same with a text in memory, which 'file' names in messages. */
 qp_status qp_plan_parse(const char *file, const char *text, size_t bytes, qp_plan *out,
                         qp_error *err);
 

@@ -16,8 +16,8 @@
 qp_status qp_plan_spec_check(const char *spec, const char *where, qp_error *err);
 
 /*
-** The spec as the command line takes it, out[size], for a plan that was read from 'file' ("": a
-** text; then paths start at the working directory).  QP_E_LIMIT: too long.
+** Write a spec as the command line takes it to out[size], for a plan that was read from 'file' ("":
+** a text; then paths start at the working directory).  QP_E_LIMIT: it is too long.
 */
 qp_status qp_plan_spec_open(const char *file, const char *spec, char *out, size_t size,
                             qp_error *err);

@@ -7,12 +7,12 @@
 
 typedef struct qp_planner_options {
   double time_limit_s;  /* 0: none */
-  unsigned block_types; /* at most so many different blocks; 0: any number */
+  unsigned block_types; /* There are at most so many different blocks; 0: any number. */
 } qp_planner_options;
 
 /*
-** The best plan, checked again (qp_plan_check).  '*solution' is filled where one was sought, also
-** when the limits are infeasible.
+** Find the best plan and check it again (qp_plan_check).  '*solution' is filled where one was
+** sought, also when the limits are infeasible.
 ** QP_E_WRONG: no plan is within the limits; the message says by how much and what the cheapest plan
 ** is.  QP_E_LIMIT: the time ran out before any plan was found.  QP_E_ARG, QP_E_NOMEM:
 ** qp_plan_build.

@@ -21,20 +21,24 @@ typedef enum qp_solve_outcome {
 typedef struct qp_solution {
   qp_solve_outcome outcome;
   qp_knap_total total;
-  double bound; /* no plan within the limits has less loss; the loss itself where proven */
-  /* Infeasible: by how much the cheapest plan misses a limit; 0 for a limit that it meets. */
+  double bound; /* No plan within the limits has less loss; where the plan is proven it is the loss
+                   itself. */
+  /* Where it is infeasible the cheapest plan misses a limit by so much; 0 for a limit that it
+     meets. */
   int64_t ps_over, bytes_over;
-  unsigned evaluations, rounds; /* of the dual function; of the DP */
+  unsigned evaluations, rounds; /* The dual function was evaluated so often, and the DP ran so
+                                   often. */
   size_t states;                /* the most at once */
   double seconds;
 } qp_solution;
 
 /*
-** The best plan, with a proof.  With r = loss + lambda ps + mu bytes - min the reduced cost of a
-** choice at the dual's multipliers, a plan of loss z within the limits has  sum of r <= z - bound.
-** So a DP over the items that keeps every undominated partial plan of reduced cost up to delta
-** either finds the best plan, if its loss is at most bound + delta, or proves that there is none so
-** good; then delta grows.  ps and bytes are whole numbers, and limits are checked again at the end.
+** Find the best plan, with a proof.  With r = loss + lambda ps + mu bytes - min the reduced cost of
+** a choice at the dual's multipliers, a plan of loss z within the limits has  sum of r <= z -
+** bound.  So a DP over the items that keeps every undominated partial plan of reduced cost up to
+** delta either finds the best plan, if its loss is at most bound + delta, or proves that there is
+** none so good; then delta grows.  ps and bytes are whole numbers, and limits are checked again at
+** the end.
 **   plan: k->items choices, written unless the outcome is QP_SOLVE_UNKNOWN.
 ** QP_E_ARG: qp_knap_check; QP_E_NOMEM.  Infeasible and stopped are outcomes, not errors.
 */

@@ -15,7 +15,7 @@ typedef struct qp_device_search qp_device_search;
 ** are made when a quantizer and a number of columns are first met, and kept, as are their tables
 ** and the buffers of a search, the largest so far.  'families' must outlive it.
 ** QP_E_DEVICE, QP_E_MISSING: no such device, or no NVRTC; QP_E_NOMEM.  '*out' is untouched on
-** error.  Used by one thread at a time.
+** error.  One thread at a time uses it.
 */
 qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_count,
                                 qp_families *families, qp_device_search **out, qp_error *err);

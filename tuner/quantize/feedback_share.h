@@ -23,13 +23,14 @@ enum {
 ** its parts' share of the columns says.
 */
 typedef struct qp_feedback_profile {
-  double share;  /* det(H)^(1/K) / (tr(H) / K), H damped by QP_ENCODE_DAMPING; 1 of white inputs */
-  double excess; /* mean of d_k / det(H)^(1/K) in the rotated basis, at least 1 */
+  double share;  /* det(H)^(1/K) / (tr(H) / K), H damped by QP_ENCODE_DAMPING; it is 1 of white
+                    inputs. */
+  double excess; /* The mean of d_k / det(H)^(1/K) in the rotated basis, at least 1. */
   /* The share of sum d_k that lies in the first i / QP_FEEDBACK_STEPS of the columns. */
   double before[QP_FEEDBACK_STEPS + 1];
 } qp_feedback_profile;
 
-/* The value of 'before' at a fraction of the columns, 0 to 1; between its points it is in
+/* Give the value of 'before' at a fraction of the columns, 0 to 1; between its points it is in
    proportion. */
 double qp_feedback_before(const qp_feedback_profile *p, double fraction);
 
@@ -42,7 +43,7 @@ double qp_feedback_before(const qp_feedback_profile *p, double fraction);
 ** spaced, are looked at: the share is then somewhat too large.
 ** 'out' [blocks * linears + 1], as linears are numbered in qp_plan_input; 1, 1 and a straight line
 ** where 'path' (as in qp_hessian_open) has no Hessian of a linear, or one that cannot be factored;
-** *found counts the others.  Of several groups of rows the mean.
+** *found counts the others.  Of several groups of rows it is the mean.
 ** QP_E_MISSING: no BLAS; QP_E_NOMEM; errors of qp_hessian_open.
 */
 qp_status qp_feedback_profiles(const char *path, const qp_model *m, qp_feedback_profile *out,

@@ -20,12 +20,12 @@ typedef struct qp_hessian {
 } qp_hessian;
 
 /*
-** Of the linear NAME: in a folder the file NAME.safetensors, or the one that index.json there names
-** for it, in which the only tensor, or the one of these names, counts; in a file the tensor
-** NAME.hessian or NAME.  tuner/calibrate/CALIBRATION.md describes it.  F32, symmetric,
-** [columns][columns], or [groups][columns][columns] with one for each of 'groups' equal groups of
-** rows (as GuidedQuant makes them, arXiv 2505.07004), each a multiple of 32.
-** A linear without one is not an error: then out->groups is 0.
+** Open the Hessian of the linear NAME: in a folder the file NAME.safetensors, or the one that
+** index.json there names for it, in which the only tensor, or the one of these names, counts; in a
+** file the tensor NAME.hessian or NAME.  tuner/calibrate/CALIBRATION.md describes it.  F32,
+** symmetric, [columns][columns], or [groups][columns][columns] with one for each of 'groups' equal
+** groups of rows (as GuidedQuant makes them, arXiv 2505.07004), each a multiple of 32.  A linear
+** without one is not an error: then out->groups is 0.
 ** QP_E_ARG: another type or shape; errors of qp_safetensors_open.
 */
 qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, unsigned columns,

@@ -8,8 +8,8 @@
 #include "tuner/quantize/job.h"
 
 /*
-** The linear's codes and numbers in our layout, with row scales of 1; then every weight is decoded
-** again by the reference and compared with the source's, rounded to fp16, bit for bit.
+** Write the linear's codes and numbers in our layout, with row scales of 1; then every weight is
+** decoded again by the reference and compared with the source's, rounded to fp16, bit for bit.
 ** '*out' is filled (free with qp_encoded_free) or untouched.
 ** QP_E_ARG: a number is not one that its field holds, or a weight decodes otherwise (the message
 ** names row, column and both values); QP_E_NOMEM; errors of qp_job_read.

@@ -8,14 +8,15 @@
 
 typedef struct qp_measure {
   double lost, power;           /* sum (w~ - r w^)^2, sum w~^2 over rotated weights w~ */
-  double lost_back, power_back; /* the same in the basis of the checkpoint */
+  double lost_back, power_back; /* The same in the basis of the checkpoint, where the rotation is
+                                   undone. */
 } qp_measure;
 
 /*
 ** Decode rows by the reference (gen/spec/reference.h), times 'scales' [rows], and add up what they
 ** differ from rows 'first' .. first + rows - 1 of the linear's weights in the checkpoint ('first'
 ** and all but a last count of rows are multiples of 32).  'part' [parts] holds these rows alone.
-** Memory: a few times 32 rows.
+** It takes the memory of a few times 32 rows.
 */
 qp_status qp_measure_rows(const qp_job *j, const qp_job_linear *l, unsigned first, unsigned rows,
                           const qp_linear_part *part, unsigned parts, const float *scales,

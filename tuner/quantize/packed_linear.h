@@ -9,11 +9,12 @@
 #include "tuner/quantize/job.h"
 
 typedef struct qp_linear_figures {
-  double distortion; /* of the rotated weights: sum (w~ - r w^)^2 / sum w~^2 */
-  double original;   /* of the weights as they are in the checkpoint, rotated back */
-  double proxy;      /* of the outputs where a Hessian was given, else = distortion */
-  double damping;    /* of its Hessian, the most of several groups; 0: there was none, or zeros */
-  uint64_t bytes;    /* of all tensors stored for it, but for the signs that its group shares */
+  double distortion;  /* Distortion of the rotated weights: sum (w~ - r w^)^2 / sum w~^2. */
+  double original;    /* of the weights as they are in the checkpoint, rotated back */
+  double proxy;       /* of the outputs where a Hessian was given, else = distortion */
+  double damping;     /* The damping of its Hessian, of several groups the most; 0: there was none,
+                         or only zeros. */
+  uint64_t bytes;     /* of all tensors stored for it, but for the signs that its group shares */
   char unfitted[256]; /* qp_encoded.unfitted */
 } qp_linear_figures;
 
@@ -21,7 +22,8 @@ typedef struct qp_linear_figures {
 typedef struct qp_linear_part {
   qp_stream stream;
   unsigned column;
-  qp_packed packed; /* packed.stream points to the stream of the original of this struct */
+  qp_packed packed; /* packed.stream points to the stream of the original of this struct, not of a
+                       copy. */
 } qp_linear_part;
 
 /* 1, or the parts of a split. */
@@ -41,13 +43,12 @@ static inline unsigned qp_linear_streams(const qp_job_linear *l) {
 ** to its elements.
 */
 qp_status qp_linear_find(const qp_job_linear *l, const qp_safetensors *file,
-                         qp_linear_part part[QP_MAX_RANGES], float **scales,
-                         qp_error *err);
+                         qp_linear_part part[QP_MAX_RANGES], float **scales, qp_error *err);
 
 /* Decode 32 rows of W^ over all parts to fp16 bits, out[32][columns]; 'piece' [32][columns] is
    scratch. */
 qp_status qp_linear_decode(qp_reference *r, const qp_linear_part *part, unsigned parts,
-                            unsigned row_group, unsigned columns, uint16_t *out, uint16_t *piece,
-                            qp_error *err);
+                           unsigned row_group, unsigned columns, uint16_t *out, uint16_t *piece,
+                           qp_error *err);
 
 #endif

@@ -10,7 +10,7 @@
 #include "tuner/quantize/job.h"
 
 typedef struct qp_proof_options {
-  const char *device; /* as qp_session_device chose it */
+  const char *device; /* qp_session_device chose it. */
   unsigned arch, sm_count;
   unsigned row_groups;  /* of each linear that the kernel decodes: first, last, evenly; 0: all */
   _Atomic size_t *done; /* weights, or NULL */
@@ -20,7 +20,7 @@ typedef struct qp_proof_options {
 typedef struct qp_proof {
   size_t linears;
   size_t reference_weights, kernel_weights; /* decoded and compared */
-  double worst;   /* relative L2 error of the kernel, over one row group */
+  double worst;   /* The relative L2 error of the kernel, over one row group. */
   char why[1024]; /* the first thing that is wrong; "" where nothing is */
 } qp_proof;
 

@@ -26,15 +26,15 @@
 #include "runtime/status.h"
 
 #define QP_RESIDUAL_SHARE   0.7
-#define QP_RESIDUAL_DAMPING 0.01 /* as a share of the mean diagonal */
+#define QP_RESIDUAL_DAMPING 0.01 /* It is a share of the mean diagonal. */
 
 typedef struct qp_residual qp_residual;
 
 /*
-** 'model' as qp_forward_open takes it; 'models' and 'text' outlive the result.  Memory: three
-** hidden states of all tokens, what one linear reads of all, a block of the model in fp32 twice.
-** '*out' is NULL where the family norms what o and down give out before it is added: it has no
-** targets.  Errors of qp_forward_open; QP_E_NOMEM.
+** Open the targets of a model, which is named as qp_forward_open takes it; 'models' and 'text' must
+** outlive the result.  Memory: three hidden states of all tokens, what one linear reads of all, a
+** block of the model in fp32 twice. '*out' is NULL where the family norms what o and down give out
+** before it is added: it has no targets.  Errors of qp_forward_open; QP_E_NOMEM.
 */
 qp_status qp_residual_open(const char *model, qp_models *models, const qp_tokens *text,
                            unsigned threads, qp_residual **out, qp_error *err);
@@ -46,7 +46,7 @@ uint64_t qp_residual_key(const qp_tokens *text);
 /*
 ** w [rows][columns] of linear 'name' ("model.layers.0.self_attn.o_proj") becomes W'; other than o
 ** and down of a block stay.  All linears before it that are coded were told to qp_residual_coded.
-** The same for any number of threads.  QP_E_LIMIT: 'cancel' (may be NULL) was set; QP_E_NOMEM;
+** Any number of threads gives the same.  QP_E_LIMIT: 'cancel' (may be NULL) was set; QP_E_NOMEM;
 ** QP_E_ARG: the activations overflow.
 */
 qp_status qp_residual_target(qp_residual *r, const char *name, float *w, const _Atomic bool *cancel,

@@ -19,7 +19,7 @@ typedef struct qp_factor_span {
   bool norm;
   size_t first;
   unsigned count;
-  float *weights; /* of a norm: those of the forward pass */
+  float *weights; /* A norm's weights as the forward pass has them. */
 } qp_factor_span;
 
 typedef struct qp_factors {

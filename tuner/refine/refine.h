@@ -19,10 +19,10 @@
 
 typedef struct qp_refine_options {
   unsigned steps;   /* 0: as many as the text has batches */
-  unsigned seed;    /* of the order of sequences */
-  size_t batch;     /* tokens of a step, in whole sequences */
+  unsigned seed;    /* It orders the sequences. */
+  size_t batch;     /* A step takes so many tokens, in whole sequences. */
   size_t held;      /* tokens that are held out at most */
-  double rate;      /* the largest relative step of a factor; it falls to 0 as a cosine */
+  double rate;      /* The largest relative step of a factor, which falls to 0 as a cosine. */
   const char *file; /* what is done so far, for a run that was stopped; or NULL */
   const _Atomic bool *stopped; /* or NULL */
   _Atomic size_t *done;        /* or NULL: grows to qp_refine_work */
@@ -33,19 +33,19 @@ typedef struct qp_refine_options {
 typedef struct qp_refine_result {
   size_t trained, held; /* tokens of the text */
   unsigned steps, step; /* of the training; the one that is kept */
-  double before, after; /* KL divergence of the held-out tokens, nats a token */
-  double error;         /* standard error of after - before, tokens as independent */
+  double before, after; /* The KL divergence of the held-out tokens, in nats a token. */
+  double error;         /* The standard error of after - before, tokens taken as independent. */
 } qp_refine_result;
 
 /* How much there is to do: tokens that go through a model, thrice those of a step. */
 size_t qp_refine_work(const qp_tokens *tokens, const qp_refine_options *o);
 
 /*
-** 'x' of 'model' becomes the best.  Memory: the source's last hidden states of all tokens, those
-** before every block of a batch, up to 2 GiB of what lies between, logits of some hundred tokens.
-** With a file a run that is stopped goes on from the last look at what is held out, and ends with
-** the same factors; the file stays.  It is of the contents of both models, of the text and the
-** options: where one of them is another, the training begins anew.
+** The factors 'x' of 'model' become the best.  Memory: the source's last hidden states of all
+** tokens, those before every block of a batch, up to 2 GiB of what lies between, logits of some
+** hundred tokens.  With a file a run that is stopped goes on from the last look at what is held
+** out, and ends with the same factors; the file stays.  It is of the contents of both models, of
+** the text and the options: where one of them is another, the training begins anew.
 ** QP_E_ARG: vocabularies differ, fewer than two sequences, a loss that is not finite; QP_E_LIMIT:
 ** stopped; errors of qp_forward_block; QP_E_NOMEM.
 */

@@ -9,9 +9,9 @@
 #include "tuner/plan/plan_file.h"
 
 /*
-** Distortion of every planned linear, relative to its weights' variance, on a logarithmic axis
-** against its block, a colour a role.  'report' (or NULL) is a quantize-report.json: where it has a
-** linear, what was measured stands for what was planned.
+** Draw the distortion of every planned linear, relative to its weights' variance, on a logarithmic
+** axis against its block, a colour a role.  'report' (or NULL) is a quantize-report.json: where it
+** has a linear, what was measured stands for what was planned.
 */
 void qp_draw_distortions(const qp_plan *p, const cJSON *report, qp_text *to);
 

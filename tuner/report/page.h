@@ -12,7 +12,7 @@
 typedef struct qp_page_parts {
   const qp_plan *plan;
   const cJSON *quantized;    /* quantize-report.json */
-  const char *front, *tuned; /* SVG drawings: Pareto fronts, measured latencies */
+  const char *front, *tuned; /* Drawings as SVG: Pareto fronts, and measured latencies. */
   const char *untuned;       /* why there are none; "" or NULL: nobody asked for a GPU's */
   const char *made_by;       /* "qpal 0.1.0" */
 } qp_page_parts;

@@ -22,23 +22,23 @@ enum { QP_CROSSOVER_MOST = 4096, QP_CROSSOVER_POINTS = 128 };
 
 /* What a launch costs by each way. */
 typedef struct qp_crossover_sides {
-  size_t batches; /* of the fused kernels, rising */
+  size_t batches; /* The batches of the fused kernels, rising. */
   unsigned batch[QP_MAX_BATCHES];
   int64_t gemm_ps[QP_MAX_BATCHES];
-  int64_t dequant_ps; /* of all its linears */
+  int64_t dequant_ps; /* Decoding all its linears takes so long. */
   size_t points;      /* of cuBLAS, rising */
   struct {
     unsigned rows;
     int64_t ps;
-    const qp_record *record; /* owned by the records; NULL: it was entered by hand */
+    const qp_record *record; /* The records own it; NULL: it was entered by hand. */
   } point[QP_CROSSOVER_POINTS];
 } qp_crossover_sides;
 
 /* Fused kernels for this number of rows: as the runtime launches them where buffers have room for
    padding (the smallest that takes all that are left, else the largest).  'batches' is not 0. */
 int64_t qp_crossover_fused_ps(const qp_crossover_sides *s, unsigned rows);
-/* The time of decoding and cuBLAS; between two points it lies on the line through them.  It is 0
-   outside of the points. */
+/* Give the time of decoding and cuBLAS; between two points it lies on the line through them.  It is
+   0 outside of the points. */
 int64_t qp_crossover_decoded_ps(const qp_crossover_sides *s, unsigned rows);
 /* Enter a point of cuBLAS in its place.  One of the same rows is replaced, unless its record is
    newer; what has no room is left out. */
@@ -53,7 +53,7 @@ void qp_crossover_add(qp_crossover_sides *s, unsigned rows, int64_t ps, const qp
 unsigned qp_crossover_rows(const qp_crossover_sides *s);
 
 /*
-** The sides of a launch (gemm; its own batch does not count) by 'path' with kernels of these
+** Find the sides of a launch (gemm; its own batch does not count) by 'path' with kernels of these
 ** batches, from the records and a look-up of them.  A batch that no record answers is left out;
 ** false: none is answered, or a linear's dequantization is not.  Records must stay while the
 ** sides are used.

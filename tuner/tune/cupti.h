@@ -11,9 +11,9 @@
 
 /*
 ** Open libcupti (13, else 12; $QPAL_CUPTI names another) and enable records of concurrent kernels
-** for the rest of the process.  'version' gets "CUPTI 13.0".  Once a process; further calls only
-** give the version.  QP_E_MISSING: not found, with how to get it; QP_E_DEVICE: it refuses, most
-** often because a profiler or sanitizer has it already.
+** for the rest of the process.  'version' gets "CUPTI 13.0".  The first call of a process does so;
+** further calls only give the version.  QP_E_MISSING: not found, with how to get it; QP_E_DEVICE:
+** it refuses, most often because a profiler or sanitizer has it already.
 */
 qp_status qp_cupti_open(char *version, size_t size, qp_error *err);
 
@@ -32,10 +32,10 @@ bool qp_cupti_pauses(void);
 qp_status qp_cupti_begin(qp_error *err);
 
 /*
-** Once the stream was waited for: durations in picoseconds of the 'n' launches of 'kernel' since
-** qp_cupti_begin, in the order they ran.  QP_E_WRONG: another number of records, dropped records,
-** or a timestamp that is zero or not after its start; QP_E_LIMIT: no record of anything came after
-** a pause, which from now on is not done; worth another try, once; QP_E_DEVICE.
+** Give, once the stream was waited for, the durations in picoseconds of the 'n' launches of
+** 'kernel' since qp_cupti_begin, in the order they ran.  QP_E_WRONG: another number of records,
+** dropped records, or a timestamp that is zero or not after its start; QP_E_LIMIT: no record of
+** anything came after a pause, which from now on is not done; worth another try, once; QP_E_DEVICE.
 */
 qp_status qp_cupti_end(const char *kernel, unsigned n, int64_t *ps, qp_error *err);
 

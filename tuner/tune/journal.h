@@ -38,7 +38,7 @@ const qp_record *qp_journal_find(const qp_journal *j, const qp_record *like);
 ** that of a run that was stopped or killed on a machine that ran on says nothing about the kernel.
 */
 unsigned qp_journal_lost(const qp_journal *j, const char *kernel);
-/* Records of earlier runs. */
+/* These give the records of earlier runs. */
 size_t qp_journal_count(const qp_journal *j);
 
 /* Reaches the disk before the candidate is launched.  QP_E_IO. */

@@ -16,7 +16,7 @@
 qp_status qp_library_read(const char *gpu, unsigned policy, qp_records *out, char source[256],
                           qp_error *err);
 
-/* Every file in tuned/ in order, malloc'ed; free each with qp_records_free. */
+/* Read every file in tuned/ in order, malloc'ed; free each with qp_records_free. */
 qp_status qp_library_all(qp_records **out, size_t *count, qp_error *err);
 
 #endif

@@ -18,7 +18,7 @@ typedef enum qp_time_kind {
 } qp_time_kind;
 const char *qp_time_kind_name(qp_time_kind k); /* "chain", "kernel", "events" */
 qp_status qp_time_kind_parse(const char *text, qp_time_kind *out, qp_error *err);
-/* Picoseconds of a launch by this kind; 0: the record has none. */
+/* Give the picoseconds of a launch by this kind; 0: the record has none. */
 int64_t qp_record_time(const qp_record *r, qp_time_kind kind);
 
 /*
@@ -32,7 +32,7 @@ typedef struct qp_lookup qp_lookup;
 
 typedef struct qp_lookup_options {
   qp_time_kind kind;
-  const char *driver;      /* The driver of the GPU at hand; NULL: the newest record's. */
+  const char *driver;      /* The GPU at hand has this driver; NULL: that of the newest record. */
   qp_latency_match worst;  /* No worse match is returned. */
   const qp_records *other; /* Records of other GPUs, 'others' files of them. */
   size_t others;
@@ -44,7 +44,8 @@ typedef struct qp_lookup_options {
 
 typedef struct qp_pick {
   const qp_record *record; /* owned by the records */
-  int64_t ps, spread_ps;   /* of what was asked for; scaled by weights for a nearest shape */
+  int64_t ps, spread_ps;   /* They are of what was asked for; of a nearest shape, scaled by
+                              weights. */
   qp_latency_match match;
 } qp_pick;
 
@@ -54,10 +55,10 @@ qp_status qp_lookup_open(const qp_records *records, const qp_lookup_options *opt
 void qp_lookup_close(qp_lookup *l);
 
 /*
-** The fastest record of a problem on a path ("" or NULL where its operation has one); of several
-** within each other's spread the one whose name is first.  Best match first: exact, other driver,
-** nearest shape (the same quantizers at the shape whose weights are nearest in ratio, its time
-** scaled by weights; gemm alone), other GPU.
+** Find the fastest record of a problem on a path ("" or NULL where its operation has one); of
+** several within each other's spread the one whose name is first.  The best match goes first:
+** exact, other driver, nearest shape (the same quantizers at the shape whose weights are nearest in
+** ratio, its time scaled by weights; gemm alone), other GPU.
 */
 bool qp_lookup_find(qp_lookup *l, const qp_problem *p, const char *path, qp_pick *out);
 

@@ -16,7 +16,8 @@ typedef struct qp_measurer_options {
   double timeout_s;      /* a candidate that takes longer hangs; 0: 30 */
   unsigned samples;      /* launches a screening takes; 0: 20 */
   unsigned rounds;       /* of interleaved finalists; 0: 5 */
-  unsigned row_groups;   /* compared with the reference of each segment; 0: 8 */
+  unsigned row_groups;   /* So many row groups of each segment are compared with the reference; 0:
+                            8. */
 } qp_measurer_options;
 
 typedef struct qp_measurer qp_measurer;
@@ -24,19 +25,19 @@ typedef struct qp_measurer qp_measurer;
 typedef struct qp_measure_job {
   qp_problem problem;
   qp_choice choice;
-  uint64_t seed;     /* of the random data */
+  uint64_t seed;     /* It gives the random data. */
   const void *cubin; /* of qp_kernel_make(problem, choice) */
   size_t cubin_bytes;
 } qp_measure_job;
 
 typedef struct qp_measured {
-  qp_record_outcome outcome; /* ok, wrong, device, hang, crash or timer */
+  qp_record_outcome outcome; /* It may be ok, wrong, device, hang, crash or timer. */
   char why[240];
   double error;
   qp_timing timing;
   int64_t chain_ps, chain_pdl_ps; /* 0: not measured */
   qp_meter_state state;
-  char by[64]; /* cuBLAS and its version, of a product */
+  char by[64]; /* cuBLAS and its version, where it is a product. */
 } qp_measured;
 
 /*

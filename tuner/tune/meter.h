@@ -15,7 +15,7 @@ typedef struct qp_meter_info {
   char driver[32]; /* "580.159" */
   char timer[32];  /* "CUPTI 13.0", "events", "replay" */
   bool chains;     /* can time chains in a CUDA graph */
-  double read_gbs; /* measured read bandwidth, 1e9 bytes a second; 0: not measured */
+  double read_gbs; /* The measured read bandwidth, in 1e9 bytes a second; 0: it was not measured. */
 } qp_meter_info;
 
 /* The multiprocessors' clock and why they may be held back, while something was timed. */
@@ -36,24 +36,26 @@ typedef struct qp_meter_product {
 
 typedef struct qp_meter_ops {
   void (*close)(qp_meter *m);
-  /* Compare with the reference on fresh random data; never on the buffers that timing uses. */
+  /* Compares with the reference on fresh random data, never on the buffers that timing uses. */
   qp_status (*verify)(qp_meter *m, const qp_kernel *k, const qp_compiled *c, uint64_t seed,
                       qp_verdict *out, qp_error *err);
   qp_status (*load)(qp_meter *m, const qp_kernel *k, const qp_compiled *c, qp_metered **out,
                     qp_error *err);
   void (*unload)(qp_meter *m, qp_metered *c);
-  /* Durations of 'n' launches in picoseconds; each reads weights that are in no cache.
+  /* Measures the durations of 'n' launches in picoseconds; each reads weights that are in no cache.
      QP_E_WRONG: the timestamps cannot be trusted (zero, backwards, dropped). */
   qp_status (*sample)(qp_meter *m, qp_metered *c, unsigned n, int64_t *ps, qp_error *err);
-  /* Picoseconds a launch in a CUDA graph chain, with or without programmatic dependent launch. */
+  /* Measures the picoseconds of a launch in a CUDA graph chain, with or without programmatic
+     dependent launch. */
   qp_status (*chain)(qp_meter *m, qp_metered *c, bool pdl, int64_t *ps, qp_error *err);
   void (*state)(qp_meter *m, qp_meter_state *out);
-  /* Picoseconds of one pass over 'count' candidates (at most QP_PASS_MOST), in order, in a CUDA
-     graph of several passes; pdl[i]: candidate i by programmatic dependent launch. */
+  /* Measures the picoseconds of one pass over 'count' candidates (at most QP_PASS_MOST), in order,
+     in a CUDA graph of several passes; with pdl[i] candidate i is launched by programmatic
+     dependent launch. */
   qp_status (*pass)(qp_meter *m, qp_metered *const *c, const bool *pdl, unsigned count, int64_t *ps,
                     qp_error *err);
-  /* cuBLAS with 16-bit weights, Y[N,M] = X[N,K] W[M,K]^T, as a launch in a CUDA graph chain.
-     QP_E_MISSING: there is none; QP_E_WRONG: its result is; QP_E_NOMEM: too large. */
+  /* Measures cuBLAS with 16-bit weights, Y[N,M] = X[N,K] W[M,K]^T, as a launch in a CUDA graph
+     chain.  QP_E_MISSING: there is none; QP_E_WRONG: its result is; QP_E_NOMEM: too large. */
   qp_status (*cublas)(qp_meter *m, unsigned rows, unsigned columns, unsigned batch,
                       qp_meter_product *out, qp_error *err);
 } qp_meter_ops;
@@ -80,7 +82,7 @@ qp_status qp_meter_open_replay(const char *file, qp_meter **out, qp_error *err);
 /* ---- Statistics, the same for every meter ---- */
 
 typedef struct qp_timing {
-  int64_t ps, spread_ps; /* median, and median distance from it */
+  int64_t ps, spread_ps; /* The median, and the median distance from it. */
   unsigned samples;
 } qp_timing;
 

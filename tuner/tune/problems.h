@@ -16,7 +16,7 @@ typedef struct qp_tune_problem {
   const qp_family *family;
   char path[16]; /* the family's */
   char label[64];
-  unsigned launches; /* of it for one token of the model or plan; 1 for a shape of its own */
+  unsigned launches; /* One token of the model or plan takes so many; a shape of its own takes 1. */
 } qp_tune_problem;
 
 typedef struct qp_tune_problems {
@@ -28,7 +28,7 @@ typedef struct qp_tune_problems {
 typedef struct qp_model_launch {
   char label[64];
   unsigned linears, rows[QP_MODEL_GROUP_LINEARS], columns;
-  bool fused;      /* more than one linear */
+  bool fused;              /* more than one linear */
   unsigned experts, top_k; /* of stacks, whose shapes are those of one expert; else 0 */
   unsigned slices;         /* of stacks that are one of so many slices of all experts; else 0 */
   unsigned widest; /* of stacks: the largest K of those that one routing serves, its tiles' */
@@ -52,7 +52,7 @@ void qp_model_launch_pose(const qp_model_launch *l, const qp_quantizer *q, qp_pr
    at the batch that the caller has put in it, as type and GPU.  False, with 'p' untouched, means
    that the group is not up and gate of equal rows. */
 bool qp_model_pair_pose(const qp_model *m, unsigned group, const qp_quantizer *q, qp_problem *p);
-/* The op of such a gemm, or of experts, with the gated linear unit behind it. */
+/* Say which op such a gemm, or experts, has with the gated linear unit behind it. */
 qp_op qp_model_pair_op(const qp_problem *gemm);
 
 typedef struct qp_problems_wishes {
@@ -68,8 +68,8 @@ typedef struct qp_problems_wishes {
 } qp_problems_wishes;
 
 /*
-** Of operations, gemm or experts, in 'ops' (bits 1 << QP_OP_*):  every launch x quantizer (one for
-** all segments) x batch x family, in this order from the outside:
+** Add, for the operations gemm and experts in 'ops' (bits 1 << QP_OP_*), every launch x quantizer
+** (one for all segments) x batch x family, in this order from the outside:
 ** batch, quantizer, launch, family; so that where time ends, whole quantizers are known.  Launches
 ** whose shapes kernels cannot have (rows no multiple of 16) are left out and counted in '*skipped',
 ** once a batch.  A problem that is there already is counted ('launches'), not added again.
@@ -79,19 +79,21 @@ qp_status qp_problems_add(qp_tune_problems *list, const qp_model_launch *launch,
                           const qp_problems_wishes *w, unsigned ops, size_t *skipped,
                           qp_error *err);
 /*
-** What a model launches beside its gemms and stacks; 'ops' has the bits 1 << QP_OP_*.  With rotate:
-** the rotation of each input of linears, at every batch (of a group one, for all that read it),
-** alone and with the norm or gated linear unit that makes the input.  With dequant: the weights of
-** each linear to 16 bits, for every quantizer.  With gather: one row of the embedding, for every
-** quantizer.  With experts: what routes to stacks, and the sum over a token's experts, at every
-** batch.  By every family that does them, in front of the problems that are there.  QP_E_NOMEM.
+** Add what a model launches beside its gemms and stacks; 'ops' has the bits 1 << QP_OP_*.  With
+** rotate: the rotation of each input of linears, at every batch (of a group one, for all that read
+** it), alone and with the norm or gated linear unit that makes the input.  With dequant: the
+** weights of each linear to 16 bits, for every quantizer.  With gather: one row of the embedding,
+** for every quantizer.  With experts: what routes to stacks, and the sum over a token's experts, at
+** every batch.  By every family that does them, in front of the problems that are there.
+** QP_E_NOMEM.
 */
 qp_status qp_problems_add_model(qp_tune_problems *list, const qp_model *m,
                                 const qp_families *families, const qp_problems_wishes *w,
                                 unsigned ops, qp_error *err);
 
-/* An input that a model rotates once a pass: K, how often, and how often of what makes it; rows of
-   it for each token: top_k of what the last linears of experts read, else 1. */
+/* An input that a model rotates once a pass: its K, how many there are, and how many of each
+   producer; the rows of it for each token: top_k of what the last linears of experts read, else
+   1. */
 typedef struct qp_model_rotation {
   unsigned columns, rows, launches, by[QP_PRODUCERS];
 } qp_model_rotation;
@@ -104,7 +106,7 @@ unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_RO
 typedef struct qp_model_routing {
   unsigned experts, top_k, slices, blocks;
   unsigned widest;  /* K, as in qp_model_launch */
-  unsigned columns; /* of the sum over a token's experts */
+  unsigned columns; /* The sum over a token's experts has so many. */
 } qp_model_routing;
 enum { QP_MODEL_ROUTINGS = 8 };
 /* Returns their number. */

@@ -47,7 +47,7 @@ typedef struct qp_record {
   unsigned columns, batch;
   char type[8], out_type[8];
   bool rotate_fused;
-  unsigned experts, top_k, tile; /* Those of a stack or of what routes to it; 0 for all others. */
+  unsigned experts, top_k, tile; /* A stack and what routes to it have these; all others have 0. */
   unsigned slices; /* The experts are one of so many slices of those that tokens go to; 0: all. */
   unsigned routing_seed; /* The routings that were timed came from it (tuner/check/routing.h); 0:
                             they came from elsewhere. */
@@ -70,7 +70,7 @@ typedef struct qp_record {
 } qp_record;
 
 typedef struct qp_records {
-  char gpu[128]; /* of the schema line; "" before one was read */
+  char gpu[128]; /* The schema line names it; "" before one was read. */
   size_t count, capacity;
   qp_record *list; /* malloc'ed */
 } qp_records;
@@ -92,7 +92,8 @@ bool qp_record_is_replay(const qp_record *r);
 /* Hash a kernel's source: the 32 hex digits of its XXH3-128. */
 void qp_record_generator(const char *source, char out[33]);
 
-/* One line of JSON without the line feed, fields in a fixed order; malloc'ed, NULL: no memory. */
+/* Print one line of JSON without the line feed, its fields in a fixed order; it is malloc'ed, NULL:
+   no memory. */
 char *qp_record_print(const qp_record *r);
 /* 'where' ("tuned/h100.jsonl:12") begins messages.  QP_E_ARG names field, value, what is right. */
 qp_status qp_record_parse(const char *where, const char *line, size_t bytes, qp_record *out,
@@ -122,7 +123,7 @@ qp_status qp_records_print(const qp_records *r, char **text, size_t *bytes, qp_e
 /* May records of the replay device ('replay') go to this file?  QP_E_ARG: into a folder 'tuned', by
    whatever path or link it is reached. */
 qp_status qp_records_check_place(const char *file, bool replay, qp_error *err);
-/* Write the file as a whole or not at all.  QP_E_ARG as above. */
+/* Write the file as a whole or not at all.  QP_E_ARG is as above. */
 qp_status qp_records_write(const char *file, const qp_records *r, qp_error *err);
 
 /* Add all of 'from' to 'to'; QP_E_ARG: they are of two GPUs; QP_E_NOMEM. */

@@ -14,7 +14,8 @@ typedef struct qp_rows_wishes {
   size_t quantizers;
   const unsigned *batch;
   size_t batches;
-  qp_latency_match worst; /* nearest shape and other GPU: for launches without a better row */
+  qp_latency_match worst; /* Launches without a better row may have the nearest shape and another
+                             GPU. */
 } qp_rows_wishes;
 
 /*

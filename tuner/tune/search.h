@@ -11,8 +11,9 @@
 
 typedef enum qp_strategy {
   QP_SEARCH_AUTO,       /* exhaustive where the space has at most QP_SEARCH_SMALL points */
-  QP_SEARCH_EXHAUSTIVE, /* every valid choice in the order of the family's file */
-  QP_SEARCH_LOCAL       /* from the seeds; one tunable changed at a time; restarts at random */
+  QP_SEARCH_EXHAUSTIVE, /* Every valid choice comes, in the order of the family's file. */
+  QP_SEARCH_LOCAL       /* It starts at the seeds, changes one tunable at a time, and restarts at
+                           random. */
 } qp_strategy;
 enum { QP_SEARCH_SMALL = 96 };
 qp_status qp_strategy_parse(const char *text, qp_strategy *out, qp_error *err);
@@ -22,8 +23,9 @@ typedef struct qp_search qp_search;
 typedef struct qp_search_options {
   qp_strategy strategy;
   uint64_t seed;
-  unsigned most;         /* candidates proposed at most; 0: no limit */
-  const qp_choice *from; /* choices to try first, best first; copied */
+  unsigned most;         /* So many candidates are proposed at most; 0: there is no limit. */
+  const qp_choice *from; /* These choices are tried first, the best of them first; they are
+                            copied. */
   unsigned froms;        /* the defaults are tried after them */
   const char *fixed;     /* a tunable that stays at its default; NULL: none */
 } qp_search_options;
@@ -41,8 +43,8 @@ void qp_search_close(qp_search *s);
 */
 unsigned qp_search_propose(qp_search *s, qp_choice *out, unsigned most);
 
-/* Choices to try before all else, as far as they are new: what has become the best of like problems
-   since the search began.  At most QP_SEARCH_SEEDS. */
+/* Try these choices before all else, as far as they are new: what has become the best of like
+   problems since the search began.  They are at most QP_SEARCH_SEEDS. */
 enum { QP_SEARCH_SEEDS = 8 };
 void qp_search_seed(qp_search *s, const qp_choice *choices, unsigned count);
 

@@ -73,15 +73,15 @@ typedef struct qp_tune_end {
 } qp_tune_end;
 
 /*
-** Tune the problems, which are of the device's architecture and multiprocessors; once.  Without a
-** budget in time one after the other, each until its search or 'most' ends.  Under a budget first
-** each one's best known or default candidate, in order; what time is left goes to the problems that
-** can win most (qp_schedule_next), then to their finalists, and a tenth of it to the crossovers.
-** 'journal' is a file of this run's own; what an earlier run wrote to it is not measured again.
-** Every candidate's record is appended to '*out', also when the run ends early.  With equal seed,
-** problems and timings, and no budget in time, equal candidates come in equal order.
-** QP_E_ARG, QP_E_IO: the journal; QP_E_DEVICE, QP_E_MISSING: no worker can be had any more;
-** QP_E_NOMEM.
+** Tune the problems, which are of the device's architecture and multiprocessors.  It is called
+** once.  Without a budget in time they come one after the other, each until its search or 'most'
+** ends.  Under a budget each one's best known or default candidate comes first, in order; what time
+** is left goes to the problems that can win most (qp_schedule_next), then to their finalists, and a
+** tenth of it to the crossovers. 'journal' is a file of this run's own; what an earlier run wrote
+** to it is not measured again.  Every candidate's record is appended to '*out', also when the run
+** ends early.  With equal seed, problems and timings, and no budget in time, equal candidates come
+** in equal order.  QP_E_ARG, QP_E_IO: the journal; QP_E_DEVICE, QP_E_MISSING: no worker can be had
+** any more; QP_E_NOMEM.
 */
 qp_status qp_tuner_run(qp_tuner *t, const qp_tune_problems *problems, const char *journal,
                        qp_records *out, qp_tune_end *end, qp_error *err);

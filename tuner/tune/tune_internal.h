@@ -20,11 +20,12 @@ struct qp_tuner {
   qp_meter_info info;
   qp_journal *journal;
   unsigned workers;
-  double started, reserved_s;   /* reserved: of the budget, for the crossovers */
+  double started, reserved_s;   /* A part of the budget is reserved for the crossovers. */
   size_t done, failed, resumed; /* candidates */
   size_t begun, problems;       /* problems that had a visit, and all */
   double finalist_s;            /* what a finalist takes, on the average */
-  qp_records leaders;           /* the best record of each problem, by its number; else not ok */
+  qp_records leaders;           /* The best record of each problem, by its number; where there is
+                                   none it is not ok. */
 };
 
 typedef struct qp_visit qp_visit;
@@ -33,14 +34,16 @@ typedef struct qp_visit qp_visit;
 typedef struct qp_problem_run {
   qp_tuner *t;
   const qp_tune_problem *problem;
-  size_t number, rival; /* the same by another family: a ring; its own number: there is none */
+  size_t number, rival; /* The same problem by another family; they form a ring, and one that is
+                           alone has its own number here. */
   qp_search *search;    /* NULL before the first visit */
   qp_records own;
   qp_visit *flying[QP_RUN_VISITS]; /* begun and not over */
   unsigned made;                   /* candidates so far */
   unsigned due;                    /* finalists that are to be timed, 0: they were */
   int64_t best_ps, floor_ps;       /* 0: none; not known */
-  int64_t rival_ps;                /* the best of the same by other families; 0: none yet */
+  int64_t rival_ps;                /* The best of the same problem by other families; 0: there is
+                                      none yet. */
   unsigned bounded;                /* candidates that were left out for it */
   bool visited;                    /* a visit is over */
   bool timed;                      /* finalists were timed before */

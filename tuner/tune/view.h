@@ -15,7 +15,7 @@ typedef struct qp_tune_view {
 
 /* Draw on 'to' (stderr). */
 void qp_tune_view_begin(qp_tune_view *v, FILE *to);
-/* To be given as qp_tune_options.show, with the view as its argument. */
+/* Give this as qp_tune_options.show, with the view as its argument. */
 void qp_tune_view_show(void *view, const qp_tune_state *state);
 /* Leave the live line. */
 void qp_tune_view_end(qp_tune_view *v);
