@@ -84,6 +84,7 @@ size_t qp_arguments_bytes(unsigned launch, unsigned streams, unsigned segments) 
 
 size_t qp_arguments_bytes_close(unsigned launch, unsigned streams, unsigned segments) {
   const size_t all = qp_arguments_bytes(launch, streams, segments);
-  if (launch == QP_LAUNCH_GEMM) return all - 8 * (1 + segments); /* of X, and one a segment */
+  if (launch == QP_LAUNCH_GEMM)
+    return all - 8 * (1 + segments); /* The words of X, and one for each segment. */
   return launch == QP_LAUNCH_ROTATE ? all - 16 : all;
 }

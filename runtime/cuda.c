@@ -11,7 +11,8 @@
 #include "runtime/device.h"
 #include "runtime/dynlib.h"
 
-/* Driver calls in use: name of the field, symbol in libcuda, parameters. */
+/* The driver calls in use, each with the name of its field, its symbol in libcuda and its
+   parameters. */
 #define DRIVER_CALLS(X)                                                                            \
   X(Init, "cuInit", (unsigned))                                                                    \
   X(DriverGetVersion, "cuDriverGetVersion", (int *))                                               \

@@ -40,7 +40,8 @@ static const qp_dynlib rows[] = {
                          .variable = "QPAL_NVRTC",
                          .name = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"},
                          .toolkit = true,
-                         .oldest = 1208, /* cubins as gen/compile/cubin.c reads them; sm_120 */
+                         .oldest = 1208, /* It makes cubins as gen/compile/cubin.c reads them, and
+                                            sm_120. */
                          .need = "compiling kernels",
                          .advice = TOOLKIT_ADVICE "nvidia-cuda-nvrtc"},
     [QP_DYNLIB_CUPTI] = {.what = "CUPTI (libcupti)",
@@ -131,7 +132,8 @@ static bool try_toolkit(search *s, const char *root, const char *place) {
   return false;
 }
 
-/* NVIDIA's wheels in a folder of Python packages: nvidia/cu13/lib, nvidia/cuda_nvrtc/lib, ... */
+/* Try NVIDIA's wheels in a folder of Python packages: nvidia/cu13/lib, nvidia/cuda_nvrtc/lib,
+   ... */
 static bool try_packages(search *s, const char *folder, const char *place) {
   char pattern[PATH_MAX];
   if (try_folder(s, folder, "/nvidia/cu13/lib", place)) return true;
@@ -141,7 +143,7 @@ static bool try_packages(search *s, const char *folder, const char *place) {
 
 /* ---- Places, in order ---- */
 
-/* By name alone: LD_LIBRARY_PATH, ldconfig's cache, the system's folders. */
+/* Try by name alone, which finds LD_LIBRARY_PATH, ldconfig's cache and the system's folders. */
 static bool try_loader(search *s) {
   for (unsigned i = 0; s->row->name[i]; i++)
     if (s->visit(s->row->name[i], "the loader's path", s->arg)) return true;

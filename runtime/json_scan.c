@@ -24,7 +24,8 @@ static qp_status wrong(const qp_json_scan *s, const char *message) {
   return qp_json_scan_fail(s, QP_E_ARG, message);
 }
 
-/* The next byte, 0 at the end; a NUL in the text is nothing that JSON allows either. */
+/* Look at the next byte, which is 0 at the end; a NUL in the text is nothing that JSON allows
+   either. */
 static char look(const qp_json_scan *s) { return (char)(s->at < s->bytes ? s->text[s->at] : 0); }
 
 static char next_of_value(qp_json_scan *s) {
@@ -62,7 +63,7 @@ qp_status qp_json_scan_open(qp_json_scan *s, char bracket) {
   return QP_OK;
 }
 
-/* Past the comma before the next member, or past the closing bracket. */
+/* Go past the comma before the next member, or past the closing bracket. */
 static qp_status go_on(qp_json_scan *s, char closing, bool *more) {
   char c = next_of_value(s);
   const uint64_t bit = (uint64_t)1 << s->depth;

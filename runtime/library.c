@@ -63,8 +63,7 @@ unsigned qp_lib_rotation(const qpal_library *l, const qp_lib_linear *e) {
 
 bool qp_lib_reads_rows(uint32_t op) {
   return op == QPAL_ROTATE || op == QPAL_ROTATE_NORM || op == QPAL_ROTATE_GLU ||
-         op == QPAL_ATTEND || op == QPAL_PICK || op == QPAL_COMBINE ||
-         op == QPAL_PLAIN;
+         op == QPAL_ATTEND || op == QPAL_PICK || op == QPAL_COMBINE || op == QPAL_PLAIN;
 }
 
 bool qp_lib_has_strides(const qpal_library *l) { return l->header->version > QP_LIB_VERSION_CLOSE; }
@@ -223,7 +222,7 @@ static qpal_status check_quantizers(const qpal_library *l) {
 }
 
 static qpal_status check_parts(const qpal_library *l, uint32_t i, const qp_lib_linear *e) {
-  const uint32_t pieces = qp_lib_pieces(l, e), all = e->columns / pieces; /* of the first piece */
+  const uint32_t pieces = qp_lib_pieces(l, e), all = e->columns / pieces; /* columns of one piece */
   uint32_t column = 0;
   if (pieces > PIECES_MAX || e->columns % pieces) return wrong("linear", i, "pieces", pieces);
   const unsigned rotation = qp_lib_rotation(l, e), block = qp_side_block(rotation);
@@ -338,7 +337,7 @@ static qpal_status check_routing(const qpal_library *l, uint32_t i, const qp_lib
   return QPAL_OK;
 }
 
-/* Up and gate, of equal rows; but of stacks of one quantizer. */
+/* Are these up and gate, of equal rows?  Those of stacks must have one quantizer. */
 static bool is_pair(const qpal_library *l, const qp_lib_problem *p, bool stacks) {
   if (p->segments != 2) return false;
   if (!stacks) return p->linear[0] == p->linear[1];
@@ -357,7 +356,7 @@ static qpal_status check_kernel(const qpal_library *l, uint32_t i) {
   if (k->op > QPAL_GATHER && !stands_alone(k->op) && !qp_lib_multiplies(k->op))
     return wrong("kernel", i, "op", k->op);
   if (stands_alone(k->op) ? k->problem != QP_LIB_NONE
-                            : k->problem >= qp_lib_count(l, QP_LIB_PROBLEMS))
+                          : k->problem >= qp_lib_count(l, QP_LIB_PROBLEMS))
     return wrong("kernel", i, "problem", k->problem);
   if (!stands_alone(k->op)) {
     const qp_lib_problem *p = QP_LIB_GET(l, PROBLEMS, qp_lib_problem, k->problem);

@@ -27,7 +27,7 @@ static const qp_lib_problem *problem_of(const qpal_library *l, unsigned group) {
 
 /* ---- Which kernels ---- */
 
-/* The kernels of a group's stacks.  QPAL_E_ARG, QPAL_E_NO_KERNEL. */
+/* Find the kernels of a group's stacks.  QPAL_E_ARG, QPAL_E_NO_KERNEL. */
 static qpal_status find_group(const qpal_kernels *ks, unsigned group, unsigned tokens,
                               qp_lib_range *out) {
   const qpal_library *l = ks->library;
@@ -154,8 +154,9 @@ static qpal_status check_segments(const qpal_library *l, const qp_lib_problem *p
     status = qp_lib_check_weights(l, linear, s, e->weights);
     if (!status) status = qp_lib_check_address("bias", s, e->bias, 2, false);
     if (!status && a->epilogue && s && e->y)
-      status = qp_refuse(QPAL_E_ARG, "y (member %u) is given; a gated linear unit has one, the "
-                                     "first member's",
+      status = qp_refuse(QPAL_E_ARG,
+                         "y (member %u) is given; a gated linear unit has one, the "
+                         "first member's",
                          s);
     if (!status) status = qp_lib_check_address("y", s, e->y, bytes, !a->epilogue || !s);
     if (!status) status = qp_lib_take_stride("y_stride", s, linear->rows, 1, &a->y_stride[s]);
@@ -217,8 +218,8 @@ qpal_status qpal_experts(const qpal_kernels *ks, const qpal_experts_args *given,
 static qpal_status check_combine(qpal_combine_args *a) {
   qpal_status status = qp_lib_check_type(a->type, false);
   if (!status && a->x_type != a->type && a->x_type != QPAL_F32)
-    status = qp_refuse(QPAL_E_ARG, "x_type is %u; it must be type's %u or QPAL_F32", a->x_type,
-                       a->type);
+    status =
+        qp_refuse(QPAL_E_ARG, "x_type is %u; it must be type's %u or QPAL_F32", a->x_type, a->type);
   if (!status && a->flags & ~(unsigned)QPAL_PDL)
     status = qp_refuse(QPAL_E_ARG, "flags is 0x%x; QPAL_PDL is known", a->flags);
   if (!status && (!a->top_k || a->top_k > UINT16_MAX))

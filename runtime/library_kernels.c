@@ -83,7 +83,8 @@ static qpal_status choose_target(const qpal_library *l, const qp_device_info *d,
       d->simulated ? "; the simulator runs PTX (qpal export --ptx all)" : "");
 }
 
-/* Cubins need a driver of their toolkit's major version or later, PTX one of its very version. */
+/* Check the driver: cubins need one of their toolkit's major version or later, PTX one of its very
+   version. */
 static qpal_status check_driver(const qpal_library *l, const qp_device_info *d, unsigned match) {
   const unsigned have = d->driver, made = l->header->toolkit;
   const unsigned need = match == QPAL_MATCH_PTX ? made : made / 1000 * 1000;
@@ -212,8 +213,7 @@ static qpal_status fill(qpal_kernels *ks, const qpal_load_options *o) {
   bool room = ks->module && ks->function;
   for (unsigned i = 0; i < QP_LIB_GEMM_KINDS; i++)
     room &= (ks->gemm[i] = calloc(problems + 1, sizeof *ks->gemm[i])) != NULL;
-  if (!room)
-    return qp_refuse(QPAL_E_NOMEM, "no memory for %u kernels", ks->count);
+  if (!room) return qp_refuse(QPAL_E_NOMEM, "no memory for %u kernels", ks->count);
   void *before = qp_device_enter(ks->device);
   status = load_all(ks);
   if (!status) status = upload_codebooks(ks);

@@ -69,7 +69,7 @@ qpal_status qp_lib_launch(const qpal_kernels *ks, uint32_t kernel, const qp_lib_
                          .stream = stream};
   assert(k->params_bytes <= bytes);
   (void)bytes;
-  if (a->words.activation > QPAL_RELU && !(k->flags & QP_LIB_LIMITS)) /* or a limit, above it */
+  if (a->words.activation > QPAL_RELU && !(k->flags & QP_LIB_LIMITS)) /* a limit is above it, too */
     return qp_refuse(QPAL_E_NO_KERNEL,
                      "kernel '%.200s' was exported before gated linear units took limits, and "
                      "activation %d: export it again",
@@ -143,7 +143,7 @@ qpal_status qp_lib_check_glu(unsigned activation, float limit, qpal_ptr up, unsi
 
 /* ---- gemm ---- */
 
-/* The linears of a group in the order of its members. */
+/* Find the linears of a group in the order of its members. */
 static const qp_lib_linear *linear_of(const qpal_library *l, const qp_lib_problem *p, unsigned s) {
   return QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s]);
 }
@@ -354,7 +354,8 @@ static qpal_ptr at_row(qpal_ptr p, unsigned row, unsigned stride, unsigned bytes
   return p ? p + (uint64_t)row * stride * bytes : 0;
 }
 
-/* The arguments of rows 'row' and on; 'words.zero' stays 0: nothing to clear for a later launch. */
+/* Make the arguments of rows 'row' and on; 'words.zero' stays 0, as there is nothing to clear for a
+   later launch. */
 static qp_lib_arguments gemm_arguments(const qpal_kernels *ks, const qpal_gemm_args *a,
                                        unsigned row) {
   const qp_lib_problem *p = problem_of(ks->library, a->group);
@@ -439,11 +440,15 @@ uint32_t qp_lib_find_rotation(const qpal_kernels *ks, unsigned op, uint32_t prob
                               unsigned columns, unsigned type, bool inverse, unsigned block) {
   const bool rotates = op == QPAL_ROTATE || op == QPAL_ROTATE_NORM || op == QPAL_ROTATE_GLU;
   uint32_t low = ks->first, high = ks->first + ks->count;
-  while (low < high) { /* sorted: op, problem, columns, type, INVERSE, block */
+  while (low < high) { /* They are sorted by op, problem, columns, type, INVERSE, block. */
     const uint32_t middle = low + (high - low) / 2;
     const qp_lib_kernel *k = kernel_of(ks, middle);
-    const uint64_t have[] = {k->op, k->problem, k->columns, k->type,
-                             (k->flags & QP_LIB_INVERSE) != 0, rotates ? k->batch : 0};
+    const uint64_t have[] = {k->op,
+                             k->problem,
+                             k->columns,
+                             k->type,
+                             (k->flags & QP_LIB_INVERSE) != 0,
+                             rotates ? k->batch : 0};
     const uint64_t want[] = {op, problem, columns, type, inverse, block};
     unsigned i = 0;
     while (i < 5 && have[i] == want[i]) i++;
@@ -473,7 +478,7 @@ static qpal_status launch_member(const qpal_kernels *ks, unsigned op, const qp_l
   return status;
 }
 
-/* The rows of W in the checkpoint's basis, in their place. */
+/* Bring the rows of W back to the checkpoint's basis, in their place. */
 static qpal_status unrotate(const qpal_kernels *ks, uint32_t kernel, const qp_lib_linear *e,
                             const qpal_dequant_args *a, void *stream) {
   const qp_lib_arguments to = {.words = {.x = a->w,

@@ -53,7 +53,7 @@ qpal_status qpal_library_quantizer(const qpal_library *l, unsigned index,
   return qp_give(info, &own, sizeof own, sizeof own, "qpal_quantizer_info");
 }
 
-/* A kernel of experts of a problem; NULL: there is none. */
+/* Find a kernel of experts of a problem, or NULL. */
 static const qp_lib_kernel *find_experts(const qpal_library *l, uint32_t problem) {
   for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_KERNELS); i++) {
     const qp_lib_kernel *k = QP_LIB_GET(l, KERNELS, qp_lib_kernel, i);

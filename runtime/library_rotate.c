@@ -6,7 +6,9 @@
 #include "runtime/input_side.h"
 #include "runtime/library_launch.h"
 
-enum { LEAST = offsetof(qpal_rotate_args, x_stride) /* bytes of the struct in QPAL_ABI 1 */ };
+enum {
+  LEAST = offsetof(qpal_rotate_args, x_stride) /* The struct has so many bytes in QPAL_ABI 1. */
+};
 
 static_assert((int)QP_SIDE_ORDER == (int)QPAL_ORDER && (int)QP_SIDE_SCALE == (int)QPAL_SCALES,
               "flags of the input side");

@@ -290,7 +290,8 @@ static const qp_packed_linear *find_linear(const qpal_packed *p, const char *nam
   return bsearch(&key, p->linear, p->linears, sizeof *p->linear, by_name);
 }
 
-/* The name of a stack's tensor with the number of an expert; of QPAL_NONE as it is. */
+/* Write the name of a stack's tensor with the number of an expert; of QPAL_NONE it stays as it
+   is. */
 static qpal_status name_expert(const char *tensor, unsigned expert, char out[QP_PACKED_NAME]) {
   const char *star = strchr(tensor, '*');
   if (expert == QPAL_NONE) return snprintf(out, QP_PACKED_NAME, "%s", tensor), QPAL_OK;
@@ -329,7 +330,7 @@ static qpal_status find(const qpal_packed *p, const qpal_library *library, unsig
   if (!status) status = name_expert(info.tensor, expert, tensor);
   if (status) return status;
   const qp_packed_linear *l = find_linear(p, tensor);
-  if (!l && g.block < 0) l = find_linear(p, "lm_head"); /* tied: named after the embedding else */
+  if (!l && g.block < 0) l = find_linear(p, "lm_head"); /* A tied one may have this name. */
   if (!l) return qp_refuse(QPAL_E_ARG, "the packed weights have no linear '%s'", tensor);
   status = compare(p, l, &info, &q);
   own.parts = info.parts;

@@ -10,7 +10,7 @@
 #include "runtime/input_side.h"
 #include "runtime/json_scan.h"
 
-/* A further element of a growing array; zeroed.  NULL: no memory. */
+/* Add a further element to a growing array, zeroed.  NULL: no memory. */
 static void *grow(void **array, size_t *count, size_t bytes) {
   if (!(*count & (*count + 1)) || !*array) { /* full at 0, 1, 3, 7, ... */
     char *more = realloc(*array, (2 * *count + 1) * bytes);

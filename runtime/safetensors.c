@@ -162,7 +162,7 @@ static qp_status read_offsets(reading *r, uint64_t range[2]) {
   return status;
 }
 
-/* Offsets against the file, the type and the shape. */
+/* Check offsets against the file, the type and the shape. */
 static qp_status place(reading *r, const uint64_t range[2], qp_tensor *t) {
   const char *file = r->s->shard[r->shard].path;
   const unsigned bits = types[t->type].bits;
@@ -436,8 +436,8 @@ static bool ends_with(const char *s, const char *end) {
   return n >= m && !strcmp(s + n - m, end);
 }
 
-/* A folder's single file, or its index; one that was left behind beside a single file says nothing.
-   */
+/* Open a folder's single file, or its index; one that was left behind beside a single file says
+   nothing. */
 static qp_status open_folder(qp_safetensors *s, const char *folder, qp_error *err) {
   static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
   const size_t size = strlen(folder) + 40;

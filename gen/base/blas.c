@@ -40,7 +40,7 @@ static qp_status open_once(qp_error *err) {
   if (!status) status = qp_dynlib_symbol(handle, "BLAS", "dtrsm_", &b.dtrsm, err);
   if (!status) status = qp_dynlib_symbol(handle, "BLAS", "sgemm_", &b.sgemm, err);
   if (status) return status;
-  /* our own threads divide the work; an OpenBLAS that starts more would only be in their way */
+  /* Our own threads divide the work; an OpenBLAS that starts more would only be in their way. */
   if (!qp_dynlib_symbol(handle, "OpenBLAS", "openblas_set_num_threads", &set_threads, NULL))
     set_threads(1);
   blas = b;

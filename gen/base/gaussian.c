@@ -5,8 +5,8 @@
 #include <math.h>
 #include <pthread.h>
 
-/* e^x = 1 / (e^(-x / 1024))^1024, the small power by its series; of positive numbers,
-   so nothing cancels. */
+/* Compute e^x = 1 / (e^(-x / 1024))^1024, and the small power by its series.  The numbers are
+   positive, so nothing cancels. */
 double qp_gaussian_exp(double x) {
   double y = -x / 1024, term = 1, sum = 0; /* e^y - 1, to keep the bits of a small y */
   for (int k = 1; k < 18; k++) {
@@ -21,7 +21,7 @@ double qp_gaussian_density(double x) {
   return 0.39894228040143267794 * qp_gaussian_exp(-x * x / 2);
 }
 
-/* Phi(x) = 1/2 + pdf(x) (x + x^3/3 + x^5/(3 5) + ...): all terms of one sign. */
+/* Compute Phi(x) = 1/2 + pdf(x) (x + x^3/3 + x^5/(3 5) + ...): all terms have one sign. */
 double qp_gaussian_cumulative(double x) {
   if (x > 8.5) return 1;
   if (x < -8.5) return 0;
@@ -33,7 +33,7 @@ double qp_gaussian_cumulative(double x) {
   return 0.5 + qp_gaussian_density(x) * sum;
 }
 
-/* Phi and the density at nodes 1/64 apart, from -8.5 to 8.5. */
+/* These are Phi and the density at nodes 1/64 apart, from -8.5 to 8.5. */
 enum { MIDDLE = 544, NODES = 2 * MIDDLE + 1 };
 static double node_phi[NODES], node_pdf[NODES];
 static pthread_once_t nodes_once = PTHREAD_ONCE_INIT;
@@ -47,7 +47,7 @@ static void make_nodes(void) {
   }
 }
 
-/* Newton's method on Phi's expansion around the node before the answer. */
+/* Find the quantile by Newton's method on Phi's expansion around the node before the answer. */
 double qp_gaussian_quantile(double u) {
   pthread_once(&nodes_once, make_nodes);
   int lo = 0, hi = NODES - 1;

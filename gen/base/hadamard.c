@@ -18,7 +18,7 @@ static bool is_prime(unsigned n) {
   return n >= 2;
 }
 
-/* Quadratic character of i modulo an odd prime q: 0, 1 or -1. */
+/* Give the quadratic character of i modulo an odd prime q: 0, 1 or -1. */
 static int character(int i, unsigned q) {
   unsigned a = (unsigned)((i % (int)q + (int)q) % (int)q);
   if (a == 0) return 0;
@@ -27,8 +27,8 @@ static int character(int i, unsigned q) {
   return -1;
 }
 
-/* Paley's first construction, order q + 1 for a prime q = 3 mod 4:  I + S, S the bordered skew
-   character matrix. */
+/* Build Paley's first construction, of order q + 1 for a prime q = 3 mod 4: I + S, where S is the
+   bordered skew character matrix. */
 static void paley1(unsigned q, int8_t *h) {
   unsigned n = q + 1;
   for (unsigned i = 0; i < n; i++)
@@ -38,8 +38,8 @@ static void paley1(unsigned q, int8_t *h) {
     }
 }
 
-/* Paley's second, order 2 (q + 1) for a prime q = 1 mod 4: the symmetric conference matrix C with
-   0 -> (1 -1 / -1 -1), +-1 -> +-(1 1 / 1 -1). */
+/* Build Paley's second construction, of order 2 (q + 1) for a prime q = 1 mod 4: the symmetric
+   conference matrix C with 0 -> (1 -1 / -1 -1), +-1 -> +-(1 1 / 1 -1). */
 static void paley2(unsigned q, int8_t *h) {
   unsigned n = q + 1, order = 2 * n;
   static const int8_t zero[2][2] = {{1, -1}, {-1, -1}}, one[2][2] = {{1, 1}, {1, -1}};
@@ -124,10 +124,11 @@ static bool is_base(unsigned n) { return n > 4 && (n & (n - 1)) && construction_
 
 typedef struct search {
   qp_hadamard best;
-  unsigned best_cost; /* additions an element: sum of base orders, and the tail's logarithm */
+  unsigned best_cost; /* The additions an element takes: the sum of base orders, and the tail's
+                         logarithm. */
 } search;
 
-/* Bases not smaller than 'least' that multiply to rest's odd part times powers of two. */
+/* Try bases not smaller than 'least' that multiply to rest's odd part times powers of two. */
 static void factor(search *s, qp_hadamard *h, unsigned rest, unsigned least, unsigned cost) {
   if ((rest & (rest - 1)) == 0) {
     unsigned log2_tail = (unsigned)__builtin_ctz(rest);
@@ -200,7 +201,7 @@ static void apply_base(double *y, unsigned count, unsigned n, unsigned stride, b
   const double *b = base_numbers(n, transposed);
   double sum[MAX_ORDER] = {0};
   for (unsigned start = 0; start < count; start++) {
-    if (start / stride % n) continue; /* not the first of its n elements */
+    if (start / stride % n) continue; /* It is not the first of its n elements. */
     for (unsigned i = 0; i < n; i++) sum[i] = 0;
     for (unsigned j = 0; j < n; j++) add_times(sum, b + (size_t)j * n, n, y[start + j * stride]);
     for (unsigned i = 0; i < n; i++) y[start + i * stride] = sum[i];

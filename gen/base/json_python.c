@@ -11,7 +11,7 @@
 
 static const char *const words[] = {"NaN", "Infinity", "-Infinity"};
 
-/* The word at text[at], or NULL. */
+/* Give the word at text[at], or NULL. */
 static const char *word_at(const char *text, size_t bytes, size_t at) {
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
     const size_t n = strlen(words[i]);

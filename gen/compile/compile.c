@@ -339,7 +339,7 @@ static qp_status check_job(const qp_compile_job *job, qp_error *err) {
   return QP_OK;
 }
 
-/* A checked copy of a job; NULL and the reason in *status and err. */
+/* Copy a job and check it; NULL means that the reason is in *status and err. */
 static qp_item *item_of(const qp_compile_job *job, qp_status *status, qp_error *err) {
   *status = check_job(job, err);
   if (*status != QP_OK) return NULL;

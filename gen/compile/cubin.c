@@ -48,7 +48,7 @@ static bool read_section(const image *im, unsigned index, Elf64_Shdr *out) {
   return read_at(im, im->head.e_shoff + (uint64_t)index * sizeof *out, out, sizeof *out);
 }
 
-/* A text of a string section; NULL if it does not end inside the section and the file. */
+/* Find a text of a string section; NULL: it does not end inside the section and the file. */
 static const char *string_at(const image *im, const Elf64_Shdr *strings, uint64_t offset) {
   if (!inside(im, strings->sh_offset, strings->sh_size) || offset >= strings->sh_size) return NULL;
   const unsigned char *text = im->data + strings->sh_offset + offset;
@@ -108,7 +108,7 @@ static bool symbol_is(const image *im, const Elf64_Shdr *table, uint32_t index,
 
 typedef struct record {
   unsigned format, attribute, value; /* value: 16 bits, of records that are not sized */
-  uint32_t payload[2];               /* of records sized 8 bytes or more */
+  uint32_t payload[2];               /* Of records of 8 bytes or more. */
 } record;
 
 /* Read the record at *offset of a section and step over it; false at the end or if it is cut. */

@@ -30,13 +30,13 @@ typedef struct entry_head {
   qp_cubin_cache_key key;
   uint64_t cubin_bytes, ptx_bytes, log_bytes;
   uint32_t registers, smem_static_bytes, stack_bytes, spill_store_bytes, spill_load_bytes, barriers;
-  qp_cubin_cache_key checksum; /* of the whole file with this field zero */
+  qp_cubin_cache_key checksum; /* The checksum of the whole file with this field zero. */
 } entry_head;
 static_assert(sizeof(entry_head) == 96, "an entry's head has no padding");
 
 struct qp_cubin_cache {
   char directory[PATH_MAX - 128];
-  bool is_own; /* a directory that was given; else the user's cache */
+  bool is_own; /* The directory was given; else it is the user's cache. */
 };
 
 qp_status qp_cubin_cache_open(const char *directory, qp_cubin_cache **out, qp_error *err) {
@@ -112,7 +112,8 @@ static bool read_all(int fd, char *out, size_t bytes) {
   return true;
 }
 
-/* A whole file of ordinary size in memory, or NULL.  O_NONBLOCK: a FIFO must not stop us. */
+/* Read a whole file of ordinary size into memory; NULL: it is none.  O_NONBLOCK is there because a
+   FIFO must not stop us. */
 static char *read_file(const char *path, size_t *bytes) {
   const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return NULL;

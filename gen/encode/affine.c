@@ -70,7 +70,7 @@ static term product(term x, term y) {
   return x.a != 0 ? (term){x.a * y.b, x.b * y.b} : (term){x.b * y.a, x.b * y.b};
 }
 
-/* The op on terms; keeps_form said yes. */
+/* Apply the op to terms, of which keeps_form said yes. */
 static term join(qp_ir_op op, const term x[3]) {
   switch (op) {
   case QP_IR_ADD:
@@ -242,7 +242,7 @@ static qp_status make_levels(qp_affine *f, qp_error *err) {
   return status;
 }
 
-/* Raw values of the fields, some at the ends of their ranges. */
+/* Draw raw values of the fields, some at the ends of their ranges. */
 static void draw_fields(const qp_quantizer *q, qp_random *r, uint32_t *fields) {
   for (unsigned i = 0; i < q->fields; i++) {
     const qp_field *f = &q->field[i];

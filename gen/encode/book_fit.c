@@ -13,12 +13,12 @@
 #include "gen/encode/coder.h"
 
 enum {
-  ROUNDS = 40,     /* at most, codes of several stages searched by a beam, */
-  LAST_ROUNDS = 3, /* and with the nearest codes */
+  ROUNDS = 40,     /* At most so many rounds code several stages by a beam, */
+  LAST_ROUNDS = 3, /* and so many take the nearest codes. */
   MAX_THREADS = 64
 };
 enum { LEAST_CODES = 4 /* of a lane's codes for an entry, or it would learn them by heart */ };
-#define WORTH_A_ROUND 0.9993 /* of the loss before */
+#define WORTH_A_ROUND 0.9993 /* A round must bring the loss below this share of the loss before. */
 
 bool qp_has_tensor_books(const qp_quantizer *q) {
   for (unsigned c = 0; c < q->codebooks; c++)
@@ -28,7 +28,7 @@ bool qp_has_tensor_books(const qp_quantizer *q) {
 
 typedef struct fit {
   const qp_quantizer *quantizer;
-  qp_quantizer view; /* with 'now' as its codebooks */
+  qp_quantizer view; /* The quantizer with 'now' as its codebooks. */
   const qp_stream *stream;
   const float *rows;
   const qp_book_fit_options *options;
@@ -41,7 +41,7 @@ typedef struct fit {
   qp_coder coder;
   bool beams;   /* search stages, where there are */
   bool beamed;  /* there were, in the place of a table */
-  unsigned end; /* of the row groups in hand */
+  unsigned end; /* The row groups in hand end here. */
   _Atomic unsigned next;
   pthread_mutex_t lock;
   qp_status status;
@@ -120,7 +120,7 @@ static double power_of(const fit *f, unsigned row_groups) {
 
 /* ---- Solving ---- */
 
-/* A lane's code i: its targets, what they cost, its fields. */
+/* Add a lane's code i: its targets, what they cost, its fields. */
 static qp_status add_code(fit *f, unsigned row_group, unsigned lane, size_t i, qp_error *err) {
   const qp_stream *s = f->stream;
   const qp_quantizer *q = f->quantizer;

@@ -17,11 +17,11 @@ enum {
   COMPARED_EVERY = 61  /* of so many points one is compared with decode, all of the first ones */
 };
 #define ONE_HALF      0x3c00 /* 1 as fp16 */
-#define SMALL_STEP    1e-5   /* of the gradient, against the first one: solved */
+#define SMALL_STEP    1e-5   /* of the first gradient: one below that counts as solved */
 #define RIDGE         1e-6   /* of an unknown's own square: entries that hardly matter stay */
 #define MOST_ROUNDING 0x1p-7 /* of a decode that adds a few fp16 numbers, of their sizes' sum */
 
-/* number[unknown] * factor, in weight 'at' of the point. */
+/* Adds number[unknown] * factor to weight 'at' of the point. */
 typedef struct term {
   uint32_t unknown;
   uint32_t at;
@@ -33,15 +33,15 @@ typedef struct point {
   size_t first; /* of its terms */
   unsigned terms;
   float fixed[MAX_DIM];                 /* what does not depend on the unknowns */
-  double weight[MAX_DIM], sum[MAX_DIM]; /* of the weights, of weight times target */
+  double weight[MAX_DIM], sum[MAX_DIM]; /* The sums of the weights, and of weight times target. */
 } point;
 
 struct qp_books {
   const qp_quantizer *quantizer;
   bool unknown[QP_MAX_CODEBOOKS];
   uint32_t begin[QP_MAX_CODEBOOKS + 1]; /* unknowns of the codebooks before */
-  uint16_t *probe[QP_MAX_CODEBOOKS];    /* zeros, but for the number in hand */
-  qp_ir *index;                         /* decode, with a look-up's index as its output */
+  uint16_t *probe[QP_MAX_CODEBOOKS];    /* All zeros but for the number in hand. */
+  qp_ir *index;                         /* Decode, with the index of a look-up as its output. */
   point *points;
   size_t count, capacity;
   term *terms;
@@ -128,7 +128,7 @@ static bool list_read(qp_books *b, uint32_t state, const uint32_t *fields, uint3
   return true;
 }
 
-/* An unknown's place in its codebook's probe. */
+/* Find an unknown's place in its codebook's probe. */
 static uint16_t *probe_of(const qp_books *b, uint32_t unknown) {
   unsigned c = 0;
   while (unknown >= b->begin[c + 1]) c++;
@@ -164,7 +164,7 @@ static qp_status compare(qp_books *b, const point *p, uint32_t state, const uint
                          const uint32_t *read, unsigned count, qp_error *err) {
   float out[MAX_DIM];
   double sum[MAX_DIM] = {0}, size[MAX_DIM] = {0};
-  for (unsigned i = 0; i < count; i++) /* of both signs and some sizes, exact in few bits */
+  for (unsigned i = 0; i < count; i++) /* numbers of both signs and some sizes, exact in few bits */
     *probe_of(b, read[i]) = qp_double_to_half((i * 37 % 13 - 6.5) / 4);
   decode(b, state, fields, out);
   for (size_t i = p->first; i < p->first + p->terms; i++) {
@@ -243,7 +243,7 @@ qp_status qp_books_add(qp_books *b, uint32_t state, const uint32_t *fields, cons
 
 /* ---- Least squares, by conjugate gradients with each unknown's own square as its unit ---- */
 
-/* out = J^T W J v, and (if not NULL) the squares alone of each unknown. */
+/* Compute out = J^T W J v, and (if not NULL) in 'own' the squares of each unknown alone. */
 static void multiply(const qp_books *b, const double *v, double *out, double *own) {
   const uint32_t n = b->begin[QP_MAX_CODEBOOKS];
   memset(out, 0, sizeof *out * n);
@@ -277,7 +277,7 @@ static double product(uint32_t n, const double *a, const double *b) {
   return sum;
 }
 
-/* x, in: where to start;  w [4][n] is scratch, own [n] the squares */
+/* Solve for x, which says where to start; w [4][n] is scratch, own [n] holds the squares. */
 static void descend(const qp_books *b, double *x, double *own, double *w) {
   const uint32_t n = b->begin[QP_MAX_CODEBOOKS];
   double *r = w, *z = w + n, *d = w + 2 * (size_t)n, *a = w + 3 * (size_t)n;

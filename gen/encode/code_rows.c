@@ -12,7 +12,7 @@ static uint32_t groups_of(const qp_code_rows_of *of) { return 1u << (of->window 
 static unsigned fan_of(const qp_code_rows_of *of) { return 1u << of->step; }
 static unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; }
 
-/* The state behind group p by a code. */
+/* Give the state behind group p by a code. */
 static size_t state_of(const qp_code_rows_of *of, uint32_t p, unsigned code) {
   return (size_t)code << (of->window - of->step) | p;
 }
@@ -45,7 +45,7 @@ static void free_numbering(numbering *n) {
   free(n->place);
 }
 
-/* The number of the 'bytes' bytes at base + place * bytes; NONE: there are too many. */
+/* Find the number of the 'bytes' bytes at base + place * bytes; NONE: there are too many. */
 static uint32_t number_of(numbering *n, const void *base, size_t bytes, size_t place) {
   const unsigned char *at = (const unsigned char *)base + place * bytes;
   uint64_t hash = 0xcbf29ce484222325;
@@ -67,7 +67,7 @@ static uint32_t number_of(numbering *n, const void *base, size_t bytes, size_t p
 typedef struct strips {
   const qp_code_rows_of *of;
   size_t most;
-  numbering value; /* of different values [dim] */
+  numbering value; /* It numbers the different values [dim]. */
   uint32_t *id;    /* [2^window]: the number of each state's */
   uint32_t *next;  /* [values]: which comes at the next code of a row, or NONE */
   uint32_t *pool;  /* [most]: numbers of values */
@@ -96,8 +96,8 @@ static bool find_next(strips *s, unsigned span) {
   return true;
 }
 
-/* Values from 'id' on, as they follow each other, until one that has a place; behind it as many as
-   windows reach. */
+/* Lay out values from 'id' on, as they follow each other, until one that has a place; behind it as
+   many as windows reach. */
 static bool lay_strip(strips *s, uint32_t id, unsigned span, size_t *used) {
   for (; id != NONE && s->begin[id] == NONE; id = s->next[id]) {
     if (*used + span > s->most) return false;

@@ -20,7 +20,7 @@ enum {
   ROW_ROUNDS = 12, /* of rows whose decode is a sum of entries */
   ROW_PROBES = 64, /* states that it is asked with whether it is one */
   MAX_ROW_ENTRIES = 256,
-  MAX_CODE_BITS = 20, /* of codes with one table */
+  MAX_CODE_BITS = 20, /* Codes with one table have at most so many bits. */
   /*
   ** Columns of a trellis between which feedback passes, and what is looked at behind them, in the
   ** steps that a state remembers, but at most so many weights of a lane.  Of one layer of a
@@ -130,7 +130,7 @@ size_t qp_coder_bytes(const qp_coder *c) {
   const size_t weights = (size_t)c->states * c->quantizer->dim;
   const size_t value = c->values ? sizeof *c->values : 0;
   switch (c->kind) {
-  case QP_CODER_TRELLIS: /* its table, by group, by tile or by row */
+  case QP_CODER_TRELLIS: /* The table of the trellis, by group, by tile or by row. */
     return weights *
            (value + (c->trellis.table && c->trellis.rows.table ? 3 : 2) * sizeof(int16_t));
   case QP_CODER_FIELDS: return 0;
@@ -230,7 +230,7 @@ void qp_coder_work_free(qp_coder_work *w) {
 
 /* ---- Bits ---- */
 
-/* One lane's codes of superblock b to its words. */
+/* Write one lane's codes of superblock b to its words. */
 static void pack_superblock(const qp_stream *s, unsigned row_group, unsigned lane, unsigned b,
                             const uint32_t *code, uint32_t *codes) {
   const qp_quantizer *q = s->quantizer;
@@ -291,7 +291,7 @@ typedef struct crew {
   uint32_t start[QP_TRELLIS_SEQUENCES], end[QP_TRELLIS_SEQUENCES];
 } crew;
 
-/* Those from 'lane' on. */
+/* Give the sequences from 'lane' on. */
 static crew make_crew(const qp_coder *c, const qp_coder_work *w, const stretch *p, unsigned lane) {
   crew k = {.count = 0};
   for (; lane < LANES && k.count < qp_trellis_sequences(&c->trellis); lane += p->apart) {
@@ -317,7 +317,7 @@ static void search(const qp_coder *c, qp_coder_work *w, const stretch *p) {
   }
 }
 
-/* What a lane's codes of a stretch decode to, back to rows; the lane's group moves on. */
+/* Write what a lane's codes of a stretch decode to back to rows, and move the lane's group on. */
 static void scatter(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned lane,
                     const stretch *p, float *values, unsigned stride) {
   const unsigned dim = c->quantizer->dim;
@@ -416,7 +416,7 @@ static void code_lanes(const qp_coder *c, qp_coder_work *w, const qp_stream *s, 
 
 /* ---- Rows: scalars and pairs, group fields, codebooks by row ---- */
 
-/* Codes by row to those of lanes. */
+/* Give codes that lie by row to the lanes they belong to. */
 static void lanes_of_rows(const qp_coder *c, const qp_coder_work *w, const qp_stream *s) {
   const unsigned dim = c->quantizer->dim;
   const size_t per_row = (s->columns + dim - 1) / dim;

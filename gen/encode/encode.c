@@ -19,8 +19,9 @@
 
 enum {
   MAX_THREADS = 256,
-  SEARCHED_WEIGHTS = 1 << 24, /* at once, by a searcher */
-  FED_COLUMNS = 64            /* with feedback: as many between two products with all of U before */
+  SEARCHED_WEIGHTS = 1 << 24, /* A searcher gets at most so many at once. */
+  FED_COLUMNS = 64            /* With feedback so many columns lie between two products with all of
+                                 U before them. */
 };
 
 #define SCALE_OF_ENTRIES 0x1p-8
@@ -64,8 +65,8 @@ typedef struct job {
     qp_quantizer view;
     qp_coder coder;
   } own[QP_MAX_RANGES];
-  float *
-      weight[QP_MAX_RANGES]; /* with feedback: the diagonal of the Hessian, [columns of the part] */
+  float *weight[QP_MAX_RANGES]; /* With feedback: the diagonal of the Hessian, [columns of the
+                                   part]. */
   double input_scale;
   bool feeds;
   qp_feedback feedback;
@@ -73,16 +74,16 @@ typedef struct job {
   double *out_lost, *out_power; /* [rows]: the same through the Hessian */
   unsigned row_groups;
   _Atomic unsigned next;
-  unsigned end; /* of the row groups in hand */
+  unsigned end; /* The row groups in hand end here. */
   qp_status (*work)(struct job *j, struct desk *d, unsigned row_group, qp_error *err);
   bool counts; /* in options->done */
-  struct {     /* with a searcher: the lanes of the row groups in hand, from 'first' */
+  struct {     /* With a searcher: the lanes of the row groups in hand, from 'first' on. */
     float *target;
     uint32_t *code;
   } lanes[QP_MAX_RANGES];
   unsigned first;
   _Atomic bool stopped;
-  pthread_mutex_t lock; /* of status and error */
+  pthread_mutex_t lock; /* It guards status and error. */
   qp_status status;
   qp_error error;
 } job;
@@ -90,10 +91,10 @@ typedef struct job {
 /* What one thread owns; arrays are [32][columns], rows brought to the input scale. */
 typedef struct desk {
   qp_coder_work *work[QP_MAX_RANGES];
-  float *x, *value;         /* the rows, and what their codes decode to */
+  float *x, *value;         /* The rows, and what their codes decode to. */
   float *target, *error;    /* with feedback */
-  float *part, *part_value; /* with a searcher: one part's columns, contiguous */
-  qp_reference *reference;  /* with a searcher, in place of 'work' */
+  float *part, *part_value; /* With a searcher: one part's columns, contiguous. */
+  qp_reference *reference;  /* With a searcher it stands in place of 'work'. */
   uint16_t *half;
   qp_sparse_entry *apart[QP_MAX_RANGES]; /* [32][sparse of the part]: stored apart, 0 in x */
   qp_sparse_entry *any;                  /* [columns] */
@@ -223,7 +224,8 @@ static void set_apart(const job *j, desk *d, unsigned p, unsigned column, unsign
   }
 }
 
-/* Sparse entries of part p, by the scales of rows; x and what it is coded to have them again. */
+/* Write the sparse entries of part p, by the scales of rows; x and what it is coded to have them
+   again. */
 static void store_apart(const job *j, desk *d, unsigned row_group, unsigned p) {
   const qp_encoded *e = j->out;
   const qp_stream *s = &e->part[p].stream;
@@ -291,7 +293,7 @@ static qp_status code_block(const job *j, desk *d, unsigned row_group, unsigned 
   return status;
 }
 
-/* How far the coder of part p looks that codes up to 'end': to the end of its group of
+/* Say how far the coder of part p looks when it codes up to 'end': to the end of its group of
    fields, of a trellis ahead. */
 static unsigned seen_from(const job *j, unsigned p, unsigned end) {
   const qp_encoded *e = j->out;
@@ -485,7 +487,7 @@ static void *run_thread(void *argument) {
   return NULL;
 }
 
-/* 'work' on the row groups [first, end), by all threads. */
+/* Run 'work' on the row groups [first, end), by all threads. */
 static qp_status run_threads(job *j, unsigned first, unsigned end,
                              qp_status (*work)(job *j, desk *d, unsigned row_group,
                                                qp_error *err)) {
@@ -592,7 +594,7 @@ static float *sample_rows(job *j, unsigned p, qp_stream *s, qp_error *err) {
   return out;
 }
 
-/* The diagonal of the Hessian, by parts. */
+/* Give every part the diagonal of the Hessian for its columns. */
 static qp_status weigh_columns(job *j, qp_error *err) {
   const size_t columns = j->out->columns;
   for (unsigned p = 0; p < j->out->parts && j->feeds; p++) {

@@ -36,7 +36,7 @@ static qp_status check_hessian(unsigned n, const float *h, qp_error *err) {
   return QP_OK;
 }
 
-/* H, damped, in double precision and in reverse order of rows and columns. */
+/* Copy H, damped, in double precision and in reverse order of rows and columns. */
 static void reversed_copy(unsigned n, const float *h, double damping, double *a) {
   const size_t all = (size_t)n * n;
   const double more = damping * mean_diagonal(n, h);
@@ -62,8 +62,8 @@ static void transpose(const double *a, size_t n, float *out) {
   }
 }
 
-/* C of  H = C C^T, C upper triangular: Cholesky of H reversed, reversed.  Damped as much
-   as it takes. */
+/* Find C of H = C C^T, C upper triangular: it is Cholesky of H reversed, reversed.  H is damped as
+   much as it takes. */
 static qp_status cholesky(qp_feedback *f, double damping, double *a, qp_error *err) {
   const int n = (int)f->columns;
   for (;; damping = 10 * damping < 1 ? 10 * damping : 1) {
@@ -80,7 +80,7 @@ static qp_status cholesky(qp_feedback *f, double damping, double *a, qp_error *e
   }
 }
 
-/* Each block of columns times the inverse of its diagonal block. */
+/* Multiply each block of columns by the inverse of its diagonal block. */
 static void make_unit(qp_feedback *f, double *a) {
   const int n = (int)f->columns;
   const double one = 1;
@@ -131,7 +131,7 @@ void qp_feedback_targets(const qp_feedback *f, unsigned column, unsigned from, u
                  targets + from, &n);
 }
 
-/* One row, targets [from, end) by the errors of columns [column, at). */
+/* Correct one row's targets [from, end) by the errors of columns [column, at). */
 static void pass_row(const qp_feedback *f, unsigned column, unsigned at, unsigned from,
                      unsigned end, const float *error, float *target) {
   for (unsigned i = column; i < at; i++) {
@@ -143,7 +143,8 @@ static void pass_row(const qp_feedback *f, unsigned column, unsigned at, unsigne
 #ifdef QP_X86
 #include <immintrin.h>
 
-/* The same, sixteen columns at a time: the same operations in the same order.  Returns how far. */
+/* Do the same for sixteen columns at a time, by the same operations in the same order.  Returns how
+   far it came. */
 QP_AVX2 static unsigned pass_avx2(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
                                   const float *error, float *target) {
   unsigned k = at;

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bits of a floating-point number as an integer in the order of the numbers, and back. */
+/* Turn the bits of a floating-point number into an integer in the order of the numbers, and
+   back. */
 static int64_t order_of(uint32_t raw, unsigned bits) {
   const int64_t magnitude = raw & ((1u << (bits - 1)) - 1);
   return raw >> (bits - 1) ? -magnitude : magnitude;
@@ -14,7 +15,7 @@ static uint32_t raw_of_order(int64_t order, unsigned bits) {
   return order < 0 ? 1u << (bits - 1) | (uint32_t)-order : (uint32_t)order;
 }
 
-/* Numbers of few bits: all between the ends. */
+/* List numbers of few bits: all between the ends. */
 static void list_all(const qp_field *f, qp_field_axis *a) {
   for (uint32_t raw = 0; raw < 1u << qp_field_row_of(f->type)->bits; raw++) {
     const double number = qp_field_number(f->type, raw);
@@ -27,7 +28,7 @@ static void list_all(const qp_field *f, qp_field_axis *a) {
   }
 }
 
-/* Whole grains between the ends. */
+/* List the whole grains between the ends. */
 static void list_grains(const qp_field *f, unsigned bits, int64_t grain, qp_field_axis *a) {
   const int64_t lo = order_of(qp_field_raw(f->type, f->lo), bits);
   const int64_t hi = order_of(qp_field_raw(f->type, f->hi), bits);

@@ -31,8 +31,9 @@ enum {
   LONGEST_STEP = 32,
   EXACT_ROUNDS = 4 /* of steps whose errors are exact, at most */
 };
-/* A scan's widest range as a multiple of the targets', of uneven levels and of even ones; how much
-   narrower the next one is: 2^(-1/64), of one among slices 2^(-1/32), of a coarse scan 2^(-1/4). */
+/* The widest range of a scan as a multiple of the targets', of uneven levels and of even ones; the
+   next range is narrower by 2^(-1/64), one among slices by 2^(-1/32), one of a coarse scan by
+   2^(-1/4). */
 static const double widest[2] = {4, 1.3};
 static const double finely = 0.98922801319397546, usually = 0.97857206208770013;
 static const double coarsely = 0.84089641525371454;
@@ -53,7 +54,7 @@ typedef struct guess {
   double ratio;
   double a, b;
   qp_level_sums sums;
-  double reached; /* the error at the parabola's lowest point */
+  double reached; /* The error at the parabola's lowest point. */
 } guess;
 
 typedef struct place {
@@ -178,7 +179,7 @@ static void lowest(const guess *g, double *da, double *db) {
   }
 }
 
-/* The parabola, at a and b. */
+/* Give the parabola's value at a and b. */
 static double error_at(const guess *g, double a, double b) {
   const qp_level_sums *s = &g->sums;
   const double da = a - g->a, db = b - g->b;
@@ -200,7 +201,8 @@ static void forget(guess kept[KEPT]) {
   for (unsigned i = 0; i < KEPT; i++) kept[i] = (guess){.reached = INFINITY};
 }
 
-/* The best so far, the best one first; others that reach the same are the same. */
+/* Keep the best guesses so far, the best one first; one that reaches the same as another counts as
+   the same. */
 static void keep(guess kept[KEPT], const guess *g) {
   unsigned at = KEPT;
   for (unsigned i = 0; i < KEPT; i++)
@@ -232,7 +234,7 @@ static double scan_ratio(const qp_field_fit *f, const group *g, double ratio, do
   return best;
 }
 
-/* Ranges whose ends move by themselves. */
+/* Scan ranges whose ends move by themselves. */
 static void scan_ends(const qp_field_fit *f, const group *g, guess kept[KEPT]) {
   const qp_levels *l = &f->affine->levels;
   const double first = (double)l->value[0], span = (double)l->value[l->count - 1] - first;
@@ -273,7 +275,7 @@ static double parabola_at(const qp_field_fit *f, const guess *g, const uint32_t 
   return error_at(g, a, b);
 }
 
-/* The place of a number in an axis: the nearest. */
+/* Find the place in an axis that is nearest to a number. */
 static uint32_t nearest_place(const qp_field_axis *x, double number) {
   uint32_t low = 0, high = x->count - 1;
   if (!(number > x->number[0])) return 0;
@@ -342,7 +344,8 @@ static double error_of(const qp_field_fit *f, const group *g, const uint32_t *at
   return out->sums.ee;
 }
 
-/* Codes and fields in turn, from a place; is it, or where it leads, better than the best one? */
+/* Choose codes and fields in turn, from a place on; is it, or where it leads, better than the best
+   one? */
 static void settle(const qp_field_fit *f, const group *g, const uint32_t *from, place *best) {
   place now = {.error = INFINITY};
   guess codes;
@@ -360,7 +363,7 @@ static void settle(const qp_field_fit *f, const group *g, const uint32_t *from, 
   }
 }
 
-/* Where a guess leads, also from the neighbours in fields of few values. */
+/* See where a guess leads, also from the neighbours in fields of few values. */
 static void project(const qp_field_fit *f, const group *g, const guess *from, place *best) {
   uint32_t at[QP_MAX_FIELDS] = {0};
   for (unsigned i = 0; i < f->fields; i++) at[i] = f->axis[i].count / 4 * 3;
@@ -387,7 +390,7 @@ static bool move(const qp_field_fit *f, uint32_t *at, unsigned field, int direct
   return true;
 }
 
-/* The error of what codes decode to. */
+/* Compute the error of what codes decode to. */
 static double exact_error(qp_field_fit *f, const group *g, const uint32_t *at) {
   uint32_t raw[QP_MAX_FIELDS] = {0};
   qp_level_sums sums;
@@ -398,7 +401,8 @@ static double exact_error(qp_field_fit *f, const group *g, const uint32_t *at) {
   return sums.ee;
 }
 
-/* Steps of one length along each field and each two of them; of length 0 the exact errors count. */
+/* Try steps of one length along each field and each two of them; of length 0 the exact errors
+   count. */
 static bool polish_once(qp_field_fit *f, const group *g, unsigned step, place *best) {
   static const int directions[][2] = {{-1, 0}, {1, 0}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
   const unsigned length = step ? step : 1;

@@ -19,10 +19,11 @@
 ** scale); the tables of codes are kept, so that each point costs its decode once.
 */
 enum {
-  COARSE_POINTS = 1024, /* at most, over all fields */
+  COARSE_POINTS = 1024, /* All fields together have at most so many. */
   MAX_CODES = 4096,
-  KEPT_SLOTS = 1 << 12,  /* tables kept of other points; a newer one takes the slot of an older */
-  SMALL_SLOTS = 1 << 14, /* of tables of few codes */
+  KEPT_SLOTS = 1 << 12,  /* So many tables of other points are kept; a newer one takes the slot of
+                            an older. */
+  SMALL_SLOTS = 1 << 14, /* So many tables of few codes are kept. */
   SMALL_CODES = 64,
   FOLLOWED_STEPS = 4 /* 1, 2, 4, 8: lengths of a field's steps that the others follow */
 };
@@ -39,11 +40,12 @@ struct qp_field_search {
   qp_affine affine; /* then what follows the fit is not used */
   qp_field_fit fit;
   qp_field_axis axis[QP_MAX_FIELDS];
-  unsigned step[QP_MAX_FIELDS]; /* distance of the coarse grid's points */
+  unsigned step[QP_MAX_FIELDS]; /* The distance of the coarse grid's points. */
   kept *slot;                   /* [slots] */
   kept *coarse;                 /* [coarse_points], in the order of the scan */
   unsigned slots, coarse_points;
-  unsigned last; /* the coarse grid's best point of the group before: a good guess at this one's */
+  unsigned last; /* The coarse grid's best point of the group before, which is a good guess at this
+                    one's. */
   uint16_t *halves; /* [2^window][dim] */
 };
 
@@ -176,8 +178,8 @@ static bool is_better(const kept *k, const uint32_t at[QP_MAX_FIELDS], unsigned 
   return true;
 }
 
-/* All coarse points in order.  What the last group's best one gives here is a bound: most others
-   are worse after a few targets. */
+/* Try all coarse points in order.  What the last group's best one gives here is a bound: most
+   others are worse after a few targets. */
 static qp_status search_coarse(qp_field_search *s, unsigned n, const float *target,
                                best_point *best, qp_error *err) {
   const unsigned fields = s->quantizer->fields;
@@ -244,7 +246,7 @@ static qp_status descend(qp_field_search *s, const unsigned step[QP_MAX_FIELDS],
   return QP_OK;
 }
 
-/* The best place by steps along all fields but f; '*at' begins with no sum. */
+/* Find the best place by steps along all fields but f; '*at' begins with no sum. */
 static qp_status follow(qp_field_search *s, unsigned f, unsigned n, const float *target,
                         best_point *at, qp_error *err) {
   const kept *k;

@@ -130,13 +130,16 @@ void qp_codewords_nearest(const qp_codewords *c, size_t n, const float *targets,
 
 /* ---- Errors alone ---- */
 
-enum { SUMS = 8 /* of every eighth target each, added in a fixed order */, CHUNK = 32 };
+enum {
+  SUMS = 8 /* They are of every eighth target each, and are added in a fixed order. */,
+  CHUNK = 32
+};
 
 static float sum_of(const float *sum) {
   return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
-/* The least |t|^2 - 2 x t over all codes, dim 1. */
+/* Find the least |t|^2 - 2 x t over all codes, for dim 1. */
 static float least_single(const qp_codewords *c, float x) {
   float least = INFINITY;
   for (unsigned code = 0; code < c->count; code++) {
@@ -153,7 +156,7 @@ static void add_plain(const qp_codewords *c, size_t n, const float *targets, flo
 }
 
 #ifdef QP_X86
-/* Thirty-two targets at a time share each code. */
+/* Let thirty-two targets at a time share each code. */
 QP_AVX2 static void add_chunk_avx2(const qp_codewords *c, const float *targets, float *sum) {
   __m256 x[CHUNK / SUMS], least[CHUNK / SUMS];
   QP_UNROLL for (unsigned k = 0; k < CHUNK / SUMS; k++) {

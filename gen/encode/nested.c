@@ -26,8 +26,8 @@
 
 enum {
   MAX_BITS = 16,
-  COARSE_POINTS = 576, /* of a scan of the larger fields, */
-  OWN_POINTS = 64,     /* and of a group's own */
+  COARSE_POINTS = 576, /* A scan of the larger fields tries so many points, */
+  OWN_POINTS = 64,     /* one of a group's own fields so many. */
   LINE_BITS = 14,
   PROBES = 24,       /* random fields that a decode is looked at with */
   FREE_COLUMNS = 64, /* a group where no field has columns of its own */
@@ -54,14 +54,15 @@ struct qp_nested {
   qp_shapes *shapes; /* codes of more than two weights: they do it all */
   unsigned states, group, unit;
   qp_field_axis axis[QP_MAX_FIELDS];
-  unsigned size[QP_MAX_FIELDS]; /* columns of each field: those of rows and linears the unit's */
+  unsigned size[QP_MAX_FIELDS]; /* The columns of each field; those of rows and linears have the
+                                   unit's. */
   bool frozen[QP_MAX_FIELDS];   /* always at 'at' */
   uint32_t at[QP_MAX_FIELDS];
   bool affine;
-  uint32_t low, high;  /* affine: codes with the least and largest u */
+  uint32_t low, high;  /* Of an affine decode: the codes with the least and the largest u. */
   float u_low, u_high; /* their u, element 0 */
   float *table;        /* [states][dim] at the fields in hand */
-  qp_codewords words;  /* affine: of u; else of the table */
+  qp_codewords words;  /* Of an affine decode they are u, else they come from the table. */
   float *u;            /* affine: [states][dim] */
   qp_levels levels;    /* affine: u's numbers */
   kept_line *lines;    /* [2^LINE_BITS]: a and b of points */
@@ -112,14 +113,14 @@ static float decode_first(const qp_nested *n, uint32_t code, const uint32_t *raw
   return qp_half_to_float(w[0]);
 }
 
-/* a and b of a decode at these fields. */
+/* Find a and b of a decode at these fields. */
 static void line_at(const qp_nested *n, const uint32_t *raw, float *a, float *b) {
   const float low = decode_first(n, n->low, raw), high = decode_first(n, n->high, raw);
   *a = (high - low) / (n->u_high - n->u_low);
   *b = low - *a * n->u_low;
 }
 
-/* The least sum of squares of codes of several weights. */
+/* Find the least sum of squares of codes of several weights. */
 static float line_error(qp_nested *n, unsigned columns, const float *target, float a, float b) {
   const unsigned dim = n->quantizer->dim;
   float sum = 0;
@@ -146,7 +147,7 @@ static void line_of(qp_nested *n, const point *p, const uint32_t *raw, float *a,
   *b = k->b;
 }
 
-/* The least sum of squared errors of a group's targets at a point, into it. */
+/* Find the least sum of squared errors of a group's targets at a point, and store it there. */
 static qp_status judge(qp_nested *n, unsigned columns, const float *target, float most, point *p,
                        qp_error *err) {
   uint32_t raw[QP_MAX_FIELDS];
@@ -185,7 +186,7 @@ static void random_point(const qp_nested *n, qp_random *r, point *p) {
     p->at[f] = (uint32_t)(qp_random_next(r) % n->axis[f].count);
 }
 
-/* The largest difference of a table from the best a u + b, against its largest weight. */
+/* Find the largest difference of a table from the best a u + b, against its largest weight. */
 static double misfit(const float *v, const float *u, size_t count) {
   double su = 0, sv = 0, suu = 0, suv = 0, worst = 0, largest = 0;
   for (size_t i = 0; i < count; i++) {
@@ -343,7 +344,7 @@ static void choose_steps(const qp_nested *n, unsigned fields, unsigned most, uns
   }
 }
 
-/* A grid, then steps that halve: the fields in question for one group's targets. */
+/* Search a grid, then by steps that halve: the fields in question for one group's targets. */
 static qp_status search(qp_nested *n, unsigned fields, unsigned points, unsigned columns,
                         const float *target, point *best, qp_error *err) {
   unsigned step[QP_MAX_FIELDS];
@@ -381,7 +382,7 @@ static unsigned columns_of(const qp_nested *n, unsigned columns, unsigned group)
   return left < n->group ? left : n->group;
 }
 
-/* The group with the largest target. */
+/* Find the group with the largest target. */
 static unsigned peak_group(const qp_nested *n, unsigned columns, const float *target) {
   unsigned peak = 0;
   for (unsigned i = 1; i < columns; i++)
@@ -482,7 +483,7 @@ qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], un
 
 /* ---- What is known of all units ---- */
 
-/* The place of the number nearest to the largest, divided. */
+/* Find the place of the number that is nearest to the largest, divided. */
 static uint32_t with_headroom(const qp_nested *n, unsigned f) {
   const qp_field *field = &n->quantizer->field[f];
   uint32_t at = n->axis[f].count - 1;

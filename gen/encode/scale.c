@@ -23,12 +23,13 @@ enum {
   MOST_KEPT_BYTES = 64,
   SCAN_POINTS = 10,
   SCAN_WEIGHTS = 4096,
-  FINE_WEIGHTS = 32768, /* of trellises */
-  USUAL_WINDOW = 16,    /* each bit more doubles the time: half the sample, */
-  MOST_HALVINGS = 3,    /* at most so often */
+  FINE_WEIGHTS = 32768, /* Trellises take so many weights. */
+  USUAL_WINDOW = 16,    /* Each bit beyond these doubles the time, so it halves the sample, */
+  MOST_HALVINGS = 3,    /* at most so often. */
   BEAM_AS_WINDOW = 18,  /* a narrow beam takes as long */
   NARROWER = 16,
-  FINE_CODE_WEIGHTS = 1 << 20, /* of codes by themselves: quick, and high rates feel the tail; */
+  FINE_CODE_WEIGHTS = 1 << 20, /* Codes that stand by themselves are quick, and high rates feel the
+                                  tail, so they take more; */
   MOST_COMPARED_BITS = 32,     /* fewer where each weight is compared with so many codes */
   SEED = 20
 };
@@ -84,7 +85,7 @@ static double stages_rms(const qp_coder *c) {
   return sqrt(sum / (CODES * dim));
 }
 
-/* Root mean square of the states' values. */
+/* Compute the root mean square of the states' values. */
 static double table_rms(const qp_coder *c) {
   if (!c->values) return stages_rms(c);
   const size_t n = (size_t)c->states * c->quantizer->dim;
@@ -93,7 +94,7 @@ static double table_rms(const qp_coder *c) {
   return sqrt(sum / (double)n);
 }
 
-/* The lowest point of the parabola through three; where that is not between the outer two, the
+/* Find the lowest point of the parabola through three; where that is not between the outer two, the
    lowest of the three. */
 static double parabola(const double x[3], const double y[3]) {
   double a = (x[1] - x[0]) * (y[1] - y[2]), b = (x[1] - x[2]) * (y[1] - y[0]);

@@ -23,13 +23,13 @@ enum {
   PROBES = 256,   /* random codes at random fields that decode is compared with */
   REFITS = 2
 };
-#define MOST_MISFIT 0x1p-7 /* of the largest weight */
+#define MOST_MISFIT 0x1p-7 /* It is a share of the largest weight. */
 /* The numbers tried first are the root mean square of the targets over that of all vectors. */
 static const double tried[] = {0.65, 0.8, 0.95, 1.15};
 
 /* What a group has at one number. */
 typedef struct fitted {
-  double best, square, error; /* x.u / u.u, u.u, the sum of squares at 'best' */
+  double best, square, error; /* These are x.u / u.u, u.u, and the sum of squares at 'best'. */
 } fitted;
 
 struct qp_shapes {
@@ -37,11 +37,11 @@ struct qp_shapes {
   unsigned group, unit, states;
   qp_codewords words; /* of u */
   float *u;           /* [states][dim], root mean square 1 */
-  int scale;          /* the field of a floating point type, or -1 */
+  int scale;          /* The field of a floating point type, or -1. */
   unsigned owns;      /* combinations of the others: */
   struct own {
     uint32_t field[QP_MAX_FIELDS];
-    double number; /* a(fields) of them, of the scale's 1 */
+    double number; /* a(fields) of them, with the scale at 1. */
   } * own;         /* ascending by number */
   float *moved;    /* [group] */
   uint32_t *code;  /* [group] */
@@ -93,7 +93,7 @@ static qp_status other_form(const qp_shapes *s, const char *what, qp_error *err)
                  s->quantizer->name, s->quantizer->dim, what);
 }
 
-/* u: the decode at the fields' highest values, brought to 1. */
+/* Find u: what decode gives at the fields' highest values, brought to 1. */
 static qp_status take_vectors(qp_shapes *s, const uint32_t *fields, qp_error *err) {
   const qp_quantizer *q = s->quantizer;
   const size_t count = (size_t)s->states * q->dim;
@@ -245,7 +245,7 @@ static void sum_codes(const qp_shapes *s, unsigned n, const float *x, double *cr
   }
 }
 
-/* The best number of those near 'a'. */
+/* Find the best number of those near 'a'. */
 static fitted fit_near(qp_shapes *s, unsigned n, const float *x, double power, double a) {
   double cross, square;
   find_codes(s, n, x, a);
@@ -271,7 +271,7 @@ static fitted fit_group(qp_shapes *s, unsigned n, const float *x) {
   return best;
 }
 
-/* The sum of squares at a number. */
+/* Compute the sum of squares at a number. */
 static double error_at(qp_shapes *s, unsigned n, const float *x, double a) {
   double cross = 0, square = 0;
   if (a != 0) find_codes(s, n, x, a);
@@ -293,7 +293,8 @@ static unsigned nearest_own(const qp_shapes *s, double number) {
   return low;
 }
 
-/* What a scale costs beyond each group's own best number; the groups' own fields with it. */
+/* Compute what a scale costs beyond each group's own best number, and the groups' own fields with
+   it. */
 static double misses(const qp_shapes *s, unsigned groups, double scale, unsigned *chosen) {
   double sum = 0;
   for (unsigned g = 0; g < groups; g++) {
@@ -334,7 +335,8 @@ static uint32_t choose_scale(qp_shapes *s, unsigned groups) {
                                                                                    : best;
 }
 
-/* A group's own fields at a scale: the nearest to its best number, or a neighbour of that. */
+/* Choose a group's own fields at a scale: the nearest to its best number, or a neighbour of
+   that. */
 static unsigned choose_own(qp_shapes *s, unsigned g, double scale, unsigned n, const float *x) {
   const unsigned at = scale != 0 ? nearest_own(s, s->fit[g].best / scale) : 0;
   unsigned best = at;

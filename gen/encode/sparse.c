@@ -9,7 +9,7 @@
 
 #define LARGEST_HALF 65504.0f
 
-/* By what they weigh ('coded' here), the heaviest first; equal ones by column. */
+/* Compare by what entries weigh ('coded' here), the heaviest first; equal ones by column. */
 static int by_weight(const void *a, const void *b) {
   const qp_sparse_entry *x = a, *y = b;
   if (x->coded != y->coded) return x->coded > y->coded ? -1 : 1;

@@ -15,7 +15,7 @@ enum {
   TRIED = 64, /* random codes for each place where a run may end */
   LANES = 16
 };
-#define MOST_ROUNDING 0x1p-8 /* of a sum of fp16 numbers, of their sizes' sum */
+#define MOST_ROUNDING 0x1p-8 /* of a sum of fp16 numbers, against the sum of their sizes */
 
 /* ---- Where runs end ---- */
 
@@ -192,7 +192,7 @@ static survivor next_of(const qp_stages *s, unsigned k, const survivor *from, ui
   return to;
 }
 
-/* One stage: the best of all survivors and all codes. */
+/* Run one stage: it finds the best of all survivors with all codes. */
 static void run_stage(const qp_stages *s, unsigned k, survivor *in, unsigned *count,
                       float *scratch) {
   const qp_codewords *words = &s->stage[k].words;

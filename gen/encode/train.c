@@ -17,7 +17,7 @@
 
 enum { DEFAULT_ROUNDS = 14, CHUNK_STEPS = 8192, MAX_THREADS = 64 };
 
-/* What chose a state in one round. */
+/* The weights that chose a state in one round. */
 typedef struct tally {
   double *count; /* [states] */
   double *sum;   /* [states][dim] */
@@ -208,7 +208,8 @@ static double cost_of(const trainer *t, unsigned entry) {
   return isnan(cost) ? INFINITY : cost;
 }
 
-/* fp16 bits, one step of 'by' along the ordered numbers; false beyond the finite ones. */
+/* Move fp16 bits one step of 'by' along the ordered numbers; false: that leads beyond the finite
+   ones. */
 static bool step_half(uint16_t *h, int by) {
   int order = *h & 0x8000 ? -(int)(*h & 0x7fff) : *h;
   order += by;

@@ -13,7 +13,8 @@
 enum {
   LANES = QP_TRELLIS_LANES,
   SEQUENCES = QP_TRELLIS_SEQUENCES,
-  MOST_BYTES = 256 << 20, /* of sums kept, for one thread, with the least number of steps */
+  MOST_BYTES = 256 << 20, /* The sums that one thread keeps for the least number of steps take at
+                             most so much. */
   MARKS = 32,             /* most steps whose sums are kept longer, to search again from there */
   TRIES = 64,             /* of a limit that is to let so many paths through */
   FIRST_LIMIT = 256
@@ -26,8 +27,8 @@ typedef struct flight {
   const float
       *target; /* [steps][dim], circular: position p of the run is step (first + p) % steps */
   unsigned first, steps;
-  uint32_t start;   /* the group before position 0, or >= groups: any */
-  uint32_t end;     /* the group behind the last position, or >= groups: any */
+  uint32_t start;   /* The group before position 0; >= groups: any. */
+  uint32_t end;     /* The group behind the last position; >= groups: any. */
   unsigned limit;   /* where paths are given up: sums above the least, of the last position */
   uint32_t *codes;  /* or NULL */
   uint16_t *sum;    /* [rows][stride], of the position that comes next; NULL where all is pushed */
@@ -182,7 +183,7 @@ static unsigned choice_near_start(const qp_trellis *t, const flight *f, unsigned
   return best;
 }
 
-/* The state at a position, from the group behind it. */
+/* Find the state at a position, from the group behind it. */
 static uint32_t state_at(const qp_trellis *t, const qp_search *s, const flight *f, unsigned at,
                          uint32_t g, const int16_t *x) {
   const bool near = f->start < t->groups && at * t->step < t->window - t->step;
@@ -247,8 +248,8 @@ static unsigned trace(const qp_trellis *t, qp_search *s, const flight *f, unsign
   return count;
 }
 
-/* The same, to 'stop' in any case; s->kin[g] becomes which of s->alive group g before 'end' comes
-   from. */
+/* Do the same, but to 'stop' in any case; s->kin[g] becomes which of s->alive group g before 'end'
+   comes from. */
 static void trace_kin(const qp_trellis *t, qp_search *s, const flight *f, unsigned stop,
                       unsigned end) {
   unsigned count = list_survivors(t, s, f, end);
@@ -357,8 +358,8 @@ static void keep_what_ends(const qp_trellis *t, const flight *f, unsigned left, 
     if (((g >> gone) ^ f->end) & ((t->groups >> gone) - 1)) sums[g] = QP_NO_PATH;
 }
 
-/* Sums behind a position, less their least; with 'width' the best ones alone.  Near a given end all
-   paths stay that lead there. */
+/* Take their least off the sums behind a position; with 'width' only the best ones stay.  Near a
+   given end all paths stay that lead there. */
 static void level(const qp_trellis *t, const qp_search *s, flight *f, unsigned width, unsigned left,
                   unsigned lowest, uint16_t *sums) {
   const unsigned n = (unsigned)width_of(t);
@@ -406,7 +407,7 @@ static void run_tiles(const qp_trellis *t, const qp_search *s, const qp_step_bat
 }
 
 static void pull_all(const qp_trellis *t, const qp_search *s, const fleet *all, unsigned at) {
-  const bool given = all->flight[0]->start < t->groups; /* of all, or none */
+  const bool given = all->flight[0]->start < t->groups; /* all have one, or none */
   const bool near = given && (at == 0 || at * t->step < t->window - t->step);
   qp_step_batch batch = {.count = all->count, .apart = 1};
   for (unsigned k = 0; k < all->count; k++) {
@@ -465,7 +466,7 @@ static void go_back(const qp_trellis *t, const qp_search *s, flight *f, unsigned
 }
 
 /*
-** The codes up to the end, from group g[k] behind it; g[k] becomes the one before position 0.
+** Tell the codes up to the end, from group g[k] behind it; g[k] becomes the one before position 0.
 ** Where survivors differed for longer than sums are kept, these are made again from the last mark
 ** that shows something new, as often as needed. (A table whose states s and ~s decode to the same
 ** has two paths of equal sums everywhere; which of them closes the circle is known at the end

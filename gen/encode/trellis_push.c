@@ -58,7 +58,7 @@ static unsigned run_plain(const qp_trellis *t, const int16_t *x, const uint16_t 
   return lowest;
 }
 
-/* Rows [b, end) of 'out'. */
+/* Turn rows [b, end) of 'out'. */
 static void turn_rows(const qp_trellis *t, const uint16_t *out, uint32_t b, uint32_t end,
                       uint16_t *sums) {
   const uint32_t rows = t->groups / t->fan;
@@ -96,7 +96,7 @@ typedef struct form {
 
 QP_AVX2_INLINE __m256i load(const void *from) { return _mm256_loadu_si256((const __m256i *)from); }
 
-/* Which of up to 64 groups a path leads to. */
+/* Say which of up to 64 groups a path leads to. */
 QP_AVX2_INLINE uint64_t live_avx2(const qp_trellis *t, const uint16_t *before) {
   const __m256i none = _mm256_set1_epi16(-1);
   uint64_t live = 0;
@@ -120,7 +120,7 @@ QP_AVX2_INLINE uint64_t live_avx2(const qp_trellis *t, const uint16_t *before) {
 #define STORE(to, v)   _mm256_store_si256((__m256i *)(void *)(to), v)
 #include "gen/encode/trellis_push_wide.h"
 
-/* Windows of 64, 32 or 16 codes, and chunks of 64, or all codes. */
+/* Do so with windows of 64, 32 or 16 codes, and chunks of 64, or all codes. */
 QP_AVX2_INLINE __m256i strips_avx2(const qp_trellis *t, const uint16_t *square,
                                    const uint16_t *before, uint16_t *out) {
   const form none = {.dim = 0};

@@ -42,7 +42,7 @@ static void run_plain(const qp_trellis *t, unsigned tile, const qp_step_batch *b
   }
 }
 
-/* Rows [row, row + rows) of the sums, all columns. */
+/* Turn rows [row, row + rows) of the sums, all columns. */
 static void turn_rows(const qp_trellis *t, const uint16_t *least, unsigned row, unsigned rows,
                       uint16_t *sum) {
   const unsigned columns = t->groups / t->turned;
@@ -96,7 +96,7 @@ typedef struct form {
 #define STORE(to, v)      _mm256_store_si256((__m256i *)(void *)(to), v)
 #include "gen/encode/trellis_step_wide.h"
 
-/* Eight columns of four sums, to four rows. */
+/* Write eight columns of four sums as four rows. */
 QP_AVX2_INLINE void turn_four(const uint16_t *from, uint16_t *to, size_t stride) {
   __m128i a[4], b[4];
   QP_UNROLL for (unsigned i = 0; i < 4; i++) a[i] =
@@ -114,7 +114,7 @@ QP_AVX2_INLINE void turn_four(const uint16_t *from, uint16_t *to, size_t stride)
   }
 }
 
-/* Eight columns of two sums, to two rows. */
+/* Write eight columns of two sums as two rows. */
 QP_AVX2_INLINE void turn_two(const uint16_t *from, uint16_t *to, size_t stride) {
   const __m128i pick = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
   __m128i a = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)from), pick);

@@ -10,8 +10,8 @@ enum {
   KEPT = 8192,                /* steps whose sums are kept; fewer where they take much memory, */
   LEAST_KEPT = 512,           /* but so many, */
   LONG_KEPT = 128,            /* of a long window */
-  FLIGHT_BYTES = 128 << 20,   /* of sums kept, for one thread */
-  USUAL_CANDIDATES = 1 << 21, /* of a step; twice as many for steps of few choices: */
+  FLIGHT_BYTES = 128 << 20,   /* The sums that one thread keeps take at most so much. */
+  USUAL_CANDIDATES = 1 << 21, /* A step looks at so many; steps of few choices at twice as many: */
   FEW_CHOICES = 4,            /* bits at most */
   USUAL_LEAST = 1024,         /* paths */
   LEAST_PUSHED = 4,      /* bits of a step that is made forward; of fewer if nothing else does */
@@ -77,7 +77,7 @@ static int16_t number_at(const qp_trellis *t, const float *values, size_t state,
   return (int16_t)qp_metric_value(&t->metric, values[state * t->dim + i]);
 }
 
-/* By tile, where steps are made backward; and by group, for the way back. */
+/* Fill the table by tile, where steps are made backward, and that by group, for the way back. */
 static bool fill_tables(qp_trellis *t, const float *values) {
   const size_t one = sizeof *t->table * t->fan * t->dim;
   t->by_group = malloc(one * t->groups + 64);

@@ -59,7 +59,7 @@ typedef struct place {
   size_t size;
 } place;
 
-/* NVIDIA's wheels among the packages of python3. */
+/* Look among the packages of python3, where NVIDIA's wheels are. */
 static bool in_package_folder(const char *folder, void *arg) {
   static const char *const wheels[] = {"/nvidia/cu13/bin", "/nvidia/cuda_nvdisasm/bin"};
   const place *to = arg;

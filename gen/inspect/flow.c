@@ -80,7 +80,8 @@ static bool find_edges(qp_flow *g) {
   return true;
 }
 
-/* Depth first from block 0; work holds the stack, dominator the next edge of each block on it. */
+/* Walk depth first from block 0; 'work' holds the stack, 'dominator' the next edge of each block on
+   it. */
 static bool find_order(qp_flow *g) {
   g->work = numbers(g->count);
   g->dominator = numbers(g->count);
@@ -124,7 +125,8 @@ static uint32_t common_dominator(const qp_flow *g, uint32_t a, uint32_t b) {
   return a;
 }
 
-/* K. Cooper, T. Harvey, K. Kennedy, A Simple, Fast Dominance Algorithm, 2001. */
+/* This is the algorithm of K. Cooper, T. Harvey, K. Kennedy, A Simple, Fast Dominance Algorithm,
+   2001. */
 static void find_dominators(qp_flow *g) {
   for (uint32_t b = 0; b < g->count; b++) g->dominator[b] = NOWHERE;
   g->dominator[0] = 0;

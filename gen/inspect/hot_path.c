@@ -15,7 +15,7 @@
 
 enum { MOST_WAYS = 64, NO_WAY = UINT32_MAX };
 
-/* A way from the header to the end of a block. */
+/* One way from the header to the end of a block. */
 typedef struct way {
   uint32_t block, from; /* the way that it goes on from, NO_WAY at the header */
   unsigned words, products, instructions;

@@ -85,7 +85,7 @@ static bool has_any_part(span op, const char *const *parts) {
   return false;
 }
 
-/* Arithmetic by its operand type. */
+/* Sort arithmetic by its operand type. */
 static qp_kind kind_by_type(span op, qp_kind integer) {
   static const char *const half[] = {"f16", "f16x2", "bf16", "bf16x2", NULL};
   static const char *const wide[] = {"f32", "f32x2", "f64", NULL};
@@ -144,7 +144,7 @@ static const struct {
     {"griddepcontrol", QP_KIND_barrier},
     {"cvt", QP_KIND_convert},
     {"bra", QP_KIND_control},
-    {"brx", QP_KIND_none}, /* counted at its list of targets */
+    {"brx", QP_KIND_none}, /* It counts at its list of targets. */
     {"call", QP_KIND_control},
     {"ret", QP_KIND_control},
     {"exit", QP_KIND_control},
@@ -205,7 +205,7 @@ static span opcode_at(const char *at, const char *end) {
   return s;
 }
 
-/* One instruction, from its predicate to before its semicolon. */
+/* Read one instruction, from its predicate to before its semicolon. */
 static void read_instruction(qp_listing *l, const char *at, const char *end) {
   bool predicated = false;
   if (at < end && *at == '@') {
@@ -270,7 +270,7 @@ static void read_body(qp_listing *l, span body) {
     }
     const char *end = statement_end(at, body.end);
     if (*at == '.') {
-      /* .loc and .file lines end with the line, not with a semicolon */
+      /* .loc and .file end with the line, not with a semicolon. */
       const bool line = strncmp(at, ".loc", 4) == 0 || strncmp(at, ".file", 5) == 0;
       if (line) {
         end = memchr(at, '\n', (size_t)(body.end - at));

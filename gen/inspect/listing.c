@@ -11,7 +11,7 @@ enum { WAIT_INSTRUCTIONS = 16 }; /* more than these are work, not a wait */
 typedef struct name {
   const char *text;
   size_t length;
-  uint32_t place; /* a label's instruction, or the branch's own */
+  uint32_t place; /* A label's instruction, or the branch's own. */
   uint32_t to;    /* of a branch: the instruction it goes to, once known */
 } name;
 
@@ -45,7 +45,7 @@ void qp_listing_free(qp_listing *l) {
   free(l);
 }
 
-/* Double *room elements of 'size' bytes; false and unchanged for want of memory. */
+/* Double *room elements of 'size' bytes; false means that memory ran out and nothing changed. */
 static bool grow(void **at, size_t *room, size_t size) {
   const size_t more = *room ? 2 * *room : 256;
   void *bigger = realloc(*at, more * size);
@@ -126,7 +126,7 @@ void qp_listing_close(qp_listing *l) {
 
 /* ---- counting ---- */
 
-/* The instructions of the blocks in member[]. */
+/* Count the instructions of the blocks in member[]. */
 static qp_instruction_mix count_members(const qp_flow *g, const qp_listing *l) {
   qp_instruction_mix m = {0};
   unsigned *const field[] = {

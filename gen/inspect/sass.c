@@ -171,7 +171,7 @@ static bool has_modifier(const char *word, size_t whole, const char *modifier) {
   return false;
 }
 
-/* Bytes a lane of a load or store, by its modifier. */
+/* Say how many bytes a lane of a load or store has, by its modifier. */
 static unsigned bytes_of(const char *word, size_t whole) {
   return has_modifier(word, whole, ".256")   ? 32
          : has_modifier(word, whole, ".128") ? 16
@@ -218,7 +218,7 @@ static bool is_one_of(const char *operation, size_t length, const char *const *l
   return false;
 }
 
-/* Labels that the operands of a jump name, as in  BRA `(.L_x_3). */
+/* Read the labels that the operands of a jump name, as in BRA `(.L_x_3). */
 static void read_targets(qp_listing *l, const char *at, const char *end) {
   while (at < end) {
     if (*at != '.' || end - at < 3 || at[1] != 'L' || at[2] != '_') {
@@ -232,8 +232,8 @@ static void read_targets(qp_listing *l, const char *at, const char *end) {
 }
 
 /*
-** One instruction:  [@predicate] OPERATION[.modifier]... operands.  BSSY names where the threads of
-** a branch meet again, which is where the BSYNC that belongs to it goes on.
+** Read one instruction: [@predicate] OPERATION[.modifier]... operands.  BSSY names where the
+** threads of a branch meet again, which is where the BSYNC that belongs to it goes on.
 */
 static void read_instruction(qp_listing *l, const char *at, const char *end) {
   static const char *const jumps[] = {"BRA", "BRX", "BRXU", "JMP", "JMX", "BSSY", NULL};
@@ -263,7 +263,7 @@ static void read_instruction(qp_listing *l, const char *at, const char *end) {
   if (is_one_of(word, length, jumps)) read_targets(l, at, end);
 }
 
-/* A line of the kernel's section: a label, an instruction behind its address, or neither. */
+/* Read a line of the kernel's section: a label, an instruction behind its address, or neither. */
 static void read_line(qp_listing *l, const char *at, const char *end) {
   while (at < end && isspace((unsigned char)*at)) at++;
   if (at < end && *at == '.') {

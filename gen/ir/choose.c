@@ -56,7 +56,7 @@ static int small_half(qp_ir *ir, int x, uint32_t minus) {
   return qp_ir_add_two(ir, QP_IR_HSUB, qp_ir_add_one(ir, QP_IR_AS_HALF, bits), one_k);
 }
 
-/* A half as 16 bits of a word, from byte *at on; 'low': its upper byte is not looked at. */
+/* See a half as 16 bits of a word, from byte *at on; 'low': its upper byte is not looked at. */
 static bool half_in_word(qp_ir *ir, int half, bool low, int *word, uint32_t *at) {
   const qp_ir_node n = ir->node[half];
   *at = n.op == QP_IR_HI ? 2 : 0;
@@ -91,7 +91,7 @@ static uint32_t most_of(const qp_ir *ir, int n, uint32_t *least) {
   }
 }
 
-/* Both halves x << k below 2^16:  x * (2^k + 2^(16+k)), a difference's constant outside. */
+/* Make both halves x << k, below 2^16:  x * (2^k + 2^(16+k)), a difference's constant outside. */
 static int twice(qp_ir *ir, int half) {
   uint32_t k, c, least;
   if (ir->node[half].op != QP_IR_AS_HALF) return -1;
@@ -138,7 +138,7 @@ static int pack(qp_ir *ir, int lo, int hi, bool low) {
   return qp_ir_add_one(ir, QP_IR_AS_PAIR, qp_ir_add(ir, QP_IR_PRMT, args, 0, 0));
 }
 
-/* Two fp16 numbers 1024 + x, x an integer below 1024? */
+/* Are these two fp16 numbers 1024 + x, with x an integer below 1024? */
 static bool is_kilo(const qp_ir *ir, const uint32_t *may, unsigned pair) {
   uint32_t c;
   const qp_ir_node *n = &ir->node[pair];
@@ -276,7 +276,7 @@ static unsigned add_leaves(const qp_ir *ir, const selection *s, unsigned node, u
   return n;
 }
 
-/* x.byte0 + x.byte1 + x.byte2 + x.byte3 (+ rest). */
+/* Choose DP4A for x.byte0 + x.byte1 + x.byte2 + x.byte3 (+ rest). */
 static int select_dp4a(qp_copy *c, const selection *s, unsigned i) {
   uint16_t leaf[5];
   unsigned n = add_leaves(c->from, s, i, leaf, 0, 5), seen = 0, of = 0, x = 0, k = 0;

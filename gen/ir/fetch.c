@@ -15,7 +15,7 @@ static bool is_state(const qp_ir *ir, unsigned i) {
   return ir->node[i].op == QP_IR_INPUT && ir->node[i].imm == QP_IN_STATE;
 }
 
-/* The state as a half: its bits under another name. */
+/* Is the node the state as a half, its bits under another name? */
 static bool is_renamed(const qp_ir *ir, unsigned i) {
   return ir->node[i].op == QP_IR_AS_HALF && is_state(ir, ir->node[i].arg[0]);
 }
@@ -33,7 +33,8 @@ static bool is_shift(const fetch *f, unsigned i, qp_ir_op *as, uint32_t *by) {
   return *by < f->window && !(f->demand[i] >> (f->window - *by));
 }
 
-/* A permute of the state's bytes and a constant's; bytes that nobody demands are the constant's. */
+/* Is the node a permute of the state's bytes and a constant's?  Bytes that nobody demands are the
+   constant's. */
 static bool is_permute(const fetch *f, unsigned i, uint32_t *constant, uint32_t *bytes) {
   const qp_ir_node *n = &f->ir->node[i];
   *constant = 0;
@@ -66,7 +67,7 @@ static bool is_read_plain(const fetch *f) {
 
 /* ---- Halves ---- */
 
-/* 16 bits of the state, from bit *by on. */
+/* Is the node 16 bits of the state, from bit *by on? */
 static bool is_half(const qp_ir *ir, unsigned i, unsigned window, uint32_t *by) {
   const qp_ir_node *n = &ir->node[i], *shift = &ir->node[n->arg[0]];
   uint32_t mask;

@@ -14,7 +14,7 @@ static bool is_field(const qp_ir *ir, unsigned node, unsigned *x, uint32_t *by, 
   return true;
 }
 
-/* The fp16 number of an integer up to 1024 or of a power of two. */
+/* Give the fp16 number of 2^exponent. */
 static uint32_t power_of_two(int exponent) { return (uint32_t)(exponent + 15) << 10; }
 
 static int pair_of_integers(qp_copy *c, unsigned i, const int *args) {

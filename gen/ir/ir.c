@@ -147,7 +147,7 @@ static int pack_operations(qp_ir *ir, int lo, int hi) {
   return -1;
 }
 
-/* Conversions that undo each other. */
+/* Leave out conversions that undo each other. */
 static int without_round_trip(qp_ir *ir, qp_ir_op op, const int *a) {
   switch (op) {
   case QP_IR_AS_PAIR: return is(ir, a[0], QP_IR_WORD_OF_PAIR) ? arg(ir, a[0], 0) : -1;
@@ -167,7 +167,8 @@ static int without_round_trip(qp_ir *ir, qp_ir_op op, const int *a) {
   }
 }
 
-/* Operands of an op that commutes: a constant last, else in the order of their nodes. */
+/* Put the operands of an op that commutes in order: a constant last, else in the order of their
+   nodes. */
 static void put_in_order(const qp_ir *ir, int a[3]) {
   uint32_t value;
   const bool first = qp_ir_is_const(ir, (unsigned)a[0], &value);
@@ -249,10 +250,10 @@ qp_status qp_ir_verify(const qp_ir *ir, qp_error *err) {
 /* ---- Printing ---- */
 
 static void dump_leaf(qp_text *t, const qp_ir_node *n) {
-  static const char *const inputs[] = {
-      "state",  "index",  "group0", "group1", "group2", "group3", "group4", "group5",
-      "group6", "group7", "lane0",  "lane1",  "lane2",  "lane3",  "around", "other0",
-      "other1", "other2", "other3", "other4", "other5", "other6", "other7", "odd"};
+  static const char *const inputs[] = {"state",  "index",  "group0", "group1", "group2", "group3",
+                                       "group4", "group5", "group6", "group7", "lane0",  "lane1",
+                                       "lane2",  "lane3",  "around", "other0", "other1", "other2",
+                                       "other3", "other4", "other5", "other6", "other7", "odd"};
   if (n->op == QP_IR_CONST)
     qp_text_add(t, " 0x%x", n->imm);
   else if (n->op == QP_IR_HALF_CONST)

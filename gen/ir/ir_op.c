@@ -48,7 +48,8 @@ static uint32_t below2(uint32_t d) { return below(d & 0xffffu) | below(d >> 16) 
 /* The bits of a number that is at most n. */
 static uint32_t up_to(uint64_t n) { return n > UINT32_MAX ? ~0u : below((uint32_t)n); }
 
-/* The bits of a product; of a's halves by themselves where the lower one's stays there. */
+/* Give the bits that a product of numbers up to a and b may have; a's halves count by themselves
+   where the lower one's product stays there. */
 static uint32_t product(uint32_t a, uint32_t b) {
   const uint64_t low = (uint64_t)(a & 0xffffu) * b, high = (uint64_t)(a >> 16) * b;
   return low < 0x10000 ? up_to(low) | up_to(high) << 16 : up_to((uint64_t)a * b);
@@ -58,19 +59,20 @@ static uint32_t product(uint32_t a, uint32_t b) {
 static uint32_t a_half(uint32_t d) { return d & 0xffffu ? 0xffffu : 0; }
 static uint32_t halves(uint32_t d) { return a_half(d) | a_half(d >> 16) << 16; }
 
-/* A factor of a product: zeros at the low end of a constant v move the other factor up. */
+/* Give the bits of a factor that the bits d of a product need: zeros at the low end of a constant v
+   move the other factor up. */
 static uint32_t factor(unsigned k, const uint32_t *v, uint32_t d) {
   return k == 0 && v && *v ? below(d) >> __builtin_ctz(*v) : below(d);
 }
 
-/* The bytes that a dot product with the constant v reads. */
+/* Give the bytes of the other factor that a dot product with the constant v reads. */
 static uint32_t used_bytes(uint32_t v) {
   uint32_t bytes = 0;
   for (unsigned k = 0; k < 32; k += 8) bytes |= v >> k & 255 ? 255u << k : 0;
   return bytes;
 }
 
-/* The bits of c and the four products of bytes of a and b. */
+/* Give the bits that c and the four products of bytes of a and b may have as a sum. */
 static uint32_t byte_products(uint32_t a, uint32_t b, uint32_t c) {
   uint64_t sum = c;
   for (unsigned k = 0; k < 32; k += 8) sum += (a >> k & 255) * (b >> k & 255);

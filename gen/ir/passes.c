@@ -171,7 +171,7 @@ static bool is_state(const qp_ir *ir, unsigned i) {
   return ir->node[i].op == QP_IR_INPUT && ir->node[i].imm == QP_IN_STATE;
 }
 
-/* state op number, with the number that the user's pointer leads to. */
+/* Make 'state op number', with the number that the user's pointer leads to. */
 static int with_state(qp_copy *c, qp_ir_op op) {
   int state = qp_ir_add(c->to, QP_IR_INPUT, NULL, QP_IN_STATE, 0);
   return qp_ir_add_two(c->to, op, state, qp_ir_add_word(c->to, *(const uint32_t *)c->user));
@@ -249,8 +249,8 @@ static bool only_signs(const qp_ir *ir, unsigned i, uint32_t allowed) {
 
 static int to_bf16(qp_ir *ir, int pair);
 
-/* A pair's bits with signs changed, as those of a bf16 pair; QP_KEEP if that is not
-   what they are. */
+/* Make a pair's bits with signs changed those of a bf16 pair; QP_KEEP if that is not what they
+   are. */
 static int signs_to_bf16(qp_ir *ir, unsigned word) {
   const qp_ir_node n = ir->node[word];
   if (n.op == QP_IR_WORD_OF_PAIR) {

@@ -10,8 +10,9 @@ enum { NONE = -1 };
 typedef struct lanes {
   const qp_ir *ir;
   uint32_t may[QP_IR_MAX_NODES];
-  int partner[QP_IR_MAX_NODES]; /* of the chain of the other code; NONE */
-  int both[QP_IR_MAX_NODES];    /* new node of a pair, by its first node; NONE until it is made */
+  int partner[QP_IR_MAX_NODES]; /* The node of the chain of the other code, or NONE. */
+  int both[QP_IR_MAX_NODES];    /* The new node of a pair, by its first node; NONE until it is
+                                   made. */
 } lanes;
 
 /* Byte k of a word:  x & 255, (x >> 8k) & 255. */
@@ -26,7 +27,7 @@ static bool is_byte(const qp_ir *ir, unsigned node, unsigned *of, uint32_t *k) {
   return *of = s->arg[0], *k = c / 8, true;
 }
 
-/* A link of a chain: a product below 2^16, or some of such a product's bits. */
+/* Is the node a link of a chain: a product below 2^16, or some of such a product's bits? */
 static bool is_link(const lanes *l, unsigned node) {
   const qp_ir_node *n = &l->ir->node[node];
   uint32_t c;
@@ -63,7 +64,7 @@ static void find_pairs(lanes *l) {
       if (is_link(l, b) && is_alike(l, a, b)) pair_up(l, a, b);
 }
 
-/* a | b << 16 of a pair in the new IR. */
+/* Make a | b << 16 of a pair in the new IR. */
 static int both_of(qp_copy *c, lanes *l, unsigned a) {
   const unsigned b = (unsigned)l->partner[a], first = a < b ? a : b;
   const qp_ir_node *n = &l->ir->node[first];
@@ -85,7 +86,7 @@ static int both_of(qp_copy *c, lanes *l, unsigned a) {
   return l->both[first] = qp_ir_add(c->to, QP_IR_PRMT, args, 0, 0);
 }
 
-/* Bits from 'by' on of a pair's node. */
+/* Take the bits from 'by' on of a pair's node. */
 static int part_of(qp_copy *c, lanes *l, unsigned node, uint32_t by) {
   const uint32_t lane = (int)node < l->partner[node] ? 0 : 16;
   int v = both_of(c, l, node);

@@ -33,7 +33,7 @@ static bool is_scaled(const qp_ir *ir, unsigned node, unsigned *x, uint32_t *c, 
   return is_bounded(ir, *x, &least, &most) && least >= *c && (most - *c) >> (16 - *k) == 0;
 }
 
-/* Both rows' x in the halves of a word. */
+/* Put both rows' x into the halves of a word. */
 static int bound_both(qp_copy *c, unsigned node) {
   const qp_ir_node *n = &c->from->node[node];
   uint32_t number;

@@ -8,10 +8,10 @@
 typedef struct flips {
   const qp_ir *ir;
   unsigned uses[QP_IR_MAX_NODES];
-  uint32_t read[QP_IR_MAX_NODES]; /* bits of a node that flip something */
+  uint32_t read[QP_IR_MAX_NODES]; /* The bits of a node that flip something. */
 } flips;
 
-/* One bit of a word, moved up:  (x << up) & bit. */
+/* One bit of a word that was moved up: (x << up) & bit. */
 typedef struct moved {
   unsigned x;
   uint32_t up, bit;
@@ -31,7 +31,7 @@ static bool is_moved(const qp_ir *ir, unsigned node, moved *out) {
   return *out = (moved){s->arg[0], up, bit}, true;
 }
 
-/* w ^ first ^ second of two moved bits; the inner sum is used here alone. */
+/* Is the node w ^ first ^ second of two moved bits, with the inner sum used here alone? */
 static bool is_two_flips(const flips *f, unsigned i, unsigned *w, moved *first, moved *second) {
   const qp_ir *ir = f->ir;
   const qp_ir_node *n = &ir->node[i];

@@ -16,7 +16,7 @@ struct qp_families {
   qp_lua *lua;
   size_t count;
   qp_family family[QP_MAX_FAMILIES];
-  const qp_family *ranked[QP_MAX_FAMILIES]; /* by reference, rank, name */
+  const qp_family *ranked[QP_MAX_FAMILIES]; /* Sorted by reference, rank and name. */
 };
 
 /* ---- Reading a file ---- */
@@ -34,7 +34,7 @@ static qp_status copy_string(const qp_reader *r, const char *field, bool needed,
   return QP_OK;
 }
 
-/* A tunable that C reads, or NULL. */
+/* Find a tunable that C reads, or NULL. */
 static const qp_tunable_use *find_use(const qp_kernel_op *op, const char *name, size_t n) {
   for (unsigned i = 0; i < op->tunables; i++)
     if (strlen(op->tunable[i].name) == n && !memcmp(op->tunable[i].name, name, n))
@@ -199,7 +199,8 @@ static int by_rank(const void *a, const void *b) {
   return strcmp(x->name, y->name);
 }
 
-/* Paths of an operation in the order of its ranked families; too many are found when loading. */
+/* Collect the paths of an operation in the order of its ranked families; loading has made sure that
+   they are not too many. */
 static size_t collect_paths(const qp_families *f, qp_op op, const char *out[QP_MAX_FAMILIES],
                             size_t *usual) {
   size_t n = 0;

@@ -8,7 +8,7 @@
 #include "runtime/routing.h"
 
 enum {
-  FEW_WORDS = 4, /* of a lane in a superblock */
+  FEW_WORDS = 4, /* A lane has so few words in a superblock. */
   FEW_OF_EXPERTS = 6,
   USUAL_WARPS = 16,
   SEVERAL = 4 /* units of a warp */
@@ -34,7 +34,7 @@ static unsigned find_lowered(qp_kernel *k, const qp_quantizer *q) {
   return i;
 }
 
-/* Those of each piece of K, in each the parts of a split. */
+/* Add the streams of each piece of K, and in each those of the parts of a split. */
 static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
   const qp_problem *p = &k->problem;
   const qp_quantizer *q = p->segment[segment].quantizer;
@@ -56,8 +56,8 @@ static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
   return QP_OK;
 }
 
-/* The room that X wants in shared memory: all its columns, but no more than a third; two thirds of
-   it where batches are large and tables matter less. */
+/* Say how much room X wants in shared memory: that of all its columns, but no more than a third;
+   two thirds where batches are large and tables matter less. */
 static unsigned x_wish(const qp_kernel *k, unsigned room) {
   unsigned want = k->x_rows * (align_up(k->problem.columns, 320) * 2 + 64);
   unsigned most = k->x_rows > 8 ? room / 3 * 2 : room / 3;
@@ -256,7 +256,7 @@ static unsigned choose_x_rows(const qp_kernel *k) {
   return batch < tile ? batch : align_up(batch, tile);
 }
 
-/* The parts of each cluster: its column ranges, each in slabs. */
+/* Add the parts of each cluster: its column ranges, each in slabs. */
 static qp_status add_parts(qp_kernel *k, unsigned room, qp_error *err) {
   qp_status status = QP_OK;
   for (unsigned i = 0, stream = 0; i < k->clusters && !status; i++) {
@@ -281,7 +281,7 @@ static qp_status add_parts(qp_kernel *k, unsigned room, qp_error *err) {
   return status;
 }
 
-/* Tables, then X, then the scratch of a fused rotation. */
+/* Place tables, then X, then the scratch of a fused rotation. */
 static qp_status place_shared(qp_kernel *k, unsigned room, unsigned scratch, qp_error *err) {
   unsigned top = 0;
   for (unsigned i = 0; i < k->lowereds; i++)
@@ -333,8 +333,8 @@ qp_status qp_partition_gemm(qp_kernel *k, qp_error *err) {
   return QP_OK;
 }
 
-/* Of up and gate one behind the other: room for both sums of each assignment, and a counter for
-   each row group of both in each tile. */
+/* Add for up and gate, one behind the other, room for both sums of each assignment, and a counter
+   for each row group of both in each tile. */
 static void add_gated(qp_kernel *k, unsigned tiles) {
   const unsigned rows = k->problem.segment[0].rows;
   k->gated_sums = (unsigned)(k->workspace_bytes / sizeof(float));
@@ -343,8 +343,8 @@ static void add_gated(qp_kernel *k, unsigned tiles) {
   k->counters += tiles * (rows / 32);
 }
 
-/* A counter for each row group of each tile; slots for sums of row groups that blocks share: of one
-   part two a block, that in which it begins and that in which it ends. */
+/* Give each row group of each tile a counter, and slots for sums of row groups that blocks share:
+   each part has two in a block, for that in which it begins and that in which it ends. */
 qp_status qp_partition_experts(qp_kernel *k, qp_error *err) {
   const qp_problem *p = &k->problem;
   const unsigned tiles = qp_routing_tiles(qp_problem_assignments(p), p->experts, p->tile);

@@ -109,7 +109,7 @@ qp_status qp_hole_text_arguments(qp_text *t, const qp_kernel *k, qp_error *err) 
   return QP_OK;
 }
 
-/* Words of a lane's 4 rows in registers. */
+/* Say how many words hold a lane's 4 rows in registers. */
 static unsigned field_words(const qp_field *f) {
   const unsigned bits = qp_field_row_of(f->type)->bits;
   return f->tensor || bits < 16 ? 1 : bits / 8;

@@ -56,7 +56,7 @@ static void find_dependence(const qp_ir *ir, const qp_quantizer *q, dependence *
 typedef struct cut {
   unsigned roots;
   uint16_t root[MAX_ROOTS];  /* what the table's entries hold */
-  unsigned node, low, width; /* indexed by bits low .. low+width of this node */
+  unsigned node, low, width; /* The bits low .. low + width of this node are its index. */
   unsigned gain;             /* cost of the nodes that the table replaces */
 } cut;
 
@@ -100,8 +100,8 @@ static bool is_masked_or(const qp_ir *ir, unsigned i) {
   return false;
 }
 
-/* What nodes between the roots and node n cost, a look-up as much as an unfolded table's; false if
-   the state is reached other than through n, or n is itself a root. */
+/* Count what nodes between the roots and node n cost, where a look-up costs as much as one of the
+   unfolded table; false if the state is reached other than through n, or n is itself a root. */
 static bool between(const qp_ir *ir, const cut *c, unsigned n, const dependence *d,
                     unsigned *gain) {
   bool seen[QP_IR_MAX_NODES] = {0};
@@ -179,7 +179,7 @@ static int loaded(qp_ir *ir, unsigned table, unsigned word, int addr, qp_ir_type
   return type == QP_SINGLE && v >= 0 ? qp_ir_add_one(ir, QP_IR_AS_SINGLE, v) : v;
 }
 
-/* A root as an entry's word. */
+/* Bring a root into the form of an entry's word. */
 static int as_entry(qp_ir *ir, int v, qp_ir_type type) {
   if (type == QP_HALF) return qp_ir_add_two(ir, QP_IR_PACK, v, v);
   if (type == QP_SINGLE && v >= 0) v = qp_ir_add_one(ir, QP_IR_WORD_OF_SINGLE, v);
@@ -195,7 +195,7 @@ static int index_for_cut(qp_copy *c, unsigned i, const int *args) {
                        qp_ir_add_word(c->to, k->low));
 }
 
-/* The IR of the unfolded table's entries. */
+/* Cut out the IR of the unfolded table's entries. */
 static qp_ir *cut_entry(const qp_ir *ir, const cut *k) {
   bool need[QP_IR_MAX_NODES] = {0};
   qp_ir *to = qp_ir_new();

@@ -36,7 +36,8 @@ static qp_status attend_check(const qp_problem *p, const char *family, qp_error 
                  p->columns, MOST_HEAD);
 }
 
-/* As the template's struct Shared: of each head q; of each warp and head its sums. */
+/* Count bytes as the template's struct Shared has them: q of each head, and the sums of each warp
+   and head. */
 static qp_status attend_size(qp_kernel *k, qp_error *err) {
   const unsigned warps = k->block / 32, columns = k->problem.columns;
   const unsigned heads = qp_choice_get(&k->choice, "heads"), arch = k->problem.arch;

@@ -13,7 +13,7 @@
 enum {
   REGISTER_SUMS = 8, /* new sums that a thread holds; more go to the workspace */
   DIM_MAX = 8,
-  WORKSPACE_BYTES = 1 << 30 /* at most, however long the rows */
+  WORKSPACE_BYTES = 1 << 30 /* It takes at most so much, however long the rows are. */
 };
 
 static const qp_quantizer *quantizer_of(const qp_kernel *k) {
@@ -53,7 +53,7 @@ static qp_status check_codes(const qp_problem *p, const char *family, qp_error *
 
 /* ---- Trellises ---- */
 
-/* Steps of a sequence; of the seam's search; whose choices are kept. */
+/* The steps of a sequence, those of the seam's search, and those whose choices are kept. */
 typedef struct steps {
   unsigned all, around, kept;
 } steps;

@@ -22,7 +22,7 @@ static const qp_tunable_use tunable[] = {
 };
 
 /* X' of one row in fp32; the norm's sums of warps lie beside it. */
-enum { BLOCKS = 2 /* of a multiprocessor */, SUMS_BYTES = 4 * 32 };
+enum { BLOCKS = 2 /* a multiprocessor */, SUMS_BYTES = 4 * 32 };
 
 static qp_status check(const qp_problem *p, const char *family, qp_error *err) {
   const unsigned room = qp_arch_smem_bytes(p->arch);

@@ -58,7 +58,7 @@ qp_status qp_dtype_parse(const char *text, qp_dtype *out, qp_error *err) {
   return qp_fail(err, QP_E_ARG, "data type '%s' is not known; choose f16, bf16 or f32", text);
 }
 
-/* Up and gate, whose rows meet; those of gemm-glu in one cluster. */
+/* Check up and gate, whose rows meet; those of gemm-glu must share a cluster. */
 static qp_status check_pair(const qp_problem *p, qp_error *err) {
   const char *op = qp_op_name(p->op);
   if (p->segments != 2)
@@ -147,7 +147,7 @@ static qp_status check_segments(const qp_problem *p, qp_error *err) {
   return qp_op_has_unit(p->op) ? check_pair(p, err) : QP_OK;
 }
 
-/* Diagonal blocks of the rotation, and ranges of K with streams of their own. */
+/* Check the diagonal blocks of the rotation, and the ranges of K with streams of their own. */
 static qp_status check_input(const qp_problem *p, qp_error *err) {
   const unsigned b = qp_side_block(p->rotation), n = qp_problem_pieces(p);
   if (qp_side_has_order(p->rotation) && p->columns > QP_SIDE_COLUMNS_MAX)

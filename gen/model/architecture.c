@@ -13,7 +13,7 @@
 #include "gen/spec/lua_json.h"
 
 static const char *const architectures_file = "lua/architectures.lua";
-static const char *const rotary_file = "lua/rotary.lua"; /* what its entries call */
+static const char *const rotary_file = "lua/rotary.lua"; /* Its entries call this file. */
 static const char *const folder = "lua/architectures/", *const blocks_file = "lua/blocks.lua";
 
 enum { MAX_TYPES = 512 };
@@ -100,7 +100,7 @@ qp_status qp_architecture_unknown(qp_lua *l, qp_lua_ref list, const char *where,
 
 typedef struct describing {
   qp_lua *lua;
-  qp_lua_ref list, m; /* m: the argument of the entry's functions */
+  qp_lua_ref list, m; /* m, the argument of the entry's functions. */
   const qp_architecture_case *c;
   qp_model *out;
   qp_error *err;
@@ -164,7 +164,8 @@ static bool get_flag(const describing *d, qp_lua_ref v, const char *at, const ch
   return qp_lua_get_boolean(d->lua, v, path, &flag) && flag;
 }
 
-/* A whole number from 'lo' to 'hi'; missing: 'otherwise'.  False: something else is there. */
+/* Read a whole number from 'lo' to 'hi', or 'otherwise' where it is missing.  False: something else
+   is there. */
 static bool get_number(const describing *d, qp_lua_ref v, const char *at, const char *field,
                        int64_t lo, int64_t hi, int64_t otherwise, unsigned *out) {
   char path[160];

@@ -75,7 +75,7 @@ static void meet(const job *j, const block *b, const float *k, const float *v, s
   const int m = (int)(end - first), n = (int)rows, dim = (int)a->head_dim;
   const int stride = (int)j->in->stride, keys = KEYS;
   const float one = 1, zero = 0;
-  /* column-major: scores^T [keys][rows] = K Q^T */
+  /* In column-major order this is scores^T [keys][rows] = K Q^T. */
   j->blas->sgemm("T", "N", &m, &n, &dim, &one, k + first * j->in->stride, &stride, b->q, &dim,
                  &zero, b->scores, &keys);
   for (size_t r = 0; r < rows; r++) {

@@ -26,7 +26,7 @@ typedef struct loss_job {
   float *logits;
 } loss_job;
 
-/* logits = cap tanh(z / cap):  dL/dz = dL/dlogits (1 - (logits / cap)^2) */
+/* From logits = cap tanh(z / cap) follows dL/dz = dL/dlogits (1 - (logits / cap)^2). */
 static void lose_row(void *argument, size_t i, unsigned thread) {
   const loss_job *j = argument;
   const size_t vocab = j->f->model->vocab;
@@ -85,8 +85,8 @@ qp_status qp_backward_head(qp_forward *f, const float *hidden, size_t rows, cons
 
 /* ---- Blocks ---- */
 
-/* The next whole sequences of 's' from number *i on, about RUN_ROWS tokens of them; end [RUN_ROWS],
-   as a sequence has a token at least. */
+/* Take the next whole sequences of 's' from number *i on, about RUN_ROWS tokens of them; end
+   [RUN_ROWS], as a sequence has a token at least. */
 static qp_backward_run next_run(const qp_sequences *s, size_t *i, size_t *end) {
   const size_t begin = *i ? s->end[*i - 1] : 0;
   qp_backward_run run = {.first = begin, .end = end};

@@ -19,7 +19,8 @@ typedef struct qp_backward_desk {
   const qp_backward_run *r; /* that */
   const qp_layer_kind *kind;
   const qp_forward_layer *layer;
-  size_t hidden, q, kv, stride, inner, wide; /* stride: of qkv; wide: of gate | up */
+  size_t hidden, q, kv, stride, inner, wide; /* The stride is that of qkv, 'wide' that of gate |
+                                                up. */
   bool gated;
   float *memory;
   float *norm;       /* [hidden] what the linears of a group read */
@@ -29,8 +30,8 @@ typedef struct qp_backward_desk {
   float *middle;     /* [hidden] x1 */
   float *gate, *act; /* [wide], [inner] */
   float *from_down;  /* [hidden] */
-  float *pre;        /* [wide] gate | up before the activation, for the gradients of factors */
-  float *scaled;     /* [most features] dL/dy times the scales of the rows */
+  float *pre;        /* [wide]: gate | up before the activation, which gradients of factors need. */
+  float *scaled;     /* [most features]: dL/dy times the scales of the rows. */
   float *side;       /* [hidden] gradient of what a norm gives out, or of what it takes */
 } desk;
 
@@ -80,7 +81,7 @@ static size_t apply(const desk *d, int linear, const float *x, float *out, size_
   return column + l->rows;
 }
 
-/* The heads of q or k: x --> y, both with rows 'stride' apart. */
+/* Describe the norm of the heads of q or k: x --> y, both with rows 'stride' apart. */
 static qp_norm_rows head_rows(const desk *d, qp_norm_place place, const float *x, float *y) {
   const qp_forward_norm *n = &d->layer->norm[place];
   const size_t width = place == QP_NORM_Q ? d->q : d->kv;
@@ -195,7 +196,7 @@ static qp_status tell(const desk *d, int linear, const float *x, const float *g,
   return r->hook->gradient(r->hook->arg, &of, r->err);
 }
 
-/* y and dy [rows] of the linear's features, 'stride' floats apart. */
+/* Tell the hook about y and dy [rows] of the linear's features, 'stride' floats apart. */
 static qp_status tell_factor(const desk *d, int linear, const float *y, const float *dy,
                              size_t stride) {
   const qp_backward_run *r = d->r;
@@ -279,7 +280,7 @@ static void join(const desk *d, qp_norm_place place, const float *x, qp_status *
     qp_vector_add(d->r->gradient, d->side, d->r->rows * d->hidden);
 }
 
-/* d->r->gradient: from that of y to that of x1. */
+/* Make d->r->gradient, which is that of y, that of x1. */
 static qp_status mlp_back(const desk *d) {
   const qp_forward *f = d->r->f;
   const qp_forward_roles *roles = &f->roles;
@@ -315,7 +316,7 @@ static qp_status heads_back(const desk *d, float *g) {
   return status;
 }
 
-/* d->r->gradient: from that of x1 to that of x. */
+/* Make d->r->gradient, which is that of x1, that of x. */
 static qp_status attention_back(const desk *d, float *g) {
   const qp_forward_roles *roles = &d->r->f->roles;
   qp_status status = QP_OK;
@@ -346,7 +347,7 @@ static size_t widest_scaled(const desk *d) {
 
 enum { ARRAYS = 12 };
 
-/* Sizes; floats a row of each array. */
+/* Count the sizes and the floats a row of each array. */
 static void measure(desk *d, size_t width[ARRAYS]) {
   const qp_model *m = d->r->f->model;
   const qp_forward_roles *roles = &d->r->f->roles;

@@ -26,7 +26,7 @@ static void product_tile(void *argument, size_t i, unsigned thread) {
   const int n = (int)(left < j->tile ? left : j->tile), m = (int)p->columns;
   const int k = (int)p->features, dy_stride = (int)p->dy_stride, dx_stride = (int)p->dx_stride;
   const float one = 1, before = p->add ? 1 : 0;
-  /* column-major: dx^T [columns][rows] = W^T dy^T */
+  /* In column-major order this is dx^T [columns][rows] = W^T dy^T. */
   j->f->blas->sgemm("N", "N", &m, &n, &k, &one, p->w, &m, p->dy + row * p->dy_stride, &dy_stride,
                     &before, p->dx + row * p->dx_stride, &dx_stride);
 }
@@ -160,7 +160,7 @@ typedef struct activation_job {
   const qp_activation_back *a;
 } activation_job;
 
-/* The activation and its slope. */
+/* Compute the activation and its slope. */
 static void activation_of(qp_activation kind, float x, float *y, float *slope) {
   const float root = 0.797884560802865356f, cubic = 0.044715f; /* (2 / pi)^1/2 */
   switch (kind) {

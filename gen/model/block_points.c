@@ -48,7 +48,7 @@ static unsigned eight_signs(unsigned seven) {
   return seven | ((unsigned)__builtin_popcount(seven) & 1u) << 7;
 }
 
-/* The word of the 32 elements' signs and scale. */
+/* Read the word that holds the 32 elements' signs and scale. */
 static uint32_t tail_of(uint32_t number, const unsigned char *block, unsigned element) {
   const unsigned g = element / 32;
   return word32(number == QP_BLOCK_IQ2_XXS ? block + 2 + (size_t)8 * g + 4

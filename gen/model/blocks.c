@@ -12,7 +12,7 @@ static uint16_t word16(const unsigned char *p) { return (uint16_t)(p[0] | p[1] <
 
 static float half_at(const unsigned char *p) { return qp_half_to_float(word16(p)); }
 
-/* 'count' bits of a byte, from bit 'at'. */
+/* Take 'count' bits of a byte, from bit 'at' on. */
 static unsigned bits_at(unsigned byte, unsigned at, unsigned count) {
   return byte >> at & ((1u << count) - 1);
 }

@@ -82,7 +82,7 @@ static qp_status add_view(qp_checkpoint *c, const qp_source_tensor *whole, const
   return QP_OK;
 }
 
-/* Room for a view of each expert. */
+/* Make room for a view of each expert. */
 static qp_status need_views(qp_checkpoint *c, unsigned experts, qp_error *err) {
   qp_source_tensor *more = realloc(c->view, (c->views + experts) * sizeof *c->view);
   if (!more) return qp_fail(err, QP_E_NOMEM, "%s: no memory", c->path);
@@ -90,7 +90,7 @@ static qp_status need_views(qp_checkpoint *c, unsigned experts, qp_error *err) {
   return QP_OK;
 }
 
-/* The biases of a stack's experts in one tensor, or NULL. */
+/* Find the biases of a stack's experts in one tensor, or NULL. */
 static qp_source_tensor *find_biases(const qp_checkpoint *c, const qp_model_linear *l,
                                      unsigned block, const char *tensor, bool direct) {
   char name[2 * QP_MODEL_NAME];

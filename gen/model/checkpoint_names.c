@@ -54,7 +54,7 @@ static char *find_prefix(const qp_checkpoint *c) {
   return best ? strndup(best->name, strlen(best->name) - strlen(end)) : NULL;
 }
 
-/* 'name' with 'to' in place of 'from' at its beginning, malloc'ed. */
+/* Make 'name' with 'to' in place of 'from' at its beginning, malloc'ed. */
 static char *replaced(const char *name, const char *from, const char *to) {
   const size_t size = strlen(name) + strlen(to) + 1;
   char *out = malloc(size);
@@ -126,7 +126,8 @@ void qp_checkpoint_find_head(qp_checkpoint *c) {
 
 /* ---- What is not as the config says ---- */
 
-/* The tensor of a linear of a block, of a stack that of its first expert; NULL: there is none. */
+/* Find the tensor of a linear of a block, of a stack that of its first expert; NULL: there is
+   none. */
 static const qp_source_tensor *tensor_of(const qp_checkpoint *c, unsigned linear, unsigned block,
                                          char name[QP_MODEL_NAME]) {
   char weight[QP_MODEL_NAME + 16];

@@ -28,7 +28,7 @@ static const qp_block_type *plain_type(const qp_source_tensor *t) {
   }
 }
 
-/* 'count' elements from element 'first' on. */
+/* Read 'count' elements from element 'first' on. */
 static qp_status read_plain(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
                             uint64_t count, float *out, qp_error *err) {
   const qp_block_type *type = plain_type(t);
@@ -95,7 +95,7 @@ qp_status qp_checkpoint_read(const qp_checkpoint *c, const qp_source_tensor *t, 
   return QP_OK;
 }
 
-/* fp32 in place of 'out' as F16 or BF16. */
+/* Write fp32 numbers to 'out' as F16 or BF16. */
 static void narrow(const float *from, size_t count, qp_tensor_type type, unsigned char *out) {
   for (size_t i = 0; i < count; i++) {
     const uint16_t h =

@@ -49,7 +49,8 @@ static qp_status choice(const reading *r, const char *path, const char *const *n
                  text ? text : "nil");
 }
 
-/* A tensor's name behind the prefix; missing: 'otherwise', or none where that is NULL. */
+/* Read a tensor's name, which 'prefix' goes before; where it is missing it is 'otherwise', or none
+   where that is NULL. */
 static qp_status name(const reading *r, const char *path, const char *prefix, const char *otherwise,
                       char out[QP_COMPUTATION_NAME]) {
   const char *text = qp_lua_get_string(r->lua, r->v, path);
@@ -111,7 +112,7 @@ static qp_status read_layers(const reading *r) {
 
 /* ---- Opening ---- */
 
-/* m of lua/architectures.lua, with the config. */
+/* Make the m of lua/architectures.lua, with the config. */
 static qp_status make_argument(const reading *r, const char *file, const char *config,
                                qp_lua_ref *out) {
   const qp_model *m = r->model;

@@ -27,7 +27,7 @@ static void linear_name(const qp_forward *f, unsigned block, unsigned linear, co
     snprintf(out, QP_MODEL_NAME + 16, "%s%s", f->model->embedding, end);
 }
 
-/* Rows [first, first + count) of a linear. */
+/* Read rows [first, first + count) of a linear. */
 static qp_status read_rows(qp_forward *f, unsigned block, unsigned linear, uint64_t first,
                            uint64_t count, float *out, qp_error *err) {
   char name[QP_MODEL_NAME + 16];
@@ -314,7 +314,7 @@ qp_status qp_forward_half(qp_forward *f, unsigned block, bool mlp, const qp_sequ
   return status;
 }
 
-/* Features [first, first + count) of the head, with weights w [count][hidden]. */
+/* Compute features [first, first + count) of the head, with weights w [count][hidden]. */
 static void head_piece(const qp_forward *f, const float *x, size_t rows, uint64_t first,
                        uint64_t count, const float *w, float *logits) {
   const qp_product p = {.x = x,

@@ -117,7 +117,7 @@ static qp_status turn(const run *r, size_t stride) {
   return QP_OK;
 }
 
-/* q, k and v of the run --> out [rows][heads head_dim] */
+/* Attend: q, k and v of the run --> out [rows][heads head_dim]. */
 static void mix(const run *r, size_t stride, float *out) {
   qp_forward *f = r->f;
   const qp_model *m = f->model;
@@ -174,7 +174,7 @@ typedef struct activate_job {
   bool gated;
 } activate_job;
 
-/* gate [inner] | up [inner] of a row --> its first 'inner' floats. */
+/* Activate gate [inner] | up [inner] of a row into its first 'inner' floats. */
 static void activate_some(void *argument, size_t i, unsigned thread) {
   const activate_job *j = argument;
   (void)thread;
@@ -193,7 +193,7 @@ static void close_gaps(float *rows, size_t count, size_t inner) {
     memmove(rows + t * inner, rows + t * 2 * inner, inner * sizeof *rows);
 }
 
-/* Some rows of the MLP. */
+/* Run some rows of the MLP. */
 static qp_status mlp(const run *r, float *hidden, size_t rows) {
   qp_forward *f = r->f;
   const qp_forward_roles *roles = &f->roles;

@@ -38,7 +38,7 @@ static void product_tile(void *argument, size_t i, unsigned thread) {
   const int k = (int)p->columns, x_stride = (int)p->x_stride, out_stride = (int)p->out_stride;
   const float one = 1, zero = 0;
   float *out = p->out + row * p->out_stride + feature;
-  /* column-major: out^T [features][rows] = W x^T */
+  /* In column-major order this is out^T [features][rows] = W x^T. */
   j->f->blas->sgemm("T", "N", &m, &n, &k, &one, p->w + (size_t)feature * p->columns, &k,
                     p->x + row * p->x_stride, &x_stride, &zero, out, &out_stride);
   for (size_t r = 0; r < rows && p->scale; r++)

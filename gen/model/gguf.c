@@ -36,9 +36,10 @@ static const unsigned char value_bytes[VALUE_TYPES] = {
 typedef struct pair {
   const unsigned char *key; /* in the file, not NUL-ended */
   size_t key_bytes;
-  uint32_t type, item;        /* item: type of an array's items */
-  uint64_t length;            /* of a string in bytes, of an array in items */
-  const unsigned char *value; /* the scalar, the string's first byte, or the array's first item */
+  uint32_t type, item;        /* 'item' is the type of an array's items. */
+  uint64_t length;            /* The length of a string in bytes, of an array in items. */
+  const unsigned char *value; /* It points to the scalar, the string's first byte, or the array's
+                                 first item. */
 } pair;
 
 struct qp_gguf {
@@ -66,7 +67,7 @@ static qp_status truncated(const cursor *c, const char *what, uint64_t bytes) {
       c->g->file, what, c->at, (unsigned long long)bytes, c->g->bytes - c->at);
 }
 
-/* 'bytes' little-endian bytes as a number. */
+/* Read 'bytes' little-endian bytes as a number. */
 static uint64_t number_at(const unsigned char *p, unsigned bytes) {
   uint64_t v = 0;
   for (unsigned i = bytes; i-- > 0;) v = v << 8 | p[i];
@@ -174,7 +175,7 @@ static qp_status read_pairs(cursor *c, uint64_t count) {
 
 /* ---- Tensors ---- */
 
-/* Bytes of a tensor of its type; rows are whole blocks. */
+/* Count the bytes of a tensor by its type; rows are whole blocks. */
 static qp_status size_of(const cursor *c, qp_gguf_tensor *t) {
   uint64_t elements = 1, bytes;
   if (!t->type) return QP_OK;
@@ -216,7 +217,7 @@ static qp_status read_tensor(cursor *c, qp_gguf_tensor *t) {
   if (status) return qp_fail_prefix(c->err, status, "tensor '%s'", t->name);
   t->number = (uint32_t)number;
   t->type = qp_block_type_find(t->number);
-  t->offset = (size_t)offset; /* in the data, for now */
+  t->offset = (size_t)offset; /* For now it counts in the data. */
   return size_of(c, t);
 }
 
@@ -230,7 +231,8 @@ static int compare_names(const void *a, const void *b) {
   return strcmp(((const qp_gguf_tensor *)a)->name, ((const qp_gguf_tensor *)b)->name);
 }
 
-/* Offsets within the file, aligned, and without overlap; then tensors are sorted by name. */
+/* Make offsets count within the file, aligned and without overlap; then sort the tensors by
+   name. */
 static qp_status place_tensors(cursor *c, uint64_t alignment) {
   qp_gguf *g = c->g;
   const size_t pad = (size_t)((alignment - c->at % alignment) % alignment);

@@ -21,7 +21,7 @@ static qp_status wrong_entry(const char *name, const char *what, qp_error *err) 
   return qp_fail(err, QP_E_ARG, "lua/architectures.lua: gguf of '%s': %s", name, what);
 }
 
-/* The names below path.FIELD. */
+/* Read the names below path.FIELD. */
 static qp_status read_names(qp_lua *l, qp_lua_ref v, const char *path, const char *field,
                             qp_gguf_architecture *a, qp_error *err) {
   char at[160];
@@ -74,8 +74,8 @@ static qp_status read_entry(qp_lua *l, qp_lua_ref v, size_t i, qp_gguf_architect
   return status;
 }
 
-/* Number of the entry whose gguf.architecture is 'name', and which has experts or not; 0: there is
-   none; else 'known' lists all. */
+/* Find the number of the entry whose gguf.architecture is 'name', and which has experts or not; 0:
+   there is none; else 'known' lists all. */
 static size_t find_entry(qp_lua *l, qp_lua_ref v, const char *name, bool experts, char *known,
                          size_t size) {
   const size_t count = qp_lua_length(l, v, "");

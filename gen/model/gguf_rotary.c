@@ -73,7 +73,7 @@ static bool has_tensor(const reading *r, const char *name) {
 }
 
 static qp_status add_longrope(const reading *r, cJSON *scaling) {
-  const bool one = has_tensor(r, "rope_freqs.weight"); /* for sequences of any length */
+  const bool one = has_tensor(r, "rope_freqs.weight"); /* for any length */
   double scale = 1;
   cJSON_AddStringToObject(scaling, "rope_type", "longrope");
   qp_status status = add_factors(r, one ? "rope_freqs.weight" : "rope_factors_short.weight",

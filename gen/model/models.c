@@ -183,7 +183,7 @@ static qp_status find_entries(const qp_models *m, const char *file, const cJSON 
                                  err);
 }
 
-/* "fp8" of quantization_config; "" where the weights are not quantized. */
+/* Find the "fp8" of quantization_config; it is "" where the weights are not quantized. */
 static void find_quantized(const cJSON *tree, const cJSON *config, qp_model *m) {
   const char *method = NULL;
   const cJSON *q = qp_packing_section(tree, &method);

@@ -17,13 +17,13 @@
 enum { NAME = 256, MAX_THREADS = 256, MAX_SIZE = 1 << 24 };
 
 struct qp_packed_entry {
-  const char *name, *signs; /* tensor of the side of x; NULL: it is taken as it is */
+  const char *name, *signs; /* The tensor of the side of x; NULL: x is taken as it is. */
   const qp_quantizer *quantizer;
   unsigned rows, columns; /* rows: without padding */
   unsigned padding;       /* rows of zeros behind them */
-  unsigned rotation;      /* columns of a diagonal block of H, 0: all, and flags
-                             (runtime/input_side.h) */
-  unsigned pieces;        /* of K, with streams of their own */
+  unsigned rotation;      /* H has diagonal blocks of so many columns (0: all), with flags
+                             (runtime/input_side.h). */
+  unsigned pieces;        /* K has so many pieces, with streams of their own. */
 };
 
 struct qp_packed_weights {
@@ -195,7 +195,7 @@ static qp_status take(const qp_packed_weights *w, const char *name, qp_tensor_ty
   return QP_OK;
 }
 
-/* Stream r of the linear: its chunk of each of its part's tensors. */
+/* Take stream r of the linear: its chunk of each of its part's tensors. */
 static qp_status take_part(const qp_packed_weights *w, const qp_packed_entry *e, const qp_range *r,
                            part *p, qp_error *err) {
   const qp_quantizer *q = p->stream.quantizer;
@@ -279,7 +279,7 @@ typedef struct decoding {
   qp_error *err; /* of the first that failed */
 } decoding;
 
-/* W^ of a group of rows: half [32][columns], piece the same. */
+/* Decode W^ of a group of rows: half [32][columns], and 'piece' has the same size. */
 static qp_status decode_halves(const decoding *d, qp_reference *reference, unsigned row_group,
                                uint16_t *half, uint16_t *piece, qp_error *err) {
   const size_t columns = d->e->columns;

@@ -21,7 +21,7 @@ typedef struct patch {
 ** 'values'.
 */
 typedef struct kept_block {
-  uint32_t number; /* of the type in GGUF files */
+  uint32_t number; /* The number of the type in GGUF files. */
   const char *quantizer;
   int scale, minimum; /* where these halves stand in a block; -1: there is none */
   int zero;

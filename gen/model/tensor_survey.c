@@ -118,7 +118,8 @@ static void name_role(const qp_kind_list *list, const char *rest, char out[16]) 
   }
 }
 
-/* The group of a linear: q, k and v, or up and gate, of one module; else its own. */
+/* Name the group of a linear: q, k and v, or up and gate, of one module share one; others have
+   their own. */
 static void name_group(const qp_kind_list *list, const char *rest, const qp_model_linear *l,
                        char out[32]) {
   const char *role = usual_role(rest), *last = last_of(rest);

@@ -235,7 +235,7 @@ static qp_status encode_pieces(const qp_tokenizer *t, const qp_pieces *p, qp_ids
   return status;
 }
 
-/* Text without added tokens: cut it, encode the pieces. */
+/* Encode text without added tokens: cut it, and encode the pieces. */
 static qp_status encode_text(const qp_tokenizer *t, const char *s, size_t n, bool first,
                              qp_ids *out, qp_error *err) {
   qp_pieces now = {0};
@@ -257,7 +257,7 @@ static qp_status encode_text(const qp_tokenizer *t, const char *s, size_t n, boo
 typedef qp_status encode_part(const qp_tokenizer *t, const char *s, size_t n, bool first,
                               qp_ids *out, qp_error *err);
 
-/* Ids of the added tokens in a text; what is between them goes to 'part'. */
+/* Give the ids of the added tokens in a text; what is between them goes to 'part'. */
 static qp_status around_added(const qp_tokenizer *t, const qp_vocabulary *added, const char *s,
                               size_t n, bool first, encode_part *part, qp_ids *out, qp_error *err) {
   qp_status status = QP_OK;

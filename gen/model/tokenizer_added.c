@@ -37,7 +37,8 @@ static void keep_longest(void *arg, size_t length, uint32_t value) {
   *(longest *)arg = (longest){length, value};
 }
 
-/* The leftmost, of several the longest; one that must stand alone and does not is passed over. */
+/* Find the leftmost, and of several the longest; one that must stand alone and does not is passed
+   over. */
 bool qp_added_find(const qp_tokenizer *t, const qp_vocabulary *added, const char *s, size_t n,
                    size_t from, qp_added_place *out) {
   if (!qp_vocabulary_count(added)) return false;

@@ -52,7 +52,7 @@ typedef struct symbol {
 
 typedef struct candidate {
   uint64_t order; /* rank << 32 | position */
-  uint32_t id;    /* of the merged symbol */
+  uint32_t id;    /* The id of the merged symbol. */
 } candidate;
 
 typedef struct word {
@@ -126,7 +126,7 @@ static void merge_all(word *w) {
 
 /* ---- From characters to symbols ---- */
 
-/* The id of the character s[n] at the piece's beginning, middle or end, or -1. */
+/* Find the id of the character s[n] at the piece's beginning, middle or end, or -1. */
 static int64_t character_id(const qp_tokenizer *t, const char *s, size_t n, bool at_begin,
                             bool at_end) {
   const char *prefix = at_begin ? NULL : t->bpe.prefix, *suffix = at_end ? t->bpe.suffix : NULL;

@@ -182,7 +182,8 @@ static void add_merge(void *arg, uint64_t i, const char *s, size_t bytes) {
     qp_bpe_add(&r->t->bpe, (uint32_t)left, (uint32_t)right, (uint32_t)id);
 }
 
-/* The entry of lua/tokenizers.json for tokenizer.ggml.pre; a string there names another entry. */
+/* Find the entry of lua/tokenizers.json for tokenizer.ggml.pre; a string there names another
+   entry. */
 static qp_status find_pre(reader *r, const cJSON *table, const cJSON **out) {
   char name[64] = "default";
   qp_gguf_text(r->g, KEY("pre"), name, sizeof name);
@@ -232,8 +233,8 @@ static qp_status read_gpt2(reader *r) {
 
 /* ---- llama: merges from scores ---- */
 
-/* A token as two others.  They rank by the token's score, the greatest first; of one token those of
-   the longer left half, as Hugging Face's converter orders them. */
+/* A token seen as two others.  They rank by the token's score, the greatest first; of one token
+   those of the longer left half, as Hugging Face's converter orders them. */
 typedef struct split {
   double score;
   uint32_t left, right, id, left_characters, order;

@@ -44,7 +44,8 @@ static qp_status get_string(const cJSON *object, const char *where, const char *
   return QP_OK;
 }
 
-/* One of 'names' (ended by NULL) at 'name': its index; missing or null: 'otherwise'. */
+/* Give the index of the one of 'names' (a NULL ends them) that stands at 'name'; missing or null:
+   'otherwise'. */
 static qp_status get_choice(const cJSON *object, const char *where, const char *name,
                             const char *const *names, unsigned otherwise, unsigned *out,
                             qp_error *err) {
@@ -85,7 +86,7 @@ static const char *const normalizer_names[] = {
     "Replace", "Prepend", "Nmt",  "Precompiled", "ByteLevel", "Sequence", NULL};
 enum { NORMALIZER_SEQUENCE = QP_NORMALIZE_BYTES + 1 };
 
-/* Six bits of a base64 digit, or -1. */
+/* Give the six bits of a base64 digit, or -1. */
 static int digit(char c) {
   if (c >= 'A' && c <= 'Z') return c - 'A';
   if (c >= 'a' && c <= 'z') return c - 'a' + 26;
@@ -194,7 +195,7 @@ static qp_status add_splitter(qp_tokenizer *t, const char *where, qp_splitter_ki
   return QP_OK;
 }
 
-/* A pattern of our own. */
+/* Add a pattern of our own. */
 static qp_status add_words(qp_tokenizer *t, const char *where, const char *regex,
                            qp_split_behavior behavior, bool invert, qp_error *err) {
   qp_splitter *s = NULL;
@@ -318,7 +319,7 @@ static qp_status read_vocabulary(qp_tokenizer *t, const cJSON *list, const char 
   return QP_OK;
 }
 
-/* The two halves of a merge, "a b" or ["a", "b"]; lengths in n. */
+/* Find the two halves of a merge, "a b" or ["a", "b"]; their lengths go to n. */
 static bool halves_of(const cJSON *item, const char *half[2], size_t n[2]) {
   if (cJSON_IsString(item)) {
     const char *space = strchr(item->valuestring, ' ');
@@ -533,7 +534,7 @@ static qp_status add_around(qp_tokenizer *t, bool after, const cJSON *number, co
   return QP_OK;
 }
 
-/* "single" of a template: special tokens before and after {"Sequence": ...}. */
+/* Read "single" of a template: special tokens before and after {"Sequence": ...}. */
 static qp_status read_template(qp_tokenizer *t, const cJSON *object, const char *where,
                                qp_error *err) {
   const cJSON *single, *item, *id;
@@ -556,7 +557,7 @@ static qp_status read_template(qp_tokenizer *t, const cJSON *object, const char 
   return QP_OK;
 }
 
-/* "cls" and "sep": [name, id]. */
+/* Read "cls" or "sep": [name, id]. */
 static qp_status read_pair(qp_tokenizer *t, const cJSON *object, const char *where, qp_error *err) {
   for (unsigned after = 0; after < 2; after++) {
     const cJSON *pair = get(object, after ? "sep" : "cls");

@@ -150,12 +150,12 @@ static const char *map_find(const qp_normalizer *step, const char *s, size_t n) 
     const uint32_t value = u32_at(trie + 4 * (size_t)at) & 0x7fffffff;
     const char *text = (const char *)trie + 4 * units + value;
     const bool inside = value < texts && ((unsigned char)*text & 0xc0) != 0x80;
-    return inside ? text : NULL; /* not from the middle of a character */
+    return inside ? text : NULL; /* It must not begin in the middle of a character. */
   }
   return NULL;
 }
 
-/* Bytes of the grapheme cluster at s[n]. */
+/* Count the bytes of the grapheme cluster at s[n]. */
 static size_t cluster_bytes(const char *s, size_t n) {
   utf8proc_int32_t state = 0;
   size_t i = qp_utf8_bytes(s);

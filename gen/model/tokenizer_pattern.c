@@ -35,7 +35,7 @@ typedef struct translation {
   size_t atom; /* where the last whole item begins in 'out' */
 } translation;
 
-/* What a class such as \s means in Oniguruma; both forms, outside and inside of brackets. */
+/* What a class such as \s means in Oniguruma, in both forms: outside and inside of brackets. */
 static const struct meaning {
   char letter;
   const char *outside, *inside;
@@ -48,8 +48,8 @@ static const struct meaning {
     {'W', "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]", NULL},
 };
 
-/* An escape: two characters, or \p{...}, \x{...}, \u{...} and the like with their braces.  False:
-   it has no counterpart. */
+/* Translate an escape: two characters, or \p{...}, \x{...}, \u{...} and the like with their braces.
+   False: it has no counterpart. */
 static bool take_escape(translation *t, bool inside) {
   const char letter = t->at[1];
   for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
@@ -77,7 +77,7 @@ static bool take_escape(translation *t, bool inside) {
   return true;
 }
 
-/* A class in brackets.  False: one in another, an intersection, or no end. */
+/* Translate a class in brackets.  False: it holds another one or an intersection, or has no end. */
 static bool take_class(translation *t) {
   qp_text_append(&t->out, "[", 1);
   t->at++;
@@ -100,7 +100,7 @@ static bool take_class(translation *t) {
   return true;
 }
 
-/* Length of {n}, {n,}, {,m} or {n,m} at 's', or 0. */
+/* Give the length of {n}, {n,}, {,m} or {n,m} at 's', or 0. */
 static size_t interval_at(const char *s) {
   if (*s != '{') return 0;
   const size_t n = 1 + strspn(s + 1, "0123456789,");
@@ -130,7 +130,7 @@ static bool take_group(translation *t) {
   return true;
 }
 
-/* One item of the pattern. */
+/* Translate one item of the pattern. */
 static bool take(translation *t) {
   const size_t interval = interval_at(t->at), before = t->out.length;
   if (interval) return take_interval(t, interval), true;
@@ -261,7 +261,7 @@ static qp_status find_all(search *s, const char *text, size_t bytes, qp_error *e
       qp_status status = keep(s, begin, end, err);
       if (status) return status;
       at = end;
-    } else { /* an empty match (or one that \K set back): on by a character */
+    } else { /* After an empty match (or one that \K set back) it goes on by a character. */
       at = (end > at ? end : at) + 1;
       while (at < bytes && ((unsigned char)text[at] & 0xc0) == 0x80) at++;
     }

@@ -19,7 +19,7 @@ typedef struct part {
   bool match;
 } part;
 
-/* Parts of s[n]: at most 2 count + 1. */
+/* Cut s[n] into parts, of which there are at most 2 count + 1. */
 static size_t parts_of(const qp_span *span, size_t count, size_t n, bool invert, part *out) {
   size_t parts = 0, at = 0;
   for (size_t i = 0; i < count; i++) {
@@ -32,9 +32,9 @@ static size_t parts_of(const qp_span *span, size_t count, size_t n, bool invert,
 }
 
 /*
-** Does part i continue the piece of the part before it?  With the previous: a match after no match.
-** With the next: a part after a match that was not itself taken by one behind it; so the last of
-** several matches in a row goes to what follows.
+** Does part i continue the piece of the part before it?  With the previous, a match does after what
+** is no match.  With the next, a part does after a match that was not itself taken by one behind
+** it; so the last of several matches in a row goes to what follows.
 */
 static bool continues(const part *p, size_t i, qp_split_behavior behavior) {
   if (!i) return false;

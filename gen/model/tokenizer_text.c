@@ -74,7 +74,8 @@ unsigned qp_utf8_write(uint32_t c, char out[4]) {
   return n;
 }
 
-/* Bytes of the valid character at s[n], or 0: cut, overlong, a surrogate or beyond U+10FFFF. */
+/* Count the bytes of the valid character at s[n]; 0: it is cut, overlong, a surrogate or beyond
+   U+10FFFF. */
 static unsigned valid_character(const unsigned char *s, size_t n) {
   if (s[0] < 0x80) return 1;
   if (s[0] < 0xc2 || s[0] > 0xf4) return 0;

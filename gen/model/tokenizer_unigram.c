@@ -12,7 +12,7 @@ enum { NONE = -1 };
 /* The best way to write the text up to here. */
 typedef struct node {
   double score;
-  int64_t begin; /* of its last token; NONE: no way was found yet */
+  int64_t begin; /* Where its last token begins; NONE: no way was found yet. */
   uint32_t id;
 } node;
 

@@ -19,7 +19,7 @@ typedef int32_t lanes_int __attribute__((vector_size(4 * LANES)));
 INLINE void load(const float *from, lanes *to) { memcpy(to, from, sizeof *to); }
 INLINE void store(const lanes *from, float *to) { memcpy(to, from, sizeof *from); }
 
-/* The last n < LANES values, the others 'fill'. */
+/* Load the last n < LANES values; the other lanes get 'fill'. */
 INLINE void load_some(const float *from, size_t n, float fill, lanes *to) {
   float buffer[LANES];
   for (unsigned i = 0; i < LANES; i++) buffer[i] = i < n ? from[i] : fill;
@@ -32,15 +32,15 @@ INLINE void store_some(const lanes *from, size_t n, float *to) {
   for (size_t i = 0; i < n; i++) to[i] = buffer[i];
 }
 
-/* condition ? a : b, lane by lane */
+/* Choose condition ? a : b, lane by lane. */
 INLINE void select_lanes(const lanes_int *condition, const lanes *a, lanes *b) {
   *b = (lanes)((*condition & (lanes_int)*a) | (~*condition & (lanes_int)*b));
 }
 
 /*
-** exp(x) = 2^n exp(r),  n = round(x / ln 2), |r| <= ln 2 / 2 with ln 2 in two parts (Cody and
-** Waite), exp(r) by the polynomial of degree 6 of Cephes' expf.  Below -87.3 it is 0 where it would
-** be denormal; above 88.4 it is held.
+** Compute exp(x) = 2^n exp(r),  n = round(x / ln 2), |r| <= ln 2 / 2 with ln 2 in two parts (Cody
+** and Waite), exp(r) by the polynomial of degree 6 of Cephes' expf.  Below -87.3 it is 0 where it
+** would be denormal; above 88.4 it is held.
 */
 INLINE void exp_lanes(lanes *x) {
   const lanes least = (lanes){0} - 87.3f, most = (lanes){0} + 88.37f, zero = {0};
@@ -147,7 +147,7 @@ INLINE float body_sum_exp(const float *x, size_t n, float shift) {
 
 INLINE double body_weighted_difference(const float *a, const float *b, size_t n, float shift) {
   double total = 0;
-  for (size_t first = 0; first < n; first += 1024) { /* short fp32 sums, added in double */
+  for (size_t first = 0; first < n; first += 1024) { /* short sums in fp32 */
     const size_t end = n - first < 1024 ? n : first + 1024;
     lanes sum = {0}, u, v, p;
     size_t i = first;

@@ -48,7 +48,7 @@ static size_t place_of(const qp_vocabulary *v, const char *s, size_t n) {
   return i;
 }
 
-/* Twice as many entries, four places for each. */
+/* Make room for twice as many entries, with four places for each. */
 static bool grow(qp_vocabulary *v) {
   const size_t capacity = v->capacity ? 2 * v->capacity : 256, places = 4 * capacity;
   entry *entries = realloc(v->entry, capacity * sizeof *entries);

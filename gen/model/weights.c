@@ -14,7 +14,7 @@ enum { ROWS_A_TURN = 32 };
 
 struct qp_weights {
   qp_checkpoint *checkpoint;
-  cJSON *config; /* these three: of a packed folder, else NULL */
+  cJSON *config; /* These three belong to a packed folder; else they are NULL. */
   qp_palette *palette;
   qp_packed_weights *packed;
 };

@@ -17,7 +17,7 @@ static float f32(const qp_tensor *t, uint64_t i) {
   return qp_element_get(t->data, QP_TENSOR_F32, i);
 }
 
-/* Rounded to fp32 after the product and after the sum: not contracted. */
+/* It is rounded to fp32 after the product and after the sum, so it is not contracted. */
 static float scale_of(const qp_packing *p, uint64_t block) {
   if (!p->nested) return f32(p->scales, block);
   const unsigned char level = p->scales->data[block];
@@ -54,24 +54,14 @@ static const struct {
   const char *name;
   float number[16];
 } maps[] = {
-    {"nf4", {-1,
-             -0.6961928009986877f,
-             -0.5250730514526367f,
-             -0.39491748809814453f,
-             -0.28444138169288635f,
-             -0.18477343022823334f,
-             -0.09105003625154495f,
-             0,
-             0.07958029955625534f,
-             0.16093020141124725f,
-             0.24611230194568634f,
-             0.33791524171829224f,
-             0.44070982933044434f,
-             0.5626170039176941f,
-             0.7229568362236023f,
-             1}},
-    {"fp4", {0, 0.0625f / 12, 8.0f / 12, 1, 4.0f / 12, 0.5f, 2.0f / 12, 0.25f,
-             0, -0.0625f / 12, -8.0f / 12, -1, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f}}};
+    {"nf4",
+     {-1, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f,
+      -0.18477343022823334f, -0.09105003625154495f, 0, 0.07958029955625534f, 0.16093020141124725f,
+      0.24611230194568634f, 0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f,
+      0.7229568362236023f, 1}},
+    {"fp4",
+     {0, 0.0625f / 12, 8.0f / 12, 1, 4.0f / 12, 0.5f, 2.0f / 12, 0.25f, 0, -0.0625f / 12,
+      -8.0f / 12, -1, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f}}};
 
 static const char *map_of(const qp_packing *p) {
   for (unsigned m = 0; m < sizeof maps / sizeof *maps; m++) {

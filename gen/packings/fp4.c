@@ -19,7 +19,7 @@ static unsigned code_at(const unsigned char *bytes, uint64_t i) {
 
 /* ---- NVFP4 ---- */
 
-/* scale / global (compressed-tensors) or scale times the second scale (ModelOpt), rounded to
+/* Give scale / global (compressed-tensors) or scale times the second scale (ModelOpt), rounded to
    fp32. */
 static float scale_of(const qp_packing *p, uint64_t i) {
   const float scale = qp_element_get(p->scales->data, p->scales->type, i);
@@ -51,9 +51,9 @@ static bool nvfp4_quantizer(const qp_packing *p, char name[64], char why[256]) {
     return false;
   }
   snprintf(name, 64, "nvfp4%s",
-           p->divides                     ? "-quotient-bf16"
+           p->divides                  ? "-quotient-bf16"
            : p->type == QP_TENSOR_BF16 ? "-f32-bf16"
-                                          : "");
+                                       : "");
   return true;
 }
 
@@ -134,7 +134,7 @@ qp_status qp_compressed_mxfp4_open(qp_packing *p, const qp_packing_config *c, qp
   return open_fp4(p, 32, QP_TYPE(U8), err);
 }
 
-/* Experts: blocks [E, rows, columns / 32, 16], scales [E, rows, columns / 32]. */
+/* Open experts: blocks are [E, rows, columns / 32, 16], scales [E, rows, columns / 32]. */
 qp_status qp_gpt_oss_open(qp_packing *p, const qp_packing_config *c, qp_error *err) {
   const qp_tensor *t = p->part[CODES], *s = p->part[SCALES];
   char where[512];

@@ -12,13 +12,13 @@
 
 enum { VALUES, SCALES, ZEROS = 3 /* of compressed-tensors */ };
 
-/* Scale i; of MXFP8 a power of two. */
+/* Give scale i, of MXFP8 a power of two. */
 static float scale_of(const qp_packing *p, uint64_t i) {
   if (p->exponents) return ldexpf(1, (int)p->scales->data[i] - 127);
   return qp_element_get(p->scales->data, p->scales->type, i);
 }
 
-/* Element of the scales for a row and a column. */
+/* Find the element of the scales for a row and a column. */
 static uint64_t scale_at(const qp_packing *p, uint64_t row, uint64_t column) {
   return row / p->group_rows * p->scale_row + column / p->group * p->scale_group;
 }
@@ -65,7 +65,7 @@ const qp_packing_codes qp_fp8_codes = {find_quantizer, code_of, number_of, NULL}
 
 /* ---- What config.json says ---- */
 
-/* weight_block_size of a section, or block_structure of a scheme: [rows, columns]. */
+/* Find weight_block_size of a section, or block_structure of a scheme: [rows, columns]. */
 static bool find_block(const cJSON *section, const char *name, uint64_t block[2]) {
   const cJSON *list = cJSON_GetObjectItemCaseSensitive(section, name);
   if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != 2) return false;

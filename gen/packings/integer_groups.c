@@ -268,7 +268,8 @@ static qp_status open_gemm(qp_packing *p, const qp_packing_config *c, const cJSO
   return QP_OK;
 }
 
-/* Version gemv: words along columns, lowest first; rows of zeros and scales are filled up. */
+/* Open version gemv: words go along columns, lowest first; rows of zeros and scales are filled
+   up. */
 static qp_status open_gemv(qp_packing *p, const qp_packing_config *c, const cJSON *section,
                            const char *group, qp_error *err) {
   const uint64_t rows = p->part[CODES]->shape[0], words = p->part[CODES]->shape[1];
@@ -318,7 +319,7 @@ static uint64_t words_of(uint64_t count, unsigned bits, bool gaps) {
   return gaps ? qp_ceil_divide(count, 32 / bits) : qp_ceil_divide(count * bits, 32);
 }
 
-/* num_bits of a scheme of config_groups, or 0. */
+/* Find num_bits of a scheme of config_groups, or 0. */
 static unsigned bits_of(const cJSON *scheme) {
   const cJSON *weights = cJSON_GetObjectItemCaseSensitive(scheme, "weights");
   const cJSON *bits = cJSON_GetObjectItemCaseSensitive(weights, "num_bits");

@@ -27,7 +27,7 @@ unsigned qp_numbers_get(const qp_numbers *n, uint64_t line, uint64_t i) {
 
 /* ---- Elements ---- */
 
-/* The value of E4M3 (OCP 8-bit floating point): bias 7, no infinity. */
+/* Give the value of E4M3 (OCP 8-bit floating point): the bias is 7, there is no infinity. */
 static float e4m3(unsigned char b) {
   const unsigned exponent = b >> 3 & 15, fraction = b & 7;
   if ((b & 0x7f) == 0x7f) return NAN;

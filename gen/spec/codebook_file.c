@@ -20,7 +20,7 @@ static int hex_digit(char c) {
   return -1;
 }
 
-/* One value of four digits; the place behind it, or NULL. */
+/* Read one value of four digits; give the place behind it, or NULL. */
 static const char *read_half(const char *at, const char *end, uint16_t *out) {
   unsigned v = 0;
   if (end - at < 4) return NULL;

@@ -22,8 +22,9 @@ enum {
   MOST_TABLE_BITS = 24,       /* of a state */
   MOST_EVALUATIONS = 1 << 22, /* states times values of fields; beyond, ends of ranges do */
   MOST_CODE_BITS = 20,        /* of a code all of whose values are looked at; beyond, */
-  RUN_BITS = 16,              /* all of its lowest bits, all above these, */
-  DRAWN_CODES = 1 << 18       /* and so many others */
+  RUN_BITS = 16,              /* All values of the lowest so many bits are tried, and all above
+                                 these, */
+  DRAWN_CODES = 1 << 18       /* and so many others. */
 };
 
 unsigned qp_quantizer_state_bits(const qp_quantizer *q) {
@@ -43,7 +44,7 @@ static void fill_env(const qp_quantizer *q, const uint32_t *fields,
   }
 }
 
-/* Weights of one evaluation's outputs: PAIRs for an even dim, HALFs for an odd one. */
+/* Unpack the weights of one evaluation's outputs: PAIRs for an even dim, HALFs for an odd one. */
 static void unpack(unsigned dim, const uint32_t *word, uint16_t *out) {
   for (unsigned i = 0; i < dim; i++) {
     const uint32_t w = dim % 2 ? word[i] : word[i / 2] >> (i % 2 ? 16 : 0);
@@ -137,7 +138,7 @@ static bool sweep_open(sweep *s, const qp_quantizer *q) {
   return s->v != NULL;
 }
 
-/* Weights of state first + i after evaluate_batch. */
+/* Give the weights of state first + i after evaluate_batch. */
 static void sweep_weights(const sweep *s, unsigned i, uint16_t *out) {
   const qp_ir *ir = s->q->decode;
   uint32_t word[QP_IR_MAX_OUTPUTS] = {0};
@@ -201,8 +202,8 @@ static qp_status check_weights(const sweep *s, uint32_t state, unsigned i, qp_er
   return QP_OK;
 }
 
-/* Is each of the batch's first states right?  The usual answer, without a branch for each.  Notes
-   the highest entries that are read. */
+/* Is each of the batch's first states right?  This gives the usual answer without a branch for
+   each, and notes the highest entries that are read. */
 static bool batch_is_right(sweep *s, unsigned states) {
   const qp_ir *ir = s->q->decode;
   uint32_t wrong = 0;
@@ -434,7 +435,7 @@ static void add_codebook(qp_text *t, const qp_codebook *book) {
   qp_text_add(t, "codebook %u %u %d\n", book->entries, book->dim, (int)book->scope);
   if (book->scope != QP_SCOPE_SPEC) return;
   const size_t numbers = (size_t)book->entries * book->dim;
-  for (size_t i = 0; i < numbers; i++) { /* bytes in one order on every machine */
+  for (size_t i = 0; i < numbers; i++) { /* The bytes are in one order on every machine. */
     const char bytes[2] = {(char)(book->data[i] & 0xff), (char)(book->data[i] >> 8)};
     qp_text_append(t, bytes, 2);
   }

@@ -52,12 +52,13 @@ typedef struct cloud {
   double *point, *weight; /* [n][dim], [n] */
   double *center;         /* [entries][dim] */
   unsigned *nearest;      /* [n]: numbers of centers */
-  unsigned *order;        /* centers in strips by their first coordinate, in each by the second */
+  unsigned *order;        /* Centers lie in strips by their first coordinate, in each strip by the
+                             second. */
   unsigned *place;        /* where each stands in that order */
   ranked *rank;           /* [entries]: for sorting */
   double *sorted;         /* [entries][dim]: the centers in that order */
   unsigned strips, strip[MAX_STRIPS + 1]; /* strip s is strip[s] .. strip[s + 1] of the order */
-  double edge[MAX_STRIPS];                /* least first coordinate of each strip */
+  double edge[MAX_STRIPS];                /* The least first coordinate of each strip. */
   unsigned *neighbour;                    /* [entries][NEIGHBOURS]: the nearest other centers */
 } cloud;
 
@@ -81,7 +82,8 @@ static void sort_by(cloud *c, unsigned axis, unsigned from, unsigned end) {
   for (unsigned i = from; i < end; i++) c->order[i] = c->rank[i].center;
 }
 
-/* Squared distance from p to center number 'at' of those in order of their first coordinate. */
+/* Compute the squared distance from p to center number 'at' of those in order of their first
+   coordinate. */
 static inline double to_sorted(const cloud *c, const double *p, unsigned at) {
   const double *q = c->sorted + (size_t)at * c->dim;
   if (c->dim != 2) return distance(p, q, c->dim);
@@ -121,7 +123,7 @@ static unsigned nearest(const cloud *c, const double *p, unsigned guess) {
   unsigned best = guess, middle = (unsigned)((uint64_t)guess * c->strips / c->entries);
   double least = to_sorted(c, p, guess);
   for (unsigned s = middle; s < c->strips; s++) {
-    double x = c->edge[s] - p[0]; /* least first coordinate in the strip */
+    double x = c->edge[s] - p[0]; /* The least first coordinate in the strip. */
     if (s > middle && x > 0 && x * x > least) break;
     search_strip(c, p, s, &least, &best);
   }
@@ -148,7 +150,7 @@ static void sort_centers(cloud *c) {
   }
 }
 
-/* The nearest other centers of each, by looking at all. */
+/* Find the nearest other centers of each, by looking at all. */
 static void find_neighbours(cloud *c) {
   for (unsigned e = 0; e < c->entries; e++) {
     unsigned *list = c->neighbour + (size_t)e * NEIGHBOURS, n = 0;
@@ -181,7 +183,7 @@ static unsigned descend(const cloud *c, const double *p, unsigned guess) {
   return best;
 }
 
-/* Points first .. end, one thread's. */
+/* The points first .. end, which one thread takes. */
 typedef struct slice {
   cloud *c;
   unsigned first, end;
@@ -202,7 +204,7 @@ static void *find_nearest(void *argument) {
   return NULL;
 }
 
-/* The nearest center of each point, by several threads; did any change? */
+/* Find the nearest center of each point, by several threads; did any change? */
 static bool assign(cloud *c, bool exact) {
   pthread_t thread[THREADS];
   slice s[THREADS];
@@ -226,7 +228,7 @@ static bool assign(cloud *c, bool exact) {
   return moved;
 }
 
-/* Each center goes 'stride' times the way to the mean of its points; false: no point changed sides.
+/* Move each center 'stride' times the way to the mean of its points; false: no point changed sides.
    Exact searches go through the strips, others through the neighbours. */
 static bool lloyd_round(cloud *c, double stride, bool exact, double *sum, double *mass) {
   if (exact) sort_centers(c);
@@ -262,7 +264,8 @@ static void sunflower(cloud *c, double variance, uint64_t seed) {
     x = t;
   }
   for (unsigned e = 0; e < c->entries; e++) {
-    /* the radius with measure u inside: 1 - exp(-r^2 / 2) = u, by Newton's method on r^2 / 2 */
+    /* This finds the radius with measure u inside, 1 - exp(-r^2 / 2) = u, by Newton's method on r^2
+       / 2. */
     double rest = 1 - (e + 0.5) / c->entries, h = 0;
     for (unsigned round = 0; round < 60; round++) h += 1 - rest / qp_gaussian_exp(-h);
     double r = sqrt(2 * variance * h);
@@ -302,9 +305,9 @@ static void scatter(cloud *c, uint64_t seed) {
 }
 
 /*
-** Three phases: few points for each center find the shape, in many rounds; more of them the edges;
-** many the means (those of n points cost 1/n of the distortion).  Means lag behind where cells
-** slide along each other, so that strides longer than Lloyd's get there sooner.
+** There are three phases: few points for each center find the shape, in many rounds; more of them
+** find the edges; many find the means (those of n points cost 1/n of the distortion).  Means lag
+** behind where cells slide along each other, so that strides longer than Lloyd's get there sooner.
 */
 enum { PHASES = 3 };
 static const struct {
@@ -320,7 +323,7 @@ static unsigned points_of(unsigned dim, unsigned phase) {
 static void run_phase(cloud *c, unsigned phase, double *sum, double *mass) {
   const bool flat = c->dim == 2;
   unsigned rounds = flat ? phases[phase].rounds : phase ? 0 : 40;
-  if (c->entries > 2048 && rounds > 40) rounds /= 3; /* they start nearer to the best */
+  if (c->entries > 2048 && rounds > 40) rounds /= 3; /* They start nearer to the best. */
   c->n = c->entries * points_of(c->dim, phase);
   if (c->n < 16384) c->n = 16384;
   for (unsigned round = 0; round < rounds; round++) {

@@ -44,7 +44,7 @@ bool qp_layout_array_is_half(const qp_quantizer *q, unsigned a) {
   return q->field[a].type == QP_FIELD_F16 && (a + 1 < QP_MAX_ARRAYS || q->fields <= QP_MAX_ARRAYS);
 }
 
-/* Bytes of field f for a row group. */
+/* Count the bytes of field f for a row group. */
 static size_t piece_bytes(const qp_stream *s, unsigned f) {
   const qp_field *field = &s->quantizer->field[f];
   const size_t columns = (size_t)s->superblocks * s->period.blocks * QP_BLOCK_COLUMNS;

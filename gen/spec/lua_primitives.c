@@ -78,7 +78,7 @@ static int operand(lua_State *L, int index, char letter, const char *what) {
   return v->node;
 }
 
-/* op(name, imm, imm2, operands...): a value, or of integers alone an integer. */
+/* Make op(name, imm, imm2, operands...): a value, or of integers alone an integer. */
 static int prim_op(lua_State *L) {
   const qp_ir_op op = qp_ir_op_find(luaL_checkstring(L, 1));
   const uint32_t imm = (uint32_t)luaL_checkinteger(L, 2);

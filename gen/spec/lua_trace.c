@@ -13,7 +13,7 @@ typedef struct trace_job {
   const qp_lua_decode *decode;
 } trace_job;
 
-/* The table of numbers and strings 'field', as item i of the table below. */
+/* Set the table of numbers and strings 'field' as item i of the table below. */
 static void push_item(lua_State *L, const qp_lua_field *field, size_t fields, unsigned i) {
   qp_lua_push_table(L, &(qp_lua_table){field, fields});
   lua_rawseti(L, -2, (lua_Integer)i + 1);

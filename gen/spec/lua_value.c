@@ -47,7 +47,7 @@ static int do_look(lua_State *L) {
     k->number = lua_tonumber(L, -1);
   }
   if (k->type == QP_LUA_TABLE) k->length = (size_t)lua_rawlen(L, -1);
-  if (k->type == QP_LUA_STRING) { /* kept alive in the registry, under itself */
+  if (k->type == QP_LUA_STRING) { /* The string is kept alive in the registry, under itself. */
     k->string = lua_tostring(L, -1);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, "qpal.strings");
     lua_pushvalue(L, -2);

@@ -155,7 +155,7 @@ static void load_resource(const char *path, void *arg) {
   free(specs);
 }
 
-/* Bytes of a name before its rate: "half-tcq" of "half-tcq-1.75". */
+/* Count the bytes of a name before its rate: "half-tcq" of "half-tcq-1.75". */
 static size_t family_length(const char *name) {
   const char *dash = strrchr(name, '-');
   return dash && dash[1] >= '0' && dash[1] <= '9' ? (size_t)(dash - name) : strlen(name);
@@ -166,7 +166,8 @@ static bool same_family(const qp_quantizer *a, const qp_quantizer *b) {
   return n == family_length(b->name) && !strncmp(a->name, b->name, n) && !strcmp(a->file, b->file);
 }
 
-/* Keep files in order; in each, families in the order of their first members, rates rising. */
+/* Keep files in order; in each, families go in the order of their first members, with rising
+   rates. */
 static void sort_list(spec_list *list) {
   for (size_t i = 1; i < list->count; i++) {
     qp_spec *s = list->spec[i];

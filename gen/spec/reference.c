@@ -54,7 +54,8 @@ static qp_status find_table(qp_reference *r, const qp_packed *p, const uint16_t 
   return QP_OK;
 }
 
-/* Words of one lane's stream in one row group, in order: circular, stream->superblocks * words. */
+/* Gather the words of one lane's stream in one row group, in order: circular, stream->superblocks *
+   words. */
 static void gather_lane(const qp_packed *p, unsigned row_group, unsigned lane, uint32_t *out) {
   unsigned words = p->stream->period.words, superblocks = p->stream->superblocks;
   for (unsigned sb = 0; sb < superblocks; sb++) {
@@ -127,7 +128,7 @@ static void decode_lane(const qp_packed *p, const uint16_t *values, const uint32
   }
 }
 
-/* The numbers of sparse entries to the weights of a row group. */
+/* Add the numbers of sparse entries to the weights of a row group. */
 static void add_sparse(const qp_packed *p, unsigned row_group, uint16_t *out) {
   const qp_stream *s = p->stream;
   const uint8_t *array = p->field[qp_layout_sparse_array(s->quantizer)];

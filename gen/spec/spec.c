@@ -29,13 +29,13 @@ enum {
 
 /* ---- Kinds and the fields that each may have ---- */
 
-#define INPUT_SIDE "rotation", "order", "scale" /* of all */
-#define CODED "codebook", "codebooks", "group", "sparse", "decode" /* of all but splits */
+#define INPUT_SIDE "rotation", "order", "scale" /* all have them */
+#define CODED "codebook", "codebooks", "group", "sparse", "decode" /* all but splits do */
 static const char *const trellis_fields[] = {"name", "window",   "dim", "step",
                                              CODED,  INPUT_SIDE, NULL};
 static const char *const vector_fields[] = {"name", "dim", "bits", CODED, INPUT_SIDE, NULL};
-static const char *const scalar_fields[] = {"name",        "bits", "planes",
-                                            "planes_read", CODED,  INPUT_SIDE, NULL};
+static const char *const scalar_fields[] = {"name", "bits",     "planes", "planes_read",
+                                            CODED,  INPUT_SIDE, NULL};
 static const char *const split_fields[] = {"name", "parts", INPUT_SIDE, NULL};
 
 static const struct {
@@ -145,7 +145,7 @@ static qp_status check_form(qp_reader *r, const qp_quantizer *q) {
 
 /* ---- Decode ---- */
 
-/* Lines first..last of the file's text; NULL: out of memory. */
+/* Copy lines first..last of the file's text; NULL: out of memory. */
 static char *copy_lines(const char *text, size_t bytes, int first, int last) {
   const char *at = text, *end = text + bytes;
   for (int line = 1; line < first && at < end; line++) {
@@ -311,7 +311,7 @@ static void set_rates(qp_quantizer *q) {
   }
 }
 
-/* sparse = the share of a row's entries. */
+/* Read sparse, which is the share of a row's entries. */
 static qp_status read_sparse(qp_reader *r, qp_quantizer *q) {
   if (qp_read_is_nil(r, "fields.sparse")) return QP_OK;
   if (!qp_lua_get_number(r->lua, r->v, "fields.sparse", &q->sparse) ||
@@ -356,7 +356,7 @@ static qp_status read_word(qp_reader *r, const char *name, const char *const wor
                       qp_read_describe(r, path));
 }
 
-/* order = "sensitivity", scale = "activations" or "weights". */
+/* Read order = "sensitivity" and scale = "activations" or "weights". */
 static qp_status read_columns(qp_reader *r, qp_quantizer *q) {
   static const char *const orders[2] = {"sensitivity"};
   static const char *const scales[2] = {"activations", "weights"};

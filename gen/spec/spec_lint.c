@@ -40,7 +40,7 @@ static const char *skip_string(const char *at) {
   return *at ? at + 1 : at;
 }
 
-/* Behind space and comments. */
+/* Move behind space and comments. */
 static const char *skip_blank(const char *at) {
   for (;;) {
     if (isspace((unsigned char)*at)) {
@@ -64,7 +64,7 @@ static const char *token_end(const char *at) {
   return end;
 }
 
-/* Tokens of a text and one of length 0 behind them; what does not fit is left out. */
+/* Read the tokens of a text and one of length 0 behind them; what does not fit is left out. */
 static void read_tokens(const char *text, token *out) {
   size_t n = 0;
   for (const char *at = skip_blank(text); *at && n + 2 < MAX_TOKENS;) {
@@ -95,7 +95,7 @@ enum { MAX_NAMES = 64 };
 typedef struct value_names {
   token name[MAX_NAMES];
   size_t count;
-  token codebook, group; /* the second and third parameter; values are their items */
+  token codebook, group; /* The second and the third parameter, whose items are values. */
 } value_names;
 
 static bool same(token a, token b) {
@@ -205,7 +205,7 @@ bool qp_spec_find_condition(const char *text, int *line, char *found, size_t siz
 
 /* ---- Fields ---- */
 
-/* The token at or behind 'at'; of length 0 at the end of the text. */
+/* Find the token at or behind 'at'; at the end of the text it has length 0. */
 static token token_at(const char *at) {
   at = skip_blank(at);
   return (token){at, *at ? (size_t)(token_end(at) - at) : 0};
@@ -219,7 +219,7 @@ static const char *line_start(const char *text, int line) {
   return text;
 }
 
-/* Behind the name of the first constructor at or behind 'at'. */
+/* Find the place behind the name of the first constructor at or behind 'at'. */
 static const char *constructor_at(const char *at) {
   static const char *const names[] = {"trellis", "vector", "scalar", "split", NULL};
   token t = token_at(at);

@@ -180,7 +180,7 @@ static const struct {
                [STORED] = {"stored", stored_fields},
                [VALUES] = {"values", values_fields}};
 
-/* A codebook's place in the quantizer's table, and paths of its fields. */
+/* Where a codebook stands in the quantizer's table, and the paths of its fields. */
 typedef struct place {
   const qp_reader *r;
   char table[64]; /* "fields.codebook" or "fields.codebooks.NAME" */

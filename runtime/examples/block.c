@@ -59,7 +59,8 @@ static qpal_ptr upload(engine *e, qpal_bytes b) {
   return p;
 }
 
-/* The fp16 bits of small made-up numbers, the same on every machine: k / 64 for k = -31 .. 31. */
+/* Give the fp16 bits of small made-up numbers, the same on every machine: k / 64 for k = -31 ..
+   31. */
 static uint16_t made_up(uint32_t *state) {
   *state = *state * 1664525u + 1013904223u;
   const int k = (int)(*state >> 16 & 63) - 32;
@@ -98,7 +99,8 @@ static void open_device(engine *e, const char *name) {
   need(qpal_device_open(ordinal, &e->device), name);
 }
 
-/* One group: its weights up, x rotated, y of all members by one launch, and down again. */
+/* Run one group: its weights go up, x is rotated, y of all members comes by one launch, and goes
+   down again. */
 static void run_group(engine *e, unsigned index, uint32_t *state) {
   qpal_group_info g = {.size = sizeof g};
   qpal_linear_info linear = {.size = sizeof linear};
@@ -175,7 +177,7 @@ static void run_group(engine *e, unsigned index, uint32_t *state) {
   qpal_free(e->device, signs);
 }
 
-/* The safetensors form: 8 bytes of length, a header in JSON, the data. */
+/* Write the safetensors form: 8 bytes of length, a header in JSON, the data. */
 static void write_outputs(const engine *e, const char *path) {
   char *header = malloc((size_t)OUTPUTS * 512);
   FILE *f = fopen(path, "wb");

@@ -49,7 +49,7 @@ typedef struct linear {
   unsigned rows, columns, member;
   group *group;
   float *w, *bias;               /* [rows][columns], [rows] or NULL */
-  qpal_ptr plain, plain_bias, y; /* in 16 bits, on the device */
+  qpal_ptr plain, plain_bias, y; /* A matrix in 16 bits, its bias and its outputs, on the device. */
 } linear;
 
 /* A vector of the model, on the CPU and on the device. */
@@ -70,16 +70,17 @@ typedef struct model {
   qpal_packed *packed;
   qpal_device *device;
   qpal_kernels *kernels;
-  qpal_ptr hidden_x, x, attended, workspace, counters; /* of the device's chain */
+  qpal_ptr hidden_x, x, attended, workspace, counters; /* Buffers of the device's chain. */
   qpal_ptr tokens, known, position, id, rotary_table;
   void *stream;
-  group *groups; /* by index in the library; columns 0: not loaded */
+  group *groups; /* The groups by their index in the library; with 0 columns one is not loaded. */
   int on_cpu;
   unsigned hidden, intermediate, layers, heads, kv_heads, head_dim, vocabulary, context;
   double eps, theta;
   layer layer[MAX_LAYERS];
   linear head;
-  vector norm, embedding; /* embedding [vocabulary][hidden]; NULL: packed, by qpal_gather */
+  vector norm, embedding; /* The embedding is [vocabulary][hidden]; NULL: it is packed, and read by
+                             qpal_gather. */
   float *rotary;          /* [context][2][head_dim / 2] */
   unsigned embedding_group, embedding_member;
 } model;
@@ -113,7 +114,7 @@ static qpal_ptr upload(const model *m, qpal_bytes b) {
   return p;
 }
 
-/* On the device in fp16. */
+/* Send numbers to the device as fp16. */
 static qpal_ptr upload_halves(const model *m, const float *v, size_t n) {
   uint16_t *halves = room(n, 2);
   for (size_t i = 0; i < n; i++) halves[i] = float_to_half(v[i]);
@@ -171,25 +172,34 @@ static group *load_group(model *m, unsigned index) {
   return g;
 }
 
-/* W [rows][columns] in the basis of the checkpoint: decoded, its rows rotated back. */
+/* Decode W [rows][columns] into the basis of the checkpoint: its rows are rotated back. */
 static float *decode(const model *m, const group *g, unsigned member) {
   const size_t n = (size_t)g->rows[member] * g->columns;
   const qpal_ptr w = allocate(m, 2 * n);
-  const qpal_dequant_args d = {.size = sizeof d, .group = g->index, .member = member,
-                               .weights = &g->weights[member], .w = w, .signs = g->signs};
+  const qpal_dequant_args d = {.size = sizeof d,
+                               .group = g->index,
+                               .member = member,
+                               .weights = &g->weights[member],
+                               .w = w,
+                               .signs = g->signs};
   need(qpal_dequant(m->kernels, &d, NULL), "qpal export --inverse");
   float *out = fetch(m, w, n);
   qpal_free(m->device, w);
   return out;
 }
 
-/* Rows of the packed embedding by their ids. */
+/* Fetch rows of the packed embedding by their ids. */
 static void gather(const model *m, qpal_ptr ids, unsigned rows, qpal_ptr y) {
   const group *g = &m->groups[m->embedding_group];
-  const qpal_gather_args a = {.size = sizeof a, .group = g->index, .member = m->embedding_member,
-                              .flags = QPAL_PDL, .rows = rows,
-                              .weights = &g->weights[m->embedding_member], .ids = ids,
-                              .signs = g->signs, .y = y};
+  const qpal_gather_args a = {.size = sizeof a,
+                              .group = g->index,
+                              .member = m->embedding_member,
+                              .flags = QPAL_PDL,
+                              .rows = rows,
+                              .weights = &g->weights[m->embedding_member],
+                              .ids = ids,
+                              .signs = g->signs,
+                              .y = y};
   need(qpal_gather(m->kernels, &a, m->stream), "the embedding");
 }
 
@@ -214,7 +224,7 @@ static void load_plain(const model *m, linear *l, const char *weight) {
   l->y = allocate(m, 2ull * (l->rows + 8));
 }
 
-/* A linear of the checkpoint, quantized or not. */
+/* Load a linear of the checkpoint, quantized or not. */
 static void load_linear(model *m, linear *l, const char *name, unsigned rows, unsigned columns) {
   char full[256];
   unsigned index;
@@ -303,23 +313,38 @@ static void multiply_group(const model *m, const group *g, qpal_ptr sum) {
   for (unsigned i = 0; i < g->members; i++)
     segment[i] = (qpal_segment){
         .weights = &g->weights[i], .bias = g->bias[i], .residual = sum, .y = sum ? sum : g->y[i]};
-  const qpal_gemm_args a = {.size = sizeof a, .group = g->index, .rows = 1, .flags = QPAL_PDL,
-                            .x = m->x, .workspace = m->workspace, .counters = m->counters,
+  const qpal_gemm_args a = {.size = sizeof a,
+                            .group = g->index,
+                            .rows = 1,
+                            .flags = QPAL_PDL,
+                            .x = m->x,
+                            .workspace = m->workspace,
+                            .counters = m->counters,
                             .segment = segment};
   need(qpal_gemm(m->kernels, &a, m->stream), "gemm");
 }
 
 /* Y of a linear in 16 bits, of what the rotation of another would take. */
 static void multiply_plain(const model *m, const linear *l, qpal_rotate_args a, qpal_ptr sum) {
-  const qpal_plain_args p = {.size = sizeof p, .columns = l->columns, .outputs = l->rows, .rows = 1,
-                             .flags = QPAL_PDL, .prologue = a.prologue, .activation = a.activation,
-                             .eps = (float)m->eps, .x = a.x, .y = sum ? sum : l->y, .w = l->plain,
-                             .bias = l->plain_bias, .residual = sum, .up = a.up,
+  const qpal_plain_args p = {.size = sizeof p,
+                             .columns = l->columns,
+                             .outputs = l->rows,
+                             .rows = 1,
+                             .flags = QPAL_PDL,
+                             .prologue = a.prologue,
+                             .activation = a.activation,
+                             .eps = (float)m->eps,
+                             .x = a.x,
+                             .y = sum ? sum : l->y,
+                             .w = l->plain,
+                             .bias = l->plain_bias,
+                             .residual = sum,
+                             .up = a.up,
                              .weight = a.weight};
   need(qpal_plain(m->kernels, &p, m->stream), "qpal export --decoder");
 }
 
-/* Linears of one input, each group once. */
+/* Multiply by all linears of one input, each group once. */
 static void multiply_all(const model *m, const linear *l, unsigned count, qpal_rotate_args before,
                          qpal_ptr sum) {
   for (unsigned i = 0; i < count; i++) {
@@ -335,13 +360,23 @@ static void multiply_all(const model *m, const linear *l, unsigned count, qpal_r
 static qpal_ptr y_of(const linear *l) { return l->group ? l->group->y[l->member] : l->y; }
 
 static void attend_on_device(const model *m, const layer *l) {
-  const qpal_attend_args a = {.size = sizeof a, .columns = m->head_dim, .rows = 1,
-                              .flags = QPAL_PDL, .heads = m->heads, .kv_heads = m->kv_heads,
-                              .context = m->context, .pairs = m->head_dim / 2,
-                              .scale = 1 / sqrtf((float)m->head_dim), .q = y_of(&l->linear[Q]),
-                              .k = y_of(&l->linear[K]), .v = y_of(&l->linear[V]), .y = m->attended,
-                              .keys = l->key_cache, .values = l->value_cache,
-                              .positions = m->position, .rotary = m->rotary_table};
+  const qpal_attend_args a = {.size = sizeof a,
+                              .columns = m->head_dim,
+                              .rows = 1,
+                              .flags = QPAL_PDL,
+                              .heads = m->heads,
+                              .kv_heads = m->kv_heads,
+                              .context = m->context,
+                              .pairs = m->head_dim / 2,
+                              .scale = 1 / sqrtf((float)m->head_dim),
+                              .q = y_of(&l->linear[Q]),
+                              .k = y_of(&l->linear[K]),
+                              .v = y_of(&l->linear[V]),
+                              .y = m->attended,
+                              .keys = l->key_cache,
+                              .values = l->value_cache,
+                              .positions = m->position,
+                              .rotary = m->rotary_table};
   need(qpal_attend(m->kernels, &a, m->stream), "attention");
 }
 
@@ -354,27 +389,37 @@ static void layer_on_device(const model *m, const layer *l) {
   attend_on_device(m, l);
   multiply_all(m, &l->linear[O], 1, (qpal_rotate_args){.x = m->attended}, m->hidden_x);
   multiply_all(m, &l->linear[GATE], 2, mlp_norm, 0);
-  const qpal_rotate_args unit = {.prologue = QPAL_PROLOGUE_GLU, .activation = QPAL_SILU,
-                                 .x = y_of(&l->linear[GATE]), .up = y_of(&l->linear[UP])};
+  const qpal_rotate_args unit = {.prologue = QPAL_PROLOGUE_GLU,
+                                 .activation = QPAL_SILU,
+                                 .x = y_of(&l->linear[GATE]),
+                                 .up = y_of(&l->linear[UP])};
   multiply_all(m, &l->linear[DOWN], 1, unit, m->hidden_x);
 }
 
 static void step_on_device(const model *m) {
   const qpal_rotate_args norm = {
       .prologue = QPAL_PROLOGUE_NORM, .x = m->hidden_x, .weight = m->norm.on_device};
-  const qpal_pick_args pick = {.size = sizeof pick, .columns = m->hidden, .rows = 1,
-                               .flags = QPAL_PDL, .vocabulary = m->vocabulary,
-                               .logits_stride = (m->vocabulary + 7) / 8 * 8, .context = m->context,
-                               .logits = y_of(&m->head), .tokens = m->tokens, .known = m->known,
-                               .positions = m->position, .ids = m->id,
-                               .embedding = m->embedding.on_device, .y = m->hidden_x};
+  const qpal_pick_args pick = {.size = sizeof pick,
+                               .columns = m->hidden,
+                               .rows = 1,
+                               .flags = QPAL_PDL,
+                               .vocabulary = m->vocabulary,
+                               .logits_stride = (m->vocabulary + 7) / 8 * 8,
+                               .context = m->context,
+                               .logits = y_of(&m->head),
+                               .tokens = m->tokens,
+                               .known = m->known,
+                               .positions = m->position,
+                               .ids = m->id,
+                               .embedding = m->embedding.on_device,
+                               .y = m->hidden_x};
   if (!m->embedding.v) gather(m, m->id, 1, m->hidden_x);
   for (unsigned i = 0; i < m->layers; i++) layer_on_device(m, &m->layer[i]);
   multiply_all(m, &m->head, 1, norm, 0);
   need(qpal_pick(m->kernels, &pick, m->stream), "the next token");
 }
 
-/* Tokens and positions to the device, and the first token's row of the embedding. */
+/* Send tokens and positions to the device, and fetch the first token's row of the embedding. */
 static void begin_on_device(model *m, const int32_t *tokens, unsigned given) {
   const int32_t known = (int32_t)given, zero = 0;
   m->tokens = upload(m, (qpal_bytes){tokens, 4ull * m->context});
@@ -537,7 +582,7 @@ static void tell_speed(const model *m, double seconds) {
   fprintf(stderr, "\n");
 }
 
-/* Every token by the same launches; nothing is waited for but where logits are to be told. */
+/* Run every token by the same launches; nothing is waited for but where logits are to be told. */
 static void run_on_device(model *m, int32_t *tokens, unsigned given, int ordinal) {
   const int logits = getenv("GENERATE_LOGITS") != NULL;
   begin_on_device(m, tokens, given);

@@ -232,7 +232,8 @@ void qp_sim_touch_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint3
 
 /* ---- accesses ---- */
 
-/* An access to global memory in the order of those of the launch and of launches before it. */
+/* Put an access to global memory into the order of those of the launch and of launches before
+   it. */
 static bool in_order(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t address,
                      unsigned bytes, bool write, bool strong) {
   const qp_sim_launch *launch = w->block->launch;

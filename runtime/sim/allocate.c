@@ -25,12 +25,12 @@ typedef struct flow {
   block *blocks;
   uint32_t count;
   uint32_t *block_of;  /* op -> block */
-  uint32_t *first_ref; /* op -> its first reference; ops + 1 entries */
-  reference *refs;     /* of the function, sorted by op */
+  uint32_t *first_ref; /* From an op to its first reference; ops + 1 entries. */
+  reference *refs;     /* The function's references, sorted by op. */
   uint32_t ref_count;
   uint64_t *in, *out, *gen, *kill; /* bit sets, 'words' each, per block */
   size_t words;
-  uint32_t *from, *to; /* live interval of each register, in ops; from > to: unused */
+  uint32_t *from, *to; /* The live interval of each register, in ops; from > to: it is unused. */
 } flow;
 
 static bool ends_block(const qp_sim_op *o) { return o->flow != QP_SIM_FLOW_NEXT; }
@@ -85,7 +85,7 @@ static void scan_block(flow *f, uint32_t b) {
   }
 }
 
-/* out of a block: what its successors need */
+/* What must live at a block's end is what its successors need. */
 static void gather_out(flow *f, uint32_t b) {
   const parser *p = f->p;
   uint64_t *out = f->out + b * f->words;
@@ -156,7 +156,7 @@ static int by_from(const void *x, const void *y) {
 static bool scan(flow *f, uint32_t *place, uint32_t *units) {
   const uint32_t n = f->p->vregs.count;
   interval *list = malloc((n + 1) * sizeof *list);
-  uint32_t *busy = malloc((2 * n + 4) * sizeof *busy); /* unit -> last op of its holder, + 1 */
+  uint32_t *busy = malloc((2 * n + 4) * sizeof *busy); /* by unit: 1 + its holder's last op */
   uint8_t *width = calloc(2 * n + 4, 1); /* unit -> 1, 2: begins one of so many; 0: within one */
   if (!list || !busy || !width) {
     free(list);

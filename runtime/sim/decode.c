@@ -213,7 +213,7 @@ static bool pair_type(unsigned t) {
   return t == QP_SIM_F16X2 || t == QP_SIM_BF16X2 || t == QP_SIM_E4M3X2 || t == QP_SIM_E5M2X2;
 }
 
-/* A register at least as wide as the type. */
+/* Choose the letter of a register at least as wide as the type. */
 static unsigned wide_letter(const operand *x, unsigned type) {
   const unsigned letter = p_type_letter(type);
   if (x->kind != O_REG || letter == 'f' || letter == 'g') return letter;
@@ -410,7 +410,7 @@ static bool decode_call(parser *p, unsigned variant) {
   if (args != f->param_count || results != (f->result.bytes != 0))
     return p_fail(p, "'%s' takes %u arguments and gives %u results", f->name, f->param_count,
                   f->result.bytes != 0);
-  if (results) { /* to the end of the list */
+  if (results) { /* They go to the end of the list. */
     int32_t *list = p->ext.at + o.ext;
     const int32_t result = list[0];
     memmove(list, list + 1, args * sizeof *list);

@@ -11,7 +11,8 @@ static bool shared_part(parser *p) {
   return p_part(p, "shared") || p_part(p, "shared::cta") || p_part(p, "shared::cluster");
 }
 
-/* cp.async.ca|cg.shared.global{.L2...} [d], [s], 4|8|16{, source bytes | ignore}{, policy} */
+/* This decodes cp.async.ca|cg.shared.global{.L2...} [d], [s], 4|8|16{, source bytes | ignore}{,
+   policy} */
 static bool decode_cp_plain(parser *p) {
   qp_sim_op o = p_op(p, qp_sim_do_cp_async, QP_SIM_ASYNC);
   const bool cg = p_part(p, "cg");
@@ -41,7 +42,8 @@ static bool decode_cp_plain(parser *p) {
   return finish(p, &o);
 }
 
-/* cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [d], [s], size, [mbarrier] */
+/* This decodes cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [d], [s], size,
+   [mbarrier] */
 static bool decode_cp_bulk(parser *p) {
   qp_sim_op o = p_op(p, qp_sim_do_bulk_copy, QP_SIM_ASYNC);
   if (p_part(p, "prefetch")) { /* to L2 */
@@ -169,8 +171,8 @@ static bool decode_griddepcontrol(parser *p, unsigned variant) {
   return finish(p, &o);
 }
 
-/* fence{.sc,.acq_rel}.SCOPE, membar.LEVEL; those of proxies order nothing of ordinary accesses, one
-   of a block's scope is not relied on. */
+/* This decodes fence{.sc,.acq_rel}.SCOPE and membar.LEVEL.  Those of proxies order nothing of
+   ordinary accesses, and one of a block's scope is not relied on. */
 static bool decode_fence(parser *p, unsigned variant) {
   (void)variant;
   const bool idle = p_part(p, "proxy") || p_part(p, "mbarrier_init") || p_part(p, "cta");

@@ -101,7 +101,7 @@ static bool data_list(parser *p, qp_sim_op *o, const operand *x, unsigned letter
   return true;
 }
 
-/* A .param address: of the kernel, or a variable in the frame. */
+/* Decode a .param address: of the kernel, or of a variable in the frame. */
 static bool param_address(parser *p, qp_sim_op *o, bool load, bool frame, const operand *x) {
   if (frame) {
     o->space = QP_SIM_LOCAL;

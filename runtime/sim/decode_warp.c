@@ -14,7 +14,7 @@ static bool finish(parser *p, qp_sim_op *o) {
   return p_ok(p);
 }
 
-/* shfl.sync.mode.b32 d|p, a, b, c, members */
+/* This decodes shfl.sync.mode.b32 d|p, a, b, c, members */
 static bool decode_shfl(parser *p, unsigned variant) {
   (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_shfl, QP_SIM_SHUFFLE);
@@ -105,7 +105,8 @@ static bool decode_activemask(parser *p, unsigned variant) {
   return p_def(p, &o, 0, p->ops_in, 'w') && finish(p, &o);
 }
 
-/* bar{.cta}.sync, barrier{.cta}.sync{.aligned} a{, b}; .arrive a, b; .red.op d, a{, b}, p */
+/* This decodes bar{.cta}.sync, barrier{.cta}.sync{.aligned} a{, b}; .arrive a, b; .red.op d, a{,
+   b}, p */
 static bool decode_barrier(parser *p, unsigned variant) {
   (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_barrier, QP_SIM_BARRIER);
@@ -117,7 +118,7 @@ static bool decode_barrier(parser *p, unsigned variant) {
     if (!p_part(p, "sync") || !p_all_used(p) || !operands(p, 1, 1)) return false;
     return p_use(p, &o, 0, x, 'w') && finish(p, &o);
   }
-  if (p_part(p, "cluster")) { /* a cluster of one block: bar among its threads, in two halves */
+  if (p_part(p, "cluster")) { /* in a cluster of one block it is a bar of its threads */
     return p_fail(p, "clusters are not simulated");
   }
   uint32_t count = p->operand_count;
@@ -156,7 +157,7 @@ static bool fragment(parser *p, qp_sim_op *o, const operand *x, unsigned n, unsi
   return true;
 }
 
-/* mma.sync.aligned.shape.row.col.types d, a, b, c */
+/* This decodes mma.sync.aligned.shape.row.col.types d, a, b, c */
 static bool decode_mma(parser *p, unsigned variant) {
   (void)variant;
   qp_sim_op o = p_op(p, qp_sim_do_mma, QP_SIM_MMA);
@@ -183,7 +184,7 @@ static bool decode_mma(parser *p, unsigned variant) {
   return finish(p, &o);
 }
 
-/* ldmatrix.sync.aligned.m8n8.xN{.trans}{.shared}.b16 {d...}, [a]; stmatrix likewise */
+/* This decodes ldmatrix.sync.aligned.m8n8.xN{.trans}{.shared}.b16 {d...}, [a]; stmatrix likewise */
 static bool decode_matrix(parser *p, unsigned load) {
   qp_sim_op o = p_op(p, load ? qp_sim_do_ldmatrix : qp_sim_do_stmatrix,
                      load ? QP_SIM_LD_SHARED : QP_SIM_ST_SHARED);

@@ -7,7 +7,7 @@
 
 enum {
   FAIR_TICKS = 4096,       /* a ready lane waits at most so many instructions of its warp */
-  WARP_SLICE = 1 << 14,    /* instructions of a warp before the next warp runs */
+  WARP_SLICE = 1 << 14,    /* A warp executes so many instructions before the next warp runs. */
   BLOCK_SLICE = 1 << 21,   /* instructions of a block before another block may start */
   RESIDENT_THREADS = 2048, /* of an SM */
   RESIDENT_BLOCKS = 32
@@ -97,7 +97,7 @@ static uint64_t run_group(qp_sim_warp *w, uint64_t budget) {
 
 /* ---- the order of blocks and warps ---- */
 
-/* A number below n; the same launch with the same seed runs in the same order (splitmix64). */
+/* Draw a number below n; the same launch with the same seed runs in the same order (splitmix64). */
 static uint64_t draw(qp_sim_launch *launch, uint64_t n) {
   uint64_t z = launch->random += 0x9e3779b97f4a7c15u;
   z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;

@@ -54,7 +54,7 @@ bool qp_sim_mma_shape(const char *name, unsigned *index, unsigned *a, unsigned *
   return false;
 }
 
-/* Fragments laid out as matrices; A row by row, B column by column. */
+/* Fragments that are laid out as matrices, A row by row and B column by column. */
 typedef struct tile {
   float a[16][32], b[8][32];
   int32_t ai[16][32], bi[8][32];
@@ -105,7 +105,7 @@ static int32_t byte_value(uint32_t word, unsigned i, bool is_signed) {
   return is_signed ? (int8_t)v : (int32_t)v;
 }
 
-/* Bytes: as for 16 bits, with four values a register in place of two. */
+/* Read bytes as 16-bit values are read, with four of them in a register in place of two. */
 static void read_bytes(const qp_sim_warp *w, const shape *s, const int32_t *r, tile *t) {
   for (unsigned i = 0; i < s->a; i++) {
     const uint32_t *a = qp_sim_reg(w, r[i]);

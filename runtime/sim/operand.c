@@ -52,7 +52,7 @@ static unsigned letter_bits(unsigned letter) {
 
 /* ---- symbols ---- */
 
-/* The symbol of a name, innermost scope first; '*index' is a register's place in its range. */
+/* Find the symbol of a name, innermost scope first; '*index' is a register's place in its range. */
 const symbol *p_find(const parser *p, const char *name, size_t length, uint32_t *index) {
   size_t stem = length;
   while (stem > 0 && isdigit((unsigned char)name[stem - 1])) stem--;
@@ -348,7 +348,7 @@ static bool use_symbol(parser *p, qp_sim_op *o, unsigned field, const operand *x
   }
 }
 
-/* An immediate in the type that the instruction wants. */
+/* Give an immediate in the type that the instruction wants. */
 static uint64_t immediate(const operand *x, unsigned letter) {
   uint64_t bits;
   if (x->kind == O_INT) {
@@ -429,8 +429,8 @@ bool p_ext(parser *p, qp_sim_op *o, const operand *x, unsigned letter, bool def)
 }
 
 /*
-** An address [base + offset]: r[field] and imm.  '*wide': the base has 64 bits; '*frame': the
-** offset is relative to the function's frame.
+** Decode an address [base + offset] into r[field] and imm.  '*wide' says that the base has 64 bits,
+** '*frame' that the offset is relative to the function's frame.
 */
 bool p_address(parser *p, qp_sim_op *o, unsigned field, const operand *x, bool *wide, bool *frame) {
   if (x->kind != O_ADDRESS) return p_fail(p, "an address in brackets is wanted");

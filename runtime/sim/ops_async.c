@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-/* Address in shared memory behind operand i. */
+/* Give the address in shared memory behind operand i. */
 static uint32_t shared_address(const qp_sim_warp *w, const qp_sim_op *o, unsigned i, bool wide,
                                unsigned lane, uint32_t add) {
   const uint32_t *base = qp_sim_reg(w, o->r[i]);
@@ -46,7 +46,7 @@ static void copy_start(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, qp_sim
     return;
   }
   const unsigned step = align;
-  for (uint32_t i = 0; i < c.source_bytes; i++) /* any tail of a partly filled copy too */
+  for (uint32_t i = 0; i < c.source_bytes; i++) /* The tail of a partly filled copy lands too. */
     if (i % step == 0 && c.source_bytes - i >= step) {
       if (!qp_sim_read(w, o, lane, QP_SIM_GLOBAL, c.source + i, step)) return;
       i += step - 1;

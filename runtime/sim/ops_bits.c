@@ -13,7 +13,7 @@ static inline uint64_t shr64(uint64_t x, uint32_t n) { return n > 63 ? 0 : x >> 
 static inline uint64_t sar64(uint64_t x, uint32_t n) {
   return (uint64_t)((int64_t)x >> (n > 63 ? 63 : n));
 }
-/* The funnel shift reads hi:lo. */
+/* Compute the funnel shift of hi:lo. */
 static inline uint32_t funnel_l(uint32_t lo, uint32_t hi, uint32_t n) {
   return (uint32_t)(((uint64_t)hi << 32 | lo) << n >> 32);
 }
@@ -109,7 +109,7 @@ static inline uint32_t bmsk_of(uint32_t pos, uint32_t len, bool wrap) {
   }
   return shl32(len > 31 ? UINT32_MAX : (1u << len) - 1, pos);
 }
-/* Sign- or zero-extend from n bits. */
+/* Extend n bits by sign or by zeros. */
 static inline uint32_t szext_of(uint32_t x, uint32_t n, bool is_signed) {
   if (n > 31) return x;
   if (n == 0) return 0;
@@ -174,7 +174,7 @@ DO32_2(bmsk_wrap, bmsk_of(a[l], b[l], true))
 DO32_2(szext_u32, szext_of(a[l], b[l], false))
 DO32_2(szext_s32, szext_of(a[l], b[l], true))
 
-/* Any function of three bits, as a choice between its minterms. */
+/* Compute any function of three bits, as a choice between its minterms. */
 static inline uint32_t lop3_of(uint32_t x, uint32_t y, uint32_t z, const uint32_t *t) {
   const uint32_t low = (~y & ((~z & t[0]) | (z & t[1]))) | (y & ((~z & t[2]) | (z & t[3])));
   const uint32_t high = (~y & ((~z & t[4]) | (z & t[5]))) | (y & ((~z & t[6]) | (z & t[7])));
@@ -190,7 +190,8 @@ HANDLER(lop3) {
   QP_SIM_EACH(mask, d[l] = lop3_of(a[l], b[l], c[l], t));
 }
 
-/* Byte permutation.  Selector nibble: byte of b:a, bit 3 replicates that byte's sign. */
+/* Permute bytes.  A nibble of the selector names a byte of b:a; its bit 3 replicates that byte's
+   sign. */
 static inline uint32_t prmt_of(uint32_t x, uint32_t y, uint32_t sel) {
   const uint64_t both = (uint64_t)y << 32 | x;
   uint32_t v = 0;
@@ -203,7 +204,8 @@ static inline uint32_t prmt_of(uint32_t x, uint32_t y, uint32_t sel) {
   return v;
 }
 DO32_3(prmt_b32, prmt_of(a[l], b[l], c[l]))
-/* The named modes, as selectors for each value of the low two bits of c (PTX ISA, prmt). */
+/* These are the named modes, as selectors for each value of the low two bits of c (PTX ISA,
+   prmt). */
 HANDLER(prmt_mode) {
   static const uint16_t selector[6][4] = {
       {0x3210, 0x4321, 0x5432, 0x6543}, /* f4e */

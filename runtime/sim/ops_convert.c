@@ -68,7 +68,8 @@ static double to_integral(double d, unsigned mode) {
   }
 }
 
-/* A float as an integer of a type, clamped to its range; NaN gives 0 (as 64 bits: the top bit). */
+/* Make a float an integer of a type, clamped to its range; NaN gives 0 (as 64 bits: the top
+   bit). */
 static uint64_t float_to_int(double d, unsigned type, unsigned mode) {
   const unsigned bits = bits_of(type);
   if (isnan(d)) return bits == 64 ? UINT64_C(1) << 63 : 0;
@@ -155,7 +156,7 @@ static uint64_t float_bits(const qp_sim_op *o, number n) {
     const uint16_t h = bf16 ? qp_sim_round_bf16(d, o->mode) : qp_sim_round_half(d, o->mode);
     return finish_half(h, bf16, o->mode);
   }
-  case QP_SIM_TF32: { /* ties away from zero; 10 bits of mantissa are kept */
+  case QP_SIM_TF32: { /* Ties go away from zero, and 10 bits of mantissa are kept. */
     const uint32_t u = qp_float_bits((float)n.f);
     if ((u & 0x7fffffff) >= 0x7f800000) return u;
     if (o->n) return (u + 0xfff + (u >> 13 & 1)) & ~0x1fffu; /* .rn */
@@ -287,7 +288,7 @@ static uint8_t to_fp8(double d, bool e5m2, bool relu) {
   if (m == 0) return sign;
   int e = ilogb(m);
   if (e < emin) e = emin;
-  /* the carry of a rounded-up mantissa runs into the exponent */
+  /* The carry of a rounded-up mantissa runs into the exponent. */
   const double steps = nearbyint(ldexp(m, mant - e));
   int code = (int)steps + ((e - emin) << mant);
   const int most = e5m2 ? 0x7b : 0x7e;

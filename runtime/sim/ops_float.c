@@ -279,7 +279,7 @@ HANDLER(set_half) {
   QP_SIM_EACH(mask, d[l] = p >> l & 1 ? one : 0);
 }
 
-/* The two halves of a pair: results p and q, or a pair of results. */
+/* Compare the two halves of a pair: the results are p and q, or a pair. */
 static uint32_t compare_half(const qp_sim_warp *w, const qp_sim_op *o, uint32_t mask,
                              unsigned shift) {
   const uint32_t *a = qp_sim_reg(w, o->r[1]), *b = qp_sim_reg(w, o->r[2]);

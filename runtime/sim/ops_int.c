@@ -69,7 +69,7 @@ static inline uint32_t mulhi_s32(uint32_t x, uint32_t y) {
 static inline int32_t clamp_s32(int64_t x) {
   return x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
 }
-/* Low 24 bits, as unsigned and as signed. */
+/* Take the low 24 bits, as unsigned and as signed. */
 static inline uint32_t u24(uint32_t x) { return x & 0xffffff; }
 static inline int64_t s24(uint32_t x) { return (int32_t)(x << 8) >> 8; }
 
@@ -197,7 +197,7 @@ MADS(u64, qp_sim_u64, u128, 64, lo, (uint64_t)(a[l] * b[l]))
 MADS(u64, qp_sim_u64, u128, 64, hi, mulhi_u64(a[l], b[l]))
 MADS(s64, qp_sim_u64, u128, 64, hi, mulhi_s64(a[l], b[l]))
 
-/* Dot products of bytes (dp4a) and of 16-bit halves with bytes (dp2a). */
+/* Compute dot products of bytes (dp4a) and of 16-bit halves with bytes (dp2a). */
 static inline int32_t byte_of(uint32_t x, unsigned i, bool is_signed) {
   const uint32_t v = x >> (8 * i) & 0xff;
   return is_signed ? (int8_t)v : (int32_t)v;

@@ -28,7 +28,7 @@ unsigned qp_sim_type_bytes(unsigned type) {
   }
 }
 
-/* An element in memory as the value of a register: sign- or zero-extended. */
+/* Load an element of memory as the value of a register: sign- or zero-extended. */
 static uint64_t load_element(const uint8_t *p, unsigned type) {
   uint16_t h;
   uint32_t u;
@@ -65,7 +65,7 @@ static void count_banks(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const
   if (lanes) qp_sim_count_banks(w, lanes, addresses, bytes);
 }
 
-/* n elements of any type */
+/* Load n elements of any type. */
 static void ld_any(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
   const unsigned size = qp_sim_type_bytes(o->type), n = o->n;
   const int32_t *list = qp_sim_ext(w, o);

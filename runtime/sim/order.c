@@ -7,10 +7,11 @@
 
 enum {
   PAGE_WORDS = 1024,
-  THREAD_BITS = 10, /* of a thread's number in the launch: block << THREAD_BITS | thread */
+  THREAD_BITS = 10, /* A thread's number in the launch, block << THREAD_BITS | thread, has so many
+                       bits for the thread. */
   MOST_PAGES = 1 << 15,
   BUCKETS = 1 << 10,
-  /* of a touch, beside which of its word's four bytes */
+  /* These bits of a touch stand beside those that say which of its word's four bytes it met. */
   STRONG = 16,
   NON_COHERENT = 32,
   BLOCKS = 64 /* others have read it, of other blocks */
@@ -32,7 +33,8 @@ typedef struct page {
 /* A word by which threads synchronise: what its releases tell. */
 typedef struct meeting {
   struct meeting *next;
-  uint64_t place; /* offset in the arena; of a block alone, its number + 1 in the upper bits */
+  uint64_t place; /* The offset in the arena; where a block alone has it, its number + 1 stands in
+                     the upper bits. */
   qp_sim_far *told;
 } meeting;
 
@@ -106,7 +108,7 @@ static void add_known(qp_sim_known *to, const qp_sim_known *from) {
   if (to->own <= to->all || to->lane == from->lane) {
     if (from->own > to->own || to->lane != from->lane) to->own = from->own;
     to->lane = from->lane;
-  } else { /* two lanes: rather all than too little */
+  } else { /* There are two lanes; it counts rather too much than too little. */
     to->all = from->own > to->own ? from->own : to->own;
   }
 }
@@ -199,7 +201,7 @@ static uint32_t me(const qp_sim_warp *w, unsigned lane) {
   return w->block->index << THREAD_BITS | (w->index * QP_SIM_LANES + lane);
 }
 
-/* Which bytes of its first word an access has; of 4 bytes or more all. */
+/* Say which bytes of its first word an access has; of 4 bytes or more it has all. */
 static uint8_t bytes_of(uint64_t offset, unsigned bytes) {
   return (uint8_t)(bytes >= 4 ? 15u : ((1u << bytes) - 1) << (offset & 3));
 }

@@ -16,7 +16,8 @@ static bool add_label(parser *p, const token *t) {
       p, (symbol){.kind = SYM_LABEL, .name = t->text, .length = t->length, .index = p->ops.count});
 }
 
-/* At the end of a scope: branches to its labels are known now; the others look further out. */
+/* Resolve branches at the end of a scope: those to its labels are known now; the others look
+   further out. */
 static void resolve_labels(parser *p, uint32_t first_patch, uint32_t scope) {
   uint32_t kept = first_patch;
   for (uint32_t i = first_patch; i < p->patches.count; i++) {

@@ -25,7 +25,7 @@ struct qp_function {
 
 struct qp_module {
   qp_sim_code *code;
-  qp_function *functions; /* one for each of code->functions */
+  qp_function *functions; /* There is one for each of code->functions. */
 };
 
 static sim *self_of(qp_device *d) { return (sim *)d; }

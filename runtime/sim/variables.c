@@ -13,7 +13,7 @@ char *p_copy_name(parser *p, const token *t) {
   return s;
 }
 
-/* ".align 16 .b8" and the like, up to the name */
+/* Read ".align 16 .b8" and the like, up to the name. */
 bool p_variable_head(parser *p, variable *v) {
   *v = (variable){.vector = 1};
   bool typed = false;
@@ -108,7 +108,7 @@ bool p_registers(parser *p) {
   return p_expect_punct(p, ';');
 }
 
-/* Values of an initialiser, nested braces flattened. */
+/* Read the values of an initialiser, nested braces flattened. */
 static bool init_values(parser *p, const variable *v, uint8_t *out, uint32_t *at) {
   if (p_accept_punct(p, '{')) {
     do {
@@ -135,7 +135,8 @@ static bool init_values(parser *p, const variable *v, uint8_t *out, uint32_t *at
   return true;
 }
 
-/* A variable in global or constant memory; an initialised one is zero where nothing is said. */
+/* Make a variable in global or constant memory; an initialised one is zero where nothing is
+   said. */
 bool p_global(parser *p, bool constant) {
   variable v;
   if (!p_variable_head(p, &v)) return false;
@@ -161,7 +162,7 @@ bool p_global(parser *p, bool constant) {
   return p_expect_punct(p, ';');
 }
 
-/* Shared: of the module, or of the function being parsed. */
+/* Make a shared variable, of the module or of the function that is being parsed. */
 bool p_shared(parser *p, bool external) {
   variable v;
   if (!p_variable_head(p, &v)) return false;
@@ -183,7 +184,7 @@ bool p_shared(parser *p, bool external) {
   return p_expect_punct(p, ';');
 }
 
-/* Local memory, and .param variables for calls: places in the frame. */
+/* Make a place in the frame for local memory, or for a .param variable of calls. */
 bool p_frame(parser *p) {
   variable v;
   if (!p_variable_head(p, &v)) return false;

@@ -24,7 +24,7 @@ enum {
   WORKSPACE_BYTES = 32 << 20 /* what cuBLAS takes by itself on Hopper */
 };
 
-/* As of our own kernels in fp16 (qp_verify). */
+/* The tolerance of our own kernels in fp16 (qp_verify). */
 static const double tolerance = 2e-3;
 
 #define CUBLAS_CALLS(X)                                                                            \
@@ -95,7 +95,7 @@ static qp_status take_stream(qp_cublas *c, void *stream, qp_error *err) {
   return r ? failed(r, "cublasSetStream", err) : QP_OK;
 }
 
-/* Column by column: y^T (features x rows) = w (as columns x features)^T x^T. */
+/* Column by column this is y^T (features x rows) = w (as columns x features)^T x^T. */
 qp_status qp_cublas_multiply(qp_cublas *c, const qp_cublas_product *p, qp_error *err) {
   const float one = 1, zero = 0;
   const int m = (int)p->features, n = (int)p->rows, k = (int)p->columns, ld = (int)p->y_stride;
@@ -129,7 +129,7 @@ static qp_status fill(qp_device *dev, qp_devptr to, size_t bytes, qp_error *err)
   return status;
 }
 
-/* A buffer of at least this size, filled; what was in it is gone where it had to grow. */
+/* Fill a buffer of at least this size; what was in it is gone where it had to grow. */
 static qp_status need(qp_cublas *c, qp_devptr *buffer, size_t *have, size_t bytes, qp_error *err) {
   if (bytes <= *have) return QP_OK;
   qp_device_free(c->dev, *buffer);
@@ -173,10 +173,11 @@ static double half_at(const uint32_t *chunk, size_t i) {
   return (double)qp_half_to_float(v);
 }
 
-/* Relative L2 error of CHECKED rows, first and last among them, against sums
-   in double precision. */
+/* Compute the relative L2 error of CHECKED rows, first and last among them, against sums in double
+   precision. */
 static double error_of(const gemms *g, const uint32_t *chunk, const uint16_t *y) {
-  const size_t copy = (size_t)((g->launches - 1) % g->copies) * g->rows; /* of the last launch */
+  const size_t copy =
+      (size_t)((g->launches - 1) % g->copies) * g->rows; /* that of the last launch */
   const unsigned rows = g->rows < CHECKED ? g->rows : CHECKED;
   double difference = 0, reference = 0;
   for (unsigned i = 0; i < rows; i++) {
@@ -194,7 +195,7 @@ static double error_of(const gemms *g, const uint32_t *chunk, const uint16_t *y)
   return sqrt(difference / reference);
 }
 
-/* What the last launch left in Y. */
+/* Compare what the last launch left in Y. */
 static qp_status check(const gemms *g, double *error, qp_error *err) {
   const size_t bytes = (size_t)g->batch * g->rows * 2;
   uint16_t *y = malloc(bytes);

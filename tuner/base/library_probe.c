@@ -137,7 +137,7 @@ static void in_child(qp_dynlib_id id, const char *path, int fd, qp_library_find 
     at += n;
     left -= (size_t)n;
   }
-  _exit(0); /* nothing of the library's own ending */
+  _exit(0); /* Nothing of the library's own ending is to run. */
 }
 
 static void probe(qp_dynlib_id id, const char *path, const char *place, qp_library_find *f) {

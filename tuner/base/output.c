@@ -85,7 +85,7 @@ void qp_table_number(qp_table_out *t, double v, const char *format) {
   put_cell(t, isfinite(v) ? text : "-");
 }
 
-/* Characters of UTF-8 text. */
+/* Count the characters of UTF-8 text. */
 static size_t width(const char *s) {
   size_t n = 0;
   for (; *s; s++) n += ((unsigned char)*s & 0xc0) != 0x80;
@@ -131,7 +131,7 @@ void qp_table_flush(qp_table_out *t) {
   if (!t || !t->streams || !t->rows) return;
   char *text = t->object ? cJSON_PrintUnformatted(t->object) : NULL;
   if (text) printf("%s%s", t->printed ? ",\n" : "\n", text);
-  if (!t->array && !t->printed) print_heading(t, t->room); /* none over no rows */
+  if (!t->array && !t->printed) print_heading(t, t->room); /* Nothing was printed over no rows. */
   if (!t->array) print_rows(t, t->room);
   cJSON_free(text);
   if (t->array) cJSON_DeleteItemFromArray(t->array, 0);

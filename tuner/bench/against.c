@@ -20,7 +20,7 @@ static const char *name_of(const qp_bench *b, const qp_bench_row *r) {
   return r->quantizer ? r->quantizer->name : "fp16 cuBLAS";
 }
 
-/* Row of the earlier run with the same quantizer, launch, shape and batch; NULL: none. */
+/* Find the row of the earlier run with the same quantizer, launch, shape and batch, or NULL. */
 static const cJSON *find(const cJSON *rows, const qp_bench *b, const qp_bench_row *r) {
   const cJSON *o;
   const char *name = name_of(b, r);
@@ -44,7 +44,7 @@ static double number_of(const cJSON *o, const char *name) {
   return cJSON_IsNumber(v) && v->valuedouble > 0 ? v->valuedouble : INFINITY;
 }
 
-/* As qp_bench_row_ps: the faster chain, else the kernel's own time. */
+/* Give the time as qp_bench_row_ps does: the faster chain, else the kernel's own time. */
 static double time_of(const cJSON *o) {
   const double chain = fmin(number_of(o, "chain_us"), number_of(o, "chain_pdl_us"));
   return isfinite(chain) ? chain : number_of(o, "us");

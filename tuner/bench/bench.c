@@ -19,7 +19,7 @@
 enum { MOST_LOST = 16 };
 static const double default_timeout_s = 60;
 
-/* What parent and child share; rows and blocks lie behind it. */
+/* What parent and child share.  Rows and blocks lie behind it. */
 typedef struct shared {
   qp_bench bench;
   qp_bench_place place;
@@ -115,7 +115,7 @@ static bool is_absent(qp_op op, const qp_quantizer *quantizer, size_t batch) {
                    : op == QP_OP_DEQUANT || op == QP_OP_EXPERTS;
 }
 
-/* Rows in order: for each batch cuBLAS' launches, then quantizer by quantizer theirs. */
+/* Make the rows in order: for each batch cuBLAS' launches, then those of quantizer by quantizer. */
 static void make_rows(qp_bench *b, const qp_bench_options *o) {
   for (size_t n = 0; n < o->batches; n++)
     for (size_t q = 0; q <= o->quantizers; q++) {

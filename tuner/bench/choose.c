@@ -8,7 +8,7 @@
 
 #include "tuner/tune/library.h"
 
-/* The file in tuned/ that is of this GPU; none leaves '*out' empty. */
+/* Read the file in tuned/ that is of this GPU; where there is none '*out' stays empty. */
 static qp_status read_own(const char *gpu, qp_records *out, char *source, qp_error *err) {
   qp_records *all = NULL;
   size_t count = 0;
@@ -59,7 +59,7 @@ void qp_bench_chooser_close(qp_bench_chooser *c) {
   c->lookup = NULL;
 }
 
-/* The best pick of the wished path, or of all; what is no gemm has none. */
+/* Find the best pick of the wished path, or of all; what is no gemm has no path. */
 static bool find(qp_bench_chooser *c, const qp_problem *p, const char *path, qp_pick *best) {
   if (p->op != QP_OP_GEMM && p->op != QP_OP_EXPERTS)
     return c->lookup && qp_lookup_find(c->lookup, p, NULL, best);
@@ -83,8 +83,9 @@ static uint64_t bytes_of(const qp_kernel *k) {
   uint64_t bytes = 0;
   const uint64_t values = (uint64_t)p->columns * p->batch;
   if (p->op == QP_OP_ROTATE) return 4 * values;
-  if (p->op == QP_OP_ROTATE_GLU) return 6 * values;  /* gate and up */
-  if (p->op == QP_OP_ROTATE_NORM) return 8 * values; /* a residual, and their sum written back */
+  if (p->op == QP_OP_ROTATE_GLU) return 6 * values; /* gate and up */
+  if (p->op == QP_OP_ROTATE_NORM)
+    return 8 * values; /* It reads a residual, too, and writes their sum back. */
   for (unsigned i = 0; i < p->segments && p->op == QP_OP_DEQUANT; i++)
     bytes += (uint64_t)2 * p->segment[i].rows * p->columns;
   for (unsigned i = 0; i < k->streams; i++) {
@@ -115,9 +116,8 @@ qp_status qp_bench_choose(qp_bench_chooser *c, const qp_problem *p, const char *
     row->source = pick.match == QP_MATCH_EXACT ? "tuned" : "tuned, other driver";
     row->table_ps = pick.ps;
   } else {
-    const qp_family *family =
-        qp_families_serving(c->session->families, p,
-                            p->op == QP_OP_GEMM || p->op == QP_OP_EXPERTS ? path : NULL);
+    const qp_family *family = qp_families_serving(
+        c->session->families, p, p->op == QP_OP_GEMM || p->op == QP_OP_EXPERTS ? path : NULL);
     if (!family)
       return qp_fail(err, QP_E_ARG, "there is no %s on the path '%s'", qp_op_name(p->op),
                      path ? path : "");

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-/* Weighted sums of a line's normal equations. */
+/* The weighted sums of a line's normal equations. */
 typedef struct sums {
   double w, x, y, xx, xy;
   unsigned rows;

@@ -215,7 +215,7 @@ static void drop(run *r, const qp_bench_row *row) {
   }
 }
 
-/* One quantizer at one batch: its rows, then its block. */
+/* Measure one quantizer at one batch: its rows, then its block. */
 static qp_status measure_quantizer(run *r, size_t block, qp_error *err) {
   qp_bench_row *row = &r->b->row[block * r->b->launches];
   qp_status status = QP_OK;
@@ -226,7 +226,7 @@ static qp_status measure_quantizer(run *r, size_t block, qp_error *err) {
   return status;
 }
 
-/* One product of cuBLAS. */
+/* Measure one product of cuBLAS. */
 static qp_status measure_product(run *r, qp_cublas *c, qp_bench_row *row, qp_error *err) {
   const qp_model_launch *l = &r->b->launch[row->launch];
   unsigned rows = 0;

@@ -195,7 +195,7 @@ static void gradients_path(const run *r, char path[4200]) {
   snprintf(path, 4200, "%s/gradients.f64", r->o->folder);
 }
 
-/* All linears of the blocks, into the ledger. */
+/* Measure all linears of the blocks by gradients, into the ledger. */
 static qp_status run_gradients(run *r, const qp_sequences *s) {
   const qp_model *m = r->model;
   const size_t units = (size_t)m->layers * m->linears;

@@ -21,9 +21,9 @@
 #include "gen/model/backward.h"
 #include "tuner/calibrate/hessian_files.h"
 
-enum { RUN_TOKENS = 2048, ROWS = 64 /* of a gradient, by a thread at once */ };
+enum { RUN_TOKENS = 2048, ROWS = 64 /* A thread takes so many rows of a gradient at once. */ };
 
-/* Some sequences that are run together; tokens from 'begin' on. */
+/* Some sequences that are run together; their tokens go from 'begin' on. */
 typedef struct run {
   qp_forward *f;
   const qp_model *model;
@@ -35,7 +35,8 @@ typedef struct run {
   float **into;    /* [layers + 1][tokens][hidden] */
   float *gradient; /* [tokens][hidden] */
   double *loss;    /* [sequences][units]: 1/2 sum_i |W_i|^2 / columns G_i C G_i^T */
-  double *factor[QP_MODEL_GROUPS], mean[QP_MODEL_GROUPS]; /* of the block's Hessians; NULL: white */
+  double *factor[QP_MODEL_GROUPS], mean[QP_MODEL_GROUPS]; /* The factors of the block's Hessians;
+                                                             NULL: white. */
   qp_error *err;
 } run;
 
@@ -103,7 +104,7 @@ static void gather_rows(void *argument, size_t task, unsigned thread) {
   a->sum[task] = sum * a->mean;
 }
 
-/* |W_i|^2 / columns of each row. */
+/* Compute |W_i|^2 / columns of each row. */
 static qp_status weigh_rows(const run *r, unsigned block, unsigned linear, double *out) {
   const qp_model_linear *l = &r->model->linear[linear];
   float *w = malloc((size_t)l->rows * l->columns * sizeof *w);
@@ -294,7 +295,7 @@ static qp_status measure_all(run *r, const qp_sequences *s, FILE *file, double *
   return status;
 }
 
-/* Mean of losses by tokens, and its error: sequences as independent. */
+/* Compute the mean of losses by tokens, and its error with sequences as independent. */
 static qp_sensitivity mean_of(const qp_sequences *s, const double *loss, size_t units) {
   const double tokens = (double)s->end[s->count - 1], n = (double)s->count;
   qp_sensitivity out = {0};

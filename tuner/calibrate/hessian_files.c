@@ -35,7 +35,8 @@ qp_status qp_hessian_files_begin(const qp_model *m, unsigned block, qp_parallel 
   return QP_OK;
 }
 
-/* Of a block the group's own number; the lm_head's input is the only one of its pass. */
+/* Add an input: of a block it counts by the group's own number; the lm_head's input is the only one
+   of its pass. */
 static qp_status add_input(void *arg, unsigned block, unsigned group, const float *x, size_t rows,
                            unsigned columns, qp_error *err) {
   qp_hessian_files *h = arg;

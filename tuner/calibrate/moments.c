@@ -67,7 +67,7 @@ static void place_of(size_t i, unsigned *row, unsigned *column) {
   *column = (unsigned)i;
 }
 
-/* sum[a][b] += sum over rows of x[.][a] x[.][b] */
+/* Compute sum[a][b] += sum over rows of x[.][a] x[.][b] for a tile. */
 static void add_tile(void *argument, size_t i, unsigned thread) {
   const piece *p = argument;
   qp_moments *m = p->m;

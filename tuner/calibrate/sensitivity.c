@@ -24,10 +24,10 @@ struct qp_probe {
   qp_sequences sequences;
   size_t tokens, rows; /* rows: logits computed at a time */
   float *state;        /* [tokens][hidden] of the noisy model */
-  float *last;         /* [tokens][hidden] after the last block of the model itself */
-  float *kept;         /* [tokens][vocab] logits of the model itself, or NULL */
+  float *last;         /* [tokens][hidden] after the last block of the model itself. */
+  float *kept;         /* [tokens][vocab]: the logits of the model itself, or NULL. */
   float *logits[2];    /* [rows][vocab] noisy, and its own where they are not kept */
-  double *sum;         /* [tokens] divergences of one linear, over signs and probes */
+  double *sum;         /* [tokens]: the divergences of one linear, summed over signs and probes. */
   double *now;         /* [tokens] of one run */
 };
 
@@ -69,7 +69,7 @@ void qp_noise_fill(qp_parallel *p, uint64_t seed, double noise, const float *w, 
 
 typedef struct shaping {
   const qp_blas *blas;
-  const double *factor; /* L of  H + damping = L L^T, [columns][columns] column by column */
+  const double *factor; /* The L of H + damping = L L^T, [columns][columns] column by column. */
   double scale;
   unsigned rows, columns;
   float *noise;
@@ -159,7 +159,7 @@ static bool reserve(qp_probe *p, uint64_t logit_bytes) {
   return p->state && p->last && p->logits[0] && (p->kept || p->logits[1]) && p->sum && p->now;
 }
 
-/* The model's own predictions. */
+/* Make the model's own predictions. */
 static qp_status run_source(qp_probe *p, qp_error *err) {
   const size_t hidden = p->model->hidden, vocab = p->model->vocab;
   qp_status status = qp_forward_embed(p->f, &p->sequences, p->last, err);
@@ -204,7 +204,7 @@ static void compare_row(void *argument, size_t i, unsigned thread) {
   c->p->now[c->first + i] = d.kl;
 }
 
-/* Divergences of the predictions from 'state', into p->now. */
+/* Put the divergences of the predictions from 'state' into p->now. */
 static qp_status compare_all(qp_probe *p, const float *state, qp_error *err) {
   const size_t hidden = p->model->hidden, vocab = p->model->vocab;
   qp_status status = QP_OK;
@@ -218,8 +218,8 @@ static qp_status compare_all(qp_probe *p, const float *state, qp_error *err) {
   return status;
 }
 
-/* Without kept logits of the source: both heads for each piece; the noisy one may be the head's own
-   noise, so the source's is computed with the override taken away. */
+/* Compare without kept logits of the source: both heads run for each piece; the noisy one may be
+   the head's own noise, so the source's is computed with the override taken away. */
 static qp_status compare_again(qp_probe *p, const float *state, unsigned block, unsigned linear,
                                const float *w, qp_error *err) {
   const size_t hidden = p->model->hidden;
@@ -236,8 +236,8 @@ static qp_status compare_again(qp_probe *p, const float *state, unsigned block, 
   return status;
 }
 
-/* The model from 'block' on with 'w' in place of the linear's weights; of a tied head from the
-   embedding on, which is the same matrix. */
+/* Run the model from 'block' on with 'w' in place of the linear's weights; a tied head runs from
+   the embedding on, which is the same matrix. */
 static qp_status run_noisy(qp_probe *p, unsigned block, unsigned linear, const float *hidden,
                            const float *w, qp_error *err) {
   const bool head = linear == p->model->linears, whole = head && p->model->tied;
@@ -277,7 +277,7 @@ static qp_status new_matrices(size_t elements, matrices *m, qp_error *err) {
   return qp_fail(err, QP_E_NOMEM, "no memory for a linear of %zu weights", elements);
 }
 
-/* Both signs of one probe: its mean divergence; p->sum grows. */
+/* Run both signs of one probe and give its mean divergence; p->sum grows. */
 static qp_status run_probe(qp_probe *p, const matrices *m, unsigned block, unsigned linear,
                            const float *hidden, double *mean, qp_error *err) {
   double sum = 0;
@@ -297,7 +297,7 @@ static qp_status run_probe(qp_probe *p, const matrices *m, unsigned block, unsig
   return QP_OK;
 }
 
-/* Square of the standard error of the mean of x[n]. */
+/* Compute the square of the standard error of the mean of x[n]. */
 static double error_square(const double *x, size_t n, double scale) {
   double sum = 0, squares = 0;
   if (n < 2) return 0;

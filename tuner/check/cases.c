@@ -35,9 +35,9 @@ static void single_in_turn(qp_case_maker *m, qp_problem p, const qp_quantizer *q
   m->turn += !f->reference;
 }
 
-/* The batch of a quantizer in the family with this number, of the batches in turn. Beyond the
-   first family, whose tensor cores take 8 rows for one, a third have 3 to 8 rows in turn and the
-   others 1 or 2: the code grows with the rows, and what a quantizer adds to it does not. */
+/* Choose the batch of a quantizer in the family with this number, by turns.  Beyond the first
+   family, whose tensor cores take 8 rows for one, a third have 3 to 8 rows in turn and the others 1
+   or 2: the code grows with the rows, and what a quantizer adds to it does not. */
 static unsigned batch_in_turn(const qp_quantizer *q, size_t number, qp_dtype type, size_t family) {
   if (!family) return batches[(number + type) % BATCHES];
   const bool many = number % 3 == 0 && q->kind != QP_SPLIT;
@@ -116,9 +116,9 @@ static void each_quantizer(qp_case_maker *m) {
   }
 }
 
-/* Three different quantizers in one launch, one and two that stand at two thirds and one third of
-** the way to it; outputs in fp32 for every second of them. Few rows of X, unless all is covered:
-** how the work is divided does not hang on them. */
+/* Add three different quantizers in one launch: one, and two that stand at two thirds and one third
+   of the way to it; outputs in fp32 for every second of them.  X has few rows, unless all is
+   covered: how the work is divided does not hang on them. */
 static void mixtures(qp_case_maker *m) {
   static const unsigned rows[] = {96, 16, 48};
   const bool all = m->w->coverage == QP_COVER_ALL;
@@ -199,7 +199,7 @@ static void encoders(qp_case_maker *m) {
   }
 }
 
-/* The rotation inside the gemm. */
+/* Add the rotation inside the gemm. */
 static void fused_rotations(qp_case_maker *m) {
   static const unsigned columns[] = {64, 576, 1152, 96, 1536, 4864, 4096};
   unsigned n = m->w->coverage == QP_COVER_ALL ? 7 : 3;
@@ -214,7 +214,7 @@ static void fused_rotations(qp_case_maker *m) {
   }
 }
 
-/* Each value of each tunable, the others at their defaults. */
+/* Add each value of each tunable, the others at their defaults. */
 static void tunables(qp_case_maker *m, const qp_family *f, const qp_quantizer *q) {
   for (unsigned t = 0; t < f->tunables; t++)
     for (unsigned v = 1; v < f->tunable[t].values; v++) {
@@ -261,8 +261,8 @@ static void large_batches(qp_case_maker *m) {
     }
 }
 
-/* Rows by their numbers: of every kind of quantizer, or of all. Shape and type hang on the
-   quantizer, as in the steady state. */
+/* Add rows that are fetched by their numbers, with a quantizer of every kind or with all.  Shape
+   and type hang on the quantizer, as in the steady state. */
 static void gather(qp_case_maker *m, const qp_quantizer *q, qp_dtype type) {
   static const unsigned columns[] = {576, 96, 1152, 640, 352, 1056, 2048};
   const qp_case_families *list = &m->of[QP_OP_GATHER];
@@ -352,7 +352,7 @@ static void blocks(qp_case_maker *m) {
   rotating_inside(m, 384, 96);
 }
 
-/* Columns in an order of their own, and with scales, of H in blocks, whole and none. */
+/* Add columns in an order of their own, and with scales, with H in blocks, whole, or none. */
 static void sides(qp_case_maker *m) {
   static const unsigned side[] = {QP_SIDE_ORDER | QP_SIDE_SCALE, QP_SIDE_SCALE, QP_SIDE_ORDER};
   static const unsigned of[][2] = {{576, 0}, {384, 128}, {96, 1}};

@@ -4,10 +4,10 @@
 #include "tuner/check/routing.h"
 
 /*
-** A router's choice, and stacks of experts: up and gate of two quantizers, or one alone.  Where
-** tokens go turns with the seed, which rises from case to case: of each kernel there are as many
-** cases as turns, and they compile once.  A block meets several tiles, and shares row groups with
-** the next one.
+** These cases are a router's choice and stacks of experts: up and gate of two quantizers, or one
+** alone.  Where tokens go turns with the seed, which rises from case to case: of each kernel there
+** are as many cases as turns, and they compile once.  A block meets several tiles, and shares row
+** groups with the next one.
 */
 enum { ROUTING_TURNS = QP_ROUTING_COUNT };
 

@@ -16,7 +16,7 @@ static unsigned rows_wished(const qp_case_maker *m, unsigned otherwise) {
   return !rows ? otherwise : rows < QP_MAX_BATCH ? rows : QP_MAX_BATCH;
 }
 
-/* An operation without weights at one K, the i-th: rotations, their inverses. */
+/* Add an operation without weights at one K, the i-th: rotations and their inverses. */
 static void of_rows(qp_case_maker *m, qp_op op, unsigned k, unsigned i, qp_dtype type) {
   const bool all = m->w->coverage == QP_COVER_ALL;
   qp_problem p = qp_cases_problem(m, op, type, rows_wished(m, all ? 2 : 1));

@@ -80,7 +80,7 @@ static void steady_owned(qp_case_maker *m, const qp_family *f, const qp_quantize
 /* On a GPU: all its multiprocessors, each of whose warps goes around its ring. */
 enum {
   GPU_MULTIPROCESSORS = 17
-}; /* at least; the simulator poses with fewer unless told otherwise */
+}; /* So many at least; the simulator poses with fewer unless it is told otherwise. */
 static void steady_device(qp_case_maker *m, const qp_family *f, const qp_quantizer *q) {
   qp_problem p = qp_cases_problem(m, f->op, QP_F16, 1);
   qp_choice c;
@@ -109,7 +109,8 @@ void qp_cases_steady(qp_case_maker *m) {
 
 /* ---- Gated linear units behind a gemm ---- */
 
-/* One gemm-glu of two linears of q; rows 0: as many as the steady state takes. */
+/* Add one gemm-glu of two linears of q, with as many rows as the steady state takes where 'rows' is
+   0. */
 static void pair(qp_case_maker *m, const qp_family *f, qp_problem p, const qp_quantizer *q,
                  unsigned rows) {
   qp_choice c;
@@ -130,7 +131,7 @@ static void pair(qp_case_maker *m, const qp_family *f, qp_problem p, const qp_qu
 }
 
 /*
-** Up and gate.  Warps in the steady state, slabs, the parts of a split, several blocks; of the
+** Add up and gate: warps in the steady state, slabs, the parts of a split, several blocks; with the
 ** default family then as many launches of one kernel as there are activations, which turn with the
 ** seed, that rises from case to case, and whose last row group is half a one.
 */

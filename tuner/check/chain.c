@@ -16,7 +16,7 @@
 
 enum { LINKS = 4, BUFFERS = LINKS + 1, STAGES = 2 };
 
-/* A kernel of the chain, compiled and loaded. */
+/* A kernel of the chain, after it was compiled and loaded. */
 typedef struct stage {
   qp_kernel kernel;
   qp_compiled compiled;
@@ -31,7 +31,7 @@ typedef struct chain {
   qp_error *err;
   stage rotate, gemm;
   unsigned links;
-  size_t values;        /* batch * size: in each of the buffers below, at 4 bytes each */
+  size_t values;        /* batch * size: so many values of 4 bytes has each of the buffers below. */
   qp_devptr x[BUFFERS]; /* X, A, B, C, D: [batch][size], fp16; or X and, fp32, Y */
   qp_devptr signs, scale, workspace, counters;
   qp_devptr codes[STAGES][QP_MAX_STREAMS], field[STAGES][QP_MAX_STREAMS][QP_MAX_ARRAYS];
@@ -104,7 +104,7 @@ static qp_status alloc_data(chain *c, const void *data, size_t bytes, qp_devptr 
   return status ? status : qp_device_upload(c->dev, *out, data, bytes, c->err);
 }
 
-/* A buffer of random bytes. */
+/* Make a buffer of random bytes. */
 static qp_status alloc_random(chain *c, size_t bytes, qp_devptr *out) {
   unsigned char *data = malloc(bytes + 8);
   if (!data) return qp_fail(c->err, QP_E_NOMEM, "no memory for a chain's data");

@@ -10,8 +10,8 @@
 
 enum { SIZE = 512, FIRST_WITH_PDL = 90 };
 
-/* One of each kind of decode: trellis, split, table, pairs, group fields, planes
-   with rows' codebooks. */
+/* There is one of each kind of decode: trellis, split, table, pairs, group fields, planes with
+   rows' codebooks. */
 static const char *const kinds[] = {"tcq-3", "tcq-2.25",  "vq2-3",
                                     "nuq-4", "int4-g128", "anyprec-3"};
 

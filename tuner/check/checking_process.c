@@ -105,7 +105,8 @@ static void submit(worker *w, size_t index) {
   free(p);
 }
 
-/* The inverse rotation of such rows, by its family's defaults; both are the caller's to free. */
+/* Make the inverse rotation of such rows, by its family's defaults; both results are the caller's
+   to free. */
 static qp_status make_turn(worker *w, const qp_problem *of, qp_kernel *k, qp_compiled *c,
                            qp_error *err) {
   const bool ptx = w->dev->info.wants_ptx;

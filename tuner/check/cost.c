@@ -12,7 +12,7 @@
 
 enum { ROWS = 1024, COLUMNS = 1024, WARP_LANES = 32, ISSUE_SLOTS = 4 };
 
-/* One launch on one multiprocessor, counted. */
+/* Count one launch on one multiprocessor. */
 static qp_status count_launch(const qp_compiled *c, const qp_kernel *k, qp_device *dev,
                               qp_sim_counters *out, qp_error *err) {
   qp_verdict v;

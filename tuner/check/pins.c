@@ -9,7 +9,7 @@
 
 static const char pins_file[] = "lua/quantizers/definitions.txt";
 
-/* The hash behind "\nNAME " in the text, or NULL. */
+/* Find the hash behind "\nNAME " in the text, or NULL. */
 static const char *find(const char *text, const char *name) {
   size_t n = strlen(name);
   for (const char *line = text; line; line = strchr(line, '\n')) {

@@ -12,8 +12,8 @@ static uint32_t draw(qp_random *random, const qp_field *f) {
   return qp_field_raw(f->type, integer ? floor(v) : v);
 }
 
-/* Sparse entries: columns that ascend, one in each of as many ranges; in some rows the first stand
-   for nothing. */
+/* Draw sparse entries: columns that ascend, one in each of as many ranges; in some rows the first
+   stand for nothing. */
 static void random_sparse(qp_random *random, const qp_stream *s, uint8_t *array) {
   for (unsigned row = 0; row < s->row_groups * QP_GROUP_ROWS; row++)
     for (unsigned e = row % 3 ? 0 : s->sparse / 2; e < s->sparse; e++) {

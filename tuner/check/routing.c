@@ -13,7 +13,7 @@ static bool is_among(const int32_t *ids, unsigned n, int32_t id) {
   return false;
 }
 
-/* top_k different ones of the experts base .. base + of. */
+/* Choose top_k different ones of the experts base .. base + of. */
 static void choose_different(qp_random *random, unsigned base, unsigned of, unsigned top_k,
                              int32_t *ids) {
   for (unsigned k = 0; k < top_k; k++) do
@@ -34,8 +34,10 @@ void qp_routing_choose(const qp_problem *p, qp_routing_kind kind, qp_random *ran
       choose_different(random, 0, e, p->top_k, ids);
     for (unsigned k = 0; k < p->top_k && kind == QP_ROUTING_BROKEN; k++) {
       const unsigned what = (unsigned)(qp_random_next(random) % 8);
-      if (what < 4) ids[k] = wrong[what];
-      else if (what == 4) ids[k] = ids[0];
+      if (what < 4)
+        ids[k] = wrong[what];
+      else if (what == 4)
+        ids[k] = ids[0];
     }
   }
 }

@@ -88,7 +88,7 @@ static unsigned warp_meets(const qp_kernel *k, const qp_part *p, unsigned from, 
   return met;
 }
 
-/* Of so many warps that divide units from 'from' on evenly. */
+/* Say what so many warps meet that divide units from 'from' on evenly. */
 static unsigned warps_meet(const qp_kernel *k, const qp_part *p, unsigned from, unsigned units,
                            unsigned warps) {
   unsigned met = 0;
@@ -151,7 +151,8 @@ unsigned qp_steady_met(const qp_kernel *k, const qp_quantizer *q) {
 
 /* ---- Shapes ---- */
 
-/* Odd numbers of superblocks: of 64 columns; of the halves of a split; of 320 columns too. */
+/* They have odd numbers of superblocks: of 64 columns; of the halves of a split; of 320 columns
+   too. */
 static const unsigned columns[] = {416, 928, 1312, 2656};
 enum { COLUMNS = sizeof columns / sizeof *columns };
 

@@ -35,7 +35,7 @@ double qp_check_scale(const qp_check *c, unsigned segment, unsigned row) {
   return c->segment[segment].scale ? (double)c->segment[segment].scale[row] : 1;
 }
 
-/* The row of W^ times its scale; where there are signs in the checkpoint's basis. */
+/* Compute the row of W^ times its scale; where there are signs, in the checkpoint's basis. */
 static void plain_row(const qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
                       double *out) {
   const unsigned columns = c->k->problem.columns;
@@ -44,7 +44,7 @@ static void plain_row(const qp_check *c, unsigned segment, unsigned row, const u
   if (c->signs) qp_check_turn(c, true, out);
 }
 
-/* The row of W itself. */
+/* Compare the row of W itself. */
 static void compare_weights(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
                             const unsigned char *y, qp_check_sums *s) {
   const qp_problem *p = &c->k->problem;
@@ -71,7 +71,7 @@ static void compare_products(qp_check *c, unsigned segment, unsigned row, const 
     double sum = qp_check_product(c, segment, row, w, n);
     if (c->segment[segment].residual)
       sum += qp_check_read(c, c->segment[segment].residual,
-                         (size_t)n * p->segment[segment].rows + row, p->out_type);
+                           (size_t)n * p->segment[segment].rows + row, p->out_type);
     qp_check_compare(s, qp_check_read(c, y, at, p->out_type), sum);
   }
 }
@@ -159,8 +159,8 @@ static qp_status check_segment(qp_check *c, unsigned i, qp_check_sums *s, unsign
   qp_status status = qp_device_download(c->dev, y, c->args.segment[i].y, bytes, c->err);
   if (!status) status = qp_check_guard(c, c->args.segment[i].y, bytes, what, v);
   if (!status)
-    status = check_rows(c, y, qp_check_output_rows(c, i),
-                        batch ? p->segment[i].rows : p->columns, qp_check_y_stride(c, i), what, v);
+    status = check_rows(c, y, qp_check_output_rows(c, i), batch ? p->segment[i].rows : p->columns,
+                        qp_check_y_stride(c, i), what, v);
   if (!status && qp_op_multiplies_stacks(p->op)) status = qp_check_others(c, i, y, v);
   return status ? status : compare_segment(c, i, y, s);
 }
@@ -180,7 +180,7 @@ static qp_status check_rotation(qp_check *c, qp_check_sums *s, qp_verdict *v) {
   return status;
 }
 
-/* Row 'row' of W in the checkpoint's basis, in double precision. */
+/* Compute row 'row' of W in the checkpoint's basis, in double precision. */
 static qp_status row_of(qp_check *c, unsigned row, uint16_t *cells, double *out) {
   const unsigned columns = c->k->problem.columns;
   const size_t all = (size_t)QP_GROUP_ROWS * columns;
@@ -266,7 +266,7 @@ static qp_status check_zero(qp_check *c, qp_verdict *v) {
   return status;
 }
 
-/* The inverse rotation of a segment's rows of W in their place. */
+/* Launch the inverse rotation of a segment's rows of W in their place. */
 static qp_status turn_back(qp_check *c, unsigned segment) {
   const qp_problem *p = &c->k->problem;
   const qp_kernel *k = c->turn;
@@ -322,7 +322,7 @@ static qp_status check_segments(qp_check *c, qp_check_sums *s, qp_verdict *v) {
   return status;
 }
 
-/* A row for each operation. */
+/* The checks of the operations, each in its row. */
 static const qp_op_check checks[QP_OP_COUNT] = {
     [QP_OP_GEMM] = {.inputs = qp_check_gemm_inputs,
                     .outputs = check_segments,
@@ -385,7 +385,7 @@ static qp_status settle(qp_status status, qp_verdict *v, qp_verdict *out, const 
   return QP_OK;
 }
 
-/* A compiled kernel on the device. */
+/* Load a compiled kernel on the device. */
 static qp_status load(qp_check *c, const qp_kernel *k, const qp_compiled *compiled,
                       qp_module **module, qp_function **function) {
   size_t bytes;
@@ -399,8 +399,7 @@ static qp_status load(qp_check *c, const qp_kernel *k, const qp_compiled *compil
 
 static double tolerance_of(const qp_problem *p, const qp_op_check *of) {
   if (of->whole) return 0;
-  if (of->f32_tolerance > 0 && p->type == QP_F16 && p->out_type == QP_F32)
-    return of->f32_tolerance;
+  if (of->f32_tolerance > 0 && p->type == QP_F16 && p->out_type == QP_F32) return of->f32_tolerance;
   const double tolerance = of->tolerance > 0 ? of->tolerance : 2e-3;
   return p->type == QP_BF16 ? 4 * tolerance : tolerance;
 }

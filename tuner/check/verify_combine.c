@@ -28,7 +28,7 @@ static float *random_floats(qp_check *c, size_t n) {
   return v;
 }
 
-/* Rows of K values to the device, 'stride' values of 'bytes' apart. */
+/* Put rows of K values on the device, 'stride' values of 'bytes' apart. */
 static qp_status put_rows(qp_check *c, const void *data, size_t rows, size_t bytes, size_t stride,
                           qp_devptr *out) {
   return qp_check_put_rows(c, data, rows, c->k->problem.columns, stride, bytes, out);
@@ -46,7 +46,7 @@ static void expect(qp_check *c, const float *x, const float *weight, const float
     }
 }
 
-/* Values rounded to the problem's type, as 16 bits; 'v' becomes what they are. */
+/* Round values to the problem's type, as 16 bits; 'v' becomes what they are. */
 static uint16_t *narrowed(qp_check *c, float *v, size_t n) {
   uint16_t *bits = qp_check_host(c, n * sizeof *bits);
   for (size_t i = 0; i < n && bits; i++) {
@@ -75,7 +75,8 @@ static qp_status put_y(qp_check *c, float *residual) {
                                              c->args.up_stride, &c->args.residual)
                                   : QP_E_NOMEM;
   }
-  if (in_place(c)) c->args.y = c->args.residual;
+  if (in_place(c))
+    c->args.y = c->args.residual;
   else if (!status)
     status = qp_check_buffer(c, NULL, 2ul * p->batch * c->args.y_stride, &c->args.y);
   return status;
@@ -113,8 +114,7 @@ qp_status qp_check_combine_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v)
     const bool inside = j < p->columns;
     const uint16_t want =
         inside ? qp_check_narrow(c, c->rotated[t * p->columns + j]) : QP_CHECK_POISON * 0x101;
-    if (inside)
-      qp_check_compare(s, qp_check_widen(c, got[i]), c->rotated[t * p->columns + j]);
+    if (inside) qp_check_compare(s, qp_check_widen(c, got[i]), c->rotated[t * p->columns + j]);
     if (got[i] == want) continue;
     snprintf(v->why, sizeof v->why, "output: [%zu][%zu] is %#x and must be %#x%s", t, j, got[i],
              want, inside ? ", the sum in the order of k" : ", as it was");

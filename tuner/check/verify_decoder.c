@@ -127,7 +127,7 @@ qp_status qp_check_attend_inputs(qp_check *c) {
   return put_attend(c, d);
 }
 
-/* A head with its rotary position. */
+/* Turn a head to its rotary position. */
 static void turn_head(const qp_check *c, const uint16_t *head, int32_t position, double *to) {
   const qp_check_decoder *d = c->decoder;
   for (unsigned i = 0; i < c->k->problem.columns; i++) to[i] = qp_check_widen(c, head[i]);
@@ -140,7 +140,7 @@ static void turn_head(const qp_check *c, const uint16_t *head, int32_t position,
   }
 }
 
-/* The place of a key head in a cache. */
+/* Find the place of a key head in a cache. */
 static size_t cache_at(const qp_check *c, size_t n, size_t t, size_t kv) {
   return ((n * CONTEXT + t) * KV_HEADS + kv) * c->k->problem.columns;
 }
@@ -226,8 +226,8 @@ qp_status qp_check_attend_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v) 
 
 /* ---- pick ---- */
 
-/* The largest logit twice in a row, the first of them behind the first chunk of threads; a NaN is
-   none; the last logit of another row. */
+/* Plant the largest logit twice in a row, the first of them behind the first chunk of threads; a
+   NaN, which is none; and in another row the last logit. */
 static void plant(qp_check *c, qp_check_decoder *d, size_t n) {
   uint16_t *row = d->logits + n * d->vocabulary;
   const uint16_t most = qp_check_narrow(c, 9);
@@ -292,7 +292,7 @@ static int32_t pick_row(qp_check *c, size_t n) {
   return best;
 }
 
-/* Numbers of the device against 'want'. */
+/* Compare numbers of the device with 'want'. */
 static qp_status compare_numbers(qp_check *c, qp_devptr from, size_t n, const int32_t *want,
                                  const char *what, qp_verdict *v) {
   char why[64];

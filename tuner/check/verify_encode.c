@@ -18,7 +18,7 @@ typedef struct encode_check {
   qp_coder coder;
   size_t sequences, steps; /* codes: each target is a sequence of one step */
   float *target;           /* [sequences][steps][dim] */
-  uint32_t *code, *start;  /* of the CPU: [sequences][steps], [sequences] */
+  uint32_t *code, *start;  /* What the CPU finds: [sequences][steps], [sequences]. */
   qp_devptr buffer[BUFFERS];
   unsigned buffers;
   qp_error *err;

@@ -34,8 +34,7 @@ qp_status qp_check_route_inputs(qp_check *c) {
   qp_status status = make_ids(c, &assignments);
   c->args.rows = assignments;
   if (!status) status = qp_check_buffer(c, c->ids, assignments * sizeof *c->ids, &c->args.x);
-  if (!status)
-    status = qp_check_buffer(c, NULL, words_of(&c->k->problem) * 4, &c->args.y);
+  if (!status) status = qp_check_buffer(c, NULL, words_of(&c->k->problem) * 4, &c->args.y);
   return status;
 }
 
@@ -85,7 +84,8 @@ qp_status qp_check_experts_glu_inputs(qp_check *c) {
   return status ? status : qp_check_experts_inputs(c);
 }
 
-/* A row of all experts' with each assignment to its expert: up's of a pair with gate's. */
+/* Multiply a row of all experts' with each assignment to its expert; of a pair, up's row with
+   gate's. */
 void qp_check_expert_products(qp_check *c, unsigned segment, unsigned row, const uint16_t *w,
                               const unsigned char *y, qp_check_sums *s) {
   const qp_problem *p = &c->k->problem;

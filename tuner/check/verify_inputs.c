@@ -106,7 +106,7 @@ unsigned qp_check_residual_stride(const qp_check *c, unsigned segment) {
   return c->k->problem.segment[segment].rows + RESIDUAL_GAP;
 }
 
-/* Rows of 'width' bytes to the device, 'stride' bytes apart; NaNs between. */
+/* Put rows of 'width' bytes on the device, 'stride' bytes apart, with NaNs between. */
 static qp_status add_rows(qp_check *c, const void *data, unsigned rows, size_t width, size_t stride,
                           qp_devptr *out) {
   unsigned char *apart = qp_check_host(c, rows * stride);

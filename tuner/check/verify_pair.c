@@ -15,9 +15,9 @@
 #include "runtime/half.h"
 #include "tuner/check/verify_internal.h"
 
-enum { GATES = 1 /* the standard deviation of gates, beside their bias */ };
+enum { GATES = 1 /* The standard deviation of gates, beside their bias. */ };
 
-/* The mean square of gate's first rows, their factors included. */
+/* Compute the mean square of gate's first rows, their factors included. */
 static qp_status mean_square(qp_check *c, double *out) {
   const unsigned columns = c->k->problem.columns;
   const size_t cells = (size_t)QP_GROUP_ROWS * columns;
@@ -51,7 +51,7 @@ qp_status qp_check_pair_inputs(qp_check *c) {
   return status ? status : qp_check_x(c, c->k->problem.batch);
 }
 
-/* Gate or up: the sum, and the root of the sum of its terms' squares. */
+/* Gate or up as its sum, and the root of the sum of its terms' squares. */
 typedef struct sum {
   double value, terms;
 } sum;

@@ -56,14 +56,13 @@ static void expect(qp_check *c, const uint16_t *matrix, const uint16_t *bias, do
     for (size_t m = 0; m < outputs; m++) {
       double sum = bias ? qp_check_widen(c, bias[m]) : 0;
       if (with->residual) sum += qp_check_widen(c, c->prologue.residual[n * outputs + m]);
-      for (size_t k = 0; k < columns; k++)
-        sum += x[k] * qp_check_widen(c, matrix[m * columns + k]);
+      for (size_t k = 0; k < columns; k++) sum += x[k] * qp_check_widen(c, matrix[m * columns + k]);
       c->rotated[n * outputs + m] = sum;
     }
   }
 }
 
-/* All but the matrix and the bias. */
+/* Put all inputs but the matrix and the bias on the device. */
 static qp_status put(qp_check *c) {
   const struct with *with = with_of(c);
   const size_t columns = c->k->problem.columns, rows = c->k->problem.batch;
@@ -74,18 +73,18 @@ static qp_status put(qp_check *c) {
   c->glu_limit = with->limit;
   a->activation = qp_glu_word(with->activation, with->limit);
   memcpy(&a->norm, (const float[]){eps, with->offset}, sizeof a->norm);
-  qp_status status =
-      qp_check_put_rows(c, c->x, rows, columns, a->x_stride, 2, &a->x);
+  qp_status status = qp_check_put_rows(c, c->x, rows, columns, a->x_stride, 2, &a->x);
   if (!status && with->prologue == GLU)
-    status =
-        qp_check_put_rows(c, c->prologue.up, rows, columns, a->up_stride, 2, &a->up);
+    status = qp_check_put_rows(c, c->prologue.up, rows, columns, a->up_stride, 2, &a->up);
   if (!status && with->weight)
     status = qp_check_buffer(c, c->prologue.weight, 2 * columns, &a->weight);
   if (!status && with->residual)
-    status = qp_check_put_rows(c, c->prologue.residual, rows, with->outputs,
-                               a->y_stride, 2, &a->residual);
-  if (with->in_place) a->y = a->residual;
-  else if (!status) status = qp_check_buffer(c, NULL, 2 * rows * a->y_stride, &a->y);
+    status = qp_check_put_rows(c, c->prologue.residual, rows, with->outputs, a->y_stride, 2,
+                               &a->residual);
+  if (with->in_place)
+    a->y = a->residual;
+  else if (!status)
+    status = qp_check_buffer(c, NULL, 2 * rows * a->y_stride, &a->y);
   return status;
 }
 

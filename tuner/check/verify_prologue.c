@@ -18,7 +18,7 @@ static size_t values(const qp_check *c) {
   return (size_t)c->k->problem.batch * c->k->problem.columns;
 }
 
-/* Rows of K values to the device, 'stride' values apart. */
+/* Put rows of K values on the device, 'stride' values apart. */
 static qp_status put_own(qp_check *c, const uint16_t *data, size_t stride, qp_devptr *out) {
   const qp_problem *p = &c->k->problem;
   return qp_check_put_rows(c, data, p->batch, p->columns, stride, 2, out);
@@ -43,7 +43,7 @@ enum { NORMS = sizeof norms / sizeof *norms };
 
 static const struct norm_with *norm_of(const qp_check *c) { return &norms[c->seed % NORMS]; }
 
-/* 1 / rms of one row. */
+/* Compute 1 / rms of one row. */
 static double norm_factor(const double *v, unsigned n) {
   double squares = 0;
   for (unsigned k = 0; k < n; k++) squares += v[k] * v[k];
@@ -138,7 +138,7 @@ double qp_check_glu(const qp_check *c, double gate, double up) {
   return activate(activation, gate) * (activation == 4 ? up + 1 : up);
 }
 
-/* Gate and up in one buffer, rows of [gate | up] or [up | gate]. */
+/* Put gate and up into one buffer, as rows of [gate | up] or [up | gate]. */
 static qp_status put_together(qp_check *c, bool up_first) {
   const qp_problem *p = &c->k->problem;
   const size_t row = 2ul * p->columns, first = up_first ? p->columns : 0;

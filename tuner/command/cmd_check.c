@@ -303,8 +303,8 @@ static qp_status run_cases(const check_options *o, const qp_session *s, const ch
   return status;
 }
 
-/* The device to check on; with --compile-only a simulator that poses as the GPU
-   and runs nothing. */
+/* Choose the device to check on; with --compile-only it is a simulator that poses as the GPU and
+   runs nothing. */
 static qp_status choose_device(const check_options *o, char *device, size_t size, qp_case_wishes *w,
                                qp_error *err) {
   char posing[64];

@@ -43,7 +43,7 @@ typedef struct row {
   const char *family;
   qp_bound bound;
   qp_resources res;
-  double before; /* instructions in the earlier run; NaN: not there */
+  double before; /* Its instructions in the earlier run; NaN: it is not there. */
 } row;
 
 /* ---- Counting ---- */
@@ -64,7 +64,7 @@ static qp_status read_archs(const char *list, unsigned *arch, unsigned *count, q
   return *count ? QP_OK : qp_fail(err, QP_E_ARG, "--arch '': one architecture at least is needed");
 }
 
-/* Up and gate: two linears, or one shape twice. */
+/* Make up and gate: two linears, or one shape twice. */
 static void make_pair(qp_problem *p) {
   if (p->segments == 1) p->segment[p->segments++] = p->segment[0];
 }
@@ -138,7 +138,8 @@ static void name_shape(const cost_options *o, char *to, size_t size) {
                           o->shape.columns[i]);
 }
 
-/* Instructions of the same quantizer, architecture, family, shape and batch; NaN: not there. */
+/* Find the instructions of the same quantizer, architecture, family, shape and batch; NaN: they are
+   not there. */
 static double find_before(const cJSON *file, const cost_options *o, const row *r) {
   char arch[16], shape[128];
   const cJSON *e;
@@ -222,7 +223,8 @@ static void print_rows(const cost_options *o, const row *r, size_t count, const 
   qp_table_print(t);
 }
 
-/* Of each architecture the geometric mean of the ratios to the earlier run, and the worst. */
+/* Print for each architecture the geometric mean of the ratios to the earlier run, and the
+   worst. */
 static void print_means(const row *r, size_t count, const unsigned *arch, unsigned archs) {
   for (unsigned a = 0; a < archs; a++) {
     double sum = 0, worst = 0;

@@ -46,7 +46,8 @@ static qp_status check_ranks(const export_options *o, unsigned ranks, unsigned m
                  made, o->plan ? "" : ", --ranks", ranks);
 }
 
-/* Take the next item of a list separated by commas; false at its end.  QP_E_ARG by 'item' "" . */
+/* Take the next item of a list separated by commas; false at its end.  An 'item' of "" stands for a
+   wrong one. */
 static bool next_item(const char **list, char *item, size_t size) {
   if (!*list) return false;
   const char *comma = strchr(*list, ',');

@@ -50,7 +50,7 @@ static qp_status keep_all(qp_job *j, qp_shards *s, qp_error *err) {
   return status;
 }
 
-/* A line for each pair of format and quantizer. */
+/* Print a line for each pair of format and quantizer. */
 static void print_rows(const qp_job *j) {
   static const qp_column columns[] = {{"format", false}, {"quantizer", false}, {"bits", true},
                                       {"linears", true}, {"weights", true},    {NULL, false}};

@@ -98,7 +98,7 @@ static bool names_gpu(const char *path) {
   return named;
 }
 
-/* A file of tuned/: records (.jsonl) or a table of others (.json). */
+/* Add a file of tuned/: records (.jsonl) or a table of others (.json). */
 static void add_file(const char *path, void *arg) {
   const char *base = strrchr(path, '/') + 1;
   const char *dot = strrchr(base, '.');

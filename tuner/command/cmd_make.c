@@ -59,7 +59,7 @@ static void option(step *s, const char *name, const char *value) {
   say(s, value);
 }
 
-/* OUT/NAME, kept in the step. */
+/* Give OUT/NAME, which is kept in the step. */
 static const char *in_out(step *s, const make_options *o, const char *name) {
   char *path = s->path[s->paths++];
   snprintf(path, PATH_BYTES, "%s/%s", o->out, name);

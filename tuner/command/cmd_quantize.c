@@ -49,7 +49,7 @@ typedef struct quantize_options {
 
 /* ---- Work ---- */
 
-/* A device that encodes, where the user names one; then that one verifies too. */
+/* Open a device that encodes, where the user names one; that one verifies too. */
 static qp_status open_searcher(const quantize_options *o, qp_session *s, qp_job *j,
                                qp_device_search **out, qp_error *err) {
   char device[64];
@@ -96,7 +96,8 @@ typedef struct row {
 
 enum { MAX_ROWS = 128 };
 
-/* "self_attn.q_proj" of "model.layers.3.self_attn.q_proj"; of experts "mlp.experts.*.up_proj". */
+/* Make "self_attn.q_proj" of "model.layers.3.self_attn.q_proj", and of experts
+   "mlp.experts.*.up_proj". */
 static void role_of(const qp_model *m, const char *name, char out[QP_MODEL_NAME]) {
   char start[128];
   const int n = snprintf(start, sizeof start, "%s%s.", m->prefix, m->blocks);
@@ -146,7 +147,7 @@ static void print_rows(const qp_job *j, const cJSON *report) {
   const cJSON *linears = cJSON_GetObjectItemCaseSensitive(report, "linears");
   static row r[MAX_ROWS];
   unsigned rows = 0;
-  for (unsigned all = 0; all < 2; all++) /* a last row for all of them */
+  for (unsigned all = 0; all < 2; all++) /* The last row is for all of them. */
     for (size_t i = 0; i < j->linears; i++) {
       const qp_job_linear *l = &j->linear[i];
       const cJSON *entry = cJSON_GetObjectItemCaseSensitive(linears, l->name);
@@ -258,7 +259,7 @@ static qp_status verify(const qp_job *j, qp_session *session, const quantize_opt
 
 /* ---- The verb ---- */
 
-/* A number above 0 and at most 'most'. */
+/* Read a number above 0 and at most 'most'. */
 static bool read_number(const char *text, double most, double *out) {
   char *end;
   *out = strtod(text, &end);
@@ -314,7 +315,7 @@ static qp_status work(qp_job *j, qp_session *session, const quantize_options *o,
   if (!status && !all_there) status = open_searcher(o, session, j, &search, err);
   if (!status) status = encode_all(j, &shards, &seconds, &encoded, err);
   const size_t codes = search ? qp_device_search_codes(search) : 0;
-  qp_device_search_close(search); /* before --verify forks compilers */
+  qp_device_search_close(search); /* It closes before --verify forks compilers. */
   if (!status) status = qp_section_finish(j, &report, err);
   if (!status) qp_shards_finish(&shards);
   if (!status) print_report(j, report, o->json, encoded, seconds);
@@ -326,7 +327,7 @@ static qp_status work(qp_job *j, qp_session *session, const quantize_options *o,
   return status;
 }
 
-/* The Hessians of --calibration; without any a line says what they would be worth. */
+/* Find the Hessians of --calibration; where there are none a line says what they would be worth. */
 static qp_status find_hessians(const quantize_options *o, qp_calibration *c, const char **hessian,
                                qp_error *err) {
   *hessian = o->hessian;

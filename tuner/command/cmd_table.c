@@ -63,7 +63,7 @@ typedef struct cell {
   qp_pick pick;
   size_t path; /* of the matrix's */
   bool there;
-  unsigned crossover; /* as qp_crossover_rows */
+  unsigned crossover; /* It is as in qp_crossover_rows. */
 } cell;
 
 typedef struct matrix {
@@ -147,7 +147,7 @@ static void crossover_text(const matrix *m, const cell *c, char *to, size_t size
     snprintf(to, size, "%u", c->crossover);
 }
 
-/* Quantizers down, launches across; quantizers without any entry are left out. */
+/* Print quantizers down, launches across; quantizers without any entry are left out. */
 static void print_matrix(const matrix *m, const char *none,
                          void (*text_of)(const matrix *, const cell *, char *, size_t)) {
   enum { MOST_SHOWN = 20 };
@@ -183,7 +183,8 @@ static void print_crossovers(const matrix *m) {
   print_matrix(m, "-", crossover_text);
 }
 
-/* Paths that tuning left out, for what their machine code counts: once a launch and path. */
+/* Print the paths that tuning left out for what their machine code counts, once a launch and
+   path. */
 static void print_bounded(const qp_records *records, unsigned batch) {
   const qp_record *last = NULL;
   for (size_t i = 0; i < records->count; i++) {
@@ -203,8 +204,8 @@ static void print_bounded(const qp_records *records, unsigned batch) {
 
 /* ---- What is no gemm ---- */
 
-/* One launch of dequant or gather, or by no quantizer of rotate, with so many rows a token; false:
-   no record answers. */
+/* Find one launch of dequant or gather, or by no quantizer of rotate, with so many rows a token;
+   false: no record answers. */
 static bool find_other(const matrix *m, qp_lookup *l, qp_op op, const qp_quantizer *q,
                        unsigned rows, unsigned columns, qp_pick *pick) {
   qp_problem p = {.op = op,
@@ -223,7 +224,7 @@ static bool find_other(const matrix *m, qp_lookup *l, qp_op op, const qp_quantiz
 typedef void (*see_other)(const matrix *m, const char *launch, const qp_quantizer *q,
                           unsigned columns, const qp_pick *pick, void *arg);
 
-/* What routes to stacks of experts, and the sums of their outputs. */
+/* Go through what routes to stacks of experts, and the sums of their outputs. */
 static size_t each_routing(const matrix *m, qp_lookup *l, see_other see, void *arg) {
   static const qp_op op[] = {QP_OP_ROUTE, QP_OP_COMBINE};
   qp_model_routing r[QP_MODEL_ROUTINGS];
@@ -358,10 +359,10 @@ static void add_pair_row(const matrix *m, size_t q, size_t path, const qp_proble
 
 /* Both ways to a gated linear unit, where all four launches were measured. */
 static void print_pairs(const matrix *m, qp_lookup *l) {
-  static const qp_column column[] = {{"quantizer", false}, {"rows", true},     {"columns", true},
-                                     {"path", false},      {"gemm", true},     {"rotate-glu", true},
-                                     {"both", true},       {"with unit", true}, {"rotate", true},
-                                     {"both", true},       {"quicker", false}, {NULL, false}};
+  static const qp_column column[] = {
+      {"quantizer", false}, {"rows", true},       {"columns", true},  {"path", false},
+      {"gemm", true},       {"rotate-glu", true}, {"both", true},     {"with unit", true},
+      {"rotate", true},     {"both", true},       {"quicker", false}, {NULL, false}};
   bool any = false;
   each_pair(m, l, see_any_pair, &any);
   if (!any) return;

@@ -21,7 +21,8 @@ static const qp_verb_help help = {
     "PTX\n"
     "simulator, and prints registers, shared memory, spills and error of each."};
 
-/* The model's four fused groups, and its k linear alone, small enough for the simulator. */
+/* The launches are the model's four fused groups, and its k linear alone, which is small enough for
+   the simulator. */
 enum { GROUPS = 5, CHECKED = GROUPS - 1, SAMPLE_EVERY = 6 };
 
 static qp_status model_groups(qp_model_group *group, qp_error *err) {

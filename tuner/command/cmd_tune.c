@@ -54,9 +54,8 @@ typedef struct operations {
 } operations;
 
 static qp_status parse_operations(const tune_options *o, operations *out, qp_error *err) {
-  const unsigned of_model =
-      1u << QP_OP_ROTATE | 1u << QP_OP_DEQUANT | 1u << QP_OP_GATHER | 1u << QP_OP_GEMM_GLU |
-      1u << QP_OP_EXPERTS_GLU;
+  const unsigned of_model = 1u << QP_OP_ROTATE | 1u << QP_OP_DEQUANT | 1u << QP_OP_GATHER |
+                            1u << QP_OP_GEMM_GLU | 1u << QP_OP_EXPERTS_GLU;
   char text[128];
   const char *usual = o->model ? "gemm,experts,rotate,dequant,gather,crossover" : "gemm";
   snprintf(text, sizeof text, "%s", o->ops ? o->ops : usual);
@@ -88,7 +87,7 @@ typedef struct run {
   operations ops;
   qp_session session;
   qp_models *models;
-  qp_records known;  /* of tuned/ and of the output */
+  qp_records known;  /* The records of tuned/ and of the output. */
   qp_records before; /* of the output */
   qp_records found;
   qp_tuner *tuner;
@@ -150,7 +149,7 @@ static qp_status open_tuner(run *r, qp_tune_view *view, qp_error *err) {
   return status;
 }
 
-/* tuned/GPU.jsonl under the current folder, unless -o names a file. */
+/* Choose tuned/GPU.jsonl under the current folder, unless -o names a file. */
 static qp_status choose_file(run *r, qp_error *err) {
   char gpu[128];
   r->replay = !strcmp(r->info->timer, "replay");
@@ -196,7 +195,7 @@ static qp_status read_known(run *r, qp_error *err) {
 
 /* ---- Problems ---- */
 
-/* The families of the paths in 'text', in its order; NULL: all that compete. */
+/* Choose the families of the paths in 'text', in its order; NULL: all that compete. */
 static qp_status choose_families(const qp_families *f, const char *text,
                                  const qp_family *out[QP_MAX_FAMILIES], size_t *count,
                                  qp_error *err) {
@@ -249,7 +248,7 @@ static qp_status keep_missing(run *r, qp_error *err) {
   return QP_OK;
 }
 
-/* The plan's quantizers, malloc'ed. */
+/* Find the plan's quantizers, malloc'ed. */
 static qp_status resolve_plan(run *r, const qp_quantizer ***out, qp_error *err) {
   const qp_quantizer **q = calloc(r->plan.quantizers + 1, sizeof(const qp_quantizer *));
   if (!q) return qp_fail(err, QP_E_NOMEM, "no memory for quantizers");
@@ -273,7 +272,7 @@ static qp_status make_problems(run *r, qp_error *err) {
   const tune_options *o = r->o;
   qp_model_launch launch[QP_MODEL_LAUNCHES];
   const qp_model *model = NULL;
-  static qp_model rank; /* one rank's part of it */
+  static qp_model rank; /* One rank's part of the model. */
   const qp_quantizer **q = NULL;
   size_t launches = 0;
   unsigned batch[QP_MAX_BATCHES];

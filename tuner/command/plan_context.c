@@ -163,7 +163,7 @@ static qp_status fill_menu(qp_plan_context *c) {
   return status;
 }
 
-/* The files of --distortion, in order. */
+/* Read the files of --distortion, in order. */
 static qp_status read_distortions(qp_plan_context *c) {
   char *words = strdup(c->o->distortion ? c->o->distortion : ""), *rest = words;
   qp_status status = words ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "no memory for names of files");
@@ -434,7 +434,7 @@ static qp_status add_reduces(qp_plan_context *c) {
 
 /* ---- The whole input ---- */
 
-/* The file of --sensitivity or --calibration; NULL: neither is given, or the calibration has
+/* Find the file of --sensitivity or --calibration; NULL: neither is given, or the calibration has
    Hessians alone: then alpha is what comes with qpal, or guessed. */
 static qp_status find_sensitivities(qp_plan_context *c, const char **out) {
   const qp_plan_options *o = c->o;

@@ -9,7 +9,7 @@
 /* ln sum exp(x) */
 typedef struct total {
   float most;
-  double sum, log; /* of exp(x - most); with 'most' again */
+  double sum, log; /* The sum of exp(x - most), and its logarithm with 'most' added again. */
 } total;
 
 static total total_of(const float *x, size_t n) {
@@ -18,7 +18,7 @@ static total total_of(const float *x, size_t n) {
   return (total){most, sum, (double)most + log(sum)};
 }
 
-/* The first of the largest. */
+/* Find the first of the largest. */
 static size_t top(const float *x, size_t n, float most) {
   size_t i = 0;
   while (i < n && x[i] != most) i++;

@@ -33,7 +33,7 @@ static qp_status run_blocks(const span *s, unsigned model) {
   return status;
 }
 
-/* The states that predict a token of the text move to the front: all but each sequence's last.
+/* Move the states that predict a token of the text to the front: all but each sequence's last.
    Gives their number. */
 static size_t keep_predicting(const span *s) {
   size_t kept = 0;
@@ -107,7 +107,8 @@ static void release(span *s) {
   }
 }
 
-/* The sequences from 'first' on that fit into a span, at least one; the number of the next. */
+/* Choose the sequences from 'first' on that fit into a span, at least one.  Gives the number of the
+   next. */
 static size_t choose_span(const qp_tokens *t, size_t first, size_t *end, span *s) {
   const size_t begin = first ? t->end[first - 1] : 0;
   size_t i = first;

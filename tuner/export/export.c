@@ -37,7 +37,7 @@ typedef struct export {
   qp_text *notes;
   qp_error *err;
   size_t jobs, capacity;
-  job **job; /* each malloc'ed, as compile jobs point to it */
+  job **job; /* Each is malloc'ed, since compile jobs point to it. */
   size_t problems;
   posed *problem;
   bool told;  /* that there is no attention */
@@ -89,7 +89,7 @@ static const char *path_of(const export *e, const qp_export_group *g) {
 
 static qp_op op_of(const qp_export_group *g) { return g->experts ? QP_OP_EXPERTS : QP_OP_GEMM; }
 
-/* The same with a gated linear unit behind it. */
+/* Give the same operation with a gated linear unit behind it. */
 static qp_op with_unit(qp_op op) { return op == QP_OP_GEMM ? QP_OP_GEMM_GLU : QP_OP_EXPERTS_GLU; }
 
 /* Can one kernel do up, gate and what is made of both?  Why not is noted. */
@@ -143,8 +143,7 @@ static qp_status add_group(export *e, const qp_export_group *g) {
       !pose(e, record.problem, g, op_of(g), 0))
     return no_memory(e);
   const bool pair = g->glu && (e->r->gemm_glu || e->r->pair) && g->member[0].quantizer;
-  if (!status && pair && makes_pair(e, g) &&
-      !pose(e, record.problem, g, with_unit(op_of(g)), 0))
+  if (!status && pair && makes_pair(e, g) && !pose(e, record.problem, g, with_unit(op_of(g)), 0))
     return no_memory(e);
   return status ? status : qp_library_writer_group(e->writer, &record, e->err);
 }
@@ -165,29 +164,31 @@ static qp_status add_job(export *e, uint32_t target, uint32_t problem, const qp_
   const qp_problem *p = &k->problem;
   const bool rows = qp_op_has_batch(p->op), routed = qp_op_has_experts(p->op);
   const bool glu = p->op == QP_OP_ROTATE_GLU || qp_op_has_unit(p->op);
-  j->record = (qp_lib_kernel){
-      .name = qp_library_writer_string(e->writer, k->name),
-      .source = qp_library_writer_string(e->writer, source),
-      .target = target,
-      .op = (uint32_t)p->op,
-      .problem = problem,
-      .columns = p->columns,
-      .type = (uint32_t)p->type,
-      .out_type = (uint32_t)(rows ? p->out_type : p->type),
-      .batch = rows || routed ? p->batch : qp_op_rotates(p->op) ? p->rotation : 0,
-      .experts = (uint16_t)(routed ? p->experts : 0),
-      .top_k = (uint8_t)(routed ? p->top_k : 0),
-      .tile = (uint8_t)(routed ? p->tile : 0),
-      .flags = (k->pdl ? QP_LIB_PDL : 0u) | (k->adds_to_zero ? QP_LIB_ADDS : 0u) |
-               (p->rotate_fused ? QP_LIB_ROTATES : 0u) | (p->inverse ? QP_LIB_INVERSE : 0u) |
-               (glu ? QP_LIB_LIMITS : 0u),
-      .grid = k->grid,
-      .block = k->block,
-      .smem_bytes = k->smem_bytes,
-      .counters = k->counters,
-      .params_bytes = (uint32_t)params_bytes,
-      .workspace_bytes = k->workspace_bytes,
-      .latency_ps = latency_ps};
+  j->record =
+      (qp_lib_kernel){.name = qp_library_writer_string(e->writer, k->name),
+                      .source = qp_library_writer_string(e->writer, source),
+                      .target = target,
+                      .op = (uint32_t)p->op,
+                      .problem = problem,
+                      .columns = p->columns,
+                      .type = (uint32_t)p->type,
+                      .out_type = (uint32_t)(rows ? p->out_type : p->type),
+                      .batch = rows || routed         ? p->batch
+                               : qp_op_rotates(p->op) ? p->rotation
+                                                      : 0,
+                      .experts = (uint16_t)(routed ? p->experts : 0),
+                      .top_k = (uint8_t)(routed ? p->top_k : 0),
+                      .tile = (uint8_t)(routed ? p->tile : 0),
+                      .flags = (k->pdl ? QP_LIB_PDL : 0u) | (k->adds_to_zero ? QP_LIB_ADDS : 0u) |
+                               (p->rotate_fused ? QP_LIB_ROTATES : 0u) |
+                               (p->inverse ? QP_LIB_INVERSE : 0u) | (glu ? QP_LIB_LIMITS : 0u),
+                      .grid = k->grid,
+                      .block = k->block,
+                      .smem_bytes = k->smem_bytes,
+                      .counters = k->counters,
+                      .params_bytes = (uint32_t)params_bytes,
+                      .workspace_bytes = k->workspace_bytes,
+                      .latency_ps = latency_ps};
   j->ptx = ptx;
   e->job[e->jobs++] = j;
   const qp_compile_job compile = {.name = k->name,
@@ -279,7 +280,8 @@ static bool wants(export *e, uint32_t target, const posed *what, const qp_proble
   return saves > 0;
 }
 
-/* The gemms of one problem: each batch; a batch that cannot be is noted, unless none can. */
+/* Add the gemms of one problem, one for each batch; a batch that cannot be is noted, unless none
+   can. */
 static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dtype type,
                            bool rotate) {
   const qp_export_group *g = what->group;
@@ -309,7 +311,7 @@ static qp_status add_gemms(export *e, uint32_t target, const posed *what, qp_dty
     batch[made++] = p.batch;
   }
   if (made && e->r->crossover && what->op == QP_OP_GEMM) {
-    p.rotate_fused = false; /* decoding wants rotated rows as well */
+    p.rotate_fused = false; /* Decoding wants rotated rows as well. */
     const unsigned rows =
         e->r->crossover(e->r->chooser, &e->r->gpu[target], &p, path_of(e, g), batch, made);
     for (size_t i = first; i < e->jobs; i++) e->job[i]->record.dequant_rows = rows;
@@ -388,8 +390,8 @@ static qp_status add_plains(export *e, uint32_t target, qp_dtype type) {
     if (known) continue;
     status = add_of_rows(e, target, QP_OP_PLAIN, type, columns, 0, false);
     if (status != QP_E_LIMIT) continue;
-    qp_text_add(e->notes, "%s: no kernel for linears in 16 bits: %.300s\n",
-                e->r->gpu[target].name, e->err->text);
+    qp_text_add(e->notes, "%s: no kernel for linears in 16 bits: %.300s\n", e->r->gpu[target].name,
+                e->err->text);
     status = QP_OK;
   }
   return status;

@@ -32,7 +32,7 @@ static qp_status write_in(const char *folder, const char *name, const char *endi
   return qp_file_write(path, data, bytes, err);
 }
 
-/* A kernel's image as a file of its own; PTX without the NUL at its end. */
+/* Write a kernel's image as a file of its own; PTX without the NUL at its end. */
 static qp_status write_image(const char *folder, const qpal_library *l, const qp_lib_kernel *k,
                              uint32_t image, qp_error *err) {
   if (image == QP_LIB_NONE) return QP_OK;

@@ -42,7 +42,7 @@ static qp_status make_groups(size_t n, qp_export_group **out, qp_error *err) {
   return *out ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for %zu groups", n);
 }
 
-/* "layers.3.q+k+v" from the roles of members; the lm_head is just that. */
+/* Make "layers.3.q+k+v" from the roles of members; the lm_head is called just that. */
 static void name_group(qp_export_group *g, const char *const *role) {
   size_t n = 0;
   if (g->block >= 0) n = (size_t)snprintf(g->name, sizeof g->name, "layers.%d.", g->block);
@@ -240,7 +240,8 @@ qp_status qp_export_shape_groups(const qp_shapes *shapes, const qp_quantizer *co
 
 /* ---- GPUs ---- */
 
-/* Data centre and desktop GPUs: compute capability and multiprocessors as NVIDIA states them. */
+/* Data centre and desktop GPUs, with compute capability and multiprocessors as NVIDIA states
+   them. */
 static const struct {
   const char *name, *full;
   unsigned arch, sm_count;

@@ -22,7 +22,7 @@ struct qp_library_writer {
   table section[QP_LIB_SECTION_COUNT];
   table images;     /* bytes behind the tables */
   table quantizers; /* const qp_quantizer *: whose records section QUANTIZERS has */
-  table keys;       /* uint32_t: string of each problem's key */
+  table keys;       /* uint32_t: the string of each problem's key. */
   bool failed;
 };
 
@@ -44,7 +44,7 @@ static bool append(table *t, const void *records, size_t count) {
   return true;
 }
 
-/* Bytes 0 up to a multiple of 'align' (of a table of bytes). */
+/* Add bytes 0 up to a multiple of 'align' (of a table of bytes). */
 static bool align_bytes(table *t, size_t align) {
   const size_t more = (align - t->count % align) % align;
   if (!reserve(t, more)) return false;
@@ -143,7 +143,7 @@ static bool add_codebook(qp_library_writer *w, const qp_codebook *b, uint32_t *o
   return append(&w->section[QP_LIB_CODEBOOKS], &c, 1);
 }
 
-/* The quantizer's record, and before it those of a split's parts. */
+/* Add the quantizer's record, and before it those of a split's parts. */
 static bool add_quantizer(qp_library_writer *w, const qp_quantizer *q, uint32_t *out) {
   for (size_t i = 0; i < w->quantizers.count; i++) {
     const qp_quantizer *known;
@@ -180,9 +180,8 @@ static qp_status lay_out_part(qp_library_writer *w, const qp_range *r, unsigned 
   qp_stream s;
   const qp_status status = qp_layout_stream(q, rows, r->columns, &s, err);
   if (status) return status;
-  *out = (qp_lib_part){.column = r->column,
-                       .columns = r->columns,
-                       .code_bytes = 4ull * s.code_words * pieces};
+  *out = (qp_lib_part){
+      .column = r->column, .columns = r->columns, .code_bytes = 4ull * s.code_words * pieces};
   for (unsigned f = 0; f < s.arrays; f++) out->field_bytes[f] = s.field_bytes[f] * pieces;
   for (unsigned c = 0; c < q->codebooks; c++) {
     const uint64_t bytes = 2ull * q->codebook[c].entries * q->codebook[c].dim * pieces;
@@ -205,12 +204,12 @@ qp_status qp_library_writer_linear(qp_library_writer *w, const qp_quantizer *q, 
   if (q && !add_quantizer(w, q, &e.quantizer)) return no_memory(err);
   if (pieces > 1 && q) e.pieces = pieces;
   if (q) e.rotation = qp_side_plain(columns, rotation);
-  const uint32_t version = e.rotation & QP_SIDE_FLAGS   ? QP_LIB_VERSION
-                           : e.pieces || e.rotation ? QP_LIB_VERSION_PIECES
-                                                    : QP_LIB_VERSION_WHOLE;
+  const uint32_t version = e.rotation & QP_SIDE_FLAGS ? QP_LIB_VERSION
+                           : e.pieces || e.rotation   ? QP_LIB_VERSION_PIECES
+                                                      : QP_LIB_VERSION_WHOLE;
   if (version > w->header.version) w->header.version = version;
   for (unsigned i = 0; q && i < qp_layout_ranges(q, 1); i++) {
-    const qp_range r = qp_layout_range(q, columns, pieces, i); /* of the first piece */
+    const qp_range r = qp_layout_range(q, columns, pieces, i); /* The range of the first piece. */
     if (!r.columns) continue;
     const qp_status status =
         lay_out_part(w, &r, rows, e.pieces ? e.pieces : 1, &e.part[e.parts++], err);
@@ -271,7 +270,7 @@ qp_status qp_library_writer_kernel(qp_library_writer *w, const qp_lib_kernel *ke
 
 static int order(const void *a, const void *b) { return qp_lib_kernel_order(a, b); }
 
-/* Kernels in the order that the file wants; each target's range of them. */
+/* Put kernels in the order that the file wants, and find each target's range of them. */
 static qp_status sort_kernels(qp_library_writer *w, qp_error *err) {
   table *k = &w->section[QP_LIB_KERNELS], *t = &w->section[QP_LIB_TARGETS];
   if (k->count) qsort(k->data, k->count, k->record, order);
@@ -311,7 +310,7 @@ qp_status qp_library_writer_finish(qp_library_writer *w, void **data, size_t *by
   for (size_t i = 0; i < w->section[QP_LIB_IMAGES].count; i++) {
     qp_lib_image m;
     memcpy(&m, record(&w->section[QP_LIB_IMAGES], i), sizeof m);
-    m.offset += at; /* from now on of the file */
+    m.offset += at; /* From now on it counts in the file. */
     memcpy(record(&w->section[QP_LIB_IMAGES], i), &m, sizeof m);
   }
   for (unsigned i = 0; i < QP_LIB_SECTION_COUNT; i++) {

@@ -125,7 +125,7 @@ static void add_groups(cJSON *root, const qpal_library *l, unsigned n) {
   }
 }
 
-/* An image's place in library.qpal, its size and XXH3-64. */
+/* Add an image's place in library.qpal, its size and XXH3-64. */
 static void add_image(cJSON *o, const char *name, const qpal_library *l, uint32_t image) {
   if (image == QP_LIB_NONE) return;
   const qp_lib_image *m = QP_LIB_GET(l, IMAGES, qp_lib_image, image);

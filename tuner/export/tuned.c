@@ -27,7 +27,7 @@ typedef struct source {
 struct qp_export_tuned {
   const qp_session *session;
   const qp_export_request *request;
-  source source[QP_EXPORT_GPUS]; /* of each GPU of the request */
+  source source[QP_EXPORT_GPUS]; /* One for each GPU of the request. */
   qp_records *all;               /* tuned/ */
   size_t files;
 };

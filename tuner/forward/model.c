@@ -50,7 +50,7 @@ static void halve_row(void *argument, size_t i, unsigned thread) {
   }
 }
 
-/* fp32 on the host --> fp16 on the device. */
+/* Send fp32 numbers of the host to the device as fp16. */
 static qp_status send_halves(qp_engine_model *m, const float *w, const qp_model_linear *l,
                              qp_devptr to, qp_error *err) {
   const size_t all = (size_t)l->rows * l->columns;

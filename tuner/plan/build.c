@@ -82,7 +82,7 @@ static bool is_of_class(const builder *b, unsigned q, unsigned class) {
   return !turn || b->turn[class] == turn;
 }
 
-/* Linears of one input read it rotated in one way: a class of launches for each way. */
+/* Find the ways in which linears of one input read it rotated; each way is a class of launches. */
 static qp_status find_turns(builder *b) {
   b->turns = 0;
   for (unsigned q = 0; q < b->in->menu->count; q++) {
@@ -136,7 +136,8 @@ static void prune(builder *b) {
   b->options = kept;
 }
 
-/* The options made since become a list; its index, or -1: none, or no memory (*status). */
+/* Make a list of the options made since the last one, and give its index; -1: there are none, or no
+   memory (*status). */
 static int end_list(builder *b, qp_status *status) {
   if (!b->options) return -1;
   qp_knap_option *copy = keep(b->p, malloc(b->options * sizeof *copy));
@@ -216,7 +217,8 @@ static qp_status add_measured(builder *b, const qp_mixed_cost *mixed, unsigned c
   return QP_OK;
 }
 
-/* The parts of modelled launches: linear l with each quantizer on a path; list[l], -1: none. */
+/* Make the lists of the parts of modelled launches: list[l] has linear l with each quantizer on a
+   path, or is -1. */
 static qp_status part_lists(builder *b, unsigned path, unsigned class, int *list) {
   const qp_plan_input *in = b->in;
   for (unsigned l = 0; l < b->linears; l++) {
@@ -295,7 +297,7 @@ static qp_status add_modelled(builder *b, unsigned path, unsigned class) {
 
 /* Is there a class in which each linear is in some launch? */
 static bool has_whole_class(const builder *b) {
-  for (unsigned class = 0; class < b->turns; class++) {
+  for (unsigned class = 0; class < b->turns; class ++) {
     unsigned met = 0;
     for (unsigned i = 0; i < b->modes; i++)
       if (b->mode[i].class == class) met |= b->mode[i].mask;
@@ -356,7 +358,7 @@ static bool is_free_alone(const builder *b) {
   return true;
 }
 
-/* The mode of a linear by itself in a class; -1: it has none. */
+/* Find the mode of a linear by itself in a class; -1: it has none. */
 static int mode_alone(const builder *b, unsigned l, unsigned class) {
   for (unsigned m = 0; m < b->modes; m++)
     if (b->mode[m].mask == 1u << l && b->mode[m].class == class) return (int)m;
@@ -390,7 +392,7 @@ static qp_status make_thin(builder *b, qp_knap_item *item) {
   return QP_OK; /* else the whole item stays */
 }
 
-/* Every launch of a class. */
+/* Add every launch of a class. */
 static qp_status add_class(builder *b, unsigned class) {
   qp_status status = QP_OK;
   const qp_plan_input *in = b->in;
@@ -409,7 +411,7 @@ static qp_status make_item(builder *b, qp_knap_item *item, qp_knap_item *full, q
   b->costs = &b->p->costs.group[b->group];
   sum_losses(b);
   qp_status status = find_turns(b);
-  for (unsigned class = 0; class < b->turns && !status; class++) status = add_class(b, class);
+  for (unsigned class = 0; class < b->turns && !status; class ++) status = add_class(b, class);
   if (!status) status = check_covered(b);
   if (status) return status;
   qp_knap_list *list = keep(b->p, calloc(b->lists + 1, sizeof *list));
@@ -475,7 +477,7 @@ static qp_status set_limits(qp_plan_problem *p, qp_error *err) {
   return QP_OK;
 }
 
-/* The blocks of a class; all are of one kind, and '*any' is one of them. */
+/* Count the blocks of a class; all are of one kind, and '*any' is one of them. */
 static unsigned blocks_of(const qp_plan_problem *p, unsigned class, unsigned *any) {
   unsigned n = 0;
   for (unsigned k = 0; k < p->in->model->layers; k++)

@@ -23,7 +23,7 @@ double qp_normal_quantile(double p) {
 
 /* ---- Groups ---- */
 
-/* Linears of a group by position; the lm_head is a group of its own. */
+/* Count the linears of a group by position; the lm_head is a group of its own. */
 static unsigned group_linears(const qp_model *m, unsigned g) {
   return g < m->groups ? m->group[g].linears : 1;
 }
@@ -50,10 +50,10 @@ typedef struct filler {
   const qp_latency_row *row;
   size_t index;
   unsigned path;
-  int quantizer[QP_LATENCY_MEMBERS]; /* of the row's members, in the menu */
+  int quantizer[QP_LATENCY_MEMBERS]; /* The places of the row's members in the menu. */
   unsigned group;
   qp_group_costs *to;
-  unsigned member[QP_GROUP_LINEARS_MAX]; /* of each linear of the mask */
+  unsigned member[QP_GROUP_LINEARS_MAX]; /* The row's member for each linear of the mask. */
   qp_error *err;
 } filler;
 

@@ -45,7 +45,7 @@ static void fill_linears(decoder *d) {
   d->plan->linears = n;
 }
 
-/* Quantizer, distortion and bytes of linear i. */
+/* Set quantizer, distortion and bytes of linear i. */
 static void set_quantizer(decoder *d, unsigned i, unsigned q) {
   const qp_plan_input *in = d->p->in;
   const qp_model *m = in->model;
@@ -140,7 +140,7 @@ static void decode_item(decoder *d, unsigned i, const qp_knap_choice *choice) {
   const qp_plan_problem *p = d->p;
   const qp_knap_item *item = &p->knap.item[i];
   qp_knap_choice c = *choice, faster;
-  if (p->in->table) { /* of plans with one loss the solver's need not be the fastest */
+  if (p->in->table) { /* Of plans with one loss the solver's need not be the fastest. */
     unsigned q[QP_KNAP_LINEARS] = {0};
     qp_knap_quantizers(item, &c, q);
     if (qp_knap_fastest(&p->full.item[i], q, &faster)) item = &p->full.item[i], c = faster;

@@ -27,7 +27,7 @@ typedef struct step {
 /* Two limits: multipliers, and what the layers from one on take at them. */
 enum { PRICES = 13 };
 typedef struct rest {
-  double bound; /* sum of min (loss + lambda ps + mu bytes) */
+  double bound; /* The sum of min (loss + lambda ps + mu bytes). */
   qp_knap_total total;
 } rest;
 
@@ -36,7 +36,7 @@ typedef struct work {
   unsigned items;
   unsigned *order;               /* items with several choices, coarse ones first: bounds of the
                                     rest are the tighter the finer it is */
-  unsigned layers;               /* how many of them */
+  unsigned layers;               /* There are so many layers. */
   int64_t *rest_ps, *rest_bytes; /* [layers + 1]: the least that layers i.. add */
   struct {
     double lambda, mu;
@@ -46,14 +46,14 @@ typedef struct work {
   bool one_limit, by_bytes;
   qp_hull hull;       /* one limit */
   uint32_t *take;     /* [layers] */
-  double cutoff;      /* loss of the best plan so far */
-  bool completed;     /* that plan: state 'at' after 'layer', and the rest at 'by' */
-  unsigned layer, by; /* by: index of a price, or steps on the hull */
+  double cutoff;      /* The loss of the best plan so far. */
+  bool completed;     /* That plan is state 'at' after 'layer', and the rest at 'by'. */
+  unsigned layer, by; /* 'by' is the index of a price, or steps on the hull. */
   size_t at;
   step **history; /* [layers] */
   state *now, *next, *spare;
   size_t count, capacity, next_capacity, spare_capacity;
-  /* The sweep's staircase: bytes rising, loss falling. */
+  /* The sweep's staircase, with bytes rising and loss falling. */
   struct {
     int64_t bytes;
     double loss;
@@ -143,7 +143,8 @@ static bool dominated(work *w, const state *s, bool *failed) {
   return false;
 }
 
-/* A complete plan of this loss: state 'at' after 'layer', and the rest by the hull or a price. */
+/* Note a complete plan of this loss: state 'at' after 'layer', and the rest by the hull or a
+   price. */
 static void lower_cutoff(work *w, double loss, unsigned layer, size_t at, unsigned by) {
   if (loss >= w->cutoff) return;
   w->cutoff = loss;
@@ -203,7 +204,7 @@ static qp_status sweep(work *w, unsigned layer, size_t count) {
   return QP_OK;
 }
 
-/* The states that a choice leads to, within limits and delta, in order. */
+/* Make the states that a choice leads to, within limits and delta, in order. */
 static size_t extend(work *w, unsigned layer, const qp_knap_near *c, uint32_t choice, state *to) {
   const qp_dominance *d = w->d;
   int64_t most_ps = d->k->ps_limit, most_bytes = d->k->bytes_limit;
@@ -244,7 +245,7 @@ static qp_status advance(work *w, unsigned layer) {
   return status ? status : sweep(w, layer, n);
 }
 
-/* Multipliers around those of the dual: along each of them, and along both. */
+/* Set multipliers around those of the dual: along each of them, and along both. */
 static void set_multipliers(work *w) {
   static const double around[PRICES][2] = {
       {1, 1},     {0.97, 0.97}, {1.03, 1.03}, {0.9, 0.9}, {1.1, 1.1}, {0.75, 0.75}, {1.35, 1.35},
@@ -297,7 +298,7 @@ static qp_status prepare(work *w) {
   w->now[0] = (state){0};
   w->count = 1;
   for (unsigned i = 0; i < w->items; i++) {
-    if (d->list[i].count == 1) { /* nothing to choose: part of the start */
+    if (d->list[i].count == 1) { /* There is nothing to choose: it is a part of the start. */
       const qp_knap_near *c = &d->list[i].near[0];
       w->now[0].ps += c->ps, w->now[0].bytes += c->bytes;
       w->now[0].loss += c->loss, w->now[0].reduced += c->reduced;
@@ -325,7 +326,7 @@ static qp_status prepare(work *w) {
                       : prepare_rests(w);
 }
 
-/* Nothing to choose at all. */
+/* Complete the plan where there is nothing to choose at all. */
 static void complete_start(work *w, qp_knap_choice *plan) {
   const state *s = &w->now[0];
   if (s->loss >= w->cutoff || s->ps > w->d->k->ps_limit || s->bytes > w->d->k->bytes_limit) return;
@@ -334,7 +335,7 @@ static void complete_start(work *w, qp_knap_choice *plan) {
   for (unsigned i = 0; i < w->items; i++) plan[i] = w->d->list[i].near[0].choice;
 }
 
-/* The plan of w->completed. */
+/* Write the plan of w->completed. */
 static void finish(work *w, qp_knap_choice *plan) {
   qp_dominance *d = w->d;
   size_t at = w->at;

@@ -21,7 +21,8 @@ double qp_dual_plan(const qp_knap *k, double weight, double lambda, double mu, q
   return sum;
 }
 
-/* The plane  g <= loss + lambda ps + mu bytes  of a plan; ps and bytes are over the limits. */
+/* The plane g <= loss + lambda ps + mu bytes of a plan, whose ps and bytes count what is over the
+   limits. */
 typedef struct plane {
   double loss, ps, bytes;
 } plane;
@@ -29,7 +30,8 @@ typedef struct plane {
 typedef struct dual {
   const qp_knap *k;
   bool by_ps, by_bytes;
-  qp_knap_choice *best, *now; /* plans: within the limits; of the last evaluation */
+  qp_knap_choice *best, *now; /* The best plan within the limits, and that of the last
+                                 evaluation. */
   qp_dual out;
   unsigned planes;
   plane plane[MAX_PLANES];
@@ -67,11 +69,11 @@ static void evaluate(dual *d, double lambda, double mu) {
   }
 }
 
-/* max over mu in [0, most] of min over lines (a + b mu), by the meeting point of two lines. */
+/* Find max over mu in [0, most] of min over lines (a + b mu), by the meeting point of two lines. */
 static double best_mu(const double *a, const double *b, unsigned n, double most, double *at) {
   double lo = 0, hi = most, mu = 0;
   for (int step = 0; step < 200; step++) {
-    unsigned low = 0; /* the lowest line at mu; of equals the flattest rise */
+    unsigned low = 0; /* The lowest line at mu, of equals the one that rises least. */
     for (unsigned i = 1; i < n; i++) {
       double v = a[i] + b[i] * mu, w = a[low] + b[low] * mu;
       if (v < w || (v == w && b[i] < b[low])) low = i;
@@ -101,7 +103,7 @@ static double best_mu(const double *a, const double *b, unsigned n, double most,
   return least;
 }
 
-/* min over planes at lambda, maximised over mu. */
+/* Find the min over planes at lambda, maximised over mu. */
 static double master_at(const dual *d, double lambda, double *mu) {
   double a[MAX_PLANES], b[MAX_PLANES];
   for (unsigned i = 0; i < d->planes; i++) {

@@ -30,7 +30,7 @@ typedef struct tracer {
   qp_front_line *line;
   uint64_t fixed_bytes;
   double deadline_s;
-  /* The hull, loss falling. */
+  /* The hull, with loss falling. */
   vertex *hull;
   size_t vertices, capacity;
   qp_status status;
@@ -42,7 +42,7 @@ static int64_t cost(const tracer *t, const vertex *v) {
 
 /* ---- A choice as a point ---- */
 
-/* ps of the fastest launches with the quantizers of the choice. */
+/* Sum the ps of the fastest launches with the quantizers of the choice. */
 static int64_t fastest(const tracer *t) {
   int64_t ps = 0;
   for (unsigned i = 0; i < t->p->knap.items; i++) {
@@ -67,7 +67,7 @@ static vertex vertex_of(const tracer *t, qp_knap_total total) {
                             .memory_bytes = (uint64_t)total.bytes + t->fixed_bytes}};
 }
 
-/* The plan of least  weight loss + price cost. */
+/* Find the plan of least weight loss + price cost. */
 static vertex visit(const tracer *t, double weight, double price) {
   qp_knap_total total;
   double lambda = t->by_bytes ? 0 : price, mu = t->by_bytes ? price : 0;
@@ -93,7 +93,7 @@ static void add_vertex(tracer *t, const vertex *v) {
   t->hull[t->vertices++] = *v;
 }
 
-/* Vertices between a (more loss) and b (more cost), in order. */
+/* Find the vertices between a (more loss) and b (more cost), in order. */
 static void halve(tracer *t, const vertex *a, const vertex *b, int depth) {
   double dy = a->total.loss - b->total.loss, dx = (double)(cost(t, b) - cost(t, a));
   if (t->status || depth == 0 || !(dx > 0) || !(dy > 0)) return;
@@ -155,7 +155,7 @@ static void add_point(tracer *t, const vertex *v) {
   line->point[line->points++] = v->point;
 }
 
-/* The best plan of at most this cost; false: not proven, or no time is left. */
+/* Find the best plan of at most this cost; false: it is not proven, or no time is left. */
 static bool solve_within(tracer *t, int64_t most, vertex *out) {
   qp_knap k = t->p->knap;
   qp_solution s;

@@ -57,7 +57,7 @@ static int compare_steps(const void *a, const void *b) {
   return x->choice > y->choice ? -1 : x->choice < y->choice; /* the best choice comes first */
 }
 
-/* Running sums for every suffix, from the bases of single layers. */
+/* Add running sums for every suffix, from the bases of single layers. */
 static bool add_sums(qp_hull *h) {
   size_t room = 0;
   for (unsigned i = 0; i < h->steps; i++) room += h->step[i].layer + 1;

@@ -23,7 +23,8 @@ static const char *rule_of(const qp_model_linear *l) {
   return l->rows % 16 || l->columns % 32 ? THE_RULE : "no quantizer asked for can hold this shape";
 }
 
-/* Linear 'from' of block and group of 'm' as the next of 'to'; place[g]: group g there, from 1. */
+/* Copy linear 'from' of block and group of 'm' as the next of 'to'; place[g] is where group g
+   stands there, from 1. */
 static void copy_linear(const qp_model *m, unsigned from, qp_model *to, unsigned *place) {
   qp_model_linear l = m->linear[from];
   const qp_model_group *group = &m->group[l.group];

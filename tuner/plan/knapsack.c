@@ -117,15 +117,15 @@ static double best_of_mode(const prices *p, const qp_knap_mode *m, uint16_t *opt
 /* ---- The best partition ---- */
 
 typedef struct partition {
-  double of_mask[MASKS]; /* least price of launching the linears of a mask together */
+  double of_mask[MASKS]; /* The least price of launching the linears of a mask together. */
   int mode[MASKS];       /* its mode; -1: none */
-  double least[MASKS];   /* least price of any partition of a mask */
-  unsigned first[MASKS]; /* the launch with its lowest linear */
+  double least[MASKS];   /* The least price of any partition of a mask. */
+  unsigned first[MASKS]; /* The launch with its lowest linear. */
 } partition;
 
 static unsigned lowest(unsigned mask) { return mask & (~mask + 1); }
 
-/* From of_mask and mode: the best partition of every mask. */
+/* Find the best partition of every mask, from of_mask and mode. */
 static void combine(partition *t, unsigned full) {
   t->least[0] = 0;
   for (unsigned mask = 1; mask <= full; mask++) {
@@ -143,7 +143,7 @@ static void combine(partition *t, unsigned full) {
 
 static unsigned classes_of(const qp_knap_item *item) { return item->classes ? item->classes : 1; }
 
-/* The partitions into modes of a class. */
+/* Fill in the partitions into modes of a class. */
 static void fill_partition(const prices *p, unsigned class, partition *t) {
   const qp_knap_item *item = p->item;
   unsigned full = (1u << item->linears) - 1;
@@ -158,11 +158,11 @@ static void fill_partition(const prices *p, unsigned class, partition *t) {
   combine(t, full);
 }
 
-/* Those of the class with the best one; the first of equals. */
+/* Fill in those of the class with the best one; of equals the first. */
 static void fill_best(const prices *p, partition *t) {
   const unsigned full = (1u << p->item->linears) - 1, classes = classes_of(p->item);
   fill_partition(p, 0, t);
-  for (unsigned class = 1; class < classes; class++) {
+  for (unsigned class = 1; class < classes; class ++) {
     partition other;
     fill_partition(p, class, &other);
     if (other.least[full] < t->least[full]) *t = other;
@@ -236,7 +236,8 @@ void qp_knap_quantizers(const qp_knap_item *item, const qp_knap_choice *choice, 
   }
 }
 
-/* The fastest allowed combination of a mode with the tags of its linears; -1: none. */
+/* Find the fastest allowed combination of a mode with the tags of its linears; -1: there is
+   none. */
 static int64_t fastest_of_mode(const qp_knap_item *item, const qp_knap_mode *m, const unsigned *tag,
                                uint16_t *option) {
   int64_t sum = m->offset_ps;
@@ -277,7 +278,7 @@ bool qp_knap_fastest(const qp_knap_item *item, const unsigned *tag, qp_knap_choi
   partition t;
   unsigned full = (1u << item->linears) - 1, parts = 0;
   fill_fastest(item, tag, 0, &t);
-  for (unsigned class = 1; class < classes_of(item); class++) {
+  for (unsigned class = 1; class < classes_of(item); class ++) {
     partition other;
     fill_fastest(item, tag, class, &other);
     if (other.least[full] < t.least[full]) t = other;
@@ -299,7 +300,7 @@ typedef struct near_search {
   const prices *p;
   const partition *t; /* of the class in which is searched */
   unsigned class;
-  double least, most_price; /* least of all classes, and with delta */
+  double least, most_price; /* The least price of all classes, and that with delta. */
   qp_knap_choice at;
   unsigned parts;
   qp_knap_near *near;
@@ -333,7 +334,8 @@ static void keep(near_search *s, double sum) {
                                        .choice = s->at};
 }
 
-/* Options of parts k.. of a mode; 'rest': least price of what comes after the mode's part k. */
+/* Search the options of parts k.. of a mode; 'rest' is the least price of what comes after the
+   mode's part k. */
 static void search_options(near_search *s, const qp_knap_mode *m, unsigned k, double sum,
                            double rest, unsigned mask) {
   const qp_knap_item *item = s->p->item;
@@ -384,7 +386,7 @@ static size_t drop_dominated(qp_knap_near *near, size_t count, bool by_ps, bool 
   size_t kept = 0;
   if (count) qsort(near, count, sizeof *near, compare_near);
   for (size_t i = 0; i < count; i++) {
-    size_t k = kept; /* the nearest in loss dominate most often */
+    size_t k = kept; /* The nearest in loss dominate most often. */
     while (k > 0 && ((by_ps && near[k - 1].ps > near[i].ps) ||
                      (by_bytes && near[k - 1].bytes > near[i].bytes)))
       k--;
@@ -403,7 +405,7 @@ qp_status qp_knap_within(const qp_knap_item *item, double lambda, double mu, dou
   unsigned full = (1u << item->linears) - 1;
   near_search s = {.p = &p, .t = &t, .least = t.least[full], .most = most};
   s.most_price = s.least + delta;
-  for (; s.class < classes_of(item) && !s.status; s.class++) {
+  for (; s.class < classes_of(item) && !s.status; s.class ++) {
     fill_partition(&p, s.class, &t);
     search_launch(&s, full, 0);
   }

@@ -9,13 +9,12 @@ typedef enum division { WHOLE, ROWS, KEYS, JOINED, COLUMNS } division;
 static const struct {
   const char *role;
   division how; /* KEYS: rows of keys' heads; JOINED: q, k and v below one another */
-} divisions[] = {
-    {"q", ROWS},         {"k", KEYS},       {"v", KEYS},        {"qkv", JOINED},
-    {"gate", ROWS},      {"up", ROWS},      {"gate_up", ROWS},  {"q_b", ROWS},
-    {"kv_b", ROWS},      {"o", COLUMNS},    {"down", COLUMNS},  {"attn_gate", ROWS},
-    {"delta_qkv", ROWS}, {"delta_z", ROWS}, {"delta_in", ROWS}, {"delta_out", COLUMNS},
-    {"delta_q", ROWS},    {"delta_k", ROWS},    {"delta_v", ROWS},    {"delta_f", ROWS},
-    {"delta_g", ROWS},    {"r", ROWS}};
+} divisions[] = {{"q", ROWS},         {"k", KEYS},       {"v", KEYS},        {"qkv", JOINED},
+                 {"gate", ROWS},      {"up", ROWS},      {"gate_up", ROWS},  {"q_b", ROWS},
+                 {"kv_b", ROWS},      {"o", COLUMNS},    {"down", COLUMNS},  {"attn_gate", ROWS},
+                 {"delta_qkv", ROWS}, {"delta_z", ROWS}, {"delta_in", ROWS}, {"delta_out", COLUMNS},
+                 {"delta_q", ROWS},   {"delta_k", ROWS}, {"delta_v", ROWS},  {"delta_f", ROWS},
+                 {"delta_g", ROWS},   {"r", ROWS}};
 
 /* Experts, routed and shared, are divided as an MLP is: "expert_up" as "up". */
 static division division_of(const char *role) {
@@ -86,7 +85,7 @@ static void count(const qp_model *whole, qp_model *m) {
 
 static bool is_power(unsigned n) { return n && n <= QP_PARALLEL_RANKS && !(n & (n - 1)); }
 
-/* A slice of the experts, each of them whole. */
+/* Take a slice of the experts, each of them whole. */
 static qp_status slice(const qp_model *m, unsigned slices, qp_model_linear *l, qp_error *err) {
   if (l->experts % slices)
     return qp_fail(err, QP_E_ARG, "--ep %u: %s of %s are %u experts, which %u do not divide",
@@ -146,9 +145,8 @@ static bool is_joined(const char *role) {
 
 static qp_status cannot_cut(const qp_model *m, const qp_model_linear *l, unsigned ranks,
                             const char *why, qp_error *err) {
-  return qp_fail(err, QP_E_ARG,
-                 "--tp %u: %s of %s, %u x %u, cannot be packed in slices: %s", ranks, l->role,
-                 m->name, l->rows, l->columns, why);
+  return qp_fail(err, QP_E_ARG, "--tp %u: %s of %s, %u x %u, cannot be packed in slices: %s", ranks,
+                 l->role, m->name, l->rows, l->columns, why);
 }
 
 qp_status qp_parallel_cut(const qp_model *m, const qp_model_linear *l, const qp_parallel_ways *ways,

@@ -60,7 +60,7 @@ static qp_status read_bytes(reader *r, const cJSON *o, const char *name, uint64_
   return status;
 }
 
-/* An integer, or null for -1. */
+/* Read an integer, or null as -1. */
 static qp_status read_maybe(reader *r, const cJSON *o, const char *name, int64_t *out) {
   if (is_null(o, name)) return *out = -1, QP_OK;
   return qp_json_integer(o, r->where, name, 0, max_integer, out, r->err);
@@ -74,7 +74,7 @@ static qp_status read_block(reader *r, const cJSON *o, unsigned blocks, int *out
   return status;
 }
 
-/* Room for the items of a list of objects; '*items' is 0 for an empty one. */
+/* Make room for the items of a list of objects; '*items' is 0 for an empty one. */
 static qp_status begin_list(reader *r, const cJSON *o, const char *name, size_t size, void **out,
                             unsigned *items, const cJSON **list) {
   snprintf(r->where, sizeof r->where, "%s", r->file);

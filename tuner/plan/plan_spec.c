@@ -36,7 +36,7 @@ static qp_status too_long(const char *spec, qp_error *err) {
   return qp_fail(err, QP_E_LIMIT, "%.60s...: the path is too long", spec);
 }
 
-/* Bytes of the folder in "folder/file", with its slash. */
+/* Count the bytes of the folder in "folder/file", with its slash. */
 static size_t folder_bytes(const char *file) {
   const char *slash = strrchr(file, '/');
   return slash ? (size_t)(slash - file) + 1 : 0;
@@ -49,7 +49,7 @@ qp_status qp_plan_spec_open(const char *file, const char *spec, char *out, size_
   return n < 0 || (size_t)n >= size ? too_long(spec, err) : QP_OK;
 }
 
-/* The canonical path of the first 'bytes' of a text; "": the working directory. */
+/* Find the canonical path of the first 'bytes' of a text; "": the working directory. */
 static qp_status canonical(const char *text, size_t bytes, char out[PATH_MAX], qp_error *err) {
   char path[PATH_MAX];
   if (bytes >= sizeof path) return too_long(text, err);

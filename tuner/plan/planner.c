@@ -109,7 +109,7 @@ typedef struct typer {
   qp_plan best;
   qp_solution solution;
   bool found;
-  qp_status status; /* of the last attempt */
+  qp_status status; /* The status of the last attempt. */
   qp_error *err;
 } typer;
 
@@ -186,7 +186,7 @@ static qp_status multipliers(const typer *t, double *lambda, double *mu) {
   return QP_OK;
 }
 
-/* Alternate: plan the classes exactly, then move blocks between classes (Lloyd's algorithm). */
+/* Do by turns: plan the classes exactly, and move blocks between classes (Lloyd's algorithm). */
 static void improve(typer *t) {
   enum { ROUNDS = 12 };
   for (unsigned round = 0; round < ROUNDS; round++) {

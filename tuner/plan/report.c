@@ -150,7 +150,7 @@ static void print_cell(const qp_plan *p, unsigned i, bool join, bool colour, FIL
           q->rate_bits > 3.5 ? 16 : 231, letter, join ? '+' : ' ');
 }
 
-/* Columns of the names of rows: 8, or what the longest role needs. */
+/* Say how many columns the names of rows take: 8, or what the longest role needs. */
 static int label_width(const qp_plan *p, const unsigned *rows, unsigned n) {
   size_t width = 8;
   for (unsigned i = 0; i < n; i++) {

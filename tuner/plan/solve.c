@@ -49,7 +49,7 @@ static qp_status near_lists(const solver *s, const qp_dual *d, double delta, qp_
   return QP_OK;
 }
 
-/* One DP over the choices within delta; a better plan becomes the solver's. */
+/* Run one DP over the choices within delta; a better plan becomes the solver's. */
 static qp_status one_round(solver *s, const qp_dual *dual, double delta) {
   qp_near_list *list = NULL;
   double reach = delta + dual->margin;
@@ -105,7 +105,7 @@ static qp_status close_gap(solver *s, const qp_dual *dual) {
 
 /* ---- Infeasible limits ---- */
 
-/* The plan of least ps (or bytes), and of these one with little loss. */
+/* Find the plan of least ps (or bytes), and of these one with little loss. */
 static void cheapest_of_one(solver *s, bool ps) {
   qp_knap_total least, best;
   double unit = 1;

@@ -13,7 +13,7 @@ enum { CELL = 18, AXIS = 40, EDGE = 12, MARK = 6, LEAST_WIDTH = 560 };
 /* "tcq" of "tcq-3.25": what a family is called. */
 static size_t family_length(const char *name) { return strcspn(name, "-"); }
 
-/* Number of a quantizer's family among the plan's. */
+/* Find the number of a quantizer's family among the plan's. */
 static unsigned family_of(const qp_plan *p, unsigned q) {
   unsigned families = 0;
   for (unsigned i = 0; i < p->quantizers; i++) {
@@ -37,7 +37,7 @@ typedef struct map {
 } map;
 
 static double column_x(const map *m, int block) { return m->left + CELL * (block + 0.5); }
-/* The row of a linear of a block. */
+/* Find the row of a linear of a block. */
 static unsigned row_of(const map *m, unsigned linear) {
   unsigned r = 0;
   while (r + 1 < m->rows &&

@@ -26,7 +26,7 @@ typedef struct searcher {
   qp_kernel kernel;
   qp_module *module;
   qp_function *function;
-  qp_devptr table; /* the quantizer's, on the device; 0 before the first search */
+  qp_devptr table; /* The quantizer's table on the device; 0 before the first search. */
 } searcher;
 
 struct qp_device_search {

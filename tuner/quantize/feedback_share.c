@@ -25,7 +25,7 @@ double qp_feedback_before(const qp_feedback_profile *p, double fraction) {
   return p->before[i] + (at - i) * (p->before[i + 1] - p->before[i]);
 }
 
-/* Evenly spaced columns of H [n][n], rotated: float [taken][taken]. */
+/* Take evenly spaced columns of H [n][n], rotated: float [taken][taken]. */
 static qp_status take(const float *h, size_t n, size_t taken, float *out, qp_error *err) {
   uint32_t signs[QP_FEEDBACK_SHARE_COLUMNS / 32];
   const qp_input in = {.columns = (unsigned)taken, .signs = signs};
@@ -47,7 +47,7 @@ static bool factor(const qp_blas *blas, const float *h, size_t n, double mean, d
   return !info;
 }
 
-/* d [n] in the order of columns. */
+/* Sum up d [n], which is in the order of columns. */
 static void summarise(const double *d, size_t n, double mean, qp_feedback_profile *out) {
   double sum = 0, logs = 0, before = 0;
   for (size_t i = 0; i < n; i++) sum += d[i], logs += log(d[i]);
@@ -89,7 +89,7 @@ static void add(qp_feedback_profile *mean, const qp_feedback_profile *p, double 
   for (unsigned i = 0; i <= QP_FEEDBACK_STEPS; i++) mean->before[i] += weight * p->before[i];
 }
 
-/* Mean over the groups of rows; *found is counted up where there is a Hessian. */
+/* Measure the mean over the groups of rows; *found is counted up where there is a Hessian. */
 static qp_status measure(const qp_blas *blas, const char *path, const char *name,
                          const qp_model_linear *l, qp_feedback_profile *out, size_t *found,
                          qp_error *err) {

@@ -57,7 +57,7 @@ static bool file_by_index(const char *folder, const char *name, char file[4096])
   return found && n >= 0 && n < 4096;
 }
 
-/* The file of a linear; false: its path is too long. */
+/* Name the file of a linear; false: its path is too long. */
 static bool file_of(const char *path, const char *name, char file[4096], bool *folder) {
   struct stat info;
   *folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
@@ -112,7 +112,7 @@ qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, uns
   return QP_OK;
 }
 
-/* Row 'row' of all groups, beneath each other; the file may have put it on any byte. */
+/* Read row 'row' of all groups, beneath each other; the file may have put it on any byte. */
 static qp_status check_row(const qp_hessian *h, size_t row, float *x, qp_error *err) {
   const size_t n = h->columns;
   float sum = 0;

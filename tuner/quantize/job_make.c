@@ -75,7 +75,7 @@ static qp_status choose_kept(making *m, const char *tensor, bool head, bool want
                  qp_checkpoint_path(m->j->checkpoint), tensor, t->type, why, tensor);
 }
 
-/* The quantizer of a tensor by plan or wish; NULL: it stays. */
+/* Choose the quantizer of a tensor by plan or wish; NULL: it stays. */
 static qp_status choose(making *m, const char *tensor, bool head, unsigned block, unsigned rows,
                         unsigned columns, const qp_quantizer **out) {
   *out = NULL;
@@ -101,7 +101,7 @@ static qp_status choose(making *m, const char *tensor, bool head, unsigned block
   return QP_OK;
 }
 
-/* The quantizer of the embedding by plan or wish; NULL: it stays. */
+/* Choose the quantizer of the embedding by plan or wish; NULL: it stays. */
 static qp_status choose_embedding(making *m, const qp_quantizer **out) {
   const qp_model *model = m->model;
   *out = NULL;
@@ -162,7 +162,7 @@ static qp_status keep_odd(const making *m, const char *name, const qp_model_line
         qp_checkpoint_path(m->j->checkpoint), name, l->rows, l->columns, name);
   const size_t n = strlen(m->j->odd);
   m->j->odds++;
-  if (!strstr(m->j->odd, l->tensor)) /* of each block's, the first */
+  if (!strstr(m->j->odd, l->tensor)) /* The first of each block's. */
     snprintf(m->j->odd + n, sizeof m->j->odd - n, "%s%s (%u x %u)", n ? ", " : "", l->tensor,
              l->rows, l->columns);
   return QP_OK;
@@ -195,7 +195,7 @@ static qp_status add_tensor(making *m, const char *tensor, const qp_model_linear
   return QP_OK;
 }
 
-/* How ranks share it; the rotation of columns that they divide is in as many blocks. */
+/* Say how ranks share it; the rotation of columns that they divide is in as many blocks. */
 static qp_status cut(making *m, const qp_model_linear *l, qp_job_linear *to) {
   qp_cut cut;
   const qp_status status = qp_parallel_cut(m->model, l, &m->ways, &cut, m->err);
@@ -206,7 +206,7 @@ static qp_status cut(making *m, const qp_model_linear *l, qp_job_linear *to) {
   return QP_OK;
 }
 
-/* A linear of a block; of a stack one of its experts. */
+/* Add a linear of a block; of a stack one of its experts. */
 static qp_status add_one(making *m, const char *tensor, unsigned index, unsigned block,
                          const qp_quantizer *q) {
   const qp_model *model = m->model;
@@ -267,8 +267,8 @@ static qp_status add_head(making *m, bool shared) {
   return QP_OK;
 }
 
-/* The embedding, first of all linears; '*shared': it is the lm_head as well, and has the Hessian of
-   that one's input.  One that is looked up alone has none. */
+/* Add the embedding, the first of all linears; '*shared' says that it is the lm_head as well, and
+   has the Hessian of that one's input.  One that is looked up alone has none. */
 static qp_status add_embedding(making *m, bool *shared) {
   const qp_model *model = m->model;
   const qp_model_linear l = {.role = "embedding", .rows = model->vocab, .columns = model->hidden};
@@ -454,7 +454,7 @@ static int compare_quantizers(const void *a, const void *b) {
   return strcmp(x->name, y->name);
 }
 
-/* Those of the linears and the parts of splits, each once. */
+/* List the quantizers of the linears and the parts of splits, each once. */
 static qp_status list_quantizers(making *m) {
   qp_job *j = m->j;
   j->quantizer = calloc(j->linears * (1 + QP_MAX_PARTS), sizeof(const qp_quantizer *));
@@ -506,7 +506,7 @@ static void make_key(qp_job *j, uint64_t text) {
            (unsigned long long)h.low64);
 }
 
-/* What this program packed lies under names of its own. */
+/* Refuse what this program packed, which lies under names of its own. */
 static qp_status refuse_packed(const making *m) {
   const char *path = qp_checkpoint_path(m->j->checkpoint);
   if (strcmp(m->model->quantized, "qpal") != 0) return QP_OK;

@@ -142,7 +142,7 @@ static void add_output(output *list, unsigned *count, const output *o) {
 
 static unsigned chunks_of(const bench *b) { return b->bands * qp_job_pieces(b->l); }
 
-/* Part p of the quantizer in a chunk: of which band, and which of its streams. */
+/* Find part p of the quantizer in a chunk: of which band it is, and which of its streams. */
 static const qp_encoded *band_of(const bench *b, unsigned chunk) {
   return &b->band[chunk % b->bands];
 }
@@ -213,7 +213,7 @@ static uint16_t *half_scales(const bench *b, qp_status *status) {
   return half;
 }
 
-/* 'half' as half_scales() made it. */
+/* List the tensors to write; 'half' is what half_scales() made. */
 static unsigned list_outputs(const bench *b, const uint16_t *half, output *list) {
   unsigned count = 0;
   for (unsigned p = 0; p < qp_linear_parts(b->l->quantizer); p++) list_part(b, p, list, &count);

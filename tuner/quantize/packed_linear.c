@@ -34,7 +34,7 @@ static qp_status find_tensor(const qp_safetensors *file, qp_tensor_type type, si
   return QP_OK;
 }
 
-/* Stream r of the linear: its chunk of each of its part's tensors. */
+/* Find stream r of the linear: its chunk of each of its part's tensors. */
 static qp_status find_part(const qp_job_linear *l, const qp_safetensors *file, const qp_range *r,
                            qp_linear_part *out, qp_error *err) {
   const qp_quantizer *q = out->stream.quantizer;
@@ -46,9 +46,9 @@ static qp_status find_part(const qp_job_linear *l, const qp_safetensors *file, c
   if (at) k->codes = (const uint32_t *)at + i * out->stream.code_words;
   for (unsigned f = 0; f < out->stream.arrays && !status; f++) {
     const bool half = qp_layout_array_is_half(q, f);
-    status = find_tensor(file, half ? QP_TENSOR_F16 : QP_TENSOR_U8,
-                         out->stream.field_bytes[f] * pieces, &at, err, "%s.field.%u.%u", l->name,
-                         p, f);
+    status =
+        find_tensor(file, half ? QP_TENSOR_F16 : QP_TENSOR_U8, out->stream.field_bytes[f] * pieces,
+                    &at, err, "%s.field.%u.%u", l->name, p, f);
     if (at) k->field[f] = (const uint8_t *)at + i * out->stream.field_bytes[f];
   }
   for (unsigned c = 0; c < q->codebooks && !status; c++) {

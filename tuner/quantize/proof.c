@@ -18,7 +18,8 @@
 enum { MAX_BUFFERS = 256, POISON_BYTE = 0xff };
 static const double kernel_tolerance = 2e-3, figure_tolerance = 1e-6;
 
-/* A dequant kernel for one row group, kept for all linears of its quantizer, columns and pieces. */
+/* A dequant kernel for one row group, which is kept for all linears of its quantizer, columns and
+   pieces. */
 typedef struct decoder {
   struct decoder *next;
   const qp_quantizer *quantizer;
@@ -110,7 +111,7 @@ typedef struct buffers {
   qp_devptr at[MAX_BUFFERS];
 } buffers;
 
-/* A copy of 'data' on the device, or poisoned memory. */
+/* Copy 'data' to the device, or poisoned memory where it is NULL. */
 static qp_status put(proof *p, buffers *b, const void *data, size_t bytes, qp_devptr *out) {
   if (b->count == MAX_BUFFERS) return qp_fail(p->err, QP_E_LIMIT, "too many buffers");
   qp_status status = qp_device_alloc(p->dev, bytes, out, p->err);
@@ -135,7 +136,7 @@ static qp_status stored_codebook(const proof *p, const qp_quantizer *q, unsigned
   return QP_OK;
 }
 
-/* Stream i of the kernel: the row group's piece of each array. */
+/* Put stream i of the kernel on the device: the row group's piece of each array. */
 static qp_status put_stream(proof *p, buffers *b, qp_arguments *args, unsigned i,
                             const qp_linear_part *part, unsigned row_group) {
   const qp_stream *s = &part->stream;
@@ -181,7 +182,7 @@ static void scale_mantissas(const float *scales, unsigned rows, float out[QP_GRO
   for (unsigned r = 0; r < rows; r++) out[r] = frexpf(scales[r], &exponent);
 }
 
-/* y = r W^ of one row group by the kernel: out[32][columns]. */
+/* Compute y = r W^ of one row group by the kernel: out[32][columns]. */
 static qp_status decode_on_device(proof *p, const qp_job_linear *l, const qp_linear_part *part,
                                   const float scale[QP_GROUP_ROWS], unsigned row_group,
                                   uint16_t *out) {
@@ -225,8 +226,8 @@ static qp_status compare_kernel(proof *p, const qp_job_linear *l, const qp_linea
     const unsigned g = n > 1 ? (unsigned)((uint64_t)i * (all - 1) / (n - 1)) : i;
     const unsigned left = l->rows - g * QP_GROUP_ROWS;
     const unsigned rows = left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS;
-    status = qp_linear_decode(p->reference, part, qp_linear_streams(l), g, l->columns,
-                               got + cells, got + 2 * cells, p->err);
+    status = qp_linear_decode(p->reference, part, qp_linear_streams(l), g, l->columns, got + cells,
+                              got + 2 * cells, p->err);
     float scale[QP_GROUP_ROWS] = {0};
     scale_mantissas(scales + (size_t)g * QP_GROUP_ROWS, rows, scale);
     if (!status) status = decode_on_device(p, l, part, scale, g, got);
@@ -292,8 +293,8 @@ static qp_status prove_linear(proof *p, const qp_job_linear *l) {
   if (status) return status == QP_E_ARG ? QP_E_WRONG : status;
   status = check_signs(p, l);
   if (!status)
-    status = qp_measure_rows(p->j, l, 0, l->rows, part, qp_linear_streams(l), scales,
-                             &sums, p->err);
+    status =
+        qp_measure_rows(p->j, l, 0, l->rows, part, qp_linear_streams(l), scales, &sums, p->err);
   if (!status) status = check_figures(p, l, &sums);
   if (!status) {
     p->out->linears++;

@@ -19,7 +19,7 @@ struct qp_residual {
   const qp_model *model;
   qp_sequences text;
   size_t tokens, width;
-  unsigned half; /* of the model, counted from 0: 2 block, + 1 for the MLP */
+  unsigned half; /* The halves of the model, counted from 0: 2 block, + 1 for the MLP. */
   bool ahead;
   float *x, *z; /* [tokens][width]: what goes into the half, of the source and of the coded */
   float *y;     /* where 'ahead': of the source, what comes out */
@@ -152,7 +152,8 @@ static qp_status advance(qp_residual *r, unsigned half, const _Atomic bool *canc
 
 /* ---- Sums ---- */
 
-/* sum [rows][columns] of a_i b_j over tokens; with a == b the lower tiles alone. */
+/* sum [rows][columns] of a_i b_j over tokens, where a == b means that only the lower tiles
+   count. */
 typedef struct product {
   const qp_residual *r;
   const float *a, *b;
@@ -169,7 +170,7 @@ static int tile_size(unsigned n, unsigned tile) {
   return (int)(left < TILE ? left : TILE);
 }
 
-/* Up to 512 tokens in fp32, such products in double: as tuner/calibrate/moments.h. */
+/* Add up to 512 tokens in fp32, and such products in double, as tuner/calibrate/moments.h does. */
 static void add_tile(void *argument, size_t i, unsigned thread) {
   const product *p = argument;
   const unsigned across = tiles_of(p->columns);
@@ -220,7 +221,7 @@ static qp_status take(void *arg, unsigned block, unsigned group, const float *x,
   return QP_OK;
 }
 
-/* missing = (y - z) u^1/2 in place of z, x = x u^1/2. */
+/* Put missing = (y - z) u^1/2 in place of z, and make x = x u^1/2. */
 static void weigh(const qp_residual *r, float *z, float *x, unsigned columns) {
   for (size_t t = 0; t < r->tokens; t++) {
     const float *y = r->y + t * r->width;

@@ -158,7 +158,7 @@ typedef struct gathering {
   const qp_job *j;
   cJSON *linears; /* entries of all shards */
   cJSON *map;     /* weight_map */
-  cJSON *sums;    /* checksum of each tensor; NULL: they are there */
+  cJSON *sums;    /* It gathers the checksum of each tensor; NULL: they are there. */
   double total_bytes, linear_bytes, weights;
   qp_error *err;
 } gathering;
@@ -293,7 +293,7 @@ static double number_of(const cJSON *item, const char *name) {
   return cJSON_IsNumber(v) ? v->valuedouble : 0;
 }
 
-/* A figure's mean over linears, by their weights. */
+/* Compute a figure's mean over linears, by their weights. */
 static double mean_of(const gathering *g, const char *figure) {
   double sum = 0;
   const cJSON *item;
@@ -302,7 +302,7 @@ static double mean_of(const gathering *g, const char *figure) {
   return g->weights > 0 ? sum / g->weights : 0;
 }
 
-/* {"linears": {NAME: {QUANTIZER: {"distortion": D, ...}}}, ...} */
+/* Make {"linears": {NAME: {QUANTIZER: {"distortion": D, ...}}}, ...}. */
 static cJSON *make_report(const gathering *g) {
   static const char *const figures[] = {
       "distortion", "distortion_original", "proxy", "damping", "rows", "columns", "bytes",

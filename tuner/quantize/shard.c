@@ -115,7 +115,7 @@ static qp_status write_key(const qp_job *j, const char *path, qp_error *err) {
   return qp_file_write(path, text, strlen(text), err);
 }
 
-/* A run that is not complete left its key; a complete one its shards. */
+/* Check the key, which a run that is not complete left; a complete one left its shards. */
 static qp_status check_key(qp_shards *s, bool index, qp_error *err) {
   char path[4096], found[64] = "";
   qp_status status = path_in(s->j, path, err, ".qpal/job");
@@ -246,7 +246,7 @@ qp_status qp_shards_encode(qp_shards *s, size_t i, _Atomic size_t *done, const _
 /* One tensor of a shard and where its bytes come from. */
 typedef struct source {
   const qp_source_tensor *kept; /* or */
-  const void *data;             /* in memory, or mapped from 'file' */
+  const void *data;             /* The data is in memory, or mapped from 'file'. */
   size_t bytes;
   const qp_safetensors *file;
   const qp_tensor *tensor;
@@ -303,7 +303,7 @@ static qp_status add_linears(assembly *a, cJSON *entries) {
   return status;
 }
 
-/* The side of each input, once. */
+/* Add the side of each input, once. */
 static qp_status add_signs(assembly *a) {
   qp_status status = QP_OK;
   for (size_t i = 0; i < a->shard->linears && !status; i++) {
@@ -319,7 +319,7 @@ static qp_status add_signs(assembly *a) {
   return status;
 }
 
-/* Codebooks of definitions, in the first shard. */
+/* Add codebooks of definitions, to the first shard. */
 static qp_status add_codebooks(assembly *a) {
   qp_status status = QP_OK;
   for (size_t i = 0; i < a->j->quantizers && !status && a->shard == a->j->shard; i++) {

@@ -19,12 +19,13 @@ enum { STEPS = 16, SAMPLE_ROWS = 32, MOST_LINEARS = 16 };
 typedef struct making {
   const qp_job *j;
   const qp_job_linear *first;                /* of those that have the tensor */
-  const qp_job_linear *linear[MOST_LINEARS]; /* of all these, or some of a stack of experts */
+  const qp_job_linear *linear[MOST_LINEARS]; /* All linears that have it, or some of a stack of
+                                                experts. */
   size_t linears;
   unsigned columns, rotation;
   const _Atomic bool *cancel;
   double *moment; /* [columns] diagonal of E[x x^T], or NULL */
-  double *square; /* [columns] mean squares of W's columns, of all the linears */
+  double *square; /* [columns]: mean squares of W's columns, of all the linears. */
   unsigned char *side;
   qp_error *err;
 } making;
@@ -43,8 +44,7 @@ static qp_status read_moments(making *m) {
   const size_t n = m->columns;
   qp_hessian h = {0};
   if (!m->j->hessian || !*l->hessian) return QP_OK;
-  qp_status status =
-      qp_hessian_open(m->j->hessian, l->hessian, l->rows, l->columns, &h, m->err);
+  qp_status status = qp_hessian_open(m->j->hessian, l->hessian, l->rows, l->columns, &h, m->err);
   if (!status && h.groups && !(m->moment = calloc(n, sizeof *m->moment)))
     status = qp_fail(m->err, QP_E_NOMEM, "no memory for the moments of %zu columns", n);
   for (unsigned g = 0; g < h.groups && !status; g++)
@@ -105,8 +105,7 @@ static qp_status find_order(making *m) {
   place *list = malloc(m->columns * sizeof *list);
   if (!list) return qp_fail(m->err, QP_E_NOMEM, "no memory for an order of columns");
   for (unsigned k = 0; k < m->columns; k++) {
-    const double d =
-        qp_side_has_scale(m->rotation) ? (double)qp_half_to_float(scales_of(m)[k]) : 1;
+    const double d = qp_side_has_scale(m->rotation) ? (double)qp_half_to_float(scales_of(m)[k]) : 1;
     list[k] = (place){m->moment ? m->moment[k] * d * d : m->square[k] / (d * d), k};
   }
   qsort(list, m->columns, sizeof *list, by_share);
@@ -119,8 +118,8 @@ static qp_status find_order(making *m) {
 
 /* d of the e-th step, each at least 2^-10 and at most 2^10, and the order that goes with them. */
 static qp_status set_scales(making *m, const double *log_m, int step) {
-  const double way = m->first->quantizer->scale == QP_SCALE_ACTIVATIONS ? -1.0 / STEPS
-                                                                        : 1.0 / STEPS;
+  const double way =
+      m->first->quantizer->scale == QP_SCALE_ACTIVATIONS ? -1.0 / STEPS : 1.0 / STEPS;
   uint16_t *scale = scales_of(m);
   for (unsigned k = 0; k < m->columns; k++) {
     const double e = way * step * log_m[k];
@@ -129,8 +128,8 @@ static qp_status set_scales(making *m, const double *log_m, int step) {
   return qp_side_has_order(m->rotation) ? find_order(m) : QP_OK;
 }
 
-/* log2 of m over its geometric mean; columns that are all but 0 are taken as a thousandth of the
-   root of the mean square. */
+/* Take log2 of m over its geometric mean; columns that are all but 0 are taken as a thousandth of
+   the root of the mean square. */
 static void take_logs(const making *m, double *log_m) {
   const double *square = m->first->quantizer->scale == QP_SCALE_ACTIVATIONS ? m->moment : m->square;
   double sum = 0, mean = 0;
@@ -142,12 +141,12 @@ static void take_logs(const making *m, double *log_m) {
   for (unsigned k = 0; k < m->columns; k++) log_m[k] -= mean;
 }
 
-/* Rows of a linear from all of its height. */
+/* Read rows of a linear from all of its height. */
 static qp_status read_sample(const making *m, const qp_job_linear *l, unsigned rows, float *out) {
   qp_status status = QP_OK;
   for (unsigned r = 0; r < rows && !status; r++)
-    status = qp_job_read(m->j, l, (uint64_t)r * l->rows / rows, 1, out + (size_t)r * l->columns,
-                         m->err);
+    status =
+        qp_job_read(m->j, l, (uint64_t)r * l->rows / rows, 1, out + (size_t)r * l->columns, m->err);
   qp_checkpoint_release(m->j->checkpoint, l->weight);
   return status;
 }
@@ -163,10 +162,9 @@ static qp_status decode_sample(const making *m, const qp_encoded *e, const qp_in
     part[p] = (qp_linear_part){.stream = e->part[p].stream, .column = e->part[p].column};
     part[p].packed = qp_encoded_packed(e, p);
   }
-  qp_status status = reference && half
-                         ? qp_linear_decode(reference, part, e->parts, 0, e->columns, half,
-                                             half + cells, m->err)
-                         : qp_fail(m->err, QP_E_NOMEM, "no memory to decode 32 rows");
+  qp_status status = reference && half ? qp_linear_decode(reference, part, e->parts, 0, e->columns,
+                                                          half, half + cells, m->err)
+                                       : qp_fail(m->err, QP_E_NOMEM, "no memory to decode 32 rows");
   for (size_t i = 0; i < e->rows * n && !status; i++)
     out[i] = e->row_scale[i / n] * qp_half_to_float(half[i]);
   free(half);
@@ -202,7 +200,8 @@ static qp_status add_error(const making *m, const qp_job_linear *l, const float 
   return status;
 }
 
-/* The samples of all linears, one behind another, and room for one of them. */
+/* Search the scales; 'sample' has the samples of all linears, one behind another, and 'work' room
+   for one of them. */
 static qp_status search_scales(making *m, const double *log_m, const float *sample, float *work) {
   const size_t cells = (size_t)SAMPLE_ROWS * m->columns;
   double least = INFINITY;
@@ -262,7 +261,7 @@ static qp_status make(making *m) {
   return qp_side_has_scale(m->rotation) ? find_scales(m) : find_order(m);
 }
 
-/* The linears that have the tensor, in the group of l; of many some, evenly. */
+/* Find the linears that have the tensor, in the group of l; of many some, evenly. */
 static void find_linears(making *m, const qp_job_linear *l) {
   const qp_job_linear *begin = l, *end = l + 1;
   size_t count = 0, taken = 0;

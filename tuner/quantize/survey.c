@@ -62,7 +62,7 @@ static qp_status check_kept(const qp_job *j, const qp_source_tensor *t, float *p
     if (cancel && atomic_load(cancel)) status = qp_fail(err, QP_E_LIMIT, "stopped");
     if (!status) status = qp_checkpoint_read(j->checkpoint, t, r, rows, piece, err);
     if (!status) status = check_rows(j, t, piece, r, rows, err);
-    qp_checkpoint_release(j->checkpoint, t); /* of a large embedding too, but a piece */
+    qp_checkpoint_release(j->checkpoint, t); /* so a large embedding costs a piece */
   }
   return status;
 }

@@ -78,8 +78,8 @@ static qp_sequences sequences_of(const batch *b) {
   return (qp_sequences){b->id, b->end, b->sequences};
 }
 
-/* The states before each block of the batch, and behind the last.  Where a way back follows, what
-   blocks compute is kept as far as 'room' bytes go. */
+/* Compute the states before each block of the batch, and behind the last.  Where a way back
+   follows, what blocks compute is kept as far as 'room' bytes go. */
 static qp_status run_forth(trainer *t, const qp_backward_hook *hook, size_t room) {
   const unsigned layers = qp_forward_model(t->model)->layers;
   const qp_sequences s = sequences_of(&t->b);
@@ -97,7 +97,7 @@ static void forget(trainer *t) {
   }
 }
 
-/* The source's logits of some of the batch's tokens. */
+/* Compute the source's logits of some of the batch's tokens. */
 static qp_status aim(trainer *t, size_t first, size_t rows) {
   float *state = malloc(rows * t->source_width * sizeof *state);
   if (!state) return qp_fail(t->err, QP_E_NOMEM, "no memory for %zu hidden states", rows);
@@ -111,7 +111,7 @@ static qp_status aim(trainer *t, size_t first, size_t rows) {
 
 /* ---- The loss:  KL(p | q), p = softmax(target), q = softmax(logits) ---- */
 
-/* dKL/dlogits = q - p, over the tokens of the batch. */
+/* Compute dKL/dlogits = q - p, over the tokens of the batch. */
 static void lose(void *arg, size_t row, float *logits, size_t vocab) {
   const trainer *t = arg;
   float *target = t->target + row * vocab;
@@ -138,7 +138,7 @@ static void compare_row(void *argument, size_t i, unsigned thread) {
   c->to[i] = d.kl;
 }
 
-/* Divergences of the batch's tokens: out [tokens]. */
+/* Compute the divergences of the batch's tokens: out [tokens]. */
 static qp_status compare(trainer *t, double *out) {
   const float *last = t->into[qp_forward_model(t->model)->layers];
   qp_status status = run_forth(t, NULL, 0);
@@ -195,7 +195,7 @@ static qp_status go_back(trainer *t, const qp_backward_hook *hook) {
   return status;
 }
 
-/* Gradients of all factors. */
+/* Compute the gradients of all factors. */
 static qp_status forth_and_back(trainer *t) {
   const qp_backward_hook hook = qp_factors_hook(t->x);
   qp_status status = run_forth(t, &hook, KEPT_BYTES);
@@ -343,7 +343,7 @@ static qp_status train(trainer *t, qp_refine_result *out) {
 
 /* ---- The source ---- */
 
-/* Its last hidden states, some sequences at a time. */
+/* Compute the source's last hidden states, some sequences at a time. */
 static qp_status run_source(trainer *t) {
   const qp_tokens *x = t->text;
   const unsigned layers = qp_forward_model(t->source)->layers;
@@ -375,7 +375,8 @@ static qp_status check(const trainer *t) {
   return QP_OK;
 }
 
-/* Every HELD_OUT-th sequence, or the last; the longest of all gives the room of a batch. */
+/* Hold out every HELD_OUT-th sequence, or the last; the longest of all gives the room of a
+   batch. */
 static qp_status split(trainer *t, qp_refine_result *out) {
   const qp_tokens *x = t->text;
   size_t longest = 0;

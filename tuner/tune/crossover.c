@@ -126,7 +126,7 @@ static void add_batch(qp_lookup *l, const qp_problem *launch, const char *path, 
   out->batches++;
 }
 
-/* All linears of the launch; 0: one is not known. */
+/* Sum the time of all linears of the launch; 0: one is not known. */
 static int64_t dequant_ps(qp_lookup *l, const qp_problem *launch) {
   int64_t ps = 0;
   for (unsigned i = 0; i < launch->segments; i++) {

@@ -17,7 +17,7 @@ enum { REFINEMENTS = 6 };
 typedef struct search {
   qp_tuner *t;
   qp_records *out;     /* of the run: products are added */
-  qp_records known;    /* of the run and of earlier ones, before the search */
+  qp_records known;    /* The records of the run and of earlier ones, before the search. */
   qp_lookup *lookup;   /* of 'known' */
   qp_records products; /* of the search */
   char version[64];    /* of cuBLAS; "": not yet seen */

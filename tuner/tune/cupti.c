@@ -15,7 +15,7 @@
 #include "runtime/dynlib.h"
 
 enum { KIND_CONCURRENT_KERNEL = 10, OK = 0, FLUSH_FORCED = 1 };
-/* Of CUptiResult: refusals with an advice of their own. */
+/* These refusals of CUptiResult have an advice of their own. */
 enum {
   VIRTUALIZED_DEVICE = 33,
   INSUFFICIENT_PRIVILEGES = 35,
@@ -24,7 +24,7 @@ enum {
   MIG_DEVICE = 43,
   WSL_DEVICE = 45,
 };
-/* Of CUpti_ActivityKernelN: bytes from its start. */
+/* These are bytes from the start of CUpti_ActivityKernelN. */
 enum { AT_KIND = 0, AT_START = 16, AT_END = 24, AT_NAME = 104 };
 enum { BUFFER_BYTES = 1 << 20, BUFFER_ALIGN = 8, MOST_LAUNCHES = 1 << 14 };
 
@@ -152,7 +152,8 @@ static qp_status enable(qp_error *err) {
   return QP_OK;
 }
 
-/* 10000 major + 100 minor + patch since CUDA 12.4; before that a number of its own. */
+/* Write the version: 10000 major + 100 minor + patch since CUDA 12.4; before that it was a number
+   of its own. */
 static void version_text(uint32_t v, char *out, size_t size) {
   if (v >= 100000)
     snprintf(out, size, "CUPTI %u.%u", v / 10000, v / 100 % 100);

@@ -18,7 +18,7 @@ enum { FAMILIES = QP_CHART_SERIES - 1 }; /* the last colour is for those that co
 
 /* One shape and batch size, and the ranges of its axes. */
 typedef struct plot {
-  const qp_record *first; /* any record of it */
+  const qp_record *first; /* Any record of it. */
   double weights, bits, us;
   double x, y; /* of its corner */
 } plot;
@@ -40,7 +40,8 @@ static bool same_shape(const qp_record *a, const qp_record *b) {
   return true;
 }
 
-/* Stored bits a weight of a launch with one quantizer; 0: mixed, or not in the palette. */
+/* Count the stored bits a weight of a launch with one quantizer; 0: mixed, or not in the
+   palette. */
 static double bits_of(const drawing *d, const qp_record *r) {
   const qp_quantizer *q;
   qp_error ignored;

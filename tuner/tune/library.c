@@ -12,7 +12,7 @@
 #define FOLDER "tuned/"
 enum { PATH = 256 };
 
-/* A file of tuned/:  among the resources, in the current folder's own tuned/, or both. */
+/* A file of tuned/, which is among the resources, in the current folder's own tuned/, or both. */
 typedef struct entry {
   char path[PATH]; /* "tuned/x.jsonl" */
   bool inside, here;
@@ -70,7 +70,7 @@ static qp_status list_files(listing *l, qp_error *err) {
   return QP_OK;
 }
 
-/* Both files of that name as one set; what the replay device made is refused. */
+/* Read both files of that name as one set; what the replay device made is refused. */
 static qp_status read_entry(const entry *e, qp_records *out, qp_error *err) {
   const char *text;
   size_t bytes;

@@ -111,7 +111,7 @@ typedef struct entry {
 struct qp_lookup {
   qp_lookup_options opt;
   char driver[32], gpu[128];
-  entry *list; /* own records, then those of other GPUs; each sorted by key, time, name */
+  entry *list; /* Own records, then those of other GPUs, each sorted by key, time and name. */
   size_t own, count, stale;
 };
 
@@ -230,7 +230,7 @@ static bool fresh(qp_lookup *l, entry *e) {
   return e->state == FRESH;
 }
 
-/* The first entry of a key in list[from..to), or 'to'. */
+/* Find the first entry of a key in list[from..to), or 'to'. */
 static size_t lower_bound(const qp_lookup *l, size_t from, size_t to, uint64_t key) {
   while (from < to) {
     size_t middle = from + (to - from) / 2;
@@ -365,10 +365,10 @@ qp_status qp_lookup_latency(qp_lookup *l, unsigned batch, const char *source, qp
   for (size_t i = 0; i < l->own && !status; i++) {
     const qp_record *r = l->list[i].record;
     bool first = !i || l->list[i].key != l->list[i - 1].key;
-    const bool multiplies = !strcmp(r->op, qp_op_name(QP_OP_GEMM)) ||
-                            !strcmp(r->op, qp_op_name(QP_OP_EXPERTS));
-    if (first && multiplies && r->batch == batch && !r->rotate_fused &&
-        !strcmp(r->type, "f16") && strcmp(r->out_type, "f32") != 0)
+    const bool multiplies =
+        !strcmp(r->op, qp_op_name(QP_OP_GEMM)) || !strcmp(r->op, qp_op_name(QP_OP_EXPERTS));
+    if (first && multiplies && r->batch == batch && !r->rotate_fused && !strcmp(r->type, "f16") &&
+        strcmp(r->out_type, "f32") != 0)
       status = add_row(l, i, batch, out, err);
   }
   return status;

@@ -39,7 +39,7 @@ typedef struct message {
   uint32_t magic, kind, index;
   qp_status status; /* of DONE */
   char text[1024];
-  qp_meter_info info; /* of DONE after TASK_INFO */
+  qp_meter_info info; /* What DONE brings after TASK_INFO. */
   qp_measured measured;
 } message;
 
@@ -189,7 +189,7 @@ static bool receive_candidate(server *s, task t, candidate *c) {
   if (!read_all(s->fd, &job, sizeof job) || job.cubin_bytes > MOST_CUBIN) return false;
   void *cubin = malloc(job.cubin_bytes + 1);
   if (!cubin || !read_all(s->fd, cubin, job.cubin_bytes)) return free(cubin), false;
-  ((char *)cubin)[job.cubin_bytes] = 0; /* an image of either kind: what the device wants */
+  ((char *)cubin)[job.cubin_bytes] = 0; /* PTX ends in a NUL */
   c->compiled = (qp_compiled){
       .cubin = cubin, .cubin_bytes = job.cubin_bytes, .ptx = cubin, .ptx_bytes = job.cubin_bytes};
   c->seed = job.seed;
@@ -405,7 +405,7 @@ static qp_status ask(qp_measurer *m, task t, const qp_measure_job *job, unsigned
     if (reply.status) return qp_fail(err, reply.status, "%s", reply.text);
     int exited;
     if (*bad >= 0 && out[*bad].outcome == QP_RECORD_DEVICE) {
-      end_worker(m, &exited); /* sticky errors end with their process */
+      end_worker(m, &exited); /* Sticky errors end with their process. */
       m->lost++;
     }
     return QP_OK;

@@ -23,15 +23,15 @@
 #include "tuner/tune/nvml.h"
 
 enum {
-  POOL_IN_L2 = 8,        /* the pool in sizes of the L2 cache */
+  POOL_IN_L2 = 8,        /* The pool has so many times the size of the L2 cache. */
   CHUNK = 1 << 20,       /* uploaded at once */
   LEAST_POOL = 64 << 20, /* bytes */
-  ALIGN = 256,           /* of everything in the pool */
+  ALIGN = 256,           /* Everything in the pool is aligned to it. */
   LINKS = 512,           /* launches of a chain at most */
   LEAST_LINKS = 48,      /* fewer hide what a chain's ends cost */
   REPLAYS = 15,          /* of a chain; the median counts */
-  READS = 8,             /* of the pool, to measure the bandwidth */
-  ROW_GROUPS = 8         /* compared by the verification, of each segment */
+  READS = 8,             /* The pool is read so often to measure the bandwidth. */
+  ROW_GROUPS = 8         /* The verification compares so many of each segment. */
 };
 
 typedef struct gpu {
@@ -55,10 +55,10 @@ struct qp_metered {
   qp_arguments args; /* but what rotates */
   qp_devptr own[QP_MAX_STREAMS * QP_MAX_CODEBOOKS + 3 * QP_MAX_SEGMENTS + 4];
   unsigned owns;
-  qp_devptr y[2][QP_MAX_SEGMENTS]; /* outputs, in turn; of a rotation the first */
-  qp_devptr routings;              /* QP_ROUTINGS_TIMED of experts, in turn */
+  qp_devptr y[2][QP_MAX_SEGMENTS]; /* Outputs, in turn; a rotation has the first. */
+  qp_devptr routings;              /* QP_ROUTINGS_TIMED routings of experts, in turn. */
   size_t routing_bytes;            /* of one */
-  size_t copy_bytes;               /* of one copy of the weights */
+  size_t copy_bytes;               /* One copy of the weights takes so many. */
   unsigned next;                   /* launches so far */
 };
 
@@ -93,7 +93,7 @@ static qp_status need_pool(gpu *g, size_t bytes, qp_error *err) {
 
 static size_t aligned(size_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
 
-/* Memory of the candidate's own: a copy of 'data', or zeros. */
+/* Add memory of the candidate's own: a copy of 'data', or zeros. */
 static qp_status add(gpu *g, qp_metered *c, const void *data, size_t bytes, qp_devptr *out,
                      qp_error *err) {
   *out = 0;
@@ -110,7 +110,7 @@ static qp_status add(gpu *g, qp_metered *c, const void *data, size_t bytes, qp_d
 /* Random numbers below 2 in size, as fp16 and as bf16: zeros would draw less power than a model. */
 static qp_status add_activations(gpu *g, qp_metered *c, qp_error *err) {
   const qp_problem *p = &c->kernel->problem;
-  const size_t rows = p->batch * (p->top_k ? p->top_k : 1); /* of experts one an assignment */
+  const size_t rows = p->batch * (p->top_k ? p->top_k : 1); /* one an assignment */
   const size_t words = p->columns * rows / 2 + 16384;       /* padding is read, too */
   uint32_t *x = malloc(4 * words);
   if (!x) return qp_fail(err, QP_E_NOMEM, "no memory for activations");
@@ -127,7 +127,8 @@ static size_t codebook_bytes(const qp_stream *s, unsigned b) {
   return rows * book->entries * book->dim * 2;
 }
 
-/* The addresses of one copy of the weights; returns its bytes.  With 'base' 0 only counts. */
+/* Place the addresses of one copy of the weights; returns its bytes.  With 'base' 0 it only
+   counts. */
 static size_t place_weights(const qp_kernel *k, qp_devptr base, qp_arguments *a) {
   size_t at = 0;
   for (unsigned i = 0; i < k->streams; i++) {
@@ -209,7 +210,8 @@ static qp_status add_ids(gpu *g, qp_metered *c, qp_error *err) {
   return add(g, c, id, p->batch * sizeof *id, &c->args.x, err);
 }
 
-/* Tokens to experts at random, each time to others; each assignment has a row of X of its own. */
+/* Send tokens to experts at random, each time to others; each assignment has a row of X of its
+   own. */
 static qp_status add_routings(gpu *g, qp_metered *c, qp_error *err) {
   const qp_problem *p = &c->kernel->problem;
   const unsigned n = qp_problem_assignments(p);

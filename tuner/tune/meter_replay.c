@@ -85,7 +85,7 @@ static int64_t modelled_ps(const replay *r, const qp_kernel *k) {
   const qp_problem *p = &k->problem;
   for (unsigned i = 0; i < k->streams; i++)
     bytes += (double)k->stream[i].stream.code_words * 4 *
-             (p->op == QP_OP_GATHER              ? (double)p->batch / p->segment[0].rows
+             (p->op == QP_OP_GATHER            ? (double)p->batch / p->segment[0].rows
               : qp_op_multiplies_stacks(p->op) ? qp_problem_met_experts(p) / p->experts
                                                : 1);
   for (unsigned i = 0; i < p->segments && p->op == QP_OP_DEQUANT; i++)
@@ -128,7 +128,7 @@ static void replay_unload(qp_meter *m, qp_metered *c) {
   free(c);
 }
 
-/* About a normal deviate: the sum of twelve uniform ones. */
+/* Draw something like a normal deviate: the sum of twelve uniform ones. */
 static double deviate(qp_random *random) {
   double sum = -6;
   for (unsigned i = 0; i < 12; i++) sum += qp_random_uniform(random, 0, 1);
@@ -159,7 +159,7 @@ static qp_status replay_chain(qp_meter *m, qp_metered *c, bool pdl, int64_t *ps,
   return QP_OK;
 }
 
-/* The sum of the chains. */
+/* Give the sum of the chains. */
 static qp_status replay_pass(qp_meter *m, qp_metered *const *c, const bool *pdl, unsigned count,
                              int64_t *ps, qp_error *err) {
   int64_t sum = 0, one;
@@ -172,7 +172,8 @@ static qp_status replay_pass(qp_meter *m, qp_metered *const *c, const bool *pdl,
   return QP_OK;
 }
 
-/* Bytes of the weights over the bandwidth, or arithmetic at a fixed rate, and a launch. */
+/* Give the time of the weights' bytes at the bandwidth, or of arithmetic at a fixed rate, and that
+   of a launch. */
 static qp_status replay_cublas(qp_meter *m, unsigned rows, unsigned columns, unsigned batch,
                                qp_meter_product *out, qp_error *err) {
   const replay *r = (replay *)m;

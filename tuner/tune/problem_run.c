@@ -86,7 +86,7 @@ static qp_status fail(qp_problem_run *c, qp_candidate *x, qp_record_outcome outc
 
 /* ---- Proposing and compiling ---- */
 
-/* The same candidate as an earlier run of this GPU, driver, timer and compiler left it. */
+/* Find the same candidate as an earlier run of this GPU, driver, timer and compiler left it. */
 static const qp_record *find_earlier(const qp_tuner *t, const qp_record *like) {
   const qp_records *all = t->opt.earlier;
   const char *nvrtc = qp_compiler_version(t->compiler);
@@ -336,7 +336,7 @@ static void note_best(qp_problem_run *c) {
 
 /* ---- Finalists ---- */
 
-/* Numbers of the fastest records of the problem within the band, best first. */
+/* Choose the numbers of the fastest records of the problem within the band, the best first. */
 static unsigned choose_finalists(const qp_problem_run *c, size_t pick[QP_MAX_FINALISTS]) {
   const unsigned most = c->t->opt.finalists ? c->t->opt.finalists : FINALISTS;
   const size_t n = c->own.count;
@@ -365,7 +365,7 @@ static void note_due(qp_problem_run *c) {
   c->due = timed ? 0 : count;
 }
 
-/* Kernel and cubin of a record again; the cubin is in the cache. */
+/* Make kernel and cubin of a record again; the cubin is in the cache. */
 static qp_status remake(qp_problem_run *c, const qp_record *r, qp_candidate *x, qp_error *err) {
   qp_problem p;
   qp_choice choice;

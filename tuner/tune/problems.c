@@ -32,7 +32,7 @@ static unsigned push(qp_model_launch *list, unsigned n, const qp_model_launch *l
   return n;
 }
 
-/* The linears of 'mask' of a group, named by their roles. */
+/* Make the launch of the linears of 'mask' of a group, named by their roles. */
 static qp_model_launch subset(const qp_model *m, const qp_model_group *g, unsigned mask) {
   const qp_model_linear *first = &m->linear[g->linear[0]];
   qp_model_launch l = {.columns = g->columns, .copies = qp_model_copies(m, g->linear[0])};
@@ -211,7 +211,7 @@ unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_RO
   return n;
 }
 
-/* A problem by each family of its operation. */
+/* Add a problem by each family of its operation. */
 static qp_status add_by_all(qp_tune_problems *list, const qp_families *families, qp_tune_problem *t,
                             qp_error *err) {
   const qp_family *family[QP_MAX_FAMILIES];
@@ -233,7 +233,7 @@ qp_op qp_op_of_producer(qp_model_producer producer) {
                                        : QP_OP_ROTATE;
 }
 
-/* The rotation with this prologue of one input, at every batch. */
+/* Add the rotation with this prologue of one input, at every batch. */
 static qp_status add_rotation(qp_tune_problems *list, qp_op op, qp_model_rotation r,
                               const qp_families *families, const qp_problems_wishes *w,
                               qp_error *err) {
@@ -280,8 +280,8 @@ unsigned qp_model_routings(const qp_model *m, qp_model_routing out[QP_MODEL_ROUT
     const qp_model_linear *l = &m->linear[m->group[g].linear[0]];
     if (!l->experts || qp_model_producer_of(l->role) == QP_PRODUCER_NORM) continue;
     unsigned i = 0;
-    while (i < n && (out[i].experts != l->experts || out[i].top_k != l->active ||
-                     out[i].columns != l->rows))
+    while (i < n &&
+           (out[i].experts != l->experts || out[i].top_k != l->active || out[i].columns != l->rows))
       i++;
     if (i == QP_MODEL_ROUTINGS) continue;
     if (i == n)
@@ -380,7 +380,7 @@ static qp_status add_pairs(qp_tune_problems *list, const qp_model *m, const qp_f
   return status;
 }
 
-/* The look-up of one token in the embedding. */
+/* Add the look-up of one token in the embedding. */
 static qp_status add_gathers(qp_tune_problems *list, const qp_model *m, const qp_families *families,
                              const qp_problems_wishes *w, qp_error *err) {
   qp_status status = QP_OK;

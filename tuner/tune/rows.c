@@ -72,7 +72,7 @@ static qp_status add_model(reading *r, unsigned batch) {
   return status;
 }
 
-/* The time of one rotation; false: no record knows. */
+/* Find the time of one rotation; false: no record knows. */
 static bool find_rotation(const reading *r, qp_op op, unsigned columns, unsigned batch,
                           int64_t *ps) {
   const qp_problem p = {.op = op,

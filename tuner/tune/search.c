@@ -21,9 +21,9 @@ struct qp_search {
   qp_random random;
   qp_choice *seen; /* everything proposed */
   unsigned seens, capacity;
-  qp_choice *queue; /* to propose next, in order */
+  qp_choice *queue; /* The choices to propose next, in order. */
   unsigned queued, at, room;
-  uint64_t next; /* exhaustive: number of the next point */
+  uint64_t next; /* exhaustive: the number of the next point */
   qp_choice center;
   int64_t center_ps; /* 0: the center has no time yet */
   unsigned open;     /* proposed, not told */
