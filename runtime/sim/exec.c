@@ -130,8 +130,8 @@ static uint64_t run_warp(qp_sim_warp *w) {
     if (w->event == QP_SIM_YIELD) break;
   }
   qp_sim_launch *launch = w->block->launch;
-  if (w->ticks > launch->switches.thread_limit && w->ready) {
-    const unsigned lane = qp_sim_lane(w->ready);
+  if (w->ticks > launch->switches.thread_limit && w->live) { /* a loop may wait in each iteration */
+    const unsigned lane = qp_sim_lane(w->ready ? w->ready : w->live);
     qp_sim_fault(w, launch->code->ops + w->pc[lane], lane,
                  "timeout: the thread's warp has executed %llu instructions, more than the limit "
                  "of %llu; it waits for something that never comes, or the limit is too low",

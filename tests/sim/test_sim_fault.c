@@ -127,6 +127,8 @@ Test(sim_fault, collectives_without_their_lanes_are_found) {
 }
 
 Test(sim_fault, endless_loops_and_traps_end) {
+  kit_fault("", "AGAIN: bar.sync 0; bra AGAIN;", 64, QP_E_DEVICE, "timeout", "limit of 100000",
+            NULL);
   kit_fault("", "L: bra L;", 32, QP_E_DEVICE, "timeout", "bra L", NULL);
   kit_fault("", "setp.eq.u32 %p1, %r0, 7; @%p1 trap;", 32, QP_E_DEVICE, "trap", "thread 7", NULL);
 }

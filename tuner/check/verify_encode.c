@@ -6,10 +6,13 @@
 
 #include "gen/encode/coder.h"
 #include "gen/encode/sample.h"
+#include "runtime/sim/sim.h"
 #include "tuner/quantize/device_search.h"
 #include "tuner/check/verify_internal.h"
 
 enum { BUFFERS = 5, GUARD = 256, SEQUENCES_SIMULATED = 3, TARGETS_SIMULATED = 700 };
+/* Three times what code takes that nothing optimised: */
+enum { INSTRUCTIONS_A_WEIGHT = 64, INSTRUCTIONS_A_STEP = 32768 };
 
 /* One check: what the kernel gets, what the CPU makes of the same. */
 typedef struct encode_check {
@@ -83,6 +86,37 @@ static qp_status make_data(encode_check *c, uint64_t seed) {
   return encode_on_cpu(c);
 }
 
+/* How many instructions a thread may take before it counts as hung. For each of its own targets it
+   looks at every codeword; for each sequence of its block, in every step of the sequence, of the
+   two runs around the seam and of the way back, at its part of the states. */
+static uint64_t instructions_of(const encode_check *c) {
+  const qp_quantizer *q = c->coder.quantizer;
+  const bool trellis = c->coder.kind == QP_CODER_TRELLIS;
+  const uint64_t own = qp_choice_get(&c->k->choice, trellis ? "sequences" : "each");
+  const uint64_t at_once = own * c->k->grid * (trellis ? 1 : c->k->block);
+  const uint64_t rounds = (c->sequences + at_once - 1) / at_once;
+  const uint64_t a_word = UINT64_C(1) * INSTRUCTIONS_A_WEIGHT * (q->dim + 1);
+  const uint64_t words = UINT64_C(1) << q->window;
+  if (!trellis) return rounds * own * (words * a_word + INSTRUCTIONS_A_STEP);
+  const uint64_t a_step = (words / c->k->block + 1) * a_word + INSTRUCTIONS_A_STEP;
+  return rounds * own * 4 * c->steps * a_step;
+}
+
+/* The simulator's limit holds for kernels whose work is small, and follows the work of others. */
+static qp_status run(encode_check *c, qp_function *function, const qp_launch *how) {
+  qp_sim_switches before, switches;
+  if (!c->dev->info.simulated) return qp_device_launch(c->dev, function, how, c->err);
+  qp_status status = qp_sim_switches_get(c->dev, &before, c->err);
+  if (status) return status;
+  switches = before;
+  const uint64_t needed = instructions_of(c);
+  if (switches.thread_limit < needed) switches.thread_limit = needed;
+  status = qp_sim_switches_set(c->dev, &switches, c->err);
+  if (!status) status = qp_device_launch(c->dev, function, how, c->err);
+  const qp_status restored = qp_sim_switches_set(c->dev, &before, NULL);
+  return status ? status : restored;
+}
+
 static qp_status launch(encode_check *c, const qp_compiled *compiled, qp_arguments *a) {
   size_t bytes;
   const void *image = qp_compiled_image(compiled, c->dev->info.wants_ptx, &bytes);
@@ -96,7 +130,7 @@ static qp_status launch(encode_check *c, const qp_compiled *compiled, qp_argumen
                          .smem_bytes = c->k->smem_bytes,
                          .params = params,
                          .params_bytes = qp_kernel_params(c->k, a, params)};
-  if (!status) status = qp_device_launch(c->dev, function, &how, c->err);
+  if (!status) status = run(c, function, &how);
   if (!status) status = qp_device_sync(c->dev, c->err);
   if (module) qp_device_unload(c->dev, module);
   return status;

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* How long the simulator lets an encode kernel run: as long as its work takes, and no longer. */
+#include "tests/check/check_kit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/sim/sim.h"
+
+/* A simulator that by itself lets a thread execute no more than one instruction. */
+static void open_impatient(void) {
+  qp_sim_switches switches;
+  kit_open();
+  cr_assert_eq(qp_sim_switches_get(device, &switches, &err), QP_OK, "%s", err.text);
+  switches.thread_limit = 1;
+  cr_assert_eq(qp_sim_switches_set(device, &switches, &err), QP_OK, "%s", err.text);
+}
+
+TestSuite(verify_encode, .init = open_impatient, .fini = kit_close, .timeout = 120);
+
+static void make_kernel(const char *name, qp_kernel *k) {
+  qp_problem p = {
+      .op = QP_OP_ENCODE, .segments = 1, .columns = 64, .batch = 1, .arch = 90, .sm_count = 2};
+  qp_choice c;
+  p.segment[0].quantizer = kit_quantizer(name);
+  p.segment[0].rows = 48;
+  const qp_family *f = qp_families_serving(session.families, &p, NULL);
+  cr_assert_not_null(f, "%s", name);
+  qp_choice_default(f, &c);
+  cr_assert_eq(qp_kernel_make(session.families, &p, &c, k, &err), QP_OK, "%s", err.text);
+}
+
+Test(verify_encode, the_time_of_a_thread_follows_its_work_and_is_as_before_afterwards) {
+  static const char *const names[] = {"nuq-2", "small6-6-2", "small11-10-2"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    char path[512];
+    qp_kernel k;
+    qp_sim_switches switches;
+    snprintf(path, sizeof path, "%s/tests/kernel/encode_small.lua:%s", QP_SOURCE_DIR, names[i]);
+    make_kernel(i ? path : names[i], &k);
+    const qp_verdict v = kit_verdict(&k, 7);
+    cr_expect(v.pass, "%s: %s", names[i], v.why);
+    cr_assert_eq(qp_sim_switches_get(device, &switches, &err), QP_OK);
+    cr_expect_eq(switches.thread_limit, 1);
+    qp_kernel_free(&k);
+  }
+}
+
+Test(verify_encode, a_search_that_never_ends_is_ended) {
+  qp_kernel k;
+  make_kernel("nuq-2", &k);
+  char *step = strstr(k.source, "base += PIECE");
+  cr_assert_not_null(step);
+  memcpy(step, "base += 0    ", strlen("base += PIECE"));
+  const qp_verdict v = kit_verdict(&k, 7);
+  cr_expect(!v.pass && v.fault && strstr(v.why, "timeout"), "%s", v.why);
+  qp_kernel_free(&k);
+}
