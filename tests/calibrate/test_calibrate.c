@@ -4,6 +4,7 @@
 ** noise does, Hessians what the linears read, a killed run ends as if nothing had happened, plan
 ** and quantize use it.
 */
+#define XXH_INLINE_ALL
 #include <criterion/criterion.h>
 #include <math.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "gen/base/gaussian.h"
 #include "gen/base/json.h"
@@ -38,10 +40,8 @@ static void run_shell(const char *format, const char *a, const char *b) {
   cr_assert_eq(system(command), 0, "%s", command);
 }
 
-static void make_files(void) {
+static void make_files_again(void) {
   char path[128];
-  strcpy(folder, "/tmp/qpal-calibrate-XXXXXX");
-  cr_assert(mkdtemp(folder));
   run_shell("perl '%s/tests/circle/checkpoint.pl' %s", QP_SOURCE_DIR, folder);
   snprintf(path, sizeof path, "%s/tokens", folder);
   FILE *f = fopen(path, "w");
@@ -50,6 +50,12 @@ static void make_files(void) {
     fprintf(f, "%u%c", (unsigned)(qp_random_next(&r) % VOCAB),
             i % (TOKENS / SEQUENCES) == TOKENS / SEQUENCES - 1 ? '\n' : ' ');
   fclose(f);
+}
+
+static void make_files(void) {
+  strcpy(folder, "/tmp/qpal-calibrate-XXXXXX");
+  cr_assert(mkdtemp(folder));
+  make_files_again();
 }
 
 static void remove_files(void) { run_shell("rm -r %s%s", folder, ""); }
@@ -336,8 +342,64 @@ Test(calibrate, a_killed_run_goes_on_and_ends_with_the_same_bytes) {
   expect_same("hessians/model.layers.1.down.safetensors");
   expect_same("hessians/lm_head.safetensors");
   expect(0, "down", "calibrate %s --tokens %s/tokens -o %s/killed --probes 64 --threads 1");
-  expect(2, "another model, text or other options",
+  expect(2, "field 'probes' of its calibration.json is 64, and 3 is asked for: give another -o",
          "calibrate %s --tokens %s/tokens -o %s/killed --probes 3");
+}
+
+/* As the key was before calibration.json told the digest of all weights. */
+static void earlier_key(char out[33]) {
+  bench b = open_bench();
+  const qp_tokens *t = &b.tokens;
+  const uint64_t facts[] = {1,    3, b.m->layers, b.m->hidden, b.m->vocab,
+                            true, 0, 0,           1,           t->sequences};
+  const double noise = 0.01;
+  XXH3_state_t s;
+  XXH3_128bits_reset(&s);
+  XXH3_128bits_update(&s, facts, sizeof facts);
+  XXH3_128bits_update(&s, &noise, sizeof noise);
+  XXH3_128bits_update(&s, t->end, t->sequences * sizeof *t->end);
+  XXH3_128bits_update(&s, t->id, TOKENS * sizeof *t->id);
+  for (unsigned i = 0; i < 2; i++) {
+    static float w[1 << 16];
+    const unsigned l = i ? b.m->linears - 1 : 0;
+    const size_t n = (size_t)b.m->linear[l].rows * b.m->linear[l].columns;
+    cr_assert_leq(n, sizeof w / sizeof *w);
+    cr_assert_eq(qp_forward_weights(b.f, i ? b.m->layers - 1 : 0, l, w, &err), QP_OK);
+    XXH3_128bits_update(&s, w, n * sizeof *w);
+  }
+  const XXH128_hash_t h = XXH3_128bits_digest(&s);
+  snprintf(out, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+  close_bench(&b);
+}
+
+/* What is there of other wishes is told by what differs; what an earlier qpal made is used. */
+Test(calibrate, a_calibration_of_other_wishes_says_in_what_it_differs) {
+  static const char make[] = "calibrate %s --tokens %s/tokens -o %s/cal --no-sensitivities";
+  static const char edit[] = "sed -i '%s' %s/cal/calibration.json";
+  char key[33], change[128];
+  expect(0, "", make);
+  expect(2, "field 'tokens' of its calibration.json is 96, and 80 is asked for",
+         "calibrate %s --tokens %s/tokens -o %s/cal --no-sensitivities --tokens-used 80");
+  expect(2, "field 'sensitivity_tokens'", "calibrate %s --tokens %s/tokens -o %s/cal");
+  run_shell("sed -i '1s/^[0-9]*/63/' %s/tokens%s", folder, "");
+  expect(2, "field 'token_ids'", make);
+  make_files_again();
+  expect(0, "", make);
+  run_shell("printf x | dd of='%s/model.safetensors' bs=1 conv=notrunc 2>/dev/null "
+            "seek=$(($(stat -c %%s '%s/model.safetensors') - 1))",
+            folder, folder);
+  expect(2, "field 'weights'", make);
+  make_files_again();
+  run_shell(edit, "s/\"key\": \"../&x/", folder);
+  expect(2, "measured by another method", make);
+  earlier_key(key);
+  snprintf(change, sizeof change, "s/\"key\": .*/\"key\": \"%s\",/; /\"token_ids\"/d", key);
+  run_shell(edit, change, folder);
+  expect(2, "measured by another method", make);
+  run_shell(edit, "/\"weights\"/d", folder);
+  expect(0, "an earlier qpal made it", make);
+  run_shell(edit, "s/\"key\": \"../&x/", folder);
+  expect(2, "measured by another method", make);
 }
 
 /* ---- Hessians ---- */
@@ -411,7 +473,7 @@ Test(calibrate, a_device_gives_nearly_the_same_hessians_and_says_that_it_was_one
   rounding = 2e-3;
   expect_hessian(path, "model.layers.0.self_attn.q_proj", &s);
   expect(0, "\"products\": \"fp16\"", "list gpus >/dev/null; cat %s/dev/calibration.json");
-  expect(2, "another model, text or other options",
+  expect(2, "field 'products' of its calibration.json is fp16, and fp32",
          "calibrate %s --tokens %s/tokens -o %s/dev --no-sensitivities");
 }
 

@@ -136,7 +136,33 @@ Test(cli, the_published_table_plans_at_once_and_is_told_as_published) {
          "sensitivities: published figures");
   expect("plan --model qwen3-8b --bits 3 --sensitivity published", 2,
          "there are none for qwen3-8b");
-  expect("table rtx4090-published --model llama-3.1-8b", 2, "is for qpal plan alone");
+  static const char published[] =
+      "qpal plan and make also take latencies that others published (--gpu): rtx4090-published of "
+      "llama-3.1-8b";
+  expect("table rtx4090-published --model llama-3.1-8b", 2, published);
+  expect("table h100 --model llama-3.1-8b", 2, published);
+  expect("plan --model llama-3.1-8b --gpu sm_90 --tps 200", 2, published);
+  expect("export --model llama-3.1-8b --quantizer nuq-3 --gpu rtx4090-publishd -o /nowhere", 2,
+         "not known; say sm_90");
+}
+
+/* The GPU here is looked up by its name; tuned/ of the current folder counts. */
+Test(cli, records_of_the_gpu_here_are_found_by_its_name) {
+  char folder[] = "/tmp/qpal-cli-XXXXXX", command[256];
+  setenv("QPAL_LIBCUDA", "/nowhere/libcuda.so", 1);
+  expect("table cuda:0 --model llama-3.1-8b", 3, "say it as in qpal list gpus");
+  setenv("QPAL_LIBCUDA", QP_BINARY_DIR "/libfake_cuda.so", 1);
+  expect("table cuda:0 --model llama-3.1-8b", 2, "'cuda:0' (Fake H100): there are no records");
+  expect("plan --model llama-3.1-8b --gpu cuda:0 --tps 9", 2, "it has those of no GPU");
+  cr_assert(mkdtemp(folder) && !chdir(folder) && !mkdir("tuned", 0777));
+  FILE *f = fopen("tuned/fake-h100.jsonl", "w");
+  fputs("", f);
+  fclose(f);
+  expect("table cuda:0 --model llama-3.1-8b", 2, "tuned/fake-h100.jsonl");
+  expect("table a100 --model llama-3.1-8b", 2, "it has those of fake-h100)");
+  cr_assert_eq(chdir("/"), 0);
+  snprintf(command, sizeof command, "rm -r %s", folder);
+  cr_assert_eq(system(command), 0);
 }
 
 Test(cli, json_is_json) {

@@ -187,3 +187,12 @@ Test(groups, a_tied_embedding_is_one_matrix_for_look_up_and_head) {
   free(data);
   free(embedding);
 }
+
+/* So that one --gpu is what qpal make plans with and exports for. */
+Test(export_gpu, that_a_published_table_is_of_is_exported_for) {
+  qp_export_gpu gpu = {.arch = 0};
+  cr_assert_eq(qp_export_gpu_parse("rtx4090-published", &gpu, &err), QP_OK, "%s", err.text);
+  cr_assert(gpu.arch == 89 && gpu.sm_count == 128 && strstr(gpu.name, "RTX 4090"), "%s", gpu.name);
+  cr_assert_eq(qp_export_gpu_parse("smollm2-135m-sensitivity", &gpu, &err), QP_E_ARG);
+  cr_assert(strstr(err.text, "is not known; say sm_90") && gpu.arch == 89, "%s", err.text);
+}

@@ -75,8 +75,7 @@ qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quanti
   return QP_OK;
 }
 
-/* In a process of its own, so that no driver is open where workers are forked later. */
-static qp_status probe(const char *name, qp_device_info *info, qp_error *err) {
+qp_status qp_session_probe(const char *name, qp_device_info *info, qp_error *err) {
   struct {
     qp_status status;
     qp_device_info info;
@@ -122,10 +121,10 @@ qp_status qp_session_device(const char *name, char *chosen, size_t size, unsigne
   qp_device_info info;
   qp_status status = QP_E_MISSING;
   if (!name) {
-    status = probe("cuda:0", &info, NULL);
+    status = qp_session_probe("cuda:0", &info, NULL);
     name = status ? "sim" : "cuda:0";
   }
-  if (status) status = probe(name, &info, err);
+  if (status) status = qp_session_probe(name, &info, err);
   if (status) return status;
   qp_session_remark(&info);
   snprintf(chosen, size, "%s", name);

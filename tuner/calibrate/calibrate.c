@@ -6,12 +6,10 @@
 */
 #include "tuner/calibrate/calibrate.h"
 
-#define XXH_INLINE_ALL
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <xxhash.h>
 
 #include "gen/base/file.h"
 #include "gen/base/text.h"
@@ -21,12 +19,7 @@
 #include "tuner/calibrate/ledger.h"
 #include "tuner/plan/calibration.h"
 
-enum {
-  HEAD_ROWS = 1024,
-  HEAD_TOKENS = 2048,
-  METHOD = 3, /* of what is measured: changed with it */
-  HALF = 1 << 16
-};
+enum { HEAD_ROWS = 1024, HEAD_TOKENS = 2048 };
 
 typedef struct run {
   qp_forward *f;
@@ -34,7 +27,7 @@ typedef struct run {
   const qp_tokens *tokens;
   const qp_calibrate_options *o;
   qp_ledger *ledger;
-  char key[33];
+  char key[QP_CALIBRATION_KEY];
   char hessians[4096]; /* DIR/hessians */
   size_t probe_sequences, probe_tokens;
   float *hidden; /* [tokens][hidden] of the pass at hand */
@@ -49,33 +42,6 @@ static qp_sequences first_sequences(const run *r, size_t count) {
 static qp_status check_stop(const run *r) {
   if (!r->o->stopped || !atomic_load(r->o->stopped)) return QP_OK;
   return qp_fail(r->err, QP_E_LIMIT, "stopped; the same command goes on where it was");
-}
-
-/* ---- What the run is: its key ---- */
-
-static void hash(XXH3_state_t *s, const void *data, size_t bytes) {
-  XXH3_128bits_update(s, data, bytes);
-}
-
-/* Of the model by what its files hold. */
-static void make_key(run *r) {
-  const qp_calibrate_options *o = r->o;
-  const qp_tokens *t = r->tokens;
-  const uint64_t facts[] = {QP_CALIBRATION_VERSION, METHOD + (o->half ? HALF : 0),
-                            r->model->layers,       r->model->hidden,
-                            r->model->vocab,        o->hessians,
-                            r->probe_tokens,        o->sensitivity.probes,
-                            o->sensitivity.seed,    t->sequences,
-                            qp_forward_digest(r->f)};
-  XXH3_state_t s;
-  XXH3_128bits_reset(&s);
-  hash(&s, facts, sizeof facts);
-  hash(&s, &o->sensitivity.noise, sizeof o->sensitivity.noise);
-  hash(&s, t->end, t->sequences * sizeof *t->end);
-  hash(&s, t->id, t->end[t->sequences - 1] * sizeof *t->id);
-  const XXH128_hash_t h = XXH3_128bits_digest(&s);
-  snprintf(r->key, sizeof r->key, "%016llx%016llx", (unsigned long long)h.high64,
-           (unsigned long long)h.low64);
 }
 
 /* ---- Hessians ---- */
@@ -296,6 +262,7 @@ static void add_facts(const run *r, qp_text *t) {
   add_text(t, "model", r->model->name);
   qp_text_add(t, " \"weights\": \"%016llx\",\n", (unsigned long long)qp_forward_digest(r->f));
   add_text(t, "text", r->o->text);
+  qp_text_add(t, " \"token_ids\": \"%016llx\",\n", (unsigned long long)qp_calibration_ids(k));
   qp_text_add(t, " \"tokens\": %zu,\n \"sequences\": %zu,\n \"context\": %zu,\n",
               k->end[k->sequences - 1], k->sequences, longest);
   if (r->o->half) qp_text_add(t, " \"products\": \"fp16\",\n");
@@ -351,23 +318,31 @@ static void choose_probe(run *r) {
   r->probe_tokens = t->end[n - 1];
 }
 
+static qp_calibration_subject subject_of(const run *r) {
+  return (qp_calibration_subject){r->f, r->tokens, r->o, r->probe_tokens};
+}
+
 /* '*done': the folder holds just this, whole. */
 static qp_status look_for_result(const run *r, bool *done) {
+  const qp_calibration_subject s = subject_of(r);
   char path[4200];
   struct stat info;
   qp_calibration c;
+  bool earlier;
   *done = false;
   snprintf(path, sizeof path, "%s/calibration.json", r->o->folder);
   if (stat(path, &info) != 0) return QP_OK;
   qp_status status = qp_calibration_open(r->o->folder, &c, r->err);
   if (status) return status;
-  *done = !strcmp(c.key, r->key);
+  status = qp_calibration_compare(&c, r->o->folder, &s, &earlier, r->err);
   qp_calibration_close(&c);
-  if (*done) return QP_OK;
-  return qp_fail(r->err, QP_E_ARG,
-                 "%s: it holds a calibration of another model, text or other options: give another "
-                 "-o, or remove it",
-                 r->o->folder);
+  *done = !status;
+  if (*done && earlier)
+    fprintf(stderr,
+            "qpal calibrate: %s: an earlier qpal made it and kept no digest of the weights; its "
+            "text and options are these, and the first and the last linear: used as it is\n",
+            r->o->folder);
+  return status;
 }
 
 static qp_status open_folder(run *r) {
@@ -387,7 +362,8 @@ qp_status qp_calibrate(qp_forward *f, const qp_tokens *tokens, const qp_calibrat
   bool done = false;
   char path[4200];
   choose_probe(&r);
-  make_key(&r);
+  const qp_calibration_subject s = subject_of(&r);
+  qp_calibration_key(&s, r.key);
   qp_status status = look_for_result(&r, &done);
   if (status || done) return status;
   status = open_folder(&r);

@@ -3,25 +3,9 @@
 #ifndef QP_CALIBRATE_H
 #define QP_CALIBRATE_H
 
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "gen/model/forward.h"
 #include "gen/model/tokens.h"
-#include "tuner/calibrate/sensitivity.h"
-
-typedef struct qp_calibrate_options {
-  const char *folder; /* of the output */
-  const char *text;   /* what the tokens came from: kept in calibration.json */
-  bool hessians;
-  bool half; /* the forward pass's products take fp16: results are not those of another run */
-  size_t sensitivity_tokens; /* Sensitivities are measured on the first so many, in whole sequences;
-                                0: there is no measurement. */
-  qp_sensitivity_options sensitivity;
-  uint64_t logit_bytes;        /* as qp_probe_open takes it */
-  const _Atomic bool *stopped; /* set by a signal: the run ends before the next linear or block */
-} qp_calibrate_options;
+#include "tuner/calibrate/key.h"
 
 /*
 ** Write options->folder in the form of CALIBRATION.md.  What an earlier run of the same model,

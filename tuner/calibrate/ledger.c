@@ -83,10 +83,12 @@ static qp_status take_key(const char *where, const char *path, const cJSON *o, c
   const char *found;
   qp_status status = qp_json_text(o, where, "key", &found, err);
   if (status || !strcmp(found, key)) return status;
-  return qp_fail(err, QP_E_ARG,
-                 "%s: a calibration of another model, text or other options was begun there: give "
-                 "another -o, or remove the file",
-                 path);
+  return qp_fail(
+      err, QP_E_ARG,
+      "%s: a calibration of another model, text or other options, or by another version of "
+      "qpal, was begun there: give another -o, or remove the folder, and it is measured "
+      "anew",
+      path);
 }
 
 /* Lines of text[n]; '*good' is where the whole ones end. */

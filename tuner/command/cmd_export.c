@@ -23,9 +23,11 @@ static const qp_verb_help help = {
     "DIR/kernels/ show what is in it. The same plan gives the same bytes.\n"
     "Instead of a plan:  --model MODEL --quantizer Q   all linears of a model with one quantizer\n"
     "                    --shape MxK[,MxK...] --quantizer Q[,Q...]   one group of linears\n"
-    "A GPU is sm_90 or sm_90:132 (architecture, multiprocessors), a name such as h100 or rtx4090,\n"
-    "cuda:0 (the one that is here), a part of the name of a file in tuned/, or a file of records\n"
-    "(.jsonl). Where tuned/ has records of it, each launch gets the fastest candidate measured."};
+    "A GPU is sm_90 or sm_90:132 (architecture, multiprocessors), a name such as h100 or rtx4090\n"
+    "(rtx4090-published: the same), cuda:0 (the one that is here), a part of the name of a file "
+    "in\n"
+    "tuned/, or a file of records (.jsonl). Where tuned/ has records of it, each launch gets the\n"
+    "fastest candidate measured."};
 
 typedef struct export_options {
   const char *plan, *model, *quantizer, *embedding, *gpu, *batch, *type, *path, *ptx, *prologue;

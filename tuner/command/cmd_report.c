@@ -89,8 +89,9 @@ static qp_status read_records(const report_options *o, const qp_plan *p, const c
   if (o->gpu) return qp_library_read(o->gpu, 0, out, source, err);
   find_gpu(p, folder, gpu);
   const qp_status status = *gpu ? qp_library_read(gpu, 0, out, source, err) : QP_OK;
-  if (status != QP_E_ARG) return status;
-  snprintf(why, WHY_BYTES, "%.400s", err->text); /* a GPU that nobody has tuned for */
+  if (status != QP_E_ARG && status != QP_E_DEVICE && status != QP_E_MISSING) return status;
+  /* a GPU that nobody has tuned for, or one that was here when the plan was made */
+  snprintf(why, WHY_BYTES, "%.400s", err->text);
   return QP_OK;
 }
 

@@ -6,11 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <cJSON.h>
+
+#include "gen/base/json.h"
+#include "gen/base/resource.h"
 #include "gen/compile/compile.h"
 #include "gen/kernel/kernel.h"
 #include "gen/spec/layout.h"
 #include "runtime/arch.h"
 #include "runtime/device.h"
+#include "tuner/tune/records.h"
 
 /* What no launch takes. */
 static qp_status check_stacks(const char *model, const qp_export_group *g, qp_error *err) {
@@ -292,6 +297,27 @@ static qp_status gpu_at_hand(const char *text, qp_export_gpu *out, qp_error *err
   return QP_OK;
 }
 
+/* The place of the GPU whose latencies others published as tuned/TEXT.json; -1: there is none. */
+static int gpu_of_published(const char *text) {
+  char path[128], named[128], own[128];
+  const char *json;
+  size_t bytes;
+  cJSON *tree = NULL;
+  int found = -1;
+  const int n = snprintf(path, sizeof path, "tuned/%s.json", text);
+  if (n < 0 || (size_t)n >= sizeof path || strchr(text, '/') ||
+      qp_resource_read(path, &json, &bytes, NULL) || qp_json_parse(path, json, bytes, &tree, NULL))
+    return -1;
+  const char *gpu = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "gpu"));
+  qp_records_file_name(gpu ? gpu : "", named, sizeof named);
+  cJSON_Delete(tree);
+  for (size_t i = 0; *named && i < sizeof gpus / sizeof *gpus; i++) {
+    qp_records_file_name(gpus[i].full, own, sizeof own);
+    if (!strcmp(own, named)) found = (int)i;
+  }
+  return found;
+}
+
 qp_status qp_export_gpu_parse(const char *text, qp_export_gpu *out, qp_error *err) {
   qp_export_gpu gpu = {.arch = 0};
   qp_status status = QP_OK;
@@ -303,6 +329,8 @@ qp_status qp_export_gpu_parse(const char *text, qp_export_gpu *out, qp_error *er
   } else {
     size_t i = 0;
     while (i < n && strcmp(gpus[i].name, text) != 0) i++;
+    const int published = i == n ? gpu_of_published(text) : -1;
+    if (published >= 0) i = (size_t)published;
     if (i == n) {
       char names[256] = "";
       for (size_t k = 0, at = 0; k < n; k++)

@@ -42,7 +42,8 @@ qp_status qp_export_shape_groups(const qp_shapes *shapes, const qp_quantizer *co
 
 /*
 ** "sm_90" (with the usual number of multiprocessors of that architecture), "sm_90:114", "h100" and
-** other names (QP_E_ARG lists them), or "cuda:0", the GPU that is here.
+** other names (QP_E_ARG lists them), that of a published table in tuned/ ("rtx4090-published": the
+** GPU that it is of), or "cuda:0", the GPU that is here.
 */
 qp_status qp_export_gpu_parse(const char *text, qp_export_gpu *out, qp_error *err);
 

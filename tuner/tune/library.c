@@ -3,11 +3,16 @@
 #include "tuner/tune/library.h"
 
 #include <dirent.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <cJSON.h>
+
+#include "gen/base/json.h"
 #include "gen/base/resource.h"
+#include "tuner/base/session.h"
 
 #define FOLDER "tuned/"
 enum { PATH = 256 };
@@ -86,44 +91,94 @@ static qp_status read_entry(const entry *e, qp_records *out, qp_error *err) {
   return status;
 }
 
-/* The entry called 'wanted', else the one whose name has it in it. */
-static qp_status choose(const listing *l, const char *gpu, const char *wanted, const entry **out,
-                        qp_error *err) {
-  char whole[PATH], all[1024] = "";
-  size_t fits = 0, n = 0;
+/* Names in one line: "a, b". */
+typedef struct names {
+  char text[1024];
+  size_t length, count;
+} names;
+
+static void add_name(names *n, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  if (n->count++ && n->length + 2 < sizeof n->text)
+    n->length += (size_t)sprintf(n->text + n->length, ", ");
+  const size_t room = sizeof n->text - n->length;
+  const int more = vsnprintf(n->text + n->length, room, format, args);
+  n->length += more < 0 ? 0 : (size_t)more < room ? (size_t)more : room - 1;
+  va_end(args);
+}
+
+/* "rtx4090-published of llama-3.1-8b": a table of latencies that others published. */
+static void note_published(const char *path, void *arg) {
+  const char *text, *base = path + strlen(FOLDER);
+  size_t bytes;
+  cJSON *tree = NULL;
+  if (!ends_with(path, ".json") || qp_resource_read(path, &text, &bytes, NULL) ||
+      qp_json_parse(path, text, bytes, &tree, NULL))
+    return;
+  const char *model = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "model"));
+  if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(tree, "gpu")))
+    add_name(arg, "%.*s%s%s", (int)(strlen(base) - strlen(".json")), base, model ? " of " : "",
+             model ? model : "");
+  cJSON_Delete(tree);
+}
+
+/* What there is instead of records of this GPU. */
+static qp_status no_records(const listing *l, const char *gpu, const char *known, qp_error *err) {
+  names files = {.text = ""}, published = {.text = ""};
+  for (size_t i = 0; i < l->count; i++) {
+    const char *base = l->list[i].path + strlen(FOLDER);
+    add_name(&files, "%.*s", (int)(strlen(base) - strlen(".jsonl")), base);
+  }
+  qp_resource_each(FOLDER, note_published, &published);
+  return qp_fail(err, QP_E_ARG,
+                 "'%s'%s%s%s: there are no records of such a GPU in tuned/ (it has those of %s): "
+                 "qpal tune makes them on the GPU, or name a .jsonl file%s%s",
+                 gpu, *known ? " (" : "", known, *known ? ")" : "",
+                 files.count ? files.text : "no GPU",
+                 published.count ? "; qpal plan and make also take latencies that others published "
+                                   "(--gpu): "
+                                 : "",
+                 published.text);
+}
+
+/* The entry called 'wanted', else the one whose name has it in it.  'known': what the device 'gpu'
+   is called, or "". */
+static qp_status choose(const listing *l, const char *gpu, const char *known, const char *wanted,
+                        const entry **out, qp_error *err) {
+  char whole[PATH];
+  names fits = {.text = ""};
   snprintf(whole, sizeof whole, FOLDER "%.200s.jsonl", wanted);
   for (size_t i = 0; i < l->count && *wanted; i++) {
     if (!strcmp(l->list[i].path, whole)) return *out = &l->list[i], QP_OK;
     if (!strstr(l->list[i].path + strlen(FOLDER), wanted)) continue;
-    if (!fits++) *out = &l->list[i];
-    if (n < sizeof all)
-      n += (size_t)snprintf(all + n, sizeof all - n, "%s%s", n ? ", " : "", l->list[i].path);
+    if (!fits.count) *out = &l->list[i];
+    add_name(&fits, "%s", l->list[i].path);
   }
-  if (fits == 1) return QP_OK;
-  if (fits) return qp_fail(err, QP_E_ARG, "'%s': several files fit: %s", gpu, all);
-  char table[PATH];
-  const char *text;
-  size_t bytes;
-  const bool published = snprintf(table, sizeof table, FOLDER "%.200s.json", gpu) > 0 &&
-                         !qp_resource_read(table, &text, &bytes, NULL);
-  return qp_fail(err, QP_E_ARG,
-                 "'%s': there are no records of such a GPU in tuned/; name a .jsonl file, or make "
-                 "records with qpal tune%s%s",
-                 gpu, published ? "; a published table of this name is for qpal plan alone: " : "",
-                 published ? table : "");
+  if (fits.count == 1) return QP_OK;
+  if (fits.count) return qp_fail(err, QP_E_ARG, "'%s': several files fit: %s", gpu, fits.text);
+  return no_records(l, gpu, known, err);
 }
 
 qp_status qp_library_read(const char *gpu, unsigned policy, qp_records *out, char source[256],
                           qp_error *err) {
   char name[128];
+  qp_device_info info = {.name = ""};
   const entry *e = NULL;
   listing l;
   snprintf(source, 256, "%s", gpu);
   if (strchr(gpu, '/') || ends_with(gpu, ".jsonl")) return qp_records_read(gpu, policy, out, err);
-  qp_records_file_name(gpu, name, sizeof name);
-  qp_status status = list_files(&l, err);
+  const bool here = !strncmp(gpu, "cuda:", 5);
+  qp_status status = here ? qp_session_probe(gpu, &info, err) : QP_OK;
+  if (status)
+    return qp_fail_prefix(err, status,
+                          "'%s': the name of the GPU here, whose records are wanted, is not known; "
+                          "say it as in qpal list gpus",
+                          gpu);
+  qp_records_file_name(here ? info.name : gpu, name, sizeof name);
+  status = list_files(&l, err);
   if (status) return status;
-  status = choose(&l, gpu, name, &e, err);
+  status = choose(&l, gpu, info.name, name, &e, err);
   if (!status) snprintf(source, 256, "%s", e->path);
   if (!status) status = read_entry(e, out, err);
   free(l.list);

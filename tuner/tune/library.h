@@ -7,11 +7,12 @@
 
 /*
 ** Records of GPU: a path (contains '/' or ends in ".jsonl"), or a part of the name of a file in
-** tuned/ ("h100"; letters as in qp_records_file_name), then also the GPU's own name.  Files of one
-** name in the current folder's tuned/ and among the resources are read as one set.  'source' (256
-** bytes) becomes the file's.
-** QP_E_ARG: there is none, or several fit (they are named); QP_E_IO.  'policy' (qp_records_policy)
-** is of a file that is named by its path; tuned/ holds measurements only, whatever it says.
+** tuned/ ("h100"; letters as in qp_records_file_name), then also the GPU's own name, or that of the
+** device "cuda:N".  Files of one name in the current folder's tuned/ and among the resources are
+** read as one set.  'source' (256 bytes) becomes the file's.
+** QP_E_ARG: there is none (what there is instead is named), or several fit (they are named); the
+** errors of qp_session_probe for a device; QP_E_IO.  'policy' (qp_records_policy) is of a file that
+** is named by its path; tuned/ holds measurements only, whatever it says.
 */
 qp_status qp_library_read(const char *gpu, unsigned policy, qp_records *out, char source[256],
                           qp_error *err);
