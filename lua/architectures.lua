@@ -14,7 +14,8 @@
 --                 kind = { name = linears } }.  A linear with 'experts' is a stack of so many, of
 --                 which a token uses 'active'; its tensor has a '*' for an expert's number, and
 --                 'stack' says how checkpoints hold all in one: { tensor, part, parts, interleaved,
---                 transposed }, as qp_model_stack in gen/model/model.h
+--                 transposed }, as qp_model_stack in gen/model/model.h.  One that holds the rows of
+--                 several linears has 'parts' (joined in lua/blocks.lua): ranks share each of them
 --   extra(m)      weights of one block that are in no linear: norms, routers; of several kinds
 --                 { name = number }
 --   gguf          how GGUF files have such a model, if llama.cpp converts it:
@@ -378,9 +379,9 @@ local list = {
       local q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
       local f, h = m.intermediate, m.hidden
       return {
-        linear("qkv", "qkv", "self_attn.qkv_proj", q + 2 * kv, h),
+        blocks.qkv(linear("qkv", "qkv", "self_attn.qkv_proj", q + 2 * kv, h), m),
         linear("o", "o", "self_attn.o_proj", h, q),
-        linear("gate_up", "up-gate", "mlp.gate_up_proj", 2 * f, h),
+        blocks.gate_up(linear("gate_up", "up-gate", "mlp.gate_up_proj", 2 * f, h)),
         linear("down", "down", "mlp.down_proj", h, f),
       }
     end,

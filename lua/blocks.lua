@@ -22,6 +22,46 @@ function blocks.first(c, names, otherwise)
   return otherwise
 end
 
+-- A matrix that holds the rows of several linears: 'turns' times rows of each part, in the order of
+-- the list 'parts' of { role, rows of a turn, heads (those that all of its rows are) }.  A gate's
+-- linear comes behind that of up, as launches have them.
+function blocks.joined(l, parts, turns)
+  local begin, list = 0, {}
+  for _, part in ipairs(parts) do
+    local p = { role = part[1], rows = part[2], heads = part[3], begin = begin }
+    local before = #list > 0 and list[#list].role:match("gate$") and p.role:match("up$")
+    table.insert(list, before and #list or #list + 1, p)
+    begin = begin + part[2]
+  end
+  l.parts, l.turns = list, turns or 1
+  return l
+end
+
+-- q, k and v in one matrix.  o: heads, kv_heads, head_dim (those of m); turns: how often they
+-- alternate, as in kv_heads for each head of keys with the heads of q that read it; order
+-- ({ "q", "k", "v" }); path of roles ("delta_")
+function blocks.qkv(l, m, o)
+  o = o or {}
+  local heads, kv, d = o.heads or m.heads, o.kv_heads or m.kv_heads, o.head_dim or m.head_dim
+  local turns, parts = o.turns or 1, {}
+  for i, role in ipairs(o.order or { "q", "k", "v" }) do
+    local n = role == "q" and heads or kv
+    if n * d % turns ~= 0 then return l end -- no config of its family
+    parts[i] = { role, n * d // turns, n }
+  end
+  return blocks.joined(l, parts, turns)
+end
+
+-- gate and up in one matrix: one behind another, or row by row in turn.
+--   o: up_first, alternate
+function blocks.gate_up(l, o)
+  o = o or {}
+  local path = l.role:match("^(.*)gate_up$")
+  local rows = o.alternate and 1 or l.rows // 2
+  local gate, up = { path .. "gate", rows }, { path .. "up", rows }
+  return blocks.joined(l, o.up_first and { up, gate } or { gate, up }, o.alternate and l.rows // 2)
+end
+
 -- Routed experts, a stack of each projection.
 --   o: path ("mlp"), rows (of gate and up), experts, active; gate, up, down: names of tensors,
 --   gate = false: there is none; columns (m.hidden); bias
@@ -132,11 +172,18 @@ local function delta_sizes(c)
 end
 function blocks.delta_net(m, fused)
   local k, v, heads = delta_sizes(m.config)
+  local joined = blocks.joined
   local list = {}
-  if fused then
-    list[1] = linear("delta_in", "delta_in", "linear_attn.in_proj_qkvz", 2 * k + 2 * v, m.hidden)
+  local keys = number(m.config.linear_num_key_heads, 16)
+  if fused then -- each head of keys with the heads of values that read it
+    list[1] = joined(linear("delta_in", "delta_in", "linear_attn.in_proj_qkvz", 2 * k + 2 * v,
+                            m.hidden),
+                     { { "delta_q", k // keys, keys }, { "delta_k", k // keys, keys },
+                       { "delta_v", v // keys, heads }, { "delta_z", v // keys, heads } }, keys)
   else
-    list[1] = linear("delta_qkv", "delta_in", "linear_attn.in_proj_qkv", 2 * k + v, m.hidden)
+    list[1] = joined(linear("delta_qkv", "delta_in", "linear_attn.in_proj_qkv", 2 * k + v,
+                            m.hidden),
+                     { { "delta_q", k, keys }, { "delta_k", k, keys }, { "delta_v", v, heads } })
     list[2] = linear("delta_z", "delta_in", "linear_attn.in_proj_z", v, m.hidden)
   end
   table.insert(list, linear("delta_out", "delta_out", "linear_attn.out_proj", m.hidden, v))

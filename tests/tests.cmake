@@ -277,6 +277,10 @@ if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
     rank_experts ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
   set_tests_properties(python_rank_experts PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
     ENVIRONMENT_MODIFICATION "${quick_environment}")
+  add_test(NAME python_rank_parts COMMAND ${PROJECT_SOURCE_DIR}/tests/python/run
+    rank_parts ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
+  set_tests_properties(python_rank_parts PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
+    ENVIRONMENT_MODIFICATION "${quick_environment}")
   add_test(NAME generate COMMAND ${PROJECT_SOURCE_DIR}/tests/generate/run ${PROJECT_BINARY_DIR})
   set_tests_properties(generate PROPERTIES FIXTURES_REQUIRED circle TIMEOUT 600
     ENVIRONMENT_MODIFICATION "${quick_environment}")

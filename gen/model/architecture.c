@@ -196,6 +196,30 @@ static qp_status read_stack(const describing *d, qp_lua_ref v, const char *at, q
   return QP_OK;
 }
 
+/* Linears whose rows lie in this matrix. */
+static qp_status read_parts(const describing *d, qp_lua_ref v, const char *at, qp_model_linear *l) {
+  char path[160];
+  uint64_t rows = 0;
+  snprintf(path, sizeof path, "%sparts", at);
+  if (qp_lua_type_of(d->lua, v, path) != QP_LUA_TABLE) return QP_OK;
+  const size_t count = qp_lua_length(d->lua, v, path);
+  if (count < 2 || count > QP_MODEL_PARTS ||
+      !get_number(d, v, at, "turns", 1, l->rows, 1, &l->turns))
+    return wrong(d, "parts of a linear: 2 to 4 of them, and turns, are needed");
+  for (size_t i = 0; i < count; i++) {
+    qp_model_part *p = &l->part[i];
+    snprintf(path, sizeof path, "%sparts.%zu.", at, i + 1);
+    if (!get_text(d, v, path, "role", p->role, sizeof p->role) ||
+        !get_number(d, v, path, "rows", 1, (int64_t)l->rows, 0, &p->rows) ||
+        !get_number(d, v, path, "begin", 0, (int64_t)l->rows, 0, &p->begin) ||
+        !get_number(d, v, path, "heads", 0, QP_SIZE_MOST, 0, &p->heads))
+      return wrong(d, "a part of a linear needs role, rows and begin");
+    rows += p->rows;
+  }
+  l->parts = (unsigned)count;
+  return rows * l->turns == l->rows ? QP_OK : wrong(d, "a linear's parts have not all of its rows");
+}
+
 static qp_status read_linear(const describing *d, qp_lua_ref v, const char *at, qp_kind_list *k) {
   if (k->count == QP_MODEL_LINEARS) return wrong(d, "too many linears");
   qp_model_linear *l = &k->linear[k->count];
@@ -217,7 +241,8 @@ static qp_status read_linear(const describing *d, qp_lua_ref v, const char *at, 
   }
   l->bias = get_flag(d, v, at, "bias");
   k->count++;
-  return read_stack(d, v, at, l);
+  const qp_status status = read_parts(d, v, at, l);
+  return status ? status : read_stack(d, v, at, l);
 }
 
 static qp_status read_kind(const describing *d, qp_lua_ref v, const char *at, uint64_t *has) {

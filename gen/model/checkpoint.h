@@ -34,6 +34,14 @@ void qp_checkpoint_close(qp_checkpoint *c);
 qp_status qp_checkpoint_find_model(qp_models *models, const char *name, const qp_model **out,
                                    qp_error *err);
 
+/*
+** Take matrices that hold the rows of several linears apart: the model becomes that of
+** qp_model_take_apart, and each of its linears has a tensor, and a bias, of its own, which are
+** views of those of the file.  QP_E_ARG: a matrix has another shape than its linears; QP_E_LIMIT,
+** QP_E_NOMEM.
+*/
+qp_status qp_checkpoint_take_apart(qp_checkpoint *c, qp_error *err);
+
 /* The model and the path that were opened; they live as long as the checkpoint. */
 const qp_model *qp_checkpoint_model(const qp_checkpoint *c);
 const char *qp_checkpoint_path(const qp_checkpoint *c);
@@ -56,6 +64,10 @@ const qp_source_tensor *qp_checkpoint_find(const qp_checkpoint *c, const char *n
 /* The tensor of the file that a tensor is, or lies in; and of how many experts that one is. */
 const qp_source_tensor *qp_checkpoint_whole(const qp_source_tensor *t);
 unsigned qp_checkpoint_experts(const qp_source_tensor *t);
+/* Was the tensor taken apart into linears?  And the tensors that lie in others, sorted by name. */
+bool qp_checkpoint_is_apart(const qp_source_tensor *t);
+size_t qp_checkpoint_views(const qp_checkpoint *c);
+const qp_source_tensor *qp_checkpoint_view(const qp_checkpoint *c, size_t i);
 
 /*
 ** Read rows first .. first + count - 1 as fp32 into out[count][columns].  Any number of threads may

@@ -74,7 +74,8 @@ static qp_status add_view(qp_checkpoint *c, const qp_source_tensor *whole, const
                           .kept_type = whole->kept_type,
                           .whole = whole,
                           .begin = first + (s->transposed ? 0 : expert * rows),
-                          .step = s->interleaved ? s->parts : 1,
+                          .run = s->interleaved ? 1 : l->rows,
+                          .period = s->interleaved ? s->parts : l->rows,
                           .turned = s->transposed,
                           .turned_row = (uint64_t)expert * l->columns};
   if (!v->name) return qp_fail(err, QP_E_NOMEM, "%s: no memory", c->path);
@@ -82,9 +83,8 @@ static qp_status add_view(qp_checkpoint *c, const qp_source_tensor *whole, const
   return QP_OK;
 }
 
-/* Make room for a view of each expert. */
-static qp_status need_views(qp_checkpoint *c, unsigned experts, qp_error *err) {
-  qp_source_tensor *more = realloc(c->view, (c->views + experts) * sizeof *c->view);
+qp_status qp_checkpoint_need_views(qp_checkpoint *c, unsigned count, qp_error *err) {
+  qp_source_tensor *more = realloc(c->view, (c->views + count) * sizeof *c->view);
   if (!more) return qp_fail(err, QP_E_NOMEM, "%s: no memory", c->path);
   c->view = more;
   return QP_OK;
@@ -112,7 +112,7 @@ static qp_status add_biases(qp_checkpoint *c, const qp_model_linear *l, const qp
                    c->path, whole->name, (unsigned long long)whole->rows,
                    (unsigned long long)whole->columns, l->experts, s->parts * l->rows, l->experts,
                    s->parts * l->rows);
-  qp_status status = need_views(c, l->experts, err);
+  qp_status status = qp_checkpoint_need_views(c, l->experts, err);
   for (unsigned e = 0; e < l->experts && !status; e++) {
     char name[QP_MODEL_NAME], bias[QP_MODEL_NAME + 16];
     qp_model_expert(tensor, e, name);
@@ -126,7 +126,8 @@ static qp_status add_biases(qp_checkpoint *c, const qp_model_linear *l, const qp
                                            .kept_type = whole->kept_type,
                                            .whole = whole,
                                            .begin = s->interleaved ? s->part : s->part * l->rows,
-                                           .step = s->interleaved ? s->parts : 1,
+                                           .run = s->interleaved ? 1 : l->rows,
+                                           .period = s->interleaved ? s->parts : l->rows,
                                            .turned = true,
                                            .turned_row = e};
     if (!c->view[c->views].name) return qp_fail(err, QP_E_NOMEM, "%s: no memory", c->path);
@@ -147,7 +148,7 @@ static qp_status add_stack(qp_checkpoint *c, const qp_model_linear *l, unsigned 
   if (whole->packing) there.transposed = false; /* packed rows are read as rows */
   const qp_model_stack *s = &there;
   qp_status status = check_shape(c, whole, l, s->parts, s->transposed, err);
-  if (!status) status = need_views(c, l->experts, err);
+  if (!status) status = qp_checkpoint_need_views(c, l->experts, err);
   for (unsigned e = 0; e < l->experts && !status; e++)
     status = add_view(c, whole, l, s, tensor, e, err);
   if (!status) whole->views += l->experts;

@@ -12,6 +12,10 @@ static qp_status no_memory(const char *path, qp_error *err) {
   return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
 }
 
+uint64_t qp_checkpoint_viewed_row(const qp_source_tensor *t, uint64_t row) {
+  return t->begin + row / t->run * t->period + row % t->run;
+}
+
 uint64_t qp_checkpoint_row(const qp_source_tensor *t, uint64_t row) {
   if (!t->heads) return row;
   const uint64_t d = t->rows / t->heads, in_head = row % d;
@@ -45,8 +49,9 @@ static qp_status read_plain(const qp_checkpoint *c, const qp_source_tensor *t, u
 /* Columns of [in, out], which are rows of the view: each of its columns is part of a row there. */
 static qp_status read_turned(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
                              uint64_t count, float *out, qp_error *err) {
-  const uint64_t span = (count - 1) * t->step + 1, wide = t->whole->columns;
-  const uint64_t from = t->turned_row * wide + t->begin + first * t->step;
+  const uint64_t begin = qp_checkpoint_viewed_row(t, first), wide = t->whole->columns;
+  const uint64_t span = qp_checkpoint_viewed_row(t, first + count - 1) - begin + 1;
+  const uint64_t from = t->turned_row * wide + begin;
   float *piece = malloc((size_t)(span > wide ? span : wide) * sizeof *piece);
   if (!piece) return no_memory(c->path, err);
   qp_status status = QP_OK;
@@ -56,9 +61,10 @@ static qp_status read_turned(const qp_checkpoint *c, const qp_source_tensor *t, 
       status = read_plain(c, t->whole, from + k * wide, span, piece, err);
     } else { /* blocks are read by whole rows */
       status = qp_checkpoint_read(c, t->whole, t->turned_row + k, 1, piece, err);
-      part += t->begin + first * t->step;
+      part += begin;
     }
-    for (uint64_t r = 0; r < count && !status; r++) out[r * t->columns + k] = part[r * t->step];
+    for (uint64_t r = 0; r < count && !status; r++)
+      out[r * t->columns + k] = part[qp_checkpoint_viewed_row(t, first + r) - begin];
   }
   free(piece);
   return status;
@@ -67,11 +73,13 @@ static qp_status read_turned(const qp_checkpoint *c, const qp_source_tensor *t, 
 static qp_status read_view(const qp_checkpoint *c, const qp_source_tensor *t, uint64_t first,
                            uint64_t count, float *out, qp_error *err) {
   if (t->turned) return read_turned(c, t, first, count, out, err);
-  if (t->step == 1) return qp_checkpoint_read(c, t->whole, t->begin + first, count, out, err);
   qp_status status = QP_OK;
-  for (uint64_t r = 0; r < count && !status; r++)
-    status = qp_checkpoint_read(c, t->whole, t->begin + (first + r) * t->step, 1,
+  for (uint64_t r = 0, n; r < count && !status; r += n) { /* the rows of a run are neighbours */
+    const uint64_t left = t->run - (first + r) % t->run;
+    n = left < count - r ? left : count - r;
+    status = qp_checkpoint_read(c, t->whole, qp_checkpoint_viewed_row(t, first + r), n,
                                 out + (size_t)(r * t->columns), err);
+  }
   return status;
 }
 

@@ -23,6 +23,12 @@ struct qp_checkpoint {
 /* The file's row that holds row 'row' of a tensor that is no view. */
 uint64_t qp_checkpoint_row(const qp_source_tensor *t, uint64_t row);
 
+/* The row (of a turned view the column) of a view's whole that holds row 'row' of the view. */
+uint64_t qp_checkpoint_viewed_row(const qp_source_tensor *t, uint64_t row);
+
+/* Make room for so many more views; QP_E_NOMEM. */
+qp_status qp_checkpoint_need_views(qp_checkpoint *c, unsigned count, qp_error *err);
+
 /* Sort by name; QP_E_ARG: two are of one name. */
 qp_status qp_checkpoint_sort(const char *path, qp_source_tensor *list, size_t count, qp_error *err);
 

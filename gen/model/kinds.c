@@ -7,7 +7,7 @@
 static bool is_same(const qp_model_linear *a, const qp_model_linear *b) {
   return !strcmp(a->role, b->role) && !strcmp(a->tensor, b->tensor) && a->rows == b->rows &&
          a->columns == b->columns && a->bias == b->bias && a->experts == b->experts &&
-         a->active == b->active;
+         a->active == b->active && a->parts == b->parts;
 }
 
 /* Does group g of the model have the same linears as the group of k's linear 'first'? */

@@ -92,6 +92,14 @@ void qp_model_tensor(const qp_model *m, unsigned linear, unsigned block, char ou
              m->linear[linear].tensor);
 }
 
+void qp_model_matrix(const qp_model *m, unsigned linear, unsigned block, char out[QP_MODEL_NAME]) {
+  if (linear >= m->linears || !*m->linear[linear].of.tensor)
+    qp_model_tensor(m, linear, block, out);
+  else
+    snprintf(out, QP_MODEL_NAME, "%s%s.%u.%s", m->prefix, m->blocks, block,
+             m->linear[linear].of.tensor);
+}
+
 void qp_model_expert(const char *tensor, unsigned expert, char out[QP_MODEL_NAME]) {
   const char *star = strchr(tensor, '*');
   if (star)

@@ -6,11 +6,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "runtime/status.h"
+
 enum {
   QP_MODEL_LINEARS = 48, /* Blocks of all kinds together have at most so many. */
   QP_MODEL_GROUP_LINEARS = 8,
   QP_MODEL_GROUPS = 40,
   QP_MODEL_KINDS = 32,
+  QP_MODEL_PARTS = 4, /* linears whose rows are in one matrix */
   QP_MODEL_LAYERS = 1024
 };
 
@@ -25,6 +28,21 @@ typedef struct qp_model_stack {
   bool transposed;  /* the file has [E, in, out], not [E, out, in] */
 } qp_model_stack;
 
+/* A linear whose rows are in a matrix with those of others: of each of the matrix's turns those
+   from 'begin' on. */
+typedef struct qp_model_part {
+  char role[16];
+  unsigned rows, begin; /* of a turn */
+  unsigned heads;       /* that all of its rows are; 0: those of the model, or none */
+} qp_model_part;
+
+/* Where a linear that was taken apart has its rows: row r is row begin + r / run * period + r % run
+   of the matrix 'tensor'. */
+typedef struct qp_model_rows {
+  char tensor[96]; /* as qp_model_linear.tensor; "": the linear is a matrix of its own */
+  unsigned begin, run, period;
+} qp_model_rows;
+
 /* One weight matrix of a block, or a stack of equal ones (experts), or the lm_head. */
 typedef struct qp_model_linear {
   char role[16];          /* "q", "k", "v", "o", "up", "gate", "down", "lm_head"; "qkv" and
@@ -38,6 +56,11 @@ typedef struct qp_model_linear {
   unsigned active;        /* experts that a token goes through */
   bool bias;              /* the checkpoint holds a bias of M elements beside it (each expert) */
   qp_model_stack stack;   /* of a stack, another way in which checkpoints hold it */
+  unsigned parts, turns;  /* linears that a matrix holds the rows of, 0 or 1: one; how often these
+                             take turns */
+  qp_model_part part[QP_MODEL_PARTS]; /* in the order in which launches have them */
+  qp_model_rows of;                   /* of a linear that was taken apart */
+  unsigned head_count;                /* heads that its rows are where it was; 0: the model's */
 } qp_model_linear;
 
 /* What makes the input of a linear, by its role: it is the norm before attention, MLP or lm_head,
@@ -123,6 +146,19 @@ uint64_t qp_model_weights(const qp_model_linear *l);
 enum { QP_MODEL_NAME = 192 };
 void qp_model_tensor(const qp_model *m, unsigned linear, unsigned block, char out[QP_MODEL_NAME]);
 void qp_model_expert(const char *tensor, unsigned expert, char out[QP_MODEL_NAME]);
+/* The same of the matrix in which a checkpoint has the linear: another one where it was taken apart
+   (qp_model_take_apart).  What is measured of the input is called so. */
+void qp_model_matrix(const qp_model *m, unsigned linear, unsigned block, char out[QP_MODEL_NAME]);
+
+/* Is row 'row' of a linear that was taken apart: number of the row in its matrix. */
+uint64_t qp_model_row(const qp_model_rows *of, uint64_t row);
+
+/*
+** '*out' is the model with a linear for each part of a matrix that holds several, in that one's
+** group: "self_attn.qkv_proj" becomes "self_attn.qkv_proj.q", ".k" and ".v".  'out' may be 'm'.
+** QP_E_LIMIT: these are more linears than a model can have, or a name is too long.
+*/
+qp_status qp_model_take_apart(const qp_model *m, qp_model *out, qp_error *err);
 
 /* The lm_head is not there, or is the embedding's matrix, whatever config.json says. */
 void qp_model_drop_head(qp_model *m);

@@ -66,7 +66,7 @@ static const kept_block *find_kept(uint32_t number) {
 /* The tensor of the file that holds a row, and the row's number in it. */
 static const qp_source_tensor *whole_of(const qp_source_tensor *t, uint64_t *row) {
   if (!t->whole) return *row = qp_checkpoint_row(t, *row), t;
-  *row = t->begin + *row * t->step;
+  *row = qp_checkpoint_viewed_row(t, *row);
   return whole_of(t->whole, row);
 }
 

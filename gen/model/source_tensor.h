@@ -23,13 +23,14 @@ typedef struct qp_source_tensor {
   const qp_packing *packing; /* Others packed it, in several tensors of a safetensors file. */
   const qp_gguf_tensor *packed;
   const qp_gguf *file; /* It holds 'packed'. */
-  /* Of an expert that lies in a tensor with others: row r is row begin + r step of 'whole', or if
-     it is turned column begin + r step of the whole's rows from turned_row on, one for each
-     column. */
+  /* Of an expert, or a linear, that lies in a tensor with others: row r is row
+     R = begin + r / run * period + r % run of 'whole', or if it is turned column R of the whole's
+     rows from turned_row on, one for each column. */
   const struct qp_source_tensor *whole;
-  uint64_t begin, step, turned_row;
+  uint64_t begin, run, period, turned_row;
   bool turned;
-  unsigned views; /* of a tensor that holds experts: how many are views of it */
+  unsigned views; /* of a tensor that holds these: how many are views of it */
+  bool apart;     /* its views are linears (qp_model_take_apart), no experts */
   unsigned heads; /* > 0: rows are reordered within each of so many heads, see gguf_names.h */
   float minus;    /* subtracted from every element */
 } qp_source_tensor;

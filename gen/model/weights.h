@@ -40,6 +40,14 @@ qp_status qp_weights_read(qp_weights *w, const char *name, uint64_t rows, uint64
 qp_status qp_weights_check(const qp_weights *w, const char *name, uint64_t rows, uint64_t columns,
                            qp_error *err);
 bool qp_weights_has(const qp_weights *w, const char *name);
+
+/*
+** Of the tensor 'part' (a ".weight" or ".bias") of a linear that lies there taken apart, for ranks:
+** the tensor that the model has in its place, with its number of rows, which the functions above
+** find too.  '*first': the part has its first row.  False: it is no such tensor.
+*/
+bool qp_weights_whole(const qp_weights *w, const char *part, char whole[QP_MODEL_NAME + 16],
+                      uint64_t *rows, bool *first);
 uint64_t qp_weights_elements(const qp_weights *w, const char *name); /* 0: it is missing */
 
 #endif

@@ -101,7 +101,7 @@ local function glm(m)
     linear("k", "qkv", "self_attn.k_proj", kv, m.hidden, bias),
     linear("v", "qkv", "self_attn.v_proj", kv, m.hidden, bias),
     linear("o", "o", "self_attn.o_proj", m.hidden, q),
-    linear("gate_up", "up-gate", "mlp.gate_up_proj", 2 * m.intermediate, m.hidden),
+    blocks.gate_up(linear("gate_up", "up-gate", "mlp.gate_up_proj", 2 * m.intermediate, m.hidden)),
     linear("down", "down", "mlp.down_proj", m.hidden, m.intermediate),
   }
 end
@@ -116,12 +116,14 @@ like_llama({ "minicpm3" }, {
   extra = function(m) return 2 * m.hidden + blocks.mla_extra(m) end,
 })
 
--- q|k|v in one matrix, in names of their own.
+-- q|k|v in one matrix, in names of their own.  turns(m): how often they alternate, alternate: gate
+-- and up do so row by row.
 local function packed(o)
   return function(m)
     local q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
     local up = {
-      linear("gate_up", "up-gate", o.gate_up or "", 2 * m.intermediate, m.hidden),
+      blocks.gate_up(linear("gate_up", "up-gate", o.gate_up or "", 2 * m.intermediate, m.hidden),
+                     { alternate = o.alternate }),
     }
     if not o.gate_up then
       up = { linear("up", "up-gate", o.up, m.intermediate, m.hidden, o.mlp_bias and o.mlp_bias(m)) }
@@ -130,13 +132,16 @@ local function packed(o)
       end
     end
     return join({
-      linear("qkv", "qkv", o.qkv, q + 2 * kv, m.hidden, o.bias and o.bias(m)),
+      blocks.qkv(linear("qkv", "qkv", o.qkv, q + 2 * kv, m.hidden, o.bias and o.bias(m)), m,
+                 { turns = o.turns and o.turns(m) }),
       linear("o", "o", o.o, m.hidden, q, o.out_bias and o.out_bias(m)),
     }, up, { linear("down", "down", o.down, m.hidden, m.intermediate,
                     o.mlp_bias and o.mlp_bias(m)) })
   end
 end
 local function yes() return true end
+local function by_head(m) return m.heads end
+local function by_key_head(m) return m.kv_heads end
 
 like_llama({ "baichuan" }, {
   block = packed { qkv = "self_attn.W_pack", o = "self_attn.o_proj", up = "mlp.up_proj",
@@ -144,8 +149,8 @@ like_llama({ "baichuan" }, {
 })
 like_llama({ "internlm2" }, {
   head = "output", embedding = "model.tok_embeddings",
-  block = packed { qkv = "attention.wqkv", o = "attention.wo", up = "feed_forward.w3",
-                   gate = "feed_forward.w1", down = "feed_forward.w2" },
+  block = packed { qkv = "attention.wqkv", turns = by_key_head, o = "attention.wo",
+                   up = "feed_forward.w3", gate = "feed_forward.w1", down = "feed_forward.w2" },
 })
 like_llama({ "chatglm" }, {
   headed = true, -- ChatGLMModel too has an lm_head
@@ -155,6 +160,9 @@ like_llama({ "chatglm" }, {
             kv_heads = "multi_query_group_num", head_dim = "kv_channels" },
   block = packed { qkv = "self_attention.query_key_value", o = "self_attention.dense",
                    gate_up = "mlp.dense_h_to_4h", down = "mlp.dense_4h_to_h",
+                   turns = function(m)
+                     return m.config.multi_query_attention == false and m.heads or 1
+                   end,
                    bias = function(m)
                      return m.config.add_qkv_bias or m.config.add_bias_linear
                    end },
@@ -166,7 +174,8 @@ family {
   block = function(m)
     local q, half = m.heads * m.head_dim, m.intermediate // 2
     return {
-      linear("qkv", "qkv", "attn.c_attn", 3 * q, m.hidden, true),
+      blocks.qkv(linear("qkv", "qkv", "attn.c_attn", 3 * q, m.hidden, true), m,
+                 { kv_heads = m.heads }),
       linear("o", "o", "attn.c_proj", m.hidden, q),
       linear("up", "up-gate", "mlp.w1", half, m.hidden),
       linear("gate", "up-gate", "mlp.w2", half, m.hidden),
@@ -199,7 +208,8 @@ family {
   defaults = { tied = 1 },
   prefix = "model.", head = "lm_head",
   block = packed { qkv = "self_attn.query_key_value", o = "self_attn.dense",
-                   gate_up = "mlp.up_proj", down = "mlp.down_proj", bias = yes, out_bias = yes },
+                   turns = by_key_head, gate_up = "mlp.up_proj", alternate = true,
+                   down = "mlp.down_proj", bias = yes, out_bias = yes },
   extra = function(m) return 4 * m.hidden + 2 * m.intermediate + m.hidden end,
   once = function(m) return 2 * m.hidden end,
 }
@@ -222,7 +232,7 @@ family {
 family {
   types = { "gpt_neox" },
   prefix = "gpt_neox.", embedding = "gpt_neox.embed_in", head = "embed_out",
-  block = packed { qkv = "attention.query_key_value", o = "attention.dense",
+  block = packed { qkv = "attention.query_key_value", turns = by_head, o = "attention.dense",
                    up = "mlp.dense_h_to_4h", down = "mlp.dense_4h_to_h", bias = yes,
                    out_bias = yes, mlp_bias = yes },
   extra = norms(4), once = function(m) return 2 * m.hidden end,
@@ -240,8 +250,9 @@ family {
       or c.multi_query ~= false and 1 or m.heads
     local bias, f = c.bias and true or false, number(c.ffn_hidden_size, 4 * m.hidden)
     return {
-      linear("qkv", "qkv", "self_attention.query_key_value", (m.heads + 2 * kv) * m.head_dim,
-             m.hidden, bias),
+      blocks.qkv(linear("qkv", "qkv", "self_attention.query_key_value",
+                        (m.heads + 2 * kv) * m.head_dim, m.hidden, bias), m,
+                 { kv_heads = kv, turns = kv }),
       linear("o", "o", "self_attention.dense", m.hidden, m.heads * m.head_dim, bias),
       linear("up", "up", "mlp.dense_h_to_4h", f, m.hidden, bias),
       linear("down", "down", "mlp.dense_4h_to_h", m.hidden, f, bias),
@@ -302,7 +313,8 @@ family {
   block = function(m)
     local h = m.hidden
     return {
-      linear("qkv", "qkv", "self_attention.query_key_value", 3 * h, h, true),
+      blocks.qkv(linear("qkv", "qkv", "self_attention.query_key_value", 3 * h, h, true), m,
+                 { kv_heads = m.heads, turns = m.heads }),
       linear("o", "o", "self_attention.dense", h, h, true),
       linear("up", "up", "mlp.dense_h_to_4h", 4 * h, h, true),
       linear("down", "down", "mlp.dense_4h_to_h", h, 4 * h, true),
@@ -318,7 +330,8 @@ family {
   block = function(m)
     local h, f = m.hidden, number(m.config.expansion_ratio, 4) * m.hidden
     return {
-      linear("qkv", "qkv", "attn.Wqkv", 3 * h, h), linear("o", "o", "attn.out_proj", h, h),
+      blocks.qkv(linear("qkv", "qkv", "attn.Wqkv", 3 * h, h), m, { kv_heads = m.heads }),
+      linear("o", "o", "attn.out_proj", h, h),
       linear("up", "up", "ffn.up_proj", f, h), linear("down", "down", "ffn.down_proj", h, f),
     }
   end,
@@ -337,7 +350,8 @@ family {
       linear("v", "qkv", "attn.v_proj", h, h),
     }
     if m.root.model_type == "codegen" then
-      qkv = { linear("qkv", "qkv", "attn.qkv_proj", 3 * h, h) }
+      qkv = { blocks.qkv(linear("qkv", "qkv", "attn.qkv_proj", 3 * h, h), m,
+                         { kv_heads = m.heads, turns = 4, order = { "q", "v", "k" } }) }
     end
     return join(qkv, {
       linear("o", "o", "attn.out_proj", h, h), linear("up", "up", "mlp.fc_in", f, h, true),
@@ -353,9 +367,11 @@ family {
   prefix = "transformer.", blocks = "h", embedding = "transformer.wte", head = "lm_head",
   block = function(m)
     local h, f = m.hidden, number(m.config.n_inner, 4 * m.hidden)
-    local kv = m.config.multi_query ~= false and m.head_dim or h
+    local multi = m.config.multi_query ~= false
+    local kv = multi and m.head_dim or h
     return {
-      linear("qkv", "qkv", "attn.c_attn", h + 2 * kv, h, true),
+      blocks.qkv(linear("qkv", "qkv", "attn.c_attn", h + 2 * kv, h, true), m,
+                 { kv_heads = multi and 1 or m.heads, turns = multi and 1 or m.heads }),
       linear("o", "o", "attn.c_proj", h, h, true), linear("up", "up", "mlp.c_fc", f, h, true),
       linear("down", "down", "mlp.c_proj", h, f, true),
     }
@@ -369,7 +385,7 @@ family {
 family {
   types = { "persimmon" },
   prefix = "model.", head = "lm_head",
-  block = packed { qkv = "self_attn.query_key_value", o = "self_attn.dense",
+  block = packed { qkv = "self_attn.query_key_value", turns = by_head, o = "self_attn.dense",
                    up = "mlp.dense_h_to_4h", down = "mlp.dense_4h_to_h", bias = yes,
                    out_bias = yes, mlp_bias = yes },
   extra = function(m) return 4 * m.hidden + 4 * m.head_dim end,

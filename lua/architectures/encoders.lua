@@ -60,9 +60,11 @@ family {
   block = function(m)
     local h, f = m.hidden, m.intermediate
     return {
-      linear("qkv", "qkv", "attention.qkv_proj", 3 * h, h, true),
+      blocks.qkv(linear("qkv", "qkv", "attention.qkv_proj", 3 * h, h, true), m,
+                 { kv_heads = m.heads }),
       linear("o", "o", "attention.o_proj", h, h, true),
-      linear("gate_up", "up-gate", "mlp.up_gate_proj", 2 * f, h),
+      blocks.gate_up(linear("gate_up", "up-gate", "mlp.up_gate_proj", 2 * f, h),
+                     { up_first = true }),
       linear("down", "down", "mlp.down_proj", h, f, true),
     }
   end,
@@ -78,8 +80,10 @@ family {
   block = function(m)
     local h, f = m.hidden, m.intermediate
     return {
-      linear("qkv", "qkv", "attn.Wqkv", 3 * h, h), linear("o", "o", "attn.Wo", h, h),
-      linear("gate_up", "up-gate", "mlp.Wi", 2 * f, h), linear("down", "down", "mlp.Wo", h, f),
+      blocks.qkv(linear("qkv", "qkv", "attn.Wqkv", 3 * h, h), m, { kv_heads = m.heads }),
+      linear("o", "o", "attn.Wo", h, h),
+      blocks.gate_up(linear("gate_up", "up-gate", "mlp.Wi", 2 * f, h)),
+      linear("down", "down", "mlp.Wo", h, f),
     }
   end,
   extra = function(m) return 2 * m.hidden end,
@@ -114,7 +118,8 @@ family {
   block = function(m)
     local h, f = m.hidden, m.intermediate
     return {
-      linear("qkv", "qkv", "attn.Wqkv", 3 * h, h), linear("o", "o", "attn.out_proj", h, h),
+      blocks.qkv(linear("qkv", "qkv", "attn.Wqkv", 3 * h, h), m, { kv_heads = m.heads }),
+      linear("o", "o", "attn.out_proj", h, h),
       linear("up", "up-gate", "mlp.fc11", f, h), linear("gate", "up-gate", "mlp.fc12", f, h),
       linear("down", "down", "mlp.fc2", h, f),
     }

@@ -354,7 +354,8 @@ family {
       kind = {
         full = join(attention(m, false, false), rest),
         lightning = join({
-          linear("qkv", "qkv", "self_attn.qkv_proj", 3 * d, m.hidden),
+          blocks.qkv(linear("qkv", "qkv", "self_attn.qkv_proj", 3 * d, m.hidden), m,
+                     { kv_heads = m.heads, turns = m.heads }),
           linear("attn_gate", "qkv", "self_attn.output_gate", d, m.hidden),
           linear("o", "o", "self_attn.out_proj", m.hidden, d),
         }, rest),

@@ -251,7 +251,8 @@ family {
     else
       local rows = number(c.shared_intermediate_size, m.intermediate)
       rest = {
-        linear("gate_up", "up-gate", "shared_mlp.input_linear", 2 * rows, m.hidden),
+        blocks.gate_up(linear("gate_up", "up-gate", "shared_mlp.input_linear", 2 * rows,
+                              m.hidden)),
         linear("down", "down", "shared_mlp.output_linear", m.hidden, rows),
       }
     end

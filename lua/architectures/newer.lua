@@ -112,8 +112,8 @@ family {
   block = function(m)
     local c, q, kv = m.config, m.heads * m.head_dim, m.kv_heads * m.head_dim
     local own = {
-      linear("qkv", "qkv", "attention.query_key_value", q + 2 * kv, m.hidden,
-             c.use_qkv_bias and true or false),
+      blocks.qkv(linear("qkv", "qkv", "attention.query_key_value", q + 2 * kv, m.hidden,
+                        c.use_qkv_bias and true or false), m),
       linear("o", "o", "attention.dense", m.hidden, q, c.use_bias and true or false),
     }
     local beside = first(c, { "n_shared_experts", "num_shared_experts" }, 0)
@@ -175,8 +175,8 @@ family {
   block = function(m)
     local c = m.config
     local function joined(role, group, path, rows)
-      return { linear(role .. "gate_up", group .. "up-gate", path .. "gate_up_proj", 2 * rows,
-                      m.hidden),
+      return { blocks.gate_up(linear(role .. "gate_up", group .. "up-gate", path .. "gate_up_proj",
+                                     2 * rows, m.hidden)),
                linear(role .. "down", group .. "down", path .. "down_proj", m.hidden, rows) }
     end
     local rows = number(c.shared_intermediate_size, 0)
@@ -559,9 +559,9 @@ family {
   block = function(m)
     local q, kv, f = m.heads * m.head_dim, m.kv_heads * m.head_dim, m.intermediate
     return {
-      linear("qkv", "qkv", "self_attn.qkv_proj", q + 2 * kv, m.hidden),
+      blocks.qkv(linear("qkv", "qkv", "self_attn.qkv_proj", q + 2 * kv, m.hidden), m),
       linear("o", "o", "self_attn.o_proj", m.hidden, q),
-      linear("gate_up", "up-gate", "mlp.gate_up_proj", 2 * f, m.hidden),
+      blocks.gate_up(linear("gate_up", "up-gate", "mlp.gate_up_proj", 2 * f, m.hidden)),
       linear("down", "down", "mlp.down_proj", m.hidden, f),
     }
   end,

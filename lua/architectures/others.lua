@@ -30,8 +30,8 @@ family {
     local c, q, kv = m.config, m.heads * m.head_dim, m.kv_heads * m.head_dim
     local rows = blocks.expert_sizes(m).rows
     local own = {
-      linear("qkv", "qkv", "attention.query_key_value", q + 2 * kv, m.hidden,
-             c.use_qkv_bias and true or false),
+      blocks.qkv(linear("qkv", "qkv", "attention.query_key_value", q + 2 * kv, m.hidden,
+                        c.use_qkv_bias and true or false), m),
       linear("o", "o", "attention.dense", m.hidden, q, c.use_bias and true or false),
     }
     return blocks.sparse(m, blocks.first_dense(m), own, function() return mlp(m, {}, false) end,

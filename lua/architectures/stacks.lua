@@ -131,7 +131,7 @@ family {
     local f, path = m.config.ffn_config, "ffn.experts.mlp."
     local q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
     return join({
-      linear("qkv", "qkv", "norm_attn_norm.attn.Wqkv", q + 2 * kv, m.hidden),
+      blocks.qkv(linear("qkv", "qkv", "norm_attn_norm.attn.Wqkv", q + 2 * kv, m.hidden), m),
       linear("o", "o", "norm_attn_norm.attn.out_proj", m.hidden, q),
     }, experts(m, {}, {
       path = "ffn", rows = m.intermediate, gate = "w1", up = "v1", down = "w2",
@@ -154,8 +154,8 @@ local function granite_moe(m)
   })
   local rows = number(m.config.shared_intermediate_size, 0)
   if rows > 0 then
-    table.insert(list, linear("shared_gate_up", "shared up-gate", "shared_mlp.input_linear",
-                              2 * rows, m.hidden))
+    table.insert(list, blocks.gate_up(linear("shared_gate_up", "shared up-gate",
+                                             "shared_mlp.input_linear", 2 * rows, m.hidden)))
     table.insert(list, linear("shared_down", "shared down", "shared_mlp.output_linear", m.hidden,
                               rows))
   end

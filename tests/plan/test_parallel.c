@@ -39,7 +39,7 @@ static void take(const char *type, unsigned heads, unsigned keys, const char *mo
 }
 
 static qp_status split(unsigned ranks, unsigned slices) {
-  const qp_parallel_ways ways = {ranks, slices};
+  const qp_parallel_ways ways = {.ranks = ranks, .slices = slices};
   return qp_parallel_split(whole, &ways, rank, &err);
 }
 
@@ -79,8 +79,9 @@ Test(parallel, a_head_of_keys_stays_whole_where_there_are_more_ranks) {
   expect("k", 32, 256);
   take("phi3", 8, 2, "");
   cr_assert_eq(split(4, 1), QP_OK, "%s", err.text);
-  expect("qkv", (2 + 2) * 32, 256);
-  expect("gate_up", 256, 256);
+  expect("q", 64, 256); /* they lie in one matrix, and are taken apart */
+  expect("k", 32, 256);
+  expect("gate", 128, 256);
 }
 
 Test(parallel, every_expert_is_divided_like_an_mlp) {
@@ -125,8 +126,12 @@ Test(parallel, what_cannot_be_divided_is_named) {
 
 /* ---- How packed weights are cut ---- */
 
+static void take_apart(void) {
+  cr_assert_eq(qp_parallel_apart(whole, 2, whole, &err), QP_OK, "%s", err.text);
+}
+
 static qp_cut cut_of(const char *role, unsigned ranks, unsigned slices) {
-  const qp_parallel_ways ways = {ranks, slices};
+  const qp_parallel_ways ways = {.ranks = ranks, .slices = slices};
   qp_cut cut = {QP_CUT_NONE, 0};
   cr_assert_eq(qp_parallel_cut(whole, of_role(whole, role), &ways, &cut, &err), QP_OK, "%s: %s",
                role, err.text);
@@ -134,7 +139,7 @@ static qp_cut cut_of(const char *role, unsigned ranks, unsigned slices) {
 }
 
 static void expect_no_cut(const char *role, unsigned ranks, const char *why) {
-  const qp_parallel_ways ways = {ranks, 1};
+  const qp_parallel_ways ways = {.ranks = ranks, .slices = 1};
   qp_cut cut;
   cr_expect_eq(qp_parallel_cut(whole, of_role(whole, role), &ways, &cut, &err), QP_E_ARG, "%s",
                role);
@@ -148,6 +153,11 @@ Test(parallel, a_rank_s_part_is_a_slice_of_packed_weights) {
   cr_expect(cut_of("down", 8, 1).way == QP_CUT_COLUMNS && cut_of("down", 8, 1).slices == 8);
   cr_expect_eq(cut_of("o", 1, 1).way, QP_CUT_NONE);
   cr_expect_eq(cut_of("lm_head", 8, 1).way, QP_CUT_NONE, "1000 rows");
+  take("phi3", 8, 2, "");
+  take_apart();
+  cr_expect(cut_of("q", 4, 1).way == QP_CUT_ROWS && cut_of("q", 4, 1).slices == 4);
+  cr_expect_eq(cut_of("k", 4, 1).slices, 2, "heads");
+  cr_expect_eq(cut_of("gate", 4, 1).slices, 4);
   take("qwen3_moe", 8, 4, "\"num_experts\": 4, \"moe_intermediate_size\": 64,");
   cr_expect_eq(cut_of("expert_down", 2, 2).way, QP_CUT_NONE);
   cr_expect(cut_of("expert_down", 2, 1).way == QP_CUT_COLUMNS);
@@ -156,9 +166,34 @@ Test(parallel, a_rank_s_part_is_a_slice_of_packed_weights) {
 
 Test(parallel, what_is_no_slice_of_packed_weights_is_named) {
   take("phi3", 8, 8, "");
-  expect_no_cut("qkv", 2, "below one another");
+  expect_no_cut("qkv", 2, "several linears' rows");
   take("qwen3_moe", 8, 4, "\"num_experts\": 4, \"moe_intermediate_size\": 64,");
   expect_no_cut("expert_up", 4, "multiple of 32");
   take("llama", 8, 8, "");
   expect_no_cut("q", 3, "1, 2, 4 or 8");
+}
+
+Test(parallel, weights_that_more_ranks_can_open_are_taken_apart_for_one) {
+  const qp_parallel_ways ways = {.ranks = 1, .made = 8};
+  take("phi3", 8, 8, "");
+  cr_assert_eq(qp_parallel_split(whole, &ways, rank, &err), QP_OK, "%s", err.text);
+  expect("q", 256, 256);
+  expect("up", 512, 256);
+  cr_assert_eq(rank->linear_weights, whole->linear_weights);
+}
+
+Test(parallel, heads_of_a_linear_s_own_stay_whole) {
+  take("gpt_bigcode", 8, 8, "\"n_embd\": 256, \"n_layer\": 3, \"n_head\": 8, ");
+  cr_assert_eq(split(4, 1), QP_OK, "%s", err.text);
+  expect("q", 64, 256);
+  expect("k", 32, 256); /* every rank has the one head */
+  take_apart();
+  cr_expect_eq(cut_of("k", 4, 1).slices, 1);
+  take("qwen3_next", 8, 8,
+       "\"linear_num_key_heads\": 2, \"linear_key_head_dim\": 32, \"linear_num_value_heads\": 8,"
+       "\"linear_value_head_dim\": 32, \"num_experts\": 4, \"moe_intermediate_size\": 64,");
+  cr_assert_eq(split(2, 1), QP_OK, "%s", err.text);
+  expect("delta_k", 32, 256);
+  cr_assert_eq(split(4, 1), QP_E_ARG);
+  cr_assert(strstr(err.text, "delta_q") && strstr(err.text, "heads"), "%s", err.text);
 }

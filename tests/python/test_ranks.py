@@ -27,6 +27,7 @@ SHAPES = {"self_attn.q_proj": (HEADS * DIM, HIDDEN), "self_attn.k_proj": (KEYS *
           "self_attn.v_proj": (KEYS * DIM, HIDDEN), "self_attn.o_proj": (HIDDEN, HEADS * DIM),
           "mlp.gate_proj": (INNER, HIDDEN), "mlp.up_proj": (INNER, HIDDEN),
           "mlp.down_proj": (HIDDEN, INNER)}
+COLUMNS = ("self_attn.o_proj", "mlp.down_proj")  # what ranks share of these is added up
 BOUND = 2e-3  # relative L2, as qpal check has it in fp16; X~ is rounded once more
 
 
@@ -98,7 +99,7 @@ def of_ranks(size, x):
                 m, k = SHAPES[name]
                 begin = rank * entry["columns"] if entry["columns"] < k else 0
                 y = call(group, x[k][begin:begin + entry["columns"]])[member]
-                if name.endswith(("o_proj", "down_proj")):
+                if name in COLUMNS:
                     out[name] = [a + b for a, b in zip(out.get(name, [0.0] * m), y)]
                 else:  # two ranks have one head of keys where there are more of them
                     parts = out.setdefault(name, {})

@@ -156,6 +156,21 @@ typedef struct exported {
   unsigned head_dim; /* 0: not known */
 } exported;
 
+/* A plan for one rank has matrices whole that weights for several have taken apart. */
+static qp_status check_whole(const qp_plan *plan, unsigned made, qp_error *err) {
+  for (unsigned i = 0; i < plan->linears; i++) {
+    const qp_plan_linear *l = &plan->linear[i];
+    if (qp_parallel_is_joined(l->role))
+      return qp_fail(
+          err, QP_E_ARG,
+          "linear '%s' is one matrix there, which weights packed for %u ranks have taken "
+          "apart: qpal plan --tp %u makes such a plan, and --model, --quantizer and "
+          "--ranks a library for fewer ranks",
+          l->tensor, made, made);
+  }
+  return QP_OK;
+}
+
 static qp_status groups_of_plan(qp_session *s, const export_options *o, exported *out,
                                 qp_error *err) {
   qp_export_group **g = &out->group;
@@ -168,6 +183,7 @@ static qp_status groups_of_plan(qp_session *s, const export_options *o, exported
   if (!status && o->ranks && o->ranks != ranks)
     status = qp_fail(err, QP_E_ARG, "--ranks %u: the plan is for %u", o->ranks, ranks);
   if (!status) status = check_ranks(o, ranks, made, err);
+  if (!status && ranks == 1 && made > 1) status = check_whole(&plan, made, err);
   if (!status) status = qp_export_plan_groups(&plan, s->palette, g, n, err);
   if (!status) status = qp_export_cut_groups(*g, *n, ranks, made, err);
   if (status) qp_fail_prefix(err, status, "%s", o->plan);
@@ -202,7 +218,7 @@ static qp_status groups_of_quantizers(qp_session *s, const export_options *o, ex
         (status = qp_palette_find(s->palette, o->embedding, &embedding, err)))
       qp_fail_prefix(err, status, "--embedding");
     const unsigned made = o->tp ? o->tp : 1, ranks = o->ranks ? o->ranks : made;
-    const qp_parallel_ways ways = {ranks, o->ep};
+    const qp_parallel_ways ways = {ranks, o->ep, made};
     qp_model rank;
     if (!status) status = check_ranks(o, ranks, made, err);
     if (!status) status = qp_parallel_split(m, &ways, &rank, err);

@@ -290,7 +290,8 @@ static qp_status make_problems(run *r, qp_error *err) {
   if (!status && o->model) status = qp_models_open(&r->models, err);
   if (!status && o->model) status = qp_checkpoint_find_model(r->models, o->model, &model, err);
   if (!status && model && (o->tp > 1 || o->ep > 1)) {
-    status = qp_parallel_split(model, &(qp_parallel_ways){o->tp, o->ep}, &rank, err);
+    status =
+        qp_parallel_split(model, &(qp_parallel_ways){.ranks = o->tp, .slices = o->ep}, &rank, err);
     model = &rank;
   }
   for (size_t i = 0; i < o->shapes.count && !status; i++)

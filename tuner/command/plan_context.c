@@ -409,7 +409,7 @@ static void restrict_embedding(qp_plan_context *c) {
 
 /* With --tp the model is what one rank has of it. */
 static qp_status take_rank(qp_plan_context *c) {
-  const qp_parallel_ways ways = {c->o->tp, c->o->ep};
+  const qp_parallel_ways ways = {.ranks = c->o->tp, .slices = c->o->ep};
   if (c->o->tp < 2 && c->o->ep < 2) return QP_OK;
   const qp_status status = qp_parallel_split(c->model, &ways, &c->rank, c->err);
   if (!status) c->model = &c->rank;

@@ -33,33 +33,69 @@ static int linear_of_block(const qp_model *m, unsigned block, const char *key) {
   return -1;
 }
 
+/* Is linear i one of those that were taken from the matrix that 'key' names in this block? */
+static bool is_of(const qp_model *m, unsigned block, unsigned i, const char *key) {
+  const char *matrix = m->linear[i].of.tensor;
+  return *matrix && qp_model_has(m, block, i) && says(key, matrix);
+}
+
+/* Rows of all of them; 0: there is no such matrix. */
+static unsigned rows_of(const qp_model *m, unsigned block, const char *key) {
+  unsigned rows = 0;
+  for (unsigned i = 0; i < m->linears; i++)
+    if (is_of(m, block, i, key)) rows += m->linear[i].rows;
+  return rows;
+}
+
 static bool is_head(const qp_model *m, const char *key) {
   return says(key, "lm_head") || says(key, m->linear[m->linears].tensor);
 }
 
+/* The block of a tensor, and its name within; NULL: it is in none. */
+static const char *block_of(const qp_model *m, const char *key, unsigned *block) {
+  char before[sizeof m->prefix + sizeof m->blocks];
+  char *end;
+  size_t n = (size_t)snprintf(before, sizeof before, "%s%s.", m->prefix, m->blocks);
+  if (strncmp(key, before, n) != 0 || key[n] < '0' || key[n] > '9') return NULL;
+  const unsigned long number = strtoul(key + n, &end, 10);
+  if (*end != '.' || number >= m->layers) return NULL;
+  *block = (unsigned)number;
+  return end + 1;
+}
+
 /* Index of a linear by the name of its tensor, the lm_head's the last, or -1. */
 static int64_t tensor_linear(const qp_model *m, const char *key) {
-  char before[sizeof m->prefix + sizeof m->blocks];
-  unsigned long block;
-  char *end;
+  unsigned block = 0;
   if (is_head(m, key)) return (int64_t)qp_plan_linears(m) - 1;
-  size_t n = (size_t)snprintf(before, sizeof before, "%s%s.", m->prefix, m->blocks);
-  if (strncmp(key, before, n) != 0 || key[n] < '0' || key[n] > '9') return -1;
-  block = strtoul(key + n, &end, 10);
-  if (*end != '.' || block >= m->layers) return -1;
-  const int l = linear_of_block(m, (unsigned)block, end + 1);
-  return l < 0 ? -1 : (int64_t)qp_model_number(m, (unsigned)block, (unsigned)l);
+  const char *name = block_of(m, key, &block);
+  const int l = name ? linear_of_block(m, block, name) : -1;
+  return l < 0 ? -1 : (int64_t)qp_model_number(m, block, (unsigned)l);
 }
 
 /* ---- Sensitivities ---- */
 
-static qp_status take_alpha(const char *where, const cJSON *v, double *to, qp_error *err) {
+static qp_status take_alpha(const char *where, const cJSON *v, double share, double *to,
+                            qp_error *err) {
   if (!cJSON_IsNumber(v) || !(v->valuedouble >= 0 && v->valuedouble <= most_alpha))
     return qp_fail(err, QP_E_ARG, "%s: '%.100s': a sensitivity from 0 to %g is needed", where,
                    v->string, most_alpha);
   if (!isnan(*to)) return qp_fail(err, QP_E_ARG, "%s: '%.100s' is given twice", where, v->string);
-  *to = v->valuedouble;
+  *to = share * v->valuedouble;
   return QP_OK;
+}
+
+/* The sensitivity of a matrix of which a block has the linears apart: of equal distortions theirs
+   add up to it, in proportion to their rows.  '*found': there is such a matrix. */
+static qp_status share_alpha(const char *where, const cJSON *v, const qp_model *m, unsigned block,
+                             const char *key, double *alpha, bool *found, qp_error *err) {
+  const unsigned rows = key ? rows_of(m, block, key) : 0;
+  qp_status status = QP_OK;
+  *found = rows > 0;
+  for (unsigned i = 0; i < m->linears && *found && !status; i++)
+    if (is_of(m, block, i, key))
+      status = take_alpha(where, v, (double)m->linear[i].rows / rows,
+                          &alpha[qp_model_number(m, block, i)], err);
+  return status;
 }
 
 static qp_status unknown_linear(const char *where, const char *key, const qp_model *m,
@@ -84,9 +120,14 @@ static qp_status read_blocks(const char *file, const cJSON *blocks, const qp_pla
     if (!cJSON_IsObject(block)) return qp_fail(err, QP_E_ARG, "%s: an object is needed", where);
     cJSON_ArrayForEach(v, block) {
       int l = linear_of_block(m, b, v->string);
+      bool found = false;
+      qp_status status = QP_OK;
+      if (l < 0) status = share_alpha(where, v, m, b, v->string, alpha, &found, err);
+      if (status) return status;
+      if (found) continue;
       if (l < 0 && block_linear(in->whole, v->string) >= 0) continue; /* it stays as it is */
       if (l < 0) return unknown_linear(where, v->string, m, err);
-      qp_status status = take_alpha(where, v, &alpha[qp_model_number(m, b, (unsigned)l)], err);
+      status = take_alpha(where, v, 1, &alpha[qp_model_number(m, b, (unsigned)l)], err);
       if (status) return status;
     }
     b++;
@@ -135,8 +176,14 @@ static qp_status read_sensitivity(const char *file, const cJSON *tree, const qp_
     }
     if (!strcmp(v->string, "source") || !strcmp(v->string, "note") || v == blocks) continue;
     int64_t i = tensor_linear(m, v->string);
+    unsigned block = 0;
+    bool found = false;
+    const char *name = i < 0 ? block_of(m, v->string, &block) : NULL;
+    if (name) status = share_alpha(file, v, m, block, name, alpha, &found, err);
+    if (status || found) continue;
     if (i < 0 && tensor_linear(in->whole, v->string) >= 0) continue; /* it stays as it is */
-    status = i < 0 ? unknown_linear(file, v->string, m, err) : take_alpha(file, v, &alpha[i], err);
+    status =
+        i < 0 ? unknown_linear(file, v->string, m, err) : take_alpha(file, v, 1, &alpha[i], err);
   }
   return status ? status : list_missing(file, m, alpha, err);
 }
@@ -207,6 +254,14 @@ qp_status qp_figures_distortion(const char *file, const cJSON *tree, qp_menu *me
   return status;
 }
 
+/* What a matrix has, each of the linears has that were taken from it. */
+static void spread_distortion(const qp_plan_input *in, unsigned block, const char *name, unsigned q,
+                              double d) {
+  for (unsigned l = 0; l < in->model->linears; l++)
+    if (is_of(in->model, block, l, name))
+      in->distortion[(size_t)qp_model_number(in->model, block, l) * in->menu->count + q] = d;
+}
+
 qp_status qp_figures_linear_distortion(const char *file, const cJSON *tree, qp_plan_input *in,
                                        qp_error *err) {
   const cJSON *linears = cJSON_GetObjectItemCaseSensitive(tree, "linears"), *linear, *v;
@@ -214,15 +269,18 @@ qp_status qp_figures_linear_distortion(const char *file, const cJSON *tree, qp_p
   if (!linears) return QP_OK;
   cJSON_ArrayForEach(linear, linears) {
     int64_t i = linear->string ? tensor_linear(in->model, linear->string) : -1;
+    unsigned block = 0;
+    const char *name = i < 0 && linear->string ? block_of(in->model, linear->string, &block) : NULL;
     if (i < 0 && linear->string && tensor_linear(in->whole, linear->string) >= 0) continue;
-    if (i < 0)
+    if (i < 0 && !(name && rows_of(in->model, block, name)))
       return unknown_linear(file, linear->string ? linear->string : "an item", in->model, err);
     cJSON_ArrayForEach(v, linear) {
       int q = v->string ? qp_menu_find(in->menu, v->string) : -1;
       double d = 0;
       status = take_distortion(file, linear->string, v, &d, err);
       if (status) return status;
-      if (q >= 0) in->distortion[(size_t)i * in->menu->count + (unsigned)q] = d;
+      if (q >= 0 && i >= 0) in->distortion[(size_t)i * in->menu->count + (unsigned)q] = d;
+      if (q >= 0 && i < 0) spread_distortion(in, block, name, (unsigned)q, d);
     }
   }
   return QP_OK;

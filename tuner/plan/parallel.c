@@ -29,8 +29,8 @@ static division division_of(const char *role) {
 bool qp_parallel_divides_columns(const char *role) { return division_of(role) == COLUMNS; }
 
 /* Heads of keys that a rank has. */
-static unsigned keys_of(const qp_model *m, unsigned ranks) {
-  return m->kv_heads > ranks ? m->kv_heads / ranks : 1;
+static unsigned keys_of(unsigned heads, unsigned ranks) {
+  return heads > ranks ? heads / ranks : 1;
 }
 
 static qp_status cannot(const qp_model *m, const qp_model_linear *l, unsigned ranks,
@@ -40,17 +40,20 @@ static qp_status cannot(const qp_model *m, const qp_model_linear *l, unsigned ra
 }
 
 static qp_status divide(const qp_model *m, unsigned ranks, qp_model_linear *l, qp_error *err) {
-  const unsigned keys = keys_of(m, ranks);
+  const unsigned all_keys = l->head_count ? l->head_count : m->kv_heads;
+  const unsigned keys = keys_of(all_keys, ranks);
   switch (division_of(l->role)) {
   case WHOLE: break;
   case ROWS:
+    if (l->head_count % ranks) return cannot(m, l, ranks, "heads", err);
     if (l->rows % (strstr(l->role, "gate_up") ? 2 * ranks : ranks))
       return cannot(m, l, ranks, "rows", err);
     l->rows /= ranks;
     break;
   case KEYS:
-    if (l->rows % m->kv_heads) return cannot(m, l, ranks, "heads", err);
-    l->rows = l->rows / m->kv_heads * keys;
+    if (l->rows % all_keys || (all_keys % ranks && ranks % all_keys))
+      return cannot(m, l, ranks, "heads", err);
+    l->rows = l->rows / all_keys * keys;
     break;
   case JOINED: {
     const unsigned all = m->heads + 2 * m->kv_heads;
@@ -107,13 +110,21 @@ static qp_status check_ranks(const qp_model *m, unsigned ranks, qp_error *err) {
   return QP_OK;
 }
 
+qp_status qp_parallel_apart(const qp_model *m, unsigned ranks, qp_model *out, qp_error *err) {
+  if (ranks > 1) return qp_model_take_apart(m, out, err);
+  return *out = *m, QP_OK;
+}
+
 qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_model *out,
                             qp_error *err) {
   const unsigned ranks = ways->ranks ? ways->ranks : 1, slices = ways->slices ? ways->slices : 1;
-  qp_model to = *m;
+  qp_model whole, to;
   qp_status status = check_ranks(m, ranks, err);
-  if (!status && !is_power(slices))
-    status = qp_fail(err, QP_E_ARG, "--ep %u: 1, 2, 4 or 8 is needed", slices);
+  if (!status) status = qp_parallel_apart(m, ways->made > ranks ? ways->made : ranks, &whole, err);
+  if (status) return status;
+  m = &whole;
+  to = whole;
+  if (!is_power(slices)) status = qp_fail(err, QP_E_ARG, "--ep %u: 1, 2, 4 or 8 is needed", slices);
   for (unsigned i = 0; i < to.linears && !status; i++) {
     qp_model_linear *l = &to.linear[i];
     if (l->experts && slices > 1)
@@ -138,9 +149,8 @@ qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_
   return QP_OK;
 }
 
-/* Several matrices below one another, of each of which a rank has rows. */
-static bool is_joined(const char *role) {
-  return strstr(role, "qkv") || strstr(role, "gate_up") || !strncmp(role, "delta", 5);
+bool qp_parallel_is_joined(const char *role) {
+  return strstr(role, "qkv") || strstr(role, "gate_up") || !strcmp(role, "delta_in");
 }
 
 static qp_status cannot_cut(const qp_model *m, const qp_model_linear *l, unsigned ranks,
@@ -153,6 +163,7 @@ qp_status qp_parallel_cut(const qp_model *m, const qp_model_linear *l, const qp_
                           qp_cut *out, qp_error *err) {
   const unsigned ranks = ways->ranks ? ways->ranks : 1;
   const bool head = l == &m->linear[m->linears];
+  const unsigned keys = l->head_count ? l->head_count : m->kv_heads;
   const bool whole = head ? m->tied : l->experts && ways->slices > 1;
   const division how = whole ? WHOLE : head ? ROWS : division_of(l->role);
   qp_cut cut = {QP_CUT_NONE, 1};
@@ -160,11 +171,12 @@ qp_status qp_parallel_cut(const qp_model *m, const qp_model_linear *l, const qp_
   if (status) return status;
   if (ranks > 1 && how != WHOLE) {
     cut = (qp_cut){how == COLUMNS ? QP_CUT_COLUMNS : QP_CUT_ROWS, ranks};
-    if (how == KEYS && m->kv_heads < ranks) cut.slices = m->kv_heads;
+    if (how == KEYS && keys < ranks) cut.slices = keys;
     if (head && l->rows % (32 * ranks)) cut = (qp_cut){QP_CUT_NONE, 1};
   }
-  if (cut.way && is_joined(l->role))
-    return cannot_cut(m, l, ranks, "several matrices lie in it below one another", err);
+  if (cut.way && qp_parallel_is_joined(l->role))
+    return cannot_cut(m, l, ranks, "several linears' rows lie in it, in an order that is not known",
+                      err);
   if (cut.way == QP_CUT_ROWS && l->rows % (32 * cut.slices))
     return cannot_cut(m, l, ranks, "a rank's rows are no multiple of 32", err);
   if (cut.way == QP_CUT_COLUMNS && l->columns % (32 * cut.slices))

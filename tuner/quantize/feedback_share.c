@@ -127,7 +127,7 @@ qp_status qp_feedback_profiles(const char *path, const qp_model *m, qp_feedback_
     out[i] = flat();
     if (head && m->headless) continue;
     memcpy(before, name, sizeof before);
-    qp_model_tensor(m, l, block, name);
+    qp_model_matrix(m, l, block, name);
     if (head && m->tied) snprintf(name, sizeof name, "lm_head");
     if (*before && qp_hessian_is_same(path, before, name)) {
       out[i] = out[i - 1];

@@ -37,6 +37,7 @@ typedef struct qp_job_linear {
   bool copy; /* Its tensor stays beside the packed one: a tied model's embedding, of which the
                 lm_head is packed. */
   const qp_source_tensor *weight;
+  const qp_model_rows *of;       /* Its place in a matrix that was taken apart, or NULL. */
   const qp_quantizer *quantizer; /* Owned by the palette. */
   unsigned rows, columns; /* Rows are padded to what kernels take; the tensor has weight->rows. */
   unsigned rotation;      /* H has diagonal blocks of so many columns; 0: one of all columns, 1: the
@@ -107,10 +108,11 @@ typedef struct qp_job_wishes {
 ** QP_E_ARG: a linear of the model is not in the checkpoint or has another shape, the plan is of
 ** another model, names quantizers that are not those of the palette or gives one to a linear of
 ** such a shape; QP_E_IO, QP_E_NOMEM.  '*out' is untouched on error; free it with qp_job_free.  The
-** checkpoint and the strings in 'w' must outlive it.
+** checkpoint and the strings in 'w' must outlive it.  For several ranks the checkpoint is taken
+** apart (qp_checkpoint_take_apart).
 */
-qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette *palette,
-                      qp_job *out, qp_error *err);
+qp_status qp_job_make(qp_checkpoint *c, const qp_job_wishes *w, qp_palette *palette, qp_job *out,
+                      qp_error *err);
 void qp_job_free(qp_job *j);
 
 /*

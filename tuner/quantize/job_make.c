@@ -215,6 +215,10 @@ static qp_status add_one(making *m, const char *tensor, unsigned index, unsigned
   qp_status status = add_tensor(m, tensor, l, q, false, &to);
   if (!status && to) status = cut(m, l, to);
   if (status || !to) return status;
+  if (*l->of.tensor) {
+    to->of = &l->of;
+    qp_model_matrix(model, index, block, to->hessian);
+  }
   snprintf(to->group, sizeof to->group, "%s", model->group[l->group].name);
   snprintf(to->signs, sizeof to->signs, "%s%s.%u.%s.signs", model->prefix, model->blocks, block,
            to->group);
@@ -295,16 +299,22 @@ static qp_status read_plan(making *m) {
   return status ? qp_fail_prefix(m->err, status, "%s", m->w->plan) : QP_OK;
 }
 
-/* Shapes of the plan are one rank's; the folder is for as many ranks, or more. */
-static qp_status take_ranks(making *m) {
+/* Shapes of the plan are one rank's; the folder is for as many ranks, or more.  What ranks share
+   lies in the checkpoint taken apart. */
+static qp_status take_ranks(making *m, qp_checkpoint *c) {
   const unsigned planned = m->plan.ranks ? m->plan.ranks : 1;
-  const qp_parallel_ways ways = {planned, m->plan.slices};
-  m->ways = (qp_parallel_ways){m->w->ranks ? m->w->ranks : planned,
-                               m->w->slices ? m->w->slices : m->plan.slices};
+  const qp_parallel_ways ways = {.ranks = planned, .slices = m->plan.slices};
+  m->ways = (qp_parallel_ways){.ranks = m->w->ranks ? m->w->ranks : planned,
+                               .slices = m->w->slices ? m->w->slices : m->plan.slices};
   if (m->ways.ranks % planned)
     return qp_fail(m->err, QP_E_ARG, "--tp %u: %s is for %u ranks, which must divide it",
                    m->ways.ranks, m->w->plan, planned);
-  const qp_status status = qp_parallel_split(m->model, &ways, &m->rank, m->err);
+  qp_status status = qp_parallel_split(m->model, &ways, &m->rank, m->err);
+  if (!status && m->ways.ranks > 1) {
+    if ((status = qp_checkpoint_take_apart(c, m->err))) return status;
+    m->model = qp_checkpoint_model(c);
+    status = qp_parallel_split(m->model, &ways, &m->rank, m->err);
+  }
   return status && m->w->plan ? qp_fail_prefix(m->err, status, "%s", m->w->plan) : status;
 }
 
@@ -324,6 +334,22 @@ static qp_status nothing_left(const making *m) {
                  qp_packing_methods(methods));
 }
 
+/* A linear of the plan that the checkpoint does not have. */
+static qp_status is_not_there(const making *m, const qp_plan_linear *l) {
+  const char *path = qp_checkpoint_path(m->j->checkpoint);
+  for (unsigned i = 0; i < m->model->linears; i++) {
+    const char *joined = m->model->linear[i].of.tensor, *at = strstr(l->tensor, joined);
+    if (*joined && at && !at[strlen(joined)])
+      return qp_fail(m->err, QP_E_ARG,
+                     "%s: linear '%s' is one matrix there, and in what --tp %u packs it is %s and "
+                     "others, each of which ranks share: qpal plan --tp %u makes such a plan",
+                     m->w->plan, l->tensor, m->ways.ranks, m->model->linear[i].tensor,
+                     m->ways.ranks);
+  }
+  return qp_fail(m->err, QP_E_ARG, "%s: linear '%s' is not in %s, a %s of %u blocks", m->w->plan,
+                 l->tensor, path, m->model->type, m->model->layers);
+}
+
 static qp_status list_linears(making *m) {
   const qp_model *model = m->model;
   bool shared = false;
@@ -335,10 +361,7 @@ static qp_status list_linears(making *m) {
       if (qp_model_has(model, b, l)) status = add_linear(m, l, b);
   if (!status) status = add_head(m, shared);
   for (unsigned i = 0; i < m->plan.linears && !status; i++)
-    if (!m->used[i])
-      status = qp_fail(m->err, QP_E_ARG, "%s: linear '%s' is not in %s, a %s of %u blocks",
-                       m->w->plan, m->plan.linear[i].tensor, qp_checkpoint_path(m->j->checkpoint),
-                       model->type, model->layers);
+    if (!m->used[i]) status = is_not_there(m, &m->plan.linear[i]);
   return !status && !m->j->linears ? nothing_left(m) : status;
 }
 
@@ -516,8 +539,8 @@ static qp_status refuse_packed(const making *m) {
                  path, path);
 }
 
-qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette *palette,
-                      qp_job *out, qp_error *err) {
+qp_status qp_job_make(qp_checkpoint *c, const qp_job_wishes *w, qp_palette *palette, qp_job *out,
+                      qp_error *err) {
   qp_job j = {.checkpoint = c,
               .folder = w->folder,
               .rotate = w->rotate,
@@ -533,7 +556,7 @@ qp_status qp_job_make(const qp_checkpoint *c, const qp_job_wishes *w, qp_palette
   making m = {.w = w, .model = qp_checkpoint_model(c), .palette = palette, .j = &j, .err = err};
   qp_status status = j.sides ? refuse_packed(&m) : qp_fail(err, QP_E_NOMEM, "no memory for a list");
   if (!status) status = read_plan(&m);
-  if (!status) status = take_ranks(&m);
+  if (!status) status = take_ranks(&m, c);
   if (!status) status = list_linears(&m);
   if (!status) status = rotate_all(&m);
   if (!status) status = check_hessians(&j, err);

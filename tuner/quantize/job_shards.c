@@ -54,9 +54,10 @@ static qp_status sort_held(sharing *m) {
   return QP_OK;
 }
 
-/* Are all weights of a tensor those of linears?  One that holds experts stays with its last. */
+/* Are all weights of a tensor those of linears?  One that holds experts stays with its last; of one
+   that was taken apart those that stay are tensors of their own. */
 static bool is_replaced(const sharing *m, const qp_source_tensor *t) {
-  const unsigned experts = qp_checkpoint_experts(t);
+  const unsigned experts = qp_checkpoint_is_apart(t) ? 0 : qp_checkpoint_experts(t);
   const qp_source_tensor **found =
       bsearch(&t, m->held, m->j->linears, sizeof *m->held, compare_pointers);
   if (!found || !experts) return found != NULL;
@@ -132,14 +133,34 @@ static bool is_taken_apart(const placed *list, size_t n, const qp_source_tensor 
   return parts == qp_checkpoint_experts(t);
 }
 
+/* Linears that stay as they are, of matrices of which another one is packed. */
+static void list_parts(sharing *m, placed *list) {
+  qp_job *j = m->j;
+  for (size_t i = 0; i < qp_checkpoint_views(j->checkpoint); i++) {
+    const qp_source_tensor *t = qp_checkpoint_view(j->checkpoint, i),
+                           *whole = qp_checkpoint_whole(t);
+    size_t packed = 0;
+    if (!qp_checkpoint_is_apart(whole) || !is_replaced(m, whole)) continue;
+    while (packed < j->linears && j->linear[packed].weight != t) packed++;
+    if (packed < j->linears) continue;
+    list[j->kepts++] = (placed){place_of(m->model, t->name), t};
+    char bias[QP_MODEL_NAME + 16];
+    snprintf(bias, sizeof bias, "%.*s.bias", (int)(strlen(t->name) - strlen(".weight")), t->name);
+    if ((t = qp_checkpoint_find(j->checkpoint, bias)))
+      list[j->kepts++] = (placed){place_of(m->model, t->name), t};
+  }
+}
+
 static qp_status list_kept(sharing *m) {
   qp_job *j = m->j;
   const size_t count = qp_checkpoint_count(j->checkpoint);
-  placed *list = calloc(count + j->linears + 1, sizeof *list);
-  j->kept = calloc(count + j->linears + 1, sizeof *j->kept);
+  const size_t most = count + j->linears + qp_checkpoint_views(j->checkpoint);
+  placed *list = calloc(most + 1, sizeof *list);
+  j->kept = calloc(most + 1, sizeof *j->kept);
   qp_status status = list && j->kept ? QP_OK : qp_fail(m->err, QP_E_NOMEM, "no memory for a list");
   if (!status) status = sort_held(m);
   if (!status) list_biases(m, list);
+  if (!status) list_parts(m, list);
   const size_t biases = j->kepts;
   for (size_t i = 0; i < count && !status; i++) {
     const qp_source_tensor *t = qp_checkpoint_get(j->checkpoint, i);

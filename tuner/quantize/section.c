@@ -68,6 +68,13 @@ qp_status qp_section_linear(const qp_job_linear *l, const qp_linear_figures *f, 
     cJSON_AddStringToObject(o, "split", l->split == QP_JOB_ROWS ? "rows" : "columns");
     cJSON_AddNumberToObject(o, "slices", l->slices);
   }
+  if (l->of) {
+    cJSON *of = cJSON_AddObjectToObject(o, "of");
+    cJSON_AddStringToObject(of, "name", l->hessian);
+    cJSON_AddNumberToObject(of, "begin", l->of->begin);
+    cJSON_AddNumberToObject(of, "run", l->of->run);
+    cJSON_AddNumberToObject(of, "period", l->of->period);
+  }
   cJSON *parts = cJSON_AddArrayToObject(o, "parts");
   for (unsigned p = 0; p < qp_linear_parts(l->quantizer); p++) add_part(parts, l, p);
   cJSON_AddNumberToObject(o, "bytes", (double)f->bytes);

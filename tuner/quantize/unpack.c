@@ -89,25 +89,64 @@ static bool is_packing(const unpacking *u, const char *tensor) {
   return false;
 }
 
+/* A tensor to be written: under its own name, or, of one that was taken apart for ranks, the whole
+   in place of the part that has its first row; the others are skipped. */
+typedef struct output {
+  char name[QP_MODEL_NAME + 16];
+  qp_tensor_type type;
+  unsigned dims;
+  uint64_t shape[QP_TENSOR_DIMS];
+  bool joined, skipped;
+} output;
+
+static void join(const unpacking *u, output *o) {
+  char part[sizeof o->name];
+  uint64_t rows;
+  bool first = false;
+  memcpy(part, o->name, sizeof part);
+  o->joined = qp_weights_whole(u->weights, part, o->name, &rows, &first);
+  o->skipped = o->joined && !first;
+  if (o->joined) o->shape[0] = rows;
+}
+
+static qp_status output_of_linear(const unpacking *u, const cJSON *linear, output *o) {
+  const char *name = name_of(linear);
+  *o = (output){.type = u->type, .dims = 2};
+  shape_of(linear, o->shape);
+  if (!name || strlen(name) >= QP_MODEL_NAME || !o->shape[0] || !o->shape[1])
+    return qp_fail(u->err, QP_E_ARG, "%s: a linear without name or shape", u->folder);
+  snprintf(o->name, sizeof o->name, "%s.weight", name);
+  return join(u, o), QP_OK;
+}
+
+/* Of a tensor that was kept; false: it is one that packing made, or a part that is not first. */
+static bool output_of_tensor(const unpacking *u, const qp_tensor *t, output *o) {
+  if (is_packing(u, t->name)) return false;
+  *o = (output){.type = t->type, .dims = t->dims};
+  memcpy(o->shape, t->shape, sizeof o->shape);
+  if (strlen(t->name) >= sizeof o->name) return true; /* no part has such a name */
+  snprintf(o->name, sizeof o->name, "%s", t->name);
+  join(u, o);
+  if (o->joined && o->dims == 2) o->type = u->type;
+  return !o->skipped;
+}
+
 /* Linears first, then the tensors that were kept, in the order of their names. */
 static qp_status declare_all(unpacking *u) {
-  char name[512];
   qp_status status = QP_OK;
+  output o;
   const cJSON *l;
   cJSON_ArrayForEach(l, u->linears) {
-    uint64_t shape[2];
-    const char *of = name_of(l);
-    shape_of(l, shape);
-    if (!of || !shape[0] || !shape[1])
-      return qp_fail(u->err, QP_E_ARG, "%s: a linear without name or shape", u->folder);
-    snprintf(name, sizeof name, "%s.weight", of);
-    status = qp_tensor_writer_declare(u->w, name, u->type, 2, shape, NULL, u->err);
+    status = output_of_linear(u, l, &o);
+    if (!status && !o.skipped)
+      status = qp_tensor_writer_declare(u->w, o.name, o.type, o.dims, o.shape, NULL, u->err);
     if (status) return status;
   }
   for (size_t i = 0; i < qp_safetensors_count(u->files) && !status; i++) {
     const qp_tensor *t = qp_safetensors_get(u->files, i);
-    if (is_packing(u, t->name)) continue;
-    status = qp_tensor_writer_declare(u->w, t->name, t->type, t->dims, t->shape, NULL, u->err);
+    if (!output_of_tensor(u, t, &o)) continue;
+    const char *name = o.joined ? o.name : t->name;
+    status = qp_tensor_writer_declare(u->w, name, o.type, o.dims, o.shape, NULL, u->err);
   }
   return status;
 }
@@ -122,24 +161,22 @@ static void narrow(float *v, size_t n, qp_tensor_type type) {
   }
 }
 
-static qp_status write_linear(unpacking *u, const cJSON *linear, size_t id) {
-  char name[512];
-  uint64_t shape[2];
-  shape_of(linear, shape);
-  snprintf(name, sizeof name, "%s.weight", name_of(linear));
-  /* It was declared with columns. NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
-  const uint64_t most = CHUNK_WEIGHTS / shape[1] + 1;
-  const size_t bytes = qp_tensor_type_bytes(u->type);
-  float *v = malloc(most * shape[1] * sizeof *v);
-  qp_status status = v ? QP_OK : qp_fail(u->err, QP_E_NOMEM, "%s: no memory", name);
-  for (uint64_t row = 0; row < shape[0] && !status; row += most) {
-    const uint64_t n = shape[0] - row < most ? shape[0] - row : most;
-    status = qp_weights_read(u->weights, name, shape[0], shape[1], row, n, u->threads, v, u->err);
+/* A tensor by its numbers: decoded, or put together. */
+static qp_status write_numbers(unpacking *u, const output *o, size_t id) {
+  const uint64_t rows = o->shape[0], columns = o->dims > 1 ? o->shape[1] : 1;
+  const uint64_t most =
+      o->dims > 1 ? CHUNK_WEIGHTS / columns + 1 : rows; /* a vector is read whole */
+  const size_t bytes = qp_tensor_type_bytes(o->type);
+  float *v = malloc(most * columns * sizeof *v);
+  qp_status status = v ? QP_OK : qp_fail(u->err, QP_E_NOMEM, "%s: no memory", o->name);
+  for (uint64_t row = 0; row < rows && !status; row += most) {
+    const uint64_t n = rows - row < most ? rows - row : most;
+    status = qp_weights_read(u->weights, o->name, rows, columns, row, n, u->threads, v, u->err);
     if (status) break;
-    narrow(v, n * shape[1], u->type);
+    narrow(v, n * columns, o->type);
     status =
-        qp_tensor_writer_write(u->w, id, row * shape[1] * bytes, v, n * shape[1] * bytes, u->err);
-    u->watch.done += n * shape[1];
+        qp_tensor_writer_write(u->w, id, row * columns * bytes, v, n * columns * bytes, u->err);
+    u->watch.done += o->dims > 1 ? n * columns : 0;
   }
   free(v);
   return status;
@@ -149,11 +186,16 @@ static qp_status write_all(unpacking *u) {
   size_t id = 0;
   qp_status status = qp_tensor_writer_start(u->w, u->err);
   const cJSON *l;
-  cJSON_ArrayForEach(l, u->linears) if (!status) status = write_linear(u, l, id++);
+  output o;
+  cJSON_ArrayForEach(l, u->linears) {
+    if (!status) status = output_of_linear(u, l, &o);
+    if (!status && !o.skipped) status = write_numbers(u, &o, id++);
+  }
   for (size_t i = 0; i < qp_safetensors_count(u->files) && !status; i++) {
     const qp_tensor *t = qp_safetensors_get(u->files, i);
-    if (is_packing(u, t->name)) continue;
-    status = qp_tensor_writer_write(u->w, id++, 0, t->data, t->bytes, u->err);
+    if (!output_of_tensor(u, t, &o)) continue;
+    status = o.joined ? write_numbers(u, &o, id++)
+                      : qp_tensor_writer_write(u->w, id++, 0, t->data, t->bytes, u->err);
     qp_safetensors_release(u->files, t);
   }
   return status ? status : qp_tensor_writer_finish(u->w, u->err);

@@ -62,6 +62,22 @@ class _Later(torch.nn.Module):
         self.name, self.was, self.bias = name, type(was), getattr(was, "bias", None)
 
 
+class _Joined(torch.nn.Module):
+    """The linears of a matrix that was taken apart for ranks, their rows in its order."""
+
+    def __init__(self, parts, entries):
+        super().__init__()
+        self.names = [e["name"].rpartition(".")[2] for e in entries]
+        self.runs = [e["of"]["run"] for e in entries]
+        for name, part in zip(self.names, parts):
+            self.add_module(name, part)
+
+    def forward(self, x):
+        y = [getattr(self, name)(x).unflatten(-1, (-1, run))
+             for name, run in zip(self.names, self.runs)]
+        return torch.cat(y, -1).flatten(-2)
+
+
 class _Head(torch.nn.Module):
     """A vocabulary's logits: without those of the rows that it was padded with."""
 
@@ -108,8 +124,12 @@ class QpalQuantizer(HfQuantizer):
         self.linears = {e["name"]: e for e in section["linears"]}
         ignored = set(model._keys_to_ignore_on_load_unexpected or ())
         ignored |= {r"\.(codes|field|codebook)\.\d", r"\.row_scales$", r"\.(signs|input)$"}
+        self.joined = self._find_joined()
         for name in self.linears:
             ignored.add(rf"^{name.replace('.', '[.]')}[.]weight$")
+            if "of" in self.linears[name]:
+                ignored.add(rf"^{name.replace('.', '[.]')}[.]bias$")
+        for name in [*(n for n, e in self.linears.items() if "of" not in e), *self.joined]:
             try:
                 parent, last = _parent(model, name)
                 was = getattr(parent, last)
@@ -117,9 +137,24 @@ class QpalQuantizer(HfQuantizer):
                 raise ValueError(
                     f"{self.folder}: linear '{name}' is not in a {type(model).__name__}") from None
             setattr(parent, last, _Later(name, was))
+            if name in self.joined:  # its bias lies taken apart, too
+                getattr(parent, last).bias = None
         self._untie(model)
         model._keys_to_ignore_on_load_unexpected = ignored
         return model
+
+    def _find_joined(self):
+        """Matrices that lie there taken apart, for ranks: their linears in the order of rows."""
+        joined = {}
+        for entry in self.linears.values():
+            if "of" in entry:
+                joined.setdefault(entry["of"]["name"], []).append(entry)
+        for name, parts in joined.items():
+            parts.sort(key=lambda e: e["of"]["begin"])
+            if sum(e["of"]["run"] for e in parts) != parts[0]["of"]["period"]:
+                raise ValueError(f"{self.folder}: of '{name}', which lies there taken apart, only "
+                                 f"{', '.join(e['name'] for e in parts)} are packed")
+        return joined
 
     def _untie(self, model):
         """A tied head whose matrix is packed is no tensor of the embedding's any more."""
@@ -158,10 +193,15 @@ class QpalQuantizer(HfQuantizer):
             plain = os.path.join(folder, "plain")
             run("unpack", self.folder, "-o", plain, "--type", kinds.get(dtype, "f32"))
             with safe_open(os.path.join(plain, "model.safetensors"), "pt", device="cpu") as f:
-                def weight(name):
-                    return f.get_tensor(name + ".weight").to(place, dtype)
+                def weight(name, end=".weight"):
+                    return f.get_tensor(name + end).to(place, dtype)
 
-                self._put(model, lambda name, at: _plain(weight(name), at))
+                def make(name, at):
+                    if name in self.joined and f"{name}.bias" in f.keys():
+                        at.bias = torch.nn.Parameter(weight(name, ".bias"), requires_grad=False)
+                    return _plain(weight(name), at)
+
+                self._put(model, make)
 
     # ---- The library's kernels ----
 
@@ -182,6 +222,9 @@ class QpalQuantizer(HfQuantizer):
         def make(name, at):
             if at.was is torch.nn.Embedding:
                 return _modules.embedding(source, name, dtype).to(place)
+            if name in self.joined:
+                parts = self.joined[name]
+                return _Joined([_modules.linear(source, e["name"]).to(place) for e in parts], parts)
             linear = _modules.linear(source, name).to(place)
             padding = self.linears[name].get("padding", 0)
             return _Head(linear, linear.out_features - padding) if padding else linear

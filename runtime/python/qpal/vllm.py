@@ -80,6 +80,10 @@ class QpalConfig(QuantizationConfig):
         with open(os.path.join(self.folder, "config.json"), encoding="utf-8") as f:
             config = json.load(f)
         names = {e["name"] for e in config["quantization"]["linears"]}
+        for e in config["quantization"]["linears"]:
+            if "of" in e:
+                raise ValueError(f"{self.folder}: '{e['of']['name']}' lies there taken apart, for "
+                                 "ranks: vLLM needs what qpal quantize packs without --tp")
         return names, bool(config.get("tie_word_embeddings"))
 
     @functools.cached_property
