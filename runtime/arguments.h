@@ -15,8 +15,8 @@
 enum {
   QP_ARGUMENT_FIELDS = 4,    /* group fields of a stream */
   QP_ARGUMENT_CODEBOOKS = 4, /* codebooks of a stream */
-  QP_ARGUMENT_STREAMS = 32,  /* A launch has at most so many streams. */
-  QP_ARGUMENT_SEGMENTS = 8,  /* A launch has at most so many segments. */
+  QP_ARGUMENT_STREAMS = 32,  /* most streams of a launch */
+  QP_ARGUMENT_SEGMENTS = 8,  /* most segments of a launch */
   QP_ARGUMENT_POW2 = 16,
   QP_PARAMS_MAX = 4096 /* bytes of a kernel's parameters */
 };

@@ -16,8 +16,8 @@ typedef struct qp_graph_work {
   /* Puts the work on 'stream' (a CUstream); it is being captured, so it must not wait. */
   qp_status (*enqueue)(void *stream, void *arg, qp_error *err);
   void *arg;
-  bool warm;          /* It is enqueued once outside the graph, because libraries load their kernels
-                         then. */
+  bool warm;          /* enqueue it once outside the graph, because libraries load their kernels
+                         then */
   size_t flush_bytes; /* written before each replay and not timed: more than the L2 cache, and the
                          work finds nothing in it; 0: none */
 } qp_graph_work;

@@ -40,8 +40,8 @@ static const qp_dynlib rows[] = {
                          .variable = "QPAL_NVRTC",
                          .name = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"},
                          .toolkit = true,
-                         .oldest = 1208, /* It makes cubins as gen/compile/cubin.c reads them, and
-                                            sm_120. */
+                         .oldest = 1208, /* the first with sm_120 and cubins as gen/compile/cubin.c
+                                            reads them */
                          .need = "compiling kernels",
                          .advice = TOOLKIT_ADVICE "nvidia-cuda-nvrtc"},
     [QP_DYNLIB_CUPTI] = {.what = "CUPTI (libcupti)",

@@ -6,7 +6,7 @@
 
 /* Compute m / 2^shift rounded to nearest, ties to even; m < 2^53. */
 static inline uint64_t shift_round(uint64_t m, unsigned shift) {
-  if (shift >= 55) return 0; /* It is below a quarter of the last place. */
+  if (shift >= 55) return 0; /* below a quarter of the last place */
   const uint64_t rest = m & ((UINT64_C(1) << shift) - 1), half = UINT64_C(1) << (shift - 1);
   const uint64_t q = m >> shift;
   return q + (uint64_t)(rest > half || (rest == half && (q & 1)));

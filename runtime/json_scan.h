@@ -11,7 +11,7 @@
 
 /* A reader of one text, set up by qp_json_scan_begin.  It owns nothing. */
 typedef struct qp_json_scan {
-  const char *file; /* Messages call the text so. */
+  const char *file; /* what messages call the text */
   const char *text;
   size_t bytes, at;
   unsigned depth;   /* objects and arrays that are open */

@@ -39,7 +39,7 @@ enum {
 
 /* Records lie 'record_bytes' apart: a later version of this format may append fields to them. */
 typedef struct qp_lib_section {
-  uint64_t offset; /* It begins so far from the start of the file, at a multiple of QP_LIB_ALIGN. */
+  uint64_t offset; /* bytes from the start of the file, a multiple of QP_LIB_ALIGN */
   uint32_t count, record_bytes;
 } qp_lib_section;
 
@@ -59,7 +59,7 @@ typedef struct qp_lib_header {
 typedef struct qp_lib_target {
   uint32_t name, chosen;
   uint32_t arch, sm_count;
-  uint32_t first_kernel, kernels; /* Its range of KERNELS. */
+  uint32_t first_kernel, kernels; /* its range of KERNELS */
 } qp_lib_target;
 
 typedef struct qp_lib_quantizer {
@@ -95,8 +95,7 @@ typedef struct qp_lib_linear {
   /* appended: a library without them is read as if they were 0 */
   uint32_t pieces;   /* equal ranges of K with streams of their own; parts are those of the first,
                         sizes those of all; 0: 1 */
-  uint32_t rotation; /* H has diagonal blocks of so many columns (0: K), with flags
-                        (input_side.h). */
+  uint32_t rotation; /* columns of a diagonal block of H (0: K), with flags (input_side.h) */
 } qp_lib_linear;
 enum { QP_LIB_LINEAR_LEAST = 368 }; /* bytes of the record before anything was appended */
 

@@ -440,7 +440,7 @@ uint32_t qp_lib_find_rotation(const qpal_kernels *ks, unsigned op, uint32_t prob
                               unsigned columns, unsigned type, bool inverse, unsigned block) {
   const bool rotates = op == QPAL_ROTATE || op == QPAL_ROTATE_NORM || op == QPAL_ROTATE_GLU;
   uint32_t low = ks->first, high = ks->first + ks->count;
-  while (low < high) { /* They are sorted by op, problem, columns, type, INVERSE, block. */
+  while (low < high) { /* sorted by op, problem, columns, type, INVERSE, block */
     const uint32_t middle = low + (high - low) / 2;
     const qp_lib_kernel *k = kernel_of(ks, middle);
     const uint64_t have[] = {k->op,

@@ -7,7 +7,7 @@
 #include "runtime/library_launch.h"
 
 enum {
-  LEAST = offsetof(qpal_rotate_args, x_stride) /* The struct has so many bytes in QPAL_ABI 1. */
+  LEAST = offsetof(qpal_rotate_args, x_stride) /* bytes of the struct in QPAL_ABI 1 */
 };
 
 static_assert((int)QP_SIDE_ORDER == (int)QPAL_ORDER && (int)QP_SIDE_SCALE == (int)QPAL_SCALES,

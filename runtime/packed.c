@@ -330,7 +330,7 @@ static qpal_status find(const qpal_packed *p, const qpal_library *library, unsig
   if (!status) status = name_expert(info.tensor, expert, tensor);
   if (status) return status;
   const qp_packed_linear *l = find_linear(p, tensor);
-  if (!l && g.block < 0) l = find_linear(p, "lm_head"); /* A tied one may have this name. */
+  if (!l && g.block < 0) l = find_linear(p, "lm_head"); /* of a tied model also this */
   if (!l) return qp_refuse(QPAL_E_ARG, "the packed weights have no linear '%s'", tensor);
   status = compare(p, l, &info, &q);
   own.parts = info.parts;

@@ -40,8 +40,7 @@ typedef struct qp_packed_linear {
 struct qpal_packed {
   char *path; /* As it was opened. */
   qp_safetensors *tensors;
-  unsigned rank, size; /* This is the rank-th of so many that share the model; 0 of 1 has all of
-                          it. */
+  unsigned rank, size; /* The rank-th of so many that share the model; 0 of 1 has all of it. */
   size_t quantizers, linears;
   qp_packed_quantizer *quantizer;
   qp_packed_linear *linear;

@@ -38,7 +38,7 @@ typedef struct qp_tensor {
   const unsigned char *data;      /* [bytes]; not aligned to more than the file is */
   size_t bytes;
   unsigned shard; /* which file */
-  size_t offset;  /* So many bytes of 'data' are in it. */
+  size_t offset;  /* where 'data' begins in that file */
 } qp_tensor;
 
 typedef struct qp_safetensors qp_safetensors;

@@ -33,7 +33,7 @@ double qp_gaussian_cumulative(double x) {
   return 0.5 + qp_gaussian_density(x) * sum;
 }
 
-/* These are Phi and the density at nodes 1/64 apart, from -8.5 to 8.5. */
+/* Phi and the density at nodes 1/64 apart, from -8.5 to 8.5. */
 enum { MIDDLE = 544, NODES = 2 * MIDDLE + 1 };
 static double node_phi[NODES], node_pdf[NODES];
 static pthread_once_t nodes_once = PTHREAD_ONCE_INIT;

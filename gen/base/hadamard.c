@@ -201,7 +201,7 @@ static void apply_base(double *y, unsigned count, unsigned n, unsigned stride, b
   const double *b = base_numbers(n, transposed);
   double sum[MAX_ORDER] = {0};
   for (unsigned start = 0; start < count; start++) {
-    if (start / stride % n) continue; /* It is not the first of its n elements. */
+    if (start / stride % n) continue; /* not the first of its n elements */
     for (unsigned i = 0; i < n; i++) sum[i] = 0;
     for (unsigned j = 0; j < n; j++) add_times(sum, b + (size_t)j * n, n, y[start + j * stride]);
     for (unsigned i = 0; i < n; i++) y[start + i * stride] = sum[i];

@@ -19,7 +19,7 @@ enum { QP_HADAMARD_FACTORS = 6 };
 typedef struct qp_hadamard {
   unsigned order;                     /* K */
   unsigned blocks;                    /* 1, or the number of diagonal blocks */
-  unsigned bases;                     /* So many base orders are factors, 0 to 6. */
+  unsigned bases;                     /* number of base orders, 0 to 6 */
   unsigned base[QP_HADAMARD_FACTORS]; /* 12, 20, 28, 36, ... each > 2 and a known order */
   unsigned log2_tail;                 /* a of 2^a */
 } qp_hadamard;

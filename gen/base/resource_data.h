@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 typedef struct qp_resource_entry {
-  const char *path; /* It stands there in the source tree: "lua/prelude.lua". */
+  const char *path; /* path in the source tree: "lua/prelude.lua" */
   const char *text; /* 'bytes' bytes and a NUL */
   size_t bytes;
 } qp_resource_entry;

@@ -10,8 +10,7 @@
 typedef struct qp_compiler qp_compiler;
 
 typedef struct qp_compiler_options {
-  unsigned workers;      /* At most so many processes work at a time; 0: as many as CPUs are
-                            online. */
+  unsigned workers;      /* most processes at a time; 0: as many as CPUs are online */
   const char *cache_dir; /* "": none; NULL: $QPAL_CACHE (empty: none), else
                             $XDG_CACHE_HOME/qpal, else ~/.cache/qpal */
   double timeout_s;      /* a compile that takes more processor time, or stands still for as

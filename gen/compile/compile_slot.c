@@ -11,7 +11,7 @@
 
 #include "gen/base/process.h"
 
-enum { SHORTEST_S = 1 /* So long it is between two looks at a process. */ };
+enum { SHORTEST_S = 1 /* least time between two looks at a process */ };
 static const double some_s = 1e-3; /* a process that has used less stands still */
 
 void qp_slot_rest(qp_slot *s) {

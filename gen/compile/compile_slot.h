@@ -15,8 +15,8 @@
 typedef struct qp_slot {
   pid_t pid;
   int fd;
-  qp_item *item;  /* It works on this item; NULL: it is idle. */
-  double start;   /* The work on the item began at this time of the monotonic clock. */
+  qp_item *item;  /* what it works on; NULL: idle */
+  double start;   /* when that began, on the monotonic clock */
   double limit_s; /* how much processor time it may take, and how long it may stand still */
   struct {
     double began;    /* processor time of the process, when it began */
@@ -26,7 +26,7 @@ typedef struct qp_slot {
   char *request;
   size_t request_bytes, sent;
   qp_reply_head head;
-  size_t got; /* So many bytes of the reply, its head included, have come. */
+  size_t got; /* bytes of the reply that have come, its head included */
   char *payload;
   size_t payload_bytes;
 } qp_slot;

@@ -17,16 +17,15 @@ typedef struct qp_resources {
   unsigned stack_bytes;       /* per thread, local memory frame */
   unsigned spill_store_bytes; /* per thread */
   unsigned spill_load_bytes;  /* per thread */
-  unsigned barriers;          /* A block uses so many named barriers. */
+  unsigned barriers;          /* named barriers of a block in use */
 } qp_resources;
 
 typedef struct qp_compile_job {
-  const char *name;          /* The kernel has this name (extern "C"), and messages call the source
-                                so. */
+  const char *name;          /* the kernel's name (extern "C"), by which messages also call the
+                                source */
   const char *source;        /* freestanding CUDA C++ (C++20); unmarked functions are __device__ */
-  unsigned arch;             /* It is one of qp_arch_table (runtime/arch.h). */
-  bool want_cubin, want_ptx; /* One of them at least is wanted; PTX alone spares the time of
-                                ptxas. */
+  unsigned arch;             /* one of qp_arch_table (runtime/arch.h) */
+  bool want_cubin, want_ptx; /* at least one of the two; PTX alone spares the time of ptxas */
   void *user;                /* handed back */
 } qp_compile_job;
 
@@ -34,7 +33,7 @@ typedef struct qp_compile_job {
    qp_compiled_free.  After a failure there are no images. */
 typedef struct qp_compiled {
   qp_status status;
-  char *log;   /* It holds NVRTC's log or the reason of a failure, and is never NULL. */
+  char *log;   /* NVRTC's log or the reason of a failure; never NULL */
   void *cubin; /* NULL where not asked for */
   size_t cubin_bytes;
   char *ptx;        /* NUL-ended; NULL where not asked for */

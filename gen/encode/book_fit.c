@@ -13,8 +13,8 @@
 #include "gen/encode/coder.h"
 
 enum {
-  ROUNDS = 40,     /* At most so many rounds code several stages by a beam, */
-  LAST_ROUNDS = 3, /* and so many take the nearest codes. */
+  ROUNDS = 40,     /* most rounds that search codes of several stages by a beam, */
+  LAST_ROUNDS = 3, /* and most with the nearest codes */
   MAX_THREADS = 64
 };
 enum { LEAST_CODES = 4 /* of a lane's codes for an entry, or it would learn them by heart */ };

@@ -24,8 +24,8 @@ typedef struct qp_book_fit_options {
   const float *column_weight; /* [columns]: what an error of a column costs; NULL: all the same */
   bool all;                   /* Codebooks of every scope are fitted, one for all rows. */
   unsigned rounds;            /* at most; 0: 40 */
-  /* It is told before each solution what the loss is, as a share of the weights' squares.  NULL is
-     allowed. */
+  /* Is told before each solution what the loss is, as a share of the weights' squares.  May be
+     NULL. */
   void (*progress)(void *arg, unsigned round, unsigned rounds, double distortion);
   void *arg;
 } qp_book_fit_options;

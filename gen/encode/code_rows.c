@@ -67,7 +67,7 @@ static uint32_t number_of(numbering *n, const void *base, size_t bytes, size_t p
 typedef struct strips {
   const qp_code_rows_of *of;
   size_t most;
-  numbering value; /* It numbers the different values [dim]. */
+  numbering value; /* numbers of the different values [dim] */
   uint32_t *id;    /* [2^window]: the number of each state's */
   uint32_t *next;  /* [values]: which comes at the next code of a row, or NONE */
   uint32_t *pool;  /* [most]: numbers of values */

@@ -24,11 +24,11 @@ enum {
 ** the search then needs the squares of these strips alone, and to know where each row begins.
 */
 typedef struct qp_code_rows {
-  unsigned span;    /* A window holds so many codes, a power of two: at most all codes, at most
-                       QP_CODE_ROWS_CHUNK. */
-  unsigned windows; /* A row consists of so many windows. */
-  unsigned size;    /* The pool has so many numbers, QP_CODE_ROWS_SLACK included; 0: there is a
-                       table instead. */
+  unsigned span;    /* codes of a window, a power of two: at most all codes, at most
+                       QP_CODE_ROWS_CHUNK */
+  unsigned windows; /* windows of a row */
+  unsigned size;    /* numbers of the pool, QP_CODE_ROWS_SLACK included; 0: there is a table
+                       instead */
   int16_t *pool;    /* t^ [dim][size] */
   uint32_t *offset; /* [groups][windows], into the pool */
   int16_t *table;   /* t^ [groups][fan / 16 or 1][dim][16] */

@@ -20,7 +20,7 @@ enum {
   ROW_ROUNDS = 12, /* of rows whose decode is a sum of entries */
   ROW_PROBES = 64, /* states that it is asked with whether it is one */
   MAX_ROW_ENTRIES = 256,
-  MAX_CODE_BITS = 20, /* Codes with one table have at most so many bits. */
+  MAX_CODE_BITS = 20, /* most bits of codes with one table */
   /*
   ** Columns of a trellis between which feedback passes, and what is looked at behind them, in the
   ** steps that a state remembers, but at most so many weights of a lane.  Of one layer of a

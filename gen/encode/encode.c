@@ -19,9 +19,9 @@
 
 enum {
   MAX_THREADS = 256,
-  SEARCHED_WEIGHTS = 1 << 24, /* A searcher gets at most so many at once. */
-  FED_COLUMNS = 64            /* With feedback so many columns lie between two products with all of
-                                 U before them. */
+  SEARCHED_WEIGHTS = 1 << 24, /* weights that a searcher gets at once, at most */
+  FED_COLUMNS = 64            /* with feedback: columns between two products with all of U before
+                                 them */
 };
 
 #define SCALE_OF_ENTRIES 0x1p-8
@@ -83,7 +83,7 @@ typedef struct job {
   } lanes[QP_MAX_RANGES];
   unsigned first;
   _Atomic bool stopped;
-  pthread_mutex_t lock; /* It guards status and error. */
+  pthread_mutex_t lock; /* guards status and error */
   qp_status status;
   qp_error error;
 } job;

@@ -63,11 +63,9 @@ typedef struct qp_encode_options {
   ** Hessian; NULL: threads alone.
   */
   const qp_encode_searcher *searcher;
-  struct qp_coders *coders;   /* These are kept for other linears (gen/encode/coders.h); NULL: they
-                                 are made anew. */
+  struct qp_coders *coders;   /* kept for other linears (gen/encode/coders.h); NULL: made anew */
   _Atomic size_t *done;       /* weights done so far, counted up while it runs, or NULL */
-  const _Atomic bool *cancel; /* Another thread or a signal makes it true to stop the run; NULL:
-                                 nobody does. */
+  const _Atomic bool *cancel; /* made true by another thread or a signal to stop the run; or NULL */
 } qp_encode_options;
 
 /* An encoded linear holds what qp_packed needs.  It has one part for each stream, of which there
@@ -86,9 +84,9 @@ typedef struct qp_encoded {
   float *row_scale; /* [rows]: W ~ row_scale W^; fp16 numbers, but for those out of its range */
   float *row_distortion; /* [rows]: sum (w - r w^)^2 / sum w^2 of each row */
   double distortion;     /* sum (w - r w^)^2 / sum w^2 over the linear; 0 where all weights are 0 */
-  double proxy;   /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */
-  double damping; /* So much was added to the Hessian's diagonal, as a share of its mean; 0: coded
-                     without feedback. */
+  double proxy;       /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */
+  double damping;     /* what was added to the Hessian's diagonal, as a share of its mean; 0: coded
+                         without feedback */
   char unfitted[256]; /* why codebooks of the linear or of rows are those of the spec; "": fitted */
 } qp_encoded;
 

@@ -16,8 +16,8 @@ typedef struct qp_field_fit {
   const qp_affine *affine;
   const qp_field_axis *axis; /* [fields] */
   unsigned fields;
-  unsigned order[QP_MAX_FIELDS]; /* The fields, those with most values first. */
-  double points;                 /* The axes of all fields have so many points together. */
+  unsigned order[QP_MAX_FIELDS]; /* the fields, those with most values first */
+  double points;                 /* points of the axes of all fields together */
   bool line[QP_MAX_FIELDS];      /* a and b follow a line as the field's number moves */
   bool flips;                    /* a may be negative */
   bool shifts;                   /* b is not a times one number, */

@@ -19,11 +19,11 @@
 ** scale); the tables of codes are kept, so that each point costs its decode once.
 */
 enum {
-  COARSE_POINTS = 1024, /* All fields together have at most so many. */
+  COARSE_POINTS = 1024, /* most points of all fields together */
   MAX_CODES = 4096,
-  KEPT_SLOTS = 1 << 12,  /* So many tables of other points are kept; a newer one takes the slot of
-                            an older. */
-  SMALL_SLOTS = 1 << 14, /* So many tables of few codes are kept. */
+  KEPT_SLOTS = 1 << 12,  /* tables of other points that are kept; a newer one takes the slot of an
+                            older */
+  SMALL_SLOTS = 1 << 14, /* the same of tables of few codes */
   SMALL_CODES = 64,
   FOLLOWED_STEPS = 4 /* 1, 2, 4, 8: lengths of a field's steps that the others follow */
 };

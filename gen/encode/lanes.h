@@ -16,8 +16,8 @@ void qp_lanes_gather(const qp_stream *s, const float *targets, float *out);
 
 /*
 ** Write codes [32][superblocks period.steps] of a group of rows into their words of 'codes'
-** [s->code_words]: step i of a lane has the bits [i step, (i + 1) step) of the lane's words.  Bit
-** planes are not written so.
+** [s->code_words]: step i of a lane has the bits [i step, (i + 1) step) of the lane's words.  It
+** does not serve bit planes.
 */
 void qp_lanes_pack(const qp_stream *s, unsigned row_group, const uint32_t *code, uint32_t *codes);
 

@@ -14,7 +14,7 @@
 ** u is 0, 1, 2, ..., and a value v stands at (v - first) / apart.
 */
 typedef struct qp_levels {
-  unsigned count, depth; /* How many there are, and the log2 of that, rounded up. */
+  unsigned count, depth; /* number of levels, and its log2, rounded up */
   bool even;
   double first, apart; /* of even ones; else 0 and 1 */
   float *value;        /* [2^depth, at least 16]: u; beyond the count the last one is repeated. */

@@ -17,7 +17,7 @@
 ** distortion at the code's rate, and so large that differences between paths fit. */
 typedef struct qp_metric {
   float scale;
-  int edge, peak;     /* The largest x^ and the largest t^. */
+  int edge, peak;     /* the largest x^ and the largest t^ */
   unsigned doublings; /* 0 to 2 */
   bool clips;         /* some x^ - t^ may be beyond 16 bits */
 } qp_metric;

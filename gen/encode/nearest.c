@@ -130,10 +130,7 @@ void qp_codewords_nearest(const qp_codewords *c, size_t n, const float *targets,
 
 /* ---- Errors alone ---- */
 
-enum {
-  SUMS = 8 /* They are of every eighth target each, and are added in a fixed order. */,
-  CHUNK = 32
-};
+enum { SUMS = 8 /* each of every eighth target; they are added in a fixed order */, CHUNK = 32 };
 
 static float sum_of(const float *sum) {
   return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));

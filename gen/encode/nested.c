@@ -26,8 +26,8 @@
 
 enum {
   MAX_BITS = 16,
-  COARSE_POINTS = 576, /* A scan of the larger fields tries so many points, */
-  OWN_POINTS = 64,     /* one of a group's own fields so many. */
+  COARSE_POINTS = 576, /* points of a scan of the larger fields */
+  OWN_POINTS = 64,     /* and of one of a group's own fields */
   LINE_BITS = 14,
   PROBES = 24,       /* random fields that a decode is looked at with */
   FREE_COLUMNS = 64, /* a group where no field has columns of its own */

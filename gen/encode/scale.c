@@ -23,13 +23,13 @@ enum {
   MOST_KEPT_BYTES = 64,
   SCAN_POINTS = 10,
   SCAN_WEIGHTS = 4096,
-  FINE_WEIGHTS = 32768, /* Trellises take so many weights. */
-  USUAL_WINDOW = 16,    /* Each bit beyond these doubles the time, so it halves the sample, */
-  MOST_HALVINGS = 3,    /* at most so often. */
+  FINE_WEIGHTS = 32768, /* weights for trellises */
+  USUAL_WINDOW = 16,    /* each bit beyond doubles the time, so it halves the sample, */
+  MOST_HALVINGS = 3,    /* at most so often */
   BEAM_AS_WINDOW = 18,  /* a narrow beam takes as long */
   NARROWER = 16,
-  FINE_CODE_WEIGHTS = 1 << 20, /* Codes that stand by themselves are quick, and high rates feel the
-                                  tail, so they take more; */
+  FINE_CODE_WEIGHTS = 1 << 20, /* weights for codes by themselves: they are quick, and high rates
+                                  feel the tail */
   MOST_COMPARED_BITS = 32,     /* fewer where each weight is compared with so many codes */
   SEED = 20
 };

@@ -23,13 +23,13 @@ enum {
   PROBES = 256,   /* random codes at random fields that decode is compared with */
   REFITS = 2
 };
-#define MOST_MISFIT 0x1p-7 /* It is a share of the largest weight. */
+#define MOST_MISFIT 0x1p-7 /* as a share of the largest weight */
 /* The numbers tried first are the root mean square of the targets over that of all vectors. */
 static const double tried[] = {0.65, 0.8, 0.95, 1.15};
 
 /* What a group has at one number. */
 typedef struct fitted {
-  double best, square, error; /* These are x.u / u.u, u.u, and the sum of squares at 'best'. */
+  double best, square, error; /* x.u / u.u, u.u, and the sum of squares at 'best' */
 } fitted;
 
 struct qp_shapes {

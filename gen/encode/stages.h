@@ -12,7 +12,7 @@
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
-enum { QP_MAX_STAGES = 4, QP_STAGE_BITS = 16 /* A stage has at most so many bits. */ };
+enum { QP_MAX_STAGES = 4, QP_STAGE_BITS = 16 /* most bits of a stage */ };
 
 /*
 ** A vector quantizer whose decode is, but for its rounding, f(0) plus what each run of the code's

@@ -10,13 +10,13 @@
 
 typedef struct qp_train_options {
   unsigned rounds;  /* 0: 14 */
-  size_t weights;   /* The last rounds code so many, the first a quarter; 0: 2^20. */
+  size_t weights;   /* weights of a round; the first rounds take a quarter; 0: 2^20 */
   unsigned threads; /* 0: as many as CPUs */
-  unsigned beam;    /* So many paths survive a step where the window is beyond QP_TRELLIS_WINDOW; 0:
-                       the usual number. */
+  unsigned beam;    /* paths that survive a step where the window is beyond QP_TRELLIS_WINDOW; 0:
+                       the usual number */
   uint64_t seed;
-  /* It is told after each round what the distortion of the round's weights was before its update.
-     NULL is allowed. */
+  /* Is told after each round what the distortion of the round's weights was before its update.  May
+     be NULL. */
   void (*progress)(void *arg, unsigned round, unsigned rounds, double distortion);
   void *arg;
 } qp_train_options;

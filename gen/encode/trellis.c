@@ -13,8 +13,8 @@
 enum {
   LANES = QP_TRELLIS_LANES,
   SEQUENCES = QP_TRELLIS_SEQUENCES,
-  MOST_BYTES = 256 << 20, /* The sums that one thread keeps for the least number of steps take at
-                             most so much. */
+  MOST_BYTES = 256 << 20, /* most memory of the sums that one thread keeps for the least number of
+                             steps */
   MARKS = 32,             /* most steps whose sums are kept longer, to search again from there */
   TRIES = 64,             /* of a limit that is to let so many paths through */
   FIRST_LIMIT = 256

@@ -8,13 +8,15 @@ enum {
   LANES = QP_TRELLIS_LANES,
   LEAST_SPREAD = 16,          /* sums of a row, at least: they are repeated */
   KEPT = 8192,                /* steps whose sums are kept; fewer where they take much memory, */
-  LEAST_KEPT = 512,           /* but so many, */
-  LONG_KEPT = 128,            /* of a long window */
-  FLIGHT_BYTES = 128 << 20,   /* The sums that one thread keeps take at most so much. */
-  USUAL_CANDIDATES = 1 << 21, /* A step looks at so many; steps of few choices at twice as many: */
-  FEW_CHOICES = 4,            /* bits at most */
+  LEAST_KEPT = 512,           /* but no fewer than this, */
+  LONG_KEPT = 128,            /* and this many of a long window */
+  FLIGHT_BYTES = 128 << 20,   /* most memory of the sums that one thread keeps */
+  USUAL_CANDIDATES = 1 << 21, /* states of a step times its choices; twice as many for steps of few
+                                 choices, */
+  FEW_CHOICES = 4,            /* choices, in bits, that count as few */
   USUAL_LEAST = 1024,         /* paths */
-  LEAST_PUSHED = 4,      /* bits of a step that is made forward; of fewer if nothing else does */
+  LEAST_PUSHED = 4,      /* bits of a step that is made forward; one of fewer only if nothing else
+                            works */
   SMALL_TABLE = 1 << 20, /* bytes */
   STATES_A_SQUARE = 4,   /* at least, or strips are no gain */
   SEAM_MEMORIES = 24,    /* steps on each side of a seam, in those that a state remembers */

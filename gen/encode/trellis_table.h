@@ -14,10 +14,10 @@
 enum {
   QP_TRELLIS_LANES = 32,   /* groups that lie together in the table */
   QP_TRELLIS_DIM = 8,      /* most weights a step */
-  QP_TRELLIS_WINDOW = 20,  /* all paths of a window of at most so many bits are looked at, */
-  QP_BEAM_WINDOW = 24,     /* of one of at most so many bits some are kept: */
-  QP_BEAM_LEAST = 64,      /* at least so many */
-  QP_BEAM_MOST = 1 << 20,  /* and at most so many */
+  QP_TRELLIS_WINDOW = 20,  /* largest window, in bits, of which all paths are looked at */
+  QP_BEAM_WINDOW = 24,     /* largest window of which some paths are kept: */
+  QP_BEAM_LEAST = 64,      /* least number of paths */
+  QP_BEAM_MOST = 1 << 20,  /* and the most */
   QP_TRELLIS_SEQUENCES = 8 /* sequences in flight */
 };
 
@@ -43,19 +43,18 @@ typedef struct qp_trellis {
   unsigned window, step, dim;
   unsigned groups, fan; /* 2^(window - step), 2^step */
   qp_metric metric;
-  unsigned tiles;          /* They hold 32 groups each. */
+  unsigned tiles;          /* tiles of 32 groups each */
   unsigned turned, spread; /* The next step reads sums as [turned][spread]. */
-  unsigned stride;         /* Rows begin so far apart: a little more than a row, or rows would share
-                              cache sets. */
-  unsigned kept;           /* The sums of so many steps are kept. */
+  unsigned stride;         /* from row to row: a little more than a row, or rows would share cache
+                              sets */
+  unsigned kept;           /* steps whose sums are kept */
   int16_t *table;          /* t^ [tiles][fan][dim][32] of s = g' << step | j; NULL where steps are
                               pushed. */
   int16_t *by_group;       /* t^ [groups][dim][fan] */
   qp_code_rows rows;       /* Rows of the states behind each group; empty where they serve
                               nothing. */
-  bool pushed;             /* 'rows' push the sums of a step forward, which is quicker. */
-  unsigned width;          /* So many paths are kept of each step where the window is long; else
-                              0. */
+  bool pushed;             /* steps are made forward by 'rows', which is quicker */
+  unsigned width;          /* paths of each step that are kept where the window is long; else 0 */
 } qp_trellis;
 
 /*

@@ -10,7 +10,7 @@
 #include "gen/inspect/listing.h"
 
 typedef struct qp_hot_path {
-  unsigned instructions; /* A warp issues so many on one way around. */
+  unsigned instructions; /* instructions that a warp issues on one way around */
   unsigned count[QP_UNIT_COUNT];
   unsigned lds_passes; /* the fewest that the loads of shared memory take */
   unsigned words;      /* of weights that a lane fetches */

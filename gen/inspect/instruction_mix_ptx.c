@@ -144,7 +144,7 @@ static const struct {
     {"griddepcontrol", QP_KIND_barrier},
     {"cvt", QP_KIND_convert},
     {"bra", QP_KIND_control},
-    {"brx", QP_KIND_none}, /* It counts at its list of targets. */
+    {"brx", QP_KIND_none}, /* counted at its list of targets */
     {"call", QP_KIND_control},
     {"ret", QP_KIND_control},
     {"exit", QP_KIND_control},

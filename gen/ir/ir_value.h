@@ -82,8 +82,8 @@ static inline uint32_t qp_ir_hmul(uint32_t a, uint32_t b) {
   return qp_double_to_half(qp_ir_h(a) * qp_ir_h(b));
 }
 static inline uint32_t qp_ir_hfma(uint32_t a, uint32_t b, uint32_t c) {
-  double product = qp_ir_h(a) * qp_ir_h(b); /* It is a statement of its own, and exact, so that
-                                               contraction changes nothing. */
+  double product = qp_ir_h(a) * qp_ir_h(b); /* exact, and a statement of its own: contraction
+                                               changes nothing */
   return qp_double_to_half(product + qp_ir_h(c));
 }
 static inline uint32_t qp_ir_padd(uint32_t a, uint32_t b) {

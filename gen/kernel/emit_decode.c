@@ -11,7 +11,7 @@
 /* Where an emitted function finds codebooks that are looked up. */
 typedef enum lookups {
   FROM_ROW,    /* of those that are far, by pointer: what lowered decode functions have left */
-  FROM_GLOBAL, /* They lie in global memory, by codebook, for entry functions. */
+  FROM_GLOBAL, /* in global memory, by codebook, for entry functions */
   FROM_ANY     /* in global memory, a row's own at its row: decode functions as the spec says */
 } lookups;
 

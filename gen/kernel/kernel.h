@@ -67,7 +67,7 @@ typedef struct qp_kernel {
   char name[QP_KERNEL_NAME]; /* The configuration, by the grammar below; the symbol, too. */
   qp_problem problem;
   qp_choice choice;
-  char *source;           /* It is freestanding CUDA C++, and the kernel owns it. */
+  char *source;           /* Freestanding CUDA C++, owned by the kernel. */
   unsigned grid, block;   /* How many blocks there are, and how many threads a block has. */
   unsigned smem_bytes;    /* A block asks for so much dynamic shared memory. */
   bool pdl;               /* It contains the instructions of programmatic dependent launch. */

@@ -40,7 +40,7 @@ typedef enum qp_hole_id {
 /* A constant of a template, or a member of one of the structs of its tables. */
 typedef struct qp_named {
   const char *name, *help;
-  bool flag; /* It is true or false; else it is an unsigned number. */
+  bool flag; /* true or false; else an unsigned number */
 } qp_named;
 
 /* A struct of a template's tables; a list of them ends with one whose name is NULL. */
@@ -63,10 +63,9 @@ enum { QP_NAMED_MAX = 32 }; /* most values of one list */
 enum { QP_NEEDED = 1 << 30 };
 typedef struct qp_tunable_use {
   const char *name;
-  unsigned low, high; /* A family without it works as if it were this; QP_NEEDED: no family can be
-                         without. */
+  unsigned low, high; /* possible values */
   unsigned absent;    /* what a family without it has; QP_NEEDED: none can be without */
-  bool power;         /* It may be 0 or a power of two alone. */
+  bool power;         /* only 0 and powers of two */
   const char *help;
 } qp_tunable_use;
 

@@ -8,7 +8,7 @@
 #include "runtime/routing.h"
 
 enum {
-  FEW_WORDS = 4, /* A lane has so few words in a superblock. */
+  FEW_WORDS = 4, /* words of a lane in a superblock that count as few */
   FEW_OF_EXPERTS = 6,
   USUAL_WARPS = 16,
   SEVERAL = 4 /* units of a warp */

@@ -27,8 +27,7 @@ typedef struct qp_lower_options {
                                l % copies.  0: as many as fit 'table_bytes_max', at most one
                                a bank */
   unsigned table_bytes_max; /* all tables together */
-  unsigned unfold_bits_max; /* The index of an unfolded table has at most so many bits (12: 4096
-                               entries). */
+  unsigned unfold_bits_max; /* widest index of an unfolded table, in bits (12: 4096 entries) */
   bool shift_by_multiply;   /* left shifts become SCALE (the multiply pipe; pow2[] is a kernel
                                argument   so that ptxas cannot turn them back) */
 } qp_lower_options;
@@ -37,10 +36,10 @@ typedef struct qp_table {
   unsigned entries;
   unsigned words; /* of 32 bits an entry: 1, 2 or 4 (a HALF takes a word, in both halves) */
   unsigned copies;
-  unsigned stride; /* From entry to entry it is so many bytes: 4 * words * copies. */
-  unsigned offset; /* It begins so many bytes into the table area, a multiple of 128. */
-  qp_ir *entry;    /* It computes the 'words' of an entry from INPUT QP_IN_INDEX, with LOOKUPs of
-                      the codebooks. */
+  unsigned stride; /* bytes from entry to entry: 4 * words * copies */
+  unsigned offset; /* bytes from the start of the table area, a multiple of 128 */
+  qp_ir *entry;    /* from INPUT QP_IN_INDEX to the entry's 'words' outputs, with LOOKUPs of the
+                      codebooks */
 } qp_table;
 
 /*
@@ -54,7 +53,7 @@ typedef struct qp_lowered {
   unsigned window, step, pairs;
   unsigned tables;
   qp_table table[QP_MAX_CODEBOOKS];
-  unsigned table_bytes; /* The table area, which holds all tables, has so many bytes. */
+  unsigned table_bytes; /* size of the table area, which holds all tables */
   qp_ir *main;          /* QP_IN_STATE, QP_IN_GROUP+f, QP_IN_LANE+t -> 'pairs' outputs */
   bool row_lookup;      /* main looks up a codebook that is far, through a pointer */
 } qp_lowered;

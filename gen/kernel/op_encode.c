@@ -13,7 +13,7 @@
 enum {
   REGISTER_SUMS = 8, /* new sums that a thread holds; more go to the workspace */
   DIM_MAX = 8,
-  WORKSPACE_BYTES = 1 << 30 /* It takes at most so much, however long the rows are. */
+  WORKSPACE_BYTES = 1 << 30 /* most workspace, however long the rows are */
 };
 
 static const qp_quantizer *quantizer_of(const qp_kernel *k) {

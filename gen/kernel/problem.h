@@ -110,7 +110,7 @@ typedef struct qp_problem {
   qp_dtype out_type; /* gemm's Y and residual have this one: F32, or the same as 'type'. */
   bool rotate_fused; /* The gemm rotates X itself. */
   bool inverse;      /* A rotation goes back. */
-  unsigned arch;     /* It is one of qp_arch_table. */
+  unsigned arch;     /* One of qp_arch_table. */
   unsigned sm_count; /* The work is divided over so many multiprocessors. */
 } qp_problem;
 

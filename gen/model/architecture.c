@@ -13,7 +13,7 @@
 #include "gen/spec/lua_json.h"
 
 static const char *const architectures_file = "lua/architectures.lua";
-static const char *const rotary_file = "lua/rotary.lua"; /* Its entries call this file. */
+static const char *const rotary_file = "lua/rotary.lua"; /* what its entries call */
 static const char *const folder = "lua/architectures/", *const blocks_file = "lua/blocks.lua";
 
 enum { MAX_TYPES = 512 };

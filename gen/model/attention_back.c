@@ -75,7 +75,7 @@ static void walk_back(const job *j, const block *b) {
                  &zero, b->d_weight, &wide);
   for (size_t r = 0; r < b->rows; r++)
     soften(a, b, r, b->weight + r * j->longest, b->d_weight + r * j->longest);
-  /* These are dV^T [dim][keys] += dO^T P; dQ^T [dim][n] = scale K^T dS^T; dK^T += scale Q^T dS. */
+  /* dV^T [dim][keys] += dO^T P; dQ^T [dim][n] = scale K^T dS^T; dK^T += scale Q^T dS */
   j->blas->sgemm("N", "T", &dim, &keys, &n, &one, d_out, &out_stride, b->weight, &wide, &one,
                  j->dv + key, &stride);
   j->blas->sgemm("N", "N", &dim, &n, &keys, &scale, j->in->k + key, &stride, b->d_weight, &wide,

@@ -11,7 +11,7 @@
 typedef enum qp_norm_kind { QP_NORM_RMS, QP_NORM_LAYER } qp_norm_kind;
 typedef enum qp_activation {
   QP_ACTIVATION_SILU,
-  QP_ACTIVATION_GELU, /* It is the one with the error function. */
+  QP_ACTIVATION_GELU, /* the one with the error function */
   QP_ACTIVATION_GELU_TANH,
   QP_ACTIVATION_RELU
 } qp_activation;

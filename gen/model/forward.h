@@ -31,8 +31,8 @@
 #include "gen/spec/quantizer.h"
 
 typedef struct qp_forward_options {
-  qp_palette *palette; /* It has the quantizers of packed models, and the caller keeps it open;
-                          NULL: the built-in one. */
+  qp_palette *palette; /* quantizers of packed models, kept open by the caller; NULL: the built-in
+                          palette */
   unsigned threads;    /* 0: as many as CPUs */
   /* How many bytes of fp32 weights may stay in memory.  Blocks beyond that are read again each time
      they are run, and the head is read in pieces.  0 stands for half of the machine's memory. */

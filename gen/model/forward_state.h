@@ -56,7 +56,7 @@ struct qp_forward {
   qp_attention_scratch attention;
   qp_forward_buffer x, qkv, mixed, y, inner; /* Scratch of the block that runs. */
   qp_forward_buffer tasks;                   /* The tasks of attention, as size_t. */
-  qp_forward_engine engine;                  /* It computes the blocks; zeros: the CPU does. */
+  qp_forward_engine engine;                  /* what computes the blocks; zeros: the CPU */
 };
 
 /* Make room for at least 'floats' numbers in a buffer, whose content is lost.  QP_E_NOMEM. */

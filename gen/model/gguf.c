@@ -38,8 +38,7 @@ typedef struct pair {
   size_t key_bytes;
   uint32_t type, item;        /* 'item' is the type of an array's items. */
   uint64_t length;            /* The length of a string in bytes, of an array in items. */
-  const unsigned char *value; /* It points to the scalar, the string's first byte, or the array's
-                                 first item. */
+  const unsigned char *value; /* the scalar, the string's first byte, or the array's first item */
 } pair;
 
 struct qp_gguf {

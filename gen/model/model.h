@@ -9,7 +9,7 @@
 #include "runtime/status.h"
 
 enum {
-  QP_MODEL_LINEARS = 48, /* Blocks of all kinds together have at most so many. */
+  QP_MODEL_LINEARS = 48, /* most linears in blocks of all kinds together */
   QP_MODEL_GROUP_LINEARS = 8,
   QP_MODEL_GROUPS = 40,
   QP_MODEL_KINDS = 32,
@@ -49,9 +49,8 @@ typedef struct qp_model_linear {
                              "gate_up" where the checkpoint stores them as one matrix */
   char tensor[96];        /* "self_attn.q_proj": see qp_model_tensor; of a stack with a '*' where
                              an expert's number stands: "mlp.experts.*.gate_proj" */
-  unsigned group;         /* It is an index into qp_model.group, and unused for the lm_head. */
-  unsigned rows, columns; /* They are out_features M and in_features K, of a stack those of one
-                             expert. */
+  unsigned group;         /* index into qp_model.group; unused for the lm_head */
+  unsigned rows, columns; /* out_features M and in_features K; of a stack those of one expert */
   unsigned experts;       /* of a stack; 0: it is one matrix */
   unsigned active;        /* experts that a token goes through */
   bool bias;              /* the checkpoint holds a bias of M elements beside it (each expert) */
@@ -78,7 +77,7 @@ bool qp_model_gates(const char *up, const char *gate);
 /* Linears of one block that read the same input: they can be fused into one launch. */
 typedef struct qp_model_group {
   char name[32];                                  /* "qkv", "o", "up-gate", "down" */
-  unsigned linears, rows[QP_MODEL_GROUP_LINEARS]; /* The out_features of each linear, in order. */
+  unsigned linears, rows[QP_MODEL_GROUP_LINEARS]; /* out_features of each, in order */
   unsigned columns;                               /* in_features of all */
   unsigned linear[QP_MODEL_GROUP_LINEARS];        /* indices into qp_model.linear */
 } qp_model_group;
@@ -106,12 +105,12 @@ typedef struct qp_model {
   char blocks[32];          /* "layers": ... before ".N." */
   char embedding[96];       /* "model.embed_tokens" */
   unsigned slices;          /* a rank's experts are one of so many equal slices; 0: all */
-  uint64_t linear_weights;  /* All blocks' linears have so many weights, all experts counted, ... */
+  uint64_t linear_weights;  /* weights of all blocks' linears, of all experts ... */
   uint64_t active_weights;  /* of the blocks those that one token goes through: of linears, norms,
                                routers */
   uint64_t head_weights;    /* weights of the lm_head */
-  uint64_t embedding_bytes; /* The embedding takes so many in 16 bits. */
-  uint64_t other_bytes;     /* Norms, biases, routers and the like take so many in 16 bits. */
+  uint64_t embedding_bytes; /* bytes of the embedding in 16 bits */
+  uint64_t other_bytes;     /* bytes of norms, biases, routers and the like in 16 bits */
   uint64_t passed_bytes;    /* of what is no part of the decoder, in 16 bits: a vision tower, heads
                                that predict further tokens */
   char passed[160];         /* what that is: "vision tower and projector", or "" */

@@ -21,9 +21,9 @@ struct qp_packed_entry {
   const qp_quantizer *quantizer;
   unsigned rows, columns; /* rows: without padding */
   unsigned padding;       /* rows of zeros behind them */
-  unsigned rotation;      /* H has diagonal blocks of so many columns (0: all), with flags
-                             (runtime/input_side.h). */
-  unsigned pieces;        /* K has so many pieces, with streams of their own. */
+  unsigned rotation;      /* columns of a diagonal block of H (0: all), with flags
+                             (runtime/input_side.h) */
+  unsigned pieces;        /* pieces of K, with streams of their own */
 };
 
 struct qp_packed_weights {

@@ -16,13 +16,13 @@ typedef struct qp_source_tensor {
   uint64_t shape[QP_TENSOR_DIMS]; /* row-major */
   uint64_t rows, columns;         /* Columns are the last dimension (1 of a scalar), rows all others
                                      together. */
-  const char *type;               /* The file calls its type so: "BF16", "Q4_K". */
+  const char *type;               /* what the file calls its type: "BF16", "Q4_K" */
   qp_tensor_type kept_type;       /* as qp_checkpoint_keep gives it */
   /* private: */
   const qp_tensor *plain;
-  const qp_packing *packing; /* Others packed it, in several tensors of a safetensors file. */
+  const qp_packing *packing; /* where others packed it, in several tensors of a safetensors file */
   const qp_gguf_tensor *packed;
-  const qp_gguf *file; /* It holds 'packed'. */
+  const qp_gguf *file; /* the file that holds 'packed' */
   /* Of an expert, or a linear, that lies in a tensor with others: row r is row
      R = begin + r / run * period + r % run of 'whole', or if it is turned column R of the whole's
      rows from turned_row on, one for each column. */

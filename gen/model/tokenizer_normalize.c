@@ -150,7 +150,7 @@ static const char *map_find(const qp_normalizer *step, const char *s, size_t n) 
     const uint32_t value = u32_at(trie + 4 * (size_t)at) & 0x7fffffff;
     const char *text = (const char *)trie + 4 * units + value;
     const bool inside = value < texts && ((unsigned char)*text & 0xc0) != 0x80;
-    return inside ? text : NULL; /* It must not begin in the middle of a character. */
+    return inside ? text : NULL; /* not from the middle of a character */
   }
   return NULL;
 }

@@ -115,13 +115,13 @@ typedef enum qp_split_behavior {
 
 typedef enum qp_prepend_scheme {
   QP_PREPEND_NEVER,
-  QP_PREPEND_FIRST, /* It is put before the first piece only. */
+  QP_PREPEND_FIRST, /* before the first piece only */
   QP_PREPEND_ALWAYS
 } qp_prepend_scheme;
 
 typedef enum qp_splitter_kind {
   QP_SPLITTER_SPACE,   /* put a space before a piece that has none: ByteLevel's add_prefix_space */
-  QP_SPLITTER_PATTERN, /* It splits by 'pattern', 'behavior' and 'invert'. */
+  QP_SPLITTER_PATTERN, /* split by 'pattern', 'behavior' and 'invert' */
   QP_SPLITTER_BYTES,   /* bytes become characters */
   QP_SPLITTER_METASPACE, /* Spaces become 'mark', which 'scheme' puts in front; then it splits by
                             'pattern' (NULL: not). */
@@ -151,8 +151,7 @@ typedef struct qp_bpe {
   qp_merge *merge; /* A hash table of 'places' places, a power of two. */
   size_t places, merges;
   bool byte_fallback, fuse_unknown, ignore_merges;
-  char *prefix, *suffix; /* They are continuing_subword_prefix and end_of_word_suffix; NULL: there
-                            is none. */
+  char *prefix, *suffix; /* continuing_subword_prefix and end_of_word_suffix; NULL: none */
 } qp_bpe;
 
 typedef struct qp_unigram {

@@ -17,7 +17,7 @@ static float f32(const qp_tensor *t, uint64_t i) {
   return qp_element_get(t->data, QP_TENSOR_F32, i);
 }
 
-/* It is rounded to fp32 after the product and after the sum, so it is not contracted. */
+/* Rounded to fp32 after the product and after the sum, so not contracted. */
 static float scale_of(const qp_packing *p, uint64_t block) {
   if (!p->nested) return f32(p->scales, block);
   const unsigned char level = p->scales->data[block];

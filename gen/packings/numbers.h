@@ -17,11 +17,11 @@
 */
 typedef struct qp_numbers {
   const unsigned char *data;       /* not aligned; NULL: there are none */
-  size_t word_stride, line_stride; /* Words of a line and lines lie so far apart, in words. */
+  size_t word_stride, line_stride; /* words between the words of a line, and between lines */
   unsigned bits, per_word;
   const unsigned char *place; /* [per_word], or NULL: place(i) = i */
-  uint32_t add_to_word;       /* It is added to a word before that is taken apart, modulo 2^32. */
-  unsigned add;               /* It is added to a number, modulo 2^bits. */
+  uint32_t add_to_word;       /* added to a word, modulo 2^32, before it is taken apart */
+  unsigned add;               /* added to a number, modulo 2^bits */
 } qp_numbers;
 
 unsigned qp_numbers_get(const qp_numbers *n, uint64_t line, uint64_t i);

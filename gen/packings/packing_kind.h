@@ -65,8 +65,8 @@ struct qp_packing {
   bool codes_by_column;          /* lines of codes are columns of W; else rows */
   bool zeros_by_row;             /* lines of zeros are rows of W; else groups */
   unsigned zero;                 /* where there are no zeros */
-  size_t scale_row, scale_group; /* A row, and a group, moves so many elements on in part
-                                    'scales'. */
+  size_t scale_row, scale_group; /* elements of part 'scales' from row to row, and from group to
+                                    group */
   const qp_tensor *scales;
   uint64_t group_rows, group;       /* rows and columns that have one scale */
   const unsigned char *group_of;    /* I32 [columns]: the group of each column, or NULL */

@@ -22,9 +22,9 @@ enum {
   MOST_TABLE_BITS = 24,       /* of a state */
   MOST_EVALUATIONS = 1 << 22, /* states times values of fields; beyond, ends of ranges do */
   MOST_CODE_BITS = 20,        /* of a code all of whose values are looked at; beyond, */
-  RUN_BITS = 16,              /* All values of the lowest so many bits are tried, and all above
-                                 these, */
-  DRAWN_CODES = 1 << 18       /* and so many others. */
+  RUN_BITS = 16,              /* every value of its lowest bits is looked at, every value of those
+                                 above, */
+  DRAWN_CODES = 1 << 18       /* and this many others */
 };
 
 unsigned qp_quantizer_state_bits(const qp_quantizer *q) {

@@ -70,8 +70,8 @@ enum {
 /* The period of a quantizer's codes; a split has none. */
 typedef struct qp_period {
   unsigned blocks;     /* blocks a superblock */
-  unsigned steps;      /* A lane has so many codes in it. */
-  unsigned words;      /* A lane has so many 32-bit words in it. */
+  unsigned steps;      /* codes of one lane in it */
+  unsigned words;      /* 32-bit words of one lane in it */
   unsigned words_read; /* the same, less than 'words' where only the first bit planes are read */
 } qp_period;
 
@@ -85,10 +85,9 @@ typedef struct qp_stream {
   unsigned rows, columns;           /* as the user has them */
   unsigned row_groups, superblocks; /* These count what there is with padding; superblocks are those
                                        of one row group. */
-  unsigned groups;                  /* There are so many column groups of the smallest size; 0:
-                                       none. */
+  unsigned groups;                  /* column groups of the smallest size; 0: none */
   size_t code_words;                /* 32-bit words of all codes */
-  unsigned arrays;                  /* Fields and sparse entries lie in so many arrays. */
+  unsigned arrays;                  /* arrays of fields and sparse entries */
   size_t field_bytes[QP_MAX_ARRAYS];
   unsigned sparse; /* entries of a row; 0: none */
 } qp_stream;

@@ -14,7 +14,7 @@
 typedef struct qp_lua_limits {
   size_t memory_bytes;   /* 0: 64 MiB */
   uint64_t instructions; /* a call; 0: 200 million */
-  double seconds;        /* A call may take so much CPU time; 0: 20. */
+  double seconds;        /* CPU time that a call may take; 0: 20 */
 } qp_lua_limits;
 
 /* Make a state with the base, string, table, math and utf8 libraries, less everything that reaches

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-  BYTES_AN_INSTRUCTION = 16, /* So many allocated bytes cost as much as an instruction. */
+  BYTES_AN_INSTRUCTION = 16, /* allocated bytes that cost as much as an instruction */
   STRING_HEAD = 64           /* at most, of a string that Lua keeps */
 };
 

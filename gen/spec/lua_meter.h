@@ -23,10 +23,10 @@ enum {
 };
 
 typedef struct qp_lua_meter {
-  size_t used_bytes, memory_bytes; /* So many are in use, and so many may be. */
-  uint64_t instructions, budget;   /* A call may execute so many; the call that runs has so many
-                                      left. */
-  double seconds;                  /* A call may take so much of the thread's CPU time. */
+  size_t used_bytes, memory_bytes; /* bytes in use, and the most that may be */
+  uint64_t instructions, budget;   /* most instructions of a call, and what is left of the call that
+                                      runs */
+  double seconds;                  /* most of the thread's CPU time that a call may take */
   bool running;                    /* code of a spec runs: the limits hold */
   bool long_string;                /* A string was refused because it is too long. */
   /* The handler of a signal shares these (lua_watchdog.c). */

@@ -16,7 +16,7 @@
 #include "gen/spec/lua_ref.h"
 #include "runtime/status.h"
 
-enum { QP_LUA_HOOK_EVERY = 1000 }; /* So many instructions run between two looks at the limits. */
+enum { QP_LUA_HOOK_EVERY = 1000 }; /* instructions between two looks at the limits */
 
 struct qp_lua {
   lua_State *L;
@@ -25,7 +25,7 @@ struct qp_lua {
   int seen_line;         /* of the spec, when the limits were last looked at; 0: not yet */
   const char *seen_file; /* of that line; NULL: fallback */
   char prelude[64];      /* its resource path; "" before it has run */
-  int prelude_ref;       /* It is what the prelude returned. */
+  int prelude_ref;       /* what the prelude returned */
   qp_ir *ir;             /* of the trace that runs */
   uint32_t trace;        /* its number */
   const char *what;      /* is traced */

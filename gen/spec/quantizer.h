@@ -33,7 +33,7 @@ typedef enum qp_scope {
 
 typedef struct qp_codebook {
   char name[32];
-  unsigned entries, dim; /* It has any number of entries; dim is 1, 2, 4, 8 or 16. */
+  unsigned entries, dim; /* Any number of entries; dim is 1, 2, 4, 8 or 16. */
   unsigned given;        /* Decode sees so many numbers of an entry; zeros follow them up to dim. */
   qp_scope scope;
   uint16_t *data; /* [entries][dim] fp16 bits, which the quantizer owns. */

@@ -8,7 +8,7 @@
 /* A quantizer of a file.  The parts of a split are names until the palette knows all quantizers. */
 typedef struct qp_spec {
   qp_quantizer quantizer;
-  int line;    /* Its constructor stands in this line; 0: that is not known. */
+  int line;    /* line of its constructor; 0: not known */
   char *fault; /* why it is refused; NULL: it is right.  Then its name is all that holds */
   char part_name[QP_MAX_PARTS][sizeof((qp_quantizer *)0)->name]; /* split only */
 } qp_spec;

@@ -233,8 +233,8 @@ typedef struct qpal_linear_info {
   unsigned pieces;   /* equal ranges of K that kernels read as linears of their own: each array of
                         a part holds them one behind another, 'column' and 'columns' are those of
                         the first; 1: there is one (`qpal export --tp`) */
-  unsigned rotation; /* How x is taken: H has diagonal blocks of so many columns (0: K), with flags;
-                        it is qpal_rotate_args.block. */
+  unsigned rotation; /* columns of a diagonal block of H (0: K), with flags: how x is taken, as
+                        qpal_rotate_args.block */
 } qpal_linear_info;
 QPAL_API qpal_status qpal_library_linear(const qpal_library *library, unsigned group,
                                          unsigned member, qpal_linear_info *info);
@@ -388,8 +388,8 @@ typedef struct qpal_kernels qpal_kernels;
 
 typedef struct qpal_load_options {
   size_t size;
-  int exact;          /* Kernels made for another GPU than this architecture and number of
-                         multiprocessors are refused; 0: the nearest that runs is taken. */
+  int exact;          /* refuse kernels made for another GPU than this architecture and number of
+                         multiprocessors; 0: take the nearest that runs */
   qpal_ptr constants; /* qpal_constants_bytes of device memory, aligned to 256 bytes, kept until the
                          kernels are closed; 0: allocated here */
 } qpal_load_options;
@@ -421,7 +421,7 @@ typedef struct qpal_kernels_info {
   size_t size;
   unsigned target, match;   /* qpal_match */
   unsigned kernels;         /* loaded */
-  uint64_t workspace_bytes; /* It is enough for every gemm of every group. */
+  uint64_t workspace_bytes; /* enough for every gemm of every group */
   uint64_t counter_bytes;
 } qpal_kernels_info;
 QPAL_API qpal_status qpal_kernels_describe(const qpal_kernels *kernels, qpal_kernels_info *info);
@@ -430,17 +430,16 @@ QPAL_API qpal_status qpal_kernels_describe(const qpal_kernels *kernels, qpal_ker
 typedef struct qpal_weights {
   qpal_ptr scale; /* r, fp32 [M]; 0: all 1 */
   struct {
-    qpal_ptr codes;                        /* It is aligned to 16 bytes, as all below are. */
+    qpal_ptr codes;                        /* aligned to 16 bytes, as all below */
     qpal_ptr field[QPAL_MAX_FIELDS];       /* all that the part has */
-    qpal_ptr codebook[QPAL_MAX_CODEBOOKS]; /* Those that are stored with the weights; the others are
-                                              0. */
+    qpal_ptr codebook[QPAL_MAX_CODEBOOKS]; /* those stored with the weights; others: 0 */
   } part[QPAL_MAX_PARTS];
   uint64_t reserved[4]; /* 0 */
 } qpal_weights;
 
 /* One member of a gemm.  The struct is fixed: it does not grow. */
 typedef struct qpal_segment {
-  const qpal_weights *weights; /* It is in host memory, and only read during the call. */
+  const qpal_weights *weights; /* in host memory; only read during the call */
   qpal_ptr bias;               /* [M], type of X; 0: none */
   qpal_ptr residual;           /* [rows][M], type of Y, added; may be y itself unless the kernel
                                   'adds'; 0: none */
@@ -499,8 +498,7 @@ typedef struct qpal_gemm_args {
   unsigned flags;     /* QPAL_PDL, QPAL_Y_IS_ZERO */
   qpal_ptr x;         /* aligned to 16 bytes */
   qpal_ptr signs;     /* bit k % 32 of word k / 32: s[k] is -1; 0: X is rotated already */
-  qpal_ptr workspace; /* It has workspace_bytes and is aligned to 16; what it holds does not
-                         matter. */
+  qpal_ptr workspace; /* workspace_bytes, aligned to 16; contents do not matter */
   qpal_ptr counters; /* counter_bytes; zero before the first launch, each launch leaves them zero */
   const qpal_segment *segment; /* [members of the group], in host memory, and only read during the
                                   call. */
@@ -521,7 +519,7 @@ typedef struct qpal_gemm_info {
   int adds, pdl;
   int prefer_dequant;       /* decoding first is faster at 'rows', as qpal tune measured it with
                                cuBLAS; where it did not, 'rows' is above the largest kernel's */
-  uint64_t workspace_bytes; /* The largest launch needs so many. */
+  uint64_t workspace_bytes; /* that of the largest launch */
   uint64_t counter_bytes;
   int64_t latency_ps; /* of all launches, as measured when they were tuned; -1: not known */
 } qpal_gemm_info;
@@ -583,9 +581,8 @@ typedef struct qpal_rotate_args {
   qpal_ptr up;                  /* GLU: [rows][K], aligned to 16 bytes, as all below */
   unsigned up_stride;           /* of up; 0: K */
   float eps, weight_offset;     /* NORM */
-  unsigned block;               /* It is qpal_linear_info.rotation: H has diagonal blocks of so many
-                                   columns, which divides K; 0: K, 1: there is no H; with
-                                   QPAL_ORDER, QPAL_SCALES. */
+  unsigned block;               /* qpal_linear_info.rotation: columns of a diagonal block of H,
+                                   which divides K; 0: K, 1: no H; with QPAL_ORDER, QPAL_SCALES */
   qpal_ptr residual;            /* NORM: [rows][K], close rows; 0: none */
   qpal_ptr sum;                 /* NORM: [rows][K], close rows, may be residual; 0: not written */
   qpal_ptr weight, post_weight; /* NORM: [K] of 'type'; weight 0: 1 without offset; post_weight 0:
@@ -610,8 +607,7 @@ typedef struct qpal_dequant_args {
   unsigned flags; /* 0 */
   const qpal_weights *weights;
   qpal_ptr w;     /* aligned to 16 bytes */
-  qpal_ptr signs; /* They are qpal_packed_linear.signs, aligned to 16 bytes; 0: the rotation
-                     stays. */
+  qpal_ptr signs; /* qpal_packed_linear.signs, aligned to 16 bytes; 0: the rotation stays */
 } qpal_dequant_args;
 /* Like qpal_gemm.  QPAL_E_NO_KERNEL: of this member and type, or no inverse rotation, which 'signs'
    ask for. */
@@ -629,9 +625,9 @@ typedef struct qpal_gather_args {
   unsigned type;               /* The type of Y: QPAL_F16 or QPAL_BF16. */
   unsigned flags;              /* QPAL_PDL */
   unsigned rows;               /* number of ids; any; 0 does nothing */
-  const qpal_weights *weights; /* It is in host memory, and only read during the call. */
+  const qpal_weights *weights; /* in host memory; only read during the call */
   qpal_ptr ids;                /* int32 [rows] */
-  qpal_ptr signs;              /* They are qpal_packed_linear.signs; 0: W was not rotated. */
+  qpal_ptr signs;              /* qpal_packed_linear.signs; 0: W was not rotated */
   qpal_ptr y;                  /* [rows][K], aligned to 16 bytes */
 } qpal_gather_args;
 /* Like qpal_gemm. */
@@ -657,8 +653,8 @@ typedef struct qpal_attend_args {
   unsigned heads, kv_heads;     /* kv_heads divides heads */
   unsigned context;             /* positions of the caches */
   unsigned window;              /* newest positions that are seen; 0: all */
-  unsigned pairs;               /* So many pairs are rotary: elements i and i + pairs of a head turn
-                                   together. */
+  unsigned pairs;               /* pairs of a head that are rotary: elements i and i + pairs turn
+                                   together */
   float scale;                  /* 1 / sqrt(columns), usually */
   qpal_ptr q, k, v, y;          /* [rows][heads or kv_heads][columns], aligned to 16 bytes */
   unsigned q_stride, kv_stride; /* Elements from row to row, multiples of 8; 0: rows lie close. */
@@ -763,19 +759,17 @@ QPAL_API qpal_status qpal_plain(const qpal_kernels *kernels, const qpal_plain_ar
 typedef struct qpal_experts_args {
   size_t size;
   unsigned group;
-  unsigned tokens;    /* from 1 to the largest batch that was exported */
-  unsigned type;      /* The qpal_type of X and biases: QPAL_F16 or QPAL_BF16. */
-  unsigned out_type;  /* The type of Y: the same, or QPAL_F32. */
-  unsigned flags;     /* QPAL_PDL */
-  unsigned by_token;  /* 1: x is [tokens][K]; 0: x is [tokens * top_k][K] */
-  qpal_ptr x;         /* rotated, aligned to 16 bytes */
-  qpal_ptr routing;   /* what qpal_route wrote for as many tokens */
-  qpal_ptr workspace; /* It has workspace_bytes and is aligned to 16; what it holds does not
-                         matter. */
-  qpal_ptr counters;  /* They have counter_bytes, and are zero before the first launch and after
-                         each. */
-  const qpal_segment *segment;         /* [members], without residuals; y_i [tokens * top_k][M_i] */
-  unsigned x_stride;                   /* Elements from row to row of x, a multiple of 8; 0: K. */
+  unsigned tokens;             /* from 1 to the largest batch that was exported */
+  unsigned type;               /* The qpal_type of X and biases: QPAL_F16 or QPAL_BF16. */
+  unsigned out_type;           /* The type of Y: the same, or QPAL_F32. */
+  unsigned flags;              /* QPAL_PDL */
+  unsigned by_token;           /* 1: x is [tokens][K]; 0: x is [tokens * top_k][K] */
+  qpal_ptr x;                  /* rotated, aligned to 16 bytes */
+  qpal_ptr routing;            /* what qpal_route wrote for as many tokens */
+  qpal_ptr workspace;          /* workspace_bytes, aligned to 16; contents do not matter */
+  qpal_ptr counters;           /* counter_bytes; zero before the first launch, and after each */
+  const qpal_segment *segment; /* [members], without residuals; y_i [tokens * top_k][M_i] */
+  unsigned x_stride;           /* Elements from row to row of x, a multiple of 8; 0: K. */
   unsigned y_stride[QPAL_MAX_MEMBERS]; /* of y_i; 0: M_i */
   unsigned unused;                     /* not read */
   unsigned epilogue;                   /* qpal_epilogue */
@@ -816,7 +810,7 @@ typedef struct qpal_route_args {
   unsigned flags;    /* QPAL_PDL */
   unsigned reserved; /* 0 */
   qpal_ptr ids;      /* int32 [tokens][top_k] */
-  qpal_ptr routing;  /* It has the routing_bytes of the group and is aligned to 16. */
+  qpal_ptr routing;  /* routing_bytes of the group, aligned to 16 */
 } qpal_route_args;
 /* Like qpal_gemm. */
 QPAL_API qpal_status qpal_route(const qpal_kernels *kernels, const qpal_route_args *args,
@@ -829,7 +823,7 @@ QPAL_API qpal_status qpal_route(const qpal_kernels *kernels, const qpal_route_ar
 */
 typedef struct qpal_combine_args {
   size_t size;
-  unsigned columns;  /* K: one expert's last linear has so many rows. */
+  unsigned columns;  /* K: rows of one expert's last linear */
   unsigned tokens;   /* any number; 0 does nothing */
   unsigned top_k;    /* rows of x that a token has, 1 or more */
   unsigned type;     /* The type of y and residual: QPAL_F16 or QPAL_BF16. */

@@ -24,7 +24,7 @@ enum {
   QP_SIM_LANES = 32,
   QP_SIM_OPERANDS = 6,
   QP_SIM_TRUE = -1,          /* the predicate operand that always holds */
-  QP_SIM_CALL_DEPTH = 16,    /* Calls of device functions nest at most so deep. */
+  QP_SIM_CALL_DEPTH = 16,    /* most nested calls of device functions */
   QP_SIM_SHARED_START = 1024 /* A block's shared memory begins at this address; what is below is
                                 reserved. */
 };
@@ -105,7 +105,7 @@ struct qp_sim_op {
   int64_t imm;                /* An address offset or an immediate. */
   uint32_t ext;               /* The first of this op's operand list in code.ext. */
   uint32_t target;            /* branch: op index; call: function index */
-  uint32_t line;              /* Its line in the PTX text, from 1. */
+  uint32_t line;              /* line in the PTX text, from 1 */
   uint8_t kind;               /* qp_sim_kind */
   uint8_t type, type2;        /* qp_sim_type; type2: the source's where it differs */
   uint8_t n;                  /* elements of a vector */
@@ -129,7 +129,7 @@ typedef struct qp_sim_function {
   qp_sim_param *params;
   uint32_t param_count, param_bytes;
   qp_sim_param result;   /* bytes 0: none */
-  uint32_t shared_bytes; /* Its own static shared memory has so many. */
+  uint32_t shared_bytes; /* static shared memory of its own */
   uint32_t shared_align;
   uint32_t max_threads;      /* .maxntid or .reqntid; 0: not given */
   uint32_t required_threads; /* .reqntid; 0: not given */
@@ -137,17 +137,17 @@ typedef struct qp_sim_function {
   uint32_t callee_count;
   uint32_t level;                              /* The longest chain of calls above it. */
   uint32_t reg_words, frame_bytes;             /* own need */
-  uint32_t reg_base;                           /* Its registers begin here, behind all other
-                                                  functions'; 0 for an entry. */
-  uint32_t frame_base;                         /* Its frame begins here, behind those of its
-                                                  callers; 0 for an entry. */
+  uint32_t reg_base;                           /* behind all other functions' registers; 0 for an
+                                                  entry */
+  uint32_t frame_base;                         /* behind the frames of its callers; 0 for an
+                                                  entry */
   uint32_t total_reg_words, total_frame_bytes; /* entry: with what it calls */
 } qp_sim_function;
 
 /* A variable of the module in global or constant memory. */
 typedef struct qp_sim_global {
   char *name;
-  uint8_t *init; /* It has 'bytes' bytes; NULL: it is not initialised. */
+  uint8_t *init; /* 'bytes' bytes; NULL: not initialised */
   size_t bytes;
   uint32_t align;
   bool constant;
@@ -163,13 +163,12 @@ typedef struct qp_sim_code {
   uint32_t ext_count;
   uint32_t *consts; /* the pool, 64-byte aligned */
   uint32_t const_words;
-  uint32_t preds; /* All functions together have so many predicates. */
+  uint32_t preds; /* predicates of all functions together */
   qp_sim_function *functions;
   uint32_t function_count;
   qp_sim_global *globals;
   uint32_t global_count;
-  uint32_t shared_bytes, shared_align; /* They are of static shared variables of the module's
-                                          scope. */
+  uint32_t shared_bytes, shared_align; /* of the module's own static shared variables */
 } qp_sim_code;
 
 /*

@@ -7,7 +7,7 @@
 
 enum {
   FAIR_TICKS = 4096,       /* a ready lane waits at most so many instructions of its warp */
-  WARP_SLICE = 1 << 14,    /* A warp executes so many instructions before the next warp runs. */
+  WARP_SLICE = 1 << 14,    /* instructions of a warp before the next warp runs */
   BLOCK_SLICE = 1 << 21,   /* instructions of a block before another block may start */
   RESIDENT_THREADS = 2048, /* of an SM */
   RESIDENT_BLOCKS = 32

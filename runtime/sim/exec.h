@@ -25,8 +25,7 @@ typedef struct qp_sim_touch {
   uint32_t write_clock, read_clock;
   uint16_t writer, reader;              /* thread, or QP_SIM_NOBODY */
   uint8_t write_bytes, read_bytes;      /* Which of the four bytes were accessed. */
-  uint8_t write_strong, read_many;      /* It was an atomic or strong write; more than 'reader' read
-                                           it. */
+  uint8_t write_strong, read_many;      /* an atomic or strong write; read by more than 'reader' */
   uint32_t read_generation, read_warps; /* warps that read since that block-wide barrier */
 } qp_sim_touch;
 
@@ -51,7 +50,7 @@ typedef struct qp_sim_copies {
 typedef struct qp_sim_mbarrier {
   uint32_t address;
   uint32_t expected, pending; /* arrivals */
-  int64_t bytes;              /* So many transactions are outstanding in this phase. */
+  int64_t bytes;              /* transactions outstanding in this phase */
   uint32_t phase;
   uint32_t clock[QP_SIM_WARPS];
 } qp_sim_mbarrier;
@@ -84,7 +83,7 @@ struct qp_sim_warp {
   uint32_t waited;      /* lanes that executed griddepcontrol.wait */
   uint32_t parked;      /* lanes that wait at a warp collective */
   uint32_t index;       /* in the block */
-  uint64_t ticks;       /* Groups of this warp have executed so many instructions. */
+  uint64_t ticks;       /* instructions executed by groups of this warp */
   uint32_t pc[QP_SIM_LANES];
   uint32_t members[QP_SIM_LANES];  /* While it is parked: the lanes that it waits for. */
   uint64_t last_run[QP_SIM_LANES]; /* ticks */

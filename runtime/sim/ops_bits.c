@@ -204,8 +204,7 @@ static inline uint32_t prmt_of(uint32_t x, uint32_t y, uint32_t sel) {
   return v;
 }
 DO32_3(prmt_b32, prmt_of(a[l], b[l], c[l]))
-/* These are the named modes, as selectors for each value of the low two bits of c (PTX ISA,
-   prmt). */
+/* The named modes, as selectors for each value of the low two bits of c (PTX ISA, prmt). */
 HANDLER(prmt_mode) {
   static const uint16_t selector[6][4] = {
       {0x3210, 0x4321, 0x5432, 0x6543}, /* f4e */

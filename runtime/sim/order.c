@@ -7,8 +7,8 @@
 
 enum {
   PAGE_WORDS = 1024,
-  THREAD_BITS = 10, /* A thread's number in the launch, block << THREAD_BITS | thread, has so many
-                       bits for the thread. */
+  THREAD_BITS = 10, /* bits for the thread in its number in the launch: block << THREAD_BITS |
+                       thread */
   MOST_PAGES = 1 << 15,
   BUCKETS = 1 << 10,
   /* These bits of a touch stand beside those that say which of its word's four bytes it met. */

@@ -132,7 +132,7 @@ struct parser {
   LIST(patch) patches;
   LIST(reference) refs;
   uint32_t pending;          /* The first reference of the op that is being built. */
-  LIST(uint8_t) vregs;       /* Each virtual register takes so many words, 1 or 2. */
+  LIST(uint8_t) vregs;       /* words of each virtual register: 1 or 2 */
   LIST(uint32_t) frame_ops;  /* ops whose imm is relative to the function's frame */
   LIST(uint32_t) frame_exts; /* The same of ext elements. */
   LIST(uint32_t) callees;
@@ -183,7 +183,7 @@ bool token_is(const token *t, const char *text);
 
 /* operand.c */
 bool p_type(const char *name, unsigned *type); /* "u32" */
-unsigned p_type_letter(unsigned type);         /* Its letter in qp_sim_row.operands. */
+unsigned p_type_letter(unsigned type);         /* its letter in qp_sim_row.operands */
 unsigned p_type_bits(unsigned type);
 const symbol *p_find(const parser *p, const char *name, size_t length, uint32_t *index);
 bool p_declare(parser *p, symbol s);

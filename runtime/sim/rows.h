@@ -17,7 +17,7 @@ typedef struct qp_sim_row {
   qp_sim_fn run;      /* without modifiers */
   qp_sim_fn run_mode; /* with modifiers; NULL: they are refused */
   uint8_t kind;       /* qp_sim_kind */
-  uint8_t sub;        /* It goes to qp_sim_op.sub. */
+  uint8_t sub;        /* what goes to qp_sim_op.sub */
 } qp_sim_row;
 
 /* Each table ends with a row whose name is NULL. */

@@ -137,7 +137,7 @@ static unsigned log_ticks(const qp_chart_axis *axis, unsigned most, double *out)
       }
     if (room && n > 1) return n;
   }
-  return linear_ticks(axis, most, out); /* It spans less than a decade, or too many of them. */
+  return linear_ticks(axis, most, out); /* less than a decade, or too many of them */
 }
 
 /* Do the ends of an axis differ by more than what rounding makes of one value? */

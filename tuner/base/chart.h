@@ -26,7 +26,7 @@ typedef enum qp_chart_shape {
 typedef struct qp_chart_axis {
   double lo, hi;     /* range of values */
   bool logarithmic;  /* lo must be positive then */
-  const char *title; /* The axis is called so, with the unit: "latency (us)". */
+  const char *title; /* with the unit, as in "latency (us)" */
 } qp_chart_axis;
 
 /* A plot is the rectangle between its axes, on the page. */
@@ -38,7 +38,7 @@ typedef struct qp_chart_plot {
 
 typedef struct qp_chart_entry {
   const char *text;
-  const char *kind; /* Its class and shape, as in qp_chart_mark; "line" is a dashed line. */
+  const char *kind; /* class and shape as in qp_chart_mark; "line" is a dashed line */
   qp_chart_shape shape;
   unsigned rgb; /* where 'kind' is NULL */
 } qp_chart_entry;

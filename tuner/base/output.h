@@ -9,7 +9,7 @@
 typedef struct qp_table_out qp_table_out;
 
 typedef struct qp_column {
-  const char *name; /* It is the key in JSON and the heading in the table. */
+  const char *name; /* key in JSON, heading of the table */
   bool right;       /* numbers stand right */
 } qp_column;
 

@@ -69,7 +69,7 @@ typedef struct qp_bench_block {
   unsigned batch;
   bool whole;           /* every launch passed */
   bool from_table;      /* 'predicted_ps' adds up records, else rows of this run. */
-  int64_t measured_ps;  /* One pass in a CUDA graph takes so long; 0: it was not measured. */
+  int64_t measured_ps;  /* duration of one pass in a CUDA graph; 0: not measured */
   int64_t predicted_ps; /* sum over the launches */
   int64_t floor_ps;
   char why[240]; /* it could not be measured */
@@ -86,7 +86,7 @@ typedef struct qp_bench {
   qp_model_launch launch[QP_MODEL_LAUNCHES];
   qp_op op[QP_MODEL_LAUNCHES]; /* What each launch does: gemm, rotate or dequant. */
   size_t rows, blocks, stale;
-  size_t late;           /* The budget left no time for so many rows. */
+  size_t late;           /* rows that the budget left no time for */
   qp_bench_row *row;     /* malloc'ed */
   qp_bench_block *block; /* malloc'ed */
 } qp_bench;

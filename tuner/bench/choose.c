@@ -83,9 +83,8 @@ static uint64_t bytes_of(const qp_kernel *k) {
   uint64_t bytes = 0;
   const uint64_t values = (uint64_t)p->columns * p->batch;
   if (p->op == QP_OP_ROTATE) return 4 * values;
-  if (p->op == QP_OP_ROTATE_GLU) return 6 * values; /* gate and up */
-  if (p->op == QP_OP_ROTATE_NORM)
-    return 8 * values; /* It reads a residual, too, and writes their sum back. */
+  if (p->op == QP_OP_ROTATE_GLU) return 6 * values;  /* gate and up */
+  if (p->op == QP_OP_ROTATE_NORM) return 8 * values; /* reads a residual, and writes the sum back */
   for (unsigned i = 0; i < p->segments && p->op == QP_OP_DEQUANT; i++)
     bytes += (uint64_t)2 * p->segment[i].rows * p->columns;
   for (unsigned i = 0; i < k->streams; i++) {

@@ -21,7 +21,7 @@
 #include "gen/model/backward.h"
 #include "tuner/calibrate/hessian_files.h"
 
-enum { RUN_TOKENS = 2048, ROWS = 64 /* A thread takes so many rows of a gradient at once. */ };
+enum { RUN_TOKENS = 2048, ROWS = 64 /* rows of a gradient that a thread takes at once */ };
 
 /* Some sequences that are run together; their tokens go from 'begin' on. */
 typedef struct run {

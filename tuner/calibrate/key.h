@@ -21,8 +21,8 @@ typedef struct qp_calibrate_options {
   const char *text;   /* what the tokens came from: kept in calibration.json */
   bool hessians;
   bool half; /* the forward pass's products take fp16: results are not those of another run */
-  size_t sensitivity_tokens; /* Sensitivities are measured on the first so many, in whole sequences;
-                                0: there is no measurement. */
+  size_t sensitivity_tokens; /* tokens that sensitivities are measured on, the first ones in whole
+                                sequences; 0: none are measured */
   qp_sensitivity_options sensitivity;
   uint64_t logit_bytes;        /* as qp_probe_open takes it */
   const _Atomic bool *stopped; /* set by a signal: the run ends before the next linear or block */

@@ -18,7 +18,7 @@ struct qp_ledger {
   char *path;
   const qp_model *model;
   int file;
-  size_t linears;          /* The model has so many, with one block more for the lm_head. */
+  size_t linears;          /* linears of the model, with one block more for the lm_head */
   bool *hessians;          /* [layers + 1] */
   bool *measured;          /* [linears] */
   qp_sensitivity *measure; /* [linears] */

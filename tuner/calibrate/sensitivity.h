@@ -24,8 +24,7 @@ typedef struct qp_sensitivity {
 
 typedef struct qp_sensitivity_options {
   double noise;    /* t, above 0 */
-  unsigned probes; /* It is at least 1; qp_calibrate takes 0 for gradients
-                      (gradient_sensitivity.h). */
+  unsigned probes; /* at least 1; qp_calibrate takes 0 for gradients (gradient_sensitivity.h) */
   uint64_t seed;   /* With block, linear, probe and row it gives E, the same on every machine. */
   /* E[x x^T] of the linear at hand [columns][columns]: E is what error feedback makes of white
   ** noise; NULL: E is white. */

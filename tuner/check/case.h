@@ -13,7 +13,7 @@
 typedef struct qp_case {
   qp_problem problem;
   qp_choice choice;
-  bool unrotate; /* It is a dequant, and behind it the inverse rotation of W's rows. */
+  bool unrotate; /* a dequant, and behind it the inverse rotation of W's rows */
 } qp_case;
 
 typedef struct qp_cases {
@@ -31,10 +31,10 @@ typedef enum qp_coverage {
 
 /* Where a quantizer stands alone in a gemm or dequant, beside launches of several. */
 typedef enum qp_singles {
-  QP_SINGLES_EACH, /* They stand in each family of gemm, and in dequant. */
+  QP_SINGLES_EACH, /* in each family of gemm, and in dequant */
   QP_SINGLES_TURN, /* of gemm in one of the families that compete, in turn, but the first quantizer
                       of each kind in all */
-  QP_SINGLES_NONE  /* They stand in reference families alone. */
+  QP_SINGLES_NONE  /* in reference families alone */
 } qp_singles;
 
 typedef struct qp_case_wishes {
@@ -46,13 +46,13 @@ typedef struct qp_case_wishes {
   /* These filter the cases; a negative number, 0 or NULL lets through everything that the coverage
      holds. */
   int op;                 /* qp_op */
-  bool without_op;        /* All operations but 'op' are meant. */
+  bool without_op;        /* all operations but 'op' */
   int type;               /* qp_dtype of the activations */
   const char *path;       /* of families that have one */
   const char *family;     /* only this one */
   unsigned batch;         /* only this one */
   unsigned rows, columns; /* only this shape */
-  bool unrotate;          /* Dequants give W in the checkpoint's basis, by two launches. */
+  bool unrotate;          /* of dequant: W in the checkpoint's basis, by two launches */
 } qp_case_wishes;
 
 #endif

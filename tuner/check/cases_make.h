@@ -14,7 +14,7 @@
 
 enum {
   QP_CASE_KINDS = 64,     /* kinds of quantizers (steady.h) that are told apart, at most */
-  QP_CASE_ACTIVATIONS = 5 /* Gated linear units have so many activations. */
+  QP_CASE_ACTIVATIONS = 5 /* activations of gated linear units */
 };
 
 /* List the families of one operation that the wishes let through: the first 'usual' of them

@@ -80,7 +80,7 @@ static void steady_owned(qp_case_maker *m, const qp_family *f, const qp_quantize
 /* On a GPU: all its multiprocessors, each of whose warps goes around its ring. */
 enum {
   GPU_MULTIPROCESSORS = 17
-}; /* So many at least; the simulator poses with fewer unless it is told otherwise. */
+}; /* at least; the simulator poses with fewer unless it is told otherwise */
 static void steady_device(qp_case_maker *m, const qp_family *f, const qp_quantizer *q) {
   qp_problem p = qp_cases_problem(m, f->op, QP_F16, 1);
   qp_choice c;

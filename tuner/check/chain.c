@@ -31,7 +31,7 @@ typedef struct chain {
   qp_error *err;
   stage rotate, gemm;
   unsigned links;
-  size_t values;        /* batch * size: so many values of 4 bytes has each of the buffers below. */
+  size_t values;        /* batch * size: the values of each of the buffers below, at 4 bytes each */
   qp_devptr x[BUFFERS]; /* X, A, B, C, D: [batch][size], fp16; or X and, fp32, Y */
   qp_devptr signs, scale, workspace, counters;
   qp_devptr codes[STAGES][QP_MAX_STREAMS], field[STAGES][QP_MAX_STREAMS][QP_MAX_ARRAYS];

@@ -14,7 +14,7 @@
 
 typedef struct qp_chain_case {
   const qp_quantizer *quantizer;
-  const char *path; /* Its gemm goes this path; NULL: the usual one. */
+  const char *path; /* path of its gemm; NULL: the usual one */
   unsigned size;    /* M and K of its linears, a multiple of 64. */
   unsigned batch;   /* rows of X */
   bool atomic;      /* instead of the four: a fill of zeros, then one gemm that adds to Y */

@@ -27,7 +27,7 @@ typedef struct qp_checking_process {
   const qp_cases *cases;
   const bool *verify;  /* NULL: all */
   const bool *settled; /* cases that have a result already */
-  size_t first, step;  /* Its share is case first, first + step, ... */
+  size_t first, step;  /* its share of the cases: first, first + step, ... */
   unsigned compilers;
   int out; /* a pipe that takes messages */
 } qp_checking_process;

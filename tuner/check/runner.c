@@ -27,7 +27,7 @@ typedef struct member {
   bool busy, timed;
   size_t now;          /* the case that it makes or runs */
   double since;        /* when that began */
-  unsigned idle_death; /* So many processes died in a row without a word about a case. */
+  unsigned idle_death; /* deaths in a row without a word about a case */
   char gone[600];      /* why it could open nothing */
 } member;
 

@@ -151,8 +151,7 @@ unsigned qp_steady_met(const qp_kernel *k, const qp_quantizer *q) {
 
 /* ---- Shapes ---- */
 
-/* They have odd numbers of superblocks: of 64 columns; of the halves of a split; of 320 columns
-   too. */
+/* Odd numbers of superblocks: of 64 columns; of the halves of a split; of 320 columns too. */
 static const unsigned columns[] = {416, 928, 1312, 2656};
 enum { COLUMNS = sizeof columns / sizeof *columns };
 

@@ -16,7 +16,7 @@ typedef struct qp_verdict {
   bool pass;
   bool fault;       /* the device reported an error: a GPU's context is lost with it */
   double error;     /* relative L2 error over what was compared; NaN where the result has one */
-  double tolerance; /* It is 2e-3 with fp16, 8e-3 with bf16, and 5e-5 of gemm-glu to fp32. */
+  double tolerance; /* 2e-3 with fp16, 8e-3 with bf16; gemm-glu to fp32: 5e-5 */
   size_t compared;  /* outputs compared */
   char why[512];    /* of a failure */
 } qp_verdict;

@@ -79,7 +79,7 @@ struct qp_check {
   qp_launch launch;
   unsigned char params[QP_PARAMS_MAX];
   qp_function *function;
-  const qp_kernel *turn; /* It rotates back what a dequant wrote; NULL: nothing does. */
+  const qp_kernel *turn; /* of a dequant: the inverse rotation behind it; NULL: none */
   qp_function *turn_function;
   const qp_op_check *of;
 };

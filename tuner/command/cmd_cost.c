@@ -43,7 +43,7 @@ typedef struct row {
   const char *family;
   qp_bound bound;
   qp_resources res;
-  double before; /* Its instructions in the earlier run; NaN: it is not there. */
+  double before; /* instructions in the earlier run; NaN: not there */
 } row;
 
 /* ---- Counting ---- */

@@ -315,7 +315,7 @@ static qp_status work(qp_job *j, qp_session *session, const quantize_options *o,
   if (!status && !all_there) status = open_searcher(o, session, j, &search, err);
   if (!status) status = encode_all(j, &shards, &seconds, &encoded, err);
   const size_t codes = search ? qp_device_search_codes(search) : 0;
-  qp_device_search_close(search); /* It closes before --verify forks compilers. */
+  qp_device_search_close(search); /* closed before --verify forks compilers */
   if (!status) status = qp_section_finish(j, &report, err);
   if (!status) qp_shards_finish(&shards);
   if (!status) print_report(j, report, o->json, encoded, seconds);

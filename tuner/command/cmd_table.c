@@ -63,7 +63,7 @@ typedef struct cell {
   qp_pick pick;
   size_t path; /* of the matrix's */
   bool there;
-  unsigned crossover; /* It is as in qp_crossover_rows. */
+  unsigned crossover; /* as in qp_crossover_rows */
 } cell;
 
 typedef struct matrix {

@@ -39,16 +39,16 @@ typedef struct qp_export_group {
   bool lookup_only; /* ... and is no lm_head: without gemms and dequant */
   int block;        /* -1: none */
   unsigned columns; /* K */
-  unsigned pieces, rotation;       /* They are as in qp_problem, for all members; 0: one. */
-  bool shares_columns;             /* Ranks divide its columns, not its rows. */
+  unsigned pieces, rotation;       /* as in qp_problem, for all members; 0: one */
+  bool shares_columns;             /* ranks divide its columns, not its rows */
   qp_model_producer input;         /* what makes it: QP_PRODUCER_OTHER where it is not known */
-  bool glu;                        /* It has two members, up and gate in this order. */
-  unsigned experts, top_k, slices; /* Of stacks they are as in qp_problem; 0: there are none. */
+  bool glu;                        /* two members, up and gate in this order */
+  unsigned experts, top_k, slices; /* of stacks as in qp_problem; 0: there are none */
   unsigned members;
   struct {
     char tensor[QP_MODEL_NAME];    /* without ".weight" */
     const qp_quantizer *quantizer; /* NULL: 16 bits (then of all members) */
-    unsigned rows;                 /* The linear has so many; of a stack each expert has. */
+    unsigned rows;                 /* rows of the linear; of a stack those of one expert */
   } member[QP_MAX_SEGMENTS];
 } qp_export_group;
 
@@ -85,18 +85,18 @@ typedef struct qp_export_request {
   unsigned batches, batch[QP_EXPORT_BATCHES];
   unsigned types;
   qp_dtype type[2];              /* of X: F16, BF16 */
-  bool second_if_small;          /* The second one is taken beside at most QP_EXPORT_SMALL of the
-                                    first. */
+  bool second_if_small;          /* the second one is taken only beside at most QP_EXPORT_SMALL of
+                                    the first */
   bool out_f32;                  /* Y is F32, not as X */
-  bool dequant;                  /* There are kernels that decode each linear, ... */
+  bool dequant;                  /* with kernels that decode each linear, ... */
   bool rotate;                   /* with rotations of each K, alone and with what makes the input */
   bool no_prologue;              /* ... without what makes it */
-  bool norm, glu;                /* ... with a norm, with a gated linear unit, of whatever K. */
+  bool norm, glu;                /* ... with a norm, with a gated linear unit, of whatever K */
   bool inverse;                  /* and their inverses */
   unsigned decoder;              /* size of a head: with attend, pick of each K that norms make, and
                                     plain of each; 0: without */
   bool decoder_of_model;         /* what of it cannot be is noted, else it is an error */
-  bool rotate_fused;             /* There are gemms that rotate X themselves. */
+  bool rotate_fused;             /* with gemms that rotate X themselves */
   bool gemm_glu;                 /* and of up and gate gemms, or experts, that give
                                     activation(gate) * up, all; else those that 'pair' tells to be
                                     quicker */

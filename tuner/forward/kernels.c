@@ -7,7 +7,7 @@
 #include "gen/base/resource.h"
 #include "gen/compile/compile.h"
 
-enum { BLOCK = 128, WARPS = BLOCK / 32, TILE = 16 }; /* They are as in the source. */
+enum { BLOCK = 128, WARPS = BLOCK / 32, TILE = 16 }; /* as in the source */
 
 static const char *const source_file = "templates/forward.cu";
 

@@ -34,8 +34,8 @@ typedef struct qp_costs {
   char path[QP_PATHS][QP_PATH_NAME];
   int64_t overhead_ps; /* The fixed cost of a launch; -1: it is not known, so no launch is
                           modelled. */
-  size_t rows_used, rows_refused; /* So many rows of the table served, and so many were refused for
-                                     their match or definition. */
+  size_t rows_used, rows_refused; /* rows of the table that served, and rows refused for their match
+                                     or definition */
 } qp_costs;
 
 /* Find the cost of the linears 'mask' of a group in one launch by one quantizer on a path; NULL: it

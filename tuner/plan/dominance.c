@@ -36,7 +36,7 @@ typedef struct work {
   unsigned items;
   unsigned *order;               /* items with several choices, coarse ones first: bounds of the
                                     rest are the tighter the finer it is */
-  unsigned layers;               /* There are so many layers. */
+  unsigned layers;               /* number of layers */
   int64_t *rest_ps, *rest_bytes; /* [layers + 1]: the least that layers i.. add */
   struct {
     double lambda, mu;

@@ -12,7 +12,7 @@ typedef struct qp_dominance {
   double delta;             /* partial plans of more reduced cost are dropped */
   double most_loss;         /* plans of so much loss and more are not looked for */
   double bound, margin;     /* of the dual, and what rounding may do to it */
-  double deadline_s;        /* It ends at this time of qp_seconds(); 0: at none. */
+  double deadline_s;        /* on the clock of qp_seconds(); 0: none */
   size_t most_states;
   /* out: */
   bool found;

@@ -11,8 +11,8 @@ typedef struct qp_hull_step {
   unsigned layer;
   uint32_t choice;
   int64_t cost;
-  double loss;  /* The step saves so much, > 0. */
-  double slope; /* It is loss / cost, and no more than that of the layer's step before. */
+  double loss;  /* loss that the step saves, > 0 */
+  double slope; /* loss / cost, no more than that of the layer's step before */
 } qp_hull_step;
 
 typedef struct qp_hull {

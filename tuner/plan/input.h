@@ -20,7 +20,7 @@ enum { QP_MENU_MAX = 512, QP_PATHS = 7 /* most in a table */, QP_PATH_ANY = 7, Q
 typedef struct qp_menu_entry {
   const qp_quantizer *quantizer; /* NULL: fp16 */
   char name[64], spec[320];      /* spec: what qp_palette_find takes */
-  double distortion;             /* It is measured on N(0,1); NAN: it is not known. */
+  double distortion;             /* on N(0,1); NAN: not known */
 } qp_menu_entry;
 
 typedef struct qp_menu {
@@ -56,9 +56,9 @@ typedef struct qp_plan_input {
     unsigned batch;
     double weight;
   } batch[QP_PLAN_BATCHES];
-  int64_t latency_limit_ps;   /* A pass may take so much, with the constant; -1: there is no limit;
-                                 likewise below. */
-  int64_t memory_limit_bytes; /* The whole stored model may take so much. */
+  int64_t latency_limit_ps;   /* most that a pass may take, with the constant; -1: no limit;
+                                 likewise below */
+  int64_t memory_limit_bytes; /* most that the whole stored model may take */
   double bits_limit;          /* bits per planned weight */
 } qp_plan_input;
 

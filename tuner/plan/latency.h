@@ -14,9 +14,8 @@ enum { QP_LATENCY_MEMBERS = 8, QP_LATENCY_BATCHES = 16 };
 
 /* How a row came to be there, best first.  The planner takes the best row of a launch. */
 typedef enum qp_latency_match {
-  QP_MATCH_EXACT,         /* It was measured on this GPU with this driver and these shapes. */
-  QP_MATCH_OTHER_DRIVER,  /* It was measured on this GPU with another driver, so it is used and
-                             marked. */
+  QP_MATCH_EXACT,         /* measured on this GPU with this driver and these shapes */
+  QP_MATCH_OTHER_DRIVER,  /* measured on this GPU with another driver: used, and marked */
   QP_MATCH_NEAREST_SHAPE, /* scaled from other shapes: refused unless asked for */
   QP_MATCH_OTHER_GPU,     /* another GPU: refused unless asked for */
   QP_MATCH_KINDS
@@ -58,13 +57,11 @@ typedef struct qp_latency_table {
   unsigned rotations;  /* batches whose rotations are known */
   struct {
     unsigned batch, launches;
-    unsigned prologues; /* So many launches have the norm or gated linear unit before them as a
-                           part. */
-    unsigned routings;  /* So many launches stand beside them: those that route to experts, and sums
-                           of experts. */
+    unsigned prologues; /* launches with the norm or gated linear unit before them */
+    unsigned routings;  /* launches beside them, which route to experts or sum experts */
     int64_t ps; /* all rotations of one pass: of every input of linears that reads it rotated */
   } rotation[QP_LATENCY_BATCHES];
-  unsigned units_behind; /* So many rows have the gated linear unit behind the gemm. */
+  unsigned units_behind; /* rows with the gated linear unit behind the gemm */
   int64_t overhead_ps; /* The fixed cost of a launch, for modelled launches; -1: it is not known. */
   size_t rows, capacity;
   qp_latency_row *row;

@@ -15,7 +15,7 @@
 
 enum { QP_PARALLEL_RANKS = 8 }; /* most */
 
-/* So many ranks share what the field names; 1 (or 0) means that it stays whole. */
+/* How many ranks share each of these; 1 (or 0) means that it stays whole. */
 typedef struct qp_parallel {
   unsigned ranks;  /* tensor parallelism */
   unsigned slices; /* of the experts, which are whole matrices then */

@@ -27,7 +27,7 @@ typedef struct qp_plan_quantizer {
   char hash[33];           /* of the definition; "" for fp16 */
   char spec[320];          /* a palette name, or "path.lua:name"; see plan_spec.h */
   double rate_bits;        /* Stored bits of a weight, without padding and row scales. */
-  uint64_t codebook_bytes; /* It is stored once in a model, however many linears use it. */
+  uint64_t codebook_bytes; /* stored once a model, however many linears use it */
 } qp_plan_quantizer;
 
 typedef struct qp_plan_linear {
@@ -74,7 +74,7 @@ typedef struct qp_plan_memory {
 typedef struct qp_plan_weights {
   uint64_t planned; /* Linears that have a quantizer, with all their experts. */
   uint64_t lm_head; /* One that stays in 16 bits and is not the embedding's matrix. */
-  uint64_t embedding, other, passed; /* They are as in qp_plan_memory. */
+  uint64_t embedding, other, passed; /* As in qp_plan_memory. */
   uint64_t active; /* One token goes through so many weights of the blocks and the lm_head. */
   uint64_t table;  /* An embedding that is not the lm_head; it is shown, but stands in no file. */
 } qp_plan_weights;
@@ -116,7 +116,7 @@ typedef struct qp_plan {
 bool qp_plan_looks_up_alone(const qp_plan_linear *l);
 
 /* Bytes, loss and other derived totals are not recomputed: qp_plan_check does that. */
-void qp_plan_free(qp_plan *p); /* It frees what the plan points to; a zeroed plan is fine. */
+void qp_plan_free(qp_plan *p); /* frees what it points to; a zeroed plan is fine */
 
 /*
 ** Read and check a plan: every field of the schema with its type and range, indices, names that are

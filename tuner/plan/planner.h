@@ -7,7 +7,7 @@
 
 typedef struct qp_planner_options {
   double time_limit_s;  /* 0: none */
-  unsigned block_types; /* There are at most so many different blocks; 0: any number. */
+  unsigned block_types; /* most blocks that differ; 0: any number */
 } qp_planner_options;
 
 /*

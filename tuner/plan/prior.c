@@ -51,7 +51,7 @@ static void visit(const char *path, void *arg) {
 static qp_status take_measured(qp_plan_input *in, const char *path, bool *head, bool *found,
                                qp_error *err) {
   cJSON *tree = NULL;
-  bool fed_too; /* The name of the file says so. */
+  bool fed_too; /* as the name of the file says */
   *found = false;
   qp_status status = read_resource(path, &tree, err);
   const cJSON *blocks = cJSON_GetObjectItemCaseSensitive(tree, "alpha");

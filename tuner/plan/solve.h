@@ -26,8 +26,7 @@ typedef struct qp_solution {
   /* Where it is infeasible the cheapest plan misses a limit by so much; 0 for a limit that it
      meets. */
   int64_t ps_over, bytes_over;
-  unsigned evaluations, rounds; /* The dual function was evaluated so often, and the DP ran so
-                                   often. */
+  unsigned evaluations, rounds; /* evaluations of the dual function, and rounds of the DP */
   size_t states;                /* the most at once */
   double seconds;
 } qp_solution;

@@ -13,7 +13,7 @@
 
 enum { MOST_BYTES = 1 << 28 };
 
-/* These are the names that transformers and sentencepiece give them. */
+/* The names that transformers and sentencepiece give them. */
 static const char *const names[] = {"tokenizer.json",
                                     "tokenizer_config.json",
                                     "special_tokens_map.json",

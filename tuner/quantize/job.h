@@ -31,9 +31,9 @@ typedef enum qp_job_split { QP_JOB_WHOLE, QP_JOB_ROWS, QP_JOB_COLUMNS } qp_job_s
 /* A linear to be quantized. */
 typedef struct qp_job_linear {
   char name[QP_MODEL_NAME]; /* Its packed tensors have this name (runtime/PACKED.md). */
-  char signs[QP_JOB_NAME];  /* Its input's side is this tensor; "": x is taken as it is. */
+  char signs[QP_JOB_NAME];  /* The tensor of its input's side; "": x is taken as it is. */
   char group[32]; /* "qkv", "lm_head", or "embedding", which of a tied model is the lm_head, too. */
-  char hessian[QP_MODEL_NAME]; /* Its Hessian has this name; "" where it has none. */
+  char hessian[QP_MODEL_NAME]; /* The name of its Hessian; "" where it has none. */
   bool copy; /* Its tensor stays beside the packed one: a tied model's embedding, of which the
                 lm_head is packed. */
   const qp_source_tensor *weight;
@@ -60,9 +60,9 @@ typedef struct qp_job {
   bool keeps_codes; /* An import: linears that are packed already are kept, no others are packed. */
   unsigned seed;
   double input_scale;  /* All quantizers get this one; 0: each gets its best. */
-  unsigned beam;       /* It is as in qp_encode_options. */
+  unsigned beam;       /* As in qp_encode_options. */
   const char *hessian; /* A file or folder, or NULL. */
-  double damping;      /* It is hessian_damping of qp_encode_options. */
+  double damping;      /* As hessian_damping in qp_encode_options. */
   unsigned threads;
   const qp_encode_searcher *searcher; /* The caller sets it to search on a device; else NULL. */
   struct qp_residual *residual;       /* The caller sets it to correct targets (residual.h). */
@@ -88,7 +88,7 @@ typedef struct qp_job_wishes {
      a plan says otherwise. */
   const qp_quantizer *embedding;
   bool rotate;
-  bool keeps_codes; /* It is as in qp_job, in place of plan and quantizer. */
+  bool keeps_codes; /* As in qp_job, in place of plan and quantizer. */
   unsigned seed, threads;
   unsigned blocks; /* Only the first so many are quantized; 0: all. */
   unsigned ranks;  /* So many may share the output by tensor parallelism; 0: as many as the plan

@@ -26,7 +26,7 @@
 #include "runtime/status.h"
 
 #define QP_RESIDUAL_SHARE   0.7
-#define QP_RESIDUAL_DAMPING 0.01 /* It is a share of the mean diagonal. */
+#define QP_RESIDUAL_DAMPING 0.01 /* as a share of the mean diagonal */
 
 typedef struct qp_residual qp_residual;
 

@@ -165,7 +165,7 @@ typedef struct gathering {
   const qp_job *j;
   cJSON *linears; /* entries of all shards */
   cJSON *map;     /* weight_map */
-  cJSON *sums;    /* It gathers the checksum of each tensor; NULL: they are there. */
+  cJSON *sums;    /* checksum of each tensor; NULL: they are there */
   double total_bytes, linear_bytes, weights;
   qp_error *err;
 } gathering;

@@ -19,8 +19,8 @@
 
 typedef struct qp_refine_options {
   unsigned steps;   /* 0: as many as the text has batches */
-  unsigned seed;    /* It orders the sequences. */
-  size_t batch;     /* A step takes so many tokens, in whole sequences. */
+  unsigned seed;    /* seed of the order of sequences */
+  size_t batch;     /* tokens of a step, in whole sequences */
   size_t held;      /* tokens that are held out at most */
   double rate;      /* The largest relative step of a factor, which falls to 0 as a cosine. */
   const char *file; /* what is done so far, for a run that was stopped; or NULL */

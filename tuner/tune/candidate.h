@@ -13,7 +13,7 @@ typedef struct qp_candidate {
   qp_compiled compiled;
   qp_record record;
   int64_t estimate_ps; /* qp_search_roofline */
-  bool seeded;         /* It comes from the best of a problem near by. */
+  bool seeded;         /* from the best of a problem near by */
   bool told;           /* 'record' is what an earlier run left */
   bool compiling, settled;
 } qp_candidate;

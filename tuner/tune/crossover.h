@@ -25,7 +25,7 @@ typedef struct qp_crossover_sides {
   size_t batches; /* The batches of the fused kernels, rising. */
   unsigned batch[QP_MAX_BATCHES];
   int64_t gemm_ps[QP_MAX_BATCHES];
-  int64_t dequant_ps; /* Decoding all its linears takes so long. */
+  int64_t dequant_ps; /* time of decoding all its linears */
   size_t points;      /* of cuBLAS, rising */
   struct {
     unsigned rows;

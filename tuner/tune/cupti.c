@@ -24,7 +24,7 @@ enum {
   MIG_DEVICE = 43,
   WSL_DEVICE = 45,
 };
-/* These are bytes from the start of CUpti_ActivityKernelN. */
+/* Bytes from the start of CUpti_ActivityKernelN. */
 enum { AT_KIND = 0, AT_START = 16, AT_END = 24, AT_NAME = 104 };
 enum { BUFFER_BYTES = 1 << 20, BUFFER_ALIGN = 8, MOST_LAUNCHES = 1 << 14 };
 

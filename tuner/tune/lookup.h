@@ -44,8 +44,7 @@ typedef struct qp_lookup_options {
 
 typedef struct qp_pick {
   const qp_record *record; /* owned by the records */
-  int64_t ps, spread_ps;   /* They are of what was asked for; of a nearest shape, scaled by
-                              weights. */
+  int64_t ps, spread_ps;   /* of what was asked for; of a nearest shape scaled by weights */
   qp_latency_match match;
 } qp_pick;
 

@@ -189,7 +189,7 @@ static bool receive_candidate(server *s, task t, candidate *c) {
   if (!read_all(s->fd, &job, sizeof job) || job.cubin_bytes > MOST_CUBIN) return false;
   void *cubin = malloc(job.cubin_bytes + 1);
   if (!cubin || !read_all(s->fd, cubin, job.cubin_bytes)) return free(cubin), false;
-  ((char *)cubin)[job.cubin_bytes] = 0; /* PTX ends in a NUL */
+  ((char *)cubin)[job.cubin_bytes] = 0; /* of PTX, the end of the text */
   c->compiled = (qp_compiled){
       .cubin = cubin, .cubin_bytes = job.cubin_bytes, .ptx = cubin, .ptx_bytes = job.cubin_bytes};
   c->seed = job.seed;

@@ -16,8 +16,7 @@ typedef struct qp_measurer_options {
   double timeout_s;      /* a candidate that takes longer hangs; 0: 30 */
   unsigned samples;      /* launches a screening takes; 0: 20 */
   unsigned rounds;       /* of interleaved finalists; 0: 5 */
-  unsigned row_groups;   /* So many row groups of each segment are compared with the reference; 0:
-                            8. */
+  unsigned row_groups;   /* row groups of each segment that are compared with the reference; 0: 8 */
 } qp_measurer_options;
 
 typedef struct qp_measurer qp_measurer;
@@ -25,13 +24,13 @@ typedef struct qp_measurer qp_measurer;
 typedef struct qp_measure_job {
   qp_problem problem;
   qp_choice choice;
-  uint64_t seed;     /* It gives the random data. */
+  uint64_t seed;     /* seed of the random data */
   const void *cubin; /* of qp_kernel_make(problem, choice) */
   size_t cubin_bytes;
 } qp_measure_job;
 
 typedef struct qp_measured {
-  qp_record_outcome outcome; /* It may be ok, wrong, device, hang, crash or timer. */
+  qp_record_outcome outcome; /* ok, wrong, device, hang, crash or timer */
   char why[240];
   double error;
   qp_timing timing;

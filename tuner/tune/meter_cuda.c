@@ -23,15 +23,15 @@
 #include "tuner/tune/nvml.h"
 
 enum {
-  POOL_IN_L2 = 8,        /* The pool has so many times the size of the L2 cache. */
+  POOL_IN_L2 = 8,        /* size of the pool in sizes of the L2 cache */
   CHUNK = 1 << 20,       /* uploaded at once */
   LEAST_POOL = 64 << 20, /* bytes */
-  ALIGN = 256,           /* Everything in the pool is aligned to it. */
+  ALIGN = 256,           /* alignment of everything in the pool */
   LINKS = 512,           /* launches of a chain at most */
   LEAST_LINKS = 48,      /* fewer hide what a chain's ends cost */
   REPLAYS = 15,          /* of a chain; the median counts */
-  READS = 8,             /* The pool is read so often to measure the bandwidth. */
-  ROW_GROUPS = 8         /* The verification compares so many of each segment. */
+  READS = 8,             /* reads of the pool, to measure the bandwidth */
+  ROW_GROUPS = 8         /* row groups of each segment that the verification compares */
 };
 
 typedef struct gpu {
@@ -55,10 +55,10 @@ struct qp_metered {
   qp_arguments args; /* but what rotates */
   qp_devptr own[QP_MAX_STREAMS * QP_MAX_CODEBOOKS + 3 * QP_MAX_SEGMENTS + 4];
   unsigned owns;
-  qp_devptr y[2][QP_MAX_SEGMENTS]; /* Outputs, in turn; a rotation has the first. */
+  qp_devptr y[2][QP_MAX_SEGMENTS]; /* outputs, in turn; of a rotation the first */
   qp_devptr routings;              /* QP_ROUTINGS_TIMED routings of experts, in turn. */
   size_t routing_bytes;            /* of one */
-  size_t copy_bytes;               /* One copy of the weights takes so many. */
+  size_t copy_bytes;               /* bytes of one copy of the weights */
   unsigned next;                   /* launches so far */
 };
 

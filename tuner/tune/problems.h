@@ -16,7 +16,8 @@ typedef struct qp_tune_problem {
   const qp_family *family;
   char path[16]; /* the family's */
   char label[64];
-  unsigned launches; /* One token of the model or plan takes so many; a shape of its own takes 1. */
+  unsigned launches; /* launches of it for one token of the model or plan; 1 for a shape of its
+                        own */
 } qp_tune_problem;
 
 typedef struct qp_tune_problems {
@@ -106,7 +107,7 @@ unsigned qp_model_rotations(const qp_model *m, qp_model_rotation out[QP_MODEL_RO
 typedef struct qp_model_routing {
   unsigned experts, top_k, slices, blocks;
   unsigned widest;  /* K, as in qp_model_launch */
-  unsigned columns; /* The sum over a token's experts has so many. */
+  unsigned columns; /* columns of the sum over a token's experts */
 } qp_model_routing;
 enum { QP_MODEL_ROUTINGS = 8 };
 /* Returns their number. */

@@ -10,11 +10,11 @@
 
 /* What a run knows of one problem. */
 typedef struct qp_stake {
-  int64_t best_ps;   /* Its best result so far; 0: there is none. */
+  int64_t best_ps;   /* its best result so far; 0: none */
   int64_t rival_ps;  /* The best result of the same launch by another family; 0: there is none. */
   int64_t floor_ps;  /* The time of its weights' bytes at the read bandwidth; 0: that is not
                         known. */
-  unsigned launches; /* One token of the model takes so many; 0 counts as 1. */
+  unsigned launches; /* launches of it for one token of the model; 0 counts as 1 */
   unsigned tried;    /* candidates, those that are under way included */
   bool closed;       /* there is nothing to try, or enough of it is under way */
 } qp_stake;

@@ -12,8 +12,7 @@
 typedef enum qp_strategy {
   QP_SEARCH_AUTO,       /* exhaustive where the space has at most QP_SEARCH_SMALL points */
   QP_SEARCH_EXHAUSTIVE, /* Every valid choice comes, in the order of the family's file. */
-  QP_SEARCH_LOCAL       /* It starts at the seeds, changes one tunable at a time, and restarts at
-                           random. */
+  QP_SEARCH_LOCAL       /* from the seeds, one tunable changed at a time; restarts at random */
 } qp_strategy;
 enum { QP_SEARCH_SMALL = 96 };
 qp_status qp_strategy_parse(const char *text, qp_strategy *out, qp_error *err);
@@ -23,7 +22,7 @@ typedef struct qp_search qp_search;
 typedef struct qp_search_options {
   qp_strategy strategy;
   uint64_t seed;
-  unsigned most;         /* So many candidates are proposed at most; 0: there is no limit. */
+  unsigned most;         /* most candidates that are proposed; 0: no limit */
   const qp_choice *from; /* These choices are tried first, the best of them first; they are
                             copied. */
   unsigned froms;        /* the defaults are tried after them */

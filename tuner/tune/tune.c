@@ -50,7 +50,7 @@ typedef struct line {
   qp_problem_run *run; /* [count] */
   qp_stake *stake;     /* [count] */
   qp_visit *first, **last;
-  unsigned flying; /* The visits in the line have so many candidates. */
+  unsigned flying; /* candidates of the visits in the line */
 } line;
 
 static unsigned visits_of(const qp_problem_run *c) {
@@ -198,7 +198,7 @@ static qp_status open_line(line *l, qp_tuner *t, const qp_tune_problems *problem
     size_t k = 0;
     while (k < i && !qp_problems_alike(&problems->list[k], &problems->list[i])) k++;
     if (k == i) continue;
-    c->rival = l->run[k].rival; /* It joins the ring of those that compute the same. */
+    c->rival = l->run[k].rival; /* into the ring of those that compute the same */
     l->run[k].rival = i;
   }
   return QP_OK;
