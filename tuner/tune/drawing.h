@@ -8,10 +8,11 @@
 #include "tuner/tune/records.h"
 
 /*
-** One plot for each shape and batch size (the first 24 that the records name): of every quantizer
-** its fastest kernel, microseconds against stored bits a weight, one colour a family, and the line
-** of what reading the weights takes at 'read_gbs' (1e9 bytes a second; 0: no line).  Quantizers
-** that the palette does not know are left out.
+** Draw a plot for each shape and batch size (the first 24 that the records name): of every
+** quantizer the fastest kernel of each path, microseconds against stored bits a weight, a colour a
+** family and a shape a path, and the line of what reading the weights takes at 'read_gbs' (1e9
+** bytes a second; 0: no line).  Points are named where no other has as many bits in less time.  One
+** plot or two fill the page.  Quantizers that the palette does not know are left out.
 */
 void qp_tune_svg(const qp_records *records, qp_palette *palette, double read_gbs, qp_text *out);
 
