@@ -90,6 +90,22 @@ Test(make, refuses_wrong_words_first_and_lets_them_be_put_right) {
   cr_assert(strstr(answer, "field 'seed' is '', and '2' is asked for"), "%s", answer);
 }
 
+/* What the step that 'pid' runs has been told of its place among all, before its progress. */
+static void expect_place(pid_t pid, const char *place) {
+  char file[64], held[8192];
+  long child = 0;
+  snprintf(file, sizeof file, "/proc/%ld/task/%ld/children", (long)pid, (long)pid);
+  FILE *f = fopen(file, "r");
+  cr_assert(f && fscanf(f, "%ld", &child) == 1, "%s", file);
+  fclose(f);
+  snprintf(file, sizeof file, "/proc/%ld/environ", child);
+  f = fopen(file, "r");
+  cr_assert(f, "%s", file);
+  const size_t n = fread(held, 1, sizeof held, f);
+  fclose(f);
+  cr_assert(memmem(held, n, place, strlen(place) + 1), "%s is not in %s", place, file);
+}
+
 /* The step that runs ends with make, however make ends: what it would have said is never said, and
    the folder is free for the same command. */
 Test(make, that_is_killed_takes_its_step_with_it) {
@@ -116,6 +132,7 @@ Test(make, that_is_killed_takes_its_step_with_it) {
     said[n] = 0;
     if (!strstr(said, "[1/4]")) continue;
     usleep(500000); /* the step is in slow.lua now, for seconds */
+    expect_place(pid, "QPAL_STEP=[1/4] ");
     kill(pid, SIGKILL);
   }
   close(fd[0]);

@@ -192,10 +192,16 @@ static void tell_pace(const qp_progress *p, size_t done, const char *now, double
     snprintf(text, 128, "begun %.0f s ago", passed);
 }
 
+/* "[3/7] ": which of its steps this is to a command that began this one (QPAL_STEP), or "". */
+static const char *step_of_whole(void) {
+  const char *step = getenv("QPAL_STEP");
+  return step ? step : "";
+}
+
 static void show_line(qp_progress *p, size_t done, const char *pace, double t) {
   if (t - p->started < first_line_s || t - p->drawn < line_s) return;
   p->drawn = t;
-  fprintf(stderr, "%s: %.0f %%, %s\n", p->what,
+  fprintf(stderr, "%.32s%s: %.0f %%, %s\n", step_of_whole(), p->what,
           p->total ? 100.0 * (double)done / (double)p->total : 0, pace);
   fflush(stderr);
 }
@@ -208,8 +214,8 @@ void qp_progress_show(qp_progress *p, size_t done, const char *now) {
   if (t - p->started < 1 || t - p->drawn < 0.1) return;
   p->drawn = t;
   int bar = p->total ? (int)(24 * done / p->total) : 0;
-  fprintf(stderr, "\r\033[K%s [%.*s%*s] %zu/%zu, %s", p->what, bar, "########################",
-          24 - bar, "", done, p->total, pace);
+  fprintf(stderr, "\r\033[K%.32s%s [%.*s%*s] %zu/%zu, %s", step_of_whole(), p->what, bar,
+          "########################", 24 - bar, "", done, p->total, pace);
   fflush(stderr);
 }
 

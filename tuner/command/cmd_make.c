@@ -46,6 +46,7 @@ typedef struct step {
   size_t words;
   char path[8][PATH_BYTES];
   size_t paths;
+  char place[32]; /* "[3/7] ", before what it says of its progress */
 } step;
 
 static void say(step *s, const char *word) {
@@ -68,8 +69,8 @@ static const char *in_out(step *s, const make_options *o, const char *name) {
 
 /* ---- Running a step ---- */
 
-static void show(const step *s, unsigned number, unsigned count) {
-  printf("[%u/%u] qpal", number, count);
+static void show(const step *s) {
+  printf("%sqpal", s->place);
   for (size_t i = 0; i < s->words; i++) {
     const bool plain = !s->word[i][strcspn(s->word[i], " '\"\\$*?[](){}<>|&;")];
     printf(plain ? " %s" : " '%s'", s->word[i]);
@@ -91,6 +92,7 @@ static int run_process(const step *s, bool quiet) {
     if (getppid() != self) _exit(127);
     const int nowhere = quiet ? open("/dev/null", O_WRONLY) : -1;
     if (nowhere >= 0) dup2(nowhere, STDOUT_FILENO);
+    setenv("QPAL_STEP", s->place, 1);
     execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
     _exit(127);
   }
@@ -231,7 +233,8 @@ static int run_steps(const make_options *o, const char *model) {
     if (!rows[i].wanted) continue;
     s = (step){.words = 0};
     rows[i].words(&s, o, model);
-    show(&s, ++number, count);
+    snprintf(s.place, sizeof s.place, "[%u/%u] ", ++number, count);
+    show(&s);
     if (rows[i].done && is_there(o, rows[i].done)) {
       printf("%s/%s is there already\n", o->out, rows[i].done);
       continue;
