@@ -388,8 +388,11 @@ class Runs(Case):
     def test_a_folder_of_another_run_is_refused(self):
         model = load(CHECKPOINT)
         calibrate(model, IDS, self.path("d"), Options(sensitivity_tokens=0))
-        with self.assertRaisesRegex(files.FolderError, "another model, text"):
-            calibrate(model, IDS[:2], self.path("d"), Options(sensitivity_tokens=0))
+        for ids, seed, said in ((IDS[:2], 1, "tokens is [0-9]*, and [0-9]* is asked for: give"),
+                                (IDS, 2, "seed is 1, and 2 is asked for"),
+                                (IDS[::-1], 1, "of another text or model, or by another qpal")):
+            with self.assertRaisesRegex(files.FolderError, said):
+                calibrate(model, ids, self.path("d"), Options(sensitivity_tokens=0, seed=seed))
 
     def test_wrong_input_is_named(self):
         with open(self.path("bad"), "w") as f:

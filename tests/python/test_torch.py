@@ -126,6 +126,29 @@ class Modules(unittest.TestCase):
                                        atol=1e-2))
         self.assertTrue(torch.equal(y, net.linears[1](x.clone())))
 
+    def test_rows_have_the_room_that_makes_them_one_launch(self):
+        layer, x, seen = qpal.torch_linear(model, O), torch.randn(3, 64).half(), []
+        wanted, capacity, made = layer(x), qpal.torch._capacity, qpal.torch.GemmArgs
+
+        def kept(**args):
+            seen.append((args["rows"], args["capacity"]))
+            return made(**args)
+        qpal.torch._capacity, qpal.torch.GemmArgs = lambda *_: (8, False), kept
+        try:
+            got = layer(x)  # as where the library has batches of 1 and 8
+        finally:
+            qpal.torch._capacity, qpal.torch.GemmArgs = capacity, made
+        self.assertEqual(seen, [(3, 8)])
+        self.assertEqual(got.shape, (3, 64))
+        self.assertTrue(torch.allclose(got, wanted, atol=2e-3))
+        self.assertEqual(qpal._model.room_of_rows(3, lambda left: (8, 0)), (8, False))
+        self.assertEqual(qpal._model.room_of_rows(11, lambda left: (8, left > 8)), (16, True))
+
+    def test_strides_of_x_are_what_torch_says(self):
+        layer, wide = qpal.torch_linear(model, O), torch.randn(3, 130).half()
+        x = wide[:, 1:65]
+        self.assertTrue(torch.equal(layer(x), layer(x.contiguous())))
+
     def test_a_group_gives_all_its_linears(self):
         x = torch.randn(3, 2, 64)
         ys = qpal.torch_group(model, "layers.0.q+k+v")(x)
@@ -167,6 +190,20 @@ class Gradients(unittest.TestCase):
         sum(y.sum() for y in net(x)).backward()
         wanted = sum((i + 1) * product_of(l).sum(0) for i, l in enumerate(net.linears))
         self.assertLess((x.grad - wanted).norm() / wanted.norm(), 5e-3)
+
+    def test_of_the_bias_is_the_sum_s_and_of_packed_tensors_is_refused(self):
+        layer, x = qpal.torch_linear(model, O), torch.randn(2, 64)
+        layer.bias = torch.randn(64, requires_grad=True)
+        layer(x).backward(g := torch.randn(2, 64))
+        self.assertTrue(torch.allclose(layer.bias.grad, g.sum(0), atol=2e-3))
+        layer.bias = None
+        for tensor in [b for b in layer.buffers() if b.is_floating_point()]:
+            tensor.requires_grad_()
+            with self.assertRaisesRegex(RuntimeError, "packed tensors are constants"):
+                layer(x)
+            with torch.no_grad():
+                layer(x)
+            tensor.requires_grad_(False)
 
     def test_an_adapter_learns_through_the_residual(self):
         said = subprocess.run(

@@ -15,6 +15,17 @@ from ._objects import Device, Library, Packed, _Kernels, _free_all
 MOST_ROWS = 65536  # of one gemm
 
 
+def room_of_rows(rows, ask):
+    """(rows that x and y should have room for, so that 'rows' take as few launches as the library
+    can; whether decoding first is better for any of them).  'ask': of so many rows that are left
+    (the batch of the next launch, whether decoding is better)."""
+    room, left, prefer = 0, rows, False
+    while left > 0:
+        batch, better = ask(left)
+        room, left, prefer = room + batch, left - batch, prefer or bool(better)
+    return max(room, rows), prefer
+
+
 class Model:
     """A library, packed weights and a device: what runs groups of linears.
 
@@ -180,12 +191,10 @@ class Group:
         without."""
         key = rows, kind, glu
         if key not in self._capacity:
-            room, left = 0, rows
-            while left > 0:
-                batch = self.query(left, kind, MOST_ROWS, glu)["batch"]
-                room += batch
-                left -= batch
-            self._capacity[key] = max(room, rows)
+            def ask(left):
+                info = self.query(left, kind, MOST_ROWS, glu)
+                return info["batch"], info["prefer_dequant"]
+            self._capacity[key], _ = room_of_rows(rows, ask)
         return self._capacity[key]
 
     def launch(self, rows, kind, x, x_rotated, y, stream=None, residual=None, capacity=0,

@@ -11,9 +11,9 @@ torch's current stream; on a CPU the PTX simulator does (Model's device, or "sim
 works under torch.compile(fullgraph=True), torch.export, inference_mode and in CUDA graphs: what it
 calls are the custom operators qpal::linear and qpal::grad_input.
 
-GRADIENTS.  The packed weights are constants; the gradient of x is that by the decoded weights,
-those of bias and residual are the sum's.  So adapters are trained beside a quantized model: LoRA
-adds to 'residual' what it computes (runtime/examples/lora.py).
+GRADIENTS.  The packed weights are constants, and refuse to be asked for theirs; the gradient of x
+is that by the decoded weights, those of bias and residual are the sum's.  So adapters are trained
+beside a quantized model: LoRA adds to 'residual' what it computes (runtime/examples/lora.py).
 
 ONE LAUNCH.  Linears that the plan fused (q, k and v) are computed by one launch, whoever asks
 first: the others that are called with the same x take theirs.  torch.compile merges their calls in
@@ -36,7 +36,7 @@ from . import _c
 from ._arrays import HALVES, _Array
 from ._c import (BF16, DEQUANT, DequantArgs, F16, GEMM, GatherArgs, GemmArgs, GemmInfo,
                  MAX_CODEBOOKS, MAX_FIELDS, NONE, PackedLinear, RotateArgs, Segment, Weights, _api)
-from ._model import MOST_ROWS
+from ._model import MOST_ROWS, room_of_rows
 from ._objects import Device, Library, Packed, _Kernels
 
 __all__ = ["Embedding", "Group", "Linear", "embedding", "group", "linear", "share"]
@@ -155,14 +155,12 @@ def _weights(staged, shape, packed):
 
 def _capacity(loaded, group, rows, kind):
     """(rows to have room for, whether decoding first is better), as the library's batches are."""
-    room, left, prefer = 0, rows, False
-    while left > 0:
-        args = GemmArgs(group=group, rows=left, capacity=MOST_ROWS, type=kind, out_type=kind)
-        info = GemmInfo()
+    def ask(left):
+        args, info = GemmArgs(group=group, rows=left, capacity=MOST_ROWS, type=kind,
+                              out_type=kind), GemmInfo()
         _api().gemm_query(loaded.kernels.pointer, C.byref(args), C.byref(info))
-        prefer = prefer or bool(info.prefer_dequant)
-        room, left = room + info.batch, left - info.batch
-    return max(room, rows), prefer
+        return info.batch, info.prefer_dequant
+    return room_of_rows(rows, ask)
 
 
 def _rotate(loaded, staged, shape, kind, rows, x, y, signs, stream, inverse=False):
@@ -599,10 +597,14 @@ class _Fused:
         if not x.shape or x.shape[-1] != self.columns:
             raise ValueError(
                 f"x: shape {tuple(x.shape)}; the last is {self.columns} for {self.name}")
+        packed = self.packed(x.device)
+        if torch.is_grad_enabled() and any([t.requires_grad for t in packed]):
+            raise RuntimeError(f"{self.name}: packed tensors are constants, without a gradient: "
+                               "train what the residual adds, or unpack the model")
         kind = self.kind(x)
         a = x.to(kind)
         r = None if residual is None else residual.to(kind)
-        return torch.ops.qpal.linear(a, self.packed(x.device), self.bias(a), r, self.library,
+        return torch.ops.qpal.linear(a, packed, self.bias(a), r, self.library,
                                      self.group, self.simulator)
 
     def known(self, x, taker):

@@ -256,9 +256,14 @@ class _Job:
         if result is not None and result.get("key") == key:
             return result
         if result is not None:
+            wanted = {"method": None, "labels": None, "guided": None, **self.facts(key)}
+            other = [f"{name} is {result.get(name)!r}, and {value!r} is asked for"
+                     for name, value in wanted.items()
+                     if name not in ("key", "text") and result.get(name) != value]
             raise files.FolderError(
-                f"{self.folder}: it holds a calibration of another model, text or other options: "
-                "give another -o, or remove it")
+                f"{self.folder}: it holds another calibration: "
+                f"{other[0] if other else 'of another text or model, or by another qpal'}: "
+                "give another -o, or remove it, and it is measured again")
         os.makedirs(self.folder, exist_ok=True)
         self.ledger = files.Ledger(os.path.join(self.folder, "ledger.jsonl"), key)
         done = False
