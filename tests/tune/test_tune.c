@@ -593,6 +593,77 @@ Test(tune, a_gated_linear_unit_is_counted_where_it_is_quicker) {
   cr_expect(strstr(text, "also with the gated linear unit behind its gemm"), "%s", text);
 }
 
+/* One block with 8 experts, of which a token goes through 2. */
+static void write_experts(void) {
+  FILE *f = fopen(in_folder("config.json"), "w");
+  cr_assert(f);
+  fputs("{\"model_type\": \"qwen3_moe\", \"hidden_size\": 64, \"intermediate_size\": 64,"
+        " \"moe_intermediate_size\": 64, \"num_experts\": 8, \"num_experts_per_tok\": 2,"
+        " \"num_attention_heads\": 2, \"num_key_value_heads\": 2, \"head_dim\": 32,"
+        " \"num_hidden_layers\": 1, \"vocab_size\": 48, \"tie_word_embeddings\": true}",
+        f);
+  fclose(f);
+}
+
+/* The us of a launch in a table's JSON. */
+static void expect_us(const char *launch, double us) {
+  char name[64];
+  snprintf(name, sizeof name, "\"launch\":\t\"%s\"", launch);
+  const char *row = strstr(text, name), *at = row ? strstr(row, "\"us\":") : NULL;
+  cr_assert(at, "%s: %s", name, text);
+  cr_expect_float_eq(strtod(at + strlen("\"us\":"), NULL), us, 1e-9, "%s: %.20s", name, at);
+}
+
+/*
+** Tables and plans of b.jsonl, in which launches take so many us: of one stack, of up and gate
+** together, of both with their gated linear unit behind them.  '*line' is what the plan's map says
+** of up.
+*/
+static void plan_experts(unsigned stack, unsigned both, unsigned with_unit, char line[64]) {
+  char command[1024];
+  snprintf(command, sizeof command,
+           "sed 's/\"timer\":\"replay\"/\"timer\":\"CUPTI 13.0\"/; "
+           "/\"experts_tensor__m64[^_]*_[^_]*_k64/ s/\"chain_ps\":[0-9]*/\"chain_ps\":%u000000/; "
+           "/\"experts_tensor__m64[^_]*_[^_]*_m64/ s/\"chain_ps\":[0-9]*/\"chain_ps\":%u000000/; "
+           "/\"op\":\"experts-glu\"/ s/\"chain_ps\":[0-9]*/\"chain_ps\":%u000000/' '%s/a.jsonl' "
+           "> '%s/b.jsonl'",
+           stack, both, with_unit, folder, folder);
+  cr_assert_eq(system(command), 0);
+  cr_assert_eq(run("table b.jsonl --model config.json --json"), 0, "%s", text);
+  expect_us("expert_up", stack);
+  expect_us("expert_up-expert_gate", both);
+  cr_expect(strstr(text, "\"experts, rotate-glu\"") && strstr(text, "\"experts-glu, rotate\""),
+            "%s", text);
+  cr_assert_eq(run("plan --model config.json --gpu b.jsonl --quantizers nuq-4 --latency 1s"), 0,
+               "%s", text);
+  const char *up = strstr(text, "expert_up ");
+  cr_assert(up, "%s", text);
+  snprintf(line, 64, "%.*s", (int)strcspn(up, "\n"), up);
+}
+
+Test(tune, experts_are_planned_in_one_launch_or_apart_whichever_is_quicker) {
+  char line[64];
+  write_experts();
+  cr_assert_eq(run("tune --model config.json --quantizers nuq-4 --batch 1 --paths tensor --ops "
+                   "gemm,experts,experts-glu,rotate --device replay:plain.json --max-candidates 1 "
+                   "-o a.jsonl"),
+               0, "%s", text);
+  qp_records r = read_results("a.jsonl");
+  cr_expect_eq(count_op(&r, "experts"), 2, "a stack, and two in one launch");
+  cr_expect_eq(count_op(&r, "experts-glu"), 2, "by tensor cores and CUDA cores");
+  qp_records_free(&r);
+  plan_experts(1, 9, 9, line);
+  cr_expect(!strchr(line, '+'), "apart: %s", line);
+  plan_experts(5, 6, 30, line);
+  cr_expect(strchr(line, '+'), "together: %s", line);
+  cr_expect(!strstr(text, "are quicker with the gated linear unit behind"), "%s", text);
+  plan_experts(5, 6, 2, line);
+  cr_expect(strchr(line, '+'), "together: %s", line);
+  cr_expect(strstr(text, "1 measured launches of up and gate are quicker with the gated linear "
+                         "unit behind"),
+            "%s", text);
+}
+
 Test(tune, up_and_gate_are_tuned_with_their_gated_linear_unit_where_that_is_asked_for) {
   write_config();
   cr_assert_eq(run("tune --model config.json --quantizers nuq-4 --batch 1 --ops gemm-glu "
