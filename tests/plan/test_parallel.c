@@ -112,6 +112,8 @@ Test(parallel, slices_of_experts_are_whole_matrices) {
 
 Test(parallel, what_cannot_be_divided_is_named) {
   take("llama", 6, 6, "");
+  cr_assert_eq(split(1, 2), QP_E_ARG);
+  cr_assert(strstr(err.text, "--ep 2: m has no experts"), "%s", err.text);
   cr_assert_eq(split(4, 1), QP_E_ARG);
   cr_assert(strstr(err.text, "6 heads"), "%s", err.text);
   cr_assert_eq(split(3, 1), QP_E_ARG);

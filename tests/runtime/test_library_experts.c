@@ -2,12 +2,13 @@
 /* Stacks of experts through the public interface: routed, launched, refused. */
 #include "tests/runtime/open_library.h"
 
+#include "runtime/library_state.h"
 #include "runtime/routing.h"
 
 enum { EXPERTS = 3, TOP_K = 2, TOKENS = 3, ASSIGNMENTS = TOKENS * TOP_K, NONE = 5 };
 enum { UP, GATE, DOWN, LINEARS };
 
-static const int32_t ids[ASSIGNMENTS] = {0, 2, 2, 2, NONE, 1}; /* one twice, one that is none */
+static int32_t ids[ASSIGNMENTS] = {0, 2, 2, 2, NONE, 1}; /* one twice, one that is none */
 static const char *const quantizers[LINEARS] = {"tcq-2.75", "int4-g128", "nuq-4"};
 static const unsigned rows[LINEARS] = {64, 32, 96}; /* of one expert */
 
@@ -208,6 +209,82 @@ Test(library_experts, are_added_up_by_the_weights_of_a_router) {
   }
 }
 
+/* ---- What a graph would hold ---- */
+
+enum { HELD = 8, PARAMS = 2048 };
+
+typedef struct held_launch {
+  qp_function *function;
+  qp_launch how;
+  unsigned char params[PARAMS];
+} held_launch;
+
+static held_launch held[HELD];
+static size_t held_count;
+static const qp_device_ops *own_ops;
+
+static qp_status hold_launch(qp_device *d, qp_function *f, const qp_launch *how, qp_error *e) {
+  cr_assert(held_count < HELD && how->params_bytes <= PARAMS);
+  held_launch *h = &held[held_count++];
+  *h = (held_launch){.function = f, .how = *how};
+  memcpy(h->params, how->params, how->params_bytes);
+  h->how.params = h->params;
+  return own_ops->launch(d, f, how, e);
+}
+
+/* Tokens go elsewhere: the same place in memory has other ids, and Y is as if never written. */
+static void go_to(const int32_t to[ASSIGNMENTS]) {
+  uint16_t none[ASSIGNMENTS * 96];
+  memset(none, 0xff, sizeof none);
+  memcpy(ids, to, sizeof ids);
+  cr_assert_eq(qpal_upload(device, id, ids, sizeof ids), QPAL_OK);
+  for (unsigned i = 0; i < LINEARS; i++)
+    cr_assert_eq(qpal_upload(device, y[i], none, 2ul * ASSIGNMENTS * rows[i]), QPAL_OK);
+}
+
+static void launch_all(qpal_experts_args *up, qpal_experts_args *down) {
+  route(TOKENS);
+  launch(up);
+  launch(down);
+}
+
+static void compare_all(const double *of_tokens, const double *of_assignments) {
+  compare(UP, of_tokens, TOP_K, ASSIGNMENTS);
+  compare(GATE, of_tokens, TOP_K, ASSIGNMENTS);
+  compare(DOWN, of_assignments, 1, ASSIGNMENTS);
+}
+
+Test(library_experts, launches_hold_nothing_of_a_routing_and_are_right_when_a_graph_repeats_them) {
+  static const int32_t one[] = {1, 1, 1, 1, 1, 1}, spread[] = {2, 0, NONE, 1, 0, 2};
+  double of_tokens[ASSIGNMENTS * KIT_K], of_assignments[ASSIGNMENTS * KIT_K];
+  qpal_experts_args up = arguments(0), down = arguments(1);
+  make_x(TOKENS, of_tokens, &up.x);
+  up.by_token = 1;
+  make_x(ASSIGNMENTS, of_assignments, &down.x);
+  own_ops = device->dev->ops;
+  qp_device_ops holding = *own_ops;
+  holding.launch = hold_launch;
+  device->dev->ops = &holding;
+  launch_all(&up, &down);
+  cr_assert_eq(held_count, 3);
+  go_to(one);
+  launch_all(&up, &down);
+  compare_all(of_tokens, of_assignments);
+  cr_assert_eq(held_count, 6);
+  for (unsigned i = 0; i < 3; i++) {
+    const held_launch *a = &held[i], *b = &held[i + 3];
+    cr_expect(a->function == b->function && a->how.grid == b->how.grid &&
+              a->how.block == b->how.block && a->how.smem_bytes == b->how.smem_bytes &&
+              a->how.pdl == b->how.pdl && a->how.params_bytes == b->how.params_bytes);
+    cr_expect_eq(memcmp(a->params, b->params, a->how.params_bytes), 0, "launch %u", i);
+  }
+  go_to(spread);
+  for (unsigned i = 0; i < 3; i++) /* no call of the library's */
+    cr_assert_eq(own_ops->launch(device->dev, held[i].function, &held[i].how, NULL), QP_OK);
+  compare_all(of_tokens, of_assignments);
+  device->dev->ops = own_ops;
+}
+
 /* What is wrong with a call, and what the message says. */
 static void expect_refusal(const qpal_experts_args *a, qpal_status status, const char *text) {
   cr_expect_eq(qpal_experts(kernels, a, NULL), status);
@@ -255,8 +332,8 @@ static void compare_units(const qpal_experts_args *a, const double *x) {
       const bool there = ids[i] < EXPERTS;
       for (unsigned m = 0; m < 2; m++)
         for (unsigned k = 0; k < KIT_K && there; k++)
-          sum[m] += linear[m].w[((size_t)ids[i] * rows[UP] + r) * KIT_K + k] *
-                    x[i / TOP_K * KIT_K + k];
+          sum[m] +=
+              linear[m].w[((size_t)ids[i] * rows[UP] + r) * KIT_K + k] * x[i / TOP_K * KIT_K + k];
       want[i * rows[UP] + r] = there ? unit_of(sum[GATE], sum[UP], a) : 0;
       cr_assert(there || !got[i * rows[UP] + r], "no expert's row is 0");
     }

@@ -605,6 +605,50 @@ static void write_experts(void) {
   fclose(f);
 }
 
+/* The us of the constant part that a plan of one of two ranks says. */
+static double constant_of(const char *more) {
+  char command[256];
+  snprintf(command, sizeof command,
+           "plan --model config.json --tp 2 --gpu b.jsonl --quantizers nuq-4 --latency 1s %s",
+           more);
+  cr_assert_eq(run(command), 0, "%s", text);
+  const char *at = strstr(text, "of it constant ");
+  return at ? strtod(at + strlen("of it constant "), NULL) : 0;
+}
+
+Test(tune, a_rank_s_launches_are_tuned_and_planned_with_what_all_reduces_take) {
+  char command[512];
+  FILE *f = fopen(in_folder("config.json"), "w");
+  cr_assert(f);
+  fputs("{\"model_type\": \"phi3\", \"hidden_size\": 64, \"intermediate_size\": 128,"
+        "\"num_attention_heads\": 2, \"num_hidden_layers\": 3, \"vocab_size\": 48}",
+        f);
+  fclose(f);
+  cr_assert_eq(run("tune --model config.json --tp 2 --quantizers nuq-4 --batch 1 --paths tensor "
+                   "--ops gemm --device replay:plain.json --max-candidates 1 -o a.jsonl"),
+               0, "%s", text);
+  snprintf(command, sizeof command,
+           "sed 's/\"timer\":\"replay\"/\"timer\":\"CUPTI 13.0\"/' '%s/a.jsonl' > '%s/b.jsonl'",
+           folder, folder);
+  cr_assert_eq(system(command), 0);
+  /* behind o and down of each of three blocks */
+  cr_expect_float_eq(constant_of("--allreduce-us 7.5") - constant_of(""), 6 * 7.5, 1e-3);
+  cr_expect(strstr(text, "\nq ") && !strstr(text, "qkv"), "parts of one matrix: %s", text);
+  static const struct {
+    const char *words, *why;
+  } wrong[] = {{"--tp 2 --allreduce-us 5", "--allreduce-us: it is for --tp or --ep with latencies"},
+               {"--gpu b.jsonl --allreduce-us 5", "--allreduce-us: it is for --tp or --ep"},
+               {"--tp 2 --gpu b.jsonl --allreduce-us 2e6", "--allreduce-us 2e6: at most 1e6"},
+               {"--tp 2 --gpu b.jsonl --allreduce-us -1", "allreduce-us"},
+               {"--tp 2 --gpu b.jsonl --allreduce-us 5s", "allreduce-us"}};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    snprintf(command, sizeof command, "plan --model config.json --quantizers nuq-4 %s",
+             wrong[i].words);
+    cr_expect_eq(run(command), 2, "%s: %s", wrong[i].words, text);
+    cr_expect(strstr(text, wrong[i].why), "%s: %s", wrong[i].words, text);
+  }
+}
+
 /* The us of a launch in a table's JSON. */
 static void expect_us(const char *launch, double us) {
   char name[64];

@@ -119,6 +119,7 @@ qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_
                             qp_error *err) {
   const unsigned ranks = ways->ranks ? ways->ranks : 1, slices = ways->slices ? ways->slices : 1;
   qp_model whole, to;
+  bool experts = false;
   qp_status status = check_ranks(m, ranks, err);
   if (!status) status = qp_parallel_apart(m, ways->made > ranks ? ways->made : ranks, &whole, err);
   if (status) return status;
@@ -127,11 +128,15 @@ qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_
   if (!is_power(slices)) status = qp_fail(err, QP_E_ARG, "--ep %u: 1, 2, 4 or 8 is needed", slices);
   for (unsigned i = 0; i < to.linears && !status; i++) {
     qp_model_linear *l = &to.linear[i];
+    experts = experts || l->experts;
     if (l->experts && slices > 1)
       status = slice(m, slices, l, err), to.slices = slices;
     else if (ranks > 1)
       status = divide(m, ranks, l, err);
   }
+  if (!status && slices > 1 && !experts)
+    status = qp_fail(err, QP_E_ARG, "--ep %u: %s has no experts; --tp shares its linears", slices,
+                     m->name);
   if (status) return status;
   for (unsigned g = 0; g < to.groups; g++) {
     qp_model_group *group = &to.group[g];

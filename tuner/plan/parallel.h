@@ -26,8 +26,8 @@ typedef struct qp_parallel {
 ** '*out' is a rank's model: shapes of linears, numbers of experts, weights and bytes.  Of the
 ** experts that a token goes through ('active', of all ranks) a rank has its share on average.
 ** Errors of qp_model_take_apart; QP_E_ARG: 1, 2, 4 or 8 ranks are needed, of either kind, heads or
-** a size of a linear cannot be divided (the message names it), or keys' heads neither by the ranks
-** nor these by them.
+** a size of a linear cannot be divided (the message names it), keys' heads neither by the ranks nor
+** these by them, or there are no experts to be sliced.
 */
 qp_status qp_parallel_split(const qp_model *m, const qp_parallel_ways *ways, qp_model *out,
                             qp_error *err);
