@@ -122,6 +122,13 @@ Test(quantize_experts, are_no_slices_of_rows_or_columns_for_several_ranks) {
   write_model("in", true);
   cr_assert_eq(quantize("--quantizer nuq-3 --tp 2", "out"), 2, "%s", answer);
   cr_assert(strstr(answer, "cannot be packed in slices"), "%s", answer);
+  cr_assert_eq(quantize("--quantizer nuq-3 --tp 3", "out"), 2, "%s", answer);
+  cr_assert(strstr(answer, "--tp 3: 1, 2, 4 or 8 is needed"), "%s", answer);
+  cr_assert_eq(quantize("--quantizer nuq-3 --ep 3", "out"), 2, "%s", answer);
+  cr_assert(strstr(answer, "--ep 3: 1, 2, 4 or 8 is needed"), "%s", answer);
+  cr_assert_eq(quantize("--quantizer nuq-3 --ep 8", "out"), 2, "%s", answer);
+  cr_assert(strstr(answer, "experts, which 8 do not divide"), "%s", answer);
+  cr_assert_neq(access(path("out/config.json"), F_OK), 0);
 }
 
 Test(quantize_experts, that_are_quantized_already_are_named_at_plan_and_refused_at_quantize) {

@@ -309,12 +309,11 @@ static qp_status take_ranks(making *m, qp_checkpoint *c) {
   if (m->ways.ranks % planned)
     return qp_fail(m->err, QP_E_ARG, "--tp %u: %s is for %u ranks, which must divide it",
                    m->ways.ranks, m->w->plan, planned);
-  qp_status status = qp_parallel_split(m->model, &ways, &m->rank, m->err);
-  if (!status && m->ways.ranks > 1) {
-    if ((status = qp_checkpoint_take_apart(c, m->err))) return status;
-    m->model = qp_checkpoint_model(c);
-    status = qp_parallel_split(m->model, &ways, &m->rank, m->err);
-  }
+  qp_status status = qp_parallel_split(m->model, &m->ways, &m->rank, m->err);
+  if (!status && m->ways.ranks > 1) status = qp_checkpoint_take_apart(c, m->err);
+  if (status) return status;
+  m->model = qp_checkpoint_model(c);
+  status = qp_parallel_split(m->model, &ways, &m->rank, m->err);
   return status && m->w->plan ? qp_fail_prefix(m->err, status, "%s", m->w->plan) : status;
 }
 
