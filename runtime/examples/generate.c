@@ -27,6 +27,9 @@
 #include <cuda.h>
 #endif
 
+/* Arguments of a launch stand side by side: a whole decoder is at most 600 lines. */
+/* clang-format off */
+
 /* ---- The model ---- */
 
 enum { MAX_LAYERS = 256, LAYER_LINEARS = 7, MAX_CONTEXT = 4096 };
@@ -176,12 +179,8 @@ static group *load_group(model *m, unsigned index) {
 static float *decode(const model *m, const group *g, unsigned member) {
   const size_t n = (size_t)g->rows[member] * g->columns;
   const qpal_ptr w = allocate(m, 2 * n);
-  const qpal_dequant_args d = {.size = sizeof d,
-                               .group = g->index,
-                               .member = member,
-                               .weights = &g->weights[member],
-                               .w = w,
-                               .signs = g->signs};
+  const qpal_dequant_args d = {.size = sizeof d, .group = g->index, .member = member,
+                               .weights = &g->weights[member], .w = w, .signs = g->signs};
   need(qpal_dequant(m->kernels, &d, NULL), "qpal export --inverse");
   float *out = fetch(m, w, n);
   qpal_free(m->device, w);
@@ -191,15 +190,10 @@ static float *decode(const model *m, const group *g, unsigned member) {
 /* Fetch rows of the packed embedding by their ids. */
 static void gather(const model *m, qpal_ptr ids, unsigned rows, qpal_ptr y) {
   const group *g = &m->groups[m->embedding_group];
-  const qpal_gather_args a = {.size = sizeof a,
-                              .group = g->index,
-                              .member = m->embedding_member,
-                              .flags = QPAL_PDL,
-                              .rows = rows,
-                              .weights = &g->weights[m->embedding_member],
-                              .ids = ids,
-                              .signs = g->signs,
-                              .y = y};
+  const qpal_gather_args a = {.size = sizeof a, .group = g->index, .member = m->embedding_member,
+                              .flags = QPAL_PDL, .rows = rows,
+                              .weights = &g->weights[m->embedding_member], .ids = ids,
+                              .signs = g->signs, .y = y};
   need(qpal_gather(m->kernels, &a, m->stream), "the embedding");
 }
 
@@ -313,33 +307,18 @@ static void multiply_group(const model *m, const group *g, qpal_ptr sum) {
   for (unsigned i = 0; i < g->members; i++)
     segment[i] = (qpal_segment){
         .weights = &g->weights[i], .bias = g->bias[i], .residual = sum, .y = sum ? sum : g->y[i]};
-  const qpal_gemm_args a = {.size = sizeof a,
-                            .group = g->index,
-                            .rows = 1,
-                            .flags = QPAL_PDL,
-                            .x = m->x,
-                            .workspace = m->workspace,
-                            .counters = m->counters,
+  const qpal_gemm_args a = {.size = sizeof a, .group = g->index, .rows = 1, .flags = QPAL_PDL,
+                            .x = m->x, .workspace = m->workspace, .counters = m->counters,
                             .segment = segment};
   need(qpal_gemm(m->kernels, &a, m->stream), "gemm");
 }
 
 /* Y of a linear in 16 bits, of what the rotation of another would take. */
 static void multiply_plain(const model *m, const linear *l, qpal_rotate_args a, qpal_ptr sum) {
-  const qpal_plain_args p = {.size = sizeof p,
-                             .columns = l->columns,
-                             .outputs = l->rows,
-                             .rows = 1,
-                             .flags = QPAL_PDL,
-                             .prologue = a.prologue,
-                             .activation = a.activation,
-                             .eps = (float)m->eps,
-                             .x = a.x,
-                             .y = sum ? sum : l->y,
-                             .w = l->plain,
-                             .bias = l->plain_bias,
-                             .residual = sum,
-                             .up = a.up,
+  const qpal_plain_args p = {.size = sizeof p, .columns = l->columns, .outputs = l->rows, .rows = 1,
+                             .flags = QPAL_PDL, .prologue = a.prologue, .activation = a.activation,
+                             .eps = (float)m->eps, .x = a.x, .y = sum ? sum : l->y, .w = l->plain,
+                             .bias = l->plain_bias, .residual = sum, .up = a.up,
                              .weight = a.weight};
   need(qpal_plain(m->kernels, &p, m->stream), "qpal export --decoder");
 }
@@ -360,23 +339,13 @@ static void multiply_all(const model *m, const linear *l, unsigned count, qpal_r
 static qpal_ptr y_of(const linear *l) { return l->group ? l->group->y[l->member] : l->y; }
 
 static void attend_on_device(const model *m, const layer *l) {
-  const qpal_attend_args a = {.size = sizeof a,
-                              .columns = m->head_dim,
-                              .rows = 1,
-                              .flags = QPAL_PDL,
-                              .heads = m->heads,
-                              .kv_heads = m->kv_heads,
-                              .context = m->context,
-                              .pairs = m->head_dim / 2,
-                              .scale = 1 / sqrtf((float)m->head_dim),
-                              .q = y_of(&l->linear[Q]),
-                              .k = y_of(&l->linear[K]),
-                              .v = y_of(&l->linear[V]),
-                              .y = m->attended,
-                              .keys = l->key_cache,
-                              .values = l->value_cache,
-                              .positions = m->position,
-                              .rotary = m->rotary_table};
+  const qpal_attend_args a = {.size = sizeof a, .columns = m->head_dim, .rows = 1,
+                              .flags = QPAL_PDL, .heads = m->heads, .kv_heads = m->kv_heads,
+                              .context = m->context, .pairs = m->head_dim / 2,
+                              .scale = 1 / sqrtf((float)m->head_dim), .q = y_of(&l->linear[Q]),
+                              .k = y_of(&l->linear[K]), .v = y_of(&l->linear[V]), .y = m->attended,
+                              .keys = l->key_cache, .values = l->value_cache,
+                              .positions = m->position, .rotary = m->rotary_table};
   need(qpal_attend(m->kernels, &a, m->stream), "attention");
 }
 
@@ -389,30 +358,20 @@ static void layer_on_device(const model *m, const layer *l) {
   attend_on_device(m, l);
   multiply_all(m, &l->linear[O], 1, (qpal_rotate_args){.x = m->attended}, m->hidden_x);
   multiply_all(m, &l->linear[GATE], 2, mlp_norm, 0);
-  const qpal_rotate_args unit = {.prologue = QPAL_PROLOGUE_GLU,
-                                 .activation = QPAL_SILU,
-                                 .x = y_of(&l->linear[GATE]),
-                                 .up = y_of(&l->linear[UP])};
+  const qpal_rotate_args unit = {.prologue = QPAL_PROLOGUE_GLU, .activation = QPAL_SILU,
+                                 .x = y_of(&l->linear[GATE]), .up = y_of(&l->linear[UP])};
   multiply_all(m, &l->linear[DOWN], 1, unit, m->hidden_x);
 }
 
 static void step_on_device(const model *m) {
   const qpal_rotate_args norm = {
       .prologue = QPAL_PROLOGUE_NORM, .x = m->hidden_x, .weight = m->norm.on_device};
-  const qpal_pick_args pick = {.size = sizeof pick,
-                               .columns = m->hidden,
-                               .rows = 1,
-                               .flags = QPAL_PDL,
-                               .vocabulary = m->vocabulary,
-                               .logits_stride = (m->vocabulary + 7) / 8 * 8,
-                               .context = m->context,
-                               .logits = y_of(&m->head),
-                               .tokens = m->tokens,
-                               .known = m->known,
-                               .positions = m->position,
-                               .ids = m->id,
-                               .embedding = m->embedding.on_device,
-                               .y = m->hidden_x};
+  const qpal_pick_args pick = {.size = sizeof pick, .columns = m->hidden, .rows = 1,
+                               .flags = QPAL_PDL, .vocabulary = m->vocabulary,
+                               .logits_stride = (m->vocabulary + 7) / 8 * 8, .context = m->context,
+                               .logits = y_of(&m->head), .tokens = m->tokens, .known = m->known,
+                               .positions = m->position, .ids = m->id,
+                               .embedding = m->embedding.on_device, .y = m->hidden_x};
   if (!m->embedding.v) gather(m, m->id, 1, m->hidden_x);
   for (unsigned i = 0; i < m->layers; i++) layer_on_device(m, &m->layer[i]);
   multiply_all(m, &m->head, 1, norm, 0);
