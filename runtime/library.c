@@ -17,7 +17,7 @@
 #include "runtime/library_state.h"
 #include "runtime/regular_file.h"
 
-enum { STREAMS_MAX = 16, PIECES_MAX = 8, GRID_MAX = 1 << 20, BATCH_MAX = 64 };
+enum { PIECES_MAX = 8, GRID_MAX = 1 << 20, BATCH_MAX = 64 };
 /* So that the latencies of as many launches as there can be have a sum. */
 #define LATENCY_MAX_PS ((int64_t)1 << 46)
 enum { EXPERTS_MAX = 512, TOP_K_MAX = 16, TILE_MAX = 16 };
@@ -50,7 +50,13 @@ unsigned qp_lib_streams(const qpal_library *l, uint32_t problem) {
 }
 
 static bool has_pieces(const qpal_library *l) {
-  return l->header->section[QP_LIB_LINEARS].record_bytes >= sizeof(qp_lib_linear);
+  return l->header->section[QP_LIB_LINEARS].record_bytes >= QP_LIB_LINEAR_PIECES;
+}
+
+/* So many parts have room in a record: those appended in version 5 are not in every file. */
+static unsigned room_for_parts(const qpal_library *l, unsigned section, size_t whole) {
+  const bool all = l->header->section[section].record_bytes >= whole;
+  return all ? QP_LIB_PARTS + QP_LIB_MORE_PARTS : QP_LIB_PARTS;
 }
 
 unsigned qp_lib_pieces(const qpal_library *l, const qp_lib_linear *e) {
@@ -142,9 +148,10 @@ static qpal_status check_sections(const qp_lib_header *h) {
   for (unsigned i = 0; i < QP_LIB_SECTION_COUNT; i++) {
     const qp_lib_section *s = &h->section[i];
     const bool bytes = known[i].bytes == 1;
-    const uint32_t least = i == QP_LIB_KERNELS   ? (uint32_t)QP_LIB_KERNEL_LEAST
-                           : i == QP_LIB_LINEARS ? (uint32_t)QP_LIB_LINEAR_LEAST
-                                                 : known[i].bytes;
+    const uint32_t least = i == QP_LIB_KERNELS      ? (uint32_t)QP_LIB_KERNEL_LEAST
+                           : i == QP_LIB_LINEARS    ? (uint32_t)QP_LIB_LINEAR_LEAST
+                           : i == QP_LIB_QUANTIZERS ? (uint32_t)QP_LIB_QUANTIZER_LEAST
+                                                    : known[i].bytes;
     if (bytes ? s->record_bytes != 1 : s->record_bytes < least || s->record_bytes % 8)
       return wrong(known[i].name, i, "record_bytes", s->record_bytes);
     if (s->offset % 8 || s->offset < h->header_bytes || s->offset > h->manifest_bytes ||
@@ -203,6 +210,7 @@ static qpal_status check_codebooks(const qpal_library *l) {
 
 static qpal_status check_quantizers(const qpal_library *l) {
   const uint32_t n = qp_lib_count(l, QP_LIB_QUANTIZERS);
+  const unsigned room = room_for_parts(l, QP_LIB_QUANTIZERS, sizeof(qp_lib_quantizer));
   for (uint32_t i = 0; i < n; i++) {
     const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, i);
     if (!is_string(l, q->name)) return wrong("quantizer", i, "name", q->name);
@@ -210,13 +218,15 @@ static qpal_status check_quantizers(const qpal_library *l) {
     if (q->kind > 3) return wrong("quantizer", i, "kind", q->kind);
     if (q->fields > QPAL_MAX_FIELDS) return wrong("quantizer", i, "fields", q->fields);
     if (q->codebooks > QPAL_MAX_CODEBOOKS) return wrong("quantizer", i, "codebooks", q->codebooks);
-    if (q->parts > QPAL_MAX_PARTS) return wrong("quantizer", i, "parts", q->parts);
+    if (q->parts > room) return wrong("quantizer", i, "parts", q->parts);
     for (unsigned c = 0; c < q->codebooks; c++)
       if (q->codebook[c] >= qp_lib_count(l, QP_LIB_CODEBOOKS))
         return wrong("quantizer", i, "codebook", q->codebook[c]);
-    for (unsigned p = 0; p < q->parts; p++)
-      if (q->part[p] >= n || QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, q->part[p])->parts)
-        return wrong("quantizer", i, "part", q->part[p]);
+    for (unsigned p = 0; p < q->parts; p++) {
+      const uint32_t of = qp_lib_split_part(q, p);
+      if (of >= n || QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, of)->parts)
+        return wrong("quantizer", i, "part", of);
+    }
   }
   return QPAL_OK;
 }
@@ -230,7 +240,7 @@ static qpal_status check_parts(const qpal_library *l, uint32_t i, const qp_lib_l
       (qp_side_has_order(rotation) && e->columns > QP_SIDE_COLUMNS_MAX))
     return wrong("linear", i, "rotation", e->rotation);
   for (unsigned p = 0; p < e->parts; p++) {
-    const qp_lib_part *part = &e->part[p];
+    const qp_lib_part *part = qp_lib_part_of(e, p);
     if (part->quantizer >= qp_lib_count(l, QP_LIB_QUANTIZERS) ||
         QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, part->quantizer)->parts)
       return wrong("linear", i, "part.quantizer", part->quantizer);
@@ -251,9 +261,10 @@ static qpal_status check_parts(const qpal_library *l, uint32_t i, const qp_lib_l
 }
 
 static qpal_status check_linears(const qpal_library *l) {
+  const unsigned room = room_for_parts(l, QP_LIB_LINEARS, sizeof(qp_lib_linear));
   for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_LINEARS); i++) {
     const qp_lib_linear *e = QP_LIB_GET(l, LINEARS, qp_lib_linear, i);
-    if (e->parts > QP_LIB_PARTS) return wrong("linear", i, "parts", e->parts);
+    if (e->parts > room) return wrong("linear", i, "parts", e->parts);
     if (e->parts ? e->quantizer >= qp_lib_count(l, QP_LIB_QUANTIZERS) : e->quantizer != QP_LIB_NONE)
       return wrong("linear", i, "quantizer", e->quantizer);
     if (!e->rows || e->rows > 1u << 24) return wrong("linear", i, "rows", e->rows);
@@ -273,7 +284,8 @@ static qpal_status check_problems(const qpal_library *l) {
       if (p->linear[s] >= qp_lib_count(l, QP_LIB_LINEARS) ||
           QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->columns != p->columns)
         return wrong("problem", i, "linear", p->linear[s]);
-    if (qp_lib_streams(l, i) > STREAMS_MAX) return wrong("problem", i, "segments", p->segments);
+    if (qp_lib_streams(l, i) > QP_ARGUMENT_STREAMS)
+      return wrong("problem", i, "segments", p->segments);
   }
   return QPAL_OK;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The bytes of a kernel library, versions 2 to 4 (LIBRARY.md says the same in words). */
+/* The bytes of a kernel library, versions 2 to 5 (LIBRARY.md says the same in words). */
 #ifndef QP_LIBRARY_FORMAT_H
 #define QP_LIBRARY_FORMAT_H
 
@@ -9,12 +9,19 @@
 #define QP_LIB_MAGIC "QPALLIB" /* and a NUL: 8 bytes */
 
 enum {
-  QP_LIB_VERSION = 4,        /* columns of some linear have an order, or scales */
+  QP_LIB_VERSION = 5,        /* some linear has more than 4 parts, or some problem many streams */
+  QP_LIB_VERSION_SIDE = 4,   /* columns of some linear have an order, or scales */
   QP_LIB_VERSION_PIECES = 3, /* some linear is in pieces, or its rotation in blocks */
   QP_LIB_VERSION_WHOLE = 2,  /* none is */
   QP_LIB_VERSION_CLOSE = 1   /* kernels know no strides */
 };
-enum { QP_LIB_ALIGN = 64, QP_LIB_MEMBERS = 8, QP_LIB_PARTS = 4 };
+enum {
+  QP_LIB_ALIGN = 64,
+  QP_LIB_MEMBERS = 8,
+  QP_LIB_PARTS = 4,       /* that records have room for, and ... */
+  QP_LIB_MORE_PARTS = 12, /* ... what is appended to them */
+  QP_LIB_FEW_STREAMS = 16 /* most of a problem before version 5 */
+};
 #define QP_LIB_NONE UINT32_MAX /* an index that is none */
 
 /* Sections in the order of their places in the header: name, record. */
@@ -71,7 +78,10 @@ typedef struct qp_lib_quantizer {
   uint32_t codebooks, codebook[4]; /* of CODEBOOKS */
   uint32_t parts, part[4];         /* split: its quantizers, which are no splits; else 0 */
   double rate_bits, stored_bits;
+  /* appended in version 5 */
+  uint32_t more[QP_LIB_MORE_PARTS]; /* the quantizers of parts behind those of 'part' */
 } qp_lib_quantizer;
+enum { QP_LIB_QUANTIZER_LEAST = 88 }; /* bytes of the record before anything was appended */
 
 typedef struct qp_lib_codebook {
   uint32_t name;
@@ -96,8 +106,21 @@ typedef struct qp_lib_linear {
   uint32_t pieces;   /* equal ranges of K with streams of their own; parts are those of the first,
                         sizes those of all; 0: 1 */
   uint32_t rotation; /* columns of a diagonal block of H (0: K), with flags (input_side.h) */
+  /* appended in version 5 */
+  qp_lib_part more[QP_LIB_MORE_PARTS];
 } qp_lib_linear;
-enum { QP_LIB_LINEAR_LEAST = 368 }; /* bytes of the record before anything was appended */
+enum {
+  QP_LIB_LINEAR_LEAST = 368, /* bytes of the record before anything was appended, ... */
+  QP_LIB_LINEAR_PIECES = 376 /* ... and before version 5 */
+};
+
+/* Part i of a linear's 'parts', and the quantizer of part i of a split. */
+static inline const qp_lib_part *qp_lib_part_of(const qp_lib_linear *e, unsigned i) {
+  return i < QP_LIB_PARTS ? &e->part[i] : &e->more[i - QP_LIB_PARTS];
+}
+static inline uint32_t qp_lib_split_part(const qp_lib_quantizer *q, unsigned i) {
+  return i < QP_LIB_PARTS ? q->part[i] : q->more[i - QP_LIB_PARTS];
+}
 
 /* What a gemm launch takes: linears with one K; a problem of one linear is also what dequant and
    gather take. */
@@ -153,9 +176,9 @@ int qp_lib_kernel_order(const qp_lib_kernel *a, const qp_lib_kernel *b);
 
 static_assert(sizeof(qp_lib_header) == 56 + 16 * QP_LIB_SECTION_COUNT, "header");
 static_assert(sizeof(qp_lib_target) == 24, "target");
-static_assert(sizeof(qp_lib_quantizer) == 88, "quantizer");
+static_assert(sizeof(qp_lib_quantizer) == QP_LIB_QUANTIZER_LEAST + 48, "quantizer");
 static_assert(sizeof(qp_lib_codebook) == 32, "codebook");
-static_assert(sizeof(qp_lib_linear) == 376, "linear");
+static_assert(sizeof(qp_lib_linear) == QP_LIB_LINEAR_PIECES + 88 * QP_LIB_MORE_PARTS, "linear");
 static_assert(sizeof(qp_lib_problem) == 40, "problem");
 static_assert(sizeof(qp_lib_group) == 80, "group");
 static_assert(sizeof(qp_lib_kernel) == 96, "kernel");

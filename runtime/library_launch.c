@@ -23,12 +23,17 @@ static_assert((int)QP_LAUNCH_GEMM == (int)QPAL_GEMM && (int)QP_LAUNCH_ROTATE == 
 static_assert((int)QPAL_MAX_FIELDS <= (int)QP_ARGUMENT_FIELDS &&
                   (int)QPAL_MAX_CODEBOOKS <= (int)QP_ARGUMENT_CODEBOOKS &&
                   (int)QP_LIB_MEMBERS <= (int)QP_ARGUMENT_SEGMENTS &&
-                  (int)QP_LIB_MEMBERS * (int)QP_LIB_PARTS <= (int)QP_ARGUMENT_STREAMS,
+                  (int)QPAL_MAX_PARTS == (int)QP_LIB_PARTS &&
+                  (int)QPAL_MORE_PARTS == (int)QP_LIB_MORE_PARTS,
               "the arguments hold every linear of a launch");
 
 const char *const qp_lib_type_names[3] = {"f16", "bf16", "f32"};
 
 /* ---- Arguments ---- */
+
+static const qpal_weights_part *part_of(const qpal_weights *w, unsigned i) {
+  return i < QPAL_MAX_PARTS ? &w->part[i] : &w->more[i - QPAL_MAX_PARTS];
+}
 
 /* The streams of one linear: codes, fields, codebooks (the library's own come from its
    constants). */
@@ -38,17 +43,17 @@ void qp_lib_add_streams(qp_lib_arguments *a, const qpal_kernels *ks, const qp_li
   const unsigned pieces = qp_lib_pieces(l, e);
   for (unsigned n = 0; n < pieces * e->parts; n++) { /* piece by piece */
     const unsigned i = n % e->parts, piece = n / e->parts;
-    const qp_lib_part *part = &e->part[i];
+    const qp_lib_part *part = qp_lib_part_of(e, i);
+    const qpal_weights_part *from = part_of(w, i);
     const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, part->quantizer);
     qp_stream_arguments *to = &a->words.stream[a->streams++];
-    to->codes = w->part[i].codes + part->code_bytes / pieces * piece * experts;
+    to->codes = from->codes + part->code_bytes / pieces * piece * experts;
     for (unsigned f = 0; f < q->fields; f++)
-      to->field[f] = w->part[i].field[f] + part->field_bytes[f] / pieces * piece * experts;
+      to->field[f] = from->field[f] + part->field_bytes[f] / pieces * piece * experts;
     for (unsigned c = 0; c < q->codebooks; c++) {
       const qp_lib_codebook *book = QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, q->codebook[c]);
-      to->codebook[c] = book->scope
-                            ? w->part[i].codebook[c] + part->codebook_bytes[c] / pieces * piece
-                            : ks->constants + book->constant;
+      to->codebook[c] = book->scope ? from->codebook[c] + part->codebook_bytes[c] / pieces * piece
+                                    : ks->constants + book->constant;
     }
   }
 }
@@ -95,15 +100,19 @@ qpal_status qp_lib_check_weights(const qpal_library *l, const qp_lib_linear *e, 
                                  const qpal_weights *w) {
   if (!w) return qp_refuse(QPAL_E_ARG, "weights (member %u) is NULL", member);
   qpal_status status = qp_lib_check_address("weights.scale", member, w->scale, 4, false);
+  if (!status && e->parts > QPAL_MAX_PARTS && !w->more)
+    return qp_refuse(QPAL_E_ARG, "weights.more (member %u) is NULL; it has %u parts behind %d",
+                     member, e->parts - QPAL_MAX_PARTS, QPAL_MAX_PARTS);
   for (unsigned i = 0; i < e->parts && !status; i++) {
-    const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, e->part[i].quantizer);
-    status = qp_lib_check_address("weights.part.codes", member, w->part[i].codes, 16, true);
+    const uint32_t quantizer = qp_lib_part_of(e, i)->quantizer;
+    const qp_lib_quantizer *q = QP_LIB_GET(l, QUANTIZERS, qp_lib_quantizer, quantizer);
+    const qpal_weights_part *part = part_of(w, i);
+    status = qp_lib_check_address("weights.part.codes", member, part->codes, 16, true);
     for (unsigned f = 0; f < q->fields && !status; f++)
-      status = qp_lib_check_address("weights.part.field", member, w->part[i].field[f], 16, true);
+      status = qp_lib_check_address("weights.part.field", member, part->field[f], 16, true);
     for (unsigned c = 0; c < q->codebooks && !status; c++)
       if (QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, q->codebook[c])->scope)
-        status =
-            qp_lib_check_address("weights.part.codebook", member, w->part[i].codebook[c], 16, true);
+        status = qp_lib_check_address("weights.part.codebook", member, part->codebook[c], 16, true);
   }
   return status;
 }

@@ -150,6 +150,15 @@ qpal_status qp_lib_find_member(const qpal_library *l, unsigned group, unsigned m
   return QPAL_OK;
 }
 
+qpal_status qp_lib_too_many_parts(const char *tensor, unsigned parts, const char *name,
+                                  size_t size) {
+  return qp_refuse(
+      QPAL_E_MISMATCH,
+      "linear '%s' has %u parts; %s of %zu bytes, as the caller was compiled, has room "
+      "for %d: compile it with the qpal.h of libqpal %s",
+      tensor, parts, name, size, QPAL_MAX_PARTS, qpal_version());
+}
+
 qpal_status qpal_library_linear(const qpal_library *l, unsigned group, unsigned member,
                                 qpal_linear_info *info) {
   qp_lib_member one;
@@ -165,11 +174,15 @@ qpal_status qpal_library_linear(const qpal_library *l, unsigned group, unsigned 
                           .rotation = qp_lib_rotation(l, e),
                           .bytes = e->parts ? 4ull * e->rows : 2ull * e->rows * e->columns};
   for (unsigned i = 0; i < e->parts; i++) {
-    describe_part(l, &e->part[i], &own.part[i]);
-    own.bytes += own.part[i].code_bytes;
-    for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++) own.bytes += own.part[i].field_bytes[f];
-    for (unsigned c = 0; c < QPAL_MAX_CODEBOOKS; c++) own.bytes += own.part[i].codebook_bytes[c];
+    qpal_part_info *part = i < QPAL_MAX_PARTS ? &own.part[i] : &own.more[i - QPAL_MAX_PARTS];
+    describe_part(l, qp_lib_part_of(e, i), part);
+    own.bytes += part->code_bytes;
+    for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++) own.bytes += part->field_bytes[f];
+    for (unsigned c = 0; c < QPAL_MAX_CODEBOOKS; c++) own.bytes += part->codebook_bytes[c];
   }
+  if (info && info->size >= offsetof(qpal_linear_info, pieces) && info->size < sizeof own &&
+      e->parts > QPAL_MAX_PARTS)
+    return qp_lib_too_many_parts(own.tensor, own.parts, "qpal_linear_info", info->size);
   return qp_give(info, &own, sizeof own, offsetof(qpal_linear_info, pieces), "qpal_linear_info");
 }
 

@@ -74,6 +74,11 @@ typedef struct qp_lib_member {
 qpal_status qp_lib_find_member(const qpal_library *l, unsigned group, unsigned member,
                                qp_lib_member *out);
 
+/* Refuse to describe a linear in a caller's struct of this size, which has no room for its parts:
+   QPAL_E_MISMATCH. */
+qpal_status qp_lib_too_many_parts(const char *tensor, unsigned parts, const char *name,
+                                  size_t size);
+
 /* Its kernels take strides: rows of X, Y and residuals need not lie close. */
 bool qp_lib_has_strides(const qpal_library *l);
 

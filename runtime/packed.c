@@ -197,7 +197,8 @@ static qpal_status find_slice(const qpal_packed *p, const char *name, uint64_t b
 }
 
 static qpal_status find_part(const qpal_packed *p, const qp_packed_linear *l, unsigned i,
-                             const qpal_part_info *part, qpal_packed_linear *own) {
+                             const qpal_part_info *part, qpal_packed_linear *all) {
+  qpal_packed_part *own = i < QPAL_MAX_PARTS ? &all->part[i] : &all->more[i - QPAL_MAX_PARTS];
   const share of = share_of(p, l);
   char name[QP_PACKED_NAME + 64];
   const unsigned number = l->part[i].number;
@@ -209,18 +210,18 @@ static qpal_status find_part(const qpal_packed *p, const qp_packed_linear *l, un
                      (unsigned long long)l->part[i].column + l->part[i].columns, part->column,
                      part->column + part->columns);
   snprintf(name, sizeof name, "%s.codes.%u", l->name, number);
-  qpal_status status = find_slice(p, name, part->code_bytes, of, &own->part[i].codes);
+  qpal_status status = find_slice(p, name, part->code_bytes, of, &own->codes);
   for (unsigned f = 0; f < part->fields && !status; f++) {
     snprintf(name, sizeof name, "%s.field.%u.%u", l->name, number, f);
-    status = find_slice(p, name, part->field_bytes[f], of, &own->part[i].field[f]);
+    status = find_slice(p, name, part->field_bytes[f], of, &own->field[f]);
   }
   for (unsigned c = 0; c < part->codebooks && !status; c++) {
     if (!part->codebook_bytes[c]) continue;
     snprintf(name, sizeof name, "%s.codebook.%u.%u", l->name, number, c);
     const qp_tensor *t = qp_safetensors_find(p->tensors, name);
     const bool whole = by_rows(l) && t && t->bytes == part->codebook_bytes[c]; /* all rows' */
-    status = find_slice(p, name, part->codebook_bytes[c], whole ? (share){1, 0} : of,
-                        &own->part[i].codebook[c]);
+    status =
+        find_slice(p, name, part->codebook_bytes[c], whole ? (share){1, 0} : of, &own->codebook[c]);
   }
   return status;
 }
@@ -335,7 +336,7 @@ static qpal_status find(const qpal_packed *p, const qpal_library *library, unsig
   status = compare(p, l, &info, &q);
   own.parts = info.parts;
   for (unsigned i = 0; i < info.parts && !status; i++)
-    status = find_part(p, l, i, &info.part[i], &own);
+    status = find_part(p, l, i, qpal_linear_part(&info, i), &own);
   snprintf(name, sizeof name, "%s.row_scales", l->name);
   const share of = share_of(p, l), all = {1, 0};
   if (!status && l->scale)
@@ -347,7 +348,11 @@ static qpal_status find(const qpal_packed *p, const qpal_library *library, unsig
                         by_columns(l) ? of : all, &own.signs);
   if (!status && side_flags(l)) status = check_side(l, &info, own.signs.data);
   if (!status && side_flags(l) && member) status = check_shared(p, library, group, l);
-  return status ? status : qp_give(out, &own, sizeof own, sizeof own, "qpal_packed_linear");
+  if (status) return status;
+  const size_t least = offsetof(qpal_packed_linear, more);
+  if (out && out->size >= least && out->size < sizeof own && own.parts > QPAL_MAX_PARTS)
+    return qp_lib_too_many_parts(info.tensor, own.parts, "qpal_packed_linear", out->size);
+  return qp_give(out, &own, sizeof own, least, "qpal_packed_linear");
 }
 
 qpal_status qpal_packed_find(const qpal_packed *p, const qpal_library *library, unsigned group,

@@ -73,7 +73,8 @@ static qp_status read_quantizers(qpal_packed *p, qp_json_scan *s) {
 static qp_status read_part(qp_json_scan *s, qp_packed_linear *l) {
   char key[QP_JSON_SCAN_KEY];
   bool more = false;
-  if (l->listed == QPAL_MAX_PARTS) return qp_json_scan_fail(s, QP_E_ARG, "more than 4 parts");
+  if (l->listed == sizeof l->part / sizeof *l->part)
+    return qp_json_scan_fail(s, QP_E_ARG, "more than 16 parts");
   const unsigned i = l->parts;
   l->part[i].columns = 0;
   l->part[i].number = l->listed++;
@@ -159,9 +160,9 @@ static qp_status read_section(qpal_packed *p, const char *file, const char *text
       status = qp_json_scan_skip(&s, NULL, NULL);
   }
   if (!status) status = qp_json_scan_end(&s);
-  if (!status && (version < 1 || version > 5))
+  if (!status && (version < 1 || version > 6))
     status = qp_fail(err, QP_E_ARG,
-                     "%s: packed weights of version %llu; this libqpal reads versions 1 to 5", file,
+                     "%s: packed weights of version %llu; this libqpal reads versions 1 to 6", file,
                      (unsigned long long)version);
   return status;
 }
@@ -191,9 +192,9 @@ qp_status qp_packed_read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
                    "%s: metadata 'format' is '%.40s'; packed weights of qpal quantize say "
                    "'qpal-packed'",
                    file, format ? format : "");
-  if (!version || strlen(version) != 1 || *version < '1' || *version > '5')
+  if (!version || strlen(version) != 1 || *version < '1' || *version > '6')
     return qp_fail(err, QP_E_ARG,
-                   "%s: packed weights of version '%.40s'; this libqpal reads versions 1 to 5",
+                   "%s: packed weights of version '%.40s'; this libqpal reads versions 1 to 6",
                    file, version ? version : "");
   qp_status status = check_job(p, shard, err);
   if (status) return status;

@@ -33,7 +33,7 @@ typedef struct qp_packed_linear {
   struct {
     uint64_t column, columns;
     unsigned number; /* Its place among those listed, by which its tensors are named. */
-  } part[QPAL_MAX_PARTS];
+  } part[QPAL_MAX_PARTS + QPAL_MORE_PARTS];
 } qp_packed_linear;
 
 /* Owned by the caller of qpal_packed_open, together with all that it points to. */

@@ -57,7 +57,7 @@ static qp_status check_format(const cJSON *section, const char *where, qp_error 
   if (status) return status;
   if (strcmp(format, "qpal-packed") != 0)
     return qp_fail(err, QP_E_ARG, "%s: format '%s' is not read; qpal-packed is", where, format);
-  status = qp_json_integer(section, where, "version", 1, 4, &version, err);
+  status = qp_json_integer(section, where, "version", 1, 6, &version, err);
   return status ? status
                 : qp_json_integer(section, where, "layout", QP_LAYOUT_VERSION, QP_LAYOUT_VERSION,
                                   &version, err);

@@ -16,7 +16,7 @@ enum {
   QP_MAX_CODEBOOKS = 4,
   QP_MAX_FIELDS = 8,
   QP_MAX_ARRAYS = 4, /* that hold a stream's fields (gen/spec/layout.h) */
-  QP_MAX_PARTS = 4,
+  QP_MAX_PARTS = 16,
   QP_MAX_PIECES = 8, /* equal ranges of K, of which each has streams of its own */
   QP_MAX_RANGES = QP_MAX_PIECES * QP_MAX_PARTS,
   QP_SPARSE_SHARE = 8, /* of a row at most one entry in so many is sparse */

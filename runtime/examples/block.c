@@ -99,12 +99,31 @@ static void open_device(engine *e, const char *name) {
   need(qpal_device_open(ordinal, &e->device), name);
 }
 
+/* Part p of a linear: of the first in its weights, the others behind. */
+static qpal_weights_part *part_of(qpal_weights *weights, qpal_weights_part *more, unsigned p) {
+  return p < QPAL_MAX_PARTS ? &weights->part[p] : &more[p - QPAL_MAX_PARTS];
+}
+
+static qpal_weights_part upload_part(engine *e, const qpal_packed_part *from) {
+  qpal_weights_part to = {.codes = upload(e, from->codes)};
+  for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++) to.field[f] = upload(e, from->field[f]);
+  for (unsigned c = 0; c < QPAL_MAX_CODEBOOKS; c++) to.codebook[c] = upload(e, from->codebook[c]);
+  return to;
+}
+
+static void free_part(engine *e, const qpal_weights_part *part) {
+  qpal_free(e->device, part->codes);
+  for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++) qpal_free(e->device, part->field[f]);
+  for (unsigned c = 0; c < QPAL_MAX_CODEBOOKS; c++) qpal_free(e->device, part->codebook[c]);
+}
+
 /* Run one group: its weights go up, x is rotated, y of all members comes by one launch, and goes
    down again. */
 static void run_group(engine *e, unsigned index, uint32_t *state) {
   qpal_group_info g = {.size = sizeof g};
   qpal_linear_info linear = {.size = sizeof linear};
   qpal_weights weights[QPAL_MAX_MEMBERS] = {0};
+  qpal_weights_part more[QPAL_MAX_MEMBERS][QPAL_MORE_PARTS] = {0};
   qpal_segment segment[QPAL_MAX_MEMBERS] = {0};
   void *host_y[QPAL_MAX_MEMBERS] = {NULL};
   uint16_t *host_x = NULL;
@@ -115,13 +134,9 @@ static void run_group(engine *e, unsigned index, uint32_t *state) {
     need(qpal_library_linear(e->library, index, m, &linear), g.name);
     need(qpal_packed_find(e->packed, e->library, index, m, &packed), g.name);
     weights[m].scale = upload(e, packed.scale);
-    for (unsigned p = 0; p < packed.parts; p++) {
-      weights[m].part[p].codes = upload(e, packed.part[p].codes);
-      for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++)
-        weights[m].part[p].field[f] = upload(e, packed.part[p].field[f]);
-      for (unsigned c = 0; c < QPAL_MAX_CODEBOOKS; c++)
-        weights[m].part[p].codebook[c] = upload(e, packed.part[p].codebook[c]);
-    }
+    weights[m].more = more[m];
+    for (unsigned p = 0; p < packed.parts; p++)
+      *part_of(&weights[m], more[m], p) = upload_part(e, qpal_packed_part_of(&packed, p));
     if (!m && packed.signs.bytes) signs = upload(e, packed.signs);
     segment[m] =
         (qpal_segment){.weights = &weights[m], .y = room_for(e, 2ull * e->rows * linear.rows)};
@@ -165,13 +180,8 @@ static void run_group(engine *e, unsigned index, uint32_t *state) {
     printf("  %-40s %5u x %-5u\n", linear.tensor, linear.rows, linear.columns);
     qpal_free(e->device, weights[m].scale);
     qpal_free(e->device, segment[m].y);
-    for (unsigned p = 0; p < QPAL_MAX_PARTS; p++) {
-      qpal_free(e->device, weights[m].part[p].codes);
-      for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++)
-        qpal_free(e->device, weights[m].part[p].field[f]);
-      for (unsigned c = 0; c < QPAL_MAX_CODEBOOKS; c++)
-        qpal_free(e->device, weights[m].part[p].codebook[c]);
-    }
+    for (unsigned p = 0; p < linear.parts; p++)
+      free_part(e, part_of(&weights[m], more[m], p));
   }
   qpal_free(e->device, x);
   qpal_free(e->device, signs);

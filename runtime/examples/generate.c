@@ -43,6 +43,7 @@ static const char *const linear_names[LAYER_LINEARS] = {
 typedef struct group {
   unsigned index, members, columns, rotation;
   qpal_weights weights[QPAL_MAX_MEMBERS];
+  qpal_weights_part more[QPAL_MAX_MEMBERS][QPAL_MORE_PARTS];
   unsigned rows[QPAL_MAX_MEMBERS];
   qpal_ptr signs, bias[QPAL_MAX_MEMBERS], y[QPAL_MAX_MEMBERS];
 } group;
@@ -152,12 +153,15 @@ static void upload_member(const model *m, group *g, unsigned member) {
   g->rows[member] = info.rows;
   g->rotation = info.rotation;
   w->scale = upload(m, p.scale);
+  w->more = g->more[member];
   for (unsigned i = 0; i < p.parts; i++) {
-    w->part[i].codes = upload(m, p.part[i].codes);
-    for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++)
-      w->part[i].field[f] = upload(m, p.part[i].field[f]);
+    const qpal_packed_part *from = qpal_packed_part_of(&p, i);
+    qpal_weights_part *to =
+        i < QPAL_MAX_PARTS ? &w->part[i] : &g->more[member][i - QPAL_MAX_PARTS];
+    to->codes = upload(m, from->codes);
+    for (unsigned f = 0; f < QPAL_MAX_FIELDS; f++) to->field[f] = upload(m, from->field[f]);
     for (unsigned c = 0; c < QPAL_MAX_CODEBOOKS; c++)
-      w->part[i].codebook[c] = upload(m, p.part[i].codebook[c]);
+      to->codebook[c] = upload(m, from->codebook[c]);
   }
   if (!g->signs) g->signs = upload(m, p.signs);
   g->y[member] = allocate(m, 2ull * info.rows);

@@ -90,7 +90,9 @@ typedef uint64_t qpal_ptr; /* device address; 0 is none */
 
 enum {
   QPAL_MAX_MEMBERS = 8, /* linears of one group */
-  QPAL_MAX_PARTS = 4,   /* column ranges of one linear, each with a quantizer of its own */
+  QPAL_MAX_PARTS = 4, /* column ranges of one linear, each with a quantizer of its own, that arrays
+                         'part' hold, and ... */
+  QPAL_MORE_PARTS = 12, /* ... those that arrays 'more' hold behind them: a linear has up to 16 */
   QPAL_MAX_FIELDS = 4,  /* group scales, zero points, ... */
   QPAL_MAX_CODEBOOKS = 4,
   QPAL_NONE = 0x7fffffff /* an index that is none */
@@ -235,9 +237,17 @@ typedef struct qpal_linear_info {
                         the first; 1: there is one (`qpal export --tp`) */
   unsigned rotation; /* columns of a diagonal block of H (0: K), with flags: how x is taken, as
                         qpal_rotate_args.block */
+  qpal_part_info more[QPAL_MORE_PARTS]; /* the parts behind those of 'part' */
 } qpal_linear_info;
+/* QPAL_E_ARG: there is no such group or member; QPAL_E_MISMATCH: the linear has more parts than the
+   struct of this 'size' has room for, of a header that knows no 'more'. */
 QPAL_API qpal_status qpal_library_linear(const qpal_library *library, unsigned group,
                                          unsigned member, qpal_linear_info *info);
+
+/* Part i of a linear, below its 'parts': of 'part' or of 'more'. */
+static inline const qpal_part_info *qpal_linear_part(const qpal_linear_info *linear, unsigned i) {
+  return i < QPAL_MAX_PARTS ? &linear->part[i] : &linear->more[i - QPAL_MAX_PARTS];
+}
 
 typedef struct qpal_kernel_info {
   size_t size;
@@ -299,6 +309,11 @@ typedef struct qpal_bytes {
   uint64_t bytes;
 } qpal_bytes;
 
+/* The arrays of one part (runtime/LAYOUT.md). */
+typedef struct qpal_packed_part {
+  qpal_bytes codes, field[QPAL_MAX_FIELDS], codebook[QPAL_MAX_CODEBOOKS];
+} qpal_packed_part;
+
 /* A linear's packed weights in host memory.  Upload each array as it is, aligned to 16 bytes. */
 typedef struct qpal_packed_linear {
   size_t size;
@@ -306,16 +321,21 @@ typedef struct qpal_packed_linear {
   qpal_bytes scale; /* fp32 [rows] */
   qpal_bytes signs; /* of its input, a bit a column in 32-bit words, and behind them an order and
                        scales of the columns, if it has such; none: x is taken as it is */
-  struct {
-    qpal_bytes codes, field[QPAL_MAX_FIELDS], codebook[QPAL_MAX_CODEBOOKS];
-  } part[QPAL_MAX_PARTS];
+  qpal_packed_part part[QPAL_MAX_PARTS];
+  qpal_packed_part more[QPAL_MORE_PARTS]; /* the parts behind those of 'part' */
 } qpal_packed_linear;
+
+/* Part i of packed weights, below their 'parts': of 'part' or of 'more'. */
+static inline const qpal_packed_part *qpal_packed_part_of(const qpal_packed_linear *linear,
+                                                          unsigned i) {
+  return i < QPAL_MAX_PARTS ? &linear->part[i] : &linear->more[i - QPAL_MAX_PARTS];
+}
 
 /*
 ** Find the packed weights of a linear of the library by the name of its tensor, and compare them
 ** with what the library's kernels read.  QPAL_E_MISMATCH: quantizer, definition hash, layout
-** version, shape or a size differs (all named); QPAL_E_ARG: the weights have no such tensor;
-** QPAL_E_FORMAT.
+** version, shape or a size differs (all named), or the struct of this 'size' has no room for so
+** many parts; QPAL_E_ARG: the weights have no such tensor; QPAL_E_FORMAT.
 */
 QPAL_API qpal_status qpal_packed_find(const qpal_packed *packed, const qpal_library *library,
                                       unsigned group, unsigned member, qpal_packed_linear *out);
@@ -426,15 +446,23 @@ typedef struct qpal_kernels_info {
 } qpal_kernels_info;
 QPAL_API qpal_status qpal_kernels_describe(const qpal_kernels *kernels, qpal_kernels_info *info);
 
+/* The packed weights of one part on the device.  The struct is fixed: it does not grow. */
+typedef struct qpal_weights_part {
+  qpal_ptr codes;                        /* aligned to 16 bytes, as all below */
+  qpal_ptr field[QPAL_MAX_FIELDS];       /* all that the part has */
+  qpal_ptr codebook[QPAL_MAX_CODEBOOKS]; /* those stored with the weights; others: 0 */
+} qpal_weights_part;
+
 /* The packed weights of one linear on the device.  The struct is fixed: it does not grow. */
 typedef struct qpal_weights {
   qpal_ptr scale; /* r, fp32 [M]; 0: all 1 */
-  struct {
-    qpal_ptr codes;                        /* aligned to 16 bytes, as all below */
-    qpal_ptr field[QPAL_MAX_FIELDS];       /* all that the part has */
-    qpal_ptr codebook[QPAL_MAX_CODEBOOKS]; /* those stored with the weights; others: 0 */
-  } part[QPAL_MAX_PARTS];
-  uint64_t reserved[4]; /* 0 */
+  qpal_weights_part part[QPAL_MAX_PARTS];
+  union {
+    /* The parts behind those of 'part', [the linear's parts - QPAL_MAX_PARTS] in host memory, which
+       are only read during a call; NULL where there are none. */
+    const qpal_weights_part *more;
+    uint64_t reserved[4]; /* 0 but for 'more' */
+  };
 } qpal_weights;
 
 /* One member of a gemm.  The struct is fixed: it does not grow. */

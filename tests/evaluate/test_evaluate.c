@@ -180,7 +180,8 @@ static double distortion(qp_weights *packed, qp_weights *source, const char *nam
 }
 
 Test(evaluate, packed_weights_are_read_as_far_from_the_source_as_their_config_says) {
-  static const char *const quantizers[] = {"tcq-2.75", "mxfp4", "anyprec-3", "nuq-5"};
+  static const char *const quantizers[] = {"tcq-2.75", "mxfp4", "anyprec-3", "nuq-5",
+                                           "squeezellm-3"};
   place p;
   char out[65536];
   qp_error err = {{0}};

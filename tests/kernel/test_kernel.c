@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gen/compile/compile.h"
 
@@ -166,11 +167,11 @@ Test(kernel, a_unit_of_few_words_is_four_superblocks_where_warps_have_several) {
     shape s;
     unsigned runs;
   } cases[] = {{{"gemm_tensor", {{"tcq-2", 28672}}, 4096, 1, 90, {0}}, 4},
-               {{"gemm_tensor", {{"tcq-2", 4096}}, 4096, 1, 90, {0}}, 2},   /* few units a warp */
-               {{"gemm_tensor", {{"tcq-2", 28672}}, 4224, 1, 90, {0}}, 2},  /* 66 superblocks */
-               {{"gemm_tensor", {{"tcq-3", 28672}}, 4096, 1, 90, {0}}, 2},  /* 6 words */
+               {{"gemm_tensor", {{"tcq-2", 4096}}, 4096, 1, 90, {0}}, 2},  /* few units a warp */
+               {{"gemm_tensor", {{"tcq-2", 28672}}, 4224, 1, 90, {0}}, 2}, /* 66 superblocks */
+               {{"gemm_tensor", {{"tcq-3", 28672}}, 4096, 1, 90, {0}}, 2}, /* 6 words */
                {{"gemm_tensor", {{"tcq-2", 28672}, {"tcq-3", 4096}}, 4096, 1, 90, {0}}, 2},
-               {{"gemm_cuda", {{"tcq-2", 28672}}, 4096, 1, 90, {0}}, 2}};   /* it offers no 4 */
+               {{"gemm_cuda", {{"tcq-2", 28672}}, 4096, 1, 90, {0}}, 2}}; /* it offers no 4 */
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     make_well(&cases[i].s);
     cr_expect_eq(kernel.runs, cases[i].runs, "%zu: %u", i, kernel.runs);
@@ -550,11 +551,19 @@ Test(kernel, encoding_needs_no_more_than_a_gigabyte_however_long_the_rows) {
 
 Test(kernel, the_most_streams_and_segments_have_room_for_their_parameters) {
   unsigned char params[QP_PARAMS_MAX];
+  static const char four[] = "local p = { { 'nuq-2', 1/4 }, { 'nuq-3', 1/4 } }\n"
+                             "p[3], p[4] = p[1], p[2]\n"
+                             "return split { name = 'four', parts = p }\n";
+  char path[64];
+  snprintf(path, sizeof path, "/tmp/qpal-four-%ld.lua", (long)getpid());
+  FILE *f = fopen(path, "w");
+  cr_assert(f && fputs(four, f) >= 0 && !fclose(f));
   const qp_arguments a = addresses();
   shape s = {"gemm_tensor", {{0}}, 1024, 1, 90, {"copies=1"}};
   for (unsigned i = 0; i < QP_MAX_SEGMENTS; i++)
-    s.segment[i].quantizer = "tcq-1.75", s.segment[i].rows = 64;
+    s.segment[i].quantizer = path, s.segment[i].rows = 64;
   make_well(&s);
+  unlink(path);
   cr_expect_eq(kernel.streams, QP_MAX_STREAMS);
   cr_expect_leq(qp_kernel_params(&kernel, &a, params), QP_PARAMS_MAX);
 }

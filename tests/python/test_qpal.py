@@ -75,14 +75,13 @@ class Structs(unittest.TestCase):
     def test_have_the_size_and_offsets_that_the_c_compiler_gives_them(self):
         structs = [
             v for v in vars(_c).values()
-            if isinstance(v, type) and v.__name__.startswith("qpal_") and v.__name__ not in (
-                "qpal_packed_part", "qpal_weights_part")]
+            if isinstance(v, type) and v.__name__.startswith("qpal_")]
         self.assertGreater(len(structs), 15)
         lines, expected = [], []
         for s in structs:
             lines.append(f'printf("%zu ", sizeof({s.__name__}));')
             expected.append(_c.C.sizeof(s))
-            for name, _ in s._fields_:
+            for name in (n for n, _ in s._fields_ if not n.startswith("_")):
                 lines.append(f'printf("%zu ", offsetof({s.__name__}, {name}));')
                 expected.append(getattr(s, name).offset)
         with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,10 @@
 #include "tuner/export/export.h"
 #include "tuner/base/session.h"
 
-enum { KIT_K = 192, KIT_MEMBERS = 3 };
+#ifndef KIT_COLUMNS /* a test may have more */
+#define KIT_COLUMNS 192
+#endif
+enum { KIT_K = KIT_COLUMNS, KIT_MEMBERS = 3 };
 
 static qp_session kit_session;
 static qp_error kit_err;
@@ -117,6 +120,7 @@ typedef struct kit_linear {
     uint16_t *codebook[QP_MAX_CODEBOOKS];
   } part[QP_MAX_PARTS];
   qpal_weights on_device;
+  qpal_weights_part more[QPAL_MORE_PARTS]; /* of on_device */
 } kit_linear;
 
 static void kit_fill_part(kit_linear *l, unsigned i, const qp_quantizer *q, unsigned from,
@@ -203,20 +207,22 @@ __attribute__((unused)) static void kit_linear_upload(kit_linear *l, qpal_device
   cr_assert_eq(info->parts, l->parts);
   cr_assert_eq(info->rows, l->rows);
   l->on_device.scale = kit_upload(d, l->scale, l->rows * sizeof *l->scale);
+  l->on_device.more = l->more;
   for (unsigned i = 0; i < l->parts; i++) {
-    const qpal_part_info *p = &info->part[i];
+    const qpal_part_info *p = qpal_linear_part(info, i);
+    qpal_weights_part *to =
+        i < QPAL_MAX_PARTS ? &l->on_device.part[i] : &l->more[i - QPAL_MAX_PARTS];
     const qp_quantizer *q = l->part[i].stream.quantizer;
     cr_assert_eq(p->column, l->part[i].column);
     cr_assert_eq(p->code_bytes, 4 * l->part[i].stream.code_words);
-    l->on_device.part[i].codes = kit_upload(d, l->part[i].codes, p->code_bytes);
+    to->codes = kit_upload(d, l->part[i].codes, p->code_bytes);
     for (unsigned f = 0; f < q->fields; f++) {
       cr_assert_eq(p->field_bytes[f], l->part[i].stream.field_bytes[f]);
-      l->on_device.part[i].field[f] = kit_upload(d, l->part[i].field[f], p->field_bytes[f]);
+      to->field[f] = kit_upload(d, l->part[i].field[f], p->field_bytes[f]);
     }
     for (unsigned b = 0; b < q->codebooks; b++)
       if (p->codebook_bytes[b])
-        l->on_device.part[i].codebook[b] =
-            kit_upload(d, l->part[i].codebook[b], p->codebook_bytes[b]);
+        to->codebook[b] = kit_upload(d, l->part[i].codebook[b], p->codebook_bytes[b]);
   }
 }
 

@@ -625,7 +625,27 @@ Test(quantizer, what_a_file_returns_is_checked) {
                "the fractions add up to 0.9, should be 1");
   expect_error("return split { name = 'x', parts = { { 'a', 0.5 }, { 'b', 0.5 } } }",
                "there is no quantizer 'a'");
-  expect_error("return split { name = 'x', parts = { { 'a', 1 } } }", "a list of 2 to 4 items");
+  expect_error("return split { name = 'x', parts = { { 'a', 1 } } }", "a list of 2 to 16 items");
+  expect_error("local p = {}\nfor i = 1, 17 do p[i] = { 'nuq-2', 1/17 } end\n"
+               "return split { name = 'x', parts = p }",
+               "a list of 2 to 16 items { \"name\", fraction }, got a table of 17");
+}
+
+Test(quantizer, a_split_has_up_to_sixteen_parts) {
+  const qp_quantizer *q = NULL;
+  char name[512];
+  write_spec(
+      "local function of(name, bits)\n"
+      "  return scalar { name = name, bits = bits, decode = function (c) return half(c) end }\n"
+      "end\n"
+      "local p = {}\nfor i = 1, 16 do p[i] = { 'a', 1/16 } end\np[16][1] = 'b'\n"
+      "return { of('a', 2), of('b', 4), split { name = 'x', parts = p } }");
+  snprintf(name, sizeof name, "%s:x", path);
+  cr_assert_eq(qp_palette_find(palette, name, &q, &error), QP_OK, "%s", error.text);
+  cr_assert_eq(q->parts, 16);
+  cr_expect_str_eq(q->part[14].quantizer->name, "a");
+  cr_expect_str_eq(q->part[15].quantizer->name, "b");
+  cr_expect_float_eq(q->rate, (15 * 2 + 4) / 16.0, 1e-12);
 }
 
 Test(quantizer, unknown_names_get_a_suggestion) {

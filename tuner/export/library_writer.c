@@ -143,6 +143,10 @@ static bool add_codebook(qp_library_writer *w, const qp_codebook *b, uint32_t *o
   return append(&w->section[QP_LIB_CODEBOOKS], &c, 1);
 }
 
+static void need_version(qp_library_writer *w, uint32_t version) {
+  if (version > w->header.version) w->header.version = version;
+}
+
 /* Add the quantizer's record, and before it those of a split's parts. */
 static bool add_quantizer(qp_library_writer *w, const qp_quantizer *q, uint32_t *out) {
   for (size_t i = 0; i < w->quantizers.count; i++) {
@@ -158,8 +162,11 @@ static bool add_quantizer(qp_library_writer *w, const qp_quantizer *q, uint32_t 
                         .stored_bits = q->stored_rate};
   if (q->kind == QP_SPLIT) {
     r.parts = q->parts;
-    for (unsigned i = 0; i < q->parts; i++)
-      if (!add_quantizer(w, q->part[i].quantizer, &r.part[i])) return false;
+    for (unsigned i = 0; i < q->parts; i++) {
+      uint32_t *part = i < QP_LIB_PARTS ? &r.part[i] : &r.more[i - QP_LIB_PARTS];
+      if (!add_quantizer(w, q->part[i].quantizer, part)) return false;
+    }
+    if (q->parts > QP_LIB_PARTS) need_version(w, QP_LIB_VERSION);
   } else {
     r.window = q->window;
     r.dim = q->dim;
@@ -204,16 +211,16 @@ qp_status qp_library_writer_linear(qp_library_writer *w, const qp_quantizer *q, 
   if (q && !add_quantizer(w, q, &e.quantizer)) return no_memory(err);
   if (pieces > 1 && q) e.pieces = pieces;
   if (q) e.rotation = qp_side_plain(columns, rotation);
-  const uint32_t version = e.rotation & QP_SIDE_FLAGS ? QP_LIB_VERSION
-                           : e.pieces || e.rotation   ? QP_LIB_VERSION_PIECES
-                                                      : QP_LIB_VERSION_WHOLE;
-  if (version > w->header.version) w->header.version = version;
+  need_version(w, e.rotation & QP_SIDE_FLAGS ? QP_LIB_VERSION_SIDE
+                  : e.pieces || e.rotation   ? QP_LIB_VERSION_PIECES
+                                             : QP_LIB_VERSION_WHOLE);
   for (unsigned i = 0; q && i < qp_layout_ranges(q, 1); i++) {
     const qp_range r = qp_layout_range(q, columns, pieces, i); /* The range of the first piece. */
     if (!r.columns) continue;
-    const qp_status status =
-        lay_out_part(w, &r, rows, e.pieces ? e.pieces : 1, &e.part[e.parts++], err);
+    qp_lib_part *part = e.parts < QP_LIB_PARTS ? &e.part[e.parts] : &e.more[e.parts - QP_LIB_PARTS];
+    const qp_status status = lay_out_part(w, &r, rows, e.pieces ? e.pieces : 1, part, err);
     if (status) return status;
+    e.parts++;
   }
   return find_or_add(&w->section[QP_LIB_LINEARS], &e, out) ? QP_OK : no_memory(err);
 }
@@ -226,7 +233,13 @@ qp_status qp_library_writer_problem(qp_library_writer *w, const uint32_t *linear
   table *t = &w->section[QP_LIB_PROBLEMS];
   const uint32_t path = qp_library_writer_string(w, key);
   qp_lib_problem p = {.columns = columns, .segments = segments};
-  for (unsigned s = 0; s < segments; s++) p.linear[s] = linear[s];
+  unsigned streams = 0;
+  for (unsigned s = 0; s < segments; s++) {
+    const qp_lib_linear *e = record(&w->section[QP_LIB_LINEARS], linear[s]);
+    streams += e->parts * (e->pieces ? e->pieces : 1);
+    p.linear[s] = linear[s];
+  }
+  if (streams > QP_LIB_FEW_STREAMS) need_version(w, QP_LIB_VERSION);
   for (size_t i = 0; i < t->count; i++)
     if (!memcmp(record(t, i), &p, sizeof p) && !memcmp(record(&w->keys, i), &path, sizeof path))
       return *out = (uint32_t)i, QP_OK;
@@ -289,6 +302,18 @@ static qp_status sort_kernels(qp_library_writer *w, qp_error *err) {
   return QP_OK;
 }
 
+/* Without what version 5 appended to records. */
+static void shorten(table *t, size_t bytes) {
+  for (size_t i = 1; i < t->count; i++) memmove(t->data + i * bytes, record(t, i), bytes);
+  t->record = bytes;
+}
+
+/* A file without parts that need it is as those of the versions before. */
+static void leave_more_out(qp_library_writer *w) {
+  shorten(&w->section[QP_LIB_QUANTIZERS], QP_LIB_QUANTIZER_LEAST);
+  shorten(&w->section[QP_LIB_LINEARS], QP_LIB_LINEAR_PIECES);
+}
+
 static size_t align_up(size_t n) { return (n + QP_LIB_ALIGN - 1) / QP_LIB_ALIGN * QP_LIB_ALIGN; }
 
 qp_status qp_library_writer_finish(qp_library_writer *w, void **data, size_t *bytes,
@@ -297,6 +322,7 @@ qp_status qp_library_writer_finish(qp_library_writer *w, void **data, size_t *by
   const qp_status status = sort_kernels(w, err);
   if (status) return status;
   size_t at = align_up(sizeof w->header);
+  if (w->header.version < QP_LIB_VERSION) leave_more_out(w);
   for (unsigned i = 0; i < QP_LIB_SECTION_COUNT; i++) {
     const table *t = &w->section[i];
     w->header.section[i] = (qp_lib_section){

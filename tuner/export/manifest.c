@@ -76,7 +76,7 @@ static void add_quantizers(cJSON *root, const qpal_library *l, unsigned n) {
 static void add_parts(cJSON *o, const qpal_library *l, const qpal_linear_info *e) {
   cJSON *list = cJSON_AddArrayToObject(o, "parts");
   for (unsigned i = 0; i < e->parts; i++) {
-    const qpal_part_info *p = &e->part[i];
+    const qpal_part_info *p = qpal_linear_part(e, i);
     qpal_quantizer_info q = {.size = sizeof q, .name = ""};
     qpal_library_quantizer(l, p->quantizer, &q);
     cJSON *part = append(list);

@@ -46,6 +46,7 @@ static bool has_sparse(const qp_quantizer *q) {
 }
 
 static unsigned version_of(const qp_job_linear *l) {
+  if (l->quantizer->parts > QP_PACKED_FEW_PARTS) return QP_PACKED_PARTS;
   if (has_sparse(l->quantizer)) return QP_PACKED_SPARSE;
   if (l->rotation & QP_SIDE_FLAGS) return QP_PACKED_SIDE;
   return l->rotation > 1 || l->split ? QP_PACKED_CUT : QP_PACKED_PLAIN;

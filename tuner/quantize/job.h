@@ -15,13 +15,15 @@
 #include "runtime/status.h"
 #include "tuner/quantize/sides.h"
 
-/* Version 3 has rotations in blocks, or slices for ranks, 4 orders and scales of columns
-   (qp_job_version). */
+/* Version 3 has rotations in blocks, or slices for ranks, 4 orders and scales of columns, 5 sparse
+   entries, 6 more than 4 parts (qp_job_version). */
 enum {
   QP_PACKED_PLAIN = 2,
   QP_PACKED_CUT = 3,
   QP_PACKED_SIDE = 4,
   QP_PACKED_SPARSE = 5,
+  QP_PACKED_PARTS = 6,
+  QP_PACKED_FEW_PARTS = 4, /* most of a split before version 6 */
   QP_JOB_NAME = QP_MODEL_NAME + 64
 };
 

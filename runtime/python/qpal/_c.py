@@ -11,7 +11,7 @@ __all__ = ["BF16", "DEQUANT", "Error", "F16", "F32", "GATHER", "GEMM", "I32", "N
            "ROTATE", "Y_IS_ZERO", "use", "version"]
 
 ABI = 1
-MAX_MEMBERS, MAX_PARTS, MAX_FIELDS, MAX_CODEBOOKS = 8, 4, 4, 4
+MAX_MEMBERS, MAX_PARTS, MORE_PARTS, MAX_FIELDS, MAX_CODEBOOKS = 8, 4, 12, 4, 4
 NONE = 0x7FFFFFFF
 F16, BF16, F32 = 0, 1, 2
 I32 = 3  # of ids alone
@@ -57,7 +57,8 @@ PartInfo = _struct("qpal_part_info", [
     ("codebook_bytes", _u64 * MAX_CODEBOOKS)], C.Structure)
 LinearInfo = _struct("qpal_linear_info", [
     ("tensor", _s), ("quantizer", _u), ("rows", _u), ("columns", _u), ("parts", _u),
-    ("bytes", _u64), ("part", PartInfo * MAX_PARTS), ("pieces", _u), ("rotation", _u)])
+    ("bytes", _u64), ("part", PartInfo * MAX_PARTS), ("pieces", _u), ("rotation", _u),
+    ("more", PartInfo * MORE_PARTS)])
 KernelInfo = _struct("qpal_kernel_info", [
     ("name", _s), ("source", _s), ("target", _u), ("op", _u), ("type", _u), ("out_type", _u),
     ("columns", _u), ("batch", _u), ("grid", _u), ("block", _u), ("smem_bytes", _u),
@@ -68,7 +69,8 @@ PackedPart = _struct("qpal_packed_part", [
     ("codes", Bytes), ("field", Bytes * MAX_FIELDS),
     ("codebook", Bytes * MAX_CODEBOOKS)], C.Structure)
 PackedLinear = _struct("qpal_packed_linear", [
-    ("parts", _u), ("scale", Bytes), ("signs", Bytes), ("part", PackedPart * MAX_PARTS)])
+    ("parts", _u), ("scale", Bytes), ("signs", Bytes), ("part", PackedPart * MAX_PARTS),
+    ("more", PackedPart * MORE_PARTS)])
 Tensor = _struct("qpal_tensor", [("bytes", Bytes), ("type", _s), ("dims", _u), ("dim", _u64 * 8)])
 DeviceInfo = _struct("qpal_device_info", [
     ("name", C.c_char * 128), ("arch", _u), ("sm_count", _u), ("driver", _u), ("simulated", _i)])
@@ -79,7 +81,8 @@ KernelsInfo = _struct("qpal_kernels_info", [
 WeightsPart = _struct("qpal_weights_part", [
     ("codes", _u64), ("field", _u64 * MAX_FIELDS), ("codebook", _u64 * MAX_CODEBOOKS)], C.Structure)
 Weights = _struct("qpal_weights", [
-    ("scale", _u64), ("part", WeightsPart * MAX_PARTS), ("reserved", _u64 * 4)], C.Structure)
+    ("scale", _u64), ("part", WeightsPart * MAX_PARTS), ("more", C.POINTER(WeightsPart)),
+    ("_behind", _u64 * 3)], C.Structure)
 Segment = _struct("qpal_segment", [
     ("weights", C.POINTER(Weights)), ("bias", _u64), ("residual", _u64), ("y", _u64),
     ("reserved", _u64 * 2)], C.Structure)
@@ -123,6 +126,17 @@ CombineArgs = _struct("qpal_combine_args", [
     ("columns", _u), ("tokens", _u), ("top_k", _u), ("type", _u), ("x_type", _u), ("flags", _u),
     ("x", _u64), ("weights", _u64), ("residual", _u64), ("y", _u64), ("x_stride", _u),
     ("y_stride", _u), ("residual_stride", _u), ("reserved", _u)])
+
+
+
+def part_of(linear, i):
+    """Part i of a LinearInfo, a PackedLinear or Weights, which get room for more when asked."""
+    if i < MAX_PARTS:
+        return linear.part[i]
+    if isinstance(linear, Weights) and not linear.more:
+        linear.more = (WeightsPart * MORE_PARTS)()
+    return linear.more[i - MAX_PARTS]
+
 
 _P, _PP = C.c_void_p, C.POINTER(C.c_void_p)
 _UP = C.POINTER(_u)

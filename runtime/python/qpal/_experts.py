@@ -7,7 +7,7 @@ import weakref
 from ._arrays import _words
 from ._c import (CombineArgs, Error, ExpertsArgs, ExpertsInfo, F16, F32, GroupInfo, MAX_CODEBOOKS,
                  MAX_FIELDS, RotateArgs, RouteArgs, Segment, Weights, _activation, _api, _epilogue,
-                 _stream, _table, _whole)
+                 _stream, _table, _whole, part_of)
 from ._objects import _free_all
 
 MOST_TOKENS = 64
@@ -55,11 +55,12 @@ class Experts:
     def _upload(self, to, experts, pieces):
         to.scale = self._stack([e.scale for e in experts])
         for p in range(experts[0].parts):
-            to.part[p].codes = self._stack([e.part[p].codes for e in experts], pieces)
+            part, sources = part_of(to, p), [part_of(e, p) for e in experts]
+            part.codes = self._stack([s.codes for s in sources], pieces)
             for f in range(MAX_FIELDS):
-                to.part[p].field[f] = self._stack([e.part[p].field[f] for e in experts], pieces)
+                part.field[f] = self._stack([s.field[f] for s in sources], pieces)
             for c in range(MAX_CODEBOOKS):
-                to.part[p].codebook[c] = self._stack([e.part[p].codebook[c] for e in experts])
+                part.codebook[c] = self._stack([s.codebook[c] for s in sources])
 
     def _biases(self, kind):
         """Device addresses of the members' biases [E][M] as 'kind'; 0 where there are none."""

@@ -8,7 +8,7 @@ import weakref
 from ._arrays import HALVES, _Array, _contiguous, _halves, _is_torch, _like, _words
 from ._c import (BF16, Bytes, DequantArgs, Error, F16, F32, GatherArgs, GemmArgs, GemmInfo,
                  GroupInfo, I32, MAX_CODEBOOKS, MAX_FIELDS, NONE, PDL, RotateArgs, Segment, Weights,
-                 _activation, _api, _epilogue, _stream, _table, _whole)
+                 _activation, _api, _epilogue, _stream, _table, _whole, part_of)
 from ._experts import Experts
 from ._objects import Device, Library, Packed, _Kernels, _free_all
 
@@ -140,11 +140,12 @@ class Group:
         to = self._weights[m]
         to.scale = self._take(packed.scale)
         for p in range(packed.parts):
-            to.part[p].codes = self._take(packed.part[p].codes)
+            part, source = part_of(to, p), part_of(packed, p)
+            part.codes = self._take(source.codes)
             for f in range(MAX_FIELDS):
-                to.part[p].field[f] = self._take(packed.part[p].field[f])
+                part.field[f] = self._take(source.field[f])
             for c in range(MAX_CODEBOOKS):
-                to.part[p].codebook[c] = self._take(packed.part[p].codebook[c])
+                part.codebook[c] = self._take(source.codebook[c])
         if not self.signs:
             self.signs = self._take(packed.signs)
 

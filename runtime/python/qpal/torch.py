@@ -35,7 +35,8 @@ from torch import Tensor
 from . import _c
 from ._arrays import HALVES, _Array
 from ._c import (BF16, DEQUANT, DequantArgs, F16, GEMM, GatherArgs, GemmArgs, GemmInfo,
-                 MAX_CODEBOOKS, MAX_FIELDS, NONE, PackedLinear, RotateArgs, Segment, Weights, _api)
+                 MAX_CODEBOOKS, MAX_FIELDS, NONE, PackedLinear, RotateArgs, Segment, Weights, _api,
+                 part_of)
 from ._model import MOST_ROWS, room_of_rows
 from ._objects import Device, Library, Packed, _Kernels
 
@@ -144,12 +145,13 @@ def _weights(staged, shape, packed):
     for w, e in zip(out, shape.linears):
         w.scale = staged.address(next(tensors))
         for p in range(e.parts):
-            w.part[p].codes = staged.address(next(tensors))
-            for f in range(e.part[p].fields):
-                w.part[p].field[f] = staged.address(next(tensors))
+            part, info = part_of(w, p), part_of(e, p)
+            part.codes = staged.address(next(tensors))
+            for f in range(info.fields):
+                part.field[f] = staged.address(next(tensors))
             for c in range(MAX_CODEBOOKS):
-                if e.part[p].codebook_bytes[c]:
-                    w.part[p].codebook[c] = staged.address(next(tensors))
+                if info.codebook_bytes[c]:
+                    part.codebook[c] = staged.address(next(tensors))
     return out, next(tensors, None)
 
 
@@ -452,9 +454,8 @@ class Linear(torch.nn.Module):
         self.fused, self.member, self.name = fused, member, linear.tensor.decode()
         self.quantizer = _library(fused.library).quantizers[linear.quantizer]["name"]
         self.in_features, self.out_features = shape.columns, linear.rows
-        self.parts = [(linear.part[p].fields,
-                       [c for c in range(MAX_CODEBOOKS) if linear.part[p].codebook_bytes[c]])
-                      for p in range(linear.parts)]
+        self.parts = [(part.fields, [c for c in range(MAX_CODEBOOKS) if part.codebook_bytes[c]])
+                      for part in (part_of(linear, p) for p in range(linear.parts))]
         found = PackedLinear()
         _api().packed_find(packed.pointer, _library(fused.library).pointer, fused.group, member,
                            C.byref(found))
@@ -462,7 +463,7 @@ class Linear(torch.nn.Module):
         self.register_buffer("row_scales", torch.ones(linear.rows) if scale is None else scale)
         self.codes, self.field, self.codebook = _Tensors(), _Tensors(), _Tensors()
         for p in range(found.parts):
-            part = found.part[p]
+            part = part_of(found, p)
             self.codes.put(p, _tensor("codes", part.codes))
             for kind, many, most in (("field", part.field, MAX_FIELDS),
                                      ("codebook", part.codebook, MAX_CODEBOOKS)):

@@ -45,10 +45,10 @@ class QpalConfig(QuantizationConfigMixin):
 
     def __init__(self, quant_method="qpal", format="qpal-packed", version=2, bits_per_weight=None,
                  **more):
-        if format != "qpal-packed" or version not in (1, 2, 3, 4, 5):
+        if format != "qpal-packed" or version not in (1, 2, 3, 4, 5, 6):
             raise ValueError(
                 f"quantization_config: format '{format}', version {version}; this qpal reads "
-                "qpal-packed, versions 1 to 5")
+                "qpal-packed, versions 1 to 6")
         self.quant_method, self.format, self.version = quant_method, format, version
         self.bits_per_weight = bits_per_weight
         self.more = more
