@@ -231,6 +231,12 @@ Test(cli, a_whole_name_is_that_quantizer_and_no_family) {
   expect("distortion anyprec-3 --samples 64 --json", 0, "\"anyprec-3\"");
 }
 
+Test(cli, distortion_says_where_more_weights_were_encoded_than_asked_for) {
+  expect("distortion nuq-2 --samples 2049 --columns 64", 0,
+         "4096 weights were encoded, not 2049: whole groups of 32 rows of --columns 64\n");
+  cr_expect_not(strstr(ask("distortion nuq-2 --samples 4096 --columns 64")->text, "were encoded"));
+}
+
 Test(cli, gen_writes_source_ptx_cubin_and_a_report) {
   char folder[] = "/tmp/qpal-cli-XXXXXX", question[512], path[2048];
   cr_assert(mkdtemp(folder));

@@ -58,11 +58,24 @@ static qp_status find_input_scale(const qp_quantizer *q, const distortion_option
   return status;
 }
 
+/* How many whole groups of 32 rows hold the weights that were asked for. */
+static unsigned groups_of(const distortion_options *o) {
+  const size_t group = (size_t)32 * o->columns;
+  return (unsigned)((o->samples + group - 1) / group);
+}
+
+/* Say so where more weights are encoded than were asked for; JSON has the column 'weights'. */
+static void print_rounding(const distortion_options *o) {
+  const size_t weights = (size_t)groups_of(o) * 32 * o->columns;
+  if (weights == o->samples) return;
+  printf("%zu weights were encoded, not %u: whole groups of 32 rows of --columns %u\n", weights,
+         o->samples, o->columns);
+}
+
 /* Rows are coded in chunks of 64 groups of 32, so that memory does not grow with the sample. */
 static qp_status measure(const qp_quantizer *q, const distortion_options *o, figures *out,
                          qp_error *err) {
-  const unsigned groups =
-      (unsigned)(((size_t)o->samples + (size_t)32 * o->columns - 1) / ((size_t)32 * o->columns));
+  const unsigned groups = groups_of(o);
   float *weights = malloc(sizeof *weights * 32 * CHUNK_GROUPS * o->columns);
   if (!weights) return qp_fail(err, QP_E_NOMEM, "no memory for %u columns", o->columns);
   double sum = 0, square = 0, rows = 0;
@@ -186,6 +199,7 @@ static qp_status run(const distortion_options *o, const char *list, qp_error *er
     if (!status) print_row(table, quantizer[i], &f, cost ? &cost[i] : NULL, against);
   }
   if (table) qp_table_print(table);
+  if (table && !o->json) print_rounding(o);
   if (table && o->cost && !o->json)
     printf("instructions, wavefronts, slots: of a weight, PTX of sm_%d in the simulator; qpal cost "
            "counts machine code, for two weights\n",
