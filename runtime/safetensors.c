@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "runtime/json_scan.h"
+#include "runtime/list.h"
 #include "runtime/regular_file.h"
 
 enum { MAX_HEADER = 100000000, MAX_SHARDS = 4096, MAX_METADATA = 1 << 24, MAX_ENTRIES = 1024 };
@@ -47,16 +48,6 @@ unsigned qp_tensor_type_bytes(qp_tensor_type t) { return (types[t].bits + 7) / 8
 
 uint64_t qp_tensor_bytes(qp_tensor_type t, uint64_t elements) {
   return elements / 8 * types[t].bits + (elements % 8 * types[t].bits + 7) / 8;
-}
-
-/* ---- Growing lists ---- */
-
-static void *grow(void *list, size_t count, size_t *capacity, size_t each) {
-  if (count < *capacity) return list;
-  const size_t more = *capacity ? *capacity * 2 : 64;
-  void *larger = realloc(list, more * each);
-  if (larger) *capacity = more;
-  return larger;
 }
 
 void qp_safetensors_close(qp_safetensors *s) {
@@ -104,7 +95,7 @@ static qp_status read_metadata(reading *r) {
         return qp_json_scan_fail(&r->json, QP_E_ARG, "__metadata__ holds a key twice");
     if (sh->entries == MAX_ENTRIES)
       return qp_json_scan_fail(&r->json, QP_E_LIMIT, "__metadata__ has more than 1024 entries");
-    entry *larger = grow(sh->entry, sh->entries, &sh->capacity, sizeof *larger);
+    entry *larger = qp_list_room(sh->entry, sh->entries, &sh->capacity, sizeof *larger);
     if (!larger) return no_memory(sh->path, r->err);
     sh->entry = larger;
     size_t at = 0, length = 0;
@@ -191,7 +182,7 @@ static qp_status place(reading *r, const uint64_t range[2], qp_tensor *t) {
 static qp_status read_tensor(reading *r, const char *name) {
   enum { DTYPE = 1, SHAPE = 2, OFFSETS = 4 };
   qp_safetensors *s = r->s;
-  qp_tensor t = {0}, *larger = grow(s->tensor, s->count, &s->capacity, sizeof *larger);
+  qp_tensor t = {0}, *larger = qp_list_room(s->tensor, s->count, &s->capacity, sizeof *larger);
   if (!larger) return no_memory(s->shard[r->shard].path, r->err);
   s->tensor = larger;
   uint64_t range[2] = {0, 0};
@@ -367,7 +358,7 @@ static qp_status read_weight_map(qp_safetensors *s, qp_json_scan *json, const ch
   bool more;
   qp_status status = qp_json_scan_open(json, '{');
   while (!status && !(status = qp_json_scan_key(json, key, &more)) && more) {
-    struct listed *larger = grow(l->tensor, l->count, &l->capacity, sizeof *larger);
+    struct listed *larger = qp_list_room(l->tensor, l->count, &l->capacity, sizeof *larger);
     if (!larger) return no_memory(path, err);
     l->tensor = larger;
     unsigned index = 0;

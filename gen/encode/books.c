@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/half.h"
+#include "runtime/list.h"
 
 enum {
   MAX_DIM = 16,
@@ -144,13 +145,9 @@ static void decode(const qp_books *b, uint32_t state, const uint32_t *fields, fl
 }
 
 static bool add_term(qp_books *b, term t) {
-  if (b->terms_count == b->terms_capacity) {
-    const size_t more = b->terms_capacity ? 2 * b->terms_capacity : 4096;
-    term *to = realloc(b->terms, sizeof *to * more);
-    if (!to) return false;
-    b->terms = to;
-    b->terms_capacity = more;
-  }
+  term *to = qp_list_room(b->terms, b->terms_count, &b->terms_capacity, sizeof *to);
+  if (!to) return false;
+  b->terms = to;
   b->terms[b->terms_count++] = t;
   return true;
 }
@@ -208,13 +205,9 @@ static qp_status find_terms(qp_books *b, point *p, uint32_t state, const uint32_
 }
 
 static qp_status new_point(qp_books *b, uint32_t state, const uint32_t *fields, qp_error *err) {
-  if (b->count == b->capacity) {
-    const size_t more = b->capacity ? 2 * b->capacity : 1024;
-    point *to = realloc(b->points, sizeof *to * more);
-    if (!to) return qp_fail(err, QP_E_NOMEM, "out of memory");
-    b->points = to;
-    b->capacity = more;
-  }
+  point *to = qp_list_room(b->points, b->count, &b->capacity, sizeof *to);
+  if (!to) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  b->points = to;
   point *p = &b->points[b->count];
   *p = (point){.first = b->terms_count};
   const qp_status status = find_terms(b, p, state, fields, err);

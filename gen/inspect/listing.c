@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/list.h"
+
 #define NOWHERE QP_FLOW_NOWHERE
 enum { WAIT_INSTRUCTIONS = 16 }; /* more than these are work, not a wait */
 
@@ -45,24 +47,14 @@ void qp_listing_free(qp_listing *l) {
   free(l);
 }
 
-/* Double *room elements of 'size' bytes; false means that memory ran out and nothing changed. */
-static bool grow(void **at, size_t *room, size_t size) {
-  const size_t more = *room ? 2 * *room : 256;
-  void *bigger = realloc(*at, more * size);
-  if (!bigger) return false;
-  *at = bigger;
-  *room = more;
-  return true;
-}
-
 void qp_listing_add(qp_listing *l, const qp_instruction *i) {
   if (l->no_memory) return;
-  if (l->count == l->room) {
-    void *at = l->at;
-    l->no_memory = !grow(&at, &l->room, sizeof *l->at);
-    l->at = at;
-    if (l->no_memory) return;
+  qp_instruction *at = qp_list_room(l->at, l->count, &l->room, sizeof *at);
+  if (!at) {
+    l->no_memory = true;
+    return;
   }
+  l->at = at;
   l->at[l->count++] = *i;
 }
 
@@ -70,14 +62,12 @@ const qp_instruction *qp_listing_at(const qp_listing *l, size_t i) { return &l->
 
 static void add_name(qp_listing *l, names *n, const char *text, size_t length, size_t place) {
   if (l->no_memory) return;
-  if (n->count == n->room) {
-    void *at = n->at;
-    if (!grow(&at, &n->room, sizeof *n->at)) {
-      l->no_memory = true;
-      return;
-    }
-    n->at = at;
+  name *at = qp_list_room(n->at, n->count, &n->room, sizeof *at);
+  if (!at) {
+    l->no_memory = true;
+    return;
   }
+  n->at = at;
   n->at[n->count++] =
       (name){.text = text, .length = length, .place = (uint32_t)place, .to = NOWHERE};
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "gen/base/file.h"
+#include "runtime/list.h"
 
 enum { DATA_ALIGNMENT = 128 };
 
@@ -87,13 +88,9 @@ qp_status qp_tensor_writer_declare(qp_tensor_writer *w, const char *name, qp_ten
     return qp_fail(err, QP_E_ARG, "%s: tensor '%s' is too large, or has more than %d dimensions",
                    w->path, name, QP_TENSOR_DIMS);
   t.bytes = bits / 8 + (bits % 8 > 0);
-  if (w->count == w->capacity) {
-    const size_t more = w->capacity ? 2 * w->capacity : 64;
-    declared *larger = realloc(w->tensor, more * sizeof *larger);
-    if (!larger) return no_memory(w, err);
-    w->tensor = larger;
-    w->capacity = more;
-  }
+  declared *larger = qp_list_room(w->tensor, w->count, &w->capacity, sizeof *larger);
+  if (!larger) return no_memory(w, err);
+  w->tensor = larger;
   if (!(t.name = strdup(name))) return no_memory(w, err);
   if (id) *id = w->count;
   w->tensor[w->count++] = t;

@@ -13,6 +13,7 @@
 #include "gen/base/json.h"
 #include "gen/base/resource.h"
 #include "gen/model/tokenizer_parts.h"
+#include "runtime/list.h"
 
 #define KEY(name) "tokenizer.ggml." name
 
@@ -255,16 +256,12 @@ static int compare_splits(const void *a, const void *b) {
 }
 
 static void add_split(splits *list, split s) {
-  if (list->count == list->capacity) {
-    const size_t capacity = list->capacity ? 2 * list->capacity : 4096;
-    split *more = realloc(list->split, capacity * sizeof *more);
-    if (!more) {
-      list->failed = true;
-      return;
-    }
-    list->split = more;
-    list->capacity = capacity;
+  split *more = qp_list_room(list->split, list->count, &list->capacity, sizeof *more);
+  if (!more) {
+    list->failed = true;
+    return;
   }
+  list->split = more;
   s.order = (uint32_t)list->count;
   list->split[list->count++] = s;
 }

@@ -4,37 +4,30 @@
 #include <string.h>
 
 #include "gen/model/tokenizer_parts.h"
+#include "runtime/list.h"
 
 /* ---- Growing lists ---- */
 
 void qp_ids_add(qp_ids *ids, uint32_t id) {
   if (ids->failed) return;
-  if (ids->count == ids->capacity) {
-    const size_t capacity = ids->capacity ? 2 * ids->capacity : 64;
-    uint32_t *more = realloc(ids->id, capacity * sizeof *more);
-    if (!more) {
-      ids->failed = true;
-      return;
-    }
-    ids->id = more;
-    ids->capacity = capacity;
+  uint32_t *more = qp_list_room(ids->id, ids->count, &ids->capacity, sizeof *more);
+  if (!more) {
+    ids->failed = true;
+    return;
   }
+  ids->id = more;
   ids->id[ids->count++] = id;
 }
 
 void qp_pieces_begin(qp_pieces *p, bool first) {
   if (p->failed) return;
   if (p->count && !p->piece[p->count - 1].length) p->count--; /* an empty piece is none */
-  if (p->count == p->capacity) {
-    const size_t capacity = p->capacity ? 2 * p->capacity : 64;
-    qp_piece *more = realloc(p->piece, capacity * sizeof *more);
-    if (!more) {
-      p->failed = true;
-      return;
-    }
-    p->piece = more;
-    p->capacity = capacity;
+  qp_piece *more = qp_list_room(p->piece, p->count, &p->capacity, sizeof *more);
+  if (!more) {
+    p->failed = true;
+    return;
   }
+  p->piece = more;
   p->piece[p->count++] = (qp_piece){.begin = p->text.length, .first = first};
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "gen/packings/parts.h"
+#include "runtime/list.h"
 
 /* ---- The table of formats ---- */
 
@@ -274,13 +275,9 @@ static qp_status no_memory(const finding *f) {
 static qp_status add(finding *f, const qp_packing_kind *kind, const qp_tensor *t,
                      const qp_tensor *const *part) {
   const size_t stem = stem_of(t->name, kind->part[0]), size = stem + strlen(kind->made) + 1;
-  if (f->count == f->capacity) {
-    const size_t more = f->capacity ? 2 * f->capacity : 64;
-    qp_packing *larger = realloc(f->list, more * sizeof *larger);
-    if (!larger) return no_memory(f);
-    f->list = larger;
-    f->capacity = more;
-  }
+  qp_packing *larger = qp_list_room(f->list, f->count, &f->capacity, sizeof *larger);
+  if (!larger) return no_memory(f);
+  f->list = larger;
   qp_packing *p = &f->list[f->count];
   *p = (qp_packing){.kind = kind, .file = f->s, .name = malloc(size), .factor = 1};
   if (!p->name) return no_memory(f);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/list.h"
 #include "runtime/status.h"
 
 enum { MAX_COLUMNS = 48 };
@@ -37,13 +38,9 @@ qp_table_out *qp_table_new(const qp_column *columns, bool json) {
 void qp_table_row(qp_table_out *t) {
   if (!t) return;
   if (t->array) cJSON_AddItemToArray(t->array, t->object = cJSON_CreateObject());
-  if (t->rows == t->capacity) {
-    size_t capacity = t->capacity ? 2 * t->capacity : 64;
-    char **cell = realloc(t->cell, capacity * t->columns * sizeof *cell);
-    if (!cell) return;
-    t->cell = cell;
-    t->capacity = capacity;
-  }
+  char **cell = qp_list_room(t->cell, t->rows, &t->capacity, t->columns * sizeof *cell);
+  if (!cell) return;
+  t->cell = cell;
   memset(t->cell + t->rows * t->columns, 0, t->columns * sizeof *t->cell);
   t->rows++;
   t->at = 0;

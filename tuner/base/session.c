@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "runtime/device.h"
+#include "runtime/list.h"
 
 qp_status qp_session_open(qp_session *s, qp_error *err) {
   *s = (qp_session){0};
@@ -31,13 +32,9 @@ typedef struct picks {
 } picks;
 
 static qp_status pick(picks *p, const qp_quantizer *q, qp_error *err) {
-  if (p->count == p->capacity) {
-    size_t capacity = p->capacity ? 2 * p->capacity : 64;
-    const qp_quantizer **list = realloc(p->list, capacity * sizeof(const qp_quantizer *));
-    if (!list) return qp_fail(err, QP_E_NOMEM, "no memory for a list of quantizers");
-    p->list = list;
-    p->capacity = capacity;
-  }
+  const qp_quantizer **list = qp_list_room(p->list, p->count, &p->capacity, sizeof *list);
+  if (!list) return qp_fail(err, QP_E_NOMEM, "no memory for a list of quantizers");
+  p->list = list;
   p->list[p->count++] = q;
   return QP_OK;
 }

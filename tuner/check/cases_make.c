@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/list.h"
 #include "tuner/check/steady.h"
 
 enum { KIND_NAME = 96 };
@@ -16,16 +17,12 @@ void qp_cases_push(qp_case_maker *m, const qp_problem *p, const qp_choice *choic
   if (w->type >= 0 && (qp_dtype)w->type != p->type) return;
   if (!qp_family_serves(choice->family, p)) return; /* an architecture without its instructions */
   qp_cases *c = m->out;
-  if (c->count == c->capacity) {
-    size_t capacity = c->capacity ? 2 * c->capacity : 256;
-    qp_case *list = realloc(c->list, capacity * sizeof *list);
-    if (!list) {
-      m->failed = true;
-      return;
-    }
-    c->list = list;
-    c->capacity = capacity;
+  qp_case *list = qp_list_room(c->list, c->count, &c->capacity, sizeof *list);
+  if (!list) {
+    m->failed = true;
+    return;
   }
+  c->list = list;
   const bool turns = p->op == QP_OP_DEQUANT && p->rotation != 1;
   c->list[c->count++] = (qp_case){*p, *choice, w->unrotate && turns};
 }

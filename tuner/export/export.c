@@ -10,6 +10,7 @@
 #include "gen/kernel/kernel.h"
 #include "runtime/arch.h"
 #include "runtime/include/qpal.h"
+#include "runtime/list.h"
 #include "tuner/export/library_writer.h"
 #include "tuner/base/output.h"
 
@@ -152,13 +153,9 @@ static qp_status add_group(export *e, const qp_export_group *g) {
 
 static qp_status add_job(export *e, uint32_t target, uint32_t problem, const qp_kernel *k,
                          const char *source, int64_t latency_ps, size_t params_bytes, bool ptx) {
-  if (e->jobs == e->capacity) {
-    const size_t capacity = e->capacity ? 2 * e->capacity : 64;
-    job **more = realloc(e->job, capacity * sizeof *more);
-    if (!more) return no_memory(e);
-    e->job = more;
-    e->capacity = capacity;
-  }
+  job **more = qp_list_room(e->job, e->jobs, &e->capacity, sizeof *more);
+  if (!more) return no_memory(e);
+  e->job = more;
   job *j = calloc(1, sizeof *j);
   if (!j || !(j->name = strdup(k->name))) return free(j), no_memory(e);
   const qp_problem *p = &k->problem;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/list.h"
 #include "tuner/base/output.h"
 #include "tuner/plan/hull.h"
 
@@ -125,13 +126,9 @@ static bool dominated(work *w, const state *s, bool *failed) {
   size_t end = lo;
   while (end < w->stairs && w->stair[end].loss >= s->loss) end++;
   if (end == lo) {
-    if (w->stairs == w->stair_capacity) {
-      size_t capacity = w->stair_capacity ? 2 * w->stair_capacity : 256;
-      void *more = realloc(w->stair, capacity * sizeof *w->stair);
-      if (!more) return *failed = true, true;
-      w->stair = more;
-      w->stair_capacity = capacity;
-    }
+    void *more = qp_list_room(w->stair, w->stairs, &w->stair_capacity, sizeof *w->stair);
+    if (!more) return *failed = true, true;
+    w->stair = more;
     memmove(w->stair + lo + 1, w->stair + lo, (w->stairs - lo) * sizeof *w->stair);
     w->stairs++;
   } else if (end > lo + 1) {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/list.h"
 #include "tuner/base/output.h"
 #include "tuner/plan/dual.h"
 #include "tuner/plan/solve.h"
@@ -80,16 +81,12 @@ static vertex visit(const tracer *t, double weight, double price) {
 static void add_vertex(tracer *t, const vertex *v) {
   if (t->vertices == MOST_POINTS) t->status = QP_E_LIMIT;
   if (t->status) return;
-  if (t->vertices == t->capacity) {
-    size_t capacity = t->capacity ? 2 * t->capacity : 256;
-    vertex *more = realloc(t->hull, capacity * sizeof *more);
-    if (!more) {
-      t->status = QP_E_NOMEM;
-      return;
-    }
-    t->hull = more;
-    t->capacity = capacity;
+  vertex *more = qp_list_room(t->hull, t->vertices, &t->capacity, sizeof *more);
+  if (!more) {
+    t->status = QP_E_NOMEM;
+    return;
   }
+  t->hull = more;
   t->hull[t->vertices++] = *v;
 }
 
@@ -142,16 +139,12 @@ static void add_point(tracer *t, const vertex *v) {
   if (line->points && !(v->point.loss < line->point[line->points - 1].loss * equal)) return;
   if (line->points == MOST_POINTS) t->status = QP_E_LIMIT;
   if (t->status) return;
-  if (line->points == line->capacity) {
-    size_t capacity = line->capacity ? 2 * line->capacity : 256;
-    qp_front_point *more = realloc(line->point, capacity * sizeof *more);
-    if (!more) {
-      t->status = QP_E_NOMEM;
-      return;
-    }
-    line->point = more;
-    line->capacity = capacity;
+  qp_front_point *more = qp_list_room(line->point, line->points, &line->capacity, sizeof *more);
+  if (!more) {
+    t->status = QP_E_NOMEM;
+    return;
   }
+  line->point = more;
   line->point[line->points++] = v->point;
 }
 

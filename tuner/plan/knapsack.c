@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Solves one item of the planner's problem at given multipliers, as knapsack.h describes. */
+#include "runtime/list.h"
 #include "tuner/plan/knapsack.h"
 
 #include <math.h>
@@ -315,16 +316,12 @@ static void keep(near_search *s, double sum) {
     s->status = QP_E_LIMIT;
     return;
   }
-  if (s->count == s->capacity) {
-    size_t capacity = s->capacity ? 2 * s->capacity : 64;
-    qp_knap_near *more = realloc(s->near, capacity * sizeof *more);
-    if (!more) {
-      s->status = QP_E_NOMEM;
-      return;
-    }
-    s->near = more;
-    s->capacity = capacity;
+  qp_knap_near *more = qp_list_room(s->near, s->count, &s->capacity, sizeof *more);
+  if (!more) {
+    s->status = QP_E_NOMEM;
+    return;
   }
+  s->near = more;
   double reduced = sum - s->least;
   qp_knap_total total = qp_knap_sum(s->p->item, &s->at);
   s->near[s->count++] = (qp_knap_near){.loss = total.loss,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "gen/base/json.h"
+#include "runtime/list.h"
 
 /* A launch longer than this is no launch: a day. */
 static const double max_seconds = 86400;
@@ -44,13 +45,9 @@ static qp_status check_row(const qp_latency_table *t, const qp_latency_row *r, q
 qp_status qp_latency_add(qp_latency_table *t, const qp_latency_row *row, qp_error *err) {
   qp_status status = check_row(t, row, err);
   if (status) return status;
-  if (t->rows == t->capacity) {
-    size_t capacity = t->capacity ? 2 * t->capacity : 256;
-    qp_latency_row *more = realloc(t->row, capacity * sizeof *more);
-    if (!more) return qp_fail(err, QP_E_NOMEM, "%s: no memory for rows", t->source);
-    t->row = more;
-    t->capacity = capacity;
-  }
+  qp_latency_row *more = qp_list_room(t->row, t->rows, &t->capacity, sizeof *more);
+  if (!more) return qp_fail(err, QP_E_NOMEM, "%s: no memory for rows", t->source);
+  t->row = more;
   t->row[t->rows++] = *row;
   return QP_OK;
 }

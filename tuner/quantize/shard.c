@@ -16,6 +16,7 @@
 #include "gen/base/file.h"
 #include "gen/base/json.h"
 #include "gen/model/tensor_writer.h"
+#include "runtime/list.h"
 #include "tuner/quantize/linear.h"
 #include "gen/base/rotate.h"
 #include "tuner/quantize/measure.h"
@@ -265,13 +266,9 @@ typedef struct assembly {
 
 static qp_status add(assembly *a, const char *name, qp_tensor_type type, unsigned dims,
                      const uint64_t *shape, source from) {
-  if (a->count == a->capacity) {
-    const size_t more = a->capacity ? 2 * a->capacity : 256;
-    source *larger = realloc(a->source, more * sizeof *larger);
-    if (!larger) return free(from.owned), qp_fail(a->err, QP_E_NOMEM, "no memory for a shard");
-    a->source = larger;
-    a->capacity = more;
-  }
+  source *larger = qp_list_room(a->source, a->count, &a->capacity, sizeof *larger);
+  if (!larger) return free(from.owned), qp_fail(a->err, QP_E_NOMEM, "no memory for a shard");
+  a->source = larger;
   a->source[a->count++] = from;
   return qp_tensor_writer_declare(a->w, name, type, dims, shape, NULL, a->err);
 }

@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/list.h"
+
 struct qp_sides {
   size_t count, capacity;
   struct {
     char *name; /* of the tensor */
     void *data;
-  } *side;
+  } * side;
 };
 
 qp_sides *qp_sides_new(void) { return calloc(1, sizeof(qp_sides)); }
@@ -34,17 +36,13 @@ const void *qp_sides_find(const qp_sides *s, const char *name) {
 
 qp_status qp_sides_keep(qp_sides *s, const char *name, void *data, qp_error *err) {
   char *own = strdup(name);
-  bool room = s->count < s->capacity;
-  if (own && !room) {
-    const size_t more = s->capacity ? 2 * s->capacity : 64;
-    void *larger = realloc(s->side, more * sizeof *s->side);
-    if (larger) s->side = larger, s->capacity = more, room = true;
-  }
-  if (!own || !room) {
+  void *larger = own ? qp_list_room(s->side, s->count, &s->capacity, sizeof *s->side) : NULL;
+  if (!larger) {
     free(own);
     free(data);
     return qp_fail(err, QP_E_NOMEM, "no memory for an input side");
   }
+  s->side = larger;
   s->side[s->count].name = own;
   s->side[s->count++].data = data;
   return QP_OK;

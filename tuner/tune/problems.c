@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gen/spec/layout.h"
+#include "runtime/list.h"
 
 static bool same_launch(const qp_model_launch *a, const qp_model_launch *b) {
   return a->linears == b->linears && a->columns == b->columns && a->experts == b->experts &&
@@ -116,13 +117,9 @@ static qp_status add(qp_tune_problems *list, const qp_tune_problem *p, qp_error 
   for (size_t i = 0; i < list->count; i++)
     if (list->list[i].family == p->family && qp_problems_alike(&list->list[i], p))
       return list->list[i].launches += p->launches, QP_OK;
-  if (list->count == list->capacity) {
-    size_t capacity = list->capacity ? 2 * list->capacity : 64;
-    qp_tune_problem *more = realloc(list->list, capacity * sizeof *more);
-    if (!more) return qp_fail(err, QP_E_NOMEM, "no memory for problems");
-    list->list = more;
-    list->capacity = capacity;
-  }
+  qp_tune_problem *more = qp_list_room(list->list, list->count, &list->capacity, sizeof *more);
+  if (!more) return qp_fail(err, QP_E_NOMEM, "no memory for problems");
+  list->list = more;
   list->list[list->count++] = *p;
   return QP_OK;
 }

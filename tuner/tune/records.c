@@ -15,6 +15,7 @@
 #include "gen/base/file.h"
 #include "gen/base/json.h"
 #include "gen/base/text.h"
+#include "runtime/list.h"
 #include "tuner/check/routing.h"
 
 enum { VERSION = 1, MOST_BYTES = 256 << 20 };
@@ -39,13 +40,9 @@ void qp_records_free(qp_records *r) {
 }
 
 qp_status qp_records_add(qp_records *r, const qp_record *record, qp_error *err) {
-  if (r->count == r->capacity) {
-    size_t capacity = r->capacity ? 2 * r->capacity : 64;
-    qp_record *list = realloc(r->list, capacity * sizeof *list);
-    if (!list) return qp_fail(err, QP_E_NOMEM, "no memory for records");
-    r->list = list;
-    r->capacity = capacity;
-  }
+  qp_record *list = qp_list_room(r->list, r->count, &r->capacity, sizeof *list);
+  if (!list) return qp_fail(err, QP_E_NOMEM, "no memory for records");
+  r->list = list;
   r->list[r->count++] = *record;
   return QP_OK;
 }

@@ -8,6 +8,7 @@
 
 #include "gen/base/random.h"
 #include "gen/inspect/instruction_mix.h"
+#include "runtime/list.h"
 
 enum { MOST_RESTART_TRIES = 200 };
 
@@ -20,7 +21,8 @@ struct qp_search {
   int fixed; /* index of a tunable; -1: none */
   qp_random random;
   qp_choice *seen; /* everything proposed */
-  unsigned seens, capacity;
+  unsigned seens;
+  size_t capacity;
   qp_choice *queue; /* The choices to propose next, in order. */
   unsigned queued, at, room;
   uint64_t next; /* exhaustive: the number of the next point */
@@ -62,13 +64,9 @@ static bool is_allowed(const qp_search *s, const qp_choice *c) {
 /* Note it as proposed; false when memory or the limit is at its end. */
 static bool take(qp_search *s, const qp_choice *c) {
   if (s->opt.most && s->seens >= s->opt.most) return false;
-  if (s->seens == s->capacity) {
-    unsigned capacity = s->capacity ? 2 * s->capacity : 64;
-    qp_choice *seen = realloc(s->seen, capacity * sizeof *seen);
-    if (!seen) return false;
-    s->seen = seen;
-    s->capacity = capacity;
-  }
+  qp_choice *seen = qp_list_room(s->seen, s->seens, &s->capacity, sizeof *seen);
+  if (!seen) return false;
+  s->seen = seen;
   s->seen[s->seens++] = *c;
   s->open++;
   return true;
