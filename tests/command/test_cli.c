@@ -50,7 +50,6 @@ Test(cli, help_and_version_end_well) {
   expect("tour --help", 0, "Llama-3.1-8B");
 }
 
-/* What 'qpal --help' lists is what there is: a verb of every line that begins with two spaces. */
 Test(cli, cost_counts_machine_code_or_says_what_it_lacks) {
   expect("cost", 2, "a quantizer is needed");
   expect("cost nuq-4 --arch sm_91", 2, "'sm_91' is not known");
@@ -73,8 +72,19 @@ Test(cli, cost_counts_machine_code_or_says_what_it_lacks) {
             "%s", a->text);
 }
 
+/* The README of the source tree, malloc'ed. */
+static char *read_readme(void) {
+  FILE *f = fopen(QP_SOURCE_DIR "/README.md", "r");
+  cr_assert(f);
+  char *readme = calloc(1, 1 << 18);
+  cr_assert(readme && fread(readme, 1, (1 << 18) - 1, f) > 0);
+  fclose(f);
+  return readme;
+}
+
+/* What 'qpal --help' lists is what there is: a verb of every line that begins with two spaces. */
 Test(cli, every_verb_that_help_lists_explains_itself) {
-  char *verbs = strdup(ask("--help")->text), *rest = verbs, *line = NULL;
+  char *verbs = strdup(ask("--help")->text), *rest = verbs, *line = NULL, *readme = read_readme();
   unsigned count = 0;
   while ((line = strsep(&rest, "\n"))) {
     char verb[32], arguments[64], usage[64];
@@ -85,9 +95,12 @@ Test(cli, every_verb_that_help_lists_explains_itself) {
     expect(arguments, 0, "--help");
     snprintf(arguments, sizeof arguments, "%s --no-such-option", verb);
     expect(arguments, 2, "--no-such-option");
+    snprintf(usage, sizeof usage, "\nqpal %s ", verb);
+    cr_expect(strstr(readme, usage), "the README has no line for %s", verb);
     count++;
   }
   free(verbs);
+  free(readme);
   cr_expect_geq(count, 11, "only %u verbs", count);
 }
 

@@ -29,7 +29,7 @@ int qp_cmd_table(int argc, char **argv);
 int qp_cmd_bench(int argc, char **argv);
 int qp_cmd_tour(int argc, char **argv);
 
-/* Whether qpal export would take these words of --gpu, --batch and --type (NULL: its defaults),
+/* Say whether qpal export would take these words of --gpu, --batch and --type (NULL: its defaults),
    for who asks long before it runs.  Fails as export does; QP_E_MISSING: no such GPU is here. */
 qp_status qp_cmd_export_check(const char *gpu, const char *batch, const char *type, qp_error *err);
 
