@@ -135,15 +135,18 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
 
 #define QP_ENCODE_ARGUMENTS(WORD, LIST)                                                            \
   WORD(x, "const void *targets",                                                                   \
-       "trellis: int x^ [sequences][STEPS][DIM]; codes: float [sequences][DIM]")                   \
+       "trellis: int x^ [sequences][STEPS][DIM]; codes: float [sequences][DIM]; fields: float "    \
+       "[sequences][K]")                                                                           \
   WORD(table, "const void *table",                                                                 \
        "trellis: int t^ [FAN][GROUPS][DIM], state g << STEP | j at [j][g]; codes: fp16 "           \
-       "[CODES][DIM]")                                                                             \
-  WORD(y, "unsigned *codes", "[sequences][STEPS]; of codes [sequences]")                           \
-  WORD(start, "unsigned *start", "trellis: [sequences], the group before the first step")          \
+       "[CODES][DIM]; fields: gen/encode/field_table.h")                                           \
+  WORD(y, "unsigned *codes", "[sequences][STEPS]; of codes [sequences]; of fields [sequences][K]") \
+  WORD(start, "unsigned *start",                                                                   \
+       "trellis: [sequences], the group before the first step; fields: raw "                       \
+       "[sequences][K / GROUP, rounded up][FIELDS]")                                               \
   WORD(workspace, "void *room",                                                                    \
        "trellis: [blocks][SEQUENCES] of choices by step [KEPT_STEPS][GROUPS] and new sums")        \
-  WORD(rows, "unsigned long long sequences", "codes: targets")
+  WORD(rows, "unsigned long long sequences", "codes: targets; fields: rows")
 
 #define QP_ROTATE_NORM_ARGUMENTS(WORD, LIST)                                                       \
   WORD(x, "const void *x", "[rows][K]")                                                            \
@@ -285,8 +288,7 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   LAUNCH(PICK, QP_PICK_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                        \
   LAUNCH(COMBINE, QP_COMBINE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                  \
   LAUNCH(PLAIN, QP_PLAIN_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                      \
-  LAUNCH(EXPERTS_GLU, QP_EXPERTS_GLU_ARGUMENTS, QP_EXPERTS_SEGMENT_WORDS,                          \
-         QP_EXPERTS_STRIDE_WORDS)
+  LAUNCH(EXPERTS_GLU, QP_EXPERTS_GLU_ARGUMENTS, QP_EXPERTS_SEGMENT_WORDS, QP_EXPERTS_STRIDE_WORDS)
 
 enum {
 #define X(name, arguments, segment, stride) QP_LAUNCH_##name,

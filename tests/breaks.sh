@@ -374,6 +374,23 @@ broken "a sign from the wrong bit of the hash" lua/quantizers/tcq.lua \
 broken "a constant of a computed code" lua/quantizers/trellis1.lua \
   '34038481' '34038483' 1mad-1 $rotate
 
+# Group fields that are searched by a kernel: on a grid, all of few, by least squares.
+grid=nvfp4 few=mxfp4 fit=nf3-g64 fields=templates/encode_fields.cu.in
+broken "a step up left out of a grid's descent" templates/field_grid.h \
+  '(f == g && i % 4 > 1)' '(f == g && i % 4 > 0)' $grid --op encode
+broken "a field moved beyond its last value" templates/field_grid.h \
+  'p->at[f] + by >= grid_count' 'p->at[f] + by > grid_count' $grid --op encode
+broken "a group beyond what sums hold, at another scale" $fields \
+  'best.at[f] = count_of(f) - 1' 'best.at[f] = 0' $grid --op encode
+broken "the last of equal scales for a group of zeros" templates/field_fit.h \
+  '    if (now.error < best->error) *best = now;' \
+  '    if (now.error <= best->error) *best = now;' $few --op encode
+broken "the last of equal codes" $fields 'if (d < least)' 'if (d <= least)' $few --op encode
+broken "a scale rounded down, not to the nearest" templates/field_fit.h \
+  'below <= fit_number(f, field, high) - number ? low : high' 'low' $fit --op encode
+broken "a row's last group as if it were whole" $fields \
+  'K - column < GROUP ? K - column : GROUP' 'GROUP' $fit --op encode
+
 # Of chains of dependent launches: not a row of the default check, but of `qpal check --chains`.
 sed -i '/griddepcontrol.wait/d' "$work/home/$gemm"
 if [[ "a wait left out $gemm" == *$only* ]]; then

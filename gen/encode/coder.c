@@ -10,12 +10,12 @@
 #include <string.h>
 
 #include "gen/encode/books.h"
+#include "gen/encode/lanes.h"
 #include "gen/encode/nested.h"
 #include "runtime/half.h"
 
 enum {
   LANES = 32,
-  BLOCK_WEIGHTS = 64,
   LLOYD_ROUNDS = 32,
   ROW_ROUNDS = 12, /* of rows whose decode is a sum of entries */
   ROW_PROBES = 64, /* states that it is asked with whether it is one */
@@ -228,39 +228,6 @@ void qp_coder_work_free(qp_coder_work *w) {
   free(w);
 }
 
-/* ---- Bits ---- */
-
-/* Write one lane's codes of superblock b to its words. */
-static void pack_superblock(const qp_stream *s, unsigned row_group, unsigned lane, unsigned b,
-                            const uint32_t *code, uint32_t *codes) {
-  const qp_quantizer *q = s->quantizer;
-  const unsigned words = s->period.words, steps = s->period.steps;
-  uint32_t *to = codes + ((size_t)row_group * s->superblocks + b) * LANES * words;
-  uint64_t bits = 0;
-  unsigned held = 0, word = 0;
-  for (unsigned i = 0; i < steps && !q->planes; i++) {
-    bits |= (uint64_t)code[i] << held;
-    for (held += q->step; held >= 32; held -= 32, bits >>= 32)
-      to[qp_layout_word(words, lane, word++)] = (uint32_t)bits;
-  }
-  if (!q->planes) return;
-  for (unsigned i = 0; i < words; i++) to[qp_layout_word(words, lane, i)] = 0;
-  for (unsigned i = 0; i < steps; i++) {
-    for (unsigned p = 0; p < q->planes_read; p++) {
-      const unsigned at = i / BLOCK_WEIGHTS * 2 * q->step + 2 * p + i % BLOCK_WEIGHTS / 32;
-      const uint32_t bit = code[i] >> (q->planes_read - 1 - p) & 1;
-      to[qp_layout_word(words, lane, at)] |= bit << (i % 32);
-    }
-  }
-}
-
-static void pack_lane(const qp_coder_work *w, const qp_stream *s, unsigned row_group, unsigned lane,
-                      uint32_t *codes) {
-  const uint32_t *code = w->code + lane * w->steps;
-  for (unsigned b = 0; b < s->superblocks; b++)
-    pack_superblock(s, row_group, lane, b, code + (size_t)b * s->period.steps, codes);
-}
-
 /* ---- Lanes: trellises, and vectors whose codes cover several rows ---- */
 
 /* Every 'apart'-th lane from 'lane' on, and steps of their streams; 'ahead' more are looked at. */
@@ -415,21 +382,6 @@ static void code_lanes(const qp_coder *c, qp_coder_work *w, const qp_stream *s, 
 }
 
 /* ---- Rows: scalars and pairs, group fields, codebooks by row ---- */
-
-/* Give codes that lie by row to the lanes they belong to. */
-static void lanes_of_rows(const qp_coder *c, const qp_coder_work *w, const qp_stream *s) {
-  const unsigned dim = c->quantizer->dim;
-  const size_t per_row = (s->columns + dim - 1) / dim;
-  for (unsigned lane = 0; lane < LANES; lane++) {
-    uint32_t *code = w->code + lane * w->steps;
-    for (size_t i = 0; i < w->steps; i++) {
-      unsigned row;
-      size_t column;
-      qp_layout_weight(s->quantizer, lane, i * dim, &row, &column);
-      code[i] = column < s->columns ? w->row_code[row * per_row + column / dim] : 0;
-    }
-  }
-}
 
 /* The fields of the groups that begin in these columns, for the targets of whole groups. */
 static qp_status choose_fields(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
@@ -725,8 +677,8 @@ qp_status qp_coder_columns(const qp_coder *c, qp_coder_work *w, const qp_stream 
 
 void qp_coder_end(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
                   const qp_coder_out *out) {
-  if (within_rows(c)) lanes_of_rows(c, w, s);
-  for (unsigned lane = 0; lane < LANES; lane++) pack_lane(w, s, row_group, lane, out->codes);
+  if (within_rows(c)) qp_lanes_of_rows(s, w->row_code, w->code);
+  qp_lanes_pack(s, row_group, w->code, out->codes);
 }
 
 void qp_coder_states(const qp_coder *c, const qp_coder_work *w, unsigned lane, uint32_t *states) {

@@ -39,6 +39,10 @@ qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err);
    faster, but the codes are not always the nearest ones. */
 qp_status qp_coder_use_stages(qp_coder *c, qp_error *err);
 void qp_coder_free(qp_coder *c);
+/* Are group fields searched with its codes? */
+static inline bool qp_coder_has_fields(const qp_coder *c) {
+  return c->kind == QP_CODER_FIELDS || c->kind == QP_CODER_NESTED;
+}
 /* False: its codebooks by row stay those of the spec, and 'why' [size] says the reason. */
 bool qp_coder_fits_rows(const qp_coder *c, char *why, size_t size);
 /* Get what a state decodes to, [dim], from the table or made in own [QP_NEAREST_DIM].  The coder

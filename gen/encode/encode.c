@@ -77,9 +77,9 @@ typedef struct job {
   unsigned end; /* The row groups in hand end here. */
   qp_status (*work)(struct job *j, struct desk *d, unsigned row_group, qp_error *err);
   bool counts; /* in options->done */
-  struct {     /* With a searcher: the lanes of the row groups in hand, from 'first' on. */
+  struct {     /* with a searcher: its sequences of the row groups in hand, from 'first' */
     float *target;
-    uint32_t *code;
+    uint32_t *code, *field;
   } lanes[QP_MAX_RANGES];
   unsigned first;
   _Atomic bool stopped;
@@ -96,6 +96,7 @@ typedef struct desk {
   float *part, *part_value; /* With a searcher: one part's columns, contiguous. */
   qp_reference *reference;  /* With a searcher it stands in place of 'work'. */
   uint16_t *half;
+  uint32_t *lane_code;                   /* with a searcher: codes of 32 lanes */
   qp_sparse_entry *apart[QP_MAX_RANGES]; /* [32][sparse of the part]: stored apart, 0 in x */
   qp_sparse_entry *any;                  /* [columns] */
   double rms[QP_GROUP_ROWS];
@@ -138,7 +139,19 @@ static void free_desk(desk *d) {
   free(d->error);
   free(d->part_value);
   free(d->half);
+  free(d->lane_code);
   qp_reference_free(d->reference);
+}
+
+/* Codes of 32 lanes of the largest part. */
+static size_t lane_codes(const qp_encoded *e) {
+  size_t most = 1;
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    const size_t codes = (size_t)QP_GROUP_ROWS * s->superblocks * s->period.steps;
+    if (codes > most) most = codes;
+  }
+  return most;
 }
 
 static qp_status make_desk(const job *j, desk *d, qp_error *err) {
@@ -150,9 +163,10 @@ static qp_status make_desk(const job *j, desk *d, qp_error *err) {
               .target = malloc(sizeof(float) * fed),
               .error = malloc(sizeof(float) * fed),
               .half = malloc(sizeof(uint16_t) * cells),
+              .lane_code = malloc(sizeof(uint32_t) * (j->lanes[0].target ? lane_codes(j->out) : 1)),
               .reference = qp_reference_new()};
   const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->error &&
-                  d->half && d->reference;
+                  d->half && d->lane_code && d->reference;
   qp_status status = ok ? make_apart(j, d, err) : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
   for (unsigned p = 0; !status && p < j->out->parts && !j->lanes[0].target; p++)
     status = qp_coder_work_new(j->coder[p], &j->out->part[p].stream, &d->work[p], err);
@@ -424,19 +438,51 @@ static qp_status code_row_group(job *j, desk *d, unsigned row_group, qp_error *e
 
 /* ---- Codes found by a searcher: gather lanes, have them searched, pack ---- */
 
-static size_t lane_steps(const qp_stream *s) { return (size_t)s->superblocks * s->period.steps; }
+/* Codes of 32 rows, as a searcher finds them: of lanes, or with group fields of rows. */
+static size_t searched_codes(const job *j, unsigned p) {
+  const qp_stream *s = &j->out->part[p].stream;
+  const size_t steps = (size_t)s->superblocks * s->period.steps;
+  return QP_GROUP_ROWS * (qp_coder_has_fields(j->coder[p]) ? s->columns : steps);
+}
+
+static size_t searched_fields(const job *j, unsigned p) {
+  const qp_stream *s = &j->out->part[p].stream;
+  if (!qp_coder_has_fields(j->coder[p])) return 0;
+  return (size_t)QP_GROUP_ROWS * qp_field_groups(s) * s->quantizer->fields;
+}
 
 static qp_status gather_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
   (void)err;
   load_rows(j, d, row_group);
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_stream *s = &j->out->part[p].stream;
-    const size_t at = (size_t)(row_group - j->first) * QP_GROUP_ROWS * lane_steps(s);
+    const float *x = d->x + j->out->part[p].column;
+    float *to =
+        j->lanes[p].target + (row_group - j->first) * searched_codes(j, p) * s->quantizer->dim;
     if (!s->columns) continue;
-    copy_columns(d->part, s->columns, d->x + j->out->part[p].column, j->out->columns, s->columns);
-    qp_lanes_gather(s, d->part, j->lanes[p].target + at * s->quantizer->dim);
+    if (qp_coder_has_fields(j->coder[p])) {
+      copy_columns(to, s->columns, x, j->out->columns, s->columns);
+      continue;
+    }
+    copy_columns(d->part, s->columns, x, j->out->columns, s->columns);
+    qp_lanes_gather(s, d->part, to);
   }
   return QP_OK;
+}
+
+/* Codes of part p, and its group fields, to where they are stored. */
+static void pack_part(const job *j, desk *d, unsigned row_group, unsigned p) {
+  const qp_encoded *e = j->out;
+  const qp_stream *s = &e->part[p].stream;
+  const size_t nth = row_group - j->first;
+  const uint32_t *code = j->lanes[p].code + nth * searched_codes(j, p);
+  if (qp_coder_has_fields(j->coder[p])) {
+    qp_field_groups_pack(s, row_group, j->lanes[p].field + nth * searched_fields(j, p),
+                         e->part[p].field);
+    qp_lanes_of_rows(s, code, d->lane_code);
+    code = d->lane_code;
+  }
+  qp_lanes_pack(s, row_group, code, e->part[p].codes);
 }
 
 static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
@@ -444,9 +490,8 @@ static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *e
   load_rows(j, d, row_group);
   for (unsigned p = 0; p < e->parts; p++) {
     const qp_stream *s = &e->part[p].stream;
-    const size_t at = (size_t)(row_group - j->first) * QP_GROUP_ROWS * lane_steps(s);
     if (!s->columns) continue;
-    qp_lanes_pack(s, row_group, j->lanes[p].code + at, e->part[p].codes);
+    pack_part(j, d, row_group, p);
     const qp_packed packed = qp_encoded_packed(e, p);
     qp_status status = qp_reference_decode(d->reference, &packed, row_group, d->half, err);
     if (status) return status;
@@ -515,7 +560,7 @@ static qp_status run_searched(job *j, unsigned at_once, qp_error *err) {
       if (j->out->part[p].stream.columns)
         status =
             by->search(by->context, j->coder[p], &j->out->part[p].stream, (size_t)n * QP_GROUP_ROWS,
-                       j->lanes[p].target, j->lanes[p].code, &j->error);
+                       j->lanes[p].target, j->lanes[p].code, j->lanes[p].field, &j->error);
     if (!status) status = run_threads(j, j->first, j->first + n, pack_row_group);
   }
   return status ? qp_fail(err, status, "%s", j->error.text) : QP_OK;
@@ -526,8 +571,7 @@ static bool can_be_searched(const job *j) {
   if (!j->options->searcher || j->feeds) return false;
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_coder *c = j->coder[p];
-    if (c->kind != QP_CODER_TRELLIS && c->kind != QP_CODER_CODES) return false;
-    if (c->quantizer->planes || c->stages.count || c == &j->own[p].coder) return false;
+    if (c->kind == QP_CODER_ROWS || c->stages.count) return false;
   }
   return true;
 }
@@ -536,18 +580,20 @@ static void free_lanes(job *j) {
   for (unsigned p = 0; p < j->out->parts; p++) {
     free(j->lanes[p].target);
     free(j->lanes[p].code);
+    free(j->lanes[p].field);
     j->lanes[p].target = NULL;
-    j->lanes[p].code = NULL;
+    j->lanes[p].code = j->lanes[p].field = NULL;
   }
 }
 
 static qp_status make_lanes(job *j, unsigned at_once, qp_error *err) {
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_stream *s = &j->out->part[p].stream;
-    const size_t codes = at_once * QP_GROUP_ROWS * lane_steps(s) + 1;
+    const size_t codes = at_once * searched_codes(j, p) + 1, fields = searched_fields(j, p);
     j->lanes[p].target = malloc(sizeof(float) * codes * s->quantizer->dim);
     j->lanes[p].code = malloc(sizeof(uint32_t) * codes);
-    if (!j->lanes[p].target || !j->lanes[p].code)
+    if (fields) j->lanes[p].field = malloc(sizeof(uint32_t) * fields * at_once);
+    if (!j->lanes[p].target || !j->lanes[p].code || (fields && !j->lanes[p].field))
       return qp_fail(err, QP_E_NOMEM, "no memory for %zu codes", codes);
   }
   return QP_OK;

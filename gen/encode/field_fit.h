@@ -16,8 +16,9 @@ typedef struct qp_field_fit {
   const qp_affine *affine;
   const qp_field_axis *axis; /* [fields] */
   unsigned fields;
-  unsigned order[QP_MAX_FIELDS]; /* the fields, those with most values first */
-  double points;                 /* points of the axes of all fields together */
+  unsigned order[QP_MAX_FIELDS]; /* by their count of values, the largest first */
+  double points;                 /* of all axes together */
+  bool few;                      /* so few of them that all are looked at */
   bool line[QP_MAX_FIELDS];      /* a and b follow a line as the field's number moves */
   bool flips;                    /* a may be negative */
   bool shifts;                   /* b is not a times one number, */
@@ -31,7 +32,14 @@ qp_status qp_field_fit_make(qp_field_fit *out, const qp_affine *affine, const qp
                             qp_error *err);
 void qp_field_fit_free(qp_field_fit *f);
 
+/* Compute a and b of the affine form at places [fields] of the lists. */
+void qp_field_fit_ab(const qp_field_fit *f, const uint32_t *at, double *a, double *b);
+
 /* Places in the fields' lists, for targets [n], with nearly the least sum of squared errors. */
 void qp_field_fit_run(qp_field_fit *f, size_t n, const float *targets, uint32_t at[QP_MAX_FIELDS]);
+
+/* The fit of a search (gen/encode/coder.h); NULL: it looks fields up in tables. */
+struct qp_field_search;
+const qp_field_fit *qp_field_search_fit(const struct qp_field_search *s);
 
 #endif

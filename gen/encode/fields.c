@@ -335,6 +335,10 @@ static qp_status fill_choice(qp_field_search *s, qp_field_choice *c, qp_error *e
   return qp_codewords_make(&c->words, s->states, s->quantizer->dim, c->value, err);
 }
 
+const qp_field_fit *qp_field_search_fit(const qp_field_search *s) {
+  return s->affine.quantizer ? &s->fit : NULL;
+}
+
 qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targets,
                               qp_field_choice *out, qp_error *err) {
   uint32_t at[QP_MAX_FIELDS] = {0};

@@ -26,8 +26,7 @@
 
 enum {
   MAX_BITS = 16,
-  COARSE_POINTS = 576, /* points of a scan of the larger fields */
-  OWN_POINTS = 64,     /* and of one of a group's own fields */
+  COARSE_POINTS = 576, /* of a scan of the larger fields */
   LINE_BITS = 14,
   PROBES = 24,       /* random fields that a decode is looked at with */
   FREE_COLUMNS = 64, /* a group where no field has columns of its own */
@@ -36,11 +35,6 @@ enum {
 };
 #define LEAST_NORMAL 0x1p-14 /* below, fp16 has fewer digits */
 #define MOST_MISFIT  0x1p-8  /* of a decode that counts as a u + b, of its largest weight */
-
-typedef struct point {
-  uint32_t at[QP_MAX_FIELDS];
-  float error;
-} point;
 
 /* a and b at a point. */
 typedef struct kept_line {
@@ -59,17 +53,17 @@ struct qp_nested {
   bool frozen[QP_MAX_FIELDS];   /* always at 'at' */
   uint32_t at[QP_MAX_FIELDS];
   bool affine;
-  uint32_t low, high;  /* Of an affine decode: the codes with the least and the largest u. */
-  float u_low, u_high; /* their u, element 0 */
-  float *table;        /* [states][dim] at the fields in hand */
-  qp_codewords words;  /* Of an affine decode they are u, else they come from the table. */
-  float *u;            /* affine: [states][dim] */
-  qp_levels levels;    /* affine: u's numbers */
-  kept_line *lines;    /* [2^LINE_BITS]: a and b of points */
-  uint32_t *code;      /* [group] */
-  uint16_t *halves;    /* [2^window][dim] */
-  float *moved;        /* [group]: targets in terms of u */
-  point *now, *next;   /* [groups of a unit] */
+  uint32_t low, high;            /* affine: codes with the least and largest u */
+  float u_low, u_high;           /* their u, element 0 */
+  float *table;                  /* [states][dim] at the fields in hand */
+  qp_codewords words;            /* affine: of u; else of the table */
+  float *u;                      /* affine: [states][dim] */
+  qp_levels levels;              /* affine: u's numbers */
+  kept_line *lines;              /* [2^LINE_BITS]: a and b of points */
+  uint32_t *code;                /* [group] */
+  uint16_t *halves;              /* [2^window][dim] */
+  float *moved;                  /* [group]: targets in terms of u */
+  struct grid_point *now, *next; /* [groups of a unit] */
 };
 
 bool qp_is_nested(const qp_quantizer *q) {
@@ -94,9 +88,9 @@ unsigned qp_nested_unit(const qp_quantizer *q, unsigned columns) {
 
 /* ---- One point ---- */
 
-static void raw_fields(const qp_nested *n, const point *p, uint32_t raw[QP_MAX_FIELDS]) {
+static void raw_fields(const qp_nested *n, const uint32_t *at, uint32_t raw[QP_MAX_FIELDS]) {
   memset(raw, 0, sizeof(uint32_t) * QP_MAX_FIELDS);
-  for (unsigned f = 0; f < n->quantizer->fields; f++) raw[f] = n->axis[f].value[p->at[f]];
+  for (unsigned f = 0; f < n->quantizer->fields; f++) raw[f] = n->axis[f].value[at[f]];
 }
 
 static qp_status fill_table(qp_nested *n, const uint32_t *raw, qp_error *err) {
@@ -133,57 +127,63 @@ static float line_error(qp_nested *n, unsigned columns, const float *target, flo
 }
 
 /* Finds a point's line, which is kept, since points near each other come again and again. */
-static void line_of(qp_nested *n, const point *p, const uint32_t *raw, float *a, float *b) {
+static void line_of(qp_nested *n, const uint32_t *at, const uint32_t *raw, float *a, float *b) {
   uint64_t key = 0;
-  for (unsigned f = 0; f < n->quantizer->fields; f++)
-    key = (key + p->at[f] + 1) * 0x9e3779b97f4a7c15u;
+  for (unsigned f = 0; f < n->quantizer->fields; f++) key = (key + at[f] + 1) * 0x9e3779b97f4a7c15u;
   kept_line *k = &n->lines[key >> (64 - LINE_BITS)];
-  if (!k->known || memcmp(k->at, p->at, sizeof k->at) != 0) {
+  if (!k->known || memcmp(k->at, at, sizeof k->at) != 0) {
     line_at(n, raw, &k->a, &k->b);
-    memcpy(k->at, p->at, sizeof k->at);
+    memcpy(k->at, at, sizeof k->at);
     k->known = true;
   }
   *a = k->a;
   *b = k->b;
 }
 
-/* Find the least sum of squared errors of a group's targets at a point, and store it there. */
-static qp_status judge(qp_nested *n, unsigned columns, const float *target, float most, point *p,
-                       qp_error *err) {
+/* The same in terms of the levels' u. */
+static void line_of_levels(const qp_nested *n, float a, float b, double *level_a, double *level_b) {
+  *level_a = (double)a * n->levels.apart;
+  *level_b = (double)b + (double)a * n->levels.first;
+}
+
+/* The least sum of squared errors of a group's targets at a point, into '*error'. */
+static qp_status judge(qp_nested *n, unsigned columns, const float *target, float most,
+                       const uint32_t *at, float *error, qp_error *err) {
   uint32_t raw[QP_MAX_FIELDS];
-  raw_fields(n, p, raw);
+  raw_fields(n, at, raw);
   const unsigned codes = columns / n->quantizer->dim;
   if (!n->affine) {
     qp_status status = fill_table(n, raw, err);
     qp_codewords_free(&n->words);
     if (!status) status = qp_codewords_make(&n->words, n->states, n->quantizer->dim, n->table, err);
-    if (!status) p->error = qp_codewords_error(&n->words, codes, target, most);
+    if (!status) *error = qp_codewords_error(&n->words, codes, target, most);
     return status;
   }
   float a, b;
-  line_of(n, p, raw, &a, &b);
+  line_of(n, at, raw, &a, &b);
   if (a == 0) {
-    p->error = 0;
-    for (unsigned i = 0; i < columns; i++) p->error += (target[i] - b) * (target[i] - b);
+    *error = 0;
+    for (unsigned i = 0; i < columns; i++) *error += (target[i] - b) * (target[i] - b);
     return QP_OK;
   }
   if (n->quantizer->dim == 1) {
     qp_level_sums sums;
-    qp_levels_fit(&n->levels, columns, target, (double)a * n->levels.apart,
-                  (double)b + (double)a * n->levels.first, &sums);
-    p->error = (float)sums.ee;
+    double level_a, level_b;
+    line_of_levels(n, a, b, &level_a, &level_b);
+    qp_levels_fit(&n->levels, columns, target, level_a, level_b, &sums);
+    *error = (float)sums.ee;
     return QP_OK;
   }
   for (unsigned i = 0; i < columns; i++) n->moved[i] = (target[i] - b) / a;
-  p->error = line_error(n, columns, target, a, b);
+  *error = line_error(n, columns, target, a, b);
   return QP_OK;
 }
 
 /* ---- Is it a u + b? ---- */
 
-static void random_point(const qp_nested *n, qp_random *r, point *p) {
+static void random_point(const qp_nested *n, qp_random *r, uint32_t *at) {
   for (unsigned f = 0; f < n->quantizer->fields; f++)
-    p->at[f] = (uint32_t)(qp_random_next(r) % n->axis[f].count);
+    at[f] = (uint32_t)(qp_random_next(r) % n->axis[f].count);
 }
 
 /* Find the largest difference of a table from the best a u + b, against its largest weight. */
@@ -263,10 +263,9 @@ static qp_status find_line(qp_nested *n, qp_error *err) {
   bool line = true;
   qp_status status = QP_OK;
   for (unsigned i = 0; i < 2 * PROBES && !status && line; i++) {
-    point p = {.error = 0};
-    uint32_t raw[QP_MAX_FIELDS];
-    random_point(n, &r, &p);
-    raw_fields(n, &p, raw);
+    uint32_t at[QP_MAX_FIELDS], raw[QP_MAX_FIELDS];
+    random_point(n, &r, at);
+    raw_fields(n, at, raw);
     status = fill_table(n, raw, err);
     const double spread = spread_of(n->table, count);
     if (i < PROBES && spread > furthest)
@@ -293,86 +292,36 @@ static unsigned larger_fields(const qp_nested *n) {
   return fields;
 }
 
-static bool move(const qp_nested *n, point *p, unsigned f, int by) {
-  const int64_t to = (int64_t)p->at[f] + by;
-  if (to < 0 || to >= (int64_t)n->axis[f].count) return false;
-  p->at[f] = (uint32_t)to;
-  return true;
+/* A group's targets, and what went wrong while they were judged. */
+typedef struct qp_grid {
+  qp_nested *of;
+  unsigned columns;
+  const float *target;
+  qp_status status;
+  qp_error *err;
+} qp_grid;
+
+#define QP_STEP       static
+#define QP_INFINITE   INFINITY
+#define QP_FIT_FIELDS QP_MAX_FIELDS
+
+static unsigned grid_fields(const qp_grid *g) { return g->of->quantizer->fields; }
+static unsigned grid_count(const qp_grid *g, unsigned f) { return g->of->axis[f].count; }
+
+static float grid_judge(qp_grid *g, const uint32_t *at, float most) {
+  float error = INFINITY;
+  if (!g->status) g->status = judge(g->of, g->columns, g->target, most, at, &error, g->err);
+  return error;
 }
 
-static qp_status try_point(qp_nested *n, unsigned columns, const float *target, point *p,
-                           point *best, bool *better, qp_error *err) {
-  const qp_status status = judge(n, columns, target, best->error, p, err);
-  if (!status && p->error < best->error) *best = *p, *better = true;
-  return status;
-}
+#include "templates/field_grid.h"
 
-/* Steps of one length in each of the fields, and in every two, while one helps. */
-static qp_status descend(qp_nested *n, unsigned fields, const unsigned *step, unsigned columns,
-                         const float *target, point *best, qp_error *err) {
-  const unsigned count = n->quantizer->fields;
-  qp_status status = QP_OK;
-  for (bool better = true; better && !status;) {
-    better = false;
-    for (unsigned i = 0; i < count * count * 4 && !status; i++) {
-      const unsigned f = i / 4 / count, g = i / 4 % count;
-      if (f > g || !(fields >> f & 1) || !(fields >> g & 1) || (f == g && i % 4 > 1)) continue;
-      point p = *best;
-      if (!move(n, &p, f, i & 1 ? (int)step[f] : -(int)step[f])) continue;
-      if (f != g && !move(n, &p, g, i & 2 ? (int)step[g] : -(int)step[g])) continue;
-      status = try_point(n, columns, target, &p, best, &better, err);
-    }
-  }
-  return status;
-}
-
-/* Distances of a grid over the fields that has at most so many points. */
-static void choose_steps(const qp_nested *n, unsigned fields, unsigned most, unsigned *step) {
-  for (unsigned f = 0; f < n->quantizer->fields; f++) step[f] = 1;
-  for (;;) {
-    double points = 1;
-    unsigned widest = QP_MAX_FIELDS;
-    for (unsigned f = 0; f < n->quantizer->fields; f++) {
-      if (!(fields >> f & 1)) continue;
-      points *= ceil(n->axis[f].count / (double)step[f]);
-      if (widest == QP_MAX_FIELDS ||
-          n->axis[f].count / step[f] > n->axis[widest].count / step[widest])
-        widest = f;
-    }
-    if (points <= most) return;
-    step[widest] *= 2;
-  }
-}
-
-/* Search a grid, then by steps that halve: the fields in question for one group's targets. */
+/* The fields in question for one group's targets. */
 static qp_status search(qp_nested *n, unsigned fields, unsigned points, unsigned columns,
-                        const float *target, point *best, qp_error *err) {
-  unsigned step[QP_MAX_FIELDS];
-  bool better = false;
-  choose_steps(n, fields, points, step);
-  point p = *best;
-  for (unsigned f = 0; f < n->quantizer->fields; f++)
-    if (fields >> f & 1) p.at[f] = step[f] / 2 < n->axis[f].count ? step[f] / 2 : 0;
-  best->error = INFINITY;
-  qp_status status = QP_OK;
-  for (bool more = true; more && !status;) {
-    status = try_point(n, columns, target, &p, best, &better, err);
-    more = false;
-    for (unsigned f = 0; f < n->quantizer->fields && !more; f++) {
-      if (!(fields >> f & 1)) continue;
-      more = move(n, &p, f, (int)step[f]);
-      if (!more) p.at[f] = step[f] / 2 < n->axis[f].count ? step[f] / 2 : 0;
-    }
-  }
-  for (bool last = false; !last && !status;) {
-    last = true;
-    for (unsigned f = 0; f < n->quantizer->fields; f++) {
-      step[f] = (step[f] + 1) / 2;
-      last &= step[f] == 1;
-    }
-    status = descend(n, fields, step, columns, target, best, err);
-  }
-  return status;
+                        const float *target, grid_point *best, qp_error *err) {
+  qp_grid g = {.of = n, .columns = columns, .target = target, .err = err};
+  grid_search(&g, fields, points, best);
+  return g.status;
 }
 
 /* ---- A unit ---- */
@@ -391,7 +340,7 @@ static unsigned peak_group(const qp_nested *n, unsigned columns, const float *ta
 }
 
 /* The larger fields for one group whose own are at their largest. */
-static qp_status begin(qp_nested *n, unsigned columns, const float *target, point *out,
+static qp_status begin(qp_nested *n, unsigned columns, const float *target, grid_point *out,
                        qp_error *err) {
   const unsigned group = peak_group(n, columns, target), own = own_fields(n);
   for (unsigned f = 0; f < n->quantizer->fields; f++)
@@ -402,8 +351,9 @@ static qp_status begin(qp_nested *n, unsigned columns, const float *target, poin
 
 /* Tries a larger field of groups first .. end - 1 a step away, with their own fields following, and
    keeps it if that is better. */
-static qp_status try_larger(qp_nested *n, unsigned f, int by, unsigned first, unsigned end,
-                            unsigned columns, const float *target, bool *better, qp_error *err) {
+static qp_status try_larger(qp_nested *n, unsigned f, bool up, unsigned by, unsigned first,
+                            unsigned end, unsigned columns, const float *target, bool *better,
+                            qp_error *err) {
   static const unsigned one[QP_MAX_FIELDS] = {1, 1, 1, 1, 1, 1, 1, 1};
   const unsigned own = own_fields(n);
   float was = 0, is = 0;
@@ -413,9 +363,11 @@ static qp_status try_larger(qp_nested *n, unsigned f, int by, unsigned first, un
     const float *at = target + (size_t)g * n->group;
     const unsigned count = columns_of(n, columns, g);
     n->next[g] = n->now[g];
-    if (!move(n, &n->next[g], f, by)) return QP_OK;
-    status = judge(n, count, at, INFINITY, &n->next[g], err);
-    if (!status) status = descend(n, own, one, count, at, &n->next[g], err);
+    qp_grid in = {.of = n, .columns = count, .target = at, .err = err};
+    if (!grid_move(&in, &n->next[g], f, up, by)) return QP_OK;
+    n->next[g].error = grid_judge(&in, n->next[g].at, INFINITY);
+    grid_descend(&in, own, one, &n->next[g]);
+    status = in.status;
     is += n->next[g].error;
   }
   if (status || !(is < was)) return status;
@@ -436,8 +388,7 @@ static qp_status improve(qp_nested *n, unsigned step, unsigned columns, const fl
       for (unsigned first = 0; first < groups && !status; first += each) {
         const unsigned end = first + each < groups ? first + each : groups;
         for (int up = 0; up < 2 && !status; up++)
-          status = try_larger(n, f, up ? (int)step : -(int)step, first, end, columns, target,
-                              &better, err);
+          status = try_larger(n, f, up, step, first, end, columns, target, &better, err);
       }
     }
   }
@@ -446,11 +397,11 @@ static qp_status improve(qp_nested *n, unsigned step, unsigned columns, const fl
 
 static qp_status choose(qp_nested *n, unsigned columns, const float *target, qp_error *err) {
   const unsigned groups = (columns + n->group - 1) / n->group;
-  point start = {.error = INFINITY};
+  grid_point start = {.error = INFINITY};
   qp_status status = begin(n, columns, target, &start, err);
   for (unsigned g = 0; g < groups && !status; g++) {
     n->now[g] = start;
-    status = search(n, own_fields(n), OWN_POINTS, columns_of(n, columns, g),
+    status = search(n, own_fields(n), GRID_OWN_POINTS, columns_of(n, columns, g),
                     target + (size_t)g * n->group, &n->now[g], err);
   }
   for (unsigned step = 8; step && !status; step /= 2)
@@ -462,7 +413,8 @@ qp_status qp_nested_choose(qp_nested *n, unsigned columns, const float *targets,
                            uint32_t (*fields)[QP_MAX_FIELDS], qp_error *err) {
   if (n->shapes) return qp_shapes_choose(n->shapes, columns, targets, fields), QP_OK;
   const qp_status status = choose(n, columns, targets, err);
-  for (unsigned g = 0; g * n->group < columns && !status; g++) raw_fields(n, &n->now[g], fields[g]);
+  for (unsigned g = 0; g * n->group < columns && !status; g++)
+    raw_fields(n, n->now[g].at, fields[g]);
   return status;
 }
 
@@ -481,6 +433,23 @@ qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], un
   return QP_OK;
 }
 
+/* ---- For searches elsewhere ---- */
+
+bool qp_nested_view_of(const qp_nested *n, qp_nested_view *out) {
+  if (n->shapes || !n->affine || n->quantizer->dim != 1 || n->unit != n->group) return false;
+  *out = (qp_nested_view){.axis = n->axis, .levels = &n->levels, .own = own_fields(n)};
+  for (unsigned f = 0; f < n->quantizer->fields; f++) out->frozen[f] = n->at[f];
+  return true;
+}
+
+void qp_nested_line(const qp_nested *n, const uint32_t *at, double *a, double *b) {
+  uint32_t raw[QP_MAX_FIELDS];
+  float at_a, at_b;
+  raw_fields(n, at, raw);
+  line_at(n, raw, &at_a, &at_b);
+  line_of_levels(n, at_a, at_b, a, b);
+}
+
 /* ---- What is known of all units ---- */
 
 /* Find the place of the number that is nearest to the largest, divided. */
@@ -497,7 +466,7 @@ static qp_status freeze(qp_nested *n, qp_error *err) {
   const qp_quantizer *q = n->quantizer;
   float sample[SAMPLE_COLUMNS];
   unsigned free_fields = 0;
-  point best = {.error = INFINITY};
+  grid_point best = {.error = INFINITY};
   qp_random r = {.state = 1};
   for (unsigned i = 0; i < SAMPLE_COLUMNS; i++)
     sample[i] = (float)qp_gaussian_quantile(qp_random_uniform(&r, 0x1p-60, 1));

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gen/encode/field_axis.h"
+#include "gen/encode/levels.h"
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
@@ -37,5 +39,20 @@ qp_status qp_nested_choose(qp_nested *n, unsigned columns, const float *targets,
    [columns], codes [columns / dim]. */
 qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], unsigned columns,
                           const float *targets, uint32_t *codes, float *values, qp_error *err);
+
+/*
+** What a search of a smallest group's own fields needs (templates/field_grid.h), where these are
+** all that vary: others are the linear's.  It is valid as long as the search.
+*/
+typedef struct qp_nested_view {
+  const qp_field_axis *axis;      /* [fields] */
+  const qp_levels *levels;        /* of u */
+  unsigned own;                   /* the fields that vary, a bit for each; */
+  uint32_t frozen[QP_MAX_FIELDS]; /* where the others are, in their axes */
+} qp_nested_view;
+/* False: it is of another form. */
+bool qp_nested_view_of(const qp_nested *n, qp_nested_view *out);
+/* Compute a and b of  a u + b  in terms of the levels, at a place in each axis. */
+void qp_nested_line(const qp_nested *n, const uint32_t *at, double *a, double *b);
 
 #endif

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The rows of encode find codes of trellises by Viterbi's algorithm, other codes by the nearest
-   codeword. */
+/* The rows of encode find codes of trellises by Viterbi's algorithm, group fields with the codes of
+   their group, other codes by the nearest codeword. */
 #include <stdlib.h>
 
 #include "runtime/arch.h"
 #include "runtime/half.h"
+#include "gen/encode/book_fit.h"
+#include "gen/encode/field_table.h"
 #include "gen/encode/metric.h"
 #include "gen/encode/trellis.h"
 #include "gen/kernel/kernel.h"
@@ -22,18 +24,25 @@ static const qp_quantizer *quantizer_of(const qp_kernel *k) {
 
 /* ---- Which quantizers ---- */
 
-static qp_status check_quantizer(const qp_problem *p, const char *family, bool trellis,
-                                 qp_error *err) {
+static qp_status check_linear(const qp_problem *p, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
   if (p->segments != 1)
     return qp_fail(err, QP_E_LIMIT, "encode takes one linear, not %u", p->segments);
   if (q->kind == QP_SPLIT)
     return qp_fail(err, QP_E_LIMIT, "%s is a split; its parts are encoded one by one", q->name);
+  return QP_OK;
+}
+
+static qp_status check_quantizer(const qp_problem *p, const char *family, bool trellis,
+                                 qp_error *err) {
+  const qp_quantizer *q = p->segment[0].quantizer;
+  const qp_status status = check_linear(p, err);
+  if (status) return status;
   bool rows = false;
   for (unsigned c = 0; c < q->codebooks; c++) rows |= q->codebook[c].scope == QP_SCOPE_ROW;
   if (q->fields || rows)
-    return qp_fail(err, QP_E_LIMIT,
-                   "%s has group fields or codebooks by row, which are fitted on the CPU", q->name);
+    return qp_fail(err, QP_E_LIMIT, "family %s is for codes alone; %s has %s", family, q->name,
+                   q->fields ? "group fields" : "codebooks by row, which are fitted on the CPU");
   if (trellis != (q->kind == QP_TRELLIS))
     return qp_fail(err, QP_E_LIMIT, "family %s is for %s; %s is none", family,
                    trellis ? "trellises" : "vector and scalar quantizers", q->name);
@@ -78,6 +87,7 @@ static steps steps_known(const qp_kernel *k) { /* after the kernel was sized not
 
 /* May a difference be beyond 16 bits?  Where it is not known: to be clipped is never wrong. */
 static unsigned clips(const qp_quantizer *q) {
+  if (qp_has_tensor_books(q)) return true; /* those of the linear are others */
   const size_t n = (size_t)q->dim << q->window;
   uint16_t *halves = malloc(sizeof *halves * n);
   float *values = malloc(sizeof *values * n);
@@ -230,4 +240,89 @@ const qp_kernel_op qp_op_encode_codes = {
     .check = check_codes,
     .size = size_codes,
     .hole = {QP_HOLES_OF_ALL},
+};
+
+/* ---- Group fields ---- */
+
+static qp_status check_fields(const qp_problem *p, const char *family, qp_error *err) {
+  qp_field_table t;
+  qp_status status = check_linear(p, err);
+  (void)family;
+  if (!status) status = qp_field_table_make(p->segment[0].quantizer, p->columns, false, &t, err);
+  return status;
+}
+
+#define FIELDS_CONSTANTS(X)                                                                        \
+  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
+  X(UNSIGNED, K, k->problem.columns, "columns of the targets")                                     \
+  X(UNSIGNED, GROUP, q->group, "columns whose fields are chosen together")                         \
+  X(UNSIGNED, FIELDS, t.fields, "of a group")                                                      \
+  X(UNSIGNED, FIELD0, t.varies[0], "a field that varies")                                          \
+  X(UNSIGNED, COUNT0, t.count[0], "its values")                                                    \
+  X(UNSIGNED, FIELD1, t.varies[1], "the other one; FIELDS: there is none")                         \
+  X(UNSIGNED, COUNT1, t.count[1], "its values, else 1")                                            \
+  X(UNSIGNED, FIRST, t.first, "the field with more values")                                        \
+  X(FLAG, LINE0, t.line[0], "a and b follow a line as FIELD0's number moves")                      \
+  X(FLAG, LINE1, t.line[1], "as FIELD1's does")                                                    \
+  X(FLAG, FEW, t.few, "all points are looked at")                                                  \
+  X(FLAG, FLIPS, t.flips, "a may be negative")                                                     \
+  X(FLAG, SHIFTS, t.shifts, "b is not a times one number,")                                        \
+  X(FLAG, SLICES, t.slices, "but is while FIRST alone moves")                                      \
+  X(FLAG, GRID, t.grid, "fields are searched on a grid")                                           \
+  X(UNSIGNED, OWN, t.own, "GRID: fields that vary, a bit for each")                                \
+  X(FLAG, EVEN, t.even, "levels are 0, 1, 2, ...")                                                 \
+  X(UNSIGNED, LEVELS, t.levels, "different values of u")                                           \
+  X(UNSIGNED, ROOM, t.room, "a power of two above them, at least 16")                              \
+  X(UNSIGNED, STATES, t.states, "codes")
+
+static const qp_named fields_constant[] = {FIELDS_CONSTANTS(QP_NAMED)};
+
+static void fields_values(const qp_kernel *k, unsigned *v) {
+  const qp_quantizer *q = quantizer_of(k);
+  qp_field_table t = {0};
+  qp_field_table_make(q, k->problem.columns, false, &t, NULL); /* the check made it before */
+  FIELDS_CONSTANTS(QP_VALUE)
+}
+
+static const qp_tunable_use fields_tunable[] = {
+    {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
+};
+
+/* As the template's struct Shared. */
+static qp_status size_fields(qp_kernel *k, qp_error *err) {
+  enum { LANES = 8, BANKS = 64 };
+  const qp_quantizer *q = quantizer_of(k);
+  qp_field_table t;
+  const qp_status status = qp_field_table_make(q, k->problem.columns, false, &t, err);
+  if (status) return status;
+  const unsigned stride = (q->group + BANKS - 1) / BANKS * BANKS + LANES, groups = k->block / LANES;
+  const unsigned entries = t.states > t.room ? t.states : t.room;
+  const unsigned room = qp_arch_smem_bytes(k->problem.arch);
+  k->grid = 4 * k->problem.sm_count;
+  k->smem_bytes = 4 * (2 * t.room + groups * (stride + 2 * entries));
+  if (k->smem_bytes <= room) return QP_OK;
+  return qp_fail(err, QP_E_LIMIT,
+                 "%s: %u groups of %u columns take %u bytes of shared memory; sm_%u has %u",
+                 q->name, groups, q->group, k->smem_bytes, k->problem.arch, room);
+}
+
+static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
+  char *decode = qp_plain_cuda(quantizer_of(k), "P0");
+  if (!decode) return qp_fail(err, QP_E_NOMEM, "no memory for the decode's text");
+  qp_text_add(t, "%s", decode);
+  free(decode);
+  return QP_OK;
+}
+
+const qp_kernel_op qp_op_encode_fields = {
+    .op = QP_OP_ENCODE,
+    .form = "fields",
+    .help = "group fields by least squares or on a grid, eight threads a group, then the nearest "
+            "codes",
+    QP_OP_LIST(tunable, fields_tunable),
+    QP_OP_LIST(constant, fields_constant),
+    .values = fields_values,
+    .check = check_fields,
+    .size = size_fields,
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
 };

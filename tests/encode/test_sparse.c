@@ -165,8 +165,8 @@ Test(sparse, columns_that_weigh_more_have_the_entries) {
 
 static qp_status by_threads(void *context, const struct qp_coder *coder, const qp_stream *stream,
                             size_t sequences, const float *targets, uint32_t *codes,
-                            qp_error *why) {
-  (void)coder, (void)stream, (void)why;
+                            uint32_t *fields, qp_error *why) {
+  (void)coder, (void)stream, (void)fields, (void)why;
   size_t *zeros = context;
   const size_t numbers = sequences * stream->superblocks * stream->period.steps * 2;
   for (size_t i = 0; i < numbers; i++) *zeros += targets[i] == 0;

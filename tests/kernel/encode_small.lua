@@ -21,4 +21,12 @@ out[#out+1] = vector {
   },
   decode = function (code, books) return books.a[code & 255] + books.b[code >> 8] * 0.5 end,
 }
+
+-- A scale that may be negative, so that levels fall, and levels that are not even; a last group of
+-- few columns.
+out[#out+1] = scalar {
+  name = "falls4", bits = 2, codebook = values { dim = 1, -1, -0.25, 0.125, 0.875 },
+  group = { size = 48, scale = { "f16", -4, 4 } },
+  decode = function (code, codebook, group) return codebook[code] * group.scale end,
+}
 return out

@@ -31,3 +31,7 @@ Test(encode_kernel, small_trellises_get_the_codes_of_the_cpu) {
 Test(encode_kernel, vectors_in_several_pieces_get_the_codes_of_the_cpu) {
   check(QP_SOURCE_DIR "/tests/kernel/encode_small.lua:pieces8", "");
 }
+
+Test(encode_kernel, group_fields_that_turn_levels_around_are_those_of_the_cpu) {
+  check(QP_SOURCE_DIR "/tests/kernel/encode_small.lua:falls4", "");
+}

@@ -66,9 +66,16 @@ Test(quantize_device, scalars) {
   expect_same("--quantizer nuq-4 --keep mlp", "\n12288 codes by kernels on sim");
 }
 
-/* Group fields have no encode kernel: threads do them. */
+/* 96 columns are a group of 64 and half of one. */
+Test(quantize_device, group_fields) {
+  expect_same("--quantizer nf4-g64 --keep q_proj --keep k_proj --keep v_proj --keep o_proj"
+              " --keep up_proj --keep gate_proj",
+              "\n6144 codes by kernels on sim");
+}
+
+/* A field of rows has no encode kernel: threads do it. */
 Test(quantize_device, what_has_no_kernel_is_encoded_by_threads) {
-  expect_same("--quantizer mxfp4", "\n0 codes by kernels on sim");
+  expect_same("--quantizer int8-row-f32 --keep mlp", "\n0 codes by kernels on sim");
 }
 
 Test(quantize_device, a_device_that_is_not_there_is_told) {

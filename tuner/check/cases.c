@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/encode/field_table.h"
 #include "gen/kernel/kernel.h"
 #include "tuner/check/cases_make.h"
 #include "tuner/check/steady.h"
@@ -175,23 +176,38 @@ static void push_two_sequences(qp_case_maker *m, const qp_problem *p) {
   }
 }
 
-/* Encoders: codes of every quantizer that has no fields, and trellises of each kind. Every thread
-   meets every code: of a whole palette, unless all is covered, no large codebook, and trellises
-   with few sequences at a time. */
+/* What encoders do: codes alone, paths of a trellis, group fields with their codes. */
+enum { ENCODES_CODES, ENCODES_TRELLIS, ENCODES_FIELDS, ENCODES };
+
+/* The kind of search for group fields, as a bit of 'met'. */
+static unsigned field_search_of(const qp_quantizer *q, unsigned columns) {
+  qp_field_table t;
+  if (qp_field_table_make(q, columns, false, &t, NULL)) return 0;
+  return 1u << (t.grid + 2 * t.few + 4 * t.flips + 8 * t.shifts);
+}
+
+/* Encoders: some of each kind, with group fields one of each search. Every thread meets every code:
+   of a whole palette, unless all is covered, no large codebook, and trellises with few sequences at
+   a time. The last group of fields of a row is not whole. */
 static void encoders(qp_case_maker *m) {
   enum { LARGE_BITS = 12 };
+  static const unsigned each_of[ENCODES] = {4, 13, 1}, each_of_all[ENCODES] = {1, 3, 1};
   const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > QP_CASE_KINDS;
-  unsigned met[2] = {0}; /* quantizers by codes, and by trellis: some of each are taken */
+  unsigned met[ENCODES] = {0}, searches = 0; /* some of each are taken */
   for (size_t i = 0; i < m->w->quantizers; i++) {
     const qp_quantizer *q = m->w->quantizer[i];
     qp_problem p = qp_cases_problem(m, QP_OP_ENCODE, QP_F16, 1);
     p.segments = 1;
     p.segment[0].quantizer = q;
     const bool trellis = q->kind == QP_TRELLIS;
-    if (!can_encode(m, &p) || (few && !trellis && q->window > LARGE_BITS)) continue;
-    if (met[trellis]++ % (trellis ? (all ? 3 : 13) : (all ? 1 : 4))) continue;
+    const unsigned kind = trellis ? ENCODES_TRELLIS : q->fields ? ENCODES_FIELDS : ENCODES_CODES;
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
-    p.columns = m->w->columns ? m->w->columns : 64;
+    p.columns = m->w->columns ? m->w->columns : q->fields ? q->group * 2 + 32 : 64;
+    if (!can_encode(m, &p) || (few && !trellis && q->window > LARGE_BITS)) continue;
+    if (met[kind]++ % (all ? each_of_all : each_of)[kind]) continue;
+    const unsigned search = kind == ENCODES_FIELDS ? field_search_of(q, p.columns) : 0;
+    if (!all && searches & search) continue;
+    searches |= search;
     if (few && trellis)
       push_two_sequences(m, &p);
     else

@@ -1,27 +1,43 @@
 /* SPDX-License-Identifier: MIT */
-/* Compares an encode kernel with the CPU's encoder: the codes must be the same, bit for bit. */
+/* Compares an encode kernel with the CPU's encoder: codes and fields must be the same bits. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "gen/encode/coder.h"
+#include "gen/encode/nested.h"
 #include "gen/encode/sample.h"
 #include "runtime/sim/sim.h"
 #include "tuner/quantize/device_search.h"
 #include "tuner/check/verify_internal.h"
 
-enum { BUFFERS = 5, GUARD = 256, SEQUENCES_SIMULATED = 3, TARGETS_SIMULATED = 700 };
+enum {
+  BUFFERS = 5,
+  GUARD = 256,
+  SEQUENCES_SIMULATED = 3,
+  TARGETS_SIMULATED = 700,
+  GROUPS_SIMULATED = 48
+};
 /* Three times what code takes that nothing optimised: */
-enum { INSTRUCTIONS_A_WEIGHT = 64, INSTRUCTIONS_A_STEP = 32768 };
+enum {
+  INSTRUCTIONS_A_WEIGHT = 64,
+  INSTRUCTIONS_A_STEP = 32768,
+  INSTRUCTIONS_A_GROUP = 1 << 24 /* of fields, of 256 weights */
+};
 
 /* One check: what the kernel gets, what the CPU makes of the same. */
 typedef struct encode_check {
   qp_device *dev;
   const qp_kernel *k;
   qp_coder coder;
-  size_t sequences, steps; /* codes: each target is a sequence of one step */
-  float *target;           /* [sequences][steps][dim] */
-  uint32_t *code, *start;  /* What the CPU finds: [sequences][steps], [sequences]. */
+  /* Codes: each target is a sequence of one step; group fields: each row is one of its columns. */
+  size_t sequences, steps;
+  unsigned columns;
+  size_t groups;          /* of a sequence with group fields, else 1; */
+  unsigned fields;        /* of a group, else 1 */
+  float *target;          /* [sequences][steps][dim] */
+  uint32_t *code, *start; /* of the CPU: [sequences][steps], [sequences][groups][fields] */
   qp_devptr buffer[BUFFERS];
   unsigned buffers;
   qp_error *err;
@@ -39,11 +55,7 @@ static qp_status add(encode_check *c, const void *data, size_t bytes, qp_devptr 
               : qp_device_fill(c->dev, *out, 0xff, bytes, c->err);
 }
 
-static qp_status encode_on_cpu(encode_check *c) {
-  if (c->coder.kind != QP_CODER_TRELLIS) {
-    qp_codewords_nearest(&c->coder.words, c->sequences, c->target, c->code);
-    return QP_OK;
-  }
+static qp_status encode_trellises(encode_check *c) {
   qp_search *search;
   qp_status status = qp_search_new(&c->coder.trellis, &search, c->err);
   if (status) return status;
@@ -63,6 +75,98 @@ static qp_status encode_on_cpu(encode_check *c) {
   return QP_OK;
 }
 
+/* Group 'group' of a row by one of the CPU's searches. */
+static qp_status encode_group(encode_check *c, qp_field_search *search, qp_nested *nested,
+                              size_t row, size_t group, float *values) {
+  const size_t size = c->coder.quantizer->group, at = row * c->steps + group * size;
+  const size_t left = c->steps - group * size;
+  const unsigned n = (unsigned)(left < size ? left : size);
+  uint32_t *to = c->start + (row * c->groups + group) * c->fields;
+  uint32_t raw[1][QP_MAX_FIELDS];
+  qp_field_choice choice = {.value = NULL};
+  qp_status status;
+  if (nested) {
+    status = qp_nested_choose(nested, n, c->target + at, raw, c->err);
+    if (!status)
+      status = qp_nested_codes(nested, raw[0], n, c->target + at, c->code + at, values, c->err);
+    memcpy(to, raw[0], sizeof *to * c->fields);
+    return status;
+  }
+  status = qp_field_search_run(search, n, c->target + at, &choice, c->err);
+  if (!status) qp_field_choice_codes(&choice, n, c->target + at, c->code + at, values);
+  memcpy(to, choice.field, sizeof *to * c->fields);
+  qp_field_choice_free(&choice);
+  return status;
+}
+
+static qp_status encode_fields(encode_check *c) {
+  const qp_quantizer *q = c->coder.quantizer;
+  qp_field_search *search = NULL;
+  qp_nested *nested = NULL;
+  float *values = malloc(sizeof *values * q->group);
+  qp_status status = values ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "out of memory");
+  if (!status && c->coder.kind == QP_CODER_NESTED)
+    status = qp_nested_new(q, c->columns, &nested, c->err);
+  else if (!status)
+    status = qp_field_search_new(q, &search, c->err);
+  for (size_t g = 0; g < c->sequences * c->groups && !status; g++)
+    status = encode_group(c, search, nested, g / c->groups, g % c->groups, values);
+  qp_field_search_free(search);
+  qp_nested_free(nested);
+  free(values);
+  return status;
+}
+
+static qp_status encode_on_cpu(encode_check *c) {
+  if (qp_coder_has_fields(&c->coder)) return encode_fields(c);
+  if (c->coder.kind == QP_CODER_TRELLIS) return encode_trellises(c);
+  qp_codewords_nearest(&c->coder.words, c->sequences, c->target, c->code);
+  return QP_OK;
+}
+
+/*
+** Groups unlike N(0,1), in turn: of zeros, tiny, huge, of one sign, with an outlier, of one value,
+** beyond what sums of squares hold.  Every second one stays as it is.
+*/
+static void vary_groups(encode_check *c) {
+  const size_t size = c->coder.quantizer->group;
+  for (size_t g = 0; g < c->sequences * c->groups; g += 2) {
+    const size_t first = g % c->groups * size,
+                 end = first + size < c->steps ? first + size : c->steps;
+    float *x = c->target + g / c->groups * c->steps;
+    for (size_t i = first; i < end; i++) {
+      switch (g / 2 % 7) {
+      case 0: x[i] = i == first + 5 ? -20 * x[i] : x[i]; break;
+      case 1: x[i] = 0; break;
+      case 2: x[i] *= 0x1p-20f; break;
+      case 3: x[i] *= 0x1p18f; break;
+      case 4: x[i] = fabsf(x[i]); break;
+      case 5: x[i] = x[first]; break;
+      default: x[i] *= 0x1p66f;
+      }
+    }
+  }
+}
+
+/* How many sequences, and of what. */
+static void choose_sizes(encode_check *c, const qp_stream *s) {
+  const qp_quantizer *q = c->coder.quantizer;
+  const bool trellis = c->coder.kind == QP_CODER_TRELLIS, few = c->dev->info.simulated;
+  const size_t steps = (size_t)s->superblocks * s->period.steps, lanes = (size_t)s->row_groups * 32;
+  size_t most = trellis ? SEQUENCES_SIMULATED : TARGETS_SIMULATED;
+  c->steps = trellis ? steps : 1;
+  c->sequences = trellis ? lanes : lanes * steps;
+  c->groups = c->fields = 1;
+  if (qp_coder_has_fields(&c->coder)) {
+    c->steps = c->columns;
+    c->sequences = s->rows;
+    c->groups = (c->columns + q->group - 1) / q->group;
+    c->fields = q->fields;
+    most = (GROUPS_SIMULATED + c->groups - 1) / c->groups;
+  }
+  if (few && c->sequences > most) c->sequences = most;
+}
+
 static qp_status make_data(encode_check *c, uint64_t seed) {
   const qp_problem *p = &c->k->problem;
   const qp_quantizer *q = p->segment[0].quantizer;
@@ -70,26 +174,28 @@ static qp_status make_data(encode_check *c, uint64_t seed) {
   qp_status status = qp_layout_stream(q, p->segment[0].rows, p->columns, &s, c->err);
   if (!status) status = qp_coder_make(&c->coder, q, c->err);
   if (status) return status;
-  const bool trellis = c->coder.kind == QP_CODER_TRELLIS, few = c->dev->info.simulated;
-  const size_t steps = (size_t)s.superblocks * s.period.steps, lanes = (size_t)s.row_groups * 32;
-  c->steps = trellis ? steps : 1;
-  c->sequences = trellis ? lanes : lanes * steps;
-  const size_t most = trellis ? SEQUENCES_SIMULATED : TARGETS_SIMULATED;
-  if (few && c->sequences > most) c->sequences = most;
+  c->columns = p->columns;
+  choose_sizes(c, &s);
   const size_t codes = c->sequences * c->steps;
   c->target = malloc(sizeof *c->target * codes * q->dim);
   c->code = malloc(sizeof *c->code * codes);
-  c->start = calloc(c->sequences, sizeof *c->start);
+  c->start = calloc(c->sequences * c->groups * c->fields, sizeof *c->start);
   if (!c->target || !c->code || !c->start)
     return qp_fail(c->err, QP_E_NOMEM, "no memory for %zu codes", codes);
   qp_sample_gaussian(seed, codes * q->dim, c->target);
+  if (qp_coder_has_fields(&c->coder)) vary_groups(c);
   return encode_on_cpu(c);
 }
 
 /* How many instructions a thread may take before it counts as hung. For each of its own targets it
    looks at every codeword; for each sequence of its block, in every step of the sequence, of the
-   two runs around the seam and of the way back, at its part of the states. */
+   two runs around the seam and of the way back, at its part of the states; for each of its groups
+   of fields at some hundred places, at every eighth weight. */
 static uint64_t instructions_of(const encode_check *c) {
+  if (qp_coder_has_fields(&c->coder)) {
+    const size_t groups = c->sequences * c->groups, threads = (size_t)c->k->grid * c->k->block;
+    return (groups * 8 + threads - 1) / threads * INSTRUCTIONS_A_GROUP;
+  }
   const qp_quantizer *q = c->coder.quantizer;
   const bool trellis = c->coder.kind == QP_CODER_TRELLIS;
   const uint64_t own = qp_choice_get(&c->k->choice, trellis ? "sequences" : "each");
@@ -136,27 +242,37 @@ static qp_status launch(encode_check *c, const qp_compiled *compiled, qp_argumen
   return status;
 }
 
-static qp_status compare(encode_check *c, const qp_arguments *a, qp_verdict *v) {
-  const size_t codes = c->sequences * c->steps, bytes = 4 * codes;
+/* Words that the kernel wrote against the CPU's, [sequences][each], and what stands behind them. */
+static qp_status compare(encode_check *c, qp_devptr at, const uint32_t *wanted, size_t each,
+                         const char *what, qp_verdict *v) {
+  const size_t words = c->sequences * each, bytes = 4 * words;
   unsigned char *got = malloc(bytes + GUARD);
   if (!got) return qp_fail(c->err, QP_E_NOMEM, "out of memory");
-  qp_status status = qp_device_download(c->dev, got, a->y, bytes + GUARD, c->err);
+  qp_status status = qp_device_download(c->dev, got, at, bytes + GUARD, c->err);
   for (size_t i = 0; i < GUARD && !status; i++) {
     if (got[bytes + i] == 0xa5) continue;
-    snprintf(v->why, sizeof v->why, "codes: byte %zu behind their end was overwritten", i);
+    snprintf(v->why, sizeof v->why, "%ss: byte %zu behind their end was overwritten", what, i);
     status = QP_E_WRONG;
   }
-  for (size_t i = 0; i < codes && !status; i++) {
-    uint32_t code;
-    memcpy(&code, got + 4 * i, 4);
-    if (code == c->code[i]) continue;
-    snprintf(v->why, sizeof v->why, "sequence %zu, step %zu: code %u, the CPU's is %u",
-             i / c->steps, i % c->steps, code, c->code[i]);
+  for (size_t i = 0; i < words && !status; i++) {
+    uint32_t word;
+    memcpy(&word, got + 4 * i, 4);
+    if (word == wanted[i]) continue;
+    snprintf(v->why, sizeof v->why, "sequence %zu, step %zu: %s %u, the CPU's is %u", i / each,
+             i % each, what, word, wanted[i]);
     status = QP_E_WRONG;
   }
   free(got);
-  v->compared = codes;
+  v->compared += words;
   return status;
+}
+
+static qp_status compare_all(encode_check *c, const qp_arguments *a, qp_verdict *v) {
+  v->compared = 0;
+  qp_status status = QP_OK;
+  if (qp_coder_has_fields(&c->coder))
+    status = compare(c, a->start, c->start, c->groups * c->fields, "group field", v);
+  return status ? status : compare(c, a->y, c->code, c->steps, "code", v);
 }
 
 static void release(encode_check *c) {
@@ -174,19 +290,19 @@ qp_status qp_verify_encode(qp_device *dev, const qp_kernel *kernel, const qp_com
   qp_status status = make_data(&c, seed);
   const size_t targets = c.sequences * c.steps * kernel->problem.segment[0].quantizer->dim;
   size_t table_bytes = 0;
-  void *table = status ? NULL : qp_device_search_table(&c.coder, &table_bytes);
+  void *table = status ? NULL : qp_device_search_table(&c.coder, c.columns, &table_bytes);
   void *whole = status ? NULL : qp_device_search_targets(&c.coder, targets, c.target);
   if (!status && (!table || !whole)) status = qp_fail(err, QP_E_NOMEM, "out of memory");
   if (!status) status = add(&c, whole, 4 * targets, &a.x);
   if (!status) status = add(&c, table, table_bytes, &a.table);
   if (!status) status = add(&c, NULL, 4 * c.sequences * c.steps, &a.y);
-  if (!status) status = add(&c, NULL, 4 * c.sequences, &a.start);
+  if (!status) status = add(&c, NULL, 4 * c.sequences * c.groups * c.fields, &a.start);
   if (!status) status = add(&c, NULL, kernel->workspace_bytes, &a.workspace);
   free(table);
   free(whole);
   a.rows = (unsigned)c.sequences;
   if (!status) status = launch(&c, compiled, &a);
-  if (!status) status = compare(&c, &a, v);
+  if (!status) status = compare_all(&c, &a, v);
   release(&c);
   return status;
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "gen/compile/compile.h"
+#include "gen/encode/field_table.h"
+#include "gen/encode/lanes.h"
 #include "gen/kernel/kernel.h"
 #include "runtime/half.h"
 
@@ -26,7 +28,8 @@ typedef struct searcher {
   qp_kernel kernel;
   qp_module *module;
   qp_function *function;
-  qp_devptr table; /* The quantizer's table on the device; 0 before the first search. */
+  qp_devptr table; /* on the device; 0 before the first search */
+  bool own;        /* it is of codebooks of a linear, or incomplete */
 } searcher;
 
 struct qp_device_search {
@@ -53,8 +56,16 @@ static void *trellis_table(const qp_coder *c, size_t *bytes) {
   return table;
 }
 
-void *qp_device_search_table(const qp_coder *c, size_t *bytes) {
+static void *fields_table(const qp_coder *c, unsigned columns, size_t *bytes) {
+  qp_field_table t;
+  if (qp_field_table_make(c->quantizer, columns, true, &t, NULL)) return NULL;
+  *bytes = t.bytes;
+  return t.data;
+}
+
+void *qp_device_search_table(const qp_coder *c, unsigned columns, size_t *bytes) {
   if (c->kind == QP_CODER_TRELLIS) return trellis_table(c, bytes);
+  if (qp_coder_has_fields(c)) return fields_table(c, columns, bytes);
   const size_t n = (size_t)c->states * c->quantizer->dim;
   *bytes = sizeof(uint16_t) * n;
   uint16_t *table = malloc(*bytes);
@@ -149,20 +160,19 @@ static qp_status need(qp_device_search *s, unsigned which, size_t bytes, qp_devp
   return QP_OK;
 }
 
+/* The quantizer's table is kept; that of a coder with codebooks of the linear takes its place. */
 static qp_status put_table(qp_device_search *s, const qp_coder *coder, searcher *k, qp_error *err) {
-  if (k->table) return QP_OK;
+  const bool own = coder->quantizer != k->quantizer;
+  if (k->table && !own && !k->own) return QP_OK;
   size_t bytes = 0;
-  qp_devptr at = 0;
-  void *table = qp_device_search_table(coder, &bytes);
+  void *table = qp_device_search_table(coder, k->columns, &bytes);
   qp_status status =
-      table ? qp_device_alloc(s->dev, bytes, &at, err)
-            : qp_fail(err, QP_E_NOMEM, "no memory for a table of %u states", coder->states);
-  if (!status) status = qp_device_upload(s->dev, at, table, bytes, err);
+      table ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for a table of %u states", coder->states);
+  if (!status && !k->table) status = qp_device_alloc(s->dev, bytes, &k->table, err);
+  k->own = own || status;
+  if (!status) status = qp_device_upload(s->dev, k->table, table, bytes, err);
+  k->own |= status != QP_OK;
   free(table);
-  if (!status)
-    k->table = at;
-  else if (at)
-    qp_device_free(s->dev, at);
   return status;
 }
 
@@ -187,27 +197,46 @@ static qp_status launch(qp_device_search *s, const searcher *k, const qp_argumen
   return status ? status : qp_device_sync(s->dev, err);
 }
 
+/* What a search gives: codes, of a kernel's sequences, and raw group fields. */
+typedef struct results {
+  size_t sequences, codes, fields;
+} results;
+
+static results results_of(const qp_coder *coder, const qp_stream *stream, size_t sequences) {
+  const qp_quantizer *q = stream->quantizer;
+  if (qp_coder_has_fields(coder))
+    return (results){.sequences = sequences,
+                     .codes = sequences * stream->columns,
+                     .fields = sequences * qp_field_groups(stream) * q->fields};
+  const size_t codes = sequences * stream->superblocks * stream->period.steps;
+  /* vectors are sequences of one step */
+  return (results){.sequences = coder->kind == QP_CODER_TRELLIS ? sequences : codes,
+                   .codes = codes};
+}
+
 static qp_status search(void *context, const qp_coder *coder, const qp_stream *stream,
-                        size_t sequences, const float *targets, uint32_t *codes, qp_error *err) {
+                        size_t sequences, const float *targets, uint32_t *codes, uint32_t *fields,
+                        qp_error *err) {
   qp_device_search *s = context;
-  const bool trellis = coder->kind == QP_CODER_TRELLIS;
   const size_t dim = stream->quantizer->dim;
-  const size_t all = sequences * stream->superblocks * stream->period.steps;
+  const results r = results_of(coder, stream, sequences);
+  const size_t beside = r.fields ? r.fields : r.sequences;
   searcher *k = NULL;
   qp_status status = find_searcher(s, stream, &k, err);
   if (status) return status;
-  /* vectors are sequences of one step */
-  qp_arguments a = {.rows = (unsigned)(trellis ? sequences : all)};
+  qp_arguments a = {.rows = (unsigned)r.sequences};
   status = put_table(s, coder, k, err);
   a.table = k->table;
-  if (!status) status = need(s, ROOM_TARGETS, sizeof *targets * all * dim, &a.x, err);
-  if (!status) status = need(s, ROOM_CODES, sizeof *codes * all, &a.y, err);
-  if (!status) status = need(s, ROOM_START, sizeof(uint32_t) * a.rows, &a.start, err);
+  if (!status) status = need(s, ROOM_TARGETS, sizeof *targets * r.codes * dim, &a.x, err);
+  if (!status) status = need(s, ROOM_CODES, sizeof *codes * r.codes, &a.y, err);
+  if (!status) status = need(s, ROOM_START, sizeof(uint32_t) * beside, &a.start, err);
   if (!status) status = need(s, ROOM_WORKSPACE, k->kernel.workspace_bytes, &a.workspace, err);
-  if (!status) status = put_targets(s, coder, all * dim, targets, a.x, err);
+  if (!status) status = put_targets(s, coder, r.codes * dim, targets, a.x, err);
   if (!status) status = launch(s, k, &a, err);
-  if (!status) status = qp_device_download(s->dev, codes, a.y, sizeof *codes * all, err);
-  if (!status) s->codes += all;
+  if (!status) status = qp_device_download(s->dev, codes, a.y, sizeof *codes * r.codes, err);
+  if (!status && r.fields)
+    status = qp_device_download(s->dev, fields, a.start, sizeof *fields * r.fields, err);
+  if (!status) s->codes += r.codes;
   return status ? qp_fail_prefix(err, status, "encoding %s on the device", stream->quantizer->name)
                 : QP_OK;
 }

@@ -34,9 +34,10 @@ size_t qp_device_search_codes(const qp_device_search *s);
 /*
 ** The table that the kernels read, *bytes long: what state s decodes to as fp16,
 ** [coder->states][dim]; of a trellis t^ 2^doublings (gen/encode/trellis.h) as 32-bit words, and
-** states of equal oldest bits lie together: state  g << step | j  at [j][g].  malloc'ed; NULL: no
-** memory. */
-void *qp_device_search_table(const qp_coder *coder, size_t *bytes);
+** states of equal oldest bits lie together: state  g << step | j  at [j][g]; of group fields what
+** gen/encode/field_table.h says, for rows of 'columns'.  malloc'ed; NULL: no memory.
+*/
+void *qp_device_search_table(const qp_coder *coder, unsigned columns, size_t *bytes);
 
 /*
 ** Make what the kernels read of 'n' targets: the targets themselves, or of a trellis x^ 2^doublings
