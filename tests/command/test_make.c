@@ -172,6 +172,10 @@ Test(make, says_what_is_missing) {
   cr_assert(strstr(answer, "--bits"), "%s", answer);
   cr_assert_eq(make("--tps 100"), 2);
   cr_assert(strstr(answer, "--gpu"), "%s", answer);
+  char arguments[512];
+  snprintf(arguments, sizeof arguments, "make /nowhere --bits 4 -o '%s'", path("out"));
+  cr_assert_eq(ask(arguments), 2);
+  cr_assert(strstr(answer, "/nowhere: cannot be opened") && !strstr(answer, "[1/"), "%s", answer);
   cr_assert_neq(access(path("out"), F_OK), 0);
 }
 

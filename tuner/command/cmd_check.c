@@ -22,13 +22,12 @@ static const qp_verb_help help = {
     "units of a gemm; NaNs and unwritten outputs fail.\n"
     "Without options each quantizer is checked once in each family of lua/families (of gemm_naive\n"
     "one of each kind), and each kind in launches whose warps reach their steady state, with\n"
-    "mixtures, rotations and tunables; --all covers every batch from 1 to 8 and 16, fp16 and bf16, "
-    "every Hadamard order.\n"
+    "mixtures, rotations and tunables; --all covers every batch from 1 to 8 and 16, fp16 and\n"
+    "bf16, every Hadamard order.\n"
     "The palette's definitions must be those that are pinned in lua/quantizers/definitions.txt.\n"
     "One row a kernel, as it comes; the exit code is 1 if something fails. A kernel that hangs or\n"
-    "crashes fails alone: its process is replaced. What a limit of the family or device keeps "
-    "from\n"
-    "running is a SKIP with the reason."};
+    "crashes fails alone: its process is replaced. What a limit of the family or device keeps\n"
+    "from running is a SKIP with the reason."};
 
 typedef struct check_options {
   bool all, few, kinds, json, quiet, fail_fast, chains, list, unrotate;

@@ -21,15 +21,12 @@
 static const qp_verb_help help = {
     "make", "MODEL -o OUT [--bits B | --tps T --gpu GPU] [--text FILE] [options]",
     "The whole way in one command: calibrates on a text (where one is given), plans, quantizes,\n"
-    "refines on the text, exports the kernels, compares everything with its checksums, and judges "
-    "the result on "
-    "another\n"
-    "text. Each step is a verb of qpal and is printed as it could be typed. A run that was "
-    "stopped\n"
-    "goes on where it was when the same command is given again.\n"
-    "OUT/calibration, OUT/plan.json and plan.svg, OUT/packed, OUT/library and OUT/report.html are "
-    "what the verbs "
-    "write; OUT/quantized is OUT/packed before it was refined."};
+    "refines on the text, exports the kernels, compares everything with its checksums, and judges\n"
+    "the result on another text. Each step is a verb of qpal and is printed as it could be typed;\n"
+    "its progress begins with its number, [2/7]. A run that was stopped goes on where it was when\n"
+    "the same command is given again.\n"
+    "OUT/calibration, OUT/plan.json and plan.svg, OUT/packed, OUT/library and OUT/report.html are\n"
+    "what the verbs write; OUT/quantized is OUT/packed before it was refined."};
 
 typedef struct make_options {
   const char *out, *bits, *tps, *memory, *gpu, *text, *judge, *quantizers, *embedding, *batch;
@@ -307,7 +304,7 @@ static qp_status check(const make_options *o, const qp_words *words, qp_error *e
     return qp_fail(err, QP_E_ARG, "--bits, --memory or --tps is needed: how small, or how fast");
   if (o->tps && !o->gpu)
     return qp_fail(err, QP_E_ARG, "--tps: --gpu is needed, whose latencies count");
-  const char *const files[] = {o->text, o->judge};
+  const char *const files[] = {words->word[0], o->text, o->judge};
   for (size_t i = 0; i < sizeof files / sizeof *files; i++)
     if (files[i] && access(files[i], R_OK) != 0)
       return qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", files[i], strerror(errno));

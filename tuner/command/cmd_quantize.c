@@ -29,13 +29,10 @@ static const qp_verb_help help = {
     "quantize", "WEIGHTS --plan plan.json | --quantizer Q  -o DIR [options]",
     "Quantizes the linears of a checkpoint and writes safetensors shards that engines map\n"
     "(runtime/PACKED.md), with config.json, index and a report of distortions.\n"
-    "WEIGHTS: a .safetensors file, its index.json or folder, with a config.json beside it; or a "
-    ".gguf\n"
-    "(F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, MXFP4, NVFP4, Q2_K to Q6_K, IQ4_XS,\n"
-    "IQ2_XXS, IQ2_XS, IQ3_XXS, TQ1_0, TQ2_0). What others have quantized is read too "
-    "(gen/packings/PACKINGS.md). "
-    "Norms pass through, as "
-    "the embedding does without --embedding.\n"
+    "WEIGHTS: a .safetensors file, its index.json or folder, with a config.json beside it; or a\n"
+    ".gguf (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, MXFP4, NVFP4, Q2_K to Q6_K,\n"
+    "IQ4_XS, IQ2_XXS, IQ2_XS, IQ3_XXS, TQ1_0, TQ2_0). What others have quantized is read too\n"
+    "(gen/packings/PACKINGS.md). Norms pass through, as the embedding does without --embedding.\n"
     "A run that was stopped goes on where it was when the same command is given again."};
 
 typedef struct quantize_options {
