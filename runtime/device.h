@@ -19,7 +19,8 @@ typedef uint64_t qp_devptr;             /* device address; 0 is no address */
 typedef struct qp_device_info {
   char name[128];      /* "NVIDIA H100 80GB HBM3", "PTX simulator" */
   char bus[32];        /* PCI address "0000:3b:00.0"; "" for the simulator */
-  unsigned arch;       /* of qp_arch_table, what code is made for: its own or the nearest lower */
+  unsigned arch;       /* the one of qp_arch_table for which code is made: its own or the nearest
+                          lower */
   unsigned capability; /* The compute capability as 10 * major + minor. */
   unsigned sm_count;
   unsigned smem_block_bytes; /* most dynamic shared memory a block may opt into */

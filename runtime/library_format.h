@@ -75,7 +75,7 @@ typedef struct qp_lib_quantizer {
   uint32_t kind;              /* 0 trellis, 1 vector, 2 scalar, 3 split */
   uint32_t window, dim, step; /* 0 of a split */
   uint32_t fields;
-  uint32_t codebooks, codebook[4]; /* of CODEBOOKS */
+  uint32_t codebooks, codebook[4]; /* indices into CODEBOOKS */
   uint32_t parts, part[4];         /* split: its quantizers, which are no splits; else 0 */
   double rate_bits, stored_bits;
   /* appended in version 5 */
@@ -131,7 +131,7 @@ typedef struct qp_lib_problem {
 typedef struct qp_lib_group {
   uint32_t name, path;
   int32_t block;    /* -1: none */
-  uint32_t problem; /* of all members */
+  uint32_t problem; /* problem of all members */
   uint32_t tensor[QP_LIB_MEMBERS];
   uint32_t single[QP_LIB_MEMBERS]; /* The problem of each member alone. */
 } qp_lib_group;
@@ -168,7 +168,8 @@ enum { QP_LIB_KERNEL_LEAST = 88 }; /* bytes of the record before anything was ap
 
 typedef struct qp_lib_image {
   uint32_t kind, arch; /* 0 cubin, 1 PTX text with a NUL at its end, which 'bytes' counts */
-  uint64_t offset, bytes, checksum; /* of the file; XXH3-64 */
+  uint64_t offset, bytes, checksum; /* where the image begins in the file, its size and its
+                                       XXH3-64 */
 } qp_lib_image;
 
 /* < 0, 0 or > 0 as 'a' stands before, at the place of or behind 'b' in KERNELS. */

@@ -31,7 +31,7 @@ uint32_t qp_lib_find_kernel(const qpal_kernels *ks, unsigned op, uint32_t proble
 uint32_t qp_lib_find_rotation(const qpal_kernels *ks, unsigned op, uint32_t problem,
                               unsigned columns, unsigned type, bool inverse, unsigned block);
 
-extern const char *const qp_lib_type_names[3]; /* by qpal_type */
+extern const char *const qp_lib_type_names[3]; /* names by qpal_type */
 
 /* QPAL_E_ARG, naming 'name' and 'index': 'p' is missing, or no multiple of 'align'. */
 qpal_status qp_lib_check_address(const char *name, unsigned index, qpal_ptr p, unsigned align,

@@ -40,7 +40,7 @@ qpal_status qp_take(void *own, const void *from, size_t bytes, size_t least, con
 struct qpal_library {
   const unsigned char *data; /* the file */
   uint64_t bytes;
-  void *mapping; /* to unmap; NULL where the memory is the caller's */
+  void *mapping; /* mapping to remove; NULL where the memory is the caller's */
   const qp_lib_header *header;
 };
 
@@ -88,7 +88,7 @@ uint32_t qp_lib_dequant_rows(const qpal_library *l, const qp_lib_kernel *k);
 
 struct qpal_device {
   qp_device *dev;
-  pthread_mutex_t turn; /* of a simulator, which one thread uses at a time */
+  pthread_mutex_t turn; /* turn at a simulator, which one thread uses at a time */
 };
 
 /* Wrap a device that is open; closes it on error. */
@@ -122,7 +122,7 @@ struct qpal_kernels {
   const qpal_library *library;
   qpal_device *device;
   unsigned target, match;
-  uint32_t first, count;  /* of KERNELS */
+  uint32_t first, count;  /* range of KERNELS */
   qp_module **module;     /* [count] */
   qp_function **function; /* [count] */
   qpal_ptr constants;

@@ -24,8 +24,9 @@ typedef enum qp_tensor_type { QP_TENSOR_TYPES(QP_TENSOR_ENUM) QP_TENSOR_TYPE_COU
 enum { QP_TENSOR_DIMS = 8 };
 
 const char *qp_tensor_type_name(qp_tensor_type t); /* "F16" */
-unsigned qp_tensor_type_bits(qp_tensor_type t);    /* of an element */
-unsigned qp_tensor_type_bytes(qp_tensor_type t);   /* of an element that stands alone, at least 1 */
+unsigned qp_tensor_type_bits(qp_tensor_type t);    /* bits of an element */
+unsigned qp_tensor_type_bytes(qp_tensor_type t);   /* bytes of an element that stands alone, at
+                                                      least 1 */
 /* Tell how many bytes so many elements take one behind another; the last byte is filled up. */
 uint64_t qp_tensor_bytes(qp_tensor_type t, uint64_t elements);
 

@@ -5,8 +5,8 @@
 #define QP_GAUSSIAN_H
 
 double qp_gaussian_exp(double x);        /* e^x for -700 <= x <= 0 */
-double qp_gaussian_density(double x);    /* of N(0,1) */
-double qp_gaussian_cumulative(double x); /* of N(0,1), |x| <= 40 */
+double qp_gaussian_density(double x);    /* the density of N(0,1) */
+double qp_gaussian_cumulative(double x); /* the distribution function of N(0,1), |x| <= 40 */
 double qp_gaussian_quantile(double u);   /* inverse of it, 0 < u < 1; within 8.5 */
 
 #endif

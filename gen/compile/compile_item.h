@@ -15,7 +15,7 @@ typedef struct qp_item {
   struct qp_item *next;
   qp_worker_task task;
   qp_compile_job job;     /* owns name and source */
-  qp_cubin_cache_key key; /* of the compile that would be run */
+  qp_cubin_cache_key key; /* key of the compile that would be run */
   qp_compiled result;     /* before there is one: out of memory */
 } qp_item;
 

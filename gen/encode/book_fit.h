@@ -11,7 +11,7 @@
 #include "runtime/status.h"
 
 enum {
-  QP_BOOK_FIT_WEIGHTS = 1 << 19 /* of a linear that are coded again and again */,
+  QP_BOOK_FIT_WEIGHTS = 1 << 19 /* weights of a linear that are coded again and again */,
   QP_BOOK_FIT_TEXT = 256
 };
 
@@ -23,7 +23,7 @@ typedef struct qp_book_fit_options {
   unsigned beam;              /* as qp_encode_options has it */
   const float *column_weight; /* [columns]: what an error of a column costs; NULL: all the same */
   bool all;                   /* Codebooks of every scope are fitted, one for all rows. */
-  unsigned rounds;            /* at most; 0: 40 */
+  unsigned rounds;            /* most rounds; 0: 40 */
   /* Is told before each solution what the loss is, as a share of the weights' squares.  May be
      NULL. */
   void (*progress)(void *arg, unsigned round, unsigned rounds, double distortion);

@@ -16,9 +16,9 @@ typedef struct qp_field_fit {
   const qp_affine *affine;
   const qp_field_axis *axis; /* [fields] */
   unsigned fields;
-  unsigned order[QP_MAX_FIELDS]; /* by their count of values, the largest first */
-  double points;                 /* of all axes together */
-  bool few;                      /* so few of them that all are looked at */
+  unsigned order[QP_MAX_FIELDS]; /* the fields by their count of values, the largest first */
+  double points;                 /* points of the axes of all fields together */
+  bool few;                      /* all points are looked at, as they are so few */
   bool line[QP_MAX_FIELDS];      /* a and b follow a line as the field's number moves */
   bool flips;                    /* a may be negative */
   bool shifts;                   /* b is not a times one number, */

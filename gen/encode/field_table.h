@@ -13,8 +13,9 @@
 
 enum {
   QP_FIELD_TABLE_FIELDS = 2,       /* that vary, at most */
-  QP_FIELD_TABLE_BITS = 8,         /* of a code */
-  QP_FIELD_TABLE_POINTS = 1 << 22, /* of all fields together: a and b of each are 16 bytes */
+  QP_FIELD_TABLE_BITS = 8,         /* most bits of a code */
+  QP_FIELD_TABLE_POINTS = 1 << 22, /* most points of all fields together: a and b of each are 16
+                                      bytes */
   QP_FIELD_TABLE_HEADER = 16       /* words */
 };
 

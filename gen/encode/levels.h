@@ -16,7 +16,7 @@
 typedef struct qp_levels {
   unsigned count, depth; /* number of levels, and its log2, rounded up */
   bool even;
-  double first, apart; /* of even ones; else 0 and 1 */
+  double first, apart; /* of evenly spaced levels; else 0 and 1 */
   float *value;        /* [2^depth, at least 16]: u; beyond the count the last one is repeated. */
   float *edge; /* [2^depth, at least 16]: the middle between u and the next one; infinite beyond the
                   last. */

@@ -46,7 +46,7 @@ qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], un
 */
 typedef struct qp_nested_view {
   const qp_field_axis *axis;      /* [fields] */
-  const qp_levels *levels;        /* of u */
+  const qp_levels *levels;        /* levels of u */
   unsigned own;                   /* the fields that vary, a bit for each; */
   uint32_t frozen[QP_MAX_FIELDS]; /* where the others are, in their axes */
 } qp_nested_view;

@@ -12,7 +12,7 @@
 #include "gen/spec/layout.h"
 
 typedef struct qp_sparse_entry {
-  unsigned column; /* of the stream */
+  unsigned column; /* column of the stream */
   float weight;    /* it was this, ... */
   float coded;     /* ... and its code decodes to this */
 } qp_sparse_entry;

@@ -13,7 +13,7 @@ typedef struct qp_hot_path {
   unsigned instructions; /* instructions that a warp issues on one way around */
   unsigned count[QP_UNIT_COUNT];
   unsigned lds_passes; /* the fewest that the loads of shared memory take */
-  unsigned words;      /* of weights that a lane fetches */
+  unsigned words;      /* words of weights that a lane fetches */
 } qp_hot_path;
 
 /*

@@ -32,7 +32,7 @@ typedef struct qp_architecture_case {
   size_t family;       /* entry that says what blocks are ... */
   size_t shell;        /* ... and that says what stands around them; mostly the same */
   qp_sizes sizes;      /* as given */
-  const cJSON *config; /* of the decoder, or NULL: there are sizes alone */
+  const cJSON *config; /* config of the decoder; NULL: only sizes are given */
   const cJSON *root;   /* The whole config.json; NULL: there is none. */
   const char *where;   /* begins messages */
 } qp_architecture_case;

@@ -12,7 +12,7 @@
 typedef struct qp_attention {
   unsigned heads, kv_heads, head_dim; /* heads: a multiple of kv_heads */
   unsigned window;      /* tokens that a query sees, itself among them; 0: all before it */
-  float scale, softcap; /* of q k^T; softcap 0: none */
+  float scale, softcap; /* applied to q k^T; softcap 0: none */
 } qp_attention;
 
 /* Memory of a thread; qp_attention_open makes it for these heads, and it serves fewer as well. */

@@ -38,7 +38,7 @@
 
 typedef struct qp_block_type {
   const char *name; /* "Q4_K" */
-  uint32_t number;  /* in a GGUF file */
+  uint32_t number;  /* number of the type in a GGUF file */
   unsigned elements, bytes;
   /* Decodes 'count' elements, a multiple of 'elements', from 'from' (not aligned) to 'to'. */
   void (*decode)(const unsigned char *from, size_t count, float *to);

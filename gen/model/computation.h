@@ -53,7 +53,7 @@ typedef struct qp_computation {
 
 /* How heads are turned at a position: see lua/rotary.lua. */
 typedef struct qp_turns {
-  unsigned pairs;    /* of a head that are turned: at most head_dim / 2 */
+  unsigned pairs;    /* pairs of a head that are turned: at most head_dim / 2 */
   double *frequency; /* [pairs] radians a position */
   double scale;
 } qp_turns;

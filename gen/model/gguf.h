@@ -15,7 +15,7 @@ enum { QP_GGUF_DIMS = 4 };
 
 typedef struct qp_gguf_tensor {
   char name[96];             /* "blk.0.attn_q.weight" */
-  uint32_t number;           /* of its type */
+  uint32_t number;           /* number of its type */
   const qp_block_type *type; /* NULL: one that weights cannot be read from */
   unsigned dims;
   uint64_t shape[QP_GGUF_DIMS]; /* ggml's order: shape[0] varies fastest */

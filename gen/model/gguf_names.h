@@ -25,7 +25,7 @@ typedef struct qp_gguf_name {
    lua/architectures.lua says. */
 typedef struct qp_gguf_architecture {
   char name[32];       /* general.architecture */
-  char model_type[32]; /* of config.json */
+  char model_type[32]; /* model_type of config.json */
   char class[64];      /* "LlamaForCausalLM", of transformers; "": not known */
   char blocks[96];     /* "model.layers" */
   bool adds_one;       /* The file's weights of norms have 1 added to them. */

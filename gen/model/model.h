@@ -51,10 +51,10 @@ typedef struct qp_model_linear {
                              an expert's number stands: "mlp.experts.*.gate_proj" */
   unsigned group;         /* index into qp_model.group; unused for the lm_head */
   unsigned rows, columns; /* out_features M and in_features K; of a stack those of one expert */
-  unsigned experts;       /* of a stack; 0: it is one matrix */
+  unsigned experts;       /* experts of a stack; 0: it is one matrix */
   unsigned active;        /* experts that a token goes through */
   bool bias;              /* the checkpoint holds a bias of M elements beside it (each expert) */
-  qp_model_stack stack;   /* of a stack, another way in which checkpoints hold it */
+  qp_model_stack stack;   /* another way in which checkpoints hold a stack */
   unsigned parts, turns;  /* linears that a matrix holds the rows of, 0 or 1: one; how often these
                              take turns */
   qp_model_part part[QP_MODEL_PARTS]; /* in the order in which launches have them */
@@ -96,23 +96,24 @@ typedef struct qp_model {
   bool tied;     /* the lm_head is the embedding's matrix */
   bool headless; /* there is no lm_head: a checkpoint of another task, or of the blocks alone */
   unsigned linears, groups;
-  qp_model_linear linear[QP_MODEL_LINEARS + 1]; /* of a block; linear[linears] is the lm_head */
-  qp_model_group group[QP_MODEL_GROUPS];        /* of a block; the lm_head is in none */
-  unsigned kinds;                               /* of blocks; 0: all have all linears */
+  qp_model_linear linear[QP_MODEL_LINEARS + 1]; /* linears of a block; linear[linears] is the
+                                                   lm_head */
+  qp_model_group group[QP_MODEL_GROUPS];        /* groups of a block; the lm_head is in none */
+  unsigned kinds;                               /* kinds of blocks; 0: all have all linears */
   uint64_t has[QP_MODEL_KINDS];                 /* bit i: blocks of this kind have linear[i] */
-  unsigned char kind[QP_MODEL_LAYERS];          /* of each block */
+  unsigned char kind[QP_MODEL_LAYERS];          /* kind of each block */
   char prefix[64];          /* "model.": begins the names of tensors of blocks ... */
   char blocks[32];          /* "layers": ... before ".N." */
   char embedding[96];       /* "model.embed_tokens" */
   unsigned slices;          /* a rank's experts are one of so many equal slices; 0: all */
   uint64_t linear_weights;  /* weights of all blocks' linears, of all experts ... */
-  uint64_t active_weights;  /* of the blocks those that one token goes through: of linears, norms,
+  uint64_t active_weights;  /* weights of the blocks that one token goes through: of linears, norms,
                                routers */
   uint64_t head_weights;    /* weights of the lm_head */
   uint64_t embedding_bytes; /* bytes of the embedding in 16 bits */
   uint64_t other_bytes;     /* bytes of norms, biases, routers and the like in 16 bits */
-  uint64_t passed_bytes;    /* of what is no part of the decoder, in 16 bits: a vision tower, heads
-                               that predict further tokens */
+  uint64_t passed_bytes;    /* bytes in 16 bits of what is no part of the decoder: a vision tower,
+                               heads that predict further tokens */
   char passed[160];         /* what that is: "vision tower and projector", or "" */
   bool surveyed;            /* its family is not described: it is what its tensors are called */
   char lacks[160];          /* of a checkpoint, the first linear that is not there, or of another

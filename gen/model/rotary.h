@@ -7,7 +7,7 @@
 
 /* The tables for sequences of one length; they are zeroed before the first use. */
 typedef struct qp_rotary {
-  size_t length; /* of the sequences that it is prepared for; 0: none */
+  size_t length; /* length of the sequences that it is prepared for; 0: none */
   unsigned sets;
   struct {
     qp_turns turns;

@@ -198,7 +198,7 @@ enum { QP_TOKENIZER_STEPS = 32, QP_TOKENIZER_AROUND = 16 };
 
 struct qp_tokenizer {
   char *file;
-  qp_vocabulary *vocabulary; /* of the model */
+  qp_vocabulary *vocabulary; /* vocabulary of the model */
   uint32_t size;
   uint32_t *byte_id; /* [256] of <0x00> .. <0xFF>; NULL: not all are there */
   int64_t unknown;   /* -1: none */

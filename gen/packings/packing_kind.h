@@ -30,7 +30,7 @@ typedef struct qp_packing_kind {
   const char *method, *name;          /* quant_method; in messages: "GPTQ" */
   const char *made;                   /* ends the name of the matrix: ".weight" or "" */
   const char *part[QP_PACKING_PARTS]; /* ends of the names of its tensors */
-  unsigned needed;                    /* so many of them, from the first, must be there */
+  unsigned needed;                    /* number of the parts, from the first, that must be there */
   uint32_t types;                     /* The first part may have these types: bits 1 <<
                                          QP_TENSOR_... */
   /* Check parts and sizes against each other; fills in all that follows 'part' below. */
@@ -61,7 +61,7 @@ struct qp_packing {
   uint64_t rows, columns; /* rows: of all in a stack */
   qp_tensor_type type;    /* what its own package gives values in: F16, BF16 or F32 */
   /* private: */
-  qp_numbers codes, zeros;       /* of integers */
+  qp_numbers codes, zeros;       /* codes and zeros of integers */
   bool codes_by_column;          /* lines of codes are columns of W; else rows */
   bool zeros_by_row;             /* lines of zeros are rows of W; else groups */
   unsigned zero;                 /* where there are no zeros */

@@ -63,8 +63,9 @@ enum {
   QP_GROUP_ROWS = 32,
   QP_BLOCK_COLUMNS = 64,
   QP_BLOCK_PAIRS = 32,
-  QP_SPARSE_COLUMNS = 65536,                           /* of a stream that has sparse entries */
-  QP_SPARSE_MOST = QP_SPARSE_COLUMNS / QP_SPARSE_SHARE /* of a row */
+  QP_SPARSE_COLUMNS = 65536,                           /* most columns of a stream that has sparse
+                                                          entries */
+  QP_SPARSE_MOST = QP_SPARSE_COLUMNS / QP_SPARSE_SHARE /* most sparse entries of a row */
 };
 
 /* The period of a quantizer's codes; a split has none. */
@@ -144,7 +145,7 @@ unsigned qp_layout_part_column(const qp_quantizer *q, unsigned columns, unsigned
 typedef struct qp_range {
   const qp_quantizer *quantizer; /* no split */
   unsigned piece, part;
-  unsigned column, columns; /* of W; none where a split has few */
+  unsigned column, columns; /* range of W's columns; none where a split has few */
 } qp_range;
 /* Count the streams of a linear whose K is in 'pieces' equal pieces (0 stands for 1), and give the
    range of stream i.  They are numbered piece by piece, and in each piece the parts of the

@@ -22,11 +22,11 @@ struct qp_lua {
   lua_State *L;
   qp_lua_meter meter;
   qp_lua_meter_limit hit;
-  int seen_line;         /* of the spec, when the limits were last looked at; 0: not yet */
-  const char *seen_file; /* of that line; NULL: fallback */
+  int seen_line;         /* line of the spec when the limits were last looked at; 0: not yet */
+  const char *seen_file; /* file of that line; NULL: fallback */
   char prelude[64];      /* its resource path; "" before it has run */
   int prelude_ref;       /* what the prelude returned */
-  qp_ir *ir;             /* of the trace that runs */
+  qp_ir *ir;             /* IR of the trace that runs */
   uint32_t trace;        /* its number */
   const char *what;      /* is traced */
   const char *fallback;  /* where a message points that no line of the spec is to blame for */

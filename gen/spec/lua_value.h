@@ -27,7 +27,8 @@ bool qp_lua_get_integer(qp_lua *l, qp_lua_ref v, const char *path, int64_t *out)
 bool qp_lua_get_number(qp_lua *l, qp_lua_ref v, const char *path, double *out);
 /* The string is owned by the state until it is closed. */
 const char *qp_lua_get_string(qp_lua *l, qp_lua_ref v, const char *path);
-size_t qp_lua_length(qp_lua *l, qp_lua_ref v, const char *path); /* of an array; 0 if none */
+size_t qp_lua_length(qp_lua *l, qp_lua_ref v, const char *path); /* length of an array; 0 if there
+                                                                    is none */
 /* List the string keys of a table, sorted; '*keys' is one malloc'ed block, which the caller frees.
    */
 size_t qp_lua_keys(qp_lua *l, qp_lua_ref v, const char *path, const char ***keys);

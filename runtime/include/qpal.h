@@ -319,8 +319,8 @@ typedef struct qpal_packed_linear {
   size_t size;
   unsigned parts;
   qpal_bytes scale; /* fp32 [rows] */
-  qpal_bytes signs; /* of its input, a bit a column in 32-bit words, and behind them an order and
-                       scales of the columns, if it has such; none: x is taken as it is */
+  qpal_bytes signs; /* side of its input: a bit a column in 32-bit words, and behind them an order
+                       and scales of the columns, if it has such; none: x is taken as it is */
   qpal_packed_part part[QPAL_MAX_PARTS];
   qpal_packed_part more[QPAL_MORE_PARTS]; /* the parts behind those of 'part' */
 } qpal_packed_linear;
@@ -531,11 +531,11 @@ typedef struct qpal_gemm_args {
   const qpal_segment *segment; /* [members of the group], in host memory, and only read during the
                                   call. */
   unsigned x_stride;           /* Elements from row to row of x, a multiple of 8; 0: K. */
-  unsigned y_stride[QPAL_MAX_MEMBERS];        /* of y_i; 0: M_i */
+  unsigned y_stride[QPAL_MAX_MEMBERS];        /* stride of y_i; 0: M_i */
   unsigned residual_stride[QPAL_MAX_MEMBERS]; /* The stride of the residual of member i; 0: M_i. */
   unsigned epilogue;                          /* qpal_epilogue */
   unsigned activation;                        /* qpal_activation, of GLU */
-  float limit;                                /* of GLU; 0: none */
+  float limit;                                /* limit of GLU; 0: none */
   unsigned reserved;                          /* 0 */
 } qpal_gemm_args;
 
@@ -549,7 +549,7 @@ typedef struct qpal_gemm_info {
                                cuBLAS; where it did not, 'rows' is above the largest kernel's */
   uint64_t workspace_bytes; /* that of the largest launch */
   uint64_t counter_bytes;
-  int64_t latency_ps; /* of all launches, as measured when they were tuned; -1: not known */
+  int64_t latency_ps; /* latency of all launches, as measured when they were tuned; -1: not known */
 } qpal_gemm_info;
 
 /* What qpal_gemm would do; only group, rows, capacity, types, strides, epilogue and whether signs
@@ -607,7 +607,7 @@ typedef struct qpal_rotate_args {
   unsigned prologue;            /* qpal_prologue */
   unsigned activation;          /* qpal_activation, of GLU */
   qpal_ptr up;                  /* GLU: [rows][K], aligned to 16 bytes, as all below */
-  unsigned up_stride;           /* of up; 0: K */
+  unsigned up_stride;           /* stride of up; 0: K */
   float eps, weight_offset;     /* NORM */
   unsigned block;               /* qpal_linear_info.rotation: columns of a diagonal block of H,
                                    which divides K; 0: K, 1: no H; with QPAL_ORDER, QPAL_SCALES */
@@ -739,7 +739,7 @@ typedef struct qpal_plain_args {
   size_t size;
   unsigned columns;            /* K */
   unsigned outputs;            /* M; any */
-  unsigned rows;               /* of X; 0 does nothing */
+  unsigned rows;               /* rows of X; 0 does nothing */
   unsigned type;               /* The type of all but eps, weight_offset and limit: QPAL_F16 or
                                   QPAL_BF16. */
   unsigned flags;              /* QPAL_PDL: W is then read before the launch before is done */
@@ -798,11 +798,11 @@ typedef struct qpal_experts_args {
   qpal_ptr counters;           /* counter_bytes; zero before the first launch, and after each */
   const qpal_segment *segment; /* [members], without residuals; y_i [tokens * top_k][M_i] */
   unsigned x_stride;           /* Elements from row to row of x, a multiple of 8; 0: K. */
-  unsigned y_stride[QPAL_MAX_MEMBERS]; /* of y_i; 0: M_i */
+  unsigned y_stride[QPAL_MAX_MEMBERS]; /* stride of y_i; 0: M_i */
   unsigned unused;                     /* not read */
   unsigned epilogue;                   /* qpal_epilogue */
   unsigned activation;                 /* qpal_activation, of GLU */
-  float limit;                         /* of GLU; 0: none */
+  float limit;                         /* limit of GLU; 0: none */
   unsigned reserved;                   /* 0 */
 } qpal_experts_args;
 

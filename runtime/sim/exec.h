@@ -82,7 +82,7 @@ struct qp_sim_warp {
   uint32_t live, ready; /* not exited; of these, not waiting */
   uint32_t waited;      /* lanes that executed griddepcontrol.wait */
   uint32_t parked;      /* lanes that wait at a warp collective */
-  uint32_t index;       /* in the block */
+  uint32_t index;       /* its number in the block */
   uint64_t ticks;       /* instructions executed by groups of this warp */
   uint32_t pc[QP_SIM_LANES];
   uint32_t members[QP_SIM_LANES];  /* While it is parked: the lanes that it waits for. */
@@ -113,7 +113,7 @@ struct qp_sim_block {
   uint32_t live_warps;
   uint32_t generation;                     /* The block-wide barriers so far, counted from 1. */
   uint32_t generation_clock[QP_SIM_WARPS]; /* each warp's clock that all have seen since then */
-  uint32_t shared_bytes;                   /* from address 0 */
+  uint32_t shared_bytes;                   /* bytes from address 0 */
   uint8_t *shared, *shared_shadow;
   qp_sim_touch *touch;           /* There is one for each word of shared memory. */
   uint8_t *local, *local_shadow; /* [thread][frame] */

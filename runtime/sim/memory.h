@@ -35,7 +35,7 @@ enum {
 #define QP_SIM_WINDOW_BYTES UINT64_C(0x100000000)
 
 typedef struct qp_sim_alloc {
-  uint64_t offset, bytes; /* in the arena */
+  uint64_t offset, bytes; /* place in the arena */
 } qp_sim_alloc;
 
 /* Global memory: one reservation of address space, whose pages appear as they are written. */

@@ -30,7 +30,8 @@ typedef struct qp_sim_far {
   qp_sim_known warp[];
 } qp_sim_far;
 
-typedef struct qp_sim_order qp_sim_order; /* of a device; its memory is kept between launches */
+typedef struct qp_sim_order qp_sim_order; /* the order of a device; its memory is kept between
+                                             launches */
 
 /* Begin a launch: nothing was touched.  '*order' is made when it is NULL.  QP_E_NOMEM. */
 qp_status qp_sim_order_begin(qp_sim_order **order, qp_sim_launch *launch, qp_error *err);

@@ -42,7 +42,7 @@ typedef struct symbol {
   size_t length;
   bool range;
   uint32_t index, count;
-  uint32_t bits; /* of a register */
+  uint32_t bits; /* bits of a register */
   uint32_t offset, bytes;
   const char *text;
 } symbol;

@@ -14,7 +14,7 @@
 enum { QP_FINDS_MAX = 16 };
 
 typedef struct qp_library_find {
-  char path[1024];  /* of the file, links resolved */
+  char path[1024];  /* path of the file, links resolved */
   char place[64];   /* where it was looked for: "$CUDA_HOME" */
   char version[96]; /* "13.0"; "" where it does not tell one */
   unsigned number;  /* NVRTC: 1300; else 0 */

@@ -24,7 +24,7 @@ void qp_table_number(qp_table_out *t, double v,
    killed process left can be read line by line. */
 void qp_table_stream(qp_table_out *t, const size_t *room);
 void qp_table_flush(qp_table_out *t); /* the row that was begun last, if the table streams */
-void qp_table_print(qp_table_out *t); /* to stdout; frees the table */
+void qp_table_print(qp_table_out *t); /* prints to stdout, and frees the table */
 
 /* Print one line on stderr, which is redrawn if that is a terminal; nothing is printed during the
    first second.  Elsewhere (a log) it is a line of its own every 10 seconds, the first after 5. */

@@ -25,7 +25,7 @@ typedef struct qp_bench_options {
   const char *path; /* "tensor", "cuda"; NULL: the better one that was tuned, else tensor */
   bool all;         /* every launch that a plan may use, not only a block's and the lm_head */
   unsigned samples; /* launches of a row; 0: 20 */
-  uint64_t seed;    /* of the data that kernels are verified with */
+  uint64_t seed;    /* seed of the data that kernels are verified with */
   double timeout_s; /* a row that takes longer hangs; 0: 60 */
   double budget_s;  /* no quantizer is begun after it; 0: none */
 } qp_bench_options;
@@ -50,7 +50,7 @@ typedef struct qp_bench_row {
   qp_bench_outcome outcome;
   char why[240];
   double error;                   /* relative L2 error against the reference */
-  uint64_t bytes;                 /* of packed weights that a launch reads */
+  uint64_t bytes;                 /* bytes of packed weights that a launch reads */
   qp_timing timing;               /* The kernel's own duration, which cuBLAS has none of. */
   int64_t chain_ps, chain_pdl_ps; /* The duration of a launch in a CUDA graph chain; 0: it was not
                                      measured. */

@@ -8,7 +8,7 @@
 
 typedef struct qp_bench_chooser {
   qp_session *session;
-  qp_records records; /* of the GPU; empty where there are none */
+  qp_records records; /* records of the GPU; empty where there are none */
   qp_lookup *lookup;  /* NULL where there are none */
 } qp_bench_chooser;
 

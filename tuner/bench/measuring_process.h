@@ -13,7 +13,7 @@ typedef struct qp_bench_place {
   _Atomic bool running;  /* something runs on the device: it may hang */
   size_t row;            /* that is run, or the first of the block */
   bool block;
-  double deadline; /* by qp_seconds: no quantizer is begun after it; 0: none */
+  double deadline; /* time of qp_seconds after which no quantizer is begun; 0: none */
 } qp_bench_place;
 
 /*

@@ -21,7 +21,7 @@
 ** The mean over sequences is by their tokens, its standard error takes them as independent.
 */
 typedef struct qp_gradient_options {
-  uint64_t seed;               /* of y */
+  uint64_t seed;               /* seed of y */
   const char *hessians;        /* A folder of qp_hessian_files_write, with which noise is as
                                   feedback leaves it. */
   const char *file;            /* what is done so far, for a run that was stopped; stays */

@@ -17,7 +17,7 @@
 enum { QP_CALIBRATION_KEY = 33 }; /* bytes of a key: 32 hexadecimal digits and the end */
 
 typedef struct qp_calibrate_options {
-  const char *folder; /* of the output */
+  const char *folder; /* the folder to write to */
   const char *text;   /* what the tokens came from: kept in calibration.json */
   bool hessians;
   bool half; /* the forward pass's products take fp16: results are not those of another run */

@@ -32,8 +32,8 @@ typedef enum qp_coverage {
 /* Where a quantizer stands alone in a gemm or dequant, beside launches of several. */
 typedef enum qp_singles {
   QP_SINGLES_EACH, /* in each family of gemm, and in dequant */
-  QP_SINGLES_TURN, /* of gemm in one of the families that compete, in turn, but the first quantizer
-                      of each kind in all */
+  QP_SINGLES_TURN, /* in one of the families of gemm that compete, in turn; the first quantizer of
+                      each kind in all */
   QP_SINGLES_NONE  /* in reference families alone */
 } qp_singles;
 
@@ -48,7 +48,7 @@ typedef struct qp_case_wishes {
   int op;                 /* qp_op */
   bool without_op;        /* all operations but 'op' */
   int type;               /* qp_dtype of the activations */
-  const char *path;       /* of families that have one */
+  const char *path;       /* path of families that have one */
   const char *family;     /* only this one */
   unsigned batch;         /* only this one */
   unsigned rows, columns; /* only this shape */

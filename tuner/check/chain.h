@@ -18,7 +18,7 @@ typedef struct qp_chain_case {
   unsigned size;    /* M and K of its linears, a multiple of 64. */
   unsigned batch;   /* rows of X */
   bool atomic;      /* instead of the four: a fill of zeros, then one gemm that adds to Y */
-  unsigned arch;    /* of the device */
+  unsigned arch;    /* architecture of the device */
   unsigned sm_count;
   uint64_t seed;
 } qp_chain_case;

@@ -10,7 +10,7 @@
 
 typedef enum qp_checking_kind {
   QP_CHECKING_MAKES,  /* 'index' is about to be made */
-  QP_CHECKING_WAITS,  /* for the compiler; 'index' is no more at work */
+  QP_CHECKING_WAITS,  /* it waits for the compiler; 'index' is no more at work */
   QP_CHECKING_RUNS,   /* 'index' is about to be verified */
   QP_CHECKING_RESULT, /* all of 'result' */
   QP_CHECKING_GONE    /* nothing could be opened; 'why' says what */

@@ -20,7 +20,7 @@ typedef enum qp_outcome {
 } qp_outcome;
 
 typedef struct qp_result {
-  size_t index; /* of the case */
+  size_t index; /* number of the case */
   qp_outcome outcome;
   double error;   /* relative L2, of verified ones */
   double seconds; /* making, compiling and verifying */
@@ -32,7 +32,7 @@ typedef struct qp_result {
 typedef struct qp_run_options {
   const char *device;      /* as qp_device_open takes it */
   unsigned processes;      /* that verify; 0: as many as CPUs for the simulator, 1 for a GPU */
-  uint64_t seed;           /* of the data; each case adds its index */
+  uint64_t seed;           /* seed of the data; each case adds its index */
   uint64_t schedule;       /* seed by which the simulator shuffles blocks and warps; 0: they run in
                               order */
   unsigned row_groups_max; /* as qp_verify takes it */

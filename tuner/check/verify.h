@@ -18,7 +18,7 @@ typedef struct qp_verdict {
   double error;     /* relative L2 error over what was compared; NaN where the result has one */
   double tolerance; /* 2e-3 with fp16, 8e-3 with bf16; gemm-glu to fp32: 5e-5 */
   size_t compared;  /* outputs compared */
-  char why[512];    /* of a failure */
+  char why[512];    /* reason of a failure */
 } qp_verdict;
 
 /*

@@ -31,7 +31,7 @@ typedef struct qp_plan_context {
   const qp_plan_options *o;
   qp_session session;
   qp_models *models;
-  const qp_model *model;  /* of whose linears 'planned' has those that can be */
+  const qp_model *model;  /* the model of whose linears 'planned' has those that can be planned */
   qp_model planned, rank; /* rank: of --tp the part of one rank, which 'model' is then */
   char kept[QP_KEPT_NOTE], head[QP_KEPT_NOTE]; /* what cannot be planned and why, or "" */
   qp_menu *menu;
@@ -41,7 +41,8 @@ typedef struct qp_plan_context {
   cJSON *distortion[DISTORTION_FILES];
   char *distortion_name[DISTORTION_FILES];
   unsigned distortions;
-  const qp_quantizer *embedding; /* of one that is no lm_head, or NULL: it stays in 16 bits */
+  const qp_quantizer *embedding; /* quantizer of an embedding that is no lm_head; NULL: it stays in
+                                    16 bits */
   bool own_is_new; /* the quantizer that --embedding names is in the menu for that alone */
   qp_calibration calibration;
   char prior[QP_PRIOR_NOTE]; /* what the sensitivities are where none are given, or "" */

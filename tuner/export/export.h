@@ -28,7 +28,7 @@ enum {
 typedef struct qp_export_gpu {
   char name[128];
   unsigned arch, sm_count;
-  const char *chosen; /* by what its candidates are; NULL: what the request says */
+  const char *chosen; /* what chose its candidates; NULL: what the request says */
 } qp_export_gpu;
 
 typedef struct qp_export_group {
@@ -84,7 +84,7 @@ typedef struct qp_export_request {
   qp_export_gpu gpu[QP_EXPORT_GPUS]; /* all different */
   unsigned batches, batch[QP_EXPORT_BATCHES];
   unsigned types;
-  qp_dtype type[2];              /* of X: F16, BF16 */
+  qp_dtype type[2];              /* types of X: F16, BF16 */
   bool second_if_small;          /* the second one is taken only beside at most QP_EXPORT_SMALL of
                                     the first */
   bool out_f32;                  /* Y is F32, not as X */

@@ -24,14 +24,14 @@ typedef struct qp_mode_info {
 /* One item of the knapsack: a group of linears in all blocks of one class. */
 typedef struct qp_item_info {
   unsigned class, group; /* The lm_head has group == model->groups. */
-  unsigned blocks;       /* in the class; ps, bytes and losses are of all of them together */
+  unsigned blocks;       /* blocks in the class; ps, bytes and losses are of all of them together */
   const qp_mode_info *mode;
 } qp_item_info;
 
 typedef struct qp_plan_problem {
   const qp_plan_input *in;
   qp_costs costs;
-  qp_knap knap; /* to be solved */
+  qp_knap knap; /* the problem to be solved */
   /* With every launch of every item: the same items, except without a limit on latency, where the
      knapsack chooses quantizers only and the fastest launches for them are looked up here. */
   qp_knap full;

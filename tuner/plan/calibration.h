@@ -13,7 +13,7 @@ enum { QP_CALIBRATION_VERSION = 1, QP_CALIBRATION_PATH = 4096 };
 
 /* A calibration, whose format is described in tuner/calibrate/CALIBRATION.md. */
 typedef struct qp_calibration {
-  cJSON *tree;                           /* of calibration.json */
+  cJSON *tree;                           /* tree of calibration.json */
   char key[64];                          /* stands for model, text and options */
   char sensitivity[QP_CALIBRATION_PATH]; /* a file as --sensitivity takes it; "": not measured */
   char hessian[QP_CALIBRATION_PATH];     /* a folder as --hessian takes it; "": not measured */

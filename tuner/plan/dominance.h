@@ -11,7 +11,7 @@ typedef struct qp_dominance {
   double lambda, mu;        /* where 'reduced' was taken */
   double delta;             /* partial plans of more reduced cost are dropped */
   double most_loss;         /* plans of so much loss and more are not looked for */
-  double bound, margin;     /* of the dual, and what rounding may do to it */
+  double bound, margin;     /* bound of the dual, and what rounding may do to it */
   double deadline_s;        /* on the clock of qp_seconds(); 0: none */
   size_t most_states;
   /* out: */

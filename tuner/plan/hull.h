@@ -38,7 +38,7 @@ void qp_hull_free(qp_hull *h);
 /* A bound over all plans for layers 'from'.. with a cost of at most 'left'. */
 typedef struct qp_hull_rest {
   double bound;   /* none has less loss (the linear relaxation's value); INFINITY: there is none */
-  double loss;    /* of the plan of whole steps, unless bound is INFINITY */
+  double loss;    /* loss of the plan of whole steps, unless bound is INFINITY */
   unsigned steps; /* that it takes, for qp_hull_take */
 } qp_hull_rest;
 qp_hull_rest qp_hull_left(const qp_hull *h, unsigned from, int64_t left);

@@ -42,7 +42,7 @@ typedef struct qp_latency_row {
   unsigned batch;
   int64_t ps;        /* median picoseconds of one launch, > 0 */
   int64_t spread_ps; /* The standard error of that median; 0: it is not known. */
-  unsigned samples;  /* behind the median; 0: not known */
+  unsigned samples;  /* samples behind the median; 0: not known */
   qp_latency_match match;
   bool unit_behind; /* up and gate: with the gated linear unit behind the gemm, which is quicker; ps
                        has what the rotation behind it, whose time is elsewhere, saves by it */
@@ -53,7 +53,7 @@ typedef struct qp_latency_table {
   char about[224];  /* what kind of figures these are, whose, how measured; "" where not said */
   char gpu[128];
   char model[64];      /* rows by key are of this model only; "" if rows have shapes */
-  int64_t constant_ps; /* of everything that is in no row, one pass; 0 where not known */
+  int64_t constant_ps; /* time of all in one pass that is in no row; 0 where not known */
   unsigned rotations;  /* batches whose rotations are known */
   struct {
     unsigned batch, launches;

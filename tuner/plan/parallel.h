@@ -18,7 +18,7 @@ enum { QP_PARALLEL_RANKS = 8 }; /* most */
 /* How many ranks share each of these; 1 (or 0) means that it stays whole. */
 typedef struct qp_parallel {
   unsigned ranks;  /* tensor parallelism */
-  unsigned slices; /* of the experts, which are whole matrices then */
+  unsigned slices; /* slices of the experts, which are whole matrices then */
   unsigned made;   /* ranks that packed weights are for, of which these are fewer; 0: the same */
 } qp_parallel_ways;
 

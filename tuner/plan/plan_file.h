@@ -24,7 +24,7 @@ enum {
 /* A quantizer that linears of the plan use. */
 typedef struct qp_plan_quantizer {
   char name[64];
-  char hash[33];           /* of the definition; "" for fp16 */
+  char hash[33];           /* hash of the definition; "" for fp16 */
   char spec[320];          /* a palette name, or "path.lua:name"; see plan_spec.h */
   double rate_bits;        /* Stored bits of a weight, without padding and row scales. */
   uint64_t codebook_bytes; /* stored once a model, however many linears use it */
@@ -51,9 +51,9 @@ typedef struct qp_plan_linear {
 typedef struct qp_plan_launch {
   int block;
   char group[32]; /* "qkv", "o", ...; "lm_head" */
-  char path[16];  /* of a gemm family; "any" where nothing was known about latencies */
+  char path[16];  /* path of a gemm family; "any" where nothing was known about latencies */
   unsigned members, linear[QP_PLAN_MEMBERS]; /* indices into qp_plan.linear */
-  int64_t latency_ps;                        /* of one launch; -1: not known */
+  int64_t latency_ps;                        /* latency of one launch; -1: not known */
   char how[32]; /* where the latency comes from: "exact", "other driver", "nearest shape",
                    "other gpu", "modelled", or "none" */
 } qp_plan_launch;

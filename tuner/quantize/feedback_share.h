@@ -10,7 +10,7 @@
 
 enum {
   QP_FEEDBACK_SHARE_COLUMNS = 4096, /* that are looked at, at most */
-  QP_FEEDBACK_STEPS = 64            /* of a profile */
+  QP_FEEDBACK_STEPS = 64            /* steps of a profile */
 };
 
 /*

@@ -10,11 +10,12 @@
 
 typedef struct qp_linear_figures {
   double distortion;  /* Distortion of the rotated weights: sum (w~ - r w^)^2 / sum w~^2. */
-  double original;    /* of the weights as they are in the checkpoint, rotated back */
-  double proxy;       /* of the outputs where a Hessian was given, else = distortion */
+  double original;    /* distortion of the weights as they are in the checkpoint, rotated back */
+  double proxy;       /* distortion of the outputs where a Hessian was given, else = distortion */
   double damping;     /* The damping of its Hessian, of several groups the most; 0: there was none,
                          or only zeros. */
-  uint64_t bytes;     /* of all tensors stored for it, but for the signs that its group shares */
+  uint64_t bytes;     /* bytes of all tensors stored for it, but for the signs that its group
+                         shares */
   char unfitted[256]; /* qp_encoded.unfitted */
 } qp_linear_figures;
 

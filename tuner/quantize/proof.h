@@ -12,7 +12,8 @@
 typedef struct qp_proof_options {
   const char *device; /* qp_session_device chose it. */
   unsigned arch, sm_count;
-  unsigned row_groups;  /* of each linear that the kernel decodes: first, last, evenly; 0: all */
+  unsigned row_groups;  /* row groups of each linear that the kernel decodes: first, last, evenly;
+                           0: all */
   _Atomic size_t *done; /* weights, or NULL */
   const _Atomic bool *cancel;
 } qp_proof_options;

@@ -26,13 +26,14 @@ typedef struct qp_refine_options {
   const char *file; /* what is done so far, for a run that was stopped; or NULL */
   const _Atomic bool *stopped; /* or NULL */
   _Atomic size_t *done;        /* or NULL: grows to qp_refine_work */
-  void (*tell)(void *arg, unsigned step, double kl, double seconds); /* after each look, or NULL */
+  void (*tell)(void *arg, unsigned step, double kl, double seconds); /* called after each look, or
+                                                                        NULL */
   void *arg;
 } qp_refine_options;
 
 typedef struct qp_refine_result {
   size_t trained, held; /* tokens of the text */
-  unsigned steps, step; /* of the training; the one that is kept */
+  unsigned steps, step; /* steps of the training, and the one that is kept */
   double before, after; /* The KL divergence of the held-out tokens, in nats a token. */
   double error;         /* The standard error of after - before, tokens taken as independent. */
 } qp_refine_result;

@@ -26,7 +26,7 @@ typedef struct qp_crossover_sides {
   unsigned batch[QP_MAX_BATCHES];
   int64_t gemm_ps[QP_MAX_BATCHES];
   int64_t dequant_ps; /* time of decoding all its linears */
-  size_t points;      /* of cuBLAS, rising */
+  size_t points;      /* points of cuBLAS, rising */
   struct {
     unsigned rows;
     int64_t ps;

@@ -15,7 +15,7 @@ typedef struct qp_measurer_options {
   qp_families *families; /* opened before, with every quantizer that jobs will name */
   double timeout_s;      /* a candidate that takes longer hangs; 0: 30 */
   unsigned samples;      /* launches a screening takes; 0: 20 */
-  unsigned rounds;       /* of interleaved finalists; 0: 5 */
+  unsigned rounds;       /* rounds of interleaved finalists; 0: 5 */
   unsigned row_groups;   /* row groups of each segment that are compared with the reference; 0: 8 */
 } qp_measurer_options;
 
@@ -25,7 +25,7 @@ typedef struct qp_measure_job {
   qp_problem problem;
   qp_choice choice;
   uint64_t seed;     /* seed of the random data */
-  const void *cubin; /* of qp_kernel_make(problem, choice) */
+  const void *cubin; /* cubin of qp_kernel_make(problem, choice) */
   size_t cubin_bytes;
 } qp_measure_job;
 

@@ -33,7 +33,7 @@ typedef struct qp_model_launch {
   unsigned experts, top_k; /* of stacks, whose shapes are those of one expert; else 0 */
   unsigned slices;         /* of stacks that are one of so many slices of all experts; else 0 */
   unsigned widest; /* of stacks: the largest K of those that one routing serves, its tiles' */
-  unsigned copies; /* in the whole model: linears of all blocks that it may stand for */
+  unsigned copies; /* linears of all blocks of the model that it may stand for */
 } qp_model_launch;
 
 enum { QP_MODEL_LAUNCHES = 256 };
@@ -62,7 +62,7 @@ typedef struct qp_problems_wishes {
   const unsigned *batch;
   size_t batches;
   const qp_families *all;
-  const qp_family *const *family; /* those that are tuned */
+  const qp_family *const *family; /* families that are tuned */
   size_t families;
   qp_dtype type;
   unsigned arch, sm_count;
