@@ -23,12 +23,12 @@ typedef struct qp_packed_linear {
   char signs[QP_PACKED_NAME]; /* The tensor of its input's side; "": x is taken as it is. */
   char quantizer[64];
   uint64_t rows, columns;
-  uint64_t rotation;  /* H has diagonal blocks of so many columns; 0: one of all columns. */
-  uint64_t slices;    /* Ranks can share so many equal slices of rows or columns. */
+  uint64_t rotation;  /* Columns of a diagonal block of H; 0: one block of all columns. */
+  uint64_t slices;    /* Equal slices of rows or columns that ranks can share. */
   bool order, scaled; /* Its columns have an order, and scales (runtime/input_side.h). */
   char split[8];      /* What the slices are of: "rows" or "columns"; "": it is whole. */
   float *scale;       /* [rows], where the file holds fp16; NULL: those of the file are taken. */
-  unsigned listed;    /* A split lists so many parts, of a narrow linear some of no columns, ... */
+  unsigned listed;    /* Parts that a split lists, of a narrow linear some of no columns, ... */
   unsigned parts;     /* ... of which only those that have some are kept. */
   struct {
     uint64_t column, columns;
@@ -40,7 +40,7 @@ typedef struct qp_packed_linear {
 struct qpal_packed {
   char *path; /* As it was opened. */
   qp_safetensors *tensors;
-  unsigned rank, size; /* The rank-th of so many that share the model; 0 of 1 has all of it. */
+  unsigned rank, size; /* The rank of all those that share the model; 0 of 1 has all of it. */
   size_t quantizers, linears;
   qp_packed_quantizer *quantizer;
   qp_packed_linear *linear;

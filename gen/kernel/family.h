@@ -38,7 +38,7 @@ typedef struct qp_family {
   qp_op op;
   const qp_kernel_op *kernel; /* What C makes for the template follows from operation and form. */
   unsigned rank;              /* The family with the lowest rank is its operation's default. */
-  unsigned x_tile;            /* The kernels of a gemm read so many rows of X at once. */
+  unsigned x_tile;            /* Rows of X that the kernels of a gemm read at once. */
   unsigned needs; /* Its kernels run where an architecture has all these qp_arch_ability bits. */
   bool reference; /* It is there for checks and readers: it is neither tuned nor exported unless
                      its path is named. */

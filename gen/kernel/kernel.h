@@ -38,20 +38,19 @@ enum { QP_SUMS_STRIDE = 36 };
 /* A range of the grid's blocks that work at one stream's columns; the templates see its fields by
    the list PART of op_gemm.c (op_dequant.c has one of its own). */
 typedef struct qp_part {
-  unsigned lowered;           /* This lowered quantizer decodes it. */
-  unsigned cluster;           /* It belongs to the cluster with this number. */
-  unsigned stream;            /* The stream of the cluster's first segment ... */
-  unsigned stream_step;       /* ... and how many streams further the next segment's is. */
-  unsigned block, blocks;     /* The first block of the grid, and how many there are. */
-  unsigned column, columns;   /* The first column of X, and how many there are without padding. */
-  unsigned first, count;      /* Of a row group's superblocks these belong to the part ... */
-  unsigned total;             /* ... of so many that the row group has. */
-  unsigned units, row_groups; /* A row group has so many units of work, the cluster so many row
-                                 groups. */
-  unsigned share, extra; /* Each warp has 'share' units (each block that owns row groups so many of
-                            those), the first 'extra' of them one more. */
+  unsigned lowered;         /* This lowered quantizer decodes it. */
+  unsigned cluster;         /* It belongs to the cluster with this number. */
+  unsigned stream;          /* The stream of the cluster's first segment ... */
+  unsigned stream_step;     /* ... and how many streams further the next segment's is. */
+  unsigned block, blocks;   /* The first block of the grid, and how many there are. */
+  unsigned column, columns; /* The first column of X, and how many there are without padding. */
+  unsigned first, count; /* The first superblock of a row group that is the part's, and how many. */
+  unsigned total;        /* All superblocks of a row group. */
+  unsigned units, row_groups; /* Units of work of a row group, and row groups of the cluster. */
+  unsigned share, extra; /* Units of each warp (of each block, if it owns row groups), and how many
+                            of the first have one more. */
   unsigned slot;         /* Sums go to the workspace at slot + warp + row group. */
-  unsigned sparse;       /* A row of the stream has so many sparse entries. */
+  unsigned sparse;       /* Sparse entries of a row of the stream. */
 } qp_part;
 
 /* Segments that share tables, warps and counters, because one quantizer decodes them all. */
@@ -60,7 +59,7 @@ typedef struct qp_cluster {
   unsigned part, parts;       /* The same of its parts. */
   unsigned counter;           /* Its first row group (of gemm-glu: pair of row groups) counts with
                                  this counter. */
-  unsigned row_groups;        /* All segments together have so many. */
+  unsigned row_groups;        /* Row groups of all segments together. */
 } qp_cluster;
 
 typedef struct qp_kernel {
@@ -69,14 +68,14 @@ typedef struct qp_kernel {
   qp_choice choice;
   char *source;           /* Freestanding CUDA C++, owned by the kernel. */
   unsigned grid, block;   /* How many blocks there are, and how many threads a block has. */
-  unsigned smem_bytes;    /* A block asks for so much dynamic shared memory. */
+  unsigned smem_bytes;    /* Dynamic shared memory of a block. */
   bool pdl;               /* It contains the instructions of programmatic dependent launch. */
   bool adds_to_zero;      /* A gemm adds to Y by atomics: Y must be zero before the launch. */
   size_t workspace_bytes; /* Partial sums in fp32 go there; what it holds before does not matter. */
-  unsigned counters;      /* So many 32-bit words must be zero before the first launch; every launch
+  unsigned counters;      /* 32-bit words that must be zero before the first launch; every launch
                              leaves them zero. */
-  unsigned plain; /* A gemm by rows and a gather decode so many quantizers that are not lowered; */
-  unsigned lowereds; /* all other kernels decode these, which are. */
+  unsigned plain; /* Quantizers that are not lowered, which a gemm by rows and a gather decode; */
+  unsigned lowereds; /* those that are, which all other kernels decode. */
   qp_lowered lowered[QP_MAX_STREAMS];
   unsigned x_offset[QP_MAX_STREAMS]; /* For each lowered one X begins here in shared memory. */
   unsigned streams;
@@ -88,8 +87,9 @@ typedef struct qp_kernel {
   /* A gemm keeps so many rows of X in shared memory, padding included, so many bytes apart; what
      rotations and sums need in passing begins at 'scratch_offset'. */
   unsigned x_rows, x_stride_bytes, scratch_offset;
-  unsigned x_batch; /* A gemm multiplies so many rows of X at once: the batch; experts: a tile. */
-  unsigned runs;    /* A gemm's unit of work has so many superblocks. */
+  unsigned x_batch; /* Rows of X that a gemm multiplies at once: the batch; of experts those of a
+                       tile. */
+  unsigned runs;    /* Superblocks of a gemm's unit of work. */
   /* experts-glu: sums of up and gate that wait for each other lie so many floats behind the
      workspace's begin, counters of their row groups so many behind the first. */
   unsigned gated_sums, gated_counters;

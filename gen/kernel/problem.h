@@ -97,21 +97,21 @@ typedef struct qp_problem {
      columns, 1 for no rotation at all.  Flags of runtime/input_side.h say that columns have an
      order, or scales, of their own. */
   unsigned rotation;
-  unsigned pieces;   /* K is cut into so many equal ranges, each with streams of its own (gemm,
-                        dequant); 0 counts as 1. */
+  unsigned pieces;   /* Equal ranges of K, each with streams of its own (gemm, dequant); 0 counts as
+                        1. */
   unsigned batch;    /* N, 1 to 64: rows of X, or tokens.  Operations without rows ignore it. */
   unsigned experts;  /* E, 1 to 512, where the operation has experts. */
-  unsigned top_k;    /* Each token goes to so many experts, 1 to 16. */
-  unsigned slices;   /* E is one rank's share where so many ranks divide the experts that tokens go
-                        to; 0 counts as 1, which has all of them. */
-  unsigned tile;     /* A tile has so many assignments at most, 1 to 16; its weights are decoded
-                        once for all of them. */
+  unsigned top_k;    /* Experts that a token goes to, 1 to 16. */
+  unsigned slices;   /* Ranks that divide the experts which tokens go to, of which E is one rank's
+                        share; 0 counts as 1, which has all of them. */
+  unsigned tile;     /* Most assignments of a tile, 1 to 16; its weights are decoded once for all of
+                        them. */
   qp_dtype type;     /* X, bias, W^ and gather's Y have this type: F16 or BF16. */
   qp_dtype out_type; /* gemm's Y and residual have this one: F32, or the same as 'type'. */
   bool rotate_fused; /* The gemm rotates X itself. */
   bool inverse;      /* A rotation goes back. */
   unsigned arch;     /* One of qp_arch_table. */
-  unsigned sm_count; /* The work is divided over so many multiprocessors. */
+  unsigned sm_count; /* Multiprocessors over which the work is divided. */
 } qp_problem;
 
 /* Shapes, types and architecture within what kernels can do; the message names the field. */

@@ -19,7 +19,7 @@ enum {
   QP_MAX_PARTS = 16,
   QP_MAX_PIECES = 8, /* equal ranges of K, of which each has streams of its own */
   QP_MAX_RANGES = QP_MAX_PIECES * QP_MAX_PARTS,
-  QP_SPARSE_SHARE = 8, /* of a row at most one entry in so many is sparse */
+  QP_SPARSE_SHARE = 8, /* entries of a row for one that may be sparse */
   QP_LAYOUT_VERSION = 1
 };
 
@@ -34,7 +34,7 @@ typedef enum qp_scope {
 typedef struct qp_codebook {
   char name[32];
   unsigned entries, dim; /* Any number of entries; dim is 1, 2, 4, 8 or 16. */
-  unsigned given;        /* Decode sees so many numbers of an entry; zeros follow them up to dim. */
+  unsigned given;        /* Numbers of an entry that decode sees; zeros follow them up to dim. */
   qp_scope scope;
   uint16_t *data; /* [entries][dim] fp16 bits, which the quantizer owns. */
 } qp_codebook;
@@ -43,7 +43,7 @@ typedef struct qp_codebook {
 typedef struct qp_field {
   char name[32];
   qp_field_type type;
-  unsigned size; /* A group has so many columns, a multiple of 8; 0: it is all of the row. */
+  unsigned size; /* Columns of a group, a multiple of 8; 0: all of the row. */
   bool tensor;   /* The linear has one for all its weights; 'size' is 0 then. */
   double lo, hi; /* Sensible values lie in this range: checks draw from it, encoders clamp to it. */
 } qp_field;
@@ -64,12 +64,12 @@ struct qp_quantizer {
   int line_first, line_last; /* There the decode function stands; 0 for a default decode. */
   char *decode_text;         /* The text of those lines. */
   qp_quantizer_kind kind;
-  unsigned window; /* Decode sees a state of so many bits, ... */
-  unsigned dim;    /* ... makes so many weights of it, ... */
-  unsigned step;   /* ... and the next state shifts in so many new bits.  A vector or scalar has no
-                      chain: its window and step are the bits of a code. */
+  unsigned window; /* Bits of the state that decode sees, ... */
+  unsigned dim;    /* ... weights that it makes of one, ... */
+  unsigned step;   /* ... and bits that the next state shifts in.  A vector or scalar has no chain:
+                      its window and step are the bits of a code. */
   bool planes;     /* A scalar's codes are stored as bit planes, the most significant first. */
-  unsigned planes_read; /* Decode reads so many planes: all ('step'), or fewer (any-precision). */
+  unsigned planes_read; /* Bit planes that decode reads: all ('step'), or fewer (any-precision). */
   double rate;          /* Code bits a weight: step / dim, or planes_read / dim of bit planes. */
   double stored_rate;   /* The same with group fields, sparse entries, and codebooks of rows and
                            linears, of which 4096 x 4096 weights share theirs. */
@@ -79,8 +79,8 @@ struct qp_quantizer {
      rotation.  Flags of runtime/input_side.h say that columns have an order, or scales. */
   unsigned rotation;
   qp_column_scale scale; /* How those scales are found. */
-  unsigned group; /* The smallest group has so many columns, which divide every other's; 0: there
-                     are no groups. */
+  unsigned group; /* Columns of the smallest group, which divide every other's; 0: there are no
+                     groups. */
   unsigned fields;
   qp_field field[QP_MAX_FIELDS];
   double sparse; /* The share of a row's entries that have an fp16 number of their own, which is
@@ -89,7 +89,7 @@ struct qp_quantizer {
                     that are PAIRs, or for an odd dim as many HALFs as there are weights. */
   unsigned layout; /* QP_LAYOUT_VERSION */
   char hash[33];   /* Of the definition, in hex: canonical IR, codebooks, numbers, layout. */
-  unsigned parts;  /* A split has so many; other kinds have none. */
+  unsigned parts;  /* Parts of a split; other kinds have none. */
   struct {
     const qp_quantizer *quantizer; /* Owned by the palette. */
     double fraction;               /* Its share of the columns, in order; all add up to 1. */

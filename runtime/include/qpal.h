@@ -148,7 +148,7 @@ typedef struct qpal_library_info {
   uint64_t file_bytes;
   uint64_t checksum; /* It is the tables' XXH3-64; they hold the kernels' own, so it is of all. */
   unsigned toolkit;  /* CUDA of this version made the kernels: 1000 major + 10 minor. */
-  unsigned targets;  /* It has kernels for so many GPUs. */
+  unsigned targets;  /* GPUs that it has kernels for. */
   unsigned quantizers, groups, kernels;
 } qpal_library_info;
 QPAL_API qpal_status qpal_library_describe(const qpal_library *library, qpal_library_info *info);
@@ -159,7 +159,7 @@ typedef struct qpal_target_info {
   const char *name;   /* "NVIDIA H100 80GB HBM3", or "sm_90" where none in particular was meant. */
   const char *chosen; /* "records of tuned/h100.jsonl" or "the families' defaults" chose them. */
   unsigned arch;      /* Its compute capability is 10 major + minor. */
-  unsigned sm_count;  /* Work is divided over so many multiprocessors. */
+  unsigned sm_count;  /* Multiprocessors over which work is divided. */
   unsigned kernels;
 } qpal_target_info;
 /* Index 0 .. targets-1; QPAL_E_ARG beyond. */
@@ -170,10 +170,10 @@ typedef struct qpal_quantizer_info {
   size_t size;
   const char *name;   /* Users call it so: "tcq-3". */
   const char *hash;   /* These 32 hex digits of its definition stand in packed weights, too. */
-  double rate_bits;   /* The codes take so many bits a weight. */
-  double stored_bits; /* Codes and group fields take so many. */
+  double rate_bits;   /* Bits a weight of the codes. */
+  double stored_bits; /* Bits a weight of codes and group fields. */
   unsigned layout;    /* Packed weights lie as this version of runtime/LAYOUT.md says. */
-  unsigned parts;     /* A split has so many ranges of columns; others have 1. */
+  unsigned parts;     /* Ranges of columns of a split; others have 1. */
 } qpal_quantizer_info;
 QPAL_API qpal_status qpal_library_quantizer(const qpal_library *library, unsigned index,
                                             qpal_quantizer_info *info);
@@ -192,7 +192,7 @@ typedef struct qpal_group_info {
   int block;        /* It is of this decoder block; -1: it is the lm_head, or there is no model. */
   unsigned columns; /* All members have this K (in_features). */
   unsigned members;
-  unsigned rows; /* The members have so many rows (out_features) together. */
+  unsigned rows; /* Rows (out_features) of all members together. */
   int gathers;   /* A member is an embedding and has kernels for qpal_gather. */
   /* A stack for qpal_experts has so many experts E, of which a token goes to top_k; else both are
      0. */
@@ -214,7 +214,7 @@ QPAL_API qpal_status qpal_library_find_linear(const qpal_library *library, const
 /* One column range of a linear, which has buffers of its own (runtime/LAYOUT.md). */
 typedef struct qpal_part_info {
   unsigned quantizer;       /* It has this index, and is never a split. */
-  unsigned column, columns; /* The range begins at this column of W and has so many. */
+  unsigned column, columns; /* The first column of W, and how many there are. */
   unsigned fields, codebooks;
   uint64_t code_bytes;
   uint64_t field_bytes[QPAL_MAX_FIELDS];
@@ -230,7 +230,7 @@ typedef struct qpal_linear_info {
   unsigned quantizer;     /* It has this index; QPAL_NONE: it stays in 16 bits, the engine's own. */
   unsigned rows, columns; /* W has M rows (out_features) and K columns (in_features). */
   unsigned parts;
-  uint64_t bytes; /* All parts and the row scales take so many. */
+  uint64_t bytes; /* Bytes of all parts and the row scales. */
   qpal_part_info part[QPAL_MAX_PARTS];
   unsigned pieces;   /* equal ranges of K that kernels read as linears of their own: each array of
                         a part holds them one behind another, 'column' and 'columns' are those of
@@ -255,9 +255,9 @@ typedef struct qpal_kernel_info {
   const char *source; /* This chose it: "default", or a record. */
   unsigned target, op, type, out_type;
   unsigned columns;
-  unsigned batch; /* A gemm, with GLU or not, takes so many rows of X. */
+  unsigned batch; /* Rows of X that a gemm, with GLU or not, takes. */
   unsigned grid, block, smem_bytes, registers;
-  unsigned counters; /* It wants so many 32-bit words. */
+  unsigned counters; /* 32-bit words that it wants. */
   int pdl;           /* It has the instructions of programmatic dependent launch. */
   int adds;          /* It sums into Y by atomics: not the same bits every time. */
   int rotates;       /* This gemm rotates X itself. */

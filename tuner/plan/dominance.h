@@ -10,7 +10,7 @@ typedef struct qp_dominance {
   const qp_near_list *list; /* [k->items] */
   double lambda, mu;        /* where 'reduced' was taken */
   double delta;             /* partial plans of more reduced cost are dropped */
-  double most_loss;         /* plans of so much loss and more are not looked for */
+  double most_loss;         /* plans of this loss or more are not looked for */
   double bound, margin;     /* bound of the dual, and what rounding may do to it */
   double deadline_s;        /* on the clock of qp_seconds(); 0: none */
   size_t most_states;

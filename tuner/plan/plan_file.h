@@ -36,14 +36,15 @@ typedef struct qp_plan_linear {
   int block;   /* 0 to blocks - 1, or QP_PLAN_NO_BLOCK. */
   bool lookup; /* It is the embedding: its role is "embedding", or "lm_head" where it is both. */
   unsigned rows, columns; /* out_features M and in_features K. */
-  unsigned experts;       /* A stack has so many, and a '*' in 'tensor' for their number; a single
-                             matrix has 0. */
-  unsigned active;    /* A token goes to so many of them; 0 for one matrix, or in an older plan. */
-  unsigned quantizer; /* Index into qp_plan.quantizer. */
-  double sensitivity; /* alpha */
-  double distortion;  /* D, relative to the variance of the weights; the loss is alpha D. */
-  uint64_t bytes;     /* All that is stored: codes after padding, fields, row scales, codebooks of
-                         its own. */
+  unsigned experts;       /* Experts of a stack, for whose numbers 'tensor' has a '*'; 0 for a
+                             single matrix. */
+  unsigned active;        /* Those of them that a token goes to; 0 for one matrix, or in an older
+                             plan. */
+  unsigned quantizer;     /* Index into qp_plan.quantizer. */
+  double sensitivity;     /* alpha */
+  double distortion;      /* D, relative to the variance of the weights; the loss is alpha D. */
+  uint64_t bytes; /* All that is stored: codes after padding, fields, row scales, codebooks of its
+                     own. */
 } qp_plan_linear;
 
 /* One gemm launch.  It lists the linears that are fused into it, in order; all read the same
@@ -75,7 +76,7 @@ typedef struct qp_plan_weights {
   uint64_t planned; /* Linears that have a quantizer, with all their experts. */
   uint64_t lm_head; /* One that stays in 16 bits and is not the embedding's matrix. */
   uint64_t embedding, other, passed; /* As in qp_plan_memory. */
-  uint64_t active; /* One token goes through so many weights of the blocks and the lm_head. */
+  uint64_t active; /* Weights of the blocks and the lm_head that one token goes through. */
   uint64_t table;  /* An embedding that is not the lm_head; it is shown, but stands in no file. */
 } qp_plan_weights;
 
@@ -83,11 +84,11 @@ typedef struct qp_plan {
   char file[1024]; /* It was read from this file, and specs are found beside it; "" in memory. */
   char model[64], model_type[32];
   unsigned blocks;
-  unsigned head_dim; /* A head of attention has so many elements; 0: it is not known. */
-  unsigned ranks;  /* So many share the model, and shapes, bytes and latencies are those of one; 1:
-                      the model is whole. */
-  unsigned slices; /* So many share its experts, each of which stays whole. */
-  char gpu[128];   /* "" where no latency table was used. */
+  unsigned head_dim; /* Elements of a head of attention; 0: not known. */
+  unsigned ranks;    /* Ranks that share the model: shapes, bytes and latencies are those of one; 1:
+                        it is whole. */
+  unsigned slices;   /* Ranks that share its experts, each of which stays whole. */
+  char gpu[128];     /* "" where no latency table was used. */
   unsigned batches;
   struct {
     unsigned batch;

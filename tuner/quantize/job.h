@@ -42,10 +42,10 @@ typedef struct qp_job_linear {
   const qp_model_rows *of;       /* Its place in a matrix that was taken apart, or NULL. */
   const qp_quantizer *quantizer; /* Owned by the palette. */
   unsigned rows, columns; /* Rows are padded to what kernels take; the tensor has weight->rows. */
-  unsigned rotation;      /* H has diagonal blocks of so many columns; 0: one of all columns, 1: the
+  unsigned rotation;      /* Columns of a diagonal block of H; 0: one block of all columns, 1: the
                              linear is not rotated; with flags of runtime/input_side.h. */
   qp_job_split split;
-  unsigned slices; /* Ranks can have so many equal slices of rows or columns; slices of columns have
+  unsigned slices; /* Equal slices of rows or columns that ranks can have; slices of columns have
                       streams of their own; 0 counts as 1. */
 } qp_job_linear;
 
@@ -74,7 +74,7 @@ typedef struct qp_job {
   qp_job_linear *linear;
   const qp_source_tensor **kept;  /* These tensors stay as they are. */
   const qp_quantizer **quantizer; /* All that are in use, splits before their parts, by name. */
-  unsigned odds; /* So many linears stay as they are because no kernel takes their shapes, ... */
+  unsigned odds; /* Linears that stay as they are because no kernel takes their shapes, ... */
   char odd[256]; /* ... as this says: "mlp.up_proj (172 x 64), ..." */
   double *scale; /* [quantizers], or NULL before qp_job_scale. */
   qp_job_shard *shard;
@@ -92,10 +92,10 @@ typedef struct qp_job_wishes {
   bool rotate;
   bool keeps_codes; /* As in qp_job, in place of plan and quantizer. */
   unsigned seed, threads;
-  unsigned blocks; /* Only the first so many are quantized; 0: all. */
-  unsigned ranks;  /* So many may share the output by tensor parallelism; 0: as many as the plan
+  unsigned blocks; /* Blocks that are quantized, from the first; 0: all. */
+  unsigned ranks;  /* Ranks that may share the output by tensor parallelism; 0: as many as the plan
                       says, or 1. */
-  unsigned slices; /* So many may share the experts, each of which stays whole; 0 likewise. */
+  unsigned slices; /* Ranks that may share the experts, each of which stays whole; 0 likewise. */
   uint64_t text;   /* qp_residual_key of what corrects the targets; 0: nothing does. */
   unsigned shard_bytes_mib;
   double input_scale, damping;

@@ -48,7 +48,7 @@ typedef struct qp_record {
   char type[8], out_type[8];
   bool rotate_fused;
   unsigned experts, top_k, tile; /* A stack and what routes to it have these; all others have 0. */
-  unsigned slices; /* The experts are one of so many slices of those that tokens go to; 0: all. */
+  unsigned slices; /* Slices of all experts that tokens go to, of which these are one; 0: all. */
   unsigned routing_seed; /* The routings that were timed came from it (tuner/check/routing.h); 0:
                             they came from elsewhere. */
   unsigned arch, sm_count;

@@ -15,13 +15,13 @@
 /* Where a run is, for who draws it.  Strings are valid during the call. */
 typedef struct qp_tune_state {
   const qp_tune_problem *problem; /* This one is being tuned, ... */
-  size_t number, problems;        /* ... the number-th of so many, counted from 1. */
-  size_t begun;                   /* So many problems have been tried. */
-  unsigned candidates;            /* So many candidates of this problem are done. */
+  size_t number, problems;        /* ... with this number of all, counted from 1. */
+  size_t begun;                   /* Problems that were tried. */
+  unsigned candidates;            /* Candidates of this problem that are done. */
   int64_t best_ps;                /* The best of them; 0: none yet. */
   int64_t floor_ps;             /* Its weights take so long at the read bandwidth; 0: not known. */
   size_t done, failed, resumed; /* Candidates of the run; the journal told the resumed ones. */
-  double left_s;                /* So much of the budget is left; negative: there is none. */
+  double left_s;                /* What is left of the budget; negative: there is none. */
   const char *now;              /* The kernel that is measured; "" while kernels are compiled. */
   bool news; /* The problem was tried for the first time, or has a better result. */
 } qp_tune_state;
@@ -30,9 +30,9 @@ typedef struct qp_tune_options {
   const char *device; /* As qp_meter_open takes it. */
   bool events;
   double budget_s;      /* Seconds for the whole run; 0: there is no limit. */
-  unsigned most;        /* A problem may have so many candidates; 0: there is no limit. */
-  unsigned finalists;   /* So many of a problem are timed again, interleaved; 0: 4. */
-  unsigned workers;     /* So many processes run NVRTC; 0: as many as CPUs. */
+  unsigned most;        /* Most candidates of a problem; 0: there is no limit. */
+  unsigned finalists;   /* Candidates of a problem that are timed again, interleaved; 0: 4. */
+  unsigned workers;     /* Processes that run NVRTC; 0: as many as CPUs. */
   unsigned spill_limit; /* Bytes a thread may spill, stores and loads together. */
   qp_strategy strategy;
   uint64_t seed;
@@ -62,12 +62,12 @@ const qp_meter_info *qp_tuner_info(const qp_tuner *t);
 /* How a run ended. */
 typedef struct qp_tune_end {
   bool complete;       /* The run was not stopped, and every problem was tried. */
-  size_t begun;        /* So many problems were tried, ... */
-  size_t working;      /* ... and so many have a kernel that works. */
-  size_t resumed;      /* The journal or 'earlier' told so many candidates. */
+  size_t begun;        /* Problems that were tried, ... */
+  size_t working;      /* ... and those that have a kernel that works. */
+  size_t resumed;      /* Candidates that the journal or 'earlier' told. */
   size_t launches;     /* Gemms that differ in more than batch and family, ... */
   size_t crossovers;   /* ... and those of them whose crossover is known. */
-  size_t products;     /* So many of cuBLAS were measured. */
+  size_t products;     /* Products of cuBLAS that were measured. */
   bool without_cublas; /* There is none; 'why' says where it was looked for. */
   char why[512];
 } qp_tune_end;
