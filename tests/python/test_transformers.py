@@ -115,6 +115,38 @@ class Plugin(unittest.TestCase):
             qpal.transformers.use(cpu="fast")
 
 
+class MatricesTakenApart(unittest.TestCase):
+    """A Phi-3 that was packed for two ranks: q, k and v, gate and up are linears of their own."""
+
+    def test_are_one_module_each_that_gives_their_rows_in_order(self):
+        import qpal.transformers
+        config = transformers.Phi3Config(
+            vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=1,
+            num_attention_heads=2, num_key_value_heads=2, pad_token_id=0, bos_token_id=1,
+            eos_token_id=2)
+        with tempfile.TemporaryDirectory() as folder:
+            was, packed, plain = (os.path.join(folder, n) for n in ("was", "packed", "plain"))
+            torch.manual_seed(1)
+            transformers.AutoModelForCausalLM.from_config(config).save_pretrained(was)
+            library = os.path.join(packed, "library")
+            for words in (["quantize", was, "--quantizer", "nuq-4", "--tp", "2", "-o", packed],
+                          ["unpack", packed, "-o", plain, "--type", "f32"],
+                          ["export", "--model", was, "--quantizer", "nuq-4", "--tp", "2", "--ranks",
+                           "1", "--gpu", "sm_90:4", "--batch", "4", "--no-dequant", "-o", library]):
+                subprocess.run([QPAL, *words], check=True, capture_output=True)
+            load, x = transformers.AutoModelForCausalLM.from_pretrained, torch.tensor([IDS])
+            want = load(plain, dtype=torch.float32)(x).logits
+            decoded = load(packed, dtype=torch.float32)
+            self.assertIsInstance(decoded.model.layers[0].mlp.gate_up_proj, torch.nn.Linear)
+            self.assertTrue(torch.allclose(decoded(x).logits, want, atol=1e-5))
+            qpal.transformers.use(cpu="simulator")
+            try:
+                got = load(packed, dtype=torch.float16)(x).logits.float()
+            finally:
+                qpal.transformers.use(cpu="decode")
+            self.assertLess((got - want).norm() / want.norm(), 2e-2)
+
+
 def stub_vllm():
     """The parts of vLLM's interface that the plug-in uses, as tests/python/against_vllm finds
     them."""
@@ -226,6 +258,16 @@ class Vllm(unittest.TestCase):
             self.config.maybe_update_config("someone/model", hf_config=None)
         with self.assertRaisesRegex(ValueError, "tensor parallelism"):
             method.create_weights(self.stub.LinearBase(), 64, [32, 16, 16], 64, 128, torch.float16)
+
+    def test_matrices_that_lie_taken_apart_for_ranks_are_refused_by_name(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
+                json.dump({"quantization": {"linears": [
+                    {"name": "h.qkv.q", "of": {"name": "h.qkv"}}]}}, f)
+            config = type(self.config).from_config({"format": "qpal-packed"})
+            config.maybe_update_config(folder)
+            with self.assertRaisesRegex(ValueError, "'h.qkv' lies there taken apart.*--tp"):
+                config.get_quant_method(self.stub.LinearBase(), "h.qkv")
 
     def test_its_loader_is_handed_no_packed_array_and_every_other_tensor(self):
         dropped = self.config.get_checkpoint_weight_mapper().orig_to_new_regex
