@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gen/model/models.h"
+#include "tuner/plan/figures.h"
 #include "tuner/plan/planner.h"
 #include "tuner/plan/report.h"
 
@@ -79,6 +80,34 @@ Test(plan_stacks, a_stack_is_one_item_whose_bytes_are_those_of_all_experts) {
   cr_assert_eq(plan.weights.active, model->active_weights + model->head_weights);
   cr_assert_leq(plan.bits_per_weight, 4.8);
   qp_plan_free(&plan);
+}
+
+/* A stack's sensitivity goes by its name with a '*', which is that of all its experts together. */
+Test(plan_stacks, sensitivities_are_those_of_whole_stacks) {
+  cJSON *tree = cJSON_CreateObject();
+  bool head, fed;
+  char name[QP_MODEL_NAME], one[QP_MODEL_NAME];
+  unsigned block, linear, stacks = 0;
+  for (unsigned i = 0; i < qp_model_count(model); i++) {
+    qp_model_place(model, i, &block, &linear);
+    qp_model_tensor(model, linear, block, name);
+    cJSON_AddNumberToObject(tree, name, i + 1);
+    stacks += strchr(name, '*') != NULL;
+  }
+  cr_assert_eq(stacks, 2 * 3, "three of each of two blocks");
+  cr_assert_eq(qp_figures_sensitivity("f.json", tree, &in, &head, &fed, &err), QP_OK, "%s",
+               err.text);
+  for (unsigned i = 0; i < qp_model_count(model); i++) cr_expect_eq(in.alpha[i], i + 1);
+  qp_model_expert("model.layers.2.mlp.experts.*.up_proj", 3, one);
+  cJSON_AddNumberToObject(tree, one, 1);
+  cr_expect_eq(qp_figures_sensitivity("f.json", tree, &in, &head, &fed, &err), QP_E_ARG);
+  cr_expect(strstr(err.text, "'model.layers.2.mlp.experts.3.up_proj' is no linear"), "%s",
+            err.text);
+  cJSON_DeleteItemFromObject(tree, one);
+  cJSON_DeleteItemFromObject(tree, "model.layers.2.mlp.experts.*.up_proj");
+  cr_expect_eq(qp_figures_sensitivity("f.json", tree, &in, &head, &fed, &err), QP_E_ARG);
+  cr_expect(strstr(err.text, "model.layers.2.mlp.experts.*.up_proj"), "%s", err.text);
+  cJSON_Delete(tree);
 }
 
 static void add_row(qp_latency_table *t, unsigned experts, unsigned top_k, unsigned rows,

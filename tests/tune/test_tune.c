@@ -706,6 +706,12 @@ Test(tune, experts_are_planned_in_one_launch_or_apart_whichever_is_quicker) {
   cr_expect(strstr(text, "1 measured launches of up and gate are quicker with the gated linear "
                          "unit behind"),
             "%s", text);
+  cr_assert_eq(run("bench --model config.json --quantizers nuq-4 --batch 1 --records a.jsonl "
+                   "--device replay:plain.json"),
+               0, "%s", text);
+  cr_expect(strstr(text, "experts-up-gate  1  tensor") &&
+                strstr(text, "experts-down     1  tensor"),
+            "%s", text);
 }
 
 Test(tune, up_and_gate_are_tuned_with_their_gated_linear_unit_where_that_is_asked_for) {
