@@ -361,9 +361,8 @@ static qp_status unfold(qp_lowered *l, const cut *k, qp_error *err) {
   return QP_OK;
 }
 
-/* Entries of each codebook's table: with room for what an index can reach beyond the codebook,
- *where
- ** that is no more than the next power of two; else the index has to be clamped. */
+/* Count the entries of each codebook's table, with room for what an index can reach beyond the
+   codebook where that is no more than the next power of two; else the index has to be clamped. */
 static void table_entries(const qp_lowered *l, uint32_t *entries) {
   const qp_quantizer *q = l->quantizer;
   uint32_t may[QP_IR_MAX_NODES];

@@ -29,7 +29,7 @@ typedef struct qp_lower_options {
   unsigned table_bytes_max; /* all tables together */
   unsigned unfold_bits_max; /* widest index of an unfolded table, in bits (12: 4096 entries) */
   bool shift_by_multiply;   /* left shifts become SCALE (the multiply pipe; pow2[] is a kernel
-                               argument   so that ptxas cannot turn them back) */
+                               argument, so that ptxas cannot turn them back) */
 } qp_lower_options;
 
 typedef struct qp_table {

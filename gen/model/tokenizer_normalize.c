@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Normalizers: a text rewritten before it is cut into pieces.  The only file
-   that knows utf8proc. */
+/* Normalizers rewrite a text before it is cut into pieces.  No other file knows utf8proc. */
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>

@@ -116,9 +116,9 @@ static void search_strip(const cloud *c, const double *p, unsigned strip, double
   }
 }
 
-/* Nearest center of a point: its last nearest is the first guess, then strips outwards from the
- *guess's until
- ** a strip's edge is farther than the best.  Numbers are those of the sorted order. */
+/* Find the nearest center of a point: its last nearest is the first guess, then strips are searched
+   outwards from the guess's until a strip's edge is farther than the best.  Numbers are those of
+   the sorted order. */
 static unsigned nearest(const cloud *c, const double *p, unsigned guess) {
   unsigned best = guess, middle = (unsigned)((uint64_t)guess * c->strips / c->entries);
   double least = to_sorted(c, p, guess);

@@ -46,9 +46,9 @@ typedef struct qp_cut {
 } qp_cut;
 
 /*
-** The cut of a linear, l, of the whole model as qp_parallel_apart has it (the lm_head:
-** m->linear[m->linears]); none of an
-** lm_head whose rows do not divide, and of experts where slices of their number are shared.
+** Find the cut of a linear, l, of the whole model as qp_parallel_apart has it (the lm_head:
+** m->linear[m->linears]).  An lm_head whose rows do not divide has none, nor have experts where
+** slices of their number are shared.
 ** QP_E_ARG: its slices are no whole row groups of 32, or no multiples of 32 columns, or its matrix
 ** holds the rows of several linears, of which the family does not say where they are.
 */

@@ -11,8 +11,8 @@
 
 /*
 ** Make the tensor l->signs, of qp_side_bytes(l->columns, l->rotation) bytes, malloc'ed; NULL where
-**   the linear has none.  The same job gives the same bytes. order   columns by their share of the
-**   outputs' error, largest first: the diagonal of E[x x^T]
+** the linear has none.  The same job gives the same bytes.
+**   order   columns by their share of the outputs' error, largest first: the diagonal of E[x x^T]
 **           of the linear's Hessian times d^2; without one the squares of W's column over d^2.  Of
 **           import: as the source has it
 **   scales  d[k] = (m[k] / M)^e, M the geometric mean: m as the quantizer's 'scale' says, e of 17

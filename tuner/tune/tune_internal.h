@@ -51,8 +51,8 @@ typedef struct qp_problem_run {
   bool closed;                     /* nothing more is to be tried */
 } qp_problem_run;
 
-/* Candidates of a problem that are compiled together and measured in the order
-   of their estimates. */
+/* Candidates of a problem that are compiled together and measured in the order of their
+   estimates. */
 struct qp_visit {
   qp_visit *next; /* that is over after this one */
   qp_problem_run *run;
