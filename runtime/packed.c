@@ -13,6 +13,7 @@
 #include "runtime/library_state.h"
 #include "runtime/packed_table.h"
 #include "runtime/safetensors.h"
+#include "runtime/sparse_entries.h"
 
 enum { MOST_RANKS = 4096 };
 
@@ -196,8 +197,33 @@ static qpal_status find_slice(const qpal_packed *p, const char *name, uint64_t b
   return QPAL_OK;
 }
 
+/* Refuse a part whose sparse entries, which end its last array in each piece, are out of order. */
+static qpal_status check_sparse(const qp_packed_linear *l, unsigned i, const qpal_linear_info *info,
+                                const qpal_packed_part *own) {
+  const qpal_part_info *part = qpal_linear_part(info, i);
+  const uint64_t entries = l->part[i].sparse;
+  char why[128];
+  if (!entries) return QPAL_OK;
+  if (!part->fields || entries > part->columns)
+    return qp_refuse(QPAL_E_FORMAT, "linear '%s', part %u: sparse: %llu entries of %u columns",
+                     l->name, i, (unsigned long long)entries, part->columns);
+  const qpal_bytes array = own->field[part->fields - 1];
+  for (unsigned n = 0; n < info->pieces; n++) {
+    const qp_sparse_array a = {.data = (const uint8_t *)array.data + array.bytes / info->pieces * n,
+                               .bytes = array.bytes / info->pieces,
+                               .row_groups = (info->rows + 31) / 32,
+                               .entries = entries,
+                               .columns = part->columns};
+    if (!qp_sparse_is_right(&a, why, sizeof why))
+      return qp_refuse(QPAL_E_FORMAT, "tensor '%s.field.%u.%u': %s", l->name, l->part[i].number,
+                       part->fields - 1, why);
+  }
+  return QPAL_OK;
+}
+
 static qpal_status find_part(const qpal_packed *p, const qp_packed_linear *l, unsigned i,
-                             const qpal_part_info *part, qpal_packed_linear *all) {
+                             const qpal_linear_info *info, qpal_packed_linear *all) {
+  const qpal_part_info *part = qpal_linear_part(info, i);
   qpal_packed_part *own = i < QPAL_MAX_PARTS ? &all->part[i] : &all->more[i - QPAL_MAX_PARTS];
   const share of = share_of(p, l);
   char name[QP_PACKED_NAME + 64];
@@ -223,6 +249,7 @@ static qpal_status find_part(const qpal_packed *p, const qp_packed_linear *l, un
     status =
         find_slice(p, name, part->codebook_bytes[c], whole ? (share){1, 0} : of, &own->codebook[c]);
   }
+  if (!status) status = check_sparse(l, i, info, own);
   return status;
 }
 
@@ -335,8 +362,7 @@ static qpal_status find(const qpal_packed *p, const qpal_library *library, unsig
   if (!l) return qp_refuse(QPAL_E_ARG, "the packed weights have no linear '%s'", tensor);
   status = compare(p, l, &info, &q);
   own.parts = info.parts;
-  for (unsigned i = 0; i < info.parts && !status; i++)
-    status = find_part(p, l, i, qpal_linear_part(&info, i), &own);
+  for (unsigned i = 0; i < info.parts && !status; i++) status = find_part(p, l, i, &info, &own);
   snprintf(name, sizeof name, "%s.row_scales", l->name);
   const share of = share_of(p, l), all = {1, 0};
   if (!status && l->scale)

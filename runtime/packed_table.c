@@ -76,7 +76,7 @@ static qp_status read_part(qp_json_scan *s, qp_packed_linear *l) {
   if (l->listed == sizeof l->part / sizeof *l->part)
     return qp_json_scan_fail(s, QP_E_ARG, "more than 16 parts");
   const unsigned i = l->parts;
-  l->part[i].columns = 0;
+  l->part[i].columns = l->part[i].sparse = 0;
   l->part[i].number = l->listed++;
   qp_status status = qp_json_scan_open(s, '{');
   while (!status && !(status = qp_json_scan_key(s, key, &more)) && more) {
@@ -84,6 +84,8 @@ static qp_status read_part(qp_json_scan *s, qp_packed_linear *l) {
       status = qp_json_scan_unsigned(s, &l->part[i].column);
     else if (!strcmp(key, "columns"))
       status = qp_json_scan_unsigned(s, &l->part[i].columns);
+    else if (!strcmp(key, "sparse"))
+      status = qp_json_scan_unsigned(s, &l->part[i].sparse);
     else
       status = qp_json_scan_skip(s, NULL, NULL);
   }

@@ -32,6 +32,7 @@ typedef struct qp_packed_linear {
   unsigned parts;     /* ... of which only those that have some are kept. */
   struct {
     uint64_t column, columns;
+    uint64_t sparse; /* A row has so many sparse entries. */
     unsigned number; /* Its place among those listed, by which its tensors are named. */
   } part[QPAL_MAX_PARTS + QPAL_MORE_PARTS];
 } qp_packed_linear;

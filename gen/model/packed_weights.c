@@ -13,6 +13,7 @@
 #include "runtime/half.h"
 #include "runtime/input_side.h"
 #include "runtime/safetensors.h"
+#include "runtime/sparse_entries.h"
 
 enum { NAME = 256, MAX_THREADS = 256, MAX_SIZE = 1 << 24 };
 
@@ -195,6 +196,21 @@ static qp_status take(const qp_packed_weights *w, const char *name, qp_tensor_ty
   return QP_OK;
 }
 
+/* Refuse a stream whose sparse entries are not as the reference reads them. */
+static qp_status check_sparse(const qp_packed_weights *w, const qp_packed_entry *e,
+                              const qp_range *r, const part *p, qp_error *err) {
+  char why[128];
+  const unsigned f = qp_layout_sparse_array(p->stream.quantizer);
+  const qp_sparse_array a = {.data = p->packed.field[f],
+                             .bytes = p->stream.field_bytes[f],
+                             .row_groups = p->stream.row_groups,
+                             .entries = p->stream.sparse,
+                             .columns = p->stream.columns};
+  if (qp_sparse_is_right(&a, why, sizeof why)) return QP_OK;
+  return qp_fail(err, QP_E_ARG, "%s: tensor '%s.field.%u.%u': %s",
+                 qp_safetensors_shard_path(w->file, 0), e->name, r->part, f, why);
+}
+
 /* Take stream r of the linear: its chunk of each of its part's tensors. */
 static qp_status take_part(const qp_packed_weights *w, const qp_packed_entry *e, const qp_range *r,
                            part *p, qp_error *err) {
@@ -212,6 +228,7 @@ static qp_status take_part(const qp_packed_weights *w, const qp_packed_entry *e,
     status = take(w, name, half ? QP_TENSOR_F16 : QP_TENSOR_U8, bytes * e->pieces, &at, err);
     if (!status) p->packed.field[f] = (const uint8_t *)at + r->piece * bytes;
   }
+  if (!status && p->stream.sparse) status = check_sparse(w, e, r, p, err);
   for (unsigned c = 0; c < q->codebooks && !status; c++) {
     const qp_codebook *b = &q->codebook[c];
     const size_t rows =

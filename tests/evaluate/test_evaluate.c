@@ -3,6 +3,7 @@
 ** sources. */
 #include <cjson/cJSON.h>
 #include <criterion/criterion.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -218,6 +219,35 @@ Test(evaluate, packed_weights_are_read_as_far_from_the_source_as_their_config_sa
   qp_weights_close(source);
   qp_parallel_close(threads);
   qp_models_close(models);
+  remove_place(&p);
+}
+
+/* Change the column of the first sparse entry in a packed file to one that no row has. */
+static void damage_sparse(const char *folder) {
+  char file[160], *header, *name;
+  uint64_t length, begin;
+  snprintf(file, sizeof file, "%s/model-00001-of-00001.safetensors", folder);
+  FILE *f = fopen(file, "r+b");
+  cr_assert(f && fread(&length, sizeof length, 1, f) && (header = calloc(1, length + 1)));
+  cr_assert_eq(fread(header, 1, length, f), length);
+  cr_assert(name = strstr(header, "k_proj.field.0.0\":"));
+  cr_assert_eq(sscanf(strstr(name, "data_offsets\":["), "data_offsets\":[%" SCNu64, &begin), 1);
+  fseek(f, (long)(sizeof length + length + begin), SEEK_SET);
+  cr_assert(fwrite("\xff\xff", 2, 1, f) && !fclose(f));
+  free(header);
+}
+
+Test(evaluate, packed_weights_with_a_damaged_sparse_entry_are_refused) {
+  place p;
+  char out[4096];
+  make_place("llama", &p);
+  cr_assert_eq(
+      run(out, sizeof out, "quantize %s --quantizer squeezellm-3 -o %s 2>&1", p.source, p.packed),
+      0, "%s", out);
+  damage_sparse(p.packed);
+  cr_expect_eq(run(out, sizeof out, "evaluate %s --tokens %s 2>&1", p.packed, p.tokens), 2, "%s",
+               out);
+  cr_expect(strstr(out, "k_proj.field.0.0': row 0 has a sparse entry of column 65535"), "%s", out);
   remove_place(&p);
 }
 

@@ -135,18 +135,6 @@ static void expect_described(void) {
   }
 }
 
-Test(library_parts, of_four_are_described_to_programs_of_abi_1_in_files_as_before) {
-  export_them(four, 1);
-  const qp_lib_header *h = file;
-  qpal_linear_info old = {.size = offsetof(qpal_linear_info, pieces), .pieces = 77};
-  cr_expect_eq(qpal_library_linear(library, 0, 0, &old), QPAL_OK, "%s", qpal_message());
-  cr_expect_eq(old.parts, 4);
-  cr_expect_eq(old.pieces, 77, "what an older program has behind it is not touched");
-  cr_expect_eq(h->version, QP_LIB_VERSION_WHOLE);
-  cr_expect_eq(h->section[QP_LIB_LINEARS].record_bytes, QP_LIB_LINEAR_PIECES);
-  cr_expect_eq(h->section[QP_LIB_QUANTIZERS].record_bytes, QP_LIB_QUANTIZER_LEAST);
-}
-
 /* Opens a copy of the library, whose word at 'at' is 'value', with a right checksum. */
 static qpal_status open_changed(size_t at, uint32_t value) {
   unsigned char *copy = kit_alloc(file_bytes);
@@ -160,6 +148,25 @@ static qpal_status open_changed(size_t at, uint32_t value) {
   qpal_library_close(l);
   free(copy);
   return status;
+}
+
+Test(library_parts, of_four_are_described_to_programs_of_abi_1_in_files_as_before) {
+  export_them(four, 1);
+  const qp_lib_header *h = file;
+  qpal_linear_info old = {.size = offsetof(qpal_linear_info, pieces), .pieces = 77};
+  cr_expect_eq(qpal_library_linear(library, 0, 0, &old), QPAL_OK, "%s", qpal_message());
+  cr_expect_eq(old.parts, 4);
+  cr_expect_eq(old.pieces, 77, "what an older program has behind it is not touched");
+  cr_expect_eq(h->version, QP_LIB_VERSION_WHOLE);
+  cr_expect_eq(h->section[QP_LIB_LINEARS].record_bytes, QP_LIB_LINEAR_PIECES);
+  cr_expect_eq(h->section[QP_LIB_QUANTIZERS].record_bytes, QP_LIB_QUANTIZER_LEAST);
+  const size_t linear = h->section[QP_LIB_LINEARS].offset + offsetof(qp_lib_linear, parts);
+  const size_t split = h->section[QP_LIB_QUANTIZERS].offset + offsetof(qp_lib_quantizer, parts) +
+                       (h->section[QP_LIB_QUANTIZERS].count - 1ul) * QP_LIB_QUANTIZER_LEAST;
+  cr_expect_eq(open_changed(linear, 5), QPAL_E_FORMAT, "its records have room for four");
+  cr_expect(strstr(qpal_message(), "linear 0: field 'parts': 5"), "%s", qpal_message());
+  cr_expect_eq(open_changed(split, 5), QPAL_E_FORMAT, "its records have room for four");
+  cr_expect(strstr(qpal_message(), "field 'parts': 5"), "%s", qpal_message());
 }
 
 static void expect_lies_refused(void) {

@@ -13,15 +13,31 @@ static size_t file_bytes;
 static qpal_library *library;
 static char path[64];
 
-static void set_up(void) {
-  qp_export_group g[3];
-  cr_assert_eq(qp_session_open(&kit_session, &kit_err), QP_OK, "%s", kit_err.text);
-  kit_groups(g);
-  qp_export_request r = kit_request(g);
+static void open_library(qp_export_request r) {
   r.batches = 1;
   file = kit_export(&r, &file_bytes);
   cr_assert_eq(qpal_library_from_memory(file, file_bytes, &library), QPAL_OK, "%s", qpal_message());
   snprintf(path, sizeof path, "/tmp/qpal-packed-%ld.safetensors", (long)getpid());
+}
+
+static void set_up(void) {
+  qp_export_group g[3];
+  cr_assert_eq(qp_session_open(&kit_session, &kit_err), QP_OK, "%s", kit_err.text);
+  kit_groups(g);
+  open_library(kit_request(g));
+}
+
+/* One linear with sparse entries. */
+static void set_up_sparse(void) {
+  qp_export_group g[3];
+  cr_assert_eq(qp_session_open(&kit_session, &kit_err), QP_OK, "%s", kit_err.text);
+  kit_groups(g);
+  g[2].member[0].quantizer = kit_find("squeezellm-3");
+  g[2].lookup = false;
+  qp_export_request r = kit_request(&g[2]);
+  r.groups = 1;
+  r.dequant = r.rotate = r.inverse = r.norm = r.glu = false;
+  open_library(r);
 }
 
 static void tear_down(void) {
@@ -32,6 +48,7 @@ static void tear_down(void) {
 }
 
 TestSuite(packed, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(packed_sparse, .init = set_up_sparse, .fini = tear_down, .timeout = 120);
 
 /* ---- A file as PACKED.md says, written by hand ---- */
 
@@ -103,8 +120,11 @@ static void describe(writer *w, const char *name, const kit_linear *l, const qp_
               "\\\"%s\\\",%s\\\"signs\\\":\\\"in.signs\\\",\\\"parts\\\":[",
               w->linears.length ? "," : "", name, rows, KIT_K, q->name, w->cut ? w->cut : "");
   for (unsigned i = 0; i < l->parts; i++)
-    qp_text_add(&w->linears, "%s{\\\"quantizer\\\":\\\"x\\\",\\\"column\\\":%u,\\\"columns\\\":%u}",
-                i ? "," : "", l->part[i].column, l->part[i].stream.columns);
+    qp_text_add(&w->linears,
+                "%s{\\\"quantizer\\\":\\\"x\\\",\\\"column\\\":%u,\\\"columns\\\":%u,"
+                "\\\"sparse\\\":%u}",
+                i ? "," : "", l->part[i].column, l->part[i].stream.columns,
+                l->part[i].stream.sparse);
   qp_text_add(&w->linears, "]}");
 }
 
@@ -255,10 +275,8 @@ Test(packed, refuses_slices_that_no_rank_can_have_by_file_and_number) {
   qpal_packed *p = NULL;
   expect_refusal((lies){.cut = CUT("columns", "5")}, 0, QPAL_E_FORMAT, path,
                  "slices: 5; of its 192 columns");
-  expect_refusal((lies){.cut = CUT("columns", "0")}, 0, QPAL_E_FORMAT, path,
-                 "slices: 0;");
-  expect_refusal((lies){.cut = CUT("diag", "2")}, 0, QPAL_E_FORMAT, path,
-                 "split 'diag'");
+  expect_refusal((lies){.cut = CUT("columns", "0")}, 0, QPAL_E_FORMAT, path, "slices: 0;");
+  expect_refusal((lies){.cut = CUT("diag", "2")}, 0, QPAL_E_FORMAT, path, "split 'diag'");
   write_packed(linear, (lies){.cut = CUT("columns", "2")});
   cr_expect_eq(qpal_packed_open_rank(path, 1, 2, &p), QPAL_OK, "%s", qpal_message());
   qpal_packed_close(p);
@@ -267,6 +285,37 @@ Test(packed, refuses_slices_that_no_rank_can_have_by_file_and_number) {
   cr_expect_eq(qpal_packed_open_rank(path, 1, 1u << 31, &p), QPAL_E_ARG);
   cr_expect(strstr(qpal_message(), "at most 4096"), "%s", qpal_message());
   free_linears(linear);
+}
+
+/* Find the one linear, written as it is now; its arrays are mapped while the file is open. */
+static qpal_status find_sparse(const kit_linear *l) {
+  static const uint32_t signs[KIT_K / 32] = {1};
+  static const unsigned elements[] = {4, 2, 1};
+  const char *name = "model.layers.0.alone";
+  qpal_packed_linear got = {.size = sizeof got};
+  qpal_packed *p = NULL;
+  writer w = {0};
+  add_tensor(&w, "in.signs", "U32", "6", signs, sizeof signs);
+  for (unsigned e = 0; e < 3; e++) add_tensors(&w, name, l, elements[e]);
+  describe(&w, name, l, l->quantizer, l->rows);
+  write_file(&w, "qpal-packed");
+  cr_assert_eq(qpal_packed_open(path, &p), QPAL_OK, "%s", qpal_message());
+  const qpal_status status = qpal_packed_find(p, library, 0, 0, &got);
+  qpal_packed_close(p);
+  return status;
+}
+
+Test(packed_sparse, entries_that_no_row_has_are_refused_by_tensor_row_and_column) {
+  kit_linear l;
+  kit_linear_make(&l, "squeezellm-3", kit_rows[0]);
+  cr_expect_eq(find_sparse(&l), QPAL_OK, "%s", qpal_message());
+  const qp_stream *s = &l.part[0].stream;
+  uint8_t *array = l.part[0].field[qp_layout_sparse_array(s->quantizer)];
+  qp_layout_set_sparse(s, 40, 0, array, KIT_K | 0x3c00u << 16);
+  cr_expect_eq(find_sparse(&l), QPAL_E_FORMAT);
+  cr_expect(strstr(qpal_message(), "alone.field.0.0': row 40 has a sparse entry of column 192"),
+            "%s", qpal_message());
+  kit_linear_free(&l);
 }
 
 Test(packed, refuses_a_checkpoint_that_is_not_packed) {
