@@ -540,6 +540,10 @@ local function collect(dim, ...)
     end
     count = append(parts, count, x)
   end
+  if count == 0 then
+    fail(format("it returns nothing; write 'return' before its %d weight%s", dim,
+      dim > 1 and "s" or ""))
+  end
   if count ~= dim then
     fail(format("it returns %d weights, and dim is %d", count, dim))
   end

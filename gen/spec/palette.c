@@ -98,6 +98,14 @@ static qp_status resolve(qp_spec *s, const spec_list *own, const spec_list *pale
                      "%s:%d: %s: field 'parts': '%s' is a split itself; name its parts instead",
                      q->file, s->line, q->name, name);
     }
+    const unsigned side = qp_quantizer_side(&part->quantizer);
+    if (side && side != qp_quantizer_side(q)) {
+      return qp_fail(
+          err, QP_E_ARG,
+          "%s:%d: %s: field 'parts': '%s' has a rotation, order or scale of its own; all "
+          "parts take x as the split says: give it the same fields, or its part none",
+          q->file, s->line, q->name, name);
+    }
     q->part[i].quantizer = &part->quantizer;
   }
   qp_spec_finish_split(q);

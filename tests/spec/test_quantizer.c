@@ -58,24 +58,31 @@ static const qp_quantizer *load(const char *text) {
   return q;
 }
 
-/* Load a file in a palette of its own, since a palette reads a file once. */
-static qp_status try_load(const char *text) {
+/* Load a file, or one quantizer of it, in a palette of its own, since a palette reads a file
+   once. */
+static qp_status try_load_of(const char *name, const char *text) {
   const qp_quantizer *q = NULL;
   qp_palette *fresh = NULL;
+  char full[512];
   write_spec(text);
   cr_assert_eq(qp_palette_open(&fresh, &error), QP_OK);
   error.text[0] = 0;
-  const qp_status status = qp_palette_find(fresh, path, &q, &error);
+  snprintf(full, sizeof full, "%s%s%s", path, name ? ":" : "", name ? name : "");
+  const qp_status status = qp_palette_find(fresh, full, &q, &error);
   qp_palette_close(fresh);
   return status;
 }
 
-static void expect_error(const char *text, const char *message) {
-  const qp_status status = try_load(text);
+static void expect_error_of(const char *name, const char *text, const char *message) {
+  const qp_status status = try_load_of(name, text);
   cr_expect(status == QP_E_ARG || status == QP_E_LIMIT, "\n%s\ngives status %d", text, (int)status);
   cr_expect_not_null(strstr(error.text, message), "\n%s\nsays %s\nnot  %s", text, error.text,
                      message);
   cr_expect_eq(strncmp(error.text, path, strlen(path)), 0, "names no file: %s", error.text);
+}
+
+static void expect_error(const char *text, const char *message) {
+  expect_error_of(NULL, text, message);
 }
 
 static float weight(const qp_quantizer *q, uint32_t state, unsigned i) {
@@ -445,7 +452,7 @@ Test(quantizer, type_errors_name_the_line_and_what_would_be_right) {
                "result 1 should be a half, a pair or a vec, got word; use half");
   expect_error(DECODE("return half(c), half(c)"), "it returns 2 weights, and dim is 1");
   expect_error(DECODE("return nil"), "result 1 should be a half, a pair or a vec, got nil");
-  expect_error(DECODE("return"), "it returns 0 weights");
+  expect_error(DECODE("return"), "it returns nothing; write 'return' before its 1 weight");
   expect_error(DECODE("return book.x.y"), "index should be a word, got the string 'x'");
   expect_error(DECODE("return undefined(c)"), "my.lua:4: x: decode: there is no 'undefined'");
   expect_error(DECODE("local x = fma(half(c), vec(1, 2), pack(1, 2)) return x"),
@@ -629,6 +636,25 @@ Test(quantizer, what_a_file_returns_is_checked) {
   expect_error("local p = {}\nfor i = 1, 17 do p[i] = { 'nuq-2', 1/17 } end\n"
                "return split { name = 'x', parts = p }",
                "a list of 2 to 16 items { \"name\", fraction }, got a table of 17");
+}
+
+Test(quantizer, parts_of_a_split_take_x_as_it_says) {
+  static const char text[] =
+      "local function of(name, side)\n"
+      "  side.name, side.bits, side.decode = name, 2, function (c) return half(c) end\n"
+      "  return scalar(side)\n"
+      "end\n"
+      "return { of('a', {}), of('b', { rotation = 128 }), split { name = 'x', %s\n"
+      "  parts = { { 'a', 1/2 }, { 'b', 1/2 } } } }";
+  static const char *const wrong[] = {"", "rotation = 256,",
+                                      "rotation = 128, order = 'sensitivity',"};
+  char full[512];
+  for (unsigned i = 0; i < 3; i++) {
+    snprintf(full, sizeof full, text, wrong[i]);
+    expect_error_of("x", full, "'b' has a rotation, order or scale of its own");
+  }
+  snprintf(full, sizeof full, text, "rotation = 128,");
+  cr_expect_eq(try_load_of("x", full), QP_OK, "%s", error.text);
 }
 
 Test(quantizer, a_split_has_up_to_sixteen_parts) {
