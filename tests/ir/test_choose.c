@@ -61,6 +61,18 @@ Test(choose, converts_small_integers_by_their_bits) {
   assert_equal_values(ir, out, 32);
 }
 
+/* 1024 becomes part of a product as its addition: one multiply-add. */
+Test(choose, adds_to_small_products_what_they_need) {
+  NEW(ir);
+  int product = n_with(ir, QP_IR_MUL, n_bits(ir, n_state(ir), 0, 8), 3);
+  n_output(ir, n_one(ir, QP_IR_HALF_OF_UINT, product));
+  OWNED qp_ir *out = qp_pass_choose_halves(ir);
+  OWNED qp_ir *chosen = qp_pass_select(out);
+  cr_expect_eq(count_of(chosen, QP_IR_MAD), 1);
+  cr_expect_eq(count_of(chosen, QP_IR_OR), 0);
+  assert_equal_values(ir, chosen, 32);
+}
+
 Test(choose, converts_small_signed_integers_by_their_bits) {
   NEW(ir);
   int x = n_with(ir, QP_IR_SUB, n_bits(ir, n_state(ir), 3, 10), 1023);
@@ -93,9 +105,12 @@ Test(choose, converts_large_integers_as_before) {
   n_output(ir, n_one(ir, QP_IR_HALF_OF_INT, n_with(ir, QP_IR_SUB, x, 1)));
   n_output(ir, n_one(ir, QP_IR_HALF_OF_INT, x));
   n_output(ir, n_one(ir, QP_IR_HALF_OF_INT, n_with(ir, QP_IR_SUB, n_bits(ir, x, 0, 8), 1500)));
+  const int kilo = n_with(ir, QP_IR_AND, n_state(ir), 1024); /* the bit that 1024 has */
+  n_output(ir, n_one(ir, QP_IR_HALF_OF_INT, n_with(ir, QP_IR_SUB, kilo, 1)));
+  n_output(ir, n_one(ir, QP_IR_HALF_OF_INT, kilo));
   OWNED qp_ir *out = qp_pass_choose_halves(ir);
   cr_assert_eq(out->node[out->output[0]].op, QP_IR_HALF_OF_UINT);
-  for (unsigned i = 1; i < 4; i++)
+  for (unsigned i = 1; i < 6; i++)
     cr_assert_eq(out->node[out->output[i]].op, QP_IR_HALF_OF_INT, "%u", i);
   assert_equal_values(ir, out, 32);
 }
@@ -116,6 +131,20 @@ Test(choose, packs_halves_at_byte_boundaries_at_once) {
   }
   cr_assert_eq(prmt, 5, "of nine, three twice, one a plain pack: %u", prmt);
   cr_assert_eq(shifts, 0);
+  assert_equal_values(ir, out, 32);
+}
+
+Test(choose, packs_halves_that_lie_within_a_byte_or_differ_in_their_logic_one_by_one) {
+  NEW(ir);
+  int a = n_state(ir), b = n_input(ir, QP_IN_GROUP);
+  int within = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_SHR, a, 4));
+  n_output(ir, n_two(ir, QP_IR_PACK, within, n_one(ir, QP_IR_HI, n_pair(ir, b))));
+  int masked = n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_AND, a, 0x3fff0f));
+  n_output(
+      ir, n_two(ir, QP_IR_PACK, masked, n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_OR, b, 0x1234))));
+  n_output(ir, n_two(ir, QP_IR_PACK, masked,
+                     n_one(ir, QP_IR_AS_HALF, n_with(ir, QP_IR_AND, b, 0x00f0))));
+  OWNED qp_ir *out = qp_pass_choose_halves(ir);
   assert_equal_values(ir, out, 32);
 }
 
@@ -152,12 +181,15 @@ Test(choose, packs_words_of_two_masks_by_both) {
   assert_equal_values(ir, out, 32);
 }
 
-/* 1024 + x and 1024 + 16 y of two integers of a word, times (1, 1/16), and 'add' to each. */
-static int scaled_kilos(qp_ir *ir, uint32_t add) {
+/* 1024 + x and 1024 + 16 y of two integers of a word, times (1, 1/16), or what 'by' says, and 'add'
+   to each. */
+static int kilos_by(qp_ir *ir, uint32_t by, uint32_t add) {
   int bits = n_with(ir, QP_IR_OR, n_with(ir, QP_IR_AND, n_state(ir), 0xf0000f), 0x64006400);
-  return n_three(ir, QP_IR_PFMA, n_pair(ir, bits), qp_ir_add_constant(ir, QP_PAIR, 0x2c003c00),
+  return n_three(ir, QP_IR_PFMA, n_pair(ir, bits), qp_ir_add_constant(ir, QP_PAIR, by),
                  qp_ir_add_constant(ir, QP_PAIR, add));
 }
+
+static int scaled_kilos(qp_ir *ir, uint32_t add) { return kilos_by(ir, 0x2c003c00, add); }
 
 /* Where the sum is rounded, or what is subtracted is no small integer, order counts. */
 Test(choose, subtracts_from_sums_only_where_all_are_small_integers) {
@@ -169,6 +201,10 @@ Test(choose, subtracts_from_sums_only_where_all_are_small_integers) {
                         qp_ir_add_constant(ir, QP_PAIR, 0x64006400));
   n_output(ir, n_two(ir, QP_IR_PSUB, scaled_kilos(ir, 0x64006400), small));
   n_output(ir, n_two(ir, QP_IR_PSUB, scaled_kilos(ir, 0xd400e400), any));
+  const int above = n_two(ir, QP_IR_PSUB, n_pair(ir, n_with(ir, QP_IR_OR, word, 0x64006400)),
+                          qp_ir_add_constant(ir, QP_PAIR, 0x60006000)); /* 512 and more */
+  n_output(ir, n_two(ir, QP_IR_PSUB, scaled_kilos(ir, 0xd400e400), above));
+  n_output(ir, n_two(ir, QP_IR_PSUB, kilos_by(ir, 0x2c003c01, 0xd400e400), small));
   OWNED qp_ir *out = qp_pass_choose_halves(ir);
   assert_equal_values(ir, out, 32);
 }
@@ -192,6 +228,13 @@ Test(choose, leaves_differences_that_only_look_like_small_integers) {
   const int even = n_with(ir, QP_IR_OR, n_with(ir, QP_IR_AND, top, 0x00fe00fe), 0x64006400);
   n_output(ir, n_two(ir, QP_IR_PSUB, n_pair(ir, n), kilo));
   n_output(ir, n_two(ir, QP_IR_PSUB, n_pair(ir, even), kilo));
+  const int digit = n_three(ir, QP_IR_PRMT, n_with(ir, QP_IR_AND, n_state(ir), 0x03000300),
+                            n_with(ir, QP_IR_AND, n_state(ir), 0x03000300), n_word(ir, 0x4341));
+  const int third = n_with(ir, QP_IR_OR, n_with(ir, QP_IR_AND, digit, 0x00ff00ff), 0x54005400);
+  n_output(ir, n_two(ir, QP_IR_PSUB, n_pair(ir, third), kilo));
+  const int half = qp_ir_add_constant(ir, QP_PAIR, 0x38003800); /* 1024.5 is rounded */
+  n_output(ir, n_two(ir, QP_IR_PSUB, n_two(ir, QP_IR_PSUB, ir->node[a].arg[0], half),
+                     n_two(ir, QP_IR_PSUB, b, half)));
   OWNED qp_ir *out = qp_pass_choose_halves(ir);
   assert_equal_values(ir, out, 32);
 }
@@ -241,6 +284,20 @@ Test(choose, chooses_no_byte_sum_of_bytes_of_two_words) {
   n_output(ir, n_pair(ir, sum));
   OWNED qp_ir *out = qp_pass_select(ir);
   for (unsigned i = 0; i < out->count; i++) cr_assert_neq(out->node[i].op, QP_IR_DP4A);
+  assert_equal_values(ir, out, 32);
+}
+
+/* A byte that stands twice is what is added to the others, and a permute of zeros is no byte. */
+Test(choose, counts_each_byte_of_a_sum_once) {
+  NEW(ir);
+  int x = n_state(ir), four = n_bits(ir, x, 0, 8), three = n_bits(ir, x, 0, 8);
+  for (unsigned k = 1; k < 4; k++) four = n_two(ir, QP_IR_ADD, four, n_bits(ir, x, 8 * k, 8));
+  for (unsigned k = 2; k < 4; k++) three = n_two(ir, QP_IR_ADD, three, n_bits(ir, x, 8 * k, 8));
+  const int zeros = n_three(ir, QP_IR_PRMT, x, n_word(ir, 0), n_word(ir, 0x4445));
+  n_output(ir, n_pair(ir, n_two(ir, QP_IR_ADD, four, n_bits(ir, x, 8, 8))));
+  n_output(ir, n_pair(ir, n_two(ir, QP_IR_ADD, three, zeros)));
+  OWNED qp_ir *out = qp_pass_select(ir);
+  cr_expect_eq(count_of(out, QP_IR_DP4A), 1);
   assert_equal_values(ir, out, 32);
 }
 

@@ -75,7 +75,10 @@ Test(fetch, sixteen_bits_beside_other_uses_of_the_state_are_not) {
 }
 
 Test(fetch, more_or_fewer_than_sixteen_bits_are_not) {
-  static const struct { uint32_t mask; unsigned window; } of[] = {{0x1ffff, 19}, {0xffff, 12}};
+  static const struct {
+    uint32_t mask;
+    unsigned window;
+  } of[] = {{0x1ffff, 19}, {0xffff, 12}};
   for (unsigned i = 0; i < 2; i++) {
     NEW(ir);
     n_output(ir, n_pair(ir, n_with(ir, QP_IR_AND, n_state(ir), of[i].mask)));
@@ -101,10 +104,14 @@ Test(fetch, bytes_of_the_state_are_permuted_as_they_are_fetched) {
   const int args[] = {s, n_word(ir, 0x64646464), n_word(ir, 0x4140)};
   n_output(ir, n_pair(ir, n_with(ir, QP_IR_AND, both, 0xf0000f)));
   n_output(ir, n_pair(ir, qp_ir_add(ir, QP_IR_PRMT, args, 0, 0)));
+  const int top[] = {s, args[1], n_word(ir, 0x4041)};
+  int bit = n_with(ir, QP_IR_AND, qp_ir_add(ir, QP_IR_PRMT, top, 0, 0), 0x800080);
+  n_output(ir, n_pair(ir, bit));
   OWNED qp_ir *out = fetched(ir, 16);
-  cr_expect_eq(count_of(out, QP_IR_STATE_BYTES), 2);
+  cr_expect_eq(count_of(out, QP_IR_STATE_BYTES), 3);
   cr_expect_eq(count_of(out, QP_IR_INPUT), 0);
   for (unsigned i = 0; i < out->count; i++)
-    if (out->node[i].op == QP_IR_STATE_BYTES && out->node[i].imm != 0x4140)
+    if (out->node[i].op == QP_IR_STATE_BYTES && out->node[i].imm != 0x4140 &&
+        out->node[i].imm != 0x4041)
       cr_expect_eq(out->node[i].imm, 0x4040, "bytes that nobody looks at are not the state's");
 }

@@ -25,6 +25,7 @@ Test(integers, integers_that_fill_a_half_s_last_bits_or_lie_apart_are_converted)
   NEW(ir);
   int x = n_state(ir), y = n_input(ir, QP_IN_GROUP);
   n_output(ir, two_integers(ir, x, 3, 255)); /* 255 << 3 > 1023 */
+  n_output(ir, two_integers(ir, x, 1, 512)); /* 512 << 1 is the bit that 1024 has */
   n_output(ir, n_two(ir, QP_IR_PACK, n_one(ir, QP_IR_HALF_OF_UINT, n_with(ir, QP_IR_AND, x, 15)),
                      n_one(ir, QP_IR_HALF_OF_UINT, n_bits(ir, y, 4, 4))));
   OWNED qp_ir *out = qp_pass_pair_integers(ir);

@@ -133,6 +133,14 @@ Test(passes, drops_masks_of_bits_that_are_clear) {
   assert_equal_values(ir, out, 32);
 }
 
+Test(passes, keeps_masks_that_clear_a_single_bit) {
+  NEW(ir);
+  int x = n_bits(ir, n_state(ir), 3, 4);
+  n_output(ir, n_pair(ir, n_with(ir, QP_IR_AND, n_with(ir, QP_IR_MUL, x, 3), 0xfe)));
+  OWNED qp_ir *out = qp_pass_drop_masks(ir);
+  assert_equal_values(ir, out, 32);
+}
+
 Test(passes, keeps_masks_and_words_whose_upper_half_counts) {
   NEW(ir);
   int x = n_state(ir), y = n_input(ir, QP_IN_GROUP);

@@ -56,6 +56,21 @@ Test(products, chains_of_other_operations_part_where_they_differ) {
   assert_equal_values(ir, out, 32);
 }
 
+/* Bit 14 of a product, times 4, is the lowest bit of the other half; eight bits that begin within a
+   byte are no byte. */
+Test(products, a_product_of_just_two_bytes_and_bits_of_two_bytes_are_left_alone) {
+  NEW(ir);
+  int x = n_state(ir), y = n_input(ir, QP_IN_GROUP);
+  for (unsigned i = 0; i < 2; i++) {
+    int p = n_with(ir, QP_IR_MUL, n_bits(ir, x, 8 * i, 8), 200);
+    n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, n_with(ir, QP_IR_AND, p, 0x4000), 4)));
+    n_output(ir, n_pair(ir, n_with(ir, QP_IR_MUL, n_bits(ir, y, 8 + 4 * i, 8), 7)));
+  }
+  OWNED qp_ir *out = qp_pass_pair_products(ir);
+  cr_expect_eq(count_of(out, QP_IR_MUL), 5, "the products by 200 are one");
+  assert_equal_values(ir, out, 32);
+}
+
 /* Digits of the upper byte lie in byte 3: the upper byte of their half is not looked at. */
 Test(products, halves_of_the_uppermost_byte_are_packed_by_one_prmt_where_they_are_masked) {
   NEW(ir);

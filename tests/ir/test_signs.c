@@ -89,6 +89,28 @@ Test(signs, a_parity_goes_to_the_top_with_another_bit_and_a_bit_selects_without_
   cr_expect_eq(mads, 1);
 }
 
+/* x << 5 has no bit 2 and changes nothing, nor must bit 1 of x, which is read elsewhere. */
+Test(signs, a_bit_below_what_was_shifted_changes_nothing) {
+  NEW(ir);
+  int x = n_state(ir), w = n_input(ir, QP_IN_GROUP);
+  int never = n_with(ir, QP_IR_AND, n_with(ir, QP_IR_SHL, x, 5), 4);
+  int flips = n_with(ir, QP_IR_AND, n_with(ir, QP_IR_SHL, x, 1), 8);
+  n_output(ir, n_pair(ir, n_two(ir, QP_IR_XOR, n_two(ir, QP_IR_XOR, w, never), flips)));
+  n_output(ir, n_pair(ir, two_flips(ir, w, x, 14, 29)));
+  OWNED qp_ir *out = qp_pass_move_bits(ir);
+  assert_equal_values(ir, out, 32);
+}
+
+Test(signs, a_selected_number_beside_another_stays_a_half_of_its_own) {
+  NEW(ir);
+  int bit = n_with(ir, QP_IR_AND, n_state(ir), 1);
+  int number = n_three(ir, QP_IR_SELECT, bit, n_word(ir, 0x3400), n_word(ir, 0xb400));
+  int half = n_one(ir, QP_IR_AS_HALF, number), other = n_one(ir, QP_IR_AS_HALF, n_state(ir));
+  n_output(ir, n_two(ir, QP_IR_PACK, half, other));
+  OWNED qp_ir *out = qp_pass_move_bits(ir);
+  assert_equal_values(ir, out, 32);
+}
+
 Test(signs, a_bit_that_selects_a_number_of_both_halves_is_a_factor) {
   for (uint32_t one = 0; one < 2; one++) {
     NEW(ir);
@@ -106,8 +128,9 @@ Test(signs, a_bit_that_selects_a_number_of_both_halves_is_a_factor) {
 
 /* They differ in two bits, another bit selects, or they are more than halves. */
 Test(signs, numbers_that_no_single_bit_tells_apart_are_no_products_of_it) {
-  static const struct { uint32_t mask, one, zero; } of[] = {
-      {1, 0x3403, 0x3400}, {2, 0x3400, 0xb400}, {3, 0x3400, 0xb400}, {1, 0x13400, 0x1b400}};
+  static const struct {
+    uint32_t mask, one, zero;
+  } of[] = {{1, 0x3403, 0x3400}, {2, 0x3400, 0xb400}, {3, 0x3400, 0xb400}, {1, 0x13400, 0x1b400}};
   for (unsigned i = 0; i < sizeof of / sizeof *of; i++) {
     NEW(ir);
     int bit = n_with(ir, QP_IR_AND, n_state(ir), of[i].mask);
