@@ -466,7 +466,7 @@ Test(tune, a_path_that_cannot_win_by_what_its_code_counts_is_left_out_and_told_t
   for (size_t i = 0; i < r.count; i++)
     cr_expect_eq(r.list[i].outcome == QP_RECORD_BOUNDED, !strcmp(r.list[i].path, "cuda"));
   cr_assert_eq(run("table a.jsonl --model config.json --replay"), 0, "%s", text);
-  cr_expect(strstr(text, "nuq-4 256x256, path cuda: bounded by"), "%s", text);
+  cr_expect(strstr(text, "nuq-4 q, 256x256, path cuda: bounded by"), "%s", text);
   qp_records_free(&r);
 }
 

@@ -32,7 +32,10 @@ static const qp_verb_help help = {
     "nearest\n"
     "shape, * for another GPU.  Records of another generator or definition are stale and left "
     "out.\n"
-    "--merge writes the union of files of one GPU, sorted, each record once."};
+    "What was not measured, since its machine code takes longer than another path, comes last, "
+    "with the\n"
+    "reason ('why' in JSON).  --merge writes the union of files of one GPU, sorted, each record "
+    "once."};
 
 typedef struct table_options {
   const char *model, *quantizers, *path, *time, *worst, *out, *csv;
@@ -183,23 +186,33 @@ static void print_crossovers(const matrix *m) {
   print_matrix(m, "-", crossover_text);
 }
 
-/* Print the paths that tuning left out for what their machine code counts, once a launch and
-   path. */
-static void print_bounded(const qp_records *records, unsigned batch) {
-  const qp_record *last = NULL;
-  for (size_t i = 0; i < records->count; i++) {
-    const qp_record *r = &records->list[i];
-    if (r->outcome != QP_RECORD_BOUNDED || r->batch != batch) continue;
-    const bool again = last && !strcmp(r->path, last->path) && r->columns == last->columns &&
-                       r->segments == last->segments &&
-                       !memcmp(r->segment, last->segment, r->segments * sizeof *r->segment);
-    if (!last) printf("\nNot measured:\n");
-    last = r;
-    if (again) continue;
-    unsigned rows = 0;
-    for (unsigned s = 0; s < r->segments; s++) rows += r->segment[s].rows;
-    printf("%s %ux%u, path %s: %s\n", r->segment[0].quantizer, rows, r->columns, r->path, r->why);
-  }
+/* ---- What was left out ---- */
+
+typedef void (*see_left_out)(const matrix *m, size_t q, const qp_model_launch *launch,
+                             const qp_record *r, void *arg);
+
+/* Every path of a launch that tuning left out for what its machine code counts. */
+static void each_left_out(const matrix *m, qp_lookup *l, see_left_out see, void *arg) {
+  for (size_t q = 0; q < m->quantizers; q++)
+    for (unsigned i = 0; i < m->launches; i++) {
+      const qp_problem p = problem_of(m, q, &m->launch[i]);
+      for (size_t path = 0; path < m->paths; path++) {
+        if (m->o->path && strcmp(m->o->path, m->path[path]) != 0) continue;
+        const qp_record *r = qp_lookup_left_out(l, &p, m->path[path]);
+        if (r) see(m, q, &m->launch[i], r, arg);
+      }
+    }
+}
+
+static void print_left_out(const matrix *m, size_t q, const qp_model_launch *launch,
+                           const qp_record *r, void *arg) {
+  bool *any = arg;
+  unsigned rows = 0;
+  for (unsigned s = 0; s < r->segments; s++) rows += r->segment[s].rows;
+  if (!*any) printf("\nNot measured:\n");
+  *any = true;
+  printf("%s %s, %ux%u, path %s: %s\n", m->quantizer[q]->name, launch->label, rows, r->columns,
+         r->path, r->why);
 }
 
 /* ---- What is no gemm ---- */
@@ -393,7 +406,28 @@ static void add_pair_cells(const matrix *m, size_t q, size_t path, const qp_prob
     for (unsigned i = 0; i < UNKNOWN; i++) qp_table_number(t, (double)NAN, "%.3f");
     for (unsigned i = 0; i < TEXTS; i++) qp_table_text(t, "");
     qp_table_number(t, (double)NAN, "%.0f");
+    qp_table_text(t, "");
   }
+}
+
+/* A launch's path without a time, and the reason. */
+static void add_left_out(const matrix *m, size_t q, const qp_model_launch *launch,
+                         const qp_record *r, void *arg) {
+  enum { TIMES = 5 };
+  qp_table_out *t = arg;
+  qp_table_row(t);
+  qp_table_text(t, m->quantizer[q]->name);
+  qp_table_text(t, launch->label);
+  qp_table_number(t, launch->columns, "%.0f");
+  qp_table_number(t, m->o->batch, "%.0f");
+  qp_table_text(t, r->path);
+  for (unsigned i = 0; i < TIMES; i++) qp_table_number(t, (double)NAN, "%.3f");
+  qp_table_text(t, "not measured");
+  qp_table_text(t, r->kernel);
+  qp_table_text(t, r->driver);
+  qp_table_text(t, r->date);
+  qp_table_number(t, (double)NAN, "%.0f");
+  qp_table_text(t, r->why);
 }
 
 static void print_json(const matrix *m, qp_lookup *lookup) {
@@ -401,7 +435,8 @@ static void print_json(const matrix *m, qp_lookup *lookup) {
       {"quantizer", false}, {"launch", false},      {"columns", true},      {"batch", true},
       {"path", false},      {"us", true},           {"spread_us", true},    {"kernel_us", true},
       {"chain_us", true},   {"chain_pdl_us", true}, {"how", false},         {"kernel", false},
-      {"driver", false},    {"date", false},        {"dequant_rows", true}, {NULL, false}};
+      {"driver", false},    {"date", false},        {"dequant_rows", true}, {"why", false},
+      {NULL, false}};
   qp_table_out *t = qp_table_new(column, true);
   for (size_t i = 0; i < m->quantizers * m->launches; i++) {
     const cell *c = &m->cell[i];
@@ -423,8 +458,10 @@ static void print_json(const matrix *m, qp_lookup *lookup) {
     qp_table_text(t, r->date);
     const bool crosses = c->crossover && c->crossover != QP_CROSSOVER_NEVER;
     qp_table_number(t, crosses ? (double)c->crossover : (double)NAN, "%.0f");
+    qp_table_text(t, "");
   }
   each_pair(m, lookup, add_pair_cells, t);
+  each_left_out(m, lookup, add_left_out, t);
   qp_table_print(t);
 }
 
@@ -471,7 +508,7 @@ static qp_status show(matrix *m, qp_lookup *l, const qp_records *records, const 
   print_others(m, l);
   print_pairs(m, l);
   print_crossovers(m);
-  print_bounded(records, m->o->batch);
+  each_left_out(m, l, print_left_out, &(bool){false});
   printf("us a launch (%s time) on %s, batch %u, from %s", m->o->time, records->gpu, m->o->batch,
          source);
   for (size_t i = 1; i < m->paths && !m->o->path; i++)

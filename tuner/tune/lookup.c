@@ -113,6 +113,8 @@ struct qp_lookup {
   char driver[32], gpu[128];
   entry *list; /* Own records, then those of other GPUs, each sorted by key, time and name. */
   size_t own, count, stale;
+  entry *bounded; /* Own records of paths that were left out, sorted in the same way. */
+  size_t bounds;
 };
 
 /* What a problem and a path look like, beside batch and types the shapes and definitions. */
@@ -189,13 +191,25 @@ static void index_records(qp_lookup *l, const qp_records *r) {
   if (l->count > first) qsort(l->list + first, l->count - first, sizeof *l->list, by_key);
 }
 
+static void index_bounded(qp_lookup *l, const qp_records *r) {
+  for (size_t i = 0; i < r->count; i++) {
+    wanted w;
+    if (r->list[i].outcome != QP_RECORD_BOUNDED) continue;
+    want_record(&r->list[i], &w);
+    l->bounded[l->bounds++] = (entry){.key = key_of(&w), .record = &r->list[i]};
+  }
+  qsort(l->bounded, l->bounds, sizeof *l->bounded, by_key);
+}
+
 qp_status qp_lookup_open(const qp_records *records, const qp_lookup_options *opt, qp_lookup **out,
                          qp_error *err) {
   qp_lookup *l = calloc(1, sizeof *l);
   size_t n = records->count, newest = 0;
   for (size_t i = 0; i < opt->others; i++) n += opt->other[i].count;
   if (l) l->list = calloc(n + 1, sizeof *l->list);
-  if (!l || !l->list) return free(l), qp_fail(err, QP_E_NOMEM, "no memory for a look-up");
+  if (l) l->bounded = calloc(records->count + 1, sizeof *l->bounded);
+  if (!l || !l->list || !l->bounded)
+    return qp_lookup_close(l), qp_fail(err, QP_E_NOMEM, "no memory for a look-up");
   l->opt = *opt;
   memcpy(l->gpu, records->gpu, sizeof l->gpu);
   for (size_t i = 1; i < records->count; i++)
@@ -204,6 +218,7 @@ qp_status qp_lookup_open(const qp_records *records, const qp_lookup_options *opt
   if (!driver) driver = records->count ? records->list[newest].driver : "";
   snprintf(l->driver, sizeof l->driver, "%s", driver);
   index_records(l, records);
+  index_bounded(l, records);
   l->own = l->count;
   for (size_t i = 0; i < opt->others; i++)
     if (strcmp(opt->other[i].gpu, records->gpu) != 0) index_records(l, &opt->other[i]);
@@ -215,6 +230,7 @@ qp_status qp_lookup_open(const qp_records *records, const qp_lookup_options *opt
 void qp_lookup_close(qp_lookup *l) {
   if (!l) return;
   free(l->list);
+  free(l->bounded);
   free(l);
 }
 
@@ -231,10 +247,10 @@ static bool fresh(qp_lookup *l, entry *e) {
 }
 
 /* Find the first entry of a key in list[from..to), or 'to'. */
-static size_t lower_bound(const qp_lookup *l, size_t from, size_t to, uint64_t key) {
+static size_t lower_bound(const entry *list, size_t from, size_t to, uint64_t key) {
   while (from < to) {
     size_t middle = from + (to - from) / 2;
-    if (l->list[middle].key < key)
+    if (list[middle].key < key)
       from = middle + 1;
     else
       to = middle;
@@ -310,7 +326,7 @@ bool qp_lookup_find(qp_lookup *l, const qp_problem *p, const char *path, qp_pick
   uint64_t key = key_of(&w);
   const entry *e = NULL;
   qp_latency_match match = QP_MATCH_EXACT;
-  size_t at = lower_bound(l, 0, l->own, key);
+  size_t at = lower_bound(l->list, 0, l->own, key);
   if (at < l->own && l->list[at].key == key && same_record(l->list[at].record, &w)) {
     e = fastest(l, at, l->own, l->driver);
     if (!e && l->opt.worst >= QP_MATCH_OTHER_DRIVER) {
@@ -320,7 +336,7 @@ bool qp_lookup_find(qp_lookup *l, const qp_problem *p, const char *path, qp_pick
   }
   if (!e && l->opt.worst >= QP_MATCH_NEAREST_SHAPE && nearest(l, &w, out)) return true;
   if (!e && l->opt.worst >= QP_MATCH_OTHER_GPU) {
-    at = lower_bound(l, l->own, l->count, key);
+    at = lower_bound(l->list, l->own, l->count, key);
     match = QP_MATCH_OTHER_GPU;
     if (at < l->count && l->list[at].key == key) e = fastest(l, at, l->count, NULL);
   }
@@ -328,6 +344,21 @@ bool qp_lookup_find(qp_lookup *l, const qp_problem *p, const char *path, qp_pick
   *out = (qp_pick){
       .record = e->record, .ps = e->ps, .spread_ps = e->record->spread_ps, .match = match};
   return true;
+}
+
+const qp_record *qp_lookup_left_out(qp_lookup *l, const qp_problem *p, const char *path) {
+  wanted w;
+  want_problem(p, path, &w);
+  const uint64_t key = key_of(&w);
+  size_t at = lower_bound(l->list, 0, l->own, key);
+  if (at < l->own && l->list[at].key == key && same_record(l->list[at].record, &w) &&
+      fastest(l, at, l->own, NULL))
+    return NULL;
+  for (at = lower_bound(l->bounded, 0, l->bounds, key); at < l->bounds && l->bounded[at].key == key;
+       at++)
+    if (same_record(l->bounded[at].record, &w) && fresh(l, &l->bounded[at]))
+      return l->bounded[at].record;
+  return NULL;
 }
 
 /* ---- Latency table ---- */

@@ -61,6 +61,14 @@ void qp_lookup_close(qp_lookup *l);
 */
 bool qp_lookup_find(qp_lookup *l, const qp_problem *p, const char *path, qp_pick *out);
 
+/*
+** Get the record that says why tuning measured nothing on this path of the problem, since its
+** machine code takes longer than another path (QP_RECORD_BOUNDED); it is owned by the records, and
+** of this GPU.  NULL: there is none, today's generator writes another kernel, or the path was
+** measured another time.
+*/
+const qp_record *qp_lookup_left_out(qp_lookup *l, const qp_problem *p, const char *path);
+
 /* Records that were passed over so far because they are stale. */
 size_t qp_lookup_stale(const qp_lookup *l);
 
