@@ -12,7 +12,8 @@
 #                               rewritten after every step and within it, so that a run that is cut
 #                               has what it had until then
 #   gpu.sh collect RESULTS      back home: records into tuned/, and the tables for the README
-#   gpu.sh all [QPAL] [DEVICE] [STEP...]   without hurry: check --all, sanitizers, bench, ...
+#   gpu.sh all [QPAL] [DEVICE] [STEP...]   without hurry: check --all, sanitizers, bench, ...; the
+#                               step 'cost' shows what COST.md counts beside what the clock tells
 #
 # A machine elsewhere needs the one file and one command (OUT: what it gives back):
 #
@@ -420,8 +421,20 @@ circle() {
   done
 }
 
+# The table of COST.md by count, then by the clock: a launch of 28672x4096 is 'up|gate' there.
+cost() {
+  local arch few="tcq-2 tcq-3 tcq-3.5 tcq-5 lin-2 lin-3 wide-3 long-3 mix-4 vq2-3 nuq-3 vq2-4
+    nuq-4 int4-g128 nf4-g64 mxfp4 e8p-2 aqlm-2x8 ternary-1.6 anyprec-3 3inst-3 mul1-3"
+  local list=${QUANTIZERS:-$few} words
+  read -ra words -d '' <<<"${list//,/ }" || true
+  arch=$("$qpal" doctor --json | sed -n 's/.*"arch":[[:space:]]*\([0-9]*\).*/\1/p' | head -1)
+  "$qpal" cost "${words[@]}" --arch "sm_${arch:-90}" || return
+  "$qpal" bench --model llama-3.1-8b --quantizers "$(IFS=, && echo "${words[*]}")" --batch 1 \
+    --device "$device"
+}
+
 all() {
-  local known=" check chains memcheck racecheck bench circle prototype "
+  local known=" check chains memcheck racecheck bench cost circle prototype "
   local wanted word tool quantizer build
   qpal=${1:-build/qpal} device=${2:-cuda:0} failures=0
   shift $(($# < 2 ? $# : 2))
@@ -448,6 +461,7 @@ all() {
   done
   [[ $wanted != *" bench "* ]] ||
     all_step "$qpal" bench --device "$device" ${list:+--quantizers "${list// /,}"}
+  [[ $wanted != *" cost "* ]] || all_step cost
   build=$(dirname "$qpal")
   [[ $wanted != *" circle "* ]] || [ ! -x "$build/example_block" ] || all_step circle "$build"
   [[ $wanted != *" prototype "* ]] || [ ! -x "$build/bench_gpu" ] ||
@@ -461,5 +475,5 @@ word=${1:-help}
 case $word in
   pack | ten | collect | all) $word "$@" ;;
   _step) "$@" ;;
-  *) sed -n '3,25s/^# \{0,1\}//p' "$self"; [ "$word" = help ] || exit 2 ;;
+  *) sed -n '3,26s/^# \{0,1\}//p' "$self"; [ "$word" = help ] || exit 2 ;;
 esac
