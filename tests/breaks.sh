@@ -374,6 +374,9 @@ broken "a sign from the wrong bit of the hash" lua/quantizers/tcq.lua \
 broken "a constant of a computed code" lua/quantizers/trellis1.lua \
   '34038481' '34038483' 1mad-1 $rotate
 
+# Codes that are searched by a kernel: codewords of rows.
+broken "another row's codewords" templates/encode_codes.cu.in \
+  'table + row * CODES * DIM' 'table' anyprec-3 --op encode
 # Group fields that are searched by a kernel: on a grid, all of few, by least squares.
 grid=nvfp4 few=mxfp4 fit=nf3-g64 fields=templates/encode_fields.cu.in
 broken "a step up left out of a grid's descent" templates/field_grid.h \

@@ -208,6 +208,8 @@ qp_status qp_coder_work_new(const qp_coder *c, const qp_stream *s, qp_coder_work
 
 void qp_coder_weigh(qp_coder_work *w, const float *weight) { w->weight = weight; }
 
+const float *qp_coder_row_values(const qp_coder_work *w) { return w->row_value; }
+
 void qp_coder_work_free(qp_coder_work *w) {
   if (!w) return;
   for (unsigned row = 0; row < LANES; row++) {
@@ -583,8 +585,9 @@ static qp_status fit_rows(const qp_coder *c, qp_coder_work *w, const qp_stream *
     uint16_t *book[QP_MAX_CODEBOOKS] = {0};
     for (unsigned b = 0; b < q->codebooks; b++) {
       const size_t numbers = (size_t)q->codebook[b].entries * q->codebook[b].dim;
-      if (q->codebook[b].scope == QP_SCOPE_ROW)
-        book[b] = out->codebook[b] + ((size_t)row_group * QP_GROUP_ROWS + row) * numbers;
+      if (q->codebook[b].scope != QP_SCOPE_ROW) continue;
+      book[b] = out->codebook[b] + ((size_t)row_group * QP_GROUP_ROWS + row) * numbers;
+      memcpy(book[b], q->codebook[b].data, sizeof *book[b] * numbers); /* where the fit begins */
     }
     qp_status status = fit_row(c, w, s->columns, targets + (size_t)row * stride, book, own, err);
     qp_codewords_free(&w->row_words[row]);

@@ -43,6 +43,11 @@ void qp_coder_free(qp_coder *c);
 static inline bool qp_coder_has_fields(const qp_coder *c) {
   return c->kind == QP_CODER_FIELDS || c->kind == QP_CODER_NESTED;
 }
+/* Are its codes searched row by row, not lane by lane?  With group fields, and with a codebook for
+   each row. */
+static inline bool qp_coder_takes_rows(const qp_coder *c) {
+  return qp_coder_has_fields(c) || c->kind == QP_CODER_ROWS;
+}
 /* False: its codebooks by row stay those of the spec, and 'why' [size] says the reason. */
 bool qp_coder_fits_rows(const qp_coder *c, char *why, size_t size);
 /* Get what a state decodes to, [dim], from the table or made in own [QP_NEAREST_DIM].  The coder
@@ -96,6 +101,9 @@ qp_status qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s
 qp_status qp_coder_columns(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
                            unsigned row_group, unsigned column, unsigned end, const float *targets,
                            const qp_coder_out *out, float *values, unsigned stride, qp_error *err);
+/* Get what codes decode to, [32][states][dim], by the codebooks that qp_coder_begin fitted to the
+   rows. */
+const float *qp_coder_row_values(const qp_coder_work *w);
 void qp_coder_end(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
                   const qp_coder_out *out);
 

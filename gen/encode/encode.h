@@ -17,23 +17,30 @@
 
 struct qp_coder; /* gen/encode/coder.h */
 
+/* What a searcher gets, and where it puts what it finds. */
+typedef struct qp_encode_search {
+  size_t sequences;
+  const float *targets;
+  const uint16_t *tables; /* with codebooks by row: what the codes of each row decode to, as fp16
+                             [sequences][states][dim]; else NULL */
+  uint32_t *codes;
+  uint32_t *fields; /* with group fields: raw [sequences][qp_field_groups][fields]; else NULL */
+} qp_encode_search;
+
 /*
 ** Finds codes in place of this machine's threads, as encode kernels on a GPU do.  'search' gets the
-** targets of 'sequences' sequences (32 lanes for each group of rows) of one stream,
-** [sequences][steps][dim] with  steps = superblocks period.steps,  and gives codes
-** [sequences][steps]: for a trellis these are the codes of each whole circle, else the nearest
-** ones.  Of a quantizer with group fields (qp_coder_has_fields) sequences are rows: it gets targets
-** [sequences][columns], and gives codes of the same shape and raw group fields
-** [sequences][qp_field_groups][fields]; else 'fields' is NULL.
-** All must be those of gen/encode bit for bit.  One thread at a time calls it. QP_E_MISSING
-** means that it has nothing for this quantizer, and the threads do the work; other errors end the
-** run.
+** targets of sequences (32 lanes for each group of rows) of one stream, [sequences][steps][dim]
+** with  steps = superblocks period.steps,  and gives codes [sequences][steps]: for a trellis these
+** are the codes of each whole circle, else the nearest ones.  Of a coder that takes rows
+** (qp_coder_takes_rows) sequences are rows: targets [sequences][columns], codes
+** [sequences][columns / dim], and where it has group fields these.
+** All must be those of gen/encode bit for bit.  One thread at a time calls it.  QP_E_MISSING means
+** that it has nothing for this quantizer, and the threads do the work; other errors end the run.
 */
 typedef struct qp_encode_searcher {
   void *context;
   qp_status (*search)(void *context, const struct qp_coder *coder, const qp_stream *stream,
-                      size_t sequences, const float *targets, uint32_t *codes, uint32_t *fields,
-                      qp_error *err);
+                      const qp_encode_search *in, qp_error *err);
 } qp_encode_searcher;
 
 typedef struct qp_encode_options {
@@ -62,7 +69,7 @@ typedef struct qp_encode_options {
   */
   double hessian_damping;
   unsigned pieces; /* equal ranges of columns, of which each has streams of its own; 0: 1 */
-  /* Used where a quantizer has no codebooks by row and there is no Hessian; NULL: threads alone. */
+  /* Used where there is no Hessian; NULL: threads alone. */
   const qp_encode_searcher *searcher;
   struct qp_coders *coders;   /* kept for other linears (gen/encode/coders.h); NULL: made anew */
   _Atomic size_t *done;       /* weights done so far, counted up while it runs, or NULL */

@@ -24,6 +24,12 @@ static const qp_quantizer *quantizer_of(const qp_kernel *k) {
 
 /* ---- Which quantizers ---- */
 
+static bool has_row_books(const qp_quantizer *q) {
+  for (unsigned c = 0; c < q->codebooks; c++)
+    if (q->codebook[c].scope == QP_SCOPE_ROW) return true;
+  return false;
+}
+
 static qp_status check_linear(const qp_problem *p, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
   if (p->segments != 1)
@@ -38,11 +44,15 @@ static qp_status check_quantizer(const qp_problem *p, const char *family, bool t
   const qp_quantizer *q = p->segment[0].quantizer;
   const qp_status status = check_linear(p, err);
   if (status) return status;
-  bool rows = false;
-  for (unsigned c = 0; c < q->codebooks; c++) rows |= q->codebook[c].scope == QP_SCOPE_ROW;
-  if (q->fields || rows)
-    return qp_fail(err, QP_E_LIMIT, "family %s is for codes alone; %s has %s", family, q->name,
-                   q->fields ? "group fields" : "codebooks by row, which are fitted on the CPU");
+  const bool rows = has_row_books(q);
+  if (q->fields)
+    return qp_fail(err, QP_E_LIMIT, "family %s is for codes alone; %s has group fields", family,
+                   q->name);
+  if (rows && (trellis || p->columns % q->dim))
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: with codebooks by row vectors of %u weights, which divide K, can be "
+                   "encoded; K is %u",
+                   q->name, q->dim, p->columns);
   if (trellis != (q->kind == QP_TRELLIS))
     return qp_fail(err, QP_E_LIMIT, "family %s is for %s; %s is none", family,
                    trellis ? "trellises" : "vector and scalar quantizers", q->name);
@@ -210,7 +220,9 @@ const qp_kernel_op qp_op_encode_trellis = {
   X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
   X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
   X(UNSIGNED, CODES, 1u << (q->planes ? q->planes_read : q->window), "codewords")                  \
-  X(UNSIGNED, EACH, qp_choice_get(&k->choice, "each"), "targets a thread")
+  X(UNSIGNED, EACH, qp_choice_get(&k->choice, "each"), "targets a thread")                         \
+  X(UNSIGNED, ROW, has_row_books(q) ? k->problem.columns / q->dim : 0,                             \
+    "codes of a row, which has codewords of its own; 0: all have the same")
 
 static const qp_named codes_constant[] = {CODES_CONSTANTS(QP_NAMED)};
 

@@ -164,13 +164,12 @@ Test(sparse, columns_that_weigh_more_have_the_entries) {
 }
 
 static qp_status by_threads(void *context, const struct qp_coder *coder, const qp_stream *stream,
-                            size_t sequences, const float *targets, uint32_t *codes,
-                            uint32_t *fields, qp_error *why) {
-  (void)coder, (void)stream, (void)fields, (void)why;
+                            const qp_encode_search *in, qp_error *why) {
+  (void)coder, (void)stream, (void)why;
   size_t *zeros = context;
-  const size_t numbers = sequences * stream->superblocks * stream->period.steps * 2;
-  for (size_t i = 0; i < numbers; i++) *zeros += targets[i] == 0;
-  memset(codes, 0, sizeof *codes * numbers / 2);
+  const size_t numbers = in->sequences * stream->superblocks * stream->period.steps * 2;
+  for (size_t i = 0; i < numbers; i++) *zeros += in->targets[i] == 0;
+  memset(in->codes, 0, sizeof *in->codes * numbers / 2);
   return QP_OK;
 }
 

@@ -10,6 +10,10 @@ static const char spec[] =
     "    decode = function (s, c) return c[s & 255] end }\n"
     "end\n"
     "return { tiny('tiny-2', 4), tiny('tiny-3', 6),\n"
+    "  scalar { name = 'own', bits = 3, codebook = lloyd_max { entries = 8, scope = 'tensor' },\n"
+    "    decode = function (c, book) return book[c] end },\n"
+    "  scalar { name = 'rows', bits = 2, codebook = lloyd_max { entries = 4, scope = 'row' },\n"
+    "    decode = function (c, book) return book[c] end },\n"
     "  split { name = 'tiny', parts = { { 'tiny-2', 1/2 }, { 'tiny-3', 1/2 } } } }\n";
 
 /* One block whose k_proj has 16 rows (half a group) of 64 columns. */
@@ -71,6 +75,26 @@ Test(quantize_device, group_fields) {
   expect_same("--quantizer nf4-g64 --keep q_proj --keep k_proj --keep v_proj --keep o_proj"
               " --keep up_proj --keep gate_proj",
               "\n6144 codes by kernels on sim");
+}
+
+/* Two linears, whose codebooks are two. */
+Test(quantize_device, codebooks_of_the_linear) {
+  char options[512];
+  snprintf(options, sizeof options,
+           "--quantizer '%s:own' --keep q_proj --keep o_proj --keep mlp", path("own.lua"));
+  expect_same(options, "\n4096 codes by kernels on sim");
+}
+
+Test(quantize_device, codebooks_of_rows) {
+  char options[512];
+  snprintf(options, sizeof options,
+           "--quantizer '%s:rows' --keep q_proj --keep o_proj --keep mlp", path("own.lua"));
+  expect_same(options, "\n4096 codes by kernels on sim");
+}
+
+Test(quantize_device, bit_planes) {
+  expect_same("--quantizer anyprec-3 --keep q_proj --keep o_proj --keep mlp",
+              "\n4096 codes by kernels on sim");
 }
 
 /* A field of rows has no encode kernel: threads do it. */

@@ -176,8 +176,17 @@ static void push_two_sequences(qp_case_maker *m, const qp_problem *p) {
   }
 }
 
-/* What encoders do: codes alone, paths of a trellis, group fields with their codes. */
-enum { ENCODES_CODES, ENCODES_TRELLIS, ENCODES_FIELDS, ENCODES };
+/* What encoders do: codes alone, by codebooks of rows, paths of a trellis, group fields with their
+   codes. */
+enum { ENCODES_CODES, ENCODES_ROWS, ENCODES_TRELLIS, ENCODES_FIELDS, ENCODES };
+
+static unsigned encodes(const qp_quantizer *q) {
+  if (q->kind == QP_TRELLIS) return ENCODES_TRELLIS;
+  if (q->fields) return ENCODES_FIELDS;
+  for (unsigned c = 0; c < q->codebooks; c++)
+    if (q->codebook[c].scope == QP_SCOPE_ROW) return ENCODES_ROWS;
+  return ENCODES_CODES;
+}
 
 /* The kind of search for group fields, as a bit of 'met'. */
 static unsigned field_search_of(const qp_quantizer *q, unsigned columns) {
@@ -191,7 +200,7 @@ static unsigned field_search_of(const qp_quantizer *q, unsigned columns) {
    a time. The last group of fields of a row is not whole. */
 static void encoders(qp_case_maker *m) {
   enum { LARGE_BITS = 12 };
-  static const unsigned each_of[ENCODES] = {4, 13, 1}, each_of_all[ENCODES] = {1, 3, 1};
+  static const unsigned each_of[ENCODES] = {4, 5, 13, 1}, each_of_all[ENCODES] = {1, 1, 3, 1};
   const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > QP_CASE_KINDS;
   unsigned met[ENCODES] = {0}, searches = 0; /* some of each are taken */
   for (size_t i = 0; i < m->w->quantizers; i++) {
@@ -200,7 +209,7 @@ static void encoders(qp_case_maker *m) {
     p.segments = 1;
     p.segment[0].quantizer = q;
     const bool trellis = q->kind == QP_TRELLIS;
-    const unsigned kind = trellis ? ENCODES_TRELLIS : q->fields ? ENCODES_FIELDS : ENCODES_CODES;
+    const unsigned kind = encodes(q);
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
     p.columns = m->w->columns ? m->w->columns : q->fields ? q->group * 2 + 32 : 64;
     if (!can_encode(m, &p) || (few && !trellis && q->window > LARGE_BITS)) continue;

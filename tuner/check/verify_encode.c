@@ -8,6 +8,7 @@
 #include "gen/encode/coder.h"
 #include "gen/encode/nested.h"
 #include "gen/encode/sample.h"
+#include "runtime/half.h"
 #include "runtime/sim/sim.h"
 #include "tuner/quantize/device_search.h"
 #include "tuner/check/verify_internal.h"
@@ -31,12 +32,14 @@ typedef struct encode_check {
   qp_device *dev;
   const qp_kernel *k;
   qp_coder coder;
-  /* Codes: each target is a sequence of one step; group fields: each row is one of its columns. */
+  /* Codes: each target is a sequence of one step; fields and codebooks by row: each row is one of
+     its codes. */
   size_t sequences, steps;
   unsigned columns;
-  size_t groups;          /* of a sequence with group fields, else 1; */
-  unsigned fields;        /* of a group, else 1 */
-  float *target;          /* [sequences][steps][dim] */
+  size_t groups;   /* of a sequence with group fields, else 1; */
+  unsigned fields; /* of a group, else 1 */
+  float *target;   /* [sequences][steps][dim] */
+  uint16_t *table; /* codebooks by row: what codes decode to, fp16 [sequences][states][dim] */
   uint32_t *code, *start; /* of the CPU: [sequences][steps], [sequences][groups][fields] */
   qp_devptr buffer[BUFFERS];
   unsigned buffers;
@@ -117,7 +120,32 @@ static qp_status encode_fields(encode_check *c) {
   return status;
 }
 
+/* Rows whose codewords are the spec's times a number of the row's own. */
+static qp_status encode_rows(encode_check *c) {
+  const size_t dim = c->coder.quantizer->dim, each = c->coder.states * dim;
+  float *value = malloc(sizeof *value * each);
+  c->table = malloc(sizeof *c->table * each * c->sequences);
+  qp_status status =
+      value && c->table ? QP_OK : qp_fail(c->err, QP_E_NOMEM, "no memory for codewords");
+  for (size_t row = 0; row < c->sequences && !status; row++) {
+    qp_codewords words = {0};
+    for (size_t i = 0; i < each; i++) {
+      const uint16_t half = qp_float_to_half(c->coder.values[i] * (1 + (float)row / 8));
+      c->table[row * each + i] = half;
+      value[i] = qp_half_to_float(half);
+    }
+    status = qp_codewords_make(&words, c->coder.states, (unsigned)dim, value, c->err);
+    if (!status)
+      qp_codewords_nearest(&words, c->steps, c->target + row * c->steps * dim,
+                           c->code + row * c->steps);
+    qp_codewords_free(&words);
+  }
+  free(value);
+  return status;
+}
+
 static qp_status encode_on_cpu(encode_check *c) {
+  if (c->coder.kind == QP_CODER_ROWS) return encode_rows(c);
   if (qp_coder_has_fields(&c->coder)) return encode_fields(c);
   if (c->coder.kind == QP_CODER_TRELLIS) return encode_trellises(c);
   qp_codewords_nearest(&c->coder.words, c->sequences, c->target, c->code);
@@ -163,6 +191,10 @@ static void choose_sizes(encode_check *c, const qp_stream *s) {
     c->groups = (c->columns + q->group - 1) / q->group;
     c->fields = q->fields;
     most = (GROUPS_SIMULATED + c->groups - 1) / c->groups;
+  } else if (c->coder.kind == QP_CODER_ROWS) {
+    c->steps = c->columns / q->dim;
+    c->sequences = s->rows;
+    most = (TARGETS_SIMULATED + c->steps - 1) / c->steps;
   }
   if (few && c->sequences > most) c->sequences = most;
 }
@@ -199,8 +231,11 @@ static uint64_t instructions_of(const encode_check *c) {
   const qp_quantizer *q = c->coder.quantizer;
   const bool trellis = c->coder.kind == QP_CODER_TRELLIS;
   const uint64_t own = qp_choice_get(&c->k->choice, trellis ? "sequences" : "each");
-  const uint64_t at_once = own * c->k->grid * (trellis ? 1 : c->k->block);
-  const uint64_t rounds = (c->sequences + at_once - 1) / at_once;
+  const bool rows = c->coder.kind == QP_CODER_ROWS; /* a block's threads have one row at a time */
+  const uint64_t at_once = own * (rows ? 1 : c->k->grid) * (trellis ? 1 : c->k->block);
+  const uint64_t all =
+      rows ? (c->sequences + c->k->grid - 1) / c->k->grid * c->steps : c->sequences;
+  const uint64_t rounds = (all + at_once - 1) / at_once + (rows ? c->sequences : 0);
   const uint64_t a_word = UINT64_C(1) * INSTRUCTIONS_A_WEIGHT * (q->dim + 1);
   const uint64_t words = UINT64_C(1) << q->window;
   if (!trellis) return rounds * own * (words * a_word + INSTRUCTIONS_A_STEP);
@@ -279,8 +314,20 @@ static void release(encode_check *c) {
   for (unsigned i = 0; i < c->buffers; i++) qp_device_free(c->dev, c->buffer[i]);
   qp_coder_free(&c->coder);
   free(c->target);
+  free(c->table);
   free(c->code);
   free(c->start);
+}
+
+/* What the kernel's table holds: the quantizer's, or those of rows. */
+static qp_status add_table(encode_check *c, qp_devptr *out) {
+  size_t bytes = sizeof *c->table * c->sequences * c->coder.states * c->coder.quantizer->dim;
+  if (c->table) return add(c, c->table, bytes, out);
+  void *table = qp_device_search_table(&c->coder, c->columns, &bytes);
+  const qp_status status =
+      table ? add(c, table, bytes, out) : qp_fail(c->err, QP_E_NOMEM, "out of memory");
+  free(table);
+  return status;
 }
 
 qp_status qp_verify_encode(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
@@ -289,16 +336,13 @@ qp_status qp_verify_encode(qp_device *dev, const qp_kernel *kernel, const qp_com
   qp_arguments a = {0};
   qp_status status = make_data(&c, seed);
   const size_t targets = c.sequences * c.steps * kernel->problem.segment[0].quantizer->dim;
-  size_t table_bytes = 0;
-  void *table = status ? NULL : qp_device_search_table(&c.coder, c.columns, &table_bytes);
   void *whole = status ? NULL : qp_device_search_targets(&c.coder, targets, c.target);
-  if (!status && (!table || !whole)) status = qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (!status && !whole) status = qp_fail(err, QP_E_NOMEM, "out of memory");
   if (!status) status = add(&c, whole, 4 * targets, &a.x);
-  if (!status) status = add(&c, table, table_bytes, &a.table);
+  if (!status) status = add_table(&c, &a.table);
   if (!status) status = add(&c, NULL, 4 * c.sequences * c.steps, &a.y);
   if (!status) status = add(&c, NULL, 4 * c.sequences * c.groups * c.fields, &a.start);
   if (!status) status = add(&c, NULL, kernel->workspace_bytes, &a.workspace);
-  free(table);
   free(whole);
   a.rows = (unsigned)c.sequences;
   if (!status) status = launch(&c, compiled, &a);

@@ -458,7 +458,7 @@ int qp_cmd_quantize(int argc, char **argv) {
               "then decode by the reference and by the dequant kernel, and compare"),
       QP_TEXT(
           "device", o.device, "D",
-          "cuda:N or sim: encode there (on the CPU) and verify there (on a GPU if there is one)"),
+          "cuda:N or sim: find codes and verify there (on the CPU; on a GPU if there is one)"),
       QP_NUMBER("row-groups", o.groups, "N",
                 "of each linear that the kernel decodes (all; 2 in the simulator)", 1, 1 << 20),
       QP_FLAG("json", o.json, "print the report as JSON"),

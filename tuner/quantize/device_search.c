@@ -12,7 +12,7 @@
 #include "runtime/half.h"
 
 /* Buffers that are kept from search to search. */
-enum { ROOM_TARGETS, ROOM_CODES, ROOM_START, ROOM_WORKSPACE, ROOMS };
+enum { ROOM_TARGETS, ROOM_TABLES, ROOM_CODES, ROOM_START, ROOM_WORKSPACE, ROOMS };
 
 typedef struct room {
   qp_devptr at;
@@ -197,46 +197,63 @@ static qp_status launch(qp_device_search *s, const searcher *k, const qp_argumen
   return status ? status : qp_device_sync(s->dev, err);
 }
 
-/* What a search gives: codes, of a kernel's sequences, and raw group fields. */
-typedef struct results {
-  size_t sequences, codes, fields;
-} results;
+/* What a search takes and gives: a kernel's sequences, codes, raw group fields, and what the codes
+   of rows decode to. */
+typedef struct amounts {
+  size_t sequences, codes, fields, values;
+} amounts;
 
-static results results_of(const qp_coder *coder, const qp_stream *stream, size_t sequences) {
+static amounts amounts_of(const qp_coder *coder, const qp_stream *stream, size_t sequences) {
   const qp_quantizer *q = stream->quantizer;
+  const size_t steps = (size_t)stream->superblocks * stream->period.steps;
   if (qp_coder_has_fields(coder))
-    return (results){.sequences = sequences,
+    return (amounts){.sequences = sequences,
                      .codes = sequences * stream->columns,
                      .fields = sequences * qp_field_groups(stream) * q->fields};
-  const size_t codes = sequences * stream->superblocks * stream->period.steps;
+  if (coder->kind == QP_CODER_ROWS)
+    return (amounts){.sequences = sequences,
+                     .codes = sequences * (stream->columns / q->dim),
+                     .values = sequences * coder->states * q->dim};
   /* vectors are sequences of one step */
-  return (results){.sequences = coder->kind == QP_CODER_TRELLIS ? sequences : codes,
-                   .codes = codes};
+  return (amounts){.sequences = coder->kind == QP_CODER_TRELLIS ? sequences : sequences * steps,
+                   .codes = sequences * steps};
+}
+
+/* Tables of rows come with each search, another is the quantizer's. */
+static qp_status put_tables(qp_device_search *s, const qp_coder *coder, searcher *k,
+                            const amounts *n, const uint16_t *tables, qp_devptr *out,
+                            qp_error *err) {
+  qp_status status;
+  if (!n->values) {
+    status = put_table(s, coder, k, err);
+    *out = k->table;
+    return status;
+  }
+  status = need(s, ROOM_TABLES, sizeof *tables * n->values, out, err);
+  return status ? status : qp_device_upload(s->dev, *out, tables, sizeof *tables * n->values, err);
 }
 
 static qp_status search(void *context, const qp_coder *coder, const qp_stream *stream,
-                        size_t sequences, const float *targets, uint32_t *codes, uint32_t *fields,
-                        qp_error *err) {
+                        const qp_encode_search *in, qp_error *err) {
   qp_device_search *s = context;
   const size_t dim = stream->quantizer->dim;
-  const results r = results_of(coder, stream, sequences);
-  const size_t beside = r.fields ? r.fields : r.sequences;
+  const amounts n = amounts_of(coder, stream, in->sequences);
+  const size_t beside = n.fields ? n.fields : n.sequences;
   searcher *k = NULL;
   qp_status status = find_searcher(s, stream, &k, err);
   if (status) return status;
-  qp_arguments a = {.rows = (unsigned)r.sequences};
-  status = put_table(s, coder, k, err);
-  a.table = k->table;
-  if (!status) status = need(s, ROOM_TARGETS, sizeof *targets * r.codes * dim, &a.x, err);
-  if (!status) status = need(s, ROOM_CODES, sizeof *codes * r.codes, &a.y, err);
+  qp_arguments a = {.rows = (unsigned)n.sequences};
+  status = put_tables(s, coder, k, &n, in->tables, &a.table, err);
+  if (!status) status = need(s, ROOM_TARGETS, sizeof(float) * n.codes * dim, &a.x, err);
+  if (!status) status = need(s, ROOM_CODES, sizeof(uint32_t) * n.codes, &a.y, err);
   if (!status) status = need(s, ROOM_START, sizeof(uint32_t) * beside, &a.start, err);
   if (!status) status = need(s, ROOM_WORKSPACE, k->kernel.workspace_bytes, &a.workspace, err);
-  if (!status) status = put_targets(s, coder, r.codes * dim, targets, a.x, err);
+  if (!status) status = put_targets(s, coder, n.codes * dim, in->targets, a.x, err);
   if (!status) status = launch(s, k, &a, err);
-  if (!status) status = qp_device_download(s->dev, codes, a.y, sizeof *codes * r.codes, err);
-  if (!status && r.fields)
-    status = qp_device_download(s->dev, fields, a.start, sizeof *fields * r.fields, err);
-  if (!status) s->codes += r.codes;
+  if (!status) status = qp_device_download(s->dev, in->codes, a.y, sizeof(uint32_t) * n.codes, err);
+  if (!status && n.fields)
+    status = qp_device_download(s->dev, in->fields, a.start, sizeof(uint32_t) * n.fields, err);
+  if (!status) s->codes += n.codes;
   return status ? qp_fail_prefix(err, status, "encoding %s on the device", stream->quantizer->name)
                 : QP_OK;
 }
