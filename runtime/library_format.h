@@ -114,7 +114,7 @@ enum {
   QP_LIB_LINEAR_PIECES = 376 /* ... and before version 5 */
 };
 
-/* Part i of a linear's 'parts', and the quantizer of part i of a split. */
+/* These give part i of a linear's 'parts', and the quantizer of part i of a split. */
 static inline const qp_lib_part *qp_lib_part_of(const qp_lib_linear *e, unsigned i) {
   return i < QP_LIB_PARTS ? &e->part[i] : &e->more[i - QP_LIB_PARTS];
 }

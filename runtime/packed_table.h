@@ -37,7 +37,8 @@ typedef struct qp_packed_linear {
   } part[QPAL_MAX_PARTS + QPAL_MORE_PARTS];
 } qp_packed_linear;
 
-/* Owned by the caller of qpal_packed_open, together with all that it points to. */
+/* Packed weights as they were opened.  The caller of qpal_packed_open owns them and all that they
+   point to. */
 struct qpal_packed {
   char *path; /* As it was opened. */
   qp_safetensors *tensors;

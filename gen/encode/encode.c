@@ -144,7 +144,7 @@ static void free_desk(desk *d) {
   qp_reference_free(d->reference);
 }
 
-/* Codes of 32 lanes of the largest part. */
+/* Count the codes of 32 lanes of the largest part. */
 static size_t lane_codes(const qp_encoded *e) {
   size_t most = 1;
   for (unsigned p = 0; p < e->parts; p++) {

@@ -165,7 +165,7 @@ static double fit_mean(const qp_fit *f) {
   return mean;
 }
 
-/* The error of what codes decode to. */
+/* Compute the error of what codes decode to. */
 static double fit_exact(const qp_fit *f, const uint32_t *at) {
   qp_field_fit *of = f->of;
   uint32_t raw[QP_MAX_FIELDS] = {0};

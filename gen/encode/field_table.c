@@ -74,7 +74,7 @@ static qp_status open_source(const qp_quantizer *q, unsigned columns, source *s,
 /* Does a field vary? */
 static bool varies(const source *s, unsigned f) { return s->fit || s->view.own >> f & 1; }
 
-/* Values of a field in the table. */
+/* Count the values of a field in the table. */
 static unsigned count_of(const source *s, unsigned f) {
   return varies(s, f) ? s->axis[f].count : 1;
 }

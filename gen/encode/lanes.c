@@ -31,7 +31,7 @@ void qp_lanes_of_rows(const qp_stream *s, const uint32_t *row_code, uint32_t *ou
     }
 }
 
-/* One lane's codes of a superblock to its words. */
+/* Write one lane's codes of a superblock to its words. */
 static void pack_bits(const qp_stream *s, unsigned lane, const uint32_t *code, uint32_t *to) {
   const unsigned words = s->period.words, step = s->quantizer->step;
   uint64_t bits = 0;

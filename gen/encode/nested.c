@@ -140,13 +140,13 @@ static void line_of(qp_nested *n, const uint32_t *at, const uint32_t *raw, float
   *b = k->b;
 }
 
-/* The same in terms of the levels' u. */
+/* Find the same line in terms of the levels' u. */
 static void line_of_levels(const qp_nested *n, float a, float b, double *level_a, double *level_b) {
   *level_a = (double)a * n->levels.apart;
   *level_b = (double)b + (double)a * n->levels.first;
 }
 
-/* The least sum of squared errors of a group's targets at a point, into '*error'. */
+/* Find the least sum of squared errors of a group's targets at a point, into '*error'. */
 static qp_status judge(qp_nested *n, unsigned columns, const float *target, float most,
                        const uint32_t *at, float *error, qp_error *err) {
   uint32_t raw[QP_MAX_FIELDS];
@@ -316,7 +316,7 @@ static float grid_judge(qp_grid *g, const uint32_t *at, float most) {
 
 #include "templates/field_grid.h"
 
-/* The fields in question for one group's targets. */
+/* Search the fields in question for one group's targets. */
 static qp_status search(qp_nested *n, unsigned fields, unsigned points, unsigned columns,
                         const float *target, grid_point *best, qp_error *err) {
   qp_grid g = {.of = n, .columns = columns, .target = target, .err = err};

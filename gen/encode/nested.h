@@ -21,7 +21,7 @@ unsigned qp_nested_unit(const qp_quantizer *q, unsigned columns);
 /* Columns of the smallest group, which has one table of codes. */
 unsigned qp_nested_group(const qp_quantizer *q);
 
-/* What is known of all units, and memory for one; used by one thread. */
+/* What is known of all units, and memory for one; one thread uses it. */
 typedef struct qp_nested qp_nested;
 /* Make a search for rows of 'columns'.  QP_E_LIMIT means that there are too many codes to be
    searched; QP_E_NOMEM. */

@@ -36,9 +36,9 @@ qp_status qp_train_codebook(const qp_quantizer *q, const qp_train_options *optio
                             uint16_t *codebook, qp_error *err);
 
 /*
-** The same of all codebooks of a quantizer, codebook[c] [entries][dim], whatever their scope, with
-** group fields or not.  Where qp_train_codebook refuses, N(0,1) weights are coded and the entries
-** solved for in turns (gen/encode/book_fit.h), on the same weights in each round.
+** Do the same for all codebooks of a quantizer, codebook[c] [entries][dim], whatever their scope,
+** with group fields or not.  Where qp_train_codebook refuses, N(0,1) weights are coded and the
+** entries solved for in turns (gen/encode/book_fit.h), on the same weights in each round.
 ** QP_E_ARG: it has no codebook, or its decode is no sum of entries; errors of qp_book_fit.
 */
 qp_status qp_train_codebooks(const qp_quantizer *q, const qp_train_options *options,

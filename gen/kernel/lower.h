@@ -78,7 +78,7 @@ void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsign
                      const uint32_t *fields, uint32_t *out);
 
 /*
-** CUDA text of a struct, malloc'ed, caller frees:
+** Print the CUDA text of a struct, malloc'ed, which the caller frees:
 **
 **   // tcq-3: lua/quantizers/tcq.lua:9
 **   struct NAME {
@@ -109,8 +109,8 @@ void qp_lowered_eval(const qp_lowered *l, qp_ir_env *env, uint32_t state, unsign
 char *qp_lowered_cuda(const qp_lowered *l, const char *name);
 
 /*
-** The same of a quantizer that was not lowered: its decode function operation by operation as the
-** spec has it, codebooks looked up in global memory.
+** Do the same for a quantizer that was not lowered: its decode function stands there operation by
+** operation as the spec has it, codebooks looked up in global memory.
 **
 **   struct NAME {
 **     static constexpr unsigned WINDOW = 16, STEP = 6, DIM = 2, FIELDS = 0;

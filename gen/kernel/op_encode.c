@@ -300,7 +300,7 @@ static const qp_tunable_use fields_tunable[] = {
     {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
 };
 
-/* As the template's struct Shared. */
+/* Count bytes as the template's struct Shared has them. */
 static qp_status size_fields(qp_kernel *k, qp_error *err) {
   enum { LANES = 8, BANKS = 64 };
   const qp_quantizer *q = quantizer_of(k);

@@ -20,7 +20,7 @@
 qp_status qp_rotation_constants(const qp_hadamard *h, unsigned side, unsigned threads,
                                 bool transposed, char **text);
 
-/* The same of the transform of order 'columns' by a problem's 'rotation', added to 't' (a hole of a
+/* Add the same for the transform of order 'columns' by a problem's 'rotation' to 't' (a hole of a
    template). */
 qp_status qp_rotation_text(qp_text *t, unsigned columns, unsigned rotation, unsigned threads,
                            bool transposed, qp_error *err);

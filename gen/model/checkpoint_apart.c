@@ -15,7 +15,8 @@ bool qp_checkpoint_is_apart(const qp_source_tensor *t) { return t->apart; }
 size_t qp_checkpoint_views(const qp_checkpoint *c) { return c->views; }
 const qp_source_tensor *qp_checkpoint_view(const qp_checkpoint *c, size_t i) { return &c->view[i]; }
 
-/* The file's tensor beside a block's linear of this name: ".weight" or ".bias"; NULL: none. */
+/* Find the file's tensor beside a block's linear of this name: ".weight" or ".bias"; NULL: there is
+   none. */
 static qp_source_tensor *find_whole(const qp_checkpoint *c, const qp_model_linear *l,
                                     unsigned block, const char *end) {
   char name[QP_MODEL_NAME + 16];

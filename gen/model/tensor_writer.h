@@ -15,7 +15,7 @@ typedef struct qp_tensor_writer qp_tensor_writer;
 ** Declare all tensors and metadata, start, write every byte of each tensor (in any order and any
 ** pieces), finish.  Tensors lie by the size of their elements, largest first, those of one size in
 ** the order of their declaration; data begins at a multiple of 128 bytes of the file.  Strings are
-** copied.  Used by one thread.
+** copied.  One thread uses it.
 ** QP_E_NOMEM; QP_E_IO names path and reason; QP_E_ARG: a name is declared twice, a piece is outside
 ** its tensor, bytes are missing at the end.  After an error only qp_tensor_writer_free is allowed.
 */

@@ -19,7 +19,7 @@ typedef struct qp_packed {
                                                  default. */
 } qp_packed;
 
-/* Keeps decode tables of the quantizers met; used by one thread. */
+/* A store of the decode tables of the quantizers that were met; one thread uses it. */
 typedef struct qp_reference qp_reference;
 qp_reference *qp_reference_new(void);
 void qp_reference_free(qp_reference *r);

@@ -99,7 +99,7 @@ static void open_device(engine *e, const char *name) {
   need(qpal_device_open(ordinal, &e->device), name);
 }
 
-/* Part p of a linear: of the first in its weights, the others behind. */
+/* Find part p of a linear: the first lie in its weights, the others behind. */
 static qpal_weights_part *part_of(qpal_weights *weights, qpal_weights_part *more, unsigned p) {
   return p < QPAL_MAX_PARTS ? &weights->part[p] : &more[p - QPAL_MAX_PARTS];
 }
@@ -180,8 +180,7 @@ static void run_group(engine *e, unsigned index, uint32_t *state) {
     printf("  %-40s %5u x %-5u\n", linear.tensor, linear.rows, linear.columns);
     qpal_free(e->device, weights[m].scale);
     qpal_free(e->device, segment[m].y);
-    for (unsigned p = 0; p < linear.parts; p++)
-      free_part(e, part_of(&weights[m], more[m], p));
+    for (unsigned p = 0; p < linear.parts; p++) free_part(e, part_of(&weights[m], more[m], p));
   }
   qpal_free(e->device, x);
   qpal_free(e->device, signs);

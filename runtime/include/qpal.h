@@ -244,7 +244,7 @@ typedef struct qpal_linear_info {
 QPAL_API qpal_status qpal_library_linear(const qpal_library *library, unsigned group,
                                          unsigned member, qpal_linear_info *info);
 
-/* Part i of a linear, below its 'parts': of 'part' or of 'more'. */
+/* Give part i of a linear, below its 'parts': of 'part' or of 'more'. */
 static inline const qpal_part_info *qpal_linear_part(const qpal_linear_info *linear, unsigned i) {
   return i < QPAL_MAX_PARTS ? &linear->part[i] : &linear->more[i - QPAL_MAX_PARTS];
 }
@@ -325,7 +325,7 @@ typedef struct qpal_packed_linear {
   qpal_packed_part more[QPAL_MORE_PARTS]; /* the parts behind those of 'part' */
 } qpal_packed_linear;
 
-/* Part i of packed weights, below their 'parts': of 'part' or of 'more'. */
+/* Give part i of packed weights, below their 'parts': of 'part' or of 'more'. */
 static inline const qpal_packed_part *qpal_packed_part_of(const qpal_packed_linear *linear,
                                                           unsigned i) {
   return i < QPAL_MAX_PARTS ? &linear->part[i] : &linear->more[i - QPAL_MAX_PARTS];

@@ -31,9 +31,9 @@ qp_status qp_cublas_time(qp_cublas *c, unsigned rows, unsigned columns, unsigned
                          double *error, qp_error *err);
 
 /*
-** y[rows][features] = x[rows][columns] w[features][columns]^T: x and w fp16, sums and y fp32, rows
-** of y 'y_stride' numbers apart.  It runs in order with the device's launches and is not waited
-** for.  QP_E_DEVICE.
+** Compute y[rows][features] = x[rows][columns] w[features][columns]^T, with x and w in fp16, sums
+** and y in fp32, and rows of y 'y_stride' numbers apart.  It runs in order with the device's
+** launches and is not waited for.  QP_E_DEVICE.
 */
 typedef struct qp_cublas_product {
   qp_devptr x, w, y;

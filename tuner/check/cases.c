@@ -188,16 +188,16 @@ static unsigned encodes(const qp_quantizer *q) {
   return ENCODES_CODES;
 }
 
-/* The kind of search for group fields, as a bit of 'met'. */
+/* Say which kind of search group fields get, as a bit of 'met'. */
 static unsigned field_search_of(const qp_quantizer *q, unsigned columns) {
   qp_field_table t;
   if (qp_field_table_make(q, columns, false, &t, NULL)) return 0;
   return 1u << (t.grid + 2 * t.few + 4 * t.flips + 8 * t.shifts);
 }
 
-/* Encoders: some of each kind, with group fields one of each search. Every thread meets every code:
-   of a whole palette, unless all is covered, no large codebook, and trellises with few sequences at
-   a time. The last group of fields of a row is not whole. */
+/* Add encoders: some of each kind, and of those with group fields one for each search.  Every
+   thread meets every code: of a whole palette, unless all is covered, no large codebook, and
+   trellises with few sequences at a time.  The last group of fields of a row is not whole. */
 static void encoders(qp_case_maker *m) {
   enum { LARGE_BITS = 12 };
   static const unsigned each_of[ENCODES] = {4, 5, 13, 1}, each_of_all[ENCODES] = {1, 1, 3, 1};

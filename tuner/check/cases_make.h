@@ -43,8 +43,8 @@ qp_problem qp_cases_problem(const qp_case_maker *m, qp_op op, qp_dtype type, uns
 void qp_cases_set(qp_choice *c, const char *tunable);
 
 /* Append a case, where the wishes let it through and the family serves the problem: with these
-   tunables; with a family's defaults; so in each family of the operation; so in one of those that
-   compete, in turn, and in every reference. */
+   tunables; with a family's defaults; with those in each family of the operation; or in one of the
+   families that compete, in turn, and in every reference. */
 void qp_cases_push(qp_case_maker *m, const qp_problem *p, const qp_choice *choice);
 void qp_cases_push_default(qp_case_maker *m, const qp_problem *p, const qp_family *f);
 void qp_cases_push_each(qp_case_maker *m, const qp_problem *p);

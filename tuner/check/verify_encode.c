@@ -176,7 +176,7 @@ static void vary_groups(encode_check *c) {
   }
 }
 
-/* How many sequences, and of what. */
+/* Choose how many sequences there are, and of what. */
 static void choose_sizes(encode_check *c, const qp_stream *s) {
   const qp_quantizer *q = c->coder.quantizer;
   const bool trellis = c->coder.kind == QP_CODER_TRELLIS, few = c->dev->info.simulated;
@@ -219,10 +219,10 @@ static qp_status make_data(encode_check *c, uint64_t seed) {
   return encode_on_cpu(c);
 }
 
-/* How many instructions a thread may take before it counts as hung. For each of its own targets it
-   looks at every codeword; for each sequence of its block, in every step of the sequence, of the
-   two runs around the seam and of the way back, at its part of the states; for each of its groups
-   of fields at some hundred places, at every eighth weight. */
+/* Say how many instructions a thread may take before it counts as hung.  For each of its own
+   targets it looks at every codeword; for each sequence of its block, in every step of the
+   sequence, of the two runs around the seam and of the way back, at its part of the states; for
+   each of its groups of fields at some hundred places, at every eighth weight. */
 static uint64_t instructions_of(const encode_check *c) {
   if (qp_coder_has_fields(&c->coder)) {
     const size_t groups = c->sequences * c->groups, threads = (size_t)c->k->grid * c->k->block;

@@ -88,8 +88,8 @@ struct qp_check {
 
 /*
 ** Rows of a gemm's and a rotation's matrices do not lie close: behind each is a gap, of NaNs where
-** the kernel reads and of poison where it writes, which must be there afterwards.  Elements of X,
-** Y and residual from row to row; Y's and the residual's of a segment.
+** the kernel reads and of poison where it writes, which must be there afterwards.  These give the
+** elements from row to row: of X, and of Y and residual of a segment.
 */
 unsigned qp_check_x_stride(const qp_check *c);
 unsigned qp_check_y_stride(const qp_check *c, unsigned segment);

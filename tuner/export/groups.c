@@ -297,7 +297,7 @@ static qp_status gpu_at_hand(const char *text, qp_export_gpu *out, qp_error *err
   return QP_OK;
 }
 
-/* The place of the GPU whose latencies others published as tuned/TEXT.json; -1: there is none. */
+/* Find the GPU whose latencies others published as tuned/TEXT.json; -1: there is none. */
 static int gpu_of_published(const char *text) {
   char path[128], named[128], own[128];
   const char *json;

@@ -302,7 +302,7 @@ static qp_status sort_kernels(qp_library_writer *w, qp_error *err) {
   return QP_OK;
 }
 
-/* Without what version 5 appended to records. */
+/* Take off what version 5 appended to records. */
 static void shorten(table *t, size_t bytes) {
   for (size_t i = 1; i < t->count; i++) memmove(t->data + i * bytes, record(t, i), bytes);
   t->record = bytes;

@@ -39,7 +39,7 @@ static bool is_of(const qp_model *m, unsigned block, unsigned i, const char *key
   return *matrix && qp_model_has(m, block, i) && says(key, matrix);
 }
 
-/* Rows of all of them; 0: there is no such matrix. */
+/* Sum the rows of all of them; 0: there is no such matrix. */
 static unsigned rows_of(const qp_model *m, unsigned block, const char *key) {
   unsigned rows = 0;
   for (unsigned i = 0; i < m->linears; i++)
@@ -51,7 +51,7 @@ static bool is_head(const qp_model *m, const char *key) {
   return says(key, "lm_head") || says(key, m->linear[m->linears].tensor);
 }
 
-/* The block of a tensor, and its name within; NULL: it is in none. */
+/* Find the block of a tensor, and give its name within; NULL: it is in none. */
 static const char *block_of(const qp_model *m, const char *key, unsigned *block) {
   char before[sizeof m->prefix + sizeof m->blocks];
   char *end;

@@ -261,7 +261,7 @@ static qp_status make(making *m) {
   return qp_side_has_scale(m->rotation) ? find_scales(m) : find_order(m);
 }
 
-/* Find the linears that have the tensor, in the group of l; of many some, evenly. */
+/* Find the linears that have the tensor, in the group of l; where there are many, evenly some. */
 static void find_linears(making *m, const qp_job_linear *l) {
   const qp_job_linear *begin = l, *end = l + 1;
   size_t count = 0, taken = 0;

@@ -161,7 +161,7 @@ static void narrow(float *v, size_t n, qp_tensor_type type) {
   }
 }
 
-/* A tensor by its numbers: decoded, or put together. */
+/* Write a tensor as its numbers, which are decoded or put together. */
 static qp_status write_numbers(unpacking *u, const output *o, size_t id) {
   const uint64_t rows = o->shape[0], columns = o->dims > 1 ? o->shape[1] : 1;
   const uint64_t most =

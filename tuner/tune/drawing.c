@@ -119,7 +119,7 @@ static qp_chart_shape shape_of(drawing *d, const char *path) {
   return shapes[d->paths++];
 }
 
-/* The plot with number k, below 'top'. */
+/* Place the plot with number k, below 'top'. */
 static qp_chart_plot plot_of(const drawing *d, unsigned k, double top, char *title, size_t size) {
   const plot *p = &d->plot[k];
   const qp_record *r = p->first;
