@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* GGUF files are read as llama.cpp writes them, and refused when they are wrong. */
+#include <cJSON.h>
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -518,8 +519,20 @@ static void llama_tensors(void) {
       }
 }
 
+/* What transformers asks of a config, and what generation begins and ends with. */
+static void expect_config(const qp_checkpoint *c) {
+  cJSON *o = cJSON_Parse(qp_checkpoint_config(c));
+  const cJSON *classes = cJSON_GetObjectItem(o, "architectures");
+  cr_assert_eq(cJSON_GetArraySize(classes), 1);
+  cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetArrayItem(classes, 0)), "LlamaForCausalLM");
+  cr_assert_eq(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "bos_token_id")), 1);
+  cr_assert_eq(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "eos_token_id")), 2);
+  cr_assert_eq(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "pad_token_id")), 3);
+  cJSON_Delete(o);
+}
+
 Test(gguf, rows_of_q_and_k_are_put_back) {
-  begin(4, 6);
+  begin(4, 9);
   put_text("general.architecture");
   put32(8);
   put_text("llama");
@@ -528,6 +541,9 @@ Test(gguf, rows_of_q_and_k_are_put_back) {
   put_key32("llama.attention.head_count", HEADS);
   put_key32("llama.attention.head_count_kv", KV_HEADS);
   put_key32("llama.block_count", 1);
+  put_key32("tokenizer.ggml.bos_token_id", 1);
+  put_key32("tokenizer.ggml.eos_token_id", 2);
+  put_key32("tokenizer.ggml.padding_token_id", 3);
   llama_tensors();
   char path[] = "/tmp/qpal-llama-XXXXXX.gguf";
   int f = mkstemps(path, 5);
@@ -540,6 +556,7 @@ Test(gguf, rows_of_q_and_k_are_put_back) {
   unlink(path);
   cr_assert_eq(qp_checkpoint_model(c)->vocab, 4);
   cr_assert(qp_checkpoint_model(c)->tied);
+  expect_config(c);
   const qp_source_tensor *q = qp_checkpoint_find(c, "model.layers.0.self_attn.q_proj.weight");
   const qp_source_tensor *v = qp_checkpoint_find(c, "model.layers.0.self_attn.v_proj.weight");
   float out[2 * HEAD * HIDDEN];

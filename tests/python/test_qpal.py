@@ -399,6 +399,8 @@ class Numpy(unittest.TestCase):
                 os.path.join(CIRCLE, "plan.json"), "--gpu", "sm_90", "--batch", "1,8", "-o", folder
             ], check=True, capture_output=True)
             with qpal.Model(folder, PATHS[1], device=DEVICE) as model:
+                kinds = {k["type"] for k in model.library.kernels if k["op"] == _c.GEMM}
+                self.assertEqual(kinds, {qpal.F16, qpal.BF16})  # both, as the library is small
                 one, _ = model.find("model.layers.0.self_attn.o_proj")
                 self.assertEqual(one.capacity(3), 8)
                 self.assertEqual(one.query(3)["launches"], 3)
