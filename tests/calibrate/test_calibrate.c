@@ -619,11 +619,15 @@ Test(calibrate, gradients_go_on_behind_what_is_whole_in_their_file) {
   static const double first[64];
   snprintf(path, sizeof path, "%s/gradients", folder);
   cr_assert_leq(units, 64);
-  const qp_gradient_options o = {.seed = 1, .file = path};
+  _Atomic size_t done = 0;
+  const size_t work = b.s.count * b.m->layers * (QP_GRADIENT_FORTH + QP_GRADIENT_BACK);
+  const qp_gradient_options o = {.seed = 1, .file = path, .done = &done};
   cr_assert_eq(qp_gradient_sensitivities(b.f, &b.s, &o, whole, &err), QP_OK, "%s", err.text);
   cr_assert(whole[3].alpha > 0 && whole[3].error > 0);
+  cr_expect_eq(atomic_exchange(&done, 0), work);
   cr_assert_eq(truncate(path, (off_t)(units * sizeof(double) + 5)), 0);
   cr_assert_eq(qp_gradient_sensitivities(b.f, &b.s, &o, torn, &err), QP_OK, "%s", err.text);
+  cr_expect_eq(atomic_load(&done), work, "what was there is counted");
   for (size_t i = 0; i < units; i++) {
     cr_expect_eq(torn[i].alpha, whole[i].alpha);
     cr_expect_eq(torn[i].error, whole[i].error);

@@ -174,7 +174,8 @@ static qp_status run_gradients(run *r, const qp_sequences *s) {
                                  .done = &r->watch.done};
   qp_sensitivity *out = malloc(units * sizeof *out), before;
   if (!out) return qp_fail(r->err, QP_E_NOMEM, "no memory for sensitivities");
-  qp_watch_begin(&r->watch, "gradients", "sequences", s->count);
+  qp_watch_begin(&r->watch, "gradients", "steps",
+                 s->count * r->model->layers * (QP_GRADIENT_FORTH + QP_GRADIENT_BACK));
   qp_status status = qp_gradient_sensitivities(r->f, s, &o, out, r->err);
   qp_watch_end(&r->watch);
   for (size_t i = 0; i < units && !status; i++) {

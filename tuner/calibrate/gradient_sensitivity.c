@@ -188,6 +188,11 @@ static void forget_block(run *r) {
   }
 }
 
+/* Tell that so many sequences are 'work' further. */
+static void advance(const run *r, size_t sequences, size_t work) {
+  if (r->o->done) atomic_fetch_add(r->o->done, sequences * work);
+}
+
 static qp_status forth_and_back(run *r) {
   const unsigned layers = r->model->layers;
   const qp_loss loss = {lose, r};
@@ -196,6 +201,7 @@ static qp_status forth_and_back(run *r) {
   for (unsigned b = 0; b < layers && !status; b++) {
     memcpy(r->into[b + 1], r->into[b], r->tokens * r->model->hidden * sizeof(float));
     status = qp_forward_block(r->f, b, &r->s, NULL, r->into[b + 1], r->err);
+    if (!status) advance(r, r->s.count, QP_GRADIENT_FORTH);
   }
   if (!status)
     status = qp_backward_head(r->f, r->into[layers], r->tokens, &loss, NULL, r->gradient, r->err);
@@ -203,6 +209,7 @@ static qp_status forth_and_back(run *r) {
     status = factor_block(r, b);
     if (!status) status = qp_backward_block(r->f, b, &r->s, &hook, r->into[b], r->gradient, r->err);
     forget_block(r);
+    if (!status) advance(r, r->s.count, QP_GRADIENT_BACK);
   }
   return status;
 }
@@ -277,7 +284,7 @@ static qp_status read_done(run *r, const qp_sequences *s, FILE *file, double *lo
 static qp_status measure_all(run *r, const qp_sequences *s, FILE *file, double *loss) {
   size_t done = 0;
   qp_status status = read_done(r, s, file, loss, &done);
-  if (r->o->done) atomic_fetch_add(r->o->done, done);
+  advance(r, done, (size_t)r->model->layers * (QP_GRADIENT_FORTH + QP_GRADIENT_BACK));
   while (done < s->count && !status) {
     if (r->o->stopped && atomic_load(r->o->stopped))
       return qp_fail(r->err, QP_E_LIMIT, "stopped; the same command goes on where it was");
@@ -290,7 +297,6 @@ static qp_status measure_all(run *r, const qp_sequences *s, FILE *file, double *
                     fwrite(&checksum, sizeof checksum, 1, file) != 1 || fflush(file)))
       status = fail_file(r, "write");
     done += n;
-    if (r->o->done) atomic_fetch_add(r->o->done, n);
   }
   return status;
 }

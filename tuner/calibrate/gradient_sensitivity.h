@@ -26,8 +26,12 @@ typedef struct qp_gradient_options {
                                   feedback leaves it. */
   const char *file;            /* what is done so far, for a run that was stopped; stays */
   const _Atomic bool *stopped; /* or NULL */
-  _Atomic size_t *done;        /* sequences, counted up, or NULL */
+  _Atomic size_t *done;        /* Counted up by the work below, of all sequences; or NULL. */
 } qp_gradient_options;
+
+/* Work of one sequence in one block, about as long as it takes: its pass forward, and the one back
+   with the gradients of its linears. */
+enum { QP_GRADIENT_FORTH = 1, QP_GRADIENT_BACK = 3 };
 
 /*
 ** out [layers * linears]: linear l of block b at b * linears + l.  What options->file holds is not
