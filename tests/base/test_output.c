@@ -63,11 +63,15 @@ Test(output, progress_without_a_terminal_is_a_line_now_and_then) {
   setenv("QPAL_STEP", "[2/3] ", 1); /* as qpal make tells a step of its own */
   qp_progress_show(&p, 100, "70 weights/s");
   unsetenv("QPAL_STEP");
+  p.drawn -= 11;
+  p.total = 1000; /* what is not done is not 100 % */
+  qp_progress_show(&p, 999, "1 weight/s");
   qp_progress_end(&p);
   fflush(stderr);
   FILE *f = cr_get_redirected_stderr();
   text[fread(text, 1, sizeof text - 1, f)] = 0;
   cr_assert_str_eq(text, "quantize: 0 %, begun 6 s ago\n"
                          "quantize: 25 %, 18 s left  50 weights/s\n"
-                         "[2/3] quantize: 50 %, 6 s left  70 weights/s\n");
+                         "[2/3] quantize: 50 %, 6 s left  70 weights/s\n"
+                         "quantize: 99 %, 0 s left  1 weight/s\n");
 }

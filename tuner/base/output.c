@@ -199,7 +199,7 @@ static void show_line(qp_progress *p, size_t done, const char *pace, double t) {
   if (t - p->started < first_line_s || t - p->drawn < line_s) return;
   p->drawn = t;
   fprintf(stderr, "%.32s%s: %.0f %%, %s\n", step_of_whole(), p->what,
-          p->total ? 100.0 * (double)done / (double)p->total : 0, pace);
+          p->total ? floor(100.0 * (double)done / (double)p->total) : 0, pace);
   fflush(stderr);
 }
 
