@@ -91,6 +91,39 @@ def keep_a_part():
     assert parts[0][1] == parts[1][1] and parts[0][0] != parts[1][0], "k stays, q is packed"
 
 
+def run_the_model():
+    """A Phi-3: a pass reads the matrices put together; what would train them apart is refused."""
+    rng, folder, hidden, inner = random.Random(3), WORK / "phi3", 64, 128
+
+    def w(*shape):
+        return shape, array.array("f", (rng.gauss(0, 0.1) for _ in range(math.prod(shape))))
+
+    tensors = {name: w(96, hidden) for name in ("model.embed_tokens.weight", "lm_head.weight")}
+    tensors["model.norm.weight"] = (hidden,), array.array("f", [1] * hidden)
+    for name, shape in (("self_attn.qkv_proj", (3 * hidden, hidden)),
+                        ("self_attn.o_proj", (hidden, hidden)),
+                        ("mlp.gate_up_proj", (2 * inner, hidden)),
+                        ("mlp.down_proj", (hidden, inner))):
+        tensors[f"{kit.BLOCK}{name}.weight"] = w(*shape)
+    for name in ("input_layernorm", "post_attention_layernorm"):
+        tensors[f"{kit.BLOCK}{name}.weight"] = tensors["model.norm.weight"]
+    folder.mkdir()
+    checkpoints.write(folder, tensors, {
+        "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "hidden_size": hidden,
+        "intermediate_size": inner, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "vocab_size": 96, "tie_word_embeddings": False, "max_position_embeddings": 64})
+    (WORK / "ids").write_text(" ".join(str(i * i % 96) for i in range(33)))
+    packed, plain = WORK / "phi3-packed", WORK / "phi3-plain"
+    kit.run("quantize", folder, "--quantizer", "nuq-4", "--tp", 2, "-o", packed)
+    kit.run("unpack", packed, "--type", "f32", "-o", plain)
+    told = json.loads(kit.told("evaluate", packed, "--against", plain, "--tokens", WORK / "ids",
+                               "--json"))[0]
+    assert abs(told["kl_divergence"]) < 1e-9, told
+    why = kit.run("refine", packed, "--against", folder, "--tokens", WORK / "ids", "--context", 16,
+                  "--batch", 16, "--steps", 1, "-o", WORK / "refined", code=2)
+    assert "qkv_proj.q' is part of a matrix" in why and not (WORK / "refined").exists(), why
+
+
 def refuse_plans():
     """A plan of the whole matrix says nothing of its parts."""
     plan, config = WORK / "whole.json", WORK / "checkpoint/config.json"
@@ -159,6 +192,7 @@ def main():
             assert error < kit.BOUND, f"{size} ranks, {name}: {error}"
     measured()
     keep_a_part()
+    run_the_model()
     refuse_plans()
 
 

@@ -61,6 +61,12 @@ def run(*args, code=0):
     return done.stderr
 
 
+def told(*args):
+    """What a command says on stdout."""
+    return subprocess.run([QPAL, *map(str, args)], capture_output=True, text=True,
+                          check=True).stdout
+
+
 def call(group, x):
     """y of each member for one row of x."""
     device, rows = group.model.device, [e.rows for e in group.linears]

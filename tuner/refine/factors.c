@@ -40,9 +40,33 @@ static void add_norms(qp_factors *x, unsigned block) {
   }
 }
 
+/* Rows of a matrix that lies there taken apart, for ranks, would be left out. */
+static qp_status check_whole(const qp_model *m, bool (*packed)(void *, const char *), void *arg,
+                             qp_error *err) {
+  qp_model *apart = malloc(sizeof *apart);
+  qp_status status = apart ? qp_model_take_apart(m, apart, err)
+                           : qp_fail(err, QP_E_NOMEM, "no memory for a model");
+  for (unsigned b = 0; b < m->layers && !status; b++)
+    for (unsigned l = 0; l < apart->linears && !status; l++) {
+      char name[QP_MODEL_NAME], scales[QP_MODEL_NAME + 16];
+      if (!*apart->linear[l].of.tensor || !qp_model_has(apart, b, l)) continue;
+      qp_model_tensor(apart, l, b, name);
+      snprintf(scales, sizeof scales, "%s.row_scales", name);
+      if (packed(arg, scales))
+        status = qp_fail(err, QP_E_ARG,
+                         "linear '%s' is part of a matrix that was taken apart for ranks: refine "
+                         "what qpal quantize packs without --tp",
+                         name);
+    }
+  free(apart);
+  return status;
+}
+
 qp_status qp_factors_open(qp_forward *f, bool (*packed)(void *arg, const char *tensor), void *arg,
                           qp_factors *out, qp_error *err) {
   const qp_model *m = qp_forward_model(f);
+  const qp_status status = check_whole(m, packed, arg, err);
+  if (status) return status;
   qp_factors x = {.f = f, .span = calloc(most_spans(m), sizeof *x.span)};
   for (unsigned b = 0; b <= m->layers && x.span; b++) {
     add_linears(&x, b, packed, arg);

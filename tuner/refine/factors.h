@@ -33,7 +33,8 @@ typedef struct qp_factors {
 
 /*
 ** All factors 1, of the blocks' linears for which packed(arg, tensor) is true and of all norms;
-** 'f' computes with them from now on.  QP_E_NOMEM.
+** 'f' computes with them from now on.  QP_E_NOMEM; QP_E_ARG: a matrix lies there taken apart, for
+** ranks.
 */
 qp_status qp_factors_open(qp_forward *f, bool (*packed)(void *arg, const char *tensor), void *arg,
                           qp_factors *out, qp_error *err);
