@@ -391,6 +391,8 @@ broken "the last of equal scales for a group of zeros" templates/field_fit.h \
 broken "the last of equal codes" $fields 'if (d < least)' 'if (d <= least)' $few --op encode
 broken "a scale rounded down, not to the nearest" templates/field_fit.h \
   'below <= fit_number(f, field, high) - number ? low : high' 'low' $fit --op encode
+broken "a zero added, not taken off" $fields \
+  'return {x.a - y.a, x.b - y.b}' 'return {x.a - y.a, x.b + y.b}' int8-g128 --op encode
 broken "a row's last group as if it were whole" $fields \
   'K - column < GROUP ? K - column : GROUP' 'GROUP' $fit --op encode
 

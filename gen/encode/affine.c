@@ -70,26 +70,42 @@ static term product(term x, term y) {
   return x.a != 0 ? (term){x.a * y.b, x.b * y.b} : (term){x.b * y.a, x.b * y.b};
 }
 
-/* Apply the op to terms, of which keeps_form said yes. */
-static term join(qp_ir_op op, const term x[3]) {
+qp_affine_join qp_affine_join_of(qp_ir_op op) {
   switch (op) {
   case QP_IR_ADD:
   case QP_IR_HADD:
-  case QP_IR_SADD: return (term){x[0].a + x[1].a, x[0].b + x[1].b};
+  case QP_IR_SADD: return QP_AFFINE_ADD;
   case QP_IR_SUB:
   case QP_IR_HSUB:
-  case QP_IR_SSUB: return (term){x[0].a - x[1].a, x[0].b - x[1].b};
+  case QP_IR_SSUB: return QP_AFFINE_SUB;
   case QP_IR_HNEG:
-  case QP_IR_SNEG: return (term){-x[0].a, -x[0].b};
+  case QP_IR_SNEG: return QP_AFFINE_NEG;
   case QP_IR_HMUL:
-  case QP_IR_SMUL: return product(x[0], x[1]);
+  case QP_IR_SMUL: return QP_AFFINE_MUL;
   case QP_IR_HFMA:
-  case QP_IR_SFMA: {
+  case QP_IR_SFMA: return QP_AFFINE_FMA;
+  default: return QP_AFFINE_SAME;
+  }
+}
+
+/* Apply the op to terms; keeps_form said yes. */
+static term join(qp_ir_op op, const term x[3]) {
+  switch (qp_affine_join_of(op)) {
+  case QP_AFFINE_ADD: return (term){x[0].a + x[1].a, x[0].b + x[1].b};
+  case QP_AFFINE_SUB: return (term){x[0].a - x[1].a, x[0].b - x[1].b};
+  case QP_AFFINE_NEG: return (term){-x[0].a, -x[0].b};
+  case QP_AFFINE_MUL: return product(x[0], x[1]);
+  case QP_AFFINE_FMA: {
     const term p = product(x[0], x[1]);
     return (term){p.a + x[2].a, p.b + x[2].b};
   }
   default: return x[0];
   }
+}
+
+qp_affine_value qp_affine_value_of(const qp_affine *f, unsigned node) {
+  if (f->kind[node] == JOINED) return QP_AFFINE_TERM;
+  return f->kind[node] & FIELDS ? QP_AFFINE_FIELDS : QP_AFFINE_FIXED;
 }
 
 /* ---- Evaluation ---- */

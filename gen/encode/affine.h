@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "gen/encode/levels.h"
+#include "gen/ir/ir.h"
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
@@ -33,6 +34,26 @@ void qp_affine_free(qp_affine *f);
 
 /* Compute a and b at the fields' raw values, in terms of the levels. */
 void qp_affine_at(const qp_affine *f, const uint32_t *fields, double *a, double *b);
+
+/* How qp_affine_at has the value of a node. */
+typedef enum qp_affine_value {
+  QP_AFFINE_FIXED,  /* it depends on no field: 'fixed', of any code */
+  QP_AFFINE_FIELDS, /* it depends on fields alone: as decode computes it */
+  QP_AFFINE_TERM    /* it is a u + b: what its operation makes of its operands' terms */
+} qp_affine_value;
+qp_affine_value qp_affine_value_of(const qp_affine *f, unsigned node);
+
+/* Tell how a term's a and b come of those of operands 0, 1, 2: the sum of two, the first less the
+   second, less than nothing, the product (one has no a), that and the third, as it is. */
+typedef enum qp_affine_join {
+  QP_AFFINE_ADD,
+  QP_AFFINE_SUB,
+  QP_AFFINE_NEG,
+  QP_AFFINE_MUL,
+  QP_AFFINE_FMA,
+  QP_AFFINE_SAME
+} qp_affine_join;
+qp_affine_join qp_affine_join_of(qp_ir_op op);
 
 /* Compute what the codes decode to under these fields, with all rounding: values [states]. */
 void qp_affine_table(const qp_affine *f, const uint32_t *fields, float *values);

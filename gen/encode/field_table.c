@@ -111,11 +111,14 @@ static qp_status describe(const source *s, qp_field_table *t, qp_error *err) {
     t->few = s->fit->few, t->flips = s->fit->flips;
     t->shifts = s->fit->shifts, t->slices = s->fit->slices;
   }
-  if (n > QP_FIELD_TABLE_FIELDS || points > QP_FIELD_TABLE_POINTS)
+  if (n > QP_FIELD_TABLE_FIELDS)
+    return qp_fail(err, QP_E_LIMIT, "%s: %u group fields; kernels search up to %d", q->name, n,
+                   QP_FIELD_TABLE_FIELDS);
+  if (t->grid && points > QP_FIELD_TABLE_POINTS)
     return qp_fail(err, QP_E_LIMIT,
-                   "%s: %u group fields of %.0f values together; kernels search up to %d of %d",
-                   q->name, n, points, QP_FIELD_TABLE_FIELDS, QP_FIELD_TABLE_POINTS);
-  t->points = (size_t)points;
+                   "%s: group fields of %.0f values together; kernels search up to %d on a grid",
+                   q->name, points, QP_FIELD_TABLE_POINTS);
+  t->points = t->grid ? (size_t)points : 0;
   return QP_OK;
 }
 
@@ -126,10 +129,7 @@ static void write_ab(const source *s, const qp_field_table *t, double *ab) {
     size_t left = p;
     for (unsigned i = 0; i < QP_FIELD_TABLE_FIELDS; left /= t->count[i], i++)
       if (t->varies[i] < t->fields) at[t->varies[i]] = (uint32_t)(left % t->count[i]);
-    if (s->fit)
-      qp_field_fit_ab(s->fit, at, &ab[2 * p], &ab[2 * p + 1]);
-    else
-      qp_nested_line(s->nested, at, &ab[2 * p], &ab[2 * p + 1]);
+    qp_nested_line(s->nested, at, &ab[2 * p], &ab[2 * p + 1]);
   }
 }
 

@@ -14,14 +14,13 @@
 enum {
   QP_FIELD_TABLE_FIELDS = 2,       /* that vary, at most */
   QP_FIELD_TABLE_BITS = 8,         /* most bits of a code */
-  QP_FIELD_TABLE_POINTS = 1 << 22, /* most points of all fields together: a and b of each are 16
-                                      bytes */
+  QP_FIELD_TABLE_POINTS = 1 << 22, /* most points of a grid: a and b of each are 16 bytes */
   QP_FIELD_TABLE_HEADER = 16       /* words */
 };
 
 /* What each word of the header counts: bytes from the table's beginning to an array. */
 typedef enum qp_field_table_part {
-  QP_FIELD_TABLE_AB, /* double [points][2]: a and b; a field's place counts before the next's */
+  QP_FIELD_TABLE_AB,      /* of a grid: double [points][2]: a and b; the first field moves first */
   QP_FIELD_TABLE_NUMBERS, /* double [values of all fields]: their numbers, which ascend in each */
   QP_FIELD_TABLE_RAWS,    /* uint32 [values of all fields]: the same as they are stored */
   QP_FIELD_TABLE_LEVELS,  /* float [room]: u; beyond the last level the same again */
@@ -42,7 +41,7 @@ typedef struct qp_field_table {
   unsigned own;                  /* grid: fields that vary, a bit for each */
   bool even;                     /* levels are 0, 1, 2, ... */
   unsigned levels, room, states; /* room: 2^depth, at least 16; states: codes */
-  size_t points;
+  size_t points;                 /* of a grid, else 0 */
   size_t bytes;
   unsigned char *data; /* malloc'ed, begins with the header */
 } qp_field_table;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gen/base/text.h"
+#include "gen/encode/affine.h"
 #include "gen/ir/passes.h"
 #include "gen/kernel/lower.h"
 
@@ -220,6 +221,73 @@ char *qp_plain_cuda(const qp_quantizer *q, const char *name) {
               "      const unsigned short *const *cb, unsigned row, unsigned *out) {\n",
               bits, q->planes ? bits : q->step, q->dim, q->fields);
   emit_body((emitter){.t = &t, .ir = q->decode, .q = q, .lookups = FROM_ANY});
+  qp_text_add(&t, "  }\n};\n");
+  return qp_text_take(&t);
+}
+
+/* ---- a and b of a decode that is a u + b ---- */
+
+/* Spell an operand as a term: its own, that of u, or the number that it is. */
+static void spell_term(const emitter *e, const qp_affine *f, unsigned n, char *to, size_t size) {
+  const qp_ir_type type = qp_ir_type_of(e->ir, n);
+  if (qp_affine_value_of(f, n) == QP_AFFINE_TERM)
+    snprintf(to, size, "t%u", n);
+  else if (n == f->unit)
+    snprintf(to, size, "term_of_u()");
+  else
+    snprintf(to, size, "term_of_%s(%s)",
+             type == QP_HALF     ? "half"
+             : type == QP_SINGLE ? "single"
+                                 : "word",
+             e->name[n]);
+}
+
+static void emit_term(emitter *e, const qp_affine *f, unsigned n) {
+  static const char *const names[] = {"add", "sub", "neg", "mul", "fma", "same"};
+  static const unsigned operands[] = {2, 2, 1, 2, 3, 1};
+  const qp_ir_node *node = &e->ir->node[n];
+  const qp_affine_join join = qp_affine_join_of(node->op);
+  qp_text_add(e->t, "    const Term t%u = term_%s(", n, names[join]);
+  for (unsigned i = 0; i < operands[join]; i++) {
+    char text[128];
+    spell_term(e, f, node->arg[i], text, sizeof text);
+    qp_text_add(e->t, "%s%s", i ? ", " : "", text);
+  }
+  qp_text_add(e->t, ");\n");
+}
+
+static void emit_terms(emitter e, const qp_affine *f) {
+  const qp_ir *ir = e.ir;
+  const unsigned all = ir->output[0];
+  e.name = calloc(ir->count + 1, sizeof *e.name);
+  if (!e.name) {
+    e.t->failed = true;
+    return;
+  }
+  for (unsigned n = 0; n < ir->count; n++) {
+    const qp_affine_value value = qp_affine_value_of(f, n);
+    if (value == QP_AFFINE_FIXED)
+      snprintf(e.name[n], sizeof e.name[n], "0x%xu", f->fixed[(size_t)n * f->states]);
+    else if (value == QP_AFFINE_FIELDS)
+      emit_node(&e, n);
+    else
+      emit_term(&e, f, n);
+  }
+  qp_text_add(e.t,
+              "    a = t%u.a * Real(%a);\n"
+              "    b = t%u.b + t%u.a * Real(%a);\n",
+              all, f->levels.apart, all, all, f->levels.first);
+  free(e.name);
+}
+
+char *qp_affine_cuda(const qp_quantizer *q, const qp_affine *f, const char *name) {
+  qp_text t = {0};
+  qp_text_add(&t,
+              "struct %s {\n"
+              "  static __device__ void at(const unsigned *g, const unsigned short *const *cb,\n"
+              "      unsigned row, Real &a, Real &b) {\n",
+              name);
+  emit_terms((emitter){.t = &t, .ir = q->decode, .q = q, .lookups = FROM_ANY}, f);
   qp_text_add(&t, "  }\n};\n");
   return qp_text_take(&t);
 }

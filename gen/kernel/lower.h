@@ -123,4 +123,18 @@ char *qp_lowered_cuda(const qp_lowered *l, const char *name);
 */
 char *qp_plain_cuda(const qp_quantizer *q, const char *name);
 
+/*
+** Print what qp_affine_at computes (gen/encode/affine.h), the same operations in the same order:
+**
+**   struct NAME {
+**     // g: the fields' raw values; cb and row as above.
+**     static __device__ void at(const unsigned *g, const unsigned short *const *cb, unsigned row,
+**         Real &a, Real &b);
+**   };
+**
+** Real, Term and term_add, term_of_half, ... that it calls live in templates/encode_fields.cu.in.
+*/
+struct qp_affine;
+char *qp_affine_cuda(const qp_quantizer *q, const struct qp_affine *f, const char *name);
+
 #endif

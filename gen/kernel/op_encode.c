@@ -5,6 +5,7 @@
 
 #include "runtime/arch.h"
 #include "runtime/half.h"
+#include "gen/encode/affine.h"
 #include "gen/encode/book_fit.h"
 #include "gen/encode/field_table.h"
 #include "gen/encode/metric.h"
@@ -318,12 +319,25 @@ static qp_status size_fields(qp_kernel *k, qp_error *err) {
                  q->name, groups, q->group, k->smem_bytes, k->problem.arch, room);
 }
 
+/* Of what is searched on a grid the table has a and b. */
+#define NO_AFFINE                                                                                  \
+  "struct A0 {\n  static __device__ void at(const unsigned *, const unsigned short *const *, "     \
+  "unsigned, Real &, Real &) {}\n};\n"
+
 static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
-  char *decode = qp_plain_cuda(quantizer_of(k), "P0");
-  if (!decode) return qp_fail(err, QP_E_NOMEM, "no memory for the decode's text");
-  qp_text_add(t, "%s", decode);
+  const qp_quantizer *q = quantizer_of(k);
+  qp_affine f;
+  qp_status status = qp_affine_make(&f, q, err);
+  if (status) return status;
+  char *decode = qp_plain_cuda(q, "P0"), *ab = f.quantizer ? qp_affine_cuda(q, &f, "A0") : NULL;
+  if (!decode || (f.quantizer && !ab))
+    status = qp_fail(err, QP_E_NOMEM, "no memory for the decode's text");
+  else
+    qp_text_add(t, "%s%s", decode, ab ? ab : NO_AFFINE);
   free(decode);
-  return QP_OK;
+  free(ab);
+  qp_affine_free(&f);
+  return status;
 }
 
 const qp_kernel_op qp_op_encode_fields = {

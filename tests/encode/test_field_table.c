@@ -5,8 +5,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "gen/encode/affine.h"
 #include "gen/encode/field_axis.h"
+#include "runtime/half.h"
 
 static qp_palette *palette;
 static qp_error err;
@@ -30,29 +30,48 @@ static const void *part(const qp_field_table *t, unsigned i) {
   return t->data + begin;
 }
 
-Test(field_table, a_and_b_stand_at_the_places_of_the_fields) {
+Test(field_table, values_of_fields_stand_one_behind_another) {
   const qp_quantizer *q = find("int3-g128");
   qp_field_table t;
-  qp_affine affine;
   qp_field_axis scale;
   cr_assert_eq(qp_field_table_make(q, 128, true, &t, &err), QP_OK, "%s", err.text);
-  cr_assert_eq(qp_affine_make(&affine, q, &err), QP_OK);
   cr_assert_eq(qp_field_axis_make(&scale, &q->field[0], QP_FRACTION_FINE, &err), QP_OK);
   cr_assert_eq(t.count[0], scale.count);
   cr_assert_eq(t.count[1], 8);
+  cr_expect_eq(t.points, 0);
+  const uint32_t *raw = part(&t, QP_FIELD_TABLE_RAWS);
+  const double *number = part(&t, QP_FIELD_TABLE_NUMBERS);
+  for (unsigned i = 0; i < scale.count; i++) {
+    cr_expect_eq(raw[i], scale.value[i]);
+    cr_expect_eq(number[i], scale.number[i]);
+  }
+  for (unsigned zero = 0; zero < 8; zero++) {
+    cr_expect_eq(raw[scale.count + zero], zero);
+    cr_expect_eq(number[scale.count + zero], zero);
+  }
+  qp_field_axis_free(&scale);
+  qp_field_table_free(&t);
+}
+
+/* Of each scale: a level times a, and b, is what the level's codes decode to. */
+Test(field_table, a_and_b_of_a_grid_give_what_codes_decode_to) {
+  const qp_quantizer *q = find("nvfp4");
+  qp_field_table t;
+  uint16_t half[16];
+  cr_assert_eq(qp_field_table_make(q, 64, true, &t, &err), QP_OK, "%s", err.text);
   const double *ab = part(&t, QP_FIELD_TABLE_AB);
   const uint32_t *raw = part(&t, QP_FIELD_TABLE_RAWS);
-  for (unsigned zero = 0; zero < 8; zero++)
-    for (unsigned i = zero; i < scale.count; i += 97) {
-      double a, b;
-      qp_affine_at(&affine, (uint32_t[QP_MAX_FIELDS]){scale.value[i], zero}, &a, &b);
-      const double *at = ab + 2 * ((size_t)zero * scale.count + i);
-      cr_expect(at[0] == a && at[1] == b, "%u, %u: %g %g, not %g %g", i, zero, at[0], at[1], a, b);
-      cr_expect_eq(raw[i], scale.value[i]);
-      cr_expect_eq(raw[scale.count + zero], zero);
-    }
-  qp_field_axis_free(&scale);
-  qp_affine_free(&affine);
+  const float *level = part(&t, QP_FIELD_TABLE_LEVELS);
+  const unsigned own = t.varies[0], from = own ? 1 : 0;
+  for (unsigned i = 0; i < t.count[0]; i++) {
+    uint32_t fields[QP_MAX_FIELDS] = {raw[own ? 0 : t.count[0]], raw[own ? 0 : t.count[0]]};
+    fields[own] = raw[from + i];
+    cr_assert_eq(qp_quantizer_table(q, fields, NULL, half, &err), QP_OK);
+    const double least = ab[2 * i] * (double)level[0] + ab[2 * i + 1];
+    const double most = ab[2 * i] * (double)level[t.levels - 1] + ab[2 * i + 1];
+    cr_expect_float_eq(most, (double)qp_half_to_float(half[7]), 1e-6 + most / 1024);  /* 6 */
+    cr_expect_float_eq(least, (double)qp_half_to_float(half[15]), 1e-6 + most / 1024); /* -6 */
+  }
   qp_field_table_free(&t);
 }
 
@@ -70,7 +89,7 @@ Test(field_table, a_field_of_the_linear_has_one_value) {
 Test(field_table, what_kernels_cannot_search_is_refused_with_the_reason) {
   static const struct {
     const char *name, *why;
-  } row[] = {{"q4_k", "one size"},     {"affine4-g32", "values together"},
+  } row[] = {{"q4_k", "one size"},     {"aqlm-2x8", "no group"},
              {"int8-row-f32", "rows"}, {"ccq-2", "weights"},
              {"nuq-4", "no group"},    {"tcq-3", "no group"}};
   for (unsigned i = 0; i < sizeof row / sizeof *row; i++) {

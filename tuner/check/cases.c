@@ -192,7 +192,7 @@ static unsigned encodes(const qp_quantizer *q) {
 static unsigned field_search_of(const qp_quantizer *q, unsigned columns) {
   qp_field_table t;
   if (qp_field_table_make(q, columns, false, &t, NULL)) return 0;
-  return 1u << (t.grid + 2 * t.few + 4 * t.flips + 8 * t.shifts);
+  return 1u << (t.grid + 2 * t.few + 4 * t.flips + 8 * t.shifts + 16 * t.slices);
 }
 
 /* Add encoders: some of each kind, and of those with group fields one for each search.  Every
