@@ -61,9 +61,29 @@ Test(make, writes_what_the_verbs_write_one_by_one) {
   cr_assert_eq(system(command), 0);
 }
 
+/* A second name of a file, which keeps what another file of its first name does not change. */
+static void keep(const char *file) {
+  char from[512];
+  snprintf(from, sizeof from, "%s", path("%s", file));
+  cr_assert_eq(link(from, path("kept")), 0, "%s", from);
+}
+
+/* Another file took the name, whole at once: no byte of the kept one was written over. */
+static void expect_replaced(const char *file) {
+  struct stat now, before;
+  cr_assert(!stat(path("%s", file), &now) && !stat(path("kept"), &before), "%s", file);
+  cr_assert_neq(now.st_ino, before.st_ino, "%s was written over", file);
+  cr_assert_eq(unlink(path("kept")), 0);
+}
+
 Test(make, goes_on_where_it_was_and_only_with_the_same_wishes) {
+  cr_assert_eq(make("--bits 1 --quantizers nuq"), 1, "%s", answer);
+  keep("out/make.json");
   cr_assert_eq(make("--bits 4.2 --quantizers nuq"), 0, "%s", answer);
+  expect_replaced("out/make.json");
+  keep("out/report.html");
   cr_assert_eq(make("--bits 4.2 --quantizers nuq"), 0, "%s", answer);
+  expect_replaced("out/report.html");
   cr_assert(strstr(answer, "plan.front.svg is there already"), "%s", answer);
   cr_assert(strstr(answer, "weights were there already"), "%s", answer);
   cr_assert_eq(make("--bits 3.2 --quantizers nuq"), 2, "%s", answer);
