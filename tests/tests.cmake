@@ -222,6 +222,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   set(for_import ${for_import},affine4-g64-bf16,affine8-g64-bf16)
   # Of those with sparse entries squeezellm-3; of vectors of 4 with fields iq3_xxs.
   set(for_import ${for_import},squeezellm-4,spqr-3,ccq-2)
+  # itq3_s has the kernels of int3-g128 with a wider group; rotations in blocks have their own rows.
+  set(for_import ${for_import},itq3_s)
   # The parts of exl2-3.3, which is checked with all of them.
   set(for_import ${for_import},exl2-8,exl2-6,exl2-5,exl2-4,exl2-3,exl2-2)
   add_test(NAME check_shipped COMMAND qpal check --kinds --few --singles none --device sim --quiet)
