@@ -21,9 +21,12 @@ struct qp_residual {
   size_t tokens, width;
   unsigned half; /* The halves of the model, counted from 0: 2 block, + 1 for the MLP. */
   bool ahead;
-  float *x, *z; /* [tokens][width]: what goes into the half, of the source and of the coded */
-  float *y;     /* where 'ahead': of the source, what comes out */
-  float **w;    /* [layers][linears]: as coded, until the block is behind */
+  float *x, *z;    /* [tokens][width]: what goes into the half, of the source and of the coded */
+  float *y;        /* where 'ahead': of the source, what comes out */
+  float **w;       /* [layers][linears]: as coded, until the block is behind */
+  qp_model *apart; /* the model as ranks have it (qp_model_take_apart) ... */
+  unsigned
+      *filled; /* ... and [layers][linears] rows of w that are coded, of a matrix taken apart */
   qp_parallel *parallel;
   const qp_blas *blas;
 };
@@ -43,6 +46,8 @@ void qp_residual_close(qp_residual *r) {
   qp_forward_close(r->coded);
   qp_parallel_close(r->parallel);
   free(r->w);
+  free(r->apart);
+  free(r->filled);
   free(r->x);
   free(r->y);
   free(r->z);
@@ -64,9 +69,12 @@ static qp_status open_all(qp_residual *r, const char *model, qp_models *models, 
   r->x = malloc(floats * sizeof *r->x);
   r->y = malloc(floats * sizeof *r->y);
   r->z = malloc(floats * sizeof *r->z);
-  if (!r->w || !r->x || !r->y || !r->z)
+  r->filled = calloc((size_t)r->model->layers * r->model->linears, sizeof *r->filled);
+  r->apart = malloc(sizeof *r->apart);
+  if (!r->w || !r->x || !r->y || !r->z || !r->filled || !r->apart)
     return qp_fail(err, QP_E_NOMEM, "no memory for the hidden states of %zu tokens", r->tokens);
-  status = qp_forward_embed(r->source, &r->text, r->x, err);
+  status = qp_model_take_apart(r->model, r->apart, err);
+  if (!status) status = qp_forward_embed(r->source, &r->text, r->x, err);
   if (!status) memcpy(r->z, r->x, floats * sizeof *r->z);
   return status;
 }
@@ -86,19 +94,46 @@ qp_status qp_residual_open(const char *model, qp_models *models, const qp_tokens
 
 /* ---- Where a linear stands ---- */
 
-static bool find(const qp_residual *r, const char *name, unsigned *block, unsigned *linear) {
+static bool find_in(const qp_model *m, const char *name, unsigned *block, unsigned *linear) {
   char tensor[QP_MODEL_NAME];
-  for (*block = 0; *block < r->model->layers; ++*block)
-    for (*linear = 0; *linear < r->model->linears; ++*linear) {
-      qp_model_tensor(r->model, *linear, *block, tensor);
+  for (*block = 0; *block < m->layers; ++*block)
+    for (*linear = 0; *linear < m->linears; ++*linear) {
+      if (!qp_model_has(m, *block, *linear)) continue;
+      qp_model_tensor(m, *linear, *block, tensor);
       if (!strcmp(tensor, name)) return true;
     }
   return false;
 }
 
+static bool find(const qp_residual *r, const char *name, unsigned *block, unsigned *linear) {
+  return find_in(r->model, name, block, linear);
+}
+
+/* Rows of a matrix that was taken apart for ranks: with its last ones it is coded.  One of which a
+   part stays as it is stays whole. */
+static void take_rows(qp_residual *r, const char *name, const float *w) {
+  unsigned block, part, linear = 0;
+  if (!find_in(r->apart, name, &block, &part) || block < r->half / 2) return;
+  const qp_model_linear *p = &r->apart->linear[part];
+  while (linear < r->model->linears && (!qp_model_has(r->model, block, linear) ||
+                                        strcmp(r->model->linear[linear].tensor, p->of.tensor) != 0))
+    linear++;
+  if (linear == r->model->linears) return;
+  const qp_model_linear *l = &r->model->linear[linear];
+  const size_t at = (size_t)block * r->model->linears + linear;
+  if (!r->w[at]) r->w[at] = malloc((size_t)l->rows * l->columns * sizeof **r->w);
+  if (!r->w[at]) return; /* its errors are not taken back, no more */
+  for (size_t i = 0; i < p->rows; i++)
+    memcpy(r->w[at] + (size_t)qp_model_row(&p->of, i) * l->columns, w + i * l->columns,
+           l->columns * sizeof *w);
+  r->filled[at] += p->rows;
+  if (r->filled[at] == l->rows) qp_forward_override(r->coded, block, linear, r->w[at]);
+}
+
 void qp_residual_coded(qp_residual *r, const char *name, float *w) {
   unsigned block, linear;
   if (!find(r, name, &block, &linear) || block < r->half / 2) {
+    take_rows(r, name, w);
     free(w);
     return;
   }
@@ -121,6 +156,7 @@ static void forget_block(qp_residual *r, unsigned block) {
     qp_forward_override(r->coded, block, l, NULL);
     free(*w);
     *w = NULL;
+    r->filled[(size_t)block * r->model->linears + l] = 0;
   }
 }
 
