@@ -21,6 +21,7 @@ enum {
   ROW_PROBES = 64, /* states that it is asked with whether it is one */
   MAX_ROW_ENTRIES = 256,
   MAX_CODE_BITS = 20, /* most bits of codes with one table */
+  MOST_PAIRS = 1024,  /* codes that a second pass looks through for each pair of weights */
   /*
   ** Columns of a trellis between which feedback passes, and what is looked at behind them, in the
   ** steps that a state remembers, but at most so many weights of a lane.  Of one layer of a
@@ -159,6 +160,7 @@ struct qp_coder_work {
   uint16_t *row_half;                 /* ROWS: [2^window][dim] */
   qp_books *books;                    /* ROWS */
   const float *weight;                /* ROWS: [columns], the caller's, or NULL */
+  const unsigned *place;              /* CODES, ROWS: [codes of a row], the caller's, or NULL */
   qp_field_choice choice[LANES];      /* FIELDS: for each row's group in hand */
   uint32_t seam[LANES], group[LANES]; /* TRELLIS: where circles close, where each run stands */
 };
@@ -634,6 +636,25 @@ static bool within_rows(const qp_coder *c) {
   return c->kind != QP_CODER_TRELLIS;
 }
 
+bool qp_coder_takes_orders(const qp_coder *c) {
+  return within_rows(c) && (c->kind == QP_CODER_CODES || c->kind == QP_CODER_ROWS);
+}
+
+void qp_coder_order(qp_coder_work *w, const unsigned *place) { w->place = place; }
+
+bool qp_coder_descends(const qp_coder *c) {
+  return qp_coder_takes_orders(c) && c->values && !c->stages.count &&
+         (c->quantizer->dim == 1 || c->states <= MOST_PAIRS);
+}
+
+qp_descent_row qp_coder_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row) {
+  const unsigned dim = c->quantizer->dim, per_row = (s->columns + dim - 1) / dim;
+  const bool own = c->kind == QP_CODER_ROWS;
+  return (qp_descent_row){.table = own ? w->row_value + (size_t)row * c->states * dim : c->values,
+                          .nearest = own ? &w->row_words[row] : &c->words,
+                          .code = w->row_code + (size_t)row * per_row};
+}
+
 unsigned qp_coder_grain(const qp_coder *c, const qp_stream *s) {
   const unsigned dim = c->quantizer->dim;
   if (within_rows(c)) return dim;
@@ -680,7 +701,7 @@ qp_status qp_coder_columns(const qp_coder *c, qp_coder_work *w, const qp_stream 
 
 void qp_coder_end(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row_group,
                   const qp_coder_out *out) {
-  if (within_rows(c)) qp_lanes_of_rows(s, w->row_code, w->code);
+  if (within_rows(c)) qp_lanes_of_rows(s, w->row_code, w->place, w->code);
   qp_lanes_pack(s, row_group, w->code, out->codes);
 }
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gen/encode/descent.h"
 #include "gen/encode/nearest.h"
 #include "gen/encode/stages.h"
 #include "gen/encode/trellis.h"
@@ -71,6 +72,18 @@ void qp_coder_work_free(qp_coder_work *w);
 /* Say what errors of the columns cost, [s->columns], to codebooks that are fitted to rows; NULL
    means that all cost the same.  The array must live as long as the work. */
 void qp_coder_weigh(qp_coder_work *w, const float *weight);
+
+/* Can the codes of a row be found in any order, as each stands alone in it? */
+bool qp_coder_takes_orders(const qp_coder *c);
+/* Say that targets and values have columns in another order than the stream: code i of a row is the
+   place[i]-th among them.  The array must live as long as the work; NULL: the stream's order. */
+void qp_coder_order(qp_coder_work *w, const unsigned *place);
+
+/* Has it codes for a second pass (gen/encode/descent.h)?  Of one table, which is not too large to
+   be looked through for each pair. */
+bool qp_coder_descends(const qp_coder *c);
+/* Give it the codes of row 'row' of the row group in hand. */
+qp_descent_row qp_coder_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row);
 
 /*
 ** Encode rows 32 row_group .. + 31: 'targets' is [32][s->columns], 'values' of the same shape

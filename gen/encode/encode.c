@@ -14,6 +14,8 @@
 #include "gen/encode/coders.h"
 #include "gen/encode/feedback.h"
 #include "gen/encode/lanes.h"
+#include "gen/encode/order.h"
+#include "gen/encode/settle.h"
 #include "gen/encode/sparse.h"
 #include "runtime/half.h"
 
@@ -69,7 +71,11 @@ typedef struct job {
                                    part]. */
   double input_scale;
   bool feeds;
-  qp_feedback feedback;
+  qp_feedback feedback;         /* of the Hessian in the order of the columns */
+  bool again;                   /* codes are found in two passes */
+  unsigned *order;              /* [columns] as they are coded; NULL: as they stand */
+  float *ordered;               /* the Hessian in that order */
+  unsigned *place;              /* [columns]: of each part, where its codes are in that order */
   double *lost, *power;         /* [rows]: sum (w - r w^)^2, sum w^2 */
   double *out_lost, *out_power; /* [rows]: the same through the Hessian */
   unsigned row_groups;
@@ -94,6 +100,8 @@ typedef struct desk {
   qp_coder_work *work[QP_MAX_RANGES];
   float *x, *value;         /* The rows, and what their codes decode to. */
   float *target, *error;    /* with feedback */
+  float *xh, *vh;           /* With feedback: x H and value H, of the rows when they are coded. */
+  bool multiplied;          /* They stand. */
   float *part, *part_value; /* With a searcher: one part's columns, contiguous. */
   qp_reference *reference;  /* With a searcher it stands in place of 'work'. */
   uint16_t *half;
@@ -138,6 +146,8 @@ static void free_desk(desk *d) {
   free(d->target);
   free(d->part);
   free(d->error);
+  free(d->xh);
+  free(d->vh);
   free(d->part_value);
   free(d->half);
   free(d->lane_code);
@@ -163,17 +173,22 @@ static qp_status make_desk(const job *j, desk *d, qp_error *err) {
               .part_value = malloc(sizeof(float) * cells),
               .target = malloc(sizeof(float) * fed),
               .error = malloc(sizeof(float) * fed),
+              .xh = malloc(sizeof(float) * fed),
+              .vh = malloc(sizeof(float) * fed),
               .half = malloc(sizeof(uint16_t) * cells),
               .lane_code = malloc(sizeof(uint32_t) * (j->lanes[0].target ? lane_codes(j->out) : 1)),
               .reference = qp_reference_new()};
-  const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->error &&
-                  d->half && d->lane_code && d->reference;
+  const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->error && d->xh &&
+                  d->vh && d->half && d->lane_code && d->reference;
   qp_status status = ok ? make_apart(j, d, err) : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
   for (unsigned p = 0; !status && p < j->out->parts; p++)
     if (!j->lanes[0].target || j->lanes[p].table) /* a searcher needs codebooks of rows alone */
       status = qp_coder_work_new(j->coder[p], &j->out->part[p].stream, &d->work[p], err);
-  for (unsigned p = 0; !status && p < j->out->parts; p++)
-    if (d->work[p]) qp_coder_weigh(d->work[p], j->weight[p]);
+  for (unsigned p = 0; !status && p < j->out->parts; p++) {
+    if (!d->work[p]) continue;
+    qp_coder_weigh(d->work[p], j->weight[p]);
+    qp_coder_order(d->work[p], j->order ? j->place + j->out->part[p].column : NULL);
+  }
   return status;
 }
 
@@ -203,7 +218,8 @@ static unsigned take_apart(const job *j, desk *d, unsigned r, float *row) {
   return taken;
 }
 
-/* Rows, each brought to the input scale by the root mean square of what is coded. */
+/* Rows in the order of columns, each brought to the input scale by the root mean square of what is
+   coded. */
 static void load_rows(const job *j, desk *d, unsigned row_group) {
   const unsigned columns = j->out->columns, rows = rows_of(j->out, row_group);
   memset(d->x, 0, sizeof *d->x * QP_GROUP_ROWS * columns);
@@ -212,7 +228,7 @@ static void load_rows(const job *j, desk *d, unsigned row_group) {
     float *x = d->x + (size_t)r * columns;
     d->rms[r] = 0;
     if (r >= rows) continue;
-    memcpy(x, w, sizeof *x * columns);
+    for (unsigned k = 0; k < columns; k++) x[k] = w[j->order ? j->order[k] : k];
     const unsigned taken = take_apart(j, d, r, x);
     d->rms[r] = sqrt(mean_square(x, columns, columns - taken));
     if (!(d->rms[r] > 0)) d->rms[r] = sqrt(mean_square(w, columns, columns));
@@ -356,9 +372,63 @@ static qp_status code_fed(const job *j, desk *d, unsigned row_group, qp_error *e
     status = qp_coder_begin(j->coder[p], d->work[p], s, row_group, d->x + e->part[p].column,
                             e->columns, &out, err);
     if (!status) status = code_fed_part(j, d, row_group, p, &k, err);
-    if (!status) qp_coder_end(j->coder[p], d->work[p], s, row_group, &out);
   }
   return status;
+}
+
+static void end_fed(const job *j, const desk *d, unsigned row_group) {
+  const qp_encoded *e = j->out;
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_coder_out out = out_of(e, p);
+    if (e->part[p].stream.columns)
+      qp_coder_end(j->coder[p], d->work[p], &e->part[p].stream, row_group, &out);
+  }
+}
+
+/* out[r] = a_r . b_r */
+static void dots(unsigned columns, const float *a, const float *b, double *out) {
+  for (size_t r = 0; r < QP_GROUP_ROWS; r++) {
+    out[r] = 0;
+    for (size_t k = r * columns; k < (r + 1) * columns; k++) out[r] += (double)a[k] * (double)b[k];
+  }
+}
+
+static void multiply(const job *j, desk *d) {
+  qp_feedback_times(&j->feedback, d->x, d->xh);
+  qp_feedback_times(&j->feedback, d->value, d->vh);
+  d->multiplied = true;
+}
+
+/*
+** A second pass: each code anew, given all others, for rows x / r, where r is the scale that the
+** first pass's values want.  With e = v - x / r slopes are  e (H + damping);  what is left of them
+** is the product of the new values.
+*/
+static void code_again(const job *j, desk *d, unsigned row_group) {
+  const qp_encoded *e = j->out;
+  const size_t columns = e->columns;
+  const float added = (float)j->feedback.added;
+  double cross[QP_GROUP_ROWS], square[QP_GROUP_ROWS];
+  float size[QP_GROUP_ROWS], *slope = d->target;
+  multiply(j, d);
+  dots(e->columns, d->x, d->vh, cross);
+  dots(e->columns, d->value, d->vh, square);
+  for (size_t r = 0; r < QP_GROUP_ROWS; r++) {
+    size[r] = cross[r] > 0 && square[r] > 0 ? (float)(square[r] / cross[r]) : 1;
+    for (size_t i = r * columns; i < (r + 1) * columns; i++)
+      slope[i] = d->vh[i] - size[r] * d->xh[i] + added * (d->value[i] - size[r] * d->x[i]);
+  }
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    qp_descent_row row[QP_GROUP_ROWS] = {{0}};
+    for (unsigned r = 0; r < rows_of(e, row_group) && s->columns; r++)
+      row[r] = qp_coder_row(j->coder[p], d->work[p], s, r);
+    qp_descend(&j->feedback, e->part[p].column, e->part[p].column + s->columns, s->quantizer->dim,
+               j->coder[p]->states, row, d->value, slope, d->error);
+  }
+  for (size_t r = 0; r < QP_GROUP_ROWS; r++)
+    for (size_t i = r * columns; i < (r + 1) * columns; i++)
+      d->vh[i] = slope[i] + size[r] * d->xh[i] - added * (d->value[i] - size[r] * d->x[i]);
 }
 
 /* A scale as it is stored: rounded to fp16 where that keeps all of fp16's bits. */
@@ -377,9 +447,12 @@ typedef struct row_sums {
 static void sum_rows(const job *j, desk *d, unsigned row_group, row_sums *s) {
   const size_t columns = j->out->columns;
   *s = (row_sums){0};
-  if (j->feeds)
-    qp_feedback_products(&j->feedback, d->x, d->value, d->target, s->o_power, s->o_cross,
-                         s->o_square);
+  if (j->feeds) {
+    if (!d->multiplied) multiply(j, d);
+    dots(j->out->columns, d->x, d->xh, s->o_power);
+    dots(j->out->columns, d->value, d->xh, s->o_cross);
+    dots(j->out->columns, d->value, d->vh, s->o_square);
+  }
   for (unsigned r = 0; r < rows_of(j->out, row_group); r++)
     for (size_t i = r * columns; i < (r + 1) * columns; i++) {
       const double x = (double)d->x[i], v = (double)d->value[i];
@@ -426,6 +499,7 @@ static void fit_scales(const job *j, desk *d, unsigned row_group) {
   if (d->any) {
     for (unsigned p = 0; p < j->out->parts; p++)
       if (j->out->part[p].stream.sparse) store_apart(j, d, row_group, p);
+    d->multiplied = false;
     sum_rows(j, d, row_group, &sums);
   }
   measure_rows(j, d, row_group, &sums);
@@ -433,7 +507,10 @@ static void fit_scales(const job *j, desk *d, unsigned row_group) {
 
 static qp_status code_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
   load_rows(j, d, row_group);
+  d->multiplied = false;
   qp_status status = j->feeds ? code_fed(j, d, row_group, err) : code_plainly(j, d, row_group, err);
+  if (!status && j->again) code_again(j, d, row_group);
+  if (!status && j->feeds) end_fed(j, d, row_group);
   if (!status) fit_scales(j, d, row_group);
   return status;
 }
@@ -502,7 +579,7 @@ static void pack_part(const job *j, desk *d, unsigned row_group, unsigned p) {
     qp_field_groups_pack(s, row_group, j->lanes[p].field + nth * searched_fields(j, p),
                          e->part[p].field);
   if (qp_coder_takes_rows(j->coder[p])) {
-    qp_lanes_of_rows(s, code, d->lane_code);
+    qp_lanes_of_rows(s, code, NULL, d->lane_code);
     code = d->lane_code;
   }
   qp_lanes_pack(s, row_group, code, e->part[p].codes);
@@ -680,7 +757,7 @@ static qp_status weigh_columns(job *j, qp_error *err) {
     const unsigned from = j->out->part[p].column, n = j->out->part[p].stream.columns;
     float *w = j->weight[p] = malloc(sizeof *w * (n + 1));
     if (!w) return qp_fail(err, QP_E_NOMEM, "out of memory");
-    for (size_t k = 0; k < n; k++) w[k] = j->options->hessian[(from + k) * columns + from + k];
+    for (size_t k = 0; k < n; k++) w[k] = j->feedback.hessian[(from + k) * columns + from + k];
   }
   return QP_OK;
 }
@@ -767,15 +844,50 @@ static qp_status list_edges(const job *j, unsigned **out, unsigned *blocks, qp_e
   return QP_OK;
 }
 
-static qp_status make_feedback(job *j, qp_error *err) {
+/* Parts whose codes may come in any order get the one that loses least. */
+static qp_status make_order(job *j, qp_error *err) {
+  const qp_encoded *e = j->out;
+  bool ordered = true;
+  j->again = true;
+  for (unsigned p = 0; p < e->parts; p++) {
+    ordered = ordered && qp_coder_takes_orders(j->coder[p]) && !e->part[p].stream.sparse;
+    j->again = j->again && ordered && qp_coder_descends(j->coder[p]);
+  }
+  if (!ordered) return QP_OK;
+  const size_t columns = e->columns;
+  j->order = malloc(sizeof *j->order * columns);
+  j->place = malloc(sizeof *j->place * columns);
+  j->ordered = malloc(sizeof *j->ordered * columns * columns);
+  bool ok = j->order && j->place && j->ordered;
+  for (unsigned p = 0; p < e->parts && ok; p++) {
+    const unsigned first = e->part[p].column, n = e->part[p].stream.columns;
+    const unsigned dim = e->part[p].stream.quantizer->dim;
+    ok = qp_order_columns(j->options->hessian, e->columns, first, n, dim, j->order);
+    for (unsigned i = 0; i < n && ok; i += dim)
+      j->place[first + (j->order[first + i] - first) / dim] = i / dim;
+  }
+  if (!ok) return qp_fail(err, QP_E_NOMEM, "no memory for an order of %zu columns", columns);
+  qp_order_hessian(j->options->hessian, e->columns, j->order, j->ordered);
+  return QP_OK;
+}
+
+static qp_status factor(job *j, double damping, qp_error *err) {
   unsigned *edge = NULL, blocks = 0;
+  const qp_status status = list_edges(j, &edge, &blocks, err);
+  if (status) return status;
+  return qp_feedback_make(&j->feedback, j->out->columns,
+                          j->ordered ? j->ordered : j->options->hessian, damping, edge, blocks,
+                          err);
+}
+
+static qp_status make_feedback(job *j, qp_error *err) {
   const double damping =
       j->options->hessian_damping > 0 ? j->options->hessian_damping : QP_ENCODE_DAMPING;
-  qp_status status = list_edges(j, &edge, &blocks, err);
-  if (!status)
-    status = qp_feedback_make(&j->feedback, j->out->columns, j->options->hessian, damping, edge,
-                              blocks, err);
+  qp_status status = qp_feedback_check(j->out->columns, j->options->hessian, err);
+  if (!status) status = make_order(j, err);
+  if (!status) status = factor(j, damping, err);
   j->feeds = !status && j->feedback.unit;
+  j->again = j->again && j->feeds;
   j->out->damping = j->feeds ? j->feedback.damping : 0;
   return status;
 }
@@ -795,6 +907,9 @@ static void sum_up(const job *j) {
 
 static void free_job(job *j) {
   qp_feedback_free(&j->feedback);
+  free(j->order);
+  free(j->ordered);
+  free(j->place);
   for (unsigned p = 0; p < j->out->parts; p++) {
     qp_coder_free(&j->own[p].coder);
     free(j->weight[p]);
@@ -805,9 +920,10 @@ static void free_job(job *j) {
   free(j->out_power);
 }
 
-qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned rows,
-                           unsigned columns, const qp_encode_options *options, qp_encoded *out,
-                           qp_error *err) {
+/* As the options say; 'other' gets what may lose less, or what was taken. */
+static qp_status encode(const qp_quantizer *q, const float *weights, unsigned rows,
+                        unsigned columns, const qp_encode_options *options, qp_encoded *out,
+                        qp_settled *other, qp_error *err) {
   static const qp_encode_options usual;
   qp_status status = check_weights(weights, rows, columns, err);
   if (status) return status;
@@ -838,6 +954,11 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
   for (unsigned p = 0; !status && p < e.parts; p++) status = fit_books(&j, p, err);
   if (!status) status = run(&j, err);
   if (!status) sum_up(&j);
+  e.input_scale = j.input_scale;
+  *other = (qp_settled){e.damping, e.input_scale};
+  if (!status && j.feeds)
+    status = qp_settle(q, weights, rows, columns, j.options, &j.feedback, j.out_lost, j.out_power,
+                       other, err);
   if (options && options->coders)
     qp_coders_trim(j.coders);
   else
@@ -847,5 +968,27 @@ qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned
     qp_encoded_free(&e);
   else
     *out = e;
+  return status;
+}
+
+qp_status qp_encode_linear(const qp_quantizer *q, const float *weights, unsigned rows,
+                           unsigned columns, const qp_encode_options *options, qp_encoded *out,
+                           qp_error *err) {
+  qp_encoded usual, settled;
+  qp_settled other, none;
+  qp_status status = encode(q, weights, rows, columns, options, &usual, &other, err);
+  if (status) return status;
+  if (other.damping == usual.damping && other.input_scale == usual.input_scale)
+    return *out = usual, QP_OK;
+  qp_encode_options again = *options;
+  again.settles_damping = again.settles_scale = false;
+  again.hessian_damping = other.damping;
+  again.input_scale = other.input_scale;
+  again.done = NULL;
+  status = encode(q, weights, rows, columns, &again, &settled, &none, err);
+  const bool better = !status && settled.proxy < usual.proxy;
+  if (!status) *out = better ? settled : usual;
+  if (status || better) qp_encoded_free(&usual);
+  if (!status && !better) qp_encoded_free(&settled);
   return status;
 }

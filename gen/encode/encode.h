@@ -60,7 +60,8 @@ typedef struct qp_encode_options {
   ** error of the outputs, tr(E H E^T), is made small instead of that of the weights: the errors of
   ** columns are fed forward into the targets of those that follow (block-LDLQ: QuIP#, arXiv
   ** 2402.04396; GPTQ, arXiv 2210.17323).  Where codes stand alone they are fed from each code to
-  ** the next, in a trellis from 8 columns to the next.  A matrix of zeros counts as none.
+  ** the next, in a trellis from 8 columns to the next.  Scalars and pairs that stand alone come in
+  ** the order of the diagonal, and a second time given all others.  Zeros alone count as none.
   */
   const float *hessian;
   /*
@@ -68,6 +69,13 @@ typedef struct qp_encode_options {
   ** the Hessian is not positive definite ten times as much is tried, and so on up to 1.
   */
   double hessian_damping;
+  size_t hessian_samples; /* of which the Hessian is the mean; 0: not known */
+  /*
+  ** With a Hessian, what may be another one for this linear: an input scale below 'input_scale',
+  ** less damping than 'hessian_damping'.  It is tried on some rows (gen/encode/settle.h), then the
+  ** linear is coded both ways, and the codes with the lower proxy loss are kept.
+  */
+  bool settles_scale, settles_damping;
   unsigned pieces; /* equal ranges of columns, of which each has streams of its own; 0: 1 */
   /* Used where there is no Hessian; NULL: threads alone. */
   const qp_encode_searcher *searcher;
@@ -93,6 +101,7 @@ typedef struct qp_encoded {
   float *row_distortion; /* [rows]: sum (w - r w^)^2 / sum w^2 of each row */
   double distortion;     /* sum (w - r w^)^2 / sum w^2 over the linear; 0 where all weights are 0 */
   double proxy;       /* tr(E H E^T) / tr(W H W^T) where a Hessian was given, else = distortion */
+  double input_scale; /* that rows were brought to */
   double damping;     /* what was added to the Hessian's diagonal, as a share of its mean; 0: coded
                          without feedback */
   char unfitted[256]; /* why codebooks of the linear or of rows are those of the spec; "": fitted */

@@ -17,7 +17,7 @@ static double mean_diagonal(unsigned n, const float *h) {
   return mean;
 }
 
-static qp_status check_hessian(unsigned n, const float *h, qp_error *err) {
+qp_status qp_feedback_check(unsigned n, const float *h, qp_error *err) {
   const double mean = mean_diagonal(n, h);
   if (!(mean >= 0) || isinf(mean)) {
     return qp_fail(err, QP_E_ARG, "Hessian: the mean of its diagonal is %g; should be positive",
@@ -71,6 +71,7 @@ static qp_status cholesky(qp_feedback *f, double damping, double *a, qp_error *e
     reversed_copy(f->columns, f->hessian, damping, a);
     f->blas->dpotrf("L", &n, a, &n, &info);
     f->damping = damping;
+    f->added = damping * mean_diagonal(f->columns, f->hessian);
     if (!info) return reverse(a, (size_t)n * (size_t)n), QP_OK;
     if (!(damping < 1))
       return qp_fail(err, QP_E_ARG,
@@ -78,6 +79,23 @@ static qp_status cholesky(qp_feedback *f, double damping, double *a, qp_error *e
                      "added; more samples are needed",
                      n - info);
   }
+}
+
+static double mean_left(const qp_feedback *f, const double *a) {
+  const size_t n = f->columns;
+  double sum = 0;
+  for (size_t i = 0; i < n; i++) sum += a[i * n + i] * a[i * n + i];
+  return sum / (double)n / mean_diagonal(f->columns, f->hessian);
+}
+
+static double mean_reach(const qp_feedback *f) {
+  double sum = 0;
+  for (unsigned k = 0; k < f->blocks; k++)
+    for (size_t i = f->edge[k]; i < f->edge[k + 1]; i++) {
+      const float *u = f->unit + i * f->columns;
+      for (unsigned c = f->edge[k + 1]; c < f->columns; c++) sum += (double)(u[c] * u[c]);
+    }
+  return sum / f->columns;
 }
 
 /* Multiply each block of columns by the inverse of its diagonal block. */
@@ -95,8 +113,7 @@ static void make_unit(qp_feedback *f, double *a) {
 qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hessian, double damping,
                            unsigned *edge, unsigned blocks, qp_error *err) {
   qp_feedback f = {.columns = columns, .hessian = hessian, .edge = edge, .blocks = blocks};
-  qp_status status = check_hessian(columns, hessian, err);
-  if (!status) status = qp_blas_open(&f.blas, err);
+  qp_status status = qp_blas_open(&f.blas, err);
   const bool feeds = !status && mean_diagonal(columns, hessian) > 0;
   const size_t cells = (size_t)columns * columns;
   double *a = feeds ? malloc(sizeof *a * cells) : NULL;
@@ -104,7 +121,11 @@ qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hess
   if (feeds && (!a || !f.unit))
     status = qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian of %u columns", columns);
   if (feeds && !status) status = cholesky(&f, damping, a, err);
-  if (feeds && !status) make_unit(&f, a);
+  if (feeds && !status) {
+    f.left = mean_left(&f, a);
+    make_unit(&f, a);
+    f.reach = mean_reach(&f);
+  }
   free(a);
   if (status)
     qp_feedback_free(&f);
@@ -176,25 +197,16 @@ void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsign
   }
 }
 
-/* out[r] = a_r . b_r */
-static void dots(unsigned n, const float *a, const float *b, double *out) {
-  for (size_t r = 0; r < ROWS; r++) {
-    out[r] = 0;
-    for (size_t k = r * n; k < (r + 1) * n; k++) out[r] += (double)a[k] * (double)b[k];
-  }
+void qp_feedback_slopes(const qp_feedback *f, unsigned from, unsigned end, const float *changes,
+                        float *slopes) {
+  const int n = (int)f->columns, width = (int)(end - from), rows = ROWS;
+  const float one = 1;
+  f->blas->sgemm("N", "N", &n, &rows, &width, &one, f->hessian + (size_t)from * f->columns, &n,
+                 changes + from, &n, &one, slopes, &n);
 }
 
-static void times_hessian(const qp_feedback *f, const float *x, float *out) {
+void qp_feedback_times(const qp_feedback *f, const float *x, float *out) {
   const int n = (int)f->columns, rows = ROWS;
   const float one = 1, zero = 0;
   f->blas->sgemm("N", "N", &n, &rows, &n, &one, f->hessian, &n, x, &n, &zero, out, &n);
-}
-
-void qp_feedback_products(const qp_feedback *f, const float *x, const float *v, float *scratch,
-                          double xx[32], double xv[32], double vv[32]) {
-  times_hessian(f, x, scratch);
-  dots(f->columns, x, scratch, xx);
-  dots(f->columns, v, scratch, xv);
-  times_hessian(f, v, scratch);
-  dots(f->columns, v, scratch, vv);
 }

@@ -21,15 +21,22 @@ typedef struct qp_feedback {
   const float *hessian; /* [columns][columns], the caller's */
   float *unit;          /* U, row-major [columns][columns] */
   double damping;       /* what was added to the diagonal, as a share of its mean */
+  double added;         /* the same as a number */
+  double left;  /* the mean of the variances of columns given those behind them, as a share of the
+                  mean diagonal: what feedback leaves of white errors */
+  double reach; /* sum of the squares of U above its diagonal blocks, by columns: what errors of
+                   variance 1 add to the variance of targets */
 } qp_feedback;
 
+/* QP_E_ARG: H, [columns][columns], holds what is no number, or is not symmetric. */
+qp_status qp_feedback_check(unsigned columns, const float *hessian, qp_error *err);
+
 /*
-** 'edge' [blocks + 1] ascends from 0 to 'columns' and is taken over, also on error.  'damping'
-** times the mean of the diagonal is added to it; ten times that, and so on up to 1, where H is
-** not positive definite.  A Hessian of zeros alone says nothing: then out->unit is NULL, and
-** there is no feedback.
-** QP_E_ARG: H holds what is no number, is not symmetric, or not positive definite even
-** so; QP_E_MISSING, QP_E_NOMEM.
+** For a Hessian that qp_feedback_check takes.  'edge' [blocks + 1] ascends from 0 to 'columns' and
+** is taken over, also on error.  'damping' times the mean of the diagonal is added to it; ten times
+** that, and so on up to 1, where H is not positive definite.  A Hessian of zeros alone says
+** nothing: then out->unit is NULL, and there is no feedback.  QP_E_ARG: H is not positive definite
+** even so; QP_E_MISSING, QP_E_NOMEM.
 */
 qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hessian, double damping,
                            unsigned *edge, unsigned blocks, qp_error *err);
@@ -45,9 +52,12 @@ void qp_feedback_targets(const qp_feedback *f, unsigned column, unsigned from, u
 void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
                       const float *errors, float *targets);
 
-/* Compute  xx[r] = x_r H x_r^T,  xv[r] = x_r H v_r^T,  vv[r] = v_r H v_r^T  for 32 rows; x, v and
-   scratch are [32][columns]. */
-void qp_feedback_products(const qp_feedback *f, const float *x, const float *v, float *scratch,
-                          double xx[32], double xv[32], double vv[32]);
+/* Add to slopes = e H what comes of changes of the columns [from, end) of e:  slopes +=
+   changes[:, from..end) H[from..end, :]  for 32 rows of arrays [32][columns]. */
+void qp_feedback_slopes(const qp_feedback *f, unsigned from, unsigned end, const float *changes,
+                        float *slopes);
+
+/* Compute  out = x H  for 32 rows of arrays [32][columns]. */
+void qp_feedback_times(const qp_feedback *f, const float *x, float *out);
 
 #endif

@@ -2,6 +2,7 @@
 /* Takes rows apart into the lanes' sequences, and puts codes into words. */
 #include "gen/encode/lanes.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { LANES = 32, BLOCK_WEIGHTS = 64 };
@@ -18,7 +19,8 @@ void qp_lanes_gather(const qp_stream *s, const float *targets, float *out) {
     }
 }
 
-void qp_lanes_of_rows(const qp_stream *s, const uint32_t *row_code, uint32_t *out) {
+void qp_lanes_of_rows(const qp_stream *s, const uint32_t *row_code, const unsigned *place,
+                      uint32_t *out) {
   const unsigned dim = s->quantizer->dim;
   const size_t per_row = (s->columns + dim - 1) / dim;
   const size_t steps = (size_t)s->superblocks * s->period.steps;
@@ -27,7 +29,9 @@ void qp_lanes_of_rows(const qp_stream *s, const uint32_t *row_code, uint32_t *ou
       unsigned row;
       size_t column;
       qp_layout_weight(s->quantizer, lane, i * dim, &row, &column);
-      *out++ = column < s->columns ? row_code[row * per_row + column / dim] : 0;
+      const bool coded = column < s->columns;
+      const size_t at = coded && place ? place[column / dim] : column / dim;
+      *out++ = coded ? row_code[row * per_row + at] : 0;
     }
 }
 

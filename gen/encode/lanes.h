@@ -15,8 +15,10 @@
 void qp_lanes_gather(const qp_stream *s, const float *targets, float *out);
 
 /* Codes by row [32][ceil(s->columns / dim)] to those of lanes, out [32][superblocks period.steps],
-   for codes that lie within one row; 0 beyond the columns. */
-void qp_lanes_of_rows(const qp_stream *s, const uint32_t *row_code, uint32_t *out);
+   for codes that lie within one row; 0 beyond the columns.  Code i of a row is the place[i]-th of
+   row_code's; NULL: the i-th. */
+void qp_lanes_of_rows(const qp_stream *s, const uint32_t *row_code, const unsigned *place,
+                      uint32_t *out);
 
 /*
 ** Codes [32][superblocks period.steps] of a group of rows to their words of 'codes'

@@ -453,6 +453,8 @@ Test(quantize_inputs, a_plan_of_another_model_is_refused) {
 
 /* ---- Hessians ---- */
 
+static double alike; /* what neighbouring inputs have in common, if not 0: then without groups */
+
 /* E[x x^T] of x = (a, 0.05 b): a are the first eight inputs' own, b all others'; correlated. */
 static float *hessian_of(unsigned columns, unsigned groups) {
   float *h = calloc((size_t)groups * columns * columns, sizeof *h);
@@ -462,13 +464,16 @@ static float *hessian_of(unsigned columns, unsigned groups) {
         const unsigned from = 8 * g;
         const double a = i >= from && i < from + 8 ? 1 : 0.05;
         const double b = k >= from && k < from + 8 ? 1 : 0.05;
-        h[((size_t)g * columns + i) * columns + k] = (float)(a * b * (i == k ? 1 : 0.9));
+        const double far = i < k ? k - i : i - k;
+        h[((size_t)g * columns + i) * columns + k] =
+            (float)(alike > 0 ? pow(alike, far) : a * b * (i == k ? 1 : 0.9));
       }
   return h;
 }
 
 static float spoilt = 1; /* what stands in group g, row 1, column 13 of those that are written, */
 static unsigned spoilt_group = 64; /* for this g */
+static const char *mean_of = NULL; /* as many tokens, as the files say; NULL: they do not */
 
 static void write_hessian(const char *file, const linear *l, unsigned groups) {
   const uint64_t shape[] = {groups, l->columns, l->columns};
@@ -480,6 +485,7 @@ static void write_hessian(const char *file, const linear *l, unsigned groups) {
   cr_assert_eq(qp_tensor_writer_declare(w, "hessian", QP_TENSOR_F32, groups > 1 ? 3 : 2,
                                         groups > 1 ? shape : shape + 1, NULL, &err),
                QP_OK);
+  if (mean_of) cr_assert_eq(qp_tensor_writer_metadata(w, "tokens", mean_of, &err), QP_OK);
   cr_assert_eq(qp_tensor_writer_start(w, &err), QP_OK);
   cr_assert_eq(qp_tensor_writer_write(w, 0, 0, h, bytes, &err), QP_OK);
   cr_assert_eq(qp_tensor_writer_finish(w, &err), QP_OK);
@@ -626,6 +632,16 @@ Test(quantize_inputs, a_hessian_is_damped_as_much_as_is_asked_for) {
   snprintf(options, sizeof options, "--hessian '%s'", path("h"));
   quantize_up(options, "usual");
   cr_expect_eq(reported_damping("usual"), 0.01);
+  alike = 0.997;
+  write_hessian(path("h/model.layers.0.mlp.up_proj.safetensors"), &families[0].linear[4], 1);
+  quantize_up(options, "smooth");
+  cr_expect_eq(reported_damping("smooth"), 0.01);
+  mean_of = "1000000";
+  write_hessian(path("h/model.layers.0.mlp.up_proj.safetensors"), &families[0].linear[4], 1);
+  quantize_up(options, "settled");
+  cr_expect_float_eq(reported_damping("settled"), 0.001, 1e-9, "%g", reported_damping("settled"));
+  cr_expect(reported_proxy("settled") < reported_proxy("smooth"), "%g, %g",
+            reported_proxy("settled"), reported_proxy("smooth"));
   snprintf(options, sizeof options, "--quantizer nuq-3 --hessian '%s' --damping 2", path("h"));
   cr_expect_eq(quantize(options, "out"), 2);
   cr_expect(strstr(answer, "--damping '2': a number above 0, at most 1"), "%s", answer);

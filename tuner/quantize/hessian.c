@@ -2,6 +2,7 @@
 /* Reads Hessians of linears. */
 #include "tuner/quantize/hessian.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -107,6 +108,8 @@ qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, uns
   if (!h.tensor && folder && qp_safetensors_count(h.file) == 1)
     h.tensor = qp_safetensors_get(h.file, 0);
   if (h.tensor) status = check(h.tensor, file, rows, columns, &h.groups, err);
+  const char *tokens = qp_safetensors_metadata(h.file, 0, "tokens");
+  if (tokens && isdigit((unsigned char)*tokens)) h.samples = strtoull(tokens, NULL, 10);
   if (status) return qp_hessian_close(&h), status;
   *out = h;
   return QP_OK;

@@ -17,6 +17,7 @@ typedef struct qp_hessian {
   qp_safetensors *file;
   const qp_tensor *tensor;
   unsigned groups, columns; /* groups: 0 where the linear has none */
+  size_t samples; /* how many x it is the mean of, as the file says ("tokens"); 0: not known */
 } qp_hessian;
 
 /*

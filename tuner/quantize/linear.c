@@ -84,6 +84,9 @@ static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *canc
                                .input_scale = qp_job_scale_of(b->j, b->l),
                                .beam = b->j->beam,
                                .hessian_damping = b->j->damping,
+                               .hessian_samples = hessian.samples,
+                               .settles_scale = !(b->j->input_scale > 0),
+                               .settles_damping = !(b->j->damping > 0),
                                .pieces = qp_job_pieces(b->l),
                                .searcher = b->j->searcher,
                                .coders = b->j->coders,
@@ -99,7 +102,7 @@ static qp_status encode(bench *b, _Atomic size_t *done, const _Atomic bool *canc
 static qp_status measure(bench *b, qp_linear_figures *out) {
   qp_measure sums = {0};
   qp_status status = QP_OK;
-  double proxy = 0, damping = 0;
+  double proxy = 0, damping = 0, share = 1;
   for (unsigned i = 0; i < b->bands && !status; i++) {
     const qp_encoded *e = &b->band[i];
     qp_linear_part part[QP_MAX_RANGES];
@@ -111,12 +114,15 @@ static qp_status measure(bench *b, qp_linear_figures *out) {
                              &sums, b->err);
     proxy += e->proxy / b->bands;
     if (e->damping > damping) damping = e->damping;
+    const double usual = b->j->keeps_codes ? 0 : qp_job_scale_of(b->j, b->l);
+    if (e->input_scale < share * usual) share = e->input_scale / usual;
   }
   if (!status)
     *out = (qp_linear_figures){.distortion = qp_measure_ratio(sums.lost, sums.power),
                                .original = qp_measure_ratio(sums.lost_back, sums.power_back),
                                .proxy = proxy,
-                               .damping = damping};
+                               .damping = damping,
+                               .input_scale = b->j->keeps_codes ? 0 : share};
   if (!status) memcpy(out->unfitted, b->band[0].unfitted, sizeof out->unfitted);
   return status;
 }

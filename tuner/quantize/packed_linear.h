@@ -12,6 +12,8 @@ typedef struct qp_linear_figures {
   double distortion;  /* Distortion of the rotated weights: sum (w~ - r w^)^2 / sum w~^2. */
   double original;    /* distortion of the weights as they are in the checkpoint, rotated back */
   double proxy;       /* distortion of the outputs where a Hessian was given, else = distortion */
+  double input_scale; /* Rows were brought to so much of the quantizer's best scale for N(0,1), of
+                         several groups the least; 0: codes were kept. */
   double damping;     /* The damping of its Hessian, of several groups the most; 0: there was none,
                          or only zeros. */
   uint64_t bytes;     /* bytes of all tensors stored for it, but for the signs that its group

@@ -82,6 +82,8 @@ qp_status qp_section_linear(const qp_job_linear *l, const qp_linear_figures *f, 
   cJSON_AddNumberToObject(o, "distortion_original", f->original);
   cJSON_AddNumberToObject(o, "proxy", f->proxy);
   if (f->damping > 0) cJSON_AddNumberToObject(o, "damping", f->damping);
+  if (f->input_scale > 0 && f->input_scale < 1)
+    cJSON_AddNumberToObject(o, "input_scale", f->input_scale);
   if (*f->unfitted) cJSON_AddStringToObject(o, "unfitted", f->unfitted);
   char *printed = cJSON_PrintUnformatted(o), *text = printed ? strdup(printed) : NULL;
   cJSON_free(printed);
@@ -311,9 +313,11 @@ static double mean_of(const gathering *g, const char *figure) {
 
 /* Make {"linears": {NAME: {QUANTIZER: {"distortion": D, ...}}}, ...}. */
 static cJSON *make_report(const gathering *g) {
-  static const char *const figures[] = {
-      "distortion", "distortion_original", "proxy", "damping", "rows", "columns", "bytes",
-      "unfitted"};
+  static const char *const figures[] = {"distortion",  "distortion_original",
+                                        "proxy",       "damping",
+                                        "input_scale", "rows",
+                                        "columns",     "bytes",
+                                        "unfitted"};
   const qp_model *model = qp_checkpoint_model(g->j->checkpoint);
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "model", model->name);
