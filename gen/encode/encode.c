@@ -920,6 +920,40 @@ static void free_job(job *j) {
   free(j->out_power);
 }
 
+/* What rows lose that are coded with something else; 'context' is the job. */
+static qp_status lose(void *context, const float *weights, unsigned rows, const qp_settled *with,
+                      double *out, qp_error *err) {
+  const job *j = context;
+  qp_encode_options o = *j->options;
+  qp_encoded e;
+  o.settles_damping = o.settles_scale = false;
+  o.coders = NULL; /* the job's are in use */
+  o.done = NULL;
+  o.hessian_damping = with->damping;
+  o.input_scale = with->input_scale;
+  const qp_status status =
+      qp_encode_linear(j->out->quantizer, weights, rows, j->out->columns, &o, &e, err);
+  if (status) return status;
+  *out = e.proxy;
+  qp_encoded_free(&e);
+  return QP_OK;
+}
+
+static qp_status settle(job *j, qp_settled *other, qp_error *err) {
+  const qp_settle_task task = {.weights = j->weights,
+                               .rows = j->out->rows,
+                               .columns = j->out->columns,
+                               .rate = j->out->quantizer->rate,
+                               .lost = j->out_lost,
+                               .power = j->out_power,
+                               .samples = j->options->hessian_samples,
+                               .scale = j->options->settles_scale,
+                               .damping = j->options->settles_damping,
+                               .lose = lose,
+                               .context = j};
+  return qp_settle(&task, &j->feedback, other, err);
+}
+
 /* As the options say; 'other' gets what may lose less, or what was taken. */
 static qp_status encode(const qp_quantizer *q, const float *weights, unsigned rows,
                         unsigned columns, const qp_encode_options *options, qp_encoded *out,
@@ -956,9 +990,7 @@ static qp_status encode(const qp_quantizer *q, const float *weights, unsigned ro
   if (!status) sum_up(&j);
   e.input_scale = j.input_scale;
   *other = (qp_settled){e.damping, e.input_scale};
-  if (!status && j.feeds)
-    status = qp_settle(q, weights, rows, columns, j.options, &j.feedback, j.out_lost, j.out_power,
-                       other, err);
+  if (!status && j.feeds) status = settle(&j, other, err);
   if (options && options->coders)
     qp_coders_trim(j.coders);
   else

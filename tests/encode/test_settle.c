@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
 
 enum { ROWS = 64, COLUMNS = 128 };
