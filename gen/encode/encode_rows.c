@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/* Codes groups of 32 rows of a linear, plainly or with error feedback, and fits their scales. */
+#include "gen/encode/encode_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/encode/sparse.h"
+#include "runtime/half.h"
+
+enum {
+  FED_COLUMNS = 64 /* with feedback: columns between two products with all of U before them */
+};
+
+#define SCALE_OF_ENTRIES 0x1p-8
+
+typedef qp_encode_job job;
+typedef qp_encode_desk desk;
+
+void qp_encode_apart_free(desk *d) {
+  for (unsigned p = 0; p < QP_MAX_RANGES; p++) free(d->apart[p]);
+  free(d->any);
+}
+
+qp_status qp_encode_apart_make(const job *j, desk *d, qp_error *err) {
+  const qp_encoded *e = j->out;
+  bool ok = true;
+  for (unsigned p = 0; p < e->parts; p++) {
+    const unsigned n = e->part[p].stream.sparse;
+    if (!n) continue;
+    d->apart[p] = calloc((size_t)QP_GROUP_ROWS * n, sizeof *d->apart[p]);
+    if (!d->any) d->any = malloc(sizeof *d->any * e->columns);
+    ok = ok && d->apart[p] && d->any;
+  }
+  return ok ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for sparse entries of 32 rows");
+}
+
+void qp_encode_desk_free(desk *d) {
+  for (unsigned p = 0; p < QP_MAX_RANGES; p++) qp_coder_work_free(d->work[p]);
+  qp_encode_apart_free(d);
+  free(d->x);
+  free(d->value);
+  free(d->target);
+  free(d->part);
+  free(d->error);
+  free(d->xh);
+  free(d->vh);
+  free(d->part_value);
+  free(d->half);
+  free(d->lane_code);
+  qp_reference_free(d->reference);
+}
+
+/* Count the codes of 32 lanes of the largest part. */
+static size_t lane_codes(const qp_encoded *e) {
+  size_t most = 1;
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    const size_t codes = (size_t)QP_GROUP_ROWS * s->superblocks * s->period.steps;
+    if (codes > most) most = codes;
+  }
+  return most;
+}
+
+qp_status qp_encode_desk_make(const job *j, desk *d, qp_error *err) {
+  const size_t cells = (size_t)QP_GROUP_ROWS * j->out->columns, fed = j->feeds ? cells : 1;
+  *d = (desk){.x = malloc(sizeof(float) * cells),
+              .value = malloc(sizeof(float) * cells),
+              .part = malloc(sizeof(float) * cells),
+              .part_value = malloc(sizeof(float) * cells),
+              .target = malloc(sizeof(float) * fed),
+              .error = malloc(sizeof(float) * fed),
+              .xh = malloc(sizeof(float) * fed),
+              .vh = malloc(sizeof(float) * fed),
+              .half = malloc(sizeof(uint16_t) * cells),
+              .lane_code = malloc(sizeof(uint32_t) * (j->lanes[0].target ? lane_codes(j->out) : 1)),
+              .reference = qp_reference_new()};
+  const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->error && d->xh &&
+                  d->vh && d->half && d->lane_code && d->reference;
+  qp_status status =
+      ok ? qp_encode_apart_make(j, d, err) : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
+  for (unsigned p = 0; !status && p < j->out->parts; p++)
+    if (!j->lanes[0].target || j->lanes[p].table) /* a searcher needs codebooks of rows alone */
+      status = qp_coder_work_new(j->coder[p], &j->out->part[p].stream, &d->work[p], err);
+  for (unsigned p = 0; !status && p < j->out->parts; p++) {
+    if (!d->work[p]) continue;
+    qp_coder_weigh(d->work[p], j->weight[p]);
+    qp_coder_order(d->work[p], j->order ? j->place + j->out->part[p].column : NULL);
+  }
+  return status;
+}
+
+/* Rows of a group that the linear has; the others are padding. */
+unsigned qp_encode_rows_of(const qp_encoded *e, unsigned row_group) {
+  const unsigned left = e->rows - row_group * QP_GROUP_ROWS;
+  return left < QP_GROUP_ROWS ? left : QP_GROUP_ROWS;
+}
+
+static double mean_square(const float *x, unsigned columns, unsigned counted) {
+  double sum = 0;
+  for (unsigned k = 0; k < columns; k++) sum += (double)x[k] * (double)x[k];
+  return sum / counted;
+}
+
+/* Sparse entries leave the row; returns how many. */
+static unsigned take_apart(const job *j, desk *d, unsigned r, float *row) {
+  const qp_encoded *e = j->out;
+  unsigned taken = 0;
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    if (!s->sparse) continue;
+    qp_sparse_take(s->sparse, s->columns, j->weight[p], row + e->part[p].column, d->any,
+                   d->apart[p] + (size_t)r * s->sparse);
+    taken += s->sparse;
+  }
+  return taken;
+}
+
+/* Rows in the order of columns, each brought to the input scale by the root mean square of what is
+   coded. */
+void qp_encode_load_rows(const job *j, desk *d, unsigned row_group) {
+  const unsigned columns = j->out->columns, rows = qp_encode_rows_of(j->out, row_group);
+  memset(d->x, 0, sizeof *d->x * QP_GROUP_ROWS * columns);
+  for (unsigned r = 0; r < QP_GROUP_ROWS; r++) {
+    const float *w = j->weights + ((size_t)row_group * QP_GROUP_ROWS + r) * columns;
+    float *x = d->x + (size_t)r * columns;
+    d->rms[r] = 0;
+    if (r >= rows) continue;
+    for (unsigned k = 0; k < columns; k++) x[k] = w[j->order ? j->order[k] : k];
+    const unsigned taken = take_apart(j, d, r, x);
+    d->rms[r] = sqrt(mean_square(x, columns, columns - taken));
+    if (!(d->rms[r] > 0)) d->rms[r] = sqrt(mean_square(w, columns, columns));
+    if (!(d->rms[r] > 0)) continue;
+    for (unsigned k = 0; k < columns; k++)
+      x[k] = (float)((double)x[k] * (j->input_scale / d->rms[r]));
+  }
+}
+
+/*
+** Columns [column, end) of part p are coded: sparse entries keep what they were coded to, and their
+** errors count as none.  With feedback they come to their targets, and so take up errors of columns
+** before them.
+*/
+void qp_encode_set_apart(const job *j, desk *d, unsigned p, unsigned column, unsigned end) {
+  const qp_encoded *e = j->out;
+  const unsigned n = e->part[p].stream.sparse;
+  for (size_t i = 0; i < (size_t)QP_GROUP_ROWS * n; i++) {
+    qp_sparse_entry *a = &d->apart[p][i];
+    const unsigned k = e->part[p].column + a->column;
+    if (k < column || k >= end) continue;
+    float *value = &d->value[i / n * e->columns + k];
+    a->coded = *value;
+    *value = j->feeds ? d->target[i / n * e->columns + k] : 0;
+  }
+}
+
+/* Write the sparse entries of part p, by the scales of rows; x and what it is coded to have them
+   again. */
+static void store_apart(const job *j, desk *d, unsigned row_group, unsigned p) {
+  const qp_encoded *e = j->out;
+  const qp_stream *s = &e->part[p].stream;
+  uint8_t *array = e->part[p].field[qp_layout_sparse_array(s->quantizer)];
+  float wanted[QP_SPARSE_MOST];
+  for (unsigned r = 0; r < qp_encode_rows_of(e, row_group); r++) {
+    const unsigned row = row_group * QP_GROUP_ROWS + r;
+    const qp_sparse_entry *a = d->apart[p] + (size_t)r * s->sparse;
+    const size_t first = (size_t)r * e->columns + e->part[p].column;
+    const double unit = d->rms[r] / j->input_scale, scale = (double)e->row_scale[row];
+    if (!(unit > 0) || scale == 0) continue;
+    for (unsigned i = 0; i < s->sparse; i++) {
+      const double w = (double)a[i].weight + unit * (double)d->value[first + a[i].column];
+      wanted[i] = (float)(w / scale);
+    }
+    qp_sparse_store(s, row, a, wanted, array);
+    for (unsigned i = 0; i < s->sparse; i++) {
+      d->x[first + a[i].column] = (float)((double)a[i].weight / unit);
+      d->value[first + a[i].column] = wanted[i];
+    }
+  }
+}
+
+void qp_encode_copy_columns(float *to, unsigned to_stride, const float *from, unsigned from_stride,
+                            unsigned columns) {
+  for (size_t r = 0; r < QP_GROUP_ROWS; r++)
+    memcpy(to + r * to_stride, from + r * from_stride, sizeof *to * columns);
+}
+
+qp_coder_out qp_encode_out_of(const qp_encoded *e, unsigned p) {
+  qp_coder_out out = {.codes = e->part[p].codes};
+  memcpy(out.field, e->part[p].field, sizeof out.field);
+  memcpy(out.codebook, e->part[p].codebook, sizeof out.codebook);
+  return out;
+}
+
+static qp_status code_plainly(const job *j, desk *d, unsigned row_group, qp_error *err) {
+  const qp_encoded *e = j->out;
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    const unsigned offset = e->part[p].column;
+    if (!s->columns) continue; /* a split of few columns */
+    const qp_coder_out out = qp_encode_out_of(e, p);
+    qp_status status = qp_coder_rows(j->coder[p], d->work[p], s, row_group, d->x + offset, &out,
+                                     d->value + offset, e->columns, err);
+    if (status) return status;
+    qp_encode_set_apart(j, d, p, offset, offset + s->columns);
+  }
+  return QP_OK;
+}
+
+/* Columns [column, end) of part p: codes, and their errors, for targets that stand in d->target. */
+static qp_status code_block(const job *j, desk *d, unsigned row_group, unsigned p, unsigned column,
+                            unsigned end, qp_error *err) {
+  const qp_encoded *e = j->out;
+  const unsigned offset = e->part[p].column, columns = e->columns;
+  const qp_coder_out out = qp_encode_out_of(e, p);
+  qp_status status =
+      qp_coder_columns(j->coder[p], d->work[p], &e->part[p].stream, row_group, column - offset,
+                       end - offset, d->target + offset, &out, d->value + offset, columns, err);
+  qp_encode_set_apart(j, d, p, column, end);
+  for (size_t r = 0; r < QP_GROUP_ROWS && !status; r++)
+    for (size_t i = r * columns + column; i < r * columns + end; i++)
+      d->error[i] = d->value[i] - d->x[i];
+  return status;
+}
+
+/* Say how far the coder of part p looks when it codes up to 'end': to the end of its group of
+   fields, of a trellis ahead. */
+static unsigned seen_from(const job *j, unsigned p, unsigned end) {
+  const qp_encoded *e = j->out;
+  const qp_stream *s = &e->part[p].stream;
+  const unsigned group = s->quantizer->fields ? qp_coder_group(s) : 0;
+  const unsigned at = end - e->part[p].column;
+  unsigned seen = at + (j->coder[p]->kind == QP_CODER_TRELLIS ? QP_CODER_AHEAD : 0);
+  if (group && seen < (at / group + 1) * group) seen = (at / group + 1) * group;
+  return e->part[p].column + (seen < s->columns ? seen : s->columns);
+}
+
+/*
+** Blocks of U in order.  Every FED_COLUMNS columns the next ones get their targets by one product
+** with all errors so far; errors that come later pass on to them block by block.
+*/
+static qp_status code_fed_part(const job *j, desk *d, unsigned row_group, unsigned p, unsigned *k,
+                               qp_error *err) {
+  const qp_encoded *e = j->out;
+  const qp_feedback *f = &j->feedback;
+  const unsigned begin = e->part[p].column, end = begin + e->part[p].stream.columns;
+  unsigned known = begin, seen = begin; /* targets of [known, seen) know of all that is coded */
+  qp_status status = QP_OK;
+  for (; !status && *k < f->blocks && f->edge[*k] < end; ++*k) {
+    const unsigned column = f->edge[*k], next = f->edge[*k + 1];
+    if (column == begin || column >= known + FED_COLUMNS) {
+      const unsigned fresh = column < seen ? seen : column;
+      known = column;
+      seen = seen_from(j, p, next + FED_COLUMNS);
+      if (fresh < seen) qp_feedback_targets(f, column, fresh, seen, d->x, d->error, d->target);
+    }
+    status = code_block(j, d, row_group, p, column, next, err);
+    if (!status) qp_feedback_pass(f, column, next, seen, d->error, d->target);
+  }
+  return status;
+}
+
+static qp_status code_fed(const job *j, desk *d, unsigned row_group, qp_error *err) {
+  const qp_encoded *e = j->out;
+  qp_status status = QP_OK;
+  for (unsigned p = 0, k = 0; p < e->parts && !status; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    const qp_coder_out out = qp_encode_out_of(e, p);
+    if (!s->columns) continue; /* a split of few columns */
+    status = qp_coder_begin(j->coder[p], d->work[p], s, row_group, d->x + e->part[p].column,
+                            e->columns, &out, err);
+    if (!status) status = code_fed_part(j, d, row_group, p, &k, err);
+  }
+  return status;
+}
+
+static void end_fed(const job *j, const desk *d, unsigned row_group) {
+  const qp_encoded *e = j->out;
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_coder_out out = qp_encode_out_of(e, p);
+    if (e->part[p].stream.columns)
+      qp_coder_end(j->coder[p], d->work[p], &e->part[p].stream, row_group, &out);
+  }
+}
+
+/* out[r] = a_r . b_r */
+static void dots(unsigned columns, const float *a, const float *b, double *out) {
+  for (size_t r = 0; r < QP_GROUP_ROWS; r++) {
+    out[r] = 0;
+    for (size_t k = r * columns; k < (r + 1) * columns; k++) out[r] += (double)a[k] * (double)b[k];
+  }
+}
+
+static void multiply(const job *j, desk *d) {
+  qp_feedback_times(&j->feedback, d->x, d->xh);
+  qp_feedback_times(&j->feedback, d->value, d->vh);
+  d->multiplied = true;
+}
+
+/*
+** A second pass: each code anew, given all others, for rows x / r, where r is the scale that the
+** first pass's values want.  With e = v - x / r slopes are  e (H + damping);  what is left of them
+** is the product of the new values.
+*/
+static void code_again(const job *j, desk *d, unsigned row_group) {
+  const qp_encoded *e = j->out;
+  const size_t columns = e->columns;
+  const float added = (float)j->feedback.added;
+  double cross[QP_GROUP_ROWS], square[QP_GROUP_ROWS];
+  float size[QP_GROUP_ROWS], *slope = d->target;
+  multiply(j, d);
+  dots(e->columns, d->x, d->vh, cross);
+  dots(e->columns, d->value, d->vh, square);
+  for (size_t r = 0; r < QP_GROUP_ROWS; r++) {
+    size[r] = cross[r] > 0 && square[r] > 0 ? (float)(square[r] / cross[r]) : 1;
+    for (size_t i = r * columns; i < (r + 1) * columns; i++)
+      slope[i] = d->vh[i] - size[r] * d->xh[i] + added * (d->value[i] - size[r] * d->x[i]);
+  }
+  for (unsigned p = 0; p < e->parts; p++) {
+    const qp_stream *s = &e->part[p].stream;
+    qp_descent_row row[QP_GROUP_ROWS] = {{0}};
+    for (unsigned r = 0; r < qp_encode_rows_of(e, row_group) && s->columns; r++)
+      row[r] = qp_coder_row(j->coder[p], d->work[p], s, r);
+    qp_descend(&j->feedback, e->part[p].column, e->part[p].column + s->columns, s->quantizer->dim,
+               j->coder[p]->states, row, d->value, slope, d->error);
+  }
+  for (size_t r = 0; r < QP_GROUP_ROWS; r++)
+    for (size_t i = r * columns; i < (r + 1) * columns; i++)
+      d->vh[i] = slope[i] + size[r] * d->xh[i] - added * (d->value[i] - size[r] * d->x[i]);
+}
+
+/* A scale as it is stored: rounded to fp16 where that keeps all of fp16's bits. */
+static float stored_scale(double scale) {
+  const double size = fabs(scale);
+  if (size < 0x1p-14 || size > 65504) return (float)scale;
+  return qp_half_to_float(qp_double_to_half(scale));
+}
+
+/* Sums over rows in the codes' units; o...: through the Hessian, where there is one. */
+typedef struct row_sums {
+  double cross[QP_GROUP_ROWS], square[QP_GROUP_ROWS], power[QP_GROUP_ROWS];
+  double o_cross[QP_GROUP_ROWS], o_square[QP_GROUP_ROWS], o_power[QP_GROUP_ROWS];
+} row_sums;
+
+static void sum_rows(const job *j, desk *d, unsigned row_group, row_sums *s) {
+  const size_t columns = j->out->columns;
+  *s = (row_sums){0};
+  if (j->feeds) {
+    if (!d->multiplied) multiply(j, d);
+    dots(j->out->columns, d->x, d->xh, s->o_power);
+    dots(j->out->columns, d->value, d->xh, s->o_cross);
+    dots(j->out->columns, d->value, d->vh, s->o_square);
+  }
+  for (unsigned r = 0; r < qp_encode_rows_of(j->out, row_group); r++)
+    for (size_t i = r * columns; i < (r + 1) * columns; i++) {
+      const double x = (double)d->x[i], v = (double)d->value[i];
+      s->cross[r] += x * v;
+      s->square[r] += v * v;
+      s->power[r] += x * x;
+    }
+}
+
+/* Each row's scale, fitted to what came out:  r = x.v / v.v,  through the Hessian if there is one.
+   Of a row that is nothing but its sparse entries it is small: codes that are not 0 add little. */
+static void choose_scales(const job *j, const desk *d, unsigned row_group, const row_sums *s) {
+  for (unsigned r = 0; r < qp_encode_rows_of(j->out, row_group); r++) {
+    double fit = s->square[r] > 0 ? s->cross[r] / s->square[r] : 0;
+    if (j->feeds && s->o_square[r] > 0) fit = s->o_cross[r] / s->o_square[r];
+    if (d->any && fit == 0) fit = SCALE_OF_ENTRIES;
+    const double unit = d->rms[r] / j->input_scale; /* w = unit x */
+    j->out->row_scale[(size_t)row_group * QP_GROUP_ROWS + r] = stored_scale(fit * unit);
+  }
+}
+
+/* What rows lose with their scales. */
+static void measure_rows(const job *j, const desk *d, unsigned row_group, const row_sums *s) {
+  const qp_encoded *e = j->out;
+  for (unsigned r = 0; r < qp_encode_rows_of(e, row_group); r++) {
+    const size_t row = (size_t)row_group * QP_GROUP_ROWS + r;
+    const double unit = d->rms[r] / j->input_scale, power = s->power[r];
+    const double fit = unit > 0 ? (double)e->row_scale[row] / unit : 0;
+    j->power[row] = unit * unit * power;
+    j->lost[row] = unit * unit * (power - 2 * fit * s->cross[r] + fit * fit * s->square[r]);
+    e->row_distortion[row] = power > 0 ? (float)(j->lost[row] / j->power[row]) : 0;
+    if (!j->feeds) continue;
+    j->out_power[row] = unit * unit * s->o_power[r];
+    j->out_lost[row] =
+        unit * unit * (s->o_power[r] - 2 * fit * s->o_cross[r] + fit * fit * s->o_square[r]);
+  }
+}
+
+/* Scales of rows, then what is stored apart, by these. */
+void qp_encode_fit_scales(const job *j, desk *d, unsigned row_group) {
+  row_sums sums;
+  sum_rows(j, d, row_group, &sums);
+  choose_scales(j, d, row_group, &sums);
+  if (d->any) {
+    for (unsigned p = 0; p < j->out->parts; p++)
+      if (j->out->part[p].stream.sparse) store_apart(j, d, row_group, p);
+    d->multiplied = false;
+    sum_rows(j, d, row_group, &sums);
+  }
+  measure_rows(j, d, row_group, &sums);
+}
+
+qp_status qp_encode_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
+  qp_encode_load_rows(j, d, row_group);
+  d->multiplied = false;
+  qp_status status = j->feeds ? code_fed(j, d, row_group, err) : code_plainly(j, d, row_group, err);
+  if (!status && j->again) code_again(j, d, row_group);
+  if (!status && j->feeds) end_fed(j, d, row_group);
+  if (!status) qp_encode_fit_scales(j, d, row_group);
+  return status;
+}
