@@ -431,6 +431,8 @@ static double output_error(const qp_encoded *e, const float *weights, const floa
 
 Test(encode, a_hessian_makes_the_error_of_the_outputs_smaller) {
   static const char *const names[] = {"tcq-3", "nuq-3", "vq2-3", "nf4-g64", "anyprec-3"};
+  /* nuq-3 and vq2-3 are above these without their second pass: 0.066 and 0.061. */
+  static const double most[] = {0.16, 0.060, 0.057, 0.6, 0.6};
   float *h = malloc(sizeof *h * H_COLUMNS * H_COLUMNS);
   float *weights = malloc(sizeof *weights * H_ROWS * H_COLUMNS);
   make_hessian(h);
@@ -451,7 +453,7 @@ Test(encode, a_hessian_makes_the_error_of_the_outputs_smaller) {
     }
     cr_assert_eq(status, QP_OK, "%s: %s", names[i], err.text);
     const double without = output_error(&plain, weights, h), with = output_error(&fed, weights, h);
-    cr_expect(with < 0.6 * without, "%s: %g with, %g without", names[i], with, without);
+    cr_expect(with < most[i] * without, "%s: %g with, %g without", names[i], with, without);
     cr_expect(fabs(with - fed.proxy) < 1e-3 * with, "%s: %g decoded, %g reported", names[i], with,
               fed.proxy);
     qp_encoded_free(&plain);
