@@ -101,6 +101,15 @@ static qpal_status wrong(const char *record, uint32_t index, const char *field, 
                    index, field, (unsigned long long)value);
 }
 
+/* A field of record 'index' that files of its version do not have. */
+static qpal_status too_early(const qpal_library *l, const char *record, uint32_t index,
+                             const char *field, uint64_t value, unsigned version) {
+  return qp_refuse(QPAL_E_FORMAT,
+                   "kernel library: %s %u: field '%s': %llu is of version %u and later; the "
+                   "header says version %u",
+                   record, index, field, (unsigned long long)value, version, l->header->version);
+}
+
 static qpal_status check_header(const void *data, uint64_t bytes) {
   const qp_lib_header *h = data;
   if (bytes < sizeof *h)
@@ -219,6 +228,8 @@ static qpal_status check_quantizers(const qpal_library *l) {
     if (q->fields > QPAL_MAX_FIELDS) return wrong("quantizer", i, "fields", q->fields);
     if (q->codebooks > QPAL_MAX_CODEBOOKS) return wrong("quantizer", i, "codebooks", q->codebooks);
     if (q->parts > room) return wrong("quantizer", i, "parts", q->parts);
+    if (q->parts > QP_LIB_PARTS && l->header->version < QP_LIB_VERSION)
+      return too_early(l, "quantizer", i, "parts", q->parts, QP_LIB_VERSION);
     for (unsigned c = 0; c < q->codebooks; c++)
       if (q->codebook[c] >= qp_lib_count(l, QP_LIB_CODEBOOKS))
         return wrong("quantizer", i, "codebook", q->codebook[c]);
@@ -260,6 +271,20 @@ static qpal_status check_parts(const qpal_library *l, uint32_t i, const qp_lib_l
   return column == all || !e->parts ? QPAL_OK : wrong("linear", i, "columns", e->columns);
 }
 
+/* A reader of the header's version would read the linear otherwise. */
+static qpal_status check_version(const qpal_library *l, uint32_t i, const qp_lib_linear *e) {
+  const unsigned version = l->header->version, rotation = qp_lib_rotation(l, e);
+  if (version < QP_LIB_VERSION && e->parts > QP_LIB_PARTS)
+    return too_early(l, "linear", i, "parts", e->parts, QP_LIB_VERSION);
+  if (version < QP_LIB_VERSION_SIDE && (rotation & QP_SIDE_FLAGS))
+    return too_early(l, "linear", i, "rotation", rotation, QP_LIB_VERSION_SIDE);
+  if (version < QP_LIB_VERSION_PIECES && rotation)
+    return too_early(l, "linear", i, "rotation", rotation, QP_LIB_VERSION_PIECES);
+  if (version < QP_LIB_VERSION_PIECES && qp_lib_pieces(l, e) > 1)
+    return too_early(l, "linear", i, "pieces", e->pieces, QP_LIB_VERSION_PIECES);
+  return QPAL_OK;
+}
+
 static qpal_status check_linears(const qpal_library *l) {
   const unsigned room = room_for_parts(l, QP_LIB_LINEARS, sizeof(qp_lib_linear));
   for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_LINEARS); i++) {
@@ -269,7 +294,8 @@ static qpal_status check_linears(const qpal_library *l) {
       return wrong("linear", i, "quantizer", e->quantizer);
     if (!e->rows || e->rows > 1u << 24) return wrong("linear", i, "rows", e->rows);
     if (!e->columns || e->columns > 1u << 24) return wrong("linear", i, "columns", e->columns);
-    const qpal_status status = check_parts(l, i, e);
+    qpal_status status = check_version(l, i, e);
+    if (!status) status = check_parts(l, i, e);
     if (status) return status;
   }
   return QPAL_OK;
@@ -284,8 +310,10 @@ static qpal_status check_problems(const qpal_library *l) {
       if (p->linear[s] >= qp_lib_count(l, QP_LIB_LINEARS) ||
           QP_LIB_GET(l, LINEARS, qp_lib_linear, p->linear[s])->columns != p->columns)
         return wrong("problem", i, "linear", p->linear[s]);
-    if (qp_lib_streams(l, i) > QP_ARGUMENT_STREAMS)
-      return wrong("problem", i, "segments", p->segments);
+    const unsigned streams = qp_lib_streams(l, i);
+    if (streams > QP_ARGUMENT_STREAMS) return wrong("problem", i, "segments", p->segments);
+    if (streams > QP_LIB_FEW_STREAMS && l->header->version < QP_LIB_VERSION)
+      return too_early(l, "problem", i, "streams", streams, QP_LIB_VERSION);
   }
   return QPAL_OK;
 }

@@ -9,6 +9,7 @@
 
 #include "runtime/input_side.h"
 #include "runtime/json_scan.h"
+#include "runtime/packed_version.h"
 
 /* Add a further element to a growing array, zeroed.  NULL: no memory. */
 static void *grow(void **array, size_t *count, size_t bytes) {
@@ -144,11 +145,32 @@ static qp_status read_linears(qpal_packed *p, qp_json_scan *s) {
   return status;
 }
 
-static qp_status read_section(qpal_packed *p, const char *file, const char *text, qp_error *err) {
+/* Refuse a linear that has what its file's version does not have. */
+static qp_status check_version(const qp_packed_linear *l, const char *file, unsigned version,
+                               qp_error *err) {
+  qp_packed_extras extras = {.rotation = l->rotation > 0,
+                             .split = *l->split || l->slices,
+                             .order = l->order,
+                             .scale = l->scaled,
+                             .parts = l->listed};
+  const char *field;
+  for (unsigned i = 0; i < l->parts; i++) extras.sparse |= l->part[i].sparse > 0;
+  const unsigned needed = qp_packed_version(&extras, &field);
+  if (needed <= version || !*field) return QP_OK;
+  return qp_fail(err, QP_E_ARG,
+                 "%s: linear '%s': field '%s' is of packed weights of version %u and later; the "
+                 "file says version %u",
+                 file, l->name, field, needed, version);
+}
+
+/* 'of_file': the version that the file's metadata say beside the section. */
+static qp_status read_section(qpal_packed *p, const char *file, const char *text, unsigned of_file,
+                              qp_error *err) {
   qp_json_scan s;
   char key[QP_JSON_SCAN_KEY];
   bool more = false;
-  uint64_t version = 1;
+  uint64_t version = of_file;
+  const size_t known = p->linears;
   qp_json_scan_begin(&s, file, text, strlen(text), err);
   qp_status status = qp_json_scan_open(&s, '{');
   while (!status && !(status = qp_json_scan_key(&s, key, &more)) && more) {
@@ -162,10 +184,11 @@ static qp_status read_section(qpal_packed *p, const char *file, const char *text
       status = qp_json_scan_skip(&s, NULL, NULL);
   }
   if (!status) status = qp_json_scan_end(&s);
-  if (!status && (version < 1 || version > 6))
-    status = qp_fail(err, QP_E_ARG,
-                     "%s: packed weights of version %llu; this libqpal reads versions 1 to 6", file,
-                     (unsigned long long)version);
+  if (!status && version != of_file)
+    status = qp_fail(err, QP_E_ARG, "%s: field 'version': %llu; the metadata 'version' is %u", file,
+                     (unsigned long long)version, of_file);
+  for (size_t i = known; i < p->linears && !status; i++)
+    status = check_version(&p->linear[i], file, of_file, err);
   return status;
 }
 
@@ -194,12 +217,14 @@ qp_status qp_packed_read_shard(qpal_packed *p, unsigned shard, qp_error *err) {
                    "%s: metadata 'format' is '%.40s'; packed weights of qpal quantize say "
                    "'qpal-packed'",
                    file, format ? format : "");
-  if (!version || strlen(version) != 1 || *version < '1' || *version > '6')
+  if (!version || strlen(version) != 1 || *version < '0' + QP_PACKED_FIRST ||
+      *version > '0' + QP_PACKED_LAST)
     return qp_fail(err, QP_E_ARG,
-                   "%s: packed weights of version '%.40s'; this libqpal reads versions 1 to 6",
-                   file, version ? version : "");
+                   "%s: packed weights of version '%.40s'; this libqpal reads versions %d to %d",
+                   file, version ? version : "", QP_PACKED_FIRST, QP_PACKED_LAST);
   qp_status status = check_job(p, shard, err);
   if (status) return status;
   snprintf(where, sizeof where, "%.500s: metadata 'quantization'", file);
-  return text ? read_section(p, where, text, err) : QP_OK; /* a shard may hold no linear */
+  if (!text) return QP_OK; /* a shard may hold no linear */
+  return read_section(p, where, text, (unsigned)(*version - '0'), err);
 }

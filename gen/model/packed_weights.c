@@ -12,6 +12,7 @@
 #include "gen/spec/reference.h"
 #include "runtime/half.h"
 #include "runtime/input_side.h"
+#include "runtime/packed_version.h"
 #include "runtime/safetensors.h"
 #include "runtime/sparse_entries.h"
 
@@ -51,17 +52,20 @@ typedef struct arrays {
 
 /* ---- The section ---- */
 
-static qp_status check_format(const cJSON *section, const char *where, qp_error *err) {
+static qp_status check_format(const cJSON *section, const char *where, unsigned *version,
+                              qp_error *err) {
   const char *format = NULL;
-  int64_t version = 0;
+  int64_t number = 0;
   qp_status status = qp_json_text(section, where, "format", &format, err);
   if (status) return status;
   if (strcmp(format, "qpal-packed") != 0)
     return qp_fail(err, QP_E_ARG, "%s: format '%s' is not read; qpal-packed is", where, format);
-  status = qp_json_integer(section, where, "version", 1, 6, &version, err);
+  status =
+      qp_json_integer(section, where, "version", QP_PACKED_FIRST, QP_PACKED_LAST, &number, err);
+  *version = (unsigned)number;
   return status ? status
                 : qp_json_integer(section, where, "layout", QP_LAYOUT_VERSION, QP_LAYOUT_VERSION,
-                                  &version, err);
+                                  &number, err);
 }
 
 /* The palette's quantizer of this name, if it is the one that the weights were
@@ -81,6 +85,25 @@ static qp_status find_quantizer(const cJSON *section, const char *where, const c
                      "would be decoded",
                      where, name, hash, (*out)->hash);
   return status;
+}
+
+/* Refuse a linear that has what the section's version does not have. */
+static qp_status check_version(const cJSON *v, const char *where, unsigned version,
+                               const qp_packed_entry *e, qp_error *err) {
+  const char *field;
+  const qp_packed_extras extras = {.rotation =
+                                       cJSON_GetObjectItemCaseSensitive(v, "rotation") != NULL,
+                                   .split = cJSON_GetObjectItemCaseSensitive(v, "split") != NULL,
+                                   .order = qp_side_has_order(e->rotation),
+                                   .scale = qp_side_has_scale(e->rotation),
+                                   .sparse = qp_packed_has_sparse(e->quantizer),
+                                   .parts = e->quantizer->parts};
+  const unsigned needed = qp_packed_version(&extras, &field);
+  if (needed <= version || !*field) return QP_OK;
+  return qp_fail(err, QP_E_ARG,
+                 "%s: linear '%s': field '%s' is of packed weights of version %u and later; "
+                 "field 'version' is %u",
+                 where, e->name, field, needed, version);
 }
 
 /* What versions 3 and 4 say of the input side, and of slices for ranks. */
@@ -137,13 +160,16 @@ static qp_status read_section(qp_packed_weights *w, const char *folder, const cJ
   char where[4200];
   const cJSON *list = NULL, *v;
   snprintf(where, sizeof where, "%.4096s/config.json: quantization", folder);
-  qp_status status = check_format(section, where, err);
+  unsigned version = 0;
+  qp_status status = check_format(section, where, &version, err);
   if (!status) status = qp_json_array(section, where, "linears", &list, err);
   if (status) return status;
   w->entry = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *w->entry);
   if (!w->entry) return qp_fail(err, QP_E_NOMEM, "%s: no memory", where);
   cJSON_ArrayForEach(v, list) {
-    status = read_entry(section, where, v, palette, &w->entry[w->count], err);
+    qp_packed_entry *e = &w->entry[w->count];
+    status = read_entry(section, where, v, palette, e, err);
+    if (!status) status = check_version(v, where, version, e, err);
     if (status) return status;
     w->count++;
   }

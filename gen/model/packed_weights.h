@@ -23,6 +23,13 @@ qp_status qp_packed_weights_open(const char *folder, const cJSON *section, qp_pa
                                  qp_packed_weights **out, qp_error *err);
 void qp_packed_weights_close(qp_packed_weights *w); /* NULL is allowed */
 
+/* Does it, or one of its parts, store sparse entries?  Then version 5 is needed. */
+static inline bool qp_packed_has_sparse(const qp_quantizer *q) {
+  bool any = q->sparse > 0;
+  for (unsigned i = 0; i < q->parts; i++) any |= q->part[i].quantizer->sparse > 0;
+  return any;
+}
+
 /* Find a linear by its name without ".weight", or NULL. */
 typedef struct qp_packed_entry qp_packed_entry;
 const qp_packed_entry *qp_packed_weights_find(const qp_packed_weights *w, const char *name);

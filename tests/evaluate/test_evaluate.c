@@ -237,13 +237,21 @@ static void damage_sparse(const char *folder) {
   free(header);
 }
 
-Test(evaluate, packed_weights_with_a_damaged_sparse_entry_are_refused) {
+Test(evaluate, packed_weights_that_lie_of_their_version_or_of_a_sparse_entry_are_refused) {
   place p;
   char out[4096];
   make_place("llama", &p);
   cr_assert_eq(
       run(out, sizeof out, "quantize %s --quantizer squeezellm-3 -o %s 2>&1", p.source, p.packed),
       0, "%s", out);
+  snprintf(out, sizeof out, "sed -i.old 's/\\(version.*\\)5/\\14/' %s/config.json", p.packed);
+  cr_assert_eq(system(out), 0);
+  cr_expect_eq(run(out, sizeof out, "evaluate %s --tokens %s 2>&1", p.packed, p.tokens), 2);
+  cr_expect(strstr(out, "field 'sparse' is of packed weights of version 5 and later; field "
+                        "'version' is 4"),
+            "%s", out);
+  snprintf(out, sizeof out, "mv %s/config.json.old %s/config.json", p.packed, p.packed);
+  cr_assert_eq(system(out), 0);
   damage_sparse(p.packed);
   cr_expect_eq(run(out, sizeof out, "evaluate %s --tokens %s 2>&1", p.packed, p.tokens), 2, "%s",
                out);

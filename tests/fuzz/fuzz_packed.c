@@ -84,6 +84,16 @@ static void write_side(FILE *to, const uint8_t *change) {
   if (!fwrite(side, sizeof side, 1, to)) abort();
 }
 
+/* What the text says of its version, since metadata that say another are refused; else the last. */
+static char version_of(const uint8_t *text, size_t size) {
+  static const char key[] = "\"version\":";
+  const size_t n = sizeof key - 1;
+  for (size_t i = 0; i + n < size; i++)
+    if (!memcmp(text + i, key, n))
+      return text[i + n] >= '1' && text[i + n] <= '6' ? (char)text[i + n] : '6';
+  return '6';
+}
+
 /* All that t0 and t2 need is there, and t1 of two ranks, twice as many rows, so that metadata that
    are right reach the end. */
 static void write_around(FILE *to, const uint8_t *text, size_t size, const uint8_t *change) {
@@ -91,7 +101,9 @@ static void write_around(FILE *to, const uint8_t *text, size_t size, const uint8
   size_t length = 0;
   FILE *h = open_memstream(&header, &length);
   if (!h) abort();
-  fputs("{\"__metadata__\":{\"format\":\"qpal-packed\",\"version\":\"1\",\"quantization\":\"", h);
+  fprintf(h, "{\"__metadata__\":{\"format\":\"qpal-packed\",\"version\":\"%c\",",
+          version_of(text, size));
+  fputs("\"quantization\":\"", h);
   add_text(h, text, size);
   const unsigned long long a = code_bytes, b = a + SCALES, c = b + SIGNS, d = c + 32;
   const unsigned long long e = d + 2 * a, g = e + 2 * SCALES;

@@ -515,6 +515,12 @@ Test(quantize, an_order_that_no_tensor_holds_is_found) {
            path("out"));
   cr_assert_eq(system(command), 0);
   cr_assert_eq(ask_verify(), 1, "%s", answer);
+  cr_assert(strstr(answer, "'order' is of packed weights of version 4"), "%s", answer);
+  snprintf(command, sizeof command,
+           "cd '%s' && perl -0pi -e 's/version(\\W+)2/version${1}4/g' config.json *.safetensors",
+           path("out"));
+  cr_assert_eq(system(command), 0);
+  cr_assert_eq(ask_verify(), 1, "%s", answer);
   cr_assert(strstr(answer, "qkv.signs' of its input has 12 bytes; 208 are needed"), "%s", answer);
 }
 

@@ -167,6 +167,18 @@ Test(library_parts, of_four_are_described_to_programs_of_abi_1_in_files_as_befor
   cr_expect(strstr(qpal_message(), "linear 0: field 'parts': 5"), "%s", qpal_message());
   cr_expect_eq(open_changed(split, 5), QPAL_E_FORMAT, "its records have room for four");
   cr_expect(strstr(qpal_message(), "field 'parts': 5"), "%s", qpal_message());
+  const struct {
+    size_t at;
+    uint32_t value;
+    const char *says;
+  } later[] = {{offsetof(qp_lib_linear, rotation), 64, "'rotation': 64 is of version 3 and later"},
+               {offsetof(qp_lib_linear, rotation), 1u << 28, "is of version 4 and later"},
+               {offsetof(qp_lib_linear, pieces), 2, "'pieces': 2 is of version 3 and later"}};
+  for (unsigned i = 0; i < sizeof later / sizeof *later; i++) {
+    const size_t at = h->section[QP_LIB_LINEARS].offset + later[i].at;
+    cr_expect_eq(open_changed(at, later[i].value), QPAL_E_FORMAT, "%s", later[i].says);
+    cr_expect(strstr(qpal_message(), later[i].says), "'%s': %s", later[i].says, qpal_message());
+  }
 }
 
 static void expect_lies_refused(void) {
@@ -187,6 +199,7 @@ static void expect_lies_refused(void) {
       {linear + offsetof(qp_lib_linear, more[1].columns), 128, "'part.columns': 128"},
       {split + offsetof(qp_lib_quantizer, parts), 17, "'parts': 17"},
       {split + offsetof(qp_lib_quantizer, more[1]), 99, "'part': 99"},
+      {offsetof(qp_lib_header, version), 4, "'parts': 6 is of version 5 and later"},
   };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     cr_expect_eq(open_changed(bad[i].at, bad[i].value), QPAL_E_FORMAT, "%s", bad[i].says);

@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/model/packed_weights.h"
+#include "runtime/input_side.h"
+#include "runtime/packed_version.h"
+
 void qp_job_free(qp_job *j) {
   free(j->linear);
   free(j->kept);
@@ -39,17 +43,15 @@ unsigned qp_job_pieces(const qp_job_linear *l) {
   return l->split == QP_JOB_COLUMNS && l->slices ? l->slices : 1;
 }
 
-static bool has_sparse(const qp_quantizer *q) {
-  bool any = q->sparse > 0;
-  for (unsigned i = 0; i < q->parts; i++) any |= q->part[i].quantizer->sparse > 0;
-  return any;
-}
-
 static unsigned version_of(const qp_job_linear *l) {
-  if (l->quantizer->parts > QP_PACKED_FEW_PARTS) return QP_PACKED_PARTS;
-  if (has_sparse(l->quantizer)) return QP_PACKED_SPARSE;
-  if (l->rotation & QP_SIDE_FLAGS) return QP_PACKED_SIDE;
-  return l->rotation > 1 || l->split ? QP_PACKED_CUT : QP_PACKED_PLAIN;
+  const char *field;
+  const qp_packed_extras extras = {.rotation = qp_side_block(l->rotation) > 1,
+                                   .split = l->split != QP_JOB_WHOLE,
+                                   .order = qp_side_has_order(l->rotation),
+                                   .scale = qp_side_has_scale(l->rotation),
+                                   .sparse = qp_packed_has_sparse(l->quantizer),
+                                   .parts = l->quantizer->parts};
+  return qp_packed_version(&extras, &field);
 }
 
 unsigned qp_job_version(const qp_job *j) {

@@ -15,17 +15,7 @@
 #include "runtime/status.h"
 #include "tuner/quantize/sides.h"
 
-/* Version 3 has rotations in blocks, or slices for ranks, 4 orders and scales of columns, 5 sparse
-   entries, 6 more than 4 parts (qp_job_version). */
-enum {
-  QP_PACKED_PLAIN = 2,
-  QP_PACKED_CUT = 3,
-  QP_PACKED_SIDE = 4,
-  QP_PACKED_SPARSE = 5,
-  QP_PACKED_PARTS = 6,
-  QP_PACKED_FEW_PARTS = 4, /* most of a split before version 6 */
-  QP_JOB_NAME = QP_MODEL_NAME + 64
-};
+enum { QP_JOB_NAME = QP_MODEL_NAME + 64 };
 
 /* How ranks share a linear (PACKED.md). */
 typedef enum qp_job_split { QP_JOB_WHOLE, QP_JOB_ROWS, QP_JOB_COLUMNS } qp_job_split;
