@@ -2,11 +2,13 @@
 /* The Lua sandbox:  text of lua/ --run under limits--> values. */
 #include "gen/spec/lua_host.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "gen/base/resource.h"
+#include "gen/base/text.h"
 #include "gen/spec/lua_primitives.h"
 #include "gen/spec/lua_sandbox.h"
 #include "gen/spec/lua_state.h"
@@ -53,6 +55,55 @@ void qp_lua_close(qp_lua *l) {
   free(l);
 }
 
+/* ---- Compiled preludes ---- */
+
+/* A prelude that a state has compiled, for the states to come: each file of the palette runs in a
+   state of its own.  Resources stay where they are until exit, so the text's place is a key. */
+typedef struct compiled {
+  const char *text; /* NULL: free */
+  char *code;
+  size_t bytes;
+} compiled;
+
+enum { PRELUDES = 4 };
+static compiled preludes[PRELUDES];
+static pthread_mutex_t preludes_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Push the function and return true, or push nothing. */
+static bool push_compiled(lua_State *L, const char *text, const char *name) {
+  compiled found = {0};
+  pthread_mutex_lock(&preludes_lock);
+  for (int i = 0; i < PRELUDES; i++)
+    if (preludes[i].text == text) found = preludes[i];
+  pthread_mutex_unlock(&preludes_lock);
+  if (!found.text) return false;
+  if (luaL_loadbufferx(L, found.code, found.bytes, name, "b") == LUA_OK) return true;
+  lua_error(L); /* out of memory */
+  return false;
+}
+
+static int add_code(lua_State *L, const void *piece, size_t bytes, void *to) {
+  (void)L;
+  qp_text_append(to, piece, bytes);
+  return ((qp_text *)to)->failed;
+}
+
+/* Keep the function on top of the stack; that it cannot be kept is no error. */
+static void keep_compiled(lua_State *L, const char *text) {
+  qp_text code = {0};
+  compiled *to = NULL;
+  const bool dumped = !lua_dump(L, add_code, &code, false) && !code.failed;
+  pthread_mutex_lock(&preludes_lock);
+  for (int i = PRELUDES; i-- > 0;)
+    if (!preludes[i].text) to = &preludes[i];
+  if (dumped && to) {
+    *to = (compiled){text, code.s, code.length};
+    code = (qp_text){0};
+  }
+  pthread_mutex_unlock(&preludes_lock);
+  qp_text_free(&code);
+}
+
 /* ---- Running ---- */
 
 typedef struct run_job {
@@ -62,11 +113,14 @@ typedef struct run_job {
   qp_lua_ref *result;
 } run_job;
 
-/* Push the chunk, or raise its syntax error with the whole file name. */
+/* Push the chunk (a prelude that is compiled already as it is), or raise its syntax error with the
+   whole file name. */
 static void push_chunk(lua_State *L, const run_job *job) {
   lua_Debug ar;
   const char *name = lua_pushfstring(L, "@%s", job->file);
+  if (job->with_primitives && push_compiled(L, job->text, name)) return;
   const int rc = luaL_loadbufferx(L, job->text, job->bytes, name, "t");
+  if (rc == LUA_OK && job->with_primitives) keep_compiled(L, job->text);
   if (rc == LUA_OK) return;
   if (rc == LUA_ERRMEM) lua_error(L);
   const char *message = lua_tostring(L, -1);

@@ -348,3 +348,25 @@ Test(lua_host, each_call_has_its_own_budget) {
   }
   qp_lua_close(l);
 }
+
+/* A state after the first takes the prelude as the first has compiled it. */
+Test(lua_host, a_prelude_runs_and_complains_in_each_state_as_in_the_first) {
+  static const char right[] = "return scalar { name = 'x', bits = 2 }";
+  static const char wrong[] = "\nreturn scalar(3)";
+  char first[sizeof error.text] = "";
+  for (int i = 0; i < 3; i++) {
+    qp_lua *l = NULL;
+    qp_lua_ref v = 0;
+    cr_assert_eq(qp_lua_open(NULL, &l, &error), QP_OK);
+    cr_assert_eq(qp_lua_run(l, "lua/prelude.lua", "my.lua", right, strlen(right), &v, &error),
+                 QP_OK, "%s", error.text);
+    cr_expect_str_eq(qp_lua_get_string(l, v, "kind"), "scalar");
+    qp_lua_release(l, v);
+    cr_expect_eq(qp_lua_run(l, "lua/prelude.lua", "my.lua", wrong, strlen(wrong), &v, &error),
+                 QP_E_ARG);
+    if (!i) memcpy(first, error.text, sizeof first);
+    cr_expect(!strncmp(first, "my.lua:2: ", 10), "%s", first);
+    cr_expect_str_eq(error.text, first);
+    qp_lua_close(l);
+  }
+}
