@@ -48,9 +48,13 @@ static int compare_entry(const void *key, const void *entry) {
   return strcmp(key, ((const qp_resource_entry *)entry)->path);
 }
 
+static const qp_resource_entry *find_embedded(const char *path) {
+  return bsearch(path, qp_resource_table, qp_resource_count, sizeof(qp_resource_entry),
+                 compare_entry);
+}
+
 static qp_status read_embedded(const char *path, const char **text, size_t *bytes, qp_error *err) {
-  const qp_resource_entry *entry =
-      bsearch(path, qp_resource_table, qp_resource_count, sizeof *entry, compare_entry);
+  const qp_resource_entry *entry = find_embedded(path);
   if (entry == NULL) return no_such_resource(err, path, "this binary");
   *text = entry->text;
   *bytes = entry->bytes;
@@ -216,4 +220,32 @@ void qp_resource_each(const char *prefix, void (*visit)(const char *path, void *
   for (size_t i = 0; i < list.count; i++)
     if (strncmp(list.path[i], prefix, length) == 0) visit(list.path[i], arg);
   path_list_free(&list);
+}
+
+/* ---- Comparing the two ---- */
+
+typedef struct comparison {
+  size_t alike;
+  bool differs;
+} comparison;
+
+static void compare_embedded(const char *path, void *arg) {
+  comparison *c = arg;
+  const qp_resource_entry *entry = find_embedded(path);
+  const char *text;
+  size_t bytes;
+  if (c->differs) return;
+  c->differs = !entry || qp_resource_read(path, &text, &bytes, NULL) || bytes != entry->bytes ||
+               memcmp(text, entry->text, bytes) != 0;
+  c->alike += !c->differs;
+}
+
+bool qp_resource_is_carried(const char *prefix) {
+  comparison c = {0};
+  size_t carried = 0;
+  if (home_directory() == NULL) return true;
+  for (size_t i = 0; i < qp_resource_count; i++)
+    carried += !strncmp(qp_resource_table[i].path, prefix, strlen(prefix));
+  qp_resource_each(prefix, compare_embedded, &c);
+  return !c.differs && c.alike == carried;
 }

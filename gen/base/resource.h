@@ -4,6 +4,7 @@
 #ifndef QP_RESOURCE_H
 #define QP_RESOURCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "runtime/status.h"
@@ -24,5 +25,9 @@ qp_status qp_resource_read(const char *path, const char **text, size_t *bytes, q
 ** tilde are no resources.  A QPAL_HOME that cannot be read has none.
 */
 void qp_resource_each(const char *prefix, void (*visit)(const char *path, void *arg), void *arg);
+
+/* Are the resources that begin with 'prefix' those that the binary carries, byte for byte?  They
+   are unless a QPAL_HOME has others. */
+bool qp_resource_is_carried(const char *prefix);
 
 #endif

@@ -2,6 +2,7 @@
 /* Loads the palette:  files of lua/quantizers and of users --spec--> [quantizers]. */
 #include "gen/spec/quantizer.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,9 @@
 #include "gen/base/resource.h"
 #include "gen/base/suggest.h"
 #include "gen/spec/definition.h"
+#include "gen/spec/pinned.h"
 #include "gen/spec/spec.h"
+#include "runtime/list.h"
 
 enum { MAX_FILE_BYTES = 4 << 20 };
 
@@ -22,15 +25,29 @@ typedef struct spec_list {
   size_t count;
 } spec_list;
 
+typedef struct palette_file {
+  char *path;
+  bool loaded; /* Its quantizers are right, and sorted. */
+  spec_list specs;
+} palette_file;
+
 typedef struct user_file {
   struct user_file *next;
   spec_list specs;
   char path[]; /* as it was asked for */
 } user_file;
 
+/*
+** The files of lua/quantizers are loaded where they are asked for, where they are those that the
+** binary carries: that these are right together, its tests have shown.  Others are loaded at once,
+** since what is wrong in any of them is said whatever is asked for.
+*/
 struct qp_palette {
-  spec_list specs;
-  user_file *files;
+  palette_file *file; /* sorted by path */
+  size_t files, capacity;
+  bool whole;    /* All are loaded, and are right together. */
+  spec_list all; /* Then: those of all files, which own them. */
+  user_file *user;
 };
 
 /* ---- Lists ---- */
@@ -60,6 +77,8 @@ static qp_status check_unique(const spec_list *list, qp_error *err) {
   return QP_OK;
 }
 
+static qp_status find_spec(qp_palette *p, const char *name, qp_spec **out, qp_error *err);
+
 /* ---- Splits ---- */
 
 static const char *nearest_name(const char *name, const spec_list *own, const spec_list *palette) {
@@ -80,15 +99,16 @@ static qp_status fail_unknown(const qp_spec *s, const char *name, const char *ne
                  near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
-/* Find the parts of a split in its own file's list, then in the palette. */
-static qp_status resolve(qp_spec *s, const spec_list *own, const spec_list *palette,
-                         qp_error *err) {
+/* Find the parts of a split in its own file's list, then in the palette, if that is given. */
+static qp_status resolve(qp_spec *s, const spec_list *own, qp_palette *palette, qp_error *err) {
   qp_quantizer *q = &s->quantizer;
   for (unsigned i = 0; i < q->parts; i++) {
     const char *name = s->part_name[i];
-    const qp_spec *part = find_in(own, name);
-    if (!part && palette) part = find_in(palette, name);
-    if (!part) return fail_unknown(s, name, nearest_name(name, own, palette), err);
+    qp_spec *part = find_in(own, name);
+    const qp_status status = part || !palette ? QP_OK : find_spec(palette, name, &part, err);
+    if (status) return status;
+    if (!part)
+      return fail_unknown(s, name, nearest_name(name, own, palette ? &palette->all : NULL), err);
     if (part->fault) {
       return qp_fail(err, QP_E_ARG, "%s:%d: %s: field 'parts': '%s' is refused: %s", q->file,
                      s->line, q->name, name, part->fault);
@@ -113,7 +133,7 @@ static qp_status resolve(qp_spec *s, const spec_list *own, const spec_list *pale
 }
 
 /* A split whose parts are wrong is refused alone, as other quantizers are. */
-static qp_status resolve_all(const spec_list *list, const spec_list *palette, qp_error *err) {
+static qp_status resolve_all(const spec_list *list, qp_palette *palette, qp_error *err) {
   qp_status status = check_unique(list, err);
   for (size_t i = 0; i < list->count && !status; i++) {
     qp_spec *s = list->spec[i];
@@ -134,34 +154,6 @@ static const qp_spec *first_refused(const spec_list *list) {
 }
 
 /* ---- The palette ---- */
-
-typedef struct loading {
-  spec_list *list;
-  qp_status status;
-  qp_error *err;
-} loading;
-
-static void load_resource(const char *path, void *arg) {
-  loading *job = arg;
-  const size_t length = strlen(path);
-  if (job->status != QP_OK || length < 4 || strcmp(path + length - 4, ".lua") != 0) return;
-  const char *text;
-  size_t bytes, count = 0;
-  qp_spec **specs = NULL;
-  job->status = qp_resource_read(path, &text, &bytes, job->err);
-  if (job->status == QP_OK) job->status = qp_spec_load(path, text, bytes, &specs, &count, job->err);
-  if (job->status != QP_OK) return;
-  qp_spec **all = realloc(job->list->spec, (job->list->count + count) * sizeof(qp_spec *));
-  if (!all) {
-    job->status = qp_fail(job->err, QP_E_NOMEM, "out of memory");
-    for (size_t i = 0; i < count; i++) qp_spec_free(specs[i]);
-  } else {
-    memcpy(all + job->list->count, specs, count * sizeof(qp_spec *));
-    job->list->spec = all;
-    job->list->count += count;
-  }
-  free(specs);
-}
 
 /* Count the bytes of a name before its rate: "half-tcq" of "half-tcq-1.75". */
 static size_t family_length(const char *name) {
@@ -194,39 +186,149 @@ static void sort_list(spec_list *list) {
   }
 }
 
+static qp_status read_file(palette_file *f, qp_error *err) {
+  const char *text;
+  size_t bytes;
+  const qp_status status = qp_resource_read(f->path, &text, &bytes, err);
+  return status ? status : qp_spec_load(f->path, text, bytes, &f->specs.spec, &f->specs.count, err);
+}
+
+/* What must be so of quantizers that are offered together. */
+static qp_status settle(const spec_list *list, qp_error *err) {
+  const qp_status status = resolve_all(list, NULL, err);
+  const qp_spec *refused = status ? NULL : first_refused(list);
+  return refused ? qp_fail(err, QP_E_ARG, "%s", refused->fault) : status;
+}
+
+/* Fill p->all with the quantizers of all files. */
+static qp_status gather(qp_palette *p, qp_error *err) {
+  size_t count = 0;
+  for (size_t i = 0; i < p->files; i++) count += p->file[i].specs.count;
+  qp_spec **all = realloc(p->all.spec, (count + 1) * sizeof *all);
+  if (!all) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  p->all = (spec_list){.spec = all};
+  for (size_t i = 0; i < p->files; i++) {
+    const spec_list *of = &p->file[i].specs;
+    for (size_t k = 0; k < of->count; k++) all[p->all.count++] = of->spec[k];
+  }
+  return QP_OK;
+}
+
+/* Keep what was read of a file, or drop it. */
+static void end_reading(palette_file *f, qp_status status) {
+  if (f->loaded) return;
+  if (status) {
+    free_list(&f->specs);
+  } else {
+    sort_list(&f->specs);
+  }
+  f->loaded = !status;
+}
+
+qp_status qp_palette_load(qp_palette *p, qp_error *err) {
+  qp_status status = QP_OK;
+  if (p->whole) return QP_OK;
+  for (size_t i = 0; i < p->files && !status; i++)
+    if (!p->file[i].loaded) status = read_file(&p->file[i], err);
+  if (!status) status = gather(p, err);
+  if (!status) status = settle(&p->all, err);
+  for (size_t i = 0; i < p->files; i++) end_reading(&p->file[i], status);
+  if (!status) status = gather(p, err); /* now in order */
+  p->whole = !status;
+  return status;
+}
+
+/* The file that is said to have the quantizer, if it is right by itself; else NULL. */
+static palette_file *open_pinned(qp_palette *p, const char *name) {
+  char path[128];
+  qp_error why;
+  if (!qp_pinned_file(name, path, sizeof path)) return NULL;
+  for (size_t i = 0; i < p->files; i++) {
+    palette_file *f = &p->file[i];
+    if (strcmp(f->path, path) != 0 || f->loaded) continue;
+    qp_status status = read_file(f, &why);
+    if (!status) status = settle(&f->specs, &why);
+    end_reading(f, status);
+    return status ? NULL : f;
+  }
+  return NULL;
+}
+
+/* The quantizer of this name, or NULL, which is known only when all are loaded.  An error may be
+   that of another file. */
+static qp_status find_spec(qp_palette *p, const char *name, qp_spec **out, qp_error *err) {
+  *out = NULL;
+  for (size_t i = 0; i < p->files && !*out; i++) *out = find_in(&p->file[i].specs, name);
+  if (*out || p->whole) return QP_OK;
+  const palette_file *f = open_pinned(p, name);
+  if (f && (*out = find_in(&f->specs, name))) return QP_OK;
+  const qp_status status = qp_palette_load(p, err);
+  if (!status) *out = find_in(&p->all, name);
+  return status;
+}
+
+typedef struct listing {
+  qp_palette *palette;
+  qp_status status;
+  qp_error *err;
+} listing;
+
+static void add_file(const char *path, void *arg) {
+  listing *l = arg;
+  qp_palette *p = l->palette;
+  const size_t length = strlen(path);
+  if (l->status || length < 4 || strcmp(path + length - 4, ".lua") != 0) return;
+  palette_file *file = qp_list_room(p->file, p->files, &p->capacity, sizeof *file);
+  char *copy = strdup(path);
+  if (file) p->file = file;
+  if (file && copy) {
+    p->file[p->files++] = (palette_file){.path = copy};
+  } else {
+    free(copy);
+    l->status = qp_fail(l->err, QP_E_NOMEM, "out of memory");
+  }
+}
+
 qp_status qp_palette_open(qp_palette **out, qp_error *err) {
   qp_palette *p = calloc(1, sizeof *p);
   if (!p) return qp_fail(err, QP_E_NOMEM, "out of memory");
-  loading job = {.list = &p->specs, .err = err};
-  qp_resource_each(PALETTE_FOLDER, load_resource, &job);
-  if (job.status == QP_OK) job.status = resolve_all(&p->specs, NULL, err);
-  const qp_spec *refused = job.status == QP_OK ? first_refused(&p->specs) : NULL;
-  if (refused) job.status = qp_fail(err, QP_E_ARG, "%s", refused->fault);
-  if (job.status != QP_OK) {
+  listing l = {.palette = p, .err = err};
+  qp_resource_each(PALETTE_FOLDER, add_file, &l);
+  if (!l.status && !(qp_resource_is_carried(PALETTE_FOLDER) && qp_resource_is_carried(QP_PRELUDE)))
+    l.status = qp_palette_load(p, err);
+  if (l.status) {
     qp_palette_close(p);
-    return job.status;
+    return l.status;
   }
-  sort_list(&p->specs);
   *out = p;
   return QP_OK;
 }
 
 void qp_palette_close(qp_palette *p) {
   if (!p) return;
-  while (p->files) {
-    user_file *f = p->files;
-    p->files = f->next;
+  while (p->user) {
+    user_file *f = p->user;
+    p->user = f->next;
     free_list(&f->specs);
     free(f);
   }
-  free_list(&p->specs);
+  for (size_t i = 0; i < p->files; i++) {
+    free_list(&p->file[i].specs);
+    free(p->file[i].path);
+  }
+  free(p->file);
+  free(p->all.spec);
   free(p);
 }
 
-size_t qp_palette_count(const qp_palette *p) { return p->specs.count; }
+size_t qp_palette_count(const qp_palette *p) {
+  assert(p->whole);
+  return p->all.count;
+}
 
 const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i) {
-  return i < p->specs.count ? &p->specs.spec[i]->quantizer : NULL;
+  assert(p->whole);
+  return i < p->all.count ? &p->all.spec[i]->quantizer : NULL;
 }
 
 /* ---- Users' files ---- */
@@ -241,22 +343,22 @@ static qp_status load_specs(const char *path, spec_list *out, qp_error *err) {
 }
 
 static qp_status open_file(qp_palette *p, const char *path, const user_file **out, qp_error *err) {
-  for (const user_file *f = p->files; f; f = f->next) {
+  for (const user_file *f = p->user; f; f = f->next) {
     if (!strcmp(f->path, path)) return *out = f, QP_OK;
   }
   user_file *f = calloc(1, sizeof *f + strlen(path) + 1);
   if (!f) return qp_fail(err, QP_E_NOMEM, "out of memory");
   memcpy(f->path, path, strlen(path) + 1);
   qp_status status = load_specs(path, &f->specs, err);
-  if (!status) status = resolve_all(&f->specs, &p->specs, err);
+  if (!status) status = resolve_all(&f->specs, p, err);
   if (status) {
     free_list(&f->specs);
     free(f);
     return status;
   }
   sort_list(&f->specs);
-  f->next = p->files;
-  p->files = f;
+  f->next = p->user;
+  p->user = f;
   *out = f;
   return QP_OK;
 }
@@ -316,9 +418,11 @@ qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **
     free(path);
     return status;
   }
-  const qp_spec *s = find_in(&p->specs, name);
+  qp_spec *s = NULL;
+  const qp_status status = find_spec(p, name, &s, err);
+  if (status) return status;
   if (s) return *out = &s->quantizer, QP_OK;
-  const char *near = nearest_name(name, &p->specs, NULL);
+  const char *near = nearest_name(name, &p->all, NULL);
   return qp_fail(err, QP_E_ARG,
                  "there is no quantizer '%s'%s%s%s; 'qpal list quantizers' lists them, and a "
                  "file's is named by its path (./my.lua)",

@@ -103,8 +103,13 @@ static inline unsigned qp_quantizer_side(const qp_quantizer *q) {
 
 typedef struct qp_palette qp_palette;
 
-/* Load every file of lua/quantizers (a resource).  Errors name file, line, field and value. */
+/*
+** Open lua/quantizers (a resource).  Where it is what the binary carries, a file is loaded when one
+** of its quantizers is asked for, else all are at once.  Errors name file, line, field and value.
+*/
 qp_status qp_palette_open(qp_palette **out, qp_error *err);
+/* Load the files that are not yet; the same errors. */
+qp_status qp_palette_load(qp_palette *p, qp_error *err);
 void qp_palette_close(qp_palette *p);
 /*
 ** Find a quantizer by its palette name, or by the path of a user's .lua file (contains '/' or ends
@@ -116,10 +121,9 @@ void qp_palette_close(qp_palette *p);
 qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **out, qp_error *err);
 /* Bytes of the path in such a name, "path" or "path:name"; 0: it is a name of the palette. */
 size_t qp_palette_path_bytes(const char *name);
+/* Of a palette that is loaded.  They come in the order of files, then by family, then by rate. */
 size_t qp_palette_count(const qp_palette *p);
-const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i); /* They come in the order of
-                                                                      loading: by family, then by
-                                                                      rate. */
+const qp_quantizer *qp_palette_get(const qp_palette *p, size_t i);
 
 /*
 ** The table that encoders search and the reference reads: out[state * dim + i], fp16 bits, for all

@@ -29,8 +29,8 @@ enum {
 
 /* ---- Kinds and the fields that each may have ---- */
 
-#define INPUT_SIDE "rotation", "order", "scale" /* all have them */
-#define CODED "codebook", "codebooks", "group", "sparse", "decode" /* all but splits do */
+#define INPUT_SIDE "rotation", "order", "scale"                         /* all have them */
+#define CODED      "codebook", "codebooks", "group", "sparse", "decode" /* all but splits do */
 static const char *const trellis_fields[] = {"name", "window",   "dim", "step",
                                              CODED,  INPUT_SIDE, NULL};
 static const char *const vector_fields[] = {"name", "dim", "bits", CODED, INPUT_SIDE, NULL};
@@ -480,7 +480,7 @@ static qp_status fail_result(file_job *job, qp_lua_ref result, size_t n) {
 static qp_status load_all(file_job *job) {
   qp_lua_ref result = 0;
   qp_status status =
-      qp_lua_run(job->lua, "lua/prelude.lua", job->file, job->text, job->bytes, &result, job->err);
+      qp_lua_run(job->lua, QP_PRELUDE, job->file, job->text, job->bytes, &result, job->err);
   if (status) return status;
   const bool list = qp_lua_type_of(job->lua, result, "kind") == QP_LUA_NIL;
   const size_t n = list ? qp_lua_length(job->lua, result, "") : 1;

@@ -5,6 +5,8 @@
 
 #include "gen/spec/quantizer.h"
 
+#define QP_PRELUDE "lua/prelude.lua" /* runs before a file */
+
 /* A quantizer of a file.  The parts of a split are names until the palette knows all quantizers. */
 typedef struct qp_spec {
   qp_quantizer quantizer;

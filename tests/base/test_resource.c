@@ -201,3 +201,30 @@ Test(qpal_home, not_a_directory_is_an_error_that_names_the_variable) {
     cr_expect(strstr(err.text, values[i]) != NULL, "%s", err.text);
   }
 }
+
+static void copy_carried(const char *path, void *arg) {
+  const qp_resource_entry *e = qp_resource_table;
+  (void)arg;
+  while (strcmp(e->path, path) != 0) e++;
+  write_file(home, path, e->text, e->bytes);
+}
+
+Test(qpal_home, that_has_what_the_binary_carries_is_told_from_others) {
+  static const char *const folders[] = {"lua/models", "lua/families", "lua/shipped",
+                                        "lua/shipped/codebook"};
+  cr_expect(qp_resource_is_carried("lua/no/such/folder/"));
+  cr_expect_not(qp_resource_is_carried("lua/b.lua"));
+  unsetenv("QPAL_HOME");
+  for (size_t i = 0; i < 4; i++) {
+    make_directory(home, folders[i]);
+    if (i != 2) qp_resource_each(folders[i], copy_carried, NULL);
+  }
+  cr_expect(qp_resource_is_carried("lua/"));
+  write_file(home, "lua/models/zz.lua", "x", 1);
+  write_file(home, "lua/families/gather.lua", "x", 1);
+  setenv("QPAL_HOME", home, 1);
+  cr_expect_not(qp_resource_is_carried("lua/models/"), "with a file more");
+  cr_expect_not(qp_resource_is_carried("lua/families/"), "with another text");
+  cr_expect(qp_resource_is_carried("lua/shipped/codebook/"));
+  cr_expect_not(qp_resource_is_carried("lua/shipped/"), "without some files");
+}

@@ -243,6 +243,7 @@ static size_t of_paired_kinds(const qp_quantizer **all, size_t count) {
 Test(cases, stay_when_a_quantizer_is_appended) {
   const qp_quantizer *all[512], *last = NULL;
   size_t n = 0;
+  cr_assert_eq(qp_palette_load(palette, &error), QP_OK, "%s", error.text);
   for (size_t i = 0; i < qp_palette_count(palette); i++) {
     const qp_quantizer *q = qp_palette_get(palette, i);
     if (!strcmp(q->name, "ternary-1.6"))

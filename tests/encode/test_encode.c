@@ -91,6 +91,7 @@ static void expect_honest_distortion(const qp_quantizer *q, const float *weights
 Test(encode, every_quantizer_decodes_to_the_distortion_that_the_encoder_reports) {
   float weights[FEW_ROWS * FEW_COLUMNS];
   qp_sample_gaussian(5, FEW_ROWS * FEW_COLUMNS, weights);
+  cr_assert_eq(qp_palette_load(palette, &err), QP_OK, "%s", err.text);
   for (size_t i = 0; i < qp_palette_count(palette); i++) {
     const qp_quantizer *q = qp_palette_get(palette, i);
     if (q->window > 12 && (i % 5 || q->step * 2 < q->window / 2))

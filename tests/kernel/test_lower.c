@@ -147,6 +147,7 @@ Test(lower, decodes_the_whole_palette_as_its_specs_do) {
   qp_palette *palette;
   qp_error err = {0};
   cr_assert_eq(qp_palette_open(&palette, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_palette_load(palette, &err), QP_OK, "%s", err.text);
   for (size_t i = 0; i < qp_palette_count(palette); i++) {
     const qp_quantizer *q = qp_palette_get(palette, i);
     qp_lower_options opt = usual;

@@ -49,6 +49,7 @@ static inline qp_status published_open(published *p, bool only_tcq) {
   qp_status status = qp_models_open(&p->models, &p->err);
   if (!status) status = qp_models_find(p->models, "llama-3.1-8b", &model, &p->err);
   if (!status) status = qp_palette_open(&p->palette, &p->err);
+  if (!status) status = qp_palette_load(p->palette, &p->err);
   if (!status) status = published_json(p, "quant_err.json", &errors);
   for (size_t i = 0; !status && i < qp_palette_count(p->palette); i++) {
     const qp_quantizer *q = qp_palette_get(p->palette, i);

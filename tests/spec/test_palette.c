@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The palette: files of lua/quantizers in a QPAL_HOME of the test's own. */
+#include "gen/spec/pinned.h"
 #include "gen/spec/quantizer.h"
 #include "tests/base/folder_kit.h"
 
@@ -107,4 +108,67 @@ Test(palette, refuses_splits_of_splits) {
 Test(palette, an_error_in_a_file_names_it) {
   write_file("lua/quantizers/a.lua", "return scalar { name = 'x', bits = 99 }");
   expect_failure("lua/quantizers/a.lua:1: x: field 'bits' should be an integer from 1 to 20");
+}
+
+/* ---- What the binary carries ---- */
+
+static void open_carried(qp_palette **out) {
+  unsetenv("QPAL_HOME");
+  cr_assert_eq(qp_palette_open(out, &error), QP_OK, "%s", error.text);
+}
+
+Test(carried, each_quantizer_is_in_the_file_that_its_line_names) {
+  char path[128];
+  open_carried(&palette);
+  cr_assert_eq(qp_palette_load(palette, &error), QP_OK, "%s", error.text);
+  cr_assert_gt(qp_palette_count(palette), 100);
+  for (size_t i = 0; i < qp_palette_count(palette); i++) {
+    const qp_quantizer *q = qp_palette_get(palette, i);
+    cr_assert(qp_pinned_file(q->name, path, sizeof path), "%s: qpal list --pins > " QP_PINNED,
+              q->name);
+    cr_expect_str_eq(path, q->file);
+  }
+  qp_palette_close(palette);
+}
+
+static void expect_alike(const qp_quantizer *a, const qp_quantizer *b) {
+  cr_expect_str_eq(a->name, b->name);
+  cr_expect_str_eq(a->file, b->file);
+  cr_expect_str_eq(a->hash, b->hash);
+  cr_expect(a->rate == b->rate && a->stored_rate == b->stored_rate && a->parts == b->parts);
+  for (unsigned k = 0; k < a->parts; k++)
+    cr_expect_str_eq(a->part[k].quantizer->hash, b->part[k].quantizer->hash);
+}
+
+Test(carried, files_loaded_one_by_one_give_what_all_at_once_give) {
+  qp_palette *all;
+  const qp_quantizer *found[512], *again;
+  open_carried(&all);
+  open_carried(&palette);
+  cr_assert_eq(qp_palette_load(all, &error), QP_OK, "%s", error.text);
+  const size_t n = qp_palette_count(all);
+  cr_assert_lt(n, 512);
+  for (size_t i = n; i-- > 0;) { /* backwards: the order of loading is not that of the list */
+    const qp_quantizer *q = qp_palette_get(all, i);
+    cr_assert_eq(qp_palette_find(palette, q->name, &found[i], &error), QP_OK, "%s", error.text);
+    expect_alike(found[i], q);
+  }
+  cr_assert_eq(qp_palette_load(palette, &error), QP_OK, "%s", error.text);
+  cr_assert_eq(qp_palette_count(palette), n);
+  for (size_t i = 0; i < n; i++) {
+    cr_expect_eq(qp_palette_get(palette, i), found[i]);
+    cr_assert_eq(qp_palette_find(palette, found[i]->name, &again, &error), QP_OK);
+    cr_expect_eq(again, found[i]);
+  }
+  qp_palette_close(all);
+  qp_palette_close(palette);
+}
+
+Test(carried, a_name_that_is_not_there_has_neighbours_from_all_files) {
+  const qp_quantizer *q = NULL;
+  open_carried(&palette);
+  cr_assert_eq(qp_palette_find(palette, "nuq-2", &q, &error), QP_OK, "%s", error.text);
+  cr_expect_eq(qp_palette_find(palette, "mxpf4", &q, &error), QP_E_ARG);
+  cr_expect(strstr(error.text, "did you mean 'mxfp4'"), "%s", error.text);
+  qp_palette_close(palette);
 }

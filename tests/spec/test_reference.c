@@ -235,6 +235,7 @@ static const qp_quantizer *find(const char *name) {
 Test(reference, reads_back_what_was_packed_for_every_quantizer) {
   cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
   unsigned leaves = 0;
+  cr_assert_eq(qp_palette_load(palette, &error), QP_OK, "%s", error.text);
   for (size_t i = 0; i < qp_palette_count(palette); i++) {
     const qp_quantizer *q = qp_palette_get(palette, i);
     if (q->kind == QP_SPLIT) continue;

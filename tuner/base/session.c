@@ -39,28 +39,28 @@ static qp_status pick(picks *p, const qp_quantizer *q, qp_error *err) {
   return QP_OK;
 }
 
+/* A whole name beats a family. */
 static qp_status pick_word(qp_session *s, picks *p, const char *word, qp_error *err) {
   size_t n = strlen(word), before = p->count;
-  qp_status status = QP_OK;
-  for (size_t i = 0; i < qp_palette_count(s->palette); i++) /* a whole name beats a family */
-    if (!strcmp(qp_palette_get(s->palette, i)->name, word))
-      return pick(p, qp_palette_get(s->palette, i), err);
-  for (size_t i = 0; i < qp_palette_count(s->palette) && !status; i++) {
-    const qp_quantizer *q = qp_palette_get(s->palette, i);
-    if (!strncmp(q->name, word, n) && q->name[n] == '-') status = pick(p, q, err);
-  }
-  if (status || p->count > before) return status;
   const qp_quantizer *q;
-  status = qp_palette_find(s->palette, word, &q, err);
-  return status ? status : pick(p, q, err);
+  qp_error unknown = {.text = ""};
+  const qp_status found = qp_palette_find(s->palette, word, &q, &unknown);
+  if (!found) return pick(p, q, err);
+  qp_status status = qp_palette_path_bytes(word) ? found : qp_palette_load(s->palette, &unknown);
+  for (size_t i = 0; !status && i < qp_palette_count(s->palette); i++) {
+    q = qp_palette_get(s->palette, i);
+    if (!strncmp(q->name, word, n) && q->name[n] == '-') status = pick(p, q, &unknown);
+  }
+  if (!status && p->count == before) status = found;
+  return status ? qp_fail(err, status, "%s", unknown.text) : QP_OK;
 }
 
 qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quantizer ***out,
                                 size_t *count, qp_error *err) {
   picks p = {0};
-  qp_status status = QP_OK;
+  qp_status status = list ? QP_OK : qp_palette_load(s->palette, err);
   if (!list)
-    for (size_t i = 0; i < qp_palette_count(s->palette) && !status; i++)
+    for (size_t i = 0; !status && i < qp_palette_count(s->palette); i++)
       status = pick(&p, qp_palette_get(s->palette, i), err);
   char *words = list ? strdup(list) : NULL, *rest = words;
   for (char *w; !status && rest && (w = strsep(&rest, ","));) status = pick_word(s, &p, w, err);

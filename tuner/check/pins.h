@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** The definitions that packed weights rely on: lua/quantizers/definitions.txt, a name and a hash a
-** line, in the order in which quantizers came: a new one's line is the last.
+** The definitions that packed weights rely on: lua/quantizers/definitions.txt, a name, its hash and
+** its file a line, in the order in which quantizers came: a new one's line is the last.
 */
 #ifndef QP_PINS_H
 #define QP_PINS_H

@@ -24,7 +24,9 @@ static const char *kind_name(qp_quantizer_kind k) {
   return names[k];
 }
 
-static void list_quantizers(qp_session *s, bool json) {
+static qp_status list_quantizers(qp_session *s, bool json, qp_error *err) {
+  const qp_status status = qp_palette_load(s->palette, err);
+  if (status) return status;
   static const qp_column columns[] = {
       {"name", false}, {"kind", false},  {"rate_bits", true}, {"stored_rate_bits", true},
       {"dim", true},   {"window", true}, {"step", true},      {"hash", false},
@@ -44,6 +46,7 @@ static void list_quantizers(qp_session *s, bool json) {
     qp_table_text(t, q->file);
   }
   qp_table_print(t);
+  return QP_OK;
 }
 
 /* The text of lua/quantizers/definitions.txt: lines stay where they are, new ones come last. */
@@ -52,7 +55,10 @@ static qp_status list_pins(qp_session *s, qp_error *err) {
   size_t n = 0;
   qp_status status = qp_session_quantizers(s, NULL, &q, &n, err);
   if (!status) status = qp_pins_sort(q, n, err);
-  for (size_t i = 0; !status && i < n; i++) printf("%s %s\n", q[i]->name, q[i]->hash);
+  for (size_t i = 0; !status && i < n; i++) {
+    const char *file = strrchr(q[i]->file, '/');
+    printf("%s %s %s\n", q[i]->name, q[i]->hash, file ? file + 1 : q[i]->file);
+  }
   free(q);
   return status;
 }
@@ -177,7 +183,7 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
   if (o->pins)
     status = list_pins(&s, err);
   else if (quantizers)
-    list_quantizers(&s, o->json);
+    status = list_quantizers(&s, o->json, err);
   else
     list_families(&s, o->json);
   qp_session_close(&s);
@@ -188,7 +194,7 @@ int qp_cmd_list(int argc, char **argv) {
   list_options o = {0};
   const qp_option table[] = {
       QP_FLAG("json", o.json, "as JSON"),
-      QP_FLAG("pins", o.pins, "names and hashes, as lua/quantizers/definitions.txt"),
+      QP_FLAG("pins", o.pins, "names, hashes, files: as lua/quantizers/definitions.txt"),
       {0}};
   return qp_verb_run(&help, table, argc, argv, act, &o);
 }

@@ -152,7 +152,8 @@ static qp_status fill_menu(qp_plan_context *c) {
   const char *list = c->o->quantizers;
   qp_status status = QP_OK;
   if (!list) {
-    for (size_t i = 0; i < qp_palette_count(c->session.palette) && !status; i++)
+    status = qp_palette_load(c->session.palette, c->err);
+    for (size_t i = 0; !status && i < qp_palette_count(c->session.palette); i++)
       status = qp_menu_add(c->menu, qp_palette_get(c->session.palette, i), NULL, c->err);
     return status ? status : qp_menu_add(c->menu, NULL, NULL, c->err);
   }
@@ -244,11 +245,12 @@ static bool has_records(const qp_plan_context *c) {
 /* A foreign table may name only quantizers that the palette knows. */
 static qp_status check_names(qp_plan_context *c) {
   const qp_palette *palette = c->session.palette;
+  qp_status status = qp_palette_load(c->session.palette, c->err);
+  if (status) return status;
   size_t count = qp_palette_count(palette);
   const char **names = malloc((count + 1) * sizeof *names);
   if (!names) return qp_fail(c->err, QP_E_NOMEM, "no memory for names");
   for (size_t i = 0; i < count; i++) names[i] = qp_palette_get(palette, i)->name;
-  qp_status status = QP_OK;
   for (size_t r = 0; r < c->table.rows && !status; r++) {
     const char *name = c->table.row[r].member[0].quantizer;
     size_t i = 0;

@@ -46,13 +46,13 @@ static bool has_rows(unsigned planned, unsigned rows) {
 
 /* The quantizer of the palette that decodes a packed tensor's codes as the source does; NULL where
    there is none, and why. */
-static const qp_quantizer *find_alike(const qp_palette *palette, const qp_source_tensor *t,
+static const qp_quantizer *find_alike(qp_palette *palette, const qp_source_tensor *t,
                                       char why[512]) {
   char name[64], reason[256];
+  const qp_quantizer *q = NULL;
   if (!qp_source_quantizer(t, name, reason))
     return snprintf(why, 512, "no quantizer of ours decodes it bit for bit: %s", reason), NULL;
-  for (size_t i = 0; i < qp_palette_count(palette); i++)
-    if (!strcmp(qp_palette_get(palette, i)->name, name)) return qp_palette_get(palette, i);
+  if (!qp_palette_find(palette, name, &q, NULL)) return q;
   return snprintf(why, 512, "it would be '%s', which is no quantizer of ours", name), NULL;
 }
 
