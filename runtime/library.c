@@ -200,7 +200,10 @@ static qpal_status check_targets(const qpal_library *l) {
                                                     : damaged("kernels that belong to no target");
 }
 
+/* What constants take on the device is allocated before any is read: they are the codebooks of the
+   definitions, one behind another at multiples of 256, and no more. */
 static qpal_status check_codebooks(const qpal_library *l) {
+  uint64_t most = 0;
   for (uint32_t i = 0; i < qp_lib_count(l, QP_LIB_CODEBOOKS); i++) {
     const qp_lib_codebook *c = QP_LIB_GET(l, CODEBOOKS, qp_lib_codebook, i);
     const uint32_t data = qp_lib_count(l, QP_LIB_DATA), room = l->header->constants_bytes;
@@ -213,8 +216,11 @@ static qpal_status check_codebooks(const qpal_library *l) {
     if (c->data > data || data - c->data < c->bytes) return wrong("codebook", i, "data", c->data);
     if (c->constant % 256 || c->constant > room || room - c->constant < c->bytes)
       return wrong("codebook", i, "constant", c->constant);
+    most += (c->bytes + 255ull) / 256 * 256;
   }
-  return QPAL_OK;
+  return l->header->constants_bytes <= most
+             ? QPAL_OK
+             : wrong("header", 0, "constants_bytes", l->header->constants_bytes);
 }
 
 static qpal_status check_quantizers(const qpal_library *l) {

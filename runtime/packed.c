@@ -25,15 +25,26 @@ static qpal_status refuse(qp_status status, const qp_error *err) {
                                                     : qp_refuse_status(status, err);
 }
 
-/* Row scales that are stored in fp16: kernels read fp32. */
-static qp_status widen_scales(const qpal_packed *p, qp_packed_linear *l, qp_error *err) {
+/* Find the row scales of a linear, as many as it says it has rows.  NULL: there are none, which is
+   told of when they are asked for. */
+static qp_status find_scales(const qpal_packed *p, const qp_packed_linear *l, const qp_tensor **out,
+                             qp_error *err) {
   char name[QP_PACKED_NAME + 64];
   snprintf(name, sizeof name, "%s.row_scales", l->name);
-  const qp_tensor *t = qp_safetensors_find(p->tensors, name);
+  const qp_tensor *t = *out = qp_safetensors_find(p->tensors, name);
+  if (!t) return QP_OK;
+  if (t->type != QP_TENSOR_F16 && t->type != QP_TENSOR_F32)
+    return qp_fail(err, QP_E_ARG, "tensor '%s' is of type %s; scales are F16 or F32", name,
+                   qp_tensor_type_name(t->type));
+  const size_t scales = t->bytes / qp_tensor_type_bytes(t->type);
+  return l->rows == scales ? QP_OK
+                           : qp_fail(err, QP_E_ARG, "tensor '%s' holds %zu scales of %llu rows",
+                                     name, scales, (unsigned long long)l->rows);
+}
+
+/* Row scales that are stored in fp16: kernels read fp32. */
+static qp_status widen_scales(qp_packed_linear *l, const qp_tensor *t, qp_error *err) {
   if (!t || t->type != QP_TENSOR_F16) return QP_OK;
-  if (l->rows != t->bytes / 2)
-    return qp_fail(err, QP_E_ARG, "tensor '%s' holds %zu scales of %llu rows", name, t->bytes / 2,
-                   (unsigned long long)l->rows);
   const uint8_t *half = t->data;
   l->scale = malloc(sizeof *l->scale * l->rows + 1);
   if (!l->scale) return qp_packed_no_memory(err);
@@ -43,19 +54,13 @@ static qp_status widen_scales(const qpal_packed *p, qp_packed_linear *l, qp_erro
 }
 
 /* A NaN or an infinity among them would be in every output. */
-static qp_status check_scales(const qpal_packed *p, const qp_packed_linear *l, qp_error *err) {
-  char name[QP_PACKED_NAME + 64];
-  snprintf(name, sizeof name, "%s.row_scales", l->name);
-  const qp_tensor *t = qp_safetensors_find(p->tensors, name);
+static qp_status check_scales(const qp_packed_linear *l, const qp_tensor *t, qp_error *err) {
   for (size_t i = 0; t && i < l->rows; i++) {
-    float scale = 0;
-    if (l->scale)
-      scale = l->scale[i];
-    else if (t->type == QP_TENSOR_F32 && i < t->bytes / 4)
-      memcpy(&scale, t->data + 4 * i, sizeof scale);
+    float scale;
+    memcpy(&scale, l->scale ? (const void *)&l->scale[i] : t->data + 4 * i, sizeof scale);
     if (!isfinite(scale))
-      return qp_fail(err, QP_E_ARG, "tensor '%s' [%zu] is %g; scales should be finite", name, i,
-                     (double)scale);
+      return qp_fail(err, QP_E_ARG, "tensor '%s.row_scales' [%zu] is %g; scales should be finite",
+                     l->name, i, (double)scale);
   }
   return QP_OK;
 }
@@ -127,8 +132,10 @@ qpal_status qpal_packed_open_rank(const char *path, unsigned rank, unsigned size
   if (status && whole && size > 1)
     return qpal_packed_close(p), qp_refuse(QPAL_E_ARG, "%s", err.text);
   for (size_t i = 0; !status && i < p->linears; i++) {
-    status = widen_scales(p, &p->linear[i], &err);
-    if (!status) status = check_scales(p, &p->linear[i], &err);
+    const qp_tensor *scales;
+    status = find_scales(p, &p->linear[i], &scales, &err);
+    if (!status) status = widen_scales(&p->linear[i], scales, &err);
+    if (!status) status = check_scales(&p->linear[i], scales, &err);
   }
   for (size_t i = 1; !status && i < p->linears; i++)
     if (!strcmp(p->linear[i - 1].name, p->linear[i].name))

@@ -181,6 +181,18 @@ Test(library_parts, of_four_are_described_to_programs_of_abi_1_in_files_as_befor
   }
 }
 
+Test(library_parts, constants_that_no_codebook_needs_are_refused_and_not_allocated) {
+  export_them(four, 1);
+  const qp_lib_header *h = file;
+  const size_t at = offsetof(qp_lib_header, constants_bytes);
+  const uint32_t most = (h->constants_bytes + 255) / 256 * 256;
+  cr_expect_gt(most, 0);
+  cr_expect_eq(open_changed(at, most), QPAL_OK, "%s", qpal_message());
+  cr_expect_eq(open_changed(at, most + 1), QPAL_E_FORMAT);
+  cr_expect_eq(open_changed(at, UINT32_MAX), QPAL_E_FORMAT);
+  cr_expect(strstr(qpal_message(), "'constants_bytes': 4294967295"), "%s", qpal_message());
+}
+
 static void expect_lies_refused(void) {
   const qp_lib_header *h = file;
   cr_expect_eq(h->version, QP_LIB_VERSION);

@@ -2,6 +2,7 @@
 /* Packed weights through the public interface: found, compared with the library, refused. */
 #include "tests/runtime/library_kit.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -56,6 +57,7 @@ typedef struct writer {
   qp_text tensors, data, linears, quantizers;
   bool half_scales;
   const char *cut;     /* what each linear says of its slices, or NULL */
+  unsigned columns;    /* that each linear claims; 0: KIT_K */
   const char *version; /* of the file; NULL: the last */
   const char *section; /* what the section says before all else, or NULL */
 } writer;
@@ -113,14 +115,16 @@ static void add_tensors(writer *w, const char *name, const kit_linear *l, unsign
 /* Describe it; 'q' is the quantizer that the file names (another one's hash is a lie to be
 ** seen). */
 static void describe(writer *w, const char *name, const kit_linear *l, const qp_quantizer *q,
-                     unsigned rows) {
+                     uint64_t rows) {
   qp_text_add(&w->quantizers,
               "%s\\\"%s\\\":{\\\"hash\\\":\\\"%s\\\",\\\"layout\\\":1,\\\"kind\\\":\\\"%s\\\"}",
               w->quantizers.length ? "," : "", q->name, q->hash, kind_of(q));
   qp_text_add(&w->linears,
-              "%s{\\\"name\\\":\\\"%s\\\",\\\"rows\\\":%u,\\\"columns\\\":%d,\\\"quantizer\\\":"
+              "%s{\\\"name\\\":\\\"%s\\\",\\\"rows\\\":%" PRIu64
+              ",\\\"columns\\\":%u,\\\"quantizer\\\":"
               "\\\"%s\\\",%s\\\"signs\\\":\\\"in.signs\\\",\\\"parts\\\":[",
-              w->linears.length ? "," : "", name, rows, KIT_K, q->name, w->cut ? w->cut : "");
+              w->linears.length ? "," : "", name, rows, w->columns ? w->columns : KIT_K, q->name,
+              w->cut ? w->cut : "");
   for (unsigned i = 0; i < l->parts; i++)
     qp_text_add(&w->linears,
                 "%s{\\\"quantizer\\\":\\\"x\\\",\\\"column\\\":%u,\\\"columns\\\":%u,"
@@ -153,7 +157,8 @@ static void write_file(writer *w, const char *format) {
 
 typedef struct lies {
   const char *hash_of; /* quantizer whose hash the second linear claims */
-  unsigned rows;       /* of the first */
+  uint64_t rows;       /* of the first */
+  unsigned columns;    /* of all */
   bool no_scales, half_scales;
   const char *format, *cut, *version, *section;
 } lies;
@@ -165,7 +170,8 @@ static void write_packed(kit_linear linear[KIT_MEMBERS], lies lie) {
   writer w = {.half_scales = lie.half_scales,
               .cut = lie.cut,
               .version = lie.version,
-              .section = lie.section};
+              .section = lie.section,
+              .columns = lie.columns};
   for (unsigned m = 0; m < KIT_MEMBERS; m++)
     kit_linear_make(&linear[m], kit_quantizers[m], kit_rows[m]);
   add_tensor(&w, "in.signs", "U32", "6", signs, sizeof signs);
@@ -266,7 +272,14 @@ Test(packed, refuses_weights_of_another_definition_with_both_hashes) {
 }
 
 Test(packed, refuses_weights_of_another_shape_with_both_shapes) {
-  expect_refusal((lies){.rows = 64}, 0, QPAL_E_MISMATCH, "64 x 192", "48 x 192");
+  expect_refusal((lies){.columns = 256}, 0, QPAL_E_MISMATCH, "48 x 256", "48 x 192");
+}
+
+Test(packed, refuses_rows_that_have_no_scales_at_once_however_many_are_claimed) {
+  const char *says = "holds 48 scales of 1000000000000000 rows";
+  expect_refusal((lies){.rows = 1000000000000000}, 0, QPAL_E_FORMAT, "w0.row_scales", says);
+  expect_refusal((lies){.rows = 1000000000000000, .half_scales = true}, 0, QPAL_E_FORMAT,
+                 "w0.row_scales", says);
 }
 
 Test(packed, refuses_weights_that_lack_a_tensor_and_names_it) {
