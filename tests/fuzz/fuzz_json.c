@@ -2,7 +2,7 @@
 /*
 ** Any text as JSON, for the tree and for the scanner, and as the config.json of a model.  What the
 ** strict scanner takes, the tree takes too, but for what only it refuses: keys that appear twice,
-** and depth.
+** depth, and numbers that only Python writes, which the scanner passes over.
 */
 #include "gen/base/json.h"
 #include "gen/model/models.h"
@@ -34,6 +34,14 @@ static qp_status walk(qp_json_scan *s, unsigned depth, bool *deep) {
   }
 }
 
+/* Are there words in it that Python writes for numbers? */
+static bool is_python(const uint8_t *data, size_t size) {
+  char *text = as_text(data, size);
+  const bool is = strstr(text, "NaN") || strstr(text, "Infinity");
+  free(text);
+  return is;
+}
+
 static void check_model(const char *text, size_t size) {
   static qp_models *models;
   qp_error err = {.text = ""};
@@ -58,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   qp_status scanned = walk(&s, 0, &deep);
   if (!scanned) scanned = qp_json_scan_end(&s);
   if (scanned != QP_OK && !strstr(scan_err.text, "f.json")) abort();
-  if (!scanned && parsed && !deep && !strstr(err.text, "twice")) abort();
+  if (!scanned && parsed && !deep && !strstr(err.text, "twice") && !is_python(data, size)) abort();
   cJSON_Delete(tree);
   if (!parsed) check_model(text, size);
   return 0;
