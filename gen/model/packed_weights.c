@@ -2,6 +2,7 @@
 /* Decodes linears that `qpal quantize` packed, on the CPU. */
 #include "gen/model/packed_weights.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 
 #include "gen/base/json.h"
 #include "gen/base/rotate.h"
+#include "gen/model/section_check.h"
 #include "gen/spec/reference.h"
 #include "runtime/half.h"
 #include "runtime/input_side.h"
@@ -177,12 +179,21 @@ static qp_status read_section(qp_packed_weights *w, const char *folder, const cJ
   return QP_OK;
 }
 
+/* Linears that only one of them lists would be left out, or taken for tensors of 16 bits. */
+static qp_status compare_shards(const qp_packed_weights *w, const char *folder,
+                                const cJSON *section, qp_error *err) {
+  char config[4200];
+  snprintf(config, sizeof config, "%.4096s/config.json", folder);
+  return qp_section_compare(section, config, w->file, err);
+}
+
 qp_status qp_packed_weights_open(const char *folder, const cJSON *section, qp_palette *palette,
                                  qp_packed_weights **out, qp_error *err) {
   qp_packed_weights *w = calloc(1, sizeof *w);
   if (!w) return qp_fail(err, QP_E_NOMEM, "%s: no memory", folder);
   qp_status status = qp_safetensors_open(folder, &w->file, err);
   if (!status) status = read_section(w, folder, section, palette, err);
+  if (!status) status = compare_shards(w, folder, section, err);
   if (status) return qp_packed_weights_close(w), status;
   *out = w;
   return QP_OK;
@@ -275,6 +286,24 @@ static qp_status check_side(const qp_packed_weights *w, const qp_packed_entry *e
                  e->signs, why);
 }
 
+static float scale_of(const arrays *a, size_t row) {
+  return a->half_scales ? qp_half_to_float(((const uint16_t *)a->scales)[row])
+                        : ((const float *)a->scales)[row];
+}
+
+/* Refuse scales of these rows of which one is NaN or infinite, as libqpal does. */
+static qp_status check_scales(const qp_packed_weights *w, const qp_packed_entry *e, const arrays *a,
+                              uint64_t first, uint64_t count, qp_error *err) {
+  for (uint64_t r = first; r < first + count; r++)
+    if (!isfinite(scale_of(a, r)))
+      return qp_fail(err, QP_E_ARG,
+                     "%s: tensor '%s.row_scales' [%llu] is %g; scales should be "
+                     "finite",
+                     qp_safetensors_shard_path(w->file, 0), e->name, (unsigned long long)r,
+                     (double)scale_of(a, r));
+  return QP_OK;
+}
+
 static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *e, arrays *a,
                              qp_error *err) {
   const unsigned rows = e->rows + e->padding;
@@ -303,11 +332,6 @@ static qp_status take_arrays(const qp_packed_weights *w, const qp_packed_entry *
   if (!status && e->signs) status = check_side(w, e, at, err);
   a->side = e->signs ? at : NULL;
   return status;
-}
-
-static float scale_of(const arrays *a, size_t row) {
-  return a->half_scales ? qp_half_to_float(((const uint16_t *)a->scales)[row])
-                        : ((const float *)a->scales)[row];
 }
 
 /* ---- Decoding, a group of 32 rows a turn ---- */
@@ -375,6 +399,7 @@ qp_status qp_packed_weights_read(qp_packed_weights *w, const qp_packed_entry *e,
                                  uint64_t count, qp_parallel *p, float *out, qp_error *err) {
   arrays a;
   qp_status status = take_arrays(w, e, &a, err);
+  if (!status) status = check_scales(w, e, &a, first, count, err);
   if (status || !count) return status;
   decoding d = {
       .w = w, .e = e, .a = &a, .first = first, .end = first + count, .out = out, .err = err};

@@ -453,6 +453,13 @@ static int ask_verify(void) {
   return ask(arguments);
 }
 
+/* What is damaged is not unpacked either. */
+static int ask_unpack(void) {
+  char arguments[1200];
+  snprintf(arguments, sizeof arguments, "unpack '%s' -o '%s'", path("out"), path("plain"));
+  return ask(arguments);
+}
+
 static void copy_folder(const char *from, const char *to) {
   char command[1200];
   snprintf(command, sizeof command, "rm -rf '%s' && cp -r '%s' '%s'", path("%s", to),
@@ -481,7 +488,8 @@ Test(quantize, a_config_that_does_not_say_what_the_shards_say_is_found) {
   static const char *const changes[][2] = {
       {"s/(\"rows\":\\s*)([0-9]+)/$1.($2 + 16)/e", "linear 'model.layers."},
       {"s/\"rate_bits\":\\s*4/\"rate_bits\": 3/", "quantizer 'nuq-4' is not what"},
-      {"s/\"seed\":\\s*[0-9]+/\"seed\": 77/", "field 'seed' is not what"}};
+      {"s/\"seed\":\\s*[0-9]+/\"seed\": 77/", "field 'seed' is not what"},
+      {"s/\"linears\":\\s*\\[\\s*(\\{(?:[^{}]|(?1))*\\}),/\"linears\": [/", "linear 'model."}};
   cr_assert_eq(quantize("--quantizer nuq-4", "whole"), 0, "%s", answer);
   for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
     char command[1200];
@@ -491,6 +499,8 @@ Test(quantize, a_config_that_does_not_say_what_the_shards_say_is_found) {
              path("out/config.json"));
     cr_assert_eq(system(command), 0);
     cr_assert_eq(ask_verify(), 1, "%s: %s", changes[i][0], answer);
+    cr_assert(strstr(answer, changes[i][1]), "%s: %s", changes[i][0], answer);
+    cr_assert_eq(ask_unpack(), 2, "%s: %s", changes[i][0], answer);
     cr_assert(strstr(answer, changes[i][1]), "%s: %s", changes[i][0], answer);
   }
 }
@@ -528,6 +538,8 @@ Test(quantize, a_scale_that_is_no_number_is_refused_on_opening) {
   cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
   change_byte("model.layers.1.self_attn.k_proj.row_scales", 7, 0x7e); /* fp16: a NaN */
   cr_assert_eq(ask_verify(), 1, "%s", answer);
+  cr_assert(strstr(answer, "row_scales' [3] is nan"), "%s", answer);
+  cr_assert_eq(ask_unpack(), 2, "%s", answer);
   cr_assert(strstr(answer, "row_scales' [3] is nan"), "%s", answer);
 }
 

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "gen/model/section_check.h"
 #include "tuner/base/options.h"
 #include "tuner/base/output.h"
 #include "tuner/command/commands.h"
-#include "tuner/quantize/section_check.h"
 
 static const qp_verb_help help = {
     "verify", "FOLDER... [--json]",

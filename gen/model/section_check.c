@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Do config.json and the shards of a packed folder say the same? */
-#include "tuner/quantize/section_check.h"
+#include "gen/model/section_check.h"
 
-#include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,16 +12,16 @@
 #include "gen/base/json.h"
 #include "gen/base/json_python.h"
 #include "runtime/input_side.h"
-#include "runtime/safetensors.h"
 
 enum { MOST_BYTES = 256 << 20, PATH = 4096 };
 
 typedef struct checking {
-  char config[PATH]; /* its path */
+  const char *config; /* its path */
   const cJSON *section;
   const cJSON *next; /* linear of the config that is likely to be asked for next */
   const qp_safetensors *tensors;
   size_t linears;
+  bool found; /* a shard has a section */
   qp_error *err;
 } checking;
 
@@ -99,6 +98,7 @@ static qp_status check_shard(checking *c, const qp_safetensors *s, unsigned shar
   const char *text = qp_safetensors_metadata(s, shard, "quantization");
   cJSON *tree = NULL;
   if (!text) return QP_OK; /* opening it says so */
+  c->found = true;
   qp_status status = qp_json_parse(file, text, strlen(text), &tree, c->err);
   if (!status) status = check_members(c, file, "field", tree, c->section);
   if (!status)
@@ -110,32 +110,40 @@ static qp_status check_shard(checking *c, const qp_safetensors *s, unsigned shar
   return status;
 }
 
-static qp_status check_all(checking *c, const char *folder, const cJSON *tree) {
+qp_status qp_section_compare(const cJSON *section, const char *config, const qp_safetensors *shards,
+                             qp_error *err) {
+  checking c = {.config = config, .section = section, .tensors = shards, .err = err};
+  const cJSON *all = cJSON_GetObjectItemCaseSensitive(section, "linears");
+  qp_status status = QP_OK;
+  for (unsigned i = 0; !status && i < qp_safetensors_shards(shards); i++)
+    status = check_shard(&c, shards, i);
+  if (!status && c.found && (size_t)cJSON_GetArraySize(all) != c.linears)
+    status = qp_fail(err, QP_E_ARG, "%s: lists %d linears; the shards have %zu", config,
+                     cJSON_GetArraySize(all), c.linears);
+  return status;
+}
+
+static qp_status check_folder(const char *folder, const char *config, const cJSON *tree,
+                              qp_error *err) {
+  const cJSON *section = cJSON_GetObjectItemCaseSensitive(tree, "quantization");
   qp_safetensors *s = NULL;
-  c->section = cJSON_GetObjectItemCaseSensitive(tree, "quantization");
-  if (!cJSON_IsObject(c->section))
-    return qp_fail(c->err, QP_E_ARG, "%s: has no section 'quantization'", c->config);
-  qp_status status = qp_safetensors_open(folder, &s, c->err);
-  c->tensors = s;
-  for (unsigned i = 0; !status && i < qp_safetensors_shards(s); i++) status = check_shard(c, s, i);
+  if (!cJSON_IsObject(section))
+    return qp_fail(err, QP_E_ARG, "%s: has no section 'quantization'", config);
+  qp_status status = qp_safetensors_open(folder, &s, err);
+  if (!status) status = qp_section_compare(section, config, s, err);
   qp_safetensors_close(s);
-  const cJSON *all = cJSON_GetObjectItemCaseSensitive(c->section, "linears");
-  if (!status && (size_t)cJSON_GetArraySize(all) != c->linears)
-    status = qp_fail(c->err, QP_E_ARG, "%s: lists %d linears; the shards have %zu", c->config,
-                     cJSON_GetArraySize(all), c->linears);
   return status;
 }
 
 qp_status qp_section_check(const char *folder, qp_error *err) {
-  checking c = {.err = err};
   cJSON *tree = NULL;
-  char *text = NULL;
+  char *text = NULL, config[PATH];
   size_t bytes = 0;
-  const int n = snprintf(c.config, sizeof c.config, "%s/config.json", folder);
-  if (n < 0 || (size_t)n >= sizeof c.config || access(c.config, F_OK) != 0) return QP_OK;
-  qp_status status = qp_file_read(c.config, MOST_BYTES, &text, &bytes, err);
-  if (!status) status = qp_json_parse_python(c.config, text, bytes, &tree, err);
-  if (!status) status = check_all(&c, folder, tree);
+  const int n = snprintf(config, sizeof config, "%s/config.json", folder);
+  if (n < 0 || (size_t)n >= sizeof config || access(config, F_OK) != 0) return QP_OK;
+  qp_status status = qp_file_read(config, MOST_BYTES, &text, &bytes, err);
+  if (!status) status = qp_json_parse_python(config, text, bytes, &tree, err);
+  if (!status) status = check_folder(folder, config, tree, err);
   cJSON_Delete(tree);
   free(text);
   return status;
