@@ -7,6 +7,7 @@
 #include <glob.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -68,8 +69,27 @@ static bool in_package_folder(const char *folder, void *arg) {
   return false;
 }
 
+/* Where it was the last time, "" for nowhere, and the PATH of that time: to ask a python3 takes as
+   long as a small command, and a command that tunes would ask again for every candidate. */
+static struct {
+  pthread_mutex_t lock;
+  char *searched; /* NULL before the first time */
+  char found[PATH_MAX];
+} packages = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 static bool in_packages(char *path, size_t size) {
-  return qp_dynlib_each_package_folder(in_package_folder, &(place){path, size});
+  const char *now = getenv("PATH");
+  if (!now) now = "";
+  pthread_mutex_lock(&packages.lock);
+  if (!packages.searched || strcmp(packages.searched, now) != 0) {
+    place to = {packages.found, sizeof packages.found};
+    if (!qp_dynlib_each_package_folder(in_package_folder, &to)) *packages.found = 0;
+    free(packages.searched);
+    packages.searched = strdup(now);
+  }
+  const int n = snprintf(path, size, "%s", packages.found);
+  pthread_mutex_unlock(&packages.lock);
+  return n > 0 && (size_t)n < size && access(path, X_OK) == 0;
 }
 
 static bool find_nvdisasm(char *path, size_t size) {
