@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,17 +129,72 @@ static void lloyd_max(unsigned n, double *c) {
   if (n % 2) c[n / 2] = 0;
 }
 
+/* ---- Draws ---- */
+
+/*
+** Quantiles rounded to fp16, a million in some milliseconds, so that large codebooks need not be
+** kept.  Between nodes a cubic with the quantile's own values and slopes at both (Hermite) is less
+** than 'NEAR' off; where numbers so far below and above it round to one, that is the quantile's.
+** Else, and at both ends, the quantile is computed.
+*/
+enum { NODES = 2048, ENDS = 16 };
+#define NEAR 1e-6
+static double node_value[NODES], node_slope[NODES]; /* slopes are by a node's distance */
+static pthread_once_t nodes_once = PTHREAD_ONCE_INIT;
+
+static void make_nodes(void) {
+  for (int i = ENDS; i <= NODES - ENDS; i++) {
+    node_value[i] = qp_gaussian_quantile((double)i / NODES);
+    node_slope[i] = 1 / (qp_gaussian_density(node_value[i]) * NODES);
+  }
+}
+
+/* Round a number from 2^-14 on, to nearest, ties to even. */
+static uint16_t round_normal(double x) {
+  enum { CUT = 42, BIAS = 1023 - 15 }; /* bits that fp16 has not; exponents are less by that */
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  bits += ((uint64_t)1 << (CUT - 1)) - 1 + (bits >> CUT & 1);
+  return (uint16_t)((bits >> CUT) - ((uint64_t)BIAS << 10));
+}
+
+uint16_t qp_codebook_draw(double u) {
+  pthread_once(&nodes_once, make_nodes);
+  const double at = u * NODES;
+  const int i = (int)at;
+  if (i >= ENDS && i < NODES - ENDS) {
+    const double t = at - i, a = node_value[i], b = node_value[i + 1];
+    const double c = node_slope[i] - (b - a), d = node_slope[i + 1] - (b - a);
+    const double x = a + t * ((b - a) + (1 - t) * (c * (1 - t) - d * t));
+    const double size = x < 0 ? -x : x;
+    if (size > 0x1p-10) {
+      const uint16_t low = round_normal(size - NEAR);
+      if (low == round_normal(size + NEAR)) return (uint16_t)(low | (x < 0) << 15);
+    }
+  }
+  return qp_double_to_half(qp_gaussian_quantile(u));
+}
+
+static void draw_all(unsigned entries, unsigned dim, uint64_t seed, uint16_t *out) {
+  const uint64_t first = qp_random_mix(seed);
+  for (size_t i = 0; i < (size_t)entries * dim; i++)
+    out[i] = qp_codebook_draw(qp_random_unit(qp_random_mix(first + i)));
+}
+
 /* ---- The three methods ---- */
 
-static qp_status compute(method m, unsigned entries, unsigned dim, uint64_t seed, double *v,
+static qp_status compute(method m, unsigned entries, unsigned dim, uint64_t seed, uint16_t *out,
                          qp_error *err) {
-  if (m == KMEANS && dim > 1) return qp_kmeans(entries, dim, seed, v, err);
-  if (m == RANDOM)
-    for (size_t i = 0; i < (size_t)entries * dim; i++)
-      v[i] = qp_gaussian_quantile(qp_random_unit(qp_random_mix(qp_random_mix(seed) + i)));
+  qp_status status = QP_OK;
+  double *v = malloc(sizeof *v * entries * dim);
+  if (!v) return qp_fail(err, QP_E_NOMEM, "no memory for a codebook of %u entries", entries);
+  if (m == KMEANS && dim > 1)
+    status = qp_kmeans(entries, dim, seed, v, err);
   else
     lloyd_max(entries, v);
-  return QP_OK;
+  for (size_t i = 0; !status && i < (size_t)entries * dim; i++) out[i] = qp_double_to_half(v[i]);
+  free(v);
+  return status;
 }
 
 static qp_status make(method m, unsigned entries, unsigned dim, uint64_t seed, uint16_t *out,
@@ -156,16 +212,13 @@ static qp_status make(method m, unsigned entries, unsigned dim, uint64_t seed, u
   if (dim < 1 || dim > QP_CODEBOOK_MAX_DIM)
     return qp_fail(err, QP_E_ARG, "field 'dim': %u; 1 to %d are possible", dim,
                    QP_CODEBOOK_MAX_DIM);
+  if (m == RANDOM) return draw_all(entries, dim, seed, out), QP_OK;
   file_head head = {.method = m, .entries = entries, .dim = dim, .seed = seed};
   name_of(&head, name, sizeof name);
   if (read_shipped(name, &head, out)) return QP_OK;
   bool kept = path_of(name, path, sizeof path);
   if (kept && read_file(path, &head, out)) return QP_OK;
-  double *v = malloc(sizeof *v * entries * dim);
-  if (!v) return qp_fail(err, QP_E_NOMEM, "no memory for a codebook of %u entries", entries);
-  qp_status status = compute(m, entries, dim, seed, v, err);
-  for (size_t i = 0; !status && i < (size_t)entries * dim; i++) out[i] = qp_double_to_half(v[i]);
-  free(v);
+  const qp_status status = compute(m, entries, dim, seed, out, err);
   if (status) return status;
   head = head_of(m, entries, dim, seed, out);
   write_file(kept ? path : "", &head, out);

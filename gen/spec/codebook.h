@@ -16,7 +16,7 @@ enum { QP_CODEBOOK_MAX_ENTRIES = 65536, QP_CODEBOOK_MAX_DIM = 16 };
 ** Only +, -, *, / and sqrt of doubles are used, in a fixed order and without contraction, so that
 ** results do not depend on the machine or its libm.  Those of the palette come with it
 ** (lua/shipped/codebook); others are kept in the cache directory (gen/base/cache_dir.h), where a
-** torn or foreign file is computed anew.
+** torn or foreign file is computed anew.  Random ones are drawn in milliseconds each time.
 ** QP_E_ARG: entries or dim out of range; QP_E_NOMEM.
 */
 
@@ -34,5 +34,8 @@ qp_status qp_codebook_lloyd_max(unsigned entries, uint16_t *out, qp_error *err);
 /* Independent values of N(0,1), for codebooks whose entries are free and are trained later. */
 qp_status qp_codebook_random_gaussian(unsigned entries, unsigned dim, uint64_t seed, uint16_t *out,
                                       qp_error *err);
+
+/* What these are made of: the fp16 number nearest to N(0,1)'s quantile at u, 0 < u < 1. */
+uint16_t qp_codebook_draw(double u);
 
 #endif

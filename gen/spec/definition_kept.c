@@ -22,12 +22,17 @@ enum {
   HASH_DIGITS = 32
 };
 
-/* Four hexadecimal digits; of codebooks there are so many that printf would take most of the time.
- */
-static void add_digits(qp_text *t, uint16_t v) {
+/* Four hexadecimal digits of each number; of codebooks there are so many that printf would take
+   most of the time. */
+static void add_digits(qp_text *t, const uint16_t *v, size_t n) {
   static const char digits[] = "0123456789abcdef";
-  const char four[] = {digits[v >> 12], digits[v >> 8 & 15], digits[v >> 4 & 15], digits[v & 15]};
-  qp_text_append(t, four, sizeof four);
+  char some[4 * 64];
+  for (size_t i = 0; i < n;) {
+    size_t used = 0;
+    for (; i < n && used < sizeof some; i++)
+      for (int shift = 12; shift >= 0; shift -= 4) some[used++] = digits[v[i] >> shift & 15];
+    qp_text_append(t, some, used);
+  }
 }
 
 /* All that the check and the hash depend on. */
@@ -47,7 +52,7 @@ static void add_key(qp_text *t, const qp_quantizer *q) {
   for (unsigned i = 0; i < q->codebooks; i++) {
     const qp_codebook *c = &q->codebook[i];
     qp_text_add(t, "codebook %u %u %d\n", c->entries, c->dim, (int)c->scope);
-    for (size_t k = 0; k < (size_t)c->entries * c->dim; k++) add_digits(t, c->data[k]);
+    add_digits(t, c->data, (size_t)c->entries * c->dim);
   }
   for (unsigned n = 0; n < ir->count; n++) {
     const qp_ir_node *node = &ir->node[n];

@@ -118,6 +118,25 @@ Test(codebook, seeds_and_methods_differ_and_random_is_normal) {
   cr_assert_float_eq(square / 8192, 1, 0.06);
 }
 
+/* Also where the quantile lies between two fp16 numbers, a hair more or less. */
+Test(codebook, draws_are_rounded_quantiles) {
+  for (double u = 0x1p-14; u < 1; u += 0x1p-14) {
+    const double x = qp_gaussian_quantile(u);
+    cr_assert_eq(qp_codebook_draw(u), qp_double_to_half(x), "u = %a", u);
+  }
+  for (uint16_t h = 1; h < 0x4500; h = (uint16_t)(h + 3)) { /* up to 5 */
+    const double x = (double)qp_half_to_float(h), next = (double)qp_half_to_float(++h);
+    const double u = qp_gaussian_cumulative((x + next) / 2);
+    for (int k = -4; k <= 4; k++) {
+      const double near = u + 2e-9 * k;
+      if (near >= 1) continue;
+      const double want = qp_gaussian_quantile(near);
+      cr_assert_eq(qp_codebook_draw(near), qp_double_to_half(want), "u = %a", near);
+      cr_assert_eq(qp_codebook_draw(1 - near), qp_double_to_half(qp_gaussian_quantile(1 - near)));
+    }
+  }
+}
+
 Test(codebook, what_cannot_be_is_named) {
   uint16_t v[8];
   cr_assert_eq(qp_codebook_gaussian_kmeans(0, 2, 1, v, &err), QP_E_ARG);
